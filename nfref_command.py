@@ -17,19 +17,24 @@ LEAST_SPACE = 800_000_000
 def main():
     """Import the command and run it; returns the exit status."""
     handler = signal.getsignal(signal.SIGINT)
-    if handler is signal.default_int_handler:       # not where the caller ignores it
+    if handler is signal.default_int_handler:  # not where the caller ignores it
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from nfref.runtime.limits import address_space
+
     space = address_space()
     if space < LEAST_SPACE:
-        print(f"nfref: error: address space (ulimit -v): expected {LEAST_SPACE / 1e6:.0f} MB or "
-              f"more, got a limit of {space / 1e6:.0f} MB", file=sys.stderr)
+        print(
+            f"nfref: error: address space (ulimit -v): expected {LEAST_SPACE / 1e6:.0f} MB or "
+            f"more, got a limit of {space / 1e6:.0f} MB",
+            file=sys.stderr,
+        )
         return 2
     try:
         from nfref.cli import load
         from nfref.cli import main as run
+
         load(sys.argv[1:])
-    except (ImportError, MemoryError) as error:     # as where memory is too little for a library
+    except (ImportError, MemoryError) as error:  # as where memory is too little for a library
         reason = f"{error}".strip().splitlines() or ["out of memory"]
         print(f"nfref: error: what nfref stands on cannot be loaded: {reason[-1]}", file=sys.stderr)
         return 2
@@ -38,7 +43,7 @@ def main():
     signal.signal(signal.SIGINT, handler)
     try:
         return _ended(run())
-    finally:        # nor is anything said while Python ends
+    finally:  # nor is anything said while Python ends
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

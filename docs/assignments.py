@@ -13,40 +13,62 @@ from pathlib import Path
 from docs import notebooks
 
 OPEN = re.compile(r"^answer_(\d+) = \.\.\..*$", re.MULTILINE)
-SOLUTION = re.compile(r"<details><summary>Solution</summary>\n+```python\n(.*?)\n```.*?</details>",
-                      re.DOTALL)
+SOLUTION = re.compile(
+    r"<details><summary>Solution</summary>\n+```python\n(.*?)\n```.*?</details>", re.DOTALL
+)
 GRADE = re.compile(r"^nfref\.exercises\.grade\((check_\d+), (answer_\d+)\);$", re.MULTILINE)
 
 
 def marked(grade_id, **what):
     """What nbgrader reads of a cell."""
-    return {"nbgrader": {"schema_version": 3, "grade_id": grade_id, "grade": False,
-                         "solution": False, "locked": False, "task": False, **what}}
+    return {
+        "nbgrader": {
+            "schema_version": 3,
+            "grade_id": grade_id,
+            "grade": False,
+            "solution": False,
+            "locked": False,
+            "task": False,
+            **what,
+        }
+    }
 
 
 def assignment(script):
     """A page as a notebook for nbgrader."""
     made = notebooks.notebook(script)
-    answers = [found[1] for cell in made["cells"] if cell["cell_type"] == "markdown"
-               for found in SOLUTION.finditer(cell["source"])]
+    answers = [
+        found[1]
+        for cell in made["cells"]
+        if cell["cell_type"] == "markdown"
+        for found in SOLUTION.finditer(cell["source"])
+    ]
     cells = []
     for cell in made["cells"]:
         found = OPEN.search(cell["source"]) if cell["cell_type"] == "code" else None
         if cell["cell_type"] == "markdown":
-            source = re.sub(r"<details><summary>Solution</summary>.*?</details>", "",
-                            cell["source"], flags=re.DOTALL).strip("\n")
+            source = re.sub(
+                r"<details><summary>Solution</summary>.*?</details>",
+                "",
+                cell["source"],
+                flags=re.DOTALL,
+            ).strip("\n")
             cells += [cell | {"source": source}] if source else []
         elif not found:
             cells.append(cell)
         else:
-            number, before = found[1], cell["source"][:found.start()].strip("\n")
+            number, before = found[1], cell["source"][: found.start()].strip("\n")
             cells += [cell | {"source": before}] if before else []
             solved = f"### BEGIN SOLUTION\n{answers.pop(0)}\n### END SOLUTION"
-            checked = GRADE.sub(r"\1(\2)", cell["source"][found.end():].strip("\n"))
-            cells.append(notebooks.cell("code", solved, **marked(f"answer-{number}",
-                                                                 solution=True)))
-            cells.append(notebooks.cell("code", checked, **marked(
-                f"check-{number}", grade=True, locked=True, points=1)))
+            checked = GRADE.sub(r"\1(\2)", cell["source"][found.end() :].strip("\n"))
+            cells.append(
+                notebooks.cell("code", solved, **marked(f"answer-{number}", solution=True))
+            )
+            cells.append(
+                notebooks.cell(
+                    "code", checked, **marked(f"check-{number}", grade=True, locked=True, points=1)
+                )
+            )
     for k, cell in enumerate(cells):
         cell["id"] = f"cell-{k}"
     return made | {"cells": cells}
@@ -54,8 +76,11 @@ def assignment(script):
 
 def with_exercises():
     """Name -> script of every page that has exercises."""
-    return {script.stem: script for _, script in notebooks.pages()
-            if OPEN.search(script.read_text(encoding="utf-8"))}
+    return {
+        script.stem: script
+        for _, script in notebooks.pages()
+        if OPEN.search(script.read_text(encoding="utf-8"))
+    }
 
 
 def write(folder, names=()):

@@ -84,8 +84,10 @@ class Citation:
         for place in self.places:
             if place.where == where:
                 return place
-        raise KeyError(f"{where}: expected a registered place of {self.key}, one of "
-                       f"{', '.join(place.where for place in self.places) or 'none'}")
+        raise KeyError(
+            f"{where}: expected a registered place of {self.key}, one of "
+            f"{', '.join(place.where for place in self.places) or 'none'}"
+        )
 
 
 _TABLE = (

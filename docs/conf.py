@@ -16,15 +16,31 @@ project, author = "nfref", "The nfref developers"
 release = version = nfref.__version__
 copyright = author
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc",
-              "sphinx_gallery.gen_gallery", "sphinx_design", "sphinx_copybutton",
-              "mathml", "plain_text", "galleries", "papers", "vectors"]
-exclude_patterns = ["_build", "_galleries", "galleries", "playground",
-                    "sg_execution_times.rst", "**/sg_execution_times.rst"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+    "sphinx_design",
+    "sphinx_copybutton",
+    "mathml",
+    "plain_text",
+    "galleries",
+    "papers",
+    "vectors",
+]
+exclude_patterns = [
+    "_build",
+    "_galleries",
+    "galleries",
+    "playground",
+    "sg_execution_times.rst",
+    "**/sg_execution_times.rst",
+]
 templates_path = ["templates"]
 # The folder of a checkout may have a space in its name; no file below it does.
 suppress_warnings = ["sphinx_gallery.space_in_filename"]
-highlight_language = "none"        # a block that names no language is output, or of the shell
+highlight_language = "none"  # a block that names no language is output, or of the shell
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
@@ -33,9 +49,9 @@ numpydoc_show_class_members = False
 
 sphinx_gallery_conf = {
     **galleries.staged(DOCS, ROOT / "tutorials"),
-    "notebook_extensions": set(),           # docs/notebooks.py writes better ones
-    "capture_repr": (),                     # a page prints what it shows
-    "reset_modules": (),                    # seaborn is none of ours
+    "notebook_extensions": set(),  # docs/notebooks.py writes better ones
+    "capture_repr": (),  # a page prints what it shows
+    "reset_modules": (),  # seaborn is none of ours
     "within_subsection_order": "galleries.reading_order",
     "download_all_examples": False,
     "remove_config_comments": True,
@@ -53,10 +69,16 @@ html_math_renderer = "mathml"
 html_copy_source = html_show_sourcelink = html_show_sphinx = False
 html_theme_options = {
     # Paul Tol's bright scheme, as in the figures.
-    "light_css_variables": {"color-brand-primary": "#36648f", "color-brand-content": "#36648f",
-                            "color-brand-visited": "#36648f"},
-    "dark_css_variables": {"color-brand-primary": "#66CCEE", "color-brand-content": "#66CCEE",
-                           "color-brand-visited": "#66CCEE"},
+    "light_css_variables": {
+        "color-brand-primary": "#36648f",
+        "color-brand-content": "#36648f",
+        "color-brand-visited": "#36648f",
+    },
+    "dark_css_variables": {
+        "color-brand-primary": "#66CCEE",
+        "color-brand-content": "#66CCEE",
+        "color-brand-visited": "#66CCEE",
+    },
 }
 linkcheck_anchors = False
 

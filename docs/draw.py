@@ -17,7 +17,7 @@ from pathlib import Path
 import matplotlib
 
 ROOT = Path(__file__).resolve().parents[1]
-WIDTH = 736                     # pixels of the site's text, and of a figure 7.36 inches wide
+WIDTH = 736  # pixels of the site's text, and of a figure 7.36 inches wide
 COMMAND = "python -m docs.draw {} --full"
 
 
@@ -29,6 +29,7 @@ def scripts():
 def draw(path, *options):
     """Run a script; the path of the figure that it drew last."""
     import matplotlib.pyplot as plt
+
     plt.close("all")
     sys.argv, before = [str(path), *options], sys.path[:]
     sys.path.insert(0, str(path.parent))
@@ -38,16 +39,17 @@ def draw(path, *options):
             runpy.run_path(str(path), run_name="__main__")
     finally:
         sys.path[:] = before
-        print(printed.getvalue(), end="")   # a claim that fails at the end takes no numbers along
+        print(printed.getvalue(), end="")  # a claim that fails at the end takes no numbers along
     folder = Path(os.environ.get("NFREF_FIGURES") or ROOT / "figures")
     folder.mkdir(parents=True, exist_ok=True)
     figure, there = plt.figure(plt.get_fignums()[-1]), folder / f"{path.stem}.png"
     figure.savefig(there, dpi=2 * WIDTH / figure.get_figwidth())
     if "--full" in options:
         today = datetime.date.today()
-        lines = [f"{today.day} {today:%B %Y}: {COMMAND.format(path.stem)}",
-                 *(line for line in printed.getvalue().splitlines()
-                   if not line.startswith("exercise "))]
+        lines = [
+            f"{today.day} {today:%B %Y}: {COMMAND.format(path.stem)}",
+            *(line for line in printed.getvalue().splitlines() if not line.startswith("exercise ")),
+        ]
         there.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return there
 
@@ -63,8 +65,10 @@ def full_run(stem):
     head, *lines = path.read_text(encoding="utf-8").splitlines()
     date, _, command = head.partition(": ")
     if command != COMMAND.format(stem):
-        raise ValueError(f"{path.name}: expected a first line that ends in "
-                         f"'{COMMAND.format(stem)}', got '{head}'")
+        raise ValueError(
+            f"{path.name}: expected a first line that ends in "
+            f"'{COMMAND.format(stem)}', got '{head}'"
+        )
     return date, lines
 
 

@@ -19,8 +19,10 @@ from pathlib import Path
 from docs import draw
 
 TUTORIALS = Path(__file__).resolve().parents[1] / "tutorials"
-FOLDERS = {"lessons": TUTORIALS, **{name: TUTORIALS / name for name in (
-    "methods", "truths", "applications")}}
+FOLDERS = {
+    "lessons": TUTORIALS,
+    **{name: TUTORIALS / name for name in ("methods", "truths", "applications")},
+}
 TITLE = re.compile(r'r?"""\n(.+)\n=+\n')
 EXTRA = {"applications": "[applications,sklearn]", "methods": "[sklearn]", "truths": "[sklearn]"}
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{5})(v\d+)?")
@@ -69,9 +71,12 @@ for name in {names}:
 
 def pages():
     """(folder of the site, script) of every page, in reading order."""
-    return [(folder, script) for folder, there in FOLDERS.items()
-            for script in sorted(there.glob("[!_]*.py"))
-            if script.name != "readme_figure.py" and TITLE.match(script.read_text("utf-8"))]
+    return [
+        (folder, script)
+        for folder, there in FOLDERS.items()
+        for script in sorted(there.glob("[!_]*.py"))
+        if script.name != "readme_figure.py" and TITLE.match(script.read_text("utf-8"))
+    ]
 
 
 def lesson_names():
@@ -108,8 +113,14 @@ def inline(text):
             part = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", part)
             part = ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1\2)", part)
             names = lesson_names()
-            parts[k] = LESSON.sub(lambda found: f"[{found[0]}]({names[int(found[2])]}.ipynb)"
-                                  if int(found[2]) in names else found[0], part)
+            parts[k] = LESSON.sub(
+                lambda found: (
+                    f"[{found[0]}]({names[int(found[2])]}.ipynb)"
+                    if int(found[2]) in names
+                    else found[0]
+                ),
+                part,
+            )
     return "".join(parts)
 
 
@@ -118,7 +129,7 @@ def block_at(lines, start):
     end = start + 1
     while end < len(lines) and (not lines[end].strip() or lines[end].startswith(" ")):
         end += 1
-    return textwrap.dedent("\n".join(lines[start + 1:end])).strip("\n"), end
+    return textwrap.dedent("\n".join(lines[start + 1 : end])).strip("\n"), end
 
 
 def markdown(text):
@@ -136,19 +147,22 @@ def markdown(text):
             elif kind == "code-block":
                 out += [f"\n```{argument}", body, "```\n"]
             else:
-                out += [f"\n<details><summary>{argument}</summary>\n", markdown(body),
-                        "\n</details>\n"]
+                out += [
+                    f"\n<details><summary>{argument}</summary>\n",
+                    markdown(body),
+                    "\n</details>\n",
+                ]
         elif line.startswith((".. alt:", ".. play:")):
             _, k = block_at(lines, k)
-        elif re.match(r"=+( +=+)+ *$", line):           # a table: as it stands
+        elif re.match(r"=+( +=+)+ *$", line):  # a table: as it stands
             end = max(j for j in range(k, len(lines)) if re.match(r"=+( +=+)+ *$", lines[j]))
-            out += ["\n```text", *lines[k:end + 1], "```\n"]
+            out += ["\n```text", *lines[k : end + 1], "```\n"]
             k = end + 1
         elif k + 1 < len(lines) and line and re.match(r"(-{3,}|={3,})$", lines[k + 1]):
             out += [f"{'#' if lines[k + 1][0] == '=' else '##'} {inline(line)}"]
             k += 2
         else:
-            end = k + 1                     # one paragraph, so that marks may span lines
+            end = k + 1  # one paragraph, so that marks may span lines
             while end < len(lines) and lines[end].strip() and not lines[end].startswith(".. "):
                 end += 1
             part = "\n".join(lines[k:end])
@@ -166,11 +180,22 @@ def helpers(code, folder):
     """Names of the scripts beside a page that its code imports, those they need first."""
     found = []
     for node in ast.walk(ast.parse(code)):
-        names = ([node.module] if isinstance(node, ast.ImportFrom) else
-                 [alias.name for alias in node.names] if isinstance(node, ast.Import) else [])
+        names = (
+            [node.module]
+            if isinstance(node, ast.ImportFrom)
+            else [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
         for name in filter(None, names):
-            path = next((there / f"{name}.py" for there in (folder, FOLDERS["applications"])
-                         if (there / f"{name}.py").is_file()), None)
+            path = next(
+                (
+                    there / f"{name}.py"
+                    for there in (folder, FOLDERS["applications"])
+                    if (there / f"{name}.py").is_file()
+                ),
+                None,
+            )
             if path:
                 found += [*helpers(path.read_text(encoding="utf-8"), path.parent), path]
     return list(dict.fromkeys(found))
@@ -205,8 +230,14 @@ def notebook(script):
     for path in paths:
         text = path.read_text(encoding="utf-8")
         text = text.split('\n\nif __name__ == "__main__":')[0].strip("\n")
-        made.append(cell("code", HELPER.format(name=path.stem, text=text),
-                         jupyter={"source_hidden": True}, cellView="form"))
+        made.append(
+            cell(
+                "code",
+                HELPER.format(name=path.stem, text=text),
+                jupyter={"source_hidden": True},
+                cellView="form",
+            )
+        )
     data = data_of(code, paths)
     if data:
         made.append(cell("code", BRING.format(names=data)))
@@ -214,12 +245,18 @@ def notebook(script):
     for kind, content in cells(script):
         if kind == "text":
             made.append(cell("markdown", markdown(content) + full))
-            full = ""               # below the title
+            full = ""  # below the title
             continue
-        content = GRADED.sub(r"\1;", content)      # what it returns is not shown as well
+        content = GRADED.sub(r"\1;", content)  # what it returns is not shown as well
         if draws(content):
-            made.append(cell("code", f"#@title The figure\n{content}",
-                             jupyter={"source_hidden": True}, cellView="form"))
+            made.append(
+                cell(
+                    "code",
+                    f"#@title The figure\n{content}",
+                    jupyter={"source_hidden": True},
+                    cellView="form",
+                )
+            )
         else:
             made.append(cell("code", content))
     names = lesson_names()
@@ -228,9 +265,15 @@ def notebook(script):
         made.append(cell("markdown", f"Next: [lesson {number + 1}]({names[number + 1]}.ipynb)."))
     for k, one in enumerate(made):
         one["id"] = f"{script.stem.replace('_', '-')[:50]}-{k}"
-    return {"nbformat": 4, "nbformat_minor": 5, "cells": made, "metadata": {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"}}}
+    return {
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "cells": made,
+        "metadata": {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        },
+    }
 
 
 def write(folder):
@@ -240,8 +283,9 @@ def write(folder):
     for name, script in pages():
         path = folder / name / f"{script.stem}.ipynb"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(notebook(script), indent=1, ensure_ascii=False) + "\n",
-                        encoding="utf-8")
+        path.write_text(
+            json.dumps(notebook(script), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         paths.append(path)
     with zipfile.ZipFile(folder / "nfref_notebooks.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for path in paths:
@@ -252,11 +296,15 @@ def write(folder):
 def write_launchers(folder, paths, address):
     """LAUNCH.md, and what Binder installs, for notebooks that ``write`` has written."""
     folder = Path(folder)
-    rows = [f"| {path.stem} | [Colab]({COLAB.format(address=address, path=there)}) "
-            f"| [Binder]({BINDER.format(address=address, path=there)}) |"
-            for path in paths for there in [path.relative_to(folder).as_posix()]]
-    (folder / "LAUNCH.md").write_text("\n".join(
-        ["| notebook | | |", "| --- | --- | --- |", *rows]) + "\n", encoding="utf-8")
+    rows = [
+        f"| {path.stem} | [Colab]({COLAB.format(address=address, path=there)}) "
+        f"| [Binder]({BINDER.format(address=address, path=there)}) |"
+        for path in paths
+        for there in [path.relative_to(folder).as_posix()]
+    ]
+    (folder / "LAUNCH.md").write_text(
+        "\n".join(["| notebook | | |", "| --- | --- | --- |", *rows]) + "\n", encoding="utf-8"
+    )
     (folder / "requirements.txt").write_text("nfref[sklearn,applications]\n", encoding="utf-8")
 
 

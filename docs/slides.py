@@ -19,10 +19,12 @@ from docutils.core import publish_parts
 from docs import notebooks
 
 FIGURES = Path(__file__).resolve().parents[1] / "figures"
-CHROMIUM = next(filter(None, map(shutil.which, (
-    "chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
+    None,
+)
 ALTERNATIVE = re.compile(r"^\.\. alt: (.*(?:\n   .*)*)", re.MULTILINE)
-LINES = 18                  # of code that a slide holds
+LINES = 18  # of code that a slide holds
 STYLE = """
 @page { size: 1280px 720px; margin: 0; }
 * { box-sizing: border-box; }
@@ -58,16 +60,20 @@ def as_html(text):
     """reStructuredText of a lesson as HTML, formulas as MathML; directives of the site left out."""
     text = re.sub(r"^\.\. (alt|play):.*\n(?:   .*\n?)*", "", text, flags=re.MULTILINE)
     text = re.sub(r":(?:doc|mod|func|class|obj):`([^`<]+?)(?: <[^>]*>)?`", r"``\1``", text)
-    return publish_parts(text, writer="html5", settings_overrides={
-        "math_output": "MathML", "report_level": 5, "raw_enabled": False})["body"]
+    return publish_parts(
+        text,
+        writer="html5",
+        settings_overrides={"math_output": "MathML", "report_level": 5, "raw_enabled": False},
+    )["body"]
 
 
 def parts(text):
     """(heading or None, text) of each section of a cell's text, without solutions and answers."""
     text = re.sub(r"^\.\. dropdown:: .*\n(?:    ?.*\n?|\n)*", "", text + "\n", flags=re.MULTILINE)
     found = re.split(r"^(.+)\n-{3,}$", text, flags=re.MULTILINE)
-    return [(None, found[0].strip())] + [(heading, body.strip()) for heading, body in
-                                         zip(found[1::2], found[2::2])]
+    return [(None, found[0].strip())] + [
+        (heading, body.strip()) for heading, body in zip(found[1::2], found[2::2])
+    ]
 
 
 def solution_of(text):
@@ -83,7 +89,7 @@ def code(text, lines):
 
 def short(text, paragraphs=2):
     """What a slide has space for: the first paragraphs, and every prediction."""
-    found = re.split(r"\n\s*\n(?! )(?!\.\. math)", text)      # a formula belongs to what it ends
+    found = re.split(r"\n\s*\n(?! )(?!\.\. math)", text)  # a formula belongs to what it ends
     kept = found[:paragraphs] + [part for part in found[paragraphs:] if "**Predict.**" in part]
     return "\n\n".join(kept)
 
@@ -100,9 +106,11 @@ def slides(script):
         seen = " ".join(ALTERNATIVE.search("\n".join(text for _, text in cells))[1].split())
         made.append((title, f'<img alt="{html.escape(seen)}" src="data:image/png;base64,{data}">'))
     formula = next((k for k, part in enumerate(paragraphs) if ".. math::" in part), 0)
-    end = next((k for k in range(formula + 1, len(paragraphs))
-                if not paragraphs[k].startswith(" ")), len(paragraphs))
-    made.append(("The formula", as_html("\n\n".join(paragraphs[max(0, formula - 1):end]))))
+    end = next(
+        (k for k in range(formula + 1, len(paragraphs)) if not paragraphs[k].startswith(" ")),
+        len(paragraphs),
+    )
+    made.append(("The formula", as_html("\n\n".join(paragraphs[max(0, formula - 1) : end]))))
     for k, (kind, content) in enumerate(cells[1:], 1):
         if kind == "code":
             continue
@@ -126,10 +134,14 @@ def page(script):
     body = "\n".join(
         f"<section>{f'<h2>{html.escape(heading)}</h2>' if heading else ''}{content}"
         f"<footer>{html.escape(made[0][1][4:].partition('</h1>')[0])} · {k} of {len(made)}</footer>"
-        "</section>" for k, (heading, content) in enumerate(made, 1))
-    return (f'<!doctype html><html lang="en"><meta charset="utf-8">'
-            f'<meta name="viewport" content="width=device-width"><title>{script.stem}</title>'
-            f"<style>{STYLE}</style>{body}<script>{FIT}</script></html>\n")
+        "</section>"
+        for k, (heading, content) in enumerate(made, 1)
+    )
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width"><title>{script.stem}</title>'
+        f"<style>{STYLE}</style>{body}<script>{FIT}</script></html>\n"
+    )
 
 
 def write(folder, names=()):
@@ -144,10 +156,21 @@ def write(folder, names=()):
         written.append(path)
         if CHROMIUM:
             with tempfile.TemporaryDirectory() as profile:
-                subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu",
-                                "--no-pdf-header-footer", f"--user-data-dir={profile}",
-                                f"--print-to-pdf={path.with_suffix('.pdf')}", path.as_uri()],
-                               check=True, capture_output=True, timeout=120)
+                subprocess.run(
+                    [
+                        CHROMIUM,
+                        "--headless",
+                        "--no-sandbox",
+                        "--disable-gpu",
+                        "--no-pdf-header-footer",
+                        f"--user-data-dir={profile}",
+                        f"--print-to-pdf={path.with_suffix('.pdf')}",
+                        path.as_uri(),
+                    ],
+                    check=True,
+                    capture_output=True,
+                    timeout=120,
+                )
             written.append(path.with_suffix(".pdf"))
     return written
 
@@ -155,8 +178,9 @@ def write(folder, names=()):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
-    parser.add_argument("lessons", nargs="*", choices=[[], *notebooks.lesson_names().values()],
-                        metavar="LESSON")
+    parser.add_argument(
+        "lessons", nargs="*", choices=[[], *notebooks.lesson_names().values()], metavar="LESSON"
+    )
     options = parser.parse_args()
     for path in write(Path(options.folder).resolve(), options.lessons):
         print(path)

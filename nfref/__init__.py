@@ -10,9 +10,12 @@ from pathlib import Path as _Path
 
 __version__ = "0.1.0"
 
-_MODULES = {alias.name: line.module
-            for line in _ast.parse(_Path(__file__).with_suffix(".pyi").read_bytes()).body
-            if isinstance(line, _ast.ImportFrom) for alias in line.names}
+_MODULES = {
+    alias.name: line.module
+    for line in _ast.parse(_Path(__file__).with_suffix(".pyi").read_bytes()).body
+    if isinstance(line, _ast.ImportFrom)
+    for alias in line.names
+}
 
 __all__ = sorted(_MODULES)
 
@@ -24,9 +27,10 @@ def __getattr__(name):
     try:
         inside = vars(_import_module(place))
         value = inside[name] if name in inside else _import_module(f"{place}.{name}")
-    except ModuleNotFoundError as error:    # such as scikit-learn, which is an extra
-        raise ModuleNotFoundError(f"nfref.{name} needs {error.name}, which is not installed: "
-                                  "pip install nfref[sklearn]") from None
+    except ModuleNotFoundError as error:  # such as scikit-learn, which is an extra
+        raise ModuleNotFoundError(
+            f"nfref.{name} needs {error.name}, which is not installed: pip install nfref[sklearn]"
+        ) from None
     globals()[name] = value
     return value
 

@@ -50,8 +50,10 @@ class Density(Configuration):
         if not isinstance(self.base, Base):
             raise TypeError(f"Density: expected base to be a Base, got {type(self.base).__name__}")
         if self.base.dim != self.flow.dim:
-            raise ValueError("Density: expected base and flow of the same dim, "
-                             f"got {self.base.dim} and {self.flow.dim}")
+            raise ValueError(
+                "Density: expected base and flow of the same dim, "
+                f"got {self.base.dim} and {self.flow.dim}"
+            )
 
     @property
     def dim(self):
@@ -93,12 +95,13 @@ class Density(Configuration):
             If an argument has the wrong shape or does not hold numbers.
         """
         params, x, context = self._checked(params, "x", x, context)
-        return in_parts(lambda part: (self._log_prob(params, x[part], some(context, part)),),
-                        len(x), self.dim)[0]
+        return in_parts(
+            lambda part: (self._log_prob(params, x[part], some(context, part)),), len(x), self.dim
+        )[0]
 
     def _log_prob(self, params, x, context):
         finite = numpy.isfinite(getval(x))
-        if finite.all():        # of all numbers at once: by rows it takes fifteen times as long
+        if finite.all():  # of all numbers at once: by rows it takes fifteen times as long
             return self._log_prob_of_finite(params, x, context)
         finite = finite.all(axis=1)
         found = self._log_prob_of_finite(params, x[finite], some(context, finite))
@@ -110,8 +113,9 @@ class Density(Configuration):
         # Parameters and x are checked; what somebody's own flow makes of them is not.
         return self.base._log_prob(params["base"], as_rows("z", z, self.dim)) + log_det
 
-    def sample(self, params: dict[str, Any], rng: Generator, n: int,
-               context: Array | None = None) -> Array:
+    def sample(
+        self, params: dict[str, Any], rng: Generator, n: int, context: Array | None = None
+    ) -> Array:
         """Draw ``n`` rows.
 
         Parameters
@@ -128,8 +132,9 @@ class Density(Configuration):
         """
         return self.sample_and_log_prob(params, rng, n, context)[0]
 
-    def sample_and_log_prob(self, params: dict[str, Any], rng: Generator, n: int,
-                            context: Array | None = None) -> tuple[Array, Array]:
+    def sample_and_log_prob(
+        self, params: dict[str, Any], rng: Generator, n: int, context: Array | None = None
+    ) -> tuple[Array, Array]:
         """Draw ``n`` rows with their log-densities; the flow is never inverted.
 
         Parameters
@@ -169,5 +174,4 @@ class Density(Configuration):
 
     @cached_property
     def _structure(self):
-        return Structure({"base": self.base._structure.shapes,
-                          "flow": self.flow._structure.shapes})
+        return Structure({"base": self.base._structure.shapes, "flow": self.flow._structure.shapes})

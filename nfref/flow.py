@@ -64,8 +64,9 @@ class Flow(Configuration):
         """
         return self._init(check_rng(rng))
 
-    def forward(self, params: Params, z: Array,
-                context: Array | None = None) -> tuple[Array, Array]:
+    def forward(
+        self, params: Params, z: Array, context: Array | None = None
+    ) -> tuple[Array, Array]:
         """Map latent rows to data rows.
 
         Parameters
@@ -90,8 +91,9 @@ class Flow(Configuration):
         """
         return dispatch.run("flow", Flow._apply, self, 1, *self._checked(params, "z", z, context))
 
-    def inverse(self, params: Params, x: Array,
-                context: Array | None = None) -> tuple[Array, Array]:
+    def inverse(
+        self, params: Params, x: Array, context: Array | None = None
+    ) -> tuple[Array, Array]:
         """Map data rows to latent rows.
 
         Parameters

@@ -13,8 +13,10 @@ import subprocess
 import sys
 import time
 
-CHROMIUM = next(filter(None, map(shutil.which, (
-    "chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
+    None,
+)
 # Moves two file descriptors to where Chromium looks for them, and becomes Chromium.
 AS_3_AND_4 = """
 import os, sys
@@ -39,19 +41,33 @@ class Browser:
         read_here, write_there = os.pipe()
         read_there, write_here = os.pipe()
         self.process = subprocess.Popen(
-            [sys.executable, "-c", AS_3_AND_4, str(read_there), str(write_there), CHROMIUM,
-             "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-             "--allow-file-access-from-files", "--remote-debugging-pipe",
-             f"--user-data-dir={profile}"],
-            pass_fds=(read_there, write_there), stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL)
+            [
+                sys.executable,
+                "-c",
+                AS_3_AND_4,
+                str(read_there),
+                str(write_there),
+                CHROMIUM,
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--hide-scrollbars",
+                "--allow-file-access-from-files",
+                "--remote-debugging-pipe",
+                f"--user-data-dir={profile}",
+            ],
+            pass_fds=(read_there, write_there),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(read_there)
         os.close(write_there)
         self._read, self._write = read_here, write_here
         self._buffer, self._number, self._session, self._events = b"", 0, None, []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target,
-                                  flatten=True)["sessionId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
@@ -94,18 +110,26 @@ class Browser:
 
     def value(self, expression):
         """The value of an expression of JavaScript, which may be a promise of one."""
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True,
-                           awaitPromise=True)
+        answer = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         if "exceptionDetails" in answer:
             raise RuntimeError(f"{expression}: {answer['exceptionDetails']['text']}")
         return answer["result"].get("value")
 
     def look(self, width, height=900, dark=False):
         """Set the size of the window, in pixels, and the colour scheme that is asked for."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
-                  deviceScaleFactor=1, mobile=False)
-        self.call("Emulation.setEmulatedMedia", features=[
-            {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        self.call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
+        )
 
     def open(self, address, seconds=60):
         """Open a page and wait until it has loaded; what the console complained of."""
@@ -119,8 +143,9 @@ class Browser:
     def picture(self, path):
         """Write a picture of the whole page as PNG."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        data = self.call("Page.captureScreenshot", captureBeyondViewport=True,
-                         clip={**size, "scale": 1})["data"]
+        data = self.call(
+            "Page.captureScreenshot", captureBeyondViewport=True, clip={**size, "scale": 1}
+        )["data"]
         with open(path, "wb") as file:
             file.write(base64.b64decode(data))
 
@@ -129,8 +154,7 @@ def complaints(event):
     """What an event says is wrong: an error on the console, an exception, a failed request."""
     what, details = event.get("method"), event.get("params", {})
     if what == "Runtime.consoleAPICalled" and details["type"] in ("error", "assert"):
-        yield " ".join(str(part.get("value", part.get("description")))
-                       for part in details["args"])
+        yield " ".join(str(part.get("value", part.get("description"))) for part in details["args"])
     elif what == "Runtime.exceptionThrown":
         thrown = details["exceptionDetails"]
         yield thrown.get("exception", {}).get("description", thrown["text"])

@@ -11,31 +11,53 @@ from pathlib import Path
 from docs.citations import CITATIONS
 
 ROOT = Path(__file__).parent.parent
-FILES = sorted({path for pattern in ("*.rst", "docs/*.rst", "nfref/**/*.py", "tests/**/*.py",
-                                     "tutorials/**/*.py") for path in ROOT.glob(pattern)}
-               - {Path(__file__), ROOT / "tests" / "test_citations.py"})
+FILES = sorted(
+    {
+        path
+        for pattern in (
+            "*.rst",
+            "docs/*.rst",
+            "nfref/**/*.py",
+            "tests/**/*.py",
+            "tutorials/**/*.py",
+        )
+        for path in ROOT.glob(pattern)
+    }
+    - {Path(__file__), ROOT / "tests" / "test_citations.py"}
+)
 
-SINGULAR = {"sections": "section", "appendices": "appendix", "algorithms": "algorithm",
-            "theorems": "theorem", "tables": "table", "figures": "figure"}
-WORD = (r"(?i:appendix|appendices)(?= [A-Z])"
-        r"|(?i:sections?|algorithms?|theorems?|tables?|figures?)(?= (?:[IVX]+\.)?\d)")
+SINGULAR = {
+    "sections": "section",
+    "appendices": "appendix",
+    "algorithms": "algorithm",
+    "theorems": "theorem",
+    "tables": "table",
+    "figures": "figure",
+}
+WORD = (
+    r"(?i:appendix|appendices)(?= [A-Z])"
+    r"|(?i:sections?|algorithms?|theorems?|tables?|figures?)(?= (?:[IVX]+\.)?\d)"
+)
 LABEL = r"(?:(?:[A-Z]+\.)?\d+(?:\.\d+)*|[A-Z])\b"
 NUMBER = r"\d+[a-z]?"
 PLACE = re.compile(
     rf"\b(?P<word>{WORD}) (?P<labels>{LABEL}(?:(?:, | and |-){LABEL})*)"
     rf"(?:, (?P<numbers>eqs?\. {NUMBER}(?:(?:-|, | and ){NUMBER})*"
-    rf"|\({NUMBER}\)(?:(?:-|, | and )\({NUMBER}\))*))?")
+    rf"|\({NUMBER}\)(?:(?:-|, | and )\({NUMBER}\))*))?"
+)
 # A key opens a citation if it has a version, if a place follows its year, authors or arXiv id,
 # or after "Paper:".
 KEY = re.compile(
     rf"(?<![\w-])(?P<key>{'|'.join(sorted(map(re.escape, CITATIONS), reverse=True))})(?![\w-])"
     r"(?: v(?P<version>\d+)\b|(?P<place>"
-    rf"(?=(?:,? \d{{4}})?(?: \([^()]*\))?(?:, arXiv:[\d.]+)?,? (?:{WORD}) {LABEL})))?")
+    rf"(?=(?:,? \d{{4}})?(?: \([^()]*\))?(?:, arXiv:[\d.]+)?,? (?:{WORD}) {LABEL})))?"
+)
 # Anything that looks like a place, however it is written; PLACE has to read all of it.
 SUSPECT = re.compile(
     r"(?i:\b(?:eqs?\.?|eqns?\.?|equations?)) ?\(?\d|(?i:\bappendi(?:x|ces)) [A-Z]\b"
     r"|(?i:\b(?:sections?|sec\.|algorithms?|theorems?|thm\.|lemma|proposition|tables?|tab\."
-    r"|figures?|figs?\.)) (?:\d|[IVX]+\.)")
+    r"|figures?|figs?\.)) (?:\d|[IVX]+\.)"
+)
 ARXIV = re.compile(r"arxiv(?::|\.org/\w+/)\s*(\d{4}\.\d{4,5})(?:v(\d+))?", re.IGNORECASE)
 
 
@@ -74,6 +96,8 @@ def mentions(text):
                 yield match.start(), key, version, (), set()
         else:
             word = match.group("word").lower()
-            places = tuple(f"{SINGULAR.get(word, word)} {label}"
-                           for label in re.findall(LABEL, match.group("labels")))
+            places = tuple(
+                f"{SINGULAR.get(word, word)} {label}"
+                for label in re.findall(LABEL, match.group("labels"))
+            )
             yield match.start(), key, None, places, expanded(match.group("numbers") or "")

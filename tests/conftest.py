@@ -18,8 +18,11 @@ for library in ("OPENBLAS", "MKL", "OMP"):
 # Where Numba is not installed, modules that are about nothing else are not looked at.
 NO_NUMBA = find_spec("numba") is None
 KERNELS = re.compile(r"^(import numba|from (numba|llvmlite|nfref\.kernels)\b)", re.MULTILINE)
-collect_ignore = [path for path in Path(__file__).parent.rglob("test_*.py")
-                  if NO_NUMBA and KERNELS.search(path.read_text(encoding="utf-8"))]
+collect_ignore = [
+    path
+    for path in Path(__file__).parent.rglob("test_*.py")
+    if NO_NUMBA and KERNELS.search(path.read_text(encoding="utf-8"))
+]
 
 
 def pytest_configure():
@@ -30,6 +33,7 @@ def pytest_configure():
     """
     if not NO_NUMBA:
         from nfref.kernels.chain.program import optional_parts
+
         for part in ("couplings", "masks"):
             optional_parts({part, "splines"})
 
@@ -38,15 +42,20 @@ def pytest_configure():
 def skip_twins(monkeypatch):
     """Where Numba is not installed, a test that asks for twins is skipped."""
     from nfref.runtime import backends
+
     require = backends._require
-    monkeypatch.setattr(backends, "_require", lambda name: (
-        pytest.skip("Numba is not installed") if name == "numba" else require(name)))
+    monkeypatch.setattr(
+        backends,
+        "_require",
+        lambda name: pytest.skip("Numba is not installed") if name == "numba" else require(name),
+    )
 
 
 @pytest.fixture(autouse=os.environ.get("NUMBA_ENABLE_CUDASIM") == "1")
 def patience(monkeypatch):
     """In the simulator of CUDA a kernel takes so long that the oracle would give it up."""
     from nfref.oracle.instruments import calling
+
     monkeypatch.setattr(calling, "load", lambda: 30.0)
 
 
@@ -56,8 +65,12 @@ NOT_ASKED = Counter()
 
 
 def pytest_deselected(items):
-    NOT_ASKED.update(mark.name for item in items for mark in item.iter_markers()
-                     if mark.name in ("gpu", "peers", "slow", "thorough"))
+    NOT_ASKED.update(
+        mark.name
+        for item in items
+        for mark in item.iter_markers()
+        if mark.name in ("gpu", "peers", "slow", "thorough")
+    )
 
 
 def pytest_sessionfinish(session):
@@ -72,10 +85,14 @@ def pytest_testnodedown(node):
 
 
 def pytest_terminal_summary(terminalreporter):
-    skipped = Counter(report.longrepr[2].removeprefix("Skipped: ")
-                      for report in terminalreporter.stats.get("skipped", []))
-    told = [f"{what}: " + ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
-            for what, found in (("not asked for (-m NAME)", NOT_ASKED),
-                                ("cannot run here", skipped)) if found]
+    skipped = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+    )
+    told = [
+        f"{what}: " + ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
+        for what, found in (("not asked for (-m NAME)", NOT_ASKED), ("cannot run here", skipped))
+        if found
+    ]
     if told:
         terminalreporter.write_line("; ".join(told))

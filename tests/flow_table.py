@@ -78,6 +78,7 @@ def random_params(flow, rng, size=1.0):
     deviation 1/2 for vectors, times ``size``. Variances are multiplied instead, so that they
     stay positive.
     """
+
     def moved(name, node):
         if isinstance(node, dict):
             return {key: moved(key, value) for key, value in node.items()}
@@ -125,8 +126,9 @@ def constant_at_one(dim, context_dim):
 
 
 def made(order=lambda dim: None, transformer=nfref.Affine(), degrees="even"):
-    return lambda dim, context_dim: nfref.MADE(dim, hidden(dim), transformer, order(dim),
-                                               context_dim, "tanh", degrees)
+    return lambda dim, context_dim: nfref.MADE(
+        dim, hidden(dim), transformer, order(dim), context_dim, "tanh", degrees
+    )
 
 
 def bounds(dim):
@@ -145,8 +147,9 @@ def rows_in_bounds(rng, n, dim):
 
 
 def standardise(dim):
-    return nfref.Standardise(tuple(0.2 * i - 0.5 for i in range(dim)),
-                             tuple(0.3 + 0.1 * i for i in range(dim)))
+    return nfref.Standardise(
+        tuple(0.2 * i - 0.5 for i in range(dim)), tuple(0.3 + 0.1 * i for i in range(dim))
+    )
 
 
 def image(dim):
@@ -171,7 +174,11 @@ def flows():
 
 def cases(names=None, dims=None):
     """(name, dim, context_dim) for everything the table allows, or for some names or dims."""
-    return [(name, dim, context_dim)
-            for name, entry in flows().items() if names is None or name in names
-            for dim in entry.dims if dims is None or dim in dims
-            for context_dim in (0, CONTEXT_DIM)[entry.costly and entry.context:1 + entry.context]]
+    return [
+        (name, dim, context_dim)
+        for name, entry in flows().items()
+        if names is None or name in names
+        for dim in entry.dims
+        if dims is None or dim in dims
+        for context_dim in (0, CONTEXT_DIM)[entry.costly and entry.context : 1 + entry.context]
+    ]

@@ -26,25 +26,41 @@ def public_functions():
             continue
         try:
             things = vars(importlib.import_module(module.name))
-        except ModuleNotFoundError as error:        # an extra that is not installed
+        except ModuleNotFoundError as error:  # an extra that is not installed
             assert not error.name.startswith("nfref"), error
             continue
         for name, thing in things.items():
             if name.startswith("_") or getattr(thing, "__module__", None) != module.name:
                 continue
-            members = ({name: thing} if inspect.isfunction(thing) else
-                       {f"{name}.{key}": value for key, value in vars(thing).items()
-                        if not key.startswith("_")} if inspect.isclass(thing) else {})
-            found.update({f"{module.name}.{key}": value for key, value in members.items()
-                          if inspect.isfunction(value) and documented(value)})
+            members = (
+                {name: thing}
+                if inspect.isfunction(thing)
+                else {
+                    f"{name}.{key}": value
+                    for key, value in vars(thing).items()
+                    if not key.startswith("_")
+                }
+                if inspect.isclass(thing)
+                else {}
+            )
+            found.update(
+                {
+                    f"{module.name}.{key}": value
+                    for key, value in members.items()
+                    if inspect.isfunction(value) and documented(value)
+                }
+            )
     return found
 
 
 def lacking(function):
     """Names of parameters without a type, and "return"."""
     signature = inspect.signature(inspect.unwrap(function))
-    names = [name for name, parameter in signature.parameters.items()
-             if name not in ("self", "cls") and parameter.annotation is parameter.empty]
+    names = [
+        name
+        for name, parameter in signature.parameters.items()
+        if name not in ("self", "cls") and parameter.annotation is parameter.empty
+    ]
     return names + (["return"] if signature.return_annotation is signature.empty else [])
 
 

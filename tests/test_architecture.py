@@ -27,8 +27,11 @@ LAYERS = (
     ("formulas", "networks transformers continuous", "foundations"),
     ("kernels", "kernels", "foundations, formulas"),
     ("dispatch", "runtime.dispatch runtime.small_matrices", "foundations, kernels"),
-    ("contract", "flow density bases.base bases.standard_normal",
-     "foundations, formulas, dispatch"),
+    (
+        "contract",
+        "flow density bases.base bases.standard_normal",
+        "foundations, formulas, dispatch",
+    ),
     ("bases", "bases", "foundations, formulas, contract"),
     ("flows", "flows", "all above but kernels"),
     ("objectives", "objectives", "all above but kernels, dispatch"),
@@ -38,20 +41,36 @@ LAYERS = (
     ("package", "__init__ runtime.description", "all above but kernels, dispatch"),
     ("plots", "plots", "all above but kernels, dispatch"),
     ("reading", "tables tables.reading", "foundations"),
-    ("members", "tables.columns tables.frames tables.lattice tables.closed_form tables.mixtures "
-     "tables.discrete tables.pool tables.labels tables.regression tables.vines tables.marginals "
-     "tables.flows tables.plan tables.members tables.search",
-     "all above but kernels, dispatch"),
-    ("densities", "tables.density tables.fit tables.grids tables.conditional tables.one_column "
-     "tables.missing tables.fitted_rows tables.scoring tables.split tables.comparison",
-     "all above but kernels, dispatch"),
-    ("model files", "tables.archives tables.checkpoints tables.model_file",
-     "all above but kernels, dispatch"),
-    ("estimators", "tables.estimator_rows tables.predictions tables.flow_density tables.outliers",
-     "all above but kernels, dispatch"),
+    (
+        "members",
+        "tables.columns tables.frames tables.lattice tables.closed_form tables.mixtures "
+        "tables.discrete tables.pool tables.labels tables.regression tables.vines tables.marginals "
+        "tables.flows tables.plan tables.members tables.search",
+        "all above but kernels, dispatch",
+    ),
+    (
+        "densities",
+        "tables.density tables.fit tables.grids tables.conditional tables.one_column "
+        "tables.missing tables.fitted_rows tables.scoring tables.split tables.comparison",
+        "all above but kernels, dispatch",
+    ),
+    (
+        "model files",
+        "tables.archives tables.checkpoints tables.model_file",
+        "all above but kernels, dispatch",
+    ),
+    (
+        "estimators",
+        "tables.estimator_rows tables.predictions tables.flow_density tables.outliers",
+        "all above but kernels, dispatch",
+    ),
     ("report", "tables.report", "all above but kernels, dispatch, estimators"),
-    ("oracle", "oracle", "all above but kernels, dispatch, reading, members, densities, "
-     "model files, estimators, report"),
+    (
+        "oracle",
+        "oracle",
+        "all above but kernels, dispatch, reading, members, densities, "
+        "model files, estimators, report",
+    ),
     ("command line", "cli __main__", "all above but dispatch"),
 )
 ORDER = [layer for layer, _, _ in LAYERS]
@@ -60,7 +79,7 @@ LAYER_OF = {part: layer for layer, holds, _ in LAYERS for part in holds.split()}
 
 def allowed(layer):
     """The layers that ``layer`` may import."""
-    above, text = set(ORDER[:ORDER.index(layer)]), LAYERS[ORDER.index(layer)][2]
+    above, text = set(ORDER[: ORDER.index(layer)]), LAYERS[ORDER.index(layer)][2]
     listed = {name for name in ORDER if name in text}
     assert listed <= above, f"{layer} may only import layers above it, got {text!r}"
     return {layer} | (above - listed if text.startswith("all above") else listed)
@@ -94,8 +113,10 @@ def imports(module, path, known):
             up = package.rsplit(".", node.level - 1)[0] + "." if node.level else ""
             source = (up + (node.module or "")).rstrip(".")
             # What is imported from a package is a module of it, or a name in its __init__.py.
-            targets = [name if (name := f"{source}.{alias.name}") in known else source
-                       for alias in node.names]
+            targets = [
+                name if (name := f"{source}.{alias.name}") in known else source
+                for alias in node.names
+            ]
         elif module == "nfref.runtime.dispatch" and isinstance(node, ast.Constant):
             targets = [str(node.value).partition(":")[0]]
         else:
@@ -106,10 +127,15 @@ def imports(module, path, known):
 
 
 # What Numba and autograd do not document, and who alone may name it: there it is tried out.
-INSIDES = re.compile(r"(llvmlite|numba\.(core|np|cuda\.simulator)|"
-                     r"autograd\.(tracer|core|extend|util))(\.|$)")
-INSIDERS = ("nfref.runtime.tracing", "nfref.kernels.numba_internals",
-            "nfref.kernels.cuda.simulated")
+INSIDES = re.compile(
+    r"(llvmlite|numba\.(core|np|cuda\.simulator)|"
+    r"autograd\.(tracer|core|extend|util))(\.|$)"
+)
+INSIDERS = (
+    "nfref.runtime.tracing",
+    "nfref.kernels.numba_internals",
+    "nfref.kernels.cuda.simulated",
+)
 
 
 def insides(path):
@@ -128,8 +154,14 @@ def insides(path):
 def layer_of(module):
     """The layer that names the module, or the nearest package around it."""
     parts = module.split(".")[1:] or ["__init__"]
-    return next((LAYER_OF[name] for k in range(len(parts), 0, -1)
-                 if (name := ".".join(parts[:k])) in LAYER_OF), None)
+    return next(
+        (
+            LAYER_OF[name]
+            for k in range(len(parts), 0, -1)
+            if (name := ".".join(parts[:k])) in LAYER_OF
+        ),
+        None,
+    )
 
 
 def circle_in(arrows):
@@ -138,7 +170,7 @@ def circle_in(arrows):
 
     def search(module, trail):
         if module in trail:
-            return trail[trail.index(module):] + [module]
+            return trail[trail.index(module) :] + [module]
         if module in finished:
             return None
         for target in sorted(arrows.get(module, ())):
@@ -156,19 +188,26 @@ def offences(known):
         for target, line in imports(module, path, known):
             own, other = layer_of(module), layer_of(target)
             if own and other and other not in allowed(own):
-                yield (f"{path.relative_to(ROOT)}:{line} imports {target}: {own} may import "
-                       f"{LAYERS[ORDER.index(own)][2]}, got {other}")
+                yield (
+                    f"{path.relative_to(ROOT)}:{line} imports {target}: {own} may import "
+                    f"{LAYERS[ORDER.index(own)][2]}, got {other}"
+                )
 
 
 def table():
     """The layers as they stand in ``docs/architecture.rst``."""
-    rows = [("layer", "in ``nfref/``", "may import"),
-            *((layer, " ".join(f"``{part}``" for part in holds.split()), may)
-              for layer, holds, may in LAYERS)]
+    rows = [
+        ("layer", "in ``nfref/``", "may import"),
+        *(
+            (layer, " ".join(f"``{part}``" for part in holds.split()), may)
+            for layer, holds, may in LAYERS
+        ),
+    ]
     widths = [max(map(len, column)) for column in zip(*rows)]
     rule = "  ".join("=" * width for width in widths)
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-             for row in rows]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows
+    ]
     return "\n".join([rule, lines[0], rule, *lines[1:], rule]) + "\n"
 
 
@@ -179,8 +218,11 @@ def test_every_module_is_in_a_layer():
     missing = [name for name in modules() if layer_of(name) is None]
     assert not missing, f"no layer in {Path(__file__).name} holds {missing}"
     places = {part: PACKAGE / part.replace(".", "/") for part in LAYER_OF}
-    gone = [part for part, place in places.items()
-            if not place.exists() and not place.with_suffix(".py").exists()]
+    gone = [
+        part
+        for part, place in places.items()
+        if not place.exists() and not place.with_suffix(".py").exists()
+    ]
     assert not gone, f"nfref/ holds no {gone}"
 
 
@@ -190,19 +232,28 @@ def test_no_import_goes_where_the_table_forbids_it():
 
 def test_no_modules_import_each_other_in_a_circle():
     known = modules()
-    assert circle_in({module: {target for target, _ in imports(module, path, known)}
-                      for module, path in known.items()}) is None
+    assert (
+        circle_in(
+            {
+                module: {target for target, _ in imports(module, path, known)}
+                for module, path in known.items()
+            }
+        )
+        is None
+    )
 
 
 def test_what_the_dispatch_names_is_there():
     from nfref.runtime.dispatch import TWINS
+
     known = modules()
     for twin in TWINS.values():
         for place in filter(None, (twin.numba, twin.cuda)):
             module, function = place.split(":")
             tree = ast.parse(known[module].read_text(encoding="utf-8"))
-            assert function in {node.name for node in tree.body
-                                if isinstance(node, ast.FunctionDef)}, place
+            assert function in {
+                node.name for node in tree.body if isinstance(node, ast.FunctionDef)
+            }, place
 
 
 def test_a_module_is_in_the_layer_that_names_it():
@@ -215,11 +266,18 @@ def test_the_page_shows_the_same_table():
     assert table() in PAGE.read_text(encoding="utf-8"), f"expected in {PAGE.name}:\n{table()}"
 
 
-@pytest.mark.parametrize("source, forbidden", [
-    ("from nfref.flow import Flow", True), ("import nfref.flows.planar", True),
-    ("from nfref import flow", True), ("def f():\n    from ..flow import Flow", True),
-    ("from nfref.runtime import params", False), ("from ..runtime.backends import threads", False),
-    ("from nfref.runtime import dispatch", True)])
+@pytest.mark.parametrize(
+    "source, forbidden",
+    [
+        ("from nfref.flow import Flow", True),
+        ("import nfref.flows.planar", True),
+        ("from nfref import flow", True),
+        ("def f():\n    from ..flow import Flow", True),
+        ("from nfref.runtime import params", False),
+        ("from ..runtime.backends import threads", False),
+        ("from nfref.runtime import dispatch", True),
+    ],
+)
 def test_the_reading_of_imports(tmp_path, source, forbidden):
     """A kernel with such an import would be found, wherever the import stands."""
     path = tmp_path / "probe.py"
@@ -234,11 +292,19 @@ def test_insides_of_others_are_named_in_one_module_each():
     assert {module for module, lines in found.items() if lines} <= set(INSIDERS), found
 
 
-@pytest.mark.parametrize("source, named", [
-    ("from numba.core import cgutils", True), ("from numba import core", True),
-    ("import llvmlite.ir", True), ("import numba\nnumba.core.caching.NullCache()", True),
-    ("from autograd.tracer import getval", True), ("from autograd import extend", True),
-    ("from numba import types\ntypes.core", False), ("import autograd.numpy as np", False)])
+@pytest.mark.parametrize(
+    "source, named",
+    [
+        ("from numba.core import cgutils", True),
+        ("from numba import core", True),
+        ("import llvmlite.ir", True),
+        ("import numba\nnumba.core.caching.NullCache()", True),
+        ("from autograd.tracer import getval", True),
+        ("from autograd import extend", True),
+        ("from numba import types\ntypes.core", False),
+        ("import autograd.numpy as np", False),
+    ],
+)
 def test_the_reading_of_insides(tmp_path, source, named):
     path = tmp_path / "probe.py"
     path.write_text(source)
@@ -277,33 +343,51 @@ class Kind:
 # Counting ---------------------------------------------------------------------------------
 
 # What a reader of the mathematics reads; all else is built on it or carries it.
-REFERENCE = ("flow density flows transformers networks continuous bases objectives "
-             "training").split()
-NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
-           tokenize.ENCODING, tokenize.ENDMARKER}
+REFERENCE = (
+    "flow density flows transformers networks continuous bases objectives training"
+).split()
+NO_CODE = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENCODING,
+    tokenize.ENDMARKER,
+}
 
 
 def lines_of_code(source):
     """Numbers of the lines that hold a part of a statement that is no docstring."""
-    lines = {line for token in tokenize.generate_tokens(io.StringIO(source).readline)
-             if token.type not in NO_CODE for line in range(token.start[0], token.end[0] + 1)}
+    lines = {
+        line
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type not in NO_CODE
+        for line in range(token.start[0], token.end[0] + 1)
+    }
     for node in ast.walk(ast.parse(source)):
-        if (isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-                and ast.get_docstring(node, clean=False) is not None):
+        if (
+            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            and ast.get_docstring(node, clean=False) is not None
+        ):
             lines -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
     return lines
 
 
 def main():
     known = modules()
-    counts = {name: len(lines_of_code(path.read_text(encoding="utf-8")))
-              for name, path in known.items()}
+    counts = {
+        name: len(lines_of_code(path.read_text(encoding="utf-8"))) for name, path in known.items()
+    }
     for layer, holds, may in LAYERS:
         own = [count for name, count in counts.items() if layer_of(name) == layer]
         print(f"{layer:<13}{sum(own):>6} lines{len(own):>4} files   {holds}")
         print(f"{'':<34}<- {may}")
-    reference = [count for name, count in counts.items() if name.split(".")[1:2]
-                 and name.split(".")[1] in REFERENCE]
+    reference = [
+        count
+        for name, count in counts.items()
+        if name.split(".")[1:2] and name.split(".")[1] in REFERENCE
+    ]
     for what, found in (("reference", reference), ("nfref", list(counts.values()))):
         print(f"{what:<13}{sum(found):>6} lines{len(found):>4} files")
 

@@ -11,8 +11,13 @@ ABSTRACT = {nfref.Flow, nfref.Composition}
 
 def exported():
     """Every concrete flow that nfref offers, by name."""
-    return {name: kind for name in nfref.__all__ if isinstance(kind := getattr(nfref, name), type)
-            and issubclass(kind, nfref.Flow) and kind not in ABSTRACT}
+    return {
+        name: kind
+        for name in nfref.__all__
+        if isinstance(kind := getattr(nfref, name), type)
+        and issubclass(kind, nfref.Flow)
+        and kind not in ABSTRACT
+    }
 
 
 def kinds_within(flow):
@@ -38,6 +43,9 @@ def test_every_flow_has_all_that_proves_it():
             missing.append(f"tests/truth/maps/{family}.py: no {name} in MAPS")
         if kind not in published:
             missing.append(f"tests/truth/maps/{family}.py: no {name} in CONFIGURATIONS")
-    missing += [f"nfref/oracle/vectors/{name}.json: python -m tests.truth.write_vectors {name}"
-                for name in maps.CONFIGURATIONS if name not in shipped]
+    missing += [
+        f"nfref/oracle/vectors/{name}.json: python -m tests.truth.write_vectors {name}"
+        for name in maps.CONFIGURATIONS
+        if name not in shipped
+    ]
     assert not missing, "\n".join(missing)

@@ -14,7 +14,7 @@ def test_density_is_the_change_of_variables():
     params = {"base": {}, "flow": params}
     x, context = data(rng)
     z, log_det = density.flow.inverse(params["flow"], x, context)
-    expected = -0.5 * np.sum(z ** 2, axis=1) - 1.5 * np.log(2 * np.pi) + log_det
+    expected = -0.5 * np.sum(z**2, axis=1) - 1.5 * np.log(2 * np.pi) + log_det
     np.testing.assert_allclose(density.log_prob(params, x, context), expected, rtol=1e-14)
 
 
@@ -29,8 +29,9 @@ def test_samples_carry_the_density_that_scores_them(dtype):
     x, log_prob = density.sample_and_log_prob(params, np.random.default_rng(5), 50, context)
     assert x.dtype == log_prob.dtype == dtype and log_prob.shape == (50,)
     tolerance = 1e4 * np.finfo(dtype).eps
-    np.testing.assert_allclose(density.log_prob(params, x, context), log_prob, rtol=tolerance,
-                               atol=tolerance)
+    np.testing.assert_allclose(
+        density.log_prob(params, x, context), log_prob, rtol=tolerance, atol=tolerance
+    )
     np.testing.assert_array_equal(density.sample(params, np.random.default_rng(5), 50, context), x)
 
 
@@ -58,7 +59,10 @@ def test_a_density_notices_what_a_flow_of_ones_own_makes_of_rows():
 
 def test_randomness_needs_a_generator():
     density = nfref.Density(nfref.Scale(2))
-    for call in (lambda: density.init(0), lambda: density.sample({"base": {}, "flow": {}}, 0, 1),
-                 lambda: nfref.Scale(2).init(None)):
+    for call in (
+        lambda: density.init(0),
+        lambda: density.sample({"base": {}, "flow": {}}, 0, 1),
+        lambda: nfref.Scale(2).init(None),
+    ):
         with pytest.raises(TypeError, match="^rng: expected a numpy.random.Generator"):
             call()

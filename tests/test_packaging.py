@@ -20,31 +20,39 @@ SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 
 def requirements():
     """Every dependency that setup.cfg names, of the core and of the extras."""
-    lines = "\n".join([SETUP["options"]["install_requires"],
-                       *SETUP["options.extras_require"].values()]).splitlines()
+    lines = "\n".join(
+        [SETUP["options"]["install_requires"], *SETUP["options.extras_require"].values()]
+    ).splitlines()
     named = [Requirement(line) for line in lines if line and not line.startswith("#")]
     return [requirement for requirement in named if requirement.name != "nfref"]
 
 
 def test_lowest_versions_are_those_that_setup_cfg_declares():
-    declared = {(requirement.name, str(requirement.specifier).replace(">=", "=="))
-                for requirement in requirements() if requirement.specifier}
+    declared = {
+        (requirement.name, str(requirement.specifier).replace(">=", "=="))
+        for requirement in requirements()
+        if requirement.specifier
+    }
     ours, theirs = (ROOT / ".ci/lowest.txt").read_text(encoding="utf-8").split("\n\n")
     pinned = [Requirement(line) for line in ours.splitlines() if not line.startswith("#")]
     assert {(pin.name, str(pin.specifier)) for pin in pinned} == declared
-    assert len(pinned) == len(declared)         # a dependency of two extras has one lowest version
+    assert len(pinned) == len(declared)  # a dependency of two extras has one lowest version
     names = {requirement.name for requirement in requirements()}
     assert not names & {Requirement(line).name for line in theirs.splitlines() if line[0] != "#"}
 
 
 @pytest.mark.parametrize("name", ["numba", "llvmlite"])
 def test_numba_is_asked_for_where_there_is_one(name):
-    marker, = [requirement.marker for requirement in requirements() if requirement.name == name]
-    asked = {(system, python) for system in ("linux", "darwin", "win32", "emscripten")
-             for python in ("3.10", "3.15", "3.16")
-             if marker.evaluate({"sys_platform": system, "python_version": python})}
-    assert asked == {(system, python) for system in ("linux", "darwin", "win32")
-                     for python in ("3.10", "3.15")}
+    (marker,) = [requirement.marker for requirement in requirements() if requirement.name == name]
+    asked = {
+        (system, python)
+        for system in ("linux", "darwin", "win32", "emscripten")
+        for python in ("3.10", "3.15", "3.16")
+        if marker.evaluate({"sys_platform": system, "python_version": python})
+    }
+    assert asked == {
+        (system, python) for system in ("linux", "darwin", "win32") for python in ("3.10", "3.15")
+    }
 
 
 @pytest.mark.thorough
@@ -52,8 +60,11 @@ def test_no_python_that_numba_supports_is_left_out():
     """Numba's own classifiers, of the version that is installed."""
     pytest.importorskip("numba")
     bound = SETUP["options"]["install_requires"].split('python_version < "')[1].split('"')[0]
-    supported = re.findall(r"Python :: (3\.\d+)$", "\n".join(
-        metadata.metadata("numba").get_all("Classifier")), re.MULTILINE)
+    supported = re.findall(
+        r"Python :: (3\.\d+)$",
+        "\n".join(metadata.metadata("numba").get_all("Classifier")),
+        re.MULTILINE,
+    )
     assert max(map(Version, supported)) < Version(bound)
 
 
@@ -68,10 +79,16 @@ def test_the_citation_is_of_this_version():
 
 
 def test_programs_among_the_tests_are_listed():
-    done = subprocess.run([sys.executable, "-m", "tests"], cwd=ROOT, capture_output=True, text=True,
-                          check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     listed = re.findall(r"^  python -m ([\w.]+) +\w", done.stdout, re.MULTILINE)
-    programs = [path for path in (ROOT / "tests").glob("*/**/*.py")
-                if path.name == "__main__.py" or "\nif __name__ == " in path.read_text("utf-8")]
-    assert {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
-            for path in programs} <= set(listed)
+    programs = [
+        path
+        for path in (ROOT / "tests").glob("*/**/*.py")
+        if path.name == "__main__.py" or "\nif __name__ == " in path.read_text("utf-8")
+    ]
+    assert {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
+        for path in programs
+    } <= set(listed)

@@ -38,8 +38,18 @@ data = nfref.datasets.two_moons(rng, 2000)
 
 flow = nfref.in_units_of(nfref.RealNVP(2, layers=8, hidden=(32, 32)), data)
 density = nfref.Density(flow)
-params = nfref.fit(density, density.init(rng), data, rng, epochs=60, batch_size=100,
-                   learning_rate=1e-2, schedule="cosine", patience=None, progress=False).params
+params = nfref.fit(
+    density,
+    density.init(rng),
+    data,
+    rng,
+    epochs=60,
+    batch_size=100,
+    learning_rate=1e-2,
+    schedule="cosine",
+    patience=None,
+    progress=False,
+).params
 
 # %%
 # Use it
@@ -53,7 +63,7 @@ print("log-density on a moon", log_p[0].round(1), " between them", log_p[1].roun
 print("ratio", np.exp(log_p[0] - log_p[1]).round())
 
 new = density.sample(params, rng, 1000)
-print("new points are of shape", new.shape)                     # (1000, 2)
+print("new points are of shape", new.shape)  # (1000, 2)
 
 z, log_det = flow.inverse(params["flow"], data)
 print("data taken back: mean", z.mean(axis=0).round(1), " deviation", z.std(axis=0).round(1))
@@ -83,8 +93,14 @@ middle.scatter(*end.T, s=3, c=quarter, linewidth=0)
 middle.set(title="x = f(z)", xlim=(-4, 4), ylim=(-4, 4))
 axis = np.linspace(-4, 4, 161)
 grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-right.pcolormesh(axis, axis, np.exp(density.log_prob(params, grid)).reshape(161, 161),
-                 cmap="Blues", shading="nearest", rasterized=True)
+right.pcolormesh(
+    axis,
+    axis,
+    np.exp(density.log_prob(params, grid)).reshape(161, 161),
+    cmap="Blues",
+    shading="nearest",
+    rasterized=True,
+)
 right.plot(*points.T, "o", color=COLOURS[1])
 right.set(title="density of x")
 for ax in (left, middle, right):
@@ -108,14 +124,13 @@ plt.show()
 # The simplest flow: :math:`x = 3 z` in one dimension, with z standard normal. Points are spread
 # three times as far apart. What is the density of x at 0? (That of z at 0 is 0.399.)
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
     samples = 3 * np.random.default_rng(1).standard_normal(1_000_000)
     counted = np.mean(np.abs(samples) < 0.05) / 0.1
-    assert not np.isclose(answer, 3 * 0.399, rtol=0.02), \
-        "farther apart is less dense, not more"
+    assert not np.isclose(answer, 3 * 0.399, rtol=0.02), "farther apart is less dense, not more"
     assert not np.isclose(answer, 0.399, rtol=0.02), "that is the density of z, before stretching"
     assert abs(answer - counted) < 0.003, f"counting a million points gives {counted:.3f}"
 
@@ -137,7 +152,7 @@ nfref.exercises.grade(check_1, answer_1)
 # ---------------------------
 # For the same flow: which z belongs to x = 6, and what is ``log_det`` of the way back, from x to z?
 
-answer_2 = ...      # type (z, log_det) here
+answer_2 = ...  # type (z, log_det) here
 
 
 def check_2(answer):
@@ -172,4 +187,4 @@ nfref.exercises.grade(check_2, answer_2)
 
 assert log_p[0] - log_p[1] > 2
 assert np.all(np.abs(z.mean(axis=0)) < 0.3) and np.all(np.abs(z.std(axis=0) - 1) < 0.3)
-assert abs(np.exp(density.log_prob(params, grid)).sum() * 0.05 ** 2 - 1) < 0.05
+assert abs(np.exp(density.log_prob(params, grid)).sum() * 0.05**2 - 1) < 0.05

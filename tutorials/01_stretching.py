@@ -55,16 +55,19 @@ def slope(z):
 # logarithm of the stretching in the direction just taken.
 
 flow = nfref.PlanarLayer(1)
-params = {"u": np.array([np.log(np.expm1(1 + w * u_hat)) / w]), "w": np.array([w]),
-          "b": np.array([b])}
+params = {
+    "u": np.array([np.log(np.expm1(1 + w * u_hat)) / w]),
+    "w": np.array([w]),
+    "b": np.array([b]),
+}
 density = nfref.Density(flow)
 density_params = {"base": {}, "flow": params}
 
 z = np.array([[-1.6], [-0.3], [1.0]])
 x, log_det = flow.forward(params, z)
-print("z           ", z[:, 0])                          # [-1.6 -0.3  1. ]
-print("x = f(z)    ", x[:, 0].round(3))                 # [-3.084 -0.3    2.484]
-print("stretched by", np.exp(log_det).round(3))         # [1.065 4.    1.065]
+print("z           ", z[:, 0])  # [-1.6 -0.3  1. ]
+print("x = f(z)    ", x[:, 0].round(3))  # [-3.084 -0.3    2.484]
+print("stretched by", np.exp(log_det).round(3))  # [1.065 4.    1.065]
 assert np.allclose(x, f(z), rtol=1e-14)
 assert np.allclose(np.exp(log_det), slope(z[:, 0]), rtol=1e-14)
 
@@ -86,10 +89,10 @@ assert np.allclose(np.exp(log_det), slope(z[:, 0]), rtol=1e-14)
 # .. play: probe
 
 h = 0.3
-share = np.exp(-z[:, 0] ** 2 / 2) / np.sqrt(2 * np.pi) * h
+share = np.exp(-(z[:, 0] ** 2) / 2) / np.sqrt(2 * np.pi) * h
 length = (f(z + h / 2) - f(z - h / 2))[:, 0]
-print("share of points   ", share.round(4))             # [0.0333 0.1144 0.0726]
-print("length of image   ", length.round(3))            # [0.321 1.174 0.321]
+print("share of points   ", share.round(4))  # [0.0333 0.1144 0.0726]
+print("length of image   ", length.round(3))  # [0.321 1.174 0.321]
 print("density by probe  ", (share / length).round(3))  # [0.104 0.097 0.226]
 print("density by formula", np.exp(density.log_prob(density_params, x)).round(3))
 # [0.104 0.095 0.227]
@@ -124,7 +127,7 @@ edges = np.linspace(-6, 6, 121)
 heights, _ = np.histogram(samples[:, 0], bins=edges, density=True)
 
 line = np.linspace(-9, 9, 3601)[:, None]
-back, log_det_back = flow.inverse(params, line)          # z, and log |dz/dx|
+back, log_det_back = flow.inverse(params, line)  # z, and log |dz/dx|
 log_base = density.base.log_prob({}, back)
 with_factor = np.exp(log_base + log_det_back)
 without = np.exp(log_base)
@@ -132,7 +135,7 @@ assert np.array_equal(with_factor, np.exp(density.log_prob(density_params, line)
 
 higher = (with_factor[1:-1] > with_factor[:-2]) & (with_factor[1:-1] > with_factor[2:])
 peaks = line[1:-1, 0][higher]
-print("peaks of the density of x at", peaks.round(2))                   # [-2.5   2.13]
+print("peaks of the density of x at", peaks.round(2))  # [-2.5   2.13]
 
 # %%
 # .. dropdown:: Answer
@@ -147,9 +150,9 @@ print("peaks of the density of x at", peaks.round(2))                   # [-2.5 
 
 step = line[1, 0] - line[0, 0]
 mean_stretching = np.mean(np.exp(-flow.inverse(params, samples)[1]))
-print("integral with the factor   ", (with_factor.sum() * step).round(6))       # 1.0
-print("integral without the factor", (without.sum() * step).round(3))           # 2.054
-print("mean stretching of samples ", mean_stretching.round(2))                  # 2.05
+print("integral with the factor   ", (with_factor.sum() * step).round(6))  # 1.0
+print("integral without the factor", (without.sum() * step).round(3))  # 2.054
+print("mean stretching of samples ", mean_stretching.round(2))  # 2.05
 
 # %%
 # The figure: three positions of the probe. Below, the base density; beside it, the map; on the
@@ -161,14 +164,19 @@ print("mean stretching of samples ", mean_stretching.round(2))                  
 #    strips of equal area, red, blue and green, are carried from below to the left: the steep part
 #    draws its strip out long and low.
 
-fig, axes = plt.subplot_mosaic([["x", "map"], ["key", "z"]], figsize=(7.36, 6),
-                               width_ratios=(1.25, 2), height_ratios=(2.3, 1),
-                               layout="constrained")
+fig, axes = plt.subplot_mosaic(
+    [["x", "map"], ["key", "z"]],
+    figsize=(7.36, 6),
+    width_ratios=(1.25, 2),
+    height_ratios=(2.3, 1),
+    layout="constrained",
+)
 curve = np.linspace(-3, 3, 601)
 axes["map"].plot(curve, f(curve), color="black")
-axes["z"].plot(curve, np.exp(-curve ** 2 / 2) / np.sqrt(2 * np.pi), color="black")
-axes["x"].stairs(heights, edges, orientation="horizontal", fill=True, color="0.85",
-                 label="histogram of f(z)")
+axes["z"].plot(curve, np.exp(-(curve**2) / 2) / np.sqrt(2 * np.pi), color="black")
+axes["x"].stairs(
+    heights, edges, orientation="horizontal", fill=True, color="0.85", label="histogram of f(z)"
+)
 axes["x"].plot(without, line, color="black", linestyle=":", label="without the factor")
 axes["x"].plot(with_factor, line, color="black", label="with it")
 for middle, colour in zip(z[:, 0], COLOURS):
@@ -183,8 +191,13 @@ for middle, colour in zip(z[:, 0], COLOURS):
     axes["map"].plot(probe, image, color=colour, linewidth=5)
 axes["map"].set(xlim=(-3, 3), ylim=(-4.6, 4.6), title="the map $x = f(z)$")
 axes["z"].set(xlim=(-3, 3), ylim=(0, 0.45), xlabel="z", ylabel="$p_Z(z)$")
-axes["x"].set(xlim=(0.45, 0), ylim=(-4.6, 4.6), ylabel="x", xlabel="density of x",
-              title="equal areas, other lengths")
+axes["x"].set(
+    xlim=(0.45, 0),
+    ylim=(-4.6, 4.6),
+    ylabel="x",
+    xlabel="density of x",
+    title="equal areas, other lengths",
+)
 axes["key"].axis("off")
 axes["key"].legend(*axes["x"].get_legend_handles_labels(), loc="center", frameon=False)
 plt.show()
@@ -195,18 +208,19 @@ plt.show()
 # Let :math:`z` be standard normal and :math:`x = e^z`. At which :math:`x` is the density of
 # :math:`x` highest? Write :math:`\log p_X` as a function of :math:`z` first.
 
-answer_1 = ...      # type the x of the peak here
+answer_1 = ...  # type the x of the peak here
 
 
 def check_1(answer):
-    def density_of_x(x):        # by a short probe of the share of points below x
+    def density_of_x(x):  # by a short probe of the share of points below x
         below = [math.erfc(-math.log(end) / math.sqrt(2)) / 2 for end in (x - 1e-4, x + 1e-4)]
         return (below[1] - below[0]) / 2e-4
 
     assert answer > 0, "x = e^z is positive"
     here = density_of_x(answer)
-    assert here >= density_of_x(0.98 * answer), \
+    assert here >= density_of_x(0.98 * answer), (
         "a little to the left it is higher still: the map stretches less there"
+    )
     assert here >= density_of_x(1.02 * answer), "a little to the right it is higher still"
 
 
@@ -229,18 +243,19 @@ nfref.exercises.grade(check_1, answer_1)
 # :math:`x` and returns :math:`\log p_X(x)`. The inverse is ``np.arcsinh``, and
 # :math:`\cosh^2 z = 1 + x^2`.
 
-answer_2 = ...      # type lambda x: ... here
+answer_2 = ...  # type lambda x: ... here
 
 
 def check_2(answer):
     z = np.linspace(-9, 9, 20001)
-    share = np.exp(-z ** 2 / 2) / np.sqrt(2 * np.pi)
+    share = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     log_p = answer(np.sinh(z))
     assert np.shape(log_p) == z.shape, "expected one log-density for each x"
     mass = np.sum(np.exp(log_p) * np.cosh(z)) * (z[1] - z[0])
     assert abs(mass - 1) < 1e-6, f"its integral is {mass:.4g}, and that of a density is 1"
-    assert np.allclose(np.exp(log_p) * np.cosh(z), share), \
+    assert np.allclose(np.exp(log_p) * np.cosh(z), share), (
         "the integral is right; compare a short probe's share of points with its image's"
+    )
 
 
 nfref.exercises.grade(check_2, answer_2)
@@ -272,8 +287,8 @@ assert abs(line[without.argmax(), 0] - f(0)) < step
 assert 50 < errors[1e-2] / errors[1e-3] < 200 and errors[1e-5] < 1e-9 < errors[1e-10]
 inside = edges[:-1, None] + (edges[1] - edges[0]) * (np.arange(20) + 0.5) / 20
 within = np.exp(density.log_prob(density_params, inside.reshape(-1, 1))).reshape(-1, 20)
-expected = 20_000 * within.mean(axis=1)                  # counts in bins 0.1 wide
+expected = 20_000 * within.mean(axis=1)  # counts in bins 0.1 wide
 enough = expected > 25
 deviations = (20_000 * heights - expected)[enough] / np.sqrt(expected[enough])
-assert 0.8 < np.sqrt(np.mean(deviations ** 2)) < 1.2     # it scatters as counts do
+assert 0.8 < np.sqrt(np.mean(deviations**2)) < 1.2  # it scatters as counts do
 assert np.allclose(flow.inverse(params, x)[1], -log_det, rtol=1e-12)

@@ -50,15 +50,18 @@ from nfref.plots.canvas import COLOURS
 
 rng = np.random.default_rng(3)
 layer = nfref.PlanarLayer(2)
-three = [{"u": rng.normal(0, 1, 2), "w": rng.normal(0, 1, 2), "b": rng.normal(0, 1, 1)}
-         for _ in range(3)]
+three = [
+    {"u": rng.normal(0, 1, 2), "w": rng.normal(0, 1, 2), "b": rng.normal(0, 1, 1)} for _ in range(3)
+]
 z0 = np.array([[0.4, -0.7]])
 
 
 def jacobian(function, z, h=1e-5):
     """Columns are dx/dz_j by central differences, at the one row z."""
-    return np.stack([(function(z + h * e) - function(z - h * e))[0] / (2 * h)
-                     for e in np.eye(z.shape[1])], axis=1)
+    return np.stack(
+        [(function(z + h * e) - function(z - h * e))[0] / (2 * h) for e in np.eye(z.shape[1])],
+        axis=1,
+    )
 
 
 z, total = z0, 0
@@ -70,8 +73,9 @@ for k, params in enumerate(three, 1):
 
 chain = nfref.Chain([layer] * 3)
 of_the_whole = np.linalg.slogdet(jacobian(lambda z: chain.forward(three, z)[0], z0))[1]
-print("log |det| of the whole Jacobian", of_the_whole.round(6),
-      " sum", total.round(6))                            # 0.627571 0.627571
+print(
+    "log |det| of the whole Jacobian", of_the_whole.round(6), " sum", total.round(6)
+)  # 0.627571 0.627571
 
 # %%
 # .. dropdown:: Answer
@@ -109,7 +113,7 @@ places = rng.standard_normal((200, 2))
 u = np.array([1.0, 1.5])
 full = [np.linalg.det(jacobian(lambda z: planar(z, u, w, b)[0], row[None])) for row in places]
 worst = np.max(np.abs(full - planar(places, u, w, b)[1]))
-print(f"largest difference from the full determinant: {worst:.0e}")             # 1e-10
+print(f"largest difference from the full determinant: {worst:.0e}")  # 1e-10
 
 # %%
 # When it can be inverted
@@ -133,7 +137,7 @@ print(f"largest difference from the full determinant: {worst:.0e}")             
 #    sheets on top of each other.
 
 wide, high = np.meshgrid(np.linspace(-6, 6, 49), np.linspace(-2, 2, 17))
-corners = np.stack([wide, high], axis=-1)                # (row, column, coordinate)
+corners = np.stack([wide, high], axis=-1)  # (row, column, coordinate)
 middles = (corners[:-1, :-1] + corners[1:, 1:]) / 2
 direction = np.array([1.0, -0.25])
 settings = [2.0, -0.8, -3.0]
@@ -153,14 +157,23 @@ for ax, product in zip(axes, settings):
     smallest.append(dets.min())
     cells = np.stack([x[:-1, :-1], x[:-1, 1:], x[1:, 1:], x[1:, :-1]], axis=2).reshape(-1, 4, 2)
     for turned_over, colour, alpha in ((False, COLOURS[0], 0.2), (True, COLOURS[1], 0.5)):
-        shown = PolyCollection(cells[(dets < 0) == turned_over], linewidth=0.7,
-                               facecolor=to_rgba(colour, alpha), edgecolor=to_rgba(colour, 0.8))
+        shown = PolyCollection(
+            cells[(dets < 0) == turned_over],
+            linewidth=0.7,
+            facecolor=to_rgba(colour, alpha),
+            edgecolor=to_rgba(colour, 0.8),
+        )
         ax.add_collection(shown)
-    ax.set(title=f"$w \\cdot u = {product:g}$\nsmallest determinant ${dets.min():.1f}$",
-           aspect="equal", xlim=(-4.2, 4.2), ylim=(-3, 3), xlabel="$x_1$")
+    ax.set(
+        title=f"$w \\cdot u = {product:g}$\nsmallest determinant ${dets.min():.1f}$",
+        aspect="equal",
+        xlim=(-4.2, 4.2),
+        ylim=(-3, 3),
+        xlabel="$x_1$",
+    )
 axes[0].set_ylabel("$x_2$")
 plt.show()
-print("smallest determinants", np.round(smallest, 2))       # [ 1.   0.2 -2. ]
+print("smallest determinants", np.round(smallest, 2))  # [ 1.   0.2 -2. ]
 
 # %%
 # .. dropdown:: Answer
@@ -181,7 +194,7 @@ areas = []
 for product in settings:
     x, dets = planar(samples, u_with(product), w, b)
     inside = np.max(np.abs(x), axis=1) < 0.5
-    p = np.exp(-np.sum(samples ** 2, axis=1) / 2) / (2 * np.pi) / np.abs(dets)
+    p = np.exp(-np.sum(samples**2, axis=1) / 2) / (2 * np.pi) / np.abs(dets)
     areas.append(np.mean(inside / p))
     print(f"w . u = {product:+.1f}: area of a unit square by the formula {areas[-1]:.2f}")
 # 1.00, 1.00, 2.95
@@ -198,7 +211,7 @@ for product in settings:
 params = {"u": u_with(-3.0), "w": w, "b": np.array([b])}
 u_hat = params["u"] + (np.log1p(np.exp(-3.0)) - 1 + 3.0) * w / (w @ w)
 x, log_det = layer.forward(params, places)
-print("w . u = -3 becomes", (w @ u_hat).round(3))           # -0.951
+print("w . u = -3 becomes", (w @ u_hat).round(3))  # -0.951
 assert np.allclose(x, planar(places, u_hat, w, b)[0], rtol=1e-12)
 assert np.allclose(np.exp(log_det), planar(places, u_hat, w, b)[1], rtol=1e-10)
 
@@ -212,7 +225,7 @@ assert np.allclose(np.exp(log_det), planar(places, u_hat, w, b)[1], rtol=1e-10)
 # Take :math:`w = (1, 0)` and :math:`b = 0`. Break :math:`w \cdot u > -1`: find a :math:`u` for
 # which the two points (1, 0) and (-1, 0) land on the same point. Paper and pencil are enough.
 
-answer_1 = ...      # type np.array([u1, u2]) here
+answer_1 = ...  # type np.array([u1, u2]) here
 
 
 def check_1(answer):
@@ -221,8 +234,9 @@ def check_1(answer):
     landed, _ = planar(two, answer, w=np.array([1.0, 0.0]), b=0.0)
     apart = landed[0] - landed[1]
     assert abs(apart[1]) < 1e-9, "they land apart in x2, which moves by u2 tanh 1 and -u2 tanh 1"
-    assert abs(apart[0]) < 1e-9, \
+    assert abs(apart[0]) < 1e-9, (
         f"they land {apart[0]:.3f} apart in x1: one at 1 + u1 tanh 1; where is the other?"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)
@@ -244,14 +258,15 @@ nfref.exercises.grade(check_1, answer_1)
 # In the plane, turn by 30 degrees, then double both coordinates, then shear,
 # :math:`x_1 \to x_1 + 5 x_2`. What is :math:`\log |\det J|` of the whole?
 
-answer_2 = ...      # type a number here
+answer_2 = ...  # type a number here
 
 
 def check_2(answer):
     c, s = np.cos(np.pi / 6), np.sin(np.pi / 6)
     whole = np.array([[1, 5], [0, 1]]) @ np.diag([2, 2]) @ np.array([[c, -s], [s, c]])
-    assert np.isclose(answer, np.log(abs(np.linalg.det(whole))), atol=1e-6), \
+    assert np.isclose(answer, np.log(abs(np.linalg.det(whole))), atol=1e-6), (
         "how large is a unit square after each step? log_det is the logarithm of that area"
+    )
 
 
 nfref.exercises.grade(check_2, answer_2)
@@ -287,5 +302,5 @@ assert np.allclose(layer.inverse(params, x)[0], places, atol=1e-9) and w @ u_hat
 line = np.arange(-9, 9, 0.05)
 square = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
 density = nfref.Density(chain)
-mass = np.exp(density.log_prob({"base": {}, "flow": three}, square)).sum() * 0.05 ** 2
-assert abs(mass - 1) < 1e-6                                 # and still a density
+mass = np.exp(density.log_prob({"base": {}, "flow": three}, square)).sum() * 0.05**2
+assert abs(mass - 1) < 1e-6  # and still a density

@@ -49,8 +49,8 @@ def area(polygon):
 
 angle = np.linspace(0, 2 * np.pi, 20_000, endpoint=False)
 circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-print("area of a circle ", area(circle).round(4))               # 3.1416
-print("sheared          ", area(shear(circle)).round(4))        # 3.1416
+print("area of a circle ", area(circle).round(4))  # 3.1416
+print("sheared          ", area(shear(circle)).round(4))  # 3.1416
 
 # %%
 # Scale as well as shift
@@ -105,24 +105,27 @@ def network(kept, column):
 
 
 z = rng.standard_normal((5, 2))
-x, log_det_by_hand = couple(z, b, s=lambda kept: network(kept, 1),
-                            t=lambda kept: network(kept, 0))
+x, log_det_by_hand = couple(z, b, s=lambda kept: network(kept, 1), t=lambda kept: network(kept, 0))
 assert np.allclose(x, layer.forward(params, z)[0], rtol=1e-13)
 assert np.allclose(log_det_by_hand, layer.forward(params, z)[1], rtol=1e-13)
-assert np.allclose(z, uncouple(x, b, lambda kept: network(kept, 1),
-                               lambda kept: network(kept, 0))[0], rtol=1e-12)
+assert np.allclose(
+    z, uncouple(x, b, lambda kept: network(kept, 1), lambda kept: network(kept, 0))[0], rtol=1e-12
+)
 
 
 def jacobian(function, z, h=1e-5):
     """Columns are dx/dz_j by central differences, at the one row z."""
-    return np.stack([(function(z + h * e) - function(z - h * e))[0] / (2 * h)
-                     for e in np.eye(z.shape[1])], axis=1)
+    return np.stack(
+        [(function(z + h * e) - function(z - h * e))[0] / (2 * h) for e in np.eye(z.shape[1])],
+        axis=1,
+    )
 
 
 J = jacobian(lambda z: layer.forward(params, z)[0], z[:1])
-print("Jacobian at one point\n", J.round(3))                    # upper right corner 0
-print("log of its determinant", np.log(np.linalg.det(J)).round(6),
-      " s", log_det_by_hand[0].round(6))
+print("Jacobian at one point\n", J.round(3))  # upper right corner 0
+print(
+    "log of its determinant", np.log(np.linalg.det(J)).round(6), " s", log_det_by_hand[0].round(6)
+)
 
 # %%
 # NICE is the case :math:`s = 0`. With zeros in the column of :math:`s`, the affine layer and the
@@ -134,8 +137,8 @@ no_scale = [first, {"weight": last["weight"] * [1, 0], "bias": np.zeros(2)}]
 additive = nfref.Coupling((True, False), nfref.Additive(), hidden=(16,))
 as_nice, zero = additive.forward({"net": shift}, z)
 as_real_nvp, also_zero = layer.forward({"net": no_scale}, z)
-print(f"largest difference {np.max(np.abs(as_nice - as_real_nvp)):.0e}")         # rounding
-print("log_det", zero, also_zero)                                               # zeros
+print(f"largest difference {np.max(np.abs(as_nice - as_real_nvp)):.0e}")  # rounding
+print("log_det", zero, also_zero)  # zeros
 
 # %%
 # Why the parts take turns
@@ -168,7 +171,7 @@ for k in (1, 2, 3):
 
 same_mask = nfref.Chain(taking_turns[:1] * 3)
 moved = same_mask.forward(several, start)[0] - start
-print("one mask, three layers: x - z =", moved[0].round(2))             # 0, -2.31, 0, -2.03
+print("one mask, three layers: x - z =", moved[0].round(2))  # 0, -2.31, 0, -2.03
 
 # %%
 # After one layer the moved coordinates depend on the others; after two the kept ones do in their
@@ -188,12 +191,24 @@ print("one mask, three layers: x - z =", moved[0].round(2))             # 0, -2.
 data = datasets.two_moons(rng, 1500)
 test = datasets.two_moons(rng, 1500)
 fitted, scores = {}, {}
-for name, flow in (("NICE", nfref.NICE(2, layers=6, hidden=(24, 24))),
-                   ("RealNVP", nfref.RealNVP(2, layers=6, hidden=(24, 24)))):
+for name, flow in (
+    ("NICE", nfref.NICE(2, layers=6, hidden=(24, 24))),
+    ("RealNVP", nfref.RealNVP(2, layers=6, hidden=(24, 24))),
+):
     density = nfref.Density(nfref.Chain([flow, nfref.Standardise.of(data)]))
-    result = nfref.fit(density, density.init(np.random.default_rng(1)), data,
-                       np.random.default_rng(2), validation=None, epochs=40, batch_size=100,
-                       learning_rate=1e-2, schedule="cosine", patience=None, progress=False)
+    result = nfref.fit(
+        density,
+        density.init(np.random.default_rng(1)),
+        data,
+        np.random.default_rng(2),
+        validation=None,
+        epochs=40,
+        batch_size=100,
+        learning_rate=1e-2,
+        schedule="cosine",
+        patience=None,
+        progress=False,
+    )
     fitted[name] = flow, result.params["flow"][0]
     scores[name] = -np.mean(density.log_prob(result.params, test))
     print(f"{name}: {scores[name]:.2f} nats a row on new data")
@@ -214,7 +229,7 @@ fig, axes = plt.subplots(2, 7, figsize=(7.36, 2.9), layout="constrained")
 log_dets = {}
 for row, (name, (flow, flow_params)) in zip(axes, fitted.items()):
     x, log_dets[name] = points, 0
-    scaled = len(flow.flows) - 6                          # NICE scales before its couplings
+    scaled = len(flow.flows) - 6  # NICE scales before its couplings
     for k, (member, own) in enumerate(zip(flow.flows, flow_params), 1 - scaled):
         if k == 1:
             row[0].scatter(*x.T, **dots)
@@ -251,7 +266,7 @@ for name, values in log_dets.items():
 # The second keeps :math:`y_2` and :math:`y_3`: :math:`x_1 = y_1 + y_2\, y_3`, :math:`x_2 = y_2`,
 # :math:`x_3 = y_3`. By hand: which :math:`z` is mapped to :math:`x = (7, 3, 2)`?
 
-answer_1 = ...      # type np.array([z1, z2, z3]) here
+answer_1 = ...  # type np.array([z1, z2, z3]) here
 
 
 def two_layers(z):
@@ -262,8 +277,9 @@ def two_layers(z):
 def check_1(answer):
     assert np.shape(answer) == (3,), "expected three numbers"
     x = two_layers(np.array([answer], dtype=float))[0]
-    assert np.isclose(answer[0] + 3 * 2, 7), \
+    assert np.isclose(answer[0] + 3 * 2, 7), (
         "z1 is not right: undo the second layer first, with the x2 and x3 you are given"
+    )
     assert np.isclose(x[1], 3), f"x2 comes out as {x[1]:g}: undo its shift with your z1"
     assert np.isclose(x[2], 2), f"x3 comes out as {x[2]:g}: first the shift, then the factor"
 
@@ -285,14 +301,15 @@ nfref.exercises.grade(check_1, answer_1)
 # -------------------------------------------
 # What is the ``log_det`` of that inverse, at the same :math:`x`?
 
-answer_2 = ...      # type a number here
+answer_2 = ...  # type a number here
 
 
 def check_2(answer):
     forward = np.log(np.linalg.det(jacobian(two_layers, np.array([[1.0, 2.0, 1.5]]))))
     assert not np.isclose(answer, forward, atol=1e-6), "that is log_det of the way there"
-    assert np.isclose(answer, -forward, atol=1e-6), \
+    assert np.isclose(answer, -forward, atol=1e-6), (
         "shifts do not count; by which factor is the third coordinate divided on the way back?"
+    )
 
 
 nfref.exercises.grade(check_2, answer_2)
@@ -323,4 +340,4 @@ assert np.allclose(as_nice, as_real_nvp, rtol=1e-13)
 assert np.all(zero == 0) and np.all(also_zero == 0)
 assert filled[0] < filled[1] < filled[2] == 16
 assert np.ptp(log_dets["NICE"]) < 1e-12 < 1 < np.ptp(log_dets["RealNVP"])
-assert max(scores.values()) < 2.8               # a Gaussian has 3.2
+assert max(scores.values()) < 2.8  # a Gaussian has 3.2

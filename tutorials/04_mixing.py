@@ -43,13 +43,19 @@ from nfref.plots.canvas import COLOURS
 # :math:`D^3` operations. Going back is two triangular systems, solved line by line.
 
 W = np.array([[0.5, 1.2], [1.5, 0.4]])
-P = np.array([[0, 1], [1, 0]])                       # the second row is on top
+P = np.array([[0, 1], [1, 0]])  # the second row is on top
 (a, b), (c, d) = P @ W
 L = np.array([[1, 0], [c / a, 1]])
 U = np.array([[a, b], [0, d - b * c / a]])
 assert np.allclose(P @ L @ U, W, rtol=1e-15)
-print("det W =", np.linalg.det(W).round(3), " diagonal of U:", np.diag(U).round(3),
-      " product", np.prod(np.diag(U)).round(3))      # -1.6, 1.5 and 1.067, 1.6
+print(
+    "det W =",
+    np.linalg.det(W).round(3),
+    " diagonal of U:",
+    np.diag(U).round(3),
+    " product",
+    np.prod(np.diag(U)).round(3),
+)  # -1.6, 1.5 and 1.067, 1.6
 
 # %%
 # nfref's layer holds :math:`P` as the order of the rows, and as its parameter one matrix with
@@ -61,7 +67,7 @@ params = {"lu": np.array([[np.log(a), b], [c / a, np.log(d - b * c / a)]])}
 z = np.random.default_rng(0).standard_normal((5, 2))
 x, log_det = layer.forward(params, z)
 assert np.allclose(x, z @ W.T, rtol=1e-13)
-print("log_det", log_det.round(4))                   # 0.47 five times, the log of the product above
+print("log_det", log_det.round(4))  # 0.47 five times, the log of the product above
 
 # %%
 # Shear and flip
@@ -75,8 +81,23 @@ print("log_det", log_det.round(4))                   # 0.47 five times, the log 
 # .. alt: A letter F in a square, four times: as it is, stretched and sheared by U, sheared by L,
 #    and turned into a red mirror image by P.
 
-letter = np.array([[0, 0], [0.25, 0], [0.25, 0.4], [0.6, 0.4], [0.6, 0.6], [0.25, 0.6],
-                   [0.25, 0.8], [0.75, 0.8], [0.75, 1], [0, 1]]) - 0.5
+letter = (
+    np.array(
+        [
+            [0, 0],
+            [0.25, 0],
+            [0.25, 0.4],
+            [0.6, 0.4],
+            [0.6, 0.6],
+            [0.25, 0.6],
+            [0.25, 0.8],
+            [0.75, 0.8],
+            [0.75, 1],
+            [0, 1],
+        ]
+    )
+    - 0.5
+)
 square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) - 0.5
 
 
@@ -93,11 +114,16 @@ for ax, (name, matrix) in zip(axes, steps.items()):
     colour = COLOURS[0] if areas[-1] > 0 else COLOURS[1]
     ax.fill(*(square @ matrix.T).T, facecolor="0.92", edgecolor="0.5")
     ax.fill(*(letter @ matrix.T).T, color=colour)
-    ax.set(title=f"{name}\ndeterminant ${areas[-1]:.1f}$", aspect="equal", xlabel="$x_1$",
-           xlim=(-1.2, 1.2), ylim=(-1.2, 1.2))
+    ax.set(
+        title=f"{name}\ndeterminant ${areas[-1]:.1f}$",
+        aspect="equal",
+        xlabel="$x_1$",
+        xlim=(-1.2, 1.2),
+        ylim=(-1.2, 1.2),
+    )
 axes[0].set_ylabel("$x_2$")
 plt.show()
-print("signed areas of the square", np.round(areas, 3))          # [ 1.   1.6  1.6 -1.6]
+print("signed areas of the square", np.round(areas, 3))  # [ 1.   1.6  1.6 -1.6]
 
 # %%
 # .. dropdown:: Answer
@@ -126,9 +152,10 @@ for t in (0, 0.3, 0.4, 0.5, 1):
 
 turned = nfref.Density(nfref.FixedLinear(W @ np.diag([-1, 1])))
 with_w = nfref.Density(layer)
-difference = (turned.log_prob({"base": {}, "flow": {}}, x)
-              - with_w.log_prob({"base": {}, "flow": params}, x))
-print("largest difference", np.abs(difference).max().round(12))          # 0.0
+difference = turned.log_prob({"base": {}, "flow": {}}, x) - with_w.log_prob(
+    {"base": {}, "flow": params}, x
+)
+print("largest difference", np.abs(difference).max().round(12))  # 0.0
 
 # %%
 # .. dropdown:: Answer
@@ -170,10 +197,16 @@ y, log_det = convolution.forward({"weight": weight}, image)
 by_hand = np.einsum("ij,jhw->ihw", weight, image.reshape(shape))
 assert np.allclose(y.reshape(shape), by_hand, rtol=1e-13)
 
-columns, _ = convolution.forward({"weight": weight}, np.eye(60))         # row j is J e_j
+columns, _ = convolution.forward({"weight": weight}, np.eye(60))  # row j is J e_j
 big = np.linalg.slogdet(columns.T)[1]
-print("of the 60 x 60 matrix", big.round(6), " log_det", log_det[0].round(6),
-      " 20 log 2", (20 * np.log(2)).round(6))            # 13.862944 three times
+print(
+    "of the 60 x 60 matrix",
+    big.round(6),
+    " log_det",
+    log_det[0].round(6),
+    " 20 log 2",
+    (20 * np.log(2)).round(6),
+)  # 13.862944 three times
 
 # %%
 # .. dropdown:: Answer
@@ -191,7 +224,7 @@ print("of the 60 x 60 matrix", big.round(6), " log_det", log_det[0].round(6),
 # (b) Send :math:`(z_1, z_2, z_3)` to :math:`(z_3, z_1, z_2)`. (c) Put five coordinates in reverse
 # order. (d) In three dimensions, :math:`x = -z`.
 
-answer_1 = ...      # type [a, b, c, d] here, each 1 or -1
+answer_1 = ...  # type [a, b, c, d] here, each 1 or -1
 
 
 def check_1(answer):
@@ -200,7 +233,8 @@ def check_1(answer):
     for name, matrix, sign in zip("abcd", maps, answer):
         assert sign == np.linalg.slogdet(matrix)[0], (
             f"({name}) is not right: how many swaps of two coordinates, or changes of a sign, "
-            "make it? Each of them is a mirror")
+            "make it? Each of them is a mirror"
+        )
 
 
 nfref.exercises.grade(check_1, answer_1)
@@ -220,16 +254,18 @@ nfref.exercises.grade(check_1, answer_1)
 # RGB images of 8 x 8 pixels, and :math:`W` is twice a rotation of the three channels. What is
 # ``log_det`` for an image?
 
-answer_2 = ...      # type a number here
+answer_2 = ...  # type a number here
 
 
 def check_2(answer):
     rotation = np.array([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, 1]])
     truth = nfref.InvertibleConv((3, 8, 8), form="full").forward(
-        {"weight": 2 * rotation}, np.zeros((1, 192)))[1][0]
+        {"weight": 2 * rotation}, np.zeros((1, 192))
+    )[1][0]
     assert not np.isclose(answer, 3 * np.log(2)), "that is one pixel; how many are there?"
-    assert np.isclose(answer, truth, atol=1e-6), \
+    assert np.isclose(answer, truth, atol=1e-6), (
         "what does doubling make of a unit cube of the channels, and at how many pixels?"
+    )
 
 
 nfref.exercises.grade(check_2, answer_2)
@@ -262,6 +298,6 @@ assert np.linalg.det(small) == 0
 assert np.isclose(np.linalg.slogdet(small)[1], 400 * np.log(0.1), rtol=1e-12)
 assert np.allclose([big, log_det[0]], 20 * np.log(2), rtol=1e-12)
 anything = nfref.LULinear(6).init(np.random.default_rng(3))
-anything["lu"] = np.random.default_rng(4).normal(0, 3, (6, 6))       # any numbers at all
+anything["lu"] = np.random.default_rng(4).normal(0, 3, (6, 6))  # any numbers at all
 matrix = nfref.LULinear(6).forward(anything, np.eye(6))[0].T
-assert np.linalg.slogdet(matrix)[0] == 1                     # as P and the signs say
+assert np.linalg.slogdet(matrix)[0] == 1  # as P and the signs say

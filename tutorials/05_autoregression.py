@@ -45,13 +45,15 @@ from nfref.runtime import params as trees
 
 def shift_and_log_scale(x):
     x1 = x[:, 0]
-    return (np.stack([0 * x1, x1 ** 2 / 4 - 1], axis=1),
-            np.stack([0 * x1 + np.log(2), x1 / 4], axis=1))
+    return (
+        np.stack([0 * x1, x1**2 / 4 - 1], axis=1),
+        np.stack([0 * x1 + np.log(2), x1 / 4], axis=1),
+    )
 
 
 def to_latent(x):
     t, s = shift_and_log_scale(x)
-    return (x - t) * np.exp(-s), -np.sum(s, axis=1)        # z, log |det dz/dx|
+    return (x - t) * np.exp(-s), -np.sum(s, axis=1)  # z, log |det dz/dx|
 
 
 # %%
@@ -61,11 +63,12 @@ def to_latent(x):
 
 x = np.array([[2.0, -1.0]])
 h = 1e-6
-jacobian = np.stack([(to_latent(x + h * e)[0] - to_latent(x - h * e)[0])[0] / (2 * h)
-                     for e in np.eye(2)], axis=1)
-print("dz/dx\n", jacobian.round(4))                     # [[ 0.5  0. ] [-0.4549  0.6065]]
-print("log |det| by differences", np.log(np.linalg.det(jacobian)).round(4))      # -1.1931
-print("minus the sum of s_i    ", to_latent(x)[1].round(4))                      # [-1.1931]
+jacobian = np.stack(
+    [(to_latent(x + h * e)[0] - to_latent(x - h * e)[0])[0] / (2 * h) for e in np.eye(2)], axis=1
+)
+print("dz/dx\n", jacobian.round(4))  # [[ 0.5  0. ] [-0.4549  0.6065]]
+print("log |det| by differences", np.log(np.linalg.det(jacobian)).round(4))  # -1.1931
+print("minus the sum of s_i    ", to_latent(x)[1].round(4))  # [-1.1931]
 
 # %%
 # And the density of the flow, :math:`\log p_Z(z) + \log |\det dz/dx|`, is the product of the two
@@ -75,7 +78,7 @@ t, s = shift_and_log_scale(x)
 factors = stats.norm.logpdf(x, loc=t, scale=np.exp(s)).sum(axis=1)
 z, log_det = to_latent(x)
 as_flow = stats.norm.logpdf(z).sum(axis=1) + log_det
-print("product of conditionals", factors.round(6), " flow", as_flow.round(6))   # -3.714964
+print("product of conditionals", factors.round(6), " flow", as_flow.round(6))  # -3.714964
 
 # %%
 # Exercise 1: the way back
@@ -83,7 +86,7 @@ print("product of conditionals", factors.round(6), " flow", as_flow.round(6))   
 # Draw from the same model by hand. The noise is z = (1, -1). Which x does it give? Write both
 # coordinates.
 
-answer_1 = ...      # type your answer here
+answer_1 = ...  # type your answer here
 
 
 def check_1(answer):
@@ -119,17 +122,16 @@ nfref.exercises.grade(check_1, answer_1)
 # two masks counts the paths.
 
 degrees = np.array([1, 2, 2, 1, 3])
-place = np.arange(1, 5)                              # D = 4
-first = place[:, None] <= degrees[None, :]           # inputs down, hidden units across
-last = degrees[:, None] < place[None, :]             # hidden units down, outputs across
+place = np.arange(1, 5)  # D = 4
+first = place[:, None] <= degrees[None, :]  # inputs down, hidden units across
+last = degrees[:, None] < place[None, :]  # hidden units down, outputs across
 paths = first.astype(int) @ last.astype(int)
 print("paths from input (down) to output (across)\n", paths)
 # zeros on the diagonal and below it
 
-made = nfref.MADE(4, hidden=(5,), degrees=(tuple(degrees),),
-                  transformer=nfref.Affine("exp"))
+made = nfref.MADE(4, hidden=(5,), degrees=(tuple(degrees),), transformer=nfref.Affine("exp"))
 assert np.array_equal(made.masks[0], first)
-assert np.array_equal(made.masks[1], np.tile(last, 2))   # a shift and a log-scale each
+assert np.array_equal(made.masks[1], np.tile(last, 2))  # a shift and a log-scale each
 
 # %%
 # Exercise 2: fill a mask
@@ -138,7 +140,7 @@ assert np.array_equal(made.masks[1], np.tile(last, 2))   # a shift and a log-sca
 # ``first`` is (3, 4), inputs down and hidden units across; ``last`` is (4, 3), hidden units down
 # and outputs across. 1 where a connection is allowed, 0 where it is not.
 
-answer_2 = ...      # type your answer here
+answer_2 = ...  # type your answer here
 
 
 def check_2(answer):
@@ -194,7 +196,7 @@ for _ in range(4):
     errors.append(np.abs(x - truth).max(axis=0))
 right = [int(np.sum(error < 1e-12)) for error in errors]
 print("errors of the coordinates, a row a pass\n", np.array(errors).round(3))
-print("coordinates that are right:", right)              # [1, 2, 3, 4]
+print("coordinates that are right:", right)  # [1, 2, 3, 4]
 
 # %%
 # .. dropdown:: Answer
@@ -231,14 +233,18 @@ def measure(flow, backend):
     params, rows = moved(flow, np.random.default_rng(1)), np.zeros((100, flow.dim))
     with nfref.backend(backend, threads=1), threadpool_limits(1):
         flow.inverse(params, rows), flow.forward(params, rows)
-        return [1e4 * seconds(lambda: flow.inverse(params, rows)),
-                1e4 * seconds(lambda: flow.forward(params, rows))]
+        return [
+            1e4 * seconds(lambda: flow.inverse(params, rows)),
+            1e4 * seconds(lambda: flow.forward(params, rows)),
+        ]
 
 
 dims = [2, 4, 8, 16, 32, 64]
 makers = {"MAF": nfref.MAF, "IAF": nfref.IAF}
-costs = {name: np.array([measure(make(dim, 2, (128,)), "numpy") for dim in dims])
-         for name, make in makers.items()}
+costs = {
+    name: np.array([measure(make(dim, 2, (128,)), "numpy") for dim in dims])
+    for name, make in makers.items()
+}
 for name, cost in costs.items():
     print(f"{name}, D = 64: density {cost[-1, 0]:.0f}, sample {cost[-1, 1]:.0f} us a row")
 
@@ -255,8 +261,14 @@ for name, cost in costs.items():
 # :math:`x_i` becomes known, most hidden units have not changed. nfref's compiled form computes each
 # unit once, when the inputs it may see are known: one sweep, about the work of one pass.
 
-swept = {name: np.array([measure(make(dim, 2, (128,)), "numba") for dim in dims])
-         for name, make in makers.items()} if find_spec("numba") else {}
+swept = (
+    {
+        name: np.array([measure(make(dim, 2, (128,)), "numba") for dim in dims])
+        for name, make in makers.items()
+    }
+    if find_spec("numba")
+    else {}
+)
 
 # %%
 # The figure.
@@ -271,10 +283,19 @@ for axis, (name, cost) in zip(axes, costs.items()):
         axis.loglog(dims, cost[:, k], color=COLOURS[k], marker="os"[k], label=what)
     slow = int(name == "MAF")
     if swept:
-        axis.loglog(dims, swept[name][:, slow], color=COLOURS[slow], linestyle="--",
-                    label=f"{'sample' if slow else 'density'}, each unit once (compiled)")
-    axis.set(title=f"{name}: {'samples' if slow else 'densities'} take D passes",
-             xlabel="number of coordinates D", xticks=dims, xticklabels=dims)
+        axis.loglog(
+            dims,
+            swept[name][:, slow],
+            color=COLOURS[slow],
+            linestyle="--",
+            label=f"{'sample' if slow else 'density'}, each unit once (compiled)",
+        )
+    axis.set(
+        title=f"{name}: {'samples' if slow else 'densities'} take D passes",
+        xlabel="number of coordinates D",
+        xticks=dims,
+        xticklabels=dims,
+    )
     axis.minorticks_off()
     axis.legend(loc="upper left", fontsize=9)
 axes[0].set(ylabel="microseconds a row", ylim=(0.5, 6e3))

@@ -51,9 +51,9 @@ def spline(x, x_k, y_k, d):
     width, height = np.diff(x_k)[k], np.diff(y_k)[k]
     s, xi = height / width, (x - x_k[k]) / width
     M = s + (d[k + 1] + d[k] - 2 * s) * xi * (1 - xi)
-    z = y_k[k] + height * (s * xi ** 2 + d[k] * xi * (1 - xi)) / M
-    above = d[k + 1] * xi ** 2 + 2 * s * xi * (1 - xi) + d[k] * (1 - xi) ** 2
-    return z, np.log(s ** 2 * above / M ** 2)
+    z = y_k[k] + height * (s * xi**2 + d[k] * xi * (1 - xi)) / M
+    above = d[k + 1] * xi**2 + 2 * s * xi * (1 - xi) + d[k] * (1 - xi) ** 2
+    return z, np.log(s**2 * above / M**2)
 
 
 # %%
@@ -70,7 +70,7 @@ def spline_back(z, x_k, y_k, d):
     s, w = height / width, (z - y_k[k]) / height
     c = w * (d[k + 1] + d[k] - 2 * s)
     a, b = s - d[k] + c, d[k] - c
-    return x_k[k] + width * 2 * w * s / (b + np.sqrt(b ** 2 + 4 * a * w * s))
+    return x_k[k] + width * 2 * w * s / (b + np.sqrt(b**2 + 4 * a * w * s))
 
 
 x_k = np.array([-3.0, -1.2, 0.0, 1.2, 3.0])
@@ -78,7 +78,7 @@ y_k = np.array([-3.0, -0.4, 0.2, 0.8, 3.0])
 d = np.array([1.0, 0.5, 2.0, 0.5, 1.0])
 x = np.linspace(-2.99, 2.99, 400)
 z, log_slope = spline(x, x_k, y_k, d)
-print("round trip off by", np.abs(spline_back(z, x_k, y_k, d) - x).max())         # 2e-15
+print("round trip off by", np.abs(spline_back(z, x_k, y_k, d) - x).max())  # 2e-15
 
 
 def knots(x_k, y_k, d):
@@ -87,8 +87,8 @@ def knots(x_k, y_k, d):
 
 
 transformer = nfref.RationalQuadratic(bins=4, bound=3.0)
-theirs = transformer.inverse(x, knots(x_k, y_k, d))      # data to latent, as here
-print("numbers a coordinate takes", transformer.size)    # widths, heights, slopes: 11
+theirs = transformer.inverse(x, knots(x_k, y_k, d))  # data to latent, as here
+print("numbers a coordinate takes", transformer.size)  # widths, heights, slopes: 11
 
 # %%
 # Why not a cubic? It too can take two values and two slopes.
@@ -98,8 +98,8 @@ print("numbers a coordinate takes", transformer.size)    # widths, heights, slop
 ends, steep = np.array([0.0, 1.0]), np.array([8.0, 8.0])
 cubic_slope = CubicHermiteSpline(ends, ends, steep).derivative()(0.5)
 rational_slope = np.exp(spline(np.array([0.5]), ends, ends, steep)[1])[0]
-print("slope in the middle: cubic", cubic_slope.round(3))            # -2.5
-print("                  rational", rational_slope.round(3))         # 0.222
+print("slope in the middle: cubic", cubic_slope.round(3))  # -2.5
+print("                  rational", rational_slope.round(3))  # 0.222
 
 # %%
 # .. dropdown:: Answer
@@ -138,9 +138,9 @@ _, p = density(dragged(0.8))
 step = line[1] - line[0]
 left, right = (p[(line > low) & (line < low + 1)].sum() * step for low in (-1, 0))
 by_heights = np.diff(stats.norm.cdf([-1, 0.8, 1]))
-print("mass in (-1, 0) and (0, 1)", left.round(3), right.round(3))   # 0.628 0.052
-print("by heights                ", by_heights.round(3))             # 0.629 0.053
-print("integral", (p.sum() * step).round(3))             # 1, however it is dragged
+print("mass in (-1, 0) and (0, 1)", left.round(3), right.round(3))  # 0.628 0.052
+print("by heights                ", by_heights.round(3))  # 0.629 0.053
+print("integral", (p.sum() * step).round(3))  # 1, however it is dragged
 
 # %%
 # .. dropdown:: Answer
@@ -154,7 +154,7 @@ print("integral", (p.sum() * step).round(3))             # 1, however it is drag
 # To which heights must the three inner knots be dragged, so that a quarter of the mass lies left of
 # x = -1, and a quarter in each of (-1, 0), (0, 1) and right of 1? Write an array of three.
 
-answer_1 = ...      # type your answer here
+answer_1 = ...  # type your answer here
 
 
 def check_1(answer):
@@ -163,8 +163,9 @@ def check_1(answer):
     assert np.all(np.diff(inner) > 0), "heights of knots increase"
     z, p = density(np.array([-3, *inner, 3]))
     below = [p[line < edge].sum() * step for edge in even[1:4]]
-    assert np.allclose(below, [0.25, 0.5, 0.75], atol=0.005), \
+    assert np.allclose(below, [0.25, 0.5, 0.75], atol=0.005), (
         "the mass left of a knot is Phi(its height): which z has a quarter below it?"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)
@@ -192,7 +193,7 @@ nfref.exercises.grade(check_1, answer_1)
 # normal density with standard deviation 2, and the one on its right of one with deviation 1/2.
 # Which slopes must its first and last knot have, so that the density has no jump? Write a pair.
 
-answer_2 = ...      # type your answer here
+answer_2 = ...  # type your answer here
 
 
 def check_2(answer):
@@ -200,10 +201,12 @@ def check_2(answer):
     _, log_slope = spline(even[[0, -1]], even, even, np.array([first, 1, 1, 1, last]))
     p_inside = np.exp(stats.norm.logpdf([-3, 3]) + log_slope)
     tails = [stats.norm.pdf(-3, loc=3, scale=2), stats.norm.pdf(3, loc=1.5, scale=0.5)]
-    assert not np.allclose([first, last], [2, 0.5]), \
+    assert not np.allclose([first, last], [2, 0.5]), (
         "g goes from x to z: a wide density is one where z changes slowly with x"
-    assert np.allclose(p_inside, tails, rtol=1e-3), \
+    )
+    assert np.allclose(p_inside, tails, rtol=1e-3), (
         "a normal density with deviation sigma has z = (x - m) / sigma; what is its slope?"
+    )
 
 
 nfref.exercises.grade(check_2, answer_2)
@@ -242,12 +245,14 @@ def through(bins):
     return (x_k, *ideal(x_k))
 
 
-errors = {bins: np.abs(spline(between, *through(bins))[0] - ideal(between)[0]).max()
-          for bins in (8, 16, 32, 64)}
+errors = {
+    bins: np.abs(spline(between, *through(bins))[0] - ideal(between)[0]).max()
+    for bins in (8, 16, 32, 64)
+}
 order = np.log2(errors[32] / errors[64])
 for bins, error in errors.items():
-    print(f"{bins} bins: {error:.1e}")               # 3.8e-03, 2.9e-04, 2.0e-05, 1.2e-06
-print("order", order.round(2))                       # 3.99
+    print(f"{bins} bins: {error:.1e}")  # 3.8e-03, 2.9e-04, 2.0e-05, 1.2e-06
+print("order", order.round(2))  # 3.99
 
 # %%
 # .. dropdown:: Answer
@@ -265,8 +270,10 @@ print("order", order.round(2))                       # 3.99
 figure, axes = plt.subplots(2, 3, figsize=(7.36, 5.2), sharex=True, layout="constrained")
 shades = plt.get_cmap("viridis")(np.linspace(0, 0.85, 4))
 slopes = np.array([0.2, 1.0, 2.0, 3.0])
-settings = [[(f"{h:g}", dragged(h), ones) for h in (-0.8, 0.0, 0.4, 0.8)],
-            [(f"{m:g}", even, np.where(even == 0, m, 1.0)) for m in slopes]]
+settings = [
+    [(f"{h:g}", dragged(h), ones) for h in (-0.8, 0.0, 0.4, 0.8)],
+    [(f"{m:g}", even, np.where(even == 0, m, 1.0)) for m in slopes],
+]
 for column, setting in zip(axes.T, settings):
     for shade, (label, y_k_now, d_now) in zip(shades, setting):
         curve, p_now = density(y_k_now, d_now)
@@ -278,10 +285,11 @@ x_k_now, y_k_now, d_now = through(8)
 curve, log_slope_now = spline(between, x_k_now, y_k_now, d_now)
 last[0].plot(between, curve, color=COLOURS[0], label="spline, 8 bins")
 last[0].plot(x_k_now, y_k_now, "o", color=COLOURS[0], markersize=5)
-last[1].fill_between(between, stats.norm.pdf(ideal(between)[0]) * ideal(between)[1],
-                     color="0.85", label="two bumps")
+last[1].fill_between(
+    between, stats.norm.pdf(ideal(between)[0]) * ideal(between)[1], color="0.85", label="two bumps"
+)
 last[1].plot(between, np.exp(stats.norm.logpdf(curve) + log_slope_now), color=COLOURS[0])
-spread = np.sqrt(1.1 ** 2 + 0.45 ** 2)
+spread = np.sqrt(1.1**2 + 0.45**2)
 last[0].plot(between, between / spread, "--", color=COLOURS[1], label="shift and scale")
 last[1].plot(between, stats.norm.pdf(between, scale=spread), "--", color=COLOURS[1])
 titles = ("drag the middle knot", "turn its slope", "8 bins for two bumps")

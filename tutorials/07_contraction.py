@@ -66,7 +66,7 @@ for L, found in guesses.items():
 # 0.5097 and 0.5097; -0.3756 and 1.3769
 
 errors = np.abs(guesses[0.8] - guesses[0.8][-1])[:12]
-print("factor a step", (errors[1:] / errors[:-1]).round(2))          # none above 0.8
+print("factor a step", (errors[1:] / errors[:-1]).round(2))  # none above 0.8
 
 # %%
 # .. dropdown:: Answer
@@ -85,10 +85,10 @@ params = trees.tree_map(lambda a: a + rng.standard_normal(a.shape), block.init(r
 x, y = rng.standard_normal((2, 10_000, 2))
 gx, gy = block.inverse(params, x)[0] - x, block.inverse(params, y)[0] - y
 stretched = np.linalg.norm(gx - gy, axis=1) / np.linalg.norm(x - y, axis=1)
-print("largest stretching", stretched.max().round(2))                # 0.13
-print("what L promises   ", round(block.lipschitz, 2))               # 0.81, of two matrices
+print("largest stretching", stretched.max().round(2))  # 0.13
+print("what L promises   ", round(block.lipschitz, 2))  # 0.81, of two matrices
 again, _ = block.forward(params, block.inverse(params, x)[0])
-print("round trip off by ", np.abs(again - x).max())                 # 1e-15
+print("round trip off by ", np.abs(again - x).max())  # 1e-15
 
 # %%
 # The bound holds, and is a loose one: directions that one matrix stretches most, another need not.
@@ -100,7 +100,7 @@ print("round trip off by ", np.abs(again - x).max())                 # 1e-15
 # L = 0.9, and the first guess is at most 1 away from :math:`x^*`. After how many steps is the guess
 # within 1e-6 for certain?
 
-answer_1 = ...      # type your answer here
+answer_1 = ...  # type your answer here
 
 
 def check_1(answer):
@@ -155,8 +155,8 @@ def term(k):
 terms = np.arange(1, 16)
 partial = np.cumsum([term(k) for k in terms])
 bias = partial - exact
-print("exact", exact.round(4))                                       # -0.844
-print("off by, after 1, 2, 4, 8 terms", bias[[0, 1, 3, 7]].round(4))    # 0.444 ... 0.0064
+print("exact", exact.round(4))  # -0.844
+print("off by, after 1, 2, 4, 8 terms", bias[[0, 1, 3, 7]].round(4))  # 0.444 ... 0.0064
 
 # %%
 # .. dropdown:: Answer
@@ -182,7 +182,7 @@ print("off by, after 1, 2, 4, 8 terms", bias[[0, 1, 3, 7]].round(4))    # 0.444 
 # --------------------------------
 # With q = 1/2, what does term k have to be multiplied by? Write a function of k.
 
-answer_2 = ...      # type your answer here, such as lambda k: 1
+answer_2 = ...  # type your answer here, such as lambda k: 1
 
 
 def check_2(answer):
@@ -190,8 +190,9 @@ def check_2(answer):
     counts = np.random.default_rng(2).geometric(0.5, 400_000)
     shares = [np.mean(counts >= k) for k in range(1, 7)]
     expected = [share * answer(k) for k, share in enumerate(shares, 1)]
-    assert np.allclose(expected, 1, atol=0.05), \
+    assert np.allclose(expected, 1, atol=0.05), (
         "weight times the chance of the term has to be 1; the chance of term 3 is 1/4"
+    )
 
 
 nfref.exercises.grade(check_2, answer_2)
@@ -214,9 +215,9 @@ counts = rng.geometric(1 - q, rolls)
 weighted = np.cumsum([term(k) / q ** (k - 1) for k in range(1, counts.max() + 1)])
 estimates = weighted[counts - 1]
 error, noise = estimates.mean() - exact, estimates.std() / np.sqrt(rolls)
-print("two terms off by ", bias[1].round(4))                         # 0.194
-print(f"mean of roulette {error:.4f} +- {noise:.4f}")                # -0.0036 +- 0.0047
-print("a single roll +- ", estimates.std().round(2))                 # 0.67
+print("two terms off by ", bias[1].round(4))  # 0.194
+print(f"mean of roulette {error:.4f} +- {noise:.4f}")  # -0.0036 +- 0.0047
+print("a single roll +- ", estimates.std().round(2))  # 0.67
 
 # %%
 # .. dropdown:: Answer
@@ -240,8 +241,8 @@ def by_nfref(rows, **options):
 
 series = by_nfref(1, estimator="series", terms=4)[0]
 roulette = by_nfref(rolls, estimator="roulette", terms=0, continuation=q)
-print("nfref, off by: four terms", (series - exact).round(4))        # 0.0566
-print("               roulette  ", (roulette.mean() - exact).round(4))    # 0.005
+print("nfref, off by: four terms", (series - exact).round(4))  # 0.0566
+print("               roulette  ", (roulette.mean() - exact).round(4))  # 0.005
 
 # %%
 # The figure. The steps from x to z - g(x) are drawn as a walk between the curve and the diagonal.
@@ -251,8 +252,9 @@ print("               roulette  ", (roulette.mean() - exact).round(4))    # 0.00
 #    truncated series comes down to the log-determinant term by term; single rolls of roulette lie
 #    above and below, and their mean on it.
 
-figure, axes = plt.subplots(1, 3, figsize=(7.36, 3.1), layout="constrained",
-                            width_ratios=(1, 1, 1.3))
+figure, axes = plt.subplots(
+    1, 3, figsize=(7.36, 3.1), layout="constrained", width_ratios=(1, 1, 1.3)
+)
 line = np.linspace(-1.2, 2.2, 300)
 for axis, (L, found) in zip(axes, guesses.items()):
     axis.plot(line, z - sine(L)(line), color=COLOURS[0], label="z - g(x)")
@@ -260,20 +262,35 @@ for axis, (L, found) in zip(axes, guesses.items()):
     walk = np.repeat(found[:25], 2)
     axis.plot(walk[:-1], walk[1:], color=COLOURS[1], linewidth=1)
     axis.plot(found[0], found[1], "o", color=COLOURS[1], markersize=5, label="start")
-    axis.set(title=f"L = {L}: {'arrives' if L < 1 else 'goes in circles'}", aspect="equal",
-             xlabel="guess x", xlim=(-1.2, 2.2), ylim=(-1.2, 2.2))
+    axis.set(
+        title=f"L = {L}: {'arrives' if L < 1 else 'goes in circles'}",
+        aspect="equal",
+        xlabel="guess x",
+        xlim=(-1.2, 2.2),
+        ylim=(-1.2, 2.2),
+    )
 axes[0].legend(fontsize=9, loc="lower right")
 axes[0].set(ylabel="next guess")
 axes[2].axhline(exact, color="black", linewidth=1, label="log det(I + J)")
 axes[2].plot(terms[:10], partial[:10], "o-", color=COLOURS[0], label="truncated: biased")
 shown = np.arange(1, 6)
 share = np.array([np.mean(counts == k) for k in shown])
-axes[2].scatter(shown, weighted[shown - 1], s=300 * share + 4, color=COLOURS[1], alpha=0.6,
-                label="rolls: area = frequency")
-axes[2].axhline(estimates.mean(), color=COLOURS[1], linestyle="--",
-                label="mean of roulette")
-axes[2].set(title="series and roulette", xlabel="number of terms",
-            ylabel="log-determinant", ylim=(-2.6, 1.4), xlim=(0.5, 10.5))
+axes[2].scatter(
+    shown,
+    weighted[shown - 1],
+    s=300 * share + 4,
+    color=COLOURS[1],
+    alpha=0.6,
+    label="rolls: area = frequency",
+)
+axes[2].axhline(estimates.mean(), color=COLOURS[1], linestyle="--", label="mean of roulette")
+axes[2].set(
+    title="series and roulette",
+    xlabel="number of terms",
+    ylabel="log-determinant",
+    ylim=(-2.6, 1.4),
+    xlim=(0.5, 10.5),
+)
 axes[2].legend(fontsize=9, loc="upper right", handlelength=1)
 plt.show()
 

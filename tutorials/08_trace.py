@@ -53,8 +53,8 @@ from nfref.plots.canvas import COLOURS
 A = np.array([[0.5, 2.0], [-1.0, -0.2]])
 for n in (1, 10, 100, 1000):
     log_det = n * np.log(np.linalg.det(np.eye(2) + A / n))
-    print(f"{n:5d} steps: log det = {log_det:.4f}")      # 1.1632 0.4784 0.3185 0.3019
-print("tr A", np.trace(A))                               # 0.3
+    print(f"{n:5d} steps: log det = {log_det:.4f}")  # 1.1632 0.4784 0.3185 0.3019
+print("tr A", np.trace(A))  # 0.3
 
 # %%
 # .. dropdown:: Answer
@@ -70,8 +70,8 @@ params = {"net": [{"weight": np.vstack([A.T, np.zeros((1, 2))]), "bias": np.zero
 z = np.array([[1.0, 0.5], [-0.3, 2.0]])
 x, log_det = linear.forward(params, z)
 print("x      ", x.round(4).tolist())
-print("e^A z  ", (z @ expm(A).T).round(4).tolist())      # the same
-print("log det", log_det.round(10))                      # [0.3 0.3], wherever the point is
+print("e^A z  ", (z @ expm(A).T).round(4).tolist())  # the same
+print("log det", log_det.round(10))  # [0.3 0.3], wherever the point is
 
 # %%
 # Exercise 1: x' = Ax
@@ -80,7 +80,7 @@ print("log det", log_det.round(10))                      # [0.3 0.3], wherever t
 # from the start to the end? Write a number.
 
 A_1 = np.array([[1.0, 7.0], [0.0, -0.4]])
-answer_1 = ...      # type your answer here
+answer_1 = ...  # type your answer here
 
 
 def check_1(answer):
@@ -112,8 +112,12 @@ rng = np.random.default_rng(0)
 def moved(flow):
     """Random parameters: as ``init`` makes them, the flow is the identity."""
     params = flow.init(rng)
-    return {"net": [{name: part + 0.4 * rng.standard_normal(part.shape)
-                     for name, part in layer.items()} for layer in params["net"]]}
+    return {
+        "net": [
+            {name: part + 0.4 * rng.standard_normal(part.shape) for name, part in layer.items()}
+            for layer in params["net"]
+        ]
+    }
 
 
 def jacobian(flow, params, z, h=1e-4):
@@ -130,7 +134,7 @@ print("autoregressive\n", triangular.round(2))
 print("continuous\n", free.round(2))
 _, by_trace = cnf.forward(cnf_params, point[None])
 print("log det of the second", np.linalg.slogdet(free)[1].round(6))  # 0.821142
-print("by the trace         ", by_trace[0].round(6))                 # 0.821142
+print("by the trace         ", by_trace[0].round(6))  # 0.821142
 print("calls of the network ", cnf.trajectory(cnf_params, point[None]).evaluations)
 
 # %%
@@ -164,20 +168,24 @@ print("calls of the network ", cnf.trajectory(cnf_params, point[None]).evaluatio
 
 J = 0.3 * rng.standard_normal((6, 6)) + np.diag([2.0, -1.0, 1.5, 0.5, -2.0, 1.0])
 S = (J + J.T) / 2
-variances = {"rademacher": 2 * (np.sum(S ** 2) - np.sum(np.diag(S) ** 2)),
-             "gaussian": 2 * np.sum(S ** 2)}
+variances = {
+    "rademacher": 2 * (np.sum(S**2) - np.sum(np.diag(S) ** 2)),
+    "gaussian": 2 * np.sum(S**2),
+}
 draws = 50_000
-wide = nfref.CNF(6, hidden=(), solver="rk4", steps=1)    # one step: the trace is constant
+wide = nfref.CNF(6, hidden=(), solver="rk4", steps=1)  # one step: the trace is constant
 weight = np.vstack([J.T, np.zeros((1, 6))])
 wide_params = {"net": [{"weight": weight, "bias": np.zeros(6)}]}
 estimates = {}
 for noise, variance in variances.items():
     probed = wide.with_probes(rng, draws, noise=noise)
     _, estimates[noise] = probed.forward(wide_params, np.zeros((draws, 6)))
-    by_hand = np.sum(probed.probes[0] @ J * probed.probes[0], axis=1)        # e^T J e
+    by_hand = np.sum(probed.probes[0] @ J * probed.probes[0], axis=1)  # e^T J e
     assert np.allclose(estimates[noise], by_hand, rtol=1e-10)
-    print(f"{noise:10s} mean {estimates[noise].mean():.3f} (tr J = {np.trace(J):.3f}), "
-          f"variance {estimates[noise].var():.2f} (predicted {variance:.2f})")
+    print(
+        f"{noise:10s} mean {estimates[noise].mean():.3f} (tr J = {np.trace(J):.3f}), "
+        f"variance {estimates[noise].var():.2f} (predicted {variance:.2f})"
+    )
 
 # %%
 # .. dropdown:: Answer
@@ -192,15 +200,16 @@ for noise, variance in variances.items():
 # --------------------------------
 # J = [[1, 2], [0, 3]]. What is the variance of :math:`e^\top J e` if e has random signs?
 
-answer_2 = ...      # type your answer here
+answer_2 = ...  # type your answer here
 
 
 def check_2(answer):
     J = np.array([[1, 2], [0, 3]])
     all_signs = np.array([e @ J @ e for e in np.array(list(product((-1, 1), repeat=2)))])
     assert not np.isclose(answer, 24), "that is for normal e; signs square to 1"
-    assert np.isclose(answer, all_signs.var()), \
+    assert np.isclose(answer, all_signs.var()), (
         "write out e^T J e = 1 + 3 + 2 e_1 e_2; what are its two values?"
+    )
 
 
 nfref.exercises.grade(check_2, answer_2)
@@ -230,13 +239,24 @@ nfref.exercises.grade(check_2, answer_2)
 rows = datasets.eight_gaussians(rng, 2000)
 flow = nfref.Chain([nfref.CNF(2, (48, 48)), nfref.Standardise.of(rows)])
 density = nfref.Density(flow)
-learned = nfref.fit(density, density.init(rng), rows, rng, validation=None, epochs=40,
-                    batch_size=64, learning_rate=1e-2, schedule="cosine", patience=None,
-                    objective=FlowMatching(pairing="ot"), progress=False).params
+learned = nfref.fit(
+    density,
+    density.init(rng),
+    rows,
+    rng,
+    validation=None,
+    epochs=40,
+    batch_size=64,
+    learning_rate=1e-2,
+    schedule="cosine",
+    patience=None,
+    objective=FlowMatching(pairing="ot"),
+    progress=False,
+).params
 cnf, cnf_params = flow.flows[0], learned["flow"][0]
 test = datasets.eight_gaussians(rng, 1000)
 above = np.mean(datasets.eight_gaussians.log_prob(test) - density.log_prob(learned, test))
-print("nats above the entropy of the data", above.round(2))          # about 0.1
+print("nats above the entropy of the data", above.round(2))  # about 0.1
 
 # %%
 # **Predict.** p is a density at t = 0 and at t = 1. What is its integral in between, where nothing
@@ -256,7 +276,7 @@ def log_density_at(t):
 
 pictures = [np.exp(log_density_at(t)) for t in times]
 masses = [picture.sum() * (axis[1] - axis[0]) ** 2 for picture in pictures]
-print("integrals", np.round(masses, 3))                  # 1, but for mass outside of the grid
+print("integrals", np.round(masses, 3))  # 1, but for mass outside of the grid
 
 # %%
 # .. dropdown:: Answer
@@ -270,13 +290,13 @@ starts = rng.standard_normal((60, 2))
 paths = cnf.trajectory(cnf_params, starts, np.linspace(0, 1, 41)).values
 figure, axes = plt.subplots(1, 4, figsize=(7.36, 2.2), layout="constrained")
 for ax, t, picture in zip(axes, times, pictures):
-    ax.pcolormesh(axis, axis, picture.reshape(81, 81), cmap="Blues", shading="nearest",
-                  rasterized=True)
+    ax.pcolormesh(
+        axis, axis, picture.reshape(81, 81), cmap="Blues", shading="nearest", rasterized=True
+    )
     now = round(40 * t)
-    ax.plot(*paths[:now + 1].transpose(2, 0, 1), color=COLOURS[1], linewidth=0.7)
+    ax.plot(*paths[: now + 1].transpose(2, 0, 1), color=COLOURS[1], linewidth=0.7)
     ax.plot(*paths[now].T, ".", color=COLOURS[1], markersize=4)
-    ax.set(title=f"t = {t:g}", xticks=[], yticks=[], aspect="equal", xlim=(-3, 3),
-           ylim=(-3, 3))
+    ax.set(title=f"t = {t:g}", xticks=[], yticks=[], aspect="equal", xlim=(-3, 3), ylim=(-3, 3))
 plt.show()
 
 # %%

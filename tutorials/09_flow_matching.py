@@ -84,9 +84,20 @@ by_nfref = FlowMatching()(density, start, x1, None, np.random.default_rng(1))
 print("loss before learning", by_hand.round(4), by_nfref.round(4))
 # 3.8963 3.8963
 
-result = nfref.fit(density, start, x1, rng, validation=None, epochs=30, batch_size=100,
-                   learning_rate=2e-2, schedule="cosine", patience=None, progress=False,
-                   objective=FlowMatching())
+result = nfref.fit(
+    density,
+    start,
+    x1,
+    rng,
+    validation=None,
+    epochs=30,
+    batch_size=100,
+    learning_rate=2e-2,
+    schedule="cosine",
+    patience=None,
+    progress=False,
+    objective=FlowMatching(),
+)
 params = result.params
 
 # %%
@@ -107,9 +118,16 @@ print("loss after learning", loss.round(2), " variance that is left", floor.roun
 here = np.abs(x_t[:, 0]) < 0.05
 middle = here & (np.abs(t[:, 0] - 0.5) < 0.02)
 at_zero = cnf.velocity(params["flow"], 0.5, np.zeros((1, 1)))[0, 0]
-print("velocities at t = 0.5, x = 0: from", np.quantile(u[middle], 0.1).round(1), "to",
-      np.quantile(u[middle], 0.9).round(1), " mean", u[middle].mean().round(2),
-      " learned", at_zero.round(2))          # from -3.5 to 3.4, mean 1.57, learned 1.48
+print(
+    "velocities at t = 0.5, x = 0: from",
+    np.quantile(u[middle], 0.1).round(1),
+    "to",
+    np.quantile(u[middle], 0.9).round(1),
+    " mean",
+    u[middle].mean().round(2),
+    " learned",
+    at_zero.round(2),
+)  # from -3.5 to 3.4, mean 1.57, learned 1.48
 
 # %%
 # .. dropdown:: Answer
@@ -148,10 +166,10 @@ lines = times[:, None] * target[:, 0] + (1 - times[:, None]) * noise[:, 0]
 
 def crossings(curves):
     """The pairs of curves that arrive in another order than they set out in."""
-    return sum(np.sum(curves[-1, k] > curves[-1, k + 1:]) for k in range(len(curves[0])))
+    return sum(np.sum(curves[-1, k] > curves[-1, k + 1 :]) for k in range(len(curves[0])))
 
 
-print("crossings of 60 lines", crossings(lines), " of 60 paths", crossings(paths))   # 842 0
+print("crossings of 60 lines", crossings(lines), " of 60 paths", crossings(paths))  # 842 0
 
 # %%
 # Nobody says that noise has to meet data at random. Optimal transport within each batch (Tong et
@@ -161,7 +179,7 @@ print("crossings of 60 lines", crossings(lines), " of 60 paths", crossings(paths
 matched = pair_by_transport(noise, target)
 pairs = times[:, None] * np.sort(target[:, 0]) + (1 - times[:, None]) * noise[:, 0]
 in_order = np.array_equal(matched[np.argsort(target[:, 0])], noise)
-print("paired by transport: in order", in_order, " crossings", crossings(pairs))    # True 0
+print("paired by transport: in order", in_order, " crossings", crossings(pairs))  # True 0
 
 axis = np.linspace(-5, 5, 1001)
 step = axis[1] - axis[0]
@@ -201,8 +219,9 @@ learned = cnf.velocity(params["flow"], 0.5, centres[:, None])[:, 0]
 middle_axes.scatter(x_t[some], u[some], s=4, color="0.75", linewidths=0, label="lines")
 middle_axes.plot(centres, slab_mean, "o", color="black", markersize=3.5, label="their mean")
 middle_axes.plot(centres, learned, color=COLOURS[2], linewidth=2, label="learned")
-middle_axes.set(title="velocities at t = 0.5", xlabel="x", ylabel="velocity", xlim=(-2.2, 2),
-                ylim=(-6, 6))
+middle_axes.set(
+    title="velocities at t = 0.5", xlabel="x", ylabel="velocity", xlim=(-2.2, 2), ylim=(-6, 6)
+)
 middle_axes.legend(loc="upper left", fontsize="small")
 plt.show()
 
@@ -223,14 +242,15 @@ assert abs(mass - 1) < 1e-3 and 0 <= kl < 0.1
 # With which velocity does the perfectly learned flow of this page leave z = 1 at t = 0? No
 # program is needed: which lines begin there?
 
-answer_1 = ...      # type your answer here
+answer_1 = ...  # type your answer here
 
 
 def check_1(answer):
     assert not np.isclose(answer, MEANS[1] - 1), "lines from z = 1 go to both modes"
     assert not np.isclose(answer, MEANS @ WEIGHTS), "subtract where the lines begin"
-    assert np.isclose(answer, MEANS @ WEIGHTS - 1.0, atol=1e-3), \
+    assert np.isclose(answer, MEANS @ WEIGHTS - 1.0, atol=1e-3), (
         "at t = 0 the lines through z = 1 end at all of the data, in their proportions"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)
@@ -255,7 +275,7 @@ nfref.exercises.grade(check_1, answer_1)
 
 M, S = 1.5, 0.4
 
-answer_2 = ...      # type your answer here, as a function: lambda t, x: ...
+answer_2 = ...  # type your answer here, as a function: lambda t, x: ...
 
 
 def check_2(answer):
@@ -264,14 +284,15 @@ def check_2(answer):
     for t in (0.2, 0.5, 0.8):
         for x in (-0.7, 0.3, 1.9):
             x1 = (x - (1 - t) * z) / t
-            weight = np.exp(-0.5 * z ** 2 - 0.5 * ((x1 - M) / S) ** 2)
+            weight = np.exp(-0.5 * z**2 - 0.5 * ((x1 - M) / S) ** 2)
             wanted = np.sum(weight * (x1 - z)) / np.sum(weight)
             got = answer(np.array(t), np.array(x))
             if np.isclose(x, t * M):
                 assert np.isclose(got, M), "the middle of x_t is t m: it moves with velocity m"
             assert np.isclose(got, wanted, atol=1e-6), (
                 f"at t = {t}, x = {x} the mean velocity is {wanted:.3f}, not {got:.3f}; v is "
-                "(t s)^2 + (1 - t)^2, and sqrt(v) grows at the rate v' / (2 sqrt(v))")
+                "(t s)^2 + (1 - t)^2, and sqrt(v) grows at the rate v' / (2 sqrt(v))"
+            )
 
 
 nfref.exercises.grade(check_2, answer_2)

@@ -51,7 +51,7 @@ def bumps(t, x):
     t = t * np.ones((len(x), 1))
     variance = (t * SCALE) ** 2 + (1 - t) ** 2
     off = x[:, None] - t[:, :, None] * MEANS
-    heights = np.exp(-0.5 * np.sum(off ** 2, axis=2) / variance) / (6 * np.pi * variance)
+    heights = np.exp(-0.5 * np.sum(off**2, axis=2) / variance) / (6 * np.pi * variance)
     return t, variance, off, heights
 
 
@@ -62,7 +62,7 @@ def log_density(t, x):
 def mean_velocity(t, x):
     t, variance, off, heights = bumps(t, x)
     share = (heights / np.sum(heights, axis=1, keepdims=True))[:, :, None]
-    rate = ((t * SCALE ** 2 - (1 - t)) / variance)[:, :, None]
+    rate = ((t * SCALE**2 - (1 - t)) / variance)[:, :, None]
     return np.sum(share * (MEANS + rate * off), axis=1)
 
 
@@ -81,17 +81,20 @@ def mean_velocity(t, x):
 def swirling(t, x, c=1.0):
     _, variance, off, heights = bumps(t, x)
     share = (heights / np.sum(heights, axis=1, keepdims=True))[:, :, None]
-    score = -np.sum(share * off, axis=1) / variance             # grad log p_t
+    score = -np.sum(share * off, axis=1) / variance  # grad log p_t
     return mean_velocity(t, x) + c * np.stack([-score[:, 1], score[:, 0]], axis=1)
 
 
 def with_trace(field, h=1e-4):
     """d/dt of [x, log det] with the trace by central differences, to be sure of it."""
+
     def derivative(t, state):
         x, steps = state[:, :2], h * np.eye(2)
-        trace = sum((field(t, x + e) - field(t, x - e))[:, k] / (2 * h)
-                    for k, e in enumerate(steps))
+        trace = sum(
+            (field(t, x + e) - field(t, x - e))[:, k] / (2 * h) for k, e in enumerate(steps)
+        )
         return np.concatenate([field(t, x), trace[:, None]], axis=1)
+
     return derivative
 
 
@@ -99,16 +102,23 @@ z = np.random.default_rng(1).standard_normal((300, 2))
 base_log_prob = nfref.StandardNormal(2).log_prob({}, z)
 ends = []
 for field in (mean_velocity, swirling):
-    solution = solve(with_trace(field), np.column_stack([z, np.zeros(300)]), 0.0, 1.0,
-                     Options(rtol=1e-6, atol=1e-6))
+    solution = solve(
+        with_trace(field),
+        np.column_stack([z, np.zeros(300)]),
+        0.0,
+        1.0,
+        Options(rtol=1e-6, atol=1e-6),
+    )
     x, log_det = solution.last[:, :2], solution.last[:, 2]
     error = np.max(np.abs(base_log_prob - log_det - log_density(1.0, x)))
     ends.append(x)
-    print(f"{field.__name__:14} evaluations {solution.evaluations:4}   "
-          f"largest error of log p {error:.0e}")
+    print(
+        f"{field.__name__:14} evaluations {solution.evaluations:4}   "
+        f"largest error of log p {error:.0e}"
+    )
     assert error < 1e-3
 apart = np.sqrt(np.mean(np.sum((ends[0] - ends[1]) ** 2, axis=1)))
-print("the same noise arrives apart by", apart.round(2))                       # 2.16
+print("the same noise arrives apart by", apart.round(2))  # 2.16
 
 # %%
 # .. dropdown:: Answer
@@ -143,14 +153,27 @@ learner = nfref.Density(replace(cnf, solver="rk4", steps=6, gradient="direct"))
 
 
 def fit(density, params, objective, epochs, batch_size=100, learning_rate=0.02):
-    return nfref.fit(density, params, rows, np.random.default_rng(1), objective=objective,
-                     epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
-                     schedule="cosine", validation=None, patience=None, progress=False).params
+    return nfref.fit(
+        density,
+        params,
+        rows,
+        np.random.default_rng(1),
+        objective=objective,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        schedule="cosine",
+        validation=None,
+        patience=None,
+        progress=False,
+    ).params
 
 
 swirl = fit(learner, learner.init(rng), learn_swirl, 30, learning_rate=0.03)
-fits = {"likelihood alone": (cnf, fit(learner, swirl, PathLikelihood(), 6, 200)),
-        "with penalties": (cnf, fit(learner, swirl, PathLikelihood(0.05, 0.05), 6, 200))}
+fits = {
+    "likelihood alone": (cnf, fit(learner, swirl, PathLikelihood(), 6, 200)),
+    "with penalties": (cnf, fit(learner, swirl, PathLikelihood(0.05, 0.05), 6, 200)),
+}
 
 # %%
 # Learned once more
@@ -184,8 +207,9 @@ for name, (flow, params) in fits.items():
     S = np.mean(straightness(flow, params["flow"], z)[0])
     above = np.mean(log_density(1.0, test) - nfref.Density(flow).log_prob(params, test))
     exact = flow.forward(params["flow"], z)[0]
-    off = [np.sqrt(np.mean(np.sum((euler(flow, params, z, n) - exact) ** 2, axis=1)))
-           for n in STEPS]
+    off = [
+        np.sqrt(np.mean(np.sum((euler(flow, params, z, n) - exact) ** 2, axis=1))) for n in STEPS
+    ]
     evaluations = replace(flow, rtol=1e-4, atol=1e-4).trajectory(params["flow"], z).evaluations
     found[name] = S, above, evaluations, off
     print(f"{name:18}{S:6.3f}{above:12.3f}{evaluations:13}{off[0]:23.2f}")
@@ -218,8 +242,12 @@ for ax, (name, (flow, params)), colour in zip("abcd", fits.items(), COLOURS):
     panels[ax].set_title(name, fontsize=11)
 for (name, (S, _, _, off)), colour, marker in zip(found.items(), COLOURS, "os^D"):
     panels["e"].loglog(STEPS, off, marker + "-", color=colour, label=f"{name}: S = {S:.2g}")
-panels["e"].set(xlabel="evaluations (Euler steps)", ylabel="root mean square error at t = 1",
-                title="straight paths need few steps", ylim=(8e-4, 4))
+panels["e"].set(
+    xlabel="evaluations (Euler steps)",
+    ylabel="root mean square error at t = 1",
+    title="straight paths need few steps",
+    ylim=(8e-4, 4),
+)
 panels["e"].legend()
 plt.show()
 
@@ -230,9 +258,9 @@ alone, penalised, matched, reflowed = found.values()
 assert apart > 0.5
 assert alone[0] > 3 and penalised[0] < alone[0] / 2 and penalised[2] < alone[2]
 assert reflowed[0] < matched[0] / 20 and reflowed[2] < matched[2]
-assert reflowed[3][0] < matched[3][0] / 4       # a single Euler step
+assert reflowed[3][0] < matched[3][0] / 4  # a single Euler step
 assert reflowed[1] < matched[1] + 0.1
-for *_, off in found.values():      # Euler's error falls like 1 / steps
+for *_, off in found.values():  # Euler's error falls like 1 / steps
     assert 0.35 < off[-1] / off[-2] < 0.65
 
 # %%
@@ -244,19 +272,21 @@ for *_, off in found.values():      # Euler's error falls like 1 / steps
 
 M, S1 = 1.5, 0.4
 
-answer_1 = ...      # type your answer here, as a function: lambda t, x: ...
+answer_1 = ...  # type your answer here, as a function: lambda t, x: ...
 
 
 def check_1(answer):
     z = np.linspace(-3, 3, 7)
-    assert np.allclose(z + answer(0.0, z), M + S1 * z), \
+    assert np.allclose(z + answer(0.0, z), M + S1 * z), (
         "the step from t = 0 leads from z to m + s z: what is their difference?"
+    )
     for steps in (2, 10):
         x = z
         for k in range(steps):
             x = x + answer(k / steps, x) / steps
-        assert np.allclose(x, M + S1 * z), \
+        assert np.allclose(x, M + S1 * z), (
             f"{steps} steps end elsewhere than one: which z has its line through x at time t?"
+        )
 
 
 nfref.exercises.grade(check_1, answer_1)

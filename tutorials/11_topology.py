@@ -85,8 +85,7 @@ z, x = np.linspace(-2.5, 2.5, 801)[:, None], np.linspace(-4.5, 4.5, 901)[:, None
 right.axvspan(-1.5, 1.5, color="0.93")
 for w, (slope, mass, _), colour in zip(WS, bridges, COLOURS):
     flow, params = two_modes(w)
-    left.plot(z, flow.forward(params, z)[0], color=colour,
-              label=f"L = {slope:.0f}: {mass:.1%}")
+    left.plot(z, flow.forward(params, z)[0], color=colour, label=f"L = {slope:.0f}: {mass:.1%}")
     log_p = nfref.Density(flow).log_prob({"base": {}, "flow": params}, x)
     right.semilogy(x, np.exp(log_p), color=colour)
 left.set(xlabel="z", ylabel="x = f(z)", title="the map")
@@ -103,23 +102,26 @@ plt.show()
 
 mixture = nfref.Density(nfref.Standardise([1.0], [0.4]), nfref.NormalMixture(1, 2))
 
-answer_1 = ...      # {"logits": (2,), "means": (2, 1), "log_scales": (2, 1)}
+answer_1 = ...  # {"logits": (2,), "means": (2, 1), "log_scales": (2, 1)}
 
 
 def check_1(answer):
     shapes = {name: np.shape(value) for name, value in dict(answer).items()}
-    assert shapes == {"logits": (2,), "means": (2, 1), "log_scales": (2, 1)}, \
+    assert shapes == {"logits": (2,), "means": (2, 1), "log_scales": (2, 1)}, (
         "two logits, and two means and log-scales of one coordinate each"
+    )
     answer = {name: np.asarray(value, float) for name, value in answer.items()}
     x = np.linspace(-5, 5, 2001)[:, None]
     p = np.exp(mixture.log_prob({"base": answer, "flow": {}}, x))
     left, right = p[:1000].sum() / p.sum(), p[1001:].sum() / p.sum()
     assert p.sum() * 0.005 > 0.9, "the base lives before the flow: where does z have to be?"
-    assert np.isclose(left, 1 / 3, atol=1e-3) and np.isclose(right, 2 / 3, atol=1e-3), \
+    assert np.isclose(left, 1 / 3, atol=1e-3) and np.isclose(right, 2 / 3, atol=1e-3), (
         "the weights are the softmax of the logits: what do logs of the weights give?"
+    )
     wanted = norm(-3, 0.4).pdf(x[:, 0]) / 3 + norm(3, 0.4).pdf(x[:, 0]) * 2 / 3
-    assert np.allclose(p, wanted, atol=1e-6), \
+    assert np.allclose(p, wanted, atol=1e-6), (
         "the weights are right: the flow shifts by 1 and makes everything 0.4 times as wide"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)

@@ -53,16 +53,26 @@ def by_hand(params, energy, rng, n):
 U1 = POTENTIALS["U1"]
 ours = by_hand(start, U1, np.random.default_rng(1), 500)
 theirs = reverse_kl(density, start, lambda x: -U1(x), np.random.default_rng(1), 500)
-print("objective at the start", ours.round(4), theirs.round(4))            # 5.1152 5.1152
+print("objective at the start", ours.round(4), theirs.round(4))  # 5.1152 5.1152
 
 # %%
 # Each fit takes 250 steps. In the first half the target is tempered, p~^b with b growing from 0.01
 # to 1 (Rezende and Mohamed, section 6), so that q spreads before the valleys get steep.
 
-fits = {name: nfref.fit_reverse_kl(density, start, lambda x: -energy(x), np.random.default_rng(0),
-                                   steps=250, batch_size=800, learning_rate=1e-2, anneal=125,
-                                   progress=False).params
-        for name, energy in POTENTIALS.items()}
+fits = {
+    name: nfref.fit_reverse_kl(
+        density,
+        start,
+        lambda x: -energy(x),
+        np.random.default_rng(0),
+        steps=250,
+        batch_size=800,
+        learning_rate=1e-2,
+        anneal=125,
+        progress=False,
+    ).params
+    for name, energy in POTENTIALS.items()
+}
 
 # %%
 # Importance weights
@@ -91,9 +101,12 @@ print("      bound  weights  log Z     KL   effective, two sets of draws")
 for name, energy in POTENTIALS.items():
     params, log_z = fits[name], log_normaliser(energy)
     bound = -reverse_kl(density, params, lambda x: -energy(x), np.random.default_rng(1), 20_000)
-    (weighed, first), (_, second) = (importance_estimate(density, params, lambda x: -energy(x),
-                                                         np.random.default_rng(seed), 20_000)
-                                     for seed in (1, 2))
+    (weighed, first), (_, second) = (
+        importance_estimate(
+            density, params, lambda x: -energy(x), np.random.default_rng(seed), 20_000
+        )
+        for seed in (1, 2)
+    )
     log_q = density.log_prob(params, points)
     mass = np.sum(quadrature * np.exp(log_q))
     kl = np.sum(quadrature * np.exp(log_q) * (log_q + energy(points))) + log_z
@@ -129,13 +142,17 @@ for name, energy in POTENTIALS.items():
 
 def two_modes(x):
     """log of 1/2 N(-4, 1) + 1/2 N(4, 1); its normaliser is 1."""
-    return (np.logaddexp(-0.5 * (x[:, 0] - 4) ** 2, -0.5 * (x[:, 0] + 4) ** 2)
-            - 0.5 * np.log(2 * np.pi) - np.log(2))
+    return (
+        np.logaddexp(-0.5 * (x[:, 0] - 4) ** 2, -0.5 * (x[:, 0] + 4) ** 2)
+        - 0.5 * np.log(2 * np.pi)
+        - np.log(2)
+    )
 
 
 one_mode = nfref.Density(nfref.Standardise([4.0], [1.0]))
-missed, size = importance_estimate(one_mode, {"base": {}, "flow": {}}, two_modes,
-                                   np.random.default_rng(0), 1000)
+missed, size = importance_estimate(
+    one_mode, {"base": {}, "flow": {}}, two_modes, np.random.default_rng(0), 1000
+)
 print(f"effective {size / 1000:.1%}, log Z = {missed:.3f}")
 # 100.0%, -0.693, which is minus the log of two
 
@@ -159,21 +176,36 @@ blues = plt.get_cmap("Blues", 12)
 side = np.linspace(-BOX, BOX, 81)
 grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
 for column, (name, energy) in enumerate(POTENTIALS.items()):
-    for row, (values, title) in enumerate((
+    for row, (values, title) in enumerate(
+        (
             (-energy(grid) - found[name][2], f"$e^{{-U_{name[1]}}} / Z$"),
-            (density.log_prob(fits[name], grid), f"flow, KL {found[name][3]:.2f}"))):
+            (density.log_prob(fits[name], grid), f"flow, KL {found[name][3]:.2f}"),
+        )
+    ):
         ax = fig.add_subplot(cells[row, column], xticks=[], yticks=[])
-        ax.imshow(np.exp(values).reshape(81, 81), origin="lower", cmap=blues, vmin=0,
-                  vmax=np.exp(np.max(-energy(grid)) - found[name][2]))
+        ax.imshow(
+            np.exp(values).reshape(81, 81),
+            origin="lower",
+            cmap=blues,
+            vmin=0,
+            vmax=np.exp(np.max(-energy(grid)) - found[name][2]),
+        )
         ax.set_title(title)
 ax = fig.add_subplot(cells[2, :])
-for k, (colour, label) in enumerate(((COLOURS[0], "one set of draws"),
-                                     (COLOURS[2], "another set"))):
+for k, (colour, label) in enumerate(
+    ((COLOURS[0], "one set of draws"), (COLOURS[2], "another set"))
+):
     heights = [100 * row[4 + k] for row in found.values()]
-    ax.bar_label(ax.bar(np.arange(4) + 0.4 * (k - 0.5), heights, 0.37, color=colour, label=label),
-                 fmt="%.0f")
-ax.set(xticks=np.arange(4), xticklabels=list(found), ylim=(0, 135), yticks=[],
-       title="of 100 samples, so many count")
+    ax.bar_label(
+        ax.bar(np.arange(4) + 0.4 * (k - 0.5), heights, 0.37, color=colour, label=label), fmt="%.0f"
+    )
+ax.set(
+    xticks=np.arange(4),
+    xticklabels=list(found),
+    ylim=(0, 135),
+    yticks=[],
+    title="of 100 samples, so many count",
+)
 ax.legend(loc="upper right", ncols=2)
 plt.show()
 
@@ -193,7 +225,7 @@ assert size > 999 and abs(missed + np.log(2)) < 1e-3
 # Write the effective sample size as a function of an array of *log*-weights. They may all be near
 # -2000, where exp gives 0: the size does not change if a number is added to all of them.
 
-answer_1 = ...      # type your answer here: lambda log_w: ...
+answer_1 = ...  # type your answer here: lambda log_w: ...
 
 
 def check_1(answer):

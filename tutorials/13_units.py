@@ -41,9 +41,9 @@ means = {}
 for unit, a in (("degree", 1), ("millidegree", 1000)):
     flow = nfref.Standardise.of(a * degrees)
     means[unit] = np.mean(nfref.Density(flow).log_prob({"base": {}, "flow": {}}, a * degrees))
-    print(f"per {unit}: {means[unit]:.3f} nats")        # -2.518, -9.426
+    print(f"per {unit}: {means[unit]:.3f} nats")  # -2.518, -9.426
 gap = means["degree"] - means["millidegree"]
-print(f"difference {gap:.3f}, log 1000 = {np.log(1000):.3f}")       # 6.908 both
+print(f"difference {gap:.3f}, log 1000 = {np.log(1000):.3f}")  # 6.908 both
 
 # %%
 # .. dropdown:: Answer
@@ -68,13 +68,13 @@ print(f"difference {gap:.3f}, log 1000 = {np.log(1000):.3f}")       # 6.908 both
 shares = rng.beta(1.2, 3, (2000, 1))
 normal = nfref.Standardise.of(shares)
 inside = np.diff(stats.norm.cdf([0, 1], normal.mean[0], normal.std[0]))[0]
-print(f"mass inside {inside:.3f}, wasted {-np.log(inside):.3f} nats a row")     # 0.929, 0.074
+print(f"mass inside {inside:.3f}, wasted {-np.log(inside):.3f} nats a row")  # 0.929, 0.074
 with_logit = nfref.in_units_of(nfref.ElementwiseAffine(1), shares, lower=[0], upper=[1])
 between = (np.arange(20_000)[:, None] + 0.5) / 20_000
 on_interval = nfref.Density(with_logit)
 params = on_interval.init(rng)
 mass_with_logit = np.exp(on_interval.log_prob(params, between)).mean()
-print(f"mass inside with a logit {mass_with_logit:.4f}")        # 1
+print(f"mass inside with a logit {mass_with_logit:.4f}")  # 1
 
 # %%
 # Ties
@@ -108,11 +108,11 @@ print(f"mass inside with a logit {mass_with_logit:.4f}")        # 1
 cells = np.arange(41)
 P = np.diff(stats.norm.cdf(np.arange(-0.5, 41), 20, 3))
 H = -np.sum(P * np.log(P))
-print(f"entropy of the rounded numbers {H:.4f} nats")       # 2.5222
+print(f"entropy of the rounded numbers {H:.4f} nats")  # 2.5222
 
 widths = np.geomspace(0.02, 3, 60)
 u = (np.arange(400) + 0.5) / 400
-grid = (cells[:, None] - 0.5 + u).ravel()                   # rounding: the cell is n -+ 1/2
+grid = (cells[:, None] - 0.5 + u).ravel()  # rounding: the cell is n -+ 1/2
 raw, noisy = [], []
 for s in widths:
     peaks = P * stats.norm.pdf(grid[:, None], cells, s)
@@ -120,7 +120,7 @@ for s in widths:
     noisy.append(-P @ log_p)
     raw.append(-P @ np.log(stats.norm.pdf(cells[:, None], cells, s) @ P))
 raw, noisy = np.array(raw), np.array(noisy)
-print(f"narrowest peaks: {raw[0]:.2f} on ties, {noisy[0]:.0f} with noise")      # -0.47, 104
+print(f"narrowest peaks: {raw[0]:.2f} on ties, {noisy[0]:.0f} with noise")  # -0.47, 104
 
 # %%
 # A flow finds this out by itself.
@@ -134,20 +134,32 @@ def fit(train, fresh):
     flow = nfref.in_units_of(nfref.NSF(1, layers=1, hidden=(16,), bins=42, bound=3.5), train)
     density = nfref.Density(flow)
     rng = np.random.default_rng(1)
-    fitted = nfref.fit(density, density.init(rng), train, rng, validation=fresh, epochs=30,
-                       batch_size=64, learning_rate=3e-2, schedule="cosine", average=0.95,
-                       patience=None, progress=False)
+    fitted = nfref.fit(
+        density,
+        density.init(rng),
+        train,
+        rng,
+        validation=fresh,
+        epochs=30,
+        batch_size=64,
+        learning_rate=3e-2,
+        schedule="cosine",
+        average=0.95,
+        patience=None,
+        progress=False,
+    )
     return density, fitted
 
 
 train, fresh = (np.rint(20 + 3 * rng.standard_normal((n, 1))) for n in (1000, 4000))
 on_whole, on_ties = fit(train, fresh)
 # ``dequantised`` gives n + u; half a degree less is the cell of a rounded number.
-with_noise, fitted = fit(nfref.dequantised(rng, train) - 0.5,
-                         nfref.dequantised(rng, fresh) - 0.5)
+with_noise, fitted = fit(nfref.dequantised(rng, train) - 0.5, nfref.dequantised(rng, fresh) - 0.5)
 losses = {"ties": on_ties.history["validation"], "noise": fitted.history["validation"]}
-print(f"fresh rows: {min(losses['ties']):.2f} on ties, {min(losses['noise']):.2f} with noise, "
-      f"floor {H:.2f}")         # 0.25, 2.53, 2.52
+print(
+    f"fresh rows: {min(losses['ties']):.2f} on ties, {min(losses['noise']):.2f} with noise, "
+    f"floor {H:.2f}"
+)  # 0.25, 2.53, 2.52
 
 # %%
 # .. dropdown:: Answer
@@ -164,15 +176,17 @@ print(f"fresh rows: {min(losses['ties']):.2f} on ties, {min(losses['noise']):.2f
 # spend on each byte? Write a function of L and D. Remember that bytes that are all alike must
 # cost 8 bits each.
 
-answer_1 = ...      # type your answer here
+answer_1 = ...  # type your answer here
 
 
 def check_1(answer):
     assert callable(answer), "a function of L and D, such as lambda L, D: ..."
-    assert np.isclose(answer(0.0, 12), 8), \
+    assert np.isclose(answer(0.0, 12), 8), (
         "uniform bytes have the density 1 on (0, 1), L = 0, and need 8 bits each"
-    assert np.isclose(answer(-12 * np.log(256), 12), 0), \
+    )
+    assert np.isclose(answer(-12 * np.log(256), 12), 0), (
         "L = -D log 256 is a flow that knows every byte in advance: it spends nothing"
+    )
     rng, D = np.random.default_rng(5), 3
     n = np.minimum(rng.poisson(60, (500, D)), 255).astype(float)
     scaled = nfref.Chain([nfref.ElementwiseAffine(D), nfref.Standardise([0.24] * D, [0.03] * D)])
@@ -181,8 +195,9 @@ def check_1(answer):
     unit, unit_params = nfref.Density(scaled), nfref.Density(scaled).init(rng)
     x = nfref.dequantised(np.random.default_rng(6), n) / 256
     bits = nfref.bits_per_dim(density, params, n, np.random.default_rng(6)).mean()
-    assert np.isclose(answer(-unit.log_prob(unit_params, x).mean(), D), bits), \
+    assert np.isclose(answer(-unit.log_prob(unit_params, x).mean(), D), bits), (
         "a bit is log 2 nats, and each of the D numbers was divided by 256"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)
@@ -203,16 +218,17 @@ nfref.exercises.grade(check_1, answer_1)
 # The rounded temperatures are written in kilodegrees, 0.020 for 20, and the noise with them.
 # Below which value can no mean :math:`-\log p` fall now? Use ``H``.
 
-answer_2 = ...      # type your answer here
+answer_2 = ...  # type your answer here
 
 
 def check_2(answer):
     assert not np.isclose(answer, H), "H is the floor where neighbours are 1 apart"
     assert answer < 0, "per kilodegree densities are large; which sign has their cost?"
     edges = np.arange(-0.5, 41) / 1000
-    density_in_cells = P / np.diff(edges)           # flat in each cell, with the right mass
-    assert np.isclose(answer, -P @ np.log(density_in_cells)), \
+    density_in_cells = P / np.diff(edges)  # flat in each cell, with the right mass
+    assert np.isclose(answer, -P @ np.log(density_in_cells)), (
         "y = x / 1000, so log p is larger by log 1000 in every row"
+    )
 
 
 nfref.exercises.grade(check_2, answer_2)
@@ -240,8 +256,12 @@ nfref.exercises.grade(check_2, answer_2)
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(7.36, 3.2), layout="constrained")
 left.semilogx(widths, raw, color=COLOURS[1], label="on ties")
 left.semilogx(widths, noisy, color=COLOURS[0], label="with noise")
-left.set(ylim=(-0.6, 6.5), xlabel="deviation s of the peaks, degrees", ylabel="cost, nats a row",
-         title="peaks on whole numbers")
+left.set(
+    ylim=(-0.6, 6.5),
+    xlabel="deviation s of the peaks, degrees",
+    ylabel="cost, nats a row",
+    title="peaks on whole numbers",
+)
 epochs = np.arange(1, len(losses["ties"]) + 1)
 middle.plot(epochs, losses["ties"], color=COLOURS[1], label="on ties")
 middle.plot(epochs, losses["noise"], color=COLOURS[0], label="with noise")
@@ -249,12 +269,15 @@ middle.set(xlabel="epoch", ylabel="cost of fresh rows", title="a flow that is fi
 for axes in (left, middle):
     axes.axhline(H, color="black", linestyle="--", linewidth=1, label=f"floor {H:.2f}")
     axes.legend(fontsize=9)
-for density, params, colour, label in ((on_whole, on_ties.params, COLOURS[1], "on ties"),
-                                       (with_noise, fitted.params, COLOURS[0], "with noise")):
+for density, params, colour, label in (
+    (on_whole, on_ties.params, COLOURS[1], "on ties"),
+    (with_noise, fitted.params, COLOURS[0], "with noise"),
+):
     p = np.exp(density.log_prob(params, grid[:, None]))
     right.plot(grid, p, color=colour, linewidth=1.2, label=label)
-right.set(xlim=(9, 31), ylim=(0, 4.8), xlabel="degrees", ylabel="density",
-          title="what it has learned")
+right.set(
+    xlim=(9, 31), ylim=(0, 4.8), xlabel="degrees", ylabel="density", title="what it has learned"
+)
 right.legend(fontsize=9, loc="upper right")
 plt.show()
 

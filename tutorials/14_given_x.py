@@ -64,7 +64,7 @@ by_z = (pair(x, z + h) - pair(x, z - h)) / (2 * h)
 determinant = by_x[:, 0] * by_z[:, 1] - by_x[:, 1] * by_z[:, 0]
 log_det = flow.forward(params, z, context=x)[1]
 print("log_det by the flow     ", log_det.round(6))
-print("log determinant of pairs", np.log(determinant).round(6))         # the same
+print("log determinant of pairs", np.log(determinant).round(6))  # the same
 
 # %%
 # Three densities
@@ -92,8 +92,8 @@ def rows(n):
 
 
 x_train, y_train = rows(5000)
-x_held, y_held = rows(1000)         # held out, to choose the epoch
-x_new, y_new = rows(2000)           # and these are for judging alone
+x_held, y_held = rows(1000)  # held out, to choose the epoch
+x_new, y_new = rows(2000)  # and these are for judging alone
 
 # %%
 # Three flows are fitted: a shift and a scale by x, whose law is normal at every x; a spline by
@@ -107,17 +107,31 @@ def fit(flow, given=True):
     density = nfref.Density(nfref.in_units_of(flow, y_train))
     rng = np.random.default_rng(1)
     contexts = {"context": x_train, "validation_context": x_held} if given else {}
-    fitted = nfref.fit(density, density.init(rng), y_train, rng, validation=y_held, epochs=40,
-                       batch_size=250, learning_rate=1e-2, schedule="cosine", average=0.95,
-                       patience=None, progress=False, **contexts)
+    fitted = nfref.fit(
+        density,
+        density.init(rng),
+        y_train,
+        rng,
+        validation=y_held,
+        epochs=40,
+        batch_size=250,
+        learning_rate=1e-2,
+        schedule="cosine",
+        average=0.95,
+        patience=None,
+        progress=False,
+        **contexts,
+    )
     log_p = density.log_prob(fitted.params, y_new, context=x_new if given else None)
     return density, fitted.params, -log_p.mean()
 
 
 setting = {"layers": 1, "hidden": (32,)}
-models = {"shift and scale by x": fit(nfref.MAF(1, context_dim=1, **setting)),
-          "spline by x": fit(nfref.NSF(1, context_dim=1, bound=5.0, **setting)),
-          "spline without x": fit(nfref.NSF(1, bound=5.0, **setting), given=False)}
+models = {
+    "shift and scale by x": fit(nfref.MAF(1, context_dim=1, **setting)),
+    "spline by x": fit(nfref.NSF(1, context_dim=1, bound=5.0, **setting)),
+    "spline without x": fit(nfref.NSF(1, bound=5.0, **setting), given=False),
+}
 
 # %%
 # Let F(y | x) be the distribution function, :math:`P(Y \le y \mid x)`. If y follows the law, then
@@ -138,15 +152,19 @@ for name, (density, params, cost) in models.items():
     pits[name] = diagnostics.pit(density, params, y_new, context)
     pvalues[name] = diagnostics.uniformity(pits[name]).pvalue[0]
     inside = np.mean((pits[name] > 0.05) & (pits[name] < 0.95))
-    print(f"{name:<21} cost {cost:.3f} nats, p-value of a flat PIT {pvalues[name]:.1e}, "
-          f"{inside:.1%} in the 90 % interval")
+    print(
+        f"{name:<21} cost {cost:.3f} nats, p-value of a flat PIT {pvalues[name]:.1e}, "
+        f"{inside:.1%} in the 90 % interval"
+    )
 # shift and scale by x  cost 0.683 nats, p-value of a flat PIT 6e-14, ...
 # spline by x           cost 0.568 nats, p-value of a flat PIT 0.3, ...
 # spline without x      cost 1.303 nats, p-value of a flat PIT 0.04, ...
 
-truth = np.mean(-stats.norm.logpdf(np.log1p((y_new - middle(x_new)) / spread(x_new)) / 0.4)
-                + np.log(0.4 * (spread(x_new) + y_new - middle(x_new))))
-print(f"the law itself        cost {truth:.3f} nats")        # 0.544
+truth = np.mean(
+    -stats.norm.logpdf(np.log1p((y_new - middle(x_new)) / spread(x_new)) / 0.4)
+    + np.log(0.4 * (spread(x_new) + y_new - middle(x_new)))
+)
+print(f"the law itself        cost {truth:.3f} nats")  # 0.544
 
 # %%
 # .. dropdown:: Answer
@@ -169,7 +187,7 @@ print("where x < -1:", {name: f"{p:.0e}" for name, p in by_part.items()})
 # Write the PIT of the law above as a function of x and y: u = P(Y <= y | x). The functions
 # ``middle``, ``spread`` and ``stats.norm.cdf`` are there for it.
 
-answer_1 = ...      # type your answer here
+answer_1 = ...  # type your answer here
 
 
 def check_1(answer):
@@ -178,8 +196,9 @@ def check_1(answer):
     u = np.asarray(answer(x, law(x, e)))
     assert u.shape == (3, 3) and np.all((u > 0) & (u < 1)), "a probability for every row"
     assert np.allclose(u[:, 1], 0.5), "e = 0 is the median: solve y = law(x, e) for e"
-    assert np.allclose(u, stats.norm.cdf(e)), \
+    assert np.allclose(u, stats.norm.cdf(e)), (
         "y increases with e, so P(Y <= y | x) = P(E <= e): which e belongs to y?"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)
@@ -199,15 +218,16 @@ nfref.exercises.grade(check_1, answer_1)
 # A forecast is a normal density with the right mean, but its deviation is *twice* the true one.
 # Which share of its PIT values lies between 1/4 and 3/4? It would be 0.5 if it were right.
 
-answer_2 = ...      # type your answer here
+answer_2 = ...  # type your answer here
 
 
 def check_2(answer):
     assert answer > 0.5, "too wide: what happens lies near its middle too often"
-    quantile = np.quantile(np.random.default_rng(0).standard_normal(10 ** 6), 0.75)
-    truth = np.mean(np.abs(np.random.default_rng(1).standard_normal(10 ** 6)) < 2 * quantile)
-    assert abs(answer - truth) < 0.005, \
+    quantile = np.quantile(np.random.default_rng(0).standard_normal(10**6), 0.75)
+    truth = np.mean(np.abs(np.random.default_rng(1).standard_normal(10**6)) < 2 * quantile)
+    assert abs(answer - truth) < 0.005, (
         "its quartiles are twice as far out as the true ones; what lies between those?"
+    )
 
 
 nfref.exercises.grade(check_2, answer_2)
@@ -244,22 +264,36 @@ def fan(density, params):
     return density.flow.forward(params["flow"], z, context)[0].reshape(len(line), -1)
 
 
-figure, axes = plt.subplots(2, 3, figsize=(7.36, 5.4), layout="constrained", sharey="row",
-                            height_ratios=(3, 2))
+figure, axes = plt.subplots(
+    2, 3, figsize=(7.36, 5.4), layout="constrained", sharey="row", height_ratios=(3, 2)
+)
 low, high = stats.binom.ppf([0.005, 0.995], len(y_new), 1 / 20) / (len(y_new) / 20)
 fans = {}
 for (above, below), (name, (density, params, cost)) in zip(axes.T, models.items()):
     fans[name] = fan(density, params)
     above.plot(x_new[:700], y_new[:700], ".", color="0.6", markersize=2)
     for first, last, alpha in ((0, 4, 0.25), (1, 3, 0.45)):
-        above.fill_between(line[:, 0], fans[name][:, first], fans[name][:, last], linewidth=0,
-                           color=COLOURS[0], alpha=alpha)
+        above.fill_between(
+            line[:, 0],
+            fans[name][:, first],
+            fans[name][:, last],
+            linewidth=0,
+            color=COLOURS[0],
+            alpha=alpha,
+        )
     above.plot(line, fans[name][:, 2], color=COLOURS[0])
     dashed = above.plot(line, true_fan[:, [0, 2, 4]], color="black", linestyle="--", linewidth=1)
     above.set(title=f"{name}\ncost {cost:.2f} nats a row", xlabel="x", ylim=(-3, 5.5))
     below.axhspan(low, high, color="0.85")
-    below.hist(pits[name], bins=20, range=(0, 1), density=True, histtype="step",
-               color=COLOURS[1], linewidth=2)
+    below.hist(
+        pits[name],
+        bins=20,
+        range=(0, 1),
+        density=True,
+        histtype="step",
+        color=COLOURS[1],
+        linewidth=2,
+    )
     below.set(xlabel="PIT of new rows", xlim=(0, 1), ylim=(0, 2))
 axes[0, 2].legend(dashed[:1], ["the law: 5, 50, 95 %"], fontsize=9, loc="upper left")
 axes[0, 0].set_ylabel("y: 5, 25, 50, 75, 95 %")

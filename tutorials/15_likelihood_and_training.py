@@ -52,13 +52,13 @@ normal_entropy = 0.5 * np.log(2 * np.pi) + 0.5
 
 
 def cross_entropy(m, s):
-    return 0.5 * np.log(2 * np.pi) + np.log(s) + (1 + m ** 2) / (2 * s ** 2)
+    return 0.5 * np.log(2 * np.pi) + np.log(s) + (1 + m**2) / (2 * s**2)
 
 
 q = nfref.Density(nfref.ElementwiseAffine(1))
 moved = {"base": {}, "flow": {"shift": np.array([1.0]), "log_scale": np.log([2.0])}}
 measured = -q.log_prob(moved, normal_rows).mean()
-print(f"cost of m = 1, s = 2: {measured:.4f}, formula {cross_entropy(1, 2):.4f}")    # 1.862 both
+print(f"cost of m = 1, s = 2: {measured:.4f}, formula {cross_entropy(1, 2):.4f}")  # 1.862 both
 print(f"entropy {normal_entropy:.4f}, so KL = {cross_entropy(1, 2) - normal_entropy:.4f}")
 
 # %%
@@ -67,16 +67,18 @@ print(f"entropy {normal_entropy:.4f}, so KL = {cross_entropy(1, 2) - normal_entr
 # The data are standard normal, and q is normal with the mean 1, which is wrong and cannot move.
 # Which deviation s does maximum likelihood choose?
 
-answer_1 = ...      # type your answer here
+answer_1 = ...  # type your answer here
 
 
 def check_1(answer):
     assert answer > 0, "a deviation"
     cost = cross_entropy(1.0, answer)
-    assert not np.isclose(answer, 1), \
+    assert not np.isclose(answer, 1), (
         "s = 1 is the deviation of the data; but q measures from its own mean, which is off by 1"
-    assert cost < cross_entropy(1.0, answer * np.array([0.999, 1.001])).min(), \
+    )
+    assert cost < cross_entropy(1.0, answer * np.array([0.999, 1.001])).min(), (
         "set the derivative of log s + (1 + m^2) / (2 s^2) by s to zero"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)
@@ -105,15 +107,27 @@ toy = datasets.banana
 train, held_out, fresh = toy(rng, 100), toy(rng, 1000), toy(rng, 4000)
 flow = nfref.in_units_of(nfref.NSF(2, layers=3, hidden=(64,), bins=12, bound=4.0), train)
 density = nfref.Density(flow)
-setting = {"validation": held_out, "batch_size": 25, "learning_rate": 1e-2, "average": 0.9,
-           "progress": False}
+setting = {
+    "validation": held_out,
+    "batch_size": 25,
+    "learning_rate": 1e-2,
+    "average": 0.9,
+    "progress": False,
+}
 
 
 def fit(seed, **options):
     """A fit, and the parameters after its last epoch."""
     rng, last = np.random.default_rng(seed), []
-    fitted = nfref.fit(density, density.init(rng), train, rng, **setting, **options,
-                       callback=lambda state: last.append(state.averaged))
+    fitted = nfref.fit(
+        density,
+        density.init(rng),
+        train,
+        rng,
+        **setting,
+        **options,
+        callback=lambda state: last.append(state.averaged),
+    )
     _, unflatten = nfref.params.flatten(fitted.params)
     return fitted, unflatten(last[-1])
 
@@ -142,9 +156,11 @@ print(f"best epoch {fitted.best_epoch}: {lowest:.2f}, entropy {toy.entropy:.2f}"
 # These rows have been used to choose, and are not quite fresh any more. For the number that goes
 # into a report there is a third part of the data.
 
-cost = {"best": -density.log_prob(fitted.params, fresh).mean(),
-        "last": -density.log_prob(last_params, fresh).mean()}
-print(f"fresh rows: best epoch {cost['best']:.2f}, last epoch {cost['last']:.2f}")     # 2.52, 2.74
+cost = {
+    "best": -density.log_prob(fitted.params, fresh).mean(),
+    "last": -density.log_prob(last_params, fresh).mean(),
+}
+print(f"fresh rows: best epoch {cost['best']:.2f}, last epoch {cost['last']:.2f}")  # 2.52, 2.74
 stopped, _ = fit(0, epochs=90, patience=15)
 print(f"with a patience of 15: {len(stopped.history['train'])} epochs, ended by {stopped.stopped}")
 # 29 epochs, ended by patience
@@ -156,19 +172,22 @@ print(f"with a patience of 15: {len(stopped.history['train'])} epochs, ended by 
 # returns the number of epochs that are run: the fit ends after the first epoch at which the best
 # one so far lies K epochs back, or with the list. A loss that is equal to the best is no new best.
 
-answer_2 = ...      # type your answer here
+answer_2 = ...  # type your answer here
 
 
 def check_2(answer):
     assert callable(answer), "a function of losses and K"
     assert answer([3.0, 2.0, 1.0], 2) == 3, "while it gets better, nothing ends it but the list"
-    assert answer([3.0, 1.0, 2.0, 2.0, 0.5], 2) == 4, \
+    assert answer([3.0, 1.0, 2.0, 2.0, 0.5], 2) == 4, (
         "epoch 1 (from 0) is the best; after two more it ends, whatever would have come"
-    assert answer([1.0, 2.0, 1.5, 1.2, 1.1], 2) == 3, \
+    )
+    assert answer([1.0, 2.0, 1.5, 1.2, 1.1], 2) == 3, (
         "it has to be a new best, not merely better than the epoch before"
+    )
     assert answer([1.0, 1.0, 1.0, 1.0], 2) == 3, "an equal loss is no new best"
-    assert answer(fitted.history["validation"], 15) == len(stopped.history["train"]), \
+    assert answer(fitted.history["validation"], 15) == len(stopped.history["train"]), (
         "nfref.fit with a patience of 15 ended after another number of epochs"
+    )
 
 
 nfref.exercises.grade(check_2, answer_2)
@@ -196,23 +215,38 @@ nfref.exercises.grade(check_2, answer_2)
 #    turns up again; an arrow marks its lowest point. Middle, the banana of density at that point;
 #    right, the last epoch's, narrower and closer to the training rows.
 
-figure, (left, middle, right) = plt.subplots(1, 3, figsize=(7.36, 3.1), layout="constrained",
-                                             width_ratios=(5, 4, 4))
+figure, (left, middle, right) = plt.subplots(
+    1, 3, figsize=(7.36, 3.1), layout="constrained", width_ratios=(5, 4, 4)
+)
 epochs = np.arange(len(curves["train"]))
 left.plot(epochs, curves["train"], color=COLOURS[0], label="training rows")
 left.plot(epochs, curves["validation"], color=COLOURS[1], label="rows held out")
 left.axhline(toy.entropy, color="black", linestyle="--", linewidth=1, label="entropy")
 left.plot(fitted.best_epoch, lowest, "o", color=COLOURS[1])
-left.annotate("keep this", (fitted.best_epoch, lowest), (0.3, 0.6),
-              textcoords="axes fraction", arrowprops={"arrowstyle": "->"})
+left.annotate(
+    "keep this",
+    (fitted.best_epoch, lowest),
+    (0.3, 0.6),
+    textcoords="axes fraction",
+    arrowprops={"arrowstyle": "->"},
+)
 left.set(xlabel="epoch", ylabel="loss, nats a row", title="two curves", ylim=(1.6, 3.7))
 left.legend(fontsize=9, loc="upper right")
 grid = np.stack(np.meshgrid(np.linspace(-4, 4, 161), np.linspace(-2.2, 4, 161)), axis=-1)
-for axes, params, title in ((middle, fitted.params, f"kept: {cost['best']:.2f} nats"),
-                            (right, last_params, f"last: {cost['last']:.2f} nats")):
+for axes, params, title in (
+    (middle, fitted.params, f"kept: {cost['best']:.2f} nats"),
+    (right, last_params, f"last: {cost['last']:.2f} nats"),
+):
     log_density = density.log_prob(params, grid.reshape(-1, 2)).reshape(161, 161)
-    axes.pcolormesh(grid[:, :, 0], grid[:, :, 1], np.exp(log_density), cmap="Blues", vmax=0.45,
-                    shading="nearest", rasterized=True)
+    axes.pcolormesh(
+        grid[:, :, 0],
+        grid[:, :, 1],
+        np.exp(log_density),
+        cmap="Blues",
+        vmax=0.45,
+        shading="nearest",
+        rasterized=True,
+    )
     axes.plot(*train.T, ".", color=COLOURS[1], markersize=4)
     axes.set(title=title, xticks=[], yticks=[], xlim=(-4, 4), ylim=(-2.2, 4))
 plt.show()
@@ -232,4 +266,4 @@ assert memory < toy.entropy - 0.1
 assert lowest > toy.entropy - 0.1
 assert curves["validation"][-1] > lowest + 0.1
 assert toy.entropy < cost["best"] < cost["last"]
-assert stopped.history["train"] == fitted.history["train"][:stopped.best_epoch + 16]
+assert stopped.history["train"] == fitted.history["train"][: stopped.best_epoch + 16]

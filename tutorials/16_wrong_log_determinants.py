@@ -36,7 +36,7 @@ from nfref.runtime import params as trees
 
 
 def s_and_t(first):
-    return 0.5 + 0.5 * first, 0.25 * first ** 2
+    return 0.5 + 0.5 * first, 0.25 * first**2
 
 
 def forward(z):
@@ -63,15 +63,16 @@ def log_det_by_differences(function, rows, h=1e-5):
 rng = np.random.default_rng(0)
 points = rng.standard_normal((100, 2))
 off = np.abs(log_det_by_differences(forward, points) - forward(points)[1]).max()
-print(f"the coupling above: off by {off:.0e}")              # 2e-11
+print(f"the coupling above: off by {off:.0e}")  # 2e-11
 
 real_nvp = nfref.RealNVP(3, layers=4, hidden=(16,))
 params = trees.tree_map(lambda a: a + 0.3 * rng.standard_normal(a.shape), real_nvp.init(rng))
 in_space = rng.standard_normal((100, 3))
 log_det = real_nvp.forward(params, in_space)[1]
-off_real_nvp = np.abs(log_det_by_differences(lambda z: real_nvp.forward(params, z), in_space)
-                      - log_det).max()
-print(f"nfref.RealNVP: off by {off_real_nvp:.0e}")          # 1e-09
+off_real_nvp = np.abs(
+    log_det_by_differences(lambda z: real_nvp.forward(params, z), in_space) - log_det
+).max()
+print(f"nfref.RealNVP: off by {off_real_nvp:.0e}")  # 1e-09
 
 # %%
 # The museum
@@ -104,17 +105,21 @@ def clipped_inverse(x):
 
 def over_the_batch(function):
     """A mean over the wrong axis: each row gets the log-determinant of the average row."""
+
     def averaged(rows):
         values, log_det = function(rows)
         return values, np.full(len(rows), log_det.mean())
+
     return averaged
 
 
-museum = {"right": (forward, inverse),
-          "same sign": (forward, same_sign),
-          "forgotten": (forgotten(forward), forgotten(inverse)),
-          "clipped": (clipped_forward, clipped_inverse),
-          "over the batch": (over_the_batch(forward), over_the_batch(inverse))}
+museum = {
+    "right": (forward, inverse),
+    "same sign": (forward, same_sign),
+    "forgotten": (forgotten(forward), forgotten(inverse)),
+    "clipped": (clipped_forward, clipped_inverse),
+    "over the batch": (over_the_batch(forward), over_the_batch(inverse)),
+}
 
 # %%
 # Three tests that people write: there and back gives the same point; the log-determinants of there
@@ -132,9 +137,11 @@ for name, (there, back) in museum.items():
     trips[name] = np.abs(again - rows).max()
     cancels[name] = np.abs(log_det_there + log_det_back).max()
     losses[name] = -np.mean(nfref.StandardNormal(2).log_prob({}, z) + log_det_back)
-    print(f"{name:<15} round trip off by {trips[name]:.0e}, cancel up to {cancels[name]:.0e}, "
-          f"loss {losses[name]:.3f}")
-print(f"entropy {entropy:.3f}")         # losses 3.34, 2.34, 2.84, 3.35, 3.34
+    print(
+        f"{name:<15} round trip off by {trips[name]:.0e}, cancel up to {cancels[name]:.0e}, "
+        f"loss {losses[name]:.3f}"
+    )
+print(f"entropy {entropy:.3f}")  # losses 3.34, 2.34, 2.84, 3.35, 3.34
 
 # %%
 # .. dropdown:: Answer
@@ -153,8 +160,8 @@ grid = np.stack(np.meshgrid(*axes_of_grid), axis=-1).reshape(-1, 2)
 integrals = {}
 for name in ("right", "same sign", "forgotten", "clipped"):
     z, log_det_back = museum[name][1](grid)
-    integrals[name] = np.exp(-0.5 * (z ** 2).sum(axis=1) + log_det_back).sum() / (2 * np.pi) * cell
-    print(f"integral of {name:<10} {integrals[name]:.3f}")        # 1, 4.48, 1.87, 0.997
+    integrals[name] = np.exp(-0.5 * (z**2).sum(axis=1) + log_det_back).sum() / (2 * np.pi) * cell
+    print(f"integral of {name:<10} {integrals[name]:.3f}")  # 1, 4.48, 1.87, 0.997
 
 # %%
 # The oracle
@@ -163,8 +170,10 @@ for name in ("right", "same sign", "forgotten", "clipped"):
 # with an error estimate, so that rounding is not taken for a fault; it integrates, compares samples
 # with the density, and asks the same rows again in other batches, orders, and sizes.
 
-reports = {name: check_flow(there, back, dim=2, rng=np.random.default_rng(0), subject=name)
-           for name, (there, back) in museum.items()}
+reports = {
+    name: check_flow(there, back, dim=2, rng=np.random.default_rng(0), subject=name)
+    for name, (there, back) in museum.items()
+}
 for report in reports.values():
     print(report.summary[:96])
 print(reports["clipped"]["log_det_forward"])
@@ -180,17 +189,19 @@ print(reports["clipped"]["log_det_forward"])
 # Write a judge: a function of (forward, inverse) that is True for a right flow of the plane, and
 # False for "same sign", "forgotten" and "clipped". ``log_det_by_differences`` is there for it.
 
-answer_1 = ...      # type your answer here
+answer_1 = ...  # type your answer here
 
 
 def check_1(answer):
     assert callable(answer), "a function of two functions, such as lambda forward, inverse: ..."
     assert answer(forward, inverse), "it rejects the right one: allow for the error of differences"
     assert not answer(*museum["same sign"]), "the inverse has a log_det of its own: look at it too"
-    assert not answer(*museum["forgotten"]), \
+    assert not answer(*museum["forgotten"]), (
         "errors that cancel there and back: compare with something that is not the flow's own word"
-    assert not answer(*museum["clipped"]), \
+    )
+    assert not answer(*museum["clipped"]), (
         "it is right in the middle: let the points reach as far as the rows will, and further"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)
@@ -213,7 +224,7 @@ nfref.exercises.grade(check_1, answer_1)
 # A flow in three dimensions is x = 2 z, and its inverse forgets its log-determinant. By how many
 # nats a row does its mean -log p come out lower than it is?
 
-answer_2 = ...      # type your answer here
+answer_2 = ...  # type your answer here
 
 
 def check_2(answer):
@@ -246,10 +257,16 @@ nfref.exercises.grade(check_2, answer_2)
 #    log-determinant from x to z and for the integral fail for all four wrong flows; the row for
 #    there and back passes for all.
 
-properties = {"round_trip_x": "there and back", "log_dets_cancel_x": "log_dets cancel",
-              "log_det_forward": "log_det, z to x", "log_det_inverse": "log_det, x to z",
-              "row_independence_inverse": "rows independent", "sweep_inverse": "6000 more rows",
-              "samples": "samples", "normalised": "integral is 1"}
+properties = {
+    "round_trip_x": "there and back",
+    "log_dets_cancel_x": "log_dets cancel",
+    "log_det_forward": "log_det, z to x",
+    "log_det_inverse": "log_det, x to z",
+    "row_independence_inverse": "rows independent",
+    "sweep_inverse": "6000 more rows",
+    "samples": "samples",
+    "normalised": "integral is 1",
+}
 figure, ax = plt.subplots(figsize=(7.36, 4.2), layout="constrained")
 for i, name in enumerate(museum):
     for j, property_name in enumerate(properties):
@@ -257,11 +274,21 @@ for i, name in enumerate(museum):
         colour = COLOURS[1] if row.failed else "#D6E2F0"
         ax.add_patch(plt.Rectangle((i, j), 0.96, 0.92, color=colour, linewidth=0))
         error = f"  {row.error:.0e}" if row.error is not None else ""
-        ax.text(i + 0.48, j + 0.46, ("fails" if row.failed else row.verdict) + error,
-                ha="center", va="center", fontsize=9, weight="bold" if row.failed else "normal")
+        ax.text(
+            i + 0.48,
+            j + 0.46,
+            ("fails" if row.failed else row.verdict) + error,
+            ha="center",
+            va="center",
+            fontsize=9,
+            weight="bold" if row.failed else "normal",
+        )
 ax.set(xlim=(0, len(museum)), ylim=(len(properties), 0))
-ax.set_xticks(np.arange(len(museum)) + 0.48,
-              [f"{name}\nloss {losses[name]:.2f}" for name in museum], fontsize=9)
+ax.set_xticks(
+    np.arange(len(museum)) + 0.48,
+    [f"{name}\nloss {losses[name]:.2f}" for name in museum],
+    fontsize=9,
+)
 ax.set_yticks(np.arange(len(properties)) + 0.46, properties.values(), fontsize=10)
 ax.xaxis.tick_top()
 ax.tick_params(length=0)
@@ -280,8 +307,9 @@ plt.show()
 
 assert off < 1e-7 and off_real_nvp < 1e-6
 assert max(trips.values()) < 1e-9
-assert cancels["same sign"] > 1 and all(cancels[name] < 1e-9 for name in cancels
-                                        if name != "same sign")
+assert cancels["same sign"] > 1 and all(
+    cancels[name] < 1e-9 for name in cancels if name != "same sign"
+)
 assert losses["same sign"] < losses["forgotten"] < entropy - 0.4
 assert np.isclose(losses["over the batch"], losses["right"])
 assert abs(integrals["right"] - 1) < 1e-4 and integrals["forgotten"] > 1.5

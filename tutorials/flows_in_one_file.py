@@ -20,6 +20,7 @@ from autograd.misc.optimizers import adam
 
 class Flow:
     """Both directions of one formula, (params, rows, to_x) -> (rows, log_det)."""
+
     def __init__(self, formula):
         self.forward = lambda params, z: formula(params, z, to_x=True)
         self.inverse = lambda params, x: formula(params, x, to_x=False)
@@ -30,7 +31,7 @@ class Flow:
 # coordinates change order on the way, so that each one gets its turn (RealNVP, section 3.5).
 def log_prob(flow, params, x):
     z, log_det = flow.inverse(params, x)
-    base = -0.5 * np.sum(z ** 2, axis=1) - 0.5 * z.shape[1] * np.log(2 * np.pi)
+    base = -0.5 * np.sum(z**2, axis=1) - 0.5 * z.shape[1] * np.log(2 * np.pi)
     return base + log_det
 
 
@@ -41,10 +42,11 @@ def sample(flow, params, rng, n, dim=2):
 def chain(*flows):
     def formula(params, rows, to_x):
         total = np.zeros(len(rows))
-        for flow, own in list(zip(flows, params))[::1 if to_x else -1]:
+        for flow, own in list(zip(flows, params))[:: 1 if to_x else -1]:
             rows, log_det = (flow.forward if to_x else flow.inverse)(own, rows[:, ::-1])
             total = total + log_det
         return rows[:, ::-1], total
+
     return Flow(formula)
 
 
@@ -56,10 +58,10 @@ def chain(*flows):
 @Flow
 def planar(params, rows, to_x):
     u, w, b = params
-    c = np.logaddexp(0, w @ u) - 1                  # what w . u becomes
+    c = np.logaddexp(0, w @ u) - 1  # what w . u becomes
     u = u + (c - w @ u) * w / (w @ w)
     a = rows @ w + b
-    if not to_x:                                    # Newton's last step, the one autograd sees
+    if not to_x:  # Newton's last step, the one autograd sees
         root = solve(a, c)
         a = root - (root + c * np.tanh(root) - a) / (1 + c * (1 - np.tanh(root) ** 2))
     shift, det = np.outer(np.tanh(a), u), 1 + c * (1 - np.tanh(a) ** 2)
@@ -67,8 +69,8 @@ def planar(params, rows, to_x):
 
 
 @notrace_primitive
-def solve(r, c):                                    # a + c tanh(a) = r, for a = w . z + b
-    a = r / (1 + c) if c > 0 else r - c * np.sign(r)        # from here no step goes too far
+def solve(r, c):  # a + c tanh(a) = r, for a = w . z + b
+    a = r / (1 + c) if c > 0 else r - c * np.sign(r)  # from here no step goes too far
     for _ in range(20):
         a = a - (a + c * np.tanh(a) - r) / (1 + c * (1 - np.tanh(a) ** 2))
     return a
@@ -122,13 +124,13 @@ def maf(net, rows, to_x):
         t, s = np.split(masked_network(net, rows), 2, axis=1)
         return (rows - t) * np.exp(-s), -np.sum(s, axis=1)
     x = np.zeros_like(rows)
-    for _ in range(x.shape[1]):                     # pass i puts coordinate i right
+    for _ in range(x.shape[1]):  # pass i puts coordinate i right
         t, s = np.split(masked_network(net, x), 2, axis=1)
         x = rows * np.exp(s) + t
     return x, np.sum(s, axis=1)
 
 
-def masked_network(net, x):                         # a unit sees units of its degree or below
+def masked_network(net, x):  # a unit sees units of its degree or below
     dim, hidden = net[0][0].shape
     order, units = np.arange(dim), 1 + np.arange(hidden) * (dim - 1) // hidden
     degrees = [order + 1] + [units] * (len(net) - 1) + [np.tile(order, 2)]
@@ -145,24 +147,26 @@ def masked_network(net, x):                         # a unit sees units of its d
 def spline(net, rows, to_x, bins=8, bound=4.0):
     a, b = np.split(rows, 2, axis=1)
     raw = np.transpose(np.reshape(network(net, a), (len(rows), -1, b.shape[1])), (1, 0, 2))
-    w, h = [2 * bound * e / np.sum(e, axis=0) for e in np.split(np.exp(raw[:2 * bins]), 2)]
+    w, h = [2 * bound * e / np.sum(e, axis=0) for e in np.split(np.exp(raw[: 2 * bins]), 2)]
     x, y = [np.cumsum(size, axis=0) - size - bound for size in (w, h)]
-    d, one = np.logaddexp(0, raw[2 * bins:] + np.log(np.e - 1)), np.ones_like(raw[:1])
-    inside = np.abs(b) < bound                      # elsewhere b stays what it is
+    d, one = np.logaddexp(0, raw[2 * bins :] + np.log(np.e - 1)), np.ones_like(raw[:1])
+    inside = np.abs(b) < bound  # elsewhere b stays what it is
     inner = np.where(inside, b, 0.0)
     here = np.sum(inner >= (y if to_x else x)[1:], axis=0) == np.arange(bins)[:, None, None]
-    x, y, w, h, d0, d1 = [np.sum(part * here, axis=0) for part in (
-        x, y, w, h, np.concatenate([one, d]), np.concatenate([d, one]))]
+    x, y, w, h, d0, d1 = [
+        np.sum(part * here, axis=0)
+        for part in (x, y, w, h, np.concatenate([one, d]), np.concatenate([d, one]))
+    ]
     s, bend = h / w, d0 + d1 - 2 * h / w
-    if to_x:                                        # p xi^2 + q xi = s share, the formula solved
+    if to_x:  # p xi^2 + q xi = s share, the formula solved
         share = (inner - y) / h
         p, q = s - d0 + share * bend, d0 - share * bend
-        xi = 2 * s * share / (q + np.sqrt(q ** 2 + 4 * p * s * share))
+        xi = 2 * s * share / (q + np.sqrt(q**2 + 4 * p * s * share))
     else:
         xi = (inner - x) / w
     below = s + bend * xi * (1 - xi)
-    moved = x + w * xi if to_x else y + h * (s * xi ** 2 + d0 * xi * (1 - xi)) / below
-    slope = (d1 * xi ** 2 + 2 * s * xi * (1 - xi) + d0 * (1 - xi) ** 2) * (s / below) ** 2
+    moved = x + w * xi if to_x else y + h * (s * xi**2 + d0 * xi * (1 - xi)) / below
+    slope = (d1 * xi**2 + 2 * s * xi * (1 - xi) + d0 * (1 - xi) ** 2) * (s / below) ** 2
     log_det = np.sum(np.where(inside, np.log(slope), 0), axis=1)
     return np.hstack([a, np.where(inside, moved, b)]), -log_det if to_x else log_det
 
@@ -174,10 +178,11 @@ def spline(net, rows, to_x, bins=8, bound=4.0):
 # .. math:: \frac{dx}{dt} = f(x, t), \quad \frac{d \log \det}{dt} = \operatorname{tr} \frac{df}{dx}
 @Flow
 def cnf(params, rows, to_x, steps=8):
-    def field(t, state):                            # f = tanh(x A + t r + a) C + c and its trace
+    def field(t, state):  # f = tanh(x A + t r + a) C + c and its trace
         u = state[:, :-1] @ A + (t * r + a)
-        e = np.exp(-2 * np.abs(u))                  # tanh' = 4 e / (1 + e)^2 loses no digits
+        e = np.exp(-2 * np.abs(u))  # tanh' = 4 e / (1 + e)^2 loses no digits
         return np.hstack([np.tanh(u) @ C + c, ((4 * e / (1 + e) ** 2) @ trace)[:, None]])
+
     A, r, a, C, c = params
     trace = np.sum(C * A.T, axis=1)
     state = np.hstack([rows, np.zeros((len(rows), 1))])
@@ -209,19 +214,25 @@ def fit(flow, params, draw, rng, steps=150):
     return params
 
 
-def six_flows(rng):                                 # formula, flow and first parameters by name
+def six_flows(rng):  # formula, flow and first parameters by name
     def nets(count, n, m):
-        return [[[normal((n, 32)), normal(32)], [normal((32, 32)) / 6, normal(32)],
-                 [np.zeros((32, m)), np.zeros(m)]] for _ in range(count)]
+        def net():
+            first, middle = [normal((n, 32)), normal(32)], [normal((32, 32)) / 6, normal(32)]
+            return [first, middle, [np.zeros((32, m)), np.zeros(m)]]
+
+        return [net() for _ in range(count)]
+
     normal = rng.standard_normal
     scales, planes = np.zeros(2), [[normal(2) / 10, normal(2), 0.0] for _ in range(8)]
     field = [normal((2, 64)), normal(64), normal(64), np.zeros((64, 2)), np.zeros(2)]
-    return {"planar": (r"x = z + u\,\tanh(w \cdot z + b)", chain(*8 * [planar]), planes),
-            "NICE": ("x_b = z_b + t(z_a)", chain(scale, *6 * [nice]), [scales] + nets(6, 1, 1)),
-            "RealNVP": (r"x_b = z_b\,e^{s(z_a)} + t(z_a)", chain(*6 * [real_nvp]), nets(6, 1, 2)),
-            "MAF": (r"x_i = z_i\,e^{s(x_{<i})} + t(x_{<i})", chain(*6 * [maf]), nets(6, 2, 4)),
-            "spline": (r"z_b = g(x_b;\,h(x_a))", chain(*2 * [spline]), nets(2, 1, 23)),
-            "CNF": ("dx/dt = f(x, t)", cnf, field)}
+    return {
+        "planar": (r"x = z + u\,\tanh(w \cdot z + b)", chain(*8 * [planar]), planes),
+        "NICE": ("x_b = z_b + t(z_a)", chain(scale, *6 * [nice]), [scales] + nets(6, 1, 1)),
+        "RealNVP": (r"x_b = z_b\,e^{s(z_a)} + t(z_a)", chain(*6 * [real_nvp]), nets(6, 1, 2)),
+        "MAF": (r"x_i = z_i\,e^{s(x_{<i})} + t(x_{<i})", chain(*6 * [maf]), nets(6, 2, 4)),
+        "spline": (r"z_b = g(x_b;\,h(x_a))", chain(*2 * [spline]), nets(2, 1, 23)),
+        "CNF": ("dx/dt = f(x, t)", cnf, field),
+    }
 
 
 if __name__ == "__main__":
@@ -238,8 +249,8 @@ if __name__ == "__main__":
         assert nats > -3.4, "the best of all normals has -3.62"
         assert abs(np.sum(density) * (line[1] - line[0]) ** 2 - 1) < 0.02, "a density has mass 1"
         assert np.allclose(flow.inverse(params, x)[0], z, atol=0.01), "inverse undoes forward"
-    fig, axes = plt.subplots(4, 4, figsize=(7.36, 7.9), layout="constrained", subplot_kw={
-        "xlim": (-4, 4), "ylim": (-4, 4), "xticks": [], "yticks": [], "aspect": "equal"})
+    window = {"xlim": (-4, 4), "ylim": (-4, 4), "xticks": [], "yticks": [], "aspect": "equal"}
+    fig, axes = plt.subplots(4, 4, figsize=(7.36, 7.9), layout="constrained", subplot_kw=window)
     for (title, x, density), above, below in zip(panels, axes[::2].flat, axes[1::2].flat):
         above.set_title(title, fontsize=10)
         above.scatter(*x.T, s=2, c=np.arctan2(*z.T), cmap="hsv", linewidths=0)

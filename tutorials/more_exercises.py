@@ -30,11 +30,11 @@ def log_det(function, z, h=1e-6):
 # --------------------
 # Let z be uniform on (0, 1) and x = z^2. What is the density of x at 1/4?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
-    truth = np.mean(np.abs(np.random.default_rng(1).random(10 ** 7) ** 2 - 0.25) < 0.005) / 0.01
+    truth = np.mean(np.abs(np.random.default_rng(1).random(10**7) ** 2 - 0.25) < 0.005) / 0.01
     assert np.isclose(answer, truth, rtol=0.01, atol=1e-4), "dz/dx = 1 / (2 sqrt(x))"
 
 
@@ -54,11 +54,11 @@ nfref.exercises.grade(check_1, answer_1)
 # -----------------------
 # Let z be uniform on (0, 1) and x = -log z. What is the density of x at 2?
 
-answer_2 = ...      # type a number here
+answer_2 = ...  # type a number here
 
 
 def check_2(answer):
-    truth = np.mean(np.abs(-np.log(np.random.default_rng(1).random(10 ** 7)) - 2) < 0.02) / 0.04
+    truth = np.mean(np.abs(-np.log(np.random.default_rng(1).random(10**7)) - 2) < 0.02) / 0.04
     assert np.isclose(answer, truth, rtol=0.01, atol=1e-4), "z = e^(-x), and |dz/dx| is the same"
 
 
@@ -79,13 +79,14 @@ nfref.exercises.grade(check_2, answer_2)
 # A density of temperatures is 0.05 per degree Celsius at 20 degrees. What is it per degree
 # Fahrenheit at the same temperature?
 
-answer_3 = ...      # type a number here
+answer_3 = ...  # type a number here
 
 
 def check_3(answer):
     truth = 0.05 / (1.8 * 21 + 32 - (1.8 * 20 + 32))
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-4), \
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-4), (
         "a degree Celsius is 1.8 degrees Fahrenheit"
+    )
 
 
 nfref.exercises.grade(check_3, answer_3)
@@ -105,7 +106,7 @@ nfref.exercises.grade(check_3, answer_3)
 # Three layers have the log-determinants 0.5, -1.2 and 0.3 at the points where they are applied.
 # By which factor is a small volume changed?
 
-answer_4 = ...      # type a number here
+answer_4 = ...  # type a number here
 
 
 def check_4(answer):
@@ -129,12 +130,13 @@ nfref.exercises.grade(check_4, answer_4)
 # -----------------
 # At the radius r = 2, by which factor does (r, angle) to (r cos, r sin) change areas?
 
-answer_5 = ...      # type a number here
+answer_5 = ...  # type a number here
 
 
 def check_5(answer):
-    truth = (np.exp(log_det(lambda z: np.array([z[0] * np.cos(z[1]), z[0] * np.sin(z[1])]), [2.0,
-             0.7])))
+    truth = np.exp(
+        log_det(lambda z: np.array([z[0] * np.cos(z[1]), z[0] * np.sin(z[1])]), [2.0, 0.7])
+    )
     assert np.isclose(answer, truth, rtol=0.01, atol=1e-4), "the determinant is r"
 
 
@@ -155,7 +157,7 @@ nfref.exercises.grade(check_5, answer_5)
 # In the plane, u = (1, 2), w = (0.5, -0.25) and b = 0. What is det J of the planar layer z + u
 # tanh(w . z + b) at z = (1, 2)?
 
-answer_6 = ...      # type a number here
+answer_6 = ...  # type a number here
 
 
 def check_6(answer):
@@ -179,7 +181,7 @@ nfref.exercises.grade(check_6, answer_6)
 # -------------------------
 # u = (-2, 0) and w = (1, 0). What is the smallest determinant of the planar layer, over all z?
 
-answer_7 = ...      # type a number here
+answer_7 = ...  # type a number here
 
 
 def check_7(answer):
@@ -203,7 +205,7 @@ nfref.exercises.grade(check_7, answer_7)
 # ----------------------
 # z = (1, 2), s = 0.5 z_1, t = 3: what is x_2 of the affine coupling that keeps z_1?
 
-answer_8 = ...      # type a number here
+answer_8 = ...  # type a number here
 
 
 def check_8(answer):
@@ -227,7 +229,7 @@ nfref.exercises.grade(check_8, answer_8)
 # --------------------------
 # A coupling has log_det = 0.7 at z, on the way to x. What is log_det at x, on the way back?
 
-answer_9 = ...      # type a number here
+answer_9 = ...  # type a number here
 
 
 def check_9(answer):
@@ -251,7 +253,7 @@ nfref.exercises.grade(check_9, answer_9)
 # ---------------------
 # Six additive couplings in eight dimensions: what is the log-determinant?
 
-answer_10 = ...      # type a number here
+answer_10 = ...  # type a number here
 
 
 def check_10(answer):
@@ -275,7 +277,7 @@ nfref.exercises.grade(check_10, answer_10)
 # --------------------------
 # What is the log of the absolute determinant of a permutation of 100 coordinates?
 
-answer_11 = ...      # type a number here
+answer_11 = ...  # type a number here
 
 
 def check_11(answer):
@@ -299,12 +301,13 @@ nfref.exercises.grade(check_11, answer_11)
 # ----------------------
 # L has ones on its diagonal, U has 2, 3 and 0.5. What is log |det LU|?
 
-answer_12 = ...      # type a number here
+answer_12 = ...  # type a number here
 
 
 def check_12(answer):
-    truth = (np.linalg.slogdet(np.array([[1, 0, 0], [4, 1, 0], [5, 6, 1]]) @ np.array([[2, 7, 8],
-             [0, 3, 9], [0, 0, 0.5]]))[1])
+    truth = np.linalg.slogdet(
+        np.array([[1, 0, 0], [4, 1, 0], [5, 6, 1]]) @ np.array([[2, 7, 8], [0, 3, 9], [0, 0, 0.5]])
+    )[1]
     assert np.isclose(answer, truth, rtol=0.01, atol=1e-4), "multiply the diagonal"
 
 
@@ -325,12 +328,13 @@ nfref.exercises.grade(check_12, answer_12)
 # Images have 2 channels of 4 x 4 pixels, and the matrix of the channels has the determinant 3.
 # What is the log-determinant?
 
-answer_13 = ...      # type a number here
+answer_13 = ...  # type a number here
 
 
 def check_13(answer):
-    truth = (nfref.InvertibleConv((2, 4, 4), form='full').forward({'weight': np.array([[3.0, 1],
-             [0, 1]])}, np.zeros((1, 32)))[1][0])
+    truth = nfref.InvertibleConv((2, 4, 4), form="full").forward(
+        {"weight": np.array([[3.0, 1], [0, 1]])}, np.zeros((1, 32))
+    )[1][0]
     assert np.isclose(answer, truth, rtol=0.01, atol=1e-4), "once a pixel"
 
 
@@ -351,14 +355,16 @@ nfref.exercises.grade(check_13, answer_13)
 # Two inputs, one hidden unit of degree 1, two outputs. How many ones do the two masks have
 # together?
 
-answer_14 = ...      # type a number here
+answer_14 = ...  # type a number here
 
 
 def check_14(answer):
-    truth = (sum(int(mask[:, :2].sum()) for mask in nfref.MADE(2, hidden=(1,),
-             degrees=((1,),)).masks))
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-4), \
+    truth = sum(
+        int(mask[:, :2].sum()) for mask in nfref.MADE(2, hidden=(1,), degrees=((1,),)).masks
+    )
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-4), (
         "input 1 feeds the unit, and the unit feeds output 2"
+    )
 
 
 nfref.exercises.grade(check_14, answer_14)
@@ -378,7 +384,7 @@ nfref.exercises.grade(check_14, answer_14)
 # How many passes of its networks does a MAF of 5 layers need for a sample in 8 dimensions,
 # without a sweep?
 
-answer_15 = ...      # type a number here
+answer_15 = ...  # type a number here
 
 
 def check_15(answer):
@@ -403,7 +409,7 @@ nfref.exercises.grade(check_15, answer_15)
 # x_1 is standard normal, and x_2 given x_1 is normal with mean x_1 and deviation 2. What is the
 # log-determinant from x to z?
 
-answer_16 = ...      # type a number here
+answer_16 = ...  # type a number here
 
 
 def check_16(answer):
@@ -428,11 +434,11 @@ nfref.exercises.grade(check_16, answer_16)
 # A spline z = g(x) has knots at x = -1 and 1 with heights -1 and 1, whatever it does between.
 # Which share of the mass lies between the knots?
 
-answer_17 = ...      # type a number here
+answer_17 = ...  # type a number here
 
 
 def check_17(answer):
-    truth = np.mean(np.abs(np.random.default_rng(1).standard_normal(10 ** 6)) < 1)
+    truth = np.mean(np.abs(np.random.default_rng(1).standard_normal(10**6)) < 1)
     assert np.isclose(answer, truth, rtol=0.01, atol=1e-4), "Phi(1) - Phi(-1)"
 
 
@@ -453,7 +459,7 @@ nfref.exercises.grade(check_17, answer_17)
 # g(x) = 0.5 x. How many times does the fixed-point iteration for x + g(x) = 3 have to be run from
 # x = 3 until the error is below 0.01? (x is 2.)
 
-answer_18 = ...      # type a number here
+answer_18 = ...  # type a number here
 
 
 def check_18(answer):
@@ -478,7 +484,7 @@ nfref.exercises.grade(check_18, answer_18)
 # J = 0.1 in one dimension. How far is log(1 + J) from the first two terms of its series, J - J^2
 # / 2? Give the absolute error to one digit.
 
-answer_19 = ...      # type a number here
+answer_19 = ...  # type a number here
 
 
 def check_19(answer):
@@ -502,7 +508,7 @@ nfref.exercises.grade(check_19, answer_19)
 # --------------------
 # Velocity (x_2, -x_1) in the plane, for a time of 5. What is log |det|?
 
-answer_20 = ...      # type a number here
+answer_20 = ...  # type a number here
 
 
 def check_20(answer):
@@ -526,7 +532,7 @@ nfref.exercises.grade(check_20, answer_20)
 # -------------------
 # dx/dt = 2 x in three dimensions, from t = 0 to 1. What is log |det|?
 
-answer_21 = ...      # type a number here
+answer_21 = ...  # type a number here
 
 
 def check_21(answer):
@@ -550,12 +556,13 @@ nfref.exercises.grade(check_21, answer_21)
 # ------------------
 # J = [[3, 1], [1, 3]]. What is the variance of e . J e with random signs e?
 
-answer_22 = ...      # type a number here
+answer_22 = ...  # type a number here
 
 
 def check_22(answer):
-    truth = (np.var([np.array(e) @ [[3, 1], [1, 3]] @ np.array(e) for e in ((1, 1), (1, -1), (-1,
-             1), (-1, -1))]))
+    truth = np.var(
+        [np.array(e) @ [[3, 1], [1, 3]] @ np.array(e) for e in ((1, 1), (1, -1), (-1, 1), (-1, -1))]
+    )
     assert np.isclose(answer, truth, rtol=0.01, atol=1e-4), "it is 6 + 2 e_1 e_2"
 
 
@@ -576,7 +583,7 @@ nfref.exercises.grade(check_22, answer_22)
 # At t = 1/2 lines with the velocities 2, 2 and -4 pass through x, equally often. Which velocity
 # does flow matching learn there?
 
-answer_23 = ...      # type a number here
+answer_23 = ...  # type a number here
 
 
 def check_23(answer):
@@ -601,11 +608,11 @@ nfref.exercises.grade(check_23, answer_23)
 # A flow of the line is odd and has a slope of at most 10. At least which mass lies within |x| <
 # 1?
 
-answer_24 = ...      # type a number here
+answer_24 = ...  # type a number here
 
 
 def check_24(answer):
-    truth = np.mean(np.abs(np.random.default_rng(1).standard_normal(10 ** 7)) < 0.1)
+    truth = np.mean(np.abs(np.random.default_rng(1).standard_normal(10**7)) < 0.1)
     assert np.isclose(answer, truth, rtol=0.01, atol=1e-4), "2 Phi(1 / 10) - 1"
 
 
@@ -625,7 +632,7 @@ nfref.exercises.grade(check_24, answer_24)
 # ---------------------------
 # Ten weights: nine are 1, one is 9. What is the effective sample size?
 
-answer_25 = ...      # type a number here
+answer_25 = ...  # type a number here
 
 
 def check_25(answer):
@@ -649,13 +656,14 @@ nfref.exercises.grade(check_25, answer_25)
 # ---------------------
 # Four draws of q have the weights 1, 3, 2 and 2. What is the estimate of log Z?
 
-answer_26 = ...      # type a number here
+answer_26 = ...  # type a number here
 
 
 def check_26(answer):
     truth = np.log(np.mean([1, 3, 2, 2]))
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-4), \
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-4), (
         "the log of the mean, not the mean of the logs"
+    )
 
 
 nfref.exercises.grade(check_26, answer_26)
@@ -674,7 +682,7 @@ nfref.exercises.grade(check_26, answer_26)
 # -----------------
 # A flow costs 5,000 nats for an image of 28 x 28 pixels. How many bits a pixel?
 
-answer_27 = ...      # type a number here
+answer_27 = ...  # type a number here
 
 
 def check_27(answer):
@@ -699,7 +707,7 @@ nfref.exercises.grade(check_27, answer_27)
 # n is 0 or 1 with probability 1/2 each, and x = n + u with u uniform. What is the entropy of x,
 # in nats?
 
-answer_28 = ...      # type a number here
+answer_28 = ...  # type a number here
 
 
 def check_28(answer):
@@ -723,14 +731,17 @@ nfref.exercises.grade(check_28, answer_28)
 # ---------------
 # How large is KL(p || q), p standard normal and q normal with mean 1 and deviation 1?
 
-answer_29 = ...      # type a number here
+answer_29 = ...  # type a number here
 
 
 def check_29(answer):
-    truth = (np.mean(np.subtract.outer([1.0], np.random.default_rng(1).standard_normal(10 ** 7))
-             ** 2) / 2 - 0.5)
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-4), \
+    truth = (
+        np.mean(np.subtract.outer([1.0], np.random.default_rng(1).standard_normal(10**7)) ** 2) / 2
+        - 0.5
+    )
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-4), (
         "half of the squared distance of the means"
+    )
 
 
 nfref.exercises.grade(check_29, answer_29)
@@ -750,7 +761,7 @@ nfref.exercises.grade(check_29, answer_29)
 # A flow costs 2.0 nats on training rows, 2.6 on fresh rows, and the entropy of the data is 2.4.
 # How large is KL(p || q)?
 
-answer_30 = ...      # type a number here
+answer_30 = ...  # type a number here
 
 
 def check_30(answer):
@@ -775,7 +786,7 @@ nfref.exercises.grade(check_30, answer_30)
 # A flow of the line is x = 3 z. By mistake its inverse returns log 3. By how many nats is its
 # log-density too high?
 
-answer_31 = ...      # type a number here
+answer_31 = ...  # type a number here
 
 
 def check_31(answer):
@@ -799,12 +810,15 @@ nfref.exercises.grade(check_31, answer_31)
 # ------------------------
 # What is the integral over x of what the flow of the exercise before calls its density?
 
-answer_32 = ...      # type a number here
+answer_32 = ...  # type a number here
 
 
 def check_32(answer):
-    truth = (np.sum(np.exp(-np.linspace(-60, 60, 10 ** 6) ** 2 / 18) / np.sqrt(2 * np.pi) * 3) *
-             120 / 10 ** 6)
+    truth = (
+        np.sum(np.exp(-(np.linspace(-60, 60, 10**6) ** 2) / 18) / np.sqrt(2 * np.pi) * 3)
+        * 120
+        / 10**6
+    )
     assert np.isclose(answer, truth, rtol=0.01, atol=1e-4), "too high by the factor e^(2 log 3)"
 
 
@@ -824,8 +838,22 @@ nfref.exercises.grade(check_32, answer_32)
 #
 # Which lesson is practised here how often.
 
-lessons = {"01": 5, "02": 2, "03": 3, "04": 3, "05": 3, "06": 1, "07": 2, "08": 3, "09": 1, "11": 1,
-           "12": 2, "13": 2, "15": 2, "16": 2}
+lessons = {
+    "01": 5,
+    "02": 2,
+    "03": 3,
+    "04": 3,
+    "05": 3,
+    "06": 1,
+    "07": 2,
+    "08": 3,
+    "09": 1,
+    "11": 1,
+    "12": 2,
+    "13": 2,
+    "15": 2,
+    "16": 2,
+}
 fig, ax = plt.subplots(figsize=(7.36, 2.2), layout="constrained")
 ax.bar(list(lessons), list(lessons.values()), color="#4477AA")
 ax.set(xlabel="lesson", ylabel="exercises")

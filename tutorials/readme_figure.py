@@ -40,32 +40,46 @@ figures.mkdir(parents=True, exist_ok=True)
 toy = nfref.datasets.checkerboard
 rng = np.random.default_rng(0)
 x, validation, test = (toy(rng, n).astype(np.float32) for n in (50_000, 5_000, 20_000))
-flow = nfref.Chain([nfref.NSF(2, layers=3, bins=16, bound=4.0, activation="relu"),
-                    nfref.Standardise.of(x)])
+flow = nfref.Chain(
+    [nfref.NSF(2, layers=3, bins=16, bound=4.0, activation="relu"), nfref.Standardise.of(x)]
+)
 density = nfref.Density(flow)
 
 # %%
 # Fit.
 
-result = nfref.fit(density, density.init(rng), x, rng, validation=validation, epochs=epochs,
-                   batch_size=1000, learning_rate=4e-3, schedule="cosine", patience=None)
+result = nfref.fit(
+    density,
+    density.init(rng),
+    x,
+    rng,
+    validation=validation,
+    epochs=epochs,
+    batch_size=1000,
+    learning_rate=4e-3,
+    schedule="cosine",
+    patience=None,
+)
 log_prob = np.concatenate([density.log_prob(result.params, rows) for rows in np.split(test, 10)])
 loss = -np.mean(log_prob, dtype=np.float64)
 error = np.std(log_prob, dtype=np.float64) / np.sqrt(len(log_prob))
 samples = density.sample(result.params, rng, 100_000)
 lost = np.mean(np.isinf(toy.log_prob(samples)))
-print(f"test loss {loss:.3f} +- {error:.3f} nats, entropy {toy.entropy:.3f} nats, "
-      f"divergence {loss - toy.entropy:.3f} nats")
+print(
+    f"test loss {loss:.3f} +- {error:.3f} nats, entropy {toy.entropy:.3f} nats, "
+    f"divergence {loss - toy.entropy:.3f} nats"
+)
 print(f"samples outside of the eight squares: {100 * lost:.2f} %")
 
 # %%
 # Draw.
 
-figure = new_figure(7.36, 4.5)      # twice 736 pixels, the width of a page
+figure = new_figure(7.36, 4.5)  # twice 736 pixels, the width of a page
 above, below = figure.subfigures(2, 1, height_ratios=(1.7, 2.8))
 nfref.plots.layer_strip(density, result.params, rng, n=4000, max_panels=6, figure=above)
-nfref.plots.triptych(density, result.params, x=test, rng=rng, n=5000,
-                     limits=((-4.6, 4.6), (-4.6, 4.6)), figure=below)
+nfref.plots.triptych(
+    density, result.params, x=test, rng=rng, n=5000, limits=((-4.6, 4.6), (-4.6, 4.6)), figure=below
+)
 for ax in above.axes:
     ax.set(title=ax.get_title().replace(": ", "\n"), xticks=[], yticks=[])
 nfref.plots.save(figure, figures / "readme.png", dpi=200)
@@ -98,7 +112,13 @@ for title, points, _ in shown:
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     images.append(image.quantize(32, dither=Image.Dither.NONE))
-images[0].save(figures / "flow.gif", save_all=True, append_images=images[1:],
-               duration=[duration for *_, duration in shown], loop=0, optimize=True)
+images[0].save(
+    figures / "flow.gif",
+    save_all=True,
+    append_images=images[1:],
+    duration=[duration for *_, duration in shown],
+    loop=0,
+    optimize=True,
+)
 
 assert loss > toy.entropy - 4 * error

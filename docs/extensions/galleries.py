@@ -21,17 +21,24 @@ import nfref
 from docs import draw, notebooks
 
 FIRST = "flows_in_one_file.py"
-SCRIPTS = {"lessons": (FIRST, "[0-9]*.py", "more_exercises.py"), "methods": ("methods/[!_]*.py",),
-           "truths": ("truths/[!_]*.py",), "applications": ("applications/[!_]*.py",)}
-RUN = set()         # pages whose data are there, so that they run when the site is built
+SCRIPTS = {
+    "lessons": (FIRST, "[0-9]*.py", "more_exercises.py"),
+    "methods": ("methods/[!_]*.py",),
+    "truths": ("truths/[!_]*.py",),
+    "applications": ("applications/[!_]*.py",),
+}
+RUN = set()  # pages whose data are there, so that they run when the site is built
 THUMBNAIL = (400, 280)
 PICTURE = re.compile(r"^\.\. image-sg:: .*\n(?: +.*\n)*(?: +:class: .*\n)?", re.MULTILINE)
 CODE = re.compile(r"^\.\. code-block:: Python\n\n+((?:    .*\n|\n)+)", re.MULTILINE)
 ALTERNATIVE = re.compile(r"^\.\. alt: (.*\n(?:   .*\n)*)", re.MULTILINE)
 SMALL = "The same at a small size, from which less was learned. Of the full run: "
 PLAY = re.compile(r"^\.\. play: (\w+)\n", re.MULTILINE)
-FOOTER = re.compile(r"^    \.\. container:: sphx-glr-download sphx-glr-download-(?:jupyter|zip)\n"
-                    r"(?:\n|      .*\n)*", re.MULTILINE)
+FOOTER = re.compile(
+    r"^    \.\. container:: sphx-glr-download sphx-glr-download-(?:jupyter|zip)\n"
+    r"(?:\n|      .*\n)*",
+    re.MULTILINE,
+)
 MARKED = re.compile(r"(``[^`]*``|:[\w:]+:`[^`]*`|`[^`]*`_{0,2})")
 API = re.compile(r"``(nfref(?:\.\w+)+)(\([^`]*\))?``")
 
@@ -45,7 +52,7 @@ def can_run(script):
     """Whether the scripts that a page imports, and the data that it reads, are there."""
     code = script.read_text(encoding="utf-8")
     paths = notebooks.helpers(code, script.parent)
-    with contextlib.suppress(ImportError, SystemExit):      # fetch.DataMissing ends a process
+    with contextlib.suppress(ImportError, SystemExit):  # fetch.DataMissing ends a process
         for path in paths:
             importlib.import_module(path.stem)
         for name in notebooks.data_of(code, paths):
@@ -66,9 +73,10 @@ def staged(docs, tutorials):
     sys.path += [str(tutorials / name) for name in ("applications", "truths")]
     names, run = [], []
     for name, patterns in SCRIPTS.items():
-        scripts = [script for pattern in patterns for script in tutorials.glob(pattern)
-                   if is_page(script)]
-        for page in (docs / name).glob("*.rst"):    # what an earlier build made of scripts now gone
+        scripts = [
+            script for pattern in patterns for script in tutorials.glob(pattern) if is_page(script)
+        ]
+        for page in (docs / name).glob("*.rst"):  # what an earlier build made of scripts now gone
             if page.stem not in ("index", *(script.stem for script in scripts)):
                 page.unlink()
         if scripts:
@@ -81,8 +89,11 @@ def staged(docs, tutorials):
                 if script.name[0].isdigit() or name != "lessons" and can_run(script):
                     run.append(f"{name}/{script.stem}")
     RUN.update(run)
-    return {"examples_dirs": [f"_galleries/{name}" for name in names], "gallery_dirs": names,
-            "filename_pattern": rf"/({'|'.join(run)})\.py$"}
+    return {
+        "examples_dirs": [f"_galleries/{name}" for name in names],
+        "gallery_dirs": names,
+        "filename_pattern": rf"/({'|'.join(run)})\.py$",
+    }
 
 
 def committed_figure(app, docname):
@@ -104,8 +115,12 @@ def linked(text):
         return f":doc:`{found[0]} </lessons/{name}>`" if name else found[0]
 
     parts = MARKED.split(text)
-    parts[::2] = [notebooks.LESSON.sub(lesson, notebooks.ARXIV.sub(
-        r"`arXiv:\1 <https://arxiv.org/abs/\1\2>`__", part)) for part in parts[::2]]
+    parts[::2] = [
+        notebooks.LESSON.sub(
+            lesson, notebooks.ARXIV.sub(r"`arXiv:\1 <https://arxiv.org/abs/\1\2>`__", part)
+        )
+        for part in parts[::2]
+    ]
     return API.sub(as_link, "".join(parts))
 
 
@@ -149,21 +164,28 @@ def folded(found):
     if not notebooks.draws(re.sub("^    ", "", body, flags=re.MULTILINE)):
         return found[0]
     inner = "\n".join("   " + line if line else line for line in body.split("\n"))
-    return (".. dropdown:: How the figure is drawn\n\n   .. code-block:: Python\n\n"
-            f"{inner}\n\n")
+    return f".. dropdown:: How the figure is drawn\n\n   .. code-block:: Python\n\n{inner}\n\n"
 
 
 def notice(docname, executed, date, lines):
     """What stands below the figure of a full run: when and how it ran, and what it printed."""
     stem = docname.rpartition("/")[2]
-    ran = ("The code ran when this page was built, at a small size." if executed else
-           "The code did not run when this page was built.")
-    said = (".. rst-class:: figure-note\n\n"
-            f"The figure, and numbers of the text, are of the full run of {date}, "
-            f"``{draw.COMMAND.format(stem)}``. {ran}\n\n")
+    ran = (
+        "The code ran when this page was built, at a small size."
+        if executed
+        else "The code did not run when this page was built."
+    )
+    said = (
+        ".. rst-class:: figure-note\n\n"
+        f"The figure, and numbers of the text, are of the full run of {date}, "
+        f"``{draw.COMMAND.format(stem)}``. {ran}\n\n"
+    )
     if lines:
-        said += (".. dropdown:: What the full run printed\n\n   .. code-block:: none\n\n"
-                 + "".join(f"      {line}\n" if line else "\n" for line in lines) + "\n")
+        said += (
+            ".. dropdown:: What the full run printed\n\n   .. code-block:: none\n\n"
+            + "".join(f"      {line}\n" if line else "\n" for line in lines)
+            + "\n"
+        )
     return said
 
 
@@ -181,26 +203,36 @@ def in_form(app, docname, content):
     figure = committed_figure(app, docname)
     if figure:
         full = draw.full_run(stem)
-        if not full:                        # what was drawn just now is the same picture
+        if not full:  # what was drawn just now is the same picture
             text = PICTURE.sub("", text)
         text = PICTURE.sub(lambda found: re.sub(r":alt: .*", f":alt: {SMALL}{alt}", found[0]), text)
         image = f".. image:: /../figures/{figure.name}\n   :alt: {alt}\n   :class: enlarge\n\n"
         if full:
             executed = docname in RUN and str(app.config.plot_gallery) not in ("0", "False")
             image += notice(docname, executed, *full)
-        text = re.sub(r"^(.+\n=+\n\n(?:.+\n)+\n)", lambda found: found[1] + image, text, count=1,
-                      flags=re.MULTILINE)
+        text = re.sub(
+            r"^(.+\n=+\n\n(?:.+\n)+\n)",
+            lambda found: found[1] + image,
+            text,
+            count=1,
+            flags=re.MULTILINE,
+        )
     text = PLAY.sub(r'.. raw:: html\n\n   <figure class="play" data-play="\1"></figure>\n', text)
     text = CODE.sub(folded, in_texts(text, linked))
     text = FOOTER.sub("", text)
-    text += ("\n.. only:: html\n\n  .. container:: page-end\n\n    "
-             f":download:`This page as a notebook </_galleries/notebooks/{gallery}/{stem}.ipynb>`")
+    text += (
+        "\n.. only:: html\n\n  .. container:: page-end\n\n    "
+        f":download:`This page as a notebook </_galleries/notebooks/{gallery}/{stem}.ipynb>`"
+    )
     names = notebooks.lesson_names()
     number = next((k for k, name in names.items() if name == stem), None)
     if number is not None:
-        following = (f"Next: :doc:`/lessons/{names[number + 1]}`" if number + 1 in names else
-                     "That was the last lesson: go on with :doc:`methods </methods/index>`, "
-                     ":doc:`truths </truths/index>` or :doc:`applications </applications/index>`")
+        following = (
+            f"Next: :doc:`/lessons/{names[number + 1]}`"
+            if number + 1 in names
+            else "That was the last lesson: go on with :doc:`methods </methods/index>`, "
+            ":doc:`truths </truths/index>` or :doc:`applications </applications/index>`"
+        )
         text += f" · {following}"
     content[0] = text + "\n"
 
@@ -219,8 +251,9 @@ def committed_thumbnails(app):
             if figure:
                 with Image.open(figure) as picture:
                     picture.thumbnail(THUMBNAIL)
-                    picture.save(page.parent / "images" / "thumb"
-                                 / f"sphx_glr_{page.stem}_thumb.png")
+                    picture.save(
+                        page.parent / "images" / "thumb" / f"sphx_glr_{page.stem}_thumb.png"
+                    )
 
 
 def setup(app):

@@ -16,8 +16,7 @@ logger = logging.getLogger(__name__)
 APPLIED = re.compile(r"<mo>&ApplyFunction;</mo>(?!\s*<mo[^>]*>[(\[])")
 SPACED = '<mo lspace="0" rspace="0.167em">&ApplyFunction;</mo>'
 # What docutils knows by another name; MathML chooses the size of fractions by itself.
-SAME = {r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\stackrel": r"\overset",
-        r"\texttt": r"\mathtt"}
+SAME = {r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\stackrel": r"\overset", r"\texttt": r"\mathtt"}
 # TeX reads \frac12 digit by digit, docutils as a number.
 TWO_DIGITS = re.compile(r"\\frac\s*(\d)\s*(\d)")
 

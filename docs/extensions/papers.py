@@ -23,7 +23,7 @@ def link(path):
     parts = parts[:-1] if parts[-1] == "__init__" else parts
     if parts[0] == "nfref" and parts[1:2] not in (("cli",), ("kernels",)):
         return f":mod:`{'.'.join(parts)}`"
-    if parts[0] == "tutorials" and not parts[-1].startswith("_"):     # these are no pages
+    if parts[0] == "tutorials" and not parts[-1].startswith("_"):  # these are no pages
         return f":doc:`/{'/'.join(parts[1:]) if parts[2:] else 'lessons/' + parts[1]}`"
     if parts[0] == "docs" and len(parts) == 2:
         return f":doc:`/{parts[1]}`"
@@ -37,8 +37,11 @@ def uses():
     for path in FILES:
         for text, _ in paragraphs(path):
             named = [(by_id[match[1]], None) for match in ARXIV.finditer(text)]
-            named += [(key, None) for key, citation in CITATIONS.items()
-                      if not citation.arxiv and f"{key} {citation.year}" in text]
+            named += [
+                (key, None)
+                for key, citation in CITATIONS.items()
+                if not citation.arxiv and f"{key} {citation.year}" in text
+            ]
             for _, key, _, places, _ in mentions(text):
                 named += [(key, None), *((key, place) for place in places)]
             for name in named:
@@ -58,19 +61,32 @@ def entry(citation, found):
     where = citation.venue or (
         f"`arXiv:{citation.arxiv} <https://arxiv.org/abs/{citation.arxiv}"
         f"{f'v{citation.version}' if citation.version else ''}>`__"
-        + (f", version {citation.version}" if citation.version else ""))
-    lines = [citation.key, "~" * len(citation.key), "",
-             f"{citation.authors} ({citation.year}). *{citation.title}*. {where}.", ""]
+        + (f", version {citation.version}" if citation.version else "")
+    )
+    lines = [
+        citation.key,
+        "~" * len(citation.key),
+        "",
+        f"{citation.authors} ({citation.year}). *{citation.title}*. {where}.",
+        "",
+    ]
     for place in citation.places:
         numbers = ""
         if place.equations:
             several = any(mark in place.equations for mark in "-,")
             numbers = f", {'eqs.' if several else 'eq.'} {place.equations}"
         lines += [f"**{place.where}{numbers}**", f"    ``{place.formula}``", ""]
-        notes = [READ[place.status], place.direction,
-                 place.symbols and f"the paper's letter: nfref's: ``{place.symbols}``"]
-        lines += ["    " + "; ".join(filter(None, notes)) + ".", "",
-                  f"    Used in {used_in(found[citation.key, place.where])}.", ""]
+        notes = [
+            READ[place.status],
+            place.direction,
+            place.symbols and f"the paper's letter: nfref's: ``{place.symbols}``",
+        ]
+        lines += [
+            "    " + "; ".join(filter(None, notes)) + ".",
+            "",
+            f"    Used in {used_in(found[citation.key, place.where])}.",
+            "",
+        ]
     if not citation.places:
         lines += [f"Used in {used_in(found[citation.key, None])}.", ""]
     return lines
@@ -94,16 +110,29 @@ def table(widths, heads, rows):
 
 
 def statement_table():
-    return table("40 30 30", ("what", "source", "shown on"), [
-        (row["statement"], row["source"],
-         ", ".join(f":doc:`/{page}`" for page in row["pages"].split()))
-        for row in rows_of(STATEMENTS)])
+    return table(
+        "40 30 30",
+        ("what", "source", "shown on"),
+        [
+            (
+                row["statement"],
+                row["source"],
+                ", ".join(f":doc:`/{page}`" for page in row["pages"].split()),
+            )
+            for row in rows_of(STATEMENTS)
+        ],
+    )
 
 
 def survey_table():
-    return table("25 30 20 25", ("system", "status", "page", "measured there"), [
-        (row["system"], row["status"], f":doc:`/{row['page']}`", row["number"])
-        for row in rows_of(SURVEY)])
+    return table(
+        "25 30 20 25",
+        ("system", "status", "page", "measured there"),
+        [
+            (row["system"], row["status"], f":doc:`/{row['page']}`", row["number"])
+            for row in rows_of(SURVEY)
+        ],
+    )
 
 
 def fill_in(app, docname, content):

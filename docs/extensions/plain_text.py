@@ -43,15 +43,22 @@ def ready(lines, docstring=True):
     for number, line in enumerate(lines):
         blank = not line.strip()
         rules = 0 if blank else rules + bool(TABLE.match(line))
-        if rules:                       # a table keeps its columns
+        if rules:  # a table keeps its columns
             result.append(line)
             continue
         if within is not None and not blank and indent(line) <= within:
             within = None
         if not blank and within is None:
-            starts = (number and not lines[number - 1].strip() and above and not sections
-                      and indent(line) >= indent(above) + 4 and not ITEM.match(above)
-                      and not FIELD.match(above) and not NAMED.match(above))
+            starts = (
+                number
+                and not lines[number - 1].strip()
+                and above
+                and not sections
+                and indent(line) >= indent(above) + 4
+                and not ITEM.match(above)
+                and not FIELD.match(above)
+                and not NAMED.match(above)
+            )
             if DIRECTIVE.match(line) or above.endswith("::") and indent(line) > indent(above):
                 within = indent(line) if DIRECTIVE.match(line) else indent(above)
             elif starts:
@@ -75,9 +82,14 @@ def in_page(app, docname, content):
         content[0] = "\n".join(ready(content[0].splitlines(), docstring=False)) + "\n"
     text = RST_LINK.sub(r":doc:`\1 <\2>`", content[0])
     text = OTHER_PAGE.sub(r":doc:`/\1`", text)
-    content[0] = TUTORIAL.sub(lambda found: f":doc:`/{found[1] or 'lessons'}/{found[2]}`"
-                              if (found[1] or found[2][0].isdigit() or f"{found[2]}.py" == FIRST)
-                              else found[0], text)
+    content[0] = TUTORIAL.sub(
+        lambda found: (
+            f":doc:`/{found[1] or 'lessons'}/{found[2]}`"
+            if (found[1] or found[2][0].isdigit() or f"{found[2]}.py" == FIRST)
+            else found[0]
+        ),
+        text,
+    )
 
 
 def leave_out(app, what, name, thing, skip, options):
@@ -94,8 +106,9 @@ def public_name(app, env, node, contnode):
     module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
     if node.get("refdomain") != "py" or not module or not module.startswith("nfref") or not name:
         return None
-    return env.get_domain("py").resolve_xref(env, node["refdoc"], app.builder, "obj",
-                                             f"{module}.{name}", node, contnode)
+    return env.get_domain("py").resolve_xref(
+        env, node["refdoc"], app.builder, "obj", f"{module}.{name}", node, contnode
+    )
 
 
 def setup(app):

@@ -1,6 +1,6 @@
 """Writes draws.js, the samples of the base that the playground carries through a layer.
 
-    python docs/playground/draws.py
+python docs/playground/draws.py
 """
 
 import json

@@ -33,7 +33,7 @@ from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.checks import as_rows, check_hidden, check_rng
 from nfref.runtime.tracing import getval
 
-MOST = 12       # coordinates whose 2^D signs are added up
+MOST = 12  # coordinates whose 2^D signs are added up
 
 
 # Formulas ---------------------------------------------------------------------------------
@@ -111,11 +111,14 @@ class _Signs(Base):
     def __post_init__(self):
         super().__post_init__()
         if not isinstance(self.density, (Base, Density)):
-            raise TypeError("density: expected a Base or a Density, "
-                            f"got {type(self.density).__name__}")
+            raise TypeError(
+                f"density: expected a Base or a Density, got {type(self.density).__name__}"
+            )
         if getattr(self.density, "context_dim", 0):
-            raise ValueError("density: expected one without a context, "
-                             f"got context_dim {self.density.context_dim}")
+            raise ValueError(
+                "density: expected one without a context, "
+                f"got context_dim {self.density.context_dim}"
+            )
 
     @property
     def dim(self):
@@ -207,8 +210,10 @@ class GenerativeAbs(_Signs):
     @cached_property
     def _every_sign(self):
         if self.dim > MOST:
-            raise ValueError(f"GenerativeAbs: expected at most {MOST} coordinates to add up the "
-                             f"signs of, got {self.dim}; lower_bound with an rng draws them")
+            raise ValueError(
+                f"GenerativeAbs: expected at most {MOST} coordinates to add up the "
+                f"signs of, got {self.dim}; lower_bound with an rng draws them"
+            )
         return np.array(list(product((1.0, -1.0), repeat=self.dim)))
 
     def _log_prob(self, params, z):
@@ -242,12 +247,15 @@ class GenerativeAbs(_Signs):
         """
         x = as_rows("x", x, self.dim)
         if np.any(getval(x) < 0):
-            raise ValueError("x: expected no number below 0, got "
-                             f"{np.sum(np.any(getval(x) < 0, axis=1))} rows with some")
+            raise ValueError(
+                "x: expected no number below 0, got "
+                f"{np.sum(np.any(getval(x) < 0, axis=1))} rows with some"
+            )
         log_prob, logits = self._density_log_prob(params), self._logits(params)
         if rng is None:
-            return generative_abs_bound(x, log_prob, logits,
-                                        self._every_sign.astype(getval(x).dtype))
+            return generative_abs_bound(
+                x, log_prob, logits, self._every_sign.astype(getval(x).dtype)
+            )
         signs = self._drawn_signs(getval(params), check_rng(rng), getval(x))
         return generative_abs_drawn_bound(x, log_prob, logits, signs)
 

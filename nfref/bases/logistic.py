@@ -23,7 +23,7 @@ class Logistic(Base):
     dim: int
 
     def _log_prob(self, params, z):
-        return -np.sum(softplus(z) + softplus(-z), axis=1)      # log s(z) = -softplus(-z)
+        return -np.sum(softplus(z) + softplus(-z), axis=1)  # log s(z) = -softplus(-z)
 
     def _sample(self, params, rng, n):
         return rng.logistic(size=(n, self.dim))

@@ -61,8 +61,11 @@ class FullNormal(Base):
     dim: int
 
     def _init(self, rng):
-        return {"location": np.zeros(self.dim), "log_diagonal": np.zeros(self.dim),
-                "lower": np.zeros((self.dim, self.dim))}
+        return {
+            "location": np.zeros(self.dim),
+            "log_diagonal": np.zeros(self.dim),
+            "lower": np.zeros((self.dim, self.dim)),
+        }
 
     def factor(self, params):
         """The Cholesky factor L, (D, D)."""

@@ -47,8 +47,11 @@ class NormalMixture(Base):
 
     def _init(self, rng):
         shape = (self.components, self.dim)
-        return {"logits": np.zeros(self.components), "means": rng.standard_normal(shape),
-                "log_scales": np.zeros(shape)}
+        return {
+            "logits": np.zeros(self.components),
+            "means": rng.standard_normal(shape),
+            "log_scales": np.zeros(shape),
+        }
 
     def _log_prob(self, params, z):
         log_weights = params["logits"] - logsumexp(params["logits"])

@@ -56,12 +56,15 @@ class Product(Base):
         return [base._init(rng) for base in self.bases]
 
     def _log_prob(self, params, z):
-        return sum(base._log_prob(own, z[:, end - base.dim:end])
-                   for base, own, end in zip(self.bases, params, self._ends))
+        return sum(
+            base._log_prob(own, z[:, end - base.dim : end])
+            for base, own, end in zip(self.bases, params, self._ends)
+        )
 
     def _sample(self, params, rng, n):
-        return np.concatenate([base._sample(own, rng, n)
-                               for base, own in zip(self.bases, params)], axis=1)
+        return np.concatenate(
+            [base._sample(own, rng, n) for base, own in zip(self.bases, params)], axis=1
+        )
 
     def entropy(self, params):
         return sum(base.entropy(own) for base, own in zip(self.bases, params))

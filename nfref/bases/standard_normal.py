@@ -10,12 +10,12 @@ from nfref.runtime import dispatch
 from nfref.runtime.tracing import isbox
 
 LOG_TWO_PI = float(np.log(2 * np.pi))
-PART = 1 << 15          # numbers that one thread takes at a time
+PART = 1 << 15  # numbers that one thread takes at a time
 
 
 def standard_normal_log_prob(e):
     """log N(e; 0, 1) = -|e|^2 / 2 - (D/2) log 2 pi over the last axis, of length D."""
-    return -0.5 * (e ** 2).sum(axis=-1) - 0.5 * e.shape[-1] * LOG_TWO_PI
+    return -0.5 * (e**2).sum(axis=-1) - 0.5 * e.shape[-1] * LOG_TWO_PI
 
 
 def normal_numbers(rng, count):
@@ -30,7 +30,7 @@ def normal_numbers(rng, count):
     streams, drawn = numpy.random.PCG64(rng.integers(1 << 63, size=2)), numpy.empty(count)
 
     def draw(k):
-        part = drawn[k * PART:(k + 1) * PART]
+        part = drawn[k * PART : (k + 1) * PART]
         numpy.random.Generator(streams.jumped(k + 1)).standard_normal(out=part)
 
     dispatch.in_turn(draw, -(-count // PART), count)

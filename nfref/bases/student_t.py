@@ -11,10 +11,22 @@ from nfref.runtime.tracing import defvjp, primitive
 
 # (k, (2^-k - 2) B_{k+1} / (k (k+1))) for odd k, B the Bernoulli numbers: the coefficients of
 # x^-k in log Gamma(x + 1/2) - log Gamma(x) - log(x) / 2. The next is below 1e-18 from x = 8 on.
-SERIES = tuple((k, (2.0 ** -k - 2) * bernoulli / (k * (k + 1))) for k, bernoulli in (
-    (1, 1 / 6), (3, -1 / 30), (5, 1 / 42), (7, -1 / 30), (9, 5 / 66), (11, -691 / 2730),
-    (13, 7 / 6), (15, -3617 / 510), (17, 43867 / 798), (19, -174611 / 330),
-    (21, 854513 / 138)))
+SERIES = tuple(
+    (k, (2.0**-k - 2) * bernoulli / (k * (k + 1)))
+    for k, bernoulli in (
+        (1, 1 / 6),
+        (3, -1 / 30),
+        (5, 1 / 42),
+        (7, -1 / 30),
+        (9, 5 / 66),
+        (11, -691 / 2730),
+        (13, 7 / 6),
+        (15, -3617 / 510),
+        (17, 43867 / 798),
+        (19, -174611 / 330),
+        (21, 854513 / 138),
+    )
+)
 
 
 @primitive
@@ -25,6 +37,7 @@ def log_gamma_step(x, order=0):
     it is summed up as a series in 1 / x, in which nothing cancels.
     """
     from scipy.special import gammaln, polygamma  # here, because it is slow to import
+
     x = np.asarray(x)
     far = x >= 8
     near, large = np.where(far, 1, x), np.where(far, x, 8)
@@ -40,8 +53,9 @@ def log_gamma_step(x, order=0):
     return np.where(far, series, direct).astype(x.dtype)
 
 
-defvjp(log_gamma_step, lambda ans, x, order=0: lambda g: g * log_gamma_step(x, order + 1),
-       argnums=(0,))
+defvjp(
+    log_gamma_step, lambda ans, x, order=0: lambda g: g * log_gamma_step(x, order + 1), argnums=(0,)
+)
 
 
 @primitive
@@ -112,6 +126,8 @@ class StudentT(Base):
 
     def entropy(self, params):
         degrees = np.exp(params["log_degrees"])
-        return np.sum(0.5 * (degrees + 1) * log_gamma_step(degrees / 2, 1)
-                      - log_gamma_step(degrees / 2)
-                      + 0.5 * (params["log_degrees"] + math.log(math.pi)))
+        return np.sum(
+            0.5 * (degrees + 1) * log_gamma_step(degrees / 2, 1)
+            - log_gamma_step(degrees / 2)
+            + 0.5 * (params["log_degrees"] + math.log(math.pi))
+        )

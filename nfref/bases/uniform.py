@@ -31,11 +31,14 @@ class Uniform(Base):
         super().__post_init__()
         lower, upper = self.lower, self.upper
         if lower.ndim != 1 or lower.shape != upper.shape or not len(lower):
-            raise ValueError("Uniform: expected lower and upper of one length D of at least 1, "
-                             f"got shapes {lower.shape} and {upper.shape}")
+            raise ValueError(
+                "Uniform: expected lower and upper of one length D of at least 1, "
+                f"got shapes {lower.shape} and {upper.shape}"
+            )
         if not np.all((lower < upper) & np.isfinite(upper - lower)):
-            raise ValueError("Uniform: expected finite lower < upper, "
-                             f"got {lower.tolist()} and {upper.tolist()}")
+            raise ValueError(
+                f"Uniform: expected finite lower < upper, got {lower.tolist()} and {upper.tolist()}"
+            )
         self._set(lower=tuple(lower.tolist()), upper=tuple(upper.tolist()))
 
     @property

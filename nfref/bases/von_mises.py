@@ -27,13 +27,14 @@ def deficit_series(terms):
     return tuple(b[1:])
 
 
-SERIES, SERIES_FROM = deficit_series(20), 40.0     # where the terms left out are below 1e-17
+SERIES, SERIES_FROM = deficit_series(20), 40.0  # where the terms left out are below 1e-17
 
 
 @primitive
 def log_i0e(c):
     """log (e^-c I0(c)) for c >= 0; elementwise."""
     from scipy.special import i0e  # here, because it is slow to import
+
     return np.log(i0e(c))
 
 
@@ -44,6 +45,7 @@ def deficit(c):
     It falls like 1 / (2 c), so for large c it is summed up as a series, in which nothing cancels.
     """
     from scipy.special import i0e, i1e
+
     c = np.asarray(c)
     far = c > SERIES_FROM
     inverse, series = 1 / np.where(far, c, SERIES_FROM), 0
@@ -55,6 +57,7 @@ def deficit(c):
 def mean_cosine_over(c):
     """I1(c) / (c I0(c)), which is 1/2 at c = 0."""
     from scipy.special import i0e, i1e
+
     return np.where(c > 0, i1e(c) / (np.where(c > 0, c, 1) * i0e(c)), 0.5)
 
 
@@ -84,13 +87,16 @@ def shift_in_concentration(c, angle):
     """
     a = angle[..., None]
     s = a * (0.5 + 0.5 * NODES)
-    rise = 2 * np.sin((a - s) / 2) * np.sin((a + s) / 2)          # cos s - cos a
+    rise = 2 * np.sin((a - s) / 2) * np.sin((a + s) / 2)  # cos s - cos a
     values = np.exp(c[..., None] * rise) * (deficit(c)[..., None] - 2 * np.sin(s / 2) ** 2)
     return -0.5 * angle * (values @ WEIGHTS)
 
 
-defvjp(as_function_of, lambda ans, c, angle: lambda g: np.sum(
-    g * shift_in_concentration(c, angle), axis=0), argnums=(0,))
+defvjp(
+    as_function_of,
+    lambda ans, c, angle: lambda g: np.sum(g * shift_in_concentration(c, angle), axis=0),
+    argnums=(0,),
+)
 
 
 # Base ----------------------------------------------------------------------------------------
@@ -125,8 +131,10 @@ class VonMises(Base):
     _converters = {"concentration": check_positive}
 
     def _init(self, rng):
-        return {"location": np.zeros(self.dim),
-                "log_concentration": np.full(self.dim, np.log(self.concentration))}
+        return {
+            "location": np.zeros(self.dim),
+            "log_concentration": np.full(self.dim, np.log(self.concentration)),
+        }
 
     def _log_prob(self, params, z):
         c = np.exp(params["log_concentration"])

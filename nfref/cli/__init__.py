@@ -14,7 +14,7 @@ from nfref.cli.arguments import Parser, UsageError
 from nfref.cli.interrupts import handled
 from nfref.cli.streams import complain, discard_output, printable, usable
 
-LONGEST = 700               # characters of a message, whatever a stranger's file holds
+LONGEST = 700  # characters of a message, whatever a stranger's file holds
 
 DESCRIPTION = """\
 Normalizing flows for tables of numbers: the density of your data, in nats, as a model file
@@ -80,8 +80,9 @@ def parser(asked=tuple(COMMANDS)):
     """The command line as an argparse parser; commands have options in modules that are asked."""
     root = Parser("nfref", DESCRIPTION, EXAMPLE)
     root.add_argument("--version", action="version", version=f"nfref {__version__}")
-    commands = Commands(root.add_subparsers(title="commands", metavar="COMMAND",
-                                            parser_class=Parser))
+    commands = Commands(
+        root.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
+    )
     modules = {COMMANDS[name][0] for name in asked}
     for name, (module, _) in COMMANDS.items():
         if module not in modules:
@@ -117,7 +118,7 @@ def main(arguments=None):
         except MemoryError as error:
             complain(f"nfref: error: out of memory: {_one_line(error) or 'too much was asked for'}")
             return 2
-        except SystemExit:      # after --help, for which nothing else is to be imported
+        except SystemExit:  # after --help, for which nothing else is to be imported
             raise
         except _expected() as error:
             complain(f"nfref: error: {_one_line(error)}")
@@ -134,6 +135,7 @@ def _expected():
     from nfref.continuous.solve import SolverError
     from nfref.tables.archives import ArchiveError
     from nfref.tables.reading import TableError
+
     return UsageError, TableError, ArchiveError, OSError, SolverError
 
 
@@ -146,8 +148,12 @@ def _run(arguments):
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     _check_backend()
     from nfref.kernels.announce import when_compiling
-    when_compiling(lambda: complain(
-        "nfref: compiling kernels, once for this version and this machine; it takes a while"))
+
+    when_compiling(
+        lambda: complain(
+            "nfref: compiling kernels, once for this version and this machine; it takes a while"
+        )
+    )
     status = chosen.run(chosen)
     sys.stdout.flush()
     return status or 0
@@ -156,6 +162,7 @@ def _run(arguments):
 def _check_backend():
     """That the backend named in the environment is there, before any work is done."""
     from nfref.runtime.backends import chosen
+
     try:
         chosen()
     except (ValueError, RuntimeError) as error:
@@ -167,4 +174,4 @@ def _one_line(error):
         # All files are named where they are opened; what has no name is where we print to.
         error = f"{error.filename or 'standard output'}: {error.strerror}"
     text = printable(" ".join(str(error).split()))
-    return text if len(text) <= LONGEST else text[:LONGEST - 3] + "..."
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

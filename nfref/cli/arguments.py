@@ -34,8 +34,9 @@ class Options:
     def add_to(cls, parser):
         """Have a parser look for them."""
         for one in fields(cls):
-            parser.add_argument(one.metadata["prefix"] + one.name.replace("_", "-"),
-                                **one.metadata["about"])
+            parser.add_argument(
+                one.metadata["prefix"] + one.name.replace("_", "-"), **one.metadata["about"]
+            )
 
     @classmethod
     def of(cls, namespace):
@@ -55,32 +56,46 @@ def positional(metavar, help, **about):
 
 def seed(help):
     """The field of --seed."""
-    return option(f"{help} (default: %(default)s)", type=count(0, 2 ** 128), default=0, metavar="S")
+    return option(f"{help} (default: %(default)s)", type=count(0, 2**128), default=0, metavar="S")
 
 
 def header():
     """The field of --header, for commands that read DATA."""
     from nfref.tables.reading import HEADERS
-    return option("whether the first line of a text file holds names (default: %(default)s, which "
-                  "says so where it has to guess)", choices=HEADERS, default="auto")
+
+    return option(
+        "whether the first line of a text file holds names (default: %(default)s, which "
+        "says so where it has to guess)",
+        choices=HEADERS,
+        default="auto",
+    )
 
 
 def spreadsheet():
     """The field of --spreadsheet, for commands that write text which came from others."""
-    return option("write an apostrophe before text that begins with = + - or @, which a "
-                  "spreadsheet would take for a formula", action="store_true")
+    return option(
+        "write an apostrophe before text that begins with = + - or @, which a "
+        "spreadsheet would take for a formula",
+        action="store_true",
+    )
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises a UsageError where argparse prints the usage and exits."""
 
     def __init__(self, prog, description=None, example=None, **options):
-        super().__init__(prog, description=description, epilog=example, allow_abbrev=False,
-                         formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        super().__init__(
+            prog,
+            description=description,
+            epilog=example,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **options,
+        )
 
     def parse_args(self, arguments=None, namespace=None):
         arguments = sys.argv[1:] if arguments is None else arguments
-        for argument in arguments:      # argparse takes the value for the end of the options
+        for argument in arguments:  # argparse takes the value for the end of the options
             if argument.startswith("-") and argument.endswith("=--"):
                 raise UsageError(f"{argument[:-3]}: expected a value, got '--'")
         return super().parse_args(arguments, namespace)
@@ -89,20 +104,24 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message.removeprefix("argument "))
 
 
-def count(minimum, maximum=10 ** 15):
+def count(minimum, maximum=10**15):
     """A type of option: a whole number from ``minimum`` to ``maximum``."""
+
     def read(text):
         try:
             number = int(text)
         except ValueError:
             from nfref.runtime.checks import shortened
-            raise argparse.ArgumentTypeError("expected a whole number, "
-                                             f"got {shortened(text)}") from None
+
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number, got {shortened(text)}"
+            ) from None
         if number < minimum:
             raise argparse.ArgumentTypeError(f"expected at least {minimum}, got {number}")
         if number > maximum:
             raise argparse.ArgumentTypeError(f"expected at most {maximum}, got {number}")
         return number
+
     return read
 
 
@@ -125,10 +144,12 @@ def widths(text):
 def support(text):
     """A type of option: NAME=SUPPORT as (name, support)."""
     from nfref.tables.columns import ColumnError, asked_support
+
     name, equals, kind = text.rpartition("=")
     if not (name and kind):
-        raise argparse.ArgumentTypeError("expected NAME=SUPPORT, as in age=positive or "
-                                         f"share=0:1, got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected NAME=SUPPORT, as in age=positive or share=0:1, got {text!r}"
+        )
     try:
         asked_support(name, kind)
     except ColumnError as error:
@@ -178,8 +199,9 @@ def conditions(text):
         else:
             found.append((name.strip(), value))
     if not all(name and value for name, value in found):
-        raise argparse.ArgumentTypeError("expected NAME=VALUE, as in age=40 or "
-                                         f"age=40,town=Oslo; got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected NAME=VALUE, as in age=40 or age=40,town=Oslo; got {text!r}"
+        )
     return tuple(found)
 
 
@@ -187,6 +209,7 @@ def penalties(text):
     """A type of option: KINETIC,JACOBIAN as two numbers of at least 0."""
     found = floats(text, ",")
     if len(found) != 2 or not all(0 <= number < math.inf for number in found):
-        raise argparse.ArgumentTypeError("expected KINETIC,JACOBIAN, two finite numbers of at "
-                                         f"least 0, got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected KINETIC,JACOBIAN, two finite numbers of at least 0, got {text!r}"
+        )
     return found

@@ -16,22 +16,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.cli.arguments import (Options, UsageError, count, floats, option, positional,
-                                 positive)
+from nfref.cli.arguments import Options, UsageError, count, floats, option, positional, positive
 
 
 def add_commands(commands):
     """Add the command to the command line."""
     commands.add(
-        "check", check, Question,
+        "check",
+        check,
+        Question,
         description="Check every property of a flow: log-determinants against numerical\n"
-                    "Jacobians, round trips, batches, dtypes, memory. OBJECT is a flow of nfref,\n"
-                    "a transform or distribution of another library, a module with forward and\n"
-                    "inverse, a pair of functions of arrays, or a dictionary of arguments.\n"
-                    "With --density it is the density of a table; with --process any program.\n"
-                    "Exit status 0: ok; 1: something failed; 3: nothing failed, but something\n"
-                    "could not be judged and was not named by --skip; 2: a wrong question.",
-        example="example:\n  nfref check my_package.flows:model --dim 3 --dtype float32")
+        "Jacobians, round trips, batches, dtypes, memory. OBJECT is a flow of nfref,\n"
+        "a transform or distribution of another library, a module with forward and\n"
+        "inverse, a pair of functions of arrays, or a dictionary of arguments.\n"
+        "With --density it is the density of a table; with --process any program.\n"
+        "Exit status 0: ok; 1: something failed; 3: nothing failed, but something\n"
+        "could not be judged and was not named by --skip; 2: a wrong question.",
+        example="example:\n  nfref check my_package.flows:model --dim 3 --dtype float32",
+    )
 
 
 def _interval(text):
@@ -52,43 +54,70 @@ def _shape(text):
 class Question(Options):
     """What is checked, and how."""
 
-    object: str = positional("MODULE:OBJECT", "what to check, as package.module:name.of.attribute",
-                             nargs="?")
-    process: str = option("instead of OBJECT: a program in any language, asked by lines of JSON "
-                          "(docs/process_protocol.rst)", metavar="COMMAND")
-    density: str = option("OBJECT is a density of the rows of this file: an estimator, a "
-                          "distribution, a copula", metavar="TABLE")
-    discrete: str = option("with --density: columns whose values have probabilities (default: "
-                           "whole numbers that are drawn, too)", metavar="NAME,NAME")
+    object: str = positional(
+        "MODULE:OBJECT", "what to check, as package.module:name.of.attribute", nargs="?"
+    )
+    process: str = option(
+        "instead of OBJECT: a program in any language, asked by lines of JSON "
+        "(docs/process_protocol.rst)",
+        metavar="COMMAND",
+    )
+    density: str = option(
+        "OBJECT is a density of the rows of this file: an estimator, a distribution, a copula",
+        metavar="TABLE",
+    )
+    discrete: str = option(
+        "with --density: columns whose values have probabilities (default: "
+        "whole numbers that are drawn, too)",
+        metavar="NAME,NAME",
+    )
     dim: int = option("number of coordinates", type=count(1), metavar="D")
-    event_shape: tuple = option("the object takes events of this shape; --dim is their size",
-                                type=_shape, metavar="C,H,W")
-    make: bool = option("OBJECT is a function without arguments that makes it; what it makes anew, "
-                        "in training mode, is asked for its first calls", action="store_true")
-    dtype: str = option("(default: %(default)s)", choices=("float64", "float32"),
-                        default="float64")
-    seed: int = option("the same seed looks at the same points (default: %(default)s)",
-                       type=count(0), default=0, metavar="S")
-    domain: tuple = option("where z lives; inf is allowed; all numbers if left out",
-                           type=_interval, metavar="LOW:HIGH")
+    event_shape: tuple = option(
+        "the object takes events of this shape; --dim is their size", type=_shape, metavar="C,H,W"
+    )
+    make: bool = option(
+        "OBJECT is a function without arguments that makes it; what it makes anew, "
+        "in training mode, is asked for its first calls",
+        action="store_true",
+    )
+    dtype: str = option("(default: %(default)s)", choices=("float64", "float32"), default="float64")
+    seed: int = option(
+        "the same seed looks at the same points (default: %(default)s)",
+        type=count(0),
+        default=0,
+        metavar="S",
+    )
+    domain: tuple = option(
+        "where z lives; inf is allowed; all numbers if left out", type=_interval, metavar="LOW:HIGH"
+    )
     codomain: tuple = option("where x lives, likewise", type=_interval, metavar="LOW:HIGH")
-    seconds: float = option("time for one property (default: %(default)s)", type=positive,
-                            default=20.0, metavar="T")
-    accuracy: float = option("absolute accuracy that a solver inside promises", type=positive,
-                             default=0.0, metavar="A")
+    seconds: float = option(
+        "time for one property (default: %(default)s)", type=positive, default=20.0, metavar="T"
+    )
+    accuracy: float = option(
+        "absolute accuracy that a solver inside promises", type=positive, default=0.0, metavar="A"
+    )
     skip: str = option("properties to leave out", metavar="NAME,NAME", default="")
-    context: str = option("the object takes a context: a number of features, to be drawn, or a "
-                          ".npy file of rows (M, C)", metavar="C")
-    support: str = option("rows (N, D) -> (N,) bool: where there is any density",
-                          metavar="MODULE:FUNCTION")
+    context: str = option(
+        "the object takes a context: a number of features, to be drawn, or a "
+        ".npy file of rows (M, C)",
+        metavar="C",
+    )
+    support: str = option(
+        "rows (N, D) -> (N,) bool: where there is any density", metavar="MODULE:FUNCTION"
+    )
     smooth: bool = option("a jump of the log-density is a failure", action="store_true")
-    stochastic: bool = option("log_det is a random estimate; its mean is judged",
-                              action="store_true")
+    stochastic: bool = option(
+        "log_det is a random estimate; its mean is judged", action="store_true"
+    )
     json: bool = option("print the report as JSON instead of a table", action="store_true")
-    badge: str = option("write a badge of the verdict: JSON in the endpoint format of shields.io",
-                        metavar="FILE")
-    library: str = option("the distribution that OBJECT belongs to, for the report (default: the "
-                          "package of MODULE)", metavar="NAME")
+    badge: str = option(
+        "write a badge of the verdict: JSON in the endpoint format of shields.io", metavar="FILE"
+    )
+    library: str = option(
+        "the distribution that OBJECT belongs to, for the report (default: the package of MODULE)",
+        metavar="NAME",
+    )
 
     @property
     def subject(self):
@@ -113,8 +142,7 @@ def load(name):
     try:
         thing = importlib.import_module(module)
     except Exception as error:
-        raise UsageError(f"{module}: cannot be imported: {type(error).__name__}: "
-                         f"{error}") from None
+        raise UsageError(f"{module}: cannot be imported: {type(error).__name__}: {error}") from None
     for part in path.split("."):
         try:
             thing = getattr(thing, part)
@@ -125,8 +153,13 @@ def load(name):
 
 def check(options):
     """Run the command; returns the exit status."""
-    from nfref.oracle import (DENSITY_PROPERTIES, FLOW_PROPERTIES, TABLE_PROPERTIES, process,
-                              scoreboard)
+    from nfref.oracle import (
+        DENSITY_PROPERTIES,
+        FLOW_PROPERTIES,
+        TABLE_PROPERTIES,
+        process,
+        scoreboard,
+    )
     from nfref.oracle.report import EXIT_STATUS
 
     skip = tuple(name for name in options.skip.split(",") if name)
@@ -134,8 +167,10 @@ def check(options):
         if name not in {**FLOW_PROPERTIES, **DENSITY_PROPERTIES, **TABLE_PROPERTIES}:
             raise UsageError(f"--skip: expected names of properties, got {name!r}")
     if (options.object is None) == (options.process is None):
-        raise UsageError("MODULE:OBJECT: expected it or --process COMMAND, got "
-                         + ("neither" if options.object is None else "both"))
+        raise UsageError(
+            "MODULE:OBJECT: expected it or --process COMMAND, got "
+            + ("neither" if options.object is None else "both")
+        )
     rng = np.random.default_rng(options.seed)
     try:
         if options.process is not None:
@@ -149,14 +184,16 @@ def check(options):
     except (TypeError, ValueError) as error:
         raise UsageError(f"{options.subject}: {error}") from None
     library, version = _library(options)
-    record = scoreboard.record(report, library=library, version=version, flow=options.subject,
-                               dtype=options.dtype)
+    record = scoreboard.record(
+        report, library=library, version=version, flow=options.subject, dtype=options.dtype
+    )
     if options.badge is not None:
         try:
             scoreboard.write_badge(options.badge, [record])
         except OSError as error:
-            raise UsageError(f"--badge: {options.badge}: cannot be written: "
-                             f"{error.strerror}") from None
+            raise UsageError(
+                f"--badge: {options.badge}: cannot be written: {error.strerror}"
+            ) from None
     print(json.dumps(record, indent=1) if options.json else report)
     return EXIT_STATUS[report.verdict]
 
@@ -175,8 +212,17 @@ def _report(options, thing, skip, rng):
     if options.process is not None:
         thing = thing.functions()
     dim = _dim(options, thing)
-    common = dict(dim=dim, rng=rng, dtype=dtype, seconds=options.seconds, skip=skip,
-                  subject=options.subject, context=context, support=support, domain=options.domain)
+    common = dict(
+        dim=dim,
+        rng=rng,
+        dtype=dtype,
+        seconds=options.seconds,
+        skip=skip,
+        subject=options.subject,
+        context=context,
+        support=support,
+        domain=options.domain,
+    )
     adapt = dict(rng=rng, dtype=dtype, context=context, event_shape=options.event_shape)
     made = _made(options.object, thing) if options.make else thing
     arguments = dict(adapters.of(made, **adapt))
@@ -186,9 +232,16 @@ def _report(options, thing, skip, rng):
         return check_density(**{**common, **arguments})
     if options.make:
         arguments.setdefault("make", adapters.maker(thing, **adapt))
-    return check_flow(**{**common, "codomain": options.codomain, "smooth": options.smooth,
-                         "stochastic": options.stochastic, "accuracy": options.accuracy,
-                         **arguments})
+    return check_flow(
+        **{
+            **common,
+            "codomain": options.codomain,
+            "smooth": options.smooth,
+            "stochastic": options.stochastic,
+            "accuracy": options.accuracy,
+            **arguments,
+        }
+    )
 
 
 # With --density, what is asked of flows alone would be passed over.
@@ -199,15 +252,19 @@ def _of_table(options, thing, skip, rng):
     """The report on the density of a table."""
     from nfref.oracle import check_estimator_density
     from nfref.tables.reading import read_table
+
     for name in NOT_OF_TABLES:
         if getattr(options, name):
-            raise UsageError(f"--{name.replace('_', '-')}: expected none with --density, got "
-                             f"{getattr(options, name)}")
+            raise UsageError(
+                f"--{name.replace('_', '-')}: expected none with --density, got "
+                f"{getattr(options, name)}"
+            )
     table = read_table(options.density)
     dim = len(table.columns)
     if options.dim not in (None, dim):
-        raise UsageError(f"--dim: expected {dim}, as {options.density} has columns, got "
-                         f"{options.dim}")
+        raise UsageError(
+            f"--dim: expected {dim}, as {options.density} has columns, got {options.dim}"
+        )
     discrete = None
     if options.discrete is not None:
         discrete = []
@@ -219,13 +276,21 @@ def _of_table(options, thing, skip, rng):
         thing = thing.density()
     elif options.make:
         thing = _made(options.object, thing)
-    return check_estimator_density(thing, table.values, rng=rng, discrete=discrete, skip=skip,
-                                   seconds=options.seconds, subject=options.subject)
+    return check_estimator_density(
+        thing,
+        table.values,
+        rng=rng,
+        discrete=discrete,
+        skip=skip,
+        seconds=options.seconds,
+        subject=options.subject,
+    )
 
 
 def _library(options):
     """Name and version of the distribution that the object belongs to; (name, None) if unknown."""
     from importlib import metadata
+
     name = options.library or options.subject.partition(":")[0].partition(".")[0]
     try:
         return name, metadata.version(name)
@@ -250,8 +315,10 @@ def _dim(options, thing):
 
 def _made(name, construct):
     if not callable(construct):
-        raise UsageError(f"{name}: expected a function without arguments, with --make, got "
-                         f"{type(construct).__name__}")
+        raise UsageError(
+            f"{name}: expected a function without arguments, with --make, got "
+            f"{type(construct).__name__}"
+        )
     try:
         return construct()
     except Exception as error:
@@ -290,14 +357,16 @@ def check_is_a_map(name, function, options, dim, context):
         if np.ndim(values):
             return
         got = f"one that returned {type(answer).__name__}"
-    raise UsageError(f"{name}: expected a function of rows (N, {dim}) that returns values "
-                     f"(N, {dim}), with log_det (N,) or without; got {got}")
+    raise UsageError(
+        f"{name}: expected a function of rows (N, {dim}) that returns values "
+        f"(N, {dim}), with log_det (N,) or without; got {got}"
+    )
 
 
 def _takes_nothing(function):
     try:
         return not inspect.signature(function).parameters
-    except (TypeError, ValueError):     # compiled functions may have no signature
+    except (TypeError, ValueError):  # compiled functions may have no signature
         return False
 
 

@@ -8,7 +8,7 @@ from nfref.cli.streams import complain
 from nfref.runtime.files import is_special
 from nfref.tables import checkpoints
 
-EVERY = 60                  # seconds between checkpoints that nobody asked for
+EVERY = 60  # seconds between checkpoints that nobody asked for
 
 
 class CheckpointWriter:

@@ -17,8 +17,13 @@ example:
 
 def add_commands(commands):
     """Add ``completion`` to the command line."""
-    commands.add("completion", lambda asked: print(script(asked.shell, commands.choices)), Asked,
-                 description=DESCRIPTION, example=EXAMPLE)
+    commands.add(
+        "completion",
+        lambda asked: print(script(asked.shell, commands.choices)),
+        Asked,
+        description=DESCRIPTION,
+        example=EXAMPLE,
+    )
 
 
 @dataclass(frozen=True)
@@ -58,28 +63,41 @@ def script(shell, parsers):
 
 def _bash(parsers, zsh):
     lines = ["autoload -U +X bashcompinit && bashcompinit"] if zsh else []
-    lines += ["_nfref() {",
-              '    local current="${COMP_WORDS[COMP_CWORD]}" options="" values=""',
-              '    local previous="${COMP_WORDS[COMP_CWORD-1]}"',
-              '    if (( COMP_CWORD == 1 )); then',
-              f'        options="--help --version" values="{" ".join(parsers)}"',
-              "    else",
-              '        case "${COMP_WORDS[1]}" in']
+    lines += [
+        "_nfref() {",
+        '    local current="${COMP_WORDS[COMP_CWORD]}" options="" values=""',
+        '    local previous="${COMP_WORDS[COMP_CWORD-1]}"',
+        "    if (( COMP_CWORD == 1 )); then",
+        f'        options="--help --version" values="{" ".join(parsers)}"',
+        "    else",
+        '        case "${COMP_WORDS[1]}" in',
+    ]
     for name, parser in parsers.items():
         options, choices, rest = words(parser)
-        lines += [f"        {name})", f'            options="{" ".join(options)}"',
-                  f'            values="{" ".join(rest)}"']
+        lines += [
+            f"        {name})",
+            f'            options="{" ".join(options)}"',
+            f'            values="{" ".join(rest)}"',
+        ]
         if choices:
             lines.append('            case "$previous" in')
-            lines += [f'                {option}) options="" values="{" ".join(found)}" ;;'
-                      for option, found in choices.items()]
+            lines += [
+                f'                {option}) options="" values="{" ".join(found)}" ;;'
+                for option, found in choices.items()
+            ]
             lines.append("            esac")
         lines.append("            ;;")
-    lines += ["        esac", "    fi", '    case "$current" in',
-              '        -*) COMPREPLY=($(compgen -W "$options" -- "$current")) ;;',
-              '        *) COMPREPLY=($(compgen -W "$values" -- "$current"))',
-              '           [ -n "$values" ] || COMPREPLY=($(compgen -f -- "$current")) ;;',
-              "    esac", "}", "complete -o filenames -F _nfref nfref"]
+    lines += [
+        "        esac",
+        "    fi",
+        '    case "$current" in',
+        '        -*) COMPREPLY=($(compgen -W "$options" -- "$current")) ;;',
+        '        *) COMPREPLY=($(compgen -W "$values" -- "$current"))',
+        '           [ -n "$values" ] || COMPREPLY=($(compgen -f -- "$current")) ;;',
+        "    esac",
+        "}",
+        "complete -o filenames -F _nfref nfref",
+    ]
     return "\n".join(lines)
 
 

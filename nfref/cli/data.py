@@ -9,8 +9,18 @@ from shlex import quote
 import numpy as np
 
 import nfref
-from nfref.cli.arguments import (Options, UsageError, blamed, count, header, names, option,
-                                 positional, seed, support)
+from nfref.cli.arguments import (
+    Options,
+    UsageError,
+    blamed,
+    count,
+    header,
+    names,
+    option,
+    positional,
+    seed,
+    support,
+)
 from nfref.cli.streams import row_bar
 from nfref.runtime.checks import as_weight, check_weights
 from nfref.tables.columns import asked_support, check_support
@@ -61,9 +71,14 @@ class Data:
                 weight = as_weight(name, weight, len(weight), first=1)
             else:
                 check_weights(name, weight, first + 1)
-        return replace(self, table=replace(
-            self.table, values=np.delete(self.values, k, axis=1),
-            columns=self.columns[:k] + self.columns[k + 1:])), weight
+        return replace(
+            self,
+            table=replace(
+                self.table,
+                values=np.delete(self.values, k, axis=1),
+                columns=self.columns[:k] + self.columns[k + 1 :],
+            ),
+        ), weight
 
 
 def load(name, header="auto", texts=(), may_be_empty=False, keep=None):
@@ -80,8 +95,10 @@ def load(name, header="auto", texts=(), may_be_empty=False, keep=None):
     known = name.replace("-", "_")
     if os.path.exists(name) or (known != "wine" and known not in nfref.datasets.TOYS):
         if not os.path.exists(name) and os.path.splitext(name)[1].lower() not in READERS:
-            raise UsageError(f"{name}: expected a file or the name of built-in data "
-                             "(nfref datasets lists them), found neither")
+            raise UsageError(
+                f"{name}: expected a file or the name of built-in data "
+                "(nfref datasets lists them), found neither"
+            )
         return Data(name, read_quietly(name, header, texts, may_be_empty, keep))
     if known == "wine":
         values, columns = nfref.datasets.wine()
@@ -108,17 +125,28 @@ def files(data):
 class Source(Options):
     """The rows that a density is fitted to, as they are asked for."""
 
-    data: str = positional("DATA", "a file, a pattern of files in quotes, or the name of built-in "
-                           "data")
-    rows: int = option("use a sample of so many rows where DATA holds more (default: a million, "
-                       "and no more than 2^23 numbers)", type=count(1), metavar="N")
+    data: str = positional(
+        "DATA", "a file, a pattern of files in quotes, or the name of built-in data"
+    )
+    rows: int = option(
+        "use a sample of so many rows where DATA holds more (default: a million, "
+        "and no more than 2^23 numbers)",
+        type=count(1),
+        metavar="N",
+    )
     weights: str = option("this column says what each row counts", metavar="COLUMN")
-    without: Sequence = option("leave these columns out", type=names, action="extend", default=[],
-                               metavar="NAME,NAME")
-    column: Sequence = option("what values column NAME takes: real, positive, LOW:HIGH, 'period "
-                              "P', count or category; may be given for several columns (text that "
-                              "repeats is a category without a word)", type=support,
-                              action="append", default=[], metavar="NAME=SUPPORT")
+    without: Sequence = option(
+        "leave these columns out", type=names, action="extend", default=[], metavar="NAME,NAME"
+    )
+    column: Sequence = option(
+        "what values column NAME takes: real, positive, LOW:HIGH, 'period "
+        "P', count or category; may be given for several columns (text that "
+        "repeats is a category without a word)",
+        type=support,
+        action="append",
+        default=[],
+        metavar="NAME=SUPPORT",
+    )
     header: str = header()
     seed: int = seed("draws the parts, the start and the batches")
 
@@ -134,8 +162,10 @@ class Source(Options):
                 raise UsageError(f"--without: expected a column of {self.data}, got {name!r}")
         kept = [name for name in columns if name not in self.without]
         if not kept:
-            raise UsageError("--without: expected other columns beside "
-                             f"{', '.join(map(repr, self.without))}, got none")
+            raise UsageError(
+                "--without: expected other columns beside "
+                f"{', '.join(map(repr, self.without))}, got none"
+            )
         return kept
 
     def load(self, shown=True):
@@ -145,7 +175,7 @@ class Source(Options):
         for is looked at as they pass. ``shown`` shows them passing.
         """
         paths, texts = files(self.data), (..., *self.categories)
-        if len(paths) == 1 and not os.path.exists(paths[0]):       # built in, or an error
+        if len(paths) == 1 and not os.path.exists(paths[0]):  # built in, or an error
             return self._some(load(self.data, self.header, texts, True, self.keep))
         faults = []
 
@@ -162,26 +192,34 @@ class Source(Options):
 
         try:
             with row_bar(shown, unit_scale=True, delay=2) as bar:
-                found = sample(paths, self.rows, self.seed, self.header, texts, True, self.keep,
-                               look)
+                found = sample(
+                    paths, self.rows, self.seed, self.header, texts, True, self.keep, look
+                )
         except TableError as error:
             if not error.not_numbers:
                 raise
-            raise UsageError(f"{error}; --column {quote(error.column + '=category')} takes its "
-                             f"texts as labels, --without {quote(error.column)} leaves the column "
-                             "out") from None
+            raise UsageError(
+                f"{error}; --column {quote(error.column + '=category')} takes its "
+                f"texts as labels, --without {quote(error.column)} leaves the column "
+                "out"
+            ) from None
         part = found.total > len(found.places)
-        return Data(self.data, found.table, total=found.total if part else None,
-                    lowest=found.lowest if part else None)
+        return Data(
+            self.data,
+            found.table,
+            total=found.total if part else None,
+            lowest=found.lowest if part else None,
+        )
 
     def _some(self, data):
         """A sample of built-in data, where fewer rows are asked for."""
         total = len(data.values)
         if self.rows is None or self.rows >= total:
             return data
-        places = np.random.default_rng(self.seed).permutation(total)[:self.rows]
-        return replace(data, total=total,
-                       table=replace(data.table, values=data.values[np.sort(places)]))
+        places = np.random.default_rng(self.seed).permutation(total)[: self.rows]
+        return replace(
+            data, total=total, table=replace(data.table, values=data.values[np.sort(places)])
+        )
 
     def _check(self, path, table, first):
         """That the columns of a batch are as they were asked for; ``first`` rows lie before it."""
@@ -191,5 +229,9 @@ class Source(Options):
         for name, kind in self.column:
             if name in table.columns:
                 with blamed(f"{path}: "):
-                    check_support(name, asked_support(name, kind),
-                                  table.values[:, table.columns.index(name)], first + 1)
+                    check_support(
+                        name,
+                        asked_support(name, kind),
+                        table.values[:, table.columns.index(name)],
+                        first + 1,
+                    )

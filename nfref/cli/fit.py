@@ -12,8 +12,17 @@ from shlex import quote
 import numpy as np
 
 from nfref.cli import notes
-from nfref.cli.arguments import (Options, UsageError, blamed, count, names, option, penalties,
-                                 positive, widths)
+from nfref.cli.arguments import (
+    Options,
+    UsageError,
+    blamed,
+    count,
+    names,
+    option,
+    penalties,
+    positive,
+    widths,
+)
 from nfref.cli.checkpoint_writer import CheckpointWriter
 from nfref.cli.data import Data, Source, files
 from nfref.cli.interrupts import once
@@ -34,7 +43,7 @@ from nfref.tables.pool import mean_and_error
 from nfref.tables.scoring import AsDensity
 from nfref.tables.split import Part, Split
 
-MOST_LAYERS = 10_000        # of which each has arrays and functions of its own
+MOST_LAYERS = 10_000  # of which each has arrays and functions of its own
 
 DESCRIPTION = """\
 Fit a density to the rows of DATA by maximum likelihood.
@@ -79,43 +88,86 @@ def add_commands(commands):
 class Training(Options):
     """How densities are fitted."""
 
-    flow: str = option("auto tries several; a name is one flow alone (default: auto; maf where an "
-                       "option is given that only one flow has)", choices=("auto", *FLOWS))
-    members: int = option("how many flows auto may use (default: 4; none beside one flow alone)",
-                          type=count(0, 1000), metavar="K")
-    jobs: int = option("train so many flows at once, each in a process; 0 is as many as there are "
-                       "processors (default: %(default)s)", type=count(0), default=1, metavar="J")
-    time: float = option(f"train for about so long (default: {BUDGET:g} for auto, any for one "
-                         "flow)", type=positive, metavar="SECONDS")
-    given: Sequence = option("the density of the other columns given these", type=names,
-                             action="extend", default=[], metavar="NAME,NAME")
-    layers: int = option("how many layers (default: the flow's own)", type=count(1, MOST_LAYERS),
-                         metavar="K")
-    hidden: tuple = option("widths of the hidden layers, as in 64,64 (default: the flow's own)",
-                           type=widths, metavar="W,W")
-    trace: str = option("cnf: the trace to train with (default: exact, which needs at most two "
-                        "hidden layers); scores are exact with either",
-                        choices=("exact", "hutchinson", "brute"))
-    rtol: float = option("cnf, fm: tolerance of the solver, relative and absolute (default: 1e-05)",
-                         type=positive, metavar="R")
-    regularise: tuple = option("cnf: weights of the two path penalties, as in 0.01,0.01 (default: "
-                               "none)", type=penalties, metavar="KINETIC,JACOBIAN")
-    epochs: int = option("train for at most so many epochs (default: %(default)s)", type=count(1),
-                         default=200, metavar="E")
-    batch: int = option("rows a training step (default: goes by the rows)", type=count(1),
-                        metavar="B")
-    lr: float = option("learning rate of Adam (default: the flow's own)", type=positive,
-                       metavar="R")
-    dtype: str = option("what flows are trained and scored in (default: trained in float32, scored "
-                        "in float64)", choices=("float64", "float32"))
-    drop_duplicates: bool = option("keep only the first of rows that are exact copies",
-                                   action="store_true")
+    flow: str = option(
+        "auto tries several; a name is one flow alone (default: auto; maf where an "
+        "option is given that only one flow has)",
+        choices=("auto", *FLOWS),
+    )
+    members: int = option(
+        "how many flows auto may use (default: 4; none beside one flow alone)",
+        type=count(0, 1000),
+        metavar="K",
+    )
+    jobs: int = option(
+        "train so many flows at once, each in a process; 0 is as many as there are "
+        "processors (default: %(default)s)",
+        type=count(0),
+        default=1,
+        metavar="J",
+    )
+    time: float = option(
+        f"train for about so long (default: {BUDGET:g} for auto, any for one flow)",
+        type=positive,
+        metavar="SECONDS",
+    )
+    given: Sequence = option(
+        "the density of the other columns given these",
+        type=names,
+        action="extend",
+        default=[],
+        metavar="NAME,NAME",
+    )
+    layers: int = option(
+        "how many layers (default: the flow's own)", type=count(1, MOST_LAYERS), metavar="K"
+    )
+    hidden: tuple = option(
+        "widths of the hidden layers, as in 64,64 (default: the flow's own)",
+        type=widths,
+        metavar="W,W",
+    )
+    trace: str = option(
+        "cnf: the trace to train with (default: exact, which needs at most two "
+        "hidden layers); scores are exact with either",
+        choices=("exact", "hutchinson", "brute"),
+    )
+    rtol: float = option(
+        "cnf, fm: tolerance of the solver, relative and absolute (default: 1e-05)",
+        type=positive,
+        metavar="R",
+    )
+    regularise: tuple = option(
+        "cnf: weights of the two path penalties, as in 0.01,0.01 (default: none)",
+        type=penalties,
+        metavar="KINETIC,JACOBIAN",
+    )
+    epochs: int = option(
+        "train for at most so many epochs (default: %(default)s)",
+        type=count(1),
+        default=200,
+        metavar="E",
+    )
+    batch: int = option(
+        "rows a training step (default: goes by the rows)", type=count(1), metavar="B"
+    )
+    lr: float = option(
+        "learning rate of Adam (default: the flow's own)", type=positive, metavar="R"
+    )
+    dtype: str = option(
+        "what flows are trained and scored in (default: trained in float32, scored in float64)",
+        choices=("float64", "float32"),
+    )
+    drop_duplicates: bool = option(
+        "keep only the first of rows that are exact copies", action="store_true"
+    )
 
     @property
     def of_one_flow(self):
         """What is asked for that only one flow alone has a use for, by name."""
-        return {name: value for name in ("layers", "hidden", "trace", "rtol", "regularise")
-                if (value := getattr(self, name)) is not None}
+        return {
+            name: value
+            for name in ("layers", "hidden", "trace", "rtol", "regularise")
+            if (value := getattr(self, name)) is not None
+        }
 
     @property
     def name(self):
@@ -128,19 +180,32 @@ class Training(Options):
         if several:
             flow = "auto"
             if self.of_one_flow:
-                raise UsageError(f"--{next(iter(self.of_one_flow))}: expected none with --flow "
-                                 "auto, which tries several; --flow maf is one that takes it")
+                raise UsageError(
+                    f"--{next(iter(self.of_one_flow))}: expected none with --flow "
+                    "auto, which tries several; --flow maf is one that takes it"
+                )
         else:
             with blamed("--"):
                 flow = flow_kind(self.name, **self.of_one_flow)
             if self.members is not None:
                 asked = f"flow {self.flow}" if self.flow else next(iter(self.of_one_flow))
-                raise UsageError(f"--members: expected none beside --{asked}, which asks for one "
-                                 f"flow, got {self.members}")
+                raise UsageError(
+                    f"--members: expected none beside --{asked}, which asks for one "
+                    f"flow, got {self.members}"
+                )
         members = (4 if several else 1) if self.members is None else self.members
         time = self.time or (BUDGET if several else None)
-        return Plan(flow, members, self.epochs, self.batch, self.lr, time, jobs=_jobs(self.jobs),
-                    simple=several, dtype=self.dtype)
+        return Plan(
+            flow,
+            members,
+            self.epochs,
+            self.batch,
+            self.lr,
+            time,
+            jobs=_jobs(self.jobs),
+            simple=several,
+            dtype=self.dtype,
+        )
 
 
 def _jobs(asked):
@@ -150,8 +215,10 @@ def _jobs(asked):
     try:
         from joblib import effective_n_jobs
     except ModuleNotFoundError:
-        raise UsageError("--jobs: expected joblib to be installed, found it is not; "
-                         "pip install 'nfref[sklearn]' brings it") from None
+        raise UsageError(
+            "--jobs: expected joblib to be installed, found it is not; "
+            "pip install 'nfref[sklearn]' brings it"
+        ) from None
     return effective_n_jobs(asked or -1)
 
 
@@ -161,10 +228,14 @@ class Targets(Options):
 
     out: str = option("write the model here", metavar="MODEL.npz")
     plot: str = option("draw data and samples here", metavar="FIG.png")
-    checkpoint: str = option("write here after every epoch what it takes to go on",
-                             metavar="FILE.npz")
-    resume: str = option("go on from a checkpoint, and write the next ones there too unless "
-                         "--checkpoint names another file", metavar="FILE.npz")
+    checkpoint: str = option(
+        "write here after every epoch what it takes to go on", metavar="FILE.npz"
+    )
+    resume: str = option(
+        "go on from a checkpoint, and write the next ones there too unless "
+        "--checkpoint names another file",
+        metavar="FILE.npz",
+    )
     quiet: bool = option("print nothing but the table", action="store_true")
 
     def checked(self, data):
@@ -177,11 +248,14 @@ class Targets(Options):
                 continue
             check_writable(path)
             if os.path.realpath(path) in taken:
-                raise UsageError(f"--{name}: expected a file of its own, "
-                                 f"got {path}, which is {taken[os.path.realpath(path)]}")
+                raise UsageError(
+                    f"--{name}: expected a file of its own, "
+                    f"got {path}, which is {taken[os.path.realpath(path)]}"
+                )
             taken[os.path.realpath(path)] = f"--{name}"
         if self.plot is not None:
             from nfref.cli.pictures import check_format
+
             check_format("--plot", self.plot)
         return asked
 
@@ -193,16 +267,32 @@ class Targets(Options):
 
 def asked_for(source, training, plan, values):
     """All that decides the bits of a fit, by option; equal for a fit that goes on."""
-    found = {"search": checkpoints.SEARCH, "seed": source.seed, "rows": source.rows,
-             "DATA": hashlib.sha256(np.ascontiguousarray(values)).hexdigest(),
-             "flow": training.name, "members": plan.members,
-             "column": source.column, "weights": source.weights}
+    found = {
+        "search": checkpoints.SEARCH,
+        "seed": source.seed,
+        "rows": source.rows,
+        "DATA": hashlib.sha256(np.ascontiguousarray(values)).hexdigest(),
+        "flow": training.name,
+        "members": plan.members,
+        "column": source.column,
+        "weights": source.weights,
+    }
     left = {"jobs", "time", *found, *(("epochs",) if plan.members == 1 else ())}
-    found.update({field.name: getattr(training, field.name) for field in fields(training)
-                  if field.name not in left})
-    return json.loads(json.dumps({name if name in ("search", "DATA") else
-                                  f"--{name.replace('_', '-')}": value
-                                  for name, value in found.items()}))
+    found.update(
+        {
+            field.name: getattr(training, field.name)
+            for field in fields(training)
+            if field.name not in left
+        }
+    )
+    return json.loads(
+        json.dumps(
+            {
+                name if name in ("search", "DATA") else f"--{name.replace('_', '-')}": value
+                for name, value in found.items()
+            }
+        )
+    )
 
 
 # From a file to a file --------------------------------------------------------------------
@@ -213,7 +303,7 @@ class Task:
     """A table that is ready to be fitted to."""
 
     data: Data
-    weight: np.ndarray      # of all rows, None where these are as good as each other
+    weight: np.ndarray  # of all rows, None where these are as good as each other
     copies: int
     split: Split
     columns: tuple
@@ -234,8 +324,9 @@ class Task:
 
     def lines(self, weights, dropped):
         """What there is to say before anything is fitted."""
-        yield from notes.about_rows(self.data, self.split, weights, self.weight, self.copies,
-                                    dropped)
+        yield from notes.about_rows(
+            self.data, self.split, weights, self.weight, self.copies, dropped
+        )
         yield from notes.about_columns(self.columns, self.given)
         yield from notes.about_ties(self.data, self.columns)
         yield from notes.about_signs(self.data, self.columns)
@@ -246,9 +337,14 @@ class Task:
         part = self.split.train(self.data.table.cells())
         with blamed(f"{self.data.name}: "):
             return fit_incomplete_table(
-                self.columns, part.table, plan, seed, given=self.given,
+                self.columns,
+                part.table,
+                plan,
+                seed,
+                given=self.given,
                 weight=None if np.all(part.weight == 1) else part.weight,
-                announce=lambda name: say(f"trying {name}"))
+                announce=lambda name: say(f"trying {name}"),
+            )
 
 
 def run(source, training, targets):
@@ -260,11 +356,12 @@ def run(source, training, targets):
         state = None if targets.resume is None else checkpoints.read(targets.resume, asked)
     task = Task.of(data, source, training)
     with blamed("--"):
-        parameters = parameters_of_a_flow(plan, task.columns,
-                                          len(task.split.places) - task.split.tests, task.given)
+        parameters = parameters_of_a_flow(
+            plan, task.columns, len(task.split.places) - task.split.tests, task.given
+        )
     # Whoever reads our output may have seen enough; the model is what is wanted.
     with tolerant(targets.out or targets.plot), once() as signals:
-        size = 9 * (plan.members * parameters + 33 * (len(task.columns) + 1) ** 2) + 2 ** 18
+        size = 9 * (plan.members * parameters + 33 * (len(task.columns) + 1) ** 2) + 2**18
         with reserved(targets.out, size) as place, reserved(targets.plot) as picture:
             if data.table.doubtful:
                 complain(f"nfref: warning: {data.table.remark}")
@@ -278,8 +375,11 @@ def run(source, training, targets):
                 with signals.between():
                     keep(state)
 
-            fitted = task.fitted(replace(plan, progress=not targets.quiet, callback=callback,
-                                         resume=state), source.seed, targets.say)
+            fitted = task.fitted(
+                replace(plan, progress=not targets.quiet, callback=callback, resume=state),
+                source.seed,
+                targets.say,
+            )
             signals.hold()
             for one in fitted.tried:
                 if one.message:
@@ -291,7 +391,7 @@ def run(source, training, targets):
                     _write_model(place, task, fitted, about)
                     keep.done()
                     targets.say(f"wrote {targets.out}")
-                except Exception as error:      # whatever it is, what was fitted is not lost
+                except Exception as error:  # whatever it is, what was fitted is not lost
                     problem = _rescued(targets.out, task, fitted, about, error)
             if targets.checkpoint and signals.came:
                 targets.say(f"--resume {targets.checkpoint} goes on from here")
@@ -309,14 +409,14 @@ def _check_labels(data, asked):
             raise UsageError(
                 f"{data.name}: column {name!r}: expected labels that repeat, got {len(labels):,} "
                 f"different texts in {len(data.values):,} rows; --without {quote(name)} leaves "
-                f"the column out, --column {quote(name + '=category')} takes it all the same")
+                f"the column out, --column {quote(name + '=category')} takes it all the same"
+            )
 
 
 def _given(named, data, weights):
     """Names of the columns of --given."""
     if weights in named:
-        raise UsageError("--given: expected other columns than that of --weights, got "
-                         f"{weights!r}")
+        raise UsageError(f"--given: expected other columns than that of --weights, got {weights!r}")
     with blamed("--"):
         return check_given(named, data.columns)
 
@@ -331,61 +431,99 @@ def _columns(data, asked, given):
             raise UsageError(f"--column: expected each column once, got {name!r} twice")
         supports[name] = kind
     for name, values in zip(data.columns, data.values.T):
-        if (name in data.table.whole and name not in supports
-                and are_counts(values[~np.isnan(values)])):
+        if (
+            name in data.table.whole
+            and name not in supports
+            and are_counts(values[~np.isnan(values)])
+        ):
             supports[name] = "count"
     try:
         for name, values in zip(data.columns, data.values.T):
             told = rounding_of(name, values) if name in data.table.whole else ""
             if told:
                 complain(f"nfref: note: {data.name}: {told}")
-        columns = find_columns(data.columns, data.table.cells(), supports, first=1,
-                               labels=data.table.labels, given=given)
+        columns = find_columns(
+            data.columns,
+            data.table.cells(),
+            supports,
+            first=1,
+            labels=data.table.labels,
+            given=given,
+        )
     except ColumnError as error:
         notes.say_remark(data, sure=data.table.named)
         remedy = f"; --without {quote(error.column)} leaves it out" if error.useless else ""
         raise UsageError(f"{data.name}: column {error.column!r}: {error.what}{remedy}") from None
-    lowest = data.lowest or {}      # of a sample, of which other rows may hold counts below zero
-    return tuple(replace(column, low=-np.inf) if column.kind == "count"
-                 and lowest.get(column.name, 0) < 0 else column for column in columns)
+    lowest = data.lowest or {}  # of a sample, of which other rows may hold counts below zero
+    return tuple(
+        replace(column, low=-np.inf)
+        if column.kind == "count" and lowest.get(column.name, 0) < 0
+        else column
+        for column in columns
+    )
 
 
 def _write_model(place, task, fitted, about):
     """The model with what it says about its own making."""
     from nfref.tables.model_file import save_model
+
     data = task.data
     test = whole_rows(task.split.test(data.table.cells()))
     # As all densities are compared: values on lattices spread over their cells.
     spread = spread_over_cells(fitted.density, test)
-    mean, error = (mean_and_error(fitted.density.log_prob(spread.table), test.weight) if len(test)
-                   else (np.nan, np.nan))
-    info = {**about,
-            "rows": {"train": fitted.distinct - fitted.held_out, "validation": fitted.held_out,
-                     "test": task.split.tests},
-            "tested": "" if task.split.of_copies or not len(test) else as_text(
-                keys_of(fitted.density, test.at(slice(KEPT_KEYS)).table)),
-            "candidates": [{"name": one.name, "weight": one.weight, "message": one.message,
-                            "history": one.history,
-                            "validation": {"mean": one.mean, "standard_error": _or_none(one.error)}}
-                           for one in fitted.tried],
-            "test": {"mean": _or_none(mean), "standard_error": _or_none(error)}}
-    save_model(place, fitted.density, columns=data.columns if data.table.named else None,
-               info={"fit": info})
+    mean, error = (
+        mean_and_error(fitted.density.log_prob(spread.table), test.weight)
+        if len(test)
+        else (np.nan, np.nan)
+    )
+    info = {
+        **about,
+        "rows": {
+            "train": fitted.distinct - fitted.held_out,
+            "validation": fitted.held_out,
+            "test": task.split.tests,
+        },
+        "tested": ""
+        if task.split.of_copies or not len(test)
+        else as_text(keys_of(fitted.density, test.at(slice(KEPT_KEYS)).table)),
+        "candidates": [
+            {
+                "name": one.name,
+                "weight": one.weight,
+                "message": one.message,
+                "history": one.history,
+                "validation": {"mean": one.mean, "standard_error": _or_none(one.error)},
+            }
+            for one in fitted.tried
+        ],
+        "test": {"mean": _or_none(mean), "standard_error": _or_none(error)},
+    }
+    save_model(
+        place,
+        fitted.density,
+        columns=data.columns if data.table.named else None,
+        info={"fit": info},
+    )
 
 
 def _rescued(out, task, fitted, about, error):
     """A model that could not be written where it was asked for is written elsewhere: the error
     that says so, or else the one that came."""
     from nfref.tables.model_file import save_model
+
     stem = os.path.splitext(os.path.basename(out))[0][:100]
     beside = () if is_special(out) else (os.path.dirname(os.path.realpath(out)),)
-    for folder in (*beside, ".", None):     # None: where temporary files are
+    for folder in (*beside, ".", None):  # None: where temporary files are
         path = None
         with contextlib.suppress(Exception):
             descriptor, path = tempfile.mkstemp(".npz", f"{stem}-rescued-", folder)
             os.close(descriptor)
-            save_model(path, fitted.density, info={"fit": about},
-                       columns=task.data.columns if task.data.table.named else None)
+            save_model(
+                path,
+                fitted.density,
+                info={"fit": about},
+                columns=task.data.columns if task.data.table.named else None,
+            )
             return UsageError(f"{one_line(error)}; the model that was fitted is in {path}")
         if path is not None:
             os.unlink(path)
@@ -401,6 +539,7 @@ def _draw(targets, picture, data, density):
     if not targets.plot:
         return None
     from nfref.cli.pictures import draw
+
     cells = data.table.cells()
     cells = whole_rows(Part(cells, np.ones(len(cells[0])))).table
     shown = AsDensity(density, cells)

@@ -14,8 +14,10 @@ def for_model(data, model):
     """(values, sure): the data in the order of the model's columns, and whether names say so."""
     columns = model.columns or numbered_columns(model.density.dim)
     named = columns != numbered_columns(model.density.dim)
-    return (match_columns(data.name, data.table, columns, named),
-            data.table.named and (named or data.columns == columns))
+    return (
+        match_columns(data.name, data.table, columns, named),
+        data.table.named and (named or data.columns == columns),
+    )
 
 
 def known_to(model, also=(), optional=()):
@@ -31,8 +33,10 @@ def known_to(model, also=(), optional=()):
             return columns
         extra = [name for name in columns if name not in names and name not in also]
         if extra and not told:
-            complain("nfref: note: columns that the model does not know are not used: "
-                     f"{quoted_names(extra)}")
+            complain(
+                "nfref: note: columns that the model does not know are not used: "
+                f"{quoted_names(extra)}"
+            )
             told.append(True)
         return [name for name in columns if name not in extra]
 
@@ -41,14 +45,19 @@ def known_to(model, also=(), optional=()):
 
 def texts_of(model):
     """Names of the model's columns whose cells are text."""
-    return tuple(column.name for column in getattr(model.density, "columns", ())
-                 if column.kind == "category" and isinstance(column.labels[0], str))
+    return tuple(
+        column.name
+        for column in getattr(model.density, "columns", ())
+        if column.kind == "category" and isinstance(column.labels[0], str)
+    )
 
 
 def cells_of(data, values, model):
     """Values in the order of the model's columns as a list of columns: numbers, or text."""
-    return [text_at(data.table.labels[column.name], part) if column.name in data.table.labels
-            else part for column, part in zip(model.density.columns, values.T)]
+    return [
+        text_at(data.table.labels[column.name], part) if column.name in data.table.labels else part
+        for column, part in zip(model.density.columns, values.T)
+    ]
 
 
 def with_text(data, values, model):
@@ -63,20 +72,30 @@ def partial_cells(data, model, optional=(), extra=False, first=1):
     names, there = model.columns or numbered_columns(model.density.dim), data.columns
     if extra and data.table.named and model.columns:
         kept = [k for k, name in enumerate(data.columns) if name in names]
-        data = replace(data, table=replace(data.table, values=data.values[:, kept], columns=tuple(
-            data.columns[k] for k in kept)))
+        data = replace(
+            data,
+            table=replace(
+                data.table,
+                values=data.values[:, kept],
+                columns=tuple(data.columns[k] for k in kept),
+            ),
+        )
     absent = [name for name in names if name not in data.columns]
     needed = [name for name in absent if name not in optional]
     if needed and data.table.named and model.columns:
-        raise UsageError(f"{data.name}: expected a column {needed[0]!r}, got "
-                         f"{quoted_names(there)}")
+        raise UsageError(f"{data.name}: expected a column {needed[0]!r}, got {quoted_names(there)}")
     if absent and set(absent) <= set(optional):
         table = data.table
-        values = np.concatenate([table.values, np.full((len(table.values), len(absent)), np.nan)],
-                                axis=1)
+        values = np.concatenate(
+            [table.values, np.full((len(table.values), len(absent)), np.nan)], axis=1
+        )
         labels = {**table.labels, **{name: [] for name in absent if name in texts_of(model)}}
-        data = replace(data, table=replace(table, values=values, labels=labels,
-                                           columns=table.columns + tuple(absent)))
+        data = replace(
+            data,
+            table=replace(
+                table, values=values, labels=labels, columns=table.columns + tuple(absent)
+            ),
+        )
     values, sure = for_model(data, model)
     cells = cells_of(data, values, model)
     with blamed(f"{data.name}: "):

@@ -7,18 +7,21 @@ import numpy as np
 from nfref.cli.arguments import UsageError
 from nfref.cli.streams import printable
 
-LONGEST = 40        # characters of a name
-SAMPLES = 5000      # at most so many points of data and of samples
+LONGEST = 40  # characters of a name
+SAMPLES = 5000  # at most so many points of data and of samples
 
 
 def check_format(option, path):
     """That Matplotlib can write a picture of that extension."""
     from matplotlib.backend_bases import FigureCanvasBase
-    formats = set(FigureCanvasBase.get_supported_filetypes()) - {"pgf"}     # which needs TeX
+
+    formats = set(FigureCanvasBase.get_supported_filetypes()) - {"pgf"}  # which needs TeX
     extension = os.path.splitext(path)[1]
     if extension[1:].lower() not in formats:
-        raise UsageError(f"{option}: expected a file named .png, .pdf or .svg, "
-                         f"got {repr(extension) if extension else 'no extension'}")
+        raise UsageError(
+            f"{option}: expected a file named .png, .pdf or .svg, "
+            f"got {repr(extension) if extension else 'no extension'}"
+        )
 
 
 def draw(option, path, density, params, columns, x=None):
@@ -41,8 +44,12 @@ def draw(option, path, density, params, columns, x=None):
     # Pictures of the same model are the same, so the seed is not worth an option.
     rng = np.random.default_rng(0)
     # $ starts a formula; a long name would be most of the picture, and of the time it takes.
-    columns = [printable(column if len(column) <= LONGEST else f"{column[:LONGEST - 3]}...")
-               .replace("$", r"\$") for column in columns]
+    columns = [
+        printable(column if len(column) <= LONGEST else f"{column[: LONGEST - 3]}...").replace(
+            "$", r"\$"
+        )
+        for column in columns
+    ]
     if x is not None and len(x) > SAMPLES:
         x = x[np.sort(rng.permutation(len(x))[:SAMPLES])]
     try:

@@ -7,8 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.cli import matching, use
-from nfref.cli.arguments import (Options, UsageError, blamed, conditions, header, option,
-                                 positional, seed, share, shares, spreadsheet)
+from nfref.cli.arguments import (
+    Options,
+    UsageError,
+    blamed,
+    conditions,
+    header,
+    option,
+    positional,
+    seed,
+    share,
+    shares,
+    spreadsheet,
+)
 from nfref.cli.data import load
 from nfref.cli.notes import about_missing, say_remark
 from nfref.cli.score import tables_for
@@ -19,8 +30,8 @@ from nfref.tables.one_column import label_probabilities, predictions
 from nfref.tables.reading import write_batches, write_blocks
 from nfref.tables.scoring import stacked
 
-ROWS = 1024         # that are answered at once
-ONE_ROW = 10_000    # draws where there is one row only
+ROWS = 1024  # that are answered at once
+ONE_ROW = 10_000  # draws where there is one row only
 TABLE_MODEL = "a model file of the density of a table"
 
 PREDICT = """\
@@ -33,21 +44,31 @@ The answers are those of weighted draws, the same each time."""
 def add_commands(commands):
     """Add the commands of this file to the command line."""
     commands.add(
-        "quantile", quantile, Quantiles,
+        "quantile",
+        quantile,
+        Quantiles,
         description="Print quantiles of one column given values of others. Columns that are not\n"
-                    "given are not known: the answer counts all that they could be.",
+        "given are not known: the answer counts all that they could be.",
         example="example:\n  nfref quantile wine.npz --given alcohol=12 --column quality\n"
-                "  nfref quantile wine.npz --column pH --levels 0.05,0.5,0.95")
+        "  nfref quantile wine.npz --column pH --levels 0.05,0.5,0.95",
+    )
     commands.add(
-        "predict", predict, Prediction, description=PREDICT,
+        "predict",
+        predict,
+        Prediction,
+        description=PREDICT,
         example="example:\n  nfref predict model.npz new.csv --column price --out prices.csv\n"
-                "  nfref predict model.npz new.csv --column price --interval 0.5")
+        "  nfref predict model.npz new.csv --column price --interval 0.5",
+    )
     commands.add(
-        "impute", fill, Filling,
+        "impute",
+        fill,
+        Filling,
         description="Write DATA with every empty cell drawn from its law given the cells of its\n"
-                    "row that are there. One draw is one of many answers: another --seed gives\n"
-                    "another, and how far they are apart is how little is known.",
-        example="example:\n  nfref impute people.npz people.csv --out filled.csv")
+        "row that are there. One draw is one of many answers: another --seed gives\n"
+        "another, and how far they are apart is how little is known.",
+        example="example:\n  nfref impute people.npz people.csv --out filled.csv",
+    )
 
 
 def _column(model, name):
@@ -55,11 +76,12 @@ def _column(model, name):
     density = model.density
     column = next((column for column in density.columns if column.name == name), None)
     if column is None:
-        raise UsageError("--column: expected one of "
-                         f"{', '.join(repr(one.name) for one in density.columns)}; got {name!r}")
+        raise UsageError(
+            "--column: expected one of "
+            f"{', '.join(repr(one.name) for one in density.columns)}; got {name!r}"
+        )
     if name in density.given:
-        raise UsageError("--column: expected one that the model is not given, got "
-                         f"{name!r}")
+        raise UsageError(f"--column: expected one that the model is not given, got {name!r}")
     return column
 
 
@@ -72,10 +94,19 @@ class Quantiles(Options):
 
     model: str = positional("MODEL", TABLE_MODEL)
     column: str = option("a column of numbers", required=True, metavar="NAME")
-    given: Sequence = option("column NAME is VALUE", type=conditions, action="extend", default=[],
-                             metavar="NAME=VALUE,NAME=VALUE")
-    levels: tuple = option("above 0 and below 1 (default: 0.05,0.5,0.95)", type=shares,
-                           default=(0.05, 0.5, 0.95), metavar="P,P")
+    given: Sequence = option(
+        "column NAME is VALUE",
+        type=conditions,
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE,NAME=VALUE",
+    )
+    levels: tuple = option(
+        "above 0 and below 1 (default: 0.05,0.5,0.95)",
+        type=shares,
+        default=(0.05, 0.5, 0.95),
+        metavar="P,P",
+    )
 
 
 def quantile(options):
@@ -84,14 +115,18 @@ def quantile(options):
     model = use.table_model(options.model, "MODEL")
     column = _column(model, options.column)
     if column.kind == "category":
-        raise UsageError(f"--column: expected one of numbers, got the category {column.name!r} "
-                         "(nfref predict gives the probabilities of its labels)")
+        raise UsageError(
+            f"--column: expected one of numbers, got the category {column.name!r} "
+            "(nfref predict gives the probabilities of its labels)"
+        )
     given = use.given_values(model, options.given, options.model)
     if column.name in given:
-        raise UsageError(f"--given: expected other columns than {column.name!r}, of which "
-                         "quantiles are asked")
-    _, found, _ = predictions(model.density, row_given(model.density, given), column.name,
-                           options.levels, ONE_ROW)
+        raise UsageError(
+            f"--given: expected other columns than {column.name!r}, of which quantiles are asked"
+        )
+    _, found, _ = predictions(
+        model.density, row_given(model.density, given), column.name, options.levels, ONE_ROW
+    )
     for level, value in zip(options.levels, found[0]):
         print(f"{level:<8g} {value:.6g}")
 
@@ -106,8 +141,12 @@ class Prediction(Options):
     model: str = positional("MODEL", TABLE_MODEL)
     data: str = positional("DATA", "a file, or the name of built-in data")
     column: str = option("what to predict", required=True, metavar="NAME")
-    interval: float = option("its probability, half of the rest on either side (default: "
-                             "%(default)s)", type=share, default=0.9, metavar="P")
+    interval: float = option(
+        "its probability, half of the rest on either side (default: %(default)s)",
+        type=share,
+        default=0.9,
+        metavar="P",
+    )
     header: str = header()
     out: str = option("write a .parquet or csv instead of standard output", metavar="FILE")
 
@@ -189,8 +228,11 @@ def fill(options):
     names = [column.name for column in density.columns]
     rng, sampler = np.random.default_rng(options.seed), ConditionalSampler(density)
     order = data.columns if set(names) <= set(data.columns) else tuple(names)
-    others = {name: values for name, values in zip(data.columns, data.table.cells())
-              if name in order and name not in names}
+    others = {
+        name: values
+        for name, values in zip(data.columns, data.table.cells())
+        if name in order and name not in names
+    }
     _check_none_missing(data.name, others)
 
     def whole(some, places):
@@ -198,15 +240,20 @@ def fill(options):
         found.update({name: values[places] for name, values in others.items()})
         return stacked([_as_written(found[name], name in counted) for name in order])
 
-    counted = {*data.table.whole, *(column.name for column in density.columns
-                                    if column.kind == "count")}
+    counted = {
+        *data.table.whole,
+        *(column.name for column in density.columns if column.kind == "count"),
+    }
 
     with row_bar(True, total=len(cells[0])) as bar:
         filled = _answered(whole, cells, data.name, bar)
         write_blocks(options.out, order, filled, options.spreadsheet)
     about = about_missing(names, cells)
-    print(f"{about}; each is one draw given the cells that are there" if about else
-          f"{data.name}: {len(cells[0]):,} rows, none of which has empty cells")
+    print(
+        f"{about}; each is one draw given the cells that are there"
+        if about
+        else f"{data.name}: {len(cells[0]):,} rows, none of which has empty cells"
+    )
     print(f"wrote {options.out}")
 
 
@@ -214,14 +261,20 @@ def _check_none_missing(name, others):
     """That columns of which the model knows nothing have no empty cell."""
     for column, values in others.items():
         if np.any(is_missing(values)):
-            raise UsageError(f"{name}: column {column!r}: expected no empty cell in a column that "
-                             f"the model does not know, got one in row "
-                             f"{np.argmax(is_missing(values)) + 1}")
+            raise UsageError(
+                f"{name}: column {column!r}: expected no empty cell in a column that "
+                f"the model does not know, got one in row "
+                f"{np.argmax(is_missing(values)) + 1}"
+            )
 
 
 def _as_written(values, whole):
     """Whole numbers without a point, where a column holds nothing else."""
-    if whole and values.dtype.kind == "f" and np.all(values == np.round(values)) and np.all(
-            np.abs(values) < 2 ** 53):
+    if (
+        whole
+        and values.dtype.kind == "f"
+        and np.all(values == np.round(values))
+        and np.all(np.abs(values) < 2**53)
+    ):
         return values.astype(np.int64).astype(object)
     return values

@@ -18,11 +18,14 @@ from nfref.tables.scoring import draw, draw_like, log_prob, stacked
 def add_commands(commands):
     """Add ``report`` to the command line."""
     commands.add(
-        "report", report, Page,
+        "report",
+        report,
+        Page,
         description="Write one HTML file that needs no network: data against samples,\n"
-                    "calibration, candidates, loss curves, the least likely rows, the flow\n"
-                    "layer by layer.",
-        example="example:\n  nfref report wine.npz wine --out report.html")
+        "calibration, candidates, loss curves, the least likely rows, the flow\n"
+        "layer by layer.",
+        example="example:\n  nfref report wine.npz wine --out report.html",
+    )
 
 
 @dataclass(frozen=True)
@@ -42,20 +45,33 @@ def report(options):
     try:
         import jinja2  # noqa: F401, so that nothing is computed without it
     except ModuleNotFoundError:
-        raise UsageError("report: expected jinja2 to be installed, found it is not; "
-                         "pip install 'nfref[report]' brings it") from None
+        raise UsageError(
+            "report: expected jinja2 to be installed, found it is not; "
+            "pip install 'nfref[report]' brings it"
+        ) from None
     from nfref.tables.report.data import gather
     from nfref.tables.report.page import render
+
     use.check_output(options.out, options.model, options.data)
     model = use.loaded_model(options.model)
     rows, weight = use.rows_for(model, options.data, options.header, options.weights)
     names = tuple(map(printable, model.columns or numbered_columns(model.density.dim)))
-    about = {name: printable(str(text)) for name, text in use.about_model(model).items()
-             if name != "columns"}
-    found = gather(model, names, rows,
-                   lambda x: log_prob(model.density, model.params, x),
-                   lambda rng, n: _draws(model, rows, rng, n),
-                   np.random.default_rng(options.seed), about, weight, _tested(model, rows))
+    about = {
+        name: printable(str(text))
+        for name, text in use.about_model(model).items()
+        if name != "columns"
+    }
+    found = gather(
+        model,
+        names,
+        rows,
+        lambda x: log_prob(model.density, model.params, x),
+        lambda rng, n: _draws(model, rows, rng, n),
+        np.random.default_rng(options.seed),
+        about,
+        weight,
+        _tested(model, rows),
+    )
     title = printable(f"{os.path.basename(options.model)} on {os.path.basename(options.data)}")
     with replacing(options.out) as file:
         file.write(render(found, title).encode())
@@ -69,11 +85,16 @@ def _tested(model, rows):
         return None
     fit, fitted = model.info.get("fit"), of_text(model.info.get("fitted_to"))
     keys = keys_of(model.density, list(rows.T))
-    found = (~np.isin(keys, fitted) if len(fitted) else
-             np.isin(keys, of_text(fit.get("tested") if isinstance(fit, dict) else None)))
+    found = (
+        ~np.isin(keys, fitted)
+        if len(fitted)
+        else np.isin(keys, of_text(fit.get("tested") if isinstance(fit, dict) else None))
+    )
     if len(fitted) and not np.any(found):
-        complain("nfref: note: the model was fitted to all of these rows, which flatter it; other "
-                 "rows say how good it is, as those that nfref fit keeps to test by")
+        complain(
+            "nfref: note: the model was fitted to all of these rows, which flatter it; other "
+            "rows say how good it is, as those that nfref fit keeps to test by"
+        )
     return found if np.any(found) and not np.all(found) else None
 
 

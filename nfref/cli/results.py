@@ -8,7 +8,7 @@ from nfref.tables.frames import is_missing
 from nfref.tables.missing import says_nothing
 from nfref.tables.pool import mean_and_error
 
-MARGINAL_ROWS = 200         # test rows that are scored where cells are empty, a thousand draws each
+MARGINAL_ROWS = 200  # test rows that are scored where cells are empty, a thousand draws each
 
 
 def whole_rows(part):
@@ -32,14 +32,19 @@ def table_lines(data, split, fitted):
         others, notes = others_compared(density, train, test, data.truth)
         compared += others
     width = max(24, *(len(one.name) for one in compared))
-    yield (f"{'test nats per row':<{width}}  {'mean':>10}  {'std. error':>10}  {'median':>10}  "
-           f"{'weight':>7}  {'seconds':>8}")
+    yield (
+        f"{'test nats per row':<{width}}  {'mean':>10}  {'std. error':>10}  {'median':>10}  "
+        f"{'weight':>7}  {'seconds':>8}"
+    )
     for one in compared:
         error = "-" if np.isnan(one.error) else nats(one.error)
-        weight, seconds = (("", "") if one.weight is None else
-                           (f"{one.weight:.3f}", f"{one.seconds:.1f}"))
-        yield (f"{one.name:<{width}}  {nats(one.mean):>10}  {error:>10}  {nats(one.median):>10}  "
-               f"{weight:>7}  {seconds:>8}").rstrip()
+        weight, seconds = (
+            ("", "") if one.weight is None else (f"{one.weight:.3f}", f"{one.seconds:.1f}")
+        )
+        yield (
+            f"{one.name:<{width}}  {nats(one.mean):>10}  {error:>10}  {nats(one.median):>10}  "
+            f"{weight:>7}  {seconds:>8}"
+        ).rstrip()
     yield from (f"note: {note}" for note in notes)
 
 
@@ -50,8 +55,10 @@ def _about_cells_there(density, part):
     if len(used):
         some = part.at(used)
         mean, error = mean_and_error(log_marginal(density, some.table).log_prob, some.weight)
-        yield (f"test nats per row of the cells that are there: {nats(mean)}, std. error "
-               f"{nats(error)} ({len(used):,} rows, with empty cells and without)")
+        yield (
+            f"test nats per row of the cells that are there: {nats(mean)}, std. error "
+            f"{nats(error)} ({len(used):,} rows, with empty cells and without)"
+        )
 
 
 def nats(value):

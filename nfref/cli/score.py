@@ -21,8 +21,8 @@ from nfref.tables.reading import batch_rows, batches, write_batches
 from nfref.tables.scoring import log_prob, marginal_of
 from nfref.training.gradient import ONE_AT_A_TIME
 
-LEAST = 5           # rows that are shown where nothing else is said
-SHOWN = 6           # columns of them
+LEAST = 5  # rows that are shown where nothing else is said
+SHOWN = 6  # columns of them
 COLUMNS = ("log_likelihood", "standard_error", "effective_draws")
 
 DESCRIPTION = """\
@@ -59,17 +59,25 @@ class Scoring(Options):
     model: str = positional("MODEL", "a model file")
     data: str = positional("DATA", "a file, a pattern of files, or the name of built-in data")
     header: str = header()
-    out: str = option("write the rows here, a .parquet or csv; the mean is printed",
-                      metavar="FILE")
-    least: int = option(f"print the K rows that are least likely (default: {LEAST} with --out, "
-                        "else none)", type=count(0, 10 ** 6), metavar="K")
-    errors: bool = option("write also the standard error of each, 0 where it is exact, and the "
-                          "effective number of draws, inf where there were none",
-                          action="store_true")
-    cells: bool | None = option("average the density over the cells of rounded values, which takes "
-                                "sixteen times as long", action="store_true", default=None)
-    weights: str = option("this column of DATA says what each row counts in the mean",
-                          metavar="COLUMN")
+    out: str = option("write the rows here, a .parquet or csv; the mean is printed", metavar="FILE")
+    least: int = option(
+        f"print the K rows that are least likely (default: {LEAST} with --out, else none)",
+        type=count(0, 10**6),
+        metavar="K",
+    )
+    errors: bool = option(
+        "write also the standard error of each, 0 where it is exact, and the "
+        "effective number of draws, inf where there were none",
+        action="store_true",
+    )
+    cells: bool | None = option(
+        "average the density over the cells of rounded values, which takes sixteen times as long",
+        action="store_true",
+        default=None,
+    )
+    weights: str = option(
+        "this column of DATA says what each row counts in the mean", metavar="COLUMN"
+    )
     dask: str = option("the scheduler of a cluster that scores the files", metavar="ADDRESS")
 
 
@@ -82,36 +90,51 @@ def run(options):
     for name in ("errors", "cells"):
         if getattr(options, name):
             check_of_table(model, options.model, f"--{name}")
-    asked = {"header": options.header, "least": least, "weights": options.weights,
-             "cells": options.cells}
+    asked = {
+        "header": options.header,
+        "least": least,
+        "weights": options.weights,
+        "cells": options.cells,
+    }
     if options.dask:
         scored = _by_cluster(options.dask, model, paths, **asked)
     else:
         scored = itertools.chain.from_iterable(
-            scored_batches(model, path, **asked) for path in paths)
+            scored_batches(model, path, **asked) for path in paths
+        )
     summary, lost = Summary(least), []
     names = COLUMNS if options.errors else COLUMNS[:1]
-    blocks = (np.stack((part.log_prob, part.error, part.effective)[:len(names)], axis=1)
-              for part in _until_lost(summary.of(scored, options.out), lost))
+    blocks = (
+        np.stack((part.log_prob, part.error, part.effective)[: len(names)], axis=1)
+        for part in _until_lost(summary.of(scored, options.out), lost)
+    )
     if options.out:
         write_batches(options.out, names, blocks)
     else:
         for block in blocks:
             sys.stdout.writelines(",".join(cells) + "\n" for cells in block.astype(str).tolist())
     if lost:
-        raise UsageError(f"{lost[0]}; {options.out or 'what was written'} holds the scores of the "
-                         f"first {summary.rows:,} rows")
+        raise UsageError(
+            f"{lost[0]}; {options.out or 'what was written'} holds the scores of the "
+            f"first {summary.rows:,} rows"
+        )
     if options.weights and not summary.weight > 0:
-        raise UsageError(f"--weights: {options.data}: column {options.weights!r}: expected one "
-                         "above 0, got zero in every row")
+        raise UsageError(
+            f"--weights: {options.data}: column {options.weights!r}: expected one "
+            "above 0, got zero in every row"
+        )
     if summary.incomplete:
-        complain(f"nfref: note: {summary.incomplete:,} of {summary.rows:,} rows have empty cells, "
-                 "and score the cells that are there; largest standard error "
-                 f"{summary.error:.3g} nats" + ("" if options.errors or not summary.error else
-                                                " (--errors writes each)"))
+        complain(
+            f"nfref: note: {summary.incomplete:,} of {summary.rows:,} rows have empty cells, "
+            "and score the cells that are there; largest standard error "
+            f"{summary.error:.3g} nats"
+            + ("" if options.errors or not summary.error else " (--errors writes each)")
+        )
     if summary.impossible:
-        complain(f"nfref: note: {summary.impossible} rows lie where the model's density is zero or "
-                 "too small to compute: -inf")
+        complain(
+            f"nfref: note: {summary.impossible} rows lie where the model's density is zero or "
+            "too small to compute: -inf"
+        )
     if summary.unknown:
         complain(f"nfref: note: {summary.unknown} rows have a density that can't be computed: nan")
     print("\n".join(summary.lines(several=len(paths) > 1)))
@@ -182,24 +205,35 @@ def scored_batches(model, path, header="auto", least=0, weights=None, cells=None
             with blamed(f"{path}: "):
                 found = marginal_of(model.density, values, first + 1, sampler, cells)
         else:
-            found = Marginal(log_prob(model.density, model.params, values),
-                             np.zeros(len(values)), np.full(len(values), np.inf))
-        worst = [Unlikely(float(found.log_prob[k]), path, first + k + 1,
-                          _shown(values[k], model, data)) for k in lowest(found.log_prob, least)]
-        yield Scored(found.log_prob, worst, found.error, found.effective,
-                     np.ones(len(values)) if weight is None else weight,
-                     int(np.sum(np.any(np.isnan(data.values), axis=1))))
+            found = Marginal(
+                log_prob(model.density, model.params, values),
+                np.zeros(len(values)),
+                np.full(len(values), np.inf),
+            )
+        worst = [
+            Unlikely(float(found.log_prob[k]), path, first + k + 1, _shown(values[k], model, data))
+            for k in lowest(found.log_prob, least)
+        ]
+        yield Scored(
+            found.log_prob,
+            worst,
+            found.error,
+            found.effective,
+            np.ones(len(values)) if weight is None else weight,
+            int(np.sum(np.any(np.isnan(data.values), axis=1))),
+        )
         first += len(values)
 
 
 def tables_for(model, path, header, weights=None, optional=()):
     """The rows of DATA as :class:`nfref.cli.data.Data`, a batch at a time."""
     texts, keep = matching.texts_of(model), matching.known_to(model, (weights,), optional)
-    if not os.path.exists(path):        # built in, or an error
+    if not os.path.exists(path):  # built in, or an error
         yield load(path, header, texts, keep=keep)
         return
-    for table in batches(path, header, texts, keep=keep,
-                         may_be_empty=isinstance(model.density, TableDensity)):
+    for table in batches(
+        path, header, texts, keep=keep, may_be_empty=isinstance(model.density, TableDensity)
+    ):
         yield Data(path, table)
 
 
@@ -213,9 +247,14 @@ def lowest(log_prob, most):
 
 def _shown(cells, model, data):
     names = model.columns or data.columns
-    shown = [f"{name} empty" if cell is None or cell != cell else
-             f"{name}={cell:.6g}" if isinstance(cell, (float, np.floating)) else f"{name}={cell}"
-             for name, cell in zip(names[:SHOWN], cells)]
+    shown = [
+        f"{name} empty"
+        if cell is None or cell != cell
+        else f"{name}={cell:.6g}"
+        if isinstance(cell, (float, np.floating))
+        else f"{name}={cell}"
+        for name, cell in zip(names[:SHOWN], cells)
+    ]
     return ", ".join(shown) + (", ..." if len(names) > SHOWN else "")
 
 
@@ -249,10 +288,10 @@ class Summary:
         self.unknown += int(np.sum(np.isnan(part.log_prob)))
         self.incomplete += part.incomplete
         self.error = max(self.error, float(np.max(part.error)))
-        counts = part.weight > 0        # 0 times -inf is nothing
+        counts = part.weight > 0  # 0 times -inf is nothing
         self._weights.append(float(np.sum(part.weight)))
         self._sums.append(np.sum(part.weight[counts] * part.log_prob[counts], dtype=np.float64))
-        self.least = sorted(self.least + part.least, key=lambda one: one.log_prob)[:self.most]
+        self.least = sorted(self.least + part.least, key=lambda one: one.log_prob)[: self.most]
 
     @property
     def weight(self):
@@ -270,8 +309,11 @@ class Summary:
         """For people; the rows with their files where there are several."""
         yield f"mean log-likelihood: {self.mean:.6f} nats"
         if self.least:
-            yield (f"least likely of {self.rows:,} rows:" if self.rows > len(self.least)
-                   else "rows, the least likely first:")
+            yield (
+                f"least likely of {self.rows:,} rows:"
+                if self.rows > len(self.least)
+                else "rows, the least likely first:"
+            )
         places = [f"row {one.row:,}" + (f" of {one.path}" if several else "") for one in self.least]
         width = max(map(len, places), default=0)
         for place, one in zip(places, self.least):
@@ -284,14 +326,20 @@ class Summary:
 def _by_cluster(address, model, paths, **asked):
     """The same batches as one process scores, in the same order, by workers of Dask."""
     rows = batch_rows(model.density.dim)
-    for path, found in zip(paths, cluster.results(address, score_file, paths, model=model,
-                                                  **asked)):
+    for path, found in zip(
+        paths, cluster.results(address, score_file, paths, model=model, **asked)
+    ):
         named = [replace(one, path=path) for one in found.least]
         for start in range(0, len(found.log_prob), rows):
             some = slice(start, start + rows)
-            yield Scored(found.log_prob[some], [] if start else named, found.error[some],
-                         found.effective[some], found.weight[some],
-                         0 if start else found.incomplete)
+            yield Scored(
+                found.log_prob[some],
+                [] if start else named,
+                found.error[some],
+                found.effective[some],
+                found.weight[some],
+                0 if start else found.incomplete,
+            )
 
 
 def _until_lost(parts, lost):
@@ -322,6 +370,8 @@ def score_file(path, model, **asked):
     worst = sorted((one for part in parts for one in part.least), key=lambda one: one.log_prob)
     log_prob, error, effective, weight = (
         np.concatenate([getattr(part, name) for part in parts])
-        for name in ("log_prob", "error", "effective", "weight"))
-    return Scored(log_prob, worst[:least], error, effective, weight,
-                  sum(part.incomplete for part in parts))
+        for name in ("log_prob", "error", "effective", "weight")
+    )
+    return Scored(
+        log_prob, worst[:least], error, effective, weight, sum(part.incomplete for part in parts)
+    )

@@ -41,7 +41,7 @@ def utf8_output(out=None):
         yield sys.stdout
         sys.stdout.flush()
     finally:
-        with contextlib.suppress(OSError):      # what could not be written is told once
+        with contextlib.suppress(OSError):  # what could not be written is told once
             sys.stdout.reconfigure(encoding=encoding, errors=errors)
 
 
@@ -109,10 +109,12 @@ def complain(text):
 def row_bar(shown, **options):
     """A progress bar that counts rows: on a terminal, where it is to be ``shown``."""
     from tqdm import tqdm
+
     return tqdm(unit="row", disable=None if shown else True, **options)
 
 
 def printable(text):
     """Text with its control characters, line breaks too, as escapes."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1]
-                   for character in str(text))
+    return "".join(
+        character if character.isprintable() else repr(character)[1:-1] for character in str(text)
+    )

@@ -13,26 +13,30 @@ from nfref.runtime.backends import chosen, cuda_problem, numba_problem, threads
 def system():
     """Versions, processor, backend and cache folder, as text by name."""
     without_numba = numba_problem()
-    return {"nfref": __version__,
-            "python": f"{platform.python_version()} on {platform.platform()}",
-            "numpy": np.__version__,
-            "numba": without_numba or version("numba"),
-            "processor": platform.machine() if without_numba else _processor(),
-            "threads": threads(),
-            "backend": chosen() or ("numpy" if without_numba else
-                                    "numba for large problems, numpy for small ones"),
-            "cuda": cuda_problem() or "available",
-            "cache": f"none, {without_numba}" if without_numba else _cache()}
+    return {
+        "nfref": __version__,
+        "python": f"{platform.python_version()} on {platform.platform()}",
+        "numpy": np.__version__,
+        "numba": without_numba or version("numba"),
+        "processor": platform.machine() if without_numba else _processor(),
+        "threads": threads(),
+        "backend": chosen()
+        or ("numpy" if without_numba else "numba for large problems, numpy for small ones"),
+        "cuda": cuda_problem() or "available",
+        "cache": f"none, {without_numba}" if without_numba else _cache(),
+    }
 
 
 def _processor():
     """As the compiler knows it, which is what compiled code depends on."""
     from nfref.kernels.numba_internals import binding
+
     return f"{platform.machine()}, {binding.get_host_cpu_name()}"
 
 
 def _cache():
     from nfref.kernels.cache import folder
+
     where = folder()
     if where is None:
         return "none, this user has no home folder"

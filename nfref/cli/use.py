@@ -9,8 +9,19 @@ import numpy as np
 
 import nfref
 from nfref.cli import matching
-from nfref.cli.arguments import (Options, UsageError, blamed, conditions, count, header, option,
-                                 positional, positive, seed, spreadsheet)
+from nfref.cli.arguments import (
+    Options,
+    UsageError,
+    blamed,
+    conditions,
+    count,
+    header,
+    option,
+    positional,
+    positive,
+    seed,
+    spreadsheet,
+)
 from nfref.cli.data import TOY_ROWS, load
 from nfref.cli.notes import about_missing, say_remark
 from nfref.cli.streams import complain, is_closed, printable, utf8_output
@@ -26,36 +37,47 @@ from nfref.tables.flows import size_of
 from nfref.tables.reading import numbered_columns, write_blocks
 from nfref.tables.scoring import AsDensity, check_cells, draw, stacked
 
-LABELS = 8          # of a category that are listed
-FAR = 1e6           # robust standard deviations from the median, where tails are worth a note
+LABELS = 8  # of a category that are listed
+FAR = 1e6  # robust standard deviations from the median, where tails are worth a note
 
 
 def add_commands(commands):
     """Add the commands of this file to the command line."""
     commands.add(
-        "sample", sample, Sampling,
+        "sample",
+        sample,
+        Sampling,
         description="Draw rows from a model, as csv with the columns it was fitted to; with\n"
-                    "--given, rows in which some columns have the values that you say; with\n"
-                    "--given-from, rows for each row of a file, whose cells stay as they are.\n"
-                    "A model that was fitted with --given needs those columns.",
+        "--given, rows in which some columns have the values that you say; with\n"
+        "--given-from, rows for each row of a file, whose cells stay as they are.\n"
+        "A model that was fitted with --given needs those columns.",
         example="example:\n  nfref sample wine.npz -n 1000 --seed 1 --out new.csv\n"
-                "  nfref sample wine.npz -n 1000 --given alcohol=12,pH=3.1\n"
-                "  nfref sample model.npz --given-from some.csv --out rows.csv")
+        "  nfref sample wine.npz -n 1000 --given alcohol=12,pH=3.1\n"
+        "  nfref sample model.npz --given-from some.csv --out rows.csv",
+    )
     commands.add(
-        "plot", plot, Picture,
+        "plot",
+        plot,
+        Picture,
         description="Draw a model: for two columns target, samples and log-density side by\n"
-                    "side, else every pair of columns of data against samples.",
-        example="example:\n  nfref plot wine.npz --data wine --out wine.png")
+        "side, else every pair of columns of data against samples.",
+        example="example:\n  nfref plot wine.npz --data wine --out wine.png",
+    )
     commands.add(
-        "info", info, Subject,
+        "info",
+        info,
+        Subject,
         description="Print what a model file holds; or versions, processor, backend and the\n"
-                    "folder of compiled code, which may be deleted at any time.",
-        example="example:\n  nfref info wine.npz\n  nfref info --system")
+        "folder of compiled code, which may be deleted at any time.",
+        example="example:\n  nfref info wine.npz\n  nfref info --system",
+    )
     commands.add(
-        "datasets", datasets,
+        "datasets",
+        datasets,
         description="List the built-in data. The floor is the entropy in nats: no model's\n"
-                    "expected negative log-likelihood lies below it.",
-        example="example:\n  nfref datasets")
+        "expected negative log-likelihood lies below it.",
+        example="example:\n  nfref datasets",
+    )
 
 
 def check_there(what):
@@ -67,12 +89,15 @@ def check_there(what):
 def loaded_model(path):
     """The model of a file, which has to be one without context."""
     from nfref.tables.model_file import load_model
+
     if not path:
         raise UsageError("MODEL: expected a model file, got ''")
     model = load_model(path)
     if model.density.context_dim:
-        raise UsageError(f"{path}: expected a model without context, got one that takes "
-                         f"{model.density.context_dim} context columns")
+        raise UsageError(
+            f"{path}: expected a model without context, got one that takes "
+            f"{model.density.context_dim} context columns"
+        )
     return model
 
 
@@ -98,8 +123,9 @@ def rows_for(model, name, header, weights=None):
     """The rows of DATA without empty cells, in the order of the model's columns, and what they
     count (None for all the same); says so if names were guessed or rows left out."""
     of_table = isinstance(model.density, TableDensity)
-    data, weight = load(name, header, matching.texts_of(model), of_table,
-                        matching.known_to(model, (weights,))).weighed(weights)
+    data, weight = load(
+        name, header, matching.texts_of(model), of_table, matching.known_to(model, (weights,))
+    ).weighed(weights)
     values, sure = matching.for_model(data, model)
     say_remark(data, sure)
     if of_table:
@@ -111,8 +137,10 @@ def rows_for(model, name, header, weights=None):
         if not np.any(whole):
             raise UsageError(f"{data.name}: expected rows without empty cells, got {said}")
         complain(f"nfref: note: {said}; these rows are left out")
-    return (matching.with_text(data, values, model)[whole],
-            None if weight is None else weight[whole])
+    return (
+        matching.with_text(data, values, model)[whole],
+        None if weight is None else weight[whole],
+    )
 
 
 def table_model(path, option):
@@ -125,8 +153,10 @@ def table_model(path, option):
 def check_of_table(model, path, option):
     """That a model is the density of a table, as an option asks for."""
     if not isinstance(model.density, TableDensity):
-        raise UsageError(f"{option}: expected the density of a table, got {path}, a flow that "
-                         "nfref.fit has fitted")
+        raise UsageError(
+            f"{option}: expected the density of a table, got {path}, a flow that "
+            "nfref.fit has fitted"
+        )
 
 
 @dataclass(frozen=True)
@@ -134,17 +164,29 @@ class Sampling(Options):
     """Rows to draw."""
 
     model: str = positional("MODEL", "a model file")
-    n: int = option("how many rows; with --given-from, for each of its rows (default: 1)",
-                    prefix="-", type=count(0), metavar="N")
+    n: int = option(
+        "how many rows; with --given-from, for each of its rows (default: 1)",
+        prefix="-",
+        type=count(0),
+        metavar="N",
+    )
     seed: int = seed("the same seed draws the same rows")
-    given: Sequence = option("only rows in which column NAME is VALUE, of the density of a table",
-                             type=conditions, action="extend", default=[],
-                             metavar="NAME=VALUE,NAME=VALUE")
-    given_from: str = option("rows that hold some of the columns; empty cells are drawn too",
-                             metavar="DATA")
-    within: float = option("draw anew where a real column without bounds lies further from its "
-                           "median than W robust standard deviations: tails have no moments",
-                           type=positive, metavar="W")
+    given: Sequence = option(
+        "only rows in which column NAME is VALUE, of the density of a table",
+        type=conditions,
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE,NAME=VALUE",
+    )
+    given_from: str = option(
+        "rows that hold some of the columns; empty cells are drawn too", metavar="DATA"
+    )
+    within: float = option(
+        "draw anew where a real column without bounds lies further from its "
+        "median than W robust standard deviations: tails have no moments",
+        type=positive,
+        metavar="W",
+    )
     out: str = option("write here instead of standard output", metavar="CSV")
     spreadsheet: bool = spreadsheet()
 
@@ -154,8 +196,11 @@ def sample(options):
     check_output(options.out, options.model, options.given_from, what="rows")
     if options.n is None and not options.given_from:
         raise UsageError("-n: expected how many rows, got none")
-    model = (loaded_model(options.model) if options.within is None else
-             table_model(options.model, "--within"))
+    model = (
+        loaded_model(options.model)
+        if options.within is None
+        else table_model(options.model, "--within")
+    )
     rng = np.random.default_rng(options.seed)
     if options.given_from:
         total, drawn = _for_each_row(model, options, rng)
@@ -164,8 +209,11 @@ def sample(options):
         total, drawn = options.n, _new_rows(model, options, rng, given)
     _check_disk(options.out, total, model.density.dim)
     known = dict(options.given)
-    watched = [] if options.given_from or not isinstance(model.density, TableDensity) else (
-        model.density.columns)
+    watched = (
+        []
+        if options.given_from or not isinstance(model.density, TableDensity)
+        else (model.density.columns)
+    )
     overflown = distant = 0
 
     def blocks():
@@ -183,16 +231,24 @@ def sample(options):
     if overflown:
         complain(f"nfref: note: {overflown} rows hold numbers too large to compute")
     if distant:
-        complain(f"nfref: note: {distant:,} of {total:,} rows lie further out than {FAR:g} robust "
-                 "standard deviations: tails have no moments, and --within 6 draws such rows anew")
+        complain(
+            f"nfref: note: {distant:,} of {total:,} rows lie further out than {FAR:g} robust "
+            "standard deviations: tails have no moments, and --within 6 draws such rows anew"
+        )
 
 
 def _new_rows(model, options, rng, given):
     """Blocks of rows, n of them."""
     for start in range(0, options.n, BLOCK):
         with blamed("--"):
-            rows = draw(model.density, model.params, rng, min(BLOCK, options.n - start), given,
-                        options.within)
+            rows = draw(
+                model.density,
+                model.params,
+                rng,
+                min(BLOCK, options.n - start),
+                given,
+                options.within,
+            )
         yield rows
 
 
@@ -201,13 +257,20 @@ def _for_each_row(model, options, rng):
     if options.given:
         raise UsageError("--given: expected none with --given-from, which says what is given")
     if options.within is not None:
-        raise UsageError("--within: expected none with --given-from, whose rows are kept, got "
-                         f"{options.within:g}")
+        raise UsageError(
+            "--within: expected none with --given-from, whose rows are kept, got "
+            f"{options.within:g}"
+        )
     model = table_model(options.model, "--given-from")
     density, each = model.density, 1 if options.n is None else options.n
     drawn = [column.name for column in density.columns if column.name not in density.given]
-    data = load(options.given_from, "auto", matching.texts_of(model), True,
-                matching.known_to(model, optional=drawn))
+    data = load(
+        options.given_from,
+        "auto",
+        matching.texts_of(model),
+        True,
+        matching.known_to(model, optional=drawn),
+    )
     cells, sure = matching.partial_cells(data, model, drawn)
     say_remark(data, sure)
     rows = len(cells[0])
@@ -215,7 +278,7 @@ def _for_each_row(model, options, rng):
     def blocks():
         sampler, step = ConditionalSampler(density), max(1, BLOCK // max(each, 1))
         for start in range(0, rows if each else 0, step):
-            block = [np.repeat(values[start:start + step], each) for values in cells]
+            block = [np.repeat(values[start : start + step], each) for values in cells]
             with blamed(f"{options.given_from}: "):
                 found = impute(density, block, rng, sampler=sampler)
             yield stacked(found)
@@ -227,17 +290,17 @@ def given_values(model, asked, path):
     """name -> value of --given, each of which its column can take."""
     given = dict(asked)
     if len(given) < len(asked):
-        twice = next(name for k, (name, _) in enumerate(asked)
-                     if name in dict(asked[:k]))
+        twice = next(name for k, (name, _) in enumerate(asked) if name in dict(asked[:k]))
         raise UsageError(f"--given: expected each column once, got {twice!r} twice")
     if not given and not getattr(model.density, "given", ()):
         return given
     check_of_table(model, path, "--given")
-    for column in model.density.columns:        # labels that are no text
+    for column in model.density.columns:  # labels that are no text
         if column.name in given and column.kind == "category":
             text = given[column.name]
-            given[column.name] = next((label for label in column.labels if str(label) == text),
-                                      text)
+            given[column.name] = next(
+                (label for label in column.labels if str(label) == text), text
+            )
     with blamed("--"):
         row_given(model.density, given)
     return given
@@ -247,11 +310,13 @@ def _check_disk(out, n, dim):
     """That a csv of n rows could fit where it is to be written."""
     if out is None or is_special(out):
         return
-    least = 4 * n * dim         # a number has three characters or more, and a delimiter
+    least = 4 * n * dim  # a number has three characters or more, and a delimiter
     free = shutil.disk_usage(os.path.dirname(os.path.realpath(out))).free
     if least > free:
-        raise UsageError(f"-n: expected rows that fit into the {size_of(free)} free for "
-                         f"{out}, got {n:,}, which take {size_of(least)} or more")
+        raise UsageError(
+            f"-n: expected rows that fit into the {size_of(free)} free for "
+            f"{out}, got {n:,}, which take {size_of(least)} or more"
+        )
 
 
 @dataclass(frozen=True)
@@ -261,13 +326,15 @@ class Picture(Options):
     model: str = positional("MODEL", "a model file")
     data: str = option("rows to compare with", metavar="DATA")
     header: str = header()
-    out: str = option("the picture; its extension says the format", metavar="FIG.png",
-                      required=True)
+    out: str = option(
+        "the picture; its extension says the format", metavar="FIG.png", required=True
+    )
 
 
 def plot(options):
     """A picture of data and samples."""
     from nfref.cli.pictures import check_format, draw
+
     check_output(options.out, options.model, options.data)
     check_format("--out", options.out)
     model = loaded_model(options.model)
@@ -276,8 +343,10 @@ def plot(options):
     density = model.density
     if isinstance(density, TableDensity):
         if density.given and x is None:
-            raise UsageError("--data: expected rows, for the model is given "
-                             f"{', '.join(map(repr, density.given))}; got none")
+            raise UsageError(
+                "--data: expected rows, for the model is given "
+                f"{', '.join(map(repr, density.given))}; got none"
+            )
         cells = None if x is None else list(x.T)
         density = AsDensity(density, cells)
         x = None if x is None else density.numbers(cells)
@@ -310,20 +379,24 @@ def about_model(model):
         lines = _about_table(density)
     else:
         columns = model.columns or numbered_columns(density.dim)
-        lines = {"flow": _outline(density.flow), "base": type(density.base).__name__,
-                 "columns": f"{len(columns)}: {', '.join(columns)}",
-                 "parameters": _size(model.params)}
+        lines = {
+            "flow": _outline(density.flow),
+            "base": type(density.base).__name__,
+            "columns": f"{len(columns)}: {', '.join(columns)}",
+            "parameters": _size(model.params),
+        }
     for name, value in model.info.items():
         if name == "fit":
             try:
                 lines.update(_about_fit(value))
-            except (KeyError, TypeError, ValueError, AttributeError):   # somebody else's notes
+            except (KeyError, TypeError, ValueError, AttributeError):  # somebody else's notes
                 lines["fit"] = shortened(value)
-        elif name == "fitted_to":           # keys of rows, for reports
+        elif name == "fitted_to":  # keys of rows, for reports
             continue
         elif name == "written_by":
-            lines["written by"] = ", ".join(f"{maker} {version}"
-                                            for maker, version in value.items())
+            lines["written by"] = ", ".join(
+                f"{maker} {version}" for maker, version in value.items()
+            )
         else:
             lines[name] = value
     return lines
@@ -331,10 +404,12 @@ def about_model(model):
 
 def _about_table(density):
     """The columns by what they are, the pool by its members, each in a line of its own."""
+
     def listed(columns):
         return f"{len(columns)}: " + ", ".join(
             column.name if column.kind == "real" else f"{column.name} ({column.kind})"
-            for column in columns)
+            for column in columns
+        )
 
     own = [column for column in density.columns if column.name not in density.given]
     lines = {"columns": listed(own)}
@@ -348,18 +423,23 @@ def _about_table(density):
     if density.discrete is not None:
         lines["classes"] = f"{len(density.discrete.log_weights)}, of the discrete columns"
     if density.pool is not None:
-        shares = sorted(((weight, name) for name, weight in density.pool.shares.items()),
-                        reverse=True)
+        shares = sorted(
+            ((weight, name) for name, weight in density.pool.shares.items()), reverse=True
+        )
         none = [name for weight, name in shares if weight == 0]
         lines["pool"] = f"{len(shares)} member{'s' * (len(shares) > 1)}: " + ", ".join(
-            f"{name} {weight:.3f}" for weight, name in shares if weight > 0)
+            f"{name} {weight:.3f}" for weight, name in shares if weight > 0
+        )
         if none:
             lines["pool"] += f"; of no weight: {', '.join(none)}"
         for k in density.pool.flows:
             flow, name = density.pool.members[k], density.pool.names[k]
             number = density.pool.names.count(name)
-            lines[name] = (f"{number} of " * (number > 1) + f"{_outline(flow.density.flow)}, "
-                           + _size(flow.params))
+            lines[name] = (
+                f"{number} of " * (number > 1)
+                + f"{_outline(flow.density.flow)}, "
+                + _size(flow.params)
+            )
     return lines
 
 
@@ -372,9 +452,12 @@ def _about_fit(fit):
     rows, test = fit["rows"], fit["test"]
     error = test["standard_error"]
     error = "" if error is None else f", standard error {error:.3f}"
-    return {"fitted to": f"{fit['data']}: {rows['train']:,} rows to train, "
-                         f"{rows['validation']:,} to validate, {rows['test']:,} to test",
-            "test": f"{test['mean']:.3f} nats per row{error}", "training": f"seed {fit['seed']}"}
+    return {
+        "fitted to": f"{fit['data']}: {rows['train']:,} rows to train, "
+        f"{rows['validation']:,} to validate, {rows['test']:,} to test",
+        "test": f"{test['mean']:.3f} nats per row{error}",
+        "training": f"seed {fit['seed']}",
+    }
 
 
 def _outline(flow):
@@ -383,8 +466,11 @@ def _outline(flow):
         return f"Invert({_outline(flow.flow)})"
     if type(flow).__name__ == "Chain":
         return " -> ".join(_outline(member) for member in flow.flows)
-    settings = [f"{name}={getattr(flow, name)}" for name in ("layers", "hidden")
-                if isinstance(flow, Composition) and hasattr(flow, name)]
+    settings = [
+        f"{name}={getattr(flow, name)}"
+        for name in ("layers", "hidden")
+        if isinstance(flow, Composition) and hasattr(flow, name)
+    ]
     return f"{type(flow).__name__}({', '.join(settings)})" if settings else type(flow).__name__
 
 
@@ -393,8 +479,10 @@ def datasets():
     check_there("them")
     values, columns = nfref.datasets.wine()
     print(f"{'name':<18}{'rows':>6}{'columns':>9}{'floor':>8}  description")
-    print(f"{'wine':<18}{len(values):>6}{len(columns):>9}{'':>8}  "
-          "white wines: physicochemical measurements, copies dropped")
+    print(
+        f"{'wine':<18}{len(values):>6}{len(columns):>9}{'':>8}  "
+        "white wines: physicochemical measurements, copies dropped"
+    )
     for toy in nfref.datasets.TOYS.values():
         floor = "" if toy.entropy is None else f"{toy.entropy:.3f}"
         print(f"{toy.name:<18}{TOY_ROWS:>6}{toy.dim:>9}{floor:>8}  {toy.description}")

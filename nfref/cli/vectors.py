@@ -13,8 +13,13 @@ ship with nfref."""
 
 def add_commands(commands):
     """Add ``vectors`` to the command line."""
-    commands.add("vectors", run, Vectors, description=DESCRIPTION,
-                 example="example:\n  nfref vectors --out vectors planar_layer real_nvp")
+    commands.add(
+        "vectors",
+        run,
+        Vectors,
+        description=DESCRIPTION,
+        example="example:\n  nfref vectors --out vectors planar_layer real_nvp",
+    )
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Vectors(Options):
 def run(asked):
     """Write them, naming each file as it is done."""
     from nfref.oracle import golden_vectors
+
     with blamed(""):
         for path in golden_vectors.copy(asked.out, asked.names):
             print(path, flush=True)

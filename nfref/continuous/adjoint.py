@@ -48,18 +48,22 @@ class System:
 
         The first two hold the moving columns alone, (N, D). By default autograd's tape.
         """
+
         def vjp(t, state, cotangent):
             back, value = make_vjp(lambda tracked: self.bind(*tracked[1:])(t, tracked[0]))(
-                (state, *arguments))
+                (state, *arguments)
+            )
             g_state, *g_arguments = back(cotangent)
-            return (value[:, :self.moving], g_state[:, :self.moving], *g_arguments)
+            return (value[:, : self.moving], g_state[:, : self.moving], *g_arguments)
+
         return vjp
 
     def solve(self, start, end, state, *arguments):
         """The state at ``end``."""
         # Rows don't interact, so the Jacobian is block diagonal, with one block a row.
-        return solve(self.bind(*arguments), state, start, end, self.options,
-                     bandwidth=state.shape[1] - 1).last
+        return solve(
+            self.bind(*arguments), state, start, end, self.options, bandwidth=state.shape[1] - 1
+        ).last
 
     def solve_back(self, start, end, last, cotangent, *arguments):
         """Step 4: the moving columns' adjoint, a list of g_arguments, and evaluations."""
@@ -69,19 +73,24 @@ class System:
         ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
 
         def split(vector):
-            return [part.reshape(shape)
-                    for part, shape in zip(np.split(vector, ends[:-1]), shapes)]
+            return [part.reshape(shape) for part, shape in zip(np.split(vector, ends[:-1]), shapes)]
 
         vjp = self.bind_vjp(*arguments)
 
         def backward(t, vector):
             z, a = split(vector)[:2]
-            dz, *cotangents = vjp(t, np.concatenate([z, np.zeros_like(q)], axis=1),
-                                  np.concatenate([a, q], axis=1))
+            dz, *cotangents = vjp(
+                t, np.concatenate([z, np.zeros_like(q)], axis=1), np.concatenate([a, q], axis=1)
+            )
             return np.concatenate([dz.ravel()] + [-g.ravel() for g in cotangents])
 
-        begin = np.concatenate([last[:, :dim].ravel(), cotangent[:, :dim].ravel(),
-                                np.zeros(ends[-1] - ends[1], dtype=dtype)])
+        begin = np.concatenate(
+            [
+                last[:, :dim].ravel(),
+                cotangent[:, :dim].ravel(),
+                np.zeros(ends[-1] - ends[1], dtype=dtype),
+            ]
+        )
         solution = solve(backward, begin, end, start, self.options)
         _, a, *g_arguments = split(solution.last)
         return a, g_arguments, solution.evaluations
@@ -105,8 +114,9 @@ def solve_adjoint(system: System, start: float, end: float, state: Array, *argum
     return system.solve(start, end, state, *arguments)
 
 
-def adjoint(system: Any, start: Any, end: Any, last: Array, cotangent: Array,
-            *arguments: Any) -> tuple[Array, list[Array], int]:
+def adjoint(
+    system: Any, start: Any, end: Any, last: Array, cotangent: Array, *arguments: Any
+) -> tuple[Array, list[Array], int]:
     """Cotangents of the first state and of all arguments for a cotangent of the last state.
 
     Parameters
@@ -132,8 +142,7 @@ def adjoint(system: Any, start: Any, end: Any, last: Array, cotangent: Array,
     scaled = (cotangent / size).astype(dtype)
     a, g_arguments, evaluations = system.solve_back(start, end, last, scaled, *arguments)
     g_a = np.concatenate([a, scaled[:, dim:]], axis=1)
-    return (g_a * dtype.type(size), [g * dtype.type(size) for g in g_arguments],
-            evaluations)
+    return (g_a * dtype.type(size), [g * dtype.type(size) for g in g_arguments], evaluations)
 
 
 def _solve_adjoint_vjp(argnums, last, values, kwargs):
@@ -203,8 +212,12 @@ def _steps_vjp(argnums, last, values, kwargs):
         for first in range(len(kept) - 4, -1, -4):
             total = g_y.copy()
             g_stage = np.zeros_like(g_y[:, :dim])
-            for k, weight, reach in ((3, h / 6, 0.0), (2, h / 3, h), (1, h / 3, h / 2),
-                                     (0, h / 6, h / 2)):
+            for k, weight, reach in (
+                (3, h / 6, 0.0),
+                (2, h / 3, h),
+                (1, h / 3, h / 2),
+                (0, h / 6, h / 2),
+            ):
                 g_k = weight * g_y
                 g_k[:, :dim] += reach * g_stage
                 _, g_stage, *cotangents = vjp(*kept[first + k], g_k)

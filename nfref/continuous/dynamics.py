@@ -59,11 +59,16 @@ def first_layer(net, t, z, context):
     """u W_1 + b_1 for u = [z, t, c], without ever building u."""
     weight, dim = net[0]["weight"], z.shape[1]
     a = z @ weight[:dim] + (t * weight[dim] + net[0]["bias"])
-    return a if context is None else a + context @ weight[dim + 1:]
+    return a if context is None else a + context @ weight[dim + 1 :]
 
 
-def velocity(net: list[Any], t: float | Array, z: Array, context: Array | None = None,
-             activation: str = "tanh") -> tuple[Array, list[Any]]:
+def velocity(
+    net: list[Any],
+    t: float | Array,
+    z: Array,
+    context: Array | None = None,
+    activation: str = "tanh",
+) -> tuple[Array, list[Any]]:
     """f(z, t, c) and the slopes of the hidden layers.
 
     Parameters
@@ -177,7 +182,7 @@ def exact_trace(net, slopes, fixed):
 
 
 TRACES = {"exact": exact_trace, "hutchinson": hutchinson_trace, "brute": brute_trace}
-EXACT_LAYERS = 2    # the exact trace has a closed form up to this many hidden layers
+EXACT_LAYERS = 2  # the exact trace has a closed form up to this many hidden layers
 
 
 # Penalties of RNODE -----------------------------------------------------------------------
@@ -214,7 +219,7 @@ def norm_matrix(net: Any) -> Array:
     dim = net[-1]["bias"].shape[0]
     first, last = net[0]["weight"][:dim], net[-1]["weight"]
     if len(net) == 1:
-        return np.sum(first ** 2)
+        return np.sum(first**2)
     return (first.T @ first) * (last @ last.T)
 
 
@@ -231,9 +236,16 @@ NORMS = {"exact": exact_norm, "hutchinson": hutchinson_norm, "brute": brute_norm
 # The joint right-hand side ----------------------------------------------------------------
 
 
-def right_hand_side(net: list[Any], t: float, state: Array, context: Array | None = None,
-                    fixed: Fixed = Fixed(), activation: str = "tanh", trace: str = "exact",
-                    norm: str | None = None) -> Any:
+def right_hand_side(
+    net: list[Any],
+    t: float,
+    state: Array,
+    context: Array | None = None,
+    fixed: Fixed = Fixed(),
+    activation: str = "tanh",
+    trace: str = "exact",
+    norm: str | None = None,
+) -> Any:
     """The derivative of the joint state [z, log_det] or [z, log_det, kinetic, jacobian].
 
     d/dt [z, log_det, kinetic, jacobian] = [f, tr df/dz, |f|^2, |df/dz|_F^2]. Only z is read

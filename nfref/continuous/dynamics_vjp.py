@@ -12,8 +12,15 @@ from nfref.continuous.dynamics import ACTIVATIONS, CURVATURES, first_layer
 from nfref.runtime.annotations import Any, Array
 
 
-def exact_vjp(net: Any, t: Any, state: Any, cotangent: Any, context: Any = None, fixed: Any = None,
-              activation: Any = "tanh") -> tuple[Array, Array, Array | None, list[Any]]:
+def exact_vjp(
+    net: Any,
+    t: Any,
+    state: Any,
+    cotangent: Any,
+    context: Any = None,
+    fixed: Any = None,
+    activation: Any = "tanh",
+) -> tuple[Array, Array, Array | None, list[Any]]:
     """f, and cotangents of z, context and net for a cotangent of the right-hand side.
 
     The right-hand side is [f, tr df/dz] or, with at most one hidden layer, [f, tr df/dz,
@@ -39,7 +46,7 @@ def exact_vjp(net: Any, t: Any, state: Any, cotangent: Any, context: Any = None,
     g_net : list of {"weight", "bias"}
     """
     dim = net[-1]["bias"].shape[0]
-    z, g_f, q = state[:, :dim], cotangent[:, :dim], cotangent[:, dim:dim + 1]
+    z, g_f, q = state[:, :dim], cotangent[:, :dim], cotangent[:, dim : dim + 1]
     penalised = cotangent.shape[1] > dim + 1
     values, slopes, a = [], [], first_layer(net, t, z, context)
     for layer in net[1:]:
@@ -49,15 +56,15 @@ def exact_vjp(net: Any, t: Any, state: Any, cotangent: Any, context: Any = None,
         a = h @ layer["weight"] + layer["bias"]
     f = a
     if penalised:
-        g_f = g_f + 2 * cotangent[:, dim + 1:dim + 2] * f
+        g_f = g_f + 2 * cotangent[:, dim + 1 : dim + 2] * f
 
     g_matrix, g_slopes = trace_vjp(slopes, fixed.matrix, q)
     if penalised and slopes:
-        r_d = cotangent[:, dim + 2:] * slopes[0]
+        r_d = cotangent[:, dim + 2 :] * slopes[0]
         g_slopes[0] = g_slopes[0] + 2 * r_d @ fixed.gram
         g_gram = slopes[0].T @ r_d
     elif penalised:
-        g_gram = cotangent[:, dim + 2:].sum()
+        g_gram = cotangent[:, dim + 2 :].sum()
     g_net: list[Any] = [None] * len(net)
     g_a = g_f
     for k in range(len(net) - 1, 0, -1):
@@ -75,7 +82,7 @@ def exact_vjp(net: Any, t: Any, state: Any, cotangent: Any, context: Any = None,
     add_matrix_vjp(g_net, net, g_matrix, dim)
     if penalised:
         add_gram_vjp(g_net, net, g_gram, dim)
-    g_context = None if context is None else g_a @ weight[dim + 1:].T
+    g_context = None if context is None else g_a @ weight[dim + 1 :].T
     return f, g_a @ weight[:dim].T, g_context, g_net
 
 

@@ -54,9 +54,15 @@ class Solution:
         return self.states[-1]
 
 
-def solve(derivative: Callable[..., Any], state: Array, start: float, end: float,
-          options: Options = Options(), times: Sequence[float] | None = None,
-          bandwidth: int | None = None) -> Solution:
+def solve(
+    derivative: Callable[..., Any],
+    state: Array,
+    start: float,
+    end: float,
+    options: Options = Options(),
+    times: Sequence[float] | None = None,
+    bandwidth: int | None = None,
+) -> Solution:
     """Solve d state / dt = derivative(t, state) from ``start`` to ``end``, forwards or backwards.
 
     Parameters
@@ -112,7 +118,8 @@ class Counted:
             raise SolverError(
                 f"max_evaluations: {self.options.solver} used all {self.options.max_evaluations} "
                 f"evaluations of the right-hand side and gave up at t = {t:.6g}; the dynamics may "
-                "be stiff or exploding, or rtol/atol too small")
+                "be stiff or exploding, or rtol/atol too small"
+            )
         self.evaluations += 1
         value = self.derivative(t, state.reshape(self.shape).astype(self.dtype, copy=False))
         if not np.isfinite(value).all():
@@ -120,9 +127,11 @@ class Counted:
         return value.reshape(state.shape)
 
     def not_finite(self, which, t):
-        return SolverError(f"{which}: expected finite numbers, got inf or NaN; "
-                           f"{self.options.solver} gave up at t = {t:.6g} after "
-                           f"{self.evaluations} evaluations of the right-hand side")
+        return SolverError(
+            f"{which}: expected finite numbers, got inf or NaN; "
+            f"{self.options.solver} gave up at t = {t:.6g} after "
+            f"{self.evaluations} evaluations of the right-hand side"
+        )
 
 
 def runge_kutta_4(derivative, state, start, times, options, bandwidth=None):
@@ -154,10 +163,18 @@ def adaptive(derivative, state, start, times, options, bandwidth=None):
     if options.solver == "lsoda" and bandwidth is not None and bandwidth < state.size:
         extra = {"lband": bandwidth, "uband": bandwidth}
     floor = 10 * float(np.finfo(state.dtype).eps)
-    result = solve_ivp(derivative, (start, float(times[-1])), state.ravel().astype(float),
-                       method=SOLVERS[options.solver], t_eval=times,
-                       rtol=max(options.rtol, floor), atol=max(options.atol, floor), **extra)
+    result = solve_ivp(
+        derivative,
+        (start, float(times[-1])),
+        state.ravel().astype(float),
+        method=SOLVERS[options.solver],
+        t_eval=times,
+        rtol=max(options.rtol, floor),
+        atol=max(options.atol, floor),
+        **extra,
+    )
     if not result.success:
-        raise SolverError(f"{options.solver} gave up at t = {derivative.t:.6g}: "
-                          f"{result.message.strip()}")
+        raise SolverError(
+            f"{options.solver} gave up at t = {derivative.t:.6g}: {result.message.strip()}"
+        )
     return result.y.T.reshape(len(times), *state.shape).astype(state.dtype, copy=False)

@@ -14,14 +14,36 @@ Examples
 3.4657
 """
 
-from nfref.datasets.known import (banana, checkerboard, circles, eight_gaussians, gaussian_grid,
-                                  gaussian_mixture, rings, sheared_gaussian)
+from nfref.datasets.known import (
+    banana,
+    checkerboard,
+    circles,
+    eight_gaussians,
+    gaussian_grid,
+    gaussian_mixture,
+    rings,
+    sheared_gaussian,
+)
 from nfref.datasets.real import wine
 from nfref.datasets.shapes import pinwheel, swiss_roll, two_moons, two_spirals
 from nfref.datasets.toy import KnownToy, Toy
 
-TOYS = {toy.name: toy for toy in (
-    two_moons, circles, rings, eight_gaussians, pinwheel, checkerboard, two_spirals, swiss_roll,
-    sheared_gaussian, banana, gaussian_mixture, gaussian_grid)}
+TOYS = {
+    toy.name: toy
+    for toy in (
+        two_moons,
+        circles,
+        rings,
+        eight_gaussians,
+        pinwheel,
+        checkerboard,
+        two_spirals,
+        swiss_roll,
+        sheared_gaussian,
+        banana,
+        gaussian_mixture,
+        gaussian_grid,
+    )
+}
 
 __all__ = ["TOYS", "KnownToy", "Toy", "wine", *TOYS]

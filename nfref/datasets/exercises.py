@@ -34,7 +34,7 @@ def grade(check: Callable[[Any], None], answer: Any) -> bool:
         check(answer)
     except AssertionError as hint:
         print(f"exercise {number}: not yet: {hint}")
-    except Exception as error:      # of another shape or kind than the check can read
+    except Exception as error:  # of another shape or kind than the check can read
         why = f"{type(error).__name__}: {error}" if callable(answer) else f"got {repr(answer)}"
         print(f"exercise {number}: not yet: the answer can't be read: {why}")
     else:

@@ -16,7 +16,7 @@ from nfref.runtime.tracing import defvjp, primitive
 # x = mean + L e has log-determinant sum log L_ii; a shear or a bend adds nothing to it. With e
 # standard normal, the entropy is that of e plus the log-determinant.
 
-NORMAL_ENTROPY = 1 + LOG_TWO_PI     # of a standard normal in two dimensions
+NORMAL_ENTROPY = 1 + LOG_TWO_PI  # of a standard normal in two dimensions
 
 
 def _bent(name, description, scale, bend):
@@ -30,15 +30,23 @@ def _bent(name, description, scale, bend):
 
     def log_density(x):
         e_1, e_2 = x[:, 0] / scale[0], (x[:, 1] - bend(x[:, 0])) / scale[1]
-        return -0.5 * (e_1 ** 2 + e_2 ** 2) - LOG_TWO_PI - log_scale
+        return -0.5 * (e_1**2 + e_2**2) - LOG_TWO_PI - log_scale
 
     return KnownToy(name, description, draw, log_density, NORMAL_ENTROPY + log_scale)
 
 
-sheared_gaussian = _bent("sheared_gaussian", "a Gaussian whose coordinates are strongly correlated",
-                         (1.2, 0.4), lambda first: 1.5 * first)
-banana = _bent("banana", "a Gaussian bent along a parabola",        # with mean zero
-               (1.3, 0.4), lambda first: 0.3 * (first ** 2 - 1.3 ** 2))
+sheared_gaussian = _bent(
+    "sheared_gaussian",
+    "a Gaussian whose coordinates are strongly correlated",
+    (1.2, 0.4),
+    lambda first: 1.5 * first,
+)
+banana = _bent(
+    "banana",
+    "a Gaussian bent along a parabola",  # with mean zero
+    (1.3, 0.4),
+    lambda first: 0.3 * (first**2 - 1.3**2),
+)
 
 
 # Mixtures of normals -----------------------------------------------------------------------
@@ -71,27 +79,33 @@ def _round(scale, count):
 
 _octagon = np.arange(8) * np.pi / 4
 eight_gaussians = _mixture(
-    "eight_gaussians", "eight equal round Gaussians on a circle",
+    "eight_gaussians",
+    "eight equal round Gaussians on a circle",
     weights=np.full(8, 1 / 8),
     means=np.sqrt(8) * np.stack([np.cos(_octagon), np.sin(_octagon)], axis=1),
     factors=_round(np.sqrt(1 / 8), 8),
-    entropy=2.83157836053)
+    entropy=2.83157836053,
+)
 
 gaussian_grid = _mixture(
-    "gaussian_grid", "twenty-five equal round Gaussians on a five by five grid",
+    "gaussian_grid",
+    "twenty-five equal round Gaussians on a five by five grid",
     weights=np.full(25, 1 / 25),
     means=1.5 * (np.indices((5, 5)).reshape(2, 25).T - 2.0),
     factors=_round(0.15, 25),
-    entropy=2.26251015937)
+    entropy=2.26251015937,
+)
 
 gaussian_mixture = _mixture(
-    "gaussian_mixture", "three Gaussians of different weight, size and direction",
+    "gaussian_mixture",
+    "three Gaussians of different weight, size and direction",
     weights=np.array([0.5, 0.3, 0.2]),
     means=np.array([[-1.5, 0.5], [1.5, 1.0], [0.5, -2.0]]),
-    factors=np.array([[[0.8, 0.0], [0.5, 0.3]],
-                      [[0.5, 0.0], [-0.6, 0.4]],
-                      [[1.0, 0.0], [0.0, 0.2]]]),
-    entropy=2.33462670439)
+    factors=np.array(
+        [[[0.8, 0.0], [0.5, 0.3]], [[0.5, 0.0], [-0.6, 0.4]], [[1.0, 0.0], [0.0, 0.2]]]
+    ),
+    entropy=2.33462670439,
+)
 
 
 # Circles with normal noise -----------------------------------------------------------------
@@ -103,7 +117,7 @@ def _log_i0e(u):
     return np.log(i0e(u))
 
 
-defvjp(_log_i0e, lambda ans, u: lambda g: g * (i1e(u) / i0e(u) - 1))       # I_0' = I_1
+defvjp(_log_i0e, lambda ans, u: lambda g: g * (i1e(u) / i0e(u) - 1))  # I_0' = I_1
 
 
 def _noisy_circles(name, description, radii, noise, entropy):
@@ -124,18 +138,28 @@ def _noisy_circles(name, description, radii, noise, entropy):
         return circle + noise * rng.standard_normal((n, 2))
 
     def log_density(x):
-        r = np.sqrt(np.sum(x ** 2, axis=1))[:, None]
+        r = np.sqrt(np.sum(x**2, axis=1))[:, None]
         R = radii.astype(x.dtype)
-        log_parts = -0.5 * ((r - R) / noise) ** 2 + _log_i0e(r * R / noise ** 2)
+        log_parts = -0.5 * ((r - R) / noise) ** 2 + _log_i0e(r * R / noise**2)
         return logsumexp(log_parts) + log_constant
 
     return KnownToy(name, description, draw, log_density, entropy)
 
 
-circles = _noisy_circles("circles", "two concentric circles with normal noise",
-                         radii=[1.5, 3.0], noise=0.24, entropy=3.26813571171)
-rings = _noisy_circles("rings", "four thin concentric circles with normal noise",
-                       radii=[0.75, 1.5, 2.25, 3.0], noise=0.08, entropy=2.62318277030)
+circles = _noisy_circles(
+    "circles",
+    "two concentric circles with normal noise",
+    radii=[1.5, 3.0],
+    noise=0.24,
+    entropy=3.26813571171,
+)
+rings = _noisy_circles(
+    "rings",
+    "four thin concentric circles with normal noise",
+    radii=[0.75, 1.5, 2.25, 3.0],
+    noise=0.08,
+    entropy=2.62318277030,
+)
 
 
 # Checkerboard ------------------------------------------------------------------------------
@@ -156,5 +180,10 @@ def _checkerboard_log_prob(x):
     return np.where(inside & even, np.asarray(-np.log(32), dtype=x.dtype), -np.inf)
 
 
-checkerboard = KnownToy("checkerboard", "uniform on eight of the sixteen squares of a board",
-                        _checkerboard, _checkerboard_log_prob, float(np.log(32)))
+checkerboard = KnownToy(
+    "checkerboard",
+    "uniform on eight of the sixteen squares of a board",
+    _checkerboard,
+    _checkerboard_log_prob,
+    float(np.log(32)),
+)

@@ -59,7 +59,7 @@ class KnownToy(Toy):
     """
 
     log_density: Callable
-    entropy: float              # type: ignore[assignment]
+    entropy: float  # type: ignore[assignment]
 
     def log_prob(self, x: Array) -> Array:
         """Log-density in nats, differentiable by autograd where it is finite.

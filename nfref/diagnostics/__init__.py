@@ -9,6 +9,18 @@ from nfref.diagnostics.detection import Auroc, auroc
 from nfref.diagnostics.stability import BiLipschitz, bi_lipschitz, reconstruction_error
 from nfref.diagnostics.typicality import TypicalityTest, typicality_gap, typicality_test
 
-__all__ = ["Auroc", "BiLipschitz", "TypicalityTest", "Uniformity", "auroc", "bi_lipschitz", "pit",
-           "rank_uniformity", "ranks", "reconstruction_error", "typicality_gap",
-           "typicality_test", "uniformity"]
+__all__ = [
+    "Auroc",
+    "BiLipschitz",
+    "TypicalityTest",
+    "Uniformity",
+    "auroc",
+    "bi_lipschitz",
+    "pit",
+    "rank_uniformity",
+    "ranks",
+    "reconstruction_error",
+    "typicality_gap",
+    "typicality_test",
+    "uniformity",
+]

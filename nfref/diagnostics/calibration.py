@@ -21,10 +21,16 @@ import numpy as np
 from nfref.bases.standard_normal import StandardNormal
 from nfref.density import Density
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
-from nfref.runtime.checks import (as_array, as_context, as_rows, check_count, check_finite_rows,
-                                  check_rng)
+from nfref.runtime.checks import (
+    as_array,
+    as_context,
+    as_rows,
+    check_count,
+    check_finite_rows,
+    check_rng,
+)
 
-BLOCK = 2 ** 16     # rows that are drawn at once
+BLOCK = 2**16  # rows that are drawn at once
 
 
 def pit(density: Density, params: Params, x: Array, context: Array | None = None) -> Array:
@@ -55,15 +61,24 @@ def pit(density: Density, params: Params, x: Array, context: Array | None = None
         If an argument does not fit.
     """
     from scipy.special import ndtr  # slow to import, so only on use
+
     if not isinstance(density.base, StandardNormal):
-        raise TypeError("density: expected one over a StandardNormal, "
-                        f"got a {type(density.base).__name__}")
+        raise TypeError(
+            f"density: expected one over a StandardNormal, got a {type(density.base).__name__}"
+        )
     density._structure.checked(params)
     return ndtr(density.flow.inverse(params["flow"], x, context)[0])
 
 
-def ranks(density: Density, params: Params, x: Array, rng: Generator, context: Array | None = None,
-          draws: int = 99, statistic: Callable[..., Any] | None = None) -> Array:
+def ranks(
+    density: Density,
+    params: Params,
+    x: Array,
+    rng: Generator,
+    context: Array | None = None,
+    draws: int = 99,
+    statistic: Callable[..., Any] | None = None,
+) -> Array:
     """How many of L draws of p(. | c) have a smaller t than the row itself.
 
     Paper:   Talts et al., theorem 1: for theta from the prior, y from p(y | theta) and L draws of
@@ -115,8 +130,9 @@ def ranks(density: Density, params: Params, x: Array, rng: Generator, context: A
 def _columns(values, count):
     values = np.asarray(values)
     if values.ndim not in (1, 2) or len(values) != count:
-        raise ValueError(f"statistic: expected shape ({count},) or ({count}, K), "
-                         f"got {values.shape}")
+        raise ValueError(
+            f"statistic: expected shape ({count},) or ({count}, K), got {values.shape}"
+        )
     return values.reshape(count, -1)
 
 
@@ -154,14 +170,16 @@ def uniformity(u: Array) -> Uniformity:
         If there are no rows, or numbers outside of [0, 1].
     """
     from scipy.stats import kstest  # slow to import, so only on use
+
     u = as_array("u", u)
     if u.ndim != 2 or not len(u):
         raise ValueError(f"u: expected shape (N, K) with N at least 1, got {u.shape}")
     if not np.all((u >= 0) & (u <= 1)):
         raise ValueError("u: expected numbers in [0, 1], got others")
     tests = [kstest(column, "uniform") for column in u.T]
-    return Uniformity(np.array([test.statistic for test in tests]),
-                      np.array([test.pvalue for test in tests]))
+    return Uniformity(
+        np.array([test.statistic for test in tests]), np.array([test.pvalue for test in tests])
+    )
 
 
 def rank_uniformity(ranks: Array, draws: int, bins: int = 20) -> Uniformity:
@@ -188,21 +206,24 @@ def rank_uniformity(ranks: Array, draws: int, bins: int = 20) -> Uniformity:
         five rows a bin, where the p-value is not to be trusted.
     """
     from scipy.stats import chisquare  # slow to import, so only on use
+
     check_count("draws", draws)
     check_count("bins", bins, minimum=2)
     if (draws + 1) % bins:
         raise ValueError(f"bins: expected a divisor of draws + 1 = {draws + 1}, got {bins}")
     ranks = np.asarray(ranks)
     if ranks.ndim != 2 or ranks.dtype.kind not in "iu":
-        raise ValueError(f"ranks: expected an (N, K) array of int, got {ranks.dtype} "
-                         f"of shape {ranks.shape}")
+        raise ValueError(
+            f"ranks: expected an (N, K) array of int, got {ranks.dtype} of shape {ranks.shape}"
+        )
     if len(ranks) < 5 * bins:
-        raise ValueError(f"ranks: expected at least {5 * bins} rows for {bins} bins, "
-                         f"got {len(ranks)}")
+        raise ValueError(
+            f"ranks: expected at least {5 * bins} rows for {bins} bins, got {len(ranks)}"
+        )
     if np.min(ranks) < 0 or np.max(ranks) > draws:
-        raise ValueError(f"ranks: expected 0 ... {draws}, "
-                         f"got {np.min(ranks)} ... {np.max(ranks)}")
+        raise ValueError(f"ranks: expected 0 ... {draws}, got {np.min(ranks)} ... {np.max(ranks)}")
     parts = ranks * bins // (draws + 1)
     tests = [chisquare(np.bincount(column, minlength=bins)) for column in parts.T]
-    return Uniformity(np.array([test.statistic for test in tests]),
-                      np.array([test.pvalue for test in tests]))
+    return Uniformity(
+        np.array([test.statistic for test in tests]), np.array([test.pvalue for test in tests])
+    )

@@ -60,7 +60,8 @@ def _share_below(values, at):
     """The share of values below each of ``at``, those equal to it counted half."""
     ordered = np.sort(values)
     return (np.searchsorted(ordered, at, "left") + np.searchsorted(ordered, at, "right")) / (
-        2 * len(values))
+        2 * len(values)
+    )
 
 
 def _scores(name, scores):

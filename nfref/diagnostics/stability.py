@@ -19,7 +19,7 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.checks import as_array, check_callable, check_finite_rows, check_positive
 
-BLOCK = 2 ** 21     # numbers that a function is given at once
+BLOCK = 2**21  # numbers that a function is given at once
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ class BiLipschitz:
         return self.upper / self.lower
 
 
-def bi_lipschitz(function: Callable[..., Any], rows: Array,
-                 step: float | None = None) -> BiLipschitz:
+def bi_lipschitz(
+    function: Callable[..., Any], rows: Array, step: float | None = None
+) -> BiLipschitz:
     """Local bi-Lipschitz constants: the extreme singular values of the Jacobian at every row.
 
     Derivatives are central differences, 2 D calls of a row. In float64 their error is about 1e-10
@@ -75,9 +76,13 @@ def bi_lipschitz(function: Callable[..., Any], rows: Array,
     rows = _rows("rows", rows)
     count, dim = rows.shape
     step = np.cbrt(np.finfo(rows.dtype).eps) if step is None else check_positive("step", step)
-    size = max(1, BLOCK // (2 * dim ** 2))
-    singular = np.concatenate([_singular_values(_jacobians(function, block, step))
-                               for block in np.array_split(rows, -(-count // size))])
+    size = max(1, BLOCK // (2 * dim**2))
+    singular = np.concatenate(
+        [
+            _singular_values(_jacobians(function, block, step))
+            for block in np.array_split(rows, -(-count // size))
+        ]
+    )
     return BiLipschitz(singular[:, -1], singular[:, 0])
 
 
@@ -117,12 +122,13 @@ def _jacobians(function, rows, step):
     """(N, D, D) central differences; column j is the derivative by coordinate j."""
     count, dim = rows.shape
     steps = (step * np.maximum(1, np.abs(rows))).astype(rows.dtype)
-    moved = steps[:, None] * np.eye(dim, dtype=rows.dtype)                  # (N, D moved, D)
+    moved = steps[:, None] * np.eye(dim, dtype=rows.dtype)  # (N, D moved, D)
     ends = [rows[:, None] + sign * moved for sign in (1, -1)]
     with np.errstate(all="ignore"):
-        high, low = (_values(function, end.reshape(-1, dim)).reshape(count, dim, dim)
-                     for end in ends)
-        width = np.einsum("njj->nj", ends[0] - ends[1])     # what rounding left of two steps
+        high, low = (
+            _values(function, end.reshape(-1, dim)).reshape(count, dim, dim) for end in ends
+        )
+        width = np.einsum("njj->nj", ends[0] - ends[1])  # what rounding left of two steps
         return np.swapaxes((high - low) / width[:, :, None], 1, 2)
 
 

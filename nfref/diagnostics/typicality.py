@@ -58,8 +58,9 @@ def typicality_gap(log_prob: Array, training: Array) -> Array:
     return np.abs(_batches(log_prob).mean(axis=1) - np.mean(_finite("training", training)))
 
 
-def typicality_test(log_prob: Array, training: Array, validation: Array, rng: Generator,
-                    draws: int = 1000) -> TypicalityTest:
+def typicality_test(
+    log_prob: Array, training: Array, validation: Array, rng: Generator, draws: int = 1000
+) -> TypicalityTest:
     """The test by bootstrap: is the gap larger than those of batches of validation rows?
 
     K batches of M validation rows are drawn, with replacement, and their gaps are what a batch of
@@ -93,8 +94,9 @@ def typicality_test(log_prob: Array, training: Array, validation: Array, rng: Ge
     size = np.shape(log_prob)[1]
     validation = _finite("validation", validation)
     if len(validation) < size:
-        raise ValueError(f"validation: expected at least the {size} rows of a batch, "
-                         f"got {len(validation)}")
+        raise ValueError(
+            f"validation: expected at least the {size} rows of a batch, got {len(validation)}"
+        )
     means = np.array([rng.choice(validation, size).mean() for _ in range(draws)])
     usual = np.sort(np.abs(means - np.mean(training)))
     as_large = draws - np.searchsorted(usual, gap, side="left")
@@ -104,8 +106,9 @@ def typicality_test(log_prob: Array, training: Array, validation: Array, rng: Ge
 def _batches(log_prob):
     batches = as_array("log_prob", log_prob)
     if batches.ndim != 2 or not batches.shape[1]:
-        raise ValueError("log_prob: expected shape (B, M) with M at least 1, "
-                         f"got {np.shape(log_prob)}")
+        raise ValueError(
+            f"log_prob: expected shape (B, M) with M at least 1, got {np.shape(log_prob)}"
+        )
     if np.isnan(batches).any():
         raise ValueError("log_prob: expected numbers, got NaN")
     return batches

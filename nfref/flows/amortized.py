@@ -71,24 +71,32 @@ class Amortized(Flow):
     """
 
     flow: Flow
-    context_dim: int = field()      # without the default 0 of other flows
+    context_dim: int = field()  # without the default 0 of other flows
     hidden: tuple = (32,)
     activation: str = "tanh"
 
-    _converters = {"flow": check_flow, "context_dim": check_count, "hidden": check_hidden,
-                   "activation": one_of(ACTIVATIONS)}
+    _converters = {
+        "flow": check_flow,
+        "context_dim": check_count,
+        "hidden": check_hidden,
+        "activation": one_of(ACTIVATIONS),
+    }
 
     def __post_init__(self):
         super().__post_init__()
         if self.flow.context_dim:
-            raise ValueError("flow: expected one without a context, "
-                             f"got context_dim {self.flow.context_dim}")
+            raise ValueError(
+                f"flow: expected one without a context, got context_dim {self.flow.context_dim}"
+            )
         if in_training(self.flow) is not self.flow:
-            raise ValueError("flow: expected one that is the same in training as afterwards, "
-                             f"got a {type(self.flow).__name__} that is not")
+            raise ValueError(
+                "flow: expected one that is the same in training as afterwards, "
+                f"got a {type(self.flow).__name__} that is not"
+            )
         if not trees.count(self._template):
-            raise ValueError("flow: expected one with parameters, "
-                             f"got a {type(self.flow).__name__} without any")
+            raise ValueError(
+                f"flow: expected one with parameters, got a {type(self.flow).__name__} without any"
+            )
 
     @property
     def dim(self):

@@ -42,8 +42,9 @@ def with_noise(x, extra, rng):
 # The construction in 2n dimensions --------------------------------------------------------
 
 
-def padded_velocity(function: Callable[..., Any],
-                    inverse: Callable[..., Any]) -> Callable[..., Any]:
+def padded_velocity(
+    function: Callable[..., Any], inverse: Callable[..., Any]
+) -> Callable[..., Any]:
     """A velocity on 2n coordinates [y, w] whose flow from t = 0 to 1 takes [x, 0] to [h(x), 0].
 
     For any invertible h, by three shears of a third of the time each:
@@ -68,6 +69,7 @@ def padded_velocity(function: Callable[..., Any],
     callable
         (t, (N, 2n) array) -> (N, 2n) array.
     """
+
     def velocity(t, state):
         n = state.shape[1] // 2
         y, w = state[:, :n], state[:, n:]
@@ -118,21 +120,28 @@ class AugmentedODE:
         check_count("extra", self.extra, minimum=0)
         if self.outputs is not None:
             check_count("outputs", self.outputs)
-        self.flow       # noqa: B018, made here so that it checks the rest
+        self.flow  # noqa: B018, made here so that it checks the rest
 
     @cached_property
     def flow(self):
         """The flow on D + extra coordinates."""
-        return CNF(self.dim + self.extra, self.hidden, activation=self.activation,
-                   solver=self.solver, rtol=self.rtol, atol=self.atol, steps=self.steps,
-                   gradient=self.gradient)
+        return CNF(
+            self.dim + self.extra,
+            self.hidden,
+            activation=self.activation,
+            solver=self.solver,
+            rtol=self.rtol,
+            atol=self.atol,
+            steps=self.steps,
+            gradient=self.gradient,
+        )
 
     def init(self, rng):
         """Draw parameters: the flow's, and those of the read-out if there is one."""
         params = {"flow": self.flow.init(rng)}
         if self.outputs is not None:
             width = self.dim + self.extra
-            weight = rng.standard_normal((width, self.outputs)) / width ** 0.5
+            weight = rng.standard_normal((width, self.outputs)) / width**0.5
             params["readout"] = {"weight": weight, "bias": np.zeros(self.outputs)}
         return params
 
@@ -151,15 +160,16 @@ class AugmentedODE:
         padded = with_zeros(as_rows("x", x, self.dim), self.extra)
         end, _ = self.flow.forward(params["flow"], padded)
         if self.outputs is None:
-            return end[:, :self.dim]
+            return end[:, : self.dim]
         return end @ params["readout"]["weight"] + params["readout"]["bias"]
 
 
 # Likelihood -------------------------------------------------------------------------------
 
 
-def marginal_log_prob(density: Density, params: dict[str, Any], x: Array, rng: Generator,
-                      samples: int = 100) -> tuple[Array, Array]:
+def marginal_log_prob(
+    density: Density, params: dict[str, Any], x: Array, rng: Generator, samples: int = 100
+) -> tuple[Array, Array]:
     """log p(x) of a density of [x, e], estimated by importance sampling over e.
 
     log p(x) ~ log 1/K sum_k w_k,  w_k = p(x, e_k) / q(e_k),  e_k standard normal. It is a
@@ -192,8 +202,10 @@ def marginal_log_prob(density: Density, params: dict[str, Any], x: Array, rng: G
     check_count("samples", samples, minimum=2)
     width = numpy.shape(x)[1] if numpy.ndim(x) == 2 else 0
     if not 0 < width < density.dim:
-        raise ValueError(f"x: expected shape (N, D) with D below the density's {density.dim} "
-                         f"coordinates, got {numpy.shape(x)}")
+        raise ValueError(
+            f"x: expected shape (N, D) with D below the density's {density.dim} "
+            f"coordinates, got {numpy.shape(x)}"
+        )
     x = as_rows("x", x, width)
     rows = with_noise(np.repeat(x, samples, axis=0), density.dim - width, rng)
     noise = StandardNormal(density.dim - width)
@@ -202,5 +214,5 @@ def marginal_log_prob(density: Density, params: dict[str, Any], x: Array, rng: G
     top = np.max(log_weight, axis=1, keepdims=True)
     weight = np.exp(log_weight - top)
     mean = np.mean(weight, axis=1)
-    error = np.std(weight, axis=1, ddof=1) / (mean * samples ** 0.5)
+    error = np.std(weight, axis=1, ddof=1) / (mean * samples**0.5)
     return top[:, 0] + np.log(mean), error

@@ -25,8 +25,15 @@ from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.masked import even_degrees, made_masks, masked_mlp, random_degrees
 from nfref.networks.mlp import angles_as_points, init_mlp, with_context
 from nfref.runtime.annotations import Any, Generator
-from nfref.runtime.checks import (check_choice, check_columns, check_count, check_hidden,
-                                  check_permutation, check_rng, one_of)
+from nfref.runtime.checks import (
+    check_choice,
+    check_columns,
+    check_count,
+    check_hidden,
+    check_permutation,
+    check_rng,
+    one_of,
+)
 from nfref.transformers.affine import Affine
 from nfref.transformers.transformer import Transformer, check_transformer, constrained, with_own
 
@@ -146,45 +153,58 @@ class MADE(Flow):
     periodic: tuple = ()
 
     _twin = "made"
-    _converters = {"hidden": check_hidden, "transformer": check_transformer,
-                   "activation": one_of(ACTIVATIONS)}
+    _converters = {
+        "hidden": check_hidden,
+        "transformer": check_transformer,
+        "activation": one_of(ACTIVATIONS),
+    }
 
     def __post_init__(self):
         super().__post_init__()
         order = natural_order(self.dim) if self.order is None else self.order
-        self._set(periodic=check_columns("periodic", self.periodic, self.dim),
-                  order=check_permutation("order", order, self.dim))
+        self._set(
+            periodic=check_columns("periodic", self.periodic, self.dim),
+            order=check_permutation("order", order, self.dim),
+        )
         needed = self.dim if self.context_dim else self.dim - 1
         if any(width < needed for width in self.hidden):
-            raise ValueError(f"hidden: expected at least {needed} units a layer, so that every "
-                             f"coordinate can see all before it; got {self.hidden}")
+            raise ValueError(
+                f"hidden: expected at least {needed} units a layer, so that every "
+                f"coordinate can see all before it; got {self.hidden}"
+            )
         self._set(degrees=self._checked_degrees())
 
     def _checked_degrees(self):
-        """"even", or as numbers, random ones too, so that a stored flow stays what it is."""
+        """ "even", or as numbers, random ones too, so that a stored flow stays what it is."""
         if isinstance(self.degrees, str):
             if check_choice("degrees", self.degrees, ("even", "random")) == "even":
                 return self.degrees
-            return random_degrees(np.random.default_rng(0), self.dim, self.hidden,
-                                  self.context_dim)
+            return random_degrees(np.random.default_rng(0), self.dim, self.hidden, self.context_dim)
         degrees = tuple(tuple(map(int, layer)) for layer in self.degrees)
         lowest = 0 if self.context_dim else 1
         highest = max(self.dim - 1, lowest)
         if tuple(map(len, degrees)) != self.hidden:
-            raise ValueError(f"degrees: expected {self.hidden} numbers, one a hidden unit; "
-                             f"got {tuple(map(len, degrees))}")
+            raise ValueError(
+                f"degrees: expected {self.hidden} numbers, one a hidden unit; "
+                f"got {tuple(map(len, degrees))}"
+            )
         if any(not lowest <= degree <= highest for layer in degrees for degree in layer):
-            raise ValueError(f"degrees: expected whole numbers from {lowest} to {highest}, "
-                             f"got {degrees}")
+            raise ValueError(
+                f"degrees: expected whole numbers from {lowest} to {highest}, got {degrees}"
+            )
         return degrees
 
     @cached_property
     def masks(self):
         """(in, out) bool arrays, one a layer of the network; see :func:`made_masks`."""
-        degrees = (even_degrees(self.dim, self.hidden, self.context_dim)
-                   if self.degrees == "even" else self.degrees)
-        return made_masks(self.order, degrees, self.transformer.size, self.context_dim,
-                          self.periodic)
+        degrees = (
+            even_degrees(self.dim, self.hidden, self.context_dim)
+            if self.degrees == "even"
+            else self.degrees
+        )
+        return made_masks(
+            self.order, degrees, self.transformer.size, self.context_dim, self.periodic
+        )
 
     def _init(self, rng):
         outputs = self.transformer.size * self.dim
@@ -194,19 +214,23 @@ class MADE(Flow):
 
     def conditioner(self, params, context):
         """The function x -> h."""
+
         def parameters(x):
             inputs = with_context(angles_as_points(x, self.periodic), context)
             outputs = masked_mlp(params["net"], self.masks, inputs, self.activation)
             return constrained(self.transformer, params, outputs)
+
         return parameters
 
     def _forward(self, params, z, context):
-        return autoregressive_forward(z, self.transformer.forward,
-                                      self.conditioner(params, context))
+        return autoregressive_forward(
+            z, self.transformer.forward, self.conditioner(params, context)
+        )
 
     def _inverse(self, params, x, context):
-        return autoregressive_inverse(x, self.transformer.inverse,
-                                      self.conditioner(params, context))
+        return autoregressive_inverse(
+            x, self.transformer.inverse, self.conditioner(params, context)
+        )
 
 
 # Stacks -----------------------------------------------------------------------------------
@@ -224,7 +248,7 @@ def orders_of(orders, dim, layers):
 
 
 def check_orders(orders, layers):
-    """"alternate", "natural", or one order a layer as tuples."""
+    """ "alternate", "natural", or one order a layer as tuples."""
     if isinstance(orders, str):
         return check_choice("orders", orders, ("alternate", "natural"))
     orders = tuple(check_permutation("order", order) for order in orders)
@@ -297,27 +321,40 @@ class MAF(Composition):
 
     def __post_init__(self):
         super().__post_init__()
-        self._set(orders=check_orders(self.orders, self.layers),
-                  periodic=self._layer(None, "even").periodic)
+        self._set(
+            orders=check_orders(self.orders, self.layers),
+            periodic=self._layer(None, "even").periodic,
+        )
         self._set(degrees=self._checked_degrees())
 
     def _checked_degrees(self):
-        """"even", or one set of degrees a layer as tuples."""
+        """ "even", or one set of degrees a layer as tuples."""
         degrees = self.degrees
         if isinstance(degrees, str):
             if check_choice("degrees", degrees, ("even", "random")) == "even":
                 return degrees
             rng = np.random.default_rng(0)
-            degrees = [random_degrees(rng, self.dim, self.hidden, self.context_dim)
-                       for _ in range(self.layers)]
+            degrees = [
+                random_degrees(rng, self.dim, self.hidden, self.context_dim)
+                for _ in range(self.layers)
+            ]
         if len(degrees) != self.layers:
-            raise ValueError(f"degrees: expected {self.layers} sets, one a layer; "
-                             f"got {len(degrees)}")
+            raise ValueError(
+                f"degrees: expected {self.layers} sets, one a layer; got {len(degrees)}"
+            )
         return tuple(self._layer(None, own).degrees for own in degrees)
 
     def _layer(self, order, degrees):
-        return MADE(self.dim, self.hidden, self.transformer, order, self.context_dim,
-                    self.activation, degrees, self.periodic)
+        return MADE(
+            self.dim,
+            self.hidden,
+            self.transformer,
+            order,
+            self.context_dim,
+            self.activation,
+            degrees,
+            self.periodic,
+        )
 
     @cached_property
     def flows(self):

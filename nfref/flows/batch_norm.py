@@ -96,8 +96,12 @@ class BatchNorm(AffineFlow, Adaptive):
     statistics: str = "running"
 
     _twin = "batch_norm"
-    _converters = {"momentum": check_positive, "epsilon": check_positive,
-                   "mode": one_of(("evaluation", "training")), "statistics": one_of(STATISTICS)}
+    _converters = {
+        "momentum": check_positive,
+        "epsilon": check_positive,
+        "mode": one_of(("evaluation", "training")),
+        "statistics": one_of(STATISTICS),
+    }
 
     def __post_init__(self):
         super().__post_init__()
@@ -105,20 +109,25 @@ class BatchNorm(AffineFlow, Adaptive):
             raise ValueError(f"momentum: expected a number in (0, 1], got {self.momentum}")
 
     def _init(self, rng):
-        return {"shift": np.zeros(self.dim), "log_scale": np.zeros(self.dim),
-                "running_mean": np.zeros(self.dim), "running_variance": np.ones(self.dim)}
+        return {
+            "shift": np.zeros(self.dim),
+            "log_scale": np.zeros(self.dim),
+            "running_mean": np.zeros(self.dim),
+            "running_variance": np.ones(self.dim),
+        }
 
     def _affine(self, params, dtype):
         return self._affine_of(params, params["running_mean"], params["running_variance"])
 
     def _affine_of(self, params, mean, variance):
-        return batch_norm_affine(mean, variance, params["shift"], params["log_scale"],
-                                 self.epsilon)
+        return batch_norm_affine(mean, variance, params["shift"], params["log_scale"], self.epsilon)
 
     def _forward(self, params, z, context):
         if self.mode == "training":
-            raise ValueError("BatchNorm: forward needs mode 'evaluation', got 'training', where "
-                             "the statistics of the data batch are not known yet")
+            raise ValueError(
+                "BatchNorm: forward needs mode 'evaluation', got 'training', where "
+                "the statistics of the data batch are not known yet"
+            )
         return super()._forward(params, z, context)
 
     def _inverse(self, params, x, context):
@@ -135,9 +144,11 @@ class BatchNorm(AffineFlow, Adaptive):
         if stage not in ("start", "batch" if self.statistics == "running" else "evaluation"):
             return params
         weight = self.momentum if stage == "batch" else 1.0
-        return {**params,
-                "running_mean": (1 - weight) * params["running_mean"] + weight * mean,
-                "running_variance": (1 - weight) * params["running_variance"] + weight * variance}
+        return {
+            **params,
+            "running_mean": (1 - weight) * params["running_mean"] + weight * mean,
+            "running_variance": (1 - weight) * params["running_variance"] + weight * variance,
+        }
 
     def _in_training(self):
         return replace(self, mode="training")
@@ -159,5 +170,6 @@ def with_batch_norm(batch_norm, layers, default):
     if not batch_norm:
         return tuple(layers)
     statistics = default if batch_norm is True else batch_norm
-    return tuple(flow for layer in layers
-                 for flow in (BatchNorm(layer.dim, statistics=statistics), layer))
+    return tuple(
+        flow for layer in layers for flow in (BatchNorm(layer.dim, statistics=statistics), layer)
+    )

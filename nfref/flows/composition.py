@@ -27,9 +27,11 @@ class Composition(Adaptive):
     def members(self, direction: int = 1) -> list[Any]:
         if not maps_as(self, Composition):
             return super().members(direction)
-        return [(member, sign, (k, *path))
-                for k, flow in list(enumerate(self.flows))[::direction]
-                for member, sign, path in flow.members(direction)]
+        return [
+            (member, sign, (k, *path))
+            for k, flow in list(enumerate(self.flows))[::direction]
+            for member, sign, path in flow.members(direction)
+        ]
 
     def _init(self, rng):
         return [flow._init(rng) for flow in self.flows]
@@ -58,25 +60,34 @@ class Composition(Adaptive):
             if not any(map(keeps_statistics, self.flows[:k])):
                 break
             # The next flow sees these rows as the adapted flow hands them on at this stage.
-            x = (_latent_in_blocks(flow, found[k], x, own) if stage == "evaluation" else
-                 _latent(in_training(flow), found[k], x, own))
+            x = (
+                _latent_in_blocks(flow, found[k], x, own)
+                if stage == "evaluation"
+                else _latent(in_training(flow), found[k], x, own)
+            )
         unchanged = all(new is old for new, old in zip(found, params))
         return params if unchanged else found
 
     def _with_moments(self, params, x, context, stage):
         """:meth:`_adapt` where only batch norms learn, all in one pass; None elsewhere."""
         norms = [member for member in self.members(-1) if keeps_statistics(member[0])]
-        if stage == "evaluation" or not len(x) or not norms or not all(
-                isinstance(norm, BatchNorm) for norm, _, _ in norms):
+        if (
+            stage == "evaluation"
+            or not len(x)
+            or not norms
+            or not all(isinstance(norm, BatchNorm) for norm, _, _ in norms)
+        ):
             return None
-        moments = dispatch.run("batch_moments", lambda *_: None, in_training(self), params, x,
-                               context)
+        moments = dispatch.run(
+            "batch_moments", lambda *_: None, in_training(self), params, x, context
+        )
         if moments is None or {path for _, _, path in norms} != set(moments):
             return None
         for norm, _, path in norms:
             own = trees.at_path(params, path)
-            params = trees.with_part(params, path, norm._with_moments(
-                own, *moments[path][:, :norm.dim], stage))
+            params = trees.with_part(
+                params, path, norm._with_moments(own, *moments[path][:, : norm.dim], stage)
+            )
         return params
 
     @property
@@ -131,8 +142,9 @@ class Chain(Composition):
             raise ValueError(f"Chain: expected flows of one common dim, got dims {dims}")
         contexts = {flow.context_dim for flow in self.flows} - {0}
         if len(contexts) > 1:
-            raise ValueError("Chain: expected flows of one common context_dim, "
-                             f"got {sorted(contexts)}")
+            raise ValueError(
+                f"Chain: expected flows of one common context_dim, got {sorted(contexts)}"
+            )
 
     @property
     def dim(self):

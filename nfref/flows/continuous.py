@@ -20,8 +20,16 @@ import autograd.numpy as np
 import numpy
 
 from nfref.continuous.adjoint import System, solve_adjoint, solve_direct
-from nfref.continuous.dynamics import (ACTIVATIONS, EXACT_LAYERS, TRACES, Fixed, norm_matrix,
-                                       right_hand_side, trace_matrix, velocity)
+from nfref.continuous.dynamics import (
+    ACTIVATIONS,
+    EXACT_LAYERS,
+    TRACES,
+    Fixed,
+    norm_matrix,
+    right_hand_side,
+    trace_matrix,
+    velocity,
+)
 from nfref.continuous.dynamics_vjp import exact_vjp
 from nfref.continuous.solve import SOLVERS, Options, solve
 from nfref.flow import Flow
@@ -30,8 +38,15 @@ from nfref.runtime import blas, dispatch
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.runtime.blocks import merged
-from nfref.runtime.checks import (as_array, check_choice, check_count, check_hidden, check_positive,
-                                  check_rng, one_of)
+from nfref.runtime.checks import (
+    as_array,
+    check_choice,
+    check_count,
+    check_hidden,
+    check_positive,
+    check_rng,
+    one_of,
+)
 from nfref.runtime.tracing import getval
 
 NOISES = ("rademacher", "gaussian")
@@ -95,31 +110,42 @@ class CNF(Flow):
     max_evaluations: int = 10_000
     probes: object = field(default=None, compare=False, repr=False)
 
-    _converters = {"hidden": check_hidden, "activation": one_of(ACTIVATIONS),
-                   "trace": one_of(TRACES), "solver": one_of(SOLVERS), "rtol": check_positive,
-                   "atol": check_positive, "steps": check_count,
-                   "gradient": one_of(("adjoint", "direct")), "max_evaluations": check_count,
-                   "probes": as_array}
+    _converters = {
+        "hidden": check_hidden,
+        "activation": one_of(ACTIVATIONS),
+        "trace": one_of(TRACES),
+        "solver": one_of(SOLVERS),
+        "rtol": check_positive,
+        "atol": check_positive,
+        "steps": check_count,
+        "gradient": one_of(("adjoint", "direct")),
+        "max_evaluations": check_count,
+        "probes": as_array,
+    }
 
     def __post_init__(self):
         super().__post_init__()
-        if self.probes is not None and (self.probes.ndim != 3
-                                        or self.probes.shape[2] != self.dim):
+        if self.probes is not None and (self.probes.ndim != 3 or self.probes.shape[2] != self.dim):
             raise ValueError(f"probes: expected shape (K, N, {self.dim}), got {self.probes.shape}")
         if self.trace == "exact" and len(self.hidden) > EXACT_LAYERS:
-            raise ValueError("trace: expected 'brute' or 'hutchinson' for more than "
-                             f"{EXACT_LAYERS} hidden layers, got 'exact' with {len(self.hidden)}")
+            raise ValueError(
+                "trace: expected 'brute' or 'hutchinson' for more than "
+                f"{EXACT_LAYERS} hidden layers, got 'exact' with {len(self.hidden)}"
+            )
         if self.gradient == "direct" and self.solver != "rk4":
-            raise ValueError("gradient: expected 'adjoint', because 'direct' needs the fixed steps "
-                             f"of solver 'rk4'; got 'direct' with {self.solver!r}")
+            raise ValueError(
+                "gradient: expected 'adjoint', because 'direct' needs the fixed steps "
+                f"of solver 'rk4'; got 'direct' with {self.solver!r}"
+            )
 
     @cached_property
     def options(self):
         """The solver's settings, see :class:`nfref.continuous.solve.Options`."""
         return Options(self.solver, self.rtol, self.atol, self.steps, self.max_evaluations)
 
-    def with_probes(self, rng: Generator, rows: int, count: int = 1,
-                    noise: str = "rademacher") -> "CNF":
+    def with_probes(
+        self, rng: Generator, rows: int, count: int = 1, noise: str = "rademacher"
+    ) -> "CNF":
         """The flow with Hutchinson's trace and fresh probes, for batches of ``rows`` rows.
 
         Parameters
@@ -138,12 +164,16 @@ class CNF(Flow):
         check_rng(rng)
         check_choice("noise", noise, NOISES)
         shape = (check_count("count", count), check_count("rows", rows, minimum=0), self.dim)
-        probes = (rng.standard_normal(shape) if noise == "gaussian"
-                  else rng.integers(0, 2, shape) * 2.0 - 1.0)
+        probes = (
+            rng.standard_normal(shape)
+            if noise == "gaussian"
+            else rng.integers(0, 2, shape) * 2.0 - 1.0
+        )
         return replace(self, trace="hutchinson", probes=probes)
 
-    def velocity(self, params: dict[str, Any], t: Array, z: Array,
-                 context: Array | None = None) -> Array:
+    def velocity(
+        self, params: dict[str, Any], t: Array, z: Array, context: Array | None = None
+    ) -> Array:
         """dz/dt = f(z, t, c).
 
         Parameters
@@ -160,8 +190,14 @@ class CNF(Flow):
         params, z, context = self._checked(params, "z", z, context)
         return velocity(params["net"], t, z, context, self.activation)[0]
 
-    def trajectory(self, params: dict[str, Any], rows: Array, times: Sequence[Any] = (0.0, 1.0),
-                   context: Array | None = None, norm: str | None = None) -> "Trajectory":
+    def trajectory(
+        self,
+        params: dict[str, Any],
+        rows: Array,
+        times: Sequence[Any] = (0.0, 1.0),
+        context: Array | None = None,
+        norm: str | None = None,
+    ) -> "Trajectory":
         """Follow rows through time and say what it cost.
 
         Parameters
@@ -182,12 +218,24 @@ class CNF(Flow):
         params, rows, context = self._checked(params, "rows", rows, context)
         system = NeuralSystem(self, context is not None, norm)
         derivative = system.bind(*system.arguments(params, context))
-        solution = solve(derivative, system.start(rows), float(times[0]), float(times[-1]),
-                         self.options, times=times, bandwidth=system.columns - 1)
+        solution = solve(
+            derivative,
+            system.start(rows),
+            float(times[0]),
+            float(times[-1]),
+            self.options,
+            times=times,
+            bandwidth=system.columns - 1,
+        )
         states = solution.states
         more = [states[:, :, self.dim + k] for k in range(1, system.columns - self.dim)]
-        return Trajectory(solution.times, states[:, :, :self.dim], states[:, :, self.dim],
-                          *(more or (None, None)), solution.evaluations)
+        return Trajectory(
+            solution.times,
+            states[:, :, : self.dim],
+            states[:, :, self.dim],
+            *(more or (None, None)),
+            solution.evaluations,
+        )
 
     def solve_with_penalties(self, params, rows, context, start, end, norm):
         """Value, log_det, and the path's kinetic energy and Frobenius norm; differentiable.
@@ -205,11 +253,11 @@ class CNF(Flow):
 
     def _forward(self, params, z, context):
         last = self._solve(params, z, context, 0.0, 1.0)
-        return last[:, :self.dim], last[:, self.dim]
+        return last[:, : self.dim], last[:, self.dim]
 
     def _inverse(self, params, x, context):
         last = self._solve(params, x, context, 1.0, 0.0)
-        return last[:, :self.dim], last[:, self.dim]
+        return last[:, : self.dim], last[:, self.dim]
 
     def _solve(self, params, rows, context, start, end, norm=None):
         finite = numpy.isfinite(getval(rows)).all(axis=1)
@@ -225,8 +273,9 @@ class CNF(Flow):
             return lost
         context = None if context is None else context[finite]
         flow = self if self.probes is None else replace(self, probes=self.probes[:, finite])
-        return merged(finite, flow._solve_finite(params, rows[finite], context, start, end, norm),
-                      lost)
+        return merged(
+            finite, flow._solve_finite(params, rows[finite], context, start, end, norm), lost
+        )
 
     def _solve_finite(self, params, rows, context, start, end, norm):
         system = NeuralSystem(self, context is not None, norm)
@@ -276,21 +325,23 @@ class NeuralSystem(System):
         needs_probes = "hutchinson" in (flow.trace, self.norm)
         if needs_probes and (flow.probes is None or flow.probes.shape[1] != len(rows)):
             came = "none" if flow.probes is None else f"probes for {flow.probes.shape[1]} rows"
-            raise ValueError(f"probes: expected probes for {len(rows)} rows, drawn by "
-                             f"flow.with_probes(rng, {len(rows)}); got {came}")
+            raise ValueError(
+                f"probes: expected probes for {len(rows)} rows, drawn by "
+                f"flow.with_probes(rng, {len(rows)}); got {came}"
+            )
         zeros = np.zeros((len(rows), self.columns - flow.dim), dtype=rows.dtype)
         return np.concatenate([rows, zeros], axis=1)
 
     def arguments(self, params, context):
         net = params["net"]
-        layers = [net[k][name] for k in range(len(self.flow.hidden) + 1)
-                  for name in ("weight", "bias")]
+        layers = [
+            net[k][name] for k in range(len(self.flow.hidden) + 1) for name in ("weight", "bias")
+        ]
         return ([context] if self.has_context else []) + layers
 
     def unpack(self, arguments):
         """(net, context) from the arguments."""
-        context, layers = ((arguments[0], arguments[1:]) if self.has_context
-                           else (None, arguments))
+        context, layers = (arguments[0], arguments[1:]) if self.has_context else (None, arguments)
         net = [{"weight": weight, "bias": bias} for weight, bias in zip(layers[::2], layers[1::2])]
         return net, context
 
@@ -300,17 +351,20 @@ class NeuralSystem(System):
         if probes is not None:
             probes = probes.astype(net[0]["weight"].dtype)
         with blas.one_thread():
-            return Fixed(probes=probes,
-                         matrix=trace_matrix(net) if flow.trace == "exact" else None,
-                         gram=norm_matrix(net) if self.norm == "exact" else None)
+            return Fixed(
+                probes=probes,
+                matrix=trace_matrix(net) if flow.trace == "exact" else None,
+                gram=norm_matrix(net) if self.norm == "exact" else None,
+            )
 
     def run(self, name, formula, net, context, fixed, *others):
         """``formula(*others)``, or its twin where there is one."""
         if self.flow.trace != "exact" or self.norm is not None:
             return formula(*others)
         first = net, context, fixed, self.flow.activation
-        return dispatch.run(name, lambda *arguments: formula(*arguments[len(first):]), *first,
-                            *others)
+        return dispatch.run(
+            name, lambda *arguments: formula(*arguments[len(first) :]), *first, *others
+        )
 
     def bind(self, *arguments):
         net, context = self.unpack(arguments)
@@ -332,8 +386,9 @@ class NeuralSystem(System):
             return exact_vjp(net, t, state, cotangent, context, fixed, activation)
 
         def vjp(t, state, cotangent):
-            f, g_z, g_context, g_net = self.run("derivative_vjp", formula, net, context, fixed,
-                                                t, state, cotangent)
+            f, g_z, g_context, g_net = self.run(
+                "derivative_vjp", formula, net, context, fixed, t, state, cotangent
+            )
             return (f, g_z, *([] if context is None else [g_context]), *trees.leaves(g_net))
 
         return vjp
@@ -347,5 +402,12 @@ class NeuralSystem(System):
     def _whole(self, name, formula, arguments, *given):
         """A whole solve by ``formula(*given, *arguments)``, or by its twin."""
         net, context = self.unpack(arguments)
-        return self.run(name, lambda *others: formula(*others[:-1], *arguments), net, context,
-                        self.fixed(net), *given, self.options)
+        return self.run(
+            name,
+            lambda *others: formula(*others[:-1], *arguments),
+            net,
+            context,
+            self.fixed(net),
+            *given,
+            self.options,
+        )

@@ -162,19 +162,24 @@ def minimiser(net, x, context=None, limit=300):
         if not moves.any():
             break
         there = at(z - t[:, None] * d)
-        better = numpy.where(resolved, there[1] < phi - t / 4 * q,
-                             length(there[2]) < (1 - t / 4) * length(r))
+        better = numpy.where(
+            resolved, there[1] < phi - t / 4 * q, length(there[2]) < (1 - t / 4) * length(r)
+        )
         taken = moves & better
-        here = [numpy.where(taken.reshape(-1, *[1] * (old.ndim - 1)), new, old)
-                for new, old in zip(there, here)]
+        here = [
+            numpy.where(taken.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+            for new, old in zip(there, here)
+        ]
         t = numpy.where(taken, numpy.minimum(1, 8 * t), t / 8)
     z, _, r, hessian = here
     size = length(x) + numpy.trace(hessian, axis1=1, axis2=2) * (1 + length(z))
-    lost = numpy.count_nonzero(~(length(r) <= eps ** 0.5 * size))
+    lost = numpy.count_nonzero(~(length(r) <= eps**0.5 * size))
     if lost:
-        raise ArithmeticError("inverse: expected a minimum of the potential within "
-                              f"{limit} Newton steps, got {lost} rows with a gradient of up to "
-                              f"{numpy.max(length(r)):.3g}")
+        raise ArithmeticError(
+            "inverse: expected a minimum of the potential within "
+            f"{limit} Newton steps, got {lost} rows with a gradient of up to "
+            f"{numpy.max(length(r)):.3g}"
+        )
     return numpy.where(finite[:, None], z, numpy.nan)
 
 
@@ -245,15 +250,21 @@ class ConvexPotentialFlow(Flow):
     def _init(self, rng):
         inputs, layers = self.dim + self.context_dim, []
         for k, width in enumerate(self.hidden):
-            limit = inputs ** -0.5
-            layers.append({"weight": rng.uniform(-limit, limit, (inputs, width)),
-                           "bias": rng.uniform(-limit, limit, width)})
+            limit = inputs**-0.5
+            layers.append(
+                {
+                    "weight": rng.uniform(-limit, limit, (inputs, width)),
+                    "bias": rng.uniform(-limit, limit, width),
+                }
+            )
             if k:
                 before = self.hidden[k - 1]
-                layers[k]["positive"] = rng.uniform(-1, 1, (before, width)) * before ** -0.5
-        params = {"layers": layers,
-                  "shift": np.zeros(self.dim),
-                  "strength": np.log(np.expm1(np.ones(1)))}     # a = 1
+                layers[k]["positive"] = rng.uniform(-1, 1, (before, width)) * before**-0.5
+        params = {
+            "layers": layers,
+            "shift": np.zeros(self.dim),
+            "strength": np.log(np.expm1(np.ones(1))),
+        }  # a = 1
         if self.hidden:
             params["output"] = np.zeros(self.hidden[-1])
         if self.context_dim:
@@ -262,8 +273,12 @@ class ConvexPotentialFlow(Flow):
 
     def constrained(self, params):
         """The net of the formulas: P, w and a are softplus of free numbers, P and w over H."""
-        layers = [{**layer, "positive": softplus(layer["positive"]) / len(layer["positive"])}
-                  if "positive" in layer else layer for layer in params["layers"]]
+        layers = [
+            {**layer, "positive": softplus(layer["positive"]) / len(layer["positive"])}
+            if "positive" in layer
+            else layer
+            for layer in params["layers"]
+        ]
         net = {**params, "layers": layers, "strength": softplus(params["strength"])}
         if self.hidden:
             net["output"] = softplus(params["output"]) / self.hidden[-1]
@@ -286,7 +301,7 @@ class ConvexPotentialFlow(Flow):
         return potential(self.constrained(params), z, context)
 
     def _forward(self, params, z, context):
-        with np.errstate(invalid="ignore"):     # of rows that are not finite
+        with np.errstate(invalid="ignore"):  # of rows that are not finite
             x, hessian = gradient_and_hessian(self.constrained(params), z, context)
             return x, small_matrices.log_abs_det(hessian)
 

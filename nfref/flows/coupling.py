@@ -63,8 +63,12 @@ def checkerboard_mask(shape, parity=0):
     Differs: nothing.
     """
     channels, height, width = shape
-    return tuple((row + column + parity) % 2 == 1 for _ in range(channels)
-                 for row in range(height) for column in range(width))
+    return tuple(
+        (row + column + parity) % 2 == 1
+        for _ in range(channels)
+        for row in range(height)
+        for column in range(width)
+    )
 
 
 def channel_mask(shape, parity=0):
@@ -75,8 +79,11 @@ def channel_mask(shape, parity=0):
     Differs: nothing.
     """
     channels, height, width = shape
-    return tuple((channel < channels // 2) == (parity % 2 == 0) for channel in range(channels)
-                 for _ in range(height * width))
+    return tuple(
+        (channel < channels // 2) == (parity % 2 == 0)
+        for channel in range(channels)
+        for _ in range(height * width)
+    )
 
 
 # Layers -----------------------------------------------------------------------------------
@@ -97,8 +104,9 @@ class SplitFlow(Flow):
 
     def _couple(self, params, rows, context, transform):
         kept, changed = self.halves(rows)
-        changed, log_det = couple(kept, changed, transform,
-                                  lambda kept: self.conditioner(params, kept, context))
+        changed, log_det = couple(
+            kept, changed, transform, lambda kept: self.conditioner(params, kept, context)
+        )
         return self.joined(kept, changed), log_det
 
 
@@ -106,8 +114,10 @@ def check_mask(name, mask):
     """Which coordinates stay, as a tuple of bool: some do, and some change."""
     mask = tuple(map(bool, mask))
     if all(mask) or not any(mask):
-        raise ValueError("Coupling: expected a mask with at least one coordinate that stays "
-                         f"and one that changes, got {mask}")
+        raise ValueError(
+            "Coupling: expected a mask with at least one coordinate that stays "
+            f"and one that changes, got {mask}"
+        )
     return mask
 
 
@@ -153,8 +163,12 @@ class Coupling(SplitFlow):
     periodic: tuple = ()
 
     _twin = "coupling"
-    _converters = {"mask": check_mask, "transformer": check_transformer, "hidden": check_hidden,
-                   "activation": one_of(ACTIVATIONS)}
+    _converters = {
+        "mask": check_mask,
+        "transformer": check_transformer,
+        "hidden": check_hidden,
+        "activation": one_of(ACTIVATIONS),
+    }
 
     def __post_init__(self):
         super().__post_init__()
@@ -193,8 +207,7 @@ class Coupling(SplitFlow):
     def conditioner(self, params, kept, context):
         """h for the coordinates that change, from those that stay."""
         inputs = with_context(angles_as_points(kept, self._angles_that_stay), context)
-        return constrained(self.transformer, params,
-                           mlp(params["net"], inputs, self.activation))
+        return constrained(self.transformer, params, mlp(params["net"], inputs, self.activation))
 
 
 # Stacks -----------------------------------------------------------------------------------
@@ -203,8 +216,10 @@ class Coupling(SplitFlow):
 def check_can_couple(name, dim):
     """A coupling flow needs a coordinate to condition on and one to change."""
     if dim < 2:
-        raise ValueError(f"{name}: expected dim of at least 2, because a coupling layer changes "
-                         f"some coordinates by looking at others; got {dim}")
+        raise ValueError(
+            f"{name}: expected dim of at least 2, because a coupling layer changes "
+            f"some coordinates by looking at others; got {dim}"
+        )
 
 
 @dataclass(frozen=True)
@@ -256,9 +271,16 @@ class NICE(Composition):
 
     @cached_property
     def flows(self):
-        couplings = (Coupling(alternating_mask(self.dim, k), Additive(), self.hidden,
-                              self.context_dim, self.activation)
-                     for k in range(self.layers))
+        couplings = (
+            Coupling(
+                alternating_mask(self.dim, k),
+                Additive(),
+                self.hidden,
+                self.context_dim,
+                self.activation,
+            )
+            for k in range(self.layers)
+        )
         return (Scale(self.dim), *couplings)
 
 
@@ -322,7 +344,18 @@ class RealNVP(Composition):
 
     @cached_property
     def flows(self):
-        return with_batch_norm(self.batch_norm, (
-            Coupling(alternating_mask(self.dim, k), self.transformer, self.hidden,
-                     self.context_dim, self.activation, self.periodic)
-            for k in range(self.layers)), "running")
+        return with_batch_norm(
+            self.batch_norm,
+            (
+                Coupling(
+                    alternating_mask(self.dim, k),
+                    self.transformer,
+                    self.hidden,
+                    self.context_dim,
+                    self.activation,
+                    self.periodic,
+                )
+                for k in range(self.layers)
+            ),
+            "running",
+        )

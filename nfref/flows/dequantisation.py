@@ -107,8 +107,10 @@ class VariationalDequantisation(Flow):
     def __post_init__(self):
         super().__post_init__()
         if self.noise.context_dim < self.noise.dim:
-            raise ValueError(f"noise: expected a context_dim of at least {self.noise.dim}, for the "
-                             f"whole numbers, got {self.noise.context_dim}")
+            raise ValueError(
+                f"noise: expected a context_dim of at least {self.noise.dim}, for the "
+                f"whole numbers, got {self.noise.context_dim}"
+            )
 
     @property
     def dim(self):
@@ -161,8 +163,14 @@ def dequantised(rng: Generator, n: Array) -> Array:
     return inside_cells(n + rng.random(n.shape, dtype=n.dtype), n)
 
 
-def bits_per_dim(density: Density, params: Params, n: Array, rng: Generator, samples: int = 1,
-                 context: Array | None = None) -> Array:
+def bits_per_dim(
+    density: Density,
+    params: Params,
+    n: Array,
+    rng: Generator,
+    samples: int = 1,
+    context: Array | None = None,
+) -> Array:
     """Bits per dimension of rows of whole numbers: on average at least -log2 P(n) / D.
 
     -log2 of 1/K sum_k p(n + u_k), over D, with K draws of u. On average over the draws that is

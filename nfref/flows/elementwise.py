@@ -128,8 +128,10 @@ class Standardise(AffineFlow):
     def __post_init__(self):
         super().__post_init__()
         if len(self.mean) != len(self.std):
-            raise ValueError("Standardise: expected mean and std of one length, "
-                             f"got {len(self.mean)} and {len(self.std)}")
+            raise ValueError(
+                "Standardise: expected mean and std of one length, "
+                f"got {len(self.mean)} and {len(self.std)}"
+            )
         if not all(0 < value < np.inf for value in self.std):
             raise ValueError(f"std: expected finite numbers above 0, got {self.std}")
         if not np.all(np.isfinite(self.mean)):
@@ -171,13 +173,17 @@ class Logit(Flow):
     def __post_init__(self):
         super().__post_init__()
         if len(self.lower) != len(self.upper):
-            raise ValueError("Logit: expected lower and upper of one length, "
-                             f"got {len(self.lower)} and {len(self.upper)}")
+            raise ValueError(
+                "Logit: expected lower and upper of one length, "
+                f"got {len(self.lower)} and {len(self.upper)}"
+            )
         for k, (low, high) in enumerate(zip(self.lower, self.upper)):
             both_or_none = (low is None) == (high is None)
             if not both_or_none or (low is not None and not -np.inf < low < high < np.inf):
-                raise ValueError(f"Logit: expected lower < upper or None for both in column {k}, "
-                                 f"got {low} and {high}")
+                raise ValueError(
+                    f"Logit: expected lower < upper or None for both in column {k}, "
+                    f"got {low} and {high}"
+                )
 
     @property
     def dim(self):

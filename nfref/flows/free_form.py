@@ -89,13 +89,14 @@ class FreeFormFlow(Flow):
     activation: str = "tanh"
     context_dim: int = 0
 
-    _converters = {"blocks": check_count, "hidden": check_hidden,
-                   "activation": one_of(ACTIVATIONS)}
+    _converters = {"blocks": check_count, "hidden": check_hidden, "activation": one_of(ACTIVATIONS)}
 
     def _init(self, rng):
         sizes = (self.dim + self.context_dim, *self.hidden, self.dim)
-        return {name: [init_mlp(rng, sizes) for _ in range(self.blocks)]
-                for name in ("encoder", "decoder")}
+        return {
+            name: [init_mlp(rng, sizes) for _ in range(self.blocks)]
+            for name in ("encoder", "decoder")
+        }
 
     def encoder(self, params, context=None):
         """The function x -> z of rows, unchecked."""
@@ -111,8 +112,9 @@ class FreeFormFlow(Flow):
     def _inverse(self, params, x, context):
         return exact_log_det(self.encoder(params, context), x)
 
-    def reconstruction_error(self, params: dict[str, Any], x: Array,
-                             context: Array | None = None) -> Array:
+    def reconstruction_error(
+        self, params: dict[str, Any], x: Array, context: Array | None = None
+    ) -> Array:
         """|x - g(f(x))| of each row, in the units of x: how far from a flow this is.
 
         Parameters

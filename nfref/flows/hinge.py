@@ -40,8 +40,8 @@ def branches(u, width):
 
     Shapes: u (N, D); width (D,). Returns two (N, D), above zero.
     """
-    larger = 0.5 * (np.sqrt(width ** 2 + u ** 2) + np.where(u > 0, u, -u))
-    smaller = 0.25 * width ** 2 / larger
+    larger = 0.5 * (np.sqrt(width**2 + u**2) + np.where(u > 0, u, -u))
+    smaller = 0.25 * width**2 / larger
     return np.where(u > 0, larger, smaller), np.where(u > 0, smaller, larger)
 
 
@@ -70,8 +70,7 @@ def hinge(x, location, shift, log_left, log_right, log_width):
     """
     width = np.exp(log_width)
     right, left = branches(x - location, width)
-    z = (shift + np.exp(log_right) * (right - 0.5 * width)
-         - np.exp(log_left) * (left - 0.5 * width))
+    z = shift + np.exp(log_right) * (right - 0.5 * width) - np.exp(log_left) * (left - 0.5 * width)
     return z, np.sum(log_mean(right, left, log_right, log_left), axis=1)
 
 
@@ -116,9 +115,13 @@ class Hinge(Flow):
     def _init(self, rng):
         # The same slope on both sides, 1, and location = shift are the identity.
         location = rng.standard_normal(self.dim)
-        return {"location": location, "shift": location.copy(),
-                "log_left": rng.uniform(-0.1, 0.1, self.dim),
-                "log_right": rng.uniform(-0.1, 0.1, self.dim), "log_width": np.zeros(self.dim)}
+        return {
+            "location": location,
+            "shift": location.copy(),
+            "log_left": rng.uniform(-0.1, 0.1, self.dim),
+            "log_right": rng.uniform(-0.1, 0.1, self.dim),
+            "log_width": np.zeros(self.dim),
+        }
 
     def _forward(self, params, z, context):
         return hinge_inverse(z, *(params[name] for name in PARAMETERS))

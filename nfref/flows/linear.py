@@ -87,14 +87,18 @@ def solve_triangular(matrix, rows, lower):
     Shapes: matrix (D, D), triangular; rows (N, D); lower, a bool. Returns (N, D).
     """
     from scipy.linalg import get_blas_funcs  # slow to import, so only on use
+
     return get_blas_funcs("trsm", (matrix, rows))(1, matrix, rows.T, lower=lower).T
 
 
 # From A dy = dr - dA y:  r_bar = A^-T y_bar,  A_bar = -r_bar y^T inside A's triangle.
-defvjp(solve_triangular,
-       lambda y, matrix, rows, lower: lambda g: -(np.tril if lower else np.triu)(
-           solve_triangular(matrix.T, g, not lower).T @ y),
-       lambda y, matrix, rows, lower: lambda g: solve_triangular(matrix.T, g, not lower))
+defvjp(
+    solve_triangular,
+    lambda y, matrix, rows, lower: (
+        lambda g: -(np.tril if lower else np.triu)(solve_triangular(matrix.T, g, not lower).T @ y)
+    ),
+    lambda y, matrix, rows, lower: lambda g: solve_triangular(matrix.T, g, not lower),
+)
 
 
 # Where the matrices come from -------------------------------------------------------------
@@ -135,8 +139,7 @@ def random_pivots(rng: Generator, dim: int) -> tuple[tuple[Any, ...], tuple[Any,
     """
     check_rng(rng)
     signs = rng.choice([-1, 1], check_count("dim", dim))
-    return (tuple(int(place) for place in rng.permutation(dim)),
-            tuple(int(sign) for sign in signs))
+    return (tuple(int(place) for place in rng.permutation(dim)), tuple(int(sign) for sign in signs))
 
 
 def pack_lu(lower, upper):
@@ -144,8 +147,7 @@ def pack_lu(lower, upper):
 
     Shapes: lower, upper (D, D). Returns (D, D).
     """
-    return (np.tril(lower, -1) + np.triu(upper, 1)
-            + np.diag(np.log(np.abs(np.diag(upper)))))
+    return np.tril(lower, -1) + np.triu(upper, 1) + np.diag(np.log(np.abs(np.diag(upper))))
 
 
 def unpack_lu(packed, signs):
@@ -196,8 +198,10 @@ def check_matrix(name, matrix):
         raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
     condition = np.linalg.cond(matrix)
     if not condition * np.finfo(matrix.dtype).eps < 1:
-        raise ValueError(f"{name}: expected an invertible matrix, got one that is singular to "
-                         f"working precision (condition number {condition:.1e})")
+        raise ValueError(
+            f"{name}: expected an invertible matrix, got one that is singular to "
+            f"working precision (condition number {condition:.1e})"
+        )
     return tuple(tuple(row) for row in matrix.tolist())
 
 
@@ -297,14 +301,18 @@ class LULinear(Flow):
         super().__post_init__()
         permutation = range(self.dim) if self.permutation is None else self.permutation
         signs = (1,) * self.dim if self.signs is None else tuple(self.signs)
-        if len(signs) != self.dim or not all(isinstance(sign, numbers.Real) and abs(sign) == 1
-                                             for sign in signs):
+        if len(signs) != self.dim or not all(
+            isinstance(sign, numbers.Real) and abs(sign) == 1 for sign in signs
+        ):
             raise ValueError(f"signs: expected {self.dim} numbers 1 or -1, got {signs}")
-        self._set(permutation=check_permutation("permutation", permutation, self.dim),
-                  signs=tuple(int(sign) for sign in signs))
+        self._set(
+            permutation=check_permutation("permutation", permutation, self.dim),
+            signs=tuple(int(sign) for sign in signs),
+        )
 
     def _init(self, rng):
         from scipy.linalg import lu  # slow to import, so only on use
+
         _, lower, upper = lu(random_rotation(rng, self.dim))
         # Turning columns of P L U, not rows, changes U's signs and leaves a rotation.
         upper = upper * (self.signs * np.sign(np.diag(upper)))
@@ -320,8 +328,7 @@ class LULinear(Flow):
         return unpack_lu(params["lu"], np.array(self.signs, params["lu"].dtype))
 
     def _forward(self, params, z, context):
-        x, log_det = lu_linear_forward(z, self._order, *self.factors(params),
-                                       np.diag(params["lu"]))
+        x, log_det = lu_linear_forward(z, self._order, *self.factors(params), np.diag(params["lu"]))
         return (x + params["bias"] if self.bias else x), log_det
 
     def _inverse(self, params, x, context):

@@ -34,8 +34,9 @@ class _Stack(Composition):
         return tuple(map(self._layer, orders_of(self.orders, self.dim, self.layers)))
 
     def _layer(self, order):
-        return MADE(self.dim, self.hidden, self._transformer, order, self.context_dim,
-                    self.activation)
+        return MADE(
+            self.dim, self.hidden, self._transformer, order, self.context_dim, self.activation
+        )
 
 
 @dataclass(frozen=True)

@@ -94,9 +94,11 @@ class NSF(Composition):
 
     @cached_property
     def flows(self):
-        orders = (orders_of(self.orders, self.dim, self.layers)
-                  if not self.coupling or not isinstance(self.orders, str)
-                  else (natural_order(self.dim),) * self.layers)
+        orders = (
+            orders_of(self.orders, self.dim, self.layers)
+            if not self.coupling or not isinstance(self.orders, str)
+            else (natural_order(self.dim),) * self.layers
+        )
         splines = [self._layer(order, self.layers - k) for k, order in enumerate(orders)]
         if self.linear == "none":
             return tuple(splines)

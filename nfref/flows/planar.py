@@ -115,7 +115,7 @@ def planar_root(r, slack):
     solvable = np.isfinite(r)
     target = np.where(solvable, np.abs(r), 0)
     low = np.maximum(target - np.maximum(slack - 1, 0), 0)
-    with np.errstate(all="ignore"):     # slack may be as small as doubles get
+    with np.errstate(all="ignore"):  # slack may be as small as doubles get
         high = np.fmin(target + np.maximum(1 - slack, 0), target / np.minimum(slack, 1))
     a = np.where(slack < 1, high, low)
     moves = solvable
@@ -137,9 +137,11 @@ def planar_root(r, slack):
 
 # Implicit differentiation of (a - tanh a) + slack tanh a = r:
 #   planar_slope da + tanh(a) dslack = dr.
-defvjp(planar_root,
-       lambda a, r, slack: lambda g: g / planar_slope(a, slack),
-       lambda a, r, slack: lambda g: -g * tanh(a) / planar_slope(a, slack))
+defvjp(
+    planar_root,
+    lambda a, r, slack: lambda g: g / planar_slope(a, slack),
+    lambda a, r, slack: lambda g: -g * tanh(a) / planar_slope(a, slack),
+)
 
 
 # Layer and stack --------------------------------------------------------------------------
@@ -165,9 +167,11 @@ class PlanarLayer(Flow):
     def _init(self, rng):
         # Small w and u keep the start near the identity; w = 0 exactly would have no gradient.
         limit = 1 / np.sqrt(self.dim)
-        params = {"u": rng.uniform(-limit, limit, self.dim) * 0.1,
-                  "w": rng.uniform(-limit, limit, self.dim),
-                  "b": np.zeros(1)}
+        params = {
+            "u": rng.uniform(-limit, limit, self.dim) * 0.1,
+            "w": rng.uniform(-limit, limit, self.dim),
+            "b": np.zeros(1),
+        }
         if self.context_dim:
             params["from_context"] = np.zeros((self.context_dim, 2 * self.dim + 1))
         return params
@@ -177,9 +181,9 @@ class PlanarLayer(Flow):
         u, w, b = params["u"], params["w"], params["b"]
         if self.context_dim:
             change = context @ params["from_context"]
-            u = u + change[:, :self.dim]
-            w = w + change[:, self.dim:2 * self.dim]
-            b = b + change[:, 2 * self.dim:]
+            u = u + change[:, : self.dim]
+            w = w + change[:, self.dim : 2 * self.dim]
+            b = b + change[:, 2 * self.dim :]
         return (*constrain_u(u, w), w, b)
 
     def _forward(self, params, z, context):

@@ -45,7 +45,7 @@ def noise_schedule(s, beta_min=0.1, beta_max=20.0):
     Shapes: s a float. Returns three floats.
     """
     beta = beta_min + s * (beta_max - beta_min)
-    integral = s * beta_min + 0.5 * s ** 2 * (beta_max - beta_min)
+    integral = s * beta_min + 0.5 * s**2 * (beta_max - beta_min)
     return beta, math.exp(-0.5 * integral), -math.expm1(-integral)
 
 
@@ -54,7 +54,7 @@ def diffused_moments(means, log_scales, alpha, variance):
 
     Shapes: means, log_scales (K, D). Returns (K, D) and (K, D).
     """
-    return alpha * means, alpha ** 2 * np.exp(2 * log_scales) + variance
+    return alpha * means, alpha**2 * np.exp(2 * log_scales) + variance
 
 
 def score_and_trace(y, logits, means, variances):
@@ -70,8 +70,11 @@ def score_and_trace(y, logits, means, variances):
     Shapes: y (N, D); logits (K,); means, variances (K, D). Returns (N, D) and (N,).
     """
     pull = (means - y[:, None, :]) / variances
-    log_share = (logits - 0.5 * np.sum(np.log(variances), axis=1)
-                 - 0.5 * np.sum(pull * pull * variances, axis=2))
+    log_share = (
+        logits
+        - 0.5 * np.sum(np.log(variances), axis=1)
+        - 0.5 * np.sum(pull * pull * variances, axis=2)
+    )
     share = np.exp(log_share - logsumexp(log_share)[:, None])
     score = np.sum(share[:, :, None] * pull, axis=1)
     spread = np.sum((pull - score[:, None, :]) ** 2, axis=2)
@@ -157,9 +160,14 @@ class ProbabilityFlow(Flow):
     atol: float = 1e-8
     max_evaluations: int = 10_000
 
-    _converters = {"components": check_count, "beta_min": check_positive,
-                   "beta_max": check_positive, "rtol": check_positive, "atol": check_positive,
-                   "max_evaluations": check_count}
+    _converters = {
+        "components": check_count,
+        "beta_min": check_positive,
+        "beta_max": check_positive,
+        "rtol": check_positive,
+        "atol": check_positive,
+        "max_evaluations": check_count,
+    }
 
     @cached_property
     def options(self):
@@ -202,7 +210,7 @@ class ProbabilityFlow(Flow):
         if not finite.all():
             lost = numpy.full((len(rows) - finite.sum(), self.dim + 1), numpy.nan, rows.dtype)
             state = merged(finite, state, lost)
-        return state[:, :self.dim], state[:, self.dim]
+        return state[:, : self.dim], state[:, self.dim]
 
 
 class MixtureSystem(System):
@@ -216,8 +224,9 @@ class MixtureSystem(System):
         flow = self.flow
 
         def derivative(t, state):
-            velocity, trace = velocity_and_trace(t, state[:, :flow.dim], logits, means, log_scales,
-                                                 flow.beta_min, flow.beta_max)
+            velocity, trace = velocity_and_trace(
+                t, state[:, : flow.dim], logits, means, log_scales, flow.beta_min, flow.beta_max
+            )
             return np.concatenate([velocity, trace[:, None]], axis=1)
 
         return derivative

@@ -26,7 +26,7 @@ from nfref.networks.activations import softplus
 from nfref.runtime.checks import check_count
 from nfref.runtime.tracing import defvjp, primitive
 
-FAR = 2.0 ** 60     # of what is nearer the square is finite in float32 too
+FAR = 2.0**60  # of what is nearer the square is finite in float32 too
 
 # Formulas ---------------------------------------------------------------------------------
 
@@ -54,8 +54,11 @@ def quotient(one, other):
     return one / other
 
 
-defvjp(quotient, lambda ans, one, other: lambda g: g / other,
-       lambda ans, one, other: lambda g: -g * quotient(one, other) / other)
+defvjp(
+    quotient,
+    lambda ans, one, other: lambda g: g / other,
+    lambda ans, one, other: lambda g: -g * quotient(one, other) / other,
+)
 
 
 def stretched(rows, z0, r, old, new):
@@ -99,7 +102,7 @@ def radial_log_det(r, alpha, slack, dim):
     near = r < FAR
     r = np.where(near, r, 1)
     total = (r * (r + 2 * alpha) + alpha * slack) * (1 / (alpha + r)) ** 2
-    derivative = log_of_sum(alpha * beta * h ** 2, np.where(near, total, 1))
+    derivative = log_of_sum(alpha * beta * h**2, np.where(near, total, 1))
     return ((dim - 1) * factor + derivative)[:, 0]
 
 
@@ -174,9 +177,11 @@ class RadialLayer(Flow):
 
     def _init(self, rng):
         # alpha = slack is the identity, and the start is near it.
-        params = {"z0": rng.standard_normal(self.dim),
-                  "alpha": np.zeros(1),
-                  "beta": rng.uniform(-0.1, 0.1, 1)}
+        params = {
+            "z0": rng.standard_normal(self.dim),
+            "alpha": np.zeros(1),
+            "beta": rng.uniform(-0.1, 0.1, 1),
+        }
         if self.context_dim:
             params["from_context"] = np.zeros((self.context_dim, self.dim + 2))
         return params
@@ -186,9 +191,9 @@ class RadialLayer(Flow):
         z0, alpha, beta = params["z0"], params["alpha"], params["beta"]
         if self.context_dim:
             change = context @ params["from_context"]
-            z0 = z0 + change[:, :self.dim]
-            alpha = alpha + change[:, self.dim:self.dim + 1]
-            beta = beta + change[:, self.dim + 1:]
+            z0 = z0 + change[:, : self.dim]
+            alpha = alpha + change[:, self.dim : self.dim + 1]
+            beta = beta + change[:, self.dim + 1 :]
         return z0, softplus(alpha), softplus(beta)
 
     def _forward(self, params, z, context):

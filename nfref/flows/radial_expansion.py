@@ -35,7 +35,7 @@ from nfref.runtime.tracing import defvjp, primitive
 
 PROFILES = ("algebraic", "erf")
 # Of 1 - f in powers of s^2, for the profile erf: -(-1)^k / (k! (2k + 1)).
-SERIES = tuple(-(-1) ** k / (factorial(k) * (2 * k + 1)) for k in range(1, 18))
+SERIES = tuple(-((-1) ** k) / (factorial(k) * (2 * k + 1)) for k in range(1, 18))
 
 # Formulas ---------------------------------------------------------------------------------
 
@@ -49,15 +49,20 @@ def shares(square, profile):
         log_f = -0.5 * np.log1p(square)
         return np.exp(log_f), -np.expm1(log_f), np.exp(3 * log_f), -np.expm1(3 * log_f)
     from autograd.scipy.special import erf  # slow to import, so only on use
+
     # 1 - f = u/3 - u^2/10 + ... with u = s^2 where s < 1, and no cancellation elsewhere.
     near = square < 1
     inside, s = np.where(near, square, 0), np.sqrt(np.where(near, 1, square))
     series = inside * (0.0 * inside + SERIES[-1])
     for term in SERIES[-2::-1]:
         series = inside * (term + series)
-    outside = 0.5 * np.pi ** 0.5 * erf(s) / s
-    return (np.where(near, 1 - series, outside), np.where(near, series, 1 - outside),
-            np.exp(-square), -np.expm1(-square))
+    outside = 0.5 * np.pi**0.5 * erf(s) / s
+    return (
+        np.where(near, 1 - series, outside),
+        np.where(near, series, 1 - outside),
+        np.exp(-square),
+        -np.expm1(-square),
+    )
 
 
 def grown(rows, centre, share, rest, log_slack):
@@ -100,8 +105,10 @@ def expansion_inverse(x, centre, log_width, log_slack, profile):
     """
     square = np.sum(((x - centre) * np.exp(-log_width)) ** 2, axis=1, keepdims=True)
     f, f_rest, _, _ = shares(square, profile)
-    return (grown(x, centre, f, f_rest, log_slack),
-            expansion_log_det(square, log_slack, x.shape[1], profile))
+    return (
+        grown(x, centre, f, f_rest, log_slack),
+        expansion_log_det(square, log_slack, x.shape[1], profile),
+    )
 
 
 def expansion_forward(z, centre, log_width, log_slack, profile):
@@ -112,7 +119,7 @@ def expansion_forward(z, centre, log_width, log_slack, profile):
     Shapes as for :func:`expansion_inverse`. Returns (N, D) and (N,).
     """
     v = (z - centre) * np.exp(-log_width)
-    square = expansion_root(np.sum(v ** 2, axis=1, keepdims=True), log_slack, profile)
+    square = expansion_root(np.sum(v**2, axis=1, keepdims=True), log_slack, profile)
     f, f_rest, _, _ = shares(square, profile)
     slack, beta = np.exp(log_slack), np.expm1(log_slack)
     factor = f_rest + slack * f
@@ -135,19 +142,22 @@ def expansion_root(target, log_slack, profile):
     """
     slack = np.exp(log_slack)
     length = np.sqrt(target)
-    s = np.where(slack < 1, np.minimum(length + (1 - slack), length / np.minimum(slack, 1)),
-                 np.maximum(length - (slack - 1), length / slack))
+    s = np.where(
+        slack < 1,
+        np.minimum(length + (1 - slack), length / np.minimum(slack, 1)),
+        np.maximum(length - (slack - 1), length / slack),
+    )
     moves = np.isfinite(length)
     s = np.where(moves, s, length)
     for _ in range(200):
-        f, f_rest, g, g_rest = shares(s ** 2, profile)
+        f, f_rest, g, g_rest = shares(s**2, profile)
         step = (length - s * (f_rest + slack * f)) / (g_rest + slack * g)
         onward = np.where(slack < 1, step < 0, step > 0)
         moves = moves & onward & (np.abs(step) > np.finfo(s.dtype).eps * s)
         if not np.any(moves):
             break
         s = np.where(moves, s + step, s)
-    return s ** 2
+    return s**2
 
 
 def _root_slopes(square, log_slack, profile):
@@ -161,11 +171,15 @@ def _root_slopes(square, log_slack, profile):
     return 1 / ((f_rest + slack * f) * along), -2 * square * f * slack / along
 
 
-defvjp(expansion_root,
-       lambda square, target, log_slack, profile: lambda g: g * _root_slopes(
-           square, log_slack, profile)[0],
-       lambda square, target, log_slack, profile: lambda g: np.sum(g * _root_slopes(
-           square, log_slack, profile)[1], axis=0))
+defvjp(
+    expansion_root,
+    lambda square, target, log_slack, profile: (
+        lambda g: g * _root_slopes(square, log_slack, profile)[0]
+    ),
+    lambda square, target, log_slack, profile: (
+        lambda g: np.sum(g * _root_slopes(square, log_slack, profile)[1], axis=0)
+    ),
+)
 
 
 # Flow -------------------------------------------------------------------------------------
@@ -195,13 +209,18 @@ class RadialExpansion(Flow):
 
     def _init(self, rng):
         # a = 0 is the identity, and the start is near it.
-        return {"centre": rng.standard_normal(self.dim), "log_width": np.zeros(1),
-                "log_slack": rng.uniform(-0.1, 0.1, 1)}
+        return {
+            "centre": rng.standard_normal(self.dim),
+            "log_width": np.zeros(1),
+            "log_slack": rng.uniform(-0.1, 0.1, 1),
+        }
 
     def _forward(self, params, z, context):
-        return expansion_forward(z, params["centre"], params["log_width"], params["log_slack"],
-                                 self.profile)
+        return expansion_forward(
+            z, params["centre"], params["log_width"], params["log_slack"], self.profile
+        )
 
     def _inverse(self, params, x, context):
-        return expansion_inverse(x, params["centre"], params["log_width"], params["log_slack"],
-                                 self.profile)
+        return expansion_inverse(
+            x, params["centre"], params["log_width"], params["log_slack"], self.profile
+        )

@@ -44,8 +44,14 @@ from nfref.networks.mlp import init_mlp
 from nfref.runtime import params as trees
 from nfref.runtime import small_matrices
 from nfref.runtime.annotations import Generator
-from nfref.runtime.checks import (at_least, check_count, check_hidden, check_rng, one_of,
-                                  positive_below)
+from nfref.runtime.checks import (
+    at_least,
+    check_count,
+    check_hidden,
+    check_rng,
+    one_of,
+    positive_below,
+)
 from nfref.runtime.tracing import defvjp, defvjp_argnums, getval, primitive
 
 # Lipschitz constants ----------------------------------------------------------------------
@@ -117,7 +123,7 @@ def power_iteration(weight, u, steps):
     for _ in range(steps):
         image = (u @ weight) @ weight.T
         length = numpy.sqrt(numpy.dot(image, image))
-        if length == 0:         # W is zero, or u is in its kernel: nothing is learned of W
+        if length == 0:  # W is zero, or u is in its kernel: nothing is learned of W
             return u
         u = image / length
     return u
@@ -131,7 +137,7 @@ def shrink(weight, squared, coefficient):
     Differs: in training nothing; the published code of i-ResNet adds 1e-5 to the divisor
              max(1, sigma / c). In evaluation sigma is exact here.
     """
-    above = squared > coefficient ** 2
+    above = squared > coefficient**2
     return weight * np.where(above, coefficient / np.sqrt(np.where(above, squared, 1)), 1)
 
 
@@ -228,7 +234,7 @@ def quadratic(v, probes):
 
 def trace_probes(dim, dtype):
     """Probes without noise: sqrt(D) e_i, whose mean of e e^T is I. Shape (D, 1, D)."""
-    return dim ** 0.5 * basis(dim, dtype)
+    return dim**0.5 * basis(dim, dtype)
 
 
 def roulette_weights(counts, terms, continuation):
@@ -259,8 +265,9 @@ ESTIMATORS = ("exact", "series", "roulette")
 
 def unpacked(layers):
     """The list of dicts from weight, bias, beta, weight, bias, beta, ..., weight, bias."""
-    return [dict(zip(("weight", "bias", "beta"), layers[k:k + 3]))
-            for k in range(0, len(layers), 3)]
+    return [
+        dict(zip(("weight", "bias", "beta"), layers[k : k + 3])) for k in range(0, len(layers), 3)
+    ]
 
 
 @primitive
@@ -300,7 +307,7 @@ def fixed_point(lipschitz, z, context, *layers):
     # As layers have norms below 1, no number inside of g is longer than these together.
     inside = sum(np.linalg.norm(layer["bias"]) for layer in net)
     if context is not None:
-        inside = inside + length(context @ net[0]["weight"][z.shape[1]:])
+        inside = inside + length(context @ net[0]["weight"][z.shape[1] :])
     steps = 10 + int(np.ceil(np.log(eps) / np.log(lipschitz)))
 
     def residue(x):
@@ -322,8 +329,10 @@ def fixed_point(lipschitz, z, context, *layers):
         if not np.any(moves):
             return np.where(finite[:, None], x, np.nan)
         r, slopes = new_r, new_slopes
-    raise ArithmeticError(f"forward: expected a fixed point within {steps} steps, as the Lipschitz "
-                          f"constant {lipschitz:.3g} promises, got {np.sum(moves)} rows without")
+    raise ArithmeticError(
+        f"forward: expected a fixed point within {steps} steps, as the Lipschitz "
+        f"constant {lipschitz:.3g} promises, got {np.sum(moves)} rows without"
+    )
 
 
 def length(rows):
@@ -339,9 +348,11 @@ def _fixed_point_vjp(argnums, x, arguments, _):
         transposed = np.transpose(identity_plus(jacobian(unpacked(layers), slopes, x)), (0, 2, 1))
         pulled = small_matrices.solve(transposed, cotangent)
         pull_back, _ = make_vjp(lambda given: residual(unpacked(given[1:]), x, given[0])[0])(
-            traced_tuple((x[:, :0] if context is None else context, *layers)))
+            traced_tuple((x[:, :0] if context is None else context, *layers))
+        )
         back = pull_back(-pulled)
         return [pulled if argnum == 1 else back[argnum - 2] for argnum in argnums]
+
     return vjp
 
 
@@ -373,11 +384,18 @@ class _Options(Adaptive):
     probes: object = field(default=None, compare=False, repr=False)
     counts: object = field(default=None, compare=False, repr=False)
 
-    _converters = {"hidden": check_hidden, "coefficient": positive_below(1),
-                   "estimator": one_of(ESTIMATORS), "terms": at_least(0),
-                   "continuation": positive_below(1), "gradient": one_of(("direct", "neumann")),
-                   "iterations": at_least(0), "mode": one_of(("evaluation", "training")),
-                   "probes": as_drawn, "counts": as_drawn}
+    _converters = {
+        "hidden": check_hidden,
+        "coefficient": positive_below(1),
+        "estimator": one_of(ESTIMATORS),
+        "terms": at_least(0),
+        "continuation": positive_below(1),
+        "gradient": one_of(("direct", "neumann")),
+        "iterations": at_least(0),
+        "mode": one_of(("evaluation", "training")),
+        "probes": as_drawn,
+        "counts": as_drawn,
+    }
 
     def __post_init__(self):
         super().__post_init__()
@@ -393,11 +411,15 @@ class _Options(Adaptive):
         check_count("rows", rows, minimum=0)
         check_count("count", count, minimum=0)
         if self.estimator == "exact":
-            raise ValueError("estimator: expected 'series' or 'roulette', which take probes; "
-                             "got 'exact'")
+            raise ValueError(
+                "estimator: expected 'series' or 'roulette', which take probes; got 'exact'"
+            )
         probes = rng.integers(0, 2, (*blocks, count, rows, self.dim)) * 2.0 - 1.0 if count else None
-        counts = (rng.geometric(1 - self.continuation, (*blocks, rows))
-                  if self.estimator == "roulette" else None)
+        counts = (
+            rng.geometric(1 - self.continuation, (*blocks, rows))
+            if self.estimator == "roulette"
+            else None
+        )
         return replace(self, probes=probes, counts=counts)
 
 
@@ -478,10 +500,13 @@ class ResidualBlock(_Options):
         """g's layers with their weights shrunk, as :func:`residual` takes them."""
         net = []
         for k, (layer, weight) in enumerate(zip(params["net"], self._weights(params["net"]))):
-            squared = (estimated_squared_norm(weight, getval(params["u"][k]))
-                       if self.mode == "training" else squared_norm(weight))
+            squared = (
+                estimated_squared_norm(weight, getval(params["u"][k]))
+                if self.mode == "training"
+                else squared_norm(weight)
+            )
             # The rows of the first weight that meet the context need no bound.
-            rows = [shrink(weight, squared, self.coefficient), layer["weight"][len(weight):]]
+            rows = [shrink(weight, squared, self.coefficient), layer["weight"][len(weight) :]]
             net.append({"weight": np.concatenate(rows), "bias": layer["bias"]})
         for layer, beta in zip(net, params["beta"]):
             layer["beta"] = softplus(beta)
@@ -494,16 +519,23 @@ class ResidualBlock(_Options):
 
     def _weights(self, net):
         """The weights whose norms are bounded: of the first only the rows that meet x."""
-        return [layer["weight"][:self.dim] if k == 0 else layer["weight"]
-                for k, layer in enumerate(net)]
+        return [
+            layer["weight"][: self.dim] if k == 0 else layer["weight"]
+            for k, layer in enumerate(net)
+        ]
 
     def _adapt(self, params, x, context, stage):
         if not self.iterations or stage == "evaluation":
             return params
         weights = self._weights(params["net"])
-        u = ([leading(weight) for weight in weights] if stage == "start" else
-             [power_iteration(weight, u, self.iterations)
-              for weight, u in zip(weights, params["u"])])
+        u = (
+            [leading(weight) for weight in weights]
+            if stage == "start"
+            else [
+                power_iteration(weight, u, self.iterations)
+                for weight, u in zip(weights, params["u"])
+            ]
+        )
         return {**params, "u": u}
 
     def _log_det(self, net, slopes, x):
@@ -512,20 +544,25 @@ class ResidualBlock(_Options):
             return exact_log_det(net, slopes, x)
         self._check_rows("counts", self.counts, len(x), self.estimator == "roulette")
         self._check_rows("probes", self.probes, len(x), False)
-        weights = (roulette_weights(self.counts, self.terms, self.continuation)
-                   if self.estimator == "roulette"
-                   else numpy.ones((1, self.terms)))
-        probes = (trace_probes(self.dim, x.dtype) if self.probes is None
-                  else self.probes.astype(x.dtype))
+        weights = (
+            roulette_weights(self.counts, self.terms, self.continuation)
+            if self.estimator == "roulette"
+            else numpy.ones((1, self.terms))
+        )
+        probes = (
+            trace_probes(self.dim, x.dtype) if self.probes is None else self.probes.astype(x.dtype)
+        )
         estimate = neumann_log_det if self.gradient == "neumann" else series_log_det
         return estimate(net, slopes, x, probes, weights.astype(x.dtype))
 
     def _check_rows(self, name, drawn, rows, needed):
         got = None if drawn is None else drawn.shape[0 if name == "counts" else 1]
         if got != rows and (needed or got is not None):
-            raise ValueError(f"{name}: expected {name} for {rows} rows, drawn by "
-                             f"flow.with_probes(rng, {rows}); got "
-                             f"{'none' if got is None else f'{name} for {got} rows'}")
+            raise ValueError(
+                f"{name}: expected {name} for {rows} rows, drawn by "
+                f"flow.with_probes(rng, {rows}); got "
+                f"{'none' if got is None else f'{name} for {got} rows'}"
+            )
 
     def _inverse(self, params, x, context):
         net = self.normalised(params)
@@ -599,10 +636,14 @@ class ResidualFlow(_Options, _Layers):
     def flows(self):
         def drawn(array, k):
             return None if array is None else array[k]
+
         options = {field.name: getattr(self, field.name) for field in fields(_Options)}
-        return tuple(ResidualBlock(**options | {"probes": drawn(self.probes, k),
-                                                "counts": drawn(self.counts, k)})
-                     for k in range(self.layers))
+        return tuple(
+            ResidualBlock(
+                **options | {"probes": drawn(self.probes, k), "counts": drawn(self.counts, k)}
+            )
+            for k in range(self.layers)
+        )
 
     def with_probes(self, rng, rows, count=1):
         """The flow with fresh random numbers; see :meth:`ResidualBlock.with_probes`.

@@ -30,8 +30,13 @@ class Adaptive(Flow):
         return self
 
 
-def adapt(flow: Flow | Density, params: Params, x: Array, context: Array | None = None,
-          stage: str = "batch") -> Params:
+def adapt(
+    flow: Flow | Density,
+    params: Params,
+    x: Array,
+    context: Array | None = None,
+    stage: str = "batch",
+) -> Params:
     """Let layers that keep statistics of the data learn from rows.
 
     Nothing is changed in place. Cost: one pass from x to z.

@@ -66,7 +66,7 @@ def triangular(matrix, diagonal):
 def svd(a):
     """U, S, V^T of each matrix; NaN where it holds NaN or infinity, which LAPACK refuses."""
     with np.errstate(invalid="ignore"):
-        lost = np.sum(0 * a, axis=(-2, -1), keepdims=True)      # zero, or NaN
+        lost = np.sum(0 * a, axis=(-2, -1), keepdims=True)  # zero, or NaN
     u, s, v_t = np.linalg.svd(np.where(np.isfinite(a), a, 0), full_matrices=False)
     return u + lost, s + lost[..., 0], v_t + lost
 
@@ -99,8 +99,10 @@ def polar_factor_vjp(g, q, a):
 
     Right for coinciding singular values too; its own derivative is right where they differ.
     """
+
     def t(m):
         return np.swapaxes(m, -1, -2)
+
     _, s, v_t = svd(a)
     g_v = g @ t(v_t)
     inside = t(q) @ g_v
@@ -192,8 +194,8 @@ def sylvester_root(t, r1, r2, slack, b):
     n, m = t.shape
     y = a = h = np.zeros((n, 0), dtype=t.dtype)
     for i in reversed(range(m)):
-        c = b[..., i, None] + np.sum(r2[..., i, i + 1:] * y, axis=1, keepdims=True)
-        e = t[:, i, None] - np.sum(r1[..., i, i + 1:] * h, axis=1, keepdims=True)
+        c = b[..., i, None] + np.sum(r2[..., i, i + 1 :] * y, axis=1, keepdims=True)
+        e = t[:, i, None] - np.sum(r1[..., i, i + 1 :] * h, axis=1, keepdims=True)
         right = r2[..., i, i, None] * e + c
         a_i = planar_root(right, slack[..., i, None] + np.zeros_like(right))
         h_i = tanh(a_i)
@@ -207,8 +209,10 @@ def check_invertible(slack):
     """A ValueError unless every R1_ii R2_ii is above -1."""
     if np.any(getval(slack) <= 0):
         lowest = np.nanmin(getval(slack))
-        raise ValueError("params: expected R1_ii R2_ii > -1 for a Sylvester flow to have an "
-                         f"inverse, got 1 + R1_ii R2_ii = {lowest:.3g}")
+        raise ValueError(
+            "params: expected R1_ii R2_ii > -1 for a Sylvester flow to have an "
+            f"inverse, got 1 + R1_ii R2_ii = {lowest:.3g}"
+        )
 
 
 # Layer and stack --------------------------------------------------------------------------
@@ -253,11 +257,14 @@ class SylvesterLayer(Flow):
         if self.bottleneck is None:
             self._set(bottleneck=self.dim)
         if self.bottleneck > self.dim:
-            raise ValueError(f"bottleneck: expected at most dim = {self.dim}, "
-                             f"got {self.bottleneck}")
+            raise ValueError(
+                f"bottleneck: expected at most dim = {self.dim}, got {self.bottleneck}"
+            )
         if self.kind != "orthogonal" and self.bottleneck != self.dim:
-            raise ValueError(f"bottleneck: expected dim = {self.dim} for kind {self.kind!r}, "
-                             f"got {self.bottleneck}")
+            raise ValueError(
+                f"bottleneck: expected dim = {self.dim} for kind {self.kind!r}, "
+                f"got {self.bottleneck}"
+            )
         if self.reverse and self.kind != "triangular":
             raise ValueError(f"reverse: expected False for kind {self.kind!r}, got True")
 
@@ -265,16 +272,19 @@ class SylvesterLayer(Flow):
         d, m = self.dim, self.bottleneck
         limit = 1 / np.sqrt(m)
         # A small R1 keeps the start near the identity.
-        params = {"r1": rng.uniform(-limit, limit, (m, m)) * 0.1,
-                  "r2": rng.uniform(-limit, limit, (m, m)),
-                  "b": np.zeros(m)}
+        params = {
+            "r1": rng.uniform(-limit, limit, (m, m)) * 0.1,
+            "r2": rng.uniform(-limit, limit, (m, m)),
+            "b": np.zeros(m),
+        }
         if self.kind == "orthogonal":
             params["q"] = rng.standard_normal((d, m))
         elif self.kind == "householder":
             params["v"] = rng.standard_normal((self.reflections, d))
         if self.context_dim:
-            params["from_context"] = {name: np.zeros((self.context_dim, *value.shape))
-                                      for name, value in params.items()}
+            params["from_context"] = {
+                name: np.zeros((self.context_dim, *value.shape)) for name, value in params.items()
+            }
         return params
 
     def constrained(self, params, context):
@@ -283,13 +293,21 @@ class SylvesterLayer(Flow):
         Of ``params["r1"]`` and ``params["r2"]`` only the upper triangles count.
         """
         if self.context_dim:
-            params = {name: params[name] + np.tensordot(context, change, 1)
-                      for name, change in params["from_context"].items()}
+            params = {
+                name: params[name] + np.tensordot(context, change, 1)
+                for name, change in params["from_context"].items()
+            }
         free1, free2 = params["r1"], params["r2"]
-        d1, d2, slack = constrain_diagonals(np.diagonal(free1, axis1=-1, axis2=-2),
-                                            np.diagonal(free2, axis1=-1, axis2=-2))
-        return self._columns(params), triangular(free1, d1), triangular(free2, d2), slack, \
-            params["b"]
+        d1, d2, slack = constrain_diagonals(
+            np.diagonal(free1, axis1=-1, axis2=-2), np.diagonal(free2, axis1=-1, axis2=-2)
+        )
+        return (
+            self._columns(params),
+            triangular(free1, d1),
+            triangular(free2, d2),
+            slack,
+            params["b"],
+        )
 
     check_invertible = staticmethod(check_invertible)
 
@@ -342,8 +360,9 @@ class Sylvester(Composition):
 
     def _layer(self, k):
         reverse = self.kind == "triangular" and k % 2 == 1
-        return SylvesterLayer(self.dim, self.kind, self.bottleneck, self.reflections, reverse,
-                              self.context_dim)
+        return SylvesterLayer(
+            self.dim, self.kind, self.bottleneck, self.reflections, reverse, self.context_dim
+        )
 
     @cached_property
     def flows(self):

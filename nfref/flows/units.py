@@ -8,8 +8,7 @@ from nfref.flows.elementwise import Logit, Standardise
 from nfref.runtime.annotations import Any, Array
 
 
-def in_units_of(flow: Flow, x: Array, lower: Any = None,
-                upper: Any = None) -> Chain:
+def in_units_of(flow: Flow, x: Array, lower: Any = None, upper: Any = None) -> Chain:
     """The flow between standardised columns and the latent, in the units of the data.
 
     From data to latent: bounded columns pass a logit, then every column is brought to mean

@@ -13,15 +13,23 @@ def adam_update(vector, gradient, m, v, t, learning_rate, beta1=0.9, beta2=0.999
     """See :func:`nfref.training.adam.adam_update`."""
     new = vector.copy(), m.copy(), v.copy()
     rates = np.array(rates_of(t, learning_rate, beta1, beta2, epsilon), vector.dtype)
-    in_pieces(lambda first, last: _adam_update(gradient, rates, *new, first, last), len(vector),
-              threads())
+    in_pieces(
+        lambda first, last: _adam_update(gradient, rates, *new, first, last), len(vector), threads()
+    )
     return new
 
 
 def rates_of(t, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
     """What the kernel reads of step t."""
-    return (beta1, 1 - beta1, beta2, 1 - beta2, learning_rate / (1 - beta1 ** t),
-            1 / (1 - beta2 ** t), epsilon)
+    return (
+        beta1,
+        1 - beta1,
+        beta2,
+        1 - beta2,
+        learning_rate / (1 - beta1**t),
+        1 / (1 - beta2**t),
+        epsilon,
+    )
 
 
 @kernel
@@ -33,7 +41,14 @@ def _adam_update(gradient, rates, vector, m, v, first, last):
 def update(gradient, rates, vector, m, v):
     """A step for all of the vector and the moments, in place."""
     keep_m, take_m, keep_v, take_v, step, unbias, epsilon = (
-        rates[0], rates[1], rates[2], rates[3], rates[4], rates[5], rates[6])
+        rates[0],
+        rates[1],
+        rates[2],
+        rates[3],
+        rates[4],
+        rates[5],
+        rates[6],
+    )
     for i in range(len(vector)):
         g = gradient[i]
         m[i] = keep_m * m[i] + take_m * g

@@ -81,17 +81,40 @@ def tasks_of(need):
 
     if need.in_one_call:
         doubles = np.empty(0)
-        yield task(make_steps, program, rows, values, chain.NormalLoss(flat, flat), flat,
-                   Schedule(whole, np.empty((0, 0), np.int64), table, flat, doubles), table,
-                   Found(whole, table, doubles, doubles, doubles, whole), 0, blocks,
-                   *[flat] * 3, need.optional)
+        yield task(
+            make_steps,
+            program,
+            rows,
+            values,
+            chain.NormalLoss(flat, flat),
+            flat,
+            Schedule(whole, np.empty((0, 0), np.int64), table, flat, doubles),
+            table,
+            Found(whole, table, doubles, doubles, doubles, whole),
+            0,
+            blocks,
+            *[flat] * 3,
+            need.optional,
+        )
     elif need.gradient:
-        yield task(chain.vjp, program, flat, rows, values, chain.NormalLoss(flat, flat),
-                   chain.Gradients(table, table, flat), blocks, flat, flat, flat, 0, 0,
-                   need.optional)
+        yield task(
+            chain.vjp,
+            program,
+            flat,
+            rows,
+            values,
+            chain.NormalLoss(flat, flat),
+            chain.Gradients(table, table, flat),
+            blocks,
+            flat,
+            flat,
+            flat,
+            0,
+            0,
+            need.optional,
+        )
     if need.value:
-        yield task(chain.evaluate, program, flat, rows, values, blocks, flat, 0, 0,
-                   need.optional)
+        yield task(chain.evaluate, program, flat, rows, values, blocks, flat, 0, 0, need.optional)
     for kernel, signature in compiled_for(np.dtype(need.dtype)):
         yield Task(kernel, signature.args)
     if need.gradient and not need.in_one_call:
@@ -113,10 +136,18 @@ def start(wanted):
     """
     if not can_start_workers():
         return
-    needs = [Need(piece.optional, vector.dtype.name, value, step > 0,
-                  step > 0 and threads_of_steps(density, vector, unflatten, step) > 0)
-             for density, vector, unflatten, value, step in wanted
-             for piece in programs(density.flow, -1) if isinstance(piece, Program)]
+    needs = [
+        Need(
+            piece.optional,
+            vector.dtype.name,
+            value,
+            step > 0,
+            step > 0 and threads_of_steps(density, vector, unflatten, step) > 0,
+        )
+        for density, vector, unflatten, value, step in wanted
+        for piece in programs(density.flow, -1)
+        if isinstance(piece, Program)
+    ]
     COMPILE_WORKERS.start(list(dict.fromkeys(needs)))
 
 
@@ -124,8 +155,9 @@ def can_start_workers():
     """Whether other processes can compile what this one will need."""
     is_kept = getattr(getattr(chain.vjp, "_cache", None), "origin", None) is not None
     # A program that holds a Python, frozen or embedded, would start itself again.
-    is_python = ("python" in os.path.basename(sys.executable or "").lower()
-                 and not getattr(sys, "frozen", False))
+    is_python = "python" in os.path.basename(sys.executable or "").lower() and not getattr(
+        sys, "frozen", False
+    )
     # Where this is one of several processes, the others have the processors.
     is_alone = multiprocessing.parent_process() is None
     return is_kept and is_python and is_alone and cache.is_writable()
@@ -169,7 +201,7 @@ class CompileWorkers:
         cache.when_missing(self.wait)
         self.pending.update(missing)
         for some in shared_out(needs, free):
-            with suppress(OSError):     # no more processes, or no such file
+            with suppress(OSError):  # no more processes, or no such file
                 self.workers.append(Worker(some, self))
 
     def wait(self, name):
@@ -184,11 +216,12 @@ class CompileWorkers:
                 if name not in self.begun:
                     break
                 # A small one if there is any: this one may be there in a moment.
-                other = min(self.pending, key=lambda one: bool(self.pending[one].products),
-                            default=None)
+                other = min(
+                    self.pending, key=lambda one: bool(self.pending[one].products), default=None
+                )
                 task = self.pending.pop(other, None)
                 if task is None:
-                    self.changed.wait(1)    # on Windows, Ctrl-C can't end one without a timeout
+                    self.changed.wait(1)  # on Windows, Ctrl-C can't end one without a timeout
             if task is not None:
                 self.leave_out(other)
                 if task.products:
@@ -217,15 +250,27 @@ class Worker:
     """A process, and a thread that listens to it."""
 
     def __init__(self, needs, pool):
-        code = (f"import sys; sys.path[:] = {sys.path!r}; "
-                "from nfref.kernels import ahead; ahead.work()")
+        code = (
+            f"import sys; sys.path[:] = {sys.path!r}; from nfref.kernels import ahead; ahead.work()"
+        )
         # What the terminal says to this process, such as Ctrl-C, is not meant for workers.
-        apart = ({"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else
-                 {"start_new_session": True})
-        self.pool, self.process = pool, subprocess.Popen(
-            [sys.executable, "-c", code, json.dumps(needs)], text=True, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={**os.environ, "NUMBA_CACHE_DIR": numba.config.CACHE_DIR or ""}, **apart)
+        apart = (
+            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+            if os.name == "nt"
+            else {"start_new_session": True}
+        )
+        self.pool, self.process = (
+            pool,
+            subprocess.Popen(
+                [sys.executable, "-c", code, json.dumps(needs)],
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "NUMBA_CACHE_DIR": numba.config.CACHE_DIR or ""},
+                **apart,
+            ),
+        )
         threading.Thread(target=self.listen, daemon=True).start()
 
     def listen(self):
@@ -242,8 +287,7 @@ class Worker:
                     pool.done.add(name)
                 pool.changed.notify_all()
         with pool.changed:
-            pool.begun = {name: worker for name, worker in pool.begun.items()
-                          if worker is not self}
+            pool.begun = {name: worker for name, worker in pool.begun.items() if worker is not self}
             pool.changed.notify_all()
         for end in (self.process.stdin, self.process.stdout):
             with suppress(OSError):
@@ -290,6 +334,6 @@ def work():
             continue
         print("begin", path.name, flush=True)
         task.kernel.compile(task.types)
-        if not os.path.exists(path):        # nobody would find it
+        if not os.path.exists(path):  # nobody would find it
             return
         print("end", path.name, flush=True)

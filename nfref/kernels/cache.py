@@ -35,7 +35,7 @@ from nfref.kernels import numba_internals
 from nfref.kernels.announce import announce
 from nfref.runtime.files import Turn, replacing
 
-LONGEST = 300   # seconds for which a process waits for another one to compile a kernel
+LONGEST = 300  # seconds for which a process waits for another one to compile a kernel
 
 
 class Cache:
@@ -45,20 +45,23 @@ class Cache:
     and pointers, and never functions, whose text does not say what they do.
     """
 
-    cache_path = None   # Numba's statistics show it
+    cache_path = None  # Numba's statistics show it
 
     def __init__(self, function, *compilers):
         """``compilers``: names of the modules that compile it, if it is not Numba alone."""
-        version = sys.modules["nfref"].__version__      # kernels import no layer above them
+        version = sys.modules["nfref"].__version__  # kernels import no layer above them
         self.name = f"{version}-{function.__module__}.{function.__qualname__}"
         self.origin = self._turn = None
         # What a function took from another one's variables is not in its source.
         if function.__closure__ is None:
-            with suppress(OSError, SyntaxError, ValueError):    # sources zipped, or bytecode alone
+            with suppress(OSError, SyntaxError, ValueError):  # sources zipped, or bytecode alone
                 # Now, not when it is compiled: by then the files may be others than were imported.
-                self.origin = (digest_of_sources(function.__module__, *compilers),
-                               function.__code__.co_firstlineno, sys.version,
-                               *numba_internals.VERSIONS)
+                self.origin = (
+                    digest_of_sources(function.__module__, *compilers),
+                    function.__code__.co_firstlineno,
+                    sys.version,
+                    *numba_internals.VERSIONS,
+                )
 
     def path(self, signature, codegen):
         """The file of one entry; None where there is no folder for it, or no source."""
@@ -84,12 +87,12 @@ class Cache:
             if path is not None:
                 self.done()
                 self._turn = Turn(path, LONGEST)
-                result = _read(path, context)       # another process may have compiled it
+                result = _read(path, context)  # another process may have compiled it
         return result
 
     def done(self):
         """Called when a function was compiled, or could not be."""
-        turn, self._turn = self._turn, None     # two threads may both take it
+        turn, self._turn = self._turn, None  # two threads may both take it
         if turn is not None:
             turn.end()
 
@@ -97,7 +100,7 @@ class Cache:
         """Keep a compiled function."""
         path = self.path(signature, result.codegen)
         if path is None or result.library.has_dynamic_globals:
-            return      # such code holds addresses of this process
+            return  # such code holds addresses of this process
         payload = packed(result)
         with suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -129,7 +132,7 @@ def _read(path, context):
         return unpacked(_contents(path), context)
     except FileNotFoundError:
         return None
-    except Exception:   # whatever it was, compiling helps
+    except Exception:  # whatever it was, compiling helps
         with suppress(OSError):
             path.unlink()
         return None
@@ -184,8 +187,7 @@ def digest_of_sources(*modules):
         if name not in digests:
             digests[name], imports = _source(name)
             # The package itself imports everything, and kernels need none of that.
-            names += (used for used in imports
-                      if used.startswith("nfref.") and used in sys.modules)
+            names += (used for used in imports if used.startswith("nfref.") and used in sys.modules)
     return hashlib.sha256(b"".join(digests[name] for name in sorted(digests))).hexdigest()
 
 
@@ -203,5 +205,6 @@ def _source(module):
     return hashlib.sha256(source).digest(), names
 
 
-IMPORTS = re.compile(r"^from (nfref[\w.]*) import (?:([\w ,]+)|\(([^)]*)\))|^import (nfref[\w.]*)",
-                     re.MULTILINE)
+IMPORTS = re.compile(
+    r"^from (nfref[\w.]*) import (?:([\w ,]+)|\(([^)]*)\))|^import (nfref[\w.]*)", re.MULTILINE
+)

@@ -22,8 +22,8 @@ from nfref.kernels import cache, numba_internals
 
 try:
     from nfref.kernels import libraries
-except Exception as error:      # see ``_try_compiler``
-    libraries = error           # type: ignore[assignment]
+except Exception as error:  # see ``_try_compiler``
+    libraries = error  # type: ignore[assignment]
 
 # What Numba documents, and what it has besides: no counting of references; and no wrapper for
 # calls from Python, which what is part of kernels does not need.
@@ -44,12 +44,17 @@ def reduction(function):
 
 def overloaded(function):
     """``numba.extending.overload`` of what kernels call, as a body."""
-    return overload(function, jit_options=PLAIN if not HAS_COMPILER else
-                    {**PART, "pipeline_class": libraries.BodyCompiler})
+    return overload(
+        function,
+        jit_options=PLAIN
+        if not HAS_COMPILER
+        else {**PART, "pipeline_class": libraries.BodyCompiler},
+    )
 
 
 def compiles(function):
     """Decorator: what ``function`` is in kernels, whatever the types of the arguments."""
+
     def register(compiled):
         return overloaded(function)(wraps(compiled)(lambda *arguments, **named: compiled))
 
@@ -78,8 +83,9 @@ def _part(function, options):
         compiled.overloads[tuple(result.signature.args)] = result
 
     def refuse(*arguments, **named):
-        raise TypeError(f"{function.__name__}: expected to be called by a kernel, "
-                        "got a call from Python")
+        raise TypeError(
+            f"{function.__name__}: expected to be called by a kernel, got a call from Python"
+        )
 
     # Without a wrapper a call from Python would end the process; so none is made known.
     compiled.add_overload, compiled._compile_for_args = keep, refuse
@@ -155,13 +161,15 @@ def _try_compiler():
 def _try_cache():
     """A function that one dispatcher compiles and another one finds."""
     if numba_internals.is_tested():
-        return numba_internals.dumps, numba_internals.CompileResult     # whether they are there
+        return numba_internals.dumps, numba_internals.CompileResult  # whether they are there
     kept = {}
 
     class Memory(cache.Cache):
         def save_overload(self, signature, result):
-            kept[self.key(signature, result.codegen)] = (cache.packed(result),
-                                                         result.library.has_dynamic_globals)
+            kept[self.key(signature, result.codegen)] = (
+                cache.packed(result),
+                result.library.has_dynamic_globals,
+            )
 
         def load_overload(self, signature, context):
             payload, _ = kept.get(self.key(signature, context.codegen()), (None, None))
@@ -175,14 +183,16 @@ def _try_cache():
         compiled._cache = Memory(twice)
         if compiled(1.5) != 3 or sum(compiled.stats.cache_misses.values()) != compiles:
             raise ValueError("compiled code is not found again")
-    (key, (_, moves)), = kept.items()
+    ((key, (_, moves)),) = kept.items()
     processor = numba.config.CPU_NAME or numba_internals.binding.get_host_cpu_name()
     if moves or repr(processor) not in key:
         raise ValueError(f"an entry that another processor could not tell from its own, {key}")
 
 
-HAS_COMPILER = True     # on trial
+HAS_COMPILER = True  # on trial
 HAS_COMPILER = numba_internals.works(
-    "ways to compile", "kernels take longer to compile and to run", _try_compiler)
+    "ways to compile", "kernels take longer to compile and to run", _try_compiler
+)
 HAS_CACHE = numba_internals.works(
-    "ways to keep what is compiled", "each process compiles its own kernels", _try_cache)
+    "ways to keep what is compiled", "each process compiles its own kernels", _try_cache
+)

@@ -14,15 +14,20 @@ by an analysis of the whole function anew.
 import gc
 from contextlib import contextmanager
 
-from nfref.kernels.numba_internals import (JITCodeLibrary, PassManager, compiler, typed_passes,
-                                           untyped_passes)
+from nfref.kernels.numba_internals import (
+    JITCodeLibrary,
+    PassManager,
+    compiler,
+    typed_passes,
+    untyped_passes,
+)
 
 PASSES = (
     untyped_passes.TranslateByteCode,
     untyped_passes.FixupArgs,
     untyped_passes.IRProcessing,
-    untyped_passes.DeadBranchPrune,         # what hangs on an argument that is None
-    untyped_passes.GenericRewrites,         # tuple[0], constant in the source
+    untyped_passes.DeadBranchPrune,  # what hangs on an argument that is None
+    untyped_passes.GenericRewrites,  # tuple[0], constant in the source
     untyped_passes.ReconstructSSA,
     typed_passes.NopythonTypeInference,
     typed_passes.PreLowerStripPhis,
@@ -97,7 +102,7 @@ def module_of(library):
 def with_all_used(libraries):
     """These libraries and those of all that their bodies call, each once."""
     found = list(libraries)
-    for library in found:       # grows on the way
+    for library in found:  # grows on the way
         if isinstance(library, BodyLibrary):
             found += (used for used in library._linking_libraries if used not in found)
     return list(dict.fromkeys(found))

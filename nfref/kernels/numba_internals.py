@@ -19,12 +19,20 @@ import numba
 VERSIONS = numba.__version__, llvmlite.__version__
 TESTED = "0.62", "0.68"
 
-_PLACES = {"binding": "llvmlite", "ir": "llvmlite", "cgutils": "numba.core",
-           "populate_array": "numba.np.arrayobj", "compiler": "numba.core",
-           "typed_passes": "numba.core", "untyped_passes": "numba.core",
-           "JITCodeLibrary": "numba.core.codegen", "PassManager": "numba.core.compiler_machinery",
-           "CompileResult": "numba.core.compiler", "dumps": "numba.core.serialize"}
-NEEDED = "binding", "ir", "cgutils", "populate_array"       # without which there are no kernels
+_PLACES = {
+    "binding": "llvmlite",
+    "ir": "llvmlite",
+    "cgutils": "numba.core",
+    "populate_array": "numba.np.arrayobj",
+    "compiler": "numba.core",
+    "typed_passes": "numba.core",
+    "untyped_passes": "numba.core",
+    "JITCodeLibrary": "numba.core.codegen",
+    "PassManager": "numba.core.compiler_machinery",
+    "CompileResult": "numba.core.compiler",
+    "dumps": "numba.core.serialize",
+}
+NEEDED = "binding", "ir", "cgutils", "populate_array"  # without which there are no kernels
 
 
 def __getattr__(name):
@@ -44,7 +52,11 @@ def works(part, cost, trial):
         trial()
     except Exception as error:
         came = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        warnings.warn(f"numba: expected {part} as in {' and '.join(TESTED)}, got version "
-                      f"{numba.__version__} ({came}); {cost}", RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            f"numba: expected {part} as in {' and '.join(TESTED)}, got version "
+            f"{numba.__version__} ({came}); {cost}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         return False
     return True

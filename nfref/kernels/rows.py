@@ -19,8 +19,9 @@ import numpy as np
 from nfref.runtime.backends import processors, threads
 
 # The number of the processor that runs the caller; None where threads cannot be placed.
-PROCESSOR_OF_CALLER = (getattr(ctypes.CDLL(None), "sched_getcpu", None)
-                       if hasattr(os, "sched_setaffinity") else None)
+PROCESSOR_OF_CALLER = (
+    getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
+)
 
 
 class Workers:
@@ -42,9 +43,11 @@ class Workers:
         with self.lock:
             if self.pool is None:
                 self.pool = ThreadPoolExecutor(
-                    max(processors() - 1, 1), "nfref",
+                    max(processors() - 1, 1),
+                    "nfref",
                     initializer=lambda ids: ids.append(threading.get_native_id()),
-                    initargs=(self.ids,))
+                    initargs=(self.ids,),
+                )
             if PROCESSOR_OF_CALLER is not None:
                 self.keep_away(PROCESSOR_OF_CALLER())
             return self.pool
@@ -55,8 +58,8 @@ class Workers:
         if (allowed, len(self.ids)) == self.placed:
             return
         self.placed = allowed, len(self.ids)
-        with suppress(OSError):     # where it is forbidden, and where there are no others
-            for number in self.ids[:self.placed[1]]:
+        with suppress(OSError):  # where it is forbidden, and where there are no others
+            for number in self.ids[: self.placed[1]]:
                 os.sched_setaffinity(number, allowed)
 
 
@@ -67,7 +70,7 @@ if hasattr(os, "register_at_fork"):
 
 def share(task, count, threads):
     """Call task(k) for k = 0 ... count-1, on up to ``threads`` threads, the caller among them."""
-    numbers = itertools.count()     # next() on it is atomic under the GIL
+    numbers = itertools.count()  # next() on it is atomic under the GIL
 
     def work():
         while (k := next(numbers)) < count:
@@ -89,7 +92,7 @@ def at_once(task, count, size):
     return True
 
 
-PIECE = 1 << 16     # numbers of a long vector that a thread takes at a time: half a MB of float64
+PIECE = 1 << 16  # numbers of a long vector that a thread takes at a time: half a MB of float64
 
 
 def in_pieces(task, size, threads):
@@ -100,7 +103,7 @@ def in_pieces(task, size, threads):
     share(lambda k: task(k * PIECE, min((k + 1) * PIECE, size)), -(-size // PIECE), threads)
 
 
-LINE = 64       # bytes of a line of the cache, and of the longest register
+LINE = 64  # bytes of a line of the cache, and of the longest register
 
 
 def aligned(size, dtype):
@@ -110,4 +113,4 @@ def aligned(size, dtype):
     """
     memory = np.empty(size * np.dtype(dtype).itemsize + LINE, np.uint8)
     start = -memory.ctypes.data % LINE
-    return memory[start:start + size * np.dtype(dtype).itemsize].view(dtype)
+    return memory[start : start + size * np.dtype(dtype).itemsize].view(dtype)

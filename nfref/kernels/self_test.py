@@ -9,17 +9,37 @@ import numpy as np
 from nfref.kernels.chain.units import units_of
 from nfref.kernels.jit import kernel
 from nfref.kernels.rows import aligned
-from nfref.kernels.simd.elementary import (exp, exp_neg, log, log1p, one_minus_exp_neg, softplus,
-                                           tanh, tanh_and_slope)
-from nfref.kernels.simd.lanes import (absolute, broadcast, exponent, load, load_at, load_strided,
-                                      mantissa, none_longer, prefetch, store, transpose,
-                                      where_equal, where_longer)
+from nfref.kernels.simd.elementary import (
+    exp,
+    exp_neg,
+    log,
+    log1p,
+    one_minus_exp_neg,
+    softplus,
+    tanh,
+    tanh_and_slope,
+)
+from nfref.kernels.simd.lanes import (
+    absolute,
+    broadcast,
+    exponent,
+    load,
+    load_at,
+    load_strided,
+    mantissa,
+    none_longer,
+    prefetch,
+    store,
+    transpose,
+    where_equal,
+    where_longer,
+)
 from nfref.kernels.simd.products import ROWS, add_outer, ensure_compiled, times, times_transposed
 from nfref.kernels.simd.unrolled import any_pivots, usual_pivots
 
-FAN_IN, FAN_OUT = 22, 93    # whole tiles, and some of each kind that is left over
+FAN_IN, FAN_OUT = 22, 93  # whole tiles, and some of each kind that is left over
 WEIGHTS, SIZE = FAN_IN * FAN_OUT, FAN_OUT * ROWS
-LANES = 16                  # of the longest vectors; others leave some numbers out
+LANES = 16  # of the longest vectors; others leave some numbers out
 
 
 @kernel
@@ -75,9 +95,13 @@ def run():
         a, b = (_normal(rng, SIZE, dtype) for _ in range(2))
         lanes = _normal(rng, LANES, dtype)
         lanes[:] = np.arange(LANES) % 3
-        found, expected = ([_normal(np.random.default_rng(1), size, dtype) for size in
-                            (4 * SIZE + WEIGHTS, (12 + LANES) * LANES, 10 * ROWS)]
-                           for _ in range(2))
+        found, expected = (
+            [
+                _normal(np.random.default_rng(1), size, dtype)
+                for size in (4 * SIZE + WEIGHTS, (12 + LANES) * LANES, 10 * ROWS)
+            ]
+            for _ in range(2)
+        )
         everything(a, b, lanes, (0,) * 3, *found)
         everything.py_func(a, b, lanes, (0,) * 3, *expected)
         for name, one, other in zip(("products", "vectors", "functions"), found, expected):

@@ -17,14 +17,13 @@ from nfref.kernels.jit import body, compiles, emits
 from nfref.kernels.numba_internals import cgutils, ir
 from nfref.kernels.simd.tiles import start_at
 
-SPINS = 1000            # a few microseconds; then who is waited for may need this processor
+SPINS = 1000  # a few microseconds; then who is waited for may need this processor
 
 _LOCK = threading.Lock()
 
 
 def counts(parts):
-    """What threads count in: tasks drawn, then of each part those done, and whether it may begin.
-    """
+    """Make counters: tasks taken; then for each part, tasks done and whether it may begin."""
     found = np.zeros(1 + 2 * parts, np.int64)
     found[1 + parts] = 1
     return found
@@ -95,8 +94,12 @@ def _atomic_load(typing, pointer):
 def _let_others_run(typing):
     def generate(context, builder, signature, arguments):
         if hasattr(os, "sched_yield"):
-            builder.call(cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(ir.IntType(32), []), "sched_yield"), [])
+            builder.call(
+                cgutils.get_or_insert_function(
+                    builder.module, ir.FunctionType(ir.IntType(32), []), "sched_yield"
+                ),
+                [],
+            )
         return context.get_dummy_value()
 
     return types.void(), generate

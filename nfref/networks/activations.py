@@ -56,10 +56,12 @@ def where(condition, one, other):
 
 
 # Autograd's own derivative of where is float64 whatever the arguments are.
-defvjp(where,
-       lambda ans, condition, one, other: lambda g: where(condition, g, np.zeros_like(g)),
-       lambda ans, condition, one, other: lambda g: where(condition, np.zeros_like(g), g),
-       argnums=(1, 2))
+defvjp(
+    where,
+    lambda ans, condition, one, other: lambda g: where(condition, g, np.zeros_like(g)),
+    lambda ans, condition, one, other: lambda g: where(condition, np.zeros_like(g), g),
+    argnums=(1, 2),
+)
 
 
 @notrace_primitive
@@ -79,7 +81,8 @@ def softmax_vjp(parts, g):
     """p_k (g_k - sum_j p_j g_j), from g less that of the largest part: nothing is left, and nothing
     cancels, where one part is all."""
     most = np.argmax(getval(parts), axis=0) == np.arange(len(parts)).reshape(
-        (-1,) + (1,) * (parts.ndim - 1))
+        (-1,) + (1,) * (parts.ndim - 1)
+    )
     g = g - np.sum(where(most, g, np.zeros_like(getval(parts))), axis=0)
     return parts * (g - np.sum(parts * g, axis=0))
 

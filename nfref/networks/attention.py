@@ -17,13 +17,13 @@ from nfref.networks.activations import softmax
 from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.tracing import defjvp, defvjp, getval, primitive
 
-EPSILON = 1e-5      # of the layer norm, PyTorch's
+EPSILON = 1e-5  # of the layer norm, PyTorch's
 
 
 def layer_norm(params, h):
     """(h - mean) / sqrt(variance + eps) * gain + offset over the channels of each token."""
     centred = h - np.mean(h, axis=-1, keepdims=True)
-    variance = np.mean(centred ** 2, axis=-1, keepdims=True)
+    variance = np.mean(centred**2, axis=-1, keepdims=True)
     return centred / np.sqrt(variance + EPSILON) * params["gain"] + params["offset"]
 
 
@@ -31,12 +31,13 @@ def layer_norm(params, h):
 def normal_cdf(x):
     """Phi(x), the distribution function of the standard normal. Elementwise."""
     from scipy.special import ndtr  # slow to import, so only on use
+
     return ndtr(x)
 
 
 def normal_density(x):
     """exp(-x^2 / 2) / sqrt(2 pi). Elementwise."""
-    return np.exp(-0.5 * x ** 2) / (2 * np.pi) ** 0.5
+    return np.exp(-0.5 * x**2) / (2 * np.pi) ** 0.5
 
 
 defvjp(normal_cdf, lambda ans, x: lambda g: g * normal_density(x))
@@ -65,7 +66,7 @@ def causal_attention(params, h, heads):
     """
     n, length, channels = h.shape
 
-    def by_head(name):          # (N, T, C) -> (N, heads, T, C / heads)
+    def by_head(name):  # (N, T, C) -> (N, heads, T, C / heads)
         parts = np.reshape(dense(params[name], h), (n, length, heads, channels // heads))
         return np.transpose(parts, (0, 2, 1, 3))
 
@@ -77,8 +78,9 @@ def causal_attention(params, h, heads):
     return dense(params["output"], np.reshape(mixed, (n, length, channels)))
 
 
-def causal_transformer(params: dict[str, Any], tokens: Array, heads: int,
-                       context: Array | None = None) -> Array:
+def causal_transformer(
+    params: dict[str, Any], tokens: Array, heads: int, context: Array | None = None
+) -> Array:
     """The network at the head of this file. A context is added, linearly, to every token.
 
     Parameters
@@ -104,8 +106,16 @@ def causal_transformer(params: dict[str, Any], tokens: Array, heads: int,
     return dense(params["output"], h)
 
 
-def init_causal_transformer(rng: Generator, length: int, width: int, channels: int, depth: int,
-                            expansion: int, outputs: int, context_dim: int = 0) -> Any:
+def init_causal_transformer(
+    rng: Generator,
+    length: int,
+    width: int,
+    channels: int,
+    depth: int,
+    expansion: int,
+    outputs: int,
+    context_dim: int = 0,
+) -> Any:
     """Parameters of :func:`causal_transformer`.
 
     Weights and biases are uniform in +-1/sqrt(fan_in), positions normal with standard deviation
@@ -126,24 +136,33 @@ def init_causal_transformer(rng: Generator, length: int, width: int, channels: i
         E, numbers a token.
     context_dim : int
     """
+
     def linear(fan_in, fan_out):
-        limit = fan_in ** -0.5
-        return {"weight": rng.uniform(-limit, limit, (fan_in, fan_out)),
-                "bias": rng.uniform(-limit, limit, fan_out)}
+        limit = fan_in**-0.5
+        return {
+            "weight": rng.uniform(-limit, limit, (fan_in, fan_out)),
+            "bias": rng.uniform(-limit, limit, fan_out),
+        }
 
     def norm():
         return {"gain": np.ones(channels), "offset": np.zeros(channels)}
 
-    params = {"embed": linear(width, channels),
-              "position": 0.01 * rng.standard_normal((length, channels))}
+    params = {
+        "embed": linear(width, channels),
+        "position": 0.01 * rng.standard_normal((length, channels)),
+    }
     if context_dim:
         params["from_context"] = linear(context_dim, channels)["weight"]
     params["layers"] = [
-        {"norm": norm(),
-         "attention": {name: linear(channels, channels)
-                       for name in ("query", "key", "value", "output")},
-         "mlp_norm": norm(),
-         "mlp": [linear(channels, expansion * channels), linear(expansion * channels, channels)]}
-        for _ in range(depth)]
+        {
+            "norm": norm(),
+            "attention": {
+                name: linear(channels, channels) for name in ("query", "key", "value", "output")
+            },
+            "mlp_norm": norm(),
+            "mlp": [linear(channels, expansion * channels), linear(expansion * channels, channels)],
+        }
+        for _ in range(depth)
+    ]
     params["output"] = {"weight": np.zeros((channels, outputs)), "bias": np.zeros(outputs)}
     return params

@@ -19,7 +19,7 @@ from nfref.networks.activations import ACTIVATIONS
 from nfref.runtime.annotations import Any, Array
 from nfref.runtime.tracing import defvjp, primitive
 
-GAIN = 3.0      # of the published code of Glow: its log-gains learn three times as fast
+GAIN = 3.0  # of the published code of Glow: its log-gains learn three times as fast
 
 # Copies -----------------------------------------------------------------------------------
 
@@ -35,12 +35,15 @@ def neighbours(image, size):
     reach = size // 2
     # Not numpy.pad, whose result is in the order of the image, and that may be another one.
     padded = numpy.zeros((n, height + 2 * reach, width + 2 * reach, channels), image.dtype)
-    padded[:, reach:reach + height, reach:reach + width] = image
+    padded[:, reach : reach + height, reach : reach + width] = image
     per_image, per_row, per_pixel, per_number = padded.strides
     # One row of a neighbourhood lies in one piece: k pixels of C numbers each.
     view = numpy.lib.stride_tricks.as_strided(
-        padded, (n, height, width, size, size * channels),
-        (per_image, per_row, per_pixel, per_row, per_number), writeable=False)
+        padded,
+        (n, height, width, size, size * channels),
+        (per_image, per_row, per_pixel, per_row, per_number),
+        writeable=False,
+    )
     return view.reshape(n * height * width, size * size * channels)
 
 
@@ -56,9 +59,9 @@ def gathered(copies, shape, size):
     padded = numpy.zeros((n, height + size - 1, width + size - 1, channels), copies.dtype)
     for a in range(size):
         for b in range(size):
-            padded[:, a:a + height, b:b + width] += copies[:, :, :, a, b]
+            padded[:, a : a + height, b : b + width] += copies[:, :, :, a, b]
     reach = size // 2
-    return padded[:, reach:reach + height, reach:reach + width]
+    return padded[:, reach : reach + height, reach : reach + width]
 
 
 # Convolution ------------------------------------------------------------------------------
@@ -103,12 +106,16 @@ def weight_gradient(image, g, size):
     return turned(total.reshape(size, size, fan_out, fan_in))
 
 
-defvjp(correlate,
-       lambda out, image, weight: lambda g: correlate(g, turned(weight)),
-       lambda out, image, weight: lambda g: weight_gradient(image, g, len(weight)))
-defvjp(weight_gradient,
-       lambda out, image, g, size: lambda weight: correlate(g, turned(weight)),
-       lambda out, image, g, size: lambda weight: correlate(image, weight))
+defvjp(
+    correlate,
+    lambda out, image, weight: lambda g: correlate(g, turned(weight)),
+    lambda out, image, weight: lambda g: weight_gradient(image, g, len(weight)),
+)
+defvjp(
+    weight_gradient,
+    lambda out, image, g, size: lambda weight: correlate(g, turned(weight)),
+    lambda out, image, g, size: lambda weight: correlate(image, weight),
+)
 
 
 def beyond_the_edge(height, width, size):

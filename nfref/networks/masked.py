@@ -20,13 +20,13 @@ def even_degrees(dim, hidden, context_dim=0):
     With a context the lowest degree is 0, which sees the context alone; otherwise it is 1.
     """
     lowest = 0 if context_dim else 1
-    levels = max(dim - lowest, 1)       # degrees lowest ... D-1
-    return tuple(tuple((lowest + np.arange(width) * levels // width).tolist())
-                 for width in hidden)
+    levels = max(dim - lowest, 1)  # degrees lowest ... D-1
+    return tuple(tuple((lowest + np.arange(width) * levels // width).tolist()) for width in hidden)
 
 
-def random_degrees(rng: Generator, dim: int, hidden: Sequence[int],
-                   context_dim: int = 0) -> tuple[Any, ...]:
+def random_degrees(
+    rng: Generator, dim: int, hidden: Sequence[int], context_dim: int = 0
+) -> tuple[Any, ...]:
     """Degrees of the hidden units as MADE draws them, for ``MADE(..., degrees=...)``.
 
     Each is uniform between the lowest degree of the layer below and D - 1; below the first
@@ -57,8 +57,13 @@ def random_degrees(rng: Generator, dim: int, hidden: Sequence[int],
     return tuple(degrees)
 
 
-def made_masks(order: Sequence[int], degrees: Sequence[Any], outputs_per_dim: int,
-               context_dim: int = 0, periodic: tuple[int, ...] = ()) -> list[Any]:
+def made_masks(
+    order: Sequence[int],
+    degrees: Sequence[Any],
+    outputs_per_dim: int,
+    context_dim: int = 0,
+    periodic: tuple[int, ...] = (),
+) -> list[Any]:
     """Masks that make an MLP autoregressive.
 
     Input i has degree ``order[i]`` + 1, context has degree 0. A hidden unit sees inputs and
@@ -91,8 +96,10 @@ def made_masks(order: Sequence[int], degrees: Sequence[Any], outputs_per_dim: in
     """
     order = np.asarray(order)
     inputs = [*real_columns(len(order), periodic), *periodic, *periodic]
-    levels = [np.concatenate([order[inputs] + 1, np.zeros(context_dim, dtype=int)]),
-              *map(np.asarray, degrees)]
+    levels = [
+        np.concatenate([order[inputs] + 1, np.zeros(context_dim, dtype=int)]),
+        *map(np.asarray, degrees),
+    ]
     masks = [below[:, None] <= above[None, :] for below, above in zip(levels, levels[1:])]
     masks.append(levels[-1][:, None] <= np.tile(order, outputs_per_dim)[None, :])
     return masks

@@ -19,8 +19,12 @@ def init_mlp(rng, sizes):
     layers = []
     for fan_in, fan_out in zip(sizes[:-2], sizes[1:-1]):
         limit = 1 / np.sqrt(max(fan_in, 1))
-        layers.append({"weight": rng.uniform(-limit, limit, (fan_in, fan_out)),
-                       "bias": rng.uniform(-limit, limit, fan_out)})
+        layers.append(
+            {
+                "weight": rng.uniform(-limit, limit, (fan_in, fan_out)),
+                "bias": rng.uniform(-limit, limit, fan_out),
+            }
+        )
     layers.append({"weight": np.zeros((sizes[-2], sizes[-1])), "bias": np.zeros(sizes[-1])})
     return layers
 
@@ -63,8 +67,9 @@ def angles_as_points(x: Array, periodic: tuple[int, ...]) -> Array:
     if not periodic:
         return x
     angles = x[:, list(periodic)]
-    return np.concatenate([x[:, real_columns(x.shape[1], periodic)], np.cos(angles),
-                           np.sin(angles)], axis=1)
+    return np.concatenate(
+        [x[:, real_columns(x.shape[1], periodic)], np.cos(angles), np.sin(angles)], axis=1
+    )
 
 
 def real_columns(dim, periodic):

@@ -23,15 +23,14 @@ def weight_normalised(layer):
     ``layer`` has "direction" v (k, k, C, E), "length" g (E,) and "bias" (E,). Returns a layer
     of :func:`convolve <nfref.networks.convolution.convolve>`.
     """
-    v = layer["direction"] / power_of_two(layer["direction"])     # whose squares cannot overflow
-    length = np.sqrt(np.sum(v ** 2, axis=(0, 1, 2)))
+    v = layer["direction"] / power_of_two(layer["direction"])  # whose squares cannot overflow
+    length = np.sqrt(np.sum(v**2, axis=(0, 1, 2)))
     return {"weight": v * (layer["length"] / length), "bias": layer["bias"]}
 
 
 @notrace_primitive
 def power_of_two(v):
-    """Near the largest number of each output; W does not depend on it, and dividing rounds nothing.
-    """
+    """Return a power of two near the largest number of each output: dividing is exact."""
     exponent = np.frexp(np.max(np.abs(v), axis=(0, 1, 2)))[1]
     return np.ldexp(v.dtype.type(1), exponent - 1)
 
@@ -39,8 +38,11 @@ def power_of_two(v):
 def init_layer(rng, size, fan_in, fan_out, length=1.0):
     """A layer with directions uniform in +-1/sqrt(fan_in) and bias zero."""
     limit = 1 / np.sqrt(size * size * fan_in)
-    return {"direction": rng.uniform(-limit, limit, (size, size, fan_in, fan_out)),
-            "length": np.full(fan_out, length), "bias": np.zeros(fan_out)}
+    return {
+        "direction": rng.uniform(-limit, limit, (size, size, fan_in, fan_out)),
+        "length": np.full(fan_out, length),
+        "bias": np.zeros(fan_out),
+    }
 
 
 def init_residual_conv_net(rng, fan_in, hidden, blocks, fan_out):
@@ -48,12 +50,19 @@ def init_residual_conv_net(rng, fan_in, hidden, blocks, fan_out):
 
     The lengths of the last layer's weights are zero, and so are its outputs.
     """
-    return {"first": init_layer(rng, 3, fan_in, hidden),
-            "skip": init_layer(rng, 1, hidden, hidden),
-            "blocks": [{"first": init_layer(rng, 3, hidden, hidden),
-                        "second": init_layer(rng, 3, hidden, hidden),
-                        "skip": init_layer(rng, 1, hidden, hidden)} for _ in range(blocks)],
-            "last": init_layer(rng, 1, hidden, fan_out, length=0.0)}
+    return {
+        "first": init_layer(rng, 3, fan_in, hidden),
+        "skip": init_layer(rng, 1, hidden, hidden),
+        "blocks": [
+            {
+                "first": init_layer(rng, 3, hidden, hidden),
+                "second": init_layer(rng, 3, hidden, hidden),
+                "skip": init_layer(rng, 1, hidden, hidden),
+            }
+            for _ in range(blocks)
+        ],
+        "last": init_layer(rng, 1, hidden, fan_out, length=0.0),
+    }
 
 
 def residual_conv_net(params: dict[str, Any], image: Array, activation: str = "relu") -> Array:

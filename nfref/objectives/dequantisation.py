@@ -8,8 +8,9 @@ from nfref.objectives.divergences import negative_log_likelihood
 from nfref.runtime.annotations import Array, Generator, Params
 
 
-def dequantised_likelihood(density: Density, params: Params, x: Array, context: Array | None,
-                           rng: Generator) -> float:
+def dequantised_likelihood(
+    density: Density, params: Params, x: Array, context: Array | None, rng: Generator
+) -> float:
     """-1/N sum_n log p(floor(x_n) + u_n) with uniform noise u drawn at this call.
 
     Its mean over the noise is at least -1/N sum log P(floor(x_n)), the cost of the whole numbers;

@@ -13,8 +13,13 @@ from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.checks import check_count, check_positive
 
 
-def negative_log_likelihood(density: Density, params: Params, x: Array,
-                            context: Array | None = None, weight: Array | None = None) -> float:
+def negative_log_likelihood(
+    density: Density,
+    params: Params,
+    x: Array,
+    context: Array | None = None,
+    weight: Array | None = None,
+) -> float:
     """-1/N sum_n w_n log q(x_n): forward KL to the data, up to the entropy of the data.
 
     Parameters
@@ -35,8 +40,14 @@ def negative_log_likelihood(density: Density, params: Params, x: Array,
     return -np.mean(log_prob if weight is None else weight * log_prob)
 
 
-def reverse_kl(density: Density, params: Params, log_target: Callable[..., Any], rng: Generator,
-               n: int, beta: float = 1.0) -> float:
+def reverse_kl(
+    density: Density,
+    params: Params,
+    log_target: Callable[..., Any],
+    rng: Generator,
+    n: int,
+    beta: float = 1.0,
+) -> float:
     """1/n sum_i log q(x_i) - beta log p~(x_i) with x_i drawn from q.
 
     For beta = 1 an unbiased estimate of KL(q || p) - log Z, where Z is the normaliser of
@@ -67,8 +78,9 @@ def reverse_kl(density: Density, params: Params, log_target: Callable[..., Any],
     return np.mean(log_q - beta * log_p)
 
 
-def importance_estimate(density: Any, params: Any, log_target: Any, rng: Any,
-                        n: Any) -> tuple[float, float]:
+def importance_estimate(
+    density: Any, params: Any, log_target: Any, rng: Any, n: Any
+) -> tuple[float, float]:
     """The normaliser of the target by importance sampling, and how far it can be trusted.
 
     With weights w_i = p~(x_i) / q(x_i) for draws x_i of q:  log Z ~ log 1/n sum_i w_i, and
@@ -89,7 +101,7 @@ def importance_estimate(density: Any, params: Any, log_target: Any, rng: Any,
     log_weight = (log_p - log_q).astype(np.float64)
     largest = np.max(log_weight)
     weight = np.exp(log_weight - largest)
-    size = np.sum(weight) ** 2 / np.sum(weight ** 2)
+    size = np.sum(weight) ** 2 / np.sum(weight**2)
     return float(largest + np.log(np.mean(weight))), float(size)
 
 

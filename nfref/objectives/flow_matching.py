@@ -51,7 +51,7 @@ def variance_preserving_path(t, beta_min=0.1, beta_max=20.0):
     """
     s = 1 - t
     beta = beta_min + s * (beta_max - beta_min)
-    integral = s * beta_min + 0.5 * s ** 2 * (beta_max - beta_min)
+    integral = s * beta_min + 0.5 * s**2 * (beta_max - beta_min)
     alpha, sigma = np.exp(-0.5 * integral), np.sqrt(-np.expm1(-integral))
     return alpha, sigma, 0.5 * alpha * beta, -0.5 * beta * np.exp(-integral) / sigma
 
@@ -97,7 +97,7 @@ def pair_by_transport(z, x):
     """
     from scipy.optimize import linear_sum_assignment
 
-    cost = -2 * x @ z.T + np.sum(z ** 2, axis=1)    # |x|^2 is the same for every partner
+    cost = -2 * x @ z.T + np.sum(z**2, axis=1)  # |x|^2 is the same for every partner
     return z[linear_sum_assignment(cost)[1]]
 
 
@@ -110,8 +110,8 @@ def gaussian_velocity(t, x, mean, scale):
 
     Its flow from t = 0 to 1 is x = m + s z. Elementwise.
     """
-    variance = t ** 2 * scale ** 2 + (1 - t) ** 2
-    return mean + (x - t * mean) * (t * scale ** 2 - (1 - t)) / variance
+    variance = t**2 * scale**2 + (1 - t) ** 2
+    return mean + (x - t * mean) * (t * scale**2 - (1 - t)) / variance
 
 
 # Objective --------------------------------------------------------------------------------

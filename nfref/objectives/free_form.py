@@ -73,7 +73,7 @@ def orthogonal_probes(rng, n, dim, count, dtype):
     Returns (count, N, D).
     """
     q, _ = numpy.linalg.qr(rng.standard_normal((n, dim, count)))
-    return (dim ** 0.5 * numpy.moveaxis(q, 2, 0)).astype(dtype)
+    return (dim**0.5 * numpy.moveaxis(q, 2, 0)).astype(dtype)
 
 
 # Objective --------------------------------------------------------------------------------
@@ -126,8 +126,9 @@ class FreeFormLikelihood(Checked):
         check_rng(rng)
         params, x, context = density._checked(params, "x", x, context)
         if self.probes > density.dim:
-            raise ValueError(f"probes: expected at most {density.dim}, one a coordinate, "
-                             f"got {self.probes}")
+            raise ValueError(
+                f"probes: expected at most {density.dim}, one a coordinate, got {self.probes}"
+            )
         loss, found = 0, False
         for member, direction, path in density.flow.members(-1):
             own, given = trees.at_path(params["flow"], path), context_for(member, context)
@@ -138,8 +139,9 @@ class FreeFormLikelihood(Checked):
                 x, log_det = member._apply(direction, own, x, context)
                 loss = loss - log_det
         if not found:
-            raise ValueError("density: expected a FreeFormFlow in its flow, "
-                             f"got {type(density.flow).__name__}")
+            raise ValueError(
+                f"density: expected a FreeFormFlow in its flow, got {type(density.flow).__name__}"
+            )
         return np.mean(loss - density.base.log_prob(params["base"], x))
 
     def _terms(self, flow, params, x, context, rng):

@@ -60,8 +60,13 @@ class PathLikelihood(Checked):
     probes: int = 1
     noise: str = "rademacher"
 
-    _converters = {"kinetic": check_penalty, "jacobian": check_penalty, "trace": one_of(TRACES),
-                   "probes": check_count, "noise": one_of(NOISES)}
+    _converters = {
+        "kinetic": check_penalty,
+        "jacobian": check_penalty,
+        "trace": one_of(TRACES),
+        "probes": check_count,
+        "noise": one_of(NOISES),
+    }
 
     def __call__(self, density, params, x, context, rng):
         """The loss of a batch.
@@ -81,11 +86,13 @@ class PathLikelihood(Checked):
             In nats per row, plus the penalties.
         """
         params, x, context = density._checked(params, "x", x, context)
-        z, log_det, kinetic, jacobian = self._inverse(density.flow, params["flow"], x, context,
-                                                      check_rng(rng))
+        z, log_det, kinetic, jacobian = self._inverse(
+            density.flow, params["flow"], x, context, check_rng(rng)
+        )
         if kinetic is None:
-            raise ValueError("density: expected a CNF in its flow, "
-                             f"got {type(density.flow).__name__}")
+            raise ValueError(
+                f"density: expected a CNF in its flow, got {type(density.flow).__name__}"
+            )
         nats = -(density.base.log_prob(params["base"], z) + log_det)
         return np.mean(nats + self.kinetic * kinetic + self.jacobian * jacobian)
 
@@ -98,8 +105,10 @@ class PathLikelihood(Checked):
                 x, *terms = self._continuous_inverse(member, own, x, given, rng)
             else:
                 x, *terms = (*member._apply(direction, own, x, context), None, None)
-            totals = [old if new is None else new if old is None else old + new
-                      for old, new in zip(totals, terms)]
+            totals = [
+                old if new is None else new if old is None else old + new
+                for old, new in zip(totals, terms)
+            ]
         return x, *totals
 
     def _continuous_inverse(self, flow, params, x, context, rng):

@@ -20,7 +20,7 @@ from nfref.runtime.checks import as_rows, check_count, check_positive
 
 def well(a):
     """a^2 / 2: minus the log of a bump of height one."""
-    return 0.5 * a ** 2
+    return 0.5 * a**2
 
 
 def w1(z):
@@ -44,7 +44,7 @@ def U1(z):
     A ring, kept on its left and right. Its gradient does not exist at the origin.
     """
     z = as_rows("z", z, 2)
-    ring = well((np.sqrt(np.sum(z ** 2, axis=1)) - 2) / 0.4)
+    ring = well((np.sqrt(np.sum(z**2, axis=1)) - 2) / 0.4)
     return ring - np.logaddexp(-well((z[:, 0] - 2) / 0.6), -well((z[:, 0] + 2) / 0.6))
 
 
@@ -109,8 +109,9 @@ def box_quadrature(box: float = 4.0, panels: int = 40, nodes: int = 12) -> tuple
     return points, np.outer(side_weights, side_weights).ravel()
 
 
-def log_normaliser(potential: Callable[..., Any], box: Any = 4.0, panels: Any = 40,
-                   nodes: Any = 12) -> float:
+def log_normaliser(
+    potential: Callable[..., Any], box: Any = 4.0, panels: Any = 40, nodes: Any = 12
+) -> float:
     """log of the integral of exp(-U) over [-box, box]^2, by quadrature.
 
     Parameters

@@ -58,8 +58,9 @@ def excess_energy(kinetic, start, end):
 # Use --------------------------------------------------------------------------------------
 
 
-def straightness(flow: CNF, params: dict[str, Any], z: Array,
-                 context: Array | None = None) -> tuple[Array, Array]:
+def straightness(
+    flow: CNF, params: dict[str, Any], z: Array, context: Array | None = None
+) -> tuple[Array, Array]:
     """How curved the paths of a CNF are that begin at z, and how long the ways.
 
     Parameters
@@ -88,8 +89,9 @@ def straightness(flow: CNF, params: dict[str, Any], z: Array,
     return excess_energy(path.kinetic[-1], start, end), np.sum((end - start) ** 2, axis=1)
 
 
-def reflow_pairs(density: Density, params: dict[str, Any], rng: Generator,
-                 n: int) -> tuple[Array, Array]:
+def reflow_pairs(
+    density: Density, params: dict[str, Any], rng: Generator, n: int
+) -> tuple[Array, Array]:
     """Noise, and where the density's CNF takes it: what a reflow learns from.
 
     Parameters
@@ -140,8 +142,10 @@ class RectifiedFlow:
         if self.pairs is not None:
             z, x = (as_array("pairs", rows) for rows in self.pairs)
             if z.shape != x.shape or z.ndim != 2 or not len(z):
-                raise ValueError("pairs: expected two (M, D) arrays of one shape, M at least 1, "
-                                 f"got {z.shape} and {x.shape}")
+                raise ValueError(
+                    "pairs: expected two (M, D) arrays of one shape, M at least 1, "
+                    f"got {z.shape} and {x.shape}"
+                )
             object.__setattr__(self, "pairs", (z, x))
 
     def __call__(self, density, params, x, context, rng):

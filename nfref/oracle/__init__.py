@@ -17,6 +17,16 @@ from nfref.oracle.checks.tables import TABLE_PROPERTIES
 from nfref.oracle.report import OracleError, Report, Row
 from nfref.oracle.table_density import check_estimator_density
 
-__all__ = ["DENSITY_PROPERTIES", "FLOW_PROPERTIES", "GRADIENT_PROPERTIES", "TABLE_PROPERTIES",
-           "OracleError", "Report", "Row", "check_density", "check_estimator_density",
-           "check_flow", "check_parameter_gradients"]
+__all__ = [
+    "DENSITY_PROPERTIES",
+    "FLOW_PROPERTIES",
+    "GRADIENT_PROPERTIES",
+    "TABLE_PROPERTIES",
+    "OracleError",
+    "Report",
+    "Row",
+    "check_density",
+    "check_estimator_density",
+    "check_flow",
+    "check_parameter_gradients",
+]

@@ -20,8 +20,9 @@ FOLDER = resources.files("nfref.oracle") / "vectors"
 
 def shipped():
     """Names of the golden vectors that come with the package."""
-    return sorted(item.name.removesuffix(".json") for item in FOLDER.iterdir()
-                  if item.name.endswith(".json"))
+    return sorted(
+        item.name.removesuffix(".json") for item in FOLDER.iterdir() if item.name.endswith(".json")
+    )
 
 
 def copy(folder: Any, names: Sequence[str] | None = None) -> Any:
@@ -73,8 +74,10 @@ def load(source: Any) -> dict[str, Any]:
     """
     file = FOLDER / f"{source}.json" if str(source) in shipped() else Path(source)
     try:
-        golden = json.loads(file.read_text(encoding="utf-8"),
-                            object_hook=lambda node: array_of(node) if is_leaf(node) else node)
+        golden = json.loads(
+            file.read_text(encoding="utf-8"),
+            object_hook=lambda node: array_of(node) if is_leaf(node) else node,
+        )
     except json.JSONDecodeError as error:
         raise ValueError(f"{source}: expected JSON, got an error at line {error.lineno}") from None
     if not isinstance(golden, dict) or golden.get("kind") != "nfref golden vector":

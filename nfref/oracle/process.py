@@ -69,10 +69,16 @@ class Program:
 
     def __init__(self, command: str, seconds: float) -> None:
         try:
-            self.process = subprocess.Popen(shlex.split(command) or [""], stdin=subprocess.PIPE,
-                                            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                            text=True, encoding="utf-8", errors="replace",
-                                            start_new_session=True)
+            self.process = subprocess.Popen(
+                shlex.split(command) or [""],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+            )
         except (OSError, ValueError) as error:
             raise ProcessFailed(f"cannot be started: {error}") from None
         self.seconds = seconds
@@ -80,8 +86,10 @@ class Program:
         self.lock = threading.Lock()
         self.lines: queue.Queue = queue.Queue()
         self.last_words = ""
-        self.readers = [threading.Thread(target=read, daemon=True)
-                        for read in (self._read_answers, self._read_errors)]
+        self.readers = [
+            threading.Thread(target=read, daemon=True)
+            for read in (self._read_answers, self._read_errors)
+        ]
         for reader in self.readers:
             reader.start()
 
@@ -92,15 +100,15 @@ class Program:
         for reader in self.readers:
             reader.join(1.0)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            with contextlib.suppress(OSError):      # an unread question is lost
+            with contextlib.suppress(OSError):  # an unread question is lost
                 stream.close()
 
     def _kill(self):
         """With all that it started: a shell's child would keep the pipes open."""
-        if not hasattr(os, "killpg"):       # on Windows
+        if not hasattr(os, "killpg"):  # on Windows
             self.process.kill()
             return
-        with contextlib.suppress(ProcessLookupError, PermissionError):     # it has ended
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def _read_answers(self):
@@ -116,20 +124,28 @@ class Program:
         """What it can do, of how many dimensions."""
         found = self._next_line("hello")
         for key, holds, words in (
-                ("nfref", lambda value: value == VERSION, str(VERSION)),
-                ("dim", lambda value: _count(value, 1), "a number of coordinates"),
-                ("can", lambda value: isinstance(value, list) and value not in ([], ["sample"])
-                 and all(name in ABILITIES for name in value), f"some of {ABILITIES}"),
-                ("domain", _are_ends, "[lower, upper]"), ("codomain", _are_ends, "[lower, upper]"),
-                ("context", lambda value: value is None or _count(value, 1),
-                 "a number of features")):
+            ("nfref", lambda value: value == VERSION, str(VERSION)),
+            ("dim", lambda value: _count(value, 1), "a number of coordinates"),
+            (
+                "can",
+                lambda value: (
+                    isinstance(value, list)
+                    and value not in ([], ["sample"])
+                    and all(name in ABILITIES for name in value)
+                ),
+                f"some of {ABILITIES}",
+            ),
+            ("domain", _are_ends, "[lower, upper]"),
+            ("codomain", _are_ends, "[lower, upper]"),
+            ("context", lambda value: value is None or _count(value, 1), "a number of features"),
+        ):
             if not holds(found.get(key)):
-                raise self._failed(f"hello: {key}: expected {words}, got "
-                                   f"{shortened(json.dumps(found.get(key)))}")
+                raise self._failed(
+                    f"hello: {key}: expected {words}, got {shortened(json.dumps(found.get(key)))}"
+                )
         self.dim, self.can = found["dim"], found["can"]
         self.features = found.get("context")
-        self.ends = {
-            key: _ends(found[key]) for key in ("domain", "codomain") if found.get(key)}
+        self.ends = {key: _ends(found[key]) for key in ("domain", "codomain") if found.get(key)}
 
     def functions(self) -> dict[str, Any]:
         """Arguments of ``check_flow``, or of ``check_density`` where it has no map."""
@@ -147,8 +163,9 @@ class Program:
     def density(self) -> dict[str, Any]:
         """Functions of ``check_estimator_density``."""
         if "log_prob" not in self.can:
-            raise ProcessFailed("expected a program that can log_prob, got one that can "
-                                f"{self.can}")
+            raise ProcessFailed(
+                f"expected a program that can log_prob, got one that can {self.can}"
+            )
         sample = {"sample": self._sample} if "sample" in self.can else {}
         return {"log_prob": self._log_prob, **sample}
 
@@ -161,20 +178,32 @@ class Program:
 
     def _map(self, name):
         def ask(rows, *context):
-            found = self._ask({"ask": name, "n": len(rows), "rows": _hex(rows)}, context,
-                              {"values": rows.size, "log_det": len(rows)})
-            return (found["values"].reshape(rows.shape).astype(rows.dtype),
-                    found["log_det"].astype(rows.dtype))
+            found = self._ask(
+                {"ask": name, "n": len(rows), "rows": _hex(rows)},
+                context,
+                {"values": rows.size, "log_det": len(rows)},
+            )
+            return (
+                found["values"].reshape(rows.shape).astype(rows.dtype),
+                found["log_det"].astype(rows.dtype),
+            )
+
         return ask
 
     def _log_prob(self, rows, *context):
-        found = self._ask({"ask": "log_prob", "n": len(rows), "rows": _hex(rows)}, context,
-                          {"log_prob": len(rows)})
+        found = self._ask(
+            {"ask": "log_prob", "n": len(rows), "rows": _hex(rows)},
+            context,
+            {"log_prob": len(rows)},
+        )
         return found["log_prob"].astype(rows.dtype)
 
     def _sample(self, rng, n, *context):
-        found = self._ask({"ask": "sample", "n": n, "seed": int(rng.integers(2 ** 31))}, context,
-                          {"values": n * self.dim})
+        found = self._ask(
+            {"ask": "sample", "n": n, "seed": int(rng.integers(2**31))},
+            context,
+            {"values": n * self.dim},
+        )
         return found["values"].reshape(n, self.dim)
 
     def _ask(self, question, context, expected):
@@ -192,14 +221,16 @@ class Program:
                 numbers = answer.get(key)
                 if not isinstance(numbers, list) or len(numbers) != count:
                     got = len(numbers) if isinstance(numbers, list) else json.dumps(numbers)
-                    raise self._failed(f"{what}: {key}: expected {count} numbers, got "
-                                       f"{shortened(str(got))}")
+                    raise self._failed(
+                        f"{what}: {key}: expected {count} numbers, got {shortened(str(got))}"
+                    )
                 try:
                     found[key] = np.array([_number(value) for value in numbers], dtype=float)
                 except (TypeError, ValueError):
                     got = shortened(json.dumps(numbers[:3]))
-                    raise self._failed(f"{what}: {key}: expected numbers (text is hexadecimal), "
-                                       f"got {got}") from None
+                    raise self._failed(
+                        f"{what}: {key}: expected numbers (text is hexadecimal), got {got}"
+                    ) from None
             return found
 
     def _next_line(self, what, question=""):
@@ -230,8 +261,9 @@ class Program:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise self._failed(f"{what}: expected a line with an object of JSON, got "
-                               f"{shortened(line.strip())}")
+            raise self._failed(
+                f"{what}: expected a line with an object of JSON, got {shortened(line.strip())}"
+            )
         return found
 
     def _failed(self, message):
@@ -264,5 +296,7 @@ def _are_ends(given):
 
 def _ends(given):
     """(lower, upper): two numbers, or two lists of one number a coordinate."""
-    return tuple(np.array([_number(value) for value in end]) if isinstance(end, list)
-                 else _number(end) for end in given)
+    return tuple(
+        np.array([_number(value) for value in end]) if isinstance(end, list) else _number(end)
+        for end in given
+    )

@@ -45,8 +45,9 @@ def read_known(path):
             continue
         pattern, _, reason = line.partition(" ")
         if not reason.strip():
-            raise ValueError(f"{path}, line {number}: expected a pattern and a reason, "
-                             f"got {line!r}")
+            raise ValueError(
+                f"{path}, line {number}: expected a pattern and a reason, got {line!r}"
+            )
         pairs.append((pattern, reason.strip()))
     return pairs
 
@@ -57,6 +58,7 @@ def pytest_collection_modifyitems(config, items):
     if not path:
         return
     import pytest
+
     path = config.rootpath / path
     try:
         known = read_known(path)
@@ -78,11 +80,13 @@ def pytest_collection_modifyitems(config, items):
 
 # Before -k and -m leave tests out: what pytest.hookimpl notes, which pages that are built without
 # pytest cannot import.
-pytest_collection_modifyitems.pytest_impl = {"tryfirst": True}      # type: ignore[attr-defined]
+pytest_collection_modifyitems.pytest_impl = {"tryfirst": True}  # type: ignore[attr-defined]
 
 
 def _everything(config):
     """Whether all tests of the repository are asked for, and not files or tests by name."""
     asked = [Path(config.invocation_params.dir, text) for text in config.args]
-    return all(path == config.rootpath or str(text) in config.getini("testpaths")
-               for path, text in zip(asked, config.args))
+    return all(
+        path == config.rootpath or str(text) in config.getini("testpaths")
+        for path, text in zip(asked, config.args)
+    )

@@ -15,12 +15,39 @@ OK, FAILED = "ok", "failed"
 EXIT_STATUS = {OK: 0, FAILED: 1, INCONCLUSIVE: 3}
 # Causes before symptoms: a flow that remembers has wrong derivatives too, one whose derivatives
 # are wrong a wrong density. What is not named here comes in the order in which it was judged.
-CAUSES = ("answers", "structure", "shapes", "dtypes", "input_unchanged", "parameters_unchanged",
-          "repeatable", "answers_stay", "no_memory", "context_memory", "first_row", "first_batch",
-          "row_independence", "permutation", "batch_sizes", "memory_layout", "history", "threads",
-          "context_read", "context_precision", "answers_far", "finite", "precision", "stays_inside",
-          "reference", "log_det", "complex_step", "orientation", "monotone", "round_trip")
-STATE = CAUSES[CAUSES.index("repeatable"):CAUSES.index("context_read")]
+CAUSES = (
+    "answers",
+    "structure",
+    "shapes",
+    "dtypes",
+    "input_unchanged",
+    "parameters_unchanged",
+    "repeatable",
+    "answers_stay",
+    "no_memory",
+    "context_memory",
+    "first_row",
+    "first_batch",
+    "row_independence",
+    "permutation",
+    "batch_sizes",
+    "memory_layout",
+    "history",
+    "threads",
+    "context_read",
+    "context_precision",
+    "answers_far",
+    "finite",
+    "precision",
+    "stays_inside",
+    "reference",
+    "log_det",
+    "complex_step",
+    "orientation",
+    "monotone",
+    "round_trip",
+)
+STATE = CAUSES[CAUSES.index("repeatable") : CAUSES.index("context_read")]
 
 
 class OracleError(AssertionError):
@@ -76,8 +103,10 @@ class Row:
         return self.verdict == INCONCLUSIVE
 
     def __str__(self):
-        lines = [f"{self.name:<26}{self.verdict:<16}{_number(self.error):>10}"
-                 f"{_number(self.tolerance):>11}  {self.why}"]
+        lines = [
+            f"{self.name:<26}{self.verdict:<16}{_number(self.error):>10}"
+            f"{_number(self.tolerance):>11}  {self.why}"
+        ]
         if self.verdict in (FAIL, INCONCLUSIVE):
             lines += [f"{'':<26}{text}" for text in (self.where, self.hint) if text]
         return "\n".join(lines)
@@ -125,8 +154,10 @@ class Report:
     @property
     def _counts(self):
         """How many rows have each verdict."""
-        return {verdict: sum(row.verdict == verdict for row in self.rows)
-                for verdict in (PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE)}
+        return {
+            verdict: sum(row.verdict == verdict for row in self.rows)
+            for verdict in (PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE)
+        }
 
     @property
     def summary(self):
@@ -135,13 +166,15 @@ class Report:
             why = "failed are " + ", ".join(row.name for row in self.failures)
             lead = self.failures[0]
             # What depends on other calls, or on its batch, has no errors that say what is wrong.
-            named = lead if lead.stem in STATE else next(
-                (row for row in self.failures if row.hint), lead)
+            named = (
+                lead
+                if lead.stem in STATE
+                else next((row for row in self.failures if row.hint), lead)
+            )
             words = named.hint or named.where
             why += f"; {named.name}: {words}" * bool(words)
         elif self.undecided:
-            why = "not judged are " + "; ".join(f"{row.name} ({row.why})"
-                                                for row in self.undecided)
+            why = "not judged are " + "; ".join(f"{row.name} ({row.why})" for row in self.undecided)
         else:
             why = f"{self._counts[PASS]} properties judged, all pass"
         skipped = f"; skipped on demand: {', '.join(self.skipped)}" if self.skipped else ""
@@ -161,12 +194,27 @@ class Report:
         Numbers that JSON does not know (nan and infinities) become null.
         """
         from nfref import __version__
-        return {"format": FORMAT, "format_version": FORMAT_VERSION, "nfref": __version__,
-                "subject": self.subject, "verdict": self.verdict, "summary": self.summary,
-                "skipped": list(self.skipped),
-                "rows": [{"name": row.name, "verdict": row.verdict, "error": _finite(row.error),
-                          "tolerance": _finite(row.tolerance), "why": row.why,
-                          "where": row.where} for row in self.rows]}
+
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "nfref": __version__,
+            "subject": self.subject,
+            "verdict": self.verdict,
+            "summary": self.summary,
+            "skipped": list(self.skipped),
+            "rows": [
+                {
+                    "name": row.name,
+                    "verdict": row.verdict,
+                    "error": _finite(row.error),
+                    "tolerance": _finite(row.tolerance),
+                    "why": row.why,
+                    "where": row.where,
+                }
+                for row in self.rows
+            ],
+        }
 
     def raise_if_failed(self):
         """Do nothing when no property failed; otherwise raise with the table of the failures.

@@ -26,18 +26,48 @@ from nfref.runtime.annotations import Any, Sequence
 # longest start decides.
 GROUPS = {
     "answers": ("answers", "shapes", "stays_inside", "empty_batch"),
-    "log_det": ("log_det_", "log_dets_", "complex_step", "orientation", "monotone", "knots",
-                "continuity"),
+    "log_det": (
+        "log_det_",
+        "log_dets_",
+        "complex_step",
+        "orientation",
+        "monotone",
+        "knots",
+        "continuity",
+    ),
     "round trip": ("round_trip",),
     "tails and digits": ("finite", "precision", "sweep", "reference", "dtypes"),
-    "as used": ("row_independence", "permutation", "repeatable", "no_memory", "answers_stay",
-                "batch_sizes", "memory_layout", "threads", "history", "first_",
-                "input_unchanged", "parameters_unchanged"),
+    "as used": (
+        "row_independence",
+        "permutation",
+        "repeatable",
+        "no_memory",
+        "answers_stay",
+        "batch_sizes",
+        "memory_layout",
+        "threads",
+        "history",
+        "first_",
+        "input_unchanged",
+        "parameters_unchanged",
+    ),
     "own gradient": ("gradient", "entries", "directions", "structure"),
     "context": ("context_",),
     "mass and samples": ("normalised", "panels", "sample"),
-    "table": ("rows_of_table", "higher_at_rows", "far_out", "categories", "conditionals",
-              "chain_rule", "marginal", "pickled", "units", "column_order", "row_order", "weights"),
+    "table": (
+        "rows_of_table",
+        "higher_at_rows",
+        "far_out",
+        "categories",
+        "conditionals",
+        "chain_rule",
+        "marginal",
+        "pickled",
+        "units",
+        "column_order",
+        "row_order",
+        "weights",
+    ),
 }
 COLOURS = {OK: "brightgreen", FAILED: "red", INCONCLUSIVE: "yellow"}
 PASSES, UNDECIDED, NOTHING = "yes", "?", "–"
@@ -76,8 +106,9 @@ def today():
     return datetime.datetime.now(datetime.timezone.utc).date().isoformat()
 
 
-def record(report: Report, *, library: str, version: str | None, flow: str,
-           dtype: str) -> dict[str, Any]:
+def record(
+    report: Report, *, library: str, version: str | None, flow: str, dtype: str
+) -> dict[str, Any]:
     """A report as JSON-ready data that says what was looked at, and when.
 
     Parameters
@@ -92,8 +123,14 @@ def record(report: Report, *, library: str, version: str | None, flow: str,
     -------
     dict
     """
-    return {**report.as_dict(), "library": library, "version": version, "flow": flow,
-            "dtype": str(dtype), "date": today()}
+    return {
+        **report.as_dict(),
+        "library": library,
+        "version": version,
+        "flow": flow,
+        "dtype": str(dtype),
+        "date": today(),
+    }
 
 
 def path_of(folder, library, flow, dtype):
@@ -128,10 +165,19 @@ def read(paths):
             raise ValueError(f"{path}: cannot be read: {error}") from None
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise ValueError(f"{path}: expected a report of nfref check --json, got another file")
-        records.append({"library": None, "version": None, "flow": found["subject"], "dtype": "",
-                        "date": None, **found})
-    return sorted(records, key=lambda one: (str(one["library"]).lower(), one["flow"].lower(),
-                                            one["dtype"]))
+        records.append(
+            {
+                "library": None,
+                "version": None,
+                "flow": found["subject"],
+                "dtype": "",
+                "date": None,
+                **found,
+            }
+        )
+    return sorted(
+        records, key=lambda one: (str(one["library"]).lower(), one["flow"].lower(), one["dtype"])
+    )
 
 
 def badge(records: Sequence[dict[str, Any]], label: str = "flow oracle") -> dict[str, Any]:
@@ -161,8 +207,12 @@ def write_badge(path, records, label="flow oracle"):
 
 def group_of(name):
     """The column of a property; None for a property of a later version."""
-    starts = [(len(start), group) for group, all_of_them in GROUPS.items()
-              for start in all_of_them if name.startswith(start)]
+    starts = [
+        (len(start), group)
+        for group, all_of_them in GROUPS.items()
+        for start in all_of_them
+        if name.startswith(start)
+    ]
     return max(starts)[1] if starts else None
 
 
@@ -170,8 +220,10 @@ def cell(record, group, proofs=()):
     """What one column says of one flow, coloured: the names that failed, as links to what proves
     them, what was not judged, or a yes."""
     rows = [row for row in record["rows"] if group_of(row["name"]) == group]
-    failed, undecided = (_shortened([row["name"] for row in rows if row["verdict"] == verdict])
-                         for verdict in ("fail", "inconclusive"))
+    failed, undecided = (
+        _shortened([row["name"] for row in rows if row["verdict"] == verdict])
+        for verdict in ("fail", "inconclusive")
+    )
     words = [_linked(name, record, proofs) for name in failed]
     words += [f":inconclusive:`{UNDECIDED} {name}`" for name in undecided]
     if words:
@@ -180,9 +232,16 @@ def cell(record, group, proofs=()):
 
 
 def _linked(name, record, proofs):
-    link = next((link for library, flow, what, link in proofs
-                 if library == record["library"] and fnmatchcase(record["flow"], flow)
-                 and fnmatchcase(name, what)), None)
+    link = next(
+        (
+            link
+            for library, flow, what, link in proofs
+            if library == record["library"]
+            and fnmatchcase(record["flow"], flow)
+            and fnmatchcase(name, what)
+        ),
+        None,
+    )
     return f"`{name} <{link}>`__" if link else f":failed:`{name}`"
 
 
@@ -201,8 +260,10 @@ def read_proofs(path):
         if line.strip() and not line.startswith("#"):
             fields = [field.strip() for field in line.split("|")]
             if len(fields) != 4:
-                raise ValueError(f"{path}, line {number}: expected library | flow | property | "
-                                 f"link, got {line!r}")
+                raise ValueError(
+                    f"{path}, line {number}: expected library | flow | property | "
+                    f"link, got {line!r}"
+                )
             proofs.append(fields)
     return proofs
 
@@ -215,8 +276,11 @@ def _shortened(names):
     return [stem if len(whole) > 1 else whole[0] for stem, whole in short.items()]
 
 
-def page(records: Sequence[dict[str, Any]], title: str = "Scoreboard",
-         proofs: Sequence[Sequence[str]] = ()) -> str:
+def page(
+    records: Sequence[dict[str, Any]],
+    title: str = "Scoreboard",
+    proofs: Sequence[Sequence[str]] = (),
+) -> str:
     """The page: one table of libraries, and for each library one of its flows.
 
     Parameters
@@ -236,25 +300,56 @@ def page(records: Sequence[dict[str, Any]], title: str = "Scoreboard",
     for one in records:
         libraries[one["library"] or "(no library named)"].append(one)
     head = ["library", "version", "date", "reports", OK, FAILED, INCONCLUSIVE]
-    body = [[library, _several(ours, "version"), _several(ours, "date"), str(len(ours)),
-             *(str(sum(one["verdict"] == verdict for one in ours))
-               for verdict in (OK, FAILED, INCONCLUSIVE))] for library, ours in libraries.items()]
-    lines = [title, "=" * len(title), "", *TOP.splitlines(), "",
-             "What the oracle said of each flow, column by column: *yes* where every property of "
-             "the group that", "applies was judged and passed, the names of those that failed, a "
-             "question mark before those that", f"could not be judged, {NOTHING} where none "
-             "applies. A property that fails is a fact about these parameters and",
-             "this dtype; whether it is a defect, a limit or a convention is for a reader to "
-             "judge. A name that is a link has two proofs of it, and a script; one that is none is "
-             "the oracle's word alone.", "",
-             *_table(head, body)]
+    body = [
+        [
+            library,
+            _several(ours, "version"),
+            _several(ours, "date"),
+            str(len(ours)),
+            *(
+                str(sum(one["verdict"] == verdict for one in ours))
+                for verdict in (OK, FAILED, INCONCLUSIVE)
+            ),
+        ]
+        for library, ours in libraries.items()
+    ]
+    lines = [
+        title,
+        "=" * len(title),
+        "",
+        *TOP.splitlines(),
+        "",
+        "What the oracle said of each flow, column by column: *yes* where every property of "
+        "the group that",
+        "applies was judged and passed, the names of those that failed, a "
+        "question mark before those that",
+        f"could not be judged, {NOTHING} where none "
+        "applies. A property that fails is a fact about these parameters and",
+        "this dtype; whether it is a defect, a limit or a convention is for a reader to "
+        "judge. A name that is a link has two proofs of it, and a script; one that is none is "
+        "the oracle's word alone.",
+        "",
+        *_table(head, body),
+    ]
     for library, ours in libraries.items():
         heading = f"{library} {_several(ours, 'version')}".strip()
         groups = [group for group in GROUPS if any(cell(one, group) != NOTHING for one in ours)]
-        rows = [[one["flow"], one["dtype"], f":{one['verdict']}:`{one['verdict']}`",
-                 *(cell(one, group, proofs) for group in groups)] for one in ours]
-        lines += ["", heading, "-" * len(heading), "",
-                  *_table(["flow", "dtype", "verdict", *groups], rows)]
+        rows = [
+            [
+                one["flow"],
+                one["dtype"],
+                f":{one['verdict']}:`{one['verdict']}`",
+                *(cell(one, group, proofs) for group in groups),
+            ]
+            for one in ours
+        ]
+        lines += [
+            "",
+            heading,
+            "-" * len(heading),
+            "",
+            *_table(["flow", "dtype", "verdict", *groups], rows),
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -265,16 +360,25 @@ def _several(records, name):
 def _table(head, rows):
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([head, *rows])
-    return [".. csv-table::", "   :header-rows: 1", "",
-            *(f"   {line}" for line in text.getvalue().splitlines())]
+    return [
+        ".. csv-table::",
+        "   :header-rows: 1",
+        "",
+        *(f"   {line}" for line in text.getvalue().splitlines()),
+    ]
 
 
 def main(arguments=None):
     """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m nfref.oracle.scoreboard",
-                                     description="A page and badges from reports.")
-    parser.add_argument("reports", nargs="+", metavar="REPORTS",
-                        help="files of nfref check --json, or folders of them")
+    parser = argparse.ArgumentParser(
+        prog="python -m nfref.oracle.scoreboard", description="A page and badges from reports."
+    )
+    parser.add_argument(
+        "reports",
+        nargs="+",
+        metavar="REPORTS",
+        help="files of nfref check --json, or folders of them",
+    )
     parser.add_argument("--out", type=Path, help="the page; printed if left out")
     parser.add_argument("--badges", type=Path, help="folder for one badge a library")
     parser.add_argument("--proofs", type=Path, help="file of links to proofs")

@@ -47,8 +47,7 @@ def rows(dim: int, dtype: DTypeLike = np.float64, sizes: Any = None, reach: floa
         Largest absolute value.
     """
     sizes = batch_sizes() if sizes is None else sizes
-    return sizes.flatmap(lambda n: arrays.arrays(dtype, (n, dim),
-                                                 elements=numbers(dtype, reach)))
+    return sizes.flatmap(lambda n: arrays.arrays(dtype, (n, dim), elements=numbers(dtype, reach)))
 
 
 def parameters(flow: Flow, reach: float = 1.5, dtype: DTypeLike = np.float64) -> Any:
@@ -60,9 +59,12 @@ def parameters(flow: Flow, reach: float = 1.5, dtype: DTypeLike = np.float64) ->
     reach : float
     dtype : numpy dtype
     """
+
     def moved(seed):
         rng = np.random.default_rng(seed)
         made = flow.init(rng)
         return trees.tree_map(
-            lambda leaf: (leaf + rng.uniform(-reach, reach, leaf.shape)).astype(dtype), made)
-    return st.integers(0, 2 ** 32 - 1).map(moved)
+            lambda leaf: (leaf + rng.uniform(-reach, reach, leaf.shape)).astype(dtype), made
+        )
+
+    return st.integers(0, 2**32 - 1).map(moved)

@@ -28,17 +28,25 @@ from nfref.oracle.instruments.units import InUnits, units_of
 from nfref.oracle.report import Report, failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array, Generator, Sequence
 
-DRAWS = 20000               # to see where a sampler draws, and which values
-MOST_VALUES = 200           # combinations of discrete values that are summed over for each row
+DRAWS = 20000  # to see where a sampler draws, and which values
+MOST_VALUES = 200  # combinations of discrete values that are summed over for each row
 # Estimators may refuse a batch of no rows, and answer in a dtype of their own.
 NOT_ASKED = ("empty_batch", "sample_empty", "dtypes", "parameters_unchanged")
 UNSEEDED = ("sample_repeatable", "sample_generator")
 
 
-def check_estimator_density(thing: Any, table: Array | None = None, *, rng: Generator,
-                            discrete: Sequence[int] | None = None, refit: bool = True,
-                            seconds: float = 20.0, skip: Sequence[str] = (),
-                            stop_early: bool = False, subject: str | None = None) -> Report:
+def check_estimator_density(
+    thing: Any,
+    table: Array | None = None,
+    *,
+    rng: Generator,
+    discrete: Sequence[int] | None = None,
+    refit: bool = True,
+    seconds: float = 20.0,
+    skip: Sequence[str] = (),
+    stop_early: bool = False,
+    subject: str | None = None,
+) -> Report:
     """Check what says log p of rows, draws rows, or is fitted to rows.
 
     >>> import numpy as np
@@ -82,10 +90,16 @@ def check_estimator_density(thing: Any, table: Array | None = None, *, rng: Gene
     checked_setting(1, rng, seconds, np.float64, None)
     if table is not None:
         table = np.asarray(table)
-        if table.dtype.kind not in "fiub" or table.ndim != 2 or len(table) < 20 or not np.all(
-                np.isfinite(table)):
-            raise ValueError("table: expected at least 20 rows (N, D) of finite numbers, got "
-                             f"{table.dtype} of shape {table.shape}")
+        if (
+            table.dtype.kind not in "fiub"
+            or table.ndim != 2
+            or len(table) < 20
+            or not np.all(np.isfinite(table))
+        ):
+            raise ValueError(
+                "table: expected at least 20 rows (N, D) of finite numbers, got "
+                f"{table.dtype} of shape {table.shape}"
+            )
         table = table.astype(np.float64)
     found = estimator(thing, table)
     if table is None:
@@ -94,15 +108,25 @@ def check_estimator_density(thing: Any, table: Array | None = None, *, rng: Gene
         table = np.asarray(found.sample(rng, 1000), dtype=np.float64)
     check = _Check(found, table, rng, discrete, refit, Stopwatch(seconds), skip, stop_early)
     name = subject or getattr(type(thing), "__name__", "density")
-    return reported(f"{name}, {len(table)} rows, D = {table.shape[1]}", check.rows(), skip,
-                    stop_early)
+    return reported(
+        f"{name}, {len(table)} rows, D = {table.shape[1]}", check.rows(), skip, stop_early
+    )
 
 
 class _Check:
     """One run of check_estimator_density."""
 
-    def __init__(self, found: Estimator, table: Any, rng: Any, discrete: Any, refit: bool,
-                 stopwatch: Any, skip: Any, stop_early: bool) -> None:
+    def __init__(
+        self,
+        found: Estimator,
+        table: Any,
+        rng: Any,
+        discrete: Any,
+        refit: bool,
+        stopwatch: Any,
+        skip: Any,
+        stop_early: bool,
+    ) -> None:
         self.estimator, self.table, self.rng = found, table, rng
         self.stopwatch, self.skip, self.stop_early = stopwatch, skip, stop_early
         dim = table.shape[1]
@@ -120,17 +144,24 @@ class _Check:
                 raise ValueError(f"discrete: expected columns from 0 to {dim - 1}, got {column!r}")
         self.continuous = [column for column in range(dim) if column not in self.discrete]
         # Values that discrete columns can take: the table's, and drawn ones.
-        self.levels = {column: np.union1d(table[:, column], self.samples[:, column])
-                       for column in self.discrete}
+        self.levels = {
+            column: np.union1d(table[:, column], self.samples[:, column])
+            for column in self.discrete
+        }
         self.refit = refit
 
     def _whole(self):
         """Columns of whole numbers, in the table and among the draws."""
         if not len(self.samples):
             return []
-        return [column for column in range(self.table.shape[1])
-                if all(np.array_equal(rows[:, column], np.round(rows[:, column]))
-                       for rows in (self.table, self.samples))]
+        return [
+            column
+            for column in range(self.table.shape[1])
+            if all(
+                np.array_equal(rows[:, column], np.round(rows[:, column]))
+                for rows in (self.table, self.samples)
+            )
+        ]
 
     def log_prob(self, rows):
         """float64 log-densities of rows (N, D)."""
@@ -141,16 +172,28 @@ class _Check:
         table, rng, found, log_prob = self.table, self.rng, self.estimator, self.log_prob
         some = table[:1000]
         ends = list(zip(self.box.lower, self.box.upper))
-        free = np.array([column in self.continuous and not np.isfinite(ends[column]).any()
-                         for column in range(table.shape[1])])
+        free = np.array(
+            [
+                column in self.continuous and not np.isfinite(ends[column]).any()
+                for column in range(table.shape[1])
+            ]
+        )
         yield self.timed("rows_of_table", tables.rows_of_table, log_prob, some)
         if np.any(free):
             yield self.timed("higher_at_rows", tables.higher_at_rows, log_prob, some, free, rng)
-            yield self.timed("far_out", tables.far_out, log_prob, some, free, rng, found,
-                             self.dtype)
+            yield self.timed(
+                "far_out", tables.far_out, log_prob, some, free, rng, found, self.dtype
+            )
         if self.discrete and len(self.samples) and self.summable:
-            yield self.timed("categories", tables.categories, table, self.samples, self.discrete,
-                             self.levels, log_prob)
+            yield self.timed(
+                "categories",
+                tables.categories,
+                table,
+                self.samples,
+                self.discrete,
+                self.levels,
+                log_prob,
+            )
         yield self.timed("conditionals", tables.conditionals, found, table, ends, rng, self.levels)
         yield self.timed("chain_rule", tables.chain_rule, found, some)
         yield self.timed("marginal", tables.marginal, found, table, ends, rng, self.levels)
@@ -169,16 +212,20 @@ class _Check:
             return in_time(judge, (name, *arguments), self.stopwatch.left())
         except StillRunning as error:
             self.stopwatch.running += error.calls
-            return inconclusive(name, f"not judged within {self.stopwatch.seconds:g} s; seconds= "
-                                      "gives it more")
+            return inconclusive(
+                name, f"not judged within {self.stopwatch.seconds:g} s; seconds= gives it more"
+            )
         except CallFailed as error:
             return failed(name, "no answer", str(error))
 
     def fitted_again(self, free):
         """Rows on fits to changed tables."""
-        names = {"units": (fits.units,), "row_order": (fits.row_order,),
-                 "column_order": (fits.column_order, self.mass_of_fit),
-                 "weights": (fits.weights,)}
+        names = {
+            "units": (fits.units,),
+            "row_order": (fits.row_order,),
+            "column_order": (fits.column_order, self.mass_of_fit),
+            "weights": (fits.weights,),
+        }
         if set(names) <= set(self.skip):
             return
         made = []
@@ -186,18 +233,23 @@ class _Check:
         def first_fit(name):
             made.append(fits.Fits(self.estimator, self.table, free, self.rng))
             return passed(name, "")
+
         first = self.timed("first fit", first_fit)
         for name, (judge, *more) in names.items():
-            yield (self.timed(name, made[0].judged, judge, *more) if made
-                   else replace(first, name=name))
+            yield (
+                self.timed(name, made[0].judged, judge, *more)
+                if made
+                else replace(first, name=name)
+            )
 
     def mass_of_fit(self, name, fitted, rows, order):
         """Whether a fit to permuted columns integrates to one."""
         if self.discrete:
             return passed(name, "discrete columns are not integrated")
         box = Box(self.box.lower[order], self.box.upper[order])
-        inner = InUnits(lambda x: as_numbers(fitted.log_prob(x)).astype(np.float64),
-                        *units_of(rows, box))
+        inner = InUnits(
+            lambda x: as_numbers(fitted.log_prob(x)).astype(np.float64), *units_of(rows, box)
+        )
         pilot, box = inner.of(rows), Box(inner.of(box.lower), inner.of(box.upper))
         return normalised(name, Whole(inner, box.contains, box, pilot, pilot[:0], self.rng))
 
@@ -206,14 +258,16 @@ class _Check:
     @property
     def summable(self):
         return np.prod([len(self.levels[column]) for column in self.discrete]) <= (
-            MOST_VALUES if self.continuous else 20000)
+            MOST_VALUES if self.continuous else 20000
+        )
 
     def sum_of_probabilities(self, name):
         """Of discrete columns alone: over all their values."""
         if not self.summable:
             return inconclusive(name, "too many combinations of discrete values to be summed")
-        total = float(np.sum(np.exp(self.log_prob(tables.combinations(self.levels,
-                                                                      self.discrete)))))
+        total = float(
+            np.sum(np.exp(self.log_prob(tables.combinations(self.levels, self.discrete))))
+        )
         why = f"sum of the probabilities of {[len(self.levels[k]) for k in self.discrete]} values"
         if not 1 - self.hidden - 1e-5 < total < 1 + 1e-5:
             return failed(name, why, f"they add up to {total:.8g}", abs(total - 1), 1e-5)
@@ -264,17 +318,24 @@ class _Check:
         box = Box(box.lower[columns], box.upper[columns])
         inner = InUnits(log_prob, *units_of(table[:, columns], box))
         if np.any(np.spacing(np.abs(inner.center)) > 1e-11 * inner.scale):
-            left_out.add("precision")       # what moves by 1e-9 of a unit may round back
+            left_out.add("precision")  # what moves by 1e-9 of a unit may round back
         sample = None
         if self.estimator.sample is not None:
             sample = self.sampler(inner, columns)
         if not (self.estimator.seeded and sample is not None):
             left_out |= set(UNSEEDED)
         report = check_density(
-            inner, sample, dim=len(columns), rng=self.rng, dtype=self.dtype,
+            inner,
+            sample,
+            dim=len(columns),
+            rng=self.rng,
+            dtype=self.dtype,
             domain=(inner.of(box.lower), inner.of(box.upper)),
-            support=self.support(inner, table[:, columns], box), seconds=self.stopwatch.seconds,
-            skip=tuple(left_out & set(DENSITY_PROPERTIES)), stop_early=self.stop_early)
+            support=self.support(inner, table[:, columns], box),
+            seconds=self.stopwatch.seconds,
+            skip=tuple(left_out & set(DENSITY_PROPERTIES)),
+            stop_early=self.stop_early,
+        )
         for row in report.rows:
             yield self.explained(row)
 
@@ -282,12 +343,13 @@ class _Check:
         """Where log p is not -inf, if it is that anywhere; what is far out was judged before."""
         rng, spread = self.rng, np.std(table, axis=0)
         around = table[:200] + rng.standard_normal((min(len(table), 200), 1)) * 20 * spread * (
-            rng.standard_normal((min(len(table), 200), table.shape[1])))
+            rng.standard_normal((min(len(table), 200), table.shape[1]))
+        )
         around = around[box.contains(around)]
         with np.errstate(all="ignore"):
             try:
                 nowhere = inner(inner.of(around)) == -np.inf
-            except Exception:       # for the check to find
+            except Exception:  # for the check to find
                 return None
         if not np.any(nowhere):
             return None
@@ -295,6 +357,7 @@ class _Check:
 
     def sampler(self, inner, columns):
         """Drawn rows in the units of ``inner``; discrete values as places between numbers."""
+
         def sample(rng, n):
             found = as_numbers(self.estimator.sample(rng, n)).astype(np.float64)
             if len(columns) == found.shape[1]:
@@ -303,6 +366,7 @@ class _Check:
                     found[:, column] = np.minimum(place, len(self.levels[column]) - 1)
                     found[:, column] += rng.uniform(1e-9, 1, n)
             return inner.of(found[:, columns]).astype(self.dtype)
+
         return sample
 
     def explained(self, row):
@@ -313,8 +377,12 @@ class _Check:
         if row.name == "normalised" and "log of the integral" in row.where:
             log_z = float(row.where.rpartition(" ")[2])
             if self.discrete and 0 < -log_z < self.hidden:
-                return passed(row.name, f"{row.why}; values that were not seen may hold the rest",
-                              row.error, self.hidden)
+                return passed(
+                    row.name,
+                    f"{row.why}; values that were not seen may hold the rest",
+                    row.error,
+                    self.hidden,
+                )
             hint = self.constant(log_z)
         if row.name == "sample_follows":
             hint = self.standardised_samples()
@@ -324,10 +392,12 @@ class _Check:
         """The mistake that puts a density off by this constant."""
         table = self.table[:, self.continuous]
         count, dim = table.shape
-        known = {"log p is in standardised units": np.sum(np.log(np.std(table, axis=0))),
-                 "a missing normaliser (2 pi)^(-D/2)": 0.5 * dim * np.log(2 * np.pi),
-                 "one factor (2 pi)^(-1/2) for all columns": 0.5 * (dim - 1) * np.log(2 * np.pi),
-                 "not divided by the number of rows": np.log(count)}
+        known = {
+            "log p is in standardised units": np.sum(np.log(np.std(table, axis=0))),
+            "a missing normaliser (2 pi)^(-D/2)": 0.5 * dim * np.log(2 * np.pi),
+            "one factor (2 pi)^(-1/2) for all columns": 0.5 * (dim - 1) * np.log(2 * np.pi),
+            "not divided by the number of rows": np.log(count),
+        }
         for words, value in known.items():
             for sign in (1, -1):
                 if abs(value) > 0.1 and abs(log_z - sign * value) < 0.02 * max(1, abs(value)):
@@ -336,12 +406,23 @@ class _Check:
 
     def standardised_samples(self):
         """Whether draws have mean zero and width one where the table has others."""
-        far = [column for column in self.continuous
-               if abs(np.mean(self.table[:, column])) > 0.5 * np.std(self.table[:, column]) > 0
-               or not 0.5 < np.std(self.table[:, column]) < 2]
-        if far and len(self.samples) and all(
+        far = [
+            column
+            for column in self.continuous
+            if abs(np.mean(self.table[:, column])) > 0.5 * np.std(self.table[:, column]) > 0
+            or not 0.5 < np.std(self.table[:, column]) < 2
+        ]
+        if (
+            far
+            and len(self.samples)
+            and all(
                 abs(np.mean(self.samples[:, column])) < 0.2
-                and 0.7 < np.std(self.samples[:, column]) < 1.4 for column in far):
-            return (f"draws have mean {show(np.mean(self.samples, axis=0))}, the table "
-                    f"{show(np.mean(self.table, axis=0))}: sample() in standardised units?")
+                and 0.7 < np.std(self.samples[:, column]) < 1.4
+                for column in far
+            )
+        ):
+            return (
+                f"draws have mean {show(np.mean(self.samples, axis=0))}, the table "
+                f"{show(np.mean(self.table, axis=0))}: sample() in standardised units?"
+            )
         return None

@@ -17,8 +17,11 @@ import numpy as np
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES, FLOW_PROPERTIES, GRADIENT_PROPERTIES
 from nfref.runtime.annotations import Any, Callable
 
-PROPERTIES = {"flow": FLOW_PROPERTIES, "density": DENSITY_PROPERTIES,
-              "gradient": GRADIENT_PROPERTIES}
+PROPERTIES = {
+    "flow": FLOW_PROPERTIES,
+    "density": DENSITY_PROPERTIES,
+    "gradient": GRADIENT_PROPERTIES,
+}
 MADE = "can_be_made"
 
 
@@ -65,8 +68,9 @@ def property_tests(make_report: Callable[..., Any], kind: str = "flow") -> Any:
             pytest.skip("not asked of this subject")
         if row.failed or row.inconclusive:
             # The first line is what pytest's summary shows, as far as it fits.
-            pytest.fail(f"{report.subject.partition(',')[0]}: {row.where or row.why}\n{row}",
-                        pytrace=False)
+            pytest.fail(
+                f"{report.subject.partition(',')[0]}: {row.where or row.why}\n{row}", pytrace=False
+            )
         if row.verdict == "not applicable":
             pytest.skip(row.why)
 
@@ -92,12 +96,14 @@ def flow_tests(make: Callable[..., Any], *, seed: int = 0, **arguments: Any) -> 
     function
     """
     from nfref.oracle.checks.flow import check_flow
+
     return property_tests(_maker(check_flow, make, seed, arguments, fresh=True), "flow")
 
 
 def density_tests(make, *, seed=0, **arguments):
     """The same for a density or distribution, by :func:`nfref.oracle.check_density`."""
     from nfref.oracle.checks.density import check_density
+
     return property_tests(_maker(check_density, make, seed, arguments), "density")
 
 
@@ -111,9 +117,10 @@ def _maker(check, make, seed, arguments, fresh=False):
         made = make()
         given = {**adapters.of(made, rng=rng, **options), **arguments}
         given.pop("event_shape", None)
-        if type(made).__module__ != "builtins":     # a pair of functions has no name
+        if type(made).__module__ != "builtins":  # a pair of functions has no name
             given.setdefault("subject", type(made).__name__)
         if fresh:
             given.setdefault("make", adapters.maker(make, rng=rng, **options))
         return check(**given, rng=rng)
+
     return make_report

@@ -92,8 +92,9 @@ def scatter(axes, rows, colours, area=3.0, alpha=0.6):
     Dots are drawn in the order of the rows. Thousands of them are an image also where the
     rest of a picture is vectors.
     """
-    axes.scatter(rows[:, 0], rows[:, 1], s=area, c=colours, linewidths=0, alpha=alpha,
-                 rasterized=True)
+    axes.scatter(
+        rows[:, 0], rows[:, 1], s=area, c=colours, linewidths=0, alpha=alpha, rasterized=True
+    )
 
 
 def plane_limits(*tables):

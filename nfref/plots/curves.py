@@ -28,12 +28,15 @@ def loss_curve(history: dict[str, Any], best_epoch: int | None = None, axes: Any
     """
     if "train" not in history:
         raise ValueError(f"history: expected the key 'train', got {sorted(history)}")
-    curves = {name: np.asarray(values, dtype=float) for name, values in history.items()
-              if name in ("train", "validation")}
+    curves = {
+        name: np.asarray(values, dtype=float)
+        for name, values in history.items()
+        if name in ("train", "validation")
+    }
     axes = new_axes() if axes is None else axes
     for (name, values), colour in zip(curves.items(), (DATA, SAMPLES)):
         values = np.where(np.isfinite(values), values, np.nan)
-        marker = "o" if len(values) == 1 else None          # one epoch makes no line
+        marker = "o" if len(values) == 1 else None  # one epoch makes no line
         axes.plot(np.arange(len(values)), values, color=colour, label=name, marker=marker)
     everything = np.concatenate(list(curves.values()))
     everything = everything[np.isfinite(everything)]
@@ -42,8 +45,9 @@ def loss_curve(history: dict[str, Any], best_epoch: int | None = None, axes: Any
         if high > lowest:
             axes.set_ylim(lowest - 0.05 * (high - lowest), high + 0.1 * (high - lowest))
     if best_epoch is not None:
-        axes.axvline(best_epoch, color="0.4", linestyle="--", linewidth=1,
-                     label=f"best epoch: {best_epoch}")
+        axes.axvline(
+            best_epoch, color="0.4", linestyle="--", linewidth=1, label=f"best epoch: {best_epoch}"
+        )
     axes.set(xlabel="epoch", ylabel="negative mean log-likelihood (nats per row)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()

@@ -7,16 +7,31 @@ import numpy as np
 from nfref.density import Density
 from nfref.flow import Flow
 from nfref.flows.composition import Invert
-from nfref.plots.canvas import (COLOURS, check_plane, finite_rows, frame, new_axes, new_figure,
-                                plane_limits, repeat_context, scatter)
+from nfref.plots.canvas import (
+    COLOURS,
+    check_plane,
+    finite_rows,
+    frame,
+    new_axes,
+    new_figure,
+    plane_limits,
+    repeat_context,
+    scatter,
+)
 from nfref.runtime.annotations import Any, Array, Generator, Params
 from nfref.runtime.checks import check_count, check_rng
 from nfref.runtime.params import at_path
 
 
-def warped_grid(flow: Flow, params: Params, limits: Any = ((-3.0, 3.0), (-3.0, 3.0)),
-                lines: int = 21, points: int = 400, context: Array | None = None,
-                axes: Any = None) -> Any:
+def warped_grid(
+    flow: Flow,
+    params: Params,
+    limits: Any = ((-3.0, 3.0), (-3.0, 3.0)),
+    lines: int = 21,
+    points: int = 400,
+    context: Array | None = None,
+    axes: Any = None,
+) -> Any:
     """A square grid of latent lines, as ``forward`` bends it.
 
     A flow is a smooth one-to-one map: the lines bend and crowd, but two of one colour never
@@ -61,8 +76,15 @@ def warped_grid(flow: Flow, params: Params, limits: Any = ((-3.0, 3.0), (-3.0, 3
     return axes
 
 
-def layer_strip(density: Density, params: dict[str, Any], rng: Generator, n: int = 2000,
-                context: Array | None = None, max_panels: int = 12, figure: Any = None) -> Any:
+def layer_strip(
+    density: Density,
+    params: dict[str, Any],
+    rng: Generator,
+    n: int = 2000,
+    context: Array | None = None,
+    max_panels: int = 12,
+    figure: Any = None,
+) -> Any:
     """Base samples on their way through the layers, each in the colour of its base quadrant.
 
     Parameters
@@ -94,8 +116,9 @@ def layer_strip(density: Density, params: dict[str, Any], rng: Generator, n: int
 
     stages = [(f"base: {type(density.base).__name__}", z)]
     for k, (flow, flow_params) in enumerate(steps(density.flow, params["flow"]), start=1):
-        z, _ = flow.forward(flow_params, z, repeat_context(context if flow.context_dim else None,
-                                                           n))
+        z, _ = flow.forward(
+            flow_params, z, repeat_context(context if flow.context_dim else None, n)
+        )
         stages.append((f"{k}: {label(flow)}", z))
     shown = np.linspace(0, len(stages) - 1, min(max_panels, len(stages))).round().astype(int)
 
@@ -109,15 +132,17 @@ def layer_strip(density: Density, params: dict[str, Any], rng: Generator, n: int
         frame(axes, title, plane_limits(finite_rows(title, points)))
         axes.title.set_fontsize("medium")
         axes.tick_params(labelsize="small")
-    for axes in panels[len(shown):]:
+    for axes in panels[len(shown) :]:
         axes.remove()
     return figure
 
 
 def steps(flow, params):
     """The layers of a flow in the order of ``forward``, as a list of (flow, params)."""
-    return [(layer if direction == 1 else Invert(layer), at_path(params, path))
-            for layer, direction, path in flow.members()]
+    return [
+        (layer if direction == 1 else Invert(layer), at_path(params, path))
+        for layer, direction, path in flow.members()
+    ]
 
 
 def label(flow):

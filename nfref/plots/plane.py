@@ -3,19 +3,38 @@
 import numpy as np
 
 from nfref.density import Density
-from nfref.plots.canvas import (DATA, SAMPLES, check_plane, finite_rows, frame, new_figure,
-                                plane_limits, repeat_context, scatter, thin)
+from nfref.plots.canvas import (
+    DATA,
+    SAMPLES,
+    check_plane,
+    finite_rows,
+    frame,
+    new_figure,
+    plane_limits,
+    repeat_context,
+    scatter,
+    thin,
+)
 from nfref.runtime.annotations import Any, Array, Callable, Generator
 from nfref.runtime.blocks import in_blocks
 from nfref.runtime.checks import as_rows, check_count, check_rng
 
-CELLS = 200         # cells a side of a picture of a log-density
+CELLS = 200  # cells a side of a picture of a log-density
 
 
-def triptych(density: Density, params: dict[str, Any], x: Array | None = None,
-             log_target: Callable[..., Any] | None = None, rng: Generator | None = None,
-             n: int = 4000, limits: Any = None, context: Array | None = None,
-             columns: Any = ("$x_1$", "$x_2$"), nats: float = 10.0, figure: Any = None) -> Any:
+def triptych(
+    density: Density,
+    params: dict[str, Any],
+    x: Array | None = None,
+    log_target: Callable[..., Any] | None = None,
+    rng: Generator | None = None,
+    n: int = 4000,
+    limits: Any = None,
+    context: Array | None = None,
+    columns: Any = ("$x_1$", "$x_2$"),
+    nats: float = 10.0,
+    figure: Any = None,
+) -> Any:
     """Target, samples and log-density of a density in the plane, side by side.
 
     Parameters
@@ -74,8 +93,12 @@ def triptych(density: Density, params: dict[str, Any], x: Array | None = None,
         figure.colorbar(image, ax=axes[0], label="nats", shrink=0.8, extend="min")
     scatter(axes[-2], samples, SAMPLES)
     frame(axes[-2], "samples", limits)
-    image = shade(axes[-1], lambda rows: density.log_prob(
-        params, rows, repeat_context(context, len(rows))), limits, nats)
+    image = shade(
+        axes[-1],
+        lambda rows: density.log_prob(params, rows, repeat_context(context, len(rows))),
+        limits,
+        nats,
+    )
     frame(axes[-1], "log-density", limits)
     figure.colorbar(image, ax=axes[-1], label="nats", shrink=0.8, extend="min")
     for panel in axes:
@@ -100,6 +123,11 @@ def shade(axes, log_density, limits, nats=10.0):
     if not len(finite):
         raise ValueError("log-density: expected a finite value within the limits, got none")
     values = np.where(values == -np.inf, finite.max() - 2 * nats, values)
-    return axes.pcolormesh(*edges, np.ma.masked_invalid(values.reshape(CELLS, CELLS)),
-                           vmin=finite.max() - nats, vmax=finite.max(), cmap="viridis",
-                           rasterized=True)
+    return axes.pcolormesh(
+        *edges,
+        np.ma.masked_invalid(values.reshape(CELLS, CELLS)),
+        vmin=finite.max() - nats,
+        vmax=finite.max(),
+        cmap="viridis",
+        rasterized=True,
+    )

@@ -9,8 +9,14 @@ from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import as_array, check_count
 
 
-def corner(data: Array | None, samples: Array, columns: Sequence[Any] | None = None,
-           max_columns: int = 12, max_points: int = 1500, figure: Any = None) -> Any:
+def corner(
+    data: Array | None,
+    samples: Array,
+    columns: Sequence[Any] | None = None,
+    max_columns: int = 12,
+    max_points: int = 1500,
+    figure: Any = None,
+) -> Any:
     """Each pair of columns as a scatter, each column as a histogram: data against samples.
 
     Parameters
@@ -37,8 +43,7 @@ def corner(data: Array | None, samples: Array, columns: Sequence[Any] | None = N
     dims = {name: rows.shape[1] for name, rows in tables.items()}
     dim = dims["samples"]
     if dims.get("data", dim) != dim:
-        raise ValueError("data: expected as many columns as samples, "
-                         f"got {dims['data']} and {dim}")
+        raise ValueError(f"data: expected as many columns as samples, got {dims['data']} and {dim}")
     columns = [f"$x_{{{i + 1}}}$" for i in range(dim)] if columns is None else list(columns)
     if len(columns) != dim:
         raise ValueError(f"columns: expected {dim} names, got {len(columns)}")
@@ -48,10 +53,11 @@ def corner(data: Array | None, samples: Array, columns: Sequence[Any] | None = N
     tables = {name: rows[:, :shown] for name, rows in tables.items()}
     colours = {"data": DATA, "samples": SAMPLES}
     limits = limits_of(*tables.values())
-    points, point_colours = _interleaved([(thin(rows, max_points), colours[name])
-                                          for name, rows in tables.items()])
+    points, point_colours = _interleaved(
+        [(thin(rows, max_points), colours[name]) for name, rows in tables.items()]
+    )
 
-    size = max(1.0, 2.4 - 0.16 * shown)                     # inches a panel
+    size = max(1.0, 2.4 - 0.16 * shown)  # inches a panel
     figure = new_figure(size * shown + 1.6, size * shown + 1.2) if figure is None else figure
     grid = figure.subplots(shown, shown, squeeze=False)
     for i in range(shown):
@@ -63,8 +69,13 @@ def corner(data: Array | None, samples: Array, columns: Sequence[Any] | None = N
             if i == j:
                 for name, rows in tables.items():
                     low, high = limits[i]
-                    axes.hist(rows[:, i], bins=np.linspace(low, high, 41), density=True,
-                              histtype="step", color=colours[name])
+                    axes.hist(
+                        rows[:, i],
+                        bins=np.linspace(low, high, 41),
+                        density=True,
+                        histtype="step",
+                        color=colours[name],
+                    )
             else:
                 scatter(axes, points[:, [j, i]], point_colours, area=2, alpha=0.5)
             _decorate(axes, i, j, columns, limits)

@@ -7,9 +7,19 @@ from typing import Any, TypeAlias
 from numpy.random import Generator
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Any", "Array", "Callable", "DTypeLike", "Generator", "Iterable", "Iterator", "Params",
-           "PathLike", "Sequence"]
+__all__ = [
+    "Any",
+    "Array",
+    "Callable",
+    "DTypeLike",
+    "Generator",
+    "Iterable",
+    "Iterator",
+    "Params",
+    "PathLike",
+    "Sequence",
+]
 
 Array: TypeAlias = NDArray[Any]
-Params: TypeAlias = Any             # nested dicts and lists of arrays, as ``init`` makes them
+Params: TypeAlias = Any  # nested dicts and lists of arrays, as ``init`` makes them
 PathLike: TypeAlias = str | os.PathLike[str]

@@ -116,7 +116,7 @@ def numba_problem():
         import numba  # noqa: F401
     except ModuleNotFoundError as error:
         return f"{error.name} is not installed (pip install numba)"
-    except (ImportError, OSError) as error:     # such as a NumPy that is too new for it
+    except (ImportError, OSError) as error:  # such as a NumPy that is too new for it
         return " ".join(str(error).split())
 
 
@@ -124,6 +124,7 @@ def cuda_problem():
     """Why there is no CUDA device, in a few words; None where there is one."""
     try:
         from numba import cuda
+
         return None if cuda.is_available() else "found no CUDA device"
     except ImportError:
         return "numba-cuda is not installed (pip install 'nfref[cuda]')"

@@ -37,6 +37,6 @@ def _libraries(with_scipy):
     """Those loaded so far, if threadpoolctl is there; scipy brings one of its own, maybe later."""
     try:
         from threadpoolctl import ThreadpoolController
-    except ImportError:     # a light install
+    except ImportError:  # a light install
         return None
     return ThreadpoolController().select(user_api="blas")

@@ -6,13 +6,14 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.tracing import isbox
 
-BLOCK = 4096        # rows in one call: hidden activations of the usual widths stay below 10 MB
-NUMBERS = 1 << 20   # in rows that a kernel takes in one call: it cuts them into blocks of its own
-ALIGNED = 128       # rows in a block of a kernel: parts of whole blocks keep every bit
+BLOCK = 4096  # rows in one call: hidden activations of the usual widths stay below 10 MB
+NUMBERS = 1 << 20  # in rows that a kernel takes in one call: it cuts them into blocks of its own
+ALIGNED = 128  # rows in a block of a kernel: parts of whole blocks keep every bit
 
 
-def in_blocks(function: Callable[..., Any], rows: Array, context: Array | None = None,
-              block: int = BLOCK) -> Array:
+def in_blocks(
+    function: Callable[..., Any], rows: Array, context: Array | None = None, block: int = BLOCK
+) -> Array:
     """``function(rows)`` or ``function(rows, context)`` for blocks of rows, joined.
 
     Parameters

@@ -20,8 +20,10 @@ def as_array(name, value):
     if isinstance(value, Box):
         return value
     if np.ma.is_masked(value):
-        raise TypeError(f"{name}: expected numbers, got a masked array with "
-                        f"{np.ma.count_masked(value)} masked ones")
+        raise TypeError(
+            f"{name}: expected numbers, got a masked array with "
+            f"{np.ma.count_masked(value)} masked ones"
+        )
     try:
         array = np.asarray(value, order="C")
     except ValueError:
@@ -35,8 +37,9 @@ def as_array(name, value):
     try:
         return array.astype(np.float64)
     except OverflowError:
-        raise ValueError(f"{name}: expected numbers that float64 can hold, got larger ones"
-                         ) from None
+        raise ValueError(
+            f"{name}: expected numbers that float64 can hold, got larger ones"
+        ) from None
     except (TypeError, ValueError):
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}") from None
 
@@ -53,8 +56,10 @@ def as_context(context, context_dim, rows, name="context"):
     """The context as an (N, ``context_dim``) array in the dtype of ``rows``, or None."""
     if context_dim == 0:
         if context is not None:
-            raise ValueError(f"{name}: expected None for a flow with context_dim 0, "
-                             f"got shape {np.shape(context)}")
+            raise ValueError(
+                f"{name}: expected None for a flow with context_dim 0, "
+                f"got shape {np.shape(context)}"
+            )
         return None
     expected = f"{name}: expected shape ({len(rows)}, {context_dim})"
     if context is None:
@@ -70,9 +75,11 @@ def check_finite_rows(name, rows):
     """The rows themselves, if every number in them is finite."""
     bad = np.flatnonzero(~np.all(np.isfinite(rows), axis=1))
     if len(bad):
-        raise ValueError(f"{name}: expected finite numbers, got {len(bad)} "
-                         f"{'row' if len(bad) == 1 else 'rows'} with NaN or infinity, "
-                         f"the first is row {bad[0]}")
+        raise ValueError(
+            f"{name}: expected finite numbers, got {len(bad)} "
+            f"{'row' if len(bad) == 1 else 'rows'} with NaN or infinity, "
+            f"the first is row {bad[0]}"
+        )
     return rows
 
 
@@ -99,15 +106,19 @@ def check_weights(name, weight, first=0):
     """That what rows count, (N,), is finite and at least 0; messages count rows from ``first``."""
     bad = np.flatnonzero(~((weight >= 0) & (weight < np.inf)))
     if len(bad):
-        raise ValueError(f"{name}: expected finite numbers of at least 0, got {weight[bad[0]]:g} "
-                         f"in row {bad[0] + first}")
+        raise ValueError(
+            f"{name}: expected finite numbers of at least 0, got {weight[bad[0]]:g} "
+            f"in row {bad[0] + first}"
+        )
 
 
 def check_rng(rng):
     """The generator itself; anything else is a TypeError."""
     if not isinstance(rng, np.random.Generator):
-        raise TypeError("rng: expected a numpy.random.Generator (numpy.random.default_rng(seed)), "
-                        f"got {type(rng).__name__}")
+        raise TypeError(
+            "rng: expected a numpy.random.Generator (numpy.random.default_rng(seed)), "
+            f"got {type(rng).__name__}"
+        )
     return rng
 
 
@@ -151,8 +162,7 @@ def check_callable(name, value):
 def check_choice(name, value, choices):
     """One of a few words."""
     if value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(choices)}; got "
-                         f"{shortened(value)}")
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}; got {shortened(value)}")
     return value
 
 
@@ -208,8 +218,9 @@ def check_floats(name, value, *shape):
     expected = ", ".join("any" if size is None else str(size) for size in shape)
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
         raise ValueError(f"{name}: expected an array of floats, got {shortened(value)}")
-    if value.ndim != len(shape) or any(size not in (None, length)
-                                       for size, length in zip(shape, value.shape)):
+    if value.ndim != len(shape) or any(
+        size not in (None, length) for size, length in zip(shape, value.shape)
+    ):
         raise ValueError(f"{name}: expected shape ({expected}), got {value.shape}")
     if not np.all(np.isfinite(value)):
         raise ValueError(f"{name}: expected finite numbers, got {value[~np.isfinite(value)][0]}")
@@ -231,10 +242,10 @@ def require(fine, message):
 def one_line(error, length=300):
     """What went wrong, however long and in however many lines it is told."""
     text = " ".join(f"{error}".split()) or type(error).__name__
-    return text if len(text) <= length else text[:length - 3] + "..."
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def shortened(value, length=60):
     """The start of a value's repr."""
     text = repr(value)
-    return text if len(text) <= length else text[:length - 3] + "..."
+    return text if len(text) <= length else text[: length - 3] + "..."

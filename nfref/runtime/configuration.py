@@ -58,5 +58,8 @@ class Configuration(Checked):
 def _converters_of(kind):
     """(field, converter, whether None is its default and stays) of a class, in order of fields."""
     found = ChainMap(*(vars(base).get("_converters", {}) for base in kind.__mro__))
-    return [(field.name, found[field.name], field.default is None)
-            for field in fields(kind) if field.name in found]
+    return [
+        (field.name, found[field.name], field.default is None)
+        for field in fields(kind)
+        if field.name in found
+    ]

@@ -21,9 +21,9 @@ from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import one_line, shortened
 from nfref.runtime.configuration import Configuration
 
-DEEPEST = 50                # levels inside of each other
-SLACK = 4096                # what a description may ask for however few numbers came with it
-LARGEST = 2 ** 128          # whole numbers are below: a generator's state is
+DEEPEST = 50  # levels inside of each other
+SLACK = 4096  # what a description may ask for however few numbers came with it
+LARGEST = 2**128  # whole numbers are below: a generator's state is
 RESERVED = ("class", "array", "float")
 
 
@@ -33,21 +33,25 @@ def described_classes() -> dict[str, Any]:
     These are the public dataclasses of this package: a flow needs no entry in a list.
     """
     for name in nfref.__all__:
-        if name[0].isupper():       # the names of classes
+        if name[0].isupper():  # the names of classes
             _offered(name)
     return _imported()
 
 
 def _can_be_described(kind):
-    return (issubclass(kind, Configuration) and dataclasses.is_dataclass(kind)
-            and kind.__module__.startswith("nfref.") and not kind.__name__.startswith("_"))
+    return (
+        issubclass(kind, Configuration)
+        and dataclasses.is_dataclass(kind)
+        and kind.__module__.startswith("nfref.")
+        and not kind.__name__.startswith("_")
+    )
 
 
 def _offered(name):
     """The class that nfref offers by that name and a description may name; else None."""
     try:
         kind = getattr(nfref, name) if name in nfref.__all__ else None
-    except ModuleNotFoundError:     # of an extra
+    except ModuleNotFoundError:  # of an extra
         return None
     return kind if isinstance(kind, type) and _can_be_described(kind) else None
 
@@ -99,13 +103,20 @@ def _plain(value, place, arrays, known):
         name = type(value).__name__
         if known.get(name) is not type(value):
             raise TypeError(f"{place or 'describe'}: expected a class of nfref, got {name}")
-        return {"class": name, **{field.name: inner(getattr(value, field.name), field.name)
-                                  for field in dataclasses.fields(value)}}
+        return {
+            "class": name,
+            **{
+                field.name: inner(getattr(value, field.name), field.name)
+                for field in dataclasses.fields(value)
+            },
+        }
     if isinstance(value, dict):
         wrong = [key for key in value if not isinstance(key, str) or key in RESERVED]
         if wrong:
-            raise TypeError(f"{place}: expected names other than {', '.join(RESERVED)}, "
-                            f"got {shortened(wrong[0])}")
+            raise TypeError(
+                f"{place}: expected names other than {', '.join(RESERVED)}, "
+                f"got {shortened(wrong[0])}"
+            )
         return {key: inner(item, key) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
         return [inner(item, key) for key, item in enumerate(value)]
@@ -118,8 +129,10 @@ def _plain(value, place, arrays, known):
         return {"float": str(value)}
     if value is None or isinstance(value, (bool, str, int, float)):
         return value
-    raise TypeError(f"{place}: expected numbers, text, arrays or what is made of them, "
-                    f"got {type(value).__name__}")
+    raise TypeError(
+        f"{place}: expected numbers, text, arrays or what is made of them, "
+        f"got {type(value).__name__}"
+    )
 
 
 # And back ---------------------------------------------------------------------------------
@@ -173,15 +186,16 @@ def _built_class(plain, arrays, known):
         raise ValueError(f"class: expected one of nfref that files hold, got {shortened(name)}")
     values = {key: _built(item, arrays, known) for key, item in plain.items() if key != "class"}
     try:
-        for field in dataclasses.fields(kind):       # JSON of others writes 1.0 as 1
+        for field in dataclasses.fields(kind):  # JSON of others writes 1.0 as 1
             is_float = float in (field.type, *get_args(field.type))
             if is_float and type(values.get(field.name)) is int:
                 values[field.name] = float(values[field.name])
         thing = kind(**values)
         thing._check()
-    except Exception as error:      # a stranger's fields fail in whatever way they like
-        raise ValueError(f"{name}: expected fields that describe one, "
-                         f"got {one_line(error)}") from None
+    except Exception as error:  # a stranger's fields fail in whatever way they like
+        raise ValueError(
+            f"{name}: expected fields that describe one, got {one_line(error)}"
+        ) from None
     return thing
 
 
@@ -195,7 +209,7 @@ def check_sizes(description: Any, arrays: dict[str, Array], length: int = 0) -> 
     coordinate of a flow a number or more; only bases and flows of images can have more coordinates
     than parameters, and make nothing of them.
     """
-    most = 8 * len(arrays) + SLACK      # a layer has an array or more, and some parts without
+    most = 8 * len(arrays) + SLACK  # a layer has an array or more, and some parts without
     if next(itertools.islice(_classes(description), most, None), None) is not None:
         raise ValueError(f"expected at most {most:,} parts beside {len(arrays):,} arrays, got more")
     numbers = sum(array.size for array in arrays.values()) + length + SLACK
@@ -233,16 +247,26 @@ def _check_sizes(plain, numbers_held, arrays_held, depth):
     sizeless = ("StandardNormal", "Logistic", "Laplace", "OnFirst")
     dim = 1 if plain.get("class") in sizeless else count("dim")
     widths = plain.get("hidden", [])
-    widest = max((width for width in (widths if isinstance(widths, list) else [widths])
-                  if isinstance(width, int)), default=1)
-    for name, size, most in (("layers", layers, arrays_held),
-                             ("dim", max(layers, 1) * dim, 2 * numbers_held),
-                             ("hidden", max(layers, 1) * widest, numbers_held),
-                             ("context_dim", count("context_dim"), numbers_held),
-                             ("components", count("components"), numbers_held),
-                             ("bins", count("bins"), numbers_held)):
+    widest = max(
+        (
+            width
+            for width in (widths if isinstance(widths, list) else [widths])
+            if isinstance(width, int)
+        ),
+        default=1,
+    )
+    for name, size, most in (
+        ("layers", layers, arrays_held),
+        ("dim", max(layers, 1) * dim, 2 * numbers_held),
+        ("hidden", max(layers, 1) * widest, numbers_held),
+        ("context_dim", count("context_dim"), numbers_held),
+        ("components", count("components"), numbers_held),
+        ("bins", count("bins"), numbers_held),
+    ):
         if size > most:
-            raise ValueError(f"{name}: expected at most what the file's arrays hold, "
-                             f"got a flow that needs {size:,}")
+            raise ValueError(
+                f"{name}: expected at most what the file's arrays hold, "
+                f"got a flow that needs {size:,}"
+            )
     for value in plain.values():
         _check_sizes(value, numbers_held, arrays_held, depth + 1)

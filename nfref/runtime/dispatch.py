@@ -19,11 +19,11 @@ from typing import NamedTuple
 from nfref.runtime import params as trees
 from nfref.runtime.backends import chosen, numba_problem
 
-CALL = 2_000_000        # multiplications from which on an unasked call uses twins
-REPEATED = 50_000       # the same for a step of training, which is one of many
-LONG = 20_000           # numbers in a vector of parameters that are worth a kernel
-MANY = 1 << 17          # numbers in rows that are worth a second thread
-EVALUATIONS = 50        # of a continuous flow's network, about, in a call that solves it
+CALL = 2_000_000  # multiplications from which on an unasked call uses twins
+REPEATED = 50_000  # the same for a step of training, which is one of many
+LONG = 20_000  # numbers in a vector of parameters that are worth a kernel
+MANY = 1 << 17  # numbers in rows that are worth a second thread
+EVALUATIONS = 50  # of a continuous flow's network, about, in a call that solves it
 _REPEATING: ContextVar[bool] = ContextVar("nfref_repeating", default=False)
 
 
@@ -55,22 +55,42 @@ _MATRICES = "nfref.kernels.simd.small_matrices"
 _SOLVES = "nfref.kernels.continuous.solves"
 
 TWINS = {
-    "flow": Twin(lambda flow, direction, params, rows, context: len(rows) * trees.count(params),
-                 CALL, "nfref.kernels.chain.primitives:apply", "nfref.kernels.cuda.flows:apply"),
-    "loss_and_gradient": Twin(lambda density, unflatten, vector, x, *others: len(x) * len(vector),
-                              REPEATED, "nfref.kernels.chain.training:loss_and_gradient"),
-    "batch_moments": Twin(lambda flow, params, x, context: len(x) * trees.count(params),
-                          REPEATED, "nfref.kernels.chain.primitives:batch_moments"),
+    "flow": Twin(
+        lambda flow, direction, params, rows, context: len(rows) * trees.count(params),
+        CALL,
+        "nfref.kernels.chain.primitives:apply",
+        "nfref.kernels.cuda.flows:apply",
+    ),
+    "loss_and_gradient": Twin(
+        lambda density, unflatten, vector, x, *others: len(x) * len(vector),
+        REPEATED,
+        "nfref.kernels.chain.training:loss_and_gradient",
+    ),
+    "batch_moments": Twin(
+        lambda flow, params, x, context: len(x) * trees.count(params),
+        REPEATED,
+        "nfref.kernels.chain.primitives:batch_moments",
+    ),
     "in_turn": Twin(lambda task, count, size: size, MANY, "nfref.kernels.rows:at_once"),
-    "steps": Twin(lambda density, unflatten, now, rows, batches, *others:
-                  len(batches[0]) * now.size,
-                  REPEATED, "nfref.kernels.chain.epoch:steps"),
-    "mean_log_prob": Twin(lambda density, unflatten, now, rows: len(rows.x) * now.size,
-                          REPEATED, "nfref.kernels.chain.epoch:mean_log_prob"),
-    "adam_update": Twin(lambda vector, *others: len(vector),
-                        LONG, "nfref.kernels.adam:adam_update"),
-    "log_abs_det": Twin(_entries, CALL, f"{_MATRICES}:log_abs_det_or_none",
-                        "nfref.kernels.cuda.small_matrices:log_abs_det_or_none"),
+    "steps": Twin(
+        lambda density, unflatten, now, rows, batches, *others: len(batches[0]) * now.size,
+        REPEATED,
+        "nfref.kernels.chain.epoch:steps",
+    ),
+    "mean_log_prob": Twin(
+        lambda density, unflatten, now, rows: len(rows.x) * now.size,
+        REPEATED,
+        "nfref.kernels.chain.epoch:mean_log_prob",
+    ),
+    "adam_update": Twin(
+        lambda vector, *others: len(vector), LONG, "nfref.kernels.adam:adam_update"
+    ),
+    "log_abs_det": Twin(
+        _entries,
+        CALL,
+        f"{_MATRICES}:log_abs_det_or_none",
+        "nfref.kernels.cuda.small_matrices:log_abs_det_or_none",
+    ),
     "solve": Twin(_entries, CALL, f"{_MATRICES}:solve_or_none"),
     "derivative": Twin(_network, CALL, f"{_SOLVES}:derivative"),
     "derivative_vjp": Twin(_network, CALL, f"{_SOLVES}:derivative_vjp"),
@@ -126,11 +146,15 @@ def prepare(wanted):
     """
     backend, likely = chosen(), []
     for density, vector, unflatten, step, scored in wanted:
-        value, gradient = (rows * len(vector) >= (1 if backend else worth_it)
-                           for rows, worth_it in ((scored, REPEATED if step else CALL),
-                                                  (step, REPEATED)))
-        likely += ([(density, vector, unflatten, value, step if gradient else 0)]
-                   if value or gradient else [])
+        value, gradient = (
+            rows * len(vector) >= (1 if backend else worth_it)
+            for rows, worth_it in ((scored, REPEATED if step else CALL), (step, REPEATED))
+        )
+        likely += (
+            [(density, vector, unflatten, value, step if gradient else 0)]
+            if value or gradient
+            else []
+        )
     if likely and backend != "numpy" and not numba_problem() and _kernels_work():
         _load("nfref.kernels.ahead:start")(likely)
 
@@ -140,8 +164,11 @@ def threads_of_steps(density, vector, unflatten, rows):
     backend, twin = chosen(), TWINS["steps"]
     if backend == "numpy" or backend is None and rows * len(vector) < twin.worth_it:
         return 0
-    return _load("nfref.kernels.chain.epoch:threads_of_steps")(
-        density, vector, unflatten, rows) if not numba_problem() and _kernels_work() else 0
+    return (
+        _load("nfref.kernels.chain.epoch:threads_of_steps")(density, vector, unflatten, rows)
+        if not numba_problem() and _kernels_work()
+        else 0
+    )
 
 
 @cache

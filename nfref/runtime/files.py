@@ -16,10 +16,10 @@ from nfref.runtime.annotations import Any, PathLike
 
 try:
     import fcntl
-except ImportError:             # Windows: nothing is locked, and so nothing swept
-    fcntl = None                  # type: ignore[assignment]
+except ImportError:  # Windows: nothing is locked, and so nothing swept
+    fcntl = None  # type: ignore[assignment]
 
-PART = (".nfref-", ".part")     # how the names of parts begin and end
+PART = (".nfref-", ".part")  # how the names of parts begin and end
 
 
 def is_special(path):
@@ -164,28 +164,32 @@ def check_writable(path):
         raise IsADirectoryError(f"{path}: expected a file to write, got a folder")
     with _named(path):
         try:
-            kind = os.stat(target)      # this too finds a name that is too long
+            kind = os.stat(target)  # this too finds a name that is too long
         except FileNotFoundError:
             kind = None
         except NotADirectoryError:
-            raise FileNotFoundError(f"{path}: expected a folder to write into, "
-                                    f"got {folder}, which is none") from None
+            raise FileNotFoundError(
+                f"{path}: expected a folder to write into, got {folder}, which is none"
+            ) from None
     if kind is not None:
         if stat.S_ISDIR(kind.st_mode):
             raise IsADirectoryError(f"{path}: expected a file to write, got a folder")
         if not os.access(target, os.W_OK):
-            raise PermissionError(f"{path}: expected a file that can be written, "
-                                  "got one without write permission")
+            raise PermissionError(
+                f"{path}: expected a file that can be written, got one without write permission"
+            )
         if is_special(target):
             return
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"{path}: expected a folder to write into, "
-                                f"got {folder}, which is none")
+        raise FileNotFoundError(
+            f"{path}: expected a folder to write into, got {folder}, which is none"
+        )
     try:
         descriptor, part = _locked_part(folder)
     except OSError as error:
-        raise type(error)(f"{path}: expected a folder to write into, "
-                          f"got {folder} ({error.strerror})") from None
+        raise type(error)(
+            f"{path}: expected a folder to write into, got {folder} ({error.strerror})"
+        ) from None
     os.unlink(part)
     os.close(descriptor)
 
@@ -196,7 +200,7 @@ def _named(path):
     try:
         yield
     except OSError as error:
-        if error.strerror is None:      # it is one line already
+        if error.strerror is None:  # it is one line already
             raise
         raise type(error)(f"{path}: {error.strerror}") from None
 
@@ -245,11 +249,12 @@ def _locked_part(folder):
     """(descriptor, path) of a new file that this process holds a lock on."""
     while True:
         path = os.path.join(folder, secrets.token_hex(6).join(PART))
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0),
-                             0o600)
+        descriptor = os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600
+        )
         if _lock(descriptor):
             return descriptor, path
-        os.close(descriptor)        # a sweeper was faster, and has removed it
+        os.close(descriptor)  # a sweeper was faster, and has removed it
 
 
 def _lock(descriptor):
@@ -260,7 +265,7 @@ def _lock(descriptor):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:                 # a file system without locks
+    except OSError:  # a file system without locks
         return True
     return os.fstat(descriptor).st_nlink > 0
 

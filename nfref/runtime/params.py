@@ -40,11 +40,15 @@ def tree_map(function: Any, params: Any, *others: Any) -> Any:
     """
     structure = getval(params)
     if isinstance(structure, dict):
-        return {key: tree_map(function, params[key], *(other[key] for other in others))
-                for key in structure}
+        return {
+            key: tree_map(function, params[key], *(other[key] for other in others))
+            for key in structure
+        }
     if isinstance(structure, (list, tuple)):
-        return [tree_map(function, params[k], *(other[k] for other in others))
-                for k in range(len(structure))]
+        return [
+            tree_map(function, params[k], *(other[k] for other in others))
+            for k in range(len(structure))
+        ]
     return function(params, *others)
 
 
@@ -68,7 +72,8 @@ def cast(params, dtype):
         return params
     return tree_map(
         lambda leaf: leaf.astype(dtype) if hasattr(leaf, "astype") else np.asarray(leaf, dtype),
-        params)
+        params,
+    )
 
 
 def dtype_of(params):
@@ -118,8 +123,7 @@ def flatten(params: Params) -> tuple[Array, Callable[..., Any]]:
         returns are views of the vector.
     """
     arrays = [np.asarray(leaf) for leaf in leaves(params)]
-    vector = (np.concatenate([leaf.ravel() for leaf in arrays]) if arrays
-              else np.zeros(0))
+    vector = np.concatenate([leaf.ravel() for leaf in arrays]) if arrays else np.zeros(0)
     ends = np.cumsum([leaf.size for leaf in arrays], dtype=int).tolist()
     places = [(end - leaf.size, end, leaf.shape) for leaf, end in zip(arrays, ends)]
 
@@ -141,6 +145,7 @@ _piece = primitive(_slice)
 @primitive
 def _at_its_place(piece, start, end, space):
     """A vector that is zero but for one piece; autograd's own is added up by numpy.add.at."""
+
     def add(total):
         total[start:end] += piece.ravel()
         return total
@@ -148,9 +153,15 @@ def _at_its_place(piece, start, end, space):
     return SparseObject(space, add)
 
 
-defvjp(_piece, lambda answer, vector, start, end, shape:
-       lambda g: _at_its_place(g, start, end, vspace(vector)))
-defvjp(_at_its_place, lambda answer, piece, start, end, space:
-       lambda g: _piece(g, start, end, np.shape(piece)))
+defvjp(
+    _piece,
+    lambda answer, vector, start, end, shape: (
+        lambda g: _at_its_place(g, start, end, vspace(vector))
+    ),
+)
+defvjp(
+    _at_its_place,
+    lambda answer, piece, start, end, space: lambda g: _piece(g, start, end, np.shape(piece)),
+)
 defjvp(_piece, "same")
 defjvp(_at_its_place, "same")

@@ -97,16 +97,18 @@ def solve(matrices: Array, rows: Array) -> Array:
     # What LAPACK refuses, a twin answers with NaN; but a NaN also comes from one in the matrix.
     suspects = np.isnan(getval(solution)[:, 0])
     if suspects.any():
-        _refuse_singular(np.where(suspects[:, None, None], getval(matrices),
-                                  np.eye(matrices.shape[1])))
+        _refuse_singular(
+            np.where(suspects[:, None, None], getval(matrices), np.eye(matrices.shape[1]))
+        )
     return solution
 
 
 def _as_matrices(value):
     matrices = as_array("matrices", value)
     if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2] or matrices.shape[1] == 0:
-        raise ValueError("matrices: expected shape (N, D, D) with D of at least 1, "
-                         f"got {matrices.shape}")
+        raise ValueError(
+            f"matrices: expected shape (N, D, D) with D of at least 1, got {matrices.shape}"
+        )
     return matrices
 
 
@@ -119,5 +121,6 @@ def _run(name, formula, *arrays):
 def _refuse_singular(matrices):
     singular = np.flatnonzero(_run("log_abs_det", _log_abs_det, matrices) == -np.inf)
     if len(singular):
-        raise ValueError("matrices: expected invertible matrices, "
-                         f"got a singular one at index {singular[0]}")
+        raise ValueError(
+            f"matrices: expected invertible matrices, got a singular one at index {singular[0]}"
+        )

@@ -92,10 +92,12 @@ class Structure:
         """Whether all is in place and in ``dtype``; numbers, where that is left open."""
         try:
             found = self.arrays(params)
-            return ([leaf.shape for leaf in found[:len(self._shapes)]] == self._shapes
-                    and (all(map(_holds_numbers, found)) if dtype is None
-                         else {leaf.dtype for leaf in found} <= {dtype}))
-        except (AttributeError, LookupError, TypeError):    # not an array; not there; no container
+            return [leaf.shape for leaf in found[: len(self._shapes)]] == self._shapes and (
+                all(map(_holds_numbers, found))
+                if dtype is None
+                else {leaf.dtype for leaf in found} <= {dtype}
+            )
+        except (AttributeError, LookupError, TypeError):  # not an array; not there; no container
             return False
 
     def arrays(self, params):
@@ -154,7 +156,7 @@ def _check_array(path, leaf, shape):
 
 
 def _holds_numbers(leaf):
-    return getattr(leaf.dtype, "kind", "f") in "buifcO"     # other libraries' dtypes have no kind
+    return getattr(leaf.dtype, "kind", "f") in "buifcO"  # other libraries' dtypes have no kind
 
 
 def _entries(node):

@@ -6,8 +6,9 @@ from nfref.runtime.annotations import Any, Callable, Iterator
 from nfref.runtime.backends import one_thread
 
 
-def in_order(task: Callable[[int], Any], count: int, threads: int,
-             stop: Callable[[], None]) -> Iterator[Any]:
+def in_order(
+    task: Callable[[int], Any], count: int, threads: int, stop: Callable[[], None]
+) -> Iterator[Any]:
     """task(0), task(1), ... task(count - 1), in their order; one thread is that of the caller.
 
     ``stop`` is called when Ctrl-C comes and when nobody wants the rest: it has tasks end soon, also
@@ -22,11 +23,11 @@ def in_order(task: Callable[[int], Any], count: int, threads: int,
             for future in waiting:
                 try:
                     while not future.done():
-                        wait([future], 1)       # on Windows, Ctrl-C can't end one without a timeout
+                        wait([future], 1)  # on Windows, Ctrl-C can't end one without a timeout
                 except KeyboardInterrupt:
                     stop()
                 yield future.result()
-        except BaseException:                   # an error; the end of the generator
+        except BaseException:  # an error; the end of the generator
             stop()
             pool.shutdown(cancel_futures=True)
             raise

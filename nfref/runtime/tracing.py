@@ -8,20 +8,45 @@ documented, and is tried once, on import: from boxes misread come gradients that
 import numpy as np
 from autograd import grad, make_jvp
 
-__all__ = ["Box", "SparseObject", "boxes", "defjvp", "defvjp", "defvjp_argnums", "getval",
-           "is_forward_mode", "isbox", "notrace_primitive", "parts", "primitive", "vspace"]
+__all__ = [
+    "Box",
+    "SparseObject",
+    "boxes",
+    "defjvp",
+    "defvjp",
+    "defvjp_argnums",
+    "getval",
+    "is_forward_mode",
+    "isbox",
+    "notrace_primitive",
+    "parts",
+    "primitive",
+    "vspace",
+]
 
 
 def _another_version(came):
     """The error for an autograd that is not as expected."""
     from importlib.metadata import version  # slow to import, so only on use
-    return ImportError("autograd: expected version 1.7 to 1.9, or one that is the same inside, got "
-                       f"{version('autograd')}; {came}")
+
+    return ImportError(
+        "autograd: expected version 1.7 to 1.9, or one that is the same inside, got "
+        f"{version('autograd')}; {came}"
+    )
 
 
 try:
-    from autograd.extend import (Box, SparseObject, VJPNode, defjvp, defvjp, defvjp_argnums,
-                                 notrace_primitive, primitive, vspace)
+    from autograd.extend import (
+        Box,
+        SparseObject,
+        VJPNode,
+        defjvp,
+        defvjp,
+        defvjp_argnums,
+        notrace_primitive,
+        primitive,
+        vspace,
+    )
 except ImportError as error:
     raise _another_version(error) from error
 
@@ -58,7 +83,7 @@ def parts(params):
 
 def boxes(*values):
     """What autograd traces among values and the arrays of structures."""
-    if _TRACES.top < 0:     # it is not at work, and there is nothing to look for
+    if _TRACES.top < 0:  # it is not at work, and there is nothing to look for
         return []
     found = []
     _add_boxes(values, found)
@@ -91,6 +116,7 @@ def _traces():
     """Autograd's count, if there is one and it says of a trace that it is at work."""
     try:
         from autograd.tracer import trace_stack
+
         tops = []
         grad(lambda x: tops.append(trace_stack.top) or x)(1.0)
         return trace_stack if tops[0] >= 0 else _AlwaysTracing

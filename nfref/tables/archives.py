@@ -28,8 +28,13 @@ class ArchiveError(ValueError):
     """An archive that cannot be used; the message is one line."""
 
 
-def save(path: PathLike, kind: str, version: int, content: dict[str, Any],
-         make: Callable[..., Any] = dict) -> None:
+def save(
+    path: PathLike,
+    kind: str,
+    version: int,
+    content: dict[str, Any],
+    make: Callable[..., Any] = dict,
+) -> None:
     """Write an archive, whole or not at all.
 
     Parameters
@@ -45,13 +50,15 @@ def save(path: PathLike, kind: str, version: int, content: dict[str, Any],
     description, arrays = describe(content)
     header = {"format": kind, "version": version, **description}
     encoded = _encoded(header)
-    _made(header, {name: _native(name, array) for name, array in arrays.items()}, encoded.size,
-          make)
+    _made(
+        header, {name: _native(name, array) for name, array in arrays.items()}, encoded.size, make
+    )
     write_archive(path, encoded, arrays)
 
 
-def load(path: PathLike, what: str, kind: str, version: int,
-         make: Callable[..., Any] = dict) -> Any:
+def load(
+    path: PathLike, what: str, kind: str, version: int, make: Callable[..., Any] = dict
+) -> Any:
     """What an archive holds.
 
     Parameters
@@ -80,15 +87,14 @@ def _made(header, arrays, length, make):
     try:
         check_sizes(content, arrays, length)
         return make(**rebuild(content, arrays))
-    except Exception as error:      # a stranger's content fails in whatever way it likes
+    except Exception as error:  # a stranger's content fails in whatever way it likes
         raise ArchiveError(one_line(error)) from None
 
 
 # Writing ----------------------------------------------------------------------------------
 
 
-def write_archive(path: PathLike, header: dict[str, Any] | Array,
-                  arrays: dict[str, Array]) -> None:
+def write_archive(path: PathLike, header: dict[str, Any] | Array, arrays: dict[str, Array]) -> None:
     """Write arrays by name with their header and digest; equal contents are equal files.
 
     Parameters
@@ -117,7 +123,7 @@ def digest(arrays: dict[str, Array]) -> Array:
     for name in sorted(arrays):
         array = np.asarray(arrays[name])
         total.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        total.update(np.ascontiguousarray(array))       # type: ignore[arg-type]
+        total.update(np.ascontiguousarray(array))  # type: ignore[arg-type]
     return np.frombuffer(total.digest(), np.uint8)
 
 
@@ -134,8 +140,9 @@ def _read(file, what, kind, version):
     if sum(member.file_size for member in members) > length:
         raise ArchiveError("expected members as large as the file, got larger ones")
     names = [member.filename.removesuffix(".npy") for member in members]
-    if (not all(member.filename.endswith(".npy") for member in members)
-            or len(set(names)) < len(names)):
+    if not all(member.filename.endswith(".npy") for member in members) or len(set(names)) < len(
+        names
+    ):
         raise ArchiveError("expected arrays of different names, got another kind of archive")
     forms = {name: _form(archive, member) for name, member in zip(names, members)}
     encoded = _array(archive, "header") if _is_bytes(forms.get("header")) else np.zeros(0, np.uint8)
@@ -145,8 +152,10 @@ def _read(file, what, kind, version):
         raise ArchiveError("digest: expected one of header and arrays, got none")
     written = arrays.pop("digest")
     if not np.array_equal(written, digest({"header": encoded, **arrays})):
-        raise ArchiveError("digest: expected that of header and arrays, got another: "
-                           "they were not written together")
+        raise ArchiveError(
+            "digest: expected that of header and arrays, got another: "
+            "they were not written together"
+        )
     return header, {name: _native(name, array) for name, array in arrays.items()}, encoded.size
 
 
@@ -154,14 +163,19 @@ def _form(archive, member):
     """(shape, dtype) of an array, as its own header gives them and its size confirms."""
     with archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)
-        read = {(1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0}[version]
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
         shape, _, dtype = read(stream)
         if dtype.hasobject:
-            raise ArchiveError("expected plain arrays, got pickled objects, "
-                               "which are never loaded")
-        if (dtype.subdtype is not None or dtype.names or any(size < 0 for size in shape)
-                or math.prod(shape) * dtype.itemsize != member.file_size - stream.tell()):
+            raise ArchiveError("expected plain arrays, got pickled objects, which are never loaded")
+        if (
+            dtype.subdtype is not None
+            or dtype.names
+            or any(size < 0 for size in shape)
+            or math.prod(shape) * dtype.itemsize != member.file_size - stream.tell()
+        ):
             raise ArchiveError("expected a complete file, got a truncated or damaged one")
     return shape, dtype
 
@@ -173,7 +187,7 @@ def _is_bytes(form):
 def _array(archive, name):
     with archive.open(f"{name}.npy") as stream:
         array = np.lib.format.read_array(stream, allow_pickle=False)
-        stream.read()       # to its end, where the checksum is compared
+        stream.read()  # to its end, where the checksum is compared
     return array
 
 
@@ -181,8 +195,10 @@ def _native(name, array):
     """The array in this machine's order of bytes."""
     dtype = array.dtype.newbyteorder("=")
     if dtype not in DTYPES:
-        raise ArchiveError(f"{one_line(name, 60)}: expected floats of 32 or 64 bits or whole "
-                           f"numbers of 64, got dtype {array.dtype}")
+        raise ArchiveError(
+            f"{one_line(name, 60)}: expected floats of 32 or 64 bits or whole "
+            f"numbers of 64, got dtype {array.dtype}"
+        )
     return array.astype(dtype, copy=False)
 
 
@@ -197,8 +213,9 @@ def _header(encoded, what, kind, version):
         raise foreign
     found = header.get("version")
     if type(found) is not int or found != version:
-        raise ArchiveError(f"expected format version {version}, got {shortened(found)}: "
-                           "another nfref wrote it")
+        raise ArchiveError(
+            f"expected format version {version}, got {shortened(found)}: another nfref wrote it"
+        )
     return header
 
 
@@ -229,8 +246,10 @@ def _opened(path, what):
     except MemoryError:
         raise
     except OSError as error:
-        raise ArchiveError(f"{path}: expected a readable file, "
-                           f"got {error.strerror or error}") from None
-    except Exception:       # zipfile, zlib, struct and tokenize each have their own
-        raise ArchiveError(f"{path}: expected a complete {what}, "
-                           "got a truncated or damaged one") from None
+        raise ArchiveError(
+            f"{path}: expected a readable file, got {error.strerror or error}"
+        ) from None
+    except Exception:  # zipfile, zlib, struct and tokenize each have their own
+        raise ArchiveError(
+            f"{path}: expected a complete {what}, got a truncated or damaged one"
+        ) from None

@@ -10,7 +10,7 @@ from nfref.tables.archives import ArchiveError
 from nfref.tables.plan import SearchState
 
 FORMAT, VERSION = "nfref checkpoint", 1
-SEARCH = 3                  # another number whenever searches go another way: bits are not the same
+SEARCH = 3  # another number whenever searches go another way: bits are not the same
 
 
 def write(path: PathLike, state: SearchState, asked: dict[str, Any]) -> None:
@@ -48,17 +48,24 @@ def read(path, asked):
         if name == "--epochs" and isinstance(was, int) and was < value:
             state = _short_of(state, was)
         elif was != value:
-            expected = {"DATA": "the DATA it was written with, got other rows",
-                        "search": "a checkpoint of this version's search, got one of an older "
-                                  "search, with which only the nfref that wrote it goes on"}
-            raise ArchiveError(f"{path}: expected " + expected.get(
-                name, f"{name} {one_line(was, 60)} as when it was written, got "
-                      f"{one_line(value, 60)}"))
+            expected = {
+                "DATA": "the DATA it was written with, got other rows",
+                "search": "a checkpoint of this version's search, got one of an older "
+                "search, with which only the nfref that wrote it goes on",
+            }
+            raise ArchiveError(
+                f"{path}: expected "
+                + expected.get(
+                    name,
+                    f"{name} {one_line(was, 60)} as when it was written, got {one_line(value, 60)}",
+                )
+            )
     return state
 
 
 def _short_of(state, epochs):
     """The state without the flows that may have had so many epochs because there were no more."""
-    done = tuple(itertools.takewhile(lambda flow: len(flow.history.get("train", ())) < epochs,
-                                     state.done))
+    done = tuple(
+        itertools.takewhile(lambda flow: len(flow.history.get("train", ())) < epochs, state.done)
+    )
     return state if done == state.done else replace(state, done=done, current=None)

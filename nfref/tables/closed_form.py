@@ -18,16 +18,24 @@ import numpy as np
 from nfref.bases.normal_mixture import logsumexp
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.blocks import in_blocks
-from nfref.runtime.checks import (as_array, as_rows, as_weight, check_count, check_finite_rows,
-                                  check_floats, check_rng, require)
+from nfref.runtime.checks import (
+    as_array,
+    as_rows,
+    as_weight,
+    check_count,
+    check_finite_rows,
+    check_floats,
+    check_rng,
+    require,
+)
 from nfref.runtime.configuration import Configuration
 
 FEW_COLUMNS = 12
 LOG_TWO_PI = float(np.log(2 * np.pi))
 
-REACH = 10.0            # robust units, 152 scales of a real column: so far wide densities are t
-FALL = 12               # the power of a distance that wide densities fall with in the end
-VARIANCE_FLOOR = 1e-6   # of the largest variance: what shrunk ones are at least
+REACH = 10.0  # robust units, 152 scales of a real column: so far wide densities are t
+FALL = 12  # the power of a distance that wide densities fall with in the end
+VARIANCE_FLOOR = 1e-6  # of the largest variance: what shrunk ones are at least
 
 
 def gaussian_log_prob(x, mean, cholesky):
@@ -36,14 +44,18 @@ def gaussian_log_prob(x, mean, cholesky):
     Shapes: x (N, D), mean (D,), cholesky (D, D) lower. Returns (N,).
     """
     z = solved(cholesky, x - mean)
-    return (-0.5 * np.sum(z ** 2, axis=0) - np.sum(np.log(np.diag(cholesky)))
-            - 0.5 * len(mean) * LOG_TWO_PI)
+    return (
+        -0.5 * np.sum(z**2, axis=0)
+        - np.sum(np.log(np.diag(cholesky)))
+        - 0.5 * len(mean) * LOG_TWO_PI
+    )
 
 
 def solved(cholesky, x):
     """L^-1 x of rows x (N, D), as (D, N)."""
     if len(cholesky) > FEW_COLUMNS:
         from scipy.linalg import solve_triangular
+
         return solve_triangular(cholesky, x.T, lower=True, check_finite=False)
     # By columns: a small system is not worth BLAS, whose threads wait for each other.
     z = np.array(x.T)
@@ -89,8 +101,10 @@ class Gaussian(Configuration):
         """
         x, share = check_rows(x, weight)
         mean, std = moments(x, share)
-        singular = ValueError("x: expected columns that are linearly independent, got a "
-                              f"covariance without full rank in {x.shape[1]} columns")
+        singular = ValueError(
+            "x: expected columns that are linearly independent, got a "
+            f"covariance without full rank in {x.shape[1]} columns"
+        )
         if not np.all(std > 0):
             raise singular
         # The correlations have no units, so one bound on their eigenvalues tells rank.
@@ -118,16 +132,16 @@ class Gaussian(Configuration):
             columns share a few causes, densities ask for much less.
         """
         x, share = check_rows(x, weight)
-        rows = 1 / np.sum(share ** 2) if weight is None else np.sum(weight)
+        rows = 1 / np.sum(share**2) if weight is None else np.sum(weight)
         mean, std = moments(x, share)
         known = rows / (rows + 1)
-        variance = known * std ** 2 * rows / max(rows - 1, 1)
-        variance = variance + (1 - known) * (np.median(std ** 2) or 1.0)
+        variance = known * std**2 * rows / max(rows - 1, 1)
+        variance = variance + (1 - known) * (np.median(std**2) or 1.0)
         variance = np.maximum(variance, VARIANCE_FLOOR * np.max(variance))
         z = (x - mean) / np.where(std > 0, std, 1)
         correlation = (share[:, None] * z).T @ z
         # The variance of each product z_i z_j over the rows, and of its mean.
-        spread = (share[:, None] * z ** 2).T @ z ** 2 - correlation ** 2
+        spread = (share[:, None] * z**2).T @ z**2 - correlation**2
         off = ~np.eye(len(mean), dtype=bool)
         signal = np.sum(correlation[off] ** 2)
         noise = np.sum(spread[off]) / max(rows - 1, 1)
@@ -158,8 +172,10 @@ class Gaussian(Configuration):
 def check_factors(name, factors):
     """That matrices (..., D, D) are lower triangles with a diagonal above 0."""
     diagonals = np.diagonal(factors, axis1=-2, axis2=-1)
-    require(np.all(diagonals > 0) and not np.any(np.triu(factors, 1)),
-            f"{name}: expected a lower triangle with a diagonal above 0")
+    require(
+        np.all(diagonals > 0) and not np.any(np.triu(factors, 1)),
+        f"{name}: expected a lower triangle with a diagonal above 0",
+    )
 
 
 def check_rows(x, weight=None):
@@ -220,8 +236,14 @@ class KernelDensity:
     bandwidth: float
 
     @classmethod
-    def choose(cls, x: Array, *, weight: Array | None = None, folds: int = 5,
-               bandwidths: Sequence[float] = tuple(1.5 / 1.3 ** np.arange(14))) -> Any:
+    def choose(
+        cls,
+        x: Array,
+        *,
+        weight: Array | None = None,
+        folds: int = 5,
+        bandwidths: Sequence[float] = tuple(1.5 / 1.3 ** np.arange(14)),
+    ) -> Any:
         """The width by cross-validation, and a kernel of that width on every row.
 
         Each fold, every ``folds``-th row, is scored by kernels on the rows of the others. The width
@@ -252,19 +274,20 @@ class KernelDensity:
             return total
 
         widths = [float(width) for width in bandwidths]
-        best = (widths[0] if len(x) == 1 else
-                first_best((width, score(width)) for width in widths)[0])
+        best = (
+            widths[0] if len(x) == 1 else first_best((width, score(width)) for width in widths)[0]
+        )
         return cls(x, np.log(share), best)
 
     def log_prob(self, x):
         """Log-density in nats, (N,), of rows (N, D)."""
         x = as_rows("x", x, self.rows.shape[1])
         constant = -x.shape[1] * (math.log(self.bandwidth) + 0.5 * LOG_TWO_PI)
-        squares = np.sum(self.rows ** 2, axis=1)
+        squares = np.sum(self.rows**2, axis=1)
 
         def some(x):
-            apart = np.sum(x ** 2, axis=1)[:, None] + squares - 2 * x @ self.rows.T
-            return logsumexp(self.log_weights - np.maximum(apart, 0) * (0.5 / self.bandwidth ** 2))
+            apart = np.sum(x**2, axis=1)[:, None] + squares - 2 * x @ self.rows.T
+            return logsumexp(self.log_weights - np.maximum(apart, 0) * (0.5 / self.bandwidth**2))
 
         return constant + in_blocks(some, x, block=256)
 
@@ -277,8 +300,11 @@ def student_log_prob(x, freedom):
 
     Elementwise, v > 0.
     """
-    constant = (math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)
-                - 0.5 * math.log(freedom * math.pi))
+    constant = (
+        math.lgamma((freedom + 1) / 2)
+        - math.lgamma(freedom / 2)
+        - 0.5 * math.log(freedom * math.pi)
+    )
     # log(1 + t^2) = 2 log hypot(1, t), which no large t overflows.
     return constant - (freedom + 1) * np.log(np.hypot(1, x / math.sqrt(freedom)))
 
@@ -312,23 +338,34 @@ class Wide(Configuration):
     def log_column(self, x):
         """log p of a column, t(min(|x|, R)) max(|x| / R, 1)^-12 / Z, elementwise."""
         size = np.abs(x)
-        return (student_log_prob(np.minimum(size, self.reach), self.freedom)
-                - FALL * np.log(np.maximum(size / self.reach, 1)) - math.log(self._mass[2]))
+        return (
+            student_log_prob(np.minimum(size, self.reach), self.freedom)
+            - FALL * np.log(np.maximum(size / self.reach, 1))
+            - math.log(self._mass[2])
+        )
 
     def below(self, x):
         """P(X <= x) of a column, elementwise."""
         from scipy.special import stdtr
+
         size = np.abs(x)
         beyond, of_t, mass = self._mass
-        tail = np.where(size < self.reach, stdtr(self.freedom, -size) - of_t + beyond,
-                        beyond * np.maximum(size / self.reach, 1) ** (1 - FALL)) / mass
+        tail = (
+            np.where(
+                size < self.reach,
+                stdtr(self.freedom, -size) - of_t + beyond,
+                beyond * np.maximum(size / self.reach, 1) ** (1 - FALL),
+            )
+            / mass
+        )
         return np.where(x < 0, tail, 1 - tail)
 
     def of_normal(self, normal):
         """Numbers at the same quantiles of a column as standard normal ones, elementwise."""
         from scipy.special import ndtr, stdtrit
+
         beyond, of_t, mass = self._mass
-        tail = mass * ndtr(-np.abs(normal))         # the lower tail, which keeps its digits
+        tail = mass * ndtr(-np.abs(normal))  # the lower tail, which keeps its digits
         far = tail < beyond
         found = -stdtrit(self.freedom, np.where(far, 0.5, tail - beyond + of_t))
         if np.any(far):
@@ -340,11 +377,12 @@ class Wide(Configuration):
         """What there is beyond R, and of the t, at either end, and Z, all that there is."""
         if math.isinf(self.reach):
             return 0.0, 0.0, 1.0
-        if self.freedom == 3:       # as everywhere: to score a few rows SciPy need not be loaded
+        if self.freedom == 3:  # as everywhere: to score a few rows SciPy need not be loaded
             z = self.reach / math.sqrt(3)
             of_t = (math.atan2(1, z) - z / (1 + z * z)) / math.pi
         else:
             from scipy.special import stdtr
+
             of_t = float(stdtr(self.freedom, -self.reach))
         beyond = self.reach * math.exp(student_log_prob(self.reach, self.freedom)) / (FALL - 1)
         return beyond, of_t, 1 + 2 * (beyond - of_t)

@@ -40,14 +40,14 @@ from nfref.runtime.configuration import Configuration
 from nfref.runtime.description import LARGEST as LARGEST_WHOLE
 from nfref.tables.lattice import lattice_of, nearest, spike_of
 
-TAIL = 5.0                  # T: robust standard deviations from which on tails are drawn in
+TAIL = 5.0  # T: robust standard deviations from which on tails are drawn in
 IQR_OF_NORMAL = 1.3489795003921634
-LARGEST = 709.0             # exp of it is a float; samples are no further out
-FEW = 100                   # different whole numbers that are still taken for counts
-FEW_LABELS = 20             # of a column that nobody called a category; or a tenth of the rows
+LARGEST = 709.0  # exp of it is a float; samples are no further out
+FEW = 100  # different whole numbers that are still taken for counts
+FEW_LABELS = 20  # of a column that nobody called a category; or a tenth of the rows
 DISCRETE = ("category", "count")
-EXACT = 2.0 ** 53           # float64 holds every whole number up to here
-COARSEST = 1e-3             # of the range of whole numbers, the most that float64 may round by
+EXACT = 2.0**53  # float64 holds every whole number up to here
+COARSEST = 1e-3  # of the range of whole numbers, the most that float64 may round by
 
 
 class ColumnError(ValueError):
@@ -200,7 +200,7 @@ class Continuous(Configuration):
         """The points of the lattice next to x, inside of the support; without one x itself."""
         if self.step is None:
             return x
-        if self.alone:      # from beside its cell, too: what is level in one has tails when drawn
+        if self.alone:  # from beside its cell, too: what is level in one has tails when drawn
             return np.where(np.abs(x - self.offset) < self.step, self.offset, x)
         ends = (self.low, self.high) if self.period is None else (-np.inf, np.inf)
         return nearest(x, self.step, self.offset, *ends)
@@ -211,8 +211,11 @@ class Continuous(Configuration):
         if self.step is None:
             return x
         x = np.asarray(x, np.float64)
-        x, half = (x, (x == self.offset) * self.step / 2) if self.alone else (
-            self.rounded(x), self.step / 2)
+        x, half = (
+            (x, (x == self.offset) * self.step / 2)
+            if self.alone
+            else (self.rounded(x), self.step / 2)
+        )
         below, above = x - half, x + half
         if self.period is None:
             below, above = np.maximum(below, self.low), np.minimum(above, self.high)
@@ -236,19 +239,28 @@ class Continuous(Configuration):
         middle, scale = robust_units(y, weight)
         lattice = lattice_of(x)
         step, offset = lattice or spike_of(x, weight) or (None, 0.0)
-        return replace(self, middle=middle, scale=scale, step=step, offset=offset,
-                       alone=lattice is None and step is not None)
+        return replace(
+            self,
+            middle=middle,
+            scale=scale,
+            step=step,
+            offset=offset,
+            alone=lattice is None and step is not None,
+        )
 
     def _check(self):
         circle = self.period is not None
         require(isinstance(self.name, str), "name: expected text")
-        require(self.low < self.high and 0 < self.scale < math.inf and math.isfinite(self.middle)
-                and (self.first is None or circle and math.isfinite(self.first))
-                and (not circle or 0 < self.period < math.inf
-                     and math.isfinite(self.low + self.high))
-                and (not self.alone if self.step is None else 0 < self.step < math.inf)
-                and math.isfinite(self.offset),
-                f"column {self.name!r}: expected a support and units, got others")
+        require(
+            self.low < self.high
+            and 0 < self.scale < math.inf
+            and math.isfinite(self.middle)
+            and (self.first is None or circle and math.isfinite(self.first))
+            and (not circle or 0 < self.period < math.inf and math.isfinite(self.low + self.high))
+            and (not self.alone if self.step is None else 0 < self.step < math.inf)
+            and math.isfinite(self.offset),
+            f"column {self.name!r}: expected a support and units, got others",
+        )
 
 
 @dataclass(frozen=True)
@@ -270,12 +282,18 @@ class Category(Configuration):
     def __post_init__(self):
         super().__post_init__()
         if any(isinstance(label, int) and abs(label) >= LARGEST_WHOLE for label in self.labels):
-            raise ColumnError(self.name, "expected labels that a file can hold, whole numbers "
-                              "below 2^128, got a larger one; text is one way to write them")
+            raise ColumnError(
+                self.name,
+                "expected labels that a file can hold, whole numbers "
+                "below 2^128, got a larger one; text is one way to write them",
+            )
         for label in self.labels:
             if isinstance(label, str) and any("\ud800" <= letter <= "\udfff" for letter in label):
-                raise ColumnError(self.name, "expected labels that a file can hold, text without "
-                                  f"surrogates, got {shortened(label)}")
+                raise ColumnError(
+                    self.name,
+                    "expected labels that a file can hold, text without "
+                    f"surrogates, got {shortened(label)}",
+                )
 
     def encode(self, values, first=0):
         """Codes (N,); messages count rows from ``first``."""
@@ -286,14 +304,17 @@ class Category(Configuration):
             row = next(k for k, value in enumerate(values) if plain(value) not in place)
             more = ", ..." if len(self.labels) > 5 else ""
             known = ", ".join(map(shortened, self.labels[:5])) + more
-            raise ColumnError(self.name, f"expected one of the {len(self.labels)} categories "
-                              f"{known}, got {shortened(plain(values[row]))} in row "
-                              f"{row + first}") from None
+            raise ColumnError(
+                self.name,
+                f"expected one of the {len(self.labels)} categories "
+                f"{known}, got {shortened(plain(values[row]))} in row "
+                f"{row + first}",
+            ) from None
 
     def decode(self, codes):
         """Labels (N,)."""
         labels = np.array(self.labels)
-        if labels.tolist() != list(self.labels):        # text beside numbers would make all text
+        if labels.tolist() != list(self.labels):  # text beside numbers would make all text
             labels = np.array(self.labels, object)
         return labels[np.asarray(codes).astype(np.int64)]
 
@@ -301,10 +322,14 @@ class Category(Configuration):
 
     def _check(self):
         require(isinstance(self.name, str), "name: expected text")
-        require(len(set(self.labels)) == len(self.labels) > 0
-                and all(isinstance(label, (str, bool, int, float)) and label == label
-                        for label in self.labels),
-                f"column {self.name!r}: expected labels that differ, of text or numbers")
+        require(
+            len(set(self.labels)) == len(self.labels) > 0
+            and all(
+                isinstance(label, (str, bool, int, float)) and label == label
+                for label in self.labels
+            ),
+            f"column {self.name!r}: expected labels that differ, of text or numbers",
+        )
 
 
 @dataclass(frozen=True)
@@ -329,8 +354,9 @@ class Count(Configuration):
 
     def _check(self):
         require(isinstance(self.name, str), "name: expected text")
-        require(self.low < math.inf, f"column {self.name!r}: expected a least number, "
-                f"got {self.low}")
+        require(
+            self.low < math.inf, f"column {self.name!r}: expected a least number, got {self.low}"
+        )
 
 
 def plain(value):
@@ -364,8 +390,14 @@ def robust_units(y, weight=None):
 # Finding out ------------------------------------------------------------------------------
 
 
-def column_of(name: str, values: Array, asked: str | tuple[Any, ...] | None = None,
-              weight: Array | None = None, first: int = 0, labels: Sequence[Any] = ()) -> Any:
+def column_of(
+    name: str,
+    values: Array,
+    asked: str | tuple[Any, ...] | None = None,
+    weight: Array | None = None,
+    first: int = 0,
+    labels: Sequence[Any] = (),
+) -> Any:
     """The column that values are of: as asked for, or as they look.
 
     Parameters
@@ -393,8 +425,15 @@ def column_of(name: str, values: Array, asked: str | tuple[Any, ...] | None = No
     values = np.asarray(values)
     support = asked_support(name, asked, values)
     if support == "category":
-        column = Category(name, tuple(sorted({*map(plain, values.tolist()), *labels},
-                                             key=lambda label: (str(type(label)), label))))
+        column = Category(
+            name,
+            tuple(
+                sorted(
+                    {*map(plain, values.tolist()), *labels},
+                    key=lambda label: (str(type(label)), label),
+                )
+            ),
+        )
         _check_varies(name, len(column.labels) > 1, values)
         return column
     numbers = as_numbers(name, values, first)
@@ -404,20 +443,27 @@ def column_of(name: str, values: Array, asked: str | tuple[Any, ...] | None = No
         return Count(name, 0.0 if np.min(numbers) >= 0 else -np.inf)
     if support[0] == "period":
         low, period = _widest_gap(numbers, support[1]), support[1]
-        return Continuous(name, low, low + period, period,
-                          first=_turn_of(numbers, period)).in_units_of(numbers, weight)
+        return Continuous(
+            name, low, low + period, period, first=_turn_of(numbers, period)
+        ).in_units_of(numbers, weight)
     low, high = support
     with np.errstate(all="ignore"):
         y = to_line(numbers, low, high)[0]
     if not np.all(np.isfinite(y)) or np.all(y == y[0]):
-        raise ColumnError(name, "expected bounds near the values, so that their logits differ, "
-                          f"got {low:g} and {high:g}")
+        raise ColumnError(
+            name,
+            "expected bounds near the values, so that their logits differ, "
+            f"got {low:g} and {high:g}",
+        )
     with np.errstate(all="ignore"):
         column = Continuous(name, low, high).in_units_of(numbers, weight)
         u, log_slope = column.encode(numbers)
     if not (0 < column.scale < np.inf and np.all(np.isfinite(u + log_slope))):
-        raise ColumnError(name, "expected values whose spread float64 can hold, got values up to "
-                          f"{np.max(np.abs(numbers)):g}")
+        raise ColumnError(
+            name,
+            "expected values whose spread float64 can hold, got values up to "
+            f"{np.max(np.abs(numbers)):g}",
+        )
     return column
 
 
@@ -430,8 +476,9 @@ def check_support(name, support, values, first=0):
     for fits, expected in _demands(support, values):
         bad = np.flatnonzero(~(fits | np.isnan(values)))
         if len(bad):
-            raise ColumnError(name, f"expected {expected}, got {values[bad[0]]:g} in row "
-                              f"{bad[0] + first}")
+            raise ColumnError(
+                name, f"expected {expected}, got {values[bad[0]]:g} in row {bad[0] + first}"
+            )
 
 
 def _demands(support, values):
@@ -442,8 +489,10 @@ def _demands(support, values):
         yield values == np.round(values), "whole numbers"
         yield np.abs(values) < EXACT, "whole numbers below 2^53"
     elif support[0] == "period":
-        yield (np.spacing(np.abs(values)) < 1e-6 * support[1],
-               f"values that a period of {support[1]:g} can tell apart")
+        yield (
+            np.spacing(np.abs(values)) < 1e-6 * support[1],
+            f"values that a period of {support[1]:g} can tell apart",
+        )
     else:
         low, high = support
         yield (values > low) & (values < high), f"values strictly between {low:g} and {high:g}"
@@ -458,8 +507,9 @@ def as_numbers(name, values, first=0):
         raise ColumnError(name, f"expected numbers, got {shortened(plain(bad))}") from None
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
-        raise ColumnError(name, f"expected finite numbers, got {numbers[bad[0]]} in row "
-                          f"{bad[0] + first}")
+        raise ColumnError(
+            name, f"expected finite numbers, got {numbers[bad[0]]} in row {bad[0] + first}"
+        )
     return numbers
 
 
@@ -472,11 +522,13 @@ def _is_number(value):
 
 
 def are_counts(values):
-    """Whether whole numbers look like counts: few different ones, each there ten times on average.
-    """
+    """Check that whole numbers look like counts: few values, each ten times on average."""
     distinct = len(np.unique(values))
-    return (1 < distinct <= FEW and 10 * distinct <= len(values)
-            and np.max(np.abs(values.astype(np.float64))) < EXACT)
+    return (
+        1 < distinct <= FEW
+        and 10 * distinct <= len(values)
+        and np.max(np.abs(values.astype(np.float64))) < EXACT
+    )
 
 
 def rounding_of(name, values):
@@ -493,11 +545,16 @@ def rounding_of(name, values):
         return ""
     step = np.spacing(largest)
     if step > COARSEST * np.ptp(numbers):
-        raise ColumnError(name, "expected whole numbers that float64 can tell apart, got some near "
-                          f"{largest:.6g}, where it rounds to multiples of {step:g}; subtracting "
-                          "the least of them makes them smaller")
-    return (f"column {name!r}: whole numbers beyond 2^53 are rounded, here to multiples of "
-            f"{step:g} at most")
+        raise ColumnError(
+            name,
+            "expected whole numbers that float64 can tell apart, got some near "
+            f"{largest:.6g}, where it rounds to multiples of {step:g}; subtracting "
+            "the least of them makes them smaller",
+        )
+    return (
+        f"column {name!r}: whole numbers beyond 2^53 are rounded, here to multiples of "
+        f"{step:g} at most"
+    )
 
 
 def is_nan(values):
@@ -511,15 +568,20 @@ def hardly_repeat(distinct, rows):
 
 
 def asked_support(name, asked, values=None):
-    """"category", "count", ("period", P) or (low, high); ``values`` say where nothing is asked."""
+    """ "category", "count", ("period", P) or (low, high); ``values`` say where nothing is asked."""
     if asked is None:
         if values.dtype.kind in "bOUST":
             return "category"
         return "count" if values.dtype.kind in "iu" and are_counts(values) else (-np.inf, np.inf)
     if isinstance(asked, str) and asked in DISCRETE:
         return asked
-    words = (asked.split() if isinstance(asked, str) else
-             list(asked) if isinstance(asked, (tuple, list)) else [])
+    words = (
+        asked.split()
+        if isinstance(asked, str)
+        else list(asked)
+        if isinstance(asked, (tuple, list))
+        else []
+    )
     if words == ["real"]:
         return -np.inf, np.inf
     if words == ["positive"]:
@@ -532,20 +594,27 @@ def asked_support(name, asked, values=None):
         elif isinstance(asked, str):
             words = asked.split(":")
         if len(words) == 2:
-            low, high = (end if word in (None, "") else float(word)
-                         for word, end in zip(words, (-np.inf, np.inf)))
+            low, high = (
+                end if word in (None, "") else float(word)
+                for word, end in zip(words, (-np.inf, np.inf))
+            )
             if low < high:
                 return low, high
     except (TypeError, ValueError, IndexError):
         pass
-    raise ColumnError(name, "expected real, positive, LOW:HIGH, period P, count or category; got "
-                      f"{shortened(asked)}")
+    raise ColumnError(
+        name,
+        f"expected real, positive, LOW:HIGH, period P, count or category; got {shortened(asked)}",
+    )
 
 
 def _check_varies(name, varies, values):
     if not varies:
-        raise ColumnError(name, "expected values that differ, got "
-                          f"{shortened(plain(values[0]))} in every row", useless=True)
+        raise ColumnError(
+            name,
+            f"expected values that differ, got {shortened(plain(values[0]))} in every row",
+            useless=True,
+        )
 
 
 def _widest_gap(numbers, period):
@@ -578,7 +647,7 @@ def check_independent(columns: Sequence[Continuous], values: list[Any]) -> None:
         return
     u = np.stack([column.encode(x)[0] for column, x in zip(columns, values)], axis=1)
     x = np.stack([np.asarray(x, np.float64) for x in values], axis=1)
-    near = x[np.all(np.abs(u) < TAIL, axis=1)]      # one row far out would hide all others
+    near = x[np.all(np.abs(u) < TAIL, axis=1)]  # one row far out would hide all others
     if len(np.unique(near, axis=0)) <= 2 * len(columns):
         return
     ulp = np.spacing(np.max(np.abs(near), axis=0))
@@ -588,7 +657,7 @@ def check_independent(columns: Sequence[Continuous], values: list[Any]) -> None:
         return
     z = z / largest
     z = z - np.mean(z, axis=0)
-    size = np.sqrt(np.mean(z ** 2, axis=0))
+    size = np.sqrt(np.mean(z**2, axis=0))
     _, singular, directions = np.linalg.svd(z / size, full_matrices=False)
     # What rounding leaves: half an ulp of the largest number in each entry; where that is nearly
     # all there is, it proves nothing.
@@ -599,5 +668,9 @@ def check_independent(columns: Sequence[Continuous], values: list[Any]) -> None:
     used = np.flatnonzero(np.abs(directions[-1]) > 1e-6)
     last = used[-1]
     terms = " + ".join(f"{-null[k] / null[last]:.6g} {columns[k].name!r}" for k in used[:-1])
-    raise ColumnError(columns[last].name, "expected one that is no linear function of others, "
-                      f"got {terms} and a constant in every row", useless=True)
+    raise ColumnError(
+        columns[last].name,
+        "expected one that is no linear function of others, "
+        f"got {terms} and a constant in every row",
+        useless=True,
+    )

@@ -13,8 +13,8 @@ from nfref.tables.mixtures import GaussianMixture
 from nfref.tables.pool import FittedFlow, mean_and_error, median
 from nfref.tables.split import Part
 
-KERNELS = 4000              # rows at most that have kernels
-FAR = 10                    # standard errors by which a density is worse than a Gaussian, no doubt
+KERNELS = 4000  # rows at most that have kernels
+FAR = 10  # standard errors by which a density is worse than a Gaussian, no doubt
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,29 @@ class Candidates(list):
     @property
     def cells(self):
         """The text of each row."""
-        return [(one.name, *(f"{value:.3f}" for value in (one.mean, one.error, one.median,
-                                                          one.weight)), f"{one.seconds:.1f}")
-                for one in self]
+        return [
+            (
+                one.name,
+                *(f"{value:.3f}" for value in (one.mean, one.error, one.median, one.weight)),
+                f"{one.seconds:.1f}",
+            )
+            for one in self
+        ]
 
     def __repr__(self):
         width = max(len(row[0]) for row in (self.columns, *self.cells))
-        return "\n".join("  ".join([row[0].ljust(width), *(cell.rjust(12) for cell in row[1:])])
-                         for row in (self.columns, *self.cells))
+        return "\n".join(
+            "  ".join([row[0].ljust(width), *(cell.rjust(12) for cell in row[1:])])
+            for row in (self.columns, *self.cells)
+        )
 
     def _repr_html_(self):
         from html import escape
-        rows = [f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in row)}</tr>"
-                for tag, row in [("th", self.columns), *(("td", row) for row in self.cells)]]
+
+        rows = [
+            f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in row)}</tr>"
+            for tag, row in [("th", self.columns), *(("td", row) for row in self.cells)]
+        ]
         return f"<table>{''.join(rows)}</table>"
 
 
@@ -64,21 +74,23 @@ def candidates_compared(fitted, test):
     if members is not None:
         others = total - density.pool.pooled(members)
         members = density.pool.by_name(members)
-        found = [_compared(one.name, others + members[:, k], test, one.weight, one.seconds)
-                 for k, one in enumerate(tried)]
+        found = [
+            _compared(one.name, others + members[:, k], test, one.weight, one.seconds)
+            for k, one in enumerate(tried)
+        ]
     if len(found) != 1:
         found.append(_compared(fitted.tried[-1].name, total, test, 1.0, seconds))
     return found
 
 
 def _compared(name, log_prob, test, weight=None, seconds=None):
-    return Compared(name, *mean_and_error(log_prob, test.weight), median(log_prob, test.weight),
-                    weight, seconds)
+    return Compared(
+        name, *mean_and_error(log_prob, test.weight), median(log_prob, test.weight), weight, seconds
+    )
 
 
 def spread_over_cells(density, part):
-    """A Part with its values on lattices spread over their cells, as densities are fitted to them.
-    """
+    """Return a Part with rounded values dequantised, as densities are fitted to them."""
     _, _, table = spread_rows(density.columns, part.table, np.ones(len(part)), 0, density.given)
     return Part(table, part.weight)
 
@@ -95,19 +107,20 @@ def others_compared(density: TableDensity, train: Part, test: Part, truth: Any =
         The density of the table, where it is known.
     """
     train, test = (spread_over_cells(density, part) for part in (train, test))
-    found, notes, add = [], [], lambda name, log_prob: found.append(
-        _compared(name, log_prob, test))
+    found, notes, add = [], [], lambda name, log_prob: found.append(_compared(name, log_prob, test))
     rows = np.stack(test.table, axis=1)
     if all(isinstance(column, Continuous) for column in density.columns):
         try:
-            with np.errstate(all="ignore"):     # its units are not robust
+            with np.errstate(all="ignore"):  # its units are not robust
                 gaussian = Gaussian.fit(np.stack(train.table, axis=1), train.weight).log_prob(rows)
             add("full Gaussian", gaussian)
             mean, error = mean_and_error(density.log_prob(test.table) - gaussian, test.weight)
             if mean == -np.inf or mean < -FAR * error:
-                notes.append(f"it is worse than the Gaussian by {-mean:.3g} nats per row, more "
-                             f"than {FAR} standard errors: it needs more rows, more epochs or a "
-                             "lower learning rate")
+                notes.append(
+                    f"it is worse than the Gaussian by {-mean:.3g} nats per row, more "
+                    f"than {FAR} standard errors: it needs more rows, more epochs or a "
+                    "lower learning rate"
+                )
         except (ValueError, np.linalg.LinAlgError):
             pass
         _, known, _ = density.encode(train.table)
@@ -118,9 +131,11 @@ def others_compared(density: TableDensity, train: Part, test: Part, truth: Any =
             name = f"Gaussian mixture of {mixture.components}"
             if mixture.collapsed:
                 name += " (collapsed)"
-                notes.append(f"{mixture.collapsed} of the mixture's {mixture.components} "
-                             "components have shrunk onto repeated values, as far as they may: its "
-                             "figure is no density to compare with")
+                notes.append(
+                    f"{mixture.collapsed} of the mixture's {mixture.components} "
+                    "components have shrunk onto repeated values, as far as they may: its "
+                    "figure is no density to compare with"
+                )
             add(name, mixture.log_prob(u) + log_slope)
         kernels = KernelDensity.choose(known[:KERNELS], weight=train.weight[:KERNELS])
         add("kernel density", kernels.log_prob(u) + log_slope)
@@ -132,5 +147,10 @@ def others_compared(density: TableDensity, train: Part, test: Part, truth: Any =
 def _mixture(u, weight):
     """The Gaussian mixture that is likeliest for a tenth of the rows."""
     held = max(held_out_count(len(u), 0.1), 1)
-    return GaussianMixture.choose(u[held:], u[:held], np.random.default_rng(0),
-                                  weight=weight[held:], validation_weight=weight[:held])
+    return GaussianMixture.choose(
+        u[held:],
+        u[:held],
+        np.random.default_rng(0),
+        weight=weight[held:],
+        validation_weight=weight[:held],
+    )

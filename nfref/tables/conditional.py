@@ -31,8 +31,8 @@ from nfref.tables.grids import Line
 from nfref.tables.marginals import ClosedForm, Noise, exact_marginal
 
 DRAWS = 1000
-ROWS_AT_ONCE = 2 ** 16      # draws that are scored at once
-LABELS_AT_ONCE = 256        # combinations of labels that are written out
+ROWS_AT_ONCE = 2**16  # draws that are scored at once
+LABELS_AT_ONCE = 256  # combinations of labels that are written out
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def shares_of(log_weight):
     """exp of logarithms (N, V) with sum 1 in each row."""
     largest = np.max(log_weight, axis=1, keepdims=True)
     weight = np.exp(log_weight - np.where(np.isfinite(largest), largest, 0.0))
-    weight = np.where(np.isfinite(largest), weight, 1.0)    # nothing is likelier than the rest
+    weight = np.where(np.isfinite(largest), weight, 1.0)  # nothing is likelier than the rest
     return weight / np.sum(weight, axis=1, keepdims=True)
 
 
@@ -112,16 +112,20 @@ class ConditionalSampler:
     def exact(self):
         """Whether one draw tells all about a likelihood."""
         closed = self.density.pool is None or self.proposal.is_exact
-        return closed and not any(column.kind == "count" and column.name not in self.density.given
-                                  for column in self.density.columns)
+        return closed and not any(
+            column.kind == "count" and column.name not in self.density.given
+            for column in self.density.columns
+        )
 
     def encode(self, table):
         """(codes, u, log-slopes of the known cells (N,), known (N, columns)) of a table."""
         columns = self.density.columns
         known = np.stack([~is_missing(values) for values in table], axis=1)
         check_given_known(self.density, known)
-        whole = [values if np.all(here) else _stood_in(column, values, here)
-                 for column, values, here in zip(columns, table, known.T)]
+        whole = [
+            values if np.all(here) else _stood_in(column, values, here)
+            for column, values, here in zip(columns, table, known.T)
+        ]
         codes, u, _ = self.density.encode(whole)
         log_slope = np.zeros(len(known))
         for column, values, here in zip(columns, whole, known.T):
@@ -139,9 +143,10 @@ class ConditionalSampler:
             if not np.all(pattern[coded]):
                 continue
             context = self.density.context(np.nan_to_num(codes[rows]))
-            with np.errstate(all="ignore"):     # far out a square overflows, and -inf is right
-                found = exact_marginal(self.density.pool, u[rows],
-                                       np.flatnonzero(pattern[pooled]), context)
+            with np.errstate(all="ignore"):  # far out a square overflows, and -inf is right
+                found = exact_marginal(
+                    self.density.pool, u[rows], np.flatnonzero(pattern[pooled]), context
+                )
             if found is None:
                 continue
             if self.density.discrete is not None:
@@ -156,8 +161,10 @@ class ConditionalSampler:
             gap = np.flatnonzero(~pattern[pooled])
             if len(gap) != 1 or not np.all(pattern[coded]):
                 continue
-            yield from ((gap[0], grid) for grid in self.along(gap[0], rows, codes, u, pattern,
-                                                              single, least))
+            yield from (
+                (gap[0], grid)
+                for grid in self.along(gap[0], rows, codes, u, pattern, single, least)
+            )
 
     def along(self, column, rows, codes, u, pattern, single=False, least=1.0):
         """The grids of a column of the pool of rows that know the same cells; none where these do
@@ -176,17 +183,25 @@ class ConditionalSampler:
         for places, pattern in patterns_of(known):
             size = max(1, ROWS_AT_ONCE // draws)
             for start in range(0, len(places), size):
-                block = places[start:start + size]
-                own = (noise.shared(len(block)) if noise is not None
-                       else Noise.draw(rng, len(block), draws, u.shape[1]))
-                yield self._fill(block, np.repeat(codes[block], draws, axis=0),
-                                 np.repeat(u[block], draws, axis=0), pattern[coded],
-                                 np.flatnonzero(pattern[pooled]), own)
+                block = places[start : start + size]
+                own = (
+                    noise.shared(len(block))
+                    if noise is not None
+                    else Noise.draw(rng, len(block), draws, u.shape[1])
+                )
+                yield self._fill(
+                    block,
+                    np.repeat(codes[block], draws, axis=0),
+                    np.repeat(u[block], draws, axis=0),
+                    pattern[coded],
+                    np.flatnonzero(pattern[pooled]),
+                    own,
+                )
 
     def _fill(self, places, codes, u, seen, observed, noise):
         """One block: ``seen`` (J,) says of the discrete columns what ``observed`` does of u's."""
         pool = self.density.pool
-        with np.errstate(all="ignore"):     # far out a square overflows, and -inf is right
+        with np.errstate(all="ignore"):  # far out a square overflows, and -inf is right
             codes, log_q = self._fill_labels(codes, u, seen, observed, noise)
             if pool is None:
                 log_weight = log_q
@@ -195,12 +210,19 @@ class ConditionalSampler:
                 u = self.proposal.fill(u, observed, noise, context)
                 log_weight = log_q
                 if not self.proposal.is_exact:
-                    log_weight = (log_q + pool.log_prob(u, context)
-                                  - self.proposal.log_prob(u, np.arange(u.shape[1]), context))
+                    log_weight = (
+                        log_q
+                        + pool.log_prob(u, context)
+                        - self.proposal.log_prob(u, np.arange(u.shape[1]), context)
+                    )
         shape = len(places), len(codes) // len(places)
         log_weight = np.where(np.isnan(log_weight), -np.inf, log_weight)
-        return Filled(places, codes.reshape(*shape, codes.shape[1]),
-                      u.reshape(*shape, u.shape[1]), log_weight.reshape(shape))
+        return Filled(
+            places,
+            codes.reshape(*shape, codes.shape[1]),
+            u.reshape(*shape, u.shape[1]),
+            log_weight.reshape(shape),
+        )
 
     def _fill_labels(self, codes, u, seen, observed, noise):
         """(codes without gaps, log q of what is known)."""
@@ -217,8 +239,7 @@ class ConditionalSampler:
         if not len(missing):
             return codes, discrete.log_prob(codes) + log_continuous(codes, u)
         columns = [self.density.coded_columns[j] for j in missing]
-        labels = [len(column.labels) if column.kind == "category" else np.inf
-                  for column in columns]
+        labels = [len(column.labels) if column.kind == "category" else np.inf for column in columns]
         if np.prod(labels) > LABELS_AT_ONCE:
             codes, log_q = self._draw_codes(codes, seen, noise)
             return codes, log_q + log_continuous(codes, u)
@@ -256,7 +277,7 @@ class ConditionalSampler:
             share = np.exp(joint[row] - total[row])
             classes = rng.choice(len(share), draws, p=share / np.sum(share))
             for j in np.flatnonzero(~seen):
-                codes[row * draws:(row + 1) * draws, j] = discrete.parts[j].sample(rng, classes)
+                codes[row * draws : (row + 1) * draws, j] = discrete.parts[j].sample(rng, classes)
         return codes, np.repeat(total - log_given, draws)
 
     def drawn(self, codes, u):
@@ -279,8 +300,10 @@ def check_given_known(density, known):
     """That no cell of a column that is given is missing; ``known`` (N, columns) says which are."""
     for column, here in zip(density.columns, known.T):
         if column.name in density.given and not np.all(here):
-            raise ValueError(f"column {column.name!r}: expected a value in every row, for the "
-                             f"others are given it; got none in row {np.argmin(here)}")
+            raise ValueError(
+                f"column {column.name!r}: expected a value in every row, for the "
+                f"others are given it; got none in row {np.argmin(here)}"
+            )
 
 
 def _stood_in(column, values, known):
@@ -288,8 +311,11 @@ def _stood_in(column, values, known):
     if column.kind == "category":
         fill = column.labels[0]
     else:
-        fill = (column.decode(np.zeros(1))[0] if isinstance(column, Continuous)
-                else max(column.low, 0.0))
+        fill = (
+            column.decode(np.zeros(1))[0]
+            if isinstance(column, Continuous)
+            else max(column.low, 0.0)
+        )
     whole = np.array(values, object if column.kind == "category" else np.float64)
     whole[~known] = fill
     return whole
@@ -298,8 +324,13 @@ def _stood_in(column, values, known):
 # Answers ----------------------------------------------------------------------------------
 
 
-def log_marginal(density: TableDensity, table: list[Any], draws: int = DRAWS, seed: int = 0,
-                 sampler: ConditionalSampler | None = None) -> Marginal:
+def log_marginal(
+    density: TableDensity,
+    table: list[Any],
+    draws: int = DRAWS,
+    seed: int = 0,
+    sampler: ConditionalSampler | None = None,
+) -> Marginal:
     """Log-likelihood of the cells that are there, of every row.
 
     Parameters
@@ -346,19 +377,21 @@ def log_marginal(density: TableDensity, table: list[Any], draws: int = DRAWS, se
     for block in sampler.blocks(codes[left], u[left], known[left], draws, None, noise):
         block = replace(block, places=left[block.places])
         here = places[block.places]
-        log_prob[here] = (np.logaddexp.reduce(block.log_weight, axis=1) - np.log(draws)
-                          + log_slope[block.places])
+        log_prob[here] = (
+            np.logaddexp.reduce(block.log_weight, axis=1) - np.log(draws) + log_slope[block.places]
+        )
         if draws > 1:
             effective[here] = 1 / np.sum(block.shares() ** 2, axis=1)
             error[here] = np.sqrt(np.maximum(draws / effective[here] - 1, 0) / (draws - 1))
     own = [column.name not in density.given for column in density.columns]
-    nothing = places[~known[:, own].any(axis=1)]        # of which the likelihood is 1
+    nothing = places[~known[:, own].any(axis=1)]  # of which the likelihood is 1
     log_prob[nothing], error[nothing] = 0.0, 0.0
     return Marginal(log_prob, error, effective)
 
 
-def impute(density: TableDensity, table: list[Any], rng: Generator, draws: int = 200,
-           sampler: Any = None) -> list[Any]:
+def impute(
+    density: TableDensity, table: list[Any], rng: Generator, draws: int = 200, sampler: Any = None
+) -> list[Any]:
     """The table with every gap filled by a draw from its law given the cells that are there.
 
     Parameters
@@ -385,7 +418,8 @@ def impute(density: TableDensity, table: list[Any], rng: Generator, draws: int =
         own = density.columns[density.places[1][column]]
         level = rng.uniform(1e-12, 1 - 1e-12, len(grid.places))
         filled[density.places[1][column]][places[grid.places]] = own.drawn(
-            grid.quantiles(level[:, None])[:, 0])
+            grid.quantiles(level[:, None])[:, 0]
+        )
         left[grid.places] = False
     places, codes, u, known = (part[left] for part in (places, codes, u, known))
     draws = 1 if sampler.exact else draws
@@ -400,8 +434,9 @@ def impute(density: TableDensity, table: list[Any], rng: Generator, draws: int =
     return filled
 
 
-def sample_given(density: TableDensity, given: dict[str, Any], rng: Generator, n: int,
-                 draws: int = DRAWS) -> list[Any]:
+def sample_given(
+    density: TableDensity, given: dict[str, Any], rng: Generator, n: int, draws: int = DRAWS
+) -> list[Any]:
     """Rows drawn given the values of some columns.
 
     Parameters
@@ -433,8 +468,10 @@ def sample_given(density: TableDensity, given: dict[str, Any], rng: Generator, n
     points = (np.arange(n) + rng.random()) / max(n, 1) * edges[-1]
     chosen = rng.permutation(np.minimum(np.searchsorted(edges, points, "right"), draws - 1))
     drawn = sampler.drawn(block.codes[0, chosen], block.u[0, chosen])
-    return [values if is_missing(value)[0] else np.repeat(value, n)
-            for values, value in zip(drawn, table)]
+    return [
+        values if is_missing(value)[0] else np.repeat(value, n)
+        for values, value in zip(drawn, table)
+    ]
 
 
 def row_given(density, given):
@@ -443,13 +480,18 @@ def row_given(density, given):
     check_known("given", given, names)
     missing = [name for name in density.given if name not in given]
     if missing:
-        raise ValueError(f"given: expected a value of {missing[0]!r}, which the density is given, "
-                         "got none")
+        raise ValueError(
+            f"given: expected a value of {missing[0]!r}, which the density is given, got none"
+        )
     table = []
     for column in density.columns:
         if column.name not in given:
-            table.append(np.array([None if column.kind == "category" else np.nan],
-                                  object if column.kind == "category" else np.float64))
+            table.append(
+                np.array(
+                    [None if column.kind == "category" else np.nan],
+                    object if column.kind == "category" else np.float64,
+                )
+            )
             continue
         table.append(_checked_value(column, given[column.name]))
     return table
@@ -459,8 +501,9 @@ def check_known(what, given, names):
     """That all names are those of columns."""
     for name in given:
         if name not in names:
-            raise ValueError(f"{what}: expected columns among {', '.join(map(repr, names))}; "
-                             f"got {name!r}")
+            raise ValueError(
+                f"{what}: expected columns among {', '.join(map(repr, names))}; got {name!r}"
+            )
 
 
 def _checked_value(column, value):
@@ -469,9 +512,11 @@ def _checked_value(column, value):
     if column.kind == "category":
         label = None if value is None else label_of(value)
         if label not in column.labels:
-            raise ValueError(f"{name}: expected one of the categories "
-                             f"{', '.join(map(shortened, column.labels[:5]))}"
-                             f"{', ...' if len(column.labels) > 5 else ''}, got {shortened(label)}")
+            raise ValueError(
+                f"{name}: expected one of the categories "
+                f"{', '.join(map(shortened, column.labels[:5]))}"
+                f"{', ...' if len(column.labels) > 5 else ''}, got {shortened(label)}"
+            )
         return np.array([label], object)
     try:
         number = float(value)
@@ -482,8 +527,10 @@ def _checked_value(column, value):
     values = np.array([number])
     if isinstance(column, Continuous):
         if column.encode(values)[1][0] == -np.inf:
-            raise ValueError(f"{name}: expected a value strictly between {column.low:g} and "
-                             f"{column.high:g}, got {number:g}")
+            raise ValueError(
+                f"{name}: expected a value strictly between {column.low:g} and "
+                f"{column.high:g}, got {number:g}"
+            )
     elif np.isnan(column.encode(values)[0]):
         least = "" if np.isinf(column.low) else f" of at least {column.low:g}"
         raise ValueError(f"{name}: expected a whole number{least}, got {number:g}")

@@ -26,9 +26,9 @@ from nfref.tables.labels import LabelPool
 from nfref.tables.pool import Pool
 from nfref.tables.reading.table import quoted_names
 
-POINTS = 16     # of a cell at which a density is averaged
-WIDE = 0.25     # robust standard deviations of a cell over which a density is not level
-COPIES = 32     # of a row at most that stand apart in its cell of a lattice
+POINTS = 16  # of a cell at which a density is averaged
+WIDE = 0.25  # robust standard deviations of a cell over which a density is not level
+COPIES = 32  # of a row at most that stand apart in its cell of a lattice
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,12 @@ class TableDensity(Configuration):
         """Codes (n, J) to try the pool with: as they might be, not as they are distributed."""
         if self.discrete is not None:
             return self.discrete.sample(rng, n)
-        drawn = [rng.integers(len(column.labels), size=n) if column.kind == "category"
-                 else self.centre[j] + self.scale[j] * rng.standard_normal(n)
-                 for j, column in enumerate(self.coded_columns)]
+        drawn = [
+            rng.integers(len(column.labels), size=n)
+            if column.kind == "category"
+            else self.centre[j] + self.scale[j] * rng.standard_normal(n)
+            for j, column in enumerate(self.coded_columns)
+        ]
         return np.stack(drawn, axis=1).astype(np.float64) if drawn else np.zeros((n, 0))
 
     # Answers --------------------------------------------------------------------------------
@@ -141,8 +144,10 @@ class TableDensity(Configuration):
             If some columns are given: :mod:`nfref.tables.conditional` draws the others.
         """
         if self.given:
-            raise ValueError(f"given: expected values of {', '.join(map(repr, self.given))}, which "
-                             "the density is given, got none")
+            raise ValueError(
+                f"given: expected values of {', '.join(map(repr, self.given))}, which "
+                "the density is given, got none"
+            )
         codes = np.zeros((n, 0))
         u, context = np.zeros((n, 0)), None
         if self.discrete is not None:
@@ -151,32 +156,45 @@ class TableDensity(Configuration):
         if self.pool is not None:
             u = self.pool.sample(rng, n, context)
         discrete, continuous = iter(codes.T), iter(u.T)
-        return [column.drawn(next(continuous if isinstance(column, Continuous) else discrete))
-                for column in self.columns]
+        return [
+            column.drawn(next(continuous if isinstance(column, Continuous) else discrete))
+            for column in self.columns
+        ]
 
     def _check(self):
-        require(all(isinstance(column, (Continuous, Category, Count)) for column in self.columns),
-                "columns: expected columns, got others")
+        require(
+            all(isinstance(column, (Continuous, Category, Count)) for column in self.columns),
+            "columns: expected columns, got others",
+        )
         names = [column.name for column in self.columns]
         require(0 < len(names) == len(set(names)), "columns: expected names that differ")
         require(isinstance(self.given, tuple), "given: expected names, got others")
         check_given(self.given, names)
         kinds = self.coded_columns
         known = tuple(j for j, column in enumerate(kinds) if column.name in self.given)
-        require((self.discrete is not None) == (len(known) < len(kinds))
-                and (self.discrete is None or self.discrete.describes(kinds, known)),
-                "discrete: expected a part for each column that has codes, got others")
+        require(
+            (self.discrete is not None) == (len(known) < len(kinds))
+            and (self.discrete is None or self.discrete.describes(kinds, known)),
+            "discrete: expected a part for each column that has codes, got others",
+        )
         if kinds:
             check_floats("centre", self.centre, len(kinds))
             check_floats("scale", self.scale, len(kinds))
-        require(np.all(self.scale > 0) if kinds else self.centre is self.scale is None,
-                "scale: expected numbers above 0 where columns have codes")
-        dim, width = len(self.places[1]), sum(
-            len(column.labels) if column.kind == "category" else 1 for column in kinds)
-        require((self.pool is not None) == (dim > 0)
-                and (self.pool is None or all(member.takes(dim, width)
-                                              for member in self.pool.members)),
-                f"pool: expected members of {dim} columns given {width} numbers, got others")
+        require(
+            np.all(self.scale > 0) if kinds else self.centre is self.scale is None,
+            "scale: expected numbers above 0 where columns have codes",
+        )
+        dim, width = (
+            len(self.places[1]),
+            sum(len(column.labels) if column.kind == "category" else 1 for column in kinds),
+        )
+        require(
+            (self.pool is not None) == (dim > 0)
+            and (
+                self.pool is None or all(member.takes(dim, width) for member in self.pool.members)
+            ),
+            f"pool: expected members of {dim} columns given {width} numbers, got others",
+        )
 
 
 def places_of(columns, given=()):
@@ -184,8 +202,10 @@ def places_of(columns, given=()):
     real = [isinstance(column, Continuous) for column in columns]
     known = [column.name in given for column in columns]
     every = range(len(columns))
-    return ([k for k in every if not real[k]] + [k for k in every if real[k] and known[k]],
-            [k for k in every if real[k] and not known[k]])
+    return (
+        [k for k in every if not real[k]] + [k for k in every if real[k] and known[k]],
+        [k for k in every if real[k] and not known[k]],
+    )
 
 
 def encoded(columns, table, given=()):
@@ -194,8 +214,9 @@ def encoded(columns, table, given=()):
     for column, values in zip(columns, table):
         known = column.name in given
         if not isinstance(column, Continuous):
-            code = column.encode(values if column.kind == "category"
-                                 else as_numbers(column.name, values))
+            code = column.encode(
+                values if column.kind == "category" else as_numbers(column.name, values)
+            )
             found.append(code.astype(np.float64))
             if known and np.any(np.isnan(found[-1])):
                 check_can_be_given(column, values)
@@ -206,12 +227,19 @@ def encoded(columns, table, given=()):
             total = total + log_slope
         elif np.any(log_slope == -np.inf):
             check_can_be_given(column, values)
-    return *(np.stack([found[k] for k in places], axis=1) if places
-             else np.zeros((len(total), 0)) for places in places_of(columns, given)), total
+    return *(
+        np.stack([found[k] for k in places], axis=1) if places else np.zeros((len(total), 0))
+        for places in places_of(columns, given)
+    ), total
 
 
-def spread_rows(columns: Sequence[Any], table: Sequence[Array], counts: Array, seed: int,
-                given: Sequence[str] = ()) -> tuple[Array, Array, list[Any]]:
+def spread_rows(
+    columns: Sequence[Any],
+    table: Sequence[Array],
+    counts: Array,
+    seed: int,
+    given: Sequence[str] = (),
+) -> tuple[Array, Array, list[Any]]:
     """Rows whose values on lattices are spread over their cells, with copies of a row apart.
 
     Where a column is on a lattice, a row that counts as several becomes so many rows, up to
@@ -234,15 +262,25 @@ def spread_rows(columns: Sequence[Any], table: Sequence[Array], counts: Array, s
     counts : (M,) array
     table : list of (M,) arrays
     """
-    own = [isinstance(column, Continuous) and column.step is not None and column.name not in given
-           for column in columns]
-    copies = np.clip(np.ceil(counts), 1, COPIES).astype(np.int64) if any(own) else (
-        np.ones(len(counts), np.int64))
+    own = [
+        isinstance(column, Continuous) and column.step is not None and column.name not in given
+        for column in columns
+    ]
+    copies = (
+        np.clip(np.ceil(counts), 1, COPIES).astype(np.int64)
+        if any(own)
+        else (np.ones(len(counts), np.int64))
+    )
     row = np.repeat(np.arange(len(counts)), copies)
-    rng = np.random.default_rng([seed % 2 ** 64, 3])
-    return row, (counts / copies)[row], [
-        column.spread(values[row], rng.random(len(row))) if spread else values[row]
-        for column, values, spread in zip(columns, table, own)]
+    rng = np.random.default_rng([seed % 2**64, 3])
+    return (
+        row,
+        (counts / copies)[row],
+        [
+            column.spread(values[row], rng.random(len(row))) if spread else values[row]
+            for column, values, spread in zip(columns, table, own)
+        ],
+    )
 
 
 def over_cells(density, table, log_prob, scores, cells=None):
@@ -253,23 +291,35 @@ def over_cells(density, table, log_prob, scores, cells=None):
     of which a cell is wide: over narrow ones densities are level, and the middle tells as much.
     """
     columns = density.columns
-    spread = [isinstance(column, Continuous) and column.step is not None
-              and column.name not in density.given for column in columns]
+    spread = [
+        isinstance(column, Continuous)
+        and column.step is not None
+        and column.name not in density.given
+        for column in columns
+    ]
     some = np.isfinite(scores)
     if cells is None:
         wide = np.zeros(len(some), bool)
         for column, values in zip(compress(columns, spread), compress(table, spread)):
             ends = [column.encode(column.spread(values, part))[0] for part in (0.0, 1.0)]
-            wide |= np.abs(ends[1] - ends[0]) > WIDE    # on a circle the ends may change sides
+            wide |= np.abs(ends[1] - ends[0]) > WIDE  # on a circle the ends may change sides
         some &= wide & ~np.any([is_missing(values) for values in table], axis=0)
     if cells is False or not (any(spread) and np.any(some)):
         return scores
     # A Latin hypercube: each column in the middle of each of its parts once.
-    parts = (np.random.default_rng(0).permuted(
-        np.tile(np.arange(POINTS), (len(columns), 1)), axis=1) + 0.5) / POINTS
-    found = [log_prob([column.spread(values[some], place) if own else values[some] for
-                       column, values, place, own in zip(columns, table, part, spread)])
-             for part in parts.T]
+    parts = (
+        np.random.default_rng(0).permuted(np.tile(np.arange(POINTS), (len(columns), 1)), axis=1)
+        + 0.5
+    ) / POINTS
+    found = [
+        log_prob(
+            [
+                column.spread(values[some], place) if own else values[some]
+                for column, values, place, own in zip(columns, table, part, spread)
+            ]
+        )
+        for part in parts.T
+    ]
     scores = scores.copy()
     scores[some] = np.logaddexp.reduce(found, axis=0) - np.log(POINTS)
     return scores
@@ -288,12 +338,16 @@ def check_can_be_given(column, values, first=0):
         expected = f"values strictly between {column.low:g} and {column.high:g}"
     else:
         bad = np.isnan(column.encode(values))
-        expected = "whole numbers" + (f" of at least {column.low:g}" if np.isfinite(column.low)
-                                      else "")
+        expected = "whole numbers" + (
+            f" of at least {column.low:g}" if np.isfinite(column.low) else ""
+        )
     bad = np.flatnonzero(bad & ~np.isnan(values))
     if len(bad):
-        raise ColumnError(column.name, f"expected {expected}, for the others are given it; got "
-                          f"{values[bad[0]]:g} in row {bad[0] + first}")
+        raise ColumnError(
+            column.name,
+            f"expected {expected}, for the others are given it; got "
+            f"{values[bad[0]]:g} in row {bad[0] + first}",
+        )
 
 
 def sample_within(draw, n, columns, within, given=()):
@@ -309,8 +363,10 @@ def sample_within(draw, n, columns, within, given=()):
         tried += n - count
         count += int(np.sum(good))
         if tried > 1000 * (count + 1):
-            raise ValueError(f"within: expected a range in which rows are drawn, got {within:g}, "
-                             f"in which {count} of {tried} were")
+            raise ValueError(
+                f"within: expected a range in which rows are drawn, got {within:g}, "
+                f"in which {count} of {tried} were"
+            )
     return [np.concatenate(parts) for parts in zip(*kept)]
 
 
@@ -321,8 +377,11 @@ def inside(columns, rows, within, given=()):
     """
     good = np.ones(len(rows[0]), bool)
     for column, values in zip(columns, rows):
-        if (isinstance(column, Continuous) and not np.isfinite(column.high - column.low)
-                and column.name not in given):
+        if (
+            isinstance(column, Continuous)
+            and not np.isfinite(column.high - column.low)
+            and column.name not in given
+        ):
             limit = drawn_in(np.float64(within), column.tail)[0]
             good &= np.abs(column.encode(np.asarray(values, float))[0]) <= limit
     return good
@@ -355,8 +414,9 @@ def check_given(given, names):
         raise TypeError(f"given: expected names of columns, got {shortened(given)}") from None
     for name in given:
         if name not in names:
-            raise ValueError(f"given: expected columns among {quoted_names(names)}; "
-                             f"got {shortened(name)}")
+            raise ValueError(
+                f"given: expected columns among {quoted_names(names)}; got {shortened(name)}"
+            )
         if given.count(name) > 1:
             raise ValueError(f"given: expected each column once, got {name!r} twice")
     if given and len(given) == len(names):

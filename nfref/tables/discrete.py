@@ -27,9 +27,9 @@ from nfref.runtime.checks import check_floats, check_log_shares, check_rng, requ
 from nfref.runtime.configuration import Configuration
 from nfref.tables.closed_form import LOG_TWO_PI, student_log_prob
 
-STARTS = 5              # of the fit of classes, the likeliest of which is taken
-FEW_ROWS = 100          # with more distinct rows one start serves
-FREEDOM = 4.0           # of the Student t of a count
+STARTS = 5  # of the fit of classes, the likeliest of which is taken
+FEW_ROWS = 100  # with more distinct rows one start serves
+FREEDOM = 4.0  # of the Student t of a count
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,7 @@ class LabelProbabilities(Configuration):
 
     def describes(self, column, classes):
         """Whether it is of such a column, in so many classes."""
-        return (column.kind == "category"
-                and self.log_prob.shape == (classes, len(column.labels)))
+        return column.kind == "category" and self.log_prob.shape == (classes, len(column.labels))
 
     def _check(self):
         check_log_shares("log_prob", self.log_prob, None, None)
@@ -101,17 +100,24 @@ class Numbers(Configuration):
         scale = np.sqrt((spread + 0.1) * (FREEDOM - 2) / FREEDOM)
         # Rows for each number seen: with few, the table says little.
         rows = np.sum(shares)
-        return cls(low, seen, table.log_prob, (mass + 1) / (mass + 2 + len(seen) * mass / rows),
-                   middle, scale)
+        return cls(
+            low,
+            seen,
+            table.log_prob,
+            (mass + 1) / (mass + 2 + len(seen) * mass / rows),
+            middle,
+            scale,
+        )
 
     def of(self, numbers):
         """log P, (N, R)."""
-        numbers, inverse = np.unique(numbers, return_inverse=True)      # few of many rows
+        numbers, inverse = np.unique(numbers, return_inverse=True)  # few of many rows
         place = np.minimum(np.searchsorted(self.seen, numbers), len(self.seen) - 1)
         known = self.seen[place] == numbers
         from_table = np.where(known[:, None], self.log_prob.T[place], -np.inf)
-        return np.logaddexp(np.log(self.table) + from_table,
-                            np.log1p(-self.table) + self._log_cells(numbers))[inverse]
+        return np.logaddexp(
+            np.log(self.table) + from_table, np.log1p(-self.table) + self._log_cells(numbers)
+        )[inverse]
 
     def _log_cells(self, numbers):
         """log P of the Student t within half of each number, given at least ``low``."""
@@ -125,14 +131,18 @@ class Numbers(Configuration):
         narrow = half < 1e-4 * np.abs(t)
         # Far out the two differ in no digit, and the middle of the cell is as good as all of it.
         flat = student_log_prob(t, FREEDOM)
-        whole = (stdtr(FREEDOM, (self.middle - self.low + 0.5) / self.scale)
-                 if np.isfinite(self.low) else 1.0)
+        whole = (
+            stdtr(FREEDOM, (self.middle - self.low + 0.5) / self.scale)
+            if np.isfinite(self.low)
+            else 1.0
+        )
         with np.errstate(divide="ignore"):
             return np.where(narrow, flat + np.log(2 * half), np.log(cell)) - np.log(whole)
 
     def sample(self, rng, classes):
         """A number for each class, (N,)."""
         from scipy.special import stdtr, stdtrit
+
         place = LabelProbabilities(self.log_prob).sample(rng, classes)
         middle, scale = self.middle[classes], self.scale[classes]
         least = stdtr(FREEDOM, (self.low - 0.5 - middle) / scale) if np.isfinite(self.low) else 0.0
@@ -142,8 +152,7 @@ class Numbers(Configuration):
 
     def describes(self, column, classes):
         """See :meth:`LabelProbabilities.describes`."""
-        return (column.kind == "count" and column.low == self.low
-                and len(self.middle) == classes)
+        return column.kind == "count" and column.low == self.low and len(self.middle) == classes
 
     def _check(self):
         check_floats("middle", self.middle, None)
@@ -152,9 +161,13 @@ class Numbers(Configuration):
         check_log_shares("log_prob", self.log_prob, classes, seen)
         check_floats("table", self.table, classes)
         check_floats("scale", self.scale, classes)
-        require(seen > 0 and np.all(np.diff(self.seen) > 0) and np.all(self.scale > 0)
-                and np.all((self.table > 0) & (self.table < 1)),
-                "seen, table, scale: expected numbers in order, shares and numbers above 0")
+        require(
+            seen > 0
+            and np.all(np.diff(self.seen) > 0)
+            and np.all(self.scale > 0)
+            and np.all((self.table > 0) & (self.table < 1)),
+            "seen, table, scale: expected numbers in order, shares and numbers above 0",
+        )
 
 
 @dataclass(frozen=True)
@@ -183,7 +196,7 @@ class Normal(Configuration):
     def of(self, u):
         """log N, (N, R)."""
         z = (u[:, None] - self.middle) / self.spread
-        return -0.5 * z ** 2 - np.log(self.spread) - 0.5 * LOG_TWO_PI
+        return -0.5 * z**2 - np.log(self.spread) - 0.5 * LOG_TWO_PI
 
     def sample(self, rng, classes):
         """A number for each class, (N,)."""
@@ -227,9 +240,18 @@ class LatentClasses(Configuration):
     given: tuple = ()
 
     @classmethod
-    def fit(cls, codes: Array, columns: Sequence[Any], classes: int, rng: Generator,
-            weight: Array | None = None, *, given: Sequence[int] = (), iterations: Any = 200,
-            tolerance: Any = 1e-5) -> Any:
+    def fit(
+        cls,
+        codes: Array,
+        columns: Sequence[Any],
+        classes: int,
+        rng: Generator,
+        weight: Array | None = None,
+        *,
+        given: Sequence[int] = (),
+        iterations: Any = 200,
+        tolerance: Any = 1e-5,
+    ) -> Any:
         """Expectation-maximisation from random classes.
 
         Parameters
@@ -271,8 +293,17 @@ class LatentClasses(Configuration):
         return cls(np.log(mass / np.sum(mass)), parts, tuple(given))
 
     @classmethod
-    def choose(cls, codes, columns, validation, rng, weight=None, validation_weight=None,
-               most=(1, 2, 4, 8, 16), given=()):
+    def choose(
+        cls,
+        codes,
+        columns,
+        validation,
+        rng,
+        weight=None,
+        validation_weight=None,
+        most=(1, 2, 4, 8, 16),
+        given=(),
+    ):
         """The number of classes that gives validation rows the highest probability.
 
         Where real columns are given, classes of the discrete ones alone are tried besides: classes
@@ -285,14 +316,18 @@ class LatentClasses(Configuration):
                 break
             # Few distinct rows leave EM where it began, so it begins several times.
             starts = STARTS if classes > 1 and len(codes) <= FEW_ROWS else 1
-            models = [cls.fit(codes, columns, classes, rng, weight, given=given)
-                      for _ in range(starts)]
-            models = [max(models, key=lambda model: np.average(model.log_prob(codes),
-                                                               weights=weight))]
+            models = [
+                cls.fit(codes, columns, classes, rng, weight, given=given) for _ in range(starts)
+            ]
+            models = [
+                max(models, key=lambda model: np.average(model.log_prob(codes), weights=weight))
+            ]
             if classes > 1 and len(discrete) < len(columns):
                 models.append(models[0]._of_some(codes, columns, discrete, classes, rng, weight))
-            scores = [np.average(model.log_prob(validation), weights=validation_weight)
-                      for model in models]
+            scores = [
+                np.average(model.log_prob(validation), weights=validation_weight)
+                for model in models
+            ]
             if best is not None and max(scores) <= best_score:
                 break
             best, best_score = models[int(np.argmax(scores))], max(scores)
@@ -300,8 +335,9 @@ class LatentClasses(Configuration):
 
     def _of_some(self, codes, columns, places, classes, rng, weight):
         """The same with classes that are fitted to some of the columns."""
-        some = LatentClasses.fit(codes[:, places], [columns[j] for j in places], classes, rng,
-                                 weight)
+        some = LatentClasses.fit(
+            codes[:, places], [columns[j] for j in places], classes, rng, weight
+        )
         joint = some._joint(codes[:, places])
         shares = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
         share = shares if weight is None else weight[:, None] * shares
@@ -333,14 +369,20 @@ class LatentClasses(Configuration):
         """Codes, (n, J)."""
         weights = np.exp(self.log_weights)
         classes = rng.choice(len(weights), n, p=weights / np.sum(weights))
-        return np.stack([part.sample(rng, classes) for part in self.parts],
-                        axis=1).astype(np.float64)
+        return np.stack([part.sample(rng, classes) for part in self.parts], axis=1).astype(
+            np.float64
+        )
 
     def describes(self, columns, given):
         """Whether it is of such columns, with those places given."""
-        return (len(columns) == len(self.parts) and self.given == tuple(given)
-                and all(part.describes(column, len(self.log_weights))
-                        for part, column in zip(self.parts, columns)))
+        return (
+            len(columns) == len(self.parts)
+            and self.given == tuple(given)
+            and all(
+                part.describes(column, len(self.log_weights))
+                for part, column in zip(self.parts, columns)
+            )
+        )
 
     def _check(self):
         check_log_shares("log_weights", self.log_weights, None)

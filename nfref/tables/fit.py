@@ -6,8 +6,14 @@ import numpy as np
 
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Sequence
-from nfref.tables.columns import (DISCRETE, ColumnError, Continuous, as_numbers, check_independent,
-                                  column_of)
+from nfref.tables.columns import (
+    DISCRETE,
+    ColumnError,
+    Continuous,
+    as_numbers,
+    check_independent,
+    column_of,
+)
 from nfref.tables.density import TableDensity, encoded, places_of, spread_rows
 from nfref.tables.discrete import LatentClasses
 from nfref.tables.frames import as_counts, grouped_rows, is_missing
@@ -74,9 +80,14 @@ class Fitted:
     unseen: Unseen
 
 
-def find_columns(names: Sequence[str], table: list[Any], asked: dict[str, Any] | None = None,
-                 first: int = 0, labels: dict[str, Any] | None = None,
-                 given: Sequence[str] = ()) -> tuple[Any, ...]:
+def find_columns(
+    names: Sequence[str],
+    table: list[Any],
+    asked: dict[str, Any] | None = None,
+    first: int = 0,
+    labels: dict[str, Any] | None = None,
+    given: Sequence[str] = (),
+) -> tuple[Any, ...]:
     """What values the columns of a table take.
 
     Parameters
@@ -108,29 +119,43 @@ def find_columns(names: Sequence[str], table: list[Any], asked: dict[str, Any] |
     asked, labels = asked or {}, labels or {}
     unknown = [name for name in asked if name not in names]
     if unknown:
-        raise ValueError(f"columns: expected names among {', '.join(map(repr, names))}; "
-                         f"got {unknown[0]!r}")
+        raise ValueError(
+            f"columns: expected names among {', '.join(map(repr, names))}; got {unknown[0]!r}"
+        )
     missing = [is_missing(values) for values in table]
     for name, gap in zip(names, missing):
         if np.all(gap):
             raise ColumnError(name, f"expected values, got none in {len(gap)} rows", useless=True)
-    columns = tuple(column_of(name, values[~gap], asked.get(name), first=first,
-                              labels=labels.get(name, ()))
-                    for name, values, gap in zip(names, table, missing))
-    continuous = [(column, values, gap) for column, values, gap in zip(columns, table, missing)
-                  if isinstance(column, Continuous)]
+    columns = tuple(
+        column_of(name, values[~gap], asked.get(name), first=first, labels=labels.get(name, ()))
+        for name, values, gap in zip(names, table, missing)
+    )
+    continuous = [
+        (column, values, gap)
+        for column, values, gap in zip(columns, table, missing)
+        if isinstance(column, Continuous)
+    ]
     if any(column.name not in given for column, *_ in continuous):
         whole = ~np.any([gap for *_, gap in continuous], axis=0)
         if np.any(whole):
-            check_independent([column for column, *_ in continuous],
-                              [values[whole] for _, values, _ in continuous])
+            check_independent(
+                [column for column, *_ in continuous],
+                [values[whole] for _, values, _ in continuous],
+            )
     return columns
 
 
-def fit_table(columns: tuple[Any, ...], table: list[Any], plan: Plan, seed: int, *,
-              weight: Array | None = None, validation: float = 0.1,
-              announce: Callable[..., Any] = lambda name: None,
-              given: Sequence[str] = ()) -> Fitted:
+def fit_table(
+    columns: tuple[Any, ...],
+    table: list[Any],
+    plan: Plan,
+    seed: int,
+    *,
+    weight: Array | None = None,
+    validation: float = 0.1,
+    announce: Callable[..., Any] = lambda name: None,
+    given: Sequence[str] = (),
+) -> Fitted:
     """The density of a table.
 
     Parameters
@@ -158,13 +183,16 @@ def fit_table(columns: tuple[Any, ...], table: list[Any], plan: Plan, seed: int,
     if not plan.simple:
         parameters_of_a_flow(plan, columns, len(table[0]), given)
     weight = as_counts(weight)
-    columns = tuple(column.in_units_of(values, weight) if isinstance(column, Continuous)
-                    else column for column, values in zip(columns, table))
+    columns = tuple(
+        column.in_units_of(values, weight) if isinstance(column, Continuous) else column
+        for column, values in zip(columns, table)
+    )
     places, group = grouped_rows(_numbers_of(columns, table), seed)
     counts = np.bincount(group, weight, len(places)).astype(np.float64)
     effective = effective_rows(weight, len(group))
-    copy, counts, own = spread_rows(columns, [values[places] for values in table], counts, seed,
-                                    given)
+    copy, counts, own = spread_rows(
+        columns, [values[places] for values in table], counts, seed, given
+    )
     codes, u, log_slope = encoded(columns, own, given)
     kinds = tuple(columns[k] for k in places_of(columns, given)[0])
     known = tuple(j for j, column in enumerate(kinds) if column.name in given)
@@ -186,32 +214,53 @@ def fit_table(columns: tuple[Any, ...], table: list[Any], plan: Plan, seed: int,
         discrete, log_discrete = _from_copies(codes, kinds, counts, copies, discrete_rng, known)
         scored, scored_weight = copies > 0, copies
     elif len(known) < len(kinds):
-        discrete, log_discrete = _from_folds(codes, kinds, counts, parts, discrete_rng, known,
-                                             log_labels if of_a_label else LatentClasses.log_prob)
+        discrete, log_discrete = _from_folds(
+            codes,
+            kinds,
+            counts,
+            parts,
+            discrete_rng,
+            known,
+            log_labels if of_a_label else LatentClasses.log_prob,
+        )
         if of_a_label:
-            discrete, log_discrete = LabelPool.fit(discrete, log_discrete, codes, kinds, counts,
-                                                   parts, discrete_rng)
+            discrete, log_discrete = LabelPool.fit(
+                discrete, log_discrete, codes, kinds, counts, parts, discrete_rng
+            )
     density = TableDensity(columns, discrete, None, centre, scale, tuple(given))
     log_prob = log_slope + log_discrete
     if u.shape[1]:
-        rows = UnitRows(u, density.context(codes), weight,
-                        sum(isinstance(column, Continuous) for column in kinds))
+        rows = UnitRows(
+            u,
+            density.context(codes),
+            weight,
+            sum(isinstance(column, Continuous) for column in kinds),
+        )
         pool, tried, pooled = find_pool(rows, parts, plan, pool_rng, announce)
         density = replace(density, pool=pool)
         offset = np.average(log_prob[scored], weights=scored_weight[scored])
         tried = [one.shifted(offset) for one in tried]
         log_prob = log_prob + pooled
     else:
-        tried = [Tried("latent classes", *mean_and_error(
-            log_prob[scored], scored_weight[scored]), 1.0, 0.0)]
+        tried = [
+            Tried(
+                "latent classes", *mean_and_error(log_prob[scored], scored_weight[scored]), 1.0, 0.0
+            )
+        ]
     by_turns = copies is not None or np.all(parts >= 0)
     number = np.bincount(copy[scored], minlength=len(places))
     log_prob = np.bincount(copy[scored], log_prob[scored], len(places)) / np.maximum(number, 1)
-    unseen = np.flatnonzero((number > 0)[group] if copies is None
-                            else _numbered(group) < copies[group])
-    return Fitted(density, tried, effective, len(places),
-                  0 if by_turns else int(np.sum(number > 0)),
-                  Unseen(unseen, log_prob[group[unseen]]))
+    unseen = np.flatnonzero(
+        (number > 0)[group] if copies is None else _numbered(group) < copies[group]
+    )
+    return Fitted(
+        density,
+        tried,
+        effective,
+        len(places),
+        0 if by_turns else int(np.sum(number > 0)),
+        Unseen(unseen, log_prob[group[unseen]]),
+    )
 
 
 def effective_rows(weight, rows):
@@ -219,7 +268,7 @@ def effective_rows(weight, rows):
     if weight is None:
         return float(rows)
     weight = np.ldexp(weight, -np.frexp(np.max(weight))[1])
-    return float(np.sum(weight) ** 2 / np.sum(weight ** 2))
+    return float(np.sum(weight) ** 2 / np.sum(weight**2))
 
 
 def parameters_of_a_flow(plan, columns, rows, given=()):
@@ -233,8 +282,10 @@ def parameters_of_a_flow(plan, columns, rows, given=()):
     """
     coded, own = places_of(columns, given)
     if plan.kinds and not own and not plan.simple:
-        raise ValueError(f"flow {plan.kinds[0].name}: expected a column of real numbers, got "
-                         "categories and counts alone")
+        raise ValueError(
+            f"flow {plan.kinds[0].name}: expected a column of real numbers, got "
+            "categories and counts alone"
+        )
     if not (plan.kinds and own):
         return 0
     width = sum(len(columns[k].labels) if columns[k].kind == "category" else 1 for k in coded)
@@ -243,17 +294,28 @@ def parameters_of_a_flow(plan, columns, rows, given=()):
     return trees.count(density.init(rng)) * (int(np.max(parts_of(rows, 0.1, plan))) + 1)
 
 
-def atoms(columns: Sequence[Any], table: Sequence[Array], counts: Array,
-          given: Sequence[str] = ()) -> Array:
+def atoms(
+    columns: Sequence[Any], table: Sequence[Array], counts: Array, given: Sequence[str] = ()
+) -> Array:
     """Which distinct rows have a probability of their own, (N,): a tenth of all rows are copies of
     one, and each of its continuous columns has a cell, over which the copies are spread.
 
     To hold out all copies of such a row would be to ask how likely a row is that was never seen.
     """
-    own = [(column, values) for column, values in zip(columns, table)
-           if isinstance(column, Continuous) and column.name not in given]
-    return (bool(own) & (counts > 1) & (counts >= OFTEN * np.sum(counts)) & np.all(
-        [np.ones(len(counts), bool), *(column.has_cell(values) for column, values in own)], axis=0))
+    own = [
+        (column, values)
+        for column, values in zip(columns, table)
+        if isinstance(column, Continuous) and column.name not in given
+    ]
+    return (
+        bool(own)
+        & (counts > 1)
+        & (counts >= OFTEN * np.sum(counts))
+        & np.all(
+            [np.ones(len(counts), bool), *(column.has_cell(values) for column, values in own)],
+            axis=0,
+        )
+    )
 
 
 def parts_of_copies(parts, copy):
@@ -274,17 +336,19 @@ def split_copies(kinds, columns, counts, share, seed):
     if np.any(counts != np.round(counts)) or np.all(counts == 1):
         return None
     counts = counts.astype(np.int64)
-    rng = np.random.default_rng([seed % 2 ** 64, 2])
+    rng = np.random.default_rng([seed % 2**64, 2])
     return rng.multivariate_hypergeometric(
-        counts, max(held_out_count(int(np.sum(counts)), share), 1), method="marginals")
+        counts, max(held_out_count(int(np.sum(counts)), share), 1), method="marginals"
+    )
 
 
 def _from_copies(codes, kinds, counts, held, rng, known):
     """(LatentClasses of all copies, log P of the rows under those of the copies not held out)."""
     left = counts - held
     some, others = left > 0, held > 0
-    chosen = LatentClasses.choose(codes[some], kinds, codes[others], rng, left[some], held[others],
-                                  given=known)
+    chosen = LatentClasses.choose(
+        codes[some], kinds, codes[others], rng, left[some], held[others], given=known
+    )
     return chosen.again(codes, kinds, counts), chosen.log_prob(codes)
 
 
@@ -294,8 +358,11 @@ def _from_folds(codes, kinds, counts, parts, rng, known, log_prob):
     for k in range(np.max(parts) + 1):
         held = parts == k
         rest = ~held if len(codes) > 1 else held
-        found.append(LatentClasses.choose(codes[rest], kinds, codes[held], rng, counts[rest],
-                                          counts[held], given=known))
+        found.append(
+            LatentClasses.choose(
+                codes[rest], kinds, codes[held], rng, counts[rest], counts[held], given=known
+            )
+        )
         scores.append(log_prob(found[-1], codes[held]))
     whole = np.zeros((len(codes), *scores[0].shape[1:]))
     for k, score in enumerate(scores):
@@ -313,6 +380,12 @@ def _numbered(group):
 
 def _numbers_of(columns, table):
     """The table as numbers that are equal where its cells are, (N, D)."""
-    return np.stack([column.encode(values).astype(np.float64) if column.kind == "category"
-                     else as_numbers(column.name, values)
-                     for column, values in zip(columns, table)], axis=1)
+    return np.stack(
+        [
+            column.encode(values).astype(np.float64)
+            if column.kind == "category"
+            else as_numbers(column.name, values)
+            for column, values in zip(columns, table)
+        ],
+        axis=1,
+    )

@@ -18,7 +18,7 @@ def keys_of(density, table):
     others, but by an accident of 1 in 2^64. Rows are whole."""
     codes, u, _ = density.encode(table)
     found = np.zeros(len(codes), np.uint64)
-    for column in (np.concatenate([codes, u], axis=1) + 0.0).T:     # + 0.0 makes -0.0 0.0
+    for column in (np.concatenate([codes, u], axis=1) + 0.0).T:  # + 0.0 makes -0.0 0.0
         found = mixed(found + GOLDEN ^ np.ascontiguousarray(column).view(np.uint64))
     return found
 
@@ -54,7 +54,7 @@ class FittedRows:
 # In a model file --------------------------------------------------------------------------
 
 
-KEPT_KEYS = 20_000      # rows that a model file knows again, at most
+KEPT_KEYS = 20_000  # rows that a model file knows again, at most
 
 
 def as_text(keys):

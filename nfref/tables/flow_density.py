@@ -114,12 +114,22 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     ((3,), (5, 2))
     """
 
-    def __init__(self, flow: str | Flow = "auto", *, members: int = 4,
-                 columns: dict[str, Any] | None = None, given: str | Sequence[str] | None = None,
-                 epochs: int = 200, batch_size: int | None = None,
-                 learning_rate: float | None = None, time_budget: float | None = BUDGET,
-                 validation: float = 0.1, random_state: Any = None, verbose: bool = False,
-                 n_jobs: int | None = None) -> None:
+    def __init__(
+        self,
+        flow: str | Flow = "auto",
+        *,
+        members: int = 4,
+        columns: dict[str, Any] | None = None,
+        given: str | Sequence[str] | None = None,
+        epochs: int = 200,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        time_budget: float | None = BUDGET,
+        validation: float = 0.1,
+        random_state: Any = None,
+        verbose: bool = False,
+        n_jobs: int | None = None,
+    ) -> None:
         self.flow = flow
         self.members = members
         self.columns = columns
@@ -160,7 +170,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         before = dict(self.__dict__)
         try:
             return self._fit(X, sample_weight)
-        except BaseException:               # what was fitted before stays whole
+        except BaseException:  # what was fitted before stays whole
             self.__dict__ = before
             raise
 
@@ -171,17 +181,21 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         weight = weight_of(sample_weight, len(table[0]))
         if weight is not None:
             table, weight = [values[weight > 0] for values in table], weight[weight > 0]
-        seed = int(random.randint(2 ** 31 - 1))
-        options = {"weight": weight, "validation": self.validation,
-                   "given": check_given(self.given, names),
-                   "announce": announce or self._announce}
+        seed = int(random.randint(2**31 - 1))
+        options = {
+            "weight": weight,
+            "validation": self.validation,
+            "given": check_given(self.given, names),
+            "announce": announce or self._announce,
+        }
         columns = find_columns(names, table, supports, given=options["given"])
         found = self._found(columns, table, plan, seed, options)
         self._keep(found.density)
         whole = np.flatnonzero(~np.any([is_missing(values) for values in table], axis=0))
         if len(whole) <= KEPT_KEYS:
-            self._info = {"fitted_to": as_text(keys_of(found.density,
-                                                       [values[whole] for values in table]))}
+            self._info = {
+                "fitted_to": as_text(keys_of(found.density, [values[whole] for values in table]))
+            }
         self.candidates_ = Candidates(found.tried)
         if self.verbose:
             print(self.candidates_, file=sys.stderr)
@@ -199,10 +213,10 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         self.weights_ = {} if density.pool is None else density.pool.shares
 
     def _plan(self, callback):
-        if not (isinstance(self.flow, Flow)
-                or isinstance(self.flow, str) and self.flow in CHOICES):
-            raise ValueError(f"flow: expected one of {', '.join(CHOICES)} or a Flow, "
-                             f"got {shortened(self.flow)}")
+        if not (isinstance(self.flow, Flow) or isinstance(self.flow, str) and self.flow in CHOICES):
+            raise ValueError(
+                f"flow: expected one of {', '.join(CHOICES)} or a Flow, got {shortened(self.flow)}"
+            )
         if check_count("members", self.members, minimum=0) > MOST_MEMBERS:
             raise ValueError(f"members: expected at most {MOST_MEMBERS}, got {self.members}")
         check_count("epochs", self.epochs)
@@ -212,18 +226,30 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             if getattr(self, name) is not None:
                 check_positive(name, getattr(self, name))
         if not isinstance(self.validation, numbers.Real) or not 0 < self.validation < 1:
-            raise ValueError("validation: expected a number between 0 and 1, "
-                             f"got {shortened(self.validation)}")
+            raise ValueError(
+                f"validation: expected a number between 0 and 1, got {shortened(self.validation)}"
+            )
         if self.columns is not None and not isinstance(self.columns, Mapping):
-            raise TypeError("columns: expected a dictionary, name -> what values a column can "
-                            f"take, got {shortened(self.columns)}")
-        return Plan(self.flow, self.members, self.epochs, self.batch_size, self.learning_rate,
-                    self.time_budget, bool(self.verbose), callback,
-                    jobs=_jobs(self.n_jobs))
+            raise TypeError(
+                "columns: expected a dictionary, name -> what values a column can "
+                f"take, got {shortened(self.columns)}"
+            )
+        return Plan(
+            self.flow,
+            self.members,
+            self.epochs,
+            self.batch_size,
+            self.learning_rate,
+            self.time_budget,
+            bool(self.verbose),
+            callback,
+            jobs=_jobs(self.n_jobs),
+        )
 
     def _announce(self, name):
         if self.verbose:
             from tqdm import tqdm
+
             tqdm.write(f"trying {name}")
 
     def __sklearn_tags__(self):
@@ -231,9 +257,15 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         return tags
 
-    def score_samples(self, X: Array, return_spread: bool = False, return_error: bool = False,
-                      draws: int = 1000, return_effective: bool = False,
-                      cells: bool | None = None) -> Any:
+    def score_samples(
+        self,
+        X: Array,
+        return_spread: bool = False,
+        return_error: bool = False,
+        draws: int = 1000,
+        return_effective: bool = False,
+        cells: bool | None = None,
+    ) -> Any:
         """Log-likelihood of every row, in nats and the units of the data.
 
         Of a table with discrete columns it is the log of a probability of these times a density
@@ -279,8 +311,15 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         check_is_fitted(self)
         _, table = self._table(X)
         found = conditional.log_marginal(self.density_, table, check_count("draws", draws, 2))
-        answer = [over_cells(self.density_, table, lambda own: conditional.log_marginal(
-            self.density_, own, draws).log_prob, found.log_prob, cells)]
+        answer = [
+            over_cells(
+                self.density_,
+                table,
+                lambda own: conditional.log_marginal(self.density_, own, draws).log_prob,
+                found.log_prob,
+                cells,
+            )
+        ]
         if return_spread:
             whole = ~np.any([is_missing(values) for values in table], axis=0)
             spread = np.full(len(whole), np.nan)
@@ -314,8 +353,14 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         used = weight > 0
         return float(np.average(scores[used], weights=weight[used] / np.max(weight)))
 
-    def sample(self, n_samples: int = 1, random_state: Any = None, *,
-               given: dict[str, Any] | None = None, within: float | None = None) -> Array:
+    def sample(
+        self,
+        n_samples: int = 1,
+        random_state: Any = None,
+        *,
+        given: dict[str, Any] | None = None,
+        within: float | None = None,
+    ) -> Array:
         """Draw rows.
 
         Tails of real columns fall like a power, as nobody knows what lies beyond the data: among
@@ -349,14 +394,22 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         check_count("n_samples", n_samples, minimum=0)
         if given is not None and not isinstance(given, Mapping):
             raise TypeError(f"given: expected a dictionary, name -> value, got {shortened(given)}")
-        rng = np.random.default_rng(_random_state(random_state).randint(2 ** 31 - 1))
+        rng = np.random.default_rng(_random_state(random_state).randint(2**31 - 1))
 
         def draw(n):
-            return (conditional.sample_given(self.density_, given, rng, n) if given else
-                    self.density_.sample(rng, n))
+            return (
+                conditional.sample_given(self.density_, given, rng, n)
+                if given
+                else self.density_.sample(rng, n)
+            )
 
-        return self._like_data(draw(n_samples) if within is None else sample_within(
-            draw, n_samples, self.columns_, check_positive("within", within), given or ()))
+        return self._like_data(
+            draw(n_samples)
+            if within is None
+            else sample_within(
+                draw, n_samples, self.columns_, check_positive("within", within), given or ()
+            )
+        )
 
     def impute(self, X: Array, random_state: Any = None) -> Array:
         """The rows with every missing cell drawn from its law given the cells that are there.
@@ -374,7 +427,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         """
         check_is_fitted(self)
         _, table = self._table(X)
-        rng = np.random.default_rng(_random_state(random_state).randint(2 ** 31 - 1))
+        rng = np.random.default_rng(_random_state(random_state).randint(2**31 - 1))
         return self._like_data(conditional.impute(self.density_, table, rng))
 
     def save(self, path: PathLike) -> None:
@@ -385,9 +438,11 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         path : path-like
         """
         from nfref.tables.model_file import save_model
+
         check_is_fitted(self)
-        save_model(path, self.density_, columns=getattr(self, "feature_names_in_", None),
-                   info=self._info)
+        save_model(
+            path, self.density_, columns=getattr(self, "feature_names_in_", None), info=self._info
+        )
 
     @classmethod
     def load(cls, path: PathLike) -> Any:
@@ -403,10 +458,13 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             If there is none, or it does not hold the density of a table.
         """
         from nfref.tables.model_file import ModelError, load_model
+
         model = load_model(path)
         if not isinstance(model.density, TableDensity):
-            raise ModelError(f"{path}: expected the density of a table, got one of a flow alone "
-                             "(nfref.load_model reads it)")
+            raise ModelError(
+                f"{path}: expected the density of a table, got one of a flow alone "
+                "(nfref.load_model reads it)"
+            )
         made = cls()
         made._keep(model.density)
         made._frame = None
@@ -421,14 +479,18 @@ def _random_state(value):
     try:
         return check_random_state(value)
     except ValueError:
-        raise ValueError("random_state: expected None, a whole number from 0 to 2^32 - 1 or a "
-                         f"numpy.random.RandomState, got {shortened(value)}") from None
+        raise ValueError(
+            "random_state: expected None, a whole number from 0 to 2^32 - 1 or a "
+            f"numpy.random.RandomState, got {shortened(value)}"
+        ) from None
 
 
 def _jobs(value):
     """How many flows are trained at once."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Integral)
-                              or value == 0):
-        raise ValueError("n_jobs: expected None or a whole number that is not 0, got "
-                         f"{shortened(value)}")
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, numbers.Integral) or value == 0
+    ):
+        raise ValueError(
+            f"n_jobs: expected None or a whole number that is not 0, got {shortened(value)}"
+        )
     return effective_n_jobs(value)

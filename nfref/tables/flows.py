@@ -88,37 +88,52 @@ class FlowKind:
         if self.takes("layers"):
             options["layers"] = self.layers or (3 if rows < FEW else 5)
         if self.takes("hidden"):
-            width = self.width or (32 if rows < FEWEST else 48 if rows < FEW
-                                   else 96 if rows < SOME else 128)
+            width = self.width or (
+                32 if rows < FEWEST else 48 if rows < FEW else 96 if rows < SOME else 128
+            )
             options["hidden"] = self.hidden or (max(width, dim + context_dim),) * 2
         if self.takes("orders") and dim > 2:
             options["orders"] = random_orders(rng, dim, options["layers"])
         if self.constructor is CNF and len(options["hidden"]) > EXACT_LAYERS:
-            options["trace"] = "brute"      # the exact trace has no closed form
+            options["trace"] = "brute"  # the exact trace has no closed form
         # A MAF of one column makes no more than a Gaussian.
         constructor = NSF if self.constructor is MAF and dim == 1 else self.constructor
         check_memory(dim, options.get("layers", 1), options.get("hidden"))
         return constructor(dim, **options)
 
 
-FLOWS = {kind.name: kind for kind in (
-    FlowKind("cnf", CNF, width=64),
-    FlowKind("fm", CNF, width=128, objective=FlowMatching()),
-    FlowKind("iaf", IAF, layers=5, width=64),
-    FlowKind("maf", MAF, learning_rate=5e-3, patience=2.0),
-    FlowKind("naf", NAF, layers=3, width=64),
-    FlowKind("nice", NICE, layers=6, width=128),
-    FlowKind("nsf", NSF, learning_rate=5e-3, patience=2.0),
-    FlowKind("planar", Planar, layers=32, learning_rate=5e-3),
-    FlowKind("realnvp", RealNVP, layers=8, width=64))}
+FLOWS = {
+    kind.name: kind
+    for kind in (
+        FlowKind("cnf", CNF, width=64),
+        FlowKind("fm", CNF, width=128, objective=FlowMatching()),
+        FlowKind("iaf", IAF, layers=5, width=64),
+        FlowKind("maf", MAF, learning_rate=5e-3, patience=2.0),
+        FlowKind("naf", NAF, layers=3, width=64),
+        FlowKind("nice", NICE, layers=6, width=128),
+        FlowKind("nsf", NSF, learning_rate=5e-3, patience=2.0),
+        FlowKind("planar", Planar, layers=32, learning_rate=5e-3),
+        FlowKind("realnvp", RealNVP, layers=8, width=64),
+    )
+}
 # What "auto" tries, in order. Whether tanh or relu units do better depends on the table, by up to
 # 0.2 nats either way; in a MAF relu makes shifts without bound of rows far out.
-SEARCHED = (FLOWS["nsf"], replace(FLOWS["nsf"], name="nsf relu", options={"activation": "relu"}),
-            FLOWS["maf"])
+SEARCHED = (
+    FLOWS["nsf"],
+    replace(FLOWS["nsf"], name="nsf relu", options={"activation": "relu"}),
+    FLOWS["maf"],
+)
 
 
-def flow_kind(name: str, *, layers: int | None = None, hidden: tuple[int, ...] | None = None,
-              rtol: float | None = None, trace: str | None = None, regularise: Any = None) -> Any:
+def flow_kind(
+    name: str,
+    *,
+    layers: int | None = None,
+    hidden: tuple[int, ...] | None = None,
+    rtol: float | None = None,
+    trace: str | None = None,
+    regularise: Any = None,
+) -> Any:
     """A kind of flow with what is asked of it; None leaves what it has.
 
     Parameters
@@ -142,14 +157,19 @@ def flow_kind(name: str, *, layers: int | None = None, hidden: tuple[int, ...] |
     kind = FLOWS[name]
     likelihood = kind.objective is None and kind.takes("trace")
     for option, value, taken in (
-            ("layers", layers, kind.takes("layers")), ("hidden", hidden, kind.takes("hidden")),
-            ("rtol", rtol, kind.takes("rtol")), ("trace", trace, likelihood),
-            ("regularise", regularise, likelihood)):
+        ("layers", layers, kind.takes("layers")),
+        ("hidden", hidden, kind.takes("hidden")),
+        ("rtol", rtol, kind.takes("rtol")),
+        ("trace", trace, likelihood),
+        ("regularise", regularise, likelihood),
+    ):
         if value is not None and not taken:
             raise ValueError(f"{option}: expected none with flow {name}, which has no use for it")
     if trace == "exact" and len(hidden or ()) > EXACT_LAYERS:
-        raise ValueError(f"trace: expected 'brute' or 'hutchinson' for more than {EXACT_LAYERS} "
-                         f"hidden layers, got 'exact' with {len(hidden or ())}")
+        raise ValueError(
+            f"trace: expected 'brute' or 'hutchinson' for more than {EXACT_LAYERS} "
+            f"hidden layers, got 'exact' with {len(hidden or ())}"
+        )
     if rtol is not None:
         kind = replace(kind, options={**kind.options, "rtol": rtol, "atol": rtol})
     if trace or regularise:
@@ -166,9 +186,11 @@ def check_memory(dim, layers, hidden):
     numbers = layers * sum(below * above + above for below, above in zip(widths, widths[1:]))
     needed, there = COPIES * 8 * numbers, memory()
     if needed > there:
-        raise ValueError(f"expected one that this machine's {size_of(there)} of memory can train, "
-                         f"got one of about {numbers:,} parameters for {dim:,} columns, which "
-                         f"takes {size_of(needed)}; fewer layers or smaller hidden ones take less")
+        raise ValueError(
+            f"expected one that this machine's {size_of(there)} of memory can train, "
+            f"got one of about {numbers:,} parameters for {dim:,} columns, which "
+            f"takes {size_of(needed)}; fewer layers or smaller hidden ones take less"
+        )
 
 
 def memory():
@@ -182,6 +204,6 @@ def memory():
 def size_of(count):
     """So many bytes for people, in the largest unit of which there is one."""
     for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if count >= 2 ** power:
-            return f"{count / 2 ** power:,.1f} {unit}"
+        if count >= 2**power:
+            return f"{count / 2**power:,.1f} {unit}"
     return f"{count:,} bytes"

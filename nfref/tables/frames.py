@@ -25,8 +25,10 @@ from nfref.tables.reading.table import check_name
 
 _TEMPORAL = {"Date": "dates", "Datetime": "dates", "Duration": "durations", "Time": "times of day"}
 _DATES = "pandas.to_datetime({0}).pipe(lambda date: (date - date.min()).dt.total_seconds())"
-_TIMES = ("{0}.map(lambda time: time.hour * 3600 + time.minute * 60 + time.second + "
-          "time.microsecond / 1e6, na_action='ignore')")
+_TIMES = (
+    "{0}.map(lambda time: time.hour * 3600 + time.minute * 60 + time.second + "
+    "time.microsecond / 1e6, na_action='ignore')"
+)
 # What makes numbers of a column that holds none, loses no digits and leaves missing cells missing:
 # library -> type of the column, or of its objects.
 _CONVERSIONS = {
@@ -38,14 +40,19 @@ _CONVERSIONS = {
         **dict.fromkeys(("Time", "time"), _TIMES),
         "Period": "{0}.map(lambda period: period.ordinal, na_action='ignore')",
         "Interval": "{0}.map(lambda interval: interval.mid, na_action='ignore')",
-        "complex": "{0}.map(lambda number: number.real)"},
+        "complex": "{0}.map(lambda number: number.real)",
+    },
     "polars": {
         **dict.fromkeys(("Date", "Datetime"), "({0} - {0}.min()).dt.total_microseconds()"),
-        "Duration": "{0}.dt.total_microseconds()", "Time": "{0}.cast(int)"},
+        "Duration": "{0}.dt.total_microseconds()",
+        "Time": "{0}.cast(int)",
+    },
     "pyarrow": {
         **dict.fromkeys(("Date", "Datetime", "date"), "{0}.cast('timestamp[us]').cast('int64')"),
         "Duration": "{0}.cast('duration[us]').cast('int64')",
-        "Time": "{0}.cast('time64[ns]').cast('int64')"}}
+        "Time": "{0}.cast('time64[ns]').cast('int64')",
+    },
+}
 
 # Up to which weights are seen to be whole numbers times a constant: the least, and the largest.
 LARGEST_DIVISOR, LARGEST_COUNT = 100, 1e8
@@ -56,20 +63,24 @@ def is_frame(X):
     if not hasattr(X, "collect_schema") and not hasattr(X, "columns"):
         return False
     import narwhals
+
     try:
         frame = narwhals.from_native(X)
     except TypeError:
         return False
-    except ValueError as error:         # columns of the same name
+    except ValueError as error:  # columns of the same name
         raise ValueError(f"X: {one_line(error)}") from None
     if isinstance(frame, narwhals.LazyFrame):
-        raise TypeError(f"X: expected a table in memory, got a {type(X).__name__}; "
-                        f"X.{'collect' if hasattr(X, 'collect') else 'compute'}() makes it one")
+        raise TypeError(
+            f"X: expected a table in memory, got a {type(X).__name__}; "
+            f"X.{'collect' if hasattr(X, 'collect') else 'compute'}() makes it one"
+        )
     return True
 
 
-def frame_columns(X: Any, categories: Sequence[str] = ()) -> tuple[dict[str, Array],
-                                                                   tuple[str, ...]]:
+def frame_columns(
+    X: Any, categories: Sequence[str] = ()
+) -> tuple[dict[str, Array], tuple[str, ...]]:
     """The columns of a DataFrame, by the rule of this module.
 
     Parameters
@@ -93,6 +104,7 @@ def frame_columns(X: Any, categories: Sequence[str] = ()) -> tuple[dict[str, Arr
         If two names are the same as text, or no file can hold one.
     """
     import narwhals
+
     frame = narwhals.from_native(X, eager_only=True)
     columns: dict[str, Array] = {}
     whole = []
@@ -107,16 +119,23 @@ def frame_columns(X: Any, categories: Sequence[str] = ()) -> tuple[dict[str, Arr
             raise _refusal(name, _TEMPORAL[kind], lines.get(kind))
         is_whole = series.dtype.is_integer()
         if kind.rstrip("0123456789") in ("Int", "UInt", "Float") and not (
-                asked or "128" in kind or np.any(gaps)):
+            asked or "128" in kind or np.any(gaps)
+        ):
             columns[name] = series.to_numpy()
         else:
-            cells = [None if gap or isinstance(value, float) and value != value else plain(value)
-                     for gap, value in zip(gaps, series.to_list())]
+            cells = [
+                None if gap or isinstance(value, float) and value != value else plain(value)
+                for gap, value in zip(gaps, series.to_list())
+            ]
             there = [value for value in cells if value is not None]
-            columns[name] = (_labels(name, cells) if asked else
-                             _of_objects(name, cells, there, lines))
-            is_whole |= kind in ("Object", "Unknown") and bool(there) and all(
-                isinstance(value, Integral) for value in there)
+            columns[name] = (
+                _labels(name, cells) if asked else _of_objects(name, cells, there, lines)
+            )
+            is_whole |= (
+                kind in ("Object", "Unknown")
+                and bool(there)
+                and all(isinstance(value, Integral) for value in there)
+            )
         if is_whole and columns[name].dtype.kind != "O":
             whole.append(name)
     return columns, tuple(whole)
@@ -132,9 +151,13 @@ def _of_objects(name, cells, there, lines):
         return _labels(name, cells)
     numbers = [np.nan if value is None else value for value in cells]
     try:
-        return np.array(numbers, np.int64 if len(there) == len(cells) and all(
-            isinstance(value, Integral) for value in there) else np.float64)
-    except (OverflowError, ValueError):     # a whole number of over 64 bits, a signalling NaN
+        return np.array(
+            numbers,
+            np.int64
+            if len(there) == len(cells) and all(isinstance(value, Integral) for value in there)
+            else np.float64,
+        )
+    except (OverflowError, ValueError):  # a whole number of over 64 bits, a signalling NaN
         return np.array([_as_float(name, value) for value in numbers])
 
 
@@ -172,8 +195,11 @@ def label_of(value):
 
 def _refusal(name, what, line):
     makes = f"{line.format(f'X[{name!r}]')} makes numbers of them, " if line else ""
-    return ColumnError(name, f"expected numbers or labels, got {what}; {makes}"
-                       f"columns={{{name!r}: 'category'}} takes their text as labels")
+    return ColumnError(
+        name,
+        f"expected numbers or labels, got {what}; {makes}"
+        f"columns={{{name!r}: 'category'}} takes their text as labels",
+    )
 
 
 def check_repeat(name, values):
@@ -181,14 +207,18 @@ def check_repeat(name, values):
     there = values[~is_missing(values)]
     distinct = len(set(map(plain, there.tolist())))
     if hardly_repeat(distinct, len(there)):
-        raise ColumnError(name, f"expected labels that repeat, got {distinct:,} different ones in "
-                          f"{len(there):,} rows; columns={{{name!r}: 'category'}} takes them all "
-                          "the same")
+        raise ColumnError(
+            name,
+            f"expected labels that repeat, got {distinct:,} different ones in "
+            f"{len(there):,} rows; columns={{{name!r}: 'category'}} takes them all "
+            "the same",
+        )
 
 
 def with_empty_column(X, name, order):
     """A DataFrame; with an empty column of that name if it is all that differs from ``order``."""
     import narwhals
+
     frame = narwhals.from_native(X, eager_only=True)
     if set(order) ^ set(frame.columns) != {name}:
         return X
@@ -202,24 +232,37 @@ def like_frame(X, columns, kept=()):
     values.
     """
     import narwhals
+
     frame = narwhals.from_native(X, eager_only=True)
-    kept = [*kept, *(name for name, series in zip(columns, frame.iter_columns())
-                     if series.dtype.is_integer())]
-    columns = {name: _as_whole(values) if name in kept else values
-               for name, values in columns.items()}
-    drawn = narwhals.from_dict({name: values.tolist() if values.dtype.kind in "OU" else values
-                                for name, values in columns.items()},
-                               backend=frame.implementation)
-    drawn = drawn.with_columns([_as_it_was(drawn[name], series) for name, series
-                                in zip(columns, frame.iter_columns()) if name in kept]).to_native()
+    kept = [
+        *kept,
+        *(name for name, series in zip(columns, frame.iter_columns()) if series.dtype.is_integer()),
+    ]
+    columns = {
+        name: _as_whole(values) if name in kept else values for name, values in columns.items()
+    }
+    drawn = narwhals.from_dict(
+        {
+            name: values.tolist() if values.dtype.kind in "OU" else values
+            for name, values in columns.items()
+        },
+        backend=frame.implementation,
+    )
+    drawn = drawn.with_columns(
+        [
+            _as_it_was(drawn[name], series)
+            for name, series in zip(columns, frame.iter_columns())
+            if name in kept
+        ]
+    ).to_native()
     if frame.implementation == narwhals.Implementation.PANDAS:
-        drawn.columns = X.columns       # which need not be text
+        drawn.columns = X.columns  # which need not be text
     return drawn
 
 
 def _as_whole(values):
     """Numbers as whole ones where all are."""
-    if values.dtype.kind != "f" or not np.all(np.abs(values) < 2 ** 53):
+    if values.dtype.kind != "f" or not np.all(np.abs(values) < 2**53):
         return values
     whole = values.astype(np.int64)
     return whole if np.array_equal(whole, values) else values
@@ -228,22 +271,25 @@ def _as_whole(values):
 def _as_it_was(drawn, was):
     """A series with the type of another, where that holds the same values."""
     import narwhals
+
     values = drawn.to_list()
     if was.implementation != narwhals.Implementation.PANDAS:
         try:
-            if was.implementation == narwhals.Implementation.PYARROW:   # which has more types
+            if was.implementation == narwhals.Implementation.PYARROW:  # which has more types
                 import pyarrow
+
                 array = pyarrow.chunked_array([pyarrow.array(values, was.to_native().type)])
                 found = narwhals.from_native(array, series_only=True).alias(drawn.name)
             else:
                 found = drawn.cast(was.dtype)
-        except Exception:               # each library has its own
+        except Exception:  # each library has its own
             return drawn
         return found if found.to_list() == values else drawn
     import pandas
+
     was = was.to_native()
     try:
-        if isinstance(was.dtype, pandas.CategoricalDtype):      # whose labels may be of any type
+        if isinstance(was.dtype, pandas.CategoricalDtype):  # whose labels may be of any type
             place = {label_of(value): value for value in was.cat.categories}
             found = pandas.Series([place[value] for value in values], dtype=was.dtype)
         else:
@@ -291,9 +337,11 @@ def grouped_rows(values: Array, seed: int) -> tuple[Array, Array]:
     group : (N,) array
         The place of each row's equal among these.
     """
-    ranks = np.stack([np.unique(column, return_inverse=True)[1]
-                      for column in np.asarray(values, np.float64).T], axis=1).astype(np.uint64)
-    keys = np.full(len(values), seed % 2 ** 64, np.uint64)
+    ranks = np.stack(
+        [np.unique(column, return_inverse=True)[1] for column in np.asarray(values, np.float64).T],
+        axis=1,
+    ).astype(np.uint64)
+    keys = np.full(len(values), seed % 2**64, np.uint64)
     for column in ranks.T:
         keys = mixed(keys + GOLDEN ^ column)
     order = np.argsort(keys, kind="stable")
@@ -350,5 +398,5 @@ def as_counts(weight: Array | None) -> Array | None:
             if np.all(np.abs(counts - whole) < 1e-6):
                 return whole
     digits, exponent = np.frexp(ratio)
-    ratio = np.ldexp(np.round(digits * 2.0 ** 24) / 2.0 ** 24, exponent)
-    return ratio * (math.fsum(ratio) / math.fsum(ratio ** 2))
+    ratio = np.ldexp(np.round(digits * 2.0**24) / 2.0**24, exponent)
+    return ratio * (math.fsum(ratio) / math.fsum(ratio**2))

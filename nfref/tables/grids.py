@@ -25,24 +25,30 @@ import numpy as np
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Iterator
 from nfref.tables.closed_form import LOG_TWO_PI, Wide
-from nfref.tables.marginals import (ClosedForm, comes_first, is_closed, leading_log_prob,
-                                    leading_order, others)
+from nfref.tables.marginals import (
+    ClosedForm,
+    comes_first,
+    is_closed,
+    leading_log_prob,
+    leading_order,
+    others,
+)
 from nfref.tables.pool import FittedFlow, Pool
 
-TOLERANCE = 0.012       # of probabilities, as stated; most errors are a tenth of it
-TURNS = 12              # in which nodes are added, at most
-ADDED = 6               # nodes a row and turn
-WITHIN = 8              # even steps between two nodes
+TOLERANCE = 0.012  # of probabilities, as stated; most errors are a tenth of it
+TURNS = 12  # in which nodes are added, at most
+ADDED = 6  # nodes a row and turn
+WITHIN = 8  # even steps between two nodes
 ROWS_AT_ONCE = 2048
-NARROW = 1e-4           # spacing of nodes below which single precision is too coarse
+NARROW = 1e-4  # spacing of nodes below which single precision is too coarse
 LEVELS = np.array([1e-5, 1e-3, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 1 - 1e-3, 1 - 1e-5])
 EVERYWHERE = np.array([-60.0, -12.0, -6.0, -3.5, -2.0, -0.7, 0.7, 2.0, 3.5, 6.0, 12.0, 60.0])
-STEPS = 26              # of bisection, which say where to look; of Newton, at most
-PLACED = 0.01           # the weight at least by which members in closed form say where to look
-LEAST = -700.0          # of log f - log q, below its largest: nothing is left there
-CLOSEST = 1e-9          # nodes are to each other at the start
-RISE = 0.5              # nats by which a cubic may pass the highest of nodes, about
-CAUTION = 0.2           # of what a straight line misses, what a cubic is thought to miss at most
+STEPS = 26  # of bisection, which say where to look; of Newton, at most
+PLACED = 0.01  # the weight at least by which members in closed form say where to look
+LEAST = -700.0  # of log f - log q, below its largest: nothing is left there
+CLOSEST = 1e-9  # nodes are to each other at the start
+RISE = 0.5  # nats by which a cubic may pass the highest of nodes, about
+CAUTION = 0.2  # of what a straight line misses, what a cubic is thought to miss at most
 
 
 # The exact part ---------------------------------------------------------------------------
@@ -67,8 +73,14 @@ class Components:
     wide: tuple
 
     @classmethod
-    def of(cls, closed: ClosedForm, u: Array, observed: Array, column: int,
-           context: Array | None = None) -> "Components":
+    def of(
+        cls,
+        closed: ClosedForm,
+        u: Array,
+        observed: Array,
+        column: int,
+        context: Array | None = None,
+    ) -> "Components":
         """Of the ``column`` of rows u (N, D), of which the columns ``observed`` are known."""
         place = len(observed) + int(np.searchsorted(others(observed, u.shape[1]), column))
         middle, scale = [], []
@@ -83,9 +95,12 @@ class Components:
                 scale.append(np.sqrt(np.sum(factor[place, seen:] ** 2)))
             if closed.slopes[k] is not None:
                 middle[-1] = middle[-1] + context @ closed.slopes[k][:, column]
-        return cls(closed.log_joint(u, observed, context), np.stack(middle, axis=1),
-                   np.array(scale),
-                   tuple(part if isinstance(part, Wide) else None for part in closed.parts))
+        return cls(
+            closed.log_joint(u, observed, context),
+            np.stack(middle, axis=1),
+            np.array(scale),
+            tuple(part if isinstance(part, Wide) else None for part in closed.parts),
+        )
 
     @property
     def log_total(self):
@@ -101,13 +116,14 @@ class Components:
         parts = []
         for k, wide in enumerate(self.wide):
             z = (t - self.middle[:, k, None]) / self.scale[k]
-            shape = wide.log_column(z) if wide else -0.5 * (z ** 2 + LOG_TWO_PI)
+            shape = wide.log_column(z) if wide else -0.5 * (z**2 + LOG_TWO_PI)
             parts.append(self.log_weights[:, k, None] - np.log(self.scale[k]) + shape)
         return _logsumexp(parts)
 
     def below(self, t):
         """The share of its mass below t (N, G), (N, G)."""
         from scipy.special import ndtr
+
         total, shares = 0.0, np.exp(self.log_weights - self.log_total[:, None])
         for k, wide in enumerate(self.wide):
             z = (t - self.middle[:, k, None]) / self.scale[k]
@@ -168,15 +184,17 @@ class Grid:
         levels = np.broadcast_to(levels, (len(self.t), np.shape(levels)[-1]))
         right = np.stack([np.searchsorted(own, at) for own, at in zip(self.edges, levels)])
         right = np.clip(right, 1, self.t.shape[1] - 1)
-        start, end, low, high = (np.take_along_axis(part, right - less, axis=1) for part, less in (
-            (self.edges, 1), (self.edges, 0), (self.t, 1), (self.t, 0)))
+        start, end, low, high = (
+            np.take_along_axis(part, right - less, axis=1)
+            for part, less in ((self.edges, 1), (self.edges, 0), (self.t, 1), (self.t, 0))
+        )
         share = np.where(end > start, (levels - start) / np.where(end > start, end - start, 1), 0.5)
         t = low + np.clip(share, 0, 1) * (high - low)
         # The cell of the grid may miss by its error.
         low, high = (np.broadcast_to(self.t[:, [end]], t.shape) for end in (0, -1))
         for _ in range(STEPS if polished and self.exact is not None else 0):
             below, density = self.exact(t)
-            left = np.abs(below - levels) >= 1e-12      # each by itself, whatever stands beside it
+            left = np.abs(below - levels) >= 1e-12  # each by itself, whatever stands beside it
             if not np.any(left):
                 break
             low, high = np.where(below < levels, t, low), np.where(below < levels, high, t)
@@ -194,8 +212,7 @@ class Grid:
         """P(T <= t) of one t a row, (N,)."""
         if self.exact is not None:
             return self.exact(t[:, None])[0][:, 0]
-        return np.array([np.interp(at, own, edge)
-                         for at, own, edge in zip(t, self.t, self.edges)])
+        return np.array([np.interp(at, own, edge) for at, own, edge in zip(t, self.t, self.edges)])
 
 
 class Line:
@@ -218,18 +235,24 @@ class Line:
         self.column, self.proposal = column, proposal
         self.closed = [pool.members[k] for k in closed], pool.weights[closed]
         asked = [k for k in used if k not in closed]
-        self.placing = ([pool.members[k] for k in every], np.maximum(pool.weights[every], PLACED)
-                        ) if asked else self.closed
-        self.members, self.log_weights = [pool.members[k] for k in asked], np.log(
-            pool.weights[asked])
+        self.placing = (
+            ([pool.members[k] for k in every], np.maximum(pool.weights[every], PLACED))
+            if asked
+            else self.closed
+        )
+        self.members, self.log_weights = (
+            [pool.members[k] for k in asked],
+            np.log(pool.weights[asked]),
+        )
         self.coarse = [_in_single(member) for member in self.members] if single else self.members
 
     def takes(self, observed, dim):
         """Whether it tells where only the columns ``observed`` of ``dim`` are known."""
         return not self.members or len(observed) == dim - 1
 
-    def grids(self, u: Array, observed: Array, context: Array | None = None,
-              least: float = 1.0) -> Iterator[Grid]:
+    def grids(
+        self, u: Array, observed: Array, context: Array | None = None, least: float = 1.0
+    ) -> Iterator[Grid]:
         """:class:`Grid` of all rows, some at a time.
 
         Parameters
@@ -242,15 +265,18 @@ class Line:
             The smallest probability that will be asked about.
         """
         context_dim = 0 if context is None else context.shape[1]
-        placing, q = (ClosedForm.of(*members, context_dim=context_dim) if members[0]
-                      else self.proposal() for members in (self.placing, self.closed))
+        placing, q = (
+            ClosedForm.of(*members, context_dim=context_dim) if members[0] else self.proposal()
+            for members in (self.placing, self.closed)
+        )
         ends = min(LEVELS[0], least / 10)
         levels = np.concatenate([[ends], LEVELS[1:-1], [1 - ends]])
         for start in range(0, len(u), ROWS_AT_ONCE):
             some = np.arange(start, min(start + ROWS_AT_ONCE, len(u)))
-            with np.errstate(all="ignore"):     # far out a square overflows, and -inf is right
-                yield from self._some(some, u[some], _of(context, some), observed, q, placing,
-                                      levels)
+            with np.errstate(all="ignore"):  # far out a square overflows, and -inf is right
+                yield from self._some(
+                    some, u[some], _of(context, some), observed, q, placing, levels
+                )
 
     def _some(self, places, u, context, observed, closed, placing, levels):
         q = Components.of(closed, u, observed, self.column, context)
@@ -264,16 +290,26 @@ class Line:
             missed = _missed(nodes, log_f, q.log_density(nodes))
             done = (np.sum(missed, axis=1) < TOLERANCE) | (turn == TURNS)
             if np.any(done):
-                yield self._grid(places[done], u[done], _of(context, done), observed, q.at(done),
-                                 nodes[done], log_f[done], np.sum(missed[done], axis=1))
+                yield self._grid(
+                    places[done],
+                    u[done],
+                    _of(context, done),
+                    observed,
+                    q.at(done),
+                    nodes[done],
+                    log_f[done],
+                    np.sum(missed[done], axis=1),
+                )
             left = ~done
             if not np.any(left):
                 return
             places, u, context, q = places[left], u[left], _of(context, left), q.at(left)
             nodes, log_f = nodes[left], log_f[left]
             worst = np.argsort(-missed[left], axis=1, kind="stable")[:, :ADDED]
-            added = 0.5 * (np.take_along_axis(nodes, worst, axis=1)
-                           + np.take_along_axis(nodes, worst + 1, axis=1))
+            added = 0.5 * (
+                np.take_along_axis(nodes, worst, axis=1)
+                + np.take_along_axis(nodes, worst + 1, axis=1)
+            )
             log_f = np.concatenate([log_f, self._asked(u, context, added)], axis=1)
             nodes = np.concatenate([nodes, added], axis=1)
             order = np.argsort(nodes, axis=1, kind="stable")
@@ -289,8 +325,10 @@ class Line:
             asked = np.repeat(u[rows], t.shape[1], axis=0)
             asked[:, self.column] = t[rows].ravel()
             given = () if context is None else (np.repeat(context[rows], t.shape[1], axis=0),)
-            parts = [log_weight + member.log_prob(asked, *given)
-                     for log_weight, member in zip(self.log_weights, members)]
+            parts = [
+                log_weight + member.log_prob(asked, *given)
+                for log_weight, member in zip(self.log_weights, members)
+            ]
             parts = np.where(np.isnan(parts), -np.inf, parts)
             found[rows] = np.logaddexp.reduce(parts, axis=0).reshape(-1, t.shape[1])
         return found
@@ -310,20 +348,23 @@ class Line:
         scale = np.exp(q.log_total - top[:, 0]) if self.closed[0] else np.zeros(len(t))
         start = scale * q.below(t[:, :1])[:, 0]
         rest = scale * (1 - q.below(t[:, -1:])[:, 0])
-        edges = start[:, None] + np.concatenate([np.zeros((len(t), 1)), np.cumsum(mass, axis=1)],
-                                                axis=1)
+        edges = start[:, None] + np.concatenate(
+            [np.zeros((len(t), 1)), np.cumsum(mass, axis=1)], axis=1
+        )
         total = edges[:, -1] + rest
         log_total = top[:, 0] + np.log(total)
         orders = [leading_order(member) for member in self.members]
         if all(order is not None and comes_first(order, observed) for order in orders):
             return self._of_orders(places, t, edges / total[:, None], q, u, context, observed)
-        of_f = 1 - scale / total                        # the share of what is asked
+        of_f = 1 - scale / total  # the share of what is asked
         return Grid(places, t, edges / total[:, None], log_total, error * np.clip(of_f, 0, 1))
 
     def _of_orders(self, places, t, edges, q, u, context, observed):
         """The grid where all flows take this column last: P and p are exact."""
-        known = [log_weight + leading_log_prob(member, u, observed, context)
-                 for log_weight, member in zip(self.log_weights, self.members)]
+        known = [
+            log_weight + leading_log_prob(member, u, observed, context)
+            for log_weight, member in zip(self.log_weights, self.members)
+        ]
         if self.closed[0]:
             known.append(q.log_total)
         log_total = np.logaddexp.reduce(known, axis=0)
@@ -337,8 +378,10 @@ class Line:
             parts = [(below.reshape(t.shape), density.reshape(t.shape)) for below, density in parts]
             if self.closed[0]:
                 parts.append((q.below(t), np.exp(q.log_density(t) - q.log_total[:, None])))
-            return tuple(sum(share[:, None] * part[k] for share, part in zip(shares, parts))
-                         for k in range(2))
+            return tuple(
+                sum(share[:, None] * part[k] for share, part in zip(shares, parts))
+                for k in range(2)
+            )
 
         return Grid(places, t, edges, log_total, np.zeros(len(t)), exact)
 
@@ -346,13 +389,13 @@ class Line:
 def _ranks(member, x, column, context):
     """(P(T <= t), p(t)) given the columns before it, of the column that a flow takes last."""
     from scipy.special import ndtr
+
     log_density = 0.0
-    for layer, params in zip(reversed(member.density.flow.flows),
-                             reversed(member.params["flow"])):
+    for layer, params in zip(reversed(member.density.flow.flows), reversed(member.params["flow"])):
         x, log_slope = layer.transformer.inverse(x, layer.conditioner(params, context)(x))
         log_density = log_density + log_slope[:, column]
     z = x[:, column]
-    return ndtr(z), np.exp(log_density - 0.5 * (z ** 2 + LOG_TWO_PI))
+    return ndtr(z), np.exp(log_density - 0.5 * (z**2 + LOG_TWO_PI))
 
 
 def _in_single(member):
@@ -410,12 +453,17 @@ def _refined(nodes, values):
     tangent = np.concatenate([slope[:, :1], inner, slope[:, -1:]], axis=1)
     s = np.arange(WITHIN) / WITHIN
     start, end = values[:, :-1, None], values[:, 1:, None]
-    found = (start * (1 + 2 * s) * (1 - s) ** 2 + end * s ** 2 * (3 - 2 * s)
-             + width[..., None] * (tangent[:, :-1, None] * s * (1 - s) ** 2
-                                   - tangent[:, 1:, None] * s ** 2 * (1 - s)))
+    found = (
+        start * (1 + 2 * s) * (1 - s) ** 2
+        + end * s**2 * (3 - 2 * s)
+        + width[..., None]
+        * (tangent[:, :-1, None] * s * (1 - s) ** 2 - tangent[:, 1:, None] * s**2 * (1 - s))
+    )
     t = nodes[:, :-1, None] + width[..., None] * s
-    return tuple(np.concatenate([inside.reshape(len(nodes), -1), ends[:, -1:]], axis=1)
-                 for inside, ends in ((t, nodes), (found, values)))
+    return tuple(
+        np.concatenate([inside.reshape(len(nodes), -1), ends[:, -1:]], axis=1)
+        for inside, ends in ((t, nodes), (found, values))
+    )
 
 
 def _masses(t, density):

@@ -39,15 +39,15 @@ from nfref.runtime.configuration import Configuration
 from nfref.tables.discrete import LatentClasses
 from nfref.tables.pool import stacking_weights
 
-STEPS = 150             # of L-BFGS at most
-FITTED_ROWS = 20_000    # so many rows at most
-LARGEST = 5.0           # units of a number: further out it counts as so far
-RATE = 0.1              # of a step that is taken
-SEEN = 20_000           # over the number of labels: rows that a tree sees at most
-ASKED = 200             # questions that it may ask
-EDGES = 63              # of a feature that are asked about
-PRIOR_ROWS = 0.3        # that are thought to have come from each member when it is weighed
-POWER_SPREAD = 0.5      # standard deviation of log r, by its prior
+STEPS = 150  # of L-BFGS at most
+FITTED_ROWS = 20_000  # so many rows at most
+LARGEST = 5.0  # units of a number: further out it counts as so far
+RATE = 0.1  # of a step that is taken
+SEEN = 20_000  # over the number of labels: rows that a tree sees at most
+ASKED = 200  # questions that it may ask
+EDGES = 63  # of a feature that are asked about
+PRIOR_ROWS = 0.3  # that are thought to have come from each member when it is weighed
+POWER_SPREAD = 0.5  # standard deviation of log r, by its prior
 
 
 # A network --------------------------------------------------------------------------------
@@ -72,8 +72,16 @@ class LabelNetwork(Configuration):
     outer: np.ndarray
 
     @classmethod
-    def fit(cls, features: Array, codes: Array, weight: Array, size: int, hidden: int,
-            ridge: float, rng: Generator) -> "LabelNetwork":
+    def fit(
+        cls,
+        features: Array,
+        codes: Array,
+        weight: Array,
+        size: int,
+        hidden: int,
+        ridge: float,
+        rng: Generator,
+    ) -> "LabelNetwork":
         """The posterior mode, or a local one where there are hidden units.
 
         Parameters
@@ -89,34 +97,47 @@ class LabelNetwork(Configuration):
             Where it begins.
         """
         from scipy.optimize import minimize
+
         count = features.shape[1]
         shapes = ((count, size), (count + 1, hidden), (hidden + 1, size))
-        start = [np.zeros(shapes[0]), rng.standard_normal(shapes[1]) / np.sqrt(count + 1),
-                 np.zeros(shapes[2])]
+        start = [
+            np.zeros(shapes[0]),
+            rng.standard_normal(shapes[1]) / np.sqrt(count + 1),
+            np.zeros(shapes[2]),
+        ]
         ends = np.cumsum([0] + [np.prod(shape) for shape in shapes])
         target = np.eye(size)[codes]
 
         def parts(vector):
-            return [vector[first:last].reshape(shape)
-                    for first, last, shape in zip(ends, ends[1:], shapes)]
+            return [
+                vector[first:last].reshape(shape)
+                for first, last, shape in zip(ends, ends[1:], shapes)
+            ]
 
         def loss(vector):
             direct, inner, outer = parts(vector)
             h = np.tanh(features @ inner[:-1] + inner[-1])
             log_prob = _log_softmax(features @ direct + h @ outer[:-1] + outer[-1])
             off = weight[:, None] * (np.exp(log_prob) - target)
-            of_h = off @ outer[:-1].T * (1 - h ** 2)
-            slopes = (features.T @ off + ridge * direct,
-                      np.concatenate([features.T @ of_h + ridge * inner[:-1],
-                                      of_h.sum(axis=0, keepdims=True)]),
-                      np.concatenate([h.T @ off + ridge * outer[:-1],
-                                      off.sum(axis=0, keepdims=True)]))
-            penalty = sum(np.sum(part ** 2) for part in (direct, inner[:-1], outer[:-1]))
+            of_h = off @ outer[:-1].T * (1 - h**2)
+            slopes = (
+                features.T @ off + ridge * direct,
+                np.concatenate(
+                    [features.T @ of_h + ridge * inner[:-1], of_h.sum(axis=0, keepdims=True)]
+                ),
+                np.concatenate([h.T @ off + ridge * outer[:-1], off.sum(axis=0, keepdims=True)]),
+            )
+            penalty = sum(np.sum(part**2) for part in (direct, inner[:-1], outer[:-1]))
             value = -np.sum(weight * log_prob[np.arange(len(codes)), codes]) + ridge / 2 * penalty
             return value, np.concatenate([slope.ravel() for slope in slopes])
 
-        found = minimize(loss, np.concatenate([part.ravel() for part in start]), jac=True,
-                         method="L-BFGS-B", options={"maxiter": STEPS})
+        found = minimize(
+            loss,
+            np.concatenate([part.ravel() for part in start]),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": STEPS},
+        )
         return cls(*parts(found.x))
 
     def log_probs(self, features):
@@ -164,31 +185,43 @@ class LabelTrees(Configuration):
     start: np.ndarray
 
     @classmethod
-    def fit(cls, features: Array, codes: Array, weight: Array, size: int, trees: int,
-            depth: int, ridge: float, rng: Generator) -> "LabelTrees":
+    def fit(
+        cls,
+        features: Array,
+        codes: Array,
+        weight: Array,
+        size: int,
+        trees: int,
+        depth: int,
+        ridge: float,
+        rng: Generator,
+    ) -> "LabelTrees":
         """Gradient boosting by Newton's steps with a ridge; the rest as of :class:`LabelNetwork`.
 
         Of very many rows, and of what may be asked, each tree sees some.
         """
-        every = np.array([(j, edge) for j, column in enumerate(features.T)
-                          for edge in _edges(np.unique(column))])
+        every = np.array(
+            [(j, edge) for j, column in enumerate(features.T) for edge in _edges(np.unique(column))]
+        )
         above, target, asked, value = _answers(features, every), np.eye(size)[codes], [], []
         start = np.log((weight @ target + 1) / (np.sum(weight) + size))
         logits = np.tile(start, (len(codes), 1))
         for _ in range(trees):
-            rows = rng.permutation(len(codes))[:SEEN // size + 1]
+            rows = rng.permutation(len(codes))[: SEEN // size + 1]
             some = rng.permutation(len(every))[:ASKED]
             own: list[int] = []
             seen, p = 1.0 * above[np.ix_(rows, some)], np.exp(_log_softmax(logits[rows]))
             slopes = weight[rows, None, None] * np.stack([target[rows] - p, p * (1 - p)], axis=1)
             for level in range(depth):
-                leaf = np.eye(2 ** level)[_leaves(seen[:, own])]
+                leaf = np.eye(2**level)[_leaves(seen[:, own])]
                 parts = leaf[:, :, None, None] * slopes[:, None]
                 right = np.tensordot(seen.T, parts, 1)
-                gain = sum(np.sum(side[:, :, 0] * _step(side, ridge), axis=(1, 2))
-                           for side in (right, np.sum(parts, axis=0) - right))
+                gain = sum(
+                    np.sum(side[:, :, 0] * _step(side, ridge), axis=(1, 2))
+                    for side in (right, np.sum(parts, axis=0) - right)
+                )
                 own.append(int(np.argmax(gain)))
-            leaf = np.eye(2 ** depth)[_leaves(seen[:, own])]
+            leaf = np.eye(2**depth)[_leaves(seen[:, own])]
             asked.append(every[some[own]])
             value.append(RATE * _step(np.tensordot(leaf.T, slopes, 1), ridge))
             logits = logits + value[-1][_leaves(above[:, some[own]])]
@@ -203,14 +236,16 @@ class LabelTrees(Configuration):
 
     def takes(self, count, size):
         """Whether it can be of so many features, and is of so many labels."""
-        return len(self.start) == size and bool(np.all(np.isin(self.asked[..., 0],
-                                                               np.arange(count))))
+        return len(self.start) == size and bool(
+            np.all(np.isin(self.asked[..., 0], np.arange(count)))
+        )
 
     def _check(self):
         check_floats("asked", self.asked, None, None, 2)
         check_floats("start", self.start, None)
-        check_floats("value", self.value, len(self.asked), 2 ** self.asked.shape[1],
-                     len(self.start))
+        check_floats(
+            "value", self.value, len(self.asked), 2 ** self.asked.shape[1], len(self.start)
+        )
 
 
 def _edges(values):
@@ -238,9 +273,13 @@ def _step(sums, ridge):
 # With latent classes ----------------------------------------------------------------------
 
 # What is tried: networks (hidden units, ridge), and trees (their number, depth, ridge).
-TRIED = (*((LabelNetwork, 0, ridge) for ridge in (0.003, 0.03, 0.3, 3.0, 30.0)),
-         (LabelNetwork, 24, 1.0), (LabelNetwork, 24, 10.0),
-         (LabelTrees, 100, 4, 1.0), (LabelTrees, 100, 2, 0.1))
+TRIED = (
+    *((LabelNetwork, 0, ridge) for ridge in (0.003, 0.03, 0.3, 3.0, 30.0)),
+    (LabelNetwork, 24, 1.0),
+    (LabelNetwork, 24, 10.0),
+    (LabelTrees, 100, 4, 1.0),
+    (LabelTrees, 100, 2, 0.1),
+)
 
 
 @dataclass(frozen=True)
@@ -274,8 +313,16 @@ class LabelPool(Configuration):
     power: float = 1.0
 
     @classmethod
-    def fit(cls, classes: LatentClasses, log_classes: Array, codes: Array, columns: Sequence[Any],
-            weight: Array, parts: Array, rng: Generator) -> tuple["LabelPool", Array]:
+    def fit(
+        cls,
+        classes: LatentClasses,
+        log_classes: Array,
+        codes: Array,
+        columns: Sequence[Any],
+        weight: Array,
+        parts: Array,
+        rng: Generator,
+    ) -> tuple["LabelPool", Array]:
         """(LabelPool, log P of rows by members that were not fitted to them).
 
         Parameters
@@ -298,9 +345,10 @@ class LabelPool(Configuration):
         size, held = sizes[made.target], parts >= 0
         scores, networks = [log_classes[held]], []
         for kind, *options in TRIED:
+
             def fitted(rest, kind=kind, options=options):
                 rest = rest[:FITTED_ROWS] if len(rest) else np.arange(len(codes))
-                with blas.one_thread():     # several are much slower for vectors as short as these
+                with blas.one_thread():  # several are much slower for vectors as short as these
                     return kind.fit(features[rest], target[rest], weight[rest], size, *options, rng)
 
             score, own = np.zeros((len(codes), size)), []
@@ -318,7 +366,7 @@ class LabelPool(Configuration):
         prior = np.full(len(scores), PRIOR_ROWS)
         weights = stacking_weights(scores[(slice(None), *own)].T, weight, prior)
         weights = np.where(weights < 1e-3, 0.0, weights)
-        weights[0] = max(weights[0], 1e-3)      # of labels that no network has seen
+        weights[0] = max(weights[0], 1e-3)  # of labels that no network has seen
         weights /= np.sum(weights)
         pools = _pools(scores, weights)
         likely = np.stack([pool[own] for pool in pools], axis=1)
@@ -328,8 +376,16 @@ class LabelPool(Configuration):
         log_prob = np.zeros(len(codes))
         log_prob[held] = _log_softmax(power * pooled)[own]
         used = [k for k in range(len(networks)) if weights[k + 1] > 0]
-        found = cls(classes, tuple(networks[k] for k in used), weights[[0] + [k + 1 for k in used]],
-                    sizes, centre, scale, linear, power)
+        found = cls(
+            classes,
+            tuple(networks[k] for k in used),
+            weights[[0] + [k + 1 for k in used]],
+            sizes,
+            centre,
+            scale,
+            linear,
+            power,
+        )
         return found, log_prob
 
     @property
@@ -341,9 +397,13 @@ class LabelPool(Configuration):
         """(N, C) of the columns that are given."""
         found = []
         for j in self.given:
-            found.append(codes[:, j, None] == np.arange(self.sizes[j]) if self.sizes[j] else
-                         np.clip((codes[:, j, None] - self.centre[j]) / self.scale[j],
-                                 -LARGEST, LARGEST))
+            found.append(
+                codes[:, j, None] == np.arange(self.sizes[j])
+                if self.sizes[j]
+                else np.clip(
+                    (codes[:, j, None] - self.centre[j]) / self.scale[j], -LARGEST, LARGEST
+                )
+            )
         return np.concatenate(found, axis=1).astype(np.float64)
 
     def log_prob(self, codes):
@@ -357,8 +417,9 @@ class LabelPool(Configuration):
         pooled = _mixed(*_pools(np.stack(log_probs), self.weights), self.linear)
         if self.power != 1:
             pooled = _log_softmax(self.power * pooled)
-        return np.where(np.any(np.isnan(codes), axis=1), -np.inf,
-                        pooled[np.arange(len(codes)), target])
+        return np.where(
+            np.any(np.isnan(codes), axis=1), -np.inf, pooled[np.arange(len(codes)), target]
+        )
 
     # What latent classes tell besides.
 
@@ -384,31 +445,48 @@ class LabelPool(Configuration):
 
     def describes(self, columns, given):
         """Whether it is of such columns, with those places given."""
-        return (self.classes.describes(columns, given) and self.sizes == tuple(
-            len(column.labels) if column.kind == "category" else 0 for column in columns)
-            and len(columns) - len(given) == 1)
+        return (
+            self.classes.describes(columns, given)
+            and self.sizes
+            == tuple(len(column.labels) if column.kind == "category" else 0 for column in columns)
+            and len(columns) - len(given) == 1
+        )
 
     def _check(self):
-        require(isinstance(self.classes, LatentClasses),
-                f"classes: expected LatentClasses, got {type(self.classes).__name__}")
+        require(
+            isinstance(self.classes, LatentClasses),
+            f"classes: expected LatentClasses, got {type(self.classes).__name__}",
+        )
         columns = len(self.classes.parts)
         check_floats("weights", self.weights, 1 + len(self.networks))
         check_floats("centre", self.centre, columns)
         check_floats("scale", self.scale, columns)
-        require(len(self.sizes) == columns and len(self.given) == columns - 1
-                and self.sizes[self.target] > 0, "sizes: expected one a column, of one category "
-                "that is not given")
+        require(
+            len(self.sizes) == columns
+            and len(self.given) == columns - 1
+            and self.sizes[self.target] > 0,
+            "sizes: expected one a column, of one category that is not given",
+        )
         require(0 < self.linear <= 1, "linear: expected a share above 0")
         require(1 <= self.power < np.inf, "power: expected a number of at least 1")
-        require(np.all(self.weights >= 0) and self.weights[0] > 0
-                and abs(np.sum(self.weights) - 1) < 1e-6 and np.all(self.scale > 0),
-                "weights: expected numbers of at least 0 with sum 1")
+        require(
+            np.all(self.weights >= 0)
+            and self.weights[0] > 0
+            and abs(np.sum(self.weights) - 1) < 1e-6
+            and np.all(self.scale > 0),
+            "weights: expected numbers of at least 0 with sum 1",
+        )
         count = sum(self.sizes[j] or 1 for j in self.given)
-        require(all(isinstance(model, (LabelNetwork, LabelTrees))
-                    and model.takes(count, self.sizes[self.target])
-                    for member in self.networks for model in member)
-                and all(len(member) for member in self.networks),
-                "networks: expected those of its features and labels")
+        require(
+            all(
+                isinstance(model, (LabelNetwork, LabelTrees))
+                and model.takes(count, self.sizes[self.target])
+                for member in self.networks
+                for model in member
+            )
+            and all(len(member) for member in self.networks),
+            "networks: expected those of its features and labels",
+        )
 
 
 def _pools(log_probs, weights):

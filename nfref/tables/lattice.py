@@ -13,16 +13,16 @@ import numpy as np
 
 from nfref.runtime.annotations import Array
 
-FINEST = 1e-8           # a lattice is no finer than this part of the spread of half the values
-LEAST_VALUES = 3        # that differ, or each is there ten times and
-CELLS = 1000            # the lattice has so many points at most
-EVIDENCE = 20.0         # nats against a lattice by chance
-COPIES = 3              # rounding parts a point into so many values at most
+FINEST = 1e-8  # a lattice is no finer than this part of the spread of half the values
+LEAST_VALUES = 3  # that differ, or each is there ten times and
+CELLS = 1000  # the lattice has so many points at most
+EVIDENCE = 20.0  # nats against a lattice by chance
+COPIES = 3  # rounding parts a point into so many values at most
 DIGITS = 12
 
-OFTEN = 0.1             # of the rows hold a value that has a cell to itself, at least
-OTHERS = 10             # values that differ beside it, at least
-CELL = 0.02             # its size, in the interquartile range of the others
+OFTEN = 0.1  # of the rows hold a value that has a cell to itself, at least
+OTHERS = 10  # values that differ beside it, at least
+CELL = 0.02  # its size, in the interquartile range of the others
 
 
 def lattice_of(values: Array) -> tuple[float, float] | None:
@@ -50,8 +50,8 @@ def lattice_of(values: Array) -> tuple[float, float] | None:
 def _lattice(v, rounding, least, rows):
     """The same of ascending values that are ``rounding`` beside a lattice at most."""
     distinct = len(v)
-    v = v[np.append(True, np.diff(v) > 2 * rounding)]       # those that rounding has parted are one
-    if len(v) < 2 or distinct > COPIES * len(v):            # beside 1e20 all others would be one
+    v = v[np.append(True, np.diff(v) > 2 * rounding)]  # those that rounding has parted are one
+    if len(v) < 2 or distinct > COPIES * len(v):  # beside 1e20 all others would be one
         return None
     gaps = np.diff(v)
     least = max(least, 20 * rounding, FINEST * (v[-1 - len(v) // 4] - v[len(v) // 4]))
@@ -83,8 +83,11 @@ def _lattice(v, rounding, least, rows):
     if not (repeated or len(v) >= LEAST_VALUES and by_chance < -EVIDENCE):
         return None
     step = _shortest(step, rounding / k[-1])
-    offset = np.mean(v - step * np.round(v / step)) if _near(v, step, rounding) else (
-        v[0] - step * np.floor(v[0] / step))
+    offset = (
+        np.mean(v - step * np.round(v / step))
+        if _near(v, step, rounding)
+        else (v[0] - step * np.floor(v[0] / step))
+    )
     return step, _shortest(offset, 2 * rounding)
 
 
@@ -127,8 +130,9 @@ def _shortest(number, tolerance):
     return float(number)
 
 
-def nearest(x: Array, step: float, offset: float, low: float = -np.inf,
-            high: float = np.inf) -> Array:
+def nearest(
+    x: Array, step: float, offset: float, low: float = -np.inf, high: float = np.inf
+) -> Array:
     """The points of a lattice next to numbers, (N,), strictly between two ends.
 
     Decimal ones are as they are written.
@@ -142,11 +146,11 @@ def nearest(x: Array, step: float, offset: float, low: float = -np.inf,
     with np.errstate(over="ignore"):
         k = np.round((x - offset) / step)
     k = np.clip(k, np.floor((low - offset) / step) + 1, np.ceil((high - offset) / step) - 1)
-    found = offset + step * np.where(np.abs(k) < 2 ** 52, k, 0)
+    found = offset + step * np.where(np.abs(k) < 2**52, k, 0)
     for digits in range(DIGITS):
-        scaled = np.array([step, offset]) * 10.0 ** digits
+        scaled = np.array([step, offset]) * 10.0**digits
         if np.all(np.abs(scaled - np.round(scaled)) <= 1e-13 * np.maximum(np.abs(scaled), 1)):
             found = np.round(found, digits)
             break
     # Far out all numbers are on it, and nothing is left to round.
-    return np.where(np.abs(k) < 2 ** 52, found, x)
+    return np.where(np.abs(k) < 2**52, found, x)

@@ -27,7 +27,7 @@ from nfref.tables.mixtures import GaussianMixture
 from nfref.tables.pool import FittedFlow, Pool, Regressed, stacking_weights
 from nfref.tables.regression import MixtureRegression
 
-PILOT = 2000        # draws of a pool by which its closed-form approximation is weighted
+PILOT = 2000  # draws of a pool by which its closed-form approximation is weighted
 
 
 # Formulas ---------------------------------------------------------------------------------
@@ -52,8 +52,7 @@ def gaussian_marginal(u, mean, factor):
         return np.zeros(len(u)), u
     own = factor[:seen, :seen]
     z = solved(own, u - mean[:seen]).T
-    return (-0.5 * np.sum(z ** 2, axis=1) - np.sum(np.log(np.diag(own))) - 0.5 * seen * LOG_TWO_PI,
-            z)
+    return (-0.5 * np.sum(z**2, axis=1) - np.sum(np.log(np.diag(own))) - 0.5 * seen * LOG_TWO_PI, z)
 
 
 def gaussian_conditional(z, noise, mean, factor):
@@ -136,24 +135,31 @@ class ClosedForm:
         drawn = pool.sample(rng, PILOT if context is None else len(context), context)
         members = members or _fitted_to(drawn, context, rng)
         scores = replace(pool, members=tuple(members)).log_probs(drawn, context)
-        weights = stacking_weights(scores, prior=np.full(len(members),
-                                                         0.01 * len(drawn) / len(members)))
+        weights = stacking_weights(
+            scores, prior=np.full(len(members), 0.01 * len(drawn) / len(members))
+        )
         return cls.of(members, weights, False, context_dim)
 
     def log_joint(self, u, observed, context=None):
         """log v_k r_k(c) q_k(u_O | c), (N, K), of the columns ``observed`` of rows u (N, D)."""
-        joint = np.stack([log_weight + self._marginal(k, u, observed, context)[0]
-                          for k, log_weight in enumerate(self.log_weights)], axis=1)
+        joint = np.stack(
+            [
+                log_weight + self._marginal(k, u, observed, context)[0]
+                for k, log_weight in enumerate(self.log_weights)
+            ],
+            axis=1,
+        )
         for first, member in self.gates:
-            joint[:, first:first + member.joint.components] += member.log_gates(context)
+            joint[:, first : first + member.joint.components] += member.log_gates(context)
         return joint
 
     def log_prob(self, u, observed, context=None):
         """log q(u_O | c), (N,)."""
         return np.logaddexp.reduce(self.log_joint(u, observed, context), axis=1)
 
-    def fill(self, u: Array, observed: Array, noise: "Noise",
-             context: Array | None = None) -> Array:
+    def fill(
+        self, u: Array, observed: Array, noise: "Noise", context: Array | None = None
+    ) -> Array:
         """Rows with the columns that are not ``observed`` drawn given those that are.
 
         Parameters
@@ -206,8 +212,11 @@ def _fitted_to(drawn, context, rng):
     finite = np.all(np.isfinite(drawn), axis=1)
     u, context = drawn[finite], None if context is None else context[finite]
     number = int(np.clip(len(u) // (4 * (u.shape[1] + 1)), 1, 8))
-    fits = (Gaussian.shrunk, lambda x, w: GaussianMixture.fit(x, number, rng, weight=w),
-            lambda x, w: Wide(x.shape[1]))
+    fits = (
+        Gaussian.shrunk,
+        lambda x, w: GaussianMixture.fit(x, number, rng, weight=w),
+        lambda x, w: Wide(x.shape[1]),
+    )
     return [Regressed.fit(fit, u, context) for fit in fits]
 
 
@@ -250,10 +259,9 @@ def leading_log_prob(member, u, observed, context=None):
     Each z_i depends on u_i and what comes before it, so on nothing that is missing.
     """
     x = u.copy()
-    x[:, others(observed, u.shape[1])] = 0.0        # any value serves
+    x[:, others(observed, u.shape[1])] = 0.0  # any value serves
     total = 0.0
-    for layer, params in zip(reversed(member.density.flow.flows),
-                             reversed(member.params["flow"])):
+    for layer, params in zip(reversed(member.density.flow.flows), reversed(member.params["flow"])):
         x, log_slope = layer.transformer.inverse(x, layer.conditioner(params, context)(x))
         total = total + np.sum(log_slope[:, observed], axis=1)
     return total - np.sum(0.5 * x[:, observed] ** 2 + 0.5 * LOG_TWO_PI, axis=1)
@@ -272,7 +280,8 @@ def exact_marginal(pool, u, observed, context=None):
         order = leading_order(member)
         if is_closed(member):
             part = ClosedForm.of([member], [1.0], context_dim=context_dim).log_prob(
-                u, observed, context)
+                u, observed, context
+            )
         elif order is not None and comes_first(order, observed):
             part = leading_log_prob(member, u, observed, context)
         else:
@@ -312,8 +321,12 @@ class Noise:
     def draw(cls, rng, rows, draws, dim):
         """For ``rows`` rows, each its own."""
         total = rows * draws
-        return cls(rng.integers(2 ** 63, size=rows), rng.random(total), rng.random(total),
-                   rng.standard_normal((total, dim)))
+        return cls(
+            rng.integers(2**63, size=rows),
+            rng.random(total),
+            rng.random(total),
+            rng.standard_normal((total, dim)),
+        )
 
     @classmethod
     def stratified(cls, rng, draws, dim):
@@ -325,12 +338,19 @@ class Noise:
         Source: McKay, Beckman and Conover 1979.
         """
         from scipy.special import ndtri
-        u = (rng.permuted(np.tile(np.arange(draws), (dim + 2, 1)), axis=1)
-             + rng.random((dim + 2, draws))) / draws
+
+        u = (
+            rng.permuted(np.tile(np.arange(draws), (dim + 2, 1)), axis=1)
+            + rng.random((dim + 2, draws))
+        ) / draws
         u = np.clip(u, 1e-12, 1 - 1e-12)
-        return cls(rng.integers(2 ** 63, size=1), u[0], u[1], ndtri(u[2:].T))
+        return cls(rng.integers(2**63, size=1), u[0], u[1], ndtri(u[2:].T))
 
     def shared(self, rows):
         """The noise of one row for so many, which then do not depend on what stands beside them."""
-        return Noise(np.tile(self.seeds, rows), np.tile(self.label, rows),
-                     np.tile(self.part, rows), np.tile(self.normal, (rows, 1)))
+        return Noise(
+            np.tile(self.seeds, rows),
+            np.tile(self.label, rows),
+            np.tile(self.part, rows),
+            np.tile(self.normal, (rows, 1)),
+        )

@@ -25,9 +25,9 @@ from nfref.tables.vines import MOST_COLUMNS, MOST_ROWS, Vine, is_installed
 # 3,500 rows three folds gain 0.12 to 0.29 nats on four tables, by other rows of the training parts,
 # for 2.4 to 4 times the seconds; five gain 0.02 to 0.05 more, for 3.4 and 4.3 times.
 FEW_ROWS, FOLDED_ROWS = 2500, 5000
-ROWS_A_COLUMN = 10      # below so many rows a column, correlations are shrunk less too
-WIDE_PART = 0.01        # of the wide density beside a mixture, where its size is chosen
-MIXTURE_ROWS = 20_000   # so many rows say all that a mixture can learn; EM passes over all, often
+ROWS_A_COLUMN = 10  # below so many rows a column, correlations are shrunk less too
+WIDE_PART = 0.01  # of the wide density beside a mixture, where its size is chosen
+MIXTURE_ROWS = 20_000  # so many rows say all that a mixture can learn; EM passes over all, often
 
 
 # Rows and folds ---------------------------------------------------------------------------
@@ -55,16 +55,23 @@ class UnitRows:
 
     def at(self, places):
         """Some of the rows."""
-        return UnitRows(*(None if array is None else array[places]
-                          for array in (self.u, self.context, self.weight)), self.known)
+        return UnitRows(
+            *(
+                None if array is None else array[places]
+                for array in (self.u, self.context, self.weight)
+            ),
+            self.known,
+        )
 
     def repeated(self):
         """The rows as often as they are there, each of no weight."""
         if self.weight is None:
             return self
         if np.any(self.weight != np.round(self.weight)):
-            raise ValueError("weight: expected whole numbers for a flow that is not trained by its "
-                             "likelihood, got fractions")
+            raise ValueError(
+                "weight: expected whole numbers for a flow that is not trained by its "
+                "likelihood, got fractions"
+            )
         places = np.repeat(np.arange(len(self)), self.weight.astype(np.int64))
         return replace(self.at(places), weight=None)
 
@@ -83,9 +90,17 @@ class Fold(NamedTuple):
     def all_rows(self):
         """Those that are held out last."""
         rows, held_out = self.training, self.held_out
-        return UnitRows(*(None if one is None else np.concatenate([one, other]) for one, other in (
-            (rows.u, held_out.u), (rows.context, held_out.context),
-            (rows.weight, held_out.weight))), rows.known)
+        return UnitRows(
+            *(
+                None if one is None else np.concatenate([one, other])
+                for one, other in (
+                    (rows.u, held_out.u),
+                    (rows.context, held_out.context),
+                    (rows.weight, held_out.weight),
+                )
+            ),
+            rows.known,
+        )
 
 
 def held_out_count(rows, share):
@@ -107,8 +122,10 @@ def parts_of(rows, share, plan):
 def folds_of(rows, parts):
     """The :class:`Fold` of each number."""
     number = int(np.max(parts)) + 1
-    return [Fold(rows.at(parts != k), rows.at(parts == k), np.flatnonzero(parts == k), number)
-            for k in range(number)]
+    return [
+        Fold(rows.at(parts != k), rows.at(parts == k), np.flatnonzero(parts == k), number)
+        for k in range(number)
+    ]
 
 
 # Candidates -------------------------------------------------------------------------------
@@ -184,8 +201,10 @@ def _mixture(rng, size):
 
 def _mixture_regression(rng, size):
     def fit(rows):
-        return MixtureRegression.fit(lambda x, w: size.fit(x, rng, w), rows.u, rows.context,
-                                     rows.known, rows.weight)
+        return MixtureRegression.fit(
+            lambda x, w: size.fit(x, rng, w), rows.u, rows.context, rows.known, rows.weight
+        )
+
     return fit
 
 
@@ -200,18 +219,22 @@ def _mixtures(kind, of, rows, folds, rng, wide):
     def fitted(size):
         member, scores = _out_of_fold(of(rng, size), rows, folds)
         there = ~np.isnan(scores)
-        beside = log_pool(np.stack([scores, wide], axis=1)[there],
-                          np.array([1 - WIDE_PART, WIDE_PART]))
-        return (size, member, scores), np.average(beside, weights=None if rows.weight is None
-                                                  else rows.weight[there])
+        beside = log_pool(
+            np.stack([scores, wide], axis=1)[there], np.array([1 - WIDE_PART, WIDE_PART])
+        )
+        return (size, member, scores), np.average(
+            beside, weights=None if rows.weight is None else rows.weight[there]
+        )
 
     size, member, scores = mixtures.choose(
         mixtures.sizes(min(len(fold.training) for fold in folds), rows.u.shape[1] + rows.known),
-        fitted)
+        fitted,
+    )
     with blas.one_thread():
         member = _whole(member, of(rng, size), rows, folds)
-    return Candidate(str(size).replace("mixture", kind), (member,), scores,
-                     time.perf_counter() - start)
+    return Candidate(
+        str(size).replace("mixture", kind), (member,), scores, time.perf_counter() - start
+    )
 
 
 def simple_candidates(flow, rows, folds, rng):
@@ -224,14 +247,16 @@ def simple_candidates(flow, rows, folds, rng):
         if 1 < rows.u.shape[1] <= MOST_COLUMNS:
             fits["vine"] = _vine
     found = [_fitted(name, fit, rows, folds) for name, fit in fits.items()]
-    found = [one for one in found
-             if one.members[0] is not None and not np.all(np.isnan(one.scores))]
+    found = [
+        one for one in found if one.members[0] is not None and not np.all(np.isnan(one.scores))
+    ]
     if flow != "gaussian":
         wide = next(one.scores for one in found if one.name == "wide")
         found.append(_mixtures("mixture", _mixture, rows, folds, rng, wide))
         if rows.known:
-            found.append(_mixtures("mixture regression", _mixture_regression, rows, folds, rng,
-                                   wide))
+            found.append(
+                _mixtures("mixture regression", _mixture_regression, rows, folds, rng, wide)
+            )
     return found
 
 
@@ -259,14 +284,34 @@ def pool_of(candidates, weight, message=""):
     weights = weights / np.sum(weights)
     pooled = np.full(len(scores), np.nan)
     pooled[used] = log_pool(known, weights)
-    tried = [Tried(one.name, *mean_held_out(one.scores, weight), float(share), one.seconds,
-                   one.message, one.history, _median(one.scores, weight))
-             for one, share in zip(candidates, weights)]
-    tried.append(Tried("pool", *mean_held_out(pooled, weight), 1.0,
-                       sum(one.seconds for one in tried), message, median=_median(pooled, weight)))
+    tried = [
+        Tried(
+            one.name,
+            *mean_held_out(one.scores, weight),
+            float(share),
+            one.seconds,
+            one.message,
+            one.history,
+            _median(one.scores, weight),
+        )
+        for one, share in zip(candidates, weights)
+    ]
+    tried.append(
+        Tried(
+            "pool",
+            *mean_held_out(pooled, weight),
+            1.0,
+            sum(one.seconds for one in tried),
+            message,
+            median=_median(pooled, weight),
+        )
+    )
     each = [len(one.members) for one in candidates]
-    pool = Pool(tuple(member for one in candidates for member in one.members),
-                np.repeat(weights / each, each), tuple(np.repeat(names, each).tolist()))
+    pool = Pool(
+        tuple(member for one in candidates for member in one.members),
+        np.repeat(weights / each, each),
+        tuple(np.repeat(names, each).tolist()),
+    )
     return pool, tried, pooled
 
 

@@ -26,13 +26,14 @@ from nfref.tables.conditional import impute
 from nfref.tables.fit import effective_rows, fit_table
 from nfref.tables.frames import as_counts, grouped_rows, is_missing
 
-ROUNDS = 10                 # of each kind
-ROWS_OF_A_ROUND = 5000      # at most so many
-SHARE_OF_BUDGET = 0.3       # of the time that is given, after which the round is the last
+ROUNDS = 10  # of each kind
+ROWS_OF_A_ROUND = 5000  # at most so many
+SHARE_OF_BUDGET = 0.3  # of the time that is given, after which the round is the last
 
 
-def fit_incomplete_table(columns, table, plan, seed, *, weight=None, validation=0.1,
-                         announce=lambda name: None, given=()):
+def fit_incomplete_table(
+    columns, table, plan, seed, *, weight=None, validation=0.1, announce=lambda name: None, given=()
+):
     """The density of a table of which cells may be missing.
 
     Parameters and what comes back are those of :func:`nfref.tables.fit.fit_table`; cells of
@@ -44,14 +45,24 @@ def fit_incomplete_table(columns, table, plan, seed, *, weight=None, validation=
         If no row says anything of the columns that are not given; and as for ``fit_table``.
     """
     if not any(np.any(is_missing(values)) for values in table):
-        return fit_table(columns, table, plan, seed, weight=weight, validation=validation,
-                         announce=announce, given=given)
+        return fit_table(
+            columns,
+            table,
+            plan,
+            seed,
+            weight=weight,
+            validation=validation,
+            announce=announce,
+            given=given,
+        )
     weight = as_counts(weight)
     effective = effective_rows(weight, len(table[0]))
     used = ~says_nothing([column.name for column in columns], table, given)
     if not np.any(used):
-        raise ValueError("given: expected rows in which all given columns have a value and another "
-                         f"column has one too, got none in {len(used)}")
+        raise ValueError(
+            "given: expected rows in which all given columns have a value and another "
+            f"column has one too, got none in {len(used)}"
+        )
     table = [values[used] for values in table]
     weight = None if weight is None else weight[used]
     whole = ~np.any([is_missing(values) for values in table], axis=0)
@@ -65,9 +76,15 @@ def fit_incomplete_table(columns, table, plan, seed, *, weight=None, validation=
     announce("what stands in empty cells")
     began, budget = time.perf_counter(), plan.time_budget or np.inf
     for k, kind in enumerate(kinds, 1):
-        density = fit_table(columns, [values[few] for values in filled],
-                            replace(plan, flow=kind, members=0, simple=True, folds=1), seed,
-                            weight=counts[few], validation=validation, given=given).density
+        density = fit_table(
+            columns,
+            [values[few] for values in filled],
+            replace(plan, flow=kind, members=0, simple=True, folds=1),
+            seed,
+            weight=counts[few],
+            validation=validation,
+            given=given,
+        ).density
         spent = time.perf_counter() - began
         last = k == len(kinds) or spent > SHARE_OF_BUDGET * budget
         rows = slice(None) if last else few
@@ -79,8 +96,16 @@ def fit_incomplete_table(columns, table, plan, seed, *, weight=None, validation=
     if plan.time_budget:
         left = budget - (time.perf_counter() - began)
         plan = replace(plan, time_budget=max(left, 1e-3))
-    found = fit_table(columns, filled, plan, seed, weight=counts, validation=validation,
-                      announce=announce, given=given)
+    found = fit_table(
+        columns,
+        filled,
+        plan,
+        seed,
+        weight=counts,
+        validation=validation,
+        announce=announce,
+        given=given,
+    )
     return replace(found, rows=effective, unseen=found.unseen.of_rows(group, whole, used))
 
 

@@ -30,26 +30,38 @@ import numpy as np
 
 from nfref.runtime import blas
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
-from nfref.runtime.checks import (as_rows, check_count, check_floats, check_log_shares, check_rng,
-                                  require)
+from nfref.runtime.checks import (
+    as_rows,
+    check_count,
+    check_floats,
+    check_log_shares,
+    check_rng,
+    require,
+)
 from nfref.runtime.configuration import Configuration
-from nfref.tables.closed_form import (LOG_TWO_PI, check_factors, check_rows, first_best,
-                                      gaussian_log_prob, moments)
+from nfref.tables.closed_form import (
+    LOG_TWO_PI,
+    check_factors,
+    check_rows,
+    first_best,
+    gaussian_log_prob,
+    moments,
+)
 
 # Part of a component's variance in each column that is the column's own, however alike columns are.
 OWN_PART = 1e-8
-TIED = 1e-3             # the least deviation along values that repeat, in those of the column
-FACTOR_PART = 5e-3      # of a variance that no factor explains, at least
+TIED = 1e-3  # the least deviation along values that repeat, in those of the column
+FACTOR_PART = 5e-3  # of a variance that no factor explains, at least
 
 STARTS = 5
-STEPS_OF_A_START = 8    # after which the likeliest start goes on alone
+STEPS_OF_A_START = 8  # after which the likeliest start goes on alone
 ROWS_OF_A_START = 2000  # that starts see; more rows follow when these have converged
-AT_ONCE = 2 ** 18       # numbers of an array that EM works on
+AT_ONCE = 2**18  # numbers of an array that EM works on
 
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16)
 MANY_COMPONENTS, ROWS_OF_MANY = (24, 32), 2000
 FACTORS, FACTOR_ROWS = (1, 2, 4, 8), 20
-COMPONENTS_OF_FACTORS, MANY_COLUMNS = (1, 2, 3), 20   # one with more columns
+COMPONENTS_OF_FACTORS, MANY_COLUMNS = (1, 2, 3), 20  # one with more columns
 
 
 @dataclass(frozen=True)
@@ -72,9 +84,19 @@ class GaussianMixture(Configuration):
     collapsed: int = 0
 
     @classmethod
-    def fit(cls, x: Array, components: int, rng: Generator, *, weight: Array | None = None,
-            factors: int | None = None, prior_rows: float | None = None, starts: int = STARTS,
-            iterations: int = 200, tolerance: float = 2e-4) -> Any:
+    def fit(
+        cls,
+        x: Array,
+        components: int,
+        rng: Generator,
+        *,
+        weight: Array | None = None,
+        factors: int | None = None,
+        prior_rows: float | None = None,
+        starts: int = STARTS,
+        iterations: int = 200,
+        tolerance: float = 2e-4,
+    ) -> Any:
         """Expectation-maximisation (Bishop 2006, section 9.2), in logarithms, from the likeliest of
         several starts.
 
@@ -101,21 +123,23 @@ class GaussianMixture(Configuration):
         x, share = check_rows(x, weight)
         check_rng(rng)
         if check_count("components", components) > len(x):
-            raise ValueError(f"components: expected at most {len(x)}, one a row; "
-                             f"got {components}")
+            raise ValueError(f"components: expected at most {len(x)}, one a row; got {components}")
         if factors is not None and check_count("factors", factors) >= x.shape[1]:
-            raise ValueError(f"factors: expected fewer than the {x.shape[1]} columns, "
-                             f"got {factors}")
+            raise ValueError(
+                f"factors: expected fewer than the {x.shape[1]} columns, got {factors}"
+            )
         mean, std = moments(x, share)
         std = np.where(std > 0, std, 1)
-        rows = _Rows.of((x - mean) / std, weight, factors,
-                        x.shape[1] + 2 if prior_rows is None else prior_rows)
+        rows = _Rows.of(
+            (x - mean) / std, weight, factors, x.shape[1] + 2 if prior_rows is None else prior_rows
+        )
         some = rows.first(max(ROWS_OF_A_START, components))
         starts = check_count("starts", starts) if components > 1 else 1
         # Starts have full covariances: factors take twice as long to find.
         full = replace(some, factors=None)
-        found = full.maximise(np.stack([_nearest(some.z, _spread_rows(some, components, rng))
-                                        for _ in range(starts)]))
+        found = full.maximise(
+            np.stack([_nearest(some.z, _spread_rows(some, components, rng)) for _ in range(starts)])
+        )
         left, tolerance = check_count("iterations", iterations), tolerance * x.shape[1]
         if starts > 1:
             found, score, left = full.improve(found, min(STEPS_OF_A_START, left), left, tolerance)
@@ -125,12 +149,23 @@ class GaussianMixture(Configuration):
         found, _, left = some.improve(found, left, left, tolerance)
         if some is not rows:
             found, *_ = rows.improve(found, max(left, 1), left, tolerance)
-        return cls(found.log_weights[0], mean + std * found.means[0],
-                   std[:, None] * found.choleskys[0], int(np.sum(found.collapsed[0])))
+        return cls(
+            found.log_weights[0],
+            mean + std * found.means[0],
+            std[:, None] * found.choleskys[0],
+            int(np.sum(found.collapsed[0])),
+        )
 
     @classmethod
-    def choose(cls, x: Array, validation: Array, rng: Generator, *, weight: Array | None = None,
-               validation_weight: Array | None = None) -> Any:
+    def choose(
+        cls,
+        x: Array,
+        validation: Array,
+        rng: Generator,
+        *,
+        weight: Array | None = None,
+        validation_weight: Array | None = None,
+    ) -> Any:
         """The mixture of the size (:func:`sizes`) that gives validation rows the highest density.
 
         Parameters
@@ -155,8 +190,10 @@ class GaussianMixture(Configuration):
     def log_prob(self, x):
         """Log-density in nats, (N,), of rows (N, D)."""
         x = as_rows("x", x, self.means.shape[1])
-        joint = [log_weight + gaussian_log_prob(x, mean, cholesky) for log_weight, mean, cholesky
-                 in zip(self.log_weights, self.means, self.choleskys)]
+        joint = [
+            log_weight + gaussian_log_prob(x, mean, cholesky)
+            for log_weight, mean, cholesky in zip(self.log_weights, self.means, self.choleskys)
+        ]
         return np.logaddexp.reduce(joint, axis=0)
 
     def sample(self, rng, n):
@@ -213,9 +250,11 @@ def sizes(rows: int, dim: int) -> list[list[Size]]:
     ladders = [[Size(number) for number in most if number == 1 or number * (dim + 1) <= rows]]
     if rows <= FACTOR_ROWS * dim:
         few = COMPONENTS_OF_FACTORS if dim <= MANY_COLUMNS else (1,)
-        ladders += [[Size(number, factors) for number in few
-                     if number * (factors + 2) <= rows]
-                    for factors in FACTORS if 2 * factors < dim]
+        ladders += [
+            [Size(number, factors) for number in few if number * (factors + 2) <= rows]
+            for factors in FACTORS
+            if 2 * factors < dim
+        ]
     return ladders
 
 
@@ -245,13 +284,13 @@ def choose(ladders: Sequence[Sequence[Size]], fitted: Callable[..., Any]) -> Any
 class _Found:
     """Where EM stands in each of S searches."""
 
-    log_weights: np.ndarray     # (S, K)
-    means: np.ndarray           # (S, K, D)
-    choleskys: np.ndarray       # (S, K, D, D)
-    inverses: np.ndarray        # (S, K, D, D), of these
-    shared: Any                 # (S, D, D), S_0, where there are several components
-    own: Any                    # (S, K, D), P, where there are factors
-    collapsed: np.ndarray       # (S, K)
+    log_weights: np.ndarray  # (S, K)
+    means: np.ndarray  # (S, K, D)
+    choleskys: np.ndarray  # (S, K, D, D)
+    inverses: np.ndarray  # (S, K, D, D), of these
+    shared: Any  # (S, D, D), S_0, where there are several components
+    own: Any  # (S, K, D), P, where there are factors
+    collapsed: np.ndarray  # (S, K)
 
     def at(self, places):
         """Some of the searches."""
@@ -297,12 +336,16 @@ class _Rows:
 
     def expect(self, found):
         """(shares of components in rows (S, K, N), mean log-likelihoods (S,))."""
-        joint = np.concatenate([self._squares(found, part) for part in self._chunks(found.means)],
-                               axis=1)
+        joint = np.concatenate(
+            [self._squares(found, part) for part in self._chunks(found.means)], axis=1
+        )
         diagonal = np.diagonal(found.choleskys, axis1=-2, axis2=-1)
         joint *= -0.5
-        joint += (found.log_weights - np.sum(np.log(diagonal), axis=-1)
-                  - 0.5 * self.z.shape[1] * LOG_TWO_PI)[..., None]
+        joint += (
+            found.log_weights
+            - np.sum(np.log(diagonal), axis=-1)
+            - 0.5 * self.z.shape[1] * LOG_TWO_PI
+        )[..., None]
         largest = np.max(joint, axis=1, keepdims=True)
         shares = np.exp(joint - largest)
         total = np.sum(shares, axis=1, keepdims=True)
@@ -321,8 +364,10 @@ class _Rows:
         nothing = 10 * np.finfo(float).eps
         mass = np.sum(shares, axis=-1) + nothing
         means = shares @ self.z / mass[..., None]
-        covariance = np.concatenate([self._covariances(shares[:, part], means[:, part])
-                                     for part in self._chunks(mass)], axis=1)
+        covariance = np.concatenate(
+            [self._covariances(shares[:, part], means[:, part]) for part in self._chunks(mass)],
+            axis=1,
+        )
         covariance /= mass[..., None, None]
         variance = _diagonal(covariance)
         least = (shares @ self.gaps + nothing * np.mean(self.gaps, axis=0)) / mass[..., None]
@@ -333,7 +378,7 @@ class _Rows:
         pooled = np.sum(part[..., None] * _diagonal(covariance), axis=1)
         if mass.shape[1] > 1:
             # At first there is nothing to share: each has its own variances.
-            shared = (_matrix(_diagonal(covariance)) if found is None else found.shared[:, None])
+            shared = _matrix(_diagonal(covariance)) if found is None else found.shared[:, None]
             n = mass[..., None, None]
             covariance = (n * covariance + self.prior_rows * shared) / (n + self.prior_rows)
         covariance = covariance + _matrix(OWN_PART * _diagonal(covariance))
@@ -344,8 +389,9 @@ class _Rows:
         shared = None
         if mass.shape[1] > 1:
             known = part * mass / (mass + self.prior_rows)
-            shared = _inverse(np.sum(known[..., None, None]
-                                     * (np.swapaxes(inverses, -1, -2) @ inverses), axis=1))
+            shared = _inverse(
+                np.sum(known[..., None, None] * (np.swapaxes(inverses, -1, -2) @ inverses), axis=1)
+            )
             shared *= np.minimum(1, np.min(pooled / _diagonal(shared), axis=-1))[:, None, None]
         return _Found(np.log(part), means, choleskys, inverses, shared, own, collapsed)
 
@@ -383,9 +429,12 @@ def _by_factors(covariance, factors, own):
     for _ in range(steps):
         root = np.sqrt(own)
         values, vectors = np.linalg.eigh(covariance / (root[..., None] * root[..., None, :]))
-        loadings = (root[..., None] * vectors[..., -factors:]
-                    * np.sqrt(np.maximum(values[..., None, -factors:] - 1, 0)))
-        own = np.maximum(variance - np.sum(loadings ** 2, axis=-1), FACTOR_PART * variance)
+        loadings = (
+            root[..., None]
+            * vectors[..., -factors:]
+            * np.sqrt(np.maximum(values[..., None, -factors:] - 1, 0))
+        )
+        own = np.maximum(variance - np.sum(loadings**2, axis=-1), FACTOR_PART * variance)
     return loadings @ np.swapaxes(loadings, -1, -2) + _matrix(own), own
 
 
@@ -413,7 +462,7 @@ def _spread_rows(rows, number, rng):
     z, centres, distance = rows.z, [], np.ones(len(rows.z))
     while len(centres) < number:
         edges = np.cumsum(distance * rows.weight)
-        if not edges[-1] > 0:                                   # only copies are left
+        if not edges[-1] > 0:  # only copies are left
             edges = np.cumsum(rows.weight)
         place = np.searchsorted(edges, rng.random() * edges[-1], side="right")
         centres.append(z[min(place, len(z) - 1)])

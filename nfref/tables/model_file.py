@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-import nfref.flows.free_form  # noqa: F401, not a name of nfref itself, but described as others are
-import nfref.tables.regression  # noqa: F401, whose members and mixtures files hold
+import nfref.flows.free_form
+import nfref.tables.regression
 import nfref.tables.vines  # noqa: F401
 from nfref.density import Density
 from nfref.runtime import params as trees
@@ -24,8 +24,13 @@ from nfref.tables import archives
 from nfref.tables.archives import ArchiveError
 from nfref.tables.density import TableDensity
 from nfref.tables.pool import check_parameters
-from nfref.tables.reading.table import (Table, check_name, match_columns, named_columns,
-                                        numbered_columns)
+from nfref.tables.reading.table import (
+    Table,
+    check_name,
+    match_columns,
+    named_columns,
+    numbered_columns,
+)
 
 FORMAT = "nfref model"
 VERSION = 1
@@ -82,8 +87,14 @@ class Model:
         return match_columns("data", table, expected, self.columns is not None)
 
 
-def save_model(path: PathLike, density: Density | TableDensity, params: Params | None = None, *,
-               columns: Sequence[str] | None = None, info: dict[str, Any] | None = None) -> None:
+def save_model(
+    path: PathLike,
+    density: Density | TableDensity,
+    params: Params | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    info: dict[str, Any] | None = None,
+) -> None:
     """Write a model file, whole or not at all.
 
     Parameters
@@ -105,11 +116,13 @@ def save_model(path: PathLike, density: Density | TableDensity, params: Params |
         If the density, the parameters or ``info`` cannot be stored.
     """
     from nfref import __version__
-    content = {"density": density,
-               "params": None if params is None else trees.tree_map(np.asarray, params),
-               "columns": columns if columns is None or isinstance(columns, str) else [*columns],
-               "info": {**(info or {}), "written_by": {"nfref": __version__,
-                                                       "numpy": np.__version__}}}
+
+    content = {
+        "density": density,
+        "params": None if params is None else trees.tree_map(np.asarray, params),
+        "columns": columns if columns is None or isinstance(columns, str) else [*columns],
+        "info": {**(info or {}), "written_by": {"nfref": __version__, "numpy": np.__version__}},
+    }
     try:
         archives.save(path, FORMAT, VERSION, content, _model)
     except ArchiveError as error:
@@ -145,26 +158,34 @@ def _model(density, params, columns, info):
     if isinstance(density, TableDensity):
         require(params is None, "params: expected none beside the density of a table")
         own = [column.name for column in density.columns]
-        require(columns in (None, own), f"columns: expected those of the table, {shortened(own)}, "
-                f"got {shortened(columns)}")
+        require(
+            columns in (None, own),
+            f"columns: expected those of the table, {shortened(own)}, got {shortened(columns)}",
+        )
         _check_names(own, density.dim)
     else:
-        require(isinstance(density, Density),
-                f"density: expected a Density, got {type(density).__name__}")
+        require(
+            isinstance(density, Density),
+            f"density: expected a Density, got {type(density).__name__}",
+        )
         check_parameters(density, params)
         if columns is not None:
             _check_names(columns, density.dim)
-    require(isinstance(info, dict) and isinstance(info.get("written_by", {}), dict),
-            f"info: expected a dictionary, got {shortened(info)}")
+    require(
+        isinstance(info, dict) and isinstance(info.get("written_by", {}), dict),
+        f"info: expected a dictionary, got {shortened(info)}",
+    )
     return Model(density, params, None if columns is None else tuple(columns), info)
 
 
 def _check_names(columns, dim):
-    """That there is a name for each column, and a csv with them in its first line gives them back.
-    """
-    require(isinstance(columns, list) and len(columns) == dim
-            and all(isinstance(name, str) for name in columns),
-            f"columns: expected {dim} names, got {shortened(columns)}")
+    """Check that each column has a name, and that a csv header returns the same names."""
+    require(
+        isinstance(columns, list)
+        and len(columns) == dim
+        and all(isinstance(name, str) for name in columns),
+        f"columns: expected {dim} names, got {shortened(columns)}",
+    )
     twice = [name for name, times in Counter(columns).items() if times > 1]
     require(not twice, f"columns: expected names that differ, got {twice[:1]} twice")
     for name in columns:

@@ -11,13 +11,19 @@ import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.tables.columns import Continuous
-from nfref.tables.conditional import (DRAWS, ConditionalSampler, check_known, log_marginal,
-                                      patterns_of, shares_of)
+from nfref.tables.conditional import (
+    DRAWS,
+    ConditionalSampler,
+    check_known,
+    log_marginal,
+    patterns_of,
+    shares_of,
+)
 from nfref.tables.density import TableDensity
 from nfref.tables.marginals import Noise
 
-NUMBERS = 512       # of a count that are tried
-REACH = 10          # scales of the Student t of a count in which they lie
+NUMBERS = 512  # of a count that are tried
+REACH = 10  # scales of the Student t of a count in which they lie
 
 
 # What answers -----------------------------------------------------------------------------
@@ -53,11 +59,19 @@ class Discrete:
         """(N, L) of levels (L,)."""
         shares = np.diff(self.edges, axis=1, prepend=0.0)
         if self.continuous:
-            return np.stack([np.interp(levels, edge - share / 2, value) for edge, share, value
-                             in zip(self.edges, shares, self.values)])
+            return np.stack(
+                [
+                    np.interp(levels, edge - share / 2, value)
+                    for edge, share, value in zip(self.edges, shares, self.values)
+                ]
+            )
         last = self.values.shape[1] - 1
-        return np.stack([value[np.minimum(np.searchsorted(edge, levels), last)]
-                         for edge, value in zip(self.edges, self.values)])
+        return np.stack(
+            [
+                value[np.minimum(np.searchsorted(edge, levels), last)]
+                for edge, value in zip(self.edges, self.values)
+            ]
+        )
 
     def mean(self, decode, levels):
         """The mean of decoded values, (N,); they are all there, so no levels are asked."""
@@ -103,8 +117,13 @@ def _answers(density, table, name, draws, seed, least=1.0):
         noise = Noise.stratified(np.random.default_rng(seed), draws, u.shape[1])
         for block in sampler.blocks(codes[rows], u[rows], known[rows], draws, None, noise):
             values, shares = (block.u if continuous else block.codes)[:, :, at], block.shares()
-            yield Discrete.of(rows[block.places], values, shares,
-                              0.5 * np.sqrt(np.sum(shares ** 2, axis=1)), continuous)
+            yield Discrete.of(
+                rows[block.places],
+                values,
+                shares,
+                0.5 * np.sqrt(np.sum(shares**2, axis=1)),
+                continuous,
+            )
 
     return column, answers()
 
@@ -131,8 +150,9 @@ def _tried(density, rows, codes, u, place, numbers):
     asked[:, place] = np.tile(numbers, len(codes))
     joint = density.discrete.log_prob(asked)
     if density.pool is not None:
-        joint = joint + density.pool.log_prob(np.repeat(u, len(numbers), axis=0),
-                                              density.context(asked))
+        joint = joint + density.pool.log_prob(
+            np.repeat(u, len(numbers), axis=0), density.context(asked)
+        )
     joint = joint.reshape(len(codes), -1)
     shares = shares_of(joint)
     # What the discrete columns alone leave beyond the numbers that were tried.
@@ -145,8 +165,14 @@ def _tried(density, rows, codes, u, place, numbers):
 # Answers ----------------------------------------------------------------------------------
 
 
-def predictions(density: TableDensity, table: list[Any], name: str, levels: Sequence[float],
-                draws: int = DRAWS, seed: int = 0) -> tuple[Array, Array, Array]:
+def predictions(
+    density: TableDensity,
+    table: list[Any],
+    name: str,
+    levels: Sequence[float],
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> tuple[Array, Array, Array]:
     """The mean and quantiles of a column given the other cells of each row.
 
     Parameters
@@ -196,8 +222,9 @@ def quantiles(density, table, name, levels, draws=DRAWS, seed=0):
     return predictions(density, table, name, levels, draws, seed)[1]
 
 
-def label_probabilities(density: Any, table: Any, name: Any, draws: Any = DRAWS,
-                        seed: Any = 0) -> Array:
+def label_probabilities(
+    density: Any, table: Any, name: Any, draws: Any = DRAWS, seed: Any = 0
+) -> Array:
     """P(label) of a category given the other cells of each row.
 
     By the likelihood of the row with each label in turn.

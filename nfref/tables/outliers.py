@@ -40,9 +40,9 @@ from nfref.tables.plan import BUDGET
 from nfref.tables.pool import Regressed
 
 CRITERIA = ("combined", "density", "typical", "conditional")
-LEAST_ROWS = 30         # below so many, or three a column, nothing is trimmed
-TRIMMING_DRAWS = 200    # for rows with gaps
-TYPICAL_ROWS = 200      # of which the usual surprise of a column is the median
+LEAST_ROWS = 30  # below so many, or three a column, nothing is trimmed
+TRIMMING_DRAWS = 200  # for rows with gaps
+TYPICAL_ROWS = 200  # of which the usual surprise of a column is the median
 
 
 class FlowOutlierDetector(OutlierMixin, FlowDensity):
@@ -91,15 +91,39 @@ random_state, verbose, n_jobs
     array([ 1, -1])
     """
 
-    def __init__(self, flow: str | Flow = "auto", *, contamination: float = 0.1,
-                 criterion: str = "combined", trimming: float | None = None, members: Any = 4,
-                 columns: Any = None, given: Any = None, epochs: Any = 200, batch_size: Any = None,
-                 learning_rate: Any = None, time_budget: Any = BUDGET, validation: Any = 0.1,
-                 random_state: Any = None, verbose: Any = False, n_jobs: Any = None) -> None:
-        super().__init__(flow, members=members, columns=columns, given=given, epochs=epochs,
-                         batch_size=batch_size, learning_rate=learning_rate,
-                         time_budget=time_budget, validation=validation,
-                         random_state=random_state, verbose=verbose, n_jobs=n_jobs)
+    def __init__(
+        self,
+        flow: str | Flow = "auto",
+        *,
+        contamination: float = 0.1,
+        criterion: str = "combined",
+        trimming: float | None = None,
+        members: Any = 4,
+        columns: Any = None,
+        given: Any = None,
+        epochs: Any = 200,
+        batch_size: Any = None,
+        learning_rate: Any = None,
+        time_budget: Any = BUDGET,
+        validation: Any = 0.1,
+        random_state: Any = None,
+        verbose: Any = False,
+        n_jobs: Any = None,
+    ) -> None:
+        super().__init__(
+            flow,
+            members=members,
+            columns=columns,
+            given=given,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            time_budget=time_budget,
+            validation=validation,
+            random_state=random_state,
+            verbose=verbose,
+            n_jobs=n_jobs,
+        )
         self.contamination = contamination
         self.criterion = criterion
         self.trimming = trimming
@@ -109,12 +133,14 @@ random_state, verbose, n_jobs
         share = self.contamination
         if not isinstance(share, numbers.Real) or not 0 < share <= 0.5:
             raise ValueError(f"contamination: expected a number in (0, 0.5], got {share!r}")
-        if self.trimming is not None and (not isinstance(self.trimming, numbers.Real)
-                                          or not 0 <= self.trimming <= 0.5):
+        if self.trimming is not None and (
+            not isinstance(self.trimming, numbers.Real) or not 0 <= self.trimming <= 0.5
+        ):
             raise ValueError(f"trimming: expected a number in [0, 0.5], got {self.trimming!r}")
         if self.criterion not in CRITERIA:
-            raise ValueError(f"criterion: expected one of {', '.join(CRITERIA)}, got "
-                             f"{self.criterion!r}")
+            raise ValueError(
+                f"criterion: expected one of {', '.join(CRITERIA)}, got {self.criterion!r}"
+            )
         super().fit(X, y, sample_weight)
         self.training_scores_ = scores = self.score_samples(X)
         weight = None
@@ -140,8 +166,14 @@ random_state, verbose, n_jobs
         margins = self._fit_margins(density, table, plan, seed, options)[places]
         self._known_margins = FittedRows.of(keys, margins)
         self._tails = _Tails.of(density.columns, table, options["weight"], density.given)
-        self._usual = [_usual(measure, _weighed(options, places)["weight"]) for measure in (
-            log_prob, log_prob - margins, self._tails.log_prob(_some(table, places)))]
+        self._usual = [
+            _usual(measure, _weighed(options, places)["weight"])
+            for measure in (
+                log_prob,
+                log_prob - margins,
+                self._tails.log_prob(_some(table, places)),
+            )
+        ]
         # By content: neither the order of rows nor whether one repeats makes a difference.
         _, first, copy = np.unique(keys, return_index=True, return_inverse=True)
         some = (places[first] if len(keys) else np.arange(len(table[0])))[:TYPICAL_ROWS]
@@ -158,7 +190,7 @@ random_state, verbose, n_jobs
         total = np.zeros(len(table[0]))
         self._margins = []
         for column, values in zip(density.columns, table):
-            found = None        # of one value that all have nothing can be said
+            found = None  # of one value that all have nothing can be said
             if column.name not in density.given and len(set(values[~is_missing(values)])) > 1:
                 found = super()._found((column,), [values], plan, seed, options)
                 scores = conditional.log_marginal(found.density, [values]).log_prob
@@ -174,9 +206,14 @@ random_state, verbose, n_jobs
 
     def _log_margins(self, table):
         """sum_j log p_j, (N,), of the cells that are there."""
-        return sum((conditional.log_marginal(margin, [values]).log_prob
-                    for margin, values in zip(self._margins, table) if margin is not None),
-                   np.zeros(len(table[0])))
+        return sum(
+            (
+                conditional.log_marginal(margin, [values]).log_prob
+                for margin, values in zip(self._margins, table)
+                if margin is not None
+            ),
+            np.zeros(len(table[0])),
+        )
 
     def _kept(self, columns, table, plan, seed, options):
         """Which rows are left when the least likely ones are trimmed, (N,)."""
@@ -193,11 +230,15 @@ random_state, verbose, n_jobs
             log_prob = self._out_of_fold(columns, table, kept, plan, seed, options)
             own = _weighed(options, kept)["weight"]
             tails = _Tails.of(columns, _some(table, kept), own, options["given"]).log_prob(table)
-            scores = sum(np.minimum(measure - middle, 0) / spread for measure, (middle, spread) in (
-                (measure, _usual(measure[kept], own)) for measure in (log_prob, tails)))
+            scores = sum(
+                np.minimum(measure - middle, 0) / spread
+                for measure, (middle, spread) in (
+                    (measure, _usual(measure[kept], own)) for measure in (log_prob, tails)
+                )
+            )
             left = scores >= _quantile(scores, weight, part)
             if all(len(set(values[left].tolist())) == 1 for values in table):
-                break                       # of one row nothing can be said
+                break  # of one row nothing can be said
             kept = left
         return kept
 
@@ -210,12 +251,14 @@ random_state, verbose, n_jobs
         missing = np.ones(len(kept), bool)
         missing[at] = False
         if np.any(missing):
-            scores[missing] = conditional.log_marginal(found.density, _some(table, missing),
-                                                       TRIMMING_DRAWS).log_prob
+            scores[missing] = conditional.log_marginal(
+                found.density, _some(table, missing), TRIMMING_DRAWS
+            ).log_prob
         if found.density.pool is None:
             return scores
-        large = replace(found.density, pool=_of_large_components(found.density.pool,
-                                                                 self.contamination))
+        large = replace(
+            found.density, pool=_of_large_components(found.density.pool, self.contamination)
+        )
         return np.minimum(scores, conditional.log_marginal(large, table, TRIMMING_DRAWS).log_prob)
 
     # Scores ---------------------------------------------------------------------------------
@@ -237,8 +280,9 @@ random_state, verbose, n_jobs
             return -np.max(np.nan_to_num(self.surprise(X), nan=-np.inf), axis=1)
         log_prob = super().score_samples(X, cells=False)
         _, table = self._table(X)
-        whole = np.flatnonzero(~np.any([is_missing(values) for values in table], axis=0)
-                               & np.isfinite(log_prob))
+        whole = np.flatnonzero(
+            ~np.any([is_missing(values) for values in table], axis=0) & np.isfinite(log_prob)
+        )
         keys = keys_of(self.density_, _some(table, whole)) if len(whole) else np.zeros(0, np.uint64)
         log_prob[whole] = self._known.update(keys, log_prob[whole])
         if self.criterion == "typical":
@@ -250,8 +294,12 @@ random_state, verbose, n_jobs
         margins[possible] = self._log_margins(_some(table, possible))
         margins[whole] = self._known_margins.update(keys, margins[whole])
         together = np.where(possible, log_prob - np.where(possible, margins, 0), -np.inf)
-        return sum(np.minimum(measure - middle, 0) / spread for measure, (middle, spread) in zip(
-            (log_prob, together, self._tails.log_prob(table)), self._usual))
+        return sum(
+            np.minimum(measure - middle, 0) / spread
+            for measure, (middle, spread) in zip(
+                (log_prob, together, self._tails.log_prob(table)), self._usual
+            )
+        )
 
     def surprise(self, X: Array) -> Array:
         """Why a row is odd: how much less likely each cell is, given the others of its row, than
@@ -276,8 +324,12 @@ random_state, verbose, n_jobs
             examples, counts = self._examples
             cells = self._of_cells(examples).T
             there = ~np.isnan(cells)
-            self._typical = np.array([_quantile(own[here], counts[here], 0.5) if np.any(here)
-                                      else np.nan for own, here in zip(cells, there)])
+            self._typical = np.array(
+                [
+                    _quantile(own[here], counts[here], 0.5) if np.any(here) else np.nan
+                    for own, here in zip(cells, there)
+                ]
+            )
         return self._typical - self._of_cells(table)
 
     def _of_cells(self, table):
@@ -290,10 +342,15 @@ random_state, verbose, n_jobs
             if self.columns_[j].name in self.density_.given or not len(here):
                 continue
             rest = _some(table, here)
-            rest[j] = (np.full(len(here), None, object) if self.columns_[j].kind == "category"
-                       else np.full(len(here), np.nan))
-            found[here, j] = whole[here] - conditional.log_marginal(
-                self.density_, rest, sampler=sampler).log_prob
+            rest[j] = (
+                np.full(len(here), None, object)
+                if self.columns_[j].kind == "category"
+                else np.full(len(here), np.nan)
+            )
+            found[here, j] = (
+                whole[here]
+                - conditional.log_marginal(self.density_, rest, sampler=sampler).log_prob
+            )
         return found
 
     def decision_function(self, X):
@@ -309,6 +366,7 @@ random_state, verbose, n_jobs
 def _of_large_components(pool, share):
     """The pool without the smallest components of its mixtures, which hold a share of the rows: a
     group of odd rows is a component, and its density is high."""
+
     def large(member):
         if isinstance(member, Regressed):
             return replace(member, density=large(member.density))
@@ -317,8 +375,12 @@ def _of_large_components(pool, share):
         order = np.argsort(member.log_weights)
         kept = order[np.cumsum(np.exp(member.log_weights[order])) > share]
         weights = member.log_weights[kept]
-        return replace(member, log_weights=weights - np.logaddexp.reduce(weights),
-                       means=member.means[kept], choleskys=member.choleskys[kept])
+        return replace(
+            member,
+            log_weights=weights - np.logaddexp.reduce(weights),
+            means=member.means[kept],
+            choleskys=member.choleskys[kept],
+        )
 
     return replace(pool, members=tuple(map(large, pool.members)))
 
@@ -348,13 +410,19 @@ class _Tails:
 
     @classmethod
     def of(cls, columns, table, weight, given):
-        return cls([None if column.name in given else _Tail.of(column, values, weight)
-                    for column, values in zip(columns, table)])
+        return cls(
+            [
+                None if column.name in given else _Tail.of(column, values, weight)
+                for column, values in zip(columns, table)
+            ]
+        )
 
     def log_prob(self, table):
         """(N,)."""
-        return sum((tail.log_prob(values) for tail, values in zip(self.tails, table) if tail),
-                   np.zeros(len(table[0])))
+        return sum(
+            (tail.log_prob(values) for tail, values in zip(self.tails, table) if tail),
+            np.zeros(len(table[0])),
+        )
 
 
 class _Tail:
@@ -376,8 +444,9 @@ class _Tail:
             order = np.argsort(mass, kind="stable")
             share = np.empty(len(mass))
             # Labels as frequent as each other are as odd.
-            share[order] = np.cumsum(mass[order])[np.searchsorted(mass[order], mass[order],
-                                                                  side="right") - 1]
+            share[order] = np.cumsum(mass[order])[
+                np.searchsorted(mass[order], mass[order], side="right") - 1
+            ]
             return cls(seen, (share + 1) / (np.sum(mass) + 1), None, labels)
         below, total = np.cumsum(mass), np.sum(mass)
         return cls(seen, np.append(0, below) + 1, total - np.append(0, below) + 1, None)
@@ -387,8 +456,9 @@ class _Tail:
         if labels is None:
             return np.asarray(values, np.float64)
         place = {label: k for k, label in enumerate(labels)}
-        return np.array([place.get(getattr(value, "item", lambda: value)(), -1)
-                         for value in values], np.float64)
+        return np.array(
+            [place.get(getattr(value, "item", lambda: value)(), -1) for value in values], np.float64
+        )
 
     def log_prob(self, values):
         """(N,); 0 for cells that are missing."""
@@ -396,8 +466,9 @@ class _Tail:
         values = self._numbers(self.labels, values[here])
         if self.labels is not None:
             place = np.minimum(np.searchsorted(self.seen, values), len(self.seen) - 1)
-            found[here] = np.log(np.where(self.seen[place] == values, self.at_most[place],
-                                          np.min(self.at_most) / 2))
+            found[here] = np.log(
+                np.where(self.seen[place] == values, self.at_most[place], np.min(self.at_most) / 2)
+            )
             return found
         total = self.at_least[0]
         low = self.at_most[np.searchsorted(self.seen, values, side="right")] / total

@@ -10,8 +10,8 @@ from nfref.runtime.configuration import Configuration
 from nfref.tables.flows import FLOWS, SEARCHED, FlowKind
 from nfref.training.fitting import FitState
 
-BUDGET = 600.0          # seconds for a search where nothing else is said
-LEARNING_RATE = 5e-3    # 1e-3 with a quarter of the rows a step is as good, and takes twice as long
+BUDGET = 600.0  # seconds for a search where nothing else is said
+LEARNING_RATE = 5e-3  # 1e-3 with a quarter of the rows a step is as good, and takes twice as long
 
 
 @dataclass(frozen=True)
@@ -74,20 +74,26 @@ class Plan:
         if not self.wants_flows:
             return ()
         if self.flow == "auto":
-            return SEARCHED[:self.members]
+            return SEARCHED[: self.members]
         kind = self.flow
         if isinstance(kind, str):
             kind = FLOWS[kind]
         elif not isinstance(kind, FlowKind):
-            kind = FlowKind(type(kind).__name__.lower(), self._given_flow,
-                            learning_rate=LEARNING_RATE, patience=2.0)
+            kind = FlowKind(
+                type(kind).__name__.lower(),
+                self._given_flow,
+                learning_rate=LEARNING_RATE,
+                patience=2.0,
+            )
         return (kind,) * self.members
 
     def _given_flow(self, dim, context_dim):
         """The flow itself, if it is one of these columns."""
         if (self.flow.dim, self.flow.context_dim) != (dim, context_dim):
-            raise ValueError(f"expected one of {dim} columns given {context_dim} numbers, got one "
-                             f"of {self.flow.dim} given {self.flow.context_dim}")
+            raise ValueError(
+                f"expected one of {dim} columns given {context_dim} numbers, got one "
+                f"of {self.flow.dim} given {self.flow.context_dim}"
+            )
         return self.flow
 
 
@@ -122,8 +128,9 @@ class Tried:
 
     def shifted(self, offset):
         """The same in units in which a row has ``offset`` nats more."""
-        history = self.history and {name: [value - offset for value in values]
-                                    for name, values in self.history.items()}
+        history = self.history and {
+            name: [value - offset for value in values] for name, values in self.history.items()
+        }
         return replace(self, mean=self.mean + offset, median=self.median + offset, history=history)
 
 
@@ -160,9 +167,13 @@ class DoneFlow(Configuration):
         check_floats("vector", self.vector, None)
         if self.final is not None:
             check_floats("final", self.final, *self.vector.shape)
-        require(isinstance(self.message, str) and isinstance(self.stopped, str)
-                and isinstance(self.history, dict)
-                and self.seconds >= 0, "expected how training ended")
+        require(
+            isinstance(self.message, str)
+            and isinstance(self.stopped, str)
+            and isinstance(self.history, dict)
+            and self.seconds >= 0,
+            "expected how training ended",
+        )
 
 
 @dataclass(frozen=True)
@@ -186,6 +197,9 @@ class SearchState(Configuration):
     seconds: float
 
     def _check(self):
-        require(all(isinstance(flow, DoneFlow) for flow in self.done)
-                and isinstance(self.current, (FitState, type(None))) and self.seconds >= 0,
-                "expected flows that are done and the state of another")
+        require(
+            all(isinstance(flow, DoneFlow) for flow in self.done)
+            and isinstance(self.current, (FitState, type(None)))
+            and self.seconds >= 0,
+            "expected flows that are done and the state of another",
+        )

@@ -26,8 +26,13 @@ from nfref.runtime.description import SLACK, describe
 from nfref.runtime.structure import Structure
 
 
-def stacking_weights(log_densities: Array, weight: Array | None = None, prior: Array | None = None,
-                     tolerance: float = 1e-9, iterations: int = 5000) -> Array:
+def stacking_weights(
+    log_densities: Array,
+    weight: Array | None = None,
+    prior: Array | None = None,
+    tolerance: float = 1e-9,
+    iterations: int = 5000,
+) -> Array:
     """Weights (K,) of a linear pool by EM: w_k <- (sum_i v_i r_ik + a_k) / (sum_i v_i + sum_k a_k).
 
     r_ik is the share of member k in the density of row i, v_i what row i counts, and a_k rows
@@ -106,8 +111,10 @@ class _Budget(np.random.Generator):
 
     def _take(self, size):
         self.left -= math.prod(size) if isinstance(size, tuple) else size or 1
-        require(self.left >= 0, "density: expected one of the size of its arrays, got one that has "
-                "more parameters")
+        require(
+            self.left >= 0,
+            "density: expected one of the size of its arrays, got one that has more parameters",
+        )
 
     def uniform(self, low=0.0, high=1.0, size=None):
         self._take(size)
@@ -135,8 +142,13 @@ class FittedFlow(Configuration):
         """Log-density in nats, (N,), of rows (N, D) given their context (N, C), in the dtype of
         the parameters."""
         dtype = trees.dtype_of(self.params)
-        return in_blocks(lambda *rows: self.density.log_prob(
-            self.params, *(part.astype(dtype, copy=False) for part in rows)), x, context)
+        return in_blocks(
+            lambda *rows: self.density.log_prob(
+                self.params, *(part.astype(dtype, copy=False) for part in rows)
+            ),
+            x,
+            context,
+        )
 
     def sample(self, rng, n, context=None):
         """``n`` rows, (n, D)."""
@@ -147,8 +159,10 @@ class FittedFlow(Configuration):
         return (self.density.dim, self.density.context_dim) == (dim, context_dim)
 
     def _check(self):
-        require(isinstance(self.density, Density),
-                f"density: expected a Density, got {type(self.density).__name__}")
+        require(
+            isinstance(self.density, Density),
+            f"density: expected a Density, got {type(self.density).__name__}",
+        )
         check_parameters(self.density, self.params)
 
 
@@ -193,8 +207,10 @@ class Regressed(Configuration):
 
     def _check(self):
         check_floats("slopes", self.slopes, None, None)
-        require(self.density.takes(self.slopes.shape[1], 0),
-                "density: expected one of as many columns as slopes are of")
+        require(
+            self.density.takes(self.slopes.shape[1], 0),
+            "density: expected one of as many columns as slopes are of",
+        )
 
 
 # Pools ------------------------------------------------------------------------------------
@@ -244,7 +260,7 @@ class Pool(Configuration):
     def log_probs(self, x, context=None):
         """log p_k(x) of every member, (N, K); -inf where a member cannot tell."""
         arguments = (x,) if context is None else (x, context)
-        with np.errstate(all="ignore"):     # far out a square overflows, and -inf is right
+        with np.errstate(all="ignore"):  # far out a square overflows, and -inf is right
             found = np.stack([member.log_prob(*arguments) for member in self.members], axis=1)
         return np.where(np.isnan(found), -np.inf, found)
 
@@ -272,11 +288,15 @@ class Pool(Configuration):
     def _check(self):
         check_floats("weights", self.weights, len(self.members))
         require(len(self.members) > 0, "members: expected at least one, got none")
-        require(np.all(self.weights >= 0) and abs(np.sum(self.weights) - 1) < 1e-6,
-                "weights: expected numbers of at least 0 with sum 1")
-        require(len(self.names) == len(self.members)
-                and all(isinstance(name, str) for name in self.names),
-                "names: expected one for each member")
+        require(
+            np.all(self.weights >= 0) and abs(np.sum(self.weights) - 1) < 1e-6,
+            "weights: expected numbers of at least 0 with sum 1",
+        )
+        require(
+            len(self.names) == len(self.members)
+            and all(isinstance(name, str) for name in self.names),
+            "names: expected one for each member",
+        )
 
 
 def mean_and_error(log_prob, weight=None):

@@ -59,13 +59,20 @@ class Predictions(EstimatorRows):
         """
         column, table = self._asked(X, column)
         if column.kind != "category":
-            raise ValueError(f"column: expected a category, got {column.name!r}, which holds "
-                             "numbers (predict_quantiles tells their law)")
+            raise ValueError(
+                f"column: expected a category, got {column.name!r}, which holds "
+                "numbers (predict_quantiles tells their law)"
+            )
         return one_column.label_probabilities(self.density_, table, column.name)
 
-    def predict_quantiles(self, X: Array, column: str | None = None,
-                          levels: Sequence[float] = (0.05, 0.5, 0.95), draws: int = 1000,
-                          return_error: bool = False) -> Any:
+    def predict_quantiles(
+        self,
+        X: Array,
+        column: str | None = None,
+        levels: Sequence[float] = (0.05, 0.5, 0.95),
+        draws: int = 1000,
+        return_error: bool = False,
+    ) -> Any:
         """Quantiles of a column given the other cells of every row.
 
         Two of them are a prediction interval: 0.05 and 0.95 hold nine values of ten.
@@ -101,12 +108,14 @@ class Predictions(EstimatorRows):
         levels = np.asarray(levels, np.float64)
         if levels.ndim != 1 or not np.all((levels > 0) & (levels < 1)):
             raise ValueError(f"levels: expected numbers above 0 and below 1, got {levels}")
-        _, found, error = one_column.predictions(self.density_, table, column.name, levels.tolist(),
-                                                 check_count("draws", draws, 2))
+        _, found, error = one_column.predictions(
+            self.density_, table, column.name, levels.tolist(), check_count("draws", draws, 2)
+        )
         return (found, error) if return_error else found
 
-    def quantile(self, X: Array, column: str, levels: Sequence[float] = (0.05, 0.5, 0.95),
-                 draws: int = 1000) -> Array:
+    def quantile(
+        self, X: Array, column: str, levels: Sequence[float] = (0.05, 0.5, 0.95), draws: int = 1000
+    ) -> Array:
         """The same as :meth:`predict_quantiles`, of a column that is named."""
         return self.predict_quantiles(X, column, levels, draws)
 
@@ -138,5 +147,4 @@ class Predictions(EstimatorRows):
         """
         check_is_fitted(self)
         _, table = self._table(X)
-        return one_column.distribution(self.density_, table, column,
-                                        check_count("draws", draws, 2))
+        return one_column.distribution(self.density_, table, column, check_count("draws", draws, 2))

@@ -31,6 +31,7 @@ def conditional_of(mean, factor, known):
     Shapes: mean (G + D,), factor T (G + D, G + D) lower. Returns (D,), (D, G), (D, D).
     """
     from scipy.linalg import solve_triangular
+
     a = solve_triangular(factor[:known, :known].T, factor[known:, :known].T, lower=False).T
     return mean[known:] - a @ mean[:known], a, factor[known:, known:]
 
@@ -65,7 +66,7 @@ class MixtureRegression(Configuration):
     def _centred(self, context):
         """(f, g - f B_g)."""
         features, g = np.split(context, [len(self.slopes)], axis=1)
-        return features, g - features @ self.slopes[:, :g.shape[1]]
+        return features, g - features @ self.slopes[:, : g.shape[1]]
 
     def log_gates(self, context):
         """log r_k, (N, K)."""
@@ -85,9 +86,8 @@ class MixtureRegression(Configuration):
     def log_prob(self, x, context):
         """Log-density in nats, (N,), of rows (N, D) given their context (N, C)."""
         features, g = self._centred(context)
-        rest = x - features @ self.slopes[:, g.shape[1]:]
-        return (self.joint.log_prob(np.concatenate([g, rest], axis=1))
-                - _log_marginal(self.joint, g))
+        rest = x - features @ self.slopes[:, g.shape[1] :]
+        return self.joint.log_prob(np.concatenate([g, rest], axis=1)) - _log_marginal(self.joint, g)
 
     def sample(self, rng, n, context):
         """``n`` rows, (n, D)."""
@@ -106,8 +106,10 @@ class MixtureRegression(Configuration):
         return known > 0 and self.slopes.shape[1] == known + dim
 
     def _check(self):
-        require(isinstance(self.joint, GaussianMixture),
-                f"joint: expected a GaussianMixture, got {type(self.joint).__name__}")
+        require(
+            isinstance(self.joint, GaussianMixture),
+            f"joint: expected a GaussianMixture, got {type(self.joint).__name__}",
+        )
         check_floats("slopes", self.slopes, None, self.joint.means.shape[1])
 
 
@@ -115,8 +117,12 @@ def _log_joint(mixture, g):
     """log w_k N(g; ...) of the first columns of a mixture, (N, K)."""
     known = g.shape[1]
     return mixture.log_weights + np.stack(
-        [gaussian_log_prob(g, mean[:known], factor[:known, :known])
-         for mean, factor in zip(mixture.means, mixture.choleskys)], axis=1)
+        [
+            gaussian_log_prob(g, mean[:known], factor[:known, :known])
+            for mean, factor in zip(mixture.means, mixture.choleskys)
+        ],
+        axis=1,
+    )
 
 
 def _log_marginal(mixture, g):

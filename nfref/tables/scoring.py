@@ -61,8 +61,13 @@ def limits(density):
     return lower, upper
 
 
-def marginal_of(density: TableDensity, x: Array, first: int = 1,
-                sampler: Callable[..., Any] | None = None, cells: bool | None = None) -> Any:
+def marginal_of(
+    density: TableDensity,
+    x: Array,
+    first: int = 1,
+    sampler: Callable[..., Any] | None = None,
+    cells: bool | None = None,
+) -> Any:
     """The Marginal of rows of a table's density of which cells may be missing.
 
     Parameters
@@ -91,10 +96,16 @@ def marginal_of(density: TableDensity, x: Array, first: int = 1,
         part = log_marginal(density, list(x[rows].T), sampler=sampler and sampler())
         for field in ("log_prob", "error", "effective"):
             getattr(found, field)[rows] = getattr(part, field)
-    return replace(found, log_prob=over_cells(
-        density, list(x.T),
-        lambda table: marginal_of(density, stacked(table), first, sampler, False).log_prob,
-        found.log_prob, cells))
+    return replace(
+        found,
+        log_prob=over_cells(
+            density,
+            list(x.T),
+            lambda table: marginal_of(density, stacked(table), first, sampler, False).log_prob,
+            found.log_prob,
+            cells,
+        ),
+    )
 
 
 def check_cells(density, cells, first=1, may_be_empty=False):
@@ -105,15 +116,20 @@ def check_cells(density, cells, first=1, may_be_empty=False):
         missing = is_missing(values)
         if column.kind == "category":
             labels = set(column.labels)
-            bad = next((k for k, value in enumerate(values)
-                        if not missing[k] and value not in labels), None)
+            bad = next(
+                (k for k, value in enumerate(values) if not missing[k] and value not in labels),
+                None,
+            )
             if bad is not None:
-                column.encode(values[bad:bad + 1], first=first + bad)
+                column.encode(values[bad : bad + 1], first=first + bad)
         if column.name not in density.given:
             continue
         if np.any(missing) and not may_be_empty:
-            raise ColumnError(column.name, "expected a value in every row, for the others are "
-                              f"given it; got none in row {np.argmax(missing) + first}")
+            raise ColumnError(
+                column.name,
+                "expected a value in every row, for the others are "
+                f"given it; got none in row {np.argmax(missing) + first}",
+            )
         check_can_be_given(column, values, first)
 
 
@@ -124,10 +140,15 @@ def draw(density, params, rng, n, given=None, within=None):
     for ``within`` see :func:`nfref.tables.density.sample_within`.
     """
     if isinstance(density, TableDensity):
+
         def some(n):
             return sample_given(density, given, rng, n) if given else density.sample(rng, n)
-        return stacked(some(n) if within is None else
-                       sample_within(some, n, density.columns, within, given or ()))
+
+        return stacked(
+            some(n)
+            if within is None
+            else sample_within(some, n, density.columns, within, given or ())
+        )
     with np.errstate(all="ignore"):
         return density.sample(params, rng, n)
 
@@ -137,10 +158,16 @@ def draw_like(density, cells, rng, n):
     if not density.given:
         return density.sample(rng, n)
     rows = rng.integers(len(cells[0]), size=n)
-    return impute(density, [values[rows] if column.name in density.given else
-                            np.full(n, *((None, object) if column.kind == "category" else
-                                         (np.nan,)))
-                            for column, values in zip(density.columns, cells)], rng)
+    return impute(
+        density,
+        [
+            values[rows]
+            if column.name in density.given
+            else np.full(n, *((None, object) if column.kind == "category" else (np.nan,)))
+            for column, values in zip(density.columns, cells)
+        ],
+        rng,
+    )
 
 
 def stacked(columns):
@@ -164,14 +191,18 @@ class AsDensity:
 
     def numbers(self, cells):
         """Rows of numbers (N, D) for a list of columns' values."""
-        return np.stack([column.encode(values) if column.kind == "category" else values
-                         for column, values in zip(self.table.columns, cells)],
-                        axis=1).astype(np.float64)
+        return np.stack(
+            [
+                column.encode(values) if column.kind == "category" else values
+                for column, values in zip(self.table.columns, cells)
+            ],
+            axis=1,
+        ).astype(np.float64)
 
     def log_prob(self, params, x, context=None):
         cells = []
         for column, values in zip(self.table.columns, x.T):
-            if column.kind == "category":       # a picture asks between labels too
+            if column.kind == "category":  # a picture asks between labels too
                 values = column.decode(np.clip(np.round(values), 0, len(column.labels) - 1))
             cells.append(values)
         return self.table.log_prob(cells)

@@ -24,19 +24,25 @@ from nfref.runtime.backends import threads
 from nfref.runtime.blocks import BLOCK
 from nfref.runtime.tasks import in_order
 from nfref.tables.flows import FEW
-from nfref.tables.members import (Candidate, folds_of, mean_held_out, pool_of, scores_of,
-                                  simple_candidates)
+from nfref.tables.members import (
+    Candidate,
+    folds_of,
+    mean_held_out,
+    pool_of,
+    scores_of,
+    simple_candidates,
+)
 from nfref.tables.plan import DoneFlow, SearchState
 from nfref.tables.pool import FittedFlow
 from nfref.training.fitting import fit as fit_flow
 from nfref.training.gradient import ONE_AT_A_TIME, prepare, threads_of_steps
 
-FLOW_ROWS = 50          # below so many rows no flow is tried beside simple densities
-FIRST_PART = 0.6        # of a flow's time, until it goes on with all rows
+FLOW_ROWS = 50  # below so many rows no flow is tried beside simple densities
+FIRST_PART = 0.6  # of a flow's time, until it goes on with all rows
 # A flow of a bag goes on for exp(-LONGER gap) times its epochs more, one of FASTER_ROWS for twice
 # that, at FASTER times its rate. Fewer rows are a few steps an epoch; more have larger networks.
 LONGER, FASTER, FASTER_ROWS = 3.0, 4, range(250, 1250)
-LEAST_PATIENCE = 6      # epochs: scores of fewer go up and down by chance, however many the steps
+LEAST_PATIENCE = 6  # epochs: scores of fewer go up and down by chance, however many the steps
 
 
 # A flow -----------------------------------------------------------------------------------
@@ -46,7 +52,7 @@ def density_of(kind, rows, dim, context_dim, rng):
     """The density of a flow of that kind, in a size that so many rows can carry."""
     try:
         density = Density(kind.made(rows, dim, context_dim, rng))
-        density.init(np.random.default_rng(0))      # a stack makes its layers only when asked
+        density.init(np.random.default_rng(0))  # a stack makes its layers only when asked
         return density
     except (TypeError, ValueError) as error:
         raise ValueError(f"flow {kind.name}: {error}") from None
@@ -54,8 +60,9 @@ def density_of(kind, rows, dim, context_dim, rng):
 
 def _density_for(kind, training, rng):
     context_dim = 0 if training.context is None else training.context.shape[1]
-    return density_of(kind.reaching(training.u), len(training), training.u.shape[1], context_dim,
-                      rng)
+    return density_of(
+        kind.reaching(training.u), len(training), training.u.shape[1], context_dim, rng
+    )
 
 
 def batch_size_for(rows):
@@ -73,8 +80,10 @@ def prepare_flows(fold, plan):
         density, vector, unflatten, step = start = _start_of(kind, training, plan)
         # Steps in one call score with a kernel of their own on the way.
         in_one_call = kind.objective is None and threads_of_steps(*start)
-        fits += [(density, vector, unflatten, step, 0 if in_one_call else scored),
-                 (density, vector.astype(plan.dtype or "float64"), unflatten, 0, scored)]
+        fits += [
+            (density, vector, unflatten, step, 0 if in_one_call else scored),
+            (density, vector.astype(plan.dtype or "float64"), unflatten, 0, scored),
+        ]
     prepare(fits)
 
 
@@ -104,10 +113,18 @@ def try_flow(kind, fold, rng, plan, seconds_left, callback=None, resume=None):
 
     def trained(params, rows, **options):
         rows = rows if kind.objective is None else rows.repeated()
-        return fit_flow(density, params, rows.u.astype(dtype), rng,
-                        context=_as_type(rows.context, dtype), sample_weight=rows.weight,
-                        batch_size=batch_size, objective=kind.objective, progress=plan.progress,
-                        **options)
+        return fit_flow(
+            density,
+            params,
+            rows.u.astype(dtype),
+            rng,
+            context=_as_type(rows.context, dtype),
+            sample_weight=rows.weight,
+            batch_size=batch_size,
+            objective=kind.objective,
+            progress=plan.progress,
+            **options,
+        )
 
     def passed(now):
         nonlocal state
@@ -115,14 +132,24 @@ def try_flow(kind, fold, rng, plan, seconds_left, callback=None, resume=None):
         if callback is not None:
             callback(now)
 
-    held_out = {"validation": fold.held_out.u.astype(dtype),
-                "validation_context": _as_type(fold.held_out.context, dtype),
-                "validation_weight": fold.held_out.weight}
+    held_out = {
+        "validation": fold.held_out.u.astype(dtype),
+        "validation_context": _as_type(fold.held_out.context, dtype),
+        "validation_weight": fold.held_out.weight,
+    }
     chosen = trained(
-        density.init(rng), fold.training, **held_out, epochs=plan.epochs, learning_rate=rate,
-        patience=max(LEAST_PATIENCE,
-                     math.ceil(kind.patience * math.sqrt(len(fold.training)) / steps)),
-        time_limit=seconds_left and FIRST_PART * seconds_left, callback=passed, resume=resume)
+        density.init(rng),
+        fold.training,
+        **held_out,
+        epochs=plan.epochs,
+        learning_rate=rate,
+        patience=max(
+            LEAST_PATIENCE, math.ceil(kind.patience * math.sqrt(len(fold.training)) / steps)
+        ),
+        time_limit=seconds_left and FIRST_PART * seconds_left,
+        callback=passed,
+        resume=resume,
+    )
     final, message, stopped = chosen, chosen.message, chosen.stopped
     left = seconds_left and seconds_left - (time.perf_counter() - began)
     bag = fold.of > 1 and kind.objective is None
@@ -131,15 +158,25 @@ def try_flow(kind, fold, rng, plan, seconds_left, callback=None, resume=None):
         alone = plan.members == fold.of == 1
         rows, how = (fold.training, held_out) if alone else (fold.all_rows(), {"validation": None})
         # Whoever goes on from a state of meanwhile comes here anew, to the same bits.
-        final = trained(chosen.params, rows, **how, epochs=epochs, schedule="cosine",
-                        learning_rate=rate * (FASTER if faster and not plan.learning_rate else 1),
-                        patience=None, data_dependent_init=False,
-                        callback=lambda _: passed(state), time_limit=left)
+        final = trained(
+            chosen.params,
+            rows,
+            **how,
+            epochs=epochs,
+            schedule="cosine",
+            learning_rate=rate * (FASTER if faster and not plan.learning_rate else 1),
+            patience=None,
+            data_dependent_init=False,
+            callback=lambda _: passed(state),
+            time_limit=left,
+        )
         message += f"; then {len(final.history['train'])} epochs" + " of all rows" * (not alone)
         stopped = final.stopped if final.stopped == "interrupted" else stopped
         chosen = final if alone else chosen
-    vector, final = (trees.flatten(trees.cast(one.params, np.dtype(plan.dtype or "float64")))[0]
-                     for one in (chosen, final))
+    vector, final = (
+        trees.flatten(trees.cast(one.params, np.dtype(plan.dtype or "float64")))[0]
+        for one in (chosen, final)
+    )
     return DoneFlow(vector, message, chosen.history, time.perf_counter() - began, stopped, final)
 
 
@@ -156,8 +193,11 @@ def _epochs_left(chosen, more, left, spent):
         return 0
     gap = max(chosen.history["validation"][best] - chosen.history["train"][best], 0.0)
     epochs = round((best + 1) * (1 + more * math.exp(-LONGER * gap)))
-    return epochs if left is None else min(
-        epochs, max(0, int(left * len(chosen.history["train"]) / spent)))
+    return (
+        epochs
+        if left is None
+        else min(epochs, max(0, int(left * len(chosen.history["train"]) / spent)))
+    )
 
 
 def fitted_flows(kind, training, rng, done):
@@ -166,10 +206,13 @@ def fitted_flows(kind, training, rng, done):
     density = _density_for(kind, training, rng)
     start, unflatten = trees.flatten(trees.cast(density.init(rng), done.vector.dtype))
     if start.shape != done.vector.shape:
-        raise ValueError(f"resume: expected a flow of {start.size} parameters, "
-                         f"got {done.vector.size}")
-    return tuple(FittedFlow(density, unflatten(vector)) for vector in (
-        done.vector, done.vector if done.final is None else done.final))
+        raise ValueError(
+            f"resume: expected a flow of {start.size} parameters, got {done.vector.size}"
+        )
+    return tuple(
+        FittedFlow(density, unflatten(vector))
+        for vector in (done.vector, done.vector if done.final is None else done.final)
+    )
 
 
 # Flows in turn, or at once ----------------------------------------------------------------
@@ -200,8 +243,10 @@ class _Flows:
         first, members = self.plan.kinds, self.plan.members
         self._wave(first)
         if members > len(first) > 0 and len(self.done) == len(first) * len(self.folds):
-            best = max(range(len(first)), key=lambda k: mean_held_out(
-                self.candidates[k].scores, self.rows.weight)[0])
+            best = max(
+                range(len(first)),
+                key=lambda k: mean_held_out(self.candidates[k].scores, self.rows.weight)[0],
+            )
             self._wave([first[best]] * (members - len(first)))
 
     def _rng(self, k):
@@ -215,7 +260,7 @@ class _Flows:
         start = len(self.done)
         for kind, done in zip(kinds, self.known[start:]):
             self._add(kind, done)
-        left = kinds[len(self.done) - start:]
+        left = kinds[len(self.done) - start :]
         if left and not self.interrupted:
             (self._at_once if self.plan.jobs > 1 and len(left) > 1 else self._here)(left)
         # Scored in double precision once the wave is trained, not flow by flow: the kernels for
@@ -237,18 +282,28 @@ class _Flows:
         name = kind.name
         if name in [one.name for one in self.candidates]:
             name = f"{name} {number}"
-        return Candidate(name, tuple(final for _, final in flows), scores,
-                         sum(one.seconds for one in done), _how_ended(done),
-                         _mean_history([one.history for one in done]))
+        return Candidate(
+            name,
+            tuple(final for _, final in flows),
+            scores,
+            sum(one.seconds for one in done),
+            _how_ended(done),
+            _mean_history([one.history for one in done]),
+        )
 
     def _here(self, kinds):
         """In turn; or as many at once as there are processors, where a step leaves one busy."""
         first, folds, resume = len(self.done), len(self.folds), self.plan.resume
-        plan = self.plan if folds == 1 else replace(
-            self.plan, progress=self.plan.progress and "passing")
-        alone = all(kind.objective is None and threads_of_steps(
-            *_start_of(kind, self._fold(first).training, plan)) == 1
-            for kind in {kind.name: kind for kind in kinds}.values())
+        plan = (
+            self.plan
+            if folds == 1
+            else replace(self.plan, progress=self.plan.progress and "passing")
+        )
+        alone = all(
+            kind.objective is None
+            and threads_of_steps(*_start_of(kind, self._fold(first).training, plan)) == 1
+            for kind in {kind.name: kind for kind in kinds}.values()
+        )
         at_once = min(threads(), len(kinds)) if alone else 1
 
         def train(j):
@@ -257,13 +312,26 @@ class _Flows:
             if self.stop.is_set() or left is not None and left <= 0:
                 return None
             if k % folds == 0:
-                self.announce(f"{kinds[j].name}, flow {k // folds + 1} of {plan.members}"
-                              + f" in {folds} folds" * (folds > 1)
-                              + _time_left([done.seconds / at_once for done in self.done], plan,
-                                           self._spent(), len(self.seeds)))
+                self.announce(
+                    f"{kinds[j].name}, flow {k // folds + 1} of {plan.members}"
+                    + f" in {folds} folds" * (folds > 1)
+                    + _time_left(
+                        [done.seconds / at_once for done in self.done],
+                        plan,
+                        self._spent(),
+                        len(self.seeds),
+                    )
+                )
             current = resume.current if resume is not None and k == len(self.known) else None
-            return try_flow(kinds[j], self._fold(k), self._rng(k), plan, left,
-                            lambda state: self._passed(k, state), current)
+            return try_flow(
+                kinds[j],
+                self._fold(k),
+                self._rng(k),
+                plan,
+                left,
+                lambda state: self._passed(k, state),
+                current,
+            )
 
         with closing(in_order(train, len(kinds), at_once, self.stop.set)) as found:
             for done, kind in zip(found, kinds):
@@ -284,20 +352,25 @@ class _Flows:
 
     def _at_once(self, kinds):
         from joblib import Parallel, delayed
+
         jobs, k, folds = self.plan.jobs, len(self.done), len(self.folds)
         turns = math.ceil(len(kinds) / jobs)
         rest = len(self.seeds) - k - len(kinds)
         left = self._seconds(turns + math.ceil(rest / jobs))
         if left is not None and left <= 0:
             return
-        self.announce(f"{', '.join(dict.fromkeys(kind.name for kind in kinds))}: flows "
-                      f"{k // folds + 1} to {(k + len(kinds)) // folds} of {self.plan.members}"
-                      + f" in {folds} folds" * (folds > 1) + f", {min(jobs, len(kinds))} at once")
+        self.announce(
+            f"{', '.join(dict.fromkeys(kind.name for kind in kinds))}: flows "
+            f"{k // folds + 1} to {(k + len(kinds)) // folds} of {self.plan.members}"
+            + f" in {folds} folds" * (folds > 1)
+            + f", {min(jobs, len(kinds))} at once"
+        )
         plan = replace(self.plan, callback=None, resume=None, progress=False)
         try:
             found = Parallel(n_jobs=jobs, prefer="processes")(
                 delayed(_elsewhere)(kind, self._fold(k + j), self._rng(k + j), plan, left)
-                for j, kind in enumerate(kinds))
+                for j, kind in enumerate(kinds)
+            )
         except KeyboardInterrupt:
             self.interrupted = True
             return
@@ -310,8 +383,11 @@ class _Flows:
         cut = sum(done.stopped == "time" for done in self.done)
         if not self.interrupted:
             cut += len(self.seeds) - len(self.done)
-        return (f"the time budget cut {cut} of {len(self.seeds)} trainings of flows"
-                if cut and self.plan.time_budget is not None else "")
+        return (
+            f"the time budget cut {cut} of {len(self.seeds)} trainings of flows"
+            if cut and self.plan.time_budget is not None
+            else ""
+        )
 
     def _keep(self, current):
         if self.plan.callback is not None:
@@ -334,8 +410,9 @@ def _how_ended(done):
         return done[0].message
     epochs = [len(one.history["train"]) for one in done]
     cut = [one.message for one in done if one.stopped in ("time", "interrupted", "non-finite")]
-    return (f"{len(done)} flows of {min(epochs)} to {max(epochs)} epochs"
-            + (f", {len(cut)} cut: {cut[0]}" if cut else ""))
+    return f"{len(done)} flows of {min(epochs)} to {max(epochs)} epochs" + (
+        f", {len(cut)} cut: {cut[0]}" if cut else ""
+    )
 
 
 def _mean_history(histories):
@@ -343,8 +420,10 @@ def _mean_history(histories):
     found = {}
     for name in histories[0]:
         curves = [history[name] for history in histories]
-        found[name] = [float(np.mean([curve[k] for curve in curves if k < len(curve)]))
-                       for k in range(max(map(len, curves)))]
+        found[name] = [
+            float(np.mean([curve[k] for curve in curves if k < len(curve)]))
+            for k in range(max(map(len, curves)))
+        ]
     return found
 
 
@@ -383,6 +462,8 @@ def find_pool(rows, parts, plan, rng, announce=lambda name: None):
     if not (candidates or any(done.history["train"] for done in flows.done)):
         if flows.interrupted:
             raise KeyboardInterrupt
-        raise ValueError(f"learning_rate: expected one that trains, came to "
-                         f"{flows.done[0].message}; a lower one may help")
+        raise ValueError(
+            f"learning_rate: expected one that trains, came to "
+            f"{flows.done[0].message}; a lower one may help"
+        )
     return pool_of([*candidates, *flows.candidates], rows.weight, flows.how_cut())

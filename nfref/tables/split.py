@@ -57,7 +57,8 @@ class Split:
         """
         used = np.arange(len(values)) if weight is None else np.flatnonzero(weight > 0)
         places, counts = distinct_rows(
-            values[used], None if weight is None else as_counts(weight[used]), seed)
+            values[used], None if weight is None else as_counts(weight[used]), seed
+        )
         if len(places) < LEAST_ROWS:
             raise ValueError(f"expected at least {LEAST_ROWS} rows that differ, got {len(places)}")
         if once and weight is None:
@@ -74,9 +75,12 @@ class Split:
             held = np.where(np.arange(len(both)) < self.tests, self.weight, 0)
             held[both] = np.round(self.weight[both] / 10)
         test, train = held > 0, self.weight > held
-        return Split(np.concatenate([self.places[test], self.places[train]]),
-                     np.concatenate([held[test], (self.weight - held)[train]]),
-                     int(np.sum(test)), True)
+        return Split(
+            np.concatenate([self.places[test], self.places[train]]),
+            np.concatenate([held[test], (self.weight - held)[train]]),
+            int(np.sum(test)),
+            True,
+        )
 
     def test(self, table):
         """The :class:`Part` of a table to test by."""
@@ -92,6 +96,8 @@ class Split:
     def __str__(self):
         if self.of_copies:
             distinct = len(np.unique(self.places))
-            return (f"{distinct:,} rows differ, and {np.sum(self.weight[:self.tests]):,.0f} copies "
-                    "are kept to test by")
+            return (
+                f"{distinct:,} rows differ, and {np.sum(self.weight[: self.tests]):,.0f} copies "
+                "are kept to test by"
+            )
         return f"{len(self.places):,} rows differ, of which {self.tests:,} are kept to test by"

@@ -31,11 +31,11 @@ from nfref.runtime.configuration import Configuration
 from nfref.tables.closed_form import REACH, Wide
 
 PACKAGE = "pyvinecopulib"
-MOST_COLUMNS = 12       # a pair takes milliseconds, and 15 kB of a file
-MOST_ROWS = 5000        # copies counted, that a vine is fitted to: it is for few
+MOST_COLUMNS = 12  # a pair takes milliseconds, and 15 kB of a file
+MOST_ROWS = 5000  # copies counted, that a vine is fitted to: it is for few
 FAMILIES = ("indep", "gaussian", "clayton", "gumbel", "frank", "tll")
-WIDE_PART = 0.01        # of the wide density beside it: kernels end where no rows are
-EDGE = 1e-10            # copulas are asked no closer to the ends of [0, 1]
+WIDE_PART = 0.01  # of the wide density beside it: kernels end where no rows are
+EDGE = 1e-10  # copulas are asked no closer to the ends of [0, 1]
 
 
 def is_installed() -> bool:
@@ -75,15 +75,20 @@ class Vine(Configuration):
         margins = [library.Kde1d().fit(np.ascontiguousarray(column)) for column in x.T]
         families = [getattr(library.BicopFamily, name) for name in FAMILIES]
         controls = library.FitControlsVinecop(family_set=families, num_threads=1)
-        found = cls(np.stack([margin.grid_points for margin in margins]),
-                    np.stack([margin.values for margin in margins]), "")
+        found = cls(
+            np.stack([margin.grid_points for margin in margins]),
+            np.stack([margin.values for margin in margins]),
+            "",
+        )
         copula = library.Vinecop.from_data(found._ranks(x), controls=controls)
         return cls(found.points, found.values, copula.to_json(), REACH)
 
     @cached_property
     def _margins(self):
-        return [_library().Kde1d.from_grid(*(np.ascontiguousarray(part) for part in own))
-                for own in zip(self.points, self.values)]
+        return [
+            _library().Kde1d.from_grid(*(np.ascontiguousarray(part) for part in own))
+            for own in zip(self.points, self.values)
+        ]
 
     @property
     def _wide(self):
@@ -95,8 +100,9 @@ class Vine(Configuration):
 
     def _ranks(self, x):
         """F_j(x_j), (N, D)."""
-        ranks = [margin.cdf(np.ascontiguousarray(column))
-                 for margin, column in zip(self._margins, x.T)]
+        ranks = [
+            margin.cdf(np.ascontiguousarray(column)) for margin, column in zip(self._margins, x.T)
+        ]
         return np.clip(np.asfortranarray(np.stack(ranks, axis=1)), EDGE, 1 - EDGE)
 
     def log_prob(self, x):
@@ -106,9 +112,11 @@ class Vine(Configuration):
             return np.zeros(0)
         found = self._vine.logpdf(self._ranks(x)) + sum(
             margin.logpdf(np.ascontiguousarray(column))
-            for margin, column in zip(self._margins, x.T))
-        return np.logaddexp(np.log1p(-WIDE_PART) + found,
-                            np.log(WIDE_PART) + self._wide.log_prob(x))
+            for margin, column in zip(self._margins, x.T)
+        )
+        return np.logaddexp(
+            np.log1p(-WIDE_PART) + found, np.log(WIDE_PART) + self._wide.log_prob(x)
+        )
 
     def sample(self, rng, n):
         """``n`` rows, (n, D)."""
@@ -117,9 +125,17 @@ class Vine(Configuration):
             return uniform
         wide = rng.random((n, 1)) < WIDE_PART
         ranks = self._vine.inverse_rosenblatt(np.asfortranarray(np.clip(uniform, EDGE, 1 - EDGE)))
-        return np.where(wide, self._wide.sample(rng, n), np.stack(
-            [margin.icdf(np.ascontiguousarray(column))
-             for margin, column in zip(self._margins, ranks.T)], axis=1))
+        return np.where(
+            wide,
+            self._wide.sample(rng, n),
+            np.stack(
+                [
+                    margin.icdf(np.ascontiguousarray(column))
+                    for margin, column in zip(self._margins, ranks.T)
+                ],
+                axis=1,
+            ),
+        )
 
     def takes(self, dim, context_dim):
         """See :meth:`nfref.tables.pool.FittedFlow.takes`."""
@@ -128,10 +144,16 @@ class Vine(Configuration):
     def _check(self):
         check_floats("points", self.points, None, None)
         check_floats("values", self.values, *self.points.shape)
-        require(self.points.shape[1] > 3 and np.all(np.diff(self.points) > 0)
-                and np.all(self.values >= 0), "points: expected ascending ones with densities")
-        require(self._vine.dim == len(self.points) and isinstance(self._margins, list),
-                f"copula: expected one of {len(self.points)} columns, got one of {self._vine.dim}")
+        require(
+            self.points.shape[1] > 3
+            and np.all(np.diff(self.points) > 0)
+            and np.all(self.values >= 0),
+            "points: expected ascending ones with densities",
+        )
+        require(
+            self._vine.dim == len(self.points) and isinstance(self._margins, list),
+            f"copula: expected one of {len(self.points)} columns, got one of {self._vine.dim}",
+        )
 
 
 def _library():
@@ -139,6 +161,8 @@ def _library():
     try:
         from pyvinecopulib import core
     except ImportError:
-        raise ValueError("no package pyvinecopulib, by which vines are known; "
-                         "pip install 'nfref[vines]' brings it") from None
+        raise ValueError(
+            "no package pyvinecopulib, by which vines are known; "
+            "pip install 'nfref[vines]' brings it"
+        ) from None
     return core

@@ -24,9 +24,9 @@ def adam_update(vector, gradient, m, v, t, learning_rate, beta1=0.9, beta2=0.999
     Shapes: vector (theta), gradient (g), m, v (P,). Returns the new (theta, m, v).
     """
     m = beta1 * m + (1 - beta1) * gradient
-    v = beta2 * v + (1 - beta2) * gradient ** 2
-    m_hat = m / (1 - beta1 ** t)
-    v_hat = v / (1 - beta2 ** t)
+    v = beta2 * v + (1 - beta2) * gradient**2
+    m_hat = m / (1 - beta1**t)
+    v_hat = v / (1 - beta2**t)
     return vector - learning_rate * m_hat / (np.sqrt(v_hat) + epsilon), m, v
 
 
@@ -93,8 +93,12 @@ class Adam(Checked):
     clip_norm: float | None = None
     steps: int = 1
 
-    _converters = {"learning_rate": check_positive, "schedule": one_of(("cosine",)),
-                   "clip_norm": check_positive, "steps": check_count}
+    _converters = {
+        "learning_rate": check_positive,
+        "schedule": one_of(("cosine",)),
+        "clip_norm": check_positive,
+        "steps": check_count,
+    }
 
     def start(self, vector):
         """The state before the first step, in the dtype of the parameters (P,)."""
@@ -105,8 +109,9 @@ class Adam(Checked):
         if self.clip_norm is not None:
             gradient = clip_by_norm(gradient, self.clip_norm)
         t = state.steps + 1
-        vector, m, v = dispatch.run("adam_update", adam_update, vector, gradient, state.m,
-                                    state.v, t, self.rate_of(t))
+        vector, m, v = dispatch.run(
+            "adam_update", adam_update, vector, gradient, state.m, state.v, t, self.rate_of(t)
+        )
         return vector, AdamState(m, v, t)
 
     def rate_of(self, t):

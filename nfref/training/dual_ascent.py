@@ -50,17 +50,21 @@ def best_expansions(z, centres, widths, bound, rounds=50):
     beta = np.zeros(len(widths))
     for _ in range(rounds):
         across, along = f / (1 + beta[:, None] * f), g / (1 + beta[:, None] * g)
-        slope = (np.mean((dim - 1) * across + along, axis=1) - linear - beta * quadratic)
-        curvature = np.mean((dim - 1) * across ** 2 + along ** 2, axis=1) + quadratic
+        slope = np.mean((dim - 1) * across + along, axis=1) - linear - beta * quadratic
+        curvature = np.mean((dim - 1) * across**2 + along**2, axis=1) + quadratic
         low, high = np.where(slope > 0, beta, low), np.where(slope > 0, high, beta)
         newton, before = beta + slope / curvature, beta
-        beta = np.where((newton > low) & (newton < high), newton,
-                        np.sqrt((1 + low) * (1 + high)) - 1)
+        beta = np.where(
+            (newton > low) & (newton < high), newton, np.sqrt((1 + low) * (1 + high)) - 1
+        )
         if np.all(np.abs(beta - before) < 1e-6 * (1 + beta)):
             break
     across, along = beta[:, None] * f, beta[:, None] * g
-    return beta, (np.mean((dim - 1) * np.log1p(across) + np.log1p(along), axis=1)
-                  - beta * linear - 0.5 * beta ** 2 * quadratic)
+    return beta, (
+        np.mean((dim - 1) * np.log1p(across) + np.log1p(along), axis=1)
+        - beta * linear
+        - 0.5 * beta**2 * quadratic
+    )
 
 
 def quadratic_expansions(z, centres, widths, bound, step):
@@ -76,7 +80,7 @@ def quadratic_expansions(z, centres, widths, bound, step):
     """
     dim, f, g, linear, quadratic = _moments(z, centres, widths)
     slope = np.mean((dim - 1) * f + g, axis=1) - linear
-    beta = slope / (np.mean((dim - 1) * f ** 2 + g ** 2, axis=1) + quadratic)
+    beta = slope / (np.mean((dim - 1) * f**2 + g**2, axis=1) + quadratic)
     longest = 2 * step / (np.sqrt(np.pi) * widths)
     return np.clip(np.clip(beta, -longest, longest), 1 / bound - 1, bound - 1)
 
@@ -84,10 +88,15 @@ def quadratic_expansions(z, centres, widths, bound, step):
 def _moments(z, centres, widths):
     """D; f and g (K, N) of the profile "erf"; the means of f z.v and f^2 |v|^2, (K,)."""
     v = z[None] - centres[:, None]
-    square = np.sum(v ** 2, axis=2)
+    square = np.sum(v**2, axis=2)
     f, _, g, _ = shares(square / widths[:, None] ** 2, "erf")
-    return (z.shape[1], f, g, np.mean(f * np.sum(z * v, axis=2), axis=1),
-            np.mean(f ** 2 * square, axis=1))
+    return (
+        z.shape[1],
+        f,
+        g,
+        np.mean(f * np.sum(z * v, axis=2), axis=1),
+        np.mean(f**2 * square, axis=1),
+    )
 
 
 def normal_width(centre, share):
@@ -130,7 +139,7 @@ def best_hinge(x, location, width, bound, rounds=30):
             return -np.inf
         return np.mean(np.log(derivative @ c)) - 0.5 * c @ squares @ c
 
-    c = np.array([location, 1.0, 0.0])      # the identity
+    c = np.array([location, 1.0, 0.0])  # the identity
     best = score(c)
     for _ in range(rounds):
         relative = derivative / (derivative @ c)[:, None]
@@ -189,7 +198,7 @@ class Ascent:
         check_count("maps", maps, minimum=0)
         if maps >= len(self._steps):
             raise ValueError(f"maps: expected at most {len(self._steps) - 1}, got {maps}")
-        return _density(self._steps[:maps + 1])
+        return _density(self._steps[: maps + 1])
 
 
 @dataclass(frozen=True)
@@ -242,9 +251,13 @@ class DualAscent(Checked):
     rule: str = "best"
     step: float = 0.5
 
-    _converters = {"steps": at_least(0), "kinds": one_of(("both", "radial", "marginal")),
-                   "rule": one_of(("best", "paper")), "candidates": check_count,
-                   "step": check_positive}
+    _converters = {
+        "steps": at_least(0),
+        "kinds": one_of(("both", "radial", "marginal")),
+        "rule": one_of(("best", "paper")),
+        "candidates": check_count,
+        "step": check_positive,
+    }
 
     def __post_init__(self):
         super().__post_init__()
@@ -291,13 +304,16 @@ class DualAscent(Checked):
             for name, value in reached.items():
                 curves[name].append(value)
         kept = int(np.argmax(curves.get("validation", curves["train"])))
-        return Ascent(*_density(steps[:kept + 1]), curves, kept, tuple(steps))
+        return Ascent(*_density(steps[: kept + 1]), curves, kept, tuple(steps))
 
     def _proposals(self, parts, rng):
         """Whitening, then ``steps`` maps for the rows where they stand when each is asked for."""
         yield whitening(parts["train"][0])
-        kinds = {"both": (self._expansion, self._hinges), "radial": (self._expansion,),
-                 "marginal": (self._hinges,)}[self.kinds]
+        kinds = {
+            "both": (self._expansion, self._hinges),
+            "radial": (self._expansion,),
+            "marginal": (self._hinges,),
+        }[self.kinds]
         for step in range(self.steps):
             yield kinds[step % len(kinds)](parts["train"][0], rng)
 
@@ -306,8 +322,11 @@ class DualAscent(Checked):
         dim = z.shape[1]
         count = self.candidates if self.rule == "best" else 1
         of_normal = np.arange(count) % 2 == 1 if self.rule == "best" else rng.random(1) < 0.5
-        centres = np.where(of_normal[:, None], rng.standard_normal((count, dim)),
-                           z[rng.integers(len(z), size=count)])
+        centres = np.where(
+            of_normal[:, None],
+            rng.standard_normal((count, dim)),
+            z[rng.integers(len(z), size=count)],
+        )
         if self.rule == "paper":
             widths = np.array([normal_width(centres[0], self.smallest)])
             beta, best = quadratic_expansions(z, centres, widths, self.bound, self.step), 0
@@ -316,9 +335,11 @@ class DualAscent(Checked):
             widths = np.array([self._width(rng, row) for row in distances])
             beta, gain = best_expansions(z, centres, widths, self.bound)
             best = np.argmax(gain)
-        return RadialExpansion(dim, "erf"), {"centre": centres[best],
-                                             "log_width": np.log(widths[[best]]),
-                                             "log_slack": np.log1p(beta[[best]])}
+        return RadialExpansion(dim, "erf"), {
+            "centre": centres[best],
+            "log_width": np.log(widths[[best]]),
+            "log_slack": np.log1p(beta[[best]]),
+        }
 
     def _hinges(self, z, rng):
         """The best hinges along random orthogonal directions, one a direction."""
@@ -326,12 +347,19 @@ class DualAscent(Checked):
         rotation = random_rotation(rng, dim)
         margins = z @ rotation
         location = margins[rng.integers(len(z), size=dim), np.arange(dim)]
-        width = np.array([self._width(rng, np.abs(margin - m))
-                          for margin, m in zip(margins.T, location)])
-        shift, left, right = np.transpose([
-            best_hinge(*column, self.bound) for column in zip(margins.T, location, width)])
-        hinges = {"location": location, "shift": shift, "log_left": np.log(left),
-                  "log_right": np.log(right), "log_width": np.log(width)}
+        width = np.array(
+            [self._width(rng, np.abs(margin - m)) for margin, m in zip(margins.T, location)]
+        )
+        shift, left, right = np.transpose(
+            [best_hinge(*column, self.bound) for column in zip(margins.T, location, width)]
+        )
+        hinges = {
+            "location": location,
+            "shift": shift,
+            "log_left": np.log(left),
+            "log_right": np.log(right),
+            "log_width": np.log(width),
+        }
         return Chain((Hinge(dim), FixedLinear(rotation))), [hinges, {}]
 
     def _width(self, rng, distances):
@@ -366,8 +394,10 @@ def whitening(x: Array) -> tuple[Linear, dict[str, Any]]:
     r = np.linalg.qr((x - mean) / (scale * np.sqrt(len(x))), mode="r")
     rank = np.sum(np.abs(np.diag(r)) > 1e-10)
     if rank < x.shape[1]:
-        raise ValueError("x: expected columns none of which is an affine function of the others, "
-                         f"got {x.shape[1]} columns of rank {rank}")
+        raise ValueError(
+            "x: expected columns none of which is an affine function of the others, "
+            f"got {x.shape[1]} columns of rank {rank}"
+        )
     weight = (r * np.sign(np.diag(r))[:, None] * scale).T
     return Linear(x.shape[1]), {"weight": weight, "bias": mean}
 

@@ -23,15 +23,31 @@ from nfref.training.loop import FitResult, check_finite, check_has_any, message,
 from nfref.training.rows import Rows, training_and_validation
 
 
-def fit(density: Density, params: Params, x: Array, rng: Generator, *,
-        validation: float | Array | None = 0.1, context: Array | None = None,
-        validation_context: Array | None = None, sample_weight: Array | None = None,
-        validation_weight: Array | None = None, epochs: int = 200, batch_size: int = 256,
-        learning_rate: float = 1e-3, schedule: str | None = None, clip_norm: float | None = 5.0,
-        patience: int | None = 20, average: float = 0.99, data_dependent_init: bool = True,
-        objective: Callable[..., Any] | None = None, progress: bool = True,
-        callback: Callable[..., Any] | None = None, resume: "FitState | None" = None,
-        time_limit: float | None = None) -> FitResult:
+def fit(
+    density: Density,
+    params: Params,
+    x: Array,
+    rng: Generator,
+    *,
+    validation: float | Array | None = 0.1,
+    context: Array | None = None,
+    validation_context: Array | None = None,
+    sample_weight: Array | None = None,
+    validation_weight: Array | None = None,
+    epochs: int = 200,
+    batch_size: int = 256,
+    learning_rate: float = 1e-3,
+    schedule: str | None = None,
+    clip_norm: float | None = 5.0,
+    patience: int | None = 20,
+    average: float = 0.99,
+    data_dependent_init: bool = True,
+    objective: Callable[..., Any] | None = None,
+    progress: bool = True,
+    callback: Callable[..., Any] | None = None,
+    resume: "FitState | None" = None,
+    time_limit: float | None = None,
+) -> FitResult:
     """Fit a density to rows of data, by maximum likelihood unless another objective is given.
 
     Each epoch takes all training rows once, in a new order, in ceil(N / batch_size)
@@ -127,23 +143,49 @@ def fit(density: Density, params: Params, x: Array, rng: Generator, *,
     check_rng(rng)
     if objective is not None and sample_weight is not None:
         raise ValueError("sample_weight: expected None with an objective of your own, got weights")
-    rows, held_out = training_and_validation(density, Rows(x, context, sample_weight), validation,
-                                             validation_context, validation_weight, rng)
-    settings = Settings(epochs, batch_size, average, objective, data_dependent_init, patience,
-                        time_limit)
+    rows, held_out = training_and_validation(
+        density,
+        Rows(x, context, sample_weight),
+        validation,
+        validation_context,
+        validation_weight,
+        rng,
+    )
+    settings = Settings(
+        epochs, batch_size, average, objective, data_dependent_init, patience, time_limit
+    )
     batches = math.ceil(len(rows.x) / batch_size)
     adam = Adam(learning_rate, schedule, clip_norm, steps=epochs * batches)
     run = _Run(density, params, rows, held_out, settings, adam, rng)
     if resume is not None:
         _check_resume(resume, run.start, held_out is not None, rng)
-    if objective is None:       # steps in one call score by themselves; who fits scores afterwards
-        prepare([(density, run.start, run.unflatten, math.ceil(len(rows.x) / batches),
-                  0 if held_out is None else min(len(held_out.x), BLOCK))])
-    stopped, cause = run_guarded(run.epochs(resume, callback), epochs, "epoch", progress,
-                                 0 if resume is None else len(resume.history["train"]))
+    if objective is None:  # steps in one call score by themselves; who fits scores afterwards
+        prepare(
+            [
+                (
+                    density,
+                    run.start,
+                    run.unflatten,
+                    math.ceil(len(rows.x) / batches),
+                    0 if held_out is None else min(len(held_out.x), BLOCK),
+                )
+            ]
+        )
+    stopped, cause = run_guarded(
+        run.epochs(resume, callback),
+        epochs,
+        "epoch",
+        progress,
+        0 if resume is None else len(resume.history["train"]),
+    )
     best = run.best
-    return FitResult(run.evaluated(best.vector), run.history(), best.epoch, stopped,
-                     message(stopped, cause, "epoch", len(run.passed), best.epoch, patience))
+    return FitResult(
+        run.evaluated(best.vector),
+        run.history(),
+        best.epoch,
+        stopped,
+        message(stopped, cause, "epoch", len(run.passed), best.epoch, patience),
+    )
 
 
 def check_average(name, value):
@@ -165,8 +207,13 @@ class Settings(Checked):
     patience: int | None = None
     time_limit: float | None = None
 
-    _converters = {"epochs": check_count, "batch_size": check_count, "average": check_average,
-                   "patience": check_count, "time_limit": check_positive}
+    _converters = {
+        "epochs": check_count,
+        "batch_size": check_count,
+        "average": check_average,
+        "patience": check_count,
+        "time_limit": check_positive,
+    }
 
 
 @dataclass(frozen=True)
@@ -223,8 +270,7 @@ class _Run:
         check_has_any(self.start)
         self.training = in_training(density)
         self.keeps_running, self.keeps_whole = map(self._learns, ("batch", "evaluation"))
-        self.has_twins = settings.objective is None and not (self.keeps_running
-                                                             or self.keeps_whole)
+        self.has_twins = settings.objective is None and not (self.keeps_running or self.keeps_whole)
         self.now, self.passed, self.best = None, [], Best(math.inf, None, self.start)
 
     def epochs(self, resume, callback):
@@ -248,11 +294,16 @@ class _Run:
     def _begin(self, resume):
         if resume is not None:
             self.rng.bit_generator.state = resume.rng
-            self.passed.extend(zip(resume.history["train"],
-                                   resume.history.get("validation", resume.history["train"])))
+            self.passed.extend(
+                zip(
+                    resume.history["train"],
+                    resume.history.get("validation", resume.history["train"]),
+                )
+            )
             self.best = Best(resume.best_score, resume.best_epoch, resume.best)
-            self.now = Progress(resume.vector, resume.averaged,
-                                AdamState(resume.m, resume.v, resume.steps))
+            self.now = Progress(
+                resume.vector, resume.averaged, AdamState(resume.m, resume.v, resume.steps)
+            )
             return
         start = self.start
         if self.settings.data_dependent_init:
@@ -278,18 +329,28 @@ class _Run:
     def _epoch(self):
         """All rows once, in a new order; the mean loss in nats per row."""
         count, losses = len(self.rows.x), []
-        batches = np.array_split(self.rng.permutation(count),
-                                 math.ceil(count / self.settings.batch_size))
-        while left := batches[len(losses):]:
+        batches = np.array_split(
+            self.rng.permutation(count), math.ceil(count / self.settings.batch_size)
+        )
+        while left := batches[len(losses) :]:
+
             def step(*arguments, batch=left[0]):
                 return self._step(self.rows.at(batch))
 
             if not self.has_twins:
                 self.now, more = step()
-            else:       # as many as have finite losses
+            else:  # as many as have finite losses
                 self.now, more = dispatch.run(
-                    "steps", step, self.training, self.unflatten, self.now, self.rows, left,
-                    self.adam, partial(decay_of, self.settings.average))
+                    "steps",
+                    step,
+                    self.training,
+                    self.unflatten,
+                    self.now,
+                    self.rows,
+                    left,
+                    self.adam,
+                    partial(decay_of, self.settings.average),
+                )
             losses += more
         return sum(loss * len(batch) for loss, batch in zip(losses, batches)) / count
 
@@ -301,25 +362,30 @@ class _Run:
         else:
             loss, gradient = value_and_gradient(
                 lambda tree: objective(self.training, tree, batch.x, batch.context, self.rng),
-                self.unflatten, now.vector)
+                self.unflatten,
+                now.vector,
+            )
         check_finite(loss, gradient)
         vector, optimizer = self.adam.step(now.vector, gradient, now.optimizer)
         if self.keeps_running:
-            vector = trees.flatten(adapt(self.density, self.unflatten(vector), batch.x,
-                                         batch.context))[0]
+            vector = trees.flatten(
+                adapt(self.density, self.unflatten(vector), batch.x, batch.context)
+            )[0]
         averaged = running_average(now.averaged, vector, self.settings.average, optimizer.steps)
         return Progress(vector, averaged, optimizer), [float(loss)]
 
     def _score(self, now):
         """Negative mean log-likelihood of the validation rows."""
+
         def formula(*arguments):
             return mean_log_prob(self.density, self.evaluated(now.averaged), *self.held_out)
 
         with dispatch.repeating():
             if not self.has_twins:
                 return -formula()
-            return -dispatch.run("mean_log_prob", formula, self.density, self.unflatten, now,
-                                 self.held_out)
+            return -dispatch.run(
+                "mean_log_prob", formula, self.density, self.unflatten, now, self.held_out
+            )
 
     def evaluated(self, vector):
         """The parameters that the density is evaluated with.
@@ -334,8 +400,9 @@ class _Run:
     def _looked_at_rows(self, vector):
         """The parameters after layers that set themselves by the data have seen some rows."""
         some = self.rows.at(np.sort(self.rng.permutation(len(self.rows.x))[:BLOCK]))
-        return trees.flatten(adapt(self.density, self.unflatten(vector), some.x, some.context,
-                                   "start"))[0]
+        return trees.flatten(
+            adapt(self.density, self.unflatten(vector), some.x, some.context, "start")
+        )[0]
 
     def _learns(self, stage):
         """Whether any layer learns from rows at this stage, found out with a single row."""
@@ -352,9 +419,20 @@ class _Run:
     def state(self):
         """The :class:`FitState` after the last epoch."""
         now, best, adam = self.now, self.best, self.now.optimizer
-        return FitState(now.vector, now.averaged, adam.m, adam.v, adam.steps, best.vector,
-                        best.score, best.epoch, self.history(), self.rng.bit_generator.state,
-                        self.unflatten, self.evaluated)
+        return FitState(
+            now.vector,
+            now.averaged,
+            adam.m,
+            adam.v,
+            adam.steps,
+            best.vector,
+            best.score,
+            best.epoch,
+            self.history(),
+            self.rng.bit_generator.state,
+            self.unflatten,
+            self.evaluated,
+        )
 
 
 def mean_log_prob(density, params, x, context=None, weight=None):
@@ -433,27 +511,37 @@ class FitState(Configuration):
 
     def _check(self):
         vectors = (self.vector, self.averaged, self.m, self.v, self.best)
-        require(len({(one.shape, one.dtype) for one in vectors}) == 1
-                and self.vector.ndim == 1 and self.vector.dtype.kind == "f",
-                "vector: expected vectors of one length and dtype, got others")
+        require(
+            len({(one.shape, one.dtype) for one in vectors}) == 1
+            and self.vector.ndim == 1
+            and self.vector.dtype.kind == "f",
+            "vector: expected vectors of one length and dtype, got others",
+        )
         np.random.default_rng(0).bit_generator.state = self.rng
         passed = [[float(value) for value in values] for values in self.history.values()]
-        require({"train"} <= set(self.history) <= {"train", "validation"}
-                and len({len(values) for values in passed}) == 1
-                and type(self.steps) is int and not math.isnan(self.best_score)
-                and (self.best_epoch is None or 0 <= int(self.best_epoch) < len(passed[0])),
-                "history: expected numbers that fit each other, got others")
+        require(
+            {"train"} <= set(self.history) <= {"train", "validation"}
+            and len({len(values) for values in passed}) == 1
+            and type(self.steps) is int
+            and not math.isnan(self.best_score)
+            and (self.best_epoch is None or 0 <= int(self.best_epoch) < len(passed[0])),
+            "history: expected numbers that fit each other, got others",
+        )
 
 
 def _check_resume(state, vector, validated, rng):
     if not isinstance(state, FitState):
         raise TypeError(f"resume: expected a FitState, got {type(state).__name__}")
     if state.vector.shape != vector.shape or state.vector.dtype != vector.dtype:
-        raise ValueError(f"resume: expected {vector.size} parameters in {vector.dtype}, "
-                         f"got {state.vector.size} in {state.vector.dtype}")
+        raise ValueError(
+            f"resume: expected {vector.size} parameters in {vector.dtype}, "
+            f"got {state.vector.size} in {state.vector.dtype}"
+        )
     if ("validation" in state.history) != validated:
         raise ValueError("resume: expected validation rows exactly where the first fit had some")
     kind = type(rng.bit_generator).__name__
     if state.rng["bit_generator"] != kind:
-        raise ValueError(f"rng: expected a generator of {state.rng['bit_generator']}, as in the "
-                         f"first fit, got {kind}")
+        raise ValueError(
+            f"rng: expected a generator of {state.rng['bit_generator']}, as in the "
+            f"first fit, got {kind}"
+        )

@@ -12,14 +12,19 @@ from nfref.runtime import dispatch
 from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.checks import as_context, as_rows
 
-ONE_AT_A_TIME = threading.RLock()        # autograd counts its traces for all threads at once
+ONE_AT_A_TIME = threading.RLock()  # autograd counts its traces for all threads at once
 # unflatten -> the density that its parameters, from a vector of that length, were checked for.
 _FITTING: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
-def loss_and_gradient(density: Density, unflatten: Callable[..., Any], vector: Array, x: Array,
-                      context: Array | None = None,
-                      weight: Array | None = None) -> tuple[float, Array]:
+def loss_and_gradient(
+    density: Density,
+    unflatten: Callable[..., Any],
+    vector: Array,
+    x: Array,
+    context: Array | None = None,
+    weight: Array | None = None,
+) -> tuple[float, Array]:
     """Negative log-likelihood of a batch and its gradient.
 
     Parameters
@@ -50,8 +55,9 @@ def loss_and_gradient(density: Density, unflatten: Callable[..., Any], vector: A
         _FITTING[unflatten] = density, len(vector)
     x = as_rows("x", x, density.dim)
     context = as_context(context, density.context_dim, x)
-    return dispatch.run("loss_and_gradient", _by_tape, density, unflatten, vector, x, context,
-                        weight)
+    return dispatch.run(
+        "loss_and_gradient", _by_tape, density, unflatten, vector, x, context, weight
+    )
 
 
 def prepare(fits: list[Any]) -> None:
@@ -65,8 +71,9 @@ def prepare(fits: list[Any]) -> None:
     dispatch.prepare(fits)
 
 
-def threads_of_steps(density: Density, vector: Array, unflatten: Callable[..., Any],
-                     rows: int) -> int:
+def threads_of_steps(
+    density: Density, vector: Array, unflatten: Callable[..., Any], rows: int
+) -> int:
     """How many threads share the steps of a fit; 0 where each step is a call by itself.
 
     Parameters
@@ -83,8 +90,10 @@ def threads_of_steps(density: Density, vector: Array, unflatten: Callable[..., A
 
 def _by_tape(density, unflatten, vector, x, context, weight):
     return value_and_gradient(
-        lambda params: negative_log_likelihood(density, params, x, context, weight), unflatten,
-        vector)
+        lambda params: negative_log_likelihood(density, params, x, context, weight),
+        unflatten,
+        vector,
+    )
 
 
 def value_and_gradient(objective, unflatten, vector):

@@ -52,8 +52,9 @@ def check_finite(loss, gradient=None):
         raise NonFinite("a gradient that is not finite")
 
 
-def run_guarded(rounds: Iterator[Any], total: int, unit: str, progress: bool | str,
-                done: int = 0) -> tuple[str, str]:
+def run_guarded(
+    rounds: Iterator[Any], total: int, unit: str, progress: bool | str, done: int = 0
+) -> tuple[str, str]:
     """Run a generator of rounds to its end, with a bar on standard error.
 
     Parameters
@@ -78,8 +79,17 @@ def run_guarded(rounds: Iterator[Any], total: int, unit: str, progress: bool | s
     from tqdm import tqdm
 
     # Overflow shows in the loss, which is looked at; a warning would say it twice.
-    with (tqdm(total=total, initial=done, unit=unit, disable=not progress,
-               leave=progress != "passing", dynamic_ncols=True) as bar, np.errstate(all="ignore")):
+    with (
+        tqdm(
+            total=total,
+            initial=done,
+            unit=unit,
+            disable=not progress,
+            leave=progress != "passing",
+            dynamic_ncols=True,
+        ) as bar,
+        np.errstate(all="ignore"),
+    ):
         try:
             while True:
                 bar.set_postfix_str(next(rounds), refresh=False)

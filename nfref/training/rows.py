@@ -20,32 +20,44 @@ class Rows(NamedTuple):
         return Rows(*(None if array is None else array[places] for array in self))
 
 
-def training_and_validation(density, rows, validation, validation_context, validation_weight,
-                            rng):
+def training_and_validation(density, rows, validation, validation_context, validation_weight, rng):
     """Training and validation rows: checked, in the dtype of x; the second may be None."""
     rows = _checked_rows(density, ("x", "context", "sample_weight"), rows)
     if validation is None or np.ndim(validation) == 0:
-        for name, given in (("validation_context", validation_context),
-                            ("validation_weight", validation_weight)):
+        for name, given in (
+            ("validation_context", validation_context),
+            ("validation_weight", validation_weight),
+        ):
             if given is not None:
-                raise ValueError(f"{name}: expected None unless validation is an array of rows, "
-                                 f"got shape {np.shape(given)}")
+                raise ValueError(
+                    f"{name}: expected None unless validation is an array of rows, "
+                    f"got shape {np.shape(given)}"
+                )
     if validation is None:
         return _balanced(rows), None
     if np.ndim(validation):
-        held_out = _checked_rows(density, ("validation", "validation_context",
-                                           "validation_weight"),
-                                 Rows(validation, validation_context, validation_weight))
-        held_out = Rows(*(None if array is None else array.astype(rows.x.dtype, copy=False)
-                          for array in held_out[:2]), held_out.weight)
+        held_out = _checked_rows(
+            density,
+            ("validation", "validation_context", "validation_weight"),
+            Rows(validation, validation_context, validation_weight),
+        )
+        held_out = Rows(
+            *(
+                None if array is None else array.astype(rows.x.dtype, copy=False)
+                for array in held_out[:2]
+            ),
+            held_out.weight,
+        )
         return _balanced(rows), held_out
     if not isinstance(validation, numbers.Real) or not 0 < validation < 1:
-        raise ValueError("validation: expected a fraction in (0, 1), rows or None, "
-                         f"got {validation!r}")
+        raise ValueError(
+            f"validation: expected a fraction in (0, 1), rows or None, got {validation!r}"
+        )
     count = max(1, round(validation * len(rows.x)))
     if count >= len(rows.x):
-        raise ValueError(f"x: expected enough rows to hold out {validation} of them, "
-                         f"got {len(rows.x)}")
+        raise ValueError(
+            f"x: expected enough rows to hold out {validation} of them, got {len(rows.x)}"
+        )
     order = rng.permutation(len(rows.x))
     return _balanced(rows.at(np.sort(order[count:]))), rows.at(np.sort(order[:count]))
 
@@ -63,8 +75,9 @@ def real_rows(name, x, dim, least=1):
     if rows.dtype.kind == "c":
         raise TypeError(f"{name}: expected real numbers, got dtype {rows.dtype}")
     if len(rows) < least:
-        raise ValueError(f"{name}: expected at least {least} row{'s' * (least > 1)}, "
-                         f"got {len(rows)}")
+        raise ValueError(
+            f"{name}: expected at least {least} row{'s' * (least > 1)}, got {len(rows)}"
+        )
     return check_finite_rows(name, rows)
 
 

@@ -10,10 +10,20 @@ from nfref.training.gradient import value_and_gradient
 from nfref.training.loop import FitResult, check_finite, check_has_any, message, run_guarded
 
 
-def fit_reverse_kl(density: Density, params: Params, log_target: Callable[..., Any], rng: Generator,
-                   *, steps: int = 5000, batch_size: int = 256, learning_rate: float = 1e-3,
-                   schedule: str | None = "cosine", clip_norm: float | None = 5.0,
-                   anneal: int | None = None, progress: bool = True) -> FitResult:
+def fit_reverse_kl(
+    density: Density,
+    params: Params,
+    log_target: Callable[..., Any],
+    rng: Generator,
+    *,
+    steps: int = 5000,
+    batch_size: int = 256,
+    learning_rate: float = 1e-3,
+    schedule: str | None = "cosine",
+    clip_norm: float | None = 5.0,
+    anneal: int | None = None,
+    progress: bool = True,
+) -> FitResult:
     """Fit a density to an unnormalised log-density by reverse KL.
 
     Each step draws ``batch_size`` rows of the density and follows the gradient of
@@ -74,15 +84,22 @@ def fit_reverse_kl(density: Density, params: Params, log_target: Callable[..., A
             beta = 1.0 if anneal is None else min(1.0, 0.01 + step / anneal)
             loss, gradient = value_and_gradient(
                 lambda tree: reverse_kl(density, tree, log_target, rng, batch_size, beta),
-                unflatten, vector)
+                unflatten,
+                vector,
+            )
             check_finite(loss, gradient)
             losses.append(float(loss))
-            latest = adam.step(vector, gradient, state)     # in one piece: Ctrl-C may come
+            latest = adam.step(vector, gradient, state)  # in one piece: Ctrl-C may come
             yield f"{loss:.3f} nats"
 
     stopped, cause = run_guarded(rounds(), steps, "step", progress)
     vector, state = latest
     done = state.steps
     last = done - 1 if done else None
-    return FitResult(unflatten(vector), {"train": losses[:done]}, last, stopped,
-                     message(stopped, cause, "step", done, last, None))
+    return FitResult(
+        unflatten(vector),
+        {"train": losses[:done]},
+        last,
+        stopped,
+        message(stopped, cause, "step", done, last, None),
+    )

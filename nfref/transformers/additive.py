@@ -28,6 +28,7 @@ def additive_inverse(x, shift):
 
 # Transformer ------------------------------------------------------------------------------
 
+
 @dataclass(frozen=True)
 class Additive(Transformer):
     """x = z + t. Its log-slope is exactly zero; one number t a coordinate."""

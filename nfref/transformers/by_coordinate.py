@@ -50,8 +50,9 @@ class ByCoordinate(Transformer):
             raise ValueError("transformers: expected at least one, got none")
         for transformer in self.transformers:
             if check_transformer("transformer", transformer).init(1):
-                raise ValueError("transformers: expected none with parameters of its own, "
-                                 f"got {transformer}")
+                raise ValueError(
+                    f"transformers: expected none with parameters of its own, got {transformer}"
+                )
 
     @property
     def size(self):
@@ -67,14 +68,18 @@ class ByCoordinate(Transformer):
 
     def init(self, count):
         if count != len(self.transformers):
-            raise ValueError(f"transformers: expected {count}, one for each coordinate that the "
-                             f"layer changes; got {len(self.transformers)}")
+            raise ValueError(
+                f"transformers: expected {count}, one for each coordinate that the "
+                f"layer changes; got {len(self.transformers)}"
+            )
         return {}
 
     def constrain(self, raw):
         """One h for every group, from raw (P, ..., D)."""
-        return tuple(transformer.constrain(raw[:transformer.size][..., columns])
-                     for transformer, columns in self.groups)
+        return tuple(
+            transformer.constrain(raw[: transformer.size][..., columns])
+            for transformer, columns in self.groups
+        )
 
     def forward(self, z, h):
         """(x, log dx/dz), each in the shape (..., D) of z."""
@@ -85,7 +90,9 @@ class ByCoordinate(Transformer):
         return self._each("inverse", x, h)
 
     def _each(self, direction, rows, h):
-        parts = [getattr(transformer, direction)(rows[..., columns], own)
-                 for (transformer, columns), own in zip(self.groups, h)]
+        parts = [
+            getattr(transformer, direction)(rows[..., columns], own)
+            for (transformer, columns), own in zip(self.groups, h)
+        ]
         back = np.argsort([column for _, columns in self.groups for column in columns])
         return tuple(np.concatenate(part, axis=-1)[..., back] for part in zip(*parts))

@@ -96,8 +96,13 @@ class LogisticMixture(Transformer):
     def constrain(self, raw):
         """(a, b, mu, s, log pi) from raw (3K + 2, ...): a and b first, then blocks of K."""
         mu, s, log_pi = np.split(raw[2:], 3)
-        return (bounded(raw[0], self.bound), raw[1], spread(mu) + mu, bounded(s, self.bound),
-                log_probabilities(log_pi))
+        return (
+            bounded(raw[0], self.bound),
+            raw[1],
+            spread(mu) + mu,
+            bounded(s, self.bound),
+            log_probabilities(log_pi),
+        )
 
     def forward(self, z, h):
         """(x, log dx/dz), each in the shape of z."""

@@ -73,13 +73,18 @@ def constrain(raw, count, limit):
 
     Shapes: raw (3K, ...). Returns four arrays (K, ...).
     """
-    start = start_points(count).reshape((2, count) + (1,) * (raw.ndim - 1)).astype(
-        getval(raw).dtype)
-    p, q = start[0] + raw[count:2 * count], start[1] + raw[2 * count:]
+    start = (
+        start_points(count).reshape((2, count) + (1,) * (raw.ndim - 1)).astype(getval(raw).dtype)
+    )
+    p, q = start[0] + raw[count : 2 * count], start[1] + raw[2 * count :]
     square = p * p + q * q
     shrink = limit / np.sqrt(1 + square)
-    return (fractions(raw[:count], 0.0), shrink * p, shrink * q,
-            (1 + (1 - limit) * (1 + limit) * square) / (1 + square))
+    return (
+        fractions(raw[:count], 0.0),
+        shrink * p,
+        shrink * q,
+        (1 + (1 - limit) * (1 + limit) * square) / (1 + square),
+    )
 
 
 # Formulas: the map and its inverse -------------------------------------------------------------
@@ -113,8 +118,11 @@ def moebius_mixture(e, r, p, q, inside):
     slope = np.sum(r * inside / square, axis=0)
     excess = np.sum(r * 2 * (p * (c - p) + q * (s - q)) / square, axis=0)
     small = slope < 0.5
-    log_slope = where(small, np.log(where(small, slope, np.ones_like(slope))),
-                      np.log1p(where(small, np.zeros_like(slope), excess)))
+    log_slope = where(
+        small,
+        np.log(where(small, slope, np.ones_like(slope))),
+        np.log1p(where(small, np.zeros_like(slope), excess)),
+    )
     return e + np.sum(r * moebius_turns(e, p, q), axis=0), log_slope
 
 

@@ -49,7 +49,7 @@ from nfref.transformers.deep_sigmoid import spread
 from nfref.transformers.root import increasing_root
 from nfref.transformers.transformer import Transformer
 
-LARGEST_LOG = 5.0       # of g: it stays within (e^-5, e^5), as the scale of an affine transformer
+LARGEST_LOG = 5.0  # of g: it stays within (e^-5, e^5), as the scale of an affine transformer
 LARGEST_LOG_RATE = 1.0  # of alpha_j: how sharp a unit of the network is
 
 # Formulas ---------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ def clenshaw_curtis(count):
     k, j = numpy.arange(count + 1), numpy.arange(1, count // 2 + 1)
     b = numpy.where(2 * j == count, 0.5, 1.0)
     cosines = numpy.cos(2 * numpy.pi * numpy.outer(k, j) / count)
-    weights = (1 - 2 * cosines @ (b / (4 * j ** 2 - 1))) / count
+    weights = (1 - 2 * cosines @ (b / (4 * j**2 - 1))) / count
     weights[[0, -1]] /= 2
     return (numpy.sin(numpy.pi * k / (2 * count)) ** 2).tolist(), weights.tolist()
 
@@ -118,6 +118,7 @@ def ends_of_integral(z, beta, level, alpha, mu, p, nodes, bound):
 
 def integral_forward(z, beta, level, alpha, mu, p, nodes, bound):
     """The x that :func:`integral_inverse` takes to z, and log dx/dz. Elementwise."""
+
     def inverse(x, *h):
         return integral_inverse(x, *h, nodes, bound)
 
@@ -162,8 +163,9 @@ class MonotoneIntegral(Transformer):
         if self.nodes % 2:
             raise ValueError(f"nodes: expected an even number, got {self.nodes}")
         if self.nodes < 8 * self.bound:
-            raise ValueError(f"nodes: expected at least 8 times the bound, {8 * self.bound:g}, "
-                             f"got {self.nodes}")
+            raise ValueError(
+                f"nodes: expected at least 8 times the bound, {8 * self.bound:g}, got {self.nodes}"
+            )
 
     @property
     def size(self):
@@ -176,8 +178,13 @@ class MonotoneIntegral(Transformer):
         log alpha_j is bounded by 1; mu_j is spread over [-3, 3] where raw is 0.
         """
         alpha, mu, p = np.split(raw[2:], 3)
-        return (raw[0], raw[1], np.exp(bounded(alpha, LARGEST_LOG_RATE)), 3 * spread(mu) + mu,
-                gentle(p, self.nodes / self.bound))
+        return (
+            raw[0],
+            raw[1],
+            np.exp(bounded(alpha, LARGEST_LOG_RATE)),
+            3 * spread(mu) + mu,
+            gentle(p, self.nodes / self.bound),
+        )
 
     def forward(self, z, h):
         """(x, log dx/dz), each in the shape of z."""

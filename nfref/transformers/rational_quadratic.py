@@ -45,7 +45,7 @@ from nfref.runtime.checks import check_count, check_positive, one_of, positive_b
 from nfref.runtime.tracing import defvjp, defvjp_argnums, getval, primitive
 from nfref.transformers.transformer import Transformer
 
-STEEP = 2.0 ** 30       # the fourth power, in derivatives, of what is below is finite in float32
+STEEP = 2.0**30  # the fourth power, in derivatives, of what is below is finite in float32
 
 # Functions with a derivative of their own ----------------------------------------------------
 
@@ -104,12 +104,16 @@ def constrain(raw, bins, bound, circular, min_width, min_height, min_slope):
     Shapes: raw (P, ...). Returns (K+1, ...), (K+1, ...), (K, ...), (K+1, ...).
     """
     widths = fractions(raw[:bins], min_width)
-    heights = fractions(raw[bins:2 * bins], min_height)
-    slopes = knot_slopes(raw[2 * bins:], min_slope)
+    heights = fractions(raw[bins : 2 * bins], min_height)
+    slopes = knot_slopes(raw[2 * bins :], min_slope)
     first = slopes[:1] if circular else np.ones_like(raw[:1])
     inner = slopes[1:] if circular else slopes
-    return (knots(widths, bound), knots(heights, bound), heights / widths,
-            np.concatenate([first, inner, first], axis=0))
+    return (
+        knots(widths, bound),
+        knots(heights, bound),
+        heights / widths,
+        np.concatenate([first, inner, first], axis=0),
+    )
 
 
 # Formulas: inside a bin ------------------------------------------------------------------------
@@ -135,8 +139,7 @@ def height_in_bin_vjp(argnums, f, bin, options):
     n = s * (a * a + b * b) + (d0 + d1) * a * b
     steep = (s / n) * ((d1 * a * a + 2 * s * a * b + d0 * b * b) / n)
     part, rest = a * b / n, b * (s * b + d1 * a) / n
-    slopes = (b * steep, -a * steep, part * ((d1 * a * a - d0 * b * b) / n), part * rest,
-              -part * f)
+    slopes = (b * steep, -a * steep, part * ((d1 * a * a - d0 * b * b) / n), part * rest, -part * f)
     return lambda g: [g * slopes[argnum] for argnum in argnums]
 
 
@@ -160,7 +163,7 @@ def log_slope_in_bin(a, b, s, d0, d1):
     q = d1 * a * a + 2 * s * a * b + d0 * b * b
     m = a * a + b * b + (d0 + d1) * a * b / s
     e = ((d0 - s) + (d1 - s)) * a * b / s
-    above = ((d1 - 1) * a * a + 2 * (s - 1) * a * b + (d0 - 1) * b * b - e * (2 + e))
+    above = (d1 - 1) * a * a + 2 * (s - 1) * a * b + (d0 - 1) * b * b - e * (2 + e)
     steep = m > STEEP
     if not np.any(getval(steep)):
         return log_of_quotient(q, m, above)
@@ -173,8 +176,11 @@ def log_of_quotient(q, m, above):
     """log (q / m^2), with above = q - m^2. Elementwise."""
     ratio, excess = q / (m * m), above / (m * m)
     small = ratio < 0.5
-    return where(small, np.log(where(small, ratio, np.ones_like(ratio))),
-                 np.log1p(where(small, np.zeros_like(excess), excess)))
+    return where(
+        small,
+        np.log(where(small, ratio, np.ones_like(ratio))),
+        np.log1p(where(small, np.zeros_like(excess), excess)),
+    )
 
 
 def place_in_bin(a, b, s, d0, d1):
@@ -207,8 +213,15 @@ def pick(values, chosen):
 def bin_of(v, ends, others, s, d):
     """The bin of v in [-B, B], cut at ``ends``: (left, right) of ends and others, s, d0, d1."""
     chosen = np.sum(v >= ends[1:-1], axis=0) == np.arange(len(s)).reshape((-1,) + (1,) * v.ndim)
-    return (pick(ends[:-1], chosen), pick(ends[1:], chosen), pick(others[:-1], chosen),
-            pick(others[1:], chosen), pick(s, chosen), pick(d[:-1], chosen), pick(d[1:], chosen))
+    return (
+        pick(ends[:-1], chosen),
+        pick(ends[1:], chosen),
+        pick(others[:-1], chosen),
+        pick(others[1:], chosen),
+        pick(s, chosen),
+        pick(d[:-1], chosen),
+        pick(d[1:], chosen),
+    )
 
 
 def parts_of(v, left, right):
@@ -286,14 +299,20 @@ class RationalQuadratic(Transformer):
     min_slope: float = 1e-3
 
     _twin = "spline"
-    _converters = {"bins": check_count, "bound": check_positive,
-                   "tails": one_of(("linear", "circular")), "min_slope": positive_below(1)}
+    _converters = {
+        "bins": check_count,
+        "bound": check_positive,
+        "tails": one_of(("linear", "circular")),
+        "min_slope": positive_below(1),
+    }
 
     def __post_init__(self):
         super().__post_init__()
         share = positive_below(1 / self.bins)
-        self._set(min_width=share("min_width", self.min_width),
-                  min_height=share("min_height", self.min_height))
+        self._set(
+            min_width=share("min_width", self.min_width),
+            min_height=share("min_height", self.min_height),
+        )
 
     @property
     def circular(self):
@@ -306,8 +325,15 @@ class RationalQuadratic(Transformer):
 
     def constrain(self, raw):
         """Knots and slopes (x_k, y_k, s_k, d_k) from network outputs raw (P, ...)."""
-        return constrain(raw, self.bins, self.bound, self.circular, self.min_width,
-                         self.min_height, self.min_slope)
+        return constrain(
+            raw,
+            self.bins,
+            self.bound,
+            self.circular,
+            self.min_width,
+            self.min_height,
+            self.min_slope,
+        )
 
     def forward(self, z, h):
         """(x, log dx/dz), each in the shape of z."""

@@ -22,13 +22,14 @@ from autograd.builtins import tuple as traced_tuple
 from nfref.runtime.annotations import Any, Callable
 from nfref.runtime.tracing import defvjp_argnums, primitive
 
-STEPS = 200         # at most; as many halvings take any bracket that occurs below one ulp
+STEPS = 200  # at most; as many halvings take any bracket that occurs below one ulp
 NEWTON_STEPS = 100  # of these, after which only halvings are taken
 
 
 @primitive
-def increasing_root(function: Callable[..., Any], ends: Callable[..., Any], target: Any,
-                    *h: Any) -> Any:
+def increasing_root(
+    function: Callable[..., Any], ends: Callable[..., Any], target: Any, *h: Any
+) -> Any:
     """The x with function(x, *h)[0] = target. Elementwise.
 
     Newton's step is taken where it stays within the bracket and the step before has halved the
@@ -57,15 +58,19 @@ def increasing_root(function: Callable[..., Any], ends: Callable[..., Any], targ
     x, moves = low / 2 + high / 2, solvable
     residue, last = np.full_like(x, np.inf), np.zeros_like(x)
     eps = np.finfo(x.dtype).eps
-    with np.errstate(all="ignore"):     # steps that are not trusted may be anything
+    with np.errstate(all="ignore"):  # steps that are not trusted may be anything
         for k in range(STEPS):
             value, log_slope = function(x, *h)
             excess = value - target
             low, high = np.where(excess <= 0, x, low), np.where(excess >= 0, x, high)
             step = -excess * np.exp(-log_slope)
             newton = x + step
-            trusted = ((newton >= low) & (newton <= high) & (2 * np.abs(excess) <= residue)
-                       & (k < NEWTON_STEPS))
+            trusted = (
+                (newton >= low)
+                & (newton <= high)
+                & (2 * np.abs(excess) <= residue)
+                & (k < NEWTON_STEPS)
+            )
             new = np.where(moves, np.where(trusted, newton, low / 2 + high / 2), x)
             ahead = step * (step / last)
             done = (new == x) | (trusted & (np.abs(ahead) <= eps * np.abs(new)))
@@ -85,6 +90,7 @@ def _implicit_vjp(argnums, x, arguments, _):
         pull_back, _ = make_vjp(lambda given: function(x, *given)[0])(traced_tuple(h))
         back = pull_back(-pulled)
         return [pulled if argnum == 2 else back[argnum - 3] for argnum in argnums]
+
     return vjp
 
 

@@ -66,8 +66,10 @@ class Transformer(Configuration):
 def check_transformer(name, transformer):
     """The transformer itself; anything else is a TypeError."""
     if not isinstance(transformer, Transformer):
-        raise TypeError(f"{name}: expected a Transformer such as nfref.Affine(), "
-                        f"got {type(transformer).__name__}")
+        raise TypeError(
+            f"{name}: expected a Transformer such as nfref.Affine(), "
+            f"got {type(transformer).__name__}"
+        )
     return transformer
 
 

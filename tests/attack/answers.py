@@ -14,12 +14,51 @@ from tests.attack.options import values_of
 
 LABELS = ("red", "it's", "light blue", "3", "é")
 NAMES = ("size", "share", "kids", "kind", "angle of it")
-TABLES = ("t.csv", "t.csv", "t.csv", "gaps.csv", "gaps.csv", "unseen.csv", "absent.csv",
-          "words.csv", "outside.csv", "more.csv", "header.csv", "hollow.csv", "t.parquet",
-          "old.txt", "table.npz", ".", "", "missing.csv", "wine", "two-moons")
+TABLES = (
+    "t.csv",
+    "t.csv",
+    "t.csv",
+    "gaps.csv",
+    "gaps.csv",
+    "unseen.csv",
+    "absent.csv",
+    "words.csv",
+    "outside.csv",
+    "more.csv",
+    "header.csv",
+    "hollow.csv",
+    "t.parquet",
+    "old.txt",
+    "table.npz",
+    ".",
+    "",
+    "missing.csv",
+    "wine",
+    "two-moons",
+)
 COLUMNS = (*NAMES, *NAMES, "Size", "", "z", "w", "1", "kind ")
-VALUES = ("1", "0.5", "-1", "0", "nan", "inf", "1e400", "", " ", "red", "RED", "it's", "pink", "3",
-          "3.0", "1_0", "2.5", "1e300", "0x2", "é")
+VALUES = (
+    "1",
+    "0.5",
+    "-1",
+    "0",
+    "nan",
+    "inf",
+    "1e400",
+    "",
+    " ",
+    "red",
+    "RED",
+    "it's",
+    "pink",
+    "3",
+    "3.0",
+    "1_0",
+    "2.5",
+    "1e300",
+    "0x2",
+    "é",
+)
 MODELS = ("table.npz", "table.npz", "table.npz", "given.npz", "given.npz", "flow.npz", "t.csv", "")
 TAKES = {
     "predict": ("--column", "--interval", "--header", "--out"),
@@ -27,15 +66,31 @@ TAKES = {
     "impute": ("--header", "--seed", "--out"),
     "sample": ("-n", "--given", "--given", "--given-from", "--seed", "--out"),
     "report": ("--header", "--weights", "--seed", "--out"),
-    "score": ("--header", "--weights", "--least", "--errors", "--out")}
+    "score": ("--header", "--weights", "--least", "--errors", "--out"),
+}
 POOLS = {
-    "--column": COLUMNS, "--weights": COLUMNS, "--given-from": TABLES,
+    "--column": COLUMNS,
+    "--weights": COLUMNS,
+    "--given-from": TABLES,
     "--interval": ("0.5", "0.99", "0", "1", "nan", "x", "1e-12"),
     "--levels": ("0.5", "0.1,0.9", "0.9,0.1", "0.5,0.5", "0", "1", "nan", ",", "", "0.5,x", "1e-9"),
-    "--header": ("auto", "yes", "no", "maybe"), "--seed": ("1", "-1", "x", "9" * 30),
-    "--least": ("0", "3", "-1", "x"), "-n": ("0", "1", "2", "-1", "x", "1.5"),
-    "--out": ("new.csv", "new.parquet", "new.html", "old.txt", "t.csv", "table.npz", ".",
-              "no/new.csv", "", "n" * 300)}
+    "--header": ("auto", "yes", "no", "maybe"),
+    "--seed": ("1", "-1", "x", "9" * 30),
+    "--least": ("0", "3", "-1", "x"),
+    "-n": ("0", "1", "2", "-1", "x", "1.5"),
+    "--out": (
+        "new.csv",
+        "new.parquet",
+        "new.html",
+        "old.txt",
+        "t.csv",
+        "table.npz",
+        ".",
+        "no/new.csv",
+        "",
+        "n" * 300,
+    ),
+}
 
 
 def cases(rng, number):
@@ -51,9 +106,14 @@ def line(rng):
     arguments = [name, one_of(MODELS)]
     if name in ("predict", "impute", "score", "report"):
         arguments.append(one_of(TABLES))
-    given = {"predict": ("--column", one_of(NAMES)), "quantile": ("--column", one_of(NAMES)),
-             "impute": ("--out", "new.csv"), "sample": ("-n", "2"),
-             "report": ("--out", "new.html"), "score": ()}[name]
+    given = {
+        "predict": ("--column", one_of(NAMES)),
+        "quantile": ("--column", one_of(NAMES)),
+        "impute": ("--out", "new.csv"),
+        "sample": ("-n", "2"),
+        "report": ("--out", "new.html"),
+        "score": (),
+    }[name]
     options = list(given)
     for _ in range(rng.choice(4, p=[0.4, 0.3, 0.2, 0.1])):
         option = one_of(TAKES[name])
@@ -72,8 +132,16 @@ _FILES = {}
 def rows(rng, n):
     """Text of n rows: real, in (0, 1), whole, a label, on a circle."""
     kind = rng.integers(len(LABELS), size=n)
-    return [[f"{rng.gamma(3) + code:.4f}", f"{rng.uniform(0.01, 0.99):.4f}",
-             str(rng.integers(3)), LABELS[code], f"{rng.uniform(0, 360):.2f}"] for code in kind]
+    return [
+        [
+            f"{rng.gamma(3) + code:.4f}",
+            f"{rng.uniform(0.01, 0.99):.4f}",
+            str(rng.integers(3)),
+            LABELS[code],
+            f"{rng.uniform(0, 360):.2f}",
+        ]
+        for code in kind
+    ]
 
 
 def with_cells(table, places):
@@ -96,27 +164,72 @@ def make(folder):
     table = rows(np.random.default_rng(0), 80)
     few = table[:6]
     tables = {
-        "t.csv": (NAMES, table), "gaps.csv": (NAMES, with_cells(few, {
-            (0, 0): "", (1, 3): "", (2, 2): "", (3, 4): "", (4, 1): "", (4, 3): "", (4, 0): ""})),
+        "t.csv": (NAMES, table),
+        "gaps.csv": (
+            NAMES,
+            with_cells(
+                few,
+                {
+                    (0, 0): "",
+                    (1, 3): "",
+                    (2, 2): "",
+                    (3, 4): "",
+                    (4, 1): "",
+                    (4, 3): "",
+                    (4, 0): "",
+                },
+            ),
+        ),
         "unseen.csv": (NAMES, with_cells(few, {(2, 3): "pink"})),
         "absent.csv": (NAMES[:3], [row[:3] for row in few]),
         "words.csv": (NAMES, with_cells(few, {(1, 0): "big"})),
         "outside.csv": (NAMES, with_cells(few, {(0, 1): "1.5", (1, 2): "0.5", (2, 0): "1e300"})),
         "more.csv": ((*NAMES, "w"), [[*row, str(k % 2)] for k, row in enumerate(few)]),
-        "hollow.csv": (NAMES, [[""] * 5] * 2 + few), "header.csv": (NAMES, [])}
+        "hollow.csv": (NAMES, [[""] * 5] * 2 + few),
+        "header.csv": (NAMES, []),
+    }
     for name, (names, cells) in tables.items():
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([names, *cells])
         (folder / name).write_text(text.getvalue(), encoding="utf-8")
     (folder / "old.txt").write_text("old")
     import pandas as pd
+
     pd.read_csv(folder / "t.csv", dtype={"kind": str}).head(6).to_parquet(folder / "t.parquet")
-    fit = ("fit", "t.csv", "--members", 0, "--quiet", "--column", "kind=category", "--column",
-           "share=0:1", "--column", "angle of it=period 360", "--column", "kids=count")
-    for options in ((*fit, "--out", "table.npz"),
-                    (*fit, "--given", "kind,size", "--out", "given.npz"),
-                    ("fit", "two-moons", "--flow", "realnvp", "--layers", 1, "--hidden", 4,
-                     "--epochs", 1, "--quiet", "--out", "flow.npz")):
+    fit = (
+        "fit",
+        "t.csv",
+        "--members",
+        0,
+        "--quiet",
+        "--column",
+        "kind=category",
+        "--column",
+        "share=0:1",
+        "--column",
+        "angle of it=period 360",
+        "--column",
+        "kids=count",
+    )
+    for options in (
+        (*fit, "--out", "table.npz"),
+        (*fit, "--given", "kind,size", "--out", "given.npz"),
+        (
+            "fit",
+            "two-moons",
+            "--flow",
+            "realnvp",
+            "--layers",
+            1,
+            "--hidden",
+            4,
+            "--epochs",
+            1,
+            "--quiet",
+            "--out",
+            "flow.npz",
+        ),
+    ):
         status, _, errors = command(folder, *options)
         require(status == 0, errors)
     _FILES.update(contents(folder))
@@ -134,8 +247,10 @@ def run(folder, arguments):
     require(set(before) <= set(after), "a file is gone")
     if status == 2:
         require(not wrote, f"wrote {wrote} and failed: {errors}")
-        require(not output or arguments[0] in ("sample", "predict", "score"),
-                f"printed {output[:80]!r} and failed: {errors}")
+        require(
+            not output or arguments[0] in ("sample", "predict", "score"),
+            f"printed {output[:80]!r} and failed: {errors}",
+        )
         return "refused"
     require(wrote == set(outs) or arguments[-1] in ("-h", "--help"), f"wrote {wrote}, not {outs}")
     for name in wrote:

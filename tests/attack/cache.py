@@ -8,29 +8,53 @@ import numpy as np
 
 from tests.attack.case import Case, require
 
-STEP = ("import numpy as np\n"
-        "from nfref.kernels.adam import adam_update\n"
-        "a = np.ones(3)\n"
-        "print(adam_update(a, a, a, a, 1, 0.1)[0])\n")
-STATES = ("none", "file", "read-only", "closed", "of another", "link to nothing", "link to itself",
-          "device", "long", "relative", "empty name", "cut", "flipped", "emptied", "grown",
-          "folders for entries", "swapped", "stale turn", "control characters")
-DAMAGES = STATES[STATES.index("cut"):]
+STEP = (
+    "import numpy as np\n"
+    "from nfref.kernels.adam import adam_update\n"
+    "a = np.ones(3)\n"
+    "print(adam_update(a, a, a, a, 1, 0.1)[0])\n"
+)
+STATES = (
+    "none",
+    "file",
+    "read-only",
+    "closed",
+    "of another",
+    "link to nothing",
+    "link to itself",
+    "device",
+    "long",
+    "relative",
+    "empty name",
+    "cut",
+    "flipped",
+    "emptied",
+    "grown",
+    "folders for entries",
+    "swapped",
+    "stale turn",
+    "control characters",
+)
+DAMAGES = STATES[STATES.index("cut") :]
 
 
 def cases(rng, number):
     """One state of the folder each."""
     for _ in range(number):
-        one = np.random.default_rng(rng.integers(2 ** 63))
+        one = np.random.default_rng(rng.integers(2**63))
         state = str(one.choice(STATES))
-        yield Case(f"cache: {state}",
-                   lambda folder, one=one, state=state: run(folder, one, state))
+        yield Case(f"cache: {state}", lambda folder, one=one, state=state: run(folder, one, state))
 
 
 def step(cache, cwd):
     """What a process prints whose folder is ``cache``."""
-    return subprocess.run([sys.executable, "-c", STEP], capture_output=True, text=True, cwd=cwd,
-                          env={**os.environ, "NUMBA_CACHE_DIR": cache, "XDG_CACHE_HOME": str(cwd)})
+    return subprocess.run(
+        [sys.executable, "-c", STEP],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "NUMBA_CACHE_DIR": cache, "XDG_CACHE_HOME": str(cwd)},
+    )
 
 
 def run(folder, rng, state):
@@ -57,10 +81,15 @@ def damage(entry, rng, state):
         (entry.parent / (entry.name + ".turn")).write_text("1")
     elif content:
         place = int(rng.integers(len(content)))
-        entry.write_bytes({
-            "cut": content[:place], "emptied": b"", "grown": content + bytes(place),
-            "flipped": content[:place] + bytes([content[place] ^ 1]) + content[place + 1:],
-            "swapped": content[::-1]}.get(state, content))
+        entry.write_bytes(
+            {
+                "cut": content[:place],
+                "emptied": b"",
+                "grown": content + bytes(place),
+                "flipped": content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :],
+                "swapped": content[::-1],
+            }.get(state, content)
+        )
 
 
 def make(cache, state):
@@ -75,5 +104,9 @@ def make(cache, state):
         cache.symlink_to("nowhere/at/all" if state == "link to nothing" else "cache")
     elif state == "control characters":
         return cache.parent / "a\n\x01\t'é"
-    return {"device": "/dev/null", "long": cache / ("n" * 300), "relative": "here/../there",
-            "empty name": ""}.get(state, cache)
+    return {
+        "device": "/dev/null",
+        "long": cache / ("n" * 300),
+        "relative": "here/../there",
+        "empty name": "",
+    }.get(state, cache)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LONGEST = 700       # characters of a message
-SECONDS = 20        # after which a case hangs; --patience makes it more
+LONGEST = 700  # characters of a message
+SECONDS = 20  # after which a case hangs; --patience makes it more
 
 
 class Failure(AssertionError):
@@ -31,6 +31,7 @@ class Case:
 
 def attack(case, folder):
     """(outcome, why): a good outcome and "", or "failed" and what happened."""
+
     def hang(number, frame):
         raise Hang
 
@@ -54,9 +55,11 @@ def attack(case, folder):
 def command_lines(kind, line, run, rng, number, show=str):
     """Cases of ``run(folder, arguments)`` with arguments from ``line(rng)``, each by a seed."""
     for _ in range(number):
-        arguments = line(np.random.default_rng(rng.integers(2 ** 63)))
-        yield Case(f"{kind}: nfref {' '.join(map(show, arguments))}"[:300],
-                   lambda folder, arguments=arguments: run(folder, arguments))
+        arguments = line(np.random.default_rng(rng.integers(2**63)))
+        yield Case(
+            f"{kind}: nfref {' '.join(map(show, arguments))}"[:300],
+            lambda folder, arguments=arguments: run(folder, arguments),
+        )
 
 
 def require(condition, text):
@@ -76,12 +79,13 @@ def refused(error):
 def command(folder, *arguments):
     """Run ``nfref ARGUMENTS`` in this process: (status, stdout, stderr), checked for one line."""
     from nfref.cli import main
+
     output, errors = io.StringIO(), io.StringIO()
     with contextlib.chdir(folder) if hasattr(contextlib, "chdir") else _chdir(folder):
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             try:
                 status = main([str(argument) for argument in arguments])
-            except SystemExit as end:           # --help
+            except SystemExit as end:  # --help
                 status = end.code
     output, errors = output.getvalue(), errors.getvalue()
     require("Traceback" not in errors, errors)
@@ -95,6 +99,7 @@ def command(folder, *arguments):
 def _chdir(folder):
     """contextlib.chdir of Python 3.11."""
     import os
+
     before = os.getcwd()
     os.chdir(folder)
     try:

@@ -17,8 +17,23 @@ COMMANDS = (
     ("sample", "model.npz", "-n", "2000", "--out", "old.csv"),
     ("score", "model.npz", "t.csv", "--out", "old.csv"),
     ("plot", "model.npz", "--out", "old.png"),
-    ("fit", "t.csv", "--flow", "realnvp", "--layers", "1", "--hidden", "8", "--epochs", "1",
-     "--out", "old.npz", "--checkpoint", "c.npz"))
+    (
+        "fit",
+        "t.csv",
+        "--flow",
+        "realnvp",
+        "--layers",
+        "1",
+        "--hidden",
+        "8",
+        "--epochs",
+        "1",
+        "--out",
+        "old.npz",
+        "--checkpoint",
+        "c.npz",
+    ),
+)
 
 
 def cases(rng, number):
@@ -26,8 +41,10 @@ def cases(rng, number):
     for k in range(number):
         size = int(10 ** rng.uniform(0, 6))
         arguments = COMMANDS[k % len(COMMANDS)]
-        yield Case(f"disks: {size} bytes for {arguments[0]}",
-                   lambda folder, size=size, arguments=arguments: run(folder, size, arguments))
+        yield Case(
+            f"disks: {size} bytes for {arguments[0]}",
+            lambda folder, size=size, arguments=arguments: run(folder, size, arguments),
+        )
 
 
 def run(folder, size, arguments):
@@ -40,8 +57,14 @@ def run(folder, size, arguments):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
-    done = subprocess.run([sys.executable, "-B", "-c", CODE, *arguments], cwd=folder, text=True,
-                          capture_output=True, timeout=case.SECONDS, preexec_fn=limit)
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", CODE, *arguments],
+        cwd=folder,
+        text=True,
+        capture_output=True,
+        timeout=case.SECONDS,
+        preexec_fn=limit,
+    )
     require("Traceback" not in done.stderr, done.stderr)
     after = contents(folder)
     require(set(after) <= {*before, "c.npz"}, f"stray files {set(after) - set(before)}")
@@ -53,6 +76,9 @@ def run(folder, size, arguments):
     require(done.returncode == 0, f"status {done.returncode}: {done.stderr}")
     if target.endswith("csv"):
         values = read_quietly(folder / target).values
-        require(len(values) == (2000 if arguments[0] == "sample" else 60)
-                and np.all(np.isfinite(values)), "rows are missing")
+        require(
+            len(values) == (2000 if arguments[0] == "sample" else 60)
+            and np.all(np.isfinite(values)),
+            "rows are missing",
+        )
     return "success"

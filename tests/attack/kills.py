@@ -22,23 +22,43 @@ from tests.attack.case import Case, require
 
 CODE = "import sys, nfref_command; sys.exit(nfref_command.main())"
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGINT twice")
-SMALL = ("fit", "t.csv", "--flow", "realnvp", "--layers", "1", "--hidden", "8", "--lr", "1e-9",
-         "--dtype", "float64", "--quiet", "--out", "m.npz")
+SMALL = (
+    "fit",
+    "t.csv",
+    "--flow",
+    "realnvp",
+    "--layers",
+    "1",
+    "--hidden",
+    "8",
+    "--lr",
+    "1e-9",
+    "--dtype",
+    "float64",
+    "--quiet",
+    "--out",
+    "m.npz",
+)
 ENDLESS = (*SMALL, "--epochs", "100000")
 ONE = (*SMALL, "--epochs", "60")
 SEARCH = ("fit", "t.csv", "--members", "2", "--epochs", "6", "--quiet", "--out", "m.npz")
-MOST_KILLS = 2          # of one fit
-LOST = []               # seconds of work that each kill -9 took away
+MOST_KILLS = 2  # of one fit
+LOST = []  # seconds of work that each kill -9 took away
 
 
 def started(folder, *arguments, fit):
-    def defaults():     # whatever the shell had its background jobs ignore
+    def defaults():  # whatever the shell had its background jobs ignore
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
 
-    return subprocess.Popen([sys.executable, "-c", CODE, *fit, *arguments], cwd=folder,
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                            preexec_fn=defaults)
+    return subprocess.Popen(
+        [sys.executable, "-c", CODE, *fit, *arguments],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=defaults,
+    )
 
 
 def table(folder):
@@ -50,6 +70,7 @@ def table(folder):
 
 def epochs(path):
     """How many epochs of all flows a checkpoint knows; 0 where there is none."""
+
     def count(part):
         if isinstance(part, dict):
             return len(part["train"]) if "train" in part else sum(map(count, part.values()))
@@ -89,9 +110,9 @@ def require_names(folder):
 
 def cases(rng, number, fit=ONE, name="kills: kill -9"):
     """Kills after a random epoch, each followed by the same command with --resume."""
-    undisturbed(fit)            # found before any case, whose seconds are few
+    undisturbed(fit)  # found before any case, whose seconds are few
     for _ in range(number):
-        one = np.random.default_rng(rng.integers(2 ** 63))
+        one = np.random.default_rng(rng.integers(2**63))
         yield Case(name, lambda folder, one=one: kill(folder, one, fit))
 
 
@@ -107,7 +128,7 @@ def undisturbed(fit):
         folder = Path(folder)
         table(folder)
         process = started(folder, "--checkpoint", "c.npz", fit=fit)
-        _, errors = process.communicate(timeout=300)        # the first one compiles
+        _, errors = process.communicate(timeout=300)  # the first one compiles
         require(process.returncode == 0, errors)
         return (folder / "m.npz").read_bytes(), epochs(folder / "c.npz")
 
@@ -123,7 +144,7 @@ def kill(folder, rng, fit):
         seen = time.time()
         process.kill()
         ended(process)
-        if process.returncode != -signal.SIGKILL:       # it was over before
+        if process.returncode != -signal.SIGKILL:  # it was over before
             tries += 1
             require(process.returncode == 0 and tries < 5, f"status {process.returncode}")
             table(folder)
@@ -148,9 +169,10 @@ def kill(folder, rng, fit):
 def interruptions(rng, number):
     """Signals at a random moment, then the same command with --resume."""
     for k in range(number):
-        one, name = np.random.default_rng(rng.integers(2 ** 63)), SIGNALS[k % len(SIGNALS)]
-        yield Case(f"kills: {name}",
-                   lambda folder, one=one, name=name: interrupt(folder, one, name))
+        one, name = np.random.default_rng(rng.integers(2**63)), SIGNALS[k % len(SIGNALS)]
+        yield Case(
+            f"kills: {name}", lambda folder, one=one, name=name: interrupt(folder, one, name)
+        )
 
 
 def interrupt(folder, rng, name):

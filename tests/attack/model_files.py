@@ -25,15 +25,28 @@ from nfref.tables.plan import Plan, SearchState
 from tests.attack.case import Case, refused, require
 from tests.tables.golden_models import ASKED, FOLDER
 
-FLOWS = (nfref.MAF(2, 2, (4,)), nfref.RealNVP(2, 1, (4,), batch_norm=True), nfref.Planar(2, 2),
-         nfref.NSF(2, 1, (4,), bins=3), nfref.Glow((1, 4, 4), 1, 1, (2,)), nfref.CNF(2, (4,)),
-         nfref.Chain([nfref.LULinear(2), nfref.Standardise((0.0, 1.0), (1.0, 2.0)),
-                      nfref.Logit((0, None), (1, None))]))
+FLOWS = (
+    nfref.MAF(2, 2, (4,)),
+    nfref.RealNVP(2, 1, (4,), batch_norm=True),
+    nfref.Planar(2, 2),
+    nfref.NSF(2, 1, (4,), bins=3),
+    nfref.Glow((1, 4, 4), 1, 1, (2,)),
+    nfref.CNF(2, (4,)),
+    nfref.Chain(
+        [
+            nfref.LULinear(2),
+            nfref.Standardise((0.0, 1.0), (1.0, 2.0)),
+            nfref.Logit((0, None), (1, None)),
+        ]
+    ),
+)
 # Tables by their columns, those that are given, and how many numbers a flow of the rest is given.
 TABLES = (("abcd", (), 3), ("abcd", ("b", "c"), 4), ("ab", (), 0), ("cd", (), 0))
-NAMES = (*(type(flow).__name__ for flow in FLOWS),
-         *(f"a table of {columns}, {len(given)} given" for columns, given, _ in TABLES),
-         "a checkpoint")
+NAMES = (
+    *(type(flow).__name__ for flow in FLOWS),
+    *(f"a table of {columns}, {len(given)} given" for columns, given, _ in TABLES),
+    "a checkpoint",
+)
 CHECKPOINT = len(NAMES) - 1
 VALUES = (0, -1, 1, 3, 10 ** 6, 10 ** 9, 2 ** 63, 10 ** 400, -10 ** 20, 0.5, 1e308, float("nan"),
           float("inf"), True, None, "", "MAF", "os.system", "\x00", "relu", [], [1], [0, 1], [[]],
@@ -44,18 +57,31 @@ VALUES = (0, -1, 1, 3, 10 ** 6, 10 ** 9, 2 ** 63, 10 ** 400, -10 ** 20, 0.5, 1e3
           {"class": "Pool", "members": [], "weights": None, "names": []},
           {"class": "Wide", "dim": 2, "freedom": 3.0}, {"class": "Count", "name": "n", "low": 0.0},
           {"class": "Category", "name": "c", "labels": [1, "a", True]})  # fmt: skip
-WAYS = ("header", "header", "header", "header", "array", "array", "bytes", "bytes", "cut",
-        "archive", "text")
-MEMORY = 2 ** 26        # bytes that loading a small file may take at any one time
+WAYS = (
+    "header",
+    "header",
+    "header",
+    "header",
+    "array",
+    "array",
+    "bytes",
+    "bytes",
+    "cut",
+    "archive",
+    "text",
+)
+MEMORY = 2**26  # bytes that loading a small file may take at any one time
 
 
 def cases(rng, number):
     """Changed copies of small model files, with a right digest or the old one."""
     for _ in range(number):
-        one = np.random.default_rng(rng.integers(2 ** 63))
+        one = np.random.default_rng(rng.integers(2**63))
         way, which = str(one.choice(WAYS)), int(one.integers(len(NAMES)))
-        yield Case(f"model files: {way} of {NAMES[which]}",
-                   lambda folder, one=one, way=way, which=which: load(folder, one, way, which))
+        yield Case(
+            f"model files: {way} of {NAMES[which]}",
+            lambda folder, one=one, way=way, which=which: load(folder, one, way, which),
+        )
 
 
 @functools.cache
@@ -84,8 +110,12 @@ def whole(which):
 def table(names, given, context_dim):
     """The density of a small table: an interval and a real column, labels and counts; one flow."""
     rng = np.random.default_rng(0)
-    columns = {"a": rng.random(320), "b": rng.normal(0, 2, 320), "c": rng.integers(0, 3, 320),
-               "d": rng.choice(["x", "y"], 320)}
+    columns = {
+        "a": rng.random(320),
+        "b": rng.normal(0, 2, 320),
+        "c": rng.integers(0, 3, 320),
+        "d": rng.choice(["x", "y"], 320),
+    }
     columns = [columns[name] for name in names]
     kinds = find_columns(tuple(names), columns, {"a": (0, 1)} if "a" in names else {})
     flow = nfref.MAF(1 if given else 2, 1, (2,), context_dim=context_dim)
@@ -96,8 +126,12 @@ def load(folder, rng, way, which):
     content, header, arrays = whole(which)
     path = folder / "m.npz"
     change(path, rng, way, content, copy.deepcopy(header), dict(arrays))
-    return outcome(path, arrays, way in ("bytes", "cut"),
-                   read_checkpoint if which == CHECKPOINT else load_model)
+    return outcome(
+        path,
+        arrays,
+        way in ("bytes", "cut"),
+        read_checkpoint if which == CHECKPOINT else load_model,
+    )
 
 
 def read_checkpoint(path):
@@ -117,12 +151,16 @@ def outcome(path, arrays, same, reader=load_model):
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        require(peak < MEMORY, f"{peak / 2 ** 20:.0f} MiB")
+        require(peak < MEMORY, f"{peak / 2**20:.0f} MiB")
     if same:
-        found = describe({"state": model} if reader is read_checkpoint else
-                         {"density": model.density, "params": model.params})[1]
-        require(all(np.array_equal(found[name], arrays[name]) for name in arrays),
-                "other parameters")
+        found = describe(
+            {"state": model}
+            if reader is read_checkpoint
+            else {"density": model.density, "params": model.params}
+        )[1]
+        require(
+            all(np.array_equal(found[name], arrays[name]) for name in arrays), "other parameters"
+        )
     if reader is read_checkpoint:
         require(isinstance(model, SearchState), "something else than a state")
         return "success"
@@ -130,15 +168,20 @@ def outcome(path, arrays, same, reader=load_model):
         return used(model.density)
     with np.errstate(all="ignore"):
         rows = model.density.sample(model.params, np.random.default_rng(0), 2)
-    require(rows.shape == (2, model.density.dim) and trees.dtype_of(model.params) in (
-        np.float32, np.float64), "samples of another shape")
+    require(
+        rows.shape == (2, model.density.dim)
+        and trees.dtype_of(model.params) in (np.float32, np.float64),
+        "samples of another shape",
+    )
     return "success"
 
 
 def used(density):
     """A table's density that was read scores rows, and draws some where nothing is given."""
-    rows = [np.full(2, max(column.low, 0.0)) if isinstance(column, Count)
-            else column.drawn(np.zeros(2)) for column in density.columns]
+    rows = [
+        np.full(2, max(column.low, 0.0)) if isinstance(column, Count) else column.drawn(np.zeros(2))
+        for column in density.columns
+    ]
     with np.errstate(all="ignore"):
         require(density.log_prob(rows).shape == (2,), "scores of another shape")
         if not density.given:
@@ -155,7 +198,7 @@ def change(path, rng, way, content, header, arrays):
             for _ in range(rng.integers(1, 4)):
                 content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
         elif way == "cut":
-            content = content[:rng.integers(len(content))]
+            content = content[: rng.integers(len(content))]
         else:
             content = rng.bytes(100) if rng.random() < 0.5 else b"PK\x03\x04" + rng.bytes(200)
         path.write_bytes(content)
@@ -169,7 +212,7 @@ def change(path, rng, way, content, header, arrays):
         other_archive(path, rng, header, arrays)
         return
     write_archive(path, header, arrays)
-    if rng.random() < 0.2:                      # the digest of the file as it was
+    if rng.random() < 0.2:  # the digest of the file as it was
         restored = {name: value for name, value in read(path).items() if name != "digest"}
         with zipfile.ZipFile(path, "w") as archive:
             for name, value in {**restored, "digest": np.zeros(32, np.uint8)}.items():
@@ -186,7 +229,7 @@ def read(path):
 def places(thing, found=()):
     """(container, key) of everything inside of nested dicts and lists."""
     found = list(found)
-    for key in (list(thing) if isinstance(thing, dict) else range(len(thing))):
+    for key in list(thing) if isinstance(thing, dict) else range(len(thing)):
         found.append((thing, key))
         if isinstance(thing[key], (dict, list)):
             found += places(thing[key])
@@ -196,7 +239,7 @@ def places(thing, found=()):
 def change_value(header, rng):
     every = places(header)
     named = [(container, key) for container, key in every if key == "array"]
-    if named and rng.random() < 0.1:            # one array in the place of another
+    if named and rng.random() < 0.1:  # one array in the place of another
         (one, _), (other, _) = (named[k] for k in rng.integers(len(named), size=2))
         one["array"] = other["array"]
         return
@@ -244,7 +287,7 @@ def other_archive(path, rng, header, arrays):
     if way == 0:
         np.savez_compressed(path, header=encoded, **arrays)
     elif way == 1:
-        np.savez_compressed(path, header=encoded, big=np.zeros(10 ** 7), **arrays)
+        np.savez_compressed(path, header=encoded, big=np.zeros(10**7), **arrays)
     elif way == 2:
         np.savez(path, header=np.array([{"a": 1}], object), **arrays)
     elif way == 3:

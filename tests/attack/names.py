@@ -12,10 +12,50 @@ from nfref.tables.reading import TableError, read_quietly
 from tests.attack import case
 from tests.attack.case import Case, command, require
 
-PIECES = ("a", "b", "1", "2.5", "nan", "é", "日本", "😀", "\0", "\n", "\r", "\t", " ", "  ",
-          '"', "'", ",", ";", "|", "=", "+", "-", "@", "#", "$", "%", "\\", "/", "\u2028", "\u200f",
-          "\ufeff", "\u0301", "\x1b[31m", "\x7f", "\xa0", "null", "...", "x1", "{0}", "%s", "<b>",
-          "_")
+PIECES = (
+    "a",
+    "b",
+    "1",
+    "2.5",
+    "nan",
+    "é",
+    "日本",
+    "😀",
+    "\0",
+    "\n",
+    "\r",
+    "\t",
+    " ",
+    "  ",
+    '"',
+    "'",
+    ",",
+    ";",
+    "|",
+    "=",
+    "+",
+    "-",
+    "@",
+    "#",
+    "$",
+    "%",
+    "\\",
+    "/",
+    "\u2028",
+    "\u200f",
+    "\ufeff",
+    "\u0301",
+    "\x1b[31m",
+    "\x7f",
+    "\xa0",
+    "null",
+    "...",
+    "x1",
+    "{0}",
+    "%s",
+    "<b>",
+    "_",
+)
 SPOILT = ("", " ", " a", "a ", "a\0b", "\ud800", "\udcff", "\xa0a")
 N = 40
 
@@ -23,11 +63,13 @@ N = 40
 def cases(rng, number):
     """Two columns, by a DataFrame, a csv or a .parquet."""
     for place in range(number):
-        one = np.random.default_rng(rng.integers(2 ** 63))
+        one = np.random.default_rng(rng.integers(2**63))
         names = [name_of(one), name_of(one)]
         way = ("frame", "csv", "parquet")[place % 3]
-        yield Case(f"names: {way}, {names!a}"[:300],
-                   lambda folder, one=one, names=names, way=way: WAYS[way](folder, one, names))
+        yield Case(
+            f"names: {way}, {names!a}"[:300],
+            lambda folder, one=one, names=names, way=way: WAYS[way](folder, one, names),
+        )
 
 
 def name_of(rng):
@@ -39,9 +81,13 @@ def name_of(rng):
 
 def is_good(name):
     """As a name has to be, in words of its own."""
-    return (name.strip() == name != "" and "\0" not in name and len(name) <= 2 ** 17
-            and sum(character in "\r\n" for character in name) < 10
-            and not any(0xD800 <= ord(character) < 0xE000 for character in name))
+    return (
+        name.strip() == name != ""
+        and "\0" not in name
+        and len(name) <= 2**17
+        and sum(character in "\r\n" for character in name) < 10
+        and not any(0xD800 <= ord(character) < 0xE000 for character in name)
+    )
 
 
 def by_frame(folder, rng, names):
@@ -80,14 +126,15 @@ def by_parquet(folder, rng, names):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             frame.to_parquet(folder / "t.parquet")
-    except ValueError:          # pandas refuses the same name twice, and what is no text
+    except ValueError:  # pandas refuses the same name twice, and what is no text
         return "refused"
     return by_command(folder, names, "t.parquet")
 
 
 def by_command(folder, names, data, *options):
-    status, output, errors = command(folder, "fit", data, *options, "--members", 0, "--quiet",
-                                     "--out", "m.npz")
+    status, output, errors = command(
+        folder, "fit", data, *options, "--members", 0, "--quiet", "--out", "m.npz"
+    )
     require(len(errors) < 1500, f"{len(errors)} characters of {errors[:200]!a}")
     if status == 2:
         try:
@@ -98,10 +145,13 @@ def by_command(folder, names, data, *options):
             return "refused"
         raise case.Failure(f"refused later: {ascii(errors)[:300]}")
     columns = load_model(folder / "m.npz").columns
-    one = next(name for name in columns if name != "--")       # which argparse keeps for itself
-    for command_line in (("sample", "m.npz", "-n", 5, "--out", "s.csv"),
-                         ("score", "m.npz", "s.csv"), ("info", "m.npz"),
-                         ("quantile", "m.npz", f"--column={one}")):
+    one = next(name for name in columns if name != "--")  # which argparse keeps for itself
+    for command_line in (
+        ("sample", "m.npz", "-n", 5, "--out", "s.csv"),
+        ("score", "m.npz", "s.csv"),
+        ("info", "m.npz"),
+        ("quantile", "m.npz", f"--column={one}"),
+    ):
         status, _, errors = command(folder, *command_line)
         require(status == 0, f"{command_line[0]}: {ascii(errors)[:300]}")
     require(read_quietly(folder / "s.csv").columns == columns, "other names in samples")

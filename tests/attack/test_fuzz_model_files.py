@@ -11,27 +11,48 @@ from hypothesis import strategies as st
 
 from nfref.runtime.description import described_classes
 from nfref.tables.archives import write_archive
-from tests.attack.model_files import (CHECKPOINT, FLOWS, NAMES, load_model, outcome, places,
-                                      read_checkpoint, whole)
+from tests.attack.model_files import (
+    CHECKPOINT,
+    FLOWS,
+    NAMES,
+    load_model,
+    outcome,
+    places,
+    read_checkpoint,
+    whole,
+)
 
 CLASSES = described_classes()
-FIELDS = sorted({name for kind in CLASSES.values()
-                 for name in kind.__dataclass_fields__} | {"class", "array", "float"})
-NUMBERS = st.one_of(st.integers(), st.integers(-3, 9), st.floats(), st.booleans(), st.none(),
-                    st.sampled_from([10 ** 5, 10 ** 9, 2 ** 53, 10 ** 400]))
+FIELDS = sorted(
+    {name for kind in CLASSES.values() for name in kind.__dataclass_fields__}
+    | {"class", "array", "float"}
+)
+NUMBERS = st.one_of(
+    st.integers(),
+    st.integers(-3, 9),
+    st.floats(),
+    st.booleans(),
+    st.none(),
+    st.sampled_from([10**5, 10**9, 2**53, 10**400]),
+)
 # Deferred, because it takes models that are fitted.
-ARRAYS = st.deferred(lambda: st.sampled_from([name for k in range(len(NAMES))
-                                              for name in list(whole(k)[2])[:3]]))
-TEXTS = st.one_of(st.text(max_size=8), st.sampled_from(sorted(CLASSES)), ARRAYS,
-                  st.sampled_from(["inf", "nan"]))
+ARRAYS = st.deferred(
+    lambda: st.sampled_from([name for k in range(len(NAMES)) for name in list(whole(k)[2])[:3]])
+)
+TEXTS = st.one_of(
+    st.text(max_size=8), st.sampled_from(sorted(CLASSES)), ARRAYS, st.sampled_from(["inf", "nan"])
+)
 VALUES = st.recursive(
     st.one_of(NUMBERS, TEXTS),
-    lambda inner: st.one_of(st.lists(inner, max_size=4),
-                            st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4)),
-    max_leaves=8)
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
 # What is drawn is small, so it is the program that is slow where an example is.
-FUZZ = settings(deadline=None, derandomize=True, max_examples=60,
-                suppress_health_check=list(HealthCheck))
+FUZZ = settings(
+    deadline=None, derandomize=True, max_examples=60, suppress_health_check=list(HealthCheck)
+)
 
 
 def tried(header, arrays, reader=load_model):
@@ -66,11 +87,16 @@ def test_descriptions_of_anything(which, flow):
 @given(st.sampled_from(sorted(CLASSES)), st.data())
 def test_classes_with_fields_of_their_own(name, data):
     kind = CLASSES[name]
-    description = {"class": name, **{field: data.draw(VALUES)
-                                     for field in kind.__dataclass_fields__}}
+    description = {
+        "class": name,
+        **{field: data.draw(VALUES) for field in kind.__dataclass_fields__},
+    }
     _, header, arrays = whole(0)
-    density = {"class": "Density", "flow": description,
-               "base": {"class": "StandardNormal", "dim": 2}}
+    density = {
+        "class": "Density",
+        "flow": description,
+        "base": {"class": "StandardNormal", "dim": 2},
+    }
     tried({**header, "density": density}, arrays)
 
 
@@ -101,16 +127,18 @@ def test_arrays_of_other_numbers(which, data):
 
 
 # Models of tables take a fit each.
-@pytest.mark.parametrize("files", [
-    len(FLOWS), pytest.param(len(NAMES), marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    "files", [len(FLOWS), pytest.param(len(NAMES), marks=pytest.mark.thorough)]
+)
 @FUZZ
-@given(st.integers(0, len(NAMES) - 1), st.binary(max_size=300), st.integers(0, 10_000),
-       st.booleans())
+@given(
+    st.integers(0, len(NAMES) - 1), st.binary(max_size=300), st.integers(0, 10_000), st.booleans()
+)
 def test_bytes(files, which, inserted, place, cut):
     which %= files
     content, _, arrays = whole(which)
     place %= len(content)
-    content = content[:place] + inserted + content[place + (len(inserted) if cut else 0):]
+    content = content[:place] + inserted + content[place + (len(inserted) if cut else 0) :]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.npz"
         path.write_bytes(content)

@@ -18,8 +18,9 @@ def moved(base, seed=0, size=1.0):
 
 
 def flow_density(dim=2):
-    return nfref.Density(nfref.RealNVP(dim, layers=2, hidden=(4,)) if dim > 1
-                         else nfref.MADE(1, (4,)))
+    return nfref.Density(
+        nfref.RealNVP(dim, layers=2, hidden=(4,)) if dim > 1 else nfref.MADE(1, (4,))
+    )
 
 
 def grid(half_width, count, dim=2):
@@ -45,29 +46,39 @@ def test_the_absolute_value_of_a_normal_is_the_folded_normal():
 def test_there_and_back_a_symmetric_density_is_itself():
     base = nfref.InferenceAbs(nfref.GenerativeAbs(nfref.StandardNormal(3)))
     x = np.random.default_rng(1).standard_normal((20, 3))
-    np.testing.assert_allclose(base.log_prob(base.init(np.random.default_rng(0)), x),
-                               stats.norm.logpdf(x).sum(axis=1), rtol=1e-13)
+    np.testing.assert_allclose(
+        base.log_prob(base.init(np.random.default_rng(0)), x),
+        stats.norm.logpdf(x).sum(axis=1),
+        rtol=1e-13,
+    )
 
 
 def test_there_and_back_any_density_is_the_mean_over_its_mirror_images():
     base = nfref.InferenceAbs(nfref.GenerativeAbs(flow_density()))
     params = moved(base)
     x = np.random.default_rng(1).standard_normal((10, 2))
-    images = [base.density.density.log_prob(params["density"]["density"], x * signs)
-              for signs in ((1, 1), (1, -1), (-1, 1), (-1, -1))]
-    np.testing.assert_allclose(base.log_prob(params, x), np.log(np.mean(np.exp(images), axis=0)),
-                               rtol=1e-12)
+    images = [
+        base.density.density.log_prob(params["density"]["density"], x * signs)
+        for signs in ((1, 1), (1, -1), (-1, 1), (-1, -1))
+    ]
+    np.testing.assert_allclose(
+        base.log_prob(params, x), np.log(np.mean(np.exp(images), axis=0)), rtol=1e-12
+    )
 
 
 def test_paper_form_of_the_published_code():
     """log p(x) = log p(|x|) - D log 2 with fair coins."""
-    density = nfref.Density(nfref.Chain((nfref.RealNVP(2, layers=2, hidden=(4,)),
-                                         nfref.Logit((0.0, 0.0), (4.0, 4.0)))))
+    density = nfref.Density(
+        nfref.Chain((nfref.RealNVP(2, layers=2, hidden=(4,)), nfref.Logit((0.0, 0.0), (4.0, 4.0))))
+    )
     base = nfref.InferenceAbs(density)
     params = moved(base)
     x = np.random.default_rng(2).uniform(-4, 4, (10, 2))
-    np.testing.assert_allclose(base.log_prob(params, x), density.log_prob(
-        params["density"], np.abs(x)) - 2 * np.log(2), rtol=1e-14)
+    np.testing.assert_allclose(
+        base.log_prob(params, x),
+        density.log_prob(params["density"], np.abs(x)) - 2 * np.log(2),
+        rtol=1e-14,
+    )
 
 
 # Exactness ----------------------------------------------------------------------------------
@@ -79,7 +90,7 @@ def test_the_exact_direction_integrates_to_one_and_its_samples_follow_it(hidden)
     params = moved(base, size=0.5)
     rows, cell = grid(11.0, 300)
     mass = cell * np.exp(base.log_prob(params, rows))
-    assert mass.sum() == pytest.approx(1, abs=2e-4)       # the signs' odds jump at the axes
+    assert mass.sum() == pytest.approx(1, abs=2e-4)  # the signs' odds jump at the axes
     x = base.sample(params, np.random.default_rng(3), 4000)
     for quadrant in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
         p = mass[np.all(rows * quadrant > 0, axis=1)].sum()
@@ -130,15 +141,18 @@ def test_the_gap_is_zero_for_a_symmetric_density():
     params = base.init(np.random.default_rng(0))
     np.testing.assert_allclose(base.lower_bound(params, x), base.log_prob(params, x), rtol=1e-13)
     # No variance either: every draw gives the same number.
-    np.testing.assert_allclose(base.lower_bound(params, x, np.random.default_rng(1)),
-                               base.log_prob(params, x), rtol=1e-13)
+    np.testing.assert_allclose(
+        base.lower_bound(params, x, np.random.default_rng(1)), base.log_prob(params, x), rtol=1e-13
+    )
 
 
 def test_the_gap_is_zero_where_the_guess_is_the_posterior():
     """Of a normal N(m, v) folded at zero the log-odds of the sign are 2 m x / v, linear in x."""
     base = nfref.GenerativeAbs(nfref.DiagonalNormal(1), hidden=())
-    params = {"density": {"location": np.array([0.8]), "log_scale": np.log([0.6])},
-              "signs": [{"weight": np.array([[2 * 0.8 / 0.36]]), "bias": np.zeros(1)}]}
+    params = {
+        "density": {"location": np.array([0.8]), "log_scale": np.log([0.6])},
+        "signs": [{"weight": np.array([[2 * 0.8 / 0.36]]), "bias": np.zeros(1)}],
+    }
     x = np.array([[0.05], [0.4], [1.7]])
     np.testing.assert_allclose(base.lower_bound(params, x), base.log_prob(params, x), rtol=1e-13)
     params["signs"][0]["bias"] = np.ones(1)
@@ -172,13 +186,16 @@ def test_gradients(kind):
 
     def quantity(vector):
         total = anp.mean(base.log_prob(unflatten(vector), x))
-        return total + (anp.mean(base.lower_bound(unflatten(vector), x))
-                        if kind is nfref.GenerativeAbs else 0)
+        return total + (
+            anp.mean(base.lower_bound(unflatten(vector), x)) if kind is nfref.GenerativeAbs else 0
+        )
 
     slope = autograd.grad(quantity)(vector)
     step = 1e-6
-    numeric = [(quantity(vector + step * e) - quantity(vector - step * e)) / (2 * step)
-               for e in np.eye(len(vector))]
+    numeric = [
+        (quantity(vector + step * e) - quantity(vector - step * e)) / (2 * step)
+        for e in np.eye(len(vector))
+    ]
     np.testing.assert_allclose(slope, numeric, atol=1e-7)
     assert np.sum(np.abs(slope) > 1e-4) > len(slope) / 2
 
@@ -204,8 +221,18 @@ def test_a_density_on_top_of_it_is_fitted_and_kept(tmp_path):
     params = density.init(np.random.default_rng(0))
     params["base"]["density"]["density"]["location"] = np.ones(1)
     params["flow"]["shift"] = np.mean(x, axis=0)
-    result = nfref.fit(density, params, x, rng, epochs=60, batch_size=100, learning_rate=2e-2,
-                       validation=None, patience=None, progress=False)
+    result = nfref.fit(
+        density,
+        params,
+        x,
+        rng,
+        epochs=60,
+        batch_size=100,
+        learning_rate=2e-2,
+        validation=None,
+        patience=None,
+        progress=False,
+    )
     entropy = 0.5 * (1 + np.log(2 * np.pi)) + np.log(0.3) + np.log(2)
     assert -density.log_prob(result.params, x).mean() == pytest.approx(entropy, abs=0.05)
     assert result.params["flow"]["shift"][0] == pytest.approx(2, abs=0.1)
@@ -213,8 +240,9 @@ def test_a_density_on_top_of_it_is_fitted_and_kept(tmp_path):
     nfref.save_model(path, density, result.params)
     kept = nfref.load_model(path)
     assert kept.density == density
-    np.testing.assert_array_equal(kept.density.log_prob(kept.params, x),
-                                  density.log_prob(result.params, x))
+    np.testing.assert_array_equal(
+        kept.density.log_prob(kept.params, x), density.log_prob(result.params, x)
+    )
 
 
 def test_refusals():
@@ -225,8 +253,9 @@ def test_refusals():
     wide = nfref.GenerativeAbs(nfref.StandardNormal(13))
     with pytest.raises(ValueError, match="expected at most 12 coordinates .* got 13"):
         wide.log_prob(wide.init(np.random.default_rng(0)), np.ones((1, 13)))
-    bound = wide.lower_bound(wide.init(np.random.default_rng(0)), np.ones((1, 13)),
-                             np.random.default_rng(0))
+    bound = wide.lower_bound(
+        wide.init(np.random.default_rng(0)), np.ones((1, 13)), np.random.default_rng(0)
+    )
     assert bound[0] == pytest.approx(13 * stats.halfnorm.logpdf(1))
     with pytest.raises(ValueError, match="x: expected no number below 0, got 1 rows"):
         wide.lower_bound({"density": {}}, -np.ones((1, 13)))

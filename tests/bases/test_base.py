@@ -32,18 +32,21 @@ BASES = {
 }
 every_base = pytest.mark.parametrize("base", BASES.values(), ids=BASES)
 not_constant = pytest.mark.parametrize(
-    "base", [base for base in BASES.values() if not isinstance(base, nfref.Uniform)],
-    ids=lambda base: f"{type(base).__name__}-{base.dim}")
+    "base",
+    [base for base in BASES.values() if not isinstance(base, nfref.Uniform)],
+    ids=lambda base: f"{type(base).__name__}-{base.dim}",
+)
 with_params = pytest.mark.parametrize(
-    "base", [base for base in BASES.values() if trees.leaves(base.init(np.random.default_rng(0)))],
-    ids=lambda base: f"{type(base).__name__}-{base.dim}")
+    "base",
+    [base for base in BASES.values() if trees.leaves(base.init(np.random.default_rng(0)))],
+    ids=lambda base: f"{type(base).__name__}-{base.dim}",
+)
 
 
 def drawn(base, seed=0):
     """Parameters far from where ``init`` puts them."""
     rng = np.random.default_rng(seed)
-    return trees.tree_map(lambda leaf: leaf + 0.5 * rng.standard_normal(leaf.shape),
-                          base.init(rng))
+    return trees.tree_map(lambda leaf: leaf + 0.5 * rng.standard_normal(leaf.shape), base.init(rng))
 
 
 def angles(base):
@@ -76,11 +79,15 @@ def scipy_log_prob(base, params, z):
         concentration = np.exp(params["log_concentration"])
         return stats.vonmises(concentration, params["location"]).logpdf(z).sum(axis=1)
     if name == "Product":
-        return sum(scipy_log_prob(part, own, z[:, i:i + 1])
-                   for i, (part, own) in enumerate(zip(base.bases, params)))
+        return sum(
+            scipy_log_prob(part, own, z[:, i : i + 1])
+            for i, (part, own) in enumerate(zip(base.bases, params))
+        )
     weights = np.exp(params["logits"]) / np.exp(params["logits"]).sum()
-    parts = [weight * np.exp(stats.norm(mean, np.exp(log_scale)).logpdf(z).sum(axis=1))
-             for weight, mean, log_scale in zip(weights, params["means"], params["log_scales"])]
+    parts = [
+        weight * np.exp(stats.norm(mean, np.exp(log_scale)).logpdf(z).sum(axis=1))
+        for weight, mean, log_scale in zip(weights, params["means"], params["log_scales"])
+    ]
     return np.log(np.sum(parts, axis=0))
 
 
@@ -119,8 +126,10 @@ def test_integrates_to_one(base):
     """
     params = drawn(base)
     if base.dim == 1:
+
         def density(z):
             return np.exp(base.log_prob(params, np.array([[z]]))[0])
+
         if isinstance(base, nfref.Uniform):
             total, _ = integrate.quad(density, -1, 0.5)
         elif isinstance(base, nfref.VonMises):
@@ -207,8 +216,10 @@ def test_gradient_in_z_against_finite_differences(base):
     z = base.sample(params, np.random.default_rng(7), 20)
     gradient = autograd.grad(lambda z: anp.sum(base.log_prob(params, z)))(z)
     steps = 1e-5 * np.eye(base.dim)
-    numeric = np.stack([(base.log_prob(params, z + h) - base.log_prob(params, z - h)) / 2e-5
-                        for h in steps], axis=1)
+    numeric = np.stack(
+        [(base.log_prob(params, z + h) - base.log_prob(params, z - h)) / 2e-5 for h in steps],
+        axis=1,
+    )
     assert np.allclose(gradient, numeric, rtol=1e-6, atol=1e-7)
 
 
@@ -224,12 +235,17 @@ def test_gradients_in_parameters_against_finite_differences(base):
     if not isinstance(base, nfref.NormalMixture):
         functions.append(lambda v: base.entropy(unflatten(v)))
         if not angles(base):
-            functions.append(lambda v: anp.sum(anp.sin(
-                base.sample(unflatten(v), np.random.default_rng(9), 5))))
+            functions.append(
+                lambda v: anp.sum(anp.sin(base.sample(unflatten(v), np.random.default_rng(9), 5)))
+            )
     for function in functions:
         gradient = autograd.grad(function)(vector)
-        numeric = np.array([(function(vector + h) - function(vector - h)) / 2e-5
-                            for h in 1e-5 * np.eye(len(vector))])
+        numeric = np.array(
+            [
+                (function(vector + h) - function(vector - h)) / 2e-5
+                for h in 1e-5 * np.eye(len(vector))
+            ]
+        )
         assert np.allclose(gradient, numeric, rtol=1e-6, atol=1e-7)
 
 
@@ -246,8 +262,9 @@ def test_learned_normals_start_as_the_standard_normal(family, dim):
     z = np.random.default_rng(11).normal(size=(10, dim))
     base = family(dim)
     params = base.init(np.random.default_rng(0))
-    assert np.allclose(base.log_prob(params, z), nfref.StandardNormal(dim).log_prob({}, z),
-                       rtol=1e-14)
+    assert np.allclose(
+        base.log_prob(params, z), nfref.StandardNormal(dim).log_prob({}, z), rtol=1e-14
+    )
 
 
 def test_far_tails_stay_finite():
@@ -275,11 +292,21 @@ def test_a_product_gives_each_base_its_coordinates():
         nfref.Product([1])
 
 
-@pytest.mark.parametrize("base", [nfref.DiagonalNormal(2), nfref.FullNormal(2), nfref.Logistic(2),
-                                  nfref.Uniform([0, 0], [1, 1]), nfref.NormalMixture(2, 3),
-                                  nfref.Laplace(2), nfref.StudentT(2), nfref.VonMises(2),
-                                  nfref.Product([nfref.Laplace(1), nfref.StudentT(1)])],
-                         ids=lambda base: type(base).__name__)
+@pytest.mark.parametrize(
+    "base",
+    [
+        nfref.DiagonalNormal(2),
+        nfref.FullNormal(2),
+        nfref.Logistic(2),
+        nfref.Uniform([0, 0], [1, 1]),
+        nfref.NormalMixture(2, 3),
+        nfref.Laplace(2),
+        nfref.StudentT(2),
+        nfref.VonMises(2),
+        nfref.Product([nfref.Laplace(1), nfref.StudentT(1)]),
+    ],
+    ids=lambda base: type(base).__name__,
+)
 def test_a_flow_takes_any_base(base):
     density = nfref.Density(nfref.RealNVP(2, layers=2, hidden=8), base)
     params = density.init(np.random.default_rng(0))
@@ -287,24 +314,29 @@ def test_a_flow_takes_any_base(base):
     assert np.allclose(density.log_prob(params, x), log_p, rtol=1e-12)
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: nfref.DiagonalNormal(0), "dim: expected at least 1, got 0"),
-    (lambda: nfref.FullNormal(0), "dim: expected at least 1, got 0"),
-    (lambda: nfref.Logistic(-1), "dim: expected at least 1, got -1"),
-    (lambda: nfref.NormalMixture(2, 0), "components: expected at least 1, got 0"),
-    (lambda: nfref.Laplace(0), "dim: expected at least 1, got 0"),
-    (lambda: nfref.StudentT(0), "dim: expected at least 1, got 0"),
-    (lambda: nfref.StudentT(2, 0), "degrees: expected a finite number above 0, got 0"),
-    (lambda: nfref.VonMises(2, np.inf), "concentration: expected a finite number above 0"),
-    (lambda: nfref.Product([]), "Product: expected at least one base, got none"),
-    (lambda: nfref.Uniform([0, 1], [1]), r"lower and upper of one length.*\(2,\) and \(1,\)"),
-    (lambda: nfref.Uniform([], []), "of at least 1"),
-    (lambda: nfref.Uniform(0, 1), "of one length"),
-    (lambda: nfref.Uniform([0, 1], [1, 1]), r"finite lower < upper, got \[0.0, 1.0\] and"),
-    (lambda: nfref.Uniform([0], [np.inf]), "finite lower < upper"),
-    (lambda: nfref.Logistic(2).log_prob({}, np.zeros((3, 1))),
-     r"z: expected shape \(N, 2\), got \(3, 1\)"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: nfref.DiagonalNormal(0), "dim: expected at least 1, got 0"),
+        (lambda: nfref.FullNormal(0), "dim: expected at least 1, got 0"),
+        (lambda: nfref.Logistic(-1), "dim: expected at least 1, got -1"),
+        (lambda: nfref.NormalMixture(2, 0), "components: expected at least 1, got 0"),
+        (lambda: nfref.Laplace(0), "dim: expected at least 1, got 0"),
+        (lambda: nfref.StudentT(0), "dim: expected at least 1, got 0"),
+        (lambda: nfref.StudentT(2, 0), "degrees: expected a finite number above 0, got 0"),
+        (lambda: nfref.VonMises(2, np.inf), "concentration: expected a finite number above 0"),
+        (lambda: nfref.Product([]), "Product: expected at least one base, got none"),
+        (lambda: nfref.Uniform([0, 1], [1]), r"lower and upper of one length.*\(2,\) and \(1,\)"),
+        (lambda: nfref.Uniform([], []), "of at least 1"),
+        (lambda: nfref.Uniform(0, 1), "of one length"),
+        (lambda: nfref.Uniform([0, 1], [1, 1]), r"finite lower < upper, got \[0.0, 1.0\] and"),
+        (lambda: nfref.Uniform([0], [np.inf]), "finite lower < upper"),
+        (
+            lambda: nfref.Logistic(2).log_prob({}, np.zeros((3, 1))),
+            r"z: expected shape \(N, 2\), got \(3, 1\)",
+        ),
+    ],
+)
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message) as error:
         make()

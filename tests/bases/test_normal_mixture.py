@@ -15,21 +15,36 @@ def test_mixture_components_start_apart():
 @pytest.mark.thorough
 def test_a_mixture_is_learned():
     """By maximum likelihood, within 4.5 standard errors of components that stand well apart."""
-    true = {"logits": np.log([0.3, 0.7]), "means": np.array([[-3.0, 1.0], [4.0, -2.0]]),
-            "log_scales": np.log([[0.5, 1.0], [1.5, 0.8]])}
+    true = {
+        "logits": np.log([0.3, 0.7]),
+        "means": np.array([[-3.0, 1.0], [4.0, -2.0]]),
+        "log_scales": np.log([[0.5, 1.0], [1.5, 0.8]]),
+    }
     base, rng, n = nfref.NormalMixture(2, 2), np.random.default_rng(13), 4000
     x = base.sample(true, rng, n)
     density = nfref.Density(nfref.Permutation((0, 1)), base)
-    result = nfref.fit(density, density.init(rng), x, rng, validation=None, epochs=60,
-                       batch_size=500, learning_rate=0.1, schedule="cosine", patience=None,
-                       progress=False)
+    result = nfref.fit(
+        density,
+        density.init(rng),
+        x,
+        rng,
+        validation=None,
+        epochs=60,
+        batch_size=500,
+        learning_rate=0.1,
+        schedule="cosine",
+        patience=None,
+        progress=False,
+    )
     found = result.params["base"]
     order = np.argsort(found["means"][:, 0])
     weights = np.exp(found["logits"] - logsumexp(found["logits"]))[order]
     own = n * np.array([[0.3], [0.7]])
     assert abs(weights[0] - 0.3) < 4.5 * np.sqrt(0.3 * 0.7 / n)
-    assert np.all(np.abs(found["means"][order] - true["means"])
-                  < 4.5 * np.exp(true["log_scales"]) / np.sqrt(own))
+    assert np.all(
+        np.abs(found["means"][order] - true["means"])
+        < 4.5 * np.exp(true["log_scales"]) / np.sqrt(own)
+    )
     assert np.all(np.abs(found["log_scales"][order] - true["log_scales"]) < 4.5 / np.sqrt(2 * own))
 
 

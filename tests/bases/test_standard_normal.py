@@ -8,7 +8,7 @@ from nfref.bases.standard_normal import PART, normal_numbers
 from nfref.runtime.dispatch import MANY
 
 BASE = nfref.StandardNormal(7)
-ROWS = MANY // 7 + 1000     # parts of which the last is not full
+ROWS = MANY // 7 + 1000  # parts of which the last is not full
 
 
 def drawn(rows, seed=0):
@@ -37,4 +37,4 @@ def test_parts_are_normal_and_know_nothing_of_each_other():
     parts = normal_numbers(np.random.default_rng(2), 8 * PART).reshape(8, PART)
     assert len(np.unique(parts)) == parts.size
     assert min(stats.kstest(part, "norm").pvalue for part in parts) > 1e-3
-    assert np.max(np.abs(np.corrcoef(parts) - np.eye(8))) < 5 / PART ** 0.5
+    assert np.max(np.abs(np.corrcoef(parts) - np.eye(8))) < 5 / PART**0.5

@@ -19,8 +19,11 @@ def test_the_step_of_log_gamma_keeps_its_digits(order):
     found = student_t.log_gamma_step(x, order)
     with mpmath.workdps(60):
         for value, at in zip(found, map(mpmath.mpf, x)):
-            truth = (mpmath.loggamma(at + 0.5) - mpmath.loggamma(at) if order == 0 else
-                     mpmath.polygamma(order - 1, at + 0.5) - mpmath.polygamma(order - 1, at))
+            truth = (
+                mpmath.loggamma(at + 0.5) - mpmath.loggamma(at)
+                if order == 0
+                else mpmath.polygamma(order - 1, at + 0.5) - mpmath.polygamma(order - 1, at)
+            )
             assert abs(value - truth) <= 1e-14 * abs(truth), at
 
 
@@ -47,10 +50,9 @@ def test_log_prob_against_fifty_digits(degrees):
     found = base.log_prob(params, z[:, None])
     with mpmath.workdps(60):
         v = mpmath.exp(mpmath.mpf(params["log_degrees"][0]))
-        peak = (mpmath.loggamma((v + 1) / 2) - mpmath.loggamma(v / 2)
-                - mpmath.log(v * mpmath.pi) / 2)
+        peak = mpmath.loggamma((v + 1) / 2) - mpmath.loggamma(v / 2) - mpmath.log(v * mpmath.pi) / 2
         for value, at in zip(found, map(mpmath.mpf, z)):
-            truth = peak - (v + 1) / 2 * mpmath.log(1 + at ** 2 / v)
+            truth = peak - (v + 1) / 2 * mpmath.log(1 + at**2 / v)
             # exp(log v) itself is off by |log v| ulp, which moves z^2 / v as much.
             assert abs(value - truth) <= 1e-14 * (1 + abs(truth)), at
 
@@ -74,13 +76,17 @@ def test_the_gradient_of_samples_is_that_of_the_mean():
 
     def exact(log_v):
         v = mpmath.exp(log_v)
-        return (2 * mpmath.sqrt(v) * mpmath.gamma((v + 1) / 2)
-                / (mpmath.sqrt(mpmath.pi) * (v - 1) * mpmath.gamma(v / 2)))
+        return (
+            2
+            * mpmath.sqrt(v)
+            * mpmath.gamma((v + 1) / 2)
+            / (mpmath.sqrt(mpmath.pi) * (v - 1) * mpmath.gamma(v / 2))
+        )
 
     at = np.log([5.0])
     slope = grad(mean_size)(at)[0]
     parts = [grad(lambda a: mean_size_of(base, a, seed))(at)[0] for seed in range(20)]
-    error = np.std(parts) / np.sqrt(10)       # of 10 times the rows of a part
+    error = np.std(parts) / np.sqrt(10)  # of 10 times the rows of a part
     assert abs(slope - float(mpmath.diff(exact, at[0]))) < 4 * error
 
 
@@ -101,15 +107,28 @@ def test_degrees_are_learned():
     rng = np.random.default_rng(2)
     x = base.sample({"log_degrees": true}, rng, 4000)
     density = nfref.Density(nfref.Permutation((0, 1)), base)
-    result = nfref.fit(density, density.init(rng), x, rng, validation=None, epochs=60,
-                       batch_size=500, learning_rate=0.05, schedule="cosine", patience=None,
-                       progress=False)
+    result = nfref.fit(
+        density,
+        density.init(rng),
+        x,
+        rng,
+        validation=None,
+        epochs=60,
+        batch_size=500,
+        learning_rate=0.05,
+        schedule="cosine",
+        patience=None,
+        progress=False,
+    )
     found = result.params["base"]["log_degrees"]
     for i in range(2):
         one = nfref.StudentT(1)
-        score = elementwise_grad(lambda v: one.log_prob({"log_degrees": v}, x[:1, i:i + 1]))
-        scores = [score(true[i:i + 1])[0]] + [
+        score = elementwise_grad(lambda v: one.log_prob({"log_degrees": v}, x[:1, i : i + 1]))
+        scores = [score(true[i : i + 1])[0]] + [
             grad(lambda v, row=row: one.log_prob({"log_degrees": v}, row[None, None])[0])(
-                true[i:i + 1])[0] for row in x[1:800, i]]
+                true[i : i + 1]
+            )[0]
+            for row in x[1:800, i]
+        ]
         error = 1 / np.sqrt(len(x) * np.var(scores))
         assert abs(found[i] - true[i]) < 4 * error < 0.4

@@ -22,6 +22,6 @@ def test_a_periodic_uniform_has_no_end():
 
 
 def test_uniform_samples_rounded_to_float32_stay_inside():
-    base = nfref.Uniform([0.1], [0.3])          # neither end is a float32 number
+    base = nfref.Uniform([0.1], [0.3])  # neither end is a float32 number
     z = np.array([[0.1], [0.3], [np.nextafter(0.3, 0)]]).astype(np.float32)
     assert np.all(np.isfinite(base.log_prob({}, z)))

@@ -15,10 +15,13 @@ CONCENTRATIONS = np.array([0.0, 1e-9, 1e-3, 0.5, 3.0, 20.0, 39.9, 40.0, 40.1, 30
 
 def test_bessel_functions_against_fifty_digits():
     """Values and slopes: d log i0e = -(1 - A), d(1 - A) = -(1 - A / c - A^2), A = I1 / I0."""
-    log_i0e, lacking = (function(CONCENTRATIONS) for function in (von_mises.log_i0e,
-                                                                  von_mises.deficit))
-    slopes = [elementwise_grad(function)(CONCENTRATIONS) for function in (von_mises.log_i0e,
-                                                                          von_mises.deficit)]
+    log_i0e, lacking = (
+        function(CONCENTRATIONS) for function in (von_mises.log_i0e, von_mises.deficit)
+    )
+    slopes = [
+        elementwise_grad(function)(CONCENTRATIONS)
+        for function in (von_mises.log_i0e, von_mises.deficit)
+    ]
     with mpmath.workdps(50):
         for k, c in enumerate(map(mpmath.mpf, CONCENTRATIONS)):
             i0, i1 = mpmath.besseli(0, c), mpmath.besseli(1, c)
@@ -33,8 +36,9 @@ def test_bessel_functions_against_fifty_digits():
 
 def test_the_series_has_the_known_coefficients():
     """1 - I1/I0 = 1/(2c) + 1/(8c^2) + 1/(8c^3) + 25/(128c^4) + 13/(32c^5) + ..."""
-    np.testing.assert_array_equal(von_mises.deficit_series(5), [1 / 2, 1 / 8, 1 / 8, 25 / 128,
-                                                                13 / 32])
+    np.testing.assert_array_equal(
+        von_mises.deficit_series(5), [1 / 2, 1 / 8, 1 / 8, 25 / 128, 13 / 32]
+    )
 
 
 def test_a_turn_changes_nothing():
@@ -43,8 +47,12 @@ def test_a_turn_changes_nothing():
     z = base.sample(params, np.random.default_rng(0), 500)
     assert np.all(np.abs(z) <= np.pi)
     turns = np.random.default_rng(1).integers(-3, 4, z.shape)
-    np.testing.assert_allclose(base.log_prob(params, z + 2 * np.pi * turns),
-                               base.log_prob(params, z), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        base.log_prob(params, z + 2 * np.pi * turns),
+        base.log_prob(params, z),
+        rtol=1e-12,
+        atol=1e-12,
+    )
 
 
 @pytest.mark.parametrize("concentration", [1e-6, 0.5, 50.0, 1e5])
@@ -62,9 +70,10 @@ def test_much_concentration_is_the_normal():
     base, c = nfref.VonMises(1, 1e12), 1e12
     params = base.init(np.random.default_rng(0))
     z = np.random.default_rng(1).standard_normal((50, 1)) / np.sqrt(c)
-    np.testing.assert_allclose(base.log_prob(params, z), stats.norm.logpdf(z[:, 0], 0, c ** -0.5),
-                               rtol=1e-11)
-    assert base.entropy(params) == pytest.approx(stats.norm.entropy(0, c ** -0.5), rel=1e-11)
+    np.testing.assert_allclose(
+        base.log_prob(params, z), stats.norm.logpdf(z[:, 0], 0, c**-0.5), rtol=1e-11
+    )
+    assert base.entropy(params) == pytest.approx(stats.norm.entropy(0, c**-0.5), rel=1e-11)
 
 
 @pytest.mark.parametrize("c", [0.2, 3.0, 40.0])
@@ -97,13 +106,25 @@ def test_location_and_concentration_are_learned():
     base, rng = nfref.VonMises(2), np.random.default_rng(3)
     x = base.sample(true, rng, 4000)
     density = nfref.Density(nfref.Permutation((0, 1)), base)
-    result = nfref.fit(density, density.init(rng), x, rng, validation=None, epochs=60,
-                       batch_size=500, learning_rate=0.05, schedule="cosine", patience=None,
-                       progress=False)
+    result = nfref.fit(
+        density,
+        density.init(rng),
+        x,
+        rng,
+        validation=None,
+        epochs=60,
+        batch_size=500,
+        learning_rate=0.05,
+        schedule="cosine",
+        patience=None,
+        progress=False,
+    )
     found = result.params["base"]
     c = np.exp(true["log_concentration"])
     a, slope = 1 - von_mises.deficit(c), -elementwise_grad(von_mises.deficit)(c)
     off = (found["location"] - true["location"] + np.pi) % (2 * np.pi) - np.pi
     assert np.all(np.abs(off) < 4 / np.sqrt(len(x) * c * a))
-    assert np.all(np.abs(found["log_concentration"] - true["log_concentration"])
-                  < 4 / (c * np.sqrt(len(x) * slope)))
+    assert np.all(
+        np.abs(found["log_concentration"] - true["log_concentration"])
+        < 4 / (c * np.sqrt(len(x) * slope))
+    )

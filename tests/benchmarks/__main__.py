@@ -27,10 +27,10 @@ from nfref.runtime.backends import BACKENDS
 from tests.benchmarks import peers
 from tests.benchmarks.ours import cases
 
-REST = 0.1      # seconds
-LONG = 500      # milliseconds
-TURN = 50       # milliseconds of calls that are timed together
-SIZE = 1536     # of the square matrices whose product gives the sgemm rate
+REST = 0.1  # seconds
+LONG = 500  # milliseconds
+TURN = 50  # milliseconds of calls that are timed together
+SIZE = 1536  # of the square matrices whose product gives the sgemm rate
 
 
 def median_times(calls, repeats):
@@ -42,7 +42,7 @@ def median_times(calls, repeats):
     are repeated, as steps of training are.
     """
     for call in calls.values():
-        call()      # whatever the first call compiles
+        call()  # whatever the first call compiles
     times = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
@@ -66,6 +66,7 @@ def gemm():
 
 def import_time():
     """Median milliseconds that ``import nfref`` adds to a fresh process."""
+
     def run(code):
         start = time.perf_counter()
         subprocess.run([sys.executable, "-c", code], check=True)
@@ -80,15 +81,18 @@ def cell(times, name):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks",
-                                     description="Compare nfref with other libraries.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description="Compare nfref with other libraries."
+    )
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--only", nargs="*", help="words that a row's name starts with")
     options = parser.parse_args()
 
     names = [name for name in (*BACKENDS, *peers.NAMES) if name != "numba"]
-    print(f"{'work (ms)':50}{'numba':>12}{'x best':>9}{'sgemm':>7}"
-          + "".join(f"{name:>12}" for name in names))
+    print(
+        f"{'work (ms)':50}{'numba':>12}{'x best':>9}{'sgemm':>7}"
+        + "".join(f"{name:>12}" for name in names)
+    )
     for case in cases():
         if options.only and not any(case.name.lower().startswith(word) for word in options.only):
             continue
@@ -100,14 +104,26 @@ def main():
         gain = f"{min(others) / times['numba']:.2f}x" if others else ""
         share = ""
         if case.flops:
-            share = f"{case.flops / times['numba'] / (2 * SIZE ** 3 / times['sgemm']):.0%}"
-        print(f"{case.name:50} {cell(times, 'numba')}{gain:>9}{share:>7}"
-              + "".join(" " + cell(times, name) for name in names), flush=True)
+            share = f"{case.flops / times['numba'] / (2 * SIZE**3 / times['sgemm']):.0%}"
+        print(
+            f"{case.name:50} {cell(times, 'numba')}{gain:>9}{share:>7}"
+            + "".join(" " + cell(times, name) for name in names),
+            flush=True,
+        )
         if case.evaluations:
-            print("    evaluations: " + ", ".join(
-                f"{name} {count}" + (f" (nfref is {times[name] / times['numba']:.1f}x as fast)"
-                                     if name in times else "")
-                for name, count in case.evaluations.items()), flush=True)
+            print(
+                "    evaluations: "
+                + ", ".join(
+                    f"{name} {count}"
+                    + (
+                        f" (nfref is {times[name] / times['numba']:.1f}x as fast)"
+                        if name in times
+                        else ""
+                    )
+                    for name, count in case.evaluations.items()
+                ),
+                flush=True,
+            )
     if not options.only or "import" in options.only:
         print(f"{'import nfref':50} {import_time():11.0f}")
 

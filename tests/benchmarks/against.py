@@ -16,15 +16,16 @@ import time
 
 from tests.benchmarks.ours import cases
 
-TURN = 0.15     # seconds
+TURN = 0.15  # seconds
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
     parser.add_argument("--rounds", type=int, default=13)
-    parser.add_argument("--only", nargs="*", default=[""],
-                        help="words that a row's name starts with")
+    parser.add_argument(
+        "--only", nargs="*", default=[""], help="words that a row's name starts with"
+    )
     parser.add_argument("--answer", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.answer:
@@ -46,9 +47,14 @@ def main():
 def answering(folder):
     """A process that imports the version in a folder, and runs :func:`answer` of this file."""
     paths = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.Popen([sys.executable, __file__, folder, "--answer"], cwd=folder, text=True,
-                            env={**os.environ, "PYTHONPATH": paths},
-                            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, __file__, folder, "--answer"],
+        cwd=folder,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
 
 
 def asked(side, name):

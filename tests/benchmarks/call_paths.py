@@ -48,7 +48,7 @@ def counted(codes, root):
         path = code.co_filename
         own = {line for *_, line in code.co_lines() if line}
         span = set(range(code.co_firstlineno, max(own, default=0) + 1)) & code_lines(path)
-        names, lines = found.setdefault(path[len(root):].lstrip("/"), (set(), set()))
+        names, lines = found.setdefault(path[len(root) :].lstrip("/"), (set(), set()))
         names.add(code.co_name)
         lines |= span
     return found
@@ -62,8 +62,10 @@ def show(name, call, package, functions=False):
     total = sum(len(lines) for _, lines in found.values())
     plumbing = sum(len(lines) for file, (_, lines) in found.items() if file.startswith(PLUMBING))
     of_these = f", {plumbing} of them plumbing" if package.__name__ == "nfref" else ""
-    print(f"{name:<24}{len(found):>6} files{sum(len(names) for names, _ in found.values()):>6} "
-          f"functions{total:>6} lines{of_these}")
+    print(
+        f"{name:<24}{len(found):>6} files{sum(len(names) for names, _ in found.values()):>6} "
+        f"functions{total:>6} lines{of_these}"
+    )
     if functions:
         for file, (names, lines) in sorted(found.items()):
             print(f"    {file}: {len(lines)} lines, {', '.join(sorted(names))}")
@@ -71,6 +73,7 @@ def show(name, call, package, functions=False):
 
 def main():
     import nfref
+
     functions, rng = "--functions" in sys.argv, np.random.default_rng(0)
     x = rng.standard_normal((100, 4))
     for name in FLOWS:

@@ -29,13 +29,14 @@ from collections import Counter
 from contextlib import contextmanager
 
 COMMAND = ["fit", "wine"]
-SHOWN = 40      # kernels and bodies
+SHOWN = 40  # kernels and bodies
 PHASES = ("typing", "lowering", "text", "optimising", "machine code")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kernels", action="store_true", help="the second part alone")
     parser.add_argument("--listen", metavar="FILE", help=argparse.SUPPRESS)
@@ -69,11 +70,17 @@ def print_starts(command, rounds):
 def measured(arguments, folder):
     """(wall seconds, processor seconds) of a process with its kernels in a folder."""
     before, start = os.times(), time.perf_counter()
-    subprocess.run(arguments, check=True, env={**os.environ, "NUMBA_CACHE_DIR": folder},
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        arguments,
+        check=True,
+        env={**os.environ, "NUMBA_CACHE_DIR": folder},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     wall, after = time.perf_counter() - start, os.times()
-    return wall, (after.children_user - before.children_user
-                  + after.children_system - before.children_system)
+    return wall, (
+        after.children_user - before.children_user + after.children_system - before.children_system
+    )
 
 
 # Kernel by kernel -----------------------------------------------------------------------------
@@ -82,8 +89,10 @@ def measured(arguments, folder):
 def print_kernels(command):
     with tempfile.TemporaryDirectory() as folder:
         found = os.path.join(folder, "found.json")
-        measured([sys.executable, "-m", "tests.benchmarks.compiling", "--listen", found, "--",
-                  *command], folder)
+        measured(
+            [sys.executable, "-m", "tests.benchmarks.compiling", "--listen", found, "--", *command],
+            folder,
+        )
         with open(found) as file:
             seconds, phases = json.load(file)
     print(f"\n{'cpu (s)':>8}  phase")
@@ -132,13 +141,15 @@ def listen(command, out):
     from nfref.cli import main as nfref
     from nfref.kernels import ahead
     from nfref.kernels.libraries import KernelLibrary, PartLibrary
+
     kernels, phases = Watch(), Watch()
 
     class Kernels(event.Listener):
         def on_start(self, happening):
             function = happening.data["dispatcher"].py_func
-            kernels.begin(f"{function.__module__}.{function.__qualname__}"
-                          f"{shortened(happening.data['args'])}")
+            kernels.begin(
+                f"{function.__module__}.{function.__qualname__}{shortened(happening.data['args'])}"
+            )
 
         def on_end(self, happening):
             kernels.end()
@@ -153,12 +164,14 @@ def listen(command, out):
 
     event.register("numba:compile", Kernels())
     event.register("numba:run_pass", Passes())
-    for kind, name, phase in ((JITCodeLibrary, "add_ir_module", "text"),
-                              (JITCodeLibrary, "_optimize_functions", "optimising"),
-                              (PartLibrary, "_optimize_functions", "optimising"),
-                              (JITCodeLibrary, "_optimize_final_module", "optimising"),
-                              (KernelLibrary, "_optimize_final_module", "optimising"),
-                              (JITCodeLibrary, "_finalize_final_module", "machine code")):
+    for kind, name, phase in (
+        (JITCodeLibrary, "add_ir_module", "text"),
+        (JITCodeLibrary, "_optimize_functions", "optimising"),
+        (PartLibrary, "_optimize_functions", "optimising"),
+        (JITCodeLibrary, "_optimize_final_module", "optimising"),
+        (KernelLibrary, "_optimize_final_module", "optimising"),
+        (JITCodeLibrary, "_finalize_final_module", "machine code"),
+    ):
         setattr(kind, name, timed(getattr(kind, name), phases, phase))
     ahead.start = lambda wanted: None
     status = nfref(command)
@@ -171,12 +184,13 @@ def timed(function, watch, name):
     def watched(*arguments):
         with watch.timing(name):
             return function(*arguments)
+
     return watched
 
 
 def shortened(types):
     """The dtype and the optional arguments of a kernel, which is all that its types differ in."""
-    text = str(types)       # reals and sums are float64 whatever the dtype
+    text = str(types)  # reals and sums are float64 whatever the dtype
     dtype = next((word for word in ("float32", "float64") if word in text), "no floats")
     kinds = [str(kind) for argument in types for kind in getattr(argument, "types", [argument])]
     chosen = "".join("-+"[kind == "bool"] for kind in kinds if kind in ("none", "bool"))

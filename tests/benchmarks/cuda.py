@@ -21,7 +21,7 @@ from nfref.kernels.cuda import coupling, flows, small_matrices
 from nfref.kernels.names import twin_of
 from nfref.runtime.backends import require_cuda
 
-COPIED = 1 << 28        # bytes of the array whose copy is the yardstick
+COPIED = 1 << 28  # bytes of the array whose copy is the yardstick
 
 
 def in_turns(calls, rounds):
@@ -49,30 +49,48 @@ def couplings(rounds):
         size = np.dtype(dtype).itemsize
         for n, dim in ((1 << 24, 2), (1 << 22, 8), (1_000_003, 63), (1 << 16, 1024)):
             z, shift, log_scale = (cuda.to_device(np.zeros((n, dim), dtype)) for _ in range(3))
-            times = in_turns({
-                "forward": lambda: coupling.affine_coupling(1, z, shift, log_scale),
-                "inverse": lambda: coupling.affine_coupling(-1, z, shift, log_scale),
-                "additive": lambda: coupling.additive_coupling(1, z, shift),
-                "copy": lambda: target.copy_to_device(source)}, rounds)
+            times = in_turns(
+                {
+                    "forward": lambda: coupling.affine_coupling(1, z, shift, log_scale),
+                    "inverse": lambda: coupling.affine_coupling(-1, z, shift, log_scale),
+                    "additive": lambda: coupling.additive_coupling(1, z, shift),
+                    "copy": lambda: target.copy_to_device(source),
+                },
+                rounds,
+            )
             copied = 2 * COPIED / times["copy"]
             for name, arrays in (("forward", 4), ("inverse", 4), ("additive", 3)):
                 rate = (arrays * n * dim + n) * size / times[name]
-                print(f"{name:16}{np.dtype(dtype).name:>8}{n:11d}{dim:6d}{times[name]:10.3f}"
-                      f"{rate / 1e6:10.0f}{rate / copied:10.0%}", flush=True)
+                print(
+                    f"{name:16}{np.dtype(dtype).name:>8}{n:11d}{dim:6d}{times[name]:10.3f}"
+                    f"{rate / 1e6:10.0f}{rate / copied:10.0%}",
+                    flush=True,
+                )
         for n, dim in ((1 << 20, 2), (1 << 18, 8)):
             for name, transformer in TRANSFORMERS.items():
                 there, read = on_device(transformer, n, dim, dtype)
                 twin = flows.TWINS[twin_of(transformer)]
-                times = in_turns({"forward": lambda: twin(transformer, 1, *there),
-                                  "inverse": lambda: twin(transformer, -1, *there)}, rounds)
+                times = in_turns(
+                    {
+                        "forward": lambda: twin(transformer, 1, *there),
+                        "inverse": lambda: twin(transformer, -1, *there),
+                    },
+                    rounds,
+                )
                 for direction, taken in times.items():
                     rate = ((read + 2) * n * dim + n) * size / taken
-                    print(f"{name:7}{direction:9}{np.dtype(dtype).name:>8}{n:11d}{dim:6d}"
-                          f"{taken:10.3f}{rate / 1e6:10.0f}{rate / copied:10.0%}", flush=True)
+                    print(
+                        f"{name:7}{direction:9}{np.dtype(dtype).name:>8}{n:11d}{dim:6d}"
+                        f"{taken:10.3f}{rate / 1e6:10.0f}{rate / copied:10.0%}",
+                        flush=True,
+                    )
 
 
-TRANSFORMERS = {"spline": nfref.RationalQuadratic(8), "NAF": nfref.DeepSigmoid(8),
-                "Flow++": nfref.LogisticMixture(8)}
+TRANSFORMERS = {
+    "spline": nfref.RationalQuadratic(8),
+    "NAF": nfref.DeepSigmoid(8),
+    "Flow++": nfref.LogisticMixture(8),
+}
 
 
 def on_device(transformer, n, dim, dtype):
@@ -88,6 +106,7 @@ def peers(matrices):
     found = {}
     try:
         import torch
+
         if torch.cuda.is_available():
             a = torch.as_tensor(matrices, device="cuda")
             found["torch"] = lambda: torch.linalg.slogdet(a)
@@ -95,6 +114,7 @@ def peers(matrices):
         pass
     try:
         import cupy
+
         b = cupy.asarray(matrices)
         found["cupy"] = lambda: cupy.linalg.slogdet(b)
     except ImportError:
@@ -108,18 +128,22 @@ def determinants(rounds):
         for n, dim in ((200_000, 4), (200_000, 8), (100_000, 16), (50_000, 32), (20_000, 64)):
             matrices = np.random.default_rng(0).standard_normal((n, dim, dim)).astype(dtype)
             there = cuda.to_device(matrices)
-            times = in_turns({"nfref": lambda: small_matrices.log_abs_det(there),
-                              **peers(matrices)}, rounds)
+            times = in_turns(
+                {"nfref": lambda: small_matrices.log_abs_det(there), **peers(matrices)}, rounds
+            )
             others = [times[name] for name in ("torch", "cupy") if name in times]
-            cells = "".join(f"{times[name]:10.3f}" if name in times else " " * 10
-                            for name in ("nfref", "torch", "cupy"))
+            cells = "".join(
+                f"{times[name]:10.3f}" if name in times else " " * 10
+                for name in ("nfref", "torch", "cupy")
+            )
             gain = f"{min(others) / times['nfref']:9.1f}x" if others else ""
             print(f"{'':14}{np.dtype(dtype).name:>8}{n:11d}{dim:6d}{cells}{gain}", flush=True)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=20)
     given = parser.parse_args()
     try:

@@ -69,16 +69,36 @@ import numpy as np
 from tests.benchmarks.density_peers import CONTENDERS, NEEDS, warm_up
 
 COLUMNS = ("table", "rows", "draw", "density", "nats", "error", "cpu", "remark")
-WHOLE = ("FlowDensity", "before", "gaussian", "mixture", "kernels", "zuko NSF", "zuko NSF, small",
-         "zuko MAF", "denmarf", "single MAF")
-CURVES = ("FlowDensity", "with vines", "before", "gaussian", "mixture, BIC", "kernels", "vine",
-          "ARF", "zuko NSF")
-TEST_ROWS = 2000            # of a learning curve
+WHOLE = (
+    "FlowDensity",
+    "before",
+    "gaussian",
+    "mixture",
+    "kernels",
+    "zuko NSF",
+    "zuko NSF, small",
+    "zuko MAF",
+    "denmarf",
+    "single MAF",
+)
+CURVES = (
+    "FlowDensity",
+    "with vines",
+    "before",
+    "gaussian",
+    "mixture, BIC",
+    "kernels",
+    "vine",
+    "ARF",
+    "zuko NSF",
+)
+TEST_ROWS = 2000  # of a learning curve
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--file", help="an npz with train, val and test")
     parser.add_argument("--spikes", action="store_true", help="a made table, with spikes")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
@@ -98,18 +118,28 @@ def main():
         run(options)
         return
     from tests.benchmarks.tables import parts_of_file, parts_of_spikes, parts_of_wine
-    names = [name for name in options.only or (CURVES if options.rows else WHOLE)
-             if importlib.util.find_spec(NEEDS.get(name, "sklearn")) is not None
-             and (name != "before" or options.before)]
+
+    names = [
+        name
+        for name in options.only or (CURVES if options.rows else WHOLE)
+        if importlib.util.find_spec(NEEDS.get(name, "sklearn")) is not None
+        and (name != "before" or options.before)
+    ]
     with tempfile.TemporaryDirectory() as folder:
         data = os.path.join(folder, "rows.npz")
         for seed in options.seeds:
             rng = np.random.default_rng([seed, 0])
-            parts = (parts_of_file(options.file) if options.file
-                     else parts_of_spikes(rng) if options.spikes else parts_of_wine(rng))
+            parts = (
+                parts_of_file(options.file)
+                if options.file
+                else parts_of_spikes(rng)
+                if options.spikes
+                else parts_of_wine(rng)
+            )
             train, validation, test = standardised(*parts)
-            np.savez(data, train=train, val=validation,
-                     test=test[:TEST_ROWS] if options.rows else test)
+            np.savez(
+                data, train=train, val=validation, test=test[:TEST_ROWS] if options.rows else test
+            )
             if "FlowDensity" in names:
                 measure("warm up", data, seed, options)
             compare(data, names, seed, options, len(train) + len(validation))
@@ -118,23 +148,45 @@ def main():
 def compare(data, names, seed, options, whole):
     """How everybody does on all rows, or on several draws of fewer."""
     table = Path(options.file).stem if options.file else "spikes" if options.spikes else "wine"
-    print(f"{table}, seed {seed}\n{'':16}{'rows':>8}{'test nats':>10}{'+-':>7}"
-          f"{f'{names[0]} more':>18}{'+-':>7}{'wall (s)':>10}{'cpu (s)':>10}", flush=True)
+    print(
+        f"{table}, seed {seed}\n{'':16}{'rows':>8}{'test nats':>10}{'+-':>7}"
+        f"{f'{names[0]} more':>18}{'+-':>7}{'wall (s)':>10}{'cpu (s)':>10}",
+        flush=True,
+    )
     first = {}
     for name in names:
         for count, found in measure(name, data, seed, options).items():
             rows, scores = int(count) or whole, [np.array(one["scores"]) for one in found]
             apart = [a - b for a, b in zip(first.setdefault(rows, scores), scores)]
-            shown = [np.array([np.mean(one) for one in values]) if options.rows else values[0]
-                     for values in (scores, apart)]
-            print(f"{name:16}{rows:8,}" + "".join(f"{np.mean(one):{width}.3f}{error_of(one):7.3f}"
-                                                  for one, width in zip(shown, (10, 18)))
-                  + "".join(f"{np.mean([one[kind] for one in found]):10.1f}"
-                            for kind in ("wall", "cpu")) + f"  {found[-1]['remark']}", flush=True)
+            shown = [
+                np.array([np.mean(one) for one in values]) if options.rows else values[0]
+                for values in (scores, apart)
+            ]
+            print(
+                f"{name:16}{rows:8,}"
+                + "".join(
+                    f"{np.mean(one):{width}.3f}{error_of(one):7.3f}"
+                    for one, width in zip(shown, (10, 18))
+                )
+                + "".join(
+                    f"{np.mean([one[kind] for one in found]):10.1f}" for kind in ("wall", "cpu")
+                )
+                + f"  {found[-1]['remark']}",
+                flush=True,
+            )
             if options.csv:
-                keep(options.csv, {(table, rows, seed + draw, name): (
-                    np.mean(scores[draw]), error_of(apart[draw]), one["cpu"], one["remark"])
-                    for draw, one in enumerate(found)})
+                keep(
+                    options.csv,
+                    {
+                        (table, rows, seed + draw, name): (
+                            np.mean(scores[draw]),
+                            error_of(apart[draw]),
+                            one["cpu"],
+                            one["remark"],
+                        )
+                        for draw, one in enumerate(found)
+                    },
+                )
 
 
 def error_of(values):
@@ -146,7 +198,7 @@ def drawn(train, validation, count, draw):
     """Some rows of both parts together, in two parts."""
     rows = np.concatenate([train, validation])
     some = rows[np.random.default_rng([draw, count]).permutation(len(rows))[:count]]
-    return some[count // 5:], some[:count // 5]
+    return some[count // 5 :], some[: count // 5]
 
 
 def standardised(train, *others):
@@ -157,19 +209,40 @@ def standardised(train, *others):
 
 def measure(name, data, seed, options):
     """What a contender finds in a process of its own: number of rows (0: all) -> its draws."""
-    threads = {f"{name}_NUM_THREADS": str(options.threads)
-               for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
+    threads = {
+        f"{name}_NUM_THREADS": str(options.threads) for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")
+    }
     threads["OMP_WAIT_POLICY"] = "passive"
     start = "import runpy"
-    if name == "before":        # the package from there, the benchmark from here
-        start = (f"import sys; sys.path.insert(0, {options.before!r}); import nfref; "
-                 "del sys.path[0]; import runpy")
+    if name == "before":  # the package from there, the benchmark from here
+        start = (
+            f"import sys; sys.path.insert(0, {options.before!r}); import nfref; "
+            "del sys.path[0]; import runpy"
+        )
     done = subprocess.run(
-        [sys.executable, "-c", f"{start}; runpy.run_module('tests.benchmarks.densities', "
-         "run_name='__main__', alter_sys=True)", "--run", name, "--file", data, "--seed", str(seed),
-         "--minutes", str(options.minutes), "--draws", str(options.draws if options.rows else 1),
-         "--rows", *map(str, options.rows or [0])],
-        check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **threads})
+        [
+            sys.executable,
+            "-c",
+            f"{start}; runpy.run_module('tests.benchmarks.densities', "
+            "run_name='__main__', alter_sys=True)",
+            "--run",
+            name,
+            "--file",
+            data,
+            "--seed",
+            str(seed),
+            "--minutes",
+            str(options.minutes),
+            "--draws",
+            str(options.draws if options.rows else 1),
+            "--rows",
+            *map(str, options.rows or [0]),
+        ],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **threads},
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -186,9 +259,14 @@ def run(options):
         fit = contender(*parts, options.seed + draw, 60 * options.minutes)
         start, cpu = time.perf_counter(), time.process_time()
         scores, remark = fit(test)
-        found[count].append({"scores": np.asarray(scores).tolist(), "remark": remark,
-                             "wall": time.perf_counter() - start,
-                             "cpu": time.process_time() - cpu})
+        found[count].append(
+            {
+                "scores": np.asarray(scores).tolist(),
+                "remark": remark,
+                "wall": time.perf_counter() - start,
+                "cpu": time.process_time() - cpu,
+            }
+        )
         if options.run == "warm up":
             break
     print(json.dumps(found))
@@ -197,9 +275,15 @@ def run(options):
 def read(path):
     """A csv as (table, rows, draw, density) -> (nats, error, cpu, remark)."""
     with open(path, newline="") as file:
-        return {(line["table"], int(line["rows"]), int(line["draw"]), line["density"]):
-                (float(line["nats"]), float(line["error"]), float(line["cpu"]), line["remark"])
-                for line in csv.DictReader(file)}
+        return {
+            (line["table"], int(line["rows"]), int(line["draw"]), line["density"]): (
+                float(line["nats"]),
+                float(line["error"]),
+                float(line["cpu"]),
+                line["remark"],
+            )
+            for line in csv.DictReader(file)
+        }
 
 
 def keep(path, found):

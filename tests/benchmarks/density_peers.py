@@ -12,16 +12,17 @@ COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 BANDWIDTHS = tuple(0.05 * 1.25 ** np.arange(16))
 KERNEL_ROWS = 10_000
 EPOCHS, PATIENCE, BATCH, RATE = 1000, 20, 256, 1e-3
-LEAST_SPREAD = 0.01         # of a leaf of ARF, where all its rows are equal
+LEAST_SPREAD = 0.01  # of a leaf of ARF, where all its rows are equal
 
 
 def _flow_density(train, validation, seed, seconds, vines=False, **options):
     import nfref
     from nfref.tables import members
     from nfref.tables.plan import BUDGET
+
     rows = np.concatenate([train, validation])
     options = {"time_budget": max(BUDGET, seconds), **options}
-    if not vines:               # as where the extra is not installed; the process is its own
+    if not vines:  # as where the extra is not installed; the process is its own
         members.is_installed = lambda: False
 
     def fit(test):
@@ -32,11 +33,15 @@ def _flow_density(train, validation, seed, seconds, vines=False, **options):
         best = int(np.argmax(np.mean(members, axis=0)))
         apart = scores - members[:, best]
         weights = sorted(density.weights_.items(), key=lambda pair: -pair[1])
-        return scores, (f"best member {density.candidates_[best].name} "
-                        f"{np.mean(members[:, best]):.3f}, pool "
-                        f"{np.mean(apart):+.3f} +- {np.std(apart) / np.sqrt(len(apart)):.3f}; "
-                        + ", ".join(f"{100 * weight:.0f} % {name}" for name, weight in weights
-                                    if weight >= 0.005))
+        return scores, (
+            f"best member {density.candidates_[best].name} "
+            f"{np.mean(members[:, best]):.3f}, pool "
+            f"{np.mean(apart):+.3f} +- {np.std(apart) / np.sqrt(len(apart)):.3f}; "
+            + ", ".join(
+                f"{100 * weight:.0f} % {name}" for name, weight in weights if weight >= 0.005
+            )
+        )
+
     return fit
 
 
@@ -51,11 +56,13 @@ def warm_up(train, validation, seed, seconds):
 
 def _before(train, validation, seed, seconds):
     import nfref
+
     rows = np.concatenate([train, validation])
 
     def fit(test):
         density = nfref.FlowDensity(random_state=seed).fit(rows)
         return density.score_samples(test), ""
+
     return fit
 
 
@@ -66,6 +73,7 @@ def _gaussian(train, validation, seed, seconds):
 
 def _normal(rows, test):
     from scipy.stats import multivariate_normal
+
     return multivariate_normal(np.mean(rows, axis=0), np.cov(rows.T)).logpdf(test)
 
 
@@ -73,28 +81,38 @@ def _mixture(train, validation, seed, seconds):
     from sklearn.mixture import GaussianMixture
 
     def fit(test):
-        tried = [GaussianMixture(count, max_iter=500, random_state=seed).fit(train)
-                 for count in COMPONENTS if count <= len(train)]
+        tried = [
+            GaussianMixture(count, max_iter=500, random_state=seed).fit(train)
+            for count in COMPONENTS
+            if count <= len(train)
+        ]
         best = max(tried, key=lambda one: one.score(validation))
         return best.score_samples(test), f"{best.n_components} components"
+
     return fit
 
 
 def _mixture_by_bic(train, validation, seed, seconds):
     from sklearn.mixture import GaussianMixture
+
     rows = np.concatenate([train, validation])
 
     def fit(test):
-        tried = [GaussianMixture(count, max_iter=500, random_state=seed).fit(rows)
-                 for count in COMPONENTS if count <= min(len(rows) // 10, 32)]
+        tried = [
+            GaussianMixture(count, max_iter=500, random_state=seed).fit(rows)
+            for count in COMPONENTS
+            if count <= min(len(rows) // 10, 32)
+        ]
         best = min(tried, key=lambda one: one.bic(rows))
         return best.score_samples(test), f"{best.n_components} components"
+
     return fit
 
 
 def _kernels(train, validation, seed, seconds):
     from sklearn.model_selection import GridSearchCV, KFold
     from sklearn.neighbors import KernelDensity
+
     rows = np.random.default_rng(seed).permutation(np.concatenate([train, validation]))
 
     def fit(test):
@@ -102,21 +120,29 @@ def _kernels(train, validation, seed, seconds):
         search = GridSearchCV(KernelDensity(), {"bandwidth": BANDWIDTHS}, cv=KFold(5), refit=False)
         width = search.fit(some).best_params_["bandwidth"]
         width *= (len(rows) / len(some)) ** (-1 / (rows.shape[1] + 4))
-        return (KernelDensity(bandwidth=width).fit(rows).score_samples(test),
-                f"bandwidth {width:.3f}")
+        return (
+            KernelDensity(bandwidth=width).fit(rows).score_samples(test),
+            f"bandwidth {width:.3f}",
+        )
+
     return fit
 
 
 def _with_gaussian(log_density):
     """Pooled with the Gaussian that weighs as one row more, since it is zero somewhere."""
+
     def contender(train, validation, seed, seconds):
         rows = np.concatenate([train, validation])
 
         def fit(test):
             scores, remark = log_density(rows, test, seed)
-            return (np.logaddexp(scores + np.log(len(rows)), _normal(rows, test))
-                    - np.log(len(rows) + 1)), remark
+            return (
+                np.logaddexp(scores + np.log(len(rows)), _normal(rows, test))
+                - np.log(len(rows) + 1)
+            ), remark
+
         return fit
+
     return contender
 
 
@@ -127,8 +153,12 @@ def _vine(rows, test, seed):
     from pyvinecopulib.families import nonparametric
 
     def uniform(part):
-        return np.clip(np.stack([one.cdf(column) for one, column in zip(margins, part.T)], axis=1),
-                       1e-10, 1 - 1e-10)
+        return np.clip(
+            np.stack([one.cdf(column) for one, column in zip(margins, part.T)], axis=1),
+            1e-10,
+            1 - 1e-10,
+        )
+
     margins = [Kde1d() for _ in rows.T]
     for margin, column in zip(margins, rows.T):
         margin.fit(column)
@@ -144,9 +174,11 @@ def adversarial_forest(rows, seed):
     These are (nodes,) and (nodes, D) arrays; the share of what is no leaf is 0.
     """
     import pandas as pd
-    if not hasattr(np, "in1d"):     # arfpy 0.1.1 asks for it, NumPy 2.4 lacks it
+
+    if not hasattr(np, "in1d"):  # arfpy 0.1.1 asks for it, NumPy 2.4 lacks it
         np.in1d = np.isin  # noqa: NPY201
     from arfpy import arf
+
     np.random.seed(seed)  # noqa: NPY002        (it draws from the global state)
     names = [f"x{k}" for k in range(rows.shape[1])]
     model = arf.arf(pd.DataFrame(rows, columns=names), verbose=False, random_state=seed)
@@ -155,11 +187,21 @@ def adversarial_forest(rows, seed):
     leaves = []
     for number, tree in enumerate(model.clf.estimators_):
         own = found[found.tree == number]
-        own = {name: own.pivot(index="nodeid", columns="variable", values=name).reindex(
-            index=range(tree.tree_.node_count), columns=names).to_numpy()
-            for name in ("cvg", "mean", "sd", "min", "max")}
-        leaves.append((np.nan_to_num(own["cvg"][:, 0]), own["mean"],
-                       np.fmax(own["sd"], LEAST_SPREAD), own["min"], own["max"]))
+        own = {
+            name: own.pivot(index="nodeid", columns="variable", values=name)
+            .reindex(index=range(tree.tree_.node_count), columns=names)
+            .to_numpy()
+            for name in ("cvg", "mean", "sd", "min", "max")
+        }
+        leaves.append(
+            (
+                np.nan_to_num(own["cvg"][:, 0]),
+                own["mean"],
+                np.fmax(own["sd"], LEAST_SPREAD),
+                own["min"],
+                own["max"],
+            )
+        )
     return model.clf, leaves
 
 
@@ -167,13 +209,15 @@ def adversarial_forest(rows, seed):
 def _adversarial_forest(rows, test, seed):
     import pandas as pd
     from scipy.stats import truncnorm
+
     forest, leaves = adversarial_forest(rows, seed)
     nodes, by_tree = forest.apply(pd.DataFrame(test, columns=forest.feature_names_in_)), []
     for node, (share, *arrays) in zip(nodes.T, leaves):
         scores, some = np.full(len(test), -np.inf), share[node] > 0
         mean, std, low, high = (array[node[some]] for array in arrays)
-        scores[some] = np.log(share[node[some]]) + np.sum(truncnorm.logpdf(
-            test[some], (low - mean) / std, (high - mean) / std, mean, std), axis=1)
+        scores[some] = np.log(share[node[some]]) + np.sum(
+            truncnorm.logpdf(test[some], (low - mean) / std, (high - mean) / std, mean, std), axis=1
+        )
         by_tree.append(scores)
     return np.logaddexp.reduce(by_tree) - np.log(len(by_tree)), ""
 
@@ -186,11 +230,13 @@ def _zuko(kind, transforms, hidden):
         def fit(test):
             began = time.perf_counter()
             torch.manual_seed(seed)
-            flow = getattr(zuko.flows, kind)(train.shape[1], transforms=transforms,
-                                             hidden_features=hidden)
+            flow = getattr(zuko.flows, kind)(
+                train.shape[1], transforms=transforms, hidden_features=hidden
+            )
             optimiser = torch.optim.Adam(flow.parameters(), lr=RATE)
-            rows, held_out, test = (torch.from_numpy(part.astype(np.float32))
-                                    for part in (train, validation, test))
+            rows, held_out, test = (
+                torch.from_numpy(part.astype(np.float32)) for part in (train, validation, test)
+            )
             best, kept, since, remark = -np.inf, None, 0, ""
             for epoch in range(EPOCHS):
                 for batch in torch.randperm(len(rows)).split(BATCH):
@@ -213,24 +259,36 @@ def _zuko(kind, transforms, hidden):
             flow.load_state_dict(kept)
             with torch.no_grad():
                 return flow().log_prob(test).double().numpy(), remark
+
         return fit
+
     return contender
 
 
 def _single_maf(train, validation, seed, seconds):
     import nfref
+
     density = nfref.Density(nfref.MAF(train.shape[1], 5, (128, 128)))
 
     def fit(test):
         rng = np.random.default_rng(seed)
-        found = nfref.fit(density, density.init(rng), train.astype(np.float32), rng,
-                          validation=validation.astype(np.float32), epochs=200, progress=False)
+        found = nfref.fit(
+            density,
+            density.init(rng),
+            train.astype(np.float32),
+            rng,
+            validation=validation.astype(np.float32),
+            epochs=200,
+            progress=False,
+        )
         return density.log_prob(found.params, test), found.message
+
     return fit
 
 
 def _denmarf(train, validation, seed, seconds):
     from denmarf import DensityEstimate
+
     rows = np.random.default_rng(seed).permutation(np.concatenate([train, validation]))
     shares = {"p_train": 0.8, "p_test": 0.1, "verbose": False}
 
@@ -240,6 +298,7 @@ def _denmarf(train, validation, seed, seconds):
         epochs = int(min(1000, max(1, 2 * seconds / (time.perf_counter() - start))))
         found = DensityEstimate(seed=seed, use_cuda=False).fit(rows, num_epochs=epochs, **shares)
         return found.score_samples(test), f"{epochs} epochs" + (", cut" if epochs < 1000 else "")
+
     return fit
 
 
@@ -259,5 +318,12 @@ CONTENDERS = {
     "denmarf": _denmarf,
     "single MAF": _single_maf,
 }
-NEEDS = {"with vines": "pyvinecopulib", "vine": "pyvinecopulib", "ARF": "arfpy",
-         "zuko NSF": "zuko", "zuko NSF, small": "zuko", "zuko MAF": "zuko", "denmarf": "denmarf"}
+NEEDS = {
+    "with vines": "pyvinecopulib",
+    "vine": "pyvinecopulib",
+    "ARF": "arfpy",
+    "zuko NSF": "zuko",
+    "zuko NSF, small": "zuko",
+    "zuko MAF": "zuko",
+    "denmarf": "denmarf",
+}

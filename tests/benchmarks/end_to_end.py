@@ -27,8 +27,9 @@ STEPS = EPOCHS * (ROWS // BATCH)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=list(SCRIPTS))
     parser.add_argument("--run", help=argparse.SUPPRESS)
@@ -41,19 +42,23 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         data = os.path.join(folder, "rows.npz")
         draw(data)
-        measure("nfref", data)      # compiles what is not on disk yet
+        measure("nfref", data)  # compiles what is not on disk yet
         times = {name: [] for name in names}
         for _ in range(given.rounds):
             for name in names:
                 times[name].append(measure(name, data))
                 print(f"{name}: {times[name][-1][0]:.2f} s", file=sys.stderr, flush=True)
     print(f"{'':10}{'wall (s)':>10}{'cpu (s)':>10}{'epochs':>10}{'x nfref, wall':>16}{'cpu':>8}")
-    medians = {name: [statistics.median(column) for column in zip(*rounds)]
-               for name, rounds in times.items()}
+    medians = {
+        name: [statistics.median(column) for column in zip(*rounds)]
+        for name, rounds in times.items()
+    }
     for name, (wall, cpu, epochs) in medians.items():
         ours = medians.get("nfref", (wall, cpu))
-        print(f"{name:10}{wall:10.2f}{cpu:10.2f}{shown(epochs):>10}{wall / ours[0]:16.1f}"
-              f"{cpu / ours[1]:8.1f}")
+        print(
+            f"{name:10}{wall:10.2f}{cpu:10.2f}{shown(epochs):>10}{wall / ours[0]:16.1f}"
+            f"{cpu / ours[1]:8.1f}"
+        )
 
 
 def shown(epochs):
@@ -64,32 +69,40 @@ def draw(path):
     import numpy as np
 
     from nfref.datasets import eight_gaussians
+
     rng = np.random.default_rng(0)
     train, validation = eight_gaussians(rng, ROWS), eight_gaussians(rng, 4000)
     floor = -np.mean(eight_gaussians.log_prob(validation))
-    np.savez(path, train=train.astype(np.float32), validation=validation.astype(np.float32),
-             floor=floor)
+    np.savez(
+        path, train=train.astype(np.float32), validation=validation.astype(np.float32), floor=floor
+    )
 
 
 def measure(name, data):
     """(wall seconds, processor seconds, epochs) of a process."""
     before, start = os.times(), time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "tests.benchmarks.end_to_end", "--run", name,
-                           "--data", data], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.end_to_end", "--run", name, "--data", data],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     wall, after = time.perf_counter() - start, os.times()
-    cpu = (after.children_user - before.children_user
-           + after.children_system - before.children_system)
+    cpu = (
+        after.children_user - before.children_user + after.children_system - before.children_system
+    )
     return wall, cpu, int(done.stdout.split()[-1])
 
 
 def train(data, step, score):
     """The loop that all share; prints the epochs it takes."""
     import numpy as np
+
     with np.load(data) as arrays:
         rows, validation, floor = arrays["train"], arrays["validation"], float(arrays["floor"])
     rng = np.random.default_rng(1)
     for epoch in range(EPOCHS):
-        order = rng.permutation(len(rows))[:len(rows) // BATCH * BATCH].reshape(-1, BATCH)
+        order = rng.permutation(len(rows))[: len(rows) // BATCH * BATCH].reshape(-1, BATCH)
         for batch in order:
             step(rows[batch])
         if score(validation) < floor + GAP:
@@ -108,6 +121,7 @@ def _nfref(data):
     from nfref.runtime import params as trees
     from nfref.training.adam import Adam
     from nfref.training.gradient import loss_and_gradient
+
     density = nfref.Density(nfref.RealNVP(2, LAYERS, HIDDEN, activation="relu"))
     params = trees.cast(density.init(np.random.default_rng(2)), np.float32)
     vector, unflatten = trees.flatten(params)
@@ -127,6 +141,7 @@ def _flowjax(data):
     import optax
 
     from tests.benchmarks.peers import flowjax_flow
+
     flow = flowjax_flow("RealNVP", 2, LAYERS, HIDDEN)
     optimiser = optax.adam(optax.cosine_decay_schedule(RATE, STEPS))
     state = optimiser.init(eqx.filter(flow, eqx.is_inexact_array))
@@ -147,6 +162,7 @@ def _flowjax(data):
 
 def _torch(data, log_prob, parameters):
     import torch
+
     optimiser = torch.optim.Adam(parameters, lr=RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
 
@@ -166,6 +182,7 @@ def _torch(data, log_prob, parameters):
 def _zuko(data):
     import torch
     import zuko
+
     torch.manual_seed(0)
     flow = zuko.flows.RealNVP(2, transforms=LAYERS, hidden_features=HIDDEN)
     _torch(data, lambda x: flow().log_prob(x), flow.parameters())
@@ -175,6 +192,7 @@ def _nflows(data):
     import torch
 
     from tests.benchmarks.peers import nflows_flow
+
     torch.manual_seed(0)
     flow = nflows_flow("RealNVP", 2, LAYERS, HIDDEN)
     _torch(data, flow.log_prob, flow.parameters())

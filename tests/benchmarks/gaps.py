@@ -22,6 +22,7 @@ SHARE, DRAWS, NEIGHBOURS = 0.2, 40, 10
 
 def density(fit, test, seed):
     import nfref
+
     model = nfref.FlowDensity(random_state=seed).fit(fit)
     return model.impute(np.tile(test, (DRAWS, 1)), random_state=seed).reshape(DRAWS, *test.shape)
 
@@ -29,12 +30,14 @@ def density(fit, test, seed):
 def iterative(fit, test, seed):
     from sklearn.experimental import enable_iterative_imputer  # noqa: F401
     from sklearn.impute import IterativeImputer
+
     model = IterativeImputer(sample_posterior=True, random_state=seed).fit(fit)
     return np.stack([model.transform(test) for _ in range(DRAWS)])
 
 
 def neighbours(fit, test, seed):
     from sklearn.metrics.pairwise import nan_euclidean_distances
+
     apart, drawn = nan_euclidean_distances(test, fit), np.tile(test, (NEIGHBOURS, 1, 1))
     apart = np.where(np.isnan(apart), np.inf, apart)
     for k in range(fit.shape[1]):
@@ -46,18 +49,23 @@ def neighbours(fit, test, seed):
 
 def column_alone(fit, test, seed):
     rng = np.random.default_rng(seed)
-    return np.stack([rng.choice(column[~np.isnan(column)], (DRAWS, len(test)))
-                     for column in fit.T], axis=2)
+    return np.stack(
+        [rng.choice(column[~np.isnan(column)], (DRAWS, len(test))) for column in fit.T], axis=2
+    )
 
 
-PEERS = {"nfref": density, "iterative": iterative, "neighbours": neighbours,
-         "column alone": column_alone}
+PEERS = {
+    "nfref": density,
+    "iterative": iterative,
+    "neighbours": neighbours,
+    "column alone": column_alone,
+}
 
 
 def crps(y, drawn):
     """Of every cell, (N, D), by draws (draws, N, D)."""
     count = len(drawn)
-    ranks = 2 * np.arange(1, count + 1) - count - 1      # sum_ij |x_i - x_j| = 2 sum_k rank_k x_(k)
+    ranks = 2 * np.arange(1, count + 1) - count - 1  # sum_ij |x_i - x_j| = 2 sum_k rank_k x_(k)
     spread = np.tensordot(ranks, np.sort(drawn, axis=0), axes=1) / (count * (count - 1))
     return np.mean(np.abs(drawn - y), axis=0) - spread
 
@@ -81,8 +89,11 @@ def main():
             drawn, seconds = timed(draws, given, holed, seed)
             loss = np.nanmean(np.where(np.isnan(holed), crps(test, drawn), np.nan), axis=1)
             first = loss if first is None else first
-            print(f"{name:<10} {peer:<13} {loss.mean():>8.4f} {mean_and_error(loss - first):>20} "
-                  f"{seconds:>7.1f}", flush=True)
+            print(
+                f"{name:<10} {peer:<13} {loss.mean():>8.4f} {mean_and_error(loss - first):>20} "
+                f"{seconds:>7.1f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def torch_density(density, params):
 
     def log_prob(x):
         z, log_det = inverse(density.flow, tensors["flow"], x)
-        normal = -0.5 * (z ** 2).sum(dim=1) - 0.5 * density.dim * np.log(2 * np.pi)
+        normal = -0.5 * (z**2).sum(dim=1) - 0.5 * density.dim * np.log(2 * np.pi)
         return normal + log_det
 
     return log_prob, trees.leaves(tensors)
@@ -47,8 +47,12 @@ def inverse(flow, params, rows):
             rows, log_det = inverse(flow.flows[k], params[k], rows)
             total = total + log_det
         return rows, total
-    layer = {nfref.Squeeze: squeeze, nfref.ActNorm: act_norm, nfref.ImageCoupling: image_coupling,
-             nfref.InvertibleConv: invertible_conv}.get(type(flow), channel_coupling)
+    layer = {
+        nfref.Squeeze: squeeze,
+        nfref.ActNorm: act_norm,
+        nfref.ImageCoupling: image_coupling,
+        nfref.InvertibleConv: invertible_conv,
+    }.get(type(flow), channel_coupling)
     images, log_det = layer(flow, params, rows.unflatten(1, flow.shape))
     return images.flatten(1), log_det
 
@@ -70,7 +74,8 @@ def invertible_conv(flow, params, x):
     order = torch.tensor(np.argsort(flow.permutation))
     lower = torch.tril(lu, -1) + ones
     weight = torch.linalg.solve_triangular(
-        upper, torch.linalg.solve_triangular(lower, ones[order], upper=False), upper=True)
+        upper, torch.linalg.solve_triangular(lower, ones[order], upper=False), upper=True
+    )
     return conv2d(x, weight[:, :, None, None]), -x[0, 0].numel() * log_size.sum()
 
 
@@ -86,8 +91,10 @@ def channel_coupling(flow, params, x):
     image = kept
     for layer in params["net"][:-1]:
         image = relu(convolve(layer, image))
-    outputs = convolve(params["net"][-1], image) * torch.exp(
-        GAIN * params["net"][-1]["log_gain"])[:, None, None]
+    outputs = (
+        convolve(params["net"][-1], image)
+        * torch.exp(GAIN * params["net"][-1]["log_gain"])[:, None, None]
+    )
     changed, slopes = affine(changed, outputs, flow.transformer.bound)
     return torch.cat([kept, changed], dim=1), slopes.flatten(1).sum(dim=1)
 

@@ -24,8 +24,10 @@ ROWS = 1500
 def _shipped(loader):
     def table(rng):
         import sklearn.datasets
+
         found = getattr(sklearn.datasets, loader)()
         return found.data, found.target
+
     return table
 
 
@@ -33,8 +35,9 @@ def rings(rng):
     """Which of three rings, in two of five columns."""
     label = rng.integers(3, size=ROWS)
     angle, radius = rng.uniform(0, 2 * np.pi, ROWS), 1 + label + 0.35 * rng.standard_normal(ROWS)
-    return np.column_stack([radius * np.cos(angle), radius * np.sin(angle),
-                            rng.standard_normal((ROWS, 3))]), label
+    return np.column_stack(
+        [radius * np.cos(angle), radius * np.sin(angle), rng.standard_normal((ROWS, 3))]
+    ), label
 
 
 def products(rng):
@@ -72,14 +75,23 @@ def rare(rng):
     return x, (rng.random(ROWS) < 1 / (1 + np.exp(-logit))).astype(int)
 
 
-TABLES = {"iris": _shipped("load_iris"), "wine": _shipped("load_wine"),
-          "breast cancer": _shipped("load_breast_cancer"), "digits": _shipped("load_digits"),
-          "rings": rings, "products": products, "steps": steps, "lines": lines,
-          "long tails": long_tails, "rare": rare}
+TABLES = {
+    "iris": _shipped("load_iris"),
+    "wine": _shipped("load_wine"),
+    "breast cancer": _shipped("load_breast_cancer"),
+    "digits": _shipped("load_digits"),
+    "rings": rings,
+    "products": products,
+    "steps": steps,
+    "lines": lines,
+    "long tails": long_tails,
+    "rare": rare,
+}
 
 
 def nfref_probabilities(x, y, new, seed):
     import nfref
+
     names = [f"x{k}" for k in range(x.shape[1])]
     data = pd.DataFrame(x, columns=names).assign(label=[f"{value:03d}" for value in y])
     model = nfref.FlowDensity(given=names, random_state=seed).fit(data)
@@ -90,12 +102,17 @@ def logistic(x, y, new, seed):
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(
-        x, y).predict_proba(new)
+
+    return (
+        make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+        .fit(x, y)
+        .predict_proba(new)
+    )
 
 
 def boosting(x, y, new, seed):
     from sklearn.ensemble import HistGradientBoostingClassifier
+
     return HistGradientBoostingClassifier(random_state=seed).fit(x, y).predict_proba(new)
 
 
@@ -104,8 +121,10 @@ CLASSIFIERS = {"nfref": nfref_probabilities, "logistic": logistic, "boosting": b
 
 def main():
     options = arguments(__doc__, TABLES).parse_args()
-    print(f"{'table':<14} {'':<9} {'log loss':>9} {'nfref better by':>18} {'right':>7} "
-          f"{'nfref better by':>18} {'s':>6}")
+    print(
+        f"{'table':<14} {'':<9} {'log loss':>9} {'nfref better by':>18} {'right':>7} "
+        f"{'nfref better by':>18} {'s':>6}"
+    )
     for name, splits in groupby(asked_for(TABLES, options), key=itemgetter(0)):
         found = {classifier: [] for classifier in CLASSIFIERS}
         for _, seed, rng in splits:
@@ -119,10 +138,12 @@ def main():
                 found[classifier].append((loss, right, np.full(len(test), seconds)))
         found = {classifier: np.concatenate(parts, axis=1) for classifier, parts in found.items()}
         for classifier, (loss, right, seconds) in found.items():
-            print(f"{name:<14} {classifier:<9} {loss.mean():>9.3f} "
-                  f"{mean_and_error(loss - found['nfref'][0]):>18} {right.mean():>7.3f} "
-                  f"{mean_and_error(found['nfref'][1] - right):>18} {seconds.mean():>6.1f}",
-                  flush=True)
+            print(
+                f"{name:<14} {classifier:<9} {loss.mean():>9.3f} "
+                f"{mean_and_error(loss - found['nfref'][0]):>18} {right.mean():>7.3f} "
+                f"{mean_and_error(found['nfref'][1] - right):>18} {seconds.mean():>6.1f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

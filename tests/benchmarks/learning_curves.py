@@ -16,10 +16,15 @@ from tests.benchmarks.densities import error_of, read
 RESULTS = Path(__file__).with_name("densities.csv")
 TABLES = {"wine": "white wine", "magic": "MAGIC", "ccpp": "CCPP", "power100k": "power"}
 ROWS = (50, 80, 150, 300, 700, 2000)
-SHOWN = (50, 150, 700, 2000)        # in the table of the page; the figure has all
+SHOWN = (50, 150, 700, 2000)  # in the table of the page; the figure has all
 SIMPLE = {"gaussian": "Gaussian", "mixture, BIC": "mixture", "kernels": "kernels"}
-FAMILIES = {"Gaussians": "gaussian", "mixtures": "mixture", "wide": "wide", "MAF": "maf",
-            "splines": "nsf"}
+FAMILIES = {
+    "Gaussians": "gaussian",
+    "mixtures": "mixture",
+    "wide": "wide",
+    "MAF": "maf",
+    "splines": "nsf",
+}
 
 
 class Found:
@@ -30,8 +35,11 @@ class Found:
 
     def of(self, table, rows, density):
         """draw -> (nats, error, cpu, remark)."""
-        return {key[2]: values for key, values in self.fits.items()
-                if (key[0], key[1], key[3]) == (table, rows, density)}
+        return {
+            key[2]: values
+            for key, values in self.fits.items()
+            if (key[0], key[1], key[3]) == (table, rows, density)
+        }
 
     def nats(self, table, rows, density):
         """The mean over the draws; NaN where there is none."""
@@ -59,8 +67,13 @@ def _mean(values):
 
 def shown(mean, error, *_):
     """A difference as text; a dash where there is none."""
-    return "" if np.isnan(mean) else f"{mean:+.2f}" if np.isnan(error) else (
-        f"{mean:+.2f}\u00a0±\u00a0{error:.2f}")      # which no line parts
+    return (
+        ""
+        if np.isnan(mean)
+        else f"{mean:+.2f}"
+        if np.isnan(error)
+        else (f"{mean:+.2f}\u00a0±\u00a0{error:.2f}")
+    )  # which no line parts
 
 
 def table_of(header, lines):
@@ -70,22 +83,39 @@ def table_of(header, lines):
 
     def row(cells):
         return " ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip()
+
     return "\n".join([rule, row(header), rule, *map(row, lines), rule])
 
 
 def beside_others(found):
     """How much more nats FlowDensity has than others, by table and rows."""
-    header = ("table", "rows", "nats", "best simple density", "vine", "ARF", "zuko NSF",
-              "``[vines]`` adds")
+    header = (
+        "table",
+        "rows",
+        "nats",
+        "best simple density",
+        "vine",
+        "ARF",
+        "zuko NSF",
+        "``[vines]`` adds",
+    )
     lines = []
     for table, title in TABLES.items():
         for rows in [rows for rows in SHOWN if rows in found.sizes(table)]:
             simple = found.best_simple(table, rows)
-            lines.append((title, f"{rows:,}", f"{found.nats(table, rows, 'FlowDensity'):.2f}",
-                          f"{shown(*found.more(table, rows, simple))} ({SIMPLE[simple]})",
-                          *(shown(*found.more(table, rows, other)) or "\\-"
-                            for other in ("vine", "ARF", "zuko NSF")),
-                          shown(*found.more(table, rows, "FlowDensity", "with vines")) or "\\-"))
+            lines.append(
+                (
+                    title,
+                    f"{rows:,}",
+                    f"{found.nats(table, rows, 'FlowDensity'):.2f}",
+                    f"{shown(*found.more(table, rows, simple))} ({SIMPLE[simple]})",
+                    *(
+                        shown(*found.more(table, rows, other)) or "\\-"
+                        for other in ("vine", "ARF", "zuko NSF")
+                    ),
+                    shown(*found.more(table, rows, "FlowDensity", "with vines")) or "\\-",
+                )
+            )
     return table_of(header, lines)
 
 
@@ -95,13 +125,18 @@ def weights_of(found, rows):
     remarks = [fit[3] for table in TABLES for fit in found.of(table, rows, "FlowDensity").values()]
     shares = {family: [] for family in FAMILIES}
     for remark in remarks:
-        weights = [(int(share), name) for share, name in
-                   re.findall(r"(\d+) % ([^,]+)", remark.split("; ")[1])]
+        weights = [
+            (int(share), name)
+            for share, name in re.findall(r"(\d+) % ([^,]+)", remark.split("; ")[1])
+        ]
         for family, word in FAMILIES.items():
             shares[family].append(sum(share for share, name in weights if word in name.split()))
     above = np.array([float(re.search(r"pool ([-+.\d]+)", remark)[1]) for remark in remarks])
-    return ({family: _mean(values) for family, values in shares.items()}, _mean(above),
-            error_of(above))
+    return (
+        {family: _mean(values) for family, values in shares.items()},
+        _mean(above),
+        error_of(above),
+    )
 
 
 def members(found):
@@ -110,26 +145,43 @@ def members(found):
     for rows in ROWS:
         if all(found.of(table, rows, "FlowDensity") for table in TABLES):
             shares, above, error = weights_of(found, rows)
-            lines.append((f"{rows:,}", *(f"{share:.0f} %" for share in shares.values()),
-                          shown(above, error)))
+            lines.append(
+                (f"{rows:,}", *(f"{share:.0f} %" for share in shares.values()), shown(above, error))
+            )
     return table_of(("rows", *FAMILIES, "pool above its best"), lines)
 
 
 def sentences(found):
     """What the page says in words, with its numbers: over all tables and numbers of rows."""
     places = [(table, rows) for table in TABLES for rows in found.sizes(table)]
-    others = {"the best simple density": [found.best_simple(*place) for place in places],
-              **{name: [kind] * len(places) for name, kind in (
-                  ("the vine copula", "vine"), ("the adversarial forest", "ARF"),
-                  ("zuko's spline flow", "zuko NSF"))}}
+    others = {
+        "the best simple density": [found.best_simple(*place) for place in places],
+        **{
+            name: [kind] * len(places)
+            for name, kind in (
+                ("the vine copula", "vine"),
+                ("the adversarial forest", "ARF"),
+                ("zuko's spline flow", "zuko NSF"),
+            )
+        },
+    }
     made = []
     for title, names in others.items():
         more = [found.more(*place, name)[0] for place, name in zip(places, names)]
         more = [value for value in more if not np.isnan(value)]
-        made.append(f"at least {min(more):.2f}, typically {np.median(more):.1f} nats a row above "
-                    f"{title}")
-    seconds = {rows: _mean([found.seconds(table, rows, "FlowDensity") for table in TABLES
-                            if rows in found.sizes(table)]) for rows in (50, 150, 700)}
+        made.append(
+            f"at least {min(more):.2f}, typically {np.median(more):.1f} nats a row above {title}"
+        )
+    seconds = {
+        rows: _mean(
+            [
+                found.seconds(table, rows, "FlowDensity")
+                for table in TABLES
+                if rows in found.sizes(table)
+            ]
+        )
+        for rows in (50, 150, 700)
+    }
     made.append(", ".join(f"{value:.1f} s at {rows} rows" for rows, value in seconds.items()))
     return made
 
@@ -144,24 +196,39 @@ def versions(found):
                 continue
             if draws == 1:
                 error = found.of(table, rows, "before")[0][1]
-            lines.append((title, f"{rows:,}", str(draws), shown(mean, error),
-                          *(f"{found.seconds(table, rows, name):.1f}"
-                            for name in ("FlowDensity", "before"))))
+            lines.append(
+                (
+                    title,
+                    f"{rows:,}",
+                    str(draws),
+                    shown(mean, error),
+                    *(
+                        f"{found.seconds(table, rows, name):.1f}"
+                        for name in ("FlowDensity", "before")
+                    ),
+                )
+            )
     return table_of(("table", "rows", "draws", "more than before", "seconds", "before"), lines)
 
 
 def figure(found, path):
     """Nats against rows, a panel a table, as wide as the column of the site."""
     import matplotlib
+
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     from matplotlib.ticker import NullLocator
 
     # Paul Tol's bright scheme; marks and dashes tell as much as colours.
-    styles = {"FlowDensity": ("#4477AA", "o-", 2.4), "vine": ("#EE6677", "s-", 1.2),
-              "ARF": ("#228833", "^-", 1.2), "zuko NSF": ("#AA3377", "D-", 1.2),
-              "mixture, BIC": ("#66CCEE", "v--", 1.2), "kernels": ("#B8A500", "x--", 1.2),
-              "gaussian": ("#777777", "+:", 1.2)}
+    styles = {
+        "FlowDensity": ("#4477AA", "o-", 2.4),
+        "vine": ("#EE6677", "s-", 1.2),
+        "ARF": ("#228833", "^-", 1.2),
+        "zuko NSF": ("#AA3377", "D-", 1.2),
+        "mixture, BIC": ("#66CCEE", "v--", 1.2),
+        "kernels": ("#B8A500", "x--", 1.2),
+        "gaussian": ("#777777", "+:", 1.2),
+    }
     drawn, panels = plt.subplots(2, 2, figsize=(7.36, 6.2), layout="constrained")
     for ax, (table, title) in zip(panels.flat, TABLES.items()):
         sizes = found.sizes(table)
@@ -169,11 +236,22 @@ def figure(found, path):
         for name, (color, style, width) in styles.items():
             points = np.array([(rows, found.nats(table, rows, name)) for rows in sizes]).T
             there = ~np.isnan(points[1])
-            ax.plot(*points[:, there], style, color=color, linewidth=width, markersize=5,
-                    label=SIMPLE.get(name, name), zorder=3 if name == "FlowDensity" else 2)
+            ax.plot(
+                *points[:, there],
+                style,
+                color=color,
+                linewidth=width,
+                markersize=5,
+                label=SIMPLE.get(name, name),
+                zorder=3 if name == "FlowDensity" else 2,
+            )
         reach = max(ours) - min(ours)
-        ax.set(title=title, xscale="log", xlim=(45, 1.1 * max(map(max, map(found.sizes, TABLES)))),
-               ylim=(min(ours) - 1.1 * reach, max(ours) + 0.12 * reach))
+        ax.set(
+            title=title,
+            xscale="log",
+            xlim=(45, 1.1 * max(map(max, map(found.sizes, TABLES)))),
+            ylim=(min(ours) - 1.1 * reach, max(ours) + 0.12 * reach),
+        )
         ax.set_xticks(sizes, [f"{rows:,}" for rows in sizes])
         ax.xaxis.set_minor_locator(NullLocator())
         ax.grid(alpha=0.3)
@@ -182,15 +260,20 @@ def figure(found, path):
         ax.set_ylabel("nats a row, new rows")
     for ax in panels[1]:
         ax.set_xlabel("rows fitted to")
-    drawn.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4,
-                 frameon=False)
+    drawn.legend(
+        *panels[0, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=4,
+        frameon=False,
+    )
     drawn.savefig(path, dpi=200)
     plt.close(drawn)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--csv", type=Path, default=RESULTS)
     parser.add_argument("--figure", help="draw it here")
     options = parser.parse_args()

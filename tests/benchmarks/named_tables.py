@@ -9,8 +9,9 @@ import numpy as np
 
 def arguments(doc, tables):
     """A parser of which tables, and of which seeds."""
-    parser = argparse.ArgumentParser(description=doc,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="*", default=list(tables), choices=tables)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     return parser

@@ -18,11 +18,12 @@ from nfref.training.rows import Rows
 from tests.benchmarks.peers import BINS, BOUND, IMAGES
 from tests.continuous.cases import filled
 
-IN_ONE_CALL = 16        # steps of training, where a fit makes many so; an epoch of it makes more
+IN_ONE_CALL = 16  # steps of training, where a fit makes many so; an epoch of it makes more
 # Flows with sizes of their own: timed beside their formula, some beside other libraries too.
 OWN = {
-    "RealNVP with batch norm": lambda: nfref.RealNVP(2, 8, (64, 64), activation="relu",
-                                                     batch_norm=True),
+    "RealNVP with batch norm": lambda: nfref.RealNVP(
+        2, 8, (64, 64), activation="relu", batch_norm=True
+    ),
     "UMNN": lambda: nfref.UMNN(6),
     "NAF": lambda: nfref.NAF(11, 3),
     "Flow++": lambda: nfref.RealNVP(11, 4, transformer=nfref.LogisticMixture()),
@@ -32,7 +33,8 @@ OWN = {
     "Residual D=16": lambda: nfref.ResidualFlow(16),
     "Glow": lambda: nfref.Glow((1, 8, 8)),
     "TarFlow": lambda: nfref.TarFlow(64, width=4),
-    "RealNVPImage": lambda: nfref.RealNVPImage((1, 8, 8))}
+    "RealNVPImage": lambda: nfref.RealNVPImage((1, 8, 8)),
+}
 
 
 @dataclass
@@ -89,26 +91,35 @@ class Case:
         system, ones = NeuralSystem(flow, False), np.ones((len(x), 1), np.float32)
         last = np.concatenate([path.values[-1], path.log_det[-1][:, None]], axis=1)
         cotangent = np.concatenate([path.values[-1], -ones], axis=1) / len(x)
-        return path.evaluations + adjoint(system, 1.0, 0.0, last, cotangent,
-                                          *system.arguments(params, None))[2]
+        return (
+            path.evaluations
+            + adjoint(system, 1.0, 0.0, last, cotangent, *system.arguments(params, None))[2]
+        )
 
     def density(self):
         dim, layers, hidden = (self.sizes[key] for key in ("dim", "layers", "hidden"))
-        relu = {"activation": "relu"}       # as in the other libraries
+        relu = {"activation": "relu"}  # as in the other libraries
         spline = {"bins": BINS, "bound": BOUND, **relu}
-        flow = {"RealNVP": lambda: nfref.RealNVP(dim, layers, hidden, **relu),
-                "MAF": lambda: nfref.MAF(dim, layers, hidden, **relu),
-                "NSF": lambda: nfref.NSF(dim, layers, hidden, **spline),
-                "NSF coupling": lambda: nfref.NSF(dim, layers, hidden, coupling=True, **spline),
-                "CNF": lambda: nfref.CNF(dim, hidden), **OWN}[self.family]()
+        flow = {
+            "RealNVP": lambda: nfref.RealNVP(dim, layers, hidden, **relu),
+            "MAF": lambda: nfref.MAF(dim, layers, hidden, **relu),
+            "NSF": lambda: nfref.NSF(dim, layers, hidden, **spline),
+            "NSF coupling": lambda: nfref.NSF(dim, layers, hidden, coupling=True, **spline),
+            "CNF": lambda: nfref.CNF(dim, hidden),
+            **OWN,
+        }[self.family]()
         density = nfref.Density(flow)
         rng = np.random.default_rng(0)
-        if self.family == "CNF":    # a velocity of unit size, as after training
-            return density, trees.cast({"base": {}, "flow": filled(flow, rng)},
-                                       np.dtype(np.float32))
+        if self.family == "CNF":  # a velocity of unit size, as after training
+            return density, trees.cast(
+                {"base": {}, "flow": filled(flow, rng)}, np.dtype(np.float32)
+            )
         params = trees.tree_map(
-            lambda leaf: (leaf + 0.1 / np.sqrt(max(leaf.shape, default=1))
-                          * rng.standard_normal(leaf.shape)).astype(np.float32), density.init(rng))
+            lambda leaf: (
+                leaf + 0.1 / np.sqrt(max(leaf.shape, default=1)) * rng.standard_normal(leaf.shape)
+            ).astype(np.float32),
+            density.init(rng),
+        )
         return density, params
 
     def rows(self):
@@ -121,15 +132,18 @@ class Case:
             with nfref.backend(backend):
                 work, steps = training_step(density, params, x)
         elif self.kind == "sample":
+
             def work():
                 density.flow.forward(params["flow"], x)
         else:
+
             def work():
                 density.log_prob(params, x)
 
         def call():
             with nfref.backend(backend):
                 work()
+
         call.steps = steps
         return call
 
@@ -139,11 +153,13 @@ class Case:
 
     def _matrices(self):
         from nfref.runtime import small_matrices
+
         matrices = self.stack()
 
         def call(backend):
             with nfref.backend(backend):
                 small_matrices.log_abs_det(matrices)
+
         return {name: (lambda name=name: call(name)) for name in self._available()}
 
 
@@ -162,8 +178,17 @@ def training_step(density, params, x):
         return slope
 
     def many_steps():
-        return dispatch.run("steps", one_step, training, unflatten, now, Rows(x), batches, adam,
-                            partial(decay_of, 0.99))
+        return dispatch.run(
+            "steps",
+            one_step,
+            training,
+            unflatten,
+            now,
+            Rows(x),
+            batches,
+            adam,
+            partial(decay_of, 0.99),
+        )
 
     if learns or not dispatch.threads_of_steps(training, vector, unflatten, len(x)):
         return one_step, 1
@@ -192,9 +217,12 @@ def convolutions(flow, params):
     """Multiplications and additions a row, edges of the images and all."""
     total = 0
     for member, _, path in flow.members():
-        member = getattr(member, "flow", member)        # of what acts on some channels
-        total += sum(2 * leaf.size * member.shape[1] * member.shape[2]
-                     for leaf in trees.leaves(trees.at_path(params, path)) if leaf.ndim == 4)
+        member = getattr(member, "flow", member)  # of what acts on some channels
+        total += sum(
+            2 * leaf.size * member.shape[1] * member.shape[2]
+            for leaf in trees.leaves(trees.at_path(params, path))
+            if leaf.ndim == 4
+        )
     return total
 
 
@@ -208,8 +236,16 @@ def cases():
 
     def add(name, kind, family, sizes, rows, passes, **options):
         flops = passes * rows * dense(family, **sizes) if passes else 0
-        made.append(Case(f"{name}, {rows} rows", kind, family, {**sizes, "rows": rows},
-                         flops=flops, **options))
+        made.append(
+            Case(
+                f"{name}, {rows} rows",
+                kind,
+                family,
+                {**sizes, "rows": rows},
+                flops=flops,
+                **options,
+            )
+        )
 
     for label, sizes in (("D=2 8x(64, 64)", small), ("D=16 8x(128, 128)", large)):
         add(f"RealNVP log_prob {label}", "log_prob", "RealNVP", sizes, 50_000, 1, slow=True)
@@ -217,32 +253,85 @@ def cases():
     add("RealNVP log_prob D=8 8x(64, 64)", "log_prob", "RealNVP", {**small, "dim": 8}, 1, 0)
     add("MAF log_prob D=63 5x(512, 512)", "log_prob", "MAF", maf, 2000, 1)
     add("MAF step D=63 5x(512, 512)", "step", "MAF", maf, 512, 3)
-    add("MAF sample D=63 5x(512, 512)", "sample", "MAF", maf, 2000, 0, slow=True,
-        backends=("numba",))
+    add(
+        "MAF sample D=63 5x(512, 512)",
+        "sample",
+        "MAF",
+        maf,
+        2000,
+        0,
+        slow=True,
+        backends=("numba",),
+    )
     wide = {"dim": 784, "layers": 2, "hidden": (1024, 1024)}
     add("MAF log_prob D=784 2x(1024, 1024)", "log_prob", "MAF", wide, 512, 1, slow=True)
-    add("MAF sample D=784 2x(1024, 1024)", "sample", "MAF", wide, 512, 0, slow=True, alone=True,
-        backends=("numba",))
+    add(
+        "MAF sample D=784 2x(1024, 1024)",
+        "sample",
+        "MAF",
+        wide,
+        512,
+        0,
+        slow=True,
+        alone=True,
+        backends=("numba",),
+    )
     for family in ("NSF", "NSF coupling"):
         add(f"{family} log_prob D=11 5x(128, 128)", "log_prob", family, nsf, 20_000, 1, slow=True)
         add(f"{family} step D=11 5x(128, 128)", "step", family, nsf, 256, 3)
-        add(f"{family} sample D=11 5x(128, 128)", "sample", family, nsf, 2000, 0, slow=True,
-            backends=BACKENDS if family == "NSF coupling" else ("numba",))
-    add("NSF sample D=63 5x(128, 128)", "sample", "NSF", {**nsf, "dim": 63}, 2000, 0, slow=True,
-        backends=("numba",))
-    add("CNF log_prob D=16 (128, 128)", "log_prob", "CNF",
-        {"dim": 16, "layers": 1, "hidden": (128, 128)}, 5000, 0, slow=True)
-    add("CNF step D=2 (64, 64)", "step", "CNF",
-        {"dim": 2, "layers": 1, "hidden": (64, 64)}, 512, 0)
+        add(
+            f"{family} sample D=11 5x(128, 128)",
+            "sample",
+            family,
+            nsf,
+            2000,
+            0,
+            slow=True,
+            backends=BACKENDS if family == "NSF coupling" else ("numba",),
+        )
+    add(
+        "NSF sample D=63 5x(128, 128)",
+        "sample",
+        "NSF",
+        {**nsf, "dim": 63},
+        2000,
+        0,
+        slow=True,
+        backends=("numba",),
+    )
+    add(
+        "CNF log_prob D=16 (128, 128)",
+        "log_prob",
+        "CNF",
+        {"dim": 16, "layers": 1, "hidden": (128, 128)},
+        5000,
+        0,
+        slow=True,
+    )
+    add("CNF step D=2 (64, 64)", "step", "CNF", {"dim": 2, "layers": 1, "hidden": (64, 64)}, 512, 0)
     for family, make in OWN.items():
         flow, flops = make(), 0
         if family in IMAGES:
             flops = 512 * convolutions(flow, flow.init(np.random.default_rng(0)))
         sizes = {"dim": flow.dim, "layers": None, "hidden": None, "rows": 512}
         for kind, passes in (("log_prob", 1), ("step", 3)):
-            made.append(Case(f"{family} {kind}, 512 rows", kind, family, sizes,
-                             flops=passes * flops, slow=True))
+            made.append(
+                Case(
+                    f"{family} {kind}, 512 rows",
+                    kind,
+                    family,
+                    sizes,
+                    flops=passes * flops,
+                    slow=True,
+                )
+            )
     for dim in (4, 8, 16, 32):
-        made.append(Case(f"matrices log|det| D={dim} float64, 20000", "log_abs_det", "matrices",
-                         {"dim": dim, "rows": 20_000}))
+        made.append(
+            Case(
+                f"matrices log|det| D={dim} float64, 20000",
+                "log_abs_det",
+                "matrices",
+                {"dim": dim, "rows": 20_000},
+            )
+        )
     return made

@@ -26,31 +26,35 @@ def _rare(x, odd, share, rng):
     """Rows of which the odd ones are so many, at most ``ROWS``."""
     common, rare = np.flatnonzero(~odd), np.flatnonzero(odd)
     common = rng.permutation(common)[:ROWS]
-    rare = rng.permutation(rare)[:max(8, round(share * len(common)))]
+    rare = rng.permutation(rare)[: max(8, round(share * len(common)))]
     x = x[np.concatenate([common, rare])]
     return x[:, np.ptp(x, axis=0) > 0], np.arange(len(x)) >= len(common)
 
 
 def breast_cancer(rng):
     from sklearn.datasets import load_breast_cancer
+
     found = load_breast_cancer()
     return _rare(found.data, found.target == 0, 0.08, rng)
 
 
 def wine(rng):
     from sklearn.datasets import load_wine
+
     found = load_wine()
     return _rare(found.data, found.target == 2, 0.08, rng)
 
 
 def iris(rng):
     from sklearn.datasets import load_iris
+
     found = load_iris()
     return _rare(found.data, found.target == 0, 0.1, rng)
 
 
 def digits(rng):
     from sklearn.datasets import load_digits
+
     found = load_digits()
     kept = found.data[np.isin(found.target, (0, 1, 6))]
     label = found.target[np.isin(found.target, (0, 1, 6))]
@@ -61,9 +65,12 @@ def digits(rng):
 def moons(rng):
     """Two moons, and odd rows between and around them."""
     from sklearn.datasets import make_moons
-    x = make_moons(ROWS, noise=0.06, random_state=int(rng.integers(2 ** 31)))[0]
-    return (np.concatenate([x, rng.uniform([-1.5, -1], [2.5, 1.5], (40, 2))]),
-            np.arange(ROWS + 40) >= ROWS)
+
+    x = make_moons(ROWS, noise=0.06, random_state=int(rng.integers(2**31)))[0]
+    return (
+        np.concatenate([x, rng.uniform([-1.5, -1], [2.5, 1.5], (40, 2))]),
+        np.arange(ROWS + 40) >= ROWS,
+    )
 
 
 def clusters(rng):
@@ -96,8 +103,15 @@ def all_over(rng):
 def dependency(rng):
     """Each column as it should be, and not together."""
     a, b = rng.uniform(-2, 2, (2, ROWS))
-    x = np.stack([a, b, np.sin(2 * a) + 0.1 * rng.standard_normal(ROWS),
-                  a * b + 0.2 * rng.standard_normal(ROWS)], axis=1)
+    x = np.stack(
+        [
+            a,
+            b,
+            np.sin(2 * a) + 0.1 * rng.standard_normal(ROWS),
+            a * b + 0.2 * rng.standard_normal(ROWS),
+        ],
+        axis=1,
+    )
     odd = np.stack([rng.permutation(column)[:40] for column in x.T], axis=1)
     return np.concatenate([x, odd]), np.arange(ROWS + 40) >= ROWS
 
@@ -113,12 +127,28 @@ def irrelevant(rng):
 def discrete(rng):
     """Counts and yes or no, of which rare numbers are odd."""
     rate = rng.choice([2.0, 5.0], ROWS)
-    x = np.stack([rng.poisson(rate), rng.poisson(rate), rng.binomial(1, 0.02, ROWS),
-                  rng.binomial(3, 0.5, ROWS), rng.geometric(0.5, ROWS), rng.binomial(1, 0.5, ROWS)],
-                 axis=1)
-    odd = np.stack([rng.poisson(9, 40), rng.poisson(1, 40), rng.binomial(1, 0.6, 40),
-                    rng.binomial(3, 0.5, 40), rng.geometric(0.25, 40), rng.binomial(1, 0.5, 40)],
-                   axis=1)
+    x = np.stack(
+        [
+            rng.poisson(rate),
+            rng.poisson(rate),
+            rng.binomial(1, 0.02, ROWS),
+            rng.binomial(3, 0.5, ROWS),
+            rng.geometric(0.5, ROWS),
+            rng.binomial(1, 0.5, ROWS),
+        ],
+        axis=1,
+    )
+    odd = np.stack(
+        [
+            rng.poisson(9, 40),
+            rng.poisson(1, 40),
+            rng.binomial(1, 0.6, 40),
+            rng.binomial(3, 0.5, 40),
+            rng.geometric(0.25, 40),
+            rng.binomial(1, 0.5, 40),
+        ],
+        axis=1,
+    )
     return np.concatenate([x, odd]).astype(float), np.arange(ROWS + 40) >= ROWS
 
 
@@ -151,6 +181,7 @@ def heavy(rng):
 def benign(rng):
     """The other way about: a few benign among the malignant."""
     from sklearn.datasets import load_breast_cancer
+
     found = load_breast_cancer()
     return _rare(found.data, found.target == 1, 0.08, rng)
 
@@ -158,6 +189,7 @@ def benign(rng):
 def eights(rng):
     """Digits 3 and 9, and a few 8."""
     from sklearn.datasets import load_digits
+
     found = load_digits()
     kept = np.isin(found.target, (3, 8, 9))
     return _rare(found.data[kept], found.target[kept] == 8, 0.05, rng)
@@ -166,8 +198,10 @@ def eights(rng):
 def ring(rng):
     """In the middle of a ring, where nobody is."""
     angle = rng.uniform(0, 2 * np.pi, ROWS)
-    x = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (3 + 0.3 * rng.standard_normal(ROWS))[
-        :, None]
+    x = (
+        np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        * (3 + 0.3 * rng.standard_normal(ROWS))[:, None]
+    )
     x = np.concatenate([x, 0.8 * rng.standard_normal((40, 2))])
     return np.column_stack([x, rng.standard_normal((ROWS + 40, 3))]), np.arange(ROWS + 40) >= ROWS
 
@@ -190,8 +224,11 @@ def few(rng):
 def constant_but_for(rng):
     """Sensors that rest and move together; odd ones move alone."""
     moves = rng.random(ROWS) < 0.3
-    x = 20 + 0.05 * rng.standard_normal((ROWS, 6)) + np.where(
-        moves[:, None], rng.normal(0, 3, (ROWS, 1)), 0.0)
+    x = (
+        20
+        + 0.05 * rng.standard_normal((ROWS, 6))
+        + np.where(moves[:, None], rng.normal(0, 3, (ROWS, 1)), 0.0)
+    )
     odd = 20 + 0.05 * rng.standard_normal((40, 6))
     odd[np.arange(40), rng.integers(6, size=40)] += rng.choice([-1, 1], 40) * rng.uniform(1, 4, 40)
     return np.concatenate([x, odd]), np.arange(ROWS + 40) >= ROWS
@@ -200,9 +237,15 @@ def constant_but_for(rng):
 def amounts(rng):
     """Log-normal amounts over five orders of magnitude; odd ones are ten times their partner."""
     first = np.exp(2.5 * rng.standard_normal(ROWS + 40))
-    x = np.stack([first, first * np.exp(0.3 * rng.standard_normal(ROWS + 40)),
-                  np.exp(2.5 * rng.standard_normal(ROWS + 40)),
-                  rng.poisson(3.0, ROWS + 40)], axis=1)
+    x = np.stack(
+        [
+            first,
+            first * np.exp(0.3 * rng.standard_normal(ROWS + 40)),
+            np.exp(2.5 * rng.standard_normal(ROWS + 40)),
+            rng.poisson(3.0, ROWS + 40),
+        ],
+        axis=1,
+    )
     x[ROWS:, 1] *= 10
     return x, np.arange(ROWS + 40) >= ROWS
 
@@ -227,10 +270,16 @@ def with_groups(x, *groups):
 def pockets(rng):
     """Three tight groups of eight in the hollow of a bent cloud."""
     first = 2 * rng.standard_normal(600)
-    x = np.column_stack([first, first ** 2 / 2 + 0.5 * rng.standard_normal(600),
-                         rng.standard_normal((600, 2))])
-    return with_groups(x, *(np.array([place, 4.0, 0, 0]) + 0.15 * rng.standard_normal((8, 4))
-                            for place in (-0.8, 0.0, 0.8)))
+    x = np.column_stack(
+        [first, first**2 / 2 + 0.5 * rng.standard_normal(600), rng.standard_normal((600, 2))]
+    )
+    return with_groups(
+        x,
+        *(
+            np.array([place, 4.0, 0, 0]) + 0.15 * rng.standard_normal((8, 4))
+            for place in (-0.8, 0.0, 0.8)
+        ),
+    )
 
 
 def large_group(rng):
@@ -253,8 +302,10 @@ def many_columns(rng):
 def among_tails(rng):
     """A group of thirty where tails of Student's t of three degrees of freedom reach, too."""
     aside = rng.standard_normal(3)
-    return with_groups(rng.standard_t(3.0, (1500, 3)), 6 * aside / np.linalg.norm(aside)
-                       + 0.3 * rng.standard_normal((30, 3)))
+    return with_groups(
+        rng.standard_t(3.0, (1500, 3)),
+        6 * aside / np.linalg.norm(aside) + 0.3 * rng.standard_normal((30, 3)),
+    )
 
 
 def off_the_plane(rng):
@@ -262,8 +313,7 @@ def off_the_plane(rng):
     causes = rng.standard_normal((3, 6))
     x = rng.standard_normal((500, 3)) @ causes + 0.1 * rng.standard_normal((500, 6))
     aside = np.linalg.svd(causes)[2][3]
-    odd = (rng.uniform(-0.5, 0.5, (25, 1)) * causes[0] + aside
-           + 0.05 * rng.standard_normal((25, 6)))
+    odd = rng.uniform(-0.5, 0.5, (25, 1)) * causes[0] + aside + 0.05 * rng.standard_normal((25, 6))
     return with_groups(x, odd)
 
 
@@ -271,22 +321,57 @@ def copied(rng):
     """Orders: counts and amounts; forty are one order with amounts a per cent apart."""
     number = rng.poisson(4.0, 900) + 1
     price = rng.lognormal(3.0, 0.6, 900)
-    x = np.column_stack([number, price, number * price * rng.lognormal(0, 0.05, 900),
-                         rng.poisson(1.5, 900), rng.gamma(2.0, 10.0, 900)])
+    x = np.column_stack(
+        [
+            number,
+            price,
+            number * price * rng.lognormal(0, 0.05, 900),
+            rng.poisson(1.5, 900),
+            rng.gamma(2.0, 10.0, 900),
+        ]
+    )
     one = np.array([3.0, 55.0, 300.0, 4.0, 12.0])
     odd = np.tile(one, (40, 1))
     odd[:, [1, 2, 4]] *= rng.lognormal(0, 0.01, (40, 3))
     return with_groups(x, odd)
 
 
-GROUPS = {"pockets": pockets, "large group": large_group, "many columns": many_columns,
-          "among tails": among_tails, "off the plane": off_the_plane, "copied": copied}
-NEW = {"benign": benign, "eights": eights, "ring": ring, "rounded": rounded, "few": few,
-       "constant but for": constant_but_for, "amounts": amounts, "two groups": two_groups}
-TABLES = {"breast cancer": breast_cancer, "wine": wine, "iris": iris, "digits": digits,
-          "moons": moons, "clusters": clusters, "local": local, "all over": all_over,
-          "dependency": dependency, "irrelevant": irrelevant, "discrete": discrete,
-          "masked": masked, "spikes": spikes, "heavy": heavy, **NEW, **GROUPS}
+GROUPS = {
+    "pockets": pockets,
+    "large group": large_group,
+    "many columns": many_columns,
+    "among tails": among_tails,
+    "off the plane": off_the_plane,
+    "copied": copied,
+}
+NEW = {
+    "benign": benign,
+    "eights": eights,
+    "ring": ring,
+    "rounded": rounded,
+    "few": few,
+    "constant but for": constant_but_for,
+    "amounts": amounts,
+    "two groups": two_groups,
+}
+TABLES = {
+    "breast cancer": breast_cancer,
+    "wine": wine,
+    "iris": iris,
+    "digits": digits,
+    "moons": moons,
+    "clusters": clusters,
+    "local": local,
+    "all over": all_over,
+    "dependency": dependency,
+    "irrelevant": irrelevant,
+    "discrete": discrete,
+    "masked": masked,
+    "spikes": spikes,
+    "heavy": heavy,
+    **NEW,
+    **GROUPS,
+}
 
 
 # Detectors: larger is odder ---------------------------------------------------------------
@@ -294,11 +379,13 @@ TABLES = {"breast cancer": breast_cancer, "wine": wine, "iris": iris, "digits": 
 
 def isolation_forest(x, seed):
     from sklearn.ensemble import IsolationForest
+
     return -IsolationForest(random_state=seed).fit(x).score_samples(x)
 
 
 def local_outlier_factor(x, seed):
     from sklearn.neighbors import LocalOutlierFactor
+
     return -LocalOutlierFactor().fit(x).negative_outlier_factor_
 
 
@@ -312,22 +399,30 @@ def ecod(x, seed):
 
 def minimum_covariance(x, seed):
     from sklearn.covariance import EllipticEnvelope
+
     return -EllipticEnvelope(random_state=seed).fit(x).score_samples(x)
 
 
 def neighbours(x, seed):
     from sklearn.neighbors import NearestNeighbors
+
     return NearestNeighbors(n_neighbors=6).fit(x).kneighbors(x)[0][:, -1]
 
 
 def nfref_detector(x, seed):
     import nfref
+
     return -nfref.FlowOutlierDetector(random_state=seed).fit(x).training_scores_
 
 
-DETECTORS = {"nfref": nfref_detector, "isolation forest": isolation_forest,
-             "LOF": local_outlier_factor, "ECOD": ecod, "MCD": minimum_covariance,
-             "kNN": neighbours}
+DETECTORS = {
+    "nfref": nfref_detector,
+    "isolation forest": isolation_forest,
+    "LOF": local_outlier_factor,
+    "ECOD": ecod,
+    "MCD": minimum_covariance,
+    "kNN": neighbours,
+}
 
 
 def area(score, odd):
@@ -335,8 +430,8 @@ def area(score, odd):
     rank = stats.rankdata(score)
     n, m = int(odd.sum()), int((~odd).sum())
     found = (rank[odd].sum() - n * (n + 1) / 2) / (n * m)
-    q1, q2 = found / (2 - found), 2 * found ** 2 / (1 + found)
-    variance = found * (1 - found) + (n - 1) * (q1 - found ** 2) + (m - 1) * (q2 - found ** 2)
+    q1, q2 = found / (2 - found), 2 * found**2 / (1 + found)
+    variance = found * (1 - found) + (n - 1) * (q1 - found**2) + (m - 1) * (q2 - found**2)
     return found, np.sqrt(max(variance, 0) / (n * m))
 
 
@@ -349,13 +444,20 @@ def main():
     for name, seed, rng in asked_for(TABLES, options):
         x, odd = TABLES[name](rng)
         z = (x - x.mean(axis=0)) / x.std(axis=0)
-        found, seconds = zip(*(timed(DETECTORS[detector], x if detector == "nfref" else z, seed)
-                               for detector in options.detectors))
+        found, seconds = zip(
+            *(
+                timed(DETECTORS[detector], x if detector == "nfref" else z, seed)
+                for detector in options.detectors
+            )
+        )
         found = [area(score, odd) for score in found]
         ranks.append(stats.rankdata([-value for value, _ in found]))
-        print(f"{name:<16}" + "".join(f"{f'{value:.3f} +- {error:.3f}':>18}"
-                                      for value, error in found)
-              + f"{sum(seconds):>7.1f}", flush=True)
+        print(
+            f"{name:<16}"
+            + "".join(f"{f'{value:.3f} +- {error:.3f}':>18}" for value, error in found)
+            + f"{sum(seconds):>7.1f}",
+            flush=True,
+        )
     print(f"{'mean rank':<16}" + "".join(f"{value:>18.2f}" for value in np.mean(ranks, axis=0)))
 
 

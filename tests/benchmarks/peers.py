@@ -13,13 +13,19 @@ import numpy as np
 NAMES = ("torch", "nflows", "zuko", "normflows", "flowjax", "torchdiffeq")
 STACKS = ("RealNVP", "MAF", "NSF", "NSF coupling")
 IMAGES = ("Glow", "RealNVPImage")
-BINS, BOUND = 8, 5.0    # of splines
+BINS, BOUND = 8, 5.0  # of splines
 
 
 def calls(case):
     """Calls by library, for those that are installed and offer the work."""
-    makers = {"torch": _torch, "nflows": _nflows, "zuko": _zuko, "normflows": _normflows,
-              "flowjax": _flowjax, "torchdiffeq": _torchdiffeq}
+    makers = {
+        "torch": _torch,
+        "nflows": _nflows,
+        "zuko": _zuko,
+        "normflows": _normflows,
+        "flowjax": _flowjax,
+        "torchdiffeq": _torchdiffeq,
+    }
     found = {}
     for name, make in makers.items():
         if importlib.util.find_spec(name) is not None:
@@ -32,6 +38,7 @@ def calls(case):
 def _torch_work(case, log_prob, sample, parameters):
     """The call for a case, from a library built on torch."""
     import torch
+
     x = torch.from_numpy(case.rows())
     if case.kind == "step":
         optimiser = torch.optim.Adam(parameters(), lr=1e-3)
@@ -40,23 +47,28 @@ def _torch_work(case, log_prob, sample, parameters):
             optimiser.zero_grad()
             (-log_prob(x).mean()).backward()
             optimiser.step()
+
         return step
 
     def value():
         with torch.no_grad():
             (log_prob if case.kind == "log_prob" else sample)(x)
+
     return value
 
 
 def _torch(case):
     import torch
+
     if case.family in IMAGES:
         from tests.benchmarks.images import torch_density
+
         density, params = case.density()
         log_prob, tensors = torch_density(density, params)
         x = case.rows()[:8]
-        np.testing.assert_allclose(log_prob(torch.from_numpy(x)).detach().numpy(),
-                                   density.log_prob(params, x), rtol=1e-5)
+        np.testing.assert_allclose(
+            log_prob(torch.from_numpy(x)).detach().numpy(), density.log_prob(params, x), rtol=1e-5
+        )
         return _torch_work(case, log_prob, None, lambda: tensors)
     if case.family != "matrices":
         return None
@@ -68,18 +80,21 @@ def _nflows(case):
     if case.family not in STACKS:
         return None
     flow = nflows_flow(case.family, *(case.sizes[key] for key in ("dim", "layers", "hidden")))
-    return _torch_work(case, flow.log_prob, lambda z: flow._transform.inverse(z),
-                       flow.parameters)
+    return _torch_work(case, flow.log_prob, lambda z: flow._transform.inverse(z), flow.parameters)
 
 
 def nflows_flow(family, dim, layers, hidden):
     import torch
     from nflows.distributions.normal import StandardNormal
     from nflows.flows.base import Flow
-    from nflows.transforms import (AffineCouplingTransform, CompositeTransform,
-                                   MaskedAffineAutoregressiveTransform,
-                                   MaskedPiecewiseRationalQuadraticAutoregressiveTransform,
-                                   PiecewiseRationalQuadraticCouplingTransform, ReversePermutation)
+    from nflows.transforms import (
+        AffineCouplingTransform,
+        CompositeTransform,
+        MaskedAffineAutoregressiveTransform,
+        MaskedPiecewiseRationalQuadraticAutoregressiveTransform,
+        PiecewiseRationalQuadraticCouplingTransform,
+        ReversePermutation,
+    )
 
     class Net(torch.nn.Sequential):
         def forward(self, x, context=None):
@@ -99,13 +114,19 @@ def nflows_flow(family, dim, layers, hidden):
         coupling = PiecewiseRationalQuadraticCouplingTransform
         masked = MaskedPiecewiseRationalQuadraticAutoregressiveTransform
     if family in ("RealNVP", "NSF coupling"):
-        transforms = [coupling(torch.tensor([(i + k) % 2 for i in range(dim)]), net, **spline)
-                      for k in range(layers)]
+        transforms = [
+            coupling(torch.tensor([(i + k) % 2 for i in range(dim)]), net, **spline)
+            for k in range(layers)
+        ]
     else:
         transforms = []
         for _ in range(layers):
-            transforms += [ReversePermutation(dim), masked(
-                dim, hidden[0], num_blocks=len(hidden) - 1, use_residual_blocks=False, **spline)]
+            transforms += [
+                ReversePermutation(dim),
+                masked(
+                    dim, hidden[0], num_blocks=len(hidden) - 1, use_residual_blocks=False, **spline
+                ),
+            ]
     return Flow(CompositeTransform(transforms), StandardNormal([dim]))
 
 
@@ -113,31 +134,41 @@ def _zuko(case):
     if case.family not in (*STACKS, "CNF"):
         return None
     import zuko
+
     dim, layers, hidden = (case.sizes[key] for key in ("dim", "layers", "hidden"))
     if case.family == "RealNVP":
         flow = zuko.flows.RealNVP(dim, transforms=layers, hidden_features=hidden)
     elif case.family == "MAF":
         flow = zuko.flows.MAF(dim, transforms=layers, hidden_features=hidden)
-    elif case.family == "NSF":      # its bound is 5
+    elif case.family == "NSF":  # its bound is 5
         flow = zuko.flows.NSF(dim, transforms=layers, bins=BINS, hidden_features=hidden)
     elif case.family == "NSF coupling":
         flow = zuko_coupling_splines(dim, layers, hidden)
     else:
         return _zuko_continuous(case)
-    return _torch_work(case, lambda x: flow().log_prob(x), lambda z: flow().transform.inv(z),
-                       flow.parameters)
+    return _torch_work(
+        case, lambda x: flow().log_prob(x), lambda z: flow().transform.inv(z), flow.parameters
+    )
 
 
 def zuko_coupling_splines(dim, layers, hidden):
     """Its RealNVP with its splines; its own NSF with ``passes=2`` has a masked network."""
     import torch
     import zuko
-    transforms = [zuko.flows.GeneralCouplingTransform(
-        dim, mask=[(i + k) % 2 == 0 for i in range(dim)], hidden_features=hidden,
-        univariate=zuko.transforms.MonotonicRQSTransform,
-        shapes=[(BINS,), (BINS,), (BINS - 1,)]) for k in range(layers)]
+
+    transforms = [
+        zuko.flows.GeneralCouplingTransform(
+            dim,
+            mask=[(i + k) % 2 == 0 for i in range(dim)],
+            hidden_features=hidden,
+            univariate=zuko.transforms.MonotonicRQSTransform,
+            shapes=[(BINS,), (BINS,), (BINS - 1,)],
+        )
+        for k in range(layers)
+    ]
     base = zuko.flows.UnconditionalDistribution(
-        zuko.distributions.DiagNormal, torch.zeros(dim), torch.ones(dim), buffer=True)
+        zuko.distributions.DiagNormal, torch.zeros(dim), torch.ones(dim), buffer=True
+    )
     return zuko.flows.Flow(transforms, base)
 
 
@@ -150,6 +181,7 @@ def _normflows(case):
         return None
     import normflows
     import torch
+
     dim, layers, hidden = (case.sizes[key] for key in ("dim", "layers", "hidden"))
     flows = []
     for k in range(layers):
@@ -169,25 +201,41 @@ def _normflows_residual(case):
     """
     import normflows
     import torch
+
     dim, hidden = case.sizes["dim"], (64, 64)
     options = {"brute_force": True} if dim == 2 else {"exact_trace": case.kind == "log_prob"}
-    flows = [normflows.flows.Residual(
-        normflows.nets.LipschitzMLP([dim, *hidden, dim], init_zeros=False, lipschitz_const=0.97),
-        reduce_memory=False, **options) for _ in range(8)]
+    flows = [
+        normflows.flows.Residual(
+            normflows.nets.LipschitzMLP(
+                [dim, *hidden, dim], init_zeros=False, lipschitz_const=0.97
+            ),
+            reduce_memory=False,
+            **options,
+        )
+        for _ in range(8)
+    ]
     flow = normflows.NormalizingFlow(
-        normflows.distributions.DiagGaussian(dim, trainable=False), flows)
+        normflows.distributions.DiagGaussian(dim, trainable=False), flows
+    )
     flow.train(case.kind == "step")
-    flow.log_prob(torch.from_numpy(case.rows()))    # finds its norms
-    return _torch_work(case, flow.log_prob, None,
-                       lambda: [p for p in flow.parameters() if p.requires_grad])
+    flow.log_prob(torch.from_numpy(case.rows()))  # finds its norms
+    return _torch_work(
+        case, flow.log_prob, None, lambda: [p for p in flow.parameters() if p.requires_grad]
+    )
 
 
 def _normflows_glow(case):
     """As many levels, steps and hidden channels; its log-scales are sigmoids, as in Glow's code."""
     import normflows
+
     flow = case.density()[0].flow
-    levels = [[*(normflows.flows.GlowBlock(channels, flow.hidden[0]) for _ in range(flow.steps)),
-               normflows.flows.Squeeze()] for channels in (8, 4)]
+    levels = [
+        [
+            *(normflows.flows.GlowBlock(channels, flow.hidden[0]) for _ in range(flow.steps)),
+            normflows.flows.Squeeze(),
+        ]
+        for channels in (8, 4)
+    ]
     normals = [normflows.distributions.DiagGaussian(part) for part in ((8, 2, 2), (2, 4, 4))]
     model = normflows.MultiscaleFlow(normals, levels, [normflows.flows.Merge()], class_cond=False)
 
@@ -204,6 +252,7 @@ def _flowjax(case):
     import jax
     import jax.numpy as jnp
     import optax
+
     flow = flowjax_flow(case.family, *(case.sizes[key] for key in ("dim", "layers", "hidden")))
     x = jnp.asarray(case.rows())
     if case.kind == "sample":
@@ -229,23 +278,36 @@ def flowjax_flow(family, dim, layers, hidden):
     from flowjax.bijections import Affine, RationalQuadraticSpline
     from flowjax.distributions import StandardNormal
     from flowjax.flows import coupling_flow, masked_autoregressive_flow
+
     make = coupling_flow if family in ("RealNVP", "NSF coupling") else masked_autoregressive_flow
-    transformer = (RationalQuadraticSpline(knots=BINS - 1, interval=BOUND)
-                   if family.startswith("NSF") else Affine())
-    return make(jax.random.key(0), base_dist=StandardNormal((dim,)), transformer=transformer,
-                flow_layers=layers, nn_width=hidden[0], nn_depth=len(hidden), invert=True)
+    transformer = (
+        RationalQuadraticSpline(knots=BINS - 1, interval=BOUND)
+        if family.startswith("NSF")
+        else Affine()
+    )
+    return make(
+        jax.random.key(0),
+        base_dist=StandardNormal((dim,)),
+        transformer=transformer,
+        flow_layers=layers,
+        nn_width=hidden[0],
+        nn_depth=len(hidden),
+        invert=True,
+    )
 
 
 def _dynamics(case, library):
     """The velocity of a case as a torch module, with nfref's weights; it counts its calls."""
     import torch
+
     net = case.density()[1]["flow"]["net"]
 
     class Dynamics(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.layers = torch.nn.ModuleList(torch.nn.Linear(*layer["weight"].shape)
-                                              for layer in net)
+            self.layers = torch.nn.ModuleList(
+                torch.nn.Linear(*layer["weight"].shape) for layer in net
+            )
             with torch.no_grad():
                 for linear, layer in zip(self.layers, net):
                     linear.weight.copy_(torch.from_numpy(layer["weight"].T.copy()))
@@ -265,15 +327,22 @@ def _zuko_continuous(case):
     """The exact trace, by D products with the Jacobian."""
     import torch
     import zuko
+
     dynamics = _dynamics(case, "zuko")
 
     def log_prob(x):
         case.evaluations["zuko"] = 0
         transform = zuko.transforms.FreeFormJacobianTransform(
-            dynamics, torch.tensor(1.0), torch.tensor(0.0), tuple(dynamics.parameters()),
-            atol=1e-5, rtol=1e-5, exact=True)
+            dynamics,
+            torch.tensor(1.0),
+            torch.tensor(0.0),
+            tuple(dynamics.parameters()),
+            atol=1e-5,
+            rtol=1e-5,
+            exact=True,
+        )
         z, log_det = transform.call_and_ladj(x)
-        return -0.5 * (z ** 2).sum(dim=1) + log_det
+        return -0.5 * (z**2).sum(dim=1) + log_det
 
     return _torch_work(case, log_prob, None, dynamics.parameters)
 
@@ -296,8 +365,7 @@ def _torchdiffeq(case):
             with torch.enable_grad():
                 z = z.requires_grad_(True)
                 f = self.velocity(t, z)
-                back = torch.autograd.grad(f, z, self.probe,
-                                           create_graph=case.kind == "step")[0]
+                back = torch.autograd.grad(f, z, self.probe, create_graph=case.kind == "step")[0]
             return f, (back * self.probe).sum(dim=1)
 
     joint = Joint()
@@ -307,8 +375,9 @@ def _torchdiffeq(case):
     def log_prob(x):
         case.evaluations["torchdiffeq"] = 0
         joint.probe = torch.randn_like(x)
-        z, trace = solve(joint, (x, torch.zeros(len(x))), times, rtol=1e-5, atol=1e-5,
-                         method="dopri5")
+        z, trace = solve(
+            joint, (x, torch.zeros(len(x))), times, rtol=1e-5, atol=1e-5, method="dopri5"
+        )
         return -0.5 * (z[-1] ** 2).sum(dim=1) + trace[-1]
 
     return _torch_work(case, log_prob, None, functools.partial(joint.parameters))

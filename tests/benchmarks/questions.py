@@ -22,12 +22,14 @@ ROWS = 600
 
 def diabetes(rng):
     from sklearn.datasets import load_diabetes
+
     found = load_diabetes()
     return np.column_stack([found.data[:, [0, 2, 3, 8, 9]], found.target])
 
 
 def wines(rng):
     import nfref
+
     values = nfref.datasets.wine()[0]
     return values[rng.permutation(len(values))[:ROWS]][:, [0, 1, 4, 7, 8, 10]]
 
@@ -35,7 +37,7 @@ def wines(rng):
 def curve(rng):
     """A spread that grows, and a column that bends."""
     a, e, f = rng.standard_normal((3, ROWS))
-    return np.stack([a, np.sin(2 * a) + 0.2 * np.exp(0.5 * a) * e, a ** 2 + 0.3 * f], axis=1)
+    return np.stack([a, np.sin(2 * a) + 0.2 * np.exp(0.5 * a) * e, a**2 + 0.3 * f], axis=1)
 
 
 def forked(rng):
@@ -49,21 +51,27 @@ TABLES = {"diabetes": diabetes, "wines": wines, "curve": curve, "forked": forked
 
 def density(fit, test, seed):
     import nfref
+
     model = nfref.FlowDensity(random_state=seed).fit(fit)
     return [model.predict_quantiles(test, f"x{k + 1}", LEVELS) for k in range(fit.shape[1])]
 
 
 def _each(quantiles):
     """A column at a time from the others."""
+
     def answer(fit, test, seed):
-        return [quantiles(np.delete(fit, k, axis=1), fit[:, k], np.delete(test, k, axis=1), seed)
-                for k in range(fit.shape[1])]
+        return [
+            quantiles(np.delete(fit, k, axis=1), fit[:, k], np.delete(test, k, axis=1), seed)
+            for k in range(fit.shape[1])
+        ]
+
     return answer
 
 
 @_each
 def linear(x, y, new, seed):
     from sklearn.linear_model import LinearRegression
+
     found = LinearRegression().fit(x, y)
     return found.predict(new)[:, None] + np.std(y - found.predict(x)) * stats.norm.ppf(LEVELS)
 
@@ -71,20 +79,29 @@ def linear(x, y, new, seed):
 @_each
 def boosting(x, y, new, seed):
     from sklearn.ensemble import HistGradientBoostingRegressor
-    return np.stack([HistGradientBoostingRegressor(loss="quantile", quantile=level,
-                                                   random_state=seed).fit(x, y).predict(new)
-                     for level in LEVELS], axis=1)
+
+    return np.stack(
+        [
+            HistGradientBoostingRegressor(loss="quantile", quantile=level, random_state=seed)
+            .fit(x, y)
+            .predict(new)
+            for level in LEVELS
+        ],
+        axis=1,
+    )
 
 
 @_each
 def quantile_regression(x, y, new, seed):
     from sklearn.linear_model import QuantileRegressor
-    return np.stack([QuantileRegressor(quantile=level, alpha=0.0).fit(x, y).predict(new)
-                     for level in LEVELS], axis=1)
+
+    return np.stack(
+        [QuantileRegressor(quantile=level, alpha=0.0).fit(x, y).predict(new) for level in LEVELS],
+        axis=1,
+    )
 
 
-PEERS = {"nfref": density, "linear": linear, "boosting": boosting,
-         "quantile": quantile_regression}
+PEERS = {"nfref": density, "linear": linear, "boosting": boosting, "quantile": quantile_regression}
 
 
 def pinball(y, quantiles):
@@ -103,8 +120,11 @@ def main():
             found, seconds = timed(answer, fit, test, seed)
             loss = np.mean([pinball(*pair) for pair in zip(test.T, found)], axis=0)
             first = loss if first is None else first
-            print(f"{name:<10} {peer:<9} {loss.mean():>8.4f} {mean_and_error(loss - first):>20} "
-                  f"{seconds:>7.1f}", flush=True)
+            print(
+                f"{name:<10} {peer:<9} {loss.mean():>8.4f} {mean_and_error(loss - first):>20} "
+                f"{seconds:>7.1f}",
+                flush=True,
+            )
 
 
 def standardised_parts(x, rng):

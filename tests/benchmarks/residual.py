@@ -39,24 +39,40 @@ def radius(block, params, x):
 def line(name, q, terms, count, estimates, exact, passes):
     bias, noise = np.mean(estimates) - exact, np.std(estimates)
     error = f"+- {noise / np.sqrt(len(estimates)):.1e}" if noise else ""
-    print(f"{name:<10}{q:>4}{terms:>6}{count or 'exact':>9}{bias:>12.1e} {error:<12}{noise:>9.1e}"
-          f"{passes:>9.1f}")
+    print(
+        f"{name:<10}{q:>4}{terms:>6}{count or 'exact':>9}{bias:>12.1e} {error:<12}{noise:>9.1e}"
+        f"{passes:>9.1f}"
+    )
 
 
 def table(coefficient, arguments):
     block, params, x = block_at(coefficient, arguments.dim, arguments.hidden)
     exact = block.inverse(params, x)[1][0]
     rows = np.repeat(x, arguments.draws, axis=0)
-    print(f"\nc = {coefficient}, L = {block.lipschitz:.3f}, radius "
-          f"{radius(block, params, x):.3f}, D = {arguments.dim}, log det {exact:.4f}")
-    print(f"{'estimator':<10}{'q':>4}{'terms':>6}{'probes':>9}{'bias':>12} {'':<12}{'noise':>9}"
-          f"{'passes':>9}")
-    for estimator, q, count in (("series", "", 0), ("series", "", 1), ("roulette", 0.5, 0),
-                                ("roulette", 0.9, 0), ("roulette", 0.5, 1)):
-        for terms in (0, 2, 5, 10, 20)[estimator == "series":]:
-            flow = nfref.ResidualBlock(arguments.dim, (arguments.hidden,), estimator=estimator,
-                                       coefficient=coefficient, terms=terms,
-                                       continuation=q or 0.5)
+    print(
+        f"\nc = {coefficient}, L = {block.lipschitz:.3f}, radius "
+        f"{radius(block, params, x):.3f}, D = {arguments.dim}, log det {exact:.4f}"
+    )
+    print(
+        f"{'estimator':<10}{'q':>4}{'terms':>6}{'probes':>9}{'bias':>12} {'':<12}{'noise':>9}"
+        f"{'passes':>9}"
+    )
+    for estimator, q, count in (
+        ("series", "", 0),
+        ("series", "", 1),
+        ("roulette", 0.5, 0),
+        ("roulette", 0.9, 0),
+        ("roulette", 0.5, 1),
+    ):
+        for terms in (0, 2, 5, 10, 20)[estimator == "series" :]:
+            flow = nfref.ResidualBlock(
+                arguments.dim,
+                (arguments.hidden,),
+                estimator=estimator,
+                coefficient=coefficient,
+                terms=terms,
+                continuation=q or 0.5,
+            )
             flow = flow.with_probes(np.random.default_rng(terms), arguments.draws, count)
             drawn = estimator == "roulette" or count
             estimates = flow.inverse(params, rows if drawn else x)[1]

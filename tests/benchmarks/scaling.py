@@ -33,20 +33,25 @@ WORKS = ("value", "step", "sample")
 # Where the numbers stand that do not grow.
 AT = {"columns": 8, "layers": 4, "hidden": 64, "threads": 2}
 ROWS_AT = {"value": 20_000, "step": 1000, "sample": 20_000}
-AXES = {"rows": {"value": (10 ** 3, 10 ** 4, 10 ** 5, 10 ** 6, 10 ** 7),
-                 "step": (10 ** 2, 10 ** 3, 10 ** 4, 10 ** 5),
-                 "sample": (10 ** 3, 10 ** 4, 10 ** 5, 10 ** 6)},
-        "columns": dict.fromkeys(WORKS, (2, 8, 32, 128, 784)),
-        "layers": dict.fromkeys(WORKS, (1, 2, 4, 8, 16)),
-        "threads": dict.fromkeys(WORKS, tuple(n for n in (1, 2, 4, 8, 16)
-                                              if n <= len(os.sched_getaffinity(0))))}
-QUICK = {"rows": (10 ** 3, 10 ** 4), "columns": (2, 8), "layers": (1, 2), "threads": (1,)}
+AXES = {
+    "rows": {
+        "value": (10**3, 10**4, 10**5, 10**6, 10**7),
+        "step": (10**2, 10**3, 10**4, 10**5),
+        "sample": (10**3, 10**4, 10**5, 10**6),
+    },
+    "columns": dict.fromkeys(WORKS, (2, 8, 32, 128, 784)),
+    "layers": dict.fromkeys(WORKS, (1, 2, 4, 8, 16)),
+    "threads": dict.fromkeys(
+        WORKS, tuple(n for n in (1, 2, 4, 8, 16) if n <= len(os.sched_getaffinity(0)))
+    ),
+}
+QUICK = {"rows": (10**3, 10**4), "columns": (2, 8), "layers": (1, 2), "threads": (1,)}
 # What an activation (relu, of a CNF tanh) and a transformer cost beside one multiplication and
 # addition.
 ACTIVATION = {"RealNVP": 1, "MAF": 1, "NSF": 1, "CNF": 10}
 TRANSFORMER = {"RealNVP": 20, "MAF": 20, "NSF": 200}
-REPEATS, LONG = 9, 3        # times, or seconds after which no other one begins
-FLOOR = 3       # a point counts in a fit from this many times the smallest call on
+REPEATS, LONG = 9, 3  # times, or seconds after which no other one begins
+FLOOR = 3  # a point counts in a fit from this many times the smallest call on
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,20 @@ def points(family, work, axis, quick=False):
     """The points along an axis."""
     start = Point(family, work, ROWS_AT[work], **AT)
     values = QUICK[axis] if quick else AXES[axis][work]
-    if family == "CNF" and axis == "rows":      # a solve is some twenty times a layer's cost
+    if family == "CNF" and axis == "rows":  # a solve is some twenty times a layer's cost
         values = values[:-1]
     if axis != "columns":
         return [replace(start, **{axis: value}) for value in values]
     # Wide rows, so fewer of them; masks need a unit for every column but one.
-    return [replace(start, rows=start.rows // 10, columns=value, hidden=max(start.hidden, value)
-                    if family in ("MAF", "NSF") else start.hidden) for value in values]
+    return [
+        replace(
+            start,
+            rows=start.rows // 10,
+            columns=value,
+            hidden=max(start.hidden, value) if family in ("MAF", "NSF") else start.hidden,
+        )
+        for value in values
+    ]
 
 
 def work_of(point):
@@ -83,7 +95,7 @@ def work_of(point):
     """
     dim, hidden, layers, once = point.columns, point.hidden, point.layers, 0
     if point.family == "CNF":
-        row, once, layers = 2 * dim * hidden + 2 * hidden ** 2, dim * hidden ** 2, 1
+        row, once, layers = 2 * dim * hidden + 2 * hidden**2, dim * hidden**2, 1
     else:
         row = dense(point.family, dim, 1, (hidden, hidden)) / 2
         row += TRANSFORMER[point.family] * (dim // 2 if point.family == "RealNVP" else dim)
@@ -103,6 +115,7 @@ def exponent(at, cost):
 def measure(given):
     """Time and memory of each point; written as lines of JSON, as they come."""
     import nfref
+
     for point in given:
         with nfref.backend("numba", threads=point.threads):
             call, count = made(point)
@@ -114,16 +127,24 @@ def measure(given):
                 result = call()
                 times.append((time.perf_counter() - start) / count)
                 if before is not None:
-                    held = peak() - before - getattr(result, "nbytes", 0) / 2 ** 20
+                    held = peak() - before - getattr(result, "nbytes", 0) / 2**20
                 del result
-        print(json.dumps({**asdict(point), "work": work_of(point), "seconds": min(times),
-                          "megabytes": held}), flush=True)
+        print(
+            json.dumps(
+                {**asdict(point), "work": work_of(point), "seconds": min(times), "megabytes": held}
+            ),
+            flush=True,
+        )
 
 
 def made(point):
     """The call of a point, and how many times it does the work."""
-    sizes = {"dim": point.columns, "layers": point.layers, "hidden": (point.hidden, point.hidden),
-             "rows": point.rows}
+    sizes = {
+        "dim": point.columns,
+        "layers": point.layers,
+        "hidden": (point.hidden, point.hidden),
+        "rows": point.rows,
+    }
     case = Case("", point.work, point.family, sizes)
     density, params = case.density()
     if point.family == "CNF":
@@ -162,8 +183,12 @@ def status(name):
 def found(family, work, axis, quick):
     """The measured points of an axis, from a process of its own."""
     request = json.dumps([family, work, axis, quick])
-    done = subprocess.run([sys.executable, "-m", "tests.benchmarks.scaling", "--run", request],
-                          check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.scaling", "--run", request],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -172,33 +197,47 @@ def summary(results, axis):
     floor = FLOOR * min(result["seconds"] for result in results)
     # Costs that grow with an axis leave what the smallest call costs behind; with threads they
     # fall from the first point on.
-    counted = results if axis in ("threads", "layers") else [
-        result for result in results if result["seconds"] > floor]
+    counted = (
+        results
+        if axis in ("threads", "layers")
+        else [result for result in results if result["seconds"] > floor]
+    )
     if len(counted) < 2:
         return np.nan, np.nan
     at = [result[axis] for result in counted]
-    return (exponent(at, [result["seconds"] for result in counted]),
-            exponent(at, [result["work"] for result in counted]))
+    return (
+        exponent(at, [result["seconds"] for result in counted]),
+        exponent(at, [result["work"] for result in counted]),
+    )
 
 
 def table(family, work, axis, results):
     fitted, theory = summary(results, axis)
-    cells = "".join(f"{result[axis]:>10,}: {1e3 * result['seconds']:>9.2f} ms" + (
-        "" if result["megabytes"] is None else f" {max(result['megabytes'], 0):>6.0f} MB")
-        for result in results)
+    cells = "".join(
+        f"{result[axis]:>10,}: {1e3 * result['seconds']:>9.2f} ms"
+        + ("" if result["megabytes"] is None else f" {max(result['megabytes'], 0):>6.0f} MB")
+        for result in results
+    )
     return f"{family:<8} {work:<7} {axis:<8} {fitted:>6.2f} {theory:>6.2f}  {cells}"
 
 
 def figure(everything, path):
     """Time against each axis, in logarithms, with the line of theory through the last point."""
     import matplotlib
+
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     colors = dict(zip(FAMILIES, ("#4477AA", "#EE6677", "#228833", "#AA3377")))
     axes_shown = [axis for axis in AXES if any(key[2] == axis for key in everything)]
-    fig, panels = plt.subplots(3, len(axes_shown), figsize=(3.1 * len(axes_shown), 8),
-                               layout="constrained", squeeze=False, sharey="row")
+    fig, panels = plt.subplots(
+        3,
+        len(axes_shown),
+        figsize=(3.1 * len(axes_shown), 8),
+        layout="constrained",
+        squeeze=False,
+        sharey="row",
+    )
     for line, work in zip(panels, WORKS):
         for ax, axis in zip(line, axes_shown):
             for family, color in colors.items():
@@ -211,7 +250,7 @@ def figure(everything, path):
                 ax.loglog(at, seconds, "o-", color=color, markersize=4, label=family)
                 ax.loglog(at, seconds[-1] * counts / counts[-1], ":", color=color, linewidth=1)
             ax.grid(alpha=0.3)
-            if axis in ("layers", "threads"):       # few and small: every one by its number
+            if axis in ("layers", "threads"):  # few and small: every one by its number
                 ax.set_xticks(at, [f"{value:g}" for value in at])
                 ax.minorticks_off()
             if work == WORKS[0]:
@@ -220,15 +259,18 @@ def figure(everything, path):
                 ax.set(xlabel=axis)
         line[0].set(ylabel=f"{work}, seconds")
     panels[0, 0].legend(fontsize=8)
-    fig.suptitle("Points: measured. Dotted: what the count of multiplications says, "
-                 "through the last point.", fontsize=10)
+    fig.suptitle(
+        "Points: measured. Dotted: what the count of multiplications says, through the last point.",
+        fontsize=10,
+    )
     fig.savefig(path, dpi=110)
     plt.close(fig)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="*", default=FAMILIES, choices=FAMILIES)
     parser.add_argument("--axes", nargs="*", default=list(AXES), choices=AXES)
     parser.add_argument("--quick", action="store_true", help="two small points an axis")
@@ -243,7 +285,7 @@ def main():
     for axis in given.axes:
         for family in given.only:
             if family == "CNF" and axis == "layers":
-                continue        # it has none
+                continue  # it has none
             for work in WORKS:
                 results = everything[family, work, axis] = found(family, work, axis, given.quick)
                 print(table(family, work, axis, results), flush=True)

@@ -45,29 +45,36 @@ def torch_calls(matrices, rows, work, threads):
         torch.linalg.slogdet(leaf)[1].sum().backward()
         return leaf.grad
 
-    return {"torch": {"log|det|": lambda: torch.linalg.slogdet(a),
-                      "its gradient": gradient,
-                      "solve": lambda: torch.linalg.solve(a, r)}[work]}
+    return {
+        "torch": {
+            "log|det|": lambda: torch.linalg.slogdet(a),
+            "its gradient": gradient,
+            "solve": lambda: torch.linalg.solve(a, r),
+        }[work]
+    }
 
 
 def our_calls(matrices, rows, work, threads):
-    function = {"log|det|": lambda: small_matrices.log_abs_det(matrices),
-                "its gradient": lambda: grad(
-                    lambda a: small_matrices.log_abs_det(a).sum())(matrices),
-                "solve": lambda: small_matrices.solve(matrices, rows)}[work]
+    function = {
+        "log|det|": lambda: small_matrices.log_abs_det(matrices),
+        "its gradient": lambda: grad(lambda a: small_matrices.log_abs_det(a).sum())(matrices),
+        "solve": lambda: small_matrices.solve(matrices, rows),
+    }[work]
 
     def by(name):
         def call():
             with nfref.backend(name, threads=threads):
                 return function()
+
         return call
 
     return {"numba": by("numba"), "numpy": by("numpy")}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--n", type=int, default=20_000)
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float64")
     parser.add_argument("--dims", type=int, nargs="*", default=[2, 4, 8, 16, 32, 64])
@@ -82,15 +89,20 @@ def main():
             rng = np.random.default_rng(dim)
             matrices = rng.standard_normal((given.n, dim, dim)).astype(given.dtype)
             rows = rng.standard_normal((given.n, dim)).astype(given.dtype)
-            calls = {**our_calls(matrices, rows, work, given.threads),
-                     **torch_calls(matrices, rows, work, given.threads),
-                     "read": matrices.sum}
+            calls = {
+                **our_calls(matrices, rows, work, given.threads),
+                **torch_calls(matrices, rows, work, given.threads),
+                "read": matrices.sum,
+            }
             times = in_turns(calls, given.rounds)
             peers = [times[name] for name in ("numpy", "torch") if name in times]
-            ratio = statistics.median(min(others) / ours
-                                      for ours, *others in zip(times["numba"], *peers))
-            cells = [f"{statistics.median(times[name]):10.2f}" if name in times else " " * 10
-                     for name in ("numba", "numpy", "torch", "read")]
+            ratio = statistics.median(
+                min(others) / ours for ours, *others in zip(times["numba"], *peers)
+            )
+            cells = [
+                f"{statistics.median(times[name]):10.2f}" if name in times else " " * 10
+                for name in ("numba", "numpy", "torch", "read")
+            ]
             print(f"{work:14}{dim:4d}" + "".join(cells) + f"{ratio:9.1f}x", flush=True)
 
 

@@ -17,8 +17,11 @@ import nfref
 from nfref.runtime import dispatch
 
 EPOCHS, BATCHES, DIM = 40, 7, 10
-FLOWS = {"NSF": nfref.NSF(DIM, 3, (32, 32)), "MAF": nfref.MAF(DIM, 3, (32,)),
-         "RealNVP": nfref.RealNVP(DIM, 4, (32,))}
+FLOWS = {
+    "NSF": nfref.NSF(DIM, 3, (32, 32)),
+    "MAF": nfref.MAF(DIM, 3, (32,)),
+    "RealNVP": nfref.RealNVP(DIM, 4, (32,)),
+}
 
 
 def milliseconds(flow, in_one_call):
@@ -29,8 +32,17 @@ def milliseconds(flow, in_one_call):
         dispatch.TWINS["steps"] = usual._replace(worth_it=np.inf)
     started = time.process_time()
     try:
-        nfref.fit(density, params, x[:448].astype("f"), np.random.default_rng(0),
-                  validation=x[448:], epochs=EPOCHS, batch_size=64, patience=None, progress=False)
+        nfref.fit(
+            density,
+            params,
+            x[:448].astype("f"),
+            np.random.default_rng(0),
+            validation=x[448:],
+            epochs=EPOCHS,
+            batch_size=64,
+            patience=None,
+            progress=False,
+        )
     finally:
         dispatch.TWINS["steps"] = usual
     return 1e3 * (time.process_time() - started) / (EPOCHS * BATCHES)
@@ -41,11 +53,15 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     for name, flow in FLOWS.items():
-        found = [[milliseconds(flow, in_one_call) for in_one_call in (True, False)]
-                 for _ in range(rounds + 1)][1:]        # the first one compiles
+        found = [
+            [milliseconds(flow, in_one_call) for in_one_call in (True, False)]
+            for _ in range(rounds + 1)
+        ][1:]  # the first one compiles
         one, each = map(statistics.median, zip(*found))
-        print(f"{name:8} in one call {one:.3f} ms, by itself {each:.3f} ms, ratio {each / one:.2f}",
-              flush=True)
+        print(
+            f"{name:8} in one call {one:.3f} ms, by itself {each:.3f} ms, ratio {each / one:.2f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

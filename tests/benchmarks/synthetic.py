@@ -37,8 +37,9 @@ COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=2000, help="to fit to, and to hold out")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--flow", default="auto")
@@ -48,15 +49,22 @@ def main():
     found = {}
     for seed in options.seeds:
         rng = np.random.default_rng(seed)
-        rows = (TABLES[options.table](rng, 2 * options.rows) if options.file is None else
-                rng.permutation(np.loadtxt(options.file, delimiter=",", skiprows=1)))
-        rows = rows[:2 * options.rows]
+        rows = (
+            TABLES[options.table](rng, 2 * options.rows)
+            if options.file is None
+            else rng.permutation(np.loadtxt(options.file, delimiter=",", skiprows=1))
+        )
+        rows = rows[: 2 * options.rows]
         train, test = np.array_split(rows, 2)
         made = {"rows fitted to": (train, 0.0), **samples(train, options.flow, seed)}
         for name, (drawn, seconds) in made.items():
-            found.setdefault(name, []).append([
-                *(told_apart(drawn, test, kind, seed) for kind in ("forest", "boosting")),
-                r2(drawn, test, seed), seconds])
+            found.setdefault(name, []).append(
+                [
+                    *(told_apart(drawn, test, kind, seed) for kind in ("forest", "boosting")),
+                    r2(drawn, test, seed),
+                    seconds,
+                ]
+            )
     print(f"{'':24}{'AUC, forest':>16}{'AUC, boosting':>16}{'R2':>16}{'cpu (s)':>9}")
     for name, values in found.items():
         mean, error = np.mean(values, axis=0), _error(values)
@@ -65,8 +73,11 @@ def main():
 
 
 def _error(values):
-    return np.std(values, axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else (
-        np.full(len(values[0]), np.nan))
+    return (
+        np.std(values, axis=0, ddof=1) / np.sqrt(len(values))
+        if len(values) > 1
+        else (np.full(len(values[0]), np.nan))
+    )
 
 
 def abalones(rng, n):
@@ -75,8 +86,10 @@ def abalones(rng, n):
     diameter = 0.8 * size * np.exp(0.04 * rng.standard_normal(n))
     height = 0.27 * size * np.exp(0.1 * rng.standard_normal(n))
     whole = 10 * size * diameter * height * np.exp(0.12 * rng.standard_normal(n))
-    parts = [share * whole * np.exp(spread * rng.standard_normal(n))
-             for share, spread in ((0.43, 0.15), (0.22, 0.18), (0.28, 0.17))]
+    parts = [
+        share * whole * np.exp(spread * rng.standard_normal(n))
+        for share, spread in ((0.43, 0.15), (0.22, 0.18), (0.28, 0.17))
+    ]
     rings = np.round(np.exp(1.3 + 1.6 * size + 0.22 * rng.standard_normal(n)))
     lengths = [np.round(200 * value) / 200 for value in (size, diameter, height)]
     weights = [np.round(2000 * value) / 2000 for value in (whole, *parts)]
@@ -96,31 +109,45 @@ TABLES = {"abalones": abalones, "amounts": amounts}
 def flow_density(train, seed, flow):
     """Two sets of samples of one fit: as they come, and not rounded to the columns' lattices."""
     density = nfref.FlowDensity(flow, random_state=seed).fit(train)
-    columns = tuple(replace(column, step=None, offset=0.0) if isinstance(column, Continuous)
-                    else column for column in density.columns_)
-    table = replace(density.density_, columns=columns).sample(np.random.default_rng(seed),
-                                                              len(train))
+    columns = tuple(
+        replace(column, step=None, offset=0.0) if isinstance(column, Continuous) else column
+        for column in density.columns_
+    )
+    table = replace(density.density_, columns=columns).sample(
+        np.random.default_rng(seed), len(train)
+    )
     return density.sample(len(train), random_state=seed), np.stack(table, axis=1)
 
 
 def mixture(train, seed):
     from sklearn.mixture import GaussianMixture
-    tried = [GaussianMixture(number, random_state=seed, reg_covar=1e-9).fit(train)
-             for number in COMPONENTS]
+
+    tried = [
+        GaussianMixture(number, random_state=seed, reg_covar=1e-9).fit(train)
+        for number in COMPONENTS
+    ]
     return min(tried, key=lambda one: one.bic(train)).sample(len(train))[0]
 
 
 def gaussian_copula(train, seed):
     from scipy import stats
+
     scores = stats.norm.ppf(stats.rankdata(train, axis=0) / (len(train) + 1))
     drawn = np.random.default_rng(seed).multivariate_normal(
-        np.zeros(train.shape[1]), np.corrcoef(scores.T), len(train))
-    return np.stack([np.quantile(column, stats.norm.cdf(z), method="inverted_cdf")
-                     for column, z in zip(train.T, drawn.T)], axis=1)
+        np.zeros(train.shape[1]), np.corrcoef(scores.T), len(train)
+    )
+    return np.stack(
+        [
+            np.quantile(column, stats.norm.cdf(z), method="inverted_cdf")
+            for column, z in zip(train.T, drawn.T)
+        ],
+        axis=1,
+    )
 
 
 def between_neighbours(train, seed):
     from sklearn.neighbors import NearestNeighbors
+
     rng, z = np.random.default_rng(seed), train / np.std(train, axis=0)
     _, nearest = NearestNeighbors(n_neighbors=6).fit(z).kneighbors(z)
     rows = rng.integers(len(train), size=len(train))
@@ -132,18 +159,24 @@ def adversarial_forest(train, seed):
     from scipy.stats import truncnorm
 
     from tests.benchmarks.density_peers import adversarial_forest
+
     rng, mean, std = np.random.default_rng(seed), np.mean(train, axis=0), np.std(train, axis=0)
     _, trees = adversarial_forest((train - mean) / std, seed)
     share, *leaves = (np.concatenate(parts) for parts in zip(*trees))
     chosen = rng.choice(len(share), len(train), p=share / np.sum(share))
     centre, spread, low, high = (part[chosen] for part in leaves)
-    return mean + std * truncnorm.rvs((low - centre) / spread, (high - centre) / spread, centre,
-                                      spread, random_state=rng)
+    return mean + std * truncnorm.rvs(
+        (low - centre) / spread, (high - centre) / spread, centre, spread, random_state=rng
+    )
 
 
-PEERS = {"mixture": mixture, "Gaussian copula": gaussian_copula, "neighbours": between_neighbours,
-         "ARF": adversarial_forest,
-         "columns apart": lambda train, seed: np.random.default_rng(seed).permuted(train, axis=0)}
+PEERS = {
+    "mixture": mixture,
+    "Gaussian copula": gaussian_copula,
+    "neighbours": between_neighbours,
+    "ARF": adversarial_forest,
+    "columns apart": lambda train, seed: np.random.default_rng(seed).permuted(train, axis=0),
+}
 
 
 def samples(train, flow, seed):
@@ -161,18 +194,24 @@ def told_apart(drawn, rows, kind, seed):
     from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
-    classifier = (RandomForestClassifier(200, min_samples_leaf=3, random_state=seed)
-                  if kind == "forest" else HistGradientBoostingClassifier(random_state=seed))
+
+    classifier = (
+        RandomForestClassifier(200, min_samples_leaf=3, random_state=seed)
+        if kind == "forest"
+        else HistGradientBoostingClassifier(random_state=seed)
+    )
     label = np.repeat([0, 1], [len(drawn), len(rows)])
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-    told = cross_val_predict(classifier, np.concatenate([drawn, rows]), label, cv=folds,
-                             method="predict_proba")
+    told = cross_val_predict(
+        classifier, np.concatenate([drawn, rows]), label, cv=folds, method="predict_proba"
+    )
     return roc_auc_score(label, told[:, 1])
 
 
 def r2(train, test, seed):
     """How well the last column of test rows is predicted by what is trained on others."""
     from sklearn.ensemble import HistGradientBoostingRegressor
+
     model = HistGradientBoostingRegressor(random_state=seed).fit(train[:, :-1], train[:, -1])
     return model.score(test[:, :-1], test[:, -1])
 

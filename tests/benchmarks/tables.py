@@ -34,7 +34,7 @@ def parts_of_wine(rng):
     values, _ = wine()
     values = values[rng.permutation(len(values))]
     tenth = len(values) // 10
-    return values[2 * tenth:], values[:tenth], values[tenth:2 * tenth]
+    return values[2 * tenth :], values[:tenth], values[tenth : 2 * tenth]
 
 
 def parts_of_spikes(rng):
@@ -44,7 +44,8 @@ def parts_of_spikes(rng):
     spread = rng.standard_normal((6, dim, dim)) / 3
     cluster = rng.integers(6, size=rows)
     x = 2 * rng.standard_normal((6, dim))[cluster] + np.einsum(
-        "nij,nj->ni", spread[cluster], rng.standard_normal((rows, dim)))
+        "nij,nj->ni", spread[cluster], rng.standard_normal((rows, dim))
+    )
     curved, spiked = rng.random(rows) < 0.5, rng.random(rows) < 0.4
     x[:, 1] = np.where(curved, np.sin(2 * x[:, 0]) + 0.02 * rng.standard_normal(rows), x[:, 1])
     x[:, 2] = np.where(spiked, 0.5 + 0.01 * rng.standard_normal(rows), x[:, 2])
@@ -64,8 +65,9 @@ def measure(flow, units, train, validation, test, seed, progress=False):
     density = nfref.Density(nfref.Chain([flow, units]))
     rng = np.random.default_rng(seed)
     train32, validation32 = train.astype(np.float32), validation.astype(np.float32)
-    result = nfref.fit(density, density.init(rng), train32, rng, validation=validation32,
-                       progress=progress)
+    result = nfref.fit(
+        density, density.init(rng), train32, rng, validation=validation32, progress=progress
+    )
     return density.log_prob(result.params, test), result.message
 
 
@@ -84,8 +86,11 @@ def main():
     means = {name: [] for name in options.flows}
     print(f"seed  {'flow':6}{'test nats':20}{'full Gaussian':20}seconds")
     for seed in range(options.seeds):
-        parts = (parts_of_file(options.file) if options.file
-                 else parts_of_wine(np.random.default_rng([seed, 0])))
+        parts = (
+            parts_of_file(options.file)
+            if options.file
+            else parts_of_wine(np.random.default_rng([seed, 0]))
+        )
         train, _, test = parts
         units = nfref.Standardise.of(train)
         # Densities are those of the data as given; this takes them to standardised columns.
@@ -97,8 +102,11 @@ def main():
             scores, message = measure(flow, units, *parts, [seed, 1], options.progress)
             scores = scores + jacobian
             means[name].append(np.mean(scores))
-            print(f"{seed:4}  {name:6}{shown(scores):20}{shown(gaussian):20}"
-                  f"{time.perf_counter() - start:6.0f}  {message}", flush=True)
+            print(
+                f"{seed:4}  {name:6}{shown(scores):20}{shown(gaussian):20}"
+                f"{time.perf_counter() - start:6.0f}  {message}",
+                flush=True,
+            )
     for name, values in means.items():
         print(f"{name}: mean over seeds {np.mean(values):.3f} nats")
 

@@ -27,8 +27,9 @@ from tests.benchmarks.tables import FLOWS, parts_of_file, parts_of_wine
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--file", nargs="*", default=[None])
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--minutes", type=float, default=5.0)
@@ -38,23 +39,32 @@ def main():
     if options.run:
         SCRIPTS[options.run](parts_of_file(options.file[0]), options)
         return
-    print(f"{'table, seed':40}{'nats':>9}{'zuko (s)':>10}{'epochs':>8}{'nfref (s)':>11}"
-          f"{'epochs':>8}{'ratio':>7}")
+    print(
+        f"{'table, seed':40}{'nats':>9}{'zuko (s)':>10}{'epochs':>8}{'nfref (s)':>11}"
+        f"{'epochs':>8}{'ratio':>7}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         data = os.path.join(folder, "rows.npz")
         for file in options.file:
             for seed in options.seeds:
-                parts = parts_of_file(file) if file else parts_of_wine(
-                    np.random.default_rng([seed, 0]))
+                parts = (
+                    parts_of_file(file) if file else parts_of_wine(np.random.default_rng([seed, 0]))
+                )
                 np.savez(data, **dict(zip(("train", "val", "test"), standardised(*parts))))
                 zuko = measure("zuko", data, seed, options.minutes)
-                measure("nfref", data, seed, options.minutes, -np.inf)      # compiles
+                measure("nfref", data, seed, options.minutes, -np.inf)  # compiles
                 ours = measure("nfref", data, seed, options.minutes, zuko["nats"])
                 there = ours["nats"] >= zuko["nats"]
-                print(f"{f'{file or WINE}, {seed}':40}{zuko['nats']:9.3f}{zuko['seconds']:10.1f}"
-                      f"{zuko['epochs']:8}{ours['seconds']:11.1f}{ours['epochs']:8}"
-                      + (f"{zuko['seconds'] / ours['seconds']:7.1f}" if there else
-                         f"  not met, {ours['nats']:.3f}"), flush=True)
+                print(
+                    f"{f'{file or WINE}, {seed}':40}{zuko['nats']:9.3f}{zuko['seconds']:10.1f}"
+                    f"{zuko['epochs']:8}{ours['seconds']:11.1f}{ours['epochs']:8}"
+                    + (
+                        f"{zuko['seconds'] / ours['seconds']:7.1f}"
+                        if there
+                        else f"  not met, {ours['nats']:.3f}"
+                    ),
+                    flush=True,
+                )
 
 
 WINE = "white wine"
@@ -64,9 +74,24 @@ def measure(name, data, seed, minutes, goal=np.inf):
     """{"nats", "seconds" from the start of the process, "epochs"} of one process."""
     began = time.time()
     done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.time_to", "--run", name, "--file", data,
-         "--seeds", str(seed), "--minutes", str(minutes), f"--goal={goal}"],
-        check=True, stdout=subprocess.PIPE, text=True)
+        [
+            sys.executable,
+            "-m",
+            "tests.benchmarks.time_to",
+            "--run",
+            name,
+            "--file",
+            data,
+            "--seeds",
+            str(seed),
+            "--minutes",
+            str(minutes),
+            f"--goal={goal}",
+        ],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     found = json.loads(done.stdout.splitlines()[-1])
     return {**found, "seconds": found["at"] - began}
 
@@ -78,6 +103,7 @@ def told(nats, at, epochs):
 def zuko_nsf(parts, options):
     import torch
     import zuko
+
     began = time.perf_counter()
     torch.manual_seed(options.seeds[0])
     train, validation, test = (torch.from_numpy(part.astype(np.float32)) for part in parts)
@@ -109,6 +135,7 @@ class Met(Exception):
 
 def nfref_nsf(parts, options):
     import nfref
+
     train, validation, test = (part.astype(np.float32) for part in parts)
     density = nfref.Density(FLOWS["nsf"](train.shape[1], activation="relu"))
     rng = np.random.default_rng([options.seeds[0], 1])
@@ -116,7 +143,7 @@ def nfref_nsf(parts, options):
 
     def look(state):
         nonlocal found, best
-        if state.best_score < best:         # a loss
+        if state.best_score < best:  # a loss
             best = state.best_score
             nats = density.log_prob(state.unflatten(state.best), test).mean()
             found = nats, time.time(), len(state.history["validation"])
@@ -124,8 +151,17 @@ def nfref_nsf(parts, options):
                 raise Met
 
     try:
-        nfref.fit(density, density.init(rng), train, rng, validation=validation, progress=False,
-                  callback=look, epochs=EPOCHS, time_limit=60 * options.minutes)
+        nfref.fit(
+            density,
+            density.init(rng),
+            train,
+            rng,
+            validation=validation,
+            progress=False,
+            callback=look,
+            epochs=EPOCHS,
+            time_limit=60 * options.minutes,
+        )
     except Met:
         pass
     told(*found)

@@ -43,9 +43,19 @@ def fitted(flow, train, validation, steps, seed):
     density = nfref.Density(nfref.Chain([flow, nfref.Standardise.of(train)]))
     rng = np.random.default_rng(seed)
     epochs = max(1, round(steps / np.ceil(len(train) / BATCH)))
-    result = nfref.fit(density, density.init(rng), train.astype(np.float32), rng,
-                       validation=validation.astype(np.float32), epochs=epochs, batch_size=BATCH,
-                       learning_rate=RATE, schedule="cosine", patience=None, progress=False)
+    result = nfref.fit(
+        density,
+        density.init(rng),
+        train.astype(np.float32),
+        rng,
+        validation=validation.astype(np.float32),
+        epochs=epochs,
+        batch_size=BATCH,
+        learning_rate=RATE,
+        schedule="cosine",
+        patience=None,
+        progress=False,
+    )
     return density, result.params
 
 
@@ -77,9 +87,11 @@ def on_wine(make, steps, rows=2048):
     train, validation, test = parts_of_wine(np.random.default_rng([0, 0]))
     density, params = fitted(make(train.shape[1]), train, validation, steps, 1)
     some, rng = train[:rows].astype(np.float32), np.random.default_rng(2)
-    return (mean_log_prob(density, params, test),
-            microseconds(lambda: density.log_prob(params, some), rows),
-            microseconds(lambda: density.sample(params, rng, rows), rows))
+    return (
+        mean_log_prob(density, params, test),
+        microseconds(lambda: density.log_prob(params, some), rows),
+        microseconds(lambda: density.sample(params, rng, rows), rows),
+    )
 
 
 def main():
@@ -92,8 +104,11 @@ def main():
         start = time.perf_counter()
         above = above_entropy(FLOWS[name], options.steps)
         wine, density, sampling = on_wine(FLOWS[name], options.steps)
-        print(f"{name:<14}{above:8.3f}{wine:9.2f}{density:10.2g}{sampling:10.2g}"
-              f"{time.perf_counter() - start:9.0f}", flush=True)
+        print(
+            f"{name:<14}{above:8.3f}{wine:9.2f}{density:10.2g}{sampling:10.2g}"
+            f"{time.perf_counter() - start:9.0f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

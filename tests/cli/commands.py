@@ -24,8 +24,15 @@ COLUMNS = ("height", "body weight", "age")
 def nfref_command(*arguments, cwd, **options):
     """Run ``nfref ARGUMENTS`` in a folder; gives status, stdout and stderr as text."""
     assert COMMAND, "the command nfref is not installed beside this Python"
-    return subprocess.run([COMMAND, *map(str, arguments)], cwd=cwd, capture_output=True, text=True,
-                          timeout=120, env={**os.environ, "MPLBACKEND": "Agg"}, **options)
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "MPLBACKEND": "Agg"},
+        **options,
+    )
 
 
 def succeeds(*arguments, cwd):
@@ -34,8 +41,11 @@ def succeeds(*arguments, cwd):
     before = os.getcwd()
     os.chdir(cwd)
     try:
-        with (contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors),
-              warnings.catch_warnings()):
+        with (
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(errors),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("default")
             status = main([str(argument) for argument in arguments])
     finally:
@@ -50,8 +60,9 @@ def people(n=200, seed=0):
     """Three correlated columns of very different size, rounded as people round."""
     rng = np.random.default_rng(seed)
     height = rng.normal(1.7, 0.1, n)
-    return np.round(np.stack([height, 1000 * rng.normal(22 * height ** 2, 5),
-                              rng.gamma(4, 10, n)], axis=1), 5)
+    return np.round(
+        np.stack([height, 1000 * rng.normal(22 * height**2, 5), rng.gamma(4, 10, n)], axis=1), 5
+    )
 
 
 def write_people(path, delimiter=",", rows=None, header=COLUMNS):
@@ -65,8 +76,14 @@ def bare_flow(path, **about):
     """A model file of a flow with its parameters, as ``nfref.fit`` leaves one; returns both."""
     rows = people()
     density = nfref.Density(nfref.in_units_of(nfref.MAF(3, 1, (8,)), rows))
-    found = nfref.fit(density, density.init(np.random.default_rng(0)), rows,
-                      np.random.default_rng(1), epochs=1, progress=False)
+    found = nfref.fit(
+        density,
+        density.init(np.random.default_rng(0)),
+        rows,
+        np.random.default_rng(1),
+        epochs=1,
+        progress=False,
+    )
     save_model(path, density, found.params, **about)
     return density, found.params
 
@@ -76,7 +93,7 @@ def table_of(output):
     lines = output.splitlines()
     start = next(k for k, line in enumerate(lines) if line.startswith("test nats per row"))
     end = next((k for k, line in enumerate(lines) if k > start and line.startswith("note: ")), None)
-    rows = [(line[:24].strip(), line[24:].split()) for line in lines[start + 1:end]]
+    rows = [(line[:24].strip(), line[24:].split()) for line in lines[start + 1 : end]]
     return {name: (float(numbers[0]), float(numbers[1])) for name, numbers in rows}
 
 
@@ -85,15 +102,21 @@ def started(*arguments, cwd):
 
     A shell has its background jobs ignore SIGINT, nohup SIGHUP, and what they start inherits that.
     """
+
     def defaults():
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
 
-    with warnings.catch_warnings():     # Python 3.12 warns of forks where there are threads
+    with warnings.catch_warnings():  # Python 3.12 warns of forks where there are threads
         warnings.simplefilter("ignore", DeprecationWarning)
-        return subprocess.Popen([COMMAND, *arguments], cwd=cwd, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True,
-                                preexec_fn=defaults)
+        return subprocess.Popen(
+            [COMMAND, *arguments],
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=defaults,
+        )
 
 
 def ended(process, timeout=60):

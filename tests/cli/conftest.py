@@ -10,7 +10,8 @@ def folder(tmp_path_factory):
     """A folder with people.csv (semicolons, quoted names) and people.npz, a model of it."""
     folder = tmp_path_factory.mktemp("a folder")
     write_people(folder / "people.csv", ";")
-    output = succeeds("fit", "people.csv", "--flow", "realnvp", *SMALL, "--out", "people.npz",
-                      cwd=folder)
+    output = succeeds(
+        "fit", "people.csv", "--flow", "realnvp", *SMALL, "--out", "people.npz", cwd=folder
+    )
     (folder / "fit.txt").write_text(output)
     return folder

@@ -27,21 +27,35 @@ def test_every_command_has_an_example(capsys, command):
     assert done.value.code == 0 and f"example:\n  nfref {command}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments, unwanted", [
-    (["--help"], "numpy"), (["fit", "--help"], "numba', 'matplotlib', 'scipy")])
+@pytest.mark.parametrize(
+    "arguments, unwanted",
+    [(["--help"], "numpy"), (["fit", "--help"], "numba', 'matplotlib', 'scipy")],
+)
 def test_help_imports_no_more_than_it_needs(arguments, unwanted, tmp_path):
     """Every command waits for what is imported; SciPy and matplotlib take most of a second."""
-    code = ("import sys, nfref_command\n"
-            "try:\n    nfref_command.main()\n"
-            f"finally:\n    print({{'{unwanted}'}} & set(sys.modules))")
-    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path,
-                          capture_output=True, text=True, timeout=60)
+    code = (
+        "import sys, nfref_command\n"
+        "try:\n    nfref_command.main()\n"
+        f"finally:\n    print({{'{unwanted}'}} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.stdout.startswith("usage: ") and done.stdout.endswith("\nset()\n")
 
 
 def test_python_m_nfref(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "nfref", "--version"], cwd=tmp_path,
-                          capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "nfref", "--version"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.stdout == f"nfref {nfref.__version__}\n"
 
 
@@ -75,65 +89,121 @@ def content_of(folder):
 OUT = ("--out", "kept.npz")
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("fit", "missing.csv", *OUT), "missing.csv: expected a file, found none there"),
-    (("fit", "nothing", *OUT), "nothing: expected a file or the name of built-in data"),
-    (("fit", "folder", *OUT), "folder: expected a file named .csv"),
-    (("fit", "empty.csv", *OUT), "empty.csv: expected a table, got an empty file"),
-    (("fit", "header.csv", *OUT), "header.csv: expected rows below the header, got none"),
-    (("fit", "text.csv", *OUT), "text.csv: row 2 (line 3), column 'b': expected a number, "
-                                "got 'tall'"),
-    (("fit", "ragged.csv", *OUT), "ragged.csv: row 2 (line 3): expected 2 columns, got 1"),
-    (("fit", "nan.csv", "--flow", "maf", *OUT), "nan.csv: expected at least 5 rows that differ"),
-    (("fit", "still.csv", *OUT), "still.csv: column 'age': expected values that differ, got 7.5"),
-    (("fit", "few.csv", *OUT), "few.csv: expected at least 5 rows that differ, got 3"),
-    (("fit", "few.csv", "--flow", "maf", *OUT), "few.csv: expected at least 5 rows that differ"),
-    (("fit", "narrow.csv", "--flow", "realnvp", *OUT), "--flow realnvp: RealNVP: expected dim of "
-                                                       "at least 2"),
-    (("fit", "narrow.csv", "--flow", "nice", *OUT), "--flow nice: NICE: expected dim of"),
-    (("fit", "good.csv", "--layers", "0", *OUT), "--layers: expected at least 1, got 0"),
-    (("fit", "good.csv", "--layers", "2.5", *OUT), "--layers: expected a whole number, got '2.5'"),
-    (("fit", "good.csv", "--epochs", "0", *OUT), "--epochs: expected at least 1, got 0"),
-    (("fit", "good.csv", "--batch", "0", *OUT), "--batch: expected at least 1, got 0"),
-    (("fit", "good.csv", "--lr", "-0.1", *OUT), "--lr: expected a finite number above 0, got -0.1"),
-    (("fit", "good.csv", "--lr", "nan", *OUT), "--lr: expected a finite number above 0, got nan"),
-    (("fit", "good.csv", "--lr", "fast", *OUT), "--lr: expected a number, got 'fast'"),
-    (("fit", "good.csv", "--seed", "-1", *OUT), "--seed: expected at least 0, got -1"),
-    (("fit", "good.csv", "--hidden", "64,", *OUT), "--hidden: expected a whole number, got ''"),
-    (("fit", "good.csv", "--hidden", "1", *OUT), "--flow maf: hidden: expected at least 2 units"),
-    (("fit", "good.csv", "--flow", "planar", "--hidden", "8", *OUT), "--hidden: expected none"),
-    (("fit", "good.csv", "--flow", "magic", *OUT), "--flow: invalid choice: 'magic'"),
-    (("fit", "good.csv", "--column", "height", *OUT), "--column: expected NAME=SUPPORT"),
-    (("fit", "good.csv", "--column", "width=0:1", *OUT), "--column: expected a column of"),
-    (("fit", "good.csv", "--column", "height=0:1", *OUT),
-     "good.csv: column 'height': expected values strictly between 0 and 1, got 1.7125"),
-    (("fit", "good.csv", "--column", "height=0:1", "--flow", "maf", *OUT),
-     "good.csv: column 'height': expected values strictly between 0 and 1, got 1.7125"),
-    (("fit", "good.csv", "--magic", *OUT), "unrecognized arguments: --magic"),
-    (("fit", "good.csv", "--out", "no/such/model.npz"), "no/such/model.npz: expected a folder"),
-    (("fit", "good.csv", "--out", "folder"), "folder: expected a file to write, got a folder"),
-    (("fit", "good.csv", "--out", "good.csv"), "--out: expected a file of its own"),
-    (("fit", "good.csv", "--plot", "a.png", "--out", "a.png"), "--plot: expected a file of its"),
-    (("fit", "good.csv", "--plot", "a.xyz", *OUT), "--plot: expected a file named .png"),
-    (("fit", *OUT), "the following arguments are required: DATA"),
-    ((), "expected a command such as fit, got none"),
-    (("magic",), "COMMAND: invalid choice: 'magic'"),
-    (("score", "model.npz", "narrow.csv"), "narrow.csv: expected the model's 3 columns 'height', "
-                                           "'body weight', 'age', got 1: 'height' (missing: "),
-    (("score", "model.npz", "other.csv"), "(missing: 'age'; extra: 'ages')"),
-    (("score", "missing.npz", "good.csv"), "missing.npz: expected a model file, found none there"),
-    (("score", "good.csv", "good.csv"), "good.csv: expected an nfref model file, got something"),
-    (("score", "cut.npz", "good.csv"), "cut.npz: expected a complete model file, got a truncated"),
-    (("score", "kind.npz", "good.csv"), "kind.npz: expected a model file that nfref wrote"),
-    (("score", "pickle.npz", "good.csv"), "pickle.npz: expected plain arrays, got pickled"),
-    (("score", "model.npz", "good.csv", "--out", "good.csv"), "--out: expected a file of its own"),
-    (("sample", "model.npz", "-n", "-1"), "-n: expected at least 0, got -1"),
-    (("sample", "model.npz"), "-n: expected how many rows, got none"),
-    (("sample", "model.npz", "-n", "1", "--out", "model.npz"), "--out: expected a file of its"),
-    (("plot", "model.npz", "--data", "narrow.csv", "--out", "a.png"), "narrow.csv: expected the"),
-    (("plot", "model.npz", "--out", "picture"), "--out: expected a file named .png, .pdf or .svg"),
-    (("info", "kind.npz"), "kind.npz: expected a model file that nfref wrote"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("fit", "missing.csv", *OUT), "missing.csv: expected a file, found none there"),
+        (("fit", "nothing", *OUT), "nothing: expected a file or the name of built-in data"),
+        (("fit", "folder", *OUT), "folder: expected a file named .csv"),
+        (("fit", "empty.csv", *OUT), "empty.csv: expected a table, got an empty file"),
+        (("fit", "header.csv", *OUT), "header.csv: expected rows below the header, got none"),
+        (
+            ("fit", "text.csv", *OUT),
+            "text.csv: row 2 (line 3), column 'b': expected a number, got 'tall'",
+        ),
+        (("fit", "ragged.csv", *OUT), "ragged.csv: row 2 (line 3): expected 2 columns, got 1"),
+        (
+            ("fit", "nan.csv", "--flow", "maf", *OUT),
+            "nan.csv: expected at least 5 rows that differ",
+        ),
+        (
+            ("fit", "still.csv", *OUT),
+            "still.csv: column 'age': expected values that differ, got 7.5",
+        ),
+        (("fit", "few.csv", *OUT), "few.csv: expected at least 5 rows that differ, got 3"),
+        (
+            ("fit", "few.csv", "--flow", "maf", *OUT),
+            "few.csv: expected at least 5 rows that differ",
+        ),
+        (
+            ("fit", "narrow.csv", "--flow", "realnvp", *OUT),
+            "--flow realnvp: RealNVP: expected dim of at least 2",
+        ),
+        (("fit", "narrow.csv", "--flow", "nice", *OUT), "--flow nice: NICE: expected dim of"),
+        (("fit", "good.csv", "--layers", "0", *OUT), "--layers: expected at least 1, got 0"),
+        (
+            ("fit", "good.csv", "--layers", "2.5", *OUT),
+            "--layers: expected a whole number, got '2.5'",
+        ),
+        (("fit", "good.csv", "--epochs", "0", *OUT), "--epochs: expected at least 1, got 0"),
+        (("fit", "good.csv", "--batch", "0", *OUT), "--batch: expected at least 1, got 0"),
+        (
+            ("fit", "good.csv", "--lr", "-0.1", *OUT),
+            "--lr: expected a finite number above 0, got -0.1",
+        ),
+        (
+            ("fit", "good.csv", "--lr", "nan", *OUT),
+            "--lr: expected a finite number above 0, got nan",
+        ),
+        (("fit", "good.csv", "--lr", "fast", *OUT), "--lr: expected a number, got 'fast'"),
+        (("fit", "good.csv", "--seed", "-1", *OUT), "--seed: expected at least 0, got -1"),
+        (("fit", "good.csv", "--hidden", "64,", *OUT), "--hidden: expected a whole number, got ''"),
+        (
+            ("fit", "good.csv", "--hidden", "1", *OUT),
+            "--flow maf: hidden: expected at least 2 units",
+        ),
+        (("fit", "good.csv", "--flow", "planar", "--hidden", "8", *OUT), "--hidden: expected none"),
+        (("fit", "good.csv", "--flow", "magic", *OUT), "--flow: invalid choice: 'magic'"),
+        (("fit", "good.csv", "--column", "height", *OUT), "--column: expected NAME=SUPPORT"),
+        (("fit", "good.csv", "--column", "width=0:1", *OUT), "--column: expected a column of"),
+        (
+            ("fit", "good.csv", "--column", "height=0:1", *OUT),
+            "good.csv: column 'height': expected values strictly between 0 and 1, got 1.7125",
+        ),
+        (
+            ("fit", "good.csv", "--column", "height=0:1", "--flow", "maf", *OUT),
+            "good.csv: column 'height': expected values strictly between 0 and 1, got 1.7125",
+        ),
+        (("fit", "good.csv", "--magic", *OUT), "unrecognized arguments: --magic"),
+        (("fit", "good.csv", "--out", "no/such/model.npz"), "no/such/model.npz: expected a folder"),
+        (("fit", "good.csv", "--out", "folder"), "folder: expected a file to write, got a folder"),
+        (("fit", "good.csv", "--out", "good.csv"), "--out: expected a file of its own"),
+        (
+            ("fit", "good.csv", "--plot", "a.png", "--out", "a.png"),
+            "--plot: expected a file of its",
+        ),
+        (("fit", "good.csv", "--plot", "a.xyz", *OUT), "--plot: expected a file named .png"),
+        (("fit", *OUT), "the following arguments are required: DATA"),
+        ((), "expected a command such as fit, got none"),
+        (("magic",), "COMMAND: invalid choice: 'magic'"),
+        (
+            ("score", "model.npz", "narrow.csv"),
+            "narrow.csv: expected the model's 3 columns 'height', "
+            "'body weight', 'age', got 1: 'height' (missing: ",
+        ),
+        (("score", "model.npz", "other.csv"), "(missing: 'age'; extra: 'ages')"),
+        (
+            ("score", "missing.npz", "good.csv"),
+            "missing.npz: expected a model file, found none there",
+        ),
+        (
+            ("score", "good.csv", "good.csv"),
+            "good.csv: expected an nfref model file, got something",
+        ),
+        (
+            ("score", "cut.npz", "good.csv"),
+            "cut.npz: expected a complete model file, got a truncated",
+        ),
+        (("score", "kind.npz", "good.csv"), "kind.npz: expected a model file that nfref wrote"),
+        (("score", "pickle.npz", "good.csv"), "pickle.npz: expected plain arrays, got pickled"),
+        (
+            ("score", "model.npz", "good.csv", "--out", "good.csv"),
+            "--out: expected a file of its own",
+        ),
+        (("sample", "model.npz", "-n", "-1"), "-n: expected at least 0, got -1"),
+        (("sample", "model.npz"), "-n: expected how many rows, got none"),
+        (("sample", "model.npz", "-n", "1", "--out", "model.npz"), "--out: expected a file of its"),
+        (
+            ("plot", "model.npz", "--data", "narrow.csv", "--out", "a.png"),
+            "narrow.csv: expected the",
+        ),
+        (
+            ("plot", "model.npz", "--out", "picture"),
+            "--out: expected a file named .png, .pdf or .svg",
+        ),
+        (("info", "kind.npz"), "kind.npz: expected a model file that nfref wrote"),
+    ],
+)
 def test_bad_input(bad_files, arguments, message, monkeypatch, capsys):
     """In this process, to save the start of sixty; the tests below go through the command."""
     monkeypatch.chdir(bad_files)
@@ -148,6 +218,7 @@ def test_bad_input(bad_files, arguments, message, monkeypatch, capsys):
 
 def test_a_newer_model_file(bad_files):
     import json
+
     with np.load(bad_files / "model.npz") as archive:
         arrays = dict(archive)
     header = {**json.loads(arrays["header"].tobytes()), "version": 99}
@@ -167,6 +238,7 @@ def test_a_write_protected_file(bad_files):
 
 def test_a_backend_that_is_not_there(capsys, monkeypatch):
     from nfref.cli import main
+
     monkeypatch.setenv("NFREF_BACKEND", "abacus")
     assert main(["datasets"]) == 2
     output, errors = capsys.readouterr()
@@ -179,10 +251,13 @@ def test_messages_are_no_longer_than_people_read(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = ",".join(f"{'n' * 1000}{k}" for k in range(50))
     (tmp_path / "t.csv").write_text(names + "\n" + ",".join(["1.5"] * 50) + "\n")
-    for arguments in (("fit", "t.csv", "--given", "b" * 10 ** 5),
-                      ("fit", "t.csv", "--without", "c"),
-                      ("fit", "t.csv", "--column", "d" * 10 ** 5 + "=real"),
-                      ("fit", "t.csv", "--column", "e" * 10 ** 5), ("fit", "f" * 10 ** 5)):
+    for arguments in (
+        ("fit", "t.csv", "--given", "b" * 10**5),
+        ("fit", "t.csv", "--without", "c"),
+        ("fit", "t.csv", "--column", "d" * 10**5 + "=real"),
+        ("fit", "t.csv", "--column", "e" * 10**5),
+        ("fit", "f" * 10**5),
+    ):
         assert main([*arguments]) == 2
         said = capsys.readouterr().err
         assert 20 < len(said) < 750 and said.count("\n") == 1

@@ -10,18 +10,24 @@ from nfref.tables.flows import FLOWS
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
-@pytest.mark.parametrize("line, expected", [
-    (("nfref", "sc"), {"score"}),
-    (("nfref", "score", "--da"), {"--dask"}),
-    (("nfref", "fit", "wine", "--flow", ""), {"auto", *FLOWS}),
-    (("nfref", "completion", ""), {"bash", "zsh", "fish"}),
-    (("nfref", "score", "mod"), {"model.npz"})])
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        (("nfref", "sc"), {"score"}),
+        (("nfref", "score", "--da"), {"--dask"}),
+        (("nfref", "fit", "wine", "--flow", ""), {"auto", *FLOWS}),
+        (("nfref", "completion", ""), {"bash", "zsh", "fish"}),
+        (("nfref", "score", "mod"), {"model.npz"}),
+    ],
+)
 def test_bash_completes(tmp_path, capsys, line, expected):
     (tmp_path / "model.npz").touch()
     assert main(["completion", "bash"]) == 0
     words = " ".join(f"'{word}'" for word in line)
-    code = (capsys.readouterr().out + f"\nCOMP_WORDS=({words}); COMP_CWORD={len(line) - 1}; _nfref"
-            '; printf "%s\\n" "${COMPREPLY[@]}"')
+    code = (
+        capsys.readouterr().out + f"\nCOMP_WORDS=({words}); COMP_CWORD={len(line) - 1}; _nfref"
+        '; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
     done = subprocess.run(["bash", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert set(done.stdout.split()) == expected and done.stderr == ""
 
@@ -30,8 +36,13 @@ def test_bash_completes(tmp_path, capsys, line, expected):
 def test_every_option_of_every_command_is_there(capsys, shell):
     assert main(["completion", shell]) == 0
     text = capsys.readouterr().out
-    commands = next(action for action in parser()._actions if action.dest != "version"
-                    and hasattr(action, "choices") and isinstance(action.choices, dict))
+    commands = next(
+        action
+        for action in parser()._actions
+        if action.dest != "version"
+        and hasattr(action, "choices")
+        and isinstance(action.choices, dict)
+    )
     assert {"fit", "score", "info", "completion"} <= set(commands.choices)
     for name, command in commands.choices.items():
         assert name in text

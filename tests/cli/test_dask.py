@@ -18,11 +18,19 @@ from nfref.cli import main
 from nfref.cli.arguments import UsageError
 from nfref.tables.model_file import load_model
 from nfref.tables.reading import read_table, write_batches
-from tests.cli.commands import (COMMAND, SMALL, ended, nfref_command, people, started, succeeds,
-                                write_people)
+from tests.cli.commands import (
+    COMMAND,
+    SMALL,
+    ended,
+    nfref_command,
+    people,
+    started,
+    succeeds,
+    write_people,
+)
 
 distributed = pytest.importorskip("distributed")
-pytestmark = pytest.mark.filterwarnings("default")      # what Dask warns of is its own affair
+pytestmark = pytest.mark.filterwarnings("default")  # what Dask warns of is its own affair
 
 NAMES = ("height", "body weight", "age")
 PARTS = 8
@@ -42,9 +50,13 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cluster():
     import dask
-    with (dask.config.set({"distributed.comm.timeouts.connect": "30s"}),
-          distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None,
-                                   silence_logs=50) as cluster):
+
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "30s"}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        ) as cluster,
+    ):
         yield cluster
 
 
@@ -62,14 +74,25 @@ def test_one_process_scores_files_in_order(folder, expected):
     place = int(np.argmin(scores))
     assert f"row {place % 20_000 + 1:,} of parts/{place // 20_000}.parquet" in output
     np.testing.assert_allclose(
-        scores[-20_000:], model.density.log_prob(list(people(20_000, seed=PARTS - 1).T)),
-        rtol=1e-9, atol=1e-9)
+        scores[-20_000:],
+        model.density.log_prob(list(people(20_000, seed=PARTS - 1).T)),
+        rtol=1e-9,
+        atol=1e-9,
+    )
 
 
 @pytest.mark.thorough
 def test_two_workers_give_the_bits_of_one_process(folder, cluster, expected):
-    output = succeeds("score", "m.npz", "parts/*.parquet", "--dask", cluster.scheduler_address,
-                      "--out", "two.parquet", cwd=folder)
+    output = succeeds(
+        "score",
+        "m.npz",
+        "parts/*.parquet",
+        "--dask",
+        cluster.scheduler_address,
+        "--out",
+        "two.parquet",
+        cwd=folder,
+    )
     np.testing.assert_array_equal(read_table(folder / "two.parquet").values[:, 0], expected[0])
     assert output == expected[1]
 
@@ -80,9 +103,21 @@ def test_a_worker_that_is_killed_on_the_way_changes_nothing(folder, cluster, exp
     with distributed.Client(cluster, set_as_default=False) as client:
         pids = client.run(os.getpid)
     process = subprocess.Popen(
-        [COMMAND, "score", "m.npz", "parts/*.parquet", "--dask", cluster.scheduler_address,
-         "--out", "three.parquet"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True)
+        [
+            COMMAND,
+            "score",
+            "m.npz",
+            "parts/*.parquet",
+            "--dask",
+            cluster.scheduler_address,
+            "--out",
+            "three.parquet",
+        ],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     with distributed.Client(cluster, set_as_default=False) as client:
         killed = None
         deadline = time.monotonic() + 60
@@ -111,19 +146,30 @@ def test_a_fault_in_one_file_is_one_line_and_nothing_is_written(folder, cluster)
     spoilt = people(100)
     spoilt[7, 1] = np.inf
     write_batches(folder / "bad/1.parquet", NAMES, [spoilt])
-    done = nfref_command("score", "m.npz", "bad/*.parquet", "--dask", cluster.scheduler_address,
-                         "--out", "four.parquet", cwd=folder)
+    done = nfref_command(
+        "score",
+        "m.npz",
+        "bad/*.parquet",
+        "--dask",
+        cluster.scheduler_address,
+        "--out",
+        "four.parquet",
+        cwd=folder,
+    )
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "bad/1.parquet: expected finite numbers" in done.stderr and "row 8" in done.stderr
     assert not (folder / "four.parquet").exists()
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("arguments, message", [
-    (("none/*.parquet",), "none/*.parquet: expected files of that pattern, found none"),
-    (("parts/*.parquet", "--dask", "tcp://127.0.0.1:1"), "--dask: expected the address of a"),
-    (("parts/*.parquet", "--dask", "nowhere"), "--dask: expected the address of a scheduler"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("none/*.parquet",), "none/*.parquet: expected files of that pattern, found none"),
+        (("parts/*.parquet", "--dask", "tcp://127.0.0.1:1"), "--dask: expected the address of a"),
+        (("parts/*.parquet", "--dask", "nowhere"), "--dask: expected the address of a scheduler"),
+    ],
+)
 def test_what_cannot_be_is_one_line(folder, arguments, message):
     done = nfref_command("score", "m.npz", *arguments, cwd=folder)
     assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
@@ -149,9 +195,11 @@ def test_the_recipe_of_the_page(folder, cluster, expected):
 @pytest.fixture
 def own_cluster(tmp_path):
     """(process of a scheduler, its address), with one worker."""
-    code = ("from distributed.cli.dask_scheduler import main; "
-            "main(['--host', '127.0.0.1', '--port', '0', '--no-dashboard', '--scheduler-file', "
-            f"{str(tmp_path / 'where.json')!r}])")
+    code = (
+        "from distributed.cli.dask_scheduler import main; "
+        "main(['--host', '127.0.0.1', '--port', '0', '--no-dashboard', '--scheduler-file', "
+        f"{str(tmp_path / 'where.json')!r}])"
+    )
     scheduler = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     worker = None
     try:
@@ -160,10 +208,13 @@ def own_cluster(tmp_path):
             assert time.monotonic() < end
             time.sleep(0.05)
         address = json.loads((tmp_path / "where.json").read_text())["address"]
-        code = ("from distributed.cli.dask_worker import main; "
-                f"main([{address!r}, '--nthreads', '1', '--no-nanny', '--no-dashboard'])")
-        worker = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL,
-                                  cwd=tmp_path)
+        code = (
+            "from distributed.cli.dask_worker import main; "
+            f"main([{address!r}, '--nthreads', '1', '--no-nanny', '--no-dashboard'])"
+        )
+        worker = subprocess.Popen(
+            [sys.executable, "-c", code], stderr=subprocess.DEVNULL, cwd=tmp_path
+        )
         yield scheduler, address
     finally:
         for process in (scheduler, worker):
@@ -175,7 +226,8 @@ def own_cluster(tmp_path):
 @pytest.mark.thorough
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP"])
 def test_a_scheduler_that_dies_on_the_way_is_one_line_and_what_was_written_stays(
-        folder, own_cluster, expected, how):
+    folder, own_cluster, expected, how
+):
     scheduler, address = own_cluster
     process = started("score", "m.npz", "parts/*.parquet", "--dask", address, cwd=folder)
     lines = [process.stdout.readline() for _ in range(5)]
@@ -187,7 +239,7 @@ def test_a_scheduler_that_dies_on_the_way_is_one_line_and_what_was_written_stays
     assert errors.count("\n") == 1 and f"the scheduler at {address} to answer" in errors
     scores = np.array(lines, np.float64)
     assert f"the first {len(scores):,} rows" in errors and len(scores) % 20_000 == 0
-    np.testing.assert_array_equal(scores, expected[0][:len(scores)])
+    np.testing.assert_array_equal(scores, expected[0][: len(scores)])
 
 
 def test_a_file_of_the_first_scores_is_whole(folder, expected, monkeypatch, capsys):
@@ -200,17 +252,25 @@ def test_a_file_of_the_first_scores_is_whole(folder, expected, monkeypatch, caps
     arguments = "score", "m.npz", "parts/*.parquet", "--dask", "any", "--out", "some.parquet"
     assert main(arguments) == 2
     assert capsys.readouterr().err == (
-        "nfref: error: lost it; some.parquet holds the scores of the first 20,000 rows\n")
-    np.testing.assert_array_equal(read_table(folder / "some.parquet").values[:, 0],
-                                  expected[0][:20_000])
+        "nfref: error: lost it; some.parquet holds the scores of the first 20,000 rows\n"
+    )
+    np.testing.assert_array_equal(
+        read_table(folder / "some.parquet").values[:, 0], expected[0][:20_000]
+    )
 
 
 @pytest.mark.thorough
 def test_a_port_where_nobody_answers_is_one_line_within_20_seconds(folder):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
-        run = nfref_command("score", "m.npz", "parts/*.parquet", "--dask",
-                            f"tcp://127.0.0.1:{silent.getsockname()[1]}", cwd=folder)
+        run = nfref_command(
+            "score",
+            "m.npz",
+            "parts/*.parquet",
+            "--dask",
+            f"tcp://127.0.0.1:{silent.getsockname()[1]}",
+            cwd=folder,
+        )
     assert time.monotonic() - began < 20 and run.returncode == 2
     assert run.stderr.count("\n") == 1 and "--dask: expected the address of a sch" in run.stderr
 

@@ -11,8 +11,9 @@ from nfref.cli.data import load
 from tests.cli.commands import SMALL, nfref_command, people, succeeds, table_of
 
 
-@pytest.mark.parametrize("data", [
-    "numbers.csv", pytest.param("years.csv", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    "data", ["numbers.csv", pytest.param("years.csv", marks=pytest.mark.thorough)]
+)
 def test_numbers_for_names_survive_fit_sample_and_score(tmp_path, data):
     rows = people(100)
     header = {"numbers.csv": "0,1,2", "years.csv": "2019,2020,2021"}[data]
@@ -31,8 +32,9 @@ def test_a_pipe_is_read_and_stdin_is_refused(folder):
     os.mkfifo(folder / "pipe.csv")
     writer = subprocess.Popen(["cp", "people.csv", "pipe.csv"], cwd=folder)
     through = succeeds("score", "people.npz", "pipe.csv", cwd=folder)
-    assert writer.wait() == 0 and through == succeeds("score", "people.npz", "people.csv",
-                                                      cwd=folder)
+    assert writer.wait() == 0 and through == succeeds(
+        "score", "people.npz", "people.csv", cwd=folder
+    )
     os.remove(folder / "pipe.csv")
     done = nfref_command("score", "people.npz", "/dev/stdin", cwd=folder)
     assert done.returncode == 2 and done.stderr.startswith("nfref: error: /dev/stdin: expected a")
@@ -61,6 +63,17 @@ def test_a_file_comes_before_a_built_in_name(tmp_path, monkeypatch):
 
 
 def test_of_built_in_data_fewer_rows_are_a_sample(tmp_path):
-    output = succeeds("fit", "two-moons", "--rows", "60", "--flow", "maf", "--epochs", "1",
-                      "--out", "m.npz", cwd=tmp_path)
+    output = succeeds(
+        "fit",
+        "two-moons",
+        "--rows",
+        "60",
+        "--flow",
+        "maf",
+        "--epochs",
+        "1",
+        "--out",
+        "m.npz",
+        cwd=tmp_path,
+    )
     assert "two-moons: 60 rows, 2 columns" in output and "a sample of 60 of 5,000 rows" in output

@@ -21,9 +21,11 @@ def table_of(output):
     """The last lines of ``fit`` as {name: [numbers]}."""
     lines = output.splitlines()
     start = next(k for k, line in enumerate(lines) if line.startswith("test nats per row"))
-    rows = [(line[:24].strip(), line[24:].split()) for line in lines[start + 1:]]
-    return {name: [float("nan" if number == "-" else number) for number in numbers]
-            for name, numbers in rows}
+    rows = [(line[:24].strip(), line[24:].split()) for line in lines[start + 1 :]]
+    return {
+        name: [float("nan" if number == "-" else number) for number in numbers]
+        for name, numbers in rows
+    }
 
 
 @pytest.fixture
@@ -39,15 +41,17 @@ def test_the_table_is_that_of_the_model(folder, capsys):
     output = run(capsys, "fit", "t.csv", *QUICK, "--out", "m.npz")
     table = table_of(output)
     assert {"gaussian", "wide", "nsf", "pool", "full Gaussian"} <= set(table)
-    assert sum(numbers[3] for name, numbers in table.items()
-               if len(numbers) == 5 and name != "pool") == pytest.approx(1, abs=0.003)
+    assert sum(
+        numbers[3] for name, numbers in table.items() if len(numbers) == 5 and name != "pool"
+    ) == pytest.approx(1, abs=0.003)
     model = load_model("m.npz")
     # The test rows again: the first tenth in the order that content and seed decide.
     from nfref.tables.frames import distinct_rows
+
     places, _ = distinct_rows(data.to_numpy(), None, 0)
     scores = model.density.log_prob(list(data.to_numpy()[places[:50]].T))
     assert table["pool"][0] == pytest.approx(np.mean(scores), abs=6e-4)
-    assert table["pool"][1] == pytest.approx(np.std(scores, ddof=1) / 50 ** 0.5, abs=6e-4)
+    assert table["pool"][1] == pytest.approx(np.std(scores, ddof=1) / 50**0.5, abs=6e-4)
     assert table["pool"][0] > max(table[name][0] - table[name][1] for name in ("gaussian", "nsf"))
 
 
@@ -55,11 +59,12 @@ def test_command_line_and_estimator_are_one(folder, capsys):
     """The same rows, options and seed: the same bits."""
     data = people()[["age", "share"]]
     data.to_csv("t.csv", index=False)
-    seed = int(np.random.RandomState(0).randint(2 ** 31 - 1))       # what random_state=0 draws
+    seed = int(np.random.RandomState(0).randint(2**31 - 1))  # what random_state=0 draws
     run(capsys, "fit", "t.csv", *QUICK, "--seed", seed, "--out", "m.npz")
     from nfref.tables.fit import find_columns, fit_table
     from nfref.tables.frames import distinct_rows
     from nfref.tables.plan import Plan
+
     places, _ = distinct_rows(data.to_numpy(), None, seed)
     rest = data.to_numpy()[places[50:]]
     columns = find_columns(["age", "share"], list(data.to_numpy().T))
@@ -72,8 +77,19 @@ def test_command_line_and_estimator_are_one(folder, capsys):
 
 
 def test_columns_of_all_kinds_from_fit_to_sample_and_score(folder, capsys):
-    told = run(capsys, "fit", "people.csv", "--weights", "w", *COLUMNS, *QUICK[:-1], "--out",
-               "m.npz", "--plot", "m.png")
+    told = run(
+        capsys,
+        "fit",
+        "people.csv",
+        "--weights",
+        "w",
+        *COLUMNS,
+        *QUICK[:-1],
+        "--out",
+        "m.npz",
+        "--plot",
+        "m.png",
+    )
     effective = people().w.sum() ** 2 / (people().w ** 2).sum()
     assert f"as good as {effective:,.1f} rows of equal weight" in told
     assert "'town' category" in told and "'share' 0:1" in told
@@ -89,14 +105,18 @@ def test_columns_of_all_kinds_from_fit_to_sample_and_score(folder, capsys):
     output = run(capsys, "score", "m.npz", "new.csv")
     table = [drawn[name].to_numpy() for name in drawn.columns]
     expected = load_model("m.npz").density.log_prob(table)
-    np.testing.assert_allclose([float(line) for line in output.splitlines()[:-1]], expected,
-                               atol=1e-9)
+    np.testing.assert_allclose(
+        [float(line) for line in output.splitlines()[:-1]], expected, atol=1e-9
+    )
     turned = people()[["town", "children", "share", "age"]]
     turned.to_csv("turned.csv", index=False)
     run(capsys, "score", "m.npz", "turned.csv", "--out", "scores.csv")
     table = [people()[name].to_numpy() for name in drawn.columns]
-    np.testing.assert_allclose(read_table("scores.csv").values[:, 0],
-                               load_model("m.npz").density.log_prob(table), atol=1e-9)
+    np.testing.assert_allclose(
+        read_table("scores.csv").values[:, 0],
+        load_model("m.npz").density.log_prob(table),
+        atol=1e-9,
+    )
     about = run(capsys, "info", "m.npz")
     assert "town (category), children (count)" in about and "pool:" in about
 
@@ -110,14 +130,28 @@ def test_a_weight_is_so_many_rows(folder, capsys):
     run(capsys, "fit", "weighted.csv", "--weights", "w", *QUICK, "--out", "one.npz")
     run(capsys, "fit", "repeated.csv", *QUICK, "--out", "other.npz")
     x = list(data[["age", "share"]].to_numpy().T)
-    np.testing.assert_array_equal(load_model("one.npz").density.log_prob(x),
-                                  load_model("other.npz").density.log_prob(x))
+    np.testing.assert_array_equal(
+        load_model("one.npz").density.log_prob(x), load_model("other.npz").density.log_prob(x)
+    )
 
 
 def test_one_flow_takes_weights_too(folder, capsys):
     people()[["age", "share", "w"]].to_csv("t.csv", index=False)
-    told = run(capsys, "fit", "t.csv", "--weights", "w", "--flow", "maf", "--layers", 1, "--hidden",
-               4, "--epochs", 1)
+    told = run(
+        capsys,
+        "fit",
+        "t.csv",
+        "--weights",
+        "w",
+        "--flow",
+        "maf",
+        "--layers",
+        1,
+        "--hidden",
+        4,
+        "--epochs",
+        1,
+    )
     assert "rows of equal weight" in told and "maf" in told
 
 
@@ -127,8 +161,19 @@ def test_one_flow_alone_is_a_plan_of_the_same_search(folder, capsys):
     data.loc[::9, "share"] = np.nan
     data.loc[1::9, "town"] = None
     data.to_csv("gaps.csv", index=False)
-    options = ("--weights", "w", "--given", "age", *COLUMNS, "--layers", 1, "--hidden", 8,
-               "--epochs", 2)
+    options = (
+        "--weights",
+        "w",
+        "--given",
+        "age",
+        *COLUMNS,
+        "--layers",
+        1,
+        "--hidden",
+        8,
+        "--epochs",
+        2,
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nfref.tables.missing.ROUNDS", 1)
         told = run(capsys, "fit", "gaps.csv", "--flow", "nsf", *options, "--out", "m.npz")
@@ -140,8 +185,9 @@ def test_one_flow_alone_is_a_plan_of_the_same_search(folder, capsys):
     new = people(3, seed=5)[["age", "share", "town", "children"]]
     new.to_csv("new.csv", index=False)
     lines = run(capsys, "score", "m.npz", "new.csv").splitlines()[:-1]
-    np.testing.assert_array_equal(np.array(lines, float), density.log_prob(
-        [new[name].to_numpy() for name in new.columns]))
+    np.testing.assert_array_equal(
+        np.array(lines, float), density.log_prob([new[name].to_numpy() for name in new.columns])
+    )
     run(capsys, "sample", "m.npz", "-n", 2, "--given", "age=40", "--out", "drawn.csv")
     assert list(pd.read_csv("drawn.csv").age) == [40, 40]
 
@@ -151,23 +197,35 @@ def test_one_flow_is_that_of_the_library(folder, capsys):
     from nfref.tables.fit import find_columns, fit_table
     from nfref.tables.plan import Plan
     from nfref.tables.split import Split
+
     data = people()[["age", "share"]]
     data.to_csv("t.csv", index=False)
     run(capsys, "fit", "t.csv", "--flow", "maf", "--epochs", 2, "--quiet", "--out", "m.npz")
     split, table = Split.of(data.to_numpy(), None, 0), list(data.to_numpy().T)
-    found = fit_table(find_columns(["age", "share"], table), split.train(table).table,
-                      Plan("maf", 1, 2, simple=False), 0).density
+    found = fit_table(
+        find_columns(["age", "share"], table),
+        split.train(table).table,
+        Plan("maf", 1, 2, simple=False),
+        0,
+    ).density
     assert found.pool.names == ("maf",) and found.pool.weights.tolist() == [1.0]
-    np.testing.assert_array_equal(load_model("m.npz").density.log_prob(table),
-                                  found.log_prob(table))
+    np.testing.assert_array_equal(
+        load_model("m.npz").density.log_prob(table), found.log_prob(table)
+    )
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("dtype, trained, scored", [
-    ((), "float32", "float64"), (("--dtype", "float64"), "float64", "float64"),
-    (("--dtype", "float32"), "float32", "float32")])
+@pytest.mark.parametrize(
+    "dtype, trained, scored",
+    [
+        ((), "float32", "float64"),
+        (("--dtype", "float64"), "float64", "float64"),
+        (("--dtype", "float32"), "float32", "float32"),
+    ],
+)
 def test_dtypes_of_training_and_scores(folder, capsys, monkeypatch, dtype, trained, scored):
     from nfref.tables import search
+
     fit, seen = search.fit_flow, []
 
     def watched(density, params, x, *rest, **options):
@@ -191,8 +249,9 @@ def test_a_flow_that_is_not_trained_by_likelihood_counts_rows(folder, capsys):
     run(capsys, "fit", "weighted.csv", "--weights", "w", *fit, "one.npz")
     run(capsys, "fit", "repeated.csv", *fit, "other.npz")
     x = list(data[["age", "share"]].to_numpy().T)
-    np.testing.assert_array_equal(load_model("one.npz").density.log_prob(x),
-                                  load_model("other.npz").density.log_prob(x))
+    np.testing.assert_array_equal(
+        load_model("one.npz").density.log_prob(x), load_model("other.npz").density.log_prob(x)
+    )
     data.assign(w=np.sqrt(data.w)).to_csv("roots.csv", index=False)
     assert main(["fit", "roots.csv", "--weights", "w", "--flow", "fm", "--quiet"]) == 2
     assert "roots.csv: weight: expected whole numbers for a flow" in capsys.readouterr().err
@@ -215,26 +274,44 @@ def test_few_rows_are_enough(folder, capsys):
     assert "fewer.csv: expected at least 5 rows that differ, got 4" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("--weights", "x"), "--weights: expected a column of people.csv, got 'x'"),
-    (("--column", "town"), "--column: expected NAME=SUPPORT"),
-    (("--column", "town=odd"), "--column: expected real, positive, LOW:HIGH, period P, count or"),
-    (("--column", "city=category"), "--column: expected a column of people.csv, got 'city'"),
-    (("--column", "age=0:1"), "people.csv: column 'age': expected values strictly between 0 and 1"),
-    (("--column", "age=count"), "people.csv: column 'age': expected whole numbers, got"),
-    (("--column", "age=0:900", "--column", "age=real"), "expected each column once, got 'age'"),
-    (("--flow", "auto", "--layers", "2"), "--layers: expected none with --flow auto"),
-    (("--flow", "auto", "--resume", "c.npz"), "--resume: c.npz: expected a checkpoint, found none"),
-    (("--flow", "maf", "--members", "1"), "--members: expected none beside --flow maf, which asks "
-                                          "for one flow, got 1"),
-    (("--layers", "2", "--members", "3"), "--members: expected none beside --layers, which asks "
-                                          "for one flow, got 3"),
-    (("--flow", "maf", "--column", "age=count"), "column 'age': expected whole numbers, got"),
-    (("--flow", "maf", "--column", "age=category", "--without", "share,children,w"),
-     "--flow maf: expected a column of real numbers, got categories and counts alone"),
-    (("--members", "-1"), "--members: expected at least 0, got -1"),
-    (("--time", "0"), "--time: expected a finite number above 0, got 0"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--weights", "x"), "--weights: expected a column of people.csv, got 'x'"),
+        (("--column", "town"), "--column: expected NAME=SUPPORT"),
+        (
+            ("--column", "town=odd"),
+            "--column: expected real, positive, LOW:HIGH, period P, count or",
+        ),
+        (("--column", "city=category"), "--column: expected a column of people.csv, got 'city'"),
+        (
+            ("--column", "age=0:1"),
+            "people.csv: column 'age': expected values strictly between 0 and 1",
+        ),
+        (("--column", "age=count"), "people.csv: column 'age': expected whole numbers, got"),
+        (("--column", "age=0:900", "--column", "age=real"), "expected each column once, got 'age'"),
+        (("--flow", "auto", "--layers", "2"), "--layers: expected none with --flow auto"),
+        (
+            ("--flow", "auto", "--resume", "c.npz"),
+            "--resume: c.npz: expected a checkpoint, found none",
+        ),
+        (
+            ("--flow", "maf", "--members", "1"),
+            "--members: expected none beside --flow maf, which asks for one flow, got 1",
+        ),
+        (
+            ("--layers", "2", "--members", "3"),
+            "--members: expected none beside --layers, which asks for one flow, got 3",
+        ),
+        (("--flow", "maf", "--column", "age=count"), "column 'age': expected whole numbers, got"),
+        (
+            ("--flow", "maf", "--column", "age=category", "--without", "share,children,w"),
+            "--flow maf: expected a column of real numbers, got categories and counts alone",
+        ),
+        (("--members", "-1"), "--members: expected at least 0, got -1"),
+        (("--time", "0"), "--time: expected a finite number above 0, got 0"),
+    ],
+)
 def test_bad_input(folder, capsys, arguments, message):
     status = main(["fit", "people.csv", "--column", "town=category", *arguments, "--out", "m.npz"])
     errors = capsys.readouterr().err
@@ -242,13 +319,18 @@ def test_bad_input(folder, capsys, arguments, message):
     assert not (folder / "m.npz").exists()
 
 
-@pytest.mark.parametrize("cells, message", [
-    ("w\n-1\n1\n2\n", "expected finite numbers of at least 0, got -1 in row 1"),
-    ("w\n0\n0\n0\n", "expected one above 0, got zero in each of 3 rows")])
+@pytest.mark.parametrize(
+    "cells, message",
+    [
+        ("w\n-1\n1\n2\n", "expected finite numbers of at least 0, got -1 in row 1"),
+        ("w\n0\n0\n0\n", "expected one above 0, got zero in each of 3 rows"),
+    ],
+)
 def test_bad_weights(folder, capsys, cells, message):
     lines = ["x,y", "1,2", "3,4", "5,7"]
-    (folder / "t.csv").write_text("\n".join(f"{line},{cell}" for line, cell in
-                                            zip(lines, cells.split())) + "\n")
+    (folder / "t.csv").write_text(
+        "\n".join(f"{line},{cell}" for line, cell in zip(lines, cells.split())) + "\n"
+    )
     assert main(["fit", "t.csv", "--weights", "w"]) == 2
     assert message in capsys.readouterr().err
 
@@ -287,6 +369,7 @@ def test_the_time_is_kept(folder):
 def test_a_model_that_cannot_be_written_is_written_elsewhere(folder, capsys, monkeypatch):
     """The folder goes while the fit is running; the disk is full; whatever else it is."""
     from nfref.cli import fit
+
     (folder / "gone").mkdir()
     fitted = fit.fit_incomplete_table
 
@@ -301,8 +384,12 @@ def test_a_model_that_cannot_be_written_is_written_elsewhere(folder, capsys, mon
     asked = ("fit", "people.csv", "--members", "0", "--without", "town", "--quiet")
     assert main([*asked, "--out", "gone/m.npz"]) == 2
     said = capsys.readouterr()
-    assert said.err.startswith("nfref: error: gone/m.npz: No such file or directory; the model "
-                               "that was fitted is in ") and said.err.count("\n") == 1
+    assert (
+        said.err.startswith(
+            "nfref: error: gone/m.npz: No such file or directory; the model that was fitted is in "
+        )
+        and said.err.count("\n") == 1
+    )
     assert "pool" in table_of(said.out)
     path = said.err.split()[-1]
     assert load_model(path).density.dim == 4 and path.startswith(f"{folder}/m-rescued-")
@@ -318,6 +405,7 @@ def test_a_model_that_cannot_be_written_is_written_elsewhere(folder, capsys, mon
 
 def test_names_that_no_file_can_hold_are_found_before_the_work(folder, capsys):
     from nfref.tables.reading import TableError
+
     (folder / "t.csv").write_bytes(b"a\0b,c\n" + b"1.5,2\n2.5,3.5\n" * 20)
     assert main(["fit", "t.csv", "--out", "m.npz"]) == 2
     said = capsys.readouterr()
@@ -332,12 +420,19 @@ def test_names_that_no_file_can_hold_are_found_before_the_work(folder, capsys):
 def test_whole_numbers_that_are_rounded_are_told_of(folder, capsys):
     """Those of a column of weights are none of the table."""
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"id": 2 ** 60 + rng.integers(0, 10 ** 12, 60), "x": rng.random(60),
-                          "w": rng.integers(1, 4, 60)})
+    table = pd.DataFrame(
+        {
+            "id": 2**60 + rng.integers(0, 10**12, 60),
+            "x": rng.random(60),
+            "w": rng.integers(1, 4, 60),
+        }
+    )
     table.to_csv("t.csv", index=False)
     assert main(["fit", "t.csv", "--members", "0", "--quiet", "--weights", "w"]) == 0
-    assert capsys.readouterr().err == ("nfref: note: t.csv: column 'id': whole numbers beyond 2^53 "
-                                       "are rounded, here to multiples of 256 at most\n")
-    table.assign(id=2 ** 60 + rng.integers(0, 900, 60)).to_csv("t.csv", index=False)
+    assert capsys.readouterr().err == (
+        "nfref: note: t.csv: column 'id': whole numbers beyond 2^53 "
+        "are rounded, here to multiples of 256 at most\n"
+    )
+    table.assign(id=2**60 + rng.integers(0, 900, 60)).to_csv("t.csv", index=False)
     assert main(["fit", "t.csv", "--members", "0", "--quiet", "--weights", "w"]) == 2
     assert "column 'id': expected whole numbers that float64 can tell" in capsys.readouterr().err

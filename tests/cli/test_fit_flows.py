@@ -11,8 +11,17 @@ from tests.cli.commands import SMALL, nfref_command, people, succeeds, table_of,
 
 def test_the_same_seed_gives_the_same_file(folder):
     """In a process of its own, too."""
-    nfref_command("fit", "people.csv", "--flow", "realnvp", *SMALL, "--out", "again.npz",
-                  "--quiet", cwd=folder)
+    nfref_command(
+        "fit",
+        "people.csv",
+        "--flow",
+        "realnvp",
+        *SMALL,
+        "--out",
+        "again.npz",
+        "--quiet",
+        cwd=folder,
+    )
     assert (folder / "again.npz").read_bytes() == (folder / "people.npz").read_bytes()
 
 
@@ -41,27 +50,63 @@ def test_bounded_columns(folder, tmp_path):
     shares = read_table(tmp_path / "new.csv").values[:, 0]
     assert np.all((shares > 0) & (shares < 1))
 
-    write_people(tmp_path / "out.csv", rows=np.array([[0.5, 0.0], [1.5, 0.0]]),
-                 header=("share", "gain"))
+    write_people(
+        tmp_path / "out.csv", rows=np.array([[0.5, 0.0], [1.5, 0.0]]), header=("share", "gain")
+    )
     done = nfref_command("score", "m.npz", "out.csv", cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.splitlines()[1:] == [
-        "-inf", "mean log-likelihood: -inf nats"]
+        "-inf",
+        "mean log-likelihood: -inf nats",
+    ]
     assert done.stderr.startswith("nfref: note: 1 rows") and done.stderr.count("\n") == 1
 
 
 def test_one_column(tmp_path):
     write_people(tmp_path / "t.csv", rows=people()[:, :1], header=("height",))
-    output = succeeds("fit", "t.csv", "--layers", "2", "--epochs", "2", "--out", "m.npz",
-                      "--plot", "m.png", cwd=tmp_path)
+    output = succeeds(
+        "fit",
+        "t.csv",
+        "--layers",
+        "2",
+        "--epochs",
+        "2",
+        "--out",
+        "m.npz",
+        "--plot",
+        "m.png",
+        cwd=tmp_path,
+    )
     assert "maf" in output and "NSF" in succeeds("info", "m.npz", cwd=tmp_path)
     assert (tmp_path / "m.png").read_bytes().startswith(b"\x89PNG")
     assert "maf" in succeeds("fit", "t.csv", "--flow", "maf", *SMALL, cwd=tmp_path)
 
 
-@pytest.mark.parametrize("name", [
-    "planar", "nice", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("maf", "iaf"))])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "planar",
+        "nice",
+        *(pytest.param(name, marks=pytest.mark.thorough) for name in ("maf", "iaf")),
+    ],
+)
 def test_the_other_flows(folder, name):
     hidden = () if name == "planar" else ("--hidden", "4")
-    output = succeeds("fit", "people.csv", "--flow", name, "--layers", "2", *hidden, "--epochs",
-                      "1", "--batch", "50", "--lr", "0.01", "--seed", "5", cwd=folder)
+    output = succeeds(
+        "fit",
+        "people.csv",
+        "--flow",
+        name,
+        "--layers",
+        "2",
+        *hidden,
+        "--epochs",
+        "1",
+        "--batch",
+        "50",
+        "--lr",
+        "0.01",
+        "--seed",
+        "5",
+        cwd=folder,
+    )
     assert next(iter(table_of(output))) == name

@@ -33,8 +33,25 @@ def test_a_sample_is_used_and_said(folder, capsys):
     assert sum(load_model("m.npz").info["fit"]["rows"].values()) == 300
     assert main(["fit", "t.csv", "--rows", "3000", "--members", "0"]) == 0
     assert "a sample" not in capsys.readouterr().out
-    assert main(["fit", "t.csv", "--rows", "300", "--flow", "maf", "--layers", "1", "--hidden", "4",
-                 "--epochs", "1"]) == 0
+    assert (
+        main(
+            [
+                "fit",
+                "t.csv",
+                "--rows",
+                "300",
+                "--flow",
+                "maf",
+                "--layers",
+                "1",
+                "--hidden",
+                "4",
+                "--epochs",
+                "1",
+            ]
+        )
+        == 0
+    )
     assert "these are a sample of 300 of 3,000 rows" in capsys.readouterr().out
 
 
@@ -57,18 +74,39 @@ def test_files_of_any_kind_and_cut_give_the_same_bits(folder):
 
 def test_rows_outside_of_the_sample_are_looked_at(folder, capsys):
     data = rows(20_000)
-    frame = pd.DataFrame({"age": data[:, 0], "share": data[:, 1],
-                          "children": np.arange(20_000) % 4, "w": 1.0})
-    spoilt = {"age": (-3.0, "expected values strictly between 0 and inf, got -3 in row 19990"),
-              "share": (1.5, "expected values strictly between 0 and 1, got 1.5 in row 19990"),
-              "children": (0.5, "expected whole numbers, got 0.5 in row 19990"),
-              "w": (-1.0, "expected finite numbers of at least 0, got -1 in row 19990")}
+    frame = pd.DataFrame(
+        {"age": data[:, 0], "share": data[:, 1], "children": np.arange(20_000) % 4, "w": 1.0}
+    )
+    spoilt = {
+        "age": (-3.0, "expected values strictly between 0 and inf, got -3 in row 19990"),
+        "share": (1.5, "expected values strictly between 0 and 1, got 1.5 in row 19990"),
+        "children": (0.5, "expected whole numbers, got 0.5 in row 19990"),
+        "w": (-1.0, "expected finite numbers of at least 0, got -1 in row 19990"),
+    }
     for name, (value, message) in spoilt.items():
         bad = frame.astype(float).copy()
         bad.loc[19_989, name] = value
         bad.to_csv("t.csv", index=False)
-        assert main(["fit", "t.csv", *FIT, "--column", "age=positive", "--column", "share=0:1",
-                     "--column", "children=count", "--weights", "w", "--out", "m.npz"]) == 2
+        assert (
+            main(
+                [
+                    "fit",
+                    "t.csv",
+                    *FIT,
+                    "--column",
+                    "age=positive",
+                    "--column",
+                    "share=0:1",
+                    "--column",
+                    "children=count",
+                    "--weights",
+                    "w",
+                    "--out",
+                    "m.npz",
+                ]
+            )
+            == 2
+        )
         errors = capsys.readouterr().err
         assert f"t.csv: column {name!r}: {message}" in errors and errors.count("\n") == 1
     assert not (folder / "m.npz").exists()
@@ -76,8 +114,9 @@ def test_rows_outside_of_the_sample_are_looked_at(folder, capsys):
 
 def test_labels_outside_of_the_sample_are_known(folder):
     """A label of one row of three thousand gets its smoothed probability, in the sample or not."""
-    frame = pd.DataFrame({"x": rows()[:, 0], "kind": np.array(["b", "c"])[np.arange(3000) % 2],
-                          "flag": "no"})
+    frame = pd.DataFrame(
+        {"x": rows()[:, 0], "kind": np.array(["b", "c"])[np.arange(3000) % 2], "flag": "no"}
+    )
     frame.loc[2999, ["kind", "flag"]] = "a", "yes"
     frame.to_csv("t.csv", index=False)
     frame.iloc[:3000].to_parquet("t.parquet")

@@ -49,8 +49,10 @@ def folder(tmp_path_factory, fewer_rounds):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert main(["fit", "gaps.csv", *COLUMNS, *QUICK, "--out", "joint.npz"]) == 0
-        assert main(["fit", "gaps.csv", *COLUMNS, *QUICK, "--given", "age,town", "--out",
-                     "cond.npz"]) == 0
+        assert (
+            main(["fit", "gaps.csv", *COLUMNS, *QUICK, "--given", "age,town", "--out", "cond.npz"])
+            == 0
+        )
     return folder
 
 
@@ -75,16 +77,19 @@ def table(frame, model):
 
 @pytest.mark.thorough
 def test_fit_says_what_it_does_with_empty_cells(here, capsys):
-    told = run(capsys, "fit", "gaps.csv", *COLUMNS, "--members", 0, "--given", "age", "--given",
-               "town")
+    told = run(
+        capsys, "fit", "gaps.csv", *COLUMNS, "--members", 0, "--given", "age", "--given", "town"
+    )
     gaps = with_gaps(people())
-    assert (f"{gaps.isna().any(axis=1).sum()} of 500 rows have empty cells: 'age' "
-            f"{gaps.age.isna().sum()}, 'town' {gaps.town.isna().sum()}") in told
+    assert (
+        f"{gaps.isna().any(axis=1).sum()} of 500 rows have empty cells: 'age' "
+        f"{gaps.age.isna().sum()}, 'town' {gaps.town.isna().sum()}"
+    ) in told
     lost = gaps.age.isna() | gaps.town.isna() | (gaps.kids.isna() & gaps.income.isna())
     assert f"{lost.sum()} rows that lack a column that is given, or all others, are left" in told
     assert "the density of 'kids', 'income' given 'age', 'town'" in told
     assert "test nats per row of the cells that are there: " in told
-    assert "'kids' count" in told                 # whole numbers in a csv are found
+    assert "'kids' count" in told  # whole numbers in a csv are found
 
 
 @pytest.mark.thorough
@@ -95,29 +100,46 @@ def test_fit_with_gaps_is_that_of_the_estimator(here):
     from nfref.tables.missing import fit_incomplete_table
     from nfref.tables.plan import Plan
     from nfref.tables.reading import read_quietly
+
     found = read_quietly("gaps.csv", texts=("town",), may_be_empty=True)
     names, cells = found.columns, found.cells()
-    columns = find_columns(names, cells, {"town": "category", "income": "positive",
-                                          "kids": "count"})
+    columns = find_columns(
+        names, cells, {"town": "category", "income": "positive", "kids": "count"}
+    )
     places, _ = distinct_rows(found.values, None, 0)
     rest = [values[places[50:]] for values in cells]
-    density = fit_incomplete_table(columns, rest, Plan("auto", 0), 0,
-                                   given=("age", "town")).density
+    density = fit_incomplete_table(columns, rest, Plan("auto", 0), 0, given=("age", "town")).density
     model = load_model("cond.npz")
     assert model.density.given == ("age", "town")
     whole = table(people(), model)
     np.testing.assert_array_equal(model.density.log_prob(whole), density.log_prob(whole))
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("--given", "age,nobody"), "--given: expected columns among 'age', 'town', 'kids', 'income'"),
-    (("--given", "age,age"), "--given: expected each column once, got 'age' twice"),
-    (("--given", "age,town,kids,income"), "--given: expected a column that is not given"),
-    (("--given", ","), "--given: expected names of columns, as in x1,x2; got ','"),
-    (("--given", "age", "--weights", "age"), "--given: expected other columns than that of")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            ("--given", "age,nobody"),
+            "--given: expected columns among 'age', 'town', 'kids', 'income'",
+        ),
+        (("--given", "age,age"), "--given: expected each column once, got 'age' twice"),
+        (("--given", "age,town,kids,income"), "--given: expected a column that is not given"),
+        (("--given", ","), "--given: expected names of columns, as in x1,x2; got ','"),
+        (("--given", "age", "--weights", "age"), "--given: expected other columns than that of"),
+    ],
+)
 def test_fit_refuses_what_cannot_be_given(here, capsys, arguments, message):
-    refused(capsys, message, "fit", "whole.csv", "--column", "town=category", "--out", "no.npz",
-            *arguments)
+    refused(
+        capsys,
+        message,
+        "fit",
+        "whole.csv",
+        "--column",
+        "town=category",
+        "--out",
+        "no.npz",
+        *arguments,
+    )
     assert not (here / "no.npz").exists()
 
 
@@ -150,13 +172,33 @@ def test_scores_given_columns_and_weights(here, capsys):
     mean = np.average(expected, weights=np.arange(60) % 3)
     assert lines[60] == f"mean log-likelihood: {mean:.6f} nats"
     refused(capsys, "missing: 'age'", "score", "cond.npz", drop(data, "age"))
-    refused(capsys, "gaps.csv: column 'age': expected a value in every row, for the others are "
-                    "given it; got none in row ", "score", "cond.npz", "gaps.csv")
+    refused(
+        capsys,
+        "gaps.csv: column 'age': expected a value in every row, for the others are "
+        "given it; got none in row ",
+        "score",
+        "cond.npz",
+        "gaps.csv",
+    )
     data.assign(w=-1.0).to_csv("w.csv", index=False)
-    refused(capsys, "--weights: w.csv: column 'w': expected finite numbers of at least 0, got -1 "
-                    "in row 1", "score", "cond.npz", "w.csv", "--weights", "w")
-    refused(capsys, "expected a column of w.csv, got 'v'", "score", "cond.npz", "w.csv",
-            "--weights", "v")
+    refused(
+        capsys,
+        "--weights: w.csv: column 'w': expected finite numbers of at least 0, got -1 in row 1",
+        "score",
+        "cond.npz",
+        "w.csv",
+        "--weights",
+        "w",
+    )
+    refused(
+        capsys,
+        "expected a column of w.csv, got 'v'",
+        "score",
+        "cond.npz",
+        "w.csv",
+        "--weights",
+        "v",
+    )
 
 
 def drop(data, *names):
@@ -164,10 +206,19 @@ def drop(data, *names):
     return "dropped.csv"
 
 
-@pytest.mark.parametrize("text, found", [
-    ("age=40", (("age", "40"),)), ("age=40,town=Oslo", (("age", "40"), ("town", "Oslo"))),
-    ("town=Oslo, Norway,age=3", (("town", "Oslo, Norway"), ("age", "3"))),
-    ("a=b=c", (("a=b", "c"),)), ("age", None), ("age=", None), ("=4", None), (",age=4", None)])
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("age=40", (("age", "40"),)),
+        ("age=40,town=Oslo", (("age", "40"), ("town", "Oslo"))),
+        ("town=Oslo, Norway,age=3", (("town", "Oslo, Norway"), ("age", "3"))),
+        ("a=b=c", (("a=b", "c"),)),
+        ("age", None),
+        ("age=", None),
+        ("=4", None),
+        (",age=4", None),
+    ],
+)
 def test_values_are_given_as_names_are(text, found):
     if found is not None:
         assert conditions(text) == found
@@ -181,8 +232,17 @@ def test_values_are_given_as_names_are(text, found):
 
 @pytest.mark.parametrize("name", ["joint.npz", "cond.npz"])
 def test_quantiles_are_those_of_the_estimator(here, capsys, name):
-    output = run(capsys, "quantile", name, "--given", "age=40,town=Oslo", "--column",
-                 "income", "--levels", "0.1,0.5")
+    output = run(
+        capsys,
+        "quantile",
+        name,
+        "--given",
+        "age=40,town=Oslo",
+        "--column",
+        "income",
+        "--levels",
+        "0.1,0.5",
+    )
     model = load_model(name)
     row = conditional.row_given(model.density, {"age": 40, "town": "Oslo"})
     expected = one_column.quantiles(model.density, row, "income", (0.1, 0.5), 10_000)[0]
@@ -198,8 +258,18 @@ def test_quantiles_are_those_of_the_estimator(here, capsys, name):
 def test_predictions_hold_what_they_promise(here, capsys, name):
     """Ranks of held-out rows are uniform, and the interval holds its share."""
     data = people(200, seed=6)
-    output = run(capsys, "predict", name, drop(data, "income"), "--column", "income", "--interval",
-                 "0.8", "--out", "p.csv")
+    output = run(
+        capsys,
+        "predict",
+        name,
+        drop(data, "income"),
+        "--column",
+        "income",
+        "--interval",
+        "0.8",
+        "--out",
+        "p.csv",
+    )
     assert output == "wrote p.csv: 200 rows\n"
     found = pd.read_csv("p.csv")
     assert list(found) == ["mean", "median", "lower", "upper"]
@@ -218,51 +288,117 @@ def test_predictions_of_labels_are_their_probabilities(here, capsys):
     run(capsys, "predict", "joint.npz", drop(data, "town"), "--column", "town", "--out", "p.csv")
     found, model = pd.read_csv("p.csv"), load_model("joint.npz")
     assert list(found) == ["P(New York)", "P(Oslo)", "P(Rome)"]
-    joint = np.stack([model.density.log_prob(table(data.assign(town=town), model))
-                      for town in ("New York", "Oslo", "Rome")], axis=1)
+    joint = np.stack(
+        [
+            model.density.log_prob(table(data.assign(town=town), model))
+            for town in ("New York", "Oslo", "Rome")
+        ],
+        axis=1,
+    )
     expected = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("quantile", "joint.npz", "--column", "town"), "--column: expected one of numbers, got the "
-                                                    "category 'town'"),
-    (("quantile", "joint.npz", "--column", "size"), "--column: expected one of 'age', 'town', "),
-    (("quantile", "cond.npz", "--column", "age"), "--column: expected one that the model is not "),
-    (("quantile", "cond.npz", "--column", "kids"), "--given: expected a value of 'age', which"),
-    (("quantile", "joint.npz", "--column", "age", "--given", "age=3"), "--given: expected other "),
-    (("quantile", "joint.npz", "--column", "age", "--given", "income=-1"),
-     "--given['income']: expected a value strictly between 0 and inf, got -1"),
-    *((("quantile", "joint.npz", "--column", "age", "--levels", level), "--levels: expected a "
-       f"number above 0 and below 1, got {level!r}") for level in ("0", "1", "2", "x", "nan")),
-    (("predict", "joint.npz", "gaps.csv", "--column", "age", "--interval", "1", "--out", "no.csv"),
-     "--interval: expected a number above 0 and below 1, got '1'"),
-    (("predict", "cond.npz", "gaps.csv", "--column", "kids", "--out", "no.csv"),
-     "gaps.csv: column 'age': expected a value in every row"),
-    (("impute", "cond.npz", "gaps.csv", "--out", "no.csv"), "column 'age': expected a value in"),
-    (("impute", "joint.npz", "gaps.csv", "--out", "gaps.csv"), "--out: expected a file of its own"),
-    (("sample", "cond.npz", "-n", "3"), "--given: expected a value of 'age', which the density"),
-    (("sample", "cond.npz"), "-n: expected how many rows, got none"),
-    (("sample", "cond.npz", "--given-from", "gaps.csv", "--out", "no.csv"), "column 'age': expect"),
-    (("plot", "cond.npz", "--out", "no.png"), "--data: expected rows, for the model is given")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            ("quantile", "joint.npz", "--column", "town"),
+            "--column: expected one of numbers, got the category 'town'",
+        ),
+        (
+            ("quantile", "joint.npz", "--column", "size"),
+            "--column: expected one of 'age', 'town', ",
+        ),
+        (
+            ("quantile", "cond.npz", "--column", "age"),
+            "--column: expected one that the model is not ",
+        ),
+        (("quantile", "cond.npz", "--column", "kids"), "--given: expected a value of 'age', which"),
+        (
+            ("quantile", "joint.npz", "--column", "age", "--given", "age=3"),
+            "--given: expected other ",
+        ),
+        (
+            ("quantile", "joint.npz", "--column", "age", "--given", "income=-1"),
+            "--given['income']: expected a value strictly between 0 and inf, got -1",
+        ),
+        *(
+            (
+                ("quantile", "joint.npz", "--column", "age", "--levels", level),
+                f"--levels: expected a number above 0 and below 1, got {level!r}",
+            )
+            for level in ("0", "1", "2", "x", "nan")
+        ),
+        (
+            (
+                "predict",
+                "joint.npz",
+                "gaps.csv",
+                "--column",
+                "age",
+                "--interval",
+                "1",
+                "--out",
+                "no.csv",
+            ),
+            "--interval: expected a number above 0 and below 1, got '1'",
+        ),
+        (
+            ("predict", "cond.npz", "gaps.csv", "--column", "kids", "--out", "no.csv"),
+            "gaps.csv: column 'age': expected a value in every row",
+        ),
+        (
+            ("impute", "cond.npz", "gaps.csv", "--out", "no.csv"),
+            "column 'age': expected a value in",
+        ),
+        (
+            ("impute", "joint.npz", "gaps.csv", "--out", "gaps.csv"),
+            "--out: expected a file of its own",
+        ),
+        (
+            ("sample", "cond.npz", "-n", "3"),
+            "--given: expected a value of 'age', which the density",
+        ),
+        (("sample", "cond.npz"), "-n: expected how many rows, got none"),
+        (
+            ("sample", "cond.npz", "--given-from", "gaps.csv", "--out", "no.csv"),
+            "column 'age': expect",
+        ),
+        (("plot", "cond.npz", "--out", "no.png"), "--data: expected rows, for the model is given"),
+    ],
+)
 def test_refusals(here, capsys, arguments, message):
     before = set(here.iterdir())
     refused(capsys, message, *arguments)
     assert set(here.iterdir()) == before
 
 
-@pytest.mark.parametrize("model, column, known", [("joint.npz", "kids", ()),
-                                                  ("cond.npz", "income", ("kids",))])
+@pytest.mark.parametrize(
+    "model, column, known", [("joint.npz", "kids", ()), ("cond.npz", "income", ("kids",))]
+)
 def test_a_category_never_seen(here, capsys, model, column, known):
     data = people(6, seed=3).drop(columns="income")
     data["town"] = ["Rome", "Oslo", "Bern", "Rome", "Oslo", "Oslo"]
     data.to_csv("new.csv", index=False)
     message = "new.csv: column 'town': expected one of the 3 categories"
-    for arguments in (("predict", model, "new.csv", "--column", "income"),
-                      ("sample", model, "--given-from", "new.csv")):
+    for arguments in (
+        ("predict", model, "new.csv", "--column", "income"),
+        ("sample", model, "--given-from", "new.csv"),
+    ):
         refused(capsys, message, *arguments)
-    refused(capsys, "given['town']: expected one of the categories", "sample", model, "-n", 1,
-            "--given", "town=Bern", "--given", "age=30")
+    refused(
+        capsys,
+        "given['town']: expected one of the categories",
+        "sample",
+        model,
+        "-n",
+        1,
+        "--given",
+        "town=Bern",
+        "--given",
+        "age=30",
+    )
 
 
 def test_predictions_come_in_batches(here, capsys, monkeypatch):
@@ -271,8 +407,9 @@ def test_predictions_come_in_batches(here, capsys, monkeypatch):
     drop(data, "income")
     predict = ("predict", "cond.npz", "dropped.csv", "--column", "income")
     whole = run(capsys, *predict)
-    monkeypatch.setattr(importlib.import_module("nfref.tables.reading.batches"), "batch_rows",
-                        lambda columns: 64)
+    monkeypatch.setattr(
+        importlib.import_module("nfref.tables.reading.batches"), "batch_rows", lambda columns: 64
+    )
     assert run(capsys, *predict) == whole
     data.loc[200, "town"] = "Bern"
     drop(data, "income")
@@ -298,11 +435,25 @@ def test_samples_for_each_row_of_a_file(here, capsys):
         kids, income = drawn.kids[:300].mean(), np.log(drawn.income[300:]).mean()
         assert kids == pytest.approx(2, abs=0.4)
         assert income == pytest.approx(0.02 * 60 + 0.3 + 1, abs=0.2)
-    refused(capsys, "some.csv: expected a column 'age', got 'town'", "sample", "cond.npz",
-            "--given-from", only_town())
+    refused(
+        capsys,
+        "some.csv: expected a column 'age', got 'town'",
+        "sample",
+        "cond.npz",
+        "--given-from",
+        only_town(),
+    )
     pd.DataFrame({"town": ["Rome", "Paris"], "age": 1.0}).to_csv("some.csv", index=False)
-    refused(capsys, "expected one of the 3 categories 'New York', 'Oslo', 'Rome', got 'Paris' in "
-                    "row 2", "sample", "cond.npz", "--given-from", "some.csv", "--out", "no.csv")
+    refused(
+        capsys,
+        "expected one of the 3 categories 'New York', 'Oslo', 'Rome', got 'Paris' in row 2",
+        "sample",
+        "cond.npz",
+        "--given-from",
+        "some.csv",
+        "--out",
+        "no.csv",
+    )
 
 
 def only_town():
@@ -312,7 +463,8 @@ def only_town():
 
 def test_impute_keeps_what_is_there(here, capsys):
     with_gaps(people()).assign(id=np.arange(500))[["id", "town", "income", "kids", "age"]].to_csv(
-        "more.csv", index=False)
+        "more.csv", index=False
+    )
     told = run(capsys, "impute", "joint.npz", "more.csv", "--out", "filled.csv")
     gaps, filled = pd.read_csv("more.csv"), pd.read_csv("filled.csv")
     assert f"{gaps.isna().any(axis=1).sum()} of 500 rows have empty cells" in told
@@ -342,17 +494,33 @@ def test_report_and_plot_of_a_model_given_columns(here, capsys):
     assert "town:       New York, Oslo, Rome" in about
 
 
-@pytest.mark.parametrize("model, column, value, expected", [
-    ("joint.npz", "town", "Nowhere", "expected one of the 3 categories"),
-    ("cond.npz", "town", "Nowhere", "expected one of the 3 categories"),
-    ("kids.npz", "kids", 0.5, "expected whole numbers of at least 0, for the others are given it")])
-@pytest.mark.parametrize("command", [
-    ("report", "bad.csv", "--out", "no.html"), ("plot", "--data", "bad.csv", "--out", "no.png"),
-    ("score", "bad.csv", "--out", "no.csv"), ("impute", "bad.csv", "--out", "no.csv"),
-    ("predict", "bad.csv", "--column", "income", "--out", "no.csv"),
-    ("sample", "--given-from", "bad.csv", "--out", "no.csv")])
-def test_a_wrong_cell_is_named_with_its_row_of_the_file(here, capsys, model, column, value,
-                                                        expected, command):
+@pytest.mark.parametrize(
+    "model, column, value, expected",
+    [
+        ("joint.npz", "town", "Nowhere", "expected one of the 3 categories"),
+        ("cond.npz", "town", "Nowhere", "expected one of the 3 categories"),
+        (
+            "kids.npz",
+            "kids",
+            0.5,
+            "expected whole numbers of at least 0, for the others are given it",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("report", "bad.csv", "--out", "no.html"),
+        ("plot", "--data", "bad.csv", "--out", "no.png"),
+        ("score", "bad.csv", "--out", "no.csv"),
+        ("impute", "bad.csv", "--out", "no.csv"),
+        ("predict", "bad.csv", "--column", "income", "--out", "no.csv"),
+        ("sample", "--given-from", "bad.csv", "--out", "no.csv"),
+    ],
+)
+def test_a_wrong_cell_is_named_with_its_row_of_the_file(
+    here, capsys, model, column, value, expected, command
+):
     """However many rows with empty cells and batches of answers lie before it."""
     if model == "kids.npz" and not (here / model).exists():
         run(capsys, "fit", "whole.csv", *COLUMNS, *QUICK, "--given", "kids", "--out", model)
@@ -372,8 +540,14 @@ def test_text_in_parquet_and_counts_in_integers(here, capsys):
     assert "'town' category, 'kids' count, 'income' 0:inf" in told
     run(capsys, "score", "p.npz", "p.parquet", "--out", "s.csv")
     people().assign(town="Paris").to_parquet("q.parquet")
-    refused(capsys, "q.parquet: column 'town': expected one of the 3 categories 'New York', 'Oslo'"
-                    ", 'Rome', got 'Paris' in row 1", "score", "p.npz", "q.parquet")
+    refused(
+        capsys,
+        "q.parquet: column 'town': expected one of the 3 categories 'New York', 'Oslo'"
+        ", 'Rome', got 'Paris' in row 1",
+        "score",
+        "p.npz",
+        "q.parquet",
+    )
     values = np.random.default_rng(0).poisson(3, (300, 2))
     np.save("whole.npy", values)
     assert "'x1' count, 'x2' count" in run(capsys, "fit", "whole.npy", "--members", 0)

@@ -14,12 +14,32 @@ import pytest
 import nfref
 from nfref.cli import main
 from nfref.tables.model_file import load_model
-from tests.cli.commands import (COMMAND, SMALL, ended, nfref_command, started, succeeds,
-                                wait_for_an_epoch, write_people)
+from tests.cli.commands import (
+    COMMAND,
+    SMALL,
+    ended,
+    nfref_command,
+    started,
+    succeeds,
+    wait_for_an_epoch,
+    write_people,
+)
 
 # In double precision each of these epochs is better than the last, so that patience never ends it.
-ENDLESS = ("--flow", "nsf", "--layers", "1", "--hidden", "8", "--epochs", "1000000", "--lr",
-           "1e-12", "--dtype", "float64")
+ENDLESS = (
+    "--flow",
+    "nsf",
+    "--layers",
+    "1",
+    "--hidden",
+    "8",
+    "--epochs",
+    "1000000",
+    "--lr",
+    "1e-12",
+    "--dtype",
+    "float64",
+)
 
 
 @pytest.fixture
@@ -47,10 +67,17 @@ def names(folder):
 # Signals ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("signals", [
-    ("SIGTERM",), ("SIGINT", "SIGINT"), *(pytest.param(signals, marks=pytest.mark.thorough)
-                                          for signals in (("SIGHUP",), ("SIGINT", "SIGTERM",
-                                                                        "SIGINT")))])
+@pytest.mark.parametrize(
+    "signals",
+    [
+        ("SIGTERM",),
+        ("SIGINT", "SIGINT"),
+        *(
+            pytest.param(signals, marks=pytest.mark.thorough)
+            for signals in (("SIGHUP",), ("SIGINT", "SIGTERM", "SIGINT"))
+        ),
+    ],
+)
 def test_signals_end_a_fit_and_keep_the_best(folder, signals):
     process = training("--out", "m.npz", cwd=folder)
     for name in signals:
@@ -80,19 +107,27 @@ def test_an_interrupt_that_python_drops_ends_the_fit_after_the_epoch(folder):
         run._epoch = first
         sys.exit(nfref_command.main())
     """
-    done = subprocess.run([sys.executable, "-c", code, "fit", "people.csv", *ENDLESS, "--quiet",
-                           "--out", "m.npz"], cwd=folder, capture_output=True, text=True,
-                          timeout=60, preexec_fn=lambda: signal.signal(signal.SIGINT,
-                                                                       signal.SIG_DFL))
+    done = subprocess.run(
+        [sys.executable, "-c", code, "fit", "people.csv", *ENDLESS, "--quiet", "--out", "m.npz"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert done.returncode == 0 and done.stderr.startswith("Exception ignored in")
     assert "interrupted" in message_of(folder / "m.npz")
 
 
 def test_nohup_is_respected(folder):
     process = subprocess.Popen(
-        [COMMAND, "fit", "people.csv", *SMALL, "--out", "m.npz"], cwd=folder, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        [COMMAND, "fit", "people.csv", *SMALL, "--out", "m.npz"],
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
     assert process.stdout.readline()
     process.send_signal(signal.SIGHUP)
     assert ended(process) and process.returncode == 0
@@ -111,13 +146,22 @@ def test_a_closed_pipe_loses_no_model(folder):
     assert names(folder) == ["m.npz", "people.csv"]
 
 
-@pytest.mark.parametrize("closed", [
-    ">&- 2>&-", ">/dev/full", *(pytest.param(closed, marks=pytest.mark.thorough)
-                                for closed in (">&-", "2>&-", "2>/dev/full"))])
+@pytest.mark.parametrize(
+    "closed",
+    [
+        ">&- 2>&-",
+        ">/dev/full",
+        *(
+            pytest.param(closed, marks=pytest.mark.thorough)
+            for closed in (">&-", "2>&-", "2>/dev/full")
+        ),
+    ],
+)
 def test_missing_and_full_streams_lose_no_model(folder, closed):
     command = f'"$0" fit people.csv {" ".join(SMALL)} --out m.npz {closed}'
-    done = subprocess.run(["sh", "-c", command, COMMAND], cwd=folder, capture_output=True,
-                          text=True, timeout=60)
+    done = subprocess.run(
+        ["sh", "-c", command, COMMAND], cwd=folder, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == (2 if closed == ">/dev/full" else 0)
     assert "Traceback" not in done.stderr
     if closed == ">/dev/full":
@@ -126,13 +170,25 @@ def test_missing_and_full_streams_lose_no_model(folder, closed):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("arguments", [("sample", "m.npz", "-n", "3"), ("info", "m.npz"),
-                                       ("score", "m.npz", "people.csv"), ("datasets",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sample", "m.npz", "-n", "3"),
+        ("info", "m.npz"),
+        ("score", "m.npz", "people.csv"),
+        ("datasets",),
+    ],
+)
 def test_commands_that_print_say_that_they_cannot(folder, arguments):
     succeeds("fit", "people.csv", *SMALL, "--out", "m.npz", cwd=folder)
     for closed in (">&-", ">/dev/full"):
-        done = subprocess.run(["sh", "-c", f'"$0" "$@" {closed}', COMMAND, *arguments], cwd=folder,
-                              capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            ["sh", "-c", f'"$0" "$@" {closed}', COMMAND, *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         assert done.returncode == 2 and done.stderr.startswith("nfref: error: standard output: ")
         assert done.stderr.count("\n") == 1
 
@@ -142,15 +198,18 @@ def test_commands_that_print_say_that_they_cannot(folder, arguments):
 
 def limited(size):
     """Files of at most so many bytes, as a disk that fills."""
+
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
     return limit
 
 
 def test_a_disk_too_small_for_the_model_is_found_before_training(folder):
-    done = nfref_command("fit", "people.csv", *ENDLESS, "--out", "m.npz", cwd=folder,
-                         preexec_fn=limited(20_000))
+    done = nfref_command(
+        "fit", "people.csv", *ENDLESS, "--out", "m.npz", cwd=folder, preexec_fn=limited(20_000)
+    )
     assert done.returncode == 2
     assert done.stderr == "nfref: error: m.npz: File too large\n" and done.stdout == ""
     assert names(folder) == ["people.csv"]
@@ -159,8 +218,9 @@ def test_a_disk_too_small_for_the_model_is_found_before_training(folder):
 def test_a_disk_that_fills_while_samples_are_written(folder):
     succeeds("fit", "people.csv", *SMALL, "--out", "m.npz", cwd=folder)
     (folder / "new.csv").write_text("old")
-    done = nfref_command("sample", "m.npz", "-n", 10_000, "--out", "new.csv", cwd=folder,
-                         preexec_fn=limited(20_000))
+    done = nfref_command(
+        "sample", "m.npz", "-n", 10_000, "--out", "new.csv", cwd=folder, preexec_fn=limited(20_000)
+    )
     assert done.returncode == 2 and done.stderr == "nfref: error: new.csv: File too large\n"
     assert (folder / "new.csv").read_text() == "old"
     assert names(folder) == ["m.npz", "new.csv", "people.csv"]
@@ -170,26 +230,41 @@ def test_a_disk_that_fills_while_samples_are_written(folder):
 def test_a_checkpoint_that_cannot_be_written_does_not_end_the_fit(folder):
     succeeds("fit", "people.csv", *SMALL, "--out", "m.npz", cwd=folder)
     size = 100_000
-    done = nfref_command("fit", "people.csv", "--layers", 5, "--hidden", "64,64", "--epochs", 3,
-                         "--checkpoint", "c.npz", cwd=folder, preexec_fn=limited(size))
+    done = nfref_command(
+        "fit",
+        "people.csv",
+        "--layers",
+        5,
+        "--hidden",
+        "64,64",
+        "--epochs",
+        3,
+        "--checkpoint",
+        "c.npz",
+        cwd=folder,
+        preexec_fn=limited(size),
+    )
     assert done.returncode == 0 and done.stderr.count("c.npz: File too large; the fit goes on") == 1
     assert names(folder) == ["m.npz", "people.csv"]
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("--out", "n" * 300), "n: File name too long"),
-    (("--out", "people.csv/m.npz"), "people.csv/m.npz: expected a folder to write into"),
-    (("--checkpoint", "no/c.npz"), "no/c.npz: expected a folder to write into"),
-    (("--out", "m.npz", "--checkpoint", "m.npz"), "--checkpoint: expected a file of its own"),
-    (("--plot", "x.pgf"), "--plot: expected a file named .png"),
-    (("--epochs=--",), "--epochs: expected a value, got '--'"),
-    (("--layers", "100000000"), "--layers: expected at most 10000, got 100000000"),
-    (("--hidden", "1000000,1000000"), "GiB; fewer layers"),
-    (("--column", "height=-1e300:1e300"), "expected bounds near the values"),
-    (("--header", "no"), "row 1 (line 1), column 'x1': expected a number, got 'height'"),
-    (("--resume", "none.npz"), "--resume: none.npz: expected a checkpoint, found none there"),
-    (("--resume", "people.csv"), "--checkpoint: expected a file of its own"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--out", "n" * 300), "n: File name too long"),
+        (("--out", "people.csv/m.npz"), "people.csv/m.npz: expected a folder to write into"),
+        (("--checkpoint", "no/c.npz"), "no/c.npz: expected a folder to write into"),
+        (("--out", "m.npz", "--checkpoint", "m.npz"), "--checkpoint: expected a file of its own"),
+        (("--plot", "x.pgf"), "--plot: expected a file named .png"),
+        (("--epochs=--",), "--epochs: expected a value, got '--'"),
+        (("--layers", "100000000"), "--layers: expected at most 10000, got 100000000"),
+        (("--hidden", "1000000,1000000"), "GiB; fewer layers"),
+        (("--column", "height=-1e300:1e300"), "expected bounds near the values"),
+        (("--header", "no"), "row 1 (line 1), column 'x1': expected a number, got 'height'"),
+        (("--resume", "none.npz"), "--resume: none.npz: expected a checkpoint, found none there"),
+        (("--resume", "people.csv"), "--checkpoint: expected a file of its own"),
+    ],
+)
 def test_what_cannot_end_well_ends_at_once(folder, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(folder)
     assert main(["fit", "people.csv", *arguments]) == 2
@@ -206,8 +281,9 @@ FIT = ("fit", "people.csv", "--flow", "realnvp", "--layers", "1", "--hidden", "8
 def test_a_killed_fit_goes_on_to_the_same_bits(folder):
     succeeds(*FIT, "--epochs", 40, "--out", "whole.npz", cwd=folder)
     for _ in range(2):
-        arguments = ["--resume", "c.npz"] if (folder / "c.npz").exists() else [
-            "--checkpoint", "c.npz"]
+        arguments = (
+            ["--resume", "c.npz"] if (folder / "c.npz").exists() else ["--checkpoint", "c.npz"]
+        )
         process = started(*FIT, "--epochs", "40", *arguments, "--out", "m.npz", cwd=folder)
         before = epoch_of(folder / "c.npz")
         deadline = time.monotonic() + 60
@@ -224,6 +300,7 @@ def test_a_killed_fit_goes_on_to_the_same_bits(folder):
 
 def epoch_of(path):
     import json
+
     if not path.exists():
         return 0
     with np.load(path) as archive:
@@ -235,16 +312,17 @@ def epoch_of(path):
 def test_only_the_same_fit_goes_on(folder):
     succeeds(*FIT, "--epochs", 2, "--checkpoint", "c.npz", cwd=folder)
     longer = succeeds(*FIT, "--epochs", 4, "--resume", "c.npz", cwd=folder)
-    seconds = re.compile(r" +[\d.]+$", re.MULTILINE)        # the last column of the table
+    seconds = re.compile(r" +[\d.]+$", re.MULTILINE)  # the last column of the table
     whole = succeeds(*FIT, "--epochs", 4, cwd=folder)
     assert seconds.sub("", longer) == seconds.sub("", whole) and epoch_of(folder / "c.npz") == 4
     content = (folder / "c.npz").read_bytes()
     write_people(folder / "other.csv", rows=np.random.default_rng(0).random((50, 3)))
     for arguments, message in (
-            (("--seed", 1), "expected --seed 0 as when it was written, got 1"),
-            (("--batch", 9), "expected --batch None as when it was written, got 9"),
-            (("--column", "height=0:9"), "expected --column [] as when it was written, got [['h"),
-            (("--dtype", "float32"), "expected --dtype None as when it was written")):
+        (("--seed", 1), "expected --seed 0 as when it was written, got 1"),
+        (("--batch", 9), "expected --batch None as when it was written, got 9"),
+        (("--column", "height=0:9"), "expected --column [] as when it was written, got [['h"),
+        (("--dtype", "float32"), "expected --dtype None as when it was written"),
+    ):
         done = nfref_command(*FIT, *arguments, "--resume", "c.npz", cwd=folder)
         assert done.returncode == 2 and f"--resume: c.npz: {message}" in done.stderr
     done = nfref_command("fit", "other.csv", *FIT[2:], "--resume", "c.npz", cwd=folder)
@@ -260,11 +338,20 @@ def test_ctrl_c_while_python_imports(folder):
     home = os.path.dirname(os.path.dirname(nfref.__file__))
     for delay in (0.1, 0.2, 0.3, 0.5):
         process = subprocess.Popen(
-            [sys.executable, "-c", "print(1, flush=True); import sys, nfref_command as command; "
-                                   "sys.exit(command.main())", "datasets"],
-            cwd=folder, env={**os.environ, "PYTHONPATH": home}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+            [
+                sys.executable,
+                "-c",
+                "print(1, flush=True); import sys, nfref_command as command; "
+                "sys.exit(command.main())",
+                "datasets",
+            ],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": home},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         assert process.stdout.readline() == "1\n"
         time.sleep(delay)
         process.send_signal(signal.SIGINT)

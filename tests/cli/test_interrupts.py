@@ -7,9 +7,25 @@ from tests.cli.commands import COLUMNS, ended, started, table_of, wait_for_an_ep
 
 
 def test_ctrl_c_in_training_keeps_the_best_so_far(folder, tmp_path):
-    process = started("fit", str(folder / "people.csv"), "--flow", "nsf", "--layers", "1",
-                      "--hidden", "8", "--epochs", "1000000", "--lr", "1e-12", "--dtype", "float64",
-                      "--out", "m.npz", cwd=tmp_path)
+    process = started(
+        "fit",
+        str(folder / "people.csv"),
+        "--flow",
+        "nsf",
+        "--layers",
+        "1",
+        "--hidden",
+        "8",
+        "--epochs",
+        "1000000",
+        "--lr",
+        "1e-12",
+        "--dtype",
+        "float64",
+        "--out",
+        "m.npz",
+        cwd=tmp_path,
+    )
     wait_for_an_epoch(process)
     process.send_signal(signal.SIGINT)
     output, errors = ended(process)

@@ -10,7 +10,7 @@ from tests.cli.commands import COLUMNS, SMALL, nfref_command, people, succeeds, 
 @pytest.mark.thorough
 def test_ties_collapse_the_mixture_and_are_said_to(tmp_path):
     rows = np.random.default_rng(0).standard_normal((2000, 2))
-    for k in range(8):      # each in less than a tenth of the rows, on no lattice
+    for k in range(8):  # each in less than a tenth of the rows, on no lattice
         rows[k::12, 1] = np.sqrt(k)
     write_people(tmp_path / "t.csv", rows=rows, header=("a", "b"))
     output = succeeds("fit", "t.csv", *SMALL, cwd=tmp_path)
@@ -21,8 +21,19 @@ def test_ties_collapse_the_mixture_and_are_said_to(tmp_path):
 def test_a_flow_far_below_the_gaussian_is_said_to_be(tmp_path):
     mixing = np.array([[1, 2, 0], [0, 1e-4, 1], [1, 0, 0]])
     write_people(tmp_path / "t.csv", rows=people(400) @ mixing)
-    output = succeeds("fit", "t.csv", "--flow", "planar", "--layers", "1", "--epochs", "1",
-                      "--lr", "1e-12", cwd=tmp_path)
+    output = succeeds(
+        "fit",
+        "t.csv",
+        "--flow",
+        "planar",
+        "--layers",
+        "1",
+        "--epochs",
+        "1",
+        "--lr",
+        "1e-12",
+        cwd=tmp_path,
+    )
     assert "note: it is worse than the Gaussian by" in output
 
 
@@ -43,8 +54,11 @@ def test_a_value_that_repeats_is_noticed(tmp_path):
 
 def test_linearly_dependent_columns_are_refused_by_name(tmp_path):
     rows = people(60)
-    write_people(tmp_path / "t.csv", rows=np.concatenate([rows, rows[:, :1] + rows[:, 2:]], axis=1),
-                 header=(*COLUMNS, "sum"))
+    write_people(
+        tmp_path / "t.csv",
+        rows=np.concatenate([rows, rows[:, :1] + rows[:, 2:]], axis=1),
+        header=(*COLUMNS, "sum"),
+    )
     done = nfref_command("fit", "t.csv", *SMALL, cwd=tmp_path)
     assert done.returncode == 2 and "--without sum leaves it out" in done.stderr
 

@@ -29,6 +29,12 @@ def test_names_of_any_length_are_drawn_soon(tmp_path, monkeypatch):
         def sample(self, params, rng, n):
             return rng.standard_normal((n, 3))
 
-    draw("--plot", tmp_path / "f.png", ThreeColumns(), None, ["a" * 10 ** 5, "b" * 40, "$c"],
-         np.zeros((5, 3)))
+    draw(
+        "--plot",
+        tmp_path / "f.png",
+        ThreeColumns(),
+        None,
+        ["a" * 10**5, "b" * 40, "$c"],
+        np.zeros((5, 3)),
+    )
     assert drawn == ["a" * 37 + "...", "b" * 40, r"\$c"]

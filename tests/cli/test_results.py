@@ -23,6 +23,7 @@ def test_the_table_is_right(folder):
 
     from nfref.tables.frames import distinct_rows
     from nfref.tables.mixtures import GaussianMixture
+
     data, model = load(str(folder / "people.csv")), load_model(folder / "people.npz")
     places, _ = distinct_rows(data.values, None, 0)
     test, train = data.values[places[:20]], data.values[places[20:]]
@@ -32,7 +33,8 @@ def test_the_table_is_right(folder):
     # In standardised units, since scipy takes columns of very different size for singular.
     mean, std = np.mean(train, axis=0), np.std(train, axis=0)
     gaussian = stats.multivariate_normal(np.zeros(3), np.corrcoef(train.T)).logpdf(
-        (test - mean) / std) - np.sum(np.log(std))
+        (test - mean) / std
+    ) - np.sum(np.log(std))
     for name, log_prob in (("realnvp", flow), ("full Gaussian", gaussian)):
         assert table[name][0] == pytest.approx(np.mean(log_prob), abs=6e-4)
         assert table[name][1] == pytest.approx(stats.sem(log_prob), abs=6e-4)
@@ -46,8 +48,22 @@ def test_the_table_is_right(folder):
 
 def test_of_test_rows_without_any_cell_nothing_is_said(tmp_path, capsys):
     """The only row that is kept to test by is the one with an empty cell."""
-    rows = ["0", '""', *map(str, range(1, 13)), *map(str, range(13))]    # too rare for both parts
+    rows = ["0", '""', *map(str, range(1, 13)), *map(str, range(13))]  # too rare for both parts
     (tmp_path / "t.csv").write_text("\n".join(["a", *rows]))
-    assert main(["fit", str(tmp_path / "t.csv"), "--members", "0", "--quiet", "--seed", "18",
-                 "--out", str(tmp_path / "m.npz")]) == 0
+    assert (
+        main(
+            [
+                "fit",
+                str(tmp_path / "t.csv"),
+                "--members",
+                "0",
+                "--quiet",
+                "--seed",
+                "18",
+                "--out",
+                str(tmp_path / "m.npz"),
+            ]
+        )
+        == 0
+    )
     assert "no test row of 1 is without empty cells" in capsys.readouterr().out

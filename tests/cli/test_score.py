@@ -24,8 +24,9 @@ def test_score(folder):
     assert [int(line.split()[1]) for line in least] == (order + 1).tolist()
     assert [float(line.split()[2]) for line in least] == pytest.approx(expected[order], abs=6e-4)
     assert f"age={people()[order[0], 2]:.6g}" in least[0]
-    assert last + "\n" == succeeds("score", "people.npz", "people.csv", "--least", 0, "--out",
-                                   "scores.csv", cwd=folder)
+    assert last + "\n" == succeeds(
+        "score", "people.npz", "people.csv", "--least", 0, "--out", "scores.csv", cwd=folder
+    )
     scores = read_table(folder / "scores.csv")
     assert scores.columns == ("log_likelihood",)
     np.testing.assert_array_equal(scores.values[:, 0], expected)
@@ -35,14 +36,19 @@ def test_columns_are_found_by_name(folder, tmp_path):
     turned = people()[:, [2, 0, 1]]
     write_people(tmp_path / "turned.csv", rows=turned, header=("age", "height", "body weight"))
     np.save(tmp_path / "bare.npy", people())
-    scores = [succeeds("score", folder / "people.npz", data, cwd=tmp_path)
-              for data in (folder / "people.csv", "turned.csv", "bare.npy")]
+    scores = [
+        succeeds("score", folder / "people.npz", data, cwd=tmp_path)
+        for data in (folder / "people.csv", "turned.csv", "bare.npy")
+    ]
     assert scores[0] == scores[1] == scores[2]
 
 
 def test_nan_is_told_from_minus_infinity(tmp_path):
-    density = nfref.Density(nfref.Chain([nfref.Linear(3), nfref.Linear(3),
-                                         nfref.Logit((None, None, 0), (None, None, 1))]))
+    density = nfref.Density(
+        nfref.Chain(
+            [nfref.Linear(3), nfref.Linear(3), nfref.Logit((None, None, 0), (None, None, 1))]
+        )
+    )
     params = density.init(np.random.default_rng(0))
     params["flow"][0]["weight"] = np.array([[1.0, 1, 0], [0, 1, 0], [0, 0, 1]])
     params["flow"][1]["weight"] = np.diag([1e-300, 1e-300, 1])
@@ -66,8 +72,10 @@ def test_cells_of_rounded_values(tmp_path):
     found = np.array(output[:-1], float)
     np.testing.assert_array_equal(found, model.score_samples(values, cells=True))
     within = np.linspace(-0.05, 0.05, 2001)
-    mean = np.mean(np.exp(model.density_.log_prob([(values + within).ravel()])).reshape(
-        len(values), -1), axis=1)
+    mean = np.mean(
+        np.exp(model.density_.log_prob([(values + within).ravel()])).reshape(len(values), -1),
+        axis=1,
+    )
     np.testing.assert_allclose(np.exp(found), mean, rtol=2e-3)
     assert np.max(np.abs(found - model.score_samples(values, cells=False))) > 1e-3
     flow = nfref.Density(nfref.Scale(1))

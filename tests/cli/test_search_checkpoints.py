@@ -30,6 +30,7 @@ def killed_after(monkeypatch, writes):
         writes -= 1
         if not writes:
             raise RuntimeError("killed")
+
     monkeypatch.setattr(checkpoints, "write", counted)
 
 
@@ -38,9 +39,16 @@ def in_turn(monkeypatch):
     monkeypatch.setattr(backends, "processors", lambda: 1)
 
 
-@pytest.mark.parametrize("order, writes", [
-    (in_turn, 5), *(pytest.param(*case, marks=pytest.mark.thorough)
-                    for case in ((in_turn, 1), (in_turn, 3), (None, 1), (None, 3)))])
+@pytest.mark.parametrize(
+    "order, writes",
+    [
+        (in_turn, 5),
+        *(
+            pytest.param(*case, marks=pytest.mark.thorough)
+            for case in ((in_turn, 1), (in_turn, 3), (None, 1), (None, 3))
+        ),
+    ],
+)
 def test_a_search_goes_on_to_the_same_bits(folder, monkeypatch, order, writes):
     """Killed in the first flow of three epochs; in the second, too, where they come in turn."""
     assert main([*FIT, "--out", "whole.npz"]) == 0
@@ -73,8 +81,19 @@ def test_checkpoints_without_a_word_stand_beside_the_model(folder, monkeypatch):
 def test_so_do_those_of_one_flow(folder, monkeypatch):
     """A process that is killed, its own checkpoint, and the bits of a fit that was not."""
     monkeypatch.setattr(checkpoint_writer, "EVERY", 0)
-    fit = ("fit", "t.csv", "--flow", "maf", "--layers", "1", "--hidden", "4", "--epochs", "5",
-           "--quiet")
+    fit = (
+        "fit",
+        "t.csv",
+        "--flow",
+        "maf",
+        "--layers",
+        "1",
+        "--hidden",
+        "4",
+        "--epochs",
+        "5",
+        "--quiet",
+    )
     with monkeypatch.context() as patch:
         killed_after(patch, 3)
         with pytest.raises(RuntimeError):
@@ -104,8 +123,10 @@ def test_flows_at_once_keep_those_that_are_done(folder, monkeypatch):
 def test_a_checkpoint_of_another_search_is_refused(folder, capsys):
     assert main([*FIT, "--checkpoint", "c.npz"]) == 0
     capsys.readouterr()
-    for arguments, message in ((("--seed", "1"), "c.npz: expected --seed 0 as when it was"),
-                               (("--members", "3"), "c.npz: expected --members 2 as when")):
+    for arguments, message in (
+        (("--seed", "1"), "c.npz: expected --seed 0 as when it was"),
+        (("--members", "3"), "c.npz: expected --members 2 as when"),
+    ):
         assert main([*FIT, *arguments, "--resume", "c.npz", "--out", "m.npz"]) == 2
         assert message in capsys.readouterr().err
     people(seed=1)[["age", "share"]].to_csv("t.csv", index=False)
@@ -136,4 +157,5 @@ def test_a_checkpoint_of_an_older_search_says_so(folder, capsys, monkeypatch):
         assert main([*FIT, "--checkpoint", "c.npz", "--out", "m.npz"]) == 0
     assert main([*FIT, "--resume", "c.npz", "--out", "m.npz"]) == 2
     assert "c.npz: expected a checkpoint of this version's search, got one of an older" in (
-        capsys.readouterr().err)
+        capsys.readouterr().err
+    )

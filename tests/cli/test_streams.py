@@ -7,8 +7,9 @@ from tests.cli.commands import COMMAND, bare_flow, nfref_command, started, succe
 
 
 def test_control_characters_are_escaped_when_printed(folder):
-    bare_flow(folder / "odd.npz", columns=("a\x1b[31m", "b\nc", "d"),
-              info={"note\r": "\x07", "fit": [1]})
+    bare_flow(
+        folder / "odd.npz", columns=("a\x1b[31m", "b\nc", "d"), info={"note\r": "\x07", "fit": [1]}
+    )
     output = succeeds("info", "odd.npz", cwd=folder)
     assert "a\\x1b[31m, b\\nc, d" in output and "\\x07" in output
     assert not set(output) & set("\x1b\r\x07")
@@ -18,11 +19,19 @@ def test_control_characters_are_escaped_when_printed(folder):
 
 def test_samples_are_utf8_whatever_the_terminal_is(folder):
     bare_flow(folder / "utf8.npz", columns=("größe", "重", "a"))
-    done = subprocess.run([COMMAND, "sample", "utf8.npz", "-n", "2"], cwd=folder,
-                          capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    done = subprocess.run(
+        [COMMAND, "sample", "utf8.npz", "-n", "2"],
+        cwd=folder,
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
     assert done.stdout.decode().startswith("größe,重,a\n")
-    done = subprocess.run([COMMAND, "info", "utf8.npz"], cwd=folder, capture_output=True,
-                          env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    done = subprocess.run(
+        [COMMAND, "info", "utf8.npz"],
+        cwd=folder,
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
     assert done.returncode == 0 and b"gr\\xf6\\xdfe" in done.stdout
 
 

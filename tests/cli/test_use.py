@@ -29,8 +29,9 @@ def test_samples_within_a_range(folder):
     lines = succeeds("sample", "people.npz", "-n", 200, "--seed", 3, "--within", 1.5, cwd=folder)
     drawn = np.array([line.split(",") for line in lines.splitlines()[1:]], float)
     model = nfref.FlowDensity.load(folder / "people.npz")
-    middle, scale = ([getattr(column, name) for column in model.columns_]
-                     for name in ("middle", "scale"))
+    middle, scale = (
+        [getattr(column, name) for column in model.columns_] for name in ("middle", "scale")
+    )
     assert drawn.shape == (200, 3)
     assert np.all(np.abs(drawn - middle) <= 1.5 * np.array(scale) * (1 + 1e-12))
     done = nfref_command("sample", "people.npz", "--within", "-1", cwd=folder)
@@ -44,10 +45,12 @@ def test_samples_far_out_are_told(tmp_path):
     asked = ("sample", "m.npz", "-n", 2000)
     done = nfref_command(*asked, cwd=tmp_path)
     drawn = np.array(done.stdout.split()[1:], float)
-    far = np.sum(np.abs(drawn - np.median(rows)) > 1e6)        # the spread is about 1
+    far = np.sum(np.abs(drawn - np.median(rows)) > 1e6)  # the spread is about 1
     assert far > 0 and done.stderr.startswith(f"nfref: note: {far} of 2,000 rows lie further out")
-    assert done.stderr.count("\n") == 1 and not nfref_command(*asked, "--within", 6,
-                                                              cwd=tmp_path).stderr
+    assert (
+        done.stderr.count("\n") == 1
+        and not nfref_command(*asked, "--within", 6, cwd=tmp_path).stderr
+    )
 
 
 def test_a_flow_that_python_has_fitted_serves_every_command(folder, tmp_path, monkeypatch, capsys):
@@ -61,13 +64,16 @@ def test_a_flow_that_python_has_fitted_serves_every_command(folder, tmp_path, mo
     assert "MAF(layers=1, hidden=(8,)) -> Standardise" in succeeds("info", "m.npz", cwd=tmp_path)
     succeeds("plot", "m.npz", "--data", data, "--out", "m.png", cwd=tmp_path)
     monkeypatch.chdir(tmp_path)
-    for arguments, option in ((("sample", "m.npz", "-n", "1", "--given", "age=3"), "--given"),
-                              (("score", "m.npz", str(data), "--errors"), "--errors"),
-                              (("quantile", "m.npz", "--column", "age"), "MODEL")):
+    for arguments, option in (
+        (("sample", "m.npz", "-n", "1", "--given", "age=3"), "--given"),
+        (("score", "m.npz", str(data), "--errors"), "--errors"),
+        (("quantile", "m.npz", "--column", "age"), "MODEL"),
+    ):
         assert main(arguments) == 2
         assert capsys.readouterr().err == (
             f"nfref: error: {option}: expected the density of a table, got m.npz, a flow that "
-            "nfref.fit has fitted\n")
+            "nfref.fit has fitted\n"
+        )
 
 
 @pytest.mark.thorough
@@ -90,22 +96,37 @@ def test_samples_never_equal_their_bounds(tmp_path):
 
 def test_out_of_memory_is_one_line(folder):
     import resource
-    np.lib.format.open_memmap(folder / "sparse.npy", "w+", np.float32, (10 ** 8, 3))
-    done = nfref_command("plot", "people.npz", "--data", "sparse.npy", "--out", "x.png",
-                         cwd=folder, preexec_fn=lambda: resource.setrlimit(
-                             resource.RLIMIT_DATA, (2 ** 30, 2 ** 30)))
+
+    np.lib.format.open_memmap(folder / "sparse.npy", "w+", np.float32, (10**8, 3))
+    done = nfref_command(
+        "plot",
+        "people.npz",
+        "--data",
+        "sparse.npy",
+        "--out",
+        "x.png",
+        cwd=folder,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (2**30, 2**30)),
+    )
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("nfref: error: out of memory: Unable to allocate")
 
 
 def test_a_sample_larger_than_the_disk_is_refused_at_once(folder):
-    done = nfref_command("sample", "people.npz", "-n", 10 ** 14, "--out", "big.csv", cwd=folder)
+    done = nfref_command("sample", "people.npz", "-n", 10**14, "--out", "big.csv", cwd=folder)
     assert done.returncode == 2 and "-n: expected rows that fit into the" in done.stderr
     assert not (folder / "big.csv").exists()
 
 
 def test_info(folder):
     output = succeeds("info", "people.npz", cwd=folder)
-    for part in ("RealNVP(layers=1, hidden=(8,))", "3: height, body weight, age", "1 member",
-                 "144 rows to train", "float64", "seed 0", f"nfref {nfref.__version__}"):
+    for part in (
+        "RealNVP(layers=1, hidden=(8,))",
+        "3: height, body weight, age",
+        "1 member",
+        "144 rows to train",
+        "float64",
+        "seed 0",
+        f"nfref {nfref.__version__}",
+    ):
         assert part in output

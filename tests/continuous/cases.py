@@ -8,7 +8,7 @@ def filled(flow, rng, gain=1.0):
     params = flow.init(rng)
     for layer in params["net"]:
         fan_in = len(layer["weight"])
-        layer["weight"] = gain * rng.standard_normal(layer["weight"].shape) / fan_in ** 0.5
+        layer["weight"] = gain * rng.standard_normal(layer["weight"].shape) / fan_in**0.5
         layer["bias"] = 0.3 * rng.standard_normal(layer["bias"].shape)
     return params
 

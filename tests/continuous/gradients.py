@@ -15,8 +15,9 @@ def slopes_along(function, tree, directions, step):
     def at(move):
         return function(unflatten(vector + step * move))
 
-    return np.array([(8 * (at(d) - at(-d)) - (at(2 * d) - at(-2 * d))) / (12 * step)
-                     for d in directions])
+    return np.array(
+        [(8 * (at(d) - at(-d)) - (at(2 * d) - at(-2 * d))) / (12 * step) for d in directions]
+    )
 
 
 def check_gradient(gradient, function, tree, rng, count=6, step=4e-3, **tolerance):
@@ -24,5 +25,6 @@ def check_gradient(gradient, function, tree, rng, count=6, step=4e-3, **toleranc
     vector = trees.flatten(gradient)[0]
     directions = rng.standard_normal((count, len(vector)))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    np.testing.assert_allclose(directions @ vector, slopes_along(function, tree, directions, step),
-                               **tolerance)
+    np.testing.assert_allclose(
+        directions @ vector, slopes_along(function, tree, directions, step), **tolerance
+    )

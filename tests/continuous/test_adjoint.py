@@ -20,9 +20,11 @@ MATRIX = np.array([[0.3, 1.2, -0.4], [-0.9, -0.5, 0.2], [0.1, 0.7, 0.6]])
 
 def loss_of(flow, weights, inverse=False):
     """A loss that looks at value and log_det of every row, not linearly."""
+
     def loss(params, rows, context):
         value, log_det = (flow.inverse if inverse else flow.forward)(params, rows, context)
-        return anp.sum(weights * anp.sin(value)) + anp.sum(weights[:, 0] * log_det ** 2)
+        return anp.sum(weights * anp.sin(value)) + anp.sum(weights[:, 0] * log_det**2)
+
     return loss
 
 
@@ -54,18 +56,28 @@ def test_adjoint_of_linear_dynamics_is_analytic(solver):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("inverse", [False, True])
-@pytest.mark.parametrize("settings", [
-    {"hidden": (5,)}, {"hidden": (5, 4)}, {"hidden": (5, 4), "activation": "softplus"},
-    {"hidden": (4, 3, 3), "trace": "brute"}, {"hidden": (5,), "trace": "hutchinson"}],
-    ids=["one", "two", "softplus", "brute", "hutchinson"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"hidden": (5,)},
+        {"hidden": (5, 4)},
+        {"hidden": (5, 4), "activation": "softplus"},
+        {"hidden": (4, 3, 3), "trace": "brute"},
+        {"hidden": (5,), "trace": "hutchinson"},
+    ],
+    ids=["one", "two", "softplus", "brute", "hutchinson"],
+)
 def test_both_gradients_equal_finite_differences(settings, inverse):
     rng = np.random.default_rng(1)
     rows = 3
     flow = nfref.CNF(2, context_dim=1, solver="dop853", **TIGHT, **settings)
     if flow.trace == "hutchinson":
         flow = flow.with_probes(rng, rows)
-    tree = [filled(flow, rng, gain=1.5), rng.standard_normal((rows, 2)),
-            rng.standard_normal((rows, 1))]
+    tree = [
+        filled(flow, rng, gain=1.5),
+        rng.standard_normal((rows, 2)),
+        rng.standard_normal((rows, 1)),
+    ]
     weights = rng.standard_normal((rows, 2))
     unrolled = replace(flow, **DIRECT)
 
@@ -75,8 +87,9 @@ def test_both_gradients_equal_finite_differences(settings, inverse):
     for ours, tolerance in ((flow, 1e-7), (unrolled, 1e-6)):
         gradient = grad(loss_of(ours, weights, inverse), (0, 1, 2))(*tree)
         assert all(np.all(leaf != 0) for leaf in trees.leaves(list(gradient)))
-        check_gradient(list(gradient), function, tree, np.random.default_rng(2), rtol=tolerance,
-                       atol=tolerance)
+        check_gradient(
+            list(gradient), function, tree, np.random.default_rng(2), rtol=tolerance, atol=tolerance
+        )
 
 
 def test_unrolled_gradient_is_that_of_the_steps_however_coarse():
@@ -89,8 +102,9 @@ def test_unrolled_gradient_is_that_of_the_steps_however_coarse():
         return loss_of(flow, weights)(params, rows, None)
 
     gradient = list(grad(loss, (0, 1))(*tree))
-    check_gradient(gradient, lambda tree: loss(*tree), tree, rng, count=20, step=1e-3, rtol=1e-9,
-                   atol=1e-9)
+    check_gradient(
+        gradient, lambda tree: loss(*tree), tree, rng, count=20, step=1e-3, rtol=1e-9, atol=1e-9
+    )
     # The adjoint of so coarse a solve is something else: it differentiates the flow, not the steps.
     continuous = replace(flow, gradient="adjoint")
     other = grad(lambda *tree: loss_of(continuous, weights)(*tree, None), (0, 1))(*tree)
@@ -104,19 +118,32 @@ def test_the_two_gradients_meet_with_the_order_of_the_method():
     weights = rng.standard_normal((4, 2))
 
     def gradient(flow):
-        return trees.flatten(list(grad(
-            lambda params, rows: loss_of(flow, weights)(params, rows, None), (0, 1))(*tree)))[0]
+        return trees.flatten(
+            list(
+                grad(lambda params, rows: loss_of(flow, weights)(params, rows, None), (0, 1))(*tree)
+            )
+        )[0]
 
     reference = gradient(flow)
-    gaps = [np.abs(gradient(replace(flow, solver="rk4", gradient="direct", steps=steps))
-                   - reference).max() for steps in (8, 16, 32)]
+    gaps = [
+        np.abs(
+            gradient(replace(flow, solver="rk4", gradient="direct", steps=steps)) - reference
+        ).max()
+        for steps in (8, 16, 32)
+    ]
     orders = np.log2(np.array(gaps[:-1]) / gaps[1:])
     assert np.all(np.abs(orders - 4) < 0.5), orders
 
     unrolled = gradient(replace(flow, solver="rk4", gradient="direct", steps=100))
     tolerances = 10.0 ** -np.arange(3, 10)
-    gaps = np.array([np.abs(gradient(replace(flow, solver="rk45", rtol=tolerance, atol=tolerance))
-                            - unrolled).max() for tolerance in tolerances])
+    gaps = np.array(
+        [
+            np.abs(
+                gradient(replace(flow, solver="rk45", rtol=tolerance, atol=tolerance)) - unrolled
+            ).max()
+            for tolerance in tolerances
+        ]
+    )
     order = np.polyfit(np.log10(tolerances), np.log10(gaps), 1)[0]
     assert gaps[0] / gaps[-1] > 1e3 and 0.7 < order < 1.3, (order, gaps)
 
@@ -126,8 +153,9 @@ def test_the_jacobian_by_autograd_has_the_log_det():
     flow = nfref.CNF(2, (6, 5), **TIGHT)
     params, z = filled(flow, rng, gain=1.5), rng.standard_normal((1, 2))
     matrix = jacobian(lambda z: flow.forward(params, z)[0])(z)[0, :, 0, :]
-    np.testing.assert_allclose(np.linalg.slogdet(matrix)[1], flow.forward(params, z)[1][0],
-                               atol=1e-8)
+    np.testing.assert_allclose(
+        np.linalg.slogdet(matrix)[1], flow.forward(params, z)[1][0], atol=1e-8
+    )
 
 
 def test_the_adjoint_does_not_depend_on_the_scale_of_the_loss():
@@ -137,8 +165,9 @@ def test_the_adjoint_does_not_depend_on_the_scale_of_the_loss():
     weights = rng.standard_normal((4, 2))
 
     def gradient(scale):
-        return trees.flatten(grad(lambda params: scale * anp.sum(
-            weights * flow.forward(params, z)[0]))(params))[0]
+        return trees.flatten(
+            grad(lambda params: scale * anp.sum(weights * flow.forward(params, z)[0]))(params)
+        )[0]
 
     np.testing.assert_allclose(gradient(1e-9) * 1e9, gradient(1.0), rtol=1e-9)
 

@@ -28,6 +28,7 @@ def case(hidden, activation, dim=4, rows=5, context_dim=2, seed=0):
 
 def numerical_jacobian(net, z, context, activation, step=1e-3):
     """df_o/dz_i as (N, i, o), by central differences of order four."""
+
     def f(rows):
         return dynamics.velocity(net, T, rows, context, activation)[0]
 
@@ -39,8 +40,10 @@ def numerical_jacobian(net, z, context, activation, step=1e-3):
 
 
 def fixed_for(net, hidden):
-    return dynamics.Fixed(matrix=dynamics.trace_matrix(net), gram=dynamics.norm_matrix(net)
-                          if len(hidden) < 2 else None)
+    return dynamics.Fixed(
+        matrix=dynamics.trace_matrix(net),
+        gram=dynamics.norm_matrix(net) if len(hidden) < 2 else None,
+    )
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -58,7 +61,7 @@ def test_vector_jacobian_is_the_derivative(hidden, activation):
 def test_traces_equal_the_finite_difference_trace(hidden, activation):
     net, z, context, _, slopes = case(hidden, activation)
     expected = np.einsum("nii->n", numerical_jacobian(net, z, context, activation))
-    assert np.ptp(expected) > 0.1 or not hidden     # it depends on the row
+    assert np.ptp(expected) > 0.1 or not hidden  # it depends on the row
     traces = {"brute": dynamics.Fixed()}
     if len(hidden) <= dynamics.EXACT_LAYERS:
         traces["exact"] = dynamics.Fixed(matrix=dynamics.trace_matrix(net))
@@ -89,28 +92,31 @@ def test_hutchinson_is_unbiased_with_the_variance_of_its_formula(noise):
     flow = nfref.CNF(4).with_probes(np.random.default_rng(3), draws, noise=noise)
     values = dynamics.hutchinson_trace(net, slopes, dynamics.Fixed(probes=flow.probes))
     symmetric = (jacobian + jacobian.T) / 2
-    variance = 2 * np.sum(symmetric ** 2)
+    variance = 2 * np.sum(symmetric**2)
     if noise == "rademacher":
         variance -= 2 * np.sum(np.diag(symmetric) ** 2)
     assert abs(values.mean() - np.trace(jacobian)) < 4 * (variance / draws) ** 0.5
     # The sample variance has a standard error itself, from the fourth moment.
-    spread = np.std((values - values.mean()) ** 2) / draws ** 0.5
+    spread = np.std((values - values.mean()) ** 2) / draws**0.5
     assert abs(values.var() - variance) < 4 * spread
     norms = dynamics.hutchinson_norm(net, slopes, dynamics.Fixed(probes=flow.probes))
-    assert abs(norms.mean() - np.sum(jacobian ** 2)) < 4 * norms.std() / draws ** 0.5
+    assert abs(norms.mean() - np.sum(jacobian**2)) < 4 * norms.std() / draws**0.5
 
 
 def test_several_probes_are_averaged():
     net, z, context, _, slopes = case((7, 6), "tanh")
     flow = nfref.CNF(4).with_probes(np.random.default_rng(0), len(z), count=3)
-    single = [dynamics.hutchinson_trace(net, slopes, dynamics.Fixed(probes=flow.probes[k:k + 1]))
-              for k in range(3)]
+    single = [
+        dynamics.hutchinson_trace(net, slopes, dynamics.Fixed(probes=flow.probes[k : k + 1]))
+        for k in range(3)
+    ]
     together = dynamics.hutchinson_trace(net, slopes, dynamics.Fixed(probes=flow.probes))
     np.testing.assert_allclose(together, np.mean(single, axis=0), rtol=1e-13)
 
 
-@pytest.mark.parametrize("hidden, norm", [((), None), ((7,), None), ((7, 6), None),
-                                          ((), "exact"), ((7,), "exact")])
+@pytest.mark.parametrize(
+    "hidden, norm", [((), None), ((7,), None), ((7, 6), None), ((), "exact"), ((7,), "exact")]
+)
 @pytest.mark.parametrize("with_context", [True, False])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_the_derivative_by_hand_equals_the_tape(hidden, activation, with_context, norm):
@@ -124,8 +130,15 @@ def test_the_derivative_by_hand_equals_the_tape(hidden, activation, with_context
 
     def value(tracked):
         state, context, net = tracked
-        return dynamics.right_hand_side(net, T, state, context if with_context else None,
-                                        fixed_for(net, hidden), activation, norm=norm)
+        return dynamics.right_hand_side(
+            net,
+            T,
+            state,
+            context if with_context else None,
+            fixed_for(net, hidden),
+            activation,
+            norm=norm,
+        )
 
     vjp, _ = make_vjp(value, (state, anp.zeros(1) if context is None else context, net))
     state_bar, context_bar, net_bar = vjp(cotangent)

@@ -29,8 +29,9 @@ def test_error_falls_with_the_tolerance(solver):
     rng = np.random.default_rng(2)
     flow = nfref.CNF(2, (16, 16), solver=solver)
     params, z = filled(flow, rng, gain=2.0), rng.standard_normal((20, 2))
-    truth = np.column_stack(replace(flow, solver="dop853", rtol=1e-13, atol=1e-13)
-                            .forward(params, z))
+    truth = np.column_stack(
+        replace(flow, solver="dop853", rtol=1e-13, atol=1e-13).forward(params, z)
+    )
     tolerances = 10.0 ** -np.arange(3, 11)
     errors, evaluations = [], []
     for tolerance in tolerances:
@@ -49,8 +50,10 @@ def test_rk4_has_order_four():
     flow = nfref.CNF(2, (8, 8), solver="rk4")
     params, z = filled(flow, rng, gain=1.5), rng.standard_normal((9, 2))
     truth = np.column_stack(replace(flow, solver="dop853", **TIGHT).forward(params, z))
-    errors = [np.abs(np.column_stack(replace(flow, steps=steps).forward(params, z)) - truth).max()
-              for steps in (8, 16, 32)]
+    errors = [
+        np.abs(np.column_stack(replace(flow, steps=steps).forward(params, z)) - truth).max()
+        for steps in (8, 16, 32)
+    ]
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
     assert np.all(np.abs(orders - 4) < 0.5), orders
 
@@ -88,8 +91,14 @@ def test_a_stiff_field_hits_the_bound_which_is_named(solver):
     with pytest.raises(SolverError, match=r"max_evaluations: .* all 500 .* gave up at t = 0\.\d+"):
         solve(lambda t, y: -1e6 * (y - np.cos(t)), np.zeros((2, 1)), 0.0, 1.0, options)
     # LSODA turns to its stiff method, with a Jacobian as narrow as one row.
-    stiff = solve(lambda t, y: -1e6 * (y - np.cos(t)), np.zeros((2, 3)), 0.0, 1.0,
-                  replace(options, solver="lsoda"), bandwidth=2)
+    stiff = solve(
+        lambda t, y: -1e6 * (y - np.cos(t)),
+        np.zeros((2, 3)),
+        0.0,
+        1.0,
+        replace(options, solver="lsoda"),
+        bandwidth=2,
+    )
     np.testing.assert_allclose(stiff.last, np.cos(1.0), atol=1e-4)
 
 
@@ -110,7 +119,7 @@ def test_what_is_not_finite_is_refused_at_once(solver):
     with pytest.raises(SolverError, match="state: expected finite numbers.* at t = 0 after 0 "):
         flow.trajectory(params, rows)
     value, log_det = flow.forward(params, rows)
-    assert np.isnan(value).all() and np.isnan(log_det).all()       # it costs no other row its value
+    assert np.isnan(value).all() and np.isnan(log_det).all()  # it costs no other row its value
     params["net"][-1]["bias"][0] = np.inf
     with pytest.raises(SolverError, match="derivative: expected finite.* at t = 1 after 1 "):
         flow.inverse(params, np.zeros((1, 2)))
@@ -129,6 +138,8 @@ def test_a_row_that_is_not_finite_moves_no_other_by_a_bit(spoilt):
     with_it = np.insert(rows, 2, [0.5, spoilt], axis=0)
     for backend in ("numpy", "numba"):
         with nfref.backend(backend):
-            for one, other in zip((*flow.inverse(params, with_it), gradient(with_it)),
-                                  (*flow.inverse(params, rows), gradient(rows))):
+            for one, other in zip(
+                (*flow.inverse(params, with_it), gradient(with_it)),
+                (*flow.inverse(params, rows), gradient(rows)),
+            ):
                 np.testing.assert_array_equal(np.delete(one, 2, axis=0), other)

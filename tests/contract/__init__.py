@@ -15,15 +15,34 @@ import numpy as np
 from tests import flow_table
 from tests.contract.case import Finding, FlowCase, gravest
 from tests.contract.entry import array_kinds, entry_errors, purity, shapes_and_dtypes
-from tests.contract.maps import (extreme_inputs, gradients, log_det_against_autograd,
-                                 log_det_against_differences, log_dets_cancel, round_trip,
-                                 single_precision)
+from tests.contract.maps import (
+    extreme_inputs,
+    gradients,
+    log_det_against_autograd,
+    log_det_against_differences,
+    log_dets_cancel,
+    round_trip,
+    single_precision,
+)
 from tests.contract.structure import context_matters, log_det_kind, rows_independent, sparsity
 
-CHECKS = (shapes_and_dtypes, array_kinds, entry_errors, purity, round_trip,
-          log_det_against_differences, log_det_against_autograd, log_dets_cancel,
-          single_precision, extreme_inputs, sparsity, rows_independent, context_matters,
-          log_det_kind, gradients)
+CHECKS = (
+    shapes_and_dtypes,
+    array_kinds,
+    entry_errors,
+    purity,
+    round_trip,
+    log_det_against_differences,
+    log_det_against_autograd,
+    log_dets_cancel,
+    single_precision,
+    extreme_inputs,
+    sparsity,
+    rows_independent,
+    context_matters,
+    log_det_kind,
+    gradients,
+)
 
 
 def measure(check, subject):
@@ -49,11 +68,19 @@ def subject_of(flow, seed=0, n=7, entry=None, size=1.0):
     x = draw(rng, n, flow.dim)
     context = rng.standard_normal((n, flow.context_dim)) if flow.context_dim else None
     for _ in range(20):
-        subject = FlowCase(flow, flow_table.random_params(flow, rng, size), z, x, context,
-                           entry.kind(flow.dim, flow.context_dim),
-                           None if entry.pattern is None else entry.pattern(flow),
-                           None if entry.ignores_context is None else entry.ignores_context(flow),
-                           entry.precision, entry.reach, seed)
+        subject = FlowCase(
+            flow,
+            flow_table.random_params(flow, rng, size),
+            z,
+            x,
+            context,
+            entry.kind(flow.dim, flow.context_dim),
+            None if entry.pattern is None else entry.pattern(flow),
+            None if entry.ignores_context is None else entry.ignores_context(flow),
+            entry.precision,
+            entry.reach,
+            seed,
+        )
         # Log-determinants that happen to be near zero prove little: draw again.
         if measure(log_det_kind, subject).ok:
             break
@@ -69,13 +96,22 @@ def from_table(name, dim, context_dim=0, seed=0, size=1.0):
 
 def error_table(dims=None, seeds=(0,)):
     """The largest errors per flow, as text: error, and error / tolerance in brackets."""
-    columns = (round_trip, log_det_against_differences, log_det_against_autograd,
-               log_dets_cancel, single_precision, rows_independent)
+    columns = (
+        round_trip,
+        log_det_against_differences,
+        log_det_against_autograd,
+        log_dets_cancel,
+        single_precision,
+        rows_independent,
+    )
     heads = ("round trip", "log-det FD", "log-det AD", "cancel", "float32", "row alone")
     lines = [f"{'largest contract errors':<24}" + "".join(f"{head:>17}" for head in heads)]
     for name in flow_table.flows():
-        subjects = [from_table(*case, seed=seed) for seed in seeds
-                    for case in flow_table.cases([name], dims)]
+        subjects = [
+            from_table(*case, seed=seed)
+            for seed in seeds
+            for case in flow_table.cases([name], dims)
+        ]
         cells = []
         for check in columns if subjects else ():
             finding = gravest([measure(check, subject) for subject in subjects])

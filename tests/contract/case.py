@@ -18,9 +18,9 @@ import nfref
 from tests.contract import numerics
 from tests.contract.numerics import EPS
 
-ROUNDING = 16.0     # rounding errors on the way, in units of the measured response to one
-DOUBT = 4.0         # how far an extrapolation's own error estimate is trusted
-BLIND = 1e-4        # no float64 comparison may have a larger tolerance, relative to the value
+ROUNDING = 16.0  # rounding errors on the way, in units of the measured response to one
+DOUBT = 4.0  # how far an extrapolation's own error estimate is trusted
+BLIND = 1e-4  # no float64 comparison may have a larger tolerance, relative to the value
 DIRECTIONS = ("forward", "inverse")
 
 
@@ -35,7 +35,7 @@ class Finding:
 
     @property
     def ok(self):
-        return bool(self.error <= self.tolerance)       # False for NaN
+        return bool(self.error <= self.tolerance)  # False for NaN
 
     @property
     def share(self):
@@ -46,8 +46,10 @@ class Finding:
 
     def __str__(self):
         verdict = "ok" if self.ok else "BROKEN"
-        return (f"{self.check}: {verdict}, error {self.error:.3g}, tolerance {self.tolerance:.3g}"
-                f"{', ' if self.detail else ''}{self.detail}")
+        return (
+            f"{self.check}: {verdict}, error {self.error:.3g}, tolerance {self.tolerance:.3g}"
+            f"{', ' if self.detail else ''}{self.detail}"
+        )
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,11 @@ class FlowCase:
 
     def repeated(self, direction, part):
         """The function (rows, repeats) -> (M, E) that ``numerical_jacobian`` wants."""
+
         def function(rows, repeats):
             context = None if self.context is None else np.repeat(self.context, repeats, axis=0)
             return getattr(self.flow, direction)(self.params, rows, context)[part]
+
         return function
 
     @cached_property
@@ -89,16 +93,21 @@ class FlowCase:
     def rounding_response(self, direction):
         """Measured rounding of (value, log_det) at this subject's rows."""
         if direction not in self._responses:
+
             def function(params, rows, context):
                 return getattr(self.flow, direction)(params, rows, context)
+
             self._responses[direction] = numerics.rounding_response(
-                function, self.params, self.rows(direction), self.context, self.precision)
+                function, self.params, self.rows(direction), self.context, self.precision
+            )
         return self._responses[direction]
 
     def slope(self, direction):
         """Gradient (N, D) of each row's log-determinant with respect to that row."""
-        def total(rows):        # 0 * rows keeps a constant log-det differentiable
+
+        def total(rows):  # 0 * rows keeps a constant log-det differentiable
             return anp.sum(self.run(direction, rows)[1]) + anp.sum(0 * rows)
+
         return grad(total)(self.rows(direction))
 
     def jacobian(self, direction, rows=None):
@@ -115,8 +124,7 @@ def worst(check, error, tolerance, detail="", where="row"):
         ratio = np.where(error == 0, 0.0, error / tolerance)
     place = np.unravel_index(np.argmax(np.where(np.isnan(ratio), np.inf, ratio)), ratio.shape)
     at = f"{where} {place[0] if len(place) == 1 else tuple(map(int, place))}" if place else ""
-    return Finding(check, float(error[place]), float(tolerance[place]),
-                   f"{detail} {at}".strip())
+    return Finding(check, float(error[place]), float(tolerance[place]), f"{detail} {at}".strip())
 
 
 def gravest(findings):
@@ -133,5 +141,9 @@ def facts(check, statements):
 def not_blind(check, tolerance, value):
     """A tolerance above BLIND (relative to 1 + |value|) would let errors pass."""
     limit = BLIND * (1 + np.abs(value))
-    return worst(check, np.where(tolerance <= limit, 0.0, tolerance), limit,
-                 "the tolerance is too wide to mean anything,")
+    return worst(
+        check,
+        np.where(tolerance <= limit, 0.0, tolerance),
+        limit,
+        "the tolerance is too wide to mean anything,",
+    )

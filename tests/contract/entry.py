@@ -16,7 +16,8 @@ def shapes_and_dtypes(subject):
                     rows = subject.rows(direction)[:n].astype(dtype)
                     context = None if subject.context is None else subject.context[:n]
                     value, log_det = getattr(subject.flow, direction)(
-                        trees.cast(subject.params, np.dtype(params_dtype)), rows, context)
+                        trees.cast(subject.params, np.dtype(params_dtype)), rows, context
+                    )
                     what = f"{direction}, {np.dtype(dtype)}, N={n}: got "
                     statements += [
                         (np.shape(value) == rows.shape, f"{what}value {np.shape(value)}"),
@@ -24,7 +25,8 @@ def shapes_and_dtypes(subject):
                         (value.dtype == dtype, f"{what}value {value.dtype}"),
                         (log_det.dtype == dtype, f"{what}log_det {log_det.dtype}"),
                         (np.all(np.isfinite(value)), f"{what}values that are not finite"),
-                        (np.all(np.isfinite(log_det)), f"{what}log_det that is not finite")]
+                        (np.all(np.isfinite(log_det)), f"{what}log_det that is not finite"),
+                    ]
     return facts("shapes and dtypes", statements)
 
 
@@ -34,6 +36,7 @@ def array_kinds(subject):
     Bit for bit: the entry check makes the same float64 array of all of them.
     """
     import pandas
+
     statements = []
     for direction in DIRECTIONS:
         inside = subject.rows(direction)
@@ -42,13 +45,17 @@ def array_kinds(subject):
         strided[::2, ::3] = inside
         frozen = inside.copy()
         frozen.flags.writeable = False
-        kinds = {"float16": (half, half.astype(float)), "strided": (strided[::2, ::3], inside),
-                 "Fortran order": (np.asfortranarray(inside), inside),
-                 "read-only": (frozen, inside), "list": (inside.tolist(), inside),
-                 "reversed": (inside[::-1][::-1], inside),
-                 "DataFrame": (pandas.DataFrame(inside), inside)}
+        kinds = {
+            "float16": (half, half.astype(float)),
+            "strided": (strided[::2, ::3], inside),
+            "Fortran order": (np.asfortranarray(inside), inside),
+            "read-only": (frozen, inside),
+            "list": (inside.tolist(), inside),
+            "reversed": (inside[::-1][::-1], inside),
+            "DataFrame": (pandas.DataFrame(inside), inside),
+        }
         whole = np.rint(inside).astype(int)
-        if direction == "forward":      # integers may lie outside of a bounded domain
+        if direction == "forward":  # integers may lie outside of a bounded domain
             kinds["integer"] = (whole, whole.astype(float))
             kinds["bool"] = (whole > 0, (whole > 0).astype(float))
         for kind, (given, plain) in kinds.items():
@@ -57,9 +64,13 @@ def array_kinds(subject):
                 context = np.asfortranarray(context)
             got = getattr(subject.flow, direction)(subject.params, given, context)
             expected = subject.run(direction, plain)
-            statements += [(np.array_equal(a, b) and a.dtype == b.dtype,
-                            f"{direction}: {kind} differs by {np.max(np.abs(a - b))}")
-                           for a, b in zip(got, expected)]
+            statements += [
+                (
+                    np.array_equal(a, b) and a.dtype == b.dtype,
+                    f"{direction}: {kind} differs by {np.max(np.abs(a - b))}",
+                )
+                for a, b in zip(got, expected)
+            ]
     return facts("array kinds", statements)
 
 
@@ -73,9 +84,14 @@ def entry_errors(subject):
             call(*arguments)
         except kind as error:
             text = str(error)
-            statements.append((text.startswith(f"{name}: expected") and "\n" not in text
-                               and ", got" in text.replace("; got", ", got"),
-                               f"message {text!r}"))
+            statements.append(
+                (
+                    text.startswith(f"{name}: expected")
+                    and "\n" not in text
+                    and ", got" in text.replace("; got", ", got"),
+                    f"message {text!r}",
+                )
+            )
         except Exception as error:
             statements.append((False, f"{type(error).__name__} instead of {kind.__name__}"))
         else:
@@ -106,6 +122,7 @@ def purity(subject):
     Arguments are made read-only, so that a write raises. Another call with other rows and
     parameters comes in between, so that anything remembered shows.
     """
+
     def frozen(array):
         array = np.array(array)
         array.flags.writeable = False
@@ -122,12 +139,19 @@ def purity(subject):
         subject.run(direction, rows[::-1], others)
         subject.run("inverse" if direction == "forward" else "forward")
         again = call(params, rows, context)
-        statements += [(np.array_equal(a, b), f"{direction}: a second call gave other bits")
-                       for a, b in zip(first, again)]
-        statements.append((not np.shares_memory(again[0], rows) or trees.count(params) == 0,
-                           f"{direction}: the result shares memory with the argument"))
+        statements += [
+            (np.array_equal(a, b), f"{direction}: a second call gave other bits")
+            for a, b in zip(first, again)
+        ]
+        statements.append(
+            (
+                not np.shares_memory(again[0], rows) or trees.count(params) == 0,
+                f"{direction}: the result shares memory with the argument",
+            )
+        )
         statements.append((np.array_equal(rows, subject.rows(direction)), "rows were changed"))
-    same = all(np.array_equal(a, b) for a, b in zip(trees.leaves(params),
-                                                    trees.leaves(subject.params)))
+    same = all(
+        np.array_equal(a, b) for a, b in zip(trees.leaves(params), trees.leaves(subject.params))
+    )
     statements.append((same, "parameters were changed"))
     return facts("nothing mutated", statements)

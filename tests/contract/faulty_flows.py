@@ -40,7 +40,7 @@ class RadialUnconstrained(RadialLayer):
 
     def constrained(self, params, context):
         z0, alpha, _ = super().constrained(params, context)
-        return z0, alpha, alpha + params["beta"] - 8    # far enough to fold where the rows are
+        return z0, alpha, alpha + params["beta"] - 8  # far enough to fold where the rows are
 
 
 class RadialPowerOfDim(RadialLayer):
@@ -92,8 +92,9 @@ class LeakyReluWrongBranch(LeakyRelu):
     """The log-determinant of the negative branch is that of a slope 1 - a."""
 
     def _log_det(self, rows):
-        return np.sum(np.where(rows < 0, np.log(1 - self.slope), 0.0 * rows),
-                      axis=1).astype(rows.dtype)
+        return np.sum(np.where(rows < 0, np.log(1 - self.slope), 0.0 * rows), axis=1).astype(
+            rows.dtype
+        )
 
 
 class SaturatingLogit(nfref.Logit):
@@ -102,8 +103,9 @@ class SaturatingLogit(nfref.Logit):
     def _inverse(self, params, x, context):
         margin = 1e-4 * (np.array(self.upper) - np.array(self.lower)).astype(x.dtype)
         low, high = np.array(self.lower, x.dtype) + margin, np.array(self.upper, x.dtype) - margin
-        return super()._inverse(params, np.where(x < low, low, np.where(x > high, high, x)),
-                                context)
+        return super()._inverse(
+            params, np.where(x < low, low, np.where(x > high, high, x)), context
+        )
 
 
 class LogitWithoutWidth(nfref.Logit):
@@ -154,12 +156,14 @@ class LogDetSummedOverBatch(nfref.ElementwiseAffine):
     """One log-determinant of shape (1,) for the whole batch, left to broadcasting."""
 
     def _forward(self, params, z, context):
-        return affine_forward(z, params["shift"], params["log_scale"])[0], \
-            np.sum(params["log_scale"], keepdims=True)
+        return affine_forward(z, params["shift"], params["log_scale"])[0], np.sum(
+            params["log_scale"], keepdims=True
+        )
 
     def _inverse(self, params, x, context):
-        return affine_inverse(x, params["shift"], params["log_scale"])[0], \
-            -np.sum(params["log_scale"], keepdims=True)
+        return affine_inverse(x, params["shift"], params["log_scale"])[0], -np.sum(
+            params["log_scale"], keepdims=True
+        )
 
 
 class LogDetInDouble(nfref.RealNVP):
@@ -337,16 +341,21 @@ FAULTY = [
     (AffineInverseWrong(MASK, **SMALL), nfref.Coupling(MASK, **SMALL), "round_trip"),
     (LogDetOfForward(MASK, **SMALL), nfref.Coupling(MASK, **SMALL), "log_dets_cancel"),
     (LogDetSummedOverBatch(3), nfref.ElementwiseAffine(3), "shapes_and_dtypes"),
-    (LogDetInDouble(3, 2, (5,), 0, "tanh"), nfref.RealNVP(3, 2, (5,), 0, "tanh"),
-     "shapes_and_dtypes"),
+    (
+        LogDetInDouble(3, 2, (5,), 0, "tanh"),
+        nfref.RealNVP(3, 2, (5,), 0, "tanh"),
+        "shapes_and_dtypes",
+    ),
     (ConvolutionOnePixel((2, 2, 2)), Convolution((2, 2, 2)), "log_det_against_differences"),
     (ConvolutionLogOfDet((2, 2, 2)), Convolution((2, 2, 2)), "shapes_and_dtypes"),
-    (MadeFirstBlind(3, context_dim=2, **SMALL), nfref.MADE(3, context_dim=2, **SMALL),
-     "context_matters"),
+    (
+        MadeFirstBlind(3, context_dim=2, **SMALL),
+        nfref.MADE(3, context_dim=2, **SMALL),
+        "context_matters",
+    ),
     (MadeTooSparse(4, **SMALL), nfref.MADE(4, **SMALL), "sparsity"),
     (MadeSeesItself(3, **SMALL), nfref.MADE(3, **SMALL), "log_det_against_autograd"),
     (BatchStatisticsInEvaluation(3), BatchNorm(3), "rows_independent"),
-    (CachedLogDet(3, 2, (5,), 0, "tanh"), nfref.RealNVP(3, 2, (5,), 0, "tanh"),
-     "log_dets_cancel"),
+    (CachedLogDet(3, 2, (5,), 0, "tanh"), nfref.RealNVP(3, 2, (5,), 0, "tanh"), "log_dets_cancel"),
     (InPlace(3), nfref.Scale(3), "purity"),
 ]

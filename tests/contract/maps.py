@@ -9,8 +9,16 @@ from autograd import make_vjp
 import nfref
 from nfref.runtime import params as trees
 from tests.contract import numerics
-from tests.contract.case import (DIRECTIONS, DOUBT, ROUNDING, Finding, facts, gravest, not_blind,
-                                 worst)
+from tests.contract.case import (
+    DIRECTIONS,
+    DOUBT,
+    ROUNDING,
+    Finding,
+    facts,
+    gravest,
+    not_blind,
+    worst,
+)
 from tests.contract.numerics import EPS
 
 
@@ -30,10 +38,12 @@ def round_trip(subject, direction="forward"):
         there = subject.rounding_response(start)[0]
         turned = replace(subject, **{"x" if start == "forward" else "z": value})
         jacobian = turned.jacobian(other)
-        tolerance = ROUNDING * (np.einsum("nij,nj->ni", np.abs(jacobian), there)
-                                + turned.rounding_response(other)[0])
-        findings.append(worst("round trip", np.abs(returned - rows), tolerance,
-                              f"{start} and back"))
+        tolerance = ROUNDING * (
+            np.einsum("nij,nj->ni", np.abs(jacobian), there) + turned.rounding_response(other)[0]
+        )
+        findings.append(
+            worst("round trip", np.abs(returned - rows), tolerance, f"{start} and back")
+        )
         findings.append(not_blind("round trip", tolerance, rows))
     return gravest(findings)
 
@@ -46,13 +56,20 @@ def log_det_against_differences(subject):
         # Differences are taken within one batch, where even a solver's error is smooth: only
         # rounding is noise.
         jacobian, error = numerics.numerical_jacobian(
-            subject.repeated(direction, 0), subject.rows(direction),
-            value_response * (EPS / subject.precision))
+            subject.repeated(direction, 0),
+            subject.rows(direction),
+            value_response * (EPS / subject.precision),
+        )
         _, log_det = subject.run(direction)
-        tolerance = (DOUBT * numerics.log_det_slack(jacobian, error) + ROUNDING * log_det_response)
-        findings.append(worst("log-det, differences",
-                              np.abs(log_det - numerics.log_abs_det(jacobian)), tolerance,
-                              direction))
+        tolerance = DOUBT * numerics.log_det_slack(jacobian, error) + ROUNDING * log_det_response
+        findings.append(
+            worst(
+                "log-det, differences",
+                np.abs(log_det - numerics.log_abs_det(jacobian)),
+                tolerance,
+                direction,
+            )
+        )
         findings.append(not_blind("log-det, differences", tolerance, log_det))
     return gravest(findings)
 
@@ -64,22 +81,36 @@ def log_det_against_autograd(subject):
         jacobian = subject.jacobian(direction)
         _, log_det = subject.run(direction)
         response = jacobian_response(subject, direction, jacobian)
-        tolerance = ROUNDING * (numerics.log_det_slack(jacobian, response)
-                                + subject.rounding_response(direction)[1])
-        findings.append(worst("log-det, autograd",
-                              np.abs(log_det - numerics.log_abs_det(jacobian)), tolerance,
-                              direction))
+        tolerance = ROUNDING * (
+            numerics.log_det_slack(jacobian, response) + subject.rounding_response(direction)[1]
+        )
+        findings.append(
+            worst(
+                "log-det, autograd",
+                np.abs(log_det - numerics.log_abs_det(jacobian)),
+                tolerance,
+                direction,
+            )
+        )
         findings.append(not_blind("log-det, autograd", tolerance, log_det))
     return gravest(findings)
 
 
 def jacobian_response(subject, direction, jacobian):
     """One rounding error in everything, as it shows in the Jacobian's entries."""
+
     def function(params, rows, context):
         moved = replace(subject, params=params, context=context)
         return (moved.jacobian(direction, rows),)
-    return numerics.rounding_response(function, subject.params, subject.rows(direction),
-                                      subject.context, subject.precision, draws=2)[0]
+
+    return numerics.rounding_response(
+        function,
+        subject.params,
+        subject.rows(direction),
+        subject.context,
+        subject.precision,
+        draws=2,
+    )[0]
 
 
 def log_dets_cancel(subject):
@@ -94,10 +125,14 @@ def log_dets_cancel(subject):
         _, back = subject.run(other, value)
         turned = replace(subject, **{"x" if start == "forward" else "z": value})
         point_response, response_there = subject.rounding_response(start)
-        tolerance = ROUNDING * (response_there + turned.rounding_response(other)[1]
-                                + np.sum(np.abs(turned.slope(other)) * point_response, axis=1))
-        findings.append(worst("log-dets cancel", np.abs(there + back), tolerance,
-                              f"{start} and back"))
+        tolerance = ROUNDING * (
+            response_there
+            + turned.rounding_response(other)[1]
+            + np.sum(np.abs(turned.slope(other)) * point_response, axis=1)
+        )
+        findings.append(
+            worst("log-dets cancel", np.abs(there + back), tolerance, f"{start} and back")
+        )
     return gravest(findings)
 
 
@@ -110,14 +145,19 @@ def single_precision(subject):
     for direction in DIRECTIONS:
         rows = subject.rows(direction).astype(single)
         got = subject.run(direction, rows, params, context)
-        exact = replace(subject, params=trees.cast(params, np.dtype(float)),
-                        context=None if context is None else context.astype(float),
-                        precision=max(subject.precision, float(np.finfo(single).eps)),
-                        **{"z" if direction == "forward" else "x": rows.astype(float)})
-        for part, a, b, response in zip(("value", "log_det"), got, exact.run(direction),
-                                        exact.rounding_response(direction)):
-            findings.append(worst("float32", np.abs(a - b), ROUNDING * response,
-                                  f"{direction} {part}"))
+        exact = replace(
+            subject,
+            params=trees.cast(params, np.dtype(float)),
+            context=None if context is None else context.astype(float),
+            precision=max(subject.precision, float(np.finfo(single).eps)),
+            **{"z" if direction == "forward" else "x": rows.astype(float)},
+        )
+        for part, a, b, response in zip(
+            ("value", "log_det"), got, exact.run(direction), exact.rounding_response(direction)
+        ):
+            findings.append(
+                worst("float32", np.abs(a - b), ROUNDING * response, f"{direction} {part}")
+            )
     return gravest(findings)
 
 
@@ -130,8 +170,13 @@ def extreme_inputs(subject):
     with np.errstate(all="raise", under="ignore"):
         x, log_det = subject.run("forward", z)
     far = replace(subject, z=z, x=x)
-    finite = facts("extreme inputs", [(np.all(np.isfinite(part)), f"not finite at |z| <= "
-                                      f"{subject.reach}") for part in (x, log_det)])
+    finite = facts(
+        "extreme inputs",
+        [
+            (np.all(np.isfinite(part)), f"not finite at |z| <= {subject.reach}")
+            for part in (x, log_det)
+        ],
+    )
     if not finite.ok:
         return finite
     returned, back = far.run("inverse", x)
@@ -139,10 +184,17 @@ def extreme_inputs(subject):
     point_response, log_det_response = far.rounding_response("forward")
     there, there_log_det = far.rounding_response("inverse")
     tolerance = ROUNDING * (np.einsum("nij,nj->ni", np.abs(jacobian), point_response) + there)
-    cancels = ROUNDING * (log_det_response + there_log_det
-                          + np.sum(np.abs(far.slope("inverse")) * point_response, axis=1))
-    return gravest([worst("extreme inputs", np.abs(returned - z), tolerance, "round trip"),
-                    worst("extreme inputs", np.abs(log_det + back), cancels, "log-dets")])
+    cancels = ROUNDING * (
+        log_det_response
+        + there_log_det
+        + np.sum(np.abs(far.slope("inverse")) * point_response, axis=1)
+    )
+    return gravest(
+        [
+            worst("extreme inputs", np.abs(returned - z), tolerance, "round trip"),
+            worst("extreme inputs", np.abs(log_det + back), cancels, "log-dets"),
+        ]
+    )
 
 
 def directions(count, together, rng):
@@ -181,27 +233,40 @@ def gradients(subject, rows=2, together=1):
         x, there = subject.flow.forward(params, subject.z[:rows], context)
         z, back = subject.flow.inverse(params, subject.x[:rows], context)
         log_prob = anp.mean(base.log_prob({}, z) + back)
-        return anp.stack([log_prob, anp.sum(weights[:, 0] * there),
-                          anp.sum(weights[:, 0] * back), anp.sum(weights * x),
-                          anp.sum(weights * z)])
+        return anp.stack(
+            [
+                log_prob,
+                anp.sum(weights[:, 0] * there),
+                anp.sum(weights[:, 0] * back),
+                anp.sum(weights * x),
+                anp.sum(weights * z),
+            ]
+        )
 
     names = ("mean log_prob", "log-det of forward", "log-det of inverse", "x", "z")
     # The responses to one rounding error, whatever error the flow itself claims.
     share = EPS / subject.precision
     (x_moves, there_moves), (z_moves, back_moves) = (
         [share * np.sum(response[:rows]) for response in subject.rounding_response(direction)]
-        for direction in ("forward", "inverse"))
+        for direction in ("forward", "inverse")
+    )
     rounding = np.array([z_moves + back_moves, there_moves, back_moves, x_moves, z_moves])
     moved = directions(len(vector), together, np.random.default_rng(subject.seed + 3))
-    numeric, error = numerics.numerical_gradient(       # as far, whatever number moves together
-        lambda steps: quantities(vector + moved @ steps), np.zeros(moved.shape[1]), rounding,
-        largest=2.0 ** -9 / np.sqrt(together))
+    numeric, error = numerics.numerical_gradient(  # as far, whatever number moves together
+        lambda steps: quantities(vector + moved @ steps),
+        np.zeros(moved.shape[1]),
+        rounding,
+        largest=2.0**-9 / np.sqrt(together),
+    )
     vjp, _ = make_vjp(quantities)(vector)
     findings = []
     for k, name in enumerate(names):
         analytic = vjp(np.eye(len(names))[k]) @ moved
         tolerance = DOUBT * error[k] + 1e2 * subject.precision * (1 + np.abs(analytic))
-        findings.append(worst("parameter gradients", np.abs(analytic - numeric[k]), tolerance,
-                              name, "parameter"))
+        findings.append(
+            worst(
+                "parameter gradients", np.abs(analytic - numeric[k]), tolerance, name, "parameter"
+            )
+        )
         findings.append(not_blind("parameter gradients", tolerance, analytic))
     return gravest(findings)

@@ -20,7 +20,7 @@ EPS = float(np.finfo(np.float64).eps)
 
 # Relative size of the perturbations that rounding_response applies: large against rounding, small
 # against everything else, so that the response is linear.
-NUDGE = 2.0 ** -24
+NUDGE = 2.0**-24
 
 
 def extrapolate(central, steps, noise):
@@ -36,9 +36,10 @@ def extrapolate(central, steps, noise):
     error = np.full(np.shape(best), np.inf)
     column = list(central)
     for order in range(1, len(column)):
-        factor = 4.0 ** order
-        extended = [(factor * fine - coarse) / (factor - 1)
-                    for coarse, fine in zip(column, column[1:])]
+        factor = 4.0**order
+        extended = [
+            (factor * fine - coarse) / (factor - 1) for coarse, fine in zip(column, column[1:])
+        ]
         for k, value in enumerate(extended):
             disagreement = np.maximum(np.abs(value - column[k]), np.abs(value - column[k + 1]))
             estimate = disagreement + noise / steps[k + order]
@@ -49,10 +50,10 @@ def extrapolate(central, steps, noise):
 
 
 def halvings(largest, count):
-    return [largest * 0.5 ** k for k in range(count)]
+    return [largest * 0.5**k for k in range(count)]
 
 
-def numerical_jacobian(function, rows, noise, largest=2.0 ** -4, count=9):
+def numerical_jacobian(function, rows, noise, largest=2.0**-4, count=9):
     """d function / d rows for each row, and its error estimate.
 
     All perturbed rows go through ``function(rows, repeats)`` as one batch; ``repeats`` says
@@ -72,8 +73,9 @@ def numerical_jacobian(function, rows, noise, largest=2.0 ** -4, count=9):
     """
     n, dim = rows.shape
     steps = halvings(largest, count)
-    moves = np.array([sign * step * axis for step in steps for sign in (1, -1)
-                      for axis in np.eye(dim)])
+    moves = np.array(
+        [sign * step * axis for step in steps for sign in (1, -1) for axis in np.eye(dim)]
+    )
     shifted = (rows[:, None, :] + moves[None]).reshape(-1, dim)
     values = function(shifted, len(moves))
     values = values.reshape(n, count, 2, dim, -1)
@@ -85,7 +87,7 @@ def numerical_jacobian(function, rows, noise, largest=2.0 ** -4, count=9):
     return np.swapaxes(estimate, 1, 2), np.swapaxes(error, 1, 2)
 
 
-def numerical_gradient(function, vector, rounding=0, largest=2.0 ** -9, count=3):
+def numerical_gradient(function, vector, rounding=0, largest=2.0**-9, count=3):
     """Gradient of a function with k values, one entry of ``vector`` after the other.
 
     Parameters
@@ -163,10 +165,14 @@ def rounding_response(function, params, rows, context, eps=EPS, draws=6):
     moved = [np.zeros_like(result) for result in results]
     for _ in range(draws):
         others = function(trees.tree_map(nudged, params), nudged(rows), nudged(context))
-        moved = [np.maximum(far, np.abs(other - result))
-                 for far, other, result in zip(moved, others, results)]
-    return tuple(eps / NUDGE * far + eps * (np.abs(result) + (1 if result.ndim == 1 else eps))
-                 for far, result in zip(moved, results))
+        moved = [
+            np.maximum(far, np.abs(other - result))
+            for far, other, result in zip(moved, others, results)
+        ]
+    return tuple(
+        eps / NUDGE * far + eps * (np.abs(result) + (1 if result.ndim == 1 else eps))
+        for far, result in zip(moved, results)
+    )
 
 
 def assert_log_det_of_jacobians(act, rows, log_det):

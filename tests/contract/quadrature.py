@@ -16,15 +16,17 @@ import nfref
 from tests.contract.case import Finding, worst
 
 SAMPLES = 2000
-KS_THRESHOLD = 1e-3     # fixed seeds: a test passes or fails for good
+KS_THRESHOLD = 1e-3  # fixed seeds: a test passes or fails for good
 
 
 def log_prob(subject, rows):
     """Log-density of rows, all under the subject's first context, in blocks of rows."""
     density = nfref.Density(subject.flow)
     params = {"base": {}, "flow": subject.params}
-    blocks = [density.log_prob(params, block, first_context(subject, len(block)))
-              for block in np.array_split(rows, max(1, len(rows) // 2 ** 15))]
+    blocks = [
+        density.log_prob(params, block, first_context(subject, len(block)))
+        for block in np.array_split(rows, max(1, len(rows) // 2**15))
+    ]
     return np.concatenate(blocks)
 
 
@@ -49,8 +51,10 @@ def spans(edge, columns):
     crosses = (a <= 0) != (b <= 0)
     share = np.where(crosses, a / np.where(crosses, a - b, 1), 0)
     height = start[:, 1] + share * (end[:, 1] - start[:, 1])
-    return (np.min(np.where(crosses, height, np.inf), axis=1),
-            np.max(np.where(crosses, height, -np.inf), axis=1))
+    return (
+        np.min(np.where(crosses, height, np.inf), axis=1),
+        np.max(np.where(crosses, height, -np.inf), axis=1),
+    )
 
 
 def marginal(subject, count):
@@ -76,7 +80,7 @@ def integral(subject, tolerance=1e-7, most=1024):
         grid, spacing, values = marginal(subject, count)
         total = spacing * np.sum(values)
         change = abs(total - before)
-        if change < tolerance or 2 * count > (most if subject.flow.dim == 2 else 2 ** 16):
+        if change < tolerance or 2 * count > (most if subject.flow.dim == 2 else 2**16):
             return total, change, grid, values
         count, before = 2 * count, total
 
@@ -85,16 +89,22 @@ def integrates_to_one(subject, quadrature=None):
     """The density has unit mass, to 1e-6, and the quadrature has converged to a tenth of that."""
     total, change, _, _ = quadrature or integral(subject)
     tolerance = max(1e-6, 10 * subject.precision)
-    return worst("density integrates to one", np.array([abs(total - 1), 10 * change]), tolerance,
-                 f"integral {total:.9f}, last change {change:.1e};", "entry")
+    return worst(
+        "density integrates to one",
+        np.array([abs(total - 1), 10 * change]),
+        tolerance,
+        f"integral {total:.9f}, last change {change:.1e};",
+        "entry",
+    )
 
 
 def samples_follow_density(subject, quadrature=None):
     """Samples of x_1 against the distribution function that the density itself integrates to."""
     density = nfref.Density(subject.flow)
     rng = np.random.default_rng(subject.seed + 3)
-    x = density.sample({"base": {}, "flow": subject.params}, rng, SAMPLES,
-                       first_context(subject, SAMPLES))
+    x = density.sample(
+        {"base": {}, "flow": subject.params}, rng, SAMPLES, first_context(subject, SAMPLES)
+    )
     _, _, grid, values = quadrature or integral(subject)
     spacing = grid[1] - grid[0]
     cumulative = spacing * (np.cumsum(values) - 0.5 * values)
@@ -110,12 +120,15 @@ def samples_come_back(subject):
     dim = subject.flow.dim
     rng = np.random.default_rng(subject.seed + 4)
     density = nfref.Density(subject.flow)
-    context = rng.standard_normal((SAMPLES, subject.flow.context_dim)) \
-        if subject.flow.context_dim else None
+    context = (
+        rng.standard_normal((SAMPLES, subject.flow.context_dim))
+        if subject.flow.context_dim
+        else None
+    )
     x = density.sample({"base": {}, "flow": subject.params}, rng, SAMPLES, context)
     z, _ = subject.flow.inverse(subject.params, x, context)
     p = [stats.kstest(z[:, i], "norm").pvalue for i in range(dim)]
-    p.append(stats.kstest(np.sum(z ** 2, axis=1), "chi2", args=(dim,)).pvalue)
+    p.append(stats.kstest(np.sum(z**2, axis=1), "chi2", args=(dim,)).pvalue)
     return surprise("samples come back normal", p)
 
 

@@ -16,15 +16,28 @@ def sparsity(subject):
         rows = subject.rows(direction)
         jacobian = subject.jacobian(direction)
         exact = np.zeros((len(rows), subject.flow.dim))
-        numeric, _ = numerics.numerical_jacobian(subject.repeated(direction, 0), rows, exact,
-                                                 count=2)
+        numeric, _ = numerics.numerical_jacobian(
+            subject.repeated(direction, 0), rows, exact, count=2
+        )
         for how, matrix in (("autograd", jacobian), ("differences", numeric)):
             outside = np.max(np.abs(matrix * ~subject.pattern), initial=0.0)
-            findings.append(Finding("Jacobian sparsity", float(outside), 0.0,
-                                    f"{direction}, {how}: an entry that has to be zero"))
+            findings.append(
+                Finding(
+                    "Jacobian sparsity",
+                    float(outside),
+                    0.0,
+                    f"{direction}, {how}: an entry that has to be zero",
+                )
+            )
             silent = subject.pattern & np.all(matrix == 0, axis=0)
-            findings.append(Finding("Jacobian sparsity", float(np.sum(silent)), 0.0,
-                                    f"{direction}, {how}: entries that never respond"))
+            findings.append(
+                Finding(
+                    "Jacobian sparsity",
+                    float(np.sum(silent)),
+                    0.0,
+                    f"{direction}, {how}: entries that never respond",
+                )
+            )
     return gravest(findings)
 
 
@@ -48,15 +61,25 @@ def rows_independent(subject):
             mixed[i] = rows[i]
             other = subject.run(direction, mixed)
             single = getattr(subject.flow, direction)(
-                subject.params, rows[i:i + 1], None if context is None else context[i:i + 1])
+                subject.params, rows[i : i + 1], None if context is None else context[i : i + 1]
+            )
             for part in (0, 1):
-                findings.append(worst("rows independent",
-                                      np.abs(other[part][i] - whole[part][i]),
-                                      0.0 if exact else ROUNDING * response[part][i],
-                                      f"{direction}: row {i} when others change"))
-                findings.append(worst("rows independent",
-                                      np.abs(single[part][0] - whole[part][i]),
-                                      ROUNDING * response[part][i], f"{direction}: row {i} alone"))
+                findings.append(
+                    worst(
+                        "rows independent",
+                        np.abs(other[part][i] - whole[part][i]),
+                        0.0 if exact else ROUNDING * response[part][i],
+                        f"{direction}: row {i} when others change",
+                    )
+                )
+                findings.append(
+                    worst(
+                        "rows independent",
+                        np.abs(single[part][0] - whole[part][i]),
+                        ROUNDING * response[part][i],
+                        f"{direction}: row {i} alone",
+                    )
+                )
     return gravest(findings)
 
 
@@ -78,20 +101,28 @@ def context_matters(subject):
                 context[i, feature] += 0.5
                 moved = subject.run(direction, context=context)
                 others = np.arange(len(context)) != i
-                same = [np.allclose(a[others], b[others], rtol=0, atol=ROUNDING * np.max(response))
-                        if subject.precision > EPS else np.array_equal(a[others], b[others])
-                        for a, b, response in zip(whole, moved,
-                                                  subject.rounding_response(direction))]
+                same = [
+                    np.allclose(a[others], b[others], rtol=0, atol=ROUNDING * np.max(response))
+                    if subject.precision > EPS
+                    else np.array_equal(a[others], b[others])
+                    for a, b, response in zip(whole, moved, subject.rounding_response(direction))
+                ]
                 what = f"{direction}: context[{i}, {feature}]"
                 statements += [
                     (np.any(whole[0][i] != moved[0][i]), f"{what} has no effect"),
-                    (not varies or abs(whole[1][i] - moved[1][i]) > 1e-10,
-                     f"{what} has no effect on the log-det"),
-                    (all(same), f"{what} moves other rows")]
+                    (
+                        not varies or abs(whole[1][i] - moved[1][i]) > 1e-10,
+                        f"{what} has no effect on the log-det",
+                    ),
+                    (all(same), f"{what} moves other rows"),
+                ]
                 reached |= whole[0][i] != moved[0][i]
-            statements.append((np.array_equal(reached, ~ignores_context),
-                               f"{direction}: feature {feature} moves coordinates "
-                               f"{np.flatnonzero(reached)}"))
+            statements.append(
+                (
+                    np.array_equal(reached, ~ignores_context),
+                    f"{direction}: feature {feature} moves coordinates {np.flatnonzero(reached)}",
+                )
+            )
     return facts("context", statements)
 
 

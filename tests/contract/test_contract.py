@@ -11,28 +11,46 @@ from tests.contract import quadrature
 
 CASES = flow_table.cases()
 # Through a solver's steps these take seconds; the other checks see its maps in the plain run.
-LONG = {(name, check) for name in ("ProbabilityFlow", "CNF", "UMNN") for check in (
-    "log_det_against_autograd", "log_dets_cancel", "extreme_inputs", "array_kinds",
-    "rows_independent")}
+LONG = {
+    (name, check)
+    for name in ("ProbabilityFlow", "CNF", "UMNN")
+    for check in (
+        "log_det_against_autograd",
+        "log_dets_cancel",
+        "extreme_inputs",
+        "array_kinds",
+        "rows_independent",
+    )
+}
 
 
 def ids(cases):
-    return [f"{name}-D{dim}{'-context' if context_dim else ''}"
-            for name, dim, context_dim in cases]
+    return [f"{name}-D{dim}{'-context' if context_dim else ''}" for name, dim, context_dim in cases]
 
 
 def over(cases, long=()):
     """Flows whose names are ``long`` take long here: none of their cases is in the plain run."""
-    return pytest.mark.parametrize("name, dim, context_dim", marked(
-        cases, ids(cases), {(name,) for name in long}))
+    return pytest.mark.parametrize(
+        "name, dim, context_dim", marked(cases, ids(cases), {(name,) for name in long})
+    )
 
 
 def marked(cases, ids, long):
     chosen = plain([case[:3] for case in cases])
-    return [pytest.param(*case, id=name, marks=(
-        () if case[:3] in chosen and (case[0], *case[3:]) not in long
-        else pytest.mark.slow if is_slow(*case[:3]) else pytest.mark.thorough))
-        for case, name in zip(cases, ids)]
+    return [
+        pytest.param(
+            *case,
+            id=name,
+            marks=(
+                ()
+                if case[:3] in chosen and (case[0], *case[3:]) not in long
+                else pytest.mark.slow
+                if is_slow(*case[:3])
+                else pytest.mark.thorough
+            ),
+        )
+        for case, name in zip(cases, ids)
+    ]
 
 
 def plain(cases):
@@ -42,7 +60,8 @@ def plain(cases):
     for name, entry in flow_table.flows().items():
         own = [case for case in cases if case[0] == name]
         few = [case for case in own if case[1] <= 4] or [
-            case for case in own if case[1] == min(entry.dims)]
+            case for case in own if case[1] == min(entry.dims)
+        ]
         if entry.costly:
             few = [case for case in few if case[1] > 1 or name == "UMNN"][:1]
         chosen |= set(few[-1:])
@@ -52,8 +71,7 @@ def plain(cases):
 def is_slow(name, dim, context_dim):
     """Of flows of many dims 5, and 3 and 8 where they are looked at with a context too."""
     entry = flow_table.flows()[name]
-    return len(entry.dims) > 3 and (
-        dim == 5 or dim in (3, 8) and entry.context and not context_dim)
+    return len(entry.dims) > 3 and (dim == 5 or dim in (3, 8) and entry.context and not context_dim)
 
 
 def gradient_cases():
@@ -68,9 +86,14 @@ def gradient_cases():
 CHECKS = {check.__name__: check for check in contract.CHECKS if check is not contract.gradients}
 
 
-@pytest.mark.parametrize("name, dim, context_dim, check", marked(
-    [(*case, check) for case in CASES for check in CHECKS],
-    [f"{case}-{check}" for case in ids(CASES) for check in CHECKS], LONG))
+@pytest.mark.parametrize(
+    "name, dim, context_dim, check",
+    marked(
+        [(*case, check) for case in CASES for check in CHECKS],
+        [f"{case}-{check}" for case in ids(CASES) for check in CHECKS],
+        LONG,
+    ),
+)
 def test_contract(name, dim, context_dim, check):
     finding = CHECKS[check](contract.from_table(name, dim, context_dim))
     assert finding.ok, finding

@@ -15,8 +15,8 @@ UNKNOWN = {name: toy for name, toy in datasets.TOYS.items() if toy.entropy is No
 every_toy = pytest.mark.parametrize("toy", datasets.TOYS.values(), ids=datasets.TOYS)
 every_known = pytest.mark.parametrize("toy", KNOWN.values(), ids=KNOWN)
 
-CELLS = 40          # cells a side of the board that samples are counted on
-HALF = 8.0          # the board is [-8, 8]^2, so that its lines meet those of the checkerboard
+CELLS = 40  # cells a side of the board that samples are counted on
+HALF = 8.0  # the board is [-8, 8]^2, so that its lines meet those of the checkerboard
 
 
 def cell_integrals(toy, function, points=16):
@@ -27,7 +27,7 @@ def cell_integrals(toy, function, points=16):
     line = (starts[:, None] + width * (nodes + 1) / 2).ravel()
     line_weights = np.tile(weights * width / 2, CELLS)
     integrals = np.empty((CELLS, CELLS))
-    for k in range(CELLS):                      # a column of cells at a time keeps memory small
+    for k in range(CELLS):  # a column of cells at a time keeps memory small
         part = slice(k * points, (k + 1) * points)
         x, y = np.meshgrid(line[part], line, indexing="ij")
         log_p = toy.log_prob(np.stack([x.ravel(), y.ravel()], axis=1))
@@ -43,9 +43,19 @@ def minus_p_log_p(p, log_p):
 
 def test_names():
     assert set(datasets.TOYS) == {
-        "two_moons", "circles", "rings", "eight_gaussians", "pinwheel", "checkerboard",
-        "two_spirals", "swiss_roll", "sheared_gaussian", "banana", "gaussian_mixture",
-        "gaussian_grid"}
+        "two_moons",
+        "circles",
+        "rings",
+        "eight_gaussians",
+        "pinwheel",
+        "checkerboard",
+        "two_spirals",
+        "swiss_roll",
+        "sheared_gaussian",
+        "banana",
+        "gaussian_mixture",
+        "gaussian_grid",
+    }
     for name, toy in datasets.TOYS.items():
         assert toy.name == name and getattr(datasets, name) is toy
         assert toy.description and "\n" not in toy.description
@@ -112,22 +122,28 @@ def test_sheared_gaussian_against_scipy():
 def test_banana_against_its_conditionals():
     """p(x) = N(x_1; 0, 1.3) N(x_2; 0.3 (x_1^2 - 1.3^2), 0.4)."""
     x = np.random.default_rng(0).normal(size=(100, 2)) * 3
-    expected = (stats.norm.logpdf(x[:, 0], 0, 1.3)
-                + stats.norm.logpdf(x[:, 1], 0.3 * (x[:, 0] ** 2 - 1.69), 0.4))
+    expected = stats.norm.logpdf(x[:, 0], 0, 1.3) + stats.norm.logpdf(
+        x[:, 1], 0.3 * (x[:, 0] ** 2 - 1.69), 0.4
+    )
     assert np.allclose(datasets.banana.log_prob(x), expected, rtol=1e-12)
-    assert np.isclose(datasets.banana.entropy,
-                      stats.norm(scale=1.3).entropy() + stats.norm(scale=0.4).entropy())
+    assert np.isclose(
+        datasets.banana.entropy, stats.norm(scale=1.3).entropy() + stats.norm(scale=0.4).entropy()
+    )
 
 
 def test_gaussian_mixture_against_scipy():
     x = np.random.default_rng(0).normal(size=(100, 2)) * 3
-    parts = [weight * stats.multivariate_normal(mean, covariance).pdf(x)
-             for weight, mean, covariance in (
-                 (0.5, [-1.5, 0.5], [[0.64, 0.40], [0.40, 0.34]]),
-                 (0.3, [1.5, 1.0], [[0.25, -0.30], [-0.30, 0.52]]),
-                 (0.2, [0.5, -2.0], [[1.0, 0.0], [0.0, 0.04]]))]
-    assert np.allclose(np.exp(datasets.gaussian_mixture.log_prob(x)), np.sum(parts, axis=0),
-                       rtol=1e-11, atol=0)
+    parts = [
+        weight * stats.multivariate_normal(mean, covariance).pdf(x)
+        for weight, mean, covariance in (
+            (0.5, [-1.5, 0.5], [[0.64, 0.40], [0.40, 0.34]]),
+            (0.3, [1.5, 1.0], [[0.25, -0.30], [-0.30, 0.52]]),
+            (0.2, [0.5, -2.0], [[1.0, 0.0], [0.0, 0.04]]),
+        )
+    ]
+    assert np.allclose(
+        np.exp(datasets.gaussian_mixture.log_prob(x)), np.sum(parts, axis=0), rtol=1e-11, atol=0
+    )
 
 
 def test_eight_gaussians_against_scipy():
@@ -138,15 +154,17 @@ def test_eight_gaussians_against_scipy():
     assert np.allclose(np.exp(datasets.eight_gaussians.log_prob(x)), expected, rtol=1e-11)
 
 
-@pytest.mark.parametrize("toy, radii, noise", [
-    (datasets.circles, [1.5, 3], 0.24), (datasets.rings, [0.75, 1.5, 2.25, 3], 0.08)],
-    ids=["circles", "rings"])
+@pytest.mark.parametrize(
+    "toy, radii, noise",
+    [(datasets.circles, [1.5, 3], 0.24), (datasets.rings, [0.75, 1.5, 2.25, 3], 0.08)],
+    ids=["circles", "rings"],
+)
 def test_circles_are_normals_averaged_over_the_angle(toy, radii, noise):
     x = np.random.default_rng(0).normal(size=(50, 2)) * 2
-    angle = np.linspace(0, 2 * np.pi, 4000, endpoint=False)         # trapezoid: exact if periodic
+    angle = np.linspace(0, 2 * np.pi, 4000, endpoint=False)  # trapezoid: exact if periodic
     centres = np.concatenate([R * np.stack([np.cos(angle), np.sin(angle)], 1) for R in radii])
     distance = np.linalg.norm(x[:, None] - centres, axis=2)
-    expected = np.mean(np.exp(-0.5 * (distance / noise) ** 2), axis=1) / (2 * np.pi * noise ** 2)
+    expected = np.mean(np.exp(-0.5 * (distance / noise) ** 2), axis=1) / (2 * np.pi * noise**2)
     assert np.allclose(np.exp(toy.log_prob(x)), expected, rtol=1e-9, atol=1e-300)
 
 
@@ -183,9 +201,11 @@ def test_float32_in_float32_out(toy):
     assert toy.log_prob(np.zeros((0, 2))).shape == (0,)
 
 
-@pytest.mark.parametrize("toy", [toy for toy in KNOWN.values()
-                                 if toy is not datasets.checkerboard],  # which is constant
-                         ids=lambda toy: toy.name)
+@pytest.mark.parametrize(
+    "toy",
+    [toy for toy in KNOWN.values() if toy is not datasets.checkerboard],  # which is constant
+    ids=lambda toy: toy.name,
+)
 def test_gradient_against_finite_differences(toy):
     x = toy(np.random.default_rng(8), 30)
     gradient = autograd.grad(lambda x: autograd.numpy.sum(toy.log_prob(x)))(x)
@@ -226,6 +246,7 @@ def test_wine_raw():
 
 def test_wine_file_is_the_published_one():
     from importlib import resources
+
     data = resources.files("nfref.datasets")
     digest = hashlib.sha256((data / "winequality-white.csv").read_bytes()).hexdigest()
     assert digest == "76c3f809815c17c07212622f776311faeb31e87610d52c26d87d6e361b169836"

@@ -10,14 +10,13 @@ from nfref import diagnostics
 from nfref.diagnostics import calibration
 from tests.flow_table import random_params
 
-SURE, CHANCE = 1e-8, 1e-3       # fixed seeds: a test passes or fails for good
+SURE, CHANCE = 1e-8, 1e-3  # fixed seeds: a test passes or fails for good
 
 
 def affine(shift, scale):
     """The density of N(shift, scale^2) on a line."""
     density = nfref.Density(nfref.ElementwiseAffine(1))
-    return density, {"base": {}, "flow": {"shift": np.array([shift]),
-                                          "log_scale": np.log([scale])}}
+    return density, {"base": {}, "flow": {"shift": np.array([shift]), "log_scale": np.log([scale])}}
 
 
 def conditional(seed=0, dim=2):
@@ -47,8 +46,7 @@ def test_pit_is_the_distribution_function_by_quadrature():
         p = np.exp(density.log_prob(params, column, np.repeat(c[None], len(axis), axis=0)))
         inside = np.append(axis[axis < row[1]], row[1])
         values = np.interp(inside, axis, p)
-        assert got[1] == pytest.approx(trapezoid(values, inside) / trapezoid(p, axis),
-                                       abs=1e-4)
+        assert got[1] == pytest.approx(trapezoid(values, inside) / trapezoid(p, axis), abs=1e-4)
         across = np.linspace(-30, 30, 601)
         grid = np.stack(np.meshgrid(across, across, indexing="ij"), axis=-1).reshape(-1, 2)
         given = np.repeat(c[None], len(grid), axis=0)
@@ -66,17 +64,24 @@ def test_pit_of_a_right_density_is_uniform_and_of_a_wrong_one_is_not():
     assert np.all(diagnostics.uniformity(diagnostics.pit(*other, x, context)).pvalue < SURE)
 
 
-@pytest.mark.parametrize("shift, scale, shape", [(0.0, 2.0, "hill"), (0.0, 0.5, "valley"),
-                                                 (1.0, 1.0, "slope")])
+@pytest.mark.parametrize(
+    "shift, scale, shape", [(0.0, 2.0, "hill"), (0.0, 0.5, "valley"), (1.0, 1.0, "slope")]
+)
 def test_the_shape_of_the_histogram_says_what_is_wrong(shift, scale, shape):
     x = np.random.default_rng(4).standard_normal((3000, 1))
     u = diagnostics.pit(*affine(shift, scale), x)[:, 0]
     r = diagnostics.ranks(*affine(shift, scale), x, np.random.default_rng(5), draws=19)[:, 0] / 19
     for values in (u, r):
-        first, middle, last = (np.mean(values < 0.25), np.mean(np.abs(values - 0.5) < 0.25),
-                               np.mean(values > 0.75))
-        assert {"hill": middle > 0.6, "valley": middle < 0.4 and min(first, last) > 0.3,
-                "slope": first > 2 * last}[shape]
+        first, middle, last = (
+            np.mean(values < 0.25),
+            np.mean(np.abs(values - 0.5) < 0.25),
+            np.mean(values > 0.75),
+        )
+        assert {
+            "hill": middle > 0.6,
+            "valley": middle < 0.4 and min(first, last) > 0.3,
+            "slope": first > 2 * last,
+        }[shape]
 
 
 def test_pit_needs_a_standard_normal():
@@ -95,7 +100,7 @@ def test_ranks_are_counts_of_the_draws(monkeypatch):
     got = diagnostics.ranks(density, params, x, np.random.default_rng(7), context, draws=9)
     drawn = density.sample(params, np.random.default_rng(7), 63, np.repeat(context, 9, axis=0))
     for n in range(7):
-        own = drawn[9 * n:9 * n + 9]
+        own = drawn[9 * n : 9 * n + 9]
         np.testing.assert_array_equal(got[n], [sum(own[:, i] < x[n, i]) for i in range(2)])
     monkeypatch.setattr(calibration, "BLOCK", 20)
     small = diagnostics.ranks(density, params, x, np.random.default_rng(7), context, draws=9)
@@ -120,9 +125,11 @@ def test_ranks_of_a_right_density_are_uniform_and_of_a_wrong_one_are_not(statist
 
     def p(model):
         density, params = model
-        measure = {"columns": None,
-                   "log_prob": lambda rows, c: density.log_prob(params, rows, c),
-                   "sum": lambda rows, c: np.sum(rows, axis=1) * c[:, 0]}[statistic]
+        measure = {
+            "columns": None,
+            "log_prob": lambda rows, c: density.log_prob(params, rows, c),
+            "sum": lambda rows, c: np.sum(rows, axis=1) * c[:, 0],
+        }[statistic]
         r = diagnostics.ranks(density, params, x, np.random.default_rng(11), context, 39, measure)
         assert r.shape == (1500, 2 if statistic == "columns" else 1)
         return diagnostics.rank_uniformity(r, 39).pvalue
@@ -155,10 +162,10 @@ def test_kolmogorov_smirnov_by_hand():
 def test_chi_squared_by_hand():
     ranks = np.repeat(np.arange(4), [10, 20, 30, 40])[:, None]
     found = diagnostics.rank_uniformity(ranks, 3, bins=4)
-    assert found.statistic[0] == pytest.approx((15 ** 2 + 5 ** 2 + 5 ** 2 + 15 ** 2) / 25)
+    assert found.statistic[0] == pytest.approx((15**2 + 5**2 + 5**2 + 15**2) / 25)
     assert found.pvalue[0] == pytest.approx(stats.chi2.sf(20, 3))
     halves = diagnostics.rank_uniformity(ranks, 3, bins=2)
-    assert halves.statistic[0] == pytest.approx(2 * 20 ** 2 / 50)
+    assert halves.statistic[0] == pytest.approx(2 * 20**2 / 50)
 
 
 def test_p_values_are_uniform_themselves():
@@ -172,23 +179,58 @@ def test_p_values_are_uniform_themselves():
 # Arguments ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: diagnostics.uniformity(np.zeros(3)), r"u: expected shape \(N, K\)"),
-    (lambda: diagnostics.uniformity(np.zeros((0, 2))), r"u: expected shape \(N, K\)"),
-    (lambda: diagnostics.uniformity([[1.5]]), r"u: expected numbers in \[0, 1\]"),
-    (lambda: diagnostics.uniformity([[np.nan]]), r"u: expected numbers in \[0, 1\]"),
-    (lambda: diagnostics.rank_uniformity(np.zeros((200, 1), int), 99, 30), "bins: expected a div"),
-    (lambda: diagnostics.rank_uniformity(np.zeros((200, 1)), 99), "ranks: expected an .* of int"),
-    (lambda: diagnostics.rank_uniformity(np.zeros((99, 1), int), 99), "ranks: expected at least"),
-    (lambda: diagnostics.rank_uniformity(np.full((200, 1), 100), 99), "ranks: expected 0 ... 99"),
-    (lambda: diagnostics.ranks(*affine(0, 1), np.zeros((2, 2)), np.random.default_rng(0)),
-     r"x: expected shape \(N, 1\)"),
-    (lambda: diagnostics.ranks(*affine(0, 1), np.zeros((2, 1)), np.random.default_rng(0),
-                               np.zeros((2, 1))), "context: expected None"),
-    (lambda: diagnostics.ranks(*affine(0, 1), np.zeros((2, 1)), np.random.default_rng(0), None, 0),
-     "draws: expected at least 1"),
-    (lambda: diagnostics.ranks(*affine(0, 1), np.zeros((2, 1)), np.random.default_rng(0), None, 3,
-                               lambda x, c: np.zeros(5)), r"statistic: expected shape \(2,\)")])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: diagnostics.uniformity(np.zeros(3)), r"u: expected shape \(N, K\)"),
+        (lambda: diagnostics.uniformity(np.zeros((0, 2))), r"u: expected shape \(N, K\)"),
+        (lambda: diagnostics.uniformity([[1.5]]), r"u: expected numbers in \[0, 1\]"),
+        (lambda: diagnostics.uniformity([[np.nan]]), r"u: expected numbers in \[0, 1\]"),
+        (
+            lambda: diagnostics.rank_uniformity(np.zeros((200, 1), int), 99, 30),
+            "bins: expected a div",
+        ),
+        (
+            lambda: diagnostics.rank_uniformity(np.zeros((200, 1)), 99),
+            "ranks: expected an .* of int",
+        ),
+        (
+            lambda: diagnostics.rank_uniformity(np.zeros((99, 1), int), 99),
+            "ranks: expected at least",
+        ),
+        (
+            lambda: diagnostics.rank_uniformity(np.full((200, 1), 100), 99),
+            "ranks: expected 0 ... 99",
+        ),
+        (
+            lambda: diagnostics.ranks(*affine(0, 1), np.zeros((2, 2)), np.random.default_rng(0)),
+            r"x: expected shape \(N, 1\)",
+        ),
+        (
+            lambda: diagnostics.ranks(
+                *affine(0, 1), np.zeros((2, 1)), np.random.default_rng(0), np.zeros((2, 1))
+            ),
+            "context: expected None",
+        ),
+        (
+            lambda: diagnostics.ranks(
+                *affine(0, 1), np.zeros((2, 1)), np.random.default_rng(0), None, 0
+            ),
+            "draws: expected at least 1",
+        ),
+        (
+            lambda: diagnostics.ranks(
+                *affine(0, 1),
+                np.zeros((2, 1)),
+                np.random.default_rng(0),
+                None,
+                3,
+                lambda x, c: np.zeros(5),
+            ),
+            r"statistic: expected shape \(2,\)",
+        ),
+    ],
+)
 def test_arguments_are_checked(call, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         call()

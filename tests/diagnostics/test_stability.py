@@ -8,7 +8,7 @@ from nfref import diagnostics
 from nfref.oracle import adapters
 from tests.flow_table import random_params
 
-EPS32 = 2.0 ** -24
+EPS32 = 2.0**-24
 
 
 def linear(matrix):
@@ -62,12 +62,12 @@ def test_the_inverse_has_the_reciprocal_constants():
 
 def test_a_residual_flow_keeps_the_bounds_it_promises():
     """x + g(x) with Lip(g) <= L: every block stretches by 1 - L at least and by 1 + L at most."""
-    flow = nfref.ResidualFlow(2, layers=3, hidden=(16,), coefficient=0.9)   # two weights: L = 0.81
+    flow = nfref.ResidualFlow(2, layers=3, hidden=(16,), coefficient=0.9)  # two weights: L = 0.81
     params = random_params(flow, np.random.default_rng(5), 3.0)
     x = np.random.default_rng(6).standard_normal((30, 2))
     found = diagnostics.bi_lipschitz(lambda rows: flow.inverse(params, rows), x)
-    assert np.max(found.upper) <= 1.81 ** 3 and np.min(found.lower) >= 0.19 ** 3
-    assert np.max(found.condition) > 1.2    # and it is no identity
+    assert np.max(found.upper) <= 1.81**3 and np.min(found.lower) >= 0.19**3
+    assert np.max(found.condition) > 1.2  # and it is no identity
 
 
 def test_blocks_and_dtypes(monkeypatch):
@@ -103,11 +103,13 @@ def test_the_error_grows_with_the_constant_of_the_inverse():
     rows = rng.standard_normal((200, 2)).astype(np.float32)
     for lower in (1e-1, 1e-2, 1e-3):
         matrix = with_singular_values([1.0, lower])
-        error = diagnostics.reconstruction_error(linear(matrix), linear(np.linalg.inv(matrix)),
-                                                 rows)
+        error = diagnostics.reconstruction_error(
+            linear(matrix), linear(np.linalg.inv(matrix)), rows
+        )
         assert 0.1 * EPS32 / lower < np.median(error) < 10 * EPS32 / lower
-    exact = diagnostics.reconstruction_error(linear(matrix), linear(np.linalg.inv(matrix)),
-                                             rows.astype(float))
+    exact = diagnostics.reconstruction_error(
+        linear(matrix), linear(np.linalg.inv(matrix)), rows.astype(float)
+    )
     assert np.max(exact) < 1e-11
 
 
@@ -127,6 +129,7 @@ def test_a_coupling_explodes_and_a_bounded_one_does_not():
 
         def inverse(x):
             return np.stack([x[:, 0], (x[:, 1] - x[:, 0]) * np.exp(-log_scale(x[:, 0]))], axis=1)
+
         return diagnostics.reconstruction_error(forward, inverse, rows)
 
     free, bounded = error(lambda s: -s), error(lambda s: -2 * np.tanh(s / 2))
@@ -142,28 +145,34 @@ def test_a_coupling_explodes_and_a_bounded_one_does_not():
 def test_flows_of_torch_by_the_adapters(library):
     """The same numbers as torch's own Jacobian; the round trip in the dtype that was asked for."""
     import torch
+
     torch.manual_seed(0)
     if library == "zuko":
         import zuko
+
         flow = zuko.flows.MAF(3, 0, transforms=2, hidden_features=(16,))
     else:
         from nflows.nn.nets import ResidualNet
         from nflows.transforms import AffineCouplingTransform
-        flow = AffineCouplingTransform([0, 1, 0],
-                                       lambda i, o: ResidualNet(i, o, hidden_features=16))
+
+        flow = AffineCouplingTransform(
+            [0, 1, 0], lambda i, o: ResidualNet(i, o, hidden_features=16)
+        )
     functions = adapters.of(flow, rng=np.random.default_rng(0))
     x = np.random.default_rng(9).standard_normal((5, 3))
     found = diagnostics.bi_lipschitz(functions["inverse"], x)
     _, log_det = functions["inverse"](x)
     for row, lower, upper in zip(x, found.lower, found.upper):
         jacobian = torch.autograd.functional.jacobian(
-            lambda r: _latent_of_torch(library, flow.double(), r), torch.from_numpy(row[None]))
+            lambda r: _latent_of_torch(library, flow.double(), r), torch.from_numpy(row[None])
+        )
         singular = np.linalg.svd(jacobian.numpy().reshape(3, 3), compute_uv=False)
         assert (lower, upper) == pytest.approx((singular[-1], singular[0]), rel=1e-5)
     assert np.all(3 * np.log(found.lower) <= log_det)
     single = adapters.of(flow, rng=np.random.default_rng(0), dtype=np.float32)
-    in_float32 = diagnostics.reconstruction_error(single["inverse"], single["forward"],
-                                                  x.astype(np.float32))
+    in_float32 = diagnostics.reconstruction_error(
+        single["inverse"], single["forward"], x.astype(np.float32)
+    )
     in_float64 = diagnostics.reconstruction_error(functions["inverse"], functions["forward"], x)
     assert np.max(in_float64) < 1e-12 and 1e-9 < np.max(in_float32) < 1e-4
 
@@ -175,17 +184,43 @@ def _latent_of_torch(library, flow, rows):
 # Arguments ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("call, error, message", [
-    (lambda: diagnostics.bi_lipschitz(None, np.zeros((1, 1))), TypeError, "function: expected a c"),
-    (lambda: diagnostics.bi_lipschitz(np.sin, np.zeros(3)), ValueError, r"rows: .*got \(3,\)"),
-    (lambda: diagnostics.bi_lipschitz(np.sin, np.zeros((0, 3))), ValueError, r"rows: .*\(0, 3\)"),
-    (lambda: diagnostics.bi_lipschitz(np.sin, [[np.nan]]), ValueError, "rows: expected finite"),
-    (lambda: diagnostics.bi_lipschitz(np.sin, [[1.0]], step=0), ValueError, "step: expected a fin"),
-    (lambda: diagnostics.bi_lipschitz(lambda x: x[:, 0], np.ones((2, 2))), ValueError,
-     r"function: expected values of shape \(4, 2\), got \(4,\)"),
-    (lambda: diagnostics.reconstruction_error(np.sin, 3, [[1.0]]), TypeError, "back: expected a c"),
-    (lambda: diagnostics.reconstruction_error(np.sin, np.sum, [[1.0]]), ValueError,
-     "function: expected values of shape")])
+@pytest.mark.parametrize(
+    "call, error, message",
+    [
+        (
+            lambda: diagnostics.bi_lipschitz(None, np.zeros((1, 1))),
+            TypeError,
+            "function: expected a c",
+        ),
+        (lambda: diagnostics.bi_lipschitz(np.sin, np.zeros(3)), ValueError, r"rows: .*got \(3,\)"),
+        (
+            lambda: diagnostics.bi_lipschitz(np.sin, np.zeros((0, 3))),
+            ValueError,
+            r"rows: .*\(0, 3\)",
+        ),
+        (lambda: diagnostics.bi_lipschitz(np.sin, [[np.nan]]), ValueError, "rows: expected finite"),
+        (
+            lambda: diagnostics.bi_lipschitz(np.sin, [[1.0]], step=0),
+            ValueError,
+            "step: expected a fin",
+        ),
+        (
+            lambda: diagnostics.bi_lipschitz(lambda x: x[:, 0], np.ones((2, 2))),
+            ValueError,
+            r"function: expected values of shape \(4, 2\), got \(4,\)",
+        ),
+        (
+            lambda: diagnostics.reconstruction_error(np.sin, 3, [[1.0]]),
+            TypeError,
+            "back: expected a c",
+        ),
+        (
+            lambda: diagnostics.reconstruction_error(np.sin, np.sum, [[1.0]]),
+            ValueError,
+            "function: expected values of shape",
+        ),
+    ],
+)
 def test_arguments_are_checked(call, error, message):
     with pytest.raises(error, match=f"^{message}"):
         call()

@@ -39,8 +39,9 @@ def test_the_gap_is_the_distance_from_the_entropy():
 
 def test_p_values_are_uniform_for_batches_of_the_density():
     log_prob = log_p(normal_rows(400 * 10, 3)).reshape(400, 10)
-    found = diagnostics.typicality_test(log_prob, TRAINING, VALIDATION, np.random.default_rng(4),
-                                        draws=2000)
+    found = diagnostics.typicality_test(
+        log_prob, TRAINING, VALIDATION, np.random.default_rng(4), draws=2000
+    )
     assert stats.kstest(found.pvalue, "uniform").pvalue > 1e-3
 
 
@@ -50,8 +51,9 @@ def test_more_rows_tell_more_and_either_side_is_atypical():
     for scale in (0.95, 1.05):
         rows = log_p(normal_rows(3000, 5, scale))
         for size in (1, 30):
-            found = diagnostics.typicality_test(rows.reshape(-1, size), TRAINING, VALIDATION,
-                                                np.random.default_rng(6))
+            found = diagnostics.typicality_test(
+                rows.reshape(-1, size), TRAINING, VALIDATION, np.random.default_rng(6)
+            )
             power[scale, size] = np.mean(found.pvalue < 0.05)
     assert log_p(normal_rows(3000, 5, 0.95)).mean() > TRAINING.mean()
     # One row's -log p has deviation sqrt(D / 2) = 7.1, and (1 - 0.95^2) D / 2 = 4.9 is the shift.
@@ -62,14 +64,16 @@ def test_other_rows_of_the_same_mean_pass():
     """What the module warns of: on a sphere of radius sqrt(D), a single point is typical."""
     point = np.zeros((1, DIM))
     point[0, 0] = np.sqrt(DIM)
-    found = diagnostics.typicality_test(log_p(point)[:, None], TRAINING, VALIDATION,
-                                        np.random.default_rng(7))
+    found = diagnostics.typicality_test(
+        log_p(point)[:, None], TRAINING, VALIDATION, np.random.default_rng(7)
+    )
     assert found.pvalue[0] > 0.9
 
 
 def test_a_row_of_density_zero_is_as_atypical_as_can_be():
-    found = diagnostics.typicality_test([[-np.inf, 0.0]], TRAINING, VALIDATION,
-                                        np.random.default_rng(8), draws=99)
+    found = diagnostics.typicality_test(
+        [[-np.inf, 0.0]], TRAINING, VALIDATION, np.random.default_rng(8), draws=99
+    )
     assert found.gap[0] == np.inf and found.pvalue[0] == 0.01
 
 
@@ -81,6 +85,7 @@ def test_densities_of_nfref_and_of_torch(library):
     else:
         import torch
         import zuko
+
         torch.manual_seed(0)
         thing = zuko.flows.NSF(2, 0, transforms=2, hidden_features=(16,))
     rng = np.random.default_rng(9)
@@ -91,8 +96,10 @@ def test_densities_of_nfref_and_of_torch(library):
     x = functions["sample"](rng, 4000)
     training, validation, own = np.split(functions["log_prob"](x), [2000, 3000])
     wide = functions["log_prob"](2 * x[3000:])
-    p_own, p_wide = (diagnostics.typicality_test(rows.reshape(-1, 50), training, validation,
-                                                 rng).pvalue for rows in (own, wide))
+    p_own, p_wide = (
+        diagnostics.typicality_test(rows.reshape(-1, 50), training, validation, rng).pvalue
+        for rows in (own, wide)
+    )
     assert np.median(p_own) > 0.05 and np.max(p_wide) < 0.01
 
 
@@ -119,8 +126,10 @@ def test_the_area_is_that_of_scikit_learn_with_ties_and_infinities():
 
 def test_the_standard_error_is_the_spread_of_repetitions():
     rng = np.random.default_rng(12)
-    found = [diagnostics.auroc(rng.standard_normal(60), rng.standard_normal(90) + 0.7)
-             for _ in range(2000)]
+    found = [
+        diagnostics.auroc(rng.standard_normal(60), rng.standard_normal(90) + 0.7)
+        for _ in range(2000)
+    ]
     spread = np.std([area.value for area in found])
     assert np.mean([area.error for area in found]) == pytest.approx(spread, rel=0.06)
 
@@ -131,18 +140,44 @@ def test_the_standard_error_is_the_spread_of_repetitions():
 RNG = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: diagnostics.typicality_gap(np.zeros(3), TRAINING), r"log_prob: expected shape \(B"),
-    (lambda: diagnostics.typicality_gap(np.zeros((3, 0)), TRAINING), r"log_prob: expected shape"),
-    (lambda: diagnostics.typicality_gap([[np.nan]], TRAINING), "log_prob: expected numbers, got N"),
-    (lambda: diagnostics.typicality_gap([[0.0]], []), r"training: expected shape \(N,\) with N"),
-    (lambda: diagnostics.typicality_gap([[0.0]], [-np.inf]), "training: expected finite numbers"),
-    (lambda: diagnostics.typicality_test(np.zeros((1, 5)), TRAINING, np.zeros(4), RNG),
-     "validation: expected at least the 5 rows of a batch, got 4"),
-    (lambda: diagnostics.typicality_test([[0.0]], TRAINING, VALIDATION, RNG, 0),
-     "draws: expected at least 1"),
-    (lambda: diagnostics.auroc([1.0], [1.0, 2.0]), "inside: expected shape"),
-    (lambda: diagnostics.auroc([1.0, 2.0], [np.nan, 2.0]), "outside: expected numbers, got NaN")])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (
+            lambda: diagnostics.typicality_gap(np.zeros(3), TRAINING),
+            r"log_prob: expected shape \(B",
+        ),
+        (
+            lambda: diagnostics.typicality_gap(np.zeros((3, 0)), TRAINING),
+            r"log_prob: expected shape",
+        ),
+        (
+            lambda: diagnostics.typicality_gap([[np.nan]], TRAINING),
+            "log_prob: expected numbers, got N",
+        ),
+        (
+            lambda: diagnostics.typicality_gap([[0.0]], []),
+            r"training: expected shape \(N,\) with N",
+        ),
+        (
+            lambda: diagnostics.typicality_gap([[0.0]], [-np.inf]),
+            "training: expected finite numbers",
+        ),
+        (
+            lambda: diagnostics.typicality_test(np.zeros((1, 5)), TRAINING, np.zeros(4), RNG),
+            "validation: expected at least the 5 rows of a batch, got 4",
+        ),
+        (
+            lambda: diagnostics.typicality_test([[0.0]], TRAINING, VALIDATION, RNG, 0),
+            "draws: expected at least 1",
+        ),
+        (lambda: diagnostics.auroc([1.0], [1.0, 2.0]), "inside: expected shape"),
+        (
+            lambda: diagnostics.auroc([1.0, 2.0], [np.nan, 2.0]),
+            "outside: expected numbers, got NaN",
+        ),
+    ],
+)
 def test_arguments_are_checked(call, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         call()

@@ -11,8 +11,12 @@ from nfref.runtime.params import flatten
 from tests.flow_table import Entry, random_params
 
 CONTRACT = {
-    "Amortized": Entry(lambda d, c: nfref.Amortized(nfref.PlanarLayer(d), c or 1, (4,)),
-                       dims=(1, 2, 3), context=True, costly=True),
+    "Amortized": Entry(
+        lambda d, c: nfref.Amortized(nfref.PlanarLayer(d), c or 1, (4,)),
+        dims=(1, 2, 3),
+        context=True,
+        costly=True,
+    )
 }
 
 
@@ -31,8 +35,8 @@ def test_each_row_has_the_parameters_of_its_context(subject, direction):
     value, log_det = getattr(flow, direction)(params, rows, context)
     vector, unflatten = flatten(params["flow"])
     for n in range(9):
-        theta = unflatten(vector + mlp(params["network"], context[n:n + 1], "tanh")[0])
-        alone, own = getattr(flow.flow, direction)(theta, rows[n:n + 1])
+        theta = unflatten(vector + mlp(params["network"], context[n : n + 1], "tanh")[0])
+        alone, own = getattr(flow.flow, direction)(theta, rows[n : n + 1])
         np.testing.assert_allclose(value[n], alone[0], rtol=1e-13, atol=1e-13)
         np.testing.assert_allclose(log_det[n], own[0], rtol=1e-13, atol=1e-13)
 
@@ -41,17 +45,19 @@ def test_it_starts_as_the_flow_itself():
     flow = nfref.Amortized(nfref.RealNVP(2, layers=2, hidden=(4,)), 3)
     params = flow.init(np.random.default_rng(2))
     z, context = np.random.default_rng(3).standard_normal((5, 2)), np.arange(15.0).reshape(5, 3)
-    np.testing.assert_array_equal(flow.forward(params, z, context)[0],
-                                  np.concatenate([flow.flow.forward(params["flow"], row[None])[0]
-                                                  for row in z]))
+    np.testing.assert_array_equal(
+        flow.forward(params, z, context)[0],
+        np.concatenate([flow.flow.forward(params["flow"], row[None])[0] for row in z]),
+    )
 
 
 def test_a_class_costs_one_call(subject, monkeypatch):
     flow, params = subject
     calls = []
     inner = type(flow.flow)._inverse
-    monkeypatch.setattr(type(flow.flow), "_inverse",
-                        lambda self, *rest: calls.append(1) or inner(self, *rest))
+    monkeypatch.setattr(
+        type(flow.flow), "_inverse", lambda self, *rest: calls.append(1) or inner(self, *rest)
+    )
     rows = np.random.default_rng(4).standard_normal((100, 2))
     flow.inverse(params, rows, (np.arange(100) % 4)[:, None])
     assert len(calls) == 4
@@ -65,7 +71,7 @@ def test_rows_of_one_context_have_gradients_of_their_own(subject):
 
     def total(context):
         z, log_det = flow.inverse(params, rows, context)
-        return (z ** 2).sum() + log_det.sum()
+        return (z**2).sum() + log_det.sum()
 
     found = grad(total)(context)
     for n in range(3):
@@ -88,9 +94,19 @@ def test_it_learns_what_depends_on_the_class():
     label = rng.integers(2, size=(600, 1)).astype(float)
     x = np.where(label, 3.0, -1.0) + np.where(label, 0.5, 2.0) * rng.standard_normal((600, 1))
     density = nfref.Density(nfref.Amortized(nfref.ElementwiseAffine(1), 1, (4,)))
-    found = nfref.fit(density, density.init(rng), x, rng, context=label, validation=None,
-                      epochs=40, batch_size=100, learning_rate=3e-2, patience=None,
-                      progress=False)
+    found = nfref.fit(
+        density,
+        density.init(rng),
+        x,
+        rng,
+        context=label,
+        validation=None,
+        epochs=40,
+        batch_size=100,
+        learning_rate=3e-2,
+        patience=None,
+        progress=False,
+    )
     for c, mean, std in ((0.0, -1.0, 2.0), (1.0, 3.0, 0.5)):
         own = x[label[:, 0] == c]
         y = np.array([[np.mean(own)], [np.mean(own) + np.std(own)]])
@@ -100,16 +116,30 @@ def test_it_learns_what_depends_on_the_class():
         np.testing.assert_allclose(log_prob, best, atol=0.1)
 
 
-@pytest.mark.parametrize("make, error, message", [
-    (lambda: nfref.Amortized(3, 1), TypeError, "flow: expected a flow, got int"),
-    (lambda: nfref.Amortized(nfref.PlanarLayer(2, 1), 1), ValueError,
-     "flow: expected one without a context, got context_dim 1"),
-    (lambda: nfref.Amortized(nfref.BatchNorm(2), 1), ValueError, "flow: expected one that is the"),
-    (lambda: nfref.Amortized(nfref.Permutation((1, 0)), 1), ValueError,
-     "flow: expected one with parameters"),
-    (lambda: nfref.Amortized(nfref.PlanarLayer(2), 0), ValueError, "context_dim: expected"),
-    (lambda: nfref.Amortized(nfref.PlanarLayer(2), 1, (0,)), ValueError, "hidden: expected"),
-    (lambda: nfref.Amortized(nfref.PlanarLayer(2), 1, (3,), "sin"), ValueError, "activation:")])
+@pytest.mark.parametrize(
+    "make, error, message",
+    [
+        (lambda: nfref.Amortized(3, 1), TypeError, "flow: expected a flow, got int"),
+        (
+            lambda: nfref.Amortized(nfref.PlanarLayer(2, 1), 1),
+            ValueError,
+            "flow: expected one without a context, got context_dim 1",
+        ),
+        (
+            lambda: nfref.Amortized(nfref.BatchNorm(2), 1),
+            ValueError,
+            "flow: expected one that is the",
+        ),
+        (
+            lambda: nfref.Amortized(nfref.Permutation((1, 0)), 1),
+            ValueError,
+            "flow: expected one with parameters",
+        ),
+        (lambda: nfref.Amortized(nfref.PlanarLayer(2), 0), ValueError, "context_dim: expected"),
+        (lambda: nfref.Amortized(nfref.PlanarLayer(2), 1, (0,)), ValueError, "hidden: expected"),
+        (lambda: nfref.Amortized(nfref.PlanarLayer(2), 1, (3,), "sin"), ValueError, "activation:"),
+    ],
+)
 def test_arguments_are_checked(make, error, message):
     with pytest.raises(error, match=f"^{message}"):
         make()

@@ -7,8 +7,13 @@ from autograd import value_and_grad
 
 import nfref
 from nfref.continuous.solve import Options, solve
-from nfref.flows.augmented import (AugmentedODE, marginal_log_prob, padded_velocity, with_noise,
-                                   with_zeros)
+from nfref.flows.augmented import (
+    AugmentedODE,
+    marginal_log_prob,
+    padded_velocity,
+    with_noise,
+    with_zeros,
+)
 from nfref.runtime import params as trees
 from tests.continuous.cases import filled
 
@@ -25,8 +30,10 @@ def turn_back(x):
     return np.column_stack([x[:, 1], x[:, 1] ** 3 - x[:, 0]])
 
 
-@pytest.mark.parametrize("function, inverse, dim", [(negate, negate, 1), (negate, negate, 3),
-                                                    (shear_and_turn, turn_back, 2)])
+@pytest.mark.parametrize(
+    "function, inverse, dim",
+    [(negate, negate, 1), (negate, negate, 3), (shear_and_turn, turn_back, 2)],
+)
 def test_twice_the_dimensions_make_any_invertible_map(function, inverse, dim):
     x = np.random.default_rng(0).uniform(-1.5, 1.5, (20, dim))
     velocity = padded_velocity(function, inverse)
@@ -36,10 +43,12 @@ def test_twice_the_dimensions_make_any_invertible_map(function, inverse, dim):
         state = solve(velocity, state, start, end, Options(rtol=1e-10, atol=1e-10)).last
     np.testing.assert_allclose(state, with_zeros(function(x), dim), atol=1e-7)
     step = 1e-5
-    for t in (0.1, 0.5, 0.9):       # every shear keeps volume: the trace is zero
+    for t in (0.1, 0.5, 0.9):  # every shear keeps volume: the trace is zero
         point = np.random.default_rng(1).uniform(-1, 1, (4, 2 * dim))
-        trace = sum((velocity(t, point + move) - velocity(t, point - move))[:, i]
-                    for i, move in enumerate(step * np.eye(2 * dim)))
+        trace = sum(
+            (velocity(t, point + move) - velocity(t, point - move))[:, i]
+            for i, move in enumerate(step * np.eye(2 * dim))
+        )
         np.testing.assert_allclose(trace, 0, atol=1e-12)
 
 
@@ -50,9 +59,9 @@ def fit_map(model, x, y, rng, steps=120, rate=0.05):
     first, second = np.zeros_like(vector), np.zeros_like(vector)
     for k in range(1, steps + 1):
         value, gradient = loss(vector)
-        first, second = 0.9 * first + 0.1 * gradient, 0.99 * second + 0.01 * gradient ** 2
-        size = np.sqrt(second / (1 - 0.99 ** k)) + 1e-8
-        vector = vector - rate * first / (1 - 0.9 ** k) / size
+        first, second = 0.9 * first + 0.1 * gradient, 0.99 * second + 0.01 * gradient**2
+        size = np.sqrt(second / (1 - 0.99**k)) + 1e-8
+        vector = vector - rate * first / (1 - 0.9**k) / size
     return unflatten(vector), value
 
 
@@ -65,9 +74,9 @@ def test_the_augmented_ode_turns_the_line_around_and_the_plain_one_cannot():
         model = AugmentedODE(1, extra, **settings)
         params, errors[extra] = fit_map(model, x, -x, np.random.default_rng(3))
         if not extra:
-            assert np.all(np.diff(model(params, x)[:, 0]) > 0)      # paths keep their order
+            assert np.all(np.diff(model(params, x)[:, 0]) > 0)  # paths keep their order
     # The best non-decreasing answer to a decreasing target is its mean, zero.
-    assert errors[0] > 0.99 * np.mean(x ** 2)
+    assert errors[0] > 0.99 * np.mean(x**2)
     assert errors[1] < 1e-3
 
 
@@ -84,8 +93,10 @@ def test_read_out_and_shapes():
     model = AugmentedODE(2, 3, outputs=4)
     params = model.init(np.random.default_rng(0))
     assert model(params, np.zeros((5, 2))).shape == (5, 4)
-    assert AugmentedODE(2, 2)({"flow": params["flow"]} | AugmentedODE(2, 2).init(
-        np.random.default_rng(0)), np.zeros((5, 2))).shape == (5, 2)
+    assert AugmentedODE(2, 2)(
+        {"flow": params["flow"]} | AugmentedODE(2, 2).init(np.random.default_rng(0)),
+        np.zeros((5, 2)),
+    ).shape == (5, 2)
     with pytest.raises(ValueError, match="extra: expected at least 0"):
         AugmentedODE(2, -1)
     with pytest.raises(ValueError, match=r"x: expected shape \(N, 2\)"):
@@ -113,12 +124,12 @@ def test_marginal_estimate_against_quadrature():
 
 def test_standard_error_is_the_spread_of_the_estimate_and_few_samples_give_a_lower_bound():
     density, params = joint_density()
-    x = np.full((300, 1), 0.2)      # the same row again and again, with its own noise each time
+    x = np.full((300, 1), 0.2)  # the same row again and again, with its own noise each time
     estimate, error = marginal_log_prob(density, params, x, np.random.default_rng(2), 50)
     truth, exact = marginal_log_prob(density, params, x[:1], np.random.default_rng(3), 20_000)
     assert np.median(error) == pytest.approx(estimate.std(), rel=0.25)
-    spread = np.hypot(np.std(np.exp(estimate)) / 300 ** 0.5, np.exp(truth[0]) * exact[0])
-    assert abs(np.exp(estimate).mean() - np.exp(truth[0])) < 4 * spread     # unbiased for p(x)
+    spread = np.hypot(np.std(np.exp(estimate)) / 300**0.5, np.exp(truth[0]) * exact[0])
+    assert abs(np.exp(estimate).mean() - np.exp(truth[0])) < 4 * spread  # unbiased for p(x)
     few, _ = marginal_log_prob(density, params, x, np.random.default_rng(4), 2)
     assert few.mean() < truth[0] - 2 * exact[0]
 
@@ -131,8 +142,9 @@ def test_independent_noise_makes_the_marginal_exact():
     params["flow"]["net"][0]["weight"][0, 0] = np.log(2.0)
     x = np.array([[0.5], [-3.0]])
     estimate, error = marginal_log_prob(density, params, x, np.random.default_rng(0), 10)
-    np.testing.assert_allclose(estimate, -0.5 * (x[:, 0] / 2) ** 2 - np.log(2)
-                               - 0.5 * np.log(2 * np.pi), atol=1e-8)
+    np.testing.assert_allclose(
+        estimate, -0.5 * (x[:, 0] / 2) ** 2 - np.log(2) - 0.5 * np.log(2 * np.pi), atol=1e-8
+    )
     assert np.all(error < 1e-8)
 
 

@@ -7,8 +7,15 @@ import nfref
 from nfref.flows import autoregressive
 from nfref.networks.masked import even_degrees, made_masks, random_degrees
 from tests.contract import subject_of
-from tests.flow_table import (Entry, constant_at_one, hidden, made, random_order, random_params,
-                              triangular)
+from tests.flow_table import (
+    Entry,
+    constant_at_one,
+    hidden,
+    made,
+    random_order,
+    random_params,
+    triangular,
+)
 
 ORDERS = {"natural": (0, 1, 2, 3, 4), "reversed": (4, 3, 2, 1, 0), "random": (2, 0, 4, 1, 3)}
 
@@ -16,27 +23,47 @@ ORDERS = {"natural": (0, 1, 2, 3, 4), "reversed": (4, 3, 2, 1, 0), "random": (2,
 def maf(**options):
     def make(dim, context_dim):
         orders = {"orders": nfref.random_orders(np.random.default_rng(dim), dim, 2)}
-        return nfref.MAF(dim, 2, hidden(dim), context_dim=context_dim,
-                         **{"activation": "tanh", **orders, **options})
+        return nfref.MAF(
+            dim,
+            2,
+            hidden(dim),
+            context_dim=context_dim,
+            **{"activation": "tanh", **orders, **options},
+        )
+
     return make
 
 
 CONTRACT = {
     "MADE": Entry(made(), context=True, log_det=constant_at_one, pattern=triangular),
-    "MADE, reversed": Entry(made(lambda d: tuple(reversed(range(d)))), context=True,
-                            log_det=constant_at_one, pattern=triangular),
-    "MADE, random order": Entry(made(random_order), context=True, log_det=constant_at_one,
-                                pattern=triangular),
-    "MADE, additive": Entry(made(transformer=nfref.Additive()), context=True, log_det="zero",
-                            pattern=triangular),
-    "MADE, exp": Entry(made(transformer=nfref.Affine("exp")), context=True,
-                       log_det=constant_at_one, pattern=triangular),
+    "MADE, reversed": Entry(
+        made(lambda d: tuple(reversed(range(d)))),
+        context=True,
+        log_det=constant_at_one,
+        pattern=triangular,
+    ),
+    "MADE, random order": Entry(
+        made(random_order), context=True, log_det=constant_at_one, pattern=triangular
+    ),
+    "MADE, additive": Entry(
+        made(transformer=nfref.Additive()), context=True, log_det="zero", pattern=triangular
+    ),
+    "MADE, exp": Entry(
+        made(transformer=nfref.Affine("exp")),
+        context=True,
+        log_det=constant_at_one,
+        pattern=triangular,
+    ),
     "MAF": Entry(maf(orders="alternate"), context=True, log_det=constant_at_one),
-    "MAF, relu": Entry(maf(activation="relu"), context=True, log_det=constant_at_one,
-                       integrable=False),
+    "MAF, relu": Entry(
+        maf(activation="relu"), context=True, log_det=constant_at_one, integrable=False
+    ),
     "MAF, batch norm": Entry(maf(batch_norm=True), context=True, log_det=constant_at_one),
-    "IAF": Entry(lambda d, c: nfref.IAF(d, 2, hidden(d), context_dim=c, activation="tanh"),
-                 context=True, log_det=constant_at_one),
+    "IAF": Entry(
+        lambda d, c: nfref.IAF(d, 2, hidden(d), context_dim=c, activation="tanh"),
+        context=True,
+        log_det=constant_at_one,
+    ),
 }
 
 
@@ -62,8 +89,10 @@ def test_connectivity_is_exactly_the_strict_order(order, hidden, context_dim):
 
 def test_connectivity_of_one_coordinate():
     assert not connected(made_masks((0,), even_degrees(1, (4,)), 2)).any()
-    np.testing.assert_array_equal(connected(made_masks((0,), even_degrees(1, (4,), 2), 2, 2)),
-                                  [[False] * 2, [True] * 2, [True] * 2])
+    np.testing.assert_array_equal(
+        connected(made_masks((0,), even_degrees(1, (4,), 2), 2, 2)),
+        [[False] * 2, [True] * 2, [True] * 2],
+    )
 
 
 def test_narrowest_networks_still_connect_everything():
@@ -106,8 +135,9 @@ def one_network_per_coordinate(made, params, z, context):
 def test_both_directions_equal_one_scalar_at_a_time(order, context_dim):
     made = nfref.MADE(5, (9, 8), nfref.Affine(), order, context_dim, "tanh")
     subject = subject_of(made, seed=2)
-    slow, slow_log_det = one_network_per_coordinate(made, subject.params, subject.z,
-                                                    subject.context)
+    slow, slow_log_det = one_network_per_coordinate(
+        made, subject.params, subject.z, subject.context
+    )
     x, log_det = subject.run("forward")
     np.testing.assert_allclose(x, slow, rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(log_det, slow_log_det, rtol=1e-12, atol=1e-13)
@@ -177,25 +207,34 @@ def test_random_degrees_are_drawn_as_in_the_paper():
     assert not np.any(connected(made.masks) & ~strict)
 
 
-@pytest.mark.parametrize("degrees, message", [
-    ("odd", "^degrees: expected one of even, random; got 'odd'$"),
-    (((1, 2),), r"^degrees: expected \(3,\) numbers, one a hidden unit; got \(2,\)$"),
-    (((1, 2, 3),), "^degrees: expected whole numbers from 1 to 2, got"),
-])
+@pytest.mark.parametrize(
+    "degrees, message",
+    [
+        ("odd", "^degrees: expected one of even, random; got 'odd'$"),
+        (((1, 2),), r"^degrees: expected \(3,\) numbers, one a hidden unit; got \(2,\)$"),
+        (((1, 2, 3),), "^degrees: expected whole numbers from 1 to 2, got"),
+    ],
+)
 def test_degrees_that_are_not(degrees, message):
     with pytest.raises(ValueError, match=message):
         nfref.MADE(3, (3,), degrees=degrees)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ({"orders": "sideways"}, "^orders: expected one of alternate, natural; got 'sideways'$"),
-    ({"orders": [(0, 1, 2)]}, "^orders: expected 2, one a layer; got 1$"),
-    ({"layers": 0}, "^layers: expected at least 1, got 0$"),
-    ({"dim": 0}, "^dim: expected at least 1, got 0$"),
-    ({"degrees": "odd"}, "^degrees: expected one of even, random; got 'odd'$"),
-    ({"degrees": [((1,) * 5,)]}, "^degrees: expected 2 sets, one a layer; got 1$"),
-    ({"degrees": [((1,) * 5,), ((3,) * 5,)]}, "^degrees: expected whole numbers from 1 to 2, got"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"orders": "sideways"}, "^orders: expected one of alternate, natural; got 'sideways'$"),
+        ({"orders": [(0, 1, 2)]}, "^orders: expected 2, one a layer; got 1$"),
+        ({"layers": 0}, "^layers: expected at least 1, got 0$"),
+        ({"dim": 0}, "^dim: expected at least 1, got 0$"),
+        ({"degrees": "odd"}, "^degrees: expected one of even, random; got 'odd'$"),
+        ({"degrees": [((1,) * 5,)]}, "^degrees: expected 2 sets, one a layer; got 1$"),
+        (
+            {"degrees": [((1,) * 5,), ((3,) * 5,)]},
+            "^degrees: expected whole numbers from 1 to 2, got",
+        ),
+    ],
+)
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         nfref.MAF(**{"dim": 3, "layers": 2, "hidden": (5,), **arguments})

@@ -12,16 +12,19 @@ from tests.contract.numerics import assert_log_det_of_jacobians
 from tests.flow_table import Entry, diagonal
 
 CONTRACT = {
-    "BatchNorm": Entry(lambda d, c: nfref.BatchNorm(d), log_det="constant", pattern=diagonal),
+    "BatchNorm": Entry(lambda d, c: nfref.BatchNorm(d), log_det="constant", pattern=diagonal)
 }
 
 
 def subject(dim=3, seed=0, n=9):
     """Parameters with every entry away from its start, and rows that are not standardised."""
     rng = np.random.default_rng(seed)
-    params = {"shift": rng.standard_normal(dim), "log_scale": rng.standard_normal(dim),
-              "running_mean": rng.standard_normal(dim),
-              "running_variance": np.exp(rng.standard_normal(dim))}
+    params = {
+        "shift": rng.standard_normal(dim),
+        "log_scale": rng.standard_normal(dim),
+        "running_mean": rng.standard_normal(dim),
+        "running_variance": np.exp(rng.standard_normal(dim)),
+    }
     return nfref.BatchNorm(dim), params, 2 + 3 * rng.standard_normal((n, dim))
 
 
@@ -67,10 +70,14 @@ def test_training_normalises_with_the_batch():
     z, log_det = nfref.in_training(flow).inverse(params, x)
     variance = np.mean((x - np.mean(x, axis=0)) ** 2, axis=0)
     np.testing.assert_allclose(np.mean(z, axis=0), params["shift"], atol=1e-13)
-    np.testing.assert_allclose(np.std(z, axis=0), np.exp(params["log_scale"])
-                               * np.sqrt(variance / (variance + 1e-5)), rtol=1e-12)
     np.testing.assert_allclose(
-        log_det, np.sum(params["log_scale"] - 0.5 * np.log(variance + 1e-5)), rtol=1e-13)
+        np.std(z, axis=0),
+        np.exp(params["log_scale"]) * np.sqrt(variance / (variance + 1e-5)),
+        rtol=1e-12,
+    )
+    np.testing.assert_allclose(
+        log_det, np.sum(params["log_scale"] - 0.5 * np.log(variance + 1e-5)), rtol=1e-13
+    )
 
 
 def test_training_differs_from_evaluation_until_statistics_agree():
@@ -110,10 +117,12 @@ def test_adapt_mixes_the_batch_in():
     flow, params, x = subject()
     before = {name: value.copy() for name, value in params.items()}
     new = nfref.adapt(flow, params, x)
-    np.testing.assert_allclose(new["running_mean"],
-                               0.9 * params["running_mean"] + 0.1 * x.mean(axis=0), rtol=1e-14)
-    np.testing.assert_allclose(new["running_variance"],
-                               0.9 * params["running_variance"] + 0.1 * x.var(axis=0), rtol=1e-14)
+    np.testing.assert_allclose(
+        new["running_mean"], 0.9 * params["running_mean"] + 0.1 * x.mean(axis=0), rtol=1e-14
+    )
+    np.testing.assert_allclose(
+        new["running_variance"], 0.9 * params["running_variance"] + 0.1 * x.var(axis=0), rtol=1e-14
+    )
     for name in ("shift", "log_scale"):
         np.testing.assert_array_equal(new[name], params[name])
     for name, value in before.items():
@@ -132,17 +141,22 @@ def test_running_statistics_come_to_those_of_the_data():
 def test_adapt_in_a_chain_sees_what_the_layer_sees():
     chain = nfref.RealNVP(3, layers=3, hidden=(4,), batch_norm=True)
     rng = np.random.default_rng(7)
-    params = nfref.params.tree_map(lambda leaf: leaf + 0.3 * rng.random(leaf.shape),
-                                   chain.init(rng))
+    params = nfref.params.tree_map(
+        lambda leaf: leaf + 0.3 * rng.random(leaf.shape), chain.init(rng)
+    )
     x = 1 + 2 * rng.standard_normal((50, 3))
     adapted = nfref.adapt(chain, params, x)
     rows = x
     for flow, old, new in reversed(list(zip(chain.flows, params, adapted))):
         if isinstance(flow, nfref.BatchNorm):
-            np.testing.assert_allclose(new["running_mean"], 0.9 * old["running_mean"]
-                                       + 0.1 * rows.mean(axis=0), rtol=1e-12)
-            np.testing.assert_allclose(new["running_variance"], 0.9 * old["running_variance"]
-                                       + 0.1 * rows.var(axis=0), rtol=1e-12)
+            np.testing.assert_allclose(
+                new["running_mean"], 0.9 * old["running_mean"] + 0.1 * rows.mean(axis=0), rtol=1e-12
+            )
+            np.testing.assert_allclose(
+                new["running_variance"],
+                0.9 * old["running_variance"] + 0.1 * rows.var(axis=0),
+                rtol=1e-12,
+            )
             assert np.all(new["running_mean"] != old["running_mean"])
         else:
             assert new is old
@@ -158,10 +172,19 @@ def moved(flow, seed):
     return nfref.params.tree_map(lambda leaf: leaf + 0.3 * rng.random(leaf.shape), flow.init(rng))
 
 
-@pytest.mark.parametrize("flow", [
-    nfref.MAF(2, 3, (4,), batch_norm=True, context_dim=1),
-    nfref.Chain((nfref.RealNVP(2, 2, (4,), batch_norm="training set"), nfref.Standardise(
-        (1.0, 2.0), (3.0, 0.5)), nfref.MAF(2, 2, (4,), batch_norm=True, context_dim=1)))])
+@pytest.mark.parametrize(
+    "flow",
+    [
+        nfref.MAF(2, 3, (4,), batch_norm=True, context_dim=1),
+        nfref.Chain(
+            (
+                nfref.RealNVP(2, 2, (4,), batch_norm="training set"),
+                nfref.Standardise((1.0, 2.0), (3.0, 0.5)),
+                nfref.MAF(2, 2, (4,), batch_norm=True, context_dim=1),
+            )
+        ),
+    ],
+)
 def test_every_layer_evaluates_with_the_statistics_of_all_training_rows(flow):
     """MAF, appendix B. More rows than one block; the log-determinant is that of such a map."""
     rng = np.random.default_rng(10)
@@ -177,8 +200,9 @@ def test_every_layer_evaluates_with_the_statistics_of_all_training_rows(flow):
             v = np.array([math.fsum(column) for column in (u.T - m[:, None]) ** 2]) / len(u)
             np.testing.assert_allclose(own["running_mean"], m, rtol=0, atol=1e-13)
             np.testing.assert_allclose(own["running_variance"], v, rtol=1e-13)
-            u = ((u - own["running_mean"]) / np.sqrt(own["running_variance"] + layer.epsilon)
-                 * np.exp(own["log_scale"]) + own["shift"])
+            u = (u - own["running_mean"]) / np.sqrt(
+                own["running_variance"] + layer.epsilon
+            ) * np.exp(own["log_scale"]) + own["shift"]
         else:
             assert own is before
             u = layer.inverse(own, u, context if layer.context_dim else None)[0]
@@ -186,12 +210,15 @@ def test_every_layer_evaluates_with_the_statistics_of_all_training_rows(flow):
     z, log_det = flow.inverse(params, x[:5], context[:5])
     np.testing.assert_allclose(z, u[:5], rtol=0, atol=1e-12)
     # At its own rows the map of training batches is the same, if the batch is the training set.
-    np.testing.assert_allclose(nfref.in_training(flow).inverse(params, x, context)[0], u,
-                               atol=1e-11)
+    np.testing.assert_allclose(
+        nfref.in_training(flow).inverse(params, x, context)[0], u, atol=1e-11
+    )
     for n in range(5):
         assert_log_det_of_jacobians(
-            lambda r: flow.inverse(params, r, np.repeat(context[n:n + 1], len(r), axis=0))[0],
-            x[n:n + 1], log_det[n:n + 1])
+            lambda r: flow.inverse(params, r, np.repeat(context[n : n + 1], len(r), axis=0))[0],
+            x[n : n + 1],
+            log_det[n : n + 1],
+        )
     again = nfref.adapt(flow, params, x, context, "evaluation")
     for once, twice in zip(nfref.params.leaves(params), nfref.params.leaves(again)):
         np.testing.assert_array_equal(once, twice)
@@ -203,8 +230,11 @@ def test_who_learns_when():
     for statistics in ("running", "training set"):
         flow = nfref.BatchNorm(2, statistics=statistics)
         params = flow.init(np.random.default_rng(0))
-        learns[statistics] = [stage for stage in ("start", "batch", "evaluation")
-                              if nfref.adapt(flow, params, x, stage=stage) is not params]
+        learns[statistics] = [
+            stage
+            for stage in ("start", "batch", "evaluation")
+            if nfref.adapt(flow, params, x, stage=stage) is not params
+        ]
     assert learns == {"running": ["start", "batch"], "training set": ["start", "evaluation"]}
     norm = nfref.ActNorm((2, 1, 1))
     chain = nfref.Chain((nfref.BatchNorm(2, statistics="training set"), norm))
@@ -239,12 +269,16 @@ def test_sums_of_float32_rows_do_not_lose_digits():
     np.testing.assert_allclose(variance[0], np.var(x.astype(float)), rtol=1e-7)
 
 
-@pytest.mark.parametrize("stack, default", [(nfref.RealNVP, "running"),
-                                            (nfref.MAF, "training set")])
+@pytest.mark.parametrize(
+    "stack, default", [(nfref.RealNVP, "running"), (nfref.MAF, "training set")]
+)
 def test_stacks_take_the_statistics_of_their_paper_unless_told(stack, default):
     def statistics(batch_norm):
-        return {layer.statistics for layer in stack(2, 2, (4,), batch_norm=batch_norm).flows
-                if isinstance(layer, nfref.BatchNorm)}
+        return {
+            layer.statistics
+            for layer in stack(2, 2, (4,), batch_norm=batch_norm).flows
+            if isinstance(layer, nfref.BatchNorm)
+        }
 
     assert statistics(True) == {default} and statistics(False) == set()
     assert all(statistics(word) == {word} for word in ("running", "training set"))
@@ -258,9 +292,11 @@ def test_a_density_is_evaluated_with_its_running_statistics():
     x = 3 + rng.standard_normal((400, 2))
     params = nfref.adapt(density, density.init(rng), x, stage="start")
     whole = density.log_prob(params, x)
-    np.testing.assert_allclose(np.concatenate([density.log_prob(params, x[:1]),
-                                               density.log_prob(params, x[1:])]), whole,
-                               rtol=1e-12)
+    np.testing.assert_allclose(
+        np.concatenate([density.log_prob(params, x[:1]), density.log_prob(params, x[1:])]),
+        whole,
+        rtol=1e-12,
+    )
     sampled, log_prob = density.sample_and_log_prob(params, rng, 5)
     np.testing.assert_allclose(density.log_prob(params, sampled), log_prob, rtol=1e-10)
 
@@ -277,13 +313,16 @@ def test_batches_that_say_little():
     np.testing.assert_array_equal(single["running_variance"], np.zeros(3))
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ({"momentum": 1.5}, r"momentum: expected a number in \(0, 1\], got 1.5"),
-    ({"momentum": 0.0}, "momentum: expected a finite number above 0"),
-    ({"epsilon": -1.0}, "epsilon: expected a finite number above 0"),
-    ({"mode": "eval"}, "mode: expected one of evaluation, training; got 'eval'"),
-    ({"statistics": "all"}, "statistics: expected one of running, training set; got 'all'"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"momentum": 1.5}, r"momentum: expected a number in \(0, 1\], got 1.5"),
+        ({"momentum": 0.0}, "momentum: expected a finite number above 0"),
+        ({"epsilon": -1.0}, "epsilon: expected a finite number above 0"),
+        ({"mode": "eval"}, "mode: expected one of evaluation, training; got 'eval'"),
+        ({"statistics": "all"}, "statistics: expected one of running, training set; got 'all'"),
+    ],
+)
 def test_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         nfref.BatchNorm(3, **arguments)

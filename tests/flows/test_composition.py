@@ -13,16 +13,23 @@ from tests.flow_table import Entry, bounds, hidden, random_params, rows_in_bound
 
 def units(dim, context_dim):
     """A flow on bounded data, in the data's own units."""
-    return nfref.Chain((nfref.MAF(dim, 2, hidden(dim), context_dim=context_dim, activation="tanh"),
-                        standardise(dim), nfref.Logit(*bounds(dim))))
+    return nfref.Chain(
+        (
+            nfref.MAF(dim, 2, hidden(dim), context_dim=context_dim, activation="tanh"),
+            standardise(dim),
+            nfref.Logit(*bounds(dim)),
+        )
+    )
 
 
 def mixed(dim, context_dim):
     """Chains and turned flows inside of each other; only one member takes the context."""
-    inner = nfref.Chain((nfref.ElementwiseAffine(dim),
-                         nfref.Invert(nfref.Planar(dim, 2, context_dim))))
-    return nfref.Chain((inner, nfref.Scale(dim),
-                        nfref.Invert(nfref.MADE(dim, hidden(dim), activation="tanh"))))
+    inner = nfref.Chain(
+        (nfref.ElementwiseAffine(dim), nfref.Invert(nfref.Planar(dim, 2, context_dim)))
+    )
+    return nfref.Chain(
+        (inner, nfref.Scale(dim), nfref.Invert(nfref.MADE(dim, hidden(dim), activation="tanh")))
+    )
 
 
 CONTRACT = {
@@ -32,8 +39,11 @@ CONTRACT = {
 
 
 def parts(rng):
-    flows = (nfref.PlanarLayer(3, 2), nfref.ElementwiseAffine(3),
-             nfref.MADE(3, (6,), context_dim=2, activation="tanh"))
+    flows = (
+        nfref.PlanarLayer(3, 2),
+        nfref.ElementwiseAffine(3),
+        nfref.MADE(3, (6,), context_dim=2, activation="tanh"),
+    )
     return flows, [random_params(flow, rng) for flow in flows]
 
 
@@ -73,13 +83,15 @@ def test_inverting_a_chain_is_chaining_the_inverses_backwards():
     flows, params = parts(rng)
     z, context = data(rng)
     one = nfref.Invert(nfref.Chain(flows)).forward(params, z, context)
-    other = nfref.Chain([nfref.Invert(flow) for flow in flows[::-1]]).forward(params[::-1], z,
-                                                                              context)
+    other = nfref.Chain([nfref.Invert(flow) for flow in flows[::-1]]).forward(
+        params[::-1], z, context
+    )
     for a, b in zip(one, other):
         np.testing.assert_array_equal(a, b)
     twice = nfref.Invert(nfref.Invert(flows[0]))
-    np.testing.assert_array_equal(twice.forward(params[0], z, context)[0],
-                                  flows[0].forward(params[0], z, context)[0])
+    np.testing.assert_array_equal(
+        twice.forward(params[0], z, context)[0], flows[0].forward(params[0], z, context)[0]
+    )
 
 
 @pytest.mark.parametrize("direction", [1, -1])
@@ -92,9 +104,12 @@ def test_members_are_the_flow_taken_apart(direction):
     start, context = data(rng)
     members = flow.members(direction)
     assert [(type(member).__name__, sign, path) for member, sign, path in members][::direction] == [
-        ("OnFirst", -direction, (0, 0)), ("OnFirst", direction, (0, 1)),
-        ("MADE", -direction, (1, 2)), ("ElementwiseAffine", -direction, (1, 1)),
-        ("PlanarLayer", -direction, (1, 0))]
+        ("OnFirst", -direction, (0, 0)),
+        ("OnFirst", direction, (0, 1)),
+        ("MADE", -direction, (1, 2)),
+        ("ElementwiseAffine", -direction, (1, 1)),
+        ("PlanarLayer", -direction, (1, 0)),
+    ]
     rows, total = start, 0
     for member, sign, path in members:
         step = member.forward if sign == 1 else member.inverse
@@ -146,21 +161,39 @@ def test_adapt_passes_the_batch_on_and_training_mode_reaches_the_inside():
     assert nfref.adapt(plain, own, x) is own
 
 
-@pytest.mark.parametrize("make, error, message", [
-    (lambda: nfref.Chain((nfref.Scale(2), nfref.Scale(3))), ValueError,
-     r"^Chain: expected flows of one common dim, got dims \[2, 3\]$"),
-    (lambda: nfref.Chain((nfref.MADE(2, context_dim=1), nfref.MADE(2, context_dim=2))),
-     ValueError, r"^Chain: expected flows of one common context_dim, got \[1, 2\]$"),
-    (lambda: nfref.Chain((nfref.Scale(2), "scale")), TypeError,
-     "^flows: expected a flow, got str$"),
-    (lambda: nfref.Chain(()), ValueError, "^Chain: expected at least one flow, got none$"),
-    (lambda: nfref.Invert(3), TypeError, "^flow: expected a flow, got int$"),
-    (lambda: nfref.Density(nfref.Scale(3), nfref.StandardNormal(2)), ValueError,
-     "^Density: expected base and flow of the same dim, got 2 and 3$"),
-    (lambda: nfref.Density("flow"), TypeError, "^flow: expected a flow, got str$"),
-    (lambda: nfref.Density(nfref.Scale(2), "base"), TypeError,
-     "^Density: expected base to be a Base, got str$"),
-])
+@pytest.mark.parametrize(
+    "make, error, message",
+    [
+        (
+            lambda: nfref.Chain((nfref.Scale(2), nfref.Scale(3))),
+            ValueError,
+            r"^Chain: expected flows of one common dim, got dims \[2, 3\]$",
+        ),
+        (
+            lambda: nfref.Chain((nfref.MADE(2, context_dim=1), nfref.MADE(2, context_dim=2))),
+            ValueError,
+            r"^Chain: expected flows of one common context_dim, got \[1, 2\]$",
+        ),
+        (
+            lambda: nfref.Chain((nfref.Scale(2), "scale")),
+            TypeError,
+            "^flows: expected a flow, got str$",
+        ),
+        (lambda: nfref.Chain(()), ValueError, "^Chain: expected at least one flow, got none$"),
+        (lambda: nfref.Invert(3), TypeError, "^flow: expected a flow, got int$"),
+        (
+            lambda: nfref.Density(nfref.Scale(3), nfref.StandardNormal(2)),
+            ValueError,
+            "^Density: expected base and flow of the same dim, got 2 and 3$",
+        ),
+        (lambda: nfref.Density("flow"), TypeError, "^flow: expected a flow, got str$"),
+        (
+            lambda: nfref.Density(nfref.Scale(2), "base"),
+            TypeError,
+            "^Density: expected base to be a Base, got str$",
+        ),
+    ],
+)
 def test_what_does_not_fit_together(make, error, message):
     with pytest.raises(error, match=message):
         make()

@@ -11,14 +11,24 @@ from nfref.continuous.solve import SOLVERS
 from tests.continuous.cases import filled, linear
 from tests.flow_table import Entry
 
-MATRIX = np.array([[0.3, 1.2, -0.4], [-0.9, -0.5, 0.2], [0.1, 0.7, 0.6]])   # not symmetric
+MATRIX = np.array([[0.3, 1.2, -0.4], [-0.9, -0.5, 0.2], [0.1, 0.7, 0.6]])  # not symmetric
 TIGHT = {"rtol": 1e-11, "atol": 1e-11}
 CONTRACT = {
-    "CNF": Entry(lambda d, c: nfref.CNF(d, (4, 4), c, rtol=1e-9, atol=1e-9), dims=(2,),
-                 context=True, precision=1e-8, reach=10.0, integrable=False, costly=True),
+    "CNF": Entry(
+        lambda d, c: nfref.CNF(d, (4, 4), c, rtol=1e-9, atol=1e-9),
+        dims=(2,),
+        context=True,
+        precision=1e-8,
+        reach=10.0,
+        integrable=False,
+        costly=True,
+    ),
     "CNF, fixed steps": Entry(
         lambda d, c: nfref.CNF(d, (4,), c, solver="rk4", steps=30, gradient="direct"),
-        dims=(1,), precision=1e-7, reach=3.0),
+        dims=(1,),
+        precision=1e-7,
+        reach=3.0,
+    ),
 }
 
 
@@ -36,8 +46,10 @@ def test_linear_dynamics_are_the_matrix_exponential(solver, trace):
     if trace == "hutchinson":
         flow = flow.with_probes(rng, 6, count=2, noise="gaussian")
         log_det = np.mean(np.einsum("kni,ij,knj->kn", flow.probes, MATRIX, flow.probes), axis=0)
-    for ours, expected, sign in ((flow.forward(params, z), z @ expm(MATRIX).T, 1),
-                                 (flow.inverse(params, z), z @ expm(-MATRIX).T, -1)):
+    for ours, expected, sign in (
+        (flow.forward(params, z), z @ expm(MATRIX).T, 1),
+        (flow.inverse(params, z), z @ expm(-MATRIX).T, -1),
+    ):
         np.testing.assert_allclose(ours[0], expected, atol=2e-9)
         np.testing.assert_allclose(ours[1], sign * log_det, atol=2e-9)
 
@@ -90,6 +102,7 @@ def test_time_reversal_and_the_numerical_jacobian(hidden, activation):
     def jacobian_column(axis):
         def at(k):
             return flow.forward(params, z + k * step * np.eye(3)[axis], context)[0]
+
         return (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * step)
 
     columns = np.stack([jacobian_column(axis) for axis in range(3)], axis=2)
@@ -128,8 +141,13 @@ def test_float32_stays_and_is_close():
     rng = np.random.default_rng(6)
     flow = nfref.CNF(3, (8, 8), context_dim=1)
     params, z, context = filled(flow, rng), rng.standard_normal((5, 3)), rng.standard_normal((5, 1))
-    for ours in (flow, replace(flow, solver="rk4"), replace(flow, solver="lsoda"),
-                 flow.with_probes(rng, 5), replace(flow, rtol=1e-12, atol=1e-12)):
+    for ours in (
+        flow,
+        replace(flow, solver="rk4"),
+        replace(flow, solver="lsoda"),
+        flow.with_probes(rng, 5),
+        replace(flow, rtol=1e-12, atol=1e-12),
+    ):
         wide = ours.forward(params, z, context)
         narrow = ours.forward(params, z.astype(np.float32), context)
         assert [part.dtype for part in narrow] == [np.float32] * 2
@@ -149,15 +167,18 @@ def test_an_empty_batch_needs_no_evaluation():
 # Entry checks ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wrong, message", [
-    ({"trace": "none"}, "trace: expected one of exact, hutchinson, brute; got 'none'"),
-    ({"solver": "euler"}, "solver: expected one of"),
-    ({"activation": "relu"}, "activation: expected one of tanh, softplus"),
-    ({"gradient": "direct"}, "gradient: expected 'adjoint', because 'direct' needs"),
-    ({"rtol": 0.0}, "rtol: expected a finite number above 0"),
-    ({"max_evaluations": 0}, "max_evaluations: expected at least 1"),
-    ({"steps": 0}, "steps: expected at least 1"),
-])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"trace": "none"}, "trace: expected one of exact, hutchinson, brute; got 'none'"),
+        ({"solver": "euler"}, "solver: expected one of"),
+        ({"activation": "relu"}, "activation: expected one of tanh, softplus"),
+        ({"gradient": "direct"}, "gradient: expected 'adjoint', because 'direct' needs"),
+        ({"rtol": 0.0}, "rtol: expected a finite number above 0"),
+        ({"max_evaluations": 0}, "max_evaluations: expected at least 1"),
+        ({"steps": 0}, "steps: expected at least 1"),
+    ],
+)
 def test_wrong_settings_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         nfref.CNF(2, **wrong)

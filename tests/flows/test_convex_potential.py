@@ -14,9 +14,11 @@ from tests.flow_table import Entry, hidden, random_params
 
 CONTRACT = {
     "ConvexPotentialFlow": Entry(
-        lambda d, c: nfref.ConvexPotentialFlow(d, (*hidden(d), 4), c), context=True),
+        lambda d, c: nfref.ConvexPotentialFlow(d, (*hidden(d), 4), c), context=True
+    ),
     "ConvexPotentialFlow, no network": Entry(
-        lambda d, c: nfref.ConvexPotentialFlow(d, (), c), context=True, log_det="constant"),
+        lambda d, c: nfref.ConvexPotentialFlow(d, (), c), context=True, log_det="constant"
+    ),
 }
 
 
@@ -42,8 +44,11 @@ def test_paper_form():
             from_h = anp.dot(h, positive(layer["positive"])) if k else 0
             h = anp.log(1 + anp.exp(from_h + anp.dot(x, layer["weight"]) + layer["bias"]))
         strength = anp.log(1 + anp.exp(params["strength"][0]))
-        return (anp.dot(h, positive(params["output"])) + anp.dot(params["shift"], x)
-                + strength * anp.dot(x, x) / 2)
+        return (
+            anp.dot(h, positive(params["output"]))
+            + anp.dot(params["shift"], x)
+            + strength * anp.dot(x, x) / 2
+        )
 
     z, log_det = nfref.Invert(flow).inverse(params, rows)
     for n, x in enumerate(rows):
@@ -86,7 +91,8 @@ def test_inverse_is_the_gradient_of_the_conjugate():
     z, _ = flow.inverse(params, x)
     np.testing.assert_allclose(elementwise_grad(conjugate)(x), z, rtol=1e-11, atol=1e-12)
     numeric, _ = numerics.numerical_gradient(
-        lambda v: np.array([conjugate(v.reshape(x.shape))]), x.ravel())
+        lambda v: np.array([conjugate(v.reshape(x.shape))]), x.ravel()
+    )
     np.testing.assert_allclose(numeric[0].reshape(x.shape), z, rtol=1e-8, atol=1e-9)
 
 
@@ -100,8 +106,9 @@ def test_hard_convex_problems_are_solved_to_rounding(size, strength):
     params["strength"] = np.array([strength])
     x, _ = flow.forward(params, z)
     found, _ = flow.inverse(params, x)
-    np.testing.assert_allclose(flow.forward(params, found)[0], x, rtol=1e-13,
-                               atol=1e-13 * np.abs(x).max())
+    np.testing.assert_allclose(
+        flow.forward(params, found)[0], x, rtol=1e-13, atol=1e-13 * np.abs(x).max()
+    )
 
 
 def test_error_is_bounded_by_the_residual():
@@ -140,8 +147,11 @@ def test_float32_rows_are_inverted_as_well_as_they_can_be():
     assert found.dtype == log_det.dtype == np.float32
     exact, _ = flow.inverse(trees.cast(params, np.float64), x.astype(float))
     # The free numbers become P, w and a in float32 before that.
-    stiff = np.linalg.cond(convex_potential.gradient_and_hessian(
-        flow.constrained(trees.cast(params, np.float64)), exact)[1]).max()
+    stiff = np.linalg.cond(
+        convex_potential.gradient_and_hessian(
+            flow.constrained(trees.cast(params, np.float64)), exact
+        )[1]
+    ).max()
     np.testing.assert_allclose(found, exact, atol=8 * np.finfo(np.float32).eps * stiff)
 
 
@@ -175,15 +185,25 @@ def test_maximum_likelihood_finds_the_optimal_map_between_normals():
     flow = nfref.ConvexPotentialFlow(2, (16,))
     density = nfref.Density(nfref.Chain([before, nfref.Invert(flow)]))
     x = rng.standard_normal((4000, 2)) @ factors[1].T
-    fitted = nfref.fit(density, density.init(rng), x, rng, validation=None, epochs=25,
-                       batch_size=100, learning_rate=2e-2, schedule="cosine", patience=None,
-                       progress=False)
+    fitted = nfref.fit(
+        density,
+        density.init(rng),
+        x,
+        rng,
+        validation=None,
+        epochs=25,
+        batch_size=100,
+        learning_rate=2e-2,
+        schedule="cosine",
+        patience=None,
+        progress=False,
+    )
     z = rng.standard_normal((2000, 2)) @ factors[0].T
     moved, _ = nfref.Invert(flow).forward(fitted.params["flow"][1], z)
     best = z @ brenier_matrix(start, end)
 
     def apart(x):
-        return np.sqrt(np.mean(np.sum((x - best) ** 2, 1)) / np.mean(np.sum(best ** 2, 1)))
+        return np.sqrt(np.mean(np.sum((x - best) ** 2, 1)) / np.mean(np.sum(best**2, 1)))
 
     triangular = z @ np.linalg.inv(factors[0]).T @ factors[1].T
     assert apart(moved) < 0.08

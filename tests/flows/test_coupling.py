@@ -13,7 +13,8 @@ MASK = (True, False, False, True, False)
 
 def coupling(transformer, parity=0):
     return lambda dim, context_dim: nfref.Coupling(
-        nfref.alternating_mask(dim, parity), transformer, hidden(dim), context_dim, "tanh")
+        nfref.alternating_mask(dim, parity), transformer, hidden(dim), context_dim, "tanh"
+    )
 
 
 def coupled(flow):
@@ -30,28 +31,60 @@ def half_mask(dim):
 CONTRACT = {
     "Coupling, additive": Entry(
         coupling(nfref.Additive(), parity=1),
-        dims=COUPLING_DIMS, context=True, log_det="zero", pattern=coupled, ignores_context=stays),
+        dims=COUPLING_DIMS,
+        context=True,
+        log_det="zero",
+        pattern=coupled,
+        ignores_context=stays,
+    ),
     "Coupling": Entry(
         coupling(nfref.Affine()),
-        dims=COUPLING_DIMS, context=True, pattern=coupled, ignores_context=stays),
+        dims=COUPLING_DIMS,
+        context=True,
+        pattern=coupled,
+        ignores_context=stays,
+    ),
     "Coupling, tanh": Entry(
         coupling(nfref.Affine("tanh")),
-        dims=COUPLING_DIMS, context=True, pattern=coupled, ignores_context=stays),
+        dims=COUPLING_DIMS,
+        context=True,
+        pattern=coupled,
+        ignores_context=stays,
+    ),
     "Coupling, gate": Entry(
         coupling(nfref.Affine("gate")),
-        dims=COUPLING_DIMS, context=True, pattern=coupled, ignores_context=stays),
+        dims=COUPLING_DIMS,
+        context=True,
+        pattern=coupled,
+        ignores_context=stays,
+    ),
     "Coupling, halves": Entry(
         lambda d, c: nfref.Coupling(half_mask(d), nfref.Affine(), hidden(d), c, "softplus"),
-        dims=COUPLING_DIMS, context=True, pattern=coupled, ignores_context=stays),
-    "NICE": Entry(lambda d, c: nfref.NICE(d, 3, hidden(d), c, "tanh"), dims=COUPLING_DIMS,
-                  context=True, log_det="constant"),
-    "RealNVP": Entry(lambda d, c: nfref.RealNVP(d, 3, hidden(d), c, "tanh"), dims=COUPLING_DIMS,
-                     context=True),
-    "RealNVP, relu": Entry(lambda d, c: nfref.RealNVP(d, 2, hidden(d), c, "relu"),
-                           dims=COUPLING_DIMS, context=True, integrable=False),
+        dims=COUPLING_DIMS,
+        context=True,
+        pattern=coupled,
+        ignores_context=stays,
+    ),
+    "NICE": Entry(
+        lambda d, c: nfref.NICE(d, 3, hidden(d), c, "tanh"),
+        dims=COUPLING_DIMS,
+        context=True,
+        log_det="constant",
+    ),
+    "RealNVP": Entry(
+        lambda d, c: nfref.RealNVP(d, 3, hidden(d), c, "tanh"), dims=COUPLING_DIMS, context=True
+    ),
+    "RealNVP, relu": Entry(
+        lambda d, c: nfref.RealNVP(d, 2, hidden(d), c, "relu"),
+        dims=COUPLING_DIMS,
+        context=True,
+        integrable=False,
+    ),
     "RealNVP, batch norm": Entry(
         lambda d, c: nfref.RealNVP(d, 2, hidden(d), c, "tanh", batch_norm=True),
-        dims=COUPLING_DIMS, context=True),
+        dims=COUPLING_DIMS,
+        context=True,
+    ),
 }
 
 
@@ -63,8 +96,9 @@ def test_affine_coupling_is_the_formula():
     stay, change = np.flatnonzero(MASK), np.flatnonzero(np.logical_not(MASK))
     np.testing.assert_array_equal(x[:, stay], subject.z[:, stay])
     for n, row in enumerate(subject.z):
-        out = mlp(subject.params["net"], np.concatenate([row[stay], subject.context[n]])[None],
-                  "tanh")[0]
+        out = mlp(
+            subject.params["net"], np.concatenate([row[stay], subject.context[n]])[None], "tanh"
+        )[0]
         shift, raw = out[:3], out[3:]
         scale = raw / np.sqrt(1 + (raw / 2.0) ** 2)
         np.testing.assert_allclose(x[n, change], row[change] * np.exp(scale) + shift, rtol=1e-12)
@@ -100,8 +134,9 @@ def test_image_masks():
     board = np.reshape(nfref.checkerboard_mask((2, 2, 3)), (2, 2, 3))
     np.testing.assert_array_equal(board[0], [[False, True, False], [True, False, True]])
     np.testing.assert_array_equal(board[0], board[1])
-    np.testing.assert_array_equal(np.logical_not(nfref.checkerboard_mask((2, 2, 3), 1)).ravel(),
-                                  board.ravel())
+    np.testing.assert_array_equal(
+        np.logical_not(nfref.checkerboard_mask((2, 2, 3), 1)).ravel(), board.ravel()
+    )
     halves = np.reshape(nfref.channel_mask((4, 1, 2), 0), (4, 2))
     np.testing.assert_array_equal(halves, [[True] * 2, [True] * 2, [False] * 2, [False] * 2])
     np.testing.assert_array_equal(nfref.channel_mask((4, 1, 2), 1), ~halves.ravel())
@@ -109,8 +144,9 @@ def test_image_masks():
 
 @pytest.mark.parametrize("make", [nfref.NICE, nfref.RealNVP])
 def test_one_coordinate_cannot_couple(make):
-    with pytest.raises(ValueError, match=f"^{make.__name__}: expected dim of at least 2, because "
-                                         ".*; got 1$"):
+    with pytest.raises(
+        ValueError, match=f"^{make.__name__}: expected dim of at least 2, because .*; got 1$"
+    ):
         make(1)
 
 
@@ -121,8 +157,11 @@ def test_a_mask_needs_both_kinds(mask):
 
 
 def test_a_transformer_is_one():
-    for make in (lambda: nfref.Coupling((True, False), "affine"), lambda: nfref.MADE(2, (3,), None),
-                 lambda: nfref.RealNVP(2, transformer=5.0)):
+    for make in (
+        lambda: nfref.Coupling((True, False), "affine"),
+        lambda: nfref.MADE(2, (3,), None),
+        lambda: nfref.RealNVP(2, transformer=5.0),
+    ):
         with pytest.raises(TypeError, match="^transformer: expected a Transformer such as "):
             make()
 

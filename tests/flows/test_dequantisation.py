@@ -27,8 +27,9 @@ def beside_the_edges(dim, context_dim):
 
 
 CONTRACT = {
-    "VariationalDequantisation": Entry(beside_the_edges, dims=(2, 3), context=True,
-                                       integrable=False, data_rows=rows_in_cells),
+    "VariationalDequantisation": Entry(
+        beside_the_edges, dims=(2, 3), context=True, integrable=False, data_rows=rows_in_cells
+    )
 }
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(60)
@@ -90,7 +91,7 @@ def test_paper_form():
     z = np.log(e / (1 - e))
     v, log_det = noise.forward(params["flow"][1], z, seen)
     u = 1 / (1 + np.exp(-v))
-    log_q = (np.sum(np.log(e * (1 - e)), axis=1) - log_det - np.sum(np.log(u * (1 - u)), axis=1))
+    log_q = np.sum(np.log(e * (1 - e)), axis=1) - log_det - np.sum(np.log(u * (1 - u)), axis=1)
     expected = plain.log_prob(theta, n + u) - log_q
     np.testing.assert_allclose(noised.log_prob(params, n + e), expected, rtol=1e-10)
 
@@ -164,11 +165,23 @@ def test_learned_noise_makes_the_bound_tighter():
     plain = nfref.Density(base)
     noise = nfref.Coupling((True, False), hidden=(8,), context_dim=2)
     other = nfref.Coupling((False, True), hidden=(8,), context_dim=2)
-    noised = nfref.Density(nfref.Chain([base, nfref.VariationalDequantisation(
-        nfref.Chain([noise, other]), levels=2)]))
-    fitted = nfref.fit(noised, noised.init(rng), nfref.dequantised(rng, n), rng, epochs=150,
-                       validation=None, batch_size=256, learning_rate=0.03, patience=None,
-                       average=0, objective=dequantised_likelihood, progress=False)
+    noised = nfref.Density(
+        nfref.Chain([base, nfref.VariationalDequantisation(nfref.Chain([noise, other]), levels=2)])
+    )
+    fitted = nfref.fit(
+        noised,
+        noised.init(rng),
+        nfref.dequantised(rng, n),
+        rng,
+        epochs=150,
+        validation=None,
+        batch_size=256,
+        learning_rate=0.03,
+        patience=None,
+        average=0,
+        objective=dequantised_likelihood,
+        progress=False,
+    )
     cost = np.mean(nfref.bits_per_dim(noised, fitted.params, n, rng))
     plain_cost = np.mean(nfref.bits_per_dim(plain, plain.init(rng), n, rng))
     exact = -np.log2(norm.cdf(0.5 / 0.15) - norm.cdf(-0.5 / 0.15))
@@ -176,14 +189,21 @@ def test_learned_noise_makes_the_bound_tighter():
     assert plain_cost > exact + 1
 
 
-@pytest.mark.parametrize("flow, base", [
-    (nfref.Standardise((0.0,) * 3, (1.0,) * 3), nfref.Uniform((0,) * 3, (256,) * 3)),
-    (nfref.Standardise((-3.0,) * 3, (256.0,) * 3), nfref.Uniform((3 / 256,) * 3,
-                                                                 (259 / 256,) * 3)),
-    (nfref.Logit((0,) * 3, (256,) * 3), nfref.Logistic(3)),
-    (nfref.Chain([nfref.Logit((0,) * 3, (1,) * 3), nfref.Standardise((0,) * 3, (256,) * 3)]),
-     nfref.Logistic(3)),
-])
+@pytest.mark.parametrize(
+    "flow, base",
+    [
+        (nfref.Standardise((0.0,) * 3, (1.0,) * 3), nfref.Uniform((0,) * 3, (256,) * 3)),
+        (
+            nfref.Standardise((-3.0,) * 3, (256.0,) * 3),
+            nfref.Uniform((3 / 256,) * 3, (259 / 256,) * 3),
+        ),
+        (nfref.Logit((0,) * 3, (256,) * 3), nfref.Logistic(3)),
+        (
+            nfref.Chain([nfref.Logit((0,) * 3, (1,) * 3), nfref.Standardise((0,) * 3, (256,) * 3)]),
+            nfref.Logistic(3),
+        ),
+    ],
+)
 def test_even_numbers_of_eight_bits_cost_eight(flow, base):
     """Whatever units the flow works in, and however many draws there are."""
     density = nfref.Density(flow, base)
@@ -217,21 +237,40 @@ def test_objective_gives_rows_new_noise_and_has_a_gradient():
     loss = dequantised_likelihood(density, params, x, None, np.random.default_rng(10))
     rows = nfref.dequantised(np.random.default_rng(10), np.floor(x))
     assert loss == pytest.approx(-np.mean(density.log_prob(params, rows)), rel=1e-14)
-    slope = grad(lambda params: dequantised_likelihood(density, params, x, None,
-                                                       np.random.default_rng(10)))(params)
+    slope = grad(
+        lambda params: dequantised_likelihood(density, params, x, None, np.random.default_rng(10))
+    )(params)
     assert np.all(slope["flow"]["shift"] != 0)
 
 
-@pytest.mark.parametrize("call, kind, message", [
-    (lambda: nfref.VariationalDequantisation(nfref.RealNVP(2)), ValueError,
-     "noise: expected a context_dim of at least 2, for the whole numbers, got 0"),
-    (lambda: nfref.VariationalDequantisation("flow"), TypeError, "noise: expected a flow, got str"),
-    (lambda: nfref.VariationalDequantisation(nfref.RealNVP(2, context_dim=2), 0), ValueError,
-     "levels: expected at least 1, got 0"),
-    (lambda: nfref.dequantised(0, [[1.0]]), TypeError, "rng: expected"),
-    (lambda: nfref.bits_per_dim(nfref.Density(nfref.Scale(2)), {}, [[1.0]],
-                                np.random.default_rng(0)), ValueError, "n: expected"),
-])
+@pytest.mark.parametrize(
+    "call, kind, message",
+    [
+        (
+            lambda: nfref.VariationalDequantisation(nfref.RealNVP(2)),
+            ValueError,
+            "noise: expected a context_dim of at least 2, for the whole numbers, got 0",
+        ),
+        (
+            lambda: nfref.VariationalDequantisation("flow"),
+            TypeError,
+            "noise: expected a flow, got str",
+        ),
+        (
+            lambda: nfref.VariationalDequantisation(nfref.RealNVP(2, context_dim=2), 0),
+            ValueError,
+            "levels: expected at least 1, got 0",
+        ),
+        (lambda: nfref.dequantised(0, [[1.0]]), TypeError, "rng: expected"),
+        (
+            lambda: nfref.bits_per_dim(
+                nfref.Density(nfref.Scale(2)), {}, [[1.0]], np.random.default_rng(0)
+            ),
+            ValueError,
+            "n: expected",
+        ),
+    ],
+)
 def test_refuses(call, kind, message):
     with pytest.raises(kind, match=message):
         call()

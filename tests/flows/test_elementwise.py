@@ -9,11 +9,13 @@ from tests.flow_table import Entry, bounds, diagonal, rows_in_bounds, standardis
 
 CONTRACT = {
     "Scale": Entry(lambda d, c: nfref.Scale(d), log_det="constant", pattern=diagonal),
-    "ElementwiseAffine": Entry(lambda d, c: nfref.ElementwiseAffine(d), log_det="constant",
-                               pattern=diagonal),
+    "ElementwiseAffine": Entry(
+        lambda d, c: nfref.ElementwiseAffine(d), log_det="constant", pattern=diagonal
+    ),
     "Standardise": Entry(lambda d, c: standardise(d), log_det="constant", pattern=diagonal),
-    "Logit": Entry(lambda d, c: nfref.Logit(*bounds(d)), pattern=diagonal,
-                   data_rows=rows_in_bounds, reach=12.0),
+    "Logit": Entry(
+        lambda d, c: nfref.Logit(*bounds(d)), pattern=diagonal, data_rows=rows_in_bounds, reach=12.0
+    ),
 }
 
 
@@ -89,14 +91,23 @@ def test_standardise_keeps_the_units_of_the_data():
     np.testing.assert_allclose(log_det, -np.sum(np.log(np.std(x, axis=0))), rtol=1e-12)
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: nfref.Standardise((0,), (0,)), "^std: expected finite numbers above 0, got"),
-    (lambda: nfref.Standardise((0, 1), (1,)), "^Standardise: expected mean and std of one length"),
-    (lambda: nfref.Logit((0,), (0,)), "^Logit: expected lower < upper or None for both in column"),
-    (lambda: nfref.Logit((0,), (None,)), "^Logit: expected lower < upper or None for both"),
-    (lambda: nfref.Logit((0, 1), (2,)), "^Logit: expected lower and upper of one length"),
-    (lambda: nfref.Scale(0), "^dim: expected at least 1, got 0"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: nfref.Standardise((0,), (0,)), "^std: expected finite numbers above 0, got"),
+        (
+            lambda: nfref.Standardise((0, 1), (1,)),
+            "^Standardise: expected mean and std of one length",
+        ),
+        (
+            lambda: nfref.Logit((0,), (0,)),
+            "^Logit: expected lower < upper or None for both in column",
+        ),
+        (lambda: nfref.Logit((0,), (None,)), "^Logit: expected lower < upper or None for both"),
+        (lambda: nfref.Logit((0, 1), (2,)), "^Logit: expected lower and upper of one length"),
+        (lambda: nfref.Scale(0), "^dim: expected at least 1, got 0"),
+    ],
+)
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()

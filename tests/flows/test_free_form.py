@@ -7,22 +7,30 @@ from autograd import grad, jacobian
 
 import nfref
 from nfref.flows.free_form import FreeFormFlow, exact_log_det
-from nfref.objectives.free_form import (FreeFormLikelihood, log_det_surrogate, orthogonal_probes,
-                                        pushforward)
+from nfref.objectives.free_form import (
+    FreeFormLikelihood,
+    log_det_surrogate,
+    orthogonal_probes,
+    pushforward,
+)
 from nfref.oracle import check_flow
 from nfref.runtime import params as trees
 from tests.flow_table import random_params
 
-FLOWS = {"RealNVP": nfref.RealNVP(3, layers=3, hidden=(5,)),
-         "MAF": nfref.MAF(3, layers=2, hidden=(4,)),
-         "Planar": nfref.PlanarLayer(3),
-         "Linear": nfref.Linear(3)}
+FLOWS = {
+    "RealNVP": nfref.RealNVP(3, layers=3, hidden=(5,)),
+    "MAF": nfref.MAF(3, layers=2, hidden=(4,)),
+    "Planar": nfref.PlanarLayer(3),
+    "Linear": nfref.Linear(3),
+}
 
 
 def directions(flow, params):
     """Encoder and decoder of an invertible flow: exact inverses."""
-    return (lambda x: flow._inverse(params, x, None)[0],
-            lambda z: flow._forward(params, z, None)[0])
+    return (
+        lambda x: flow._inverse(params, x, None)[0],
+        lambda z: flow._forward(params, z, None)[0],
+    )
 
 
 def gradients(flow, x, probes, perturb=lambda decode: decode):
@@ -32,8 +40,9 @@ def gradients(flow, x, probes, perturb=lambda decode: decode):
 
     def surrogate(vector):
         encode = directions(flow, unflatten(vector))[0]
-        return sum(anp.mean(log_det_surrogate(encode, decode, x, v)[1])
-                   for v in probes) / len(probes)
+        return sum(anp.mean(log_det_surrogate(encode, decode, x, v)[1]) for v in probes) / len(
+            probes
+        )
 
     def log_det(vector):
         return anp.mean(flow._inverse(unflatten(vector), x, None)[1])
@@ -59,13 +68,16 @@ def test_one_random_probe_is_unbiased():
     x = np.tile(np.random.default_rng(1).standard_normal((1, 3)), (4000, 1))
     flow = FLOWS["RealNVP"]
     direction = np.random.default_rng(2).standard_normal(
-        trees.flatten(flow.init(np.random.default_rng(0)))[0].size)
+        trees.flatten(flow.init(np.random.default_rng(0)))[0].size
+    )
     vector, unflatten = trees.flatten(random_params(flow, np.random.default_rng(0)))
     v = orthogonal_probes(np.random.default_rng(3), 4000, 3, 1, float)[0]
 
-    def rows_of(shift):     # the directional derivative of each row, by differences
-        encode, decode = directions(flow, unflatten(vector + shift * direction))[0], \
-            directions(flow, unflatten(vector))[1]
+    def rows_of(shift):  # the directional derivative of each row, by differences
+        encode, decode = (
+            directions(flow, unflatten(vector + shift * direction))[0],
+            directions(flow, unflatten(vector))[1],
+        )
         return log_det_surrogate(encode, decode, x, v)[1]
 
     step = 1e-5
@@ -81,8 +93,12 @@ def test_the_error_is_linear_in_what_the_decoder_misses():
     x = np.random.default_rng(1).standard_normal((5, 3))
     misses = []
     for size in (1e-2, 1e-3):
-        found, expected = gradients(FLOWS["MAF"], x, axes(x), lambda decode: (
-            lambda z: decode(z) + size * anp.sin(z[:, ::-1])))
+        found, expected = gradients(
+            FLOWS["MAF"],
+            x,
+            axes(x),
+            lambda decode: lambda z: decode(z) + size * anp.sin(z[:, ::-1]),
+        )
         misses.append(np.linalg.norm(found - expected))
     assert misses[0] > 1e-4
     assert misses[0] / misses[1] == pytest.approx(10, rel=1e-6)
@@ -95,15 +111,17 @@ def test_paper_form():
     encode, decode = directions(flow, params)
     rng = np.random.default_rng(4)
     x, v = rng.standard_normal((2, 3)), rng.standard_normal((2, 3))
-    z, value = log_det_surrogate(encode, lambda z: decode(z) + 0.1 * z ** 2, x, v)
+    z, value = log_det_surrogate(encode, lambda z: decode(z) + 0.1 * z**2, x, v)
     for n in range(2):
         f = jacobian(lambda row: encode(row[None])[0])(x[n])
-        g = jacobian(lambda row: decode(row[None])[0] + 0.1 * row ** 2)(z[n])
+        g = jacobian(lambda row: decode(row[None])[0] + 0.1 * row**2)(z[n])
         assert value[n] == pytest.approx(v[n] @ f @ g @ v[n], rel=1e-10)
-        np.testing.assert_allclose(pushforward(decode, z, v)[n],
-                                   np.linalg.solve(f, v[n]), rtol=1e-9)
-    np.testing.assert_allclose(log_det_surrogate(encode, decode, x, v)[1],
-                               np.sum(v ** 2, axis=1), rtol=1e-10)
+        np.testing.assert_allclose(
+            pushforward(decode, z, v)[n], np.linalg.solve(f, v[n]), rtol=1e-9
+        )
+    np.testing.assert_allclose(
+        log_det_surrogate(encode, decode, x, v)[1], np.sum(v**2, axis=1), rtol=1e-10
+    )
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
@@ -112,7 +130,7 @@ def test_probes(count):
     gram = np.einsum("kni,lni->nkl", v, v)
     np.testing.assert_allclose(gram, np.tile(4 * np.eye(count), (3000, 1, 1)), atol=1e-12)
     outer = np.einsum("kni,knj->nij", v, v) / count
-    error = outer.std(axis=0) / 3000 ** 0.5 + 1e-13
+    error = outer.std(axis=0) / 3000**0.5 + 1e-13
     assert np.all(np.abs(outer.mean(axis=0) - np.eye(4)) < 4.5 * error)
 
 
@@ -134,8 +152,10 @@ def test_each_log_det_is_that_of_its_own_direction(direction, context_dim):
     step = 1e-5
     for n, row in enumerate(rows):
         given = None if context is None else np.tile(context[n], (3, 1))
-        ends = [getattr(flow, direction)(params, row + sign * step * np.eye(3), given)[0]
-                for sign in (1, -1)]
+        ends = [
+            getattr(flow, direction)(params, row + sign * step * np.eye(3), given)[0]
+            for sign in (1, -1)
+        ]
         matrix = (ends[0] - ends[1]) / (2 * step)
         assert log_det[n] == pytest.approx(np.linalg.slogdet(matrix)[1], abs=1e-7)
 
@@ -150,8 +170,10 @@ def test_gradient_of_the_exact_likelihood():
         return anp.sum(density.log_prob(unflatten(vector), x))
 
     step = 1e-6
-    numeric = [(total(vector + step * e) - total(vector - step * e)) / (2 * step)
-               for e in np.eye(len(vector))]
+    numeric = [
+        (total(vector + step * e) - total(vector - step * e)) / (2 * step)
+        for e in np.eye(len(vector))
+    ]
     np.testing.assert_allclose(grad(total)(vector), numeric, atol=1e-7)
 
 
@@ -164,8 +186,13 @@ def test_starts_as_the_identity_and_the_oracle_says_what_it_is_later():
     np.testing.assert_array_equal(flow.inverse(start, x)[0], x)
     np.testing.assert_array_equal(flow.reconstruction_error(start, x), 0)
     params = random_params(flow, np.random.default_rng(2), 0.3)
-    report = check_flow(lambda z: flow.forward(params, z), lambda x: flow.inverse(params, x),
-                        dim=2, rng=np.random.default_rng(3), skip=("normalised",))
+    report = check_flow(
+        lambda z: flow.forward(params, z),
+        lambda x: flow.inverse(params, x),
+        dim=2,
+        rng=np.random.default_rng(3),
+        skip=("normalised",),
+    )
     assert not report.ok
     assert "round_trip" in str(report)
     error = flow.reconstruction_error(params, x)
@@ -201,8 +228,9 @@ def test_the_gradient_of_the_loss_is_that_of_the_likelihood_and_the_penalty():
         penalty = 3 * anp.mean(anp.sum((middle - back) ** 2, axis=1))
         return penalty - anp.mean(density.log_prob(params, x))
 
-    found = grad(lambda vector: loss(density, unflatten(vector), x, None,
-                                     np.random.default_rng(0)))(vector)
+    found = grad(
+        lambda vector: loss(density, unflatten(vector), x, None, np.random.default_rng(0))
+    )(vector)
     np.testing.assert_allclose(found, grad(exact)(vector), rtol=1e-9, atol=1e-12)
     assert np.linalg.norm(found) > 0.1
 
@@ -213,14 +241,25 @@ def test_a_fit_reaches_the_entropy_and_makes_the_networks_inverses():
     rng = np.random.default_rng(9)
     x = rng.standard_normal((1000, 2)) @ np.array([[1.0, 0.8], [0.0, 0.5]]) + [1.0, -0.5]
     density = nfref.Density(FreeFormFlow(2, 2, (16,)))
-    result = nfref.fit(density, density.init(rng), x, rng, epochs=40, batch_size=100,
-                       learning_rate=5e-3, schedule="cosine", progress=False,
-                       objective=FreeFormLikelihood(beta=10.0), validation=x, patience=None)
+    result = nfref.fit(
+        density,
+        density.init(rng),
+        x,
+        rng,
+        epochs=40,
+        batch_size=100,
+        learning_rate=5e-3,
+        schedule="cosine",
+        progress=False,
+        objective=FreeFormLikelihood(beta=10.0),
+        validation=x,
+        patience=None,
+    )
     sample = np.cov(x.T, bias=True)
     best = 0.5 * np.linalg.slogdet(2 * np.pi * np.e * sample)[1]
     assert -density.log_prob(result.params, x).mean() == pytest.approx(best, abs=0.01)
     error = density.flow.reconstruction_error(result.params["flow"], x)
-    assert np.sqrt(np.mean(error ** 2)) < 0.02
+    assert np.sqrt(np.mean(error**2)) < 0.02
 
 
 def test_refusals():

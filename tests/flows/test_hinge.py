@@ -27,7 +27,7 @@ def test_map_and_slope_of_the_definition(log_left, log_right, log_width):
         width, p, q = mpmath.exp(log_width), (right + left) / 2, (right - left) / 2
         for u, value, total in zip(x[:, 0], z[:, 0], log_det):
             u = mpmath.mpf(float(u))
-            root = mpmath.sqrt(width ** 2 + u ** 2)
+            root = mpmath.sqrt(width**2 + u**2)
             size = p * abs(u) + abs(q) * (root + width)
             assert abs(float(value) - (p * u + q * (root - width))) <= 2e-15 * (size + width)
             truth = mpmath.log(p + q * u / root)
@@ -38,11 +38,16 @@ def test_map_and_slope_of_the_definition(log_left, log_right, log_width):
 
 def test_location_goes_to_shift_and_equal_slopes_are_affine():
     flow = nfref.Hinge(2)
-    params = {"location": np.array([1.0, -2.0]), "shift": np.array([0.5, 7.0]),
-              "log_left": np.array([-1.0, 0.25]), "log_right": np.array([2.0, 0.25]),
-              "log_width": np.array([0.1, -2.0])}
-    np.testing.assert_array_equal(flow.inverse(params, params["location"][None])[0],
-                                  params["shift"][None])
+    params = {
+        "location": np.array([1.0, -2.0]),
+        "shift": np.array([0.5, 7.0]),
+        "log_left": np.array([-1.0, 0.25]),
+        "log_right": np.array([2.0, 0.25]),
+        "log_width": np.array([0.1, -2.0]),
+    }
+    np.testing.assert_array_equal(
+        flow.inverse(params, params["location"][None])[0], params["shift"][None]
+    )
     x = np.random.default_rng(0).standard_normal((20, 2))
     z, _ = flow.inverse(params, x)
     np.testing.assert_allclose(z[:, 1], 7 + np.exp(0.25) * (x[:, 1] + 2), rtol=1e-13)
@@ -57,10 +62,13 @@ def test_the_inverse_is_a_hinge():
     log_left, log_right, log_width = np.array([-0.7]), np.array([1.3]), np.array([0.2])
     z = np.linspace(-5, 5, 41)[:, None]
     middle = shift - 0.5 * np.exp(log_width) * (np.exp(log_right) - np.exp(log_left))
-    at_middle, _ = hinge.hinge_inverse(middle[None], location, shift, log_left, log_right,
-                                       log_width)
-    expected = hinge.hinge(z, middle, at_middle[0], -log_left, -log_right,
-                           log_width + 0.5 * (log_left + log_right))
-    for got, want in zip(hinge.hinge_inverse(z, location, shift, log_left, log_right, log_width),
-                         expected):
+    at_middle, _ = hinge.hinge_inverse(
+        middle[None], location, shift, log_left, log_right, log_width
+    )
+    expected = hinge.hinge(
+        z, middle, at_middle[0], -log_left, -log_right, log_width + 0.5 * (log_left + log_right)
+    )
+    for got, want in zip(
+        hinge.hinge_inverse(z, location, shift, log_left, log_right, log_width), expected
+    ):
         np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-13)

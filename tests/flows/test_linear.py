@@ -9,8 +9,8 @@ from nfref.flows import linear
 from tests.contract.numerics import assert_log_det_of_jacobians
 from tests.flow_table import Entry, random_order
 
-NEGATIVE = ((0.0, 1.0, 2.0), (2.0, 0.3, 1.0), (1.0, -0.5, -0.2))     # determinant -1.2
-PIVOTS = ((2, 0, 3, 1), (1, -1, 1, 1))                              # a 4-cycle: determinant > 0
+NEGATIVE = ((0.0, 1.0, 2.0), (2.0, 0.3, 1.0), (1.0, -0.5, -0.2))  # determinant -1.2
+PIVOTS = ((2, 0, 3, 1), (1, -1, 1, 1))  # a 4-cycle: determinant > 0
 
 
 def random_matrix(dim):
@@ -46,8 +46,9 @@ FLOWS = {
 def moved(flow, seed=0):
     """Parameters away from where ``init`` starts, with rows to act on."""
     rng = np.random.default_rng(seed)
-    params = nfref.params.tree_map(lambda leaf: leaf + 0.4 * rng.standard_normal(leaf.shape),
-                                   flow.init(rng))
+    params = nfref.params.tree_map(
+        lambda leaf: leaf + 0.4 * rng.standard_normal(leaf.shape), flow.init(rng)
+    )
     return params, rng.standard_normal((7, flow.dim))
 
 
@@ -108,7 +109,7 @@ def test_parameter_gradients(name):
 
 
 def test_permutation_takes_coordinates_in_order():
-    flow = nfref.Permutation((2, 0, 3, 1))      # not its own inverse
+    flow = nfref.Permutation((2, 0, 3, 1))  # not its own inverse
     z = np.array([[10.0, 11.0, np.nan, 13.0]])
     x, log_det = flow.forward({}, z)
     np.testing.assert_array_equal(x, [[np.nan, 10.0, 13.0, 11.0]])
@@ -135,20 +136,25 @@ def test_fixed_matrix_with_negative_determinant():
     x, log_det = flow.forward({}, z)
     for row in range(5):
         np.testing.assert_allclose(x[row], matrix @ z[row], rtol=1e-15, atol=1e-15)
-    by_rule = sum(matrix[0, i] * (matrix[1, i - 2] * matrix[2, i - 1]
-                                  - matrix[1, i - 1] * matrix[2, i - 2]) for i in range(3))
+    by_rule = sum(
+        matrix[0, i] * (matrix[1, i - 2] * matrix[2, i - 1] - matrix[1, i - 1] * matrix[2, i - 2])
+        for i in range(3)
+    )
     np.testing.assert_allclose(log_det, np.log(-by_rule), rtol=1e-14)
 
 
-@pytest.mark.parametrize("matrix, message", [
-    (((1.0, 2.0), (2.0, 4.0)), "singular"),
-    (((1.0, 1.0), (1.0, 1.0 + 1e-16)), "singular"),
-    (((0.0,),), "singular"),
-    (((1.0, 2.0, 3.0), (0.0, 1.0, 0.0)), r"shape \(D, D\), got \(2, 3\)"),
-    (np.zeros((0, 0)), r"shape \(D, D\), got \(0, 0\)"),
-    (((1.0, np.nan), (0.0, 1.0)), "finite"),
-    (((1.0, 2.0), (1.0,)), "different lengths"),
-])
+@pytest.mark.parametrize(
+    "matrix, message",
+    [
+        (((1.0, 2.0), (2.0, 4.0)), "singular"),
+        (((1.0, 1.0), (1.0, 1.0 + 1e-16)), "singular"),
+        (((0.0,),), "singular"),
+        (((1.0, 2.0, 3.0), (0.0, 1.0, 0.0)), r"shape \(D, D\), got \(2, 3\)"),
+        (np.zeros((0, 0)), r"shape \(D, D\), got \(0, 0\)"),
+        (((1.0, np.nan), (0.0, 1.0)), "finite"),
+        (((1.0, 2.0), (1.0,)), "different lengths"),
+    ],
+)
 def test_fixed_matrix_refuses(matrix, message):
     with pytest.raises(ValueError, match=f"matrix: expected.*{message}"):
         nfref.FixedLinear(matrix)
@@ -221,12 +227,15 @@ def test_triangular_solve_ignores_nothing_it_should_see(lower):
     assert np.all(np.isnan(spoiled[2]))
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ({"permutation": (0, 1)}, "permutation: expected a permutation of 0 ... 2"),
-    ({"permutation": (0, 1, 1)}, "permutation: expected a permutation of 0 ... 2"),
-    ({"signs": (1, 1)}, "signs: expected 3 numbers 1 or -1"),
-    ({"signs": (1, 0, 1)}, "signs: expected 3 numbers 1 or -1"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"permutation": (0, 1)}, "permutation: expected a permutation of 0 ... 2"),
+        ({"permutation": (0, 1, 1)}, "permutation: expected a permutation of 0 ... 2"),
+        ({"signs": (1, 1)}, "signs: expected 3 numbers 1 or -1"),
+        ({"signs": (1, 0, 1)}, "signs: expected 3 numbers 1 or -1"),
+    ],
+)
 def test_lu_form_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         nfref.LULinear(3, **arguments)

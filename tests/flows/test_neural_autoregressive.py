@@ -10,16 +10,33 @@ from nfref.runtime import params as trees
 from tests.flow_table import Entry, hidden, made, random_params, stays, triangular
 
 CONTRACT = {
-    "MADE, sigmoids": Entry(made(transformer=nfref.DeepSigmoid(3)), context=True,
-                            pattern=triangular),
-    "Coupling, logistics": Entry(lambda dim, context_dim: nfref.Coupling(
-        tuple(i % 2 == 0 for i in range(dim)), nfref.LogisticMixture(3), hidden(dim), context_dim,
-        "tanh"), dims=(2, 5), context=True, ignores_context=stays, costly=True),
-    "NAF": Entry(lambda dim, context_dim: nfref.NAF(dim, 2, hidden(dim), 3, context_dim),
-                 context=True),
+    "MADE, sigmoids": Entry(
+        made(transformer=nfref.DeepSigmoid(3)), context=True, pattern=triangular
+    ),
+    "Coupling, logistics": Entry(
+        lambda dim, context_dim: nfref.Coupling(
+            tuple(i % 2 == 0 for i in range(dim)),
+            nfref.LogisticMixture(3),
+            hidden(dim),
+            context_dim,
+            "tanh",
+        ),
+        dims=(2, 5),
+        context=True,
+        ignores_context=stays,
+        costly=True,
+    ),
+    "NAF": Entry(
+        lambda dim, context_dim: nfref.NAF(dim, 2, hidden(dim), 3, context_dim), context=True
+    ),
     # Its maps have bends where their tangents begin: differences need rows that are within.
-    "UMNN": Entry(lambda dim, context_dim: nfref.UMNN(dim, 1, (dim + 1,), 2, 32, 4.0, context_dim),
-                  dims=(1, 2), context=True, costly=True, integrable=False),
+    "UMNN": Entry(
+        lambda dim, context_dim: nfref.UMNN(dim, 1, (dim + 1,), 2, 32, 4.0, context_dim),
+        dims=(1, 2),
+        context=True,
+        costly=True,
+        integrable=False,
+    ),
 }
 
 
@@ -63,7 +80,7 @@ def test_umnn_in_the_letters_of_its_paper():
         for layer, theta in list(zip(flow.flows, params))[::-1]:
             raw = raw_of(layer, theta, x)
             alpha, mu, p = np.split(raw[2:], 3)
-            alpha = np.exp(alpha / np.sqrt(1 + alpha ** 2))
+            alpha = np.exp(alpha / np.sqrt(1 + alpha**2))
             p = p / np.sqrt(1 + 3 * np.sum((p / 8) ** 2, axis=0))
 
             def log_f(t, i):
@@ -73,8 +90,9 @@ def test_umnn_in_the_letters_of_its_paper():
                 return r / np.sqrt(1 + (r / 5) ** 2)
 
             total += sum(log_f(x[i], i) for i in range(2))
-            x = raw[0] + [quad(lambda t: np.exp(log_f(t, i)), 0, x[i], epsabs=1e-13)[0]
-                          for i in range(2)]
+            x = raw[0] + [
+                quad(lambda t: np.exp(log_f(t, i)), 0, x[i], epsabs=1e-13)[0] for i in range(2)
+            ]
         np.testing.assert_allclose(z[n], x, rtol=1e-10)
         np.testing.assert_allclose(log_det[n], total, rtol=1e-8, atol=1e-8)
 
@@ -114,7 +132,7 @@ def test_latents_come_back_however_far_they_are_out(name, dtype):
     """Far beyond any fixed bracket: z up to 1e8, and data that are as far out."""
     flow = FLOWS[name]
     params = trees.cast(random_params(flow, np.random.default_rng(4)), np.dtype(dtype))
-    z = np.array([[s * 10.0 ** k] for k in range(-2, 9) for s in (1, -1)], dtype)
+    z = np.array([[s * 10.0**k] for k in range(-2, 9) for s in (1, -1)], dtype)
     x, log_det = flow.forward(params, z)
     again, back = flow.inverse(params, x)
     eps = np.finfo(dtype).eps
@@ -132,8 +150,16 @@ def test_it_learns_two_modes_with_nothing_between_them():
         return np.where(rng.random((n, 1)) < 0.5, -1.0, 1.0) + 0.2 * rng.standard_normal((n, 1))
 
     density = nfref.Density(nfref.NAF(1, 1, (4,)))
-    result = nfref.fit(density, density.init(rng), two_modes(1000), rng, epochs=40,
-                       batch_size=200, learning_rate=3e-2, progress=False)
+    result = nfref.fit(
+        density,
+        density.init(rng),
+        two_modes(1000),
+        rng,
+        epochs=40,
+        batch_size=200,
+        learning_rate=3e-2,
+        progress=False,
+    )
     x = two_modes(2000)
     exact = np.logaddexp(*(-0.5 * ((x[:, 0] - mode) / 0.2) ** 2 for mode in (-1, 1)))
     exact = exact - np.log(2 * 0.2 * np.sqrt(2 * np.pi))
@@ -143,14 +169,17 @@ def test_it_learns_two_modes_with_nothing_between_them():
     assert np.mean(np.abs(np.abs(drawn) - 1) < 0.8) > 0.95
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"layers": 0}, "^layers: expected at least 1, got 0$"),
-    ({"units": 0}, "^units: expected at least 1, got 0$"),
-    ({"orders": [(0, 1, 2)]}, "^orders: expected 5, one a layer; got 1$"),
-    ({"nodes": 65}, "^nodes: expected an even number, got 65$"),
-    ({"nodes": 62}, "^nodes: expected at least 8 times the bound, 64, got 62$"),
-    ({"hidden": (1,)}, "^hidden: expected at least 2 units a layer"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"layers": 0}, "^layers: expected at least 1, got 0$"),
+        ({"units": 0}, "^units: expected at least 1, got 0$"),
+        ({"orders": [(0, 1, 2)]}, "^orders: expected 5, one a layer; got 1$"),
+        ({"nodes": 65}, "^nodes: expected an even number, got 65$"),
+        ({"nodes": 62}, "^nodes: expected at least 8 times the bound, 64, got 62$"),
+        ({"hidden": (1,)}, "^hidden: expected at least 2 units a layer"),
+    ],
+)
 def test_refuses(options, message):
     with pytest.raises(ValueError, match=message):
         (nfref.UMNN if "nodes" in options else nfref.NAF)(**{"dim": 3, **options})

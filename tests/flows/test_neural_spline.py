@@ -4,24 +4,37 @@ import numpy as np
 import pytest
 
 import nfref
-from tests.flow_table import (COUPLING_DIMS, Entry, constant_at_one, hidden, made, random_params,
-                              triangular)
+from tests.flow_table import (
+    COUPLING_DIMS,
+    Entry,
+    constant_at_one,
+    hidden,
+    made,
+    random_params,
+    triangular,
+)
 
 
 def nsf(**options):
     """A spline flow; at its ends it is the identity, so random rows have to lie within them."""
-    return lambda dim, context_dim: nfref.NSF(dim, 2, hidden(dim), 4, context_dim=context_dim,
-                                              activation="tanh", bound=6.0, **options)
+    return lambda dim, context_dim: nfref.NSF(
+        dim, 2, hidden(dim), 4, context_dim=context_dim, activation="tanh", bound=6.0, **options
+    )
 
 
 CONTRACT = {
-    "MADE, spline": Entry(made(transformer=nfref.RationalQuadratic(4, 6.0)), context=True,
-                          log_det=constant_at_one, pattern=triangular, integrable=False),
+    "MADE, spline": Entry(
+        made(transformer=nfref.RationalQuadratic(4, 6.0)),
+        context=True,
+        log_det=constant_at_one,
+        pattern=triangular,
+        integrable=False,
+    ),
     "NSF": Entry(nsf(), context=True, log_det=constant_at_one, integrable=False),
-    "NSF, coupling": Entry(nsf(coupling=True), dims=COUPLING_DIMS, context=True,
-                           integrable=False),
-    "NSF, LU": Entry(nsf(coupling=True, linear="lu"), dims=(2, 5), context=True, costly=True,
-                     integrable=False),
+    "NSF, coupling": Entry(nsf(coupling=True), dims=COUPLING_DIMS, context=True, integrable=False),
+    "NSF, LU": Entry(
+        nsf(coupling=True, linear="lu"), dims=(2, 5), context=True, costly=True, integrable=False
+    ),
 }
 
 
@@ -36,8 +49,9 @@ def test_a_fresh_flow_is_the_identity(coupling):
 
 @pytest.mark.parametrize("coupling", [False, True])
 def test_outside_of_the_splines_rows_stay(coupling):
-    flow = nfref.NSF(2, layers=3, hidden=(4,), bins=4, coupling=coupling, activation="tanh",
-                     bound=2.0)
+    flow = nfref.NSF(
+        2, layers=3, hidden=(4,), bins=4, coupling=coupling, activation="tanh", bound=2.0
+    )
     params = random_params(flow, np.random.default_rng(0))
     far = np.array([[2.0, -2.0], [-3.0, 1e9], [1e300, -2.5]])
     for act in (flow.forward, flow.inverse):
@@ -50,8 +64,9 @@ def test_outside_of_the_splines_rows_stay(coupling):
 
 def test_couplings_change_every_coordinate_by_turns():
     masks = np.array([layer.mask for layer in nfref.NSF(4, 3, coupling=True).flows])
-    np.testing.assert_array_equal(masks[::-1], [[False, True] * 2, [True, False] * 2,
-                                                [False, True] * 2])
+    np.testing.assert_array_equal(
+        masks[::-1], [[False, True] * 2, [True, False] * 2, [False, True] * 2]
+    )
     orders = ((3, 1, 0, 2), (0, 1, 2, 3))
     drawn = [layer.mask for layer in nfref.NSF(4, 2, coupling=True, orders=orders).flows]
     assert drawn == [(False, False, True, True), (False, True, False, True)]
@@ -69,14 +84,17 @@ def test_its_density_integrates_to_one():
         assert abs(np.sum(density) * (axis[1] - axis[0]) ** 2 - 1) < 1e-3
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"dim": 1, "coupling": True}, "^NSF: expected dim of at least 2"),
-    ({"layers": 0}, "^layers: expected at least 1, got 0$"),
-    ({"linear": "qr"}, "^linear: expected one of none, lu; got 'qr'$"),
-    ({"bins": 0}, "^bins: expected at least 1, got 0$"),
-    ({"bound": 0.0}, "^bound: expected a finite number above 0"),
-    ({"orders": [(0, 1, 2)]}, "^orders: expected 5, one a layer; got 1$"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"dim": 1, "coupling": True}, "^NSF: expected dim of at least 2"),
+        ({"layers": 0}, "^layers: expected at least 1, got 0$"),
+        ({"linear": "qr"}, "^linear: expected one of none, lu; got 'qr'$"),
+        ({"bins": 0}, "^bins: expected at least 1, got 0$"),
+        ({"bound": 0.0}, "^bound: expected a finite number above 0"),
+        ({"orders": [(0, 1, 2)]}, "^orders: expected 5, one a layer; got 1$"),
+    ],
+)
 def test_refuses(options, message):
     with pytest.raises(ValueError, match=message):
         nfref.NSF(**{"dim": 3, **options})

@@ -35,9 +35,11 @@ def assert_inverse_is(flow, params, x, paper, tolerance=1e-12):
 
 def net_of(layer, params):
     """The network of a coupling: a row of what stays to its raw outputs in blocks."""
+
     def net(row):
         outputs = mlp(params["net"], row[None], layer.activation)[0]
         return outputs.reshape(layer.transformer.size, -1)
+
     return net
 
 
@@ -53,7 +55,7 @@ def test_nice():
         y = x.copy()
         for layer, theta in list(zip(flow.flows, params))[:0:-1]:
             one, two = np.array(layer.mask), ~np.array(layer.mask)
-            y[two] = y[two] + -net_of(layer, theta)(y[one])[0]      # m is -t
+            y[two] = y[two] + -net_of(layer, theta)(y[one])[0]  # m is -t
         S = np.exp(-params[0]["log_scale"])
         return S * y, np.sum(np.log(np.abs(S)))
 
@@ -66,8 +68,9 @@ def test_real_nvp(batch_norm):
 
     s is tanh times a learned scale (4.1). RealNVP's (s, t) are (-s, -t exp(-s)) of nfref.
     """
-    flow = nfref.RealNVP(3, layers=3, hidden=(4,), transformer=nfref.Affine("tanh"),
-                         batch_norm=batch_norm)
+    flow = nfref.RealNVP(
+        3, layers=3, hidden=(4,), transformer=nfref.Affine("tanh"), batch_norm=batch_norm
+    )
     params, x = case(flow)
 
     def real_nvp(x):
@@ -76,9 +79,10 @@ def test_real_nvp(batch_norm):
             if isinstance(layer, nfref.BatchNorm):
                 mu, variance = theta["running_mean"], theta["running_variance"]
                 normed = (y - mu) / np.sqrt(variance + layer.epsilon)
-                y = normed * np.exp(theta["log_scale"]) + theta["shift"]    # 1 and 0 in the paper
+                y = normed * np.exp(theta["log_scale"]) + theta["shift"]  # 1 and 0 in the paper
                 log_det += np.sum(theta["log_scale"]) - 0.5 * np.sum(
-                    np.log(variance + layer.epsilon))
+                    np.log(variance + layer.epsilon)
+                )
                 continue
             b = np.array(layer.mask)
             p, r = net_of(layer, theta)(y[b])
@@ -89,7 +93,7 @@ def test_real_nvp(batch_norm):
         return y, log_det
 
     assert_inverse_is(flow, params, x, real_nvp)
-    kinds = [type(layer).__name__ for layer in flow.flows[::-1]]      # from data to latent
+    kinds = [type(layer).__name__ for layer in flow.flows[::-1]]  # from data to latent
     assert kinds == (["Coupling", "BatchNorm"] if batch_norm else ["Coupling"]) * 3
 
 
@@ -106,6 +110,7 @@ def test_masks_of_real_nvp():
 
 def maf(flow, params):
     """u_i = (x_i - mu_i) exp(-alpha_i), data to u, layer after layer, batch norm behind each."""
+
     def rows(x):
         u, log_det = x.copy(), 0
         for layer, theta in list(zip(flow.flows, params))[::-1]:
@@ -120,6 +125,7 @@ def maf(flow, params):
             u = (u - mu) * np.exp(-alpha)
             log_det -= np.sum(alpha)
         return u, log_det
+
     return rows
 
 
@@ -165,11 +171,10 @@ def test_iaf():
     x, log_det = flow.forward(params, noise)
     for n, z in enumerate(noise):
         total = 0
-        for layer, theta, order in zip(flow.flow.flows[::-1], params[::-1],
-                                       [(0, 1, 2), (2, 1, 0)]):
+        for layer, theta, order in zip(flow.flow.flows[::-1], params[::-1], [(0, 1, 2), (2, 1, 0)]):
             assert layer.order == order
             outputs = masked_mlp(theta["net"], layer.masks, z[None], layer.activation)[0]
-            m, s = outputs[:3], outputs[3:] + 2             # the bias that keeps gates open
+            m, s = outputs[:3], outputs[3:] + 2  # the bias that keeps gates open
             z = sigmoid(s) * z + (1 - sigmoid(s)) * m
             total += np.sum(np.log(sigmoid(s)))
         np.testing.assert_allclose(x[n], z, rtol=1e-12, atol=1e-12)
@@ -184,17 +189,26 @@ def spline(x, widths, heights, slopes, bound):
     if abs(x) >= bound:
         return x, 1.0
     K = len(widths)
-    x_k, y_k = (bound * (2 * np.concatenate([[0], np.cumsum(
-        1e-3 + (1 - 1e-3 * K) * np.exp(raw) / np.sum(np.exp(raw)))]) - 1)
-        for raw in (widths, heights))
+    x_k, y_k = (
+        bound
+        * (
+            2
+            * np.concatenate(
+                [[0], np.cumsum(1e-3 + (1 - 1e-3 * K) * np.exp(raw) / np.sum(np.exp(raw)))]
+            )
+            - 1
+        )
+        for raw in (widths, heights)
+    )
     delta = np.concatenate([[1], 1e-3 + np.log1p(np.exp(slopes + np.log(np.expm1(1 - 1e-3)))), [1]])
     k = np.searchsorted(x_k, x, "right") - 1
     s = (y_k[k + 1] - y_k[k]) / (x_k[k + 1] - x_k[k])
     xi = (x - x_k[k]) / (x_k[k + 1] - x_k[k])
     under = s + (delta[k + 1] + delta[k] - 2 * s) * xi * (1 - xi)
-    g = y_k[k] + (y_k[k + 1] - y_k[k]) * (s * xi ** 2 + delta[k] * xi * (1 - xi)) / under
-    slope = s ** 2 * (delta[k + 1] * xi ** 2 + 2 * s * xi * (1 - xi)
-                      + delta[k] * (1 - xi) ** 2) / under ** 2
+    g = y_k[k] + (y_k[k + 1] - y_k[k]) * (s * xi**2 + delta[k] * xi * (1 - xi)) / under
+    slope = (
+        s**2 * (delta[k + 1] * xi**2 + 2 * s * xi * (1 - xi) + delta[k] * (1 - xi) ** 2) / under**2
+    )
     return g, slope
 
 
@@ -213,10 +227,17 @@ def test_nsf(coupling):
                 u, log_det = weight @ (u - theta["bias"]), log_det + slogdet(weight)[1]
                 continue
             changed = ~np.array(layer.mask) if coupling else np.ones(3, bool)
-            raw = (net_of(layer, theta)(u[~changed]) if coupling else masked_mlp(
-                theta["net"], layer.masks, u[None], layer.activation)[0].reshape(11, 3))
-            pairs = [spline(value, h[:4], h[4:8], h[8:], flow.bound)
-                     for value, h in zip(u[changed], raw.T)]
+            raw = (
+                net_of(layer, theta)(u[~changed])
+                if coupling
+                else masked_mlp(theta["net"], layer.masks, u[None], layer.activation)[0].reshape(
+                    11, 3
+                )
+            )
+            pairs = [
+                spline(value, h[:4], h[4:8], h[8:], flow.bound)
+                for value, h in zip(u[changed], raw.T)
+            ]
             u[changed], slopes = np.transpose(pairs)
             log_det += np.sum(np.log(slopes))
         return u, log_det
@@ -224,9 +245,11 @@ def test_nsf(coupling):
     assert_inverse_is(flow, params, x, nsf, 1e-9)
     kinds = [type(layer).__name__ for layer in flow.flows]
     assert kinds == ["LULinear", "Coupling" if coupling else "MADE"] * 2 + ["LULinear"]
-    if coupling:        # the published code changes even coordinates first
+    if coupling:  # the published code changes even coordinates first
         assert [layer.mask for layer in flow.flows[::-1][1::2]] == [
-            (False, True, False), (True, False, True)]
+            (False, True, False),
+            (True, False, True),
+        ]
 
 
 # Glow -------------------------------------------------------------------------------------------
@@ -238,12 +261,24 @@ def test_glow():
     z2 = (z2 + shift) * sigmoid(h + 2); the half that is split off and what is left at the end
     are scored under learned normals.
     """
-    flow = nfref.Glow((1, 4, 4), levels=2, steps=1, hidden=(3, 3),
-                      transformer=nfref.Affine("sigmoid"), split_transformer=nfref.Affine("exp"))
+    flow = nfref.Glow(
+        (1, 4, 4),
+        levels=2,
+        steps=1,
+        hidden=(3, 3),
+        transformer=nfref.Affine("sigmoid"),
+        split_transformer=nfref.Affine("exp"),
+    )
     params, images = case(flow)
     from_data = [type(layer).__name__ for layer in flow.flows[::-1]]
-    assert from_data == ["Squeeze", "ActNorm", "InvertibleConv", "ChannelCoupling", "SplitPrior",
-                         "OnFirst"]
+    assert from_data == [
+        "Squeeze",
+        "ActNorm",
+        "InvertibleConv",
+        "ChannelCoupling",
+        "SplitPrior",
+        "OnFirst",
+    ]
     deepest = [type(layer).__name__ for layer in flow.flows[0].flow.flows[::-1]]
     assert deepest == ["Squeeze", "ActNorm", "InvertibleConv", "ChannelCoupling", "TopPrior"]
 
@@ -258,13 +293,14 @@ def test_glow():
             reach = len(weight) // 2
             around = np.pad(image, ((0, 0), (reach, reach), (reach, reach)))
             if reach:
-                edge = np.pad(np.zeros((1, *image.shape[1:])), ((0, 0), (1, 1), (1, 1)),
-                              constant_values=1)
+                edge = np.pad(
+                    np.zeros((1, *image.shape[1:])), ((0, 0), (1, 1), (1, 1)), constant_values=1
+                )
                 around = np.concatenate([around, edge])
                 weight = np.concatenate([weight, layer["edge"][:, :, None]], axis=2)
             out = np.zeros((len(layer["bias"]), *image.shape[1:])) + layer["bias"][:, None, None]
             for i, j in np.ndindex(weight.shape[:2]):
-                seen = around[:, i:i + image.shape[1], j:j + image.shape[2]]
+                seen = around[:, i : i + image.shape[1], j : j + image.shape[2]]
                 out += np.einsum("chw,ce->ehw", seen, weight[i, j])
             image = np.maximum(out, 0) if k + 1 < len(net) else out
         return image * np.exp(3 * net[-1]["log_gain"])[:, None, None]
@@ -291,25 +327,29 @@ def test_glow():
         return objective + normal(z2, mean, logs) + level(z1, flows[0].flow.flows, rest[0])
 
     def normal(value, mean, logs):
-        return np.sum(-0.5 * (np.log(2 * np.pi) + 2 * logs + (value - mean) ** 2
-                              / np.exp(2 * logs)))
+        return np.sum(
+            -0.5 * (np.log(2 * np.pi) + 2 * logs + (value - mean) ** 2 / np.exp(2 * logs))
+        )
 
     log_prob = nfref.Density(flow).log_prob({"base": {}, "flow": params}, images)
     for n, image in enumerate(images):
-        np.testing.assert_allclose(log_prob[n], level(image.reshape(1, 4, 4), flow.flows, params),
-                                   rtol=1e-10)
+        np.testing.assert_allclose(
+            log_prob[n], level(image.reshape(1, 4, 4), flow.flows, params), rtol=1e-10
+        )
 
 
 def test_glow_convolutions_start_as_rotations_of_any_permutation_and_sign():
     """Glow, section 3.2: W = P L U is the LU decomposition of a rotation, of either determinant."""
     flow = nfref.Glow((1, 4, 4), levels=2, steps=4)
-    convolutions = [layer for layer in (*flow.flows, *flow.flows[0].flow.flows)
-                    if isinstance(layer, nfref.InvertibleConv)]
+    convolutions = [
+        layer
+        for layer in (*flow.flows, *flow.flows[0].flow.flows)
+        if isinstance(layer, nfref.InvertibleConv)
+    ]
     assert len({(layer.permutation, layer.signs) for layer in convolutions}) == 8
     determinants = []
     for layer in convolutions:
-        W = layer.linear.forward(layer.init(np.random.default_rng(1)),
-                                 np.eye(layer.shape[0]))[0].T
+        W = layer.linear.forward(layer.init(np.random.default_rng(1)), np.eye(layer.shape[0]))[0].T
         np.testing.assert_allclose(W @ W.T, np.eye(layer.shape[0]), atol=1e-12)
         P, _, U = lu(W)
         assert tuple(np.argmax(P, axis=1)) == layer.permutation

@@ -82,7 +82,7 @@ def test_second_derivative_of_the_root(slack):
     second = elementwise_grad(first)(r, np.full_like(r, slack))
     a = planar.planar_root(r, np.full_like(r, slack))
     slope = 1 + (slack - 1) / np.cosh(a) ** 2
-    expected = 2 * (slack - 1) * np.tanh(a) / np.cosh(a) ** 2 / slope ** 3
+    expected = 2 * (slack - 1) * np.tanh(a) / np.cosh(a) ** 2 / slope**3
     np.testing.assert_allclose(second, expected, rtol=1e-11)
 
 
@@ -157,9 +157,12 @@ def test_each_context_row_has_its_own_map():
     x, log_det = layer.forward(params, z, context)
     for i in range(5):
         change = context[i] @ params["from_context"]
-        own = {"u": params["u"] + change[:3], "w": params["w"] + change[3:6],
-               "b": params["b"] + change[6:]}
-        x_row, log_det_row = plain.forward(own, z[i:i + 1])
+        own = {
+            "u": params["u"] + change[:3],
+            "w": params["w"] + change[3:6],
+            "b": params["b"] + change[6:],
+        }
+        x_row, log_det_row = plain.forward(own, z[i : i + 1])
         np.testing.assert_allclose(x[i], x_row[0], rtol=1e-13)
         np.testing.assert_allclose(log_det[i], log_det_row[0], rtol=1e-12, atol=1e-14)
 

@@ -13,19 +13,27 @@ from tests.flow_table import Entry
 
 CONTRACT = {
     "ProbabilityFlow": Entry(
-        lambda d, c: nfref.ProbabilityFlow(d, 2, beta_max=4.0, rtol=1e-9, atol=1e-9), dims=(2,),
-        precision=1e-7, reach=10.0, integrable=False),
+        lambda d, c: nfref.ProbabilityFlow(d, 2, beta_max=4.0, rtol=1e-9, atol=1e-9),
+        dims=(2,),
+        precision=1e-7,
+        reach=10.0,
+        integrable=False,
+    )
 }
 
-MIXTURE = {"logits": np.array([0.3, -0.2, 0.0]),
-           "means": np.array([[-1.5, 0.4], [1.0, 1.2], [0.3, -1.0]]),
-           "log_scales": np.log([[0.3, 0.5], [0.4, 0.2], [0.6, 0.25]])}
+MIXTURE = {
+    "logits": np.array([0.3, -0.2, 0.0]),
+    "means": np.array([[-1.5, 0.4], [1.0, 1.2], [0.3, -1.0]]),
+    "log_scales": np.log([[0.3, 0.5], [0.4, 0.2], [0.6, 0.25]]),
+}
 
 
 def exact_density(flow, params):
     """The flow on its own p_1, and the parameters of both."""
-    return (nfref.Density(flow, nfref.NormalMixture(flow.dim, flow.components)),
-            {"base": flow.diffused(params, 1.0), "flow": params})
+    return (
+        nfref.Density(flow, nfref.NormalMixture(flow.dim, flow.components)),
+        {"base": flow.diffused(params, 1.0), "flow": params},
+    )
 
 
 # Formulas ---------------------------------------------------------------------------------
@@ -43,8 +51,9 @@ def test_schedule_is_that_of_flow_matching_turned_around():
 
 def test_score_and_trace_are_the_derivatives_of_the_log_density():
     y = np.random.default_rng(0).standard_normal((20, 2)) * 2
-    score, trace = pf.score_and_trace(y, MIXTURE["logits"], MIXTURE["means"],
-                                      np.exp(2 * MIXTURE["log_scales"]))
+    score, trace = pf.score_and_trace(
+        y, MIXTURE["logits"], MIXTURE["means"], np.exp(2 * MIXTURE["log_scales"])
+    )
 
     def log_prob(y):
         return nfref.NormalMixture(2, 3).log_prob(MIXTURE, y)
@@ -58,8 +67,9 @@ def test_score_and_trace_are_the_derivatives_of_the_log_density():
 def test_trace_does_not_cancel_far_away():
     """At |y| = 1e8 the widest component is left, and the trace is that of its precision alone."""
     variances = np.exp(2 * MIXTURE["log_scales"])
-    score, trace = pf.score_and_trace(np.array([[1e8, 1e8]]), MIXTURE["logits"],
-                                      MIXTURE["means"], variances)
+    score, trace = pf.score_and_trace(
+        np.array([[1e8, 1e8]]), MIXTURE["logits"], MIXTURE["means"], variances
+    )
     assert np.all(np.isfinite(score))
     assert trace[0] == pytest.approx(-np.min(np.sum(1 / variances, axis=1)), rel=1e-14)
 
@@ -68,14 +78,13 @@ def test_trace_does_not_cancel_far_away():
 def test_diffused_density_is_the_convolution_by_quadrature(s):
     """p_s(y) = integral of p_0(u) N(y; alpha u, 1 - alpha^2) du, on the line."""
     flow = nfref.ProbabilityFlow(1, 3)
-    params = {name: value[..., :1] if value.ndim == 2 else value
-              for name, value in MIXTURE.items()}
+    params = {name: value[..., :1] if value.ndim == 2 else value for name, value in MIXTURE.items()}
     mixture = nfref.NormalMixture(1, 3)
     _, alpha, variance = pf.noise_schedule(s)
     u = np.linspace(-6, 6, 6001)
     p_0 = np.exp(mixture.log_prob(params, u[:, None]))
     y = np.linspace(-2, 2, 9)
-    kernel = stats.norm.pdf(y[:, None], alpha * u, variance ** 0.5)
+    kernel = stats.norm.pdf(y[:, None], alpha * u, variance**0.5)
     found = np.exp(mixture.log_prob(flow.diffused(params, s), y[:, None]))
     np.testing.assert_allclose(found, (kernel * p_0).sum(axis=1) * (u[1] - u[0]), rtol=1e-10)
 
@@ -91,8 +100,9 @@ def test_velocity_keeps_the_density_by_the_continuity_equation():
             return mixture.log_prob(flow.diffused(MIXTURE, 1 - t), y)
 
         h = 1e-4
-        change = (8 * (log_prob(t + h) - log_prob(t - h))
-                  - (log_prob(t + 2 * h) - log_prob(t - 2 * h))) / (12 * h)
+        change = (
+            8 * (log_prob(t + h) - log_prob(t - h)) - (log_prob(t + 2 * h) - log_prob(t - 2 * h))
+        ) / (12 * h)
         slope = elementwise_grad(lambda y: log_prob(t, y))(y)
         left = change + np.sum(velocity * slope, axis=1) + divergence
         np.testing.assert_allclose(left, 0, atol=1e-7 * (1 + np.abs(change).max()))
@@ -106,12 +116,12 @@ def test_likelihood_is_that_of_the_mixture():
     density, params = exact_density(flow, MIXTURE)
     mixture = nfref.NormalMixture(2, 3)
     x = mixture.sample(MIXTURE, np.random.default_rng(2), 300)
-    np.testing.assert_allclose(density.log_prob(params, x), mixture.log_prob(MIXTURE, x),
-                               atol=1e-8)
+    np.testing.assert_allclose(density.log_prob(params, x), mixture.log_prob(MIXTURE, x), atol=1e-8)
     error = []
     for tolerance in (1e-4, 1e-7):
-        looser, params = exact_density(nfref.ProbabilityFlow(2, 3, rtol=tolerance, atol=tolerance),
-                                       MIXTURE)
+        looser, params = exact_density(
+            nfref.ProbabilityFlow(2, 3, rtol=tolerance, atol=tolerance), MIXTURE
+        )
         error.append(np.abs(looser.log_prob(params, x) - mixture.log_prob(MIXTURE, x)).max())
     assert error[1] < error[0] / 30
 
@@ -137,12 +147,15 @@ def test_standard_normal_start_is_off_by_what_the_diffusion_leaves():
 def test_one_normal_has_a_closed_form():
     """x = m + sigma (z - alpha m) / sqrt(alpha^2 sigma^2 + 1 - alpha^2): normal to normal."""
     flow = nfref.ProbabilityFlow(2, 1, rtol=1e-10, atol=1e-10)
-    params = {"logits": np.zeros(1), "means": np.array([[1.0, -2.0]]),
-              "log_scales": np.log([[0.3, 2.0]])}
+    params = {
+        "logits": np.zeros(1),
+        "means": np.array([[1.0, -2.0]]),
+        "log_scales": np.log([[0.3, 2.0]]),
+    }
     z = np.random.default_rng(3).standard_normal((50, 2))
     _, alpha, variance = pf.noise_schedule(1.0)
     sigma, mean = np.array([0.3, 2.0]), params["means"]
-    scale = sigma / np.sqrt(alpha ** 2 * sigma ** 2 + variance)
+    scale = sigma / np.sqrt(alpha**2 * sigma**2 + variance)
     x, log_det = flow.forward(params, z)
     np.testing.assert_allclose(x, mean + scale * (z - alpha * mean), atol=1e-7)
     np.testing.assert_allclose(log_det, np.sum(np.log(scale)), atol=1e-7)
@@ -151,14 +164,18 @@ def test_one_normal_has_a_closed_form():
 def test_single_precision_on_a_ridge_keeps_its_digits_whatever_stands_beside_it():
     """Far out, where the shares of two normals change, and are a difference of large squares."""
     flow = nfref.ProbabilityFlow(2, 2, beta_max=4.0)
-    params = {"logits": np.array([0.63, 0.4]), "means": np.array([[0.0, -0.1], [-0.3, -2.7]]),
-              "log_scales": np.array([[0.48, -0.15], [-0.16, -0.39]])}
+    params = {
+        "logits": np.array([0.63, 0.4]),
+        "means": np.array([[0.0, -0.1], [-0.3, -2.7]]),
+        "log_scales": np.array([[0.48, -0.15], [-0.16, -0.39]]),
+    }
     single = {name: value.astype(np.float32) for name, value in params.items()}
     rng = np.random.default_rng(6)
     x = rng.uniform(-10, 10, (200, 2)).astype(np.float32)
     x[0] = 9.52, -7.22
-    exact = flow.inverse({name: value.astype(float) for name, value in single.items()},
-                         x.astype(float))
+    exact = flow.inverse(
+        {name: value.astype(float) for name, value in single.items()}, x.astype(float)
+    )
     for rows in (slice(0, 1), slice(0, 3), slice(None)):
         for found, expected in zip(flow.inverse(single, x[rows]), exact):
             assert found.dtype == np.float32
@@ -171,8 +188,12 @@ def test_samples_follow_the_mixture():
     x = density.sample(params, np.random.default_rng(4), 2000)
     weights = np.exp(MIXTURE["logits"]) / np.sum(np.exp(MIXTURE["logits"]))
     for i in range(2):
-        u = stats.norm.cdf(x[:, i, None], MIXTURE["means"][:, i],
-                           np.exp(MIXTURE["log_scales"][:, i])) @ weights
+        u = (
+            stats.norm.cdf(
+                x[:, i, None], MIXTURE["means"][:, i], np.exp(MIXTURE["log_scales"][:, i])
+            )
+            @ weights
+        )
         assert stats.kstest(u, "uniform").pvalue > 1e-3
 
 

@@ -15,8 +15,9 @@ from tests.flow_table import Entry, random_params
 # A density has a kink at every centre, where a grid's quadrature is slow: see the integrals below.
 CONTRACT = {
     "RadialLayer": Entry(nfref.RadialLayer, context=True, integrable=False),
-    "Radial": Entry(lambda dim, context_dim: nfref.Radial(dim, 3, context_dim), context=True,
-                    integrable=False),
+    "Radial": Entry(
+        lambda dim, context_dim: nfref.Radial(dim, 3, context_dim), context=True, integrable=False
+    ),
 }
 
 SLACKS = (1e-12, 1e-6, 1e-3, 0.5, 1.0, 1.5, 30.0, 1e6)
@@ -57,8 +58,9 @@ def gauss_legendre(low, high, pieces=20):
     nodes, weights = np.polynomial.legendre.leggauss(10)
     edges = np.linspace(low, high, pieces + 1)
     half = np.diff(edges) / 2
-    return ((edges[:-1] + half)[:, None] + half[:, None] * nodes).ravel(), \
-        (half[:, None] * weights).ravel()
+    return ((edges[:-1] + half)[:, None] + half[:, None] * nodes).ravel(), (
+        half[:, None] * weights
+    ).ravel()
 
 
 def test_density_of_a_line_integrates_to_one():
@@ -107,8 +109,9 @@ def test_map_and_log_det_keep_their_digits(slack, dtype):
         back, log_det_back = radial.radial_inverse(x, zero, alpha, edge)
         assert x.dtype == log_det.dtype == back.dtype == log_det_back.dtype == dtype
         with mpmath.workdps(50):
-            for row, value, total, returned, total_back in zip(z[:, 0], x[:, 0], log_det,
-                                                               back[:, 0], log_det_back):
+            for row, value, total, returned, total_back in zip(
+                z[:, 0], x[:, 0], log_det, back[:, 0], log_det_back
+            ):
                 length, slope = exact_stretch(abs(row), alpha[0], edge[0])
                 assert abs(abs(float(value)) - length) <= 4 * eps * length
                 truth = mpmath.log(slope)
@@ -133,8 +136,8 @@ def test_root_is_exact_to_a_few_ulp(dtype):
     with mpmath.workdps(80):
         for r, *given in zip(found, b, c):
             b, c = (mpmath.mpf(float(number)) for number in given)
-            exact = (-b + mpmath.sqrt(b ** 2 + 4 * c)) / 2
-            assert exact ** 2 + b * exact - c <= mpmath.mpf(10) ** -60 * (1 + b ** 2 + c)
+            exact = (-b + mpmath.sqrt(b**2 + 4 * c)) / 2
+            assert exact**2 + b * exact - c <= mpmath.mpf(10) ** -60 * (1 + b**2 + c)
             moved = (abs(b) * exact + c) / (2 * exact + b) if exact else 0
             assert abs(float(r) - exact) <= 4 * eps * (exact + moved), (r, b, c)
 
@@ -144,10 +147,12 @@ def test_gradient_of_the_root(b):
     """dr/db = -r / (2 r + b), dr/dc = 1 / (2 r + b), at b = 0 too, where the branches meet."""
     b, c = np.array([b]), np.array([0.7])
     r = radial.positive_root(b, c)
-    np.testing.assert_allclose(elementwise_grad(radial.positive_root, 0)(b, c), -r / (2 * r + b),
-                               rtol=1e-14)
-    np.testing.assert_allclose(elementwise_grad(radial.positive_root, 1)(b, c), 1 / (2 * r + b),
-                               rtol=1e-14)
+    np.testing.assert_allclose(
+        elementwise_grad(radial.positive_root, 0)(b, c), -r / (2 * r + b), rtol=1e-14
+    )
+    np.testing.assert_allclose(
+        elementwise_grad(radial.positive_root, 1)(b, c), 1 / (2 * r + b), rtol=1e-14
+    )
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 5, 8])
@@ -168,15 +173,24 @@ def test_the_centre(dim, raw):
     back, log_det_back = layer.inverse(params, x)
     np.testing.assert_array_equal(back, z)
     np.testing.assert_allclose(log_det_back, -log_det, rtol=1e-14)
-    np.testing.assert_allclose(autograd_jacobian(lambda r: layer.forward(params, r)[0], z)[0],
-                               f * np.eye(dim), rtol=1e-14, atol=1e-15)
-    np.testing.assert_allclose(autograd_jacobian(lambda r: layer.inverse(params, r)[0], x)[0],
-                               np.eye(dim) / f, rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(
+        autograd_jacobian(lambda r: layer.forward(params, r)[0], z)[0],
+        f * np.eye(dim),
+        rtol=1e-14,
+        atol=1e-15,
+    )
+    np.testing.assert_allclose(
+        autograd_jacobian(lambda r: layer.inverse(params, r)[0], x)[0],
+        np.eye(dim) / f,
+        rtol=1e-14,
+        atol=1e-15,
+    )
     for direction, sign in (("forward", 1), ("inverse", -1)):
         gradient = grad(lambda p: anp.sum(getattr(layer, direction)(p, z)[1]))(params)
         assert np.all(gradient["z0"] == 0)
-        np.testing.assert_allclose(gradient["beta"], sign * dim / (1 + np.exp(-raw))
-                                   / np.log1p(np.exp(raw)), rtol=1e-12)
+        np.testing.assert_allclose(
+            gradient["beta"], sign * dim / (1 + np.exp(-raw)) / np.log1p(np.exp(raw)), rtol=1e-12
+        )
         np.testing.assert_allclose(gradient["alpha"], -sign * dim * 0.5 / np.log(2), rtol=1e-12)
 
 
@@ -185,9 +199,11 @@ def test_gradients_of_the_formulas():
     z, z0 = rng.standard_normal((2, 3)), rng.standard_normal(3)
     alpha, slack = np.array([0.8]), np.array([0.3])
     for formula in (radial.radial_forward, radial.radial_inverse):
+
         def joined(*arguments):
             value, log_det = formula(*arguments)
             return anp.concatenate([value, log_det[:, None]], axis=1)
+
         check_grads(joined, modes=["rev"], order=2)(z, z0, alpha, slack)
 
 
@@ -242,9 +258,12 @@ def test_each_context_row_has_its_own_map():
     x, log_det = layer.forward(params, z, context)
     for i in range(5):
         change = context[i] @ params["from_context"]
-        own = {"z0": params["z0"] + change[:3], "alpha": params["alpha"] + change[3:4],
-               "beta": params["beta"] + change[4:]}
-        x_row, log_det_row = plain.forward(own, z[i:i + 1])
+        own = {
+            "z0": params["z0"] + change[:3],
+            "alpha": params["alpha"] + change[3:4],
+            "beta": params["beta"] + change[4:],
+        }
+        x_row, log_det_row = plain.forward(own, z[i : i + 1])
         np.testing.assert_allclose(x[i], x_row[0], rtol=1e-13)
         np.testing.assert_allclose(log_det[i], log_det_row[0], rtol=1e-12, atol=1e-14)
 

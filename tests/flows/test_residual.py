@@ -32,8 +32,10 @@ def drawn(flow, seed=0, size=1.0):
 def spectral_norms(flow, params):
     """What SVD finds of the weights that the flow uses, context's rows left out."""
     weights = [layer["weight"] for layer in flow.normalised(params)]
-    return [np.linalg.svd(w[:flow.dim] if k == 0 else w, compute_uv=False)[0]
-            for k, w in enumerate(weights)]
+    return [
+        np.linalg.svd(w[: flow.dim] if k == 0 else w, compute_uv=False)[0]
+        for k, w in enumerate(weights)
+    ]
 
 
 # Lipschitz constants ----------------------------------------------------------------------
@@ -42,10 +44,14 @@ def spectral_norms(flow, params):
 def test_slope_of_the_activation_stays_below_one():
     """Its extremes, with 50 digits: u is a root of sigma'' u + 2 sigma'."""
     with mpmath.workdps(50):
+
         def swish_slope(u):
             return (1 + u / (1 + mpmath.exp(u))) / (1 + mpmath.exp(-u)) / mpmath.mpf("1.1")
-        extremes = [swish_slope(mpmath.findroot(lambda u: mpmath.diff(swish_slope, u), start))
-                    for start in (2.4, -2.4)]
+
+        extremes = [
+            swish_slope(mpmath.findroot(lambda u: mpmath.diff(swish_slope, u), start))
+            for start in (2.4, -2.4)
+        ]
         assert 0.9998 < extremes[0] < 1 and abs(extremes[1]) < 0.1
     u = np.linspace(-60, 60, 100_001)[:, None]
     _, slopes = residual.lipschitz_swish(u / 0.3, 0.3)
@@ -64,8 +70,10 @@ def test_activation_keeps_its_digits(dtype):
         for k, number in enumerate(a[:, 0].tolist()):
             u = mpmath.mpf(number) * mpmath.mpf(float(beta))
             gate = 1 / (1 + mpmath.exp(-u))
-            exact = [mpmath.mpf(number) * gate / mpmath.mpf("1.1"),
-                     gate * (1 + u * (1 - gate)) / mpmath.mpf("1.1")]
+            exact = [
+                mpmath.mpf(number) * gate / mpmath.mpf("1.1"),
+                gate * (1 + u * (1 - gate)) / mpmath.mpf("1.1"),
+            ]
             # e^-|u| turns one rounding error of u into |u| of them.
             allowed = (8 + 2 * abs(float(u))) * float(np.finfo(dtype).eps)
             for got, true in zip((value[k, 0], slope[k, 0]), exact):
@@ -85,18 +93,17 @@ def test_evaluation_keeps_the_bound_whatever_the_parameters(dim, dtype):
         context = np.zeros((7, 2), dtype)
         g, slopes = residual.residual(flow.normalised(params), x, context)
         lengths = np.linalg.norm(residual.jacobian(flow.normalised(params), slopes, x), 2, (1, 2))
-        assert flow.lipschitz == 0.9 ** 3
+        assert flow.lipschitz == 0.9**3
         assert np.max(lengths) <= flow.lipschitz
         for i, j in itertools.combinations(range(7), 2):
-            assert (np.linalg.norm(g[i] - g[j]) <= flow.lipschitz * np.linalg.norm(x[i] - x[j]))
+            assert np.linalg.norm(g[i] - g[j]) <= flow.lipschitz * np.linalg.norm(x[i] - x[j])
 
 
 def test_small_weights_are_left_alone_and_context_is_not_bounded():
     flow = nfref.ResidualBlock(2, (3,), context_dim=1)
     params, _ = drawn(flow, 1)
     params["net"][0]["weight"] = np.array([[0.1, 0, 0.2], [0.3, 0, 0], [50.0, -70.0, 8.0]])
-    np.testing.assert_array_equal(flow.normalised(params)[0]["weight"],
-                                  params["net"][0]["weight"])
+    np.testing.assert_array_equal(flow.normalised(params)[0]["weight"], params["net"][0]["weight"])
 
 
 def test_gradient_of_the_norm():
@@ -121,7 +128,7 @@ def test_gradient_of_the_norm():
 
 def with_singular_values(rng, values, shape):
     left, right = (np.linalg.qr(rng.standard_normal((n, n)))[0] for n in shape)
-    return left[:, :len(values)] * values @ right[:, :len(values)].T
+    return left[:, : len(values)] * values @ right[:, : len(values)].T
 
 
 def test_power_iteration_comes_from_below_at_the_stated_rate():
@@ -130,8 +137,11 @@ def test_power_iteration_comes_from_below_at_the_stated_rate():
     start = rng.standard_normal(6)
     exact = residual.squared_norm(weight)
     assert exact == pytest.approx(9, rel=1e-14)
-    lacks = [exact - residual.estimated_squared_norm(
-        weight, residual.power_iteration(weight, start, steps)) for steps in range(1, 26)]
+    lacks = [
+        exact
+        - residual.estimated_squared_norm(weight, residual.power_iteration(weight, start, steps))
+        for steps in range(1, 26)
+    ]
     assert np.all(np.diff(lacks) < 0) and lacks[-1] > 0
     rates = np.array(lacks[12:]) / np.array(lacks[11:-1])
     np.testing.assert_allclose(rates, (2.4 / 3.0) ** 4, rtol=0.01)
@@ -152,13 +162,16 @@ def test_state_is_explicit():
                 assert a is b is c
         for k, weight in enumerate(block._weights(before["net"])):
             np.testing.assert_array_equal(
-                after["u"][k], residual.power_iteration(weight, before["u"][k], 3))
-            assert (residual.estimated_squared_norm(weight, first["u"][k])
-                    == pytest.approx(np.linalg.norm(weight, 2) ** 2, rel=1e-13))
+                after["u"][k], residual.power_iteration(weight, before["u"][k], 3)
+            )
+            assert residual.estimated_squared_norm(weight, first["u"][k]) == pytest.approx(
+                np.linalg.norm(weight, 2) ** 2, rel=1e-13
+            )
     gradient = grad(lambda p: anp.sum(nfref.in_training(flow).inverse(p, x)[1]))(params)
     assert all(np.all(u == 0) for block in gradient for u in block["u"])
-    np.testing.assert_allclose(nfref.in_training(flow).inverse(exactly, x)[0],
-                               flow.inverse(params, x)[0], rtol=1e-12)
+    np.testing.assert_allclose(
+        nfref.in_training(flow).inverse(exactly, x)[0], flow.inverse(params, x)[0], rtol=1e-12
+    )
 
 
 def test_nothing_is_learned_of_a_zero_weight():
@@ -166,8 +179,10 @@ def test_nothing_is_learned_of_a_zero_weight():
     np.testing.assert_array_equal(residual.power_iteration(np.zeros((2, 3)), u, 5), u)
 
 
-@pytest.mark.parametrize("iterations, longest", [
-    pytest.param(5, 1.1, marks=pytest.mark.thorough), (0, 0.97 * (1 + 1e-14))])
+@pytest.mark.parametrize(
+    "iterations, longest",
+    [pytest.param(5, 1.1, marks=pytest.mark.thorough), (0, 0.97 * (1 + 1e-14))],
+)
 def test_how_far_a_fit_exceeds_the_coefficient(iterations, longest):
     """By SVD, batch for batch: five iterations lag behind, and only exact norms keep the bound."""
     rng = np.random.default_rng(3)
@@ -177,14 +192,24 @@ def test_how_far_a_fit_exceeds_the_coefficient(iterations, longest):
 
     def objective(training, params, rows, context, rng):
         values = trees.tree_map(getval, params["flow"])
-        measured.append([spectral_norms(block, own)
-                         for block, own in zip(training.flow.flows, values)])
+        measured.append(
+            [spectral_norms(block, own) for block, own in zip(training.flow.flows, values)]
+        )
         return -anp.mean(training.log_prob(params, rows))
 
     params = density.init(rng)
     before = np.mean(density.log_prob(params, x))
-    result = nfref.fit(density, params, x, rng, epochs=5, batch_size=50, learning_rate=3e-3,
-                       objective=objective, progress=False)
+    result = nfref.fit(
+        density,
+        params,
+        x,
+        rng,
+        epochs=5,
+        batch_size=50,
+        learning_rate=3e-3,
+        objective=objective,
+        progress=False,
+    )
     after = density.log_prob(result.params, x)
     assert np.mean(after) > before + 0.3
     assert len(measured) == 40
@@ -207,8 +232,18 @@ def test_a_fit_with_fresh_random_numbers_for_each_batch():
         return -anp.mean(nfref.Density(flow, density.base).log_prob(params, x, context))
 
     params = density.init(rng)
-    result = nfref.fit(density, params, x, rng, epochs=8, batch_size=50, learning_rate=1e-2,
-                       validation=None, objective=objective, progress=False)
+    result = nfref.fit(
+        density,
+        params,
+        x,
+        rng,
+        epochs=8,
+        batch_size=50,
+        learning_rate=1e-2,
+        validation=None,
+        objective=objective,
+        progress=False,
+    )
     before, after = (np.mean(exact.log_prob(p, x)) for p in (params, result.params))
     assert after > before + 1
 
@@ -221,8 +256,11 @@ def test_a_fit_with_fresh_random_numbers_for_each_batch():
 def test_the_steepest_linear_maps_come_back(slope, dim):
     """g = 0.97 x and g = -0.97 x, where the plain iteration is slowest: 1e-12 of each row."""
     block = nfref.ResidualBlock(dim, ())
-    params = {"net": [{"weight": slope * np.eye(dim), "bias": np.zeros(dim)}], "beta": [],
-              "u": [np.ones(dim)]}
+    params = {
+        "net": [{"weight": slope * np.eye(dim), "bias": np.zeros(dim)}],
+        "beta": [],
+        "u": [np.ones(dim)],
+    }
     x = np.random.default_rng(0).standard_normal((50, dim)) * 10.0 ** np.arange(-4, 6, 0.2)[:, None]
     z, log_det = block.inverse(params, x)
     np.testing.assert_allclose(z, (1 + slope) * x, rtol=1e-13)
@@ -250,9 +288,14 @@ def test_the_inverse_is_as_exact_as_the_residual_shows(dim, dtype):
 def test_plain_steps_lead_where_newton_would_leave():
     """A corner that takes nearly all slope away, and plain steps x <- z - g(x) alone beside it."""
     flow = nfref.ResidualBlock(1, (1,), coefficient=0.998)
-    params = {"net": [{"weight": np.array([[1.0]]), "bias": np.zeros(1)},
-                      {"weight": np.array([[-1.0]]), "bias": np.zeros(1)}],
-              "beta": [np.array(100.0)], "u": [np.ones(1), np.ones(1)]}
+    params = {
+        "net": [
+            {"weight": np.array([[1.0]]), "bias": np.zeros(1)},
+            {"weight": np.array([[-1.0]]), "bias": np.zeros(1)},
+        ],
+        "beta": [np.array(100.0)],
+        "u": [np.ones(1), np.ones(1)],
+    }
     net = flow.normalised(params)
     z = np.linspace(-0.1, 0.1, 401)[:, None]
     g, slopes = residual.residual(net, z)
@@ -271,8 +314,11 @@ def test_a_wrong_constant_is_an_error_of_one_line():
     params, z = drawn(flow, 1, 30.0)
     layers = [layer[name] for layer in flow.normalised(params) for name in layer]
     layers[0], layers[3] = 5 * layers[0], 5 * layers[3]
-    with pytest.raises(ArithmeticError, match=r"^forward: expected a fixed point within 16 steps, "
-                       r"as the Lipschitz constant 0.001 promises, got \d rows without$"):
+    with pytest.raises(
+        ArithmeticError,
+        match=r"^forward: expected a fixed point within 16 steps, "
+        r"as the Lipschitz constant 0.001 promises, got \d rows without$",
+    ):
         residual.fixed_point(1e-3, 30 * z, None, *layers)
 
 
@@ -300,12 +346,14 @@ def test_derivatives_of_the_fixed_point_of_both_orders():
     slope, bend = elementwise_grad(g)(x), elementwise_grad(elementwise_grad(g))(x)
     first = elementwise_grad(lambda z: flow.forward(params, z)[0])
     np.testing.assert_allclose(first(z), 1 / (1 + slope), rtol=1e-12)
-    np.testing.assert_allclose(elementwise_grad(first)(z), -bend / (1 + slope) ** 3, rtol=1e-9,
-                               atol=1e-12)
+    np.testing.assert_allclose(
+        elementwise_grad(first)(z), -bend / (1 + slope) ** 3, rtol=1e-9, atol=1e-12
+    )
 
     def of_bias(bias):
         net = [params["net"][0], {**params["net"][1], "bias": bias}]
         return anp.sum(flow.forward({**params, "net": net}, z)[0])
+
     # dx/db = -dx/dz, so that d2x/db2 = d2x/dz2.
     second = grad(lambda bias: anp.sum(grad(of_bias)(bias)))(params["net"][1]["bias"])
     np.testing.assert_allclose(second, np.sum(-bend / (1 + slope) ** 3), rtol=1e-9)
@@ -323,8 +371,7 @@ def test_gradients_keep_the_dtype(estimator):
 
     single = np.dtype(np.float32)
     double = grad(total, (0, 1))(params, z, context)
-    half = grad(total, (0, 1))(trees.cast(params, single), z.astype(single),
-                               context.astype(single))
+    half = grad(total, (0, 1))(trees.cast(params, single), z.astype(single), context.astype(single))
     for a, b in zip(trees.leaves(list(double)), trees.leaves(list(half))):
         assert b.dtype == single
         np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-3)
@@ -337,8 +384,9 @@ def series_bound(dim, lipschitz, terms):
     """D sum_{k>n} L^k / k, with 50 digits."""
     with mpmath.workdps(50):
         ratio = mpmath.mpf(lipschitz)
-        return float(dim * (-mpmath.log(1 - ratio)
-                            - mpmath.fsum(ratio ** k / k for k in range(1, terms + 1))))
+        return float(
+            dim * (-mpmath.log(1 - ratio) - mpmath.fsum(ratio**k / k for k in range(1, terms + 1)))
+        )
 
 
 @pytest.mark.parametrize("gradient", ["direct", "neumann"])
@@ -348,8 +396,9 @@ def test_the_series_lacks_no_more_than_theory_allows(dim, gradient):
     params, x = drawn(exact_flow, dim, 3.0)
     z, exact = exact_flow.inverse(params, x)
     for terms in (1, 2, 3, 5, 10, 20, 200):
-        flow = nfref.ResidualBlock(dim, (dim + 3,), coefficient=0.9, estimator="series",
-                                   terms=terms, gradient=gradient)
+        flow = nfref.ResidualBlock(
+            dim, (dim + 3,), coefficient=0.9, estimator="series", terms=terms, gradient=gradient
+        )
         same, log_det = flow.inverse(params, x)
         np.testing.assert_array_equal(same, z)
         error = np.max(np.abs(log_det - exact))
@@ -362,13 +411,17 @@ def test_the_series_lacks_no_more_than_theory_allows(dim, gradient):
 
 def test_the_bound_is_reached_by_the_steepest_map():
     """g = -c x has every eigenvalue -c, where no term cancels another."""
-    params = {"net": [{"weight": -0.8 * np.eye(3), "bias": np.zeros(3)}], "beta": [],
-              "u": [np.ones(3)]}
+    params = {
+        "net": [{"weight": -0.8 * np.eye(3), "bias": np.zeros(3)}],
+        "beta": [],
+        "u": [np.ones(3)],
+    }
     for terms in (1, 4, 16):
         flow = nfref.ResidualBlock(3, (), coefficient=0.8, estimator="series", terms=terms)
         _, log_det = flow.inverse(params, np.ones((2, 3)))
-        np.testing.assert_allclose(log_det - 3 * np.log(0.2), series_bound(3, 0.8, terms),
-                                   rtol=1e-13)
+        np.testing.assert_allclose(
+            log_det - 3 * np.log(0.2), series_bound(3, 0.8, terms), rtol=1e-13
+        )
 
 
 def all_signs(dim, rows):
@@ -386,21 +439,30 @@ def test_probes_have_the_right_expectation_in_value_and_gradient(dim, gradient):
     flow = nfref.ResidualBlock(dim, **options, gradient=gradient, probes=all_signs(dim, 7))
     params, x = drawn(flow, dim, 2.0)
     context, weights = np.linspace(-1, 1, 7)[:, None], np.linspace(0.5, 1.5, 7)
-    results = [grad(lambda p, x, c: anp.sum(weights * member.inverse(p, x, c)[1]), (0, 1, 2))(
-        params, x, context) for member in (definition, flow)]
-    np.testing.assert_allclose(flow.inverse(params, x, context)[1],
-                               definition.inverse(params, x, context)[1], rtol=1e-12)
+    results = [
+        grad(lambda p, x, c: anp.sum(weights * member.inverse(p, x, c)[1]), (0, 1, 2))(
+            params, x, context
+        )
+        for member in (definition, flow)
+    ]
+    np.testing.assert_allclose(
+        flow.inverse(params, x, context)[1], definition.inverse(params, x, context)[1], rtol=1e-12
+    )
     for a, b in zip(*(trees.leaves(list(result)) for result in results)):
         np.testing.assert_allclose(b, a, rtol=1e-10, atol=1e-12)
 
 
 def test_a_long_neumann_series_gives_the_gradient_of_the_determinant():
-    flows = [nfref.ResidualFlow(3, 2, (6,), coefficient=0.8),
-             nfref.ResidualFlow(3, 2, (6,), coefficient=0.8, estimator="series", terms=90,
-                                gradient="neumann")]
+    flows = [
+        nfref.ResidualFlow(3, 2, (6,), coefficient=0.8),
+        nfref.ResidualFlow(
+            3, 2, (6,), coefficient=0.8, estimator="series", terms=90, gradient="neumann"
+        ),
+    ]
     params, x = drawn(flows[0], 7, 2.0)
-    results = [grad(lambda p, x: anp.sum(flow.inverse(p, x)[1]), (0, 1))(params, x)
-               for flow in flows]
+    results = [
+        grad(lambda p, x: anp.sum(flow.inverse(p, x)[1]), (0, 1))(params, x) for flow in flows
+    ]
     for a, b in zip(*(trees.leaves(list(result)) for result in results)):
         np.testing.assert_allclose(b, a, rtol=1e-10, atol=1e-12)
 
@@ -411,8 +473,9 @@ def test_roulette_weights_have_expectation_one():
         counts = np.arange(1, largest + 1)
         expected = (1 - q) * q ** (counts - 1) @ residual.roulette_weights(counts, 2, q)
         np.testing.assert_allclose(expected[:20], 1, rtol=0, atol=1e-11)
-    np.testing.assert_array_equal(residual.roulette_weights(np.array([1, 3]), 1, 0.5),
-                                  [[1, 1, 0, 0], [1, 1, 2, 4]])
+    np.testing.assert_array_equal(
+        residual.roulette_weights(np.array([1, 3]), 1, 0.5), [[1, 1, 0, 0], [1, 1, 2, 4]]
+    )
 
 
 def test_roulette_draws_counts_of_the_stated_distribution():
@@ -448,8 +511,7 @@ def test_variance_of_the_roulette_falls_with_the_terms_that_are_always_there():
     rows = np.repeat(x[:1], 4000, axis=0)
     deviations = []
     for terms in (0, 2, 4, 8):
-        roulette = nfref.ResidualBlock(2, (5,), coefficient=0.83, estimator="roulette",
-                                       terms=terms)
+        roulette = nfref.ResidualBlock(2, (5,), coefficient=0.83, estimator="roulette", terms=terms)
         roulette = roulette.with_probes(np.random.default_rng(terms), 4000, count=0)
         deviations.append(np.std(roulette.inverse(params, rows)[1]))
     assert np.all(np.diff(np.log(deviations)) < -0.5), deviations
@@ -491,8 +553,9 @@ def test_the_papers_form():
         return t / (1 + np.exp(-beta * t)) / 1.1
 
     def g(x):
-        return normalise(w3) @ s(normalise(w2) @ s(normalise(w1) @ x + b1, beta[0]) + b2,
-                                 beta[1]) + b3
+        return (
+            normalise(w3) @ s(normalise(w2) @ s(normalise(w1) @ x + b1, beta[0]) + b2, beta[1]) + b3
+        )
 
     for row, latent, log_det_row in zip(x, y, log_det):
         np.testing.assert_allclose(latent, row + g(row), rtol=1e-13, atol=1e-14)
@@ -509,19 +572,32 @@ def test_the_papers_form():
 # Errors -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("message, call", [
-    ("coefficient: expected a number below 1, got 1",
-     lambda: nfref.ResidualBlock(2, coefficient=1)),
-    ("layers: expected at least 1, got 0", lambda: nfref.ResidualFlow(2, 0)),
-    ("terms: expected at least 1, got 0",
-     lambda: nfref.ResidualFlow(2, estimator="series", terms=0)),
-    ("estimator: expected one of exact, series, roulette; got 'power'",
-     lambda: nfref.ResidualFlow(2, estimator="power")),
-    ("gradient: expected one of direct, neumann; got 'adjoint'",
-     lambda: nfref.ResidualFlow(2, gradient="adjoint")),
-    ("estimator: expected 'series' or 'roulette', which take probes; got 'exact'",
-     lambda: nfref.ResidualFlow(2).with_probes(np.random.default_rng(0), 3)),
-])
+@pytest.mark.parametrize(
+    "message, call",
+    [
+        (
+            "coefficient: expected a number below 1, got 1",
+            lambda: nfref.ResidualBlock(2, coefficient=1),
+        ),
+        ("layers: expected at least 1, got 0", lambda: nfref.ResidualFlow(2, 0)),
+        (
+            "terms: expected at least 1, got 0",
+            lambda: nfref.ResidualFlow(2, estimator="series", terms=0),
+        ),
+        (
+            "estimator: expected one of exact, series, roulette; got 'power'",
+            lambda: nfref.ResidualFlow(2, estimator="power"),
+        ),
+        (
+            "gradient: expected one of direct, neumann; got 'adjoint'",
+            lambda: nfref.ResidualFlow(2, gradient="adjoint"),
+        ),
+        (
+            "estimator: expected 'series' or 'roulette', which take probes; got 'exact'",
+            lambda: nfref.ResidualFlow(2).with_probes(np.random.default_rng(0), 3),
+        ),
+    ],
+)
 def test_configurations_that_are_refused(message, call):
     with pytest.raises(ValueError, match=f"^{message}$"):
         call()
@@ -530,8 +606,11 @@ def test_configurations_that_are_refused(message, call):
 def test_probes_have_to_fit_the_batch():
     flow = nfref.ResidualFlow(2, 2, (4,), estimator="roulette")
     params, x = drawn(flow, 0)
-    with pytest.raises(ValueError, match=r"^counts: expected counts for 7 rows, drawn by "
-                       r"flow.with_probes\(rng, 7\); got none$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^counts: expected counts for 7 rows, drawn by "
+        r"flow.with_probes\(rng, 7\); got none$",
+    ):
         flow.inverse(params, x)
     with pytest.raises(ValueError, match="expected counts for 7 rows, .* got counts for 5 rows$"):
         flow.with_probes(np.random.default_rng(0), 5).inverse(params, x)

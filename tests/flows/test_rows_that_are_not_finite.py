@@ -15,22 +15,38 @@ FLOWS = {
     "IAF": nfref.IAF(3, 2, (8,)),
     "linear": nfref.Chain([nfref.LULinear(3), nfref.Scale(3)]),
     "CNF": nfref.CNF(3, (8,)),
-    "bounded": nfref.Chain([nfref.CNF(3, (8,)),
-                            nfref.Logit((None, -9.0, None), (None, 9.0, None))]),
+    "bounded": nfref.Chain(
+        [nfref.CNF(3, (8,)), nfref.Logit((None, -9.0, None), (None, 9.0, None))]
+    ),
 }
-ROWS = np.array([[0.1, 0.2, 0.3], [np.nan, 0, 0], [np.inf, 0, 0], [0, -np.inf, np.nan],
-                 [-1, 2, 0.5], [0, 0, -np.inf]])
+ROWS = np.array(
+    [
+        [0.1, 0.2, 0.3],
+        [np.nan, 0, 0],
+        [np.inf, 0, 0],
+        [0, -np.inf, np.nan],
+        [-1, 2, 0.5],
+        [0, 0, -np.inf],
+    ]
+)
 
 
-@pytest.mark.parametrize("backend, dtype", [
-    ("numpy", np.float64), ("numpy", np.float32), ("numba", np.float64),
-    pytest.param("numba", np.float32, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    "backend, dtype",
+    [
+        ("numpy", np.float64),
+        ("numpy", np.float32),
+        ("numba", np.float64),
+        pytest.param("numba", np.float32, marks=pytest.mark.thorough),
+    ],
+)
 @pytest.mark.parametrize("name", FLOWS)
 def test_nan_is_nan_and_infinity_has_no_density(name, backend, dtype):
     density = nfref.Density(FLOWS[name])
     rng = np.random.default_rng(0)
-    params = trees.tree_map(lambda leaf: leaf + 0.1 * rng.standard_normal(leaf.shape),
-                            density.init(rng))
+    params = trees.tree_map(
+        lambda leaf: leaf + 0.1 * rng.standard_normal(leaf.shape), density.init(rng)
+    )
     x = ROWS.astype(dtype)
     with nfref.backend(backend):
         log_prob = density.log_prob(params, x)
@@ -85,6 +101,7 @@ def test_outside_of_its_bounds_a_row_costs_no_other_row():
 
 def test_gradients_pass_rows_that_are_not_finite():
     from autograd import grad
+
     density = nfref.Density(FLOWS["MAF"])
     params = density.init(np.random.default_rng(0))
     gradient = grad(lambda x: density.log_prob(params, x)[0])(ROWS)

@@ -23,42 +23,59 @@ def upper_or_lower(flow):
 
 
 def layer(kind, **options):
-    return lambda dim, context_dim: nfref.SylvesterLayer(dim, kind, context_dim=context_dim,
-                                                         **options)
+    return lambda dim, context_dim: nfref.SylvesterLayer(
+        dim, kind, context_dim=context_dim, **options
+    )
 
 
 CONTRACT = {
     "SylvesterLayer": Entry(
-        lambda dim, context_dim: nfref.SylvesterLayer(dim, bottleneck=min(dim, 2),
-                                                      context_dim=context_dim), context=True),
-    "SylvesterLayer, householder": Entry(layer("householder", reflections=2), dims=(1, 2, 5),
-                                         context=True, costly=True),
-    "SylvesterLayer, triangular": Entry(layer("triangular"), dims=(1, 2, 5),
-                                        pattern=upper_or_lower),
-    "SylvesterLayer, reversed": Entry(layer("triangular", reverse=True), dims=(3,), context=True,
-                                      costly=True, pattern=upper_or_lower),
+        lambda dim, context_dim: nfref.SylvesterLayer(
+            dim, bottleneck=min(dim, 2), context_dim=context_dim
+        ),
+        context=True,
+    ),
+    "SylvesterLayer, householder": Entry(
+        layer("householder", reflections=2), dims=(1, 2, 5), context=True, costly=True
+    ),
+    "SylvesterLayer, triangular": Entry(
+        layer("triangular"), dims=(1, 2, 5), pattern=upper_or_lower
+    ),
+    "SylvesterLayer, reversed": Entry(
+        layer("triangular", reverse=True),
+        dims=(3,),
+        context=True,
+        costly=True,
+        pattern=upper_or_lower,
+    ),
     "Sylvester": Entry(
-        lambda dim, context_dim: nfref.Sylvester(dim, 2, bottleneck=min(dim, 2),
-                                                 context_dim=context_dim),
-        dims=(1, 2, 8)),
+        lambda dim, context_dim: nfref.Sylvester(
+            dim, 2, bottleneck=min(dim, 2), context_dim=context_dim
+        ),
+        dims=(1, 2, 8),
+    ),
 }
 
-MAKERS = [pytest.param(lambda dim: nfref.SylvesterLayer(dim), id="orthogonal"),
-          pytest.param(lambda dim: nfref.SylvesterLayer(dim, bottleneck=(dim + 1) // 2),
-                       id="bottleneck"),
-          pytest.param(lambda dim: nfref.SylvesterLayer(dim, "householder", reflections=3),
-                       id="householder"),
-          pytest.param(lambda dim: nfref.SylvesterLayer(dim, "triangular"), id="triangular"),
-          pytest.param(lambda dim: nfref.SylvesterLayer(dim, "triangular", reverse=True),
-                       id="reversed")]
+MAKERS = [
+    pytest.param(lambda dim: nfref.SylvesterLayer(dim), id="orthogonal"),
+    pytest.param(lambda dim: nfref.SylvesterLayer(dim, bottleneck=(dim + 1) // 2), id="bottleneck"),
+    pytest.param(
+        lambda dim: nfref.SylvesterLayer(dim, "householder", reflections=3), id="householder"
+    ),
+    pytest.param(lambda dim: nfref.SylvesterLayer(dim, "triangular"), id="triangular"),
+    pytest.param(lambda dim: nfref.SylvesterLayer(dim, "triangular", reverse=True), id="reversed"),
+]
 
 
 def at_the_edge(params, size):
     """The same with diagonals tanh(size), tanh(-size): 1 + R1_ii R2_ii = 1 / cosh(size)^2."""
     m = len(params["b"])
     off = 1 - np.eye(m)
-    return {**params, "r1": params["r1"] * off + size * np.eye(m),
-            "r2": params["r2"] * off - size * np.eye(m)}
+    return {
+        **params,
+        "r1": params["r1"] * off + size * np.eye(m),
+        "r2": params["r2"] * off - size * np.eye(m),
+    }
 
 
 # The paper's form ---------------------------------------------------------------------------
@@ -90,12 +107,15 @@ def test_paper_form(kind):
         total = 0
         for member, theta in zip(flow.flows, params):
             Q = paper_columns(member, theta)
-            R, R_tilde = (np.triu(theta[name], 1) + np.diag(np.tanh(np.diag(theta[name])))
-                          for name in ("r1", "r2"))
+            R, R_tilde = (
+                np.triu(theta[name], 1) + np.diag(np.tanh(np.diag(theta[name])))
+                for name in ("r1", "r2")
+            )
             a = R_tilde @ Q.T @ z + theta["b"]
             z = z + Q @ R @ np.tanh(a)
-            total += np.log(np.linalg.det(np.eye(len(a))
-                                          + np.diag(1 - np.tanh(a) ** 2) @ R_tilde @ R))
+            total += np.log(
+                np.linalg.det(np.eye(len(a)) + np.diag(1 - np.tanh(a) ** 2) @ R_tilde @ R)
+            )
         np.testing.assert_allclose(x[n], z, rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(log_det[n], total, rtol=1e-12, atol=1e-12)
 
@@ -136,9 +156,10 @@ def test_round_trip_and_log_det(make, dim, dtype):
     # Far out tanh is flat: an error of a, which is as large as z, does not show in log-dets.
     assert np.all(np.max(np.abs(back - z), axis=1) <= 16 * eps * scale)
     near = slice(0, 4)
-    np.testing.assert_allclose(log_det[near], np.linalg.slogdet(jacobian)[1][near],
-                               atol=64 * eps, rtol=8 * eps)
-    assert np.all(np.abs(log_det + log_det_back)[near] <= 128 * eps * (inverse_size ** 2)[near])
+    np.testing.assert_allclose(
+        log_det[near], np.linalg.slogdet(jacobian)[1][near], atol=64 * eps, rtol=8 * eps
+    )
+    assert np.all(np.abs(log_det + log_det_back)[near] <= 128 * eps * (inverse_size**2)[near])
     np.testing.assert_allclose(log_det_back[4:], -log_det[4:], atol=64 * eps * 30, rtol=8 * eps)
 
 
@@ -156,7 +177,7 @@ def test_nearly_folded_space_comes_back(make, size):
     jacobian = autograd_jacobian(lambda rows: flow.forward(params, rows)[0], z)
     inverse_size = np.linalg.norm(np.linalg.inv(jacobian), axis=(1, 2))
     assert np.max(np.abs(back - z) / inverse_size[:, None]) <= 64 * np.finfo(float).eps
-    assert np.max(np.abs(log_det + log_det_back) / inverse_size ** 2) <= 64 * np.finfo(float).eps
+    assert np.max(np.abs(log_det + log_det_back) / inverse_size**2) <= 64 * np.finfo(float).eps
 
 
 def test_what_is_orthogonal_to_q_stays():
@@ -177,8 +198,9 @@ def test_only_upper_triangles_count():
     below = np.tril(rng.standard_normal((3, 3)), -1)
     changed = {**params, "r1": params["r1"] + below, "r2": params["r2"] - below}
     for direction in ("forward", "inverse"):
-        for one, other in zip(getattr(flow, direction)(params, z),
-                              getattr(flow, direction)(changed, z)):
+        for one, other in zip(
+            getattr(flow, direction)(params, z), getattr(flow, direction)(changed, z)
+        ):
             np.testing.assert_array_equal(one, other)
 
 
@@ -192,9 +214,11 @@ def test_each_context_row_has_its_own_map(kind):
     for direction in ("forward", "inverse"):
         value, log_det = getattr(flow, direction)(params, z, context)
         for i in range(5):
-            own = {name: params[name] + np.tensordot(context[i], change, 1)
-                   for name, change in params["from_context"].items()}
-            value_row, log_det_row = getattr(plain, direction)(own, z[i:i + 1])
+            own = {
+                name: params[name] + np.tensordot(context[i], change, 1)
+                for name, change in params["from_context"].items()
+            }
+            value_row, log_det_row = getattr(plain, direction)(own, z[i : i + 1])
             np.testing.assert_allclose(value[i], value_row[0], rtol=1e-12, atol=1e-14)
             np.testing.assert_allclose(log_det[i], log_det_row[0], rtol=1e-12, atol=1e-14)
 
@@ -211,8 +235,9 @@ def test_polar_factor(shape, dtype):
     q = sylvester.polar_factor(a)
     assert q.dtype == dtype and q.shape == a.shape
     q_t = np.swapaxes(q, 1, 2)
-    np.testing.assert_allclose(q_t @ q, np.broadcast_to(np.eye(shape[1]), (4, *shape[1:] * 2)),
-                               atol=8 * eps)
+    np.testing.assert_allclose(
+        q_t @ q, np.broadcast_to(np.eye(shape[1]), (4, *shape[1:] * 2)), atol=8 * eps
+    )
     p = q_t @ a
     np.testing.assert_allclose(p, np.swapaxes(p, 1, 2), atol=32 * eps)
     assert np.all(np.linalg.eigvalsh(p) > 0)
@@ -252,8 +277,9 @@ def test_reflections(count, dim):
 
 def test_a_reflection_along_zero_is_none():
     v = np.array([[0.0, 0.0], [1.0, 2.0]])
-    np.testing.assert_array_equal(sylvester.reflection_product(v),
-                                  sylvester.reflection_product(v[1:]))
+    np.testing.assert_array_equal(
+        sylvester.reflection_product(v), sylvester.reflection_product(v[1:])
+    )
     gradient = grad(lambda v: anp.sum(sylvester.reflection_product(v)))(v)
     assert np.all(np.isfinite(gradient))
 
@@ -293,10 +319,16 @@ def system(rng, m, size, n=None):
     """(t, r1, r2, slack, b) of a random system, with its diagonals ``size`` from the edge."""
     shape = () if n is None else (n,)
     free1, free2 = rng.standard_normal((2, *shape, m, m))
-    d1, d2, slack = sylvester.constrain_diagonals(np.full((*shape, m), size),
-                                                  np.full((*shape, m), -size))
-    return (3 * rng.standard_normal((n or 5, m)), sylvester.triangular(free1, d1),
-            sylvester.triangular(free2, d2), slack, rng.standard_normal((*shape, m)))
+    d1, d2, slack = sylvester.constrain_diagonals(
+        np.full((*shape, m), size), np.full((*shape, m), -size)
+    )
+    return (
+        3 * rng.standard_normal((n or 5, m)),
+        sylvester.triangular(free1, d1),
+        sylvester.triangular(free2, d2),
+        slack,
+        rng.standard_normal((*shape, m)),
+    )
 
 
 @pytest.mark.parametrize("size", [0.0, 1.0, 4.0, 12.0])
@@ -312,27 +344,33 @@ def test_root_against_fifty_digits(m, size):
     with mpmath.workdps(50):
         R2, B = mpmath.matrix(r2.tolist()), mpmath.matrix(b.tolist())
         R1 = mpmath.matrix(r1.tolist())
-        for i in range(m):      # the diagonals whose product is exactly slack - 1
+        for i in range(m):  # the diagonals whose product is exactly slack - 1
             R1[i, i] = (mpmath.mpf(float(slack[i])) - 1) / R2[i, i] if size else R1[i, i]
         for row, a in zip(t, found):
             start = mpmath.lu_solve(R2, mpmath.matrix(a.tolist()) - B) if size else None
-            if start is None:       # R2 has zeros on its diagonal: y from the equation itself
+            if start is None:  # R2 has zeros on its diagonal: y from the equation itself
                 start = mpmath.matrix(row.tolist()) - R1 * mpmath.matrix(a.tolist()).apply(
-                    mpmath.tanh)
+                    mpmath.tanh
+                )
 
             def residual(*y):
                 y = mpmath.matrix(y)
-                return list(y + R1 * (R2 * y + B).apply(mpmath.tanh)
-                            - mpmath.matrix(row.tolist()))
+                return list(y + R1 * (R2 * y + B).apply(mpmath.tanh) - mpmath.matrix(row.tolist()))
 
-            y = mpmath.findroot(residual, list(start)) if m > 1 else mpmath.matrix(
-                [mpmath.findroot(lambda y: residual(y)[0], start[0])])
+            y = (
+                mpmath.findroot(residual, list(start))
+                if m > 1
+                else mpmath.matrix([mpmath.findroot(lambda y: residual(y)[0], start[0])])
+            )
             exact = R2 * y + B
             h = exact.apply(mpmath.tanh)
-            jacobian = mpmath.eye(m) + R1 * mpmath.diag([1 - v ** 2 for v in h]) * R2
-            reach = (R2 * jacobian ** -1).apply(abs)
-            size_in = (mpmath.matrix(row.tolist()).apply(abs) + R1.apply(abs) * h.apply(abs)
-                       + R1.apply(abs) * (R2.apply(abs) * y.apply(abs) + B.apply(abs)))
+            jacobian = mpmath.eye(m) + R1 * mpmath.diag([1 - v**2 for v in h]) * R2
+            reach = (R2 * jacobian**-1).apply(abs)
+            size_in = (
+                mpmath.matrix(row.tolist()).apply(abs)
+                + R1.apply(abs) * h.apply(abs)
+                + R1.apply(abs) * (R2.apply(abs) * y.apply(abs) + B.apply(abs))
+            )
             bound = reach * size_in + exact.apply(abs) + B.apply(abs)
             for got, truth, limit in zip(a, exact, bound):
                 assert abs(float(got) - truth) <= 16 * np.finfo(float).eps * limit
@@ -365,8 +403,11 @@ def test_parameters_without_an_inverse_are_refused():
     """R1_ii R2_ii <= -1, as other libraries allow: the map folds space, and one line says so."""
     x, r1, r2 = np.ones((3, 2)), np.diag([1.5, 0.2]), np.diag([-1.0, 0.3])
     slack = 1 + np.diag(r1) * np.diag(r2)
-    with pytest.raises(ValueError, match=r"^params: expected R1_ii R2_ii > -1 for a Sylvester flow "
-                                         r"to have an inverse, got 1 \+ R1_ii R2_ii = -0\.5$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^params: expected R1_ii R2_ii > -1 for a Sylvester flow "
+        r"to have an inverse, got 1 \+ R1_ii R2_ii = -0\.5$",
+    ):
         sylvester.sylvester_inverse(x, np.eye(2), r1, r2, slack, np.zeros(2))
 
 
@@ -393,19 +434,30 @@ def test_nan_is_no_violation():
     assert np.all(np.isnan(log_det))
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: nfref.Sylvester(2, layers=0), "layers: expected at least 1, got 0"),
-    (lambda: nfref.Sylvester(0), "dim: expected at least 1, got 0"),
-    (lambda: nfref.Sylvester(2, kind="givens"),
-     "kind: expected one of orthogonal, householder, triangular; got 'givens'"),
-    (lambda: nfref.Sylvester(2, bottleneck=3), "bottleneck: expected at most dim = 2, got 3"),
-    (lambda: nfref.SylvesterLayer(3, "triangular", bottleneck=2),
-     "bottleneck: expected dim = 3 for kind 'triangular', got 2"),
-    (lambda: nfref.SylvesterLayer(3, "householder", reflections=0),
-     "reflections: expected at least 1, got 0"),
-    (lambda: nfref.SylvesterLayer(3, reverse=True),
-     "reverse: expected False for kind 'orthogonal', got True"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: nfref.Sylvester(2, layers=0), "layers: expected at least 1, got 0"),
+        (lambda: nfref.Sylvester(0), "dim: expected at least 1, got 0"),
+        (
+            lambda: nfref.Sylvester(2, kind="givens"),
+            "kind: expected one of orthogonal, householder, triangular; got 'givens'",
+        ),
+        (lambda: nfref.Sylvester(2, bottleneck=3), "bottleneck: expected at most dim = 2, got 3"),
+        (
+            lambda: nfref.SylvesterLayer(3, "triangular", bottleneck=2),
+            "bottleneck: expected dim = 3 for kind 'triangular', got 2",
+        ),
+        (
+            lambda: nfref.SylvesterLayer(3, "householder", reflections=0),
+            "reflections: expected at least 1, got 0",
+        ),
+        (
+            lambda: nfref.SylvesterLayer(3, reverse=True),
+            "reverse: expected False for kind 'orthogonal', got True",
+        ),
+    ],
+)
 def test_configurations_that_are_not(make, message):
     with pytest.raises(ValueError) as caught:
         make()
@@ -414,4 +466,8 @@ def test_configurations_that_are_not(make, message):
 
 def test_triangular_layers_alternate():
     assert [member.reverse for member in nfref.Sylvester(3, 4, "triangular").flows] == [
-        False, True, False, True]
+        False,
+        True,
+        False,
+        True,
+    ]

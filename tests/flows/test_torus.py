@@ -18,14 +18,21 @@ SPLINE = nfref.RationalQuadratic(4, np.pi, "circular")
 
 
 def made(transformer):
-    return lambda dim, context_dim: nfref.MADE(dim, hidden(dim), transformer, None, context_dim,
-                                               "tanh", periodic=range(dim))
+    return lambda dim, context_dim: nfref.MADE(
+        dim, hidden(dim), transformer, None, context_dim, "tanh", periodic=range(dim)
+    )
 
 
 def every_other(dim, context_dim):
     """The first coordinate and every second after it are angles; they decide about the others."""
-    return nfref.Coupling(nfref.alternating_mask(dim, 0), nfref.Affine(), hidden(dim), context_dim,
-                          "tanh", range(0, dim, 2))
+    return nfref.Coupling(
+        nfref.alternating_mask(dim, 0),
+        nfref.Affine(),
+        hidden(dim),
+        context_dim,
+        "tanh",
+        range(0, dim, 2),
+    )
 
 
 def by_coordinate(count):
@@ -35,21 +42,38 @@ def by_coordinate(count):
 
 # Densities of a flow of the line over a standard normal base are no densities of angles.
 CONTRACT = {
-    "MADE, Moebius": Entry(made(nfref.MoebiusCircle(3)), context=True, log_det="varies",
-                           pattern=triangular, integrable=False),
-    "MADE, circular": Entry(made(SPLINE), dims=(2, 3), context=True, pattern=triangular,
-                            integrable=False),
+    "MADE, Moebius": Entry(
+        made(nfref.MoebiusCircle(3)),
+        context=True,
+        log_det="varies",
+        pattern=triangular,
+        integrable=False,
+    ),
+    "MADE, circular": Entry(
+        made(SPLINE), dims=(2, 3), context=True, pattern=triangular, integrable=False
+    ),
     "Coupling, Moebius": Entry(
-        lambda d, c: nfref.Coupling(nfref.alternating_mask(d, 0), nfref.MoebiusCircle(3),
-                                    hidden(d), c, "tanh", range(d)),
-        dims=COUPLING_DIMS, context=True, pattern=coupled, ignores_context=stays,
-        integrable=False),
-    "Coupling, angles decide": Entry(every_other, dims=(2, 5), context=True, pattern=coupled,
-                                     ignores_context=stays),
+        lambda d, c: nfref.Coupling(
+            nfref.alternating_mask(d, 0), nfref.MoebiusCircle(3), hidden(d), c, "tanh", range(d)
+        ),
+        dims=COUPLING_DIMS,
+        context=True,
+        pattern=coupled,
+        ignores_context=stays,
+        integrable=False,
+    ),
+    "Coupling, angles decide": Entry(
+        every_other, dims=(2, 5), context=True, pattern=coupled, ignores_context=stays
+    ),
     "MADE, by coordinate": Entry(
-        lambda d, c: nfref.MADE(d, hidden(d), by_coordinate(d), None, c, "tanh",
-                                periodic=range(0, d, 2)),
-        dims=(2, 3, 5), context=True, pattern=triangular, integrable=False),
+        lambda d, c: nfref.MADE(
+            d, hidden(d), by_coordinate(d), None, c, "tanh", periodic=range(0, d, 2)
+        ),
+        dims=(2, 3, 5),
+        context=True,
+        pattern=triangular,
+        integrable=False,
+    ),
 }
 
 
@@ -71,12 +95,14 @@ def log_density(flow, base, params):
 FLOWS = {
     "MAF, Moebius": torus(2, nfref.MoebiusCircle(4)),
     "MAF, spline": torus(2, SPLINE),
-    "RealNVP, Moebius": nfref.RealNVP(2, 3, (8,), transformer=nfref.MoebiusCircle(4),
-                                      periodic=(0, 1)),
+    "RealNVP, Moebius": nfref.RealNVP(
+        2, 3, (8,), transformer=nfref.MoebiusCircle(4), periodic=(0, 1)
+    ),
 }
 every_flow = pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
-every_base = pytest.mark.parametrize("base", [box(2), nfref.VonMises(2)],
-                                     ids=["uniform", "von Mises"])
+every_base = pytest.mark.parametrize(
+    "base", [box(2), nfref.VonMises(2)], ids=["uniform", "von Mises"]
+)
 
 
 @every_base
@@ -90,7 +116,7 @@ def test_density_on_the_torus_integrates_to_one(flow, base):
     smooth = "spline" not in next(name for name, other in FLOWS.items() if other is flow)
     totals = []
     for count in (96, 192):
-        axis = -2 + TURN * np.arange(count) / count         # from anywhere to one turn on
+        axis = -2 + TURN * np.arange(count) / count  # from anywhere to one turn on
         rows = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
         totals.append(np.exp(log_prob(rows)).sum() * (TURN / count) ** 2)
     assert totals[1] == pytest.approx(1, abs=1e-10 if smooth else 2e-4)
@@ -104,8 +130,9 @@ def test_density_has_no_seam(flow, base):
     log_prob = log_density(flow, base, random_params(flow, np.random.default_rng(2)))
     rng = np.random.default_rng(3)
     x = rng.uniform(-np.pi, np.pi, (100, 2))
-    np.testing.assert_allclose(log_prob(x + TURN * rng.integers(-2, 3, x.shape)), log_prob(x),
-                               atol=1e-10)
+    np.testing.assert_allclose(
+        log_prob(x + TURN * rng.integers(-2, 3, x.shape)), log_prob(x), atol=1e-10
+    )
     for i in range(2):
         left, right = x.copy(), x.copy()
         left[:, i], right[:, i] = np.pi - 1e-9, -np.pi + 1e-9
@@ -120,11 +147,10 @@ def test_without_periodic_there_is_a_seam():
     assert abs(log_prob(left) - log_prob(right)) > 0.1
 
 
-@pytest.mark.parametrize("transformer", [nfref.MoebiusCircle(5), SPLINE],
-                         ids=["Moebius", "spline"])
+@pytest.mark.parametrize("transformer", [nfref.MoebiusCircle(5), SPLINE], ids=["Moebius", "spline"])
 def test_density_on_the_circle_integrates_to_one(transformer):
     flow = nfref.MADE(1, (4,), transformer, periodic=(0,))
-    x = -1 + TURN * np.arange(2 ** 14) / 2 ** 14
+    x = -1 + TURN * np.arange(2**14) / 2**14
     for seed in range(3):
         log_prob = log_density(flow, box(1), random_params(flow, np.random.default_rng(seed), 2))
         total = np.exp(log_prob(x[:, None])).mean() * TURN
@@ -136,11 +162,14 @@ def test_density_on_the_circle_integrates_to_one(transformer):
 
 def cylinder():
     spline = nfref.RationalQuadratic(4, np.pi, "circular")
-    return nfref.Chain([
-        nfref.Coupling((False, True), nfref.MoebiusCircle(3), (8,), periodic=(0,)),
-        nfref.Coupling((True, False), nfref.Affine(), (8,), periodic=(0,)),
-        nfref.Coupling((False, True), spline, (8,), periodic=(0,)),
-        nfref.Coupling((True, False), nfref.Affine(), (8,), periodic=(0,))])
+    return nfref.Chain(
+        [
+            nfref.Coupling((False, True), nfref.MoebiusCircle(3), (8,), periodic=(0,)),
+            nfref.Coupling((True, False), nfref.Affine(), (8,), periodic=(0,)),
+            nfref.Coupling((False, True), spline, (8,), periodic=(0,)),
+            nfref.Coupling((True, False), nfref.Affine(), (8,), periodic=(0,)),
+        ]
+    )
 
 
 MIXED_BASE = nfref.Product([nfref.VonMises(1), nfref.StandardNormal(1)])
@@ -154,14 +183,14 @@ def test_an_angle_beside_a_real_number():
     along = np.linspace(-30, 30, 401)
     rows = np.stack(np.meshgrid(around, along), axis=-1).reshape(-1, 2)
     total = np.exp(log_prob(rows)).sum() * (TURN / 200) * (along[1] - along[0])
-    assert total == pytest.approx(1, abs=2e-4)      # the splines' knots
+    assert total == pytest.approx(1, abs=2e-4)  # the splines' knots
     x = np.random.default_rng(5).standard_normal((50, 2))
     np.testing.assert_allclose(log_prob(x + [TURN, 0]), log_prob(x), atol=1e-10)
     left, right = np.array([[np.pi - 1e-9, 0.4]]), np.array([[-np.pi + 1e-9, 0.4]])
     assert abs(log_prob(left) - log_prob(right)) < 1e-6
 
 
-@pytest.mark.slow     # the page on tori learns one in the plain suite
+@pytest.mark.slow  # the page on tori learns one in the plain suite
 def test_a_torus_is_learned():
     """Angles that follow each other around the torus, across both seams, to near their entropy.
 
@@ -179,9 +208,19 @@ def test_a_torus_is_learned():
 
     flow = nfref.MADE(2, (32,), nfref.MoebiusCircle(6), periodic=(0, 1))
     density = nfref.Density(flow, box(2))
-    result = nfref.fit(density, density.init(rng), rows(4000), rng, validation=None, epochs=30,
-                       batch_size=500, learning_rate=0.02, schedule="cosine", patience=None,
-                       progress=False)
+    result = nfref.fit(
+        density,
+        density.init(rng),
+        rows(4000),
+        rng,
+        validation=None,
+        epochs=30,
+        batch_size=500,
+        learning_rate=0.02,
+        schedule="cosine",
+        patience=None,
+        progress=False,
+    )
     test = rows(4000)
     exact = -np.log(TURN) + law.log_prob(law_params, test[:, 1:] - test[:, :1])
     behind = exact - density.log_prob(result.params, test)
@@ -198,10 +237,15 @@ def test_an_angle_and_real_numbers_in_one_layer():
     np.testing.assert_allclose(log_prob(x + [TURN, 0, -TURN]), log_prob(x), atol=1e-10)
     # Importance sampling: two uniform angles and a wide number.
     rng, n = np.random.default_rng(11), 40_000
-    rows = np.concatenate([rng.uniform(-np.pi, np.pi, (n, 1)), 3 * rng.standard_t(3, (n, 1)),
-                           rng.uniform(-np.pi, np.pi, (n, 1))], axis=1)
-    ratio = np.exp(log_prob(rows) + 2 * np.log(TURN)
-                   - stats.t(3, scale=3).logpdf(rows[:, 1]))
+    rows = np.concatenate(
+        [
+            rng.uniform(-np.pi, np.pi, (n, 1)),
+            3 * rng.standard_t(3, (n, 1)),
+            rng.uniform(-np.pi, np.pi, (n, 1)),
+        ],
+        axis=1,
+    )
+    ratio = np.exp(log_prob(rows) + 2 * np.log(TURN) - stats.t(3, scale=3).logpdf(rows[:, 1]))
     error = ratio.std() / np.sqrt(n)
     assert error < 0.02 and abs(ratio.mean() - 1) < 4 * error
 
@@ -214,17 +258,27 @@ def test_each_coordinate_has_its_own_map():
     for direction in ("forward", "inverse"):
         found = getattr(mixed, direction)(v, mixed.constrain(raw))
         for i, kind in enumerate(kinds):
-            own = kind.constrain(raw[:kind.size, :, i])
+            own = kind.constrain(raw[: kind.size, :, i])
             for got, expected in zip(found, getattr(kind, direction)(v[:, i], own)):
                 np.testing.assert_allclose(got[:, i], expected, rtol=1e-13, atol=1e-14)
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: nfref.ByCoordinate([]), "^transformers: expected at least one, got none$"),
-    (lambda: nfref.ByCoordinate([nfref.Affine("tanh")]), "expected none with parameters of its"),
-    (lambda: nfref.MADE(3, transformer=nfref.ByCoordinate([nfref.Affine()])).init(
-        np.random.default_rng(0)), "^transformers: expected 3, one for each .*; got 1$"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: nfref.ByCoordinate([]), "^transformers: expected at least one, got none$"),
+        (
+            lambda: nfref.ByCoordinate([nfref.Affine("tanh")]),
+            "expected none with parameters of its",
+        ),
+        (
+            lambda: nfref.MADE(3, transformer=nfref.ByCoordinate([nfref.Affine()])).init(
+                np.random.default_rng(0)
+            ),
+            "^transformers: expected 3, one for each .*; got 1$",
+        ),
+    ],
+)
 def test_transformers_that_are_not(make, message):
     with pytest.raises(ValueError, match=message):
         make()
@@ -238,8 +292,10 @@ def test_transformers_that_are_not(make, message):
 def test_networks_read_points():
     x = np.random.default_rng(0).standard_normal((5, 4))
     read = angles_as_points(x, (1, 3))
-    expected = np.stack([x[:, 0], x[:, 2], np.cos(x[:, 1]), np.cos(x[:, 3]), np.sin(x[:, 1]),
-                         np.sin(x[:, 3])], axis=1)
+    expected = np.stack(
+        [x[:, 0], x[:, 2], np.cos(x[:, 1]), np.cos(x[:, 3]), np.sin(x[:, 1]), np.sin(x[:, 3])],
+        axis=1,
+    )
     np.testing.assert_array_equal(read, expected)
     assert angles_as_points(x, ()) is x
 
@@ -255,8 +311,12 @@ def test_masks_of_angles():
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_every_backend_reads_points(backend):
     """The compiled networks read numbers as they are, so periodic layers go by the formula."""
-    flow = nfref.Chain([nfref.MAF(3, 2, (8,), transformer=SPLINE, periodic=(0, 2)),
-                        nfref.RealNVP(3, 2, (8,), transformer=SPLINE, periodic=(0, 1, 2))])
+    flow = nfref.Chain(
+        [
+            nfref.MAF(3, 2, (8,), transformer=SPLINE, periodic=(0, 2)),
+            nfref.RealNVP(3, 2, (8,), transformer=SPLINE, periodic=(0, 1, 2)),
+        ]
+    )
     params = random_params(flow, np.random.default_rng(7))
     z = np.random.default_rng(8).uniform(-3, 3, (50, 3))
     with nfref.backend("numpy"):
@@ -270,26 +330,35 @@ def test_every_backend_reads_points(backend):
 
 
 def test_the_option_reaches_every_layer():
-    for flow in (nfref.MAF(3, 2, (4,), periodic=[2, 0]), nfref.RealNVP(3, 2, periodic=[2, 0]),
-                 nfref.IAF(3, 2, (4,), periodic=[2, 0]).flow):
+    for flow in (
+        nfref.MAF(3, 2, (4,), periodic=[2, 0]),
+        nfref.RealNVP(3, 2, periodic=[2, 0]),
+        nfref.IAF(3, 2, (4,), periodic=[2, 0]).flow,
+    ):
         assert [layer.periodic for layer in flow.flows] == [(0, 2)] * 2
 
 
 def test_descriptions_come_back():
     """What model files hold of a flow: its angles, its kinds of maps, the bases side by side."""
     kinds = nfref.ByCoordinate([nfref.MoebiusCircle(3), nfref.Affine()])
-    density = nfref.Density(nfref.MAF(2, 2, (4,), transformer=kinds, periodic=(0,)),
-                            nfref.Product([box(1), nfref.StudentT(1, 3.0)]))
+    density = nfref.Density(
+        nfref.MAF(2, 2, (4,), transformer=kinds, periodic=(0,)),
+        nfref.Product([box(1), nfref.StudentT(1, 3.0)]),
+    )
     again = rebuild(json.loads(json.dumps(describe(density)[0])))
     assert again == density and again.flow.flows[0].periodic == (0,)
 
 
 @pytest.mark.parametrize("periodic", [(2,), (-1,), (0, 0), (0.5,)])
-@pytest.mark.parametrize("make", [lambda periodic: nfref.Coupling((True, False),
-                                                                  periodic=periodic),
-                                  lambda periodic: nfref.MADE(2, periodic=periodic),
-                                  lambda periodic: nfref.MAF(2, periodic=periodic),
-                                  lambda periodic: nfref.RealNVP(2, periodic=periodic)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda periodic: nfref.Coupling((True, False), periodic=periodic),
+        lambda periodic: nfref.MADE(2, periodic=periodic),
+        lambda periodic: nfref.MAF(2, periodic=periodic),
+        lambda periodic: nfref.RealNVP(2, periodic=periodic),
+    ],
+)
 def test_columns_that_are_not(make, periodic):
     with pytest.raises(ValueError, match=r"^periodic: expected different columns of 0 \.\.\. 1"):
         make(periodic)

@@ -13,8 +13,7 @@ SCALES = np.array([1000.0, 1.0, 0.25])
 
 def random_params(density, seed=0, size=0.3):
     rng = np.random.default_rng(seed)
-    return trees.tree_map(lambda leaf: size * rng.standard_normal(leaf.shape),
-                          density.init(rng))
+    return trees.tree_map(lambda leaf: size * rng.standard_normal(leaf.shape), density.init(rng))
 
 
 def in_units(flow, x, lower=None, upper=None):
@@ -24,8 +23,9 @@ def in_units(flow, x, lower=None, upper=None):
 def made(name):
     """A small flow of that kind, of three columns."""
     kind = FLOWS[name]
-    sizes = {option: size for option, size in (("layers", 2), ("hidden", (8,)))
-             if kind.takes(option)}
+    sizes = {
+        option: size for option, size in (("layers", 2), ("hidden", (8,))) if kind.takes(option)
+    }
     return flow_kind(name, **sizes).made(200, 3, 0, np.random.default_rng(0))
 
 
@@ -36,9 +36,12 @@ def test_scaling_a_column_shifts_log_likelihoods_by_its_logarithm(name):
     flow = made(name)
     density, scaled = in_units(flow, x), in_units(flow, x * SCALES)
     params = random_params(density)
-    np.testing.assert_allclose(scaled.log_prob(params, x[:20] * SCALES),
-                               density.log_prob(params, x[:20]) - np.sum(np.log(SCALES)),
-                               rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        scaled.log_prob(params, x[:20] * SCALES),
+        density.log_prob(params, x[:20]) - np.sum(np.log(SCALES)),
+        rtol=0,
+        atol=1e-9,
+    )
 
 
 @pytest.mark.parametrize("name", FLOWS)
@@ -50,7 +53,10 @@ def test_standardised_units_differ_by_the_log_of_the_standard_deviations(name):
     z = (x - np.mean(x, axis=0)) / np.std(x, axis=0)
     np.testing.assert_allclose(
         density.log_prob({"base": {}, "flow": [params["flow"], {}]}, x),
-        bare.log_prob(params, z) - np.sum(np.log(np.std(x, axis=0))), rtol=0, atol=1e-9)
+        bare.log_prob(params, z) - np.sum(np.log(np.std(x, axis=0))),
+        rtol=0,
+        atol=1e-9,
+    )
 
 
 def test_the_identity_flow_is_the_normal_density_of_the_data():
@@ -70,8 +76,11 @@ def test_the_logit_of_a_bounded_column_counts():
     params = density.init(np.random.default_rng(0))
     logit = np.log(x[:, 0] - low) - np.log(high - x[:, 0])
     slope = (high - low) / ((x[:, 0] - low) * (high - x[:, 0]))
-    expected = (stats.norm(np.mean(logit), np.std(logit)).logpdf(logit) + np.log(slope)
-                + stats.norm(np.mean(x[:, 1]), np.std(x[:, 1])).logpdf(x[:, 1]))
+    expected = (
+        stats.norm(np.mean(logit), np.std(logit)).logpdf(logit)
+        + np.log(slope)
+        + stats.norm(np.mean(x[:, 1]), np.std(x[:, 1])).logpdf(x[:, 1])
+    )
     np.testing.assert_allclose(density.log_prob(params, x), expected, rtol=0, atol=1e-12)
     samples = density.sample(params, rng, 1000)
     assert np.all((samples[:, 0] > low) & (samples[:, 0] < high))

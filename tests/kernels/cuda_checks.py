@@ -26,8 +26,13 @@ from nfref.transformers.transformer import over_rows
 SIMULATED = bool(config.ENABLE_CUDASIM)
 DTYPES = (np.float64, np.float32)
 SIGNS = {"forward": 1, "inverse": -1}
-TRANSFORMERS = [*(nfref.Affine(scale) for scale in affine.SCALES), RationalQuadratic(),
-                RationalQuadratic(tails="circular"), nfref.DeepSigmoid(3), nfref.LogisticMixture(2)]
+TRANSFORMERS = [
+    *(nfref.Affine(scale) for scale in affine.SCALES),
+    RationalQuadratic(),
+    RationalQuadratic(tails="circular"),
+    nfref.DeepSigmoid(3),
+    nfref.LogisticMixture(2),
+]
 
 
 def draw(*shape, dtype, seed=0):
@@ -67,23 +72,30 @@ def check_couplings_against_the_formulas():
 
 def check_spline_couplings_against_the_formula():
     sizes = [(0, 3), (1, 1), (7, 3), (3, 33)] + ([] if SIMULATED else [(1000, 63), (65537, 2)])
-    for transformer in (RationalQuadratic(bins=5, bound=1.5),
-                        RationalQuadratic(bins=4, bound=1.5, tails="circular")):
+    for transformer in (
+        RationalQuadratic(bins=5, bound=1.5),
+        RationalQuadratic(bins=4, bound=1.5, tails="circular"),
+    ):
         for dtype in DTYPES:
             for n, dim in sizes:
                 u, raw = draw(n, dim, dtype=dtype), draw(transformer.size, n, dim, dtype=dtype)
                 h = transformer.constrain(raw)
-                if n > 1:       # on a knot, and in the tails
+                if n > 1:  # on a knot, and in the tails
                     u[0] = h[0][2, 0]
                     u[1, 0], u[1, -1] = -100, 100
                 for direction in SIGNS:
                     expected = over_rows(*getattr(transformer, direction)(u, h))
-                    found = twins.spline_coupling(SIGNS[direction], u, h, transformer.bound,
-                                                  transformer.circular)
+                    found = twins.spline_coupling(
+                        SIGNS[direction], u, h, transformer.bound, transformer.circular
+                    )
                     for one, other in zip(found, expected):
                         assert one.shape == other.shape and one.dtype == other.dtype == dtype
-                        assert np.allclose(one, other, rtol=500 * np.finfo(dtype).eps,
-                                           atol=500 * np.finfo(dtype).eps), (direction, n, dim)
+                        assert np.allclose(
+                            one,
+                            other,
+                            rtol=500 * np.finfo(dtype).eps,
+                            atol=500 * np.finfo(dtype).eps,
+                        ), (direction, n, dim)
 
 
 def check_mixture_couplings_against_the_formulas():
@@ -93,7 +105,7 @@ def check_mixture_couplings_against_the_formulas():
             eps = np.finfo(dtype).eps
             for n, dim in sizes:
                 u, raw = draw(n, dim, dtype=dtype), draw(transformer.size, n, dim, dtype=dtype)
-                if n > 1:       # far out, where one unit is all that is left
+                if n > 1:  # far out, where one unit is all that is left
                     u[1, 0], u[1, -1] = -300, 300
                 if n > 6:
                     u[3, 1], u[4, 0] = np.inf, np.nan
@@ -105,8 +117,9 @@ def check_mixture_couplings_against_the_formulas():
                     found = by_flow.TWINS[twin_of(transformer)](transformer, sign, u, h)
                     for one, other in zip(found, expected):
                         assert one.shape == other.shape and one.dtype == other.dtype == dtype
-                        assert np.allclose(one, other, rtol=200 * eps, atol=200 * eps,
-                                           equal_nan=True), (direction, n, dim, one, other)
+                        assert np.allclose(
+                            one, other, rtol=200 * eps, atol=200 * eps, equal_nan=True
+                        ), (direction, n, dim, one, other)
 
 
 def check_a_nan_stays_in_its_row():
@@ -150,7 +163,7 @@ def check_singular_matrices_pivots_and_nan():
 
 
 def check_a_thread_that_fails_ends_the_others_of_its_block():
-    if not SIMULATED:       # a device does not raise
+    if not SIMULATED:  # a device does not raise
         return
 
     @cuda.jit
@@ -197,14 +210,20 @@ def check_flows_run_their_couplings_on_the_device():
     device_arrays.launch = counted
     try:
         for dtype in DTYPES:
-            for flow, couplings in ((nfref.RealNVP(3, 2, (5,)), 2), (nfref.NICE(2, 3, (4,)), 3),
-                                    (nfref.Invert(nfref.RealNVP(2, 2, (5,), context_dim=1)), 2),
-                                    *((nfref.Coupling((True, False, False), transformer, (5,)), 1)
-                                      for transformer in TRANSFORMERS),
-                                    (nfref.MAF(3, 2, (5,)), 0)):
+            for flow, couplings in (
+                (nfref.RealNVP(3, 2, (5,)), 2),
+                (nfref.NICE(2, 3, (4,)), 3),
+                (nfref.Invert(nfref.RealNVP(2, 2, (5,), context_dim=1)), 2),
+                *(
+                    (nfref.Coupling((True, False, False), transformer, (5,)), 1)
+                    for transformer in TRANSFORMERS
+                ),
+                (nfref.MAF(3, 2, (5,)), 0),
+            ):
                 rng = np.random.default_rng(0)
                 params = nfref.params.tree_map(
-                    lambda leaf: leaf + 0.3 * rng.standard_normal(leaf.shape), flow.init(rng))
+                    lambda leaf: leaf + 0.3 * rng.standard_normal(leaf.shape), flow.init(rng)
+                )
                 u = draw(9, flow.dim, dtype=dtype)
                 context = draw(9, 1, dtype=dtype) if flow.context_dim else None
                 for direction in SIGNS:
@@ -216,30 +235,38 @@ def check_flows_run_their_couplings_on_the_device():
                         expected = getattr(flow, direction)(params, u, context)
                     for one, other in zip(found, expected):
                         assert one.dtype == dtype
-                        assert np.allclose(one, other, rtol=200 * np.finfo(dtype).eps,
-                                           atol=200 * np.finfo(dtype).eps)
+                        assert np.allclose(
+                            one,
+                            other,
+                            rtol=200 * np.finfo(dtype).eps,
+                            atol=200 * np.finfo(dtype).eps,
+                        )
     finally:
         device_arrays.launch = launch
 
 
 def check_gradients_and_small_matrices_by_the_public_names():
     from autograd import grad
+
     flow = nfref.RealNVP(2, 2, (4,))
     params = flow.init(np.random.default_rng(0))
     u, matrices = draw(5, 2, dtype=np.float64), draw(6, 3, 3, dtype=np.float64)
     slopes = []
     for name in ("cuda", "numba"):
         with nfref.backend(name):
-            slopes.append((grad(lambda u: flow.inverse(params, u)[1].sum())(u),
-                           grad(lambda a: small_matrices.log_abs_det(a).sum())(matrices)))
+            slopes.append(
+                (
+                    grad(lambda u: flow.inverse(params, u)[1].sum())(u),
+                    grad(lambda a: small_matrices.log_abs_det(a).sum())(matrices),
+                )
+            )
     assert all(np.array_equal(one, other) for one, other in zip(*slopes))
     with nfref.backend("cuda"):
         values = small_matrices.log_abs_det(matrices)
     assert np.array_equal(values, device.log_abs_det(matrices))
 
 
-CHECKS = {name: function for name, function in list(globals().items())
-          if name.startswith("check_")}
+CHECKS = {name: function for name, function in list(globals().items()) if name.startswith("check_")}
 
 
 def main():

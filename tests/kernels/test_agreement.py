@@ -26,44 +26,66 @@ from nfref.runtime import params as trees
 from nfref.runtime.params import at_path
 from tests.truth.configurations import configuration, configurations
 
-MOST = 100          # units
-NEAR = 16           # ulp of the largest number: then nobody has to measure a unit
+MOST = 100  # units
+NEAR = 16  # ulp of the largest number: then nobody has to measure a unit
 # Up to which scale gradients are compared: a layer norm takes its mean and its part along the row
 # from a cotangent, next to all of it where channels are few; and up to which anything is: beside
 # the network's curvature a = softplus of -100 is lost, and the Hessian of a potential is singular.
 LARGEST_OF_GRADIENTS = {"tarflow": 10.0, "tarflow_block": 10.0}
 LARGEST_SCALE = {"convex_potential": 10.0}
 DRAWS = 4
-CHANGE = 2.0 ** -40     # of which 2^-12 in float64, and float32's own rounding error
+CHANGE = 2.0**-40  # of which 2^-12 in float64, and float32's own rounding error
 DIRECTIONS = {"forward": 1, "inverse": -1}
 # What a dtype can meet at any scale: below, the rounding of the dynamics chooses the steps, and in
 # float32 both are up to a thousand times 1e-6 from the truth at a scale of 1e3.
 TOLERANCES = {np.float64: 1e-6, np.float32: 1e-4}
 CONFIGURATIONS = configurations()
-TWINNED = [(name, direction) for name, c in CONFIGURATIONS.items()
-           for direction, sign in DIRECTIONS.items()
-           if hasattr(c.flow, "rtol")
-           or any(isinstance(piece, Program) for piece in programs(c.flow, sign))]
+TWINNED = [
+    (name, direction)
+    for name, c in CONFIGURATIONS.items()
+    for direction, sign in DIRECTIONS.items()
+    if hasattr(c.flow, "rtol")
+    or any(isinstance(piece, Program) for piece in programs(c.flow, sign))
+]
 # Layers of each kind, by kernels that other tests compile as well; the first six in float32.
-PLAIN = [("affine_coupling_context", "forward"), ("iaf_gate", "inverse"), ("made", "inverse"),
-         ("permutation", "inverse"), ("real_nvp", "inverse"), ("sylvester_householder", "inverse"),
-         ("actnorm", "forward"), ("channel_affine", "forward"), ("fixed_linear", "inverse"),
-         ("invertible_conv_lu", "inverse"), ("maf", "inverse"), ("naf", "inverse"),
-         ("nsf_autoregressive", "inverse"), ("probability_flow", "inverse"),
-         ("residual_flow", "inverse"), ("squeeze", "inverse"), ("top_prior", "inverse")]
+PLAIN = [
+    ("affine_coupling_context", "forward"),
+    ("iaf_gate", "inverse"),
+    ("made", "inverse"),
+    ("permutation", "inverse"),
+    ("real_nvp", "inverse"),
+    ("sylvester_householder", "inverse"),
+    ("actnorm", "forward"),
+    ("channel_affine", "forward"),
+    ("fixed_linear", "inverse"),
+    ("invertible_conv_lu", "inverse"),
+    ("maf", "inverse"),
+    ("naf", "inverse"),
+    ("nsf_autoregressive", "inverse"),
+    ("probability_flow", "inverse"),
+    ("residual_flow", "inverse"),
+    ("squeeze", "inverse"),
+    ("top_prior", "inverse"),
+]
 # (scale of the parameters, size of the rows)
 USUAL = [(0.1, 1e150), (1.0, 1e-150), (10.0, 1.0), (1e3, 1.0), (1e3, 1e150)]
-SWEEP = [(scale, size) for scale in (0.1, 1.0, 10.0, 1e2, 1e3, 1e4, 1e5, 1e6)
-         for size in (1e-300, 1e-150, 1e-30, 1.0, 1e3, 1e30, 1e150, 1e300)]
+SWEEP = [
+    (scale, size)
+    for scale in (0.1, 1.0, 10.0, 1e2, 1e3, 1e4, 1e5, 1e6)
+    for size in (1e-300, 1e-150, 1e-30, 1.0, 1e3, 1e30, 1e150, 1e300)
+]
 
 
 def scaled(params, scale):
     """Parameters times a factor; variances stay what they are."""
     if isinstance(params, dict):
-        return {key: value if key == "running_variance" else scaled(value, scale)
-                for key, value in params.items()}
-    return [scaled(value, scale) for value in params] if isinstance(params, list) else (
-        params * scale)
+        return {
+            key: value if key == "running_variance" else scaled(value, scale)
+            for key, value in params.items()
+        }
+    return (
+        [scaled(value, scale) for value in params] if isinstance(params, list) else (params * scale)
+    )
 
 
 def problem(name, scale, size, dtype):
@@ -72,14 +94,21 @@ def problem(name, scale, size, dtype):
     Float32 has an eighth of the exponents of float64; its rows end where squares would overflow.
     """
     c, rng = CONFIGURATIONS[name], np.random.default_rng(1)
-    size = size if dtype == np.float64 else np.clip(size ** 0.125, 1e-30, 1e150 ** 0.125)
+    size = size if dtype == np.float64 else np.clip(size**0.125, 1e-30, 1e150**0.125)
     one = c.z.copy()
     one[:, 0] *= size
     rows = np.concatenate([c.z * size, one])
     context = np.zeros(0) if c.context is None else np.concatenate([c.context, c.context])
-    return trees.tree_map(lambda leaf: leaf.astype(dtype), [
-        scaled(c.params, scale), rows, context, rng.standard_normal(rows.shape),
-        rng.standard_normal(len(rows))])
+    return trees.tree_map(
+        lambda leaf: leaf.astype(dtype),
+        [
+            scaled(c.params, scale),
+            rows,
+            context,
+            rng.standard_normal(rows.shape),
+            rng.standard_normal(len(rows)),
+        ],
+    )
 
 
 def results(call, arguments, backend="numpy", size=1):
@@ -99,7 +128,7 @@ def results(call, arguments, backend="numpy", size=1):
             value, log_det = call(params, rows, context)
             g_params, g_rows = autograd.grad(weighted)(traced_tuple((params, rows)))
     except Exception as error:
-        return type(error), re.sub(r"t = .*?;", "", str(error))     # when a solver has given up
+        return type(error), re.sub(r"t = .*?;", "", str(error))  # when a solver has given up
     gradients = [g_rows, *(g.reshape(1, -1) for g in trees.leaves(g_params))]
     with np.errstate(over="ignore"):
         return [value, log_det[:, None], *(g / size for g in gradients)]
@@ -116,8 +145,9 @@ def units(flow, direction, arguments, eps):
     def by_layers(params, rows, context):
         total = 0
         for (member, sign, path), moves in zip(steps, between):
-            rows, log_det = member._apply(sign, at_path(params, path), rows * moves,
-                                          context_for(member, context))
+            rows, log_det = member._apply(
+                sign, at_path(params, path), rows * moves, context_for(member, context)
+            )
             total = total + log_det
         return rows, total
 
@@ -128,19 +158,19 @@ def units(flow, direction, arguments, eps):
         between = [factor(arguments[1]) for _ in steps]
         others = results(by_layers, trees.tree_map(lambda leaf: leaf * factor(leaf), arguments))
         with np.errstate(all="ignore"):
-            moved = [np.maximum(far, eps / change * largest(other - array))
-                     for far, other, array in zip(moved, others, found)]
+            moved = [
+                np.maximum(far, eps / change * largest(other - array))
+                for far, other, array in zip(moved, others, found)
+            ]
     value, log_det, g_rows, *g_params = (eps * largest(array) for array in found)
     beside = layers(arguments[0])
-    g_params = [max(g for g, other in zip(g_params, beside) if other == layer)
-                for layer in beside]
+    g_params = [max(g for g, other in zip(g_params, beside) if other == layer) for layer in beside]
     rounded = [value, log_det + eps, g_rows, *g_params]
     return [far + one for far, one in zip(moved, rounded)]
 
 
 def layers(params, path=()):
-    """Of each array the path to what holds it; attention is one layer: no bias of its keys matters.
-    """
+    """Return the path to the layer of each array; attention is one: no key bias matters."""
     if path[-1:] == ("attention",):
         return [path] * len(trees.leaves(params))
     if not isinstance(params, (dict, list)):
@@ -173,16 +203,19 @@ def check(name, direction, scale, size, dtype):
         eps = TOLERANCES[dtype]
         flow = replace(flow, rtol=eps, atol=eps, max_evaluations=1000)
     arguments = problem(name, scale, size, dtype)
-    formula, twin = (results(getattr(flow, direction), arguments, backend)
-                     for backend in ("numpy", "numba"))
+    formula, twin = (
+        results(getattr(flow, direction), arguments, backend) for backend in ("numpy", "numba")
+    )
     if isinstance(formula, tuple) or isinstance(twin, tuple):
         assert formula == twin
         return
     if not all(np.isfinite(one).all() for one in formula):
         # Gradients are linear in the cotangents: the smaller these, the later a sum overflows.
-        smaller = results(getattr(flow, direction), arguments, size=dtype(2.0 ** -40))
-        formula = [np.where(np.isfinite(one) | ~np.isfinite(other), one, again)
-                   for one, other, again in zip(formula, twin, smaller)]
+        smaller = results(getattr(flow, direction), arguments, size=dtype(2.0**-40))
+        formula = [
+            np.where(np.isfinite(one) | ~np.isfinite(other), one, again)
+            for one, other, again in zip(formula, twin, smaller)
+        ]
     if scale > LARGEST_OF_GRADIENTS.get(name, np.inf):
         formula, twin = formula[:2], twin[:2]
     for one, other in zip(formula, twin, strict=True):
@@ -220,19 +253,22 @@ def test_a_sum_that_overflows_is_infinite_whatever_its_gain():
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-@pytest.mark.parametrize("name", ["linear", "lu_linear", "invertible_conv", "invertible_conv_lu",
-                                  "glow", "nsf_coupling"])
+@pytest.mark.parametrize(
+    "name", ["linear", "lu_linear", "invertible_conv", "invertible_conv_lu", "glow", "nsf_coupling"]
+)
 def test_of_no_rows_both_make_no_rows(name, direction):
     params, rows, context, *cotangents = problem(name, 1.0, 1.0, np.float64)
     arguments = [params, rows[:0], context, *(array[:0] for array in cotangents)]
     call = getattr(CONFIGURATIONS[name].flow, direction)
-    for one, other in zip(*(results(call, arguments, backend) for backend in ("numpy", "numba")),
-                          strict=True):
+    for one, other in zip(
+        *(results(call, arguments, backend) for backend in ("numpy", "numba")), strict=True
+    ):
         assert one.shape == other.shape and not np.any(one) and not np.any(other)
 
 
-@pytest.mark.parametrize("dtype", [np.float64,
-                                   pytest.param(np.float32, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    "dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.thorough)]
+)
 def test_gradients_of_attention_at_ten_times_the_parameters(dtype, monkeypatch):
     """Where one weight is all, and where what values get is the same to many digits."""
     flow = nfref.TarFlow(4, layers=2, channels=8, heads=2, expansion=2)

@@ -33,7 +33,7 @@ NEED = ahead.Need(NOTHING, "float32", True, True)
 @pytest.fixture
 def asked(tmp_path, monkeypatch):
     """An empty cache folder, three processors, and workers that are only written down."""
-    monkeypatch.delenv("NFREF_BACKEND", raising=False)      # "numpy" compiles nothing
+    monkeypatch.delenv("NFREF_BACKEND", raising=False)  # "numpy" compiles nothing
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(ahead, "processors", lambda: 3)
     monkeypatch.setattr(ahead, "COMPILE_WORKERS", ahead.CompileWorkers())
@@ -72,15 +72,25 @@ def test_tasks_are_what_a_fit_compiles(in_one_call, dtype):
         density = nfref.Density(nfref.Chain([density.flow, nfref.LULinear(3)]))
     rows = np.random.default_rng(0).standard_normal((600, 3)).astype(dtype)
     with nfref.backend("numba"):
-        fitted = nfref.fit(density, density.init(np.random.default_rng(0)), rows,
-                           np.random.default_rng(0), epochs=1, batch_size=600, progress=False)
+        fitted = nfref.fit(
+            density,
+            density.init(np.random.default_rng(0)),
+            rows,
+            np.random.default_rng(0),
+            epochs=1,
+            batch_size=600,
+            progress=False,
+        )
         density.log_prob(fitted.params, rows)
     (piece,) = ahead.programs(density.flow, -1)
-    tasks = list(ahead.tasks_of(ahead.Need(piece.optional, np.dtype(dtype).name, True, True,
-                                           in_one_call)))
+    tasks = list(
+        ahead.tasks_of(ahead.Need(piece.optional, np.dtype(dtype).name, True, True, in_one_call))
+    )
     assert [task.kernel for task in tasks] == (
-        [epoch.make_steps, chain.evaluate, *PRODUCTS] if in_one_call else
-        [chain.vjp, chain.evaluate, *PRODUCTS, chain.add_partial_sums, _adam_update])
+        [epoch.make_steps, chain.evaluate, *PRODUCTS]
+        if in_one_call
+        else [chain.vjp, chain.evaluate, *PRODUCTS, chain.add_partial_sums, _adam_update]
+    )
     assert all(task.types in task.kernel.overloads for task in tasks)
 
 
@@ -100,17 +110,30 @@ def test_a_search_asks_for_training_and_then_for_scores(asked):
     prepare_flows(fold, Plan())
     # The kernels of spline flows serve affine ones, too.
     optional = tuple(True if name in ("masks", "splines") else None for name in chain.OPTIONAL)
-    assert asked == [[ahead.Need(optional, "float32", False, True, True)],
-                     [ahead.Need(optional, "float64", True, False)]]
+    assert asked == [
+        [ahead.Need(optional, "float32", False, True, True)],
+        [ahead.Need(optional, "float64", True, False)],
+    ]
     prepare_flows(fold, Plan(jobs=2))
     prepare_flows(fold, Plan("gaussian"))
     assert len(asked) == 2
 
 
-@pytest.mark.parametrize("why", ["one processor", "no folder", "cached", "one kernel is missing",
-                                 "known already", "no Python", "a frozen program",
-                                 "a program that holds a Python", "no sources",
-                                 "one of several processes"])
+@pytest.mark.parametrize(
+    "why",
+    [
+        "one processor",
+        "no folder",
+        "cached",
+        "one kernel is missing",
+        "known already",
+        "no Python",
+        "a frozen program",
+        "a program that holds a Python",
+        "no sources",
+        "one of several processes",
+    ],
+)
 def test_no_worker_is_started_in_vain(asked, monkeypatch, why):
     flow = nfref.MAF(3, 1, (8,))
     wanted = [asked_of(flow)]
@@ -163,6 +186,7 @@ def small_task(ran):
     class Kernel:
         def compile(self, types):
             ran.append(types)
+
     return ahead.Task(Kernel(), ("types",))
 
 
@@ -199,7 +223,7 @@ def test_what_a_worker_is_at_is_waited_for_until_it_is_there_or_the_worker_is_no
         time.sleep(0.001)
     threading.Timer(0.05, go.set).start()
     assert pool.wait("a") is (last == "end")
-    assert ran == [("types",)] and worker.process.told[0] == "b"     # meanwhile
+    assert ran == [("types",)] and worker.process.told[0] == "b"  # meanwhile
     thread.join()
 
 
@@ -228,8 +252,12 @@ print(worker.process.pid, flush=True)
 
 
 def process(code, folder):
-    return subprocess.Popen([sys.executable, "-c", START + code], stdout=subprocess.PIPE, text=True,
-                            env={**os.environ, "NUMBA_CACHE_DIR": str(folder)})
+    return subprocess.Popen(
+        [sys.executable, "-c", START + code],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(folder)},
+    )
 
 
 def is_gone(pid, seconds=20):
@@ -250,10 +278,12 @@ def is_gone(pid, seconds=20):
 
 @pytest.mark.slow
 def test_a_worker_compiles_all_that_is_asked_for(tmp_path):
-    code = ("worker.process.wait()\n"
-            "names = [task.path.name for task in ahead.tasks_of(ahead.Need("
-            "ahead.programs(nfref.ElementwiseAffine(2), -1)[0].optional, 'float32', True, True))]\n"
-            "import json; print(json.dumps(names))\n")
+    code = (
+        "worker.process.wait()\n"
+        "names = [task.path.name for task in ahead.tasks_of(ahead.Need("
+        "ahead.programs(nfref.ElementwiseAffine(2), -1)[0].optional, 'float32', True, True))]\n"
+        "import json; print(json.dumps(names))\n"
+    )
     with process(code, tmp_path) as started:
         _, names = started.stdout.read().splitlines()
     assert sorted(json.loads(names)) == sorted(path.name for path in tmp_path.glob("nfref/*"))
@@ -273,11 +303,13 @@ def test_workers_end_with_the_process_that_needs_them(tmp_path, end):
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="other signals")
 def test_the_death_of_a_worker_costs_nothing_but_its_work(tmp_path):
-    code = ("import os, signal\n"
-            "time.sleep(3); os.kill(worker.process.pid, signal.SIGKILL)\n"
-            "flow = nfref.ElementwiseAffine(2)\n"
-            "with nfref.backend('numba'):\n"
-            "    flow.inverse(flow.init(np.random.default_rng(0)), np.zeros((5, 2), 'f'))\n"
-            "print('done')\n")
+    code = (
+        "import os, signal\n"
+        "time.sleep(3); os.kill(worker.process.pid, signal.SIGKILL)\n"
+        "flow = nfref.ElementwiseAffine(2)\n"
+        "with nfref.backend('numba'):\n"
+        "    flow.inverse(flow.init(np.random.default_rng(0)), np.zeros((5, 2), 'f'))\n"
+        "print('done')\n"
+    )
     with process(code, tmp_path) as started:
         assert started.stdout.read().split()[-1] == "done"

@@ -18,25 +18,38 @@ from tests.kernels.test_chain import assert_close, fill
 
 FLOWS = {
     "couplings": nfref.RealNVP(3, 3, (16, 9), activation="tanh", batch_norm=True),
-    "beside others": nfref.Chain([
-        nfref.BatchNorm(2, epsilon=0.1, momentum=0.3), nfref.MADE(2, (9,), context_dim=2),
-        nfref.BatchNorm(2), nfref.BatchNorm(2, statistics="training set"),
-        nfref.Standardise((0.5, 1.0), (2.0, 3.0)), nfref.Logit((-50.0, None), (50.0, None))])}
+    "beside others": nfref.Chain(
+        [
+            nfref.BatchNorm(2, epsilon=0.1, momentum=0.3),
+            nfref.MADE(2, (9,), context_dim=2),
+            nfref.BatchNorm(2),
+            nfref.BatchNorm(2, statistics="training set"),
+            nfref.Standardise((0.5, 1.0), (2.0, 3.0)),
+            nfref.Logit((-50.0, None), (50.0, None)),
+        ]
+    ),
+}
 
 
 def problem(name, n, dtype):
     flow, rng = FLOWS[name], np.random.default_rng(n)
     density = nfref.Density(flow)
-    params = trees.tree_map(lambda leaf: (leaf + 0.2 * rng.random(leaf.shape)).astype(dtype),
-                            density.init(rng))
+    params = trees.tree_map(
+        lambda leaf: (leaf + 0.2 * rng.random(leaf.shape)).astype(dtype), density.init(rng)
+    )
     x = (1 + 2 * rng.standard_normal((n, flow.dim))).astype(dtype)
     context = rng.standard_normal((n, flow.context_dim)).astype(dtype) if flow.context_dim else None
     return density, params, x, context
 
 
-@pytest.mark.parametrize("name, dtype", [
-    ("couplings", "float64"), pytest.param("couplings", "float32", marks=pytest.mark.thorough),
-    pytest.param("beside others", "float64", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    "name, dtype",
+    [
+        ("couplings", "float64"),
+        pytest.param("couplings", "float32", marks=pytest.mark.thorough),
+        pytest.param("beside others", "float64", marks=pytest.mark.thorough),
+    ],
+)
 def test_values_derivatives_and_statistics_are_those_of_the_formula(name, dtype):
     for n in (1, 7, 300):
         density, params, x, context = problem(name, n, dtype)
@@ -45,16 +58,24 @@ def test_values_derivatives_and_statistics_are_those_of_the_formula(name, dtype)
         found = []
         for backend in ("numpy", "numba"):
             with nfref.backend(backend):
+
                 def score(variables):
                     z, log_det = training.flow.inverse(*variables, context)
                     return anp.sum(anp.sin(z)) + anp.sum(log_det * weight)
 
                 loss, gradient = loss_and_gradient(training, unflatten, vector, x, context, weight)
-                found.append([
-                    training.flow.inverse(params["flow"], x, context), (np.array(loss, dtype),),
-                    (gradient,), autograd.grad(score)(traced_tuple((params["flow"], x))),
-                    *(nfref.adapt(density, params, x, context, stage)
-                      for stage in ("start", "batch"))])
+                found.append(
+                    [
+                        training.flow.inverse(params["flow"], x, context),
+                        (np.array(loss, dtype),),
+                        (gradient,),
+                        autograd.grad(score)(traced_tuple((params["flow"], x))),
+                        *(
+                            nfref.adapt(density, params, x, context, stage)
+                            for stage in ("start", "batch")
+                        ),
+                    ]
+                )
         for formula, twin in zip(*found, strict=True):
             assert_close([twin], [formula], dtype)
 
@@ -68,20 +89,29 @@ def test_no_second_pass_by_formulas():
         assert nfref.adapt(density, params, x) is not params
 
 
-@pytest.mark.parametrize("n, dtype", [
-    (130, "float64"), (1000, "float64"),
-    pytest.param(1000, "float32", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    "n, dtype",
+    [
+        (130, "float64"),
+        (1000, "float64"),
+        pytest.param(1000, "float32", marks=pytest.mark.thorough),
+    ],
+)
 def test_any_number_of_threads_and_what_stood_before_give_the_same_bits(n, dtype):
     density, params, x, context = problem("couplings", n, dtype)
-    program, = programs(nfref.in_training(density).flow, -1)
+    (program,) = programs(nfref.in_training(density).flow, -1)
     theta = program.pack(params["flow"], x.dtype)
     context = np.zeros((n, 0), x.dtype)
     results = []
     for threads, stood in ((1, 0.0), (2, np.nan), (5, np.nan)):
         fill(program.workspace, stood)
-        results.append([*execute.value_and_finite(program, theta, x, context, threads)[0],
-                        *execute.cotangents(program, theta, x, context, x, x[:, 0], threads),
-                        *execute.normal_loss_cotangents(program, theta, x, context, threads)])
+        results.append(
+            [
+                *execute.value_and_finite(program, theta, x, context, threads)[0],
+                *execute.cotangents(program, theta, x, context, x, x[:, 0], threads),
+                *execute.normal_loss_cotangents(program, theta, x, context, threads),
+            ]
+        )
     for some in results[1:]:
         for one, other in zip(results[0], some, strict=True):
             assert np.array_equal(one, other)
@@ -89,9 +119,11 @@ def test_any_number_of_threads_and_what_stood_before_give_the_same_bits(n, dtype
 
 def test_a_batch_that_is_not_finite_is_left_to_the_formula():
     density, params, x, _ = problem("couplings", 20, "float64")
-    x[3, 1] = 1e308         # its square overflows
-    for call in (lambda: nfref.in_training(density).flow.inverse(params["flow"], x),
-                 lambda: trees.leaves(nfref.adapt(density, params, x))):
+    x[3, 1] = 1e308  # its square overflows
+    for call in (
+        lambda: nfref.in_training(density).flow.inverse(params["flow"], x),
+        lambda: trees.leaves(nfref.adapt(density, params, x)),
+    ):
         with np.errstate(all="ignore"):
             with nfref.backend("numpy"):
                 formula = call()

@@ -23,16 +23,23 @@ compiled_only = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled,
 can_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
 # One step of Adam in a fresh process.
-STEP = ("import numpy as np\n"
-        "from nfref.kernels.adam import adam_update\n"
-        "a = np.ones(3)\n"
-        "print(adam_update(a, a, a, a, 1, 0.1)[0])\n")
+STEP = (
+    "import numpy as np\n"
+    "from nfref.kernels.adam import adam_update\n"
+    "a = np.ones(3)\n"
+    "print(adam_update(a, a, a, a, 1, 0.1)[0])\n"
+)
 
 
 def run_python(code, cwd=None, **environment):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd,
-                          env={**os.environ, "NUMBA_DISABLE_JIT": "0", **environment},
-                          timeout=300)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "NUMBA_DISABLE_JIT": "0", **environment},
+        timeout=300,
+    )
 
 
 def step_of_the_formula():
@@ -60,7 +67,7 @@ def hits(kernel):
 
 
 def only(folder):
-    entry, = folder.iterdir()
+    (entry,) = folder.iterdir()
     return entry
 
 
@@ -91,16 +98,21 @@ def test_the_name_of_an_entry_says_what_its_code_was_made_from(folder, monkeypat
     path = cache.Cache(plus_one).path(floats, here)
     assert path == cache.Cache(plus_one).path(floats, here)
     assert path.name.startswith(f"{nfref.__version__}-tests.kernels.test_cache.plus_one-")
-    others = [cache.Cache(plus_two).path(floats, here),
-              cache.Cache(plus_one).path((numba.float32,), here),
-              cache.Cache(plus_one).path((numba.float64[:],), here),
-              cache.Cache(plus_one).path((numba.float64[::1],), here),
-              cache.Cache(plus_one).path(floats, Processor("linux", "zen", "-avx")),
-              cache.Cache(plus_one).path(floats, Processor("linux", "other", "+avx"))]
+    others = [
+        cache.Cache(plus_two).path(floats, here),
+        cache.Cache(plus_one).path((numba.float32,), here),
+        cache.Cache(plus_one).path((numba.float64[:],), here),
+        cache.Cache(plus_one).path((numba.float64[::1],), here),
+        cache.Cache(plus_one).path(floats, Processor("linux", "zen", "-avx")),
+        cache.Cache(plus_one).path(floats, Processor("linux", "other", "+avx")),
+    ]
     numba_, llvmlite = numba_internals.VERSIONS
-    for module, name, value in ((nfref, "__version__", "another"), (sys, "version", "another"),
-                                (numba_internals, "VERSIONS", ("another", llvmlite)),
-                                (numba_internals, "VERSIONS", (numba_, "another"))):
+    for module, name, value in (
+        (nfref, "__version__", "another"),
+        (sys, "version", "another"),
+        (numba_internals, "VERSIONS", ("another", llvmlite)),
+        (numba_internals, "VERSIONS", (numba_, "another")),
+    ):
         with monkeypatch.context() as context:
             context.setattr(module, name, value)
             others.append(cache.Cache(plus_one).path(floats, here))
@@ -108,7 +120,8 @@ def test_the_name_of_an_entry_says_what_its_code_was_made_from(folder, monkeypat
 
 
 def test_a_change_in_any_file_that_a_kernel_is_made_of_is_a_change_of_its_sources(
-        tmp_path, monkeypatch):
+    tmp_path, monkeypatch
+):
     from nfref.kernels import adam as adam_kernels
     from nfref.kernels.chain import interpreter
     from nfref.kernels.simd import elementary, tiles
@@ -136,13 +149,16 @@ def test_imports_are_found_as_the_parser_finds_them():
         expected = set()
         for statement in ast.parse(Path(sys.modules[module].__file__).read_bytes()).body:
             if isinstance(statement, ast.ImportFrom):
-                expected |= {statement.module,
-                             *(f"{statement.module}.{alias.name}" for alias in statement.names)}
+                expected |= {
+                    statement.module,
+                    *(f"{statement.module}.{alias.name}" for alias in statement.names),
+                }
             elif isinstance(statement, ast.Import):
                 expected |= {alias.name for alias in statement.names}
         _, found = cache._source(module)
         assert {name for name in found if name.startswith("nfref.")} == {
-            name for name in expected if name.startswith("nfref.")}, module
+            name for name in expected if name.startswith("nfref.")
+        }, module
 
 
 @compiled_only
@@ -151,6 +167,7 @@ def test_what_a_closure_holds_is_never_taken_from_the_disk(folder):
         @jit.kernel
         def add(x):
             return x + number
+
         return add
 
     assert plus(1)(1.0) == 2 and plus(2)(1.0) == 3
@@ -170,7 +187,7 @@ DAMAGE = {
     "empty": lambda data: b"",
     "one byte": lambda data: data[:1],
     "its digest alone": lambda data: data[:32],
-    "cut in half": lambda data: data[:len(data) // 2],
+    "cut in half": lambda data: data[: len(data) // 2],
     "without its last byte": lambda data: data[:-1],
     "a byte too many": lambda data: data + b"\0",
     "a bit of the digest": lambda data: flipped(data, 17),
@@ -220,7 +237,7 @@ def test_the_entry_of_another_kernel_is_not_run(folder):
     jit.kernel(plus_one)(1.0)
     one = only(folder)
     jit.kernel(plus_two)(1.0)
-    two, = set(folder.iterdir()) - {one}
+    (two,) = set(folder.iterdir()) - {one}
     shutil.copy(two, one)
     again = jit.kernel(plus_one)
     assert again(1.0) == 2 and hits(again) == 0
@@ -265,11 +282,13 @@ def test_a_folder_in_the_place_of_an_entry(folder):
 @pytest.mark.parametrize("failing", ["open", "write"])
 def test_a_folder_that_takes_nothing_costs_time_alone(folder, monkeypatch, failing):
     """Read-only or full: as root, permissions stop nobody, so the file itself refuses."""
+
     @contextmanager
     def refusing(path):
         class File:
             def write(self, data):
                 raise OSError(28, "No space left on device")
+
         if failing == "open":
             raise PermissionError(13, "Permission denied")
         yield File()
@@ -308,13 +327,22 @@ def test_who_has_no_home_has_no_folder(tmp_path, monkeypatch, raises):
 
 def test_nothing_is_written_into_the_package(tmp_path):
     package = tmp_path / "site" / "nfref"
-    shutil.copytree(Path(nfref.__file__).parent, package,
-                    ignore=shutil.ignore_patterns("__pycache__", "vectors"))
+    shutil.copytree(
+        Path(nfref.__file__).parent,
+        package,
+        ignore=shutil.ignore_patterns("__pycache__", "vectors"),
+    )
     before = set(package.rglob("*"))
     code = f"{STEP}from nfref.kernels import cache; print(cache.__file__); print(cache.folder())\n"
     homes = dict.fromkeys(["HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"], str(tmp_path / "home"))
-    done = run_python(code, cwd=package.parent, PYTHONPATH="", PYTHONDONTWRITEBYTECODE="1",
-                      NUMBA_CACHE_DIR="", **homes)
+    done = run_python(
+        code,
+        cwd=package.parent,
+        PYTHONPATH="",
+        PYTHONDONTWRITEBYTECODE="1",
+        NUMBA_CACHE_DIR="",
+        **homes,
+    )
     assert done.returncode == 0, done.stderr
     answer, used, where = done.stdout.splitlines()
     assert answer == step_of_the_formula() and Path(used).is_relative_to(package)
@@ -328,24 +356,26 @@ def test_nothing_is_written_into_the_package(tmp_path):
 @pytest.mark.thorough
 @can_fork
 def test_ten_cold_processes_at_once(tmp_path):
-    code = ("import os, sys\n"
-            "from nfref.kernels.adam import _adam_update, adam_update\n"
-            "import numpy as np\n"
-            "a, (waiting, go), children = np.ones(3), os.pipe(), []\n"
-            "for _ in range(10):\n"
-            "    child = os.fork()\n"
-            "    if child == 0:\n"
-            "        os.close(go)\n"
-            "        os.read(waiting, 1)\n"      # until all of them are there
-            "        answer = str(adam_update(a, a, a, a, 1, 0.1)[0])\n"
-            "        found = sum(_adam_update.stats.cache_hits.values())\n"
-            f"        os._exit(found if answer == {step_of_the_formula()!r} else 9)\n"
-            "    children.append(child)\n"
-            "os.close(go)\n"
-            "print(sorted(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
-            "             for child in children))\n")
+    code = (
+        "import os, sys\n"
+        "from nfref.kernels.adam import _adam_update, adam_update\n"
+        "import numpy as np\n"
+        "a, (waiting, go), children = np.ones(3), os.pipe(), []\n"
+        "for _ in range(10):\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        "        os.close(go)\n"
+        "        os.read(waiting, 1)\n"  # until all of them are there
+        "        answer = str(adam_update(a, a, a, a, 1, 0.1)[0])\n"
+        "        found = sum(_adam_update.stats.cache_hits.values())\n"
+        f"        os._exit(found if answer == {step_of_the_formula()!r} else 9)\n"
+        "    children.append(child)\n"
+        "os.close(go)\n"
+        "print(sorted(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
+        "             for child in children))\n"
+    )
     done = run_python(code, NUMBA_CACHE_DIR=str(tmp_path))
-    assert done.stdout.strip() == str([0] + [1] * 9), done.stderr     # one compiles, the rest read
+    assert done.stdout.strip() == str([0] + [1] * 9), done.stderr  # one compiles, the rest read
     entry = only(tmp_path / "nfref")
     assert cache._contents(entry)
     before = entry.stat().st_mtime_ns
@@ -364,8 +394,8 @@ def test_who_waits_for_a_process_that_dies_compiles_it(folder):
         os.close(go)
         cache.Turn(path, 1)
         os.write(ready, b".")
-        os.read(hold, 1)            # until the parent lets go, or ends
-        os._exit(0)                 # as if killed: nothing is let go
+        os.read(hold, 1)  # until the parent lets go, or ends
+        os._exit(0)  # as if killed: nothing is let go
     os.read(waiting, 1)
     assert cache.Turn(path, 0.2)._descriptor is None
     threading.Timer(0.3, os.close, [go]).start()
@@ -391,18 +421,20 @@ def test_a_kernel_that_does_not_compile_keeps_nobody_waiting(folder):
 @pytest.mark.parametrize("made", [True, False])
 def test_the_folder_of_another_user_costs_time_alone(tmp_path, made):
     """As after sudo: a folder of mode 0700 that belongs to root."""
-    code = ("import os, numba, numpy as np, nfref\n"
-            "from nfref.kernels import ahead, cache\n"
-            "from nfref.kernels.adam import adam_update\n"
-            "from nfref.kernels.chain import interpreter as chain\n"
-            "nothing = (None,) * len(chain.OPTIONAL)\n"
-            "ahead.processors = lambda: 3\n"
-            "numba.njit(lambda x: x + 1)(1.0)\n"   # loads what another user may not read
-            "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-            "assert not ahead.can_start_workers()\n"
-            "ahead.COMPILE_WORKERS.start([ahead.Need(nothing, 'float32', True, True)])\n"
-            "a = np.ones(3)\n"
-            "print(adam_update(a, a, a, a, 1, 0.1)[0])\n")
+    code = (
+        "import os, numba, numpy as np, nfref\n"
+        "from nfref.kernels import ahead, cache\n"
+        "from nfref.kernels.adam import adam_update\n"
+        "from nfref.kernels.chain import interpreter as chain\n"
+        "nothing = (None,) * len(chain.OPTIONAL)\n"
+        "ahead.processors = lambda: 3\n"
+        "numba.njit(lambda x: x + 1)(1.0)\n"  # loads what another user may not read
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "assert not ahead.can_start_workers()\n"
+        "ahead.COMPILE_WORKERS.start([ahead.Need(nothing, 'float32', True, True)])\n"
+        "a = np.ones(3)\n"
+        "print(adam_update(a, a, a, a, 1, 0.1)[0])\n"
+    )
     (tmp_path / "cache").mkdir(mode=0o700)
     if made:
         (tmp_path / "cache" / "nfref").mkdir(mode=0o700)
@@ -415,12 +447,14 @@ def test_the_folder_of_another_user_costs_time_alone(tmp_path, made):
 
 
 def test_who_asks_is_told_once_when_kernels_are_compiled_and_not_when_they_are_cached(tmp_path):
-    code = ("import numpy as np, nfref\n"
-            "from nfref.kernels.announce import when_compiling\n"
-            "when_compiling(lambda: print('compiling'))\n"
-            "from nfref.kernels.adam import adam_update\n"
-            "a = np.ones(3)\n"
-            "adam_update(a, a, a, a, 1, 0.1); adam_update(*[a.astype('f')] * 4, 1, 0.1)\n")
+    code = (
+        "import numpy as np, nfref\n"
+        "from nfref.kernels.announce import when_compiling\n"
+        "when_compiling(lambda: print('compiling'))\n"
+        "from nfref.kernels.adam import adam_update\n"
+        "a = np.ones(3)\n"
+        "adam_update(a, a, a, a, 1, 0.1); adam_update(*[a.astype('f')] * 4, 1, 0.1)\n"
+    )
     first = run_python(code, NUMBA_CACHE_DIR=str(tmp_path))
     assert first.stdout.split() == ["compiling"], first.stderr
     second = run_python(code, NUMBA_CACHE_DIR=str(tmp_path))

@@ -16,7 +16,7 @@ from nfref.runtime import params as trees
 from nfref.transformers.rational_quadratic import RationalQuadratic
 
 IMAGE = (3, 2, 2)
-BOUND = 1.5             # some rows are in the tails of a spline, some inside
+BOUND = 1.5  # some rows are in the tails of a spline, some inside
 TRANSFORMERS = {
     "additive": nfref.Additive(),
     **{scale: nfref.Affine(scale) for scale in ("bounded", "exp", "sigmoid", "gate")},
@@ -25,80 +25,140 @@ TRANSFORMERS = {
     "sigmoids": nfref.DeepSigmoid(5),
     "one sigmoid": nfref.DeepSigmoid(1, min_slope=0.2),
     "mixture": nfref.LogisticMixture(4, bound=2.0),
-    "integral": nfref.MonotoneIntegral(2, nodes=4, bound=0.5)}
+    "integral": nfref.MonotoneIntegral(2, nodes=4, bound=0.5),
+}
 MATRIX = ((1.0, 2.0, 0.0), (0.0, 1.0, 3.0), (-1.0, 0.0, 2.0))
 
 FLOWS = {
     "RealNVP": nfref.RealNVP(3, layers=3, hidden=(9, 70)),
-    "RealNVP tanh, context": nfref.RealNVP(5, layers=2, hidden=(9, 7, 4), activation="tanh",
-                                           context_dim=2),
-    "RealNVP softplus": nfref.RealNVP(2, layers=2, hidden=(7,), activation="softplus",
-                                      transformer=nfref.Affine(bound=2.0)),
+    "RealNVP tanh, context": nfref.RealNVP(
+        5, layers=2, hidden=(9, 7, 4), activation="tanh", context_dim=2
+    ),
+    "RealNVP softplus": nfref.RealNVP(
+        2, layers=2, hidden=(7,), activation="softplus", transformer=nfref.Affine(bound=2.0)
+    ),
     "RealNVP without hidden layers": nfref.RealNVP(3, layers=2, hidden=()),
-    "RealNVP, batch norm, Standardise": nfref.Chain([
-        nfref.RealNVP(2, layers=2, hidden=(5,), batch_norm=True),
-        nfref.Standardise((1.0, 2.0), (0.1, 3.0))]),
+    "RealNVP, batch norm, Standardise": nfref.Chain(
+        [
+            nfref.RealNVP(2, layers=2, hidden=(5,), batch_norm=True),
+            nfref.Standardise((1.0, 2.0), (0.1, 3.0)),
+        ]
+    ),
     "NICE": nfref.NICE(4, layers=3, hidden=(6, 6)),
     "MAF": nfref.MAF(5, layers=2, hidden=(70, 130)),
     "MAF, one group": nfref.MAF(3, layers=2, hidden=(8,), orders="natural", activation="tanh"),
-    "MAF, odd orders, context": nfref.MAF(5, layers=2, hidden=(130, 9), context_dim=3,
-                                          orders=((2, 0, 1, 4, 3), (4, 3, 1, 0, 2))),
+    "MAF, odd orders, context": nfref.MAF(
+        5, layers=2, hidden=(130, 9), context_dim=3, orders=((2, 0, 1, 4, 3), (4, 3, 1, 0, 2))
+    ),
     "MAF, one coordinate": nfref.MAF(1, layers=2, hidden=(4, 4)),
     "IAF, many layers": nfref.IAF(3, layers=2, hidden=(8, 200, 70), activation="softplus"),
-    "MADE, random degrees": nfref.MADE(4, (9, 70), order=(2, 0, 1, 3), degrees="random",
-                                       context_dim=1),
+    "MADE, random degrees": nfref.MADE(
+        4, (9, 70), order=(2, 0, 1, 3), degrees="random", context_dim=1
+    ),
     "Planar": nfref.Planar(3, layers=4),
-    "Radial, Sylvester": nfref.Chain([
-        nfref.Radial(3, layers=3), nfref.Sylvester(3, layers=2, bottleneck=2),
-        nfref.Sylvester(3, layers=1, kind="householder"),
-        nfref.Sylvester(3, layers=2, kind="triangular")]),
+    "Radial, Sylvester": nfref.Chain(
+        [
+            nfref.Radial(3, layers=3),
+            nfref.Sylvester(3, layers=2, bottleneck=2),
+            nfref.Sylvester(3, layers=1, kind="householder"),
+            nfref.Sylvester(3, layers=2, kind="triangular"),
+        ]
+    ),
     "Radial, one coordinate": nfref.Radial(1, layers=2),
-    "Residual": nfref.Chain([
-        nfref.ResidualFlow(3, layers=2, hidden=(6, 9)), nfref.ResidualBlock(3, (4,)),
-        nfref.ResidualBlock(3, (5, 4, 3)),
-        nfref.ResidualBlock(3, (5,), estimator="series", terms=4)]),
-    "Residual, context": nfref.ResidualFlow(2, layers=2, hidden=(70,), context_dim=2,
-                                            mode="training"),
-    "linear layers": nfref.Chain([
-        nfref.Scale(3), nfref.ElementwiseAffine(3), nfref.Permutation((2, 0, 1)),
-        nfref.Linear(3), nfref.Linear(3, bias=False), nfref.FixedLinear(MATRIX),
-        nfref.LULinear(3, (2, 0, 1), (1, -1, 1)), nfref.LULinear(3, bias=False)]),
-    "image layers": nfref.Chain([
-        nfref.ActNorm(IMAGE), nfref.InvertibleConv(IMAGE, "full"),
-        nfref.InvertibleConv(IMAGE, "lu", (2, 0, 1), (1, -1, 1)), nfref.Squeeze(IMAGE),
-        nfref.OnFirst(nfref.NICE(4, layers=1, hidden=(3,)), 12)]),
+    "Residual": nfref.Chain(
+        [
+            nfref.ResidualFlow(3, layers=2, hidden=(6, 9)),
+            nfref.ResidualBlock(3, (4,)),
+            nfref.ResidualBlock(3, (5, 4, 3)),
+            nfref.ResidualBlock(3, (5,), estimator="series", terms=4),
+        ]
+    ),
+    "Residual, context": nfref.ResidualFlow(
+        2, layers=2, hidden=(70,), context_dim=2, mode="training"
+    ),
+    "linear layers": nfref.Chain(
+        [
+            nfref.Scale(3),
+            nfref.ElementwiseAffine(3),
+            nfref.Permutation((2, 0, 1)),
+            nfref.Linear(3),
+            nfref.Linear(3, bias=False),
+            nfref.FixedLinear(MATRIX),
+            nfref.LULinear(3, (2, 0, 1), (1, -1, 1)),
+            nfref.LULinear(3, bias=False),
+        ]
+    ),
+    "image layers": nfref.Chain(
+        [
+            nfref.ActNorm(IMAGE),
+            nfref.InvertibleConv(IMAGE, "full"),
+            nfref.InvertibleConv(IMAGE, "lu", (2, 0, 1), (1, -1, 1)),
+            nfref.Squeeze(IMAGE),
+            nfref.OnFirst(nfref.NICE(4, layers=1, hidden=(3,)), 12),
+        ]
+    ),
     "Glow": nfref.Glow((1, 4, 8), levels=2, steps=1, hidden=(7, 6), context_dim=2),
     "Glow, as in the text": nfref.Glow(
-        (3, 2, 4), levels=1, steps=2, hidden=(70,), permutation="full", activation="tanh",
-        edge_channel=False, output_gain=False),
+        (3, 2, 4),
+        levels=1,
+        steps=2,
+        hidden=(70,),
+        permutation="full",
+        activation="tanh",
+        edge_channel=False,
+        output_gain=False,
+    ),
     "RealNVP on images": nfref.RealNVPImage((1, 4, 6), levels=2, hidden=5, blocks=2),
-    "RealNVP on images, tanh, context": nfref.RealNVPImage((2, 3, 2), levels=1, hidden=9, blocks=1,
-                                                           activation="tanh", context_dim=2),
+    "RealNVP on images, tanh, context": nfref.RealNVPImage(
+        (2, 3, 2), levels=1, hidden=9, blocks=1, activation="tanh", context_dim=2
+    ),
     "coupling on images, no blocks": nfref.ImageCoupling((2, 2, 3), hidden=4, blocks=0),
     "TarFlow": nfref.TarFlow(6, layers=2, width=2, channels=4, heads=2, depth=2, expansion=2),
     "TarFlow, context": nfref.TarFlowBlock(6, width=2, channels=4, context_dim=2),
-    "TarFlow, splines": nfref.TarFlowBlock(3, channels=6, heads=3, expansion=1, reverse=True,
-                                           transformer=RationalQuadratic(bins=3)),
-    "convex potential": nfref.Chain([nfref.Invert(nfref.ConvexPotentialFlow(3, (7, 70))),
-                                     nfref.ConvexPotentialFlow(3, (5,))]),
+    "TarFlow, splines": nfref.TarFlowBlock(
+        3, channels=6, heads=3, expansion=1, reverse=True, transformer=RationalQuadratic(bins=3)
+    ),
+    "convex potential": nfref.Chain(
+        [nfref.Invert(nfref.ConvexPotentialFlow(3, (7, 70))), nfref.ConvexPotentialFlow(3, (5,))]
+    ),
     "convex potential, context": nfref.ConvexPotentialFlow(2, (5, 6, 9), context_dim=2),
-    "with members that have no twin": nfref.Chain([
-        nfref.RealNVP(2, layers=2, hidden=(5,)),
-        nfref.Logit((-50.0, None), (50.0, None)),
-        nfref.Invert(nfref.RealNVP(2, layers=1, hidden=(5,), context_dim=1)),
-        nfref.Planar(2, layers=1, context_dim=1), nfref.ResidualBlock(2, ()),
-        nfref.Invert(nfref.ConvexPotentialFlow(2, ()))]),
+    "with members that have no twin": nfref.Chain(
+        [
+            nfref.RealNVP(2, layers=2, hidden=(5,)),
+            nfref.Logit((-50.0, None), (50.0, None)),
+            nfref.Invert(nfref.RealNVP(2, layers=1, hidden=(5,), context_dim=1)),
+            nfref.Planar(2, layers=1, context_dim=1),
+            nfref.ResidualBlock(2, ()),
+            nfref.Invert(nfref.ConvexPotentialFlow(2, ())),
+        ]
+    ),
 }
 for _name, _transformer in TRANSFORMERS.items():
-    FLOWS[f"coupling, {_name}"] = nfref.Coupling((True, False, False, True, False), _transformer,
-                                                 (7,), context_dim=1)
+    FLOWS[f"coupling, {_name}"] = nfref.Coupling(
+        (True, False, False, True, False), _transformer, (7,), context_dim=1
+    )
     FLOWS[f"MADE, {_name}"] = nfref.MADE(4, (9, 70), _transformer, order=(2, 0, 1, 3))
 # What only few flows need is compiled for them alone, which takes seconds. Of these some are in
 # every run, in float64, and the rest is slow.
-RARE = ("Radial", "Residual", "Glow", "on images", "sigmoid", "mixture", "integral", "TarFlow",
-        "potential", "image layers")
-IN_EVERY_RUN = ("Radial, Sylvester", "MADE, mixture", "MADE, integral",
-                "convex potential, context", "image layers")
+RARE = (
+    "Radial",
+    "Residual",
+    "Glow",
+    "on images",
+    "sigmoid",
+    "mixture",
+    "integral",
+    "TarFlow",
+    "potential",
+    "image layers",
+)
+IN_EVERY_RUN = (
+    "Radial, Sylvester",
+    "MADE, mixture",
+    "MADE, integral",
+    "convex potential, context",
+    "image layers",
+)
 # 300 rows are 2 blocks of 128 and 44 rows.
 ROWS = (0, 1, 7, 300)
 # In units of the last place of the largest entry: sums over rows and units, a few layers deep.
@@ -107,8 +167,11 @@ ULPS = {"float32": 200, "float64": 1000}
 
 def cases(names):
     """(name, dtype), for parametrize."""
-    return [pytest.param(name, dtype, marks=pytest.mark.slow if is_slow(name, dtype) else ())
-            for name in names for dtype in ULPS]
+    return [
+        pytest.param(name, dtype, marks=pytest.mark.slow if is_slow(name, dtype) else ())
+        for name in names
+        for dtype in ULPS
+    ]
 
 
 def is_slow(name, dtype):
@@ -123,7 +186,8 @@ def problem(name, n, dtype, seed=0):
     """A flow with parameters away from the identity, rows, and context or None."""
     flow, rng = FLOWS[name], np.random.default_rng(seed)
     params = trees.tree_map(
-        lambda leaf: (leaf + 0.2 * rng.standard_normal(leaf.shape)).astype(dtype), flow.init(rng))
+        lambda leaf: (leaf + 0.2 * rng.standard_normal(leaf.shape)).astype(dtype), flow.init(rng)
+    )
     x = rng.standard_normal((n, flow.dim)).astype(dtype)
     context = rng.standard_normal((n, flow.context_dim)).astype(dtype) if flow.context_dim else None
     return flow, _valid(params), x, context
@@ -135,15 +199,17 @@ def each_program(name, n, dtype):
     context = np.zeros((n, 0), dtype) if context is None else context
     for direction in (1, -1):
         program = pieces_of(flow, direction)[0]
-        if isinstance(program, Program):    # sampling from residual blocks has none
+        if isinstance(program, Program):  # sampling from residual blocks has none
             yield program, program.pack(params, np.dtype(dtype)), x, context
 
 
 def _valid(params):
     """Running variances stay positive."""
     if isinstance(params, dict):
-        return {key: abs(value) if key == "running_variance" else _valid(value)
-                for key, value in params.items()}
+        return {
+            key: abs(value) if key == "running_variance" else _valid(value)
+            for key, value in params.items()
+        }
     return [_valid(value) for value in params] if isinstance(params, list) else params
 
 
@@ -170,8 +236,9 @@ def both(name, n, dtype, direction):
             value, log_det = call(params, x, context)
 
             def weighted(variables):
-                out, out_log_det = call(variables[0], variables[1],
-                                        variables[2] if context is not None else None)
+                out, out_log_det = call(
+                    variables[0], variables[1], variables[2] if context is not None else None
+                )
                 return anp.sum(out * a) + anp.sum(out_log_det * b)
 
             variables = traced_tuple((params, x) if context is None else (params, x, context))
@@ -209,13 +276,19 @@ def test_which_flows_have_an_instruction():
     assert not has_twin(nfref.Coupling((True, False), nfref.Affine("tanh")), 1)
 
 
-@pytest.mark.parametrize("name, dtype", cases(
-    name for name in FLOWS if "spline" in name or "gate" in name or is_rare(name)))
+@pytest.mark.parametrize(
+    "name, dtype",
+    cases(name for name in FLOWS if "spline" in name or "gate" in name or is_rare(name)),
+)
 def test_one_and_two_threads_give_the_same_bits(name, dtype):
     for program, theta, x, context in each_program(name, 1000, dtype):
-        results = [[*execute.value_and_finite(program, theta, x, context, threads)[0],
-                    *execute.cotangents(program, theta, x, context, x, x[:, 0], threads)]
-                   for threads in (1, 2)]
+        results = [
+            [
+                *execute.value_and_finite(program, theta, x, context, threads)[0],
+                *execute.cotangents(program, theta, x, context, x, x[:, 0], threads),
+            ]
+            for threads in (1, 2)
+        ]
         for one, other in zip(*results, strict=True):
             assert np.array_equal(one, other)
 
@@ -249,14 +322,18 @@ def fill(workspace, number):
             array.fill(number)
 
 
-@pytest.mark.parametrize("dtype", [np.float64,
-                                   pytest.param(np.float32, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    "dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.thorough)]
+)
 def test_kernels_with_splines_give_chains_without_the_same_bits(dtype, monkeypatch):
     monkeypatch.setattr(programs, "CHOSEN", set())
     splines = OPTIONAL.index("splines")
-    for name, spline in (("RealNVP tanh, context", "coupling, spline"),
-                         ("coupling, gate", "coupling, spline"),
-                         ("MAF", "MADE, spline"), ("MADE, exp", "MADE, spline")):
+    for name, spline in (
+        ("RealNVP tanh, context", "coupling, spline"),
+        ("coupling, gate", "coupling, spline"),
+        ("MAF", "MADE, spline"),
+        ("MADE, exp", "MADE, spline"),
+    ):
         flow, params, x, context = problem(name, 300, dtype)
         given = np.zeros((300, 0), dtype) if context is None else context
         for direction in (1, -1):
@@ -266,8 +343,12 @@ def test_kernels_with_splines_give_chains_without_the_same_bits(dtype, monkeypat
                 program = pieces_of(flow, direction)[0]
                 chosen.append(program.optional[splines])
                 theta = program.pack(params, np.dtype(dtype))
-                results.append([*execute.value_and_finite(program, theta, x, given, 1)[0],
-                                *execute.cotangents(program, theta, x, given, x, x[:, 0], 1)])
+                results.append(
+                    [
+                        *execute.value_and_finite(program, theta, x, given, 1)[0],
+                        *execute.cotangents(program, theta, x, given, x, x[:, 0], 1),
+                    ]
+                )
             assert chosen == [None, True]
             for one, other in zip(*results, strict=True):
                 assert np.array_equal(one, other)
@@ -289,19 +370,30 @@ def test_rows_on_knots_beside_them_and_in_the_tails(kind, direction):
     changed = np.flatnonzero(~np.array(flow.mask)) if kind == "coupling" else np.arange(flow.dim)
     h = flow.transformer.constrain(last["bias"].reshape(flow.transformer.size, len(changed)))
     knots = h[1 if direction == "forward" else 0]
-    rows = np.concatenate([np.nextafter(knots, -np.inf), knots, np.nextafter(knots, np.inf),
-                           [[-100.0] * len(changed), [100.0] * len(changed)]])
+    rows = np.concatenate(
+        [
+            np.nextafter(knots, -np.inf),
+            knots,
+            np.nextafter(knots, np.inf),
+            [[-100.0] * len(changed), [100.0] * len(changed)],
+        ]
+    )
     x = rng.standard_normal((len(rows), flow.dim))
     x[:, changed] = rows
     context = np.zeros((len(x), 1)) if flow.context_dim else None
     results = []
     for backend in ("numpy", "numba"):
         with nfref.backend(backend):
+
             def loss(variables):
                 return anp.sum(anp.sin(getattr(flow, direction)(*variables, context)[0]))
 
-            results.append([*getattr(flow, direction)(params, x, context),
-                            autograd.grad(loss)(traced_tuple((params, x)))[1]])
+            results.append(
+                [
+                    *getattr(flow, direction)(params, x, context),
+                    autograd.grad(loss)(traced_tuple((params, x)))[1],
+                ]
+            )
     for formula, twin in zip(*results, strict=True):
         assert np.all(np.isfinite(twin))
         np.testing.assert_allclose(twin, formula, rtol=1e-9, atol=1e-12)

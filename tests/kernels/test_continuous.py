@@ -59,8 +59,10 @@ def test_right_hand_side_and_its_derivative(hidden, activation, dtype, context_d
         params, x, context = problem(flow, n, dtype)
         net, rng = params["net"], np.random.default_rng(1)
         fixed = dynamics.Fixed(matrix=dynamics.trace_matrix(net))
-        state, cotangent = (np.concatenate([rows, rng.standard_normal((n, 1))], axis=1)
-                            .astype(dtype) for rows in (x, rng.standard_normal(x.shape)))
+        state, cotangent = (
+            np.concatenate([rows, rng.standard_normal((n, 1))], axis=1).astype(dtype)
+            for rows in (x, rng.standard_normal(x.shape))
+        )
         arguments = (net, context, fixed, activation, 0.3, state)
 
         value = dynamics.right_hand_side(net, 0.3, state, context, fixed, activation)
@@ -69,8 +71,13 @@ def test_right_hand_side_and_its_derivative(hidden, activation, dtype, context_d
         formula = exact_vjp(net, 0.3, state, cotangent, context, fixed, activation)
         twin = continuous.derivative_vjp(*arguments, cotangent)
         assert (twin[2] is None) == (context is None)
-        assert_close(*([part for part in trees.leaves(list(vjp)) if part is not None]
-                       for vjp in (twin, formula)), dtype)
+        assert_close(
+            *(
+                [part for part in trees.leaves(list(vjp)) if part is not None]
+                for vjp in (twin, formula)
+            ),
+            dtype,
+        )
 
 
 def test_derivative_is_that_of_autograd():
@@ -84,12 +91,14 @@ def test_derivative_is_that_of_autograd():
         fixed = dynamics.Fixed(matrix=dynamics.trace_matrix(net))
         return anp.sum(cotangent * dynamics.right_hand_side(net, 0.3, state, context, fixed))
 
-    g_net, g_state, g_context = autograd.grad(scalar)(
-        traced_tuple((params["net"], state, context)))
+    g_net, g_state, g_context = autograd.grad(scalar)(traced_tuple((params["net"], state, context)))
     fixed = dynamics.Fixed(matrix=dynamics.trace_matrix(params["net"]))
     twin = continuous.derivative_vjp(params["net"], context, fixed, "tanh", 0.3, state, cotangent)
-    assert_close([*twin[1:3], *trees.leaves(twin[3])],
-                 [g_state[:, :3], g_context, *trees.leaves(g_net)], "float64")
+    assert_close(
+        [*twin[1:3], *trees.leaves(twin[3])],
+        [g_state[:, :3], g_context, *trees.leaves(g_net)],
+        "float64",
+    )
 
 
 # Whole solves -----------------------------------------------------------------------------
@@ -105,11 +114,12 @@ def both(flow, n, dtype, direction):
 
             def loss(variables):
                 value, log_det = call(*variables, *([None] if context is None else []))
-                return anp.sum(anp.sin(value)) + anp.sum(log_det ** 2)
+                return anp.sum(anp.sin(value)) + anp.sum(log_det**2)
 
             variables = traced_tuple((params, x) if context is None else (params, x, context))
-            results.append([*call(params, x, context),
-                            *trees.leaves(list(autograd.grad(loss)(variables)))])
+            results.append(
+                [*call(params, x, context), *trees.leaves(list(autograd.grad(loss)(variables)))]
+            )
     return results
 
 
@@ -118,16 +128,24 @@ def both(flow, n, dtype, direction):
 @pytest.mark.parametrize("hidden", NETWORKS)
 def test_steps_of_rk4(hidden, dtype, direction):
     for gradient, context_dim in (("adjoint", 2), ("direct", 0)):
-        flow = nfref.CNF(2, hidden, context_dim=context_dim, solver="rk4", steps=3,
-                         gradient=gradient)
+        flow = nfref.CNF(
+            2, hidden, context_dim=context_dim, solver="rk4", steps=3, gradient=gradient
+        )
         for n in (0, 1, 7, 300):
             formula, twin = both(flow, n, dtype, direction)
             assert_close(twin, formula, dtype)
 
 
-@pytest.mark.parametrize("settings", [
-    {"hidden": ()}, {"hidden": (6,), "context_dim": 2}, {"hidden": (9, 7), "context_dim": 1},
-    {"hidden": (9, 7), "activation": "softplus"}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"hidden": ()},
+        {"hidden": (6,), "context_dim": 2},
+        {"hidden": (9, 7), "context_dim": 1},
+        {"hidden": (9, 7), "activation": "softplus"},
+    ],
+    ids=str,
+)
 def test_solves_of_rk45_take_the_steps_of_scipy(settings):
     flow = nfref.CNF(3, **settings)
     for n in (1, 7, 300):
@@ -158,8 +176,7 @@ def test_evaluations_are_those_of_scipy(tolerance, monkeypatch):
     assert counted[1] == backwards
     with nfref.backend("numpy"):
         expected = flow.trajectory(params, x, (0.0, 1.0), context)
-        *_, expected_backwards = system.solve_back(0.0, 1.0, last, np.ones_like(last),
-                                                   *arguments)
+        *_, expected_backwards = system.solve_back(0.0, 1.0, last, np.ones_like(last), *arguments)
     assert counted == [expected.evaluations, expected_backwards]
     np.testing.assert_allclose(last[:, :3], expected.values[-1], rtol=0, atol=1e-10)
 
@@ -172,13 +189,14 @@ def test_threads_do_not_change_a_bit(solver, dtype):
 
     def loss(params):
         value, log_det = flow.inverse(params, x, context)
-        return anp.sum(value ** 2) + anp.sum(log_det)
+        return anp.sum(value**2) + anp.sum(log_det)
 
     results = []
     for threads in (1, 2, 3):
         with nfref.backend("numba", threads=threads):
-            results.append(trees.leaves([*flow.inverse(params, x, context),
-                                         autograd.grad(loss)(params)]))
+            results.append(
+                trees.leaves([*flow.inverse(params, x, context), autograd.grad(loss)(params)])
+            )
     for one, two, three in zip(*results, strict=True):
         assert np.array_equal(one, two) and np.array_equal(one, three)
 
@@ -195,10 +213,14 @@ def test_other_solvers_call_the_twins_of_the_right_hand_side(solver, monkeypatch
     calls = []
     for name in ("derivative", "derivative_vjp"):
         twin = getattr(continuous, name)
-        monkeypatch.setattr(continuous, name, lambda *arguments, name=name, twin=twin: (
-            calls.append(name), twin(*arguments))[1])
-    formula, twin = both(nfref.CNF(2, (5, 4), solver=solver, rtol=1e-9, atol=1e-9), 7,
-                         "float64", "inverse")
+        monkeypatch.setattr(
+            continuous,
+            name,
+            lambda *arguments, name=name, twin=twin: (calls.append(name), twin(*arguments))[1],
+        )
+    formula, twin = both(
+        nfref.CNF(2, (5, 4), solver=solver, rtol=1e-9, atol=1e-9), 7, "float64", "inverse"
+    )
     assert set(calls) == {"derivative", "derivative_vjp"}
     for one, other in zip(twin, formula, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-7 * np.abs(other).max())
@@ -217,10 +239,16 @@ def test_other_traces_run_by_their_formula(settings):
         assert np.array_equal(one, other)
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({"max_evaluations": 20, "rtol": 1e-9, "atol": 1e-9},
-     "max_evaluations: rk45 used all 20 evaluations"),
-    ({"max_evaluations": 7, "solver": "rk4"}, "max_evaluations: rk4 used all 7 evaluations")])
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (
+            {"max_evaluations": 20, "rtol": 1e-9, "atol": 1e-9},
+            "max_evaluations: rk45 used all 20 evaluations",
+        ),
+        ({"max_evaluations": 7, "solver": "rk4"}, "max_evaluations: rk4 used all 7 evaluations"),
+    ],
+)
 def test_bounds_are_kept_and_explained(settings, message):
     flow = nfref.CNF(2, (4,), **settings)
     params, x, _ = problem(flow, 7, "float64")
@@ -278,15 +306,17 @@ def test_activations_lose_few_ulp(activation, dtype):
     for number, value, slope in zip(a, values, slopes):
         for ours, truth, most in zip((value, slope), exact(kind, number), (3, 6)):
             ulp = float(np.spacing(np.asarray(abs(float(truth)), dtype)))
-            tiny = float(np.finfo(dtype).tiny)      # below it slopes are 0
+            tiny = float(np.finfo(dtype).tiny)  # below it slopes are 0
             assert abs(float(mpmath.mpf(float(ours)) - truth)) <= max(most * ulp, 4 * tiny), number
 
 
 @pytest.mark.parametrize("dtype", ULPS)
 def test_activations_at_the_ends(dtype):
     ends = np.repeat(np.array([np.inf, -np.inf, np.nan], dtype), ROWS)
-    expected = {TANH: ([1, -1, np.nan], [0, 0, np.nan]),
-                SOFTPLUS: ([np.inf, 0, np.nan], [1, 0, np.nan])}
+    expected = {
+        TANH: ([1, -1, np.nan], [0, 0, np.nan]),
+        SOFTPLUS: ([np.inf, 0, np.nan], [1, 0, np.nan]),
+    }
     for kind, (value, slope) in expected.items():
         values, slopes = ends.copy(), np.empty_like(ends)
         activated(kind, np.zeros(3, dtype), values, slopes)

@@ -17,8 +17,14 @@ CHECKS = re.findall(r"^def (check_\w+)", (ROOT / "tests/kernels/cuda_checks.py")
 
 
 def run_python(*arguments, **environment):
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT,
-                          env={**os.environ, "NFREF_BACKEND": "", **environment}, timeout=600)
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "NFREF_BACKEND": "", **environment},
+        timeout=600,
+    )
 
 
 # In the simulator -------------------------------------------------------------------------
@@ -29,20 +35,23 @@ def test_every_check_in_the_simulator():
     done = run_python("-m", "tests.kernels.cuda_checks", NUMBA_ENABLE_CUDASIM="1")
     assert done.returncode == 0, done.stderr
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [
-        ["passed", check] for check in CHECKS], done.stdout
+        ["passed", check] for check in CHECKS
+    ], done.stdout
 
 
 def test_without_a_device_every_way_in_is_a_runtime_error_in_one_line():
-    code = ("import numpy as np, nfref\n"
-            "from nfref.kernels.cuda import coupling, small_matrices\n"
-            "rows = np.zeros((2, 2))\n"
-            "for call in (lambda: coupling.affine_coupling(1, rows, rows, rows),\n"
-            "             lambda: small_matrices.log_abs_det(np.zeros((2, 2, 2))),\n"
-            "             lambda: nfref.backend('cuda').__enter__()):\n"
-            "    try:\n"
-            "        call()\n"
-            "    except RuntimeError as problem:\n"
-            "        print(problem)\n")
+    code = (
+        "import numpy as np, nfref\n"
+        "from nfref.kernels.cuda import coupling, small_matrices\n"
+        "rows = np.zeros((2, 2))\n"
+        "for call in (lambda: coupling.affine_coupling(1, rows, rows, rows),\n"
+        "             lambda: small_matrices.log_abs_det(np.zeros((2, 2, 2))),\n"
+        "             lambda: nfref.backend('cuda').__enter__()):\n"
+        "    try:\n"
+        "        call()\n"
+        "    except RuntimeError as problem:\n"
+        "        print(problem)\n"
+    )
     done = run_python("-c", code, NUMBA_ENABLE_CUDASIM="0", CUDA_VISIBLE_DEVICES="")
     lines = done.stdout.splitlines()
     assert len(lines) == 3, done.stderr
@@ -57,6 +66,7 @@ def no_compiler():
     if importlib.util.find_spec("numba_cuda") is None:
         return "numba-cuda is not installed"
     from numba import cuda
+
     try:
         cuda.compile_ptx(lambda: None, (), cc=(8, 0))
     except Exception as problem:
@@ -69,17 +79,33 @@ def kernels():
     from numba import boolean, float32, float64, int64
 
     from nfref.kernels.cuda import coupling, sigmoid_mixture, small_matrices
+
     found = []
     for number in (float32, float64):
         rows, vector, stack = number[:, ::1], number[::1], number[:, :, ::1]
         found.append((f"affine {number}", coupling.affine, (*[rows] * 3, int64, rows, vector)))
         found.append((f"additive {number}", coupling.additive, (*[rows] * 2, int64, rows, vector)))
-        found.append((f"spline {number}", coupling.spline,
-                      (rows, *[stack] * 4, number, boolean, int64, rows, vector)))
-        found.append((f"mixture {number}", sigmoid_mixture.mixture,
-                      (*[rows] * 3, *[stack] * 3, boolean, int64, rows, vector)))
-        found.append((f"log_abs_det {number}",
-                      small_matrices.log_abs_det_of(np.dtype(str(number))), (stack, vector)))
+        found.append(
+            (
+                f"spline {number}",
+                coupling.spline,
+                (rows, *[stack] * 4, number, boolean, int64, rows, vector),
+            )
+        )
+        found.append(
+            (
+                f"mixture {number}",
+                sigmoid_mixture.mixture,
+                (*[rows] * 3, *[stack] * 3, boolean, int64, rows, vector),
+            )
+        )
+        found.append(
+            (
+                f"log_abs_det {number}",
+                small_matrices.log_abs_det_of(np.dtype(str(number))),
+                (stack, vector),
+            )
+        )
     return found
 
 
@@ -89,6 +115,7 @@ def test_every_kernel_compiles_to_ptx_without_a_device(capability):
     if reason:
         pytest.skip(reason)
     from numba import cuda
+
     for name, function, signature in kernels():
         ptx, _ = cuda.compile_ptx(function, signature, cc=capability)
         assert f".target sm_{capability[0]}{capability[1]}" in ptx, name
@@ -103,6 +130,7 @@ def test_every_kernel_compiles_to_ptx_without_a_device(capability):
 
 def device_missing():
     from numba import config, cuda
+
     return config.ENABLE_CUDASIM or not cuda.is_available()
 
 
@@ -112,6 +140,7 @@ def test_on_a_device(check):
     if device_missing():
         pytest.skip("no CUDA device")
     from tests.kernels import cuda_checks
+
     cuda_checks.CHECKS[check]()
 
 
@@ -123,6 +152,7 @@ def test_arrays_of_another_library_are_used_where_they_lie():
     if not torch.cuda.is_available():
         pytest.skip("PyTorch without CUDA")
     from nfref.kernels.cuda import coupling, small_matrices
+
     z, shift, log_scale = torch.randn(3, 100, 5, device="cuda", dtype=torch.float64)
     x, log_det = coupling.affine_coupling(1, z, shift, log_scale)
     assert torch.allclose(torch.as_tensor(x, device="cuda"), z * log_scale.exp() + shift)

@@ -9,15 +9,27 @@ from nfref.kernels import jit
 from nfref.kernels.simd import elementary
 
 DTYPES = [np.float64, np.float32]
-EXACT = {"exp": mpmath.exp, "tanh": mpmath.tanh,
-         "softplus": lambda x: mpmath.log1p(mpmath.exp(x)),
-         "exp_neg": lambda x: mpmath.exp(-x), "one_minus_exp_neg": lambda x: -mpmath.expm1(-x),
-         "log1p": mpmath.log1p, "slope_of_tanh": lambda x: mpmath.sech(x) ** 2}
-SIDES = {"exp": 2, "tanh": 2, "softplus": 2, "exp_neg": 1, "one_minus_exp_neg": 1, "log1p": 0,
-         "slope_of_tanh": 2}
+EXACT = {
+    "exp": mpmath.exp,
+    "tanh": mpmath.tanh,
+    "softplus": lambda x: mpmath.log1p(mpmath.exp(x)),
+    "exp_neg": lambda x: mpmath.exp(-x),
+    "one_minus_exp_neg": lambda x: -mpmath.expm1(-x),
+    "log1p": mpmath.log1p,
+    "slope_of_tanh": lambda x: mpmath.sech(x) ** 2,
+}
+SIDES = {
+    "exp": 2,
+    "tanh": 2,
+    "softplus": 2,
+    "exp_neg": 1,
+    "one_minus_exp_neg": 1,
+    "log1p": 0,
+    "slope_of_tanh": 2,
+}
 
 
-ULPS = {"slope_of_tanh": 6}     # others 3
+ULPS = {"slope_of_tanh": 6}  # others 3
 
 
 @numba.njit(**jit.OPTIONS)
@@ -37,6 +49,7 @@ def loop_of(name):
         out = np.empty_like(x)
         fill(x, out)
         return out
+
     return loop
 
 
@@ -47,11 +60,18 @@ def arguments(name, dtype):
     """Near zero, of usual size, and up to where e^x leaves the normal numbers."""
     rng = np.random.default_rng(0)
     if SIDES[name] == 0:
-        return np.concatenate([rng.uniform(0, 1, 1000), 10 ** rng.uniform(-30, 0, 500),
-                               [0.0, 1.0]]).astype(dtype)
+        return np.concatenate(
+            [rng.uniform(0, 1, 1000), 10 ** rng.uniform(-30, 0, 500), [0.0, 1.0]]
+        ).astype(dtype)
     last = np.log(np.finfo(dtype).max) * (1 - 2 * np.finfo(dtype).eps)
-    sizes = np.concatenate([rng.uniform(0, 5, 500), 10 ** rng.uniform(-30, np.log10(last), 500),
-                            rng.uniform(0.9 * last, last, 100), [0.0]])
+    sizes = np.concatenate(
+        [
+            rng.uniform(0, 5, 500),
+            10 ** rng.uniform(-30, np.log10(last), 500),
+            rng.uniform(0.9 * last, last, 100),
+            [0.0],
+        ]
+    )
     signs = rng.choice([-1, 1], len(sizes)) if SIDES[name] == 2 else 1
     return (signs * sizes).astype(dtype)
 
@@ -67,7 +87,7 @@ def test_few_ulp_are_lost(name, dtype):
         for argument, value in zip(x, values):
             truth = EXACT[name](mpmath.mpf(float(argument)))
             if abs(truth) < 4 * tiny:
-                assert abs(float(value)) <= 4 * tiny        # may be 0
+                assert abs(float(value)) <= 4 * tiny  # may be 0
                 continue
             ulp = float(np.spacing(np.asarray(abs(float(truth)), dtype)))
             error = abs(float(mpmath.mpf(float(value)) - truth))
@@ -77,13 +97,17 @@ def test_few_ulp_are_lost(name, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_ends(dtype):
     ends = np.array([np.inf, -np.inf, np.nan, np.finfo(dtype).max], dtype)
-    expected = {"exp": [np.inf, 0, np.nan, np.inf], "tanh": [1, -1, np.nan, 1],
-                "softplus": [np.inf, 0, np.nan, ends[3]]}
+    expected = {
+        "exp": [np.inf, 0, np.nan, np.inf],
+        "tanh": [1, -1, np.nan, 1],
+        "softplus": [np.inf, 0, np.nan, ends[3]],
+    }
     for name, values in expected.items():
         assert np.array_equal(LOOPS[name](ends), np.array(values, dtype), equal_nan=True), name
     for name, values in {"exp_neg": [0, np.nan, 0], "one_minus_exp_neg": [1, np.nan, 1]}.items():
-        assert np.array_equal(LOOPS[name](ends[[0, 2, 3]]), np.array(values, dtype),
-                              equal_nan=True), name
+        assert np.array_equal(
+            LOOPS[name](ends[[0, 2, 3]]), np.array(values, dtype), equal_nan=True
+        ), name
 
 
 @pytest.mark.parametrize("name", ["tanh", "one_minus_exp_neg", "log1p"])
@@ -103,15 +127,19 @@ def test_three_ulp_of_a_logarithm_at_most_are_lost(dtype):
     rng, info = np.random.default_rng(0), np.finfo(dtype)
     excess = (rng.choice([-1, 1], 1000) * 10 ** rng.uniform(-30, -0.6, 1000)).astype(dtype)
     sizes = np.exp(rng.uniform(np.log(info.tiny), np.log(info.max), 1000)).astype(dtype)
-    sizes = np.concatenate([sizes, rng.uniform(0.3, 3, 1000).astype(dtype),
-                            np.array([info.tiny, info.max, 1], dtype)])
+    sizes = np.concatenate(
+        [sizes, rng.uniform(0.3, 3, 1000).astype(dtype), np.array([info.tiny, info.max, 1], dtype)]
+    )
     x, excess = np.concatenate([1 + excess, sizes]), np.concatenate([excess, sizes - 1])
     values = np.empty_like(x)
     logarithms(x, excess, values)
     with mpmath.workdps(60):
         for i, value in enumerate(values):
-            truth = (mpmath.log1p(mpmath.mpf(float(excess[i]))) if i < 1000
-                     else mpmath.log(mpmath.mpf(float(x[i]))))
+            truth = (
+                mpmath.log1p(mpmath.mpf(float(excess[i])))
+                if i < 1000
+                else mpmath.log(mpmath.mpf(float(x[i])))
+            )
             ulp = float(np.spacing(np.asarray(abs(float(truth)), dtype)))
             assert abs(float(mpmath.mpf(float(value)) - truth)) <= 3 * ulp, x[i]
 

@@ -17,8 +17,12 @@ compiled_only = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled,
 def double_units(flat, at, units, shape):
     """Twice the numbers of a view, and what the view says of itself."""
     view = units_of(flat, at, units)
-    shape[0], shape[1], shape[2], shape[3] = (view.shape[0], view.shape[1], view.strides[0],
-                                              view.size)
+    shape[0], shape[1], shape[2], shape[3] = (
+        view.shape[0],
+        view.shape[1],
+        view.strides[0],
+        view.size,
+    )
     for j in range(len(view)):
         for r in range(ROWS):
             view[j, r] *= 2
@@ -31,7 +35,7 @@ def test_units_are_a_view_of_the_numbers_from_a_place_on(dtype):
     flat, shape = np.arange(5 * ROWS + 7, dtype=dtype), np.zeros(4, int)
     double_units(flat, 7 + ROWS, np.int32(3), shape)
     expected = np.arange(5 * ROWS + 7, dtype=dtype)
-    expected[7 + ROWS:7 + 4 * ROWS] *= 2
+    expected[7 + ROWS : 7 + 4 * ROWS] *= 2
     expected[7 + 4 * ROWS - 1] += 1
     assert np.array_equal(flat, expected)
     assert shape.tolist() == [3, ROWS, ROWS * flat.itemsize, 3 * ROWS]
@@ -39,7 +43,7 @@ def test_units_are_a_view_of_the_numbers_from_a_place_on(dtype):
 
 @compiled_only
 def test_no_references_are_counted():
-    total = jit.reduction(lambda row: np.sum(row))      # too long to be made part of its callers
+    total = jit.reduction(lambda row: np.sum(row))  # too long to be made part of its callers
 
     def sums(flat, at, units, out):
         view, tail = units_of(flat, at, units), flat[at:]
@@ -49,7 +53,7 @@ def test_no_references_are_counted():
     def counts(compile_as):
         compiled = compile_as(sums)
         compiled.compile("void(f8[::1], intp, intp, f8[::1])")
-        text, = compiled.inspect_asm().values()
+        (text,) = compiled.inspect_asm().values()
         return text.count("NRT_incref")
 
     assert counts(numba.njit) > 0
@@ -64,8 +68,10 @@ def test_a_kernel_that_allocates_is_not_compiled(allocate):
         copy = allocate(x)
         return copy[0]
 
-    with pytest.raises((numba.core.errors.NumbaError, NotImplementedError),
-                       match="NRT required|Only accept returning of array"):
+    with pytest.raises(
+        (numba.core.errors.NumbaError, NotImplementedError),
+        match="NRT required|Only accept returning of array",
+    ):
         total(np.ones(3))
 
 
@@ -89,7 +95,7 @@ def test_memory_to_work_in_starts_a_line_of_the_cache(size, dtype):
     for array in [aligned(size, dtype) for _ in range(5)]:
         assert array.shape == (size,) and array.dtype == dtype
         assert array.ctypes.data % LINE == 0
-        array[:] = 1        # it is writable to its end
+        array[:] = 1  # it is writable to its end
 
 
 @compiled_only

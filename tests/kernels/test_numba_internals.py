@@ -40,12 +40,16 @@ UNKNOWN = "from nfref.kernels import numba_internals; numba_internals.TESTED = (
 
 def moved(name):
     """Code after which a part is not where it was."""
-    return ("from nfref.kernels import numba_internals\n"
-            f"numba_internals._PLACES[{name!r}] = 'numba.another'\n")
+    return (
+        "from nfref.kernels import numba_internals\n"
+        f"numba_internals._PLACES[{name!r}] = 'numba.another'\n"
+    )
 
 
 # As another version has it: an argument more (that was 0.61), or the same name for another thing.
-ANOTHER_ARGUMENT = UNKNOWN + """
+ANOTHER_ARGUMENT = (
+    UNKNOWN
+    + """
 from numba.core.codegen import CPUCodegen, JITCodeLibrary
 manager = CPUCodegen._function_pass_manager
 CPUCodegen._function_pass_manager = lambda self, llvm_module: manager(self)
@@ -57,36 +61,66 @@ def optimize(self, module):
 
 JITCodeLibrary._optimize_functions = optimize
 """
-SHUFFLE_IS_ANOTHER = UNKNOWN + """
+)
+SHUFFLE_IS_ANOTHER = (
+    UNKNOWN
+    + """
 from llvmlite import ir
 ir.IRBuilder.shuffle_vector = lambda self, one, other, order, name="": ir.Constant(
     ir.VectorType(one.type.element, order.type.count), [1.0] * order.type.count)
 """
-PRODUCT_IS_ANOTHER = UNKNOWN + """
+)
+PRODUCT_IS_ANOTHER = (
+    UNKNOWN
+    + """
 from llvmlite import ir
 instruction = ir.IRBuilder.fmul
 ir.IRBuilder.fmul = lambda self, *values, flags=(), **named: (
     self.fadd if flags == ("contract",) else instruction.__get__(self))(
         *values, flags=flags, **named)
 """
+)
 
 
-@pytest.mark.parametrize("broken, works, told", [
-    pytest.param(moved("PassManager"), (False, True, True),
-                 "expected ways to compile", marks=pytest.mark.thorough),
-    pytest.param(ANOTHER_ARGUMENT, (False, True, True), "TypeError", marks=pytest.mark.thorough),
-    pytest.param(moved("dumps"), (True, False, True),
-                 "expected ways to keep what is compiled", marks=pytest.mark.thorough),
-    (moved("populate_array"), (False,) * 3, "formulas compute"),
-    pytest.param(moved("binding"), (False,) * 3, "formulas compute", marks=pytest.mark.thorough),
-    pytest.param(SHUFFLE_IS_ANOTHER, (False,) * 3, "wrong products", marks=pytest.mark.thorough),
-    pytest.param(PRODUCT_IS_ANOTHER, (False,) * 3, "wrong vectors", marks=pytest.mark.thorough),
-    pytest.param(UNKNOWN, (True,) * 3, None, marks=pytest.mark.thorough)],
-    ids=["passes", "argument", "dumps", "arrays", "binding", "shuffle", "product", "nothing"])
+@pytest.mark.parametrize(
+    "broken, works, told",
+    [
+        pytest.param(
+            moved("PassManager"),
+            (False, True, True),
+            "expected ways to compile",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
+            ANOTHER_ARGUMENT, (False, True, True), "TypeError", marks=pytest.mark.thorough
+        ),
+        pytest.param(
+            moved("dumps"),
+            (True, False, True),
+            "expected ways to keep what is compiled",
+            marks=pytest.mark.thorough,
+        ),
+        (moved("populate_array"), (False,) * 3, "formulas compute"),
+        pytest.param(
+            moved("binding"), (False,) * 3, "formulas compute", marks=pytest.mark.thorough
+        ),
+        pytest.param(
+            SHUFFLE_IS_ANOTHER, (False,) * 3, "wrong products", marks=pytest.mark.thorough
+        ),
+        pytest.param(PRODUCT_IS_ANOTHER, (False,) * 3, "wrong vectors", marks=pytest.mark.thorough),
+        pytest.param(UNKNOWN, (True,) * 3, None, marks=pytest.mark.thorough),
+    ],
+    ids=["passes", "argument", "dumps", "arrays", "binding", "shuffle", "product", "nothing"],
+)
 def test_a_broken_inside_costs_time_alone(tmp_path, broken, works, told):
-    done = subprocess.run([sys.executable, "-c", broken + SESSION], text=True, capture_output=True,
-                          cwd=Path(nfref.__file__).parents[1], timeout=600,
-                          env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NFREF_BACKEND": ""})
+    done = subprocess.run(
+        [sys.executable, "-c", broken + SESSION],
+        text=True,
+        capture_output=True,
+        cwd=Path(nfref.__file__).parents[1],
+        timeout=600,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NFREF_BACKEND": ""},
+    )
     assert done.returncode == 0, done.stderr
     *found, difference = json.loads(done.stdout)
     assert tuple(found) == works
@@ -117,27 +151,48 @@ HALF = numba.njit(lambda x: x / 2)
 
 def to_difference(self):
     """The code of a library, in which sums are differences."""
-    return numba_internals.binding.parse_assembly(
-        str(self._final_module).replace("fadd", "fsub"))
+    return numba_internals.binding.parse_assembly(str(self._final_module).replace("fadd", "fsub"))
 
 
-@pytest.mark.parametrize("place, other, error, why", [
-    ("numba.core.codegen.JITCodeLibrary._get_module_for_linking", to_difference, ValueError,
-     "wrong sums"),
-    ("numba.core.codegen.CPUCodegen._module_pass_manager", lambda self, module: None, TypeError,
-     "module"),
-    ("nfref.kernels.libraries.PASSES", (), Exception, None)])
+@pytest.mark.parametrize(
+    "place, other, error, why",
+    [
+        (
+            "numba.core.codegen.JITCodeLibrary._get_module_for_linking",
+            to_difference,
+            ValueError,
+            "wrong sums",
+        ),
+        (
+            "numba.core.codegen.CPUCodegen._module_pass_manager",
+            lambda self, module: None,
+            TypeError,
+            "module",
+        ),
+        ("nfref.kernels.libraries.PASSES", (), Exception, None),
+    ],
+)
 def test_the_trial_of_the_compiler(unknown, monkeypatch, place, other, error, why):
     monkeypatch.setattr(place, other)
     with pytest.raises(error, match=why):
         jit._try_compiler()
 
 
-@pytest.mark.parametrize("place, other, why", [
-    ("numba.core.compiler.CompileResult._rebuild",
-     lambda context, *parts: HALF.overloads[numba.float64,]._replace(metadata=None),
-     "not found again"),
-    ("numba.core.codegen.CPUCodegen.magic_tuple", lambda self: ("x86_64",), "another processor")])
+@pytest.mark.parametrize(
+    "place, other, why",
+    [
+        (
+            "numba.core.compiler.CompileResult._rebuild",
+            lambda context, *parts: HALF.overloads[numba.float64,]._replace(metadata=None),
+            "not found again",
+        ),
+        (
+            "numba.core.codegen.CPUCodegen.magic_tuple",
+            lambda self: ("x86_64",),
+            "another processor",
+        ),
+    ],
+)
 def test_the_trial_of_the_cache(unknown, monkeypatch, place, other, why):
     HALF.compile("f8(f8)")
     monkeypatch.setattr(place, other)

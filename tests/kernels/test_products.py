@@ -6,7 +6,7 @@ import pytest
 from nfref.kernels.jit import kernel
 from nfref.kernels.simd.products import ROWS, add_outer, ensure_compiled, times, times_transposed
 
-AT, APART = 3, 5        # where a part of a weight begins, and what stands between its rows
+AT, APART = 3, 5  # where a part of a weight begins, and what stands between its rows
 
 
 @kernel
@@ -40,8 +40,9 @@ SIZES = [(1, 1), (7, 3), (64, 8), (4, 64), (5, 15), (9, 16), (33, 17), (64, 70),
 @pytest.mark.parametrize("fan_in, fan_out", SIZES)
 def test_whole_numbers_come_out_exact(fan_in, fan_out, keep, dtype):
     rng = np.random.default_rng(0)
-    flat, part, h, before = problem(fan_in, fan_out, dtype,
-                                    lambda shape: rng.integers(-9, 10, shape))
+    flat, part, h, before = problem(
+        fan_in, fan_out, dtype, lambda shape: rng.integers(-9, 10, shape)
+    )
     for columns in (1, 16, 48, ROWS):
         out = product_of(flat, h, before, columns, keep)
         expected = (part.T @ h + keep * before)[:, :columns]
@@ -53,8 +54,7 @@ def test_whole_numbers_come_out_exact(fan_in, fan_out, keep, dtype):
 @pytest.mark.parametrize("keep", [0, 1])
 @pytest.mark.parametrize("fan_in, fan_out", SIZES)
 def test_few_columns_have_the_bits_of_all(fan_in, fan_out, keep, dtype):
-    flat, _, h, before = problem(fan_in, fan_out, dtype,
-                                 np.random.default_rng(0).standard_normal)
+    flat, _, h, before = problem(fan_in, fan_out, dtype, np.random.default_rng(0).standard_normal)
     all_of_them = product_of(flat, h, before, ROWS, keep)
     for columns in (1, 16, 48):
         out = product_of(flat, h, before, columns, keep)
@@ -71,18 +71,30 @@ def backward(weight, fan_in, fan_out, h, g, through, outer, columns):
 @pytest.mark.parametrize("fan_in, fan_out", SIZES)
 def test_cotangents_that_are_zero_in_some_columns_may_be_left_out(fan_in, fan_out, dtype):
     """To the bit; without them whole numbers come out exact."""
-    for draw in (np.random.default_rng(0).standard_normal,
-                 lambda shape: np.random.default_rng(0).integers(-9, 10, shape)):
-        weight, h, g, before = (draw(shape).astype(dtype) for shape in (
-            (fan_in, fan_out), (fan_in, ROWS), (fan_out, ROWS), (fan_in, fan_out)))
+    for draw in (
+        np.random.default_rng(0).standard_normal,
+        lambda shape: np.random.default_rng(0).integers(-9, 10, shape),
+    ):
+        weight, h, g, before = (
+            draw(shape).astype(dtype)
+            for shape in ((fan_in, fan_out), (fan_in, ROWS), (fan_out, ROWS), (fan_in, fan_out))
+        )
         ensure_compiled(h.dtype)
         for there in (16, 48, ROWS):
             g[:, there:] = 0
             found = []
             for columns in (there, ROWS):
                 through, outer = np.full_like(h, np.nan), before.copy()
-                backward(weight.ravel(), fan_in, fan_out, h.ravel(), g.ravel(),
-                         through.reshape(-1), outer.reshape(-1), columns)
+                backward(
+                    weight.ravel(),
+                    fan_in,
+                    fan_out,
+                    h.ravel(),
+                    g.ravel(),
+                    through.reshape(-1),
+                    outer.reshape(-1),
+                    columns,
+                )
                 assert np.all(np.isnan(through[:, columns:]))
                 found.append((through[:, :there], outer))
             for one, other in zip(*found):

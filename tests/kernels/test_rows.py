@@ -10,8 +10,10 @@ import pytest
 
 from nfref.kernels import rows
 
-placed = pytest.mark.skipif(rows.PROCESSOR_OF_CALLER is None or len(os.sched_getaffinity(0)) < 2,
-                            reason="threads cannot be placed here")
+placed = pytest.mark.skipif(
+    rows.PROCESSOR_OF_CALLER is None or len(os.sched_getaffinity(0)) < 2,
+    reason="threads cannot be placed here",
+)
 
 
 def share_slowly(threads=2):
@@ -48,14 +50,16 @@ def test_threads_keep_away_from_the_processor_of_the_caller():
 @placed
 def test_threads_follow_the_caller_to_other_processors():
     """A process that is moved to one processor later has its threads there; the caller stays."""
-    code = ("import os\n"
-            "from tests.kernels.test_rows import rows, share_slowly\n"
-            "share_slowly(); share_slowly()\n"
-            "for number in map(int, os.listdir('/proc/self/task')):\n"
-            "    os.sched_setaffinity(number, {min(os.sched_getaffinity(0))})\n"
-            "done = share_slowly()\n"
-            "assert sorted(task for tasks in done.values() for task in tasks) == list(range(8))\n"
-            "print(len(os.sched_getaffinity(0)), "
-            "*(len(os.sched_getaffinity(number)) for number in rows.WORKERS.ids))\n")
+    code = (
+        "import os\n"
+        "from tests.kernels.test_rows import rows, share_slowly\n"
+        "share_slowly(); share_slowly()\n"
+        "for number in map(int, os.listdir('/proc/self/task')):\n"
+        "    os.sched_setaffinity(number, {min(os.sched_getaffinity(0))})\n"
+        "done = share_slowly()\n"
+        "assert sorted(task for tasks in done.values() for task in tasks) == list(range(8))\n"
+        "print(len(os.sched_getaffinity(0)), "
+        "*(len(os.sched_getaffinity(number)) for number in rows.WORKERS.ids))\n"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (result.stdout.split(), result.stderr) == (["1", "1"], "")

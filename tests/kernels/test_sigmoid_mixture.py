@@ -9,8 +9,10 @@ from autograd.builtins import tuple as traced_tuple
 import nfref
 from nfref.runtime import params as trees
 
-FLOWS = {"NAF": nfref.MADE(3, (4,), nfref.DeepSigmoid(5)),
-         "Flow++": nfref.MADE(3, (4,), nfref.LogisticMixture(4, bound=2.0))}
+FLOWS = {
+    "NAF": nfref.MADE(3, (4,), nfref.DeepSigmoid(5)),
+    "Flow++": nfref.MADE(3, (4,), nfref.LogisticMixture(4, bound=2.0)),
+}
 # Compiled for each dtype; one of them in every run.
 DTYPES = ["float64", pytest.param("float32", marks=pytest.mark.slow)]
 # How often the effect of one rounding error in every number that goes in results may be off; the
@@ -25,8 +27,13 @@ def problem(name, scale, dtype):
     last = params["net"][-1]
     last["weight"] = np.zeros_like(last["weight"])
     last["bias"] = scale * rng.standard_normal(last["bias"].shape)
-    rows = np.concatenate([rng.standard_normal((40, 3)), 10.0 * rng.standard_normal((40, 3)),
-                           [[0] * 3, [-50] * 3, [50] * 3, [-1e3] * 3, [1e3] * 3, [1e6] * 3]])
+    rows = np.concatenate(
+        [
+            rng.standard_normal((40, 3)),
+            10.0 * rng.standard_normal((40, 3)),
+            [[0] * 3, [-50] * 3, [50] * 3, [-1e3] * 3, [1e3] * 3, [1e6] * 3],
+        ]
+    )
     return flow, trees.cast(params, np.dtype(dtype)), rows.astype(dtype)
 
 
@@ -54,7 +61,7 @@ def test_far_out_and_where_units_are_far_apart(name, scale, dtype, direction):
     twin = results(flow, direction, params, x, "numba")
     params, x = trees.cast(params, np.dtype("float64")), x.astype("float64")
     formula = results(flow, direction, params, x, "numpy")
-    rng, nudge, eps = np.random.default_rng(2), 2.0 ** -30, np.finfo(dtype).eps
+    rng, nudge, eps = np.random.default_rng(2), 2.0**-30, np.finfo(dtype).eps
 
     def moved(array):
         return array + nudge * rng.choice([-1, 1], array.shape) * np.maximum(np.abs(array), 1)
@@ -62,9 +69,10 @@ def test_far_out_and_where_units_are_far_apart(name, scale, dtype, direction):
     far = [np.zeros_like(result) for result in formula]
     for _ in range(6):
         others = results(flow, direction, trees.tree_map(moved, params), moved(x), "numpy")
-        far = [np.maximum(a, np.abs(other - result))
-               for a, other, result in zip(far, others, formula)]
-    far[3] = np.max(far[3])     # sums over rows
+        far = [
+            np.maximum(a, np.abs(other - result)) for a, other, result in zip(far, others, formula)
+        ]
+    far[3] = np.max(far[3])  # sums over rows
     for one, other, effect in zip(twin, formula, far, strict=True):
         assert one.dtype == dtype and np.all(np.isfinite(one))
         slack = TIMES * eps * (effect / nudge + np.maximum(np.abs(other), 1))
@@ -77,7 +85,7 @@ def test_what_is_not_finite_becomes_nan_and_stays_alone(name):
     expected = results(flow, "forward", params, x, "numba")
     for value in (np.nan, np.inf, -np.inf):
         x[2] = value
-        with np.errstate(invalid="ignore"):     # uncompiled, NumPy warns
+        with np.errstate(invalid="ignore"):  # uncompiled, NumPy warns
             twin = results(flow, "forward", params, x, "numba")
         for one, other in zip(twin[:3], expected[:3]):
             assert np.all(np.isnan(one[2]))

@@ -8,8 +8,11 @@ import pytest
 from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.chain.instructions.transformers import operands_of
 from nfref.kernels.chain.transformers import Place, decode
-from nfref.kernels.chain.transformers.spline import (TAPE_ROWS, rational_quadratic,
-                                                     rational_quadratic_vjp)
+from nfref.kernels.chain.transformers.spline import (
+    TAPE_ROWS,
+    rational_quadratic,
+    rational_quadratic_vjp,
+)
 from nfref.kernels.jit import kernel
 from nfref.kernels.simd.products import ROWS
 from nfref.transformers.rational_quadratic import RationalQuadratic
@@ -19,7 +22,8 @@ TRANSFORMERS = {
     "circular": RationalQuadratic(bins=5, bound=np.pi, tails="circular"),
     "one bin": RationalQuadratic(bins=1, bound=1.0),
     "one circular bin": RationalQuadratic(bins=1, bound=2.0, tails="circular"),
-    "high minima": RationalQuadratic(bins=3, min_width=0.1, min_height=0.2, min_slope=0.3)}
+    "high minima": RationalQuadratic(bins=3, min_width=0.1, min_height=0.2, min_slope=0.3),
+}
 
 # How often the effect of one rounding error in every number that goes in results may be off;
 # the effect is the largest of a few draws, which is less than the largest possible.
@@ -38,9 +42,18 @@ def by_kernel(transformer, direction, u, raw, g, g_log_det):
     operands = operands_of(transformer)
     value, raw, g_u = u[None].copy(), raw.copy(), g[None].copy()
     log_det, g_raw = np.zeros_like(u), np.empty_like(raw)
-    value_and_vjp(np.array(operands.whole), np.array(operands.reals),
-                  FORWARD if direction == "forward" else -1, value, raw,
-                  np.empty((TAPE_ROWS, ROWS), u.dtype), log_det, g_u, g_log_det, g_raw)
+    value_and_vjp(
+        np.array(operands.whole),
+        np.array(operands.reals),
+        FORWARD if direction == "forward" else -1,
+        value,
+        raw,
+        np.empty((TAPE_ROWS, ROWS), u.dtype),
+        log_det,
+        g_u,
+        g_log_det,
+        g_raw,
+    )
     return value[0], log_det, g_u[0], g_raw
 
 
@@ -71,7 +84,7 @@ def response(transformer, direction, u, raw, g, g_log_det, eps):
     The formula in float64 tells: all numbers move a little at random, six times. A number below
     the size of the interval, or a raw number below 1, moves by what is one rounding error there.
     """
-    rng, nudge = np.random.default_rng(1), 2.0 ** -24
+    rng, nudge = np.random.default_rng(1), 2.0**-24
     u, raw, g, g_log_det = (array.astype(np.float64) for array in (u, raw, g, g_log_det))
 
     def moved(array, least):
@@ -80,16 +93,27 @@ def response(transformer, direction, u, raw, g, g_log_det, eps):
     results = by_formula(transformer, direction, u, raw, g, g_log_det)
     far = [np.zeros_like(result) for result in results]
     for _ in range(6):
-        others = by_formula(transformer, direction, moved(u, transformer.bound), moved(raw, 1),
-                            moved(g, 0), moved(g_log_det, 0))
-        far = [np.maximum(a, np.abs(other - result))
-               for a, other, result in zip(far, others, results)]
+        others = by_formula(
+            transformer,
+            direction,
+            moved(u, transformer.bound),
+            moved(raw, 1),
+            moved(g, 0),
+            moved(g_log_det, 0),
+        )
+        far = [
+            np.maximum(a, np.abs(other - result)) for a, other, result in zip(far, others, results)
+        ]
     # The cotangents of a row's raw numbers are differences of numbers of one size, measured by
     # the largest of them, or, where softmax lets nothing through, by what they are made of.
     far[3] = np.max(far[3], axis=0)
     made_of = np.abs(g) * transformer.bound + np.abs(g_log_det)
-    largest = [transformer.bound, 1, np.abs(results[2]),
-               np.maximum(np.max(np.abs(results[3]), axis=0), made_of)]
+    largest = [
+        transformer.bound,
+        1,
+        np.abs(results[2]),
+        np.maximum(np.max(np.abs(results[3]), axis=0), made_of),
+    ]
     return results, [eps * (a / nudge + b) for a, b in zip(far, largest)]
 
 
@@ -130,13 +154,14 @@ def test_steep_bins_stay_finite(name, scale, dtype, direction):
     knots = transformer.constrain(raw)[0 if direction == "inverse" else 1]
     for k, row in enumerate(knots[:, :40]):
         side = dtype([np.inf, -np.inf, 0][k % 3])
-        u[k::len(knots)][:len(row)] = np.nextafter(row, side)[:len(u[k::len(knots)])]
+        u[k :: len(knots)][: len(row)] = np.nextafter(row, side)[: len(u[k :: len(knots)])]
     results = by_kernel(transformer, direction, u, raw, g, g_log_det)
     assert all(np.all(np.isfinite(result)) for result in results)
     if direction == "inverse":
         value = transformer.inverse(u, transformer.constrain(raw))[0]
-        np.testing.assert_allclose(results[0], value, rtol=0,
-                                   atol=1000 * np.finfo(dtype).eps * transformer.bound)
+        np.testing.assert_allclose(
+            results[0], value, rtol=0, atol=1000 * np.finfo(dtype).eps * transformer.bound
+        )
 
 
 def test_raw_zeros_are_the_identity():

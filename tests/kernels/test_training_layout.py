@@ -10,12 +10,14 @@ from nfref.kernels.chain.primitives import programs
 from nfref.runtime import params as trees
 
 FLOWS = {
-    "masked": lambda seed: nfref.MAF(4, 2, (12,), orders=random_orders(
-        np.random.default_rng(seed), 4, 2)),
+    "masked": lambda seed: nfref.MAF(
+        4, 2, (12,), orders=random_orders(np.random.default_rng(seed), 4, 2)
+    ),
     "splines with context": lambda seed: nfref.NSF(3, 2, (12, 12), context_dim=2),
     "couplings": lambda seed: nfref.RealNVP(4, 2, (8,)),
     "triangular factors": lambda seed: nfref.Chain([nfref.MAF(4, 1, (8,)), nfref.LULinear(4)]),
-    "constrained": lambda seed: nfref.Chain([nfref.MAF(4, 1, (8,)), nfref.Planar(4, layers=2)])}
+    "constrained": lambda seed: nfref.Chain([nfref.MAF(4, 1, (8,)), nfref.Planar(4, layers=2)]),
+}
 
 
 def step(density, unflatten, vector, layout=True):
@@ -25,8 +27,9 @@ def step(density, unflatten, vector, layout=True):
     with pytest.MonkeyPatch.context() as patch:
         if not layout:
             patch.setattr(training, "_layout", lambda *arguments: None)
-        return training.loss_and_gradient(density, unflatten, vector, x,
-                                          context if density.context_dim else None)
+        return training.loss_and_gradient(
+            density, unflatten, vector, x, context if density.context_dim else None
+        )
 
 
 @pytest.mark.thorough

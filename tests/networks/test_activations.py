@@ -10,11 +10,14 @@ from nfref.networks import activations
 POINTS = np.array([-1e3, -400.0, -20.0, -1.0, -1e-8, 0.0, 1e-8, 0.5, 3.0, 20.0, 400.0, 1e3])
 
 
-@pytest.mark.parametrize("name, value, slope", [
-    ("tanh", mpmath.tanh, lambda x: mpmath.sech(x) ** 2),
-    ("softplus", lambda x: mpmath.log1p(mpmath.exp(x)), lambda x: 1 / (1 + mpmath.exp(-x))),
-    ("relu", lambda x: max(x, 0), None),
-])
+@pytest.mark.parametrize(
+    "name, value, slope",
+    [
+        ("tanh", mpmath.tanh, lambda x: mpmath.sech(x) ** 2),
+        ("softplus", lambda x: mpmath.log1p(mpmath.exp(x)), lambda x: 1 / (1 + mpmath.exp(-x))),
+        ("relu", lambda x: max(x, 0), None),
+    ],
+)
 def test_activations_against_fifty_digits(name, value, slope):
     """Values and slopes, with no warning at |x| = 1e3."""
     activate = activations.ACTIVATIONS[name]
@@ -23,8 +26,9 @@ def test_activations_against_fifty_digits(name, value, slope):
         np.testing.assert_allclose(activate(POINTS), exact, rtol=1e-15, atol=1e-300)
         if slope is not None:
             exact = [float(slope(mpmath.mpf(x))) for x in POINTS]
-            np.testing.assert_allclose(elementwise_grad(activate)(POINTS), exact, rtol=2e-15,
-                                       atol=1e-300)
+            np.testing.assert_allclose(
+                elementwise_grad(activate)(POINTS), exact, rtol=2e-15, atol=1e-300
+            )
 
 
 @pytest.mark.parametrize("name", activations.ACTIVATIONS)

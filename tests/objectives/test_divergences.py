@@ -15,26 +15,33 @@ STD = np.array([0.7, 1.6])
 def normal(shift, log_scale):
     """A density that is a normal with these means and log standard deviations."""
     density = nfref.Density(nfref.ElementwiseAffine(2))
-    return density, {"base": {}, "flow": {"shift": np.array(shift, float),
-                                          "log_scale": np.array(log_scale, float)}}
+    return density, {
+        "base": {},
+        "flow": {"shift": np.array(shift, float), "log_scale": np.array(log_scale, float)},
+    }
 
 
 def log_target(x, log_z=0.0):
     """exp(log_z) times the density of N(MEAN, STD^2)."""
-    return (log_z - 0.5 * np.sum(((x - MEAN) / STD) ** 2, axis=1)
-            - np.sum(np.log(STD)) - np.log(2 * np.pi))
+    return (
+        log_z
+        - 0.5 * np.sum(((x - MEAN) / STD) ** 2, axis=1)
+        - np.sum(np.log(STD))
+        - np.log(2 * np.pi)
+    )
 
 
 def kl_between_normals(mean, std, other_mean, other_std):
-    return np.sum(np.log(other_std / std) - 0.5
-                  + (std ** 2 + (mean - other_mean) ** 2) / (2 * other_std ** 2))
+    return np.sum(
+        np.log(other_std / std) - 0.5 + (std**2 + (mean - other_mean) ** 2) / (2 * other_std**2)
+    )
 
 
 def test_likelihood_of_a_normal_by_hand():
     density, params = normal([1, 2], [0.3, -0.2])
     x = np.array([[1.0, 2.0], [0.0, 0.0], [3.0, -1.0]])
     z = (x - [1, 2]) / np.exp([0.3, -0.2])
-    by_hand = np.mean(0.5 * np.sum(z ** 2, axis=1)) + 0.1 + np.log(2 * np.pi)
+    by_hand = np.mean(0.5 * np.sum(z**2, axis=1)) + 0.1 + np.log(2 * np.pi)
     assert np.isclose(negative_log_likelihood(density, params, x), by_hand, rtol=1e-14)
 
 
@@ -50,8 +57,10 @@ def test_likelihood_given_a_context():
     rng = np.random.default_rng(1)
     params = trees.tree_map(lambda leaf: rng.standard_normal(leaf.shape), density.init(rng))
     x, context = rng.standard_normal((5, 2)), rng.standard_normal((5, 3))
-    assert np.isclose(negative_log_likelihood(density, params, x, context),
-                      -np.mean(density.log_prob(params, x, context)))
+    assert np.isclose(
+        negative_log_likelihood(density, params, x, context),
+        -np.mean(density.log_prob(params, x, context)),
+    )
 
 
 def test_reverse_kl_is_the_kl_between_normals():
@@ -64,8 +73,7 @@ def test_reverse_kl_is_the_kl_between_normals():
     assert error < 0.02
     assert abs(estimate - exact) < 4 * error
     # A normaliser of the target shifts it by exactly that.
-    shifted = reverse_kl(density, params, lambda x: log_target(x, 3.0),
-                         np.random.default_rng(0), n)
+    shifted = reverse_kl(density, params, lambda x: log_target(x, 3.0), np.random.default_rng(0), n)
     assert np.isclose(shifted, estimate - 3, atol=1e-12)
 
 
@@ -112,15 +120,16 @@ def test_importance_weights_by_hand():
     weights = np.exp(log_target(x) - log_q)
     log_z, size = importance_estimate(density, params, log_target, np.random.default_rng(8), 6)
     assert np.isclose(log_z, np.log(np.mean(weights)), rtol=1e-13)
-    assert np.isclose(size, np.sum(weights) ** 2 / np.sum(weights ** 2), rtol=1e-13)
+    assert np.isclose(size, np.sum(weights) ** 2 / np.sum(weights**2), rtol=1e-13)
     bound = -reverse_kl(density, params, log_target, np.random.default_rng(8), 6)
     assert log_z >= bound
 
 
 def test_every_draw_counts_at_the_target_itself_however_small_its_mass():
     density, params = normal(MEAN, np.log(STD))
-    log_z, size = importance_estimate(density, params, lambda x: log_target(x, -5000.0),
-                                      np.random.default_rng(9), 50)
+    log_z, size = importance_estimate(
+        density, params, lambda x: log_target(x, -5000.0), np.random.default_rng(9), 50
+    )
     assert np.isclose(log_z, -5000, rtol=1e-14)
     assert np.isclose(size, 50, rtol=1e-9)
 
@@ -130,7 +139,7 @@ def test_float32_stays():
     params = trees.cast(params, np.float32)
 
     def target(x):
-        return -np.sum(x ** 2, axis=1)
+        return -np.sum(x**2, axis=1)
 
     assert reverse_kl(density, params, target, np.random.default_rng(0), 4).dtype == np.float32
     x = np.zeros((3, 2), np.float32)
@@ -140,8 +149,11 @@ def test_float32_stays():
 def test_bad_input():
     density, params = normal([0, 0], [0, 0])
     rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match=r"^log_target: expected to return shape \(4,\), "
-                                         r"got \(4, 2\)$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^log_target: expected to return shape \(4,\), "
+        r"got \(4, 2\)$",
+    ):
         reverse_kl(density, params, lambda x: x, rng, 4)
     with pytest.raises(ValueError, match="^n: expected at least 1, got 0$"):
         reverse_kl(density, params, log_target, rng, 0)

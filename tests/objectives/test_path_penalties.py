@@ -26,7 +26,7 @@ def test_penalties_are_the_integrals_along_the_path(hidden, trace):
     for t, z, weight in zip(times[1:-1], path.values[1:-1], weights / 2):
         kinetic = kinetic + weight * np.sum(flow.velocity(params, t, z) ** 2, axis=1)
         for move in step * np.eye(2):
-            slope = (flow.velocity(params, t, z + move) - flow.velocity(params, t, z - move))
+            slope = flow.velocity(params, t, z + move) - flow.velocity(params, t, z - move)
             jacobian_norm = jacobian_norm + weight * np.sum((slope / (2 * step)) ** 2, axis=1)
     np.testing.assert_allclose(-path.kinetic[-1], kinetic, rtol=1e-5)
     np.testing.assert_allclose(-path.jacobian[-1], jacobian_norm, rtol=1e-5)
@@ -39,9 +39,15 @@ def density_of(flow):
     return nfref.Density(nfref.Chain([flow, nfref.Standardise((1.0, -2.0), (2.0, 0.5))]))
 
 
-@pytest.mark.parametrize("trace, hidden", [
-    ("exact", (4,)), ("brute", (4,)), ("hutchinson", (4,)),
-    pytest.param("exact", (4, 3), marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    "trace, hidden",
+    [
+        ("exact", (4,)),
+        ("brute", (4,)),
+        ("hutchinson", (4,)),
+        pytest.param("exact", (4, 3), marks=pytest.mark.thorough),
+    ],
+)
 def test_the_objective_and_both_its_gradients(trace, hidden):
     rng = np.random.default_rng(9)
     flow = nfref.CNF(2, hidden, solver="dop853", rtol=1e-9, atol=1e-9)
@@ -57,8 +63,15 @@ def test_the_objective_and_both_its_gradients(trace, hidden):
 
     for ours in (density, density_of(replace(flow, **DIRECT))):
         gradient = grad(loss(ours))(params)["flow"][0]
-        check_gradient(gradient, lambda net: loss(density)({"base": {}, "flow": [net, {}]}),
-                       params["flow"][0], np.random.default_rng(2), count=4, rtol=1e-6, atol=1e-6)
+        check_gradient(
+            gradient,
+            lambda net: loss(density)({"base": {}, "flow": [net, {}]}),
+            params["flow"][0],
+            np.random.default_rng(2),
+            count=4,
+            rtol=1e-6,
+            atol=1e-6,
+        )
 
 
 def test_without_penalties_the_objective_is_the_likelihood():
@@ -71,9 +84,11 @@ def test_without_penalties_the_objective_is_the_likelihood():
     assert PathLikelihood()(density, params, x, None, rng) == pytest.approx(nats, abs=1e-12)
     penalised = PathLikelihood(0.1, 0.0, trace="brute")(density, params, x, None, rng)
     assert penalised > nats
-    noisy = [PathLikelihood(trace="hutchinson", probes=4)(density, params, x, None, rng)
-             for _ in range(200)]
-    assert abs(np.mean(noisy) - nats) < 4 * np.std(noisy) / 200 ** 0.5 + 1e-4
+    noisy = [
+        PathLikelihood(trace="hutchinson", probes=4)(density, params, x, None, rng)
+        for _ in range(200)
+    ]
+    assert abs(np.mean(noisy) - nats) < 4 * np.std(noisy) / 200**0.5 + 1e-4
 
 
 def test_the_objective_refuses_what_it_cannot_do():

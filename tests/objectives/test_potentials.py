@@ -20,14 +20,14 @@ def printed(name, z1, z2):
     w3 = 3 / (1 + math.exp(-(z1 - 1) / 0.3))
     if name == "U1":
         ring = 0.5 * ((math.hypot(z1, z2) - 2) / 0.4) ** 2
-        sides = (math.exp(-0.5 * ((z1 - 2) / 0.6) ** 2)
-                 + math.exp(-0.5 * ((z1 + 2) / 0.6) ** 2))
+        sides = math.exp(-0.5 * ((z1 - 2) / 0.6) ** 2) + math.exp(-0.5 * ((z1 + 2) / 0.6) ** 2)
         return math.exp(-(ring - math.log(sides)))
     if name == "U2":
         return math.exp(-0.5 * ((z2 - w1) / 0.4) ** 2)
     width, branch = (0.35, w2) if name == "U3" else (0.4, w3)
-    return (math.exp(-0.5 * ((z2 - w1) / width) ** 2)
-            + math.exp(-0.5 * ((z2 - w1 + branch) / 0.35) ** 2))
+    return math.exp(-0.5 * ((z2 - w1) / width) ** 2) + math.exp(
+        -0.5 * ((z2 - w1 + branch) / 0.35) ** 2
+    )
 
 
 @pytest.mark.parametrize("name", POTENTIALS)
@@ -66,25 +66,39 @@ def mass_along_second(name, z1, box):
     if name == "U2":
         return mass_of_a_bump(w1, 0.4, box)
     if name == "U3":
-        return (mass_of_a_bump(w1, 0.35, box)
-                + mass_of_a_bump(w1 - 3 * math.exp(-0.5 * ((z1 - 1) / 0.6) ** 2), 0.35, box))
-    return (mass_of_a_bump(w1, 0.4, box)
-            + mass_of_a_bump(w1 - 3 / (1 + math.exp(-(z1 - 1) / 0.3)), 0.35, box))
+        return mass_of_a_bump(w1, 0.35, box) + mass_of_a_bump(
+            w1 - 3 * math.exp(-0.5 * ((z1 - 1) / 0.6) ** 2), 0.35, box
+        )
+    return mass_of_a_bump(w1, 0.4, box) + mass_of_a_bump(
+        w1 - 3 / (1 + math.exp(-(z1 - 1) / 0.3)), 0.35, box
+    )
 
 
 @pytest.mark.parametrize("box", [4.0, 2.5])
 @pytest.mark.parametrize("name", ["U2", "U3", "U4"])
 def test_normaliser_against_a_single_integral(name, box):
-    mass, _ = quad(lambda z1: mass_along_second(name, z1, box), -box, box, points=[0, 1],
-                   epsabs=1e-13, epsrel=1e-13, limit=200)
+    mass, _ = quad(
+        lambda z1: mass_along_second(name, z1, box),
+        -box,
+        box,
+        points=[0, 1],
+        epsabs=1e-13,
+        epsrel=1e-13,
+        limit=200,
+    )
     assert abs(log_normaliser(POTENTIALS[name], box) - math.log(mass)) < 1e-12
 
 
 def test_normaliser_of_the_ring_in_polar_coordinates():
     # Beyond radius 4 there is less than exp(-12) of it, so take a radius and a box of 6.
     def along_angle(r):
-        value, _ = quad(lambda t: printed("U1", r * math.cos(t), r * math.sin(t)), 0, math.pi / 2,
-                        epsabs=1e-13, epsrel=1e-12)
+        value, _ = quad(
+            lambda t: printed("U1", r * math.cos(t), r * math.sin(t)),
+            0,
+            math.pi / 2,
+            epsabs=1e-13,
+            epsrel=1e-12,
+        )
         return 4 * r * value
 
     mass, _ = quad(along_angle, 0, 6, points=[2], epsabs=1e-11, epsrel=1e-11)
@@ -100,8 +114,11 @@ def test_quadrature_of_polynomials_is_exact():
     points, weights = box_quadrature(box=2.0, panels=3, nodes=4)
     assert points.shape == (144, 2) and weights.shape == (144,)
     assert np.isclose(np.sum(weights), 16, rtol=1e-14)
-    assert np.isclose(np.sum(weights * points[:, 0] ** 6 * points[:, 1] ** 2),
-                      (2 * 2 ** 7 / 7) * (2 * 2 ** 3 / 3), rtol=1e-13)
+    assert np.isclose(
+        np.sum(weights * points[:, 0] ** 6 * points[:, 1] ** 2),
+        (2 * 2**7 / 7) * (2 * 2**3 / 3),
+        rtol=1e-13,
+    )
 
 
 def test_bad_input():

@@ -29,10 +29,12 @@ def test_straightness_of_linear_dynamics():
     excess, cost = rectified.straightness(flow, linear(flow, matrix), z)
     nodes, weights = np.polynomial.legendre.leggauss(12)
     way = z @ (expm(matrix) - np.eye(2)).T
-    bend = sum(w / 2 * np.sum((z @ expm(matrix * (t + 1) / 2).T @ matrix.T - way) ** 2, axis=1)
-               for t, w in zip(nodes, weights))
+    bend = sum(
+        w / 2 * np.sum((z @ expm(matrix * (t + 1) / 2).T @ matrix.T - way) ** 2, axis=1)
+        for t, w in zip(nodes, weights)
+    )
     np.testing.assert_allclose(excess, bend, rtol=1e-8)
-    np.testing.assert_allclose(cost, np.sum(way ** 2, axis=1), rtol=1e-8)
+    np.testing.assert_allclose(cost, np.sum(way**2, axis=1), rtol=1e-8)
 
 
 def test_straight_lines_have_none():
@@ -72,7 +74,7 @@ def test_loss_has_its_known_value_at_data_in_one_point():
     params = {"base": {}, "flow": linear(flow, np.zeros((2, 2)), [1.5, -0.5])}
     rows = 40_000
     loss = rectified.RectifiedFlow()(density, params, np.tile([1.5, -0.5], (rows, 1)), None, rng)
-    assert loss == pytest.approx(2, abs=4 * 2 / rows ** 0.5)
+    assert loss == pytest.approx(2, abs=4 * 2 / rows**0.5)
 
 
 def test_pairs_of_a_straight_flow_leave_no_loss():
@@ -104,8 +106,9 @@ def test_gradient_of_the_loss(paired):
     vector, unflatten = trees.flatten(params)
     direction = rng.standard_normal(len(vector))
     direction /= np.linalg.norm(direction)
-    numeric = (loss(unflatten(vector + 1e-5 * direction))
-               - loss(unflatten(vector - 1e-5 * direction))) / 2e-5
+    numeric = (
+        loss(unflatten(vector + 1e-5 * direction)) - loss(unflatten(vector - 1e-5 * direction))
+    ) / 2e-5
     assert trees.flatten(grad(loss)(params))[0] @ direction == pytest.approx(numeric, rel=1e-7)
 
 
@@ -141,14 +144,23 @@ def test_reflow_straightens_the_paths_and_keeps_the_density():
     rng = np.random.default_rng(7)
     density = nfref.Density(nfref.CNF(2, (32, 32)))
     cnf, z = density.flow, rng.standard_normal((1000, 2))
-    fitting = {"validation": None, "epochs": 12, "batch_size": 128, "learning_rate": 1e-2,
-               "schedule": "cosine", "patience": None, "progress": False}
+    fitting = {
+        "validation": None,
+        "epochs": 12,
+        "batch_size": 128,
+        "learning_rate": 1e-2,
+        "schedule": "cosine",
+        "patience": None,
+        "progress": False,
+    }
     x, test = two_normals(rng, 6000), two_normals(rng, 1000)
-    first = nfref.fit(density, density.init(rng), x, rng, objective=rectified.RectifiedFlow(),
-                      **fitting).params
+    first = nfref.fit(
+        density, density.init(rng), x, rng, objective=rectified.RectifiedFlow(), **fitting
+    ).params
     pairs = rectified.reflow_pairs(density, first, rng, 6000)
-    second = nfref.fit(density, first, pairs[1], rng, objective=rectified.RectifiedFlow(pairs),
-                       **fitting).params
+    second = nfref.fit(
+        density, first, pairs[1], rng, objective=rectified.RectifiedFlow(pairs), **fitting
+    ).params
     before, cost_before = rectified.straightness(cnf, first["flow"], z)
     after, cost_after = rectified.straightness(cnf, second["flow"], z)
     assert after.mean() < before.mean() / 50

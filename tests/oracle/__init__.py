@@ -8,8 +8,9 @@ from nfref.oracle import DENSITY_PROPERTIES, FLOW_PROPERTIES, TABLE_PROPERTIES
 def partly(names, *plain):
     """Cases of a test: those of ``plain`` in the plain run, the others are thorough."""
     assert set(plain) <= set(names), plain
-    return [name if name in plain else pytest.param(name, marks=pytest.mark.thorough)
-            for name in names]
+    return [
+        name if name in plain else pytest.param(name, marks=pytest.mark.thorough) for name in names
+    ]
 
 
 def but(*names, of=DENSITY_PROPERTIES):

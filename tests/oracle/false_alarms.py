@@ -29,28 +29,39 @@ def report_on(entry, dim, seed, dtype, skip=()):
     """The oracle's report on one flow at random parameters."""
     rng = np.random.default_rng(seed)
     flow = entry.make(dim, 2 if entry.context and seed % 2 else 0)
-    context_dim = flow.context_dim      # some have one whether asked or not
+    context_dim = flow.context_dim  # some have one whether asked or not
     params = flow_table.random_params(flow, rng, size=0.7)
     context = rng.standard_normal((5, context_dim)) if context_dim else None
     arguments = {}
     if entry.data_rows is flow_table.rows_in_bounds:
-        ends = np.array(flow_table.bounds(flow.dim), dtype=float)       # nan where there is none
+        ends = np.array(flow_table.bounds(flow.dim), dtype=float)  # nan where there is none
         arguments["codomain"] = tuple(np.where(np.isnan(ends), [[-np.inf], [np.inf]], ends))
     elif entry.data_rows:
         arguments["codomain"] = lambda generator, n: entry.data_rows(generator, n, flow.dim)
     elif entry.reach <= REACH:
+
         def images(generator, n):
             z = generator.uniform(-entry.reach, entry.reach, (n, flow.dim))
             return flow.forward(params, z, None if context is None else context[[0] * n])[0]
+
         arguments.update(domain=(-entry.reach, entry.reach), codomain=images)
-        skip = (*skip, "normalised")        # a part of the base's mass is all that is there
+        skip = (*skip, "normalised")  # a part of the base's mass is all that is there
     # A solver's own tolerance is what it promises, for log_det as well as for values; in float32
     # tolerances below ten roundings act as that (nfref.continuous.solve).
     if entry.precision > np.finfo(np.float64).eps:
-        arguments["accuracy"] = 100 * (entry.precision if dtype == np.float64 else
-                                       max(entry.precision, 10 * float(np.finfo(dtype).eps)))
-    return check_flow(**adapters.from_nfref(flow, params, context), dim=flow.dim, rng=rng,
-                      dtype=dtype, skip=skip, **arguments)
+        arguments["accuracy"] = 100 * (
+            entry.precision
+            if dtype == np.float64
+            else max(entry.precision, 10 * float(np.finfo(dtype).eps))
+        )
+    return check_flow(
+        **adapters.from_nfref(flow, params, context),
+        dim=flow.dim,
+        rng=rng,
+        dtype=dtype,
+        skip=skip,
+        **arguments,
+    )
 
 
 # Transforms of other libraries that are right, by the survey and by what they are. Many of
@@ -58,13 +69,32 @@ def report_on(entry, dim, seed, dtype, skip=()):
 EMPTY = ("empty_batch_forward", "empty_batch_inverse")
 SOUND_PEERS = {
     "torch": ("AffineTransform", "ExpTransform", "SigmoidTransform", "TanhTransform"),
-    "nflows": ("PointwiseAffineTransform", "LULinear", "QRLinear", "SVDLinear",
-               "HouseholderSequence", "RandomPermutation", "ActNorm", "AffineCouplingTransform",
-               "AdditiveCouplingTransform", "PiecewiseRQCoupling", "MaskedAffineAutoregressive",
-               "MaskedPiecewiseRQAutoregressive"),
+    "nflows": (
+        "PointwiseAffineTransform",
+        "LULinear",
+        "QRLinear",
+        "SVDLinear",
+        "HouseholderSequence",
+        "RandomPermutation",
+        "ActNorm",
+        "AffineCouplingTransform",
+        "AdditiveCouplingTransform",
+        "PiecewiseRQCoupling",
+        "MaskedAffineAutoregressive",
+        "MaskedPiecewiseRQAutoregressive",
+    ),
     "normflows": ("AffineCouplingBlock", "LULinearPermute", "CoupledRationalQuadraticSpline"),
-    "zuko": ("MAF", "NICE", "RealNVP", "NSF", "MonotonicAffineTransform", "MonotonicRQSTransform",
-             "LULinearTransform", "PermutationTransform", "RotationTransform"),
+    "zuko": (
+        "MAF",
+        "NICE",
+        "RealNVP",
+        "NSF",
+        "MonotonicAffineTransform",
+        "MonotonicRQSTransform",
+        "LULinearTransform",
+        "PermutationTransform",
+        "RotationTransform",
+    ),
     "pyro": ("AffineCoupling", "Householder", "Spline", "LowerCholeskyAffine"),
 }
 
@@ -72,10 +102,13 @@ SOUND_PEERS = {
 def peer_cases():
     """(name, D, function of (seed, dtype) that reports) for each of the sound transforms."""
     from tests.oracle.survey import SUBJECTS, run
+
     for subject in SUBJECTS:
         if subject.name in SOUND_PEERS.get(subject.library, ()):
+
             def report(seed, dtype, subject=subject):
                 return run(subject, seed, dtype, skip=EMPTY)
+
             yield f"{subject.library} {subject.name}", subject.dim, report
 
 
@@ -86,12 +119,14 @@ def table_cases():
 
         def report(seed, dtype, entry=entry, dim=dim, skip=JUMPS.get(name, ())):
             return report_on(entry, dim, seed, dtype, skip)
+
         yield name, dim, report
 
 
 def nasty_cases():
     """The suite of flows and densities that are nasty on purpose; each has its own dtype."""
     for name, build in SOUND.items():
+
         def report(seed, dtype, build=build):
             rng = np.random.default_rng(seed)
             with np.errstate(all="ignore"):
@@ -100,12 +135,14 @@ def nasty_cases():
                 return None
             check = check_density if "log_prob" in arguments else check_flow
             return check(**arguments, rng=rng)
+
         yield name, build(np.random.default_rng(0))["dim"], report
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m tests.oracle.false_alarms",
-                                     description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.oracle.false_alarms", description=__doc__
+    )
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--match", default="")
     parser.add_argument("--nasty", action="store_true", help="flows and densities made to be nasty")
@@ -129,8 +166,11 @@ def main():
             times.append(seconds)
             alarms += len({seed for seed, _ in failed})
             names = f" ({', '.join(sorted(set(undecided)))})" if undecided else ""
-            print(f"{name:<36} D = {dim} {np.dtype(dtype)}: {len(failed)} alarms, "
-                  f"{len(undecided)} inconclusive{names}, {seconds:.2f} s a check", flush=True)
+            print(
+                f"{name:<36} D = {dim} {np.dtype(dtype)}: {len(failed)} alarms, "
+                f"{len(undecided)} inconclusive{names}, {seconds:.2f} s a check",
+                flush=True,
+            )
             for seed, row in failed[:4]:
                 print(f"    seed {seed}: {row}", flush=True)
     print(f"{alarms} false alarms; a check takes {np.median(times or [0]):.1f} s in the median")

@@ -26,8 +26,13 @@ def data(dim, rng, n=ROWS):
     z[:, 1] += 0.5 * z[:, 0] ** 2
     z[:, 2::3] = np.expm1(0.5 * z[:, 2::3])
     z[rng.random(n) < 0.3, 0] += 4.0
-    return z @ (np.eye(dim) + 0.5 * np.random.default_rng(dim).standard_normal((dim, dim))
-                / np.sqrt(dim)).T
+    return (
+        z
+        @ (
+            np.eye(dim)
+            + 0.5 * np.random.default_rng(dim).standard_normal((dim, dim)) / np.sqrt(dim)
+        ).T
+    )
 
 
 @cache
@@ -37,9 +42,10 @@ def fitted(dim):
     x = data(dim, rng)
     density = nfref.Density(nfref.MAF(dim, layers=3, hidden=(24, 24)))
     start = density.init(np.random.default_rng(0))
-    runs = [fit(density, start, x, rng=np.random.default_rng(1), epochs=epochs,
-                progress=False).params
-            for epochs in (25, 3)]
+    runs = [
+        fit(density, start, x, rng=np.random.default_rng(1), epochs=epochs, progress=False).params
+        for epochs in (25, 3)
+    ]
     return density, *runs
 
 
@@ -94,14 +100,17 @@ def _column(j, change):
         x = x.copy()
         x[:, j] = change(x[:, j], rng)
         return x
+
     return act
 
 
 def _cut(limit):
     def act(z, rng):
         from scipy.special import ndtr, ndtri
+
         low = ndtr(-limit)
         return ndtri(low + (1 - 2 * low) * ndtr(z))
+
     return act
 
 
@@ -129,32 +138,39 @@ FAULTS = {
     "base cut at 2 sd": _latent(_cut(2.0)),
     "base t with 10 degrees": _latent(lambda z, g: g.standard_t(10, z.shape)),
     "base Laplace": _latent(lambda z, g: g.laplace(size=z.shape) / np.sqrt(2)),
-    "base correlated by 0.1": _latent(lambda z, g: np.concatenate(
-        [z[:, :1], 0.1 * z[:, :1] + np.sqrt(0.99) * z[:, 1:2], z[:, 2:]], axis=1)),
+    "base correlated by 0.1": _latent(
+        lambda z, g: np.concatenate(
+            [z[:, :1], 0.1 * z[:, :1] + np.sqrt(0.99) * z[:, 1:2], z[:, 2:]], axis=1
+        )
+    ),
     "5 % of the base twice as wide": _latent(lambda z, g: _mixture(z, g, 0.05, 2.0)),
     # What is drawn.
     "samples scaled by 1.05": _after(lambda x, g: _around(x, 1.05)),
     "samples scaled by 0.97": _after(lambda x, g: _around(x, 0.97)),
-    "one column scaled by 1.1": _after(_column(-1, lambda c, g: np.mean(c)
-                                               + 1.1 * (c - np.mean(c)))),
+    "one column scaled by 1.1": _after(
+        _column(-1, lambda c, g: np.mean(c) + 1.1 * (c - np.mean(c)))
+    ),
     "one column moved by 0.1 sd": _after(_column(-1, lambda c, g: c + 0.1 * np.std(c))),
     "clipped at 3 sd": _after(_clipped),
     "rounded to 1 decimal": _after(lambda x, g: np.round(x, 1)),
-    "noise of 0.2 sd": _after(lambda x, g: x + 0.2 * np.std(x, axis=0)
-                              * g.standard_normal(x.shape)),
+    "noise of 0.2 sd": _after(
+        lambda x, g: x + 0.2 * np.std(x, axis=0) * g.standard_normal(x.shape)
+    ),
     "two columns exchanged": _after(lambda x, g: x[:, [1, 0, *range(2, x.shape[1])]]),
     "a column drawn by itself": _after(_column(1, lambda c, g: g.permutation(c))),
     "weights: one cloud 3 % too heavy": lambda dim: Wrong(dim, draw=_too_heavy),
-    "drawn from an earlier epoch": lambda dim: Wrong(dim, draw=lambda self, g, n: (
-        self.density.sample(self.early, g, n))),
-    "each second row repeats": _after(lambda x, g: np.repeat(x, 2, axis=0)[:len(x)]),
+    "drawn from an earlier epoch": lambda dim: Wrong(
+        dim, draw=lambda self, g, n: self.density.sample(self.early, g, n)
+    ),
+    "each second row repeats": _after(lambda x, g: np.repeat(x, 2, axis=0)[: len(x)]),
     # log_prob.
     "log_prob + 0.03 (weights sum to 1.03)": _log_prob(lambda f, z, ld, x: f + np.log(1.03)),
     "log_prob + 0.1": _log_prob(lambda f, z, ld, x: f + 0.1),
     "log_det missing": _log_prob(lambda f, z, ld, x: f - ld),
     "log_prob times 0.95": _log_prob(lambda f, z, ld, x: 0.95 * f),
-    "log_prob of standardised rows": lambda dim: Wrong(dim, log_prob=lambda f, z, ld, x: (
-        f + 0.5 * x.shape[1] * np.log(1.5))),
+    "log_prob of standardised rows": lambda dim: Wrong(
+        dim, log_prob=lambda f, z, ld, x: f + 0.5 * x.shape[1] * np.log(1.5)
+    ),
 }
 
 
@@ -168,8 +184,9 @@ def _too_heavy(self, rng, n):
 
 def judge(make, dim, seed, **options):
     wrong = make(dim)
-    return check_density(wrong.log_prob, wrong.sample, dim=dim, rng=np.random.default_rng(seed),
-                         **options)
+    return check_density(
+        wrong.log_prob, wrong.sample, dim=dim, rng=np.random.default_rng(seed), **options
+    )
 
 
 def main():
@@ -188,19 +205,31 @@ def main():
         words, by, seconds = [], set(), []
         for dim in options.dims:
             start = time.process_time()
-            reports = [judge(make, dim, seed, stop_early=name != "(right)")
-                       for seed in range(options.seeds)]
+            reports = [
+                judge(make, dim, seed, stop_early=name != "(right)")
+                for seed in range(options.seeds)
+            ]
             seconds.append((time.process_time() - start) / options.seeds)
             letters = {"failed": "f", "inconclusive": "?", "ok": "."}
             words.append("".join(letters[report.verdict] for report in reports))
             totals[dim] += words[-1] == "f" * options.seeds and name != "(right)"
             by |= {row.name for report in reports for row in report.failures[:1]}
-            by |= {f"{row.name}?" for report in reports for row in report.undecided[:1]
-                   if not report.failures}
-        print(f"{name:<40}" + "".join(f"{word:>8}" for word in words)
-              + f"  {np.median(seconds):5.1f} s  {', '.join(sorted(by))}", flush=True)
-    print(f"{'always found, of ' + str(len(FAULTS)):<40}"
-          + "".join(f"{totals[dim]:>8}" for dim in options.dims))
+            by |= {
+                f"{row.name}?"
+                for report in reports
+                for row in report.undecided[:1]
+                if not report.failures
+            }
+        print(
+            f"{name:<40}"
+            + "".join(f"{word:>8}" for word in words)
+            + f"  {np.median(seconds):5.1f} s  {', '.join(sorted(by))}",
+            flush=True,
+        )
+    print(
+        f"{'always found, of ' + str(len(FAULTS)):<40}"
+        + "".join(f"{totals[dim]:>8}" for dim in options.dims)
+    )
 
 
 if __name__ == "__main__":

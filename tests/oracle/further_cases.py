@@ -17,6 +17,7 @@ def _right(name, **options):
     def register(build):
         RIGHT[name] = lambda rng: build(rng, **options)
         return build
+
     return register
 
 
@@ -24,11 +25,12 @@ def _wrong(name, **options):
     def register(build):
         WRONG[name] = lambda rng: build(rng, **options)
         return build
+
     return register
 
 
 def _log_normal(z):
-    return np.sum(-0.5 * z ** 2 - 0.5 * LOG_2PI, axis=1)
+    return np.sum(-0.5 * z**2 - 0.5 * LOG_2PI, axis=1)
 
 
 # Independent columns of one distribution of scipy.stats ----------------------------------------
@@ -59,9 +61,14 @@ def columns(rng, kind, dim, of_sample=lambda x, g: x, offset=0.0, times=1.0):
 
     def sample(g, n):
         return of_sample(made.rvs(size=(n, dim), random_state=g).reshape(n, dim), g)
+
     more = {} if bounds is None else {"domain": bounds}
-    return dict(log_prob=lambda x: times * np.sum(made.logpdf(x), axis=1) + offset,
-                sample=sample, dim=dim, **more)
+    return dict(
+        log_prob=lambda x: times * np.sum(made.logpdf(x), axis=1) + offset,
+        sample=sample,
+        dim=dim,
+        **more,
+    )
 
 
 for _kind in COLUMNS:
@@ -70,6 +77,7 @@ for _kind in COLUMNS:
 
 
 # Angles ----------------------------------------------------------------------------------------
+
 
 def von_mises(rng, dim=1, kappa=2.0, fault=""):
     """On [-pi, pi), or unwrapped where the sampler has the fault."""
@@ -86,10 +94,15 @@ def von_mises(rng, dim=1, kappa=2.0, fault=""):
         if fault == "mean":
             angle = g.vonmises(0, kappa, (n, dim))
         return (angle + np.pi) % (2 * np.pi) - np.pi
+
     if fault == "i0e":
         right = log_prob
-        return dict(log_prob=lambda x: right(x) + dim * kappa, sample=sample, dim=dim,
-                    domain=(-np.pi, np.pi))
+        return dict(
+            log_prob=lambda x: right(x) + dim * kappa,
+            sample=sample,
+            dim=dim,
+            domain=(-np.pi, np.pi),
+        )
     return dict(log_prob=log_prob, sample=sample, dim=dim, domain=(-np.pi, np.pi))
 
 
@@ -102,11 +115,13 @@ _wrong("von Mises drawn about 0", fault="mean", dim=2)(von_mises)
 def wrapped_normal(rng, sigma=1.2, terms=6, dim=1):
     def log_prob(x):
         k = 2 * np.pi * np.arange(-terms, terms + 1)
-        return np.sum(special.logsumexp(stats.norm.logpdf(x[..., None] + k, scale=sigma), axis=-1),
-                      axis=1)
+        return np.sum(
+            special.logsumexp(stats.norm.logpdf(x[..., None] + k, scale=sigma), axis=-1), axis=1
+        )
 
     def sample(g, n):
         return (sigma * g.standard_normal((n, dim)) + np.pi) % (2 * np.pi) - np.pi
+
     return dict(log_prob=log_prob, sample=sample, dim=dim, domain=(-np.pi, np.pi))
 
 
@@ -127,6 +142,7 @@ def circular_shift(rng, sign=1):
 
     def forward(z):
         return z + a * np.sin(z - c), np.sum(np.log1p(a * np.cos(z - c)), axis=1)
+
     return dict(forward=forward, inverse=inverse, dim=2)
 
 
@@ -135,6 +151,7 @@ _wrong("sine: sign of the inverse's log-det", sign=-1)(circular_shift)
 
 
 # Truncation ------------------------------------------------------------------------------------
+
 
 def truncated(rng, dim=2, normalised=True, clipped=False, edge=1.0):
     """A normal distribution of which each column is kept above -edge."""
@@ -148,6 +165,7 @@ def truncated(rng, dim=2, normalised=True, clipped=False, edge=1.0):
         if clipped:
             return np.maximum(g.standard_normal((n, dim)), -edge)
         return -special.ndtri(g.random((n, dim)) * np.exp(kept))
+
     return dict(log_prob=log_prob, sample=sample, dim=dim, domain=(-edge, np.inf))
 
 
@@ -166,12 +184,20 @@ def simplex(rng, alpha=(2.0, 3.0, 1.5), fault=False):
     def log_prob(x):
         last = 1 - np.sum(x, axis=1)
         with np.errstate(all="ignore"):
-            found = norm + np.sum(special.xlogy(alpha[:-1] - 1, x), axis=1) + (
-                0 if fault else special.xlogy(alpha[-1] - 1, last))
+            found = (
+                norm
+                + np.sum(special.xlogy(alpha[:-1] - 1, x), axis=1)
+                + (0 if fault else special.xlogy(alpha[-1] - 1, last))
+            )
         return np.where((last > 0) & np.all(x > 0, axis=1), found, -np.inf)
-    return dict(log_prob=log_prob, sample=lambda g, n: g.dirichlet(alpha, n)[:, :-1],
-                dim=len(alpha) - 1, domain=(0, 1),
-                support=lambda x: (np.sum(x, axis=1) < 1) & np.all(x > 0, axis=1))
+
+    return dict(
+        log_prob=log_prob,
+        sample=lambda g, n: g.dirichlet(alpha, n)[:, :-1],
+        dim=len(alpha) - 1,
+        domain=(0, 1),
+        support=lambda x: (np.sum(x, axis=1) < 1) & np.all(x > 0, axis=1),
+    )
 
 
 _right("Dirichlet of 3")(simplex)
@@ -180,6 +206,7 @@ _wrong("Dirichlet without its last factor", fault=True)(simplex)
 
 
 # Copulas ---------------------------------------------------------------------------------------
+
 
 def gaussian_copula(rng, dim=3, fault=""):
     root = rng.standard_normal((dim, dim)) + 1.5 * np.eye(dim)
@@ -199,6 +226,7 @@ def gaussian_copula(rng, dim=3, fault=""):
         if fault == "transposed":
             z = g.standard_normal((n, dim)) @ chol
         return special.ndtr(z)
+
     return dict(log_prob=log_prob, sample=sample, dim=dim, domain=(0, 1))
 
 
@@ -211,13 +239,17 @@ _wrong("Gaussian copula, Cholesky transposed", fault="transposed")(gaussian_copu
 def clayton(rng, theta=1.5, drawn=1.5):
     def log_prob(u):
         a, b = u.T
-        return (np.log1p(theta) - (1 + theta) * (np.log(a) + np.log(b))
-                - (2 + 1 / theta) * np.log(a ** -theta + b ** -theta - 1))
+        return (
+            np.log1p(theta)
+            - (1 + theta) * (np.log(a) + np.log(b))
+            - (2 + 1 / theta) * np.log(a**-theta + b**-theta - 1)
+        )
 
     def sample(g, n):
         a, v = g.random((2, n))
-        b = (a ** -drawn * (v ** (-drawn / (1 + drawn)) - 1) + 1) ** (-1 / drawn)
+        b = (a**-drawn * (v ** (-drawn / (1 + drawn)) - 1) + 1) ** (-1 / drawn)
         return np.column_stack([a, b])
+
     return dict(log_prob=log_prob, sample=sample, dim=2, domain=(0, 1))
 
 
@@ -233,14 +265,16 @@ def with_margins(rng, fault=False):
     def log_prob(x):
         u = np.column_stack([m.cdf(column) for m, column in zip(margins, x.T)])
         with np.errstate(all="ignore"):
-            found = inner["log_prob"](np.clip(u, 1e-300, 1 - 2 ** -53))
+            found = inner["log_prob"](np.clip(u, 1e-300, 1 - 2**-53))
         return found + (0 if fault else sum(m.logpdf(c) for m, c in zip(margins, x.T)))
 
     def sample(g, n):
         u = inner["sample"](g, n)
         return np.column_stack([m.ppf(column) for m, column in zip(margins, u.T)])
-    return dict(log_prob=log_prob, sample=sample, dim=2,
-                domain=(np.array([0, -np.inf]), np.full(2, np.inf)))
+
+    return dict(
+        log_prob=log_prob, sample=sample, dim=2, domain=(np.array([0, -np.inf]), np.full(2, np.inf))
+    )
 
 
 _right("copula with gamma and t margins")(with_margins)
@@ -248,6 +282,7 @@ _wrong("copula density without its margins", fault=True)(with_margins)
 
 
 # Mixtures and heavy tails ----------------------------------------------------------------------
+
 
 def mixture(rng, dim=2, weights=(0.2, 0.5, 0.3), drawn=None, df=np.inf, fault=""):
     centers = 3 * rng.standard_normal((len(weights), dim))
@@ -267,6 +302,7 @@ def mixture(rng, dim=2, weights=(0.2, 0.5, 0.3), drawn=None, df=np.inf, fault=""
         k = g.choice(len(weights), n, p=drawn)
         z = base.rvs(size=(n, dim), random_state=g).reshape(n, dim)
         return centers[k] + widths[k] * z
+
     return dict(log_prob=log_prob, sample=sample, dim=dim)
 
 
@@ -285,14 +321,19 @@ def elliptical(rng, dim=4, df=3.0, fault=""):
 
     def log_prob(x):
         w = np.linalg.solve(root, x.T).T
-        found = (special.gammaln((df + dim) / 2) - special.gammaln(df / 2)
-                 - dim / 2 * np.log(df * np.pi) - np.sum(np.log(np.diag(root))))
+        found = (
+            special.gammaln((df + dim) / 2)
+            - special.gammaln(df / 2)
+            - dim / 2 * np.log(df * np.pi)
+            - np.sum(np.log(np.diag(root)))
+        )
         power = (df + 1) / 2 if fault == "power" else (df + dim) / 2
-        return found - power * np.log1p(np.sum(w ** 2, axis=1) / df)
+        return found - power * np.log1p(np.sum(w**2, axis=1) / df)
 
     def sample(g, n):
         chi = g.chisquare(df, (n, dim if fault == "columns" else 1)) / df
         return (g.standard_normal((n, dim)) / np.sqrt(chi)) @ root.T
+
     return dict(log_prob=log_prob, sample=sample, dim=dim)
 
 
@@ -304,6 +345,7 @@ _wrong("elliptical t: one chi-square a column", fault="columns")(elliptical)
 
 def von_mises_on_a_ring(rng, fault=False):
     """Polar coordinates: radius about 5, any angle; without the 1/r of the change of variables."""
+
     def log_prob(x):
         r = np.hypot(*x.T)
         return stats.norm.logpdf(r, 5, 0.5) - LOG_2PI - (0 if fault else np.log(r))
@@ -311,6 +353,7 @@ def von_mises_on_a_ring(rng, fault=False):
     def sample(g, n):
         r, angle = 5 + 0.5 * g.standard_normal(n), g.uniform(0, 2 * np.pi, n)
         return r[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+
     return dict(log_prob=log_prob, sample=sample, dim=2)
 
 
@@ -319,6 +362,7 @@ _wrong("ring without 1 / r", fault=True)(von_mises_on_a_ring)
 
 
 # Discrete and mixed columns --------------------------------------------------------------------
+
 
 class MixedChain:
     """A Poisson count, and a normal distribution about it."""
@@ -331,9 +375,13 @@ class MixedChain:
         rate = 3.0
         known = (count >= 0) & (count == np.round(count))
         with np.errstate(all="ignore"):
-            first = np.where(known, special.xlogy(count, rate) - rate
-                             - (0 if self.fault == "factorial" else special.gammaln(count + 1)),
-                             -np.inf)
+            first = np.where(
+                known,
+                special.xlogy(count, rate)
+                - rate
+                - (0 if self.fault == "factorial" else special.gammaln(count + 1)),
+                -np.inf,
+            )
         return first + stats.norm.logpdf(value, count, 0.7)
 
     def rvs(self, size=1, random_state=None):
@@ -359,25 +407,32 @@ def of_scipy(rng, make):
 
 
 for _name, _make in {
-        "negative binomial": lambda s: s.nbinom(5, 0.3), "Boltzmann": lambda s: s.boltzmann(0.4, 9),
-        "discrete Laplace": lambda s: s.dlaplace(0.8), "Yule-Simon": lambda s: s.yulesimon(3),
-        "Dirichlet-like beta": lambda s: s.beta(3, 3, loc=100, scale=50),
-        "log-Laplace": lambda s: s.loglaplace(3), "Lévy": lambda s: s.levy(0, 2),
-        "Wald": lambda s: s.wald(0, 10), "argus": lambda s: s.argus(1.5),
-        "rectangle of t": lambda s: s.multivariate_t([0, 5, -5], np.eye(3) + 0.2, df=6)}.items():
+    "negative binomial": lambda s: s.nbinom(5, 0.3),
+    "Boltzmann": lambda s: s.boltzmann(0.4, 9),
+    "discrete Laplace": lambda s: s.dlaplace(0.8),
+    "Yule-Simon": lambda s: s.yulesimon(3),
+    "Dirichlet-like beta": lambda s: s.beta(3, 3, loc=100, scale=50),
+    "log-Laplace": lambda s: s.loglaplace(3),
+    "Lévy": lambda s: s.levy(0, 2),
+    "Wald": lambda s: s.wald(0, 10),
+    "argus": lambda s: s.argus(1.5),
+    "rectangle of t": lambda s: s.multivariate_t([0, 5, -5], np.eye(3) + 0.2, df=6),
+}.items():
     _right(f"scipy: {_name}", make=_make)(of_scipy)
 
 
 # Flows -----------------------------------------------------------------------------------------
 
+
 def linear(rng, dim=4, dtype=np.float64, fault="", context=0):
     """A permutation, a triangular matrix and a shift that a context may give."""
     order = rng.permutation(dim)
-    if fault == "order":                    # no involution: its own inverse it is not
+    if fault == "order":  # no involution: its own inverse it is not
         order = np.roll(np.arange(dim), 1)
     back = order if fault == "order" else np.argsort(order)
-    lower = np.tril(0.4 * rng.standard_normal((dim, dim)), -1) + np.diag(np.exp(
-        0.5 * rng.standard_normal(dim)))
+    lower = np.tril(0.4 * rng.standard_normal((dim, dim)), -1) + np.diag(
+        np.exp(0.5 * rng.standard_normal(dim))
+    )
     weights = rng.standard_normal((max(context, 1), dim)) / 2
     lower, weights = lower.astype(dtype), weights.astype(dtype)
     log_det = np.sum(np.log(np.diag(lower)))
@@ -395,27 +450,34 @@ def linear(rng, dim=4, dtype=np.float64, fault="", context=0):
         return x, np.full(len(z), log_det, dtype) + np.sum(log_scale, axis=1)
 
     def inverse(x, c=None):
-        log_scale = terms(None if c is None else (c[::-1] if fault == "context reversed" else c),
-                          len(x))
+        log_scale = terms(
+            None if c is None else (c[::-1] if fault == "context reversed" else c), len(x)
+        )
         y = x * np.exp(-log_scale) - log_scale
         z = np.linalg.solve(lower, y.T).T[:, back].astype(dtype)
         volume = 0 if fault == "context's volume" else np.sum(log_scale, axis=1)
         return z, -np.full(len(x), log_det, dtype) - volume
+
     more = {} if not context else {"context": rng.standard_normal((6, context)).astype(dtype)}
     return dict(forward=forward, inverse=inverse, dim=dim, dtype=dtype, **more)
 
 
 for _dim in (2, 4, 12):
     for _dtype in (np.float64, np.float32):
-        _right(f"permutation and triangle, D = {_dim}, {np.dtype(_dtype)}", dim=_dim,
-               dtype=_dtype)(linear)
+        _right(f"permutation and triangle, D = {_dim}, {np.dtype(_dtype)}", dim=_dim, dtype=_dtype)(
+            linear
+        )
 _right("triangle with a context", context=3)(linear)
 _right("triangle with a context, float32", context=3, dtype=np.float32)(linear)
 _wrong("permutation undone by itself", fault="order")(linear)
 _wrong("context of the first row for all", context=3, fault="context of the first row")(linear)
 _wrong("context reversed in the inverse", context=3, fault="context reversed")(linear)
-_wrong("log-det of the inverse without the context's", context=3,
-       fault="context's volume", dtype=np.float32)(linear)
+_wrong(
+    "log-det of the inverse without the context's",
+    context=3,
+    fault="context's volume",
+    dtype=np.float32,
+)(linear)
 
 
 def batch_norm(rng, dim=3, fault=""):
@@ -435,6 +497,7 @@ def batch_norm(rng, dim=3, fault=""):
     def inverse(x):
         center, width = moments(x)
         return (x - center) / width, np.full(len(x), -np.sum(np.log(width)))
+
     return dict(forward=forward, inverse=inverse, dim=dim)
 
 
@@ -449,8 +512,10 @@ def coupling(rng, dim=3, fault="", dtype=np.float64):
     stored = {}
 
     def network(first):
-        key = {"by sum": lambda: (len(first), float(np.round(np.sum(first), 3))),
-               "by length": lambda: len(first)}.get(fault)
+        key = {
+            "by sum": lambda: (len(first), float(np.round(np.sum(first), 3))),
+            "by length": lambda: len(first),
+        }.get(fault)
         if key is None or not len(first):
             return np.split(np.tanh(first @ weight), 2, axis=1)
         if key() not in stored:
@@ -461,8 +526,10 @@ def coupling(rng, dim=3, fault="", dtype=np.float64):
 
     def forward(z):
         shift, log_scale = network(z[:, :1])
-        return (np.concatenate([z[:, :1], z[:, 1:] * np.exp(log_scale) + shift], axis=1),
-                np.sum(log_scale, axis=1))
+        return (
+            np.concatenate([z[:, :1], z[:, 1:] * np.exp(log_scale) + shift], axis=1),
+            np.sum(log_scale, axis=1),
+        )
 
     def inverse(x):
         shift, log_scale = network(x[:, :1])
@@ -471,6 +538,7 @@ def coupling(rng, dim=3, fault="", dtype=np.float64):
         if fault == "order of operations":
             z = x[:, 1:] * np.exp(-log_scale) - shift
         return np.concatenate([x[:, :1], z], axis=1), -value
+
     return dict(forward=forward, inverse=inverse, dim=dim, dtype=dtype)
 
 
@@ -497,6 +565,7 @@ def yeo_johnson(rng, dim=2, power=0.6, fault=False):
         a = np.abs(z)
         x = np.where(z >= 0, np.expm1(np.log1p(up * a) / up), -np.expm1(np.log1p(down * a) / down))
         return x, -inverse(x)[1]
+
     return dict(forward=forward, inverse=inverse, dim=dim)
 
 
@@ -510,13 +579,15 @@ def torch_module(rng, fault="", single=False):
     import torch
 
     from nfref.oracle import adapters
+
     torch.manual_seed(int(rng.integers(1000)))
 
     class Affine(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.net = torch.nn.Sequential(torch.nn.Linear(1, 8), torch.nn.Tanh(),
-                                           torch.nn.Linear(8, 4))
+            self.net = torch.nn.Sequential(
+                torch.nn.Linear(1, 8), torch.nn.Tanh(), torch.nn.Linear(8, 4)
+            )
 
         def terms(self, first):
             shift, log_scale = self.net(first).chunk(2, 1)
@@ -528,13 +599,15 @@ def torch_module(rng, fault="", single=False):
 
         def forward(self, z):
             shift, log_scale = self.terms(z[:, :1])
-            return (torch.cat([z[:, :1], z[:, 1:] * log_scale.exp() + shift], 1),
-                    log_scale.sum(1))
+            return (torch.cat([z[:, :1], z[:, 1:] * log_scale.exp() + shift], 1), log_scale.sum(1))
 
         def inverse(self, x):
             shift, log_scale = self.terms(x[:, :1])
-            return (torch.cat([x[:, :1], (x[:, 1:] - shift) / log_scale.exp()], 1),
-                    -log_scale.sum(1))
+            return (
+                torch.cat([x[:, :1], (x[:, 1:] - shift) / log_scale.exp()], 1),
+                -log_scale.sum(1),
+            )
+
     dtype = np.float32 if single else np.float64
     return dict(**adapters.of(Affine(), rng=rng, dtype=dtype), dim=3, dtype=dtype)
 
@@ -555,9 +628,9 @@ def reject(rng, fault=False):
 
     def sample(g, n):
         z = special.ndtri(g.random(n) * share) if not fault else g.standard_normal(n)
-        return np.column_stack([z, z ** 2 + 0.5 * g.standard_normal(n)])
-    return dict(log_prob=log_prob, sample=sample, dim=2,
-                support=lambda x: x[:, 0] < 2)
+        return np.column_stack([z, z**2 + 0.5 * g.standard_normal(n)])
+
+    return dict(log_prob=log_prob, sample=sample, dim=2, support=lambda x: x[:, 0] < 2)
 
 
 _right("banana cut at 2")(reject)
@@ -578,6 +651,7 @@ def conditional(rng, fault=False):
     def sample(g, n, c):
         center, log_scale = terms(c)
         return center + np.exp(0 if fault else log_scale) * g.standard_normal((n, 2))
+
     return dict(log_prob=log_prob, sample=sample, dim=2, context=contexts)
 
 
@@ -588,6 +662,7 @@ _wrong("regression: one width is drawn for all contexts", fault=True)(conditiona
 def judge(build, seed, **options):
     """The oracle's report on what ``build`` makes."""
     from nfref.oracle import check_density, check_estimator_density, check_flow
+
     rng = np.random.default_rng(seed)
     arguments = build(rng)
     if "thing" in arguments:

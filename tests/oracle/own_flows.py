@@ -10,8 +10,9 @@ def torch_flow(dtype="float32", layers=4):
     class Coupling(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.net = torch.nn.Sequential(torch.nn.Linear(1, 8), torch.nn.Tanh(),
-                                           torch.nn.Linear(8, 4))
+            self.net = torch.nn.Sequential(
+                torch.nn.Linear(1, 8), torch.nn.Tanh(), torch.nn.Linear(8, 4)
+            )
 
         def terms(self, first):
             shift, log_scale = self.net(first).chunk(2, dim=1)
@@ -64,7 +65,7 @@ def torch_density(wrong=False, shaped=False):
         def log_prob(self, x):
             z = x / self.scale
             log_det = 0 if wrong else torch.log(self.scale).sum()
-            return -0.5 * (z ** 2).sum(dim=1) - np.log(2 * np.pi) - log_det
+            return -0.5 * (z**2).sum(dim=1) - np.log(2 * np.pi) - log_det
 
         def sample(self, n):
             return torch.randn(n, 2) * self.scale
@@ -72,6 +73,7 @@ def torch_density(wrong=False, shaped=False):
     class Shaped(OwnDensity):
         def sample(self, sample_shape=()):
             return torch.randn(*sample_shape, 2) * self.scale
+
     return Shaped() if shaped else OwnDensity()
 
 
@@ -83,7 +85,8 @@ def jax_flow():
         return jnp.sinh(z), jnp.sum(jnp.log(jnp.cosh(z)), axis=1)
 
     def inverse(x):
-        return jnp.arcsinh(x), -0.5 * jnp.sum(jnp.log1p(x ** 2), axis=1)
+        return jnp.arcsinh(x), -0.5 * jnp.sum(jnp.log1p(x**2), axis=1)
+
     return forward, inverse
 
 
@@ -94,7 +97,7 @@ def jax_densities():
 
     class Normal:
         def log_prob(self, x):
-            return -0.5 * jnp.sum(x ** 2, axis=1) - jnp.log(2 * jnp.pi)
+            return -0.5 * jnp.sum(x**2, axis=1) - jnp.log(2 * jnp.pi)
 
         def sample(self, key, n):
             return jax.random.normal(key, (n, 2))
@@ -110,6 +113,7 @@ def jax_densities():
     class OfNumber(Normal):
         def sample(self, n, seed=0):
             return jax.random.normal(jax.random.key(seed), (n, 2))
+
     return Normal(), KeyLast(), Shaped(), OfNumber()
 
 
@@ -117,7 +121,7 @@ class NumpyDensity:
     """An object with log_prob and sample."""
 
     def log_prob(self, x):
-        return -0.5 * np.sum(x ** 2, axis=1) - np.log(2 * np.pi)
+        return -0.5 * np.sum(x**2, axis=1) - np.log(2 * np.pi)
 
     def sample(self, n, rng):
         return rng.standard_normal((n, 2))

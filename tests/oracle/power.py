@@ -46,8 +46,11 @@ def print_offsets(seeds):
             rows = []
             for seed in seeds:
                 start = time.process_time()
-                rows.append(check_density(**build(np.random.default_rng(seed)),
-                                          rng=np.random.default_rng(seed))["normalised"])
+                rows.append(
+                    check_density(
+                        **build(np.random.default_rng(seed)), rng=np.random.default_rng(seed)
+                    )["normalised"]
+                )
                 times[dim].append(time.process_time() - start)
             known = all(row.verdict == "pass" for row in rows)
             words.append(f"{max(row.tolerance for row in rows):.2g}" if known else "not judged")
@@ -64,10 +67,12 @@ def flow(change):
     change(state, direction, z, x, log_det) -> log_det, with log_det that of forward and ``state``
     a dictionary that lives as long as the flow.
     """
+
     def build(rng):
         right, state = nfref.RealNVP(DIM, layers=2, hidden=(8,)), {}
-        params = nfref.params.tree_map(lambda leaf: leaf + 0.3 * rng.standard_normal(leaf.shape),
-                                       right.init(rng))
+        params = nfref.params.tree_map(
+            lambda leaf: leaf + 0.3 * rng.standard_normal(leaf.shape), right.init(rng)
+        )
 
         def forward(z):
             x, log_det = right.forward(params, z)
@@ -76,16 +81,24 @@ def flow(change):
         def inverse(x):
             z, log_det = right.inverse(params, x)
             return z, -change(state, z, x, -log_det)
+
         return dict(forward=forward, inverse=inverse, dim=DIM)
+
     return build
 
 
 def density(sample=None, gradient=None):
     """Arguments of check_density for the standard normal."""
+
     def build(rng):
         more = {} if gradient is None else {"gradient": gradient}
-        return dict(log_prob=lambda x: np.sum(stats.norm.logpdf(x), axis=1),
-                    sample=sample or (lambda g, n: g.standard_normal((n, DIM))), dim=DIM, **more)
+        return dict(
+            log_prob=lambda x: np.sum(stats.norm.logpdf(x), axis=1),
+            sample=sample or (lambda g, n: g.standard_normal((n, DIM))),
+            dim=DIM,
+            **more,
+        )
+
     return build
 
 
@@ -98,6 +111,7 @@ def later(calls):
     def change(state, z, x, log_det):
         state["calls"] = state.get("calls", 0) + 1
         return log_det + (state["calls"] > calls)
+
     return flow(change)
 
 
@@ -106,37 +120,45 @@ def later(calls):
 FAULTS = {
     "log_det off by a constant, nats": (
         (1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9),
-        lambda size: flow(lambda state, z, x, log_det: log_det + size)),
+        lambda size: flow(lambda state, z, x, log_det: log_det + size),
+    ),
     "log_det times 1 + s, s": (
         (1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9),
-        lambda size: flow(lambda state, z, x, log_det: log_det * (1 + size))),
+        lambda size: flow(lambda state, z, x, log_det: log_det * (1 + size)),
+    ),
     "log_det with a wave of amplitude, nats": (
         (1e-13, 1e-12, 1e-11, 1e-10, 1e-9),
-        lambda size: flow(lambda state, z, x, log_det: log_det + size * np.sin(20 * z[:, 0]))),
+        lambda size: flow(lambda state, z, x, log_det: log_det + size * np.sin(20 * z[:, 0])),
+    ),
     "one nat off in a region of mass": (
         (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1),
-        lambda mass: off_where(lambda z, x: np.abs(z[:, 0] - 0.5) < mass / 2
-                               / stats.norm.pdf(0.5))),
+        lambda mass: off_where(lambda z, x: np.abs(z[:, 0] - 0.5) < mass / 2 / stats.norm.pdf(0.5)),
+    ),
     "one nat off beyond z_1 =": (
         (10000, 1000, 100, 30, 10, 5, 3, 2),
-        lambda reach: off_where(lambda z, x: z[:, 0] > reach)),
+        lambda reach: off_where(lambda z, x: z[:, 0] > reach),
+    ),
     "one nat off from row": (
         (50000, 20000, 10000, 5000, 1000, 100),
-        lambda row: off_where(lambda z, x: np.arange(len(z)) >= row)),
+        lambda row: off_where(lambda z, x: np.arange(len(z)) >= row),
+    ),
     "one nat off at one batch size": (
         (9973, 4096, 3000, 2048, 1000, 511, 128, 100, 64, 17, 2),
-        lambda rows: off_where(lambda z, x: len(z) == rows)),
-    "one nat off after a number of calls": (
-        (100000, 10000, 3000, 1000, 300, 100, 10), later),
+        lambda rows: off_where(lambda z, x: len(z) == rows),
+    ),
+    "one nat off after a number of calls": ((100000, 10000, 3000, 1000, 300, 100, 10), later),
     "sampler: scale times 1 + s, s": (
         (0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2),
-        lambda size: density(lambda g, n: (1 + size) * g.standard_normal((n, DIM)))),
+        lambda size: density(lambda g, n: (1 + size) * g.standard_normal((n, DIM))),
+    ),
     "sampler: moved by": (
         (0.003, 0.01, 0.02, 0.05, 0.1, 0.2),
-        lambda size: density(lambda g, n: size + g.standard_normal((n, DIM)))),
+        lambda size: density(lambda g, n: size + g.standard_normal((n, DIM))),
+    ),
     "gradient times 1 + s, s": (
         (1e-13, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8),
-        lambda size: density(gradient=lambda x: -x * (1 + size))),
+        lambda size: density(gradient=lambda x: -x * (1 + size)),
+    ),
 }
 
 
@@ -146,24 +168,32 @@ FAULTS = {
 def student(degrees, dim):
     """(log-density, sampler) of the t distribution of so many degrees and dimensions."""
     made = stats.multivariate_t(np.zeros(dim), np.eye(dim), df=degrees)
-    return (lambda x: made.logpdf(x).reshape(len(x)),
-            lambda g, n: np.reshape(made.rvs(max(n, 1), random_state=g), (-1, dim))[:n])
+    return (
+        lambda x: made.logpdf(x).reshape(len(x)),
+        lambda g, n: np.reshape(made.rvs(max(n, 1), random_state=g), (-1, dim))[:n],
+    )
 
 
 def two_modes(share, dim):
     def log_prob(x):
-        return np.logaddexp(*(np.sum(-0.5 * (x - m) ** 2, axis=1) for m in (-2, 2))
-                            ) - np.log(2) - dim / 2 * np.log(2 * np.pi)
+        return (
+            np.logaddexp(*(np.sum(-0.5 * (x - m) ** 2, axis=1) for m in (-2, 2)))
+            - np.log(2)
+            - dim / 2 * np.log(2 * np.pi)
+        )
 
     def sample(g, n):
         return np.where(g.random((n, 1)) < share, -2.0, 2.0) + g.standard_normal((n, dim))
+
     return log_prob, sample
 
 
 def of_normal(change):
     """The standard normal, with what is drawn changed: change(z, rng)."""
-    return lambda dim: (lambda x: np.sum(-0.5 * x ** 2 - 0.5 * np.log(2 * np.pi), axis=1),
-                        lambda g, n: change(g.standard_normal((n, dim)), g))
+    return lambda dim: (
+        lambda x: np.sum(-0.5 * x**2 - 0.5 * np.log(2 * np.pi), axis=1),
+        lambda g, n: change(g.standard_normal((n, dim)), g),
+    )
 
 
 def cut(z, g):
@@ -177,16 +207,19 @@ SAMPLERS = {
     "variance 10 % too large": of_normal(lambda z, g: np.sqrt(1.1) * z),
     "tempered: scale 1.1": of_normal(lambda z, g: 1.1 * z),
     "one column 1.1 times as wide": of_normal(
-        lambda z, g: np.concatenate([1.1 * z[:, :1], z[:, 1:]], axis=1)),
+        lambda z, g: np.concatenate([1.1 * z[:, :1], z[:, 1:]], axis=1)
+    ),
     "one column moved by 0.05 sd": of_normal(
-        lambda z, g: np.concatenate([z[:, :1] + 0.05, z[:, 1:]], axis=1)),
+        lambda z, g: np.concatenate([z[:, :1] + 0.05, z[:, 1:]], axis=1)
+    ),
     "cut at 3 sd": of_normal(cut),
     "clipped at 3 sd": of_normal(lambda z, g: np.clip(z, -3, 3)),
     "t with 4 degrees for 5": lambda dim: (student(5, dim)[0], student(4, dim)[1]),
     "modes 0.55 to 0.45 for even": lambda dim: (two_modes(0.5, dim)[0], two_modes(0.55, dim)[1]),
     "log_prob + log 1.03": lambda dim: (
-        lambda x: of_normal(None)(dim)[0](x) + np.log(1.03), lambda g, n: g.standard_normal(
-            (n, dim))),
+        lambda x: of_normal(None)(dim)[0](x) + np.log(1.03),
+        lambda g, n: g.standard_normal((n, dim)),
+    ),
     "(right: normal)": of_normal(lambda z, g: z),
     "(right: t with 5 degrees)": lambda dim: student(5, dim),
     "(right: two modes)": lambda dim: two_modes(0.5, dim),
@@ -201,12 +234,16 @@ def print_samplers(seeds, dims=(1, 2, 4, 8, 16, 32)):
         words, times = [], []
         for dim in dims:
             start = time.process_time()
-            reports = [check_density(*pair(dim), dim=dim, rng=np.random.default_rng(seed))
-                       for seed in seeds]
+            reports = [
+                check_density(*pair(dim), dim=dim, rng=np.random.default_rng(seed))
+                for seed in seeds
+            ]
             times.append((time.process_time() - start) / len(reports))
             words.append("".join(letters[report.verdict] for report in reports))
-        print(f"{name:<32}" + "".join(f"{word:>8}" for word in words)
-              + f"{np.median(times):>9.1f}", flush=True)
+        print(
+            f"{name:<32}" + "".join(f"{word:>8}" for word in words) + f"{np.median(times):>9.1f}",
+            flush=True,
+        )
 
 
 def caught(build, seed):
@@ -231,8 +268,12 @@ def print_faults(seeds, match):
             group = "always" if hits == len(outcomes) else "sometimes" if hits else "never"
             groups[group].append(size)
             times += [seconds for hit, seconds in outcomes if hit]
-        print(f"{name:<40}" + "".join(f"{_span(group):>18}" for group in groups.values())
-              + (f"{np.median(times):>9.1f}" if times else ""), flush=True)
+        print(
+            f"{name:<40}"
+            + "".join(f"{_span(group):>18}" for group in groups.values())
+            + (f"{np.median(times):>9.1f}" if times else ""),
+            flush=True,
+        )
 
 
 def _span(sizes):

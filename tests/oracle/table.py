@@ -26,8 +26,17 @@ from pathlib import Path
 import numpy as np
 
 from nfref.oracle import check_density, check_estimator_density
-from tests.oracle import (but, false_alarms, fitted, further_cases, library_densities, power,
-                          right_densities, right_families, wrong_densities)
+from tests.oracle import (
+    but,
+    false_alarms,
+    fitted,
+    further_cases,
+    library_densities,
+    power,
+    right_densities,
+    right_families,
+    wrong_densities,
+)
 from tests.oracle.sound import SOUND
 
 COLUMNS = ("fault", "library", "name", "D", "seed", "verdict", "by", "seconds")
@@ -66,10 +75,17 @@ class Case:
 def _of_library(seed, stop_early, library, name, fault, dim):
     start = zlib.crc32(f"{library} {name} {dim}".encode()) if fault else seed
     rng = np.random.default_rng(start)
-    arguments = (library_densities.wrong(library, name, fault, dim, rng) if fault
-                 else library_densities.DENSITIES[library][name](dim, rng))
-    return check_density(**arguments, rng=np.random.default_rng(seed), stop_early=stop_early,
-                         skip=CHANCE if seed else EMPTY)
+    arguments = (
+        library_densities.wrong(library, name, fault, dim, rng)
+        if fault
+        else library_densities.DENSITIES[library][name](dim, rng)
+    )
+    return check_density(
+        **arguments,
+        rng=np.random.default_rng(seed),
+        stop_early=stop_early,
+        skip=CHANCE if seed else EMPTY,
+    )
 
 
 def library_cases(seeds):
@@ -78,28 +94,46 @@ def library_cases(seeds):
             for dim in DIMS.get(library, (2, 5)):
                 for fault in library_densities.FAULTS:
                     if (name, fault) == ("Vinecop", "sampler: clipped at 2 sd"):
-                        continue        # uniform columns end before two standard deviations
-                    yield Case(fault, library, name, dim, partial(
-                        _of_library, library=library, name=name, fault=fault, dim=dim),
-                        seeds if fault in library_densities.BY_CHANCE else 1)
-                yield Case("", library, name, dim, partial(
-                    _of_library, library=library, name=name, fault="", dim=dim),
-                    RIGHT_SEEDS.get(library, seeds))
+                        continue  # uniform columns end before two standard deviations
+                    yield Case(
+                        fault,
+                        library,
+                        name,
+                        dim,
+                        partial(_of_library, library=library, name=name, fault=fault, dim=dim),
+                        seeds if fault in library_densities.BY_CHANCE else 1,
+                    )
+                yield Case(
+                    "",
+                    library,
+                    name,
+                    dim,
+                    partial(_of_library, library=library, name=name, fault="", dim=dim),
+                    RIGHT_SEEDS.get(library, seeds),
+                )
 
 
 def fitted_cases(seeds):
     def report(seed, stop_early, make, dim):
         return fitted.judge(make, dim, seed, stop_early=stop_early, skip=CHANCE if seed else ())
+
     for dim in (3, 5, 8, 16):
         for fault, make in {**fitted.FAULTS, "": fitted.Wrong}.items():
-            yield Case(fault, "nfref", "a fitted MAF", dim, partial(report, make=make, dim=dim),
-                       seeds)
+            yield Case(
+                fault, "nfref", "a fitted MAF", dim, partial(report, make=make, dim=dim), seeds
+            )
 
 
 def sampler_cases(seeds):
     def report(seed, stop_early, pair, dim):
-        return check_density(*pair(dim), dim=dim, rng=np.random.default_rng(seed),
-                             stop_early=stop_early, skip=CHANCE if seed else ())
+        return check_density(
+            *pair(dim),
+            dim=dim,
+            rng=np.random.default_rng(seed),
+            stop_early=stop_early,
+            skip=CHANCE if seed else (),
+        )
+
     for name, pair in power.SAMPLERS.items():
         fault = "" if name.startswith("(right") else name
         for dim in (1, 2, 4, 8, 16, 32):
@@ -109,54 +143,99 @@ def sampler_cases(seeds):
 def table_cases(seeds):
     def report(seed, stop_early, kind, fault, dim):
         rng = np.random.default_rng(seed)
-        return check_estimator_density(kind(fault), wrong_densities.table_for(kind, rng, dim),
-                                       rng=rng, stop_early=stop_early)
+        return check_estimator_density(
+            kind(fault), wrong_densities.table_for(kind, rng, dim), rng=rng, stop_early=stop_early
+        )
+
     for dim in (2, 3):
-        for kind, fault, _ in (*wrong_densities.FAULTS, *((kind, "", "") for kind in (
-                wrong_densities.Normal, wrong_densities.Kernels, wrong_densities.Chain,
-                wrong_densities.Hidden, wrong_densities.Mixed))):
-            yield Case(fault, "an estimator", kind.__name__, dim, partial(
-                report, kind=kind, fault=fault, dim=dim), 1 if fault else min(seeds, 5))
+        for kind, fault, _ in (
+            *wrong_densities.FAULTS,
+            *(
+                (kind, "", "")
+                for kind in (
+                    wrong_densities.Normal,
+                    wrong_densities.Kernels,
+                    wrong_densities.Chain,
+                    wrong_densities.Hidden,
+                    wrong_densities.Mixed,
+                )
+            ),
+        ):
+            yield Case(
+                fault,
+                "an estimator",
+                kind.__name__,
+                dim,
+                partial(report, kind=kind, fault=fault, dim=dim),
+                1 if fault else min(seeds, 5),
+            )
 
 
 def further(seeds):
     def report(seed, stop_early, build):
         return further_cases.judge(build, seed, stop_early=stop_early)
+
     for cases in (further_cases.WRONG, further_cases.RIGHT):
         for name, build in cases.items():
             made = build(np.random.default_rng(0))
             dim = made.get("dim") or np.shape(made.get("table", [[0]]))[1]
-            yield Case(name if cases is further_cases.WRONG else "", "NumPy", name, dim,
-                       partial(report, build=build), min(seeds, 5))
+            yield Case(
+                name if cases is further_cases.WRONG else "",
+                "NumPy",
+                name,
+                dim,
+                partial(report, build=build),
+                min(seeds, 5),
+            )
 
 
 def right_flows(seeds):
     """Nasty ones, and nfref's."""
+
     def report(seed, stop_early, report_of, dtype):
         return report_of(seed, dtype)
-    for library, cases, most in (("NumPy", false_alarms.nasty_cases(), 3),
-                                 ("nfref", false_alarms.table_cases(), 2)):
+
+    for library, cases, most in (
+        ("NumPy", false_alarms.nasty_cases(), 3),
+        ("nfref", false_alarms.table_cases(), 2),
+    ):
         for name, dim, report_of in cases:
             dtype = np.float64
             if library == "NumPy":
                 dtype = SOUND[name](np.random.default_rng(0)).get("dtype", np.float64)
-            yield Case("", library, name, dim, partial(report, report_of=report_of,
-                                                       dtype=np.dtype(dtype)), min(seeds, most))
+            yield Case(
+                "",
+                library,
+                name,
+                dim,
+                partial(report, report_of=report_of, dtype=np.dtype(dtype)),
+                min(seeds, most),
+            )
 
 
 def as_sold(seeds, densities=right_densities.right_densities):
     def report(seed, stop_early, make):
-        return check_density(**make(seed), rng=np.random.default_rng(seed), stop_early=stop_early,
-                             skip=CHANCE if seed else EMPTY)
+        return check_density(
+            **make(seed),
+            rng=np.random.default_rng(seed),
+            stop_early=stop_early,
+            skip=CHANCE if seed else EMPTY,
+        )
+
     for library, name, dim, make in densities():
         yield Case("", library, name, dim, partial(report, make=make), seeds)
 
 
-SOURCES = {"as sold": as_sold,
-           "families": partial(as_sold, densities=right_families.right_families),
-           "further": further, "tables": table_cases,
-           "libraries": library_cases, "fitted": fitted_cases, "samplers": sampler_cases,
-           "flows": right_flows}
+SOURCES = {
+    "as sold": as_sold,
+    "families": partial(as_sold, densities=right_families.right_families),
+    "further": further,
+    "tables": table_cases,
+    "libraries": library_cases,
+    "fitted": fitted_cases,
+    "samplers": sampler_cases,
+    "flows": right_flows,
+}
 
 
 def read(path):
@@ -170,9 +249,13 @@ def read(path):
 def run(path, cases, seconds):
     """Add what is missing, one seed of all cases after the other; returns how many are left."""
     known = {(r["fault"], r["library"], r["name"], r["D"], r["seed"]) for r in read(path)}
-    left = [(seed, case) for seed in range(max(case.seeds for case in cases)) for case in cases
-            if seed < case.seeds
-            and (case.fault, case.library, case.name, str(case.dim), str(seed)) not in known]
+    left = [
+        (seed, case)
+        for seed in range(max(case.seeds for case in cases))
+        for case in cases
+        if seed < case.seeds
+        and (case.fault, case.library, case.name, str(case.dim), str(seed)) not in known
+    ]
     start = time.monotonic()
     with path.open("a", encoding="utf-8", newline="") as file:
         lines = csv.writer(file)
@@ -199,8 +282,16 @@ def line(case, seed):
         verdict, by = "not installed", str(error)
     except Exception as error:
         verdict, by = "broke", f"{type(error).__name__}: {error}"[:200]
-    return (case.fault, case.library, case.name, case.dim, seed, verdict, by,
-            f"{time.process_time() - began:.2f}")
+    return (
+        case.fault,
+        case.library,
+        case.name,
+        case.dim,
+        seed,
+        verdict,
+        by,
+        f"{time.process_time() - began:.2f}",
+    )
 
 
 # What is shown --------------------------------------------------------------------------------
@@ -237,17 +328,23 @@ def show(runs):
         print()
     cases = {(r["fault"], r["library"], r["name"], r["D"]) for r in wrong}
     print(f"{len(cases)} wrong ones, {len(wrong)} runs: found/missed {_counts(wrong)}")
-    print(f"{len({(r['library'], r['name'], r['D']) for r in right})} right ones, {len(right)} "
-          f"runs: accused/passed {_counts(right)}")
+    print(
+        f"{len({(r['library'], r['name'], r['D']) for r in right})} right ones, {len(right)} "
+        f"runs: accused/passed {_counts(right)}"
+    )
     for r in right:
         if r["verdict"] != "ok":
-            print(f"  {r['library']} {r['name']}, D = {r['D']}, seed {r['seed']}: {r['verdict']}: "
-                  f"{r['by']}")
+            print(
+                f"  {r['library']} {r['name']}, D = {r['D']}, seed {r['seed']}: {r['verdict']}: "
+                f"{r['by']}"
+            )
     for words, some in (("wrong", wrong), ("right", right)):
         seconds = [float(r["seconds"]) for r in some]
         if seconds:
-            print(f"seconds of CPU, {words} ones: median {np.median(seconds):.1f}, 95 % below "
-                  f"{np.quantile(seconds, 0.95):.1f}, worst {max(seconds):.1f}")
+            print(
+                f"seconds of CPU, {words} ones: median {np.median(seconds):.1f}, 95 % below "
+                f"{np.quantile(seconds, 0.95):.1f}, worst {max(seconds):.1f}"
+            )
 
 
 def main():
@@ -264,9 +361,13 @@ def main():
     if options.show:
         show(read(options.runs))
         return
-    cases = [case for source in options.of for case in SOURCES[source](options.seeds)
-             if options.only != ("right" if case.fault else "wrong")
-             and options.match in f"{case.fault} {case.library} {case.name} D = {case.dim}"]
+    cases = [
+        case
+        for source in options.of
+        for case in SOURCES[source](options.seeds)
+        if options.only != ("right" if case.fault else "wrong")
+        and options.match in f"{case.fault} {case.library} {case.name} D = {case.dim}"
+    ]
     print(f"{run(options.runs, cases, 60 * options.minutes)} are left")
 
 

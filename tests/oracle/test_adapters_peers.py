@@ -17,8 +17,11 @@ def rng():
 
 def fine(report, but=()):
     """Nothing is wrong with it, but for what the library is known not to do."""
-    wrong = [str(row) for row in report.rows if (row.failed or row.inconclusive)
-             and not row.name.startswith(tuple(but))]
+    wrong = [
+        str(row)
+        for row in report.rows
+        if (row.failed or row.inconclusive) and not row.name.startswith(tuple(but))
+    ]
     assert not wrong, "\n".join([str(report).split("\n")[0], *wrong])
     return report
 
@@ -29,17 +32,24 @@ NO_EMPTY_BATCH = ("empty_batch", "sample_empty")
 def test_zuko_flow_with_context(rng):
     import torch
     import zuko
+
     torch.manual_seed(0)
     flow = zuko.flows.MAF(3, 2, transforms=2, hidden_features=(16,))
     context = rng.standard_normal((6, 2))
-    report = fine(check_flow(**adapters.of(flow, rng=rng, context=context), dim=3, rng=rng),
-                  NO_EMPTY_BATCH)
+    report = fine(
+        check_flow(**adapters.of(flow, rng=rng, context=context), dim=3, rng=rng), NO_EMPTY_BATCH
+    )
     for name in ("gradient_inverse", "context_gradient_inverse"):
         assert report[name].verdict == "pass"
-    fine(check_density(**adapters.from_zuko_distribution(flow, context=context), dim=3, rng=rng),
-         NO_EMPTY_BATCH)
-    fine(check_parameter_gradients(
-        **adapters.parameter_gradients_of(flow, dim=3, rng=rng, context=context), rng=rng))
+    fine(
+        check_density(**adapters.from_zuko_distribution(flow, context=context), dim=3, rng=rng),
+        NO_EMPTY_BATCH,
+    )
+    fine(
+        check_parameter_gradients(
+            **adapters.parameter_gradients_of(flow, dim=3, rng=rng, context=context), rng=rng
+        )
+    )
 
 
 def test_nflows_flow_as_density(rng):
@@ -48,20 +58,26 @@ def test_nflows_flow_as_density(rng):
     from nflows.flows import Flow
     from nflows.nn.nets import ResidualNet
     from nflows.transforms import AffineCouplingTransform
+
     torch.manual_seed(1)
-    transform = AffineCouplingTransform(torch.tensor([1, -1, 1]), lambda i, o: ResidualNet(
-        i, o, hidden_features=16, num_blocks=1))
+    transform = AffineCouplingTransform(
+        torch.tensor([1, -1, 1]), lambda i, o: ResidualNet(i, o, hidden_features=16, num_blocks=1)
+    )
     flow = Flow(transform, StandardNormal([3]))
     report = fine(check_density(**adapters.of(flow, rng=rng), dim=3, rng=rng), NO_EMPTY_BATCH)
     assert report["gradient"].verdict == "pass"
-    fine(check_parameter_gradients(**adapters.parameter_gradients_of(transform, dim=3, rng=rng),
-                                   rng=rng))
+    fine(
+        check_parameter_gradients(
+            **adapters.parameter_gradients_of(transform, dim=3, rng=rng), rng=rng
+        )
+    )
 
 
-@pytest.mark.filterwarnings("ignore:torch.lu is deprecated:UserWarning")     # normflows calls it
+@pytest.mark.filterwarnings("ignore:torch.lu is deprecated:UserWarning")  # normflows calls it
 def test_normflows_density_and_scalar_log_det(rng):
     import normflows as nf
     import torch
+
     torch.manual_seed(0)
     flow = nf.NormalizingFlow(nf.distributions.DiagGaussian(3), [nf.flows.LULinearPermute(3)])
     report = check_density(**adapters.of(flow, rng=rng), dim=3, rng=rng)
@@ -100,12 +116,16 @@ def test_parameters_cut_off_from_log_det_are_found(rng):
 
     x = torch.from_numpy(rng.standard_normal((5, 2)))
     for detach in (False, True):
+
         def number(module, detach=detach):
             log_det = module.log_scale.sum()
-            return (x * torch.exp(module.log_scale)).sum() + 3 * (log_det.detach() if detach
-                                                                  else log_det)
+            return (x * torch.exp(module.log_scale)).sum() + 3 * (
+                log_det.detach() if detach else log_det
+            )
+
         report = check_parameter_gradients(
-            **torch_arrays.parameter_gradient(Scale(), number, np.float64), rng=rng)
+            **torch_arrays.parameter_gradient(Scale(), number, np.float64), rng=rng
+        )
         assert report.ok is not detach
 
 
@@ -115,26 +135,31 @@ def test_flows_that_differentiate_inside(rng):
     def forward(z):
         # A gradient map: x = d/dz of sqrt(1 + z^2) + z^2.
         z = z.detach().requires_grad_()
-        x, = torch.autograd.grad((torch.sqrt(1 + z ** 2) + z ** 2).sum(), z)
-        return x.detach(), torch.log((1 + z ** 2) ** -1.5 + 2).sum(1)
+        (x,) = torch.autograd.grad((torch.sqrt(1 + z**2) + z**2).sum(), z)
+        return x.detach(), torch.log((1 + z**2) ** -1.5 + 2).sum(1)
 
-    fine(check_flow(adapters.from_torch(forward)["forward"], dim=2, rng=rng,
-                    skip=("normalised",)))
+    fine(check_flow(adapters.from_torch(forward)["forward"], dim=2, rng=rng, skip=("normalised",)))
 
 
 def test_torch_distributions_are_cast(rng):
     import torch
+
     d = torch.distributions
     mixture = d.MixtureSameFamily(
         d.Categorical(logits=torch.zeros(2)),
-        d.Independent(d.Normal(torch.tensor([[0., 1.], [2., -1.]]), torch.ones(2, 2)), 1))
+        d.Independent(d.Normal(torch.tensor([[0.0, 1.0], [2.0, -1.0]]), torch.ones(2, 2)), 1),
+    )
     fine(check_density(**adapters.of(mixture, rng=rng), dim=2, rng=rng), NO_EMPTY_BATCH)
-    fine(check_density(**adapters.of(d.Normal(torch.tensor(0.3), torch.tensor(2.0)), rng=rng),
-                       dim=1, rng=rng))
+    fine(
+        check_density(
+            **adapters.of(d.Normal(torch.tensor(0.3), torch.tensor(2.0)), rng=rng), dim=1, rng=rng
+        )
+    )
 
 
 def test_images(rng):
     import torch
+
     scale = torch.linspace(-0.5, 0.5, 12).reshape(3, 2, 2).double()
 
     def forward(z):
@@ -150,35 +175,47 @@ def test_images(rng):
 
 
 def test_flowjax_compiled(rng):
-    import flowjax.bijections  # noqa: F401, so that flowjax has it
+    import flowjax.bijections
     import flowjax.distributions
     import flowjax.flows
     import jax
+
     with jax.enable_x64(True):
         flow = flowjax.flows.coupling_flow(
-            jax.random.key(0), base_dist=flowjax.distributions.Normal(jax.numpy.zeros(3)),
-            cond_dim=2, flow_layers=2, nn_width=8)
+            jax.random.key(0),
+            base_dist=flowjax.distributions.Normal(jax.numpy.zeros(3)),
+            cond_dim=2,
+            flow_layers=2,
+            nn_width=8,
+        )
     context = rng.standard_normal((6, 2))
-    report = check_flow(**adapters.of(flow.bijection, rng=rng, context=context), dim=3, rng=rng,
-                        **QUICK)
+    report = check_flow(
+        **adapters.of(flow.bijection, rng=rng, context=context), dim=3, rng=rng, **QUICK
+    )
     assert report["gradient_inverse"].verdict == "pass", report
     assert not report.failures, report
     density = check_density(**adapters.of(flow, rng=rng, context=context), dim=3, rng=rng, **QUICK)
     assert not density.failures, density
     assert density["gradient"].verdict == "pass"
-    fine(check_parameter_gradients(**adapters.parameter_gradients_of(
-        flow.bijection, dim=3, rng=rng, context=context), rng=rng))
+    fine(
+        check_parameter_gradients(
+            **adapters.parameter_gradients_of(flow.bijection, dim=3, rng=rng, context=context),
+            rng=rng,
+        )
+    )
 
 
 def test_in_float32_jax_is_asked_as_its_users_have_it(rng):
     """Without x64. With it, what flowjax adds up from Python's zeros would be float64."""
-    import flowjax.bijections  # noqa: F401, so that flowjax has it
+    import flowjax.bijections
     import flowjax.distributions
     import flowjax.flows
     import jax
+
     normal = flowjax.distributions.Normal(jax.numpy.zeros(3, np.float32))
-    flow = flowjax.flows.coupling_flow(jax.random.key(0), base_dist=normal, flow_layers=2,
-                                       nn_width=8)
+    flow = flowjax.flows.coupling_flow(
+        jax.random.key(0), base_dist=normal, flow_layers=2, nn_width=8
+    )
     functions = adapters.of(flow.bijection, rng=rng, dtype=np.float32)
     z = rng.standard_normal((4, 3)).astype(np.float32)
     for name in ("forward", "inverse"):
@@ -207,9 +244,12 @@ def test_distrax_and_tfp_distributions(rng):
     import distrax
     import jax
     import tensorflow_probability.substrates.jax as tfp
+
     with jax.enable_x64(True):
-        normals = [kind(np.zeros(2), np.array([1.0, 2.0])) for kind in (
-            distrax.MultivariateNormalDiag, tfp.distributions.MultivariateNormalDiag)]
+        normals = [
+            kind(np.zeros(2), np.array([1.0, 2.0]))
+            for kind in (distrax.MultivariateNormalDiag, tfp.distributions.MultivariateNormalDiag)
+        ]
         scale = tfp.bijectors.Scale(np.float64(2.0))
     for normal in normals:
         fine(check_density(**adapters.of(normal, rng=rng), dim=2, rng=rng, **QUICK))
@@ -221,13 +261,16 @@ def test_distrax_and_tfp_distributions(rng):
 def test_inverses_of_torch_are_copied_whole(rng):
     import torch
     from torch import distributions as td
+
     both = td.ComposeTransform([td.ExpTransform().inv, td.AffineTransform(1.0, 2.0)])
     for transform in (td.ExpTransform().inv, both, both.inv.inv):
         fine(check_flow(**adapters.of(transform, rng=rng), dim=2, rng=rng, domain=(0, np.inf)))
     one = torch.ones(1, dtype=torch.float64)
     exponential = td.Independent(td.Exponential(one.repeat(2)), 1)
-    for density, dim in ((td.Gumbel(0 * one, one), 1), (td.TransformedDistribution(
-            exponential, [td.ExpTransform().inv]), 2)):
+    for density, dim in (
+        (td.Gumbel(0 * one, one), 1),
+        (td.TransformedDistribution(exponential, [td.ExpTransform().inv]), 2),
+    ):
         # Torch's sum over the columns of an empty batch raises.
         fine(check_density(**adapters.of(density, rng=rng), dim=dim, rng=rng), NO_EMPTY_BATCH)
 
@@ -235,6 +278,7 @@ def test_inverses_of_torch_are_copied_whole(rng):
 def test_a_distribution_function_of_torch_on_its_plateaus(rng):
     import torch
     from torch import distributions as td
+
     normal = td.Normal(*torch.tensor([0.0, 1.0], dtype=torch.float64))
     transform = td.CumulativeDistributionTransform(normal).inv
     fine(check_flow(**adapters.of(transform, rng=rng), dim=2, rng=rng, domain=(0, 1)))
@@ -243,6 +287,10 @@ def test_a_distribution_function_of_torch_on_its_plateaus(rng):
 def test_squeezing_changes_the_shape_of_the_latent(rng):
     from FrEIA import modules
     from nflows.transforms import SqueezeTransform
-    for thing in (SqueezeTransform(), modules.IRevNetDownsampling([(1, 4, 4)]),
-                  modules.Reshape([(1, 4, 4)], output_dims=(16,))):
+
+    for thing in (
+        SqueezeTransform(),
+        modules.IRevNetDownsampling([(1, 4, 4)]),
+        modules.Reshape([(1, 4, 4)], output_dims=(16,)),
+    ):
         fine(check_flow(**adapters.of(thing, rng=rng, event_shape=(1, 4, 4)), dim=16, rng=rng))

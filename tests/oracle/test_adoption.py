@@ -14,11 +14,11 @@ from nfref.cli import main
 from nfref.oracle import check_flow
 from nfref.oracle.pytest_plugin import read_known
 
-LIGHT = '''
+LIGHT = """
 import sys
 for name in ("numba", "llvmlite", "matplotlib", "tqdm", "threadpoolctl", "mpmath"):
     sys.modules[name] = None            # any import of them raises
-'''
+"""
 
 
 def schema():
@@ -36,14 +36,20 @@ def test_reports_follow_their_schema(tmp_path, monkeypatch, capsys):
         "half = good[0]\n"
         "given = (lambda z, c: (z + c[:, :1], np.zeros(len(z))),\n"
         "         lambda x, c: (x - c[:, :1], np.zeros(len(x))))\n"
-        "def anywhere(x):\n    return np.ones(len(x), bool)\n")
+        "def anywhere(x):\n    return np.ones(len(x), bool)\n"
+    )
     monkeypatch.chdir(tmp_path)
     for name, options, status, verdict in (
-            ("good", [], 0, "ok"), ("wrong", [], 1, "failed"), ("half", [], 3, "inconclusive"),
-            ("half", ["--skip", "normalised"], 0, "ok"), ("given", ["--context", "1"], 0, "ok"),
-            ("good", ["--smooth", "--support", "flows_to_report:anywhere"], 0, "ok")):
-        assert main(["check", f"flows_to_report:{name}", "--dim", "2", "--json",
-                     *options]) == status
+        ("good", [], 0, "ok"),
+        ("wrong", [], 1, "failed"),
+        ("half", [], 3, "inconclusive"),
+        ("half", ["--skip", "normalised"], 0, "ok"),
+        ("given", ["--context", "1"], 0, "ok"),
+        ("good", ["--smooth", "--support", "flows_to_report:anywhere"], 0, "ok"),
+    ):
+        assert (
+            main(["check", f"flows_to_report:{name}", "--dim", "2", "--json", *options]) == status
+        )
         report = json.loads(capsys.readouterr().out)
         jsonschema.validate(report, schema())
         assert report["verdict"] == verdict and report["nfref"] == nfref.__version__
@@ -53,7 +59,9 @@ def test_reports_follow_their_schema(tmp_path, monkeypatch, capsys):
 
 
 def test_the_oracle_runs_without_the_heavy_dependencies():
-    code = LIGHT + '''
+    code = (
+        LIGHT
+        + """
 import numpy as np
 from nfref.oracle import check_density, check_flow
 from nfref.cli import main
@@ -66,11 +74,12 @@ density = check_density(lambda x: -0.5 * np.sum(x ** 2, axis=1) - 1.5 * np.log(2
                         rng=np.random.default_rng(0))
 assert density.ok, density
 assert main(["check", "nfref:NICE", "--dim", "0"]) == 2
-'''
+"""
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-ADOPTER = '''
+ADOPTER = """
 import numpy as np
 from nfref.oracle.testing import flow_tests
 
@@ -89,7 +98,7 @@ def broken():
 
 test_scale = flow_tests(make, dim=2)
 test_broken = flow_tests(broken, dim=2)
-'''
+"""
 
 
 def run_pytest(folder, *options):
@@ -99,10 +108,29 @@ def run_pytest(folder, *options):
     """
     environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:nfref", "-p",
-         "nfref.oracle.pytest_plugin", "-p", "no:cacheprovider", "--rootdir", str(folder),
-         "-c", str(folder / "pytest.ini"), *options, str(folder)],
-        capture_output=True, text=True, cwd=folder, env=environment)
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:nfref",
+            "-p",
+            "nfref.oracle.pytest_plugin",
+            "-p",
+            "no:cacheprovider",
+            "--rootdir",
+            str(folder),
+            "-c",
+            str(folder / "pytest.ini"),
+            *options,
+            str(folder),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment,
+    )
     return done.returncode, done.stdout
 
 
@@ -111,13 +139,14 @@ def test_plugin_in_a_repository_of_its_own(tmp_path):
     (tmp_path / "test_flows.py").write_text(ADOPTER)
     (tmp_path / "pytest.ini").write_text("[pytest]\nnfref_known = known.txt\n")
     (tmp_path / "known.txt").write_text(
-        "# known\ntest_scale[empty_batch_forward] networks refuse a batch of no rows\n")
+        "# known\ntest_scale[empty_batch_forward] networks refuse a batch of no rows\n"
+    )
     status, printed = run_pytest(tmp_path)
     assert status == 1 and " 1 failed" in printed.replace("\n", " ") and " 1 xfailed" in printed
     assert "FAILED" in printed and "test_broken[can_be_made]" in printed
     (tmp_path / "known.txt").write_text("test_broken[can_be_made]\n")
     status, printed = run_pytest(tmp_path)
-    assert status == 4                  # a usage error: no reason was given
+    assert status == 4  # a usage error: no reason was given
 
 
 def test_known_failures_need_a_reason(tmp_path):
@@ -132,6 +161,7 @@ def test_known_failures_need_a_reason(tmp_path):
 def test_strategies_make_what_flows_take():
     hypothesis = pytest.importorskip("hypothesis")
     from nfref.oracle import strategies
+
     flow = nfref.RealNVP(2, layers=2, hidden=(4,))
     settings = hypothesis.settings(max_examples=25, deadline=None, database=None)
 
@@ -142,12 +172,14 @@ def test_strategies_make_what_flows_take():
         again, back = flow.inverse(params, x)
         np.testing.assert_allclose(again, z, atol=1e-6)
         np.testing.assert_allclose(log_det + back, 0, atol=1e-6)
+
     back_and_forth()
 
 
 def test_a_report_says_first_what_was_not_judged():
-    report = check_flow(lambda z: (2 * z, np.full(len(z), 2 * np.log(2))), dim=2,
-                        rng=np.random.default_rng(0))
+    report = check_flow(
+        lambda z: (2 * z, np.full(len(z), 2 * np.log(2))), dim=2, rng=np.random.default_rng(0)
+    )
     assert str(report).splitlines()[0] == report.summary
     assert report.summary.startswith("inconclusive: ") and "normalised" in report.summary
     with pytest.raises(AssertionError, match="normalised"):

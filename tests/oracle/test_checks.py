@@ -25,15 +25,19 @@ def softplus(x):
 
 def elementwise(forward, inverse, log_slope, **arguments):
     """An elementwise map from its scalar formulas; log_slope is that of forward at z."""
-    return dict(forward=lambda z: (forward(z), np.sum(log_slope(z), axis=1)),
-                inverse=lambda x: (inverse(x), -np.sum(log_slope(inverse(x)), axis=1)),
-                **arguments)
+    return dict(
+        forward=lambda z: (forward(z), np.sum(log_slope(z), axis=1)),
+        inverse=lambda x: (inverse(x), -np.sum(log_slope(inverse(x)), axis=1)),
+        **arguments,
+    )
 
 
 def leaky(slope):
-    return elementwise(lambda z: np.where(z < 0, z.dtype.type(slope) * z, z),
-                       lambda x: np.where(x < 0, x / x.dtype.type(slope), x),
-                       lambda z: np.where(z < 0, np.log(z.dtype.type(slope)), 0 * z))
+    return elementwise(
+        lambda z: np.where(z < 0, z.dtype.type(slope) * z, z),
+        lambda x: np.where(x < 0, x / x.dtype.type(slope), x),
+        lambda z: np.where(z < 0, np.log(z.dtype.type(slope)), 0 * z),
+    )
 
 
 def steep_bins(dtype, slopes=(1e-3, 1.997)):
@@ -51,8 +55,11 @@ def steep_bins(dtype, slopes=(1e-3, 1.997)):
         slope = (np.diff(there) / np.diff(here))[bins]
         values = np.where(inside, there[bins] + (rows - here[bins]) * slope, rows)
         return values, np.sum(np.where(inside, log_steps[bins], 0), axis=1, dtype=dtype)
-    return dict(forward=lambda z: through(z, knots, heights, np.log(steps)),
-                inverse=lambda x: through(x, heights, knots, -np.log(steps)))
+
+    return dict(
+        forward=lambda z: through(z, knots, heights, np.log(steps)),
+        inverse=lambda x: through(x, heights, knots, -np.log(steps)),
+    )
 
 
 def rotation():
@@ -62,25 +69,32 @@ def rotation():
 
     def along(matrix):
         log_det = np.linalg.slogdet(matrix)[1]
-        return lambda rows: (rows @ matrix.T.astype(rows.dtype),
-                             np.full(len(rows), log_det, rows.dtype))
+        return lambda rows: (
+            rows @ matrix.T.astype(rows.dtype),
+            np.full(len(rows), log_det, rows.dtype),
+        )
+
     return dict(forward=along(flip), inverse=along(np.linalg.inv(flip)))
 
 
 RIGHT = {
     "exp": lambda dtype: elementwise(np.exp, np.log, lambda z: z, codomain=(0, np.inf)),
     "sigmoid": lambda dtype: elementwise(
-        lambda z: np.exp(-softplus(-z)), lambda x: np.log(x) - np.log1p(-x),
-        lambda z: -softplus(z) - softplus(-z), codomain=(0, 1)),
+        lambda z: np.exp(-softplus(-z)),
+        lambda x: np.log(x) - np.log1p(-x),
+        lambda z: -softplus(z) - softplus(-z),
+        codomain=(0, 1),
+    ),
     "minus cube root": lambda dtype: elementwise(
-        lambda z: -z - z ** 3, lambda x: -solve_cubic(x), lambda z: np.log(1 + 3 * z ** 2)),
+        lambda z: -z - z**3, lambda x: -solve_cubic(x), lambda z: np.log(1 + 3 * z**2)
+    ),
     "leaky": lambda dtype: leaky(0.1),
     "very leaky": lambda dtype: leaky(1e-3),
     "steep bins": steep_bins,
     "rotation": lambda dtype: rotation(),
     "square on the half line": lambda dtype: elementwise(
-        lambda z: z ** 2, np.sqrt, lambda z: np.log(2 * z), domain=(0, np.inf),
-        codomain=(0, np.inf)),
+        lambda z: z**2, np.sqrt, lambda z: np.log(2 * z), domain=(0, np.inf), codomain=(0, np.inf)
+    ),
 }
 
 
@@ -95,28 +109,43 @@ BOTH = [np.float64, pytest.param(np.float32, marks=pytest.mark.thorough)]
 
 @pytest.mark.parametrize("dtype", BOTH)
 @pytest.mark.parametrize("name", partly(RIGHT, "exp"))
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow),
-                                  pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_right_maps_are_accepted(seed, name, dtype):
     check_flow(**RIGHT[name](dtype), dim=2, rng=rng(seed), dtype=dtype).raise_if_failed()
 
 
 @pytest.mark.parametrize("dtype", BOTH)
-@pytest.mark.parametrize("flow", [
-    *(pytest.param(flow, marks=pytest.mark.thorough) for flow in (
-        nfref.NICE(3, layers=2, hidden=(8,)), nfref.RealNVP(3, layers=3, hidden=(8,)),
-        nfref.MAF(3, layers=2, hidden=(8,)), nfref.IAF(2, layers=2, hidden=(8,)),
-        nfref.MAF(1, layers=2, hidden=(4,)), nfref.PlanarLayer(3),
-        nfref.RealNVP(2, layers=2, hidden=(8,), context_dim=2))),
-    nfref.ElementwiseAffine(2)], ids=lambda flow: type(flow).__name__)
+@pytest.mark.parametrize(
+    "flow",
+    [
+        *(
+            pytest.param(flow, marks=pytest.mark.thorough)
+            for flow in (
+                nfref.NICE(3, layers=2, hidden=(8,)),
+                nfref.RealNVP(3, layers=3, hidden=(8,)),
+                nfref.MAF(3, layers=2, hidden=(8,)),
+                nfref.IAF(2, layers=2, hidden=(8,)),
+                nfref.MAF(1, layers=2, hidden=(4,)),
+                nfref.PlanarLayer(3),
+                nfref.RealNVP(2, layers=2, hidden=(8,), context_dim=2),
+            )
+        ),
+        nfref.ElementwiseAffine(2),
+    ],
+    ids=lambda flow: type(flow).__name__,
+)
 def test_nfref_flows_are_accepted(flow, dtype):
     generator = rng(1)
     params = nfref.params.tree_map(
         lambda leaf: (leaf + 0.3 * generator.standard_normal(leaf.shape)).astype(dtype),
-        flow.init(generator))
+        flow.init(generator),
+    )
     context = generator.standard_normal((5, 2)) if flow.context_dim else None
-    report = check_flow(**adapters.from_nfref(flow, params, context), dim=flow.dim,
-                        rng=generator, dtype=dtype)
+    report = check_flow(
+        **adapters.from_nfref(flow, params, context), dim=flow.dim, rng=generator, dtype=dtype
+    )
     report.raise_if_failed()
     assert report["log_det_forward"].verdict == report["round_trip_z"].verdict == "pass"
 
@@ -132,8 +161,10 @@ def test_one_direction_values_alone_and_missing_methods():
 
     def missing(x):
         raise NotImplementedError("no algebraic inverse")
-    report = check_flow(lambda z: (2 * z, np.full(len(z), 2 * np.log(2))), missing, dim=2,
-                        rng=rng())
+
+    report = check_flow(
+        lambda z: (2 * z, np.full(len(z), 2 * np.log(2))), missing, dim=2, rng=rng()
+    )
     assert report.undecided == (report["normalised"],) and not report.failures
     assert report["answers_inverse"].verdict == "not applicable"
     report = check_flow(None, lambda x: (x / 2, np.full(len(x), -2 * np.log(2))), dim=2, rng=rng())
@@ -143,9 +174,11 @@ def test_one_direction_values_alone_and_missing_methods():
 @pytest.mark.thorough
 def test_domains_known_by_samples():
     """Ordered vectors: a domain that is no box."""
+
     def forward(z):
-        return np.concatenate([z[:, :1], z[:, :1] + np.cumsum(np.exp(z[:, 1:]), axis=1)],
-                              axis=1), np.sum(z[:, 1:], axis=1)
+        return np.concatenate(
+            [z[:, :1], z[:, :1] + np.cumsum(np.exp(z[:, 1:]), axis=1)], axis=1
+        ), np.sum(z[:, 1:], axis=1)
 
     def inverse(x):
         steps = np.log(np.diff(x, axis=1))
@@ -153,26 +186,45 @@ def test_domains_known_by_samples():
 
     def ordered(generator, n):
         return np.cumsum(np.exp(generator.standard_normal((n, 3))), axis=1)
-    check_flow(forward, inverse, dim=3, rng=rng(), domain=lambda g, n: g.standard_normal((n, 3)),
-               codomain=ordered).raise_if_failed()
+
+    check_flow(
+        forward,
+        inverse,
+        dim=3,
+        rng=rng(),
+        domain=lambda g, n: g.standard_normal((n, 3)),
+        codomain=ordered,
+    ).raise_if_failed()
 
 
 def test_overflow_is_not_a_failure_but_nan_is():
     exp = RIGHT["exp"](np.float32)
     assert check_flow(**exp, dim=1, rng=rng(), dtype=np.float32, skip=("normalised",)).ok
-    report = check_flow(lambda z: (np.where(z > 50, np.nan, z), np.zeros(len(z))), dim=1, rng=rng(),
-                        skip=but_of_flows("finite_forward"))
+    report = check_flow(
+        lambda z: (np.where(z > 50, np.nan, z), np.zeros(len(z))),
+        dim=1,
+        rng=rng(),
+        skip=but_of_flows("finite_forward"),
+    )
     assert report["finite_forward"].failed
 
 
 test_every_property_is_a_case = property_tests(
-    lambda: check_flow(**RIGHT["leaky"](np.float64), dim=2, rng=rng()))
+    lambda: check_flow(**RIGHT["leaky"](np.float64), dim=2, rng=rng())
+)
 
 
-@pytest.mark.parametrize("name", [
-    name if name == "modes, D = 2" else pytest.param(
-        name, marks=pytest.mark.slow if k % 2 or "D = 30" in name else pytest.mark.thorough)
-    for k, name in enumerate(list(SOUND)[::9])])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name == "modes, D = 2"
+        else pytest.param(
+            name, marks=pytest.mark.slow if k % 2 or "D = 30" in name else pytest.mark.thorough
+        )
+        for k, name in enumerate(list(SOUND)[::9])
+    ],
+)
 def test_nasty_right_ones_are_not_accused(name):
     """A part of the suite; ``python -m tests.oracle.false_alarms --nasty`` runs all of it."""
     with np.errstate(all="ignore"):
@@ -196,15 +248,24 @@ def test_a_complex_step_through_bisection_accuses_nobody():
 @pytest.mark.parametrize("offset", [pytest.param(0.0, marks=pytest.mark.thorough), 1.0])
 def test_mass_that_rounds_onto_an_end_is_not_missed(offset):
     """x = exp(-1 / z^2) is 0 in float64 below z = 0.037, for a tenth of the rows at D = 3."""
+
     def forward(z):
-        return np.exp(-z ** -2), np.sum(np.log(2) - 3 * np.log(z) - z ** -2, axis=1)
+        return np.exp(-(z**-2)), np.sum(np.log(2) - 3 * np.log(z) - z**-2, axis=1)
 
     def inverse(x):
         z = (-np.log(x)) ** -0.5
-        return z, -np.sum(np.log(2) - 3 * np.log(z) - z ** -2, axis=1) + offset
+        return z, -np.sum(np.log(2) - 3 * np.log(z) - z**-2, axis=1) + offset
+
     with np.errstate(all="ignore"):
-        report = check_flow(forward, inverse, dim=3, rng=rng(), domain=(0, np.inf),
-                            codomain=(0, 1), skip=but_of_flows("normalised") if offset else ())
+        report = check_flow(
+            forward,
+            inverse,
+            dim=3,
+            rng=rng(),
+            domain=(0, np.inf),
+            codomain=(0, 1),
+            skip=but_of_flows("normalised") if offset else (),
+        )
     found = report["normalised"]
     assert "fallen onto an end" in found.why
     assert found.failed if offset else not report.failures, report
@@ -221,8 +282,9 @@ def test_a_random_log_det_is_judged_by_its_mean():
 
         def inverse(x, generator=np.random.default_rng(2)):
             return x / 2, -2 * np.log(2) - bias + 0.1 * generator.standard_normal(len(x))
-        return check_flow(forward, inverse, dim=2, rng=rng(), stochastic=True,
-                          skip=("normalised",))
+
+        return check_flow(forward, inverse, dim=2, rng=rng(), stochastic=True, skip=("normalised",))
+
     report = estimated(0.0)
     assert report.ok and "noise of one call is 0.09" in report["log_det_forward"].why
     assert {row.name for row in estimated(0.3).failures} == {"log_det_forward", "log_det_inverse"}
@@ -240,12 +302,20 @@ def test_smooth_makes_a_jump_of_the_density_a_failure_and_not_a_peak():
 def test_reference_sees_digits_that_are_lost():
     def good(z):
         return softplus(z), np.sum(-softplus(-z), axis=1)
-    arguments = dict(dim=2, rng=rng(), dtype=np.float32, codomain=(0, np.inf),
-                     skip=("normalised",), reference=(good, None))
+
+    arguments = dict(
+        dim=2,
+        rng=rng(),
+        dtype=np.float32,
+        codomain=(0, np.inf),
+        skip=("normalised",),
+        reference=(good, None),
+    )
     assert check_flow(good, **arguments).ok
 
     def naive(z):
         return good(z)[0], np.sum(np.log(1 - np.exp(-softplus(z))), axis=1)
+
     arguments["skip"] = but_of_flows("reference_forward")
     assert check_flow(naive, **arguments)["reference_forward"].failed
 
@@ -256,8 +326,10 @@ def test_parameters_that_change_are_seen():
     def forward(z):
         params["scale"] += 1e-12
         return params["scale"] * z, np.full(len(z), 2 * np.log(params["scale"][0]))
-    report = check_flow(forward, dim=2, rng=rng(), parameters=params,
-                        skip=but_of_flows("parameters_unchanged"))
+
+    report = check_flow(
+        forward, dim=2, rng=rng(), parameters=params, skip=but_of_flows("parameters_unchanged")
+    )
     assert report["parameters_unchanged"].failed
 
 
@@ -272,9 +344,13 @@ def test_hundreds_of_coordinates_fit_into_memory():
     """Numerical Jacobians are made in blocks: at once they would take 1 GB here."""
     scale = np.exp(rng(1).uniform(-1, 1, 200))
     total = np.sum(np.log(scale))
-    report = check_flow(lambda z: (z * scale, np.full(len(z), total)),
-                        lambda x: (x / scale, np.full(len(x), -total)), dim=200, rng=rng(),
-                        seconds=120.0)
+    report = check_flow(
+        lambda z: (z * scale, np.full(len(z), total)),
+        lambda x: (x / scale, np.full(len(x), -total)),
+        dim=200,
+        rng=rng(),
+        seconds=120.0,
+    )
     report.raise_if_failed()
     assert report["log_det_forward"].verdict == "pass"
 
@@ -322,17 +398,20 @@ def test_bad_behaviour_gets_a_row_and_no_traceback(name):
         report.raise_unless_ok()
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (dict(forward=None), "at least one callable"),
-    (dict(forward=3), "forward: expected a callable, got int"),
-    (dict(dim=0), "dim: expected at least 1"),
-    (dict(rng=0), "rng: expected a numpy.random.Generator"),
-    (dict(dtype=np.float16), "dtype: expected float64 or float32"),
-    (dict(domain=(1, 0)), "domain: expected lower < upper"),
-    (dict(codomain=7), "codomain: expected None, a pair"),
-    (dict(context=np.zeros(3)), "context: expected shape"),
-    (dict(seconds=-1.0), "seconds: expected"),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (dict(forward=None), "at least one callable"),
+        (dict(forward=3), "forward: expected a callable, got int"),
+        (dict(dim=0), "dim: expected at least 1"),
+        (dict(rng=0), "rng: expected a numpy.random.Generator"),
+        (dict(dtype=np.float16), "dtype: expected float64 or float32"),
+        (dict(domain=(1, 0)), "domain: expected lower < upper"),
+        (dict(codomain=7), "codomain: expected None, a pair"),
+        (dict(context=np.zeros(3)), "context: expected shape"),
+        (dict(seconds=-1.0), "seconds: expected"),
+    ],
+)
 def test_wrong_questions_are_errors(arguments, words):
     with pytest.raises((TypeError, ValueError), match=words):
         check_flow(**{"forward": lambda z: z, "dim": 2, "rng": rng(), **arguments})
@@ -353,8 +432,12 @@ def test_report_can_be_read():
     assert "numerically 1.386" in row.where
     with pytest.raises(KeyError):
         report["nonsense"]
-    assert check_flow(lambda z: (2 * z, np.full(len(z), np.log(2))), dim=2, rng=rng(),
-                      skip=("log_det_forward", "complex_step_forward", "normalised")).ok
+    assert check_flow(
+        lambda z: (2 * z, np.full(len(z), np.log(2))),
+        dim=2,
+        rng=rng(),
+        skip=("log_det_forward", "complex_step_forward", "normalised"),
+    ).ok
 
 
 def self_initialising(kind):
@@ -364,12 +447,15 @@ def self_initialising(kind):
     def inverse(x):
         if not state:
             spread = x.std(axis=0)
-            state.update(shift=x.mean(axis=0), scale=np.where(spread > 0, spread, 1.0)
-                         if kind == "guarded" else spread)
+            state.update(
+                shift=x.mean(axis=0),
+                scale=np.where(spread > 0, spread, 1.0) if kind == "guarded" else spread,
+            )
             if kind == "late":
                 return x.copy(), np.zeros(len(x))
         return (x - state["shift"]) / state["scale"], np.full(
-            len(x), -np.sum(np.log(state["scale"])))
+            len(x), -np.sum(np.log(state["scale"]))
+        )
 
     def forward(z):
         scale, shift = state.get("scale", np.ones(2)), state.get("shift", np.zeros(2))
@@ -378,30 +464,51 @@ def self_initialising(kind):
     return forward, inverse
 
 
-@pytest.mark.parametrize("kind, wrong", [("guarded", []), ("plain", ["first_row_inverse"]),
-                                         ("late", ["first_row_inverse", "first_batch_inverse"])])
+@pytest.mark.parametrize(
+    "kind, wrong",
+    [
+        ("guarded", []),
+        ("plain", ["first_row_inverse"]),
+        ("late", ["first_row_inverse", "first_batch_inverse"]),
+    ],
+)
 def test_first_calls_of_a_flow_that_was_just_made(kind, wrong):
     rng = np.random.default_rng(0)
     forward, inverse = self_initialising(kind)
     inverse(1 + 2 * rng.standard_normal((64, 2)))
-    report = check_flow(forward, inverse, dim=2, rng=rng,
-                        make=adapters.maker(lambda: self_initialising(kind), rng=rng),
-                        skip=but_of_flows(*(f"first_{what}_{direction}" for what in ("row", "batch")
-                                            for direction in ("forward", "inverse"))))
+    report = check_flow(
+        forward,
+        inverse,
+        dim=2,
+        rng=rng,
+        make=adapters.maker(lambda: self_initialising(kind), rng=rng),
+        skip=but_of_flows(
+            *(
+                f"first_{what}_{direction}"
+                for what in ("row", "batch")
+                for direction in ("forward", "inverse")
+            )
+        ),
+    )
     assert [row.name for row in report.failures] == wrong
 
 
 def shear(cut_off=False):
     """x2 = z2 exp(sin z1) + c z1, its own derivatives written down; or as if detached."""
+
     def forward(z, c):
         log_scale = np.sin(z[:, :1])
-        return (np.concatenate([z[:, :1], z[:, 1:] * np.exp(log_scale) + c * z[:, :1]], axis=1),
-                log_scale[:, 0] + 0 * c[:, 0])
+        return (
+            np.concatenate([z[:, :1], z[:, 1:] * np.exp(log_scale) + c * z[:, :1]], axis=1),
+            log_scale[:, 0] + 0 * c[:, 0],
+        )
 
     def inverse(x, c):
         log_scale = np.sin(x[:, :1])
-        return (np.concatenate([x[:, :1], (x[:, 1:] - c * x[:, :1]) * np.exp(-log_scale)], axis=1),
-                -log_scale[:, 0])
+        return (
+            np.concatenate([x[:, :1], (x[:, 1:] - c * x[:, :1]) * np.exp(-log_scale)], axis=1),
+            -log_scale[:, 0],
+        )
 
     def gradient(rows, c):
         by_row = np.zeros_like(rows)
@@ -416,10 +523,21 @@ def shear(cut_off=False):
 def test_a_flow_s_own_gradients(cut_off):
     rng = np.random.default_rng(0)
     forward, inverse, gradient = shear(cut_off)
-    report = check_flow(forward, inverse, dim=2, rng=rng, gradient=gradient,
-                        context=rng.standard_normal((5, 1)), skip=but_of_flows(*(
-                            f"{what}_{direction}" for what in ("gradient", "context_gradient")
-                            for direction in ("forward", "inverse"))))
+    report = check_flow(
+        forward,
+        inverse,
+        dim=2,
+        rng=rng,
+        gradient=gradient,
+        context=rng.standard_normal((5, 1)),
+        skip=but_of_flows(
+            *(
+                f"{what}_{direction}"
+                for what in ("gradient", "context_gradient")
+                for direction in ("forward", "inverse")
+            )
+        ),
+    )
     expected = ["gradient_forward", "gradient_inverse"] if cut_off else []
     assert [row.name for row in report.failures] == expected
     assert report["context_gradient_forward"].verdict == "pass"
@@ -427,8 +545,9 @@ def test_a_flow_s_own_gradients(cut_off):
 
 def test_an_own_gradient_beside_the_end_of_a_domain():
     """Rounding of 1 - x^2 is not noise there: differences have a smooth curve of another slope."""
+
     def forward(x):
-        return np.arctanh(x), -np.sum(np.log(1 - x ** 2), axis=1)
+        return np.arctanh(x), -np.sum(np.log(1 - x**2), axis=1)
 
     def inverse(y):
         y = np.clip(y, -15, 15)
@@ -436,9 +555,14 @@ def test_an_own_gradient_beside_the_end_of_a_domain():
 
     for factor, verdict in ((1.0, "pass"), (1.0 + 1e-6, "fail")):
         report = check_flow(
-            forward, inverse, dim=3, rng=np.random.default_rng(0), domain=(-1, 1),
-            gradient=(lambda x, factor=factor: factor * 2 * x / (1 - x ** 2), None),
-            skip=but_of_flows("gradient_forward"))
+            forward,
+            inverse,
+            dim=3,
+            rng=np.random.default_rng(0),
+            domain=(-1, 1),
+            gradient=(lambda x, factor=factor: factor * 2 * x / (1 - x**2), None),
+            skip=but_of_flows("gradient_forward"),
+        )
         assert report["gradient_forward"].verdict == verdict
 
 
@@ -468,12 +592,22 @@ def test_an_own_gradient_where_knots_of_two_layers_meet():
             y, one = layer(first, z)
             slopes = part(first, z, z > 1) + part(second, y, y > 1) * np.exp(one)
             return np.where(np.abs(z - 1) < width, on_knot, slopes)
+
         return by_row
 
-    for on_knot, width, verdict in ((first / 5, 1e-15, "inconclusive"), (0.0, 1e-15, "pass"),
-                                    (np.nan, 1e-15, "fail"), (np.nan, 1e-7, "fail")):
-        report = check_flow(forward, dim=1, rng=rng(), gradient=(gradient(on_knot, width), None),
-                            skip=but_of_flows("gradient_forward"))
+    for on_knot, width, verdict in (
+        (first / 5, 1e-15, "inconclusive"),
+        (0.0, 1e-15, "pass"),
+        (np.nan, 1e-15, "fail"),
+        (np.nan, 1e-7, "fail"),
+    ):
+        report = check_flow(
+            forward,
+            dim=1,
+            rng=rng(),
+            gradient=(gradient(on_knot, width), None),
+            skip=but_of_flows("gradient_forward"),
+        )
         assert report["gradient_forward"].verdict == verdict, report["gradient_forward"]
 
 
@@ -488,9 +622,14 @@ def test_a_density_s_own_gradient_by_its_context():
 
     for right in (True, False):
         report = check_density(
-            log_prob, sample, dim=2, rng=rng, context=rng.standard_normal((4, 2)),
+            log_prob,
+            sample,
+            dim=2,
+            rng=rng,
+            context=rng.standard_normal((4, 2)),
             gradient=lambda x, c, right=right: (c - x, x - c if right else c - x),
-            skip=but("gradient", "context_gradient"))
+            skip=but("gradient", "context_gradient"),
+        )
         assert [row.name for row in report.failures] == ([] if right else ["context_gradient"])
 
 
@@ -506,6 +645,7 @@ def test_events_that_are_no_vectors():
     def inverse(x):
         return x * np.exp(-scale), np.full(len(x), -np.sum(scale))
 
-    report = check_flow(**adapters.of((forward, inverse), rng=rng, event_shape=(3, 2, 2)), dim=12,
-                        rng=rng)
+    report = check_flow(
+        **adapters.of((forward, inverse), rng=rng, event_shape=(3, 2, 2)), dim=12, rng=rng
+    )
     assert report.ok, report

@@ -11,7 +11,7 @@ import nfref
 from nfref.cli import main
 from nfref.oracle import adapters, check_density, check_flow
 
-MODULE = '''
+MODULE = """
 import numpy as np
 import nfref
 
@@ -40,7 +40,7 @@ def makes():
 
 class Box:
     inner = pair
-'''
+"""
 
 
 @pytest.fixture
@@ -53,12 +53,28 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name, extra, status", [
-    ("flow", [], 0), ("flow", ["--dtype", "float32"], 0), ("pair", [], 0), ("Box.inner", [], 0),
-    ("wrong", [], 1), ("bounded", ["--codomain", "0:inf"], 3),
-    ("bounded", ["--codomain", "0:inf", "--skip", "normalised"], 0), ("density", [], 0),
-    ("wrong", ["--skip", "log_det_forward,complex_step_forward,log_dets_cancel_z,"
-               "log_dets_cancel_x,sweep_forward,sweep_inverse"], 0)])
+@pytest.mark.parametrize(
+    "name, extra, status",
+    [
+        ("flow", [], 0),
+        ("flow", ["--dtype", "float32"], 0),
+        ("pair", [], 0),
+        ("Box.inner", [], 0),
+        ("wrong", [], 1),
+        ("bounded", ["--codomain", "0:inf"], 3),
+        ("bounded", ["--codomain", "0:inf", "--skip", "normalised"], 0),
+        ("density", [], 0),
+        (
+            "wrong",
+            [
+                "--skip",
+                "log_det_forward,complex_step_forward,log_dets_cancel_z,"
+                "log_dets_cancel_x,sweep_forward,sweep_inverse",
+            ],
+            0,
+        ),
+    ],
+)
 def test_exit_status(folder, capsys, monkeypatch, name, extra, status):
     # Where every call goes through the twins, the first on a machine would say so, to this
     # command or to one before it.
@@ -70,36 +86,57 @@ def test_exit_status(folder, capsys, monkeypatch, name, extra, status):
     assert ("log_det_forward           fail" in printed.out) == (status == 1)
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["things_to_check:nothing", "--dim", "2"], "has no nothing"),
-    (["no_such_module:x", "--dim", "2"], "cannot be imported"),
-    (["things_to_check", "--dim", "2"], "expected package.module:object"),
-    (["things_to_check:number", "--dim", "2"], "expected a flow, a transform"),
-    (["things_to_check:pair", "--dim", "0"], "expected at least 1"),
-    (["things_to_check:pair", "--dim", "2", "--skip", "nonsense"], "expected names of properties"),
-    (["things_to_check:pair", "--dim", "2", "--domain", "3:1"], "expected LOW:HIGH")])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["things_to_check:nothing", "--dim", "2"], "has no nothing"),
+        (["no_such_module:x", "--dim", "2"], "cannot be imported"),
+        (["things_to_check", "--dim", "2"], "expected package.module:object"),
+        (["things_to_check:number", "--dim", "2"], "expected a flow, a transform"),
+        (["things_to_check:pair", "--dim", "0"], "expected at least 1"),
+        (
+            ["things_to_check:pair", "--dim", "2", "--skip", "nonsense"],
+            "expected names of properties",
+        ),
+        (["things_to_check:pair", "--dim", "2", "--domain", "3:1"], "expected LOW:HIGH"),
+    ],
+)
 def test_wrong_questions(folder, capsys, arguments, words):
     assert main(["check", *arguments]) == 2
     printed = capsys.readouterr()
     assert words in printed.err and printed.err.count("\n") == 1 and printed.out == ""
 
 
-@pytest.mark.parametrize("name, got", [
-    ("os:system", "raised TypeError: expected str, bytes or os.PathLike object, not ndarray"),
-    ("json:dumps", "raised TypeError: Object of type ndarray is not JSON serializable"),
-    ("nfref:fit", "raised TypeError: fit() missing 3 required positional arguments: "
-                  "'params', 'x', and 'rng'"),
-    ("things_to_check:needs_more", "raised TypeError: needs_more() missing 1 required "
-                                   "positional argument: 'context'"),
-    ("things_to_check:makes", "takes no arguments (say --make if it makes the flow)"),
-    ("things_to_check:leaves", "raised SystemExit: 1"),
-    ("things_to_check:prints", "returned NoneType"), ("builtins:repr", "returned str"),
-    ("builtins:len", "returned int")])
+@pytest.mark.parametrize(
+    "name, got",
+    [
+        ("os:system", "raised TypeError: expected str, bytes or os.PathLike object, not ndarray"),
+        ("json:dumps", "raised TypeError: Object of type ndarray is not JSON serializable"),
+        (
+            "nfref:fit",
+            "raised TypeError: fit() missing 3 required positional arguments: "
+            "'params', 'x', and 'rng'",
+        ),
+        (
+            "things_to_check:needs_more",
+            "raised TypeError: needs_more() missing 1 required positional argument: 'context'",
+        ),
+        ("things_to_check:makes", "takes no arguments (say --make if it makes the flow)"),
+        ("things_to_check:leaves", "raised SystemExit: 1"),
+        ("things_to_check:prints", "returned NoneType"),
+        ("builtins:repr", "returned str"),
+        ("builtins:len", "returned int"),
+    ],
+)
 def test_what_is_no_flow_is_a_wrong_question(folder, capsys, name, got):
     assert main(["check", name, "--dim", "2"]) == 2
-    assert capsys.readouterr() == ("", (
-        f"nfref: error: {name}: expected a function of rows (N, 2) that returns values (N, 2), "
-        f"with log_det (N,) or without; got one that {got}\n"))
+    assert capsys.readouterr() == (
+        "",
+        (
+            f"nfref: error: {name}: expected a function of rows (N, 2) that returns values (N, 2), "
+            f"with log_det (N,) or without; got one that {got}\n"
+        ),
+    )
 
 
 def test_a_function_that_fails_is_judged(folder, capsys):
@@ -110,8 +147,10 @@ def test_a_function_that_fails_is_judged(folder, capsys):
 
 
 def test_adapters_import_nothing():
-    code = ("import sys, nfref.oracle.adapters; heavy = {'torch', 'jax', 'scipy.stats', "
-            "'pytest', 'numba', 'matplotlib'} & set(sys.modules); assert not heavy, heavy")
+    code = (
+        "import sys, nfref.oracle.adapters; heavy = {'torch', 'jax', 'scipy.stats', "
+        "'pytest', 'numba', 'matplotlib'} & set(sys.modules); assert not heavy, heavy"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -119,12 +158,14 @@ def test_adapters_import_nothing():
 def test_nfref_adapters():
     rng = np.random.default_rng(0)
     flow = nfref.MAF(2, layers=1, hidden=(4,), context_dim=2)
-    fresh = check_flow(**adapters.of(flow, rng=rng), dim=2, rng=rng)    # starts as the identity
+    fresh = check_flow(**adapters.of(flow, rng=rng), dim=2, rng=rng)  # starts as the identity
     assert [row.name for row in fresh.undecided] == ["context_read_forward", "context_read_inverse"]
-    params = nfref.params.tree_map(lambda leaf: leaf + 0.3 * rng.standard_normal(leaf.shape),
-                                   flow.init(rng))
-    assert check_flow(**adapters.from_nfref(flow, params, rng.standard_normal((5, 2))), dim=2,
-                      rng=rng).ok
+    params = nfref.params.tree_map(
+        lambda leaf: leaf + 0.3 * rng.standard_normal(leaf.shape), flow.init(rng)
+    )
+    assert check_flow(
+        **adapters.from_nfref(flow, params, rng.standard_normal((5, 2))), dim=2, rng=rng
+    ).ok
 
 
 def test_a_density_of_nfref_and_a_function():
@@ -143,20 +184,26 @@ PEERS = {
     "zuko.transforms": lambda m: (m.RotationTransform(tensor([[0.3, 1], [0.2, -1]])), {}),
     "flowjax.bijections": lambda m: (m.Tanh((2,)), dict(codomain=(-1, 1), seconds=200.0)),
     "distrax": lambda m: (m.Tanh(), dict(codomain=(-1, 1), seconds=200.0)),
-    "numpyro.distributions.transforms": lambda m: (m.ExpTransform(), dict(
-        codomain=(0, np.inf), seconds=200.0)),
-    "tensorflow_probability.substrates.jax": lambda m: (m.bijectors.Softplus(), dict(
-        codomain=(0, np.inf), seconds=200.0)),
+    "numpyro.distributions.transforms": lambda m: (
+        m.ExpTransform(),
+        dict(codomain=(0, np.inf), seconds=200.0),
+    ),
+    "tensorflow_probability.substrates.jax": lambda m: (
+        m.bijectors.Softplus(),
+        dict(codomain=(0, np.inf), seconds=200.0),
+    ),
 }
 
 
 def linear(inputs, outputs):
     import torch
+
     return torch.nn.Linear(inputs, outputs)
 
 
 def tensor(numbers):
     import torch
+
     return torch.tensor(numbers, dtype=torch.float64)
 
 
@@ -181,17 +228,20 @@ def test_event_shapes_and_factories(tmp_path, monkeypatch, capsys):
         "if len(x) else np.zeros(0)\n"
         "    return forward, inverse\n"
         "model = build()\n"
-        "known = dict(zip(('forward', 'inverse'), model), dim=3)\n")
+        "known = dict(zip(('forward', 'inverse'), model), dim=3)\n"
+    )
     monkeypatch.chdir(tmp_path)
     skip = ["--skip", "normalised"]
     assert main(["check", "pictures:build", "--make", "--event-shape", "1,2,2", *skip]) == 0
     assert "D = 4" in capsys.readouterr().out
     assert main(["check", "pictures:known", *skip]) == 0
     assert "D = 3" in capsys.readouterr().out
-    for wrong, words in ((["pictures:model", "--event-shape", "1,2,2", "--dim", "3"], "--dim"),
-                         (["pictures:known", "--dim", "4"], "--dim: expected 3, as pictures:known"),
-                         (["pictures:model"], "--dim"), (["pictures:model", "--make", "--dim", "2"],
-                                                         "without arguments")):
+    for wrong, words in (
+        (["pictures:model", "--event-shape", "1,2,2", "--dim", "3"], "--dim"),
+        (["pictures:known", "--dim", "4"], "--dim: expected 3, as pictures:known"),
+        (["pictures:model"], "--dim"),
+        (["pictures:model", "--make", "--dim", "2"], "without arguments"),
+    ):
         assert main(["check", *wrong]) == 2
         error = capsys.readouterr().err
         assert words in error and error.count("\n") == 1

@@ -15,11 +15,14 @@ def rng(seed=0):
 
 def with_log_det(change):
     """The right flow with both its log-determinants changed: change(log_det, rows)."""
+
     def changed(function):
         def act(rows):
             values, log_det = function(rows)
             return values, change(log_det, rows)
+
         return act
+
     return map(changed, right(rng()))
 
 
@@ -30,8 +33,7 @@ PATTERNS = {
     "the true one over D": lambda logs, rows: logs / 3,
     "1.7 times the true one everywhere": lambda logs, rows: 1.7 * logs,
     "off by 0.693147 everywhere (log 2)": lambda logs, rows: logs + np.log(2),
-    "off by -2.75682 everywhere (-D/2 log 2 pi)":
-        lambda logs, rows: logs - 1.5 * np.log(2 * np.pi),
+    "off by -2.75682 everywhere (-D/2 log 2 pi)": lambda logs, rows: logs - 1.5 * np.log(2 * np.pi),
     "zero everywhere": lambda logs, rows: 0 * logs,
     "": lambda logs, rows: logs + 0.1 * np.sin(rows[:, 0]),
 }
@@ -48,6 +50,7 @@ def test_a_log_det_that_is_wrong_in_one_way_everywhere_is_named(words):
 def test_a_log_det_that_is_wrong_by_little_is_no_factor_of_the_true_one(dim):
     def forward(z):
         return np.sinh(z), np.sum(np.log(np.cosh(z)), axis=1) + 3e-8 * np.sin(3 * z[:, 0])
+
     report = check_flow(forward, dim=dim, rng=rng(), stop_early=True)
     assert report.failures[0].name == "log_det_forward" and not report.failures[0].hint
     assert "numerically" in report.summary
@@ -60,6 +63,7 @@ def test_an_inverse_by_iteration_is_asked_for_its_accuracy():
     def rough(x):
         z, log_det = inverse(x)
         return z + 1e-7 * np.sign(np.sin(1e6 * z)), log_det
+
     report = check_flow(forward, rough, dim=3, rng=rng())
     assert "an inverse found by iteration? accuracy=1e-06" in report.summary, report.summary
 
@@ -71,6 +75,7 @@ def remembering():
 
     def cached(rows):
         return memory.setdefault(np.round(rows, 6).tobytes(), forward(rows))
+
     return cached, inverse
 
 
@@ -82,9 +87,10 @@ def sharing():
     def shared(rows):
         mine = scratch.setdefault((len(rows), rows.dtype.str), np.empty_like(rows))
         mine[:] = rows
-        for _ in range(200):            # long enough for the other thread to come in
+        for _ in range(200):  # long enough for the other thread to come in
             sum(range(20))
         return forward(mine.copy())
+
     return shared, inverse
 
 
@@ -96,6 +102,7 @@ def drifting():
         calls.append(None)
         values, log_det = forward(rows)
         return values + 1e-6 * len(calls), log_det
+
     return drifts, inverse
 
 
@@ -106,30 +113,41 @@ def normalising():
 
 
 def test_what_computes_in_float32_is_told_of_the_dtype():
-    report = check_flow(lambda z: (3 * z, np.full(len(z), np.float32(2 * np.log(3)))), dim=2,
-                        rng=rng(), skip=but_of_flows("log_det_forward"))
+    report = check_flow(
+        lambda z: (3 * z, np.full(len(z), np.float32(2 * np.log(3)))),
+        dim=2,
+        rng=rng(),
+        skip=but_of_flows("log_det_forward"),
+    )
     assert "--dtype float32 (dtype=np.float32) says" in report.summary
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("build, leading", [
-    (remembering, "no_memory_forward"), (sharing, "threads_forward"),
-    (drifting, "repeatable_forward"), (normalising, "row_independence_forward")])
+@pytest.mark.parametrize(
+    "build, leading",
+    [
+        (remembering, "no_memory_forward"),
+        (sharing, "threads_forward"),
+        (drifting, "repeatable_forward"),
+        (normalising, "row_independence_forward"),
+    ],
+)
 def test_state_and_batch_are_named_before_what_follows_from_them(build, leading):
     forward, inverse = build()
     report = check_flow(forward, inverse, dim=3, rng=rng())
     assert report.failures[0].name == leading, report.summary
 
 
-def normal(log_prob=lambda x: np.sum(-0.5 * x ** 2 - 0.5 * np.log(2 * np.pi), axis=1), scale=1.0):
+def normal(log_prob=lambda x: np.sum(-0.5 * x**2 - 0.5 * np.log(2 * np.pi), axis=1), scale=1.0):
     return dict(log_prob=log_prob, sample=lambda g, n: scale * g.standard_normal((n, 3)), dim=3)
 
 
 @pytest.mark.thorough
 def test_a_density_whose_rows_pass_through_float32():
     exact = normal()["log_prob"]
-    report = check_density(**normal(lambda x: exact(x.astype(np.float32).astype(np.float64))),
-                           rng=rng())
+    report = check_density(
+        **normal(lambda x: exact(x.astype(np.float32).astype(np.float64))), rng=rng()
+    )
     assert [row.name for row in report.failures] == ["precision"], report
     assert check_density(**normal(), rng=rng())["precision"].verdict == "pass"
 
@@ -139,19 +157,31 @@ def test_normalised_does_not_blame_a_density_whose_sampler_is_wrong():
     report = check_density(**normal(scale=1.3), rng=rng())
     assert [row.name for row in report.failures] == ["sample_follows"], report
     assert "1.3" in report["sample_follows"].where
-    report = check_density(**normal(lambda x: np.sum(-0.5 * x ** 2, axis=1)), rng=rng())
+    report = check_density(**normal(lambda x: np.sum(-0.5 * x**2, axis=1)), rng=rng())
     assert [row.name for row in report.failures] == ["normalised"]
     assert "off by 2.757 (D/2 log 2 pi)" in report.summary
 
 
-@pytest.mark.parametrize("words, made", [
-    ("log_prob is a logarithm to base 2",
-     normal(lambda x: stats.norm.logpdf(x).sum(1) / np.log(2))),
-    *(pytest.param(words, normal(log_prob), marks=pytest.mark.thorough) for words, log_prob in (
-        ("log_prob is the density, not its logarithm", lambda x: stats.norm.pdf(x).prod(1)),
-        ("log_prob is minus a log-density", lambda x: -stats.norm.logpdf(x).sum(1)),
-        ("place of column 0: samples are off by about",
-         lambda x: stats.norm.logpdf(x - [2, 0, 0]).sum(1))))])
+@pytest.mark.parametrize(
+    "words, made",
+    [
+        (
+            "log_prob is a logarithm to base 2",
+            normal(lambda x: stats.norm.logpdf(x).sum(1) / np.log(2)),
+        ),
+        *(
+            pytest.param(words, normal(log_prob), marks=pytest.mark.thorough)
+            for words, log_prob in (
+                ("log_prob is the density, not its logarithm", lambda x: stats.norm.pdf(x).prod(1)),
+                ("log_prob is minus a log-density", lambda x: -stats.norm.logpdf(x).sum(1)),
+                (
+                    "place of column 0: samples are off by about",
+                    lambda x: stats.norm.logpdf(x - [2, 0, 0]).sum(1),
+                ),
+            )
+        ),
+    ],
+)
 def test_a_log_prob_that_is_something_else_is_named(words, made):
     assert words in check_density(**made, rng=rng()).summary
 
@@ -167,14 +197,19 @@ def test_state_is_not_explained_by_what_follows_from_it():
 @pytest.mark.thorough
 def test_a_map_whose_rows_pass_through_half_precision():
     forward, inverse = right(rng())
-    report = check_flow(lambda z: forward(z.astype(np.float16).astype(float)), inverse, dim=3,
-                        rng=rng())
+    report = check_flow(
+        lambda z: forward(z.astype(np.float16).astype(float)), inverse, dim=3, rng=rng()
+    )
     assert report.failures[0].name == "precision_forward", report.summary
 
 
 def test_an_offset_of_a_few_thousandths_in_the_plane():
     """A kernel estimate that divides by one row too few."""
-    report = check_density(lambda x: stats.norm.logpdf(x).sum(1) + np.log(300 / 299),
-                           lambda g, n: g.standard_normal((n, 2)), dim=2, rng=rng(),
-                           skip=but("normalised"))
+    report = check_density(
+        lambda x: stats.norm.logpdf(x).sum(1) + np.log(300 / 299),
+        lambda g, n: g.standard_normal((n, 2)),
+        dim=2,
+        rng=rng(),
+        skip=but("normalised"),
+    )
     assert report["normalised"].failed

@@ -28,14 +28,19 @@ def test_error_estimates_cover_the_error(dtype):
 
     def function(rows, owner):
         x, y = rows.T
-        columns = [np.exp(3 * x) * np.sin(y), np.tanh(20 * x) + y ** 2, 1e3 * x + y, x * y]
+        columns = [np.exp(3 * x) * np.sin(y), np.tanh(20 * x) + y**2, 1e3 * x + y, x * y]
         return np.stack(columns, axis=1).astype(np.float64)
 
     x, y = points.T.astype(np.float64)
-    exact = np.stack([
-        np.stack([3 * np.exp(3 * x) * np.sin(y), np.exp(3 * x) * np.cos(y)], axis=1),
-        np.stack([20 / np.cosh(20 * x) ** 2, 2 * y], axis=1),
-        np.stack([1e3 + 0 * x, 1 + 0 * x], axis=1), np.stack([y, x], axis=1)], axis=1)
+    exact = np.stack(
+        [
+            np.stack([3 * np.exp(3 * x) * np.sin(y), np.exp(3 * x) * np.cos(y)], axis=1),
+            np.stack([20 / np.cosh(20 * x) ** 2, 2 * y], axis=1),
+            np.stack([1e3 + 0 * x, 1 + 0 * x], axis=1),
+            np.stack([y, x], axis=1),
+        ],
+        axis=1,
+    )
     found = differentiate(function, points, np.maximum(np.abs(points.astype(float)), 1))
     error = np.abs(found.jacobian - exact)
     assert np.all(error <= 4 * found.error + 1e-300)
@@ -71,16 +76,27 @@ def test_log_determinants_know_their_error():
 def test_kinks_are_found_where_they_are():
     def function(rows, context_row):
         return np.where(rows > 1.25, 3 * rows - 2.5, rows)
+
     domain = as_domain("domain", None, 1)
     kinks = find_kinks(function, domain, rng(), np.zeros((1, 1)), np.zeros(1, dtype=int))
     assert any(abs(kink.row[0] - 1.25) < 1e-6 for kink in kinks)
-    assert not find_kinks(lambda rows, context_row: np.sinh(rows / 3), domain, rng(),
-                          np.zeros((1, 1)), np.zeros(1, dtype=int))
+    assert not find_kinks(
+        lambda rows, context_row: np.sinh(rows / 3),
+        domain,
+        rng(),
+        np.zeros((1, 1)),
+        np.zeros(1, dtype=int),
+    )
 
 
 def test_probes_stay_inside_of_every_kind_of_domain():
-    for ends in ((0, 1), (0, np.inf), (-np.inf, 2), (1e3, 1e3 + 1e-3),
-                 (np.array([0, -np.inf]), np.array([1, np.inf]))):
+    for ends in (
+        (0, 1),
+        (0, np.inf),
+        (-np.inf, 2),
+        (1e3, 1e3 + 1e-3),
+        (np.array([0, -np.inf]), np.array([1, np.inf])),
+    ):
         domain = as_domain("domain", ends, 2)
         for dtype in (np.float64, np.float32):
             probes = make_probes(rng(), domain, 2, np.dtype(dtype), 3)
@@ -89,10 +105,17 @@ def test_probes_stay_inside_of_every_kind_of_domain():
             assert set(probes.context_row) <= {0, 1, 2}
 
 
-@pytest.mark.parametrize("distribution, domain", [
-    (stats.norm(1, 2), None), (stats.expon(), (0, np.inf)), (stats.beta(2, 3), (0, 1)),
-    (stats.t(5), None), (stats.gamma(0.7), (0, np.inf))],
-    ids=["normal", "exponential", "beta", "t", "gamma"])
+@pytest.mark.parametrize(
+    "distribution, domain",
+    [
+        (stats.norm(1, 2), None),
+        (stats.expon(), (0, np.inf)),
+        (stats.beta(2, 3), (0, 1)),
+        (stats.t(5), None),
+        (stats.gamma(0.7), (0, np.inf)),
+    ],
+    ids=["normal", "exponential", "beta", "t", "gamma"],
+)
 def test_line_integrals(distribution, domain):
     box = as_domain("domain", domain, 1)
     pilot = distribution.rvs(size=(2000, 1), random_state=rng())
@@ -112,44 +135,59 @@ def test_integrals_of_a_correlated_normal(dim):
     matrix = np.tril(rng(dim).standard_normal((dim, dim))) + 2 * np.eye(dim)
     normal = stats.multivariate_normal(np.arange(dim), matrix @ matrix.T)
     samples = normal.rvs(size=20000, random_state=rng())
-    row = global_checks.normalised("normalised", whole_of(normal.logpdf, samples,
-                                                          as_domain("domain", None, dim)))
+    row = global_checks.normalised(
+        "normalised", whole_of(normal.logpdf, samples, as_domain("domain", None, dim))
+    )
     assert row.verdict == "pass" and row.tolerance < 0.1, str(row)
 
 
 def funnel(dim):
     """Neal's funnel: (log-density, samples)."""
+
     def log_prob(x):
         scale = np.exp(x[:, :1] / 2)
         return stats.norm.logpdf(x[:, 0], scale=3) + np.sum(
-            stats.norm.logpdf(x[:, 1:], scale=scale), axis=1)
+            stats.norm.logpdf(x[:, 1:], scale=scale), axis=1
+        )
 
     def sample(generator, n):
         first = 3 * generator.standard_normal((n, 1))
         others = np.exp(first / 2) * generator.standard_normal((n, dim - 1))
         return np.concatenate([first, others], axis=1)
+
     return log_prob, sample
 
 
-@pytest.mark.parametrize("offset", [
-    0.7, *(pytest.param(offset, marks=pytest.mark.thorough) for offset in (0.0, -5.0, 40.0))])
-@pytest.mark.parametrize("name, dim", [("funnel", 4), ("funnel", 10), ("student", 3),
-                                       ("exponential", 4), ("normal", 20)])
+@pytest.mark.parametrize(
+    "offset",
+    [0.7, *(pytest.param(offset, marks=pytest.mark.thorough) for offset in (0.0, -5.0, 40.0))],
+)
+@pytest.mark.parametrize(
+    "name, dim", [("funnel", 4), ("funnel", 10), ("student", 3), ("exponential", 4), ("normal", 20)]
+)
 def test_bridge_finds_the_constant_of_densities_of_all_kinds(name, dim, offset):
     log_prob, sample = {
         "funnel": funnel(dim),
-        "student": (lambda x: np.sum(stats.t(2).logpdf(x), axis=1),
-                    lambda g, n: g.standard_t(2, (n, dim))),
-        "exponential": (lambda x: np.where(np.all(x > 0, axis=1), -np.sum(x, axis=1), -np.inf),
-                        lambda g, n: g.exponential(size=(n, dim))),
-        "normal": (lambda x: np.sum(stats.norm.logpdf(x), axis=1),
-                   lambda g, n: g.standard_normal((n, dim)))}[name]
+        "student": (
+            lambda x: np.sum(stats.t(2).logpdf(x), axis=1),
+            lambda g, n: g.standard_t(2, (n, dim)),
+        ),
+        "exponential": (
+            lambda x: np.where(np.all(x > 0, axis=1), -np.sum(x, axis=1), -np.inf),
+            lambda g, n: g.exponential(size=(n, dim)),
+        ),
+        "normal": (
+            lambda x: np.sum(stats.norm.logpdf(x), axis=1),
+            lambda g, n: g.standard_normal((n, dim)),
+        ),
+    }[name]
     x = sample(rng(), 12000)
     pilot, x = x[:2000], x[2000:]
     proposal = bumps(pilot, log_prob(pilot) + offset, rng(1))
     y = proposal.sample(rng(2), len(x))
-    found = bridge(log_prob(x) + offset, proposal.log_prob(x), log_prob(y) + offset,
-                   proposal.log_prob(y))
+    found = bridge(
+        log_prob(x) + offset, proposal.log_prob(x), log_prob(y) + offset, proposal.log_prob(y)
+    )
     assert abs(found.log_z - offset) < found.tolerance < 0.3
 
 
@@ -168,8 +206,11 @@ def test_kolmogorov_smirnov_agrees_with_scipy():
 
 
 DENSITIES = {
-    "normal": (stats.norm(), None), "gamma": (stats.gamma(2.0), (0, np.inf)),
-    "beta": (stats.beta(2, 3), (0, 1)), "logistic": (stats.logistic(), None)}
+    "normal": (stats.norm(), None),
+    "gamma": (stats.gamma(2.0), (0, np.inf)),
+    "beta": (stats.beta(2, 3), (0, 1)),
+    "logistic": (stats.logistic(), None),
+}
 
 
 @pytest.mark.thorough
@@ -177,43 +218,62 @@ DENSITIES = {
 @pytest.mark.parametrize("name", DENSITIES)
 def test_right_densities_are_accepted(name, dim):
     distribution, domain = DENSITIES[name]
-    check_density(lambda x: np.sum(distribution.logpdf(x), axis=1),
-                  lambda g, n: distribution.rvs(size=(n, dim), random_state=g),
-                  dim=dim, rng=rng(), domain=domain).raise_if_failed()
+    check_density(
+        lambda x: np.sum(distribution.logpdf(x), axis=1),
+        lambda g, n: distribution.rvs(size=(n, dim), random_state=g),
+        dim=dim,
+        rng=rng(),
+        domain=domain,
+    ).raise_if_failed()
 
 
-@pytest.mark.parametrize("dim", [
-    1, *(pytest.param(dim, marks=pytest.mark.thorough) for dim in (2, 3))])
-@pytest.mark.parametrize("wrong, row", [
-    (dict(offset=0.05), "normalised"), (dict(scale=1.1), "sample_follows"),
-    (dict(shift=0.15), "sample_follows"), (dict(skew=True), "sample_follows")])
+@pytest.mark.parametrize(
+    "dim", [1, *(pytest.param(dim, marks=pytest.mark.thorough) for dim in (2, 3))]
+)
+@pytest.mark.parametrize(
+    "wrong, row",
+    [
+        (dict(offset=0.05), "normalised"),
+        (dict(scale=1.1), "sample_follows"),
+        (dict(shift=0.15), "sample_follows"),
+        (dict(skew=True), "sample_follows"),
+    ],
+)
 def test_wrong_densities_are_rejected(dim, wrong, row):
     def log_prob(x):
         return np.sum(stats.norm.logpdf(x), axis=1) + wrong.get("offset", 0)
 
     def sample(g, n):
         x = g.standard_normal((n, dim))
-        if wrong.get("skew"):           # the right mean and variance, another shape
+        if wrong.get("skew"):  # the right mean and variance, another shape
             x = g.exponential(size=(n, dim)) - 1
         return wrong.get("scale", 1) * x + wrong.get("shift", 0)
-    report = check_density(log_prob, sample, dim=dim, rng=rng(), skip=but(
-        "sample_follows", "normalised", "sample_independent", "sample_shape"))
+
+    report = check_density(
+        log_prob,
+        sample,
+        dim=dim,
+        rng=rng(),
+        skip=but("sample_follows", "normalised", "sample_independent", "sample_shape"),
+    )
     assert [failure.name for failure in report.failures] == [row]
 
 
 def loss(params):
     a, b = params["a"], params["b"][0]
-    return np.sum(np.tanh(a) @ b) + np.sum(b ** 3)
+    return np.sum(np.tanh(a) @ b) + np.sum(b**3)
 
 
 def gradient(params):
     a, b = params["a"], params["b"][0]
-    return {"a": b / np.cosh(a) ** 2, "b": [np.sum(np.tanh(a), axis=0) + 3 * b ** 2]}
+    return {"a": b / np.cosh(a) ** 2, "b": [np.sum(np.tanh(a), axis=0) + 3 * b**2]}
 
 
 def parameters(dtype=np.float64):
-    return {"a": rng(1).standard_normal((3, 2)).astype(dtype),
-            "b": [rng(2).standard_normal(2).astype(dtype)]}
+    return {
+        "a": rng(1).standard_normal((3, 2)).astype(dtype),
+        "b": [rng(2).standard_normal(2).astype(dtype)],
+    }
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -221,13 +281,19 @@ def test_right_gradients_are_accepted(dtype):
     check_parameter_gradients(loss, gradient, parameters(dtype), rng=rng()).raise_if_failed()
 
 
-@pytest.mark.parametrize("wrong, row", [
-    (lambda g: {**g, "a": g["a"] * (1 + 1e-7)}, "entries"),
-    (lambda g: {**g, "a": -g["a"]}, "entries"),
-    (lambda g: {"a": g["a"]}, "structure"), (lambda g: {**g, "a": g["a"].T}, "structure"),
-    (lambda g: {**g, "a": g["a"].astype("f"), "b": [g["b"][0].astype("f")]}, "structure"),
-    (lambda g: {**g, "a": g["a"] * np.nan}, "finite"), (lambda g: None, "structure"),
-    (lambda g: 1 // 0, "answers")])
+@pytest.mark.parametrize(
+    "wrong, row",
+    [
+        (lambda g: {**g, "a": g["a"] * (1 + 1e-7)}, "entries"),
+        (lambda g: {**g, "a": -g["a"]}, "entries"),
+        (lambda g: {"a": g["a"]}, "structure"),
+        (lambda g: {**g, "a": g["a"].T}, "structure"),
+        (lambda g: {**g, "a": g["a"].astype("f"), "b": [g["b"][0].astype("f")]}, "structure"),
+        (lambda g: {**g, "a": g["a"] * np.nan}, "finite"),
+        (lambda g: None, "structure"),
+        (lambda g: 1 // 0, "answers"),
+    ],
+)
 def test_wrong_gradients_are_rejected(wrong, row):
     report = check_parameter_gradients(loss, lambda p: wrong(gradient(p)), parameters(), rng=rng())
     assert report[row].failed
@@ -241,12 +307,13 @@ def test_a_report_on_gradients_says_what_was_skipped():
 
 def test_time_is_that_of_a_machine_with_nothing_else_to_do(monkeypatch):
     from nfref.oracle.instruments import calling
+
     cores = calling.os.cpu_count()
     for average, factor in ((0.1 * cores, 1), (3 * cores, 3)):
         monkeypatch.setattr(calling.os, "getloadavg", lambda average=average: (average,) * 3)
         stopwatch = calling.Stopwatch(10.0)
         assert stopwatch.load == factor and 9 * factor < stopwatch.left() <= 10 * factor
-    monkeypatch.delattr(calling.os, "getloadavg")       # as on Windows
+    monkeypatch.delattr(calling.os, "getloadavg")  # as on Windows
     assert calling.load() == 1
 
 
@@ -256,9 +323,16 @@ def test_what_explains_a_failure_is_looked_for_within_one_allowance():
     def slow(x):
         calls.append(len(x))
         raise TimedOut("no answer within 20 s")
+
     pilot = rng().standard_normal((500, 1))
-    whole = global_checks.Whole(slow, lambda x: np.ones(len(x), dtype=bool),
-                                as_domain("domain", None, 1), pilot, pilot, rng())
+    whole = global_checks.Whole(
+        slow,
+        lambda x: np.ones(len(x), dtype=bool),
+        as_domain("domain", None, 1),
+        pilot,
+        pilot,
+        rng(),
+    )
     with pytest.raises(TimedOut):
         global_checks.mistaken("sample_follows", whole, failed("sample_follows", ""))
     assert len(calls) == 1

@@ -20,9 +20,12 @@ def steps(x):
     return np.log(density[:, 0])
 
 
-LINE = {"normal": lambda x: stats.norm.logpdf(x[:, 0]),
-        "Cauchy": lambda x: stats.cauchy.logpdf(x[:, 0]),
-        "exponential": lambda x: stats.expon.logpdf(x[:, 0]), "steps": steps}
+LINE = {
+    "normal": lambda x: stats.norm.logpdf(x[:, 0]),
+    "Cauchy": lambda x: stats.cauchy.logpdf(x[:, 0]),
+    "exponential": lambda x: stats.expon.logpdf(x[:, 0]),
+    "steps": steps,
+}
 
 
 @pytest.mark.parametrize("name", LINE)
@@ -53,15 +56,20 @@ def test_each_map_is_undone_by_its_other_step_and_knows_its_determinant():
         np.testing.assert_allclose(back, x, atol=1e-9)
         np.testing.assert_allclose(log_jacobian, -other, atol=1e-9)
         step = 1e-6
-        columns = [(made(x + step * e, 0.2)[0] - made(x - step * e, 0.2)[0]) / (2 * step)
-                   for e in np.eye(3)]
+        columns = [
+            (made(x + step * e, 0.2)[0] - made(x - step * e, 0.2)[0]) / (2 * step)
+            for e in np.eye(3)
+        ]
         numeric = np.linalg.slogdet(np.stack(columns, axis=2))[1]
         np.testing.assert_allclose(np.median(np.abs(numeric - log_jacobian)), 0, atol=1e-7)
 
 
 def normal(change, dim=8):
-    return dict(log_prob=lambda x: np.sum(-0.5 * x ** 2 - 0.5 * np.log(2 * np.pi), axis=1),
-                sample=lambda g, n: change(g.standard_normal((n, dim)), g), dim=dim)
+    return dict(
+        log_prob=lambda x: np.sum(-0.5 * x**2 - 0.5 * np.log(2 * np.pi), axis=1),
+        sample=lambda g, n: change(g.standard_normal((n, dim)), g),
+        dim=dim,
+    )
 
 
 WRONG = {
@@ -90,6 +98,7 @@ def test_modes_of_other_weights():
 
     def sample(g, n):
         return np.where(g.random((n, 1)) < 0.6, -4.0, 4.0) + g.standard_normal((n, 8))
+
     report = check_density(log_prob, sample, dim=8, rng=rng())
     assert report["sample_follows"].failed, report
 
@@ -102,14 +111,26 @@ def test_right_samplers_without_a_score_are_not_accused(name):
 
 
 # What a sampler puts onto an end of its interval, or where there is no density; and right ones.
-ENDS = {"truncated, samples clipped": "the end of its interval, near which there is hardly any",
-        "banana cut in log_prob alone": "no density at", "truncated normal of 2 columns": "",
-        "Dirichlet of 3": "", "beta, U, D = 3": "", "banana cut at 2": ""}
+ENDS = {
+    "truncated, samples clipped": "the end of its interval, near which there is hardly any",
+    "banana cut in log_prob alone": "no density at",
+    "truncated normal of 2 columns": "",
+    "Dirichlet of 3": "",
+    "beta, U, D = 3": "",
+    "banana cut at 2": "",
+}
 
 
-@pytest.mark.parametrize("name", partly(
-    ENDS, "truncated, samples clipped", "banana cut in log_prob alone", "Dirichlet of 3",
-    "beta, U, D = 3"))
+@pytest.mark.parametrize(
+    "name",
+    partly(
+        ENDS,
+        "truncated, samples clipped",
+        "banana cut in log_prob alone",
+        "Dirichlet of 3",
+        "beta, U, D = 3",
+    ),
+)
 def test_samples_at_ends_and_where_there_is_no_density(name):
     build = {**further_cases.RIGHT, **further_cases.WRONG}[name]
     row = further_cases.judge(build, 0, skip=but("sample_follows"))["sample_follows"]
@@ -126,11 +147,19 @@ def test_mass_nearer_to_an_end_than_any_number(sigma, dtype):
     def log_prob(x):
         x = x.astype(float)
         z = np.log(x) - np.log1p(-x)
-        return (np.sum(stats.norm.logpdf(z, scale=sigma) - np.log(x) - np.log1p(-x), axis=1)
-                ).astype(dtype)
-    report = check_density(log_prob, lambda g, n: saturated(
-        sigma * g.standard_normal((n, 2))).astype(dtype), dim=2, dtype=dtype, rng=rng(),
-        domain=(0, 1), skip=but("sample_follows"))
+        return (
+            np.sum(stats.norm.logpdf(z, scale=sigma) - np.log(x) - np.log1p(-x), axis=1)
+        ).astype(dtype)
+
+    report = check_density(
+        log_prob,
+        lambda g, n: saturated(sigma * g.standard_normal((n, 2))).astype(dtype),
+        dim=2,
+        dtype=dtype,
+        rng=rng(),
+        domain=(0, 1),
+        skip=but("sample_follows"),
+    )
     assert not report["sample_follows"].failed, report
 
 
@@ -139,33 +168,56 @@ def test_a_floor_under_log_prob_is_no_density():
     def log_prob(x):
         return np.sum(stats.norm.logpdf(x), axis=1)
 
-    def wide(x):            # outliers of a width at which radius 1000 is the middle
-        return np.logaddexp(np.log(0.9) + log_prob(x),
-                            np.log(0.1) + np.sum(stats.norm.logpdf(x, scale=1e6), axis=1))
+    def wide(x):  # outliers of a width at which radius 1000 is the middle
+        return np.logaddexp(
+            np.log(0.9) + log_prob(x), np.log(0.1) + np.sum(stats.norm.logpdf(x, scale=1e6), axis=1)
+        )
 
     def drawn(g, n):
         return g.standard_normal((n, 2)) * np.where(g.random((n, 1)) < 0.1, 1e6, 1.0)
-    for made, sample, failed in ((log_prob, None, False), (wide, drawn, False),
-                                 (lambda x: np.maximum(log_prob(x), -30), None, True)):
-        row = check_density(made, sample or (lambda g, n: g.standard_normal((n, 2))), dim=2,
-                            rng=rng(), skip=but("normalised"))["normalised"]
+
+    for made, sample, failed in (
+        (log_prob, None, False),
+        (wide, drawn, False),
+        (lambda x: np.maximum(log_prob(x), -30), None, True),
+    ):
+        row = check_density(
+            made,
+            sample or (lambda g, n: g.standard_normal((n, 2))),
+            dim=2,
+            rng=rng(),
+            skip=but("normalised"),
+        )["normalised"]
         assert row.failed == failed and ("a floor?" in row.where) == failed, row
 
 
-@pytest.mark.parametrize("tails, verdict", [
-    (stats.cauchy(), "inconclusive"), (stats.t(1.2, scale=1e3), "inconclusive"),
-    (stats.norm(), "fail")])
+@pytest.mark.parametrize(
+    "tails, verdict",
+    [
+        (stats.cauchy(), "inconclusive"),
+        (stats.t(1.2, scale=1e3), "inconclusive"),
+        (stats.norm(), "fail"),
+    ],
+)
 def test_without_samples_nobody_is_accused_of_mass_far_out(tails, verdict):
     """A part of a heavy tail is beyond what quadrature looks at; a light one is not."""
-    row = check_density(lambda x: np.sum(tails.logpdf(x), axis=1) - 0.05 * (verdict == "fail"),
-                        dim=2, rng=rng(), skip=but("normalised"))["normalised"]
+    row = check_density(
+        lambda x: np.sum(tails.logpdf(x), axis=1) - 0.05 * (verdict == "fail"),
+        dim=2,
+        rng=rng(),
+        skip=but("normalised"),
+    )["normalised"]
     assert row.verdict == verdict, row
 
 
-@pytest.mark.parametrize("log_prob, verdict", [
-    (lambda x: np.sum(stats.norm.logpdf(x.astype(np.float16).astype(float)), axis=1), "fail"),
-    (lambda x: 0 * x[:, 0], "not applicable"),
-    (lambda x: np.sum(stats.norm.logpdf(np.floor(2 * x) / 2 + 0.25), axis=1), "not applicable")])
+@pytest.mark.parametrize(
+    "log_prob, verdict",
+    [
+        (lambda x: np.sum(stats.norm.logpdf(x.astype(np.float16).astype(float)), axis=1), "fail"),
+        (lambda x: 0 * x[:, 0], "not applicable"),
+        (lambda x: np.sum(stats.norm.logpdf(np.floor(2 * x) / 2 + 0.25), axis=1), "not applicable"),
+    ],
+)
 def test_rows_that_pass_through_float16_and_wide_bins(log_prob, verdict):
     row = check_density(log_prob, dim=2, rng=rng(), skip=but("precision"))["precision"]
     assert row.verdict == verdict, row
@@ -178,43 +230,57 @@ def test_who_answers_on_an_interval_alone_is_not_asked_beyond():
             raise ValueError("all rows must lie in [0, 1]^2")
         return np.zeros(len(x))
 
-    report = check_density(log_prob, lambda g, n: g.random((n, 2)), dim=2, domain=(0, 1),
-                           rng=rng())
+    report = check_density(log_prob, lambda g, n: g.random((n, 2)), dim=2, domain=(0, 1), rng=rng())
     assert not report.failures, report
 
 
 def test_one_seed_whatever_the_generator():
     """Two arrays drawn one after the other: n rows are not the first of more."""
+
     def sample(g, n):
         g = np.random.default_rng(0)
         return g.standard_normal((n, 2)) / np.sqrt(g.chisquare(5, (n, 1)) / 5)
-    row = check_density(lambda x: 0 * x[:, 0], sample, dim=2, rng=rng(),
-                        skip=but("sample_generator"))["sample_generator"]
+
+    row = check_density(
+        lambda x: 0 * x[:, 0], sample, dim=2, rng=rng(), skip=but("sample_generator")
+    )["sample_generator"]
     assert row.failed and "whatever the generator" in row.where
 
 
 def conditional(**changes):
     """x = c_1 + exp(c_2) z, given two numbers c; ``changes`` to what each function makes of c."""
+
     def log_prob(x, c):
         mean, log_sigma = changes.get("log_prob", lambda c: c)(c).T[:, :, None]
         z = (x - mean) * np.exp(-log_sigma)
-        return np.sum(-0.5 * z ** 2 - 0.5 * np.log(2 * np.pi) - log_sigma, axis=1)
+        return np.sum(-0.5 * z**2 - 0.5 * np.log(2 * np.pi) - log_sigma, axis=1)
 
     def sample(g, n, c):
         mean, log_sigma = changes.get("sample", lambda c: c)(c).T[:, :, None]
         return mean + np.exp(log_sigma) * g.standard_normal((n, 3))
-    return dict(log_prob=log_prob, sample=sample, dim=3,
-                context=np.array([[0, 0], [1, 0.5], [-1, 0.2], [0.5, -0.3], [1, 2.5]], float))
+
+    return dict(
+        log_prob=log_prob,
+        sample=sample,
+        dim=3,
+        context=np.array([[0, 0], [1, 0.5], [-1, 0.2], [0.5, -0.3], [1, 2.5]], float),
+    )
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("changes, wrong", [
-    ({}, []), ({"sample": lambda c: c[::-1]}, ["sample_follows"]),
-    ({"log_prob": lambda c: np.minimum(c, 2)}, ["sample_follows"]),
-    ({"sample": lambda c: np.broadcast_to(c[:1], c.shape)}, ["sample_follows"])])
+@pytest.mark.parametrize(
+    "changes, wrong",
+    [
+        ({}, []),
+        ({"sample": lambda c: c[::-1]}, ["sample_follows"]),
+        ({"log_prob": lambda c: np.minimum(c, 2)}, ["sample_follows"]),
+        ({"sample": lambda c: np.broadcast_to(c[:1], c.shape)}, ["sample_follows"]),
+    ],
+)
 def test_several_contexts(changes, wrong):
-    report = check_density(**conditional(**changes), rng=rng(),
-                           skip=but("sample_follows", "normalised"))
+    report = check_density(
+        **conditional(**changes), rng=rng(), skip=but("sample_follows", "normalised")
+    )
     assert [row.name for row in report.failures] == wrong, report
 
 
@@ -224,7 +290,15 @@ def test_several_contexts_of_a_flow():
             log_sigma = sign * c
             log_det = np.sum(log_sigma, axis=1) + 0.3 * sign * (c[:, 0] > 2)
             return rows * np.exp(log_sigma), log_det
+
         return move
-    report = check_flow(flow(1), flow(-1), dim=2, rng=rng(), skip=but_of_flows("normalised"),
-                        context=np.array([[0, 0], [0.3, -0.3], [3.0, 0.0]], float))
+
+    report = check_flow(
+        flow(1),
+        flow(-1),
+        dim=2,
+        rng=rng(),
+        skip=but_of_flows("normalised"),
+        context=np.array([[0, 0], [0.3, -0.3], [3.0, 0.0]], float),
+    )
     assert report["normalised"].failed and "row 2 of the context" in report["normalised"].why

@@ -13,8 +13,10 @@ from tests.oracle.test_adoption import run_pytest
 
 
 def scale(factor=2.0):
-    return (lambda z: (factor * z, np.full(len(z), 2 * np.log(factor))),
-            lambda x: (x / factor, np.full(len(x), -2 * np.log(factor))))
+    return (
+        lambda z: (factor * z, np.full(len(z), 2 * np.log(factor))),
+        lambda x: (x / factor, np.full(len(x), -2 * np.log(factor))),
+    )
 
 
 @pytest.mark.peers
@@ -23,8 +25,12 @@ def test_a_module_of_torch():
     rng = np.random.default_rng(0)
     module = own_flows.torch_flow()
     before = next(module.parameters()).dtype
-    assert check_flow(**adapters.of(module, rng=rng), dim=3, rng=rng,
-                      skip=("empty_batch_forward", "empty_batch_inverse")).ok
+    assert check_flow(
+        **adapters.of(module, rng=rng),
+        dim=3,
+        rng=rng,
+        skip=("empty_batch_forward", "empty_batch_inverse"),
+    ).ok
     assert next(module.parameters()).dtype == before
     functions = adapters.of(module, rng=rng, dtype=np.float32)
     assert functions["forward"](np.zeros((2, 3), np.float32))[0].dtype == np.float32
@@ -36,8 +42,9 @@ def test_a_density_of_torch():
     pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     assert check_density(**adapters.of(own_flows.torch_density(), rng=rng), dim=2, rng=rng).ok
-    wrong = check_density(**adapters.of(own_flows.torch_density(wrong=True), rng=rng), dim=2,
-                          rng=rng)
+    wrong = check_density(
+        **adapters.of(own_flows.torch_density(wrong=True), rng=rng), dim=2, rng=rng
+    )
     assert [row.name for row in wrong.failures] == ["normalised"]
     shaped = adapters.of(own_flows.torch_density(shaped=True), rng=rng)
     assert shaped["sample"](rng, 5).shape == (5, 2)
@@ -51,6 +58,7 @@ def test_a_module_of_torch_without_an_inverse():
     class Twice(torch.nn.Module):
         def forward(self, z):
             return 2 * z, torch.full((len(z),), 2 * np.log(2), dtype=z.dtype)
+
     report = check_flow(**adapters.of(Twice(), rng=rng), dim=2, rng=rng)
     assert not report.failures and [row.name for row in report.undecided] == ["normalised"]
 
@@ -64,7 +72,7 @@ def test_functions_of_jax_are_compiled():
     assert check_flow(**functions, dim=2, rng=rng, skip=("sweep_forward", "sweep_inverse")).ok
 
 
-SLOW = '''
+SLOW = """
 import torch
 
 
@@ -75,15 +83,16 @@ class Slow(torch.nn.Module):
 
 
 module = Slow()
-'''
+"""
 
 
 @pytest.mark.peers
 def test_a_call_of_torch_that_outlives_the_check_leaves_its_status(tmp_path):
     pytest.importorskip("torch")
     (tmp_path / "slow_module.py").write_text(SLOW)
-    ended = nfref_command("check", "slow_module:module", "--dim", "2", "--seconds", "0.5",
-                          cwd=tmp_path)
+    ended = nfref_command(
+        "check", "slow_module:module", "--dim", "2", "--seconds", "0.5", cwd=tmp_path
+    )
     assert ended.returncode == 3 and ended.stdout.startswith("inconclusive"), ended.stderr
 
 
@@ -101,8 +110,9 @@ def test_objects_written_with_jax_draw_by_a_key(dtype):
 def test_what_computes_in_float32_names_the_dtype():
     torch = pytest.importorskip("torch")
     weight = torch.eye(2)
-    forward = adapters.of((lambda z: (torch.mm(z, weight), torch.zeros(len(z))), None),
-                          rng=np.random.default_rng(0))["forward"]
+    forward = adapters.of(
+        (lambda z: (torch.mm(z, weight), torch.zeros(len(z))), None), rng=np.random.default_rng(0)
+    )["forward"]
     with pytest.raises(RuntimeError, match="--dtype float32"):
         forward(np.zeros((2, 2)))
 
@@ -136,20 +146,34 @@ def test_what_float32_hides_is_judged_by_the_twin(monkeypatch):
 
     def check(forward, inverse, *, dtype=np.float32, **given):
         asked.append(np.dtype(dtype).name)
-        row = inconclusive("log_det_forward", "rough") if dtype == np.float32 else passed(
-            "log_det_forward", "84 of 84 points")
+        row = (
+            inconclusive("log_det_forward", "rough")
+            if dtype == np.float32
+            else passed("log_det_forward", "84 of 84 points")
+        )
         return Report("flow", (row,))
 
     from nfref.oracle.checks.questions import of_flows
+
     twin = dict(forward=forward, inverse=inverse)
-    report = of_flows(check)(forward=lambda z: (2 * z, np.full(len(z), 2 * np.log(2))),
-                             inverse=inverse, dim=2, dtype=np.float32, twin=twin)
+    report = of_flows(check)(
+        forward=lambda z: (2 * z, np.full(len(z), 2 * np.log(2))),
+        inverse=inverse,
+        dim=2,
+        dtype=np.float32,
+        twin=twin,
+    )
     assert report.ok and asked == ["float32", "float64"]
     assert "judged in float64, of which float32 is off by" in report.rows[0].why
     own = adapters.of(nfref.MAF(2, 1), rng=np.random.default_rng(0), dtype=np.float32)["twin"]
     assert own["forward"](np.zeros((3, 2)))[0].dtype == np.float64
-    far = of_flows(check)(forward=lambda z: (3 * z, np.full(len(z), 2 * np.log(3))),
-                          inverse=inverse, dim=2, dtype=np.float32, twin=twin)
+    far = of_flows(check)(
+        forward=lambda z: (3 * z, np.full(len(z), 2 * np.log(3))),
+        inverse=inverse,
+        dim=2,
+        dtype=np.float32,
+        twin=twin,
+    )
     assert not far.ok
 
 
@@ -160,13 +184,18 @@ def test_a_spline_in_float32_gets_a_verdict():
     zuko = pytest.importorskip("zuko")
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    report = check_flow(**adapters.of(zuko.flows.NSF(3, transforms=3), rng=rng, dtype=np.float32),
-                        dim=3, rng=rng, dtype=np.float32, seconds=60,
-                        skip=("empty_batch_forward", "empty_batch_inverse"))
+    report = check_flow(
+        **adapters.of(zuko.flows.NSF(3, transforms=3), rng=rng, dtype=np.float32),
+        dim=3,
+        rng=rng,
+        dtype=np.float32,
+        seconds=60,
+        skip=("empty_batch_forward", "empty_batch_inverse"),
+    )
     assert report.ok, report
 
 
-TESTS = '''
+TESTS = """
 import numpy as np
 from nfref.oracle.testing import density_tests
 
@@ -180,7 +209,7 @@ class Wrong:
 
 
 test_wrong = density_tests(Wrong, dim=2)
-'''
+"""
 
 
 @pytest.mark.thorough

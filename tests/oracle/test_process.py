@@ -16,10 +16,12 @@ from tests.oracle import but_of_flows
 
 CLIENTS = Path(__file__).parent / "clients"
 # What runs it, its file, and the property that its mistake breaks.
-PROGRAMS = {"C": ("gcc", "flow.c", "log_det_forward"),
-            "R": ("Rscript", "density.R", "sample_follows"),
-            "JavaScript": ("node", "density.js", "normalised"),
-            "Julia": ("julia", "flow.jl", "log_det_forward")}
+PROGRAMS = {
+    "C": ("gcc", "flow.c", "log_det_forward"),
+    "R": ("Rscript", "density.R", "sample_follows"),
+    "JavaScript": ("node", "density.js", "normalised"),
+    "Julia": ("julia", "flow.jl", "log_det_forward"),
+}
 
 
 def command_of(language, folder):
@@ -29,8 +31,9 @@ def command_of(language, folder):
     if language != "C":
         return f"{tool} {shlex.quote(str(CLIENTS / file))}"
     program = folder / "flow"
-    subprocess.run([tool, "-O2", "-Wall", "-Werror", "-o", program, CLIENTS / file, "-lm"],
-                   check=True)
+    subprocess.run(
+        [tool, "-O2", "-Wall", "-Werror", "-o", program, CLIENTS / file, "-lm"], check=True
+    )
     return shlex.quote(str(program))
 
 
@@ -77,7 +80,7 @@ def command_that_runs(code, folder):
     return shlex.join([sys.executable, str(program)])
 
 
-HELLO = "print('{\"nfref\":1,\"dim\":1,\"can\":[\"forward\"]}', flush=True)\n"
+HELLO = 'print(\'{"nfref":1,"dim":1,"can":["forward"]}\', flush=True)\n'
 READ = "import sys\nfor line in sys.stdin:\n    "
 WRONG = {
     "": "hello: it ended with status 0",
@@ -92,27 +95,36 @@ WRONG = {
     HELLO: "it ended with status 0",
     HELLO + "raise ValueError('later')": "it ended with status 1: 'ValueError: later'",
     HELLO + "import time; time.sleep(60)": "no answer within 1 s",
-    HELLO + "import subprocess; subprocess.run(['sleep', '300'], timeout=300)":
-        "no answer within 1 s",
+    HELLO
+    + "import subprocess; subprocess.run(['sleep', '300'], timeout=300)": "no answer within 1 s",
     HELLO + READ + "print('[1]', flush=True)": "expected a line with an object of JSON, got '[1]'",
     HELLO + READ + "print('{}', flush=True)": "values: expected 2 numbers, got 'null'",
     HELLO + READ + says('{"values":[1],"log_det":[1]}'): "values: expected 2 numbers, got '1'",
-    HELLO + READ + says('{"values":[1,"x"],"log_det":[1,2]}'):
-        "values: expected numbers (text is hexadecimal), got '[1, \"x\"]'",
-    HELLO + READ + says('{"values":["0.5","1"],"log_det":[1,2]}'):
-        "values: expected numbers (text is hexadecimal), got '[\"0.5\", \"1\"]'",
+    HELLO
+    + READ
+    + says(
+        '{"values":[1,"x"],"log_det":[1,2]}'
+    ): "values: expected numbers (text is hexadecimal), got '[1, \"x\"]'",
+    HELLO
+    + READ
+    + says(
+        '{"values":["0.5","1"],"log_det":[1,2]}'
+    ): 'values: expected numbers (text is hexadecimal), got \'["0.5", "1"]\'',
     HELLO + "import os, time; os.close(1); time.sleep(60)": "it closed its standard output",
 }
 
 
-@pytest.mark.parametrize("code", [     # one of those that are waited for
-    pytest.param(code, marks=pytest.mark.thorough if HELLO in code and "time" in code else ())
-    for code in WRONG])
+@pytest.mark.parametrize(
+    "code",
+    [  # one of those that are waited for
+        pytest.param(code, marks=pytest.mark.thorough if HELLO in code and "time" in code else ())
+        for code in WRONG
+    ],
+)
 def test_what_is_no_such_program_is_one_line(code, tmp_path, capsys):
     command = command_that_runs(code, tmp_path)
     start = time.monotonic()
-    assert main(["check", "--process", command, "--seconds",
-                 "1" if "time" in code else "10"]) == 2
+    assert main(["check", "--process", command, "--seconds", "1" if "time" in code else "10"]) == 2
     printed = capsys.readouterr()
     assert WRONG[code] in printed.err and printed.err.count("\n") == 1 and printed.out == ""
     assert time.monotonic() - start < 60
@@ -127,10 +139,12 @@ def test_what_a_program_refuses_is_judged(tmp_path):
 
 
 def test_wrong_questions(capsys):
-    for arguments, words in ((["--process", "no/such/program"], "cannot be started"),
-                             (["--process", ""], "cannot be started: [Errno"),
-                             ([], "expected it or --process COMMAND, got neither"),
-                             (["nfref:MAF", "--process", "x"], "got both")):
+    for arguments, words in (
+        (["--process", "no/such/program"], "cannot be started"),
+        (["--process", ""], "cannot be started: [Errno"),
+        ([], "expected it or --process COMMAND, got neither"),
+        (["nfref:MAF", "--process", "x"], "got both"),
+    ):
         assert main(["check", *arguments]) == 2
         printed = capsys.readouterr()
         assert words in printed.err and printed.err.count("\n") == 1

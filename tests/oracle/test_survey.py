@@ -8,7 +8,7 @@ from tests.oracle.survey import SUBJECTS
 pytestmark = pytest.mark.peers
 
 
-@pytest.mark.filterwarnings("ignore")       # as the survey does
+@pytest.mark.filterwarnings("ignore")  # as the survey does
 @pytest.mark.parametrize("library", sorted({subject.library for subject in SUBJECTS}))
 def test_every_object_of_a_library_can_be_made(library):
     for subject in SUBJECTS:

@@ -5,7 +5,7 @@ from scipy.special import logsumexp
 
 
 def _log_normal(z):
-    return -0.5 * np.sum(z ** 2, axis=-1) - 0.5 * z.shape[-1] * np.log(2 * np.pi)
+    return -0.5 * np.sum(z**2, axis=-1) - 0.5 * z.shape[-1] * np.log(2 * np.pi)
 
 
 class Normal:
@@ -21,8 +21,9 @@ class Normal:
 
     def score_samples(self, X):
         z = np.linalg.solve(self.root_, ((X - self.center_) / self.scale_).T).T
-        log_prob = (_log_normal(z) - np.sum(np.log(np.diag(self.root_)))
-                    - np.sum(np.log(self.scale_)))
+        log_prob = (
+            _log_normal(z) - np.sum(np.log(np.diag(self.root_))) - np.sum(np.log(self.scale_))
+        )
         if self.fault == "log p in standardised units":
             log_prob += np.sum(np.log(self.scale_))
         if self.fault == "missing normaliser":
@@ -45,14 +46,19 @@ class Kernels:
 
     def fit(self, X, sample_weight=None):
         n, dim = X.shape
-        weights = np.ones(n) if sample_weight is None or self.fault == "weights are not read" else (
-            sample_weight)
+        weights = (
+            np.ones(n)
+            if sample_weight is None or self.fault == "weights are not read"
+            else (sample_weight)
+        )
         self.rows_, self.weights_ = X, weights / np.sum(weights)
         width = 1.06 * n ** (-1 / (dim + 4))
-        scale = np.sqrt(np.average((X - np.average(X, axis=0, weights=weights)) ** 2, axis=0,
-                                   weights=weights))
-        self.bandwidth_ = width * (np.ones(dim) if self.fault == "bandwidth in wrong units"
-                                   else scale)
+        scale = np.sqrt(
+            np.average((X - np.average(X, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
+        )
+        self.bandwidth_ = width * (
+            np.ones(dim) if self.fault == "bandwidth in wrong units" else scale
+        )
         return self
 
     def score_samples(self, X):
@@ -87,8 +93,9 @@ class Chain:
         given = list(given)
         mean, variance = self.mean_[column], self.covariance_[column, column]
         if given:
-            slope = np.linalg.solve(self.covariance_[np.ix_(given, given)],
-                                    self.covariance_[given, column])
+            slope = np.linalg.solve(
+                self.covariance_[np.ix_(given, given)], self.covariance_[given, column]
+            )
             mean = mean + (rows[:, given] - self.mean_[given]) @ slope
             variance = variance - self.covariance_[column, given] @ slope
         deviation = np.sqrt(variance)
@@ -151,15 +158,14 @@ class Mixed:
         parts = np.array([part.score_samples(X[:, :-1]) for part in self.parts_])
         with np.errstate(divide="ignore"):
             share = np.log(share)
-        return (share + parts[np.minimum(place, len(self.values_) - 1),
-                              np.arange(len(X))])
+        return share + parts[np.minimum(place, len(self.values_) - 1), np.arange(len(X))]
 
     def sample(self, n_samples=1, random_state=None):
         rng = np.random.default_rng(random_state)
         place = rng.choice(len(self.values_), size=n_samples, p=self.share_)
         rows = np.empty((n_samples, self.parts_[0].center_.shape[0] + 1))
         for k, part in enumerate(self.parts_):
-            rows[place == k, :-1] = part.sample(int(np.sum(place == k)), int(rng.integers(2 ** 31)))
+            rows[place == k, :-1] = part.sample(int(np.sum(place == k)), int(rng.integers(2**31)))
         rows[:, -1] = self.values_[place]
         if self.fault == "codes are drawn":
             rows[:, -1] = place
@@ -170,11 +176,13 @@ class Mixed:
 
 # What makes it, its faults, and the property that names each.
 FAULTS = (
-    (Normal, "inverted pdf", "higher_at_rows"), (Kernels, "inverted pdf", "higher_at_rows"),
+    (Normal, "inverted pdf", "higher_at_rows"),
+    (Kernels, "inverted pdf", "higher_at_rows"),
     (Chain, "inverted pdf", "conditionals"),
     (Chain, "first factor always column 0", "chain_rule"),
     (Hidden, "first factor always column 0", "normalised"),
-    (Normal, "missing normaliser", "normalised"), (Kernels, "missing normaliser", "normalised"),
+    (Normal, "missing normaliser", "normalised"),
+    (Kernels, "missing normaliser", "normalised"),
     (Normal, "log p in standardised units", "units"),
     (Kernels, "bandwidth in wrong units", "units"),
     (Kernels, "one bandwidth for the volume", "normalised"),
@@ -182,20 +190,23 @@ FAULTS = (
     (Normal, "sample in standardised units", "sample_follows"),
     (Kernels, "weights are not read", "weights"),
     (Mixed, "categories off by one", "categories"),
-    (Mixed, "last category lost", "normalised"), (Mixed, "codes are drawn", "categories"),
-    (Mixed, "draws off by one", "categories"))
+    (Mixed, "last category lost", "normalised"),
+    (Mixed, "codes are drawn", "categories"),
+    (Mixed, "draws off by one", "categories"),
+)
 
 
 def table(rng, dim, rows=300):
     """Rows in units of very different sizes."""
     mixing = rng.standard_normal((dim, dim)) + 2 * np.eye(dim)
-    return (rng.standard_normal((rows, dim)) @ mixing * 10.0 ** rng.uniform(-2, 3, dim)
-            + 10.0 ** rng.uniform(0, 3, dim))
+    return rng.standard_normal((rows, dim)) @ mixing * 10.0 ** rng.uniform(
+        -2, 3, dim
+    ) + 10.0 ** rng.uniform(0, 3, dim)
 
 
 def table_for(kind, rng, dim, rows=300):
     """A table for a class above; the last column of Mixed's is a category of 3, 5, 6 or 9."""
     found = table(rng, dim, rows)
     if kind is Mixed:
-        found = np.c_[found[:, :dim - 1], rng.choice([3.0, 5, 6, 9], rows, p=[0.1, 0.2, 0.3, 0.4])]
+        found = np.c_[found[:, : dim - 1], rng.choice([3.0, 5, 6, 9], rows, p=[0.1, 0.2, 0.3, 0.4])]
     return found

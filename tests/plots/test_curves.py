@@ -15,7 +15,10 @@ def test_loss_curve():
     assert np.all(np.equal(best.get_xdata(), 2))
     assert "nats per row" in axes.get_ylabel() and axes.get_xlabel() == "epoch"
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
-        "train", "validation", "best epoch: 2"]
+        "train",
+        "validation",
+        "best epoch: 2",
+    ]
 
 
 def test_loss_curve_is_not_squashed_by_its_first_epoch():

@@ -30,9 +30,15 @@ def test_layer_strip_keeps_the_colour_of_the_base_quadrant():
     density, params = bent()
     figure = plots.layer_strip(density, params, np.random.default_rng(4), n=400)
     titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["base: StandardNormal", "1: Coupling", "2: Coupling",
-                      "3: Coupling", "4: MADE$^{-1}$", "5: MADE$^{-1}$",
-                      "6: ElementwiseAffine"]
+    assert titles == [
+        "base: StandardNormal",
+        "1: Coupling",
+        "2: Coupling",
+        "3: Coupling",
+        "4: MADE$^{-1}$",
+        "5: MADE$^{-1}$",
+        "6: ElementwiseAffine",
+    ]
     base, last = figure.axes[0], figure.axes[-1]
     z = density.base.sample({}, np.random.default_rng(4), 400)
     middle = np.median(z, axis=0)
@@ -50,7 +56,12 @@ def test_layer_strip_keeps_the_colour_of_the_base_quadrant():
 
 def test_layer_strip_leaves_out_layers_of_a_long_flow_evenly():
     density = nfref.Density(nfref.Planar(2, layers=40))
-    figure = plots.layer_strip(density, density.init(np.random.default_rng(0)),
-                               np.random.default_rng(0), n=30, max_panels=5)
+    figure = plots.layer_strip(
+        density,
+        density.init(np.random.default_rng(0)),
+        np.random.default_rng(0),
+        n=30,
+        max_panels=5,
+    )
     numbers = [axes.get_title().split(":")[0] for axes in figure.axes]
     assert numbers == ["base", "10", "20", "30", "40"]

@@ -15,11 +15,15 @@ def test_triptych_with_data():
     x = datasets.two_moons(np.random.default_rng(1), 300)
     figure = plots.triptych(density, params, x=x, rng=np.random.default_rng(2), n=500)
     target, samples, log_density = panels(figure)
-    assert [axes.get_title() for axes in panels(figure)] == ["target: data", "samples",
-                                                             "log-density"]
+    assert [axes.get_title() for axes in panels(figure)] == [
+        "target: data",
+        "samples",
+        "log-density",
+    ]
     assert np.array_equal(drawn_points(target), x)
-    assert np.array_equal(drawn_points(samples),
-                          density.sample(params, np.random.default_rng(2), 500))
+    assert np.array_equal(
+        drawn_points(samples), density.sample(params, np.random.default_rng(2), 500)
+    )
     assert target.get_xlim() == samples.get_xlim() == log_density.get_xlim()
     assert target.get_ylim() == samples.get_ylim() == log_density.get_ylim()
     assert target.get_xlabel() == "$x_1$" and target.get_ylabel() == "$x_2$"
@@ -28,12 +32,19 @@ def test_triptych_with_data():
 def test_triptych_with_log_target_and_without_target():
     density, params = bent()
     limits = ((-4, 4), (-4, 4))
-    figure = plots.triptych(density, params, log_target=datasets.rings.log_prob, limits=limits,
-                            rng=np.random.default_rng(2), n=100)
+    figure = plots.triptych(
+        density,
+        params,
+        log_target=datasets.rings.log_prob,
+        limits=limits,
+        rng=np.random.default_rng(2),
+        n=100,
+    )
     assert panels(figure)[0].get_title() == "target: log-density" and len(figure.axes) == 5
     assert panels(figure)[0].get_xlim() == (-4, 4)
-    figure = plots.triptych(density, params, rng=np.random.default_rng(2), n=100,
-                            columns=("mass", "charge"))
+    figure = plots.triptych(
+        density, params, rng=np.random.default_rng(2), n=100, columns=("mass", "charge")
+    )
     assert [axes.get_xlabel() for axes in panels(figure)] == ["mass", "mass"]
 
 
@@ -42,7 +53,7 @@ def test_shade_shows_the_log_density_of_each_cell():
     image = shade(axes, datasets.eight_gaussians.log_prob, ((-4, 4), (-3, 5)), nats=10)
     edges_x, edges_y = np.linspace(-4, 4, 201), np.linspace(-3, 5, 201)
     x, y = (edges_x[150] + edges_x[151]) / 2, (edges_y[40] + edges_y[41]) / 2
-    values = image.get_array().reshape(200, 200)                # rows are y, columns are x
+    values = image.get_array().reshape(200, 200)  # rows are y, columns are x
     assert values[40, 150] == datasets.eight_gaussians.log_prob([[x, y]])[0]
     assert np.isclose(image.norm.vmax - image.norm.vmin, 10)
     assert image.norm.vmax == values.max()
@@ -56,8 +67,11 @@ def test_shade_outside_of_the_support():
     assert np.any(values < image.norm.vmin) and not np.ma.is_masked(values)
     # Data bounded by a logit have no latent outside of their bounds.
     density = nfref.Density(nfref.Logit((0, 0), (1, 1)))
-    image = shade(axes, lambda x: density.log_prob(density.init(np.random.default_rng(0)), x),
-                  ((-1, 2), (-1, 2)))
+    image = shade(
+        axes,
+        lambda x: density.log_prob(density.init(np.random.default_rng(0)), x),
+        ((-1, 2), (-1, 2)),
+    )
     assert np.ma.is_masked(image.get_array())
     with pytest.raises(ValueError, match="log-density: expected a finite value within the limits"):
         shade(axes, datasets.checkerboard.log_prob, ((5, 6), (5, 6)))
@@ -67,8 +81,9 @@ def test_triptych_of_columns_with_different_units():
     """Two scales are kept where one column spreads over thousands and the other over ones."""
     flow = nfref.Standardise([0.0, 0.0], [1000.0, 1.0])
     density = nfref.Density(flow)
-    figure = plots.triptych(density, density.init(np.random.default_rng(0)),
-                            rng=np.random.default_rng(0), n=400)
+    figure = plots.triptych(
+        density, density.init(np.random.default_rng(0)), rng=np.random.default_rng(0), n=400
+    )
     (low_x, high_x), (low_y, high_y) = panels(figure)[0].get_xlim(), panels(figure)[0].get_ylim()
     assert high_x - low_x > 500 * (high_y - low_y)
 
@@ -85,15 +100,18 @@ def test_triptych_of_a_conditional_density():
 def test_warped_grid_is_the_image_of_a_grid():
     density, params = bent()
     axes = Figure().subplots()
-    returned = plots.warped_grid(density.flow, params["flow"], limits=((-2, 2), (-1, 1)), lines=5,
-                                 points=30, axes=axes)
+    returned = plots.warped_grid(
+        density.flow, params["flow"], limits=((-2, 2), (-1, 1)), lines=5, points=30, axes=axes
+    )
     assert returned is axes
     curves = [line.get_xydata() for line in axes.lines if len(line.get_xydata())]
     assert len(curves) == 10
     second = np.stack([np.full(30, -1.0), np.linspace(-1, 1, 30)], axis=1)  # z_1 = -1
     assert np.allclose(curves[1], density.flow.forward(params["flow"], second)[0], rtol=1e-12)
     assert {text.get_text() for text in axes.get_legend().get_texts()} == {
-        "$z_1$ constant", "$z_2$ constant"}
+        "$z_1$ constant",
+        "$z_2$ constant",
+    }
 
 
 def test_rng_is_required():

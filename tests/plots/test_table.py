@@ -10,16 +10,19 @@ def test_corner():
     rng = np.random.default_rng(5)
     data, samples = rng.normal(size=(50, 3)), rng.normal(size=(40, 3)) + 1
     figure = plots.corner(data, samples, ("a", "b", "c"))
-    grid = {(axes.get_subplotspec().rowspan.start, axes.get_subplotspec().colspan.start): axes
-            for axes in figure.axes}
+    grid = {
+        (axes.get_subplotspec().rowspan.start, axes.get_subplotspec().colspan.start): axes
+        for axes in figure.axes
+    }
     assert sorted(grid) == [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2)]
     drawn = grid[2, 1].collections[0].get_offsets()
     both = np.concatenate([data, samples])[:, [1, 2]]
     assert np.array_equal(np.sort(drawn, axis=0), np.sort(both, axis=0))
     colours = grid[2, 1].collections[0].get_facecolors()
     of_data = np.array([np.any(np.all(row == data[:, [1, 2]], axis=1)) for row in drawn])
-    assert len(np.unique(colours[of_data], axis=0)) == len(np.unique(colours[~of_data], axis=0)) \
-        == 1 and not np.array_equal(colours[of_data][0], colours[~of_data][0])
+    assert len(np.unique(colours[of_data], axis=0)) == len(
+        np.unique(colours[~of_data], axis=0)
+    ) == 1 and not np.array_equal(colours[of_data][0], colours[~of_data][0])
     assert [grid[2, j].get_xlabel() for j in range(3)] == ["a", "b", "c"]
     assert [grid[i, 0].get_ylabel() for i in range(3)] == ["a", "b", "c"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["data", "samples"]

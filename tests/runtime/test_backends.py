@@ -10,9 +10,11 @@ from tests.runtime.processes import run_python
 
 
 def test_importing_nfref_loads_neither_numba_nor_matplotlib():
-    code = ("import sys, numpy as np, nfref; flow = nfref.RealNVP(2); "
-            "flow.inverse(flow.init(np.random.default_rng(0)), np.zeros((7, 2))); "
-            "print([name for name in ('numba', 'matplotlib') if name in sys.modules])")
+    code = (
+        "import sys, numpy as np, nfref; flow = nfref.RealNVP(2); "
+        "flow.inverse(flow.init(np.random.default_rng(0)), np.zeros((7, 2))); "
+        "print([name for name in ('numba', 'matplotlib') if name in sys.modules])"
+    )
     done = run_python(code, NFREF_BACKEND="")
     assert done.stdout.strip() == "[]", done.stderr
 
@@ -44,8 +46,7 @@ def test_environment_names_a_backend_for_the_process(monkeypatch):
 
 
 def test_cuda_without_a_device_is_an_error_at_once():
-    code = ("import nfref\n"
-            "with nfref.backend('cuda'): pass")
+    code = "import nfref\nwith nfref.backend('cuda'): pass"
     done = run_python(code, NUMBA_ENABLE_CUDASIM="0", CUDA_VISIBLE_DEVICES="")
     assert "RuntimeError: backend: expected a CUDA device for 'cuda'" in done.stderr
 
@@ -63,9 +64,10 @@ def test_a_choice_holds_in_its_own_thread_alone(monkeypatch):
 def test_the_command_line_says_in_one_line_that_it_compiles(capsys):
     from nfref.cli import main
     from nfref.kernels.announce import announce
+
     assert main(["datasets"]) == 0
     assert capsys.readouterr().err == ""
     announce()
     announce()
-    line, = capsys.readouterr().err.splitlines()
+    (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("nfref: compiling kernels")

@@ -26,8 +26,9 @@ if MANY != {2}:
 
 
 def run(code):
-    done = run_python(START + code, OPENBLAS_NUM_THREADS="2", OMP_NUM_THREADS="2",
-                      MKL_NUM_THREADS="2")
+    done = run_python(
+        START + code, OPENBLAS_NUM_THREADS="2", OMP_NUM_THREADS="2", MKL_NUM_THREADS="2"
+    )
     if "no BLAS here" in done.stderr:
         pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr

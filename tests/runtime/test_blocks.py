@@ -14,11 +14,13 @@ from nfref.runtime import params as trees
 
 
 def fixed(context_dim=0, dtype=np.float64):
-    density = nfref.Density(nfref.RealNVP(2, 2, (8,), context_dim=context_dim),
-                            base=nfref.NormalMixture(2, 3))
+    density = nfref.Density(
+        nfref.RealNVP(2, 2, (8,), context_dim=context_dim), base=nfref.NormalMixture(2, 3)
+    )
     rng = np.random.default_rng(0)
-    moved = trees.tree_map(lambda leaf: leaf + 0.3 * rng.standard_normal(np.shape(leaf)),
-                           density.init(rng))
+    moved = trees.tree_map(
+        lambda leaf: leaf + 0.3 * rng.standard_normal(np.shape(leaf)), density.init(rng)
+    )
     return density, trees.cast(moved, np.dtype(dtype))
 
 
@@ -28,7 +30,8 @@ def test_parts_are_whole_blocks_and_every_row_once():
     def function(part):
         seen.append(part)
         return np.arange(part.start, part.stop), np.zeros((part.stop - part.start, 2), np.float32)
-    for n in (0, 1, blocks.BLOCK, 10 ** 6 + 1):
+
+    for n in (0, 1, blocks.BLOCK, 10**6 + 1):
         seen.clear()
         rows, zeros = blocks.in_parts(function, n, 8)
         np.testing.assert_array_equal(rows, np.arange(n))
@@ -53,6 +56,7 @@ def test_parts_change_no_answer_and_no_derivative(monkeypatch, backend, context_
             own = None if context is None else context[good]
             slope = grad(lambda p: anp.mean(density.log_prob(p, x[good], own)))(params)
             return [density.log_prob(params, x, context), trees.leaves(slope)]
+
     whole = answers()
     monkeypatch.setattr(blocks, "NUMBERS", 300)
     monkeypatch.setattr(blocks, "BLOCK", 128)
@@ -74,10 +78,14 @@ def test_memory_beside_the_result_does_not_grow(monkeypatch):
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most - sum(array.nbytes for array in result)
+
     # From the third block on the results of the one before are held while the next is worked out.
     with nfref.backend("numpy"):
-        few, many = ([held(lambda: [density.log_prob(params, x)]),
-                      held(lambda: density.sample_and_log_prob(params, np.random.default_rng(0),
-                                                               len(x)))]
-                     for x in (np.zeros((k * blocks.BLOCK, 2), np.float32) for k in (4, 40)))
+        few, many = (
+            [
+                held(lambda: [density.log_prob(params, x)]),
+                held(lambda: density.sample_and_log_prob(params, np.random.default_rng(0), len(x))),
+            ]
+            for x in (np.zeros((k * blocks.BLOCK, 2), np.float32) for k in (4, 40))
+        )
     assert np.all(np.array(many) < 1.05 * np.array(few))

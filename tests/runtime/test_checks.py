@@ -6,13 +6,20 @@ import pytest
 from nfref.runtime import checks
 
 
-@pytest.mark.parametrize("value, dtype", [
-    ([[1, 2]], np.float64), (np.zeros((1, 2), np.float32), np.float32),
-    (np.zeros((1, 2), np.float16), np.float64), (np.zeros((1, 2), bool), np.float64),
-    (np.zeros((1, 2), np.uint8), np.float64), (np.zeros((1, 2), complex), np.complex128),
-    (np.zeros((1, 2), np.complex64), np.complex64), (np.zeros((1, 2), object), np.float64),
-    (np.zeros((1, 2), ">f8"), np.float64),
-])
+@pytest.mark.parametrize(
+    "value, dtype",
+    [
+        ([[1, 2]], np.float64),
+        (np.zeros((1, 2), np.float32), np.float32),
+        (np.zeros((1, 2), np.float16), np.float64),
+        (np.zeros((1, 2), bool), np.float64),
+        (np.zeros((1, 2), np.uint8), np.float64),
+        (np.zeros((1, 2), complex), np.complex128),
+        (np.zeros((1, 2), np.complex64), np.complex64),
+        (np.zeros((1, 2), object), np.float64),
+        (np.zeros((1, 2), ">f8"), np.float64),
+    ],
+)
 def test_numbers_of_every_kind_are_let_in(value, dtype):
     array = checks.as_rows("x", value, 2)
     assert array.dtype == dtype and array.dtype.isnative and array.flags.c_contiguous
@@ -23,27 +30,37 @@ def test_float_arrays_are_not_copied():
     assert checks.as_rows("x", array, 2) is array
 
 
-@pytest.mark.parametrize("value, error, message", [
-    ([[1.0, 2.0], [3.0]], ValueError, "x: expected an array, got rows of different lengths"),
-    ([["a", "b"]], TypeError, "x: expected numbers, got dtype <U1"),
-    (np.zeros((1, 2), "M8[s]"), TypeError, "x: expected numbers, got dtype datetime64[s]"),
-    (np.array([[{}, {}]]), TypeError, "x: expected numbers, got dtype object"),
-    (np.zeros(2), ValueError, "x: expected shape (N, 2), got (2,)"),
-    (np.zeros((2, 3)), ValueError, "x: expected shape (N, 2), got (2, 3)"),
-    (1.0, ValueError, "x: expected shape (N, 2), got ()"),
-    (None, (TypeError, ValueError), None),
-])
+@pytest.mark.parametrize(
+    "value, error, message",
+    [
+        ([[1.0, 2.0], [3.0]], ValueError, "x: expected an array, got rows of different lengths"),
+        ([["a", "b"]], TypeError, "x: expected numbers, got dtype <U1"),
+        (np.zeros((1, 2), "M8[s]"), TypeError, "x: expected numbers, got dtype datetime64[s]"),
+        (np.array([[{}, {}]]), TypeError, "x: expected numbers, got dtype object"),
+        (np.zeros(2), ValueError, "x: expected shape (N, 2), got (2,)"),
+        (np.zeros((2, 3)), ValueError, "x: expected shape (N, 2), got (2, 3)"),
+        (1.0, ValueError, "x: expected shape (N, 2), got ()"),
+        (None, (TypeError, ValueError), None),
+    ],
+)
 def test_rows_that_are_not(value, error, message):
     with pytest.raises(error) as caught:
         checks.as_rows("x", value, 2)
     assert message is None or str(caught.value) == message
 
 
-@pytest.mark.parametrize("context, context_dim, message", [
-    (np.zeros((3, 1)), 0, "context: expected None for a flow with context_dim 0, got shape (3, 1)"),
-    (None, 2, "context: expected shape (3, 2), got None"),
-    (np.zeros((2, 2)), 2, "context: expected shape (3, 2), got (2, 2)"),
-])
+@pytest.mark.parametrize(
+    "context, context_dim, message",
+    [
+        (
+            np.zeros((3, 1)),
+            0,
+            "context: expected None for a flow with context_dim 0, got shape (3, 1)",
+        ),
+        (None, 2, "context: expected shape (3, 2), got None"),
+        (np.zeros((2, 2)), 2, "context: expected shape (3, 2), got (2, 2)"),
+    ],
+)
 def test_contexts_that_are_not(context, context_dim, message):
     with pytest.raises(ValueError) as caught:
         checks.as_context(context, context_dim, np.zeros((3, 4)))
@@ -56,16 +73,19 @@ def test_a_context_takes_the_dtype_of_the_rows():
     assert checks.as_context(None, 0, rows) is None
 
 
-@pytest.mark.parametrize("check, value, error, message", [
-    (checks.check_count, 0, ValueError, "k: expected at least 1, got 0"),
-    (checks.check_count, 1.0, TypeError, "k: expected a whole number, got 1.0"),
-    (checks.check_count, True, TypeError, "k: expected a whole number, got True"),
-    (checks.check_count, "2", TypeError, "k: expected a whole number, got '2'"),
-    (checks.check_positive, 0, ValueError, "k: expected a finite number above 0, got 0"),
-    (checks.check_positive, np.inf, ValueError, "k: expected a finite number above 0, got inf"),
-    (checks.check_positive, np.nan, ValueError, "k: expected a finite number above 0, got nan"),
-    (checks.check_positive, "1", TypeError, "k: expected a number, got '1'"),
-])
+@pytest.mark.parametrize(
+    "check, value, error, message",
+    [
+        (checks.check_count, 0, ValueError, "k: expected at least 1, got 0"),
+        (checks.check_count, 1.0, TypeError, "k: expected a whole number, got 1.0"),
+        (checks.check_count, True, TypeError, "k: expected a whole number, got True"),
+        (checks.check_count, "2", TypeError, "k: expected a whole number, got '2'"),
+        (checks.check_positive, 0, ValueError, "k: expected a finite number above 0, got 0"),
+        (checks.check_positive, np.inf, ValueError, "k: expected a finite number above 0, got inf"),
+        (checks.check_positive, np.nan, ValueError, "k: expected a finite number above 0, got nan"),
+        (checks.check_positive, "1", TypeError, "k: expected a number, got '1'"),
+    ],
+)
 def test_numbers_that_are_not(check, value, error, message):
     with pytest.raises(error) as caught:
         check("k", value)

@@ -26,7 +26,8 @@ FLOW = nfref.RealNVP(2, layers=2, hidden=(8, 8), activation="tanh")
 def problem(n=200, flow=FLOW, dtype=np.float64):
     rng = np.random.default_rng(0)
     params = trees.tree_map(
-        lambda leaf: (leaf + 0.3 * rng.standard_normal(leaf.shape)).astype(dtype), flow.init(rng))
+        lambda leaf: (leaf + 0.3 * rng.standard_normal(leaf.shape)).astype(dtype), flow.init(rng)
+    )
     return params, rng.standard_normal((n, flow.dim)).astype(dtype)
 
 
@@ -50,7 +51,7 @@ def test_second_derivatives_are_those_of_the_formula():
 
     def total(p, x):
         z, log_det = FLOW.inverse(p, x)
-        return anp.sum(z ** 3) + anp.sum(anp.sin(log_det))
+        return anp.sum(z**3) + anp.sum(anp.sin(log_det))
 
     results = []
     for name in ("numpy", "numba"):
@@ -76,7 +77,8 @@ def test_gradients_of_twins_pass_autograds_own_check():
     params, x = problem(5)
     with nfref.backend("numba"):
         check_grads(lambda p, x: traced_tuple(FLOW.forward(p, x)), modes=["rev"], order=2)(
-            params, x)
+            params, x
+        )
 
 
 def test_complex_rows_take_the_formula():
@@ -104,8 +106,12 @@ def test_a_subclass_with_its_own_formula_is_never_run_by_the_twin():
 
 def test_every_twin_that_a_flow_names_is_known_to_the_kernels_and_no_other():
     from nfref.kernels.chain.instructions import ENCODERS
-    flows = {value for value in map(nfref.__getattr__, nfref.__all__)
-             if isinstance(value, type) and issubclass(value, nfref.Flow)}
+
+    flows = {
+        value
+        for value in map(nfref.__getattr__, nfref.__all__)
+        if isinstance(value, type) and issubclass(value, nfref.Flow)
+    }
     assert {vars(flow)["_twin"] for flow in flows if "_twin" in vars(flow)} == set(ENCODERS)
 
 
@@ -137,7 +143,7 @@ def test_rows_do_not_depend_on_their_neighbours():
     with nfref.backend("numba"):
         z, log_det = FLOW.inverse(params, x)
         for k in (0, 127, 128, 199):
-            alone = FLOW.inverse(params, x[k:k + 1])
+            alone = FLOW.inverse(params, x[k : k + 1])
             assert np.array_equal(alone[0][0], z[k]) and alone[1][0] == log_det[k]
 
 
@@ -153,9 +159,15 @@ def test_a_nan_stays_in_its_row():
 # Training ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flow", [
-    FLOW, nfref.MAF(3, layers=2, hidden=(9,)), nfref.RealNVP(2, 2, (5,), context_dim=2),
-    nfref.Chain([nfref.RealNVP(2, 2, (5,)), nfref.Standardise((1.0, 2.0), (3.0, 4.0))])])
+@pytest.mark.parametrize(
+    "flow",
+    [
+        FLOW,
+        nfref.MAF(3, layers=2, hidden=(9,)),
+        nfref.RealNVP(2, 2, (5,), context_dim=2),
+        nfref.Chain([nfref.RealNVP(2, 2, (5,)), nfref.Standardise((1.0, 2.0), (3.0, 4.0))]),
+    ],
+)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_loss_and_gradient_of_a_training_step(flow, dtype):
     density = nfref.Density(flow)
@@ -177,10 +189,11 @@ def test_loss_and_gradient_of_a_training_step(flow, dtype):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_adam_update(dtype):
     from nfref.kernels.adam import adam_update
+
     rng = np.random.default_rng(0)
     vector, slope, m = (rng.standard_normal(1001).astype(dtype) for _ in range(3))
     slope[0] = m[0] = 0
-    v = (m ** 2).astype(dtype)
+    v = (m**2).astype(dtype)
     for t in (1, 2, 1000):
         expected = adam.adam_update(vector, slope, m, v, t, 0.01)
         twin = adam_update(vector, slope, m, v, t, 0.01)
@@ -200,26 +213,33 @@ def test_a_twin_has_the_name_and_the_arguments_of_its_formula():
     from nfref.networks import activations as nets
     from nfref.runtime import small_matrices
     from nfref.transformers import additive, affine
-    pairs = [(adam, adam_twins, ["adam_update"]),
-             (planar, planar_twins, ["planar_slope", "planar_root", "minus_tanh"]),
-             (nets, network, ["softplus"]),
-             (nets, planar_twins, ["sech_squared"]),
-             (small_matrices, matrix_twins, ["log_abs_det", "solve"])]
+
+    pairs = [
+        (adam, adam_twins, ["adam_update"]),
+        (planar, planar_twins, ["planar_slope", "planar_root", "minus_tanh"]),
+        (nets, network, ["softplus"]),
+        (nets, planar_twins, ["sech_squared"]),
+        (small_matrices, matrix_twins, ["log_abs_det", "solve"]),
+    ]
     with suppress(ImportError):
         from nfref.kernels.cuda import coupling as device_twins
+
         for kind, module in (("affine", affine), ("additive", additive)):
             twin = list(inspect.signature(getattr(device_twins, f"{kind}_coupling")).parameters)
-            for way in ("forward", "inverse"):      # one twin, told the direction
+            for way in ("forward", "inverse"):  # one twin, told the direction
                 formula = inspect.signature(getattr(module, f"{kind}_{way}")).parameters
                 assert twin[:2] == ["direction", "rows"] and twin[2:] == list(formula)[1:]
     for formulas, twins, names in pairs:
         for name in names:
             formula, twin = getattr(formulas, name), getattr(twins, name)
             # Below the wrappers of autograd and of Numba.
-            formula, twin = (getattr(function, "fun", getattr(function, "py_func", function))
-                             for function in (formula, twin))
-            arguments, same = (list(inspect.signature(function).parameters)
-                               for function in (formula, twin))
+            formula, twin = (
+                getattr(function, "fun", getattr(function, "py_func", function))
+                for function in (formula, twin)
+            )
+            arguments, same = (
+                list(inspect.signature(function).parameters) for function in (formula, twin)
+            )
             assert arguments == same, name
 
 

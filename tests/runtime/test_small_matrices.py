@@ -21,16 +21,17 @@ from nfref.runtime.small_matrices import log_abs_det, solve
 # Uncompiled kernels are for coverage; they go through fewer and smaller matrices.
 COMPILED = not numba.config.DISABLE_JIT
 DTYPES = [np.float64, np.float32]
-DIMS = ([1, 2, 3, 8, 17, 33, pytest.param(64, marks=pytest.mark.thorough)] if COMPILED
-        else [1, 2, 5])
+DIMS = [1, 2, 3, 8, 17, 33, pytest.param(64, marks=pytest.mark.thorough)] if COMPILED else [1, 2, 5]
 COUNTS = [0, 1, 7, 1000] if COMPILED else [0, 1, 9]
 BACKENDS = ["numpy", "numba"]
 
 
 def problem(n, dim, dtype=np.float64, seed=0):
     rng = np.random.default_rng(seed)
-    return (rng.standard_normal((n, dim, dim)).astype(dtype),
-            rng.standard_normal((n, dim)).astype(dtype))
+    return (
+        rng.standard_normal((n, dim, dim)).astype(dtype),
+        rng.standard_normal((n, dim)).astype(dtype),
+    )
 
 
 def inverse(matrices):
@@ -137,17 +138,23 @@ def test_powers_of_two_only_move_the_exponents(dtype):
 def test_the_logarithm_is_good_to_an_ulp(dtype):
     rng = np.random.default_rng(2)
     info = np.finfo(dtype)
-    numbers = np.concatenate([
-        np.exp(rng.uniform(np.log(info.tiny), np.log(info.max), 2000)),
-        rng.uniform(0.5, 2.0, 2000), 1 + rng.uniform(-1e-3, 1e-3, 2000),
-        [1.0, info.tiny, info.max, info.smallest_subnormal]]).astype(dtype)
+    numbers = np.concatenate(
+        [
+            np.exp(rng.uniform(np.log(info.tiny), np.log(info.max), 2000)),
+            rng.uniform(0.5, 2.0, 2000),
+            1 + rng.uniform(-1e-3, 1e-3, 2000),
+            [1.0, info.tiny, info.max, info.smallest_subnormal],
+        ]
+    ).astype(dtype)
     signs = rng.choice(np.array([-1, 1], dtype), len(numbers))
     with nfref.backend("numba"):
         values = log_abs_det((signs * numbers)[:, None, None])
         extreme = log_abs_det(np.array([0, np.inf, -np.inf, np.nan], dtype)[:, None, None])
     with mpmath.workdps(30):
-        errors = [abs(float(mpmath.log(float(number)) - float(value)))
-                  for number, value in zip(numbers, values)]
+        errors = [
+            abs(float(mpmath.log(float(number)) - float(value)))
+            for number, value in zip(numbers, values)
+        ]
     assert np.all(np.array(errors) <= np.spacing(np.abs(values)))
     assert np.array_equal(extreme, [-np.inf, np.inf, np.inf, np.nan], equal_nan=True)
 
@@ -163,8 +170,10 @@ def test_singular_matrices_stay_alone_and_are_named(name):
         values = log_abs_det(matrices)
         assert np.array_equal(values == -np.inf, singular)
         assert np.array_equal(values[~singular], log_abs_det(matrices[~singular]))
-        with pytest.raises(ValueError, match="matrices: expected invertible matrices, "
-                                             "got a singular one at index 5"):
+        with pytest.raises(
+            ValueError,
+            match="matrices: expected invertible matrices, got a singular one at index 5",
+        ):
             solve(matrices, rows)
 
 
@@ -176,8 +185,11 @@ def test_a_nan_stays_in_its_matrix(name):
     others = ~np.isin(np.arange(20), (7, 8))
     with nfref.backend(name):
         results = log_abs_det(matrices), solve(matrices, rows), inverse(matrices)
-        clean = (log_abs_det(matrices[others]), solve(matrices[others], rows[others]),
-                 inverse(matrices[others]))
+        clean = (
+            log_abs_det(matrices[others]),
+            solve(matrices[others], rows[others]),
+            inverse(matrices[others]),
+        )
     for result, expected in zip(results, clean):
         assert np.isnan(result[7]).any() and np.isnan(result[8]).all()
         assert np.array_equal(result[others], expected)
@@ -185,7 +197,7 @@ def test_a_nan_stays_in_its_matrix(name):
 
 def test_any_number_of_threads_and_neighbours_gives_the_same_bits():
     dim = 6
-    n = 4 * twins.CHUNK // dim ** 2 + 3 if COMPILED else 70
+    n = 4 * twins.CHUNK // dim**2 + 3 if COMPILED else 70
     matrices, rows = problem(n, dim)
     results = []
     for threads in (1, 2, 5):
@@ -195,8 +207,8 @@ def test_any_number_of_threads_and_neighbours_gives_the_same_bits():
         assert all(np.array_equal(a, b) for a, b in zip(results[0], other))
     with nfref.backend("numba"):
         for k in (0, 8, n - 1):
-            assert log_abs_det(matrices[k:k + 1])[0] == results[0][0][k]
-            assert np.array_equal(inverse(matrices[k:k + 1])[0], results[0][2][k])
+            assert log_abs_det(matrices[k : k + 1])[0] == results[0][0][k]
+            assert np.array_equal(inverse(matrices[k : k + 1])[0], results[0][2][k])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -210,8 +222,9 @@ def test_unusual_pivots_beside_a_matrix_change_no_bit_of_its_determinant(dim, dt
         usual, beside = log_abs_det(matrices), log_abs_det(unusual)
     assert np.array_equal(beside[::2], usual[::2])
     moved = (np.resize([-limit, limit], 32) * dim * np.log(2)).astype(dtype)
-    np.testing.assert_allclose(beside[1::2] - moved, usual[1::2], rtol=0,
-                               atol=4 * np.finfo(dtype).eps * abs(moved[0]))
+    np.testing.assert_allclose(
+        beside[1::2] - moved, usual[1::2], rtol=0, atol=4 * np.finfo(dtype).eps * abs(moved[0])
+    )
 
 
 def test_inputs_of_any_layout_are_left_as_they_are():
@@ -232,8 +245,9 @@ def test_large_matrices_and_complex_numbers_take_the_formula():
     with nfref.backend("numba"):
         assert np.array_equal(log_abs_det(large), np.linalg.slogdet(large)[1])
         rows = turning[:, 0]
-        assert np.array_equal(solve(turning, rows),
-                              np.linalg.solve(turning, rows[:, :, None])[:, :, 0])
+        assert np.array_equal(
+            solve(turning, rows), np.linalg.solve(turning, rows[:, :, None])[:, :, 0]
+        )
 
 
 def test_unasked_calls_choose_by_size(monkeypatch):
@@ -253,9 +267,11 @@ def test_unasked_calls_choose_by_size(monkeypatch):
 def test_gradients_of_twins_are_those_of_the_formulas(dtype):
     matrices, rows = problem(11, 5, dtype)
     weights, _ = problem(11, 5, dtype, seed=1)
-    cases = [(lambda a: anp.sum(anp.sin(log_abs_det(a))), (matrices,)),
-             (lambda a, r: anp.sum(weights[:, 0] * solve(a, r)), (matrices, rows)),
-             (lambda a: anp.sum(weights * inverse(a)), (matrices,))]
+    cases = [
+        (lambda a: anp.sum(anp.sin(log_abs_det(a))), (matrices,)),
+        (lambda a, r: anp.sum(weights[:, 0] * solve(a, r)), (matrices, rows)),
+        (lambda a: anp.sum(weights * inverse(a)), (matrices,)),
+    ]
     # A rounding error in the inverse grows with each of the two inverses of its derivative.
     growth = np.linalg.cond(matrices.astype(np.float64)).max() ** 2
     for function, arguments in cases:
@@ -330,7 +346,7 @@ def aligned(values, dtype, size=None):
     size = lanes.width_of(dtype) if size is None else size
     memory = np.zeros(size + lanes.width_of(dtype), dtype)
     start = -(memory.ctypes.data // memory.itemsize) % lanes.width_of(dtype)
-    flat = memory[start:start + size]
+    flat = memory[start : start + size]
     flat[:] = np.resize(np.array(values, dtype), len(flat))
     return flat
 
@@ -348,18 +364,19 @@ def test_each_lane_picks_its_own_number(dtype):
 def test_blocks_are_transposed(dtype):
     width = lanes.width_of(dtype)
     flat = np.arange(1.0 + 21 * width, dtype=dtype)
-    out = aligned([-1], dtype, 16 * width)      # vectors a width apart
+    out = aligned([-1], dtype, 16 * width)  # vectors a width apart
     transpose(flat, out)
     rows = flat[1:].reshape(width, 21)[:, :width]
-    assert np.array_equal(out[:width ** 2].reshape(width, width), rows.T)
-    assert np.all(out[width ** 2:] == -1)
+    assert np.array_equal(out[: width**2].reshape(width, width), rows.T)
+    assert np.all(out[width**2 :] == -1)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_mantissa_and_exponent_of_every_kind_of_number(dtype):
     info = np.finfo(dtype)
-    flat = aligned([0.0, 1.0, -3.0, info.tiny, -info.smallest_subnormal, info.max, np.inf,
-                    np.nan], dtype)
+    flat = aligned(
+        [0.0, 1.0, -3.0, info.tiny, -info.smallest_subnormal, info.max, np.inf, np.nan], dtype
+    )
     mantissas, exponents = aligned([0], dtype), aligned([0], dtype)
     split(flat, mantissas, exponents)
     finite = np.isfinite(flat)

@@ -21,10 +21,16 @@ from nfref.training.gradient import loss_and_gradient
 from tests import flow_table
 
 # Images of 16 numbers have many arrays: the plain run has those of 4.
-SMALL = [pytest.param(name, dim, flow_table.CONTEXT_DIM if entry.context else 0,
-                      marks=pytest.mark.thorough if dim == 16 else ())
-         for name, entry in flow_table.flows().items()
-         for dim in {entry.dims[min(1, len(entry.dims) - 1)], *entry.dims[:entry.dims[-1] == 16]}]
+SMALL = [
+    pytest.param(
+        name,
+        dim,
+        flow_table.CONTEXT_DIM if entry.context else 0,
+        marks=pytest.mark.thorough if dim == 16 else (),
+    )
+    for name, entry in flow_table.flows().items()
+    for dim in {entry.dims[min(1, len(entry.dims) - 1)], *entry.dims[: entry.dims[-1] == 16]}
+]
 
 
 def places(node, path=()):
@@ -64,37 +70,68 @@ def put(params, path, leaf):
 def damages(params):
     """(damaged parameters, kind of error, its text): every array and container in turn."""
     for path, array in places(params):
-        for other in (array[None], np.zeros((*array.shape, 2)), array[..., :0] if array.ndim
-                      else np.zeros(0)):
-            yield (put(params, path, other), ValueError,
-                   f"{written(*path)}: expected shape {array.shape}, got {other.shape}")
+        for other in (
+            array[None],
+            np.zeros((*array.shape, 2)),
+            array[..., :0] if array.ndim else np.zeros(0),
+        ):
+            yield (
+                put(params, path, other),
+                ValueError,
+                f"{written(*path)}: expected shape {array.shape}, got {other.shape}",
+            )
         if array.ndim:
             shape = (*array.shape[:-1], array.shape[-1] + 3)
-            yield (put(params, path, np.zeros(shape)), ValueError,
-                   f"{written(*path)}: expected shape {array.shape}, got {shape}")
+            yield (
+                put(params, path, np.zeros(shape)),
+                ValueError,
+                f"{written(*path)}: expected shape {array.shape}, got {shape}",
+            )
         for other in (None, array.tolist(), "x", {}):
-            yield (put(params, path, other), TypeError, f"{written(*path)}: expected an array of "
-                   f"shape {array.shape}, got {type(other).__name__}")
-        yield (put(params, path, np.full(array.shape, "x")), TypeError,
-               f"{written(*path)}: expected numbers, got dtype <U1")
+            yield (
+                put(params, path, other),
+                TypeError,
+                f"{written(*path)}: expected an array of "
+                f"shape {array.shape}, got {type(other).__name__}",
+            )
+        yield (
+            put(params, path, np.full(array.shape, "x")),
+            TypeError,
+            f"{written(*path)}: expected numbers, got dtype <U1",
+        )
     for path, node in containers(params):
         if isinstance(node, dict):
             extra, missing = "more", [*node][:1]
         else:
-            extra, missing = len(node), [len(node) - 1][:len(node)]
-        add = ((lambda node: node.update(more=np.zeros(2))) if isinstance(node, dict)
-               else (lambda node: node.append(np.zeros(2))))
-        yield (changed(params, path, add), ValueError,
-               f"{written(*path, extra)}: expected nothing, got ndarray")
+            extra, missing = len(node), [len(node) - 1][: len(node)]
+        add = (
+            (lambda node: node.update(more=np.zeros(2)))
+            if isinstance(node, dict)
+            else (lambda node: node.append(np.zeros(2)))
+        )
+        yield (
+            changed(params, path, add),
+            ValueError,
+            f"{written(*path, extra)}: expected nothing, got ndarray",
+        )
         for key in missing:
             part = node[key]
-            what = (f"a {type(part).__name__}" if isinstance(part, (dict, list))
-                    else f"shape {part.shape}")
-            yield (changed(params, path, lambda node: node.pop(key)), ValueError,
-                   f"{written(*path, key)}: expected {what}, got nothing")
+            what = (
+                f"a {type(part).__name__}"
+                if isinstance(part, (dict, list))
+                else f"shape {part.shape}"
+            )
+            yield (
+                changed(params, path, lambda node: node.pop(key)),
+                ValueError,
+                f"{written(*path, key)}: expected {what}, got nothing",
+            )
         if path:
-            yield (put(params, path, np.zeros(3)), TypeError,
-                   f"{written(*path)}: expected a {type(node).__name__}, got ndarray")
+            yield (
+                put(params, path, np.zeros(3)),
+                TypeError,
+                f"{written(*path)}: expected a {type(node).__name__}, got ndarray",
+            )
 
 
 def error_of(call):
@@ -126,8 +163,9 @@ def test_every_array_and_container_is_compared(name, dim, context_dim, backend):
             assert error_of(lambda: flow.inverse(bad, x, context)) == (kind, text)
             assert error_of(lambda: flow.forward(bad, x, context)) == (kind, text)
             assert error_of(lambda: density.log_prob(whole, x, context)) == (kind, inside)
-            assert error_of(lambda: density.sample(whole, np.random.default_rng(0), 3, context)
-                            ) == (kind, inside)
+            assert error_of(
+                lambda: density.sample(whole, np.random.default_rng(0), 3, context)
+            ) == (kind, inside)
 
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
@@ -142,8 +180,10 @@ def test_gradients_and_losses_are_guarded_as_well(name, dim, context_dim, backen
         for path, array in places(params):
             other = np.zeros((*array.shape, 2))
             bad = {"base": {}, "flow": put(params, path, other)}
-            expected = (ValueError, f"{written('flow', *path)}: expected shape {array.shape}, "
-                                    f"got {other.shape}")
+            expected = (
+                ValueError,
+                f"{written('flow', *path)}: expected shape {array.shape}, got {other.shape}",
+            )
             vector, unflatten = trees.flatten(bad)
 
             def loss(params):
@@ -151,17 +191,25 @@ def test_gradients_and_losses_are_guarded_as_well(name, dim, context_dim, backen
 
             assert error_of(lambda: grad(loss)(bad)) == expected
             assert error_of(lambda: grad(lambda v: loss(unflatten(v)))(vector)) == expected
-            assert error_of(lambda: loss_and_gradient(density, unflatten, vector, x, context)
-                            ) == expected
+            assert (
+                error_of(lambda: loss_and_gradient(density, unflatten, vector, x, context))
+                == expected
+            )
 
 
-@pytest.mark.parametrize("fit", [
-    lambda density, params, rng: nfref.fit(density, params, np.zeros((9, 4)), rng, epochs=1,
-                                           progress=False),
-    lambda density, params, rng: nfref.fit_reverse_kl(
-        density, params, lambda x: -x.sum(axis=1), rng, steps=1, progress=False),
-    lambda density, params, rng: nfref.adapt(density, params, np.zeros((9, 4)), stage="start"),
-], ids=["fit", "fit_reverse_kl", "adapt"])
+@pytest.mark.parametrize(
+    "fit",
+    [
+        lambda density, params, rng: nfref.fit(
+            density, params, np.zeros((9, 4)), rng, epochs=1, progress=False
+        ),
+        lambda density, params, rng: nfref.fit_reverse_kl(
+            density, params, lambda x: -x.sum(axis=1), rng, steps=1, progress=False
+        ),
+        lambda density, params, rng: nfref.adapt(density, params, np.zeros((9, 4)), stage="start"),
+    ],
+    ids=["fit", "fit_reverse_kl", "adapt"],
+)
 def test_fits_check_before_they_start(fit):
     density = nfref.Density(nfref.RealNVP(4, hidden=(3000,)))
     params = nfref.Density(nfref.RealNVP(4, hidden=(8,))).init(np.random.default_rng(0))
@@ -185,23 +233,31 @@ def test_a_vector_is_checked_again_for_another_density():
             loss_and_gradient(small, unflatten, vector, x[:, :1])
 
 
-@pytest.mark.parametrize("call", [
-    lambda flow, params, x: flow.velocity(params, 0.5, x),
-    lambda flow, params, x: flow.trajectory(params, x),
-    lambda flow, params, x: FlowMatching()(
-        nfref.Density(flow), {"base": {}, "flow": params}, x, None, np.random.default_rng(0)),
-    lambda flow, params, x: PathLikelihood()(
-        nfref.Density(flow), {"base": {}, "flow": params}, x, None, np.random.default_rng(0)),
-], ids=["velocity", "trajectory", "flow matching", "path likelihood"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda flow, params, x: flow.velocity(params, 0.5, x),
+        lambda flow, params, x: flow.trajectory(params, x),
+        lambda flow, params, x: FlowMatching()(
+            nfref.Density(flow), {"base": {}, "flow": params}, x, None, np.random.default_rng(0)
+        ),
+        lambda flow, params, x: PathLikelihood()(
+            nfref.Density(flow), {"base": {}, "flow": params}, x, None, np.random.default_rng(0)
+        ),
+    ],
+    ids=["velocity", "trajectory", "flow matching", "path likelihood"],
+)
 def test_continuous_calls_check(call):
     params = nfref.CNF(2, hidden=(4,)).init(np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"net/0/weight: expected shape \(3, 5\), got \(3, 4\)"):
         call(nfref.CNF(2, hidden=(5,)), params, np.zeros((3, 2)))
 
 
-@pytest.mark.parametrize("make", [nfref.DiagonalNormal, nfref.FullNormal,
-                                  lambda dim: nfref.NormalMixture(dim, 3)],
-                         ids=["DiagonalNormal", "FullNormal", "NormalMixture"])
+@pytest.mark.parametrize(
+    "make",
+    [nfref.DiagonalNormal, nfref.FullNormal, lambda dim: nfref.NormalMixture(dim, 3)],
+    ids=["DiagonalNormal", "FullNormal", "NormalMixture"],
+)
 def test_parameters_of_bases_are_compared(make):
     base = make(2)
     params = base.init(np.random.default_rng(0))
@@ -213,12 +269,15 @@ def test_parameters_of_bases_are_compared(make):
         assert error_of(lambda: base.log_prob(bad, np.zeros((3, 2)))) == (kind, text)
         assert error_of(lambda: base.sample(bad, np.random.default_rng(0), 3)) == (kind, text)
         assert error_of(lambda: density.log_prob(whole, np.zeros((3, 2)))) == (kind, inside)
-        assert error_of(lambda: density.sample(whole, np.random.default_rng(0), 3)
-                        ) == (kind, inside)
+        assert error_of(lambda: density.sample(whole, np.random.default_rng(0), 3)) == (
+            kind,
+            inside,
+        )
 
 
 def test_a_flow_without_init_is_left_alone():
     """Its parameters cannot be known, so that none are refused."""
+
     class Shift(nfref.Flow):
         dim = 2
 
@@ -238,6 +297,7 @@ def test_a_flow_without_init_is_left_alone():
 
 def test_a_base_has_to_be_one():
     """What only looks like a base has no known parameters."""
+
     class Lookalike:
         dim = 2
 
@@ -270,8 +330,9 @@ with nfref.backend("numba"):
     except ValueError as error:
         print(error)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
-                          timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip() == "params/0/net/0/weight: expected shape (2, 3000), got (2, 8)"
 
@@ -289,6 +350,7 @@ def medians(calls, repeats=1000):
 
 def with_check(check, call):
     """The call with another function in the place of :meth:`Structure.checked`."""
+
     def made():
         kept, Structure.checked = Structure.checked, check
         try:
@@ -301,8 +363,11 @@ def with_check(check, call):
 
 def main():
     """Calls of one row with the check, with the cast by itself, and with neither."""
-    checks = (Structure.checked, lambda structure, params, dtype: trees.cast(params, dtype),
-              lambda structure, params, dtype: params)
+    checks = (
+        Structure.checked,
+        lambda structure, params, dtype: trees.cast(params, dtype),
+        lambda structure, params, dtype: params,
+    )
     print("us a call: with the check, with the cast alone, with neither; check over neither")
     x = np.zeros((1, 2))
     for flow in (nfref.RealNVP(2), nfref.MAF(2), nfref.NSF(2), nfref.PlanarLayer(2)):
@@ -310,10 +375,14 @@ def main():
         for backend in ("numpy", "numba"):
             with nfref.backend(backend):
                 flow.inverse(params, x)
-                times = medians([with_check(check, lambda: flow.inverse(params, x))
-                                 for check in checks])
-            print(f"{type(flow).__name__:12} {backend:6}", *(f"{1e6 * t:8.1f}" for t in times),
-                  f"{100 * (times[0] / times[2] - 1):+6.1f} %")
+                times = medians(
+                    [with_check(check, lambda: flow.inverse(params, x)) for check in checks]
+                )
+            print(
+                f"{type(flow).__name__:12} {backend:6}",
+                *(f"{1e6 * t:8.1f}" for t in times),
+                f"{100 * (times[0] / times[2] - 1):+6.1f} %",
+            )
 
 
 if __name__ == "__main__":

@@ -21,8 +21,14 @@ def test_what_is_traced_in_each_mode():
 
     def function(x):
         inside = {"a": [np.ones(2), x]}
-        seen.append((len(tracing.boxes(inside)), tracing.isbox(x), tracing.is_forward_mode(x),
-                     tracing.getval(x)))
+        seen.append(
+            (
+                len(tracing.boxes(inside)),
+                tracing.isbox(x),
+                tracing.is_forward_mode(x),
+                tracing.getval(x),
+            )
+        )
         return x * x
 
     assert tracing.boxes([1.0, np.ones(2)]) == []
@@ -32,14 +38,25 @@ def test_what_is_traced_in_each_mode():
 
 
 def fails_in_one_line(message):
-    return (message.startswith("autograd: expected version 1.7 to 1.9") and "\n" not in message
-            and f"got {version('autograd')}; " in message)
+    return (
+        message.startswith("autograd: expected version 1.7 to 1.9")
+        and "\n" not in message
+        and f"got {version('autograd')}; " in message
+    )
 
 
-@pytest.mark.parametrize("name, other", [
-    ("Box", type("Box", (), {})), ("VJPNode", type("VJPNode", (), {})),
-    ("getval", lambda value: value._value if tracing.isbox(value) else value),  # of boxes in boxes
-    ("getval", lambda value: value)])
+@pytest.mark.parametrize(
+    "name, other",
+    [
+        ("Box", type("Box", (), {})),
+        ("VJPNode", type("VJPNode", (), {})),
+        (
+            "getval",
+            lambda value: value._value if tracing.isbox(value) else value,
+        ),  # of boxes in boxes
+        ("getval", lambda value: value),
+    ],
+)
 def test_what_is_read_wrongly_is_not_used(monkeypatch, name, other):
     tracing._try_boxes()
     monkeypatch.setattr(tracing, name, other)
@@ -49,9 +66,16 @@ def test_what_is_read_wrongly_is_not_used(monkeypatch, name, other):
 
 
 def test_what_is_gone_is_named():
-    done = subprocess.run([sys.executable, "-c", "import autograd.extend\n"
-                           "del autograd.extend.SparseObject\nimport nfref\nnfref.Flow"],
-                          text=True, capture_output=True, cwd=Path(nfref.__file__).parents[1])
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import autograd.extend\ndel autograd.extend.SparseObject\nimport nfref\nnfref.Flow",
+        ],
+        text=True,
+        capture_output=True,
+        cwd=Path(nfref.__file__).parents[1],
+    )
     kind, _, message = done.stderr.splitlines()[-1].partition(": ")
     assert kind == "ImportError" and "SparseObject" in message and fails_in_one_line(message)
 

@@ -20,8 +20,24 @@ def site(tmp_path_factory):
     pytest.importorskip("furo", reason="needs the extra docs")
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-D", "plot_gallery=0",
-         "-d", str(folder / "doctrees"), str(DOCS), str(folder / "html")],
-        cwd=ROOT, env={**os.environ, "MPLBACKEND": "Agg"}, capture_output=True, text=True)
+        [
+            sys.executable,
+            "-m",
+            "sphinx",
+            "-q",
+            "-W",
+            "--keep-going",
+            "-D",
+            "plot_gallery=0",
+            "-d",
+            str(folder / "doctrees"),
+            str(DOCS),
+            str(folder / "html"),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "MPLBACKEND": "Agg"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-5000:]
     return folder / "html"

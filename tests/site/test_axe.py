@@ -10,9 +10,17 @@ import pytest
 from tests.browser import CHROMIUM, Browser
 
 # A page of each kind; that of the scoreboard has too many cells for axe-core.
-PAGES = ("index.html", "lessons/index.html", "lessons/00_what_a_flow_is.html",
-         "methods/tarflow.html", "applications/audio.html", "notation.html", "which_flow.html",
-         "teach/index.html", "playground/index.html")
+PAGES = (
+    "index.html",
+    "lessons/index.html",
+    "lessons/00_what_a_flow_is.html",
+    "methods/tarflow.html",
+    "applications/audio.html",
+    "notation.html",
+    "which_flow.html",
+    "teach/index.html",
+    "playground/index.html",
+)
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
 
 
@@ -27,10 +35,16 @@ def axe():
 def violations(browser, script):
     """(rule, place) of all that axe-core complains of on the page that is open."""
     browser.value(f"{script}; true")
-    return [tuple(one) for one in json.loads(browser.value(
-        f"axe.run(document, {json.dumps(RULES)}).then(found => JSON.stringify("
-        "found.violations.flatMap(rule => rule.nodes.map(node => "
-        "[rule.id, node.target.join(' '), node.failureSummary.slice(0, 200)]))))"))]
+    return [
+        tuple(one)
+        for one in json.loads(
+            browser.value(
+                f"axe.run(document, {json.dumps(RULES)}).then(found => JSON.stringify("
+                "found.violations.flatMap(rule => rule.nodes.map(node => "
+                "[rule.id, node.target.join(' '), node.failureSummary.slice(0, 200)]))))"
+            )
+        )
+    ]
 
 
 @pytest.mark.slow
@@ -51,9 +65,12 @@ def test_axe_finds_nothing(site, tmp_path, width, dark):
 def test_axe_sees_what_is_wrong(tmp_path):
     page, script = tmp_path / "page.html", axe()
     with Browser(tmp_path / "profile") as browser:
-        for body, rule in (("<p>good</p>", None), ("<img src='data:,'>", "image-alt"),
-                           ("<p style='color: #999; background: #fff'>pale</p>",
-                            "color-contrast"), ("<a href='x'></a>", "link-name")):
+        for body, rule in (
+            ("<p>good</p>", None),
+            ("<img src='data:,'>", "image-alt"),
+            ("<p style='color: #999; background: #fff'>pale</p>", "color-contrast"),
+            ("<a href='x'></a>", "link-name"),
+        ):
             page.write_text(f"<!doctype html><html lang=en><title>t</title><main>{body}</main>")
             browser.open(page.as_uri())
             found = {name for name, *_ in violations(browser, script)}

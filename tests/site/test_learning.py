@@ -30,21 +30,36 @@ show(JSON.stringify({ losses, loss, gradient, differences, rows, chain,
 
 def density(layers):
     """nfref's density of the chain, and how its parameters are read."""
-    return nfref.Density(nfref.Chain([
-        nfref.Coupling((k % 2 == 0, k % 2 == 1), nfref.Affine(), hidden=(8,))
-        for k in range(layers)]))
+    return nfref.Density(
+        nfref.Chain(
+            [
+                nfref.Coupling((k % 2 == 0, k % 2 == 1), nfref.Affine(), hidden=(8,))
+                for k in range(layers)
+            ]
+        )
+    )
 
 
 def params_of(chain):
-    return {"base": {}, "flow": [{"net": [{name: np.array(part, float)
-                                           for name, part in layer.items()}
-                                          for layer in own["net"]]} for own in chain]}
+    return {
+        "base": {},
+        "flow": [
+            {
+                "net": [
+                    {name: np.array(part, float) for name, part in layer.items()}
+                    for layer in own["net"]
+                ]
+            }
+            for own in chain
+        ],
+    }
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="no node")
 def test_it_learns_what_nfref_would_say(tmp_path):
-    scripts = "\n".join((PAGE / name).read_text(encoding="utf-8")
-                        for name in ("flows.js", "learn.js"))
+    scripts = "\n".join(
+        (PAGE / name).read_text(encoding="utf-8") for name in ("flows.js", "learn.js")
+    )
     found = by_node(f"{scripts}\n{RUN}", tmp_path)
     np.testing.assert_allclose(found["gradient"], found["differences"], rtol=1e-5, atol=1e-7)
     log_p = density(4).log_prob(params_of(found["chain"]), np.array(found["rows"]))
@@ -71,6 +86,13 @@ def test_the_page_trains(tmp_path):
             get("train").click();
             return [get("said").textContent, get("learned").textContent]; })()""")
         assert said[0].startswith("300 points") and "mean log p" in said[0]
-        mass = np.exp(density(6).log_prob(params_of(json.loads(said[1])), np.stack(np.meshgrid(
-            *[np.linspace(-9, 9, 181)] * 2), axis=-1).reshape(-1, 2))).sum() * 0.1 ** 2
+        mass = (
+            np.exp(
+                density(6).log_prob(
+                    params_of(json.loads(said[1])),
+                    np.stack(np.meshgrid(*[np.linspace(-9, 9, 181)] * 2), axis=-1).reshape(-1, 2),
+                )
+            ).sum()
+            * 0.1**2
+        )
         assert abs(mass - 1) < 0.02

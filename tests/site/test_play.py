@@ -14,9 +14,15 @@ from tests.site.test_playground import by_node
 
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "docs" / "static"
-STATES = {"probe": {"z": 0.7, "h": 0.2}, "fold": {"wu": 1.7}, "steps": {"layers": 3, "s": 0.8},
-          "knots": {"height": 0.55, "slope": 2.3}, "cobweb": {"L": 0.7, "start": 1.9},
-          "paths": {"t": 0.8, "z": 0.35}, "weights": {"m": 0.6, "s": 2.4}}
+STATES = {
+    "probe": {"z": 0.7, "h": 0.2},
+    "fold": {"wu": 1.7},
+    "steps": {"layers": 3, "s": 0.8},
+    "knots": {"height": 0.55, "slope": 2.3},
+    "cobweb": {"L": 0.7, "start": 1.9},
+    "paths": {"t": 0.8, "z": 0.35},
+    "weights": {"m": 0.6, "s": 2.4},
+}
 SHOW = """
 const found = {};
 for (const [name, state] of Object.entries(STATES)) found[name] = PLAYS[name].numbers(state);
@@ -33,16 +39,22 @@ def found(tmp_path_factory):
     if not shutil.which("node"):
         pytest.skip("no node")
     script = (STATIC / "play.js").read_text(encoding="utf-8")
-    shown = by_node(f"{script}\nconst STATES = {json.dumps(STATES)};\n{SHOW}",
-                    tmp_path_factory.mktemp("play"))
-    return {name: list(value.values()) if isinstance(value, dict) else value
-            for name, value in shown.items()}
+    shown = by_node(
+        f"{script}\nconst STATES = {json.dumps(STATES)};\n{SHOW}", tmp_path_factory.mktemp("play")
+    )
+    return {
+        name: list(value.values()) if isinstance(value, dict) else value
+        for name, value in shown.items()
+    }
 
 
 def planar(w, u_hat, b):
     """A planar layer in one dimension and its parameters, from the u-hat of the page."""
-    return nfref.PlanarLayer(1), {"u": np.array([np.log(np.expm1(1 + w * u_hat)) / w]),
-                                  "w": np.array([w]), "b": np.array([b])}
+    return nfref.PlanarLayer(1), {
+        "u": np.array([np.log(np.expm1(1 + w * u_hat)) / w]),
+        "w": np.array([w]),
+        "b": np.array([b]),
+    }
 
 
 def test_the_probe(found):
@@ -51,8 +63,9 @@ def test_the_probe(found):
     ends, log_det = flow.forward(params, np.array([[z], [z + h / 2], [z - h / 2]]))
     share, length = stats.norm.pdf(z) * h, ends[1, 0] - ends[2, 0]
     formula = nfref.Density(flow).log_prob({"base": {}, "flow": params}, ends[:1])
-    np.testing.assert_allclose(found["probe"], [ends[0, 0], share, length, share / length,
-                                                np.exp(formula[0])], rtol=1e-9)
+    np.testing.assert_allclose(
+        found["probe"], [ends[0, 0], share, length, share / length, np.exp(formula[0])], rtol=1e-9
+    )
 
 
 def test_the_fold(found):
@@ -71,10 +84,12 @@ def test_knots(found):
     x_k, y_k = np.array([-3, -1, 0, 1, 3.0]), np.array([-3, -1, height, 1, 3.0])
     knots = [x_k, y_k, np.diff(y_k) / np.diff(x_k), np.array([1, 1, slope, 1, 1.0])]
     z, log_slope = nfref.RationalQuadratic(bins=4, bound=3.0).inverse(
-        np.array([-0.5]), [part[:, None] for part in knots])
+        np.array([-0.5]), [part[:, None] for part in knots]
+    )
     masses = np.diff(stats.norm.cdf([-1, height, 1]))
-    np.testing.assert_allclose(found["knots"], [
-        z[0], np.exp(stats.norm.logpdf(z[0]) + log_slope[0]), *masses], rtol=1e-9)
+    np.testing.assert_allclose(
+        found["knots"], [z[0], np.exp(stats.norm.logpdf(z[0]) + log_slope[0]), *masses], rtol=1e-9
+    )
 
 
 def test_the_walk_ends_where_the_equation_is_solved(found):
@@ -96,7 +111,7 @@ def test_paths_have_the_mean_velocity(found):
     t, z = STATES["paths"].values()
     x, there, density = found["paths"]
     assert np.isclose(there, velocity(t, x), rtol=1e-6)
-    start = 0.02                # at t = 0 the quadrature would divide by zero
+    start = 0.02  # at t = 0 the quadrature would divide by zero
     first = z + start * (means @ weights - z)
     solved = integrate.solve_ivp(lambda t, x: [velocity(t, x[0])], (start, t), [first], rtol=1e-7)
     assert np.isclose(solved.y[0, -1], x, atol=2e-3)
@@ -110,51 +125,73 @@ def test_weights(found):
     q = nfref.Density(nfref.Standardise([m], [s]))
     log_p = np.logaddexp(*stats.norm.logpdf(x, [[2], [-2]])) - np.log(2)
     w = np.exp(log_p - q.log_prob({"base": {}, "flow": {}}, x[:, None]))
-    np.testing.assert_allclose(found["weights"], [w.sum() ** 2 / (w ** 2).sum(),
-                                                  np.log(w.mean())], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        found["weights"], [w.sum() ** 2 / (w**2).sum(), np.log(w.mean())], rtol=1e-6, atol=1e-9
+    )
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
 def test_sliders_move_by_the_keyboard(tmp_path):
     figures = "".join(f'<figure class="play" data-play="{name}"></figure>' for name in STATES)
     page = tmp_path / "page.html"
-    page.write_text('<!doctype html><html lang="en"><title>t</title><link rel="icon" href="data:,">'
-                    f'<link rel="stylesheet" href="{(STATIC / "nfref.css").as_uri()}">'
-                    f'<script src="{(STATIC / "play.js").as_uri()}"></script>{figures}')
+    page.write_text(
+        '<!doctype html><html lang="en"><title>t</title><link rel="icon" href="data:,">'
+        f'<link rel="stylesheet" href="{(STATIC / "nfref.css").as_uri()}">'
+        f'<script src="{(STATIC / "play.js").as_uri()}"></script>{figures}'
+    )
     with Browser(tmp_path / "profile") as browser:
         browser.look(390, dark=True)
         assert browser.open(page.as_uri()) == []
         assert browser.value("document.documentElement.scrollWidth") <= 390
         said = "[...document.querySelectorAll('figure.play dl')].map(list => list.textContent)"
         for k, before in enumerate(browser.value(said)):
-            browser.value(f"document.querySelectorAll('figure.play')[{k}]"
-                          ".querySelector('input').focus()")
+            browser.value(
+                f"document.querySelectorAll('figure.play')[{k}].querySelector('input').focus()"
+            )
             for kind in ("keyDown", "keyUp"):
-                browser.call("Input.dispatchKeyEvent", type=kind, key="ArrowRight",
-                             code="ArrowRight", windowsVirtualKeyCode=39)
+                browser.call(
+                    "Input.dispatchKeyEvent",
+                    type=kind,
+                    key="ArrowRight",
+                    code="ArrowRight",
+                    windowsVirtualKeyCode=39,
+                )
             assert browser.value(said)[k] != before
-        assert browser.value("[...document.querySelectorAll('figure.play svg')].every("
-                             "picture => picture.querySelectorAll('.line, .area').length > 3)")
+        assert browser.value(
+            "[...document.querySelectorAll('figure.play svg')].every("
+            "picture => picture.querySelectorAll('.line, .area').length > 3)"
+        )
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
 def test_rows_of_the_scoreboard_are_coloured_and_filtered(tmp_path):
-    rows = [("MAF", "float32", "ok", *["yes"] * 6, "–"),
-            ("NSF", "float64", "failed", "yes", "round_trip", *["yes"] * 5),
-            ("NAF", "float32", "inconclusive", "? sweep", *["yes"] * 6)]
+    rows = [
+        ("MAF", "float32", "ok", *["yes"] * 6, "–"),
+        ("NSF", "float64", "failed", "yes", "round_trip", *["yes"] * 5),
+        ("NAF", "float32", "inconclusive", "? sweep", *["yes"] * 6),
+    ]
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     page = tmp_path / "page.html"
-    page.write_text('<!doctype html><html lang="en"><title>t</title><link rel="icon" href="data:,">'
-                    f'<script src="{(STATIC / "nfref.js").as_uri()}"></script><article>'
-                    f'<section id="scoreboard"><h1>s</h1><table><tbody>{body}</table></section>')
+    page.write_text(
+        '<!doctype html><html lang="en"><title>t</title><link rel="icon" href="data:,">'
+        f'<script src="{(STATIC / "nfref.js").as_uri()}"></script><article>'
+        f'<section id="scoreboard"><h1>s</h1><table><tbody>{body}</table></section>'
+    )
     with Browser(tmp_path / "profile") as browser:
         assert browser.open(page.as_uri()) == []
-        classes = browser.value("[...document.querySelectorAll('tr')].map(row => "
-                                "[...row.cells].slice(2, 5).map(cell => cell.className))")
+        classes = browser.value(
+            "[...document.querySelectorAll('tr')].map(row => "
+            "[...row.cells].slice(2, 5).map(cell => cell.className))"
+        )
         yes, failed, unsure = (f"verdict-{name}" for name in ("yes", "failed", "open"))
         assert classes == [[yes] * 3, [failed, yes, failed], [unsure, unsure, yes]]
-        browser.value("input = document.querySelector('label.filter input'); "
-                      "input.value = 'float32 OK'; input.dispatchEvent(new Event('input'))")
+        browser.value(
+            "input = document.querySelector('label.filter input'); "
+            "input.value = 'float32 OK'; input.dispatchEvent(new Event('input'))"
+        )
         assert browser.value("[...document.querySelectorAll('tr')].map(row => row.hidden)") == [
-            False, True, True]
+            False,
+            True,
+            True,
+        ]
         assert browser.value("document.querySelector('.filter output').textContent") == " 1 of 3"

@@ -102,9 +102,21 @@ needs_chromium = pytest.mark.skipif(not shutil.which("chromium"), reason="no chr
 def in_chromium(page, folder):
     """What a page leaves in ``<pre id="found">``; a message on the console is a failure."""
     done = subprocess.run(
-        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-         "--window-size=500,900", f"--user-data-dir={folder / 'profile'}", "--dump-dom",
-         page.as_uri()], capture_output=True, text=True, timeout=120)
+        [
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-logging=stderr",
+            "--window-size=500,900",
+            f"--user-data-dir={folder / 'profile'}",
+            "--dump-dom",
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert "CONSOLE" not in done.stderr, done.stderr
     found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)[1]
     return json.loads(found.replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&"))
@@ -130,14 +142,30 @@ def golden():
             steps = [({"class": "PlanarLayer"}, one) for one in params]
         elif fields["class"] == "NSF":
             flow = nfref.NSF(**{key: value for key, value in fields.items() if key != "class"})
-            steps = [({"class": type(one).__name__, "mask": getattr(one, "mask", None),
-                       "transformer": {"class": "RationalQuadratic", "bins": flow.bins,
-                                       "bound": flow.bound}}, given)
-                     for one, given in zip(flow.flows, params)]
+            steps = [
+                (
+                    {
+                        "class": type(one).__name__,
+                        "mask": getattr(one, "mask", None),
+                        "transformer": {
+                            "class": "RationalQuadratic",
+                            "bins": flow.bins,
+                            "bound": flow.bound,
+                        },
+                    },
+                    given,
+                )
+                for one, given in zip(flow.flows, params)
+            ]
         else:
             steps = [(fields, params)]
-        read[name] = {"steps": steps, **{key: numbers(vector[key]) for key in (
-            "z", "x", "log_det_forward", "log_det_inverse")}}
+        read[name] = {
+            "steps": steps,
+            **{
+                key: numbers(vector[key])
+                for key in ("z", "x", "log_det_forward", "log_det_inverse")
+            },
+        }
     return read
 
 
@@ -151,15 +179,22 @@ def by_node(scripts, folder):
 
 def by_chromium(scripts, folder):
     path = folder / "check.html"
-    path.write_text('<!DOCTYPE html><link rel="icon" href="data:,"><pre id="found"></pre><script>'
-                    "function show(text) { document.getElementById('found').textContent = text; }"
-                    f"\n{scripts}</script>", encoding="utf-8")
+    path.write_text(
+        '<!DOCTYPE html><link rel="icon" href="data:,"><pre id="found"></pre><script>'
+        "function show(text) { document.getElementById('found').textContent = text; }"
+        f"\n{scripts}</script>",
+        encoding="utf-8",
+    )
     return in_chromium(path, folder)
 
 
-@pytest.mark.parametrize("engine", [
-    pytest.param(by_node, marks=pytest.mark.skipif(not shutil.which("node"), reason="no node")),
-    pytest.param(by_chromium, marks=needs_chromium)])
+@pytest.mark.parametrize(
+    "engine",
+    [
+        pytest.param(by_node, marks=pytest.mark.skipif(not shutil.which("node"), reason="no node")),
+        pytest.param(by_chromium, marks=needs_chromium),
+    ],
+)
 def test_formulas_agree_with_golden_vectors(engine, tmp_path):
     vectors = golden()
     formulas = (PAGE / "flows.js").read_text(encoding="utf-8")
@@ -188,8 +223,10 @@ def test_page_shows_what_nfref_computes(tmp_path):
         assert shown["labels"] and shown["width"] <= 390
         names = {}
         exec(re.sub(r"print\(.*", "", shown["python"]), names)
-        *x, log_det = (float(number) for number in re.findall(
-            r"-?\d+\.\d{6}", shown["python"].splitlines()[-1]))
+        *x, log_det = (
+            float(number)
+            for number in re.findall(r"-?\d+\.\d{6}", shown["python"].splitlines()[-1])
+        )
         np.testing.assert_allclose(names["x"], [x], atol=6e-7)
         np.testing.assert_allclose(names["log_det"], [log_det], atol=6e-7)
         # The pointer was at (0.6, 0.65) of the data plane, from the lower left.
@@ -203,9 +240,11 @@ def test_an_address_holds_what_is_seen(tmp_path):
     with Browser(tmp_path / "profile") as browser:
         browser.look(1280)
         assert browser.open(address) == []
-        browser.value("get('spline').click(); set = (id, v) => { get(id).value = v; "
-                      "get(id).dispatchEvent(new Event('input')); }; "
-                      "set('gate', 3.5); set('z1', -1)")
+        browser.value(
+            "get('spline').click(); set = (id, v) => { get(id).value = v; "
+            "get(id).dispatchEvent(new Event('input')); }; "
+            "set('gate', 3.5); set('z1', -1)"
+        )
         seen = browser.value("get('python').textContent")
         held = browser.value("get('address').href")
         below = browser.value("get('sliders').getBoundingClientRect().top")

@@ -32,10 +32,14 @@ LITERAL = re.compile(r"::\n\n((?:    .*\n|\n)+)")
 # (page, words in a block) -> why the block is not run as it stands.
 NOT_RUN = {
     ("golden_vectors", "def test_against_nfref"): "a sketch: the consumer has to write build()",
-    ("oracle", "adapters.from_torch"):
-        "other libraries' modules; tests/oracle/test_own.py has their like",
-    ("oracle", "flow_tests(make_coupling"):
-        "a file of somebody else's test suite; tests/oracle/test_adoption.py has its like",
+    (
+        "oracle",
+        "adapters.from_torch",
+    ): "other libraries' modules; tests/oracle/test_own.py has their like",
+    (
+        "oracle",
+        "flow_tests(make_coupling",
+    ): "a file of somebody else's test suite; tests/oracle/test_adoption.py has its like",
 }
 HEAVY = {"README"}
 # What a page takes for granted: a flow of the reader's own, or of another library.
@@ -46,9 +50,13 @@ def forward(z):
 def inverse(x):
     return x / 2, np.full(len(x), -3 * np.log(2))
 """
-GIVEN = {"oracle": FORWARD_AND_INVERSE, "README": FORWARD_AND_INVERSE + """
+GIVEN = {
+    "oracle": FORWARD_AND_INVERSE,
+    "README": FORWARD_AND_INVERSE
+    + """
 their_transform = forward, inverse
-"""}
+""",
+}
 
 
 def name_of(page):
@@ -60,13 +68,18 @@ def blocks(page):
 
 
 def blocks_to_run(page):
-    return [block for block in blocks(page) if not any(
-        name == name_of(page) and words in block for name, words in NOT_RUN)]
+    return [
+        block
+        for block in blocks(page)
+        if not any(name == name_of(page) and words in block for name, words in NOT_RUN)
+    ]
 
 
-PAGES_WITH_CODE = [pytest.param(page, id=name_of(page),
-                                marks=[pytest.mark.slow] if name_of(page) in HEAVY else [])
-                   for page in PAGES if page != PEERS and blocks_to_run(page)]
+PAGES_WITH_CODE = [
+    pytest.param(page, id=name_of(page), marks=[pytest.mark.slow] if name_of(page) in HEAVY else [])
+    for page in PAGES
+    if page != PEERS and blocks_to_run(page)
+]
 
 
 @pytest.mark.thorough
@@ -82,8 +95,9 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
 @pytest.mark.peers
 def test_the_code_about_other_libraries_runs(tmp_path):
     """In a process of its own, as it changes settings of those libraries and of Python."""
-    subprocess.run([sys.executable, "-c", "\n".join(blocks_to_run(PEERS))], cwd=tmp_path,
-                   check=True)
+    subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks_to_run(PEERS))], cwd=tmp_path, check=True
+    )
 
 
 def test_no_reason_is_left_over():
@@ -94,8 +108,12 @@ def test_no_reason_is_left_over():
 
 def command_lines(page):
     """The lines ``nfref ...`` in literal blocks."""
-    return [line.strip() for found in LITERAL.findall(page.read_text(encoding="utf-8"))
-            for line in found.splitlines() if re.match(r"nfref (-|[a-z])", line.strip())]
+    return [
+        line.strip()
+        for found in LITERAL.findall(page.read_text(encoding="utf-8"))
+        for line in found.splitlines()
+        if re.match(r"nfref (-|[a-z])", line.strip())
+    ]
 
 
 @pytest.mark.parametrize("line", sorted({line for page in PAGES for line in command_lines(page)}))
@@ -108,8 +126,11 @@ def source_of(page):
     folder, _, stem = page.rpartition("/")
     if folder == "reference":
         path = ROOT / stem.replace(".", "/")
-        candidates = [path.with_suffix(".py") if path.suffix != ".py" else path,
-                      Path(f"{path}.py"), path / "__init__.py"]
+        candidates = [
+            path.with_suffix(".py") if path.suffix != ".py" else path,
+            Path(f"{path}.py"),
+            path / "__init__.py",
+        ]
     elif folder == "lessons":
         candidates = [ROOT / "tutorials" / f"{stem}.py"]
     elif folder in ("methods", "truths", "applications"):
@@ -123,8 +144,12 @@ def test_every_statement_has_its_page():
     with (DOCS / "statements.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) >= 40
-    missing = [(row["statement"], page) for row in rows for page in row["pages"].split() or [""]
-               if not source_of(page)]
+    missing = [
+        (row["statement"], page)
+        for row in rows
+        for page in row["pages"].split() or [""]
+        if not source_of(page)
+    ]
     assert not missing
     assert source_of("lessons/99_nothing") is None
 
@@ -138,14 +163,20 @@ def test_numbers_of_the_table_of_systems_stand_on_their_pages():
     for row in rows:
         path = source_of(row["page"])
         printed = ROOT / "figures" / f"{path.stem}.txt"
-        text = "".join(file.read_text(encoding="utf-8") for file in (path, printed)
-                       if file.is_file())
+        text = "".join(
+            file.read_text(encoding="utf-8") for file in (path, printed) if file.is_file()
+        )
         there = [value_and_unit(found)[0] for found in NUMBER.findall(text)]
         numbers = NUMBER.findall(row["number"])
-        wrong += [(row["system"], number) for number in numbers or ["none"]
-                  if number == "none" or not any(
-                      abs(value - value_and_unit(number)[0])
-                      <= LOOSE * value_and_unit(number)[1] for value in there)]
+        wrong += [
+            (row["system"], number)
+            for number in numbers or ["none"]
+            if number == "none"
+            or not any(
+                abs(value - value_and_unit(number)[0]) <= LOOSE * value_and_unit(number)[1]
+                for value in there
+            )
+        ]
         assert re.match("works|half: ", row["status"]), row
     assert not wrong
 
@@ -155,6 +186,7 @@ def plain_text(monkeypatch):
     """The extension of the site, which needs Pillow for what it imports."""
     monkeypatch.syspath_prepend(str(DOCS / "extensions"))
     import plain_text
+
     return plain_text
 
 
@@ -162,40 +194,90 @@ def test_the_page_of_papers_is_complete(monkeypatch):
     """Every paper with its link, and every place with its formula and somebody who uses it."""
     monkeypatch.syspath_prepend(str(DOCS / "extensions"))
     import papers
+
     text = papers.papers()
     for citation in CITATIONS.values():
         address = citation.arxiv and f"arxiv.org/abs/{citation.arxiv}"
         assert (address or citation.venue) in text
         assert all(place.formula in text for place in citation.places)
     assert "Used in ." not in text
-    assert "/_" not in "".join(re.findall(":doc:`[^`]*`", text))     # helpers of pages have none
+    assert "/_" not in "".join(re.findall(":doc:`[^`]*`", text))  # helpers of pages have none
     assert ":mod:`nfref.flows.radial`" in text
 
 
 def test_a_docstring_becomes_what_it_means(plain_text):
-    lines = ["The map, with |det| > 0.", "", "    x = |z|^2,", "    det = 2 |z|", "",
-             "and ``a|b`` stays.", "", "====  ====", "a     |b|",
-             "====  ====", "", "Paper:   NICE, section 3.2: y = |x|", "         and more.",
-             "Differs: nothing.", "", ".. math::", "", "    |x|", "", "Parameters", "----------",
-             "dim : int", "    D.", "", "    At least 1."]
+    lines = [
+        "The map, with |det| > 0.",
+        "",
+        "    x = |z|^2,",
+        "    det = 2 |z|",
+        "",
+        "and ``a|b`` stays.",
+        "",
+        "====  ====",
+        "a     |b|",
+        "====  ====",
+        "",
+        "Paper:   NICE, section 3.2: y = |x|",
+        "         and more.",
+        "Differs: nothing.",
+        "",
+        ".. math::",
+        "",
+        "    |x|",
+        "",
+        "Parameters",
+        "----------",
+        "dim : int",
+        "    D.",
+        "",
+        "    At least 1.",
+    ]
     assert plain_text.ready(lines) == [
-        r"The map, with \|det\| > 0.", "", "::", "", "    x = |z|^2,", "    det = 2 |z|", "",
-        "and ``a|b`` stays.", "", "====  ====", "a     |b|",
-        "====  ====", "", r":Paper:   NICE, section 3.2: y = \|x\|", "         and more.",
-        ":Differs: nothing.", "", ".. math::", "", "    |x|", "", "Parameters", "----------",
-        "dim : int", "    D.", "", "    At least 1."]
+        r"The map, with \|det\| > 0.",
+        "",
+        "::",
+        "",
+        "    x = |z|^2,",
+        "    det = 2 |z|",
+        "",
+        "and ``a|b`` stays.",
+        "",
+        "====  ====",
+        "a     |b|",
+        "====  ====",
+        "",
+        r":Paper:   NICE, section 3.2: y = \|x\|",
+        "         and more.",
+        ":Differs: nothing.",
+        "",
+        ".. math::",
+        "",
+        "    |x|",
+        "",
+        "Parameters",
+        "----------",
+        "dim : int",
+        "    D.",
+        "",
+        "    At least 1.",
+    ]
 
 
 def test_a_page_has_links_where_its_text_names_files(plain_text):
-    content = ["See ``docs/oracle.rst``, ``tutorials/methods/torus.py``, ``tutorials/_helper.py`` "
-               "and `MAF <MAF.rst>`__."]
+    content = [
+        "See ``docs/oracle.rst``, ``tutorials/methods/torus.py``, ``tutorials/_helper.py`` "
+        "and `MAF <MAF.rst>`__."
+    ]
     plain_text.in_page(None, "scaling", content)
-    assert content == ["See :doc:`/oracle`, :doc:`/methods/torus`, ``tutorials/_helper.py`` "
-                       "and :doc:`MAF <MAF>`."]
+    assert content == [
+        "See :doc:`/oracle`, :doc:`/methods/torus`, ``tutorials/_helper.py`` and :doc:`MAF <MAF>`."
+    ]
 
 
 def test_what_ran_in_full_is_shown_with_its_date_and_command(plain_text):
     import galleries
+
     date, lines = draw.full_run("tarflow")
     text = galleries.notice("methods/tarflow", True, date, lines)
     assert re.match(r"\d+ \w+ 20\d\d$", date) and date in text
@@ -206,6 +288,7 @@ def test_what_ran_in_full_is_shown_with_its_date_and_command(plain_text):
 
 def test_a_page_without_its_data_does_not_run(plain_text, monkeypatch, tmp_path):
     import galleries
+
     monkeypatch.syspath_prepend(str(ROOT / "tutorials" / "applications"))
     monkeypatch.setenv("NFREF_DATA", str(tmp_path))
     assert galleries.can_run(ROOT / "tutorials" / "methods" / "torus.py")
@@ -218,6 +301,7 @@ def mathml(monkeypatch):
     pytest.importorskip("sphinx", reason="needs the extra docs")
     monkeypatch.syspath_prepend(str(DOCS / "extensions"))
     import mathml
+
     return mathml
 
 
@@ -226,18 +310,21 @@ def formulas(path):
     text = re.sub(r"^ *# ?", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     blocks = re.findall(r"^( *)\.\. math::(.*\n(?:\1 +.*\n|\n)*)", text, re.MULTILINE)
     return re.findall(r":math:`([^`]+)`", text) + [
-        part for _, block in blocks for part in re.split(r"\n\s*\n", block.strip())]
+        part for _, block in blocks for part in re.split(r"\n\s*\n", block.strip())
+    ]
 
 
 @pytest.mark.parametrize("latex", [r"\frac12)", r"\tfrac1 2)", r"\dfrac{1}{2})"])
 def test_digits_of_a_fraction_are_apart(mathml, latex):
     from docutils import nodes
+
     shown = re.sub(r"\s", "", mathml.translated(nodes.math("", latex), False))
     assert "<mfrac><mn>1</mn><mn>2</mn></mfrac>" in re.sub("</?mrow>", "", shown)
 
 
 def test_every_formula_can_be_read(mathml, caplog):
     from docutils import nodes
+
     count = 0
     for path in (*ROOT.glob("tutorials/**/*.py"), *ROOT.glob("nfref/**/*.py"), *PAGES):
         for latex in formulas(path):
@@ -250,6 +337,7 @@ def test_every_formula_can_be_read(mathml, caplog):
 
 def test_a_formula_becomes_mathml(mathml):
     from docutils import nodes
+
     shown = mathml.translated(nodes.math_block("", r"\log p = \dfrac{1}{2} \log(x)"), True)
     assert "<mfrac>" in shown and shown.count("rspace") == 1
 
@@ -300,8 +388,10 @@ def test_a_browser_opens_every_page(site, width, dark, tmp_path):
         for path in sorted(site.rglob("*.html")):
             page = path.relative_to(site).as_posix()
             wrong += [(page, complaint) for complaint in browser.open(path.as_uri())]
-            broken = browser.value("[...document.images].filter(i => i.complete && "
-                                   "!i.naturalWidth && i.loading !== 'lazy').map(i => i.src)")
+            broken = browser.value(
+                "[...document.images].filter(i => i.complete && "
+                "!i.naturalWidth && i.loading !== 'lazy').map(i => i.src)"
+            )
             wrong += [(page, "broken picture", source) for source in broken]
             across = browser.value("document.documentElement.scrollWidth")
             if across > width:
@@ -313,9 +403,12 @@ def test_a_browser_opens_every_page(site, width, dark, tmp_path):
 def test_the_browser_sees_what_is_wrong(tmp_path):
     page = tmp_path / "page.html"
     with Browser(tmp_path / "profile") as browser:
-        for body, complaint in (("<p>good</p>", None), ("<img src='none.png'>", "none.png"),
-                                ("<script>console.error('so wrong')</script>", "so wrong"),
-                                ("<script>nothing.at.all()</script>", "nothing is not defined")):
+        for body, complaint in (
+            ("<p>good</p>", None),
+            ("<img src='none.png'>", "none.png"),
+            ("<script>console.error('so wrong')</script>", "so wrong"),
+            ("<script>nothing.at.all()</script>", "nothing is not defined"),
+        ):
             page.write_text(f"<!doctype html><title>t</title>{body}")
             said = " ".join(browser.open(page.as_uri()))
             assert complaint in said if complaint else not said

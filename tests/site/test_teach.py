@@ -13,15 +13,17 @@ def test_assignments_hold_all_exercises(tmp_path):
     count = 0
     for path in assignments.write(tmp_path):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        marks = [(cell, cell["metadata"]["nbgrader"]) for cell in cells
-                 if "nbgrader" in cell["metadata"]]
+        marks = [
+            (cell, cell["metadata"]["nbgrader"]) for cell in cells if "nbgrader" in cell["metadata"]
+        ]
         answers = [cell["source"] for cell, mark in marks if mark["solution"]]
         checks = [cell["source"] for cell, mark in marks if mark["grade"] and mark["points"] == 1]
         assert len(answers) == len(checks) > 0
         assert all("### BEGIN SOLUTION\n" in answer and "answer_" in answer for answer in answers)
         assert all(check.rstrip().endswith(")") and "def check_" in check for check in checks)
-        assert "Solution" not in "".join(cell["source"] for cell in cells
-                                         if cell["cell_type"] == "markdown")
+        assert "Solution" not in "".join(
+            cell["source"] for cell in cells if cell["cell_type"] == "markdown"
+        )
         count += len(answers)
     assert count >= 60
 
@@ -30,6 +32,7 @@ def test_assignments_hold_all_exercises(tmp_path):
 def slides():
     pytest.importorskip("docutils", reason="needs the extra docs")
     from docs import slides
+
     return slides
 
 
@@ -51,7 +54,10 @@ def test_slides_fit(slides, tmp_path):
             path = tmp_path / f"{name}.html"
             path.write_text(slides.page(slides.notebooks.TUTORIALS / f"{name}.py"), "utf-8")
             assert browser.open(path.as_uri()) == []
-            long[name] = browser.value("[...document.querySelectorAll('section')].filter("
-                                       "one => one.scrollHeight > 722).map(one => one.innerText)")
-    assert not any(long.values()), {name: [text[:60] for text in texts]
-                                    for name, texts in long.items() if texts}
+            long[name] = browser.value(
+                "[...document.querySelectorAll('section')].filter("
+                "one => one.scrollHeight > 722).map(one => one.innerText)"
+            )
+    assert not any(long.values()), {
+        name: [text[:60] for text in texts] for name, texts in long.items() if texts
+    }

@@ -38,25 +38,50 @@ def densities():
     flows = {
         "planar": nfref.Chain([nfref.Invert(nfref.PlanarLayer(2)), nfref.Planar(2, 2)]),
         "radial": nfref.Chain([nfref.RadialLayer(2), nfref.Radial(2, 2), nfref.RadialExpansion(2)]),
-        "sylvester": nfref.Chain([nfref.SylvesterLayer(3, "triangular"),
-                                  nfref.Sylvester(3, 2, bottleneck=2)]),
-        "elementwise": nfref.Chain([nfref.Scale(2), nfref.ElementwiseAffine(2), nfref.BatchNorm(2),
-                                    nfref.Standardise((0.1, -7.0), (2.0, 1 / 3)),
-                                    nfref.Logit((None, 0), (None, 3))]),
-        "linear": nfref.Chain([nfref.Linear(3), nfref.LULinear(3), nfref.Permutation((2, 0, 1)),
-                               nfref.FixedLinear(((1, 2, 0), (0, 0.5, 1), (1, 0, 0))),
-                               nfref.OnFirst(nfref.Linear(2, bias=False), 3)]),
+        "sylvester": nfref.Chain(
+            [nfref.SylvesterLayer(3, "triangular"), nfref.Sylvester(3, 2, bottleneck=2)]
+        ),
+        "elementwise": nfref.Chain(
+            [
+                nfref.Scale(2),
+                nfref.ElementwiseAffine(2),
+                nfref.BatchNorm(2),
+                nfref.Standardise((0.1, -7.0), (2.0, 1 / 3)),
+                nfref.Logit((None, 0), (None, 3)),
+            ]
+        ),
+        "linear": nfref.Chain(
+            [
+                nfref.Linear(3),
+                nfref.LULinear(3),
+                nfref.Permutation((2, 0, 1)),
+                nfref.FixedLinear(((1, 2, 0), (0, 0.5, 1), (1, 0, 0))),
+                nfref.OnFirst(nfref.Linear(2, bias=False), 3),
+            ]
+        ),
         "nice": nfref.NICE(3, 2, small),
         "real_nvp": nfref.RealNVP(3, 2, small, batch_norm=True, activation="tanh"),
-        "coupling": nfref.Chain([
-            nfref.Coupling((True, False, False), transformer, small, context_dim=1)
-            for transformer in (nfref.Additive(), affine, nfref.LogisticMixture(2),
-                                nfref.RationalQuadratic(3))]),
+        "coupling": nfref.Chain(
+            [
+                nfref.Coupling((True, False, False), transformer, small, context_dim=1)
+                for transformer in (
+                    nfref.Additive(),
+                    affine,
+                    nfref.LogisticMixture(2),
+                    nfref.RationalQuadratic(3),
+                )
+            ]
+        ),
         "made": nfref.MADE(3, (4,), order=(2, 0, 1), context_dim=2),
         "maf": nfref.MAF(3, 2, (4,), context_dim=1),
         "iaf": nfref.IAF(2, 1, (4,)),
-        "naf": nfref.Chain([nfref.NAF(2, 1, (4,), 2), nfref.UMNN(2, 1, (4,), 2, 16, 2.0),
-                            nfref.MADE(2, (4,), nfref.DeepSigmoid(2))]),
+        "naf": nfref.Chain(
+            [
+                nfref.NAF(2, 1, (4,), 2),
+                nfref.UMNN(2, 1, (4,), 2, 16, 2.0),
+                nfref.MADE(2, (4,), nfref.DeepSigmoid(2)),
+            ]
+        ),
         "umnn": nfref.MADE(2, (4,), nfref.MonotoneIntegral(2, 16, 2.0)),
         "nsf": nfref.NSF(2, 2, (4,), 3),
         "cnf": nfref.CNF(2, (4,), solver="rk4", steps=10),
@@ -67,67 +92,115 @@ def densities():
         "hinge": nfref.Hinge(2),
         "probability_flow": nfref.ProbabilityFlow(2, 2),
         "dequantisation": nfref.Chain([nfref.Scale(2), nfref.VariationalDequantisation(inner, 16)]),
-        "image_layers": nfref.Chain([
-            nfref.ActNorm(IMAGE), nfref.ChannelAffine(IMAGE), nfref.InvertibleConv(IMAGE),
-            nfref.ChannelCoupling(IMAGE, small), nfref.SplitPrior(IMAGE), nfref.TopPrior(IMAGE),
-            nfref.ImageCoupling(IMAGE, "checkerboard", 0, 2, 1), nfref.Squeeze(IMAGE)]),
+        "image_layers": nfref.Chain(
+            [
+                nfref.ActNorm(IMAGE),
+                nfref.ChannelAffine(IMAGE),
+                nfref.InvertibleConv(IMAGE),
+                nfref.ChannelCoupling(IMAGE, small),
+                nfref.SplitPrior(IMAGE),
+                nfref.TopPrior(IMAGE),
+                nfref.ImageCoupling(IMAGE, "checkerboard", 0, 2, 1),
+                nfref.Squeeze(IMAGE),
+            ]
+        ),
         "glow": nfref.Glow(IMAGE, 1, 1, small),
         "real_nvp_image": nfref.RealNVPImage((1, 4, 4), 1, 2, 1),
-        "tarflow": nfref.Chain([nfref.TarFlow(4, 2, channels=2, heads=1),
-                                nfref.TarFlowBlock(4, channels=2, heads=1)]),
+        "tarflow": nfref.Chain(
+            [nfref.TarFlow(4, 2, channels=2, heads=1), nfref.TarFlowBlock(4, channels=2, heads=1)]
+        ),
     }
-    circles = nfref.Product((nfref.VonMises(1), nfref.Uniform((-np.pi,), (np.pi,), periodic=True),
-                             nfref.StandardNormal(1)))
+    circles = nfref.Product(
+        (
+            nfref.VonMises(1),
+            nfref.Uniform((-np.pi,), (np.pi,), periodic=True),
+            nfref.StandardNormal(1),
+        )
+    )
     by_coordinate = nfref.ByCoordinate((nfref.MoebiusCircle(2), nfref.MoebiusCircle(2), affine))
     bases = {
-        "normal_bases": nfref.Product((nfref.DiagonalNormal(1), nfref.FullNormal(2),
-                                       nfref.NormalMixture(2, 2))),
-        "other_bases": nfref.Product((nfref.Logistic(1), nfref.Laplace(1), nfref.StudentT(1, 5.0),
-                                      nfref.Uniform((-9.0,), (9.0,)))),
-        "absolute_value": nfref.Product((
-            nfref.GenerativeAbs(nfref.Density(nfref.Scale(1)), small),
-            nfref.InferenceAbs(nfref.StandardNormal(2), None))),
+        "normal_bases": nfref.Product(
+            (nfref.DiagonalNormal(1), nfref.FullNormal(2), nfref.NormalMixture(2, 2))
+        ),
+        "other_bases": nfref.Product(
+            (
+                nfref.Logistic(1),
+                nfref.Laplace(1),
+                nfref.StudentT(1, 5.0),
+                nfref.Uniform((-9.0,), (9.0,)),
+            )
+        ),
+        "absolute_value": nfref.Product(
+            (
+                nfref.GenerativeAbs(nfref.Density(nfref.Scale(1)), small),
+                nfref.InferenceAbs(nfref.StandardNormal(2), None),
+            )
+        ),
     }
-    return {**{name: nfref.Density(flow) for name, flow in flows.items()},
-            **{name: nfref.Density(nfref.Scale(base.dim), base) for name, base in bases.items()},
-            "torus": nfref.Density(nfref.MADE(3, (4,), by_coordinate, periodic=(0, 1)), circles),
-            "float32": nfref.Density(nfref.MAF(2, 1, (4,)))}
+    return {
+        **{name: nfref.Density(flow) for name, flow in flows.items()},
+        **{name: nfref.Density(nfref.Scale(base.dim), base) for name, base in bases.items()},
+        "torus": nfref.Density(nfref.MADE(3, (4,), by_coordinate, periodic=(0, 1)), circles),
+        "float32": nfref.Density(nfref.MAF(2, 1, (4,))),
+    }
 
 
 def tables():
     """name -> the density of a table of 400 rows."""
     rng = np.random.default_rng(0)
     n = 400
-    columns = {"size": rng.lognormal(0, 1, n), "share": rng.beta(2, 2, n),
-               "hour": rng.random(n) * 24, "height": rng.normal(170, 10, n),
-               "visits": rng.poisson(3, n),
-               "color": rng.choice(["blue", "rot"], n), "good": rng.random(n) < 0.3}
+    columns = {
+        "size": rng.lognormal(0, 1, n),
+        "share": rng.beta(2, 2, n),
+        "hour": rng.random(n) * 24,
+        "height": rng.normal(170, 10, n),
+        "visits": rng.poisson(3, n),
+        "color": rng.choice(["blue", "rot"], n),
+        "good": rng.random(n) < 0.3,
+    }
     supports = {"size": "positive", "share": "0:1", "hour": "period 24"}
 
     def fitted(names, given=(), dim=0, context_dim=0):
-        kinds = find_columns(names, [columns[name] for name in names],
-                             {name: supports[name] for name in names if name in supports})
+        kinds = find_columns(
+            names,
+            [columns[name] for name in names],
+            {name: supports[name] for name in names if name in supports},
+        )
         flow = nfref.MAF(dim, 1, (8,), context_dim=context_dim) if dim else "mixture"
-        return fit_table(kinds, [columns[name] for name in names], Plan(flow, members=1, epochs=2),
-                         0, given=given).density
+        return fit_table(
+            kinds,
+            [columns[name] for name in names],
+            Plan(flow, members=1, epochs=2),
+            0,
+            given=given,
+        ).density
 
     vine = {}
     if is_installed():
         kinds = find_columns(("height", "share"), [columns[name] for name in ("height", "share")])
         kinds = tuple(column.in_units_of(columns[column.name], None) for column in kinds)
         u = encoded(kinds, [columns[column.name] for column in kinds])[1]
-        vine["table_vine"] = TableDensity(kinds, None, Pool(
-            (Vine.fit(u), Wide(2)), np.array([0.75, 0.25]), ("vine", "wide")))
+        vine["table_vine"] = TableDensity(
+            kinds, None, Pool((Vine.fit(u), Wide(2)), np.array([0.75, 0.25]), ("vine", "wide"))
+        )
     labels = fitted(("height", "size", "color"), ("height", "size"))
-    boosted = LabelTrees.fit(rng.standard_normal((n, 2)), rng.integers(2, size=n), np.ones(n), 2,
-                             3, 2, 1.0, rng)
-    return {**vine, "table": fitted(tuple(columns), (), 4, 5),
-            "table_given": fitted(("height", "size", "visits", "color"), ("size", "color"), 1, 4),
-            "table_labels": labels,
-            "table_trees": replace(labels, discrete=replace(
-                labels.discrete, networks=((boosted,),), weights=np.array([0.25, 0.75]))),
-            "table_continuous": fitted(("height", "share")),
-            "table_discrete": fitted(("visits", "color"))}
+    boosted = LabelTrees.fit(
+        rng.standard_normal((n, 2)), rng.integers(2, size=n), np.ones(n), 2, 3, 2, 1.0, rng
+    )
+    return {
+        **vine,
+        "table": fitted(tuple(columns), (), 4, 5),
+        "table_given": fitted(("height", "size", "visits", "color"), ("size", "color"), 1, 4),
+        "table_labels": labels,
+        "table_trees": replace(
+            labels,
+            discrete=replace(
+                labels.discrete, networks=((boosted,),), weights=np.array([0.25, 0.75])
+            ),
+        ),
+        "table_continuous": fitted(("height", "share")),
+        "table_discrete": fitted(("visits", "color")),
+    }
 
 
 def checkpoint():
@@ -147,8 +220,9 @@ def checkpoint():
 
 def drawn(density, rng, dtype=np.float64):
     """Parameters near those that a fit starts from."""
-    return trees.tree_map(lambda leaf: (leaf + 0.2 * rng.standard_normal(leaf.shape)).astype(dtype),
-                          density.init(rng))
+    return trees.tree_map(
+        lambda leaf: (leaf + 0.2 * rng.standard_normal(leaf.shape)).astype(dtype), density.init(rng)
+    )
 
 
 def exact(value):
@@ -168,10 +242,18 @@ def write_density(name, density):
     context = rng.standard_normal((3, density.context_dim)) if density.context_dim else None
     rows = density.sample(params, rng, 3, context).astype(np.float64)
     with nfref.backend("numpy"):
-        scores = {"rows": rows, "context": context,
-                  "log_prob": density.log_prob(params, rows, context)}
-    save_model(FOLDER / f"{name}.npz", density, params, info={"purpose": "golden"},
-               columns=[f"column {k}" for k in range(density.dim)])
+        scores = {
+            "rows": rows,
+            "context": context,
+            "log_prob": density.log_prob(params, rows, context),
+        }
+    save_model(
+        FOLDER / f"{name}.npz",
+        density,
+        params,
+        info={"purpose": "golden"},
+        columns=[f"column {k}" for k in range(density.dim)],
+    )
     return scores
 
 
@@ -189,13 +271,17 @@ def write_checkpoint(name, state):
 
 
 def main():
-    for write, things in ((write_density, densities()), (write_table, tables()),
-                          (write_checkpoint, {"checkpoint": None})):
+    for write, things in (
+        (write_density, densities()),
+        (write_table, tables()),
+        (write_checkpoint, {"checkpoint": None}),
+    ):
         for name, thing in things.items():
             if not (FOLDER / f"{name}.npz").exists():
                 scores = write(name, thing or checkpoint())
-                (FOLDER / f"{name}.json").write_text(json.dumps(exact(scores)) + "\n",
-                                                     encoding="utf-8")
+                (FOLDER / f"{name}.json").write_text(
+                    json.dumps(exact(scores)) + "\n", encoding="utf-8"
+                )
                 print(f"wrote {name}")
 
 

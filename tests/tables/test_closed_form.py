@@ -17,8 +17,9 @@ def correlated(rng, n, scales=(1.0, 10.0, 0.1)):
 def test_gaussian_is_the_one_of_scipy():
     x = correlated(np.random.default_rng(0), 200)
     other = stats.multivariate_normal(np.mean(x, axis=0), np.cov(x.T, bias=True))
-    np.testing.assert_allclose(Gaussian.fit(x).log_prob(x[:20] + 1e-4), other.logpdf(x[:20] + 1e-4),
-                               rtol=1e-9)
+    np.testing.assert_allclose(
+        Gaussian.fit(x).log_prob(x[:20] + 1e-4), other.logpdf(x[:20] + 1e-4), rtol=1e-9
+    )
 
 
 def test_gaussian_maximises_the_likelihood():
@@ -31,11 +32,14 @@ def test_gaussian_maximises_the_likelihood():
         assert np.mean(Gaussian(best.mean, factor * best.cholesky).log_prob(x)) < closed
 
 
-@pytest.mark.parametrize("x", [
-    np.arange(12.0).reshape(4, 3),                                   # columns differ by 1
-    np.random.default_rng(0).standard_normal((3, 3)),                # fewer than D + 1 rows
-    np.ones((5, 1)),
-])
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.arange(12.0).reshape(4, 3),  # columns differ by 1
+        np.random.default_rng(0).standard_normal((3, 3)),  # fewer than D + 1 rows
+        np.ones((5, 1)),
+    ],
+)
 def test_gaussian_without_full_rank_says_so(x):
     with pytest.raises(ValueError, match="x: expected columns that are linearly independent"):
         Gaussian.fit(x)
@@ -84,16 +88,18 @@ def test_shrinkage_is_that_of_schaefer_and_strimmer():
             if i != j:
                 products = z[:, i] * z[:, j]
                 noise += np.sum((products - r[i, j]) ** 2) / 12 / 11
-    shrinkage = noise / (np.sum(r ** 2) - 3)
+    shrinkage = noise / (np.sum(r**2) - 3)
     found = Gaussian.shrunk(x)
     covariance = found.cholesky @ found.cholesky.T
     std = np.sqrt(np.diag(covariance))
     off = ~np.eye(3, dtype=bool)
-    np.testing.assert_allclose((covariance / np.outer(std, std))[off], ((1 - shrinkage) * r)[off],
-                               rtol=1e-12)
+    np.testing.assert_allclose(
+        (covariance / np.outer(std, std))[off], ((1 - shrinkage) * r)[off], rtol=1e-12
+    )
     many = correlated(np.random.default_rng(11), 50_000, (1, 1, 1))
-    np.testing.assert_allclose(Gaussian.shrunk(many).log_prob(many[:9]),
-                               Gaussian.fit(many).log_prob(many[:9]), atol=2e-3)
+    np.testing.assert_allclose(
+        Gaussian.shrunk(many).log_prob(many[:9]), Gaussian.fit(many).log_prob(many[:9]), atol=2e-3
+    )
 
 
 @pytest.mark.parametrize("rows, dim", [(1, 3), (2, 1), (3, 50), (40, 40)])
@@ -136,19 +142,28 @@ def test_the_wide_density_its_mass_and_its_quantiles_agree(reach):
     below = wide.below(ends)
     for (low, high), mass in zip(zip(ends, ends[1:]), np.diff(below)):
         inner = [end for end in (-reach, reach) if low < end < high]
-        found = integrate.quad(lambda x: np.exp(wide.log_column(x)), low, high, epsabs=0,
-                               epsrel=1e-12, limit=200, points=inner or None)[0]
+        found = integrate.quad(
+            lambda x: np.exp(wide.log_column(x)),
+            low,
+            high,
+            epsabs=0,
+            epsrel=1e-12,
+            limit=200,
+            points=inner or None,
+        )[0]
         assert found == pytest.approx(mass, rel=1e-9)
     normal = np.array([-9.0, -4.0, -2.0, 0.0, 1e-3, 2.0, 5.0])
     found = wide.of_normal(normal)
-    np.testing.assert_allclose(wide.below(-np.abs(found)), stats.norm.cdf(-np.abs(normal)),
-                               rtol=1e-9)
+    np.testing.assert_allclose(
+        wide.below(-np.abs(found)), stats.norm.cdf(-np.abs(normal)), rtol=1e-9
+    )
     np.testing.assert_array_equal(np.sign(found), np.sign(normal))
 
 
 def test_kernels_are_those_of_scikit_learn():
     from sklearn.model_selection import GridSearchCV, KFold
     from sklearn.neighbors import KernelDensity as Theirs
+
     rng = np.random.default_rng(16)
     x, new = correlated(rng, 300, (1, 1, 1)), correlated(rng, 100, (1, 1, 1))
     weight = rng.integers(1, 4, 300)

@@ -10,8 +10,15 @@ import nfref
 from nfref.runtime.description import describe, rebuild
 from nfref.tables import columns as kinds
 from nfref.tables.closed_form import Wide
-from nfref.tables.columns import (Category, ColumnError, Continuous, column_of, drawn_in, drawn_out,
-                                  robust_units)
+from nfref.tables.columns import (
+    Category,
+    ColumnError,
+    Continuous,
+    column_of,
+    drawn_in,
+    drawn_out,
+    robust_units,
+)
 from nfref.tables.discrete import LabelProbabilities, LatentClasses, Numbers
 from nfref.tables.one_column import predictions
 
@@ -83,7 +90,7 @@ def test_units_are_robust():
 
 def test_timestamps_lose_no_digits():
     """1.7e9 +- 1 as its own numbers shifted to 0: the same rows, the same density."""
-    near = np.round(np.random.default_rng(3).standard_normal(300) * 2 ** 10) / 2 ** 10
+    near = np.round(np.random.default_rng(3).standard_normal(300) * 2**10) / 2**10
     far = near + 1.7e9
     np.testing.assert_array_equal(far - 1.7e9, near)
     one = column_of("t", far).encode(far)
@@ -91,27 +98,37 @@ def test_timestamps_lose_no_digits():
     np.testing.assert_array_equal(one[0], other[0])
     models = [nfref.FlowDensity(members=0, random_state=0).fit(x[:, None]) for x in (near, far)]
     scores = [model.score_samples(x[:, None]) for model, x in zip(models, (near, far))]
-    np.testing.assert_allclose(scores[1], scores[0], atol=0.1)      # rows held out differ
+    np.testing.assert_allclose(scores[1], scores[0], atol=0.1)  # rows held out differ
     assert np.max(scores[1]) < 0
 
 
 def nodes():
     """Gauss-Legendre in narrow pieces of (-80, 80): (points, their widths)."""
     points, weights = np.polynomial.legendre.leggauss(6)
-    ends = np.concatenate([np.linspace(-80, -10, 1400)[:-1], np.linspace(-10, 10, 8001)[:-1],
-                           np.linspace(10, 80, 1400)])
+    ends = np.concatenate(
+        [
+            np.linspace(-80, -10, 1400)[:-1],
+            np.linspace(-10, 10, 8001)[:-1],
+            np.linspace(10, 80, 1400),
+        ]
+    )
     half = np.diff(ends) / 2
     middle = (ends[1:] + ends[:-1]) / 2
-    return ((middle[:, None] + half[:, None] * points).ravel(),
-            (half[:, None] * weights).ravel())
+    return ((middle[:, None] + half[:, None] * points).ravel(), (half[:, None] * weights).ravel())
 
 
 # Mass -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [
-    pytest.param(name, marks=() if name in ("an interval", "a circle") else pytest.mark.thorough)
-    for name in SUPPORTS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name, marks=() if name in ("an interval", "a circle") else pytest.mark.thorough
+        )
+        for name in SUPPORTS
+    ],
+)
 def test_mass_one_on_every_support_and_no_sample_outside(name):
     x, asked = SUPPORTS[name]
     model = nfref.FlowDensity(members=1, epochs=4, columns={"x1": asked}, random_state=0)
@@ -132,8 +149,11 @@ def test_mass_one_on_every_support_and_no_sample_outside(name):
     lost = 2 * model.weights_["wide"] * wide.below(np.array(-80.0))
     assert abs(total + lost - 1) < 1e-6
     drawn = model.sample(20_000, random_state=0)[:, 0]
-    low, high = ((column.low, column.high) if column.period is None else
-                 (np.min(x), np.min(x) + column.period))      # they do not begin at 0
+    low, high = (
+        (column.low, column.high)
+        if column.period is None
+        else (np.min(x), np.min(x) + column.period)
+    )  # they do not begin at 0
     assert np.all((drawn >= low) & (drawn <= high)) and np.all(np.isfinite(drawn))
     if column.period is None:
         for end in (column.low, column.high):
@@ -141,9 +161,16 @@ def test_mass_one_on_every_support_and_no_sample_outside(name):
                 assert model.score_samples([[end]])[0] == -np.inf
 
 
-@pytest.mark.parametrize("values, first", [
-    ([0.0, 3.0, 23.9], 0.0), ([0.1, 24.0], 0.0), ([-11.0, 0.0123456789, 12.0], -12.0),
-    ([350.0, 365.0], 350.0), ([-30.0, 3.0, 70.0], 0.0)])
+@pytest.mark.parametrize(
+    "values, first",
+    [
+        ([0.0, 3.0, 23.9], 0.0),
+        ([0.1, 24.0], 0.0),
+        ([-11.0, 0.0123456789, 12.0], -12.0),
+        ([350.0, 365.0], 350.0),
+        ([-30.0, 3.0, 70.0], 0.0),
+    ],
+)
 def test_what_is_drawn_on_a_circle_is_in_the_turn_of_the_values(values, first):
     column = column_of("hour", np.array(values), "period 24")
     assert column.first == first
@@ -154,8 +181,10 @@ def test_what_is_drawn_on_a_circle_is_in_the_turn_of_the_values(values, first):
     assert rebuild(*describe(column)) == column
 
 
-@pytest.mark.parametrize("labels", [("a", "b"), (False, True), (0, "0"), (1, 2.5), (-1, 2 ** 63),
-                                    ("a", "a\0"), (False, "False")])
+@pytest.mark.parametrize(
+    "labels",
+    [("a", "b"), (False, True), (0, "0"), (1, 2.5), (-1, 2**63), ("a", "a\0"), (False, "False")],
+)
 def test_labels_come_back_as_they_are(labels):
     column = Category("kind", labels)
     drawn = column.drawn(np.array([1, 0, 1]))
@@ -188,16 +217,23 @@ def frame(n=600, seed=0):
     rng = np.random.default_rng(seed)
     color = rng.choice(["blue", "green", "red"], n, p=[0.5, 0.3, 0.2])
     shift = np.select([color == "blue", color == "green"], [0.0, 4.0], -4.0)
-    return pd.DataFrame({"size": rng.lognormal(0, 0.5, n) + np.abs(shift), "color": color,
-                         "visits": rng.poisson(2 + np.abs(shift)), "good": rng.random(n) < 0.3})
+    return pd.DataFrame(
+        {
+            "size": rng.lognormal(0, 0.5, n) + np.abs(shift),
+            "color": color,
+            "visits": rng.poisson(2 + np.abs(shift)),
+            "good": rng.random(n) < 0.3,
+        }
+    )
 
 
 def test_probabilities_of_all_discrete_values_add_up_to_one():
     data = frame()[["color", "visits", "good"]]
     model = nfref.FlowDensity(random_state=0).fit(data)
     assert [column.kind for column in model.columns_] == ["category", "count", "category"]
-    grid = pd.MultiIndex.from_product([["blue", "green", "red"], range(3000), [False, True]],
-                                      names=data.columns).to_frame(index=False)
+    grid = pd.MultiIndex.from_product(
+        [["blue", "green", "red"], range(3000), [False, True]], names=data.columns
+    ).to_frame(index=False)
     total = np.sum(np.exp(model.score_samples(grid)))
     assert abs(total - 1) < 1e-6
     outside = grid.iloc[:2].assign(visits=[-1.0, 0.5])
@@ -206,8 +242,9 @@ def test_probabilities_of_all_discrete_values_add_up_to_one():
 
 def test_a_mixed_table_is_probability_times_density():
     data = frame()
-    model = nfref.FlowDensity("nsf", members=1, epochs=1, columns={"size": "positive"},
-                              random_state=0).fit(data)
+    model = nfref.FlowDensity(
+        "nsf", members=1, epochs=1, columns={"size": "positive"}, random_state=0
+    ).fit(data)
     column = model.columns_[0]
 
     def mass(color, visits):
@@ -241,8 +278,13 @@ def test_categories_and_counts_come_back_with_their_dependence():
 def test_latent_classes_find_dependence():
     rng = np.random.default_rng(4)
     side = rng.random(2000) < 0.5
-    codes = np.stack([np.where(rng.random(2000) < 0.9, side, ~side),
-                      np.where(rng.random(2000) < 0.9, side, ~side)], axis=1).astype(float)
+    codes = np.stack(
+        [
+            np.where(rng.random(2000) < 0.9, side, ~side),
+            np.where(rng.random(2000) < 0.9, side, ~side),
+        ],
+        axis=1,
+    ).astype(float)
     columns = (kinds.Category("a", (0, 1)), kinds.Category("b", (0, 1)))
     model = LatentClasses.choose(codes[:1500], columns, codes[1500:], rng)
     cells = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
@@ -250,19 +292,27 @@ def test_latent_classes_find_dependence():
 
 
 def test_cells_of_student_t_far_out():
-    numbers = Numbers(0.0, np.array([1.0]), np.zeros((1, 1)), np.array([1e-300]),
-                      np.array([3.0]), np.array([0.7]))
+    numbers = Numbers(
+        0.0, np.array([1.0]), np.zeros((1, 1)), np.array([1e-300]), np.array([3.0]), np.array([0.7])
+    )
     places = np.array([0.0, 3.0, 50.0, 1e4, 1e9])
     found = numbers.of(places)[:, 0]
     with mpmath.workdps(60):
-        def cdf(t):     # of four degrees of freedom, in closed form
+
+        def cdf(t):  # of four degrees of freedom, in closed form
             t = mpmath.mpf(t)
             root = mpmath.sqrt(4 + t * t)
             return mpmath.mpf(1) / 2 + 3 * (t / root - (t / root) ** 3 / 3) / 4
+
         whole = 1 - cdf((mpmath.mpf(-0.5) - 3) / mpmath.mpf(0.7))
         for value, place in zip(found, places):
-            exact = mpmath.log((cdf((place + mpmath.mpf(0.5) - 3) / mpmath.mpf(0.7))
-                                - cdf((place - mpmath.mpf(0.5) - 3) / mpmath.mpf(0.7))) / whole)
+            exact = mpmath.log(
+                (
+                    cdf((place + mpmath.mpf(0.5) - 3) / mpmath.mpf(0.7))
+                    - cdf((place - mpmath.mpf(0.5) - 3) / mpmath.mpf(0.7))
+                )
+                / whole
+            )
             assert abs(value - exact) < 1e-7
     drawn = numbers.sample(np.random.default_rng(0), np.zeros(20_000, int))
     seen, counts = np.unique(drawn[drawn < 6], return_counts=True)
@@ -281,31 +331,56 @@ def test_a_table_draws_what_it_says():
 # What is found, and what is refused -------------------------------------------------------
 
 
-@pytest.mark.parametrize("values, kind", [
-    (np.array(["a", "b", "a"]), "category"), (np.array([True, False]), "category"),
-    (np.arange(100) % 7, "count"), (np.arange(100), "real"), (np.arange(100.0) % 7, "real"),
-    (np.array([0.5, 2.0]), "real")])
+@pytest.mark.parametrize(
+    "values, kind",
+    [
+        (np.array(["a", "b", "a"]), "category"),
+        (np.array([True, False]), "category"),
+        (np.arange(100) % 7, "count"),
+        (np.arange(100), "real"),
+        (np.arange(100.0) % 7, "real"),
+        (np.array([0.5, 2.0]), "real"),
+    ],
+)
 def test_what_a_column_is_taken_for(values, kind):
     assert column_of("a", values).kind == kind
 
 
-@pytest.mark.parametrize("values, asked, message", [
-    ([7.5] * 5, None, r"column 'a': expected values that differ, got 7.5 in every row; leave"),
-    (["x"] * 3, None, r"column 'a': expected values that differ, got 'x' in every row"),
-    ([1.0, -2.0, 3.0], "positive", "column 'a': expected values strictly between 0 and inf, got "
-                                   "-2 in row 1"),
-    ([0.0, 0.5, 1.0], "0:1", "strictly between 0 and 1, got 0 in row 0"),
-    ([0.0, 0.5, 1.0], "count", "column 'a': expected whole numbers, got 0.5 in row 1"),
-    ([0.0, np.nan, 1.0], "real", "column 'a': expected finite numbers, got nan in row 1"),
-    (["1", "two", "3"], "real", "column 'a': expected numbers, got 'two'"),
-    ([0.0, 1e17], "count", "expected whole numbers below 2.53, got 1e[+]17 in row 1"),
-    ([0.0, 1e300], "period 3", "expected values that a period of 3 can tell apart, got 1e[+]300"),
-    ([0.5, 0.7], "-1e300:1e300", "expected bounds near the values, so that their logits differ"),
-    ([-1.7e308, 0.0, 1.7e308], "real", "expected values whose spread float64 can hold, got values"),
-    ([1.0, 2.0], "1:0", r"column 'a': expected real, positive, LOW:HIGH, period P, count or"),
-    ([1.0, 2.0], "period -1", r"column 'a': expected real"),
-    ([1.0, 2.0], "period", r"column 'a': expected real"),
-])
+@pytest.mark.parametrize(
+    "values, asked, message",
+    [
+        ([7.5] * 5, None, r"column 'a': expected values that differ, got 7.5 in every row; leave"),
+        (["x"] * 3, None, r"column 'a': expected values that differ, got 'x' in every row"),
+        (
+            [1.0, -2.0, 3.0],
+            "positive",
+            "column 'a': expected values strictly between 0 and inf, got -2 in row 1",
+        ),
+        ([0.0, 0.5, 1.0], "0:1", "strictly between 0 and 1, got 0 in row 0"),
+        ([0.0, 0.5, 1.0], "count", "column 'a': expected whole numbers, got 0.5 in row 1"),
+        ([0.0, np.nan, 1.0], "real", "column 'a': expected finite numbers, got nan in row 1"),
+        (["1", "two", "3"], "real", "column 'a': expected numbers, got 'two'"),
+        ([0.0, 1e17], "count", "expected whole numbers below 2.53, got 1e[+]17 in row 1"),
+        (
+            [0.0, 1e300],
+            "period 3",
+            "expected values that a period of 3 can tell apart, got 1e[+]300",
+        ),
+        (
+            [0.5, 0.7],
+            "-1e300:1e300",
+            "expected bounds near the values, so that their logits differ",
+        ),
+        (
+            [-1.7e308, 0.0, 1.7e308],
+            "real",
+            "expected values whose spread float64 can hold, got values",
+        ),
+        ([1.0, 2.0], "1:0", r"column 'a': expected real, positive, LOW:HIGH, period P, count or"),
+        ([1.0, 2.0], "period -1", r"column 'a': expected real"),
+        ([1.0, 2.0], "period", r"column 'a': expected real"),
+    ],
+)
 def test_what_is_refused(values, asked, message):
     with pytest.raises(ValueError, match=message):
         column_of("a", np.array(values), asked)
@@ -313,8 +388,11 @@ def test_what_is_refused(values, asked, message):
 
 def test_a_category_never_seen():
     model = nfref.FlowDensity("gaussian", random_state=0).fit(frame())
-    with pytest.raises(ValueError, match="column 'color': expected one of the 3 categories "
-                                         "'blue', 'green', 'red', got 'pink' in row 1"):
+    with pytest.raises(
+        ValueError,
+        match="column 'color': expected one of the 3 categories "
+        "'blue', 'green', 'red', got 'pink' in row 1",
+    ):
         model.score_samples(frame(3).assign(color=["red", "pink", "red"]))
 
 
@@ -331,8 +409,11 @@ def test_exact_linear_dependence_is_named(shift):
     rng = np.random.default_rng(5)
     x = rng.standard_normal((200, 3)) + shift
     data = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "sum": 2 * x[:, 0] - x[:, 2]})
-    with pytest.raises(ValueError, match="column 'sum': expected one that is no linear function of "
-                                         "others, got 2 'a' [+] -1 'c' and a constant in every"):
+    with pytest.raises(
+        ValueError,
+        match="column 'sum': expected one that is no linear function of "
+        "others, got 2 'a' [+] -1 'c' and a constant in every",
+    ):
         nfref.FlowDensity("gaussian").fit(data)
     outlier = data.copy()
     outlier.loc[0] = 1e9
@@ -367,7 +448,8 @@ def test_probabilities_of_categories_alone_are_their_shares(seed):
     true = np.where(cells[:, 0] == cells[:, 1], 0.9, 0.1) / 6
     assert np.sum(true * np.log(true / found)) < 0.01
     weighted = nfref.FlowDensity(random_state=seed).fit(
-        pd.DataFrame(cells.astype(str), columns=list("abc")), sample_weight=counts)
+        pd.DataFrame(cells.astype(str), columns=list("abc")), sample_weight=counts
+    )
     np.testing.assert_array_equal(weighted.score_samples(frame), model.score_samples(frame))
 
 
@@ -377,20 +459,26 @@ def test_probabilities_of_categories_alone_are_their_shares(seed):
 def test_whole_numbers_beyond_what_float64_holds():
     """Said where it hardly matters, refused where it does, and never taken for dependence."""
     rng = np.random.default_rng(0)
-    wide = 2 ** 60 + rng.integers(0, 10 ** 9, (200, 2))
+    wide = 2**60 + rng.integers(0, 10**9, (200, 2))
     for X in (wide, pd.DataFrame(wide, columns=["x1", "x2"])):
-        with pytest.warns(UserWarning, match="column 'x.': whole numbers beyond 2.53 are rounded, "
-                                             "here to multiples of 256 at most"):
+        with pytest.warns(
+            UserWarning,
+            match="column 'x.': whole numbers beyond 2.53 are rounded, "
+            "here to multiples of 256 at most",
+        ):
             nfref.FlowDensity("gaussian", random_state=0).fit(X)
-    near = 2 ** 60 + rng.integers(0, 500, (200, 2))
+    near = 2**60 + rng.integers(0, 500, (200, 2))
     gaps = pd.DataFrame(near, columns=["a", "b"], dtype="Int64")
     gaps.loc[3, "a"] = None
     for X in (near, pd.DataFrame(near), gaps):
-        with pytest.raises(ColumnError, match="expected whole numbers that float64 can tell apart"
-                                              ", got some near 1.15292e.18, where it rounds to "):
+        with pytest.raises(
+            ColumnError,
+            match="expected whole numbers that float64 can tell apart"
+            ", got some near 1.15292e.18, where it rounds to ",
+        ):
             nfref.FlowDensity("gaussian", random_state=0).fit(X)
     nfref.FlowDensity("gaussian", random_state=0).fit(near - near.min())
-    steps = 2.0 ** 60 + 256.0 * rng.integers(0, 40, (200, 2))
+    steps = 2.0**60 + 256.0 * rng.integers(0, 40, (200, 2))
     nfref.FlowDensity("gaussian", random_state=0).fit(steps)
     with pytest.raises(ColumnError, match="no linear function of others"):
         nfref.FlowDensity("gaussian", random_state=0).fit(np.repeat(steps[:, :1], 2, axis=1))
@@ -399,8 +487,14 @@ def test_whole_numbers_beyond_what_float64_holds():
 def test_samples_within():
     """Those far out are drawn anew: what is left has its own law, cut off."""
     rng = np.random.default_rng(0)
-    data = pd.DataFrame({"a": rng.standard_cauchy(500), "b": np.exp(rng.standard_cauchy(500)),
-                         "c": rng.uniform(0, 1, 500), "d": rng.choice(["p", "q"], 500)})
+    data = pd.DataFrame(
+        {
+            "a": rng.standard_cauchy(500),
+            "b": np.exp(rng.standard_cauchy(500)),
+            "c": rng.uniform(0, 1, 500),
+            "d": rng.choice(["p", "q"], 500),
+        }
+    )
     model = nfref.FlowDensity("mixture", random_state=0, columns={"b": "positive", "c": "0:1"})
     model.fit(data)
     every = model.sample(20_000, random_state=0)
@@ -427,6 +521,6 @@ def test_samples_within():
 
 def test_labels_are_such_as_files_hold():
     with pytest.raises(ColumnError, match="whole numbers below 2\\^128, got a larger one"):
-        column_of("id", np.array([10 ** 400, 10 ** 400 + 1] * 5, object), "category")
+        column_of("id", np.array([10**400, 10**400 + 1] * 5, object), "category")
     with pytest.raises(ColumnError, match="text without surrogates, got '.ud800'"):
         column_of("id", np.array(["\ud800", "b"] * 5, object), "category")

@@ -33,10 +33,18 @@ def fitted(x, plan=PLAN, weight=None, seed=0):
 # Folds ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count, plan, folds", [
-    (200, PLAN, 5), (3, PLAN, 3), (FEW_ROWS, PLAN, 3), (FOLDED_ROWS, PLAN, 1),
-    (200, replace(PLAN, simple=False), 1), (200, replace(PLAN, folds=1), 1),
-    (FEW_ROWS, replace(PLAN, folds=2), 2)])
+@pytest.mark.parametrize(
+    "count, plan, folds",
+    [
+        (200, PLAN, 5),
+        (3, PLAN, 3),
+        (FEW_ROWS, PLAN, 3),
+        (FOLDED_ROWS, PLAN, 1),
+        (200, replace(PLAN, simple=False), 1),
+        (200, replace(PLAN, folds=1), 1),
+        (FEW_ROWS, replace(PLAN, folds=2), 2),
+    ],
+)
 def test_few_rows_are_held_out_by_turns_and_many_once(count, plan, folds):
     parts = parts_of(count, 0.1, plan)
     found = folds_of(UnitRows(np.arange(count)[:, None]), parts)
@@ -48,7 +56,8 @@ def test_few_rows_are_held_out_by_turns_and_many_once(count, plan, folds):
 
 
 def test_a_bag_is_the_mean_of_its_flows_and_each_row_is_scored_by_one_that_has_not_seen_it(
-        monkeypatch):
+    monkeypatch,
+):
     """What a flow weighs is said before it goes on with all rows."""
     done, lengths = {}, []
 
@@ -72,7 +81,7 @@ def test_a_bag_is_the_mean_of_its_flows_and_each_row_is_scored_by_one_that_has_n
     np.testing.assert_allclose([pool.weights[k] for k in pool.flows], pool.shares["nsf"] / 5)
     places, _ = grouped_rows(x, 0)
     u = found.density.encode(list(x[places].T))[1]
-    own, final = [np.empty(200), np.empty(200)]         # by the flow of the row's own fold
+    own, final = [np.empty(200), np.empty(200)]  # by the flow of the row's own fold
     for k, flow in enumerate(flows):
         held_out, (_, unflatten) = np.arange(200) % 5 == k, trees.flatten(flow.params)
         np.testing.assert_array_equal(trees.flatten(flow.params)[0], done[k].final)
@@ -84,8 +93,9 @@ def test_a_bag_is_the_mean_of_its_flows_and_each_row_is_scored_by_one_that_has_n
     assert np.mean(final) > np.mean(own)
     log_prob = pool.log_probs(u)
     both = np.logaddexp.reduce(log_prob[:, pool.flows], axis=1) - np.log(5)
-    np.testing.assert_allclose(pool.by_name(log_prob)[:, list(pool.shares).index("nsf")], both,
-                               rtol=1e-12)
+    np.testing.assert_allclose(
+        pool.by_name(log_prob)[:, list(pool.shares).index("nsf")], both, rtol=1e-12
+    )
 
 
 def test_a_flow_alone_goes_on_with_the_rows_it_had_and_never_to_what_is_worse(monkeypatch):
@@ -105,26 +115,45 @@ def test_a_flow_alone_goes_on_with_the_rows_it_had_and_never_to_what_is_worse(mo
     assert tried.mean >= offset - min(passed[0][2]) - 1e-3 and "; then " in tried.message
 
 
-@pytest.mark.parametrize("stopped, best, left, epochs", [
-    ("patience", 11, None, 12), ("epochs", 11, 100.0, 12), ("time", 11, 3.0, 6),
-    ("time", 11, -1.0, 0), ("patience", None, None, 0), ("interrupted", 11, None, 0)])
+@pytest.mark.parametrize(
+    "stopped, best, left, epochs",
+    [
+        ("patience", 11, None, 12),
+        ("epochs", 11, 100.0, 12),
+        ("time", 11, 3.0, 6),
+        ("time", 11, -1.0, 0),
+        ("patience", None, None, 0),
+        ("interrupted", 11, None, 0),
+    ],
+)
 def test_a_flow_goes_on_with_all_rows_as_long_as_there_is_time(stopped, best, left, epochs):
     """Twenty epochs took ten seconds."""
     chosen = FitResult(None, {"train": [0.0] * 20, "validation": [0.0] * 20}, best, stopped, "")
     assert search._epochs_left(chosen, 0, left, 10.0) == epochs
 
 
-@pytest.mark.parametrize("gap, more, epochs", [
-    (-1.0, 1, 24), (0.0, 1, 24), (0.0, 2, 36), (np.log(2) / 3, 1, 18), (np.log(2) / 3, 2, 24),
-    (9.0, 2, 12)])
+@pytest.mark.parametrize(
+    "gap, more, epochs",
+    [
+        (-1.0, 1, 24),
+        (0.0, 1, 24),
+        (0.0, 2, 36),
+        (np.log(2) / 3, 1, 18),
+        (np.log(2) / 3, 2, 24),
+        (9.0, 2, 12),
+    ],
+)
 def test_a_flow_of_a_bag_goes_on_longer_the_less_it_knows_its_own_rows_better(gap, more, epochs):
-    chosen = FitResult(None, {"train": [2.0] * 20, "validation": [2.0 + gap] * 20}, 11, "epochs",
-                       "")
+    chosen = FitResult(
+        None, {"train": [2.0] * 20, "validation": [2.0 + gap] * 20}, 11, "epochs", ""
+    )
     assert search._epochs_left(chosen, more, None, 10.0) == epochs
 
 
-@pytest.mark.parametrize("count, asked, times", [
-    (249, None, 1), (250, None, search.FASTER), (250, 5e-3, 1), (1250, None, 1)])
+@pytest.mark.parametrize(
+    "count, asked, times",
+    [(249, None, 1), (250, None, search.FASTER), (250, 5e-3, 1), (1250, None, 1)],
+)
 def test_flows_of_some_hundred_rows_go_on_at_a_higher_rate(monkeypatch, count, asked, times):
     """Unless a rate was asked for."""
     rates = []
@@ -163,20 +192,29 @@ def test_unseen_rows_are_scored_without_themselves():
     for k in range(5):
         rest, held = part != k, part == k
         weight = count[group[:40]][rest]
-        members = {"gaussian": Gaussian.fit(u[rest], weight), "wide": Wide(2, reach=REACH),
-                   "shrunk gaussian": Gaussian.shrunk(u[rest], weight)}
-        by_hand = np.log(sum(share * np.exp(members[name].log_prob(u[held]))
-                             for name, share in pool.shares.items()))
-        np.testing.assert_allclose(found.unseen.log_prob[:40][held], by_hand + log_slope[held],
-                                   rtol=1e-10)
+        members = {
+            "gaussian": Gaussian.fit(u[rest], weight),
+            "wide": Wide(2, reach=REACH),
+            "shrunk gaussian": Gaussian.shrunk(u[rest], weight),
+        }
+        by_hand = np.log(
+            sum(
+                share * np.exp(members[name].log_prob(u[held]))
+                for name, share in pool.shares.items()
+            )
+        )
+        np.testing.assert_allclose(
+            found.unseen.log_prob[:40][held], by_hand + log_slope[held], rtol=1e-10
+        )
 
 
 def test_of_many_rows_those_held_out_are_unseen():
     x = rows(6000)
     found = fitted(x, replace(PLAN, flow="gaussian"))
     assert len(found.unseen.places) == found.held_out == 600
-    np.testing.assert_allclose(found.unseen.log_prob, found.density.log_prob(
-        list(x[found.unseen.places].T)), rtol=1e-12)
+    np.testing.assert_allclose(
+        found.unseen.log_prob, found.density.log_prob(list(x[found.unseen.places].T)), rtol=1e-12
+    )
     assert np.mean(found.unseen.log_prob) == pytest.approx(found.tried[-1].mean, abs=1e-10)
 
 
@@ -194,8 +232,11 @@ def test_unseen_rows_of_labels(n):
     town = rng.choice(np.array(["a", "b", "c"], object), n)
     for other in (rng.poisson(2.0, n).astype(float), rng.standard_normal(n)):
         table = [town, other]
-        columns = find_columns(("town", "other"), table, {"other": "count"} if np.all(
-            other == np.round(other)) else None)
+        columns = find_columns(
+            ("town", "other"),
+            table,
+            {"other": "count"} if np.all(other == np.round(other)) else None,
+        )
         found = fit_table(columns, table, replace(PLAN, flow="gaussian"), 0)
         assert np.mean(found.unseen.log_prob) == pytest.approx(found.tried[-1].mean, abs=1e-9)
         if columns[1].kind == "real":
@@ -263,17 +304,22 @@ def test_counts_of_weights():
     real = np.random.default_rng(0).exponential(size=500)
     counts = as_counts(real)
     np.testing.assert_allclose(counts / np.sum(counts), real / np.sum(real), rtol=1e-6)
-    assert np.sum(counts) == pytest.approx(np.sum(real) ** 2 / np.sum(real ** 2), rel=1e-6)
+    assert np.sum(counts) == pytest.approx(np.sum(real) ** 2 / np.sum(real**2), rel=1e-6)
     for constant in (1e-6, 1 / 500, 0.7, 1e300, 1e-300):
         np.testing.assert_array_equal(as_counts(real * constant), counts)
     np.testing.assert_array_equal(as_counts(real[::-1])[::-1], counts)
 
 
-@pytest.mark.parametrize("weight", [
-    pytest.param(np.ones(200), marks=pytest.mark.thorough, id="equal"),
-    pytest.param(np.random.default_rng(0).exponential(size=200), id="real"),
-    pytest.param(np.random.default_rng(1).integers(1, 4, 200), marks=pytest.mark.thorough,
-                 id="whole")])
+@pytest.mark.parametrize(
+    "weight",
+    [
+        pytest.param(np.ones(200), marks=pytest.mark.thorough, id="equal"),
+        pytest.param(np.random.default_rng(0).exponential(size=200), id="real"),
+        pytest.param(
+            np.random.default_rng(1).integers(1, 4, 200), marks=pytest.mark.thorough, id="whole"
+        ),
+    ],
+)
 def test_weights_times_a_constant_give_the_same_bits(weight):
     x = rows()
     one = fitted(x, weight=weight.astype(float))
@@ -283,15 +329,16 @@ def test_weights_times_a_constant_give_the_same_bits(weight):
         assert other.rows == one.rows and other.tried[-1].mean == one.tried[-1].mean
     if np.all(weight == np.round(weight)):
         repeated = fitted(np.repeat(x, weight.astype(int), axis=0))
-        np.testing.assert_array_equal(repeated.density.log_prob(list(x.T)),
-                                      one.density.log_prob(list(x.T)))
+        np.testing.assert_array_equal(
+            repeated.density.log_prob(list(x.T)), one.density.log_prob(list(x.T))
+        )
 
 
 # Units ------------------------------------------------------------------------------------
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("factor", [2.0 ** 20, 1e6, 1 / 3])
+@pytest.mark.parametrize("factor", [2.0**20, 1e6, 1 / 3])
 def test_the_split_and_the_model_know_nothing_of_units(factor):
     """Of Cauchy rows, whose values far out weigh most."""
     x = np.random.default_rng(0).standard_cauchy((300, 3))
@@ -300,8 +347,11 @@ def test_the_split_and_the_model_know_nothing_of_units(factor):
         np.testing.assert_array_equal(one, other)
     plain, moved = fitted(x), fitted(scaled)
     assert plain.density.pool.shares == pytest.approx(moved.density.pool.shares, abs=1e-9)
-    np.testing.assert_allclose(moved.density.log_prob(list(scaled.T)) + np.log(factor),
-                               plain.density.log_prob(list(x.T)), rtol=1e-9)
+    np.testing.assert_allclose(
+        moved.density.log_prob(list(scaled.T)) + np.log(factor),
+        plain.density.log_prob(list(x.T)),
+        rtol=1e-9,
+    )
 
 
 @pytest.mark.parametrize("labels", ["aba", "abac"])

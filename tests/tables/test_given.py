@@ -20,8 +20,9 @@ def bent(n, seed=0):
     x, group = rng.uniform(-2, 2, n), rng.choice(["a", "b"], n)
     y = np.sin(2 * x) + (group == "b") + spread(x) * rng.standard_normal(n)
     label = np.where(rng.random(n) < 1 / (1 + np.exp(-3 * x)), "up", "down")
-    return pd.DataFrame({"y": y, "x": x, "label": label, "group": group,
-                         "count": rng.poisson(np.exp(0.5 * x))})
+    return pd.DataFrame(
+        {"y": y, "x": x, "label": label, "group": group, "count": rng.poisson(np.exp(0.5 * x))}
+    )
 
 
 def spread(x):
@@ -31,8 +32,11 @@ def spread(x):
 def mixture(dim, components=3, seed=0):
     rng = np.random.default_rng(seed)
     factors = np.tril(rng.standard_normal((components, dim, dim)), -1) + np.eye(dim)
-    return GaussianMixture(np.log(rng.dirichlet(np.ones(components))),
-                           2 * rng.standard_normal((components, dim)), factors)
+    return GaussianMixture(
+        np.log(rng.dirichlet(np.ones(components))),
+        2 * rng.standard_normal((components, dim)),
+        factors,
+    )
 
 
 # Gaussian mixture regression --------------------------------------------------------------
@@ -45,8 +49,9 @@ def test_conditional_of_a_gaussian():
     precision = np.linalg.inv(factor @ factor.T)
     start, a, own = conditional_of(mean, factor, 2)
     np.testing.assert_allclose(own @ own.T, np.linalg.inv(precision[2:, 2:]), rtol=1e-12)
-    np.testing.assert_allclose(a, -np.linalg.solve(precision[2:, 2:], precision[2:, :2]),
-                               rtol=1e-12)
+    np.testing.assert_allclose(
+        a, -np.linalg.solve(precision[2:, 2:], precision[2:, :2]), rtol=1e-12
+    )
     np.testing.assert_allclose(start, mean[2:] - a @ mean[:2], rtol=1e-12)
 
 
@@ -57,11 +62,12 @@ def test_mixture_regression_is_the_joint_over_its_marginal():
     context = rng.standard_normal((5, 3))
     x = rng.standard_normal((5, 2))
     found = member.log_prob(x, context)
-    parts = [gaussian.log_prob(x - context @ slopes)
-             for gaussian, slopes in member.components(3)]
+    parts = [gaussian.log_prob(x - context @ slopes) for gaussian, slopes in member.components(3)]
     np.testing.assert_allclose(
-        np.logaddexp.reduce(np.stack(parts, 1) + member.log_gates(context), axis=1), found,
-        rtol=1e-12)
+        np.logaddexp.reduce(np.stack(parts, 1) + member.log_gates(context), axis=1),
+        found,
+        rtol=1e-12,
+    )
     axis = np.linspace(-25, 25, 401)
     grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     for one in context:
@@ -83,7 +89,7 @@ def test_one_component_is_linear_regression():
     g = rng.standard_normal((400, 2))
     u = g @ [[1.0], [-2.0]] + 0.5 + 0.3 * rng.standard_normal((400, 1))
     member = MixtureRegression.fit(lambda x, w: GaussianMixture.fit(x, 1, rng, weight=w), u, g, 2)
-    (gaussian, slopes), = member.components(2)
+    ((gaussian, slopes),) = member.components(2)
     design = np.column_stack([g, np.ones(400)])
     expected, rest, *_ = np.linalg.lstsq(design, u[:, 0], rcond=None)
     np.testing.assert_allclose([*slopes[:, 0], gaussian.mean[0]], expected, atol=1e-5)
@@ -92,17 +98,25 @@ def test_one_component_is_linear_regression():
 
 def test_closed_forms_with_gates_have_the_marginals_of_integrals():
     rng = np.random.default_rng(4)
-    pool = Pool((MixtureRegression(mixture(3), np.zeros((0, 3))),
-                 Regressed(Gaussian(np.zeros(2), np.eye(2)), rng.standard_normal((1, 2)))),
-                np.array([0.7, 0.3]), ("mixture regression", "gaussian"))
+    pool = Pool(
+        (
+            MixtureRegression(mixture(3), np.zeros((0, 3))),
+            Regressed(Gaussian(np.zeros(2), np.eye(2)), rng.standard_normal((1, 2))),
+        ),
+        np.array([0.7, 0.3]),
+        ("mixture regression", "gaussian"),
+    )
     context, u = rng.standard_normal((4, 1)), rng.standard_normal((4, 2))
     near = ClosedForm.proposal_for(pool, rng, context)
     assert near.is_exact
     found = near.log_prob(u, np.array([0]), context)
     grid = np.linspace(-30, 30, 8001)
     for row, one, log_prob in zip(u, context, found):
-        density = np.exp(pool.log_prob(np.stack([np.full(len(grid), row[0]), grid], axis=1),
-                                       np.tile(one, (len(grid), 1))))
+        density = np.exp(
+            pool.log_prob(
+                np.stack([np.full(len(grid), row[0]), grid], axis=1), np.tile(one, (len(grid), 1))
+            )
+        )
         assert np.log(integrate.simpson(density, x=grid)) == pytest.approx(log_prob, abs=1e-7)
 
 
@@ -112,22 +126,23 @@ def test_closed_forms_with_gates_have_the_marginals_of_integrals():
 def test_classes_given_a_number_are_those_of_bayes():
     """P(d | u) of two classes in the letters of the formula."""
     table = LabelProbabilities(np.log([[0.9, 0.1], [0.2, 0.8]]))
-    model = LatentClasses(np.log([0.3, 0.7]), (table, Normal(np.array([0.0, 1.0]),
-                                                             np.array([1.0, 0.5]))), (1,))
+    model = LatentClasses(
+        np.log([0.3, 0.7]), (table, Normal(np.array([0.0, 1.0]), np.array([1.0, 0.5]))), (1,)
+    )
     u = np.array([-1.0, 0.4, 3.0])
     share = np.array([0.3, 0.7]) * stats.norm.pdf(u[:, None], [0.0, 1.0], [1.0, 0.5])
     share = share / share.sum(axis=1, keepdims=True)
     for label in (0, 1):
         codes = np.stack([np.full(3, float(label)), u], axis=1)
-        np.testing.assert_allclose(model.log_prob(codes),
-                                   np.log(share @ np.exp(table.log_prob[:, label])), rtol=1e-12)
+        np.testing.assert_allclose(
+            model.log_prob(codes), np.log(share @ np.exp(table.log_prob[:, label])), rtol=1e-12
+        )
 
 
 @pytest.mark.thorough
 def test_the_probability_of_a_label_follows_a_number():
     """The logistic curve that labels were drawn by."""
-    model = nfref.FlowDensity("mixture", given="x", random_state=0).fit(
-        bent(4000)[["label", "x"]])
+    model = nfref.FlowDensity("mixture", given="x", random_state=0).fit(bent(4000)[["label", "x"]])
     at = np.array([-1.5, -0.5, 0.0, 0.5, 1.5])
     found = np.exp(model.score_samples(pd.DataFrame({"label": ["up"] * 5, "x": at})))
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-3 * at)), atol=0.06)
@@ -146,9 +161,9 @@ def simple():
 
 @pytest.fixture(scope="module")
 def flowing():
-    return nfref.FlowDensity("nsf", given=["x", "group"], members=1, epochs=40,
-                             learning_rate=3e-3, random_state=0).fit(bent(1900)[
-                                 ["y", "x", "group"]])
+    return nfref.FlowDensity(
+        "nsf", given=["x", "group"], members=1, epochs=40, learning_rate=3e-3, random_state=0
+    ).fit(bent(1900)[["y", "x", "group"]])
 
 
 @pytest.mark.thorough
@@ -158,12 +173,13 @@ def test_mass_is_one_given_whatever_is_given(simple):
         total = 0.0
         for label in ("up", "down"):
             for count in range(20 if x < 3 else 1):
-                rows = pd.DataFrame({"y": grid, "x": x, "label": label, "group": group,
-                                     "count": count})
+                rows = pd.DataFrame(
+                    {"y": grid, "x": x, "label": label, "group": group, "count": count}
+                )
                 total += integrate.simpson(np.exp(simple.score_samples(rows)), x=grid)
         assert total <= 1 + 1e-6
         if x < 3:
-            assert total == pytest.approx(1, abs=5e-3)      # counts of 20 and more, and far y
+            assert total == pytest.approx(1, abs=5e-3)  # counts of 20 and more, and far y
 
 
 def test_gaps_are_integrated_and_given_cells_are_not(simple):
@@ -171,7 +187,8 @@ def test_gaps_are_integrated_and_given_cells_are_not(simple):
     row = pd.DataFrame({"y": [0.4], "x": [0.5], "label": [None], "group": ["b"], "count": [2]})
     both = pd.concat([row.assign(label=label) for label in ("up", "down")])
     assert simple.score_samples(row)[0] == pytest.approx(
-        np.logaddexp.reduce(simple.score_samples(both)), abs=1e-9)
+        np.logaddexp.reduce(simple.score_samples(both)), abs=1e-9
+    )
     grid = np.linspace(-80, 80, 16_001)
     rows = pd.DataFrame({"y": grid, "x": 0.5, "label": "up", "group": "b", "count": 2})
     mass = integrate.simpson(np.exp(simple.score_samples(rows)), x=grid)
@@ -225,9 +242,16 @@ def test_rows_with_gaps_train_a_density_given_columns():
         made.fit(data.assign(y=gone + here, count=gone + here, x=here + gone))
 
 
-@pytest.mark.parametrize("given", [
-    ["group"], *(pytest.param(given, marks=pytest.mark.thorough)
-                 for given in (["x"], ["x", "label", "count"], ["y", "x", "count"]))])
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["group"],
+        *(
+            pytest.param(given, marks=pytest.mark.thorough)
+            for given in (["x"], ["x", "label", "count"], ["y", "x", "count"])
+        ),
+    ],
+)
 def test_files_hold_what_is_given(given, tmp_path):
     rows = bent(300)
     model = nfref.FlowDensity("mixture", given=given, random_state=0).fit(rows)
@@ -241,25 +265,38 @@ def test_what_is_given_has_to_be_there_and_fit(simple):
     rows = bent(20)
     fit = nfref.FlowDensity("gaussian", given=["x", "z"]).fit
     for call, message in (
-            (lambda: fit(rows), "given: expected columns among 'y', 'x', .*; got 'z'"),
-            (lambda: nfref.FlowDensity(given=["y", "x", "x"]).fit(rows[["y", "x"]]),
-             "given: expected each column once, got 'x' twice"),
-            (lambda: nfref.FlowDensity(given=["y", "x"]).fit(rows[["y", "x"]]),
-             "given: expected a column that is not given, got all 2"),
-            (lambda: simple.sample(3), "given: expected values of 'x', 'group', which"),
-            (lambda: simple.sample(3, given={"x": 1.0}), "given: expected a value of 'group'"),
-            (lambda: simple.score_samples(rows.assign(x=[np.nan] + [0.0] * 19, y=np.nan)),
-             "column 'x': expected a value in every row, .*; got none in row 0"),
-            (lambda: simple.quantile(rows, "x"), "column: expected one that is not given"),
-            (lambda: simple.predict(rows, "group"), "column: expected one that is not given, got "
-                                                    "'group'"),
-            (lambda: simple.predict_proba(rows, "group"), "column: expected one that is not")):
+        (lambda: fit(rows), "given: expected columns among 'y', 'x', .*; got 'z'"),
+        (
+            lambda: nfref.FlowDensity(given=["y", "x", "x"]).fit(rows[["y", "x"]]),
+            "given: expected each column once, got 'x' twice",
+        ),
+        (
+            lambda: nfref.FlowDensity(given=["y", "x"]).fit(rows[["y", "x"]]),
+            "given: expected a column that is not given, got all 2",
+        ),
+        (lambda: simple.sample(3), "given: expected values of 'x', 'group', which"),
+        (lambda: simple.sample(3, given={"x": 1.0}), "given: expected a value of 'group'"),
+        (
+            lambda: simple.score_samples(rows.assign(x=[np.nan] + [0.0] * 19, y=np.nan)),
+            "column 'x': expected a value in every row, .*; got none in row 0",
+        ),
+        (lambda: simple.quantile(rows, "x"), "column: expected one that is not given"),
+        (
+            lambda: simple.predict(rows, "group"),
+            "column: expected one that is not given, got 'group'",
+        ),
+        (lambda: simple.predict_proba(rows, "group"), "column: expected one that is not"),
+    ):
         with pytest.raises(ValueError, match=message):
             call()
-    bounded = nfref.FlowDensity("mixture", given=["x"], columns={"x": "-3:3"},
-                                random_state=0).fit(bent(100)[["y", "x"]])
-    with pytest.raises(ValueError, match="column 'x': expected values strictly between -3 and 3, "
-                                         "for the others are given it; got 4 in row 1"):
+    bounded = nfref.FlowDensity("mixture", given=["x"], columns={"x": "-3:3"}, random_state=0).fit(
+        bent(100)[["y", "x"]]
+    )
+    with pytest.raises(
+        ValueError,
+        match="column 'x': expected values strictly between -3 and 3, "
+        "for the others are given it; got 4 in row 1",
+    ):
         bounded.score_samples(pd.DataFrame({"y": [0.0, 0.0], "x": [0.0, 4.0]}))
 
 

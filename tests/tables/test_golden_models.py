@@ -19,13 +19,14 @@ from tests.tables.golden_models import ASKED, FOLDER
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.npz"))
 MODELS = [name for name in NAMES if not name.startswith("checkpoint")]
-ROUNDING = 1e-12        # other machines add up products of matrices in another order
+ROUNDING = 1e-12  # other machines add up products of matrices in another order
 
 
 def numbers(value):
     """The array of nested lists of hexadecimal text."""
-    return np.array([numbers(one) if isinstance(one, list) else float.fromhex(one)
-                     for one in value])
+    return np.array(
+        [numbers(one) if isinstance(one, list) else float.fromhex(one) for one in value]
+    )
 
 
 def header_of(name):
@@ -41,7 +42,8 @@ def holds(found, written):
     """Whether a description is the one that was written; newer versions may know more fields."""
     if isinstance(written, dict):
         return isinstance(found, dict) and all(
-            key in found and holds(found[key], value) for key, value in written.items())
+            key in found and holds(found[key], value) for key, value in written.items()
+        )
     if isinstance(written, list):
         return len(found) == len(written) and all(map(holds, found, written))
     return type(found) is type(written) and found == written
@@ -53,8 +55,10 @@ def test_a_model_is_read_and_scores_as_it_did(name):
         pytest.importorskip(PACKAGE)
     model, scores = load_model(FOLDER / f"{name}.npz"), scores_of(name)
     if isinstance(model.density, TableDensity):
-        rows = [np.array(values) if column.kind == "category" else numbers(values)
-                for column, values in zip(model.density.columns, scores["rows"], strict=True)]
+        rows = [
+            np.array(values) if column.kind == "category" else numbers(values)
+            for column, values in zip(model.density.columns, scores["rows"], strict=True)
+        ]
         found = model.density.log_prob(rows)
     else:
         context = scores["context"] and numbers(scores["context"])
@@ -73,8 +77,9 @@ def test_a_checkpoint_is_read_and_says_what_it_did():
     scores, current = scores_of("checkpoint"), state.current
     assert isinstance(state, SearchState) and len(state.done) == 1 and current.epoch == 2
     assert np.sum(current.vector) == pytest.approx(float.fromhex(scores["sum"]), rel=ROUNDING)
-    assert current.history == {name: list(numbers(values))
-                               for name, values in scores["history"].items()}
+    assert current.history == {
+        name: list(numbers(values)) for name, values in scores["history"].items()
+    }
     again = describe({"asked": ASKED, "state": state})[0]
     assert holds(again, {key: header_of("checkpoint")[key] for key in again})
 
@@ -90,8 +95,9 @@ def classes_in(plain):
 def test_every_class_is_in_a_golden_file():
     """A class that is new needs a file of its own: python -m tests.tables.golden_models."""
     for module in pkgutil.walk_packages(nfref.__path__, "nfref."):
-        if module.name.startswith(("nfref.flows", "nfref.bases", "nfref.transformers",
-                                   "nfref.tables", "nfref.training")):
+        if module.name.startswith(
+            ("nfref.flows", "nfref.bases", "nfref.transformers", "nfref.tables", "nfref.training")
+        ):
             importlib.import_module(module.name)
     found = {kind for name in NAMES for kind in classes_in(header_of(name))}
     assert not set(described_classes()) - found

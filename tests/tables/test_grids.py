@@ -42,8 +42,12 @@ def exact(found, row, column):
         slope = np.linalg.solve(covariance[np.ix_(rest, rest)], covariance[rest, column])
         middle.append(mean[column] + slope @ (row[rest] - mean[rest]))
         deviation.append(np.sqrt(covariance[column, column] - slope @ covariance[rest, column]))
-        joint.append(log_weight + stats.multivariate_normal(
-            mean[rest], covariance[np.ix_(rest, rest)]).logpdf(row[rest]))
+        joint.append(
+            log_weight
+            + stats.multivariate_normal(mean[rest], covariance[np.ix_(rest, rest)]).logpdf(
+                row[rest]
+            )
+        )
     total = np.logaddexp.reduce(joint)
     return np.exp(np.array(joint) - total), np.array(middle), np.array(deviation), total
 
@@ -55,7 +59,7 @@ def test_mixtures_are_exact(column):
     rows = of.sample(rng, 20)
     pool = Pool((of,), np.array([1.0]), ("mixture",))
     observed = np.setdiff1d(range(3), [column])
-    grid, = Line(pool, column, None).grids(rows, observed, least=1e-7)
+    (grid,) = Line(pool, column, None).grids(rows, observed, least=1e-7)
     t = grid.quantiles(LEVELS)
     assert np.all(grid.error == 0)
     for k, row in enumerate(rows):
@@ -64,7 +68,8 @@ def test_mixtures_are_exact(column):
         below = stats.norm.cdf((t[k][:, None] - middle) / deviation) @ shares
         np.testing.assert_allclose(below, LEVELS, rtol=1e-5, atol=1e-10)
         assert grid.below(rows[:, column])[k] == pytest.approx(
-            stats.norm.cdf((row[column] - middle) / deviation) @ shares, abs=1e-10)
+            stats.norm.cdf((row[column] - middle) / deviation) @ shares, abs=1e-10
+        )
 
 
 @pytest.mark.parametrize("single", [False, True])
@@ -73,8 +78,11 @@ def test_what_is_asked_is_within_the_stated_error(column, single):
     """The mixture as a member that only answers, beside closed forms that say little of it."""
     of, rng = mixture(narrow=0.3), np.random.default_rng(1)
     rows = of.sample(rng, 40)
-    pool = Pool((Opaque(of), Gaussian(np.zeros(3), 3 * np.eye(3)), Wide(3)),
-                np.array([0.9, 0.05, 0.05]), ("mixture", "gaussian", "wide"))
+    pool = Pool(
+        (Opaque(of), Gaussian(np.zeros(3), 3 * np.eye(3)), Wide(3)),
+        np.array([0.9, 0.05, 0.05]),
+        ("mixture", "gaussian", "wide"),
+    )
     observed = np.setdiff1d(range(3), [column])
     seen = np.zeros(len(rows), int)
     for grid in Line(pool, column, None, single).grids(rows, observed):
@@ -84,12 +92,17 @@ def test_what_is_asked_is_within_the_stated_error(column, single):
         for k, place in enumerate(grid.places):
             row = rows[place]
             shares, middle, deviation, total = exact(of, row, column)
-            others = [part.log_prob(np.delete(row, column)[None])[0] for part in
-                      (Gaussian(np.zeros(2), 3 * np.eye(2)), Wide(2))]
+            others = [
+                part.log_prob(np.delete(row, column)[None])[0]
+                for part in (Gaussian(np.zeros(2), 3 * np.eye(2)), Wide(2))
+            ]
             joint = np.log([0.9, 0.05, 0.05]) + [total, *others]
             share = np.exp(joint - np.logaddexp.reduce(joint))
-            below = (share[0] * (stats.norm.cdf((t[k][:, None] - middle) / deviation) @ shares)
-                     + share[1] * stats.norm.cdf(t[k] / 3) + share[2] * stats.t.cdf(t[k], 3))
+            below = (
+                share[0] * (stats.norm.cdf((t[k][:, None] - middle) / deviation) @ shares)
+                + share[1] * stats.norm.cdf(t[k] / 3)
+                + share[2] * stats.t.cdf(t[k], 3)
+            )
             assert np.max(np.abs(below - LEVELS[1:-1])) < grid.error[k] + 1e-6
             assert abs(grid.log_total[k] - np.logaddexp.reduce(joint)) < grid.error[k] + 1e-6
     assert np.all(seen == 1)
@@ -113,9 +126,13 @@ def model():
     a, e = rng.standard_normal((2, 1200))
     y = np.exp(0.5 * a + 0.3 * e)
     angle = np.mod(2 * a + 0.3 * rng.standard_normal(1200), 2 * np.pi)
-    return nfref.FlowDensity(nfref.MAF(3, 2, (16, 16)), members=1, epochs=5, random_state=0,
-                             columns={"x2": "positive", "x3": f"period {2 * np.pi}"}
-                             ).fit(np.stack([a, y, angle], axis=1))
+    return nfref.FlowDensity(
+        nfref.MAF(3, 2, (16, 16)),
+        members=1,
+        epochs=5,
+        random_state=0,
+        columns={"x2": "positive", "x3": f"period {2 * np.pi}"},
+    ).fit(np.stack([a, y, angle], axis=1))
 
 
 @pytest.mark.parametrize("column", ["x1", "x2", "x3"])
@@ -132,7 +149,7 @@ def test_answers_are_those_of_draws(model, column):
     for block in sampler.blocks(codes, u, known, 4000, np.random.default_rng(0)):
         shares = block.shares()
         drawn = np.sum(shares * (block.u[:, :, place] <= own[block.places][:, None]), axis=1)
-        error = np.sqrt(0.25 * np.sum(shares ** 2, axis=1)) + TOLERANCE
+        error = np.sqrt(0.25 * np.sum(shares**2, axis=1)) + TOLERANCE
         assert np.all(np.abs(drawn - by_grid[block.places]) < 3.5 * error)
 
 
@@ -145,7 +162,8 @@ def test_counts_are_tried_one_by_one():
     numbers = np.arange(60.0)
     joint = np.exp(model.score_samples(np.stack([numbers, np.full(60, 5.5)], axis=1)))
     mean, found, error = one_column.predictions(
-        model.density_, [np.array([np.nan]), np.array([5.5])], "x1", [0.1, 0.5, 0.9])
+        model.density_, [np.array([np.nan]), np.array([5.5])], "x1", [0.1, 0.5, 0.9]
+    )
     below = np.cumsum(joint) / np.sum(joint)
     np.testing.assert_array_equal(found[0], numbers[np.searchsorted(below, [0.1, 0.5, 0.9])])
     assert mean[0] == pytest.approx(numbers @ joint / np.sum(joint), abs=1e-3)
@@ -174,8 +192,9 @@ def test_quantiles_on_a_lattice_are_the_least_points_that_reach_their_levels():
     cells = np.stack([np.full(19, 0.3), points, np.full(19, 1.0)], axis=1)
     below = np.cumsum(np.exp(model.score_samples(cells, cells=True)))
     found = model.predict_quantiles(cells[:1], "x2", (0.1, 0.5, 0.8))[0]
-    np.testing.assert_array_equal(found,
-                                  points[np.searchsorted(below / below[-1], [0.1, 0.5, 0.8])])
+    np.testing.assert_array_equal(
+        found, points[np.searchsorted(below / below[-1], [0.1, 0.5, 0.8])]
+    )
     levels = np.linspace(0.05, 0.95, 91)
     found = model.predict_quantiles(cells[:1], "x3", levels)[0]
     assert np.all(np.diff(found) >= 0) and np.any(found == 0)

@@ -36,6 +36,7 @@ def test_processes_and_threads_give_the_bits_of_one(expected, by):
 def test_a_context_says_how_many_at_once(expected, monkeypatch):
     """Without n_jobs it is what ``parallel_config`` says."""
     from nfref.tables import search
+
     told, old = [], search._Flows._at_once
 
     def counted(self, kinds):
@@ -47,15 +48,18 @@ def test_a_context_says_how_many_at_once(expected, monkeypatch):
     assert not told
     with joblib.parallel_config("threading", n_jobs=3):
         same(nfref.FlowDensity(**SETTINGS).fit(ROWS), expected)
-    assert told == [(3, 15), (3, 5)]        # five folds each; the fourth comes after all these
+    assert told == [(3, 15), (3, 5)]  # five folds each; the fourth comes after all these
 
 
 @pytest.mark.slow
 def test_dask_gives_the_bits_of_one_process_and_a_killed_worker_changes_nothing(expected):
     distributed = pytest.importorskip("distributed")
-    with (distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None,
-                                   silence_logs=50) as cluster,
-          distributed.Client(cluster) as client):
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
         with joblib.parallel_config("dask"):
             same(nfref.FlowDensity(**SETTINGS, n_jobs=-1).fit(ROWS), expected)
             killed = []
@@ -69,15 +73,17 @@ def test_dask_gives_the_bits_of_one_process_and_a_killed_worker_changes_nothing(
             search = GridSearchCV(nfref.FlowDensity(**SETTINGS), {"members": [0, 1]}, cv=2)
             search.fit(ROWS)
     one = GridSearchCV(nfref.FlowDensity(**SETTINGS), {"members": [0, 1]}, cv=2).fit(ROWS)
-    np.testing.assert_array_equal(search.cv_results_["mean_test_score"],
-                                  one.cv_results_["mean_test_score"])
+    np.testing.assert_array_equal(
+        search.cv_results_["mean_test_score"], one.cv_results_["mean_test_score"]
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")       # what Ray says about itself
+@pytest.mark.filterwarnings("ignore")  # what Ray says about itself
 def test_ray_gives_the_bits_of_one_process(expected):
     ray = pytest.importorskip("ray")
     from ray.util.joblib import register_ray
+
     ray.init(num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
     try:
         register_ray()
@@ -88,8 +94,9 @@ def test_ray_gives_the_bits_of_one_process(expected):
     finally:
         ray.shutdown()
     one = GridSearchCV(nfref.FlowDensity(**SETTINGS), {"members": [0, 1]}, cv=2).fit(ROWS)
-    np.testing.assert_array_equal(search.cv_results_["mean_test_score"],
-                                  one.cv_results_["mean_test_score"])
+    np.testing.assert_array_equal(
+        search.cv_results_["mean_test_score"], one.cv_results_["mean_test_score"]
+    )
 
 
 def kill_a_worker(client, killed):

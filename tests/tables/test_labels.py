@@ -24,11 +24,13 @@ def products(n=600, seed=0):
 @pytest.fixture(scope="module")
 def model():
     return nfref.FlowDensity("gaussian", given=["a", "b", "town"], random_state=0).fit(
-        products()[0])
+        products()[0]
+    )
 
 
 def test_without_hidden_units_it_is_logistic_regression():
     from sklearn.linear_model import LogisticRegression
+
     rng = np.random.default_rng(0)
     x, weight = rng.standard_normal((300, 4)), rng.uniform(0.5, 2.0, 300)
     label = np.argmax(x[:, :3] + rng.gumbel(size=(300, 3)), axis=1)
@@ -46,14 +48,16 @@ def test_hidden_units_are_at_a_mode():
 
     def loss(direct, inner, outer):
         log_probs = LabelNetwork(direct, inner, outer).log_probs(x)
-        return (-np.sum(log_probs[np.arange(80), label]) + 0.5 * (
-            np.sum(direct ** 2) + np.sum(inner[:-1] ** 2) + np.sum(outer[:-1] ** 2)))
+        return -np.sum(log_probs[np.arange(80), label]) + 0.5 * (
+            np.sum(direct**2) + np.sum(inner[:-1] ** 2) + np.sum(outer[:-1] ** 2)
+        )
 
     at = [found.direct, found.inner, found.outer]
     for _ in range(5):
         way = [1e-4 * rng.standard_normal(part.shape) for part in at]
-        slope = (loss(*(a + w for a, w in zip(at, way)))
-                 - loss(*(a - w for a, w in zip(at, way)))) / 2e-4
+        slope = (
+            loss(*(a + w for a, w in zip(at, way))) - loss(*(a - w for a, w in zip(at, way)))
+        ) / 2e-4
         assert abs(slope) < 0.02 * loss(*at)
     assert np.mean(np.argmax(found.log_probs(x), axis=1) == label) > 0.9
 
@@ -71,21 +75,23 @@ def test_a_tree_takes_the_question_that_gains_most(monkeypatch):
         """(The gain of a question, the steps on both sides of it.)"""
         gain, found = 0.0, []
         for side in (~above, above):
-            slope = np.array([np.sum(weight[side] * ((label[side] == y) - start[y]))
-                              for y in range(3)])
+            slope = np.array(
+                [np.sum(weight[side] * ((label[side] == y) - start[y])) for y in range(3)]
+            )
             step = slope / (start * (1 - start) * weight[side].sum() + 2.0)
             gain, found = gain + slope @ step, [*found, step]
         return gain, found
 
     gains = [steps(x[:, j] > edge)[0] for j in range(3) for edge in x[:, j]]
-    (place, edge), = tree.asked[0]
+    ((place, edge),) = tree.asked[0]
     gain, found = steps(x[:, int(place)] > edge)
     assert gain == pytest.approx(max(gains), rel=1e-9)
     np.testing.assert_allclose(tree.value[0], labels.RATE * np.array(found), rtol=1e-9)
     new = rng.standard_normal((20, 3))
     odds = start * np.exp(tree.value[0][(new[:, int(place)] > edge) * 1])
-    np.testing.assert_allclose(np.exp(tree.log_probs(new)), odds / odds.sum(axis=1, keepdims=True),
-                               rtol=1e-12)
+    np.testing.assert_allclose(
+        np.exp(tree.log_probs(new)), odds / odds.sum(axis=1, keepdims=True), rtol=1e-12
+    )
 
 
 def test_trees_find_fields_of_a_board_and_networks_do_not():
@@ -95,22 +101,36 @@ def test_trees_find_fields_of_a_board_and_networks_do_not():
 
     rng = np.random.default_rng(0)
     (x, label), (new, own) = board(800, rng), board(2000, rng)
-    loss = [-np.mean(found.log_probs(new)[np.arange(2000), own]) for found in (
-        LabelTrees.fit(x, label, np.ones(800), 2, 100, 4, 1.0, rng),
-        LabelNetwork.fit(x, label, np.ones(800), 2, 24, 1.0, rng))]
+    loss = [
+        -np.mean(found.log_probs(new)[np.arange(2000), own])
+        for found in (
+            LabelTrees.fit(x, label, np.ones(800), 2, 100, 4, 1.0, rng),
+            LabelNetwork.fit(x, label, np.ones(800), 2, 24, 1.0, rng),
+        )
+    ]
     assert loss[0] < 0.45 < 0.5 < loss[1]
 
 
 def test_trees_of_nothing_to_ask_know_how_frequent_labels_are():
-    found = LabelTrees.fit(np.ones((9, 2)), np.array([0] * 7 + [1] * 2), np.ones(9), 3, 100, 4, 1.0,
-                           np.random.default_rng(0))
-    np.testing.assert_allclose(np.exp(found.log_probs(np.zeros((2, 2)))),
-                               [[7 / 9, 2 / 9, 0]] * 2, atol=0.06)
+    found = LabelTrees.fit(
+        np.ones((9, 2)),
+        np.array([0] * 7 + [1] * 2),
+        np.ones(9),
+        3,
+        100,
+        4,
+        1.0,
+        np.random.default_rng(0),
+    )
+    np.testing.assert_allclose(
+        np.exp(found.log_probs(np.zeros((2, 2)))), [[7 / 9, 2 / 9, 0]] * 2, atol=0.06
+    )
 
 
 @pytest.mark.thorough
 def test_trees_ask_about_features_that_are_there(model):
     """Four: two numbers and a town of two names."""
+
     def pool(place):
         tree = LabelTrees(np.array([[[place, 0.0]]]), np.zeros((1, 2, 2)), np.zeros(2))
         return replace(found, networks=((tree,),), weights=np.array([0.5, 0.5]))
@@ -140,8 +160,10 @@ def test_labels_follow_what_is_given(model):
     np.testing.assert_array_equal(model.predict(new.assign(label=new.label[0])), model.predict(new))
     without = new.drop(columns="label")
     np.testing.assert_array_equal(model.predict_proba(without), found)
-    for wrong, named in ((without.drop(columns="a"), "yet now missing"),
-                         (without.assign(c=0), "unseen at fit time")):
+    for wrong, named in (
+        (without.drop(columns="a"), "yet now missing"),
+        (without.assign(c=0), "unseen at fit time"),
+    ):
         with pytest.raises(ValueError, match=named):
             model.predict(wrong)
 
@@ -154,17 +176,24 @@ def test_members_are_pooled_by_their_mean_and_their_product(model):
     features, members = pool._features(codes), []
     for label in range(2):
         asked = np.where(np.arange(codes.shape[1]) == pool.target, label, codes)
-        members.append([np.exp(pool.classes.log_prob(asked))]
-                       + [np.mean([np.exp(network.log_probs(features)[:, label])
-                                   for network in member], axis=0) for member in pool.networks])
-    members = np.array(members)                         # (labels, members, rows)
+        members.append(
+            [np.exp(pool.classes.log_prob(asked))]
+            + [
+                np.mean(
+                    [np.exp(network.log_probs(features)[:, label]) for network in member], axis=0
+                )
+                for member in pool.networks
+            ]
+        )
+    members = np.array(members)  # (labels, members, rows)
     mean = np.einsum("lkn,k->nl", members, pool.weights)
     product = np.prod(members ** pool.weights[:, None], axis=1).T
     product /= product.sum(axis=1, keepdims=True)
     assert 0 < pool.linear < 1 <= pool.power and len(pool.networks) > 1
     pooled = (pool.linear * mean + (1 - pool.linear) * product) ** pool.power
-    np.testing.assert_allclose(model.predict_proba(new), pooled / pooled.sum(axis=1, keepdims=True),
-                               rtol=1e-9)
+    np.testing.assert_allclose(
+        model.predict_proba(new), pooled / pooled.sum(axis=1, keepdims=True), rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("sure, power", [(0.5, 2.0), (1.0, 1.0), (2.0, 1.0)])
@@ -173,8 +202,9 @@ def test_a_pool_that_is_not_sure_enough_becomes_surer(sure, power):
     rng = np.random.default_rng(0)
     odds = rng.standard_normal((20_000, 3))
     label = np.argmax(odds + rng.gumbel(size=odds.shape), axis=1)
-    found = labels._power(labels._log_softmax(sure * odds), (np.arange(20_000), label),
-                          np.ones(20_000))
+    found = labels._power(
+        labels._log_softmax(sure * odds), (np.arange(20_000), label), np.ones(20_000)
+    )
     assert found == pytest.approx(power, rel=0.05) and found >= 1
 
 
@@ -182,23 +212,26 @@ def test_few_rows_do_not_make_a_pool_much_surer():
     """Five that are right: no more than the prior of r and what they gain allow."""
     log_probs = labels._log_softmax(np.tile([0.0, 1.0], (5, 1)))
     found = labels._power(log_probs, (np.arange(5), np.ones(5, np.int64)), np.ones(5))
-    slope = 5 * found / (1 + np.exp(found))         # of the log-likelihood by log r
-    expected = np.log(found) / labels.POWER_SPREAD ** 2
+    slope = 5 * found / (1 + np.exp(found))  # of the log-likelihood by log r
+    expected = np.log(found) / labels.POWER_SPREAD**2
     assert 1 < found < 1.5 and slope == pytest.approx(expected, rel=1e-3)
 
 
 def test_files_hold_networks(model, tmp_path):
     new = products(20, seed=2)[0]
     model.save(tmp_path / "model.npz")
-    np.testing.assert_array_equal(nfref.FlowDensity.load(tmp_path / "model.npz").predict_proba(new),
-                                  model.predict_proba(new))
+    np.testing.assert_array_equal(
+        nfref.FlowDensity.load(tmp_path / "model.npz").predict_proba(new), model.predict_proba(new)
+    )
 
 
 @pytest.mark.thorough
 def test_samples_of_labels_follow_their_probabilities(model):
     rows = pd.concat([products(1, seed=3)[0]] * 2000, ignore_index=True)
-    share = np.mean(model.impute(rows.assign(label=None).astype({"label": object}),
-                                 random_state=0).label == "yes")
+    share = np.mean(
+        model.impute(rows.assign(label=None).astype({"label": object}), random_state=0).label
+        == "yes"
+    )
     expected = model.predict_proba(rows[:1])[0, 1]
     assert abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / 2000)
 

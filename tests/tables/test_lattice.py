@@ -21,15 +21,21 @@ def rounded(rng, n, step, offset=0.0):
     return offset + step * np.round(3 * rng.standard_normal(n) / step)
 
 
-LATTICES = {     # (rng, n) -> values; step; offset
+LATTICES = {  # (rng, n) -> values; step; offset
     "multiples of 0.005": (lambda rng, n: np.round(rng.gamma(5, 0.1, n) / 0.005) * 0.005, 0.005, 0),
     "two decimals": (lambda rng, n: np.round(1013 + 6 * rng.standard_normal(n), 2), 0.01, 0),
     "integers": (lambda rng, n: np.round(5e4 * rng.standard_normal(n)), 1, 0),
-    "inches in centimetres": (lambda rng, n: np.round(16 * rng.gamma(5, 2, n)) / 16 * 2.54,
-                              0.15875, 0),
+    "inches in centimetres": (
+        lambda rng, n: np.round(16 * rng.gamma(5, 2, n)) / 16 * 2.54,
+        0.15875,
+        0,
+    ),
     "an offset": (lambda rng, n: rounded(rng, n, 0.25, 0.1), 0.25, 0.1),
-    "Celsius of Fahrenheit": (lambda rng, n: (np.round(60 + 9 * rng.standard_normal(n)) - 32) / 1.8,
-                              1 / 1.8, None),
+    "Celsius of Fahrenheit": (
+        lambda rng, n: (np.round(60 + 9 * rng.standard_normal(n)) - 32) / 1.8,
+        1 / 1.8,
+        None,
+    ),
     "decimals in float32": (lambda rng, n: rounded(rng, n, 0.01, 40).astype(np.float32), 0.01, 0),
     "amounts in cents": (lambda rng, n: np.round(rng.lognormal(7, 0.8, n), 2), 0.01, 0),
     "thirds": (lambda rng, n: np.round(30 * rng.standard_normal(n)) / 3, 1 / 3, None),
@@ -79,10 +85,17 @@ def test_decimals_come_back_as_they_are_written():
     assert np.array_equal(nearest(np.array([1e300, -2e17 + 64]), 0.1, 0.0), [1e300, -2e17 + 64])
 
 
-@pytest.mark.parametrize("asked, values", [
-    ("positive", np.arange(1, 40)), ("0:", np.arange(1, 40) / 2 + 0.1), ("0:10", np.arange(1, 10)),
-    ((None, 0), -np.arange(1, 40) * 0.25), ("real", np.arange(-9, 9) * 0.01),
-    ("period 24", np.arange(24) + 0.0)])
+@pytest.mark.parametrize(
+    "asked, values",
+    [
+        ("positive", np.arange(1, 40)),
+        ("0:", np.arange(1, 40) / 2 + 0.1),
+        ("0:10", np.arange(1, 10)),
+        ((None, 0), -np.arange(1, 40) * 0.25),
+        ("real", np.arange(-9, 9) * 0.01),
+        ("period 24", np.arange(24) + 0.0),
+    ],
+)
 def test_cells_lie_in_the_support_and_values_come_back(asked, values):
     column = column_of("a", np.repeat(values.astype(np.float64), 12), asked)
     assert column.step == pytest.approx(abs(values[1] - values[0]), rel=1e-12)
@@ -151,13 +164,15 @@ def test_probabilities_of_wide_cells_are_those_of_what_is_drawn():
     rng = np.random.default_rng(0)
     number = rng.choice([0.0, 1.0, 4.0], 200)
     density = nfref.FlowDensity("mixture", random_state=0).fit(
-        np.column_stack([number, number + rng.standard_normal(200)]))
+        np.column_stack([number, number + rng.standard_normal(200)])
+    )
     x = np.linspace(-8, 14, 111)
     numbers = np.arange(-300.0, 305.0)
     grid = np.stack(np.meshgrid(numbers, x), axis=-1).reshape(-1, 2)
     alone = np.exp(density.score_samples(np.column_stack([np.full(111, np.nan), x])))
-    share, middle = (np.exp(density.score_samples(grid, cells=cells)).reshape(111, -1)
-                     for cells in (None, False))
+    share, middle = (
+        np.exp(density.score_samples(grid, cells=cells)).reshape(111, -1) for cells in (None, False)
+    )
     np.testing.assert_allclose(np.sum(share, axis=1), alone, rtol=3e-3)
     assert np.max(np.abs(np.sum(middle, axis=1) / alone - 1)) > 0.03
     drawn = density.sample(40_000, random_state=0)[:, 0]
@@ -168,12 +183,14 @@ def test_probabilities_of_wide_cells_are_those_of_what_is_drawn():
     table = np.round(rng.standard_normal((50, 2)), 2)
     narrow = nfref.FlowDensity("gaussian", random_state=0).fit(table)
     assert [column.step for column in narrow.columns_] == [0.01, 0.01]
-    np.testing.assert_array_equal(narrow.score_samples(table),
-                                  narrow.density_.log_prob(list(table.T)))
+    np.testing.assert_array_equal(
+        narrow.score_samples(table), narrow.density_.log_prob(list(table.T))
+    )
 
 
 def test_a_value_that_comes_again_and_again_has_a_cell():
     """Exact zeros among amounts: as likely as they are, drawn as often, and never without bound."""
+
     def table(rng, n):
         amount = np.where(rng.random(n) < 0.6, 0.0, rng.lognormal(size=n))
         return np.stack([amount, (amount > 0) + 0.5 * rng.standard_normal(n)], axis=1)
@@ -210,8 +227,10 @@ def test_spread_rows_go_by_content():
     x = np.unique(gauge(rng, 200), axis=0)
     weight = rng.integers(1, 4, len(x))
     repeated = rng.permutation(np.repeat(x, weight, axis=0))
-    one, other = (nfref.FlowDensity("mixture", random_state=0).fit(rows, sample_weight=counts)
-                  for rows, counts in ((x, weight), (repeated, None)))
+    one, other = (
+        nfref.FlowDensity("mixture", random_state=0).fit(rows, sample_weight=counts)
+        for rows, counts in ((x, weight), (repeated, None))
+    )
     assert one.score_samples(x).tobytes() == other.score_samples(x).tobytes()
     columns = one.columns_
     row, counts, table = spread_rows(columns, list(x.T), weight.astype(float), 0)
@@ -245,8 +264,9 @@ def test_of_a_row_that_many_equal_a_tenth_of_the_copies_are_held_out():
     assert not np.any(atoms((replace(column, step=None),), [values], counts))
     spike = replace(column, step=0.1, offset=1.0, alone=True)
     assert atoms((spike,), [values], counts).tolist() == [False, True, False, False]
-    parts = parts_of_copies(np.array([0, -1, -1, -1, -1, -1, -1, -1, -1, -1]),
-                            np.repeat([0, 1], [30, 10]))
+    parts = parts_of_copies(
+        np.array([0, -1, -1, -1, -1, -1, -1, -1, -1, -1]), np.repeat([0, 1], [30, 10])
+    )
     assert [np.sum(parts[:30] == 0), np.sum(parts[30:] == 0)] == [3, 1]
     folds = parts_of_copies(np.arange(100) % 5, np.zeros(32, np.int64))
     assert np.ptp(np.bincount(folds)) <= 1
@@ -256,8 +276,9 @@ def test_all_is_compared_on_spread_rows():
     """Kernels gain nats by values that come again; on spread rows they do not."""
     rng = np.random.default_rng(2)
     x = rng.integers(0, 8, (600, 2)).astype(float)
-    density = nfref.FlowDensity("mixture", columns={"x1": "real", "x2": "real"},
-                                random_state=0).fit(x)
+    density = nfref.FlowDensity(
+        "mixture", columns={"x1": "real", "x2": "real"}, random_state=0
+    ).fit(x)
     train, test = (Part(list(part.T), np.ones(len(part))) for part in (x[:400], x[400:]))
     others, _ = others_compared(density.density_, train, test)
     kernels = next(one for one in others if one.name == "kernel density")

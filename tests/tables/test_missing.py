@@ -26,9 +26,10 @@ def curve(n=600, seed=0):
     """Columns 100 + 3 a, positive and growing with a^2, and a noisy sum of both."""
     rng = np.random.default_rng(seed)
     a, e = rng.standard_normal((2, n))
-    y = np.exp(0.4 * a ** 2 + 0.3 * e)
-    return np.stack([100 + 3 * a, y, 0.1 * a + 0.05 * np.log(y) + 0.1 * rng.standard_normal(n)],
-                    axis=1)
+    y = np.exp(0.4 * a**2 + 0.3 * e)
+    return np.stack(
+        [100 + 3 * a, y, 0.1 * a + 0.05 * np.log(y) + 0.1 * rng.standard_normal(n)], axis=1
+    )
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,14 @@ def simple():
 @pytest.fixture(scope="module")
 def flowing():
     """Two flows, and nearly no weight on anything else."""
-    model = nfref.FlowDensity(nfref.MAF(3, 3, (24, 24)), members=2, epochs=20, learning_rate=3e-3,
-                              columns={"x2": "positive"}, random_state=0).fit(curve(1500))
+    model = nfref.FlowDensity(
+        nfref.MAF(3, 3, (24, 24)),
+        members=2,
+        epochs=20,
+        learning_rate=3e-3,
+        columns={"x2": "positive"},
+        random_state=0,
+    ).fit(curve(1500))
     pool = model.density_.pool
     weights = np.where(np.isin(range(len(pool.members)), pool.flows), 0.9, 0.1) * pool.weights
     model._keep(replace(model.density_, pool=replace(pool, weights=weights / np.sum(weights))))
@@ -78,8 +85,12 @@ def closed_forms(seed=0):
     factors = np.tril(rng.standard_normal((3, 3, 3))) + 2 * np.eye(3)
     mixture = GaussianMixture(np.log([0.7, 0.3]), rng.standard_normal((2, 3)), factors[:2])
     slopes = rng.standard_normal((3, 2, 3))
-    members = tuple(Regressed(member, slope) for member, slope in zip(
-        (mixture, Gaussian(rng.standard_normal(3), factors[2]), Wide(3)), slopes))
+    members = tuple(
+        Regressed(member, slope)
+        for member, slope in zip(
+            (mixture, Gaussian(rng.standard_normal(3), factors[2]), Wide(3)), slopes
+        )
+    )
     return Pool(members, np.array([0.5, 0.3, 0.2]), ("mixture", "gaussian", "wide"))
 
 
@@ -88,8 +99,9 @@ def test_reordered_factor():
     factor = np.tril(rng.standard_normal((4, 4))) + 3 * np.eye(4)
     order = np.array([2, 0, 3, 1])
     found = reordered(factor, order)
-    np.testing.assert_allclose(found @ found.T, (factor @ factor.T)[np.ix_(order, order)],
-                               rtol=1e-13)
+    np.testing.assert_allclose(
+        found @ found.T, (factor @ factor.T)[np.ix_(order, order)], rtol=1e-13
+    )
     assert np.all(np.diag(found) > 0) and np.all(np.triu(found, 1) == 0)
 
 
@@ -114,7 +126,8 @@ def test_closed_form_marginals_are_integrals(observed):
         weight = weight * (s[1] - s[0]) ** (3 - len(observed))
         rows = np.empty((weight.size, 3))
         rows[:, np.setdiff1d(np.arange(3), observed)] = np.sinh(
-            np.stack([axis.ravel() for axis in axes], axis=1))
+            np.stack([axis.ravel() for axis in axes], axis=1)
+        )
         for row, given, log_prob in zip(u, context, found):
             rows[:, observed] = row[observed]
             density = pool.log_prob(rows, np.tile(given, (len(rows), 1)))
@@ -149,8 +162,9 @@ def test_marginal_of_a_pool_in_closed_form_is_the_integral(simple, column, ends)
         assert found[0] == pytest.approx(integral(simple, row, column, ends), abs=2e-3)
 
 
-@pytest.mark.parametrize("column, ends", [
-    (2, (-3, 3)), pytest.param(0, (80, 120), marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    "column, ends", [(2, (-3, 3)), pytest.param(0, (80, 120), marks=pytest.mark.thorough)]
+)
 def test_marginal_of_flows_is_the_integral(flowing, column, ends):
     """Within its own standard error, which is small."""
     assert sum(w for name, w in flowing.weights_.items() if "maf" in name) > 0.2
@@ -161,7 +175,7 @@ def test_marginal_of_flows_is_the_integral(flowing, column, ends):
     true = np.array([integral(flowing, row, column, ends) for row in rows])
     assert np.all((error > 0) & (error < 0.15))
     z = (found - true) / error
-    assert np.max(np.abs(z)) < 4 and np.sqrt(np.mean(z ** 2)) < 2
+    assert np.max(np.abs(z)) < 4 and np.sqrt(np.mean(z**2)) < 2
 
 
 def test_two_gaps_are_the_integral_over_both(flowing):
@@ -200,8 +214,9 @@ def test_missing_labels_are_summed_over(mixed):
     rows = data.iloc[:20].copy()
     parts = [model.score_samples(rows.assign(town=town)) for town in ("Aix", "Bonn", "Cork")]
     # Read with None in a column of text.
-    found, error = model.score_samples(rows.assign(town=None).astype({"town": object}),
-                                       return_error=True)
+    found, error = model.score_samples(
+        rows.assign(town=None).astype({"town": object}), return_error=True
+    )
     np.testing.assert_allclose(found, np.logaddexp.reduce(parts, axis=0), rtol=1e-12)
 
 
@@ -265,7 +280,7 @@ def test_labels_and_counts_given_and_drawn(mixed):
     data, model = mixed
     drawn = model.sample(500, random_state=0, given={"x": 9.0})
     assert set(drawn["town"]) <= {"Aix", "Bonn", "Cork"} and np.all(drawn["x"] == 9.0)
-    assert np.mean(drawn["town"] == "Bonn") > 0.6       # of the rows near 9 nearly all are
+    assert np.mean(drawn["town"] == "Bonn") > 0.6  # of the rows near 9 nearly all are
     drawn = model.sample(500, random_state=0, given={"town": "Cork", "count": 3})
     assert set(drawn["town"]) == {"Cork"} and set(drawn["count"]) == {3}
     near = data[(data["town"] == "Cork") & (data["count"] == 3)]
@@ -314,7 +329,7 @@ def with_gaps_that_depend(n=2000, seed=0):
 @pytest.mark.thorough
 def test_training_with_gaps_is_not_fooled_by_which_are_missing():
     rows, y = with_gaps_that_depend()
-    assert np.nanmean(rows[:, 1]) < -0.3        # what a mean of those that are left says
+    assert np.nanmean(rows[:, 1]) < -0.3  # what a mean of those that are left says
     model = nfref.FlowDensity("gaussian", random_state=0).fit(rows)
     drawn = model.sample(20_000, random_state=0)
     # 0.02 from 2000 rows, with few of them at x > 0; 0.01 from the draws.
@@ -328,12 +343,14 @@ def test_training_with_gaps_is_not_fooled_by_which_are_missing():
 def test_training_with_gaps_of_any_order_and_weights(monkeypatch):
     monkeypatch.setattr("nfref.tables.missing.ROUNDS", 2)
     rows, _ = with_gaps_that_depend(300)
-    rows[:3] = GAP                              # rows that say nothing
+    rows[:3] = GAP  # rows that say nothing
     rng = np.random.default_rng(0)
     weight = rng.integers(1, 3, 300)
     repeated = rng.permutation(np.repeat(rows, weight, axis=0))
-    models = [nfref.FlowDensity("mixture", random_state=0).fit(*arguments)
-              for arguments in ((rows, None, weight), (repeated,))]
+    models = [
+        nfref.FlowDensity("mixture", random_state=0).fit(*arguments)
+        for arguments in ((rows, None, weight), (repeated,))
+    ]
     whole = np.random.default_rng(1).standard_normal((50, 2))
     np.testing.assert_allclose(*(model.score_samples(whole) for model in models), rtol=1e-12)
 
@@ -353,23 +370,28 @@ def test_training_with_missing_labels():
 def test_flows_train_on_rows_with_gaps():
     rows = curve(1500)
     rows[np.random.default_rng(1).random(rows.shape) < 0.2] = GAP
-    model = nfref.FlowDensity("maf", members=1, epochs=15, random_state=0,
-                              columns={"x2": "positive"}).fit(rows)
+    model = nfref.FlowDensity(
+        "maf", members=1, epochs=15, random_state=0, columns={"x2": "positive"}
+    ).fit(rows)
     test = curve(500, seed=11)
-    mixture = nfref.FlowDensity("gaussian", random_state=0,
-                                columns={"x2": "positive"}).fit(curve(1500))
+    mixture = nfref.FlowDensity("gaussian", random_state=0, columns={"x2": "positive"}).fit(
+        curve(1500)
+    )
     assert model.score(test) > mixture.score(test)
 
 
 # What cannot be asked ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("given, message", [
-    ({"x9": 1.0}, "given: expected columns among 'x1', 'x2', 'x3'; got 'x9'"),
-    ({"x2": -1.0}, "given\\['x2'\\]: expected a value strictly between 0 and inf, got -1"),
-    ({"x1": np.nan}, "given\\['x1'\\]: expected a finite number, got nan"),
-    ({"x1": "far"}, "given\\['x1'\\]: expected a finite number, got 'far'"),
-])
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"x9": 1.0}, "given: expected columns among 'x1', 'x2', 'x3'; got 'x9'"),
+        ({"x2": -1.0}, "given\\['x2'\\]: expected a value strictly between 0 and inf, got -1"),
+        ({"x1": np.nan}, "given\\['x1'\\]: expected a finite number, got nan"),
+        ({"x1": "far"}, "given\\['x1'\\]: expected a finite number, got 'far'"),
+    ],
+)
 def test_conditions_that_cannot_be(simple, given, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         simple.sample(2, given=given)
@@ -377,11 +399,15 @@ def test_conditions_that_cannot_be(simple, given, message):
 
 def test_labels_and_counts_that_cannot_be(mixed):
     data, model = mixed
-    with pytest.raises(ValueError, match="^given\\['town'\\]: expected one of the categories "
-                                         "'Aix', 'Bonn', 'Cork', got 'Oslo'$"):
+    with pytest.raises(
+        ValueError,
+        match="^given\\['town'\\]: expected one of the categories "
+        "'Aix', 'Bonn', 'Cork', got 'Oslo'$",
+    ):
         model.sample(2, given={"town": "Oslo"})
-    with pytest.raises(ValueError, match="^given\\['count'\\]: expected a whole number of at "
-                                         "least 0, got 1.5$"):
+    with pytest.raises(
+        ValueError, match="^given\\['count'\\]: expected a whole number of at least 0, got 1.5$"
+    ):
         model.sample(2, given={"count": 1.5})
     with pytest.raises(ValueError, match="^column: expected one of numbers, got the category"):
         model.quantile(data, "town")
@@ -413,14 +439,17 @@ def test_the_command_draws_rows_given_columns(mixed, tmp_path, monkeypatch, caps
     assert len(set(drawn["y"])) > 25 and list(drawn) == ["town", "count", "x", "y"]
 
 
-@pytest.mark.parametrize("given, message", [
-    (["town=Oslo"], "--given['town']: expected one of the categories"),
-    (["speed=1"], "--given: expected columns among"),
-    (["x=fast"], "--given['x']: expected a finite number, got 'fast'"),
-    (["count=-1"], "--given['count']: expected a whole number of at least 0, got -1"),
-    (["x"], "--given: expected NAME=VALUE, as in age=40 or age=40,town=Oslo; got 'x'"),
-    (["x=1", "x=2"], "--given: expected each column once, got 'x' twice"),
-])
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        (["town=Oslo"], "--given['town']: expected one of the categories"),
+        (["speed=1"], "--given: expected columns among"),
+        (["x=fast"], "--given['x']: expected a finite number, got 'fast'"),
+        (["count=-1"], "--given['count']: expected a whole number of at least 0, got -1"),
+        (["x"], "--given: expected NAME=VALUE, as in age=40 or age=40,town=Oslo; got 'x'"),
+        (["x=1", "x=2"], "--given: expected each column once, got 'x' twice"),
+    ],
+)
 def test_conditions_that_the_command_refuses(mixed, tmp_path, monkeypatch, capsys, given, message):
     monkeypatch.chdir(tmp_path)
     mixed[1].save("m.npz")
@@ -434,16 +463,21 @@ def test_conditions_that_the_command_refuses(mixed, tmp_path, monkeypatch, capsy
 # Flows of one order -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flow", [
-    nfref.MAF(3, 2, (16, 16), orders="natural"),
-    pytest.param(nfref.NSF(3, 2, (16, 16), orders="natural"), marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    "flow",
+    [
+        nfref.MAF(3, 2, (16, 16), orders="natural"),
+        pytest.param(nfref.NSF(3, 2, (16, 16), orders="natural"), marks=pytest.mark.thorough),
+    ],
+)
 def test_flows_of_one_order_have_exact_marginals_of_their_first_columns(flow):
     """By quadrature over the last column; an earlier one takes a grid, two of them draws."""
-    model = nfref.FlowDensity(flow, members=1, epochs=5, learning_rate=3e-3,
-                              random_state=0).fit(curve(400))
+    model = nfref.FlowDensity(flow, members=1, epochs=5, learning_rate=3e-3, random_state=0).fit(
+        curve(400)
+    )
     pool = model.density_.pool
     weights = np.where(np.isin(range(len(pool.members)), pool.flows), 0.9, 0.1)
-    weights[np.array(pool.names) == "vine"] = 0         # where its package is installed
+    weights[np.array(pool.names) == "vine"] = 0  # where its package is installed
     model.density_ = replace(model.density_, pool=replace(pool, weights=weights / weights.sum()))
     rows = curve(3, seed=1)
     gaps = rows.copy()
@@ -477,6 +511,7 @@ def test_a_flow_alone_answers_about_missing_cells_too(given):
     """No member in closed form to draw from: the answer against an integral."""
     from nfref.tables.fit import find_columns, fit_table
     from nfref.tables.plan import Plan
+
     rng = np.random.default_rng(0)
     a, c = rng.standard_normal((2, 400))
     table = [a, 0.8 * a + 0.5 * c + 0.3 * rng.standard_normal(400), c]

@@ -20,9 +20,10 @@ def test_one_component_is_the_gaussian_up_to_the_floor():
     assert mixture.components == 1
     std = np.std(x, axis=0)
     covariance = mixture.choleskys[0] @ mixture.choleskys[0].T
-    expected = np.cov(x.T, bias=True) + OWN_PART * np.diag(std ** 2)
-    np.testing.assert_allclose(covariance / np.outer(std, std), expected / np.outer(std, std),
-                               rtol=1e-10, atol=1e-12)
+    expected = np.cov(x.T, bias=True) + OWN_PART * np.diag(std**2)
+    np.testing.assert_allclose(
+        covariance / np.outer(std, std), expected / np.outer(std, std), rtol=1e-10, atol=1e-12
+    )
     np.testing.assert_allclose(mixture.log_prob(x), Gaussian.fit(x).log_prob(x), atol=1e-3)
 
 
@@ -32,8 +33,12 @@ def known_mixture(rng, n):
     covariances = np.array([[[1, 0.5], [0.5, 2]], [[0.5, 0], [0, 9]], [[2, -1], [-1, 4.0]]])
     part = rng.choice(3, size=n, p=weights)
     x = np.array([rng.multivariate_normal(means[k], covariances[k]) for k in part])
-    log_prob = np.logaddexp.reduce([np.log(w) + stats.multivariate_normal(m, c).logpdf(x)
-                                    for w, m, c in zip(weights, means, covariances)])
+    log_prob = np.logaddexp.reduce(
+        [
+            np.log(w) + stats.multivariate_normal(m, c).logpdf(x)
+            for w, m, c in zip(weights, means, covariances)
+        ]
+    )
     return x, log_prob, weights, means, covariances
 
 
@@ -53,19 +58,34 @@ def test_em_finds_a_known_mixture():
 def test_the_log_density_is_that_of_scipy():
     x = known_mixture(np.random.default_rng(4), 500)[0]
     mixture = GaussianMixture.fit(x, 4, np.random.default_rng(0))
-    expected = np.logaddexp.reduce([
-        log_weight + stats.multivariate_normal(mean, factor @ factor.T).logpdf(x)
-        for log_weight, mean, factor in zip(mixture.log_weights, mixture.means,
-                                            mixture.choleskys)])
+    expected = np.logaddexp.reduce(
+        [
+            log_weight + stats.multivariate_normal(mean, factor @ factor.T).logpdf(x)
+            for log_weight, mean, factor in zip(
+                mixture.log_weights, mixture.means, mixture.choleskys
+            )
+        ]
+    )
     np.testing.assert_allclose(mixture.log_prob(x), expected, rtol=1e-10)
     assert np.sum(np.exp(mixture.log_weights)) == pytest.approx(1, abs=1e-12)
 
 
 def test_em_never_lowers_the_likelihood():
     x = known_mixture(np.random.default_rng(5), 300)[0]
-    scores = [np.mean(GaussianMixture.fit(x, 5, np.random.default_rng(1), prior_rows=0, starts=1,
-                                          iterations=steps, tolerance=-1).log_prob(x))
-              for steps in (1, 2, 4, 8, 16)]
+    scores = [
+        np.mean(
+            GaussianMixture.fit(
+                x,
+                5,
+                np.random.default_rng(1),
+                prior_rows=0,
+                starts=1,
+                iterations=steps,
+                tolerance=-1,
+            ).log_prob(x)
+        )
+        for steps in (1, 2, 4, 8, 16)
+    ]
     assert np.all(np.diff(scores) > -1e-6)
 
 
@@ -107,9 +127,12 @@ def test_covariances_are_the_likeliest_under_the_prior():
     weight = rng.integers(1, 4, len(x))
     found = GaussianMixture.fit(x, 3, rng, weight=weight, iterations=5000, tolerance=1e-13)
     covariances = found.choleskys @ found.choleskys.transpose(0, 2, 1)
-    joint = np.stack([log_weight + stats.multivariate_normal(mean, covariance).logpdf(x)
-                      for log_weight, mean, covariance in zip(found.log_weights, found.means,
-                                                              covariances)])
+    joint = np.stack(
+        [
+            log_weight + stats.multivariate_normal(mean, covariance).logpdf(x)
+            for log_weight, mean, covariance in zip(found.log_weights, found.means, covariances)
+        ]
+    )
     shares = np.exp(joint - np.logaddexp.reduce(joint, axis=0)) * weight
     n = np.sum(shares, axis=1)
     np.testing.assert_allclose(np.exp(found.log_weights), n / np.sum(n), rtol=1e-5)
@@ -117,8 +140,9 @@ def test_covariances_are_the_likeliest_under_the_prior():
     shared = np.linalg.inv(np.einsum("k,kij->ij", part, np.linalg.inv(covariances)))
     for k, share in enumerate(shares):
         own = np.cov(x.T, aweights=share, bias=True)
-        np.testing.assert_allclose((n[k] + 4) * covariances[k], n[k] * own + 4 * shared, rtol=1e-3,
-                                   atol=1e-4)
+        np.testing.assert_allclose(
+            (n[k] + 4) * covariances[k], n[k] * own + 4 * shared, rtol=1e-3, atol=1e-4
+        )
 
 
 def test_components_of_few_rows_do_not_ruin_new_rows():
@@ -127,7 +151,8 @@ def test_components_of_few_rows_do_not_ruin_new_rows():
     x, new = rng.standard_normal((2, 100, 3))
     by_prior, by_likelihood = (
         np.mean(GaussianMixture.fit(x, 12, np.random.default_rng(0), prior_rows=rows).log_prob(new))
-        for rows in (None, 0))
+        for rows in (None, 0)
+    )
     truth = np.mean(stats.multivariate_normal(np.zeros(3)).logpdf(new))
     assert truth > by_prior > by_likelihood + 3
 
@@ -136,9 +161,15 @@ def test_several_starts_find_what_one_misses():
     rng = np.random.default_rng(22)
     middles = rng.uniform(-20, 20, (9, 2))
     x = middles[rng.integers(9, size=900)] + rng.standard_normal((900, 2))
-    score = {starts: [np.mean(GaussianMixture.fit(x, 9, np.random.default_rng(seed),
-                                                  starts=starts).log_prob(x))
-                      for seed in range(8)] for starts in (1, 5)}
+    score = {
+        starts: [
+            np.mean(
+                GaussianMixture.fit(x, 9, np.random.default_rng(seed), starts=starts).log_prob(x)
+            )
+            for seed in range(8)
+        ]
+        for starts in (1, 5)
+    }
     assert np.mean(score[5]) > np.mean(score[1]) + 0.02
 
 
@@ -161,8 +192,10 @@ def test_clusters_far_apart_cost_nothing(apart):
 def test_values_that_repeat_are_not_rewarded():
     """Nine rows of ten hold the same number: a component there is no narrower than ``TIED``."""
     rng = np.random.default_rng(24)
-    x = np.stack([np.where(rng.random(300) < 0.9, 0.0, rng.standard_normal(300)),
-                  rng.standard_normal(300)], axis=1)
+    x = np.stack(
+        [np.where(rng.random(300) < 0.9, 0.0, rng.standard_normal(300)), rng.standard_normal(300)],
+        axis=1,
+    )
     found = GaussianMixture.fit(x, 2, rng)
     assert found.collapsed == 1
     spread = np.sqrt(np.sum(found.choleskys[np.argmax(found.log_weights), 0] ** 2))
@@ -172,10 +205,13 @@ def test_values_that_repeat_are_not_rewarded():
 def test_factors_are_those_of_factor_analysis():
     """The likelihood of scikit-learn's, and nearer to the truth than all covariances are."""
     from sklearn.decomposition import FactorAnalysis
+
     rng = np.random.default_rng(25)
     loadings = rng.standard_normal((2, 12))
-    x, new = (rng.standard_normal((n, 2)) @ loadings + 0.5 * rng.standard_normal((n, 12))
-              for n in (60, 2000))
+    x, new = (
+        rng.standard_normal((n, 2)) @ loadings + 0.5 * rng.standard_normal((n, 12))
+        for n in (60, 2000)
+    )
     found = GaussianMixture.fit(x, 1, rng, factors=2, iterations=500, tolerance=1e-7)
     theirs = FactorAnalysis(2, tol=1e-8, max_iter=5000).fit(x)
     assert np.mean(found.log_prob(x)) == pytest.approx(theirs.score(x), abs=1e-3)
@@ -185,6 +221,7 @@ def test_factors_are_those_of_factor_analysis():
 def test_as_good_as_scikit_learn_on_a_sine():
     """2,000 rows along a sine: the number that validation chooses beside its sixteen."""
     from sklearn.mixture import GaussianMixture as Theirs
+
     rng = np.random.default_rng(26)
 
     def sine(n):
@@ -202,7 +239,7 @@ def test_rows_beyond_those_of_the_starts_are_learnt_from(monkeypatch):
     x = known_mixture(np.random.default_rng(27), 3000)[0]
     whole, some = (GaussianMixture.fit(x, 3, np.random.default_rng(0)) for _ in range(2))
     monkeypatch.setattr(mixtures, "ROWS_OF_A_START", 10_000)
-    monkeypatch.setattr(mixtures, "AT_ONCE", 100)       # a component at a time
+    monkeypatch.setattr(mixtures, "AT_ONCE", 100)  # a component at a time
     whole = GaussianMixture.fit(x, 3, np.random.default_rng(0))
     assert np.mean(some.log_prob(x)) == pytest.approx(np.mean(whole.log_prob(x)), abs=2e-3)
 

@@ -39,15 +39,27 @@ FLOWS = {
     "batch norm": nfref.BatchNorm(3, momentum=0.25),
     "scale": nfref.Scale(3),
     "affine": nfref.ElementwiseAffine(3),
-    "standardise": nfref.Chain([nfref.Scale(3), nfref.Standardise((0.1, 1e-300, -7), (1, 2, 1/3)),
-                                nfref.Logit((None, 0, -1), (None, 0.3, 1))]),
-    "linear": nfref.Chain([nfref.Linear(3), nfref.LULinear(3), nfref.Permutation((2, 0, 1)),
-                           nfref.FixedLinear(((1, 2, 0), (0, 1 / 3, 1), (1, 0, 0)))]),
+    "standardise": nfref.Chain(
+        [
+            nfref.Scale(3),
+            nfref.Standardise((0.1, 1e-300, -7), (1, 2, 1 / 3)),
+            nfref.Logit((None, 0, -1), (None, 0.3, 1)),
+        ]
+    ),
+    "linear": nfref.Chain(
+        [
+            nfref.Linear(3),
+            nfref.LULinear(3),
+            nfref.Permutation((2, 0, 1)),
+            nfref.FixedLinear(((1, 2, 0), (0, 1 / 3, 1), (1, 0, 0))),
+        ]
+    ),
     "Glow": nfref.Glow((2, 4, 4), levels=2, steps=1, hidden=2),
     "CNF": nfref.CNF(3, (4,)),
     "CNF with probes": nfref.CNF(3, (4,)).with_probes(np.random.default_rng(0), 5),
     "residual flow with probes": nfref.ResidualFlow(3, 2, (4,), estimator="roulette").with_probes(
-        np.random.default_rng(0), 5),
+        np.random.default_rng(0), 5
+    ),
 }
 BASES = {
     "normal": nfref.StandardNormal(2),
@@ -70,7 +82,8 @@ def same_bits(one, other):
     ones, others = trees.leaves(one), trees.leaves(other)
     return len(ones) == len(others) and all(
         a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
-        for a, b in zip(ones, others))
+        for a, b in zip(ones, others)
+    )
 
 
 @pytest.fixture
@@ -120,20 +133,28 @@ def every_class():
     for module in pkgutil.walk_packages(nfref.__path__, "nfref."):
         if module.name.startswith(("nfref.flows", "nfref.bases", "nfref.flow", "nfref.continuous")):
             members = vars(importlib.import_module(module.name)).values()
-            found |= {thing for thing in members if isinstance(thing, type)
-                      and dataclasses.is_dataclass(thing) and not thing.__name__.startswith("_")
-                      and issubclass(thing, (flow.Flow, base.Base))}
+            found |= {
+                thing
+                for thing in members
+                if isinstance(thing, type)
+                and dataclasses.is_dataclass(thing)
+                and not thing.__name__.startswith("_")
+                and issubclass(thing, (flow.Flow, base.Base))
+            }
     return found
 
 
 def test_every_flow_and_base_can_be_stored_and_nothing_of_others():
     class Stranger(nfref.Scale):
         """Outside of the package."""
+
     known = described_classes()
     assert every_class() <= set(known.values())
     assert Stranger not in known.values() and known["Scale"] is nfref.Scale
-    assert all(dataclasses.is_dataclass(kind) and kind.__module__.startswith("nfref.")
-               for kind in known.values())
+    assert all(
+        dataclasses.is_dataclass(kind) and kind.__module__.startswith("nfref.")
+        for kind in known.values()
+    )
 
 
 def test_equal_models_are_equal_files(saved, tmp_path):
@@ -152,8 +173,12 @@ def test_numpy_reads_the_file_without_nfref(saved):
 
 
 def test_descriptions_are_plain_and_exact():
-    chain = nfref.Chain([nfref.Invert(nfref.Scale(np.int64(2))),
-                         nfref.Standardise((0.1, np.float32(0.1)), (1 / 3, 5e-324))])
+    chain = nfref.Chain(
+        [
+            nfref.Invert(nfref.Scale(np.int64(2))),
+            nfref.Standardise((0.1, np.float32(0.1)), (1 / 3, 5e-324)),
+        ]
+    )
     description, arrays = describe(chain)
     description = json.loads(json.dumps(description))
     assert description["class"] == "Chain" and not arrays
@@ -163,8 +188,10 @@ def test_descriptions_are_plain_and_exact():
 def test_arrays_and_numbers_that_json_has_not():
     """Arrays go by name, infinities by theirs; what is whole in a field for floats becomes one."""
     probes = np.arange(6.0).reshape(1, 3, 2)
-    things = {"flow": nfref.CNF(2, (4,), trace="hutchinson", probes=probes),
-              "notes": [np.float32(0.5), math.inf, (1, True, None, "é")]}
+    things = {
+        "flow": nfref.CNF(2, (4,), trace="hutchinson", probes=probes),
+        "notes": [np.float32(0.5), math.inf, (1, True, None, "é")],
+    }
     description, arrays = describe(things)
     assert description["flow"]["probes"] == {"array": "flow/probes"}
     assert description["notes"] == [0.5, {"float": "inf"}, [1, True, None, "é"]]
@@ -177,24 +204,33 @@ def test_arrays_and_numbers_that_json_has_not():
     assert type(rebuild(whole).degrees) is float
 
 
-@pytest.mark.parametrize("description, arrays, message", [
-    ({"array": "a"}, {}, "'a': expected an array of that name, got none"),
-    ({"array": ["a"]}, {"a": np.zeros(1)}, "expected an array of that name"),
-    ([{"array": "a"}, {"array": "a"}], {"a": np.zeros(1)}, "'a': expected an array of that name"),
-    ([], {"a": np.zeros(1)}, "a: expected no such array, got one"),
-    ({"float": "1e5"}, {}, "float: expected inf, -inf or nan, got '1e5'"),
-    ({"class": "Scale", "dim": {"array": "a"}}, {"a": np.zeros(2)}, "Scale: expected fields"),
-    ({"class": "Configuration"}, {}, "class: expected one of .*, got 'Configuration'"),
-    ({"class": "Flow"}, {}, "class: expected one of .*, got 'Flow'"),
-    ({"class": "Scale", "dim": 2, "more": 1}, {}, "Scale: expected fields .*more"),
-    ({"class": "Scale"}, {}, "Scale: expected fields .*dim")])
+@pytest.mark.parametrize(
+    "description, arrays, message",
+    [
+        ({"array": "a"}, {}, "'a': expected an array of that name, got none"),
+        ({"array": ["a"]}, {"a": np.zeros(1)}, "expected an array of that name"),
+        (
+            [{"array": "a"}, {"array": "a"}],
+            {"a": np.zeros(1)},
+            "'a': expected an array of that name",
+        ),
+        ([], {"a": np.zeros(1)}, "a: expected no such array, got one"),
+        ({"float": "1e5"}, {}, "float: expected inf, -inf or nan, got '1e5'"),
+        ({"class": "Scale", "dim": {"array": "a"}}, {"a": np.zeros(2)}, "Scale: expected fields"),
+        ({"class": "Configuration"}, {}, "class: expected one of .*, got 'Configuration'"),
+        ({"class": "Flow"}, {}, "class: expected one of .*, got 'Flow'"),
+        ({"class": "Scale", "dim": 2, "more": 1}, {}, "Scale: expected fields .*more"),
+        ({"class": "Scale"}, {}, "Scale: expected fields .*dim"),
+    ],
+)
 def test_bad_references(description, arrays, message):
     with pytest.raises(ValueError, match=message):
         rebuild(description, arrays)
 
 
-@pytest.mark.parametrize("thing", [{"class": 1}, {"array": 1}, {"float": 1}, {1: 2}, {"a": {1}},
-                                   {"a": 1j}, len])
+@pytest.mark.parametrize(
+    "thing", [{"class": 1}, {"array": 1}, {"float": 1}, {1: 2}, {"a": {1}}, {"a": 1j}, len]
+)
 def test_what_has_no_description(thing):
     with pytest.raises(TypeError, match="expected"):
         describe(thing)
@@ -285,6 +321,7 @@ def with_header(**entries):
     def change(arrays):
         header = {**json.loads(arrays["header"].tobytes()), **entries}
         return {**arrays, "header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
+
     return change
 
 
@@ -339,8 +376,10 @@ def test_flipped_bits_are_noticed(saved):
 def test_versions(saved):
     path, _, _ = saved
     for version in (VERSION + 1, 0, "new", True, None):
-        refused(rewritten(path, with_header(version=version)),
-                f"expected format version {VERSION}, got {version!r}: another nfref wrote it")
+        refused(
+            rewritten(path, with_header(version=version)),
+            f"expected format version {VERSION}, got {version!r}: another nfref wrote it",
+        )
 
 
 def test_a_file_of_the_time_before_version_1(saved):
@@ -350,18 +389,23 @@ def test_a_file_of_the_time_before_version_1(saved):
     def change(arrays):
         header = json.loads(arrays["header"].tobytes())
         del header["params"]
-        return with_header()({**arrays, "header": np.frombuffer(json.dumps(header).encode(),
-                                                                np.uint8)})
+        return with_header()(
+            {**arrays, "header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
+        )
+
     refused(rewritten(path, change), "params/flow/.*: expected no such array, got one")
 
 
-@pytest.mark.parametrize("density, pattern", [
-    ({"class": "os.system"}, "class: expected one of nfref that .*, got 'os.system'"),
-    ({"class": "Density", "base": {"class": "StandardNormal", "dim": 2}}, "Density: expected"),
-    ({"class": "StandardNormal", "dim": -1}, "StandardNormal: .*dim: expected at least 1"),
-    ({"class": "StandardNormal", "dim": 2}, "density: expected a Density, got StandardNormal"),
-    ("MAF", "density: expected a Density, got str"),
-])
+@pytest.mark.parametrize(
+    "density, pattern",
+    [
+        ({"class": "os.system"}, "class: expected one of nfref that .*, got 'os.system'"),
+        ({"class": "Density", "base": {"class": "StandardNormal", "dim": 2}}, "Density: expected"),
+        ({"class": "StandardNormal", "dim": -1}, "StandardNormal: .*dim: expected at least 1"),
+        ({"class": "StandardNormal", "dim": 2}, "density: expected a Density, got StandardNormal"),
+        ("MAF", "density: expected a Density, got str"),
+    ],
+)
 def test_bad_descriptions(saved, density, pattern):
     refused(rewritten(saved[0], with_header(density=density)), pattern)
 
@@ -371,16 +415,23 @@ def test_arrays_have_to_fit(saved):
     name = "params/flow/0/net/0/bias"
     whole = path.read_bytes()
     for change, pattern in [
-            (lambda a: {k: v for k, v in a.items() if k != name},
-             f"'{name}': expected an array of that name, got none"),
-            (lambda a: {**a, name: np.zeros(5)}, rf"{name}: expected shape \(4,\), got \(5,\)"),
-            (lambda a: {**a, name: np.zeros(4, int)}, f"{name}: expected an array of floats"),
-            (lambda a: {**a, name: np.zeros(4, np.float16)},
-             f"{name}: expected floats of 32 or 64 bits or whole numbers of 64, got dtype float16"),
-            (lambda a: {**a, name: np.zeros(4, np.float32)},
-             "params: expected one dtype, got float32 and float64"),
-            (lambda a: {**a, "params/more": np.zeros(1)}, "params/more: expected no such array"),
-            (with_header(columns=["a"]), "columns: expected 2 names")]:
+        (
+            lambda a: {k: v for k, v in a.items() if k != name},
+            f"'{name}': expected an array of that name, got none",
+        ),
+        (lambda a: {**a, name: np.zeros(5)}, rf"{name}: expected shape \(4,\), got \(5,\)"),
+        (lambda a: {**a, name: np.zeros(4, int)}, f"{name}: expected an array of floats"),
+        (
+            lambda a: {**a, name: np.zeros(4, np.float16)},
+            f"{name}: expected floats of 32 or 64 bits or whole numbers of 64, got dtype float16",
+        ),
+        (
+            lambda a: {**a, name: np.zeros(4, np.float32)},
+            "params: expected one dtype, got float32 and float64",
+        ),
+        (lambda a: {**a, "params/more": np.zeros(1)}, "params/more: expected no such array"),
+        (with_header(columns=["a"]), "columns: expected 2 names"),
+    ]:
         path.write_bytes(whole)
         refused(rewritten(path, change), pattern)
     path.write_bytes(whole)
@@ -397,16 +448,18 @@ def test_numbers_have_to_be_finite(saved, value):
         save_model(path, density, spoilt)
     write_model(path, spoilt, header_of(path))
     refused(path, message)
-    described = {**header_of(path)["density"],
-                 "flow": {"class": "Standardise", "mean": [{"float": str(value)}, 0.0],
-                          "std": [1.0, 1.0]}}
+    described = {
+        **header_of(path)["density"],
+        "flow": {"class": "Standardise", "mean": [{"float": str(value)}, 0.0], "std": [1.0, 1.0]},
+    }
     refused(rewritten(path, with_header(density=described)), "expected finite numbers, got")
-    described["flow"]["mean"] = [value, 0.0]        # NaN and Infinity are no JSON
+    described["flow"]["mean"] = [value, 0.0]  # NaN and Infinity are no JSON
     refused(rewritten(path, with_header(density=described)), "got an .npz of another kind")
 
 
-@pytest.mark.parametrize("names", [("a", "a"), ("", "b"), ("a ", "b"), ("a\0", "b"),
-                                   ("\ud800", "b")])
+@pytest.mark.parametrize(
+    "names", [("a", "a"), ("", "b"), ("a ", "b"), ("a\0", "b"), ("\ud800", "b")]
+)
 def test_names_have_to_differ_and_read_back_from_text(saved, names):
     path, density, params = saved
     with pytest.raises(ModelError, match="columns: expected names that"):
@@ -420,11 +473,14 @@ def test_header_and_arrays_belong_together(saved):
     whole = path.read_bytes()
     header = header_of(path)
     density = {**header["density"], "flow": {**header["density"]["flow"], "activation": "relu"}}
-    refused(rewritten(path, with_header(density=density), right=False),
-            "they were not written together")
+    refused(
+        rewritten(path, with_header(density=density), right=False), "they were not written together"
+    )
     path.write_bytes(whole)
-    refused(rewritten(path, lambda a: {name: a[name] for name in a if name != "digest"}, False),
-            "digest: expected one of header and arrays, got none")
+    refused(
+        rewritten(path, lambda a: {name: a[name] for name in a if name != "digest"}, False),
+        "digest: expected one of header and arrays, got none",
+    )
 
 
 def nested(description, depth):
@@ -434,15 +490,15 @@ def nested(description, depth):
 
 
 HUGE = {
-    "layers": {"class": "MAF", "dim": 2, "layers": 10 ** 6, "hidden": [4]},
-    "more layers": {"class": "Planar", "dim": 2, "layers": 10 ** 400},
-    "hidden": {"class": "MAF", "dim": 2, "layers": 2, "hidden": [10 ** 5, 10 ** 5]},
+    "layers": {"class": "MAF", "dim": 2, "layers": 10**6, "hidden": [4]},
+    "more layers": {"class": "Planar", "dim": 2, "layers": 10**400},
+    "hidden": {"class": "MAF", "dim": 2, "layers": 2, "hidden": [10**5, 10**5]},
     "hidden that fits": {"class": "MAF", "dim": 2, "layers": 1, "hidden": [4000, 4000, 4000]},
-    "dim": {"class": "LULinear", "dim": 10 ** 9},
+    "dim": {"class": "LULinear", "dim": 10**9},
     "matrix": {"class": "Linear", "dim": 4000},
-    "levels": {"class": "Glow", "shape": [1, 4, 4], "levels": 10 ** 9},
-    "steps": {"class": "Glow", "shape": [1, 4, 4], "levels": 1, "steps": 10 ** 9},
-    "bins": {"class": "NSF", "dim": 2, "layers": 1, "hidden": [4], "bins": 10 ** 9},
+    "levels": {"class": "Glow", "shape": [1, 4, 4], "levels": 10**9},
+    "steps": {"class": "Glow", "shape": [1, 4, 4], "levels": 1, "steps": 10**9},
+    "bins": {"class": "NSF", "dim": 2, "layers": 1, "hidden": [4], "bins": 10**9},
     "depth": nested({"class": "Scale", "dim": 2}, 200),
     "deeper": nested({"class": "Scale", "dim": 2}, 900),
 }
@@ -450,13 +506,21 @@ HUGE = {
 
 @pytest.mark.parametrize("name", HUGE)
 def test_a_small_file_takes_little_memory_and_time(saved, name):
-    path = rewritten(saved[0], with_header(density={
-        "class": "Density", "flow": HUGE[name], "base": {"class": "StandardNormal", "dim": 2}}))
+    path = rewritten(
+        saved[0],
+        with_header(
+            density={
+                "class": "Density",
+                "flow": HUGE[name],
+                "base": {"class": "StandardNormal", "dim": 2},
+            }
+        ),
+    )
     began = time.process_time()
     tracemalloc.start()
     try:
         refused(path, "expected|got")
-        assert tracemalloc.get_traced_memory()[1] < 2 ** 24
+        assert tracemalloc.get_traced_memory()[1] < 2**24
     finally:
         tracemalloc.stop()
     assert time.process_time() - began < 5
@@ -467,20 +531,30 @@ def test_what_an_archive_says_of_itself_is_not_believed(saved):
     whole = path.read_bytes()
     with np.load(path) as archive:
         arrays = dict(archive)
-    np.savez_compressed(path, **{**arrays, "params/more": np.zeros(10 ** 7)})
+    np.savez_compressed(path, **{**arrays, "params/more": np.zeros(10**7)})
     refused(path, "expected arrays that are not compressed")
     # The shape in an array's own header, in as many characters.
     place = whole.index(b"(4,)", whole.index(b"net/0/bias"))
-    path.write_bytes(whole[:place] + b"(9,)" + whole[place + 4:])
+    path.write_bytes(whole[:place] + b"(9,)" + whole[place + 4 :])
     refused(path, "got a truncated or damaged one")
     path.write_bytes(b"PK" + b"(" * 100_000)
     refused(path, "got a truncated or damaged one")
 
 
-@pytest.mark.parametrize("change", [{"info": [1]}, {"info": {"written_by": 3}}, {"columns": 5},
-                                    {"more": 1}, {"params": None},
-                                    {"columns": "ab"}, {"density": None}, {"version": True},
-                                    {"density": {"class": ["MAF"]}}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"info": [1]},
+        {"info": {"written_by": 3}},
+        {"columns": 5},
+        {"more": 1},
+        {"params": None},
+        {"columns": "ab"},
+        {"density": None},
+        {"version": True},
+        {"density": {"class": ["MAF"]}},
+    ],
+)
 def test_headers_of_other_kinds(saved, change):
     refused(rewritten(saved[0], with_header(**change)), "expected")
 
@@ -496,9 +570,14 @@ def test_a_failed_save_leaves_the_old_file(saved):
 
 def test_a_chain_of_many_layers_is_refused_before_they_are_made(tmp_path):
     """A megabyte of them took seconds."""
-    description, arrays = describe({"density": nfref.Density(nfref.Chain([nfref.Scale(2)] * 2)),
-                                    "params": {"flow": [{"log_scale": np.zeros(2)}] * 2},
-                                    "columns": None, "info": {}})
+    description, arrays = describe(
+        {
+            "density": nfref.Density(nfref.Chain([nfref.Scale(2)] * 2)),
+            "params": {"flow": [{"log_scale": np.zeros(2)}] * 2},
+            "columns": None,
+            "info": {},
+        }
+    )
     flow = description["density"]["flow"]
     header = {"format": "nfref model", "version": 1, **description}
     for inner in ({"class": "Scale", "dim": 2}, {"class": "Chain", "flows": []}):
@@ -513,5 +592,11 @@ def test_a_process_of_its_own_reads_every_member(tmp_path):
     """Mixtures and regressions of them, where nothing but the reader is imported."""
     rows = np.random.default_rng(0).standard_normal((60, 3))
     nfref.FlowDensity("mixture", given="x1", random_state=0).fit(rows).save(tmp_path / "m.npz")
-    subprocess.run([sys.executable, "-c", f"import nfref; nfref.load_model({str(tmp_path)!r} + "
-                    "'/m.npz').density.log_prob"], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import nfref; nfref.load_model({str(tmp_path)!r} + '/m.npz').density.log_prob",
+        ],
+        check=True,
+    )

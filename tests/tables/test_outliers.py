@@ -21,8 +21,9 @@ def area(scores, odd):
 def grouped(seed=0):
     """400 rows of six columns, and 40 in a tight group far out."""
     rng = np.random.default_rng(seed)
-    rows = np.concatenate([rng.standard_normal((400, 6)) @ (np.eye(6) + 0.3),
-                           5 + 0.1 * rng.standard_normal((40, 6))])
+    rows = np.concatenate(
+        [rng.standard_normal((400, 6)) @ (np.eye(6) + 0.3), 5 + 0.1 * rng.standard_normal((40, 6))]
+    )
     return rows, np.arange(440) >= 400
 
 
@@ -32,8 +33,9 @@ def test_a_group_does_not_mask_itself():
     rows, odd = grouped()
     found = nfref.FlowOutlierDetector("mixture", random_state=0).fit(rows)
     assert area(found.training_scores_, odd) > 0.99 and 80 <= found.n_trimmed_ <= 90
-    untrimmed = nfref.FlowOutlierDetector("mixture", trimming=0, criterion="density",
-                                          random_state=0).fit(rows)
+    untrimmed = nfref.FlowOutlierDetector(
+        "mixture", trimming=0, criterion="density", random_state=0
+    ).fit(rows)
     assert area(untrimmed.training_scores_, odd) < 0.1 and untrimmed.n_trimmed_ == 0
 
 
@@ -49,15 +51,17 @@ def test_rows_that_were_fitted_to_are_known_again():
     """By content, wherever they stand, and scored by densities that were not fitted to them."""
     mix = np.random.default_rng(2).standard_normal((8, 8))
     rows = np.random.default_rng(0).standard_normal((60, 8)) @ mix
-    found = nfref.FlowOutlierDetector("gaussian", trimming=0, criterion="density",
-                                      random_state=0).fit(rows)
+    found = nfref.FlowOutlierDetector(
+        "gaussian", trimming=0, criterion="density", random_state=0
+    ).fit(rows)
     np.testing.assert_array_equal(found.score_samples(rows[::-1]), found.training_scores_[::-1])
     inside = nfref.FlowDensity.score_samples(found, rows)
     apart = inside - found.training_scores_
     assert apart.mean() > 5 * np.std(apart) / np.sqrt(60) > 0
     others = np.random.default_rng(1).standard_normal((9, 8)) @ mix
-    np.testing.assert_array_equal(found.score_samples(others),
-                                  nfref.FlowDensity.score_samples(found, others))
+    np.testing.assert_array_equal(
+        found.score_samples(others), nfref.FlowDensity.score_samples(found, others)
+    )
 
 
 def test_tails_are_counted_among_the_rows_that_were_kept():
@@ -79,10 +83,15 @@ def test_a_score_counts_how_cells_go_together():
     together = law.logpdf(at) - stats.norm.logpdf(at).sum(axis=1)
     log_prob = nfref.FlowDensity.score_samples(found, at)
     np.testing.assert_allclose(log_prob - found._log_margins(list(at.T)), together, atol=0.1)
-    measures = (log_prob, log_prob - found._log_margins(list(at.T)),
-                found._tails.log_prob(list(at.T)))
-    expected = sum(np.minimum(measure - middle, 0) / spread
-                   for measure, (middle, spread) in zip(measures, found._usual))
+    measures = (
+        log_prob,
+        log_prob - found._log_margins(list(at.T)),
+        found._tails.log_prob(list(at.T)),
+    )
+    expected = sum(
+        np.minimum(measure - middle, 0) / spread
+        for measure, (middle, spread) in zip(measures, found._usual)
+    )
     np.testing.assert_array_equal(found.score_samples(at), expected)
 
 
@@ -91,8 +100,9 @@ def test_why_a_row_is_odd():
     rng = np.random.default_rng(0)
     x = rng.standard_normal(500)
     y = x + 0.1 * rng.standard_normal(500)
-    found = nfref.FlowOutlierDetector("gaussian", criterion="conditional", trimming=0,
-                                      random_state=0).fit(np.stack([x, y, rng.random(500)], axis=1))
+    found = nfref.FlowOutlierDetector(
+        "gaussian", criterion="conditional", trimming=0, random_state=0
+    ).fit(np.stack([x, y, rng.random(500)], axis=1))
     surprise = found.surprise([[0.0, 1.0, 0.5], [0.0, 0.0, 0.5]])
     assert np.all(surprise[0, :2] > 7) and abs(surprise[0, 2]) < 2
     assert np.all(np.abs(surprise[1]) < 2)
@@ -109,8 +119,9 @@ def test_why_a_row_is_odd():
 def test_too_likely_is_odd_too():
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((500, 30))
-    found = nfref.FlowOutlierDetector("gaussian", criterion="typical", trimming=0,
-                                      random_state=0).fit(rows)
+    found = nfref.FlowOutlierDetector(
+        "gaussian", criterion="typical", trimming=0, random_state=0
+    ).fit(rows)
     assert found.predict(np.zeros((1, 30)))[0] == -1
     assert np.mean(found.predict(rng.standard_normal((200, 30))) == 1) > 0.7
 
@@ -125,11 +136,16 @@ def test_usual_surprise_goes_by_content():
     rng = np.random.default_rng(0)
     rows, weight = rng.standard_normal((150, 2)), rng.integers(1, 4, 150)
     repeated = rng.permutation(np.repeat(rows, weight, axis=0))
-    one, other = (nfref.FlowOutlierDetector("gaussian", criterion="conditional", random_state=0)
-                  .fit(x, sample_weight=counts) for x, counts in ((rows, weight), (repeated, None)))
+    one, other = (
+        nfref.FlowOutlierDetector("gaussian", criterion="conditional", random_state=0).fit(
+            x, sample_weight=counts
+        )
+        for x, counts in ((rows, weight), (repeated, None))
+    )
     assert one.surprise(rows).tobytes() == other.surprise(rows).tobytes()
-    np.testing.assert_allclose(one.decision_function(rows), other.decision_function(rows),
-                               rtol=1e-12)
+    np.testing.assert_allclose(
+        one.decision_function(rows), other.decision_function(rows), rtol=1e-12
+    )
 
 
 def test_a_table_without_a_whole_row_tells_surprise():
@@ -140,12 +156,19 @@ def test_a_table_without_a_whole_row_tells_surprise():
     assert surprise[0, 0] > 5 > np.max(np.abs(surprise[1, :2])) and np.isnan(surprise[1, 2])
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"criterion": "x"}, "criterion: expected one of combined, density, typical, conditional, got"),
-    ({"trimming": 0.7}, "trimming: expected a number in .0, 0.5., got 0.7"),
-    ({"trimming": "half"}, "trimming: expected a number"),
-    ({"contamination": None}, "contamination: expected a number"),
-    ({"contamination": 0.0}, "contamination: expected a number")])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (
+            {"criterion": "x"},
+            "criterion: expected one of combined, density, typical, conditional, got",
+        ),
+        ({"trimming": 0.7}, "trimming: expected a number in .0, 0.5., got 0.7"),
+        ({"trimming": "half"}, "trimming: expected a number"),
+        ({"contamination": None}, "contamination: expected a number"),
+        ({"contamination": 0.0}, "contamination: expected a number"),
+    ],
+)
 def test_options_that_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):
         nfref.FlowOutlierDetector(**options).fit(grouped()[0])

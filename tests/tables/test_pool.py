@@ -11,8 +11,10 @@ from nfref.tables.pool import Pool, mean_and_error, stacking_weights
 def log_densities(rng, rows=300):
     """Three densities of rows that come from a mixture of the first two."""
     x = np.where(rng.random(rows) < 0.3, rng.normal(-2, 1, rows), rng.normal(1, 0.5, rows))
-    return np.stack([stats.norm(-2, 1).logpdf(x), stats.norm(1, 0.5).logpdf(x),
-                     stats.norm(0, 5).logpdf(x)], axis=1)
+    return np.stack(
+        [stats.norm(-2, 1).logpdf(x), stats.norm(1, 0.5).logpdf(x), stats.norm(0, 5).logpdf(x)],
+        axis=1,
+    )
 
 
 def test_em_finds_the_best_weights():
@@ -78,19 +80,21 @@ def test_no_row_costs_more_than_the_wide_member():
 
 
 def test_samples_come_from_the_members_by_their_weights():
-    pool = Pool((Gaussian(np.full(1, -10.0), np.eye(1)), Gaussian(np.full(1, 10.0), np.eye(1))),
-                np.array([0.25, 0.75]), ("a", "b"))
+    pool = Pool(
+        (Gaussian(np.full(1, -10.0), np.eye(1)), Gaussian(np.full(1, 10.0), np.eye(1))),
+        np.array([0.25, 0.75]),
+        ("a", "b"),
+    )
     x = pool.sample(np.random.default_rng(3), 4000)
     assert x.shape == (4000, 1) and pool.sample(np.random.default_rng(3), 0).shape == (0, 1)
     left = np.mean(x < 0)
     assert abs(left - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 4000)
-    half = np.mean(x[:2000] < 0)        # in no order
+    half = np.mean(x[:2000] < 0)  # in no order
     assert abs(half - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 2000)
 
 
 def test_mean_and_error():
     values, weight = np.array([1.0, 2.0, 4.0]), np.array([2, 1, 3])
     repeated = np.repeat(values, weight)
-    assert mean_and_error(values, weight) == pytest.approx(
-        (np.mean(repeated), stats.sem(repeated)))
+    assert mean_and_error(values, weight) == pytest.approx((np.mean(repeated), stats.sem(repeated)))
     assert np.isnan(mean_and_error(np.ones(1))[1])

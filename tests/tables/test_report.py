@@ -33,8 +33,9 @@ class Page(HTMLParser):
         return [given.get("class") for name, given in self.elements if name == tag]
 
     def value(self, identifier):
-        return float(next(given["data-value"] for _, given in self.elements
-                          if given.get("id") == identifier))
+        return float(
+            next(given["data-value"] for _, given in self.elements if given.get("id") == identifier)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +53,14 @@ def test_the_page_holds_all_and_fetches_nothing(written):
     assert not [given for _, given in page.elements if "src" in given]
     assert [given["href"] for _, given in page.elements if "href" in given] == ["data:,"]
     figures = page.classes("figure")
-    for kind, count in (("shares", 4), ("pit", 4), ("calibration", 1), ("likelihoods", 1),
-                        ("curve", 1), ("layers", 1)):
+    for kind, count in (
+        ("shares", 4),
+        ("pit", 4),
+        ("calibration", 1),
+        ("likelihoods", 1),
+        ("curve", 1),
+        ("layers", 1),
+    ):
         assert figures.count(kind) == count, kind
     assert all(given.get("aria-label") for tag, given in page.elements if tag == "svg")
 
@@ -62,15 +69,20 @@ def test_numbers_are_those_of_the_library(written):
     page = Page((written / "m.html").read_text(encoding="utf-8"))
     model, data = load_model(written / "m.npz"), people().drop(columns="w")
     scores = model.density.log_prob([data[name].to_numpy() for name in data])
-    tested = np.isin(keys_of(model.density, [data[name].to_numpy() for name in data]),
-                     of_text(model.info["fit"]["tested"]))
+    tested = np.isin(
+        keys_of(model.density, [data[name].to_numpy() for name in data]),
+        of_text(model.info["fit"]["tested"]),
+    )
     assert np.sum(tested) == model.info["fit"]["rows"]["test"]
     # It leads with the rows that were kept to test by, and says what the others have.
     assert page.value("mean") == pytest.approx(np.mean(scores[tested]), abs=1e-9)
     assert page.value("mean") == pytest.approx(model.info["fit"]["test"]["mean"], abs=1e-9)
     assert page.value("fitted") == pytest.approx(np.mean(scores[~tested]), abs=1e-9)
-    lowest = [float(given["data-value"]) for tag, given in page.elements
-              if tag == "td" and "data-value" in given]
+    lowest = [
+        float(given["data-value"])
+        for tag, given in page.elements
+        if tag == "td" and "data-value" in given
+    ]
     np.testing.assert_allclose(lowest, np.sort(scores)[:10], atol=1e-9)
 
 
@@ -81,21 +93,47 @@ def test_values_of_any_turn_are_compared_with_draws_of_one(tmp_path, monkeypatch
     hours = np.mod(np.random.default_rng(0).normal(0, 3, 600), 24)
     np.savetxt("fitted.csv", hours, header="hour", comments="")
     np.savetxt("later.csv", hours + 24 * (np.arange(600) % 5), header="hour", comments="")
-    assert main(["fit", "fitted.csv", "--column", "hour=period 24", "--epochs", "1", "--quiet",
-                 "--out", "m.npz"]) == 0
+    assert (
+        main(
+            [
+                "fit",
+                "fitted.csv",
+                "--column",
+                "hour=period 24",
+                "--epochs",
+                "1",
+                "--quiet",
+                "--out",
+                "m.npz",
+            ]
+        )
+        == 0
+    )
     for data in ("fitted.csv", "later.csv"):
         assert main(["report", "m.npz", data, "--out", "m.html"]) == 0
-        (distance,) = re.findall(r"hour: p = [^,]*, distance ([0-9.]+)",
-                                 (tmp_path / "m.html").read_text(encoding="utf-8"))
-        assert float(distance) < 1.63 / np.sqrt(60)     # p = 0.01 of the 60 that are tested by
+        (distance,) = re.findall(
+            r"hour: p = [^,]*, distance ([0-9.]+)",
+            (tmp_path / "m.html").read_text(encoding="utf-8"),
+        )
+        assert float(distance) < 1.63 / np.sqrt(60)  # p = 0.01 of the 60 that are tested by
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium")
 def test_a_browser_opens_it_without_a_complaint(written):
     done = subprocess.run(
-        ["chromium", "--headless", "--no-sandbox", "--enable-logging=stderr", "--dump-dom",
-         f"--user-data-dir={written / 'profile'}", (written / "m.html").as_uri()],
-        capture_output=True, text=True, timeout=60)
+        [
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--enable-logging=stderr",
+            "--dump-dom",
+            f"--user-data-dir={written / 'profile'}",
+            (written / "m.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert "CONSOLE" not in done.stderr
     assert done.stdout.count('<path d="M') == 400
 
@@ -111,11 +149,12 @@ def test_columns_that_are_given_are_not_compared(written):
     page = Page(text)
     figures = page.classes("figure")
     assert figures.count("shares") == figures.count("pit") == 2
-    worst = text[text.index('<table id="worst">'):]
+    worst = text[text.index('<table id="worst">') :]
     names = [f'<th scope="col">{name}</th>' for name in ("age", "share", "town", "children")]
-    assert "".join(names) in worst[:worst.index("</thead>")]
-    assert page.value("mean") == pytest.approx(load_model(model).info["fit"]["test"]["mean"],
-                                               abs=1e-9)
+    assert "".join(names) in worst[: worst.index("</thead>")]
+    assert page.value("mean") == pytest.approx(
+        load_model(model).info["fit"]["test"]["mean"], abs=1e-9
+    )
 
 
 @pytest.mark.thorough
@@ -123,15 +162,18 @@ def test_columns_that_are_given_are_not_compared(written):
 def test_a_telephone_shows_it_and_the_keyboard_works(written, tmp_path):
     def press(key, code):
         for kind in ("rawKeyDown", "keyUp"):
-            browser.call("Input.dispatchKeyEvent", type=kind, key=key, code=key,
-                         windowsVirtualKeyCode=code)
+            browser.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
+            )
 
     with Browser(tmp_path) as browser:
         browser.look(390)
         assert browser.open((written / "m.html").as_uri()) == []
         assert browser.value("document.documentElement.scrollWidth") == 390
-        places = ("Array.from(document.getElementById('points').children, "
-                  "point => point.style.transform).join()")
+        places = (
+            "Array.from(document.getElementById('points').children, "
+            "point => point.style.transform).join()"
+        )
         before = browser.value(places)
         reached = []
         while not reached or reached[-1] != "stage":
@@ -139,7 +181,7 @@ def test_a_telephone_shows_it_and_the_keyboard_works(written, tmp_path):
             press("Tab", 9)
             reached.append(browser.value("document.activeElement.id"))
             if reached[-1] == "across":
-                press("ArrowDown", 40)      # the other column
+                press("ArrowDown", 40)  # the other column
                 assert browser.value(places) != before
         assert {"across", "up"} <= set(reached)
         press("ArrowRight", 39)
@@ -153,8 +195,10 @@ def test_a_saved_estimator_knows_what_it_was_fitted_to(tmp_path, capsys):
     model, data, page = (tmp_path / name for name in ("m.npz", "x.npy", "m.html"))
     nfref.FlowDensity("gaussian", random_state=0).fit(x[:200]).save(model)
     scores = load_model(model).density.log_prob(list(x.T))
-    for rows, told, mean in ((x, False, np.mean(scores[200:])),
-                             (x[:200], True, np.mean(scores[:200]))):
+    for rows, told, mean in (
+        (x, False, np.mean(scores[200:])),
+        (x[:200], True, np.mean(scores[:200])),
+    ):
         np.save(data, rows)
         assert main(["report", str(model), str(data), "--out", str(page)]) == 0
         found = Page(page.read_text(encoding="utf-8"))

@@ -15,9 +15,13 @@ from nfref.tables.marginals import ClosedForm
 
 FEW = {"random_state": 0}
 ONE_FLOW = {"members": 1, "epochs": 15, "random_state": 0}
-EACH = pytest.mark.parametrize("options", [
-    pytest.param(options, id=name, marks=pytest.mark.thorough)
-    for name, options in (("few", {**FEW, "flow": "mixture"}), ("flow", ONE_FLOW))])
+EACH = pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(options, id=name, marks=pytest.mark.thorough)
+        for name, options in (("few", {**FEW, "flow": "mixture"}), ("flow", ONE_FLOW))
+    ],
+)
 
 
 def mixed(rng, n, dim):
@@ -26,9 +30,16 @@ def mixed(rng, n, dim):
     return rng.standard_normal((n, dim)) @ mix.T
 
 
-@pytest.mark.parametrize("rows, dim", [
-    (6, 2), *(pytest.param(*size, marks=pytest.mark.thorough)
-              for size in ((12, 3), (25, 4), (60, 3), (200, 8)))])
+@pytest.mark.parametrize(
+    "rows, dim",
+    [
+        (6, 2),
+        *(
+            pytest.param(*size, marks=pytest.mark.thorough)
+            for size in ((12, 3), (25, 4), (60, 3), (200, 8))
+        ),
+    ],
+)
 def test_few_rows_are_never_worse_than_the_gaussian(rows, dim):
     """Of normal rows, for which nothing is better: by no more than a standard error."""
     gains, errors = [], []
@@ -42,8 +53,10 @@ def test_few_rows_are_never_worse_than_the_gaussian(rows, dim):
     assert np.mean(gains) > -np.mean(errors)
 
 
-@pytest.mark.parametrize("rows, dim", [
-    (5, 10), *(pytest.param(*size, marks=pytest.mark.thorough) for size in ((15, 40), (40, 60)))])
+@pytest.mark.parametrize(
+    "rows, dim",
+    [(5, 10), *(pytest.param(*size, marks=pytest.mark.thorough) for size in ((15, 40), (40, 60)))],
+)
 def test_more_columns_than_rows(rows, dim):
     """No worse than independent normals by a standard error, and no column is given up."""
     gains = []
@@ -63,14 +76,17 @@ def test_more_columns_than_rows_beside_ledoit_and_wolf(law):
     """No worse than their Gaussian of the standardised columns, whatever ties the columns."""
     dim, rng = 60, np.random.default_rng(0)
     causes = rng.standard_normal((6, dim))
-    covariance = {"a few causes": causes.T @ causes + 0.25 * np.eye(dim),
-                  "neighbours": 0.7 ** np.abs(np.subtract.outer(np.arange(dim), np.arange(dim))),
-                  "each its own": np.diag(np.exp(rng.standard_normal(dim)))}[law]
+    covariance = {
+        "a few causes": causes.T @ causes + 0.25 * np.eye(dim),
+        "neighbours": 0.7 ** np.abs(np.subtract.outer(np.arange(dim), np.arange(dim))),
+        "each its own": np.diag(np.exp(rng.standard_normal(dim))),
+    }[law]
     x, new = (rng.multivariate_normal(np.zeros(dim), covariance, n) for n in (40, 500))
     mean, std = np.mean(x, axis=0), np.std(x, axis=0)
     fitted = LedoitWolf(assume_centered=True).fit((x - mean) / std)
-    expected = (stats.multivariate_normal(cov=fitted.covariance_).logpdf((new - mean) / std)
-                - np.sum(np.log(std)))
+    expected = stats.multivariate_normal(cov=fitted.covariance_).logpdf(
+        (new - mean) / std
+    ) - np.sum(np.log(std))
     gain = nfref.FlowDensity(**FEW).fit(x).score_samples(new) - expected
     # The standard error is that of a mean over as many rows as there are to learn from.
     assert np.mean(gain) > -np.std(expected) / np.sqrt(len(x))
@@ -98,8 +114,9 @@ def test_a_row_at_a_million_sigma_leaves_the_others_alone(options):
 def test_splines_reach_a_group_far_out():
     """A tenth of a column 150 deviations from the rest is no worse for being far out."""
     rng = np.random.default_rng(0)
-    far = np.where(rng.random(400) < 0.1, 30 + 5 * rng.standard_normal(400),
-                   0.2 * rng.standard_normal(400))
+    far = np.where(
+        rng.random(400) < 0.1, 30 + 5 * rng.standard_normal(400), 0.2 * rng.standard_normal(400)
+    )
     x = np.column_stack([far, rng.standard_normal(400)])
     model = nfref.FlowDensity("nsf", **ONE_FLOW).fit(x)
     scores = {one.name: one.mean for one in model.candidates_}
@@ -123,8 +140,9 @@ def test_no_row_costs_more_than_the_widest_member():
     x = mixed(np.random.default_rng(2), 600, 2)
     model = nfref.FlowDensity(**ONE_FLOW).fit(x)
     scales = 10.0 ** np.arange(0, 300, 10)
-    rows = np.concatenate([np.stack([scales, -scales], axis=1), np.stack([scales, 0 * scales],
-                                                                         axis=1)])
+    rows = np.concatenate(
+        [np.stack([scales, -scales], axis=1), np.stack([scales, 0 * scales], axis=1)]
+    )
     cost = -model.score_samples(rows)
     _, u, log_slope = model.density_.encode(list(rows.T))
     widest = -np.log(model.weights_["wide"]) - Wide(2, reach=REACH).log_prob(u) - log_slope
@@ -166,8 +184,10 @@ def test_tails_without_a_mean(options):
 
 def test_a_column_in_which_most_values_are_one():
     rng = np.random.default_rng(4)
-    x = np.stack([np.where(rng.random(500) < 0.8, 0.0, rng.gamma(2.0, size=500)),
-                  rng.standard_normal(500)], axis=1)
+    x = np.stack(
+        [np.where(rng.random(500) < 0.8, 0.0, rng.gamma(2.0, size=500)), rng.standard_normal(500)],
+        axis=1,
+    )
     model = nfref.FlowDensity(**ONE_FLOW).fit(x)
     assert np.all(np.isfinite(model.score_samples(x)))
     assert np.all(np.isfinite(model.sample(1000, random_state=0)))

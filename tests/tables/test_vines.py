@@ -19,8 +19,14 @@ def rows():
     pytest.importorskip(vines.PACKAGE)
     rng, covariance = np.random.default_rng(0), [[1, 0.7, 0.2], [0.7, 1, 0.4], [0.2, 0.4, 1]]
     z = rng.multivariate_normal(np.zeros(3), covariance, 4000)
-    return np.stack([stats.expon.ppf(stats.norm.cdf(z[:, 0])), stats.t.ppf(stats.norm.cdf(z[:, 1]),
-                                                                           4), z[:, 2]], axis=1)
+    return np.stack(
+        [
+            stats.expon.ppf(stats.norm.cdf(z[:, 0])),
+            stats.t.ppf(stats.norm.cdf(z[:, 1]), 4),
+            z[:, 2],
+        ],
+        axis=1,
+    )
 
 
 def true_log_prob(x):
@@ -28,8 +34,9 @@ def true_log_prob(x):
     margins = (stats.expon(), stats.t(4), stats.norm())
     z = np.stack([stats.norm.ppf(margin.cdf(x[:, k])) for k, margin in enumerate(margins)], axis=1)
     joint = stats.multivariate_normal(np.zeros(3), [[1, 0.7, 0.2], [0.7, 1, 0.4], [0.2, 0.4, 1]])
-    return joint.logpdf(z) + sum(margin.logpdf(x[:, k]) - stats.norm.logpdf(z[:, k])
-                                 for k, margin in enumerate(margins))
+    return joint.logpdf(z) + sum(
+        margin.logpdf(x[:, k]) - stats.norm.logpdf(z[:, k]) for k, margin in enumerate(margins)
+    )
 
 
 def test_it_comes_near_the_true_density(rows):
@@ -59,21 +66,30 @@ def test_it_is_one_more_member_where_it_is_there(rows, tmp_path):
     model = nfref.FlowDensity(members=0, flow="nsf", random_state=0).fit(few)
     assert model.weights_["vine"] > 0
     order, weight = np.random.default_rng(1).permutation(60), np.repeat([1, 2], 30)
-    scores = [nfref.FlowDensity(members=0, flow="nsf", random_state=0).fit(
-        x, sample_weight=w).score_samples(few) for x, w in (
-            (few[:60], weight), (few[:60][order], weight[order]),
-            (np.repeat(few[:60], weight, axis=0), None), (few[:60], weight * 1e-6))]
+    scores = [
+        nfref.FlowDensity(members=0, flow="nsf", random_state=0)
+        .fit(x, sample_weight=w)
+        .score_samples(few)
+        for x, w in (
+            (few[:60], weight),
+            (few[:60][order], weight[order]),
+            (np.repeat(few[:60], weight, axis=0), None),
+            (few[:60], weight * 1e-6),
+        )
+    ]
     for other in scores[1:]:
         np.testing.assert_array_equal(scores[0], other)
     uneven = nfref.FlowDensity(members=0, flow="nsf", random_state=0).fit(
-        few, sample_weight=np.random.default_rng(2).random(120))
-    assert "vine" not in uneven.weights_        # it takes copies, not fractions of a row
+        few, sample_weight=np.random.default_rng(2).random(120)
+    )
+    assert "vine" not in uneven.weights_  # it takes copies, not fractions of a row
     model.save(tmp_path / "model.npz")
     again = nfref.FlowDensity.load(tmp_path / "model.npz")
     np.testing.assert_array_equal(again.score_samples(few), model.score_samples(few))
     gaps = np.where(np.arange(3) == 1, np.nan, few[:3])
     assert np.all(np.isfinite(again.score_samples(gaps))) and np.all(
-        np.isfinite(again.predict_quantiles(few[:3], "x2")))
+        np.isfinite(again.predict_quantiles(few[:3], "x2"))
+    )
 
 
 def test_a_file_with_a_vine_says_what_it_takes(monkeypatch):

@@ -24,8 +24,9 @@ def fit(density, params, x, seed=0, **options):
 
 
 def same_bits(first, second):
-    return (first.history == second.history
-            and np.array_equal(trees.flatten(first.params)[0], trees.flatten(second.params)[0]))
+    return first.history == second.history and np.array_equal(
+        trees.flatten(first.params)[0], trees.flatten(second.params)[0]
+    )
 
 
 def target(x):

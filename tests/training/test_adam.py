@@ -18,10 +18,10 @@ def test_adam_is_algorithm_1():
     vector, state = theta, optimiser.start(theta)
     for t, g in enumerate(gradients, start=1):
         vector, state = optimiser.step(vector, g, state)
-        for i in range(3):                                      # the paper, line by line
+        for i in range(3):  # the paper, line by line
             m[i] = 0.9 * m[i] + (1 - 0.9) * g[i]
             v[i] = 0.999 * v[i] + (1 - 0.999) * g[i] ** 2
-        m_hat, v_hat = m / (1 - 0.9 ** t), v / (1 - 0.999 ** t)
+        m_hat, v_hat = m / (1 - 0.9**t), v / (1 - 0.999**t)
         theta = theta - 0.1 * m_hat / (np.sqrt(v_hat) + 1e-8)
         assert np.allclose(vector, theta, rtol=1e-14)
     assert state.steps == 6
@@ -70,10 +70,17 @@ print(hashlib.sha256(nfref.params.flatten(result.params)[0]).hexdigest())
 
 def bits(backend, threads):
     """Digests of a clipped gradient and of a fit in a process with so many BLAS threads."""
-    environment = {**os.environ, **{f"{library}_NUM_THREADS": str(threads)
-                                    for library in ("OPENBLAS", "MKL", "OMP")}}
-    return subprocess.run([sys.executable, "-c", BITS, backend], env=environment, check=True,
-                          capture_output=True, text=True).stdout.split()
+    environment = {
+        **os.environ,
+        **{f"{library}_NUM_THREADS": str(threads) for library in ("OPENBLAS", "MKL", "OMP")},
+    }
+    return subprocess.run(
+        [sys.executable, "-c", BITS, backend],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
 
 
 def test_twins_give_the_same_bits_with_any_number_of_blas_threads():

@@ -1,5 +1,4 @@
-"""Dual ascent: every map is the best of its kind, none lowers the likelihood, the sum is a density.
-"""
+"""Dual ascent: each map is the best of its kind and none lowers the likelihood."""
 
 import numpy as np
 import pytest
@@ -8,8 +7,13 @@ from scipy.special import gamma
 
 import nfref
 from nfref.bases.standard_normal import standard_normal_log_prob
-from nfref.training.dual_ascent import (best_expansions, best_hinge, normal_width,
-                                        quadratic_expansions, whitening)
+from nfref.training.dual_ascent import (
+    best_expansions,
+    best_hinge,
+    normal_width,
+    quadratic_expansions,
+    whitening,
+)
 
 FAST = nfref.DualAscent(steps=60)
 
@@ -39,11 +43,20 @@ def test_an_expansion_is_the_best_for_its_centre_and_width(dim):
     centres, widths = rng.standard_normal((4, dim)), np.array([0.2, 0.7, 1.5, 4.0])
     flow, before = nfref.RadialExpansion(dim, "erf"), np.mean(standard_normal_log_prob(z))
     for centre, width, beta, gain in zip(centres, widths, *best_expansions(z, centres, widths, 50)):
+
         def loss(a):
-            return -mean_log_prob(flow, {"centre": centre, "log_width": np.log([width]),
-                                         "log_slack": np.atleast_1d(a)}, z)
-        best = minimize(loss, [0.0], method="Nelder-Mead",
-                        options={"xatol": 1e-9, "fatol": 1e-14, "maxiter": 500})
+            return -mean_log_prob(
+                flow,
+                {"centre": centre, "log_width": np.log([width]), "log_slack": np.atleast_1d(a)},
+                z,
+            )
+
+        best = minimize(
+            loss,
+            [0.0],
+            method="Nelder-Mead",
+            options={"xatol": 1e-9, "fatol": 1e-14, "maxiter": 500},
+        )
         assert np.log1p(beta) == pytest.approx(best.x[0], abs=1e-5)
         assert gain == pytest.approx(-best.fun - before, abs=1e-10)
         assert gain >= 0
@@ -56,18 +69,21 @@ def test_the_rule_of_the_paper(dim):
     z, centre = rng.normal(0.4, 0.7, (300, dim)), rng.standard_normal(dim)
     n_p = 15
     volume = np.pi ** (dim / 2) / gamma(dim / 2 + 1)
-    alpha = ((2 * np.pi) ** 0.5 * (n_p / 300 / volume) ** (1 / dim)
-             * np.exp(centre @ centre / (2 * dim)))
+    alpha = (
+        (2 * np.pi) ** 0.5 * (n_p / 300 / volume) ** (1 / dim) * np.exp(centre @ centre / (2 * dim))
+    )
     assert normal_width(centre, n_p / 300) == pytest.approx(alpha, rel=1e-14)
     params = {"centre": centre, "log_width": np.log([alpha])}
 
     def likelihood(beta):
         log_slack = np.log1p([2 * beta / (np.sqrt(np.pi) * alpha)])
-        return mean_log_prob(nfref.RadialExpansion(dim, "erf"), {**params, "log_slack": log_slack},
-                             z)
+        return mean_log_prob(
+            nfref.RadialExpansion(dim, "erf"), {**params, "log_slack": log_slack}, z
+        )
+
     h = 1e-3 * alpha
     slope = (likelihood(h) - likelihood(-h)) / (2 * h)
-    curvature = (likelihood(h) - 2 * likelihood(0) + likelihood(-h)) / h ** 2
+    curvature = (likelihood(h) - 2 * likelihood(0) + likelihood(-h)) / h**2
     for step in (1e-3, 10.0):
         beta = np.clip(-slope / curvature, -step, step)
         found = quadratic_expansions(z, centre[None], np.array([alpha]), 1e9, step)
@@ -75,7 +91,7 @@ def test_the_rule_of_the_paper(dim):
 
 
 def test_an_expansion_stops_at_its_bound():
-    z = np.full((10, 1), 1e-3) * np.arange(1, 11)[:, None]      # it wants to grow a thousandfold
+    z = np.full((10, 1), 1e-3) * np.arange(1, 11)[:, None]  # it wants to grow a thousandfold
     beta, _ = best_expansions(z, np.zeros((1, 1)), np.array([1.0]), 4.0)
     assert 2.99 < beta[0] <= 3
 
@@ -88,11 +104,20 @@ def test_hinges_are_the_best_for_their_location_and_width(location, width):
     flow = nfref.Hinge(1)
 
     def params(free):
-        return {"location": np.array([location]), "shift": free[:1], "log_left": free[1:2],
-                "log_right": free[2:], "log_width": np.log([width])}
+        return {
+            "location": np.array([location]),
+            "shift": free[:1],
+            "log_left": free[1:2],
+            "log_right": free[2:],
+            "log_width": np.log([width]),
+        }
 
-    best = minimize(lambda free: -mean_log_prob(flow, params(free), x[:, None]),
-                    [location, 0.0, 0.0], method="BFGS", options={"gtol": 1e-9})
+    best = minimize(
+        lambda free: -mean_log_prob(flow, params(free), x[:, None]),
+        [location, 0.0, 0.0],
+        method="BFGS",
+        options={"gtol": 1e-9},
+    )
     shift, left, right = best_hinge(x, location, width, 50.0)
     got = np.array([shift, np.log(left), np.log(right)])
     np.testing.assert_allclose(got, best.x, atol=2e-3)
@@ -116,9 +141,14 @@ def test_the_likelihood_never_falls(found):
     assert curve[-1] - curve[0] > 0.5
 
 
-@pytest.mark.parametrize("options", [
-    {"kinds": "radial"}, {"kinds": "marginal"},
-    {"kinds": "radial", "rule": "paper", "steps": 200}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kinds": "radial"},
+        {"kinds": "marginal"},
+        {"kinds": "radial", "rule": "paper", "steps": 200},
+    ],
+)
 def test_neither_kind_alone_lets_it_fall(options):
     estimator = nfref.DualAscent(**{"steps": 30, **options})
     curve = estimator.fit(eight(600, 2), np.random.default_rng(3))
@@ -132,9 +162,11 @@ def test_the_curve_is_the_likelihood_of_the_density(found):
     for maps in (0, 1, 17, found.maps):
         density, params = found.after(maps)
         assert np.mean(density.log_prob(params, x)) == pytest.approx(
-            found.history["train"][maps], abs=1e-12)
+            found.history["train"][maps], abs=1e-12
+        )
     assert np.mean(found.density.log_prob(found.params, x)) == pytest.approx(
-        found.history["train"][-1], abs=1e-12)
+        found.history["train"][-1], abs=1e-12
+    )
 
 
 def test_it_starts_at_the_best_normal():
@@ -147,8 +179,9 @@ def test_it_starts_at_the_best_normal():
     flow, params = whitening(x)
     z, _ = flow.inverse(params, x)
     np.testing.assert_allclose(np.cov(z.T, bias=True), np.eye(2), atol=1e-12)
-    np.testing.assert_allclose(params["weight"], np.linalg.cholesky(np.cov(x.T, bias=True)),
-                               atol=1e-12)
+    np.testing.assert_allclose(
+        params["weight"], np.linalg.cholesky(np.cov(x.T, bias=True)), atol=1e-12
+    )
 
 
 def test_the_density_has_unit_mass_and_comes_nearer_to_the_truth(found):
@@ -161,6 +194,7 @@ def test_the_density_has_unit_mass_and_comes_nearer_to_the_truth(found):
 
     def divergence(density, params):
         return np.mean(truth - density.log_prob(params, test))
+
     assert divergence(found.density, found.params) < 0.6 * divergence(*found.after(0))
 
 
@@ -178,7 +212,8 @@ def test_rows_held_out_choose_how_many_maps():
     assert found.maps == np.argmax(found.history["validation"]) < 20
     assert len(found.density.flow.flows) == found.maps + 1
     assert np.mean(found.density.log_prob(found.params, other)) == pytest.approx(
-        max(found.history["validation"]), abs=1e-12)
+        max(found.history["validation"]), abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("dim", [1, 4])
@@ -197,23 +232,38 @@ def test_rows_that_coincide():
     assert np.all(np.diff(found.history["train"]) > 0)
 
 
-@pytest.mark.parametrize("options, name", [
-    ({"steps": -1}, "steps"), ({"kinds": "planar"}, "kinds"), ({"candidates": 0}, "candidates"),
-    ({"smallest": 0.0}, "smallest"), ({"bound": 1.0}, "bound"), ({"rule": "first"}, "rule"),
-    ({"step": 0.0}, "step")])
+@pytest.mark.parametrize(
+    "options, name",
+    [
+        ({"steps": -1}, "steps"),
+        ({"kinds": "planar"}, "kinds"),
+        ({"candidates": 0}, "candidates"),
+        ({"smallest": 0.0}, "smallest"),
+        ({"bound": 1.0}, "bound"),
+        ({"rule": "first"}, "rule"),
+        ({"step": 0.0}, "step"),
+    ],
+)
 def test_options_are_checked(options, name):
     with pytest.raises(ValueError, match=f"^{name}: expected .* got"):
         nfref.DualAscent(**options)
 
 
-@pytest.mark.parametrize("x, message", [
-    (np.zeros(5), r"x: expected shape \(N, 1\), got \(5,\)"),
-    (np.zeros((1, 2)), "x: expected at least 2 rows, got 1"),
-    (np.full((5, 2), np.nan), "x: expected finite numbers"),
-    (np.full((9, 2), 0.1), "x: expected columns none of which .* got 2 columns of rank 0"),
-    (np.eye(2), "x: expected columns none of which .* of rank 1"),
-    (np.eye(4)[:2], "x: expected columns none of which .* got 4 columns of rank 1"),
-    (np.arange(9.0)[:, None] * [1.0, 2.0] + 3, "x: expected columns none of which .* of rank 1")])
+@pytest.mark.parametrize(
+    "x, message",
+    [
+        (np.zeros(5), r"x: expected shape \(N, 1\), got \(5,\)"),
+        (np.zeros((1, 2)), "x: expected at least 2 rows, got 1"),
+        (np.full((5, 2), np.nan), "x: expected finite numbers"),
+        (np.full((9, 2), 0.1), "x: expected columns none of which .* got 2 columns of rank 0"),
+        (np.eye(2), "x: expected columns none of which .* of rank 1"),
+        (np.eye(4)[:2], "x: expected columns none of which .* got 4 columns of rank 1"),
+        (
+            np.arange(9.0)[:, None] * [1.0, 2.0] + 3,
+            "x: expected columns none of which .* of rank 1",
+        ),
+    ],
+)
 def test_rows_are_checked(x, message):
     with pytest.raises(ValueError, match=message):
         FAST.fit(x, np.random.default_rng(0))

@@ -18,8 +18,17 @@ from tests.training.cases import LOG_TWO_PI, fit, normal, rows, same_bits, targe
 def test_it_finds_the_maximum_likelihood_normal():
     density, params = normal()
     x = rows(500)
-    result = fit(density, params, x, epochs=400, batch_size=500, learning_rate=0.1,
-                 validation=None, schedule="cosine", patience=None)
+    result = fit(
+        density,
+        params,
+        x,
+        epochs=400,
+        batch_size=500,
+        learning_rate=0.1,
+        validation=None,
+        schedule="cosine",
+        patience=None,
+    )
     found = result.params["flow"]
     assert np.allclose(found["shift"], x.mean(axis=0), atol=1e-3)
     assert np.allclose(np.exp(found["log_scale"]), x.std(axis=0), atol=1e-3)
@@ -45,11 +54,17 @@ def test_it_comes_near_the_entropy_of_a_banana():
     x = np.stack([z[:, 0], 0.5 * z[:, 1] + z[:, 0] ** 2], axis=1)
     entropy = 1 + LOG_TWO_PI + np.log(0.5)
     density = nfref.Density(nfref.RealNVP(2, 4, (16,)))
-    result = fit(density, density.init(rng), x.astype(np.float32), epochs=30, batch_size=256,
-                 learning_rate=1e-2)
+    result = fit(
+        density,
+        density.init(rng),
+        x.astype(np.float32),
+        epochs=30,
+        batch_size=256,
+        learning_rate=1e-2,
+    )
     z = rng.standard_normal((4000, 2))
     new = np.stack([z[:, 0], 0.5 * z[:, 1] + z[:, 0] ** 2], axis=1)
-    truth = -0.5 * np.sum(z ** 2, axis=1) - LOG_TWO_PI - np.log(0.5)
+    truth = -0.5 * np.sum(z**2, axis=1) - LOG_TWO_PI - np.log(0.5)
     excess = np.mean(truth - density.log_prob(result.params, new))
     assert 0 < excess < 0.1, f"KL {excess} over an entropy of {entropy}"
 
@@ -87,15 +102,18 @@ def test_a_fraction_holds_out_rows_that_training_never_sees():
     assert len(seen) == 80 and sorted(seen[:40]) == sorted(seen[40:])
     assert len(set(seen)) == 40 and seen[:40] != seen[40:]
     held_out = x[sorted(set(range(50)) - set(map(int, seen)))]
-    assert np.isclose(-np.mean(density.log_prob(result.params, held_out)),
-                      result.history["validation"][result.best_epoch])
+    assert np.isclose(
+        -np.mean(density.log_prob(result.params, held_out)),
+        result.history["validation"][result.best_epoch],
+    )
 
 
 def test_validation_in_blocks_is_the_mean_over_all_rows():
     density, params = normal()
     x = rows(2 * train.BLOCK + 17)
-    assert np.isclose(train.mean_log_prob(density, params, x),
-                      np.mean(density.log_prob(params, x)), rtol=1e-13)
+    assert np.isclose(
+        train.mean_log_prob(density, params, x), np.mean(density.log_prob(params, x)), rtol=1e-13
+    )
 
 
 # How a fit ends ---------------------------------------------------------------------------
@@ -106,20 +124,28 @@ def test_patience_stops_and_the_best_comes_back():
     rng = np.random.default_rng(0)
     density = nfref.Density(nfref.MAF(2, 4, (32,)))
     held_out = 3 + rng.standard_normal((200, 2))
-    result = fit(density, density.init(rng), 3 + rng.standard_normal((8, 2)), validation=held_out,
-                 epochs=300, learning_rate=1e-2, patience=7)
+    result = fit(
+        density,
+        density.init(rng),
+        3 + rng.standard_normal((8, 2)),
+        validation=held_out,
+        epochs=300,
+        learning_rate=1e-2,
+        patience=7,
+    )
     validation = result.history["validation"]
     assert result.stopped == "patience"
     assert len(validation) == result.best_epoch + 8 < 300
     assert validation[result.best_epoch] == min(validation)
     assert np.isclose(-np.mean(density.log_prob(result.params, held_out)), min(validation))
-    assert result.message == ("nothing better in 7 epochs; "
-                              f"parameters of epoch {result.best_epoch}")
+    assert result.message == (
+        f"nothing better in 7 epochs; parameters of epoch {result.best_epoch}"
+    )
 
 
 def test_the_start_competes_for_the_best():
     density, params = normal()
-    x = (rows(100) - 3) / 2             # standard normal, which is where it starts
+    x = (rows(100) - 3) / 2  # standard normal, which is where it starts
     start = -np.mean(density.log_prob(params, x))
     result = fit(density, params, x, validation=x, epochs=30, learning_rate=3.0, patience=4)
     assert result.stopped == "patience" and len(result.history["validation"]) == 4
@@ -134,8 +160,14 @@ def test_a_resumed_fit_has_the_bits_of_one_that_never_stopped(backend, validatio
     rng = np.random.default_rng(0)
     density = nfref.Density(nfref.RealNVP(2, 2, (8,), batch_norm=True))
     params, x = density.init(rng), rng.standard_normal((150, 2)) ** 3
-    options = dict(validation=validation, epochs=9, batch_size=32, patience=4,
-                   schedule="cosine", learning_rate=0.02)
+    options = dict(
+        validation=validation,
+        epochs=9,
+        batch_size=32,
+        patience=4,
+        schedule="cosine",
+        learning_rate=0.02,
+    )
     states = []
     with nfref.backend(backend):
         whole = fit(density, params, x, callback=states.append, **options)
@@ -145,8 +177,7 @@ def test_a_resumed_fit_has_the_bits_of_one_that_never_stopped(backend, validatio
             again = fit(density, params, x, resume=from_file, **options)
             assert same_bits(whole, again)
             assert (again.stopped, again.message) == (whole.stopped, whole.message)
-    assert np.array_equal(trees.flatten(states[-1].best_params)[0],
-                          trees.flatten(whole.params)[0])
+    assert np.array_equal(trees.flatten(states[-1].best_params)[0], trees.flatten(whole.params)[0])
 
 
 def test_what_cannot_be_resumed_is_told_in_one_line():
@@ -160,18 +191,31 @@ def test_what_cannot_be_resumed_is_told_in_one_line():
     with pytest.raises(ValueError, match="resume: expected validation rows exactly where"):
         fit(density, params, rows(), resume=states[0], validation=None)
     with pytest.raises(ValueError, match="rng: expected a generator of PCG64"):
-        nfref.fit(density, params, rows(), np.random.Generator(np.random.MT19937(0)),
-                  resume=states[0], progress=False)
+        nfref.fit(
+            density,
+            params,
+            rows(),
+            np.random.Generator(np.random.MT19937(0)),
+            resume=states[0],
+            progress=False,
+        )
 
 
 def test_an_integration_that_fails_ends_the_fit_and_keeps_the_best():
     density, params = normal()
     x = rows(256)
-    result = fit(density, params, x, validation=x, epochs=9,
-                 objective=stopper(SolverError("gave up"), at=4 * 2 + 1))
+    result = fit(
+        density,
+        params,
+        x,
+        validation=x,
+        epochs=9,
+        objective=stopper(SolverError("gave up"), at=4 * 2 + 1),
+    )
     assert result.stopped == "non-finite" and result.best_epoch == 1
-    assert result.message == ("an integration that failed (gave up) in epoch 2; "
-                              "parameters of epoch 1")
+    assert result.message == (
+        "an integration that failed (gave up) in epoch 2; parameters of epoch 1"
+    )
 
 
 def stopper(error, at):
@@ -194,10 +238,18 @@ def test_ctrl_c_returns_the_best_so_far():
     density, params = normal()
     x = rows(256)
     # The same objective for both, so that both take the same way through the twins.
-    whole = fit(density, params, x, validation=x, epochs=2, learning_rate=0.1,
-                objective=stopper(None, at=0))
-    cut = fit(density, params, x, validation=x, epochs=50, learning_rate=0.1,
-              objective=stopper(KeyboardInterrupt(), at=4 * 2 + 3))
+    whole = fit(
+        density, params, x, validation=x, epochs=2, learning_rate=0.1, objective=stopper(None, at=0)
+    )
+    cut = fit(
+        density,
+        params,
+        x,
+        validation=x,
+        epochs=50,
+        learning_rate=0.1,
+        objective=stopper(KeyboardInterrupt(), at=4 * 2 + 3),
+    )
     assert cut.stopped == "interrupted"
     assert cut.message == "interrupted in epoch 2; parameters of epoch 1"
     assert same_bits(cut, whole)
@@ -216,10 +268,18 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_best(bad):
     density, params = normal()
     x = rows(256)
     # The same objective for both, so that both take the same way through the twins.
-    whole = fit(density, params, x, validation=x, epochs=2, learning_rate=0.1,
-                objective=stopper(None, at=0))
-    cut = fit(density, params, x, validation=x, epochs=50, learning_rate=0.1,
-              objective=stopper(bad, at=4 * 2 + 1))
+    whole = fit(
+        density, params, x, validation=x, epochs=2, learning_rate=0.1, objective=stopper(None, at=0)
+    )
+    cut = fit(
+        density,
+        params,
+        x,
+        validation=x,
+        epochs=50,
+        learning_rate=0.1,
+        objective=stopper(bad, at=4 * 2 + 1),
+    )
     assert cut.stopped == "non-finite"
     assert cut.message == f"a loss of {bad} in epoch 2; parameters of epoch 1"
     assert same_bits(cut, whole)
@@ -232,7 +292,7 @@ def test_a_gradient_that_is_not_finite_stops_too():
         shift = params["flow"]["shift"]
         return anp.sum(anp.sqrt(shift * shift)) - anp.mean(density.log_prob(params, x))
 
-    result = fit(density, params, rows(), objective=objective)      # 0/0 at shift = 0
+    result = fit(density, params, rows(), objective=objective)  # 0/0 at shift = 0
     assert result.stopped == "non-finite"
     assert result.message == "a gradient that is not finite in epoch 0; parameters of the start"
 
@@ -247,7 +307,7 @@ def test_a_learning_rate_that_is_far_too_high_is_survived():
 
 def test_a_time_limit_ends_a_fit_and_keeps_the_best():
     density, params = normal()
-    result = fit(density, params, rows(), epochs=10 ** 6, time_limit=0.2, patience=None)
+    result = fit(density, params, rows(), epochs=10**6, time_limit=0.2, patience=None)
     assert result.stopped == "time" and "no time left after" in result.message
     assert len(result.history["train"]) >= 1
     with pytest.raises(ValueError, match="time_limit: expected a finite number above 0, got 0"):
@@ -299,8 +359,15 @@ def test_the_dtype_of_the_rows_is_that_of_the_training(dtype):
         seen.add(loss.dtype)
         return loss
 
-    result = fit(density, params, rows().astype(dtype), validation=rows(50), objective=objective,
-                 schedule="cosine", average=0.9)
+    result = fit(
+        density,
+        params,
+        rows().astype(dtype),
+        validation=rows(50),
+        objective=objective,
+        schedule="cosine",
+        average=0.9,
+    )
     assert seen == {np.dtype(dtype)}
     assert trees.dtype_of(result.params) == dtype
     assert all(type(value) is float for values in result.history.values() for value in values)
@@ -319,12 +386,18 @@ def test_parameters_can_be_averaged():
     # A rate this high keeps jumping around the best fit; the average does not.
     density, params = normal()
     x = rows(400)
-    options = {"validation": x, "epochs": 20, "learning_rate": 0.3, "patience": None,
-               "batch_size": 40}
+    options = {
+        "validation": x,
+        "epochs": 20,
+        "learning_rate": 0.3,
+        "patience": None,
+        "batch_size": 40,
+    }
     plain, averaged = (fit(density, params, x, average=a, **options) for a in (0.0, 0.99))
     least = np.sum(np.log(x.std(axis=0))) + 1 + LOG_TWO_PI
-    excess, plain_excess = (np.mean(result.history["validation"][-10:]) - least
-                            for result in (averaged, plain))
+    excess, plain_excess = (
+        np.mean(result.history["validation"][-10:]) - least for result in (averaged, plain)
+    )
     assert 0 <= excess < 0.005 and excess < plain_excess / 4
     assert averaged.history["train"] == plain.history["train"]
 
@@ -347,8 +420,7 @@ BAD = [
     ({"average": 1.0}, "average: expected a number in [0, 1), got 1.0"),
     ({"schedule": "linear"}, "schedule: expected one of cosine; got 'linear'"),
     ({"validation": 0.0}, "validation: expected a fraction in (0, 1), rows or None, got 0.0"),
-    ({"validation": "all"},
-     "validation: expected a fraction in (0, 1), rows or None, got 'all'"),
+    ({"validation": "all"}, "validation: expected a fraction in (0, 1), rows or None, got 'all'"),
     ({"validation": 1}, "validation: expected a fraction in (0, 1), rows or None, got 1"),
     ({"validation": np.zeros((4, 3))}, "validation: expected shape (N, 2), got (4, 3)"),
     ({"validation": np.zeros((0, 2))}, "validation: expected at least 1 row, got 0"),
@@ -356,12 +428,18 @@ BAD = [
     ({"x": np.zeros((1, 2))}, "x: expected enough rows to hold out 0.1 of them, got 1"),
     ({"x": np.zeros(5)}, "x: expected shape (N, 2), got (5,)"),
     ({"x": np.zeros((5, 3))}, "x: expected shape (N, 2), got (5, 3)"),
-    ({"x": nan_rows()}, "x: expected finite numbers, got 2 rows with NaN or infinity, "
-                        "the first is row 4"),
-    ({"context": np.zeros((400, 1))}, "context: expected None for a flow with context_dim 0, "
-                                      "got shape (400, 1)"),
-    ({"validation_context": np.zeros((4, 1))},
-     "validation_context: expected None unless validation is an array of rows, got shape (4, 1)"),
+    (
+        {"x": nan_rows()},
+        "x: expected finite numbers, got 2 rows with NaN or infinity, the first is row 4",
+    ),
+    (
+        {"context": np.zeros((400, 1))},
+        "context: expected None for a flow with context_dim 0, got shape (400, 1)",
+    ),
+    (
+        {"validation_context": np.zeros((4, 1))},
+        "validation_context: expected None unless validation is an array of rows, got shape (4, 1)",
+    ),
 ]
 
 
@@ -393,8 +471,9 @@ def test_contexts_are_checked_by_their_own_names():
     params = density.init(np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"^context: expected shape \(400, 1\), got None$"):
         fit(density, params, rows())
-    with pytest.raises(ValueError,
-                       match=r"^validation_context: expected shape \(9, 1\), got None$"):
+    with pytest.raises(
+        ValueError, match=r"^validation_context: expected shape \(9, 1\), got None$"
+    ):
         fit(density, params, rows(), context=np.zeros((400, 1)), validation=rows(9))
     with pytest.raises(ValueError, match="^context: expected finite numbers, got 400 rows"):
         fit(density, params, rows(), context=np.full((400, 1), np.nan))

@@ -37,8 +37,17 @@ def test_running_statistics_follow_the_batches():
         means.append(float(np.mean(x)))
         return -anp.mean(density.log_prob(params, x))
 
-    result = fit(density, params, rows(40, dim=1), validation=None, batch_size=10, epochs=1,
-                 objective=objective, data_dependent_init=False, average=0.0)
+    result = fit(
+        density,
+        params,
+        rows(40, dim=1),
+        validation=None,
+        batch_size=10,
+        epochs=1,
+        objective=objective,
+        data_dependent_init=False,
+        average=0.0,
+    )
     expected = 0.0
     for mean in means:
         expected = 0.5 * expected + 0.5 * mean
@@ -58,10 +67,18 @@ def test_batch_norm_of_maf_is_evaluated_with_the_training_set(held_out, context_
     if not held_out:
         validation = given["validation_context"] = None
     states = []
-    result = fit(density, params, x, validation=validation, batch_size=50, epochs=4,
-                 learning_rate=0.01, callback=states.append, **given)
-    assert np.array_equal(trees.flatten(states[-1].best_params)[0],
-                          trees.flatten(result.params)[0])
+    result = fit(
+        density,
+        params,
+        x,
+        validation=validation,
+        batch_size=50,
+        epochs=4,
+        learning_rate=0.01,
+        callback=states.append,
+        **given,
+    )
+    assert np.array_equal(trees.flatten(states[-1].best_params)[0], trees.flatten(result.params)[0])
     assert not np.array_equal(trees.flatten(states[-1].best_params)[0], states[-1].best)
     u, own = x, result.params["flow"]
     for layer, theta in list(zip(density.flow.flows, own))[::-1]:
@@ -70,8 +87,9 @@ def test_batch_norm_of_maf_is_evaluated_with_the_training_set(held_out, context_
             np.testing.assert_allclose(theta["running_variance"], u.var(axis=0), rtol=1e-12)
         u = layer.inverse(theta, u, given["context"] if layer.context_dim else None)[0]
     if held_out:
-        score = -train.mean_log_prob(density, result.params, validation,
-                                     given["validation_context"])
+        score = -train.mean_log_prob(
+            density, result.params, validation, given["validation_context"]
+        )
         # The start competes; where it wins, no epoch scored better.
         best = min(result.history["validation"])
         assert score < best if result.best_epoch is None else score == best
@@ -90,8 +108,15 @@ def test_only_flows_that_evaluate_with_the_training_set_pay_for_it():
     def stages(*layers):
         asked.clear()
         density = nfref.Density(nfref.Chain((*layers, Watcher(2))))
-        fit(density, density.init(np.random.default_rng(0)), x, validation=x, batch_size=30,
-            epochs=2, patience=None)
+        fit(
+            density,
+            density.init(np.random.default_rng(0)),
+            x,
+            validation=x,
+            batch_size=30,
+            epochs=2,
+            patience=None,
+        )
         return [entry for entry in asked if entry[1] > 1]
 
     assert stages() == [("start", 60)]
@@ -116,6 +141,7 @@ def test_first_look_happens_once_and_only_when_asked_for():
     x = rows(100)
     result = fit(density, params, x, validation=x, learning_rate=1e-14, epochs=1)
     assert np.allclose(result.params["flow"]["shift"], x.mean(axis=0))
-    kept = fit(density, params, x, validation=x, learning_rate=1e-14, epochs=1,
-               data_dependent_init=False)
+    kept = fit(
+        density, params, x, validation=x, learning_rate=1e-14, epochs=1, data_dependent_init=False
+    )
     assert np.allclose(kept.params["flow"]["shift"], 0, atol=1e-12)

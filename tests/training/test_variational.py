@@ -10,8 +10,16 @@ from tests.training.cases import normal, same_bits, target
 
 def test_reverse_kl_finds_a_normal_and_its_normaliser():
     density, params = normal()
-    result = nfref.fit_reverse_kl(density, params, target, np.random.default_rng(0), steps=400,
-                                  batch_size=200, learning_rate=0.1, progress=False)
+    result = nfref.fit_reverse_kl(
+        density,
+        params,
+        target,
+        np.random.default_rng(0),
+        steps=400,
+        batch_size=200,
+        learning_rate=0.1,
+        progress=False,
+    )
     assert np.allclose(result.params["flow"]["shift"], [1, -2], atol=0.02)
     assert np.allclose(result.params["flow"]["log_scale"], np.log([0.5, 2]), atol=0.01)
     assert np.allclose(result.history["train"][-10:], -np.log(3), atol=0.01)
@@ -23,23 +31,50 @@ def test_reverse_kl_finds_a_normal_and_its_normaliser():
 def test_annealing_tempers_the_target():
     density, params = normal()
     x, log_q = density.sample_and_log_prob(params, np.random.default_rng(1), 8)
-    result = nfref.fit_reverse_kl(density, params, target, np.random.default_rng(1), steps=1,
-                                  batch_size=8, anneal=10_000, progress=False)
+    result = nfref.fit_reverse_kl(
+        density,
+        params,
+        target,
+        np.random.default_rng(1),
+        steps=1,
+        batch_size=8,
+        anneal=10_000,
+        progress=False,
+    )
     assert np.isclose(result.history["train"][0], np.mean(log_q) - 0.01 * np.mean(target(x)))
-    later = nfref.fit_reverse_kl(density, params, lambda x: 0 * x[:, 0] - 1,
-                                 np.random.default_rng(1), steps=4, batch_size=8, anneal=2,
-                                 learning_rate=1e-14, progress=False)
-    entropies = [np.mean(density.sample_and_log_prob(params, rng, 8)[1])
-                 for rng in [np.random.default_rng(1)] for _ in range(4)]
+    later = nfref.fit_reverse_kl(
+        density,
+        params,
+        lambda x: 0 * x[:, 0] - 1,
+        np.random.default_rng(1),
+        steps=4,
+        batch_size=8,
+        anneal=2,
+        learning_rate=1e-14,
+        progress=False,
+    )
+    entropies = [
+        np.mean(density.sample_and_log_prob(params, rng, 8)[1])
+        for rng in [np.random.default_rng(1)]
+        for _ in range(4)
+    ]
     assert np.allclose(np.subtract(later.history["train"], entropies), [0.01, 0.51, 1, 1])
 
 
 def test_reverse_kl_is_reproducible_and_in_the_dtype_of_the_parameters(capsys):
     density = nfref.Density(nfref.Planar(2, 2))
     params = trees.cast(density.init(np.random.default_rng(0)), np.float32)
-    runs = [nfref.fit_reverse_kl(density, params, lambda x: -anp.sum(x ** 4, axis=1),
-                                 np.random.default_rng(2), steps=5, progress=shown)
-            for shown in (False, True)]
+    runs = [
+        nfref.fit_reverse_kl(
+            density,
+            params,
+            lambda x: -anp.sum(x**4, axis=1),
+            np.random.default_rng(2),
+            steps=5,
+            progress=shown,
+        )
+        for shown in (False, True)
+    ]
     assert same_bits(*runs)
     assert trees.dtype_of(runs[0].params) == np.float32
     shown = capsys.readouterr()
@@ -62,12 +97,21 @@ def test_reverse_kl_ends_early_with_the_latest():
     def interrupt(x):
         raise KeyboardInterrupt
 
-    whole = nfref.fit_reverse_kl(density, params, target, np.random.default_rng(0), steps=3,
-                                 schedule=None, progress=False)
+    whole = nfref.fit_reverse_kl(
+        density, params, target, np.random.default_rng(0), steps=3, schedule=None, progress=False
+    )
     for action, stopped, cause in [
-            (interrupt, "interrupted", "interrupted"),
-            (lambda x: target(x) * np.nan, "non-finite", "a loss of nan")]:
-        cut = nfref.fit_reverse_kl(density, params, at_call(4, action), np.random.default_rng(0),
-                                   steps=90, schedule=None, progress=False)
+        (interrupt, "interrupted", "interrupted"),
+        (lambda x: target(x) * np.nan, "non-finite", "a loss of nan"),
+    ]:
+        cut = nfref.fit_reverse_kl(
+            density,
+            params,
+            at_call(4, action),
+            np.random.default_rng(0),
+            steps=90,
+            schedule=None,
+            progress=False,
+        )
         assert cut.stopped == stopped and same_bits(cut, whole)
         assert cut.message == f"{cause} in step 3; parameters of step 2"

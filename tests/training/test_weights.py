@@ -26,16 +26,27 @@ def test_whole_weights_are_repeated_rows(backend, flow):
     assert np.max(np.abs(vectors[2] - vectors[0])) < 1e-12
     assert abs(plain.history["train"][0] - repeated.history["train"][0]) > 0.1
     np.testing.assert_allclose(weighted.history["train"], repeated.history["train"], rtol=1e-12)
-    np.testing.assert_allclose(weighted.history["validation"], repeated.history["validation"],
-                               rtol=1e-12)
+    np.testing.assert_allclose(
+        weighted.history["validation"], repeated.history["validation"], rtol=1e-12
+    )
 
 
 def test_the_weighted_fit_of_a_normal_is_the_weighted_mean():
     density, params = normal()
     x, rng = rows(300), np.random.default_rng(2)
     weight = rng.gamma(1.0, size=300)
-    result = fit(density, params, x, sample_weight=weight, validation=None, epochs=800,
-                 batch_size=300, learning_rate=0.05, schedule="cosine", average=0)
+    result = fit(
+        density,
+        params,
+        x,
+        sample_weight=weight,
+        validation=None,
+        epochs=800,
+        batch_size=300,
+        learning_rate=0.05,
+        schedule="cosine",
+        average=0,
+    )
     mean = weight @ x / np.sum(weight)
     std = np.sqrt(weight @ (x - mean) ** 2 / np.sum(weight))
     np.testing.assert_allclose(result.params["flow"]["shift"], mean, rtol=1e-5)
@@ -54,12 +65,18 @@ def test_held_out_rows_keep_their_weights():
     np.testing.assert_allclose(one.history["validation"], other.history["validation"], rtol=1e-12)
 
 
-@pytest.mark.parametrize("weight, message", [
-    (np.ones(3), r"sample_weight: expected shape \(20,\), one a row; got \(3,\)"),
-    (-np.arange(20.0), "sample_weight: expected finite numbers of at least 0, got -1 in row 1"),
-    (np.full(20, np.nan), "sample_weight: expected finite numbers of at least 0, got nan in row 0"),
-    (np.zeros(20), "sample_weight: expected one above 0, got zero in each of 20 rows"),
-])
+@pytest.mark.parametrize(
+    "weight, message",
+    [
+        (np.ones(3), r"sample_weight: expected shape \(20,\), one a row; got \(3,\)"),
+        (-np.arange(20.0), "sample_weight: expected finite numbers of at least 0, got -1 in row 1"),
+        (
+            np.full(20, np.nan),
+            "sample_weight: expected finite numbers of at least 0, got nan in row 0",
+        ),
+        (np.zeros(20), "sample_weight: expected one above 0, got zero in each of 20 rows"),
+    ],
+)
 def test_bad_weights(weight, message):
     with pytest.raises(ValueError, match=message):
         fit(*normal(), rows(20), sample_weight=weight)

@@ -22,11 +22,13 @@ def knots_of(transformer, raw):
     raw = [mp.mpf(float(value)) for value in raw]
     minimum = mp.mpf(transformer.min_slope)
     offset = mp.log(mp.exp(1 - minimum) - 1)
-    slopes = [minimum + mp.log(1 + mp.exp(value + offset)) for value in raw[2 * bins:]]
+    slopes = [minimum + mp.log(1 + mp.exp(value + offset)) for value in raw[2 * bins :]]
     slopes = slopes + slopes[:1] if transformer.tails == "circular" else [1, *slopes, 1]
     axes = []
-    for part, smallest in ((raw[:bins], transformer.min_width),
-                           (raw[bins:2 * bins], transformer.min_height)):
+    for part, smallest in (
+        (raw[:bins], transformer.min_width),
+        (raw[bins : 2 * bins], transformer.min_height),
+    ):
         parts = fractions(part, mp.mpf(smallest))
         axes.append([bound * (2 * mp.fsum(parts[:k]) - 1) for k in range(bins + 1)])
     return (*axes, slopes)
@@ -40,9 +42,12 @@ def curve(x, knots):
     rise = ys[k + 1] - ys[k]
     s = rise / (xs[k + 1] - xs[k])
     bottom = s + (slopes[k + 1] + slopes[k] - 2 * s) * xi * (1 - xi)
-    value = ys[k] + rise * (s * xi ** 2 + slopes[k] * xi * (1 - xi)) / bottom
-    slope = s ** 2 * (slopes[k + 1] * xi ** 2 + 2 * s * xi * (1 - xi)
-                      + slopes[k] * (1 - xi) ** 2) / bottom ** 2
+    value = ys[k] + rise * (s * xi**2 + slopes[k] * xi * (1 - xi)) / bottom
+    slope = (
+        s**2
+        * (slopes[k + 1] * xi**2 + 2 * s * xi * (1 - xi) + slopes[k] * (1 - xi) ** 2)
+        / bottom**2
+    )
     return value, slope
 
 

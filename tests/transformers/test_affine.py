@@ -63,8 +63,9 @@ def test_a_closed_gate_keeps_its_digits(scale):
 def test_raw_zeros_are_the_identity_where_the_paper_allows_it(scale):
     affine = nfref.Affine(scale)
     own = affine.init(3)
-    x, log_slope = affine.forward(np.ones((2, 3)), affine.constrain(
-        np.zeros((2, 2, 3)), *([own] if own else [])))
+    x, log_slope = affine.forward(
+        np.ones((2, 3)), affine.constrain(np.zeros((2, 2, 3)), *([own] if own else []))
+    )
     open_gate = 1 / sigmoid(2) if scale in ("sigmoid", "gate") else 1
     np.testing.assert_allclose(x, open_gate, rtol=1e-15)
     np.testing.assert_allclose(log_slope, np.log(open_gate), rtol=1e-14)
@@ -78,7 +79,7 @@ def test_gradients(scale):
         h = affine.constrain(raw, *([own] if scale == "tanh" else []))
         z, log_slope = affine.inverse(x, h)
         back, _ = affine.forward(anp.sin(x), h)
-        return anp.sum(z ** 2) + anp.sum(log_slope * anp.cos(x)) + anp.sum(back)
+        return anp.sum(z**2) + anp.sum(log_slope * anp.cos(x)) + anp.sum(back)
 
     check_grads(loss, modes=["rev"], order=1)(np.stack([P, R]), FACTOR, X)
 
@@ -89,8 +90,9 @@ def test_dtypes_and_shapes(transformer, dtype):
     raw = np.ones((transformer.size, 2, 3), dtype)
     own = {name: value.astype(dtype) for name, value in transformer.init(3).items()}
     for transform in (transformer.forward, transformer.inverse):
-        value, log_slope = transform(np.ones((2, 3), dtype),
-                                     transformer.constrain(raw, *([own] if own else [])))
+        value, log_slope = transform(
+            np.ones((2, 3), dtype), transformer.constrain(raw, *([own] if own else []))
+        )
         assert value.shape == log_slope.shape == (2, 3)
         assert value.dtype == log_slope.dtype == dtype
 
@@ -111,15 +113,22 @@ def test_bounded(bound):
     value = bounded(raw, bound)
     assert np.all(np.abs(value) <= bound) and np.all(np.diff(value) > 0)
     np.testing.assert_allclose(value, -value[::-1], rtol=1e-15)
-    np.testing.assert_allclose(elementwise_grad(lambda r: bounded(r, bound))(raw),
-                               (1 + (raw / bound) ** 2) ** -1.5, rtol=1e-12, atol=1e-18)
+    np.testing.assert_allclose(
+        elementwise_grad(lambda r: bounded(r, bound))(raw),
+        (1 + (raw / bound) ** 2) ** -1.5,
+        rtol=1e-12,
+        atol=1e-18,
+    )
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"scale": "linear"}, "^scale: expected one of bounded, tanh, sigmoid, exp, gate; got"),
-    ({"bound": 0.0}, "^bound: expected a finite number above 0, got 0.0$"),
-    ({"offset": -1.0}, "^offset: expected a finite number above 0, got -1.0$"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"scale": "linear"}, "^scale: expected one of bounded, tanh, sigmoid, exp, gate; got"),
+        ({"bound": 0.0}, "^bound: expected a finite number above 0, got 0.0$"),
+        ({"offset": -1.0}, "^offset: expected a finite number above 0, got -1.0$"),
+    ],
+)
 def test_refuses(options, message):
     with pytest.raises(ValueError, match=message):
         nfref.Affine(**options)

@@ -26,8 +26,9 @@ def test_it_takes_the_mixture_to_the_logistic_distribution():
     density = np.sum(np.exp(log_pi) * logistic.pdf(x, mu, np.exp(s)), axis=0)
     z, log_slope = transformer.inverse(x, h)
     np.testing.assert_allclose(z, logistic.ppf(below) * np.exp(a) + b, rtol=1e-12)
-    np.testing.assert_allclose(log_slope, a + np.log(density / (below * (1 - below))), rtol=1e-11,
-                               atol=1e-12)
+    np.testing.assert_allclose(
+        log_slope, a + np.log(density / (below * (1 - below))), rtol=1e-11, atol=1e-12
+    )
 
 
 def test_it_is_the_sigmoidal_map_in_other_letters():
@@ -63,8 +64,10 @@ def test_a_root_is_that_of_many_digits():
     raw = numbers(transformer, len(z), seed=3)
     x, _ = transformer.forward(z, transformer.constrain(raw))
     with mp.workdps(40):
-        exact = [logistic_mixture(transformer, [mp.mpf(v) for v in raw[:, 0]], {}, mp.mpf(value))
-                 for value in z]
+        exact = [
+            logistic_mixture(transformer, [mp.mpf(v) for v in raw[:, 0]], {}, mp.mpf(value))
+            for value in z
+        ]
     np.testing.assert_allclose(x, [float(value) for value in exact], rtol=1e-14)
 
 
@@ -72,9 +75,10 @@ def test_a_root_is_that_of_many_digits():
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 def test_gradients_of_first_and_second_order(direction, output):
     transformer, rng = LogisticMixture(2), np.random.default_rng(4)
-    check_grads(lambda v, raw: getattr(transformer, direction)(
-        v, transformer.constrain(raw))[output], modes=["rev"])(
-            2 * rng.standard_normal(4), rng.standard_normal((transformer.size, 4)))
+    check_grads(
+        lambda v, raw: getattr(transformer, direction)(v, transformer.constrain(raw))[output],
+        modes=["rev"],
+    )(2 * rng.standard_normal(4), rng.standard_normal((transformer.size, 4)))
 
 
 def test_wrong_arguments():

@@ -33,9 +33,9 @@ def test_paper_form(count):
     def transformed(angle):
         point = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
         away = point - omega
-        stretch = (1 - np.sum(omega ** 2, -1)) / np.sum(away ** 2, -1)
+        stretch = (1 - np.sum(omega**2, -1)) / np.sum(away**2, -1)
         image = stretch[..., None] * away - omega
-        np.testing.assert_allclose(np.sum(image ** 2, -1), 1, rtol=1e-10)
+        np.testing.assert_allclose(np.sum(image**2, -1), 1, rtol=1e-10)
         return np.arctan2(image[..., 1], image[..., 0]), stretch
 
     angle, stretch = transformed(x + np.pi)
@@ -64,7 +64,7 @@ def test_values_and_slopes_against_sixty_digits(count, size):
                 return moebius_circle(transformer, numbers, {}, at)
 
             assert abs(x[i] - truth(mpmath.mpf(z))) <= 8 * EPS * (1 + steep[i])
-            step = mpmath.mpf(10) ** -20        # central: the seam is no place where slopes jump
+            step = mpmath.mpf(10) ** -20  # central: the seam is no place where slopes jump
             slope = (truth(z + step) - truth(z - step)) / (2 * step)
             near = 100 if size > 1 else 20
             assert abs(log_slope[i] - mpmath.log(slope)) <= 8 * EPS * near
@@ -98,7 +98,7 @@ def test_a_root_depends_on_no_other_number():
     z = np.random.default_rng(4).uniform(-np.pi, np.pi, 200)
     x, log_slope = transformer.forward(z, h)
     for i in (0, 57, 199):
-        alone = transformer.forward(z[i:i + 1], [part[:, i:i + 1] for part in h])
+        alone = transformer.forward(z[i : i + 1], [part[:, i : i + 1] for part in h])
         assert (x[i], log_slope[i]) == (alone[0][0], alone[1][0])
 
 
@@ -124,11 +124,13 @@ def test_the_seam(direction):
     assert above[0][0] == np.pi and below[0][0] == pytest.approx(np.pi, abs=1e-14)
     assert above[1] == log_slope and below[1] == pytest.approx(log_slope, abs=1e-12)
     bend = elementwise_grad(lambda v: run(v, h)[1])
-    assert bend(np.array([3.1415926]))[0] == pytest.approx(bend(np.array([-3.1415926]))[0],
-                                                           rel=1e-4)
+    assert bend(np.array([3.1415926]))[0] == pytest.approx(
+        bend(np.array([-3.1415926]))[0], rel=1e-4
+    )
     h = [part * np.ones(len(ANGLES)) for part in h]
-    np.testing.assert_allclose(run(ANGLES + 6 * np.pi, h)[0], run(ANGLES, h)[0] + 6 * np.pi,
-                               atol=1e-13)
+    np.testing.assert_allclose(
+        run(ANGLES + 6 * np.pi, h)[0], run(ANGLES, h)[0] + 6 * np.pi, atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
@@ -143,9 +145,12 @@ def test_gradients_against_finite_differences(direction):
 
     check_grads(both, modes=["rev"], order=2)(at, raw)
     np.testing.assert_allclose(
-        elementwise_grad(lambda v: getattr(transformer, direction)(v, transformer.constrain(
-            raw))[0])(at), np.exp(getattr(transformer, direction)(at, transformer.constrain(
-                raw))[1]), rtol=1e-12)
+        elementwise_grad(
+            lambda v: getattr(transformer, direction)(v, transformer.constrain(raw))[0]
+        )(at),
+        np.exp(getattr(transformer, direction)(at, transformer.constrain(raw))[1]),
+        rtol=1e-12,
+    )
 
 
 def test_raw_zeros_are_nearly_the_identity():
@@ -153,7 +158,7 @@ def test_raw_zeros_are_nearly_the_identity():
     for count in (4, 8, 16):
         transformer = nfref.MoebiusCircle(count)
         h = transformer.constrain(np.zeros((3 * count, 1001)))
-        bound = 4 * (0.99 / 5 ** 0.5) ** count / count
+        bound = 4 * (0.99 / 5**0.5) ** count / count
         assert np.max(abs(transformer.inverse(x, h)[0] - x)) <= bound
     single = nfref.MoebiusCircle(1)
     h = single.constrain(np.zeros((3, 1001)))
@@ -164,8 +169,11 @@ def test_maps_do_not_start_as_one():
     """Their gradients differ, or K maps would stay one however long they are trained."""
     transformer = nfref.MoebiusCircle(4)
     x = np.random.default_rng(7).vonmises(1.0, 4.0, 100)
-    slope = grad(lambda raw: anp.sum(transformer.inverse(x, transformer.constrain(
-        raw * anp.ones((1, 100))))[1]))(np.zeros((12, 1)))
+    slope = grad(
+        lambda raw: anp.sum(
+            transformer.inverse(x, transformer.constrain(raw * anp.ones((1, 100))))[1]
+        )
+    )(np.zeros((12, 1)))
     assert len(np.unique(np.round(slope[4:8], 6))) == 4
 
 

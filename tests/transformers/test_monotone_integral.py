@@ -8,8 +8,12 @@ import pytest
 from autograd.test_util import check_grads
 from scipy.integrate import quad
 
-from nfref.transformers.monotone_integral import (MonotoneIntegral, clenshaw_curtis, integrand,
-                                                  quadrature)
+from nfref.transformers.monotone_integral import (
+    MonotoneIntegral,
+    clenshaw_curtis,
+    integrand,
+    quadrature,
+)
 from tests.truth.maps.transformers import monotone_integral
 
 DTYPES = [np.float64, np.float32]
@@ -25,7 +29,7 @@ def test_the_rule_is_exact_for_polynomials(count):
     nodes, weights = map(np.array, clenshaw_curtis(count))
     assert np.all(weights > 0) and nodes[0] == 0 and nodes[-1] == 1
     for degree in range(count + 1):
-        assert weights @ nodes ** degree == pytest.approx(1 / (degree + 1), abs=4e-16)
+        assert weights @ nodes**degree == pytest.approx(1 / (degree + 1), abs=4e-16)
 
 
 def test_nodes_bring_the_sum_to_the_integral():
@@ -36,8 +40,10 @@ def test_nodes_bring_the_sum_to_the_integral():
     errors = [abs(quadrature(7.0, *h[1:], count)[0] - exact) for count in (8, 16, 32, 64)]
     assert errors[1] < errors[0] / 10 and errors[2] < errors[1] / 100
     assert errors[3] < 1e-12 * exact
-    slopes = [abs(quadrature(7.0, *h[1:], count)[1] - integrand(7.0, *h[1:])[0])
-              for count in (8, 16, 32, 64)]
+    slopes = [
+        abs(quadrature(7.0, *h[1:], count)[1] - integrand(7.0, *h[1:])[0])
+        for count in (8, 16, 32, 64)
+    ]
     assert slopes[0] > 1e-3 and slopes[3] < 1e-10
 
 
@@ -50,8 +56,10 @@ def test_the_log_slope_is_that_of_the_sum(nodes, bound):
     z, log_slope = transformer.inverse(x, h)
     with mp.workdps(40):
         for n in range(len(x)):
+
             def forward(value):
                 return monotone_integral(transformer, [mp.mpf(v) for v in raw[:, 0]], {}, value)
+
             at = mp.mpf(z[n])
             assert abs(forward(at) - x[n]) < 1e-14 * (1 + abs(x[n])) * mp.exp(-log_slope[n]) + 1e-15
             assert abs(mp.log(mp.diff(forward, at)) + log_slope[n]) < 1e-13
@@ -63,7 +71,7 @@ def test_it_rises_everywhere(units, scale):
     """F' against g: the steepest integrands that are allowed, at the smallest number of nodes."""
     transformer, rng = MonotoneIntegral(units, 32, 4.0), np.random.default_rng(3)
     raw = scale * rng.standard_normal((transformer.size, 4000))
-    raw[2 + 2 * units:] *= 20
+    raw[2 + 2 * units :] *= 20
     h = transformer.constrain(raw)
     steepest = np.sum(np.abs(h[4]), axis=0)
     assert np.all(steepest <= 8) and np.max(steepest) > 7.5
@@ -95,8 +103,10 @@ def test_roots_for_any_z(scale, dtype):
     again, back = transformer.inverse(x, h)
     assert x.dtype == log_slope.dtype == dtype
     eps = np.finfo(dtype).eps
-    assert np.all(np.abs(again.astype(float) - z)
-                  <= 8 * eps * (np.abs(z) + np.abs(h[0]) + np.exp(back.astype(float)) * np.abs(x)))
+    assert np.all(
+        np.abs(again.astype(float) - z)
+        <= 8 * eps * (np.abs(z) + np.abs(h[0]) + np.exp(back.astype(float)) * np.abs(x))
+    )
     np.testing.assert_array_equal(back, -log_slope)
 
 
@@ -104,9 +114,11 @@ def test_roots_for_any_z(scale, dtype):
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 def test_gradients_inside_and_on_the_tangents(direction, output):
     transformer, rng = MonotoneIntegral(2, 16, 2.0), np.random.default_rng(5)
-    check_grads(lambda v, raw: getattr(transformer, direction)(
-        v, transformer.constrain(raw))[output], modes=["rev"], order=1)(
-            np.array([-40.0, -0.5, 0.3, 1.2, 50.0]), rng.standard_normal((transformer.size, 5)))
+    check_grads(
+        lambda v, raw: getattr(transformer, direction)(v, transformer.constrain(raw))[output],
+        modes=["rev"],
+        order=1,
+    )(np.array([-40.0, -0.5, 0.3, 1.2, 50.0]), rng.standard_normal((transformer.size, 5)))
 
 
 def test_gradients_are_finite_and_of_their_dtype():
@@ -116,13 +128,15 @@ def test_gradients_are_finite_and_of_their_dtype():
         raw = 10 * numbers(transformer, len(v), dtype)
         for act in (transformer.forward, transformer.inverse):
             for output in (0, 1):
-                found = autograd.grad(lambda both: anp.sum(
-                    act(both[0], transformer.constrain(both[1]))[output]))((v, raw))
+                found = autograd.grad(
+                    lambda both: anp.sum(act(both[0], transformer.constrain(both[1]))[output])
+                )((v, raw))
                 assert all(part.dtype == dtype and np.all(np.isfinite(part)) for part in found)
 
 
 def test_units_that_would_be_alike_are_told_apart():
     transformer, x = MonotoneIntegral(4), np.linspace(-3, 4, 7)
-    slopes = autograd.grad(lambda raw: anp.sum(transformer.inverse(
-        x, transformer.constrain(raw))[0] ** 2))(np.zeros((transformer.size, 7))).sum(axis=1)
+    slopes = autograd.grad(
+        lambda raw: anp.sum(transformer.inverse(x, transformer.constrain(raw))[0] ** 2)
+    )(np.zeros((transformer.size, 7))).sum(axis=1)
     assert np.min(np.abs(np.diff(np.sort(slopes[-4:])))) > 1e-3

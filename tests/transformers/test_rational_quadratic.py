@@ -34,8 +34,7 @@ def act(transformer, direction, v, raw):
 
 def derivatives(transformer, direction, v, raw, output):
     """What one output, the value (0) or the log-slope (1), has for derivatives, row by row."""
-    return autograd.grad(
-        lambda both: anp.sum(act(transformer, direction, *both)[output]))((v, raw))
+    return autograd.grad(lambda both: anp.sum(act(transformer, direction, *both)[output]))((v, raw))
 
 
 def response(transformer, direction, v, raw, eps):
@@ -67,9 +66,14 @@ def points(transformer, direction, raw, dtype):
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("scale", [
-    1, *(pytest.param(scale, marks=pytest.mark.thorough) for scale in (0.1, 50)),
-    pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "scale",
+    [
+        1,
+        *(pytest.param(scale, marks=pytest.mark.thorough) for scale in (0.1, 50)),
+        pytest.param(1000, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("tails", TAILS)
 def test_many_digits(tails, scale, dtype, direction):
     transformer = RationalQuadratic(tails=tails)
@@ -80,8 +84,10 @@ def test_many_digits(tails, scale, dtype, direction):
     value, log_slope = act(transformer, direction, v, raw)
     assert value.dtype == log_slope.dtype == dtype
     # At a knot the log-slope has a kink: the steeper side counts.
-    near = [response(transformer, direction, v.astype(float) + shift, raw, eps)
-            for shift in (0, 1e-12, -1e-12, 4 * eps, -4 * eps)]
+    near = [
+        response(transformer, direction, v.astype(float) + shift, raw, eps)
+        for shift in (0, 1e-12, -1e-12, 4 * eps, -4 * eps)
+    ]
     slack_value, slack_log = np.max(near, axis=0)
     exact = truth.inverse if direction == "inverse" else truth.forward
     with mp.workdps(40):
@@ -164,10 +170,14 @@ def test_induced_density_has_mass_one(tails):
         angle = math.pi / 4 * (nodes + 1)
         x = low + (high - low) * np.sin(angle) ** 2
         z, log_slope = act(transformer, "inverse", x, raw)
-        density = (1 / (2 * transformer.bound) if tails == "circular"
-                   else np.exp(-z ** 2 / 2) / math.sqrt(2 * math.pi))
-        mass += np.sum(weights * math.pi / 4 * (high - low) * np.sin(2 * angle)
-                       * density * np.exp(log_slope))
+        density = (
+            1 / (2 * transformer.bound)
+            if tails == "circular"
+            else np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+        )
+        mass += np.sum(
+            weights * math.pi / 4 * (high - low) * np.sin(2 * angle) * density * np.exp(log_slope)
+        )
     assert abs(mass - 1) < 1e-12
 
 
@@ -183,14 +193,17 @@ def test_gradients_against_differences(tails, output, direction):
     raw = rng.standard_normal((transformer.size, 60))
     v = rng.uniform(-1.5, 1.5, 60) * transformer.bound
     g_v, g_raw = derivatives(transformer, direction, v, raw, output)
-    step = 2.0 ** -10
+    step = 2.0**-10
 
     def difference(move):
         """To sixth order in the step."""
+
         def central(h):
-            above, below = (act(transformer, direction, *move(sign * h))[output]
-                            for sign in (1, -1))
+            above, below = (
+                act(transformer, direction, *move(sign * h))[output] for sign in (1, -1)
+            )
             return (above - below) / (2 * h)
+
         one, two, four = central(step), central(step / 2), central(step / 4)
         first, second = (4 * two - one) / 3, (4 * four - two) / 3
         return (16 * second - first) / 15
@@ -203,17 +216,20 @@ def test_gradients_against_differences(tails, output, direction):
     np.testing.assert_allclose(g_v[~near], difference(lambda h: (v + h, raw))[~near], **tolerance)
     for p in range(transformer.size):
         unit = (np.arange(transformer.size) == p)[:, None]
-        np.testing.assert_allclose(g_raw[p][~near],
-                                   difference(lambda h: (v, raw + h * unit))[~near], **tolerance)
+        np.testing.assert_allclose(
+            g_raw[p][~near], difference(lambda h: (v, raw + h * unit))[~near], **tolerance
+        )
 
 
 def batch(kind, transformer, dtype):
     rng, bound = np.random.default_rng(4), transformer.bound
-    return {"inside": rng.uniform(-0.9, 0.9, 20) * bound,
-            "in the tails": rng.choice([-1, 1], 20) * rng.uniform(1.1, 300, 20) * bound,
-            "mixed": rng.uniform(-2, 2, 20) * bound,
-            "at the ends": np.array([-bound, bound]),
-            "empty": np.zeros(0)}[kind].astype(dtype)
+    return {
+        "inside": rng.uniform(-0.9, 0.9, 20) * bound,
+        "in the tails": rng.choice([-1, 1], 20) * rng.uniform(1.1, 300, 20) * bound,
+        "mixed": rng.uniform(-2, 2, 20) * bound,
+        "at the ends": np.array([-bound, bound]),
+        "empty": np.zeros(0),
+    }[kind].astype(dtype)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -249,23 +265,24 @@ def test_gradients_at_inside_and_outside_of_the_interval_in_one_batch(scale, dty
     within = np.nextafter(ends, dtype(0))
     beyond = np.concatenate([ends, np.nextafter(ends, infinity * ends), [-1e30, 1e30]])
     v = np.concatenate([beyond, within, [-1.7, 0.0, 2.2]]).astype(dtype)
-    raw = (scale * np.random.default_rng(7).standard_normal((transformer.size, len(v))))
+    raw = scale * np.random.default_rng(7).standard_normal((transformer.size, len(v)))
     raw = raw.astype(dtype)
     for output in (0, 1):
         g_v, g_raw = derivatives(transformer, direction, v, raw, output)
         assert g_v.dtype == g_raw.dtype == dtype
         for n in range(len(v)):
-            alone_v, alone_raw = derivatives(transformer, direction, v[n:n + 1], raw[:, n:n + 1],
-                                             output)
+            alone_v, alone_raw = derivatives(
+                transformer, direction, v[n : n + 1], raw[:, n : n + 1], output
+            )
             np.testing.assert_array_equal(g_v[n], alone_v[0])
             np.testing.assert_array_equal(g_raw[:, n], alone_raw[:, 0])
         assert np.all(np.isfinite(g_v)) and np.all(np.isfinite(g_raw))
-        np.testing.assert_array_equal(g_v[:len(beyond)], 1 - output)
-        np.testing.assert_array_equal(g_raw[:, :len(beyond)], 0)
-        assert np.all(np.any(g_raw[:, len(beyond) + 2:] != 0, axis=0))
+        np.testing.assert_array_equal(g_v[: len(beyond)], 1 - output)
+        np.testing.assert_array_equal(g_raw[:, : len(beyond)], 0)
+        assert np.all(np.any(g_raw[:, len(beyond) + 2 :] != 0, axis=0))
     # The curve joins the tails with slope 1: so it is an ulp within, to what an ulp does.
     if scale == 1:
-        slopes = derivatives(transformer, direction, v, raw, 0)[0][len(beyond):len(beyond) + 2]
+        slopes = derivatives(transformer, direction, v, raw, 0)[0][len(beyond) : len(beyond) + 2]
         np.testing.assert_allclose(slopes, 1, atol=1e3 * np.finfo(dtype).eps)
 
 
@@ -294,8 +311,18 @@ def test_nan_stays_one():
 def test_the_circle_has_no_seam(direction):
     transformer = RationalQuadratic(bound=math.pi, tails="circular")
     bound = transformer.bound
-    edge = np.array([-bound, np.nextafter(-bound, -9), np.nextafter(-bound, 9), bound,
-                     np.nextafter(bound, -9), np.nextafter(bound, 9), 5 * bound, -7 * bound])
+    edge = np.array(
+        [
+            -bound,
+            np.nextafter(-bound, -9),
+            np.nextafter(-bound, 9),
+            bound,
+            np.nextafter(bound, -9),
+            np.nextafter(bound, 9),
+            5 * bound,
+            -7 * bound,
+        ]
+    )
     raw = raw_numbers(transformer, 1, len(edge))
     value, log_slope = act(transformer, direction, edge, raw)
     np.testing.assert_allclose(value, edge, rtol=1e-14, atol=0)
@@ -309,7 +336,7 @@ def test_the_circle_has_no_seam(direction):
 def test_the_circle_repeats_itself(direction):
     transformer = RationalQuadratic(tails="circular", bound=2.0)
     v = np.random.default_rng(7).uniform(-2, 2, 50)
-    v = np.round(v * 2 ** 30) / 2 ** 30     # so that whole turns are added without rounding
+    v = np.round(v * 2**30) / 2**30  # so that whole turns are added without rounding
     raw = np.random.default_rng(8).standard_normal((transformer.size, 50))
     value, log_slope = act(transformer, direction, v, raw)
     for turns in (-3, 1, 10):
@@ -338,14 +365,18 @@ def test_sizes():
     assert RationalQuadratic(bins=8, tails="circular").size == 24
 
 
-@pytest.mark.parametrize("arguments, error, message", [
-    ({"bins": 0}, ValueError, "bins: expected at least 1, got 0"),
-    ({"bound": -1}, ValueError, "bound: expected a finite number above 0, got -1"),
-    ({"tails": "flat"}, ValueError, "tails: expected one of linear, circular; got 'flat'"),
-    ({"min_width": 0.125}, ValueError, "min_width: expected a number below 0.125, got 0.125"),
-    ({"min_height": 0}, ValueError, "min_height: expected a finite number above 0, got 0"),
-    ({"min_slope": 1.0}, ValueError, "min_slope: expected a number below 1, got 1.0"),
-    ({"bins": 2.5}, TypeError, "bins: expected a whole number, got 2.5")])
+@pytest.mark.parametrize(
+    "arguments, error, message",
+    [
+        ({"bins": 0}, ValueError, "bins: expected at least 1, got 0"),
+        ({"bound": -1}, ValueError, "bound: expected a finite number above 0, got -1"),
+        ({"tails": "flat"}, ValueError, "tails: expected one of linear, circular; got 'flat'"),
+        ({"min_width": 0.125}, ValueError, "min_width: expected a number below 0.125, got 0.125"),
+        ({"min_height": 0}, ValueError, "min_height: expected a finite number above 0, got 0"),
+        ({"min_slope": 1.0}, ValueError, "min_slope: expected a number below 1, got 1.0"),
+        ({"bins": 2.5}, TypeError, "bins: expected a whole number, got 2.5"),
+    ],
+)
 def test_wrong_arguments(arguments, error, message):
     with pytest.raises(error) as caught:
         RationalQuadratic(**arguments)

@@ -36,9 +36,11 @@ def solve(function, x, start):
         move = mp.lu_solve(jacobian(function, z), mp.matrix(residual))
         z = [value + change for value, change in zip(z, move)]
         if max(abs(change) for change in move) <= step() * (1 + max(map(abs, z))):
-            return z    # the error of this last step is about the square of its length
-    raise ArithmeticError("solve: expected Newton's method to settle within 100 steps, "
-                          f"got a last step of {mp.nstr(max(map(abs, move)), 3)}")
+            return z  # the error of this last step is about the square of its length
+    raise ArithmeticError(
+        "solve: expected Newton's method to settle within 100 steps, "
+        f"got a last step of {mp.nstr(max(map(abs, move)), 3)}"
+    )
 
 
 def integrate(velocity, z, pieces=4, orders=22):

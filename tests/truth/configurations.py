@@ -49,16 +49,19 @@ class Configuration:
 
 def configuration(flow, seed):
     """Fill the parameters of ``flow`` and choose its rows."""
-    shapes = flow.init(np.random.default_rng(0))    # only the shapes are used
+    shapes = flow.init(np.random.default_rng(0))  # only the shapes are used
     vector, unflatten = trees.flatten(shapes)
     params = trees.tree_map(np.array, unflatten(fractions(vector.size, seed)))
     for node in _dicts(params):
-        if "running_variance" in node:      # a variance is above zero
+        if "running_variance" in node:  # a variance is above zero
             node["running_variance"] = 0.25 + np.abs(node["running_variance"])
     rows = fractions(2 * flow.dim, seed + 1).reshape(2, flow.dim)
     z = np.concatenate([2 * rows, np.zeros((1, flow.dim)), 8 * rows[:1]])
-    context = (fractions(4 * flow.context_dim, seed + 2).reshape(4, flow.context_dim)
-               if flow.context_dim else None)
+    context = (
+        fractions(4 * flow.context_dim, seed + 2).reshape(4, flow.context_dim)
+        if flow.context_dim
+        else None
+    )
     return Configuration(flow, params, z, context)
 
 
@@ -72,5 +75,7 @@ def _dicts(params):
 
 def configurations():
     """name -> :class:`Configuration`, in alphabetical order."""
-    return {name: configuration(flow, seed=crc32(name.encode()))
-            for name, flow in sorted(CONFIGURATIONS.items())}
+    return {
+        name: configuration(flow, seed=crc32(name.encode()))
+        for name, flow in sorted(CONFIGURATIONS.items())
+    }

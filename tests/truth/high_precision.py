@@ -16,7 +16,7 @@ from tests.truth.calculus import exact, jacobian, log_abs_det, solve
 from tests.truth.maps import forward
 
 DIGITS = 60
-EPSILON = 2.0 ** -52
+EPSILON = 2.0**-52
 
 
 def truth(flow, params, row, direction="forward", context=()):
@@ -49,8 +49,11 @@ def truth(flow, params, row, direction="forward", context=()):
         if direction == "forward":
             return function(point), log_abs_det(jacobian(function, point))
         # Newton starts from where float64 puts the root, and goes its own way from there.
-        start, _ = flow.inverse(params, np.array([row], dtype=float),
-                                np.array([context], dtype=float) if len(context) else None)
+        start, _ = flow.inverse(
+            params,
+            np.array([row], dtype=float),
+            np.array([context], dtype=float) if len(context) else None,
+        )
         z = solve(function, point, exact(start[0]))
         return z, -log_abs_det(jacobian(function, z))
 
@@ -90,7 +93,7 @@ def measure(flow, params, rows, direction="forward", context=None):
     -------
     Errors
     """
-    with backend("numpy"):      # the formula, whatever the process runs by
+    with backend("numpy"):  # the formula, whatever the process runs by
         values, log_dets = getattr(flow, direction)(params, rows, context)
     worst = np.zeros(4)
     for n, row in enumerate(rows):
@@ -101,10 +104,15 @@ def measure(flow, params, rows, direction="forward", context=None):
         size = np.maximum(1, np.abs(np.array(value, dtype=float)))
         size_log_det = max(1, abs(float(log_det)))
         moved, moved_log_det = sensitivity(flow, params, row, direction, given, value, log_det)
-        worst = np.maximum(worst, [
-            np.max(error / size) / EPSILON, error_log_det / size_log_det / EPSILON,
-            np.max(error / (size + moved)) / EPSILON,
-            error_log_det / (size_log_det + moved_log_det) / EPSILON])
+        worst = np.maximum(
+            worst,
+            [
+                np.max(error / size) / EPSILON,
+                error_log_det / size_log_det / EPSILON,
+                np.max(error / (size + moved)) / EPSILON,
+                error_log_det / (size_log_det + moved_log_det) / EPSILON,
+            ],
+        )
     return Errors(*worst.tolist())
 
 

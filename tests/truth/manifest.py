@@ -25,9 +25,13 @@ DEFAULT_TOLERANCE = 1e-11
 
 def _reason(flow):
     """What the case is for: the class, and the options that set it apart."""
-    options = [f"{key} {value}" for key, value in flow.items()
-               if key not in ("class", "dim") and isinstance(value, (str, bool, int, float))
-               and value not in (0, False)]
+    options = [
+        f"{key} {value}"
+        for key, value in flow.items()
+        if key not in ("class", "dim")
+        and isinstance(value, (str, bool, int, float))
+        and value not in (0, False)
+    ]
     return f"{flow['class']}" + (f" with {', '.join(options)}" if options else "")
 
 
@@ -38,11 +42,21 @@ def manifest():
         content = (FOLDER / f"{name}.json").read_bytes()
         golden = json.loads(content)
         kind = golden["flow"]["class"]
-        cases.append({"file": f"{name}.json", "sha256": hashlib.sha256(content).hexdigest(),
-                      "flow": kind, "reason": _reason(golden["flow"]),
-                      "tolerance": TOLERANCE.get(kind, DEFAULT_TOLERANCE)})
-    return {"kind": "nfref golden vectors manifest", "format_version": FORMAT_VERSION,
-            "nfref": __version__, "cases": cases}
+        cases.append(
+            {
+                "file": f"{name}.json",
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "flow": kind,
+                "reason": _reason(golden["flow"]),
+                "tolerance": TOLERANCE.get(kind, DEFAULT_TOLERANCE),
+            }
+        )
+    return {
+        "kind": "nfref golden vectors manifest",
+        "format_version": FORMAT_VERSION,
+        "nfref": __version__,
+        "cases": cases,
+    }
 
 
 def read():

@@ -32,8 +32,12 @@ def shapes(params):
     """name -> shape of every parameter of one flow, as words."""
     if not isinstance(params, dict):
         return {}
-    return {key: f"({', '.join(map(str, value['shape']))}{',' * (len(value['shape']) == 1)})"
-            if is_leaf(value) else "nested" for key, value in params.items()}
+    return {
+        key: f"({', '.join(map(str, value['shape']))}{',' * (len(value['shape']) == 1)})"
+        if is_leaf(value)
+        else "nested"
+        for key, value in params.items()
+    }
 
 
 def found():
@@ -53,8 +57,15 @@ def found():
 def page(kind, names, cases):
     """The page of a class, as reStructuredText."""
     meaning = MEANING[kind]
-    lines = [kind, "=" * len(kind), "", "x = forward(z):", "",
-             *meaning.map.strip().splitlines(), ""]
+    lines = [
+        kind,
+        "=" * len(kind),
+        "",
+        "x = forward(z):",
+        "",
+        *meaning.map.strip().splitlines(),
+        "",
+    ]
     if names:
         lines += ["Parameters, with the shape each has in one of the files:", ""]
         for key, shape in names.items():
@@ -63,8 +74,12 @@ def page(kind, names, cases):
         if kind in ("Amortized", "CNF", "Coupling", "MADE", "ResidualBlock"):
             lines += [*NETWORK.splitlines(), ""]
     else:
-        lines += ["It has no parameters of its own." if meaning.members is None else
-                  f"Its parameters are a list: {meaning.members}.", ""]
+        lines += [
+            "It has no parameters of its own."
+            if meaning.members is None
+            else f"Its parameters are a list: {meaning.members}.",
+            "",
+        ]
     lines += ["Files:", ""]
     for case in cases:
         lines.append(f"- ``{case['file']}``: {case['reason']}; tolerance {case['tolerance']:g}")
@@ -74,6 +89,13 @@ def page(kind, names, cases):
 def pages():
     """name of a file -> its text, the index included."""
     made = {f"{kind}.rst": page(kind, *parts) for kind, parts in sorted(found().items())}
-    index = ["Golden vectors, class by class", "=" * 30, "", ".. toctree::", "   :maxdepth: 1", "",
-             *(f"   {name[:-4]}" for name in made)]
+    index = [
+        "Golden vectors, class by class",
+        "=" * 30,
+        "",
+        ".. toctree::",
+        "   :maxdepth: 1",
+        "",
+        *(f"   {name[:-4]}" for name in made),
+    ]
     return {"index.rst": "\n".join(index) + "\n", **made}

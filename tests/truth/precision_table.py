@@ -43,13 +43,19 @@ def lines(names=None):
         for kind, z in zip(("bulk", "extreme"), rows_of(name, c)):
             context = None if c.context is None else np.repeat(c.context[:1], len(z), axis=0)
             x, _ = c.flow.forward(c.params, z, context)
-            both = [measure(c.flow, c.params, z, "forward", context),
-                    measure(c.flow, c.params, x, "inverse", context)]
-            worst = [max(getattr(errors, field) for errors in both)
-                     for field in ("value", "log_det", "value_conditioned", "log_det_conditioned")]
+            both = [
+                measure(c.flow, c.params, z, "forward", context),
+                measure(c.flow, c.params, x, "inverse", context),
+            ]
+            worst = [
+                max(getattr(errors, field) for errors in both)
+                for field in ("value", "log_det", "value_conditioned", "log_det_conditioned")
+            ]
             yield f"{name:<24}{kind:<8}" + "".join(
                 # What differentiating numerically leaves of an exact zero is zero.
-                f"{value if value > 1e-9 else 0:>12.3g}" for value in worst)
+                f"{value if value > 1e-9 else 0:>12.3g}"
+                for value in worst
+            )
 
 
 if __name__ == "__main__":

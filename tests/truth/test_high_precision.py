@@ -24,27 +24,38 @@ MOST_ULPS = 4
 
 def ulps_of_parameters(c, rows, direction):
     """How many ulp value and log-det move when every parameter of the flow moves by one."""
-    rng, nudge = np.random.default_rng(0), 2.0 ** -40
-    nudged = [trees.tree_map(lambda leaf: leaf * (1 + nudge * rng.choice([-1, 1], leaf.shape)),
-                             c.params) for _ in range(4)]
+    rng, nudge = np.random.default_rng(0), 2.0**-40
+    nudged = [
+        trees.tree_map(lambda leaf: leaf * (1 + nudge * rng.choice([-1, 1], leaf.shape)), c.params)
+        for _ in range(4)
+    ]
     moved = np.zeros(2)
     for row in rows:
         value, log_det = truth(c.flow, c.params, row, direction)
         for params in nudged:
             near, near_log_det = truth(c.flow, params, row, direction)
-            moved = np.maximum(moved, [
-                max(float(abs(a - b) / max(1, abs(b))) for a, b in zip(near, value)) / nudge,
-                float(abs(near_log_det - log_det) / max(1, abs(log_det))) / nudge])
+            moved = np.maximum(
+                moved,
+                [
+                    max(float(abs(a - b) / max(1, abs(b))) for a, b in zip(near, value)) / nudge,
+                    float(abs(near_log_det - log_det) / max(1, abs(log_det))) / nudge,
+                ],
+            )
     return moved
 
 
-BOTH_WAYS = [(name, direction) for name, c in CONFIGURATIONS.items() if not hasattr(c.flow, "rtol")
-             for direction in ("forward", "inverse")]
+BOTH_WAYS = [
+    (name, direction)
+    for name, c in CONFIGURATIONS.items()
+    if not hasattr(c.flow, "rtol")
+    for direction in ("forward", "inverse")
+]
 
 
 # One direction of each, in turns.
-@pytest.mark.parametrize("name, direction", [
-    case for k, case in enumerate(BOTH_WAYS) if k % 4 in (0, 3)])
+@pytest.mark.parametrize(
+    "name, direction", [case for k, case in enumerate(BOTH_WAYS) if k % 4 in (0, 3)]
+)
 def test_formula_loses_no_digits_far_out(name, direction):
     loses_no_digits(name, direction, slice(-1, None))
 
@@ -62,8 +73,7 @@ def loses_no_digits(name, direction, part):
     errors = measure(c.flow, c.params, rows, direction, context)
     # A spline is steep in narrow bins, whose knots move when a parameter is rounded: like the
     # steepness of the map itself, that is no fault of the formula.
-    moved = (ulps_of_parameters(c, rows, direction) if isinstance(c.flow, nfref.NSF)
-             else np.zeros(2))
+    moved = ulps_of_parameters(c, rows, direction) if isinstance(c.flow, nfref.NSF) else np.zeros(2)
     assert errors.value_conditioned < MOST_ULPS * (1 + moved[0])
     assert errors.log_det_conditioned < MOST_ULPS * (1 + moved[1])
 
@@ -95,13 +105,24 @@ def test_every_flow_of_the_package_has_a_scalar_map():
         for child in cls.__subclasses__():
             yield child
             yield from concrete(child)
+
     # What has no map of its own, and two networks that only training makes each other's inverse.
-    abstract = {Adaptive, nfref.Composition, nfref.flows.coupling.SplitFlow, FreeFormFlow,
-                nfref.flows.images.layers.ImageFlow, nfref.flows.elementwise.AffineFlow}
+    abstract = {
+        Adaptive,
+        nfref.Composition,
+        nfref.flows.coupling.SplitFlow,
+        FreeFormFlow,
+        nfref.flows.images.layers.ImageFlow,
+        nfref.flows.elementwise.AffineFlow,
+    }
     # Mutated copies of a module, made by other tests, carry its name; they are not the package.
-    public = {cls for cls in concrete(nfref.Flow) if cls.__module__.startswith("nfref.")
-              and not cls.__name__.startswith("_")
-              and getattr(sys.modules[cls.__module__], cls.__name__, None) is cls}
+    public = {
+        cls
+        for cls in concrete(nfref.Flow)
+        if cls.__module__.startswith("nfref.")
+        and not cls.__name__.startswith("_")
+        and getattr(sys.modules[cls.__module__], cls.__name__, None) is cls
+    }
     assert {nfref.PlanarLayer, nfref.MADE, nfref.LULinear, nfref.CNF} <= public
     assert public - abstract <= set(MAPS)
 
@@ -115,6 +136,7 @@ def test_every_configuration_differs_from_the_identity():
 def test_jacobian_and_solve_are_right_to_the_digits_they_promise():
     def spiral(z):
         return [mp.exp(z[0]) * mp.cos(z[1]), mp.exp(z[0]) * mp.sin(z[1])]
+
     with mp.workdps(2 * DIGITS):
         point = exact(np.array([0.25, 1.5]))
         # The complex exponential: its determinant is |e^z|^2.
@@ -126,6 +148,7 @@ def test_jacobian_and_solve_are_right_to_the_digits_they_promise():
 def test_integrate_meets_a_closed_form():
     def damped_and_driven(t, z):
         return [-2 * z[0] + mp.sin(5 * t)]
+
     with mp.workdps(2 * DIGITS):
         [end] = integrate(damped_and_driven, [mp.mpf(1)])
         constant = 1 + mp.mpf(5) / 29
@@ -143,6 +166,7 @@ def test_truth_of_an_inverted_flow_is_the_truth_of_the_other_direction():
 def test_a_formula_that_loses_digits_is_seen():
     class Careless(nfref.Scale):
         """log_det off by one part in 10^13: invisible to finite differences, not here."""
+
         def _forward(self, params, z, context):
             x, log_det = super()._forward(params, z, context)
             return x, log_det * (1 + 1e-13)
@@ -159,6 +183,7 @@ def test_a_formula_that_loses_digits_is_seen():
 
 def test_the_table_of_ulps():
     from tests.truth.precision_table import lines
+
     _, _, bulk, extreme = lines(["planar_layer"])
     for line in (bulk, extreme):
         name, kind, *errors = line.split()

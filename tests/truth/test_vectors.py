@@ -69,13 +69,23 @@ def test_autograd_of_the_formulas_meets_the_golden_gradients(name):
         np.testing.assert_allclose(ours, theirs, **close)
 
 
-QUICK = ("scale", "logit", "batch_norm", "planar_layer", "additive_coupling",
-         "affine_coupling_context")
+QUICK = (
+    "scale",
+    "logit",
+    "batch_norm",
+    "planar_layer",
+    "additive_coupling",
+    "affine_coupling_context",
+)
 
 
-@pytest.mark.parametrize("name", [
-    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
-    for name in CONFIGURATIONS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in CONFIGURATIONS
+    ],
+)
 def test_made_again_to_the_byte(name):
     made = text_of(vector(name, configurations()[name]))
     assert made.encode() == (FOLDER / f"{name}.json").read_bytes()
@@ -120,11 +130,14 @@ def test_a_javascript_program_sees_a_wrong_log_det(tmp_path):
     assert result.returncode == 1 and "wrong.json: row 0" in result.stderr
 
 
-@pytest.mark.parametrize("text, message", [
-    ("{", "expected JSON"),
-    ("[]", "expected a golden vector"),
-    ('{"kind": "nfref golden vector", "schema": 2}', "expected schema 1, got 2"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("{", "expected JSON"),
+        ("[]", "expected a golden vector"),
+        ('{"kind": "nfref golden vector", "schema": 2}', "expected schema 1, got 2"),
+    ],
+)
 def test_load_says_what_is_wrong(tmp_path, text, message):
     path = tmp_path / "file.json"
     path.write_text(text)
@@ -140,6 +153,7 @@ def test_copy_says_which_names_there_are(tmp_path):
 
 def test_the_command_writes_what_ships(tmp_path, capsys):
     from nfref.cli import main
+
     assert main(["vectors", "--out", str(tmp_path / "new")]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(SHIPPED)
     for name in SHIPPED:

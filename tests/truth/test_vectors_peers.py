@@ -31,14 +31,17 @@ def assert_close(pair, expected):
 
 def torch_double(array):
     import torch
+
     return torch.from_numpy(np.array(array, dtype=np.float64))
 
 
 def torch_network(layers, activation, masks=None):
     """The conditioner of a file as a torch function of rows."""
     import torch
-    activate = {"relu": torch.relu, "tanh": torch.tanh,
-                "softplus": torch.nn.functional.softplus}[activation]
+
+    activate = {"relu": torch.relu, "tanh": torch.tanh, "softplus": torch.nn.functional.softplus}[
+        activation
+    ]
 
     def network(rows):
         for k, layer in enumerate(layers):
@@ -46,12 +49,14 @@ def torch_network(layers, activation, masks=None):
             rows = rows @ torch_double(weight) + torch_double(layer["bias"])
             rows = activate(rows) if k + 1 < len(layers) else rows
         return rows
+
     return network
 
 
 def torch_affine(raw, bound):
     """torch's own affine transform with the shift and the bounded log-scale of the outputs."""
     from torch.distributions import AffineTransform
+
     shift, raw = raw.chunk(2, dim=-1)
     log_scale = raw / (1 + (raw / bound) ** 2) ** 0.5
     return AffineTransform(shift, log_scale.exp())
@@ -63,6 +68,7 @@ def torch_affine(raw, bound):
 @pytest.mark.parametrize("name", ["scale", "elementwise_affine", "standardise"])
 def test_torch_affine_transform(name):
     from torch.distributions import AffineTransform, IndependentTransform
+
     golden = golden_vectors.load(name)
     flow, params, z = golden["flow"], golden["params"], torch_double(golden["z"])
     shift = params.get("shift", getattr(flow, "mean", 0)) if params else flow.mean
@@ -75,6 +81,7 @@ def test_torch_affine_transform(name):
 
 def test_torch_sigmoid_transform():
     from torch.distributions import AffineTransform, ComposeTransform, SigmoidTransform
+
     golden = golden_vectors.load("logit")
     flow, z = golden["flow"], golden["z"]
     x, log_det = z.copy(), np.zeros(len(z))
@@ -93,13 +100,17 @@ def test_torch_sigmoid_transform():
 @pytest.mark.parametrize("name", ["planar_layer", "planar"])
 def test_normflows_planar(name):
     import normflows
+
     golden = golden_vectors.load(name)
     z, total = torch_double(golden["z"]), 0
     layers = golden["params"] if isinstance(golden["params"], list) else [golden["params"]]
     for layer in layers:
         planar = normflows.flows.Planar(
-            (golden["flow"].dim,), u=torch_double(layer["u"][None]),
-            w=torch_double(layer["w"][None]), b=torch_double(layer["b"]))
+            (golden["flow"].dim,),
+            u=torch_double(layer["u"][None]),
+            w=torch_double(layer["w"][None]),
+            b=torch_double(layer["b"]),
+        )
         z, log_det = planar(z)
         total = total + log_det
     assert_same_map(golden, z.detach(), total.detach())
@@ -108,6 +119,7 @@ def test_normflows_planar(name):
 @pytest.mark.parametrize("name", ["radial_layer", "radial"])
 def test_normflows_radial(name):
     import normflows
+
     golden = golden_vectors.load(name)
     z, total = torch_double(golden["z"]), 0
     layers = golden["params"] if isinstance(golden["params"], list) else [golden["params"]]
@@ -125,18 +137,21 @@ def test_normflows_radial(name):
 
 def test_nflows_additive_coupling():
     from nflows.transforms.coupling import AdditiveCouplingTransform
+
     golden = golden_vectors.load("additive_coupling")
     flow = golden["flow"]
     network = torch_network(golden["params"]["net"], flow.activation)
-    transform = AdditiveCouplingTransform([not stays for stays in flow.mask],
-                                          lambda fan_in, fan_out: lambda rows, context:
-                                          network(rows))
+    transform = AdditiveCouplingTransform(
+        [not stays for stays in flow.mask],
+        lambda fan_in, fan_out: lambda rows, context: network(rows),
+    )
     assert_same_map(golden, *transform(torch_double(golden["z"])))
 
 
 def test_nflows_permutation():
     import torch
     from nflows.transforms.permutations import Permutation
+
     golden = golden_vectors.load("permutation")
     transform = Permutation(torch.tensor(golden["flow"].order))
     assert_same_map(golden, *transform(torch_double(golden["z"])))
@@ -151,26 +166,35 @@ def nflows_conditioner(flow, params):
     it divides by the root of that.
     """
     import torch
+
     network = torch_network(params["net"], flow.activation, getattr(flow, "masks", None))
     bins, size = flow.transformer.bins, flow.transformer.size
 
     class Conditioner(torch.nn.Module):
         def forward(self, rows, context=None):
             raw = network(rows).unflatten(1, (size, -1)).transpose(1, 2).clone()
-            raw[..., 2 * bins:] += slope_offset(flow.transformer.min_slope)
+            raw[..., 2 * bins :] += slope_offset(flow.transformer.min_slope)
             return raw.flatten(1)
+
     return Conditioner()
 
 
 def nflows_spline_layer(flow, params):
     """A layer of an NSF; nflows goes from data to latent, as the paper does."""
     from nflows.transforms.autoregressive import (
-        MaskedPiecewiseRationalQuadraticAutoregressiveTransform as Autoregressive)
+        MaskedPiecewiseRationalQuadraticAutoregressiveTransform as Autoregressive,
+    )
     from nflows.transforms.coupling import PiecewiseRationalQuadraticCouplingTransform as Coupling
+
     spline = flow.transformer
-    options = dict(num_bins=spline.bins, tails="linear", tail_bound=spline.bound,
-                   min_bin_width=spline.min_width, min_bin_height=spline.min_height,
-                   min_derivative=spline.min_slope)
+    options = dict(
+        num_bins=spline.bins,
+        tails="linear",
+        tail_bound=spline.bound,
+        min_bin_width=spline.min_width,
+        min_bin_height=spline.min_height,
+        min_derivative=spline.min_slope,
+    )
     conditioner = nflows_conditioner(flow, params)
     if hasattr(flow, "mask"):
         return Coupling([not stays for stays in flow.mask], lambda *sizes: conditioner, **options)
@@ -204,8 +228,9 @@ NSFS = pytest.mark.parametrize("name", ["nsf_autoregressive", "nsf_coupling"])
 @pytest.mark.filterwarnings("ignore:Inputs to the softmax are not scaled down:UserWarning")
 @NSFS
 def test_nflows_spline_flow(name):
-    assert_spline_flow(name, lambda flow, params, z: nflows_spline_layer(flow, params).inverse(
-        torch_double(z)))
+    assert_spline_flow(
+        name, lambda flow, params, z: nflows_spline_layer(flow, params).inverse(torch_double(z))
+    )
 
 
 # zuko -----------------------------------------------------------------------------------------
@@ -219,6 +244,7 @@ def zuko_spline(transformer, h):
     """
     import torch
     from zuko.transforms import MonotonicRQSTransform
+
     x_k, y_k, _, d_k = (torch_double(np.moveaxis(values, 0, -1)) for values in h)
     spline = MonotonicRQSTransform(*(torch.zeros(n) for n in (1, 1, 0)), transformer.bound)
     spline.horizontal, spline.vertical, spline.derivatives = x_k, y_k, d_k
@@ -236,11 +262,13 @@ def zuko_transformer(flow, params, outputs):
 def zuko_coupling(flow, params, context):
     import torch
     from zuko.transforms import CouplingTransform, DependentTransform
+
     network = torch_network(params["net"], flow.activation)
 
     def meta(kept):
         seen = kept if context is None else torch.cat([kept, torch_double(context)], dim=1)
         return DependentTransform(zuko_transformer(flow, params, network(seen)), 1)
+
     return CouplingTransform(meta, torch.tensor(flow.mask))
 
 
@@ -248,18 +276,27 @@ def zuko_made(flow, params, context):
     """zuko's transform goes from x to z, so nfref's forward is its inverse, in D passes."""
     import torch
     from zuko.transforms import AutoregressiveTransform, DependentTransform
+
     network = torch_network(params["net"], flow.activation, flow.masks)
 
     def meta(x):
         seen = x if context is None else torch.cat([x, torch_double(context)], dim=1)
         return DependentTransform(zuko_transformer(flow, params, network(seen)).inv, 1)
+
     return AutoregressiveTransform(meta, passes=flow.dim).inv
 
 
-@pytest.mark.parametrize("name, build", [
-    ("affine_coupling", zuko_coupling), ("affine_coupling_context", zuko_coupling),
-    ("real_nvp", zuko_coupling),
-    ("made", zuko_made), ("made_context", zuko_made), ("maf", zuko_made)])
+@pytest.mark.parametrize(
+    "name, build",
+    [
+        ("affine_coupling", zuko_coupling),
+        ("affine_coupling_context", zuko_coupling),
+        ("real_nvp", zuko_coupling),
+        ("made", zuko_made),
+        ("made_context", zuko_made),
+        ("maf", zuko_made),
+    ],
+)
 def test_zuko(name, build):
     golden = golden_vectors.load(name)
     flow, params = golden["flow"], golden["params"]
@@ -274,8 +311,9 @@ def test_zuko(name, build):
 @NSFS
 def test_zuko_spline_flow(name):
     build = zuko_coupling if name == "nsf_coupling" else zuko_made
-    assert_spline_flow(name, lambda flow, params, z: build(flow, params, None).call_and_ladj(
-        torch_double(z)))
+    assert_spline_flow(
+        name, lambda flow, params, z: build(flow, params, None).call_and_ladj(torch_double(z))
+    )
 
 
 # flowjax --------------------------------------------------------------------------------------
@@ -284,11 +322,14 @@ def test_zuko_spline_flow(name):
 def flowjax_spline(transformer):
     """flowjax's spline, data to latent. Its smallest width is a length, not a part of 2B."""
     from flowjax.bijections import RationalQuadraticSpline
+
     assert transformer.min_width == transformer.min_height
     return RationalQuadraticSpline(
-        knots=transformer.bins - 1, interval=transformer.bound,
+        knots=transformer.bins - 1,
+        interval=transformer.bound,
         min_derivative=transformer.min_slope,
-        min_width=2 * transformer.bound * transformer.min_width)
+        min_width=2 * transformer.bound * transformer.min_width,
+    )
 
 
 def flowjax_raw(transformer, raw):
@@ -297,8 +338,9 @@ def flowjax_raw(transformer, raw):
     flowjax learns those slopes too. Zeros are slopes of 1, as in nfref.
     """
     import jax.numpy as jnp
+
     bins, end = transformer.bins, jnp.zeros_like(raw[:1])
-    return jnp.moveaxis(jnp.concatenate([raw[:2 * bins], end, raw[2 * bins:], end]), 0, -1)
+    return jnp.moveaxis(jnp.concatenate([raw[: 2 * bins], end, raw[2 * bins :], end]), 0, -1)
 
 
 def flowjax_layer(flow, params):
@@ -309,8 +351,14 @@ def flowjax_layer(flow, params):
     import equinox as eqx
     import jax
     from flowjax.bijections import Coupling, MaskedAutoregressive
-    options = dict(key=jax.random.key(0), transformer=flowjax_spline(flow.transformer),
-                   dim=flow.dim, nn_width=flow.dim, nn_depth=1)
+
+    options = dict(
+        key=jax.random.key(0),
+        transformer=flowjax_spline(flow.transformer),
+        dim=flow.dim,
+        nn_width=flow.dim,
+        nn_depth=1,
+    )
     if hasattr(flow, "mask"):
         order = np.argsort(~np.array(flow.mask), kind="stable")
         seen, changed = np.arange(sum(flow.mask)), np.arange(flow.dim - sum(flow.mask))
@@ -329,6 +377,7 @@ def flowjax_layer(flow, params):
             h = activate(h) if k + 1 < len(masks) else h
         raw = h.reshape(flow.transformer.size, -1)[:, changed]
         return flowjax_raw(flow.transformer, raw).ravel()
+
     return eqx.tree_at(lambda layer: getattr(layer, place), layer, network), order
 
 
@@ -341,6 +390,7 @@ def test_flowjax_spline_flow(name):
         layer, order = flowjax_layer(flow, params)
         x, log_det = jax.vmap(unwrap(layer).inverse_and_log_det)(z[:, order])
         return np.asarray(x)[:, np.argsort(order)], log_det
+
     with jax.enable_x64(True):
         assert_spline_flow(name, forward)
 
@@ -351,6 +401,7 @@ def test_flowjax_spline_flow(name):
 @pytest.fixture
 def bijectors():
     import jax
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "jax.core.pytype_aval_mappings", DeprecationWarning)
         from tensorflow_probability.substrates import jax as tfp
@@ -360,6 +411,7 @@ def bijectors():
 
 def assert_bijector(golden, bijector):
     import jax.numpy as jnp
+
     z = jnp.asarray(golden["z"])
     log_det = bijector.forward_log_det_jacobian(z, event_ndims=1)
     assert_same_map(golden, bijector.forward(z), np.broadcast_to(log_det, len(z)))
@@ -371,14 +423,23 @@ def test_tfp_lu(bijectors):
     # nfref puts row permutation[i] of L U at place i, TFP row i at place permutation[i].
     permutation = np.argsort(golden["flow"].permutation)
     import jax.numpy as jnp
-    assert_bijector(golden, bijectors.Chain([
-        bijectors.Shift(jnp.asarray(golden["params"]["bias"])),
-        bijectors.ScaleMatvecLU(jnp.asarray(np.tril(lower, -1) + upper),
-                                jnp.asarray(permutation))]))
+
+    assert_bijector(
+        golden,
+        bijectors.Chain(
+            [
+                bijectors.Shift(jnp.asarray(golden["params"]["bias"])),
+                bijectors.ScaleMatvecLU(
+                    jnp.asarray(np.tril(lower, -1) + upper), jnp.asarray(permutation)
+                ),
+            ]
+        ),
+    )
 
 
 def test_tfp_masked_autoregressive_flow(bijectors):
     import jax.numpy as jnp
+
     golden = golden_vectors.load("made")
     flow = golden["flow"]
     assert flow.order == natural_order(flow.dim)
@@ -387,6 +448,7 @@ def test_tfp_masked_autoregressive_flow(bijectors):
         for k, (layer, mask) in enumerate(zip(golden["params"]["net"], flow.masks)):
             x = x @ (layer["weight"] * mask) + layer["bias"]
             x = jnp.maximum(x, 0) if k + 1 < len(flow.masks) else x
-        shift, raw = x[..., :flow.dim], x[..., flow.dim:]
+        shift, raw = x[..., : flow.dim], x[..., flow.dim :]
         return shift, raw / jnp.sqrt(1 + (raw / flow.transformer.bound) ** 2)
+
     assert_bijector(golden, bijectors.MaskedAutoregressiveFlow(shift_and_log_scale))

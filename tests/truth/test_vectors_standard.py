@@ -31,15 +31,19 @@ def test_the_manifest_is_that_of_the_files():
     """``python -m tests.truth.write_vectors`` writes it again."""
     assert manifest.read() == manifest.manifest()
     assert [case["file"] for case in manifest.read()["cases"]] == [
-        f"{name}.json" for name in golden_vectors.shipped()]
-    assert all(case["reason"] and 0 < case["tolerance"] < 1e-3
-               for case in manifest.read()["cases"])
+        f"{name}.json" for name in golden_vectors.shipped()
+    ]
+    assert all(case["reason"] and 0 < case["tolerance"] < 1e-3 for case in manifest.read()["cases"])
     assert manifest.FORMAT_VERSION.split(".")[0] == str(golden_vectors.SCHEMA)
 
 
 def test_the_reader_in_python_needs_no_package():
-    done = subprocess.run([sys.executable, "-I", "-S", str(HERE / "read_vectors.py"),
-                           str(FOLDER / "vectors")], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(HERE / "read_vectors.py"), str(FOLDER / "vectors")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert len(done.stdout.splitlines()) == len(golden_vectors.shipped())
 
 
@@ -48,17 +52,34 @@ def test_the_reader_in_c_reads_every_number(tmp_path):
     if compiler is None:
         pytest.skip("no C compiler")
     program = tmp_path / "read_vectors"
-    subprocess.run([compiler, "-std=c99", "-Wall", "-Wextra", "-Werror", "-o", str(program),
-                    str(HERE / "read_vectors.c")], check=True)
+    subprocess.run(
+        [
+            compiler,
+            "-std=c99",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-o",
+            str(program),
+            str(HERE / "read_vectors.c"),
+        ],
+        check=True,
+    )
     for name in golden_vectors.shipped()[::5]:
         golden = golden_vectors.load(name)
         for key in ("z", "x", "log_det_forward", "log_prob"):
-            done = subprocess.run([str(program), str(FOLDER / "vectors" / f"{name}.json"), key],
-                                  capture_output=True, text=True, check=True)
-            np.testing.assert_array_equal([float(line) for line in done.stdout.split()],
-                                          golden[key].ravel())
-    done = subprocess.run([str(program), str(FOLDER / "golden_vector.schema.json"), "z"],
-                          capture_output=True)
+            done = subprocess.run(
+                [str(program), str(FOLDER / "vectors" / f"{name}.json"), key],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            np.testing.assert_array_equal(
+                [float(line) for line in done.stdout.split()], golden[key].ravel()
+            )
+    done = subprocess.run(
+        [str(program), str(FOLDER / "golden_vector.schema.json"), "z"], capture_output=True
+    )
     assert done.returncode == 2
 
 
@@ -66,6 +87,7 @@ def test_public_log_abs_det_of_a_planar_map():
     import mpmath as mp
 
     from nfref.oracle import multiprecision
+
     golden = golden_vectors.load("planar_layer")
     u, w, b = (golden["params"][key].ravel() for key in ("u", "w", "b"))
     w_u = float(w @ u)
@@ -74,9 +96,10 @@ def test_public_log_abs_det_of_a_planar_map():
     def planar(z):
         a = mp.tanh(mp.fsum(float(k) * v for k, v in zip(w, z)) + float(b[0]))
         return [v + float(k) * a for k, v in zip(u_hat, z)]
+
     for row, log_det in zip(golden["z"], golden["log_det_forward"]):
         found = multiprecision.log_abs_det(planar, row, digits=30)
-        assert abs(float(found) - log_det) < 1e-13     # u_hat was made in float64
+        assert abs(float(found) - log_det) < 1e-13  # u_hat was made in float64
 
 
 def test_every_class_and_parameter_with_vectors_has_a_meaning():

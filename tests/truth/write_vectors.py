@@ -33,7 +33,7 @@ CONVENTION = {
     "log_prob": "log-density of x in nats when z is standard normal",
     "gradient": "of the mean of log_prob over the rows, for fixed x, by the parameters",
     "numbers": "arrays are {shape, decimal, hex}, in row-major order; decimal has 30 "
-               "significant digits, hex is the nearest float64; inputs are exact in both",
+    "significant digits, hex is the nearest float64; inputs are exact in both",
 }
 
 
@@ -45,9 +45,11 @@ def leaf(array):
     array = np.asarray(array)
     with mp.workdps(2 * DIGITS):
         numbers = [settled(mp.mpf(value)) for value in array.ravel().tolist()]
-        return {"shape": list(array.shape),
-                "decimal": [mp.nstr(value, 30) for value in numbers],
-                "hex": [float(value).hex() for value in numbers]}
+        return {
+            "shape": list(array.shape),
+            "decimal": [mp.nstr(value, 30) for value in numbers],
+            "hex": [float(value).hex() for value in numbers],
+        }
 
 
 def settled(value):
@@ -59,7 +61,7 @@ def settled(value):
 
 
 def standard_normal_log_prob(z):
-    return -mp.fsum(value ** 2 for value in z) / 2 - len(z) * mp.log(2 * mp.pi) / 2
+    return -mp.fsum(value**2 for value in z) / 2 - len(z) * mp.log(2 * mp.pi) / 2
 
 
 def log_prob(flow, params, x, z, context):
@@ -68,13 +70,17 @@ def log_prob(flow, params, x, z, context):
     z is corrected by Newton's method; for an inverted flow the inverse is the map itself.
     """
     if isinstance(flow, Invert):
+
         def density_direction(row):
             return forward(flow.flow, params, row, context)
-        return (standard_normal_log_prob(density_direction(x))
-                + log_abs_det(jacobian(density_direction, x)))
+
+        return standard_normal_log_prob(density_direction(x)) + log_abs_det(
+            jacobian(density_direction, x)
+        )
 
     def sampling_direction(row):
         return forward(flow, params, row, context)
+
     z = solve(sampling_direction, x, z)
     return standard_normal_log_prob(z) - log_abs_det(jacobian(sampling_direction, z))
 
@@ -86,8 +92,9 @@ def gradient(flow, params, x, z, context):
     h = step()
 
     def mean_log_prob(at):
-        total = mp.fsum(log_prob(flow, unflatten(at), x[n], z[n], context[n])
-                        for n in range(len(z)))
+        total = mp.fsum(
+            log_prob(flow, unflatten(at), x[n], z[n], context[n]) for n in range(len(z))
+        )
         return total / len(z)
 
     slopes = []
@@ -102,11 +109,12 @@ def vector(name, configuration):
     flow, params = configuration.flow, configuration.params
     with mp.workdps(2 * DIGITS):
         z = exact(configuration.z)
-        context = ([[] for _ in z] if configuration.context is None
-                   else exact(configuration.context))
+        context = [[] for _ in z] if configuration.context is None else exact(configuration.context)
         x = [forward(flow, params, row, given) for row, given in zip(z, context)]
-        log_det = [log_abs_det(jacobian(lambda r: forward(flow, params, r, given), row))
-                   for row, given in zip(z, context)]
+        log_det = [
+            log_abs_det(jacobian(lambda r: forward(flow, params, r, given), row))
+            for row, given in zip(z, context)
+        ]
         return {
             "schema": SCHEMA,
             "kind": "nfref golden vector",
@@ -119,8 +127,9 @@ def vector(name, configuration):
             "x": leaf(x),
             "log_det_forward": leaf(log_det),
             "log_det_inverse": leaf([-value for value in log_det]),
-            "log_prob": leaf([standard_normal_log_prob(row) - value
-                              for row, value in zip(z, log_det)]),
+            "log_prob": leaf(
+                [standard_normal_log_prob(row) - value for row, value in zip(z, log_det)]
+            ),
             "gradient": trees.tree_map(leaf, gradient(flow, params, x, z, context)),
         }
 

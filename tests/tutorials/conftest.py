@@ -1,5 +1,4 @@
-"""These tests put folders of scripts on the path, where other libraries must not find them.
-"""
+"""These tests put folders of scripts on the path, where other libraries must not find them."""
 
 
 def pytest_ignore_collect(config):

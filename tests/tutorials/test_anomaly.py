@@ -22,7 +22,7 @@ def pictures():
 
 
 def quadratic(rows):
-    return (rows ** 2).sum(axis=1)
+    return (rows**2).sum(axis=1)
 
 
 def test_the_gradient_is_that_of_the_score(pictures, monkeypatch):
@@ -35,8 +35,10 @@ def test_the_gradient_is_that_of_the_score(pictures, monkeypatch):
     for place in ((0, 0), (5, 17), (14, 14), (27, 3)):
         step = np.zeros_like(picture)
         step[0][place] = h
-        up, down = (quadratic(features(picture + sign * step, where).astype(float)).sum()
-                    for sign in (1, -1))
+        up, down = (
+            quadratic(features(picture + sign * step, where).astype(float)).sum()
+            for sign in (1, -1)
+        )
         assert found[0][place] == pytest.approx(abs(up - down) / (2 * h), rel=2e-2, abs=2e-2)
 
 
@@ -59,12 +61,20 @@ def test_blank_pictures_are_named():
 
 
 # Version 2: a pair list with one table t, of a column a with two doubles.
-TABLE = (b"RDX2\nX\n" + bytes(12)
-         + bytes.fromhex("00000402 00000001 00040009 00000001") + b"t"
-         + bytes.fromhex("00000213 00000001 0000000e 00000002 3ff0000000000000 4000000000000000"
-                         "00000402 00000001 00040009 00000005") + b"names"
-         + bytes.fromhex("00000010 00000001 00040009 00000001") + b"a"
-         + bytes.fromhex("000000fe 000000fe"))
+TABLE = (
+    b"RDX2\nX\n"
+    + bytes(12)
+    + bytes.fromhex("00000402 00000001 00040009 00000001")
+    + b"t"
+    + bytes.fromhex(
+        "00000213 00000001 0000000e 00000002 3ff0000000000000 4000000000000000"
+        "00000402 00000001 00040009 00000005"
+    )
+    + b"names"
+    + bytes.fromhex("00000010 00000001 00040009 00000001")
+    + b"a"
+    + bytes.fromhex("000000fe 000000fe")
+)
 
 
 def test_a_table_of_r_is_read(tmp_path):
@@ -73,8 +83,16 @@ def test_a_table_of_r_is_read(tmp_path):
     assert _r_data.read_tables(path)["t"]["a"].tolist() == [1.0, 2.0]
 
 
-@pytest.mark.parametrize("content", [b"", b"no xz", lzma.compress(b"RDX3\nX\n"),
-                                     lzma.compress(TABLE[:60]), lzma.compress(TABLE[:20])])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no xz",
+        lzma.compress(b"RDX3\nX\n"),
+        lzma.compress(TABLE[:60]),
+        lzma.compress(TABLE[:20]),
+    ],
+)
 def test_a_file_that_is_no_table_of_r_is_named(tmp_path, content):
     path = tmp_path / "t.rda"
     path.write_bytes(content)

@@ -40,8 +40,10 @@ def tgz(path, files):
 def deb(path, files):
     """An ar archive; its first part has an odd size, after which one byte is left empty."""
     archive = b"!<arch>\n"
-    for name, content in (("debian-binary", b"2.0"),
-                          ("data.tar.xz", tar_of({"./" + n: c for n, c in files.items()}, "w:xz"))):
+    for name, content in (
+        ("debian-binary", b"2.0"),
+        ("data.tar.xz", tar_of({"./" + n: c for n, c in files.items()}, "w:xz")),
+    ):
         head = f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode()
         archive += head + content + b"\n" * (len(content) % 2)
     path.write_bytes(archive)
@@ -56,14 +58,22 @@ def source(tmp_path, monkeypatch):
         copy = f"import shutil; shutil.copy({str(package)!r}, '.')"
         found = fetch.Source((sys.executable, "-c", copy), {"some/*.bin": digest})
         monkeypatch.setitem(fetch.SOURCES, "tried", found)
+
     return made
 
 
 @pytest.mark.parametrize("made", [whl, tgz, deb])
 def test_files_are_kept(made, source, tmp_path):
     package = tmp_path / f"package.{made.__name__}"
-    made(package, {"some/b.bin": b"second", "some/a.bin": b"first", "other.txt": b"not wanted",
-                   "some/below/a.bin": b"of a folder below"})
+    made(
+        package,
+        {
+            "some/b.bin": b"second",
+            "some/a.bin": b"first",
+            "other.txt": b"not wanted",
+            "some/below/a.bin": b"of a folder below",
+        },
+    )
     source(package)
     kept = fetch.fetch("tried")
     assert [path.name for path in fetch.files("tried")] == ["a.bin", "b.bin"]
@@ -104,17 +114,32 @@ def test_every_content_is_pinned():
         assert all(len(digest) == 64 for digest in source.files.values())
 
 
-@pytest.mark.parametrize("page, name", [
-    ("molecules", "molecules"),
-    pytest.param("point_clouds", "meshes", marks=pytest.mark.thorough),
-    *(pytest.param(*case, marks=pytest.mark.slow) for case in (
-        ("anomaly", "fashion"), ("audio", "speech"), ("differnet", "digits"),
-        ("graph_af", "molecules"),
-        ("writing_files", "fashion"), ("images", "fashion"), ("video", "video")))])
+@pytest.mark.parametrize(
+    "page, name",
+    [
+        ("molecules", "molecules"),
+        pytest.param("point_clouds", "meshes", marks=pytest.mark.thorough),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("anomaly", "fashion"),
+                ("audio", "speech"),
+                ("differnet", "digits"),
+                ("graph_af", "molecules"),
+                ("writing_files", "fashion"),
+                ("images", "fashion"),
+                ("video", "video"),
+            )
+        ),
+    ],
+)
 def test_without_data_the_page_names_the_command(page, name, tmp_path):
-    environment = {**os.environ, "NFREF_DATA": str(tmp_path / "none"),
-                   "MPLBACKEND": "Agg"}
-    done = subprocess.run([sys.executable, ROOT / "tutorials" / "applications" / f"{page}.py"],
-                          env=environment, capture_output=True, text=True)
+    environment = {**os.environ, "NFREF_DATA": str(tmp_path / "none"), "MPLBACKEND": "Agg"}
+    done = subprocess.run(
+        [sys.executable, ROOT / "tutorials" / "applications" / f"{page}.py"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode and done.stderr.endswith(f"applications/fetch.py {name}\n")
     assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "figures").exists()

@@ -19,8 +19,13 @@ def made(flow, seed=0):
 
 
 def jacobians(function, rows, h=1e-5):
-    return np.stack([(function(rows + e)[0] - function(rows - e)[0]) / (2 * h)
-                     for e in h * np.eye(rows.shape[1])], axis=-1)
+    return np.stack(
+        [
+            (function(rows + e)[0] - function(rows - e)[0]) / (2 * h)
+            for e in h * np.eye(rows.shape[1])
+        ],
+        axis=-1,
+    )
 
 
 def test_log_det_and_inverse():
@@ -75,8 +80,10 @@ def test_sound_files(tmp_path):
     assert not (tmp_path / "other.wav").exists()
 
 
-@pytest.mark.parametrize("channels, content, got", [
-    (1, b"", "1 of 16 bits with 0 samples"), (2, bytes(8), "2 of 16 bits with 2 samples")])
+@pytest.mark.parametrize(
+    "channels, content, got",
+    [(1, b"", "1 of 16 bits with 0 samples"), (2, bytes(8), "2 of 16 bits with 2 samples")],
+)
 def test_clips_of_another_kind_are_named(channels, content, got, tmp_path):
     path = tmp_path / "clip.wav"
     with wave.open(str(path), "wb") as file:

@@ -15,8 +15,11 @@ from tests.tutorials.wrong_answers import WRONG_ANSWERS
 
 ROOT = Path(__file__).parents[2]
 OPEN_ANSWER = re.compile(r"^answer_(\d+) = \.\.\. ", re.MULTILINE)
-SOLUTION = re.compile(r"^# \.\. dropdown:: Solution.*\n#\n#    \.\. code-block:: python\n#\n"
-                      r"((?:#       .*\n|#\n)+)", re.MULTILINE)
+SOLUTION = re.compile(
+    r"^# \.\. dropdown:: Solution.*\n#\n#    \.\. code-block:: python\n#\n"
+    r"((?:#       .*\n|#\n)+)",
+    re.MULTILINE,
+)
 
 
 def exercises(text):
@@ -26,17 +29,26 @@ def exercises(text):
 
 def solutions(text):
     """The folded solutions of a lesson, as code."""
-    return [textwrap.dedent(re.sub("^#", "", found, flags=re.MULTILINE))
-            for found in SOLUTION.findall(text)]
+    return [
+        textwrap.dedent(re.sub("^#", "", found, flags=re.MULTILINE))
+        for found in SOLUTION.findall(text)
+    ]
 
 
-LESSONS = {path.stem: path for path in sorted((ROOT / "tutorials").rglob("[!_]*.py"))
-           if exercises(path.read_text(encoding="utf-8"))}
+LESSONS = {
+    path.stem: path
+    for path in sorted((ROOT / "tutorials").rglob("[!_]*.py"))
+    if exercises(path.read_text(encoding="utf-8"))
+}
 
 
-@pytest.mark.parametrize("lesson", [
-    name if name == "01_stretching" else pytest.param(name, marks=pytest.mark.slow)
-    for name in sorted(LESSONS)])
+@pytest.mark.parametrize(
+    "lesson",
+    [
+        name if name == "01_stretching" else pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted(LESSONS)
+    ],
+)
 def test_exercises(lesson, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [str(LESSONS[lesson])])
     monkeypatch.syspath_prepend(LESSONS[lesson].parent)
@@ -62,6 +74,9 @@ def test_exercises(lesson, monkeypatch, capsys):
 
 
 def test_no_wrong_answer_is_left_over():
-    known = {(lesson, number) for lesson, path in LESSONS.items()
-             for number in exercises(path.read_text(encoding="utf-8"))}
+    known = {
+        (lesson, number)
+        for lesson, path in LESSONS.items()
+        for number in exercises(path.read_text(encoding="utf-8"))
+    }
     assert set(WRONG_ANSWERS) == known

@@ -11,10 +11,10 @@ PAGES = {script.stem: script for _, script in notebooks.pages() if draw.full_run
 DECIMAL = re.compile(r"(?<![\w.,])[-+−]?\d+\.\d+(?:e[-+]?\d+)?(?![\w.])")
 # Numbers that no run makes: sizes that the page sets, and what others report.
 GIVEN = {
-    "audio": ("0.2", "0.8"),            # of the loudest, in percent; the temperature
+    "audio": ("0.2", "0.8"),  # of the loudest, in percent; the temperature
     "differnet": ("0.869",),
     "graph_af": ("0.651", "0.894", "0.68", "0.9"),  # of the other page, the paper, its code
-    "molecules": ("0.68", "0.18"),      # the paper's validity; a cube under a normal density
+    "molecules": ("0.68", "0.18"),  # the paper's validity; a cube under a normal density
 }
 
 
@@ -22,8 +22,12 @@ def decimals(script):
     """The numbers with a point in the texts of a page, outside of formulas and exercises."""
     text = "\n".join(content for kind, content in notebooks.cells(script) if kind == "text")
     text = re.sub(r"^Exercise \d.*?(?=^What this page claims|\Z)", "", text, flags=re.M | re.S)
-    text = re.sub(r"^\.\. math::.*\n(?:  .*\n|\n)*|:math:`[^`]*`|``[^`]*``|arXiv:\S+", "", text,
-                  flags=re.MULTILINE)
+    text = re.sub(
+        r"^\.\. math::.*\n(?:  .*\n|\n)*|:math:`[^`]*`|``[^`]*``|arXiv:\S+",
+        "",
+        text,
+        flags=re.MULTILINE,
+    )
     return DECIMAL.findall(text)
 
 
@@ -35,14 +39,18 @@ def test_numbers_of_a_page_are_those_of_its_full_run(name):
     for text in decimals(PAGES[name]):
         value, unit = value_and_unit(text)
         if text not in GIVEN.get(name, ()) and not any(
-                abs(value - other) <= 0.501 * unit for other in printed):
+            abs(value - other) <= 0.501 * unit for other in printed
+        ):
             wrong.append(text)
     assert not wrong
 
 
 def test_every_page_with_two_runs_has_a_full_one():
     """And what is given as such stands on its page."""
-    assert set(PAGES) == {script.stem for _, script in notebooks.pages()
-                          if "FULL" in script.read_text(encoding="utf-8")}
+    assert set(PAGES) == {
+        script.stem
+        for _, script in notebooks.pages()
+        if "FULL" in script.read_text(encoding="utf-8")
+    }
     for name, numbers in GIVEN.items():
         assert set(numbers) <= set(decimals(PAGES[name])), name

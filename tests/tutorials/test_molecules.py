@@ -13,8 +13,15 @@ sys.path.insert(0, str(PAGE.parent))
 import _graphs  # noqa: E402
 import _relational  # noqa: E402
 
-SMILES = ["CC(=O)Oc1ccccc1C(=O)O", "CN1CCCC1c1cccnc1", "C#CCBr", "CS(=O)(=O)c1ccc(F)cc1", "C",
-          "c1ccc2ccccc2c1", "ClC1CC2CC1CO2"]
+SMILES = [
+    "CC(=O)Oc1ccccc1C(=O)O",
+    "CN1CCCC1c1cccnc1",
+    "C#CCBr",
+    "CS(=O)(=O)c1ccc(F)cc1",
+    "C",
+    "c1ccc2ccccc2c1",
+    "ClC1CC2CC1CO2",
+]
 
 
 def graphs():
@@ -27,7 +34,7 @@ def test_there_and_back(smiles):
     name = Chem.MolToSmiles(molecule)
     types, bonds = _graphs.to_graph(molecule)
     assert Chem.MolToSmiles(_graphs.to_molecule(types, bonds)) == name
-    assert all(bonds[i, :i].any() for i in range(1, len(types)))    # breadth first: all are bound
+    assert all(bonds[i, :i].any() for i in range(1, len(types)))  # breadth first: all are bound
 
 
 @pytest.mark.parametrize("smiles", ["C[N+](=O)[O-]", "[Na]Cl", "C.C", "C" * 17, "[CH2]C"])
@@ -47,7 +54,7 @@ def test_distances_are_rdkits():
     """Shortest ways, kept up to date atom by atom."""
     growing = _graphs.Growing(len(SMILES))
     for k, (types, bonds) in enumerate(graphs()):
-        growing.types[k, :len(types)] = types
+        growing.types[k, : len(types)] = types
     for i in range(_graphs.LARGEST):
         for k, (_, bonds) in enumerate(graphs()):
             if i < len(bonds):
@@ -56,8 +63,9 @@ def test_distances_are_rdkits():
     for k, graph in enumerate(graphs()):
         expected = Chem.GetDistanceMatrix(_graphs.to_molecule(*graph))
         count = len(graph[0])
-        assert np.array_equal(growing.distance[k, :count, :count],
-                              np.minimum(expected, _graphs.FAR))
+        assert np.array_equal(
+            growing.distance[k, :count, :count], np.minimum(expected, _graphs.FAR)
+        )
 
 
 def test_replayed_steps_are_those_by_which_graphs_grow():
@@ -72,11 +80,13 @@ def test_replayed_steps_are_those_by_which_graphs_grow():
         def draw(rows, place, rng):
             seen.append(rows[0])
             return np.array([next(queue)])
+
         return draw
 
     rng = np.random.default_rng(0)
-    (grown, *_), redrawn = _graphs.grown(1, told(atoms, kinds, seen[0]),
-                                         told(bonds, orders, seen[1]), rng, check=True)
+    (grown, *_), redrawn = _graphs.grown(
+        1, told(atoms, kinds, seen[0]), told(bonds, orders, seen[1]), rng, check=True
+    )
     assert all(map(np.array_equal, grown, graph)) and redrawn == 0
     assert np.array_equal(seen[0], atoms) and np.array_equal(seen[1], bonds)
 
@@ -146,14 +156,20 @@ def test_what_is_replayed_is_what_the_network_saw_while_graphs_grew():
         def draw(rows, place, rng):
             seen[name].append(rows)
             return np.array([choices[name].pop(0)])
+
         return draw
 
     for graph in chosen:
         one = _relational.Replay.of(*graph)
         choices |= {"atom": [*one.atoms[:, 2]], "bond": [*one.pairs[:, 3]]}
         (grown, *_), redrawn = _graphs.grown(
-            1, told("atom"), told("bond"), np.random.default_rng(0), check=True,
-            growing=_relational.Seen(1, params))
+            1,
+            told("atom"),
+            told("bond"),
+            np.random.default_rng(0),
+            check=True,
+            growing=_relational.Seen(1, params),
+        )
         assert all(map(np.array_equal, grown, graph)) and redrawn == 0
     assert np.concatenate(seen["atom"]) == pytest.approx(of_atoms, rel=1e-12)
     assert np.concatenate(seen["bond"]) == pytest.approx(of_bonds, rel=1e-12)

@@ -50,13 +50,20 @@ def value_and_unit(text):
 
 def promised(code):
     """The comments of a cell that stand beside a print or below it."""
-    comments = {token.start[0]: token.string for token in
-                tokenize.generate_tokens(io.StringIO(code).readline)
-                if token.type == tokenize.COMMENT}
+    comments = {
+        token.start[0]: token.string
+        for token in tokenize.generate_tokens(io.StringIO(code).readline)
+        if token.type == tokenize.COMMENT
+    }
     found = []
     for node in ast.parse(code).body:
-        calls = [part for part in ast.walk(node) if isinstance(part, ast.Call)
-                 and isinstance(part.func, ast.Name) and part.func.id == "print"]
+        calls = [
+            part
+            for part in ast.walk(node)
+            if isinstance(part, ast.Call)
+            and isinstance(part.func, ast.Name)
+            and part.func.id == "print"
+        ]
         lines = {line for call in calls for line in range(call.lineno, call.end_lineno + 1)}
         below = node.end_lineno + 1
         while calls and re.match(r" *#", (code.split("\n") + [""] * 2)[below - 1]):
@@ -79,8 +86,10 @@ def not_printed(code, said):
 
 
 def test_the_reading_of_comments():
-    code = ("print(a, b)     # 1.25 and -3e-05\n# 1,000 rows\nx = 2   # 7\n"
-            "for k in y:\n    print(k)   # 4.\n")
+    code = (
+        "print(a, b)     # 1.25 and -3e-05\n# 1,000 rows\nx = 2   # 7\n"
+        "for k in y:\n    print(k)   # 4.\n"
+    )
     assert promised(code) == ["# 1.25 and -3e-05", "# 1,000 rows", "# 4."]
     assert not_printed(code, "1.254 -3.2e-05 1000 4.0") == []
     assert not_printed(code, "1.29 -3.2e-05 1000 4.0") == ["1.25 of '# 1.25 and -3e-05'"]
@@ -94,8 +103,11 @@ def test_a_notebook_is_whole(script):
     assert len({cell["id"] for cell in made["cells"]}) == len(made["cells"])
     for cell in made["cells"]:
         if cell["cell_type"] == "code":
-            ast.parse(re.sub(r"^( *)%", r"\1#%", cell["source"], flags=re.MULTILINE)
-                      .replace("    #%pip", "    pass #%pip"))
+            ast.parse(
+                re.sub(r"^( *)%", r"\1#%", cell["source"], flags=re.MULTILINE).replace(
+                    "    #%pip", "    pass #%pip"
+                )
+            )
         else:
             text = re.sub(r"```.*?```", "", cell["source"], flags=re.DOTALL)
             assert not re.search(r":math:|:doc:|^\.\. |``", text, re.MULTILINE), text
@@ -109,9 +121,15 @@ def kernel(tmp_path_factory):
     place = folder / "kernels" / "nfref"
     place.mkdir(parents=True)
     python = os.environ.get("NFREF_NOTEBOOK_PYTHON") or sys.executable
-    (place / "kernel.json").write_text(json.dumps({
-        "argv": [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-        "display_name": "nfref", "language": "python"}))
+    (place / "kernel.json").write_text(
+        json.dumps(
+            {
+                "argv": [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+                "display_name": "nfref",
+                "language": "python",
+            }
+        )
+    )
     before = os.environ.get("JUPYTER_PATH")
     os.environ["JUPYTER_PATH"] = str(folder)
     yield "nfref"
@@ -119,7 +137,7 @@ def kernel(tmp_path_factory):
 
 
 @pytest.mark.notebooks
-@pytest.mark.filterwarnings("ignore")           # of Jupyter's own
+@pytest.mark.filterwarnings("ignore")  # of Jupyter's own
 @pytest.mark.parametrize("script", PAGES)
 def test_a_notebook_runs(script, kernel, tmp_path, monkeypatch):
     nbclient = pytest.importorskip("nbclient", reason="needs the extra course")
@@ -128,27 +146,43 @@ def test_a_notebook_runs(script, kernel, tmp_path, monkeypatch):
     text = script.read_text(encoding="utf-8")
     made = notebooks.notebook(script)
     for number, solution in zip(exercises(text), solutions(text), strict=True):
-        made["cells"].append(notebooks.cell("code", JUDGED.format(
-            number=number, solution=solution, wrong=WRONG_ANSWERS.get((script.stem, number), []))))
+        made["cells"].append(
+            notebooks.cell(
+                "code",
+                JUDGED.format(
+                    number=number,
+                    solution=solution,
+                    wrong=WRONG_ANSWERS.get((script.stem, number), []),
+                ),
+            )
+        )
         made["cells"][-1]["id"] = f"judged-{number}"
     made = nbformat.from_dict(made)
     nbformat.validate(made)
-    client = nbclient.NotebookClient(made, kernel_name=kernel, timeout=600,
-                                     resources={"metadata": {"path": str(tmp_path)}})
+    client = nbclient.NotebookClient(
+        made, kernel_name=kernel, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
+    )
     try:
         client.execute()
     except nbclient.exceptions.CellExecutionError as error:
         if re.search("DataMissing|No module named '(rdkit|imageio_ffmpeg)", str(error)):
-            pytest.skip(str(error).strip().splitlines()[-1])    # what the page itself asks for
+            pytest.skip(str(error).strip().splitlines()[-1])  # what the page itself asks for
         raise
     assert list(tmp_path.iterdir()) == [], "nothing is written beside a notebook"
-    outputs = [(cell.source, output) for cell in made.cells if cell.cell_type == "code"
-               for output in cell.outputs]
+    outputs = [
+        (cell.source, output)
+        for cell in made.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+    ]
     assert any("image/png" in output.get("data", {}) for _, output in outputs)
     said = {}
     for code, output in outputs:
         said[code] = said.get(code, "") + output.get("text", "")
-    if not draw.full_run(script.stem):      # of the others the full run is asked
-        wrong = [line for code, output in said.items()
-                 for line in not_printed(re.sub(r"^ *%.*", "", code, flags=re.M), output)]
+    if not draw.full_run(script.stem):  # of the others the full run is asked
+        wrong = [
+            line
+            for code, output in said.items()
+            for line in not_printed(re.sub(r"^ *%.*", "", code, flags=re.M), output)
+        ]
         assert not wrong, "\n".join(wrong)

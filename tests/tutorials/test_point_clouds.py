@@ -13,8 +13,10 @@ import _meshes  # noqa: E402
 
 VERTICES = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]])
 TRIANGLES = np.array([[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]])
-HEAD = (b"ply\nformat %s 1.0\nelement vertex 4\nproperty float x\nelement face 4\n"
-        b"property list uchar int vertex_indices\nend_header%s")
+HEAD = (
+    b"ply\nformat %s 1.0\nelement vertex 4\nproperty float x\nelement face 4\n"
+    b"property list uchar int vertex_indices\nend_header%s"
+)
 
 
 def text_file(end=b"\n"):
@@ -45,10 +47,16 @@ def test_a_mesh_of_javascript_is_read(tmp_path):
         _meshes.read_javascript(path)
 
 
-@pytest.mark.parametrize("content, got", [
-    (b"", "got one that begins with b''"), (b"solid cube", "begins with b'solid cube'"),
-    (binary_file()[:-5], "which is not that many"), (text_file()[:-2], "which is not that many"),
-    (text_file().replace(b"vertex 4", b"vertex 5"), "expected 5 points and 4 triangles")])
+@pytest.mark.parametrize(
+    "content, got",
+    [
+        (b"", "got one that begins with b''"),
+        (b"solid cube", "begins with b'solid cube'"),
+        (binary_file()[:-5], "which is not that many"),
+        (text_file()[:-2], "which is not that many"),
+        (text_file().replace(b"vertex 4", b"vertex 5"), "expected 5 points and 4 triangles"),
+    ],
+)
 def test_a_file_that_is_no_mesh_is_named(tmp_path, content, got):
     path = tmp_path / "mesh.ply"
     path.write_bytes(content)
@@ -81,10 +89,11 @@ def test_distances_are_those_of_a_table_of_all_pairs():
     a, b = rng.standard_normal((30, 3)), rng.standard_normal((40, 3))
     table = ((a[:, None] - b[None]) ** 2).sum(axis=2)
     assert _clouds.chamfer(a, b) == pytest.approx(
-        table.min(axis=0).mean() + table.min(axis=1).mean())
+        table.min(axis=0).mean() + table.min(axis=1).mean()
+    )
     same = rng.standard_normal((12, 20, 3))
     assert _clouds.one_nn_accuracy(same, same + 9)[0] == 1
-    assert _clouds.one_nn_accuracy(same, same + 1e-9)[0] == 0      # a twin is nearest
+    assert _clouds.one_nn_accuracy(same, same + 1e-9)[0] == 0  # a twin is nearest
 
 
 def test_codes_know_neither_order_nor_number_of_points():
@@ -104,6 +113,7 @@ def test_the_network_knows_neither_order_nor_number_and_imitates():
 
     def loss(params, rng):
         return ((_clouds.encoded(params, many)[0] - wanted) ** 2).mean()
+
     params, losses = _clouds.descend(loss, _clouds.init_encoder(rng), rng, 150, 1e-2)
     assert losses[-1] < 0.05 * losses[0]
     found = _clouds.encoded(params, many)

@@ -20,8 +20,13 @@ PAGES = sorted((ROOT / "tutorials" / "truths").glob("[!_]*.py"))
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_claims_of_a_full_run(page, tmp_path):
     """What the pages assert of their committed figures: a minute of one core each."""
-    done = subprocess.run([sys.executable, str(page), "--full"], cwd=tmp_path,
-                          env={**os.environ, "MPLBACKEND": "Agg"}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(page), "--full"],
+        cwd=tmp_path,
+        env={**os.environ, "MPLBACKEND": "Agg"},
+        capture_output=True,
+        text=True,
+    )
     if "applications/fetch.py" in done.stderr:
         pytest.skip(done.stderr.strip().splitlines()[-1])
     assert done.returncode == 0, done.stderr
@@ -40,7 +45,7 @@ def test_halving_keeps_the_mean():
     assert halved.shape == (20, 256) and halved.dtype == np.float32
     np.testing.assert_allclose(halved.mean(), pictures.sum() / 20 / 1024, atol=0.1)
     single = np.zeros((1, 28, 28))
-    single[0, 0, 0] = 200               # row 2, column 2 of the framed picture: tile (1, 1)
+    single[0, 0, 0] = 200  # row 2, column 2 of the framed picture: tile (1, 1)
     assert _pictures.halved(single).reshape(16, 16)[1, 1] == 50
 
 

@@ -17,10 +17,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FIRST = ROOT / "tutorials" / "flows_in_one_file.py"
 LESSONS = sorted((ROOT / "tutorials").glob("[0-9]*.py"))
-METHODS = sorted((ROOT / "tutorials" / "methods").glob("[!_]*.py"))     # a page a method
+METHODS = sorted((ROOT / "tutorials" / "methods").glob("[!_]*.py"))  # a page a method
 TRUTHS = sorted((ROOT / "tutorials" / "truths").glob("[!_]*.py"))
-APPLICATIONS = [path for path in sorted((ROOT / "tutorials" / "applications").glob("[!_]*.py"))
-                if path.name != "fetch.py"]
+APPLICATIONS = [
+    path
+    for path in sorted((ROOT / "tutorials" / "applications").glob("[!_]*.py"))
+    if path.name != "fetch.py"
+]
 SCRIPTS = [FIRST] + LESSONS + METHODS + TRUTHS + APPLICATIONS
 
 every_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
@@ -28,20 +31,36 @@ every_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: scr
 
 def run(*command, folder):
     """Run Python from ``folder``, which also takes the figures."""
-    environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT),
-                   "NFREF_FIGURES": str(folder / "figures")}
-    return subprocess.run([sys.executable, *map(str, command)], cwd=folder, env=environment,
-                          capture_output=True, text=True, timeout=300)
+    environment = {
+        **os.environ,
+        "MPLBACKEND": "Agg",
+        "PYTHONPATH": str(ROOT),
+        "NFREF_FIGURES": str(folder / "figures"),
+    }
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
-@pytest.mark.parametrize("script", [
-    script if script.stem == "probability_flow" else
-    pytest.param(script, marks=pytest.mark.slow) for script in SCRIPTS],
-    ids=lambda script: script.stem)
+@pytest.mark.parametrize(
+    "script",
+    [
+        script
+        if script.stem == "probability_flow"
+        else pytest.param(script, marks=pytest.mark.slow)
+        for script in SCRIPTS
+    ],
+    ids=lambda script: script.stem,
+)
 def test_tutorial_runs(script, tmp_path):
     done = run(script, folder=tmp_path)
     if "applications/fetch.py" in done.stderr:
-        pytest.skip(done.stderr.strip().splitlines()[-1])       # the line that brings the data
+        pytest.skip(done.stderr.strip().splitlines()[-1])  # the line that brings the data
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == [], "nothing is written beside a page"
 
@@ -50,7 +69,7 @@ def test_tutorial_runs(script, tmp_path):
 def test_a_figure_is_drawn_at_twice_the_width_of_a_page(tmp_path):
     done = run("-m", "docs.draw", "01_stretching", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    width, = struct.unpack(">I", (tmp_path / "figures" / "01_stretching.png").read_bytes()[16:20])
+    (width,) = struct.unpack(">I", (tmp_path / "figures" / "01_stretching.png").read_bytes()[16:20])
     assert abs(width - 2 * 736) <= 1
 
 
@@ -67,11 +86,21 @@ print(time.process_time())
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.stem)
 def test_lesson_without_numba(lesson, tmp_path):
     """Formulas alone show the same, in under 30 s of one core."""
-    environment = {**os.environ, "MPLBACKEND": "Agg", "NFREF_BACKEND": "", "OMP_NUM_THREADS": "1",
-                   "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-W", "error", "-c", WITHOUT_NUMBA, lesson.as_posix()],
-                          cwd=tmp_path, env=environment, capture_output=True, text=True,
-                          timeout=600)
+    environment = {
+        **os.environ,
+        "MPLBACKEND": "Agg",
+        "NFREF_BACKEND": "",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WITHOUT_NUMBA, lesson.as_posix()],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout.splitlines()[-1]) < 30
 
@@ -87,8 +116,9 @@ def test_tutorial_is_a_page(script):
     assert sum(isinstance(node, ast.Assert) for node in ast.walk(tree)) >= 3
     assert (ROOT / "figures" / f"{script.stem}.png").exists()
     texts = re.findall(r"^# \.\. alt: .*\n(?:#    .*\n)*(.*)", text, re.MULTILINE)
-    assert texts and not any(after.startswith("# ") for after in texts), \
+    assert texts and not any(after.startswith("# ") for after in texts), (
         "a figure has an alternative text, which goes on with an indent"
+    )
 
 
 @every_script

@@ -27,9 +27,17 @@ def test_log_det_and_inverse():
     assert np.max(np.abs(back - x)) < 1e-8
     assert np.max(np.abs(log_det + log_det_back)) < 1e-8
     h = 1e-4
-    jacobians = np.stack([(flow.inverse(params, x + h * e, context)[0]
-                           - flow.inverse(params, x - h * e, context)[0]) / (2 * h)
-                          for e in np.eye(16)], axis=-1)
+    jacobians = np.stack(
+        [
+            (
+                flow.inverse(params, x + h * e, context)[0]
+                - flow.inverse(params, x - h * e, context)[0]
+            )
+            / (2 * h)
+            for e in np.eye(16)
+        ],
+        axis=-1,
+    )
     assert np.max(np.abs(np.linalg.slogdet(jacobians)[1] - log_det)) < 1e-6
 
 
@@ -62,11 +70,18 @@ def test_the_past_is_the_latest_first():
     assert np.array_equal(rows[0], frames[2].ravel())
 
 
-@pytest.mark.parametrize("frames, complaint", [
-    (np.zeros((5, 4, 4)), r"expected uint8 of shape \(T, H, W\), got float64"),
-    (np.zeros((4, 4), np.uint8), r"expected uint8 of shape \(T, H, W\), got uint8 of shape \(4, 4"),
-    (np.zeros((2, 4, 4), np.uint8), "expected more than 2, got 2"),
-    (np.zeros((5, 4, 6), np.uint8), "expected height and width divisible by 4, got 4 x 6")])
+@pytest.mark.parametrize(
+    "frames, complaint",
+    [
+        (np.zeros((5, 4, 4)), r"expected uint8 of shape \(T, H, W\), got float64"),
+        (
+            np.zeros((4, 4), np.uint8),
+            r"expected uint8 of shape \(T, H, W\), got uint8 of shape \(4, 4",
+        ),
+        (np.zeros((2, 4, 4), np.uint8), "expected more than 2, got 2"),
+        (np.zeros((5, 4, 6), np.uint8), "expected height and width divisible by 4, got 4 x 6"),
+    ],
+)
 def test_frames_of_another_kind_are_named(frames, complaint):
     with pytest.raises(ValueError, match=f"^frames: {complaint}"):
         check_frames(frames, 2)

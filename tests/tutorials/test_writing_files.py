@@ -10,8 +10,16 @@ import pytest
 import nfref
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tutorials" / "applications"))
-from _block_codec import (DIM, SEEN, Codec, bits_and_error, blocks_and_contexts,
-                          density_of_blocks, log_mass, waves)
+from _block_codec import (
+    DIM,
+    SEEN,
+    Codec,
+    bits_and_error,
+    blocks_and_contexts,
+    density_of_blocks,
+    log_mass,
+    waves,
+)
 from _images import check_images, halved, idx, sheet
 from _range_coder import TOTAL, Decoder, Encoder, counts_of
 
@@ -54,24 +62,30 @@ def codec(transform=None, bounds=None):
     """With parameters that were not trained."""
     rng = np.random.default_rng(3)
     density = density_of_blocks(transform or [], (1.0,) * DIM, (16, 16), 2)
-    params = nfref.params.tree_map(lambda a: a + 0.1 * rng.standard_normal(a.shape),
-                                   density.init(rng))
+    params = nfref.params.tree_map(
+        lambda a: a + 0.1 * rng.standard_normal(a.shape), density.init(rng)
+    )
     return Codec(density, params, SHAPE, bounds)
 
 
 def pictures():
     """Noise, an even picture, and the ends of the range."""
     rng = np.random.default_rng(4)
-    return np.stack([rng.integers(0, 256, SHAPE), np.full(SHAPE, 90),
-                     255 * rng.integers(0, 2, SHAPE)]).astype(np.uint8)
+    return np.stack(
+        [rng.integers(0, 256, SHAPE), np.full(SHAPE, 90), 255 * rng.integers(0, 2, SHAPE)]
+    ).astype(np.uint8)
 
 
 def test_lossless_is_equal_to_the_byte_at_the_price_of_the_density():
     one = codec(bounds=(-128, 127))
     content = one.compress(pictures(), 1)
     assert np.array_equal(one.decompress(content), pictures())
-    nats, _, _ = bits_and_error(one.density, one.params, *[a.astype(float) for a in
-                                blocks_and_contexts(pictures(), 0.0)], one.bounds)
+    nats, _, _ = bits_and_error(
+        one.density,
+        one.params,
+        *[a.astype(float) for a in blocks_and_contexts(pictures(), 0.0)],
+        one.bounds,
+    )
     price = np.sum(nats) / np.log(2) / 8 + 18
     # What the density thinks next to impossible is charged a little less: a mass of 2^-24.
     assert 0.99 * price < len(content) < price + 3
@@ -102,7 +116,7 @@ def test_blocks_see_what_is_decoded_and_nothing_else():
         other[0, row, column] ^= 255
         changed = np.any(blocks_and_contexts(other, 0.0)[1] != before, axis=1)
         own = order.index((row // 4, column // 4))
-        assert not np.any(changed[:own + 1])
+        assert not np.any(changed[: own + 1])
     assert before.shape[1] == SEEN + 1
 
 
@@ -114,11 +128,15 @@ def test_masses_of_all_cells_are_one():
     assert abs(mass.sum() - 1) < 1e-12
 
 
-@pytest.mark.parametrize("images, got", [
-    (np.zeros((2, 10, 8), np.uint8), r"got uint8 of shape \(2, 10, 8\)"),
-    (np.zeros((0, 10, 9), np.uint8), r"got uint8 of shape \(0, 10, 9\)"),
-    (np.zeros((2, 10, 9)), r"got float64 of shape \(2, 10, 9\)"),
-    (np.zeros((10, 9), np.uint8), r"got uint8 of shape \(10, 9\)")])
+@pytest.mark.parametrize(
+    "images, got",
+    [
+        (np.zeros((2, 10, 8), np.uint8), r"got uint8 of shape \(2, 10, 8\)"),
+        (np.zeros((0, 10, 9), np.uint8), r"got uint8 of shape \(0, 10, 9\)"),
+        (np.zeros((2, 10, 9)), r"got float64 of shape \(2, 10, 9\)"),
+        (np.zeros((10, 9), np.uint8), r"got uint8 of shape \(10, 9\)"),
+    ],
+)
 def test_pictures_of_another_kind_are_named(images, got):
     with pytest.raises(ValueError, match=r"^images: expected uint8 of shape \(N, 10, 9\).*" + got):
         codec().compress(images, 2)

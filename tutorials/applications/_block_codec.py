@@ -25,10 +25,10 @@ from nfref.networks.mlp import with_context
 from nfref.runtime.tracing import getval
 
 SIDE, DIM = 4, 16
-MARGIN = 2                  # rows and columns around a block that its context has
+MARGIN = 2  # rows and columns around a block that its context has
 SEEN = MARGIN * (MARGIN + 2 * SIDE) + SIDE * MARGIN
-MIDDLE, UNIT = 128, 64      # a grey level v is (v - MIDDLE) / UNIT to the networks
-HEAD = struct.Struct("<2sHHHfI")        # mark, pictures, height, width, step, CRC-32 of the pixels
+MIDDLE, UNIT = 128, 64  # a grey level v is (v - MIDDLE) / UNIT to the networks
+HEAD = struct.Struct("<2sHHHfI")  # mark, pictures, height, width, step, CRC-32 of the pixels
 MARK = b"NF"
 
 # Densities ----------------------------------------------------------------------------------
@@ -40,12 +40,14 @@ def density_of_blocks(transform, std, hidden, components):
     ``transform`` takes latents to blocks in the networks' unit; ``std`` (16,) is about the
     deviation of the latents.
     """
-    layer = nfref.MADE(DIM, hidden, nfref.LogisticMixture(components), context_dim=SEEN + 1,
-                       activation="relu")
+    layer = nfref.MADE(
+        DIM, hidden, nfref.LogisticMixture(components), context_dim=SEEN + 1, activation="relu"
+    )
     latents = nfref.Chain([layer, nfref.Standardise((0,) * DIM, std)])
     levels = nfref.Standardise((MIDDLE,) * DIM, (UNIT,) * DIM)
-    return nfref.Density(nfref.Chain([latents, nfref.Chain([*transform, levels])]),
-                         nfref.Logistic(DIM))
+    return nfref.Density(
+        nfref.Chain([latents, nfref.Chain([*transform, levels])]), nfref.Logistic(DIM)
+    )
 
 
 def log_mass(lower, upper, first, last):
@@ -100,21 +102,23 @@ def canvas_of(images):
 def waves(height, width):
     """Places (i, j) of blocks, in groups: one sees the block to its left and those above it."""
     rows, columns = -(-height // SIDE), -(-width // SIDE)
-    return [[(i, wave - 2 * i) for i in range(rows) if 0 <= wave - 2 * i < columns]
-            for wave in range(2 * rows + columns - 2)]
+    return [
+        [(i, wave - 2 * i) for i in range(rows) if 0 <= wave - 2 * i < columns]
+        for wave in range(2 * rows + columns - 2)
+    ]
 
 
 def block_at(canvas, i, j):
     """A view (N, 4, 4) of a block."""
     top, left = MARGIN + SIDE * i, MARGIN + SIDE * j
-    return canvas[:, top:top + SIDE, left:left + SIDE]
+    return canvas[:, top : top + SIDE, left : left + SIDE]
 
 
 def context_at(canvas, i, j, log_step):
     """(N, 29): the pixels above and to the left, in the networks' unit, and the step's log."""
-    top, left = SIDE * i, SIDE * j      # of the margin
-    above = canvas[:, top:top + MARGIN, left:left + MARGIN + 2 * SIDE]
-    before = canvas[:, top + MARGIN:top + MARGIN + SIDE, left:left + MARGIN]
+    top, left = SIDE * i, SIDE * j  # of the margin
+    above = canvas[:, top : top + MARGIN, left : left + MARGIN + 2 * SIDE]
+    before = canvas[:, top + MARGIN : top + MARGIN + SIDE, left : left + MARGIN]
     count = len(canvas)
     around = np.concatenate([above.reshape(count, -1), before.reshape(count, -1)], axis=1)
     return np.concatenate([(around - float(MIDDLE)) / UNIT, np.full((count, 1), log_step)], axis=1)
@@ -124,8 +128,10 @@ def blocks_and_contexts(images, log_step):
     """All blocks (M, 16) of pictures and their contexts (M, 29)."""
     canvas = canvas_of(images)
     places = [place for wave in waves(*images.shape[1:]) for place in wave]
-    return (np.concatenate([block_at(canvas, *place).reshape(-1, DIM) for place in places]),
-            np.concatenate([context_at(canvas, *place, log_step) for place in places]))
+    return (
+        np.concatenate([block_at(canvas, *place).reshape(-1, DIM) for place in places]),
+        np.concatenate([context_at(canvas, *place, log_step) for place in places]),
+    )
 
 
 # The codec ------------------------------------------------------------------------------------
@@ -161,9 +167,10 @@ class Codec:
             raise ValueError(f"step: expected a number from 0.5 to 1024, got {step}")
         step = float(np.float32(step))
         canvas = canvas_of(images)
-        symbols = [np.concatenate([self._rounded(block_at(canvas, *place), step)
-                                   for place in wave])
-                   for wave in waves(*self.shape)]
+        symbols = [
+            np.concatenate([self._rounded(block_at(canvas, *place), step) for place in wave])
+            for wave in waves(*self.shape)
+        ]
         encoder = Encoder()
         sizes = np.ceil(np.log2(np.max(np.abs(np.concatenate(symbols)), axis=0) + 1)).astype(int)
         decoded = self._through(encoder, len(images), step, sizes, symbols)
@@ -173,12 +180,14 @@ class Codec:
     def decompress(self, content):
         """Bytes to uint8 (N, H, W)."""
         if len(content) < HEAD.size or not content.startswith(MARK):
-            raise ValueError(f"content: expected bytes that begin with {MARK}, got "
-                             f"{content[:2]} and {len(content)} bytes")
+            raise ValueError(
+                f"content: expected bytes that begin with {MARK}, got "
+                f"{content[:2]} and {len(content)} bytes"
+            )
         _, count, height, width, step, crc = HEAD.unpack_from(content)
         if (height, width) != self.shape:
             raise ValueError(f"content: expected pictures of {self.shape}, got {(height, width)}")
-        decoded = self._through(Decoder(content[HEAD.size:]), count, step, [None] * DIM)
+        decoded = self._through(Decoder(content[HEAD.size :]), count, step, [None] * DIM)
         found = zlib.crc32(decoded.tobytes())
         if found != crc:
             raise ValueError(f"content: expected pixels of CRC-32 {crc:08x}, got {found:08x}")
@@ -202,16 +211,15 @@ class Codec:
         else:
             even = np.arange(17) * (TOTAL // 16)
             sizes = [coder.code(even, size) for size in sizes]
-            bounds = [(1 - 2 ** size, 2 ** size - 1) for size in sizes]
+            bounds = [(1 - 2**size, 2**size - 1) for size in sizes]
         for number, wave in enumerate(waves(*self.shape)):
-            contexts = np.concatenate([context_at(canvas, *place, np.log(step))
-                                       for place in wave])
+            contexts = np.concatenate([context_at(canvas, *place, np.log(step)) for place in wave])
             k = self._coded(coder, contexts, step, bounds, symbols and symbols[number])
             blocks = transform.forward(params, k * step / UNIT)[0]
             pixels = np.clip(np.rint(blocks), 0, 255).astype(np.uint8)
             for place, block in zip(wave, np.split(pixels, len(wave))):
                 block_at(canvas, *place)[:] = block.reshape(-1, SIDE, SIDE)
-        inside = canvas[:, MARGIN:MARGIN + self.shape[0], MARGIN:MARGIN + self.shape[1]]
+        inside = canvas[:, MARGIN : MARGIN + self.shape[0], MARGIN : MARGIN + self.shape[1]]
         return np.ascontiguousarray(inside)
 
     def _coded(self, coder, contexts, step, bounds, symbols):
@@ -219,7 +227,7 @@ class Codec:
         known = np.zeros((len(contexts), DIM))
         for i, (first, last) in enumerate(bounds):
             if first == last:
-                continue            # it is 0 in all blocks
+                continue  # it is 0 in all blocks
             counts = counts_of(self._below(i, known, contexts, step, np.arange(first, last) + 0.5))
             given = [first] * len(known) if symbols is None else symbols[:, i]
             known[:, i] = [first + coder.code(row, k - first) for row, k in zip(counts, given)]

@@ -34,8 +34,7 @@ class Encoder:
     def __call__(self, many):
         """Codes of clouds (M, N, 3), as (M, 7)."""
         if np.ndim(many) != 3 or np.shape(many)[2] != 3 or not np.shape(many)[1]:
-            raise ValueError("clouds: expected shape (M, N, 3) with N > 0, "
-                             f"got {np.shape(many)}")
+            raise ValueError(f"clouds: expected shape (M, N, 3) with N > 0, got {np.shape(many)}")
         waves = [np.cos(cloud @ self.frequencies + self.phases).mean(axis=0) for cloud in many]
         return ((np.stack(waves) - self.mean) @ self.components).astype(np.float32)
 
@@ -45,8 +44,13 @@ class Encoder:
 
 def init_encoder(rng):
     """Parameters of a network of every point, and of one of the largest that any point reaches."""
-    return trees.cast({"points": init_mlp(rng, (3, 64, 128, 1))[:-1],
-                       "cloud": init_mlp(rng, (128, 64, 2 * CODE))}, np.float32)
+    return trees.cast(
+        {
+            "points": init_mlp(rng, (3, 64, 128, 1))[:-1],
+            "cloud": init_mlp(rng, (128, 64, 2 * CODE)),
+        },
+        np.float32,
+    )
 
 
 def encoded(params, many):

@@ -13,18 +13,20 @@ import numpy as np
 try:
     from rdkit import Chem, RDLogger
 except ModuleNotFoundError:
-    raise fetch.DataMissing("molecules: expected RDKit and data, got no RDKit; bring them by: pip "
-                            "install nfref[applications] && python tutorials/applications/fetch.py "
-                            "molecules") from None
+    raise fetch.DataMissing(
+        "molecules: expected RDKit and data, got no RDKit; bring them by: pip "
+        "install nfref[applications] && python tutorials/applications/fetch.py "
+        "molecules"
+    ) from None
 
 ATOMS = ("C", "N", "O", "S", "F", "Cl", "Br")
 VALENCY = np.array([4, 3, 2, 6, 1, 1, 1])
 BONDS = (Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
-STOP = len(ATOMS)               # the type that ends a molecule
-LARGEST, WINDOW = 16, 10        # atoms of a molecule; how many of them back a bond may reach
-FAR = 8                         # distances from here on are one
+STOP = len(ATOMS)  # the type that ends a molecule
+LARGEST, WINDOW = 16, 10  # atoms of a molecule; how many of them back a bond may reach
+FAR = 8  # distances from here on are one
 
-RDLogger.DisableLog("rdApp.*")          # what does not parse is named by an error of ours
+RDLogger.DisableLog("rdApp.*")  # what does not parse is named by an error of ours
 
 
 # Molecules and graphs -----------------------------------------------------------------------
@@ -46,8 +48,9 @@ def to_graph(molecule):
     """
     atoms = list(molecule.GetAtoms())
     if not 0 < len(atoms) <= LARGEST or any(
-            atom.GetSymbol() not in ATOMS or atom.GetFormalCharge() or atom.GetNumRadicalElectrons()
-            for atom in atoms):
+        atom.GetSymbol() not in ATOMS or atom.GetFormalCharge() or atom.GetNumRadicalElectrons()
+        for atom in atoms
+    ):
         return None
     Chem.Kekulize(molecule, clearAromaticFlags=True)
     bonds = np.zeros((len(atoms), len(atoms)), dtype=int)
@@ -126,16 +129,19 @@ class Growing:
     def messages(self):
         """Of each atom: what it is; sums of that over its neighbours, by order of the bond; and
         sums of these sums over its neighbours, (M, LARGEST, 45)."""
-        own = np.concatenate([one_hot(self.types, STOP), self.left()[..., None] / 4,
-                              (self.types >= 0)[..., None]], axis=2)
+        own = np.concatenate(
+            [one_hot(self.types, STOP), self.left()[..., None] / 4, (self.types >= 0)[..., None]],
+            axis=2,
+        )
         nearest = np.concatenate([(self.bonds == 1) @ own, (self.bonds > 1) @ own], axis=2)
         return np.concatenate([own, nearest, (self.bonds > 0) @ nearest], axis=2)
 
     def whole(self, i):
         """Of the graph before atom i: counts of atoms, bonds and rings, and i, (M, 29)."""
         atoms = one_hot(self.types[:, :i], STOP).sum(axis=1)
-        orders = np.stack([(self.bonds[:, :i, :i] == k).sum(axis=(1, 2)) for k in (1, 2, 3)],
-                          axis=1) / 2
+        orders = (
+            np.stack([(self.bonds[:, :i, :i] == k).sum(axis=(1, 2)) for k in (1, 2, 3)], axis=1) / 2
+        )
         rings = orders.sum(axis=1, keepdims=True) - i + 1
         place = np.tile(np.eye(LARGEST + 2)[i], (len(atoms), 1))
         return np.concatenate([atoms / 8, orders / 8, rings / 2, place], axis=1)
@@ -159,13 +165,27 @@ class Growing:
         ring = np.where(bound, self.distance[:, j, :j], FAR).min(axis=1, initial=FAR)
         ring = np.where(parent < 0, -1, ring)
         chances = (self.left()[:, j:i] > 0).sum(axis=1)
-        return np.concatenate([
-            self.whole(i)[:, :STOP + 4], one_hot(self.types[:, i], STOP),
-            one_hot(i - j - 1 + 0 * rows, WINDOW), one_hot(ring, FAR + 1),
-            np.stack([self.left()[:, i] / 4, self.left()[:, j] / 4, bound.sum(axis=1) / 2,
-                      chances / 8, parent < 0], axis=1),
-            messages[:, j], np.where(parent[:, None] < 0, 0, messages[rows, parent])],
-            axis=1).astype(np.float32)
+        return np.concatenate(
+            [
+                self.whole(i)[:, : STOP + 4],
+                one_hot(self.types[:, i], STOP),
+                one_hot(i - j - 1 + 0 * rows, WINDOW),
+                one_hot(ring, FAR + 1),
+                np.stack(
+                    [
+                        self.left()[:, i] / 4,
+                        self.left()[:, j] / 4,
+                        bound.sum(axis=1) / 2,
+                        chances / 8,
+                        parent < 0,
+                    ],
+                    axis=1,
+                ),
+                messages[:, j],
+                np.where(parent[:, None] < 0, 0, messages[rows, parent]),
+            ],
+            axis=1,
+        ).astype(np.float32)
 
     def allows(self, i, j, orders):
         """Whether atoms i and j have that much valency left, (M,)."""
@@ -188,17 +208,23 @@ def replayed(graphs):
     sizes = np.array([len(types) for types, _ in graphs])
     atoms, bonds = [], []
     for i in range(min(LARGEST, sizes.max() + 1)):
-        alive = sizes >= i              # one more than there are atoms: the stop is a step too
+        alive = sizes >= i  # one more than there are atoms: the stop is a step too
         messages = growing.messages()
         chosen = np.array([types[i] if i < len(types) else STOP for types, _ in graphs])
-        atoms.append((growing.before_atom(i, messages)[alive], chosen[alive],
-                      np.full(alive.sum(), i)))
+        atoms.append(
+            (growing.before_atom(i, messages)[alive], chosen[alive], np.full(alive.sum(), i))
+        )
         growing.types[:, i] = np.where(chosen == STOP, -1, chosen)
         alive = sizes > i
         for j in steps_back(i):
             orders = np.array([bound[i, j] if i < len(bound) else 0 for _, bound in graphs])
-            bonds.append((growing.before_bond(i, j, messages)[alive], orders[alive],
-                          np.full(alive.sum(), place_of_bond(i, j))))
+            bonds.append(
+                (
+                    growing.before_bond(i, j, messages)[alive],
+                    orders[alive],
+                    np.full(alive.sum(), place_of_bond(i, j)),
+                )
+            )
             growing.bind(i, j, orders)
         growing.finish(i)
     return tuple(tuple(np.concatenate(part) for part in zip(*steps)) for steps in (atoms, bonds))
@@ -242,7 +268,7 @@ def grown(count, atom, bond, rng, check, tries=30, growing=None):
         contexts = growing.before_atom(i, messages)
         kinds = np.full(count, STOP)
         kinds[rows] = atom(contexts[rows], i, rng)
-        while i == 0 and (kinds == STOP).any():             # there are no molecules of no atom
+        while i == 0 and (kinds == STOP).any():  # there are no molecules of no atom
             again = np.flatnonzero(kinds == STOP)
             kinds[again] = atom(contexts[again], i, rng)
         alive = alive & (kinds != STOP)
@@ -265,18 +291,19 @@ def grown(count, atom, bond, rng, check, tries=30, growing=None):
             alive = alive & ~lost
         sizes[alive] = i + 1
         growing.finish(i)
-    return [(growing.types[k, :n], growing.bonds[k, :n, :n])
-            for k, n in enumerate(sizes)], redrawn / max(asked, 1)
+    return [
+        (growing.types[k, :n], growing.bonds[k, :n, :n]) for k, n in enumerate(sizes)
+    ], redrawn / max(asked, 1)
 
 
 # The baseline -------------------------------------------------------------------------------
 
-KINDS, ORDERS = STOP + 1, 4             # choices of an atom and of a bond, with stop and none
+KINDS, ORDERS = STOP + 1, 4  # choices of an atom and of a bond, with stop and none
 
 
 @dataclass(frozen=True)
 class Frequencies:
-    shares: np.ndarray          # (places, K)
+    shares: np.ndarray  # (places, K)
 
     @classmethod
     def counted(cls, count, steps):

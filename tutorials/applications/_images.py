@@ -13,8 +13,9 @@ def idx(path):
     lengths, and then the bytes."""
     content = gzip.decompress(path.read_bytes())
     if len(content) < 4 or content[:3] != b"\0\0\x08":
-        raise ValueError(f"{path}: expected an IDX file of bytes, got one that begins with "
-                         f"{content[:4]}")
+        raise ValueError(
+            f"{path}: expected an IDX file of bytes, got one that begins with {content[:4]}"
+        )
     shape = struct.unpack_from(f">{content[3]}I", content, 4)
     numbers = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * len(shape))
     if numbers.size != np.prod(shape):
@@ -25,8 +26,10 @@ def idx(path):
 def fashion(paths):
     """((images, labels) to learn from, (images, labels) to test) of Fashion-MNIST's files."""
     found = {path.name[:5] + path.name.split("-")[1][:6]: idx(path) for path in paths}
-    return ((found["trainimages"], found["trainlabels"]),
-            (found["t10k-images"], found["t10k-labels"]))
+    return (
+        (found["trainimages"], found["trainlabels"]),
+        (found["t10k-images"], found["t10k-labels"]),
+    )
 
 
 def mnist(path):
@@ -39,8 +42,10 @@ def check_images(images, shape):
     """uint8 pictures (N, H, W) of one shape; anything else is named in one line."""
     found = np.asarray(images)
     if found.dtype != np.uint8 or found.ndim != 3 or found.shape[1:] != shape or not len(found):
-        raise ValueError(f"images: expected uint8 of shape (N, {shape[0]}, {shape[1]}) with N at "
-                         f"least 1, got {found.dtype} of shape {found.shape}")
+        raise ValueError(
+            f"images: expected uint8 of shape (N, {shape[0]}, {shape[1]}) with N at "
+            f"least 1, got {found.dtype} of shape {found.shape}"
+        )
     return found
 
 
@@ -53,8 +58,11 @@ def halved(images):
 def sheet(images, columns):
     """Pictures (N, H, W) side by side, ``columns`` in a row; N is a multiple of it."""
     n, height, width = images.shape
-    return (images.reshape(n // columns, columns, height, width).transpose(0, 2, 1, 3)
-            .reshape(n // columns * height, columns * width))
+    return (
+        images.reshape(n // columns, columns, height, width)
+        .transpose(0, 2, 1, 3)
+        .reshape(n // columns * height, columns * width)
+    )
 
 
 def encoded(picture, form, **options):

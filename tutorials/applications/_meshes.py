@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-FEWEST_POINTS = 4       # to span a volume
+FEWEST_POINTS = 4  # to span a volume
 
 
 def read_ply(path):
@@ -16,25 +16,30 @@ def read_ply(path):
     ValueError
         If the file is not such a file of triangles, ends early, or has too few points.
     """
-    head, _, body = path.read_bytes().replace(b"end_header\r\n", b"end_header\n", 1).partition(
-        b"end_header\n")
+    head, _, body = (
+        path.read_bytes().replace(b"end_header\r\n", b"end_header\n", 1).partition(b"end_header\n")
+    )
     counts = [re.search(rb"element %s (\d+)" % name, head) for name in (b"vertex", b"face")]
     if not head.startswith(b"ply") or None in counts:
-        raise ValueError(f"{path.name}: expected a PLY file with vertices and faces, "
-                         f"got one that begins with {head[:10]!r}")
+        raise ValueError(
+            f"{path.name}: expected a PLY file with vertices and faces, "
+            f"got one that begins with {head[:10]!r}"
+        )
     points, faces = (int(count[1]) for count in counts)
     try:
         read = _from_text if b"format ascii" in head else _from_bytes
         vertices, corners = read(body, points, faces)
     except ValueError:
-        raise ValueError(f"{path.name}: expected {points} points and {faces} triangles, got "
-                         f"{len(body)} bytes, which is not that many") from None
+        raise ValueError(
+            f"{path.name}: expected {points} points and {faces} triangles, got "
+            f"{len(body)} bytes, which is not that many"
+        ) from None
     return checked(path.name, vertices, corners)
 
 
 def _from_text(body, points, faces):
     numbers = np.array(body.split(), dtype=float)
-    vertices, corners = numbers[:3 * points], numbers[3 * points:]
+    vertices, corners = numbers[: 3 * points], numbers[3 * points :]
     return vertices.reshape(points, 3), corners.reshape(faces, 4)[:, 1:].astype(int)
 
 
@@ -56,11 +61,15 @@ def read_javascript(path):
 def checked(name, vertices, triangles):
     """The mesh, if it has enough points and its triangles join points that it has."""
     if len(vertices) < FEWEST_POINTS or not len(triangles):
-        raise ValueError(f"{name}: expected a mesh of at least {FEWEST_POINTS} points and a "
-                         f"triangle, got {len(vertices)} points and {len(triangles)} triangles")
+        raise ValueError(
+            f"{name}: expected a mesh of at least {FEWEST_POINTS} points and a "
+            f"triangle, got {len(vertices)} points and {len(triangles)} triangles"
+        )
     if triangles.min() < 0 or triangles.max() >= len(vertices):
-        raise ValueError(f"{name}: expected triangles of points 0 to {len(vertices) - 1}, got "
-                         f"point {triangles.max()}")
+        raise ValueError(
+            f"{name}: expected triangles of points 0 to {len(vertices) - 1}, got "
+            f"point {triangles.max()}"
+        )
     if not np.isfinite(vertices).all():
         raise ValueError(f"{name}: expected finite coordinates, got NaN or infinity")
     return vertices, triangles

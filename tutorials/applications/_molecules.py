@@ -15,7 +15,7 @@ def molecules(part, count):
     path = next(path for path in fetch.files("molecules") if path.name == f"{part}.csv.gz")
     graphs, names = [], []
     with gzip.open(path, "rt") as lines:
-        next(lines)                     # the heads of the columns
+        next(lines)  # the heads of the columns
         for line in lines:
             smiles = line.split(",")[0].strip()
             if len(re.findall("Cl|Br|[CNOSFcnos]", smiles)) > LARGEST:
@@ -46,22 +46,31 @@ def judged(graphs, known):
         RDKit's, of the graphs that it accepts.
     shares : dict of str to float
     """
-    found = [molecule for molecule in (to_molecule(*graph) for graph in graphs)
-             if molecule is not None]
+    found = [
+        molecule for molecule in (to_molecule(*graph) for graph in graphs) if molecule is not None
+    ]
     names = [Chem.MolToSmiles(molecule) for molecule in found]
-    return found, {"valid": len(found) / len(graphs), "unique": len(set(names)) / len(names),
-                   "novel": len(set(names) - known) / len(set(names))}
+    return found, {
+        "valid": len(found) / len(graphs),
+        "unique": len(set(names)) / len(names),
+        "novel": len(set(names) - known) / len(set(names)),
+    }
 
 
 def usual_rings(found):
     """The share of molecules whose rings are all of five or six atoms."""
-    return np.mean([all(len(ring) in (5, 6) for ring in molecule.GetRingInfo().AtomRings())
-                    for molecule in found])
+    return np.mean(
+        [
+            all(len(ring) in (5, 6) for ring in molecule.GetRingInfo().AtomRings())
+            for molecule in found
+        ]
+    )
 
 
 def strip(found, count=5):
     """A drawing of some molecules side by side: the first that have at least eight atoms."""
     large = [molecule for molecule in found if molecule.GetNumAtoms() >= 8] or found
-    image = Draw.MolsToGridImage(large[:count], molsPerRow=count, subImgSize=(260, 190),
-                                 returnPNG=False)       # pixels, in notebooks too
+    image = Draw.MolsToGridImage(
+        large[:count], molsPerRow=count, subImgSize=(260, 190), returnPNG=False
+    )  # pixels, in notebooks too
     return np.asarray(image)

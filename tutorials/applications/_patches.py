@@ -7,7 +7,7 @@ from autograd import grad
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 SIDE = 28
-WIDTH, COMPONENTS, SCALES = 5, 12, (1, 2)      # patches of 5 x 5, and of 10 x 10 seen half as sharp
+WIDTH, COMPONENTS, SCALES = 5, 12, (1, 2)  # patches of 5 x 5, and of 10 x 10 seen half as sharp
 
 
 def checked(pictures):
@@ -40,7 +40,7 @@ def patches(pictures, scale):
     padded = np.pad(blurred, ((0, 0), (margin, margin), (margin, margin)))
     reach = (WIDTH - 1) * scale + 1
     windows = np.lib.stride_tricks.sliding_window_view(padded, (reach, reach), (1, 2))
-    return windows[..., ::scale, ::scale].reshape(*pictures.shape, WIDTH ** 2)
+    return windows[..., ::scale, ::scale].reshape(*pictures.shape, WIDTH**2)
 
 
 def to_judge(pictures):
@@ -70,9 +70,13 @@ class Features:
 
     def __call__(self, pictures, where):
         """(M, 24) features of the patches at the M places that ``where`` picks."""
-        return np.concatenate([(patches(pictures, scale)[where] - mean) @ components
-                               for scale, (mean, components) in zip(SCALES, self.parts)],
-                              axis=1).astype(np.float32)
+        return np.concatenate(
+            [
+                (patches(pictures, scale)[where] - mean) @ components
+                for scale, (mean, components) in zip(SCALES, self.parts)
+            ],
+            axis=1,
+        ).astype(np.float32)
 
 
 def map_of(judge, features, pictures):
@@ -88,11 +92,12 @@ def gradient_map(judge, features, pictures):
     """|d score / d pixel|, smoothed over a pixel, (N, 28, 28)."""
     where = to_judge(pictures)
     at_features = grad(lambda rows: judge(rows).sum())(features(pictures, where))
-    units = np.eye(SIDE ** 2).reshape(-1, SIDE, SIDE)
-    total = np.zeros((len(pictures), SIDE ** 2))
+    units = np.eye(SIDE**2).reshape(-1, SIDE, SIDE)
+    total = np.zeros((len(pictures), SIDE**2))
     for k, (scale, (_, components)) in enumerate(zip(SCALES, features.parts)):
-        at_patches = np.zeros((*pictures.shape, WIDTH ** 2))
-        at_patches[where] = at_features[:, k * COMPONENTS:(k + 1) * COMPONENTS] @ components.T
-        total += at_patches.reshape(len(pictures), -1) @ patches(units, scale).reshape(
-            SIDE ** 2, -1).T
+        at_patches = np.zeros((*pictures.shape, WIDTH**2))
+        at_patches[where] = at_features[:, k * COMPONENTS : (k + 1) * COMPONENTS] @ components.T
+        total += (
+            at_patches.reshape(len(pictures), -1) @ patches(units, scale).reshape(SIDE**2, -1).T
+        )
     return gaussian_filter(np.abs(total).reshape(pictures.shape), (0, 1, 1))

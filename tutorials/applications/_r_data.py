@@ -11,10 +11,10 @@ import struct
 import numpy as np
 
 MAGIC = b"RDX2\nX\n"
-HEAD = len(MAGIC) + 12                      # three versions of four bytes
+HEAD = len(MAGIC) + 12  # three versions of four bytes
 HAS_ATTRIBUTES, HAS_TAG = 0x200, 0x400
 SYMBOL, PAIRS, TEXT, STRINGS, LIST = 1, 2, 9, 16, 19
-NUMBERS = {10: ">i4", 13: ">i4", 14: ">f8"}                     # logical, integer, double
+NUMBERS = {10: ">i4", 13: ">i4", 14: ">f8"}  # logical, integer, double
 NIL, REFERENCE = 254, 255
 
 
@@ -31,11 +31,15 @@ def read_tables(path):
         if not content.startswith(MAGIC):
             raise ValueError(f"got one that begins with {content[:7]!r}")
         stored = _Reader(content).item()
-        return {name: {column: _labels(values) for column, values in _columns(frame)}
-                for name, frame in stored.items()}
+        return {
+            name: {column: _labels(values) for column, values in _columns(frame)}
+            for name, frame in stored.items()
+        }
     except (lzma.LZMAError, struct.error, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise ValueError(f"{path.name}: expected an xz-compressed R data file of version 2 with "
-                         f"data frames, {error}") from None
+        raise ValueError(
+            f"{path.name}: expected an xz-compressed R data file of version 2 with "
+            f"data frames, {error}"
+        ) from None
 
 
 def _columns(frame):
@@ -65,7 +69,7 @@ class _Reader:
         kind = flags & 0xFF
         if kind == NIL:
             return None
-        if kind == REFERENCE:               # to a symbol that was met before
+        if kind == REFERENCE:  # to a symbol that was met before
             return self.symbols[(flags >> 8) - 1]
         if kind == SYMBOL:
             self.symbols.append(self.item())
@@ -91,7 +95,7 @@ class _Reader:
         if kind in (STRINGS, LIST):
             return [self.item() for _ in range(length)]
         if kind == TEXT:
-            return self.taken(max(length, 0)).decode()          # a missing text has length -1
+            return self.taken(max(length, 0)).decode()  # a missing text has length -1
         if kind in NUMBERS:
             dtype = np.dtype(NUMBERS[kind])
             values = np.frombuffer(self.taken(length * dtype.itemsize), dtype)
@@ -102,4 +106,4 @@ class _Reader:
         self.at += count
         if self.at > len(self.content):
             raise ValueError("got one that ends early")
-        return self.content[self.at - count:self.at]
+        return self.content[self.at - count : self.at]

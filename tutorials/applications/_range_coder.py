@@ -10,8 +10,8 @@ counts[k + 1], with counts[0] = 0 and counts[-1] = TOTAL. Both sides need the sa
 
 import numpy as np
 
-TOTAL = 1 << 24         # what all counts of a symbol add up to
-TOP, TAIL = 1 << 64, 1 << 56    # the interval's length is kept between these two
+TOTAL = 1 << 24  # what all counts of a symbol add up to
+TOP, TAIL = 1 << 64, 1 << 56  # the interval's length is kept between these two
 
 
 class Encoder:
@@ -57,7 +57,7 @@ class Decoder:
 
     def __init__(self, content):
         self.content, self.place = content, 0
-        self.above, self.length = 0, TOP - 1        # how far the number is above the interval's low
+        self.above, self.length = 0, TOP - 1  # how far the number is above the interval's low
         for _ in range(8):
             self._shift()
 

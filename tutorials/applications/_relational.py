@@ -14,7 +14,7 @@ from autograd import numpy as anp
 from nfref.networks.activations import relu
 
 ORDERS_OF_BONDS = (1, 2, 3)
-SHARE = 1 / 8                   # of each atom in the sum over all, so that it stays near one
+SHARE = 1 / 8  # of each atom in the sum over all, so that it stays near one
 
 
 # The network --------------------------------------------------------------------------------
@@ -22,8 +22,10 @@ SHARE = 1 / 8                   # of each atom in the sum over all, so that it s
 
 def init_network(rng, widths):
     """Weights (4 in, out) of each layer, from the kinds of atoms to ``widths``."""
-    return [rng.standard_normal((4 * fan_in, fan_out)) * (2 * fan_in) ** -0.5
-            for fan_in, fan_out in zip((STOP, *widths), widths)]
+    return [
+        rng.standard_normal((4 * fan_in, fan_out)) * (2 * fan_in) ** -0.5
+        for fan_in, fan_out in zip((STOP, *widths), widths)
+    ]
 
 
 def embedded(params, types, bonds):
@@ -50,9 +52,15 @@ def seen_before_atom(own, graphs, i):
 
 def seen_before_bond(own, graphs, i, j):
     """Contexts (n, 3 C + 10) of the choice of the bond of atoms i and j: both, a sum, and i - j."""
-    return anp.concatenate([picked(own, graphs, i), picked(own, graphs, j),
-                            picked(summed(own), graphs, i + 1), places(i - j - 1, WINDOW, own)],
-                           axis=1)
+    return anp.concatenate(
+        [
+            picked(own, graphs, i),
+            picked(own, graphs, j),
+            picked(summed(own), graphs, i + 1),
+            places(i - j - 1, WINDOW, own),
+        ],
+        axis=1,
+    )
 
 
 def summed(own):
@@ -93,15 +101,18 @@ class Replay:
     @classmethod
     def of(cls, types, bonds):
         n = len(types)
-        pairs = np.array([(0, i, j, bonds[i, j]) for i in range(n) for j in steps_back(i)],
-                         dtype=int).reshape(-1, 4)
+        pairs = np.array(
+            [(0, i, j, bonds[i, j]) for i in range(n) for j in steps_back(i)], dtype=int
+        ).reshape(-1, 4)
         bound = pairs[pairs[:, 3] > 0]
         pairs[:, 0] = np.cumsum(pairs[:, 3] > 0) - (pairs[:, 3] > 0)
         graphs = np.zeros((len(bound) + 1, LARGEST, LARGEST), dtype=np.int8)
         for t, (_, i, j, order) in enumerate(bound):
-            graphs[t + 1:, i, j] = graphs[t + 1:, j, i] = order
-        atoms = [((bound[:, 1] < i).sum(), i, types[i] if i < n else STOP)
-                 for i in range(min(n + 1, LARGEST))]
+            graphs[t + 1 :, i, j] = graphs[t + 1 :, j, i] = order
+        atoms = [
+            ((bound[:, 1] < i).sum(), i, types[i] if i < n else STOP)
+            for i in range(min(n + 1, LARGEST))
+        ]
         padded = np.full((len(graphs), LARGEST), -1, dtype=np.int8)
         padded[:, :n] = types
         return cls(padded, graphs, np.array(atoms), pairs)
@@ -110,19 +121,30 @@ class Replay:
         """With a share of the bonds that did not come, and what each of the pairs counts for."""
         came = self.pairs[:, 3] > 0
         kept = came | (rng.random(len(came)) < share)
-        return (replace(self, pairs=self.pairs[kept]),
-                np.where(came, 1, 1 / share)[kept].astype(np.float32))
+        return (
+            replace(self, pairs=self.pairs[kept]),
+            np.where(came, 1, 1 / share)[kept].astype(np.float32),
+        )
 
     @classmethod
     def joined(cls, replays):
         """Those of several molecules, as one."""
         first = np.cumsum([0, *(len(replay.types) for replay in replays)])
-        atoms, pairs = ([rows + [start, *[0] * (rows.shape[1] - 1)]
-                         for start, rows in zip(first, part)]
-                        for part in zip(*((replay.atoms, replay.pairs) for replay in replays)))
-        return cls(*(np.concatenate(part) for part in (
-            [replay.types for replay in replays], [replay.bonds for replay in replays],
-            atoms, pairs)))
+        atoms, pairs = (
+            [rows + [start, *[0] * (rows.shape[1] - 1)] for start, rows in zip(first, part)]
+            for part in zip(*((replay.atoms, replay.pairs) for replay in replays))
+        )
+        return cls(
+            *(
+                np.concatenate(part)
+                for part in (
+                    [replay.types for replay in replays],
+                    [replay.bonds for replay in replays],
+                    atoms,
+                    pairs,
+                )
+            )
+        )
 
 
 # Growth -------------------------------------------------------------------------------------
@@ -139,11 +161,11 @@ class Seen(Growing):
         """The network is asked before each step instead, of the graph as it is then."""
 
     def before_atom(self, i, messages):
-        own = embedded(self.params, self.types[:, :i + 1], self.bonds[:, :i + 1, :i + 1])
+        own = embedded(self.params, self.types[:, : i + 1], self.bonds[:, : i + 1, : i + 1])
         rows = np.arange(len(own))
         return seen_before_atom(own, rows, np.full(len(own), i))
 
     def before_bond(self, i, j, messages):
-        own = embedded(self.params, self.types[:, :i + 1], self.bonds[:, :i + 1, :i + 1])
+        own = embedded(self.params, self.types[:, : i + 1], self.bonds[:, : i + 1, : i + 1])
         rows = np.arange(len(own))
         return seen_before_bond(own, rows, np.full(len(own), i), np.full(len(own), j))

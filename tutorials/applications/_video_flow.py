@@ -30,10 +30,24 @@ from nfref.transformers.affine import affine_forward, affine_inverse, bounded
 def read_video(path, height, width):
     """Grey frames (T, height, width) uint8 of a video, averaged down to that size, by ffmpeg."""
     from imageio_ffmpeg import get_ffmpeg_exe
+
     done = subprocess.run(
-        [get_ffmpeg_exe(), "-v", "error", "-i", str(path), "-vf",
-         f"scale={width}:{height}:flags=area", "-pix_fmt", "gray", "-f", "rawvideo", "-"],
-        capture_output=True)
+        [
+            get_ffmpeg_exe(),
+            "-v",
+            "error",
+            "-i",
+            str(path),
+            "-vf",
+            f"scale={width}:{height}:flags=area",
+            "-pix_fmt",
+            "gray",
+            "-f",
+            "rawvideo",
+            "-",
+        ],
+        capture_output=True,
+    )
     size = height * width
     if done.returncode or not done.stdout or len(done.stdout) % size:
         reason = (done.stderr.decode(errors="replace").strip().splitlines() or ["no frames"])[-1]
@@ -45,20 +59,23 @@ def check_frames(frames, past):
     """uint8 frames (T, H, W), enough of them, H and W divisible by 4."""
     found = numpy.asarray(frames)
     if found.dtype != numpy.uint8 or found.ndim != 3:
-        raise ValueError(f"frames: expected uint8 of shape (T, H, W), got {found.dtype} of shape "
-                         f"{found.shape}")
+        raise ValueError(
+            f"frames: expected uint8 of shape (T, H, W), got {found.dtype} of shape {found.shape}"
+        )
     if len(found) <= past:
         raise ValueError(f"frames: expected more than {past}, got {len(found)}")
     if found.shape[1] % 4 or found.shape[2] % 4:
-        raise ValueError("frames: expected height and width divisible by 4, got "
-                         f"{found.shape[1]} x {found.shape[2]}")
+        raise ValueError(
+            "frames: expected height and width divisible by 4, got "
+            f"{found.shape[1]} x {found.shape[2]}"
+        )
     return found
 
 
 def frames_and_past(frames, past):
     """(T - past, H W) frames, and (T - past, past H W) those before each, the latest first."""
     rows = check_frames(frames, past).reshape(len(frames), -1).astype(numpy.float32)
-    before = [rows[past - k - 1:len(rows) - k - 1] for k in range(past)]
+    before = [rows[past - k - 1 : len(rows) - k - 1] for k in range(past)]
     return rows[past:], numpy.concatenate(before, axis=1)
 
 
@@ -119,13 +136,19 @@ class VideoFlow(Adaptive):
         """From the inside of each level to its outside: steps, then the squeeze undone."""
         height, width = self.shape
         chains = []
-        for seed, (outside, shape) in enumerate(zip(((1, height, width), (2, *self.shapes[0][1:])),
-                                                    self.shapes)):
+        for seed, (outside, shape) in enumerate(
+            zip(((1, height, width), (2, *self.shapes[0][1:])), self.shapes)
+        ):
             rng = np.random.default_rng(seed)
-            steps = [flow for _ in range(self.steps) for flow in (
-                nfref.ChannelCoupling(shape, self.hidden, edge_channel=False),
-                nfref.InvertibleConv(shape, "lu", *nfref.random_pivots(rng, shape[0])),
-                nfref.ActNorm(shape))]
+            steps = [
+                flow
+                for _ in range(self.steps)
+                for flow in (
+                    nfref.ChannelCoupling(shape, self.hidden, edge_channel=False),
+                    nfref.InvertibleConv(shape, "lu", *nfref.random_pivots(rng, shape[0])),
+                    nfref.ActNorm(shape),
+                )
+            ]
             chains.append(Chain([*steps, nfref.Squeeze(outside)]))
         return tuple(chains)
 
@@ -133,9 +156,13 @@ class VideoFlow(Adaptive):
         # What the priors read: past latents of the level; at the outer one also what went on.
         reads = 2 + 4 * self.past, 8 * self.past
         writes = 4, 16
-        return {"levels": [level._init(rng) for level in self.levels],
-                "priors": [init_conv_net(rng, (read, *self.prior_hidden, write))
-                           for read, write in zip(reads, writes)]}
+        return {
+            "levels": [level._init(rng) for level in self.levels],
+            "priors": [
+                init_conv_net(rng, (read, *self.prior_hidden, write))
+                for read, write in zip(reads, writes)
+            ],
+        }
 
     def _latents(self, params, rows):
         """Of frames in the networks' unit: (inner row, outer row, log_det).
@@ -156,8 +183,9 @@ class VideoFlow(Adaptive):
     def _prior(self, params, level, seen, latest):
         """(shift, log-scale) of a level's latent, as rows."""
         shape = self.shapes[level]
-        images = [as_image(rows, (rows.shape[1] // (shape[1] * shape[2]), *shape[1:]))
-                  for rows in seen]
+        images = [
+            as_image(rows, (rows.shape[1] // (shape[1] * shape[2]), *shape[1:])) for rows in seen
+        ]
         out = conv_net(params["priors"][level], np.concatenate(images, axis=3))
         out = out.transpose((0, 3, 1, 2)).reshape((len(latest), -1))
         shift, log_scale = np.split(out, 2, axis=1)
@@ -184,14 +212,16 @@ class VideoFlow(Adaptive):
         inner, log_inner = affine_forward(z_inner, *self._of_inner(params, past))
         on, log_det_on = self.levels[1]._forward(params["levels"][1], inner, None)
         off, log_off = affine_forward(z_off, *self._of_outer(params, past, on))
-        x, log_det = self.levels[0]._forward(params["levels"][0],
-                                             np.concatenate([on, off], axis=1), None)
+        x, log_det = self.levels[0]._forward(
+            params["levels"][0], np.concatenate([on, off], axis=1), None
+        )
         scales = np.sum(log_inner, axis=1) + np.sum(log_off, axis=1) + self.dim * numpy.log(64)
         return 64 * x + 128, log_det + log_det_on + scales
 
     def _adapt(self, params, x, context, stage):
         first = adapted(self.levels[0], params["levels"][0], (x - 128) / 64, None, stage)
         inside, _ = self.levels[0]._inverse(first, (x - 128) / 64, None)
-        second = adapted(self.levels[1], params["levels"][1], np.split(inside, 2, axis=1)[0], None,
-                         stage)
+        second = adapted(
+            self.levels[1], params["levels"][1], np.split(inside, 2, axis=1)[0], None, stage
+        )
         return {**params, "levels": [first, second]}

@@ -33,8 +33,10 @@ def read_wav(path):
     with wave.open(str(path)) as file:
         kind = file.getnchannels(), 8 * file.getsampwidth()
         if kind != (1, 16) or not file.getnframes():
-            raise ValueError(f"{path}: expected one channel of 16 bits with samples in it, got "
-                             f"{kind[0]} of {kind[1]} bits with {file.getnframes()} samples")
+            raise ValueError(
+                f"{path}: expected one channel of 16 bits with samples in it, got "
+                f"{kind[0]} of {kind[1]} bits with {file.getnframes()} samples"
+            )
         content = file.readframes(file.getnframes())
         return np.frombuffer(content, dtype="<i2"), file.getframerate()
 
@@ -124,8 +126,9 @@ class WaveLayer(Flow):
 
     def __post_init__(self):
         if self.shape[1] % max(self.dilations):
-            raise ValueError(f"shape: expected a width divisible by {max(self.dilations)}, "
-                             f"got {self.shape}")
+            raise ValueError(
+                f"shape: expected a width divisible by {max(self.dilations)}, got {self.shape}"
+            )
 
     @property
     def dim(self):
@@ -135,13 +138,18 @@ class WaveLayer(Flow):
         layers, fan_in = [], 2
         for _ in self.dilations:
             limit = np.sqrt(3 / (9 * fan_in))
-            layers.append({"weight": rng.uniform(-limit, limit, (3, 3, fan_in, self.channels)),
-                           "bias": np.zeros(self.channels)})
+            layers.append(
+                {
+                    "weight": rng.uniform(-limit, limit, (3, 3, fan_in, self.channels)),
+                    "bias": np.zeros(self.channels),
+                }
+            )
             fan_in = self.channels
         return {"layers": layers, "out": {"weight": np.zeros((fan_in, 2)), "bias": np.zeros(2)}}
 
     def conditioner(self, params, context):
         """The function x -> h."""
+
         def parameters(x):
             image = x.reshape((len(x), *self.shape, 1))
             image = np.concatenate([image, np.arcsinh(300 * image) / 3], axis=3)
@@ -152,15 +160,18 @@ class WaveLayer(Flow):
             outputs = np.dot(image, params["out"]["weight"]) + params["out"]["bias"]
             outputs = outputs.transpose((0, 3, 1, 2)).reshape((len(x), 2 * self.dim))
             return constrained(self.transformer, params, outputs)
+
         return parameters
 
     def _forward(self, params, z, context):
-        return autoregressive_forward(z, self.transformer.forward,
-                                      self.conditioner(params, context), passes=self.shape[0])
+        return autoregressive_forward(
+            z, self.transformer.forward, self.conditioner(params, context), passes=self.shape[0]
+        )
 
     def _inverse(self, params, x, context):
-        return autoregressive_inverse(x, self.transformer.inverse,
-                                      self.conditioner(params, context))
+        return autoregressive_inverse(
+            x, self.transformer.inverse, self.conditioner(params, context)
+        )
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,9 @@ import nfref
 from nfref.diagnostics import auroc
 from nfref.plots.canvas import COLOURS
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 TROUSERS = 1
-WORST = 20                      # patches that make up the score of a picture
+WORST = 20  # patches that make up the score of a picture
 
 # %%
 # Pictures, and scratches
@@ -53,15 +53,18 @@ WORST = 20                      # patches that make up the score of a picture
 def trousers(part):
     """Grey pictures in [0, 1], (N, 28, 28), of "train" or "t10k"."""
     paths = {path.name: path for path in fetch.files("fashion")}
-    pixels, labels = (np.frombuffer(gzip.decompress(paths[f"{part}-{name}-ubyte.gz"].read_bytes()),
-                                    np.uint8, offset=offset)
-                      for name, offset in (("images-idx3", 16), ("labels-idx1", 8)))
+    pixels, labels = (
+        np.frombuffer(
+            gzip.decompress(paths[f"{part}-{name}-ubyte.gz"].read_bytes()), np.uint8, offset=offset
+        )
+        for name, offset in (("images-idx3", 16), ("labels-idx1", 8))
+    )
     return pixels.reshape(-1, SIDE, SIDE)[labels == TROUSERS] / 255
 
 
 rng = np.random.default_rng(0)
 count = 500 if FULL else 100
-known, unseen = trousers("train")[:4000 if FULL else 500], trousers("t10k")[:2 * count]
+known, unseen = trousers("train")[: 4000 if FULL else 500], trousers("t10k")[: 2 * count]
 good = unseen[:count]
 bad, covered = map(np.stack, zip(*(scratched(picture, rng) for picture in unseen[count:])))
 
@@ -92,8 +95,16 @@ def flow_judge(flow, rows, rng, epochs, noise):
     width = np.maximum(np.subtract(*np.percentile(rows, (90, 10), axis=0)) / 2.5, 1e-3)
     density = nfref.Density(nfref.Chain([flow, nfref.Standardise(np.median(rows, axis=0), width)]))
     noisy = (rows + noise(rows.shape)).astype(np.float32)
-    found = nfref.fit(density, density.init(rng), noisy, rng, epochs=epochs, learning_rate=2e-3,
-                      schedule="cosine", progress=False)
+    found = nfref.fit(
+        density,
+        density.init(rng),
+        noisy,
+        rng,
+        epochs=epochs,
+        learning_rate=2e-3,
+        schedule="cosine",
+        progress=False,
+    )
     return lambda rows: -density.log_prob(found.params, rows)
 
 
@@ -124,14 +135,19 @@ def score_of(found):
 
 
 flow = nfref.RealNVP(rows.shape[1], layers=6, hidden=(64, 64))
-judges = {"flow": flow_judge(flow, rows, rng, 12 if FULL else 6,
-                             lambda shape: 0.02 * rng.standard_normal(shape)),
-          "one Gaussian": gaussian_judge(rows),
-          "isolation forest": forest_judge(rows[:20_000])}
-maps = {name: [map_of(judge, features, part) for part in (bad, good)]
-        for name, judge in judges.items()}
-whether = {name: auroc(score_of(good_map), score_of(bad_map))
-           for name, (bad_map, good_map) in maps.items()}
+judges = {
+    "flow": flow_judge(
+        flow, rows, rng, 12 if FULL else 6, lambda shape: 0.02 * rng.standard_normal(shape)
+    ),
+    "one Gaussian": gaussian_judge(rows),
+    "isolation forest": forest_judge(rows[:20_000]),
+}
+maps = {
+    name: [map_of(judge, features, part) for part in (bad, good)] for name, judge in judges.items()
+}
+whether = {
+    name: auroc(score_of(good_map), score_of(bad_map)) for name, (bad_map, good_map) in maps.items()
+}
 for name, area in whether.items():
     print(f"{name:<18}AUROC {area.value:.4f} +- {area.error:.4f}")
 
@@ -144,9 +160,10 @@ for name, area in whether.items():
 # held against whether the pixel is one of the scratch; so are the scores of the patches themselves.
 
 gradient = gradient_map(judges["flow"], features, bad)
-where = {name: auroc(found[~covered], found[covered]).value
-         for name, found in [("gradient", gradient)]
-         + [(name, found[0]) for name, found in maps.items()]}
+where = {
+    name: auroc(found[~covered], found[covered]).value
+    for name, found in [("gradient", gradient)] + [(name, found[0]) for name, found in maps.items()]
+}
 for name, area in where.items():
     print(f"pixels, {name:<18}AUROC {area:.3f}")
 
@@ -170,12 +187,16 @@ known_rows, good_rows, bad_rows = shuttle(np.random.default_rng(1))
 known_rows = known_rows if FULL else known_rows[:5000]
 rng = np.random.default_rng(1)
 flow = nfref.MAF(known_rows.shape[1], layers=5, hidden=(64, 64))
-judges = {"flow": flow_judge(flow, known_rows, rng, 30 if FULL else 10, rng.random),
-          "one Gaussian": gaussian_judge(known_rows),
-          "isolation forest": forest_judge(known_rows)}
-shift = {"flow": 0.5}           # a row n is the cell [n, n + 1), and is judged at its middle
-table = {name: auroc(*(judge(part + shift.get(name, 0)) for part in (good_rows, bad_rows)))
-         for name, judge in judges.items()}
+judges = {
+    "flow": flow_judge(flow, known_rows, rng, 30 if FULL else 10, rng.random),
+    "one Gaussian": gaussian_judge(known_rows),
+    "isolation forest": forest_judge(known_rows),
+}
+shift = {"flow": 0.5}  # a row n is the cell [n, n + 1), and is judged at its middle
+table = {
+    name: auroc(*(judge(part + shift.get(name, 0)) for part in (good_rows, bad_rows)))
+    for name, judge in judges.items()
+}
 for name, area in table.items():
     print(f"{name:<18}AUROC {area.value:.4f} +- {area.error:.4f}; errs in {1 - area.value:.4f}")
 
@@ -194,16 +215,23 @@ of_bad, of_good = map(score_of, maps["flow"])
 threshold = np.quantile(of_good, 0.9)
 fig = plt.figure(figsize=(7.36, 6.2), layout="constrained")
 pictures, bars = fig.subfigures(2, 1, height_ratios=(1.9, 1))
-rows = [("good", good, "gray", of_good), ("scratched", bad, "gray", of_bad),
-        ("gradient", gradient, "magma", None)]
+rows = [
+    ("good", good, "gray", of_good),
+    ("scratched", bad, "gray", of_bad),
+    ("gradient", gradient, "magma", None),
+]
 for axes, (name, row, colours, scores) in zip(pictures.subplots(3, 8), rows):
     for n, ax in enumerate(axes):
         ax.imshow(row[n], cmap=colours, vmin=0, vmax=1 if scores is not None else None)
         ax.set(xticks=[], yticks=[])
         if scores is not None:
             alarm = scores[n] > threshold
-            ax.set_title(f"{scores[n]:.0f}", fontsize=11, weight="bold" if alarm else "normal",
-                         color=COLOURS[1] if alarm else "black")
+            ax.set_title(
+                f"{scores[n]:.0f}",
+                fontsize=11,
+                weight="bold" if alarm else "normal",
+                color=COLOURS[1] if alarm else "black",
+            )
         else:
             ax.contour(covered[n], [0.5], colors="white", linewidths=0.8)
     axes[0].set_ylabel(name, fontsize=11)
@@ -213,13 +241,25 @@ for ax, (title, found) in zip(bars.subplots(1, 2), titled):
     names = list(found)[::-1]
     areas, errors = np.array([(found[name].value, found[name].error) for name in names]).T
     low = 0.5 if areas.min() < 0.9 else 0.98
-    ax.barh([name.removeprefix("isolation ") for name in names], areas - low, left=low, xerr=errors,
-            color=[COLOURS[0] if name == "flow" else "0.75" for name in names])
+    ax.barh(
+        [name.removeprefix("isolation ") for name in names],
+        areas - low,
+        left=low,
+        xerr=errors,
+        color=[COLOURS[0] if name == "flow" else "0.75" for name in names],
+    )
     for k, area in enumerate(areas):
-        ax.text(area + errors[k] + 0.03 * (1 - low), k, f"{area:.{3 if low == 0.5 else 4}f}",
-                va="center")
-    ax.set(xlim=(low, 1 + 0.28 * (1 - low)), title=title,
-           xlabel="AUROC" + (" (0.5: a coin)" if low == 0.5 else ""))
+        ax.text(
+            area + errors[k] + 0.03 * (1 - low),
+            k,
+            f"{area:.{3 if low == 0.5 else 4}f}",
+            va="center",
+        )
+    ax.set(
+        xlim=(low, 1 + 0.28 * (1 - low)),
+        title=title,
+        xlabel="AUROC" + (" (0.5: a coin)" if low == 0.5 else ""),
+    )
     ax.set_xticks(np.linspace(low, 1, 3))
     ax.spines[["top", "right"]].set_visible(False)
 plt.show()
@@ -243,8 +283,10 @@ plt.show()
 
 for found in (whether, table):
     flow, *others = found.values()
-    assert all(flow.value - other.value
-               > (3 if FULL else 1) * np.hypot(flow.error, other.error) for other in others)
+    assert all(
+        flow.value - other.value > (3 if FULL else 1) * np.hypot(flow.error, other.error)
+        for other in others
+    )
 assert where["gradient"] > where["one Gaussian"]
 if FULL:
     assert whether["flow"].value > 0.8 and table["flow"].value > 0.999
@@ -256,7 +298,7 @@ if FULL:
 # Three good pictures score 1, 2 and 3, two scratched ones 2.5 and 4. What is the AUROC, the share
 # of pairs in which the scratched one scores higher?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):

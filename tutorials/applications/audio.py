@@ -38,9 +38,9 @@ from scipy.signal import lfilter, spectrogram
 
 import nfref
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 RATE, HEIGHT, WIDTH, PAST = 8000, 8, 64, 16
-LENGTH = HEIGHT * WIDTH     # of a window: 64 ms
+LENGTH = HEIGHT * WIDTH  # of a window: 64 ms
 
 # %%
 # The data. Every tenth clip is held out. Windows are cut at random places; the almost silent ones,
@@ -61,9 +61,14 @@ def windows(sound, count, rng):
 
 
 rng = np.random.default_rng(1)
-x, held_out, test = (windows(sound, count, rng) for sound, count in
-                     ((known, 1000 if FULL else 64), (known, 100 if FULL else 16),
-                      (unseen, 400 if FULL else 32)))
+x, held_out, test = (
+    windows(sound, count, rng)
+    for sound, count in (
+        (known, 1000 if FULL else 64),
+        (known, 100 if FULL else 16),
+        (unseen, 400 if FULL else 32),
+    )
+)
 print(f"{len(x)} windows of {LENGTH} samples, {len(x) * LENGTH / RATE:.0f} s of speech")
 
 # %%
@@ -101,7 +106,7 @@ def bits_of_normal(e, sigma):
 
 def recent_deviation(e):
     """Of the last 16 errors; before there are any, the usual one of the training windows."""
-    squares = np.cumsum(np.pad(e ** 2, ((0, 0), (1, 0))), axis=1)
+    squares = np.cumsum(np.pad(e**2, ((0, 0), (1, 0))), axis=1)
     ends = np.arange(e.shape[1])
     starts = np.maximum(ends - PAST, 0)
     counts = ends - starts
@@ -111,8 +116,10 @@ def recent_deviation(e):
 
 PRIOR, PRIOR_VARIANCE = 1.0, np.median(errors(x) ** 2)
 e = errors(test)
-costs = {"Gaussian AR(16)": bits_of_normal(e, deviation).mean(axis=1),
-         "with recent variance": bits_of_normal(e, recent_deviation(e)).mean(axis=1)}
+costs = {
+    "Gaussian AR(16)": bits_of_normal(e, deviation).mean(axis=1),
+    "with recent variance": bits_of_normal(e, recent_deviation(e)).mean(axis=1),
+}
 
 # %%
 # WaveFlow
@@ -130,11 +137,19 @@ def as_rows(windows):
 
 start = time.perf_counter()
 rng = np.random.default_rng(2)
-result = nfref.fit(density, density.init(rng),
-                   nfref.dequantised(rng, as_rows(x).astype(np.float32)), rng,
-                   validation=nfref.dequantised(rng, as_rows(held_out).astype(np.float32)),
-                   epochs=4 if FULL else 2, batch_size=4, learning_rate=3e-3, schedule="cosine",
-                   patience=None, progress=False)
+result = nfref.fit(
+    density,
+    density.init(rng),
+    nfref.dequantised(rng, as_rows(x).astype(np.float32)),
+    rng,
+    validation=nfref.dequantised(rng, as_rows(held_out).astype(np.float32)),
+    epochs=4 if FULL else 2,
+    batch_size=4,
+    learning_rate=3e-3,
+    schedule="cosine",
+    patience=None,
+    progress=False,
+)
 params = nfref.params.cast(result.params, np.dtype(np.float64))
 costs["WaveFlow"] = nfref.bits_per_dim(density, params, as_rows(test), rng)
 for name, bits in costs.items():
@@ -166,21 +181,24 @@ drawn = unfolded(wide.forward(params["flow"][0], z)[0], HEIGHT)[0] * known.std()
 print(f"{len(drawn)} samples in {HEIGHT * layers} passes, {time.perf_counter() - start:.1f} s")
 folder = Path(tempfile.mkdtemp())
 write_wav(folder / "drawn.wav", drawn, RATE)
-print(f"written: drawn.wav of {(folder / 'drawn.wav').stat().st_size} bytes")    # in ``folder``
+print(f"written: drawn.wav of {(folder / 'drawn.wav').stat().st_size} bytes")  # in ``folder``
 
 noise = deviation * np.random.default_rng(6).standard_normal(len(drawn) + RATE)
 by_line = lfilter([1.0], np.concatenate([[1.0], -coefficients]), noise)[RATE:]
-spoken = unseen[np.argmax(np.abs(unseen) > 1000):][:len(drawn)]
+spoken = unseen[np.argmax(np.abs(unseen) > 1000) :][: len(drawn)]
 
 
 def ups_and_downs(sound):
     """Standard deviation, in dB, of the loudness of pieces of 32 ms."""
-    pieces = sound[:len(sound) // 256 * 256].reshape(-1, 256)
+    pieces = sound[: len(sound) // 256 * 256].reshape(-1, 256)
     return np.std(20 * np.log10(pieces.std(axis=1) + 1))
 
 
-moving = {"speech": ups_and_downs(spoken), "WaveFlow": ups_and_downs(drawn),
-          "Gaussian AR(16)": ups_and_downs(by_line)}
+moving = {
+    "speech": ups_and_downs(spoken),
+    "WaveFlow": ups_and_downs(drawn),
+    "Gaussian AR(16)": ups_and_downs(by_line),
+}
 for name, decibels in moving.items():
     print(f"{name}: loudness goes up and down by {decibels:.1f} dB")
 
@@ -197,8 +215,12 @@ left, right = fig.subfigures(2, 1, height_ratios=(1, 1.9))
 ax, below = left.subplots(1, 2)
 colours = {"Gaussian AR(16)": "0.7", "with recent variance": "0.5", "WaveFlow": "#1f4e9c"}
 values = [bits.mean() for bits in costs.values()]
-ax.barh(list(costs), values, xerr=[bits.std() / np.sqrt(len(bits)) for bits in costs.values()],
-        color=[colours[name] for name in costs])
+ax.barh(
+    list(costs),
+    values,
+    xerr=[bits.std() / np.sqrt(len(bits)) for bits in costs.values()],
+    color=[colours[name] for name in costs],
+)
 for k, value in enumerate(values):
     ax.text(value + 0.35, k, f"{value:.2f}", va="center")
 ax.set(xlabel="bits per sample, clips held out", xlim=(0, 17))
@@ -213,8 +235,9 @@ sounds = {"speech, held out": spoken, "WaveFlow, drawn": drawn, "Gaussian AR(16)
 for ax, (name, sound) in zip(right.subplots(3, 1, sharex=True), sounds.items()):
     frequencies, times, power = spectrogram(sound / 32768, RATE, nperseg=256, noverlap=192)
     image = 10 * np.log10(power + 1e-12)
-    ax.pcolormesh(times, frequencies / 1000, image, cmap="magma", vmin=-90, vmax=-30,
-                  rasterized=True)
+    ax.pcolormesh(
+        times, frequencies / 1000, image, cmap="magma", vmin=-90, vmax=-30, rasterized=True
+    )
     ax.set_title(name, fontsize=11)
     ax.set(ylabel="kHz")
 ax.set(xlabel="seconds")
@@ -240,7 +263,7 @@ if FULL:
 # -------------------------------
 # A clip is folded at height 8. In which row i and column j is sample 21, counted from 0?
 
-answer_1 = ...      # type (row, column) here
+answer_1 = ...  # type (row, column) here
 
 
 def check_1(answer):

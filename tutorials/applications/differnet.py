@@ -44,12 +44,12 @@ from nfref.runtime import params as trees
 from nfref.runtime.blocks import in_blocks
 from nfref.training.adam import Adam
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 TROUSERS = 1
 CHANNELS = (1, 16, 32, 64)
 SIZES = (0.5, 1, 2)
-SIDES = 8                       # rotations of a picture that is judged
-AT_ONCE = 250                   # pictures that go through the network together
+SIDES = 8  # rotations of a picture that is judged
+AT_ONCE = 250  # pictures that go through the network together
 
 # %%
 # The network, and what it learns
@@ -61,7 +61,7 @@ AT_ONCE = 250                   # pictures that go through the network together
 def halved(pictures):
     """Means of 2 x 2 pixels; an odd row or column at the end is left out."""
     n, height, width, channels = pictures.shape
-    even = pictures[:, :height // 2 * 2, :width // 2 * 2]
+    even = pictures[:, : height // 2 * 2, : width // 2 * 2]
     return np.mean(np.reshape(even, (n, height // 2, 2, width // 2, 2, channels)), axis=(2, 4))
 
 
@@ -82,11 +82,17 @@ def surprise(params, pictures, labels):
 
 
 def start(rng):
-    return {"layers": [{"weight": rng.standard_normal((3, 3, fan_in, fan_out))
-                        * (2 / (9 * fan_in)) ** 0.5, "bias": numpy.zeros(fan_out)}
-                       for fan_in, fan_out in zip(CHANNELS, CHANNELS[1:])],
-            "weight": rng.standard_normal((CHANNELS[-1], 10)) * CHANNELS[-1] ** -0.5,
-            "bias": numpy.zeros(10)}
+    return {
+        "layers": [
+            {
+                "weight": rng.standard_normal((3, 3, fan_in, fan_out)) * (2 / (9 * fan_in)) ** 0.5,
+                "bias": numpy.zeros(fan_out),
+            }
+            for fan_in, fan_out in zip(CHANNELS, CHANNELS[1:])
+        ],
+        "weight": rng.standard_normal((CHANNELS[-1], 10)) * CHANNELS[-1] ** -0.5,
+        "bias": numpy.zeros(10),
+    }
 
 
 def trained(pictures, labels, rng, epochs):
@@ -107,7 +113,7 @@ digits, labels = mnist(*fetch.files("digits"))
 digits = (digits / 255).astype(numpy.float32)
 rng = numpy.random.default_rng(0)
 order = rng.permutation(len(digits))
-learned, unseen = order[:4500 if FULL else 1000], order[4500:]
+learned, unseen = order[: 4500 if FULL else 1000], order[4500:]
 network = trained(digits[learned], labels[learned], rng, 6 if FULL else 3)
 guessed = means(network, digits[unseen]) @ network["weight"] + network["bias"]
 print(f"digits read: {numpy.mean(guessed.argmax(axis=1) == labels[unseen]):.1%}")
@@ -136,8 +142,8 @@ def turned(pictures, angle):
 
 (known, known_labels), (tested, tested_labels) = fashion(fetch.files("fashion"))
 count = 500 if FULL else 60
-known = (known[known_labels == TROUSERS][:4000 if FULL else 300] / 255).astype(numpy.float32)
-tested = (tested[tested_labels == TROUSERS][:2 * count] / 255).astype(numpy.float32)
+known = (known[known_labels == TROUSERS][: 4000 if FULL else 300] / 255).astype(numpy.float32)
+tested = (tested[tested_labels == TROUSERS][: 2 * count] / 255).astype(numpy.float32)
 rng = numpy.random.default_rng(0)
 good = tested[:count]
 bad, covered = map(numpy.stack, zip(*(scratched(picture, rng) for picture in tested[count:])))
@@ -150,13 +156,22 @@ bad = bad.astype(numpy.float32)
 # has to beat sees the same rows.
 
 angles = 360 * numpy.arange(SIDES) / SIDES
-rows = numpy.concatenate([in_blocks(features, turned(known, angle), block=AT_ONCE)
-                          for angle in angles])
+rows = numpy.concatenate(
+    [in_blocks(features, turned(known, angle), block=AT_ONCE) for angle in angles]
+)
 centre, width = rows.mean(axis=0), rows.std(axis=0) + 1e-4
 rows = ((rows - centre) / width).astype(numpy.float32)
 density = nfref.Density(nfref.RealNVP(rows.shape[1], layers=8, hidden=(128,)))
-found = nfref.fit(density, density.init(rng), rows, rng, epochs=12 if FULL else 3,
-                  learning_rate=1e-3, schedule="cosine", progress=False)
+found = nfref.fit(
+    density,
+    density.init(rng),
+    rows,
+    rng,
+    epochs=12 if FULL else 3,
+    learning_rate=1e-3,
+    schedule="cosine",
+    progress=False,
+)
 middle, covariance = rows.mean(axis=0), numpy.cov(rows.T) + 1e-3 * numpy.eye(rows.shape[1])
 precision = numpy.linalg.inv(covariance)
 
@@ -179,17 +194,25 @@ def gaussian_score(rows):
 
 def judged(score, pictures, angles):
     """The mean score of each picture over rotations of it."""
+
     def from_one_side(angle):
-        return in_blocks(lambda part: score((features(turned(part, angle)) - centre) / width),
-                         pictures, block=AT_ONCE)
+        return in_blocks(
+            lambda part: score((features(turned(part, angle)) - centre) / width),
+            pictures,
+            block=AT_ONCE,
+        )
 
     return numpy.mean([from_one_side(angle) for angle in angles], axis=0)
 
 
-scores = {name: [judged(score, part, sides) for part in (good, bad)]
-          for name, score, sides in (("flow, one side", flow_score, angles[:1]),
-                                     ("flow", flow_score, angles),
-                                     ("one Gaussian", gaussian_score, angles))}
+scores = {
+    name: [judged(score, part, sides) for part in (good, bad)]
+    for name, score, sides in (
+        ("flow, one side", flow_score, angles[:1]),
+        ("flow", flow_score, angles),
+        ("one Gaussian", gaussian_score, angles),
+    )
+}
 whether = {name: auroc(*found) for name, found in scores.items()}
 for name, area in whether.items():
     print(f"{name:<16}AUROC {area.value:.3f} +- {area.error:.3f}")
@@ -240,8 +263,12 @@ for axes, (name, row) in zip(pictures.subplots(2, 6), (("scratched", bad), ("gra
         ax.set(xticks=[], yticks=[])
         if row is bad:
             alarm = of_bad[n] > threshold
-            ax.set_title(f"{of_bad[n]:.0f}", fontsize=11, weight="bold" if alarm else "normal",
-                         color=COLOURS[1] if alarm else "black")
+            ax.set_title(
+                f"{of_bad[n]:.0f}",
+                fontsize=11,
+                weight="bold" if alarm else "normal",
+                color=COLOURS[1] if alarm else "black",
+            )
         else:
             ax.contour(covered[n], [0.5], colors="white", linewidths=0.8)
     axes[0].set_ylabel(name, fontsize=11)
@@ -253,12 +280,20 @@ left.hist(of_bad, bins, histtype="step", color=COLOURS[1], linewidth=2, label="s
 left.set(xlabel="score in nats", ylabel="pictures", title="the flow, from eight sides")
 left.legend(frameon=False)
 names = list(whether)[::-1]
-right.barh(names, [whether[name].value - 0.5 for name in names], left=0.5,
-           xerr=[whether[name].error for name in names],
-           color=["0.75" if name == "one Gaussian" else COLOURS[0] for name in names])
+right.barh(
+    names,
+    [whether[name].value - 0.5 for name in names],
+    left=0.5,
+    xerr=[whether[name].error for name in names],
+    color=["0.75" if name == "one Gaussian" else COLOURS[0] for name in names],
+)
 for k, name in enumerate(names):
-    right.text(whether[name].value + whether[name].error + 0.01, k, f"{whether[name].value:.3f}",
-               va="center")
+    right.text(
+        whether[name].value + whether[name].error + 0.01,
+        k,
+        f"{whether[name].value:.3f}",
+        va="center",
+    )
 right.set(xlim=(0.5, 1.05), title="AUROC (0.5: a coin)")
 right.set_xticks([0.5, 0.75, 1])
 for ax in (left, right):
@@ -290,7 +325,7 @@ if FULL:
 # From two sides a picture has :math:`-\log p` = 2 and 10; its score is the mean, 6. How large would
 # :math:`-\log` of the mean of p be?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):

@@ -45,10 +45,10 @@ from nfref.runtime import params as trees
 from nfref.training.adam import Adam
 from nfref.training.gradient import value_and_gradient
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 CHANNELS = 64
-NOISE = 0.5                     # width of the noise on a choice
-BATCH = 24                      # molecules a step
+NOISE = 0.5  # width of the noise on a choice
+BATCH = 24  # molecules a step
 
 # %%
 # A choice
@@ -94,10 +94,13 @@ def surprise(density, params, choices, context, rng):
 
 
 def start(rng):
-    params = {"network": init_network(rng, (CHANNELS,) * 3), "atoms": ATOMS.init(rng),
-              "bonds": BONDS.init(rng)}
+    params = {
+        "network": init_network(rng, (CHANNELS,) * 3),
+        "atoms": ATOMS.init(rng),
+        "bonds": BONDS.init(rng),
+    }
     for part, count in (("atoms", KINDS), ("bonds", ORDERS)):
-        params[part]["flow"]["net"][0]["weight"][:count] *= 8      # that a yes came is to be heard
+        params[part]["flow"]["net"][0]["weight"][:count] *= 8  # that a yes came is to be heard
     return trees.cast(params, np.float32)
 
 
@@ -136,11 +139,16 @@ def learned(params, replays, rng, steps, learning_rate):
 
 def drawn(params, count, rng, check):
     def chosen(density, own):
-        return lambda contexts, place, rng: meant(
-            density.sample(own, rng, len(contexts), contexts))
+        return lambda contexts, place, rng: meant(density.sample(own, rng, len(contexts), contexts))
 
-    return grown(count, chosen(ATOMS, params["atoms"]), chosen(BONDS, params["bonds"]), rng, check,
-                 growing=Seen(count, params["network"]))[0]
+    return grown(
+        count,
+        chosen(ATOMS, params["atoms"]),
+        chosen(BONDS, params["bonds"]),
+        rng,
+        check,
+        growing=Seen(count, params["network"]),
+    )[0]
 
 
 def rewarded(params, rng, rounds, count, steps):
@@ -148,7 +156,7 @@ def rewarded(params, rng, rounds, count, steps):
     for _ in range(rounds):
         graphs = drawn(params, count, rng, check=True)
         rewards = np.array([qed(molecule) for molecule in judged(graphs, set())[0]])
-        best = [Replay.of(*graphs[k]) for k in np.argsort(-rewards)[:count // 4]]
+        best = [Replay.of(*graphs[k]) for k in np.argsort(-rewards)[: count // 4]]
         params = learned(params, best, rng, steps, 1e-3)
     return params
 
@@ -167,9 +175,11 @@ replays = [Replay.of(*graph) for graph in training]
 
 def nats_of(params, rng, groups=10):
     """The mean of -log P over test molecules, and its error, from groups of them."""
-    found = [sum(map(np.sum, nats(params, Replay.joined([Replay.of(*graph) for graph in group]),
-                                  rng))) / len(group)
-             for group in (testing[k::groups] for k in range(groups))]
+    found = [
+        sum(map(np.sum, nats(params, Replay.joined([Replay.of(*graph) for graph in group]), rng)))
+        / len(group)
+        for group in (testing[k::groups] for k in range(groups))
+    ]
     return np.mean(found), np.std(found) / np.sqrt(groups - 1)
 
 
@@ -186,13 +196,17 @@ for name, params in models.items():
         graphs = drawn(params, 1000 if FULL else 40, rng, check)
         label = name + (" + valency" if check else "")
         shown[label], shares[label] = judged(graphs, set(known))
-        print(f"{label:<17}valid {share_and_error(shares[label]['valid'], len(graphs))}, "
-              f"unique {shares[label]['unique']:.3f}, novel {shares[label]['novel']:.3f}")
+        print(
+            f"{label:<17}valid {share_and_error(shares[label]['valid'], len(graphs))}, "
+            f"unique {shares[label]['unique']:.3f}, novel {shares[label]['novel']:.3f}"
+        )
 for label, found in shown.items():
     rewards[label] = np.array([qed(molecule) for molecule in found])
-    print(f"{label:<17}QED {rewards[label].mean():.3f} "
-          f"+- {rewards[label].std() / np.sqrt(len(found)):.3f}, "
-          f"usual rings {usual_rings(found):.3f}")
+    print(
+        f"{label:<17}QED {rewards[label].mean():.3f} "
+        f"+- {rewards[label].std() / np.sqrt(len(found)):.3f}, "
+        f"usual rings {usual_rings(found):.3f}"
+    )
 for name, params in models.items():
     print("{:<17}{:.1f} +- {:.1f} nats a test molecule".format(name, *nats_of(params, rng)))
 
@@ -220,15 +234,23 @@ for ax, (name, label) in zip(upper.subplots(3, 1), rows.items()):
 left, right = lower.subplots(1, 2)
 colours = {"test molecules": "0.6", "before": COLOURS[1], "after": COLOURS[0]}
 for name, label in rows.items():
-    left.hist(rewards[label], np.linspace(0.2, 1, 33), density=True, histtype="step",
-              linewidth=2, color=colours[name], label=name)
+    left.hist(
+        rewards[label],
+        np.linspace(0.2, 1, 33),
+        density=True,
+        histtype="step",
+        linewidth=2,
+        color=colours[name],
+        label=name,
+    )
 left.set(xlabel="QED", title="drawn with the valency check")
 left.set_yticks([])
 left.legend(frameon=False, loc="upper left")
 names = ("valid", "unique", "novel")
 for shift, (model, label) in zip((-0.2, 0.2), (("before", "before"), ("after", "after"))):
-    right.barh(np.arange(3) + shift, [shares[label][name] for name in names], 0.38,
-               color=colours[model])
+    right.barh(
+        np.arange(3) + shift, [shares[label][name] for name in names], 0.38, color=colours[model]
+    )
 right.set_yticks(range(3), names)
 right.invert_yaxis()
 right.set(xlim=(0, 1.02), title="drawn without it")
@@ -269,7 +291,7 @@ if FULL:
 # A molecule is asked for 95 bonds, and each of the answers takes too much valency with probability
 # 1/1000, whatever came before. What share of the molecules is valid?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):

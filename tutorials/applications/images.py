@@ -36,7 +36,7 @@ from sklearn.linear_model import LogisticRegression
 
 import nfref
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 SHAPE, PIXELS, LEVELS = (1, 16, 16), 256, 256
 TSHIRT, PULLOVER = 0, 2
 
@@ -61,13 +61,27 @@ def learn(x, epochs):
     """Glow with its parameters."""
     rng = np.random.default_rng(1)
     steps, hidden = (4, (32, 32)) if FULL else (1, (8,))
-    flow = nfref.Chain([nfref.Glow(SHAPE, levels=2, steps=steps, hidden=hidden),
-                        nfref.Logit((-0.5,) * PIXELS, (LEVELS + 0.5,) * PIXELS)])
+    flow = nfref.Chain(
+        [
+            nfref.Glow(SHAPE, levels=2, steps=steps, hidden=hidden),
+            nfref.Logit((-0.5,) * PIXELS, (LEVELS + 0.5,) * PIXELS),
+        ]
+    )
     density = nfref.Density(flow)
     rows = nfref.dequantised(rng, x.astype(np.float32))
-    result = nfref.fit(density, density.init(rng), rows, rng, validation=0.05, epochs=epochs,
-                       batch_size=64, learning_rate=3e-3, schedule="cosine", patience=None,
-                       progress=False)
+    result = nfref.fit(
+        density,
+        density.init(rng),
+        rows,
+        rng,
+        validation=0.05,
+        epochs=epochs,
+        batch_size=64,
+        learning_rate=3e-3,
+        schedule="cosine",
+        patience=None,
+        progress=False,
+    )
     return density, nfref.params.cast(result.params, np.dtype(np.float64))
 
 
@@ -106,8 +120,12 @@ def by_png(held_out):
 costs = {}
 for name, (x, held_out) in sets.items():
     by_glow = nfref.bits_per_dim(*learned[name], held_out, np.random.default_rng(3))
-    costs[name] = {"histograms": by_histograms(x, held_out), "PNG": np.array([by_png(held_out)]),
-                   "one normal": by_one_normal(x, held_out), "Glow": by_glow}
+    costs[name] = {
+        "histograms": by_histograms(x, held_out),
+        "PNG": np.array([by_png(held_out)]),
+        "one normal": by_one_normal(x, held_out),
+        "Glow": by_glow,
+    }
     for model, bits in costs[name].items():
         error = f" +- {bits.std() / np.sqrt(len(bits)):.3f}" if len(bits) > 1 else ""
         print(f"{name:<9}{model:<11}{bits.mean():.3f}{error} bits per pixel")
@@ -155,7 +173,7 @@ samples = {(name, t): drawn(name, 10, t) for name in sets for t in (1.0, 0.7, 0.
 # above white?
 
 density, params = learned["clothes"]
-labels = known[1][:len(sets["clothes"][0])]
+labels = known[1][: len(sets["clothes"][0])]
 x = sets["clothes"][0]
 z = density.flow.inverse(params["flow"], x + 0.5)[0]
 sleeves = z[labels == PULLOVER].mean(axis=0) - z[labels == TSHIRT].mean(axis=0)
@@ -177,10 +195,14 @@ def share_of_pullovers(rows):
 
 shares = {a: share_of_pullovers(moved[a]) for a in strengths}
 for a in strengths:
-    print(f"{a:+.1f} of sleeves: {shares[a]:.0%} of {len(shirts)} T-shirts are pullovers, "
-          f"{share_of_pullovers(moved_pixels[a]):.0%} by pixels")
-outside = {name: np.mean((found[1.0] < -0.5) | (found[1.0] > LEVELS + 0.5))
-           for name, found in (("z", moved), ("pixels", moved_pixels))}
+    print(
+        f"{a:+.1f} of sleeves: {shares[a]:.0%} of {len(shirts)} T-shirts are pullovers, "
+        f"{share_of_pullovers(moved_pixels[a]):.0%} by pixels"
+    )
+outside = {
+    name: np.mean((found[1.0] < -0.5) | (found[1.0] > LEVELS + 0.5))
+    for name, found in (("z", moved), ("pixels", moved_pixels))
+}
 print(f"pixels out of range at +1: {outside['z']:.1%}, without a flow {outside['pixels']:.1%}")
 
 # %%
@@ -237,8 +259,9 @@ for row, (name, images) in zip(axes, (("z of Glow", moved), ("pixels", moved_pix
     row[0].set_ylabel(name)
 for ax, a in zip(axes[0], strengths):
     ax.set_title(f"{a:+g}" if a else "0", fontsize=10)
-bottom.suptitle("T-shirts, and how much sleeve is added to them;\nbelow: judged to be pullovers",
-                fontsize=11)
+bottom.suptitle(
+    "T-shirts, and how much sleeve is added to them;\nbelow: judged to be pullovers", fontsize=11
+)
 plt.show()
 
 # %%
@@ -252,8 +275,9 @@ for name, (density, params) in learned.items():
     assert np.max(np.abs(log_det + log_det_back)) < 1e-6
     assert costs[name]["Glow"].mean() < 8
     if FULL:
-        assert costs[name]["Glow"].mean() < min(costs[name][other].mean() for other in
-                                                ("histograms", "one normal", "PNG"))
+        assert costs[name]["Glow"].mean() < min(
+            costs[name][other].mean() for other in ("histograms", "one normal", "PNG")
+        )
 assert outside["z"] == 0 < outside["pixels"]
 assert shares[0.0] < 0.2 < shares[1.5] if FULL else shares[0.0] < shares[1.5]
 
@@ -263,12 +287,12 @@ assert shares[0.0] < 0.2 < shares[1.5] if FULL else shares[0.0] < shares[1.5]
 # z has 256 numbers, each standard normal, and is multiplied by the temperature T = 0.5. What is the
 # mean of its squared length?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
     z = 0.5 * np.random.default_rng(1).standard_normal((20_000, PIXELS))
-    truth = np.mean(np.sum(z ** 2, axis=1))
+    truth = np.mean(np.sum(z**2, axis=1))
     assert not np.isclose(answer, 128, rtol=0.05), "a square: T counts twice"
     assert np.isclose(answer, truth, rtol=0.01), "each number has variance T^2, and there are 256"
 

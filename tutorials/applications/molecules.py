@@ -43,7 +43,7 @@ from scipy.stats import wasserstein_distance
 import nfref
 from nfref.plots.canvas import COLOURS
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 
 # %%
 # Data
@@ -70,9 +70,19 @@ class Choice:
         centred = nfref.Standardise([0.7] * count, [0.5] * count)
         density = nfref.Density(nfref.Chain([flow, centred]))
         z = dequantised(choices, count, rng)
-        found = nfref.fit(density, density.init(rng), z, rng, context=contexts, validation=None,
-                          epochs=epochs, batch_size=512, learning_rate=3e-3, schedule="cosine",
-                          progress=False)
+        found = nfref.fit(
+            density,
+            density.init(rng),
+            z,
+            rng,
+            context=contexts,
+            validation=None,
+            epochs=epochs,
+            batch_size=512,
+            learning_rate=3e-3,
+            schedule="cosine",
+            progress=False,
+        )
         return cls(density, found.params, count)
 
     def drawn(self, contexts, place, rng):
@@ -90,13 +100,19 @@ def dequantised(choices, count, rng):
 
 
 def affine(count, context_dim):
-    return nfref.MAF(count, layers=2, hidden=(128, 128), context_dim=context_dim,
-                     activation="relu")
+    return nfref.MAF(count, layers=2, hidden=(128, 128), context_dim=context_dim, activation="relu")
 
 
 def spline(count, context_dim):
-    return nfref.NSF(count, layers=1, hidden=(128, 128), bins=6, bound=3.0,
-                     context_dim=context_dim, activation="relu")
+    return nfref.NSF(
+        count,
+        layers=1,
+        hidden=(128, 128),
+        bins=6,
+        bound=3.0,
+        context_dim=context_dim,
+        activation="relu",
+    )
 
 
 # %%
@@ -114,8 +130,11 @@ def spline(count, context_dim):
 
 def compared(graphs, known, test_log_p):
     found, shares = judged(graphs, known)
-    return found, {**shares, "log P off by": wasserstein_distance(log_p(found), test_log_p),
-                   "usual rings": usual_rings(found)}
+    return found, {
+        **shares,
+        "log P off by": wasserstein_distance(log_p(found), test_log_p),
+        "usual rings": usual_rings(found),
+    }
 
 
 def log_p(found):
@@ -133,12 +152,14 @@ def learned(training, rng, full):
     """{name: (atoms, bonds)} of the three models."""
     atoms, bonds = replayed(training)
     epochs = (30, 10) if full else (6, 2)
-    models = {"frequencies": (Frequencies.counted(KINDS, atoms),
-                              Frequencies.counted(ORDERS, bonds))}
+    models = {
+        "frequencies": (Frequencies.counted(KINDS, atoms), Frequencies.counted(ORDERS, bonds))
+    }
     for name, flow in (("affine", affine), ("splines", spline)):
         models[name] = tuple(
             Choice.learned(flow(count, steps[0].shape[1]), count, steps, rng, passes)
-            for count, steps, passes in zip((KINDS, ORDERS), (atoms, bonds), epochs))
+            for count, steps, passes in zip((KINDS, ORDERS), (atoms, bonds), epochs)
+        )
     return models
 
 
@@ -163,9 +184,11 @@ for name, (atom, bond) in models.items():
         graphs, redrawn = grown(1000 if FULL else 100, atom.drawn, bond.drawn, rng, check)
         label = name + (" + valency" if check else "")
         shown[label], results[label] = compared(graphs, set(known), log_p(test))
-        print(f"{label:<22}" + ", ".join(f"{key} {value:.3f}"
-                                         for key, value in results[label].items())
-              + f"; {redrawn:.1%} of bonds drawn again")
+        print(
+            f"{label:<22}"
+            + ", ".join(f"{key} {value:.3f}" for key, value in results[label].items())
+            + f"; {redrawn:.1%} of bonds drawn again"
+        )
 print(f"test molecules: usual rings {usual_rings(test):.3f}")
 for name, (value, error) in nats.items():
     print(f"{name:<22}{value:.1f} +- {error:.1f} nats a molecule")
@@ -182,8 +205,12 @@ for name, (value, error) in nats.items():
 #    flows and by frequencies alone. Below, bars: valid with and without the valency check, how
 #    far log P is off, and nats a test molecule.
 
-rows = {"test molecules": shown["test"], "splines": shown["splines + valency"],
-        "affine": shown["affine + valency"], "frequencies": shown["frequencies + valency"]}
+rows = {
+    "test molecules": shown["test"],
+    "splines": shown["splines + valency"],
+    "affine": shown["affine + valency"],
+    "frequencies": shown["frequencies + valency"],
+}
 fig = plt.figure(figsize=(7.36, 7), layout="constrained")
 left, right = fig.subfigures(2, 1, height_ratios=(3.4, 1))
 for ax, (name, found) in zip(left.subplots(4, 1), rows.items()):
@@ -196,11 +223,13 @@ names = ["splines", "affine", "frequencies"]
 place = np.arange(len(names))
 upper, middle, lower = right.subplots(1, 3, sharey=True)
 for shift, suffix, colour in ((-0.2, "", "0.75"), (0.2, " + valency", COLOURS[0])):
-    upper.barh(place + shift, [results[name + suffix]["valid"] for name in names], 0.38,
-               color=colour)
+    upper.barh(
+        place + shift, [results[name + suffix]["valid"] for name in names], 0.38, color=colour
+    )
 upper.set(title="valid (grey: no check)", xlim=(0, 1.02))
-middle.barh(place, [results[name + " + valency"]["log P off by"] for name in names],
-            color=COLOURS[0])
+middle.barh(
+    place, [results[name + " + valency"]["log P off by"] for name in names], color=COLOURS[0]
+)
 middle.set(title="log P off by")
 values, errors = zip(*(nats[name] for name in names))
 lower.barh(place, values, xerr=errors, color=COLOURS[0])
@@ -248,15 +277,16 @@ if FULL:
 # u is uniform on :math:`[0, 1]`, where its density is 1. The best normal has its mean and its
 # variance, 1/12. How many nats does it lose on average, :math:`E[-\log \mathcal{N}(u)]`?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
     u = (np.arange(100_000) + 0.5) / 100_000
     truth = np.mean(0.5 * np.log(2 * np.pi / 12) + 6 * (u - 0.5) ** 2)
     assert answer > 0, "the uniform density has 0, and no other density has less on average"
-    assert np.isclose(answer, truth, rtol=0.01), \
+    assert np.isclose(answer, truth, rtol=0.01), (
         "half of log(2 pi / 12), and the mean of 6 (u - 1/2)^2"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)

@@ -46,10 +46,10 @@ import nfref
 from nfref.objectives.flow_matching import FlowMatching
 from nfref.plots.canvas import COLOURS
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
-STRETCH, THICKNESS = 0.15, 0.02     # of axes, in log; of surfaces, where a shape is 1 wide
-SHAPES, POINTS = 1500, 256          # to learn from
-SEEN = 1500                         # points that the encoder sees of a cloud
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
+STRETCH, THICKNESS = 0.15, 0.02  # of axes, in log; of surfaces, where a shape is 1 wide
+SHAPES, POINTS = 1500, 256  # to learn from
+SEEN = 1500  # points that the encoder sees of a cloud
 
 # %%
 # Shapes
@@ -121,17 +121,36 @@ def learn_points(many, codes, rng, passes):
     params = density.init(rng)
     params["flow"]["net"][0]["weight"][:3] *= 4
     settings = {"batch_size": 512, "schedule": "cosine", "validation": None, "progress": False}
-    near = nfref.fit(density, params, rows, rng, context=context, epochs=2, learning_rate=1e-2,
-                     objective=FlowMatching(), **settings).params
-    found = nfref.fit(density, near, rows, rng, context=context, epochs=passes,
-                      learning_rate=5e-3, **settings)
+    near = nfref.fit(
+        density,
+        params,
+        rows,
+        rng,
+        context=context,
+        epochs=2,
+        learning_rate=1e-2,
+        objective=FlowMatching(),
+        **settings,
+    ).params
+    found = nfref.fit(
+        density, near, rows, rng, context=context, epochs=passes, learning_rate=5e-3, **settings
+    )
     return nfref.Density(nfref.CNF(3, (128, 128), context_dim=CODE)), found.params
 
 
 def learn_shapes(codes, rng, passes):
     density = nfref.Density(nfref.CNF(CODE, (64, 64), solver="rk4", steps=8))
-    found = nfref.fit(density, density.init(rng), codes, rng, epochs=passes, batch_size=256,
-                      learning_rate=1e-2, schedule="cosine", progress=False)
+    found = nfref.fit(
+        density,
+        density.init(rng),
+        codes,
+        rng,
+        epochs=passes,
+        batch_size=256,
+        learning_rate=1e-2,
+        schedule="cosine",
+        progress=False,
+    )
     return nfref.Density(nfref.CNF(CODE, (64, 64))), found.params
 
 
@@ -180,7 +199,7 @@ class PointFlow:
 # with one draw of s a cloud, written as mean + deviation * noise. The likelihood is that of 64 of
 # the cloud's 256 points, times four.
 
-TOGETHER, PART = 16, 64         # clouds a step; points of each whose likelihood is asked
+TOGETHER, PART = 16, 64  # clouds a step; points of each whose likelihood is asked
 
 
 def bound(densities, params, many, part, noise):
@@ -191,8 +210,11 @@ def bound(densities, params, many, part, noise):
     repeated = anp.reshape(anp.repeat(s[:, None], part.shape[1], axis=1), (-1, CODE))
     log_p = points.log_prob(params["points"], part.reshape(-1, 3), repeated)
     entropy = 0.5 * anp.sum(log_variance + np.log(2 * np.pi * np.e), axis=1)
-    return (anp.mean(anp.reshape(log_p, (len(part), -1)), axis=1) * many.shape[1]
-            + shapes.log_prob(params["shapes"], s) + entropy)
+    return (
+        anp.mean(anp.reshape(log_p, (len(part), -1)), axis=1) * many.shape[1]
+        + shapes.log_prob(params["shapes"], s)
+        + entropy
+    )
 
 
 @dataclass(frozen=True)
@@ -207,8 +229,10 @@ class NetworkEncoder:
 
 def learn_together(apart, codes, many, rng, steps):
     """The model with a network as its encoder, before and after all is trained on the bound."""
-    densities = (nfref.Density(nfref.CNF(3, (128, 128), context_dim=CODE, solver="rk4", steps=6)),
-                 nfref.Density(nfref.CNF(CODE, (64, 64), solver="rk4", steps=8)))
+    densities = (
+        nfref.Density(nfref.CNF(3, (128, 128), context_dim=CODE, solver="rk4", steps=6)),
+        nfref.Density(nfref.CNF(CODE, (64, 64), solver="rk4", steps=8)),
+    )
     many = many.astype(np.float32)
 
     def imitation(params, rng):
@@ -225,8 +249,14 @@ def learn_together(apart, codes, many, rng, steps):
     encoder, _ = descend(imitation, init_encoder(rng), rng, steps, 2e-3)
     start = {"encoder": encoder, "points": apart.points[1], "shapes": apart.shapes[1]}
     found, _ = descend(loss, start, rng, steps, 2e-3)
-    return [PointFlow((apart.points[0], params["points"]), (apart.shapes[0], params["shapes"]),
-                      NetworkEncoder(params["encoder"])) for params in (start, found)]
+    return [
+        PointFlow(
+            (apart.points[0], params["points"]),
+            (apart.shapes[0], params["shapes"]),
+            NetworkEncoder(params["encoder"]),
+        )
+        for params in (start, found)
+    ]
 
 
 # %%
@@ -258,8 +288,7 @@ def mean_and_error(values):
 
 def bounds(model, many, noise):
     """The bound of each cloud, in nats a point."""
-    params = {"encoder": model.encoder.params, "points": model.points[1],
-              "shapes": model.shapes[1]}
+    params = {"encoder": model.encoder.params, "points": model.points[1], "shapes": model.shapes[1]}
     return bound((model.points[0], model.shapes[0]), params, many, many, noise) / POINTS
 
 
@@ -282,13 +311,18 @@ def compare(models, shapes, rng, count):
         accuracy[name] = one_nn_accuracy(new[:, few], true[:, few])
     normal = [rng.multivariate_normal(cloud.mean(axis=0), np.cov(cloud.T), 500) for cloud in again]
     each["log p of a point"]["a normal"] = normal_log_likelihoods(true)
-    each["Chamfer"] |= {"a normal": np.array([*map(chamfer, normal, true)]),
-                        "same shape": np.array([*map(chamfer, again, true)])}
+    each["Chamfer"] |= {
+        "a normal": np.array([*map(chamfer, normal, true)]),
+        "same shape": np.array([*map(chamfer, again, true)]),
+    }
     accuracy["a normal"] = one_nn_accuracy(models["fixed codes"].drawn(w, 200, rng), true[:, few])
-    numbers = {measure: {name: mean_and_error(values) for name, values in found.items()}
-               for measure, found in each.items()}
-    gained = {measure: mean_and_error(found["after"] - found["before"])
-              for measure, found in each.items()}
+    numbers = {
+        measure: {name: mean_and_error(values) for name, values in found.items()}
+        for measure, found in each.items()
+    }
+    gained = {
+        measure: mean_and_error(found["after"] - found["before"]) for measure, found in each.items()
+    }
     return numbers | {"1-NN accuracy": accuracy}, gained
 
 
@@ -349,12 +383,13 @@ true = {name: surface.cloud(count, rng) for name, surface in shapes.items()}
 codes = dict(zip(true, model.encoder(np.stack([*true.values()]))))
 morph = morphed(model, *model.latent_of(np.stack([codes["bunny"], codes["airplane"]])), 7)
 w = rng.standard_normal((7, CODE)).astype(np.float32)
-rows = [("noise to\nbunny",
-         model.on_the_way(codes["bunny"], count, np.linspace(0, 1, 7), rng)),
-        ("to airplane,\na line in w", model.drawn(morph, count, rng)),
-        ("new shapes", model.drawn(model.codes_of(w), count, rng)),
-        ("true shapes", [*true.values()]),
-        ("rebuilt from s", model.drawn(np.stack([*codes.values()]), count, rng))]
+rows = [
+    ("noise to\nbunny", model.on_the_way(codes["bunny"], count, np.linspace(0, 1, 7), rng)),
+    ("to airplane,\na line in w", model.drawn(morph, count, rng)),
+    ("new shapes", model.drawn(model.codes_of(w), count, rng)),
+    ("true shapes", [*true.values()]),
+    ("rebuilt from s", model.drawn(np.stack([*codes.values()]), count, rng)),
+]
 fig = plt.figure(figsize=(7.36, 7.4), layout="constrained")
 left, right = fig.subfigures(2, 1, height_ratios=(2.9, 1))
 for axes, (name, row) in zip(left.subplots(5, 7), rows):
@@ -364,13 +399,22 @@ for axes, (name, row) in zip(left.subplots(5, 7), rows):
     for ax, cloud in zip(axes, row):
         ax.set_axis_on()
         show(ax, cloud, "cividis" if name == "true shapes" else "viridis")
-kinds = (("log p of a point", "nats, more is better"), ("Chamfer", "less is better"),
-         ("1-NN accuracy", "0.5 is best"))
+kinds = (
+    ("log p of a point", "nats, more is better"),
+    ("Chamfer", "less is better"),
+    ("1-NN accuracy", "0.5 is best"),
+)
 for ax, (kind, label) in zip(right.subplots(1, 3), kinds):
     values, errors = np.array([*numbers[kind].values()]).T
-    ax.barh([f"{name}  {value:.2f}" for name, value in zip(numbers[kind], values)], values,
-            xerr=errors, color=[COLOURS[0] if name == "after" else
-                                "0.4" if name in models else "0.75" for name in numbers[kind]])
+    ax.barh(
+        [f"{name}  {value:.2f}" for name, value in zip(numbers[kind], values)],
+        values,
+        xerr=errors,
+        color=[
+            COLOURS[0] if name == "after" else "0.4" if name in models else "0.75"
+            for name in numbers[kind]
+        ],
+    )
     ax.invert_yaxis()
     ax.set(title=kind, xlabel=label)
     ax.tick_params(labelsize=8)
@@ -414,7 +458,7 @@ if FULL:
 # On a line, one cloud is the point 0, the other has the points 0 and 2. Add the mean squared
 # distance of each point to the nearest of the other cloud, both ways.
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):

@@ -33,7 +33,7 @@ from scipy.stats import logistic, norm
 
 import nfref
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 PAST, PIECE = 2, 16
 SIZES = {"carphone_pristine.mp4": ("car", 72, 88), "bikes.mp4": ("bicycles", 68, 160)}
 
@@ -45,7 +45,7 @@ for path in fetch.files("video"):
     name, height, width = SIZES[path.name]
     frames = read_video(path, height, width)
     cut = len(frames) * 4 // 5
-    early[name], late[name] = frames[:cut], frames[cut:] if FULL else frames[cut:cut + 5]
+    early[name], late[name] = frames[:cut], frames[cut:] if FULL else frames[cut : cut + 5]
     print(f"{name}: {len(frames)} frames of {height} x {width}")
 
 
@@ -56,7 +56,7 @@ def pieces(rng, count):
         frames = early[name]
         t = rng.integers(PAST, len(frames))
         i, j = (rng.integers(0, size - PIECE + 1) for size in frames.shape[1:])
-        cube = frames[t - PAST:t + 1, i:i + PIECE, j:j + PIECE].reshape(PAST + 1, -1)
+        cube = frames[t - PAST : t + 1, i : i + PIECE, j : j + PIECE].reshape(PAST + 1, -1)
         found.append(cube[-1])
         before.append(cube[-2::-1].ravel())
     return np.array(found, dtype=np.float32), np.array(before, dtype=np.float32)
@@ -77,7 +77,9 @@ def neighbours(frames):
     """(T, H, W, 9) of frames (T, H, W), edges repeated."""
     wide = np.pad(frames.astype(float), ((0, 0), (1, 1), (1, 1)), mode="edge")
     height, width = frames.shape[1:]
-    return np.stack([wide[:, a:a + height, b:b + width] for a in range(3) for b in range(3)], -1)
+    return np.stack(
+        [wide[:, a : a + height, b : b + width] for a in range(3) for b in range(3)], -1
+    )
 
 
 def past_of(frames):
@@ -88,9 +90,13 @@ def past_of(frames):
 
 coefficients = np.linalg.lstsq(
     np.concatenate([past_of(frames).reshape(-1, 19) for frames in early.values()]),
-    np.concatenate([frames[2:].ravel() for frames in early.values()]).astype(float), rcond=None)[0]
-predictions = {"copy": lambda frames: frames[1:-1].astype(float),
-               "linear": lambda frames: past_of(frames) @ coefficients}
+    np.concatenate([frames[2:].ravel() for frames in early.values()]).astype(float),
+    rcond=None,
+)[0]
+predictions = {
+    "copy": lambda frames: frames[1:-1].astype(float),
+    "linear": lambda frames: past_of(frames) @ coefficients,
+}
 
 
 def fitted(family, predict):
@@ -114,15 +120,21 @@ def bits_of_cells(family, predict, frames):
 
 def bits_of_png(frames):
     """Bits per pixel of each difference, modulo 256."""
-    return np.array([8 * len(encoded(new - old, "PNG", optimize=True)) / new.size
-                     for old, new in zip(frames[1:], frames[2:])])
+    return np.array(
+        [
+            8 * len(encoded(new - old, "PNG", optimize=True)) / new.size
+            for old, new in zip(frames[1:], frames[2:])
+        ]
+    )
 
 
 costs = {name: {} for name in late}
 for name, frames in late.items():
-    for kind, family, predict in (("copy, normal noise", norm, "copy"),
-                                  ("copy, logistic noise", logistic, "copy"),
-                                  ("linear, logistic noise", logistic, "linear")):
+    for kind, family, predict in (
+        ("copy, normal noise", norm, "copy"),
+        ("copy, logistic noise", logistic, "copy"),
+        ("linear, logistic noise", logistic, "linear"),
+    ):
         costs[name][kind] = bits_of_cells(family, predictions[predict], frames)
     costs[name]["difference as PNG"] = bits_of_png(frames)
 
@@ -135,10 +147,21 @@ density = nfref.Density(VideoFlow((PIECE, PIECE), PAST, **options))
 rng = np.random.default_rng(0)
 x, before = pieces(rng, 6000 if FULL else 128)
 held_out, before_held_out = pieces(rng, 300 if FULL else 32)
-result = nfref.fit(density, density.init(rng), nfref.dequantised(rng, x), rng, context=before,
-                   validation=nfref.dequantised(rng, held_out), validation_context=before_held_out,
-                   epochs=5 if FULL else 2, batch_size=32, learning_rate=3e-3, schedule="cosine",
-                   patience=None, progress=False)
+result = nfref.fit(
+    density,
+    density.init(rng),
+    nfref.dequantised(rng, x),
+    rng,
+    context=before,
+    validation=nfref.dequantised(rng, held_out),
+    validation_context=before_held_out,
+    epochs=5 if FULL else 2,
+    batch_size=32,
+    learning_rate=3e-3,
+    schedule="cosine",
+    patience=None,
+    progress=False,
+)
 params = nfref.params.cast(result.params, np.dtype(np.float64))
 
 
@@ -149,11 +172,14 @@ def density_of(name):
 
 for name, frames in late.items():
     rows, past = frames_and_past(frames, PAST)
-    costs[name]["VideoFlow"] = nfref.bits_per_dim(density_of(name), params, rows.astype(float), rng,
-                                                  context=past)
+    costs[name]["VideoFlow"] = nfref.bits_per_dim(
+        density_of(name), params, rows.astype(float), rng, context=past
+    )
     for kind, bits in costs[name].items():
-        print(f"{name:<9}{kind:<23}{bits.mean():.2f} +- {bits.std() / np.sqrt(len(bits)):.2f} "
-              "bits per pixel")
+        print(
+            f"{name:<9}{kind:<23}{bits.mean():.2f} +- {bits.std() / np.sqrt(len(bits)):.2f} "
+            "bits per pixel"
+        )
 
 # %%
 # .. dropdown:: Answer
@@ -186,8 +212,10 @@ for name, frames in late.items():
     calm = ~surprising[name]
     ahead = costs[name]["difference as PNG"] - costs[name]["VideoFlow"]
     error = ahead[calm].std() / np.sqrt(np.sum(calm))
-    print(f"{name:<9}ahead of PNG by {ahead.mean():.2f} bits; in {np.sum(calm)} frames without a "
-          f"cut by {ahead[calm].mean():.2f} +- {error:.2f}")
+    print(
+        f"{name:<9}ahead of PNG by {ahead.mean():.2f} bits; in {np.sum(calm)} frames without a "
+        f"cut by {ahead[calm].mean():.2f} +- {error:.2f}"
+    )
     for bits in costs[name]["VideoFlow"][surprising[name]]:
         print(f"{name:<9}a frame at a cut: {bits:.1f} bits per pixel")
 
@@ -201,7 +229,7 @@ for name, frames in late.items():
 def drawn_on(name, start, count, temperature, seed):
     """``count`` frames after the frame ``start`` of a late clip, each drawn from the two before."""
     whole, rng = density_of(name), np.random.default_rng(seed)
-    frames = list(late[name][start - 1:start + 1].reshape(2, -1).astype(float))
+    frames = list(late[name][start - 1 : start + 1].reshape(2, -1).astype(float))
     for _ in range(count):
         context = np.concatenate([frames[-1], frames[-2]])[None]
         z = temperature * rng.standard_normal((1, whole.dim))
@@ -210,15 +238,17 @@ def drawn_on(name, start, count, temperature, seed):
 
 
 start, count = (6, 4) if FULL else (1, 2)
-truth = late["car"][start + 1:start + 1 + count]
+truth = late["car"][start + 1 : start + 1 + count]
 going_on = drawn_on("car", start, count, 0.5, 1)
 many = np.array([drawn_on("car", start, 1, 1.0, seed)[0] for seed in range(8 if FULL else 2)])
 copied = np.broadcast_to(late["car"][start], truth.shape)
-error = {"copy": truth[0].astype(float) - copied[0],
-         "drawn at T = 0": truth[0] - drawn_on("car", start, 1, 0.0, 0)[0],
-         "mean of drawn": truth[0] - many.mean(axis=0)}
+error = {
+    "copy": truth[0].astype(float) - copied[0],
+    "drawn at T = 0": truth[0] - drawn_on("car", start, 1, 0.0, 0)[0],
+    "mean of drawn": truth[0] - many.mean(axis=0),
+}
 for kind, e in error.items():
-    print(f"next frame, {kind}: off by {np.sqrt(np.mean(e ** 2)):.2f} grey levels")
+    print(f"next frame, {kind}: off by {np.sqrt(np.mean(e**2)):.2f} grey levels")
 
 # %%
 # As a guess, the most probable frame is no better than copying (off by 3.66 grey levels, not 3.54,
@@ -236,8 +266,12 @@ left, right = fig.subfigures(2, 1, height_ratios=(1, 2.2))
 for ax, name in zip(left.subplots(1, 2, sharey=True), late):
     kinds = list(costs[name])
     values = [costs[name][kind].mean() for kind in kinds]
-    ax.barh(kinds, values, color=["0.7"] * (len(kinds) - 1) + ["#1f4e9c"],
-            xerr=[costs[name][kind].std() / np.sqrt(len(late[name])) for kind in kinds])
+    ax.barh(
+        kinds,
+        values,
+        color=["0.7"] * (len(kinds) - 1) + ["#1f4e9c"],
+        xerr=[costs[name][kind].std() / np.sqrt(len(late[name])) for kind in kinds],
+    )
     for k, value in enumerate(values):
         ax.text(value + 0.35, k, f"{value:.2f}", va="center")
     ax.set(title=f"{name}: bits per pixel", xlim=(0, 8))
@@ -249,10 +283,12 @@ for column, k in enumerate(range(count)):
         axes[row, column].imshow(frames[k], cmap="gray", vmin=0, vmax=255)
         axes[row, 0].set_ylabel(name)
     axes[0, column].set_title(f"frame {k + 1}", fontsize=11)
-below = (("the last frame\ngiven", late["car"][start], "gray", 255),
-         ("what came,\nless it", np.abs(error["copy"]), "magma", 30),
-         ("deviation of\nfirst frames drawn", many.std(axis=0), "magma", 30),
-         ("one of them, T = 1", many[0], "gray", 255))
+below = (
+    ("the last frame\ngiven", late["car"][start], "gray", 255),
+    ("what came,\nless it", np.abs(error["copy"]), "magma", 30),
+    ("deviation of\nfirst frames drawn", many.std(axis=0), "magma", 30),
+    ("one of them, T = 1", many[0], "gray", 255),
+)
 for ax, (name, image, colours, most) in zip(axes[2], below):
     ax.imshow(image, cmap=colours, vmin=0, vmax=most)
     ax.set_xlabel(name)
@@ -286,7 +322,7 @@ for name in late:
 # was? Its cell goes from -1/2 to 1/2, and the distribution function is :math:`F(e) = 1 / (1 +
 # e^{-e/2})`.
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):

@@ -40,8 +40,15 @@ import autograd.numpy as anp
 import fetch
 import matplotlib.pyplot as plt
 import numpy as np
-from _block_codec import (DIM, SIDE, UNIT, Codec, bits_and_error, blocks_and_contexts,
-                          density_of_blocks)
+from _block_codec import (
+    DIM,
+    SIDE,
+    UNIT,
+    Codec,
+    bits_and_error,
+    blocks_and_contexts,
+    density_of_blocks,
+)
 from _images import encoded, fashion, sheet
 from _range_coder import Encoder, counts_of
 from PIL import Image
@@ -49,7 +56,7 @@ from scipy.fft import dct
 
 import nfref
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 (known, _), (unseen, _) = fashion(fetch.files("fashion"))
 known, unseen = (known[:6000], unseen[:100]) if FULL else (known[:100], unseen[:10])
 pixels, shape = unseen.size, unseen.shape[1:]
@@ -63,14 +70,27 @@ def learn(density, params, x, context, rate, bounds=None):
     for fine steps the error of a number is step^2 / 12, and -log(step) + 6 / step^2 times it has
     its least value there.
     """
+
     def objective(density, params, x, context, rng):
         nats, error, step = bits_and_error(density, params, x, context, bounds)
         return anp.mean(nats + 6 * error / step[:, 0] ** 2)
 
     rng = np.random.default_rng(1)
-    return nfref.fit(density, params, x, rng, context=context, validation=None,
-                     objective=objective, epochs=2, batch_size=512 if FULL else 256,
-                     learning_rate=rate, schedule="cosine", patience=None, progress=False).params
+    return nfref.fit(
+        density,
+        params,
+        x,
+        rng,
+        context=context,
+        validation=None,
+        objective=objective,
+        epochs=2,
+        batch_size=512 if FULL else 256,
+        learning_rate=rate,
+        schedule="cosine",
+        patience=None,
+        progress=False,
+    ).params
 
 
 def codec(density, params, bounds=None):
@@ -105,15 +125,19 @@ back = lossless.decompress(path.read_bytes())
 seconds = middle - start, time.perf_counter() - middle
 
 picture = sheet(unseen, 10)
-sizes = {"zlib": bits(zlib.compress(unseen.tobytes(), 9)),
-         "PNG": bits(encoded(picture, "PNG", optimize=True)),
-         "xz": bits(lzma.compress(unseen.tobytes(), preset=9 | lzma.PRESET_EXTREME)),
-         "WebP": bits(encoded(picture, "WEBP", lossless=True, quality=100, method=6)),
-         "flow": bits(path.read_bytes())}
+sizes = {
+    "zlib": bits(zlib.compress(unseen.tobytes(), 9)),
+    "PNG": bits(encoded(picture, "PNG", optimize=True)),
+    "xz": bits(lzma.compress(unseen.tobytes(), preset=9 | lzma.PRESET_EXTREME)),
+    "WebP": bits(encoded(picture, "WEBP", lossless=True, quality=100, method=6)),
+    "flow": bits(path.read_bytes()),
+}
 for name, size in sizes.items():
     print(f"{name:<5}{size:.3f} bits per pixel")
-print(f"{len(unseen)} pictures: {seconds[0]:.1f} s to write, {seconds[1]:.1f} s to read; "
-      f"equal to the byte: {np.array_equal(back, unseen)}")
+print(
+    f"{len(unseen)} pictures: {seconds[0]:.1f} s to write, {seconds[1]:.1f} s to read; "
+    f"equal to the byte: {np.array_equal(back, unseen)}"
+)
 
 # %%
 # .. dropdown:: Answer
@@ -125,8 +149,9 @@ print(f"{len(unseen)} pictures: {seconds[0]:.1f} s to write, {seconds[1]:.1f} s 
 # less a little for what the density thinks impossible: the likelihood *is* the size of the file.
 
 x_new, context_new = blocks_and_contexts(unseen, 0.0)
-nats, _, _ = bits_and_error(lossless.density, lossless.params, x_new.astype(float), context_new,
-                            lossless.bounds)
+nats, _, _ = bits_and_error(
+    lossless.density, lossless.params, x_new.astype(float), context_new, lossless.bounds
+)
 ideal = np.sum(nats) / np.log(2) / 8
 print(f"-log2 P is {ideal:.1f} bytes, the file {len(path.read_bytes())}")
 
@@ -158,18 +183,21 @@ x, context = with_steps(known)
 std = tuple(np.std(x / UNIT @ cosines, axis=0))
 steps = (4, 8, 16, 32, 64, 128, 256) if FULL else (16, 64, 256)
 by_cosines = density_of_blocks([nfref.FixedLinear(cosines)], std, hidden, components)
-learned = density_of_blocks([nfref.NICE(DIM, 6, (64, 64)), nfref.FixedLinear(cosines)], std, hidden,
-                            components)
+learned = density_of_blocks(
+    [nfref.NICE(DIM, 6, (64, 64)), nfref.FixedLinear(cosines)], std, hidden, components
+)
 at_cosines = learn(by_cosines, by_cosines.init(np.random.default_rng(0)), x, context, 3e-3)
 start_of_learned = learned.init(np.random.default_rng(0))
-start_of_learned["flow"][0] = at_cosines["flow"][0]     # couplings begin as the identity
-codecs = {"cosines": codec(by_cosines, at_cosines),
-          "flow": codec(learned, learn(learned, start_of_learned, x, context, 5e-4))}
+start_of_learned["flow"][0] = at_cosines["flow"][0]  # couplings begin as the identity
+codecs = {
+    "cosines": codec(by_cosines, at_cosines),
+    "flow": codec(learned, learn(learned, start_of_learned, x, context, 5e-4)),
+}
 
 
 def decibels(found, images):
     """Peak signal to noise ratio."""
-    return 10 * np.log10(255 ** 2 / np.mean((found.astype(float) - images) ** 2))
+    return 10 * np.log10(255**2 / np.mean((found.astype(float) - images) ** 2))
 
 
 # JPEG codes blocks of 8 x 8 pixels, WebP of 16 x 16. So that no block holds a piece of two
@@ -215,9 +243,12 @@ def rate_at(curve, quality):
 
 for quality in (26, 30, 36):
     rates = {name: rate_at(curve, quality) for name, curve in curves.items()}
-    print(f"{quality} dB: " + ", ".join(f"{name} {rate:.3f}" for name, rate in rates.items())
-          + f", JPEG without the margin {rate_at(tight, quality):.3f}; flow / JPEG "
-          f"{rates['flow'] / rates['JPEG']:.2f}, flow / WebP {rates['flow'] / rates['WebP']:.2f}")
+    print(
+        f"{quality} dB: "
+        + ", ".join(f"{name} {rate:.3f}" for name, rate in rates.items())
+        + f", JPEG without the margin {rate_at(tight, quality):.3f}; flow / JPEG "
+        f"{rates['flow'] / rates['JPEG']:.2f}, flow / WebP {rates['flow'] / rates['WebP']:.2f}"
+    )
 
 # %%
 # In the full run, in bits per pixel:
@@ -260,13 +291,18 @@ print("coded again and again:", "  ".join(f"{quality:.2f}" for quality in qualit
 
 def nearest_jpeg(rate):
     """The quality whose file is nearest in size, and its pictures."""
-    return by_format("JPEG", min(range(1, 96), key=lambda quality: abs(
-        by_format("JPEG", quality)[0] - rate)))
+    return by_format(
+        "JPEG", min(range(1, 96), key=lambda quality: abs(by_format("JPEG", quality)[0] - rate))
+    )
 
 
 colours = {"JPEG": "0.55", "WebP": "0.75", "cosines": "#e08214", "flow": "#1f4e9c"}
-labels = {"JPEG": "JPEG", "WebP": "WebP", "cosines": "flow of cosines",
-          "flow": "flow of a bijection"}
+labels = {
+    "JPEG": "JPEG",
+    "WebP": "WebP",
+    "cosines": "flow of cosines",
+    "flow": "flow of a bijection",
+}
 fig = plt.figure(figsize=(7.36, 8), layout="constrained")
 left, right = fig.subfigures(2, 1, height_ratios=(1, 1.25))
 ax, beside = left.subplots(1, 2, width_ratios=(1.5, 1))
@@ -301,12 +337,16 @@ plt.show()
 assert np.array_equal(back, unseen)
 assert ideal < len(path.read_bytes()) < ideal + 30
 for curve in curves.values():
-    assert np.all(np.diff(np.array(sorted(curve))[:, 1]) > 0)       # more bits, better pictures
+    assert np.all(np.diff(np.array(sorted(curve))[:, 1]) > 0)  # more bits, better pictures
 assert max(qualities) - min(qualities) < 1
 if FULL:
     assert sizes["flow"] < 0.95 * min(size for name, size in sizes.items() if name != "flow")
-    assert all(rate_at(curves[name], quality) < 0.9 * rate_at(curves[other], quality)
-               for name in codecs for other in OPTIONS for quality in (26, 30, 36))
+    assert all(
+        rate_at(curves[name], quality) < 0.9 * rate_at(curves[other], quality)
+        for name in codecs
+        for other in OPTIONS
+        for quality in (26, 30, 36)
+    )
 
 # %%
 # Exercise 1: what a coder needs
@@ -314,7 +354,7 @@ if FULL:
 # A pixel has one of four levels, with probabilities 1/2, 1/4, 1/8 and 1/8. How many bits a pixel
 # does a range coder need?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):

@@ -52,11 +52,18 @@ def half_turn(t, state):
     return np.pi * np.column_stack([-state[:, 2], np.zeros(len(state)), state[:, 0]])
 
 
-letter = np.concatenate([          # an R, which differs from its mirror image
-    np.column_stack([np.full(12, 0.4), np.linspace(0, 2, 12)]),
-    np.column_stack([0.4 + 0.9 * np.sin(np.linspace(0, np.pi, 14)),
-                     1.5 + 0.5 * np.cos(np.linspace(0, np.pi, 14))]),
-    np.column_stack([np.linspace(0.6, 1.3, 9), np.linspace(0.9, 0.0, 9)])])
+letter = np.concatenate(
+    [  # an R, which differs from its mirror image
+        np.column_stack([np.full(12, 0.4), np.linspace(0, 2, 12)]),
+        np.column_stack(
+            [
+                0.4 + 0.9 * np.sin(np.linspace(0, np.pi, 14)),
+                1.5 + 0.5 * np.cos(np.linspace(0, np.pi, 14)),
+            ]
+        ),
+        np.column_stack([np.linspace(0.6, 1.3, 9), np.linspace(0.9, 0.0, 9)]),
+    ]
+)
 fine = Options(rtol=1e-8, atol=1e-8)
 turned = solve(half_turn, with_zeros(letter, 1), 0.0, 1.0, fine, np.linspace(0, 1, 33)).states
 mirror = letter * [-1, 1]
@@ -87,12 +94,16 @@ for extra in (0, 1):
     coarse = AugmentedODE(1, extra, hidden=(16,), solver="rk4", steps=10, gradient="direct")
     vector, unflatten = trees.flatten(coarse.init(np.random.default_rng(3)))
     loss = value_and_grad(lambda v: np.mean((coarse(unflatten(v), numbers) + numbers) ** 2))
-    found = unflatten(minimize(loss, vector, jac=True, method="L-BFGS-B",
-                               options={"maxiter": 60}).x)
+    found = unflatten(
+        minimize(loss, vector, jac=True, method="L-BFGS-B", options={"maxiter": 60}).x
+    )
     exact = AugmentedODE(1, extra, hidden=(16,), rtol=1e-8, atol=1e-8)
     errors.append(np.mean((exact(found, numbers) + numbers) ** 2))
-    crossing.append(exact.flow.trajectory(found["flow"], with_zeros(numbers, extra),
-                                          np.linspace(0, 1, 60)).values[:, :, 0])
+    crossing.append(
+        exact.flow.trajectory(
+            found["flow"], with_zeros(numbers, extra), np.linspace(0, 1, 60)
+        ).values[:, :, 0]
+    )
     print(f"{extra} extra: mean squared error {errors[-1]:.1e}")
 # 4.2e-01 without it
 
@@ -129,7 +140,7 @@ def linking_number(a, b):
 
     d = a[:, None] - b
     cross = np.cross(tangent(a)[:, None], tangent(b)[None])
-    return np.sum(np.sum(d * cross, 2) / np.sum(d ** 2, 2) ** 1.5) * np.pi / len(a) ** 2
+    return np.sum(np.sum(d * cross, 2) / np.sum(d**2, 2) ** 1.5) * np.pi / len(a) ** 2
 
 
 def far_from_a(x, centre):
@@ -158,14 +169,15 @@ rings = np.array(rings)
 
 def nearest(states, dim):
     """The smallest distance of the rings, in the first ``dim`` coordinates."""
-    return min(np.sqrt(np.sum((s[:300, None, :dim] - s[300:, :dim]) ** 2, axis=2)).min()
-               for s in states)
+    return min(
+        np.sqrt(np.sum((s[:300, None, :dim] - s[300:, :dim]) ** 2, axis=2)).min() for s in states
+    )
 
 
 links = [linking_number(s[:300, :3], s[300:, :3]) for s in (rings[0], rings[-1])]
 print("linked", np.round(links[0], 9), "before,", abs(np.round(links[1], 9)), "after")
 # -1.0 0.0
-print("back at e = 0 to", np.abs(rings[-1, :, 3]).max().round(7))                     # 0.0
+print("back at e = 0 to", np.abs(rings[-1, :, 3]).max().round(7))  # 0.0
 near = nearest(rings, 3), nearest(rings, 4)
 print("nearest distance in x", near[0].round(2), " in (x, e)", near[1].round(2))
 # 0.0 1.0
@@ -175,7 +187,7 @@ params = flow.init(np.random.default_rng(0))
 params["net"][-1]["weight"] = np.random.default_rng(1).standard_normal((16, 3))
 moved, _ = flow.forward(params, rings[0, :, :3])
 kept = linking_number(moved[:300], moved[300:])
-print("after some flow of three coordinates, linked as before:", kept.round(5))       # -1.0
+print("after some flow of three coordinates, linked as before:", kept.round(5))  # -1.0
 
 # %%
 # .. dropdown:: Answer
@@ -216,15 +228,23 @@ for ax, paths, title in zip(axes[0], crossing, ("x to -x: not without e", "x to 
     ax.set(title=title, xlabel="t", ylabel="x", ylim=(-1.5, 1.5))
 
 ax = axes[0, 2]
-seen = turned[:, :, :2] + turned[:, :, 2:] * [0.35, 0.6]       # e drawn backwards
+seen = turned[:, :, :2] + turned[:, :, 2:] * [0.35, 0.6]  # e drawn backwards
 ax.plot(seen[:, ::2, 0], seen[:, ::2, 1], color="0.8", linewidth=0.8)
-for k, colour, name, at in ((0, COLOURS[0], "t = 0", (0.85, -0.3)),
-                            (16, "0.4", "t = 1/2", (0.4, 2.65)),
-                            (-1, COLOURS[1], "t = 1", (-0.85, -0.3))):
+for k, colour, name, at in (
+    (0, COLOURS[0], "t = 0", (0.85, -0.3)),
+    (16, "0.4", "t = 1/2", (0.4, 2.65)),
+    (-1, COLOURS[1], "t = 1", (-0.85, -0.3)),
+):
     ax.plot(*seen[k].T, "o", color=colour, markersize=3.5)
     ax.text(*at, name, color=colour, ha="center")
-ax.set(title="half a turn: a mirror", xticks=[], yticks=[], xlim=(-1.6, 1.6),
-       ylim=(-0.5, 2.95), aspect="equal")
+ax.set(
+    title="half a turn: a mirror",
+    xticks=[],
+    yticks=[],
+    xlim=(-1.6, 1.6),
+    ylim=(-0.5, 2.95),
+    aspect="equal",
+)
 
 
 def draw_rings(ax, points):
@@ -243,8 +263,9 @@ def draw_rings(ax, points):
     ax.set(xlim=(-1.2, 4.1), ylim=(-1.9, 1.2), xticks=[], yticks=[], aspect="equal")
 
 
-for ax, k, title in zip(axes[1], (0, 43, -1), ("e = 0: linked", "red at e = 1: on its way",
-                                               "e = 0 again: apart")):
+for ax, k, title in zip(
+    axes[1], (0, 43, -1), ("e = 0: linked", "red at e = 1: on its way", "e = 0 again: apart")
+):
     draw_rings(ax, rings[k])
     ax.set_title(title)
 plt.show()
@@ -255,13 +276,14 @@ plt.show()
 # Rows have 5 columns. How many extra coordinates are enough for an augmented flow to make any
 # homeomorphism of them?
 
-answer_1 = ...      # type a whole number
+answer_1 = ...  # type a whole number
 
 
 def check_1(answer):
     assert answer != 1, "one is enough for the mirror and the rings here, not for everything"
-    assert answer == with_zeros(np.zeros((1, 5)), 5).shape[1] - 5, \
+    assert answer == with_zeros(np.zeros((1, 5)), 5).shape[1] - 5, (
         "copy x, move x by what the copy says, remove the copy: how large is the copy?"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)
@@ -278,7 +300,7 @@ nfref.exercises.grade(check_1, answer_1)
 
 assert np.allclose(turned[-1], with_zeros(mirror, 1), atol=1e-6)
 assert np.allclose(state, with_zeros(mirror, 2), atol=1e-6)
-assert errors[0] > 0.99 * np.mean(numbers ** 2) and errors[1] < 1e-3
+assert errors[0] > 0.99 * np.mean(numbers**2) and errors[1] < 1e-3
 assert np.all(np.diff(crossing[0], axis=1) > 0) and np.all(np.diff(crossing[1][-1]) < 0)
 assert np.allclose(links, [-1, 0], atol=1e-9) and abs(kept + 1) < 1e-3
 assert np.abs(moved - rings[0, :, :3]).max() > 1

@@ -33,7 +33,7 @@ from scipy import stats
 
 import nfref
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -61,12 +61,20 @@ def rows(rng, n):
 def figure(model, train, ranks):
     x = np.linspace(-2.9, 2.9, 80)
     fan = model.quantile(np.stack([x, np.full(80, np.nan)], axis=1), "x2", LEVELS)
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7.36, 3.4), layout="constrained",
-                                      width_ratios=(1.7, 1))
+    fig, (left, right) = plt.subplots(
+        1, 2, figsize=(7.36, 3.4), layout="constrained", width_ratios=(1.7, 1)
+    )
     left.scatter(*train[:800].T, s=4, color="0.5", label="rows")
     for low, high, alpha, share in ((0, 4, 0.25, "90 %"), (1, 3, 0.45, "50 %")):
-        left.fill_between(x, fan[:, low], fan[:, high], color="tab:blue", alpha=alpha, lw=0,
-                          label=f"{share} interval of y given x")
+        left.fill_between(
+            x,
+            fan[:, low],
+            fan[:, high],
+            color="tab:blue",
+            alpha=alpha,
+            lw=0,
+            label=f"{share} interval of y given x",
+        )
     left.plot(x, fan[:, 2], color="tab:orange", label="median")
     left.set(xlabel="x", ylabel="y", title="Quantiles of y given x")
     left.legend(loc="upper left", fontsize=9)
@@ -84,16 +92,19 @@ def figure(model, train, ranks):
 
 rng = np.random.default_rng(0)
 train, test = rows(rng, 3000), rows(rng, 500)
-model = nfref.FlowDensity("nsf" if FULL else "mixture", members=1, epochs=40,
-                          random_state=0).fit(train)
+model = nfref.FlowDensity("nsf" if FULL else "mixture", members=1, epochs=40, random_state=0).fit(
+    train
+)
 ranks = model.distribution(test, "x2")
 figure(model, train, ranks)
 low, high = model.quantile(test, "x2", (0.05, 0.95)).T
 inside = np.mean((low < test[:, 1]) & (test[:, 1] < high))
 pvalue = stats.kstest(ranks, "uniform").pvalue
 heights = np.histogram(ranks, bins=20, range=(0, 1), density=True)[0]
-print(f"{inside:.1%} of new rows within their 90 % intervals; ranks uniform, p = {pvalue:.2f}, "
-      f"bins from {heights.min():.1f} to {heights.max():.1f}")
+print(
+    f"{inside:.1%} of new rows within their 90 % intervals; ranks uniform, p = {pvalue:.2f}, "
+    f"bins from {heights.min():.1f} to {heights.max():.1f}"
+)
 assert abs(inside - 0.9) < 0.06
 assert pvalue > 1e-3
 # Of the law at x = 2.5 both branches are drawn, and little between them.
@@ -112,13 +123,14 @@ assert 0.3 < np.mean(drawn[:, 1] > np.sin(5)) < 0.7
 # x and y are jointly normal with variances 1 and correlation 0.8. How far from the mean of y
 # given x do the ends of its 90 % interval lie?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
-    truth = np.quantile(np.random.default_rng(1).standard_normal(10 ** 6), 0.95) * 0.6
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+    truth = np.quantile(np.random.default_rng(1).standard_normal(10**6), 0.95) * 0.6
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), (
         "given x, y has the variance 1 - 0.8^2; its deviation is the root of that"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)

@@ -58,9 +58,19 @@ def fit(rows=16_000, epochs=20, seed=0):
     x = rng.standard_normal((rows, 2)) @ FACTORS[1].T
     flow = nfref.Invert(nfref.ConvexPotentialFlow(2, hidden=(24,)))
     density = nfref.Density(nfref.Chain([nfref.FixedLinear(FACTORS[0]), flow]))
-    fitted = nfref.fit(density, density.init(rng), x, rng, validation=None, epochs=epochs,
-                       batch_size=200, learning_rate=3e-2, schedule="cosine", patience=None,
-                       progress=False)
+    fitted = nfref.fit(
+        density,
+        density.init(rng),
+        x,
+        rng,
+        validation=None,
+        epochs=epochs,
+        batch_size=200,
+        learning_rate=3e-2,
+        schedule="cosine",
+        patience=None,
+        progress=False,
+    )
     return density, fitted.params, flow, fitted.params["flow"][1]
 
 
@@ -73,7 +83,7 @@ def fit(rows=16_000, epochs=20, seed=0):
 
 
 def apart(x, best):
-    return np.sqrt(np.sum((x - best) ** 2) / np.sum(best ** 2))
+    return np.sqrt(np.sum((x - best) ** 2) / np.sum(best**2))
 
 
 def cost(x, z):
@@ -90,13 +100,20 @@ def figure(z, maps, costs):
         ax.scatter(*x.T, s=9, color="tab:orange", zorder=3, label="x")
         for matrix, color in ((START, "tab:blue"), (END, "tab:orange")):
             values, vectors = np.linalg.eigh(matrix)
-            ax.add_patch(Ellipse((0, 0), *4 * np.sqrt(values), fill=False, edgecolor=color,
-                                 angle=np.degrees(np.arctan2(*vectors[::-1, 0]))))
+            ax.add_patch(
+                Ellipse(
+                    (0, 0),
+                    *4 * np.sqrt(values),
+                    fill=False,
+                    edgecolor=color,
+                    angle=np.degrees(np.arctan2(*vectors[::-1, 0])),
+                )
+            )
         ax.set_title(f"{name}\nmean squared\ndistance {way:.3f}", fontsize=10)
-        ax.set(xticks=[], yticks=[],
-               aspect="equal", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2,
-               frameon=False)
+        ax.set(xticks=[], yticks=[], aspect="equal", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))
+    fig.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
+    )
     plt.show()
 
 
@@ -111,21 +128,30 @@ z = rng.standard_normal((4000, 2)) @ FACTORS[0].T
 best, other = z @ brenier().T, z @ triangular().T
 x, _ = flow.forward(own, z)
 ways = [cost(end, z) for end in (best, x, other)]
-print(f"the flow is {apart(x, best):.1%} from the optimal map, "
-      f"the triangular one {apart(other, best):.1%}")
+print(
+    f"the flow is {apart(x, best):.1%} from the optimal map, "
+    f"the triangular one {apart(other, best):.1%}"
+)
 print("mean squared distance: optimal {:.4f}, flow {:.4f}, triangular {:.4f}".format(*ways))
 
 # 40 points, 20 on each of two ellipses.
 angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
 circle = np.column_stack([np.cos(angle), np.sin(angle)])
 points = np.concatenate([circle, 2 * circle]) @ FACTORS[0].T
-figure(points, {"optimal map A": points @ brenier().T,
-                "convex potential flow": flow.forward(own, points)[0],
-                "triangular map": points @ triangular().T}, ways)
+figure(
+    points,
+    {
+        "optimal map A": points @ brenier().T,
+        "convex potential flow": flow.forward(own, points)[0],
+        "triangular map": points @ triangular().T,
+    },
+    ways,
+)
 
 test = rng.standard_normal((4000, 2)) @ FACTORS[1].T
-exact = (nfref.StandardNormal(2).log_prob({}, test @ np.linalg.inv(FACTORS[1]).T)
-         - np.log(np.linalg.det(FACTORS[1])))
+exact = nfref.StandardNormal(2).log_prob({}, test @ np.linalg.inv(FACTORS[1]).T) - np.log(
+    np.linalg.det(FACTORS[1])
+)
 above = np.mean(exact - density.log_prob(params, test))
 print(f"{above:.4f} nats above the entropy")
 # As likely as can be, and so at the optimal map.
@@ -146,13 +172,14 @@ assert np.allclose(back, z, atol=1e-12)
 # On the line, z is standard normal and x normal with mean 3 and deviation 2. How large is the
 # mean squared distance :math:`E (x - z)^2` under the increasing map?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
-    truth = np.mean((3 + np.random.default_rng(1).standard_normal(10 ** 6)) ** 2)
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+    truth = np.mean((3 + np.random.default_rng(1).standard_normal(10**6)) ** 2)
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), (
         "the map is x = 3 + 2 z, so x - z = 3 + z"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)

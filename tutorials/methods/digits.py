@@ -33,9 +33,9 @@ from sklearn.datasets import load_digits
 import nfref
 from nfref.objectives import dequantised_likelihood
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 SHAPE, PIXELS, LEVELS = (1, 8, 8), 64, 17
-EPOCHS = {"RealNVP": 40, "Glow": 80, "Glow given the class": 60}      # under two minutes each
+EPOCHS = {"RealNVP": 40, "Glow": 80, "Glow given the class": 60}  # under two minutes each
 
 # %%
 # The data, in a fixed random order: to learn from, to stop by, to test.
@@ -45,8 +45,10 @@ def parts():
     digits = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.data))
     pixels, labels = digits.data[order].astype(np.float32), digits.target[order]
-    return [(pixels[rows], labels[rows])
-            for rows in (slice(0, 1300), slice(1300, 1400), slice(1400, None))]
+    return [
+        (pixels[rows], labels[rows])
+        for rows in (slice(0, 1300), slice(1300, 1400), slice(1400, None))
+    ]
 
 
 def one_hot(labels):
@@ -67,19 +69,32 @@ def learn(flow, training, validation, epochs):
     contexts = {}
     if flow.context_dim:
         contexts = {"context": one_hot(labels), "validation_context": one_hot(held_out_labels)}
-    result = nfref.fit(density, density.init(rng), nfref.dequantised(rng, x), rng,
-                       validation=nfref.dequantised(rng, held_out), **contexts, epochs=epochs,
-                       batch_size=64, learning_rate=3e-3, schedule="cosine", patience=None,
-                       objective=dequantised_likelihood, progress=False)
+    result = nfref.fit(
+        density,
+        density.init(rng),
+        nfref.dequantised(rng, x),
+        rng,
+        validation=nfref.dequantised(rng, held_out),
+        **contexts,
+        epochs=epochs,
+        batch_size=64,
+        learning_rate=3e-3,
+        schedule="cosine",
+        patience=None,
+        objective=dequantised_likelihood,
+        progress=False,
+    )
     return density, nfref.params.cast(result.params, np.dtype(np.float64))
 
 
 def flows():
     """The two stacks, and Glow with the class as its context."""
     steps, hidden = (4, (32, 32)) if FULL else (1, (8,))
-    return {"RealNVP": nfref.RealNVPImage(SHAPE, 2, hidden[0] // 2, 1),
-            "Glow": nfref.Glow(SHAPE, 2, steps, hidden),
-            "Glow given the class": nfref.Glow(SHAPE, 2, steps, hidden, context_dim=10)}
+    return {
+        "RealNVP": nfref.RealNVPImage(SHAPE, 2, hidden[0] // 2, 1),
+        "Glow": nfref.Glow(SHAPE, 2, steps, hidden),
+        "Glow given the class": nfref.Glow(SHAPE, 2, steps, hidden, context_dim=10),
+    }
 
 
 # %%
@@ -101,15 +116,17 @@ def bits_of_a_normal(known, x):
 
 def bits(density, params, x, labels):
     context = one_hot(labels) if density.context_dim else None
-    return np.mean(nfref.bits_per_dim(density, params, x, np.random.default_rng(3),
-                                      context=context))
+    return np.mean(
+        nfref.bits_per_dim(density, params, x, np.random.default_rng(3), context=context)
+    )
 
 
 def most_probable_class(density, params, x):
     """argmax_c log p(x | c): Bayes' rule with ten classes that are equally frequent."""
     rows = nfref.dequantised(np.random.default_rng(4), x.astype(float))
-    scores = [density.log_prob(params, rows, one_hot(np.full(len(x), label)))
-              for label in range(10)]
+    scores = [
+        density.log_prob(params, rows, one_hot(np.full(len(x), label))) for label in range(10)
+    ]
     return np.argmax(scores, axis=0)
 
 
@@ -138,7 +155,7 @@ def between(density, params, x, count):
 def from_the_deepest_half(density, params, x):
     """What is left of digits when the half that Glow factors out first is set to its mean."""
     z, _ = density.flow.inverse(params["flow"], x + 0.5)
-    z[:, PIXELS // 2:] = 0
+    z[:, PIXELS // 2 :] = 0
     return density.flow.forward(params["flow"], z)[0]
 
 
@@ -149,38 +166,54 @@ def strip(rows):
 
 
 def figure(learned, x, labels, costs, right_share):
-    glow, real_nvp, by_class = (learned[name] for name in ("Glow", "RealNVP",
-                                                           "Glow given the class"))
+    glow, real_nvp, by_class = (
+        learned[name] for name in ("Glow", "RealNVP", "Glow given the class")
+    )
     first = [np.flatnonzero(labels == label)[0] for label in range(10)]
     shown = x[first].astype(float)
     classes = np.arange(10)
-    pictures = [("test digits", [shown]),
-                ("deepest half, Glow", [from_the_deepest_half(*glow, shown)]),
-                ("RealNVP, T = 1", [drawn(*real_nvp, 10, 1.0)]),
-                ("RealNVP, T = 0.7", [drawn(*real_nvp, 10, 0.7)]),
-                ("Glow, T = 1", [drawn(*glow, 10, 1.0)]),
-                ("Glow, T = 0.7", [drawn(*glow, 10, 0.7)]),
-                ("a line in z, Glow", [between(*glow, shown[[3, 8]], 10)]),
-                ("Glow given the\nclass, T = 0.7",
-                 np.split(drawn(*by_class, 30, 0.7, np.tile(classes, 3)), 3))]
+    pictures = [
+        ("test digits", [shown]),
+        ("deepest half, Glow", [from_the_deepest_half(*glow, shown)]),
+        ("RealNVP, T = 1", [drawn(*real_nvp, 10, 1.0)]),
+        ("RealNVP, T = 0.7", [drawn(*real_nvp, 10, 0.7)]),
+        ("Glow, T = 1", [drawn(*glow, 10, 1.0)]),
+        ("Glow, T = 0.7", [drawn(*glow, 10, 0.7)]),
+        ("a line in z, Glow", [between(*glow, shown[[3, 8]], 10)]),
+        (
+            "Glow given the\nclass, T = 0.7",
+            np.split(drawn(*by_class, 30, 0.7, np.tile(classes, 3)), 3),
+        ),
+    ]
     fig = plt.figure(figsize=(7.36, 9.6), layout="constrained")
-    grid = fig.add_gridspec(len(pictures) + 1, 1,
-                            height_ratios=[*(len(rows) for _, rows in pictures), 4.2])
+    grid = fig.add_gridspec(
+        len(pictures) + 1, 1, height_ratios=[*(len(rows) for _, rows in pictures), 4.2]
+    )
     for place, (name, rows) in enumerate(pictures):
         ax = fig.add_subplot(grid[place])
-        ax.imshow(np.concatenate([strip(row) for row in rows]), cmap="gray_r", vmin=0,
-                  vmax=LEVELS - 1, interpolation="nearest")
+        ax.imshow(
+            np.concatenate([strip(row) for row in rows]),
+            cmap="gray_r",
+            vmin=0,
+            vmax=LEVELS - 1,
+            interpolation="nearest",
+        )
         ax.set(xticks=[], yticks=[])
         ax.set_ylabel(name, rotation=0, ha="right", va="center")
         ax.spines[:].set_visible(False)
     ax = fig.add_subplot(grid[-1])
     names = list(costs)[::-1]
-    ax.barh(names, [costs[name] for name in names],
-            color=["C0" if name in learned else "0.6" for name in names])
+    ax.barh(
+        names,
+        [costs[name] for name in names],
+        color=["C0" if name in learned else "0.6" for name in names],
+    )
     for k, name in enumerate(names):
         ax.text(costs[name] + 0.03, k, f"{costs[name]:.2f}", va="center")
-    ax.set_title(f"{right_share:.1%} of test digits are most probable under their own class",
-                 fontsize="medium")
+    ax.set_title(
+        f"{right_share:.1%} of test digits are most probable under their own class",
+        fontsize="medium",
+    )
     ax.set(xlabel="bits per pixel of test digits", xlim=(0, 1.15 * max(costs.values())))
     ax.spines[["top", "right"]].set_visible(False)
     plt.show()
@@ -192,9 +225,12 @@ def figure(learned, x, labels, costs, right_share):
 
 def report(learned, known, test):
     x, labels = test
-    costs = {"17 even levels": np.log2(LEVELS), "a histogram a pixel": bits_of_histograms(known, x),
-             "one normal": bits_of_a_normal(known, x),
-             **{name: bits(*found, x, labels) for name, found in learned.items()}}
+    costs = {
+        "17 even levels": np.log2(LEVELS),
+        "a histogram a pixel": bits_of_histograms(known, x),
+        "one normal": bits_of_a_normal(known, x),
+        **{name: bits(*found, x, labels) for name, found in learned.items()},
+    }
     for name, cost in costs.items():
         print(f"{name:<22}{cost:.3f} bits per pixel")
     right = np.mean(most_probable_class(*learned["Glow given the class"], x) == labels)
@@ -212,8 +248,9 @@ def report(learned, known, test):
         assert costs[name] < costs["17 even levels"]
     assert right > (0.9 if FULL else 0.2)
     if FULL:
-        assert max(costs["RealNVP"], costs["Glow"]) < min(costs["one normal"],
-                                                          costs["a histogram a pixel"])
+        assert max(costs["RealNVP"], costs["Glow"]) < min(
+            costs["one normal"], costs["a histogram a pixel"]
+        )
         assert costs["Glow given the class"] < costs["17 even levels"]
 
 
@@ -225,9 +262,12 @@ def report(learned, known, test):
 
 training, validation, test = parts()
 few = slice(None) if FULL else slice(0, 256)
-learned = {name: learn(flow, tuple(part[few] for part in training), validation,
-                       EPOCHS[name] if FULL else 5)
-           for name, flow in flows().items()}
+learned = {
+    name: learn(
+        flow, tuple(part[few] for part in training), validation, EPOCHS[name] if FULL else 5
+    )
+    for name, flow in flows().items()
+}
 known = np.concatenate([training[0], validation[0]])
 report(learned, known, test if FULL else tuple(part[:100] for part in test))
 
@@ -241,13 +281,12 @@ report(learned, known, test if FULL else tuple(part[:100] for part in test))
 # A model holds all 17 levels to be equally likely at each of 64 pixels. How many bits does it
 # spend on a whole digit?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
     truth = 64 * np.log(17) / np.log(2)
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
-        "log2 17 bits a pixel, and 64 pixels"
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), "log2 17 bits a pixel, and 64 pixels"
 
 
 nfref.exercises.grade(check_1, answer_1)

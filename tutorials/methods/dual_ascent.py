@@ -31,7 +31,7 @@ import numpy as np
 import nfref
 from nfref import datasets
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 REACH = 4.6
 
 # %%
@@ -45,8 +45,10 @@ RULES = {"the paper's rule": {"kinds": "radial", "rule": "paper"}, "the best of 
 def grow(rows, steps):
     rng = np.random.default_rng(0)
     x, held_out = datasets.pinwheel(rng, rows), datasets.pinwheel(rng, rows)
-    return x, {name: nfref.DualAscent(steps=steps, smallest=0.01, **options).fit(x, rng, held_out)
-               for name, options in RULES.items()}
+    return x, {
+        name: nfref.DualAscent(steps=steps, smallest=0.01, **options).fit(x, rng, held_out)
+        for name, options in RULES.items()
+    }
 
 
 # %%
@@ -72,16 +74,15 @@ def figure(x, both, side):
         density, params = found.after(maps)
         values = np.exp(density.log_prob(params, points)).reshape(side, side)
         masses.append(values.sum() * (axis[1] - axis[0]) ** 2)
-        ax.pcolormesh(axis, axis, np.sqrt(values), cmap="Blues", shading="nearest",
-                      rasterized=True)
+        ax.pcolormesh(axis, axis, np.sqrt(values), cmap="Blues", shading="nearest", rasterized=True)
         ax.set_title("best normal" if not maps else f"{maps} maps")
     for ax in axes[:5]:
-        ax.set(xticks=[], yticks=[], aspect="equal", xlim=(-REACH, REACH),
-               ylim=(-REACH, REACH))
+        ax.set(xticks=[], yticks=[], aspect="equal", xlim=(-REACH, REACH), ylim=(-REACH, REACH))
     for (name, it), colour in zip(both.items(), ("#1f4e9c", "#d95f02")):
         for rows, style in (("train", "-"), ("validation", ":")):
-            axes[5].plot(it.history[rows], style, color=colour,
-                         label=name if rows == "train" else None)
+            axes[5].plot(
+                it.history[rows], style, color=colour, label=name if rows == "train" else None
+            )
     axes[5].plot([], "k:", label="rows held out")
     axes[5].set(xlabel="maps", ylabel="nats per row", title="log-likelihood")
     axes[5].legend(frameon=False, fontsize=9, loc="lower right")
@@ -99,9 +100,11 @@ x, both = grow(*((4000, 2000) if FULL else (1000, 200)))
 masses = figure(x, both, 201 if FULL else 81)
 for name, found in both.items():
     curve, held_out = (np.array(found.history[rows]) for rows in ("train", "validation"))
-    print(f"{name}: {curve[0]:.3f} nats per row as a normal, {curve[-1]:.3f} after "
-          f"{len(curve) - 1} maps; held out: {held_out[found.maps]:.3f} after {found.maps}; "
-          f"{np.mean(np.diff(held_out) < 0):.0%} of the maps make that fall")
+    print(
+        f"{name}: {curve[0]:.3f} nats per row as a normal, {curve[-1]:.3f} after "
+        f"{len(curve) - 1} maps; held out: {held_out[found.maps]:.3f} after {found.maps}; "
+        f"{np.mean(np.diff(held_out) < 0):.0%} of the maps make that fall"
+    )
     # The curve never falls, and what is gained shows in rows that were not seen.
     assert np.all(np.diff(curve) > 0)
     assert held_out[found.maps] > held_out[0] + 0.3
@@ -129,13 +132,14 @@ assert np.all(np.abs(np.array(masses) - 1) < 0.02)
 # Rows are normal with mean 0 and deviation 2. The first map divides them by 2. By how many nats a
 # row does the likelihood rise?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
     truth = 1.5 - np.log(2)
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), (
         "E x^2 / 2 falls from 2 to 1/2, and the determinant costs log 2"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)

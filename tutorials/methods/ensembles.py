@@ -39,9 +39,19 @@ density = nfref.Density(flow)
 
 def fit(seed):
     own = np.random.default_rng(seed)
-    return nfref.fit(density, density.init(own), train, own, validation=held_out, epochs=90,
-                     batch_size=25, learning_rate=1e-2, average=0.9, patience=15,
-                     progress=False).params
+    return nfref.fit(
+        density,
+        density.init(own),
+        train,
+        own,
+        validation=held_out,
+        epochs=90,
+        batch_size=25,
+        learning_rate=1e-2,
+        average=0.9,
+        patience=15,
+        progress=False,
+    ).params
 
 
 members = [fit(seed) for seed in range(5)]
@@ -92,15 +102,16 @@ plt.show()
 # In one row, two flows have the densities 0.4 and 0.1. By how many nats is the mean of their
 # densities better than the mean of their log-densities?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
     q = np.array([0.4, 0.1])
     assert not np.isclose(answer, 0), "log of a mean and mean of logs differ where the flows differ"
     assert answer > 0, "by Jensen's inequality it is a gain"
-    assert np.isclose(answer, np.log(q.mean()) - np.log(q).mean(), atol=1e-3), \
+    assert np.isclose(answer, np.log(q.mean()) - np.log(q).mean(), atol=1e-3), (
         "log((0.4 + 0.1) / 2) less the mean of log 0.4 and log 0.1"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)

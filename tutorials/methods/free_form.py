@@ -32,7 +32,7 @@ from nfref.flows.free_form import FreeFormFlow
 from nfref.objectives.free_form import FreeFormLikelihood, log_det_surrogate, orthogonal_probes
 from nfref.runtime import params as trees
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 
 # %%
 # The gradient of the surrogate, with as many v as there are coordinates, and of :math:`\log
@@ -45,8 +45,13 @@ def gradients(flow, params, x, probes, rng):
 
     def surrogate(vector):
         encode = flow.encoder({"encoder": unflatten(vector)})
-        return sum(anp.mean(log_det_surrogate(encode, decode, x, v)[1])
-                   for v in orthogonal_probes(rng, *x.shape, probes, x.dtype)) / probes
+        return (
+            sum(
+                anp.mean(log_det_surrogate(encode, decode, x, v)[1])
+                for v in orthogonal_probes(rng, *x.shape, probes, x.dtype)
+            )
+            / probes
+        )
 
     def log_det(vector):
         return anp.mean(flow.inverse({**params, "encoder": unflatten(vector)}, x)[1])
@@ -80,9 +85,21 @@ def fit(rows, epochs, hidden):
         errors.append(relative_error(*gradients(flow, params, z, 2, np.random.default_rng(1))))
         misses.append(np.sqrt(np.mean(flow.reconstruction_error(params, z) ** 2)))
 
-    found = nfref.fit(density, density.init(rng), x, rng, validation=validation, epochs=epochs,
-                      batch_size=100, learning_rate=3e-3, schedule="cosine", patience=None,
-                      objective=FreeFormLikelihood(beta=10.0), callback=watch, progress=False)
+    found = nfref.fit(
+        density,
+        density.init(rng),
+        x,
+        rng,
+        validation=validation,
+        epochs=epochs,
+        batch_size=100,
+        learning_rate=3e-3,
+        schedule="cosine",
+        patience=None,
+        objective=FreeFormLikelihood(beta=10.0),
+        callback=watch,
+        progress=False,
+    )
     return density, found.params, errors, misses
 
 
@@ -92,17 +109,22 @@ def figure(density, params, errors, misses, side):
     axes_of = [np.linspace(a, b, side) for a, b in zip(low, high)]
     points = np.stack(np.meshgrid(*axes_of), axis=-1).reshape(-1, 2)
     values = np.exp(density.log_prob(params, points))
-    fig, places = plt.subplot_mosaic("AB;CC", figsize=(7.36, 6), layout="constrained",
-                                     height_ratios=(1.25, 1))
+    fig, places = plt.subplot_mosaic(
+        "AB;CC", figsize=(7.36, 6), layout="constrained", height_ratios=(1.25, 1)
+    )
     axes = [places[name] for name in "ABC"]
-    axes[0].pcolormesh(*axes_of, np.sqrt(values).reshape(side, side), cmap="Blues",
-                       shading="nearest", rasterized=True)
+    axes[0].pcolormesh(
+        *axes_of,
+        np.sqrt(values).reshape(side, side),
+        cmap="Blues",
+        shading="nearest",
+        rasterized=True,
+    )
     axes[0].set_title("density of the encoder")
     axes[1].scatter(*density.sample(params, rng, 2000).T, s=2, color="#d95f02", linewidths=0)
     axes[1].set_title("samples: one pass of the decoder")
     for ax in axes[:2]:
-        ax.set(xticks=[], yticks=[], aspect="equal", xlim=(low[0], high[0]),
-               ylim=(low[1], high[1]))
+        ax.set(xticks=[], yticks=[], aspect="equal", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     epochs = np.arange(1, len(errors) + 1)
     axes[2].plot(epochs, errors, color="#1f4e9c", label="gradient of log|det|: relative error")
     axes[2].plot(epochs, misses, "--", color="#d95f02", label="x - g(f(x)): root mean square")
@@ -125,8 +147,10 @@ density, params, errors, misses = fit(*((4000, 100, (64,)) if FULL else (400, 6,
 mass = figure(density, params, errors, misses, 201 if FULL else 61)
 test = datasets.banana(np.random.default_rng(3), 4000 if FULL else 400)
 above = np.mean(datasets.banana.log_prob(test) - density.log_prob(params, test))
-print(f"{above:.3f} nats above the entropy; the decoder misses by {misses[-1]:.4f}, "
-      f"the gradient by {errors[-1]:.2%}")
+print(
+    f"{above:.3f} nats above the entropy; the decoder misses by {misses[-1]:.4f}, "
+    f"the gradient by {errors[-1]:.2%}"
+)
 # Where the decoder is the inverse the surrogate's gradient is that of the determinant.
 flow, start = density.flow.flows[0], density.flow.flows[0].init(np.random.default_rng(4))
 assert relative_error(*gradients(flow, start, test[:50], 2, np.random.default_rng(5))) < 1e-12
@@ -147,13 +171,14 @@ assert above < (0.1 if FULL else 1.5)
 # In three dimensions g is exactly the inverse of f, and v is standard normal. What is the mean of
 # the middle term, without its sign?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
-    truth = np.mean(np.sum(np.random.default_rng(1).standard_normal((10 ** 6, 3)) ** 2, axis=1))
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+    truth = np.mean(np.sum(np.random.default_rng(1).standard_normal((10**6, 3)) ** 2, axis=1))
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), (
         "f'(x) g'(z) is the identity then, and what is the mean of v . v?"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)

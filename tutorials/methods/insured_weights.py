@@ -32,13 +32,27 @@ BOX = 4.0
 SQUARE = nfref.Uniform([-BOX, -BOX], [BOX, BOX])
 density = nfref.Density(nfref.Invert(nfref.NSF(2, 1, (32, 32), bound=BOX)), SQUARE)
 start = density.init(np.random.default_rng(0))
-fits = {name: nfref.fit_reverse_kl(density, start, lambda x: -energy(x), np.random.default_rng(0),
-                                   steps=250, batch_size=800, learning_rate=1e-2, anneal=125,
-                                   progress=False).params
-        for name, energy in POTENTIALS.items()}
-alone = {name: importance_estimate(density, fits[name], lambda x: -energy(x),
-                                   np.random.default_rng(2), 20_000)[1] / 20_000
-         for name, energy in POTENTIALS.items()}
+fits = {
+    name: nfref.fit_reverse_kl(
+        density,
+        start,
+        lambda x: -energy(x),
+        np.random.default_rng(0),
+        steps=250,
+        batch_size=800,
+        learning_rate=1e-2,
+        anneal=125,
+        progress=False,
+    ).params
+    for name, energy in POTENTIALS.items()
+}
+alone = {
+    name: importance_estimate(
+        density, fits[name], lambda x: -energy(x), np.random.default_rng(2), 20_000
+    )[1]
+    / 20_000
+    for name, energy in POTENTIALS.items()
+}
 
 # %%
 # Insurance
@@ -54,22 +68,27 @@ def draw_and_weigh(params, energy, rng, n, share):
     """x from a mixture of the flow and, with probability ``share``, its base; and log w."""
     from_flow, _ = density.sample_and_log_prob(params, rng, n)
     x = np.where(rng.random((n, 1)) < share, SQUARE.sample({}, rng, n), from_flow)
-    log_mixture = np.logaddexp(np.log1p(-share) + density.log_prob(params, x),
-                               np.log(share) + SQUARE.log_prob({}, x))
+    log_mixture = np.logaddexp(
+        np.log1p(-share) + density.log_prob(params, x), np.log(share) + SQUARE.log_prob({}, x)
+    )
     return x, -energy(x) - log_mixture
 
 
 def share_that_counts(log_w):
     w = np.exp(log_w - np.max(log_w))
-    return np.sum(w) ** 2 / np.sum(w ** 2) / len(w)
+    return np.sum(w) ** 2 / np.sum(w**2) / len(w)
 
 
 bars = {}
 print("effective: uniform, flow, insured flow by two sets of draws")
 for name, energy in POTENTIALS.items():
     none = share_that_counts(-energy(SQUARE.sample({}, np.random.default_rng(1), 20_000)))
-    insured = [share_that_counts(draw_and_weigh(fits[name], energy, np.random.default_rng(seed),
-                                                20_000, 0.1)[1]) for seed in (1, 2)]
+    insured = [
+        share_that_counts(
+            draw_and_weigh(fits[name], energy, np.random.default_rng(seed), 20_000, 0.1)[1]
+        )
+        for seed in (1, 2)
+    ]
     bars[name] = none, alone[name], *insured
     print("{}{:15.0%}{:7.0%}{:9.0%}{:5.0%}".format(name, *bars[name]))
 # U1            18%    86%      84%  84%
@@ -91,9 +110,11 @@ points, quadrature = box_quadrature(BOX, panels=20)
 log_z = log_normaliser(POTENTIALS["U4"])
 truth = np.sum(quadrature * np.exp(-POTENTIALS["U4"](points) - log_z) * points[:, 1])
 weighted = np.sum(w * x[:, 1])
-noise = np.sqrt(np.sum(w ** 2 * (x[:, 1] - weighted) ** 2))
-print(f"E x_2 under U4: {truth:.3f}; unweighted {np.mean(x[:, 1]):.3f}, "
-      f"weighted {weighted:.3f} +- {noise:.3f}")
+noise = np.sqrt(np.sum(w**2 * (x[:, 1] - weighted) ** 2))
+print(
+    f"E x_2 under U4: {truth:.3f}; unweighted {np.mean(x[:, 1]):.3f}, "
+    f"weighted {weighted:.3f} +- {noise:.3f}"
+)
 # -0.427; unweighted -0.3, weighted -0.44 +- 0.01
 
 
@@ -102,13 +123,20 @@ print(f"E x_2 under U4: {truth:.3f}; unweighted {np.mean(x[:, 1]):.3f}, "
 #    41, 4 and 33, of the insured flow 84, 80, 59 to 70 and 81.
 
 fig, ax = plt.subplots(figsize=(7.36, 3), layout="constrained")
-for k, (colour, label) in enumerate((("0.7", "uniform"), (COLOURS[0], "flow"),
-                                     (COLOURS[2], "insured"))):
+for k, (colour, label) in enumerate(
+    (("0.7", "uniform"), (COLOURS[0], "flow"), (COLOURS[2], "insured"))
+):
     heights = [100 * shares[k] for shares in bars.values()]
-    ax.bar_label(ax.bar(np.arange(4) + 0.27 * (k - 1), heights, 0.25, color=colour, label=label),
-                 fmt="%.0f")
-ax.set(xticks=np.arange(4), xticklabels=list(bars), ylim=(0, 125), yticks=[],
-       title="of 100 samples, so many count")
+    ax.bar_label(
+        ax.bar(np.arange(4) + 0.27 * (k - 1), heights, 0.25, color=colour, label=label), fmt="%.0f"
+    )
+ax.set(
+    xticks=np.arange(4),
+    xticklabels=list(bars),
+    ylim=(0, 125),
+    yticks=[],
+    title="of 100 samples, so many count",
+)
 ax.legend(loc="upper right", ncols=3)
 plt.show()
 
@@ -120,28 +148,31 @@ plt.show()
 # where :math:`w = e^{-U} / q`. It must leave p as it is,
 # :math:`p(x)\, q(x')\, a(x, x') = p(x')\, q(x)\, a(x', x)`, and accept as often as it can.
 
-answer_1 = ...      # type your answer here: lambda log_w, log_w_new: ...
+answer_1 = ...  # type your answer here: lambda log_w, log_w_new: ...
 
 
 def check_1(answer):
     """On five states, where the matrix of the chain can be written down; then on U4."""
     p, q = np.array([0.1, 0.3, 0.2, 0.05, 0.35]), np.array([0.3, 0.1, 0.2, 0.25, 0.15])
-    log_ratio = np.log(2.5 * p / q)         # p~ need not be normalised
+    log_ratio = np.log(2.5 * p / q)  # p~ need not be normalised
     accept = np.array([[float(answer(a, b)) for b in log_ratio] for a in log_ratio])
     assert np.all((accept >= 0) & (accept <= 1 + 1e-12)), "a probability is between 0 and 1"
     flux = p[:, None] * q * accept
-    assert np.allclose(flux, flux.T), \
+    assert np.allclose(flux, flux.T), (
         "p(x) q(x') a(x, x') is not symmetric; divide it by q(x) q(x'): only w and a are left"
-    assert np.allclose(np.maximum(accept, accept.T), 1), \
+    )
+    assert np.allclose(np.maximum(accept, accept.T), 1), (
         "it leaves p as it is, but moves could be accepted more often: one of two ways always"
+    )
     rng, here, chain = np.random.default_rng(4), 0, []
     for k in range(1, len(x)):
         if rng.random() < answer(log_w[here], log_w[k]):
             here = k
         chain.append(x[here, 1])
     batches = np.mean(np.reshape(chain[:19_900], (100, -1)), axis=1)
-    assert abs(np.mean(batches) - truth) < 5 * np.std(batches) / 10, \
+    assert abs(np.mean(batches) - truth) < 5 * np.std(batches) / 10, (
         "the mean of x_2 along the chain is not that of p"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)

@@ -37,8 +37,8 @@ from sklearn.svm import SVC
 import nfref
 from nfref.diagnostics import auroc
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
-SIGMA, WEIGHT = 0.15, 1.0       # noise in units of half the greys, and guidance
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
+SIGMA, WEIGHT = 0.15, 1.0  # noise in units of half the greys, and guidance
 
 # %%
 # The pictures
@@ -69,15 +69,34 @@ def with_noise(part, sigma, rng, copies):
 
 
 def trained(sigma):
-    flow = nfref.TarFlow(64, layers=4, width=4, channels=32 if FULL else 8, heads=4,
-                         depth=2 if FULL else 1, transformer=nfref.Affine("exp"), context_dim=10)
+    flow = nfref.TarFlow(
+        64,
+        layers=4,
+        width=4,
+        channels=32 if FULL else 8,
+        heads=4,
+        depth=2 if FULL else 1,
+        transformer=nfref.Affine("exp"),
+        context_dim=10,
+    )
     density, rng = nfref.Density(flow), np.random.default_rng(1)
     rows, context = with_noise(learned, sigma, rng, 8 if FULL else 2)
     validation, validation_context = with_noise(unseen, sigma, rng, 2 if FULL else 1)
-    found = nfref.fit(density, density.init(rng), rows, rng, context=context, validation=validation,
-                      validation_context=validation_context, epochs=30 if FULL else 2,
-                      batch_size=256, learning_rate=2e-3, schedule="cosine", patience=None,
-                      progress=False)
+    found = nfref.fit(
+        density,
+        density.init(rng),
+        rows,
+        rng,
+        context=context,
+        validation=validation,
+        validation_context=validation_context,
+        epochs=30 if FULL else 2,
+        batch_size=256,
+        learning_rate=2e-3,
+        schedule="cosine",
+        patience=None,
+        progress=False,
+    )
     return density, found.params
 
 
@@ -105,13 +124,17 @@ class Guided(nfref.TarFlowBlock):
     def conditioner(self, params, context):
         given = super().conditioner(params, context)
         free = super().conditioner(params, 0 * context)
-        return lambda x: tuple(with_label + self.weight * (with_label - without)
-                               for with_label, without in zip(given(x), free(x)))
+        return lambda x: tuple(
+            with_label + self.weight * (with_label - without)
+            for with_label, without in zip(given(x), free(x))
+        )
 
 
 def guided(density, weight):
-    blocks = [Guided(**{field.name: getattr(block, field.name) for field in fields(block)},
-                     weight=weight) for block in density.flow.flows]
+    blocks = [
+        Guided(**{field.name: getattr(block, field.name) for field in fields(block)}, weight=weight)
+        for block in density.flow.flows
+    ]
     return nfref.Density(nfref.Chain(blocks))
 
 
@@ -138,10 +161,12 @@ def draw(density, params):
 density, params = models["normal"]
 noisy = draw(density, params)
 sharp = draw(guided(density, WEIGHT), params)
-ways = {"uniform noise": draw(*models["uniform"]),
-        "normal noise": noisy,
-        "and denoised": noisy + SIGMA ** 2 * score(density, params, noisy, context),
-        "and guided": sharp + SIGMA ** 2 * score(density, params, sharp, context)}
+ways = {
+    "uniform noise": draw(*models["uniform"]),
+    "normal noise": noisy,
+    "and denoised": noisy + SIGMA**2 * score(density, params, noisy, context),
+    "and guided": sharp + SIGMA**2 * score(density, params, sharp, context),
+}
 ways = {name: np.clip(np.rint(8 * (rows + 1)), 0, 16) for name, rows in ways.items()}
 
 # %%
@@ -150,16 +175,19 @@ ways = {name: np.clip(np.rint(8 * (rows + 1)), 0, 16) for name, rows in ways.ite
 # A machine that reads the true digits, and a forest that is shown both kinds, half of each.
 
 reader = SVC().fit(pictures[:1500], labels[:1500])
-true = pictures[-len(context):]
+true = pictures[-len(context) :]
 read, told = {}, {}
 for name, rows in ways.items():
     read[name] = np.mean(reader.predict(rows) == drawn_labels)
     both, kind = np.concatenate([true, rows]), np.repeat([0, 1], len(context))
-    odds = cross_val_predict(RandomForestClassifier(300, random_state=0), both, kind, cv=5,
-                             method="predict_proba")[:, 1]
+    odds = cross_val_predict(
+        RandomForestClassifier(300, random_state=0), both, kind, cv=5, method="predict_proba"
+    )[:, 1]
     told[name] = auroc(odds[kind == 0], odds[kind == 1])
-    print(f"{name:<15}{read[name]:.1%} are read as their label, "
-          f"told from true ones with AUROC {told[name].value:.3f} +- {told[name].error:.3f}")
+    print(
+        f"{name:<15}{read[name]:.1%} are read as their label, "
+        f"told from true ones with AUROC {told[name].value:.3f} +- {told[name].error:.3f}"
+    )
 
 # %%
 # .. dropdown:: Answer
@@ -176,7 +204,8 @@ for name, rows in ways.items():
 
 fig, axes = plt.subplots(5, 10, figsize=(7.36, 4.6), layout="constrained")
 shown = {"true": np.stack([pictures[labels == k][0] for k in range(10)])} | {
-    name: rows[:10] for name, rows in ways.items()}
+    name: rows[:10] for name, rows in ways.items()
+}
 for row, (name, some) in zip(axes, shown.items()):
     for ax, picture in zip(row, some):
         ax.imshow(picture[np.argsort(TILES)].reshape(8, 8), cmap="gray_r", vmin=0, vmax=16)
@@ -213,7 +242,7 @@ if FULL:
 # x is standard normal, and y = x + 0.5 e with e standard normal. Where does one step along the
 # score, y + 0.25 d/dy log p(y), take y = 1?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):

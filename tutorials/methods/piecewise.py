@@ -32,7 +32,7 @@ import nfref
 from nfref import datasets
 from nfref.runtime.params import count
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 
 # %%
 # Cutting.
@@ -63,30 +63,44 @@ def cut(x, most, seed=0):
 def learn(x, hidden, epochs, seed=0):
     rng = np.random.default_rng(seed)
     density = nfref.Density(nfref.Chain([nfref.NSF(2, 3, hidden), nfref.Standardise.of(x)]))
-    fit = nfref.fit(density, density.init(rng), x, rng, validation=None, epochs=epochs,
-                    batch_size=128, learning_rate=5e-3, schedule="cosine", patience=None,
-                    progress=False)
+    fit = nfref.fit(
+        density,
+        density.init(rng),
+        x,
+        rng,
+        validation=None,
+        epochs=epochs,
+        batch_size=128,
+        learning_rate=5e-3,
+        schedule="cosine",
+        patience=None,
+        progress=False,
+    )
     return density, fit.params
 
 
 def learn_pieces(x, centres, hidden, epochs):
     """(log-weight, density, parameters) of each piece."""
     labels, _ = vq(x, centres)
-    return [(np.log(np.mean(labels == k)), *learn(x[labels == k], hidden, epochs))
-            for k in range(len(centres))]
+    return [
+        (np.log(np.mean(labels == k)), *learn(x[labels == k], hidden, epochs))
+        for k in range(len(centres))
+    ]
 
 
 def log_prob(pieces, x):
     """log sum_k w_k p_k(x): the logarithm is taken once, of the sum."""
-    return logsumexp([log_w + density.log_prob(params, x) for log_w, density, params in pieces],
-                     axis=0)
+    return logsumexp(
+        [log_w + density.log_prob(params, x) for log_w, density, params in pieces], axis=0
+    )
 
 
 def sample(pieces, rng, n):
     shares = np.exp([log_w for log_w, _, _ in pieces])
     counts = rng.multinomial(n, shares / shares.sum())
-    return np.concatenate([density.sample(params, rng, m)
-                           for m, (_, density, params) in zip(counts, pieces)])
+    return np.concatenate(
+        [density.sample(params, rng, m) for m, (_, density, params) in zip(counts, pieces)]
+    )
 
 
 # %%
@@ -108,12 +122,15 @@ def figure(results):
             off = toy.log_prob(points) < np.quantile(toy.log_prob(test), 1e-3)
             ax.scatter(*points[~off].T, s=2, c="#4477AA")
             ax.scatter(*points[off].T, s=5, c="#EE6677")
-            ax.set_title(f"{name}: entropy + {above.mean():.3f}\n"
-                         f"{100 * off.mean():.1f} % of samples off", fontsize=10)
+            ax.set_title(
+                f"{name}: entropy + {above.mean():.3f}\n{100 * off.mean():.1f} % of samples off",
+                fontsize=10,
+            )
             print(f"{toy.name}, {name}: {100 * off.mean():.1f} % of samples off the data")
         for ax in row:
-            ax.set(xticks=[], yticks=[], xlim=row[0].get_xlim(), ylim=row[0].get_ylim(),
-                   aspect="equal")
+            ax.set(
+                xticks=[], yticks=[], xlim=row[0].get_xlim(), ylim=row[0].get_ylim(), aspect="equal"
+            )
     plt.show()
 
 
@@ -134,8 +151,10 @@ for toy in (datasets.eight_gaussians, datasets.rings):
     for name, fit in (("one flow", one), (f"{len(pieces)} pieces", pieces)):
         above = toy.log_prob(test) - log_prob(fit, test)
         numbers = sum(count(params) for _, _, params in fit)
-        print(f"{toy.name}, {name}, {numbers} parameters: {above.mean():.4f} +- "
-              f"{above.std() / np.sqrt(len(above)):.4f} nats above the entropy")
+        print(
+            f"{toy.name}, {name}, {numbers} parameters: {above.mean():.4f} +- "
+            f"{above.std() / np.sqrt(len(above)):.4f} nats above the entropy"
+        )
         fits.append((name, fit, above))
     results.append((toy, test, *fits))
 figure(results)
@@ -157,13 +176,14 @@ assert abs(np.exp(log_prob(cut_heaps[1], grid)).sum() * (side[1] - side[0]) ** 2
 # Two pieces that do not overlap have the weights 0.3 and 0.7, and in each its own density costs 1
 # nat a row. What does a row of the mixture cost on average?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
-    truth = 1 - np.mean(np.log(np.random.default_rng(1).choice([0.3, 0.7], 10 ** 6, p=[0.3, 0.7])))
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+    truth = 1 - np.mean(np.log(np.random.default_rng(1).choice([0.3, 0.7], 10**6, p=[0.3, 0.7])))
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), (
         "in piece k, -log p is -log w_k more than there"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)

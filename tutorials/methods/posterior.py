@@ -38,7 +38,7 @@ import numpy as np
 import nfref
 from nfref import diagnostics
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 RADIUS, WIDTH = 0.1, 0.01
 OBSERVED = np.array([[0.0, 0.0], [-0.25, 0.3]])
 DRAWS, BINS = 99, 20
@@ -54,8 +54,9 @@ def moon(rng, n):
 
 
 def shift(theta):
-    return np.stack([-np.abs(theta[:, 0] + theta[:, 1]), theta[:, 1] - theta[:, 0]],
-                    axis=1) / np.sqrt(2)
+    return np.stack(
+        [-np.abs(theta[:, 0] + theta[:, 1]), theta[:, 1] - theta[:, 0]], axis=1
+    ) / np.sqrt(2)
 
 
 def simulate(rng, n):
@@ -84,8 +85,9 @@ def exact_posterior(rng, x):
     """One draw of p(theta | x) for each row of x, by rejection."""
     theta, open_rows = np.zeros_like(x), np.arange(len(x))
     while len(open_rows):
-        found, inside = turned_around(x[open_rows], moon(rng, len(open_rows)),
-                                      rng.choice([-1, 1], len(open_rows)))
+        found, inside = turned_around(
+            x[open_rows], moon(rng, len(open_rows)), rng.choice([-1, 1], len(open_rows))
+        )
         theta[open_rows[inside]] = found[inside]
         open_rows = open_rows[~inside]
     return theta
@@ -98,8 +100,9 @@ def log_evidence(x, angles=200):
     for r, weight in zip(RADIUS + WIDTH * np.sqrt(3) * np.arange(-1, 2), (1 / 6, 2 / 3, 1 / 6)):
         for angle in a:
             point = np.array([r * np.cos(angle) + 0.25, r * np.sin(angle)])
-            total = total + sum(weight / angles * turned_around(x, point, sign)[1]
-                                for sign in (-1, 1))
+            total = total + sum(
+                weight / angles * turned_around(x, point, sign)[1] for sign in (-1, 1)
+            )
     return np.log(total / 4)
 
 
@@ -111,20 +114,36 @@ def log_evidence(x, angles=200):
 def fit(pairs, epochs, layers, hidden):
     rng = np.random.default_rng(0)
     theta, x = simulate(rng, pairs)
-    flow = nfref.Chain([nfref.NSF(2, layers=layers, hidden=hidden, context_dim=2),
-                        nfref.Logit((-1.0, -1.0), (1.0, 1.0))])
+    flow = nfref.Chain(
+        [
+            nfref.NSF(2, layers=layers, hidden=hidden, context_dim=2),
+            nfref.Logit((-1.0, -1.0), (1.0, 1.0)),
+        ]
+    )
     density = nfref.Density(flow)
-    result = nfref.fit(density, density.init(rng), theta, rng, context=x, epochs=epochs,
-                       batch_size=256, learning_rate=2e-3, schedule="cosine", patience=None,
-                       progress=False)
+    result = nfref.fit(
+        density,
+        density.init(rng),
+        theta,
+        rng,
+        context=x,
+        epochs=epochs,
+        batch_size=256,
+        learning_rate=2e-3,
+        schedule="cosine",
+        patience=None,
+        progress=False,
+    )
     return density, result.params
 
 
 def narrowed(density, params, factor):
     """The same density with its latent variables drawn together: surer than it should be."""
     flow = nfref.Chain([nfref.Scale(2), density.flow])
-    return nfref.Density(flow), {"base": {}, "flow": [{"log_scale": np.full(2, np.log(factor))},
-                                                      params["flow"]]}
+    return nfref.Density(flow), {
+        "base": {},
+        "flow": [{"log_scale": np.full(2, np.log(factor))}, params["flow"]],
+    }
 
 
 # %%
@@ -155,7 +174,7 @@ def rank_histogram(ax, ranks, title):
     """Counts a bin, and the band that holds 99 of 100 counts of a calibrated density."""
     expected = len(ranks) / BINS
     spread = 2.576 * np.sqrt(expected * (1 - 1 / BINS))
-    ax.axhspan(expected - spread, expected + spread, color="0.88")      # 99 % of chance
+    ax.axhspan(expected - spread, expected + spread, color="0.88")  # 99 % of chance
     edges = np.linspace(0, DRAWS + 1, BINS + 1)
     styles = ((r"$\theta_1$", "#1f4e9c", "-"), (r"$\theta_2$", "#d95f02", "--"))
     highest = 1.6 * expected
@@ -164,24 +183,38 @@ def rank_histogram(ax, ranks, title):
         ax.stairs(counts, edges, color=color, linestyle=style, linewidth=1.4, label=name)
         highest = max(highest, np.max(counts))
     ax.set_title(title, fontsize=10)
-    ax.set(xlabel=f"rank among {DRAWS} draws", ylabel="pairs",
-           xlim=(0, DRAWS + 1), ylim=(0, 1.2 * highest))
+    ax.set(
+        xlabel=f"rank among {DRAWS} draws",
+        ylabel="pairs",
+        xlim=(0, DRAWS + 1),
+        ylim=(0, 1.2 * highest),
+    )
     ax.legend(frameon=False, ncols=2, loc="upper center")
 
 
 def figure(density, params, right, wrong, side):
-    fig, axes = plt.subplots(2, 3, figsize=(7.36, 5), layout="constrained",
-                             gridspec_kw={"width_ratios": (1, 1, 1.25)})
+    fig, axes = plt.subplots(
+        2, 3, figsize=(7.36, 5), layout="constrained", gridspec_kw={"width_ratios": (1, 1, 1.25)}
+    )
     masses = []
     for row, x in zip(axes, OBSERVED):
         *densities, cell = on_grid(x, density, params, side)
         masses.append([values.sum() * cell for values in densities])
         for ax, values, name in zip(row, densities, ("exact posterior", "flow")):
-            ax.imshow(np.sqrt(values), cmap="Blues", origin="lower", extent=(-0.75, 0.75) * 2,
-                      vmax=np.sqrt(np.max(densities[0])))
+            ax.imshow(
+                np.sqrt(values),
+                cmap="Blues",
+                origin="lower",
+                extent=(-0.75, 0.75) * 2,
+                vmax=np.sqrt(np.max(densities[0])),
+            )
             ax.set_title(f"{name}\nx = ({x[0]:g}, {x[1]:g})", fontsize=10)
-            ax.set(xlabel=r"$\theta_1$",
-                   ylabel=r"$\theta_2$", xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
+            ax.set(
+                xlabel=r"$\theta_1$",
+                ylabel=r"$\theta_2$",
+                xticks=(-0.5, 0, 0.5),
+                yticks=(-0.5, 0, 0.5),
+            )
     rank_histogram(axes[0, 2], right, "calibration of the flow")
     rank_histogram(axes[1, 2], wrong, "of one that is too sure")
     plt.show()
@@ -198,8 +231,10 @@ density, params = fit(*((50_000, 40, 5, (64, 64)) if FULL else (2000, 8, 2, (32,
 theta, x = simulate(np.random.default_rng(1), 4000 if FULL else 500)
 truth = np.mean(log_likelihood(theta, x) + np.log(1 / 4) - log_evidence(x))
 learned = np.mean(density.log_prob(params, theta, x))
-print(f"log-density of the true parameters, nats: prior {np.log(1 / 4):.3f}, "
-      f"flow {learned:.3f}, exact posterior {truth:.3f}")
+print(
+    f"log-density of the true parameters, nats: prior {np.log(1 / 4):.3f}, "
+    f"flow {learned:.3f}, exact posterior {truth:.3f}"
+)
 
 
 def ranks(density, params):
@@ -236,13 +271,12 @@ assert np.all(np.abs(masses[:, 0] - 1) < 0.05) and np.all(masses[:, 1] < 1.05)
 # The posterior is exact. In what share of pairs is theta smaller than all but at most nine of 99
 # draws, so that its rank is 0 to 9?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
-    truth = np.mean(np.random.default_rng(1).integers(0, 100, 10 ** 6) < 10)
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
-        "all 100 ranks are equally likely"
+    truth = np.mean(np.random.default_rng(1).integers(0, 100, 10**6) < 10)
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), "all 100 ranks are equally likely"
 
 
 nfref.exercises.grade(check_1, answer_1)

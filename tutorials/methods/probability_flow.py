@@ -28,8 +28,11 @@ import numpy as np
 import nfref
 from nfref.flows.probability_flow import noise_schedule
 
-MIXTURE = {"logits": np.log([0.5, 0.3, 0.2]), "means": np.array([[-1.2], [0.4], [1.6]]),
-           "log_scales": np.log([[0.25], [0.1], [0.2]])}
+MIXTURE = {
+    "logits": np.log([0.5, 0.3, 0.2]),
+    "means": np.array([[-1.2], [0.4], [1.6]]),
+    "log_scales": np.log([[0.25], [0.1], [0.2]]),
+}
 BASE = nfref.NormalMixture(1, 3)
 TOLERANCES = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9)
 
@@ -74,8 +77,10 @@ def log_probs(x, tolerance):
     """(from p_1, from the standard normal), each (N,)."""
     flow = nfref.ProbabilityFlow(1, 3, rtol=tolerance, atol=tolerance)
     z, log_det = flow.inverse(MIXTURE, x)
-    return (BASE.log_prob(flow.diffused(MIXTURE, 1.0), z) + log_det,
-            nfref.StandardNormal(1).log_prob({}, z) + log_det)
+    return (
+        BASE.log_prob(flow.diffused(MIXTURE, 1.0), z) + log_det,
+        nfref.StandardNormal(1).log_prob({}, z) + log_det,
+    )
 
 
 def divergence(log_p, log_q, h):
@@ -88,19 +93,27 @@ def figure(errors):
     axes = [places[name] for name in "ABC"]
     times, axis = np.linspace(0, 1, 401), np.linspace(-3, 3, 301)
     flow = nfref.ProbabilityFlow(1, 3)
-    density = np.array([np.exp(BASE.log_prob(flow.diffused(MIXTURE, s), axis[:, None]))
-                        for s in times])
+    density = np.array(
+        [np.exp(BASE.log_prob(flow.diffused(MIXTURE, s), axis[:, None])) for s in times]
+    )
     rng = np.random.default_rng(0)
     start = np.sort(BASE.sample(MIXTURE, rng, 12)[:, 0])
-    for ax, paths, name in zip(axes, (diffusion_paths(rng, start, times),
-                                      flow_paths(start, times)), ("diffusion", "probability flow")):
-        ax.pcolormesh(times, axis, np.minimum(density, 1).T, cmap="Blues", shading="nearest",
-                      rasterized=True)
+    for ax, paths, name in zip(
+        axes,
+        (diffusion_paths(rng, start, times), flow_paths(start, times)),
+        ("diffusion", "probability flow"),
+    ):
+        ax.pcolormesh(
+            times, axis, np.minimum(density, 1).T, cmap="Blues", shading="nearest", rasterized=True
+        )
         ax.plot(times, paths, color="black", linewidth=0.8)
         ax.set(title=f"{name}: density p_s", xlabel="time s, data to noise", ylim=(-3, 3))
     axes[0].set_ylabel("y")
-    for error, color, label in zip(np.transpose(errors), ("tab:blue", "tab:orange"),
-                                   ("starts at p_1", "starts at the standard normal")):
+    for error, color, label in zip(
+        np.transpose(errors),
+        ("tab:blue", "tab:orange"),
+        ("starts at p_1", "starts at the standard normal"),
+    ):
         axes[2].loglog(TOLERANCES, error, "o-", color=color, label=label)
     axes[2].set(title="largest error of log p(x)", xlabel="tolerance of the solver", ylabel="nats")
     axes[2].legend()
@@ -119,8 +132,10 @@ truth = BASE.log_prob(MIXTURE, x)
 found = [log_probs(x, tolerance) for tolerance in TOLERANCES]
 errors = [[np.abs(log_prob - truth).max() for log_prob in both] for both in found]
 exact, usual = found[-1]
-print(f"log p(x) is off by at most {errors[-1][0]:.1e} nats from p_1, "
-      f"by {errors[-1][1]:.1e} from the standard normal")
+print(
+    f"log p(x) is off by at most {errors[-1][0]:.1e} nats from p_1, "
+    f"by {errors[-1][1]:.1e} from the standard normal"
+)
 figure(errors)
 
 # Quadrature: it is a density, whatever it starts from.
@@ -131,8 +146,10 @@ at_the_data = divergence(truth, usual, h)
 y = np.linspace(-9, 9, 2001)[:, None]
 p_1 = BASE.log_prob(nfref.ProbabilityFlow(1, 3).diffused(MIXTURE, 1.0), y)
 at_the_noise = divergence(p_1, nfref.StandardNormal(1).log_prob({}, y), 18 / 2000)
-print(f"KL from the standard start: {at_the_data:.6e} nats at the data, "
-      f"{at_the_noise:.6e} at the noise")
+print(
+    f"KL from the standard start: {at_the_data:.6e} nats at the data, "
+    f"{at_the_noise:.6e} at the noise"
+)
 assert errors[-1][0] < 1e-7 < 1e-4 < errors[-1][1] < 0.1
 assert abs(masses[0] - 1) < 1e-6
 assert abs(at_the_data / at_the_noise - 1) < 1e-2
@@ -153,14 +170,20 @@ assert np.allclose(flow_paths(some, [1.0])[-1], z[:, 0], atol=1e-2)
 # :math:`p_s` is standard normal at every s. With :math:`\beta = 5`, how fast does a point at
 # :math:`y = 2` move, :math:`dy/ds`?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
-    truth = (-5 / 2 * (2 + (np.log(np.exp(-(2 + 1e-5) ** 2 / 2)) - np.log(np.exp(-(2 - 1e-5) ** 2
-             / 2))) / 2e-5))
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
-        "the score of the standard normal is -y"
+    truth = (
+        -5
+        / 2
+        * (
+            2
+            + (np.log(np.exp(-((2 + 1e-5) ** 2) / 2)) - np.log(np.exp(-((2 - 1e-5) ** 2) / 2)))
+            / 2e-5
+        )
+    )
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), "the score of the standard normal is -y"
 
 
 nfref.exercises.grade(check_1, answer_1)

@@ -29,7 +29,7 @@ import nfref
 from nfref import datasets
 from nfref.objectives.rectified_flow import RectifiedFlow, reflow_pairs, straightness
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 
 # %%
 # Learning twice. The second fit starts from the first one's parameters, and sees its pairs alone.
@@ -40,12 +40,20 @@ def fit_twice(rows, epochs, hidden, seed=0):
     rng = np.random.default_rng(seed)
     x = datasets.eight_gaussians(rng, rows)
     density = nfref.Density(nfref.Chain([nfref.CNF(2, hidden), nfref.Standardise.of(x)]))
-    options = {"validation": None, "epochs": epochs, "batch_size": 128, "learning_rate": 1e-2,
-               "schedule": "cosine", "patience": None, "progress": False}
+    options = {
+        "validation": None,
+        "epochs": epochs,
+        "batch_size": 128,
+        "learning_rate": 1e-2,
+        "schedule": "cosine",
+        "patience": None,
+        "progress": False,
+    }
     first = nfref.fit(density, density.init(rng), x, rng, objective=RectifiedFlow(), **options)
     pairs = reflow_pairs(density, first.params, rng, rows)
-    second = nfref.fit(density, first.params, pairs[1], rng, objective=RectifiedFlow(pairs),
-                       **options)
+    second = nfref.fit(
+        density, first.params, pairs[1], rng, objective=RectifiedFlow(pairs), **options
+    )
     return density, first.params, second.params
 
 
@@ -64,8 +72,12 @@ def measure(density, params, z, test):
     excess, cost = straightness(cnf, own, z)
     off = one_step(cnf, own, z) - cnf.forward(own, z)[0]
     above = datasets.eight_gaussians.log_prob(test) - density.log_prob(params, test)
-    return {"S": excess.mean(), "cost": cost.mean(), "above": above.mean(),
-            "off": np.sqrt(np.mean(np.sum(off ** 2, axis=1)))}
+    return {
+        "S": excess.mean(),
+        "cost": cost.mean(),
+        "above": above.mean(),
+        "off": np.sqrt(np.mean(np.sum(off**2, axis=1))),
+    }
 
 
 # %%
@@ -110,8 +122,10 @@ z = np.random.default_rng(2).standard_normal((1000, 2))
 test = datasets.eight_gaussians(np.random.default_rng(3), 4000 if FULL else 500)
 found = [measure(density, params, z, test) for params in fits]
 for name, numbers in zip(("learned once", "reflow"), found):
-    print(f"{name:>12}: S = {numbers['S']:.4f}, E|x - z|^2 = {numbers['cost']:.4f}, one Euler "
-          f"step off by {numbers['off']:.3f}, {numbers['above']:.3f} nats above the entropy")
+    print(
+        f"{name:>12}: S = {numbers['S']:.4f}, E|x - z|^2 = {numbers['cost']:.4f}, one Euler "
+        f"step off by {numbers['off']:.3f}, {numbers['above']:.3f} nats above the entropy"
+    )
 figure(density, fits, found)
 before, after = found
 # Straight at once, no farther, and the same density to what a network can learn of it.
@@ -130,13 +144,12 @@ assert after["above"] < before["above"] + 0.1
 # A path goes from 0 to 1 in unit time, with velocity :math:`2 t`. What does it cost beyond the
 # straight line, :math:`\int_0^1 (dz/dt - 1)^2\, dt`?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
-    truth = np.mean((2 * (np.arange(10 ** 5) + 0.5) / 10 ** 5 - 1) ** 2)
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
-        "integrate (2 t - 1)^2 from 0 to 1"
+    truth = np.mean((2 * (np.arange(10**5) + 0.5) / 10**5 - 1) ** 2)
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), "integrate (2 t - 1)^2 from 0 to 1"
 
 
 nfref.exercises.grade(check_1, answer_1)

@@ -29,7 +29,7 @@ import nfref
 from nfref import datasets
 from nfref.objectives.flow_matching import FlowMatching, trigonometric_path
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 FIRST_MEANS, FIRST_SCALE = np.array([[-1.5, 0.0], [1.5, 0.0]]), 0.5
 ANGLES = np.pi / 4 * np.arange(8)
 LAST_MEANS = np.sqrt(8) * np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)
@@ -51,10 +51,10 @@ def pairs_at(t, x):
     """(N, 16) log-densities of the pairs at time t, and (N, 16, 2) velocities in each."""
     alpha, sigma, d_alpha, d_sigma = trigonometric_path(t)
     first, last = np.repeat(FIRST_MEANS, 8, axis=0), np.tile(LAST_MEANS, (2, 1))
-    variance = sigma ** 2 * FIRST_SCALE ** 2 + alpha ** 2 * LAST_SCALE ** 2
-    half_slope = sigma * d_sigma * FIRST_SCALE ** 2 + alpha * d_alpha * LAST_SCALE ** 2
+    variance = sigma**2 * FIRST_SCALE**2 + alpha**2 * LAST_SCALE**2
+    half_slope = sigma * d_sigma * FIRST_SCALE**2 + alpha * d_alpha * LAST_SCALE**2
     away = x[:, None, :] - (sigma * first + alpha * last)
-    log_density = -0.5 * np.sum(away ** 2, axis=2) / variance - np.log(2 * np.pi * variance)
+    log_density = -0.5 * np.sum(away**2, axis=2) / variance - np.log(2 * np.pi * variance)
     return log_density, d_sigma * first + d_alpha * last + away * half_slope / variance
 
 
@@ -75,12 +75,25 @@ def learn(rows, epochs, hidden, seed=0):
     rng = np.random.default_rng(seed)
     density = nfref.Density(nfref.CNF(2, hidden), nfref.NormalMixture(2, 2))
     params = density.init(rng)
-    params["base"] = {"logits": np.zeros(2), "means": FIRST_MEANS,
-                      "log_scales": np.full((2, 2), np.log(FIRST_SCALE))}
-    fit = nfref.fit(density, params, datasets.eight_gaussians(rng, rows), rng,
-                    objective=FlowMatching("trigonometric"), validation=None, epochs=epochs,
-                    batch_size=128, learning_rate=1e-2, schedule="cosine", patience=None,
-                    progress=False)
+    params["base"] = {
+        "logits": np.zeros(2),
+        "means": FIRST_MEANS,
+        "log_scales": np.full((2, 2), np.log(FIRST_SCALE)),
+    }
+    fit = nfref.fit(
+        density,
+        params,
+        datasets.eight_gaussians(rng, rows),
+        rng,
+        objective=FlowMatching("trigonometric"),
+        validation=None,
+        epochs=epochs,
+        batch_size=128,
+        learning_rate=1e-2,
+        schedule="cosine",
+        patience=None,
+        progress=False,
+    )
     return density, fit.params
 
 
@@ -98,10 +111,13 @@ def measure(density, params, rows, seed=1):
     path = density.flow.trajectory(params["flow"], start, TIMES)
     log_probs = density.base.log_prob(params["base"], start) - path.log_det
     exact = [velocity_at(t, x) for t, x in zip(TIMES, path.values)]
-    off = [density.flow.velocity(params["flow"], t, x) - u
-           for t, x, u in zip(TIMES, path.values, exact)]
-    nats = np.array([log_prob - log_density_at(t, x)
-                     for t, x, log_prob in zip(TIMES, path.values, log_probs)])
+    off = [
+        density.flow.velocity(params["flow"], t, x) - u
+        for t, x, u in zip(TIMES, path.values, exact)
+    ]
+    nats = np.array(
+        [log_prob - log_density_at(t, x) for t, x, log_prob in zip(TIMES, path.values, log_probs)]
+    )
     return path.values, log_probs, np.mean(np.square(off)) / np.mean(np.square(exact)), nats
 
 
@@ -112,8 +128,14 @@ def figure(positions, log_probs, nats):
     for k, (t, (above, below)) in enumerate(zip(TIMES, axes.T)):
         known = np.exp(log_density_at(t, grid)).reshape(161, 161)
         above.imshow(known, origin="lower", extent=(-4, 4, -4, 4), vmin=0)
-        below.scatter(*positions[k, :3000].T, s=2, c=np.exp(log_probs[k, :3000]), vmin=0,
-                      vmax=known.max(), rasterized=True)
+        below.scatter(
+            *positions[k, :3000].T,
+            s=2,
+            c=np.exp(log_probs[k, :3000]),
+            vmin=0,
+            vmax=known.max(),
+            rasterized=True,
+        )
         above.set_title(f"t = {t:.2f}", fontsize=10)
         below.set_title(f"{nats[k].mean():.3f} nats off", fontsize=10)
         below.set(facecolor=plt.cm.viridis(0.0))
@@ -136,7 +158,7 @@ print(f"velocity: {off:.4f} of its mean square is not the known one")
 for t, mean, e in zip(TIMES, nats.mean(axis=1), error):
     print(f"t = {t:.2f}: {mean:.4f} +- {e:.4f} nats from the density of I_t")
 figure(positions, log_probs, nats)
-assert np.all(np.abs(nats[0]) < 1e-9)           # the first density is the base
+assert np.all(np.abs(nats[0]) < 1e-9)  # the first density is the base
 # A divergence is not negative, and after learning it is small.
 assert np.all(nats.mean(axis=1) > -3 * error - 1e-9)
 assert nats[-1].mean() < (0.25 if FULL else 0.6)
@@ -152,14 +174,18 @@ assert off < (0.1 if FULL else 0.3)
 # :math:`x_0` and :math:`x_1` are independent, both with variance 1. What is the variance of
 # :math:`I_t` at :math:`t = 1/2`?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
-    truth = (np.var((np.random.default_rng(1).standard_normal(10 ** 6) +
-             np.random.default_rng(2).standard_normal(10 ** 6)) / np.sqrt(2)))
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
-        "cos^2 + sin^2"
+    truth = np.var(
+        (
+            np.random.default_rng(1).standard_normal(10**6)
+            + np.random.default_rng(2).standard_normal(10**6)
+        )
+        / np.sqrt(2)
+    )
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), "cos^2 + sin^2"
 
 
 nfref.exercises.grade(check_1, answer_1)

@@ -27,7 +27,7 @@ from scipy import stats
 import nfref
 from nfref import datasets
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 REACH = 4.2
 
 # %%
@@ -38,9 +38,19 @@ REACH = 4.2
 
 def fit(density, x, held_out, epochs):
     rng = np.random.default_rng(1)
-    found = nfref.fit(density, density.init(rng), x, rng, validation=held_out, epochs=epochs,
-                      batch_size=100, learning_rate=5e-3, schedule="cosine", patience=None,
-                      progress=False)
+    found = nfref.fit(
+        density,
+        density.init(rng),
+        x,
+        rng,
+        validation=held_out,
+        epochs=epochs,
+        batch_size=100,
+        learning_rate=5e-3,
+        schedule="cosine",
+        patience=None,
+        progress=False,
+    )
     return found.params
 
 
@@ -48,8 +58,10 @@ def densities(layers, hidden):
     flow = nfref.NSF(2, layers, (hidden, hidden))
     units = nfref.Standardise((0.0, 0.0), (2.0, 2.0))
     folded = nfref.GenerativeAbs(nfref.Density(flow))
-    return {"the flow alone": nfref.Density(nfref.Chain([flow, units])),
-            "with the absolute value": nfref.Density(units, nfref.InferenceAbs(folded))}
+    return {
+        "the flow alone": nfref.Density(nfref.Chain([flow, units])),
+        "with the absolute value": nfref.Density(units, nfref.InferenceAbs(folded)),
+    }
 
 
 def evaluated(density, params, side):
@@ -76,10 +88,13 @@ def folded_normal(x):
     """log p(x) exact, the bound with a fair coin, and the bound with the linear guess."""
     normal = nfref.DiagonalNormal(1)
     inner = {"location": np.array([MEAN]), "log_scale": np.log([SCALE])}
-    odds = [{"weight": np.array([[2 * MEAN / SCALE ** 2]]), "bias": np.zeros(1)}]
+    odds = [{"weight": np.array([[2 * MEAN / SCALE**2]]), "bias": np.zeros(1)}]
     fair, linear = nfref.GenerativeAbs(normal), nfref.GenerativeAbs(normal, hidden=())
-    return (fair.log_prob({"density": inner}, x), fair.lower_bound({"density": inner}, x),
-            linear.lower_bound({"density": inner, "signs": odds}, x))
+    return (
+        fair.log_prob({"density": inner}, x),
+        fair.lower_bound({"density": inner}, x),
+        linear.lower_bound({"density": inner, "signs": odds}, x),
+    )
 
 
 def figure(x, shown, curves):
@@ -88,8 +103,7 @@ def figure(x, shown, curves):
     axes[0].scatter(*x.T, s=3, color="0.25", linewidths=0)
     axes[0].set_title(f"{len(x)} rows")
     for ax, (name, (axis, values, above)) in zip(axes[1:], shown.items()):
-        ax.pcolormesh(axis, axis, np.sqrt(values), cmap="Blues", shading="nearest",
-                      rasterized=True)
+        ax.pcolormesh(axis, axis, np.sqrt(values), cmap="Blues", shading="nearest", rasterized=True)
         ax.set_title(f"{name}:\n{above:.2f} nats above the entropy")
     for ax in axes[:3]:
         ax.set(xticks=[], yticks=[], aspect="equal", xlim=(-REACH, REACH), ylim=(-REACH, REACH))
@@ -143,14 +157,16 @@ figure(x, shown, (at[:, 0], exact, fair, linear))
 # ------------------
 # x is standard normal. What is the density of :math:`|x|` at 1?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
-    truth = (np.mean(np.abs(np.abs(np.random.default_rng(1).standard_normal(10 ** 7)) - 1) <
-             0.01) / 0.02)
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+    truth = (
+        np.mean(np.abs(np.abs(np.random.default_rng(1).standard_normal(10**7)) - 1) < 0.01) / 0.02
+    )
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), (
         "two points, 1 and -1, come to lie on one"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)

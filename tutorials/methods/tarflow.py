@@ -29,7 +29,7 @@ from matplotlib.ticker import LogLocator
 import nfref
 from nfref.runtime import params as trees
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 LENGTH, NOISE, STEEPEST = 12, 0.3, 1.5
 COLOURS = {"MAF": "#d95f02", "TarFlow": "#1f4e9c"}
 
@@ -48,7 +48,7 @@ def series(rng, rows):
 def true_log_prob(x, points=400):
     a = STEEPEST * (2 * (np.arange(points) + 0.5) / points - 1)
     e = (x[:, 1:, None] - np.sin(x[:, :-1, None]) * a) / NOISE
-    given_a = -0.5 * np.sum(e ** 2, axis=1) - (LENGTH - 1) * np.log(NOISE)
+    given_a = -0.5 * np.sum(e**2, axis=1) - (LENGTH - 1) * np.log(NOISE)
     largest = given_a.max(axis=1)
     mixed = largest + np.log(np.mean(np.exp(given_a - largest[:, None]), axis=1))
     return mixed - 0.5 * x[:, 0] ** 2 - 0.5 * LENGTH * np.log(2 * np.pi)
@@ -61,9 +61,19 @@ def true_log_prob(x, points=400):
 def fit(flow, x, validation, epochs):
     """The density, its parameters, and the nats above the truth after each epoch."""
     density, rng = nfref.Density(flow), np.random.default_rng(1)
-    found = nfref.fit(density, density.init(rng), x, rng, validation=validation, epochs=epochs,
-                      batch_size=128, learning_rate=3e-3, schedule="cosine", patience=None,
-                      progress=False)
+    found = nfref.fit(
+        density,
+        density.init(rng),
+        x,
+        rng,
+        validation=validation,
+        epochs=epochs,
+        batch_size=128,
+        learning_rate=3e-3,
+        schedule="cosine",
+        patience=None,
+        progress=False,
+    )
     truth = np.mean(true_log_prob(validation))
     return density, found.params, np.array(found.history["validation"]) + truth
 
@@ -80,18 +90,19 @@ def fit(flow, x, validation, epochs):
 def best_slope(x):
     """The a of each row by least squares."""
     s = np.sin(x[:, :-1])
-    return np.sum(s * x[:, 1:], axis=1) / np.sum(s ** 2, axis=1)
+    return np.sum(s * x[:, 1:], axis=1) / np.sum(s**2, axis=1)
 
 
 def unexplained(x):
     """Standard deviation of x_t - a sin(x_{t-1}) in each row, for the best a of the row."""
     e = x[:, 1:] - best_slope(x)[:, None] * np.sin(x[:, :-1])
-    return np.sqrt(np.sum(e ** 2, axis=1) / (LENGTH - 2))
+    return np.sqrt(np.sum(e**2, axis=1) / (LENGTH - 2))
 
 
 def figure(x, curves, drawn):
-    fig, places = plt.subplot_mosaic("AB;CC", figsize=(7.36, 5.6), layout="constrained",
-                                     height_ratios=(1.2, 1))
+    fig, places = plt.subplot_mosaic(
+        "AB;CC", figsize=(7.36, 5.6), layout="constrained", height_ratios=(1.2, 1)
+    )
     axes = [places[name] for name in "ABC"]
     at, slopes = np.linspace(-2.2, 2.2, 100), best_slope(x)
     for a, colour in zip((-1.2, -0.4, 1.3), ("#1b9e77", "0.35", "#7570b3")):
@@ -101,8 +112,9 @@ def figure(x, curves, drawn):
     axes[0].set(xlabel="$x_{t-1}$", ylabel="$x_t$", title="three rows, each with its law")
     for (name, curve), style in zip(curves.items(), ("--", "-")):
         axes[1].plot(np.arange(1, len(curve) + 1), curve, style, color=COLOURS[name], label=name)
-    axes[1].set(xlabel="epochs", ylabel="nats above the entropy", yscale="log",
-                title="rows held out")
+    axes[1].set(
+        xlabel="epochs", ylabel="nats above the entropy", yscale="log", title="rows held out"
+    )
     axes[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes[1].yaxis.set_major_formatter("{x:g}")
     axes[1].minorticks_off()
@@ -110,8 +122,16 @@ def figure(x, curves, drawn):
     edges = np.linspace(0, 1.2, 49)
     axes[2].hist(unexplained(x), edges, density=True, color="0.8", label="data")
     for (name, rows), style in zip(drawn.items(), ("--", "-")):
-        axes[2].hist(unexplained(rows), edges, density=True, histtype="step", linestyle=style,
-                     color=COLOURS[name], linewidth=1.5, label=name)
+        axes[2].hist(
+            unexplained(rows),
+            edges,
+            density=True,
+            histtype="step",
+            linestyle=style,
+            color=COLOURS[name],
+            linewidth=1.5,
+            label=name,
+        )
     axes[2].set(xlabel="standard deviation about the row's law", yticks=[], title="drawn rows")
     axes[2].legend(frameon=False)
     plt.show()
@@ -126,16 +146,20 @@ def figure(x, curves, drawn):
 rows, epochs, channels, hidden = (3000, 40, 16, 32) if FULL else (600, 4, 8, 14)
 rng = np.random.default_rng(0)
 x, validation = series(rng, rows), series(rng, 1000 if FULL else 200)
-flows = {"MAF": nfref.MAF(LENGTH, 4, (hidden, hidden)),
-         "TarFlow": nfref.TarFlow(LENGTH, 2, channels=channels, heads=2, depth=2, expansion=2)}
+flows = {
+    "MAF": nfref.MAF(LENGTH, 4, (hidden, hidden)),
+    "TarFlow": nfref.TarFlow(LENGTH, 2, channels=channels, heads=2, depth=2, expansion=2),
+}
 curves, drawn, test = {}, {}, series(rng, 4000 if FULL else 500)
 for name, flow in flows.items():
     density, params, curves[name] = fit(flow, x, validation, epochs)
     drawn[name] = density.sample(params, np.random.default_rng(2), len(test) // 2)
     above = np.mean(true_log_prob(test) - density.log_prob(params, test))
     count = trees.flatten(params)[0].size
-    print(f"{name}: {count:,} parameters, {above:.2f} nats above the entropy, "
-          f"{curves[name][-1]:.2f} of rows held out")
+    print(
+        f"{name}: {count:,} parameters, {above:.2f} nats above the entropy, "
+        f"{curves[name][-1]:.2f} of rows held out"
+    )
     # However little it has learned, it is a density of its own and never beats the truth.
     assert above > 0
     z, log_det = flow.inverse(params["flow"], test[:50])
@@ -156,13 +180,14 @@ assert curves["TarFlow"].min() < curves["MAF"].min() / (3 if FULL else 1)
 # A series has 12 numbers. How many passes of its network does one block of TarFlow need to sample
 # it?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
     truth = LENGTH
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), (
         "each x_t needs those before it; the density needs one pass"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)

@@ -36,7 +36,7 @@ import numpy as np
 
 import nfref
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 TURN = 2 * np.pi
 NARROW = {"location": np.zeros(1), "log_concentration": np.log([12.0])}
 WIDE = {"location": np.full(1, np.pi), "log_concentration": np.log([0.6])}
@@ -81,9 +81,19 @@ def on_the_torus(hidden):
 def fit(density, rows, epochs):
     rng = np.random.default_rng(0)
     x = drawn(rng, rows)
-    result = nfref.fit(density, density.init(rng), x, rng, validation=None, epochs=epochs,
-                       batch_size=250, learning_rate=1e-2, schedule="cosine", patience=None,
-                       progress=False)
+    result = nfref.fit(
+        density,
+        density.init(rng),
+        x,
+        rng,
+        validation=None,
+        epochs=epochs,
+        batch_size=250,
+        learning_rate=1e-2,
+        schedule="cosine",
+        patience=None,
+        progress=False,
+    )
     return lambda x: density.log_prob(result.params, x)
 
 
@@ -106,8 +116,9 @@ def across_the_seams(log_prob, side=200):
     along = wrapped(TURN * (np.arange(side) + 0.5) / side)
     gaps = []
     for i in range(2):
-        left, right = (np.insert(along[:, None], i, edge, axis=1)
-                       for edge in (np.pi - 1e-9, -np.pi + 1e-9))
+        left, right = (
+            np.insert(along[:, None], i, edge, axis=1) for edge in (np.pi - 1e-9, -np.pi + 1e-9)
+        )
         gaps.append(np.max(np.abs(log_prob(left) - log_prob(right))))
     return max(gaps)
 
@@ -118,8 +129,16 @@ def figure(densities, side):
     # Roots, so that the faint parts are seen too.
     highest = np.sqrt(grids[0][1].max())
     for ax, name, (axis, values) in zip(axes, densities, grids):
-        image = ax.pcolormesh(axis, axis, np.sqrt(values), cmap="viridis", vmin=0, vmax=highest,
-                              shading="nearest", rasterized=True)
+        image = ax.pcolormesh(
+            axis,
+            axis,
+            np.sqrt(values),
+            cmap="viridis",
+            vmin=0,
+            vmax=highest,
+            shading="nearest",
+            rasterized=True,
+        )
         for line in (ax.axvline, ax.axhline):
             line(np.pi, color="white", linestyle="--", linewidth=1)
         ax.set_title(name, fontsize=10)
@@ -140,14 +159,18 @@ def figure(densities, side):
 
 rows, epochs, hidden = (3000, 40, (32,)) if FULL else (1000, 15, (16,))
 line, torus = (fit(make(hidden), rows, epochs) for make in (on_the_line, on_the_torus))
-masses = figure({"the data": log_prob_of_data, "a flow of the line": line,
-                 "a flow of the torus": torus}, 240 if FULL else 96)
+masses = figure(
+    {"the data": log_prob_of_data, "a flow of the line": line, "a flow of the torus": torus},
+    240 if FULL else 96,
+)
 x = drawn(np.random.default_rng(1), 4000)
 behind = [np.mean(log_prob_of_data(x) - log_prob(x)) for log_prob in (line, torus)]
 gaps = [across_the_seams(log_prob) for log_prob in (line, torus)]
 for name, nats, gap, mass in zip(("line", "torus"), behind, gaps, masses[1:]):
-    print(f"flow of the {name}: {nats:.3f} nats behind the truth, up to {gap:.2g} nats between "
-          f"the sides of a seam, mass {mass:.5f} on the torus")
+    print(
+        f"flow of the {name}: {nats:.3f} nats behind the truth, up to {gap:.2g} nats between "
+        f"the sides of a seam, mass {mass:.5f} on the torus"
+    )
 # All of the mass is on the torus, and nothing happens at the seams; on the line it does.
 assert abs(masses[2] - 1) < 1e-3 and abs(masses[0] - 1) < 1e-3
 assert gaps[1] < 1e-5 < 0.1 < gaps[0]
@@ -165,13 +188,12 @@ assert np.allclose(torus(x + [TURN, -2 * TURN]), torus(x), atol=1e-9)
 # --------------------
 # What is the density of the uniform base on the torus of two angles, in radians?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
     truth = np.exp(-2 * np.log(2 * np.pi))
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
-        "its area is (2 pi)^2"
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), "its area is (2 pi)^2"
 
 
 nfref.exercises.grade(check_1, answer_1)

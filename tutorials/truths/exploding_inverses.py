@@ -35,7 +35,7 @@ import nfref
 from nfref.diagnostics import bi_lipschitz, reconstruction_error
 from nfref.plots.canvas import COLOURS
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 
 # %%
 # A chessboard, and rows at a distance from it
@@ -80,8 +80,7 @@ def coupling(transformer, activation="relu"):
 FLOWS = {
     "coupling, exp": coupling(nfref.Affine("exp")),
     "coupling, |s| < 5": coupling(nfref.Affine("bounded", bound=5.0)),
-    "MAF, exp": nfref.MAF(2, LAYERS, (64, 64), activation="relu",
-                          transformer=nfref.Affine("exp")),
+    "MAF, exp": nfref.MAF(2, LAYERS, (64, 64), activation="relu", transformer=nfref.Affine("exp")),
     "spline": nfref.NSF(2, 3, (64, 64), activation="relu"),
     "residual": nfref.ResidualFlow(2, LAYERS, (32, 32)),
     "continuous": nfref.CNF(2, (32, 32)),
@@ -104,7 +103,7 @@ def regularised(density, params, x, context, rng, weight=0.1, step=0.05):
     v = rng.standard_normal((n, dim))
     v = np.asarray(step * v / np.linalg.norm(v, axis=1, keepdims=True), x.dtype)
     z, log_det = density.flow.inverse(params["flow"], anp.concatenate([x, away, away + v]))
-    stretch = 0.5 * anp.log(anp.sum((z[2 * n:] - z[n:2 * n]) ** 2, axis=1) / step ** 2)
+    stretch = 0.5 * anp.log(anp.sum((z[2 * n :] - z[n : 2 * n]) ** 2, axis=1) / step**2)
     log_prob = density.base.log_prob(params["base"], z[:n]) + log_det[:n]
     return -anp.mean(log_prob) + weight * anp.mean(anp.maximum(anp.abs(stretch) - 2, 0) ** 2)
 
@@ -112,9 +111,19 @@ def regularised(density, params, x, context, rng, weight=0.1, step=0.05):
 def learn(name):
     density, own = nfref.Density(FLOWS[name]), np.random.default_rng(1)
     objective = regularised if name.endswith("regularised") else None
-    result = nfref.fit(density, density.init(own), x, own, epochs=60 if FULL else 2, batch_size=128,
-                       learning_rate=2e-3, schedule="cosine", patience=None, objective=objective,
-                       progress=False)
+    result = nfref.fit(
+        density,
+        density.init(own),
+        x,
+        own,
+        epochs=60 if FULL else 2,
+        batch_size=128,
+        learning_rate=2e-3,
+        schedule="cosine",
+        patience=None,
+        objective=objective,
+        progress=False,
+    )
     return result.params
 
 
@@ -134,19 +143,25 @@ def there_and_back(name, dtype=np.float32):
 
 errors, constants, scores = {}, {}, {}
 for name in FLOWS:
-    errors[name] = np.array([reconstruction_error(*there_and_back(name), moved(distance)).max()
-                             for distance in distances])
+    errors[name] = np.array(
+        [
+            reconstruction_error(*there_and_back(name), moved(distance)).max()
+            for distance in distances
+        ]
+    )
     at_ten = bi_lipschitz(there_and_back(name, np.float64)[0], moved(10).astype(float))
     with np.errstate(divide="ignore"):
-        constants[name] = at_ten.upper.max(), (1 / at_ten.lower).max()      # NaN: one overflows
+        constants[name] = at_ten.upper.max(), (1 / at_ten.lower).max()  # NaN: one overflows
     log_prob = nfref.Density(FLOWS[name]).log_prob(learned[name], test)
     scores[name] = log_prob.mean(), log_prob.std() / np.sqrt(len(test))
 
 print(f"{'':<28} nats a row        largest error at 0, 10, 100          L, 1/l at 10")
 for name in FLOWS:
     at = "  ".join(f"{errors[name][distances == d][0]:7.0e}" for d in (0, 10, 100))
-    print(f"{name:<28} {scores[name][0]:.3f} +- {scores[name][1]:.3f}   {at}     "
-          + "  ".join(f"{constant:.0e}" for constant in constants[name]))
+    print(
+        f"{name:<28} {scores[name][0]:.3f} +- {scores[name][1]:.3f}   {at}     "
+        + "  ".join(f"{constant:.0e}" for constant in constants[name])
+    )
 
 # %%
 # .. dropdown:: Answer
@@ -170,11 +185,16 @@ for name in FLOWS:
 
 rows = moved(10)
 for name in ("coupling, |s| < 5", "coupling, |s| < 0.7"):
-    single, double = (nfref.Density(FLOWS[name]).log_prob(
-        nfref.params.cast(learned[name], np.dtype(dtype)), rows.astype(dtype))
-        for dtype in (np.float32, np.float64))
-    print(f"{name}: log p at distance 10 differs by up to {np.abs(single - double).max():.1e} nats "
-          "between float32 and float64")
+    single, double = (
+        nfref.Density(FLOWS[name]).log_prob(
+            nfref.params.cast(learned[name], np.dtype(dtype)), rows.astype(dtype)
+        )
+        for dtype in (np.float32, np.float64)
+    )
+    print(
+        f"{name}: log p at distance 10 differs by up to {np.abs(single - double).max():.1e} nats "
+        "between float32 and float64"
+    )
 
 # %%
 # Anybody's flow
@@ -190,6 +210,7 @@ except ImportError:
     print("zuko is not installed")
 else:
     from nfref.oracle import adapters
+
     torch.manual_seed(0)
     theirs = zuko.flows.MAF(2, 0, transforms=LAYERS, hidden_features=(64, 64))
     optimiser = torch.optim.Adam(theirs.parameters(), lr=2e-3)
@@ -200,12 +221,16 @@ else:
         loss.backward()
         optimiser.step()
     functions = adapters.of(theirs, rng=rng, dtype=np.float32)
-    away = [reconstruction_error(functions["inverse"], functions["forward"], moved(d)).max()
-            for d in (0, 10, 100)]
+    away = [
+        reconstruction_error(functions["inverse"], functions["forward"], moved(d)).max()
+        for d in (0, 10, 100)
+    ]
     inside = adapters.of(theirs, rng=rng)
     at_ten = bi_lipschitz(inside["inverse"], moved(10).astype(float))
-    print("zuko's MAF: largest error at 0, 10, 100: " + "  ".join(f"{e:.0e}" for e in away),
-          f"  L, 1/l at 10: {at_ten.upper.max():.0e}  {(1 / at_ten.lower).max():.0e}")
+    print(
+        "zuko's MAF: largest error at 0, 10, 100: " + "  ".join(f"{e:.0e}" for e in away),
+        f"  L, 1/l at 10: {at_ten.upper.max():.0e}  {(1 / at_ten.lower).max():.0e}",
+    )
 
 # %%
 # The figure: above, the plane around the board, where the coupling with free scales has lost
@@ -224,8 +249,14 @@ figure = plt.figure(figsize=(7.36, 9), layout="constrained")
 maps, curves = figure.subfigures(2, 1, height_ratios=(1, 1.6))
 for ax, name in zip(maps.subplots(1, 2), ("coupling, exp", "coupling, |s| < 0.7")):
     error = reconstruction_error(*there_and_back(name), plane).reshape(side, side)
-    image = ax.imshow(np.log10(np.clip(error, 1e-7, 1e3)), extent=(-24, 24, -24, 24),
-                      origin="lower", cmap="inferno", vmin=-7, vmax=3)
+    image = ax.imshow(
+        np.log10(np.clip(error, 1e-7, 1e3)),
+        extent=(-24, 24, -24, 24),
+        origin="lower",
+        cmap="inferno",
+        vmin=-7,
+        vmax=3,
+    )
     ax.plot(*test[:300].T, ".", color="white", markersize=1, alpha=0.5)
     ax.set_title(f"{name}\n(white: the data)", fontsize=11)
 maps.colorbar(image, ax=maps.axes, label="log10 of the error", shrink=0.8)
@@ -233,15 +264,22 @@ maps.colorbar(image, ax=maps.axes, label="log10 of the error", shrink=0.8)
 TOP, WIDE = 1e8, (*COLOURS, "#AA3377", "#66CCEE")
 halves = {"every family": list(FLOWS)[:6], "what helps": ["coupling, exp", *list(FLOWS)[6:]]}
 for ax, (title, names) in zip(curves.subplots(1, 2, sharey=True), halves.items()):
-    at = np.maximum(distances, 0.3)         # zero has no place on an axis of logarithms
+    at = np.maximum(distances, 0.3)  # zero has no place on an axis of logarithms
     for colour, name in zip(WIDE, names):
         ax.plot(at, np.clip(errors[name], 1e-7, TOP), "o-", color=colour, markersize=4, label=name)
     ax.plot(at, 6e-8 * np.maximum(distances, 3), ":", color="0.4", label="rounding of the row")
-    ax.set(xscale="log", yscale="log", xlabel="distance from the data", title=title,
-           ylim=(1e-7, 3 * TOP))
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="distance from the data",
+        title=title,
+        ylim=(1e-7, 3 * TOP),
+    )
     ax.set_xticks([0.3, 1, 10, 100, 1000], ["0", "1", "10", "100", "1000"])
-    ax.set_yticks([1e-6, 1e-4, 1e-2, 1, 1e2, 1e4, 1e6, TOP],
-                  ["$10^{-6}$", "$10^{-4}$", "0.01", "1", "100", "$10^4$", "$10^6$", "lost"])
+    ax.set_yticks(
+        [1e-6, 1e-4, 1e-2, 1, 1e2, 1e4, 1e6, TOP],
+        ["$10^{-6}$", "$10^{-4}$", "0.01", "1", "100", "$10^4$", "$10^6$", "lost"],
+    )
     ax.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.13))
 curves.axes[0].set_ylabel("largest error of there and back, in float32")
 plt.show()
@@ -266,13 +304,14 @@ if FULL:
 # A flow takes a row to z of size 10 and its smallest singular value there is 0.001. About how far
 # off may the way back be in float32? Use epsilon = 6e-8.
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
     truth = 6e-8 * 10 / 1e-3
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), (
         "epsilon |z| over the smallest singular value"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)

@@ -35,7 +35,7 @@ from nfref.flows.augmented import AugmentedODE, with_zeros
 from nfref.plots.canvas import COLOURS
 from nfref.runtime import params as trees
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 
 # %%
 # The maps, and the points they are learned from and judged at.
@@ -47,9 +47,11 @@ def twisted(x):
     return numpy.column_stack([z.real, z.imag])
 
 
-MAPS = {"x to -x": (1, lambda x: -x),
-        "x to -sign(x) sqrt|x|": (1, lambda x: -numpy.sign(x) * numpy.sqrt(numpy.abs(x))),
-        "mirror and twist": (2, twisted)}
+MAPS = {
+    "x to -x": (1, lambda x: -x),
+    "x to -sign(x) sqrt|x|": (1, lambda x: -numpy.sign(x) * numpy.sqrt(numpy.abs(x))),
+    "mirror and twist": (2, twisted),
+}
 
 
 def points(dim, count, rng):
@@ -71,8 +73,15 @@ def descended(function, start, x, y, rounds):
     """The parameters at which function(params, x) is nearest to y."""
     vector, unflatten = trees.flatten(start)
     loss = value_and_grad(lambda v: np.mean((function(unflatten(v), x) - y) ** 2))
-    return unflatten(minimize(loss, vector, jac=True, method="L-BFGS-B",
-                              options={"maxiter": rounds, "maxfun": 2 * rounds}).x)
+    return unflatten(
+        minimize(
+            loss,
+            vector,
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": rounds, "maxfun": 2 * rounds},
+        ).x
+    )
 
 
 def by_ode(h, dim, extra, width, rounds, count):
@@ -93,7 +102,8 @@ def by_residuals(h, extra, blocks, rounds):
     start = trees.tree_map(lambda a: a + 0.3 * rng.standard_normal(a.shape), flow.init(rng))
 
     def function(params, x):
-        return flow.inverse(params, with_zeros(x, extra))[0][:, :1]     # z + g(z), block by block
+        return flow.inverse(params, with_zeros(x, extra))[0][:, :1]  # z + g(z), block by block
+
     params = descended(function, start, x, h(x), rounds)
     return lambda x: function(params, x)
 
@@ -120,14 +130,26 @@ for name, (dim, h) in MAPS.items():
             learned = by_ode(h, dim, extra, width, ROUNDS, 300 if FULL and dim == 2 else 60)
             errors[name, extra, width] = error(learned, h, dim)
         pictures[name, extra] = learned
-        print(f"{name}, {dim + extra} coordinates:",
-              ", ".join(f"{errors[name, extra, width]:.4f}" for width in WIDTHS),
-              "of width", ", ".join(map(str, WIDTHS)))
-stacks = {extra: [error(by_residuals(lambda x: -x, extra, blocks, ROUNDS // 2), lambda x: -x, 1)
-                  for blocks in BLOCKS] for extra in (0, 1)}
+        print(
+            f"{name}, {dim + extra} coordinates:",
+            ", ".join(f"{errors[name, extra, width]:.4f}" for width in WIDTHS),
+            "of width",
+            ", ".join(map(str, WIDTHS)),
+        )
+stacks = {
+    extra: [
+        error(by_residuals(lambda x: -x, extra, blocks, ROUNDS // 2), lambda x: -x, 1)
+        for blocks in BLOCKS
+    ]
+    for extra in (0, 1)
+}
 for extra, found in stacks.items():
-    print(f"x to -x, residual blocks in {1 + extra} coordinates:",
-          ", ".join(f"{value:.4f}" for value in found), "by", ", ".join(map(str, BLOCKS)))
+    print(
+        f"x to -x, residual blocks in {1 + extra} coordinates:",
+        ", ".join(f"{value:.4f}" for value in found),
+        "by",
+        ", ".join(map(str, BLOCKS)),
+    )
 
 # %%
 # .. dropdown:: Answer
@@ -153,27 +175,40 @@ for extra, found in stacks.items():
 #    and against the number of residual blocks, which fall from two to three.
 
 angle = numpy.linspace(0, 2 * numpy.pi, 60 if FULL else 30, endpoint=False)
-rings = numpy.concatenate([r * numpy.column_stack([numpy.cos(angle), numpy.sin(angle)])
-                           for r in numpy.linspace(0.1, 1, 10)])
+rings = numpy.concatenate(
+    [
+        r * numpy.column_stack([numpy.cos(angle), numpy.sin(angle)])
+        for r in numpy.linspace(0.1, 1, 10)
+    ]
+)
 fig, axes = plt.subplots(2, 3, figsize=(7.36, 5.2), layout="constrained")
-shown = {"h": twisted, "in 2 coordinates": pictures["mirror and twist", 0],
-         "in 4 coordinates": pictures["mirror and twist", 2]}
+shown = {
+    "h": twisted,
+    "in 2 coordinates": pictures["mirror and twist", 0],
+    "in 4 coordinates": pictures["mirror and twist", 2],
+}
 for ax, (title, function) in zip(axes[0], shown.items()):
     ax.scatter(*function(rings).T, c=numpy.arctan2(*rings.T), s=9, cmap="twilight", linewidths=0)
-    ax.set(title=title, xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), xticks=[], yticks=[],
-           aspect="equal")
+    ax.set(
+        title=title, xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), xticks=[], yticks=[], aspect="equal"
+    )
 for ax, names in zip(axes[1], (("x to -x", "x to -sign(x) sqrt|x|"), ("mirror and twist",))):
     for name, style in zip(names, ("o-", "s:")):
         dim = MAPS[name][0]
         for extra, colour in zip(sorted({0, 1, dim}), COLOURS):
-            label = {0: "n", dim: "2n"}.get(extra, "n + 1") + (" = n + 1" if extra == dim == 1
-                                                               else "")
-            ax.loglog(WIDTHS, [errors[name, extra, width] for width in WIDTHS], style, color=colour,
-                      label=label if style == "o-" else None)
+            label = {0: "n", dim: "2n"}.get(extra, "n + 1") + (
+                " = n + 1" if extra == dim == 1 else ""
+            )
+            ax.loglog(
+                WIDTHS,
+                [errors[name, extra, width] for width in WIDTHS],
+                style,
+                color=colour,
+                label=label if style == "o-" else None,
+            )
         if len(names) > 1:
             ax.plot([], [], style, color="0.4", label={"o-": "-x", "s:": "-sign(x) sqrt|x|"}[style])
-    ax.set(xlabel="width", ylim=(2e-5, 2),
-           title="on the line" if dim == 1 else "in the plane")
+    ax.set(xlabel="width", ylim=(2e-5, 2), title="on the line" if dim == 1 else "in the plane")
     ax.minorticks_off()
     ax.set_xticks(WIDTHS, WIDTHS)
     ax.legend(frameon=False, fontsize=9, loc="lower left")
@@ -191,7 +226,7 @@ plt.show()
 # adds to it something at most L times as long. For x to -x every difference turns by half a turn.
 # How few blocks may be enough for L = 1/2?
 
-answer_1 = ...      # type a whole number
+answer_1 = ...  # type a whole number
 
 
 def check_1(answer):

@@ -29,11 +29,18 @@ from matplotlib.colors import LinearSegmentedColormap
 import nfref
 from nfref.plots.canvas import COLOURS
 
-COUNT, LONGEST = 96, 0.03       # points of a string; how far one may move in a step
+COUNT, LONGEST = 96, 0.03  # points of a string; how far one may move in a step
 angle = 2 * numpy.pi * numpy.arange(COUNT) / COUNT
-trefoil = numpy.column_stack([numpy.sin(angle) + 2 * numpy.sin(2 * angle),
-                              numpy.cos(angle) - 2 * numpy.cos(2 * angle),
-                              -1.2 * numpy.sin(3 * angle)]) / 2
+trefoil = (
+    numpy.column_stack(
+        [
+            numpy.sin(angle) + 2 * numpy.sin(2 * angle),
+            numpy.cos(angle) - 2 * numpy.cos(2 * angle),
+            -1.2 * numpy.sin(3 * angle),
+        ]
+    )
+    / 2
+)
 
 # %%
 # Is it knotted?
@@ -75,8 +82,12 @@ flow = nfref.CNF(3, (16,), rtol=1e-8, atol=1e-8)
 params = flow.init(numpy.random.default_rng(0))
 params["net"][-1]["weight"] = numpy.random.default_rng(1).standard_normal((16, 3))
 carried, _ = flow.forward(params, trefoil)
-print("determinant of the trefoil:", determinant(trefoil), " carried by some flow of space:",
-      determinant(carried))
+print(
+    "determinant of the trefoil:",
+    determinant(trefoil),
+    " carried by some flow of space:",
+    determinant(carried),
+)
 # 3 and 3
 
 # %%
@@ -91,7 +102,7 @@ print("determinant of the trefoil:", determinant(trefoil), " carried by some flo
 index = numpy.arange(COUNT)
 steps_apart = numpy.abs(numpy.subtract.outer(index, index))
 same = steps_apart == 0
-chord = numpy.sin(numpy.pi * steps_apart / COUNT) / numpy.pi    # of a circle of length 1
+chord = numpy.sin(numpy.pi * steps_apart / COUNT) / numpy.pi  # of a circle of length 1
 waves = numpy.fft.fftfreq(COUNT, 1 / COUNT)[:, None]
 
 
@@ -111,8 +122,9 @@ def relaxed(string, steps):
     kept, size = [string], 1.0
     value, gradient = slope(string)
     for _ in range(steps):
-        smooth = numpy.fft.ifft(numpy.fft.fft(gradient, axis=0) / (1 + waves ** 2) ** 1.25,
-                                axis=0).real
+        smooth = numpy.fft.ifft(
+            numpy.fft.fft(gradient, axis=0) / (1 + waves**2) ** 1.25, axis=0
+        ).real
         size = min(1.5 * size, LONGEST / numpy.abs(smooth).max())
         while size > 1e-9:
             tried, there = slope(kept[-1] - size * smooth)
@@ -126,12 +138,16 @@ def relaxed(string, steps):
 
 
 aside = 0.05 * numpy.cos(angle - 0.4)[:, None]
-ways = {"three coordinates": relaxed(trefoil, 60),
-        "four coordinates": relaxed(numpy.hstack([trefoil, aside]), 130)}
+ways = {
+    "three coordinates": relaxed(trefoil, 60),
+    "four coordinates": relaxed(numpy.hstack([trefoil, aside]), 130),
+}
 for name, way in ways.items():
-    print(f"{name}: E from {energy(way[0]):.1f} to {energy(way[-1]):.1f}; determinant "
-          f"{determinant(way[0])}, then {determinant(way[-1])}; e up to "
-          f"{numpy.abs(numpy.array(way)[:, :, 3:]).max(initial=0):.2f} on the way")
+    print(
+        f"{name}: E from {energy(way[0]):.1f} to {energy(way[-1]):.1f}; determinant "
+        f"{determinant(way[0])}, then {determinant(way[-1])}; e up to "
+        f"{numpy.abs(numpy.array(way)[:, :, 3:]).max(initial=0):.2f} on the way"
+    )
 
 # %%
 # .. dropdown:: Answer
@@ -153,7 +169,7 @@ def flat(string):
     """Turned in all its coordinates, so that the plane nearest to it is that of the first two."""
     centred = string - string.mean(axis=0)
     axes = numpy.linalg.svd(centred)[2]
-    axes[-1] *= numpy.linalg.det(axes)      # a turn, no mirror
+    axes[-1] *= numpy.linalg.det(axes)  # a turn, no mirror
     return centred @ axes.T
 
 
@@ -163,7 +179,7 @@ def thread(ax, string):
     closed = numpy.concatenate([string[:, :3], string[:1, :3]])
     pieces, colours, widths = [], [], []
     for k in numpy.argsort(string[:, 2]):
-        piece = closed[k:k + 2, :2]
+        piece = closed[k : k + 2, :2]
         pieces += [piece, piece + 0.4 * (piece - piece[::-1])]
         colours += ["white", SIDES(0.5 + e[k] / 2)]
         widths += [8, 3.5]
@@ -176,8 +192,9 @@ for row, (name, way) in zip(axes, ways.items()):
     last = flat(way[-1]) / 1.5 if way[-1].shape[1] == 4 else way[-1]
     for ax, string in zip(row, (way[0], way[24], way[min(60, len(way) - 1)], last)):
         thread(ax, string)
-        ax.set_title(f"E = {abs(energy(string)):.0f}, determinant {determinant(string)}",
-                     fontsize=9)
+        ax.set_title(
+            f"E = {abs(energy(string)):.0f}, determinant {determinant(string)}", fontsize=9
+        )
     row[0].set_ylabel(name)
 plt.show()
 
@@ -186,13 +203,14 @@ plt.show()
 # ---------------------------------
 # Every knot, however tangled, becomes a circle with some extra coordinates. How many are enough?
 
-answer_1 = ...      # type a whole number
+answer_1 = ...  # type a whole number
 
 
 def check_1(answer):
     assert answer != 3, "that is for every map of space at once; a single string needs fewer"
-    assert answer == ways["four coordinates"][0].shape[1] - 3, \
+    assert answer == ways["four coordinates"][0].shape[1] - 3, (
         "at every crossing one of two strands steps aside: how many directions does that take?"
+    )
 
 
 nfref.exercises.grade(check_1, answer_1)
@@ -216,10 +234,13 @@ for name, way in ways.items():
     assert numpy.all(numpy.diff(values) < 0)
     # Strands stay further apart than a step could bring together, in all coordinates.
     far = (steps_apart > 8) & (steps_apart < COUNT - 8)
-    assert min(numpy.linalg.norm(string[:, None] - string, axis=2)[far].min()
-               for string in way) > 4 * LONGEST
-assert {determinant(string, seed) for string in ways["three coordinates"][::10]
-        for seed in (0, 1)} == {3}
+    assert (
+        min(numpy.linalg.norm(string[:, None] - string, axis=2)[far].min() for string in way)
+        > 4 * LONGEST
+    )
+assert {
+    determinant(string, seed) for string in ways["three coordinates"][::10] for seed in (0, 1)
+} == {3}
 circle = flat(ways["four coordinates"][-1])
 assert determinant(circle) == 1 and numpy.abs(circle[:, 2:]).max() < 0.02
 assert energy(ways["three coordinates"][-1]) > 60 > 1 > abs(energy(ways["four coordinates"][-1]))

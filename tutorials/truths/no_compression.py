@@ -38,7 +38,7 @@ import nfref
 from nfref.objectives import dequantised_likelihood
 from nfref.plots.canvas import COLOURS
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 
 # %%
 # The two objectives
@@ -59,12 +59,15 @@ def bits_of_rounded(z, law):
 
 def rate_and_error(weight):
     """The objective above, with lambda = weight."""
+
     def objective(density, params, x, context, rng):
         z, _ = density.flow.inverse(params["flow"], x)
         z = z + rng.uniform(-0.5, 0.5, x.shape).astype(x.dtype)
         again, _ = density.flow.forward(params["flow"], z)
-        return anp.mean(bits_of_rounded(z, params["base"])
-                        + weight * anp.sum((again - x) ** 2, axis=1))
+        return anp.mean(
+            bits_of_rounded(z, params["base"]) + weight * anp.sum((again - x) ** 2, axis=1)
+        )
+
     return objective
 
 
@@ -79,26 +82,44 @@ def principal(x):
     """Mean (D,), components (D, D) in rows, standard deviations (D,)."""
     centre = x.mean(axis=0)
     _, singular, rows = np.linalg.svd(x - centre, full_matrices=True)
-    return centre, rows, np.sqrt(singular ** 2 / len(x))
+    return centre, rows, np.sqrt(singular**2 / len(x))
 
 
 def make_flow(x, scales, layers):
     centre, rows, _ = principal(x)
     dim, own = x.shape[1], np.random.default_rng(9)
-    couplings = [nfref.RealNVP(dim, layers, (64, 64), transformer=nfref.Affine(bound=1.0))
-                 for _ in range(2)]
-    return nfref.Chain([nfref.ElementwiseAffine(dim), couplings[0],
-                        nfref.Permutation(own.permutation(dim).tolist()), couplings[1],
-                        nfref.Standardise([0.0] * dim, scales.tolist()),
-                        nfref.FixedLinear(rows.T.astype(float)),
-                        nfref.Standardise(centre.tolist(), [1.0] * dim)])
+    couplings = [
+        nfref.RealNVP(dim, layers, (64, 64), transformer=nfref.Affine(bound=1.0)) for _ in range(2)
+    ]
+    return nfref.Chain(
+        [
+            nfref.ElementwiseAffine(dim),
+            couplings[0],
+            nfref.Permutation(own.permutation(dim).tolist()),
+            couplings[1],
+            nfref.Standardise([0.0] * dim, scales.tolist()),
+            nfref.FixedLinear(rows.T.astype(float)),
+            nfref.Standardise(centre.tolist(), [1.0] * dim),
+        ]
+    )
 
 
 def learn(x, flow, base, objective, epochs):
     density, own = nfref.Density(flow, base), np.random.default_rng(1)
-    result = nfref.fit(density, density.init(own), x, own, validation=None, batch_size=64,
-                       epochs=epochs if FULL else 2, learning_rate=2e-3, schedule="cosine",
-                       patience=None, objective=objective, progress=False)
+    result = nfref.fit(
+        density,
+        density.init(own),
+        x,
+        own,
+        validation=None,
+        batch_size=64,
+        epochs=epochs if FULL else 2,
+        learning_rate=2e-3,
+        schedule="cosine",
+        patience=None,
+        objective=objective,
+        progress=False,
+    )
     return density, result.params
 
 
@@ -107,17 +128,22 @@ def codes(x, step, weight, epochs, layers, likelihood=None):
     centre, rows, deviations = principal(x)
     dim = x.shape[1]
     # The parameters of a DiagonalNormal, a place and a scale for each latent, serve as the law's.
-    flows = {"flow by likelihood": (np.maximum(deviations, 0.3), nfref.StandardNormal(dim),
-                                    likelihood),
-             "flow for rounding": (np.full(dim, step), nfref.DiagonalNormal(dim),
-                                   rate_and_error(weight))}
-    found = {"principal components": (lambda x: (x - centre) @ rows.T,
-                                      lambda z: z @ rows + centre)}
+    flows = {
+        "flow by likelihood": (np.maximum(deviations, 0.3), nfref.StandardNormal(dim), likelihood),
+        "flow for rounding": (
+            np.full(dim, step),
+            nfref.DiagonalNormal(dim),
+            rate_and_error(weight),
+        ),
+    }
+    found = {"principal components": (lambda x: (x - centre) @ rows.T, lambda z: z @ rows + centre)}
     for name, (scales, base, objective) in flows.items():
         density, params = learn(x, make_flow(x, scales, layers), base, objective, epochs)
         flow, own = density.flow, params["flow"]
-        found[name] = (lambda x, f=flow, p=own: f.inverse(p, x.astype(np.float32))[0],
-                       lambda z, f=flow, p=own: f.forward(p, z.astype(np.float32))[0])
+        found[name] = (
+            lambda x, f=flow, p=own: f.inverse(p, x.astype(np.float32))[0],
+            lambda z, f=flow, p=own: f.forward(p, z.astype(np.float32))[0],
+        )
     return found
 
 
@@ -150,8 +176,10 @@ STEPS = 2.0 ** np.arange(-3, 5)
 
 def rate_curves(found, x, test):
     """Bits and errors of every code at all steps: {name: (bits, errors)}."""
-    return {name: np.transpose([bits_and_error(code, x, test, step) for step in STEPS])
-            for name, code in found.items()}
+    return {
+        name: np.transpose([bits_and_error(code, x, test, step) for step in STEPS])
+        for name, code in found.items()
+    }
 
 
 def bits_at(curve, error):
@@ -172,8 +200,10 @@ def bits_at(curve, error):
 
 def sheet(n, rng):
     a, b = rng.uniform(-1, 1, (2, n))
-    curved = np.stack([a, b, a * b, a ** 2 - b ** 2, np.sin(2 * a), np.sin(2 * b), np.cos(a + b),
-                       np.cos(a - b)], axis=1)
+    curved = np.stack(
+        [a, b, a * b, a**2 - b**2, np.sin(2 * a), np.sin(2 * b), np.cos(a + b), np.cos(a - b)],
+        axis=1,
+    )
     turn = np.linalg.qr(np.random.default_rng(3).standard_normal((8, 8)))[0]
     return (16 * curved @ turn + 0.1 * rng.standard_normal((n, 8))).astype(np.float32)
 
@@ -184,8 +214,10 @@ of_sheet = codes(x, step=4.0, weight=0.3, epochs=60, layers=4)
 sheet_curves = rate_curves(of_sheet, x, test)
 deviation = {name: np.sort(encode(x).std(axis=0))[::-1] for name, (encode, _) in of_sheet.items()}
 for name in of_sheet:
-    print(f"{name:<21} {8 * bits_at(sheet_curves[name], 0.5):5.1f} bits a row for an error of 0.5; "
-          "deviations " + " ".join(f"{d:.2f}" for d in deviation[name]))
+    print(
+        f"{name:<21} {8 * bits_at(sheet_curves[name], 0.5):5.1f} bits a row for an error of 0.5; "
+        "deviations " + " ".join(f"{d:.2f}" for d in deviation[name])
+    )
 
 # %%
 # .. dropdown:: Answer
@@ -205,7 +237,7 @@ for name in of_sheet:
 # 8 x 8 pixels of 17 grey levels.
 
 digits = np.random.default_rng(0).permutation(load_digits().data.astype(np.float32))
-x, test = digits[:1400 if FULL else 300], digits[1400:]
+x, test = digits[: 1400 if FULL else 300], digits[1400:]
 of_digits = codes(x, step=1.0, weight=1.0, epochs=80, layers=2, likelihood=dequantised_likelihood)
 curves = rate_curves(of_digits, x, test)
 raw = 64 * 32 / (64 * np.log2(17))
@@ -213,8 +245,10 @@ print(f"64 latents in float32 take {raw:.1f} times the room of 64 pixels of 17 l
 at_one = {name: bits_at(curve, 1.0) for name, curve in curves.items()}
 for name in of_digits:
     print(f"{name:<21} {at_one[name]:.2f} bits per pixel for an error of one grey level")
-print("flow for rounding / principal components: "
-      f"{at_one['flow for rounding'] / at_one['principal components']:.2f} times the bits")
+print(
+    "flow for rounding / principal components: "
+    f"{at_one['flow for rounding'] / at_one['principal components']:.2f} times the bits"
+)
 
 # %%
 # Fitted by likelihood, a flow is the worst of the three as a code: an error in a latent is worth
@@ -237,8 +271,7 @@ def at_bits(name, wanted):
     low, high = 0.05, 50.0
     for _ in range(25):
         step = np.sqrt(low * high)
-        low, high = ((step, high) if bits_and_error(code, x, test, step)[0] > wanted
-                     else (low, step))
+        low, high = (step, high) if bits_and_error(code, x, test, step)[0] > wanted else (low, step)
     encode, decode = code
     return decode(np.round(encode(test) / step) * step)
 
@@ -249,16 +282,27 @@ left, middle = above.subfigures(1, 2)
 ax = left.subplots()
 for colour, (name, deviations) in zip(COLOURS, deviation.items()):
     ax.plot(range(1, 9), deviations, "o-", color=colour, label=name)
-ax.axhline(12 ** -0.5, color="0.4", linestyle=":")
+ax.axhline(12**-0.5, color="0.4", linestyle=":")
 ax.text(3, 0.31, "rounded away below", va="bottom", fontsize=9, color="0.3")
-ax.set(yscale="log", xlabel="latent, widest first", ylabel="standard deviation",
-       title="a sheet of 2 dimensions in 8", ylim=(0.05, 300))
+ax.set(
+    yscale="log",
+    xlabel="latent, widest first",
+    ylabel="standard deviation",
+    title="a sheet of 2 dimensions in 8",
+    ylim=(0.05, 300),
+)
 ax.legend(fontsize=9, loc="upper right")
 ax = middle.subplots()
 for colour, (name, curve) in zip(COLOURS, curves.items()):
     ax.plot(*curve, "o-", color=colour, label=name, markersize=4)
-ax.set(yscale="log", xlim=(0, 4), ylim=(0.2, 6), xlabel="bits per pixel",
-       ylabel="error, grey levels", title="digits: error against bits")
+ax.set(
+    yscale="log",
+    xlim=(0, 4),
+    ylim=(0.2, 6),
+    xlabel="bits per pixel",
+    ylabel="error, grey levels",
+    title="digits: error against bits",
+)
 ax.set_yticks([0.25, 0.5, 1, 2, 4], ["1/4", "1/2", "1", "2", "4"])
 ax.minorticks_off()
 ax.legend(fontsize=9)
@@ -275,16 +319,17 @@ plt.show()
 # What this page claims.
 
 rounding, likelihood = "flow for rounding", "flow by likelihood"
-for found, rows in ((of_sheet, sheet(200, rng)), (of_digits, test)):    # bijections lose nothing
+for found, rows in ((of_sheet, sheet(200, rng)), (of_digits, test)):  # bijections lose nothing
     assert all(distance(decode(encode(rows)), rows) < 1e-3 for encode, decode in found.values())
-assert min(deviation[likelihood]) > 12 ** -0.5
+assert min(deviation[likelihood]) > 12**-0.5
 assert at_one[rounding] < at_one[likelihood]
 if FULL:
-    assert np.sum(deviation[rounding] > 12 ** -0.5) == 2
+    assert np.sum(deviation[rounding] > 12**-0.5) == 2
     assert at_one[rounding] < at_one["principal components"] < at_one[likelihood] - 0.5
     sheet_bits = {name: bits_at(curve, 0.5) for name, curve in sheet_curves.items()}
-    assert sheet_bits[rounding] < 0.6 * min(sheet_bits[likelihood],
-                                            sheet_bits["principal components"])
+    assert sheet_bits[rounding] < 0.6 * min(
+        sheet_bits[likelihood], sheet_bits["principal components"]
+    )
 
 # %%
 # Exercise 1: a latent that is rounded
@@ -292,13 +337,12 @@ if FULL:
 # A latent is standard normal and is rounded to whole numbers. What is the probability of zero,
 # :math:`P(|z| < \tfrac12)`?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
-    truth = np.mean(np.abs(np.random.default_rng(1).standard_normal(10 ** 6)) < 0.5)
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
-        "the mass between -1/2 and 1/2"
+    truth = np.mean(np.abs(np.random.default_rng(1).standard_normal(10**6)) < 0.5)
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), "the mass between -1/2 and 1/2"
 
 
 nfref.exercises.grade(check_1, answer_1)

@@ -37,7 +37,7 @@ from nfref.diagnostics import auroc, typicality_gap, typicality_test
 from nfref.objectives import dequantised_likelihood
 from nfref.plots.canvas import COLOURS
 
-FULL = "--full" in sys.argv     # the long run, whose figure is kept
+FULL = "--full" in sys.argv  # the long run, whose figure is kept
 
 # %%
 # Two sets of pictures
@@ -46,19 +46,21 @@ FULL = "--full" in sys.argv     # the long run, whose figure is kept
 
 rng = np.random.default_rng(0)
 LEARN, TEST = (4300, 2000) if FULL else (260, 150)
-known, new, other = (rng.permutation(rows) for rows in (clothes("train"), clothes("t10k"),
-                                                        digits()))
-clothes_to_learn, digits_to_learn = known[:LEARN], other[:min(LEARN, 3000)]
+known, new, other = (
+    rng.permutation(rows) for rows in (clothes("train"), clothes("t10k"), digits())
+)
+clothes_to_learn, digits_to_learn = known[:LEARN], other[: min(LEARN, 3000)]
 sets = {"training": known[:TEST], "clothes": new[:TEST], "digits": other[-TEST:]}
-held_out = new[TEST:2 * TEST]       # more clothes, for the threshold of a test
+held_out = new[TEST : 2 * TEST]  # more clothes, for the threshold of a test
 
 # %%
 # One flow, Glow of two levels; noise makes the whole numbers a density. All that follows is in bits
 # per pixel, :math:`-\log_2 p / 256`: what it would cost to send the picture.
 
 RANGE = nfref.Logit((-4.0,) * PIXELS, (260.0,) * PIXELS)
-GLOW = nfref.Glow((1, SIDE, SIDE), levels=2, steps=3 if FULL else 1,
-                  hidden=(24, 24) if FULL else (8, 8))
+GLOW = nfref.Glow(
+    (1, SIDE, SIDE), levels=2, steps=3 if FULL else 1, hidden=(24, 24) if FULL else (8, 8)
+)
 DENSITY = nfref.Density(nfref.Chain([GLOW, RANGE]))
 
 
@@ -66,10 +68,20 @@ def learn(x, epochs):
     own = np.random.default_rng(1)
     start = DENSITY.init(own)
     last = len(x) - len(x) // 14
-    result = nfref.fit(DENSITY, start, nfref.dequantised(own, x[:last]), own,
-                       validation=nfref.dequantised(own, x[last:]), patience=None,
-                       epochs=epochs if FULL else 2, batch_size=64, learning_rate=2e-3,
-                       schedule="cosine", objective=dequantised_likelihood, progress=False)
+    result = nfref.fit(
+        DENSITY,
+        start,
+        nfref.dequantised(own, x[:last]),
+        own,
+        validation=nfref.dequantised(own, x[last:]),
+        patience=None,
+        epochs=epochs if FULL else 2,
+        batch_size=64,
+        learning_rate=2e-3,
+        schedule="cosine",
+        objective=dequantised_likelihood,
+        progress=False,
+    )
     return result.params
 
 
@@ -95,8 +107,9 @@ def shown(area):
 of_clothes = learn(clothes_to_learn, 6)
 log_p = {name: log2_p(of_clothes, x) for name, x in sets.items()}
 for name in log_p:
-    print("{}: {:.3f} +- {:.3f} bits per pixel".format(
-        name, *mean_and_error(-log_p[name] / PIXELS)))
+    print(
+        "{}: {:.3f} +- {:.3f} bits per pixel".format(name, *mean_and_error(-log_p[name] / PIXELS))
+    )
 by_likelihood = auroc(-log_p["clothes"], -log_p["digits"])
 print("AUROC of a low likelihood:", shown(by_likelihood))
 
@@ -127,21 +140,28 @@ def curvature_gap(params, step):
     values, vectors = np.linalg.eigh(np.cov(digits_to_learn.T) - np.cov(clothes_to_learn.T))
     centre = clothes_to_learn.mean(axis=0, dtype=float)[None] + 0.5
     density = nfref.params.cast(params, np.dtype(np.float64))
-    above, at, below = (DENSITY.log_prob(density, centre + shift)
-                        for shift in (step * vectors.T, 0.0, -step * vectors.T))
-    return 0.5 * np.sum(values * (above - 2 * at + below)) / step ** 2 / np.log(2) / PIXELS
+    above, at, below = (
+        DENSITY.log_prob(density, centre + shift)
+        for shift in (step * vectors.T, 0.0, -step * vectors.T)
+    )
+    return 0.5 * np.sum(values * (above - 2 * at + below)) / step**2 / np.log(2) / PIXELS
 
 
 variance = {name: np.trace(np.cov(x.T)) for name, x in sets.items()}
 gap = (log_p["digits"].mean() - log_p["clothes"].mean()) / PIXELS
 predicted = {step: curvature_gap(of_clothes, step) for step in (0.1, 1.0)}
 print(f"variance of digits over that of clothes: {variance['digits'] / variance['clothes']:.2f}")
-print(f"gap {gap:+.2f}, predicted", *(f"{value:+.2f} (step {step})"
-                                      for step, value in predicted.items()))
-normal = multivariate_normal(clothes_to_learn.mean(axis=0) + 0.5,
-                             np.cov(clothes_to_learn.T) + np.eye(PIXELS) / 12)
-by_normal = {name: -np.mean(normal.logpdf(sets[name] + 0.5)) / PIXELS / np.log(2)
-             for name in ("clothes", "digits")}
+print(
+    f"gap {gap:+.2f}, predicted",
+    *(f"{value:+.2f} (step {step})" for step, value in predicted.items()),
+)
+normal = multivariate_normal(
+    clothes_to_learn.mean(axis=0) + 0.5, np.cov(clothes_to_learn.T) + np.eye(PIXELS) / 12
+)
+by_normal = {
+    name: -np.mean(normal.logpdf(sets[name] + 0.5)) / PIXELS / np.log(2)
+    for name in ("clothes", "digits")
+}
 print("one normal:", *(f"{name} {cost:.2f}" for name, cost in by_normal.items()))
 
 # %%
@@ -167,13 +187,20 @@ validation = log2_p(of_clothes, held_out) * np.log(2)
 typical, rejected = {}, {}
 for size in (1, 2, 5, 10, 25):
     inside, outside = (batches(in_nats[name], size, 3) for name in ("clothes", "digits"))
-    typical[size] = auroc(*(typicality_gap(rows, in_nats["training"])
-                            for rows in (inside, outside)))
-    rejected[size] = [np.mean(typicality_test(rows, in_nats["training"], validation,
-                                              np.random.default_rng(4)).pvalue < 0.05)
-                      for rows in (inside, outside)]
-    print(f"batches of {size}: AUROC {shown(typical[size])}, rejected at 5 %: "
-          "{:.1%} of clothes, {:.1%} of digits".format(*rejected[size]))
+    typical[size] = auroc(
+        *(typicality_gap(rows, in_nats["training"]) for rows in (inside, outside))
+    )
+    rejected[size] = [
+        np.mean(
+            typicality_test(rows, in_nats["training"], validation, np.random.default_rng(4)).pvalue
+            < 0.05
+        )
+        for rows in (inside, outside)
+    ]
+    print(
+        f"batches of {size}: AUROC {shown(typical[size])}, rejected at 5 %: "
+        "{:.1%} of clothes, {:.1%} of digits".format(*rejected[size])
+    )
 
 # %%
 # Half right. The test finds batches, without having seen a digit: by tens it rejects 98.0 % of the
@@ -193,11 +220,13 @@ forest = RandomForestClassifier(100, random_state=0)
 forest.fit(np.concatenate([known[-half:], samples[:half]]), np.repeat([0, 1], half))
 telling = auroc(*(forest.predict_proba(rows)[:, 1] for rows in (sets["clothes"], samples[half:])))
 print("AUROC of a forest, samples of the flow against clothes:", shown(telling))
-poorer = learn(clothes_to_learn[:LEARN // 2], 1)
+poorer = learn(clothes_to_learn[: LEARN // 2], 1)
 by_poorer = {name: log2_p(poorer, sets[name]) for name in ("clothes", "digits")}
 poorer_area = auroc(-by_poorer["clothes"], -by_poorer["digits"])
-print(f"a flow that learned less: clothes {-by_poorer['clothes'].mean() / PIXELS:.2f}, digits "
-      f"{-by_poorer['digits'].mean() / PIXELS:.2f}, AUROC {shown(poorer_area)}")
+print(
+    f"a flow that learned less: clothes {-by_poorer['clothes'].mean() / PIXELS:.2f}, digits "
+    f"{-by_poorer['digits'].mean() / PIXELS:.2f}, AUROC {shown(poorer_area)}"
+)
 
 # %%
 # The claim holds: p is far from the density of clothes, and the forest never errs. But learning
@@ -212,18 +241,28 @@ print(f"a flow that learned less: clothes {-by_poorer['clothes'].mean() / PIXELS
 
 of_digits = learn(digits_to_learn, 8)
 by_digits = {name: log2_p(of_digits, sets[name]) for name in sets}
-entropy = {"clothes": -log_p["clothes"].mean() / PIXELS,
-           "digits": -by_digits["digits"].mean() / PIXELS}
+entropy = {
+    "clothes": -log_p["clothes"].mean() / PIXELS,
+    "digits": -by_digits["digits"].mean() / PIXELS,
+}
 divergence = -log_p["digits"].mean() / PIXELS - entropy["digits"]
-zipped = {name: np.array([8.0 * len(zlib.compress(picture.tobytes(), 9))
-                          for picture in x.astype(np.uint8)]) for name, x in sets.items()}
+zipped = {
+    name: np.array(
+        [8.0 * len(zlib.compress(picture.tobytes(), 9)) for picture in x.astype(np.uint8)]
+    )
+    for name, x in sets.items()
+}
 likeness = np.corrcoef(zipped["clothes"], -log_p["clothes"])[0, 1]
-print(f"H of clothes <= {entropy['clothes']:.3f}, of digits <= {entropy['digits']:.3f}; "
-      f"KL(digits, p) >= {divergence:.3f}; "
-      f"difference of H {entropy['clothes'] - entropy['digits']:.2f}")
-print(f"zlib: clothes {zipped['clothes'].mean() / PIXELS:.2f}, digits "
-      f"{zipped['digits'].mean() / PIXELS:.2f}; correlation of a garment's two costs "
-      f"{likeness:.2f}")
+print(
+    f"H of clothes <= {entropy['clothes']:.3f}, of digits <= {entropy['digits']:.3f}; "
+    f"KL(digits, p) >= {divergence:.3f}; "
+    f"difference of H {entropy['clothes'] - entropy['digits']:.2f}"
+)
+print(
+    f"zlib: clothes {zipped['clothes'].mean() / PIXELS:.2f}, digits "
+    f"{zipped['digits'].mean() / PIXELS:.2f}; correlation of a garment's two costs "
+    f"{likeness:.2f}"
+)
 
 # %%
 # Supported, and by more than any other: the flow wastes at least 0.741 bits a pixel on digits, 190
@@ -240,15 +279,23 @@ print(f"zlib: clothes {zipped['clothes'].mean() / PIXELS:.2f}, digits "
 # may come, its own flow. The entropy of the picture cancels in all of them.
 
 noise = np.random.default_rng(5)
-replaced = np.where(noise.random(clothes_to_learn.shape) < 0.1,
-                    noise.integers(0, 256, clothes_to_learn.shape), clothes_to_learn)
+replaced = np.where(
+    noise.random(clothes_to_learn.shape) < 0.1,
+    noise.integers(0, 256, clothes_to_learn.shape),
+    clothes_to_learn,
+)
 background = learn(replaced.astype(np.float32), 4)
 by_background = {name: log2_p(background, sets[name]) for name in sets}
-found = {"likelihood": by_likelihood, "typicality, one picture": typical[1],
-         "typicality, ten pictures": typical[10]}
-for name, reference in (("ratio to a background", by_background),
-                        ("ratio to zlib", {name: -zipped[name] for name in sets}),
-                        ("ratio to a flow of digits", by_digits)):
+found = {
+    "likelihood": by_likelihood,
+    "typicality, one picture": typical[1],
+    "typicality, ten pictures": typical[10],
+}
+for name, reference in (
+    ("ratio to a background", by_background),
+    ("ratio to zlib", {name: -zipped[name] for name in sets}),
+    ("ratio to a flow of digits", by_digits),
+):
     found[name] = auroc(*(reference[which] - log_p[which] for which in ("clothes", "digits")))
 for name, area in found.items():
     print(f"{name:<26} AUROC {shown(area)}")
@@ -270,8 +317,9 @@ figure = plt.figure(figsize=(7.36, 8.2), layout="constrained")
 above, middle, below = figure.subfigures(3, 1, height_ratios=(1, 2, 1.8))
 strips = {"clothes": sets["clothes"], "digits": sets["digits"], "samples of the flow": samples}
 for ax, (name, rows) in zip(above.subplots(1, 3), strips.items()):
-    tiles = np.pad(rows[:18].reshape(3, 6, SIDE, SIDE), ((0, 0), (0, 0), (1, 1), (1, 1)),
-                   constant_values=255)
+    tiles = np.pad(
+        rows[:18].reshape(3, 6, SIDE, SIDE), ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=255
+    )
     ax.imshow(tiles.swapaxes(1, 2).reshape(3 * (SIDE + 2), -1), cmap="gray", vmin=0, vmax=255)
     title = name if name not in log_p else f"{name}: {-log_p[name].mean() / PIXELS:.2f} bits/pixel"
     ax.set_title(title, fontsize=10)
@@ -294,8 +342,7 @@ for k, (name, (own, wrong)) in enumerate(bars.items()):
         ax.text(k, own + wrong / 2, f"KL ≥ {wrong:.2f}", ha="center", va="center")
 ax.set_xticks([0, 1], bars)
 ax.set_title("cost = entropy + divergence", fontsize=11)
-ax.set(ylabel="bits per pixel",
-       ylim=(0, 1.35 * entropy["clothes"]))
+ax.set(ylabel="bits per pixel", ylim=(0, 1.35 * entropy["clothes"]))
 ax.legend(loc="upper right", fontsize=9)
 
 ax = below.subplots()
@@ -330,13 +377,12 @@ if FULL:
 # Under the flow of clothes a digit costs 3.12 bits per pixel, and the entropy of digits is at
 # most 2.38. How large is the divergence at least?
 
-answer_1 = ...      # type a number here
+answer_1 = ...  # type a number here
 
 
 def check_1(answer):
     truth = 3.12 - 2.38
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), \
-        "cost = entropy + divergence"
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), "cost = entropy + divergence"
 
 
 nfref.exercises.grade(check_1, answer_1)

@@ -20,8 +20,15 @@ import autograd.numpy as np
 
 from nfref.flow import Flow, check_flow, maps_as
 from nfref.flows.composition import Chain, Composition
-from nfref.flows.images.layers import (ActNorm, ChannelCoupling, ImageFlow, InvertibleConv,
-                                       SplitPrior, Squeeze, TopPrior)
+from nfref.flows.images.layers import (
+    ActNorm,
+    ChannelCoupling,
+    ImageFlow,
+    InvertibleConv,
+    SplitPrior,
+    Squeeze,
+    TopPrior,
+)
 from nfref.flows.linear import random_pivots
 from nfref.flows.statistics import Adaptive, adapted, in_training, keeps_statistics
 from nfref.runtime.annotations import Any
@@ -78,7 +85,7 @@ class OnFirst(Adaptive):
         return np.concatenate([first, rest], axis=1), log_det
 
     def _adapt(self, params, x, context, stage):
-        return adapted(self.flow, params, x[:, :self.flow.dim], context, stage)
+        return adapted(self.flow, params, x[:, : self.flow.dim], context, stage)
 
     @property
     def _keeps_statistics(self):
@@ -160,15 +167,22 @@ class Glow(ImageFlow, Composition):
     edge_channel: bool = True
     output_gain: bool = True
 
-    _converters = {**ChannelCoupling._converters, "levels": check_count, "steps": check_count,
-                   "permutation": one_of(("lu", "full")), "split_transformer": check_transformer}
+    _converters = {
+        **ChannelCoupling._converters,
+        "levels": check_count,
+        "steps": check_count,
+        "permutation": one_of(("lu", "full")),
+        "split_transformer": check_transformer,
+    }
 
     def __post_init__(self):
         super().__post_init__()
-        block = 2 ** self.levels
+        block = 2**self.levels
         if self.shape[1] % block or self.shape[2] % block:
-            raise ValueError(f"shape: expected height and width divisible by {block} for "
-                             f"{self.levels} levels, got {self.shape}")
+            raise ValueError(
+                f"shape: expected height and width divisible by {block} for "
+                f"{self.levels} levels, got {self.shape}"
+            )
         self._set(pivots=self._checked_pivots())
 
     def _checked_pivots(self):
@@ -177,12 +191,17 @@ class Glow(ImageFlow, Composition):
             return ()
         if isinstance(self.pivots, int):
             rng = np.random.default_rng(check_count("pivots", self.pivots, minimum=0))
-            return tuple(random_pivots(rng, 2 ** (level + 2) * self.shape[0])
-                         for level in range(self.levels) for _ in range(self.steps))
+            return tuple(
+                random_pivots(rng, 2 ** (level + 2) * self.shape[0])
+                for level in range(self.levels)
+                for _ in range(self.steps)
+            )
         pivots = tuple((tuple(order), tuple(signs)) for order, signs in self.pivots)
         if len(pivots) != self.levels * self.steps:
-            raise ValueError(f"pivots: expected {self.levels * self.steps}, one for each "
-                             f"convolution; got {len(pivots)}")
+            raise ValueError(
+                f"pivots: expected {self.levels * self.steps}, one for each "
+                f"convolution; got {len(pivots)}"
+            )
         return pivots
 
     @cached_property
@@ -193,20 +212,44 @@ class Glow(ImageFlow, Composition):
         """The flows of a level and of those inside of it, in the direction z -> x."""
         unsqueezed = Squeeze(shape)
         channels, height, width = squeezed = unsqueezed.squeezed_shape
-        coupling = ChannelCoupling(squeezed, self.hidden, self.context_dim, self.activation,
-                                   self.transformer, self.edge_channel, self.output_gain)
-        steps = tuple(flow for step in range(self.steps) for flow in (
-            coupling, self._convolution(squeezed, level * self.steps + step), ActNorm(squeezed)))
+        coupling = ChannelCoupling(
+            squeezed,
+            self.hidden,
+            self.context_dim,
+            self.activation,
+            self.transformer,
+            self.edge_channel,
+            self.output_gain,
+        )
+        steps = tuple(
+            flow
+            for step in range(self.steps)
+            for flow in (
+                coupling,
+                self._convolution(squeezed, level * self.steps + step),
+                ActNorm(squeezed),
+            )
+        )
         if level + 1 == self.levels:
             return (self._prior(TopPrior, squeezed), *steps, unsqueezed)
         rest = Chain(self._level((channels // 2, height, width), level + 1))
-        return (OnFirst(rest, unsqueezed.dim), self._prior(SplitPrior, squeezed), *steps,
-                unsqueezed)
+        return (
+            OnFirst(rest, unsqueezed.dim),
+            self._prior(SplitPrior, squeezed),
+            *steps,
+            unsqueezed,
+        )
 
     def _prior(self, kind, shape):
-        return kind(shape, (), self.context_dim, self.activation, self.split_transformer,
-                    self.edge_channel, self.output_gain)
+        return kind(
+            shape,
+            (),
+            self.context_dim,
+            self.activation,
+            self.split_transformer,
+            self.edge_channel,
+            self.output_gain,
+        )
 
     def _convolution(self, shape, index):
-        return InvertibleConv(shape, self.permutation,
-                              *(self.pivots[index] if self.pivots else ()))
+        return InvertibleConv(shape, self.permutation, *(self.pivots[index] if self.pivots else ()))

@@ -171,8 +171,10 @@ class InvertibleConv(ImageFlow):
         if self.form == "lu":
             self._set(permutation=self.linear.permutation, signs=self.linear.signs)
         elif self.permutation is not None or self.signs is not None:
-            raise ValueError("InvertibleConv: expected permutation and signs None for form "
-                             f"'full', got {self.permutation} and {self.signs}")
+            raise ValueError(
+                "InvertibleConv: expected permutation and signs None for form "
+                f"'full', got {self.permutation} and {self.signs}"
+            )
 
     @cached_property
     def linear(self):
@@ -185,12 +187,14 @@ class InvertibleConv(ImageFlow):
         return self.linear._init(rng)
 
     def _forward(self, params, z, context):
-        return at_every_pixel(lambda pixels: self.linear._forward(params, pixels, None), z,
-                              self.shape)
+        return at_every_pixel(
+            lambda pixels: self.linear._forward(params, pixels, None), z, self.shape
+        )
 
     def _inverse(self, params, x, context):
-        return at_every_pixel(lambda pixels: self.linear._inverse(params, pixels, None), x,
-                              self.shape)
+        return at_every_pixel(
+            lambda pixels: self.linear._inverse(params, pixels, None), x, self.shape
+        )
 
 
 @dataclass(frozen=True)
@@ -268,15 +272,20 @@ class ChannelCoupling(ImageFlow, SplitFlow):
     output_gain: bool = True
 
     _twin = "channel_coupling"
-    _converters = {"hidden": check_hidden, "activation": one_of(ACTIVATIONS),
-                   "transformer": check_transformer}
+    _converters = {
+        "hidden": check_hidden,
+        "activation": one_of(ACTIVATIONS),
+        "transformer": check_transformer,
+    }
     _fewest_channels = 2
 
     def __post_init__(self):
         super().__post_init__()
         if self.shape[0] < self._fewest_channels:
-            raise ValueError("shape: expected at least 2 channels, because a channel coupling "
-                             f"changes some by looking at others; got {self.shape}")
+            raise ValueError(
+                "shape: expected at least 2 channels, because a channel coupling "
+                f"changes some by looking at others; got {self.shape}"
+            )
 
     @property
     def kept(self):
@@ -287,8 +296,7 @@ class ChannelCoupling(ImageFlow, SplitFlow):
         changed = self.shape[0] - self.kept
         channels = (self.kept + self.context_dim, *self.hidden, self.transformer.size * changed)
         net = init_conv_net(rng, channels, self.edge_channel, self.output_gain)
-        return with_own(self.transformer, {"net": net},
-                        changed * self.shape[1] * self.shape[2])
+        return with_own(self.transformer, {"net": net}, changed * self.shape[1] * self.shape[2])
 
     def halves(self, rows):
         """The numbers that stay and the numbers that change."""

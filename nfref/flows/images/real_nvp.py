@@ -67,27 +67,37 @@ class ImageCoupling(ImageFlow, SplitFlow):
     transformer: Transformer = Affine()
 
     _twin = "image_coupling"
-    _converters = {"mask": one_of(MASKS), "parity": at_least(0), "hidden": check_count,
-                   "blocks": at_least(0),
-                   "activation": one_of(ACTIVATIONS), "transformer": check_transformer}
+    _converters = {
+        "mask": one_of(MASKS),
+        "parity": at_least(0),
+        "hidden": check_count,
+        "blocks": at_least(0),
+        "activation": one_of(ACTIVATIONS),
+        "transformer": check_transformer,
+    }
 
     def __post_init__(self):
         super().__post_init__()
         channels, height, width = self.shape
         if self.parity > 1:
             raise ValueError(f"parity: expected 0 or 1, got {self.parity}")
-        what, count = (("pixels", height * width) if self.mask == "checkerboard"
-                       else ("channels", channels))
+        what, count = (
+            ("pixels", height * width) if self.mask == "checkerboard" else ("channels", channels)
+        )
         if count < 2:
-            raise ValueError(f"shape: expected at least 2 {what} for the mask {self.mask!r}, "
-                             f"got {self.shape}")
+            raise ValueError(
+                f"shape: expected at least 2 {what} for the mask {self.mask!r}, got {self.shape}"
+            )
 
     @property
     def kept(self):
         """How many numbers of a row stay; counted without the mask, which may be large."""
         channels, height, width = self.shape
-        count = (channels * (height * width // 2) if self.mask == "checkerboard"
-                 else channels // 2 * height * width)
+        count = (
+            channels * (height * width // 2)
+            if self.mask == "checkerboard"
+            else channels // 2 * height * width
+        )
         return count if self.parity == 0 else self.dim - count
 
     @cached_property
@@ -102,8 +112,13 @@ class ImageCoupling(ImageFlow, SplitFlow):
 
     def _init(self, rng):
         channels = self.shape[0]
-        net = init_residual_conv_net(rng, 2 * channels + self.context_dim, self.hidden,
-                                     self.blocks, self.transformer.size * channels)
+        net = init_residual_conv_net(
+            rng,
+            2 * channels + self.context_dim,
+            self.hidden,
+            self.blocks,
+            self.transformer.size * channels,
+        )
         return with_own(self.transformer, {"net": net}, self.dim - self.kept)
 
     def halves(self, rows):
@@ -128,8 +143,9 @@ class ImageCoupling(ImageFlow, SplitFlow):
         outputs = residual_conv_net(params["net"], np.concatenate(seen, axis=3), self.activation)
         rows = np.transpose(outputs, (0, 3, 1, 2)).reshape((n * self.transformer.size, self.dim))
         raw = self.halves(rows)[1]
-        return constrained(self.transformer, params,
-                           np.reshape(raw, (n, self.transformer.size * raw.shape[1])))
+        return constrained(
+            self.transformer, params, np.reshape(raw, (n, self.transformer.size * raw.shape[1]))
+        )
 
 
 @dataclass(frozen=True)
@@ -188,9 +204,11 @@ class RealNVPImage(ImageFlow, Composition):
     def __post_init__(self):
         super().__post_init__()
         block, (_, height, width) = 2 ** (self.levels - 1), self.shape
-        if height % block or width % block or height * width < 2 * block ** 2:
-            raise ValueError(f"shape: expected height and width divisible by {block} for "
-                             f"{self.levels} levels, and two pixels left, got {self.shape}")
+        if height % block or width % block or height * width < 2 * block**2:
+            raise ValueError(
+                f"shape: expected height and width divisible by {block} for "
+                f"{self.levels} levels, and two pixels left, got {self.shape}"
+            )
 
     @cached_property
     def flows(self):
@@ -211,6 +229,14 @@ class RealNVPImage(ImageFlow, Composition):
 
     def _couplings(self, shape, mask, count):
         for k in range(count):
-            yield ImageCoupling(shape, mask, k % 2, self.hidden, self.blocks, self.context_dim,
-                                self.activation, self.transformer)
+            yield ImageCoupling(
+                shape,
+                mask,
+                k % 2,
+                self.hidden,
+                self.blocks,
+                self.context_dim,
+                self.activation,
+                self.transformer,
+            )
             yield ActNorm(shape)

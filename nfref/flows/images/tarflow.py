@@ -112,18 +112,27 @@ class TarFlowBlock(Flow):
     context_dim: int = 0
 
     _twin = "tarflow_block"
-    _converters = {"dim": at_least(2), "width": check_count, "channels": at_least(2),
-                   "heads": check_count, "depth": check_count, "expansion": check_count,
-                   "transformer": check_transformer}
+    _converters = {
+        "dim": at_least(2),
+        "width": check_count,
+        "channels": at_least(2),
+        "heads": check_count,
+        "depth": check_count,
+        "expansion": check_count,
+        "transformer": check_transformer,
+    }
 
     def __post_init__(self):
         super().__post_init__()
         if self.dim % self.width or self.length < 2:
-            raise ValueError(f"width: expected a divisor of dim {self.dim} that makes at least "
-                             f"two tokens, got {self.width}")
+            raise ValueError(
+                f"width: expected a divisor of dim {self.dim} that makes at least "
+                f"two tokens, got {self.width}"
+            )
         if self.channels % self.heads:
-            raise ValueError(f"channels: expected a multiple of heads {self.heads}, "
-                             f"got {self.channels}")
+            raise ValueError(
+                f"channels: expected a multiple of heads {self.heads}, got {self.channels}"
+            )
 
     @property
     def length(self):
@@ -131,28 +140,39 @@ class TarFlowBlock(Flow):
         return self.dim // self.width
 
     def _init(self, rng):
-        network = init_causal_transformer(rng, self.length, self.width, self.channels, self.depth,
-                                          self.expansion, self.transformer.size * self.width,
-                                          self.context_dim)
+        network = init_causal_transformer(
+            rng,
+            self.length,
+            self.width,
+            self.channels,
+            self.depth,
+            self.expansion,
+            self.transformer.size * self.width,
+            self.context_dim,
+        )
         return with_own(self.transformer, {"net": network}, self.dim)
 
     def conditioner(self, params, context):
         """The function x -> h."""
+
         def network(tokens):
             return causal_transformer(params["net"], tokens, self.heads, context)
 
         def parameters(x):
             outputs = block_outputs(network, x, self.length, self.reverse)
             return constrained(self.transformer, params, outputs)
+
         return parameters
 
     def _forward(self, params, z, context):
-        return autoregressive_forward(z, self.transformer.forward,
-                                      self.conditioner(params, context), self.length)
+        return autoregressive_forward(
+            z, self.transformer.forward, self.conditioner(params, context), self.length
+        )
 
     def _inverse(self, params, x, context):
-        return autoregressive_inverse(x, self.transformer.inverse,
-                                      self.conditioner(params, context))
+        return autoregressive_inverse(
+            x, self.transformer.inverse, self.conditioner(params, context)
+        )
 
 
 @dataclass(frozen=True)
@@ -205,8 +225,17 @@ class TarFlow(Composition):
         self._block(False)
 
     def _block(self, reverse):
-        return TarFlowBlock(self.dim, self.width, self.channels, self.heads, self.depth,
-                            self.expansion, self.transformer, reverse, self.context_dim)
+        return TarFlowBlock(
+            self.dim,
+            self.width,
+            self.channels,
+            self.heads,
+            self.depth,
+            self.expansion,
+            self.transformer,
+            reverse,
+            self.context_dim,
+        )
 
     @cached_property
     def flows(self):

@@ -20,8 +20,15 @@ import math
 from collections import namedtuple
 
 from nfref.kernels.chain.block import Cotangents, Storage
-from nfref.kernels.chain.interpreter import (HEADER, block_of, cotangents_of_block, gather_block,
-                                             layer, layer_vjp, scatter_block)
+from nfref.kernels.chain.interpreter import (
+    HEADER,
+    block_of,
+    cotangents_of_block,
+    gather_block,
+    layer,
+    layer_vjp,
+    scatter_block,
+)
 from nfref.kernels.chain.units import units_of
 from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.simd.elementary import exp
@@ -40,8 +47,21 @@ Batch = namedtuple("Batch", "parts of_blocks found counts group")
 
 
 @kernel
-def take_along(chain, batch, theta, rows, values, g_values, loss, gradients, blocks, tapes, slopes,
-               scratch, optional):
+def take_along(
+    chain,
+    batch,
+    theta,
+    rows,
+    values,
+    g_values,
+    loss,
+    gradients,
+    blocks,
+    tapes,
+    slopes,
+    scratch,
+    optional,
+):
     """A thread's share of a batch: to ``values`` or, if theta has cotangents, there and back.
 
     gradients : Gradients; theta (sums, P) is of length 0 where only values are asked for
@@ -68,8 +88,9 @@ def take_along(chain, batch, theta, rows, values, g_values, loss, gradients, blo
                     block.log_det[:] = 0
                 for k in range(parts[part], parts[part + 1]):
                     pc = starts[k]
-                    storage = Storage(theta, code[pc + 4], tape, code[pc + 3] if back else 0, slope,
-                                      ROWS)
+                    storage = Storage(
+                        theta, code[pc + 4], tape, code[pc + 3] if back else 0, slope, ROWS
+                    )
                     if part > 0 and k == parts[part]:
                         normalise(code[pc + HEADER], storage, block, batch.found[part - 1])
                     else:
@@ -90,14 +111,20 @@ def take_along(chain, batch, theta, rows, values, g_values, loss, gradients, blo
                 else:
                     pc = starts[parts[part + 1]]
                     storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slope, ROWS)
-                    normalise_vjp(code[pc + HEADER], storage, g.u, batch.found[part], there,
-                                  len(rows.x))
+                    normalise_vjp(
+                        code[pc + HEADER], storage, g.u, batch.found[part], there, len(rows.x)
+                    )
                 for k in range(parts[part + 1] - 1, parts[part] - 1, -1):
                     pc = starts[k]
                     storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slope, ROWS)
                     if part > 0 and k == parts[part]:
-                        sums(code[pc + HEADER], storage, g, batch.found[part - 1],
-                             batch.of_blocks[part - 1, b])
+                        sums(
+                            code[pc + HEADER],
+                            storage,
+                            g,
+                            batch.found[part - 1],
+                            batch.of_blocks[part - 1, b],
+                        )
                     else:
                         layer_vjp(chain, pc, storage, g, scratch, *optional)
                 if part == 0:
@@ -106,13 +133,22 @@ def take_along(chain, batch, theta, rows, values, g_values, loss, gradients, blo
         if is_last(batch.counts, step, tasks):
             if step < last:
                 pc = starts[parts[part + 1]]
-                combine_moments(code[pc + HEADER], theta[code[pc + 4]:],
-                                chain.reals[code[pc + 5]], batch.of_blocks[part], len(rows.x),
-                                batch.found[part])
+                combine_moments(
+                    code[pc + HEADER],
+                    theta[code[pc + 4] :],
+                    chain.reals[code[pc + 5]],
+                    batch.of_blocks[part],
+                    len(rows.x),
+                    batch.found[part],
+                )
             elif part > 0 and back:
                 pc = starts[parts[part]]
-                combine_sums(code[pc + HEADER], batch.of_blocks[part - 1], batch.found[part - 1],
-                             gradients.theta[0, code[pc + 4]:])
+                combine_sums(
+                    code[pc + HEADER],
+                    batch.of_blocks[part - 1],
+                    batch.found[part - 1],
+                    gradients.theta[0, code[pc + 4] :],
+                )
             let_begin(batch.counts, step + 1)
 
 

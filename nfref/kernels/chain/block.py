@@ -8,7 +8,7 @@ vector-Jacobian product turns the cotangent of its output into that of its input
 
 from collections import namedtuple
 
-FORWARD = 1     # a direction: latent to data; the other one is -1
+FORWARD = 1  # a direction: latent to data; the other one is -1
 
 # A block of rows on its way: coordinates u (D, ROWS); context (C, ROWS); log_det (ROWS,) so far.
 Block = namedtuple("Block", "u context log_det")

@@ -14,15 +14,23 @@ from collections import namedtuple
 from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, pixels_of
 from nfref.kernels.chain.network import activate, activate_vjp, add_bias
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
-from nfref.kernels.chain.units import (add_row, add_row_sums, add_rows, clear, copy_row,
-                                       copy_rows, units_of)
+from nfref.kernels.chain.units import (
+    add_row,
+    add_row_sums,
+    add_rows,
+    clear,
+    copy_row,
+    copy_rows,
+    units_of,
+)
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.products import ROWS
 
 # The operands: a transformer, the activation, the grid of pixels, how many channels stay and how
 # many change, how many gains, channels from layer to layer, the size k of each convolution.
-ChannelCoupling = namedtuple("ChannelCoupling", "transformer activation grid stay change gains "
-                                                "channels sizes")
+ChannelCoupling = namedtuple(
+    "ChannelCoupling", "transformer activation grid stay change gains channels sizes"
+)
 
 
 @body
@@ -31,10 +39,16 @@ def decode_channel_coupling(code, at, reals):
     first = at + OPERANDS
     channels = first + 7
     sizes = channels + code[first + 6] + 1
-    return ChannelCoupling(decode(code, at, reals), code[first],
-                           Grid(code[first + 1], code[first + 2]), code[first + 3],
-                           code[first + 4], code[first + 5], code[channels:sizes],
-                           code[sizes:sizes + code[first + 6]])
+    return ChannelCoupling(
+        decode(code, at, reals),
+        code[first],
+        Grid(code[first + 1], code[first + 2]),
+        code[first + 3],
+        code[first + 4],
+        code[first + 5],
+        code[channels:sizes],
+        code[sizes : sizes + code[first + 6]],
+    )
 
 
 @body
@@ -94,12 +108,14 @@ def channel_coupling(direction, operands, storage, block, splines, mixtures):
         fan_in, fan_out = channels[layer], channels[layer + 1]
         out_at, biases = h_at + pixels * fan_in * ROWS, at + numbers_of(operands, layer)
         for pixel in range(pixels):
-            convolve(grid, pixel, operands.sizes[layer], fan_in, fan_out, theta, at, tape, h_at,
-                     out_at)
+            convolve(
+                grid, pixel, operands.sizes[layer], fan_in, fan_out, theta, at, tape, h_at, out_at
+            )
             here = pixel * fan_out
             if layer < last - 1:
-                activate(operands.activation, biases + here, fan_out, storage,
-                         out_at + here * ROWS, ROWS)
+                activate(
+                    operands.activation, biases + here, fan_out, storage, out_at + here * ROWS, ROWS
+                )
             else:
                 add_bias(theta, biases + here, fan_out, tape, out_at + here * ROWS)
         at, h_at = biases + pixels * fan_out, out_at
@@ -112,9 +128,18 @@ def channel_coupling(direction, operands, storage, block, splines, mixtures):
     for c in range(change):
         for pixel in range(pixels):
             number = c * pixels + pixel
-            transform(transformer, direction, u, raw, extras,
-                      Place(stay * pixels + number, pixel * channels[last] + c, change,
-                            number * extra), log_det, ROWS, splines, mixtures)
+            transform(
+                transformer,
+                direction,
+                u,
+                raw,
+                extras,
+                Place(stay * pixels + number, pixel * channels[last] + c, change, number * extra),
+                log_det,
+                ROWS,
+                splines,
+                mixtures,
+            )
 
 
 @body
@@ -142,9 +167,18 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, spli
     for c in range(change):
         for pixel in range(pixels):
             number = c * pixels + pixel
-            transform_vjp(transformer, direction, g, cotangents.log_det, raw, extras,
-                          Place(stay * pixels + number, pixel * channels[last] + c, change,
-                                number * extra), g_raw, splines, mixtures)
+            transform_vjp(
+                transformer,
+                direction,
+                g,
+                cotangents.log_det,
+                raw,
+                extras,
+                Place(stay * pixels + number, pixel * channels[last] + c, change, number * extra),
+                g_raw,
+                splines,
+                mixtures,
+            )
     times_gains_vjp(operands, theta, at, tape, h_at, scratch, g_theta)
     g_at, other_at = 0, len(scratch) // 2
     for layer in range(last - 1, -1, -1):
@@ -156,12 +190,31 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, spli
         for pixel in range(pixels):
             here = pixel * fan_out
             if layer < last - 1:
-                activate_vjp(operands.activation, fan_out, storage, out_at + here * ROWS, scratch,
-                             g_at + here * ROWS)
+                activate_vjp(
+                    operands.activation,
+                    fan_out,
+                    storage,
+                    out_at + here * ROWS,
+                    scratch,
+                    g_at + here * ROWS,
+                )
             add_row_sums(scratch, g_at + here * ROWS, fan_out, g_theta, biases + here)
             if fan_in > 0:
-                convolve_vjp(grid, pixel, operands.sizes[layer], fan_in, fan_out, theta, at, tape,
-                             h_at, scratch, g_at, other_at, g_theta)
+                convolve_vjp(
+                    grid,
+                    pixel,
+                    operands.sizes[layer],
+                    fan_in,
+                    fan_out,
+                    theta,
+                    at,
+                    tape,
+                    h_at,
+                    scratch,
+                    g_at,
+                    other_at,
+                    g_theta,
+                )
         g_at, other_at = other_at, g_at
     fan_in = channels[0]
     g_seen = units_of(scratch, g_at, pixels * fan_in)

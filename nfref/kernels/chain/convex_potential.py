@@ -21,8 +21,14 @@ from collections import namedtuple
 
 from nfref.kernels.chain.network import add_bias
 from nfref.kernels.chain.residual import gates, invert, slope_times
-from nfref.kernels.chain.units import (add_product, add_row_sums, clear_row, copy_row,
-                                       copy_rows, units_of)
+from nfref.kernels.chain.units import (
+    add_product,
+    add_row_sums,
+    clear_row,
+    copy_row,
+    copy_rows,
+    units_of,
+)
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import softplus
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
@@ -37,7 +43,7 @@ Places = namedtuple("Places", "seen h s c g matrix tangents work other")
 @body
 def decode_potential(code, at):
     dim, context, layers = code[at], code[at + 1], code[at + 2]
-    widths = code[at + 3:at + 3 + layers]
+    widths = code[at + 3 : at + 3 + layers]
     hidden, widest = 0, dim
     for k in range(layers):
         hidden += widths[k]
@@ -52,8 +58,17 @@ def places_of(f, at):
     matrix = h + 4 * layer
     tangents = matrix + f.dim * f.dim * ROWS
     work = tangents + f.dim * layer
-    return Places(at, h, h + layer, h + 2 * layer, h + 3 * layer, matrix, tangents, work,
-                  work + f.widest * ROWS)
+    return Places(
+        at,
+        h,
+        h + layer,
+        h + 2 * layer,
+        h + 3 * layer,
+        matrix,
+        tangents,
+        work,
+        work + f.widest * ROWS,
+    )
 
 
 @body
@@ -76,8 +91,19 @@ def potential(f, storage, block):
         times(theta, weight, width, fan_in, width, tape, at.seen, tape, at.h + here)
         if k > 0:
             before = f.widths[k - 1]
-            times(theta, positive, width, before, width, tape, at.h + here - before * ROWS, tape,
-                  at.h + here, ROWS, 1)
+            times(
+                theta,
+                positive,
+                width,
+                before,
+                width,
+                tape,
+                at.h + here - before * ROWS,
+                tape,
+                at.h + here,
+                ROWS,
+                1,
+            )
         add_bias(theta, weight + fan_in * width, width, tape, at.h + here)
         activate(width, tape, at, here)
         for j in range(f.dim):
@@ -89,8 +115,19 @@ def potential(f, storage, block):
     for j in range(f.dim):
         for r in range(ROWS):
             u[j, r] = strength * u[j, r] + theta[shift + j]
-    times(theta, shift + f.dim + 1, f.dim, f.context, f.dim, tape, at.seen + f.dim * ROWS, flat, 0,
-          ROWS, 1)
+    times(
+        theta,
+        shift + f.dim + 1,
+        f.dim,
+        f.context,
+        f.dim,
+        tape,
+        at.seen + f.dim * ROWS,
+        flat,
+        0,
+        ROWS,
+        1,
+    )
     matrix = units_of(tape, at.matrix, f.dim * f.dim)
     for i in range(f.dim * f.dim):
         for r in range(ROWS):
@@ -127,8 +164,9 @@ def column(f, j, k, weight, positive, storage, at, here):
             p[h, r] = first
     if k > 0:
         before = f.widths[k - 1]
-        slope_times(before, tape, at.s + here - before * ROWS, tape, p_at - before * ROWS, tape,
-                    at.work)
+        slope_times(
+            before, tape, at.s + here - before * ROWS, tape, p_at - before * ROWS, tape, at.work
+        )
         times(theta, positive, width, before, width, tape, at.work, tape, p_at, ROWS, 1)
 
 
@@ -147,8 +185,18 @@ def downwards(f, weight, storage, at, flat):
                     g[h, r] = theta[output + h]
         else:
             above = f.widths[k + 1]
-            times_transposed(theta, weight + (fan_in + 1) * above, above, width, above, tape,
-                             at.work, tape, at.g + here, 0)
+            times_transposed(
+                theta,
+                weight + (fan_in + 1) * above,
+                above,
+                width,
+                above,
+                tape,
+                at.work,
+                tape,
+                at.g + here,
+                0,
+            )
         weight -= numbers_of_layer(f, k)
         slope_times(width, tape, at.g + here, tape, at.s + here, tape, at.work)
         times_transposed(theta, weight, width, f.dim, width, tape, at.work, flat, 0, 1)
@@ -280,14 +328,34 @@ def downwards_vjp(f, weight, storage, at, y, context, scratch, g_theta):
         add_row_sums(scratch, g_at, width, g_theta, weight + fan_in * width)
         add_outer(tape, at.seen, fan_in, scratch, g_at, width, g_theta, weight, width)
         times_transposed(theta, weight, width, f.dim, width, scratch, g_at, y, 0, 1)
-        times_transposed(theta, weight + f.dim * width, width, f.context, width, scratch, g_at,
-                         context, 0, 1)
+        times_transposed(
+            theta, weight + f.dim * width, width, f.context, width, scratch, g_at, context, 0, 1
+        )
         if k > 0:
             before = f.widths[k - 1]
-            add_outer(tape, at.h + here - before * ROWS, before, scratch, g_at, width, g_theta,
-                      positive, width)
-            times_transposed(theta, positive, width, before, width, scratch, g_at, scratch,
-                             g_at - before * ROWS, 0)
+            add_outer(
+                tape,
+                at.h + here - before * ROWS,
+                before,
+                scratch,
+                g_at,
+                width,
+                g_theta,
+                positive,
+                width,
+            )
+            times_transposed(
+                theta,
+                positive,
+                width,
+                before,
+                width,
+                scratch,
+                g_at,
+                scratch,
+                g_at - before * ROWS,
+                0,
+            )
 
 
 @reduction
@@ -306,8 +374,10 @@ def column_vjp(f, j, k, weight, positive, storage, at, here, scratch, g_theta):
     add_outer(scratch, t_at, before, scratch, g_at, width, g_theta, positive, width)
     times_transposed(theta, positive, width, before, width, scratch, g_at, scratch, t_at, 0)
     g_t, g_s = units_of(scratch, t_at, before), units_of(scratch, here - back, before)
-    p, s = (units_of(tape, at.tangents + p_at - back, before),
-            units_of(tape, at.s + here - back, before))
+    p, s = (
+        units_of(tape, at.tangents + p_at - back, before),
+        units_of(tape, at.s + here - back, before),
+    )
     g_p = units_of(scratch, g_at - back, before)
     for h in range(before):
         for r in range(ROWS):

@@ -16,7 +16,7 @@ from nfref.kernels.chain.units import clear, units_of
 from nfref.kernels.jit import body
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
-Grid = namedtuple("Grid", "height width")       # the pixels of an image
+Grid = namedtuple("Grid", "height width")  # the pixels of an image
 
 
 @body
@@ -51,14 +51,26 @@ def convolve(grid, pixel, size, fan_in, fan_out, theta, weight, tape, h_at, out_
         for a in range(3):
             first, count, place = neighbours(grid, pixel, a)
             if count > 0:
-                times(theta, weight + (3 * a + place) * fan_in * fan_out, fan_out, count * fan_in,
-                      fan_out, tape, h_at + first * fan_in * ROWS, tape, out, ROWS, kept)
+                times(
+                    theta,
+                    weight + (3 * a + place) * fan_in * fan_out,
+                    fan_out,
+                    count * fan_in,
+                    fan_out,
+                    tape,
+                    h_at + first * fan_in * ROWS,
+                    tape,
+                    out,
+                    ROWS,
+                    kept,
+                )
                 kept = 1
 
 
 @body
-def convolve_vjp(grid, pixel, size, fan_in, fan_out, theta, weight, tape, h_at, scratch, g_at,
-                 in_at, g_theta):
+def convolve_vjp(
+    grid, pixel, size, fan_in, fan_out, theta, weight, tape, h_at, scratch, g_at, in_at, g_theta
+):
     """From the cotangent of a pixel of the output, in scratch, to that of h, at ``in_at`` of it.
 
     Of size 1 it is written, of size 3 it is added to that of the neighbours. Adds to g_theta.
@@ -67,14 +79,26 @@ def convolve_vjp(grid, pixel, size, fan_in, fan_out, theta, weight, tape, h_at, 
     if size == 1:
         here = pixel * fan_in * ROWS
         add_outer(tape, h_at + here, fan_in, scratch, g, fan_out, g_theta, weight, fan_out)
-        times_transposed(theta, weight, fan_out, fan_in, fan_out, scratch, g, scratch,
-                         in_at + here, 0)
+        times_transposed(
+            theta, weight, fan_out, fan_in, fan_out, scratch, g, scratch, in_at + here, 0
+        )
     else:
         for a in range(3):
             first, count, place = neighbours(grid, pixel, a)
             if count > 0:
                 here, part = first * fan_in * ROWS, weight + (3 * a + place) * fan_in * fan_out
-                add_outer(tape, h_at + here, count * fan_in, scratch, g, fan_out, g_theta, part,
-                          fan_out)
-                times_transposed(theta, part, fan_out, count * fan_in, fan_out, scratch, g,
-                                 scratch, in_at + here, 1)
+                add_outer(
+                    tape, h_at + here, count * fan_in, scratch, g, fan_out, g_theta, part, fan_out
+                )
+                times_transposed(
+                    theta,
+                    part,
+                    fan_out,
+                    count * fan_in,
+                    fan_out,
+                    scratch,
+                    g,
+                    scratch,
+                    in_at + here,
+                    1,
+                )

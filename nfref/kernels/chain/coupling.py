@@ -25,8 +25,13 @@ def decode_coupling(code, at, reals):
     widths = lengths + 3
     stay = widths + code[lengths]
     change = stay + code[lengths + 1]
-    return Coupling(decode(code, at, reals), code[at + OPERANDS], code[widths:stay],
-                    code[stay:change], code[change:change + code[lengths + 2]])
+    return Coupling(
+        decode(code, at, reals),
+        code[at + OPERANDS],
+        code[widths:stay],
+        code[stay:change],
+        code[change : change + code[lengths + 2]],
+    )
 
 
 @body
@@ -52,8 +57,18 @@ def coupling(direction, operands, storage, block, splines, mixtures):
     extra = transformer.tape_rows
     extras = units_of(tape, raw_at + widths[-1] * ROWS, n * extra)
     for c in range(n):
-        transform(transformer, direction, u, raw, extras, Place(change[c], c, n, c * extra),
-                  log_det, storage.columns, splines, mixtures)
+        transform(
+            transformer,
+            direction,
+            u,
+            raw,
+            extras,
+            Place(change[c], c, n, c * extra),
+            log_det,
+            storage.columns,
+            splines,
+            mixtures,
+        )
 
 
 @body
@@ -73,8 +88,18 @@ def coupling_vjp(direction, operands, storage, cotangents, scratch, splines, mix
     extra = transformer.tape_rows
     extras = units_of(tape, raw_at + widths[-1] * ROWS, n * extra)
     for c in range(n):
-        transform_vjp(transformer, direction, g, g_log_det, raw, extras,
-                      Place(change[c], c, n, c * extra), g_raw, splines, mixtures)
+        transform_vjp(
+            transformer,
+            direction,
+            g,
+            g_log_det,
+            raw,
+            extras,
+            Place(change[c], c, n, c * extra),
+            g_raw,
+            splines,
+            mixtures,
+        )
     g_seen_at = mlp_vjp(widths, operands.activation, storage, cotangents.theta, scratch)
     g_seen = units_of(scratch, g_seen_at, widths[0])
     for k in range(len(stay)):

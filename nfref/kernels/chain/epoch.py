@@ -19,8 +19,14 @@ import numpy as np
 from nfref.kernels import turns
 from nfref.kernels.adam import rates_of, update
 from nfref.kernels.chain.execute import inputs_and_values, working_arrays
-from nfref.kernels.chain.interpreter import (Gradients, Inputs, NormalLoss, Values, blocks_vjp,
-                                             evaluate_blocks)
+from nfref.kernels.chain.interpreter import (
+    Gradients,
+    Inputs,
+    NormalLoss,
+    Values,
+    blocks_vjp,
+    evaluate_blocks,
+)
 from nfref.kernels.chain.primitives import programs
 from nfref.kernels.chain.program import Program
 from nfref.kernels.chain.training import Layout, _layout
@@ -33,8 +39,8 @@ from nfref.runtime.backends import threads
 from nfref.runtime.blocks import in_blocks
 
 PARTS = 3
-PIECE = 4096            # numbers of theta that stay in the first cache while they are worked on
-MANY = 16               # pieces that are worth a thread
+PIECE = 4096  # numbers of theta that stay in the first cache while they are worked on
+MANY = 16  # pieces that are worth a thread
 # Steps of one call at most, and seconds that it takes about, so that Ctrl-C is heard in between.
 MOST, SECONDS = 64, 0.5
 
@@ -63,11 +69,16 @@ def threads_of_steps(density, vector, unflatten, rows):
 
 
 def _program_and_layout(density, unflatten, vector, dtype):
-    """None where packing parameters takes more than moving numbers, or rows depend on each other.
-    """
+    """Return None if packing computes more than moves, or if rows depend on each other."""
     program, *others = programs(density.flow, -1)
-    if (others or not isinstance(program, Program) or twin_of(density.base) != "standard_normal"
-            or vector.dtype != dtype or dtype.char not in "fd" or program.couples_rows):
+    if (
+        others
+        or not isinstance(program, Program)
+        or twin_of(density.base) != "standard_normal"
+        or vector.dtype != dtype
+        or dtype.char not in "fd"
+        or program.couples_rows
+    ):
         return None
     layout = _layout(program, unflatten, vector)
     return None if layout is None else (program, layout)
@@ -112,8 +123,12 @@ class Packed:
     @property
     def optimizer(self):
         start = self.start.optimizer
-        return replace(start, m=self.layout.replaced(start.m, self.state[1]),
-                       v=self.layout.replaced(start.v, self.state[2]), steps=self.steps)
+        return replace(
+            start,
+            m=self.layout.replaced(start.m, self.state[1]),
+            v=self.layout.replaced(start.v, self.state[2]),
+            steps=self.steps,
+        )
 
 
 def _packed(density, unflatten, now, dtype):
@@ -125,8 +140,9 @@ def _packed(density, unflatten, now, dtype):
         return None
     program, layout = found
     vectors = now.vector, now.optimizer.m, now.optimizer.v, now.averaged
-    return Packed(program, layout, now, np.array([layout.packed(one) for one in vectors]),
-                  now.optimizer.steps)
+    return Packed(
+        program, layout, now, np.array([layout.packed(one) for one in vectors]), now.optimizer.steps
+    )
 
 
 def mean_log_prob(density, unflatten, now, rows):
@@ -136,16 +152,24 @@ def mean_log_prob(density, unflatten, now, rows):
         return None
     dtype = rows.x.dtype
     nothing = np.empty(0, dtype)
-    schedule = Schedule(np.zeros(1, np.int64), np.ones((1, 2), np.int64), np.empty((0, 7), dtype),
-                        nothing, np.empty(0))
+    schedule = Schedule(
+        np.zeros(1, np.int64),
+        np.ones((1, 2), np.int64),
+        np.empty((0, 7), dtype),
+        nothing,
+        np.empty(0),
+    )
 
     def log_prob(x, context=None):
         inputs, values = inputs_and_values(x, context)
         _run(packed, inputs, NormalLoss(nothing, nothing), schedule, values)
         return density.base._log_prob({}, values.value) + values.log_det
 
-    return float(np.average(in_blocks(log_prob, rows.x, rows.context).astype(np.float64),
-                            weights=rows.weight))
+    return float(
+        np.average(
+            in_blocks(log_prob, rows.x, rows.context).astype(np.float64), weights=rows.weight
+        )
+    )
 
 
 def steps(density, unflatten, now, rows, batches, adam, decay_of):
@@ -176,7 +200,7 @@ def steps(density, unflatten, now, rows, batches, adam, decay_of):
         return None
     program, losses = start.program, []
     while len(losses) < len(batches):
-        some = batches[len(losses):len(losses) + program.in_one_call]
+        some = batches[len(losses) : len(losses) + program.in_one_call]
         began = time.perf_counter()
         losses += (more := _in_one_call(start, rows, some, adam, decay_of, len(losses)))
         if len(more) < len(some):
@@ -193,14 +217,21 @@ def _in_one_call(now, rows, batches, adam, decay_of, done):
     weights = np.repeat(-1 / np.array(sizes), sizes) * (1 if weight is None else weight)
     numbers = range(now.steps + done + 1, now.steps + done + 1 + len(sizes))
     schedule = Schedule(
-        np.cumsum([0, *sizes]), np.array(list(map(now.program.partial_sums, sizes))),
+        np.cumsum([0, *sizes]),
+        np.array(list(map(now.program.partial_sums, sizes))),
         np.array([rates_of(t, adam.rate_of(t)) for t in numbers], dtype),
         np.array([decay_of(t) for t in numbers], dtype),
-        np.array([math.inf if adam.clip_norm is None else adam.clip_norm]))
+        np.array([math.inf if adam.clip_norm is None else adam.clip_norm]),
+    )
     inputs = Inputs(x, np.empty((len(x), 0), dtype) if context is None else context)
-    found = _run(now, inputs, NormalLoss(weights.astype(dtype), np.empty(len(x), dtype)), schedule,
-                 Values(x[:0], x[:0, 0]))
-    return found.losses[:found.done[0]].tolist()
+    found = _run(
+        now,
+        inputs,
+        NormalLoss(weights.astype(dtype), np.empty(len(x), dtype)),
+        schedule,
+        Values(x[:0], x[:0, 0]),
+    )
+    return found.losses[: found.done[0]].tolist()
 
 
 def _run(now, inputs, loss, schedule, values):
@@ -209,17 +240,36 @@ def _run(now, inputs, loss, schedule, values):
     ensure_compiled(state.dtype)
     count, pieces = len(schedule.ends) - 1, -(-program.size // PIECE)
     sums = int(np.max(schedule.groups[:, 1]))
-    tasks = (max(sums, min(threads(), pieces // MANY)) if count else
-             min(threads(), -(-len(inputs.x) // ROWS)))
-    found = Found(turns.counts(max(PARTS * count, 1)),
-                  program.workspace.take((sums, program.size), state.dtype), np.empty(pieces),
-                  np.empty(count), np.ones(1), np.array([count]))
+    tasks = (
+        max(sums, min(threads(), pieces // MANY))
+        if count
+        else min(threads(), -(-len(inputs.x) // ROWS))
+    )
+    found = Found(
+        turns.counts(max(PARTS * count, 1)),
+        program.workspace.take((sums, program.size), state.dtype),
+        np.empty(pieces),
+        np.empty(count),
+        np.ones(1),
+        np.array([count]),
+    )
     mask = np.empty(0, state.dtype) if mask is None else mask
 
     def task(k):
         arrays = working_arrays(program, inputs, 2, program.tape, program.tape, program.scratch)
-        make_steps(program.chain, inputs, values, loss, mask, schedule, state, found, tasks,
-                   *arrays, program.optional)
+        make_steps(
+            program.chain,
+            inputs,
+            values,
+            loss,
+            mask,
+            schedule,
+            state,
+            found,
+            tasks,
+            *arrays,
+            program.optional,
+        )
         program.workspace.give_back(*arrays)
 
     share(task, min(threads(), tasks), threads())
@@ -228,8 +278,22 @@ def _run(now, inputs, loss, schedule, values):
 
 
 @kernel
-def make_steps(chain, rows, values, loss, mask, schedule, state, found, tasks, blocks, tape,
-               slopes, scratch, optional):
+def make_steps(
+    chain,
+    rows,
+    values,
+    loss,
+    mask,
+    schedule,
+    state,
+    found,
+    tasks,
+    blocks,
+    tape,
+    slopes,
+    scratch,
+    optional,
+):
     """A thread's share of the steps, each of which is so many tasks three times.
 
     Or of the values of rows with the average of the parameters, where values are asked for: to
@@ -242,8 +306,17 @@ def make_steps(chain, rows, values, loss, mask, schedule, state, found, tasks, b
         group = -(-len(rows.x) // (tasks * ROWS))
         task = draw(found.counts)
         while task < tasks:
-            evaluate_blocks(chain, state[3], rows, values, blocks, tape, task * group,
-                            (task + 1) * group, optional)
+            evaluate_blocks(
+                chain,
+                state[3],
+                rows,
+                values,
+                blocks,
+                tape,
+                task * group,
+                (task + 1) * group,
+                optional,
+            )
             task = draw(found.counts)
         return
     ends, counts, sums = schedule.ends, found.counts, found.sums
@@ -261,9 +334,21 @@ def make_steps(chain, rows, values, loss, mask, schedule, state, found, tasks, b
         part_of_loss = NormalLoss(loss.weights[start:end], loss.log_prob[start:end])
         group, number = schedule.groups[k]
         if stage == 0 and task < number:
-            blocks_vjp(chain, state[0], batch, values, part_of_loss,
-                       Gradients(values.value, values.value, sums[task]), blocks, tape,
-                       slopes, scratch, task * group, (task + 1) * group, optional)
+            blocks_vjp(
+                chain,
+                state[0],
+                batch,
+                values,
+                part_of_loss,
+                Gradients(values.value, values.value, sums[task]),
+                blocks,
+                tape,
+                slopes,
+                scratch,
+                task * group,
+                (task + 1) * group,
+                optional,
+            )
         elif stage > 0:
             for piece in range(task * pieces // tasks, (task + 1) * pieces // tasks):
                 first, last = piece * PIECE, min((piece + 1) * PIECE, size)
@@ -277,8 +362,13 @@ def make_steps(chain, rows, values, loss, mask, schedule, state, found, tasks, b
                 else:
                     if found.factor[0] < 1:
                         scale(found.factor[0], gradient)
-                    update(gradient, schedule.rates[k], state[0, first:last],
-                           state[1, first:last], state[2, first:last])
+                    update(
+                        gradient,
+                        schedule.rates[k],
+                        state[0, first:last],
+                        state[1, first:last],
+                        state[2, first:last],
+                    )
                     mix(state[0, first:last], schedule.decays[k], state[3, first:last])
         if is_last(counts, part, tasks):
             if stage == 1:

@@ -8,7 +8,7 @@ from nfref.kernels.chain.batch_norm import Batch, take_along
 from nfref.kernels.rows import in_pieces, share
 from nfref.kernels.simd.products import ROWS, ensure_compiled
 
-CHUNK = 8       # blocks that a thread takes at a time when nothing is summed over rows
+CHUNK = 8  # blocks that a thread takes at a time when nothing is summed over rows
 
 
 def value_and_finite(program, theta, x, context, threads):
@@ -23,8 +23,18 @@ def value_and_finite(program, theta, x, context, threads):
 
     def task(k):
         arrays = working_arrays(program, rows, 1, program.longest)
-        zeros.append(chain.evaluate(program.chain, theta, rows, values, *arrays, k * chunk,
-                                    (k + 1) * chunk, program.optional))
+        zeros.append(
+            chain.evaluate(
+                program.chain,
+                theta,
+                rows,
+                values,
+                *arrays,
+                k * chunk,
+                (k + 1) * chunk,
+                program.optional,
+            )
+        )
         program.workspace.give_back(*arrays)
 
     share(task, -(-blocks // chunk), threads)
@@ -40,8 +50,9 @@ def inputs_and_values(x, context):
 
 def cotangents(program, theta, x, context, g_out, g_log_det, threads):
     """Cotangents of (theta, x, context) for cotangents of the value and the log-determinant."""
-    g_values = chain.Values(np.ascontiguousarray(g_out, x.dtype),
-                            np.ascontiguousarray(g_log_det, x.dtype))
+    g_values = chain.Values(
+        np.ascontiguousarray(g_out, x.dtype), np.ascontiguousarray(g_log_det, x.dtype)
+    )
     return _vjp(program, theta, x, context, g_values, _no_loss(x), threads)
 
 
@@ -64,14 +75,32 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
     # A single sum is the result.
     partial_sums = (workspace.take if count > 1 else np.empty)((count, program.size), x.dtype)
     if program.couples_rows:
-        _whole_batch(program, theta, rows, g_values._replace(value=g_x[:0]), g_values, loss,
-                     chain.Gradients(g_x, g_context, partial_sums), blocks, threads)
+        _whole_batch(
+            program,
+            theta,
+            rows,
+            g_values._replace(value=g_x[:0]),
+            g_values,
+            loss,
+            chain.Gradients(g_x, g_context, partial_sums),
+            blocks,
+            threads,
+        )
 
     def task(k):
         arrays = working_arrays(program, rows, 2, program.tape, program.tape, program.scratch)
-        chain.vjp(program.chain, theta, rows, g_values, loss,
-                  chain.Gradients(g_x, g_context, partial_sums[k]), *arrays, k * blocks,
-                  (k + 1) * blocks, program.optional)
+        chain.vjp(
+            program.chain,
+            theta,
+            rows,
+            g_values,
+            loss,
+            chain.Gradients(g_x, g_context, partial_sums[k]),
+            *arrays,
+            k * blocks,
+            (k + 1) * blocks,
+            program.optional,
+        )
         workspace.give_back(*arrays)
 
     if not program.couples_rows:
@@ -79,8 +108,11 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
     if count == 1:
         return partial_sums[0], g_x, g_context
     g_theta = np.empty(program.size, x.dtype)
-    in_pieces(lambda first, last: chain.add_partial_sums(partial_sums, g_theta, first, last),
-              program.size, threads)
+    in_pieces(
+        lambda first, last: chain.add_partial_sums(partial_sums, g_theta, first, last),
+        program.size,
+        threads,
+    )
     workspace.give_back(partial_sums)
     return g_theta, g_x, g_context
 
@@ -96,8 +128,13 @@ def _whole_batch(program, theta, rows, values, g_values, loss, gradients, group,
     """A chain with batch norm in training, see ``batch_norm``; the moments at each."""
     blocks, dim, take = -(-len(rows.x) // ROWS), rows.x.shape[1], program.workspace.take
     dtype, back, cuts = rows.x.dtype, len(gradients.theta) > 0, len(program.parts) - 2
-    batch = Batch(program.parts, np.empty((cuts, blocks, 2, dim)), np.empty((cuts, 5, dim)),
-                  turns.counts((2 if back else 1) * cuts + 1), group)
+    batch = Batch(
+        program.parts,
+        np.empty((cuts, blocks, 2, dim)),
+        np.empty((cuts, 5, dim)),
+        turns.counts((2 if back else 1) * cuts + 1),
+        group,
+    )
     columns = dim + rows.context.shape[1] + 1
     every = take((blocks, 2, columns, ROWS), dtype)
     tapes = [take((blocks, program.tape), dtype) for _ in range(2 if back else 0)]
@@ -105,8 +142,21 @@ def _whole_batch(program, theta, rows, values, g_values, loss, gradients, group,
     def task(k):
         tape, slopes = tapes or (take((1, program.longest), dtype), np.empty((1, 0), dtype))
         scratch = take((program.scratch,), dtype)
-        take_along(program.chain, batch, theta, rows, values, g_values, loss, gradients, every,
-                   tape, slopes, scratch, program.optional)
+        take_along(
+            program.chain,
+            batch,
+            theta,
+            rows,
+            values,
+            g_values,
+            loss,
+            gradients,
+            every,
+            tape,
+            slopes,
+            scratch,
+            program.optional,
+        )
         program.workspace.give_back(scratch, *([] if tapes else [tape]))
 
     share(task, min(threads, -(-blocks // group)), threads)
@@ -121,5 +171,7 @@ def _no_loss(x):
 def working_arrays(program, rows, count, *sizes):
     """Arrays that a kernel works in: for ``count`` blocks of the rows, and of these sizes."""
     columns = rows.x.shape[1] + rows.context.shape[1] + 1
-    return [program.workspace.take(shape, rows.x.dtype)
-            for shape in ((count, columns, ROWS), *((size,) for size in sizes))]
+    return [
+        program.workspace.take(shape, rows.x.dtype)
+        for shape in ((count, columns, ROWS), *((size,) for size in sizes))
+    ]

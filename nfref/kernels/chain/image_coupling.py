@@ -17,8 +17,7 @@ from collections import namedtuple
 from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, pixels_of
 from nfref.kernels.chain.network import RELU, TANH, activate, activate_vjp, add_bias
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
-from nfref.kernels.chain.units import (add_row, add_row_sums, add_rows, clear, copy_rows,
-                                       units_of)
+from nfref.kernels.chain.units import add_row, add_row_sums, add_rows, clear, copy_rows, units_of
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import softplus, tanh, tanh_and_slope
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
@@ -26,8 +25,9 @@ from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 # The operands: a transformer, the activation, the grid of pixels; how many channels the image has,
 # the network sees, and each hidden layer has; how many blocks; which numbers stay (1 or 0), those
 # that change, and the pixels of these.
-ImageCoupling = namedtuple("ImageCoupling", "transformer activation grid channels fan_in hidden "
-                                            "blocks stays change asked")
+ImageCoupling = namedtuple(
+    "ImageCoupling", "transformer activation grid channels fan_in hidden blocks stays change asked"
+)
 
 # Where the parts of the tape start, in rows from its beginning.
 Places = namedtuple("Places", "h active middle total raw extras")
@@ -41,9 +41,18 @@ def decode_image_coupling(code, at, reals):
     stays = first + 9
     change = stays + code[first + 3] * pixels_of(grid)
     asked = change + code[first + 7]
-    return ImageCoupling(decode(code, at, reals), code[first], grid, code[first + 3],
-                         code[first + 4], code[first + 5], code[first + 6], code[stays:change],
-                         code[change:asked], code[asked:asked + code[first + 8]])
+    return ImageCoupling(
+        decode(code, at, reals),
+        code[first],
+        grid,
+        code[first + 3],
+        code[first + 4],
+        code[first + 5],
+        code[first + 6],
+        code[stays:change],
+        code[change:asked],
+        code[asked : asked + code[first + 8]],
+    )
 
 
 @body
@@ -110,8 +119,12 @@ def image_coupling(direction, operands, storage, block, splines, mixtures):
     block : Block; u changes in place, log_det grows
     splines, mixtures : True, or None where no transformer is one
     """
-    grid, channels, fan_in, hidden = (operands.grid, operands.channels, operands.fan_in,
-                                      operands.hidden)
+    grid, channels, fan_in, hidden = (
+        operands.grid,
+        operands.channels,
+        operands.fan_in,
+        operands.hidden,
+    )
     theta, tape, u, pixels = storage.theta, storage.tape, block.u, pixels_of(grid)
     activation, start, places = operands.activation, storage.tape_at, places_of(operands)
     seen = units_of(tape, start, pixels * fan_in)
@@ -136,8 +149,9 @@ def image_coupling(direction, operands, storage, block, splines, mixtures):
         for pixel in range(pixels):
             here = pixel * hidden
             convolve(grid, pixel, 3, hidden, hidden, theta, at, tape, active, middle)
-            activate(activation, at + 9 * square + here, hidden, storage, middle + here * ROWS,
-                     ROWS)
+            activate(
+                activation, at + 9 * square + here, hidden, storage, middle + here * ROWS, ROWS
+            )
         at, active = at + 9 * square + units, active + units * ROWS
         for i in range(len(operands.asked) if last else pixels):
             pixel = operands.asked[i] if last else i
@@ -154,9 +168,18 @@ def image_coupling(direction, operands, storage, block, splines, mixtures):
     extras = units_of(tape, start + places.extras * ROWS, len(operands.change) * extra)
     for k in range(len(operands.change)):
         number = operands.change[k]
-        transform(operands.transformer, direction, u, raw, extras,
-                  Place(number, number % pixels * outputs + number // pixels, channels, k * extra),
-                  block.log_det, ROWS, splines, mixtures)
+        transform(
+            operands.transformer,
+            direction,
+            u,
+            raw,
+            extras,
+            Place(number, number % pixels * outputs + number // pixels, channels, k * extra),
+            block.log_det,
+            ROWS,
+            splines,
+            mixtures,
+        )
 
 
 @body
@@ -164,12 +187,17 @@ def network_outputs(operands, storage, places):
     """L * a(sum_b S_b * h_b), from all h_b."""
     theta, tape, start, hidden = storage.theta, storage.tape, storage.tape_at, operands.hidden
     outputs, square = operands.transformer.raw_rows * operands.channels, hidden * hidden
-    last = (storage.at + skip_at(operands, operands.blocks)
-            + numbers_of(operands.grid, 1, hidden, hidden))
+    last = (
+        storage.at
+        + skip_at(operands, operands.blocks)
+        + numbers_of(operands.grid, 1, hidden, hidden)
+    )
     for pixel in operands.asked:
         here = pixel * hidden
-        total, raw = (start + (places.total + here) * ROWS,
-                      start + (places.raw + pixel * outputs) * ROWS)
+        total, raw = (
+            start + (places.total + here) * ROWS,
+            start + (places.raw + pixel * outputs) * ROWS,
+        )
         for b in range(operands.blocks + 1):
             at = storage.at + skip_at(operands, b)
             h = start + (places.h + b * pixels_of(operands.grid) * hidden + here) * ROWS
@@ -189,41 +217,67 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
     cotangents : Cotangents; u changes in place, context and theta grow
     scratch : the outputs or what the network sees, and four hidden layers
     """
-    grid, channels, fan_in, hidden = (operands.grid, operands.channels, operands.fan_in,
-                                      operands.hidden)
+    grid, channels, fan_in, hidden = (
+        operands.grid,
+        operands.channels,
+        operands.fan_in,
+        operands.hidden,
+    )
     theta, tape, g_theta, pixels = storage.theta, storage.tape, cotangents.theta, pixels_of(grid)
     activation, start, places = operands.activation, storage.tape_at, places_of(operands)
     g = cotangents.u
     units, outputs = pixels * hidden, operands.transformer.raw_rows * channels
-    raw, extra = (units_of(tape, start + places.raw * ROWS, pixels * outputs),
-                  operands.transformer.tape_rows)
+    raw, extra = (
+        units_of(tape, start + places.raw * ROWS, pixels * outputs),
+        operands.transformer.tape_rows,
+    )
     extras = units_of(tape, start + places.extras * ROWS, len(operands.change) * extra)
     g_raw = units_of(scratch, 0, pixels * outputs)
-    clear(units_of(scratch, 0, pixels * outputs))       # numbers that stay have outputs too
+    clear(units_of(scratch, 0, pixels * outputs))  # numbers that stay have outputs too
     for k in range(len(operands.change)):
         number = operands.change[k]
-        transform_vjp(operands.transformer, direction, g, cotangents.log_det, raw, extras,
-                      Place(number, number % pixels * outputs + number // pixels, channels,
-                            k * extra), g_raw, splines, mixtures)
+        transform_vjp(
+            operands.transformer,
+            direction,
+            g,
+            cotangents.log_det,
+            raw,
+            extras,
+            Place(number, number % pixels * outputs + number // pixels, channels, k * extra),
+            g_raw,
+            splines,
+            mixtures,
+        )
     # What the sum of the skips gets, what h_b gets, and two layers to work in.
     g_total = len(scratch) - 4 * units * ROWS
-    g_h, one, other = (g_total + units * ROWS, g_total + 2 * units * ROWS,
-                       g_total + 3 * units * ROWS)
+    g_h, one, other = (
+        g_total + units * ROWS,
+        g_total + 2 * units * ROWS,
+        g_total + 3 * units * ROWS,
+    )
     square, total = hidden * hidden, start + places.total * ROWS
     at = storage.at + skip_at(operands, operands.blocks) + numbers_of(grid, 1, hidden, hidden)
     for pixel in operands.asked:
         here = pixel * hidden * ROWS
-        add_row_sums(scratch, pixel * outputs * ROWS, outputs, g_theta,
-                     at + hidden * outputs + pixel * outputs)
-        convolve_vjp(grid, pixel, 1, hidden, outputs, theta, at, tape, total, scratch, 0, g_total,
-                     g_theta)
+        add_row_sums(
+            scratch,
+            pixel * outputs * ROWS,
+            outputs,
+            g_theta,
+            at + hidden * outputs + pixel * outputs,
+        )
+        convolve_vjp(
+            grid, pixel, 1, hidden, outputs, theta, at, tape, total, scratch, 0, g_total, g_theta
+        )
         activate_vjp(activation, hidden, storage, total + here, scratch, g_total + here)
     clear(units_of(scratch, g_h, units))
     h = start + (places.h + operands.blocks * units) * ROWS
     for k in range(operands.blocks):
         b = operands.blocks - 1 - k
-        active, middle = (start + (places.active + b * units) * ROWS,
-                          start + (places.middle + b * units) * ROWS)
+        active, middle = (
+            start + (places.active + b * units) * ROWS,
+            start + (places.middle + b * units) * ROWS,
+        )
         skip = storage.at + skip_at(operands, b + 1)
         for pixel in operands.asked:
             skip_vjp(operands, pixel, theta, skip, tape, h, scratch, g_total, g_h, g_theta)
@@ -233,17 +287,32 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
             pixel = operands.asked[i] if k == 0 else i
             here = pixel * hidden
             add_row_sums(scratch, g_h + here * ROWS, hidden, g_theta, at + 9 * square + here)
-            convolve_vjp(grid, pixel, 3, hidden, hidden, theta, at, tape, middle, scratch, g_h,
-                         one, g_theta)
+            convolve_vjp(
+                grid, pixel, 3, hidden, hidden, theta, at, tape, middle, scratch, g_h, one, g_theta
+            )
         at -= numbers_of(grid, 3, hidden, hidden)
         clear(units_of(scratch, other, units))
         for pixel in range(pixels):
             here = pixel * hidden
-            activate_vjp(activation, hidden, storage, middle + here * ROWS, scratch,
-                         one + here * ROWS)
+            activate_vjp(
+                activation, hidden, storage, middle + here * ROWS, scratch, one + here * ROWS
+            )
             add_row_sums(scratch, one + here * ROWS, hidden, g_theta, at + 9 * square + here)
-            convolve_vjp(grid, pixel, 3, hidden, hidden, theta, at, tape, active, scratch, one,
-                         other, g_theta)
+            convolve_vjp(
+                grid,
+                pixel,
+                3,
+                hidden,
+                hidden,
+                theta,
+                at,
+                tape,
+                active,
+                scratch,
+                one,
+                other,
+                g_theta,
+            )
         for pixel in range(pixels):
             here = pixel * hidden * ROWS
             activate_vjp(activation, hidden, storage, active + here, scratch, other + here)
@@ -251,21 +320,34 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
         h -= units * ROWS
     clear(units_of(scratch, 0, pixels * fan_in))
     for pixel in operands.asked:
-        skip_vjp(operands, pixel, theta, storage.at + skip_at(operands, 0), tape, h, scratch,
-                 g_total, g_h, g_theta)
+        skip_vjp(
+            operands,
+            pixel,
+            theta,
+            storage.at + skip_at(operands, 0),
+            tape,
+            h,
+            scratch,
+            g_total,
+            g_h,
+            g_theta,
+        )
     for pixel in range(pixels):
         here = pixel * hidden
-        add_row_sums(scratch, g_h + here * ROWS, hidden, g_theta,
-                     storage.at + 9 * fan_in * hidden + here)
-        convolve_vjp(grid, pixel, 3, fan_in, hidden, theta, storage.at, tape, start, scratch, g_h,
-                     0, g_theta)
+        add_row_sums(
+            scratch, g_h + here * ROWS, hidden, g_theta, storage.at + 9 * fan_in * hidden + here
+        )
+        convolve_vjp(
+            grid, pixel, 3, fan_in, hidden, theta, storage.at, tape, start, scratch, g_h, 0, g_theta
+        )
     g_seen = units_of(scratch, 0, pixels * fan_in)
     for pixel in range(pixels):
         for c in range(channels):
             if operands.stays[c * pixels + pixel]:
                 add_row(g_seen, pixel * fan_in + c, g, c * pixels + pixel)
-        add_rows(fan_in - 2 * channels, g_seen, pixel * fan_in + 2 * channels, cotangents.context,
-                 0)
+        add_rows(
+            fan_in - 2 * channels, g_seen, pixel * fan_in + 2 * channels, cotangents.context, 0
+        )
 
 
 @body

@@ -15,13 +15,19 @@ import math
 from collections import namedtuple
 
 from nfref.kernels.chain.block import Block, Cotangents, Storage
-from nfref.kernels.chain.channel_coupling import (channel_coupling, channel_coupling_vjp,
-                                                  decode_channel_coupling)
+from nfref.kernels.chain.channel_coupling import (
+    channel_coupling,
+    channel_coupling_vjp,
+    decode_channel_coupling,
+)
 from nfref.kernels.chain.convex_potential import decode_potential, potential, potential_vjp
 from nfref.kernels.chain.coupling import coupling, coupling_vjp, decode_coupling
 from nfref.kernels.chain.elementwise import elementwise, elementwise_vjp
-from nfref.kernels.chain.image_coupling import (decode_image_coupling, image_coupling,
-                                                image_coupling_vjp)
+from nfref.kernels.chain.image_coupling import (
+    decode_image_coupling,
+    image_coupling,
+    image_coupling_vjp,
+)
 from nfref.kernels.chain.linear import linear, linear_vjp, permute, permute_vjp
 from nfref.kernels.chain.made import decode_made, made, made_vjp
 from nfref.kernels.chain.radial import radial, radial_vjp
@@ -31,8 +37,21 @@ from nfref.kernels.chain.tarflow import decode_tokens, tokens_to_latent, tokens_
 from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.simd.products import COLUMNS, ROWS
 
-(ELEMENTWISE, COUPLING, MADE, LINEAR, PERMUTE, RADIAL, SYLVESTER, RESIDUAL, CHANNEL_COUPLING,
- IMAGE_COUPLING, BATCH_NORM, TOKENS, POTENTIAL) = range(13)
+(
+    ELEMENTWISE,
+    COUPLING,
+    MADE,
+    LINEAR,
+    PERMUTE,
+    RADIAL,
+    SYLVESTER,
+    RESIDUAL,
+    CHANNEL_COUPLING,
+    IMAGE_COUPLING,
+    BATCH_NORM,
+    TOKENS,
+    POTENTIAL,
+) = range(13)
 HEADER = 6
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -40,8 +59,19 @@ HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 # Compiling all opcodes takes many times longer than compiling one. The tuple ``optional`` of a
 # kernel says for each of these names whether a chain needs it: True or None. ``layer`` takes them
 # as arguments, since what hangs on an argument that is None is cut away before compilation.
-OPTIONAL = ("couplings", "masks", "splines", "mixtures", "others", "radials", "sylvesters",
-            "residuals", "images", "tokens", "potentials")
+OPTIONAL = (
+    "couplings",
+    "masks",
+    "splines",
+    "mixtures",
+    "others",
+    "radials",
+    "sylvesters",
+    "residuals",
+    "images",
+    "tokens",
+    "potentials",
+)
 
 # What the kernels read of a program: code, where its instructions start, real operands.
 Chain = namedtuple("Chain", "code starts reals")
@@ -61,15 +91,30 @@ Gradients = namedtuple("Gradients", "x context theta")
 
 
 @body
-def layer(chain, pc, storage, block, couplings, masks, splines, mixtures, others, radials,
-          sylvesters, residuals, images, tokens, potentials):
+def layer(
+    chain,
+    pc,
+    storage,
+    block,
+    couplings,
+    masks,
+    splines,
+    mixtures,
+    others,
+    radials,
+    sylvesters,
+    residuals,
+    images,
+    tokens,
+    potentials,
+):
     """Carry out the instruction at ``pc``.
 
     block : Block; u changes in place, log_det grows
     storage : Storage; what the derivative needs is left on the tape
     """
     code, direction, at = chain.code, chain.code[pc + 1], pc + HEADER
-    opcode, reals = code[pc], chain.reals[code[pc + 5]:]
+    opcode, reals = code[pc], chain.reals[code[pc + 5] :]
     if opcode == ELEMENTWISE:
         elementwise(direction, code[at], storage, block)
     if couplings is not None and opcode == COUPLING:
@@ -79,19 +124,21 @@ def layer(chain, pc, storage, block, couplings, masks, splines, mixtures, others
     if others is not None and opcode == LINEAR:
         linear(direction, code[at], code[at + 1], code[at + 2], storage, block)
     if others is not None and opcode == PERMUTE:
-        permute(code[at + 1:at + 1 + code[at]], storage, block.u)
+        permute(code[at + 1 : at + 1 + code[at]], storage, block.u)
     if radials is not None and opcode == RADIAL:
         radial(direction, code[at], storage, block)
     if sylvesters is not None and opcode == SYLVESTER:
         sylvester(direction, code[at], code[at + 1], storage, block)
     if residuals is not None and opcode == RESIDUAL:
-        residual(code[at], code[at + 1], code[at + 3:at + 3 + code[at + 2]], storage, block)
+        residual(code[at], code[at + 1], code[at + 3 : at + 3 + code[at + 2]], storage, block)
     if images is not None and opcode == CHANNEL_COUPLING:
-        channel_coupling(direction, decode_channel_coupling(code, at, reals), storage, block,
-                         splines, mixtures)
+        channel_coupling(
+            direction, decode_channel_coupling(code, at, reals), storage, block, splines, mixtures
+        )
     if images is not None and opcode == IMAGE_COUPLING:
-        image_coupling(direction, decode_image_coupling(code, at, reals), storage, block, splines,
-                       mixtures)
+        image_coupling(
+            direction, decode_image_coupling(code, at, reals), storage, block, splines, mixtures
+        )
     if tokens is not None and opcode == TOKENS:
         tokens_to_latent(decode_tokens(code, at, reals), storage, block, splines, mixtures)
     if potentials is not None and opcode == POTENTIAL:
@@ -99,8 +146,24 @@ def layer(chain, pc, storage, block, couplings, masks, splines, mixtures, others
 
 
 @body
-def layer_vjp(chain, pc, storage, cotangents, scratch, couplings, masks, splines, mixtures, others,
-              radials, sylvesters, residuals, images, tokens, potentials):
+def layer_vjp(
+    chain,
+    pc,
+    storage,
+    cotangents,
+    scratch,
+    couplings,
+    masks,
+    splines,
+    mixtures,
+    others,
+    radials,
+    sylvesters,
+    residuals,
+    images,
+    tokens,
+    potentials,
+):
     """The vector-Jacobian product of the instruction at ``pc``.
 
     cotangents : Cotangents; u turns from that of the output to that of the input, context and
@@ -109,34 +172,57 @@ def layer_vjp(chain, pc, storage, cotangents, scratch, couplings, masks, splines
     scratch : as many numbers as any of the instructions needs
     """
     code, direction, at = chain.code, chain.code[pc + 1], pc + HEADER
-    opcode, reals = code[pc], chain.reals[code[pc + 5]:]
+    opcode, reals = code[pc], chain.reals[code[pc + 5] :]
     if opcode == ELEMENTWISE:
         elementwise_vjp(direction, code[at], storage, cotangents)
     if couplings is not None and opcode == COUPLING:
-        coupling_vjp(direction, decode_coupling(code, at, reals), storage, cotangents, scratch,
-                     splines, mixtures)
+        coupling_vjp(
+            direction,
+            decode_coupling(code, at, reals),
+            storage,
+            cotangents,
+            scratch,
+            splines,
+            mixtures,
+        )
     if masks is not None and opcode == MADE:
-        made_vjp(direction, decode_made(code, at, reals), storage, cotangents, scratch, splines,
-                 mixtures)
+        made_vjp(
+            direction, decode_made(code, at, reals), storage, cotangents, scratch, splines, mixtures
+        )
     if others is not None and opcode == LINEAR:
         linear_vjp(direction, code[at], code[at + 1], code[at + 2], storage, cotangents, scratch)
     if others is not None and opcode == PERMUTE:
-        permute_vjp(code[at + 1:at + 1 + code[at]], cotangents.u, scratch)
+        permute_vjp(code[at + 1 : at + 1 + code[at]], cotangents.u, scratch)
     if radials is not None and opcode == RADIAL:
         radial_vjp(direction, code[at], storage, cotangents)
     if sylvesters is not None and opcode == SYLVESTER:
         sylvester_vjp(direction, code[at], code[at + 1], storage, cotangents, scratch)
     if residuals is not None and opcode == RESIDUAL:
-        residual_vjp(code[at], code[at + 3:at + 3 + code[at + 2]], storage, cotangents, scratch)
+        residual_vjp(code[at], code[at + 3 : at + 3 + code[at + 2]], storage, cotangents, scratch)
     if images is not None and opcode == CHANNEL_COUPLING:
-        channel_coupling_vjp(direction, decode_channel_coupling(code, at, reals), storage,
-                             cotangents, scratch, splines, mixtures)
+        channel_coupling_vjp(
+            direction,
+            decode_channel_coupling(code, at, reals),
+            storage,
+            cotangents,
+            scratch,
+            splines,
+            mixtures,
+        )
     if images is not None and opcode == IMAGE_COUPLING:
-        image_coupling_vjp(direction, decode_image_coupling(code, at, reals), storage, cotangents,
-                           scratch, splines, mixtures)
+        image_coupling_vjp(
+            direction,
+            decode_image_coupling(code, at, reals),
+            storage,
+            cotangents,
+            scratch,
+            splines,
+            mixtures,
+        )
     if tokens is not None and opcode == TOKENS:
-        tokens_to_latent_vjp(decode_tokens(code, at, reals), storage, cotangents, scratch, splines,
-                             mixtures)
+        tokens_to_latent_vjp(
+            decode_tokens(code, at, reals), storage, cotangents, scratch, splines, mixtures
+        )
     if potentials is not None and opcode == POTENTIAL:
         potential_vjp(decode_potential(code, at), storage, cotangents, scratch)
 
@@ -189,8 +275,13 @@ def evaluate(chain, theta, rows, values, blocks, tape, first, last, optional):
         columns = 1 if there == 1 else -(-there // COLUMNS) * COLUMNS
         for k in range(len(starts)):
             pc = starts[k]
-            layer(chain, pc, Storage(theta, code[pc + 4], tape, 0, no_slopes, columns), block,
-                  *optional)
+            layer(
+                chain,
+                pc,
+                Storage(theta, code[pc + 4], tape, 0, no_slopes, columns),
+                block,
+                *optional,
+            )
         scatter_block(block.u, values.value, start)
         for r in range(there):
             values.log_det[start + r] = block.log_det[r]
@@ -198,7 +289,7 @@ def evaluate(chain, theta, rows, values, blocks, tape, first, last, optional):
     return zeros
 
 
-evaluate_blocks, evaluate = body(evaluate), kernel(evaluate)    # for kernels, and for Python
+evaluate_blocks, evaluate = body(evaluate), kernel(evaluate)  # for kernels, and for Python
 
 
 @reduction
@@ -215,8 +306,21 @@ def times_zero(block, there):
     return total
 
 
-def vjp(chain, theta, rows, g_values, loss, gradients, blocks, tape, slopes, scratch, first, last,
-        optional):
+def vjp(
+    chain,
+    theta,
+    rows,
+    g_values,
+    loss,
+    gradients,
+    blocks,
+    tape,
+    slopes,
+    scratch,
+    first,
+    last,
+    optional,
+):
     """The chain again, block by block, and back; sums the cotangents of theta over the blocks.
 
     From the cotangents of the values, or of a loss that has weights, to ``gradients``.

@@ -20,12 +20,11 @@ from collections import namedtuple
 
 from nfref.kernels.chain.network import activate, activate_vjp, add_bias, rows_before, times_back
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
-from nfref.kernels.chain.units import (add_row, add_row_sums, add_rows, copy_row, copy_rows,
-                                       units_of)
+from nfref.kernels.chain.units import add_row, add_row_sums, add_rows, copy_row, copy_rows, units_of
 from nfref.kernels.jit import body
 from nfref.kernels.simd.products import ROWS, add_outer, times
 
-AHEAD = 16      # places
+AHEAD = 16  # places
 
 # The masked network: its activation, widths (input to output) and outputs a place, and where groups
 # end.
@@ -46,7 +45,7 @@ def decode_made(code, at, reals):
     widths = lengths + 3
     order = widths + n_widths
     ends = order + dim
-    group_ends = code[ends:ends + (n_widths - 1) * n_ends].reshape(n_widths - 1, n_ends)
+    group_ends = code[ends : ends + (n_widths - 1) * n_ends].reshape(n_widths - 1, n_ends)
     net = Net(code[sequential + 1], code[widths:order], transformer.raw_rows, group_ends)
     return Made(transformer, code[sequential], net, code[order:ends])
 
@@ -85,8 +84,11 @@ def units_seen(net, layer, group):
 @body
 def known_before(net, layer, group):
     """How many units of the layer below stand before a group of places starts."""
-    return n_context_of(net) + net.group_ends[0, group] if layer == 1 else (
-        net.group_ends[layer - 1, group])
+    return (
+        n_context_of(net) + net.group_ends[0, group]
+        if layer == 1
+        else (net.group_ends[layer - 1, group])
+    )
 
 
 @body
@@ -99,8 +101,20 @@ def add_seen(net, storage, layer, group, end, known, seen, keep):
     first, units = units_in(net, layer, group, end)
     weight = storage.at + weight_at(widths, layer) + first + known * widths[layer]
     below = storage.tape_at + rows_before(widths, layer - 1)
-    times(storage.theta, weight, widths[layer], seen - known, units, tape, below + known * ROWS,
-          tape, below + (widths[layer - 1] + first) * ROWS, ROWS, keep, storage.columns)
+    times(
+        storage.theta,
+        weight,
+        widths[layer],
+        seen - known,
+        units,
+        tape,
+        below + known * ROWS,
+        tape,
+        below + (widths[layer - 1] + first) * ROWS,
+        ROWS,
+        keep,
+        storage.columns,
+    )
 
 
 @body
@@ -114,8 +128,9 @@ def group_forward(net, storage, layer, group, start):
     if units == 0:
         return
     known = known_before(net, layer, start) if start > 0 else 0
-    add_seen(net, storage, layer, group, group + 1, known, units_seen(net, layer, group),
-             min(start, 1))
+    add_seen(
+        net, storage, layer, group, group + 1, known, units_seen(net, layer, group), min(start, 1)
+    )
     bias = storage.at + weight_at(widths, layer) + widths[layer - 1] * widths[layer] + first
     out = storage.tape_at + rows_before(widths, layer) + first * ROWS
     if layer == len(widths) - 1:
@@ -134,8 +149,18 @@ def group_vjp(net, storage, layer, group, g):
     above, _ = units_in(net, layer + 1, group, group + 1)
     weight = storage.at + weight_at(widths, layer + 1) + first * widths[layer + 1] + above
     here = rows_before(widths, layer) + first * ROWS
-    times_back(storage.theta, weight, widths[layer + 1], units, widths[layer + 1] - above,
-               g, rows_before(widths, layer + 1) + above * ROWS, g, here, storage.columns)
+    times_back(
+        storage.theta,
+        weight,
+        widths[layer + 1],
+        units,
+        widths[layer + 1] - above,
+        g,
+        rows_before(widths, layer + 1) + above * ROWS,
+        g,
+        here,
+        storage.columns,
+    )
     activate_vjp(net.activation, units, storage, storage.tape_at + here, g, here)
 
 
@@ -147,9 +172,19 @@ def weights_vjp(net, storage, g, g_theta):
         below, here = rows_before(widths, layer - 1), rows_before(widths, layer)
         for group in range(net.group_ends.shape[1] - 1):
             first, units = units_in(net, layer, group, group + 1)
-            add_outer(storage.tape, storage.tape_at + below, units_seen(net, layer, group),
-                      g, here + first * ROWS, units, g_theta, weight + first, widths[layer], ROWS,
-                      storage.columns)
+            add_outer(
+                storage.tape,
+                storage.tape_at + below,
+                units_seen(net, layer, group),
+                g,
+                here + first * ROWS,
+                units,
+                g_theta,
+                weight + first,
+                widths[layer],
+                ROWS,
+                storage.columns,
+            )
         add_row_sums(g, here, widths[layer], g_theta, weight + widths[layer - 1] * widths[layer])
 
 
@@ -178,20 +213,38 @@ def made(direction, operands, storage, block, splines, mixtures):
     size, extra = transformer.raw_rows, transformer.tape_rows
     extras = units_of(storage.tape, raw_at + widths[-1] * ROWS, len(order) * extra)
     for step in range(groups * last):
-        layer, group = ((step % last, step // last) if sequential else
-                        (step // groups, step % groups))
+        layer, group = (
+            (step % last, step // last) if sequential else (step // groups, step % groups)
+        )
         start = group // AHEAD * AHEAD if sequential else 0
         if 0 < start == group:
-            add_seen(net, storage, layer + 1, group, min(group + AHEAD, groups), 0,
-                     known_before(net, layer + 1, group), 0)
+            add_seen(
+                net,
+                storage,
+                layer + 1,
+                group,
+                min(group + AHEAD, groups),
+                0,
+                known_before(net, layer + 1, group),
+                0,
+            )
         group_forward(net, storage, layer + 1, group, start)
         if layer + 1 < last:
             continue
         # The outputs of this group stand: its coordinates can be transformed.
         for place in range(ends[0, group], ends[0, group + 1]):
-            transform(transformer, direction, u, raw, extras,
-                      Place(order[place], place * size, 1, place * extra), log_det,
-                      storage.columns, splines, mixtures)
+            transform(
+                transformer,
+                direction,
+                u,
+                raw,
+                extras,
+                Place(order[place], place * size, 1, place * extra),
+                log_det,
+                storage.columns,
+                splines,
+                mixtures,
+            )
             if sequential:
                 copy_row(u, order[place], seen, n_context + place)
 
@@ -216,18 +269,31 @@ def made_vjp(direction, operands, storage, cotangents, g_tape, splines, mixtures
     g_raw = units_of(g_tape, raw_at, widths[-1])
     transformer, g_log_det = operands.transformer, cotangents.log_det
     size, extra = transformer.raw_rows, transformer.tape_rows
-    extras = units_of(storage.tape, storage.tape_at + raw_at + widths[-1] * ROWS,
-                      len(order) * extra)
+    extras = units_of(
+        storage.tape, storage.tape_at + raw_at + widths[-1] * ROWS, len(order) * extra
+    )
     for step in range(groups * (last + 1)):
-        down, group = ((step % (last + 1), step // (last + 1)) if sequential else
-                       (step // groups, step % groups))
+        down, group = (
+            (step % (last + 1), step // (last + 1))
+            if sequential
+            else (step // groups, step % groups)
+        )
         group = groups - 1 - group
         first, end = ends[0, group], ends[0, group + 1]
         if down == 0:
             for place in range(first, end):
-                transform_vjp(transformer, direction, g, g_log_det, raw, extras,
-                              Place(order[place], place * size, 1, place * extra), g_raw, splines,
-                              mixtures)
+                transform_vjp(
+                    transformer,
+                    direction,
+                    g,
+                    g_log_det,
+                    raw,
+                    extras,
+                    Place(order[place], place * size, 1, place * extra),
+                    g_raw,
+                    splines,
+                    mixtures,
+                )
         elif down < last:
             group_vjp(net, storage, last - down, group, g_tape)
         else:
@@ -247,6 +313,15 @@ def made_vjp(direction, operands, storage, cotangents, g_tape, splines, mixtures
 def inputs_vjp(net, storage, group, first, count, g_tape):
     """The cotangents of ``count`` inputs, which units from ``group`` on see."""
     widths, above = net.widths, net.group_ends[1, group]
-    times_back(storage.theta, storage.at + first * widths[1] + above, widths[1], count,
-               widths[1] - above, g_tape, rows_before(widths, 1) + above * ROWS,
-               g_tape, first * ROWS, storage.columns)
+    times_back(
+        storage.theta,
+        storage.at + first * widths[1] + above,
+        widths[1],
+        count,
+        widths[1] - above,
+        g_tape,
+        rows_before(widths, 1) + above * ROWS,
+        g_tape,
+        first * ROWS,
+        storage.columns,
+    )

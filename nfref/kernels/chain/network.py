@@ -17,7 +17,7 @@ ACTIVATIONS = {"relu": RELU, "tanh": TANH, "softplus": SOFTPLUS}
 def add_bias(theta, at, units, h, h_at, columns=ROWS, width=ROWS):
     """To the first ``columns`` of h (units, width)."""
     h = matrix_of(h, h_at, units, width)
-    bias = theta[at:at + units]
+    bias = theta[at : at + units]
     for j in range(units):
         for r in range(columns):
             h[j, r] += bias[j]
@@ -27,13 +27,13 @@ def add_bias(theta, at, units, h, h_at, columns=ROWS, width=ROWS):
 def activate(activation, at, units, storage, h_at, columns):
     """h = a(h + bias) on the tape, in the first columns; the biases stand at theta[at]."""
     h = units_of(storage.tape, h_at, units)
-    bias = storage.theta[at:at + units]
+    bias = storage.theta[at : at + units]
     zero = h.dtype.type(0)
     if activation == RELU:
         for j in range(units):
             for r in range(columns):
                 a = h[j, r] + bias[j]
-                h[j, r] = zero if a < zero else a       # so that a NaN stays one
+                h[j, r] = zero if a < zero else a  # so that a NaN stays one
     elif activation == TANH and len(storage.slopes) > 0:
         slopes = units_of(storage.slopes, h_at, units)
         for j in range(units):

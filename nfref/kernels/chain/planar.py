@@ -7,7 +7,7 @@ import math
 
 from nfref.kernels.jit import body
 
-ULP = 2.0 ** -52
+ULP = 2.0**-52
 
 
 @body
@@ -47,7 +47,7 @@ def planar_root(r, slack):
         return r
     low = max(target - max(slack - 1.0, 0.0), 0.0)
     high = target + max(1.0 - slack, 0.0)
-    least = min(slack, 1.0)         # of the slope
+    least = min(slack, 1.0)  # of the slope
     if least * high > target:
         high = target / least
     a = high if slack < 1 else low

@@ -56,8 +56,9 @@ def batch_moments(flow, params, x, context):
             rows, values = kernels.inputs_and_values(x, context)
             moments = kernels.moments(piece, theta, rows, values, threads())
             piece.give_back(theta)
-            found.update(zip([piece.members[k][2] for k in piece.parts[1:-1]],
-                             moments.astype(x.dtype)))
+            found.update(
+                zip([piece.members[k][2] for k in piece.parts[1:-1]], moments.astype(x.dtype))
+            )
             x = values.value
     return found if all(np.isfinite(moments).all() for moments in found.values()) else None
 
@@ -138,18 +139,19 @@ def _cotangents(program, params, rows, context, g):
 
 def _cotangents_of_formula(program, params, rows, context, g):
     back, _ = make_vjp(lambda variables: traced_tuple(program.formula(*variables)))(
-        traced_tuple((params, rows, context)))
+        traced_tuple((params, rows, context))
+    )
     return back(traced_tuple(tuple(g)))
 
 
 def cotangent_structure(params, found, path=()):
     """Cotangents by path, as one structure shaped like params, with zeros elsewhere."""
     if path in found:
-        return trees.tree_map(lambda leaf, g: g.astype(leaf.dtype, copy=False), params,
-                              found[path])
+        return trees.tree_map(lambda leaf, g: g.astype(leaf.dtype, copy=False), params, found[path])
     if isinstance(params, dict):
-        return {key: cotangent_structure(value, found, path + (key,))
-                for key, value in params.items()}
+        return {
+            key: cotangent_structure(value, found, path + (key,)) for key, value in params.items()
+        }
     if isinstance(params, (list, tuple)):
         return [cotangent_structure(value, found, path + (k,)) for k, value in enumerate(params)]
     return np.zeros_like(params)
@@ -172,8 +174,9 @@ def _arrays_vjp(argnums, answer, arguments, options):
         params = trees.filled(structure, arrays)
         g_params, *others = _cotangents(program, params, rows, context, g)
         g_arrays = trees.matching(structure, g_params)
-        return tuple(others[number - 2] if number < 4 else g_arrays[number - 4]
-                     for number in argnums)
+        return tuple(
+            others[number - 2] if number < 4 else g_arrays[number - 4] for number in argnums
+        )
 
     return back
 

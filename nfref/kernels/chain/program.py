@@ -18,9 +18,9 @@ from nfref.runtime import blas
 from nfref.runtime.backends import threads
 from nfref.runtime.params import at_path
 
-MOST_SUMS = 16          # of gradients, over some blocks of rows each
-MANY = 1 << 17          # numbers in theta from which on fewer sums are better, of two blocks each
-LONG = 1 << 20          # numbers in theta that threads bring in order, an instruction each
+MOST_SUMS = 16  # of gradients, over some blocks of rows each
+MANY = 1 << 17  # numbers in theta from which on fewer sums are better, of two blocks each
+LONG = 1 << 20  # numbers in theta that threads bring in order, an instruction each
 
 
 class Program:
@@ -70,18 +70,27 @@ class Program:
         code, begin, reals, tape = [], [], [], 0
         for path, instruction in zip(paths, instructions):
             begin.append(len(code))
-            code += [instruction.opcode, instruction.direction,
-                     HEADER + len(instruction.operands), tape, starts[path], len(reals),
-                     *map(int, instruction.operands)]
+            code += [
+                instruction.opcode,
+                instruction.direction,
+                HEADER + len(instruction.operands),
+                tape,
+                starts[path],
+                len(reals),
+                *map(int, instruction.operands),
+            ]
             reals += instruction.reals
             tape += instruction.tape * ROWS
         self.longest, self.scratch = (
             max(getattr(instruction, name) for instruction in instructions) * ROWS
-            for name in ("tape", "scratch"))
-        self.chain = Chain(np.array(code, np.int64), np.array(begin, np.int64),
-                           np.array(reals, np.float64))
+            for name in ("tape", "scratch")
+        )
+        self.chain = Chain(
+            np.array(code, np.int64), np.array(begin, np.int64), np.array(reals, np.float64)
+        )
         self.optional = optional_parts(
-            {name for instruction in instructions for name in instruction.needs})
+            {name for instruction in instructions for name in instruction.needs}
+        )
         self.workspace, self.tape, self.in_one_call = Workspace(), tape, 1
         cuts = [k for k, one in enumerate(instructions) if one.opcode == BATCH_NORM]
         self.parts = np.array([0, *cuts, len(instructions)])
@@ -97,7 +106,7 @@ class Program:
     def join_arrays_of(self, flow):
         """Pack by joining all arrays of a flow, if that is all that its instructions do."""
         plain = all(instruction.plain for _, instruction in self.instructions)
-        if plain and flow._structure.known:     # to find that out, parameters are drawn
+        if plain and flow._structure.known:  # to find that out, parameters are drawn
             self.structure = flow._structure
 
     def formula(self, params, rows, context):
@@ -131,7 +140,7 @@ class Program:
             (path, instruction), (at, _) = self.instructions[k], self.spans[k]
             # One after the other, so that large arrays stand where the one before stood.
             for array in instruction.pack(at_path(params, path), dtype):
-                theta[at:at + array.size] = array.ravel()
+                theta[at : at + array.size] = array.ravel()
                 at += array.size
 
         self._for_each_instruction(pack)
@@ -171,12 +180,12 @@ class Program:
 def joined(arrays, dtype):
     """The numbers of some arrays, one after the other; bytes are joined in half the time."""
     if {array.dtype for array in arrays} == {dtype}:
-        with suppress(TypeError, ValueError):       # not in C order; no bytes at all
+        with suppress(TypeError, ValueError):  # not in C order; no bytes at all
             return np.frombuffer(bytearray().join(arrays), dtype)
     return np.concatenate([np.zeros(0, dtype), *(array.ravel() for array in arrays)], dtype=dtype)
 
 
-CHOSEN: set = set()          # the optional parts of all programs of this process
+CHOSEN: set = set()  # the optional parts of all programs of this process
 
 
 def optional_parts(needs):
@@ -186,8 +195,10 @@ def optional_parts(needs):
     computes the same, to the bit, and is there already or soon will be. So a search over spline
     flows and affine ones compiles half as many.
     """
-    own, wider = (tuple(True if name in names else None for name in OPTIONAL)
-                  for names in (needs, {*needs, "splines"}))
+    own, wider = (
+        tuple(True if name in names else None for name in OPTIONAL)
+        for names in (needs, {*needs, "splines"})
+    )
     chosen = wider if wider in CHOSEN else own
     CHOSEN.add(chosen)
     return chosen
@@ -196,7 +207,7 @@ def optional_parts(needs):
 class Workspace:
     """Arrays to work in that are used again, because the first touch of fresh memory is slow."""
 
-    LARGEST = 1 << 26       # bytes that are worth keeping
+    LARGEST = 1 << 26  # bytes that are worth keeping
 
     def __init__(self):
         self.free = {}

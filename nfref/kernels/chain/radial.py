@@ -63,7 +63,7 @@ def lengths(z0, u, dim, out):
 def radial(direction, dim, storage, block):
     """x = z0 + v (slack + r) / (alpha + r), or the z that it is made of, in place."""
     theta, at, u = storage.theta, storage.at, block.u
-    z0, alpha, slack = theta[at:at + dim], float(theta[at + dim]), float(theta[at + dim + 1])
+    z0, alpha, slack = theta[at : at + dim], float(theta[at + dim]), float(theta[at + dim + 1])
     tape = units_of(storage.tape, storage.tape_at, dim + 2)
     copy_rows(dim, u, 0, tape, 0)
     lengths(z0, u, dim, tape[dim])
@@ -115,7 +115,8 @@ def radial_vjp(direction, dim, storage, cotangents):
         q = r * (r + 2 * alpha) + alpha * slack
         weight = direction * float(g_log_det[row])
         g_r = along * (old - new) * per_old * per_old + weight * (alpha - slack) * h * (
-            (dim - 1) * k + 2 * alpha / q)
+            (dim - 1) * k + 2 * alpha / q
+        )
         g_slack = weight * ((dim - 1) * k + alpha / q)
         g_alpha = weight * ((slack * r - alpha * (2 * r + slack)) * h / q - (dim - 1) * h)
         g_new, g_old = along * per_old, -along * factor * per_old

@@ -19,13 +19,22 @@ series two more matrices.
 from collections import namedtuple
 
 from nfref.kernels.chain.network import add_bias
-from nfref.kernels.chain.units import (add_product, add_row, add_row_sums, add_rows, clear,
-                                       clear_row, copy_row, copy_rows, units_of)
+from nfref.kernels.chain.units import (
+    add_product,
+    add_row,
+    add_row_sums,
+    add_rows,
+    clear,
+    clear_row,
+    copy_row,
+    copy_rows,
+    units_of,
+)
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import exp_neg, log
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
-LIPSCHITZ = 1.1     # of a sigma(beta a), about
+LIPSCHITZ = 1.1  # of a sigma(beta a), about
 
 # Where things start on the tape, and how many rows h, d and a take each.
 Places = namedtuple("Places", "values slopes arguments matrix tangents work others units")
@@ -40,8 +49,16 @@ def places_of(tape_at, dim, widths):
     matrix = tape_at + 3 * units * ROWS
     tangents = matrix + dim * dim * ROWS
     work = tangents + dim * (units - widths[0]) * ROWS
-    return Places(tape_at, tape_at + units * ROWS, tape_at + 2 * units * ROWS, matrix, tangents,
-                  work, work + widest * ROWS, units)
+    return Places(
+        tape_at,
+        tape_at + units * ROWS,
+        tape_at + 2 * units * ROWS,
+        matrix,
+        tangents,
+        work,
+        work + widest * ROWS,
+        units,
+    )
 
 
 @body
@@ -49,7 +66,7 @@ def gates(u):
     """sigma(u) and sigma(-u)."""
     one = type(u)(1)
     tail = exp_neg(abs(u))
-    most = one / (one + tail)       # a division takes as long as all of the exponential
+    most = one / (one + tail)  # a division takes as long as all of the exponential
     least = tail * most
     return (most if u > type(u)(0) else least), (least if u > type(u)(0) else most)
 
@@ -84,12 +101,22 @@ def residual(dim, terms, widths, storage, block):
         beta += (widths[k] + 1) * widths[k + 1]
     for k in range(len(widths) - 2):
         fan_in, fan_out, here = widths[k], widths[k + 1], before + widths[k] * ROWS
-        times(theta, weight, fan_out, fan_in, fan_out, tape, at.values + before, tape,
-              at.arguments + here)
+        times(
+            theta,
+            weight,
+            fan_out,
+            fan_in,
+            fan_out,
+            tape,
+            at.values + before,
+            tape,
+            at.arguments + here,
+        )
         weight += fan_in * fan_out
         add_bias(theta, weight, fan_out, tape, at.arguments + here)
-        activate(theta[beta + k], fan_out, tape, at.values + here, at.slopes + here,
-                 at.arguments + here)
+        activate(
+            theta[beta + k], fan_out, tape, at.values + here, at.slopes + here, at.arguments + here
+        )
         weight, before = weight + fan_out, here
     fan_in = widths[-2]
     times(theta, weight, dim, fan_in, dim, tape, at.values + before, tape, at.work)
@@ -121,8 +148,7 @@ def column(j, dim, widths, storage, at):
         times(theta, weight, fan_out, fan_in, fan_out, tape, at.work, tape, here)
         slope_times(fan_out, tape, at.slopes + before, tape, here, tape, at.work)
         weight += (fan_in + 1) * fan_out
-    times(theta, weight, dim, widths[-2], dim, tape, at.work, tape,
-          at.matrix + j * dim * ROWS)
+    times(theta, weight, dim, widths[-2], dim, tape, at.work, tape, at.matrix + j * dim * ROWS)
 
 
 @body
@@ -138,8 +164,11 @@ def first_tangent(j, units, storage, slopes_at, out, out_at):
 @body
 def slope_times(units, slopes, slopes_at, p, p_at, out, out_at):
     """out = d p."""
-    d, p, out = (units_of(slopes, slopes_at, units), units_of(p, p_at, units),
-                 units_of(out, out_at, units))
+    d, p, out = (
+        units_of(slopes, slopes_at, units),
+        units_of(p, p_at, units),
+        units_of(out, out_at, units),
+    )
     for h in range(units):
         for r in range(ROWS):
             out[h, r] = d[h, r] * p[h, r]
@@ -248,13 +277,25 @@ def residual_vjp(dim, widths, storage, cotangents, scratch):
         weight -= fan_out
         add_row_sums(scratch, one_at, fan_out, g_theta, weight)
         weight -= fan_in * fan_out
-        add_outer(tape, at.values + before, fan_in, scratch, one_at, fan_out, g_theta, weight,
-                  fan_out)
-        times_transposed(theta, weight, fan_out, fan_in, fan_out, scratch, one_at, scratch,
-                         other_at, 0)
+        add_outer(
+            tape, at.values + before, fan_in, scratch, one_at, fan_out, g_theta, weight, fan_out
+        )
+        times_transposed(
+            theta, weight, fan_out, fan_in, fan_out, scratch, one_at, scratch, other_at, 0
+        )
         if k > 0:
-            activate_vjp(beta + k - 1, theta, fan_in, tape, at.slopes + before,
-                         at.arguments + before, scratch, other_at, before, g_theta)
+            activate_vjp(
+                beta + k - 1,
+                theta,
+                fan_in,
+                tape,
+                at.slopes + before,
+                at.arguments + before,
+                scratch,
+                other_at,
+                before,
+                g_theta,
+            )
         one_at, other_at = other_at, one_at
     g_seen = units_of(scratch, one_at, widths[0])
     add_rows(dim, g_seen, 0, cotangents.u, 0)
@@ -278,13 +319,15 @@ def column_vjp(j, dim, widths, storage, at, cotangents, scratch, one_at, other_a
     for k in range(len(widths) - 2, 0, -1):
         fan_in, fan_out = widths[k], widths[k + 1]
         if k > 1:
-            slope_times(fan_in, tape, at.slopes + before, tape, tangent_at + before, scratch,
-                        other_at)
+            slope_times(
+                fan_in, tape, at.slopes + before, tape, tangent_at + before, scratch, other_at
+            )
         else:
             first_tangent(j, fan_in, storage, at.slopes + before, scratch, other_at)
         add_outer(scratch, other_at, fan_in, scratch, one_at, fan_out, g_theta, weight, fan_out)
-        times_transposed(theta, weight, fan_out, fan_in, fan_out, scratch, one_at, scratch,
-                         other_at, 0)
+        times_transposed(
+            theta, weight, fan_out, fan_in, fan_out, scratch, one_at, scratch, other_at, 0
+        )
         g_t, g_d = units_of(scratch, other_at, fan_in), units_of(scratch, before, fan_in)
         d = units_of(tape, at.slopes + before, fan_in)
         if k > 1:

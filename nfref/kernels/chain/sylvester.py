@@ -13,8 +13,7 @@ from collections import namedtuple
 
 from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.chain.planar import planar_root, planar_slope, sech_squared
-from nfref.kernels.chain.units import (add_multiple, add_row_sums, add_rows, copy_rows,
-                                       units_of)
+from nfref.kernels.chain.units import add_multiple, add_row_sums, add_rows, copy_rows, units_of
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
@@ -52,7 +51,7 @@ def sylvester(direction, dim, m, storage, block):
             add_multiple(theta[r2 + k], y, k, a, i)
         if direction != FORWARD:
             for k in range(i + 1, m):
-                add_multiple(theta[r1 + k], h, k, y, i)     # h has a minus
+                add_multiple(theta[r1 + k], h, k, y, i)  # h has a minus
             add_multiple(theta[r2 + i], y, i, a, i)
             for r in range(ROWS):
                 a[i, r] = planar_root(float(a[i, r]), float(slack))
@@ -88,13 +87,13 @@ def sylvester_vjp(direction, dim, m, storage, cotangents, scratch):
     h_at = y_at + 2 * m * ROWS
     a, h = units_of(tape, y_at + m * ROWS, m), units_of(tape, h_at, m)
     n_at = m * ROWS
-    left, right = units_of(scratch, 0, m), units_of(scratch, n_at, m + 1)    # l and n
+    left, right = units_of(scratch, 0, m), units_of(scratch, n_at, m + 1)  # l and n
     add_outer(tape, h_at, m, flat, 0, dim, g_theta, at.across, dim)
     times_transposed(theta, at.across, dim, m, dim, flat, 0, scratch, 0, 0)
     for i in range(m):
         for r in range(ROWS):
             right[i, r] = 0
-            right[m, r] = 0     # R1^T n of the numbers so far
+            right[m, r] = 0  # R1^T n of the numbers so far
         for k in range(i):
             add_multiple(theta[at.r2 + k * m + i], left, k, right, i)
         if direction != FORWARD:

@@ -12,32 +12,53 @@ from collections import namedtuple
 
 from nfref.kernels.chain.network import add_bias
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
-from nfref.kernels.chain.units import (add_multiple, add_product, add_row, add_row_sums, clear,
-                                       clear_row, copy_row, units_of)
+from nfref.kernels.chain.units import (
+    add_multiple,
+    add_product,
+    add_row,
+    add_row_sums,
+    clear,
+    clear_row,
+    copy_row,
+    units_of,
+)
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import exp, exp_neg
 from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
 
-EPSILON = 1e-5      # of the layer norm
-ROOT_HALF, DENSITY_AT_ZERO = 0.5 ** 0.5, (2 * math.pi) ** -0.5
+EPSILON = 1e-5  # of the layer norm
+ROOT_HALF, DENSITY_AT_ZERO = 0.5**0.5, (2 * math.pi) ** -0.5
 
 # The operands: a transformer, then T, W, C, heads, layers, hidden units, whether the last token
 # comes first, and the features of a context.
-Tokens = namedtuple("Tokens", "transformer length width channels heads depth hidden reverse "
-                              "context")
+Tokens = namedtuple(
+    "Tokens", "transformer length width channels heads depth hidden reverse context"
+)
 
 # Where on the tape the numbers of one layer are: normalised h, 1/std and what comes of them, twice;
 # queries, keys and values; attention's weights and what they mix; the hidden units before gelu,
 # Phi of them, and after.
-Kept = namedtuple("Kept", "first first_scale normed query key value weights mixed second "
-                          "second_scale second_normed before phi after end")
+Kept = namedtuple(
+    "Kept",
+    "first first_scale normed query key value weights mixed second "
+    "second_scale second_normed before phi after end",
+)
 
 
 @body
 def decode_tokens(code, at, reals):
     k = at + OPERANDS
-    return Tokens(decode(code, at, reals), code[k], code[k + 1], code[k + 2], code[k + 3],
-                  code[k + 4], code[k + 5], code[k + 6], code[k + 7])
+    return Tokens(
+        decode(code, at, reals),
+        code[k],
+        code[k + 1],
+        code[k + 2],
+        code[k + 3],
+        code[k + 4],
+        code[k + 5],
+        code[k + 6],
+        code[k + 7],
+    )
 
 
 @body
@@ -52,9 +73,23 @@ def kept(own, at):
     second_scale = second + stream * ROWS
     second_normed = second_scale + one * ROWS
     before = second_normed + stream * ROWS
-    return Kept(at, first_scale, normed, query, query + stream * ROWS, query + 2 * stream * ROWS,
-                weights, mixed, second, second_scale, second_normed, before,
-                before + hidden * ROWS, before + 2 * hidden * ROWS, before + 3 * hidden * ROWS)
+    return Kept(
+        at,
+        first_scale,
+        normed,
+        query,
+        query + stream * ROWS,
+        query + 2 * stream * ROWS,
+        weights,
+        mixed,
+        second,
+        second_scale,
+        second_normed,
+        before,
+        before + hidden * ROWS,
+        before + 2 * hidden * ROWS,
+        before + 3 * hidden * ROWS,
+    )
 
 
 @body
@@ -103,8 +138,9 @@ def normalise_tokens(own, storage, at, h, normal, scale, out):
         for j in range(c):
             for r in range(ROWS):
                 normal[j * length + t, r] *= scale[t, r]
-                out[j * length + t, r] = normal[j * length + t, r] * theta[at + j] + (
-                    theta[at + c + j])
+                out[j * length + t, r] = (
+                    normal[j * length + t, r] * theta[at + j] + (theta[at + c + j])
+                )
 
 
 @body
@@ -133,8 +169,7 @@ def normalise_tokens_vjp(own, storage, at, normal, scale, g, g_at, out, sums, g_
                 total[1, r] += g[j * length + t, r]
         for j in range(c):
             for r in range(ROWS):
-                out[j * length + t, r] += scale[t, r] * (
-                    g[j * length + t, r] - total[1, r] * share)
+                out[j * length + t, r] += scale[t, r] * (g[j * length + t, r] - total[1, r] * share)
 
 
 @reduction
@@ -154,7 +189,7 @@ def attend(own, tape, place):
     q, k = units_of(tape, place.query, c * length), units_of(tape, place.key, c * length)
     v, mixed = units_of(tape, place.value, c * length), units_of(tape, place.mixed, c * length)
     weights = units_of(tape, place.weights, own.heads * length * length)
-    scale = tape.dtype.type(per_head ** -0.5)
+    scale = tape.dtype.type(per_head**-0.5)
     for head in range(own.heads):
         for t in range(length):
             first, row = head * per_head, (head * length + t) * length
@@ -187,14 +222,20 @@ def attend(own, tape, place):
 def attend_vjp(own, tape, place, g, g_mixed, g_query, g_weights):
     """Fills the cotangents of queries, keys and values, which follow each other."""
     c, length, per_head = own.channels, own.length, own.channels // own.heads
-    q, k, v = (units_of(tape, place.query, c * length), units_of(tape, place.key, c * length),
-               units_of(tape, place.value, c * length))
+    q, k, v = (
+        units_of(tape, place.query, c * length),
+        units_of(tape, place.key, c * length),
+        units_of(tape, place.value, c * length),
+    )
     weights = units_of(tape, place.weights, own.heads * length * length)
-    scale, step = g.dtype.type(per_head ** -0.5), c * length * ROWS
+    scale, step = g.dtype.type(per_head**-0.5), c * length * ROWS
     half = g.dtype.type(0.5)
     g_w, g_mixed = units_of(g, g_weights, length + 1), units_of(g, g_mixed, c * length)
-    g_q, g_k, g_v = (units_of(g, g_query, c * length), units_of(g, g_query + step, c * length),
-                     units_of(g, g_query + 2 * step, c * length))
+    g_q, g_k, g_v = (
+        units_of(g, g_query, c * length),
+        units_of(g, g_query + step, c * length),
+        units_of(g, g_query + 2 * step, c * length),
+    )
     clear(g_q)
     clear(g_k)
     clear(g_v)
@@ -251,13 +292,22 @@ def tokens_to_latent(own, storage, block, splines, mixtures):
         normalise_tokens(own, storage, at, h_at, place.first, place.first_scale, place.normed)
         at += 2 * c
         for k in range(3):
-            dense(own, storage, at + k * (c * c + c), c, c, place.normed,
-                  place.query + k * c * length * ROWS, 0)
+            dense(
+                own,
+                storage,
+                at + k * (c * c + c),
+                c,
+                c,
+                place.normed,
+                place.query + k * c * length * ROWS,
+                0,
+            )
         attend(own, tape, place)
         dense(own, storage, at + 3 * (c * c + c), c, c, place.mixed, h_at, 1)
         at += 4 * (c * c + c)
-        normalise_tokens(own, storage, at, h_at, place.second, place.second_scale,
-                         place.second_normed)
+        normalise_tokens(
+            own, storage, at, h_at, place.second, place.second_scale, place.second_normed
+        )
         at += 2 * c
         dense(own, storage, at, c, own.hidden, place.second_normed, place.before, 0)
         gelu(own, tape, place)
@@ -272,15 +322,25 @@ def tokens_to_latent(own, storage, block, splines, mixtures):
         for t in range(length - 1, 0, -1):
             copy_row(raw, j * length + t - 1, raw, j * length + t)
         clear_row(raw, j * length)
-    extras = units_of(tape, place_at + outputs * length * ROWS,
-                      length * width * transformer.tape_rows)
+    extras = units_of(
+        tape, place_at + outputs * length * ROWS, length * width * transformer.tape_rows
+    )
     for t in range(length):
         token = length - 1 - t if own.reverse else t
         for w in range(width):
             i = token * width + w
-            transform(transformer, -1, u, raw, extras,
-                      Place(i, w * length + t, width * length, i * transformer.tape_rows),
-                      block.log_det, storage.columns, splines, mixtures)
+            transform(
+                transformer,
+                -1,
+                u,
+                raw,
+                extras,
+                Place(i, w * length + t, width * length, i * transformer.tape_rows),
+                block.log_det,
+                storage.columns,
+                splines,
+                mixtures,
+            )
 
 
 @body
@@ -288,8 +348,15 @@ def place_of_context(own, at):
     """Where on the tape it starts."""
     transformer = own.transformer
     coordinates = own.width * own.length
-    return at + ROWS * (coordinates * (1 + transformer.raw_rows + transformer.tape_rows)
-                        + own.channels * own.length) + own.depth * kept(own, 0).end
+    return (
+        at
+        + ROWS
+        * (
+            coordinates * (1 + transformer.raw_rows + transformer.tape_rows)
+            + own.channels * own.length
+        )
+        + own.depth * kept(own, 0).end
+    )
 
 
 @body
@@ -308,8 +375,11 @@ def see_context(own, storage, at, context, h):
 @body
 def gelu(own, tape, place):
     count = own.hidden * own.length
-    before, phi, after = (units_of(tape, place.before, count), units_of(tape, place.phi, count),
-                          units_of(tape, place.after, count))
+    before, phi, after = (
+        units_of(tape, place.before, count),
+        units_of(tape, place.phi, count),
+        units_of(tape, place.after, count),
+    )
     number = tape.dtype.type
     for j in range(count):
         for r in range(ROWS):
@@ -340,8 +410,9 @@ def tokens_to_latent_vjp(own, storage, cotangents, scratch, splines, mixtures):
     layer = kept(own, 0).end
     raw_at = layers_at + own.depth * layer
     raw = units_of(tape, raw_at, outputs * length)
-    extras = units_of(tape, raw_at + outputs * length * ROWS,
-                      length * width * transformer.tape_rows)
+    extras = units_of(
+        tape, raw_at + outputs * length * ROWS, length * width * transformer.tape_rows
+    )
     g_h, g_query, g_mixed = 0, stream, 4 * stream
     g_hidden = 5 * stream
     g_out = g_hidden + own.hidden * length * ROWS
@@ -352,9 +423,18 @@ def tokens_to_latent_vjp(own, storage, cotangents, scratch, splines, mixtures):
         token = length - 1 - t if own.reverse else t
         for w in range(width):
             i = token * width + w
-            transform_vjp(transformer, -1, g, cotangents.log_det, raw, extras,
-                          Place(i, w * length + t, width * length, i * transformer.tape_rows),
-                          g_raw, splines, mixtures)
+            transform_vjp(
+                transformer,
+                -1,
+                g,
+                cotangents.log_det,
+                raw,
+                extras,
+                Place(i, w * length + t, width * length, i * transformer.tape_rows),
+                g_raw,
+                splines,
+                mixtures,
+            )
     for j in range(outputs):
         for t in range(length - 1):
             copy_row(g_raw, j * length + t + 1, g_raw, j * length + t)
@@ -368,27 +448,53 @@ def tokens_to_latent_vjp(own, storage, cotangents, scratch, splines, mixtures):
         dense_vjp(own, storage, at, own.hidden, c, place.after, scratch, g_h, g_hidden, 0, g_theta)
         gelu_vjp(own, tape, place, scratch, g_hidden)
         at -= (c + 1) * own.hidden
-        dense_vjp(own, storage, at, c, own.hidden, place.second_normed, scratch, g_hidden, g_mixed,
-                  0, g_theta)
+        dense_vjp(
+            own,
+            storage,
+            at,
+            c,
+            own.hidden,
+            place.second_normed,
+            scratch,
+            g_hidden,
+            g_mixed,
+            0,
+            g_theta,
+        )
         at -= 2 * c
-        normalise_tokens_vjp(own, storage, at, place.second, place.second_scale, scratch, g_mixed,
-                             g_h, free, g_theta)
+        normalise_tokens_vjp(
+            own, storage, at, place.second, place.second_scale, scratch, g_mixed, g_h, free, g_theta
+        )
         at -= c * c + c
         dense_vjp(own, storage, at, c, c, place.mixed, scratch, g_h, g_mixed, 0, g_theta)
         attend_vjp(own, tape, place, scratch, g_mixed, g_query, free)
         at -= 3 * (c * c + c)
         for j in range(3):
-            dense_vjp(own, storage, at + j * (c * c + c), c, c, place.normed, scratch,
-                      g_query + j * stream, g_mixed, min(j, 1), g_theta)
+            dense_vjp(
+                own,
+                storage,
+                at + j * (c * c + c),
+                c,
+                c,
+                place.normed,
+                scratch,
+                g_query + j * stream,
+                g_mixed,
+                min(j, 1),
+                g_theta,
+            )
         at -= 2 * c
-        normalise_tokens_vjp(own, storage, at, place.first, place.first_scale, scratch, g_mixed,
-                             g_h, free, g_theta)
+        normalise_tokens_vjp(
+            own, storage, at, place.first, place.first_scale, scratch, g_mixed, g_h, free, g_theta
+        )
     for t in range(length):
         for j in range(c):
-            add_row_sums(scratch, (j * length + t) * ROWS, 1, g_theta,
-                         storage.at + (width + 1 + t) * c + j)
-    see_context_vjp(own, storage, first_layer - own.context * c, scratch, free, cotangents.context,
-                    g_theta)
+            add_row_sums(
+                scratch, (j * length + t) * ROWS, 1, g_theta, storage.at + (width + 1 + t) * c + j
+            )
+    see_context_vjp(
+        own, storage, first_layer - own.context * c, scratch, free, cotangents.context, g_theta
+    )
     dense_vjp(own, storage, 0, width, c, storage.tape_at, scratch, g_h, g_seen, 0, g_theta)
     back = units_of(scratch, g_seen, width * length)
     for t in range(length):

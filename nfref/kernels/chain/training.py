@@ -34,7 +34,8 @@ def loss_and_gradient(density, unflatten, vector, x, context=None, weight=None):
         return None
     *before, program = programs(density.flow, -1)
     if not isinstance(program, Program) or any(
-            isinstance(piece, Program) or piece[0]._structure.shapes != {} for piece in before):
+        isinstance(piece, Program) or piece[0]._structure.shapes != {} for piece in before
+    ):
         return None
     log_det = 0
     for member, sign, _ in before:
@@ -42,10 +43,14 @@ def loss_and_gradient(density, unflatten, vector, x, context=None, weight=None):
         log_det = log_det + more
     context = np.empty((len(x), 0), x.dtype) if context is None else context
     layout = _layout(program, unflatten, vector)
-    theta = (program.pack(unflatten(vector)["flow"], x.dtype) if layout is None else
-             layout.packed(vector))
-    log_prob, g_theta, _, _ = run.normal_loss_cotangents(program, theta, x, context, threads(),
-                                                         weight)
+    theta = (
+        program.pack(unflatten(vector)["flow"], x.dtype)
+        if layout is None
+        else layout.packed(vector)
+    )
+    log_prob, g_theta, _, _ = run.normal_loss_cotangents(
+        program, theta, x, context, threads(), weight
+    )
     log_prob += log_det
     loss = -np.mean(log_prob if weight is None else weight * log_prob)
     if layout is not None:
@@ -105,8 +110,11 @@ class Layout(NamedTuple):
 
     def replaced(self, vector, theta):
         """The vector, with what kernels read of it as in theta."""
-        return theta.copy() if self.places is None else np.where(
-            self.counts, theta.take(self.back, mode="clip"), vector)
+        return (
+            theta.copy()
+            if self.places is None
+            else np.where(self.counts, theta.take(self.back, mode="clip"), vector)
+        )
 
 
 def _gathered(numbers, places, factors):
@@ -136,7 +144,7 @@ def _found_layout(program, unflatten, vector):
     numbered = np.arange(1.0, size + 1)
     try:
         packed = program.pack(unflatten(numbered)["flow"], np.float64)
-    except ValueError:      # computed from such numbers, matrices may have no inverse
+    except ValueError:  # computed from such numbers, matrices may have no inverse
         return None
     if program.structure is not None and np.array_equal(packed, numbered):
         return Layout()
@@ -153,7 +161,9 @@ def _found_layout(program, unflatten, vector):
     rng = np.random.default_rng(0)
     some = rng.standard_normal(size).astype(dtype)
     g_theta = rng.standard_normal(program.size).astype(dtype)
-    same = (np.array_equal(program.pack(unflatten(some)["flow"], dtype), layout.packed(some))
-            and np.array_equal(_unpacked(program, unflatten, some, g_theta.copy()),
-                               layout.unpacked(g_theta)))
+    same = np.array_equal(
+        program.pack(unflatten(some)["flow"], dtype), layout.packed(some)
+    ) and np.array_equal(
+        _unpacked(program, unflatten, some, g_theta.copy()), layout.unpacked(g_theta)
+    )
     return layout if same else None

@@ -18,7 +18,7 @@ def matrix_of(flat, at, rows, columns):
     Loops go over such views, because their indices are known not to be negative; otherwise
     every access checks, and nothing fills the vector registers.
     """
-    return flat[at:at + rows * columns].reshape(rows, columns)
+    return flat[at : at + rows * columns].reshape(rows, columns)
 
 
 def units_of(flat, at, units):
@@ -35,8 +35,9 @@ def _matrix_of(context, builder, signature, arguments):
     """Without slicing and reshaping, which check at run time what is known."""
     flat, at, rows, columns = arguments
     flat = context.make_array(signature.args[0])(context, builder, flat)
-    return matrix(context, builder, signature.return_type, builder.gep(flat.data, [at]), rows,
-                  columns)
+    return matrix(
+        context, builder, signature.return_type, builder.gep(flat.data, [at]), rows, columns
+    )
 
 
 @emits(units_of, lambda flat, at, units: _signature(flat, at, units))
@@ -102,7 +103,7 @@ def add_product(one, i, other, k, target, j):
 def add_row_sums(g, g_at, units, sums, at, width=ROWS):
     """sums (units,) += the sum over the rows of g (units, width)."""
     g = matrix_of(g, g_at, units, width)
-    sums = sums[at:at + units]
+    sums = sums[at : at + units]
     for j in range(units):
         total = g.dtype.type(0)
         for r in range(width):

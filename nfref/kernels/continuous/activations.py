@@ -11,7 +11,7 @@ from nfref.kernels.simd.products import ROWS
 def activate(activation, theta, at, units, values, slopes, h_at):
     """h = s(h + bias) in ``values``, and s'(h + bias) in ``slopes``, both at ``h_at``."""
     h, d = units_of(values, h_at, units), units_of(slopes, h_at, units)
-    bias = theta[at:at + units]
+    bias = theta[at : at + units]
     zero, one = h.dtype.type(0), h.dtype.type(1)
     if activation == TANH:
         for j in range(units):

@@ -50,7 +50,7 @@ def velocity(theta, widths, activation, values, slopes, k, k_at):
 @body
 def trace(theta, at, widths, slopes, scratch, out, out_at):
     """tr df/dz = d_1 M d_2^T, d_1 m, or a number; its matrix stands at ``at``."""
-    out = out[out_at:out_at + ROWS]
+    out = out[out_at : out_at + ROWS]
     out[:] = 0
     if len(widths) == 2:
         out[:] = theta[at]
@@ -90,8 +90,11 @@ def trace_back(theta, at, widths, slopes, q, scratch, g_slopes, g_theta):
             g_theta[at + j] += total
         return
     second, n = first + widths[1] * ROWS, widths[2]
-    d, g_d, q_d = (units_of(slopes, second, n), units_of(g_slopes, second, n),
-                   units_of(scratch, 0, n))
+    d, g_d, q_d = (
+        units_of(slopes, second, n),
+        units_of(g_slopes, second, n),
+        units_of(scratch, 0, n),
+    )
     times(theta, at, n, widths[1], n, slopes, first, g_slopes, second)
     for j in range(n):
         for r in range(ROWS):
@@ -102,8 +105,7 @@ def trace_back(theta, at, widths, slopes, q, scratch, g_slopes, g_theta):
 
 
 @body
-def velocity_back(theta, at, h_at, widths, activation, values, slopes, g_slopes, scratch,
-                  g_theta):
+def velocity_back(theta, at, h_at, widths, activation, values, slopes, g_slopes, scratch, g_theta):
     """Step 3 of :func:`~nfref.continuous.dynamics_vjp.exact_vjp`, from g_f in ``scratch``.
 
     It holds the widest layer twice. Returns where in it the cotangent of [z, t, c] starts.
@@ -119,8 +121,9 @@ def velocity_back(theta, at, h_at, widths, activation, values, slopes, g_slopes,
             d, g_d = units_of(slopes, h_at, fan_in), units_of(g_slopes, h_at, fan_in)
             for j in range(fan_in):
                 for r in range(ROWS):
-                    g_h[j, r] = (g_h[j, r] * d[j, r]
-                                 + g_d[j, r] * curve(activation, h[j, r], d[j, r]))
+                    g_h[j, r] = g_h[j, r] * d[j, r] + g_d[j, r] * curve(
+                        activation, h[j, r], d[j, r]
+                    )
             fan_out = fan_in
             fan_in = widths[layer - 1]
             at -= (fan_in + 1) * fan_out
@@ -185,8 +188,15 @@ def squared_norms(y, k_first, k_last, weights, rtol, atol, n, begin, end, sums):
     v has ``weights`` on the state and on the two slopes, and scale is atol + rtol |state|.
     """
     for block in range(begin, end):
-        sums[block] = squared_norm(y[block], k_first[block], k_last[block], weights, rtol, atol,
-                                   min(ROWS, n - block * ROWS))
+        sums[block] = squared_norm(
+            y[block],
+            k_first[block],
+            k_last[block],
+            weights,
+            rtol,
+            atol,
+            min(ROWS, n - block * ROWS),
+        )
 
 
 @reduction
@@ -194,16 +204,44 @@ def squared_norm(y, k_first, k_last, weights, rtol, atol, rows):
     total = 0.0
     for column in range(len(y)):
         for r in range(rows):
-            v = (weights[0] * y[column, r] + weights[1] * k_first[column, r]
-                 + weights[2] * k_last[column, r])
+            v = (
+                weights[0] * y[column, r]
+                + weights[1] * k_first[column, r]
+                + weights[2] * k_last[column, r]
+            )
             ratio = v / (atol + abs(y[column, r]) * rtol)
             total += ratio * ratio
     return total
 
 
 @kernel
-def stages(theta, widths, activation, context, y, k_first, k_last, t, h, a, c, first, last, n,
-           begin, end, b, e, rtol, atol, y_new, errors, workspace, columns_of_state, k):
+def stages(
+    theta,
+    widths,
+    activation,
+    context,
+    y,
+    k_first,
+    k_last,
+    t,
+    h,
+    a,
+    c,
+    first,
+    last,
+    n,
+    begin,
+    end,
+    b,
+    e,
+    rtol,
+    atol,
+    y_new,
+    errors,
+    workspace,
+    columns_of_state,
+    k,
+):
     """Slopes ``first`` to ``last`` - 1 of a step, for blocks ``begin`` to ``end`` - 1.
 
     Where ``first`` is 1 slope 0 is that of ``k_first``; the last one goes to ``k_last``. With
@@ -213,7 +251,7 @@ def stages(theta, widths, activation, context, y, k_first, k_last, t, h, a, c, f
     """
     dim, size = widths[-1], np.sum(widths[:-1]) * ROWS
     columns, flat = y.shape[1], k.reshape(k.size)
-    values, slopes, scratch = (workspace[:size], workspace[size:2 * size], workspace[2 * size:])
+    values, slopes, scratch = (workspace[:size], workspace[size : 2 * size], workspace[2 * size :])
     state, error = columns_of_state[0], columns_of_state[1]
     for block in range(begin, end):
         if first > 0:
@@ -222,18 +260,56 @@ def stages(theta, widths, activation, context, y, k_first, k_last, t, h, a, c, f
             at = s * columns * ROWS
             inputs(y[block], dim, context[block], k, t + c[s] * h, h, a[s], s, state, values)
             out, _ = velocity(theta, widths, activation, values, slopes, flat, at)
-            trace(theta, out + (widths[-2] + 1) * dim, widths, slopes, scratch, flat,
-                  at + dim * ROWS)
+            trace(
+                theta, out + (widths[-2] + 1) * dim, widths, slopes, scratch, flat, at + dim * ROWS
+            )
         copy_rows(columns, k[last - 1], 0, k_last[block], 0)
         if len(errors):
-            errors[block] = finish(y[block], k, h, b, e, rtol, atol,
-                                   min(ROWS, n - block * ROWS), state, error, y_new[block])
+            errors[block] = finish(
+                y[block],
+                k,
+                h,
+                b,
+                e,
+                rtol,
+                atol,
+                min(ROWS, n - block * ROWS),
+                state,
+                error,
+                y_new[block],
+            )
 
 
 @kernel
-def stages_back(theta, widths, activation, context, q, y, k_first, k_last, t, h, a, c, first, last,
-                n, begin, end, b, e, rtol, atol, y_new, errors, workspace, columns_of_state, k,
-                g_theta):
+def stages_back(
+    theta,
+    widths,
+    activation,
+    context,
+    q,
+    y,
+    k_first,
+    k_last,
+    t,
+    h,
+    a,
+    c,
+    first,
+    last,
+    n,
+    begin,
+    end,
+    b,
+    e,
+    rtol,
+    atol,
+    y_new,
+    errors,
+    workspace,
+    columns_of_state,
+    k,
+    g_theta,
+):
     """The same for [z, its adjoint, cotangent of the context]; see ``continuous/adjoint.py``.
 
     ``q`` (blocks, ROWS) is the constant adjoint of the log-determinant. The sums over these
@@ -241,10 +317,13 @@ def stages_back(theta, widths, activation, context, q, y, k_first, k_last, t, h,
     """
     dim, size = widths[-1], np.sum(widths[:-1]) * ROWS
     columns, flat = y.shape[1], k.reshape(k.size)
-    values, slopes, g_slopes = (workspace[:size], workspace[size:2 * size],
-                                workspace[2 * size:3 * size])
-    scratch = workspace[3 * size:]
-    other = scratch[len(scratch) // 2:]
+    values, slopes, g_slopes = (
+        workspace[:size],
+        workspace[size : 2 * size],
+        workspace[2 * size : 3 * size],
+    )
+    scratch = workspace[3 * size :]
+    other = scratch[len(scratch) // 2 :]
     state, error = columns_of_state[0], columns_of_state[1]
     g_theta[first:last] = 0
     for block in range(begin, end):
@@ -257,12 +336,22 @@ def stages_back(theta, widths, activation, context, q, y, k_first, k_last, t, h,
                 moved(y[block], dim + j, k, h, a[s], s, state)
                 for r in range(ROWS):
                     g_f[j, r] = state[r]
-            out, h_at = velocity(theta, widths, activation, values, slopes, flat,
-                                 s * columns * ROWS)
-            trace_back(theta, out + (widths[-2] + 1) * dim, widths, slopes, q[block], other,
-                       g_slopes, g_theta[s])
-            g_input_at = velocity_back(theta, out, h_at, widths, activation, values, slopes,
-                                       g_slopes, scratch, g_theta[s])
+            out, h_at = velocity(
+                theta, widths, activation, values, slopes, flat, s * columns * ROWS
+            )
+            trace_back(
+                theta,
+                out + (widths[-2] + 1) * dim,
+                widths,
+                slopes,
+                q[block],
+                other,
+                g_slopes,
+                g_theta[s],
+            )
+            g_input_at = velocity_back(
+                theta, out, h_at, widths, activation, values, slopes, g_slopes, scratch, g_theta[s]
+            )
             g_input = units_of(scratch, g_input_at, widths[0])
             for j in range(dim):
                 for r in range(ROWS):
@@ -272,5 +361,16 @@ def stages_back(theta, widths, activation, context, q, y, k_first, k_last, t, h,
                     k[s, 2 * dim + j, r] = -g_input[dim + 1 + j, r]
         copy_rows(columns, k[last - 1], 0, k_last[block], 0)
         if len(errors):
-            errors[block] = finish(y[block], k, h, b, e, rtol, atol,
-                                   min(ROWS, n - block * ROWS), state, error, y_new[block])
+            errors[block] = finish(
+                y[block],
+                k,
+                h,
+                b,
+                e,
+                rtol,
+                atol,
+                min(ROWS, n - block * ROWS),
+                state,
+                error,
+                y_new[block],
+            )

@@ -22,14 +22,15 @@ class Method(NamedTuple):
 def _method(a, c, b, e=None):
     square = np.zeros((len(c), len(c)))
     for row, entries in zip(square, a):
-        row[:len(entries)] = entries
+        row[: len(entries)] = entries
     b = np.array(b, dtype=float)
     return Method(square, np.array(c, dtype=float), b, np.zeros(len(c)) if e is None else e)
 
 
 ONE_STAGE = _method([[]], [0], [1])
-RK4 = _method([[], [1 / 2], [0, 1 / 2], [0, 0, 1]], [0, 1 / 2, 1 / 2, 1],
-              [1 / 6, 1 / 3, 1 / 3, 1 / 6])
+RK4 = _method(
+    [[], [1 / 2], [0, 1 / 2], [0, 0, 1]], [0, 1 / 2, 1 / 2, 1], [1 / 6, 1 / 3, 1 / 3, 1 / 6]
+)
 
 
 @cache
@@ -53,8 +54,14 @@ def solve(problem, start, end, options, dtype):
             return runge_kutta_4(problem, start, end, options)
         if options.solver == "rk45":
             floor = 10 * float(np.finfo(dtype).eps)
-            return runge_kutta_45(problem, start, end, max(options.rtol, floor),
-                                  max(options.atol, floor), options.max_evaluations)
+            return runge_kutta_45(
+                problem,
+                start,
+                end,
+                max(options.rtol, floor),
+                max(options.atol, floor),
+                options.max_evaluations,
+            )
 
 
 def runge_kutta_4(problem, start, end, options):
@@ -110,6 +117,7 @@ def first_step(problem, method, start, end, direction, order, rtol, atol):
     An Euler step of length h_0 says how fast the slope changes. It is what a stage with
     weight 1 on the first slope evaluates.
     """
+
     def norm(*weights):
         """Of a sum of the state, its slope, and the slope evaluated last."""
         return (problem.squared_norm(weights, rtol, atol) / problem.size) ** 0.5

@@ -17,9 +17,9 @@ from nfref.runtime import blas
 from nfref.runtime import params as trees
 from nfref.runtime.backends import threads
 
-CHUNK = 4           # blocks that a thread takes at a time when nothing is summed over rows
-MOST_SUMS = 16     # partial sums over rows, as long as they don't take more than
-LARGEST_SUMS = 1 << 24      # numbers
+CHUNK = 4  # blocks that a thread takes at a time when nothing is summed over rows
+MOST_SUMS = 16  # partial sums over rows, as long as they don't take more than
+LARGEST_SUMS = 1 << 24  # numbers
 
 
 def derivative(net, context, fixed, activation, t, state):
@@ -40,7 +40,7 @@ def derivative_vjp(net, context, fixed, activation, t, state, cotangent):
     g_net = problem.net_of(-problem.totals[0].astype(state.dtype))
     k = problem.rows_of(problem.k_last)
     dim = problem.dim
-    return (k[:, :dim], -k[:, dim:2 * dim], None if context is None else -k[:, 2 * dim:], g_net)
+    return (k[:, :dim], -k[:, dim : 2 * dim], None if context is None else -k[:, 2 * dim :], g_net)
 
 
 def solution(net, context, fixed, activation, start, end, state, options):
@@ -66,13 +66,16 @@ def adjoint(net, context, fixed, activation, start, end, last, cotangent, option
     dim, rows = problem.dim, problem.rows_of(problem.y).astype(last.dtype)
     g_arguments = [g.astype(last.dtype, copy=False) for g in trees.leaves(g_net)]
     if context is not None:
-        g_arguments = [rows[:, 2 * dim:], *g_arguments]
-    return rows[:, dim:2 * dim], g_arguments, evaluations
+        g_arguments = [rows[:, 2 * dim :], *g_arguments]
+    return rows[:, dim : 2 * dim], g_arguments, evaluations
 
 
 def _has_twin(net, state):
-    return state.dtype in (np.float32, np.float64) and len(state) and all(
-        array.dtype == state.dtype for layer in net for array in layer.values())
+    return (
+        state.dtype in (np.float32, np.float64)
+        and len(state)
+        and all(array.dtype == state.dtype for layer in net for array in layer.values())
+    )
 
 
 # Rows in blocks ------------------------------------------------------------------------------
@@ -82,8 +85,8 @@ def in_blocks(rows, dtype):
     """(N, S) rows as (blocks, S, ROWS); the last row stands again where there are none."""
     blocks = -(-len(rows) // ROWS)
     padded = np.empty((blocks * ROWS, rows.shape[1]), dtype)
-    padded[:len(rows)] = rows
-    padded[len(rows):] = rows[-1:]
+    padded[: len(rows)] = rows
+    padded[len(rows) :] = rows[-1:]
     return np.ascontiguousarray(padded.reshape(blocks, ROWS, -1).transpose(0, 2, 1))
 
 
@@ -95,21 +98,23 @@ class Values:
         self.n, self.dim = len(state), net[-1]["bias"].shape[0]
         self.net, self.dtype = net, state.dtype
         ensure_compiled(self.dtype)
-        self.theta = np.concatenate([*(layer[name].ravel() for layer in net
-                                       for name in ("weight", "bias")),
-                                     np.ravel(fixed.matrix)]).astype(self.dtype, copy=False)
+        self.theta = np.concatenate(
+            [
+                *(layer[name].ravel() for layer in net for name in ("weight", "bias")),
+                np.ravel(fixed.matrix),
+            ]
+        ).astype(self.dtype, copy=False)
         self.widths = np.array([len(net[0]["weight"]), *(len(layer["bias"]) for layer in net)])
         self.activation = ACTIVATIONS[activation]
         self.y = in_blocks(state, float)
         self.y_new = np.empty_like(self.y)
-        self.context = in_blocks(np.empty((self.n, 0)) if context is None else context,
-                                 self.dtype)
+        self.context = in_blocks(np.empty((self.n, 0)) if context is None else context, self.dtype)
         # Zeros, because a norm multiplies by zero what it leaves out.
         self.k_first, self.k_last = np.zeros((2, *self.y.shape), self.dtype)
 
     def rows_of(self, blocks):
         """(N, S) rows from (blocks, S, ROWS)."""
-        return blocks.transpose(0, 2, 1).reshape(-1, blocks.shape[1])[:self.n]
+        return blocks.transpose(0, 2, 1).reshape(-1, blocks.shape[1])[: self.n]
 
     # What the solver needs
 
@@ -125,9 +130,20 @@ class Values:
     def squared_norm(self, weights, rtol, atol):
         """sum (v / scale)^2 over all numbers, see :func:`squared_norms`."""
         sums = np.empty(len(self.y))
-        self.over_blocks(lambda begin, end: squared_norms(
-            self.y, self.k_first, self.k_last, np.array(weights), rtol, atol, self.n, begin, end,
-            sums))
+        self.over_blocks(
+            lambda begin, end: squared_norms(
+                self.y,
+                self.k_first,
+                self.k_last,
+                np.array(weights),
+                rtol,
+                atol,
+                self.n,
+                begin,
+                end,
+                sums,
+            )
+        )
         return sums.sum()
 
     def evaluate(self, method, t, h, first, last):
@@ -152,21 +168,48 @@ class Values:
         """What a kernel works in: ``count`` times all layers but the last, twice the widest; two
         columns of a block of the state; and so many slopes of a block."""
         size = count * self.widths[:-1].sum() + 2 * self.widths.max()
-        return (aligned(size * ROWS, self.dtype), np.empty((2, ROWS)),
-                np.empty((slopes, self.y.shape[1], ROWS), self.dtype))
+        return (
+            aligned(size * ROWS, self.dtype),
+            np.empty((2, ROWS)),
+            np.empty((slopes, self.y.shape[1], ROWS), self.dtype),
+        )
 
     def over_blocks(self, task):
         """Call task(begin, end) for some blocks at a time."""
         blocks = len(self.y)
         chunk = max(1, min(CHUNK, -(-blocks // threads())))
-        share(lambda i: task(i * chunk, min((i + 1) * chunk, blocks)), -(-blocks // chunk),
-              threads())
+        share(
+            lambda i: task(i * chunk, min((i + 1) * chunk, blocks)), -(-blocks // chunk), threads()
+        )
 
     def run(self, method, t, h, first, last, rtol, atol, errors):
-        self.over_blocks(lambda begin, end: stages(
-            self.theta, self.widths, self.activation, self.context, self.y, self.k_first,
-            self.k_last, t, h, method.a, method.c, first, last, self.n, begin, end, method.b,
-            method.e, rtol, atol, self.y_new, errors, *self.workspace(2, last)))
+        self.over_blocks(
+            lambda begin, end: stages(
+                self.theta,
+                self.widths,
+                self.activation,
+                self.context,
+                self.y,
+                self.k_first,
+                self.k_last,
+                t,
+                h,
+                method.a,
+                method.c,
+                first,
+                last,
+                self.n,
+                begin,
+                end,
+                method.b,
+                method.e,
+                rtol,
+                atol,
+                self.y_new,
+                errors,
+                *self.workspace(2, last),
+            )
+        )
 
 
 class Derivatives(Values):
@@ -183,9 +226,9 @@ class Derivatives(Values):
         super().__init__(net, context, fixed, activation, rows.astype(state.dtype, copy=False))
         q = in_blocks(cotangent[:, dim:], self.dtype)[:, 0]
         missing = len(self.y) * ROWS - n
-        if missing:         # rows that are not there must not be summed
-            q[-1, ROWS - missing:] = 0
-            self.y[-1, dim:, ROWS - missing:] = 0
+        if missing:  # rows that are not there must not be summed
+            q[-1, ROWS - missing :] = 0
+            self.y[-1, dim:, ROWS - missing :] = 0
         self.q = q
         self.sums = self.sums_new = np.zeros(len(self.theta))
         self.vector = self.vector_new = self.vector_of(self.sums)
@@ -201,16 +244,16 @@ class Derivatives(Values):
         for layer in self.net:
             g_net.append({})
             for name in ("weight", "bias"):
-                g_net[-1][name] = sums[at:at + layer[name].size].reshape(
-                    layer[name].shape).copy()
+                g_net[-1][name] = sums[at : at + layer[name].size].reshape(layer[name].shape).copy()
                 at += layer[name].size
-        shape = self.net[1]["weight"].shape if len(self.net) == 3 else (-1,)[:len(self.net) - 1]
+        shape = self.net[1]["weight"].shape if len(self.net) == 3 else (-1,)[: len(self.net) - 1]
         add_matrix_vjp(g_net, self.net, sums[at:].reshape(shape), self.dim)
         return g_net
 
     def vector_of(self, sums):
-        return np.concatenate([layer[name].ravel() for layer in self.net_of(sums)
-                               for name in ("weight", "bias")])
+        return np.concatenate(
+            [layer[name].ravel() for layer in self.net_of(sums) for name in ("weight", "bias")]
+        )
 
     def is_finite(self):
         return super().is_finite() and np.isfinite(self.vector).all()
@@ -251,10 +294,33 @@ class Derivatives(Values):
         blocks, chunk = len(self.y), self.blocks_per_sum
 
         def task(i):
-            stages_back(self.theta, self.widths, self.activation, self.context, self.q, self.y,
-                        self.k_first, self.k_last, t, h, method.a, method.c, first, last, self.n,
-                        i * chunk, min((i + 1) * chunk, blocks), method.b, method.e, rtol, atol,
-                        self.y_new, errors, *self.workspace(3, last), self.partial_sums[i])
+            stages_back(
+                self.theta,
+                self.widths,
+                self.activation,
+                self.context,
+                self.q,
+                self.y,
+                self.k_first,
+                self.k_last,
+                t,
+                h,
+                method.a,
+                method.c,
+                first,
+                last,
+                self.n,
+                i * chunk,
+                min((i + 1) * chunk, blocks),
+                method.b,
+                method.e,
+                rtol,
+                atol,
+                self.y_new,
+                errors,
+                *self.workspace(3, last),
+                self.partial_sums[i],
+            )
 
         share(task, len(self.partial_sums), threads())
         self.totals[first:last] = -self.partial_sums[:, first:last].sum(axis=0)

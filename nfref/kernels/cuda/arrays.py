@@ -54,7 +54,7 @@ def _lies_there(array):
 
 
 def _on_device(array):
-    if hasattr(array, "__cuda_ndarray__"):      # Numba's own, the simulator's among them
+    if hasattr(array, "__cuda_ndarray__"):  # Numba's own, the simulator's among them
         return array
     if _lies_there(array):
         return cuda.as_cuda_array(array)

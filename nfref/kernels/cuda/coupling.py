@@ -92,14 +92,14 @@ def spline(u, x, y, s, d, bound, circular, direction, out, log_det):
         j = cuda.threadIdx.x
         while j < u.shape[1]:
             v, turns = u[row, j], zero
-            if circular:        # the floor in this dtype; Numba's own has 64 bits
+            if circular:  # the floor in this dtype; Numba's own has 64 bits
                 turns = (v + bound) / turn
                 part = math.fmod(turns, one)
                 turns = turn * (turns - part - one if part < zero else turns - part)
                 v = min(max(v - turns, -bound), bound)
             if circular or abs(v) < bound:
                 low, high = 0, s.shape[0]
-                while high - low > 1:       # the bin, by halves
+                while high - low > 1:  # the bin, by halves
                     middle = (low + high) >> 1
                     knot = y[middle, row, j] if direction == 1 else x[middle, row, j]
                     if v >= knot:
@@ -109,7 +109,7 @@ def spline(u, x, y, s, d, bound, circular, direction, out, log_det):
                 left, right = x[low, row, j], x[low + 1, row, j]
                 below, above = y[low, row, j], y[low + 1, row, j]
                 slope, d0, d1 = s[low, row, j], d[low, row, j], d[low + 1, row, j]
-                if direction == 1:          # place_in_bin, height_in_bin of the formulas
+                if direction == 1:  # place_in_bin, height_in_bin of the formulas
                     a, b = (v - below) / (above - below), (above - v) / (above - below)
                     c = b * d0 - a * d1
                     outer = math.sqrt(c * c + two * two * a * b * slope * slope) + abs(c)
@@ -119,16 +119,18 @@ def spline(u, x, y, s, d, bound, circular, direction, out, log_det):
                     out[row, j] = left + (right - left) * a + turns
                 else:
                     a, b = (v - left) / (right - left), (right - v) / (right - left)
-                    part = (a * (slope * a + d0 * b)
-                            / (slope * (a * a + b * b) + (d0 + d1) * a * b))
+                    part = a * (slope * a + d0 * b) / (slope * (a * a + b * b) + (d0 + d1) * a * b)
                     out[row, j] = below + (above - below) * part + turns
-                q = d1 * a * a + two * slope * a * b + d0 * b * b       # log_slope_in_bin
+                q = d1 * a * a + two * slope * a * b + d0 * b * b  # log_slope_in_bin
                 m = a * a + b * b + (d0 + d1) * a * b / slope
                 e = ((d0 - slope) + (d1 - slope)) * a * b / slope
                 more = (d1 - one) * a * a + two * (slope - one) * a * b + (d0 - one) * b * b
                 ratio = q / (m * m)
-                log_slope = (math.log(ratio) if ratio < half
-                             else math.log1p((more - e * (two + e)) / (m * m)))
+                log_slope = (
+                    math.log(ratio)
+                    if ratio < half
+                    else math.log1p((more - e * (two + e)) / (m * m))
+                )
                 total += -log_slope if direction == 1 else log_slope
             else:
                 out[row, j] = v

@@ -22,7 +22,7 @@ def _additive(transformer, direction, rows, h):
 
 
 def _affine(transformer, direction, rows, h):
-    if transformer.scale == "gate":     # z + (z - p) e^-r as z e^s + t, where e^s = 1 + e^-r
+    if transformer.scale == "gate":  # z + (z - p) e^-r as z e^s + t, where e^s = 1 + e^-r
         p, raw = h
         h = -p * np.exp(-raw), softplus(-raw)
     return coupling.affine_coupling(direction, rows, *h)
@@ -42,15 +42,23 @@ def _logistics(transformer, direction, rows, h):
 
 
 # By the twin of the transformer: (transformer, direction, rows, h) -> (rows, log_det).
-TWINS = {"additive": _additive, "affine": _affine, "spline": _spline, "deep_sigmoid": _sigmoids,
-         "logistic_mixture": _logistics}
+TWINS = {
+    "additive": _additive,
+    "affine": _affine,
+    "spline": _spline,
+    "deep_sigmoid": _sigmoids,
+    "logistic_mixture": _logistics,
+}
 
 
 def apply(flow, direction, params, rows, context):
     """A flow in a direction; None for gradients, and where there is no coupling layer."""
     members = flow.members(direction)
-    if (rows.dtype not in (np.float32, np.float64) or boxes(rows, context, params)
-            or not any(_has_twin(member) for member, _, _ in members)):
+    if (
+        rows.dtype not in (np.float32, np.float64)
+        or boxes(rows, context, params)
+        or not any(_has_twin(member) for member, _, _ in members)
+    ):
         return None
     total = None
     for member, sign, path in members:
@@ -60,7 +68,8 @@ def apply(flow, direction, params, rows, context):
             kept, changed = member.halves(rows)
             h = [np.ascontiguousarray(array) for array in member.conditioner(own, kept, given)]
             changed, log_det = TWINS[twin_of(member.transformer)](
-                member.transformer, sign, np.ascontiguousarray(changed), h)
+                member.transformer, sign, np.ascontiguousarray(changed), h
+            )
             rows = member.joined(kept, changed)
         else:
             rows, log_det = member._apply(sign, own, rows, context)

@@ -37,8 +37,8 @@ def mixture(u, a, b, slope, offset, log_w, logistic, direction, out, log_det):
     row = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
     zero, half, one = u.dtype.type(0), u.dtype.type(0.5), u.dtype.type(1)
     infinity, none = u.dtype.type(math.inf), u.dtype.type(math.nan)
-    double = u.dtype.type(1 + 2.0 ** -52) > one
-    eps = u.dtype.type(2.0 ** -52 if double else 2.0 ** -23)
+    double = u.dtype.type(1 + 2.0**-52) > one
+    eps = u.dtype.type(2.0**-52 if double else 2.0**-23)
     total = zero
     if row < u.shape[0]:
         column = cuda.threadIdx.x
@@ -100,8 +100,11 @@ def mixture(u, a, b, slope, offset, log_w, logistic, direction, out, log_det):
                 excess = value - target
                 low, high = x if excess <= zero else low, x if excess >= zero else high
                 step = -excess * math.exp(-log_slope)
-                trusted = (low <= x + step <= high and abs(excess) <= half * residue
-                           and steps < NEWTON_STEPS)
+                trusted = (
+                    low <= x + step <= high
+                    and abs(excess) <= half * residue
+                    and steps < NEWTON_STEPS
+                )
                 new = x + step if trusted else half * low + half * high
                 ahead = abs(step * (step / last)) if last != zero else infinity
                 done = new == x or (trusted and ahead <= eps * abs(new))

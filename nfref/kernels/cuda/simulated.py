@@ -22,7 +22,7 @@ def shfl_xor_sync(mask, value, offset):
     return board[thread.thread_id ^ offset]
 
 
-def syncwarp(mask=0xffffffff):
+def syncwarp(mask=0xFFFFFFFF):
     """A barrier for the whole block is one for each of its warps."""
     threading.current_thread().syncthreads()
 
@@ -37,7 +37,7 @@ class Thread(kernel.BlockThread):
         self.may_run, self.has_run = threading.Lock(), threading.Lock()
         self.may_run.acquire()
         self.has_run.acquire()
-        self.start()        # and wait to be told
+        self.start()  # and wait to be told
 
     def run(self):
         self.may_run.acquire()
@@ -61,8 +61,10 @@ class Block(kernel.BlockManager):
     """The threads of a block, one after the other from barrier to barrier."""
 
     def run(self, grid_point, *arguments):
-        threads = [Thread(lambda: self._f(*arguments), self, grid_point, place, self._debug)
-                   for place in np.ndindex(*self._block_dim)]
+        threads = [
+            Thread(lambda: self._f(*arguments), self, grid_point, place, self._debug)
+            for place in np.ndindex(*self._block_dim)
+        ]
         failed = None
         while threads:
             for thread in threads:

@@ -19,7 +19,7 @@ from nfref.kernels.cuda.warp import ALL, THREADS, WARP, block_for, lanes_for
 from nfref.runtime.tracing import Box
 
 LARGEST = 64
-SHARED = 48 * 1024      # bytes that a block gets on every device
+SHARED = 48 * 1024  # bytes that a block gets on every device
 LOG_TWO = math.log(2)
 
 
@@ -42,8 +42,11 @@ def log_abs_det(matrices):
 
 def log_abs_det_or_none(matrices):
     """What the dispatch calls: None for derivatives, large matrices and complex numbers."""
-    if (isinstance(matrices, Box) or matrices.shape[1] > LARGEST
-            or matrices.dtype not in (np.float32, np.float64)):
+    if (
+        isinstance(matrices, Box)
+        or matrices.shape[1] > LARGEST
+        or matrices.dtype not in (np.float32, np.float64)
+    ):
         return None
     return log_abs_det(matrices)
 
@@ -67,7 +70,7 @@ def log_abs_det_of(dtype):
                 entries[base + i * stride + j] = matrices[min(mine, n - 1), i, j]
                 j += lanes
         cuda.syncwarp()
-        used = 0        # a bit for each row of this lane: whether it has been the pivot
+        used = 0  # a bit for each row of this lane: whether it has been the pivot
         product, power = number(1), 0
         for k in range(dim):
             size, pivot = number(-1), dim
@@ -75,7 +78,7 @@ def log_abs_det_of(dtype):
             while i < dim:
                 candidate = abs(entries[base + i * stride + k])
                 if not candidate >= zero:
-                    candidate = zero            # a NaN would divide the lanes
+                    candidate = zero  # a NaN would divide the lanes
                 if used & bit == 0 and candidate > size:
                     size, pivot = candidate, i
                 i, bit = i + lanes, bit * 2
@@ -111,5 +114,6 @@ def log_abs_det_of(dtype):
     return log_abs_det
 
 
-KERNELS = {np.dtype(dtype): cuda.jit(log_abs_det_of(np.dtype(dtype)))
-           for dtype in (np.float32, np.float64)}
+KERNELS = {
+    np.dtype(dtype): cuda.jit(log_abs_det_of(np.dtype(dtype))) for dtype in (np.float32, np.float64)
+}

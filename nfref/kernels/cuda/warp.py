@@ -7,9 +7,9 @@ own: no kernel returns early.
 
 from numba import config
 
-THREADS = 128           # in a block: four warps
+THREADS = 128  # in a block: four warps
 WARP = 32
-ALL = 0xffffffff        # the lanes that take part
+ALL = 0xFFFFFFFF  # the lanes that take part
 
 
 def lanes_for(dim):
@@ -25,6 +25,7 @@ def block_for(n, lanes, most_warps=THREADS // WARP):
     return -(-n // places), (lanes, places)
 
 
-if config.ENABLE_CUDASIM:   # type: ignore[attr-defined]
+if config.ENABLE_CUDASIM:  # type: ignore[attr-defined]
     from nfref.kernels.cuda.simulated import complete_simulator
+
     complete_simulator()

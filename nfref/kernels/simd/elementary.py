@@ -76,12 +76,13 @@ def log(x, excess):
 @intrinsic
 def power_of_two(typing, shifted):
     """2^k from k + MAGIC."""
+
     def generate(context, builder, signature, arguments):
         bits, fraction, bias = (32, 23, 127) if shifted == types.float32 else (64, 52, 1023)
         whole = ir.IntType(bits)
         k = builder.add(builder.bitcast(arguments[0], whole), ir.Constant(whole, bias))
-        return builder.bitcast(builder.shl(k, ir.Constant(whole, fraction)),
-                               arguments[0].type)
+        return builder.bitcast(builder.shl(k, ir.Constant(whole, fraction)), arguments[0].type)
+
     return shifted(shifted), generate
 
 
@@ -94,11 +95,13 @@ def _compiled_for(number, powers, magic, log_two, rest, largest, terms):
     largest : the last whole x for which e^-x is a normal number
     """
     info, bits, fraction = np.finfo(number), *((32, 23) if number == np.float32 else (64, 52))
-    one_bits, half_bits, magic_bits = (int(np.array(value, number).view(f"u{bits // 8}"))
-                                       for value in (1, math.sqrt(0.5), magic))
+    one_bits, half_bits, magic_bits = (
+        int(np.array(value, number).view(f"u{bits // 8}")) for value in (1, math.sqrt(0.5), magic)
+    )
     exponent_of_one, few, middle = one_bits >> fraction, (terms + 4) // 2, terms // 2
     zero, one, two, four, infinity, magic, log_two, rest, largest, per_log_two = map(
-        number, (0, 1, 2, 4, math.inf, magic, log_two, rest, largest, 1 / math.log(2)))
+        number, (0, 1, 2, 4, math.inf, magic, log_two, rest, largest, 1 / math.log(2))
+    )
     highest, lowest = number(np.log(info.max)), number(np.log(info.tiny) + 1)
     taylor = tuple(number(1 / math.factorial(n)) for n in range(2, powers + 1))
     artanh = tuple(number(2 / (2 * n + 1)) for n in range(terms))
@@ -118,7 +121,7 @@ def _compiled_for(number, powers, magic, log_two, rest, largest, terms):
     @body
     def exp(x):
         """The highest x with a finite e^x needs a k whose 2^k is not; so 2^(k-1) comes twice."""
-        inside = lowest if x < lowest else highest if x > highest else x    # a NaN stays one
+        inside = lowest if x < lowest else highest if x > highest else x  # a NaN stays one
         p, shifted = parts(inside)
         half = power_of_two(shifted - one)
         value = (half * p + half) * two
@@ -127,7 +130,7 @@ def _compiled_for(number, powers, magic, log_two, rest, largest, terms):
     @body
     def falling(x):
         """(p, 2^k) with e^-x = 2^k p + 2^k, for x >= 0; beyond ``largest`` they are those of it."""
-        p, shifted = parts(-(largest if x > largest else x))    # a NaN stays one
+        p, shifted = parts(-(largest if x > largest else x))  # a NaN stays one
         return p, power_of_two(shifted)
 
     @body
@@ -173,18 +176,22 @@ def _compiled_for(number, powers, magic, log_two, rest, largest, terms):
     @intrinsic
     def split(typing, x):
         """(m, k) of normal x > 0, with x = 2^k m and m from sqrt(1/2) to sqrt(2)."""
+
         def generate(context, builder, signature, arguments):
             whole, real = ir.IntType(bits), arguments[0].type
-            moved = builder.add(builder.bitcast(arguments[0], whole),
-                                ir.Constant(whole, one_bits - half_bits))
+            moved = builder.add(
+                builder.bitcast(arguments[0], whole), ir.Constant(whole, one_bits - half_bits)
+            )
             exponent = builder.lshr(moved, ir.Constant(whole, fraction))
-            mantissa = builder.and_(moved, ir.Constant(whole, 2 ** fraction - 1))
+            mantissa = builder.and_(moved, ir.Constant(whole, 2**fraction - 1))
             m = builder.bitcast(builder.add(mantissa, ir.Constant(whole, half_bits)), real)
             # Whole numbers become real ones as the last bits of MAGIC, and cost no conversion.
             k = builder.fsub(
                 builder.bitcast(builder.add(exponent, ir.Constant(whole, magic_bits)), real),
-                ir.Constant(real, float(magic) + exponent_of_one))
+                ir.Constant(real, float(magic) + exponent_of_one),
+            )
             return context.make_tuple(builder, signature.return_type, (m, k))
+
         return types.UniTuple(x, 2)(x), generate
 
     @body
@@ -198,21 +205,25 @@ def _compiled_for(number, powers, magic, log_two, rest, largest, terms):
         for n in range(few - 2, -1, -1):
             total = total * square + artanh_of_few[n]
         value = k * log_two + (k * rest + total * s)
-        return value if x < infinity else x     # a NaN stays one
+        return value if x < infinity else x  # a NaN stays one
 
     @body
     def softplus(x):
         return (x if x > zero else zero) + log1p(exp_neg(abs(x)))
 
-    return {each.__name__: each for each in (exp, exp_neg, one_minus_exp_neg, tanh,
-                                             tanh_and_slope, log1p, log, softplus)}
+    return {
+        each.__name__: each
+        for each in (exp, exp_neg, one_minus_exp_neg, tanh, tanh_and_slope, log1p, log, softplus)
+    }
 
 
 # Float64 takes the split of log 2 of fdlibm, a first part of 32 bits.
 _COMPILED = {
-    types.float32: _compiled_for(np.float32, 7, 1.5 * 2 ** 23, *LOG_TWO, 87, 8),
-    types.float64: _compiled_for(np.float64, 13, 1.5 * 2 ** 52, 0.6931471803691238,
-                                 1.9082149292705877e-10, 708, 17)}
+    types.float32: _compiled_for(np.float32, 7, 1.5 * 2**23, *LOG_TWO, 87, 8),
+    types.float64: _compiled_for(
+        np.float64, 13, 1.5 * 2**52, 0.6931471803691238, 1.9082149292705877e-10, 708, 17
+    ),
+}
 
 
 def _compile(function):

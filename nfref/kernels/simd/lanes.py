@@ -27,12 +27,12 @@ def width_of(dtype):
 
 def load(flat, at):
     """The lanes that start at ``at``, a multiple of their width."""
-    return flat[at:at + width_of(flat.dtype)].copy()
+    return flat[at : at + width_of(flat.dtype)].copy()
 
 
 def load_strided(flat, at, stride):
     """The lanes at ``at``, ``at + stride``, ``at + 2 stride`` ..., from any place."""
-    return flat[at:at + stride * width_of(flat.dtype):stride].copy()
+    return flat[at : at + stride * width_of(flat.dtype) : stride].copy()
 
 
 def load_at(flat, at, place):
@@ -57,7 +57,7 @@ def transpose(flat, at, stride, out, to, apart):
 
 def store(flat, at, lanes):
     """Write the lanes from ``at`` on, a multiple of their width."""
-    flat[at:at + len(lanes)] = lanes
+    flat[at : at + len(lanes)] = lanes
 
 
 def broadcast(flat, value):
@@ -126,8 +126,9 @@ def _place(context, builder, array_type, array, at):
 
 
 def pointer_at(context, builder, array_type, array, at, lanes):
-    return builder.bitcast(_place(context, builder, array_type, array, at),
-                           _vector(context, lanes).as_pointer())
+    return builder.bitcast(
+        _place(context, builder, array_type, array, at), _vector(context, lanes).as_pointer()
+    )
 
 
 @emits(load, lambda flat, at: Lanes(flat.dtype)(flat, types.intp))
@@ -157,8 +158,15 @@ def _load_at(context, builder, signature, arguments):
     for r in range(lanes.width):
         lane = ir.Constant(ir.IntType(32), r)
         step = builder.mul(builder.extract_element(steps, lane), whole(lanes.width))
-        number = builder.load(_place(context, builder, signature.args[0], array,
-                                     builder.add(at, builder.add(step, whole(r)))))
+        number = builder.load(
+            _place(
+                context,
+                builder,
+                signature.args[0],
+                array,
+                builder.add(at, builder.add(step, whole(r))),
+            )
+        )
         vector = builder.insert_element(vector, number, lane)
     return vector
 
@@ -167,10 +175,13 @@ def _load_at(context, builder, signature, arguments):
 def _prefetch(context, builder, signature, arguments):
     number = ir.IntType(32)
     function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t] + 3 * [number]),
-        "llvm.prefetch.p0i8")
-    place = builder.bitcast(_place(context, builder, signature.args[0], *arguments),
-                            cgutils.voidptr_t)
+        builder.module,
+        ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t] + 3 * [number]),
+        "llvm.prefetch.p0i8",
+    )
+    place = builder.bitcast(
+        _place(context, builder, signature.args[0], *arguments), cgutils.voidptr_t
+    )
     read, second_level, data = number(0), number(2), number(1)
     builder.call(function, [place, read, second_level, data])
     return context.get_dummy_value()
@@ -181,8 +192,12 @@ def _transpose(flat, at, stride, out, to, apart):
     width, block = BYTES // flat.itemsize, tiles.lanes_of(tiles.start_at(flat, at))
     for c in range(0, width, block):
         for r in range(0, width, block):
-            tiles.transpose(tiles.start_at(flat, at + c + r * stride), stride,
-                            tiles.start_at(out, to + c * apart + r), apart)
+            tiles.transpose(
+                tiles.start_at(flat, at + c + r * stride),
+                stride,
+                tiles.start_at(out, to + c * apart + r),
+                apart,
+            )
 
 
 @emits(store, lambda flat, at, lanes: types.void(flat, types.intp, lanes))
@@ -201,8 +216,9 @@ def _broadcast(context, builder, signature, arguments):
 def absolute_of(context, builder, lanes, value):
     vector = _vector(context, lanes)
     name = f"llvm.fabs.v{lanes.width}f{lanes.dtype.bitwidth}"
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]),
-                                              name)
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(vector, [vector]), name
+    )
     return builder.call(function, [value])
 
 
@@ -243,17 +259,21 @@ def split(context, builder, lanes, value):
         return ir.Constant(vector, [number] * lanes.width)
 
     def exponent_bits(value):
-        return builder.and_(builder.lshr(builder.bitcast(value, integers), whole(kept)),
-                            whole(2 * bias + 1))
+        return builder.and_(
+            builder.lshr(builder.bitcast(value, integers), whole(kept)), whole(2 * bias + 1)
+        )
 
     # Numbers too small for an exponent of their own are lifted before they are split.
     small = builder.icmp_unsigned("==", exponent_bits(value), whole(0))
-    value = builder.select(small, builder.fmul(value, real(2.0 ** kept)), value)
+    value = builder.select(small, builder.fmul(value, real(2.0**kept)), value)
     field = exponent_bits(value)
-    special = builder.or_(builder.icmp_unsigned("==", field, whole(2 * bias + 1)),
-                          builder.fcmp_ordered("==", value, real(0.0)))
-    cleared = builder.and_(builder.bitcast(value, integers),
-                           whole(~((2 * bias + 1) << kept) & (2 ** bits - 1)))
+    special = builder.or_(
+        builder.icmp_unsigned("==", field, whole(2 * bias + 1)),
+        builder.fcmp_ordered("==", value, real(0.0)),
+    )
+    cleared = builder.and_(
+        builder.bitcast(value, integers), whole(~((2 * bias + 1) << kept) & (2**bits - 1))
+    )
     unit = builder.bitcast(builder.or_(cleared, whole(bias << kept)), vector)
     power = builder.sitofp(builder.sub(field, whole(bias)), vector)
     power = builder.fsub(power, builder.select(small, real(float(kept)), real(0.0)))
@@ -281,6 +301,10 @@ def _emit_operator(symbol, instruction):
         return getattr(builder, instruction)(*arguments, flags=("contract",))
 
 
-for _symbol, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"),
-                              (operator.mul, "fmul"), (operator.truediv, "fdiv")):
+for _symbol, _instruction in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
     _emit_operator(_symbol, _instruction)

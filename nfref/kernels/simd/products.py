@@ -26,36 +26,46 @@ from numba.extending import intrinsic
 
 from nfref.kernels.jit import address, body, compiles, kernel, reduction
 from nfref.kernels.numba_internals import binding, cgutils, ir
-from nfref.kernels.simd.tiles import (BYTES, FLAT, TALL, VECTORS, lanes_of, matrix_at, stack_of,
-                                      start_at, tile_of, transpose)
+from nfref.kernels.simd.tiles import (
+    BYTES,
+    FLAT,
+    TALL,
+    VECTORS,
+    lanes_of,
+    matrix_at,
+    stack_of,
+    start_at,
+    tile_of,
+    transpose,
+)
 
-ROWS = 128      # rows of data in a block: activations of a few layers stay in the cache
-COLUMNS = 16    # a network takes so many at a time where a block is not full; no vector is longer
+ROWS = 128  # rows of data in a block: activations of a few layers stay in the cache
+COLUMNS = 16  # a network takes so many at a time where a block is not full; no vector is longer
 
 
-def times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0,
-          columns=ROWS):
+def times(
+    weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0, columns=ROWS
+):
     """out (fan_out, width) = keep * out + weight^T h, with h (fan_in, width); keep is 0 or 1.
 
     In the first ``columns`` alone, one or some sixteens, where these are not ROWS; what the others
     hold stays.
     """
-    w, columns = (_part(weight, at, stride, fan_in, fan_out),
-                  width if columns == ROWS else columns)
+    w, columns = (_part(weight, at, stride, fan_in, fan_out), width if columns == ROWS else columns)
     seen, part = _part(h, h_at, width, fan_in, columns), _part(out, out_at, width, fan_out, columns)
     # BLAS takes the sums of a single column in another order.
     product = w.T @ (seen if columns > 1 else seen.repeat(COLUMNS, axis=1))
     part[:] = part + product[:, :columns] if keep else product[:, :columns]
 
 
-def times_transposed(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep,
-                     width=ROWS, columns=ROWS):
+def times_transposed(
+    weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep, width=ROWS, columns=ROWS
+):
     """out (fan_in, width) = keep * out + weight g, with g (fan_out, width); keep is 0 or 1.
 
     In the first ``columns`` alone, some sixteens, where these are not ROWS.
     """
-    w, columns = (_part(weight, at, stride, fan_in, fan_out),
-                  width if columns == ROWS else columns)
+    w, columns = (_part(weight, at, stride, fan_in, fan_out), width if columns == ROWS else columns)
     product = w @ _part(g, g_at, width, fan_out, columns)
     part = _part(out, out_at, width, fan_in, columns)
     part[:] = part + product if keep else product
@@ -73,31 +83,69 @@ def add_outer(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS,
 def _part(flat, at, stride, rows, columns):
     """A (rows, columns) view into a flat array, as uncompiled code sees it."""
     return np.lib.stride_tricks.as_strided(
-        flat[at:], (rows, columns), (stride * flat.itemsize, flat.itemsize))
+        flat[at:], (rows, columns), (stride * flat.itemsize, flat.itemsize)
+    )
 
 
 @compiles(times)
-def _times(weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0,
-           columns=ROWS):
+def _times(
+    weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0, columns=ROWS
+):
     if columns == 1:
-        _call_column(fan_out, fan_in, start_at(weight, at), stride, start_at(h, h_at), keep,
-                     start_at(out, out_at))
+        _call_column(
+            fan_out,
+            fan_in,
+            start_at(weight, at),
+            stride,
+            start_at(h, h_at),
+            keep,
+            start_at(out, out_at),
+        )
         return
-    _call_product(fan_out, fan_in, start_at(weight, at), 1, stride, start_at(h, h_at), keep,
-                  start_at(out, out_at), width, width if columns == ROWS else columns)
+    _call_product(
+        fan_out,
+        fan_in,
+        start_at(weight, at),
+        1,
+        stride,
+        start_at(h, h_at),
+        keep,
+        start_at(out, out_at),
+        width,
+        width if columns == ROWS else columns,
+    )
 
 
 @compiles(times_transposed)
-def _times_transposed(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep,
-                      width=ROWS, columns=ROWS):
-    _call_product(fan_in, fan_out, start_at(weight, at), stride, 1, start_at(g, g_at), keep,
-                  start_at(out, out_at), width, width if columns == ROWS else columns)
+def _times_transposed(
+    weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep, width=ROWS, columns=ROWS
+):
+    _call_product(
+        fan_in,
+        fan_out,
+        start_at(weight, at),
+        stride,
+        1,
+        start_at(g, g_at),
+        keep,
+        start_at(out, out_at),
+        width,
+        width if columns == ROWS else columns,
+    )
 
 
 @compiles(add_outer)
 def _add_outer(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS, columns=ROWS):
-    _call_outer_product(fan_in, fan_out, start_at(h, h_at), start_at(g, g_at),
-                        start_at(weight, at), stride, width, columns)
+    _call_outer_product(
+        fan_in,
+        fan_out,
+        start_at(h, h_at),
+        start_at(g, g_at),
+        start_at(weight, at),
+        stride,
+        width,
+        columns,
+    )
 
 
 # By name -------------------------------------------------------------------------------------
@@ -121,23 +169,28 @@ def _call_outer_product(typing, fan_in, fan_out, h, g, weight, stride, width, co
 def _call(function, pointer):
     def generate(context, builder, signature, values):
         extern = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [value.type for value in values]),
-            _name(function, signature))
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [value.type for value in values]),
+            _name(function, signature),
+        )
         builder.call(extern, values)
         return context.get_dummy_value()
+
     return signatures(pointer)[function], generate
 
 
 def signatures(a):
     """Those of the products, by their names, for pointers ``a``."""
     i = types.intp
-    return {"product": types.void(i, i, a, i, i, a, i, a, i, i),
-            "column": types.void(i, i, a, i, a, i, a),
-            "outer_product": types.void(i, i, a, a, a, i, i, i)}
+    return {
+        "product": types.void(i, i, a, i, i, a, i, a, i, i),
+        "column": types.void(i, i, a, i, a, i, a),
+        "outer_product": types.void(i, i, a, a, a, i, i, i),
+    }
 
 
 def _name(function, signature):
-    number, = {kind.dtype for kind in signature.args if isinstance(kind, types.CPointer)}
+    (number,) = {kind.dtype for kind in signature.args if isinstance(kind, types.CPointer)}
     return f"nfref_{function}_{number}"
 
 
@@ -151,16 +204,19 @@ def ensure_compiled(dtype):
         return
     with _COMPILING:
         for function, signature in compiled_for(dtype):
-            binding.add_symbol(_name(function.py_func.__name__, signature),
-                               address(function, signature.args))
+            binding.add_symbol(
+                _name(function.py_func.__name__, signature), address(function, signature.args)
+            )
         _COMPILED.add(dtype)
 
 
 def compiled_for(dtype):
     """The products of a dtype, and their signatures."""
     found = signatures(types.CPointer(numba.from_dtype(dtype)))
-    return [(function, found[function.py_func.__name__])
-            for function in (product, column, outer_product)]
+    return [
+        (function, found[function.py_func.__name__])
+        for function in (product, column, outer_product)
+    ]
 
 
 def pretend_compiled(dtype):
@@ -186,16 +242,43 @@ def product(m, k, a, a_m, a_k, b, keep, c, width, columns):
     whole = columns // (VECTORS * lanes) * (VECTORS * lanes)
     for j in range(0, whole, VECTORS * lanes):
         for i in range(0, tall, TALL):
-            _tall_tile(k, start_at(a, i * a_m), a_m, a_k, start_at(b, j), width, keep,
-                       start_at(c, i * width + j), width)
+            _tall_tile(
+                k,
+                start_at(a, i * a_m),
+                a_m,
+                a_k,
+                start_at(b, j),
+                width,
+                keep,
+                start_at(c, i * width + j),
+                width,
+            )
     flat = columns // (FLAT * lanes) * (FLAT * lanes)
     for i in range(tall, m):
         for j in range(0, flat, FLAT * lanes):
-            _flat_tile(k, start_at(a, i * a_m), a_m, a_k, start_at(b, j), width, keep,
-                       start_at(c, i * width + j), width)
+            _flat_tile(
+                k,
+                start_at(a, i * a_m),
+                a_m,
+                a_k,
+                start_at(b, j),
+                width,
+                keep,
+                start_at(c, i * width + j),
+                width,
+            )
         for j in range(flat, columns, lanes):
-            _single_tile(k, start_at(a, i * a_m), a_m, a_k, start_at(b, j), width, keep,
-                         start_at(c, i * width + j), width)
+            _single_tile(
+                k,
+                start_at(a, i * a_m),
+                a_m,
+                a_k,
+                start_at(b, j),
+                width,
+                keep,
+                start_at(c, i * width + j),
+                width,
+            )
     for j in range(whole, columns, lanes):
         _vector_of_columns(tall, k, a, a_m, a_k, start_at(b, j), keep, start_at(c, j), width)
 
@@ -207,8 +290,9 @@ def _vector_of_columns(tall, k, a, a_m, a_k, b, keep, c, width):
     for i in range(0, high, TALL * VECTORS):
         _high_tile(k, start_at(a, i * a_m), a_m, a_k, b, width, keep, start_at(c, i * width), width)
     for i in range(high, tall, TALL):
-        _narrow_tile(k, start_at(a, i * a_m), a_m, a_k, b, width, keep, start_at(c, i * width),
-                     width)
+        _narrow_tile(
+            k, start_at(a, i * a_m), a_m, a_k, b, width, keep, start_at(c, i * width), width
+        )
 
 
 def _numbers_of_column(vectors, size):
@@ -228,7 +312,8 @@ def _numbers_of_column(vectors, size):
 
 
 _many_numbers, _vector_of_numbers, _few_numbers, _one_number = (
-    _numbers_of_column(*size) for size in ((VECTORS, BYTES), (1, BYTES), (1, BYTES // 4), (1, 1)))
+    _numbers_of_column(*size) for size in ((VECTORS, BYTES), (1, BYTES), (1, BYTES // 4), (1, 1))
+)
 
 
 @kernel
@@ -269,12 +354,24 @@ def outer_product(fan_in, fan_out, h, g, weight, stride, width, there):
             some = min(columns, whole - j)
             for first in range(0, some, lanes):
                 for r in range(0, there, lanes):
-                    transpose(start_at(g, (j + first) * width + start + r), width,
-                              start_at(transposed, r * columns + first), columns)
-            _add_columns(fan_in, some, start_at(h, start), width, there, transposed, columns,
-                         start_at(weight, j), stride)
-    _add_dots(whole, matrix_at(h, fan_in, width), matrix_at(g, fan_out, width), weight,
-              stride)
+                    transpose(
+                        start_at(g, (j + first) * width + start + r),
+                        width,
+                        start_at(transposed, r * columns + first),
+                        columns,
+                    )
+            _add_columns(
+                fan_in,
+                some,
+                start_at(h, start),
+                width,
+                there,
+                transposed,
+                columns,
+                start_at(weight, j),
+                stride,
+            )
+    _add_dots(whole, matrix_at(h, fan_in, width), matrix_at(g, fan_out, width), weight, stride)
 
 
 @body
@@ -286,12 +383,30 @@ def _add_columns(fan_in, some, h, width, there, transposed, columns, weight, str
             _tall_tile(there, row, width, 1, transposed, columns, 1, out, stride)
         else:
             for j in range(0, some, lanes):
-                _narrow_tile(there, row, width, 1, start_at(transposed, j), columns, 1,
-                             start_at(out, j), stride)
+                _narrow_tile(
+                    there,
+                    row,
+                    width,
+                    1,
+                    start_at(transposed, j),
+                    columns,
+                    1,
+                    start_at(out, j),
+                    stride,
+                )
     for i in range(tall, fan_in):
         for j in range(0, some, lanes):
-            _single_tile(there, start_at(h, i * width), width, 1, start_at(transposed, j), columns,
-                         1, start_at(weight, i * stride + j), stride)
+            _single_tile(
+                there,
+                start_at(h, i * width),
+                width,
+                1,
+                start_at(transposed, j),
+                columns,
+                1,
+                start_at(weight, i * stride + j),
+                stride,
+            )
 
 
 @reduction

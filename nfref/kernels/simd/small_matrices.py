@@ -17,17 +17,29 @@ from nfref.kernels.jit import body, kernel
 from nfref.kernels.rows import aligned, share
 from nfref.kernels.simd import unrolled
 from nfref.kernels.simd.elementary import LOG_TWO
-from nfref.kernels.simd.lanes import (BYTES, absolute, broadcast, exponent, load, load_at,
-                                      load_strided, mantissa, prefetch, store, transpose,
-                                      where_equal, where_longer)
+from nfref.kernels.simd.lanes import (
+    BYTES,
+    absolute,
+    broadcast,
+    exponent,
+    load,
+    load_at,
+    load_strided,
+    mantissa,
+    prefetch,
+    store,
+    transpose,
+    where_equal,
+    where_longer,
+)
 from nfref.kernels.simd.unrolled import LIFT
 from nfref.runtime.backends import threads
 from nfref.runtime.tracing import Box, boxes, defvjp, is_forward_mode, primitive
 
-LARGEST = 64        # entries of 8 such matrices still fit a processor's own cache
-CHUNK = 1 << 18     # entries, about, that a thread takes at a time
+LARGEST = 64  # entries of 8 such matrices still fit a processor's own cache
+CHUNK = 1 << 18  # entries, about, that a thread takes at a time
 WORTH_IT = 1 << 20  # multiplications that take longer than to wake a thread: 0.1 to 0.2 ms
-TOGETHER = 8        # registers of determinants whose logarithms do not wait for each other
+TOGETHER = 8  # registers of determinants whose logarithms do not wait for each other
 
 
 # What the dispatch calls --------------------------------------------------------------------
@@ -45,9 +57,11 @@ def solve_or_none(matrices, rows):
 
 def _have_twin(matrices, *others):
     arrays = matrices, *others
-    return (matrices.shape[1] <= LARGEST
-            and all(array.dtype in (np.float32, np.float64) for array in arrays)
-            and not any(is_forward_mode(box) for box in boxes(*arrays)))
+    return (
+        matrices.shape[1] <= LARGEST
+        and all(array.dtype in (np.float32, np.float64) for array in arrays)
+        and not any(is_forward_mode(box) for box in boxes(*arrays))
+    )
 
 
 # The twins ----------------------------------------------------------------------------------
@@ -83,11 +97,12 @@ def inverse(matrices):
 
 def _log_abs_det_vjp(value, matrices):
     """d log|det A| = tr(A^-1 dA), so g_A = g A^-T."""
+
     def back(g):
         inverses, g = _transposed(inverse(matrices)), g[:, None, None]
         if isinstance(inverses, Box) or isinstance(g, Box):
             return g * inverses
-        return np.multiply(g, inverses, out=inverses)   # nobody else holds them
+        return np.multiply(g, inverses, out=inverses)  # nobody else holds them
 
     return back
 
@@ -95,14 +110,16 @@ def _log_abs_det_vjp(value, matrices):
 defvjp(log_abs_det, _log_abs_det_vjp)
 
 # From A dy = dr - dA y:  g_r = A^-T g_y,  g_A = -g_r y^T.
-defvjp(solve,
-       lambda y, matrices, rows: lambda g: -(
-           solve(_transposed(matrices), g)[:, :, None] * y[:, None, :]),
-       lambda y, matrices, rows: lambda g: solve(_transposed(matrices), g))
+defvjp(
+    solve,
+    lambda y, matrices, rows: (
+        lambda g: -(solve(_transposed(matrices), g)[:, :, None] * y[:, None, :])
+    ),
+    lambda y, matrices, rows: lambda g: solve(_transposed(matrices), g),
+)
 
 # d(A^-1) = -A^-1 dA A^-1, so g_A = -A^-T g A^-T.
-defvjp(inverse, lambda value, matrices: lambda g: -(
-    _transposed(value) @ g @ _transposed(value)))
+defvjp(inverse, lambda value, matrices: lambda g: -(_transposed(value) @ g @ _transposed(value)))
 
 
 def _transposed(matrices):
@@ -146,8 +163,8 @@ def _log_abs_det(matrices, column, start, stop, buffer, out):
     """
     lanes, dim = BYTES // matrices.itemsize, matrices.shape[1]
     flat, size = matrices.reshape(matrices.size), dim * dim
-    products = buffer[size * lanes:(size + TOGETHER) * lanes]
-    powers = buffer[(size + TOGETHER) * lanes:]
+    products = buffer[size * lanes : (size + TOGETHER) * lanes]
+    powers = buffer[(size + TOGETHER) * lanes :]
     for some in range(start, stop, TOGETHER * lanes):
         count = min(TOGETHER * lanes, stop - some)
         for at in range(0, count, lanes):
@@ -254,7 +271,7 @@ def eliminate(buffer, lanes, dim, width):
                 at = column + i * lanes
                 row = where_equal(here, broadcast(buffer, i), top, load(buffer, at))
                 store(buffer, at, row - load(buffer, left + i * lanes) * across)
-            if j == k + 1 and j < dim:      # early, so that it need not be waited for
+            if j == k + 1 and j < dim:  # early, so that it need not be waited for
                 pivot, place = longest(buffer, lanes, column, j, dim)
     return product, power
 

@@ -13,11 +13,11 @@ from nfref.kernels.numba_internals import binding, cgutils, ir, populate_array
 
 _FEATURES = binding.get_host_cpu_features()
 _WIDE = _FEATURES.get("avx512f", False)
-BYTES = 64 if _WIDE else 32 if _FEATURES.get("avx", False) else 16      # of a vector
+BYTES = 64 if _WIDE else 32 if _FEATURES.get("avx", False) else 16  # of a vector
 # A tile needs TALL * VECTORS registers for sums and a few more. There are 32, or else 16. To keep
 # two multiply-adders busy, each of which takes four cycles to answer, it needs 8 sums or more.
 VECTORS = 4 if _WIDE or _FEATURES.get("neon", False) else 2
-FLAT = 2 * VECTORS      # vectors of a tile of one row: enough sums to hide how long one takes
+FLAT = 2 * VECTORS  # vectors of a tile of one row: enough sums to hide how long one takes
 TALL = 4
 
 
@@ -39,6 +39,7 @@ def start_at(typing, numbers, at):
 @intrinsic
 def matrix_at(typing, pointer, rows, columns):
     """The numbers from a pointer on as an array (rows, columns)."""
+
     def generate(context, builder, signature, arguments):
         return matrix(context, builder, signature.return_type, *arguments)
 
@@ -69,6 +70,7 @@ def tile_of(rows, vectors, size=BYTES):
     Entry (m, k) of a stands at m a_m + k a_k, rows of b and c are b_k and c_m apart. A vector
     has ``size`` bytes, or one number where these are too few for it.
     """
+
     @intrinsic
     def tile(typing, k, a, a_m, a_k, b, b_k, keep, c, c_m):
         whole = types.intp
@@ -80,8 +82,12 @@ def tile_of(rows, vectors, size=BYTES):
             k, a, a_m, a_k, b, b_k, keep, c, c_m = arguments
 
             def vectors_from(row):
-                return [builder.bitcast(builder.gep(row, [cgutils.intp_t(v * vector.count)]),
-                                        vector.as_pointer()) for v in range(vectors)]
+                return [
+                    builder.bitcast(
+                        builder.gep(row, [cgutils.intp_t(v * vector.count)]), vector.as_pointer()
+                    )
+                    for v in range(vectors)
+                ]
 
             def rows_apart(stride):
                 return [builder.mul(stride, cgutils.intp_t(m)) for m in range(rows)]
@@ -98,8 +104,10 @@ def tile_of(rows, vectors, size=BYTES):
                     for place, total in pairs:
                         builder.store(builder.load(place, align=align), total)
             add_product = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(vector, [vector] * 3),
-                f"llvm.fmuladd.v{vector.count}{vector.element.intrinsic_name}")
+                builder.module,
+                ir.FunctionType(vector, [vector] * 3),
+                f"llvm.fmuladd.v{vector.count}{vector.element.intrinsic_name}",
+            )
             steps = rows_apart(a_m)
             with cgutils.for_range(builder, k) as loop:
                 column = builder.gep(a, [builder.mul(loop.index, a_k)])
@@ -162,6 +170,7 @@ def transpose(typing, a, stride, out, out_stride):
 
 def stack_of(vectors):
     """A compiled function that gives a kernel so many vectors on its stack, as a pointer."""
+
     @intrinsic
     def vectors_like(typing, pointer):
         def generate(context, builder, signature, arguments):

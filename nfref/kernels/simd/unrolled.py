@@ -11,13 +11,24 @@ from numba import types
 
 from nfref.kernels.jit import body, emits
 from nfref.kernels.numba_internals import cgutils
-from nfref.kernels.simd.lanes import (BYTES, Lanes, absolute_of, broadcast, exponent, load,
-                                      mantissa, none_longer, pointer_at, split, width_of)
+from nfref.kernels.simd.lanes import (
+    BYTES,
+    Lanes,
+    absolute_of,
+    broadcast,
+    exponent,
+    load,
+    mantissa,
+    none_longer,
+    pointer_at,
+    split,
+    width_of,
+)
 
 LARGEST = 8
-LIFT = 2.0 ** 100   # beyond it, and below one over it, pivots are scaled: 2^127 is float32's limit
+LIFT = 2.0**100  # beyond it, and below one over it, pivots are scaled: 2^127 is float32's limit
 # A product of eight pivots up to it, and down to one over it, is a normal number.
-USUAL, USUAL_IN_FLOAT32 = 2.0 ** 100, 2.0 ** 15
+USUAL, USUAL_IN_FLOAT32 = 2.0**100, 2.0**15
 
 
 def eliminate(rows, lanes):
@@ -37,7 +48,7 @@ def eliminate(rows, lanes):
         pivot = where(size > zero, pivot, one)
         lift = where(tiny > size, huge, where(size > huge, tiny, one))
         scale = one / (pivot * lift)
-        subtract(rows, k, [row[k] * lift * scale for row in rows[k + 1:]])
+        subtract(rows, k, [row[k] * lift * scale for row in rows[k + 1 :]])
     return product, power
 
 
@@ -54,7 +65,7 @@ def eliminate_usual(rows, lanes):
         size, product, scale = abs(pivot), product * pivot, one / pivot
         shortest = where(shortest > size, size, shortest)
         longest = where(size > longest, size, longest)
-        subtract(rows, k, [row[k] * scale for row in rows[k + 1:]])
+        subtract(rows, k, [row[k] * scale for row in rows[k + 1 :]])
     return product, shortest, longest
 
 
@@ -64,17 +75,19 @@ def exchange(rows, k, lanes):
     Returns the pivot.
     """
     top = rows[k]
-    for row in rows[k + 1:]:
+    for row in rows[k + 1 :]:
         longer = abs(row[k]) > abs(top[k])
         for j in range(k, len(rows)):
-            top[j], row[j] = (lanes.where(longer, row[j], top[j]),
-                              lanes.where(longer, top[j], row[j]))
+            top[j], row[j] = (
+                lanes.where(longer, row[j], top[j]),
+                lanes.where(longer, top[j], row[j]),
+            )
     return top[k]
 
 
 def subtract(rows, k, factors):
     """Row k as often from each row below as its factor says, right of column k."""
-    for row, factor in zip(rows[k + 1:], factors, strict=True):
+    for row, factor in zip(rows[k + 1 :], factors, strict=True):
         for j in range(k + 1, len(rows)):
             row[j] = row[j] - factor * rows[k][j]
 
@@ -87,15 +100,16 @@ def pivots(buffer, column):
     """
     product, shortest, longest = usual_pivots(buffer, column)
     limit = USUAL if buffer.itemsize == 8 else USUAL_IN_FLOAT32
-    if (none_longer(broadcast(buffer, 1 / limit), shortest)
-            and none_longer(longest, broadcast(buffer, limit))):
+    if none_longer(broadcast(buffer, 1 / limit), shortest) and none_longer(
+        longest, broadcast(buffer, limit)
+    ):
         return product, broadcast(buffer, 0)
     return any_pivots(buffer, column)
 
 
 def usual_pivots(buffer, column):
     """:func:`eliminate_usual` for the rows of a buffer; see :func:`pivots`."""
-    with np.errstate(all="ignore"):     # where pivots are unusual nothing comes of it
+    with np.errstate(all="ignore"):  # where pivots are unusual nothing comes of it
         return eliminate_usual(_rows_of(buffer, column), Arrays(buffer))
 
 
@@ -132,8 +146,9 @@ class Registers:
         self.vector = context.get_value_type(lanes)
 
     def load(self, array_type, array, at):
-        place = pointer_at(self.context, self.builder, array_type, array, cgutils.intp_t(at),
-                           self.lanes)
+        place = pointer_at(
+            self.context, self.builder, array_type, array, cgutils.intp_t(at), self.lanes
+        )
         return Register(self, self.builder.load(place, align=BYTES))
 
     def broadcast(self, value):
@@ -171,8 +186,10 @@ class Register:
 
     def __abs__(self):
         registers = self.registers
-        return Register(registers, absolute_of(registers.context, registers.builder,
-                                               registers.lanes, self.value))
+        return Register(
+            registers,
+            absolute_of(registers.context, registers.builder, registers.lanes, self.value),
+        )
 
     def __gt__(self, other):
         return self.registers.builder.fcmp_ordered(">", self.value, other.value)
@@ -180,6 +197,7 @@ class Register:
 
 def _compile(function, elimination, count):
     """``function``, which applies an elimination to the rows in a buffer, returns so many lanes."""
+
     def signature(buffer, column):
         return types.UniTuple(Lanes(buffer.dtype), count)(buffer, column)
 
@@ -187,11 +205,17 @@ def _compile(function, elimination, count):
     def _applied(context, builder, signature, arguments):
         buffer, column = signature.args
         registers, dim = Registers(context, builder, signature.return_type.dtype), len(column)
-        rows = [[registers.load(buffer, arguments[0], (i * dim + j) * registers.lanes.width)
-                 for j in range(dim)] for i in range(dim)]
+        rows = [
+            [
+                registers.load(buffer, arguments[0], (i * dim + j) * registers.lanes.width)
+                for j in range(dim)
+            ]
+            for i in range(dim)
+        ]
         results = elimination(rows, registers)
-        return context.make_tuple(builder, signature.return_type,
-                                  [result.value for result in results])
+        return context.make_tuple(
+            builder, signature.return_type, [result.value for result in results]
+        )
 
 
 _compile(usual_pivots, eliminate_usual, 3)

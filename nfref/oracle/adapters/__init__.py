@@ -15,35 +15,81 @@ import numpy as np
 
 from nfref.oracle.adapters.fitting import parameters_of
 from nfref.oracle.adapters.jax_arrays import jax_function
-from nfref.oracle.adapters.jax_libraries import (from_distrax, from_distrax_distribution,
-                                                 from_flowjax, from_flowjax_distribution, from_jax,
-                                                 from_numpyro, from_numpyro_distribution, from_tfp,
-                                                 from_tfp_distribution)
-from nfref.oracle.adapters.nfref_flows import (drawn_density, drawn_flow, from_nfref,
-                                               from_nfref_density)
+from nfref.oracle.adapters.jax_libraries import (
+    from_distrax,
+    from_distrax_distribution,
+    from_flowjax,
+    from_flowjax_distribution,
+    from_jax,
+    from_numpyro,
+    from_numpyro_distribution,
+    from_tfp,
+    from_tfp_distribution,
+)
+from nfref.oracle.adapters.nfref_flows import (
+    drawn_density,
+    drawn_flow,
+    from_nfref,
+    from_nfref_density,
+)
 from nfref.oracle.adapters.own import float64_twin, functions_of, is_torch_module, own_functions
 from nfref.oracle.adapters.parameters import of_adapter as _parameters_of_adapter
 from nfref.oracle.adapters.shapes import event_shapes, with_event_shape
 from nfref.oracle.adapters.torch_arrays import torch_function
-from nfref.oracle.adapters.torch_libraries import (from_freia, from_nflows,
-                                                   from_nflows_distribution, from_normflows,
-                                                   from_normflows_distribution, from_torch,
-                                                   from_torch_distribution, from_torch_transform,
-                                                   from_zuko, from_zuko_distribution)
+from nfref.oracle.adapters.torch_libraries import (
+    from_freia,
+    from_nflows,
+    from_nflows_distribution,
+    from_normflows,
+    from_normflows_distribution,
+    from_torch,
+    from_torch_distribution,
+    from_torch_transform,
+    from_zuko,
+    from_zuko_distribution,
+)
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
 
-__all__ = ["from_distrax", "from_distrax_distribution", "from_flowjax",
-           "from_flowjax_distribution", "from_freia", "from_jax", "from_nflows",
-           "from_nflows_distribution", "from_nfref", "from_nfref_density", "from_normflows",
-           "from_normflows_distribution", "from_numpyro", "from_numpyro_distribution", "from_tfp",
-           "from_tfp_distribution", "from_torch", "from_torch_distribution",
-           "from_torch_transform", "from_zuko", "from_zuko_distribution", "jax_function",
-           "maker", "of",
-           "parameter_gradients_of", "torch_function", "with_event_shape"]
+__all__ = [
+    "from_distrax",
+    "from_distrax_distribution",
+    "from_flowjax",
+    "from_flowjax_distribution",
+    "from_freia",
+    "from_jax",
+    "from_nflows",
+    "from_nflows_distribution",
+    "from_nfref",
+    "from_nfref_density",
+    "from_normflows",
+    "from_normflows_distribution",
+    "from_numpyro",
+    "from_numpyro_distribution",
+    "from_tfp",
+    "from_tfp_distribution",
+    "from_torch",
+    "from_torch_distribution",
+    "from_torch_transform",
+    "from_zuko",
+    "from_zuko_distribution",
+    "jax_function",
+    "maker",
+    "of",
+    "parameter_gradients_of",
+    "torch_function",
+    "with_event_shape",
+]
 
 
-def of(thing: Any, *, rng: Generator, dtype: DTypeLike = np.float64, context: Array | None = None,
-       event_shape: Any = None, train: bool = False) -> dict[str, Any]:
+def of(
+    thing: Any,
+    *,
+    rng: Generator,
+    dtype: DTypeLike = np.float64,
+    context: Array | None = None,
+    event_shape: Any = None,
+    train: bool = False,
+) -> dict[str, Any]:
     """The adapter that fits an object, found by the module its class comes from.
 
     Parameters
@@ -84,8 +130,14 @@ def of(thing: Any, *, rng: Generator, dtype: DTypeLike = np.float64, context: Ar
     return shaped
 
 
-def maker(construct: Callable[..., Any], *, rng: Any, dtype: Any = np.float64, train: Any = True,
-          **options: Any) -> Callable[..., Any]:
+def maker(
+    construct: Callable[..., Any],
+    *,
+    rng: Any,
+    dtype: Any = np.float64,
+    train: Any = True,
+    **options: Any,
+) -> Callable[..., Any]:
     """A function that makes a flow anew and adapts it: ``make=`` of ``check_flow``.
 
     Parameters
@@ -101,7 +153,7 @@ def maker(construct: Callable[..., Any], *, rng: Any, dtype: Any = np.float64, t
     -------
     callable
     """
-    seed = int(rng.integers(2 ** 32))
+    seed = int(rng.integers(2**32))
 
     def make():
         generator = np.random.default_rng(seed)
@@ -111,12 +163,19 @@ def maker(construct: Callable[..., Any], *, rng: Any, dtype: Any = np.float64, t
             options["event_shape"] = event_shapes(other, shape)
             generator = np.random.default_rng(seed)
         return of(construct(), rng=generator, dtype=dtype, train=train, **options)
+
     return make
 
 
-def parameter_gradients_of(thing: Any, *, dim: int, rng: Generator, dtype: DTypeLike = np.float64,
-                           direction: str = "inverse",
-                           context: Array | None = None) -> dict[str, Any]:
+def parameter_gradients_of(
+    thing: Any,
+    *,
+    dim: int,
+    rng: Generator,
+    dtype: DTypeLike = np.float64,
+    direction: str = "inverse",
+    context: Array | None = None,
+) -> dict[str, Any]:
     """The library's own derivatives by its parameters, for ``check_parameter_gradients``.
 
     >>> report = check_parameter_gradients(                                 # doctest: +SKIP
@@ -174,10 +233,15 @@ def _functions(thing, rng, dtype, context, train):
         return _with_twin(own, own_functions, thing, dtype, {})
     if callable(thing) and not isinstance(thing, type):
         return functions_of((thing, None), dtype)
-    hint = ("; check_estimator_density (--density TABLE) takes it"
-            if hasattr(thing, "score_samples") or hasattr(thing, "rvs") else "")
-    raise TypeError("expected a flow, a transform, a distribution or a callable, "
-                    f"got {type(thing).__name__}{hint}")
+    hint = (
+        "; check_estimator_density (--density TABLE) takes it"
+        if hasattr(thing, "score_samples") or hasattr(thing, "rvs")
+        else ""
+    )
+    raise TypeError(
+        "expected a flow, a transform, a distribution or a callable, "
+        f"got {type(thing).__name__}{hint}"
+    )
 
 
 def _with_twin(functions, adapter, thing, dtype, options):

@@ -20,15 +20,35 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.oracle.adapters.fitting import (as_numbers, fit_to, fitted, fresh, has, is_copula,
-                                           lengths_of, parameters_of, sampler, weight_name)
+from nfref.oracle.adapters.fitting import (
+    as_numbers,
+    fit_to,
+    fitted,
+    fresh,
+    has,
+    is_copula,
+    lengths_of,
+    parameters_of,
+    sampler,
+    weight_name,
+)
 from nfref.runtime.annotations import Any, Array, Callable
 
 # Of scipy.stats: random rows that lie on a surface, or are no rows at all.
-NO_COLUMNS = ("dirichlet_frozen", "wishart_frozen", "invwishart_frozen", "matrix_normal_frozen",
-              "matrix_t_frozen", "vonmises_fisher_frozen", "special_ortho_group_frozen",
-              "ortho_group_frozen", "unitary_group_frozen", "uniform_direction_frozen",
-              "random_table_frozen", "normal_inverse_gamma_frozen")
+NO_COLUMNS = (
+    "dirichlet_frozen",
+    "wishart_frozen",
+    "invwishart_frozen",
+    "matrix_normal_frozen",
+    "matrix_t_frozen",
+    "vonmises_fisher_frozen",
+    "special_ortho_group_frozen",
+    "ortho_group_frozen",
+    "unitary_group_frozen",
+    "uniform_direction_frozen",
+    "random_table_frozen",
+    "normal_inverse_gamma_frozen",
+)
 
 
 @dataclass(frozen=True)
@@ -107,21 +127,25 @@ def estimator(thing: Any, table: Array | None = None) -> Estimator:
     if kind.__module__.startswith("scipy.stats"):
         return _of_scipy(thing)
     for method, score, probabilities in (
-            ("score_samples", lambda one, x: one.score_samples(x), False),
-            ("log_probability", _log_probability, False),
-            ("logpdf", lambda one, x: one.logpdf(x), False),
-            ("evaluate", lambda one, x: one.evaluate(x), True),
-            ("pdf", lambda one, x: one.pdf(x), True)):
+        ("score_samples", lambda one, x: one.score_samples(x), False),
+        ("log_probability", _log_probability, False),
+        ("logpdf", lambda one, x: one.logpdf(x), False),
+        ("evaluate", lambda one, x: one.evaluate(x), True),
+        ("pdf", lambda one, x: one.pdf(x), True),
+    ):
         if callable(getattr(thing, method, None)):
             return _of_object(thing, score, probabilities, table)
     if callable(getattr(thing, "log_prob", None)):
         from nfref.oracle import adapters
+
         found = adapters.of(thing, rng=np.random.default_rng(0))
         return _of_functions({name: found.get(name) for name in ("log_prob", "sample")})
     if callable(thing) and not isinstance(thing, type):
         return Estimator(thing)
-    raise TypeError("expected an estimator with score_samples, logpdf, pdf, evaluate or log_prob, "
-                    f"or a dictionary with log_prob, got {kind.__name__}")
+    raise TypeError(
+        "expected an estimator with score_samples, logpdf, pdf, evaluate or log_prob, "
+        f"or a dictionary with log_prob, got {kind.__name__}"
+    )
 
 
 # One kind after the other -------------------------------------------------------------------
@@ -130,8 +154,10 @@ def estimator(thing: Any, table: Array | None = None) -> Estimator:
 def _of_functions(given):
     unknown = set(given) - set(Estimator.__dataclass_fields__)
     if unknown:
-        raise TypeError(f"expected fields of an Estimator ({', '.join(Estimator.__annotations__)})"
-                        f", got {sorted(unknown)[0]!r}")
+        raise TypeError(
+            f"expected fields of an Estimator ({', '.join(Estimator.__annotations__)})"
+            f", got {sorted(unknown)[0]!r}"
+        )
     given = dict(given)
     if given.get("log_prob") is None:
         if given.get("conditional") is None:
@@ -141,7 +167,8 @@ def _of_functions(given):
         fit = given["fit"]
         given["weighted"] = given.get("weighted", len(parameters_of(fit)) > 1)
         given["fit"] = lambda rows, weights=None: estimator(
-            fit(rows) if weights is None else fit(rows, weights))
+            fit(rows) if weights is None else fit(rows, weights)
+        )
     return Estimator(**given)
 
 
@@ -151,18 +178,22 @@ def _chained(conditional, order):
 
     def log_prob(rows, order=None):
         taken = order or natural or tuple(range(rows.shape[1]))
-        return sum(as_numbers(conditional(rows, column, taken[:k]))
-                   for k, column in enumerate(taken))
+        return sum(
+            as_numbers(conditional(rows, column, taken[:k])) for k, column in enumerate(taken)
+        )
+
     return log_prob
 
 
 def _of_chain(factors):
     """Factors f(x_j, earlier columns), which stand for one order of the columns alone."""
+
     def conditional(rows, column, given):
         return as_numbers(factors[column](rows[:, column], rows[:, :column]))
 
     def log_prob(rows):
         return sum(conditional(rows, column, ()) for column in range(len(factors)))
+
     return Estimator(log_prob, conditional=conditional, order=tuple(range(len(factors))))
 
 
@@ -170,8 +201,10 @@ def _of_scipy(thing):
     """Frozen and new distributions, of one column or several, and gaussian_kde."""
     name = type(thing).__name__
     if name in NO_COLUMNS:
-        raise TypeError(f"scipy.stats {name}: its values are no rows of independent columns; give "
-                        "log_prob and sample of those that are, as functions")
+        raise TypeError(
+            f"scipy.stats {name}: its values are no rows of independent columns; give "
+            "log_prob and sample of those that are, as functions"
+        )
     if name == "gaussian_kde":
         return _of_gaussian_kde(thing)
     several = hasattr(thing, "_dist") and "multivariate" in type(thing).__module__
@@ -181,26 +214,36 @@ def _of_scipy(thing):
         return np.reshape(log(rows if several else rows[:, 0]), len(rows))
 
     def sample(rng, n):
-        drawn = (thing.rvs(size=n, random_state=rng) if hasattr(thing, "rvs")
-                 else thing.sample(n, rng=rng))
+        drawn = (
+            thing.rvs(size=n, random_state=rng)
+            if hasattr(thing, "rvs")
+            else thing.sample(n, rng=rng)
+        )
         return np.reshape(drawn, (n, -1))
 
     def marginal(columns):
         return estimator(thing.marginal(list(columns))).log_prob
+
     domain = None if several or _is_discrete(thing) else thing.support()
     if getattr(getattr(thing, "dist", None), "name", "") == "vonmises":
-        domain = (-np.pi, np.pi)        # once around the circle
-    return Estimator(log_prob, sample, object=thing, domain=domain,
-                     marginal=marginal if several and hasattr(thing, "marginal") else None)
+        domain = (-np.pi, np.pi)  # once around the circle
+    return Estimator(
+        log_prob,
+        sample,
+        object=thing,
+        domain=domain,
+        marginal=marginal if several and hasattr(thing, "marginal") else None,
+    )
 
 
 def _is_discrete(thing):
     return any("iscrete" in kind.__name__ for kind in type(thing).__mro__) or (
-        not hasattr(thing, "logpdf"))
+        not hasattr(thing, "logpdf")
+    )
 
 
 def _of_gaussian_kde(thing):
-    chosen = thing.covariance_factor.__name__.partition("_")[0]       # scotts, silverman
+    chosen = thing.covariance_factor.__name__.partition("_")[0]  # scotts, silverman
     rule = {"scotts": "scott", "silverman": "silverman"}.get(chosen, float(thing.factor))
 
     def fit(rows, weights=None):
@@ -208,14 +251,21 @@ def _of_gaussian_kde(thing):
 
     def marginal(columns):
         return _of_gaussian_kde(thing.marginal(list(columns))).log_prob
-    return Estimator(lambda rows: thing.logpdf(rows.T),
-                     lambda rng, n: thing.resample(n, seed=rng).T, fit, marginal, weighted=True,
-                     object=thing)
+
+    return Estimator(
+        lambda rows: thing.logpdf(rows.T),
+        lambda rng, n: thing.resample(n, seed=rng).T,
+        fit,
+        marginal,
+        weighted=True,
+        object=thing,
+    )
 
 
 def _log_probability(thing, rows):
     """pomegranate's, which takes tensors of the dtype of its parameters."""
     import torch
+
     return thing.log_probability(torch.from_numpy(np.array(rows, dtype=np.float32)))
 
 
@@ -239,12 +289,19 @@ def _of_object(thing, score, probabilities, table):
 
     def conditional(rows, column, given):
         return as_numbers(thing.conditional(rows, column, given))
+
     takes_order = "order" in parameters_of(getattr(thing, "score_samples", None))
     fits = has(thing, "fit") and not is_copula(thing)
     return Estimator(
-        log_prob if takes_order else lambda rows: log_prob(rows), sampler(thing),
-        fit if fits else None, marginal if has(thing, "marginal") else None,
-        conditional if has(thing, "conditional") else None, getattr(thing, "order_", None),
+        log_prob if takes_order else lambda rows: log_prob(rows),
+        sampler(thing),
+        fit if fits else None,
+        marginal if has(thing, "marginal") else None,
+        conditional if has(thing, "conditional") else None,
+        getattr(thing, "order_", None),
         domain=(0.0, 1.0) if is_copula(thing) else None,
-        weighted=fits and weight_name(thing.fit) is not None, of_probabilities=probabilities,
-        lengths=lengths_of(thing) if fits else (), object=thing)
+        weighted=fits and weight_name(thing.fit) is not None,
+        of_probabilities=probabilities,
+        lengths=lengths_of(thing) if fits else (),
+        object=thing,
+    )

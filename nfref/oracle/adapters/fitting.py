@@ -18,7 +18,8 @@ def as_numbers(answer):
 
 def is_copula(thing):
     return type(thing).__module__.startswith("pyvinecopulib") and (
-        type(thing).__name__ in ("Vinecop", "Bicop"))
+        type(thing).__name__ in ("Vinecop", "Bicop")
+    )
 
 
 def fitted(thing, score, table):
@@ -28,9 +29,13 @@ def fitted(thing, score, table):
     try:
         score(thing, table[:2])
         return thing
-    except Exception as error:      # each library has its own way of saying so
-        if type(error).__name__ not in ("NotFittedError", "AttributeError", "ValueError",
-                                        "TypeError"):
+    except Exception as error:  # each library has its own way of saying so
+        if type(error).__name__ not in (
+            "NotFittedError",
+            "AttributeError",
+            "ValueError",
+            "TypeError",
+        ):
             raise
         return fit_to(fresh(thing), table, None)
 
@@ -59,9 +64,14 @@ def lengths_of(thing):
     """Options that are bandwidths by name, or numbers other than 0 that are no counts."""
     options = thing.get_params(deep=False) if has(thing, "get_params") else vars(thing)
     bandwidths = tuple(name for name in options if name in ("bandwidth", "bw", "bw_method"))
-    return bandwidths or tuple(name for name, value in options.items()
-                               if isinstance(value, float) and value != 0
-                               and not name.startswith("_") and not name.endswith("_"))
+    return bandwidths or tuple(
+        name
+        for name, value in options.items()
+        if isinstance(value, float)
+        and value != 0
+        and not name.startswith("_")
+        and not name.endswith("_")
+    )
 
 
 def parameters_of(function):
@@ -73,29 +83,31 @@ def parameters_of(function):
 
 def sampler(thing):
     """``sample(rng, n)``, or None where there is none."""
-    draw = next((getattr(thing, name) for name in ("sample", "rvs", "simulate")
-                 if has(thing, name)), None)
+    draw = next(
+        (getattr(thing, name) for name in ("sample", "rvs", "simulate") if has(thing, name)), None
+    )
     if draw is None or _refuses(draw):
         return None
     named = parameters_of(draw)
     taken = next((name for name in ("rng", "random_state", "seed") if name in named), None)
 
     def sample(rng, n):
-        seed = int(rng.integers(2 ** 31))
+        seed = int(rng.integers(2**31))
         if is_copula(thing):
             found = draw(n, seeds=[seed, seed + 1, seed + 2])
         elif taken is not None:
             found = draw(n, **{taken: rng if taken == "rng" else seed})
         elif hasattr(thing, "random_state"):
-            seeded = copy.copy(thing)           # mixtures of scikit-learn draw by their own
+            seeded = copy.copy(thing)  # mixtures of scikit-learn draw by their own
             seeded.random_state = seed
             found = getattr(seeded, draw.__name__)(n)
         else:
             found = _with_global_seeds(draw, n, seed)
-        labelled = isinstance(found, tuple)     # then rows come component by component
+        labelled = isinstance(found, tuple)  # then rows come component by component
         found = as_numbers(found[0] if labelled else found)
         found = found[:, None] if found.ndim == 1 else found
         return rng.permutation(found) if labelled else found
+
     return sample
 
 
@@ -105,15 +117,15 @@ def _refuses(draw):
         draw(1)
     except NotImplementedError:
         return True
-    except Exception:       # whatever it is: for the check to find
+    except Exception:  # whatever it is: for the check to find
         return False
     return False
 
 
 def _with_global_seeds(draw, n, seed):
     """By NumPy's and torch's global generators, left as they were."""
-    state = np.random.get_state()       # noqa: NPY002 (the sampler's own)
-    np.random.seed(seed)                # noqa: NPY002
+    state = np.random.get_state()  # noqa: NPY002 (the sampler's own)
+    np.random.seed(seed)  # noqa: NPY002
     torch = sys.modules.get("torch")
     try:
         if torch is None:
@@ -122,4 +134,4 @@ def _with_global_seeds(draw, n, seed):
             torch.manual_seed(seed)
             return draw(n)
     finally:
-        np.random.set_state(state)      # noqa: NPY002
+        np.random.set_state(state)  # noqa: NPY002

@@ -14,7 +14,7 @@ import numpy as np
 from nfref.oracle.adapters.shapes import cast_attributes, conditioned, flow_arguments
 from nfref.runtime.annotations import Any, Callable, DTypeLike
 
-SMALLEST = 16               # rows of a padded batch
+SMALLEST = 16  # rows of a padded batch
 
 
 def padded_size(n):
@@ -25,19 +25,23 @@ def padded_size(n):
 def x64_for(dtype):
     """JAX as its users have it who compute in ``dtype``: for float32, its own setting."""
     import jax
+
     return jax.enable_x64(np.dtype(dtype) == np.float64)
 
 
 def computed_in(dtype, function):
     """The function, run as JAX's users run it who compute in ``dtype``."""
+
     def call(*arguments):
         with x64_for(dtype):
             return function(*arguments)
+
     return call
 
 
-def jax_function(function: Callable[..., Any], padded: bool = False,
-                 dtype: DTypeLike = np.float64) -> Any:
+def jax_function(
+    function: Callable[..., Any], padded: bool = False, dtype: DTypeLike = np.float64
+) -> Any:
     """A function of JAX arrays as one of NumPy arrays; float64 stays float64 inside.
 
     Parameters
@@ -54,17 +58,20 @@ def jax_function(function: Callable[..., Any], padded: bool = False,
 
     def call(*arrays):
         import jax
+
         n = len(arrays[0])
         if padded:
             if not compiled:
                 # Methods of modules cannot be hashed, which jit asks of what it is given.
                 compiled.append(jax.jit(lambda *given: function(*given)))
             extra = padded_size(n) - n
-            arrays = [np.concatenate([array, np.repeat(array[-1:], extra, axis=0)])
-                      for array in arrays]
+            arrays = [
+                np.concatenate([array, np.repeat(array[-1:], extra, axis=0)]) for array in arrays
+            ]
         with x64_for(dtype):
             answer = (compiled[0] if padded else function)(*map(jax.numpy.asarray, arrays))
             return _to_numpy(answer, n, padded)
+
     return call
 
 
@@ -75,8 +82,9 @@ def _to_numpy(answer, n, padded):
     return answer[:n] if padded and answer.ndim else answer
 
 
-def row_gradient(number: Callable[..., Any], padded: bool = False,
-                 dtype: DTypeLike = np.float64) -> Callable[..., Any]:
+def row_gradient(
+    number: Callable[..., Any], padded: bool = False, dtype: DTypeLike = np.float64
+) -> Callable[..., Any]:
     """JAX's derivative of one number a row by that row and, with a context, by its context.
 
     Parameters
@@ -91,20 +99,28 @@ def row_gradient(number: Callable[..., Any], padded: bool = False,
     callable
         Arrays -> (N, D), or ((N, D), (N, C)).
     """
+
     def gradient(*arrays):
         import jax
-        found = jax.grad(lambda *given: number(*given).sum(),
-                         argnums=tuple(range(len(arrays))))(*arrays)
+
+        found = jax.grad(lambda *given: number(*given).sum(), argnums=tuple(range(len(arrays))))(
+            *arrays
+        )
         return found if len(arrays) > 1 else found[0]
+
     return jax_function(gradient, padded, dtype)
 
 
 def sampler(draw, dtype=np.float64):
     """sample(rng, n) for a function of (key, n)."""
+
     def sample(rng, n, *context):
         import jax
-        return np.array(draw(jax.random.key(int(rng.integers(2 ** 62))), n,
-                             *map(jax.numpy.asarray, context)))
+
+        return np.array(
+            draw(jax.random.key(int(rng.integers(2**62))), n, *map(jax.numpy.asarray, context))
+        )
+
     return computed_in(dtype, sample)
 
 
@@ -113,18 +129,24 @@ def in_dtype(thing, dtype):
     import copy
 
     import jax
+
     with jax.enable_x64(True):
         leaves, structure = jax.tree_util.tree_flatten(thing)
-        if len(leaves) == 1 and leaves[0] is thing:         # no tree to JAX
+        if len(leaves) == 1 and leaves[0] is thing:  # no tree to JAX
             thing = copy.deepcopy(thing)
-            cast_attributes(thing, partial(_cast, dtype=dtype),
-                            ("distrax", "numpyro", "tensorflow_probability"), set())
+            cast_attributes(
+                thing,
+                partial(_cast, dtype=dtype),
+                ("distrax", "numpyro", "tensorflow_probability"),
+                set(),
+            )
             return thing
         return jax.tree_util.tree_unflatten(structure, [_cast(leaf, dtype) for leaf in leaves])
 
 
 def _cast(leaf, dtype):
     import jax
+
     floating = isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
     return leaf.astype(dtype) if floating else leaf
 
@@ -132,15 +154,25 @@ def _cast(leaf, dtype):
 def flow_functions(forward=None, inverse=None, context=None, padded=False, dtype=np.float64):
     """Arguments of ``check_flow`` from functions of JAX arrays -> (values, log_det)."""
     options = {"padded": padded, "dtype": dtype}
-    return flow_arguments(forward, inverse, context, partial(jax_function, **options),
-                          partial(row_gradient, **options))
+    return flow_arguments(
+        forward,
+        inverse,
+        context,
+        partial(jax_function, **options),
+        partial(row_gradient, **options),
+    )
 
 
 def density_functions(log_prob, draw, context=None, padded=False, dtype=np.float64):
     """Arguments of ``check_density`` from functions of JAX arrays."""
-    return conditioned({"log_prob": jax_function(log_prob, padded, dtype),
-                        "sample": sampler(draw, dtype),
-                        "gradient": row_gradient(log_prob, padded, dtype)}, context)
+    return conditioned(
+        {
+            "log_prob": jax_function(log_prob, padded, dtype),
+            "sample": sampler(draw, dtype),
+            "gradient": row_gradient(log_prob, padded, dtype),
+        },
+        context,
+    )
 
 
 def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
@@ -155,10 +187,14 @@ def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) 
     dtype : numpy dtype
     """
     import jax
+
     with x64_for(dtype):
         leaves, structure = jax.tree_util.tree_flatten(in_dtype(tree, dtype))
-    which = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)
-             and jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)]
+    which = [
+        i
+        for i, leaf in enumerate(leaves)
+        if isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
+    ]
 
     def of_parameters(params):
         filled = list(leaves)
@@ -172,8 +208,10 @@ def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) 
         return float(value([jax.numpy.asarray(part) for part in params]))
 
     def gradient(params):
-        return [np.array(part) for part in
-                derivative([jax.numpy.asarray(part) for part in params])]
+        return [np.array(part) for part in derivative([jax.numpy.asarray(part) for part in params])]
 
-    return {"loss": computed_in(dtype, loss), "gradient": computed_in(dtype, gradient),
-            "params": [np.array(leaves[i]) for i in which]}
+    return {
+        "loss": computed_in(dtype, loss),
+        "gradient": computed_in(dtype, gradient),
+        "params": [np.array(leaves[i]) for i in which],
+    }

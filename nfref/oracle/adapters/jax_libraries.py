@@ -24,8 +24,11 @@ def from_jax(forward, inverse=None, context=None, padded=True, dtype=np.float64)
 
 def flowjax_bijection(bijection):
     import jax
-    return (jax.vmap(lambda z, *c: bijection.transform_and_log_det(z, *c)),
-            jax.vmap(lambda x, *c: bijection.inverse_and_log_det(x, *c)))
+
+    return (
+        jax.vmap(lambda z, *c: bijection.transform_and_log_det(z, *c)),
+        jax.vmap(lambda x, *c: bijection.inverse_and_log_det(x, *c)),
+    )
 
 
 def flowjax_distribution(distribution):
@@ -33,6 +36,7 @@ def flowjax_distribution(distribution):
         if context:
             return distribution.sample(key, (), *context)
         return distribution.sample(key, (n,))
+
     return distribution.log_prob, draw
 
 
@@ -47,6 +51,7 @@ def distrax_distribution(distribution):
 
 def numpyro_transform(transform):
     """A transform of single numbers is applied to every coordinate and summed."""
+
     def there(rows):
         values = transform(rows)
         return values, transform.log_abs_det_jacobian(rows, values)
@@ -54,6 +59,7 @@ def numpyro_transform(transform):
     def back(rows):
         values = transform.inv(rows)
         return values, -transform.log_abs_det_jacobian(values, rows)
+
     return row_by_row(there), row_by_row(back)
 
 
@@ -67,13 +73,17 @@ def tfp_bijector(bijector):
     Bijectors cache what they computed; each direction is given arrays of its own, so that
     the inverse is computed and not remembered.
     """
+
     def there(z):
         return bijector.forward(z), for_all_rows(
-            bijector.forward_log_det_jacobian(z, event_ndims=1), z)
+            bijector.forward_log_det_jacobian(z, event_ndims=1), z
+        )
 
     def back(x):
         return bijector.inverse(x), for_all_rows(
-            bijector.inverse_log_det_jacobian(x, event_ndims=1), x)
+            bijector.inverse_log_det_jacobian(x, event_ndims=1), x
+        )
+
     return there, back
 
 
@@ -91,8 +101,9 @@ def from_flowjax(bijection, dtype=np.float64, context=None, padded=True):
 
 def from_flowjax_distribution(distribution, dtype=np.float64, context=None, padded=True):
     """A distribution of flowjax on vectors."""
-    return density_functions(*flowjax_distribution(in_dtype(distribution, dtype)),
-                             context, padded, dtype)
+    return density_functions(
+        *flowjax_distribution(in_dtype(distribution, dtype)), context, padded, dtype
+    )
 
 
 def from_distrax(bijector, dtype=np.float64, padded=True):
@@ -102,20 +113,23 @@ def from_distrax(bijector, dtype=np.float64, padded=True):
 
 def from_distrax_distribution(distribution, dtype=np.float64, padded=True):
     """A distribution of distrax."""
-    return density_functions(*distrax_distribution(in_dtype(distribution, dtype)), padded=padded,
-                             dtype=dtype)
+    return density_functions(
+        *distrax_distribution(in_dtype(distribution, dtype)), padded=padded, dtype=dtype
+    )
 
 
 def from_numpyro(transform, dtype=np.float64, padded=True):
     """A transform of NumPyro."""
-    return flow_functions(*numpyro_transform(in_dtype(transform, dtype)), padded=padded,
-                          dtype=dtype)
+    return flow_functions(
+        *numpyro_transform(in_dtype(transform, dtype)), padded=padded, dtype=dtype
+    )
 
 
 def from_numpyro_distribution(distribution, dtype=np.float64, padded=True):
     """A distribution of NumPyro."""
-    return density_functions(*numpyro_distribution(in_dtype(distribution, dtype)), padded=padded,
-                             dtype=dtype)
+    return density_functions(
+        *numpyro_distribution(in_dtype(distribution, dtype)), padded=padded, dtype=dtype
+    )
 
 
 def from_tfp(bijector, dtype=np.float64, padded=True):
@@ -125,5 +139,6 @@ def from_tfp(bijector, dtype=np.float64, padded=True):
 
 def from_tfp_distribution(distribution, dtype=np.float64, padded=True):
     """A distribution of TensorFlow Probability's JAX substrate."""
-    return density_functions(*tfp_distribution(in_dtype(distribution, dtype)), padded=padded,
-                             dtype=dtype)
+    return density_functions(
+        *tfp_distribution(in_dtype(distribution, dtype)), padded=padded, dtype=dtype
+    )

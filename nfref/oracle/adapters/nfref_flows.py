@@ -25,14 +25,16 @@ def from_nfref(flow, params, context=None):
     """A flow of nfref with its parameters; its formulas, unless a backend has been chosen."""
     forward, inverse = (by_formula(partial(act, params)) for act in (flow.forward, flow.inverse))
     functions = {"forward": forward, "inverse": inverse}
-    functions["twin"] = functions.copy()        # of rows in float64 it computes in float64
+    functions["twin"] = functions.copy()  # of rows in float64 it computes in float64
     return functions if context is None else {**functions, "context": context}
 
 
 def from_nfref_density(density, params):
     """A Density or a base of nfref with its parameters; by its formulas, as a flow is."""
-    return {"log_prob": by_formula(partial(density.log_prob, params)),
-            "sample": by_formula(partial(density.sample, params))}
+    return {
+        "log_prob": by_formula(partial(density.log_prob, params)),
+        "sample": by_formula(partial(density.sample, params)),
+    }
 
 
 def drawn_flow(flow, rng, dtype, context):

@@ -57,8 +57,10 @@ def _object_density(thing, dtype):
     if written_with(thing.log_prob, "torch"):
         return density_functions(told(thing.log_prob), counted(thing.sample), dtype)
     if written_with(thing.log_prob, "jax"):
-        found = {"log_prob": jax_arrays.jax_function(thing.log_prob, True, dtype),
-                 "gradient": jax_arrays.row_gradient(thing.log_prob, True, dtype)}
+        found = {
+            "log_prob": jax_arrays.jax_function(thing.log_prob, True, dtype),
+            "gradient": jax_arrays.row_gradient(thing.log_prob, True, dtype),
+        }
     else:
         found = {"log_prob": thing.log_prob}
     if has(thing, "sample"):
@@ -87,7 +89,8 @@ def _sample_of(thing, dtype):
     if key is not None:
         count = next((name for name in names if name != key), "n")
         return jax_arrays.sampler(
-            lambda value, n: draw(**{key: value, count: _size(n, count)}), dtype)
+            lambda value, n: draw(**{key: value, count: _size(n, count)}), dtype
+        )
     if names and names[0] in ("rng", "generator", "random"):
         return lambda rng, n: as_numbers(draw(rng, n))
     seeded = sampler(thing)
@@ -115,15 +118,19 @@ def told(function: Callable[..., Any]) -> Any:
     ----------
     function : callable
     """
+
     def call(*tensors):
         try:
             return function(*tensors)
         except RuntimeError as error:
             words = str(error)
             if ("dtype" in words or "scalar type" in words) and "ouble" in words:
-                raise RuntimeError("it computes in float32 and was given float64; say --dtype "
-                                   f"float32 (dtype=np.float32): {words}") from error
+                raise RuntimeError(
+                    "it computes in float32 and was given float64; say --dtype "
+                    f"float32 (dtype=np.float32): {words}"
+                ) from error
             raise
+
     return call
 
 
@@ -141,13 +148,13 @@ def written_with(function: Any, library: str) -> bool:
 
 def _names(function, library, seen):
     kind = type(function).__module__.partition(".")[0]
-    if kind in (library, library + "lib"):          # compiled already
+    if kind in (library, library + "lib"):  # compiled already
         return True
     function = getattr(function, "__func__", function)
     if isinstance(function, types.FunctionType):
         found = {**function.__globals__, **_closure(function)}
         names = _names_in(function.__code__)
-    elif hasattr(function, "func"):                 # functools.partial
+    elif hasattr(function, "func"):  # functools.partial
         return _names(function.func, library, seen)
     else:
         return False
@@ -156,8 +163,11 @@ def _names(function, library, seen):
     seen.add(id(function))
     for name in names & set(found):
         value = found[name]
-        module = (value.__name__ if isinstance(value, types.ModuleType)
-                  else getattr(value, "__module__", None) or type(value).__module__)
+        module = (
+            value.__name__
+            if isinstance(value, types.ModuleType)
+            else getattr(value, "__module__", None) or type(value).__module__
+        )
         if str(module).partition(".")[0] == library or _names(value, library, seen):
             return True
     return False
@@ -165,11 +175,15 @@ def _names(function, library, seen):
 
 def _closure(function):
     cells = function.__closure__ or ()
-    return {name: cell.cell_contents for name, cell in zip(function.__code__.co_freevars, cells)
-            if cell != type(cell)()}
+    return {
+        name: cell.cell_contents
+        for name, cell in zip(function.__code__.co_freevars, cells)
+        if cell != type(cell)()
+    }
 
 
 def _names_in(code):
     names = {*code.co_names, *code.co_freevars}
-    return names.union(*(_names_in(part) for part in code.co_consts
-                         if isinstance(part, types.CodeType)))
+    return names.union(
+        *(_names_in(part) for part in code.co_consts if isinstance(part, types.CodeType))
+    )

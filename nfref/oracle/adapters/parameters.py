@@ -4,7 +4,7 @@ import numpy as np
 
 from nfref.oracle.adapters import jax_arrays, jax_libraries, torch_arrays, torch_libraries
 
-ROWS = 24                   # over which the number is taken
+ROWS = 24  # over which the number is taken
 
 # Adapter -> what its objects do, in tensors or in JAX's arrays.
 _FLOWS = {
@@ -45,8 +45,10 @@ def of_adapter(adapter, thing, dim, rng, dtype, direction, context):
     def arrays():
         if in_torch:
             import torch
+
             return [torch.from_numpy(array) for array in (*given, weights)]
         import jax
+
         return [jax.numpy.asarray(array) for array in (*given, weights)]
 
     def number(made):

@@ -18,14 +18,15 @@ def for_all_rows(log_det, rows):
     To be used where the library documents that. The dtype stays what it was, to be judged.
     """
     if not hasattr(log_det, "ndim"):
-        if hasattr(rows, "new_full"):                           # torch
+        if hasattr(rows, "new_full"):  # torch
             return rows.new_full((len(rows),), log_det)
         import jax
+
         return jax.numpy.full(len(rows), log_det, rows.dtype)
     if log_det.ndim == 0 or (log_det.ndim == 1 and len(log_det) == 1 != len(rows)):
-        if hasattr(log_det, "expand"):                          # torch
+        if hasattr(log_det, "expand"):  # torch
             return log_det.reshape(1).expand(len(rows))
-        return log_det.reshape(1).repeat(len(rows))             # JAX
+        return log_det.reshape(1).repeat(len(rows))  # JAX
     return log_det
 
 
@@ -34,9 +35,11 @@ def row_by_row(act, sums=True):
 
     Where ``sums``, a derivative a coordinate is summed.
     """
+
     def run(rows, *context):
         values, log_det = act(rows, *context)
         return values, for_all_rows(summed(log_det) if sums else log_det, rows)
+
     return run
 
 
@@ -53,6 +56,7 @@ def of_rows(distribution, sample):
     def draw(*given):
         x = sample(*given)
         return x if width or x.ndim == 2 else x[:, None]
+
     return log_prob, draw
 
 
@@ -77,6 +81,7 @@ def flow_arguments(forward, inverse, context, as_arrays, row_gradient):
 
     ``as_arrays`` makes functions of NumPy's arrays of them, ``row_gradient`` derivatives.
     """
+
     def log_det_of(function):
         return lambda *given: function(*given)[1]
 
@@ -126,6 +131,7 @@ def with_event_shape(functions: dict[str, Any], event_shape: Any) -> dict[str, A
             if isinstance(answer, (tuple, list)):
                 return (to_rows(answer[0]), *answer[1:])
             return to_rows(answer)
+
         return None if function is None else call
 
     shaped = dict(functions)
@@ -158,7 +164,7 @@ def event_shapes(functions: dict[str, Any], event_shape: Any) -> tuple[tuple, tu
             answer = functions["inverse"](*(array.astype(dtype) for array in (rows, *given)))
             found = np.shape(answer[0] if isinstance(answer, (tuple, list)) else answer)[1:]
         except Exception:
-            continue                            # what it does not answer is for the check to say
+            continue  # what it does not answer is for the check to say
         if math.prod(found) == math.prod(event_shape):
             return found, event_shape
     return event_shape, event_shape

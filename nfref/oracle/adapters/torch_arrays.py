@@ -15,13 +15,16 @@ def torch_function(function):
 
     Gradients stay switched on: flows that differentiate inside of themselves need them.
     """
+
     def call(*arrays):
         import torch
+
         with torch.enable_grad():
             answer = function(*(torch.from_numpy(array) for array in arrays))
         if isinstance(answer, (tuple, list)):
             return tuple(to_numpy(part) for part in answer)
         return to_numpy(answer)
+
     return call
 
 
@@ -43,19 +46,24 @@ def row_gradient(number: Callable[..., Any]) -> Callable[..., Any]:
         Arrays -> (N, D), or ((N, D), (N, C)). Zeros where torch knows of no dependence: whether
         there is one is for the check to find out.
     """
+
     def gradient(*arrays):
         import torch
+
         with torch.enable_grad():
             inputs = [torch.from_numpy(array).requires_grad_() for array in arrays]
             total = number(*inputs)
-            total = total.sum() if isinstance(total, torch.Tensor) else None    # else: the shapes
+            total = total.sum() if isinstance(total, torch.Tensor) else None  # else: the shapes
             if total is None or not total.requires_grad:
                 found = [None] * len(inputs)
             else:
                 found = torch.autograd.grad(total, inputs, allow_unused=True)
-        found = tuple(np.zeros_like(array) if part is None else to_numpy(part)
-                      for array, part in zip(arrays, found))
+        found = tuple(
+            np.zeros_like(array) if part is None else to_numpy(part)
+            for array, part in zip(arrays, found)
+        )
         return found if len(found) > 1 else found[0]
+
     return gradient
 
 
@@ -64,21 +72,25 @@ def sampler(draw, dtype=np.float64):
 
     Bases draw in torch's default dtype, which is set to ``dtype`` for the call.
     """
+
     def sample(rng, n, *context):
         import torch
+
         default = torch.get_default_dtype()
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(int(rng.integers(2 ** 62)))
+            torch.manual_seed(int(rng.integers(2**62)))
             torch.set_default_dtype(torch_dtype(dtype))
             try:
                 return to_numpy(draw(n, *(torch.from_numpy(part) for part in context)))
             finally:
                 torch.set_default_dtype(default)
+
     return sample
 
 
 def torch_dtype(dtype):
     import torch
+
     return torch.float32 if np.dtype(dtype) == np.float32 else torch.float64
 
 
@@ -90,17 +102,23 @@ def in_dtype(thing, dtype, train=False):
     tensors in plain attributes; those are found, also in what they are made of.
     """
     import torch
+
     thing = _copied(thing)
     if isinstance(thing, torch.nn.Module):
         thing = thing.train(train).to(torch_dtype(dtype)).requires_grad_(False)
-    cast_attributes(thing, partial(_cast, dtype=torch_dtype(dtype)),
-                    ("torch", "pyro", "zuko", "nflows", "normflows", "FrEIA"), set())
+    cast_attributes(
+        thing,
+        partial(_cast, dtype=torch_dtype(dtype)),
+        ("torch", "pyro", "zuko", "nflows", "normflows", "FrEIA"),
+        set(),
+    )
     return thing
 
 
 def _copied(thing):
     """A deep copy. Torch's pickling drops ``_inv``, which all of an inverse transform is."""
     from torch.distributions import transforms
+
     kind = transforms._InverseTransform
     known = copyreg.dispatch_table.get(kind)
     copyreg.pickle(kind, lambda inverse: (getattr, (inverse.inv, "inv")))
@@ -115,8 +133,13 @@ def _copied(thing):
 
 def _cast(value, dtype):
     import torch
-    casts = (isinstance(value, torch.Tensor) and not isinstance(value, torch.nn.Parameter)
-             and value.is_floating_point() and value.dtype != dtype)
+
+    casts = (
+        isinstance(value, torch.Tensor)
+        and not isinstance(value, torch.nn.Parameter)
+        and value.is_floating_point()
+        and value.dtype != dtype
+    )
     return value.detach().to(dtype) if casts else value
 
 
@@ -127,8 +150,14 @@ def flow_functions(forward=None, inverse=None, context=None):
 
 def density_functions(log_prob, draw, dtype=np.float64, context=None):
     """Arguments of ``check_density`` from tensor functions."""
-    return conditioned({"log_prob": torch_function(log_prob), "sample": sampler(draw, dtype),
-                        "gradient": row_gradient(log_prob)}, context)
+    return conditioned(
+        {
+            "log_prob": torch_function(log_prob),
+            "sample": sampler(draw, dtype),
+            "gradient": row_gradient(log_prob),
+        },
+        context,
+    )
 
 
 def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
@@ -143,9 +172,11 @@ def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike
     dtype : numpy dtype
     """
     import torch
+
     module = in_dtype(module, dtype)
-    parameters = {name: value for name, value in module.named_parameters()
-                  if value.is_floating_point()}
+    parameters = {
+        name: value for name, value in module.named_parameters() if value.is_floating_point()
+    }
     start = {name: to_numpy(value).copy() for name, value in parameters.items()}
 
     def evaluate(params, wanted):
@@ -163,9 +194,14 @@ def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike
     def gradient(params):
         with torch.enable_grad():
             total = evaluate(params, True)
-            found = (torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
-                     if total.requires_grad else [None] * len(parameters))
-        return {name: np.zeros_like(start[name]) if part is None else to_numpy(part).copy()
-                for (name, _), part in zip(parameters.items(), found)}
+            found = (
+                torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+                if total.requires_grad
+                else [None] * len(parameters)
+            )
+        return {
+            name: np.zeros_like(start[name]) if part is None else to_numpy(part).copy()
+            for (name, _), part in zip(parameters.items(), found)
+        }
 
     return {"loss": loss, "gradient": gradient, "params": start}

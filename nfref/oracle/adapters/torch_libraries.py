@@ -27,7 +27,8 @@ def nflows_distribution(distribution):
     def draw(n, *context):
         if not context:
             return distribution.sample(n)
-        return distribution.sample(1, *context)[:, 0]       # one for each row of context
+        return distribution.sample(1, *context)[:, 0]  # one for each row of context
+
     return distribution.log_prob, draw
 
 
@@ -38,9 +39,11 @@ def normflows_flow(flow):
 
 def normflows_distribution(distribution):
     """Flows of normflows and their bases: ``sample`` and ``forward`` return (x, log_prob)."""
+
     def draw(n, *context):
         draws = getattr(distribution, "sample", distribution)(n, *context)
         return draws[0] if isinstance(draws, tuple) else draws
+
     return distribution.log_prob, draw
 
 
@@ -57,11 +60,13 @@ def freia_module(module):
             return module(rows, rev=rev, **given)
         values, log_det = module((rows,), rev=rev, **given)
         return values[0], for_all_rows(log_det, rows)
+
     return lambda z, *c: run(True, z, *c), lambda x, *c: run(False, x, *c)
 
 
 def torch_transform(transform):
     """Transforms of single numbers (``event_dim`` 0) give a log-derivative a coordinate."""
+
     def given(context):
         return transform.condition(*context) if context else transform
 
@@ -70,8 +75,11 @@ def torch_transform(transform):
             return made.call_and_ladj(rows)
         values = made(rows)
         return values, made.log_abs_det_jacobian(rows, values)
-    return (row_by_row(lambda rows, *context: act(given(context), rows)),
-            row_by_row(lambda rows, *context: act(given(context).inv, rows)))
+
+    return (
+        row_by_row(lambda rows, *context: act(given(context), rows)),
+        row_by_row(lambda rows, *context: act(given(context).inv, rows)),
+    )
 
 
 def torch_distribution(distribution):
@@ -80,18 +88,24 @@ def torch_distribution(distribution):
 
 def zuko_flow(lazy):
     """Lazy transforms and flows, which are made for each context."""
+
     def transform_of(context):
         made = lazy(*context)
         return getattr(made, "transform", made)
-    return (lambda z, *c: transform_of(c).inv.call_and_ladj(z),
-            lambda x, *c: transform_of(c).call_and_ladj(x))
+
+    return (
+        lambda z, *c: transform_of(c).inv.call_and_ladj(z),
+        lambda x, *c: transform_of(c).call_and_ladj(x),
+    )
 
 
 def zuko_distribution(lazy):
     """The distributions that a flow of zuko makes, one for each context."""
+
     def draw(n, *context):
         made = lazy(*context)
         return made.sample() if context else made.sample((n,))
+
     return lambda x, *c: lazy(*c).log_prob(x), draw
 
 
@@ -115,8 +129,7 @@ def from_normflows(flow, dtype=np.float64, context=None, train=False):
 
 def from_normflows_distribution(distribution, dtype=np.float64, context=None):
     """A ``NormalizingFlow`` or a base distribution of normflows, as a density."""
-    return density_functions(*normflows_distribution(in_dtype(distribution, dtype)), dtype,
-                             context)
+    return density_functions(*normflows_distribution(in_dtype(distribution, dtype)), dtype, context)
 
 
 def from_freia(module, dtype=np.float64, context=None, train=False):
@@ -124,9 +137,13 @@ def from_freia(module, dtype=np.float64, context=None, train=False):
     return flow_functions(*freia_module(in_dtype(module, dtype, train)), context)
 
 
-def from_torch_transform(transform: Any, dtype: DTypeLike = np.float64,
-                         data_to_latent: bool = False, context: Array | None = None,
-                         train: bool = False) -> Any:
+def from_torch_transform(
+    transform: Any,
+    dtype: DTypeLike = np.float64,
+    data_to_latent: bool = False,
+    context: Array | None = None,
+    train: bool = False,
+) -> Any:
     """A transform of torch.distributions, Pyro or zuko.
 
     Parameters

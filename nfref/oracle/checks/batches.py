@@ -7,13 +7,18 @@ from nfref.oracle.instruments.calling import CallFailed, columns
 from nfref.oracle.report import failed, passed, show
 
 # Where code for batches goes wrong: at the tiles, the vectors and the threads of a machine.
-_POWERS = [2 ** k + step for k in range(3, 14) for step in (-1, 0, 1)]
+_POWERS = [2**k + step for k in range(3, 14) for step in (-1, 0, 1)]
 _PRIMES = [37, 61, 97, 101, 127, 251, 257, 509, 521, 997, 1009, 2003, 4999]
 _ROUND = [100, 200, 250, 500, 1000, 2000, 5000, 10000]
-SIZES = ([1, 2, 3, 5, 7] + _POWERS + _PRIMES + _ROUND
-         + [n for n in range(1, 101) if n not in _POWERS + _PRIMES + _ROUND])
-SECONDS = 1.0               # for all of them
-ENTRIES = 1 << 21           # numbers in one batch
+SIZES = (
+    [1, 2, 3, 5, 7]
+    + _POWERS
+    + _PRIMES
+    + _ROUND
+    + [n for n in range(1, 101) if n not in _POWERS + _PRIMES + _ROUND]
+)
+SECONDS = 1.0  # for all of them
+ENTRIES = 1 << 21  # numbers in one batch
 
 
 def agree(name, measured, index, answer, why, noise=10, first=None):
@@ -23,8 +28,10 @@ def agree(name, measured, index, answer, why, noise=10, first=None):
     with ``first``, which is one of the same rows.
     """
     if first is None:
-        first = (measured.values[index],
-                 None if measured.log_det is None else measured.log_det[index])
+        first = (
+            measured.values[index],
+            None if measured.log_det is None else measured.log_det[index],
+        )
     if (answer[1] is None) != (first[1] is None):
         return failed(name, why, f"{measured.subject.name} returns log_det for some batches only")
     old, new = (columns(*one).astype(np.float64) for one in (first, answer))
@@ -33,9 +40,11 @@ def agree(name, measured, index, answer, why, noise=10, first=None):
         allowed = columns(allowed, measured.log_det_tolerance + noise * measured.log_det_noise)
 
     def describe(k):
-        return (f"{measured.subject.name} at {show(measured.probes.rows[index[k]])}: first "
-                f"{show(old[k])}, then {show(new[k])}"
-                + ("" if answer[1] is None else " (log_det last)"))
+        return (
+            f"{measured.subject.name} at {show(measured.probes.rows[index[k]])}: first "
+            f"{show(old[k])}, then {show(new[k])}"
+            + ("" if answer[1] is None else " (log_det last)")
+        )
 
     return unchanged(name, old, new, allowed[index], why, describe)
 
@@ -56,14 +65,18 @@ def row_independence(name, measured, rng):
     # Rows all of whose entries are far out: every branch but that of the tails stays empty.
     far = np.flatnonzero(probes.tail & measured.finite)
     far = far[np.argsort(-np.min(np.abs(probes.rows[far]), axis=1))[:4]]
-    batches = [*(("alone", middle[k:k + 1]) for k in range(len(middle[:4]))),
-               ("among tails only", far), ("in a smaller batch", middle)]
+    batches = [
+        *(("alone", middle[k : k + 1]) for k in range(len(middle[:4]))),
+        ("among tails only", far),
+        ("in a smaller batch", middle),
+    ]
     outcomes = [(how, index, measured.asked(index)) for how, index in batches if len(index)]
     # Its companions are other rows, far more of them, and some repeated.
     others = rng.choice(np.flatnonzero(probes.bulk), size=61)
     values, log_det = measured.asked(np.concatenate([others, middle]))
-    outcomes.append(("among other rows", middle,
-                     (values[61:], None if log_det is None else log_det[61:])))
+    outcomes.append(
+        ("among other rows", middle, (values[61:], None if log_det is None else log_det[61:]))
+    )
     for how, index, answer in outcomes:
         row = agree(name, measured, index, answer, f"{ROUNDING}; {how}")
         if row.failed:
@@ -107,9 +120,12 @@ def _read_only(array):
     return copy
 
 
-LAYOUTS = {"every other row of an array": lambda array: np.repeat(array, 2, axis=0)[::2],
-           "every other column of an array": lambda array: np.repeat(array, 2, axis=1)[:, ::2],
-           "Fortran order": lambda array: np.array(array, order="F"), "read-only": _read_only}
+LAYOUTS = {
+    "every other row of an array": lambda array: np.repeat(array, 2, axis=0)[::2],
+    "every other column of an array": lambda array: np.repeat(array, 2, axis=1)[:, ::2],
+    "Fortran order": lambda array: np.array(array, order="F"),
+    "read-only": _read_only,
+}
 
 
 def memory_layout(name, measured):

@@ -30,14 +30,23 @@ def finite(name, measured):
             overflows += 1
             continue
         log_det = "" if measured.log_det is None else f", log_det {measured.log_det[p]:.6g}"
-        return failed(name, f"{len(bad)} of {len(measured.probes)} points gave nan or inf",
-                      f"{measured.subject.name} at {show(measured.probes.rows[p])}: "
-                      f"{show(measured.values[p])}{log_det}")
+        return failed(
+            name,
+            f"{len(bad)} of {len(measured.probes)} points gave nan or inf",
+            f"{measured.subject.name} at {show(measured.probes.rows[p])}: "
+            f"{show(measured.values[p])}{log_det}",
+        )
     if overflows:
-        what = ("infinite, as the density is zero or has a pole" if measured.subject.dim is None
-                else "overflow")
-        return passed(name, f"{len(measured.probes)} points, of which {overflows} {what} in "
-                            f"{measured.dtype} in truth")
+        what = (
+            "infinite, as the density is zero or has a pole"
+            if measured.subject.dim is None
+            else "overflow"
+        )
+        return passed(
+            name,
+            f"{len(measured.probes)} points, of which {overflows} {what} in "
+            f"{measured.dtype} in truth",
+        )
     return passed(name, f"{len(measured.probes)} points, out to the tails")
 
 
@@ -51,7 +60,7 @@ def _overflows(measured, p):
         middle = 0.5 * (low + high)
         row = (start + middle * (end - start))[None].astype(measured.dtype)
         try:
-            values, log_det = measured.subject(row, measured.probes.context_row[p:p + 1])
+            values, log_det = measured.subject(row, measured.probes.context_row[p : p + 1])
         except CallFailed:
             return False
         answer = columns(values, log_det)
@@ -89,7 +98,8 @@ def _vanishes(measured, p):
         if measured.values[p, 0] > 0:
             first, second = np.diff(near)
             return 0.5 * first < second < 7 * np.log(2) * measured.probes.rows.shape[1] and (
-                second > 0.1)
+                second > 0.1
+            )
         if np.all(np.isfinite(near)) and near[0] - near[1] > 0:
             return near[1] - near[2] > 0.5 * (near[0] - near[1])
         low, high = 0.0, 1.0
@@ -123,14 +133,20 @@ def answers_stay(name, measured):
     if len(index) < 2:
         return not_applicable(name, "too few rows")
     answer = subject.raw(probes.rows[index], probes.context_row[index])
-    parts = [part for part in (answer if isinstance(answer, (tuple, list)) else (answer,))
-             if part is not None]
+    parts = [
+        part
+        for part in (answer if isinstance(answer, (tuple, list)) else (answer,))
+        if part is not None
+    ]
     before = [np.array(part) for part in parts]
     subject.raw(probes.rows[index[::-1]], probes.context_row[index])
     for old, part in zip(before, parts):
         if old.tobytes() != np.array(part).tobytes():
-            return failed(name, "a buffer is used again", f"{subject.name}: "
-                          f"{show(old.ravel())} became {show(np.ravel(part))}")
+            return failed(
+                name,
+                "a buffer is used again",
+                f"{subject.name}: {show(old.ravel())} became {show(np.ravel(part))}",
+            )
     return passed(name, "the arrays of one call compared after the next")
 
 
@@ -147,7 +163,10 @@ def stays_inside(name, measured):
         outside &= measured.finite
     if np.any(outside):
         p = np.flatnonzero(outside)[0]
-        return failed(name, f"{np.sum(outside)} of {len(measured.probes)} points lead out of it",
-                      f"{measured.subject.name} takes {show(measured.probes.rows[p])} to "
-                      f"{show(measured.values[p])}")
+        return failed(
+            name,
+            f"{np.sum(outside)} of {len(measured.probes)} points lead out of it",
+            f"{measured.subject.name} takes {show(measured.probes.rows[p])} to "
+            f"{show(measured.values[p])}",
+        )
     return passed(name, f"{len(measured.probes)} points")

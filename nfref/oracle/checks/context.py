@@ -7,8 +7,18 @@ import numpy as np
 from nfref.oracle.checks.batches import agree
 from nfref.oracle.instruments.calling import columns
 from nfref.oracle.instruments.jacobian import differentiate
-from nfref.oracle.report import (FAIL, INCONCLUSIVE, NOT_APPLICABLE, PASS, failed, inconclusive,
-                                 judged, not_applicable, passed, show)
+from nfref.oracle.report import (
+    FAIL,
+    INCONCLUSIVE,
+    NOT_APPLICABLE,
+    PASS,
+    failed,
+    inconclusive,
+    judged,
+    not_applicable,
+    passed,
+    show,
+)
 from nfref.runtime.annotations import Any
 
 POINTS = 6
@@ -21,8 +31,9 @@ def others(rows):
         return np.zeros(0, dtype=int)
     rows = rows.astype(np.float64)
     spread = np.std(rows, axis=0)
-    distance = np.sum(((rows - np.mean(rows, axis=0)) / np.where(spread > 0, spread, 1)) ** 2,
-                      axis=1)
+    distance = np.sum(
+        ((rows - np.mean(rows, axis=0)) / np.where(spread > 0, spread, 1)) ** 2, axis=1
+    )
     distance[0] = -1
     distance[np.all(rows == rows[0], axis=1)] = -1
     order = np.argsort(-distance, kind="stable")[:OTHERS]
@@ -75,18 +86,27 @@ def is_read(name, measured, moves=None):
             moved[feature] |= np.any((change > size) | np.isnan(change), axis=0)
     if moves is None and not np.any(moved):
         # A flow whose last layer is still zero does the same.
-        return inconclusive(name, "no feature of the context moves anything: it is ignored, or "
-                                  "the flow is as it starts, at the identity")
+        return inconclusive(
+            name,
+            "no feature of the context moves anything: it is ignored, or "
+            "the flow is as it starts, at the identity",
+        )
     unread = np.flatnonzero(~np.any(moved, axis=1))
     if len(unread):
-        return failed(name, f"{width} features, two steps each, at {len(direction)} points",
-                      f"{measured.subject.name}: feature {unread[0]} of the context moves nothing")
+        return failed(
+            name,
+            f"{width} features, two steps each, at {len(direction)} points",
+            f"{measured.subject.name}: feature {unread[0]} of the context moves nothing",
+        )
     if moves is not None:
         missing = np.argwhere(np.asarray(moves, dtype=bool) & ~moved[:, :dim])
         if len(missing):
-            return failed(name, f"{np.sum(moves)} pairs that should move",
-                          f"{measured.subject.name}: feature {missing[0][0]} of the context does "
-                          f"not move coordinate {missing[0][1]}")
+            return failed(
+                name,
+                f"{np.sum(moves)} pairs that should move",
+                f"{measured.subject.name}: feature {missing[0][0]} of the context does "
+                f"not move coordinate {missing[0][1]}",
+            )
     stays = np.flatnonzero(~np.any(moved[:, :dim], axis=0))
     note = f"; coordinates {', '.join(map(str, stays[:6]))} never move" if len(stays) else ""
     return passed(name, f"each of {width} features moves something{note}")
@@ -104,21 +124,30 @@ def keeps_precision(name, measured):
     tiny = context + 1e-9 * (1 + np.abs(context))
     coarse = context + 0.5 * (1 + np.abs(context))
     owner = np.arange(len(context))
-    moved, moved_far = (np.any(direction(there, owner) != found.value, axis=1)
-                        for there in (tiny, coarse))
+    moved, moved_far = (
+        np.any(direction(there, owner) != found.value, axis=1) for there in (tiny, coarse)
+    )
     due = np.einsum("pkc,pc->pk", np.nan_to_num(found.jacobian), tiny - context)
     due = np.any(np.abs(due) > 1e3 * np.finfo(float).eps * (1 + np.abs(found.value)), axis=1)
     rounded = not moved.any() and moved_far.any() and not np.array_equal(context, np.round(context))
     # A step within the grid of a shorter format moves nothing at many points, whatever the slope.
     if rounded or np.sum(due & ~moved) > np.sum(due) / 4:
-        return failed(name, "a step of 1e-9 in all features, a step of 0.5",
-                      f"{measured.subject.name}: the small step moves nothing, the large one does")
+        return failed(
+            name,
+            "a step of 1e-9 in all features, a step of 0.5",
+            f"{measured.subject.name}: the small step moves nothing, the large one does",
+        )
     ratio = (found.noise - measured.accuracy) / (1e4 * measured.slack * size)
     worst = np.sort(np.max(np.nan_to_num(ratio, nan=0.0), axis=1))
     typical = float(worst[len(worst) // 4])
     why = "noise of answers to nearby contexts, in 1e4 times the rounding allowed elsewhere"
-    return judged(name, why, f"{measured.subject.name}: steps, as if the context passed through "
-                  "float32", max(typical, 0.0), 1.0)
+    return judged(
+        name,
+        why,
+        f"{measured.subject.name}: steps, as if the context passed through float32",
+        max(typical, 0.0),
+        1.0,
+    )
 
 
 def is_not_remembered(name, measured):
@@ -138,6 +167,10 @@ def is_not_remembered(name, measured):
         return row
     same = np.allclose(first[0], again[0], rtol=1e-3, atol=1e-3, equal_nan=True)
     if not same:
-        return failed(name, row.why, f"{subject.name} at {show(rows[0])} with one context: first "
-                      f"{show(first[0][0])}, then {show(again[0][0])}")
+        return failed(
+            name,
+            row.why,
+            f"{subject.name} at {show(rows[0])} with one context: first "
+            f"{show(first[0][0])}, then {show(again[0][0])}",
+        )
     return row

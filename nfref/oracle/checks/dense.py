@@ -13,9 +13,9 @@ from nfref.oracle.report import failed, inconclusive, judged, not_applicable, pa
 
 COUNT = {"float64": 6000, "float32": 20000}
 SECONDS = 0.5
-NUDGE = 8                   # roundings by which the input is moved
-AGAIN = 48                  # rows that are looked at again before anyone is accused
-DISTINCT = 64               # different float64 numbers that are not float32 ones all by chance
+NUDGE = 8  # roundings by which the input is moved
+AGAIN = 48  # rows that are looked at again before anyone is accused
+DISTINCT = 64  # different float64 numbers that are not float32 ones all by chance
 
 
 def sweep(name, measured, other, start):
@@ -31,19 +31,33 @@ def sweep(name, measured, other, start):
         p = np.flatnonzero(bad)[0]
         with_log_det = "" if log_det is None else f", log_det {log_det[p]:.6g}"
         largest = np.max(np.abs(np.nan_to_num(y[~bad], nan=0.0)), initial=0)
-        if not largest > np.finfo(subject.dtype).max ** 0.5:    # else it overflows in truth
-            return failed(name, f"{np.sum(bad)} of {len(start)} rows gave nan or inf",
-                          f"{subject.name} at {show(start[p])}: {show(y[p])}{with_log_det}")
+        if not largest > np.finfo(subject.dtype).max ** 0.5:  # else it overflows in truth
+            return failed(
+                name,
+                f"{np.sum(bad)} of {len(start)} rows gave nan or inf",
+                f"{subject.name} at {show(start[p])}: {show(y[p])}{with_log_det}",
+            )
     if subject.dtype == np.float64 and log_det is not None and _single(log_det[~bad]):
-        return failed(name, f"{len(start)} rows", f"{subject.name} was given float64 rows, and "
-                      f"every log_det is a float32 number, as {log_det[~bad][0]:.17g}")
+        return failed(
+            name,
+            f"{len(start)} rows",
+            f"{subject.name} was given float64 rows, and "
+            f"every log_det is a float32 number, as {log_det[~bad][0]:.17g}",
+        )
     if other is None:
         return passed(name, f"{len(start)} rows, finite; one direction only")
     kept = np.flatnonzero(~bad & measured.codomain.contains(y.astype(np.float64)))
     if not len(kept):
         return inconclusive(name, "no row leads inside the codomain")
-    return _back(name, measured, other, start[kept], y[kept],
-                 None if log_det is None else log_det[kept], context_row[kept])
+    return _back(
+        name,
+        measured,
+        other,
+        start[kept],
+        y[kept],
+        None if log_det is None else log_det[kept],
+        context_row[kept],
+    )
 
 
 def _single(values):
@@ -63,8 +77,16 @@ def _back(name, measured, other, start, y, log_det, context_row):
 
     def allowed(p, nudge, draws):
         size = np.abs(start[p]) + np.median(np.abs(start[p].astype(np.float64)), axis=0)
-        moves = _responses(lambda r, c: other(r, c)[0], y[p], back[p], measured.codomain, eps,
-                           nudge, draws, context_row[p])
+        moves = _responses(
+            lambda r, c: other(r, c)[0],
+            y[p],
+            back[p],
+            measured.codomain,
+            eps,
+            nudge,
+            draws,
+            context_row[p],
+        )
         return measured.accuracy + ulps * (eps * size + moves)
 
     everything = np.arange(len(start))
@@ -77,18 +99,43 @@ def _back(name, measured, other, start, y, log_det, context_row):
     unknown = np.nan if not isinstance(measured.codomain, Box) else np.inf
     error = np.where(np.isfinite(error), error, unknown)
     clear &= ~np.any(np.isnan(error), axis=1)
-    row = _beyond(name, why, error, first, clear, allowed, lambda p: (
-        f"{measured.subject.name} takes {show(start[p])} to {show(y[p])}, which {other.name} takes "
-        f"to {show(back[p])}"))
+    row = _beyond(
+        name,
+        why,
+        error,
+        first,
+        clear,
+        allowed,
+        lambda p: (
+            f"{measured.subject.name} takes {show(start[p])} to {show(y[p])}, which "
+            f"{other.name} takes to {show(back[p])}"
+        ),
+    )
     if row is not None or log_det is None or log_det_back is None:
         return row or passed(name, why)
 
     def allowed_log_det(p, nudge, draws):
         size = 1 + start.shape[1] + np.abs(log_det[p]) + np.abs(log_det_back[p])
-        moves = _responses(lambda r, c: measured.subject(r, c)[1], start[p], log_det[p],
-                           measured.domain, eps, nudge, draws, context_row[p])
-        moves_back = _responses(lambda r, c: other(r, c)[1], y[p], log_det_back[p],
-                                measured.codomain, eps, nudge, draws, context_row[p])
+        moves = _responses(
+            lambda r, c: measured.subject(r, c)[1],
+            start[p],
+            log_det[p],
+            measured.domain,
+            eps,
+            nudge,
+            draws,
+            context_row[p],
+        )
+        moves_back = _responses(
+            lambda r, c: other(r, c)[1],
+            y[p],
+            log_det_back[p],
+            measured.codomain,
+            eps,
+            nudge,
+            draws,
+            context_row[p],
+        )
         return measured.accuracy + (ulps * (eps * size + moves + moves_back))[:, None]
 
     first = allowed_log_det(everything, NUDGE, 2)
@@ -96,9 +143,18 @@ def _back(name, measured, other, start, y, log_det, context_row):
     total = np.where(np.isfinite(total), total, np.inf)
     clear &= first[:, 0] < 0.3
     why_log_det = f"log-determinants of {why}"
-    row = _beyond(name, why_log_det, total, first, clear, allowed_log_det, lambda p: (
-        f"at {show(start[p])} {measured.subject.name} has log_det {log_det[p]:.9g}, "
-        f"{other.name} at its image {log_det_back[p]:.9g}"))
+    row = _beyond(
+        name,
+        why_log_det,
+        total,
+        first,
+        clear,
+        allowed_log_det,
+        lambda p: (
+            f"at {show(start[p])} {measured.subject.name} has log_det {log_det[p]:.9g}, "
+            f"{other.name} at its image {log_det_back[p]:.9g}"
+        ),
+    )
     return row or passed(name, why)
 
 
@@ -117,8 +173,9 @@ def _beyond(name, why, error, allowed, clear, allowed_again, describe):
     k, column = np.unravel_index(np.argmax(ratio), ratio.shape)
     if not ratio[k, column] > 1:
         return None
-    return failed(name, why, describe(worst[k]), float(error[worst[k], column]),
-                  float(allowed[k, column]))
+    return failed(
+        name, why, describe(worst[k]), float(error[worst[k], column]), float(allowed[k, column])
+    )
 
 
 def _nudged(rows, typical, eps, nudge, rng, domain):
@@ -159,14 +216,23 @@ def against_reference(name, measured, reference, start):
         values, log_det = subject(start, context_row)
     except CallFailed as error:
         return failed(name, f"{len(start)} rows", str(error))
-    expected, expected_log_det = (None if part is None else np.asarray(part, dtype=np.float64)
-                                  for part in truth(exact))
+    expected, expected_log_det = (
+        None if part is None else np.asarray(part, dtype=np.float64) for part in truth(exact)
+    )
     eps = float(np.finfo(measured.dtype).eps)
     ulps = ULPS[measured.dtype.name]
 
     def judge(ours, theirs, part):
-        response = _responses(lambda r, c: np.asarray(truth(r)[part]), exact, theirs,
-                              measured.domain, eps, NUDGE, 3, context_row)
+        response = _responses(
+            lambda r, c: np.asarray(truth(r)[part]),
+            exact,
+            theirs,
+            measured.domain,
+            eps,
+            NUDGE,
+            3,
+            context_row,
+        )
         size = np.abs(theirs) + np.median(np.abs(theirs), axis=0) + (part == 1)
         error = np.where(np.isfinite(theirs), np.abs(ours.astype(np.float64) - theirs), 0.0)
         ratio = np.where(np.isnan(error), np.inf, error) / (ulps * (eps * size + response))
@@ -176,13 +242,20 @@ def against_reference(name, measured, reference, start):
     if log_det is not None and expected_log_det is not None:
         ratio = np.maximum(ratio, judge(log_det, expected_log_det, 1))
     p = int(np.argmax(ratio))
-    why = (f"{len(start)} rows, distance in units of {ulps} roundings of what goes in and of "
-           "what comes out")
+    why = (
+        f"{len(start)} rows, distance in units of {ulps} roundings of what goes in and of "
+        "what comes out"
+    )
     pair = "" if log_det is None else f", log_det {log_det[p]:.9g}"
-    return judged(name, why, f"{subject.name} at {show(start[p])}: {show(values[p])}{pair}; the "
-                  f"reference {show(expected[p])}"
-                  + ("" if expected_log_det is None else f", {expected_log_det[p]:.9g}"),
-                  float(ratio[p]), 1.0)
+    return judged(
+        name,
+        why,
+        f"{subject.name} at {show(start[p])}: {show(values[p])}{pair}; the "
+        f"reference {show(expected[p])}"
+        + ("" if expected_log_det is None else f", {expected_log_det[p]:.9g}"),
+        float(ratio[p]),
+        1.0,
+    )
 
 
 def affordable(subjects, seconds, least, most, dim):

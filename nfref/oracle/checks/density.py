@@ -4,8 +4,15 @@ from functools import partial
 
 import numpy as np
 
-from nfref.oracle.checks import (behaviour, context, follows, global_checks, history, local,
-                                 own_gradient)
+from nfref.oracle.checks import (
+    behaviour,
+    context,
+    follows,
+    global_checks,
+    history,
+    local,
+    own_gradient,
+)
 from nfref.oracle.checks.arguments import check_callables, checked_setting, checked_skip
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.questions import of_densities
@@ -36,12 +43,23 @@ class LogProb(Subject):
 
 
 @of_densities
-def check_density(log_prob: Callable[..., Any], sample: Callable[..., Any] | None = None, *,
-                  dim: int, rng: Generator, gradient: Callable[..., Any] | None = None,
-                  context: Array | None = None, dtype: DTypeLike = np.float64, domain: Any = None,
-                  support: Callable[..., Any] | None = None, parameters: Any = None,
-                  seconds: float = 20.0, skip: Sequence[str] = (), stop_early: bool = False,
-                  subject: str = "density") -> Report:
+def check_density(
+    log_prob: Callable[..., Any],
+    sample: Callable[..., Any] | None = None,
+    *,
+    dim: int,
+    rng: Generator,
+    gradient: Callable[..., Any] | None = None,
+    context: Array | None = None,
+    dtype: DTypeLike = np.float64,
+    domain: Any = None,
+    support: Callable[..., Any] | None = None,
+    parameters: Any = None,
+    seconds: float = 20.0,
+    skip: Sequence[str] = (),
+    stop_early: bool = False,
+    subject: str = "density",
+) -> Report:
     """Check a density that is given as plain functions.
 
     Parameters
@@ -101,8 +119,11 @@ class _Check(Check):
         """What is checked."""
         self.domain, self.gradient = domain, gradient
         self.subject = LogProb(log_prob, self.context, self.dtype, self.stopwatch)
-        self.sampler = None if sample is None else Sampler(
-            sample, self.dim, self.context, self.dtype, domain, self.stopwatch)
+        self.sampler = (
+            None
+            if sample is None
+            else Sampler(sample, self.dim, self.context, self.dtype, domain, self.stopwatch)
+        )
 
     def rows(self):
         samples = np.zeros((0, self.dim))
@@ -131,8 +152,7 @@ class _Check(Check):
 
     def probes(self, samples):
         """Points of the domain; the middle of a density is where its samples are."""
-        probes = make_probes(self.rng, self.domain, self.dim, self.dtype,
-                             self.contexts)
+        probes = make_probes(self.rng, self.domain, self.dim, self.dtype, self.contexts)
         chosen = samples[:24].astype(self.dtype)
         chosen = chosen[self.domain.contains(chosen.astype(np.float64))]
         first, middle = np.zeros(len(chosen), dtype=int), np.ones(len(chosen), dtype=bool)
@@ -176,14 +196,24 @@ class _Check(Check):
             x = x.astype(np.float64)
             inside = np.isfinite(x).all(axis=1)
             for k in others:
-                rows = [context.worse(*pair, k) for pair in zip(rows, self.as_a_whole(
-                    x[inside & (context_row == k)], k, 1 / len(others)))]
+                rows = [
+                    context.worse(*pair, k)
+                    for pair in zip(
+                        rows, self.as_a_whole(x[inside & (context_row == k)], k, 1 / len(others))
+                    )
+                ]
         yield from rows
 
     def as_a_whole(self, samples, context_row, seconds):
         """[sample_follows, normalised] for one row of the context."""
-        whole = self.whole(partial(self.log_prob, context_row=context_row), self.domain, samples,
-                           2.0, draw=partial(self.more, context_row=context_row), seconds=seconds)
+        whole = self.whole(
+            partial(self.log_prob, context_row=context_row),
+            self.domain,
+            samples,
+            2.0,
+            draw=partial(self.more, context_row=context_row),
+            seconds=seconds,
+        )
         # Whether its samples may be used to integrate it is asked even of those that are skipped.
         row = self.judged(follows.follows, "sample_follows", whole)
         mass = self.timed(global_checks.normalised, "normalised", whole, self.floor, not row.failed)

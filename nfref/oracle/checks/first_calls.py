@@ -16,8 +16,9 @@ from nfref.runtime.annotations import Any, Callable
 ROWS = 32
 
 
-def first_call(name: str, make: Callable[..., Any] | None, direction: str, measured: Measurement,
-               count: int) -> Any:
+def first_call(
+    name: str, make: Callable[..., Any] | None, direction: str, measured: Measurement, count: int
+) -> Any:
     """The first call of a fresh flow, with ``count`` rows, and the same call once more.
 
     Parameters

@@ -8,9 +8,9 @@ import numpy as np
 
 from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
 
-EXACT = 1e-6                # relative to 1 + |log p|: what two fits of the same may differ by
-ROWS = 400                  # of the table, that are fitted to
-WORSE = 0.7                 # nats a row that a length in wrong units costs at least
+EXACT = 1e-6  # relative to 1 + |log p|: what two fits of the same may differ by
+ROWS = 400  # of the table, that are fitted to
+WORSE = 0.7  # nats a row that a length in wrong units costs at least
 
 
 class Refused(Exception):
@@ -32,8 +32,10 @@ class Fits:
         self.base = self.log_prob(self.rows, self.rows)
         again = self.log_prob(self.rows, self.rows)
         if not same(self.base, again):
-            self.trouble = ("two fits of the same rows differ by "
-                            f"{np.max(np.abs(self.base - again)):.2g}: random_state=?")
+            self.trouble = (
+                "two fits of the same rows differ by "
+                f"{np.max(np.abs(self.base - again)):.2g}: random_state=?"
+            )
 
     def log_prob(self, table, rows, weights=None):
         """log p of rows after a fit to a table."""
@@ -43,7 +45,7 @@ class Fits:
         """Fitted to a table of other columns than those that its options were chosen for."""
         try:
             return self.estimator.fit(table, None)
-        except np.linalg.LinAlgError:       # a ValueError, but no refusal
+        except np.linalg.LinAlgError:  # a ValueError, but no refusal
             raise
         except (ValueError, TypeError) as error:
             raise Refused(f"the changed table is refused: {error}") from error
@@ -70,7 +72,7 @@ def units(name, fits):
     powers = np.where(fits.scaled, np.resize([10, -7, 4, -3], len(fits.scaled)), 0)
     if np.sum(powers) == 0:
         powers[np.flatnonzero(fits.scaled)[0]] += 3
-    factor, expected = 2.0 ** powers, -np.sum(powers) * np.log(2)
+    factor, expected = 2.0**powers, -np.sum(powers) * np.log(2)
     scaled = fits.rows * factor
     moved = np.asarray(fits.changed(scaled).log_prob(scaled), dtype=np.float64) - fits.base
     why = f"columns times {show(factor)}"
@@ -79,10 +81,19 @@ def units(name, fits):
     middle = float(np.median(moved))
     if np.ptp(moved) <= EXACT * (1 + np.max(np.abs(fits.base))):
         hint = ": log p is in standardised units" if abs(middle) < 1e-6 else ""
-        return failed(name, why, f"log p moves by {middle:.6g}, expected {expected:.6g}{hint}",
-                      abs(middle - expected), 0.0)
-    return _lengths(name, fits, f"the fit itself depends on units; {why} move log p by "
-                                f"{middle:.4g} in the median, expected {expected:.4g}")
+        return failed(
+            name,
+            why,
+            f"log p moves by {middle:.6g}, expected {expected:.6g}{hint}",
+            abs(middle - expected),
+            0.0,
+        )
+    return _lengths(
+        name,
+        fits,
+        f"the fit itself depends on units; {why} move log p by "
+        f"{middle:.4g} in the median, expected {expected:.4g}",
+    )
 
 
 def _lengths(name, fits, why):
@@ -100,27 +111,38 @@ def _lengths(name, fits, why):
     standard = fits.log_prob(some / scale, others / scale) - np.sum(np.log(scale))
     gain, loss = np.maximum(standard, plain - 30) - raw, plain - raw
     # Medians: where kernels end, a few rows lose everything in any units.
-    if not all(min(np.median(part), np.mean(part) - 4 * np.std(part) / np.sqrt(len(part))) > WORSE
-               for part in (gain, loss)):
+    if not all(
+        min(np.median(part), np.mean(part) - 4 * np.std(part) / np.sqrt(len(part))) > WORSE
+        for part in (gain, loss)
+    ):
         return passed(name, why)
-    words = (f"rows left out lose {np.median(loss):.3g} nats against one normal distribution, and "
-             f"gain {np.median(gain):.3g} where columns are standardised first")
+    words = (
+        f"rows left out lose {np.median(loss):.3g} nats against one normal distribution, and "
+        f"gain {np.median(gain):.3g} where columns are standardised first"
+    )
     if fits.estimator.lengths:
-        return inconclusive(name, f"{words}: is {' or '.join(fits.estimator.lengths)} in the units "
-                                  "of this table?")
-    return failed(name, why, f"a bandwidth in the wrong units: {words}", float(np.median(gain)),
-                  WORSE)
+        return inconclusive(
+            name, f"{words}: is {' or '.join(fits.estimator.lengths)} in the units of this table?"
+        )
+    return failed(
+        name, why, f"a bandwidth in the wrong units: {words}", float(np.median(gain)), WORSE
+    )
 
 
 def _normal(some, others):
     """Log-density of rows under the normal distribution of some others."""
     center = np.mean(some, axis=0)
     scale = np.std(some, axis=0) + 1e-300
-    root = np.linalg.cholesky(np.atleast_2d(np.cov(((some - center) / scale).T))
-                              + 1e-6 * np.eye(some.shape[1]))
+    root = np.linalg.cholesky(
+        np.atleast_2d(np.cov(((some - center) / scale).T)) + 1e-6 * np.eye(some.shape[1])
+    )
     z = np.linalg.solve(root, ((others - center) / scale).T)
-    return (-0.5 * np.sum(z ** 2, axis=0) - np.sum(np.log(np.diag(root))) - np.sum(np.log(scale))
-            - 0.5 * some.shape[1] * np.log(2 * np.pi))
+    return (
+        -0.5 * np.sum(z**2, axis=0)
+        - np.sum(np.log(np.diag(root)))
+        - np.sum(np.log(scale))
+        - 0.5 * some.shape[1] * np.log(2 * np.pi)
+    )
 
 
 def column_order(name, fits, judge_mass):
@@ -136,8 +158,9 @@ def column_order(name, fits, judge_mass):
         if not same(found, fits.base):
             row = judge_mass(name, fitted, permuted, order)
             if row.failed:
-                return failed(name, f"columns in the order {order}", row.where, row.error,
-                              row.tolerance)
+                return failed(
+                    name, f"columns in the order {order}", row.where, row.error, row.tolerance
+                )
             worst = max(worst, abs(float(np.mean(found - fits.base))))
             words = f"another density; mean log p moves by {worst:.2g}"
     return passed(name, f"columns in two other orders: {words}")
@@ -149,13 +172,16 @@ def row_order(name, fits):
     for rows in (fits.rows[np.argsort(fits.rows[:, 0])], fits.rows[::-1]):
         found = fits.log_prob(rows, fits.rows)
         if not same(found, fits.base):
-            worst = max(worst, abs(float(np.mean(np.maximum(found, -1e3)
-                                                 - np.maximum(fits.base, -1e3)))))
+            worst = max(
+                worst, abs(float(np.mean(np.maximum(found, -1e3) - np.maximum(fits.base, -1e3))))
+            )
     if worst > 1:
-        return failed(name, "rows sorted, and backwards", f"mean log p moves by {worst:.3g} nats",
-                      worst, 1.0)
-    return passed(name, "rows sorted, and backwards"
-                  + (f": mean log p moves by {worst:.2g}" if worst else ""))
+        return failed(
+            name, "rows sorted, and backwards", f"mean log p moves by {worst:.3g} nats", worst, 1.0
+        )
+    return passed(
+        name, "rows sorted, and backwards" + (f": mean log p moves by {worst:.2g}" if worst else "")
+    )
 
 
 def weights(name, fits):
@@ -173,6 +199,13 @@ def weights(name, fits):
     least = float(np.mean(np.abs(without - by_copies)))
     why = "weights 9 and 1, against as many copies, nats in the mean"
     if same(by_weight, without) or apart > 0.75 * least:
-        return failed(name, why, "weights are not read" if same(by_weight, without) else
-                      "about as far from the copies as without weights", apart, 0.0)
+        return failed(
+            name,
+            why,
+            "weights are not read"
+            if same(by_weight, without)
+            else "about as far from the copies as without weights",
+            apart,
+            0.0,
+        )
     return passed(name, f"{why}; a bandwidth may count rows", apart)

@@ -2,8 +2,19 @@
 
 import numpy as np
 
-from nfref.oracle.checks import (behaviour, context, dense, first_calls, global_checks, history,
-                                 knots, local, log_det, own_gradient, uniform)
+from nfref.oracle.checks import (
+    behaviour,
+    context,
+    dense,
+    first_calls,
+    global_checks,
+    history,
+    knots,
+    local,
+    log_det,
+    own_gradient,
+    uniform,
+)
 from nfref.oracle.checks.arguments import check_callables, checked_setting, checked_skip
 from nfref.oracle.checks.properties import FLOW_PROPERTIES
 from nfref.oracle.checks.questions import of_flows
@@ -19,14 +30,30 @@ OTHER = {"forward": "inverse", "inverse": "forward"}
 
 
 @of_flows
-def check_flow(forward: Callable[..., Any] | None = None, inverse: Callable[..., Any] | None = None,
-               *, dim: int, rng: Generator, context: Array | None = None,
-               context_moves: Array | None = None, dtype: DTypeLike = np.float64,
-               domain: Any = None, codomain: Any = None, support: Callable[..., Any] | None = None,
-               reference: Any = None, gradient: Any = (None, None),
-               make: Callable[..., Any] | None = None, parameters: Any = None, smooth: bool = False,
-               stochastic: bool = False, seconds: float = 20.0, accuracy: float = 0.0,
-               skip: Sequence[str] = (), stop_early: bool = False, subject: str = "flow") -> Report:
+def check_flow(
+    forward: Callable[..., Any] | None = None,
+    inverse: Callable[..., Any] | None = None,
+    *,
+    dim: int,
+    rng: Generator,
+    context: Array | None = None,
+    context_moves: Array | None = None,
+    dtype: DTypeLike = np.float64,
+    domain: Any = None,
+    codomain: Any = None,
+    support: Callable[..., Any] | None = None,
+    reference: Any = None,
+    gradient: Any = (None, None),
+    make: Callable[..., Any] | None = None,
+    parameters: Any = None,
+    smooth: bool = False,
+    stochastic: bool = False,
+    seconds: float = 20.0,
+    accuracy: float = 0.0,
+    skip: Sequence[str] = (),
+    stop_early: bool = False,
+    subject: str = "flow",
+) -> Report:
     """Check a flow that is given as one or two plain functions.
 
     Parameters
@@ -98,17 +125,25 @@ def check_flow(forward: Callable[..., Any] | None = None, inverse: Callable[...,
         raise ValueError("forward, inverse: expected at least one callable, got None twice")
     check_callables(forward=forward, inverse=inverse, support=support, make=make)
     check = _Check(dim, rng, given, dtype, support, seconds, skip)
-    check.given((as_domain("domain", domain, dim), as_domain("codomain", codomain, dim)),
-                reference or (None, None), gradient or (None, None), make, context_moves, accuracy,
-                smooth, stochastic)
+    check.given(
+        (as_domain("domain", domain, dim), as_domain("codomain", codomain, dim)),
+        reference or (None, None),
+        gradient or (None, None),
+        make,
+        context_moves,
+        accuracy,
+        smooth,
+        stochastic,
+    )
     return check.report(subject, check.rows(forward, inverse), parameters, stop_early)
 
 
 class _Check(Check):
     """One run of check_flow: makes the rows in order, from cheap and local to global."""
 
-    def given(self, domains, reference, gradient, make, context_moves, accuracy, smooth,
-              stochastic):
+    def given(
+        self, domains, reference, gradient, make, context_moves, accuracy, smooth, stochastic
+    ):
         """What there is to know of the flow, as ``check_flow`` is told it."""
         self.domains, self.make, self.context_moves = domains, make, context_moves
         self.reference = dict(zip(("forward", "inverse"), reference))
@@ -116,10 +151,11 @@ class _Check(Check):
         self.accuracy, self.smooth, self.stochastic = accuracy, smooth, stochastic
 
     def rows(self, forward, inverse):
-        subjects = {name: Subject(name, function, self.dim, self.context, self.dtype,
-                                  self.stopwatch)
-                    for name, function in (("forward", forward), ("inverse", inverse))
-                    if function is not None}
+        subjects = {
+            name: Subject(name, function, self.dim, self.context, self.dtype, self.stopwatch)
+            for name, function in (("forward", forward), ("inverse", inverse))
+            if function is not None
+        }
         measurements, kinks = {}, {}
         for name, subject in subjects.items():
             subject.has_log_det = not self.stochastic
@@ -129,11 +165,17 @@ class _Check(Check):
             yield from self.by_itself(measured, subjects.get(OTHER[name]), f"_{name}")
         for name, measured in measurements.items():
             if self.stochastic:
-                yield self.timed(log_det.unbiased, f"log_det_{name}",
-                                 subjects[name].apart(has_log_det=True), measured)
+                yield self.timed(
+                    log_det.unbiased,
+                    f"log_det_{name}",
+                    subjects[name].apart(has_log_det=True),
+                    measured,
+                )
                 continue
-            for make, label in ((log_det.log_det_matches, "log_det"),
-                                (log_det.complex_step_matches, "complex_step")):
+            for make, label in (
+                (log_det.log_det_matches, "log_det"),
+                (log_det.complex_step_matches, "complex_step"),
+            ):
                 yield self.timed(make, f"{label}_{name}", measured)
         holds = yield from self.round_trips(subjects, measurements)
         for name, measured in measurements.items():
@@ -142,8 +184,9 @@ class _Check(Check):
         for name, measured in measurements.items():
             yield from self.as_it_is_used(measured, f"_{name}")
             for label, count in (("first_row", 1), ("first_batch", first_calls.ROWS)):
-                yield self.timed(first_calls.first_call, f"{label}_{name}", self.make, name,
-                                 measured, count)
+                yield self.timed(
+                    first_calls.first_call, f"{label}_{name}", self.make, name, measured, count
+                )
         for name, measured in measurements.items():
             others = [other for other in measurements.values() if other is not measured]
             yield self.timed(history.many_calls, f"history_{name}", measured, self.rng, others)
@@ -155,8 +198,9 @@ class _Check(Check):
         """Does it answer at all, in the bulk and far out? Then measure it."""
         subject = subjects[name]
         there, back = self.domains if name == "forward" else self.domains[::-1]
-        probes = yield from self.answered(subject, make_probes(
-            self.rng, there, self.dim, self.dtype, self.contexts), f"_{name}")
+        probes = yield from self.answered(
+            subject, make_probes(self.rng, there, self.dim, self.dtype, self.contexts), f"_{name}"
+        )
         if probes is None:
             return
         middle = probes.only(probes.bulk)
@@ -166,15 +210,17 @@ class _Check(Check):
             if subject.has_log_det:
                 self.stopwatch.restart()
                 try:
-                    probes = probes.join(*log_det.suspects(subject, there, self.rng, self.dim,
-                                                           self.contexts))
+                    probes = probes.join(
+                        *log_det.suspects(subject, there, self.rng, self.dim, self.contexts)
+                    )
                 except NO_ANSWER:
-                    pass        # what it does not answer is reported by other rows
+                    pass  # what it does not answer is reported by other rows
         self.stopwatch.restart()
         for candidates in (probes.affordable(), middle.affordable()):
             try:
-                measurements[name] = measure_direction(subject, there, back, candidates,
-                                                       self.accuracy)
+                measurements[name] = measure_direction(
+                    subject, there, back, candidates, self.accuracy
+                )
                 return
             except NO_ANSWER as error:
                 trouble = error
@@ -182,15 +228,17 @@ class _Check(Check):
 
     def with_kinks(self, subject, domain, probes):
         """The kinks of a direction, and its probes with points on both sides of each."""
+
         def evaluate(rows, context_row):
             return columns(*subject(rows, context_row)).astype(np.float64)
 
         bulk = probes.bulk
         try:
-            kinks = find_kinks(evaluate, domain, self.rng, probes.rows[bulk],
-                               probes.context_row[bulk])
+            kinks = find_kinks(
+                evaluate, domain, self.rng, probes.rows[bulk], probes.context_row[bulk]
+            )
         except NO_ANSWER:
-            return [], probes           # what it does not answer is reported by other rows
+            return [], probes  # what it does not answer is reported by other rows
         distance = 1e-3 if self.dtype == np.float64 else 1e-2
         if kinks:
             probes = probes.join(*both_sides(kinks, domain, distance))
@@ -198,8 +246,10 @@ class _Check(Check):
 
     def round_trips(self, subjects, measurements):
         """Both round trips; returns whether they hold."""
-        names = {"forward": ("round_trip_z", "log_dets_cancel_z"),
-                 "inverse": ("round_trip_x", "log_dets_cancel_x")}
+        names = {
+            "forward": ("round_trip_z", "log_dets_cancel_z"),
+            "inverse": ("round_trip_x", "log_dets_cancel_x"),
+        }
         if len(subjects) < 2:
             for pair in names.values():
                 yield not_applicable(pair[0], "one direction only")
@@ -211,8 +261,9 @@ class _Check(Check):
                 continue
             self.stopwatch.restart()
             try:
-                rows = local.round_trip(*names[name], measurements[name], subjects[other],
-                                        measurements.get(other))
+                rows = local.round_trip(
+                    *names[name], measurements[name], subjects[other], measurements.get(other)
+                )
             except NO_ANSWER as error:
                 rows = [no_answer(names[name][0], "no answer", error)]
             holds &= rows[0].verdict == PASS
@@ -224,16 +275,23 @@ class _Check(Check):
         yield self.timed(local.precise, f"precision_{name}", measured)
         yield self.timed(local.keeps_orientation, f"orientation_{name}", measured, holds)
         if self.dim == 1 and isinstance(measured.domain, Box):
-            yield self.timed(local.monotone, f"monotone_{name}", measured.subject,
-                             measured.domain, int(measured.probes.context_row[0]))
+            yield self.timed(
+                local.monotone,
+                f"monotone_{name}",
+                measured.subject,
+                measured.domain,
+                int(measured.probes.context_row[0]),
+            )
         yield self.timed(behaviour.stays_inside, f"stays_inside_{name}", measured)
         yield self.timed(behaviour.empty_batch, f"empty_batch_{name}", measured.subject, self.dim)
-        yield self.timed(own_gradient.by_rows, f"gradient_{name}", measured, self.gradient[name],
-                         self.rng)
+        yield self.timed(
+            own_gradient.by_rows, f"gradient_{name}", measured, self.gradient[name], self.rng
+        )
         yield self.timed(knots.knots, f"knots_{name}", measured, kinks)
         yield self.timed(knots.continuity, f"continuity_{name}", measured, kinks, self.smooth)
-        yield from self.of_its_context(measured, self.gradient[name], self.context_moves,
-                                       f"_{name}")
+        yield from self.of_its_context(
+            measured, self.gradient[name], self.context_moves, f"_{name}"
+        )
 
     def sweeps(self, subjects, measurements):
         """Many rows and their images, and the reference where one was named."""
@@ -242,12 +300,15 @@ class _Check(Check):
                 yield not_applicable(f"sweep_{name}", "the domain is known by samples only")
                 continue
             self.stopwatch.restart()
-            start = dense.rows_for(list(subjects.values()), measured.domain, self.rng, self.dim,
-                                   self.dtype)
-            yield self.timed(dense.sweep, f"sweep_{name}", measured, subjects.get(OTHER[name]),
-                             start)
-            yield self.timed(dense.against_reference, f"reference_{name}", measured,
-                             self.reference[name], start)
+            start = dense.rows_for(
+                list(subjects.values()), measured.domain, self.rng, self.dim, self.dtype
+            )
+            yield self.timed(
+                dense.sweep, f"sweep_{name}", measured, subjects.get(OTHER[name]), start
+            )
+            yield self.timed(
+                dense.against_reference, f"reference_{name}", measured, self.reference[name], start
+            )
 
     def globally(self, subjects, measurements):
         """Under a simple base density on z: samples come back as they went, and mass is one."""
@@ -258,16 +319,24 @@ class _Check(Check):
         self.stopwatch.restart()
         x = None
         if "forward" in measurements:
-            count = min(dense.affordable([subject], 2.0, 2000, 20000, self.dim)
-                        for subject in subjects.values())
+            count = min(
+                dense.affordable([subject], 2.0, 2000, 20000, self.dim)
+                for subject in subjects.values()
+            )
             z = there.sample_base(self.rng, count).astype(self.dtype)
             try:
                 x = subjects["forward"](z, np.zeros(len(z), dtype=int))[0]
             except NO_ANSWER as error:
                 yield no_answer("samples", "no answer for samples of a base density", error)
         if x is not None and "inverse" in measurements:
-            yield self.timed(self.samples_return, "samples", subjects["inverse"], measurements,
-                             z[:2000].astype(np.float64), x[:2000])
+            yield self.timed(
+                self.samples_return,
+                "samples",
+                subjects["inverse"],
+                measurements,
+                z[:2000].astype(np.float64),
+                x[:2000],
+            )
         elif len(measurements) < 2:
             yield not_applicable("samples", "one direction only")
         if self.stochastic:
@@ -275,8 +344,9 @@ class _Check(Check):
         elif "inverse" not in measurements or measurements["inverse"].log_det is None:
             yield inconclusive("normalised", "needs an inverse with log_det")
         elif not isinstance(back, Box) and self.support is None:
-            yield inconclusive("normalised", "the codomain is known by samples only; "
-                                             "support= says where it is")
+            yield inconclusive(
+                "normalised", "the codomain is known by samples only; support= says where it is"
+            )
         else:
             rows = self.as_a_density(subjects["inverse"], there, back, x, 0)
             for k in context.others(self.context):
@@ -285,13 +355,14 @@ class _Check(Check):
                     try:
                         x = subjects["forward"](z, np.full(len(z), k))[0]
                     except NO_ANSWER:
-                        continue        # what it does not answer is reported by other rows
+                        continue  # what it does not answer is reported by other rows
                 found = self.as_a_density(subjects["inverse"], there, back, x, k)
                 rows = [context.worse(*pair, k) for pair in zip(rows, found)]
             yield from rows
 
     def as_a_density(self, inverse, there, back, x, context_row):
         """[normalised], and [panels] in one dimension, for one row of the context."""
+
         def latent(rows):
             z, logs = inverse(rows.astype(self.dtype), np.full(len(rows), context_row))
             return z.astype(np.float64), logs
@@ -301,14 +372,26 @@ class _Check(Check):
             # Where z overflows the base has no density, whatever log_det overflows to.
             return np.where(np.any(np.isinf(z), axis=1), -np.inf, there.log_base(z) + logs)
 
-        whole = self.whole(log_prob, back, np.zeros((0, self.dim)) if x is None
-                           else x.astype(np.float64), 3.0 * (x is None))
-        rows = [self.timed(global_checks.normalised, "normalised", whole,
-                           self.floor + self.accuracy)]
+        whole = self.whole(
+            log_prob,
+            back,
+            np.zeros((0, self.dim)) if x is None else x.astype(np.float64),
+            3.0 * (x is None),
+        )
+        rows = [
+            self.timed(global_checks.normalised, "normalised", whole, self.floor + self.accuracy)
+        ]
         if self.dim == 1 and isinstance(back, Box) and len(whole.pilot) >= 100:
-            rows.append(self.timed(
-                global_checks.panels, "panels", whole, lambda rows: there.base_cdf(latent(rows)[0]),
-                self.floor / 10 + self.accuracy, float(np.finfo(self.dtype).eps)))
+            rows.append(
+                self.timed(
+                    global_checks.panels,
+                    "panels",
+                    whole,
+                    lambda rows: there.base_cdf(latent(rows)[0]),
+                    self.floor / 10 + self.accuracy,
+                    float(np.finfo(self.dtype).eps),
+                )
+            )
         return rows
 
     def samples_return(self, name, inverse, measurements, z, x):
@@ -323,6 +406,9 @@ class _Check(Check):
         inside = back.contains(x.astype(np.float64))
         again = z.copy()
         again[inside] = inverse(x[inside], np.zeros(np.sum(inside), dtype=int))[0]
-        return uniform.ks_row(name, there.base_cdf(again),
-                              "forward, then inverse, then the base's distribution function",
-                              lost)
+        return uniform.ks_row(
+            name,
+            there.base_cdf(again),
+            "forward, then inverse, then the base's distribution function",
+            lost,
+        )

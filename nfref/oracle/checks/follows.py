@@ -18,16 +18,16 @@ from nfref.oracle.instruments.quadrature import line_integral
 from nfref.oracle.report import failed, inconclusive, judged, passed, show
 
 FEATURES = 24
-FEWEST, DRAWS = 6, 16000    # maps, however slow; samples
-JUMPS = (1.0, 0.3)          # of the distance between two samples
-SUSPECT = 0.3               # of what is allowed: so far off, more samples are drawn
+FEWEST, DRAWS = 6, 16000  # maps, however slow; samples
+JUMPS = (1.0, 0.3)  # of the distance between two samples
+SUSPECT = 0.3  # of what is allowed: so far off, more samples are drawn
 MORE = 200000
 # Faults of scale that are not seen below this leave the question open.
 COARSE = 0.2
-REPEATS = 20                # of one value in a column; chance makes two or three, in float32
-FEW = 3                     # samples where there is no density
-NEAR, CLOSE = 1e-2, 1e-9    # distances from an end of an interval, in standard deviations
-POWER = 0.4                 # of the distance, with which the mass nearer to an end falls at least
+REPEATS = 20  # of one value in a column; chance makes two or three, in float32
+FEW = 3  # samples where there is no density
+NEAR, CLOSE = 1e-2, 1e-9  # distances from an end of an interval, in standard deviations
+POWER = 0.4  # of the distance, with which the mass nearer to an end falls at least
 
 
 @of_a_whole
@@ -67,13 +67,21 @@ def _nowhere(name, whole, outside):
         for end, inward in ((whole.box.lower[j], 1), (whole.box.upper[j], -1)):
             there = outside[outside[:, j] == end]
             if len(there) >= REPEATS and _holds_nothing(whole, there[:200], j, inward):
-                return failed(name, why, f"{len(there)} of them are {end:.9g} in column {j}, the "
-                              "end of its interval, near which there is hardly any mass: clipped")
+                return failed(
+                    name,
+                    why,
+                    f"{len(there)} of them are {end:.9g} in column {j}, the "
+                    "end of its interval, near which there is hardly any mass: clipped",
+                )
     for row in whole.pilot[:8]:
         outside = outside[whole.log_density(outside + 1e-3 * (row - outside)) == -np.inf]
     if len(outside) >= FEW:
-        return failed(name, why, f"log_prob says that there is no density at {len(outside)} of "
-                      f"them, as {show(outside[0])}")
+        return failed(
+            name,
+            why,
+            f"log_prob says that there is no density at {len(outside)} of "
+            f"them, as {show(outside[0])}",
+        )
     return None
 
 
@@ -83,7 +91,7 @@ def _holds_nothing(whole, rows, j, inward):
     eps = np.finfo(np.float32 if np.array_equal(rows, rows.astype(np.float32)) else float).eps
     far, near = NEAR * spread, max(CLOSE * spread, 1e4 * float(eps) * abs(end))
     aside = (rows == whole.box.lower) | (rows == whole.box.upper)
-    rows = np.where(aside, rows + 1e-3 * (center - rows), rows)     # clipped in other columns, too
+    rows = np.where(aside, rows + 1e-3 * (center - rows), rows)  # clipped in other columns, too
     found = []
     for distance in (far, near):
         rows[:, j] = end + inward * distance
@@ -102,14 +110,21 @@ def _atoms(name, whole):
         values, counts = np.unique(column, return_counts=True)
         often = counts >= REPEATS
         width = np.maximum(64 * eps * np.abs(values[often]), 1e-12 * np.ptp(column))
-        near = (np.searchsorted(column, values[often] + width, side="right")
-                - np.searchsorted(column, values[often] - width) - counts[often])
+        near = (
+            np.searchsorted(column, values[often] + width, side="right")
+            - np.searchsorted(column, values[often] - width)
+            - counts[often]
+        )
         alone = np.flatnonzero(near < counts[often] / 4)
         if len(alone):
             k = alone[np.argmax(counts[often][alone])]
-            return failed(name, f"{len(samples)} samples", f"{counts[often][k]} of them are "
-                          f"{values[often][k]:.9g} in column {j}: clipped, or drawn from a list; "
-                          "a density gives no single value any mass")
+            return failed(
+                name,
+                f"{len(samples)} samples",
+                f"{counts[often][k]} of them are "
+                f"{values[often][k]:.9g} in column {j}: clipped, or drawn from a list; "
+                "a density gives no single value any mass",
+            )
     return None
 
 
@@ -138,8 +153,10 @@ def _moved(name, whole, x, at_x):
         suspects = sorted((entry for entry in found if entry[0] > SUSPECT), key=itemgetter(0))[-3:]
         worst = max([worst, *_with_more(whole, features, suspects)], key=itemgetter(0))
     count = len(worst[3])
-    why = (f"{len(found)} maps of log_prob over itself, {count} samples, the worst in units of "
-           f"what chance may do; a scale of {1 + coarse:.3g} is seen")
+    why = (
+        f"{len(found)} maps of log_prob over itself, {count} samples, the worst in units of "
+        f"what chance may do; a scale of {1 + coarse:.3g} is seen"
+    )
     if worst[0] > 1:
         return failed(name, why, _words(whole, *_by_place(whole, worst, x, at_x)), worst[0], 1.0)
     if not coarse < COARSE:
@@ -150,8 +167,9 @@ def _moved(name, whole, x, at_x):
 def _tried(whole, features, made, step, x, at_x):
     """(excess, what was tried, its step, terms) of a map, or of jumps, which have no step."""
     if step is None:
-        values = moved.jump_terms(*made, lambda rows: 0.5 * features(rows), whole.log_density, x,
-                                  at_x, whole.rng)
+        values = moved.jump_terms(
+            *made, lambda rows: 0.5 * features(rows), whole.log_density, x, at_x, whole.rng
+        )
     else:
         values = moved.terms(made, step, whole.log_density, x, at_x)
     # Beside what was rounded onto an end lies as much that has few digits left.
@@ -167,7 +185,7 @@ def _with_more(whole, features, suspects):
     affordable = int(whole.seconds * load() / max(seconds, 1e-9) * len(x) / (2 * len(suspects) + 1))
     if affordable > 2 * DRAWS:
         x = np.concatenate([x, whole.draw(min(affordable, MORE) - DRAWS)])
-        at_x = np.concatenate([at_x, checked(whole.log_density(x[len(at_x):]), x[len(at_x):])])
+        at_x = np.concatenate([at_x, checked(whole.log_density(x[len(at_x) :]), x[len(at_x) :])])
     for _, made, step, _ in suspects:
         yield _tried(whole, features, made, step, x, at_x)
 
@@ -186,17 +204,20 @@ def _by_place(whole, worst, x, at_x):
 def _words(whole, made, step, rounds=6):
     """What a map that is rejected says of the samples: how far it has to take them."""
     if step is None:
-        return (f"steps like {made[0]:g} times those between samples change the mean of a bounded "
-                "function: mass is elsewhere than log_prob says, in other proportions perhaps")
-    x, due = whole.samples[:DRAWS // 2], 0.0
+        return (
+            f"steps like {made[0]:g} times those between samples change the mean of a bounded "
+            "function: mass is elsewhere than log_prob says, in other proportions perhaps"
+        )
+    x, due = whole.samples[: DRAWS // 2], 0.0
     for _ in range(rounds):
         there, _ = made(x, due)
         values = moved.terms(made, step, whole.log_density, there, whole.log_density(there))
         # The mean over the variance is a Newton step.
         due += float(np.clip(np.mean(values) * step / (2 * max(np.var(values), 1e-12)), -0.5, 0.5))
     if "scale" in made.name or "tail" in made.name:
-        return (f"{made.name}: samples are about {np.exp(-due):.3g} times as far out as log_prob "
-                "says")
+        return (
+            f"{made.name}: samples are about {np.exp(-due):.3g} times as far out as log_prob says"
+        )
     return f"{made.name}: samples are off by about {-due:.2g} of their spread, by log_prob"
 
 
@@ -250,15 +271,20 @@ def _features(name, whole):
     # log Z was found from the same rows; about this mean its error is of second order.
     d_a, d_b = a * (1 - a), b * (1 - b)
     middle = (d_a @ theirs / len(x) + d_b @ ours / len(y)) / (
-        np.sum(d_a) / len(x) + np.sum(d_b) / len(y))
+        np.sum(d_a) / len(x) + np.sum(d_b) / len(y)
+    )
     terms_x, terms_y = a[:, None] * (theirs - middle), b[:, None] * (ours - middle)
     spread = np.sqrt(np.var(terms_x, axis=0) / len(x) + np.var(terms_y, axis=0) / len(y))
     allowance = 2 * BERNSTEIN * (np.max(a) / len(x) + np.max(b) / len(y))
     difference = np.abs(np.mean(terms_x, axis=0) - np.mean(terms_y, axis=0))
     z = difference / (spread + allowance / SIGMAS)
     k = int(np.argmax(z))
-    why = (f"z-scores of {len(z)} bounded features over {len(x)} samples, overlap "
-           f"{np.mean(a):.2f}")
-    return judged(name, why, f"feature {k}: {np.mean(a * theirs[:, k]) / np.mean(a):.4f} over "
-                  f"samples, {np.mean(b * ours[:, k]) / np.mean(b):.4f} under log_prob",
-                  float(z[k]), SIGMAS)
+    why = f"z-scores of {len(z)} bounded features over {len(x)} samples, overlap {np.mean(a):.2f}"
+    return judged(
+        name,
+        why,
+        f"feature {k}: {np.mean(a * theirs[:, k]) / np.mean(a):.4f} over "
+        f"samples, {np.mean(b * ours[:, k]) / np.mean(b):.4f} under log_prob",
+        float(z[k]),
+        SIGMAS,
+    )

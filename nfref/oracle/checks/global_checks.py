@@ -16,16 +16,20 @@ from nfref.oracle.instruments.calling import CallFailed, TimedOut
 from nfref.oracle.instruments.importance import BERNSTEIN, Proposal, bridge, bumps
 from nfref.oracle.instruments.level import SIGMAS
 from nfref.oracle.instruments.points import Box
-from nfref.oracle.instruments.quadrature import (line_integral, mass_beyond, panel_masses,
-                                                 plane_integral)
+from nfref.oracle.instruments.quadrature import (
+    line_integral,
+    mass_beyond,
+    panel_masses,
+    plane_integral,
+)
 from nfref.oracle.report import PASS, failed, inconclusive, passed, show
 
 # An offset that only a tolerance wider than this would allow has not been judged, in nats.
 WIDEST = 1.0
 DRAWS = 16000
-SUSPECT, MANY = 0.3, 8      # of the tolerance; times as many draws
-POLE = 64                   # roundings, within which a pole is +inf
-AGAIN = 64                  # panels that are looked at again before anyone is accused
+SUSPECT, MANY = 0.3, 8  # of the tolerance; times as many draws
+POLE = 64  # roundings, within which a pole is +inf
+AGAIN = 64  # panels that are looked at again before anyone is accused
 # Where of 4000 samples none has a weight p / q above FORWARD times the mean, what forward
 # sampling cannot see holds less than MISSED of the mass, at level 1e-9: (1 - MISSED)^4000.
 FORWARD = 50.0
@@ -118,6 +122,7 @@ NO_MASS = (CallFailed, NotANumber, np.linalg.LinAlgError)
 
 def of_a_whole(judge):
     """A property of a Whole, whose calls may fail, or end too late."""
+
     @functools.wraps(judge)
     def answered(name, *arguments):
         try:
@@ -129,6 +134,7 @@ def of_a_whole(judge):
             return failed(name, "no usable answer on the way", str(error))
         except np.linalg.LinAlgError:
             return inconclusive(name, "samples do not fill the space")
+
     return answered
 
 
@@ -146,23 +152,29 @@ def normalised(name, whole, floor=1e-5, samples_follow=True):
     for attempt in (_by_quadrature, *by_samples):
         found = found or attempt(whole)
     if found is None:
-        return inconclusive(name, "neither quadrature nor sampling covers the density well enough"
-                                  + ("" if len(whole.samples) else "; a sampler would help")
-                                  + ("" if samples_follow else "; its samples do not follow it"))
+        return inconclusive(
+            name,
+            "neither quadrature nor sampling covers the density well enough"
+            + ("" if len(whole.samples) else "; a sampler would help")
+            + ("" if samples_follow else "; its samples do not follow it"),
+        )
     log_z, tolerance, how = found
     # The mass that no number holds may be in the integral or not.
     lost = whole.lost
     if not lost and whole.box is not None and whole.pilot.shape[1] == 1:
-        few = 3 * BERNSTEIN / max(len(whole.samples), 1000)     # else samples would show it
+        few = 3 * BERNSTEIN / max(len(whole.samples), 1000)  # else samples would show it
         lost = min(2 * mass_beyond(whole.log_density, whole.box), few)
     tolerance = floor + tolerance - np.log1p(-min(lost, 0.99))
     if lost > floor:
         how += f", up to {lost:.2g} of all having fallen onto an end"
     blind = not len(whole.samples) or not samples_follow
     if blind and log_z < -tolerance and ("sampling" in how or _is_heavy(whole)):
-        return inconclusive(name, "too little mass was found, but without samples that follow it "
-                                  "nobody says where the rest could be",
-                            f"log of the integral {log_z:.8g}")
+        return inconclusive(
+            name,
+            "too little mass was found, but without samples that follow it "
+            "nobody says where the rest could be",
+            f"log of the integral {log_z:.8g}",
+        )
     why = f"log of the integral, by {how}; an offset of {tolerance:.2g} nats is seen"
     if abs(log_z) > tolerance:
         row = failed(name, why, f"log of the integral {log_z:.8g}", abs(log_z), tolerance)
@@ -175,11 +187,14 @@ def normalised(name, whole, floor=1e-5, samples_follow=True):
 
 SURE = 0.1
 # What may stand in the place of a log-density, and what leads from there to it.
-MISTAKES = {"a logarithm to base 2": lambda found: found * np.log(2),
-            "a logarithm to base 10": lambda found: found * np.log(10),
-            "the density, not its logarithm": np.log, "minus a log-density": np.negative,
-            "twice a log-density": lambda found: 0.5 * found,
-            "half of a log-density": lambda found: 2 * found}
+MISTAKES = {
+    "a logarithm to base 2": lambda found: found * np.log(2),
+    "a logarithm to base 10": lambda found: found * np.log(10),
+    "the density, not its logarithm": np.log,
+    "minus a log-density": np.negative,
+    "twice a log-density": lambda found: 0.5 * found,
+    "half of a log-density": lambda found: 2 * found,
+}
 
 
 def mistaken(name, whole, row):
@@ -187,7 +202,7 @@ def mistaken(name, whole, row):
     for words, undone in MISTAKES.items():
         other = replace(whole, log_prob=lambda x, undone=undone: undone(whole.log_prob(x)))
         try:
-            mass = normalised.__wrapped__(name, other)      # what is out of time ends them all
+            mass = normalised.__wrapped__(name, other)  # what is out of time ends them all
         except NO_MASS:
             continue
         if mass.verdict == PASS and mass.tolerance < SURE:
@@ -226,8 +241,12 @@ def falls(name, whole, dtype):
     found = whole.log_density(far)
     if not np.median(found) > level - 1:
         return None
-    return failed(name, "the mass of a ball whose surface this is", "log_prob does not fall far "
-                  f"out: {level:.6g} at radius 1000, {found[0]:.6g} at {show(far[0])}: a floor?")
+    return failed(
+        name,
+        "the mass of a ball whose surface this is",
+        "log_prob does not fall far "
+        f"out: {level:.6g} at radius 1000, {found[0]:.6g} at {show(far[0])}: a floor?",
+    )
 
 
 def _by_quadrature(whole):
@@ -262,8 +281,9 @@ def _by_forward(whole):
     share = np.max(weight) / total
     if np.max(at_samples, initial=0) > FORWARD * total / len(y) or share > 0.005:
         return None
-    tolerance = (SIGMAS * np.std(weight) / np.sqrt(len(y)) / np.mean(weight)
-                 + BERNSTEIN * share + MISSED)
+    tolerance = (
+        SIGMAS * np.std(weight) / np.sqrt(len(y)) / np.mean(weight) + BERNSTEIN * share + MISSED
+    )
     if tolerance > 0.2:
         return None
     return np.log(np.mean(weight)), tolerance, f"forward importance sampling, {len(y)} rows"
@@ -286,8 +306,10 @@ def _between(whole, proposal, x):
     y = proposal.sample(whole.rng, len(x))
     parts = np.array_split(np.arange(len(x)), -(-len(x) // DRAWS))
     p_at_x, q_at_x, p_at_y, q_at_y = (
-        np.concatenate([function(rows[part]) for part in parts]) for rows in (x, y)
-        for function in (whole.log_density, proposal.log_prob))
+        np.concatenate([function(rows[part]) for part in parts])
+        for rows in (x, y)
+        for function in (whole.log_density, proposal.log_prob)
+    )
     return x, y, bridge(checked(p_at_x, x), q_at_x, checked(p_at_y, y), q_at_y), proposal
 
 
@@ -299,8 +321,11 @@ def _by_bridge(whole):
     if SUSPECT < abs(start.log_z) / start.tolerance <= 1 and whole.draw is not None:
         # So far off, new samples decide, and more of them.
         found = _between(whole, found[3], whole.draw(MANY * DRAWS))
-    return (found[2].log_z, found[2].tolerance,
-            f"forward and reverse importance sampling, {len(found[0])} samples")
+    return (
+        found[2].log_z,
+        found[2].tolerance,
+        f"forward and reverse importance sampling, {len(found[0])} samples",
+    )
 
 
 def panels(name, whole, distribution, floor, eps):
@@ -309,6 +334,7 @@ def panels(name, whole, distribution, floor, eps):
     ``distribution(x)`` is the base's distribution function (N, 1) at the images of (N, 1) rows;
     ``eps`` is that of the numbers that are mapped.
     """
+
     def expected_between(ends):
         return np.abs(np.diff(distribution(ends.reshape(-1, 1)).reshape(-1, 2)))[:, 0]
 
@@ -329,16 +355,24 @@ def panels(name, whole, distribution, floor, eps):
         suspect = suspect[excess[suspect] > 1]
         mass[suspect[AGAIN:]] = expected[suspect[AGAIN:]]
         suspect = suspect[:AGAIN]
-        mass[suspect], change[suspect] = _cut(whole.log_density, expected_between, ends[suspect],
-                                              0.01 * floor)
+        mass[suspect], change[suspect] = _cut(
+            whole.log_density, expected_between, ends[suspect], 0.01 * floor
+        )
         difference = np.abs(mass - expected)
 
     def describe(k):
-        return (f"between {ends[k, 0]:.6g} and {ends[k, 1]:.6g} mass {mass[k]:.8g}, under the "
-                f"base {expected[k]:.8g}")
+        return (
+            f"between {ends[k, 0]:.6g} and {ends[k, 1]:.6g} mass {mass[k]:.8g}, under the "
+            f"base {expected[k]:.8g}"
+        )
 
-    return verdict(name, difference, floor + 10 * change,
-                   f"{len(mass)} panels against the base's distribution function", describe)
+    return verdict(
+        name,
+        difference,
+        floor + 10 * change,
+        f"{len(mass)} panels against the base's distribution function",
+        describe,
+    )
 
 
 def _cut(log_density, expected_between, ends, floor, pieces=16, rounds=7):
@@ -353,8 +387,7 @@ def _cut(log_density, expected_between, ends, floor, pieces=16, rounds=7):
         ends = np.stack([edges[:, :-1], edges[:, 1:]], axis=2).reshape(-1, 2)
         panel = np.repeat(panel, pieces)
         found = panel_masses(log_density, ends, 8)
-        change = np.bincount(panel, np.abs(found - panel_masses(log_density, ends, 5)),
-                             len(mass))
+        change = np.bincount(panel, np.abs(found - panel_masses(log_density, ends, 5)), len(mass))
         wrong = np.abs(found - expected_between(ends))
         order = np.argsort(-wrong)[:AGAIN]
         order = order[wrong[order] > floor]

@@ -13,10 +13,18 @@ from nfref.runtime.annotations import Any, Callable, Generator, Params, Sequence
 from nfref.runtime.checks import check_callable, check_count, check_positive, check_rng
 
 
-def check_parameter_gradients(loss: Callable[..., Any], gradient: Callable[..., Any],
-                              params: Params, *, rng: Generator, entries: int = 48,
-                              directions: int = 4, seconds: float = 60.0, skip: Sequence[str] = (),
-                              subject: str = "loss") -> Report:
+def check_parameter_gradients(
+    loss: Callable[..., Any],
+    gradient: Callable[..., Any],
+    params: Params,
+    *,
+    rng: Generator,
+    entries: int = 48,
+    directions: int = 4,
+    seconds: float = 60.0,
+    skip: Sequence[str] = (),
+    subject: str = "loss",
+) -> Report:
     """Check a gradient against numerical differentiation of its function.
 
     Parameters
@@ -56,16 +64,18 @@ def check_parameter_gradients(loss: Callable[..., Any], gradient: Callable[..., 
     vector, unflatten = trees.flatten(params)
     if not vector.size:
         raise ValueError("params: expected at least one number, got none")
-    rows = _rows(loss, gradient, params, vector, unflatten, rng, entries, directions,
-                 Stopwatch(seconds))
+    rows = _rows(
+        loss, gradient, params, vector, unflatten, rng, entries, directions, Stopwatch(seconds)
+    )
     return reported(f"{subject}, {vector.size} parameters, {vector.dtype}", rows, skip)
 
 
 def _call(name, function, vector, unflatten, stopwatch):
     given = vector.copy()
     try:
-        answer = stopwatch.call(name, function, (unflatten(given),),
-                                lambda: f": {stopwatch.seconds:g} s")
+        answer = stopwatch.call(
+            name, function, (unflatten(given),), lambda: f": {stopwatch.seconds:g} s"
+        )
     except CallFailed as error:
         raise CallFailed(f"{name} {error}") from None
     return answer, given.tobytes() == vector.tobytes()
@@ -74,16 +84,18 @@ def _call(name, function, vector, unflatten, stopwatch):
 def _number(answer):
     value = np.asarray(answer)
     if value.size != 1 or value.dtype.kind not in "fiu":
-        raise CallFailed(f"loss returned {type(answer).__name__} of shape {value.shape}, "
-                         "expected one number")
+        raise CallFailed(
+            f"loss returned {type(answer).__name__} of shape {value.shape}, expected one number"
+        )
     return float(value.reshape(()))
 
 
 def _vector(answer, params, dtype):
     """The gradient as one vector, or `CallFailed` where its structure is another."""
     try:
-        pairs = trees.leaves(trees.tree_map(lambda p, g: np.shape(p) == np.shape(g), params,
-                                            answer))
+        pairs = trees.leaves(
+            trees.tree_map(lambda p, g: np.shape(p) == np.shape(g), params, answer)
+        )
     except (KeyError, IndexError, TypeError):
         raise CallFailed("gradient has another structure than the parameters") from None
     if not all(pairs):
@@ -109,16 +121,20 @@ def _rows(loss, gradient, params, vector, unflatten, rng, entries, directions, s
         return
     yield passed("structure", "structure, shapes and dtype compared")
     if not np.all(np.isfinite(ours)) or not np.isfinite(value):
-        yield failed("finite", f"{np.sum(~np.isfinite(ours))} of {len(ours)} entries",
-                     f"entry {np.flatnonzero(~np.isfinite(ours))[:1]}, loss {value}")
+        yield failed(
+            "finite",
+            f"{np.sum(~np.isfinite(ours))} of {len(ours)} entries",
+            f"entry {np.flatnonzero(~np.isfinite(ours))[:1]}, loss {value}",
+        )
         return
     yield passed("finite", f"{len(ours)} entries")
     stopwatch.restart()
     eps = float(np.finfo(vector.dtype).eps)
     slack = ULPS[vector.dtype.name] * eps
     try:
-        again = _vector(_call("gradient", gradient, vector, unflatten, stopwatch)[0], params,
-                        vector.dtype)
+        again = _vector(
+            _call("gradient", gradient, vector, unflatten, stopwatch)[0], params, vector.dtype
+        )
         twice = _number(_call("loss", loss, vector, unflatten, stopwatch)[0])
     except NO_ANSWER as error:
         yield no_answer("repeatable", "the second call", error)
@@ -126,20 +142,27 @@ def _rows(loss, gradient, params, vector, unflatten, rng, entries, directions, s
     size = np.max(np.abs(ours)) + 1e-300
     error = max(np.max(np.abs(again - ours)) / size, abs(twice - value) / (abs(value) + 1))
     yield judged("repeatable", "rounding; the same call twice", "", float(error), slack)
-    yield (passed("input_unchanged", "bytes compared before and after") if clean else
-           failed("input_unchanged", "bytes compared before and after",
-                  "gradient wrote into the parameters"))
+    yield (
+        passed("input_unchanged", "bytes compared before and after")
+        if clean
+        else failed(
+            "input_unchanged",
+            "bytes compared before and after",
+            "gradient wrote into the parameters",
+        )
+    )
     chosen = _spread(params, rng, min(entries, len(vector)))
     axes = np.zeros((len(chosen), len(vector)))
     axes[np.arange(len(chosen)), chosen] = 1
     drawn = rng.standard_normal((directions, len(vector)))
     drawn /= np.max(np.abs(drawn), axis=1, keepdims=True)
-    for name, rays, labels in (("entries", axes, chosen),
-                               ("directions", drawn, np.arange(directions))):
+    for name, rays, labels in (
+        ("entries", axes, chosen),
+        ("directions", drawn, np.arange(directions)),
+    ):
         stopwatch.restart()
         try:
-            yield _derivatives(name, loss, vector, unflatten, ours, rays, labels, slack,
-                               stopwatch)
+            yield _derivatives(name, loss, vector, unflatten, ours, rays, labels, slack, stopwatch)
         except NO_ANSWER as error:
             yield no_answer(name, "no answer near the parameters", error)
 
@@ -175,9 +198,14 @@ def _derivatives(name, loss, vector, unflatten, ours, rays, labels, slack, stopw
 
     def describe(k):
         p = known[k]
-        return (f"{name}, number {labels[p]}: gradient {expected[p]:.9g}, "
-                f"numerically {numeric[p]:.9g}")
+        return (
+            f"{name}, number {labels[p]}: gradient {expected[p]:.9g}, numerically {numeric[p]:.9g}"
+        )
 
-    return verdict(name, np.abs(expected - numeric)[known], tolerance[known],
-                   f"error of Richardson differences + rounding, {len(known)} of {len(rays)}",
-                   describe)
+    return verdict(
+        name,
+        np.abs(expected - numeric)[known],
+        tolerance[known],
+        f"error of Richardson differences + rounding, {len(known)} of {len(rays)}",
+        describe,
+    )

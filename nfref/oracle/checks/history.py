@@ -8,39 +8,56 @@ import numpy as np
 
 from nfref.oracle.checks.batches import agree, unchanged
 from nfref.oracle.checks.local import due_of_a_little, moved_a_little
-from nfref.oracle.instruments.calling import (NO_ANSWER, CallFailed, StillRunning, columns,
-                                              may_be_called_from_two_threads, together)
+from nfref.oracle.instruments.calling import (
+    NO_ANSWER,
+    CallFailed,
+    StillRunning,
+    columns,
+    may_be_called_from_two_threads,
+    together,
+)
 from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
 
-CALLS = 256                 # of a few rows each, before the first answers are asked for again
-SECONDS = 0.5               # for all of them
+CALLS = 256  # of a few rows each, before the first answers are asked for again
+SECONDS = 0.5  # for all of them
 
 
 def repeatable(name, measured):
     """The same call gives the same answer."""
     index = np.arange(len(measured.probes))
     # No noise is allowed here: that of a random answer would excuse itself.
-    return agree(name, measured, index, measured.asked(index), "rounding; the same call twice",
-                 noise=0)
+    return agree(
+        name, measured, index, measured.asked(index), "rounding; the same call twice", noise=0
+    )
 
 
 def no_memory(name, measured, other, rng):
     """The same answer after calls with other rows and calls of the other direction (caches)."""
     probes = measured.probes
     index = measured.answered(probes.bulk, least=2)
-    half, rest = index[:len(index) // 2], index[len(index) // 2:][:len(index) // 2]
+    half, rest = index[: len(index) // 2], index[len(index) // 2 :][: len(index) // 2]
     # Compared with its own answer: whether that is the one in a larger batch is another row.
     first, second = measured.asked(half), measured.asked(rest)
     measured.asked(index[::-1])
     if other is not None:
         other(measured.values[index].astype(measured.dtype), probes.context_row[index])
-    row = agree(name, measured, half, measured.asked(half),
-                "rounding; calls of both directions in between", first=first)
+    row = agree(
+        name,
+        measured,
+        half,
+        measured.asked(half),
+        "rounding; calls of both directions in between",
+        first=first,
+    )
     moves = np.ptp(measured.values[index], axis=0).max() > 0
     if not row.failed and moves and np.array_equal(first[0], second[0]):
-        row = failed(name, "a batch, then other rows as many", f"{measured.subject.name} at "
-                     f"{show(probes.rows[half[0]])} and at {show(probes.rows[rest[0]])}: "
-                     f"{show(first[0][0])}, remembered by the size of the batch?")
+        row = failed(
+            name,
+            "a batch, then other rows as many",
+            f"{measured.subject.name} at "
+            f"{show(probes.rows[half[0]])} and at {show(probes.rows[rest[0]])}: "
+            f"{show(first[0][0])}, remembered by the size of the batch?",
+        )
     return row if row.failed else _moved_a_little(row, measured, index)
 
 
@@ -56,15 +73,18 @@ def _moved_a_little(row, measured, index):
     there = columns(*subject(moved, context_row)).astype(np.float64)
     log_det = measured.log_det if there.shape[1] > measured.values.shape[1] else None
     here = columns(measured.values, log_det)[index]
-    due = due_of_a_little(measured)[index, :here.shape[1]]
+    due = due_of_a_little(measured)[index, : here.shape[1]]
     if np.sum(due) >= 4 and np.mean((there == here)[due]) > 0.75:
         both = np.concatenate([rows, moved])
         both = columns(*subject(both, np.tile(context_row, 2)))
-        if np.mean((both[:len(rows)] == both[len(rows):])[due]) > 0.5:
-            return row                  # so it is within one batch: a matter of precision
-        return failed(row.name, "a batch, then the same moved by 1e-9",
-                      f"{subject.name} at {show(rows[0])}: {show(here[0])}, and the same bits when "
-                      "it is moved: remembered by rounded rows?")
+        if np.mean((both[: len(rows)] == both[len(rows) :])[due]) > 0.5:
+            return row  # so it is within one batch: a matter of precision
+        return failed(
+            row.name,
+            "a batch, then the same moved by 1e-9",
+            f"{subject.name} at {show(rows[0])}: {show(here[0])}, and the same bits when "
+            "it is moved: remembered by rounded rows?",
+        )
     return row
 
 
@@ -88,7 +108,7 @@ def many_calls(name, measured, rng, others=()):
         try:
             call_often(other, rng)
         except NO_ANSWER:
-            pass                # what it does not answer is reported by its own row
+            pass  # what it does not answer is reported by its own row
     call_often(measured, rng)
     subject(probes.rows, probes.context_row)
     memory = subject.memory
@@ -102,14 +122,24 @@ def many_calls(name, measured, rng, others=()):
     def split(answers):
         return answers[:, :dim], answers[:, dim] if answers.shape[1] > dim else None
 
-    row = agree(name, measured, points, split(memory.worst[slots[points]]),
-                f"rounding; {subject.calls} calls, each compared with the first",
-                first=split(memory.first[slots[points]]))
+    row = agree(
+        name,
+        measured,
+        points,
+        split(memory.worst[slots[points]]),
+        f"rounding; {subject.calls} calls, each compared with the first",
+        first=split(memory.first[slots[points]]),
+    )
     if not row.failed:
         return _asked_again(name, measured, row)
     words = [memory.words[slot] for slot in slots[points] if memory.words[slot]]
-    return failed(name, row.why, f"{row.where}; first seen in {words[0] if words else '?'}",
-                  row.error, row.tolerance)
+    return failed(
+        name,
+        row.why,
+        f"{row.where}; first seen in {words[0] if words else '?'}",
+        row.error,
+        row.tolerance,
+    )
 
 
 def _asked_again(name, measured, row):
@@ -128,10 +158,18 @@ def _asked_again(name, measured, row):
         if again.shape != answers.shape or not len(again):
             continue
         size = 1 + np.abs(answers) + np.median(np.nan_to_num(np.abs(answers)), axis=0)
-        allowed = measured.slack * size + measured.accuracy + 10 * noise[:answers.shape[1]]
-        found = unchanged(name, answers, again, allowed, row.why, lambda p: (
-            f"{subject.name} at {show(rows[p])}, row {p} of {len(rows)}: in call {call} "
-            f"{show(answers[p])}, asked again {show(again[p])}"))
+        allowed = measured.slack * size + measured.accuracy + 10 * noise[: answers.shape[1]]
+        found = unchanged(
+            name,
+            answers,
+            again,
+            allowed,
+            row.why,
+            lambda p: (
+                f"{subject.name} at {show(rows[p])}, row {p} of {len(rows)}: in call {call} "
+                f"{show(answers[p])}, asked again {show(again[p])}"
+            ),
+        )
         if found.failed:
             return found
     return row
@@ -149,22 +187,32 @@ def two_threads(name, measured, rng, rounds=24, groups=12):
     subject, probes = measured.subject, measured.probes
     known = measured.answered(least=2)
     # A scratch may be shared by all, or by batches of one size: half of the rounds are of equal.
-    batches = [[rng.choice(known, size=size) for _ in range(rounds // 2) for size in pair]
-               for pair in ((47, 64), (64, 64))]
+    batches = [
+        [rng.choice(known, size=size) for _ in range(rounds // 2) for size in pair]
+        for pair in ((47, 64), (64, 64))
+    ]
     at_once, until = 0, time.monotonic() + 4 * SECONDS * subject.stopwatch.load
     for group in range(1, groups + 1):
         try:
             spans, answers = _at_once(subject, probes, batches)
         except StillRunning as error:
             subject.stopwatch.running += error.calls
-            return inconclusive(name, "two threads at once: no answer in time, which may be a "
-                                      f"deadlock; alone a row took {subject.seconds_a_row():.2g} s")
+            return inconclusive(
+                name,
+                "two threads at once: no answer in time, which may be a "
+                f"deadlock; alone a row took {subject.seconds_a_row():.2g} s",
+            )
         except CallFailed as error:
             return failed(name, "two threads at once", f"{subject.name} {error}")
         for indices, parts in zip(batches, answers):
             for index, answer in zip(indices, parts):
-                row = agree(name, measured, index, subject.read(answer, probes.rows[index]),
-                            "rounding; two threads at once")
+                row = agree(
+                    name,
+                    measured,
+                    index,
+                    subject.read(answer, probes.rows[index]),
+                    "rounding; two threads at once",
+                )
                 if row.failed:
                     return row
         begun, done = np.array(spans).transpose(1, 0, 2)
@@ -181,8 +229,9 @@ def _at_once(subject, probes, batches):
 
     def ask(indices):
         # Its arguments are made before: what is wanted is two calls at the same time.
-        arguments = [subject.arguments(probes.rows[index], probes.context_row[index])
-                     for index in indices]
+        arguments = [
+            subject.arguments(probes.rows[index], probes.context_row[index]) for index in indices
+        ]
         times, answers = np.empty((2, len(arguments))), []
         for k, given in enumerate(arguments):
             start.wait()
@@ -192,7 +241,7 @@ def _at_once(subject, probes, batches):
         return times, answers
 
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)         # threads change places often, as on a busy machine
+    sys.setswitchinterval(1e-5)  # threads change places often, as on a busy machine
     try:
         calls = together([(ask, (indices,)) for indices in batches], subject.stopwatch.left())
         return zip(*[call.result() for call in calls])
@@ -206,7 +255,10 @@ def parameters_unchanged(name, before, after):
         return not_applicable(name, "no parameters were named")
     changed = [k for k, (old, new) in enumerate(zip(before, after)) if old != new]
     if len(before) != len(after) or changed:
-        return failed(name, "bytes compared before and after the whole check",
-                      f"{len(changed)} of {len(before)} arrays changed, the first is number "
-                      f"{changed[0] if changed else min(len(before), len(after))}")
+        return failed(
+            name,
+            "bytes compared before and after the whole check",
+            f"{len(changed)} of {len(before)} arrays changed, the first is number "
+            f"{changed[0] if changed else min(len(before), len(after))}",
+        )
     return passed(name, f"{len(before)} arrays, bytes compared before and after the whole check")

@@ -14,23 +14,31 @@ def knots(name, measured, kinks):
     if not exact:
         return not_applicable(name, "no knot at a round number was met")
     # Close by, another knot may lie between; closer, rounding is larger than the change.
-    distances, allowed = (((1e-5, 1e-7), 1e-3) if measured.dtype == np.float64
-                          else ((2e-3, 1e-4), 0.03))
+    distances, allowed = (
+        ((1e-5, 1e-7), 1e-3) if measured.dtype == np.float64 else ((2e-3, 1e-4), 0.03)
+    )
     worst, where = 0.0, ""
     for kink, rows in exact:
         errors = []
         for distance in distances:
             offsets = distance * np.array([[-1], [1], [-2], [2]])
             beside = (rows[1].astype(np.float64) + offsets * kink.direction).astype(measured.dtype)
-            x, log_det = measured.subject(np.concatenate([rows, beside]),
-                                          np.full(7, kink.context_row))
-            errors.append(max(_outside(log_det.astype(np.float64)[:, None], allowed),
-                              _outside(x.astype(np.float64), allowed)))
+            x, log_det = measured.subject(
+                np.concatenate([rows, beside]), np.full(7, kink.context_row)
+            )
+            errors.append(
+                max(
+                    _outside(log_det.astype(np.float64)[:, None], allowed),
+                    _outside(x.astype(np.float64), allowed),
+                )
+            )
         error = min(errors)
         if error > worst:
             worst = error
-            where = (f"{measured.subject.name} at {show(rows[1])}: {show(x[1])}, log_det on the "
-                     f"knot and beside it {log_det[:3]}, on its sides {log_det[3:5]}")
+            where = (
+                f"{measured.subject.name} at {show(rows[1])}: {show(x[1])}, log_det on the "
+                f"knot and beside it {log_det[:3]}, on its sides {log_det[3:5]}"
+            )
     why = f"{len(exact)} knots; distance from both sides, in units of its change there"
     return judged(name, why, where, worst, 1.0)
 
@@ -68,11 +76,19 @@ def continuity(name, measured, kinks, smooth=False):
     allowed = 1e-6 if measured.dtype == np.float64 else 1e-2
     allowed = max(allowed, float(np.max(measured.slack * (1 + np.abs(measured.log_det)))))
     if smooth and jumps[k] > allowed:
-        return failed(name, f"{len(kinks)} kinks, from {close:g} to both sides of each",
-                      f"{measured.subject.name} at {show(kinks[k].row)}: log_det jumps",
-                      float(jumps[k]), allowed)
-    return passed(name, f"{'' if smooth else 'reported only: '}largest jump of log_det at "
-                        f"{len(kinks)} kinks", float(jumps[k]), allowed if smooth else None)
+        return failed(
+            name,
+            f"{len(kinks)} kinks, from {close:g} to both sides of each",
+            f"{measured.subject.name} at {show(kinks[k].row)}: log_det jumps",
+            float(jumps[k]),
+            allowed,
+        )
+    return passed(
+        name,
+        f"{'' if smooth else 'reported only: '}largest jump of log_det at {len(kinks)} kinks",
+        float(jumps[k]),
+        allowed if smooth else None,
+    )
 
 
 def _step_across(measured, kinks, distance):

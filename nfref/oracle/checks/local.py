@@ -26,8 +26,11 @@ def verdict(name, error, tolerance, why, describe):
 def or_iterative(row):
     """The row; where it failed by little, with a word on inverses that are found by iteration."""
     if row.failed and row.error is not None and 1e-13 < row.error < 1e-3:
-        return replace(row, hint=f"errors near {row.error:.0e}: an inverse found by iteration? "
-                                 f"accuracy={10 * row.error:.0e} says that it is meant")
+        return replace(
+            row,
+            hint=f"errors near {row.error:.0e}: an inverse found by iteration? "
+            f"accuracy={10 * row.error:.0e} says that it is meant",
+        )
     return row
 
 
@@ -39,8 +42,11 @@ def precise(name, measured):
     ratios = [measured.values_noise / (allowed * measured.values_condition + accuracy)]
     if measured.log_det is not None:
         gradient = np.sum(np.abs(measured.log_det_gradient), axis=1)
-        ratios.append((measured.log_det_noise / (allowed * measured.log_det_condition
-                                                 + accuracy * gradient))[:, None])
+        ratios.append(
+            (measured.log_det_noise / (allowed * measured.log_det_condition + accuracy * gradient))[
+                :, None
+            ]
+        )
     ratio = np.max(np.concatenate(ratios, axis=1), axis=1)
     ratio = ratio[measured.probes.bulk & measured.resolved & np.isfinite(ratio)]
     if len(ratio) < 4:
@@ -48,9 +54,14 @@ def precise(name, measured):
     # Kinks look like noise where they are; rounding to fewer digits shows everywhere.
     typical = float(np.quantile(ratio, 0.25))
     why = "noise of nearby values, in 1e4 times the rounding allowed elsewhere"
-    return judged(name, why, f"{measured.subject.name}: a quarter of all points and more show "
-                  "steps, as if numbers passed through float32 or a loose root finder", typical,
-                  1.0)
+    return judged(
+        name,
+        why,
+        f"{measured.subject.name}: a quarter of all points and more show "
+        "steps, as if numbers passed through float32 or a loose root finder",
+        typical,
+        1.0,
+    )
 
 
 def moved_a_little(rows, domain):
@@ -80,10 +91,15 @@ def keeps_digits(name, measured):
     rows = measured.probes.rows[points]
     both = np.concatenate([rows, moved_a_little(rows, measured.domain)])
     values, _ = measured.subject(both, np.tile(measured.probes.context_row[points], 2))
-    still = float(np.mean(values[:len(rows), 0] == values[len(rows):, 0]))
-    return judged(name, "share of points where it stands still when they move by 1e-9",
-                  f"{measured.subject.name} at {show(rows[0])} and 1e-9 beside it: "
-                  f"{values[0, 0]:.17g}, as if rows passed through float32", still, 0.5)
+    still = float(np.mean(values[: len(rows), 0] == values[len(rows) :, 0]))
+    return judged(
+        name,
+        "share of points where it stands still when they move by 1e-9",
+        f"{measured.subject.name} at {show(rows[0])} and 1e-9 beside it: "
+        f"{values[0, 0]:.17g}, as if rows passed through float32",
+        still,
+        0.5,
+    )
 
 
 def _in_steps(name, measured):
@@ -93,18 +109,27 @@ def _in_steps(name, measured):
     rows, before = probes.rows[points], measured.values[points, 0]
     # Towards the middle, where a density that refuses what lies outside answers too.
     inwards = np.median(rows, axis=0) - rows if len(rows) else rows
-    near, far = (subject(rows + relative * inwards, probes.context_row[points])[0][:, 0]
-                 for relative in (1e-9, 1e-2))
+    near, far = (
+        subject(rows + relative * inwards, probes.context_row[points])[0][:, 0]
+        for relative in (1e-9, 1e-2)
+    )
     # In a line the first step would move it by so much; near the middle of a wide one by nothing.
     with np.errstate(invalid="ignore"):
         due = 1e-7 * np.abs(far - before) > measured.accuracy + 3e3 * np.finfo(np.float64).eps * (
-            np.abs(before) + 1)
+            np.abs(before) + 1
+        )
     still = np.mean((near == before)[due]) if np.sum(due) >= 8 else 0.0
     if not (still > 0.5 and np.mean(due) > 0.8):
         return not_applicable(name, "too few points that can be differentiated")
-    return failed(name, "points that move by 1e-9, and by 1e-2", f"{subject.name} moves in steps: "
-                  f"{before[0]:.17g} at {show(rows[0])} and 1e-9 beside it, as if rows passed "
-                  "through a shorter format or a loose root finder", float(still), 0.5)
+    return failed(
+        name,
+        "points that move by 1e-9, and by 1e-2",
+        f"{subject.name} moves in steps: "
+        f"{before[0]:.17g} at {show(rows[0])} and 1e-9 beside it, as if rows passed "
+        "through a shorter format or a loose root finder",
+        float(still),
+        0.5,
+    )
 
 
 def way_back(measured: Any, other_measured: Any) -> tuple[Array, Array]:
@@ -117,13 +142,20 @@ def way_back(measured: Any, other_measured: Any) -> tuple[Array, Array]:
         Where the conditioning leaves some digits, and the value is inside the codomain.
     """
     start, y = measured.probes.rows.astype(np.float64), measured.values
-    noise = (np.median(other_measured.values_noise[other_measured.probes.bulk], axis=0)
-             if other_measured is not None and np.any(other_measured.probes.bulk) else 0.0)
+    noise = (
+        np.median(other_measured.values_noise[other_measured.probes.bulk], axis=0)
+        if other_measured is not None and np.any(other_measured.probes.bulk)
+        else 0.0
+    )
     with np.errstate(all="ignore"):
         value_error = measured.values_tolerance + 10 * measured.values_noise
         typical = np.median(np.abs(start), axis=0)
-        allowed = (np.einsum("pjk,pk->pj", measured.determinants.inverse, value_error)
-                   + measured.slack * (np.abs(start) + typical) + 10 * noise + measured.accuracy)
+        allowed = (
+            np.einsum("pjk,pk->pj", measured.determinants.inverse, value_error)
+            + measured.slack * (np.abs(start) + typical)
+            + 10 * noise
+            + measured.accuracy
+        )
         # First-order reasoning ends where the error is no longer small.
         meaningful = np.all(allowed < 0.03 * (typical + np.abs(start) + 0.1), axis=1)
     meaningful &= measured.determinants.error < 0.1
@@ -153,27 +185,45 @@ def round_trip(name, cancel_name, measured, other, other_measured):
         why = "no answer where the other direction had led"
         return [failed(name, why, str(error)), not_applicable(cancel_name, why)]
     error = np.abs(back.astype(np.float64) - start)
-    row = or_iterative(verdict(
-        name, np.where(np.isfinite(error), error, np.inf), allowed,
-        f"rounding times |J^-1|, measured per point, {len(kept)} points", lambda k: (
-            f"{measured.subject.name} takes {show(start[k])} to {show(y[k])}, which {other.name} "
-            f"takes to {show(back[k])}")))
+    row = or_iterative(
+        verdict(
+            name,
+            np.where(np.isfinite(error), error, np.inf),
+            allowed,
+            f"rounding times |J^-1|, measured per point, {len(kept)} points",
+            lambda k: (
+                f"{measured.subject.name} takes {show(start[k])} to {show(y[k])}, which "
+                f"{other.name} takes to {show(back[k])}"
+            ),
+        )
+    )
     if measured.log_det is None or log_det_back is None:
         return [row, not_applicable(cancel_name, "needs log_det of both directions")]
     with np.errstate(all="ignore"):
-        budget = ((2 * measured.log_det_tolerance + 10 * measured.log_det_noise)[kept]
-                  + np.sum(np.abs(measured.log_det_gradient[kept]) * allowed, axis=1))
+        budget = (2 * measured.log_det_tolerance + 10 * measured.log_det_noise)[kept] + np.sum(
+            np.abs(measured.log_det_gradient[kept]) * allowed, axis=1
+        )
     if other_measured is not None and other_measured.log_det is not None:
         budget = budget + 10 * np.median(other_measured.log_det_noise)
     clear = np.flatnonzero(budget < 0.3)
     if not len(clear):
         return [row, not_applicable(cancel_name, "conditioning leaves no digits anywhere")]
     ours, theirs = measured.log_det[kept][clear], log_det_back[clear]
-    return [row, or_iterative(verdict(
-        cancel_name, np.abs(ours + theirs), budget[clear],
-        f"rounding of both, measured per point, {len(clear)} points", lambda k: (
-            f"at {show(start[clear[k]])} {measured.subject.name} has log_det {ours[k]:.9g}, "
-            f"{other.name} there {theirs[k]:.9g}")))]
+    return [
+        row,
+        or_iterative(
+            verdict(
+                cancel_name,
+                np.abs(ours + theirs),
+                budget[clear],
+                f"rounding of both, measured per point, {len(clear)} points",
+                lambda k: (
+                    f"at {show(start[clear[k]])} {measured.subject.name} has log_det "
+                    f"{ours[k]:.9g}, {other.name} there {theirs[k]:.9g}"
+                ),
+            )
+        ),
+    ]
 
 
 def keeps_orientation(name, measured, round_trip_holds):
@@ -193,8 +243,11 @@ def keeps_orientation(name, measured, round_trip_holds):
     text = f"det > 0 at {positive} points, < 0 at {negative}"
     if round_trip_holds:
         return passed(name, f"{text}; the round trips hold, so the map is in pieces")
-    return failed(name, f"{text}: a continuous map would not be invertible",
-                  f"{measured.subject.name} at {show(measured.probes.rows[p])}")
+    return failed(
+        name,
+        f"{text}: a continuous map would not be invertible",
+        f"{measured.subject.name} at {show(measured.probes.rows[p])}",
+    )
 
 
 def monotone(name, subject, domain, context_row):
@@ -214,7 +267,10 @@ def monotone(name, subject, domain, context_row):
     up, down = step > rounding, step < -rounding
     if np.any(up) and np.any(down):
         wrong = np.flatnonzero(down if np.sum(down) <= np.sum(up) else up)[0]
-        return failed(name, "a map of the line that turns back is not invertible",
-                      f"{subject.name} takes {z[wrong]:.6g}, {z[wrong + 1]:.6g} to "
-                      f"{x[wrong]:.6g}, {x[wrong + 1]:.6g}")
+        return failed(
+            name,
+            "a map of the line that turns back is not invertible",
+            f"{subject.name} takes {z[wrong]:.6g}, {z[wrong + 1]:.6g} to "
+            f"{x[wrong]:.6g}, {x[wrong + 1]:.6g}",
+        )
     return passed(name, f"one direction over {len(x)} points of a grid")

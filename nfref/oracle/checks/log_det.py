@@ -21,7 +21,7 @@ DOUBT = 16
 WIDEST = 0.5
 # This part of the bulk has to be judged before a direction can be called right.
 MOST = 0.75
-SCREENED = 1200             # rows of the screening, less where rows are wide or calls slow
+SCREENED = 1200  # rows of the screening, less where rows are wide or calls slow
 SUSPECTS = 12
 
 
@@ -30,11 +30,16 @@ def log_det_matches(name, measured):
     if measured.log_det is None:
         return inconclusive(name, f"{measured.subject.name} returns no log_det")
     numeric, unsure = measured.determinants.value, measured.determinants.error
-    tolerance = (DOUBT * unsure + np.nan_to_num(measured.log_det_tolerance, nan=np.inf)
-                 + 10 * measured.log_det_noise)
+    tolerance = (
+        DOUBT * unsure
+        + np.nan_to_num(measured.log_det_tolerance, nan=np.inf)
+        + 10 * measured.log_det_noise
+    )
     # A gradient of log_det that cannot be measured must not excuse its value.
-    plain = (measured.slack * (1 + measured.values.shape[1] + np.abs(measured.log_det))
-             + measured.accuracy)
+    plain = (
+        measured.slack * (1 + measured.values.shape[1] + np.abs(measured.log_det))
+        + measured.accuracy
+    )
     tolerance = np.where(np.isfinite(tolerance), tolerance, DOUBT * unsure + plain)
     judged = measured.resolved & measured.finite & (tolerance < WIDEST)
     points = np.flatnonzero(judged)
@@ -47,23 +52,42 @@ def log_det_matches(name, measured):
 
     def describe(k):
         p = points[k]
-        return (f"at {show(measured.probes.rows[p])} log_det {measured.log_det[p]:.9g}, "
-                f"numerically {numeric[p]:.9g}")
+        return (
+            f"at {show(measured.probes.rows[p])} log_det {measured.log_det[p]:.9g}, "
+            f"numerically {numeric[p]:.9g}"
+        )
 
     row = None
     if len(points):
-        row = verdict(name, np.abs(measured.log_det - numeric)[points], tolerance[points], why,
-                      describe)
-        if row.failed and row.error < 1e-4 and any(fault.endswith("float32")
-                                                   for fault in measured.subject.dtype_faults):
-            return replace(row, hint="errors as small as float32's, which is what comes back: "
-                                     "--dtype float32 (dtype=np.float32) says that it is meant")
+        row = verdict(
+            name, np.abs(measured.log_det - numeric)[points], tolerance[points], why, describe
+        )
+        if (
+            row.failed
+            and row.error < 1e-4
+            and any(fault.endswith("float32") for fault in measured.subject.dtype_faults)
+        ):
+            return replace(
+                row,
+                hint="errors as small as float32's, which is what comes back: "
+                "--dtype float32 (dtype=np.float32) says that it is meant",
+            )
         if row.failed:
-            return replace(row, hint=pattern(measured.log_det[points], numeric[points],
-                                             tolerance[points], measured.values.shape[1]))
+            return replace(
+                row,
+                hint=pattern(
+                    measured.log_det[points],
+                    numeric[points],
+                    tolerance[points],
+                    measured.values.shape[1],
+                ),
+            )
     if share < MOST:
-        return inconclusive(name, f"only {share:.0%} of the bulk could be judged: the map is too "
-                            f"steep or too rough there for numerical differentiation{how}")
+        return inconclusive(
+            name,
+            f"only {share:.0%} of the bulk could be judged: the map is too "
+            f"steep or too rough there for numerical differentiation{how}",
+        )
     return row or passed(name, f"every point{how}")
 
 
@@ -86,14 +110,18 @@ def pattern(found: Array, true: Array, tolerance: Array, dim: int) -> str:
         return ""
     if np.all(found == 0):
         return "it is zero everywhere: never added up, or a volume that was taken for kept"
-    if np.all(np.abs(found - true) <= tolerance):       # so little is no factor and no number
+    if np.all(np.abs(found - true) <= tolerance):  # so little is no factor and no number
         return ""
-    known = {-1.0: "minus the true one: that of the other direction?",
-             0.5: "half the true one everywhere: twice too small", 2.0: "twice the true one",
-             float(dim): "D times the true one: added up over columns once too often?",
-             1.0 / dim: "the true one over D: a mean over columns instead of a sum?",
-             -0.5: "minus half the true one", -2.0: "minus twice the true one"}
-    size = np.sum(true ** 2)
+    known = {
+        -1.0: "minus the true one: that of the other direction?",
+        0.5: "half the true one everywhere: twice too small",
+        2.0: "twice the true one",
+        float(dim): "D times the true one: added up over columns once too often?",
+        1.0 / dim: "the true one over D: a mean over columns instead of a sum?",
+        -0.5: "minus half the true one",
+        -2.0: "minus twice the true one",
+    }
+    size = np.sum(true**2)
     ratio = float(np.sum(found * true) / size) if size > 0 else 0.0
     named = min(known, key=lambda factor: abs(ratio - factor))
     varies = np.ptp(true) > 1e-2
@@ -110,9 +138,14 @@ def pattern(found: Array, true: Array, tolerance: Array, dim: int) -> str:
 
 def constant(offset, dim, tolerance):
     """The name of a constant that an offset may be, as a parenthesis; "" where it is none."""
-    for words, value in (("D/2 log 2 pi", 0.5 * dim * np.log(2 * np.pi)), ("log 2", np.log(2)),
-                         ("D log 2", dim * np.log(2)), ("D/2 log 2", 0.5 * dim * np.log(2)),
-                         ("log D", np.log(dim)), ("log D!", np.sum(np.log(np.arange(dim) + 1)))):
+    for words, value in (
+        ("D/2 log 2 pi", 0.5 * dim * np.log(2 * np.pi)),
+        ("log 2", np.log(2)),
+        ("D log 2", dim * np.log(2)),
+        ("D/2 log 2", 0.5 * dim * np.log(2)),
+        ("log D", np.log(dim)),
+        ("log D!", np.sum(np.log(np.arange(dim) + 1))),
+    ):
         if value > 10 * tolerance and abs(abs(offset) - value) < tolerance:
             return f" ({'-' if offset < 0 else ''}{words})"
     return ""
@@ -126,8 +159,10 @@ def _confirmed(measured, points):
     """
     confirmed = np.zeros(len(measured.probes), dtype=bool)
     parts = []
-    for what, jacobians in (("complex step", _complex_jacobians),
-                            ("extended precision", _longdouble_jacobians)):
+    for what, jacobians in (
+        ("complex step", _complex_jacobians),
+        ("extended precision", _longdouble_jacobians),
+    ):
         left = points[~confirmed[points]]
         if not len(left) or measured.dtype != np.float64:
             break
@@ -157,12 +192,14 @@ def _extended(measured, points, kind):
         if values.dtype.kind != kind.kind or values.dtype != kind or values.shape != rows.shape:
             raise CallFailed(f"{kind} in, {values.dtype} out")
         return values
+
     return function
 
 
 def _complex_jacobians(measured, points):
-    jacobian = complex_step(_extended(measured, points, np.dtype(np.complex128)),
-                            measured.probes.rows[points])
+    jacobian = complex_step(
+        _extended(measured, points, np.dtype(np.complex128)), measured.probes.rows[points]
+    )
     return jacobian, np.zeros_like(jacobian)
 
 
@@ -170,8 +207,11 @@ def _longdouble_jacobians(measured, points):
     if np.finfo(np.longdouble).eps >= np.finfo(np.float64).eps:
         raise CallFailed("longdouble is float64 on this machine")
     rows = measured.probes.rows[points]
-    found = differentiate(_extended(measured, points, np.dtype(np.longdouble)),
-                          rows.astype(np.longdouble), step_scale(measured.domain, rows))
+    found = differentiate(
+        _extended(measured, points, np.dtype(np.longdouble)),
+        rows.astype(np.longdouble),
+        step_scale(measured.domain, rows),
+    )
     return found.jacobian.astype(np.float64), found.error.astype(np.float64)
 
 
@@ -197,24 +237,34 @@ def complex_step_matches(name, measured):
     except (CallFailed, TimedOut, TypeError):
         return not_applicable(name, f"{subject.name} takes no complex numbers")
     reference = measured.jacobian[chosen]
-    error = measured.derivatives.error[chosen, :measured.values.shape[1]]
+    error = measured.derivatives.error[chosen, : measured.values.shape[1]]
     size = np.max(np.abs(reference), axis=(1, 2), keepdims=True)
     analytic = np.all(np.abs(jacobian - reference) <= 10 * error + 1e-7 * size, axis=(1, 2))
     if not np.all(analytic):
         return not_applicable(name, f"{subject.name} is not analytic as it is written")
-    jacobian = jacobian[:len(judged)]
+    jacobian = jacobian[: len(judged)]
     exact = log_determinants(jacobian, np.zeros_like(jacobian), float(np.finfo(np.float64).eps))
     # exact.error is machine epsilon times the condition number of the Jacobian.
-    tolerance = (measured.log_det_tolerance[judged] + 10 * measured.log_det_noise[judged]
-                 + measured.slack / np.finfo(np.float64).eps * exact.error)
+    tolerance = (
+        measured.log_det_tolerance[judged]
+        + 10 * measured.log_det_noise[judged]
+        + measured.slack / np.finfo(np.float64).eps * exact.error
+    )
 
     def describe(k):
         p = judged[k]
-        return (f"at {show(probes.rows[p])} log_det {measured.log_det[p]:.15g}, by complex step "
-                f"{exact.value[k]:.15g}")
+        return (
+            f"at {show(probes.rows[p])} log_det {measured.log_det[p]:.15g}, by complex step "
+            f"{exact.value[k]:.15g}"
+        )
 
-    return verdict(name, np.abs(measured.log_det[judged] - exact.value), tolerance,
-                   f"rounding alone: no step to choose, {len(judged)} points", describe)
+    return verdict(
+        name,
+        np.abs(measured.log_det[judged] - exact.value),
+        tolerance,
+        f"rounding alone: no step to choose, {len(judged)} points",
+        describe,
+    )
 
 
 def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tuple[Array, Array]:
@@ -237,8 +287,11 @@ def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tu
     context_row = rng.integers(contexts, size=len(rows))
     steps = ladder(subject.dtype)
     scale = steps[5 if subject.dtype == np.float64 else 2] * step_scale(domain, rows)
-    moved = rows[:, None, None, :] + (np.array([1, -1])[:, None, None] * np.eye(dim)
-                                      ).transpose(1, 0, 2) * scale[:, None, None, :]
+    moved = (
+        rows[:, None, None, :]
+        + (np.array([1, -1])[:, None, None] * np.eye(dim)).transpose(1, 0, 2)
+        * scale[:, None, None, :]
+    )
     moved = moved.astype(subject.dtype)
     _, log_det = subject(rows, context_row)
     values, _ = subject(moved.reshape(-1, dim), np.repeat(context_row, 2 * dim))
@@ -272,15 +325,23 @@ def unbiased(name, function, measured, calls=64, sigmas=8.0):
         draws.append(log_det.astype(np.float64))
     mean, noise = np.mean(draws, axis=0), np.std(draws, axis=0, ddof=1)
     numeric = measured.determinants.value[points]
-    tolerance = (sigmas * noise / np.sqrt(calls) + DOUBT * measured.determinants.error[points]
-                 + measured.slack * (1 + np.abs(numeric)) + measured.accuracy)
-    why = (f"mean of {calls} calls; the noise of one call is {np.median(noise):.2g} nats, at the "
-           f"worst point {np.max(noise):.2g}")
+    tolerance = (
+        sigmas * noise / np.sqrt(calls)
+        + DOUBT * measured.determinants.error[points]
+        + measured.slack * (1 + np.abs(numeric))
+        + measured.accuracy
+    )
+    why = (
+        f"mean of {calls} calls; the noise of one call is {np.median(noise):.2g} nats, at the "
+        f"worst point {np.max(noise):.2g}"
+    )
     if not np.all(np.isfinite(mean)):
         return failed(name, why, f"{measured.subject.name}: log_det is nan or inf")
 
     def describe(k):
-        return (f"at {show(measured.probes.rows[points[k]])} log_det is {mean[k]:.6g} on the "
-                f"average, numerically {numeric[k]:.9g}")
+        return (
+            f"at {show(measured.probes.rows[points[k]])} log_det is {mean[k]:.6g} on the "
+            f"average, numerically {numeric[k]:.9g}"
+        )
 
     return verdict(name, np.abs(mean - numeric), tolerance, why, describe)

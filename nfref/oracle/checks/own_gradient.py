@@ -18,8 +18,13 @@ from nfref.oracle.report import failed, inconclusive, not_applicable, show
 
 # How far from a knot its sides are asked. A knot is found to some digits only, which asks for a
 # distance, and beside a steep bin the gradient is another one soon, which asks for a small one.
-BESIDE = {name: np.concatenate([-np.array(distances), distances]) for name, distances in
-          {"float64": (1e-4, 1e-6, 1e-8), "float32": (1e-2, 1e-3, 1e-4, 1e-5, 3e-6)}.items()}
+BESIDE = {
+    name: np.concatenate([-np.array(distances), distances])
+    for name, distances in {
+        "float64": (1e-4, 1e-6, 1e-8),
+        "float32": (1e-2, 1e-3, 1e-4, 1e-5, 3e-6),
+    }.items()
+}
 
 
 class _Number:
@@ -52,17 +57,25 @@ def by_rows(name, measured, gradient, rng):
     # length on which it varies, is what it may do to the slope.
     condition = 1 + np.abs(number.value) + np.sum(np.abs(numeric * probes.rows), axis=1)
     scale = step_scale(measured.domain, probes.rows)
-    tolerance = (DOUBT * number.error + measured.slack * (size + condition[:, None] / scale)
-                 + measured.accuracy)
+    tolerance = (
+        DOUBT * number.error
+        + measured.slack * (size + condition[:, None] / scale)
+        + measured.accuracy
+    )
     known = np.isfinite(number.value) & np.all(tolerance < 0.05 * (size + 1), axis=1)
     known &= np.all(np.abs(numeric) < float(np.finfo(measured.dtype).max), axis=1)
     known &= measured.finite & ~_stands_still(measured, scale)
     points = np.flatnonzero(known)
     if not np.any(known & probes.bulk):
         return inconclusive(name, "too rough to be differentiated numerically")
-    row = _compared(name, ours[points], numeric[points], tolerance[points],
-                    f"error of Richardson differences + rounding, {len(points)} points",
-                    lambda k: f"at {show(probes.rows[points[k]])}")
+    row = _compared(
+        name,
+        ours[points],
+        numeric[points],
+        tolerance[points],
+        f"error of Richardson differences + rounding, {len(points)} points",
+        lambda k: f"at {show(probes.rows[points[k]])}",
+    )
     return row if row.failed else _on_knots(row, number, gradient, rng)
 
 
@@ -73,17 +86,18 @@ def _stands_still(measured, scale):
     steps of a derivative.
     """
     eps = float(np.finfo(measured.dtype).eps)
-    rows, step = measured.probes.rows, eps ** 0.4 * scale
+    rows, step = measured.probes.rows, eps**0.4 * scale
     due = np.abs(measured.jacobian) * step[:, None, :]
     size = np.abs(measured.values)[:, :, None] + np.finfo(measured.dtype).tiny
-    due = np.any(due > 1e3 * eps * size, axis=1)                    # (P, D)
+    due = np.any(due > 1e3 * eps * size, axis=1)  # (P, D)
     which, j = np.nonzero(due)
     still = np.zeros(len(rows), dtype=bool)
     if len(which):
         moved = rows[which].astype(np.float64)
         moved[np.arange(len(j)), j] += step[which, j]
-        values, _ = measured.subject(moved.astype(measured.dtype),
-                                     measured.probes.context_row[which])
+        values, _ = measured.subject(
+            moved.astype(measured.dtype), measured.probes.context_row[which]
+        )
         still[which[np.all(values == measured.values[which], axis=1)]] = True
     return still
 
@@ -99,25 +113,38 @@ def by_context(name, measured, gradient):
     found = _ask(measured.subject, gradient, direction.rows, probes.context_row[points])
     if len(found) < 2:
         return not_applicable(name, "the gradient is that by rows alone")
-    derivatives = differentiate(direction, direction.context,
-                                np.maximum(np.abs(direction.context), 1.0))
+    derivatives = differentiate(
+        direction, direction.context, np.maximum(np.abs(direction.context), 1.0)
+    )
     numeric, error = derivatives.jacobian[:, -1], derivatives.error[:, -1]
     size = np.abs(numeric) + np.max(np.abs(numeric), axis=1, keepdims=True)
-    tolerance = (DOUBT * error + measured.slack * (size + np.abs(derivatives.value[:, -1:]))
-                 + measured.accuracy)
+    tolerance = (
+        DOUBT * error
+        + measured.slack * (size + np.abs(derivatives.value[:, -1:]))
+        + measured.accuracy
+    )
     known = np.flatnonzero(np.all(tolerance < 0.05 * (size + 1), axis=1))
     if not len(known):
         return inconclusive(name, "too rough to be differentiated numerically")
-    return _compared(name, found[1][known], numeric[known], tolerance[known],
-                     f"error of Richardson differences + rounding, {len(known)} points",
-                     lambda k: f"at {show(direction.rows[known[k]])}, by its context,")
+    return _compared(
+        name,
+        found[1][known],
+        numeric[known],
+        tolerance[known],
+        f"error of Richardson differences + rounding, {len(known)} points",
+        lambda k: f"at {show(direction.rows[known[k]])}, by its context,",
+    )
 
 
 def _compared(name, ours, numeric, tolerance, why, where):
     """The entry of each row that is farthest off, in units of its tolerance."""
-    return verdict(name, np.abs(ours - numeric), tolerance, why,
-                   lambda k: f"{where(k)} gradient {show(ours[k])}, numerically "
-                             f"{show(numeric[k])}")
+    return verdict(
+        name,
+        np.abs(ours - numeric),
+        tolerance,
+        why,
+        lambda k: f"{where(k)} gradient {show(ours[k])}, numerically {show(numeric[k])}",
+    )
 
 
 def _on_knots(row, number, gradient, rng):
@@ -132,8 +159,9 @@ def _on_knots(row, number, gradient, rng):
     if not isinstance(measured.domain, Box):
         return row
     subject, probes = measured.subject, measured.probes
-    kinks = find_kinks(number, measured.domain, rng, probes.rows[probes.bulk],
-                       probes.context_row[probes.bulk])
+    kinks = find_kinks(
+        number, measured.domain, rng, probes.rows[probes.bulk], probes.context_row[probes.bulk]
+    )
     for kink, rows in snapped(kinks, measured.dtype):
         sides = rows[1] + BESIDE[measured.dtype.name][:, None] * kink.direction
         asked = np.concatenate([rows, sides]).astype(measured.dtype)
@@ -144,12 +172,15 @@ def _on_knots(row, number, gradient, rng):
         if not np.all(inside):
             finite = np.all(np.isfinite(found), axis=1)
             k = int(np.argmin(inside if np.all(finite) else finite))
-            here = (f"at {show(asked[k])} gradient {show(found[k])}, beside it {show(low)} to "
-                    f"{show(high)}")
+            here = (
+                f"at {show(asked[k])} gradient {show(found[k])}, beside it {show(low)} to "
+                f"{show(high)}"
+            )
             if not finite[k]:
                 return failed(row.name, "on a knot and beside it: finite", here)
-            row = inconclusive(row.name, f"on a knot: {here}; right only where knots of several "
-                                         "layers meet")
+            row = inconclusive(
+                row.name, f"on a knot: {here}; right only where knots of several layers meet"
+            )
     return row
 
 

@@ -37,8 +37,11 @@ _EACH_DIRECTION = {
 }
 
 FLOW_PROPERTIES = {
-    **{f"{name}_{direction}": meaning for name, meaning in _EACH_DIRECTION.items()
-       for direction in ("forward", "inverse")},
+    **{
+        f"{name}_{direction}": meaning
+        for name, meaning in _EACH_DIRECTION.items()
+        for direction in ("forward", "inverse")
+    },
     "round_trip_z": "inverse undoes forward",
     "round_trip_x": "forward undoes inverse",
     "log_dets_cancel_z": "log_det of forward at z and of inverse at its image add up to zero",
@@ -50,11 +53,29 @@ FLOW_PROPERTIES = {
 }
 
 DENSITY_PROPERTIES = {
-    **{name: _EACH_DIRECTION[name] for name in
-       ("answers", "answers_far", "row_independence", "permutation", "repeatable", "no_memory",
-        "answers_stay", "empty_batch", "batch_sizes", "memory_layout", "threads", "history",
-        "context_read", "context_precision", "context_memory", "context_gradient",
-        "dtypes", "input_unchanged")},
+    **{
+        name: _EACH_DIRECTION[name]
+        for name in (
+            "answers",
+            "answers_far",
+            "row_independence",
+            "permutation",
+            "repeatable",
+            "no_memory",
+            "answers_stay",
+            "empty_batch",
+            "batch_sizes",
+            "memory_layout",
+            "threads",
+            "history",
+            "context_read",
+            "context_precision",
+            "context_memory",
+            "context_gradient",
+            "dtypes",
+            "input_unchanged",
+        )
+    },
     "finite": "no nan and no inf inside the domain",
     "shapes": "log-densities are (N,), in every call",
     "precision": "log_prob moves when rows move by 1e-9",

@@ -4,8 +4,7 @@ import numpy as np
 
 from nfref.oracle.checks import batches, behaviour, context, global_checks, history, own_gradient
 from nfref.oracle.checks.arguments import bytes_of
-from nfref.oracle.instruments.calling import (NO_ANSWER, NotThere, Stopwatch, Undecided,
-                                              no_answer)
+from nfref.oracle.instruments.calling import NO_ANSWER, NotThere, Stopwatch, Undecided, no_answer
 from nfref.oracle.instruments.points import Box
 from nfref.oracle.report import Report, inconclusive, not_applicable, passed
 
@@ -13,7 +12,7 @@ from nfref.oracle.report import Report, inconclusive, not_applicable, passed
 def reported(subject, rows, skip, stop_early=False):
     """The Report of rows as they are made, but for those that are skipped."""
     kept, skipped = [], []
-    with np.errstate(all="ignore"):     # what overflows is judged, not warned of
+    with np.errstate(all="ignore"):  # what overflows is judged, not warned of
         for row in rows:
             if row.name in skip:
                 skipped.append(row.name)
@@ -39,8 +38,10 @@ class Check:
         def all_rows():
             yield from rows
             yield history.parameters_unchanged("parameters_unchanged", before, bytes_of(parameters))
-        return reported(f"{subject}, D = {self.dim}, {self.dtype}", all_rows(), self.skip,
-                        stop_early)
+
+        return reported(
+            f"{subject}, D = {self.dim}, {self.dtype}", all_rows(), self.skip, stop_early
+        )
 
     def timed(self, make, name, *arguments):
         """A row, which is not judged where it is skipped."""
@@ -66,23 +67,30 @@ class Check:
             answer = subject(middle.rows, middle.context_row)
         except NO_ANSWER as error:
             subject.is_there = subject.dim is None or not isinstance(error, NotThere)
-            yield (no_answer(f"answers{end}", "no answer in the middle of its domain", error)
-                   if subject.is_there else not_applicable(f"answers{end}", str(error)))
+            yield (
+                no_answer(f"answers{end}", "no answer in the middle of its domain", error)
+                if subject.is_there
+                else not_applicable(f"answers{end}", str(error))
+            )
             return None
         subject.learn(middle.rows, middle.context_row, *answer)
         subject.has_log_det = answer[1] is not None
         without = subject.dim is not None and not subject.has_log_det
-        yield passed(f"answers{end}", f"{len(middle)} rows"
-                     + ("; values alone, no log_det" if without else ""))
+        yield passed(
+            f"answers{end}",
+            f"{len(middle)} rows" + ("; values alone, no log_det" if without else ""),
+        )
         self.stopwatch.restart()
         try:
-            subject.learn(probes.rows, probes.context_row,
-                          *subject(probes.rows, probes.context_row))
+            subject.learn(
+                probes.rows, probes.context_row, *subject(probes.rows, probes.context_row)
+            )
         except NO_ANSWER as error:
             yield no_answer(f"answers_far{end}", "no answer in the tails or at the edges", error)
             return middle
-        yield passed(f"answers_far{end}", f"{len(probes)} rows, out to "
-                     f"{np.max(np.abs(probes.rows)):.3g}")
+        yield passed(
+            f"answers_far{end}", f"{len(probes)} rows, out to {np.max(np.abs(probes.rows)):.3g}"
+        )
         return probes
 
     def by_itself(self, measured, other=None, end=""):
@@ -109,12 +117,17 @@ class Check:
         yield self.timed(history.two_threads, f"threads{end}", measured, self.rng)
 
     def of_all_calls(self, subject, end=""):
-        yield behaviour.noted(f"shapes{end}", subject.shape_faults,
-                              "values (N, D), log_det (N,), in every call")
-        yield behaviour.noted(f"dtypes{end}", subject.dtype_faults,
-                              f"{subject.dtype} in, {subject.dtype} out")
-        yield behaviour.noted(f"input_unchanged{end}", subject.changed_inputs,
-                              "bytes compared before and after every call")
+        yield behaviour.noted(
+            f"shapes{end}", subject.shape_faults, "values (N, D), log_det (N,), in every call"
+        )
+        yield behaviour.noted(
+            f"dtypes{end}", subject.dtype_faults, f"{subject.dtype} in, {subject.dtype} out"
+        )
+        yield behaviour.noted(
+            f"input_unchanged{end}",
+            subject.changed_inputs,
+            "bytes compared before and after every call",
+        )
 
     # As a whole -----------------------------------------------------------------------------
 
@@ -138,9 +151,18 @@ class Check:
         inside = self.contains(domain, samples)
         within = inside if box is None else box.contains_closed(samples)
         left_out, samples = samples[~inside & within], samples[inside]
-        pilot, tested = samples[:len(samples) // 5], samples[len(samples) // 5:]
+        pilot, tested = samples[: len(samples) // 5], samples[len(samples) // 5 :]
         if spread and len(pilot) < 100 and box is not None:
             pilot = box.from_line(spread * self.rng.standard_normal((2000, self.dim)))
             tested = samples[:0]
-        return global_checks.Whole(log_prob, lambda rows: self.contains(domain, rows), box, pilot,
-                                   tested, self.rng, lost, left_out=left_out, **more)
+        return global_checks.Whole(
+            log_prob,
+            lambda rows: self.contains(domain, rows),
+            box,
+            pilot,
+            tested,
+            self.rng,
+            lost,
+            left_out=left_out,
+            **more,
+        )

@@ -24,21 +24,26 @@ class Sampler:
             context_row = np.zeros(n, dtype=int) if context_row is None else context_row
             arguments.append(self.context[context_row])
         answer = self.stopwatch.call(
-            "sample", self.function, arguments,
-            lambda: f": no answer within {self.stopwatch.seconds:g} s for n = {n}")
+            "sample",
+            self.function,
+            arguments,
+            lambda: f": no answer within {self.stopwatch.seconds:g} s for n = {n}",
+        )
         try:
             x = np.asarray(answer)
         except Exception as error:
             raise CallFailed(f"sample returned no array: {type(error).__name__}") from None
         if x.shape != (n, self.dim) or x.dtype.kind not in "fiu":
-            raise CallFailed(f"sample returned {type(answer).__name__} of shape {x.shape}, "
-                             f"expected ({n}, {self.dim})")
+            raise CallFailed(
+                f"sample returned {type(answer).__name__} of shape {x.shape}, "
+                f"expected ({n}, {self.dim})"
+            )
         return x
 
     def rows(self, rng):
         """Rows about it; returns samples as float64, none where there are none."""
         self.stopwatch.restart()
-        seed = int(rng.integers(2 ** 32))
+        seed = int(rng.integers(2**32))
         try:
             x = self.draw(np.random.default_rng(seed), SAMPLES)
         except NO_ANSWER as error:
@@ -59,7 +64,7 @@ class Sampler:
         bad = np.flatnonzero(~np.all(np.isfinite(x), axis=1))
         if len(bad):
             trouble = f"sample {bad[0]} is {show(x[bad[0]])}"
-        elif isinstance(self.domain, Box):      # samples may lie on an end of their interval
+        elif isinstance(self.domain, Box):  # samples may lie on an end of their interval
             outside = np.flatnonzero(~self.domain.contains_closed(x.astype(np.float64)))
             if len(outside):
                 trouble = f"sample {outside[0]} {show(x[outside[0]])} is outside the domain"
@@ -91,9 +96,11 @@ class Sampler:
             yield passed(name, why)
         name, why = "sample_generator", "a generator that was used, and one of another seed"
         # Where a sampler fills one array after another, n rows are not the first of more rows.
-        for first, second, words in ((x[:n], more, "the same samples over and over"),
-                                     (x[:n], other, "the same samples whatever the seed"),
-                                     (more, other, "the same samples whatever the generator")):
+        for first, second, words in (
+            (x[:n], more, "the same samples over and over"),
+            (x[:n], other, "the same samples whatever the seed"),
+            (more, other, "the same samples whatever the generator"),
+        ):
             if n and np.array_equal(first, second):
                 yield failed(name, why, words)
                 return

@@ -28,16 +28,19 @@ TABLE_PROPERTIES = {
     "weights": "a row that is there twice counts as one of weight two",
 }
 
-MISSED = 0.01               # share of draws that may be of values of which the table had no row
-LOWEST = {"float64": -700.0, "float32": -80.0}      # a log of a number that is about to underflow
+MISSED = 0.01  # share of draws that may be of values of which the table had no row
+LOWEST = {"float64": -700.0, "float32": -80.0}  # a log of a number that is about to underflow
 
 
 def rows_of_table(name, log_prob, table):
     bad = np.flatnonzero(~np.isfinite(found := log_prob(table)))
     why = f"{len(table)} rows"
     if len(bad):
-        return failed(name, f"{len(bad)} of {why}",
-                      f"log p is {found[bad[0]]} at row {bad[0]}, {show(table[bad[0]])}")
+        return failed(
+            name,
+            f"{len(bad)} of {why}",
+            f"log p is {found[bad[0]]} at row {bad[0]}, {show(table[bad[0]])}",
+        )
     return passed(name, why)
 
 
@@ -56,8 +59,13 @@ def higher_at_rows(name, log_prob, table, free, rng):
     near, away = np.median(log_prob(table)), np.median(log_prob(far))
     why = f"median log p of the table {near:.4g}, 10 to 30 standard deviations away {away:.4g}"
     if away > near:
-        return failed(name, why, "the table is where the density is lowest: the sign of log p, or "
-                                 "one over it?", float(away - near), 0.0)
+        return failed(
+            name,
+            why,
+            "the table is where the density is lowest: the sign of log p, or one over it?",
+            float(away - near),
+            0.0,
+        )
     return passed(name, why)
 
 
@@ -66,21 +74,29 @@ def far_out(name, log_prob, table, free, rng, estimator, dtype):
     found = log_prob(far)
     for k in np.flatnonzero(~np.isfinite(found)):
         if found[k] != -np.inf:
-            return failed(name, "nan and infinity are no log-densities",
-                          f"log p is {found[k]} at {show(far[k])}")
+            return failed(
+                name,
+                "nan and infinity are no log-densities",
+                f"log p is {found[k]} at {show(far[k])}",
+            )
         low, high, last = 0.0, 1.0, np.inf
         for _ in range(50):
             middle = 0.5 * (low + high)
             value = log_prob((start[k] + middle * (far[k] - start[k]))[None])[0]
-            low, high, last = ((middle, high, value) if np.isfinite(value)
-                               else (low, middle, last))
-        overflows = last < -float(np.finfo(dtype).max) ** 0.9       # -inf is log p, rounded
+            low, high, last = (middle, high, value) if np.isfinite(value) else (low, middle, last)
+        overflows = last < -(float(np.finfo(dtype).max) ** 0.9)  # -inf is log p, rounded
         if last < LOWEST[dtype.name] and not overflows and not estimator.of_probabilities:
-            return failed(name, "the logarithm of a probability that has underflowed",
-                          f"log p falls to {last:.4g} and is -inf at {show(far[k])}")
+            return failed(
+                name,
+                "the logarithm of a probability that has underflowed",
+                f"log p falls to {last:.4g} and is -inf at {show(far[k])}",
+            )
     zero = np.sum(found == -np.inf)
-    return passed(name, f"{len(far)} rows up to 10,000 standard deviations away"
-                        + (f", {zero} of them of no density" if zero else ""))
+    return passed(
+        name,
+        f"{len(far)} rows up to 10,000 standard deviations away"
+        + (f", {zero} of them of no density" if zero else ""),
+    )
 
 
 def categories(name, table, samples, discrete, levels, log_prob):
@@ -95,16 +111,21 @@ def categories(name, table, samples, discrete, levels, log_prob):
         known, drawn = np.unique(table[:, column]), samples[:, column]
         new = ~np.isin(drawn, known)
         if np.mean(new) > MISSED + 21 / len(table):
-            strange = (f"column {column}: drawn is {drawn[new][0]:.6g}, which is not among its "
-                       f"values {show(known)}")
+            strange = (
+                f"column {column}: drawn is {drawn[new][0]:.6g}, which is not among its "
+                f"values {show(known)}"
+            )
         both = np.union1d(known, np.unique(drawn))
         of_table = np.array([np.mean(table[:, column] == value) for value in both])
         of_draws = np.array([np.mean(drawn == value) for value in both])
         apart = [0.5 * np.sum(np.abs(np.roll(of_draws, k) - of_table)) for k in (0, 1, -1)]
         chance = 2 * np.sqrt(len(both) / len(table))
         if apart[0] > 0.1 + chance and min(apart[1:]) < 0.25 * apart[0]:
-            return failed(name, f"column {column}: how often each value comes", "off by one: "
-                          f"{show(of_draws)} of the draws, {show(of_table)} of the table")
+            return failed(
+                name,
+                f"column {column}: how often each value comes",
+                f"off by one: {show(of_draws)} of the draws, {show(of_table)} of the table",
+            )
     some = samples[:2000]
     options = combinations(levels, discrete)
     terms = np.stack([log_prob(_with(some, discrete, one)) for one in options], axis=1)
@@ -121,10 +142,13 @@ def categories(name, table, samples, discrete, levels, log_prob):
         kept = sides[:, side] > 0
         beside = np.delete(np.arange(table.shape[1]), list(discrete))
         words = f", column {beside[side - 1]} being above its median" if side else ""
-        where = (f"{show(options[k])}: {np.mean(hit[kept, k]):.4f} of the draws, "
-                 f"{np.mean(share[kept, k]):.4f} by log p{words}")
-        return failed(name, why, f"{strange}; {where}" if strange else where,
-                      float(z[side, k]), SIGMAS)
+        where = (
+            f"{show(options[k])}: {np.mean(hit[kept, k]):.4f} of the draws, "
+            f"{np.mean(share[kept, k]):.4f} by log p{words}"
+        )
+        return failed(
+            name, why, f"{strange}; {where}" if strange else where, float(z[side, k]), SIGMAS
+        )
     return passed(name, f"{why}; {strange}" if strange else why, float(z[side, k]), SIGMAS)
 
 
@@ -143,6 +167,7 @@ def _with(rows, columns, values):
 def _total(function, row, column, table, ends, levels, rounding):
     """The sum or the integral of exp(function) over a column, the others as in ``row``, and what
     it may be off by: ``rounding``, of a sum."""
+
     def along(values):
         rows = np.repeat(row[None], len(values), axis=0)
         rows[:, column] = values
@@ -152,8 +177,12 @@ def _total(function, row, column, table, ends, levels, rounding):
         return np.sum(np.exp(along(levels[column]))), rounding
     low, high = (np.atleast_1d(float(end)) for end in ends[column])
     box = Box(low, high)
-    found = line_integral(lambda x: np.where(box.contains(x), along(x[:, 0]), -np.inf), box,
-                          np.clip(table[:, column], low, high)[:, None], most=4000)[0]
+    found = line_integral(
+        lambda x: np.where(box.contains(x), along(x[:, 0]), -np.inf),
+        box,
+        np.clip(table[:, column], low, high)[:, None],
+        most=4000,
+    )[0]
     return found.value, 10 * found.error + 1e-6
 
 
@@ -162,17 +191,27 @@ def conditionals(name, estimator, table, ends, rng, levels):
     if estimator.conditional is None:
         return not_applicable(name, "no conditional densities are offered")
     worst = 0.0
-    factors = [(column, order[:k]) for order in _orders(estimator, table.shape[1])[:2]
-               for k, column in enumerate(order)]
+    factors = [
+        (column, order[:k])
+        for order in _orders(estimator, table.shape[1])[:2]
+        for k, column in enumerate(order)
+    ]
     for column, given in factors:
         for row in table[rng.choice(len(table), size=2)]:
+
             def log(rows, column=column, given=given):
                 return np.asarray(estimator.conditional(rows, column, given), dtype=float)
+
             total, allowed = _total(log, row, column, table, ends, levels, 1e-6)
             error = abs(total - 1)
             if not error < allowed + 1e-4:
-                return failed(name, f"p(column {column} | columns {list(given)})",
-                              f"integrates to {total:.6g} at {show(row)}", error, allowed)
+                return failed(
+                    name,
+                    f"p(column {column} | columns {list(given)})",
+                    f"integrates to {total:.6g} at {show(row)}",
+                    error,
+                    allowed,
+                )
             worst = max(worst, error)
     return passed(name, "integrals over the column of each factor", worst, 1e-4)
 
@@ -190,21 +229,40 @@ def chain_rule(name, estimator, table):
         return not_applicable(name, "no conditional densities are offered")
     rows, worst, orders = table[:50], 0.0, _orders(estimator, table.shape[1])
     for order in orders:
-        joint = estimator.log_prob(rows, order=order) if estimator.takes_order else (
-            estimator.log_prob(rows))
-        factors = [np.asarray(estimator.conditional(rows, column, order[:k]), dtype=float)
-                   for k, column in enumerate(order)]
+        joint = (
+            estimator.log_prob(rows, order=order)
+            if estimator.takes_order
+            else (estimator.log_prob(rows))
+        )
+        factors = [
+            np.asarray(estimator.conditional(rows, column, order[:k]), dtype=float)
+            for k, column in enumerate(order)
+        ]
         error = np.abs(np.asarray(joint, dtype=float) - sum(factors)) / (1 + np.abs(sum(factors)))
         k = int(np.argmax(np.nan_to_num(error, nan=np.inf)))
         if not error[k] < 1e-5:
-            first = [column for column in range(len(order))
-                     if np.allclose(joint, sum(factors) - factors[0] + estimator.conditional(
-                         rows, column, ()), rtol=1e-5)]
-            hint = (f": the first factor is that of column {first[0]}, not of {order[0]}"
-                    if first else "")
-            return failed(name, f"order {list(order)}", f"log p {joint[k]:.8g}, its factors add "
-                          f"up to {sum(factors)[k]:.8g} at {show(rows[k])}{hint}",
-                          float(error[k]), 1e-5)
+            first = [
+                column
+                for column in range(len(order))
+                if np.allclose(
+                    joint,
+                    sum(factors) - factors[0] + estimator.conditional(rows, column, ()),
+                    rtol=1e-5,
+                )
+            ]
+            hint = (
+                f": the first factor is that of column {first[0]}, not of {order[0]}"
+                if first
+                else ""
+            )
+            return failed(
+                name,
+                f"order {list(order)}",
+                f"log p {joint[k]:.8g}, its factors add "
+                f"up to {sum(factors)[k]:.8g} at {show(rows[k])}{hint}",
+                float(error[k]),
+                1e-5,
+            )
         worst = max(worst, float(error[k]))
     return passed(name, f"{len(orders)} orders of {table.shape[1]} columns", worst, 1e-5)
 
@@ -222,8 +280,13 @@ def marginal(name, estimator, table, ends, rng, levels):
         ours = float(np.exp(np.ravel(function(row[None, list(kept)]))[0]))
         error = abs(total - ours)
         if not error < allowed + 1e-4 * ours:
-            return failed(name, f"column {out} integrated out", f"{total:.6g}, the marginal "
-                          f"density is {ours:.6g} at {show(row[list(kept)])}", error, allowed)
+            return failed(
+                name,
+                f"column {out} integrated out",
+                f"{total:.6g}, the marginal density is {ours:.6g} at {show(row[list(kept)])}",
+                error,
+                allowed,
+            )
         worst = max(worst, error)
     return passed(name, f"column {out} integrated out at 6 rows", worst, allowed)
 
@@ -239,6 +302,9 @@ def pickled(name, estimator, table, remake):
     before, after = (np.asarray(one.log_prob(table)) for one in (estimator, remake(again)))
     if not np.array_equal(before, after, equal_nan=True):
         k = int(np.argmax(before != after))
-        return failed(name, "pickled and read again", f"log p was {before[k]:.12g} and is "
-                      f"{after[k]:.12g} at {show(table[k])}")
+        return failed(
+            name,
+            "pickled and read again",
+            f"log p was {before[k]:.12g} and is {after[k]:.12g} at {show(table[k])}",
+        )
     return passed(name, f"{len(table)} rows, to the bit")

@@ -9,6 +9,7 @@ from nfref.oracle.report import failed, passed, show
 def kolmogorov_smirnov(u):
     """Distance of (N,) numbers from the uniform distribution, and its p-value."""
     from scipy.special import kolmogorov
+
     u = np.sort(u)
     grid = np.arange(len(u) + 1) / len(u)
     distance = float(max(np.max(grid[1:] - u), np.max(u - grid[:-1])))
@@ -23,8 +24,13 @@ def uniform_row(name, u, what):
     for moment, expected, spread in ((u, 1 / 2, 1 / 12), ((u - 0.5) ** 2, 1 / 12, 1 / 180)):
         z = abs(np.mean(moment) - expected) / np.sqrt(spread / len(u))
         if z > SIGMAS:
-            return failed(name, f"{what}: first two moments, z-scores",
-                          f"{np.mean(moment):.5f}, expected {expected:.5f}", float(z), SIGMAS)
+            return failed(
+                name,
+                f"{what}: first two moments, z-scores",
+                f"{np.mean(moment):.5f}, expected {expected:.5f}",
+                float(z),
+                SIGMAS,
+            )
     return row
 
 

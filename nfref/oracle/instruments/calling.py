@@ -24,7 +24,7 @@ from nfref.oracle.instruments.memory import Memory
 from nfref.oracle.report import failed, inconclusive, show
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
-KEPT = 1 << 20              # numbers of past calls that are kept to be asked again
+KEPT = 1 << 20  # numbers of past calls that are kept to be asked again
 
 
 class CallFailed(Exception):
@@ -110,7 +110,7 @@ def load():
     """Processes that want to run, per core, averaged over a minute; 1 at least."""
     try:
         return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-    except (AttributeError, OSError):       # not told, on Windows for instance
+    except (AttributeError, OSError):  # not told, on Windows for instance
         return 1.0
 
 
@@ -127,7 +127,7 @@ class _Call(threading.Thread):
         try:
             with np.errstate(all="ignore"):
                 self.value = self.function(*self.arguments)
-        except BaseException as error:      # SystemExit too: it must not pass unseen
+        except BaseException as error:  # SystemExit too: it must not pass unseen
             self.error = error
 
     def result(self):
@@ -165,7 +165,7 @@ def together(calls, seconds):
     running = [thread for thread in threads if thread.is_alive()]
     if running:
         for thread in running:
-            thread.name = "judged no more"          # nfref_command looks for it
+            thread.name = "judged no more"  # nfref_command looks for it
         raise StillRunning(running)
     return threads
 
@@ -177,7 +177,7 @@ def may_be_called_from_two_threads():
         return True
     try:
         return numba.threading_layer() != "workqueue"
-    except ValueError:          # no parallel kernel has run yet
+    except ValueError:  # no parallel kernel has run yet
         return True
 
 
@@ -204,8 +204,15 @@ class Subject:
     stopwatch : Stopwatch
     """
 
-    def __init__(self, name: str, function: Callable[..., Any], dim: int | None,
-                 context: Array | None, dtype: DTypeLike, stopwatch: Stopwatch) -> None:
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        dim: int | None,
+        context: Array | None,
+        dtype: DTypeLike,
+        stopwatch: Stopwatch,
+    ) -> None:
         self.name, self.function, self.dim = name, function, dim
         self.context, self.dtype, self.stopwatch = context, np.dtype(dtype), stopwatch
         self.dtype_faults: list = []
@@ -214,7 +221,7 @@ class Subject:
         self.has_log_det, self.is_there = dim is not None, True
         self.memory = Memory()
         self.calls = self.kept = 0
-        self.past: list = []    # (number of the call, rows, context_row, answers)
+        self.past: list = []  # (number of the call, rows, context_row, answers)
         self.seconds, self.rows = 0.0, 0
 
     def apart(self, **changes):
@@ -240,9 +247,11 @@ class Subject:
         before = [argument.copy() for argument in arguments]
 
         def about():
-            return (f": no answer within {self.stopwatch.seconds:g} s for {len(rows)} rows, "
-                    f"largest entry {np.max(np.abs(rows), initial=0):.3g}, where others took "
-                    f"{1e3 * self.seconds_a_row():.3g} ms each")
+            return (
+                f": no answer within {self.stopwatch.seconds:g} s for {len(rows)} rows, "
+                f"largest entry {np.max(np.abs(rows), initial=0):.3g}, where others took "
+                f"{1e3 * self.seconds_a_row():.3g} ms each"
+            )
 
         start = time.monotonic()
         self.calls += 1
@@ -255,8 +264,9 @@ class Subject:
         self.rows += len(rows)
         for name, old, new in zip(("its input", "the context"), before, arguments):
             if old.tobytes() != new.tobytes():
-                self.changed_inputs.append(f"{self.name} wrote into {name}: "
-                                           f"{show(old.ravel())} became {show(new.ravel())}")
+                self.changed_inputs.append(
+                    f"{self.name} wrote into {name}: {show(old.ravel())} became {show(new.ravel())}"
+                )
         return answer
 
     def __call__(self, rows, context_row, arrange=np.array):
@@ -285,32 +295,39 @@ class Subject:
         expected = (len(rows),) if self.dim is None else (len(rows), self.dim)
         values = self._array("values", values)
         if values.shape != expected:
-            raise CallFailed(f"{self.name} returned values of shape {values.shape}, "
-                             f"expected {expected}")
+            raise CallFailed(
+                f"{self.name} returned values of shape {values.shape}, expected {expected}"
+            )
         if log_det is None:
             return self._cast("values", values, rows.dtype), None
         log_det = self._array("log_det", log_det)
         if log_det.shape != (len(rows),):
-            self.shape_faults.append(f"{self.name} returned log_det of shape {log_det.shape}, "
-                                     f"expected {(len(rows),)}")
+            self.shape_faults.append(
+                f"{self.name} returned log_det of shape {log_det.shape}, expected {(len(rows),)}"
+            )
             fits = log_det.size == len(rows) or log_det.size == 1
             if not fits:
                 raise CallFailed(self.shape_faults[-1])
             log_det = np.broadcast_to(log_det.ravel(), len(rows)).copy()
-        return (self._cast("values", values, rows.dtype),
-                self._cast("log_det", log_det, rows.dtype))
+        return (
+            self._cast("values", values, rows.dtype),
+            self._cast("log_det", log_det, rows.dtype),
+        )
 
     def split(self, answer):
         """An answer taken apart into (values, log_det)."""
         if answer is None:
-            raise CallFailed(f"{self.name} returned None, expected "
-                             + ("(values, log_det)" if self.dim else "log-densities"))
+            raise CallFailed(
+                f"{self.name} returned None, expected "
+                + ("(values, log_det)" if self.dim else "log-densities")
+            )
         if not self.has_log_det:
             return (answer[0] if isinstance(answer, (tuple, list)) and self.dim else answer), None
         if isinstance(answer, (tuple, list)):
             if len(answer) != 2:
-                raise CallFailed(f"{self.name} returned {len(answer)} things, "
-                                 "expected (values, log_det)")
+                raise CallFailed(
+                    f"{self.name} returned {len(answer)} things, expected (values, log_det)"
+                )
             if answer[0] is None:
                 raise CallFailed(f"{self.name} returned None for the values")
             return answer
@@ -320,11 +337,14 @@ class Subject:
         try:
             array = np.asarray(value)
         except Exception as error:
-            raise CallFailed(f"{self.name} returned {what} that are no array: "
-                             f"{type(error).__name__}") from None
+            raise CallFailed(
+                f"{self.name} returned {what} that are no array: {type(error).__name__}"
+            ) from None
         if array.dtype.kind not in "fiubc":
-            raise CallFailed(f"{self.name} returned {what} of type {type(value).__name__}, "
-                             "expected an array of numbers")
+            raise CallFailed(
+                f"{self.name} returned {what} of type {type(value).__name__}, "
+                "expected an array of numbers"
+            )
         return array
 
     def _cast(self, what, array, dtype):

@@ -59,15 +59,16 @@ class Proposal:
 
     def log_prob(self, x):
         from scipy.special import gammaln
+
         dim, nu = self.centers.shape[1], self.freedom
         inverse = np.linalg.inv(self.root)
-        middle = np.median(self.centers, axis=0)    # far from it digits are lost
+        middle = np.median(self.centers, axis=0)  # far from it digits are lost
         a, b = (x - middle) @ inverse.T, (self.centers - middle) @ inverse.T
         square = a @ (-2 * b.T)
-        square += np.sum(a ** 2, 1)[:, None]
-        square += np.sum(b ** 2, 1)
+        square += np.sum(a**2, 1)[:, None]
+        square += np.sum(b**2, 1)
         np.maximum(square, 0, out=square)
-        for k in np.flatnonzero(np.sum(b ** 2, 1) > 1e8):
+        for k in np.flatnonzero(np.sum(b**2, 1) > 1e8):
             square[:, k] = np.sum((a - b[k]) ** 2, axis=1)
         constant = -np.sum(np.log(np.abs(np.diag(self.root)))) - np.log(len(self.centers))
         if np.isinf(nu):
@@ -103,7 +104,7 @@ def _middle_half(rows):
     spread = np.median(np.abs(rows - center), axis=0) + 1e-300
     square = np.sum(((rows - center) / spread) ** 2, axis=1)
     for _ in range(4):
-        half = rows[np.argsort(square)[:len(rows) // 2 + 1]]
+        half = rows[np.argsort(square)[: len(rows) // 2 + 1]]
         center = np.mean(half, axis=0)
         root = root_of(np.atleast_2d(np.cov(half.T)))
         square = np.sum(np.linalg.solve(root, (rows - center).T) ** 2, axis=0)
@@ -129,13 +130,15 @@ def bumps(pilot: Array, log_prob: Array, rng: Any, components: Any = 200) -> Pro
     """
     chosen = rng.permutation(len(pilot))[:components]
     others = np.setdiff1d(np.arange(len(pilot)), chosen)[:1500]
-    shapes = [(np.mean(pilot, axis=0), root_of(np.atleast_2d(np.cov(pilot.T)))),
-              _middle_half(pilot)]
+    shapes = [
+        (np.mean(pilot, axis=0), root_of(np.atleast_2d(np.cov(pilot.T)))),
+        _middle_half(pilot),
+    ]
     best: Any = None
     most = -1.0
     for center, root in shapes:
         for width in (1.2, 1.0, 0.85, 0.65, 0.45, 0.3, 0.18, 0.1):
-            centers = center + np.sqrt(max(1 - width ** 2, 0)) * (pilot[chosen] - center)
+            centers = center + np.sqrt(max(1 - width**2, 0)) * (pilot[chosen] - center)
             candidate = Proposal(centers if width < 1 else center[None], width * root, np.inf)
             ratio = candidate.log_prob(pilot[others]) - log_prob[others]
             # A constant that log_prob may be off by must not decide the choice.

@@ -57,11 +57,13 @@ class Derivatives:
 # Exponents of the steps, relative to the scale of a coordinate. Steps of ratio 4 find the best
 # compromise between truncation and rounding; the wider ones below reach slopes of 1e8 and
 # features of 1e-8, and measure the rounding of f.
-EXPONENTS = {"float64": (3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 25, 29, 33, 37, 41),
-             "float32": (1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 20, 21),
-             "longdouble": (9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 52)}
+EXPONENTS = {
+    "float64": (3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 25, 29, 33, 37, 41),
+    "float32": (1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 20, 21),
+    "longdouble": (9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 52),
+}
 MIDDLE = {"float64": slice(7, 10), "float32": slice(5, 8), "longdouble": slice(3, 6)}
-BLOCK = 1 << 21             # more numbers than this are not asked for at once
+BLOCK = 1 << 21  # more numbers than this are not asked for at once
 
 
 def format_name(dtype):
@@ -91,18 +93,30 @@ def differentiate(function: Callable[..., Any], points: Array, scale: Array) -> 
     Derivatives
     """
     count, dim = points.shape
-    numbers = count * dim ** 2 * len(ladder(points.dtype))
+    numbers = count * dim**2 * len(ladder(points.dtype))
     if count > 1 and numbers > BLOCK:
-        halves = [differentiate(lambda rows, owner, part=part: function(rows, part[owner]),
-                                points[part], scale[part])
-                  for part in np.array_split(np.arange(count), 2)]
-        return Derivatives(*(np.concatenate([getattr(half, field) for half in halves])
-                             for field in ("value", "jacobian", "error", "noise")))
+        halves = [
+            differentiate(
+                lambda rows, owner, part=part: function(rows, part[owner]),
+                points[part],
+                scale[part],
+            )
+            for part in np.array_split(np.arange(count), 2)
+        ]
+        return Derivatives(
+            *(
+                np.concatenate([getattr(half, field) for half in halves])
+                for field in ("value", "jacobian", "error", "noise")
+            )
+        )
     blocks = np.array_split(np.arange(dim), -(-numbers // BLOCK))
     parts = [_by_coordinates(function, points, scale, block) for block in blocks if len(block)]
-    return Derivatives(parts[0].value, np.concatenate([part.jacobian for part in parts], axis=2),
-                       np.concatenate([part.error for part in parts], axis=2),
-                       np.max([part.noise for part in parts], axis=0))
+    return Derivatives(
+        parts[0].value,
+        np.concatenate([part.jacobian for part in parts], axis=2),
+        np.concatenate([part.error for part in parts], axis=2),
+        np.max([part.noise for part in parts], axis=0),
+    )
 
 
 def _by_coordinates(function, points, scale, j):
@@ -113,7 +127,7 @@ def _by_coordinates(function, points, scale, j):
     steps = ladder(dtype)
     sign = np.array([1.0, -1.0])
     moved = points.astype(exact)[:, None, None, None, :] * np.ones((1, dim, len(steps), 2, 1))
-    moved[:, np.arange(dim), :, :, j] += (scale.T[j][:, :, None, None] * steps[:, None] * sign)
+    moved[:, np.arange(dim), :, :, j] += scale.T[j][:, :, None, None] * steps[:, None] * sign
     moved = moved.astype(dtype)
     owner = np.broadcast_to(np.arange(count)[:, None, None, None], moved.shape[:4])
     rows = np.concatenate([points, moved.reshape(-1, points.shape[1])])
@@ -124,7 +138,7 @@ def _by_coordinates(function, points, scale, j):
     at = moved.astype(exact)[:, np.arange(dim), :, :, j].transpose(1, 0, 2, 3)  # (P, D, steps, 2)
     width = (at[..., 0] - at[..., 1])[..., None]
     with np.errstate(all="ignore"):
-        slope = (values[..., 0, :] - values[..., 1, :]) / width            # (P, D, steps, K)
+        slope = (values[..., 0, :] - values[..., 1, :]) / width  # (P, D, steps, K)
         here = points.astype(exact)[:, j, None, None]
         right = (values[..., 0, :] - center[:, None, None, :]) / (at[..., 0][..., None] - here)
         left = (center[:, None, None, :] - values[..., 1, :]) / (here - at[..., 1][..., None])
@@ -146,6 +160,7 @@ def _noise(slope, width, bent, middle):
     both sides, less f(p). What is left of their differences is noise. An f that is another one
     at p alone changes neither.
     """
+
     def rough(part):
         size = np.abs(np.diff(slope[:, :, part], axis=2)) * width[:, :, part][:, :, 1:] / 2
         size = np.concatenate([size, np.abs(np.diff(bent[:, :, part], axis=2))], axis=2)
@@ -168,8 +183,9 @@ def _choose(slope, bend, rounding, steps):
     known = np.isfinite(richardson) & np.isfinite(bar)
     # What an f that stands still at small steps says there is nothing.
     still = np.all(slope[:, :, -3:] == 0, axis=2, keepdims=True)
-    silent = still & (np.abs(richardson) <= bar) & (
-        np.max(np.abs(slope), axis=2, keepdims=True) > 0)
+    silent = (
+        still & (np.abs(richardson) <= bar) & (np.max(np.abs(slope), axis=2, keepdims=True) > 0)
+    )
     low = np.where(known & ~silent, richardson - bar, -np.inf)
     high = np.where(known & ~silent, richardson + bar, np.inf)
     # From the smallest step up: the run lasts while all intervals have a point in common.
@@ -263,5 +279,9 @@ def log_determinants(jacobian: Array, error: Array, digits: float) -> Any:
     # Rows of the scaled matrix have largest entries of at most 1 / column_size.
     relative = np.maximum(np.where(one_each, error, 0) / row_size, digits) / column_size
     total = np.sum(scaled_inverse.transpose(0, 2, 1) * relative, axis=(1, 2))
-    return LogDeterminants(np.where(regular, value, np.nan), np.where(regular, total, np.inf),
-                           sign, np.where(one_each, inverse, np.nan))
+    return LogDeterminants(
+        np.where(regular, value, np.nan),
+        np.where(regular, total, np.inf),
+        sign,
+        np.where(one_each, inverse, np.nan),
+    )

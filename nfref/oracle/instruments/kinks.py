@@ -31,8 +31,14 @@ class Kink:
     context_row: int
 
 
-def find_kinks(evaluate: Callable[..., Any], domain: Box, rng: Generator, rows: Array,
-               context_row: Array, limit: int = 8) -> list[Kink]:
+def find_kinks(
+    evaluate: Callable[..., Any],
+    domain: Box,
+    rng: Generator,
+    rows: Array,
+    context_row: Array,
+    limit: int = 8,
+) -> list[Kink]:
     """Kinks on a few lines through the given rows.
 
     Parameters
@@ -63,8 +69,10 @@ def find_kinks(evaluate: Callable[..., Any], domain: Box, rng: Generator, rows: 
         low, high = _reach(domain, start, direction)
         if low < high:
             scan = _Line(evaluate, start, direction, context_row[k % len(rows)], rows.dtype)
-            found += [(sharpness, Kink(scan.row(t), direction, scan.context_row))
-                      for sharpness, t in scan.kinks(low, high)]
+            found += [
+                (sharpness, Kink(scan.row(t), direction, scan.context_row))
+                for sharpness, t in scan.kinks(low, high)
+            ]
     found.sort(key=lambda pair: -pair[0])
     return [kink for _, kink in found[:limit]]
 
@@ -104,13 +112,15 @@ class _Line:
         t = np.linspace(low, high, cells + 1)
         with np.errstate(all="ignore"):
             y = self.values(t)
-            bend = np.abs(np.diff(y, 2, axis=0))                    # (cells - 1, K)
+            bend = np.abs(np.diff(y, 2, axis=0))  # (cells - 1, K)
             size = np.max(np.abs(y), axis=0)
             floor = 1e4 * np.finfo(self.dtype).eps * size + 1e-300
             # Of its two neighbours the larger: near a point of inflection one is tiny.
             place = np.arange(len(bend))
-            ordinary = np.maximum(floor, np.maximum(*(
-                np.take(bend, place + by, axis=0, mode="clip") for by in (3, -3))))
+            ordinary = np.maximum(
+                floor,
+                np.maximum(*(np.take(bend, place + by, axis=0, mode="clip") for by in (3, -3))),
+            )
             excess = np.max(np.where(np.isfinite(bend), bend / ordinary, 0), axis=1)
         picked, peaks = [], np.argsort(-excess)
         for i in peaks:
@@ -127,7 +137,7 @@ class _Line:
         for _ in range(24):
             t = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, 9)
             with np.errstate(all="ignore"):
-                bend = np.abs(np.diff(self.values(t), 2, axis=1))   # (lines, 7, K)
+                bend = np.abs(np.diff(self.values(t), 2, axis=1))  # (lines, 7, K)
                 relative = bend / (np.sum(bend, axis=1, keepdims=True) + 1e-300)
                 peak = np.max(np.where(np.isfinite(relative), relative, 0), axis=2)
             best = np.argmax(peak, axis=1)
@@ -147,8 +157,13 @@ def both_sides(kinks: Any, domain: Any, distance: Any) -> tuple[Array, Array]:
     rows : (2 K, D) array
     context_row : (2 K,) int array
     """
-    rows = np.array([kink.row.astype(np.float64) + sign * distance * kink.direction
-                     for kink in kinks for sign in (-1, 1)])
+    rows = np.array(
+        [
+            kink.row.astype(np.float64) + sign * distance * kink.direction
+            for kink in kinks
+            for sign in (-1, 1)
+        ]
+    )
     context_row = np.array([kink.context_row for kink in kinks for _ in (-1, 1)], dtype=int)
     inside = domain.contains(rows)
     return rows[inside], context_row[inside]

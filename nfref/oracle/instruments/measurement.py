@@ -82,7 +82,7 @@ class Measurement:
 
     @property
     def jacobian(self):
-        return self.derivatives.jacobian[:, :self.values.shape[1]]
+        return self.derivatives.jacobian[:, : self.values.shape[1]]
 
     @property
     def log_det_gradient(self):
@@ -90,7 +90,7 @@ class Measurement:
 
     @property
     def values_noise(self):
-        return self.derivatives.noise[:, :self.values.shape[1]]
+        return self.derivatives.noise[:, : self.values.shape[1]]
 
     @property
     def log_det_noise(self):
@@ -134,7 +134,7 @@ def measure_direction(subject, domain, codomain, probes, accuracy=0.0):
     has_log_det = log_det is not None
 
     def function(rows, owner):
-        subject.stopwatch.restart()     # there are many rows: the time is that of one call
+        subject.stopwatch.restart()  # there are many rows: the time is that of one call
         x, log_det = subject(rows, probes.context_row[owner])
         if (log_det is not None) != has_log_det:
             raise CallFailed(f"{subject.name} returns log_det for some inputs only")
@@ -142,10 +142,21 @@ def measure_direction(subject, domain, codomain, probes, accuracy=0.0):
 
     derivatives = differentiate(function, probes.rows, step_scale(domain, probes.rows))
     dim = values.shape[1]
-    determinants = None         # a log-density has a gradient, not a square Jacobian
+    determinants = None  # a log-density has a gradient, not a square Jacobian
     if dim == probes.rows.shape[1] and subject.dim is not None:
-        determinants = log_determinants(derivatives.jacobian[:, :dim], derivatives.error[:, :dim],
-                                        float(np.finfo(subject.dtype).eps) ** 0.75)
-    return Measurement(subject, domain, codomain, probes, values.astype(np.float64),
-                       log_det.astype(np.float64) if has_log_det else None, derivatives,
-                       determinants, accuracy)
+        determinants = log_determinants(
+            derivatives.jacobian[:, :dim],
+            derivatives.error[:, :dim],
+            float(np.finfo(subject.dtype).eps) ** 0.75,
+        )
+    return Measurement(
+        subject,
+        domain,
+        codomain,
+        probes,
+        values.astype(np.float64),
+        log_det.astype(np.float64) if has_log_det else None,
+        derivatives,
+        determinants,
+        accuracy,
+    )

@@ -6,7 +6,7 @@ the number of calls, the batch or the place in it is seen even where nobody look
 
 import numpy as np
 
-LOOKED_AT = 4096            # rows of one call; what comes after them is not compared
+LOOKED_AT = 4096  # rows of one call; what comes after them is not compared
 
 
 class Memory:
@@ -49,12 +49,15 @@ class Memory:
         """Note how far the answers are from the first ones."""
         if not self.slots:
             return
-        found = [(i, self.slots[key]) for i, key in enumerate(_keys(rows, context_row))
-                 if key in self.slots]
+        found = [
+            (i, self.slots[key])
+            for i, key in enumerate(_keys(rows, context_row))
+            if key in self.slots
+        ]
         if not found:
             return
         at, slots = np.array(found).T
-        if answers.shape[1] != self.first.shape[1]:     # log_det came or went: another property
+        if answers.shape[1] != self.first.shape[1]:  # log_det came or went: another property
             return
         new, old = answers[at].astype(np.float64), self.first[slots]
         same = (new == old) | (np.isnan(new) & np.isnan(old))

@@ -38,9 +38,9 @@ from nfref.oracle.instruments.importance import _logistic, _middle_half
 from nfref.oracle.instruments.level import LEVEL
 from nfref.runtime.annotations import Any, Array, Callable, Generator
 
-STEP = 0.1                  # with which the size of log-ratios is measured
+STEP = 0.1  # with which the size of log-ratios is measured
 LARGEST = 0.5
-TESTS = 400                 # F, more than are ever made of one density
+TESTS = 400  # F, more than are ever made of one density
 T = float(np.sqrt(2 * np.log(2 * TESTS / LEVEL)))
 
 
@@ -73,29 +73,32 @@ class Map:
 
 def _stretch(which, beyond):
     """Scales the distance from +-beyond, of the coordinates ``which``, by exp(step)."""
+
     def move(u, step):
         part = u[:, which]
         excess = np.maximum(np.abs(part) - beyond, 0)
         u = u.copy()
         u[:, which] = part + np.sign(part) * excess * np.expm1(step)
         return u, step * np.sum(excess > 0, axis=1)
+
     return move
 
 
 def _power(u, step):
     """Takes the radius r to sinh(exp(step) asinh(r)): far out a power of it."""
-    radius = np.sqrt(np.sum(u ** 2, axis=1) / u.shape[1])
+    radius = np.sqrt(np.sum(u**2, axis=1) / u.shape[1])
     radius = np.maximum(radius, 1e-100)
     angle = np.arcsinh(radius)
     image = np.sinh(np.exp(step) * angle)
     ratio = image / radius
-    slope = step + 0.5 * np.log1p(image ** 2) - 0.5 * np.log1p(radius ** 2)
+    slope = step + 0.5 * np.log1p(image**2) - 0.5 * np.log1p(radius**2)
     return u * ratio[:, None], slope + (u.shape[1] - 1) * np.log(ratio)
 
 
 def _linear(matrix):
     """exp(step matrix), for a matrix without trace: a shear or a rotation."""
     from scipy.linalg import expm
+
     return lambda u, step: (u @ expm(step * matrix).T, np.zeros(len(u)))
 
 
@@ -112,8 +115,10 @@ def of_place(pilot: Array, most: int = 16) -> list[Map]:
     most : int
     """
     each = _each(pilot)
-    return [Map(f"place of column {j}", each, _shift(row))
-            for j, row in enumerate(np.eye(pilot.shape[1])[:most])]
+    return [
+        Map(f"place of column {j}", each, _shift(row))
+        for j, row in enumerate(np.eye(pilot.shape[1])[:most])
+    ]
 
 
 def _each(pilot):
@@ -144,23 +149,31 @@ def maps_around(pilot: Array, rng: Generator, most: int = 40) -> list[Map]:
     size = np.abs(each.to(pilot))
     everything = np.arange(dim)
     far = {share: np.quantile(size, share, axis=0) for share in (0.9, 0.98)}
-    found = [Map("scale", whole, _stretch(everything, 0.0)),
-             *(Map(f"scale beyond the {share:.0%} closest", each,
-                   _stretch(everything, far[share])) for share in far),
-             Map("tail", whole, _power),
-             Map("scale of each column", each, _stretch(everything, 0.0)),
-             Map("tail of each column", each, _power)]
+    found = [
+        Map("scale", whole, _stretch(everything, 0.0)),
+        *(
+            Map(f"scale beyond the {share:.0%} closest", each, _stretch(everything, far[share]))
+            for share in far
+        ),
+        Map("tail", whole, _power),
+        Map("scale of each column", each, _stretch(everything, 0.0)),
+        Map("tail of each column", each, _power),
+    ]
     single = []
     for j in rng.permutation(dim):
         one, direction = np.array([j]), np.eye(dim)[j]
-        single += [Map(f"scale of column {j}", each, _stretch(one, 0.0)),
-                   Map(f"place of column {j}", each, _shift(direction)),
-                   Map(f"tails of column {j}", each, _stretch(one, far[0.98][j]))]
+        single += [
+            Map(f"scale of column {j}", each, _stretch(one, 0.0)),
+            Map(f"place of column {j}", each, _shift(direction)),
+            Map(f"tails of column {j}", each, _stretch(one, far[0.98][j])),
+        ]
     for _ in range(dim if dim > 1 else 0):
         matrix = rng.standard_normal((dim, dim)) / np.sqrt(dim)
         matrix -= np.trace(matrix) / dim * np.eye(dim)
-        single += [Map("a linear combination", whole, _linear(matrix)),
-                   Map("a direction", whole, _shift(rng.standard_normal(dim) / np.sqrt(dim)))]
+        single += [
+            Map("a linear combination", whole, _linear(matrix)),
+            Map("a direction", whole, _shift(rng.standard_normal(dim) / np.sqrt(dim))),
+        ]
     chosen = np.sort(rng.permutation(len(single))[:most])
     return found + [single[k] for k in chosen]
 
@@ -183,8 +196,7 @@ def step_of(made: Map, log_density: Callable[..., Any], pilot: Array, at_pilot: 
     return float(np.clip(STEP / max(typical, 1e-9), 1e-4, LARGEST))
 
 
-def terms(made: Map, step: float, log_density: Callable[..., Any], x: Array,
-          at_x: Array) -> Array:
+def terms(made: Map, step: float, log_density: Callable[..., Any], x: Array, at_x: Array) -> Array:
     """(N,): ``a(r_+) - a(r_-)`` at samples x, with mean zero where these follow the density."""
     sides = []
     for sign in (1.0, -1.0):
@@ -207,13 +219,20 @@ def local_means(pilot: Array, rng: Generator, count: int = 64) -> Array:
     chosen = pilot[rng.permutation(len(pilot))[:count]]
     scaled = pilot / (np.std(pilot, axis=0) + 1e-300)
     near = chosen / (np.std(pilot, axis=0) + 1e-300)
-    square = np.sum(scaled ** 2, axis=1) - 2 * near @ scaled.T
-    closest = np.argpartition(square, len(pilot) // 10, axis=1)[:, :len(pilot) // 10]
+    square = np.sum(scaled**2, axis=1) - 2 * near @ scaled.T
+    closest = np.argpartition(square, len(pilot) // 10, axis=1)[:, : len(pilot) // 10]
     return np.mean(pilot[closest], axis=1)
 
 
-def jump_terms(size: float, pilot: Array, features: Callable[..., Any],
-               log_density: Callable[..., Any], x: Array, at_x: Array, rng: Generator) -> Array:
+def jump_terms(
+    size: float,
+    pilot: Array,
+    features: Callable[..., Any],
+    log_density: Callable[..., Any],
+    x: Array,
+    at_x: Array,
+    rng: Generator,
+) -> Array:
     """(N, K): a(r) (h(x') - h(x)) for steps like those between two samples, times ``size``.
 
     Parameters
@@ -246,5 +265,5 @@ def excess(values: Array, lost: float = 0.0) -> Array:
         Share of the samples that rounding has moved.
     """
     n = len(values)
-    allowed = T * np.std(values, axis=0) / np.sqrt(n) + T ** 2 / (2 * n) + lost
+    allowed = T * np.std(values, axis=0) / np.sqrt(n) + T**2 / (2 * n) + lost
     return np.abs(np.mean(values, axis=0)) / allowed

@@ -56,8 +56,11 @@ class Box:
         """
         for j, (low, high) in enumerate(zip(self.lower, self.upper)):
             if np.isfinite(low):
-                yield (j, "interval", low, high - low) if np.isfinite(high) else (
-                    j, "half line", low, 1.0)
+                yield (
+                    (j, "interval", low, high - low)
+                    if np.isfinite(high)
+                    else (j, "half line", low, 1.0)
+                )
             else:
                 yield (j, "half line", high, -1.0) if np.isfinite(high) else (j, "line", 0.0, 1.0)
 
@@ -66,8 +69,11 @@ class Box:
 
         Standard normal on a line, exponential on a half line, uniform on an interval.
         """
-        log_density = {"line": lambda t: -0.5 * t ** 2 - 0.5 * np.log(2 * np.pi),
-                       "half line": lambda t: -np.abs(t), "interval": np.zeros_like}
+        log_density = {
+            "line": lambda t: -0.5 * t**2 - 0.5 * np.log(2 * np.pi),
+            "half line": lambda t: -np.abs(t),
+            "interval": np.zeros_like,
+        }
         total = np.zeros(len(z))
         for j, kind, start, scale in self._columns():
             total += log_density[kind]((z[:, j] - start) / scale) - np.log(np.abs(scale))
@@ -76,6 +82,7 @@ class Box:
     def sample_base(self, rng, n):
         """Rows drawn from that density, as quantiles of uniforms so that ends are left out."""
         from scipy.special import ndtri
+
         quantile = {"line": ndtri, "half line": lambda u: -np.log1p(-u), "interval": np.array}
         z = rng.uniform(1e-12, 1 - 1e-12, (n, len(self.lower)))
         for j, kind, start, scale in self._columns():
@@ -85,6 +92,7 @@ class Box:
     def base_cdf(self, z):
         """Distribution function of every coordinate under that density."""
         from scipy.special import ndtr
+
         share_below = {"line": ndtr, "half line": lambda t: -np.expm1(-t), "interval": np.array}
         u = np.empty_like(z)
         for j, kind, start, scale in self._columns():
@@ -121,11 +129,14 @@ def as_domain(name, domain, dim):
     if callable(domain):
         return Sampler(domain)
     try:
-        lower, upper = (np.broadcast_to(np.asarray(end, dtype=np.float64), (dim,))
-                        for end in domain)
+        lower, upper = (
+            np.broadcast_to(np.asarray(end, dtype=np.float64), (dim,)) for end in domain
+        )
     except (TypeError, ValueError):
-        raise ValueError(f"{name}: expected None, a pair (lower, upper) of numbers or ({dim},) "
-                         f"arrays, or a function (rng, n) -> (n, {dim}), got {domain!r}") from None
+        raise ValueError(
+            f"{name}: expected None, a pair (lower, upper) of numbers or ({dim},) "
+            f"arrays, or a function (rng, n) -> (n, {dim}), got {domain!r}"
+        ) from None
     if not np.all(lower < upper):
         raise ValueError(f"{name}: expected lower < upper, got {lower} and {upper}")
     return Box(lower, upper)
@@ -156,13 +167,14 @@ class Probes:
 
     def only(self, chosen):
         """Some of these points."""
-        return Probes(self.rows[chosen], self.context_row[chosen], self.bulk[chosen],
-                      self.tail[chosen])
+        return Probes(
+            self.rows[chosen], self.context_row[chosen], self.bulk[chosen], self.tail[chosen]
+        )
 
     def affordable(self):
         """These points, or of each kind a part, where derivatives at all would take too long."""
         dim = self.rows.shape[1]
-        most = max(FEWEST, NUMBERS // dim ** 2)
+        most = max(FEWEST, NUMBERS // dim**2)
         if len(self) <= most:
             return self
         kept = np.zeros(len(self), dtype=bool)
@@ -179,12 +191,17 @@ class Probes:
 
     def before(self, other):
         """These probes, then others."""
-        return Probes(*(np.concatenate([getattr(self, name), getattr(other, name)])
-                        for name in ("rows", "context_row", "bulk", "tail")))
+        return Probes(
+            *(
+                np.concatenate([getattr(self, name), getattr(other, name)])
+                for name in ("rows", "context_row", "bulk", "tail")
+            )
+        )
 
 
-def make_probes(rng: Generator, domain: Box | Sampler, dim: int, dtype: DTypeLike,
-                contexts: int) -> Probes:
+def make_probes(
+    rng: Generator, domain: Box | Sampler, dim: int, dtype: DTypeLike, contexts: int
+) -> Probes:
     """Points of a domain.
 
     Bulk: standard normal. Wide: three times as wide. Tails: one coordinate at a time at
@@ -210,12 +227,13 @@ def make_probes(rng: Generator, domain: Box | Sampler, dim: int, dtype: DTypeLik
     if isinstance(domain, Sampler):
         rows = np.asarray(domain.draw(rng, 6 * few), dtype=dtype)
         if rows.shape != (6 * few, dim):
-            raise ValueError(f"domain: expected the sampler to return shape {(6 * few, dim)}, "
-                             f"got {rows.shape}")
+            raise ValueError(
+                f"domain: expected the sampler to return shape {(6 * few, dim)}, got {rows.shape}"
+            )
         everything = np.ones(len(rows), dtype=bool)
         return Probes(rows, rng.integers(contexts, size=len(rows)), everything, ~everything)
     wide = 3 * rng.standard_normal((2 * few, dim))
-    axes = 8 * np.concatenate([np.eye(dim), -np.eye(dim)])[:4 * few]
+    axes = 8 * np.concatenate([np.eye(dim), -np.eye(dim)])[: 4 * few]
     axes = axes + 0.3 * rng.standard_normal(axes.shape)
     directions = rng.standard_normal((9, dim))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)

@@ -9,10 +9,10 @@ from nfref.oracle.instruments.importance import root_of
 from nfref.oracle.instruments.points import Box
 from nfref.runtime.annotations import Any, Array, Callable
 
-UNSEEN = 21.0               # rows due where none came with probability 1e-9
-BETWEEN = 64                # rows of the grid in each of the first panels
-NARROW = 2.0 ** -12         # of a first panel: so narrow are panels at a step
-NOTHING = 1e-10             # mass of a decade, beyond which no other is looked for
+UNSEEN = 21.0  # rows due where none came with probability 1e-9
+BETWEEN = 64  # rows of the grid in each of the first panels
+NARROW = 2.0**-12  # of a first panel: so narrow are panels at a step
+NOTHING = 1e-10  # mass of a decade, beyond which no other is looked for
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,14 @@ class Integral:
     how: str
 
 
-def line_integral(log_prob: Callable[..., Any], codomain: Box, pilot: Array,
-                  rows: Array | None = None, nodes: int = 8,
-                  most: int = 25000) -> tuple[Integral, Array, Array]:
+def line_integral(
+    log_prob: Callable[..., Any],
+    codomain: Box,
+    pilot: Array,
+    rows: Array | None = None,
+    nodes: int = 8,
+    most: int = 25000,
+) -> tuple[Integral, Array, Array]:
     """Adaptive Gauss-Legendre: panels between quantiles of the pilot rows and into the tails.
 
     A panel is halved where fewer nodes give another number, or a row, or one of a fine grid,
@@ -69,7 +74,7 @@ def line_integral(log_prob: Callable[..., Any], codomain: Box, pilot: Array,
             break
         middle = 0.5 * (edges[wrong] + edges[wrong + 1])
         apart = (middle > edges[wrong]) & (middle < edges[wrong + 1])
-        error[wrong[~apart]] = 0            # as narrow as numbers go
+        error[wrong[~apart]] = 0  # as narrow as numbers go
         wrong, middle = wrong[apart], middle[apart]
         if not len(wrong):
             break
@@ -80,18 +85,33 @@ def line_integral(log_prob: Callable[..., Any], codomain: Box, pilot: Array,
         mass = np.insert(mass, wrong + 1, halves[1][0])
         error = np.insert(error, wrong + 1, halves[1][1])
     unseen = _unseen_steps(log_prob, first, edges)
-    return (Integral(float(np.sum(mass)), float(np.sum(error) + unseen),
-                     f"adaptive Gauss-Legendre, {len(mass)} panels"), edges, mass)
+    return (
+        Integral(
+            float(np.sum(mass)),
+            float(np.sum(error) + unseen),
+            f"adaptive Gauss-Legendre, {len(mass)} panels",
+        ),
+        edges,
+        mass,
+    )
 
 
 def _first_edges(log_prob, codomain, pilot):
-    levels = np.unique(np.concatenate([np.linspace(0, 1, 101), *(
-        [k * 10.0 ** -n, 1 - k * 10.0 ** -n] for n in (3, 4) for k in (1, 2, 5))]))
+    levels = np.unique(
+        np.concatenate(
+            [
+                np.linspace(0, 1, 101),
+                *([k * 10.0**-n, 1 - k * 10.0**-n] for n in (3, 4) for k in (1, 2, 5)),
+            ]
+        )
+    )
     quantiles = np.unique(np.quantile(pilot, levels))
     spread = max(quantiles[-1] - quantiles[0], 1e-300)
     edges = [quantiles]
-    for end, last, sign in ((codomain.lower[0], quantiles[0], -1),
-                            (codomain.upper[0], quantiles[-1], 1)):
+    for end, last, sign in (
+        (codomain.lower[0], quantiles[0], -1),
+        (codomain.upper[0], quantiles[-1], 1),
+    ):
         edges.append(last + sign * spread * np.geomspace(1e-3, 1e4, 60))
         if np.isfinite(end):
             edges.append(end + (last - end) * np.geomspace(1e-9, 1, 40))
@@ -111,7 +131,7 @@ def _with_mass(log_prob, end, last, decades):
     with np.errstate(all="ignore"):
         found = log_prob(decades[:, None]) + np.log(distance[distance > 0])
     nothing = np.flatnonzero(~((found > np.log(NOTHING)) & (found < np.inf)))
-    return decades[:nothing[0]] if len(nothing) else decades
+    return decades[: nothing[0]] if len(nothing) else decades
 
 
 def _unseen_steps(log_prob, first, edges):
@@ -147,8 +167,9 @@ def _masses(log_prob, edges, nodes, rows):
     t, _ = np.polynomial.legendre.leggauss(nodes)
     expected = density @ _interpolation(t, np.array([-1.0, 1.0])).T
     width = np.diff(edges)[:, 0]
-    error = np.abs(mass - rough) + 0.5 * (1 - t[-1]) * width * np.max(np.abs(expected - at_ends),
-                                                                      axis=1)
+    error = np.abs(mass - rough) + 0.5 * (1 - t[-1]) * width * np.max(
+        np.abs(expected - at_ends), axis=1
+    )
     panel = np.searchsorted(edges[:, 0], rows[0], side="right") - 1
     inside = np.flatnonzero((panel >= 0) & (rows[0] < edges[panel, 1]))
     panel = panel[inside]
@@ -220,30 +241,42 @@ def plane_integral(log_prob, codomain, pilot, samples):
     else:
         root, center = np.eye(2), np.zeros(2)
         spread = np.std(pilot, axis=0)
-        low = np.where(np.isfinite(codomain.lower), codomain.lower,
-                       np.min(pilot, axis=0) - 6 * spread)
-        high = np.where(np.isfinite(codomain.upper), codomain.upper,
-                        np.max(pilot, axis=0) + 6 * spread)
+        low = np.where(
+            np.isfinite(codomain.lower), codomain.lower, np.min(pilot, axis=0) - 6 * spread
+        )
+        high = np.where(
+            np.isfinite(codomain.upper), codomain.upper, np.max(pilot, axis=0) + 6 * spread
+        )
     volume = np.prod(high - low) * abs(np.linalg.det(root))
     sums = []
     for counts in ((130, 177), (260, 353)):
         seen = np.inf
         for count in counts:
-            axes = [lo + (hi - lo) * (np.arange(count) + 0.5) / count
-                    for lo, hi in zip(low, high)]
+            axes = [lo + (hi - lo) * (np.arange(count) + 0.5) / count for lo, hi in zip(low, high)]
             grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
             density = np.exp(log_prob(center + grid @ root.T))
             sums.append(volume * float(np.mean(density)))
-            seen = min(seen, np.sum(density) ** 2 / max(np.sum(density ** 2), 1e-300))
+            seen = min(seen, np.sum(density) ** 2 / max(np.sum(density**2), 1e-300))
         # Two grids may agree by chance where only a few of their points see the density.
         # At kinks and steps two sums are close by chance; all that were made rarely are.
         error = max(abs(rough - sums[-1]) for rough in sums[:-1]) if seen > 300 else np.inf
         if error < 1e-7:
             break
-    hidden = (np.sum(_between_points(log_prob(samples), density.reshape(count, count), (
-        np.linalg.solve(root, (samples - center).T).T - low) / (high - low))) + UNSEEN)
-    return Integral(sums[-1], error + 0.1 * hidden / len(samples),
-                    f"midpoint rule, {counts[1]} x {counts[1]} points")
+    hidden = (
+        np.sum(
+            _between_points(
+                log_prob(samples),
+                density.reshape(count, count),
+                (np.linalg.solve(root, (samples - center).T).T - low) / (high - low),
+            )
+        )
+        + UNSEEN
+    )
+    return Integral(
+        sums[-1],
+        error + 0.1 * hidden / len(samples),
+        f"midpoint rule, {counts[1]} x {counts[1]} points",
+    )
 
 
 def _between_points(log_density, grid, place):

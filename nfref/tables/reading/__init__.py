@@ -9,11 +9,34 @@ Rows are counted from 1, the header not included; lines are lines of the file.
 from nfref.tables.reading.batches import batch_rows, batches, write_batches
 from nfref.tables.reading.read import HEADERS, READERS, read_quietly, read_table
 from nfref.tables.reading.sampling import Sample, sample
-from nfref.tables.reading.table import (Table, TableError, check_finite, match_columns,
-                                        numbered_columns, quoted_names, text_at)
+from nfref.tables.reading.table import (
+    Table,
+    TableError,
+    check_finite,
+    match_columns,
+    numbered_columns,
+    quoted_names,
+    text_at,
+)
 from nfref.tables.reading.text import write_blocks, write_csv
 
-__all__ = ["HEADERS", "READERS", "Sample", "Table", "TableError", "batch_rows", "batches",
-           "check_finite", "match_columns", "numbered_columns", "quoted_names",
-           "read_quietly", "read_table", "sample", "text_at", "write_batches", "write_blocks",
-           "write_csv"]
+__all__ = [
+    "HEADERS",
+    "READERS",
+    "Sample",
+    "Table",
+    "TableError",
+    "batch_rows",
+    "batches",
+    "check_finite",
+    "match_columns",
+    "numbered_columns",
+    "quoted_names",
+    "read_quietly",
+    "read_table",
+    "sample",
+    "text_at",
+    "write_batches",
+    "write_blocks",
+    "write_csv",
+]

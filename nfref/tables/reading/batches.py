@@ -10,12 +10,20 @@ from nfref.runtime.annotations import Any, Callable, Iterable, PathLike, Sequenc
 from nfref.runtime.blocks import BLOCK
 from nfref.runtime.checks import check_choice
 from nfref.runtime.files import replacing
-from nfref.tables.reading.read import (HEADERS, READERS, TEXT, from_array, mapped, only,
-                                       parquet_tables, readable)
+from nfref.tables.reading.read import (
+    HEADERS,
+    READERS,
+    TEXT,
+    from_array,
+    mapped,
+    only,
+    parquet_tables,
+    readable,
+)
 from nfref.tables.reading.table import TableError, check_finite
 from nfref.tables.reading.text import text_tables, write_blocks
 
-CELLS = 1 << 20         # numbers in a batch: 8 MB
+CELLS = 1 << 20  # numbers in a batch: 8 MB
 
 
 def batch_rows(columns):
@@ -23,9 +31,14 @@ def batch_rows(columns):
     return BLOCK * min(16, max(1, CELLS // (BLOCK * columns)))
 
 
-def batches(path: PathLike, header: str = "auto", texts: Sequence[str] = (),
-            rows: int | None = None, may_be_empty: bool = False,
-            keep: Callable[..., Any] | None = None) -> Any:
+def batches(
+    path: PathLike,
+    header: str = "auto",
+    texts: Sequence[str] = (),
+    rows: int | None = None,
+    may_be_empty: bool = False,
+    keep: Callable[..., Any] | None = None,
+) -> Any:
     """The rows of a file, a batch at a time, in memory that does not depend on their number.
 
     A .parquet is read by batches of its row groups, text line by line, an .npy by pieces of the
@@ -86,13 +99,13 @@ def batches(path: PathLike, header: str = "auto", texts: Sequence[str] = (),
 def _pieces_of_npy(path, rows):
     whole = mapped(path)
     if whole.ndim != 2 or not whole.size or whole.dtype.kind not in "buif":
-        from_array(path, whole)         # says what it is not
+        from_array(path, whole)  # says what it is not
     count, columns = whole.shape
     del whole
     rows = rows or batch_rows(columns)
     for start in range(0, count, rows):
         # Mapped anew for each piece: pages of pieces that are done do not stay in memory.
-        yield from_array(path, mapped(path)[start:start + rows])
+        yield from_array(path, mapped(path)[start : start + rows])
 
 
 def regrouped(tables, rows=None):
@@ -131,8 +144,9 @@ def write_batches(path: PathLike, columns: Sequence[str], blocks: Iterable[Any])
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise TableError(f"{path}: writing .parquet needs pyarrow, which is not installed "
-                         "(pip install pyarrow)") from None
+        raise TableError(
+            f"{path}: writing .parquet needs pyarrow, which is not installed (pip install pyarrow)"
+        ) from None
     with replacing(path) as file, contextlib.ExitStack() as stack:
         writer = None
         for values in blocks:
@@ -148,5 +162,8 @@ def _as_arrow(pyarrow, values):
     kinds = {"float32": pyarrow.float32(), "float64": pyarrow.float64()}
     if values.dtype.name not in kinds:
         return pyarrow.array(values)
-    return pyarrow.Array.from_buffers(kinds[values.dtype.name], len(values), [
-        None, pyarrow.py_buffer(np.ascontiguousarray(values))])
+    return pyarrow.Array.from_buffers(
+        kinds[values.dtype.name],
+        len(values),
+        [None, pyarrow.py_buffer(np.ascontiguousarray(values))],
+    )

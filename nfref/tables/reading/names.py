@@ -12,8 +12,9 @@ _INTEGER = re.compile(r"\s*[-+]?\d+\s*")
 _SPOILT_NUMBER = re.compile(r"\s*[-+.]?\d")
 
 
-def find_names(rows: Sequence[Any], lines: Sequence[str],
-               header: str = "auto") -> tuple[int, list[str] | None, str, bool]:
+def find_names(
+    rows: Sequence[Any], lines: Sequence[str], header: str = "auto"
+) -> tuple[int, list[str] | None, str, bool]:
     """Which of the first rows are no data, and the names of the columns.
 
     ``"yes"`` takes the first row as names, ``"no"`` as data. ``"auto"``:
@@ -57,22 +58,32 @@ def find_names(rows: Sequence[Any], lines: Sequence[str],
     if comments and header != "no":
         line, cells = rows[comments - 1]
         cells = [cells[0].lstrip().lstrip("#").lstrip(), *cells[1:]]
-        if (len(cells) == len(rows[comments][1]) and not any(map(is_number, cells))
-                and any(map(is_number, rows[comments][1]))):
+        if (
+            len(cells) == len(rows[comments][1])
+            and not any(map(is_number, cells))
+            and any(map(is_number, rows[comments][1]))
+        ):
             doubtful = header == "auto"
             return comments, cells, _as_names(line, cells, doubtful and "no"), doubtful
     line, cells = rows[comments]
     if header == "auto":
-        names, doubtful = _are_names(cells, rows[comments + 1:],
-                                     _is_quoted(_text_of(rows, comments, lines), cells)
-                                     and not _is_quoted("".join(lines[line:line + 1]), cells))
+        names, doubtful = _are_names(
+            cells,
+            rows[comments + 1 :],
+            _is_quoted(_text_of(rows, comments, lines), cells)
+            and not _is_quoted("".join(lines[line : line + 1]), cells),
+        )
     else:
         names, doubtful = header == "yes", False
     if names:
         remark = _as_names(line, cells, "no" if doubtful else None)
         return comments + 1, cells, remark, doubtful
-    remark = (f"line {line} looks like names and is taken as data: {quoted_names(cells)}; "
-              "--header yes takes it as names" if doubtful else "")
+    remark = (
+        f"line {line} looks like names and is taken as data: {quoted_names(cells)}; "
+        "--header yes takes it as names"
+        if doubtful
+        else ""
+    )
     return comments, None, remark, doubtful
 
 
@@ -93,10 +104,12 @@ def _are_names(cells, below, quoted):
     if not words:
         if not _count_up(numbers):
             return False, False
-        return any(is_number(cell) and not _INTEGER.fullmatch(cell)
-                   for _, row in below for cell in row), True
-    spoilt = (not all(_WHOLE.fullmatch(cell) for cell in numbers)
-              or any(not is_unmistakable(cell) or _SPOILT_NUMBER.match(cell) for cell in words))
+        return any(
+            is_number(cell) and not _INTEGER.fullmatch(cell) for _, row in below for cell in row
+        ), True
+    spoilt = not all(_WHOLE.fullmatch(cell) for cell in numbers) or any(
+        not is_unmistakable(cell) or _SPOILT_NUMBER.match(cell) for cell in words
+    )
     return not spoilt, not spoilt
 
 
@@ -108,14 +121,17 @@ def _count_up(cells):
     years = all(1500 <= number <= 2100 for number in numbers)
     if len(numbers) == 1:
         return years or numbers[0] in (0, 1)
-    return (years and len(set(numbers)) == len(numbers)
-            or all(after == before + 1 for before, after in zip(numbers, numbers[1:])))
+    return (
+        years
+        and len(set(numbers)) == len(numbers)
+        or all(after == before + 1 for before, after in zip(numbers, numbers[1:]))
+    )
 
 
 def _text_of(rows, place, lines):
     """A record as it stands in the file, in one line or, where names hold line breaks, several."""
     start = rows[place - 1][0] if place else 0
-    return "".join(lines[start:rows[place][0]]).strip()
+    return "".join(lines[start : rows[place][0]]).strip()
 
 
 def _is_comment(row, text):

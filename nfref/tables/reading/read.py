@@ -11,8 +11,13 @@ import numpy as np
 from nfref.runtime.annotations import Any, Callable, Iterator, PathLike, Sequence
 from nfref.runtime.checks import check_choice
 from nfref.runtime.files import is_special
-from nfref.tables.reading.table import (Table, TableError, check_finite, named_columns,
-                                        numbered_columns)
+from nfref.tables.reading.table import (
+    Table,
+    TableError,
+    check_finite,
+    named_columns,
+    numbered_columns,
+)
 from nfref.tables.reading.text import read_text
 
 HEADERS = ("auto", "yes", "no")
@@ -74,8 +79,10 @@ def readable(path):
     """That a file of a known kind can be read; whatever goes wrong in the block is a TableError."""
     extension = os.path.splitext(path)[1].lower()
     if extension not in READERS:
-        raise TableError(f"{path}: expected a file named {', '.join(READERS)}, "
-                         f"got {repr(extension) if extension else 'no extension'}")
+        raise TableError(
+            f"{path}: expected a file named {', '.join(READERS)}, "
+            f"got {repr(extension) if extension else 'no extension'}"
+        )
     try:
         kind = os.stat(path)
         if stat.S_ISDIR(kind.st_mode):
@@ -90,7 +97,7 @@ def readable(path):
     except (OSError, ValueError) as error:
         if isinstance(error, TableError):
             raise
-        came = getattr(error, "strerror", None) or error     # a ValueError for a zero byte in it
+        came = getattr(error, "strerror", None) or error  # a ValueError for a zero byte in it
         raise TableError(f"{path}: expected a readable file, got {came}") from None
 
 
@@ -115,15 +122,16 @@ def _read_npz(path):
             arrays = {name: archive[name] for name in names}
     except MemoryError:
         raise
-    except Exception as error:     # zipfile, zlib, tokenize and pickle each have their own
+    except Exception as error:  # zipfile, zlib, tokenize and pickle each have their own
         raise _unreadable(path, error) from None
     if not all(isinstance(array, np.ndarray) for array in arrays.values()):
         raise _unreadable(path, None)
     matrices = [name for name, array in arrays.items() if array.ndim == 2]
     if len(names) != 1 and len(matrices) != 1:
         held = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise TableError(f"{path}: expected one array, or only one of two dimensions; "
-                         f"got {held or 'none'}")
+        raise TableError(
+            f"{path}: expected one array, or only one of two dimensions; got {held or 'none'}"
+        )
     return from_array(path, arrays[names[0] if len(names) == 1 else matrices[0]])
 
 
@@ -132,17 +140,21 @@ def _check_kind(path):
     with open(path, "rb") as file:
         came = ".npz" if file.read(2) == b"PK" else ".npy"
     if not path.lower().endswith(came):
-        raise TableError(f"{path}: expected what its name says, got "
-                         + ("an .npz file" if came == ".npz" else "no .npz archive"))
+        raise TableError(
+            f"{path}: expected what its name says, got "
+            + ("an .npz file" if came == ".npz" else "no .npz archive")
+        )
 
 
 def _unreadable(path, error):
     if "allow_pickle" in str(error) or "Python objects" in str(error):
-        return TableError(f"{path}: expected arrays of numbers, got pickled objects, which are "
-                          "never loaded")
+        return TableError(
+            f"{path}: expected arrays of numbers, got pickled objects, which are never loaded"
+        )
     kind = os.path.splitext(path)[1].lower()
-    return TableError(f"{path}: expected a complete {kind} file, got a damaged one or another "
-                      "kind of file")
+    return TableError(
+        f"{path}: expected a complete {kind} file, got a damaged one or another kind of file"
+    )
 
 
 def from_array(path, array):
@@ -164,8 +176,12 @@ def only(table, keep):
     kept = table.columns if keep is None else tuple(keep(table.columns, table.named))
     if kept == table.columns:
         return table
-    return replace(table, values=table.values[:, [table.columns.index(name) for name in kept]],
-                   columns=kept, whole=tuple(name for name in table.whole if name in kept))
+    return replace(
+        table,
+        values=table.values[:, [table.columns.index(name) for name in kept]],
+        columns=kept,
+        whole=tuple(name for name in table.whole if name in kept),
+    )
 
 
 def _read_parquet(path, texts=(), keep=None):
@@ -173,8 +189,12 @@ def _read_parquet(path, texts=(), keep=None):
     return replace(tables[0], values=np.concatenate([table.values for table in tables]))
 
 
-def parquet_tables(path: str, texts: Sequence[str], rows: int | Callable[..., Any],
-                   keep: Callable[..., Any] | None = None) -> Iterator[Table]:
+def parquet_tables(
+    path: str,
+    texts: Sequence[str],
+    rows: int | Callable[..., Any],
+    keep: Callable[..., Any] | None = None,
+) -> Iterator[Table]:
     """The rows of a .parquet as tables, some at a time.
 
     Parameters
@@ -192,40 +212,57 @@ def parquet_tables(path: str, texts: Sequence[str], rows: int | Callable[..., An
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise TableError(f"{path}: reading .parquet needs pyarrow, which is not installed "
-                         "(pip install pyarrow)") from None
+        raise TableError(
+            f"{path}: reading .parquet needs pyarrow, which is not installed (pip install pyarrow)"
+        ) from None
     try:
         # Read ahead, it would hold whole row groups.
         with parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
             # What pandas stores of a table's row labels is no column of the table.
-            kept = [k for k, name in enumerate(file.schema_arrow.names)
-                    if not name.startswith("__index_level_")]
+            kept = [
+                k
+                for k, name in enumerate(file.schema_arrow.names)
+                if not name.startswith("__index_level_")
+            ]
             fields = [file.schema_arrow.field(k) for k in kept]
             if not fields or file.metadata.num_rows == 0:
-                raise TableError(f"{path}: expected rows and columns, got "
-                                 f"{file.metadata.num_rows} rows of {len(fields)} columns")
+                raise TableError(
+                    f"{path}: expected rows and columns, got "
+                    f"{file.metadata.num_rows} rows of {len(fields)} columns"
+                )
             columns = named_columns(path, [field.name for field in fields])
             if keep is not None:
                 found = dict(zip(columns, zip(kept, fields)))
                 columns = tuple(keep(columns, True))
                 kept, fields = zip(*(found[name] for name in columns))
             if ... in texts:
-                texts = [name for name, field in zip(columns, fields)
-                         if name in texts or _are_labels(field.type)]
+                texts = [
+                    name
+                    for name, field in zip(columns, fields)
+                    if name in texts or _are_labels(field.type)
+                ]
             labels: dict[str, list] = {name: [] for name in columns if name in texts}
             places: dict[str, dict] = {name: {} for name in labels}
-            whole = tuple(name for name, field in zip(columns, fields)
-                          if pyarrow.types.is_integer(field.type))
+            whole = tuple(
+                name for name, field in zip(columns, fields) if pyarrow.types.is_integer(field.type)
+            )
             for column, field in zip(columns, fields):
-                if not (column in labels or pyarrow.types.is_integer(field.type)
-                        or pyarrow.types.is_floating(field.type)
-                        or pyarrow.types.is_decimal(field.type)
-                        or pyarrow.types.is_boolean(field.type)):
-                    raise TableError(f"{path}: column {column!r}: expected numbers, "
-                                     f"got {field.type}", column, True)
+                if not (
+                    column in labels
+                    or pyarrow.types.is_integer(field.type)
+                    or pyarrow.types.is_floating(field.type)
+                    or pyarrow.types.is_decimal(field.type)
+                    or pyarrow.types.is_boolean(field.type)
+                ):
+                    raise TableError(
+                        f"{path}: column {column!r}: expected numbers, got {field.type}",
+                        column,
+                        True,
+                    )
             wanted, total = [file.schema_arrow.names[place] for place in kept], 0
-            for batch in file.iter_batches(rows(len(columns)) if callable(rows) else rows,
-                                           columns=wanted):
+            for batch in file.iter_batches(
+                rows(len(columns)) if callable(rows) else rows, columns=wanted
+            ):
                 values = np.empty((len(batch), len(columns)))
                 for k, name in enumerate(columns):
                     cells = batch.column(wanted[k])
@@ -235,7 +272,7 @@ def parquet_tables(path: str, texts: Sequence[str], rows: int | Callable[..., An
                         values[:, k] = _as_floats(cells)
                 yield Table(values, columns, labels=labels, whole=whole)
                 total += len(values)
-            if total != file.metadata.num_rows:     # damage that pyarrow passes over
+            if total != file.metadata.num_rows:  # damage that pyarrow passes over
                 raise _unreadable(path, None)
     except (pyarrow.ArrowException, OSError):
         raise _unreadable(path, None) from None
@@ -247,6 +284,7 @@ def _as_floats(cells):
     From its buffers: whatever turns Python's or NumPy's into pyarrow's loads pandas, 40 MB.
     """
     import pyarrow
+
     numbers = cells.cast(pyarrow.float64(), safe=False)
     there, values = numbers.buffers()
     used = slice(numbers.offset, numbers.offset + len(numbers))
@@ -260,9 +298,16 @@ def _as_floats(cells):
 def _are_labels(kind):
     """Whether a type of pyarrow is that of labels: text, truth values, places in a dictionary."""
     import pyarrow
-    return any(is_label(kind) for is_label in (
-        pyarrow.types.is_dictionary, pyarrow.types.is_string, pyarrow.types.is_large_string,
-        pyarrow.types.is_boolean))
+
+    return any(
+        is_label(kind)
+        for is_label in (
+            pyarrow.types.is_dictionary,
+            pyarrow.types.is_string,
+            pyarrow.types.is_large_string,
+            pyarrow.types.is_boolean,
+        )
+    )
 
 
 def _coded(cells, texts, known):
@@ -281,5 +326,9 @@ def _coded(cells, texts, known):
 
 
 TEXT = (".csv", ".tsv", ".txt")
-READERS = {**dict.fromkeys(TEXT, read_text), ".npy": _read_npy, ".npz": _read_npz,
-           ".parquet": _read_parquet}
+READERS = {
+    **dict.fromkeys(TEXT, read_text),
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".parquet": _read_parquet,
+}

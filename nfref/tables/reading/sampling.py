@@ -21,8 +21,8 @@ from nfref.tables.reading.read import TEXT
 from nfref.tables.reading.table import Table, match_columns
 from nfref.tables.reading.text import are_whole
 
-CELLS = 1 << 23         # numbers in a sample where nothing else is said: 64 MB
-ROWS = 1_000_000        # and rows
+CELLS = 1 << 23  # numbers in a sample where nothing else is said: 64 MB
+ROWS = 1_000_000  # and rows
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -50,7 +50,7 @@ class Reservoir:
 
     def __init__(self, most: int, seed: int) -> None:
         self.most, self.total = most, 0
-        self._start = mixed(np.full(1, seed % 2 ** 64, np.uint64))
+        self._start = mixed(np.full(1, seed % 2**64, np.uint64))
         self._parts: list = []
         self._limit = None
 
@@ -69,7 +69,7 @@ class Reservoir:
     def _forget(self):
         keys, places, values = map(np.concatenate, zip(*self._parts))
         if len(keys) > self.most:
-            lowest = np.argpartition(keys, self.most - 1)[:self.most]
+            lowest = np.argpartition(keys, self.most - 1)[: self.most]
             self._limit = np.max(keys[lowest])
             lowest.sort()
             keys, places, values = keys[lowest], places[lowest], values[lowest]
@@ -104,9 +104,16 @@ class Sample:
     lowest: dict
 
 
-def sample(paths: PathLike | Sequence[PathLike], rows: int | None = None, seed: int = 0,
-           header: Any = "auto", texts: Any = (), may_be_empty: bool = False, keep: Any = None,
-           look: Callable[..., Any] | None = None) -> Sample:
+def sample(
+    paths: PathLike | Sequence[PathLike],
+    rows: int | None = None,
+    seed: int = 0,
+    header: Any = "auto",
+    texts: Any = (),
+    may_be_empty: bool = False,
+    keep: Any = None,
+    look: Callable[..., Any] | None = None,
+) -> Sample:
     """A uniform sample of the rows of files, or all rows where these are no more.
 
     Parameters
@@ -160,10 +167,17 @@ def sample(paths: PathLike | Sequence[PathLike], rows: int | None = None, seed: 
                 look(path, table, first, reservoir.total)
             first += len(table.values)
     places, values = reservoir.rows()
-    return Sample(replace(start, values=values, labels={name: list(texts) for name, texts
-                                                        in known.items()},
-                          whole=tuple(name for name, every in zip(start.columns, whole) if every)),
-                  places, reservoir.total, dict(zip(start.columns, lowest.tolist())))
+    return Sample(
+        replace(
+            start,
+            values=values,
+            labels={name: list(texts) for name, texts in known.items()},
+            whole=tuple(name for name, every in zip(start.columns, whole) if every),
+        ),
+        places,
+        reservoir.total,
+        dict(zip(start.columns, lowest.tolist())),
+    )
 
 
 def _like(start, path, table, known):

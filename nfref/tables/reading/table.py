@@ -61,16 +61,20 @@ class Table:
     def __post_init__(self):
         object.__setattr__(self, "columns", tuple(self.columns))
         if self.values.ndim != 2 or self.values.shape[1] != len(self.columns):
-            raise TableError(f"Table: expected values of shape (N, {len(self.columns)}) for "
-                             f"{len(self.columns)} columns, got {self.values.shape}")
+            raise TableError(
+                f"Table: expected values of shape (N, {len(self.columns)}) for "
+                f"{len(self.columns)} columns, got {self.values.shape}"
+            )
 
     def cells(self):
         """The values of every column as they stand in the file: numbers, or text.
 
         Where a cell is empty they are NaN, or None among text.
         """
-        return [text_at(self.labels[name], values) if name in self.labels else values
-                for name, values in zip(self.columns, self.values.T)]
+        return [
+            text_at(self.labels[name], values) if name in self.labels else values
+            for name, values in zip(self.columns, self.values.T)
+        ]
 
 
 def text_at(texts, places):
@@ -91,9 +95,11 @@ def check_name(where, name):
     except UnicodeEncodeError:
         fine = False
     if not fine or len(name) > csv.field_size_limit() or name.count("\n") + name.count("\r") > 9:
-        raise TableError(f"{where}: expected names that text can hold, not blank, without blanks "
-                         f"around them, of at most {csv.field_size_limit():,} characters in ten "
-                         f"lines, got {shortened(name)}" + f" of {len(name):,}" * fine)
+        raise TableError(
+            f"{where}: expected names that text can hold, not blank, without blanks "
+            f"around them, of at most {csv.field_size_limit():,} characters in ten "
+            f"lines, got {shortened(name)}" + f" of {len(name):,}" * fine
+        )
 
 
 def named_columns(path, cells):
@@ -103,8 +109,9 @@ def named_columns(path, cells):
         check_name(path, name)
     for name, times in Counter(names).items():
         if times > 1:
-            raise TableError(f"{path}: expected columns of different names, "
-                             f"got {name!r} {times} times")
+            raise TableError(
+                f"{path}: expected columns of different names, got {name!r} {times} times"
+            )
     return names
 
 
@@ -141,14 +148,18 @@ def check_finite(name, table, first=0, may_be_empty=False):
         return table
     rows = np.flatnonzero(~np.all(finite, axis=1))
     column = int(np.flatnonzero(~finite[rows[0]])[0])
-    raise TableError(f"{name}: expected finite numbers, got {np.sum(~finite)} that are NaN or "
-                     f"infinite in {len(rows)} of {len(finite)} rows; the first is "
-                     f"{table.values[rows[0], column]} in row {first + rows[0] + 1}, "
-                     f"column {table.columns[column]!r}", table.columns[column])
+    raise TableError(
+        f"{name}: expected finite numbers, got {np.sum(~finite)} that are NaN or "
+        f"infinite in {len(rows)} of {len(finite)} rows; the first is "
+        f"{table.values[rows[0], column]} in row {first + rows[0] + 1}, "
+        f"column {table.columns[column]!r}",
+        table.columns[column],
+    )
 
 
-def match_columns(name: str, table: Table, columns: Sequence[str], named: bool = True,
-                  whose: str = "the model's") -> Array:
+def match_columns(
+    name: str, table: Table, columns: Sequence[str], named: bool = True, whose: str = "the model's"
+) -> Array:
     """The values of a table in the order of a model's columns.
 
     Where both the file and the model know names, the names decide: the same names in another
@@ -176,10 +187,11 @@ def match_columns(name: str, table: Table, columns: Sequence[str], named: bool =
     missing = [column for column in columns if column not in given]
     extra = [column for column in table.columns if column not in expected]
     if len(table.columns) != len(columns) or (by_name and missing):
-        raise TableError(f"{name}: expected {whose} {len(columns)} columns "
-                         f"{quoted_names(columns)}, got {len(table.columns)}: "
-                         f"{quoted_names(table.columns)}"
-                         + _difference(missing, extra, by_name))
+        raise TableError(
+            f"{name}: expected {whose} {len(columns)} columns "
+            f"{quoted_names(columns)}, got {len(table.columns)}: "
+            f"{quoted_names(table.columns)}" + _difference(missing, extra, by_name)
+        )
     if not by_name:
         return table.values
     place = {column: k for k, column in enumerate(table.columns)}
@@ -189,6 +201,9 @@ def match_columns(name: str, table: Table, columns: Sequence[str], named: bool =
 def _difference(missing, extra, by_name):
     if not by_name:
         return ""
-    parts = [f"{word}: {quoted_names(names)}"
-             for word, names in (("missing", missing), ("extra", extra)) if names]
+    parts = [
+        f"{word}: {quoted_names(names)}"
+        for word, names in (("missing", missing), ("extra", extra))
+        if names
+    ]
     return f" ({'; '.join(parts)})" if parts else ""

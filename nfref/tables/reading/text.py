@@ -13,18 +13,23 @@ from nfref.runtime.files import is_special, replacing
 from nfref.tables.reading.names import MISSING, find_names, is_unmistakable
 from nfref.tables.reading.table import Table, TableError, is_number, named_columns, numbered_columns
 
-HEAD = 200              # lines by which delimiter and names are told
-_LIKE_A_NUMBER = re.compile(r"\s*[-+(]?\s*[^\w\s]?\s*\d")     # -1,5 or $ 3 or 2024-01-01
+HEAD = 200  # lines by which delimiter and names are told
+_LIKE_A_NUMBER = re.compile(r"\s*[-+(]?\s*[^\w\s]?\s*\d")  # -1,5 or $ 3 or 2024-01-01
 _DIGITS = re.compile(r"[-+]?\d+")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?")
-BLOCK_CELLS = 1 << 16   # cells that are text at any one time
-MOST_BLANK = 100_000    # lines without anything, one after the other
+BLOCK_CELLS = 1 << 16  # cells that are text at any one time
+MOST_BLANK = 100_000  # lines without anything, one after the other
 
 # Reading ----------------------------------------------------------------------------------
 
 
-def read_text(path: str, header: str = "auto", texts: Sequence[str] = (),
-              may_be_empty: bool = False, keep: Callable[..., Any] | None = None) -> Any:
+def read_text(
+    path: str,
+    header: str = "auto",
+    texts: Sequence[str] = (),
+    may_be_empty: bool = False,
+    keep: Callable[..., Any] | None = None,
+) -> Any:
     """The table in a .csv, .tsv or .txt file; its numbers may be NaN or infinite.
 
     The file is passed over once, some rows at a time, so a pipe will do, and the memory it
@@ -45,9 +50,15 @@ def read_text(path: str, header: str = "auto", texts: Sequence[str] = (),
     """
     tables = list(text_tables(path, header, texts, may_be_empty, keep))
     whole = np.all([are_whole(table.values) for table in tables], axis=0)
-    return replace(tables[0], values=np.concatenate([table.values for table in tables]),
-                   whole=tuple(name for name, here in zip(tables[0].columns, whole)
-                               if here and name not in tables[0].labels))
+    return replace(
+        tables[0],
+        values=np.concatenate([table.values for table in tables]),
+        whole=tuple(
+            name
+            for name, here in zip(tables[0].columns, whole)
+            if here and name not in tables[0].labels
+        ),
+    )
 
 
 def are_whole(values):
@@ -62,17 +73,20 @@ def text_tables(path, header="auto", texts=(), may_be_empty=False, keep=None):
             yield from _tables(path, file, header, texts, may_be_empty, keep)
     except UnicodeDecodeError as error:
         if error.object[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise TableError(f"{path}: expected UTF-8 text, got UTF-16 (iconv -f UTF-16 -t UTF-8 "
-                             "turns it into UTF-8)") from None
+            raise TableError(
+                f"{path}: expected UTF-8 text, got UTF-16 (iconv -f UTF-16 -t UTF-8 "
+                "turns it into UTF-8)"
+            ) from None
         byte = error.object[error.start]
-        raise TableError(f"{path}: expected UTF-8 text, got byte 0x{byte:02x}"
-                         f"{_undecodable_line(path)}") from None
+        raise TableError(
+            f"{path}: expected UTF-8 text, got byte 0x{byte:02x}{_undecodable_line(path)}"
+        ) from None
 
 
 def _tables(path, file, header, texts, may_be_empty, keep):
     head = list(itertools.islice(file, HEAD))
     delimiter, lines = _delimiter(head, path.lower().endswith(".txt")), itertools.chain(head, file)
-    if delimiter == " ":        # any run of spaces
+    if delimiter == " ":  # any run of spaces
         lines = (" ".join(line.split()) + "\n" for line in lines)
     rows = _filled(path, _records(path, lines, delimiter))
     opening = list(itertools.islice(rows, HEAD))
@@ -92,24 +106,34 @@ def _tables(path, file, header, texts, may_be_empty, keep):
     if ... in texts:
         opening = list(itertools.islice(rows, HEAD))
         rows = itertools.chain(opening, rows)
-        texts = [name for k, name in enumerate(columns) if name in texts or _look_like_text(
-            [row[k] for _, row in opening if len(row) == len(columns)])]
+        texts = [
+            name
+            for k, name in enumerate(columns)
+            if name in texts
+            or _look_like_text([row[k] for _, row in opening if len(row) == len(columns)])
+        ]
     labels = {name: [] for name in columns if name in texts}
     if labels:
         rows = _coded(rows, columns, labels)
     for values in _numbers(path, rows, columns, may_be_empty):
-        yield Table(values, columns, named, remark and f"{path}: {remark}", doubtful,
-                    labels)
+        yield Table(values, columns, named, remark and f"{path}: {remark}", doubtful, labels)
 
 
 def _about_commas(rows):
     """What there is to say of a table without names whose commas may stand within numbers."""
     width = len(rows[0])
-    if width == 2 and all(_DIGITS.fullmatch(cell) for row in rows for cell in row) or (
-            width > 2 and all(len(cell) == 3 and _DIGITS.fullmatch(cell)
-                              for row in rows for cell in row[1:])):
-        return (f"digits and commas alone are read as {width} columns of whole numbers; decimals "
-                "are written with a point, thousands without commas")
+    if (
+        width == 2
+        and all(_DIGITS.fullmatch(cell) for row in rows for cell in row)
+        or (
+            width > 2
+            and all(len(cell) == 3 and _DIGITS.fullmatch(cell) for row in rows for cell in row[1:])
+        )
+    ):
+        return (
+            f"digits and commas alone are read as {width} columns of whole numbers; decimals "
+            "are written with a point, thousands without commas"
+        )
     return ""
 
 
@@ -124,14 +148,16 @@ def _picked(path, rows, columns, kept):
 def _look_like_text(cells):
     """Whether some cell of a column holds something, and none begins as a number does."""
     filled = [cell for cell in cells if cell.strip() and cell.strip().lower() not in MISSING]
-    return bool(filled) and not any(is_number(cell) or _LIKE_A_NUMBER.match(cell)
-                                    for cell in filled)
+    return bool(filled) and not any(
+        is_number(cell) or _LIKE_A_NUMBER.match(cell) for cell in filled
+    )
 
 
 def _check_length(path, cells, columns, k, line):
     if len(cells) != len(columns):
-        raise TableError(f"{path}: row {k + 1} (line {line}): expected {len(columns)} columns, "
-                         f"got {len(cells)}")
+        raise TableError(
+            f"{path}: row {k + 1} (line {line}): expected {len(columns)} columns, got {len(cells)}"
+        )
 
 
 def _coded(rows, columns, labels):
@@ -158,8 +184,9 @@ def _records(path, lines, delimiter):
         except StopIteration:
             return
         except csv.Error as error:
-            raise TableError(f"{path}: line {reader.line_num}: expected delimited text, "
-                             f"got {error}") from None
+            raise TableError(
+                f"{path}: line {reader.line_num}: expected delimited text, got {error}"
+            ) from None
         yield reader.line_num, cells
 
 
@@ -170,8 +197,10 @@ def _well_quoted(path, lines, delimiter):
         if '"' in line:
             for cell in bad.findall(line):
                 if not cell.endswith('"'):
-                    raise TableError(f"{path}: line {number}: expected a delimiter after a quoted "
-                                     f"number, got {_short(cell)!r}")
+                    raise TableError(
+                        f"{path}: line {number}: expected a delimiter after a quoted "
+                        f"number, got {_short(cell)!r}"
+                    )
         yield line
 
 
@@ -181,8 +210,10 @@ def _filled(path, records):
     for line, cells in records:
         if not cells or len(cells) == 1 and not cells[0].strip():
             if len(blank) == MOST_BLANK:
-                raise TableError(f"{path}: expected a table, got {MOST_BLANK:,} blank lines one "
-                                 f"after the other, up to line {line}")
+                raise TableError(
+                    f"{path}: expected a table, got {MOST_BLANK:,} blank lines one "
+                    f"after the other, up to line {line}"
+                )
             blank.append((line, [""]))
             continue
         if started and len(cells) == 1:
@@ -202,11 +233,12 @@ def _delimiter(head, spaces=False):
     counts = {}
     for delimiter in "\t;,|":
         try:
-            counts[delimiter] = [len(cells)
-                                 for cells in csv.reader(lines[:20], delimiter=delimiter)]
+            counts[delimiter] = [
+                len(cells) for cells in csv.reader(lines[:20], delimiter=delimiter)
+            ]
         except csv.Error:
             counts[delimiter] = [1]
-    for delimiter, count in counts.items():     # one row of many lines: a quote that has no end
+    for delimiter, count in counts.items():  # one row of many lines: a quote that has no end
         if count and count[0] > 1 and len(set(count)) == 1 and (len(count) > 1 or len(lines) == 1):
             return delimiter
     if spaces and len({len(line.split()) for line in lines[:20]} - {1}) == 1:
@@ -226,8 +258,11 @@ def _numbers(path, rows, columns, may_be_empty):
         try:
             if any("_" in "".join(cells) for _, cells in block):
                 raise ValueError
-            flat = np.fromiter(map(float, itertools.chain.from_iterable(
-                cells for _, cells in block)), np.float64, len(block) * len(columns))
+            flat = np.fromiter(
+                map(float, itertools.chain.from_iterable(cells for _, cells in block)),
+                np.float64,
+                len(block) * len(columns),
+            )
         except ValueError:
             raise _bad_cell(path, columns, block, first) from None
         yield flat.reshape(len(block), len(columns))
@@ -250,21 +285,26 @@ def _bad_cell(path, columns, rows, first):
                 came = repr(_short(cell)) if cell.strip() else "an empty cell"
                 hint = ""
                 if _THOUSANDS.fullmatch(cell.strip()):
-                    hint = (" (thousands are not set apart by commas, and decimals are written "
-                            "with a point)")
+                    hint = (
+                        " (thousands are not set apart by commas, and decimals are written "
+                        "with a point)"
+                    )
                 elif is_number(cell.replace(",", ".")):
                     hint = " (decimals are written with a point)"
-                return TableError(f"{path}: row {first + k + 1} (line {line}), column {column!r}: "
-                                  f"expected a number, got {came}{hint}", column,
-                                  bool(cell.strip()))
+                return TableError(
+                    f"{path}: row {first + k + 1} (line {line}), column {column!r}: "
+                    f"expected a number, got {came}{hint}",
+                    column,
+                    bool(cell.strip()),
+                )
 
 
 def _short(text, length=40):
-    return text if len(text) <= length else text[:length - 3] + "..."
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def _undecodable_line(path):
-    """" in line N" of a file that can be read again; nothing for a pipe."""
+    """ " in line N" of a file that can be read again; nothing for a pipe."""
     if is_special(path):
         return ""
     with open(path, "rb") as file:
@@ -315,8 +355,11 @@ def _guarded(cell):
 
 
 def _guarded_rows(values):
-    return values if values.dtype.kind != "O" else np.array(
-        [[_guarded(cell) for cell in row] for row in values.tolist()], object)
+    return (
+        values
+        if values.dtype.kind != "O"
+        else np.array([[_guarded(cell) for cell in row] for row in values.tolist()], object)
+    )
 
 
 # Names that no reader takes for anything else; all others are quoted, which says "a name".
@@ -325,12 +368,13 @@ _PLAIN = re.compile(r"[^\W\d_](?:[\w .()/%-]*[\w)%])?")
 
 def _write_rows(file, columns, blocks):
     plain = all(_PLAIN.fullmatch(name) and is_unmistakable(name) for name in columns)
-    csv.writer(file, lineterminator="\n",
-               quoting=csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL).writerow(columns)
+    csv.writer(
+        file, lineterminator="\n", quoting=csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL
+    ).writerow(columns)
     writer = csv.writer(file, lineterminator="\n")
     for values in blocks:
         for start in range(0, len(values), 4096):
-            writer.writerows(_texts(values[start:start + 4096]))
+            writer.writerows(_texts(values[start : start + 4096]))
 
 
 def _texts(values):
@@ -340,6 +384,11 @@ def _texts(values):
     if values.dtype.kind == "f":
         return [[cell.removesuffix(".0") for cell in row] for row in rows]
     if values.dtype.kind == "O":
-        return [[cell.removesuffix(".0") if isinstance(value, float) else cell
-                 for value, cell in zip(*pair)] for pair in zip(values.tolist(), rows)]
+        return [
+            [
+                cell.removesuffix(".0") if isinstance(value, float) else cell
+                for value, cell in zip(*pair)
+            ]
+            for pair in zip(values.tolist(), rows)
+        ]
     return rows

@@ -21,12 +21,12 @@ from nfref.tables.frames import as_counts
 from nfref.tables.model_file import Model
 from nfref.tables.pool import mean_and_error
 
-DRAWS = 5000        # of the model
-ROWS = 20_000       # of the data at most, evenly spaced
+DRAWS = 5000  # of the model
+ROWS = 20_000  # of the data at most, evenly spaced
 WORST = 10
 BINS = 20
-POINTS = 400        # that are followed through the layers
-STAGES = 24         # of the layers that are shown, at most
+POINTS = 400  # that are followed through the layers
+STAGES = 24  # of the layers that are shown, at most
 LEVELS = np.linspace(0.05, 0.95, 19)
 
 
@@ -167,9 +167,17 @@ class Report:
     about: dict
 
 
-def gather(model: Model, names: Sequence[str], rows: Array, log_prob: Callable[..., Any],
-           draw: Callable[..., Any], rng: Generator, about: dict[str, Any] | None = None,
-           weight: Array | None = None, tested: Array | None = None) -> Report:
+def gather(
+    model: Model,
+    names: Sequence[str],
+    rows: Array,
+    log_prob: Callable[..., Any],
+    draw: Callable[..., Any],
+    rng: Generator,
+    about: dict[str, Any] | None = None,
+    weight: Array | None = None,
+    tested: Array | None = None,
+) -> Report:
     """The numbers of a report.
 
     Parameters
@@ -208,29 +216,55 @@ def gather(model: Model, names: Sequence[str], rows: Array, log_prob: Callable[.
         count = max(1, min(int(effective_rows(of_own, len(own))), ROWS))
         kept = own[np.sort(rng.choice(len(own), count, p=of_own / np.sum(of_own)))]
     fitted = np.setdiff1d(np.arange(len(rows)), own)
-    fitted_mean = None if tested is None or not len(fitted) else mean_and_error(
-        scores[fitted], None if weight is None else weight[fitted])[0]
+    fitted_mean = (
+        None
+        if tested is None or not len(fitted)
+        else mean_and_error(scores[fitted], None if weight is None else weight[fitted])[0]
+    )
     kinds = _kinds(model.density, len(names))
-    coded = [_numbers(kind, _in_turn(model.density, k, rows[:, k]), drawn[:, k])
-             for k, kind in enumerate(kinds)]
+    coded = [
+        _numbers(kind, _in_turn(model.density, k, rows[:, k]), drawn[:, k])
+        for k, kind in enumerate(kinds)
+    ]
     ranks = [_ranks(data, draws, kind, rng) for (data, draws, _), kind in zip(coded, kinds)]
     known = getattr(model.density, "given", ())
-    columns = tuple(_column(name, kind, data[kept], draws, labels, u[kept], rng)
-                    for name, kind, (data, draws, labels), u in zip(names, kinds, coded, ranks)
-                    if name not in known)
-    extreme = np.argmax([np.zeros(len(u)) if name in known else np.abs(u - 0.5)
-                         for name, u in zip(names, ranks)], axis=0)
+    columns = tuple(
+        _column(name, kind, data[kept], draws, labels, u[kept], rng)
+        for name, kind, (data, draws, labels), u in zip(names, kinds, coded, ranks)
+        if name not in known
+    )
+    extreme = np.argmax(
+        [np.zeros(len(u)) if name in known else np.abs(u - 0.5) for name, u in zip(names, ranks)],
+        axis=0,
+    )
     order = np.argsort(np.where(np.isnan(scores), -np.inf, scores), kind="stable")[:WORST]
-    worst = tuple(Worst(int(k) + 1, float(scores[k]), tuple(map(_text, rows[k])),
-                        int(extreme[k])) for k in order)
+    worst = tuple(
+        Worst(int(k) + 1, float(scores[k]), tuple(map(_text, rows[k])), int(extreme[k]))
+        for k in order
+    )
     fit = model.info.get("fit")
     candidates, curves = _training(fit if isinstance(fit, dict) else {})
     coverage, pvalue = covered(scores[kept], drawn_scores)
-    return Report(len(rows), len(kept), tuple(names), known, columns,
-                  *mean_and_error(scores[own], of_own), len(own), fitted_mean, scores[kept],
-                  drawn_scores,
-                  int(np.sum(~np.isfinite(scores))), coverage, pvalue, worst, candidates, curves,
-                  _layers(model, names, rng), dict(about or {}))
+    return Report(
+        len(rows),
+        len(kept),
+        tuple(names),
+        known,
+        columns,
+        *mean_and_error(scores[own], of_own),
+        len(own),
+        fitted_mean,
+        scores[kept],
+        drawn_scores,
+        int(np.sum(~np.isfinite(scores))),
+        coverage,
+        pvalue,
+        worst,
+        candidates,
+        curves,
+        _layers(model, names, rng),
+        dict(about or {}),
+    )
 
 
 def covered(scores, drawn_scores):
@@ -240,11 +274,14 @@ def covered(scores, drawn_scores):
     and of draws have one law where the model is right, which the p-value asks by two samples.
     """
     from scipy.stats import ks_2samp  # slow to import, so only on use
+
     scores = np.where(np.isnan(scores), -np.inf, scores)
     drawn_scores = drawn_scores[~np.isnan(drawn_scores)]
     thresholds = np.quantile(drawn_scores, 1 - LEVELS)
-    return (np.mean(scores[:, None] >= thresholds, axis=0),
-            float(ks_2samp(scores, drawn_scores).pvalue))
+    return (
+        np.mean(scores[:, None] >= thresholds, axis=0),
+        float(ks_2samp(scores, drawn_scores).pvalue),
+    )
 
 
 # Columns ----------------------------------------------------------------------------------
@@ -268,8 +305,13 @@ def _numbers(kind, data, draws):
         return data.astype(np.float64), draws.astype(np.float64), ()
     labels = sorted({*data.tolist(), *draws.tolist()})
     place = {label: k for k, label in enumerate(labels)}
-    return (*(np.array([place[value] for value in values.tolist()], np.float64)
-              for values in (data, draws)), tuple(_text(label) for label in labels))
+    return (
+        *(
+            np.array([place[value] for value in values.tolist()], np.float64)
+            for values in (data, draws)
+        ),
+        tuple(_text(label) for label in labels),
+    )
 
 
 def _ranks(data, draws, kind, rng):
@@ -284,23 +326,35 @@ def _ranks(data, draws, kind, rng):
 
 def _column(name, kind, data, draws, labels, u, rng):
     from scipy.stats import ks_2samp  # slow to import, so only on use
+
     draws = draws[np.isfinite(draws)]
     if labels:
         edges, inner = None, np.arange(len(labels) + 1) - 0.5
     else:
         inner = edges = _edges(data, draws, kind)
     shares = [np.histogram(values, inner)[0] / len(values) for values in (data, draws)]
-    jitter = [rng.random(len(values)) if kind in ("category", "count") else 0
-              for values in (data, draws)]      # of whole numbers, so that there are no ties
+    jitter = [
+        rng.random(len(values)) if kind in ("category", "count") else 0 for values in (data, draws)
+    ]  # of whole numbers, so that there are no ties
     test = ks_2samp(data + jitter[0], draws + jitter[1])
-    return Column(name, kind, edges, labels, *shares, np.histogram(u, BINS, (0, 1))[0] / len(u),
-                  float(test.statistic), float(test.pvalue))
+    return Column(
+        name,
+        kind,
+        edges,
+        labels,
+        *shares,
+        np.histogram(u, BINS, (0, 1))[0] / len(u),
+        float(test.statistic),
+        float(test.pvalue),
+    )
 
 
 def _edges(data, draws, kind):
     """Of bins around all but the outermost 0.5 % of the data and of the draws."""
-    low, high = (pick([np.quantile(part, at) for part in (data, draws)])
-                 for pick, at in ((min, 0.005), (max, 0.995)))
+    low, high = (
+        pick([np.quantile(part, at) for part in (data, draws)])
+        for pick, at in ((min, 0.005), (max, 0.995))
+    )
     if kind == "count":
         low, high = np.floor(low), np.floor(high)
         step = max(1.0, np.ceil((high - low + 1) / 30))
@@ -319,19 +373,26 @@ def _text(cell):
 
 def _training(fit):
     """(candidates, curves) that the notes of a fit hold, as far as they are of its form."""
-    candidates = [one for one in _list(fit.get("candidates"))
-                  if isinstance(one, dict) and isinstance(one.get("name"), str)
-                  and isinstance(one.get("validation"), dict)
-                  and all(_is_number(value) for value in (one.get("weight"),
-                                                          one["validation"].get("mean")))]
+    candidates = [
+        one
+        for one in _list(fit.get("candidates"))
+        if isinstance(one, dict)
+        and isinstance(one.get("name"), str)
+        and isinstance(one.get("validation"), dict)
+        and all(_is_number(value) for value in (one.get("weight"), one["validation"].get("mean")))
+    ]
     histories = {one["name"]: one.get("history") for one in candidates}
     if "history" in fit:
         histories[str(fit.get("flow", "flow"))] = fit["history"]
     curves = {}
     for name, history in histories.items():
-        parts = {part: values for part in ("train", "validation")
-                 if isinstance(history, dict) and (values := _list(history.get(part)))
-                 and all(_is_number(value) for value in values)}
+        parts = {
+            part: values
+            for part in ("train", "validation")
+            if isinstance(history, dict)
+            and (values := _list(history.get(part)))
+            and all(_is_number(value) for value in values)
+        }
         if parts:
             curves[name] = parts
     return candidates, curves
@@ -377,9 +438,17 @@ def followed(density, params, names, rng, context=None, name=""):
         with np.errstate(all="ignore"):
             z, _ = flow.forward(at_path(params["flow"], path), z, given)
         inner = flow.flow if direction != 1 else flow
-        stages.append(f"layer {k} of {len(steps)}: {type(inner).__name__}"
-                      + ("" if direction == 1 else ", inverted"))
+        stages.append(
+            f"layer {k} of {len(steps)}: {type(inner).__name__}"
+            + ("" if direction == 1 else ", inverted")
+        )
         points.append(z)
     shown = np.linspace(0, len(stages) - 1, min(STAGES, len(stages))).round().astype(int)
-    return Layers(name, tuple(names), tuple(stages[k] for k in shown),
-                  np.stack([points[k] for k in shown]), quadrant, len(stages) - len(shown))
+    return Layers(
+        name,
+        tuple(names),
+        tuple(stages[k] for k in shown),
+        np.stack([points[k] for k in shown]),
+        quadrant,
+        len(stages) - len(shown),
+    )

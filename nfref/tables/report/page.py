@@ -26,12 +26,22 @@ def render(report: Report, title: str) -> str:
         If Jinja2 is not installed (extra ``report``).
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    environment = Environment(loader=PackageLoader("nfref.tables.report", "."), autoescape=True,
-                              undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+    environment = Environment(
+        loader=PackageLoader("nfref.tables.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters["nats"] = nats
     return environment.get_template("page.html.j2").render(
-        report=report, title=title, svg=svg, levels=LEVELS,
-        layers=None if report.layers is None else embedded(report.layers))
+        report=report,
+        title=title,
+        svg=svg,
+        levels=LEVELS,
+        layers=None if report.layers is None else embedded(report.layers),
+    )
 
 
 def nats(value):
@@ -54,12 +64,18 @@ def embedded(layers):
             low, high = np.quantile(finite, [0.01, 0.99]) if len(finite) else (0.0, 1.0)
             margin = 0.15 * (high - low) or 0.5
             low, high = low - margin, high + margin
-            places = [round(1000 * float((value - low) / (high - low)))
-                      if np.isfinite(value) and low <= value <= high else None for value in values]
+            places = [
+                round(1000 * float((value - low) / (high - low)))
+                if np.isfinite(value) and low <= value <= high
+                else None
+                for value in values
+            ]
             columns.append({"low": f"{low:.3g}", "high": f"{high:.3g}", "at": places})
         stages.append({"name": name, "columns": columns})
-    text = json.dumps({"columns": layers.columns, "stages": stages,
-                       "quadrant": layers.quadrant.tolist()}, separators=(",", ":"))
-    for sign in "<>&":      # so that no name can end the element
+    text = json.dumps(
+        {"columns": layers.columns, "stages": stages, "quadrant": layers.quadrant.tolist()},
+        separators=(",", ":"),
+    )
+    for sign in "<>&":  # so that no name can end the element
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text

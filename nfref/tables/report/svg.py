@@ -43,24 +43,37 @@ class Chart:
     width, height : int
     """
 
-    def __init__(self, x: Any, y: Any, label: str, xlabel: str = "",
-                 xticks: Sequence[Any] | None = None, percent: bool = False, width: int = WIDTH,
-                 height: int = HEIGHT) -> None:
+    def __init__(
+        self,
+        x: Any,
+        y: Any,
+        label: str,
+        xlabel: str = "",
+        xticks: Sequence[Any] | None = None,
+        percent: bool = False,
+        width: int = WIDTH,
+        height: int = HEIGHT,
+    ) -> None:
         self.x, self.y, self.width, self.height, self.label = x, y, width, height, label
         self.marks = []
         bottom = height - BOTTOM
         for value in ticks(*y, 4):
             at = self._v(value)
             text = f"{100 * value:.4g}%" if percent else _number(value)
-            self.marks.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{at:.1f}" '
-                              f'y2="{at:.1f}"/><text x="{LEFT - 4}" y="{at + 3.5:.1f}" '
-                              f'text-anchor="end">{text}</text>')
+            self.marks.append(
+                f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{at:.1f}" '
+                f'y2="{at:.1f}"/><text x="{LEFT - 4}" y="{at + 3.5:.1f}" '
+                f'text-anchor="end">{text}</text>'
+            )
         for value, text in xticks or [(value, _number(value)) for value in ticks(*x)]:
             at = self._h(value)
-            self.marks.append(f'<text x="{at:.1f}" y="{bottom + 13}" text-anchor="middle">'
-                              f'{escape(text)}</text>')
-        self.marks.append(f'<text x="{(LEFT + width - RIGHT) / 2}" y="{height - 5}" '
-                          f'text-anchor="middle">{escape(xlabel)}</text>')
+            self.marks.append(
+                f'<text x="{at:.1f}" y="{bottom + 13}" text-anchor="middle">{escape(text)}</text>'
+            )
+        self.marks.append(
+            f'<text x="{(LEFT + width - RIGHT) / 2}" y="{height - 5}" '
+            f'text-anchor="middle">{escape(xlabel)}</text>'
+        )
 
     def _h(self, value):
         return LEFT + (value - self.x[0]) / (self.x[1] - self.x[0]) * (self.width - LEFT - RIGHT)
@@ -74,8 +87,10 @@ class Chart:
             gap = shrink * (high - low)
             left, right = self._h(low + gap), self._h(high - gap)
             top = self._v(share)
-            self.marks.append(f'<rect class="{kind}" x="{left:.1f}" y="{top:.1f}" '
-                              f'width="{right - left:.1f}" height="{self._v(0) - top:.1f}"/>')
+            self.marks.append(
+                f'<rect class="{kind}" x="{left:.1f}" y="{top:.1f}" '
+                f'width="{right - left:.1f}" height="{self._v(0) - top:.1f}"/>'
+            )
 
     def steps(self, edges, heights, kind):
         """The outline of bars."""
@@ -85,8 +100,11 @@ class Chart:
 
     def line(self, x, y, kind):
         """A line through points; numbers that are not finite are left out."""
-        points = " ".join(f"{self._h(a):.1f},{self._v(np.clip(b, *self.y)):.1f}"
-                          for a, b in zip(x, y) if np.isfinite(b))
+        points = " ".join(
+            f"{self._h(a):.1f},{self._v(np.clip(b, *self.y)):.1f}"
+            for a, b in zip(x, y)
+            if np.isfinite(b)
+        )
         self.marks.append(f'<polyline class="{kind}" points="{points}"/>')
 
     def band(self, x, low, high):
@@ -97,13 +115,17 @@ class Chart:
 
     def dots(self, x, y, kind):
         """Points."""
-        self.marks += [f'<circle class="{kind}" cx="{self._h(a):.1f}" cy="{self._v(b):.1f}" r="3"/>'
-                       for a, b in zip(x, y)]
+        self.marks += [
+            f'<circle class="{kind}" cx="{self._h(a):.1f}" cy="{self._v(b):.1f}" r="3"/>'
+            for a, b in zip(x, y)
+        ]
 
     def text(self):
         """The SVG."""
-        return (f'<svg role="img" aria-label="{escape(self.label, quote=True)}" '
-                f'viewBox="0 0 {self.width} {self.height}">{"".join(self.marks)}</svg>')
+        return (
+            f'<svg role="img" aria-label="{escape(self.label, quote=True)}" '
+            f'viewBox="0 0 {self.width} {self.height}">{"".join(self.marks)}</svg>'
+        )
 
 
 def shares(column):
@@ -114,11 +136,19 @@ def shares(column):
     xticks = None
     if labelled:
         every = -(-len(column.labels) // 5)
-        xticks = [(k, label if len(label) < 13 else label[:11] + "\u2026")
-                  for k, label in enumerate(column.labels) if k % every == 0]
-    chart = Chart((edges[0], edges[-1]), (0, 1.05 * top),
-                  f"{column.name}: shares of rows, data as bars and the model as a line",
-                  column.name, xticks, percent=True)
+        xticks = [
+            (k, label if len(label) < 13 else label[:11] + "\u2026")
+            for k, label in enumerate(column.labels)
+            if k % every == 0
+        ]
+    chart = Chart(
+        (edges[0], edges[-1]),
+        (0, 1.05 * top),
+        f"{column.name}: shares of rows, data as bars and the model as a line",
+        column.name,
+        xticks,
+        percent=True,
+    )
     chart.bars(edges, column.data, "data", 0.15 if labelled else 0.0)
     chart.steps(edges, column.draws, "model")
     return chart.text()
@@ -128,9 +158,13 @@ def pit(column, rows):
     """Ranks of a column's data among draws, with a band of two standard deviations."""
     bins = len(column.pit)
     share, sd = 1 / bins, np.sqrt((1 - 1 / bins) / bins / rows)
-    chart = Chart((0, 1), (0, 1.05 * max(column.pit.max(), share + 2 * sd)),
-                  f"{column.name}: histogram of the probability integral transform, p = "
-                  f"{column.pvalue:.3g}", f"PIT of {column.name}", percent=True)
+    chart = Chart(
+        (0, 1),
+        (0, 1.05 * max(column.pit.max(), share + 2 * sd)),
+        f"{column.name}: histogram of the probability integral transform, p = {column.pvalue:.3g}",
+        f"PIT of {column.name}",
+        percent=True,
+    )
     chart.bars(np.linspace(0, 1, bins + 1), column.pit, "data", 0.06)
     ends = np.array([0.0, 1.0])
     chart.band(ends, np.full(2, max(share - 2 * sd, 0)), np.full(2, share + 2 * sd))
@@ -141,10 +175,17 @@ def pit(column, rows):
 def calibration(levels, coverage, rows, draws):
     """Shares of the data within regions against the probability that the model gives them."""
     sd = np.sqrt(levels * (1 - levels) * (1 / rows + 1 / draws))
-    chart = Chart((0, 1), (0, 1), "Calibration: shares of the data in the model's highest-density "
-                  "regions against their probability", "probability by the model", percent=True,
-                  width=360, height=300,
-                  xticks=[(k / 4, f"{25 * k}%") for k in range(5)])
+    chart = Chart(
+        (0, 1),
+        (0, 1),
+        "Calibration: shares of the data in the model's highest-density "
+        "regions against their probability",
+        "probability by the model",
+        percent=True,
+        width=360,
+        height=300,
+        xticks=[(k / 4, f"{25 * k}%") for k in range(5)],
+    )
     chart.band(levels, levels - 2 * sd, levels + 2 * sd)
     chart.line([0, 1], [0, 1], "model")
     chart.line(levels, coverage, "observed")
@@ -163,9 +204,15 @@ def likelihoods(data, draws):
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, 41)
     heights = [np.histogram(part, edges)[0] / len(part) for part in (data, draws)]
-    chart = Chart((low, high), (0, 1.05 * max(part.max() for part in heights)),
-                  "Log-likelihoods of the rows, data as bars and the model's draws as a line",
-                  "log-likelihood, nats", percent=True, width=360, height=300)
+    chart = Chart(
+        (low, high),
+        (0, 1.05 * max(part.max() for part in heights)),
+        "Log-likelihoods of the rows, data as bars and the model's draws as a line",
+        "log-likelihood, nats",
+        percent=True,
+        width=360,
+        height=300,
+    )
     chart.bars(edges, heights[0], "data")
     chart.steps(edges, heights[1], "model")
     return chart.text()
@@ -177,12 +224,16 @@ def curve(name, history):
     values = values[np.isfinite(values)]
     if not len(values):
         return ""
-    low, high = values.min(), np.quantile(values, 0.98)     # the first epochs may be far above
+    low, high = values.min(), np.quantile(values, 0.98)  # the first epochs may be far above
     margin = 0.05 * (high - low) or 0.5
     epochs = max(map(len, history.values()))
-    chart = Chart((1, max(epochs, 2)), (low - margin, high + margin),
-                  f"{name}: negative log-likelihood by epoch, training as a dashed and validation "
-                  "as a full line", "epoch")
+    chart = Chart(
+        (1, max(epochs, 2)),
+        (low - margin, high + margin),
+        f"{name}: negative log-likelihood by epoch, training as a dashed and validation "
+        "as a full line",
+        "epoch",
+    )
     for part, kind in (("train", "observed dashed"), ("validation", "model")):
         if part in history:
             chart.line(np.arange(1, len(history[part]) + 1), history[part], kind)

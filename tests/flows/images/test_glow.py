@@ -10,39 +10,73 @@ from scipy.stats import norm
 import nfref
 from nfref.flows.images import layers as image_layers
 from nfref.networks import convolution as conv_nets
-from tests.contract.numerics import (autograd_jacobian, log_abs_det, log_det_slack,
-                                     numerical_jacobian, rounding_response)
+from tests.contract.numerics import (
+    autograd_jacobian,
+    log_abs_det,
+    log_det_slack,
+    numerical_jacobian,
+    rounding_response,
+)
 from tests.flow_table import COUPLING_DIMS, Entry, diagonal, image, stays
 
 
 def glow(permutation):
     def make(dim, context_dim):
-        return nfref.Glow(image(dim), levels=2 if dim == 16 else 1, steps=2, hidden=(3,),
-                          context_dim=context_dim, permutation=permutation, activation="tanh")
+        return nfref.Glow(
+            image(dim),
+            levels=2 if dim == 16 else 1,
+            steps=2,
+            hidden=(3,),
+            context_dim=context_dim,
+            permutation=permutation,
+            activation="tanh",
+        )
+
     return make
 
 
 CONTRACT = {
     "ActNorm": Entry(lambda d, c: nfref.ActNorm(image(d)), log_det="constant", pattern=diagonal),
-    "ChannelAffine": Entry(lambda d, c: nfref.ChannelAffine(image(d)), log_det="constant",
-                           pattern=diagonal),
+    "ChannelAffine": Entry(
+        lambda d, c: nfref.ChannelAffine(image(d)), log_det="constant", pattern=diagonal
+    ),
     "InvertibleConv, LU": Entry(lambda d, c: nfref.InvertibleConv(image(d)), log_det="constant"),
-    "InvertibleConv, full": Entry(lambda d, c: nfref.InvertibleConv(image(d), "full"),
-                                  log_det="constant"),
+    "InvertibleConv, full": Entry(
+        lambda d, c: nfref.InvertibleConv(image(d), "full"), log_det="constant"
+    ),
     "Squeeze": Entry(lambda d, c: nfref.Squeeze(image(d)), dims=(4, 8, 16), log_det="zero"),
-    "ChannelCoupling": Entry(lambda d, c: nfref.ChannelCoupling(image(d), (3,), c, "tanh"),
-                             dims=COUPLING_DIMS, context=True, ignores_context=stays),
-    "SplitPrior": Entry(lambda d, c: nfref.SplitPrior(image(d), (), c, "tanh"),
-                        dims=COUPLING_DIMS, context=True, ignores_context=stays),
-    "TopPrior": Entry(lambda d, c: nfref.TopPrior(image(d), (), c, "tanh"), context=True,
-                      log_det="constant", pattern=diagonal),
+    "ChannelCoupling": Entry(
+        lambda d, c: nfref.ChannelCoupling(image(d), (3,), c, "tanh"),
+        dims=COUPLING_DIMS,
+        context=True,
+        ignores_context=stays,
+    ),
+    "SplitPrior": Entry(
+        lambda d, c: nfref.SplitPrior(image(d), (), c, "tanh"),
+        dims=COUPLING_DIMS,
+        context=True,
+        ignores_context=stays,
+    ),
+    "TopPrior": Entry(
+        lambda d, c: nfref.TopPrior(image(d), (), c, "tanh"),
+        context=True,
+        log_det="constant",
+        pattern=diagonal,
+    ),
     "ChannelCoupling, text": Entry(
-        lambda d, c: nfref.ChannelCoupling(image(d), (3,), c, "tanh", edge_channel=False,
-                                           output_gain=False),
-        dims=(8,), context=True, ignores_context=stays),
+        lambda d, c: nfref.ChannelCoupling(
+            image(d), (3,), c, "tanh", edge_channel=False, output_gain=False
+        ),
+        dims=(8,),
+        context=True,
+        ignores_context=stays,
+    ),
     "ChannelCoupling, sigmoid": Entry(
         lambda d, c: nfref.ChannelCoupling(image(d), (3,), c, "tanh", nfref.Affine("sigmoid")),
-        dims=COUPLING_DIMS, context=True, ignores_context=stays),
+        dims=COUPLING_DIMS,
+        context=True,
+        ignores_context=stays,
+    ),
     "Glow, LU": Entry(glow("lu"), dims=(4, 16), context=True, costly=True),
     "Glow, full": Entry(glow("full"), dims=(8,), context=True, costly=True),
 }
@@ -64,7 +98,7 @@ FLOWS = {
     "glow, wide": nfref.Glow((1, 2, 6), 1, 1, (4,), activation="softplus"),
 }
 NO_LOG_DET = ("squeeze",)
-ROUNDING = 32   # rounding errors on the way, in units of the measured response to one
+ROUNDING = 32  # rounding errors on the way, in units of the measured response to one
 
 
 def moved(flow, seed=0):
@@ -104,8 +138,9 @@ def test_log_det_against_jacobians(name, direction):
     analytic = autograd_jacobian(lambda r: act(params, r, context)[0], rows)
     np.testing.assert_allclose(log_det, log_abs_det(analytic), rtol=0, atol=1e-11)
     rounding = ROUNDING * rounding_response(act, params, rows, context)[0]
-    numeric, error = numerical_jacobian(lambda r, times: act(params, r, repeat(context, times))[0],
-                                        rows, rounding)
+    numeric, error = numerical_jacobian(
+        lambda r, times: act(params, r, repeat(context, times))[0], rows, rounding
+    )
     tolerance = 1e-12 + 4 * log_det_slack(numeric, error)
     assert np.max(tolerance) < 1e-6 and np.all(np.abs(log_det - log_abs_det(numeric)) < tolerance)
     assert name in NO_LOG_DET or np.max(np.abs(log_det)) > 0.05
@@ -137,7 +172,8 @@ def test_round_trip_shapes_and_dtypes(name, dtype, n):
     assert np.all(np.abs(returned - z) <= ROUNDING * z_error)
     # Nothing times the rows, because autograd warns of a log-determinant that is constant.
     slope = grad(lambda r: anp.sum(flow.inverse(params, r, context)[1]) + 0 * anp.sum(r))(
-        x.astype(float))
+        x.astype(float)
+    )
     log_det_error = log_det_error + np.sum(np.abs(slope) * x_error, axis=1)
     assert np.all(np.abs(there + back) <= ROUNDING * log_det_error)
 
@@ -161,9 +197,11 @@ def test_parameter_gradients(name):
     params, rows, context = moved(flow)
     weights = np.random.default_rng(1).standard_normal(rows.shape)
     for act in (flow.forward, flow.inverse):
+
         def loss(params, rows):
             value, log_det = act(params, rows, context)
             return anp.sum(weights * value) + anp.sum(weights[:, 0] * log_det)
+
         check_grads(loss, modes=["rev"], order=1)(params, rows)
 
 
@@ -199,7 +237,9 @@ def test_neighbours_and_their_transpose(size):
     copies = rng.standard_normal((24, 2 * size * size))
     np.testing.assert_allclose(
         np.sum(conv_nets.neighbours(image, size) * copies),
-        np.sum(image * conv_nets.gathered(copies, image.shape, size)), rtol=1e-13)
+        np.sum(image * conv_nets.gathered(copies, image.shape, size)),
+        rtol=1e-13,
+    )
 
 
 @pytest.mark.parametrize("fan_in, fan_out", [(2, 3), (3, 1)])
@@ -210,14 +250,17 @@ def test_derivatives_of_the_convolution(size, fan_in, fan_out):
     image, g = rng.standard_normal((2, 3, 2, fan_in)), rng.standard_normal((2, 3, 2, fan_out))
     weight = rng.standard_normal((size, size, fan_in, fan_out))
     check_grads(conv_nets.correlate, modes=["rev"], order=2)(image, weight)
-    check_grads(lambda image, g: conv_nets.weight_gradient(image, g, size), modes=["rev"],
-                order=2)(image, g)
+    check_grads(lambda image, g: conv_nets.weight_gradient(image, g, size), modes=["rev"], order=2)(
+        image, g
+    )
     # <g, image * W> in three ways.
     total = np.sum(g * conv_nets.correlate(image, weight))
-    np.testing.assert_allclose(np.sum(weight * conv_nets.weight_gradient(image, g, size)), total,
-                               rtol=1e-12)
     np.testing.assert_allclose(
-        np.sum(image * conv_nets.correlate(g, conv_nets.turned(weight))), total, rtol=1e-12)
+        np.sum(weight * conv_nets.weight_gradient(image, g, size)), total, rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        np.sum(image * conv_nets.correlate(g, conv_nets.turned(weight))), total, rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (3, 2)])
@@ -225,13 +268,23 @@ def test_edge_channel_is_a_channel_of_ones_in_the_padding(shape):
     """Against the published code's way: pad, add the channel, convolve without padding."""
     rng = np.random.default_rng(5)
     image = rng.standard_normal((2, *shape, 2))
-    layer = {"weight": rng.standard_normal((3, 3, 2, 4)), "edge": rng.standard_normal((3, 3, 4)),
-             "bias": rng.standard_normal(4), "log_gain": rng.standard_normal(4)}
+    layer = {
+        "weight": rng.standard_normal((3, 3, 2, 4)),
+        "edge": rng.standard_normal((3, 3, 4)),
+        "bias": rng.standard_normal(4),
+        "log_gain": rng.standard_normal(4),
+    }
     channel = np.pad(np.zeros((2, *shape, 1)), ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=1)
     padded = np.concatenate([np.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0))), channel], axis=3)
     weight = np.concatenate([layer["weight"], layer["edge"][:, :, None]], axis=2)
-    expected = sum(padded[:, a:a + shape[0], b:b + shape[1]] @ weight[a, b]
-                   for a in range(3) for b in range(3)) + layer["bias"]
+    expected = (
+        sum(
+            padded[:, a : a + shape[0], b : b + shape[1]] @ weight[a, b]
+            for a in range(3)
+            for b in range(3)
+        )
+        + layer["bias"]
+    )
     expected = expected * np.exp(3 * layer["log_gain"])
     np.testing.assert_allclose(conv_nets.convolve(layer, image), expected, rtol=1e-12, atol=1e-12)
 
@@ -242,9 +295,11 @@ def test_conv_net_has_the_sizes_of_the_paper(published):
     shapes = [{name: array.shape for name, array in layer.items()} for layer in params]
     edges = [{"edge": (3, 3, width)} if published else {} for width in (5, 3)]
     gain = {"log_gain": (3,)} if published else {}
-    assert shapes == [{"weight": (3, 3, 2, 5), "bias": (5,), **edges[0]},
-                      {"weight": (1, 1, 5, 6), "bias": (6,)},
-                      {"weight": (3, 3, 6, 3), "bias": (3,), **edges[1], **gain}]
+    assert shapes == [
+        {"weight": (3, 3, 2, 5), "bias": (5,), **edges[0]},
+        {"weight": (1, 1, 5, 6), "bias": (6,)},
+        {"weight": (3, 3, 6, 3), "bias": (3,), **edges[1], **gain},
+    ]
     assert not any(np.any(array) for array in params[-1].values())
 
 
@@ -295,7 +350,7 @@ def test_convolution_log_det_is_that_of_the_dense_matrix(form, negative):
     assert (np.linalg.det(weight) < 0) == negative
     matrix = dense_convolution(weight, shape)
     sign, expected = np.linalg.slogdet(matrix)
-    assert sign == 1        # an even number of pixels: the sign says nothing about W's own
+    assert sign == 1  # an even number of pixels: the sign says nothing about W's own
     x, log_det = flow.forward(params, rows)
     np.testing.assert_allclose(x, rows @ matrix.T, rtol=0, atol=1e-13)
     np.testing.assert_allclose(log_det, expected, rtol=1e-12)
@@ -306,8 +361,10 @@ def test_convolution_starts_as_a_rotation():
     determinants = []
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        for flow in (nfref.InvertibleConv((4, 2, 2), "full"),
-                     nfref.InvertibleConv((4, 2, 2), "lu", *nfref.random_pivots(rng, 4))):
+        for flow in (
+            nfref.InvertibleConv((4, 2, 2), "full"),
+            nfref.InvertibleConv((4, 2, 2), "lu", *nfref.random_pivots(rng, 4)),
+        ):
             params = flow.init(rng)
             weight = flow.linear.forward(params, np.eye(4))[0].T
             np.testing.assert_allclose(weight @ weight.T, np.eye(4), atol=1e-13)
@@ -364,7 +421,7 @@ def test_actnorm_from_a_constant_channel_and_from_nothing():
     flow = nfref.ActNorm((2, 2, 2))
     start = flow.init(np.random.default_rng(0))
     x = np.random.default_rng(7).standard_normal((5, 2, 2, 2))
-    x[:, 1] = 0.1       # its mean is not exactly 0.1, so its std is not exactly 0
+    x[:, 1] = 0.1  # its mean is not exactly 0.1, so its std is not exactly 0
     params = nfref.adapt(flow, start, x.reshape(5, -1), stage="start")
     assert params["log_scale"][1] == 0 and params["log_scale"][0] != 0
     np.testing.assert_allclose(params["shift"][1], 0.1, rtol=1e-14)
@@ -381,7 +438,7 @@ def test_every_actnorm_of_a_glow_starts_from_the_data():
     def walk(flows, params, rows):
         for layer, layer_params in reversed(list(zip(flows, params))):
             if isinstance(layer, nfref.OnFirst):
-                walk(layer.flow.flows, layer_params, rows[:, :layer.flow.dim])
+                walk(layer.flow.flows, layer_params, rows[:, : layer.flow.dim])
                 continue
             rows, _ = layer.inverse(layer_params, rows)
             if isinstance(layer, nfref.ActNorm):
@@ -467,8 +524,9 @@ def test_glow_scores_images_as_the_paper_does():
             elif isinstance(layer, nfref.OnFirst):
                 return total + score(layer.flow.flows, layer_params, rows)
             else:
-                rows, log_det = layer.inverse(layer_params, rows,
-                                              context if layer.context_dim else None)
+                rows, log_det = layer.inverse(
+                    layer_params, rows, context if layer.context_dim else None
+                )
                 total = total + log_det
         raise AssertionError("expected a prior at the deepest level")
 
@@ -495,9 +553,10 @@ def test_glow_learns_striped_images():
         value, gradient = loss(vector)
         losses.append(value)
         first = 0.9 * first + 0.1 * gradient
-        second = 0.99 * second + 0.01 * gradient ** 2
-        vector = vector - 0.01 * (first / (1 - 0.9 ** step)
-                                  / (np.sqrt(second / (1 - 0.99 ** step)) + 1e-8))
+        second = 0.99 * second + 0.01 * gradient**2
+        vector = vector - 0.01 * (
+            first / (1 - 0.9**step) / (np.sqrt(second / (1 - 0.99**step)) + 1e-8)
+        )
     assert losses[-1] < losses[0] - 4
     samples = density.sample(unflatten(vector), rng, 50)
     assert samples.shape == (50, 16) and np.all(np.isfinite(samples))
@@ -510,37 +569,51 @@ def test_glow_starts_with_known_determinant():
     x = np.random.default_rng(11).standard_normal((4, 32))
     z, log_det = flow.inverse(params, x)
     np.testing.assert_allclose(log_det, 0, atol=1e-11)
-    np.testing.assert_allclose(np.sum(z ** 2, axis=1), np.sum(x ** 2, axis=1), rtol=1e-12)
+    np.testing.assert_allclose(np.sum(z**2, axis=1), np.sum(x**2, axis=1), rtol=1e-12)
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: nfref.Glow((1, 6, 8), levels=2),
-     r"shape: expected height and width divisible by 4 for 2 levels, got \(1, 6, 8\)"),
-    (lambda: nfref.Glow((8, 8)), r"shape: expected \(channels, height, width\), got \(8, 8\)"),
-    (lambda: nfref.Glow((0, 4, 4)), "shape: expected at least 1, got 0"),
-    (lambda: nfref.Glow((1, 4, 4), levels=0), "levels: expected at least 1, got 0"),
-    (lambda: nfref.Glow((1, 4, 4), steps=0), "steps: expected at least 1, got 0"),
-    (lambda: nfref.Glow((1, 4, 4), permutation="qr"), "permutation: expected one of lu, full"),
-    (lambda: nfref.Glow((1, 4, 4), hidden=(0,)), "hidden: expected at least 1, got 0"),
-    (lambda: nfref.Glow((1, 4, 4), pivots=[]), "pivots: expected 8, one for each convolution"),
-    (lambda: nfref.Glow((1, 4, 4), pivots=-1), "pivots: expected at least 0, got -1"),
-    (lambda: nfref.Squeeze((1, 3, 4)), r"shape: expected an even height and width"),
-    (lambda: nfref.ChannelCoupling((1, 4, 4)), "shape: expected at least 2 channels"),
-    (lambda: nfref.InvertibleConv((3, 1, 1), "qr"), "form: expected one of lu, full"),
-    (lambda: nfref.InvertibleConv((3, 1, 1), "full", (0, 1, 2)), "expected permutation and signs"),
-    (lambda: nfref.OnFirst(nfref.Scale(3), 3), "dim: expected at least 4, got 3"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (
+            lambda: nfref.Glow((1, 6, 8), levels=2),
+            r"shape: expected height and width divisible by 4 for 2 levels, got \(1, 6, 8\)",
+        ),
+        (lambda: nfref.Glow((8, 8)), r"shape: expected \(channels, height, width\), got \(8, 8\)"),
+        (lambda: nfref.Glow((0, 4, 4)), "shape: expected at least 1, got 0"),
+        (lambda: nfref.Glow((1, 4, 4), levels=0), "levels: expected at least 1, got 0"),
+        (lambda: nfref.Glow((1, 4, 4), steps=0), "steps: expected at least 1, got 0"),
+        (lambda: nfref.Glow((1, 4, 4), permutation="qr"), "permutation: expected one of lu, full"),
+        (lambda: nfref.Glow((1, 4, 4), hidden=(0,)), "hidden: expected at least 1, got 0"),
+        (lambda: nfref.Glow((1, 4, 4), pivots=[]), "pivots: expected 8, one for each convolution"),
+        (lambda: nfref.Glow((1, 4, 4), pivots=-1), "pivots: expected at least 0, got -1"),
+        (lambda: nfref.Squeeze((1, 3, 4)), r"shape: expected an even height and width"),
+        (lambda: nfref.ChannelCoupling((1, 4, 4)), "shape: expected at least 2 channels"),
+        (lambda: nfref.InvertibleConv((3, 1, 1), "qr"), "form: expected one of lu, full"),
+        (
+            lambda: nfref.InvertibleConv((3, 1, 1), "full", (0, 1, 2)),
+            "expected permutation and signs",
+        ),
+        (lambda: nfref.OnFirst(nfref.Scale(3), 3), "dim: expected at least 4, got 3"),
+    ],
+)
 def test_refuses(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: nfref.Glow(64), r"shape: expected \(channels, height, width\), got 64"),
-    (lambda: nfref.ActNorm((3, 2.0, 2)), "shape: expected a whole number, got 2.0"),
-    (lambda: nfref.OnFirst("scale", 3), "flow: expected a flow, got str"),
-    (lambda: nfref.Glow((1, 4, 4), transformer="affine"), "transformer: expected a Transformer"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: nfref.Glow(64), r"shape: expected \(channels, height, width\), got 64"),
+        (lambda: nfref.ActNorm((3, 2.0, 2)), "shape: expected a whole number, got 2.0"),
+        (lambda: nfref.OnFirst("scale", 3), "flow: expected a flow, got str"),
+        (
+            lambda: nfref.Glow((1, 4, 4), transformer="affine"),
+            "transformer: expected a Transformer",
+        ),
+    ],
+)
 def test_refuses_types(make, message):
     with pytest.raises(TypeError, match=message):
         make()

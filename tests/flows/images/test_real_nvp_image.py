@@ -15,6 +15,7 @@ from tests.flow_table import Entry, image, random_params
 def coupling(mask, parity):
     def make(dim, context_dim):
         return nfref.ImageCoupling(image(dim), mask, parity, 3, 1, context_dim, "tanh")
+
     return make
 
 
@@ -27,10 +28,12 @@ def stays(flow):
 
 
 CONTRACT = {
-    "ImageCoupling, checkerboard": Entry(coupling("checkerboard", 0), dims=(4, 8), context=True,
-                                         ignores_context=stays),
-    "ImageCoupling, channels": Entry(coupling("channels", 1), dims=(2, 3, 8), context=True,
-                                     ignores_context=stays),
+    "ImageCoupling, checkerboard": Entry(
+        coupling("checkerboard", 0), dims=(4, 8), context=True, ignores_context=stays
+    ),
+    "ImageCoupling, channels": Entry(
+        coupling("channels", 1), dims=(2, 3, 8), context=True, ignores_context=stays
+    ),
     "RealNVPImage": Entry(stack, dims=(4, 16), context=True, costly=True),
 }
 
@@ -42,17 +45,18 @@ def test_network_by_loops_over_channels():
     """Each convolution by scipy, one pair of channels at a time."""
     rng = np.random.default_rng(0)
     params = networks.init_residual_conv_net(rng, 2, 3, 2, 4)
-    params = nfref.params.tree_map(lambda leaf: leaf + 0.3 * rng.standard_normal(leaf.shape),
-                                   params)
+    params = nfref.params.tree_map(
+        lambda leaf: leaf + 0.3 * rng.standard_normal(leaf.shape), params
+    )
     x = rng.standard_normal((2, 4, 5, 2))
 
     def layer(parameters, h):
         out = []
-        for v, g, b in zip(np.moveaxis(parameters["direction"], 3, 0), parameters["length"],
-                           parameters["bias"]):
+        for v, g, b in zip(
+            np.moveaxis(parameters["direction"], 3, 0), parameters["length"], parameters["bias"]
+        ):
             w = g * v / np.linalg.norm(v)
-            out.append(b + sum(correlate2d(h[c], w[:, :, c], mode="same")
-                               for c in range(len(h))))
+            out.append(b + sum(correlate2d(h[c], w[:, :, c], mode="same") for c in range(len(h))))
         return np.array(out)
 
     for one, found in zip(x, networks.residual_conv_net(params, x)):
@@ -68,14 +72,18 @@ def test_network_by_loops_over_channels():
 
 def test_normalised_weights_have_the_lengths_they_are_given():
     rng = np.random.default_rng(1)
-    layer = {"direction": rng.standard_normal((3, 3, 2, 4)), "length": rng.standard_normal(4),
-             "bias": np.zeros(4)}
+    layer = {
+        "direction": rng.standard_normal((3, 3, 2, 4)),
+        "length": rng.standard_normal(4),
+        "bias": np.zeros(4),
+    }
     weight = networks.weight_normalised(layer)["weight"]
-    np.testing.assert_allclose(np.sqrt(np.sum(weight ** 2, axis=(0, 1, 2))),
-                               np.abs(layer["length"]), rtol=1e-13)
+    np.testing.assert_allclose(
+        np.sqrt(np.sum(weight**2, axis=(0, 1, 2))), np.abs(layer["length"]), rtol=1e-13
+    )
     longer = {**layer, "direction": 7 * layer["direction"]}
     np.testing.assert_allclose(networks.weight_normalised(longer)["weight"], weight, rtol=1e-13)
-    for size in (2.0 ** 700, 2.0 ** -700):      # whose squares are no numbers
+    for size in (2.0**700, 2.0**-700):  # whose squares are no numbers
         far = {**layer, "direction": size * layer["direction"]}
         np.testing.assert_array_equal(networks.weight_normalised(far)["weight"], weight)
 
@@ -126,8 +134,14 @@ def test_numbers_that_stay_are_counted_without_the_mask(mask, parity, shape):
     flow = nfref.ImageCoupling(shape, mask, parity)
     assert flow.kept == np.sum(flow.stays) and 0 < flow.kept < flow.dim
     # A model file from a stranger may name any shape: parameters must not take memory for it.
-    assert nfref.params.count(nfref.ImageCoupling((2, 10 ** 5, 10 ** 5), mask, parity, 2, 1)
-                              .init(np.random.default_rng(0))) < 500
+    assert (
+        nfref.params.count(
+            nfref.ImageCoupling((2, 10**5, 10**5), mask, parity, 2, 1).init(
+                np.random.default_rng(0)
+            )
+        )
+        < 500
+    )
 
 
 def test_start_is_the_identity():
@@ -157,16 +171,22 @@ def names(flows):
 
 def test_scales_are_those_of_the_paper():
     """RealNVP, section 3.6: three and three, half goes out; four at the last scale."""
+
     def couplings(mask, count, shape):
         return [part for k in range(count) for part in ((mask, k % 2, shape), "ActNorm")]
 
     flow = nfref.RealNVPImage((1, 8, 8), levels=3, hidden=2, blocks=0)
     assert list(names(flow.flows)) == [
-        *couplings("checkerboard", 3, (1, 8, 8)), "Squeeze",
-        *couplings("channels", 3, (4, 4, 4)), "factor out",
-        *couplings("checkerboard", 3, (2, 4, 4)), "Squeeze",
-        *couplings("channels", 3, (8, 2, 2)), "factor out",
-        *couplings("checkerboard", 4, (4, 2, 2))]
+        *couplings("checkerboard", 3, (1, 8, 8)),
+        "Squeeze",
+        *couplings("channels", 3, (4, 4, 4)),
+        "factor out",
+        *couplings("checkerboard", 3, (2, 4, 4)),
+        "Squeeze",
+        *couplings("channels", 3, (8, 2, 2)),
+        "factor out",
+        *couplings("checkerboard", 4, (4, 2, 2)),
+    ]
 
 
 def test_what_is_factored_out_is_scored_as_it_is():
@@ -197,17 +217,22 @@ def test_every_actnorm_starts_from_the_data():
         np.testing.assert_allclose(part.std(axis=(0, 2)), 1, atol=1e-12)
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: nfref.RealNVPImage((1, 6, 8), levels=3),
-     r"shape: expected height and width divisible by 4 for 3 levels, and two pixels left"),
-    (lambda: nfref.RealNVPImage((1, 4, 4), levels=3), "and two pixels left, got"),
-    (lambda: nfref.RealNVPImage((1, 4, 4), hidden=0), "hidden: expected at least 1, got 0"),
-    (lambda: nfref.RealNVPImage((1, 4, 4), blocks=-1), "blocks: expected at least 0, got -1"),
-    (lambda: nfref.ImageCoupling((3, 1, 1)), "shape: expected at least 2 pixels for the mask"),
-    (lambda: nfref.ImageCoupling((1, 4, 4), "channels"), "shape: expected at least 2 channels"),
-    (lambda: nfref.ImageCoupling((1, 4, 4), "rows"), "mask: expected one of checkerboard"),
-    (lambda: nfref.ImageCoupling((1, 4, 4), parity=2), "parity: expected 0 or 1, got 2"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (
+            lambda: nfref.RealNVPImage((1, 6, 8), levels=3),
+            r"shape: expected height and width divisible by 4 for 3 levels, and two pixels left",
+        ),
+        (lambda: nfref.RealNVPImage((1, 4, 4), levels=3), "and two pixels left, got"),
+        (lambda: nfref.RealNVPImage((1, 4, 4), hidden=0), "hidden: expected at least 1, got 0"),
+        (lambda: nfref.RealNVPImage((1, 4, 4), blocks=-1), "blocks: expected at least 0, got -1"),
+        (lambda: nfref.ImageCoupling((3, 1, 1)), "shape: expected at least 2 pixels for the mask"),
+        (lambda: nfref.ImageCoupling((1, 4, 4), "channels"), "shape: expected at least 2 channels"),
+        (lambda: nfref.ImageCoupling((1, 4, 4), "rows"), "mask: expected one of checkerboard"),
+        (lambda: nfref.ImageCoupling((1, 4, 4), parity=2), "parity: expected 0 or 1, got 2"),
+    ],
+)
 def test_refuses(make, message):
     with pytest.raises(ValueError, match=message):
         make()

@@ -21,7 +21,8 @@ def token_width(dim):
 
 def block(reverse):
     return lambda dim, context_dim: nfref.TarFlowBlock(
-        dim, token_width(dim), 4, 2, 1, 1, MILD, reverse, context_dim)
+        dim, token_width(dim), 4, 2, 1, 1, MILD, reverse, context_dim
+    )
 
 
 def order_of_tokens(flow):
@@ -41,16 +42,37 @@ def first_token(flow):
 
 
 CONTRACT = {
-    "TarFlowBlock": Entry(block(False), (2, 5), context=True, costly=True,
-                          pattern=triangular_by_tokens, ignores_context=first_token),
-    "TarFlowBlock reversed": Entry(block(True), (8,), context=True, costly=True,
-                                   pattern=triangular_by_tokens, ignores_context=first_token),
+    "TarFlowBlock": Entry(
+        block(False),
+        (2, 5),
+        context=True,
+        costly=True,
+        pattern=triangular_by_tokens,
+        ignores_context=first_token,
+    ),
+    "TarFlowBlock reversed": Entry(
+        block(True),
+        (8,),
+        context=True,
+        costly=True,
+        pattern=triangular_by_tokens,
+        ignores_context=first_token,
+    ),
     # The network is not bounded, nor is its exponential: only near rows stay within range.
-    "TarFlowBlock exp": Entry(lambda dim, context_dim: nfref.TarFlowBlock(
-        dim, 1, 4, 2, 1, 1, nfref.Affine("exp")), (3,), pattern=triangular_by_tokens, reach=2.0),
-    "TarFlow": Entry(lambda dim, context_dim: nfref.TarFlow(
-        dim, 2, token_width(dim), 4, 2, 1, 1, MILD, context_dim), (2, 3, 8), context=True,
-        costly=True),
+    "TarFlowBlock exp": Entry(
+        lambda dim, context_dim: nfref.TarFlowBlock(dim, 1, 4, 2, 1, 1, nfref.Affine("exp")),
+        (3,),
+        pattern=triangular_by_tokens,
+        reach=2.0,
+    ),
+    "TarFlow": Entry(
+        lambda dim, context_dim: nfref.TarFlow(
+            dim, 2, token_width(dim), 4, 2, 1, 1, MILD, context_dim
+        ),
+        (2, 3, 8),
+        context=True,
+        costly=True,
+    ),
 }
 
 
@@ -78,12 +100,17 @@ def attention_of_all(parameters, tokens, heads):
 
 def output_at_the_last(params, prefix, heads, context):
     """The network on a prefix, layer by layer on ever shorter ones, so that no mask is needed."""
-    tokens = affine(params["embed"], prefix) + params["position"][:len(prefix)]
+    tokens = affine(params["embed"], prefix) + params["position"][: len(prefix)]
     tokens = tokens + context @ params["from_context"]
     for layer in params["layers"]:
-        seen = np.array([attention_of_all(layer["attention"],
-                                          normed(layer["norm"], tokens[:t + 1]), heads)[-1]
-                         for t in range(len(tokens))])
+        seen = np.array(
+            [
+                attention_of_all(layer["attention"], normed(layer["norm"], tokens[: t + 1]), heads)[
+                    -1
+                ]
+                for t in range(len(tokens))
+            ]
+        )
         tokens = tokens + seen
         hidden = affine(layer["mlp"][0], normed(layer["mlp_norm"], tokens))
         hidden = hidden * (1 + erf(hidden / np.sqrt(2))) / 2
@@ -100,7 +127,7 @@ def test_paper_form():
     z, log_det = flow.inverse(params, rows, context)
     for n, x in enumerate(rows.reshape(4, 3, 2)):
         total = 0
-        for k, parameters in enumerate(reversed(params)):   # data to latent, as in the paper
+        for k, parameters in enumerate(reversed(params)):  # data to latent, as in the paper
             x = x[::-1] if k % 2 else x
             latent = [x[0]]
             for i in range(1, len(x)):
@@ -179,13 +206,22 @@ def test_scores_may_be_huge():
     assert np.all(np.isfinite(out)) and np.all(np.isfinite(slope))
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"dim": 1}, "dim: expected at least 2, got 1"),
-    ({"dim": 6, "width": 4}, "width: expected a divisor of dim 6 that makes at least two tokens"),
-    ({"dim": 6, "width": 6}, "width: expected a divisor of dim 6 that makes at least two tokens"),
-    ({"dim": 6, "channels": 6}, "channels: expected a multiple of heads 4, got 6"),
-    ({"dim": 6, "layers": 1}, "layers: expected at least 2, got 1"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"dim": 1}, "dim: expected at least 2, got 1"),
+        (
+            {"dim": 6, "width": 4},
+            "width: expected a divisor of dim 6 that makes at least two tokens",
+        ),
+        (
+            {"dim": 6, "width": 6},
+            "width: expected a divisor of dim 6 that makes at least two tokens",
+        ),
+        ({"dim": 6, "channels": 6}, "channels: expected a multiple of heads 4, got 6"),
+        ({"dim": 6, "layers": 1}, "layers: expected at least 2, got 1"),
+    ],
+)
 def test_refusals(options, message):
     with pytest.raises(ValueError, match=message):
         nfref.TarFlow(**options)

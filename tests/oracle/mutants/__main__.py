@@ -31,8 +31,11 @@ def main():
         if not caught:
             survivors.append(result)
         if options.verbose or not caught:
-            print(f"{result.rejected:>3}/{result.seeds:<3} {result.seconds:6.1f} s  "
-                  f"{mutant.kind}: {mutant.name}  {', '.join(result.by)}", flush=True)
+            print(
+                f"{result.rejected:>3}/{result.seeds:<3} {result.seconds:6.1f} s  "
+                f"{mutant.kind}: {mutant.name}  {', '.join(result.by)}",
+                flush=True,
+            )
     print(f"\n{'kind':<14}{'always':>8}{'sometimes':>11}{'never':>7}{'seconds':>9}")
     everything = [result for results in totals.values() for result in results]
     for kind, results in (*totals.items(), ("all", everything)):
@@ -41,12 +44,17 @@ def main():
         always = sum(result.rejected == result.seeds for result in results)
         never = sum(result.rejected == 0 for result in results)
         seconds = statistics.median(result.seconds / result.seeds for result in results)
-        print(f"{kind:<14}{always:>8}{len(results) - always - never:>11}{never:>7}"
-              f"{seconds:>9.2f}")
-    print(f"({len(seeds)} seeds each; {len(EQUIVALENT)} left out as equivalent; seconds: a check, "
-          "median)")
-    print("\nfirst rejected by: " + ", ".join(f"{name} {count}" for name, count in
-                                              sorted(by.items(), key=lambda pair: -pair[1])))
+        print(f"{kind:<14}{always:>8}{len(results) - always - never:>11}{never:>7}{seconds:>9.2f}")
+    print(
+        f"({len(seeds)} seeds each; {len(EQUIVALENT)} left out as equivalent; seconds: a check, "
+        "median)"
+    )
+    print(
+        "\nfirst rejected by: "
+        + ", ".join(
+            f"{name} {count}" for name, count in sorted(by.items(), key=lambda pair: -pair[1])
+        )
+    )
     alarms, judged = 0, 0
     for name, build in originals().items():
         if options.match not in f"original: {name}":

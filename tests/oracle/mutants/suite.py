@@ -43,8 +43,13 @@ def mutants():
         family = FAMILIES[title]
         if family.source.count(old) < 1:
             raise ValueError(f"{title}: {old!r} is not in {family.module} any more")
-        found.append(Mutant("by hand", f"{title}: {old} -> {new}",
-                            _from_source(family, partial(family.source.replace, old, new, 1))))
+        found.append(
+            Mutant(
+                "by hand",
+                f"{title}: {old} -> {new}",
+                _from_source(family, partial(family.source.replace, old, new, 1)),
+            )
+        )
     found += [Mutant("wrapper", name, build) for name, build in WRAPPERS.items()]
     found += [Mutant("usage", name, build) for name, build in USAGE.items()]
     found += [Mutant("released bug", name, build) for name, build in RELEASED_BUGS.items()]
@@ -57,21 +62,26 @@ def is_equivalent(name):
 
 def _from_source(family, source):
     """``source`` is a function that gives it: few of them are asked for at a time."""
+
     def build(rng):
         return family.build(family.namespace(source()), rng)
+
     return build
 
 
 def originals():
     """Every formula unmutated, and the flow that the wrappers wrap, in both dtypes."""
-    found = {title: (lambda rng, family=family: family.build(family.namespace(), rng))
-             for title, family in FAMILIES.items()}
+    found = {
+        title: (lambda rng, family=family: family.build(family.namespace(), rng))
+        for title, family in FAMILIES.items()
+    }
 
     def wrapped(dtype, context_dim):
         def build(rng):
             forward, inverse = right(rng, dtype=dtype, context_dim=context_dim)
             context = {"context": rng.standard_normal((5, 2))} if context_dim else {}
             return dict(dim=3, dtype=dtype, forward=forward, inverse=inverse, **context)
+
         return build
 
     for dtype in (np.float64, np.float32):

@@ -3,12 +3,24 @@
 import ast
 from functools import partial
 
-SWAPPED_OPERATORS = {ast.Add: [ast.Sub], ast.Sub: [ast.Add], ast.Mult: [ast.Div, ast.Add],
-                     ast.Div: [ast.Mult]}
+SWAPPED_OPERATORS = {
+    ast.Add: [ast.Sub],
+    ast.Sub: [ast.Add],
+    ast.Mult: [ast.Div, ast.Add],
+    ast.Div: [ast.Mult],
+}
 SWAPPED_COMPARISONS = {ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt}
-SWAPPED_FUNCTIONS = {"exp": "expm1", "log": "log1p", "tanh": "sin", "sum": "mean", "abs": "sqrt",
-                     "maximum": "minimum", "minimum": "maximum", "argsort": "asarray",
-                     "copysign": "minimum"}
+SWAPPED_FUNCTIONS = {
+    "exp": "expm1",
+    "log": "log1p",
+    "tanh": "sin",
+    "sum": "mean",
+    "abs": "sqrt",
+    "maximum": "minimum",
+    "minimum": "maximum",
+    "argsort": "asarray",
+    "copysign": "minimum",
+}
 
 
 def variants(source, function):
@@ -35,8 +47,10 @@ def variants(source, function):
         for after in _changes(node):
             label = " ".join(f"{function}: {ast.unparse(node)} -> {ast.unparse(after)}".split())
             seen[label] = seen.get(label, 0) + 1
-            yield (label + (f" #{seen[label]}" if seen[label] > 1 else ""),
-                   partial(_changed, tree, parent, field, place, node, after))
+            yield (
+                label + (f" #{seen[label]}" if seen[label] > 1 else ""),
+                partial(_changed, tree, parent, field, place, node, after),
+            )
 
 
 def _changed(tree, parent, field, place, before, after):
@@ -51,8 +65,11 @@ def _changed(tree, parent, field, place, before, after):
 def _find(tree, function):
     node = tree
     for name in function.split("."):
-        node = next(child for child in node.body
-                    if isinstance(child, (ast.FunctionDef, ast.ClassDef)) and child.name == name)
+        node = next(
+            child
+            for child in node.body
+            if isinstance(child, (ast.FunctionDef, ast.ClassDef)) and child.name == name
+        )
     return node
 
 
@@ -66,13 +83,13 @@ def _nodes(function):
 def _walk(parent):
     for field, value in ast.iter_fields(parent):
         if isinstance(parent, ast.Subscript) and field == "slice":
-            continue                    # which rows and columns: mutated by hand
+            continue  # which rows and columns: mutated by hand
         children = enumerate(value) if isinstance(value, list) else [(None, value)]
         for place, node in children:
             if not isinstance(node, ast.AST):
                 continue
             if isinstance(node, ast.keyword):
-                continue                # axis=1 and its like
+                continue  # axis=1 and its like
             if isinstance(node, ast.expr):
                 yield parent, field, place, node
             yield from _walk(node)
@@ -106,7 +123,7 @@ def _changes(node):
         name = node.func.attr
         if name in SWAPPED_FUNCTIONS:
             function = ast.Attribute(node.func.value, SWAPPED_FUNCTIONS[name], ast.Load())
-            yield ast.Call(function, node.args[:2 if name == "copysign" else None], node.keywords)
+            yield ast.Call(function, node.args[: 2 if name == "copysign" else None], node.keywords)
         if name == "where":
             yield ast.Call(node.func, [node.args[0], node.args[2], node.args[1]], [])
             yield node.args[1]

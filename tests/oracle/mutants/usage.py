@@ -23,18 +23,20 @@ def _wrong(values, log_det, rows, how, where=slice(None)):
     elif how == "values":
         values[where] += 0.01
     elif how == "untouched":
-        values[where] = rows[where, :values.shape[1]]
+        values[where] = rows[where, : values.shape[1]]
         log_det[where] = 0
     return values, log_det
 
 
 def _flow(change, directions=("forward", "inverse")):
     """A mutant from change(rows, values, log_det) -> (values, log_det), for some directions."""
+
     def build(rng):
         functions = dict(zip(("forward", "inverse"), right(rng)))
         for name in directions:
             functions[name] = _changed(functions[name], change)
         return dict(dim=3, **functions)
+
     return build
 
 
@@ -47,31 +49,52 @@ SIDES = {"both": ("forward", "inverse"), "forward": ("forward",), "inverse": ("i
 
 # Batch size -------------------------------------------------------------------------------
 
-_SIZES = {f"of {n}": (lambda n: lambda m: m == n)(n)
-          for n in (1, 2, 4, 11, 16, 31, 33, 37, 64, 97, 128, 257, 511, 1000, 1024, 4096)}
-_SIZES.update({"of odd size": lambda m: m % 2 == 1, "of whole eights": lambda m: m and m % 8 == 0,
-               "of 4 to 7": lambda m: 3 < m < 8, "above 2000": lambda m: m > 2000,
-               "of prime size above 100": lambda m: m in (101, 127, 251, 257, 509, 521, 997)})
+_SIZES = {
+    f"of {n}": (lambda n: lambda m: m == n)(n)
+    for n in (1, 2, 4, 11, 16, 31, 33, 37, 64, 97, 128, 257, 511, 1000, 1024, 4096)
+}
+_SIZES.update(
+    {
+        "of odd size": lambda m: m % 2 == 1,
+        "of whole eights": lambda m: m and m % 8 == 0,
+        "of 4 to 7": lambda m: 3 < m < 8,
+        "above 2000": lambda m: m > 2000,
+        "of prime size above 100": lambda m: m in (101, 127, 251, 257, 509, 521, 997),
+    }
+)
 for _name, _is in _SIZES.items():
     for _how in FAULTS:
         for _side in SIDES if _how == "log_det" else ("both",):
             USAGE[f"batch {_name}: {_how}, {_side}"] = _flow(
-                lambda rows, values, logs, test=_is, how=_how: _wrong(values, logs, rows, how)
-                if test(len(rows)) else (values, logs), SIDES[_side])
+                lambda rows, values, logs, test=_is, how=_how: (
+                    _wrong(values, logs, rows, how) if test(len(rows)) else (values, logs)
+                ),
+                SIDES[_side],
+            )
 
 # Place ------------------------------------------------------------------------------------
 
-_PLACES = {f"from {n} on": (lambda n: lambda i, m: i >= n)(n)
-           for n in (1, 8, 63, 128, 256, 1000, 2048, 5000)}
+_PLACES = {
+    f"from {n} on": (lambda n: lambda i, m: i >= n)(n)
+    for n in (1, 8, 63, 128, 256, 1000, 2048, 5000)
+}
 _PLACES.update({f"{n}": (lambda n: lambda i, m: i == n)(n) for n in (0, 7, 32, 100, 255)})
-_PLACES.update({"last": lambda i, m: i == m - 1, "beyond the last whole 16":
-                lambda i, m: i >= m - m % 16, "every 100th": lambda i, m: i % 100 == 99})
+_PLACES.update(
+    {
+        "last": lambda i, m: i == m - 1,
+        "beyond the last whole 16": lambda i, m: i >= m - m % 16,
+        "every 100th": lambda i, m: i % 100 == 99,
+    }
+)
 for _name, _at in _PLACES.items():
     for _how in FAULTS:
         for _side in SIDES if _how == "untouched" else ("both",):
             USAGE[f"row {_name}: {_how}, {_side}"] = _flow(
                 lambda rows, values, logs, at=_at, how=_how: _wrong(
-                    values, logs, rows, how, at(np.arange(len(rows)), len(rows))), SIDES[_side])
+                    values, logs, rows, how, at(np.arange(len(rows)), len(rows))
+                ),
+                SIDES[_side],
+            )
 
 # History ----------------------------------------------------------------------------------
 
@@ -85,9 +108,11 @@ def _by_call(test, how):
             def changed(rows, function=function, calls=calls):
                 calls.append(None)
                 values, logs = function(rows)
-                return (_wrong(values, logs, rows, how) if test(len(calls)) else (values, logs))
+                return _wrong(values, logs, rows, how) if test(len(calls)) else (values, logs)
+
             functions[name] = changed
         return dict(dim=3, **functions)
+
     return build
 
 
@@ -109,16 +134,18 @@ def _shared_buffer(rng):
 
         def changed(rows, function=function, shared=shared):
             shared["rows"] = rows
-            for _ in range(200):        # long enough for the other thread to come in
+            for _ in range(200):  # long enough for the other thread to come in
                 sum(range(20))
             values, logs = function(shared["rows"])
             return values, logs
+
         functions[name] = changed
     return dict(dim=3, **functions)
 
 
 def _busy(how):
     """Wrong while another call is running."""
+
     def build(rng):
         functions = {}
         for name, function in zip(("forward", "inverse"), right(rng)):
@@ -132,8 +159,10 @@ def _busy(how):
                 values, logs = function(rows)
                 running.remove(threading.get_ident())
                 return (values, logs) if alone else _wrong(values, logs, rows, how)
+
             functions[name] = changed
         return dict(dim=3, **functions)
+
     return build
 
 
@@ -143,15 +172,22 @@ for _how in FAULTS:
 
 # Memory layout ----------------------------------------------------------------------------
 
-_LAYOUTS = {"Fortran order": lambda rows: rows.flags.f_contiguous and not rows.flags.c_contiguous,
-            "strides": lambda rows: not rows.flags.c_contiguous and not rows.flags.f_contiguous,
-            "read-only": lambda rows: not rows.flags.writeable}
+_LAYOUTS = {
+    "Fortran order": lambda rows: rows.flags.f_contiguous and not rows.flags.c_contiguous,
+    "strides": lambda rows: not rows.flags.c_contiguous and not rows.flags.f_contiguous,
+    "read-only": lambda rows: not rows.flags.writeable,
+}
 for _name, _is in _LAYOUTS.items():
     for _how in FAULTS:
         for _side in SIDES:
             USAGE[f"layout {_name}: {_how}, {_side}"] = _flow(
-                lambda rows, values, logs, test=_is, how=_how: _wrong(values, logs, rows, how)
-                if len(rows) > 1 and test(rows) else (values, logs), SIDES[_side])
+                lambda rows, values, logs, test=_is, how=_how: (
+                    _wrong(values, logs, rows, how)
+                    if len(rows) > 1 and test(rows)
+                    else (values, logs)
+                ),
+                SIDES[_side],
+            )
 
 # Regions of little mass, consistently wrong in both directions: the log-determinants cancel ----
 
@@ -171,7 +207,9 @@ def _region(mass, size):
         def back(x):
             z, logs = inverse(x)
             return z, logs - size * ((z[:, 0] > low) & (z[:, 0] < high))
+
         return dict(dim=3, forward=there, inverse=back)
+
     return build
 
 
@@ -186,9 +224,14 @@ def _context(change):
     def build(rng):
         forward, inverse = right(rng, context_dim=2)
         state = {}
-        return dict(dim=3, context=rng.standard_normal((5, 2)), context_moves=np.ones((2, 3)),
-                    forward=lambda z, c: forward(z, change(c, state)),
-                    inverse=lambda x, c: inverse(x, change(c, state)))
+        return dict(
+            dim=3,
+            context=rng.standard_normal((5, 2)),
+            context_moves=np.ones((2, 3)),
+            forward=lambda z, c: forward(z, change(c, state)),
+            inverse=lambda x, c: inverse(x, change(c, state)),
+        )
+
     return build
 
 
@@ -203,16 +246,21 @@ def _remembered_by_size(context, state):
 
 
 _CONTEXTS = {
-    "ignored": lambda c, s: 0 * c, "first feature alone": lambda c, s: c * np.array([1.0, 0.0]),
+    "ignored": lambda c, s: 0 * c,
+    "first feature alone": lambda c, s: c * np.array([1.0, 0.0]),
     "second feature alone": lambda c, s: c * np.array([0.0, 1.0]),
     "through float32": lambda c, s: c.astype(np.float32).astype(np.float64),
     "through float16": lambda c, s: c.astype(np.float16).astype(np.float64),
-    "rounded": lambda c, s: np.round(c, 3), "clipped to signs": lambda c, s: np.sign(c),
+    "rounded": lambda c, s: np.round(c, 3),
+    "clipped to signs": lambda c, s: np.sign(c),
     "of the first row": lambda c, s: np.repeat(c[:1], len(c), axis=0),
     "averaged": lambda c, s: c * 0 + np.sum(c, axis=0) / max(len(c), 1),
-    "rolled": lambda c, s: np.roll(c, 1, axis=0), "sorted": lambda c, s: np.sort(c, axis=0),
-    "reversed": lambda c, s: c[::-1], "remembered": _remembered,
-    "remembered by size": _remembered_by_size}
+    "rolled": lambda c, s: np.roll(c, 1, axis=0),
+    "sorted": lambda c, s: np.sort(c, axis=0),
+    "reversed": lambda c, s: c[::-1],
+    "remembered": _remembered,
+    "remembered by size": _remembered_by_size,
+}
 for _name, _change in _CONTEXTS.items():
     USAGE[f"context in both directions {_name}"] = _context(_change)
 
@@ -229,10 +277,16 @@ def _worn_by_the_other(calls, worn):
         def count(rows):
             asked[0] += 1
             return sound(rows)
+
         functions[other] = count
-        functions[worn] = _changed(functions[worn], lambda rows, values, log_det: _wrong(
-            values, log_det, rows, "log_det" if asked[0] > calls else None))
+        functions[worn] = _changed(
+            functions[worn],
+            lambda rows, values, log_det: _wrong(
+                values, log_det, rows, "log_det" if asked[0] > calls else None
+            ),
+        )
         return dict(dim=3, **functions)
+
     return build
 
 
@@ -251,15 +305,18 @@ def _density(dim, offset=0.0, scale=1.0, shift=0.0, sample=None, gradient=None):
     def draw(g, n):
         x = sample(g, n, dim) if sample else g.standard_normal((n, dim))
         return scale * x + shift
-    return lambda rng: dict(dim=dim, log_prob=log_prob, sample=draw,
-                            **({"gradient": gradient} if gradient else {}))
+
+    return lambda rng: dict(
+        dim=dim, log_prob=log_prob, sample=draw, **({"gradient": gradient} if gradient else {})
+    )
 
 
 for _dim, _seen in ((1, 2e-5), (2, 0.006), (4, 0.01), (10, 0.02), (20, 0.03), (50, 0.08)):
     for _sign in (1, -1):
         for _times in (1, 3, 10, 100):
             USAGE[f"offset: D = {_dim}, {_sign * _times * _seen:+g} nats"] = _density(
-                _dim, offset=_sign * _times * _seen)
+                _dim, offset=_sign * _times * _seen
+            )
 
 # Samplers ---------------------------------------------------------------------------------
 
@@ -277,8 +334,9 @@ def _chain(correlation):
     def sample(g, n, dim):
         x = g.standard_normal((n, dim))
         for k in range(1, n):
-            x[k] = correlation * x[k - 1] + np.sqrt(1 - correlation ** 2) * x[k]
+            x[k] = correlation * x[k - 1] + np.sqrt(1 - correlation**2) * x[k]
         return x
+
     return sample
 
 
@@ -295,19 +353,23 @@ def _not_empty(g, n, dim):
 
 
 _SAMPLERS = {
-    "every row twice": _repeats, "antithetic": _antithetic, "chain 0.2": _chain(0.2),
-    "chain 0.9": _chain(0.9), "coordinate of the row before": _shared_coordinate,
+    "every row twice": _repeats,
+    "antithetic": _antithetic,
+    "chain 0.2": _chain(0.2),
+    "chain 0.9": _chain(0.9),
+    "coordinate of the row before": _shared_coordinate,
     "no n = 0": _not_empty,
     "uniform": lambda g, n, dim: g.uniform(-np.sqrt(3), np.sqrt(3), (n, dim)),
     "t": lambda g, n, dim: g.standard_t(5, (n, dim)) * np.sqrt(3 / 5),
     "clipped": lambda g, n, dim: np.clip(g.standard_normal((n, dim)), -1.5, 1.5),
     "same seed": lambda g, n, dim: np.random.default_rng(1).standard_normal((n, dim)),
     "few digits": lambda g, n, dim: np.round(g.standard_normal((n, dim)), 0),
-    "absolute": lambda g, n, dim: np.abs(g.standard_normal((n, dim)))}
+    "absolute": lambda g, n, dim: np.abs(g.standard_normal((n, dim))),
+}
 for _name, _sample in _SAMPLERS.items():
     for _dim in (1, 2, 4, 10):
         if _dim == 1 and _name.startswith("coordinate"):
-            continue            # the rows moved by one: as independent as before
+            continue  # the rows moved by one: as independent as before
         USAGE[f"sampler {_name}: D = {_dim}"] = _density(_dim, sample=_sample)
 for _dim in (1, 2, 4, 10):
     for _scale in (1.3, 1.1, 0.9):
@@ -318,14 +380,19 @@ for _dim in (1, 2, 4, 10):
 # Gradients of log_prob --------------------------------------------------------------------
 
 _GRADIENTS = {
-    "negated": lambda x: x, "zero": lambda x: 0 * x, "None": lambda x: None,
-    "times 1 + 1e-6": lambda x: -x * (1 + 1e-6), "of one coordinate": lambda x: -x[:, :1],
+    "negated": lambda x: x,
+    "zero": lambda x: 0 * x,
+    "None": lambda x: None,
+    "times 1 + 1e-6": lambda x: -x * (1 + 1e-6),
+    "of one coordinate": lambda x: -x[:, :1],
     "cut off beyond 6": lambda x: np.where(np.abs(x) > 6, 0, -x),
     "nan at zero": lambda x: np.where(x == 0, np.nan, -x),
     "nan far out": lambda x: np.where(np.abs(x) > 100, np.nan, -x),
     "of half the rows": lambda x: np.where(np.arange(len(x))[:, None] % 2, -x, 0),
-    "swapped": lambda x: -x[:, ::-1], "clipped": lambda x: -np.clip(x, -1, 1),
-    "in float16": lambda x: -x.astype(np.float16).astype(np.float64)}
+    "swapped": lambda x: -x[:, ::-1],
+    "clipped": lambda x: -np.clip(x, -1, 1),
+    "in float16": lambda x: -x.astype(np.float16).astype(np.float64),
+}
 for _name, _gradient in _GRADIENTS.items():
     for _dim in (2, 4):
         USAGE[f"gradient {_name}: D = {_dim}"] = _density(_dim, gradient=_gradient)

@@ -15,15 +15,25 @@ PROOFS = Path(__file__).with_name("proofs.txt")
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m tests.oracle.survey",
-                                     description=survey.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.oracle.survey", description=survey.__doc__
+    )
     parser.add_argument("--match", default="")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--dtype", nargs="+", default=["float64", "float32"],
-                        choices=("float64", "float32"), help="(default: one after the other)")
+    parser.add_argument(
+        "--dtype",
+        nargs="+",
+        default=["float64", "float32"],
+        choices=("float64", "float32"),
+        help="(default: one after the other)",
+    )
     parser.add_argument("--seconds", type=float, default=20.0, help="JAX compiles: give it more")
-    parser.add_argument("--reports", type=Path, help="folder for the reports, as JSON; what is in "
-                        "it is not asked again, so that a survey that was stopped goes on")
+    parser.add_argument(
+        "--reports",
+        type=Path,
+        help="folder for the reports, as JSON; what is in "
+        "it is not asked again, so that a survey that was stopped goes on",
+    )
     parser.add_argument("--page", type=Path, help="with --reports: the scoreboard of that folder")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many")
     options = parser.parse_args()
@@ -39,9 +49,12 @@ def main():
     for library, found in times.items():
         print(f"{library}: {median(found):.1f} s of CPU a check in the median")
     if options.page and options.reports:
-        options.page.write_text(scoreboard.page(
-            scoreboard.read([options.reports]), proofs=scoreboard.read_proofs(PROOFS)),
-            encoding="utf-8")
+        options.page.write_text(
+            scoreboard.page(
+                scoreboard.read([options.reports]), proofs=scoreboard.read_proofs(PROOFS)
+            ),
+            encoding="utf-8",
+        )
 
 
 def survey_one(subject, dtype, options, times):
@@ -53,8 +66,11 @@ def survey_one(subject, dtype, options, times):
     report = subject.report(options.seed, dtype, options.seconds)
     seconds = time.process_time() - start
     verdict = report if isinstance(report, str) else report.verdict
-    print(f"{subject.library} {subject.version} {subject.name} {dtype}: {verdict} "
-          f"({seconds:.1f} s of CPU)", flush=True)
+    print(
+        f"{subject.library} {subject.version} {subject.name} {dtype}: {verdict} "
+        f"({seconds:.1f} s of CPU)",
+        flush=True,
+    )
     if isinstance(report, str):
         return
     times[subject.library].append(seconds)

@@ -23,6 +23,7 @@ class OwnSubject:
 
 def _own():
     from tests.oracle.false_alarms import table_cases
+
     for name, dim, report in table_cases():
         yield OwnSubject(f"{name} D={dim}", report)
 

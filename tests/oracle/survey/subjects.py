@@ -86,11 +86,20 @@ def run(subject, seed, dtype, seconds=20.0, skip=()):
         options["train"] = True
 
     def fresh():
-        return subject.adapt(subject.construct(np.random.default_rng(seed), dtype), dtype,
-                             **options)
-    return check_flow(**{**functions, **subject.arguments}, make=fresh, dim=subject.dim, rng=rng,
-                      dtype=dtype, seconds=seconds, skip=skip,
-                      subject=f"{subject.library} {subject.name}")
+        return subject.adapt(
+            subject.construct(np.random.default_rng(seed), dtype), dtype, **options
+        )
+
+    return check_flow(
+        **{**functions, **subject.arguments},
+        make=fresh,
+        dim=subject.dim,
+        rng=rng,
+        dtype=dtype,
+        seconds=seconds,
+        skip=skip,
+        subject=f"{subject.library} {subject.name}",
+    )
 
 
 def _seed_torch(seed):

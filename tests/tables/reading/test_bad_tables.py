@@ -14,18 +14,37 @@ def fit(path, lines, *options, encoding="utf-8"):
     return main(["fit", str(path), "--members", "0", "--out", str(path.parent / "m.npz"), *options])
 
 
-@pytest.mark.parametrize("lines, options, encoding, message", [
-    (["a;b", *(line.replace(",", ";").replace(".", ",") for line in PLAIN)], (), "utf-8",
-     "(decimals are written with a point)"),
-    (["a,b", *PLAIN], (), "utf-16", "expected UTF-8 text, got UTF-16"),
-    (["a,b", *(f'"{k},000",{k}' for k in range(1, 40))], (), "utf-8",
-     "(thousands are not set apart by commas"),
-    (["a,a", *PLAIN], (), "utf-8", "expected columns of different names, got 'a' 2 times"),
-    (["a,b,w", *(f"{line},-1" for line in PLAIN)], ("--weights", "w"), "utf-8",
-     "column 'w': expected finite numbers of at least 0, got -1"),
-    (["a,b,w", *(f"{line},0" for line in PLAIN)], ("--weights", "w"), "utf-8",
-     "column 'w': expected one above 0"),
-])
+@pytest.mark.parametrize(
+    "lines, options, encoding, message",
+    [
+        (
+            ["a;b", *(line.replace(",", ";").replace(".", ",") for line in PLAIN)],
+            (),
+            "utf-8",
+            "(decimals are written with a point)",
+        ),
+        (["a,b", *PLAIN], (), "utf-16", "expected UTF-8 text, got UTF-16"),
+        (
+            ["a,b", *(f'"{k},000",{k}' for k in range(1, 40))],
+            (),
+            "utf-8",
+            "(thousands are not set apart by commas",
+        ),
+        (["a,a", *PLAIN], (), "utf-8", "expected columns of different names, got 'a' 2 times"),
+        (
+            ["a,b,w", *(f"{line},-1" for line in PLAIN)],
+            ("--weights", "w"),
+            "utf-8",
+            "column 'w': expected finite numbers of at least 0, got -1",
+        ),
+        (
+            ["a,b,w", *(f"{line},0" for line in PLAIN)],
+            ("--weights", "w"),
+            "utf-8",
+            "column 'w': expected one above 0",
+        ),
+    ],
+)
 def test_one_line_and_nothing_is_written(tmp_path, capsys, lines, options, encoding, message):
     assert fit(tmp_path / "t.csv", lines, *options, encoding=encoding) == 2
     output, errors = capsys.readouterr()

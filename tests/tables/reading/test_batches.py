@@ -37,7 +37,7 @@ def test_batches_are_the_table_cut(tmp_path, kind, size):
     np.testing.assert_array_equal(whole.values, values)
     assert {table.columns for table in found} == {whole.columns}
     assert {table.named for table in found} == {whole.named}
-    if kind != ".parquet":          # batches of a .parquet may cross its row groups or not
+    if kind != ".parquet":  # batches of a .parquet may cross its row groups or not
         lengths = [len(table.values) for table in found]
         assert lengths[:-1] == [size] * (len(lengths) - 1) and 0 < lengths[-1] <= (size or 1003)
 
@@ -45,16 +45,17 @@ def test_batches_are_the_table_cut(tmp_path, kind, size):
 def test_a_batch_is_whole_blocks_of_a_million_numbers_or_fewer():
     for columns in (1, 3, 16, 17, 100, 10_000):
         assert batch_rows(columns) % BLOCK == 0
-        assert batch_rows(columns) * columns <= 2 ** 20 or batch_rows(columns) == BLOCK
-    assert batch_rows(16) == 2 ** 16
+        assert batch_rows(columns) * columns <= 2**20 or batch_rows(columns) == BLOCK
+    assert batch_rows(16) == 2**16
 
 
 def test_batches_of_a_parquet_do_not_follow_its_row_groups(tmp_path):
     """So that bits do not depend on how a file was written."""
     lengths = []
     for size in (100, 700, 5000):
-        pd.DataFrame(rows(2000)).rename(columns=str).to_parquet(tmp_path / "t.parquet",
-                                                                row_group_size=size)
+        pd.DataFrame(rows(2000)).rename(columns=str).to_parquet(
+            tmp_path / "t.parquet", row_group_size=size
+        )
         lengths.append([len(table.values) for table in batches(tmp_path / "t.parquet", rows=512)])
     assert lengths == [[512, 512, 512, 464]] * 3
 
@@ -91,13 +92,17 @@ def test_a_spoilt_cell_far_down_is_named_by_its_row(tmp_path):
         list(batches(tmp_path / "t.csv", rows=10))
 
 
-@pytest.mark.parametrize("name, content, message", [
-    ("t.npy", np.ones(3), "expected a 2-D array, got shape"),
-    ("t.npy", np.float64(1), "expected a 2-D array, got shape"),
-    ("t.npy", np.ones((0, 3)), "expected rows and columns"),
-    ("t.npy", np.array([["a"]]), "expected real numbers"),
-    ("none.npy", None, "expected a file, found none there"),
-    ("t.xls", None, "expected a file named .csv")])
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("t.npy", np.ones(3), "expected a 2-D array, got shape"),
+        ("t.npy", np.float64(1), "expected a 2-D array, got shape"),
+        ("t.npy", np.ones((0, 3)), "expected rows and columns"),
+        ("t.npy", np.array([["a"]]), "expected real numbers"),
+        ("none.npy", None, "expected a file, found none there"),
+        ("t.xls", None, "expected a file named .csv"),
+    ],
+)
 def test_what_is_no_table_is_refused(tmp_path, name, content, message):
     if content is not None:
         np.save(tmp_path / name, content)

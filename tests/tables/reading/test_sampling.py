@@ -32,14 +32,14 @@ def test_it_does_not_depend_on_how_rows_are_cut(total, most):
 
 def test_the_rows_kept_are_those_of_the_lowest_keys():
     """By keys worked out one row at a time with Python's integers."""
-    mask = 2 ** 64 - 1
+    mask = 2**64 - 1
 
     def mix(bits):
         bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 & mask
         bits = (bits ^ bits >> 27) * 0x94D049BB133111EB & mask
         return bits ^ bits >> 31
 
-    for seed in (0, 5, 2 ** 80 + 1):
+    for seed in (0, 5, 2**80 + 1):
         keys = [mix(mix(seed & mask) + (row + 1) * 0x9E3779B97F4A7C15 & mask) for row in range(500)]
         assert len(set(keys)) == 500
         expected = np.sort(np.argsort(np.array(keys, np.uint64))[:40])
@@ -60,7 +60,7 @@ def test_each_row_and_each_pair_is_as_likely_as_any_other():
     pairs = np.sum(kept[:, :-1] & kept[:, 1:], axis=0)
     z = (pairs - seeds * chance) / np.sqrt(seeds * chance * (1 - chance))
     assert np.max(np.abs(z)) < 4.5
-    first = kept[:, :30].sum(axis=1)        # hypergeometric
+    first = kept[:, :30].sum(axis=1)  # hypergeometric
     table = np.bincount(first, minlength=21)
     law = stats.hypergeom(60, 30, 20).pmf(np.arange(21)) * seeds
     middle = law > 10
@@ -71,7 +71,7 @@ def test_each_row_and_each_pair_is_as_likely_as_any_other():
 
 def test_seeds_draw_other_rows():
     shared = len(np.intersect1d(drawn(10_000, 1000, 0), drawn(10_000, 1000, 1)))
-    assert 60 < shared < 145         # 100 are expected, with a standard deviation of 9
+    assert 60 < shared < 145  # 100 are expected, with a standard deviation of 9
 
 
 @pytest.mark.parametrize("kind", [".csv", ".parquet", ".npy"])
@@ -126,8 +126,13 @@ def test_what_is_held_is_a_quarter_more_than_the_sample():
 
 
 def test_how_many_rows_are_drawn_without_a_word():
-    assert [sample_rows(columns) for columns in (1, 8, 10, 100, 10 ** 8)] == [
-        1_000_000, 1_000_000, 838_860, 83_886, 1]
+    assert [sample_rows(columns) for columns in (1, 8, 10, 100, 10**8)] == [
+        1_000_000,
+        1_000_000,
+        838_860,
+        83_886,
+        1,
+    ]
 
 
 def test_batches_and_sample_see_the_same_faults(tmp_path):

@@ -18,8 +18,14 @@ import numpy as np
 import pytest
 
 from nfref.runtime.files import check_writable, replacing, reserved
-from nfref.tables.reading import (Table, TableError, match_columns, read_quietly, read_table,
-                                  write_csv)
+from nfref.tables.reading import (
+    Table,
+    TableError,
+    match_columns,
+    read_quietly,
+    read_table,
+    write_csv,
+)
 
 ROWS = np.array([[1.0, -2.5], [3e-5, 4.0], [5.0, 0.1]])
 
@@ -42,18 +48,21 @@ def refused(path, pattern):
 # Text -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name, content", [
-    ("comma.csv", "a,b\n1,-2.5\n3e-5,4\n5,.1\n"),
-    ("semicolon.csv", "a;b\n1;-2.5\n3e-5;4\n5;.1\n"),
-    ("tab.tsv", "a\tb\n1\t-2.5\n3e-5\t4\n5\t.1\n"),
-    ("quoted.csv", '"a";"b"\n"1";-2.5\n3e-5;"4"\n5;.1\n'),
-    ("windows.csv", "a,b\r\n1,-2.5\r\n3e-5,4\r\n5,.1\r\n"),
-    ("byte_order_mark.csv", "\ufeffa,b\n1,-2.5\n3e-5,4\n5,.1\n"),
-    ("blank_lines.csv", "\na,b\n1,-2.5\n\n3e-5,4\n5,.1\n\n\n"),
-    ("no_last_newline.csv", "a,b\n1,-2.5\n3e-5,4\n5,.1"),
-    ("spaces.csv", "a, b\n1, -2.5\n 3e-5 ,4\n5, .1\n"),
-    ("UPPER.CSV", "a,b\n1,-2.5\n3e-5,4\n5,.1\n"),
-])
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("comma.csv", "a,b\n1,-2.5\n3e-5,4\n5,.1\n"),
+        ("semicolon.csv", "a;b\n1;-2.5\n3e-5;4\n5;.1\n"),
+        ("tab.tsv", "a\tb\n1\t-2.5\n3e-5\t4\n5\t.1\n"),
+        ("quoted.csv", '"a";"b"\n"1";-2.5\n3e-5;"4"\n5;.1\n'),
+        ("windows.csv", "a,b\r\n1,-2.5\r\n3e-5,4\r\n5,.1\r\n"),
+        ("byte_order_mark.csv", "\ufeffa,b\n1,-2.5\n3e-5,4\n5,.1\n"),
+        ("blank_lines.csv", "\na,b\n1,-2.5\n\n3e-5,4\n5,.1\n\n\n"),
+        ("no_last_newline.csv", "a,b\n1,-2.5\n3e-5,4\n5,.1"),
+        ("spaces.csv", "a, b\n1, -2.5\n 3e-5 ,4\n5, .1\n"),
+        ("UPPER.CSV", "a,b\n1,-2.5\n3e-5,4\n5,.1\n"),
+    ],
+)
 def test_text_with_names(tmp_path, name, content):
     table = read_table(written(tmp_path, name, content))
     assert table.columns == ("a", "b") and table.named
@@ -80,20 +89,23 @@ def guessed(path, header="auto"):
     return table.columns if table.named else None, len(table.values)
 
 
-@pytest.mark.parametrize("content, columns, rows", [
-    ("year,2019,\n1,2,3\n", ("year", "2019", "x3"), 1),
-    ("0,1,2\n.5,1,2\n3,4,5\n", ("0", "1", "2"), 2),       # pandas, of unnamed columns
-    ("0,1,2\n3,4,5\n", None, 2),                          # whole numbers all through
-    ("2019,2020,2022\n.5,1,2\n", ("2019", "2020", "2022"), 1),
-    ("0\n.5\n1.5\n", ("0",), 2),
-    ("NA\n1.5\n", ("NA",), 1),
-    ("# a,b\n1,2\n3,4\n", ("a", "b"), 2),                  # numpy.savetxt
-])
+@pytest.mark.parametrize(
+    "content, columns, rows",
+    [
+        ("year,2019,\n1,2,3\n", ("year", "2019", "x3"), 1),
+        ("0,1,2\n.5,1,2\n3,4,5\n", ("0", "1", "2"), 2),  # pandas, of unnamed columns
+        ("0,1,2\n3,4,5\n", None, 2),  # whole numbers all through
+        ("2019,2020,2022\n.5,1,2\n", ("2019", "2020", "2022"), 1),
+        ("0\n.5\n1.5\n", ("0",), 2),
+        ("NA\n1.5\n", ("NA",), 1),
+        ("# a,b\n1,2\n3,4\n", ("a", "b"), 2),  # numpy.savetxt
+    ],
+)
 def test_a_first_line_that_may_be_names_is_asked_about(tmp_path, content, columns, rows):
     path = written(tmp_path, "t.csv", content)
     assert guessed(path) == (columns, rows)
     assert read_table(path, "yes").named
-    if content[0].isdigit():        # what is no number can't be data
+    if content[0].isdigit():  # what is no number can't be data
         assert len(read_table(path, "no").values) == content.count("\n")
 
 
@@ -102,28 +114,44 @@ def test_a_bad_cell_in_the_first_row_is_no_header(tmp_path, first):
     refused(written(tmp_path, "t.csv", f"{first}\n1,2\n"), r"row 1 \(line 1\), column 'x2'")
 
 
-@pytest.mark.parametrize("content, columns", [
-    ("# made by me, in 2020\na,b\n1,2\n", ("a", "b")),
-    ("# made\n#\na,b\n1,2\n", ("a", "b")),
-    ("# three, cells, here\n1.5,2\n", ("x1", "x2")),
-    ('"0","1"\n1,2\n', ("0", "1")),
-    ('"#a","NA"\n1,2\n', ("#a", "NA")),
-])
+@pytest.mark.parametrize(
+    "content, columns",
+    [
+        ("# made by me, in 2020\na,b\n1,2\n", ("a", "b")),
+        ("# made\n#\na,b\n1,2\n", ("a", "b")),
+        ("# three, cells, here\n1.5,2\n", ("x1", "x2")),
+        ('"0","1"\n1,2\n', ("0", "1")),
+        ('"#a","NA"\n1,2\n', ("#a", "NA")),
+    ],
+)
 def test_comments_and_quoted_names_are_certain(tmp_path, content, columns):
     table = read_table(written(tmp_path, "t.csv", content))
     assert table.columns == columns and not table.doubtful
     assert table.values.shape == (1, 2)
 
 
-@pytest.mark.parametrize("names", [
-    ("0", "1"), ("2019", "2020"), ("nan", "NA"), ("#a", "b"), ("a;b", "c,d"), ('"', "\n"),
-    ("1e5", "-"), ("a\rb", "ä ö"), ("\ufeffa", "'"), ("x1", "=1+1"), ("a\tb", "1 2")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("0", "1"),
+        ("2019", "2020"),
+        ("nan", "NA"),
+        ("#a", "b"),
+        ("a;b", "c,d"),
+        ('"', "\n"),
+        ("1e5", "-"),
+        ("a\rb", "ä ö"),
+        ("\ufeffa", "'"),
+        ("x1", "=1+1"),
+        ("a\tb", "1 2"),
+    ],
+)
 def test_names_that_were_written_read_back(tmp_path, names):
     for columns in (names, names[:1]):
-        write_csv(tmp_path / "t.csv", Table(ROWS[:, :len(columns)], columns))
+        write_csv(tmp_path / "t.csv", Table(ROWS[:, : len(columns)], columns))
         table = read_table(tmp_path / "t.csv")
         assert table.columns == tuple(name.strip() or "x2" for name in columns)
-        np.testing.assert_array_equal(table.values, ROWS[:, :len(columns)])
+        np.testing.assert_array_equal(table.values, ROWS[:, : len(columns)])
 
 
 def test_text_through_a_pipe(tmp_path):
@@ -162,21 +190,26 @@ def test_one_column(tmp_path):
     refused(written(tmp_path, "gap.csv", "height\n1.5\n\n2\n"), "row 2 .*got an empty cell")
 
 
-@pytest.mark.parametrize("content, pattern", [
-    ("", "expected a table, got an empty file"),
-    ("\n\n", "got blank lines"),
-    ("a,b\n", "expected rows below the header, got none"),
-    ("a,b\n1,2\n3,tall\n", r"row 2 \(line 3\), column 'b': expected a number, got 'tall'"),
-    ("a,b\n1,2\n\n3,\n", r"row 2 \(line 4\), column 'b': expected a number, got an empty cell"),
-    ("1,2\n3,12_34\n", r"row 2 \(line 2\), column 'x2': expected a number, got '12_34'"),
-    ("a;b\n0,5;0,7\n", r"row 1 .*got '0,5' \(decimals are written with a point\)"),
-    ("a,b\n1,2\n3\n", r"row 2 \(line 3\): expected 2 columns, got 1"),
-    ("a,b\n1,2\n3,4,5\n", r"row 2 \(line 3\): expected 2 columns, got 3"),
-    ("a,b\n1,nan\ninf,3\n4,5\n", "got 2 that are NaN or infinite in 2 of 3 rows; the first is "
-                                 "nan in row 1, column 'b'"),
-    ("a,b,a\n1,2,3\n", "expected columns of different names, got 'a' 2 times"),
-    (b"a,b\n1,\xff\n", "expected UTF-8 text, got byte 0xff in line 2"),
-])
+@pytest.mark.parametrize(
+    "content, pattern",
+    [
+        ("", "expected a table, got an empty file"),
+        ("\n\n", "got blank lines"),
+        ("a,b\n", "expected rows below the header, got none"),
+        ("a,b\n1,2\n3,tall\n", r"row 2 \(line 3\), column 'b': expected a number, got 'tall'"),
+        ("a,b\n1,2\n\n3,\n", r"row 2 \(line 4\), column 'b': expected a number, got an empty cell"),
+        ("1,2\n3,12_34\n", r"row 2 \(line 2\), column 'x2': expected a number, got '12_34'"),
+        ("a;b\n0,5;0,7\n", r"row 1 .*got '0,5' \(decimals are written with a point\)"),
+        ("a,b\n1,2\n3\n", r"row 2 \(line 3\): expected 2 columns, got 1"),
+        ("a,b\n1,2\n3,4,5\n", r"row 2 \(line 3\): expected 2 columns, got 3"),
+        (
+            "a,b\n1,nan\ninf,3\n4,5\n",
+            "got 2 that are NaN or infinite in 2 of 3 rows; the first is nan in row 1, column 'b'",
+        ),
+        ("a,b,a\n1,2,3\n", "expected columns of different names, got 'a' 2 times"),
+        (b"a,b\n1,\xff\n", "expected UTF-8 text, got byte 0xff in line 2"),
+    ],
+)
 def test_bad_text(tmp_path, content, pattern):
     refused(written(tmp_path, "t.csv", content), pattern)
 
@@ -208,15 +241,18 @@ def test_npy(tmp_path, dtype):
     np.testing.assert_array_equal(table.values, values)
 
 
-@pytest.mark.parametrize("array, pattern", [
-    (np.zeros(5), r"expected a 2-D array, got shape \(5,\); reshape"),
-    (np.zeros((2, 2, 2)), r"expected a 2-D array, got shape \(2, 2, 2\)$"),
-    (np.zeros((0, 3)), r"expected rows and columns, got shape \(0, 3\)"),
-    (np.zeros((2, 2), complex), "expected real numbers, got dtype complex128"),
-    (np.array([["a", "b"]]), "expected real numbers, got dtype <U1"),
-    (np.array([[1, None]], object), "got pickled objects, which are never loaded"),
-    (np.array([[1.0, np.nan]]), "got 1 that are NaN or infinite"),
-])
+@pytest.mark.parametrize(
+    "array, pattern",
+    [
+        (np.zeros(5), r"expected a 2-D array, got shape \(5,\); reshape"),
+        (np.zeros((2, 2, 2)), r"expected a 2-D array, got shape \(2, 2, 2\)$"),
+        (np.zeros((0, 3)), r"expected rows and columns, got shape \(0, 3\)"),
+        (np.zeros((2, 2), complex), "expected real numbers, got dtype complex128"),
+        (np.array([["a", "b"]]), "expected real numbers, got dtype <U1"),
+        (np.array([[1, None]], object), "got pickled objects, which are never loaded"),
+        (np.array([[1.0, np.nan]]), "got 1 that are NaN or infinite"),
+    ],
+)
 def test_bad_npy(tmp_path, array, pattern):
     np.save(tmp_path / "t.npy", array, allow_pickle=True)
     refused(tmp_path / "t.npy", pattern)
@@ -229,8 +265,10 @@ def test_damaged_arrays(tmp_path):
         content = (tmp_path / f"whole.{kind}").read_bytes()
         refused(written(tmp_path, f"cut.{kind}", content[:-20]), f"a complete .{kind} file")
         refused(written(tmp_path, f"text.{kind}", "a,b\n1,2\n"), "expected")
-    refused(written(tmp_path, "really.npy", (tmp_path / "whole.npz").read_bytes()),
-            "expected what its name says, got an .npz file")
+    refused(
+        written(tmp_path, "really.npy", (tmp_path / "whole.npz").read_bytes()),
+        "expected what its name says, got an .npz file",
+    )
 
 
 def test_npz(tmp_path):
@@ -252,8 +290,9 @@ def test_npz(tmp_path):
 def test_parquet(tmp_path):
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
-    frame = pandas.DataFrame({"b": ROWS[:, 0], "a": [1, 2, 3], "c": [True, False, True]},
-                             index=["p", "q", "r"])
+    frame = pandas.DataFrame(
+        {"b": ROWS[:, 0], "a": [1, 2, 3], "c": [True, False, True]}, index=["p", "q", "r"]
+    )
     frame.to_parquet(tmp_path / "t.parquet")
     table = read_table(tmp_path / "t.parquet")
     assert table.columns == ("b", "a", "c") and table.named
@@ -265,7 +304,8 @@ def test_parquet(tmp_path):
     bare.to_parquet(tmp_path / "bare.parquet", index=False)
     assert read_table(tmp_path / "bare.parquet").columns == ("x1", "x2")
     pandas.DataFrame({"a": pandas.array([1, None], dtype="Int64")}).to_parquet(
-        tmp_path / "gap.parquet")
+        tmp_path / "gap.parquet"
+    )
     refused(tmp_path / "gap.parquet", "the first is nan in row 2, column 'a'")
     refused(written(tmp_path, "bad.parquet", "PAR1 no"), "a complete .parquet file")
 
@@ -285,13 +325,14 @@ def test_parquet_without_pyarrow_says_how_to_get_it(tmp_path, monkeypatch):
 # Checks -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text, not_numbers", [("a,b\n1,2\n3,tall\n", True),
-                                               ("a,b\n1,2\n3,inf\n", False)])
+@pytest.mark.parametrize(
+    "text, not_numbers", [("a,b\n1,2\n3,tall\n", True), ("a,b\n1,2\n3,inf\n", False)]
+)
 def test_errors_about_a_column_carry_its_name(tmp_path, text, not_numbers):
     with pytest.raises(TableError) as error:
         read_table(written(tmp_path, "t.csv", text))
     assert (error.value.column, error.value.not_numbers) == ("b", not_numbers)
-    copied = pickle.loads(pickle.dumps(error.value))        # as it comes back from a worker
+    copied = pickle.loads(pickle.dumps(error.value))  # as it comes back from a worker
     assert (str(copied), copied.column) == (str(error.value), "b")
 
 
@@ -335,7 +376,7 @@ def test_float32_is_written_with_its_own_digits():
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = written(tmp_path, "kept.csv", "old")
-    with pytest.raises(KeyboardInterrupt):      # noqa: PT012, raised while it writes
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012, raised while it writes
         with replacing(path) as file:
             file.write(b"new")
             raise KeyboardInterrupt
@@ -343,10 +384,19 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 
 def test_parts_of_dead_processes_are_swept_and_others_left(tmp_path):
-    code = ("import os, sys; from nfref.runtime.files import Reservation\n"
-            "kept = Reservation(sys.argv[1]); print('ready', flush=True); input()")
-    writers = [subprocess.Popen([sys.executable, "-c", code, tmp_path / "t.csv"], text=True,
-                                stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
+    code = (
+        "import os, sys; from nfref.runtime.files import Reservation\n"
+        "kept = Reservation(sys.argv[1]); print('ready', flush=True); input()"
+    )
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path / "t.csv"],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]
     for writer in writers:
         assert writer.stdout.readline() == "ready\n"
     writers[0].kill()
@@ -376,7 +426,7 @@ def test_a_reservation_is_a_place_and_its_bytes(tmp_path):
         check_writable(tmp_path / ("n" * 300))
     free = shutil.disk_usage(tmp_path).free
     with pytest.raises(OSError, match="other: (No space left on device|File too large)"):
-        with reserved(tmp_path / "other", 2 * free + 2 ** 40):
+        with reserved(tmp_path / "other", 2 * free + 2**40):
             pass
     assert os.listdir(tmp_path) == ["t.bin"]
 
@@ -413,6 +463,7 @@ def test_unwritable_places(tmp_path):
 def test_text_where_a_column_holds_it(tmp_path):
     """Its places in the order of first appearance, and blank cells are missing as anywhere."""
     from nfref.tables.reading import read_quietly
+
     path = written(tmp_path, "t.csv", 'town,a\nRome,1\n"New York, NY",2\n Rome ,3\n')
     table = read_quietly(path, texts=("town", "county"))
     assert table.labels == {"town": ["Rome", "New York, NY"]}
@@ -420,8 +471,11 @@ def test_text_where_a_column_holds_it(tmp_path):
     town, a = table.cells()
     assert town.tolist() == ["Rome", "New York, NY", "Rome"] and a.tolist() == [1, 2, 3]
     assert read_table(written(tmp_path, "n.csv", "a\n1\n2\n")).cells()[0].tolist() == [1, 2]
-    with pytest.raises(TableError, match=r"row 2 \(line 3\), column 'town': expected a number, got "
-                                         "an empty cell"):
+    with pytest.raises(
+        TableError,
+        match=r"row 2 \(line 3\), column 'town': expected a number, got "
+        "an empty cell",
+    ):
         read_quietly(written(tmp_path, "blank.csv", "town,a\nRome,1\n,2\n"), texts=("town",))
 
 
@@ -440,17 +494,23 @@ def test_a_number_in_quotes_ends_with_them(tmp_path, cells, delimiter):
     np.testing.assert_array_equal(read_table(path).values, [[4, 5], [6, 7], [-1500, 2]])
 
 
-@pytest.mark.parametrize("text, width", [("1,5\n2,7\n-3,1\n", 2), ("1,234\n2,345\n", 2),
-                                         ("1,234,567\n2,345,678\n", 3)])
+@pytest.mark.parametrize(
+    "text, width", [("1,5\n2,7\n-3,1\n", 2), ("1,234\n2,345\n", 2), ("1,234,567\n2,345,678\n", 3)]
+)
 def test_commas_that_may_stand_within_numbers_are_told_of(tmp_path, text, width):
     path = tmp_path / "t.csv"
     path.write_text(text)
     table = read_quietly(path)
     assert table.values.shape[1] == width and not table.doubtful
-    assert table.remark.endswith(f"are read as {width} columns of whole numbers; decimals are "
-                                 "written with a point, thousands without commas")
-    for plain in (text.replace("\n", ".5\n"), text.replace(",", ";"), "a" + "," * (width - 1)
-                  + "b\n" + text):
+    assert table.remark.endswith(
+        f"are read as {width} columns of whole numbers; decimals are "
+        "written with a point, thousands without commas"
+    )
+    for plain in (
+        text.replace("\n", ".5\n"),
+        text.replace(",", ";"),
+        "a" + "," * (width - 1) + "b\n" + text,
+    ):
         path.write_text(plain)
         table = read_quietly(path, "yes" if plain[0] == "a" else "auto")
         assert "are read as" not in table.remark
@@ -473,17 +533,18 @@ def test_a_file_of_blank_lines_ends_soon(tmp_path, name, before, after):
 
 def test_text_that_a_spreadsheet_would_compute_is_guarded_on_request(tmp_path):
     from nfref.tables.reading import write_blocks
+
     rows = np.array([["=1+1", -1.5], ["@x", 2], ["-3", 4.0], [" +a", "b"]], object)
     target = io.StringIO()
     write_blocks(target, ["-a", "b"], [rows], guarded=True)
-    assert target.getvalue() == '"\'-a","b"\n\'=1+1,-1.5\n\'@x,2\n-3,4\n\' +a,b\n'
+    assert target.getvalue() == "\"'-a\",\"b\"\n'=1+1,-1.5\n'@x,2\n-3,4\n' +a,b\n"
     plain = io.StringIO()
     write_blocks(plain, ["a", "b"], [rows])
     assert "'" not in plain.getvalue()
 
 
 def test_messages_are_short_whatever_the_names():
-    long = tuple(f"{k}" + "n" * 10 ** 5 for k in range(20))
+    long = tuple(f"{k}" + "n" * 10**5 for k in range(20))
     with pytest.raises(TableError) as caught:
         match_columns("t", Table(np.zeros((1, 20)), long), [name + "x" for name in long])
     assert len(str(caught.value)) < 1300
@@ -512,6 +573,7 @@ def test_names_with_line_breaks(tmp_path, names):
 def test_a_parquet_that_holds_fewer_rows_than_it_says_is_refused(tmp_path, monkeypatch):
     """Of a damaged one pyarrow may give no rows and no error."""
     from pyarrow import parquet
+
     pd = pytest.importorskip("pandas")
     pd.DataFrame({"a": [1.0, 2.0]}).to_parquet(tmp_path / "t.parquet")
     monkeypatch.setattr(parquet.ParquetFile, "iter_batches", lambda *rest, **options: iter(()))

@@ -13,10 +13,16 @@ N = 400
 
 def mixed(n=N):
     rng = np.random.default_rng(0)
-    return pd.DataFrame({
-        "id": np.arange(n), "name": [f"p{k}" for k in range(n)],
-        "city": rng.choice(["Rome", "Oslo", "São Paulo"], n), "income": rng.lognormal(10, 1, n),
-        "married": rng.choice(["yes", "no"], n), "temp": np.round(2 * rng.normal(20, 3, n)) / 2})
+    return pd.DataFrame(
+        {
+            "id": np.arange(n),
+            "name": [f"p{k}" for k in range(n)],
+            "city": rng.choice(["Rome", "Oslo", "São Paulo"], n),
+            "income": rng.lognormal(10, 1, n),
+            "married": rng.choice(["yes", "no"], n),
+            "temp": np.round(2 * rng.normal(20, 3, n)) / 2,
+        }
+    )
 
 
 @pytest.fixture
@@ -48,19 +54,22 @@ def test_text_that_repeats_is_a_category_and_other_columns_can_be_left_out(folde
     assert status == 0 and "'city' category" in output and "'married' category" in output
     assert "'id' counts the rows and says nothing else of them: --without id leaves it" in output
     assert "'temp' 0.5\n" in output and "a density can" not in output
-    status, _, errors = run(capsys, "fit", name, "--without", "id,name", "--members", 0, "--quiet",
-                            "--out", "m.npz")
+    status, _, errors = run(
+        capsys, "fit", name, "--without", "id,name", "--members", 0, "--quiet", "--out", "m.npz"
+    )
     assert status == 0
     density = load_model("m.npz").density
     assert [column.kind for column in density.columns] == ["category", "real", "category", "real"]
     # The same file again, with the columns that the model does not know.
     note = "nfref: note: columns that the model does not know are not used: 'id', 'name'\n"
-    expected = density.log_prob([data[name].to_numpy() for name in
-                                 ("city", "income", "married", "temp")])
+    expected = density.log_prob(
+        [data[name].to_numpy() for name in ("city", "income", "married", "temp")]
+    )
     status, output, errors = run(capsys, "score", "m.npz", name)
     assert status == 0 and errors == note
-    np.testing.assert_allclose([float(line) for line in output.splitlines()[:-1]], expected,
-                               atol=1e-9)
+    np.testing.assert_allclose(
+        [float(line) for line in output.splitlines()[:-1]], expected, atol=1e-9
+    )
     data[["name", "city", "married", "temp"]].to_csv("part.csv", index=False)
     status, output, errors = run(capsys, "predict", "m.npz", "part.csv", "--column", "income")
     assert status == 0 and "'name'" in errors and len(output.splitlines()) == N + 1
@@ -80,16 +89,24 @@ def test_a_file_without_all_columns_is_refused_as_before(folder, capsys):
     assert "other 3" in fails(capsys, "score", "m.npz", "t.npy").replace("got 3", "other 3")
 
 
-@pytest.mark.parametrize("cells, message", [
-    (["1,234.5", "2,345.6"], "thousands are not set apart by commas"),
-    (["59.3%", "12%"], "expected a number, got '59.3%'; --column a=category takes its texts as"),
-    (["2024-01-01", "2024-01-02"], "expected a number, got '2024-01-01'"),
-    (["1,5", "2,5"], "decimals are written with a point"),
-    (["$3", "€ 4"], "expected a number, got '$3'")])
+@pytest.mark.parametrize(
+    "cells, message",
+    [
+        (["1,234.5", "2,345.6"], "thousands are not set apart by commas"),
+        (
+            ["59.3%", "12%"],
+            "expected a number, got '59.3%'; --column a=category takes its texts as",
+        ),
+        (["2024-01-01", "2024-01-02"], "expected a number, got '2024-01-01'"),
+        (["1,5", "2,5"], "decimals are written with a point"),
+        (["$3", "€ 4"], "expected a number, got '$3'"),
+    ],
+)
 def test_text_that_begins_as_a_number_is_no_category(folder, capsys, cells, message):
     rng = np.random.default_rng(0)
-    pd.DataFrame({"a": np.resize(cells, 50), "b": rng.standard_normal(50)}).to_csv("t.csv",
-                                                                                   index=False)
+    pd.DataFrame({"a": np.resize(cells, 50), "b": rng.standard_normal(50)}).to_csv(
+        "t.csv", index=False
+    )
     errors = fails(capsys, "fit", "t.csv", "--members", 0)
     assert message in errors and "--without a leaves the column out" in errors
     assert run(capsys, "fit", "t.csv", "--members", 0, "--without", "a")[0] == 0
@@ -98,9 +115,11 @@ def test_text_that_begins_as_a_number_is_no_category(folder, capsys, cells, mess
 def test_columns_that_are_left_out_have_to_be_there(folder, capsys):
     mixed()[["income", "temp"]].to_csv("t.csv", index=False)
     assert "--without: expected a column of t.csv, got 'x'" in fails(
-        capsys, "fit", "t.csv", "--without", "x")
+        capsys, "fit", "t.csv", "--without", "x"
+    )
     assert "--without: expected other columns beside 'income', 'temp', got none" in fails(
-        capsys, "fit", "t.csv", "--without", "income,temp")
+        capsys, "fit", "t.csv", "--without", "income,temp"
+    )
     assert "got 'x'" in fails(capsys, "fit", "wine", "--without", "x")
 
 
@@ -131,8 +150,13 @@ def test_a_table_of_categories_alone_has_the_probabilities_of_its_rows(folder, c
     rng = np.random.default_rng(0)
     a = rng.integers(0, 2, 3000)
     b = np.where(rng.random(3000) < 0.9, a, 1 - a)
-    data = pd.DataFrame({"a": np.array(["no", "yes"])[a], "b": np.array(["low", "high"])[b],
-                         "c": rng.integers(0, 3, 3000)})
+    data = pd.DataFrame(
+        {
+            "a": np.array(["no", "yes"])[a],
+            "b": np.array(["low", "high"])[b],
+            "c": rng.integers(0, 3, 3000),
+        }
+    )
     data.to_csv("t.csv", index=False)
     status, output, _ = run(capsys, "fit", "t.csv", "--out", "m.npz")
     assert status == 0 and "12 rows differ, and 300 copies are kept to test by" in output

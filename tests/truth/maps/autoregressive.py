@@ -44,6 +44,5 @@ CONFIGURATIONS = {
     "made_exp": MADE(3, (4,), Affine("exp"), activation="tanh", degrees=((2, 1, 1, 2),)),
     "maf": MAF(3, layers=2, hidden=(4,), activation="relu"),
     "iaf": IAF(2, layers=2, hidden=(3,), activation="relu"),
-    "iaf_gate": IAF(2, layers=2, hidden=(3,), transformer=Affine("gate"),
-                    activation="relu"),
+    "iaf_gate": IAF(2, layers=2, hidden=(3,), transformer=Affine("gate"), activation="relu"),
 }

@@ -6,12 +6,9 @@ from tests.truth.maps.networks import network
 
 
 def continuous(flow, params, z, context):
-    return integrate(
-        lambda t, at: network(params["net"], at + [t] + context, flow.activation), z)
+    return integrate(lambda t, at: network(params["net"], at + [t] + context, flow.activation), z)
 
 
 MAPS = {CNF: continuous}
 
-CONFIGURATIONS = {
-    "cnf": CNF(2, hidden=(2,), solver="dop853", rtol=1e-12, atol=1e-12),
-}
+CONFIGURATIONS = {"cnf": CNF(2, hidden=(2,), solver="dop853", rtol=1e-12, atol=1e-12)}

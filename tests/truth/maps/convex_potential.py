@@ -16,8 +16,10 @@ def convex_potential(flow, params, z, context):
     positive = [exact(layer["positive"].T) for layer in params["layers"][1:]]
     shift = exact(params["shift"])
     if context:
-        shift = [value + dot(column, context)
-                 for value, column in zip(shift, exact(params["from_context"].T))]
+        shift = [
+            value + dot(column, context)
+            for value, column in zip(shift, exact(params["from_context"].T))
+        ]
     output, strength = exact(params["output"]), softplus(exact(params["strength"])[0])
 
     def potential(z):
@@ -25,25 +27,37 @@ def convex_potential(flow, params, z, context):
         for k, (weight, bias) in enumerate(layers):
             values = [dot(column, z + context) + b for column, b in zip(weight, bias)]
             if k:
-                values = [value + dot([softplus(p) for p in column], h) / len(h)
-                          for value, column in zip(values, positive[k - 1])]
+                values = [
+                    value + dot([softplus(p) for p in column], h) / len(h)
+                    for value, column in zip(values, positive[k - 1])
+                ]
             h = [softplus(value) for value in values]
-        return (strength / 2 * dot(z, z) + dot(shift, z)
-                + dot([softplus(w) for w in output], h) / len(h))
+        return (
+            strength / 2 * dot(z, z)
+            + dot(shift, z)
+            + dot([softplus(w) for w in output], h) / len(h)
+        )
 
     def slope(i):
         # Their error is of order h^8, so that the Jacobian of the map keeps its digits.
         h = step() ** mp.mpf("0.5")
-        return mp.fsum(weight * (potential(z[:i] + [z[i] + k * h] + z[i + 1:])
-                                 - potential(z[:i] + [z[i] - k * h] + z[i + 1:]))
-                       for k, weight in enumerate((mp.mpf(4) / 5, -mp.mpf(1) / 5, mp.mpf(4) / 105,
-                                                   -mp.mpf(1) / 280), 1)) / h
+        return (
+            mp.fsum(
+                weight
+                * (
+                    potential(z[:i] + [z[i] + k * h] + z[i + 1 :])
+                    - potential(z[:i] + [z[i] - k * h] + z[i + 1 :])
+                )
+                for k, weight in enumerate(
+                    (mp.mpf(4) / 5, -mp.mpf(1) / 5, mp.mpf(4) / 105, -mp.mpf(1) / 280), 1
+                )
+            )
+            / h
+        )
 
     return [slope(i) for i in range(len(z))]
 
 
 MAPS = {ConvexPotentialFlow: convex_potential}
 
-CONFIGURATIONS = {
-    "convex_potential": ConvexPotentialFlow(2, hidden=(3, 2), context_dim=1),
-}
+CONFIGURATIONS = {"convex_potential": ConvexPotentialFlow(2, hidden=(3, 2), context_dim=1)}

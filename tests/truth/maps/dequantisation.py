@@ -22,7 +22,10 @@ MAPS = {VariationalDequantisation: evened}
 
 # The origin is in the rows of every configuration, and is no place for a layer of cells.
 CONFIGURATIONS = {
-    "dequantisation": Chain((
-        Standardise((0.3, 1.7), (1.0, 2.0)),
-        VariationalDequantisation(RealNVP(2, layers=1, hidden=(2,), context_dim=2), levels=4))),
+    "dequantisation": Chain(
+        (
+            Standardise((0.3, 1.7), (1.0, 2.0)),
+            VariationalDequantisation(RealNVP(2, layers=1, hidden=(2,), context_dim=2), levels=4),
+        )
+    )
 }

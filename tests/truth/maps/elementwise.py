@@ -11,8 +11,10 @@ def scale(flow, params, z, context):
 
 
 def elementwise_affine(flow, params, z, context):
-    return [zi * mp.exp(s) + t
-            for zi, s, t in zip(z, exact(params["log_scale"]), exact(params["shift"]))]
+    return [
+        zi * mp.exp(s) + t
+        for zi, s, t in zip(z, exact(params["log_scale"]), exact(params["shift"]))
+    ]
 
 
 def standardise(flow, params, z, context):
@@ -20,8 +22,10 @@ def standardise(flow, params, z, context):
 
 
 def logit(flow, params, z, context):
-    return [zi if low is None else low + (mp.mpf(high) - low) / (1 + mp.exp(-zi))
-            for zi, low, high in zip(z, flow.lower, flow.upper)]
+    return [
+        zi if low is None else low + (mp.mpf(high) - low) / (1 + mp.exp(-zi))
+        for zi, low, high in zip(z, flow.lower, flow.upper)
+    ]
 
 
 MAPS = {Scale: scale, ElementwiseAffine: elementwise_affine, Standardise: standardise, Logit: logit}

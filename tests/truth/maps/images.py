@@ -3,8 +3,15 @@
 import mpmath as mp
 
 from nfref.flows.images.glow import Glow, OnFirst
-from nfref.flows.images.layers import (ActNorm, ChannelAffine, ChannelCoupling, InvertibleConv,
-                                       SplitPrior, Squeeze, TopPrior)
+from nfref.flows.images.layers import (
+    ActNorm,
+    ChannelAffine,
+    ChannelCoupling,
+    InvertibleConv,
+    SplitPrior,
+    Squeeze,
+    TopPrior,
+)
 from nfref.flows.linear import LULinear
 from nfref.transformers.affine import Affine
 from tests.truth.calculus import exact
@@ -17,8 +24,11 @@ from tests.truth.maps.transformers import transform
 def image_of(row, shape):
     """{(row, column): list of channels}."""
     channels, height, width = shape
-    return {(i, j): [row[(c * height + i) * width + j] for c in range(channels)]
-            for i in range(height) for j in range(width)}
+    return {
+        (i, j): [row[(c * height + i) * width + j] for c in range(channels)]
+        for i in range(height)
+        for j in range(width)
+    }
 
 
 def row_of(image, shape):
@@ -28,17 +38,22 @@ def row_of(image, shape):
 
 def at_pixels(change):
     """A map of the channels of one pixel, at every pixel."""
+
     def whole_image(flow, params, z, context):
         image = image_of(z, flow.shape)
-        return row_of({place: change(flow, params, channels)
-                       for place, channels in image.items()}, flow.shape)
+        return row_of(
+            {place: change(flow, params, channels) for place, channels in image.items()}, flow.shape
+        )
+
     return whole_image
 
 
 @at_pixels
 def channel_affine(flow, params, channels):
-    return [value * mp.exp(s) + t for value, s, t
-            in zip(channels, exact(params["log_scale"]), exact(params["shift"]))]
+    return [
+        value * mp.exp(s) + t
+        for value, s, t in zip(channels, exact(params["log_scale"]), exact(params["shift"]))
+    ]
 
 
 @at_pixels
@@ -50,9 +65,14 @@ def unsqueeze(flow, params, z, context):
     """Channel 4c + 2a + b of pixel (i, j) goes to channel c of pixel (2i + a, 2j + b)."""
     channels, height, width = flow.shape
     small = image_of(z, (4 * channels, height // 2, width // 2))
-    return row_of({(i, j): [small[i // 2, j // 2][4 * c + 2 * (i % 2) + j % 2]
-                            for c in range(channels)]
-                   for i in range(height) for j in range(width)}, flow.shape)
+    return row_of(
+        {
+            (i, j): [small[i // 2, j // 2][4 * c + 2 * (i % 2) + j % 2] for c in range(channels)]
+            for i in range(height)
+            for j in range(width)
+        },
+        flow.shape,
+    )
 
 
 def channel_coupling(flow, params, z, context):
@@ -62,18 +82,35 @@ def channel_coupling(flow, params, z, context):
     seen = {place: values[:kept] + context for place, values in image.items()}
     outputs = convolution_network(params["net"], seen, flow.activation)
     changed, pixels = channels - kept, flow.shape[1] * flow.shape[2]
-    return row_of({(i, j): values[:kept] + [
-        transform(flow, params, k * pixels + i * flow.shape[2] + j,
-                  outputs[i, j][k::changed], values[kept + k]) for k in range(changed)]
-        for (i, j), values in image.items()}, flow.shape)
+    return row_of(
+        {
+            (i, j): values[:kept]
+            + [
+                transform(
+                    flow,
+                    params,
+                    k * pixels + i * flow.shape[2] + j,
+                    outputs[i, j][k::changed],
+                    values[kept + k],
+                )
+                for k in range(changed)
+            ]
+            for (i, j), values in image.items()
+        },
+        flow.shape,
+    )
 
 
 MAPS = {
-    ActNorm: channel_affine, ChannelAffine: channel_affine,
-    InvertibleConv: invertible_convolution, Squeeze: unsqueeze,
-    ChannelCoupling: channel_coupling, SplitPrior: channel_coupling,
+    ActNorm: channel_affine,
+    ChannelAffine: channel_affine,
+    InvertibleConv: invertible_convolution,
+    Squeeze: unsqueeze,
+    ChannelCoupling: channel_coupling,
+    SplitPrior: channel_coupling,
     TopPrior: channel_coupling,
-    OnFirst: on_first, Glow: chain,
+    OnFirst: on_first,
+    Glow: chain,
 }
 
 CONFIGURATIONS = {
@@ -88,6 +125,7 @@ CONFIGURATIONS = {
     "split_prior": SplitPrior((2, 1, 2)),
     "top_prior": TopPrior((1, 2, 2), context_dim=1),
     "on_first": OnFirst(LULinear(2), 3),
-    "glow": Glow((1, 2, 2), levels=1, steps=1, hidden=(1,),
-                 pivots=(((2, 0, 3, 1), (1, -1, 1, 1)),)),
+    "glow": Glow(
+        (1, 2, 2), levels=1, steps=1, hidden=(1,), pivots=(((2, 0, 3, 1), (1, -1, 1, 1)),)
+    ),
 }

@@ -27,8 +27,10 @@ def linear_matrix(flow, params):
     def upper(i, j):
         return flow.signs[i] * mp.exp(packed[i][i]) if i == j else packed[i][j] * (i < j)
 
-    product = [[mp.fsum(lower(i, k) * upper(k, j) for k in range(size)) for j in range(size)]
-               for i in range(size)]
+    product = [
+        [mp.fsum(lower(i, k) * upper(k, j) for k in range(size)) for j in range(size)]
+        for i in range(size)
+    ]
     return [product[place] for place in flow.permutation]
 
 

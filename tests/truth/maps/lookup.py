@@ -1,6 +1,6 @@
 """The map of a flow, looked up by its class."""
 
-MAPS = {}       # filled by the package, from its modules
+MAPS = {}  # filled by the package, from its modules
 
 
 def forward(flow, params, z, context=()):

@@ -18,8 +18,11 @@ def activate(name, value):
 def read_by_network(coordinates, periodic):
     """What a conditioner reads: numbers as they are, then cosines, then sines of the angles."""
     angles = [coordinates[i] for i in periodic]
-    return [value for i, value in enumerate(coordinates) if i not in periodic] \
-        + [mp.cos(angle) for angle in angles] + [mp.sin(angle) for angle in angles]
+    return (
+        [value for i, value in enumerate(coordinates) if i not in periodic]
+        + [mp.cos(angle) for angle in angles]
+        + [mp.sin(angle) for angle in angles]
+    )
 
 
 def network(params, inputs, activation, sees=lambda layer, source, target: True):
@@ -27,9 +30,11 @@ def network(params, inputs, activation, sees=lambda layer, source, target: True)
     values = inputs
     for layer, parameters in enumerate(params):
         weight, bias = exact(parameters["weight"]), exact(parameters["bias"])
-        values = [bias[t] + mp.fsum(value * weight[s][t] for s, value in enumerate(values)
-                                    if sees(layer, s, t))
-                  for t in range(len(bias))]
+        values = [
+            bias[t]
+            + mp.fsum(value * weight[s][t] for s, value in enumerate(values) if sees(layer, s, t))
+            for t in range(len(bias))
+        ]
         if layer + 1 < len(params):
             values = [activate(activation, value) for value in values]
     return values
@@ -42,20 +47,25 @@ def convolution(parameters, pixels):
     multiplies by exp(3 g).
     """
     bias = exact(parameters["bias"])
-    weight, edge, log_gain = (exact(parameters[name]) if name in parameters else default
-                              for name, default in (("weight", None), ("edge", None),
-                                                    ("log_gain", [0] * len(bias))))
+    weight, edge, log_gain = (
+        exact(parameters[name]) if name in parameters else default
+        for name, default in (("weight", None), ("edge", None), ("log_gain", [0] * len(bias)))
+    )
     reach = (len(edge or weight or [0]) - 1) // 2
     result = {}
-    for (i, j) in pixels:
+    for i, j in pixels:
         terms = [[value] for value in bias]
         for a in range(-reach, reach + 1):
             for b in range(-reach, reach + 1):
                 inside = (i + a, j + b) in pixels
                 for e, collected in enumerate(terms):
                     if inside:
-                        collected.append(mp.fsum(value * weight[a + reach][b + reach][c][e]
-                                                 for c, value in enumerate(pixels[i + a, j + b])))
+                        collected.append(
+                            mp.fsum(
+                                value * weight[a + reach][b + reach][c][e]
+                                for c, value in enumerate(pixels[i + a, j + b])
+                            )
+                        )
                     elif edge is not None:
                         collected.append(edge[a + reach][b + reach][e])
         result[i, j] = [mp.fsum(term) * mp.exp(3 * g) for term, g in zip(terms, log_gain)]
@@ -76,15 +86,26 @@ def convolution_network(params, pixels, activation):
 def normalised_convolution(parameters, pixels):
     """A convolution with the weights g v / |v| of each output."""
     v, length = exact(parameters["direction"]), exact(parameters["length"])
-    norms = [mp.sqrt(mp.fsum(numbers[e] ** 2 for row in v for place in row for numbers in place))
-             for e in range(len(length))]
-    weight = [[[[value * g / norm for value, g, norm in zip(numbers, length, norms)]
-                for numbers in place] for place in row] for row in v]
+    norms = [
+        mp.sqrt(mp.fsum(numbers[e] ** 2 for row in v for place in row for numbers in place))
+        for e in range(len(length))
+    ]
+    weight = [
+        [
+            [
+                [value * g / norm for value, g, norm in zip(numbers, length, norms)]
+                for numbers in place
+            ]
+            for place in row
+        ]
+        for row in v
+    ]
     return convolution({"weight": weight, "bias": parameters["bias"]}, pixels)
 
 
 def residual_network(params, pixels, activation):
     """RealNVP's, one block after the other; what the skips give is added up."""
+
     def plus(one, other):
         return {place: [a + b for a, b in zip(one[place], other[place])] for place in one}
 

@@ -10,6 +10,7 @@ MAPS = {NAF: chain, UMNN: chain}
 CONFIGURATIONS = {
     "naf": NAF(2, layers=2, hidden=(1,), units=2, activation="tanh"),
     "umnn": UMNN(1, layers=1, hidden=(1,), units=2, nodes=16, bound=2.0, activation="tanh"),
-    "coupling_logistics": Coupling((True, False), LogisticMixture(2), hidden=(1,),
-                                   activation="tanh"),
+    "coupling_logistics": Coupling(
+        (True, False), LogisticMixture(2), hidden=(1,), activation="tanh"
+    ),
 }

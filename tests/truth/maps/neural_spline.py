@@ -7,6 +7,7 @@ MAPS = {NSF: chain}
 
 CONFIGURATIONS = {
     "nsf_autoregressive": NSF(2, layers=2, hidden=(3,), bins=3, activation="relu", bound=3.0),
-    "nsf_coupling": NSF(3, layers=2, hidden=(3,), bins=3, coupling=True, activation="tanh",
-                        bound=3.0, linear="lu"),
+    "nsf_coupling": NSF(
+        3, layers=2, hidden=(3,), bins=3, coupling=True, activation="tanh", bound=3.0, linear="lu"
+    ),
 }

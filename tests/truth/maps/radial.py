@@ -11,8 +11,10 @@ from tests.truth.maps.networks import dot
 def radial(flow, params, z, context):
     numbers = [*exact(params["z0"]), *exact(params["alpha"]), *exact(params["beta"])]
     if flow.context_dim:
-        numbers = [value + dot(column, context)
-                   for value, column in zip(numbers, zip(*exact(params["from_context"])))]
+        numbers = [
+            value + dot(column, context)
+            for value, column in zip(numbers, zip(*exact(params["from_context"])))
+        ]
     *z0, alpha, beta = numbers
     alpha = mp.log(1 + mp.exp(alpha))
     beta_hat = -alpha + mp.log(1 + mp.exp(beta))

@@ -13,7 +13,7 @@ def radial_expansion(flow, params, z, context):
 
     def share(r):
         if flow.profile == "erf":
-            return mp.hyp1f1(mp.mpf(1) / 2, mp.mpf(3) / 2, -(r / width) ** 2)
+            return mp.hyp1f1(mp.mpf(1) / 2, mp.mpf(3) / 2, -((r / width) ** 2))
         return 1 / mp.sqrt(1 + (r / width) ** 2)
 
     def excess(r):
@@ -30,5 +30,7 @@ def radial_expansion(flow, params, z, context):
 
 MAPS = {RadialExpansion: radial_expansion}
 
-CONFIGURATIONS = {"radial_expansion": RadialExpansion(3),
-                  "radial_expansion_erf": RadialExpansion(3, "erf")}
+CONFIGURATIONS = {
+    "radial_expansion": RadialExpansion(3),
+    "radial_expansion_erf": RadialExpansion(3, "erf"),
+}

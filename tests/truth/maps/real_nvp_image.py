@@ -21,24 +21,40 @@ def image_coupling(flow, params, z, context):
     channels = flow.shape[0]
     image = image_of(z, flow.shape)
     masks = {(i, j): [int(stays(flow, c, i, j)) for c in range(channels)] for i, j in image}
-    seen = {place: [b * value for b, value in zip(masks[place], values)] + masks[place] + context
-            for place, values in image.items()}
+    seen = {
+        place: [b * value for b, value in zip(masks[place], values)] + masks[place] + context
+        for place, values in image.items()
+    }
     outputs = residual_network(params["net"], seen, flow.activation)
     # Among the numbers that change, in the order of the row, which one this is.
     order = iter(range(flow.dim))
-    number = {(c, i, j): next(order) for c in range(channels) for i in range(flow.shape[1])
-              for j in range(flow.shape[2]) if not masks[i, j][c]}
-    return row_of({(i, j): [
-        value if masks[i, j][c] else
-        transform(flow, params, number[c, i, j], outputs[i, j][c::channels], value)
-        for c, value in enumerate(values)] for (i, j), values in image.items()}, flow.shape)
+    number = {
+        (c, i, j): next(order)
+        for c in range(channels)
+        for i in range(flow.shape[1])
+        for j in range(flow.shape[2])
+        if not masks[i, j][c]
+    }
+    return row_of(
+        {
+            (i, j): [
+                value
+                if masks[i, j][c]
+                else transform(flow, params, number[c, i, j], outputs[i, j][c::channels], value)
+                for c, value in enumerate(values)
+            ]
+            for (i, j), values in image.items()
+        },
+        flow.shape,
+    )
 
 
 MAPS = {ImageCoupling: image_coupling, RealNVPImage: chain}
 
 CONFIGURATIONS = {
     "image_coupling": ImageCoupling((1, 2, 2), hidden=2, blocks=1, transformer=Affine("tanh")),
-    "image_coupling_channels": ImageCoupling((2, 1, 2), "channels", 1, hidden=1, blocks=1,
-                                             context_dim=1),
+    "image_coupling_channels": ImageCoupling(
+        (2, 1, 2), "channels", 1, hidden=1, blocks=1, context_dim=1
+    ),
     "real_nvp_image": RealNVPImage((1, 1, 2), levels=1, hidden=1, blocks=0),
 }

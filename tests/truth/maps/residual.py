@@ -13,10 +13,10 @@ def normalised(flow, params):
     layers = []
     for k, layer in enumerate(params["net"]):
         weight = exact(layer["weight"])
-        bounded = weight[:flow.dim] if k == 0 else weight
+        bounded = weight[: flow.dim] if k == 0 else weight
         sigma = max(mp.svd_r(mp.matrix(bounded), compute_uv=False))
         factor = min(mp.mpf(1), mp.mpf(flow.coefficient) / sigma)
-        weight = [[value * factor for value in row] for row in bounded] + weight[len(bounded):]
+        weight = [[value * factor for value in row] for row in bounded] + weight[len(bounded) :]
         layers.append((weight, exact(layer["bias"])))
     return layers
 
@@ -30,8 +30,9 @@ def residual_block(flow, params, z, context):
         for k, (weight, bias) in enumerate(layers):
             values = [dot(column, values) + b for column, b in zip(zip(*weight), bias)]
             if k < len(betas):
-                values = [value / (1 + mp.exp(-betas[k] * value)) / mp.mpf("1.1")
-                          for value in values]
+                values = [
+                    value / (1 + mp.exp(-betas[k] * value)) / mp.mpf("1.1") for value in values
+                ]
         return [a + b for a, b in zip(x, values)]
 
     # The papers' iteration for a start, then Newton's method for the digits.

@@ -11,8 +11,7 @@ from tests.truth.maps.networks import dot
 def moved(value, change, context):
     """Nested lists: value + sum_c context_c change_c."""
     if isinstance(value, list):
-        return [moved(part, [each[i] for each in change], context)
-                for i, part in enumerate(value)]
+        return [moved(part, [each[i] for each in change], context) for i, part in enumerate(value)]
     return value + dot(change, context)
 
 
@@ -27,8 +26,10 @@ def orthonormal_columns(matrix):
         if max(abs(products[i][j] - (i == j)) for i in count for j in count) < 100 * mp.eps:
             return columns
         change = [[(i == j) + ((i == j) - products[i][j]) / 2 for j in count] for i in count]
-        columns = [[mp.fsum(columns[k][d] * change[k][j] for k in count)
-                    for d in range(len(matrix))] for j in count]
+        columns = [
+            [mp.fsum(columns[k][d] * change[k][j] for k in count) for d in range(len(matrix))]
+            for j in count
+        ]
 
 
 def reflected_columns(vectors, dim):
@@ -46,24 +47,27 @@ def reflected_columns(vectors, dim):
 def sylvester(flow, params, z, context):
     values = {name: exact(array) for name, array in params.items() if name != "from_context"}
     if flow.context_dim:
-        values = {name: moved(value, exact(params["from_context"][name]), context)
-                  for name, value in values.items()}
+        values = {
+            name: moved(value, exact(params["from_context"][name]), context)
+            for name, value in values.items()
+        }
     if flow.kind == "orthogonal":
         columns = orthonormal_columns(values["q"])
     elif flow.kind == "householder":
         columns = reflected_columns(values["v"], flow.dim)
     else:
         order = range(flow.dim)
-        columns = [[mp.mpf(i == j) for i in order] for j in order[::-1 if flow.reverse else 1]]
+        columns = [[mp.mpf(i == j) for i in order] for j in order[:: -1 if flow.reverse else 1]]
 
     def row_times(matrix, i, vector):
-        return mp.tanh(matrix[i][i]) * vector[i] + dot(matrix[i][i + 1:], vector[i + 1:])
+        return mp.tanh(matrix[i][i]) * vector[i] + dot(matrix[i][i + 1 :], vector[i + 1 :])
 
     y = [dot(column, z) for column in columns]
     h = [mp.tanh(row_times(values["r2"], i, y) + b) for i, b in enumerate(values["b"])]
     step = [row_times(values["r1"], i, h) for i in range(len(h))]
-    return [zi + mp.fsum(column[d] * s for column, s in zip(columns, step))
-            for d, zi in enumerate(z)]
+    return [
+        zi + mp.fsum(column[d] * s for column, s in zip(columns, step)) for d, zi in enumerate(z)
+    ]
 
 
 MAPS = {SylvesterLayer: sylvester, Sylvester: chain}

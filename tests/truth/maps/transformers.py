@@ -38,8 +38,11 @@ def affine(transformer, raw, own, z):
     if transformer.scale == "sigmoid":
         return z / sigmoid(r + mp.mpf(transformer.offset)) + p
     bound = mp.mpf(transformer.bound)
-    s = {"bounded": lambda: r / mp.sqrt(1 + (r / bound) ** 2), "exp": lambda: r,
-         "tanh": lambda: own["factor"] * mp.tanh(r)}[transformer.scale]()
+    s = {
+        "bounded": lambda: r / mp.sqrt(1 + (r / bound) ** 2),
+        "exp": lambda: r,
+        "tanh": lambda: own["factor"] * mp.tanh(r),
+    }[transformer.scale]()
     return z * mp.exp(s) + p
 
 
@@ -53,10 +56,11 @@ def rational_quadratic(transformer, raw, own, z):
     elif abs(z) >= bound:
         return z
     x_k = ends(raw[:bins], mp.mpf(transformer.min_width), bound)
-    y_k = ends(raw[bins:2 * bins], mp.mpf(transformer.min_height), bound)
+    y_k = ends(raw[bins : 2 * bins], mp.mpf(transformer.min_height), bound)
     least = mp.mpf(transformer.min_slope)
-    slopes = [least + mp.log(1 + mp.exp(value) * (mp.exp(1 - least) - 1))
-              for value in raw[2 * bins:]]
+    slopes = [
+        least + mp.log(1 + mp.exp(value) * (mp.exp(1 - least) - 1)) for value in raw[2 * bins :]
+    ]
     delta = [*slopes, slopes[0]] if transformer.circular else [1, *slopes, 1]
     k = max(k for k in range(bins) if y_k[k] <= z)
     width, height = x_k[k + 1] - x_k[k], y_k[k + 1] - y_k[k]
@@ -65,7 +69,7 @@ def rational_quadratic(transformer, raw, own, z):
     a = height * (s - delta[k]) + y * bend
     b = height * delta[k] - y * bend
     c = -s * y
-    xi = 2 * c / (-b - mp.sqrt(b ** 2 - 4 * a * c))
+    xi = 2 * c / (-b - mp.sqrt(b**2 - 4 * a * c))
     return x_k[k] + xi * width + 2 * bound * turns
 
 
@@ -101,12 +105,14 @@ def deep_sigmoid(transformer, raw, own, z):
     J, least = transformer.units, mp.mpf(transformer.min_slope)
     a = [least + mp.log(1 + mp.exp(value) * (mp.exp(1 - least) - 1)) for value in raw[:J]]
     b = [value + spread for value, spread in zip(raw[J:], exact(np.linspace(-1, 1, J)))]
-    w = [mp.exp(value) for value in raw[2 * J:]]
+    w = [mp.exp(value) for value in raw[2 * J :]]
 
     def y(x):
         odds = [mp.exp(a[j] * x + b[j]) for j in range(J)]
-        return mp.log(mp.fsum(w[j] * odds[j] / (1 + odds[j]) for j in range(J))
-                      / mp.fsum(w[j] / (1 + odds[j]) for j in range(J)))
+        return mp.log(
+            mp.fsum(w[j] * odds[j] / (1 + odds[j]) for j in range(J))
+            / mp.fsum(w[j] / (1 + odds[j]) for j in range(J))
+        )
 
     return root(y, z)
 
@@ -120,13 +126,15 @@ def logistic_mixture(transformer, raw, own, z):
 
     a, b, raw = within(raw[0]), raw[1], raw[2:]
     mu = [value + spread for value, spread in zip(raw, exact(np.linspace(-1, 1, K)))]
-    scale = [mp.exp(within(value)) for value in raw[K:2 * K]]
-    pi = [mp.exp(value) for value in raw[2 * K:]]
+    scale = [mp.exp(within(value)) for value in raw[K : 2 * K]]
+    pi = [mp.exp(value) for value in raw[2 * K :]]
 
     def y(x):
         odds = [mp.exp((x - mu[k]) / scale[k]) for k in range(K)]
-        return mp.log(mp.fsum(pi[k] * odds[k] / (1 + odds[k]) for k in range(K))
-                      / mp.fsum(pi[k] / (1 + odds[k]) for k in range(K)))
+        return mp.log(
+            mp.fsum(pi[k] * odds[k] / (1 + odds[k]) for k in range(K))
+            / mp.fsum(pi[k] / (1 + odds[k]) for k in range(K))
+        )
 
     return root(y, (z - b) / mp.exp(a))
 
@@ -135,9 +143,9 @@ def monotone_integral(transformer, raw, own, z):
     """UMNN's F(x; h), as the rule of Clenshaw and Curtis has it, takes x to z; solved for x."""
     J, n, bound = transformer.units, transformer.nodes, mp.mpf(transformer.bound)
     beta, level, raw = raw[0], raw[1], raw[2:]
-    alpha = [mp.exp(value / mp.sqrt(1 + value ** 2)) for value in raw[:J]]
+    alpha = [mp.exp(value / mp.sqrt(1 + value**2)) for value in raw[:J]]
     mu = [value + 3 * spread for value, spread in zip(raw[J:], exact(np.linspace(-1, 1, J)))]
-    length = mp.sqrt(1 + J * mp.fsum(value ** 2 for value in raw[2 * J:]) * (bound / n) ** 2)
+    length = mp.sqrt(1 + J * mp.fsum(value**2 for value in raw[2 * J :]) * (bound / n) ** 2)
     nodes, weights = rule(n, mp.mp.prec)
 
     def f(t):
@@ -198,10 +206,9 @@ def moebius_circle(transformer, raw, own, z):
     with mp.workdps(15):
         for _ in range(30):
             middle = (low + high) / 2
-            low, high = ((middle, high) if value_and_slope(middle)[0] <= target
-                         else (low, middle))
+            low, high = (middle, high) if value_and_slope(middle)[0] <= target else (low, middle)
     angle = low
-    for _ in range(5):      # each of Newton's steps doubles the digits, nine to begin with
+    for _ in range(5):  # each of Newton's steps doubles the digits, nine to begin with
         value, slope = value_and_slope(angle)
         angle -= (value - target) / slope
     return angle - mp.pi + 2 * mp.pi * turns
@@ -210,12 +217,18 @@ def moebius_circle(transformer, raw, own, z):
 def by_coordinate(transformer, raw, own, z, index):
     """What the transformer of this coordinate does, with as many numbers as it takes."""
     kind = transformer.transformers[index]
-    return TRANSFORMERS[type(kind)](kind, raw[:kind.size], own, z)
+    return TRANSFORMERS[type(kind)](kind, raw[: kind.size], own, z)
 
 
-TRANSFORMERS = {Additive: additive, Affine: affine, RationalQuadratic: rational_quadratic,
-                DeepSigmoid: deep_sigmoid, LogisticMixture: logistic_mixture,
-                MonotoneIntegral: monotone_integral, MoebiusCircle: moebius_circle}
+TRANSFORMERS = {
+    Additive: additive,
+    Affine: affine,
+    RationalQuadratic: rational_quadratic,
+    DeepSigmoid: deep_sigmoid,
+    LogisticMixture: logistic_mixture,
+    MonotoneIntegral: monotone_integral,
+    MoebiusCircle: moebius_circle,
+}
 
 
 def transform(flow, params, index, raw, z):

@@ -6,9 +6,18 @@ turns the cotangent of those arrays back into one shaped like the parameters. Wh
 differ (masks, triangular factors, planar's constraint) the derivation stands beside it.
 """
 
-from nfref.kernels.chain.instructions import (convex_potential, elementwise, images, linear,
-                                              networks, planar, radial, residual, sylvester,
-                                              tarflow)
+from nfref.kernels.chain.instructions import (
+    convex_potential,
+    elementwise,
+    images,
+    linear,
+    networks,
+    planar,
+    radial,
+    residual,
+    sylvester,
+    tarflow,
+)
 from nfref.kernels.names import twin_of
 
 
@@ -24,10 +33,30 @@ def on_first(flow, direction):
 
 
 # Each has the name of the twin that it encodes.
-ENCODERS = {encode.__name__: encode for encode in (
-    convex_potential.convex_potential, elementwise.act_norm, elementwise.batch_norm,
-    elementwise.elementwise_affine, elementwise.scale, elementwise.standardise,
-    images.channel_coupling, images.image_coupling, linear.fixed_linear, linear.invertible_conv,
-    linear.linear, linear.lu_linear, linear.permutation, linear.squeeze, networks.coupling,
-    networks.made, on_first, planar.planar, radial.radial, residual.residual, sylvester.sylvester,
-    tarflow.tarflow_block)}
+ENCODERS = {
+    encode.__name__: encode
+    for encode in (
+        convex_potential.convex_potential,
+        elementwise.act_norm,
+        elementwise.batch_norm,
+        elementwise.elementwise_affine,
+        elementwise.scale,
+        elementwise.standardise,
+        images.channel_coupling,
+        images.image_coupling,
+        linear.fixed_linear,
+        linear.invertible_conv,
+        linear.linear,
+        linear.lu_linear,
+        linear.permutation,
+        linear.squeeze,
+        networks.coupling,
+        networks.made,
+        on_first,
+        planar.planar,
+        radial.radial,
+        residual.residual,
+        sylvester.sylvester,
+        tarflow.tarflow_block,
+    )
+}

@@ -6,7 +6,7 @@ from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.chain.instructions.instruction import Instruction
 from nfref.networks.activations import sigmoid
 
-OF_LAYER = ("weight", "bias", "positive")       # in the order in which the kernel reads them
+OF_LAYER = ("weight", "bias", "positive")  # in the order in which the kernel reads them
 OF_ALL = ("output", "shift", "strength", "from_context")
 
 
@@ -25,12 +25,16 @@ def convex_potential(flow, direction):
         return {"layers": layers, **_through_softplus(params, OF_ALL, parts)}
 
     return Instruction(
-        chain.POTENTIAL, direction, [dim, context_dim, len(widths), *widths],
+        chain.POTENTIAL,
+        direction,
+        [dim, context_dim, len(widths), *widths],
         size=(inputs + 1) * hidden + between + widths[-1] + dim + 1 + context_dim * dim,
         tape=inputs + (4 + dim) * hidden + dim * dim + 2 * widest,
         scratch=(3 + dim) * hidden + 2 * widest,
-        pack=lambda params, dtype: _in_order(flow.constrained(params)), unpack=unpack,
-        needs=("potentials",))
+        pack=lambda params, dtype: _in_order(flow.constrained(params)),
+        unpack=unpack,
+        needs=("potentials",),
+    )
 
 
 def _in_order(net):

@@ -7,19 +7,35 @@ from nfref.kernels.chain.instructions.instruction import Instruction
 
 
 def _elementwise(flow, direction, unpack, plain=False):
-    return Instruction(chain.ELEMENTWISE, direction, [flow.dim], size=2 * flow.dim, tape=flow.dim,
-                       scratch=0, pack=flow._affine, unpack=unpack, plain=plain)
+    return Instruction(
+        chain.ELEMENTWISE,
+        direction,
+        [flow.dim],
+        size=2 * flow.dim,
+        tape=flow.dim,
+        scratch=0,
+        pack=flow._affine,
+        unpack=unpack,
+        plain=plain,
+    )
 
 
 def elementwise_affine(flow, direction):
     return _elementwise(
-        flow, direction, lambda params, cotangent: {"shift": cotangent[:flow.dim],
-                                                    "log_scale": cotangent[flow.dim:]}, plain=True)
+        flow,
+        direction,
+        lambda params, cotangent: {
+            "shift": cotangent[: flow.dim],
+            "log_scale": cotangent[flow.dim :],
+        },
+        plain=True,
+    )
 
 
 def scale(flow, direction):
-    return _elementwise(flow, direction,
-                        lambda params, cotangent: {"log_scale": cotangent[flow.dim:]})
+    return _elementwise(
+        flow, direction, lambda params, cotangent: {"log_scale": cotangent[flow.dim :]}
+    )
 
 
 def standardise(flow, direction):
@@ -42,21 +58,37 @@ def batch_norm(flow, direction):
         return _batch_norm_in_training(flow) if direction == -1 else None
 
     def unpack(params, cotangent):
-        g_t, g_s = cotangent[:flow.dim], cotangent[flow.dim:]
+        g_t, g_s = cotangent[: flow.dim], cotangent[flow.dim :]
         scale = np.exp(flow._affine(params, None)[1])
         g_s = g_s - g_t * params["shift"] * scale
-        return {"shift": -g_t * scale, "log_scale": -g_s, "running_mean": g_t,
-                "running_variance": 0.5 * g_s / (params["running_variance"] + flow.epsilon)}
+        return {
+            "shift": -g_t * scale,
+            "log_scale": -g_s,
+            "running_mean": g_t,
+            "running_variance": 0.5 * g_s / (params["running_variance"] + flow.epsilon),
+        }
 
     return _elementwise(flow, direction, unpack)
 
 
 def _batch_norm_in_training(flow):
     def unpack(params, cotangent):
-        nothing = np.zeros_like(cotangent[flow.dim:])
-        return {"shift": cotangent[:flow.dim], "log_scale": cotangent[flow.dim:],
-                "running_mean": nothing, "running_variance": nothing}
+        nothing = np.zeros_like(cotangent[flow.dim :])
+        return {
+            "shift": cotangent[: flow.dim],
+            "log_scale": cotangent[flow.dim :],
+            "running_mean": nothing,
+            "running_variance": nothing,
+        }
 
-    return Instruction(chain.BATCH_NORM, -1, [flow.dim], size=2 * flow.dim, tape=flow.dim,
-                       scratch=0, unpack=unpack, reals=(flow.epsilon,),
-                       pack=lambda params, dtype: [params["shift"], params["log_scale"]])
+    return Instruction(
+        chain.BATCH_NORM,
+        -1,
+        [flow.dim],
+        size=2 * flow.dim,
+        tape=flow.dim,
+        scratch=0,
+        unpack=unpack,
+        reals=(flow.epsilon,),
+        pack=lambda params, dtype: [params["shift"], params["log_scale"]],
+    )

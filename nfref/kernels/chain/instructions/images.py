@@ -27,8 +27,10 @@ def channel_coupling(flow, direction):
     last = len(channels) - 2
     sizes = [3 if k in (0, last) else 1 for k in range(last + 1)]
     beyond = beyond_the_edge(height, width, 3).reshape(pixels, 9)
-    shapes = [((size * size * fan_in, fan_out), (pixels, fan_out)) for size, fan_in, fan_out
-              in zip(sizes, channels[:-1], channels[1:])]
+    shapes = [
+        ((size * size * fan_in, fan_out), (pixels, fan_out))
+        for size, fan_in, fan_out in zip(sizes, channels[:-1], channels[1:])
+    ]
     gains = channels[-1] if flow.output_gain else 0
     ends = np.cumsum([np.prod(shape, dtype=int) for pair in shapes for shape in pair])
 
@@ -57,13 +59,28 @@ def channel_coupling(flow, direction):
         return {"net": net}
 
     return Instruction(
-        chain.CHANNEL_COUPLING, direction,
-        [*transformer.whole, ACTIVATIONS[flow.activation], height, width, stay, change, gains,
-         last + 1, *channels, *sizes],
+        chain.CHANNEL_COUPLING,
+        direction,
+        [
+            *transformer.whole,
+            ACTIVATIONS[flow.activation],
+            height,
+            width,
+            stay,
+            change,
+            gains,
+            last + 1,
+            *channels,
+            *sizes,
+        ],
         size=int(ends[-1]) + gains,
         tape=pixels * (sum(channels) + gains + transformer.tape_rows * change),
         scratch=2 * pixels * max(channels),
-        pack=pack, unpack=unpack, reals=transformer.reals, needs=("images", *transformer.needs))
+        pack=pack,
+        unpack=unpack,
+        reals=transformer.reals,
+        needs=("images", *transformer.needs),
+    )
 
 
 def image_coupling(flow, direction):
@@ -75,20 +92,25 @@ def image_coupling(flow, direction):
     pixels, hidden, blocks = height * width, flow.hidden, flow.blocks
     fan_in, outputs = 2 * image + flow.context_dim, transformer.raw_rows * image
     change = np.flatnonzero(~flow.stays)
-    asked = np.unique(change % pixels)      # the pixels that the outputs are needed at
+    asked = np.unique(change % pixels)  # the pixels that the outputs are needed at
     first, skip, across = (3, fan_in, hidden), (1, hidden, hidden), (3, hidden, hidden)
     shapes = [first, skip, *[across, across, skip] * blocks, (1, hidden, outputs)]
     counts = [count for size, a, b in shapes for count in (size * size * a * b, pixels * b)]
     ends = np.cumsum(counts)
 
     def layers_of(net):
-        return [net["first"], net["skip"], *(block[name] for block in net["blocks"]
-                                             for name in ("first", "second", "skip")), net["last"]]
+        return [
+            net["first"],
+            net["skip"],
+            *(block[name] for block in net["blocks"] for name in ("first", "second", "skip")),
+            net["last"],
+        ]
 
     def pack(params, dtype):
         layers = map(weight_normalised, layers_of(params["net"]))
-        return [array for layer in layers
-                for array in (layer["weight"], np.tile(layer["bias"], pixels))]
+        return [
+            array for layer in layers for array in (layer["weight"], np.tile(layer["bias"], pixels))
+        ]
 
     def unpack(params, cotangent):
         parts, found = np.split(cotangent, ends[:-1]), []
@@ -96,28 +118,52 @@ def image_coupling(flow, direction):
             g_bias = parts[2 * k + 1].reshape(pixels, -1).sum(axis=0)
             found.append({**_through_normalisation(layer, parts[2 * k]), "bias": g_bias})
         first, skip, *between, last = found
-        named = [dict(zip(("first", "second", "skip"), between[k:k + 3]))
-                 for k in range(0, 3 * blocks, 3)]
+        named = [
+            dict(zip(("first", "second", "skip"), between[k : k + 3]))
+            for k in range(0, 3 * blocks, 3)
+        ]
         return {"net": {"first": first, "skip": skip, "blocks": named, "last": last}}
 
     units = pixels * hidden
     return Instruction(
-        chain.IMAGE_COUPLING, direction,
-        [*transformer.whole, ACTIVATIONS[flow.activation], height, width, image, fan_in, hidden,
-         blocks, len(change), len(asked), *flow.stays, *change, *asked],
+        chain.IMAGE_COUPLING,
+        direction,
+        [
+            *transformer.whole,
+            ACTIVATIONS[flow.activation],
+            height,
+            width,
+            image,
+            fan_in,
+            hidden,
+            blocks,
+            len(change),
+            len(asked),
+            *flow.stays,
+            *change,
+            *asked,
+        ],
         size=int(ends[-1]),
-        tape=(pixels * (fan_in + outputs) + (3 * blocks + 2) * units
-              + transformer.tape_rows * len(change)),
+        tape=(
+            pixels * (fan_in + outputs)
+            + (3 * blocks + 2) * units
+            + transformer.tape_rows * len(change)
+        ),
         scratch=pixels * max(fan_in, outputs) + 4 * units,
-        pack=pack, unpack=unpack, reals=transformer.reals, needs=("images", *transformer.needs))
+        pack=pack,
+        unpack=unpack,
+        reals=transformer.reals,
+        needs=("images", *transformer.needs),
+    )
 
 
 def _through_normalisation(layer, g):
-    """W = g v / |v| for each output: g gets (v . W_bar) / |v|, v the rest of W_bar, times g / |v|.
-    """
+    """VJP of W = g v / |v|: g gets (v . W_bar) / |v|, v the rest of W_bar, times g / |v|."""
     size = power_of_two(layer["direction"])
     v, g = layer["direction"] / size, g.reshape(layer["direction"].shape)
-    norm = np.sqrt(np.sum(v ** 2, axis=(0, 1, 2)))
+    norm = np.sqrt(np.sum(v**2, axis=(0, 1, 2)))
     along = np.sum(v * g, axis=(0, 1, 2)) / norm
-    return {"direction": (g - v * (along / norm)) * (layer["length"] / (norm * size)),
-            "length": along}
+    return {
+        "direction": (g - v * (along / norm)) * (layer["length"] / (norm * size)),
+        "length": along,
+    }

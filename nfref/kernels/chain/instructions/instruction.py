@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-LARGE = 32      # rows from which on a factorisation may wake a BLAS's threads: of 16 none did
+LARGE = 32  # rows from which on a factorisation may wake a BLAS's threads: of 16 none did
 
 
 @dataclass(frozen=True)

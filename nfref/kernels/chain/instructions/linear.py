@@ -16,9 +16,18 @@ def squeeze(flow, direction):
 
 def _permutation(order, direction):
     order = np.asarray(order) if direction == 1 else np.argsort(order)
-    return Instruction(chain.PERMUTE, direction, [len(order), *order], size=0, tape=len(order),
-                       scratch=len(order), pack=lambda params, dtype: [],
-                       unpack=lambda params, cotangent: {}, plain=True, needs=("others",))
+    return Instruction(
+        chain.PERMUTE,
+        direction,
+        [len(order), *order],
+        size=0,
+        tape=len(order),
+        scratch=len(order),
+        pack=lambda params, dtype: [],
+        unpack=lambda params, cotangent: {},
+        plain=True,
+        needs=("others",),
+    )
 
 
 def _matrices(channels, pixels, direction, factors, packed, unpack):
@@ -32,18 +41,33 @@ def _matrices(channels, pixels, direction, factors, packed, unpack):
 
     def pack(params, dtype):
         matrices, b, log_det = packed(params)
-        return [*(matrix.T for matrix in matrices[::direction]), b,
-                np.reshape(direction * log_det, 1)]
+        return [
+            *(matrix.T for matrix in matrices[::direction]),
+            b,
+            np.reshape(direction * log_det, 1),
+        ]
 
     def split(params, cotangent):
-        parts = cotangent[:factors * square].reshape(factors, channels, channels)[::direction]
-        return unpack(params, [direction * part.T for part in parts],
-                      direction * cotangent[factors * square:-1], cotangent[-1])
+        parts = cotangent[: factors * square].reshape(factors, channels, channels)[::direction]
+        return unpack(
+            params,
+            [direction * part.T for part in parts],
+            direction * cotangent[factors * square : -1],
+            cotangent[-1],
+        )
 
-    return Instruction(chain.LINEAR, direction, [channels, pixels, factors],
-                       size=factors * square + channels + 1, tape=(factors + 1) * channels * pixels,
-                       scratch=channels * pixels, pack=pack, unpack=split, needs=("others",),
-                       factorises=channels >= LARGE)
+    return Instruction(
+        chain.LINEAR,
+        direction,
+        [channels, pixels, factors],
+        size=factors * square + channels + 1,
+        tape=(factors + 1) * channels * pixels,
+        scratch=channels * pixels,
+        pack=pack,
+        unpack=split,
+        needs=("others",),
+        factorises=channels >= LARGE,
+    )
 
 
 def _inverted(matrix):
@@ -69,8 +93,11 @@ def linear(flow, direction, pixels=1):
 
     def packed(params):
         weight = np.asarray(params["weight"], np.float64)
-        return [weight if direction == 1 else _inverted(weight)], bias(params), (
-            np.linalg.slogdet(weight)[1])
+        return (
+            [weight if direction == 1 else _inverted(weight)],
+            bias(params),
+            (np.linalg.slogdet(weight)[1]),
+        )
 
     def unpack(params, g_matrices, g_b, g_log_det):
         g_weight = g_matrices[0] + direction * g_log_det * _inverted(params["weight"]).T
@@ -82,8 +109,11 @@ def linear(flow, direction, pixels=1):
 def fixed_linear(flow, direction):
     def packed(params):
         weight = flow._weight
-        return [weight if direction == 1 else _inverted(weight)], np.zeros(flow.dim), (
-            np.linalg.slogdet(weight)[1])
+        return (
+            [weight if direction == 1 else _inverted(weight)],
+            np.zeros(flow.dim),
+            (np.linalg.slogdet(weight)[1]),
+        )
 
     return _matrices(flow.dim, 1, direction, 1, packed, lambda params, *cotangents: {})
 
@@ -110,8 +140,11 @@ def lu_linear(flow, direction, pixels=1):
         g_lower = np.empty_like(g_ordered)
         g_lower[order] = g_ordered
         diagonal = flow.signs * np.exp(np.diag(params["lu"]))
-        g_lu = (np.tril(g_lower, -1) + np.triu(g_upper, 1)
-                + np.diag(np.diag(g_upper) * diagonal + direction * g_log_det))
+        g_lu = (
+            np.tril(g_lower, -1)
+            + np.triu(g_upper, 1)
+            + np.diag(np.diag(g_upper) * diagonal + direction * g_log_det)
+        )
         return {"lu": g_lu, "bias": g_b} if flow.bias else {"lu": g_lu}
 
     return _matrices(flow.dim, pixels, direction, 2, packed, unpack)

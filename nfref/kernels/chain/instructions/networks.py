@@ -8,7 +8,7 @@ from nfref.kernels.chain.instructions.transformers import operands_of
 from nfref.kernels.chain.network import ACTIVATIONS
 from nfref.networks.masked import even_degrees
 
-UNITS = 64      # hidden units in one step of a block-triangular weight
+UNITS = 64  # hidden units in one step of a block-triangular weight
 
 
 def net_arrays(params, dtype):
@@ -20,8 +20,9 @@ def net_cotangent(widths, cotangent):
     layers, at = [], 0
     for fan_in, fan_out in zip(widths[:-1], widths[1:]):
         middle, end = at + fan_in * fan_out, at + (fan_in + 1) * fan_out
-        layers.append({"weight": cotangent[at:middle].reshape(fan_in, fan_out),
-                       "bias": cotangent[middle:end]})
+        layers.append(
+            {"weight": cotangent[at:middle].reshape(fan_in, fan_out), "bias": cotangent[middle:end]}
+        )
         at = end
     return {"net": layers}
 
@@ -35,14 +36,23 @@ def net_size(widths):
 
 def coupling(flow, direction):
     transformer = operands_of(flow.transformer)
-    if transformer is None or flow.periodic:    # the kernels' networks read numbers as they are
+    if transformer is None or flow.periodic:  # the kernels' networks read numbers as they are
         return None
     stay, change = np.flatnonzero(flow.mask), np.flatnonzero(~np.array(flow.mask))
     widths = [len(stay) + flow.context_dim, *flow.hidden, transformer.raw_rows * len(change)]
     return Instruction(
-        chain.COUPLING, direction,
-        [*transformer.whole, ACTIVATIONS[flow.activation], len(widths), len(stay), len(change),
-         *widths, *stay, *change],
+        chain.COUPLING,
+        direction,
+        [
+            *transformer.whole,
+            ACTIVATIONS[flow.activation],
+            len(widths),
+            len(stay),
+            len(change),
+            *widths,
+            *stay,
+            *change,
+        ],
         size=net_size(widths),
         tape=sum(widths) + transformer.tape_rows * len(change),
         scratch=2 * max(widths),
@@ -50,7 +60,8 @@ def coupling(flow, direction):
         unpack=lambda params, cotangent: net_cotangent(widths, cotangent),
         reals=transformer.reals,
         plain=True,
-        needs=("couplings", *transformer.needs))
+        needs=("couplings", *transformer.needs),
+    )
 
 
 # MADE ----------------------------------------------------------------------------------------
@@ -67,8 +78,9 @@ def made(flow, direction):
     dim, order = flow.dim, np.argsort(flow.order)
     sequential = direction == 1
     groups = dim if sequential else max(1, min(dim, max(flow.hidden) // UNITS))
-    degrees = (even_degrees(dim, flow.hidden, flow.context_dim) if flow.degrees == "even"
-               else flow.degrees)
+    degrees = (
+        even_degrees(dim, flow.hidden, flow.context_dim) if flow.degrees == "even" else flow.degrees
+    )
     ends = _group_ends(degrees, np.arange(groups + 1) * dim // groups)
     widths = [flow.context_dim + dim, *flow.hidden, transformer.raw_rows * dim]
     inputs = np.concatenate([dim + np.arange(flow.context_dim), order])
@@ -77,13 +89,18 @@ def made(flow, direction):
     backs = [_unless_in_order(np.argsort(layer)) for layer in units]
     units = [_unless_in_order(layer) for layer in units]
     # A product with ones and zeros of the same dtype is several times faster than with bools.
-    masks = {np.dtype(dtype): [_taken(mask, rows, columns).astype(dtype) for mask, rows, columns
-                               in zip(flow.masks, units[:-1], units[1:])]
-             for dtype in (np.float32, np.float64)}
+    masks = {
+        np.dtype(dtype): [
+            _taken(mask, rows, columns).astype(dtype)
+            for mask, rows, columns in zip(flow.masks, units[:-1], units[1:])
+        ]
+        for dtype in (np.float32, np.float64)
+    }
 
     def pack(params, dtype):
-        for layer, mask, rows, columns in zip(params["net"], masks[np.dtype(dtype)], units[:-1],
-                                              units[1:]):
+        for layer, mask, rows, columns in zip(
+            params["net"], masks[np.dtype(dtype)], units[:-1], units[1:]
+        ):
             weight = _taken(layer["weight"], rows, columns)
             own = weight is not layer["weight"]
             yield np.multiply(weight, mask, out=weight if own else None)
@@ -91,23 +108,36 @@ def made(flow, direction):
 
     def unpack(params, cotangent):
         layers = net_cotangent(widths, cotangent)["net"]
-        for layer, mask, rows, columns in zip(layers, masks[cotangent.dtype], backs[:-1],
-                                              backs[1:]):
+        for layer, mask, rows, columns in zip(
+            layers, masks[cotangent.dtype], backs[:-1], backs[1:]
+        ):
             layer["weight"] *= mask
             layer["weight"] = _taken(layer["weight"], rows, columns)
             layer["bias"] = _taken(layer["bias"], columns, None)
         return {"net": layers}
 
     return Instruction(
-        chain.MADE, direction,
-        [*transformer.whole, int(sequential), ACTIVATIONS[flow.activation], len(widths), dim,
-         groups + 1, *widths, *order, *ends.ravel()],
+        chain.MADE,
+        direction,
+        [
+            *transformer.whole,
+            int(sequential),
+            ACTIVATIONS[flow.activation],
+            len(widths),
+            dim,
+            groups + 1,
+            *widths,
+            *order,
+            *ends.ravel(),
+        ],
         size=net_size(widths),
         tape=sum(widths) + transformer.tape_rows * dim,
         scratch=sum(widths),
-        pack=pack, unpack=unpack,
+        pack=pack,
+        unpack=unpack,
         reals=transformer.reals,
-        needs=("masks", *transformer.needs))
+        needs=("masks", *transformer.needs),
+    )
 
 
 def _unless_in_order(places):
@@ -130,5 +160,5 @@ def _group_ends(degrees, places):
     rows = [places]
     for layer in degrees:
         rows.append(np.searchsorted(np.sort(layer), places))
-        rows[-1][-1] = len(layer)       # with D = 1 there are units that no output looks at
+        rows[-1][-1] = len(layer)  # with D = 1 there are units that no output looks at
     return np.array(rows)

@@ -27,13 +27,25 @@ def planar(flow, direction):
         g_w, g_u_hat, g_root, _, g_slope, g_b = np.split(cotangent, np.cumsum([dim, dim, 1, 1, 1]))
         u, w, g_slack = params["u"], params["w"], g_root + g_slope
         n, p = w @ w, w @ u
-        if not n > 0:       # u_hat = u and slack = 1 there
+        if not n > 0:  # u_hat = u and slack = 1 there
             return {"u": g_u_hat, "w": g_w, "b": g_b}
         sigma, slack = np.exp(-np.logaddexp(0, -p)), np.logaddexp(0, p)
         c, g_c = (slack - 1 - p) / n, w @ g_u_hat
         g_p = g_slack * sigma + g_c * (sigma - 1) / n
-        return {"u": g_u_hat + g_p * w, "b": g_b,
-                "w": g_w + c * g_u_hat + g_p * u - (2 * g_c * c / n) * w}
+        return {
+            "u": g_u_hat + g_p * w,
+            "b": g_b,
+            "w": g_w + c * g_u_hat + g_p * u - (2 * g_c * c / n) * w,
+        }
 
-    return Instruction(chain.SYLVESTER, direction, [dim, 1], size=2 * dim + 4, tape=dim + 3,
-                       scratch=3, pack=pack, unpack=unpack, needs=("sylvesters",))
+    return Instruction(
+        chain.SYLVESTER,
+        direction,
+        [dim, 1],
+        size=2 * dim + 4,
+        tape=dim + 3,
+        scratch=3,
+        pack=pack,
+        unpack=unpack,
+        needs=("sylvesters",),
+    )

@@ -14,9 +14,20 @@ def radial(flow, direction):
 
     def unpack(params, cotangent):
         slopes = {name: np.exp(-np.logaddexp(0, -params[name])) for name in ("alpha", "beta")}
-        return {"z0": cotangent[:dim], "alpha": cotangent[dim:dim + 1] * slopes["alpha"],
-                "beta": cotangent[dim + 1:] * slopes["beta"]}
+        return {
+            "z0": cotangent[:dim],
+            "alpha": cotangent[dim : dim + 1] * slopes["alpha"],
+            "beta": cotangent[dim + 1 :] * slopes["beta"],
+        }
 
-    return Instruction(chain.RADIAL, direction, [dim], size=dim + 2, tape=dim + 2, scratch=0,
-                       pack=lambda params, dtype: flow.constrained(params, None),
-                       unpack=unpack, needs=("radials",))
+    return Instruction(
+        chain.RADIAL,
+        direction,
+        [dim],
+        size=dim + 2,
+        tape=dim + 2,
+        scratch=0,
+        pack=lambda params, dtype: flow.constrained(params, None),
+        unpack=unpack,
+        needs=("radials",),
+    )

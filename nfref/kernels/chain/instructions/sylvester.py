@@ -32,15 +32,27 @@ def sylvester(flow, direction):
         g_r1 = g_r1.reshape(m, m) + q.T @ g_product
         g_r2 = g_r2.reshape(m, m)
         d1, d2 = np.diag(r1), np.diag(r2)
-        found = {"r1": _upper(g_r1, g_slack * d2, params["r1"]),
-                 "r2": _upper(g_r2, g_slack * d1, params["r2"]), "b": g_b}
+        found = {
+            "r1": _upper(g_r1, g_slack * d2, params["r1"]),
+            "r2": _upper(g_r2, g_slack * d1, params["r2"]),
+            "b": g_b,
+        }
         if flow.kind == "triangular":
             return found
         return {**found, **_through_columns(flow, params, g_q)}
 
-    return Instruction(chain.SYLVESTER, direction, [dim, m], size=2 * m * (dim + m + 1),
-                       tape=dim + 3 * m, scratch=2 * m + 1, pack=pack, unpack=unpack,
-                       needs=("sylvesters",), factorises=dim >= LARGE)
+    return Instruction(
+        chain.SYLVESTER,
+        direction,
+        [dim, m],
+        size=2 * m * (dim + m + 1),
+        tape=dim + 3 * m,
+        scratch=2 * m + 1,
+        pack=pack,
+        unpack=unpack,
+        needs=("sylvesters",),
+        factorises=dim >= LARGE,
+    )
 
 
 def _upper(g, g_diagonal, raw):

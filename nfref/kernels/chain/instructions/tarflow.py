@@ -17,13 +17,26 @@ def tarflow_block(flow, direction):
     kept = 9 * c + 2 + flow.heads * length + 3 * hidden
 
     return Instruction(
-        chain.TOKENS, direction,
-        [*transformer.whole, length, width, c, flow.heads, flow.depth, hidden, int(flow.reverse),
-         flow.context_dim],
+        chain.TOKENS,
+        direction,
+        [
+            *transformer.whole,
+            length,
+            width,
+            c,
+            flow.heads,
+            flow.depth,
+            hidden,
+            int(flow.reverse),
+            flow.context_dim,
+        ],
         size=(width + 1 + length + flow.context_dim) * c + flow.depth * layer + (c + 1) * outputs,
         tape=length * (width + c + flow.depth * kept + outputs + width * transformer.tape_rows)
         + flow.context_dim,
         scratch=length * (5 * c + hidden + outputs + width + 1) + 2,
-        pack=lambda params, dtype: trees.leaves(params), plain=True,
+        pack=lambda params, dtype: trees.leaves(params),
+        plain=True,
         unpack=lambda params, cotangent: trees.flatten(params)[1](cotangent),
-        reals=transformer.reals, needs=("tokens", *transformer.needs))
+        reals=transformer.reals,
+        needs=("tokens", *transformer.needs),
+    )

@@ -2,9 +2,18 @@
 
 from collections import namedtuple
 
-from nfref.kernels.chain.transformers import (ADDITIVE, AFFINE, INTEGRAL, SIGMOIDS, SPLINE,
-                                              additive, affine, monotone_integral, sigmoid_mixture,
-                                              spline)
+from nfref.kernels.chain.transformers import (
+    ADDITIVE,
+    AFFINE,
+    INTEGRAL,
+    SIGMOIDS,
+    SPLINE,
+    additive,
+    affine,
+    monotone_integral,
+    sigmoid_mixture,
+    spline,
+)
 from nfref.kernels.names import twin_of
 from nfref.transformers.monotone_integral import clenshaw_curtis
 
@@ -37,28 +46,55 @@ def _affine(transformer):
 
 def _spline(transformer):
     form = spline.CIRCULAR if transformer.circular else spline.LINEAR
-    reals = (transformer.bound, transformer.min_width, transformer.min_height,
-             transformer.min_slope)
+    reals = (
+        transformer.bound,
+        transformer.min_width,
+        transformer.min_height,
+        transformer.min_slope,
+    )
     return _operands(SPLINE, transformer.size, spline.TAPE_ROWS, form, reals, ("splines",))
 
 
 def _deep_sigmoid(transformer):
-    return _operands(SIGMOIDS, transformer.size, sigmoid_mixture.tape_rows(transformer.units),
-                     sigmoid_mixture.NAF, (transformer.min_slope,), ("mixtures",))
+    return _operands(
+        SIGMOIDS,
+        transformer.size,
+        sigmoid_mixture.tape_rows(transformer.units),
+        sigmoid_mixture.NAF,
+        (transformer.min_slope,),
+        ("mixtures",),
+    )
 
 
 def _logistic_mixture(transformer):
-    return _operands(SIGMOIDS, transformer.size, sigmoid_mixture.tape_rows(transformer.components),
-                     sigmoid_mixture.FLOW_PLUS_PLUS, (transformer.bound,), ("mixtures",))
+    return _operands(
+        SIGMOIDS,
+        transformer.size,
+        sigmoid_mixture.tape_rows(transformer.components),
+        sigmoid_mixture.FLOW_PLUS_PLUS,
+        (transformer.bound,),
+        ("mixtures",),
+    )
 
 
 def _monotone_integral(transformer):
     fractions, weights = clenshaw_curtis(transformer.nodes)
     reals = (transformer.bound, transformer.nodes / transformer.bound, *fractions, *weights)
-    return _operands(INTEGRAL, transformer.size, monotone_integral.tape_rows(transformer.units),
-                     transformer.nodes, reals, ("mixtures",))
+    return _operands(
+        INTEGRAL,
+        transformer.size,
+        monotone_integral.tape_rows(transformer.units),
+        transformer.nodes,
+        reals,
+        ("mixtures",),
+    )
 
 
-ENCODERS = {"additive": _additive, "affine": _affine, "deep_sigmoid": _deep_sigmoid,
-            "logistic_mixture": _logistic_mixture, "monotone_integral": _monotone_integral,
-            "spline": _spline}
+ENCODERS = {
+    "additive": _additive,
+    "affine": _affine,
+    "deep_sigmoid": _deep_sigmoid,
+    "logistic_mixture": _logistic_mixture,
+    "monotone_integral": _monotone_integral,
+    "spline": _spline,
+}

@@ -15,7 +15,7 @@ from nfref.kernels.chain.transformers.spline import rational_quadratic, rational
 from nfref.kernels.jit import body
 
 ADDITIVE, AFFINE, SPLINE, SIGMOIDS, INTEGRAL = range(5)
-OPERANDS = 4            # of a transformer, among those of an instruction
+OPERANDS = 4  # of a transformer, among those of an instruction
 
 # What the code says of a transformer: P, E, and whatever its kind needs besides.
 Transformer = namedtuple("Transformer", "opcode raw_rows tape_rows form reals")
@@ -51,8 +51,7 @@ def transform(transformer, direction, u, raw, tape, place, log_det, columns, spl
 
 
 @body
-def transform_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, splines,
-                  mixtures):
+def transform_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, splines, mixtures):
     """Row ``place.u`` of g turns from the cotangent of the value to that of the argument.
 
     Those of the P outputs are written to g_raw.

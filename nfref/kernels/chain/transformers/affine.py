@@ -20,7 +20,7 @@ from nfref.kernels.simd.products import ROWS
 BOUNDED, EXP, SIGMOID, GATE = range(4)
 SCALES = {"bounded": BOUNDED, "exp": EXP, "sigmoid": SIGMOID, "gate": GATE}
 
-SLOPE, PRODUCT, BY_RAW = range(3)       # rows of the tape
+SLOPE, PRODUCT, BY_RAW = range(3)  # rows of the tape
 TAPE_ROWS = 3
 
 
@@ -41,8 +41,11 @@ def scale_and_shift(transformer, direction, u, raw, tape, place, log_det, column
             # z + (z - p) e^-(r + c), x sigma + p (1 - sigma)
             rest = before - p if direction == FORWARD else -p
             rest *= tape[by_raw, r]
-            u[j, r] = (before - rest * tape[slope, r] if direction == FORWARD else
-                       before * tape[slope, r] + rest)
+            u[j, r] = (
+                before - rest * tape[slope, r]
+                if direction == FORWARD
+                else before * tape[slope, r] + rest
+            )
     elif direction == FORWARD:
         for r in range(columns):
             tape[product, r] = u[j, r] * tape[slope, r]
@@ -79,7 +82,7 @@ def scale_and_shift_vjp(transformer, direction, g, g_log_det, raw, tape, place, 
     j, t, s = place.u, place.raw, place.raw + place.step
     slope, product, by_raw = place.tape + SLOPE, place.tape + PRODUCT, place.tape + BY_RAW
     forward = direction == FORWARD
-    if transformer.form == GATE:        # dx/dp = -e^-(r + c) and dz/dp = 1 - sigma
+    if transformer.form == GATE:  # dx/dp = -e^-(r + c) and dz/dp = 1 - sigma
         for r in range(ROWS):
             by_p = g[j, r] * tape[slope, r] if forward else -g[j, r]
             g_raw[t, r] = by_p * tape[by_raw, r]

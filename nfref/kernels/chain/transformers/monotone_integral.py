@@ -15,8 +15,15 @@ import math
 from collections import namedtuple
 
 from nfref.kernels.chain.block import FORWARD
-from nfref.kernels.chain.transformers.root import (HIGH, LOG_SLOPE, LOW, PLACE, ROOT_ROWS, VALUE,
-                                                   increasing_map)
+from nfref.kernels.chain.transformers.root import (
+    HIGH,
+    LOG_SLOPE,
+    LOW,
+    PLACE,
+    ROOT_ROWS,
+    VALUE,
+    increasing_map,
+)
 from nfref.kernels.chain.transformers.squash import squash
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, tanh_and_slope
@@ -36,7 +43,7 @@ ONCE = ROOT_ROWS + 9
 RATIO, BY_ALPHA, TANH, SECH = range(4)
 UNIT = 4
 
-LARGEST_LOG = 5.0           # as in the formula
+LARGEST_LOG = 5.0  # as in the formula
 LARGEST_LOG_RATE = 1.0
 
 # How many units and nodes there are; the rows of the raw numbers, ``step`` apart; and the reals: B,
@@ -53,15 +60,24 @@ def tape_rows(units):
 def integral_of(transformer, place):
     count, step, raw = (transformer.raw_rows - 2) // 3, place.step, place.raw
     units = raw + 2 * step
-    return Integral(count, transformer.form, raw, raw + step, units, units + count * step,
-                    units + 2 * count * step, step, transformer.reals)
+    return Integral(
+        count,
+        transformer.form,
+        raw,
+        raw + step,
+        units,
+        units + count * step,
+        units + 2 * count * step,
+        step,
+        transformer.reals,
+    )
 
 
 @body
 def integral(transformer, direction, u, raw, tape, place, log_det, columns):
     """u in place; the raw numbers become beta, l, alpha_j, mu_j and p_j."""
     own = integral_of(transformer, place)
-    u, tape = u[place.u], tape[place.tape:place.tape + transformer.tape_rows]
+    u, tape = u[place.u], tape[place.tape : place.tape + transformer.tape_rows]
     constrain_integral(own, raw, tape, columns)
     map_of_integral(direction, own, raw, u, tape, log_det, columns)
 
@@ -193,7 +209,7 @@ map_of_integral = increasing_map(integrate, ends_of_integral)
 def integral_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
     """g in place, from the cotangent of the value to that of the argument; fills g_raw."""
     own = integral_of(transformer, place)
-    g, tape = g[place.u], tape[place.tape:place.tape + transformer.tape_rows]
+    g, tape = g[place.u], tape[place.tape : place.tape + transformer.tape_rows]
     number = g.dtype.type
     one, two, forward = number(1), number(2), direction == FORWARD
     sign = number(-1) if forward else one
@@ -228,14 +244,15 @@ def integral_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
             tape[R, r] = r_bar
             g_raw[own.level, r] += r_bar
         for j in range(own.count):
-            alpha, mu, p = (own.alpha + j * own.step, own.mu + j * own.step,
-                            own.p + j * own.step)
+            alpha, mu, p = (own.alpha + j * own.step, own.mu + j * own.step, own.p + j * own.step)
             ratio, row, other = ONCE + j, ONCE + TANH * own.count + j, ONCE + SECH * own.count + j
             for r in range(ROWS):
                 t, h, r_bar, d_bar = tape[row, r], tape[other, r], tape[R, r], tape[D, r]
                 inner = h * (r_bar * tape[ratio, r] - two * d_bar * raw[p, r] * t)
-                g_raw[alpha, r] += (inner * (tau * tape[CLIPPED, r] - raw[mu, r])
-                                    - r_bar * tape[ratio, r] * t / raw[alpha, r])
+                g_raw[alpha, r] += (
+                    inner * (tau * tape[CLIPPED, r] - raw[mu, r])
+                    - r_bar * tape[ratio, r] * t / raw[alpha, r]
+                )
                 g_raw[mu, r] -= inner * raw[alpha, r]
                 g_raw[p, r] += r_bar * t / raw[alpha, r] + d_bar * h
     for j in range(own.count):

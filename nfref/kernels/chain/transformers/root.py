@@ -10,7 +10,7 @@ from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp
 
-STEPS = 200         # as in :mod:`nfref.transformers.root`
+STEPS = 200  # as in :mod:`nfref.transformers.root`
 NEWTON_STEPS = 100
 
 # Rows of the tape: x, F(x) and log F'(x), which ``evaluate`` fills, and what a search keeps.
@@ -24,13 +24,14 @@ def increasing_map(evaluate, ends_of):
     evaluate : (parameters, raw, tape, columns) fills VALUE and LOG_SLOPE at PLACE
     ends_of : (parameters, raw, u, tape, columns) fills LOW and HIGH, which enclose the root of u
     """
+
     @body
     def increasing_root(parameters, raw, u, tape, columns):
         """u from y to the x with that value."""
         number = u.dtype.type
         zero, half, infinity = number(0), number(0.5), number(math.inf)
-        none = number(math.nan)     # what makes no prediction: every comparison with it is false
-        eps = number(2.0 ** -52) if number(1 + 2.0 ** -52) > number(1) else number(2.0 ** -23)
+        none = number(math.nan)  # what makes no prediction: every comparison with it is false
+        eps = number(2.0**-52) if number(1 + 2.0**-52) > number(1) else number(2.0**-23)
         ends_of(parameters, raw, u, tape, columns)
         for r in range(columns):
             tape[PLACE, r] = half * tape[LOW, r] + half * tape[HIGH, r]
@@ -47,8 +48,12 @@ def increasing_map(evaluate, ends_of):
                 high = x if excess >= zero else high
                 step = -excess * exp(-tape[LOG_SLOPE, r])
                 newton = x + step
-                trusted = ((newton >= low) & (newton <= high)
-                           & (number(2) * abs(excess) <= tape[RESIDUE, r]) & (k < NEWTON_STEPS))
+                trusted = (
+                    (newton >= low)
+                    & (newton <= high)
+                    & (number(2) * abs(excess) <= tape[RESIDUE, r])
+                    & (k < NEWTON_STEPS)
+                )
                 new = newton if trusted else half * low + half * high
                 new = new if moves else x
                 done = (new == x) | (trusted & (abs(step * (step / last)) <= eps * abs(new)))

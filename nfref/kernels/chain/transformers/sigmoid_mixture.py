@@ -14,14 +14,21 @@ import math
 from collections import namedtuple
 
 from nfref.kernels.chain.block import FORWARD
-from nfref.kernels.chain.transformers.root import (HIGH, LOG_SLOPE, LOW, PLACE, ROOT_ROWS, VALUE,
-                                                   increasing_map)
+from nfref.kernels.chain.transformers.root import (
+    HIGH,
+    LOG_SLOPE,
+    LOW,
+    PLACE,
+    ROOT_ROWS,
+    VALUE,
+    increasing_map,
+)
 from nfref.kernels.chain.transformers.squash import squash
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, exp_neg, log, log1p, one_minus_exp_neg, softplus
 from nfref.kernels.simd.products import ROWS
 
-NAF, FLOW_PLUS_PLUS = range(2)      # forms
+NAF, FLOW_PLUS_PLUS = range(2)  # forms
 
 # The tape: ONCE rows, then UNIT rows for each of the J units: all P, all Q, and so on. Unit after
 # unit, the compiler could not tell the rows that a loop reads from those it writes, because it
@@ -70,7 +77,7 @@ def units_in(transformer, place):
 def sigmoids(transformer, direction, u, raw, tape, place, log_det, columns):
     """u in place; the raw numbers become a (and b), a_j, b_j or mu_j, and log w_j."""
     units = units_in(transformer, place)
-    u, tape = u[place.u], tape[place.tape:place.tape + transformer.tape_rows]
+    u, tape = u[place.u], tape[place.tape : place.tape + transformer.tape_rows]
     a, b = place.raw, place.raw + place.step
     constrain(transformer, units, raw, place, tape, columns)
     flow_plus_plus = transformer.form == FLOW_PLUS_PLUS
@@ -91,7 +98,7 @@ def sigmoids(transformer, direction, u, raw, tape, place, log_det, columns):
 def constrain(transformer, units, raw, place, tape, columns):
     """See ``constrain`` of both transformers."""
     number = raw.dtype.type
-    real = transformer.reals[0]     # the smallest slope of NAF, the bound of Flow++
+    real = transformer.reals[0]  # the smallest slope of NAF, the bound of Flow++
     if units.form == FLOW_PLUS_PLUS:
         squash(number(real), raw, place.raw, tape, BY_SCALE, columns)
     between = 2 / (units.count - 1) if units.count > 1 else 0.0
@@ -211,8 +218,11 @@ def ends_of(units, raw, u, tape, columns):
         slope, offset = units.slope + j * units.step, units.offset + j * units.step
         for r in range(columns):
             y = u[r] if abs(u[r]) < infinity else zero
-            alone = (raw[offset, r] + y / raw[slope, r] if units.form == FLOW_PLUS_PLUS else
-                     (y - raw[offset, r]) / raw[slope, r])
+            alone = (
+                raw[offset, r] + y / raw[slope, r]
+                if units.form == FLOW_PLUS_PLUS
+                else (y - raw[offset, r]) / raw[slope, r]
+            )
             tape[LOW, r] = min(tape[LOW, r], alone)
             tape[HIGH, r] = max(tape[HIGH, r], alone)
 
@@ -236,7 +246,7 @@ logit_of_mixture = increasing_map(evaluate, ends_of)
 # 4. z = e^a y + b, or y = (z - b) e^-a and the log-slope has a with a minus.
 
 # Rows of the tape that are used once more:
-ACROSS, TO_VALUE, BY_PLACE = MOST_P, MOST_Q, MOST_T     # L', f, y'
+ACROSS, TO_VALUE, BY_PLACE = MOST_P, MOST_Q, MOST_T  # L', f, y'
 
 
 @body
@@ -246,7 +256,7 @@ def sigmoids_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
     raw and tape are as :func:`sigmoids` left them; the tape is used up.
     """
     units = units_in(transformer, place)
-    g, tape = g[place.u], tape[place.tape:place.tape + transformer.tape_rows]
+    g, tape = g[place.u], tape[place.tape : place.tape + transformer.tape_rows]
     number = g.dtype.type
     sign = number(-1) if direction == FORWARD else number(1)
     derivatives(units, raw, tape, g_raw)
@@ -304,7 +314,7 @@ def derivatives(units, raw, tape, g_raw):
             v = argument(units.form, tape[PLACE, r], raw[slope, r], raw[offset, r])
             tail = exp_neg(abs(v))
             most, least = one / (one + tail), tail / (one + tail)
-            up, down = (least, most) if v < zero else (most, least)     # sigma(u), sigma(-u)
+            up, down = (least, most) if v < zero else (most, least)  # sigma(u), sigma(-u)
             p, q = tape[p_row, r] * tape[PER_P, r], tape[q_row, r] * tape[PER_Q, r]
             t = tape[t_row, r] * tape[PER_T, r]
             of_log_slope = (t - p) * down - (t - q) * up

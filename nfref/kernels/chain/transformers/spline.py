@@ -28,22 +28,28 @@ from nfref.kernels.simd.products import ROWS
 BIN, SUM_W, SUM_H, WIDTH, HEIGHT, D0, D1, A, B, SLOPE, ABOVE0, ABOVE1 = range(12)
 TAPE_ROWS = 12
 
-LINEAR, CIRCULAR = range(2)      # tails
+LINEAR, CIRCULAR = range(2)  # tails
 
 
 @body
 def settings(transformer):
     """K, whether the spline is circular, then B and the three minima, in float64."""
     reals = transformer.reals
-    return ((transformer.raw_rows + 1) // 3, transformer.form == CIRCULAR, reals[0], reals[1],
-            reals[2], reals[3])
+    return (
+        (transformer.raw_rows + 1) // 3,
+        transformer.form == CIRCULAR,
+        reals[0],
+        reals[1],
+        reals[2],
+        reals[3],
+    )
 
 
 @body
 def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, columns):
     """u in place; of the raw numbers the first 2K become the parts above minimum."""
     bins, circular, bound, min_width, min_height, min_slope = settings(transformer)
-    u, tape = u[place.u], tape[place.tape:place.tape + TAPE_ROWS]
+    u, tape = u[place.u], tape[place.tape : place.tape + TAPE_ROWS]
     number = u.dtype.type
     bound, min_slope = number(bound), number(min_slope)
     parts_above(raw, place.raw, place.step, bins, min_width, tape, columns)
@@ -54,8 +60,18 @@ def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, col
     else:
         for r in range(columns):
             tape[SLOPE, r] = u[r] if abs(u[r]) < bound else number(0)
-    find_bin(direction, raw, place, bins, bound, circular, number(min_width), number(min_height),
-             tape, columns)
+    find_bin(
+        direction,
+        raw,
+        place,
+        bins,
+        bound,
+        circular,
+        number(min_width),
+        number(min_height),
+        tape,
+        columns,
+    )
     slopes_at_knots(bins, circular, min_slope, tape, columns)
     if direction == FORWARD:
         curve_inverse(bins, bound, tape, columns)
@@ -71,11 +87,12 @@ def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, col
             tape[BIN, r] = k if inside else number(-1)
             u[r] = value if inside else u[r]
     sign = number(-1) if direction == FORWARD else number(1)
-    tiny = number(2.0 ** -1022) if number(2.0 ** -1022) > number(0) else number(2.0 ** -126)
+    tiny = number(2.0**-1022) if number(2.0**-1022) > number(0) else number(2.0**-126)
     infinity = number(math.inf)
     for r in range(columns):
-        slope, excess = slope_in_bin(tape[A, r], tape[B, r], tape[HEIGHT, r] / tape[WIDTH, r],
-                                     tape[D0, r], tape[D1, r])
+        slope, excess = slope_in_bin(
+            tape[A, r], tape[B, r], tape[HEIGHT, r] / tape[WIDTH, r], tape[D0, r], tape[D1, r]
+        )
         tape[SLOPE, r] = slope
         # Of what is no normal number there is no logarithm.
         log_slope = sign * (-infinity if slope < tiny else log(slope, excess))
@@ -269,7 +286,7 @@ def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, plac
     raw and tape are as :func:`rational_quadratic` left them; the tape is used up.
     """
     bins, circular, bound, min_width, min_height, _ = settings(transformer)
-    g, tape = g[place.u], tape[place.tape:place.tape + TAPE_ROWS]
+    g, tape = g[place.u], tape[place.tape : place.tape + TAPE_ROWS]
     number = g.dtype.type
     zero, one, two = number(0), number(1), number(2)
     span = number(2 * bound)
@@ -285,8 +302,9 @@ def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, plac
         per_q = one / (d1 * a * a + two * s * t + d0 * b * b)
         f = a * (s * a + d0 * b) * per_n
         rest = b * (s * b + d1 * a) * per_n
-        l_a = two * ((d1 * a + s * (b - a) - d0 * b) * per_q
-                     - ((d0 - s) + (d1 - s)) * (b - a) * per_n)
+        l_a = two * (
+            (d1 * a + s * (b - a) - d0 * b) * per_q - ((d0 - s) + (d1 - s)) * (b - a) * per_n
+        )
         inside = k >= zero
         g_out = g[r]
         g_value = g_out if inside else zero
@@ -299,8 +317,9 @@ def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, plac
         g_in = -f_bar / (span * height) if forward else a_bar / (span * width)
         g[r] = g_in if inside else g_out
         # s times what s gets; what d0 and d1 get goes on to raw.
-        s_bar = (f_bar * t * (d1 * a * a - d0 * b * b) * per_n * per_n * s
-                 + two * l_bar * t * (s * per_q + (d0 + d1) * per_n))
+        s_bar = f_bar * t * (d1 * a * a - d0 * b * b) * per_n * per_n * s + two * l_bar * t * (
+            s * per_q + (d0 + d1) * per_n
+        )
         d0_bar = f_bar * t * rest * per_n + l_bar * (b * b * per_q - two * t * per_n)
         d1_bar = -f_bar * t * f * per_n + l_bar * (a * a * per_q - two * t * per_n)
         tape[D0, r] = d0_bar * one_minus_exp_neg(tape[ABOVE0, r])
@@ -309,8 +328,7 @@ def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, plac
         tape[A, r], tape[WIDTH, r] = -a_bar / width, -(a_bar * a + s_bar) / width
         tape[B, r], tape[HEIGHT, r] = f_bar / height, (f_bar * f + s_bar) / height
     softmax_vjp(bins, raw, place.raw, place.step, per_w, tape, A, WIDTH, g_raw)
-    softmax_vjp(bins, raw, place.raw + bins * place.step, place.step, per_h, tape, B, HEIGHT,
-                g_raw)
+    softmax_vjp(bins, raw, place.raw + bins * place.step, place.step, per_h, tape, B, HEIGHT, g_raw)
     for j in range(transformer.raw_rows - 2 * bins):
         # The bins on the right and on the left of the knot whose slope is number j.
         right = number(j if circular else j + 1)
@@ -352,7 +370,11 @@ def softmax_vjp(bins, raw, first, step, per_part, tape, before_row, within_row, 
     for j in range(bins):
         bin, row = number(j), first + j * step
         for r in range(ROWS):
-            k, before, within, after = (tape[BIN, r], tape[before_row, r], tape[within_row, r],
-                                        tape[AFTER, r])
+            k, before, within, after = (
+                tape[BIN, r],
+                tape[before_row, r],
+                tape[within_row, r],
+                tape[AFTER, r],
+            )
             here = within if bin == k else after
             g_raw[row, r] = raw[row, r] * (before if bin < k else here)
