@@ -19,7 +19,7 @@ def main():
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:  # not where the caller ignores it
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from nfref.runtime.limits import address_space
+    from nfref.runtime.memory_limit import address_space
 
     space = address_space()
     if space < LEAST_SPACE:

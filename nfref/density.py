@@ -11,11 +11,11 @@ from nfref.flow import Flow, check_flow
 from nfref.runtime import dispatch
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Generator
-from nfref.runtime.blocks import in_parts, merged, some
+from nfref.runtime.autograd_internals import getval
+from nfref.runtime.batching import context_of, in_parts, merge_rows
 from nfref.runtime.checks import as_context, as_rows, check_count, check_rng
 from nfref.runtime.configuration import Configuration
-from nfref.runtime.structure import Structure
-from nfref.runtime.tracing import getval
+from nfref.runtime.param_schema import Structure
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,9 @@ class Density(Configuration):
         """
         params, x, context = self._checked(params, "x", x, context)
         return in_parts(
-            lambda part: (self._log_prob(params, x[part], some(context, part)),), len(x), self.dim
+            lambda part: (self._log_prob(params, x[part], context_of(context, part)),),
+            len(x),
+            self.dim,
         )[0]
 
     def _log_prob(self, params, x, context):
@@ -104,9 +106,9 @@ class Density(Configuration):
         if finite.all():  # of all numbers at once: by rows it takes fifteen times as long
             return self._log_prob_of_finite(params, x, context)
         finite = finite.all(axis=1)
-        found = self._log_prob_of_finite(params, x[finite], some(context, finite))
+        found = self._log_prob_of_finite(params, x[finite], context_of(context, finite))
         nowhere = numpy.where(numpy.isnan(getval(x)[~finite]).any(axis=1), numpy.nan, -numpy.inf)
-        return merged(finite, found, nowhere.astype(found.dtype))
+        return merge_rows(finite, found, nowhere.astype(found.dtype))
 
     def _log_prob_of_finite(self, params, x, context):
         z, log_det = dispatch.run("flow", Flow._apply, self.flow, -1, params["flow"], x, context)
@@ -163,7 +165,7 @@ class Density(Configuration):
 
         def draw(part):
             z = self.base.sample(params["base"], rng, part.stop - part.start, dtype=dtype)
-            own, z, given = self._checked(params, "z", z, some(context, part))
+            own, z, given = self._checked(params, "z", z, context_of(context, part))
             x, log_det = dispatch.run("flow", Flow._apply, self.flow, 1, own["flow"], z, given)
             return x, self.base._log_prob(own["base"], z) - log_det
 

@@ -27,7 +27,7 @@ from nfref.runtime import dispatch
 from nfref.runtime.annotations import Any, Array, Generator, Params
 from nfref.runtime.checks import as_context, as_rows, check_rng
 from nfref.runtime.configuration import Configuration
-from nfref.runtime.structure import Structure
+from nfref.runtime.param_schema import Structure
 
 
 class Flow(Configuration):

@@ -54,9 +54,9 @@ def skip_twins(monkeypatch):
 @pytest.fixture(autouse=os.environ.get("NUMBA_ENABLE_CUDASIM") == "1")
 def patience(monkeypatch):
     """In the simulator of CUDA a kernel takes so long that the oracle would give it up."""
-    from nfref.oracle.instruments import calling
+    from nfref.oracle.instruments import guarded_calls
 
-    monkeypatch.setattr(calling, "load", lambda: 30.0)
+    monkeypatch.setattr(guarded_calls, "load", lambda: 30.0)
 
 
 # What did not run ---------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The table of flows: every flow that the contract in ``tests/contract`` is held over.
+"""The table of flows: every flow that the contract in ``tests/finite_differences`` is held over.
 
 It is put together from the tests: a module ``tests/flows/test_NAME.py`` says in ``CONTRACT``
 what is examined of its flows, a name and an :class:`Entry` with a constructor of (dim,

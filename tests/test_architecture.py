@@ -38,37 +38,20 @@ LAYERS = (
     ("training", "training", "all above but kernels"),
     ("diagnostics", "diagnostics", "foundations, formulas, contract"),
     ("datasets", "datasets", "foundations, formulas, contract, bases"),
-    ("package", "__init__ runtime.description", "all above but kernels, dispatch"),
+    ("package", "__init__ runtime.serialization", "all above but kernels, dispatch"),
     ("plots", "plots", "all above but kernels, dispatch"),
     ("reading", "tables tables.reading", "foundations"),
-    (
-        "members",
-        "tables.columns tables.frames tables.lattice tables.closed_form tables.mixtures "
-        "tables.discrete tables.pool tables.labels tables.regression tables.vines tables.marginals "
-        "tables.flows tables.plan tables.members tables.search",
-        "all above but kernels, dispatch",
-    ),
-    (
-        "densities",
-        "tables.density tables.fit tables.grids tables.conditional tables.one_column "
-        "tables.missing tables.fitted_rows tables.scoring tables.split tables.comparison",
-        "all above but kernels, dispatch",
-    ),
-    (
-        "model files",
-        "tables.archives tables.checkpoints tables.model_file",
-        "all above but kernels, dispatch",
-    ),
-    (
-        "estimators",
-        "tables.estimator_rows tables.predictions tables.flow_density tables.outliers",
-        "all above but kernels, dispatch",
-    ),
+    ("schema", "tables.schema", "all above but kernels, dispatch"),
+    ("densities", "tables.densities", "all above but kernels, dispatch"),
+    ("fitting", "tables.fitting", "all above but kernels, dispatch"),
+    ("queries", "tables.queries", "all above but kernels, dispatch, fitting"),
+    ("model files", "tables.files", "all above but kernels, dispatch"),
+    ("estimators", "tables.estimators", "all above but kernels, dispatch"),
     ("report", "tables.report", "all above but kernels, dispatch, estimators"),
     (
         "oracle",
         "oracle",
-        "all above but kernels, dispatch, reading, members, densities, "
+        "all above but kernels, dispatch, reading, schema, densities, fitting, queries, "
         "model files, estimators, report",
     ),
     ("command line", "cli __main__", "all above but dispatch"),
@@ -132,7 +115,7 @@ INSIDES = re.compile(
     r"autograd\.(tracer|core|extend|util))(\.|$)"
 )
 INSIDERS = (
-    "nfref.runtime.tracing",
+    "nfref.runtime.autograd_internals",
     "nfref.kernels.numba_internals",
     "nfref.kernels.cuda.simulated",
 )
@@ -257,7 +240,7 @@ def test_what_the_dispatch_names_is_there():
 
 
 def test_a_module_is_in_the_layer_that_names_it():
-    assert layer_of("nfref.tables.model_file") == "model files"
+    assert layer_of("nfref.tables.files.model_file") == "model files"
     assert layer_of("nfref.tables.reading.text") == layer_of("nfref.tables") == "reading"
     assert "estimators" not in allowed("model files") and "model files" in allowed("estimators")
 

@@ -3,7 +3,7 @@
 import nfref
 from nfref.oracle import golden_vectors
 from tests import flow_table
-from tests.truth import maps
+from tests.high_precision import maps
 
 # What other flows are made of, and no map of its own.
 ABSTRACT = {nfref.Flow, nfref.Composition}
@@ -40,11 +40,11 @@ def test_every_flow_has_all_that_proves_it():
         if kind not in examined:
             missing.append(f"tests/flows/test_{family}.py: no entry of CONTRACT makes a {name}")
         if kind not in maps.MAPS:
-            missing.append(f"tests/truth/maps/{family}.py: no {name} in MAPS")
+            missing.append(f"tests/high_precision/maps/{family}.py: no {name} in MAPS")
         if kind not in published:
-            missing.append(f"tests/truth/maps/{family}.py: no {name} in CONFIGURATIONS")
+            missing.append(f"tests/high_precision/maps/{family}.py: no {name} in CONFIGURATIONS")
     missing += [
-        f"nfref/oracle/vectors/{name}.json: python -m tests.truth.write_vectors {name}"
+        f"nfref/oracle/vectors/{name}.json: python -m tests.high_precision.write_vectors {name}"
         for name in maps.CONFIGURATIONS
         if name not in shipped
     ]

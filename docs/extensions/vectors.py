@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nfref.runtime.files import replacing
-from tests.truth.pages import pages
+from tests.high_precision.pages import pages
 
 
 def write(folder):

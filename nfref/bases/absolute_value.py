@@ -30,8 +30,8 @@ from nfref.density import Density
 from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.mlp import init_mlp, mlp
 from nfref.runtime.annotations import Any, Array, Generator
+from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import as_rows, check_hidden, check_rng
-from nfref.runtime.tracing import getval
 
 MOST = 12  # coordinates whose 2^D signs are added up
 

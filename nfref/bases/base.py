@@ -11,7 +11,7 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.checks import as_rows, check_count, check_rng
 from nfref.runtime.configuration import Configuration
-from nfref.runtime.structure import Structure
+from nfref.runtime.param_schema import Structure
 
 
 class Base(Configuration):

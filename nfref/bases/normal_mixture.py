@@ -6,8 +6,8 @@ import autograd.numpy as np
 
 from nfref.bases.base import Base
 from nfref.bases.standard_normal import standard_normal_log_prob
+from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import check_count
-from nfref.runtime.tracing import getval
 
 
 def logsumexp(a):

@@ -7,7 +7,7 @@ import numpy
 
 from nfref.bases.base import Base
 from nfref.runtime import dispatch
-from nfref.runtime.tracing import isbox
+from nfref.runtime.autograd_internals import isbox
 
 LOG_TWO_PI = float(np.log(2 * np.pi))
 PART = 1 << 15  # numbers that one thread takes at a time
@@ -33,7 +33,7 @@ def normal_numbers(rng, count):
         part = drawn[k * PART : (k + 1) * PART]
         numpy.random.Generator(streams.jumped(k + 1)).standard_normal(out=part)
 
-    dispatch.in_turn(draw, -(-count // PART), count)
+    dispatch.for_each(draw, -(-count // PART), count)
     return drawn
 
 
@@ -59,7 +59,7 @@ class StandardNormal(Base):
             part = slice(k * rows, (k + 1) * rows)
             found[part] = standard_normal_log_prob(z[part])
 
-        dispatch.in_turn(score, -(-len(z) // rows), z.size)
+        dispatch.for_each(score, -(-len(z) // rows), z.size)
         return found
 
     def _sample(self, params, rng, n):

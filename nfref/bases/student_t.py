@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import autograd.numpy as np
 
 from nfref.bases.base import Base
+from nfref.runtime.autograd_internals import defvjp, primitive
 from nfref.runtime.checks import check_positive
-from nfref.runtime.tracing import defvjp, primitive
 
 # (k, (2^-k - 2) B_{k+1} / (k (k+1))) for odd k, B the Bernoulli numbers: the coefficients of
 # x^-k in log Gamma(x + 1/2) - log Gamma(x) - log(x) / 2. The next is below 1e-18 from x = 8 on.

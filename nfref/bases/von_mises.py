@@ -8,8 +8,8 @@ import numpy
 
 from nfref.bases.base import Base
 from nfref.bases.standard_normal import LOG_TWO_PI
+from nfref.runtime.autograd_internals import defvjp, getval, primitive
 from nfref.runtime.checks import check_positive
-from nfref.runtime.tracing import defvjp, getval, primitive
 from nfref.transformers.rational_quadratic import folded
 
 # Bessel functions ----------------------------------------------------------------------------

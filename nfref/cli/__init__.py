@@ -133,7 +133,7 @@ def main(arguments=None):
 def _expected():
     """The errors that are one line; some of them are imported only now that there is one."""
     from nfref.continuous.solve import SolverError
-    from nfref.tables.archives import ArchiveError
+    from nfref.tables.files.archives import ArchiveError
     from nfref.tables.reading import TableError
 
     return UsageError, TableError, ArchiveError, OSError, SolverError
@@ -147,7 +147,7 @@ def _run(arguments):
     # Read when pyarrow is loaded; its own keeps what it has freed.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     _check_backend()
-    from nfref.kernels.announce import when_compiling
+    from nfref.kernels.compile_notice import when_compiling
 
     when_compiling(
         lambda: complain(

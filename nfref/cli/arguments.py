@@ -143,7 +143,7 @@ def widths(text):
 
 def support(text):
     """A type of option: NAME=SUPPORT as (name, support)."""
-    from nfref.tables.columns import ColumnError, asked_support
+    from nfref.tables.schema.columns import ColumnError, asked_support
 
     name, equals, kind = text.rpartition("=")
     if not (name and kind):

@@ -336,8 +336,8 @@ def check_is_a_map(name, function, options, dim, context):
     UsageError
         If it does not.
     """
-    from nfref.oracle.instruments.calling import CallFailed, StillRunning, in_time
-    from nfref.oracle.instruments.points import as_domain
+    from nfref.oracle.instruments.guarded_calls import CallFailed, StillRunning, in_time
+    from nfref.oracle.instruments.probes import as_domain
 
     rows = as_domain("domain", options.domain, dim).from_line(np.zeros((2, dim)))
     given = [rows.astype(options.dtype), *([] if context is None else [context[[0, 0]]])]

@@ -6,7 +6,7 @@ import time
 
 from nfref.cli.streams import complain
 from nfref.runtime.files import is_special
-from nfref.tables import checkpoints
+from nfref.tables.files import checkpoints
 
 EVERY = 60  # seconds between checkpoints that nobody asked for
 

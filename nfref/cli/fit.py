@@ -11,7 +11,7 @@ from shlex import quote
 
 import numpy as np
 
-from nfref.cli import notes
+from nfref.cli import data_warnings
 from nfref.cli.arguments import (
     Options,
     UsageError,
@@ -24,24 +24,24 @@ from nfref.cli.arguments import (
     widths,
 )
 from nfref.cli.checkpoint_writer import CheckpointWriter
+from nfref.cli.comparison import spread_over_cells
 from nfref.cli.data import Data, Source, files
 from nfref.cli.interrupts import once
-from nfref.cli.results import table_lines, whole_rows
+from nfref.cli.split import Part, Split
 from nfref.cli.streams import complain, tolerant
+from nfref.cli.test_table import table_lines, whole_rows
 from nfref.runtime.checks import one_line
 from nfref.runtime.files import check_writable, is_special, reserved
-from nfref.tables import checkpoints
-from nfref.tables.columns import ColumnError, are_counts, hardly_repeat, rounding_of
-from nfref.tables.comparison import spread_over_cells
-from nfref.tables.density import check_given
-from nfref.tables.fit import find_columns, parameters_of_a_flow
-from nfref.tables.fitted_rows import KEPT_KEYS, as_text, keys_of
-from nfref.tables.flows import FLOWS, flow_kind
-from nfref.tables.missing import fit_incomplete_table
-from nfref.tables.plan import BUDGET, Plan
-from nfref.tables.pool import mean_and_error
-from nfref.tables.scoring import AsDensity
-from nfref.tables.split import Part, Split
+from nfref.tables.densities.pool import mean_and_error
+from nfref.tables.densities.table_density import check_given
+from nfref.tables.files import checkpoints
+from nfref.tables.fitting.fit import find_columns, parameters_of_a_flow
+from nfref.tables.fitting.flow_kinds import FLOWS, flow_kind
+from nfref.tables.fitting.gaps import fit_incomplete_table
+from nfref.tables.fitting.plan import BUDGET, Plan
+from nfref.tables.fitting.row_fingerprints import KEPT_KEYS, as_text, keys_of
+from nfref.tables.queries.scoring import AsDensity
+from nfref.tables.schema.columns import ColumnError, are_counts, hardly_repeat, rounding_of
 
 MOST_LAYERS = 10_000  # of which each has arrays and functions of its own
 
@@ -324,13 +324,13 @@ class Task:
 
     def lines(self, weights, dropped):
         """What there is to say before anything is fitted."""
-        yield from notes.about_rows(
+        yield from data_warnings.about_rows(
             self.data, self.split, weights, self.weight, self.copies, dropped
         )
-        yield from notes.about_columns(self.columns, self.given)
-        yield from notes.about_ties(self.data, self.columns)
-        yield from notes.about_signs(self.data, self.columns)
-        yield from notes.about_empty_cells(self.data, self.given)
+        yield from data_warnings.about_columns(self.columns, self.given)
+        yield from data_warnings.about_ties(self.data, self.columns)
+        yield from data_warnings.about_signs(self.data, self.columns)
+        yield from data_warnings.about_empty_cells(self.data, self.given)
 
     def fitted(self, plan, seed, say):
         """What the plan finds."""
@@ -451,7 +451,7 @@ def _columns(data, asked, given):
             given=given,
         )
     except ColumnError as error:
-        notes.say_remark(data, sure=data.table.named)
+        data_warnings.say_remark(data, sure=data.table.named)
         remedy = f"; --without {quote(error.column)} leaves it out" if error.useless else ""
         raise UsageError(f"{data.name}: column {error.column!r}: {error.what}{remedy}") from None
     lowest = data.lowest or {}  # of a sample, of which other rows may hold counts below zero
@@ -465,7 +465,7 @@ def _columns(data, asked, given):
 
 def _write_model(place, task, fitted, about):
     """The model with what it says about its own making."""
-    from nfref.tables.model_file import save_model
+    from nfref.tables.files.model_file import save_model
 
     data = task.data
     test = whole_rows(task.split.test(data.table.cells()))
@@ -509,7 +509,7 @@ def _write_model(place, task, fitted, about):
 def _rescued(out, task, fitted, about, error):
     """A model that could not be written where it was asked for is written elsewhere: the error
     that says so, or else the one that came."""
-    from nfref.tables.model_file import save_model
+    from nfref.tables.files.model_file import save_model
 
     stem = os.path.splitext(os.path.basename(out))[0][:100]
     beside = () if is_special(out) else (os.path.dirname(os.path.realpath(out)),)

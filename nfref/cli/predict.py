@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.cli import matching, use
+from nfref.cli import column_matching, use
 from nfref.cli.arguments import (
     Options,
     UsageError,
@@ -21,14 +21,14 @@ from nfref.cli.arguments import (
     spreadsheet,
 )
 from nfref.cli.data import load
-from nfref.cli.notes import about_missing, say_remark
+from nfref.cli.data_warnings import about_missing, say_remark
 from nfref.cli.score import tables_for
 from nfref.cli.streams import row_bar, utf8_output
-from nfref.tables.conditional import ConditionalSampler, impute, row_given
-from nfref.tables.frames import is_missing
-from nfref.tables.one_column import label_probabilities, predictions
+from nfref.tables.queries.missing_cells import ConditionalSampler, impute, row_given
+from nfref.tables.queries.quantiles import label_probabilities, predictions
+from nfref.tables.queries.scoring import stacked
 from nfref.tables.reading import write_batches, write_blocks
-from nfref.tables.scoring import stacked
+from nfref.tables.schema.dataframes import is_missing
 
 ROWS = 1024  # that are answered at once
 ONE_ROW = 10_000  # draws where there is one row only
@@ -175,7 +175,9 @@ def predict(options):
         nonlocal rows
         with row_bar(options.out) as bar:
             for data in tables_for(model, options.data, options.header, optional=(column.name,)):
-                cells, sure = matching.partial_cells(data, model, (column.name,), True, rows + 1)
+                cells, sure = column_matching.partial_cells(
+                    data, model, (column.name,), True, rows + 1
+                )
                 say_remark(data, sure or rows)
                 yield from _answered(answers, cells, data.name, bar)
                 rows += len(cells[0])
@@ -221,8 +223,8 @@ def fill(options):
     """The table with its empty cells filled, in its own order of columns."""
     use.check_output(options.out, options.model, options.data)
     model = use.table_model(options.model, "MODEL")
-    data = load(options.data, options.header, matching.texts_of(model), may_be_empty=True)
-    cells, sure = matching.partial_cells(data, model, extra=True)
+    data = load(options.data, options.header, column_matching.texts_of(model), may_be_empty=True)
+    cells, sure = column_matching.partial_cells(data, model, extra=True)
     say_remark(data, sure)
     density = model.density
     names = [column.name for column in density.columns]

@@ -9,10 +9,10 @@ from nfref.cli import use
 from nfref.cli.arguments import Options, UsageError, header, option, positional, seed
 from nfref.cli.streams import complain, printable
 from nfref.runtime.files import replacing
-from nfref.tables.density import TableDensity
-from nfref.tables.fitted_rows import keys_of, of_text
+from nfref.tables.densities.table_density import TableDensity
+from nfref.tables.fitting.row_fingerprints import keys_of, of_text
+from nfref.tables.queries.scoring import draw, draw_like, log_prob, stacked
 from nfref.tables.reading import numbered_columns
-from nfref.tables.scoring import draw, draw_like, log_prob, stacked
 
 
 def add_commands(commands):

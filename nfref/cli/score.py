@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nfref.cli import cluster, matching
+from nfref.cli import cluster, column_matching
 from nfref.cli.arguments import Options, UsageError, blamed, count, header, option, positional
 from nfref.cli.data import Data, files, load
-from nfref.cli.notes import say_remark
+from nfref.cli.data_warnings import say_remark
 from nfref.cli.streams import complain, row_bar
 from nfref.cli.use import check_of_table, check_output, loaded_model
-from nfref.tables.conditional import ConditionalSampler, Marginal
-from nfref.tables.density import TableDensity
+from nfref.tables.densities.table_density import TableDensity
+from nfref.tables.queries.missing_cells import ConditionalSampler, Marginal
+from nfref.tables.queries.scoring import log_prob, marginal_of
 from nfref.tables.reading import batch_rows, batches, write_batches
-from nfref.tables.scoring import log_prob, marginal_of
 from nfref.training.gradient import ONE_AT_A_TIME
 
 LEAST = 5  # rows that are shown where nothing else is said
@@ -157,8 +157,9 @@ class Unlikely:
 class Scored:
     """Scores of a batch of rows, and which of them are the least likely.
 
-    ``error`` and ``effective`` are (N,), as of :class:`nfref.tables.conditional.Marginal`;
-    ``weight`` (N,) is what rows count, and ``incomplete`` how many have empty cells.
+    ``error`` and ``effective`` are (N,), as of
+    :class:`nfref.tables.queries.missing_cells.Marginal`; ``weight`` (N,) is what rows count, and
+    ``incomplete`` how many have empty cells.
     """
 
     log_prob: np.ndarray
@@ -174,7 +175,7 @@ def scored_batches(model, path, header="auto", least=0, weights=None, cells=None
 
     Parameters
     ----------
-    model : nfref.tables.model_file.Model
+    model : nfref.tables.files.model_file.Model
     path : str
         A file or the name of built-in data.
     header : {"auto", "yes", "no"}
@@ -198,9 +199,9 @@ def scored_batches(model, path, header="auto", least=0, weights=None, cells=None
     sampler = functools.cache(lambda: ConditionalSampler(model.density))
     for data in tables_for(model, path, header, weights):
         data, weight = data.weighed(weights, first)
-        values, sure = matching.for_model(data, model)
+        values, sure = column_matching.for_model(data, model)
         say_remark(data, sure or first)
-        values = matching.with_text(data, values, model)
+        values = column_matching.with_text(data, values, model)
         if isinstance(model.density, TableDensity):
             with blamed(f"{path}: "):
                 found = marginal_of(model.density, values, first + 1, sampler, cells)
@@ -227,7 +228,10 @@ def scored_batches(model, path, header="auto", least=0, weights=None, cells=None
 
 def tables_for(model, path, header, weights=None, optional=()):
     """The rows of DATA as :class:`nfref.cli.data.Data`, a batch at a time."""
-    texts, keep = matching.texts_of(model), matching.known_to(model, (weights,), optional)
+    texts, keep = (
+        column_matching.texts_of(model),
+        column_matching.known_to(model, (weights,), optional),
+    )
     if not os.path.exists(path):  # built in, or an error
         yield load(path, header, texts, keep=keep)
         return

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import nfref
-from nfref.cli import matching
+from nfref.cli import column_matching
 from nfref.cli.arguments import (
     Options,
     UsageError,
@@ -23,19 +23,19 @@ from nfref.cli.arguments import (
     spreadsheet,
 )
 from nfref.cli.data import TOY_ROWS, load
-from nfref.cli.notes import about_missing, say_remark
+from nfref.cli.data_warnings import about_missing, say_remark
+from nfref.cli.environment import system
 from nfref.cli.streams import complain, is_closed, printable, utf8_output
-from nfref.cli.system import system
 from nfref.flows.composition import Composition, Invert
 from nfref.runtime import params as trees
-from nfref.runtime.blocks import BLOCK
+from nfref.runtime.batching import BLOCK
 from nfref.runtime.checks import shortened
 from nfref.runtime.files import check_writable, is_special
-from nfref.tables.conditional import ConditionalSampler, impute, row_given
-from nfref.tables.density import TableDensity, inside
-from nfref.tables.flows import size_of
+from nfref.tables.densities.table_density import TableDensity, inside
+from nfref.tables.fitting.flow_kinds import size_of
+from nfref.tables.queries.missing_cells import ConditionalSampler, impute, row_given
+from nfref.tables.queries.scoring import AsDensity, check_cells, draw, stacked
 from nfref.tables.reading import numbered_columns, write_blocks
-from nfref.tables.scoring import AsDensity, check_cells, draw, stacked
 
 LABELS = 8  # of a category that are listed
 FAR = 1e6  # robust standard deviations from the median, where tails are worth a note
@@ -88,7 +88,7 @@ def check_there(what):
 
 def loaded_model(path):
     """The model of a file, which has to be one without context."""
-    from nfref.tables.model_file import load_model
+    from nfref.tables.files.model_file import load_model
 
     if not path:
         raise UsageError("MODEL: expected a model file, got ''")
@@ -124,13 +124,19 @@ def rows_for(model, name, header, weights=None):
     count (None for all the same); says so if names were guessed or rows left out."""
     of_table = isinstance(model.density, TableDensity)
     data, weight = load(
-        name, header, matching.texts_of(model), of_table, matching.known_to(model, (weights,))
+        name,
+        header,
+        column_matching.texts_of(model),
+        of_table,
+        column_matching.known_to(model, (weights,)),
     ).weighed(weights)
-    values, sure = matching.for_model(data, model)
+    values, sure = column_matching.for_model(data, model)
     say_remark(data, sure)
     if of_table:
         with blamed(f"{data.name}: "):
-            check_cells(model.density, matching.cells_of(data, values, model), may_be_empty=True)
+            check_cells(
+                model.density, column_matching.cells_of(data, values, model), may_be_empty=True
+            )
     whole = ~np.any(np.isnan(values), axis=1)
     if not np.all(whole):
         said = about_missing(model.columns or data.columns, list(values.T))
@@ -138,7 +144,7 @@ def rows_for(model, name, header, weights=None):
             raise UsageError(f"{data.name}: expected rows without empty cells, got {said}")
         complain(f"nfref: note: {said}; these rows are left out")
     return (
-        matching.with_text(data, values, model)[whole],
+        column_matching.with_text(data, values, model)[whole],
         None if weight is None else weight[whole],
     )
 
@@ -267,11 +273,11 @@ def _for_each_row(model, options, rng):
     data = load(
         options.given_from,
         "auto",
-        matching.texts_of(model),
+        column_matching.texts_of(model),
         True,
-        matching.known_to(model, optional=drawn),
+        column_matching.known_to(model, optional=drawn),
     )
-    cells, sure = matching.partial_cells(data, model, drawn)
+    cells, sure = column_matching.partial_cells(data, model, drawn)
     say_remark(data, sure)
     rows = len(cells[0])
 

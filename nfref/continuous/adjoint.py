@@ -20,7 +20,7 @@ from autograd import make_vjp
 
 from nfref.continuous.solve import solve
 from nfref.runtime.annotations import Any, Array
-from nfref.runtime.tracing import defvjp_argnums, isbox, primitive
+from nfref.runtime.autograd_internals import defvjp_argnums, isbox, primitive
 
 # What is solved ---------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from scipy.special import i0e, i1e
 from nfref.bases.normal_mixture import logsumexp
 from nfref.bases.standard_normal import LOG_TWO_PI, standard_normal_log_prob
 from nfref.datasets.toy import KnownToy
-from nfref.runtime.tracing import defvjp, primitive
+from nfref.runtime.autograd_internals import defvjp, primitive
 
 # Gaussians and volume-preserving maps of them ----------------------------------------------
 # x = mean + L e has log-determinant sum log L_ii; a shear or a bend adds nothing to it. With e

@@ -23,12 +23,12 @@ import autograd.numpy as np
 import numpy
 
 from nfref.flow import Flow, check_flow
-from nfref.flows.statistics import in_training
+from nfref.flows.data_dependent import in_training
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.mlp import init_mlp, mlp
 from nfref.runtime import params as trees
+from nfref.runtime.autograd_internals import Box
 from nfref.runtime.checks import check_count, check_hidden, one_of
-from nfref.runtime.tracing import Box
 
 
 def same_rows(context):

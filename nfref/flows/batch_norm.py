@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 import autograd.numpy as np
 
+from nfref.flows.data_dependent import Adaptive
 from nfref.flows.elementwise import AffineFlow
-from nfref.flows.statistics import Adaptive
 from nfref.runtime.checks import check_choice, check_positive, one_of
 from nfref.transformers.affine import affine_inverse
 from nfref.transformers.transformer import over_rows

@@ -7,11 +7,11 @@ import autograd.numpy as np
 
 from nfref.flow import Flow, check_flow, context_for, maps_as
 from nfref.flows.batch_norm import BatchNorm
-from nfref.flows.statistics import Adaptive, adapted, in_training, keeps_statistics
+from nfref.flows.data_dependent import Adaptive, adapted, in_training, keeps_statistics
 from nfref.runtime import dispatch
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any
-from nfref.runtime.blocks import in_blocks
+from nfref.runtime.batching import in_blocks
 
 
 class Composition(Adaptive):

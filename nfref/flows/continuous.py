@@ -37,7 +37,8 @@ from nfref.networks.mlp import init_mlp
 from nfref.runtime import blas, dispatch
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Generator, Sequence
-from nfref.runtime.blocks import merged
+from nfref.runtime.autograd_internals import getval
+from nfref.runtime.batching import merge_rows
 from nfref.runtime.checks import (
     as_array,
     check_choice,
@@ -47,7 +48,6 @@ from nfref.runtime.checks import (
     check_rng,
     one_of,
 )
-from nfref.runtime.tracing import getval
 
 NOISES = ("rademacher", "gaussian")
 
@@ -273,7 +273,7 @@ class CNF(Flow):
             return lost
         context = None if context is None else context[finite]
         flow = self if self.probes is None else replace(self, probes=self.probes[:, finite])
-        return merged(
+        return merge_rows(
             finite, flow._solve_finite(params, rows[finite], context, start, end, norm), lost
         )
 

@@ -32,8 +32,8 @@ from nfref.networks.mlp import with_context
 from nfref.runtime import params as trees
 from nfref.runtime import small_matrices
 from nfref.runtime.annotations import Any, Array
+from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import check_hidden
-from nfref.runtime.tracing import getval
 
 # Potential --------------------------------------------------------------------------------
 

@@ -15,8 +15,8 @@ import autograd.numpy as np
 
 from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array, Generator
+from nfref.runtime.autograd_internals import defvjp, primitive
 from nfref.runtime.checks import as_array, check_count, check_permutation, check_rng
-from nfref.runtime.tracing import defvjp, primitive
 
 # Formulas ---------------------------------------------------------------------------------
 

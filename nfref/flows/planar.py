@@ -22,8 +22,8 @@ import autograd.numpy as np
 from nfref.flow import Flow
 from nfref.flows.composition import Composition
 from nfref.networks.activations import sech_squared, softplus, tanh
+from nfref.runtime.autograd_internals import defvjp, primitive
 from nfref.runtime.checks import check_count
-from nfref.runtime.tracing import defvjp, primitive
 
 # Formulas ---------------------------------------------------------------------------------
 

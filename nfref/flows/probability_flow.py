@@ -26,9 +26,9 @@ from nfref.continuous.adjoint import System, solve_adjoint
 from nfref.continuous.solve import Options
 from nfref.flow import Flow
 from nfref.runtime.annotations import Any
-from nfref.runtime.blocks import merged
+from nfref.runtime.autograd_internals import getval
+from nfref.runtime.batching import merge_rows
 from nfref.runtime.checks import check_count, check_positive
-from nfref.runtime.tracing import getval
 
 # Formulas ---------------------------------------------------------------------------------
 
@@ -209,7 +209,7 @@ class ProbabilityFlow(Flow):
         state = solve_adjoint(MixtureSystem(self), start, end, state, *wide).astype(rows.dtype)
         if not finite.all():
             lost = numpy.full((len(rows) - finite.sum(), self.dim + 1), numpy.nan, rows.dtype)
-            state = merged(finite, state, lost)
+            state = merge_rows(finite, state, lost)
         return state[:, : self.dim], state[:, self.dim]
 
 

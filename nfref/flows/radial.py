@@ -23,8 +23,8 @@ import autograd.numpy as np
 from nfref.flow import Flow
 from nfref.flows.composition import Composition
 from nfref.networks.activations import softplus
+from nfref.runtime.autograd_internals import defvjp, primitive
 from nfref.runtime.checks import check_count
-from nfref.runtime.tracing import defvjp, primitive
 
 FAR = 2.0**60  # of what is nearer the square is finite in float32 too
 

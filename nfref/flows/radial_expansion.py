@@ -30,8 +30,8 @@ import autograd.numpy as np
 
 from nfref.flow import Flow
 from nfref.flows.radial import log_of_sum
+from nfref.runtime.autograd_internals import defvjp, primitive
 from nfref.runtime.checks import one_of
-from nfref.runtime.tracing import defvjp, primitive
 
 PROFILES = ("algebraic", "erf")
 # Of 1 - f in powers of s^2, for the profile erf: -(-1)^k / (k! (2k + 1)).

@@ -38,12 +38,13 @@ from autograd.builtins import tuple as traced_tuple
 
 from nfref.continuous.dynamics import basis, vector_jacobian
 from nfref.flows.composition import Composition
-from nfref.flows.statistics import Adaptive
+from nfref.flows.data_dependent import Adaptive
 from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.mlp import init_mlp
 from nfref.runtime import params as trees
 from nfref.runtime import small_matrices
 from nfref.runtime.annotations import Generator
+from nfref.runtime.autograd_internals import defvjp, defvjp_argnums, getval, primitive
 from nfref.runtime.checks import (
     at_least,
     check_count,
@@ -52,7 +53,6 @@ from nfref.runtime.checks import (
     one_of,
     positive_below,
 )
-from nfref.runtime.tracing import defvjp, defvjp_argnums, getval, primitive
 
 # Lipschitz constants ----------------------------------------------------------------------
 

@@ -27,8 +27,8 @@ from nfref.flow import Flow
 from nfref.flows.composition import Composition
 from nfref.flows.planar import planar_root, planar_slope
 from nfref.networks.activations import softplus, tanh
+from nfref.runtime.autograd_internals import defvjp, getval, primitive
 from nfref.runtime.checks import check_count, one_of
-from nfref.runtime.tracing import defvjp, getval, primitive
 
 # Formulas: the parameters ------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from nfref.kernels.jit import body, kernel
-from nfref.kernels.rows import in_pieces
+from nfref.kernels.thread_pool import in_pieces
 from nfref.runtime.backends import threads
 
 

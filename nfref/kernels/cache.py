@@ -32,7 +32,7 @@ import numba
 from platformdirs import user_cache_path
 
 from nfref.kernels import numba_internals
-from nfref.kernels.announce import announce
+from nfref.kernels.compile_notice import announce
 from nfref.runtime.files import Turn, replacing
 
 LONGEST = 300  # seconds for which a process waits for another one to compile a kernel

@@ -21,9 +21,9 @@ from numba.extending import lower_builtin, overload, type_callable
 from nfref.kernels import cache, numba_internals
 
 try:
-    from nfref.kernels import libraries
+    from nfref.kernels import compiler_pipeline
 except Exception as error:  # see ``_try_compiler``
-    libraries = error  # type: ignore[assignment]
+    compiler_pipeline = error  # type: ignore[assignment]
 
 # What Numba documents, and what it has besides: no counting of references; and no wrapper for
 # calls from Python, which what is part of kernels does not need.
@@ -48,7 +48,7 @@ def overloaded(function):
         function,
         jit_options=PLAIN
         if not HAS_COMPILER
-        else {**PART, "pipeline_class": libraries.BodyCompiler},
+        else {**PART, "pipeline_class": compiler_pipeline.BodyCompiler},
     )
 
 
@@ -74,10 +74,12 @@ def emits(function, signature, *kinds):
 def _part(function, options):
     if not HAS_COMPILER:
         return numba.njit(**{**PLAIN, **options})(function)
-    compiled = numba.njit(**{**PART, **options}, pipeline_class=libraries.BodyCompiler)(function)
+    compiled = numba.njit(**{**PART, **options}, pipeline_class=compiler_pipeline.BodyCompiler)(
+        function
+    )
     if numba.config.DISABLE_JIT:
         return compiled
-    compiled._compiler._customize_flags = libraries.Flags
+    compiled._compiler._customize_flags = compiler_pipeline.Flags
 
     def keep(result):
         compiled.overloads[tuple(result.signature.args)] = result
@@ -96,7 +98,9 @@ def kernel(function):
     """Compile on first call and keep the result on disk, where that is possible."""
     compiled = _kernel(function)
     if not numba.config.DISABLE_JIT and HAS_CACHE:
-        compiled._cache = cache.Cache(function, *([libraries.__name__] if HAS_COMPILER else []))
+        compiled._cache = cache.Cache(
+            function, *([compiler_pipeline.__name__] if HAS_COMPILER else [])
+        )
         compile_ = compiled.compile
 
         def compile(signature):
@@ -112,9 +116,9 @@ def kernel(function):
 def _kernel(function):
     if not HAS_COMPILER:
         return numba.njit(**PLAIN)(function)
-    compiled = numba.njit(**OPTIONS, pipeline_class=libraries.KernelCompiler)(function)
+    compiled = numba.njit(**OPTIONS, pipeline_class=compiler_pipeline.KernelCompiler)(function)
     if not numba.config.DISABLE_JIT:
-        compiled._compiler._customize_flags = libraries.Flags
+        compiled._compiler._customize_flags = compiler_pipeline.Flags
     return compiled
 
 
@@ -130,8 +134,8 @@ def address(compiled, signature):
 
 def _try_compiler():
     """A kernel whose loop calls a body twice, which calls what is overloaded."""
-    if isinstance(libraries, Exception):
-        raise libraries
+    if isinstance(compiler_pipeline, Exception):
+        raise compiler_pipeline
     if numba_internals.is_tested():
         return
 

@@ -6,9 +6,8 @@ them once must find what it finds uncompiled.
 
 import numpy as np
 
-from nfref.kernels.chain.units import units_of
+from nfref.kernels.chain.block_rows import units_of
 from nfref.kernels.jit import kernel
-from nfref.kernels.rows import aligned
 from nfref.kernels.simd.elementary import (
     exp,
     exp_neg,
@@ -34,8 +33,9 @@ from nfref.kernels.simd.lanes import (
     where_equal,
     where_longer,
 )
-from nfref.kernels.simd.products import ROWS, add_outer, ensure_compiled, times, times_transposed
+from nfref.kernels.simd.matmul import ROWS, add_outer, ensure_compiled, times, times_transposed
 from nfref.kernels.simd.unrolled import any_pivots, usual_pivots
+from nfref.kernels.thread_pool import aligned
 
 FAN_IN, FAN_OUT = 22, 93  # whole tiles, and some of each kind that is left over
 WEIGHTS, SIZE = FAN_IN * FAN_OUT, FAN_OUT * ROWS

@@ -2,7 +2,7 @@
 
 import autograd.numpy as np
 
-from nfref.runtime.tracing import defjvp, defvjp, getval, notrace_primitive, primitive
+from nfref.runtime.autograd_internals import defjvp, defvjp, getval, notrace_primitive, primitive
 
 
 @primitive

@@ -15,7 +15,7 @@ import autograd.numpy as np
 
 from nfref.networks.activations import softmax
 from nfref.runtime.annotations import Any, Array, Generator
-from nfref.runtime.tracing import defjvp, defvjp, getval, primitive
+from nfref.runtime.autograd_internals import defjvp, defvjp, getval, primitive
 
 EPSILON = 1e-5  # of the layer norm, PyTorch's
 

@@ -17,7 +17,7 @@ import numpy
 
 from nfref.networks.activations import ACTIVATIONS
 from nfref.runtime.annotations import Any, Array
-from nfref.runtime.tracing import defvjp, primitive
+from nfref.runtime.autograd_internals import defvjp, primitive
 
 GAIN = 3.0  # of the published code of Glow: its log-gains learn three times as fast
 

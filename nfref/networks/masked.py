@@ -9,9 +9,9 @@ import numpy
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.mlp import real_columns
 from nfref.runtime.annotations import Any, Generator, Sequence
-from nfref.runtime.blocks import merged
+from nfref.runtime.autograd_internals import getval
+from nfref.runtime.batching import merge_rows
 from nfref.runtime.checks import check_hidden, check_rng
-from nfref.runtime.tracing import getval
 
 
 def even_degrees(dim, hidden, context_dim=0):
@@ -123,4 +123,4 @@ def masked_product(x, weight, mask):
     if finite.all():
         return x @ weight
     others = np.where(mask, x[~finite][:, :, None] * numpy.ones(mask.shape, x.dtype), 0)
-    return merged(finite, x[finite] @ weight, np.sum(others * weight, axis=1))
+    return merge_rows(finite, x[finite] @ weight, np.sum(others * weight, axis=1))

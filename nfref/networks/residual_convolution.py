@@ -11,7 +11,7 @@ import autograd.numpy as np
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.convolution import convolve
 from nfref.runtime.annotations import Any, Array
-from nfref.runtime.tracing import notrace_primitive
+from nfref.runtime.autograd_internals import notrace_primitive
 
 
 def weight_normalised(layer):

@@ -17,9 +17,9 @@ import autograd.numpy as np
 from nfref.continuous.dynamics import velocity
 from nfref.flows.continuous import CNF
 from nfref.runtime import params as trees
+from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import check_rng, one_of
 from nfref.runtime.configuration import Checked
-from nfref.runtime.tracing import getval
 
 # Formulas ---------------------------------------------------------------------------------
 

@@ -34,9 +34,9 @@ from autograd import make_vjp
 from nfref.flow import context_for
 from nfref.flows.free_form import FreeFormFlow
 from nfref.runtime import params as trees
+from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import check_count, check_positive, check_rng
 from nfref.runtime.configuration import Checked
-from nfref.runtime.tracing import getval
 
 # Formulas ---------------------------------------------------------------------------------
 

@@ -21,8 +21,8 @@ from nfref.flows.continuous import CNF
 from nfref.objectives.flow_matching import end_of_cnf
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Generator
+from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import as_array, check_count, check_rng
-from nfref.runtime.tracing import getval
 
 # Formulas ---------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The golden vectors: flows evaluated to thirty digits, in JSON files that need no Python.
 
 The files in ``vectors/`` are described in ``docs/golden_vectors.rst``. They were computed from maps
-written out of the papers, in arithmetic of sixty digits (``tests/truth/``).
+written out of the papers, in arithmetic of sixty digits (``tests/high_precision/``).
 """
 
 import json
@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from nfref.runtime.annotations import Any, Sequence
-from nfref.runtime.description import rebuild
 from nfref.runtime.files import replacing
+from nfref.runtime.serialization import rebuild
 
 SCHEMA = 1
 FOLDER = resources.files("nfref.oracle") / "vectors"

@@ -3,27 +3,27 @@
 A density of continuous columns goes to :func:`nfref.oracle.check_density`, in units in which the
 table has about mean zero and width one; discrete columns are summed out. What a table has beyond
 rows of numbers (units, categories, orders of columns, weights, fits) is asked in
-:mod:`nfref.oracle.checks.tables` and :mod:`nfref.oracle.checks.fits`, and stands first in the
-report: it names causes.
+:mod:`nfref.oracle.checks.tables` and :mod:`nfref.oracle.checks.refit_invariance`, and stands first
+in the report: it names causes.
 """
 
 from dataclasses import replace
 
 import numpy as np
 
+from nfref.oracle.adapters.estimator_protocol import as_numbers
 from nfref.oracle.adapters.estimators import Estimator, estimator
-from nfref.oracle.adapters.fitting import as_numbers
-from nfref.oracle.checks import fits, tables
+from nfref.oracle.checks import refit_invariance, tables
 from nfref.oracle.checks.arguments import checked_setting, checked_skip
+from nfref.oracle.checks.base_check import reported
 from nfref.oracle.checks.density import check_density
-from nfref.oracle.checks.global_checks import Whole, normalised
+from nfref.oracle.checks.normalisation import Whole, normalised
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
-from nfref.oracle.checks.running import reported
 from nfref.oracle.checks.tables import TABLE_PROPERTIES
-from nfref.oracle.instruments.calling import CallFailed, StillRunning, Stopwatch, in_time
+from nfref.oracle.instruments.guarded_calls import CallFailed, StillRunning, Stopwatch, in_time
 from nfref.oracle.instruments.importance import BERNSTEIN
-from nfref.oracle.instruments.level import SIGMAS
-from nfref.oracle.instruments.points import Box, as_domain
+from nfref.oracle.instruments.merge import SIGMAS
+from nfref.oracle.instruments.probes import Box, as_domain
 from nfref.oracle.instruments.units import InUnits, units_of
 from nfref.oracle.report import Report, failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array, Generator, Sequence
@@ -221,17 +221,17 @@ class _Check:
     def fitted_again(self, free):
         """Rows on fits to changed tables."""
         names = {
-            "units": (fits.units,),
-            "row_order": (fits.row_order,),
-            "column_order": (fits.column_order, self.mass_of_fit),
-            "weights": (fits.weights,),
+            "units": (refit_invariance.units,),
+            "row_order": (refit_invariance.row_order,),
+            "column_order": (refit_invariance.column_order, self.mass_of_fit),
+            "weights": (refit_invariance.weights,),
         }
         if set(names) <= set(self.skip):
             return
         made = []
 
         def first_fit(name):
-            made.append(fits.Fits(self.estimator, self.table, free, self.rng))
+            made.append(refit_invariance.Fits(self.estimator, self.table, free, self.rng))
             return passed(name, "")
 
         first = self.timed("first fit", first_fit)

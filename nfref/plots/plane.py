@@ -16,7 +16,7 @@ from nfref.plots.canvas import (
     thin,
 )
 from nfref.runtime.annotations import Any, Array, Callable, Generator
-from nfref.runtime.blocks import in_blocks
+from nfref.runtime.batching import in_blocks
 from nfref.runtime.checks import as_rows, check_count, check_rng
 
 CELLS = 200  # cells a side of a picture of a log-density

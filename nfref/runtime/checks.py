@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from nfref.runtime.tracing import Box
+from nfref.runtime.autograd_internals import Box
 
 
 def as_array(name, value):

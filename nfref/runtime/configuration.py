@@ -37,7 +37,7 @@ class Checked:
 class Configuration(Checked):
     """The root of those that files and other processes may hold.
 
-    Files are written from the fields: :mod:`nfref.runtime.description`.
+    Files are written from the fields: :mod:`nfref.runtime.serialization`.
     """
 
     _converters = {"dim": check_count, "context_dim": at_least(0)}

@@ -71,16 +71,16 @@ TWINS = {
         REPEATED,
         "nfref.kernels.chain.primitives:batch_moments",
     ),
-    "in_turn": Twin(lambda task, count, size: size, MANY, "nfref.kernels.rows:at_once"),
+    "for_each": Twin(lambda task, count, size: size, MANY, "nfref.kernels.thread_pool:at_once"),
     "steps": Twin(
         lambda density, unflatten, now, rows, batches, *others: len(batches[0]) * now.size,
         REPEATED,
-        "nfref.kernels.chain.epoch:steps",
+        "nfref.kernels.chain.fused_steps:steps",
     ),
     "mean_log_prob": Twin(
         lambda density, unflatten, now, rows: len(rows.x) * now.size,
         REPEATED,
-        "nfref.kernels.chain.epoch:mean_log_prob",
+        "nfref.kernels.chain.fused_steps:mean_log_prob",
     ),
     "adam_update": Twin(
         lambda vector, *others: len(vector), LONG, "nfref.kernels.adam:adam_update"
@@ -100,7 +100,7 @@ TWINS = {
 
 
 @contextmanager
-def repeating():
+def many_calls():
     """Calls inside the block are each one of many, as steps of training are."""
     token = _REPEATING.set(True)
     try:
@@ -126,13 +126,13 @@ def run(name, formula, *arguments):
     return formula(*arguments)
 
 
-def in_turn(task, count, size):
+def for_each(task, count, size):
     """task(k) for k = 0 ... count-1, which have ``size`` numbers together and do not depend on each
     other: on all threads where that is worth it."""
-    run("in_turn", _in_turn, task, count, size)
+    run("for_each", _one_after_another, task, count, size)
 
 
-def _in_turn(task, count, size):
+def _one_after_another(task, count, size):
     for k in range(count):
         task(k)
 
@@ -156,7 +156,7 @@ def prepare(wanted):
             else []
         )
     if likely and backend != "numpy" and not numba_problem() and _kernels_work():
-        _load("nfref.kernels.ahead:start")(likely)
+        _load("nfref.kernels.background_compilation:start")(likely)
 
 
 def threads_of_steps(density, vector, unflatten, rows):
@@ -165,7 +165,7 @@ def threads_of_steps(density, vector, unflatten, rows):
     if backend == "numpy" or backend is None and rows * len(vector) < twin.worth_it:
         return 0
     return (
-        _load("nfref.kernels.chain.epoch:threads_of_steps")(density, vector, unflatten, rows)
+        _load("nfref.kernels.chain.fused_steps:threads_of_steps")(density, vector, unflatten, rows)
         if not numba_problem() and _kernels_work()
         else 0
     )
@@ -174,7 +174,7 @@ def threads_of_steps(density, vector, unflatten, rows):
 @cache
 def _kernels_work():
     """Whether the kernels can do with the Numba at hand; who loses them is told once."""
-    return _load("nfref.kernels.trial:kernels_work")()
+    return _load("nfref.kernels.availability:kernels_work")()
 
 
 def _load(place):

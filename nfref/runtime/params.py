@@ -8,7 +8,15 @@ flat file, and an optimiser sees one long vector.
 import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Callable, Params
-from nfref.runtime.tracing import Box, SparseObject, defjvp, defvjp, getval, primitive, vspace
+from nfref.runtime.autograd_internals import (
+    Box,
+    SparseObject,
+    defjvp,
+    defvjp,
+    getval,
+    primitive,
+    vspace,
+)
 
 
 def leaves(params: Array) -> list[Any]:

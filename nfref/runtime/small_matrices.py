@@ -12,8 +12,8 @@ import autograd.numpy as np
 
 from nfref.runtime import dispatch
 from nfref.runtime.annotations import Array
+from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import as_array
-from nfref.runtime.tracing import getval
 
 # Formulas ---------------------------------------------------------------------------------
 

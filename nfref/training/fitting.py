@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from nfref.density import Density
-from nfref.flows.statistics import adapt, in_training
+from nfref.flows.data_dependent import adapt, in_training
 from nfref.runtime import dispatch
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
-from nfref.runtime.blocks import BLOCK, in_blocks
+from nfref.runtime.batching import BLOCK, in_blocks
 from nfref.runtime.checks import check_count, check_positive, check_rng, require
 from nfref.runtime.configuration import Checked, Configuration
 from nfref.training.adam import Adam, AdamState, decay_of, running_average
@@ -380,7 +380,7 @@ class _Run:
         def formula(*arguments):
             return mean_log_prob(self.density, self.evaluated(now.averaged), *self.held_out)
 
-        with dispatch.repeating():
+        with dispatch.many_calls():
             if not self.has_twins:
                 return -formula()
             return -dispatch.run(

@@ -6,7 +6,7 @@ import weakref
 from autograd import value_and_grad
 
 from nfref.density import Density
-from nfref.flows.statistics import in_training
+from nfref.flows.data_dependent import in_training
 from nfref.objectives.divergences import negative_log_likelihood
 from nfref.runtime import dispatch
 from nfref.runtime.annotations import Any, Array, Callable

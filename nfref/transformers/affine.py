@@ -34,8 +34,8 @@ from dataclasses import dataclass
 import autograd.numpy as np
 
 from nfref.networks.activations import sigmoid, softplus, tanh
+from nfref.runtime.autograd_internals import defjvp, defvjp, primitive
 from nfref.runtime.checks import check_positive, one_of
-from nfref.runtime.tracing import defjvp, defvjp, primitive
 from nfref.transformers.transformer import Transformer
 
 # Formulas ---------------------------------------------------------------------------------

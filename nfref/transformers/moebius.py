@@ -44,8 +44,8 @@ import autograd.numpy as np
 import numpy
 
 from nfref.networks.activations import where
+from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import check_count, positive_below
-from nfref.runtime.tracing import getval
 from nfref.transformers.rational_quadratic import fractions, on_the_circle
 from nfref.transformers.root import increasing_root
 from nfref.transformers.transformer import Transformer

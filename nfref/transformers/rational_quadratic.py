@@ -41,8 +41,8 @@ from dataclasses import dataclass
 import autograd.numpy as np
 
 from nfref.networks.activations import softmax, softplus, where
+from nfref.runtime.autograd_internals import defvjp, defvjp_argnums, getval, primitive
 from nfref.runtime.checks import check_count, check_positive, one_of, positive_below
-from nfref.runtime.tracing import defvjp, defvjp_argnums, getval, primitive
 from nfref.transformers.transformer import Transformer
 
 STEEP = 2.0**30  # the fourth power, in derivatives, of what is below is finite in float32

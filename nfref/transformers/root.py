@@ -20,7 +20,7 @@ from autograd import make_vjp
 from autograd.builtins import tuple as traced_tuple
 
 from nfref.runtime.annotations import Any, Callable
-from nfref.runtime.tracing import defvjp_argnums, primitive
+from nfref.runtime.autograd_internals import defvjp_argnums, primitive
 
 STEPS = 200  # at most; as many halvings take any bracket that occurs below one ulp
 NEWTON_STEPS = 100  # of these, after which only halvings are taken

@@ -139,8 +139,8 @@ def listen(command, out):
     from numba.core.codegen import JITCodeLibrary
 
     from nfref.cli import main as nfref
-    from nfref.kernels import ahead
-    from nfref.kernels.libraries import KernelLibrary, PartLibrary
+    from nfref.kernels import background_compilation
+    from nfref.kernels.compiler_pipeline import KernelLibrary, PartLibrary
 
     kernels, phases = Watch(), Watch()
 
@@ -173,7 +173,7 @@ def listen(command, out):
         (JITCodeLibrary, "_finalize_final_module", "machine code"),
     ):
         setattr(kind, name, timed(getattr(kind, name), phases, phase))
-    ahead.start = lambda wanted: None
+    background_compilation.start = lambda wanted: None
     status = nfref(command)
     with open(out, "w") as file:
         json.dump([kernels.seconds, phases.seconds], file)

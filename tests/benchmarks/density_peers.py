@@ -17,13 +17,13 @@ LEAST_SPREAD = 0.01  # of a leaf of ARF, where all its rows are equal
 
 def _flow_density(train, validation, seed, seconds, vines=False, **options):
     import nfref
-    from nfref.tables import members
-    from nfref.tables.plan import BUDGET
+    from nfref.tables.fitting import candidates
+    from nfref.tables.fitting.plan import BUDGET
 
     rows = np.concatenate([train, validation])
     options = {"time_budget": max(BUDGET, seconds), **options}
     if not vines:  # as where the extra is not installed; the process is its own
-        members.is_installed = lambda: False
+        candidates.is_installed = lambda: False
 
     def fit(test):
         density = nfref.FlowDensity(random_state=seed, **options).fit(rows)

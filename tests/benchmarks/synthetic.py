@@ -30,7 +30,7 @@ from dataclasses import replace
 import numpy as np
 
 import nfref
-from nfref.tables.columns import Continuous
+from nfref.tables.schema.columns import Continuous
 from tests.benchmarks.named_tables import timed
 
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16)

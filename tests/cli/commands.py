@@ -14,7 +14,7 @@ import numpy as np
 import nfref
 from nfref.cli import main
 from nfref.cli.interrupts import SIGNALS
-from nfref.tables.model_file import save_model
+from nfref.tables.files.model_file import save_model
 
 COMMAND = shutil.which("nfref", path=sysconfig.get_path("scripts"))
 SMALL = ("--layers", "1", "--hidden", "8", "--epochs", "2")

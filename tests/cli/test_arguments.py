@@ -10,7 +10,7 @@ import pytest
 
 import nfref
 from nfref.cli import COMMANDS, main
-from nfref.tables.model_file import VERSION
+from nfref.tables.files.model_file import VERSION
 from tests.cli.commands import SMALL, nfref_command, people, write_people
 
 

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from nfref.cli import main, parser
-from nfref.tables.flows import FLOWS
+from nfref.tables.fitting.flow_kinds import FLOWS
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")

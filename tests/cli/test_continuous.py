@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nfref.cli import main
-from nfref.tables.model_file import load_model
+from nfref.tables.files.model_file import load_model
 
 
 @pytest.fixture

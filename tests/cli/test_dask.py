@@ -16,7 +16,7 @@ import pytest
 from nfref.cli import cluster as cluster_of
 from nfref.cli import main
 from nfref.cli.arguments import UsageError
-from nfref.tables.model_file import load_model
+from nfref.tables.files.model_file import load_model
 from nfref.tables.reading import read_table, write_batches
 from tests.cli.commands import (
     COMMAND,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nfref.runtime import params as trees
-from nfref.tables.model_file import load_model
+from nfref.tables.files.model_file import load_model
 from nfref.tables.reading import read_table
 from tests.cli.commands import SMALL, nfref_command, people, succeeds, table_of, write_people
 

@@ -11,8 +11,8 @@ from scipy import stats
 import nfref
 from nfref.cli import main
 from nfref.cli.arguments import conditions
-from nfref.tables import conditional, one_column
-from nfref.tables.model_file import load_model
+from nfref.tables.files.model_file import load_model
+from nfref.tables.queries import missing_cells, quantiles
 from tests.cli.mixed import run
 
 COLUMNS = ("--column", "town=category", "--column", "income=positive")
@@ -36,7 +36,7 @@ def with_gaps(data, share=0.1, seed=1):
 def fewer_rounds():
     """Of filling, which the tests of the estimator look at."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nfref.tables.missing.ROUNDS", 1)
+        patch.setattr("nfref.tables.fitting.gaps.ROUNDS", 1)
         yield
 
 
@@ -95,11 +95,11 @@ def test_fit_says_what_it_does_with_empty_cells(here, capsys):
 @pytest.mark.thorough
 def test_fit_with_gaps_is_that_of_the_estimator(here):
     """The same function under both: the same bits for the same rows."""
-    from nfref.tables.fit import find_columns
-    from nfref.tables.frames import distinct_rows
-    from nfref.tables.missing import fit_incomplete_table
-    from nfref.tables.plan import Plan
+    from nfref.tables.fitting.fit import find_columns
+    from nfref.tables.fitting.gaps import fit_incomplete_table
+    from nfref.tables.fitting.plan import Plan
     from nfref.tables.reading import read_quietly
+    from nfref.tables.schema.dataframes import distinct_rows
 
     found = read_quietly("gaps.csv", texts=("town",), may_be_empty=True)
     names, cells = found.columns, found.cells()
@@ -152,7 +152,7 @@ def test_scores_of_rows_with_empty_cells_are_marginal(here, capsys):
     scores, model = pd.read_csv("s.csv"), load_model("joint.npz")
     gaps = pd.read_csv("gaps.csv").astype({"town": object})
     gaps = gaps.where(gaps.notna(), None).astype({"age": float, "kids": float, "income": float})
-    found = conditional.log_marginal(model.density, table(gaps, model))
+    found = missing_cells.log_marginal(model.density, table(gaps, model))
     np.testing.assert_allclose(scores.log_likelihood, found.log_prob, atol=1e-9)
     np.testing.assert_allclose(scores.standard_error, found.error, atol=1e-12)
     np.testing.assert_allclose(scores.effective_draws, found.effective, rtol=1e-9)
@@ -244,8 +244,8 @@ def test_quantiles_are_those_of_the_estimator(here, capsys, name):
         "0.1,0.5",
     )
     model = load_model(name)
-    row = conditional.row_given(model.density, {"age": 40, "town": "Oslo"})
-    expected = one_column.quantiles(model.density, row, "income", (0.1, 0.5), 10_000)[0]
+    row = missing_cells.row_given(model.density, {"age": 40, "town": "Oslo"})
+    expected = quantiles.quantiles(model.density, row, "income", (0.1, 0.5), 10_000)[0]
     found = np.array([line.split() for line in output.splitlines()], float)
     np.testing.assert_allclose(found[:, 0], (0.1, 0.5))
     np.testing.assert_allclose(found[:, 1], expected, rtol=1e-5)

@@ -13,7 +13,7 @@ import pytest
 
 import nfref
 from nfref.cli import main
-from nfref.tables.model_file import load_model
+from nfref.tables.files.model_file import load_model
 from tests.cli.commands import (
     COMMAND,
     SMALL,

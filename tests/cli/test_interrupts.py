@@ -2,7 +2,7 @@
 
 import signal
 
-from nfref.tables.model_file import load_model
+from nfref.tables.files.model_file import load_model
 from tests.cli.commands import COLUMNS, ended, started, table_of, wait_for_an_epoch
 
 

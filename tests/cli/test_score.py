@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nfref
-from nfref.tables.model_file import load_model, save_model
+from nfref.tables.files.model_file import load_model, save_model
 from nfref.tables.reading import read_table
 from tests.cli.commands import nfref_command, people, succeeds, write_people
 

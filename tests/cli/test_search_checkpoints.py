@@ -6,8 +6,8 @@ import pytest
 
 from nfref.cli import checkpoint_writer, main
 from nfref.runtime import backends
-from nfref.tables import checkpoints
-from nfref.tables.model_file import load_model
+from nfref.tables.files import checkpoints
+from nfref.tables.files.model_file import load_model
 from tests.cli.mixed import people
 
 FIT = ("fit", "t.csv", "--members", "2", "--epochs", "3", "--quiet")

@@ -6,7 +6,7 @@ import pytest
 import nfref
 from nfref.cli import main
 from nfref.runtime import params as trees
-from nfref.tables.model_file import save_model
+from nfref.tables.files.model_file import save_model
 from nfref.tables.reading import read_table
 from tests.cli.commands import COLUMNS, bare_flow, nfref_command, people, succeeds
 

@@ -6,7 +6,7 @@ import pytest
 import nfref
 from nfref.flows import autoregressive
 from nfref.networks.masked import even_degrees, made_masks, random_degrees
-from tests.contract import subject_of
+from tests.finite_differences import subject_of
 from tests.flow_table import (
     Entry,
     constant_at_one,

@@ -8,7 +8,7 @@ import pytest
 from autograd.test_util import check_grads
 
 import nfref
-from tests.contract.numerics import assert_log_det_of_jacobians
+from tests.finite_differences.numerics import assert_log_det_of_jacobians
 from tests.flow_table import Entry, diagonal
 
 CONTRACT = {

@@ -9,7 +9,7 @@ from scipy.linalg import sqrtm
 import nfref
 from nfref.flows import convex_potential
 from nfref.runtime import params as trees
-from tests.contract import numerics
+from tests.finite_differences import numerics
 from tests.flow_table import Entry, hidden, random_params
 
 CONTRACT = {

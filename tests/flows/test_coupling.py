@@ -5,7 +5,7 @@ import pytest
 
 import nfref
 from nfref.networks.mlp import mlp
-from tests.contract import subject_of
+from tests.finite_differences import subject_of
 from tests.flow_table import COUPLING_DIMS, Entry, hidden, stays
 
 MASK = (True, False, False, True, False)

@@ -92,8 +92,8 @@ WITH_EXAMPLES = sorted(
             in (
                 "nfref.oracle.__init__",
                 "nfref.oracle.table_density",
-                "nfref.tables.flow_density",
-                "nfref.tables.outliers",
+                "nfref.tables.estimators.flow_density",
+                "nfref.tables.estimators.outlier_detector",
             )
             else (),
         )

@@ -6,7 +6,7 @@ from autograd.test_util import check_grads
 
 import nfref
 from nfref.flows import linear
-from tests.contract.numerics import assert_log_det_of_jacobians
+from tests.finite_differences.numerics import assert_log_det_of_jacobians
 from tests.flow_table import Entry, random_order
 
 NEGATIVE = ((0.0, 1.0, 2.0), (2.0, 0.3, 1.0), (1.0, -0.5, -0.2))  # determinant -1.2

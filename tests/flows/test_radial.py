@@ -9,7 +9,7 @@ from autograd.test_util import check_grads
 
 import nfref
 from nfref.flows import radial
-from tests.contract.numerics import autograd_jacobian
+from tests.finite_differences.numerics import autograd_jacobian
 from tests.flow_table import Entry, random_params
 
 # A density has a kink at every centre, where a grid's quadrature is slow: see the integrals below.

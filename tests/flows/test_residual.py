@@ -12,7 +12,7 @@ from autograd.tracer import getval
 import nfref
 from nfref.flows import residual
 from nfref.runtime import params as trees
-from tests.contract import numerics
+from tests.finite_differences import numerics
 from tests.flow_table import Entry, hidden, random_params
 
 CONTRACT = {

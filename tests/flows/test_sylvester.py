@@ -10,7 +10,7 @@ from autograd.test_util import check_grads
 import nfref
 from nfref.flows import planar, sylvester
 from nfref.runtime import params as trees
-from tests.contract.numerics import autograd_jacobian
+from tests.finite_differences.numerics import autograd_jacobian
 from tests.flow_table import Entry, random_params
 
 DIMS = (1, 2, 3, 5, 8)

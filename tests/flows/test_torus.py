@@ -9,7 +9,7 @@ from scipy import stats
 import nfref
 from nfref.networks.masked import made_masks
 from nfref.networks.mlp import angles_as_points
-from nfref.runtime.description import describe, rebuild
+from nfref.runtime.serialization import describe, rebuild
 from tests.flow_table import Entry, hidden, random_params, stays, triangular
 from tests.flows.test_coupling import COUPLING_DIMS, coupled
 

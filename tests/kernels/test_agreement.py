@@ -24,7 +24,7 @@ from nfref.kernels.chain.primitives import programs
 from nfref.kernels.chain.program import Program
 from nfref.runtime import params as trees
 from nfref.runtime.params import at_path
-from tests.truth.configurations import configuration, configurations
+from tests.high_precision.configurations import configuration, configurations
 
 MOST = 100  # units
 NEAR = 16  # ulp of the largest number: then nobody has to measure a unit

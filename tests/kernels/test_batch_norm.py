@@ -9,7 +9,7 @@ import pytest
 from autograd.builtins import tuple as traced_tuple
 
 import nfref
-from nfref.kernels import turns
+from nfref.kernels import phase_barrier
 from nfref.kernels.chain import execute
 from nfref.kernels.chain.primitives import programs
 from nfref.runtime import params as trees
@@ -136,18 +136,18 @@ def test_a_batch_that_is_not_finite_is_left_to_the_formula():
 def test_a_part_begins_when_the_one_before_is_done():
     """Uncompiled, with more threads than tasks; nobody is late, and one thread alone gets on."""
     for threads in (1, 4):
-        counts, done = turns.counts(5), []
+        counts, done = phase_barrier.counts(5), []
 
         def work():
             while True:
-                part, task = divmod(turns.add_one(counts, 0), 3)
+                part, task = divmod(phase_barrier.add_one(counts, 0), 3)
                 if part >= 5:
                     return
-                turns.wait_for(counts, 6 + part)
+                phase_barrier.wait_for(counts, 6 + part)
                 assert len(done) >= 3 * part
                 done.append((part, task))
-                if turns.add_one(counts, 1 + part) == 2 and part < 4:
-                    turns.add_one(counts, 7 + part)
+                if phase_barrier.add_one(counts, 1 + part) == 2 and part < 4:
+                    phase_barrier.add_one(counts, 7 + part)
 
         some = [threading.Thread(target=work) for _ in range(threads)]
         for thread in some:

@@ -449,7 +449,7 @@ def test_the_folder_of_another_user_costs_time_alone(tmp_path, made):
 def test_who_asks_is_told_once_when_kernels_are_compiled_and_not_when_they_are_cached(tmp_path):
     code = (
         "import numpy as np, nfref\n"
-        "from nfref.kernels.announce import when_compiling\n"
+        "from nfref.kernels.compile_notice import when_compiling\n"
         "when_compiling(lambda: print('compiling'))\n"
         "from nfref.kernels.adam import adam_update\n"
         "a = np.ones(3)\n"

@@ -16,7 +16,7 @@ from nfref.kernels import jit
 from nfref.kernels.chain.network import ACTIVATIONS, SOFTPLUS, TANH
 from nfref.kernels.continuous import activations
 from nfref.kernels.continuous import solves as continuous
-from nfref.kernels.simd.products import ROWS
+from nfref.kernels.simd.matmul import ROWS
 from nfref.runtime import params as trees
 from tests.continuous.cases import filled
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from nfref.kernels import jit
-from nfref.kernels.chain.units import units_of
-from nfref.kernels.libraries import BodyLibrary
-from nfref.kernels.rows import LINE, aligned
-from nfref.kernels.simd.products import ROWS
+from nfref.kernels.chain.block_rows import units_of
+from nfref.kernels.compiler_pipeline import BodyLibrary
+from nfref.kernels.simd.matmul import ROWS
+from nfref.kernels.thread_pool import LINE, aligned
 
 compiled_only = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, Python counts")
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, no
 # Formulas and kernels on the same rows, with what is left of Numba.
 SESSION = """
 import json, numpy as np, nfref
-from nfref.kernels.trial import kernels_work
+from nfref.kernels.availability import kernels_work
 from nfref.runtime import params as trees
 rng = np.random.default_rng(0)
 density = nfref.Density(nfref.RealNVP(2, layers=2, hidden=(8,)))
@@ -138,7 +138,7 @@ def test_a_broken_inside_costs_time_alone(tmp_path, broken, works, told):
 @pytest.fixture
 def unknown(monkeypatch):
     monkeypatch.setattr(numba_internals, "TESTED", ())
-    monkeypatch.setattr("nfref.kernels.announce._TELL", [])
+    monkeypatch.setattr("nfref.kernels.compile_notice._TELL", [])
 
 
 def test_what_is_as_expected_passes(unknown):
@@ -169,7 +169,7 @@ def to_difference(self):
             TypeError,
             "module",
         ),
-        ("nfref.kernels.libraries.PASSES", (), Exception, None),
+        ("nfref.kernels.compiler_pipeline.PASSES", (), Exception, None),
     ],
 )
 def test_the_trial_of_the_compiler(unknown, monkeypatch, place, other, error, why):

@@ -14,7 +14,7 @@ from nfref.kernels.chain.transformers.spline import (
     rational_quadratic_vjp,
 )
 from nfref.kernels.jit import kernel
-from nfref.kernels.simd.products import ROWS
+from nfref.kernels.simd.matmul import ROWS
 from nfref.transformers.rational_quadratic import RationalQuadratic
 
 TRANSFORMERS = {

@@ -78,8 +78,8 @@ def folder(tmp_path, monkeypatch):
 def test_exit_status(folder, capsys, monkeypatch, name, extra, status):
     # Where every call goes through the twins, the first on a machine would say so, to this
     # command or to one before it.
-    monkeypatch.setattr("nfref.kernels.announce.when_compiling", lambda tell: None)
-    monkeypatch.setattr("nfref.kernels.announce._TELL", [])
+    monkeypatch.setattr("nfref.kernels.compile_notice.when_compiling", lambda tell: None)
+    monkeypatch.setattr("nfref.kernels.compile_notice._TELL", [])
     assert main(["check", f"things_to_check:{name}", "--dim", "2", *extra]) == status
     printed = capsys.readouterr()
     assert f"things_to_check:{name}, D = 2" in printed.out and printed.err == ""

@@ -5,13 +5,13 @@ import pytest
 from scipy import stats
 
 from nfref.oracle import check_density, check_parameter_gradients
-from nfref.oracle.checks import global_checks
+from nfref.oracle.checks import normalisation
 from nfref.oracle.checks.uniform import kolmogorov_smirnov
-from nfref.oracle.instruments.calling import TimedOut
+from nfref.oracle.instruments.guarded_calls import TimedOut
 from nfref.oracle.instruments.importance import bridge, bumps
 from nfref.oracle.instruments.jacobian import complex_step, differentiate, log_determinants
 from nfref.oracle.instruments.kinks import find_kinks
-from nfref.oracle.instruments.points import as_domain, make_probes
+from nfref.oracle.instruments.probes import as_domain, make_probes
 from nfref.oracle.instruments.quadrature import line_integral
 from nfref.oracle.report import failed
 from tests.oracle import but
@@ -127,7 +127,7 @@ def test_line_integrals(distribution, domain):
 
 
 def whole_of(log_prob, samples, box):
-    return global_checks.Whole(log_prob, box.contains, box, samples[:4000], samples[4000:], rng())
+    return normalisation.Whole(log_prob, box.contains, box, samples[:4000], samples[4000:], rng())
 
 
 @pytest.mark.parametrize("dim", [2, 3, 5, 10])
@@ -135,7 +135,7 @@ def test_integrals_of_a_correlated_normal(dim):
     matrix = np.tril(rng(dim).standard_normal((dim, dim))) + 2 * np.eye(dim)
     normal = stats.multivariate_normal(np.arange(dim), matrix @ matrix.T)
     samples = normal.rvs(size=20000, random_state=rng())
-    row = global_checks.normalised(
+    row = normalisation.normalised(
         "normalised", whole_of(normal.logpdf, samples, as_domain("domain", None, dim))
     )
     assert row.verdict == "pass" and row.tolerance < 0.1, str(row)
@@ -306,15 +306,15 @@ def test_a_report_on_gradients_says_what_was_skipped():
 
 
 def test_time_is_that_of_a_machine_with_nothing_else_to_do(monkeypatch):
-    from nfref.oracle.instruments import calling
+    from nfref.oracle.instruments import guarded_calls
 
-    cores = calling.os.cpu_count()
+    cores = guarded_calls.os.cpu_count()
     for average, factor in ((0.1 * cores, 1), (3 * cores, 3)):
-        monkeypatch.setattr(calling.os, "getloadavg", lambda average=average: (average,) * 3)
-        stopwatch = calling.Stopwatch(10.0)
+        monkeypatch.setattr(guarded_calls.os, "getloadavg", lambda average=average: (average,) * 3)
+        stopwatch = guarded_calls.Stopwatch(10.0)
         assert stopwatch.load == factor and 9 * factor < stopwatch.left() <= 10 * factor
-    monkeypatch.delattr(calling.os, "getloadavg")  # as on Windows
-    assert calling.load() == 1
+    monkeypatch.delattr(guarded_calls.os, "getloadavg")  # as on Windows
+    assert guarded_calls.load() == 1
 
 
 def test_what_explains_a_failure_is_looked_for_within_one_allowance():
@@ -325,7 +325,7 @@ def test_what_explains_a_failure_is_looked_for_within_one_allowance():
         raise TimedOut("no answer within 20 s")
 
     pilot = rng().standard_normal((500, 1))
-    whole = global_checks.Whole(
+    whole = normalisation.Whole(
         slow,
         lambda x: np.ones(len(x), dtype=bool),
         as_domain("domain", None, 1),
@@ -334,5 +334,5 @@ def test_what_explains_a_failure_is_looked_for_within_one_allowance():
         rng(),
     )
     with pytest.raises(TimedOut):
-        global_checks.mistaken("sample_follows", whole, failed("sample_follows", ""))
+        normalisation.mistaken("sample_follows", whole, failed("sample_follows", ""))
     assert len(calls) == 1

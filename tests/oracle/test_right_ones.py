@@ -7,9 +7,9 @@ import pytest
 from scipy import special, stats
 
 from nfref.oracle import adapters, check_density, check_flow
-from nfref.oracle.instruments import calling
+from nfref.oracle.instruments import guarded_calls
 from nfref.oracle.instruments.importance import Proposal, bridge
-from nfref.oracle.instruments.points import as_domain
+from nfref.oracle.instruments.probes import as_domain
 from nfref.oracle.instruments.quadrature import mass_beyond
 from tests.oracle import partly
 
@@ -146,7 +146,7 @@ def test_own_gradients_on_plateaus_of_rounding_and_beyond_the_largest_number():
 @pytest.mark.thorough
 def test_what_is_slow_is_not_wrong(monkeypatch):
     """One call takes longer than a property may; it is waited for, and all else is judged."""
-    monkeypatch.setattr(calling, "load", lambda: 1.0)
+    monkeypatch.setattr(guarded_calls, "load", lambda: 1.0)
     slow = []
 
     def forward(z):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nfref.transformers.rational_quadratic import RationalQuadratic, slope_offset
-from tests.truth.test_vectors_peers import (
+from tests.high_precision.test_vectors_peers import (
     assert_close,
     flowjax_raw,
     flowjax_spline,

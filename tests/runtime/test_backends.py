@@ -63,7 +63,7 @@ def test_a_choice_holds_in_its_own_thread_alone(monkeypatch):
 
 def test_the_command_line_says_in_one_line_that_it_compiles(capsys):
     from nfref.cli import main
-    from nfref.kernels.announce import announce
+    from nfref.kernels.compile_notice import announce
 
     assert main(["datasets"]) == 0
     assert capsys.readouterr().err == ""

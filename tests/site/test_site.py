@@ -35,7 +35,7 @@ NOT_RUN = {
     (
         "oracle",
         "adapters.from_torch",
-    ): "other libraries' modules; tests/oracle/test_own.py has their like",
+    ): "other libraries' modules; tests/oracle/test_user_objects.py has their like",
     (
         "oracle",
         "flow_tests(make_coupling",

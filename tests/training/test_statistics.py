@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import nfref
-from nfref.flows.statistics import Adaptive
+from nfref.flows.data_dependent import Adaptive
 from nfref.runtime import params as trees
 from nfref.training import fitting as train
 from nfref.training import gradient

@@ -9,7 +9,7 @@ from autograd.test_util import check_grads
 
 from nfref.transformers.deep_sigmoid import DeepSigmoid, ends_of_sigmoids, sigmoids_inverse
 from nfref.transformers.root import increasing_root
-from tests.truth.maps.transformers import deep_sigmoid
+from tests.high_precision.maps.transformers import deep_sigmoid
 
 DTYPES = [np.float64, np.float32]
 FAR = [0.0, 1e-9, 0.3, -2.0, 17.0, -40.0, 300.0, -1e4, 1e6, -1e6]

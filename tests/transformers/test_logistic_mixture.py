@@ -8,7 +8,7 @@ from scipy.stats import logistic
 
 from nfref.transformers.deep_sigmoid import sigmoids_inverse
 from nfref.transformers.logistic_mixture import LogisticMixture
-from tests.truth.maps.transformers import logistic_mixture
+from tests.high_precision.maps.transformers import logistic_mixture
 
 DTYPES = [np.float64, np.float32]
 

@@ -9,7 +9,7 @@ from autograd.test_util import check_grads
 
 import nfref
 from nfref.transformers import moebius
-from tests.truth.maps.transformers import moebius_circle
+from tests.high_precision.maps.transformers import moebius_circle
 
 EPS = np.finfo(float).eps
 ANGLES = np.array([-np.pi, -3.141, -2.0, -1e-9, 0.0, 0.4, 1.7, 3.1, 3.14159265])

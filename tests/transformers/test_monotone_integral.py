@@ -14,7 +14,7 @@ from nfref.transformers.monotone_integral import (
     integrand,
     quadrature,
 )
-from tests.truth.maps.transformers import monotone_integral
+from tests.high_precision.maps.transformers import monotone_integral
 
 DTYPES = [np.float64, np.float32]
 

@@ -22,7 +22,7 @@ import nfref
 from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.masked import masked_mlp
 from nfref.networks.mlp import with_context
-from nfref.runtime.tracing import getval
+from nfref.runtime.autograd_internals import getval
 
 SIDE, DIM = 4, 16
 MARGIN = 2  # rows and columns around a block that its context has

@@ -20,7 +20,7 @@ import numpy
 
 import nfref
 from nfref.flows.composition import Chain
-from nfref.flows.statistics import Adaptive, adapted
+from nfref.flows.data_dependent import Adaptive, adapted
 from nfref.networks.convolution import conv_net, init_conv_net
 from nfref.transformers.affine import affine_forward, affine_inverse, bounded
 

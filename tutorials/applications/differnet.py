@@ -41,7 +41,7 @@ from nfref.diagnostics import auroc
 from nfref.networks.convolution import convolve
 from nfref.plots.canvas import COLOURS
 from nfref.runtime import params as trees
-from nfref.runtime.blocks import in_blocks
+from nfref.runtime.batching import in_blocks
 from nfref.training.adam import Adam
 
 FULL = "--full" in sys.argv  # the long run, whose figure is kept

@@ -20,6 +20,7 @@ import autograd.numpy as np
 
 from nfref.flow import Flow, check_flow, maps_as
 from nfref.flows.composition import Chain, Composition
+from nfref.flows.data_dependent import Adaptive, adapted, in_training, keeps_statistics
 from nfref.flows.images.layers import (
     ActNorm,
     ChannelCoupling,
@@ -30,7 +31,6 @@ from nfref.flows.images.layers import (
     TopPrior,
 )
 from nfref.flows.linear import random_pivots
-from nfref.flows.statistics import Adaptive, adapted, in_training, keeps_statistics
 from nfref.runtime.annotations import Any
 from nfref.runtime.checks import check_count, one_of
 from nfref.transformers.affine import Affine

@@ -14,9 +14,9 @@ import autograd.numpy as np
 
 from nfref.flow import Flow
 from nfref.flows.coupling import SplitFlow
+from nfref.flows.data_dependent import Adaptive
 from nfref.flows.elementwise import AffineFlow
 from nfref.flows.linear import Linear, LULinear
-from nfref.flows.statistics import Adaptive
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.convolution import conv_net, init_conv_net
 from nfref.runtime.checks import check_hidden, check_image_shape, one_of

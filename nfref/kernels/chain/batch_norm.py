@@ -20,6 +20,7 @@ import math
 from collections import namedtuple
 
 from nfref.kernels.chain.block import Cotangents, Storage
+from nfref.kernels.chain.block_rows import units_of
 from nfref.kernels.chain.interpreter import (
     HEADER,
     block_of,
@@ -29,11 +30,10 @@ from nfref.kernels.chain.interpreter import (
     layer_vjp,
     scatter_block,
 )
-from nfref.kernels.chain.units import units_of
 from nfref.kernels.jit import body, kernel, reduction
+from nfref.kernels.phase_barrier import draw, is_last, let_begin, wait_for_part
 from nfref.kernels.simd.elementary import exp
-from nfref.kernels.simd.products import ROWS
-from nfref.kernels.turns import draw, is_last, let_begin, wait_for_part
+from nfref.kernels.simd.matmul import ROWS
 
 # A batch on its way: what each block leaves, and what is known of all.
 #   parts (B + 2,)               where parts start; a batch norm is the first instruction of each

@@ -11,10 +11,7 @@ number that changes.
 
 from collections import namedtuple
 
-from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, pixels_of
-from nfref.kernels.chain.network import activate, activate_vjp, add_bias
-from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
-from nfref.kernels.chain.units import (
+from nfref.kernels.chain.block_rows import (
     add_row,
     add_row_sums,
     add_rows,
@@ -23,8 +20,11 @@ from nfref.kernels.chain.units import (
     copy_rows,
     units_of,
 )
+from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, pixels_of
+from nfref.kernels.chain.network import activate, activate_vjp, add_bias
+from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
 from nfref.kernels.jit import body, reduction
-from nfref.kernels.simd.products import ROWS
+from nfref.kernels.simd.matmul import ROWS
 
 # The operands: a transformer, the activation, the grid of pixels, how many channels stay and how
 # many change, how many gains, channels from layer to layer, the size k of each convolution.

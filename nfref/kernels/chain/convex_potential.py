@@ -19,9 +19,7 @@ Tape: z and context; then of all hidden units h, s, c and g; F'' and, in its pla
 
 from collections import namedtuple
 
-from nfref.kernels.chain.network import add_bias
-from nfref.kernels.chain.residual import gates, invert, slope_times
-from nfref.kernels.chain.units import (
+from nfref.kernels.chain.block_rows import (
     add_product,
     add_row_sums,
     clear_row,
@@ -29,9 +27,11 @@ from nfref.kernels.chain.units import (
     copy_rows,
     units_of,
 )
+from nfref.kernels.chain.network import add_bias
+from nfref.kernels.chain.residual import gates, invert, slope_times
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import softplus
-from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
+from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 # D, C, the widths of the hidden layers, and how many units these and the widest have.
 Potential = namedtuple("Potential", "dim context widths hidden widest")

@@ -12,9 +12,9 @@ theta: the weight (k, k, fan_in, fan_out); what is added to a convolution is not
 
 from collections import namedtuple
 
-from nfref.kernels.chain.units import clear, units_of
+from nfref.kernels.chain.block_rows import clear, units_of
 from nfref.kernels.jit import body
-from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
+from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 Grid = namedtuple("Grid", "height width")  # the pixels of an image
 

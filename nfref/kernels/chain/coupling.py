@@ -7,11 +7,11 @@ these, which belong to the transformer.
 
 from collections import namedtuple
 
+from nfref.kernels.chain.block_rows import add_row, add_rows, copy_row, copy_rows, units_of
 from nfref.kernels.chain.network import mlp, mlp_vjp, rows_before
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
-from nfref.kernels.chain.units import add_row, add_rows, copy_row, copy_rows, units_of
 from nfref.kernels.jit import body
-from nfref.kernels.simd.products import ROWS
+from nfref.kernels.simd.matmul import ROWS
 
 # The operands: a transformer, the network's activation and widths (input to output), the
 # coordinates that stay and those that change.

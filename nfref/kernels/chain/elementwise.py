@@ -5,10 +5,10 @@ derivative by the log-scale, as in ``transformers/affine.py``.
 """
 
 from nfref.kernels.chain.block import FORWARD
-from nfref.kernels.chain.units import units_of
+from nfref.kernels.chain.block_rows import units_of
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import exp
-from nfref.kernels.simd.products import ROWS
+from nfref.kernels.simd.matmul import ROWS
 
 
 @body

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from nfref.kernels import turns
+from nfref.kernels import phase_barrier
 from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.chain.batch_norm import Batch, take_along
-from nfref.kernels.rows import in_pieces, share
-from nfref.kernels.simd.products import ROWS, ensure_compiled
+from nfref.kernels.simd.matmul import ROWS, ensure_compiled
+from nfref.kernels.thread_pool import in_pieces, share
 
 CHUNK = 8  # blocks that a thread takes at a time when nothing is summed over rows
 
@@ -132,7 +132,7 @@ def _whole_batch(program, theta, rows, values, g_values, loss, gradients, group,
         program.parts,
         np.empty((cuts, blocks, 2, dim)),
         np.empty((cuts, 5, dim)),
-        turns.counts((2 if back else 1) * cuts + 1),
+        phase_barrier.counts((2 if back else 1) * cuts + 1),
         group,
     )
     columns = dim + rows.context.shape[1] + 1

@@ -14,13 +14,20 @@ others neither the sum of the skips nor h_B is computed, which is a seventh of a
 
 from collections import namedtuple
 
+from nfref.kernels.chain.block_rows import (
+    add_row,
+    add_row_sums,
+    add_rows,
+    clear,
+    copy_rows,
+    units_of,
+)
 from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, pixels_of
 from nfref.kernels.chain.network import RELU, TANH, activate, activate_vjp, add_bias
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
-from nfref.kernels.chain.units import add_row, add_row_sums, add_rows, clear, copy_rows, units_of
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import softplus, tanh, tanh_and_slope
-from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
+from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 # The operands: a transformer, the activation, the grid of pixels; how many channels the image has,
 # the network sees, and each hidden layer has; how many blocks; which numbers stay (1 or 0), those

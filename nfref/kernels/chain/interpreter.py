@@ -35,7 +35,7 @@ from nfref.kernels.chain.residual import residual, residual_vjp
 from nfref.kernels.chain.sylvester import sylvester, sylvester_vjp
 from nfref.kernels.chain.tarflow import decode_tokens, tokens_to_latent, tokens_to_latent_vjp
 from nfref.kernels.jit import body, kernel, reduction
-from nfref.kernels.simd.products import COLUMNS, ROWS
+from nfref.kernels.simd.matmul import COLUMNS, ROWS
 
 (
     ELEMENTWISE,

@@ -4,9 +4,9 @@ See ``block`` for what a block, a tape and a cotangent are.
 """
 
 from nfref.kernels.chain.block import FORWARD
-from nfref.kernels.chain.units import add_row_sums, copy_row, copy_rows, units_of
+from nfref.kernels.chain.block_rows import add_row_sums, copy_row, copy_rows, units_of
 from nfref.kernels.jit import body, reduction
-from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
+from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 # Permutation ---------------------------------------------------------------------------------
 

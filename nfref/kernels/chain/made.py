@@ -18,11 +18,18 @@ theta: the network. Tape: its layers, then E rows for each place, which belong t
 
 from collections import namedtuple
 
+from nfref.kernels.chain.block_rows import (
+    add_row,
+    add_row_sums,
+    add_rows,
+    copy_row,
+    copy_rows,
+    units_of,
+)
 from nfref.kernels.chain.network import activate, activate_vjp, add_bias, rows_before, times_back
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
-from nfref.kernels.chain.units import add_row, add_row_sums, add_rows, copy_row, copy_rows, units_of
 from nfref.kernels.jit import body
-from nfref.kernels.simd.products import ROWS, add_outer, times
+from nfref.kernels.simd.matmul import ROWS, add_outer, times
 
 AHEAD = 16  # places
 

@@ -4,10 +4,10 @@ Everything is flat arrays with offsets; see ``products`` for the layout. Weights
 follow each other layer by layer in ``theta``, and in ``g_theta`` their gradients do.
 """
 
-from nfref.kernels.chain.units import add_row_sums, matrix_of, units_of
+from nfref.kernels.chain.block_rows import add_row_sums, matrix_of, units_of
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import one_minus_exp_neg, softplus, tanh, tanh_and_slope
-from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
+from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 RELU, TANH, SOFTPLUS = 0, 1, 2
 ACTIVATIONS = {"relu": RELU, "tanh": TANH, "softplus": SOFTPLUS}

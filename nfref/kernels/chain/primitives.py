@@ -13,9 +13,16 @@ from autograd.builtins import tuple as traced_tuple
 from nfref.kernels.chain import execute as kernels
 from nfref.kernels.chain.program import Program, pieces_of
 from nfref.runtime import params as trees
+from nfref.runtime.autograd_internals import (
+    Box,
+    boxes,
+    defvjp_argnums,
+    is_forward_mode,
+    parts,
+    primitive,
+)
 from nfref.runtime.backends import threads
 from nfref.runtime.params import at_path
-from nfref.runtime.tracing import Box, boxes, defvjp_argnums, is_forward_mode, parts, primitive
 
 
 def apply(flow, direction, params, rows, context):

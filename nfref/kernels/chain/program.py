@@ -12,8 +12,8 @@ import numpy as np
 
 from nfref.kernels.chain.instructions import instruction_of
 from nfref.kernels.chain.interpreter import BATCH_NORM, HEADER, OPTIONAL, Chain
-from nfref.kernels.rows import aligned, share
-from nfref.kernels.simd.products import ROWS
+from nfref.kernels.simd.matmul import ROWS
+from nfref.kernels.thread_pool import aligned, share
 from nfref.runtime import blas
 from nfref.runtime.backends import threads
 from nfref.runtime.params import at_path

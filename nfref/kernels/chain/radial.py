@@ -17,9 +17,9 @@ made of distances is float64, as products of them may be too small for float32.
 import math
 
 from nfref.kernels.chain.block import FORWARD
-from nfref.kernels.chain.units import copy_rows, units_of
+from nfref.kernels.chain.block_rows import copy_rows, units_of
 from nfref.kernels.jit import body, reduction
-from nfref.kernels.simd.products import ROWS
+from nfref.kernels.simd.matmul import ROWS
 
 
 @body

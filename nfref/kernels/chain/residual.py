@@ -18,8 +18,7 @@ series two more matrices.
 
 from collections import namedtuple
 
-from nfref.kernels.chain.network import add_bias
-from nfref.kernels.chain.units import (
+from nfref.kernels.chain.block_rows import (
     add_product,
     add_row,
     add_row_sums,
@@ -30,9 +29,10 @@ from nfref.kernels.chain.units import (
     copy_rows,
     units_of,
 )
+from nfref.kernels.chain.network import add_bias
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import exp_neg, log
-from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
+from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 LIPSCHITZ = 1.1  # of a sigma(beta a), about
 

@@ -12,10 +12,10 @@ import math
 from collections import namedtuple
 
 from nfref.kernels.chain.block import FORWARD
+from nfref.kernels.chain.block_rows import add_multiple, add_row_sums, add_rows, copy_rows, units_of
 from nfref.kernels.chain.planar import planar_root, planar_slope, sech_squared
-from nfref.kernels.chain.units import add_multiple, add_row_sums, add_rows, copy_rows, units_of
 from nfref.kernels.jit import body, reduction
-from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
+from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 # Where the parts of theta start, and with the same names their cotangents.
 Places = namedtuple("Places", "q across r1 r2 slack b")

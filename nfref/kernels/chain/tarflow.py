@@ -10,9 +10,7 @@ the context last.
 import math
 from collections import namedtuple
 
-from nfref.kernels.chain.network import add_bias
-from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
-from nfref.kernels.chain.units import (
+from nfref.kernels.chain.block_rows import (
     add_multiple,
     add_product,
     add_row,
@@ -22,9 +20,11 @@ from nfref.kernels.chain.units import (
     copy_row,
     units_of,
 )
+from nfref.kernels.chain.network import add_bias
+from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import exp, exp_neg
-from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
+from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 EPSILON = 1e-5  # of the layer norm
 ROOT_HALF, DENSITY_AT_ZERO = 0.5**0.5, (2 * math.pi) ** -0.5

@@ -12,11 +12,11 @@ import numpy as np
 from nfref.kernels.chain import execute as run
 from nfref.kernels.chain.primitives import cotangent_structure, programs
 from nfref.kernels.chain.program import Program
-from nfref.kernels.names import twin_of
-from nfref.kernels.rows import in_pieces
+from nfref.kernels.thread_pool import in_pieces
+from nfref.kernels.twin_lookup import twin_of
 from nfref.runtime import params as trees
+from nfref.runtime.autograd_internals import Box
 from nfref.runtime.backends import threads
-from nfref.runtime.tracing import Box
 
 # unflatten -> {program -> {dtype -> Layout or None}}
 _LAYOUTS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()

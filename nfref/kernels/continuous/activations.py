@@ -1,10 +1,10 @@
 """Activations of a continuous flow, and their slopes, on a block of rows."""
 
+from nfref.kernels.chain.block_rows import units_of
 from nfref.kernels.chain.network import TANH
-from nfref.kernels.chain.units import units_of
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp_neg, log1p, tanh_and_slope
-from nfref.kernels.simd.products import ROWS
+from nfref.kernels.simd.matmul import ROWS
 
 
 @body

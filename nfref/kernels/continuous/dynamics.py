@@ -16,11 +16,11 @@ would not fit a processor's cache.
 
 import numpy as np
 
+from nfref.kernels.chain.block_rows import add_row_sums, copy_rows, units_of
 from nfref.kernels.chain.network import add_bias
-from nfref.kernels.chain.units import add_row_sums, copy_rows, units_of
 from nfref.kernels.continuous.activations import activate, curve
 from nfref.kernels.jit import body, kernel, reduction
-from nfref.kernels.simd.products import ROWS, add_outer, times, times_transposed
+from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 # The right-hand side -------------------------------------------------------------------------
 

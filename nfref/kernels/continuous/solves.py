@@ -11,8 +11,8 @@ from nfref.continuous.dynamics_vjp import add_matrix_vjp
 from nfref.kernels.chain.network import ACTIVATIONS
 from nfref.kernels.continuous.dynamics import squared_norms, stages, stages_back
 from nfref.kernels.continuous.runge_kutta import ONE_STAGE, solve
-from nfref.kernels.rows import aligned, share
-from nfref.kernels.simd.products import ROWS, ensure_compiled
+from nfref.kernels.simd.matmul import ROWS, ensure_compiled
+from nfref.kernels.thread_pool import aligned, share
 from nfref.runtime import blas
 from nfref.runtime import params as trees
 from nfref.runtime.backends import threads

@@ -16,7 +16,7 @@ from numba import cuda, from_dtype
 
 from nfref.kernels.cuda.arrays import from_device, launch, to_device
 from nfref.kernels.cuda.warp import ALL, THREADS, WARP, block_for, lanes_for
-from nfref.runtime.tracing import Box
+from nfref.runtime.autograd_internals import Box
 
 LARGEST = 64
 SHARED = 48 * 1024  # bytes that a block gets on every device

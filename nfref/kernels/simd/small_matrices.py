@@ -14,7 +14,6 @@ import math
 import numpy as np
 
 from nfref.kernels.jit import body, kernel
-from nfref.kernels.rows import aligned, share
 from nfref.kernels.simd import unrolled
 from nfref.kernels.simd.elementary import LOG_TWO
 from nfref.kernels.simd.lanes import (
@@ -33,8 +32,9 @@ from nfref.kernels.simd.lanes import (
     where_longer,
 )
 from nfref.kernels.simd.unrolled import LIFT
+from nfref.kernels.thread_pool import aligned, share
+from nfref.runtime.autograd_internals import Box, boxes, defvjp, is_forward_mode, primitive
 from nfref.runtime.backends import threads
-from nfref.runtime.tracing import Box, boxes, defvjp, is_forward_mode, primitive
 
 LARGEST = 64  # entries of 8 such matrices still fit a processor's own cache
 CHUNK = 1 << 18  # entries, about, that a thread takes at a time

@@ -13,7 +13,7 @@ used; objects are copied before their dtype is changed.
 
 import numpy as np
 
-from nfref.oracle.adapters.fitting import parameters_of
+from nfref.oracle.adapters.estimator_protocol import parameters_of
 from nfref.oracle.adapters.jax_arrays import jax_function
 from nfref.oracle.adapters.jax_libraries import (
     from_distrax,
@@ -32,7 +32,6 @@ from nfref.oracle.adapters.nfref_flows import (
     from_nfref,
     from_nfref_density,
 )
-from nfref.oracle.adapters.own import float64_twin, functions_of, is_torch_module, own_functions
 from nfref.oracle.adapters.parameters import of_adapter as _parameters_of_adapter
 from nfref.oracle.adapters.shapes import event_shapes, with_event_shape
 from nfref.oracle.adapters.torch_arrays import torch_function
@@ -47,6 +46,12 @@ from nfref.oracle.adapters.torch_libraries import (
     from_torch_transform,
     from_zuko,
     from_zuko_distribution,
+)
+from nfref.oracle.adapters.user_objects import (
+    float64_twin,
+    functions_of,
+    is_torch_module,
+    own_functions,
 )
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.oracle.adapters.fitting import (
+from nfref.oracle.adapters.estimator_protocol import (
     as_numbers,
     fit_to,
     fitted,

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from nfref.oracle.checks.local import verdict
-from nfref.oracle.instruments.calling import CallFailed, columns
+from nfref.oracle.checks.pointwise import verdict
+from nfref.oracle.instruments.guarded_calls import CallFailed, columns
 from nfref.oracle.report import failed, passed, show
 
 # Where code for batches goes wrong: at the tiles, the vectors and the threads of a machine.

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.oracle.checks.batches import agree
-from nfref.oracle.instruments.calling import columns
+from nfref.oracle.instruments.guarded_calls import columns
 from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.report import (
     FAIL,

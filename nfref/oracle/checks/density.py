@@ -5,22 +5,22 @@ from functools import partial
 import numpy as np
 
 from nfref.oracle.checks import (
-    behaviour,
+    array_contract,
     context,
-    follows,
-    global_checks,
-    history,
-    local,
-    own_gradient,
+    hidden_state,
+    library_gradient,
+    normalisation,
+    pointwise,
+    sample_distribution,
 )
 from nfref.oracle.checks.arguments import check_callables, checked_setting, checked_skip
+from nfref.oracle.checks.base_check import Check
+from nfref.oracle.checks.float64_fallback import of_densities
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
-from nfref.oracle.checks.questions import of_densities
-from nfref.oracle.checks.running import Check
 from nfref.oracle.checks.sampler import Sampler
-from nfref.oracle.instruments.calling import NO_ANSWER, CallFailed, Subject, no_answer
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Subject, no_answer
 from nfref.oracle.instruments.measurement import measure_direction
-from nfref.oracle.instruments.points import Box, Probes, as_domain, make_probes
+from nfref.oracle.instruments.probes import Box, Probes, as_domain, make_probes
 from nfref.oracle.report import PASS, Report, inconclusive, not_applicable
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Sequence
 from nfref.runtime.checks import check_callable
@@ -140,13 +140,13 @@ class _Check(Check):
             yield no_answer("finite", "no answer near points where it had answered", error)
             return
         yield from self.by_itself(measured)
-        yield self.timed(behaviour.finite, "finite", measured)
-        yield self.timed(local.keeps_digits, "precision", measured)
-        yield self.timed(own_gradient.by_rows, "gradient", measured, self.gradient, self.rng)
-        yield self.timed(behaviour.empty_batch, "empty_batch", subject, self.dim)
+        yield self.timed(array_contract.finite, "finite", measured)
+        yield self.timed(pointwise.keeps_digits, "precision", measured)
+        yield self.timed(library_gradient.by_rows, "gradient", measured, self.gradient, self.rng)
+        yield self.timed(array_contract.empty_batch, "empty_batch", subject, self.dim)
         yield from self.of_its_context(measured, self.gradient)
         yield from self.as_it_is_used(measured)
-        yield self.timed(history.many_calls, "history", measured, self.rng)
+        yield self.timed(hidden_state.many_calls, "history", measured, self.rng)
         yield from self.of_all_calls(subject)
         yield from self.globally(samples)
 
@@ -185,7 +185,7 @@ class _Check(Check):
         rows = self.as_a_whole(samples, 0, 1.0)
         others = context.others(self.context)
         if len(others) and self.sampler is not None and len(samples):
-            each = global_checks.DRAWS // 2
+            each = normalisation.DRAWS // 2
             context_row = self.rng.permutation(np.repeat(others, each))
             self.stopwatch.restart()
             try:
@@ -215,11 +215,11 @@ class _Check(Check):
             seconds=seconds,
         )
         # Whether its samples may be used to integrate it is asked even of those that are skipped.
-        row = self.judged(follows.follows, "sample_follows", whole)
-        mass = self.timed(global_checks.normalised, "normalised", whole, self.floor, not row.failed)
+        row = self.judged(sample_distribution.follows, "sample_follows", whole)
+        mass = self.timed(normalisation.normalised, "normalised", whole, self.floor, not row.failed)
         if not mass.failed and self.support is None:
-            mass = self.timed(global_checks.falls, mass.name, whole, self.dtype) or mass
+            mass = self.timed(normalisation.falls, mass.name, whole, self.dtype) or mass
         if row.failed and not (mass.hint or mass.verdict == PASS):
-            named = self.judged(global_checks.mistaken, row.name, whole, row)
+            named = self.judged(normalisation.mistaken, row.name, whole, row)
             row = named if named.failed else row
         return [row, mass]

@@ -8,7 +8,7 @@ is zero; and what they then answer must be what the flow they have become answer
 import numpy as np
 
 from nfref.oracle.checks.batches import agree
-from nfref.oracle.instruments.calling import CallFailed, Subject
+from nfref.oracle.instruments.guarded_calls import CallFailed, Subject
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.report import failed, not_applicable, show
 from nfref.runtime.annotations import Any, Callable

@@ -3,26 +3,26 @@
 import numpy as np
 
 from nfref.oracle.checks import (
-    behaviour,
+    array_contract,
     context,
-    dense,
     first_calls,
-    global_checks,
-    history,
+    hidden_state,
     knots,
-    local,
+    library_gradient,
     log_det,
-    own_gradient,
+    normalisation,
+    pointwise,
+    sweep,
     uniform,
 )
 from nfref.oracle.checks.arguments import check_callables, checked_setting, checked_skip
+from nfref.oracle.checks.base_check import Check
+from nfref.oracle.checks.float64_fallback import of_flows
 from nfref.oracle.checks.properties import FLOW_PROPERTIES
-from nfref.oracle.checks.questions import of_flows
-from nfref.oracle.checks.running import Check
-from nfref.oracle.instruments.calling import NO_ANSWER, Subject, columns, no_answer
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, columns, no_answer
 from nfref.oracle.instruments.kinks import both_sides, find_kinks
 from nfref.oracle.instruments.measurement import measure_direction
-from nfref.oracle.instruments.points import Box, as_domain, make_probes
+from nfref.oracle.instruments.probes import Box, as_domain, make_probes
 from nfref.oracle.report import PASS, Report, inconclusive, not_applicable
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Sequence
 
@@ -189,7 +189,7 @@ class _Check(Check):
                 )
         for name, measured in measurements.items():
             others = [other for other in measurements.values() if other is not measured]
-            yield self.timed(history.many_calls, f"history_{name}", measured, self.rng, others)
+            yield self.timed(hidden_state.many_calls, f"history_{name}", measured, self.rng, others)
         for name, subject in subjects.items():
             yield from self.of_all_calls(subject, f"_{name}")
         yield from self.globally(subjects, measurements)
@@ -261,7 +261,7 @@ class _Check(Check):
                 continue
             self.stopwatch.restart()
             try:
-                rows = local.round_trip(
+                rows = pointwise.round_trip(
                     *names[name], measurements[name], subjects[other], measurements.get(other)
                 )
             except NO_ANSWER as error:
@@ -271,21 +271,23 @@ class _Check(Check):
         return holds
 
     def one_direction(self, name, measured, kinks, holds):
-        yield self.timed(behaviour.finite, f"finite_{name}", measured)
-        yield self.timed(local.precise, f"precision_{name}", measured)
-        yield self.timed(local.keeps_orientation, f"orientation_{name}", measured, holds)
+        yield self.timed(array_contract.finite, f"finite_{name}", measured)
+        yield self.timed(pointwise.precise, f"precision_{name}", measured)
+        yield self.timed(pointwise.keeps_orientation, f"orientation_{name}", measured, holds)
         if self.dim == 1 and isinstance(measured.domain, Box):
             yield self.timed(
-                local.monotone,
+                pointwise.monotone,
                 f"monotone_{name}",
                 measured.subject,
                 measured.domain,
                 int(measured.probes.context_row[0]),
             )
-        yield self.timed(behaviour.stays_inside, f"stays_inside_{name}", measured)
-        yield self.timed(behaviour.empty_batch, f"empty_batch_{name}", measured.subject, self.dim)
+        yield self.timed(array_contract.stays_inside, f"stays_inside_{name}", measured)
         yield self.timed(
-            own_gradient.by_rows, f"gradient_{name}", measured, self.gradient[name], self.rng
+            array_contract.empty_batch, f"empty_batch_{name}", measured.subject, self.dim
+        )
+        yield self.timed(
+            library_gradient.by_rows, f"gradient_{name}", measured, self.gradient[name], self.rng
         )
         yield self.timed(knots.knots, f"knots_{name}", measured, kinks)
         yield self.timed(knots.continuity, f"continuity_{name}", measured, kinks, self.smooth)
@@ -300,14 +302,14 @@ class _Check(Check):
                 yield not_applicable(f"sweep_{name}", "the domain is known by samples only")
                 continue
             self.stopwatch.restart()
-            start = dense.rows_for(
+            start = sweep.rows_for(
                 list(subjects.values()), measured.domain, self.rng, self.dim, self.dtype
             )
             yield self.timed(
-                dense.sweep, f"sweep_{name}", measured, subjects.get(OTHER[name]), start
+                sweep.sweep, f"sweep_{name}", measured, subjects.get(OTHER[name]), start
             )
             yield self.timed(
-                dense.against_reference, f"reference_{name}", measured, self.reference[name], start
+                sweep.against_reference, f"reference_{name}", measured, self.reference[name], start
             )
 
     def globally(self, subjects, measurements):
@@ -320,7 +322,7 @@ class _Check(Check):
         x = None
         if "forward" in measurements:
             count = min(
-                dense.affordable([subject], 2.0, 2000, 20000, self.dim)
+                sweep.affordable([subject], 2.0, 2000, 20000, self.dim)
                 for subject in subjects.values()
             )
             z = there.sample_base(self.rng, count).astype(self.dtype)
@@ -379,12 +381,12 @@ class _Check(Check):
             3.0 * (x is None),
         )
         rows = [
-            self.timed(global_checks.normalised, "normalised", whole, self.floor + self.accuracy)
+            self.timed(normalisation.normalised, "normalised", whole, self.floor + self.accuracy)
         ]
         if self.dim == 1 and isinstance(back, Box) and len(whole.pilot) >= 100:
             rows.append(
                 self.timed(
-                    global_checks.panels,
+                    normalisation.panels,
                     "panels",
                     whole,
                     lambda rows: there.base_cdf(latent(rows)[0]),
@@ -398,7 +400,7 @@ class _Check(Check):
         """Samples x of the pushed-forward base follow the base again after the inverse."""
         there, back = self.domains
         measured = measurements["forward"]
-        _, meaningful = local.way_back(measured, measurements["inverse"])
+        _, meaningful = pointwise.way_back(measured, measurements["inverse"])
         lost = 1 - np.mean(meaningful[measured.probes.bulk])
         if lost > 0.25:
             return inconclusive(name, f"conditioning leaves no digits at {lost:.0%} of the bulk")

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from nfref.oracle.checks.local import verdict
-from nfref.oracle.checks.running import reported
-from nfref.oracle.instruments.calling import NO_ANSWER, CallFailed, Stopwatch, no_answer
+from nfref.oracle.checks.base_check import reported
+from nfref.oracle.checks.pointwise import verdict
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Stopwatch, no_answer
 from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.instruments.measurement import ULPS
 from nfref.oracle.report import Report, failed, judged, passed

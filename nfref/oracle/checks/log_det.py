@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.oracle.checks.local import verdict
-from nfref.oracle.instruments.calling import CallFailed, TimedOut
+from nfref.oracle.checks.pointwise import verdict
+from nfref.oracle.instruments.guarded_calls import CallFailed, TimedOut
 from nfref.oracle.instruments.jacobian import complex_step, differentiate, ladder, log_determinants
-from nfref.oracle.instruments.points import step_scale, wide_rows
+from nfref.oracle.instruments.probes import step_scale, wide_rows
 from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array
 

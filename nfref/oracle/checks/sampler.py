@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from nfref.oracle.instruments.calling import NO_ANSWER, CallFailed, no_answer
-from nfref.oracle.instruments.level import SIGMAS
-from nfref.oracle.instruments.points import Box
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, no_answer
+from nfref.oracle.instruments.merge import SIGMAS
+from nfref.oracle.instruments.probes import Box
 from nfref.oracle.report import failed, passed, show
 
 SAMPLES = 20000

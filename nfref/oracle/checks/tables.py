@@ -1,6 +1,6 @@
 """Properties of a density of a table as rows and columns: categories, factors, marginals.
 
-What is asked of fits to changed tables stands in :mod:`nfref.oracle.checks.fits`.
+What is asked of fits to changed tables stands in :mod:`nfref.oracle.checks.refit_invariance`.
 """
 
 import pickle
@@ -8,8 +8,8 @@ import pickle
 import numpy as np
 
 from nfref.oracle.instruments.importance import BERNSTEIN
-from nfref.oracle.instruments.level import SIGMAS
-from nfref.oracle.instruments.points import Box
+from nfref.oracle.instruments.merge import SIGMAS
+from nfref.oracle.instruments.probes import Box
 from nfref.oracle.instruments.quadrature import line_integral
 from nfref.oracle.report import failed, not_applicable, passed, show
 

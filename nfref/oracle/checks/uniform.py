@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nfref.oracle.instruments.level import LEVEL, SIGMAS
+from nfref.oracle.instruments.merge import LEVEL, SIGMAS
 from nfref.oracle.report import failed, passed, show
 
 

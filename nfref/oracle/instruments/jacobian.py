@@ -19,8 +19,8 @@ A kink exactly at p would fool even that: all d(h) agree, on the mean of two slo
 one-sided slopes differ by an amount that does not shrink with h, and that amount joins the
 error estimate.
 
-nfref's own tests have a second, simpler engine (``tests/contract/numerics.py``), kept apart so
-that no fault of this one can hide in both.
+nfref's own tests have a second, simpler engine (``tests/finite_differences/numerics.py``), kept
+apart so that no fault of this one can hide in both.
 """
 
 from dataclasses import dataclass

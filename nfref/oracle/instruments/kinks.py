@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.oracle.instruments.points import Box
+from nfref.oracle.instruments.probes import Box
 from nfref.runtime.annotations import Any, Array, Callable, Generator
 
 

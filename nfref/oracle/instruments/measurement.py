@@ -9,9 +9,9 @@ from functools import cached_property
 
 import numpy as np
 
-from nfref.oracle.instruments.calling import CallFailed, Undecided, columns
+from nfref.oracle.instruments.guarded_calls import CallFailed, Undecided, columns
 from nfref.oracle.instruments.jacobian import differentiate, log_determinants
-from nfref.oracle.instruments.points import step_scale
+from nfref.oracle.instruments.probes import step_scale
 from nfref.runtime.annotations import Any
 
 # How many units in the last place a formula may lose beyond what its condition number

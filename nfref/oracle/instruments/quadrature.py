@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.oracle.instruments.importance import root_of
-from nfref.oracle.instruments.points import Box
+from nfref.oracle.instruments.probes import Box
 from nfref.runtime.annotations import Any, Array, Callable
 
 UNSEEN = 21.0  # rows due where none came with probability 1e-9

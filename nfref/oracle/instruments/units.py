@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nfref.oracle.adapters.fitting import as_numbers
+from nfref.oracle.adapters.estimator_protocol import as_numbers
 from nfref.runtime.annotations import Any
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.runtime.annotations import Any, Callable, Iterable, PathLike, Sequence
-from nfref.runtime.blocks import BLOCK
+from nfref.runtime.batching import BLOCK
 from nfref.runtime.checks import check_choice
 from nfref.runtime.files import replacing
 from nfref.tables.reading.read import (

@@ -14,12 +14,12 @@ import numpy as np
 from nfref.flows.composition import Invert
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.runtime.params import at_path
-from nfref.tables.columns import Continuous
-from nfref.tables.density import TableDensity
-from nfref.tables.fit import effective_rows
-from nfref.tables.frames import as_counts
-from nfref.tables.model_file import Model
-from nfref.tables.pool import mean_and_error
+from nfref.tables.densities.pool import mean_and_error
+from nfref.tables.densities.table_density import TableDensity
+from nfref.tables.files.model_file import Model
+from nfref.tables.fitting.fit import effective_rows
+from nfref.tables.schema.columns import Continuous
+from nfref.tables.schema.dataframes import as_counts
 
 DRAWS = 5000  # of the model
 ROWS = 20_000  # of the data at most, evenly spaced
@@ -182,7 +182,7 @@ def gather(
 
     Parameters
     ----------
-    model : nfref.tables.model_file.Model
+    model : nfref.tables.files.model_file.Model
     names : sequence of str
         Of its D columns.
     rows : (N, D) array
@@ -223,7 +223,7 @@ def gather(
     )
     kinds = _kinds(model.density, len(names))
     coded = [
-        _numbers(kind, _in_turn(model.density, k, rows[:, k]), drawn[:, k])
+        _numbers(kind, _wrapped(model.density, k, rows[:, k]), drawn[:, k])
         for k, kind in enumerate(kinds)
     ]
     ranks = [_ranks(data, draws, kind, rng) for (data, draws, _), kind in zip(coded, kinds)]
@@ -293,10 +293,10 @@ def _kinds(density, dim):
     return ["real"] * dim
 
 
-def _in_turn(density, k, values):
+def _wrapped(density, k, values):
     """The values of column k; on a circle moved to the turn that draws are in."""
     column = density.columns[k] if isinstance(density, TableDensity) else None
-    return column.in_turn(values.astype(float)) if isinstance(column, Continuous) else values
+    return column.wrapped(values.astype(float)) if isinstance(column, Continuous) else values
 
 
 def _numbers(kind, data, draws):

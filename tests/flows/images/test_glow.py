@@ -10,7 +10,7 @@ from scipy.stats import norm
 import nfref
 from nfref.flows.images import layers as image_layers
 from nfref.networks import convolution as conv_nets
-from tests.contract.numerics import (
+from tests.finite_differences.numerics import (
     autograd_jacobian,
     log_abs_det,
     log_det_slack,

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nfref.runtime.blocks import BLOCK
+from nfref.runtime.batching import BLOCK
 from nfref.tables.reading import TableError, batch_rows, batches, read_table, write_batches
 from nfref.tables.reading.read import read_quietly
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from nfref.cli import main
-from nfref.tables.model_file import load_model
+from nfref.tables.files.model_file import load_model
 from nfref.tables.reading import read_table
 
 N = 400

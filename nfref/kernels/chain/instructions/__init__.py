@@ -18,7 +18,7 @@ from nfref.kernels.chain.instructions import (
     sylvester,
     tarflow,
 )
-from nfref.kernels.names import twin_of
+from nfref.kernels.twin_lookup import twin_of
 
 
 def instruction_of(flow, direction):

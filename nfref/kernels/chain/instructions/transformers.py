@@ -14,7 +14,7 @@ from nfref.kernels.chain.transformers import (
     sigmoid_mixture,
     spline,
 )
-from nfref.kernels.names import twin_of
+from nfref.kernels.twin_lookup import twin_of
 from nfref.transformers.monotone_integral import clenshaw_curtis
 
 # A transformer among the operands of an instruction: ``whole`` numbers, as many as OPERANDS of

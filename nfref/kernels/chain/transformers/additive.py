@@ -1,7 +1,7 @@
 """The additive transformer on a block of rows: see :mod:`nfref.transformers.additive`."""
 
 from nfref.kernels.jit import body
-from nfref.kernels.simd.products import ROWS
+from nfref.kernels.simd.matmul import ROWS
 
 TAPE_ROWS = 0
 

@@ -15,7 +15,7 @@ from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.chain.transformers.squash import squash
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, one_minus_exp_neg, softplus
-from nfref.kernels.simd.products import ROWS
+from nfref.kernels.simd.matmul import ROWS
 
 BOUNDED, EXP, SIGMOID, GATE = range(4)
 SCALES = {"bounded": BOUNDED, "exp": EXP, "sigmoid": SIGMOID, "gate": GATE}

@@ -27,7 +27,7 @@ from nfref.kernels.chain.transformers.root import (
 from nfref.kernels.chain.transformers.squash import squash
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, tanh_and_slope
-from nfref.kernels.simd.products import ROWS
+from nfref.kernels.simd.matmul import ROWS
 
 # The tape: rows of the root search and ONCE in all, then UNIT for each of the J units, all of one
 # kind together, see ``sigmoid_mixture``.

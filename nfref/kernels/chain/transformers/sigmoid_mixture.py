@@ -26,7 +26,7 @@ from nfref.kernels.chain.transformers.root import (
 from nfref.kernels.chain.transformers.squash import squash
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, exp_neg, log, log1p, one_minus_exp_neg, softplus
-from nfref.kernels.simd.products import ROWS
+from nfref.kernels.simd.matmul import ROWS
 
 NAF, FLOW_PLUS_PLUS = range(2)  # forms
 

@@ -14,7 +14,7 @@ import numpy as np
 from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, log, one_minus_exp_neg, softplus
-from nfref.kernels.simd.products import ROWS
+from nfref.kernels.simd.matmul import ROWS
 
 # The tape is (TAPE_ROWS, ROWS). While a row looks for its bin, A, B and SLOPE hold the sums of
 # widths and heights so far and the place that is looked for.

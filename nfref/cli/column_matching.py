@@ -1,0 +1,103 @@
+"""A table beside a model: which columns are which, and what stands in them."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from nfref.cli.arguments import UsageError, blamed
+from nfref.cli.streams import complain
+from nfref.tables.queries.scoring import check_cells, stacked
+from nfref.tables.reading import match_columns, numbered_columns, quoted_names, text_at
+
+
+def for_model(data, model):
+    """(values, sure): the data in the order of the model's columns, and whether names say so."""
+    columns = model.columns or numbered_columns(model.density.dim)
+    named = columns != numbered_columns(model.density.dim)
+    return (
+        match_columns(data.name, data.table, columns, named),
+        data.table.named and (named or data.columns == columns),
+    )
+
+
+def known_to(model, also=(), optional=()):
+    """Which columns are read: the model's and ``also``, where a file with names holds all of the
+    model's but ``optional`` ones; all columns else, and whoever reads says what is missing."""
+    names, told = model.columns, []
+
+    def keep(columns, named):
+        if not named or names is None or names == numbered_columns(model.density.dim):
+            return columns
+        needed = set(names) - set(optional) | set(also) - {None}
+        if not needed <= set(columns):
+            return columns
+        extra = [name for name in columns if name not in names and name not in also]
+        if extra and not told:
+            complain(
+                "nfref: note: columns that the model does not know are not used: "
+                f"{quoted_names(extra)}"
+            )
+            told.append(True)
+        return [name for name in columns if name not in extra]
+
+    return keep
+
+
+def texts_of(model):
+    """Names of the model's columns whose cells are text."""
+    return tuple(
+        column.name
+        for column in getattr(model.density, "columns", ())
+        if column.kind == "category" and isinstance(column.labels[0], str)
+    )
+
+
+def cells_of(data, values, model):
+    """Values in the order of the model's columns as a list of columns: numbers, or text."""
+    return [
+        text_at(data.table.labels[column.name], part) if column.name in data.table.labels else part
+        for column, part in zip(model.density.columns, values.T)
+    ]
+
+
+def with_text(data, values, model):
+    """The values with the text itself where they hold the places of it."""
+    return stacked(cells_of(data, values, model)) if data.table.labels else values
+
+
+def partial_cells(data, model, optional=(), extra=False, first=1):
+    """(cells, sure) like :func:`for_model` and :func:`cells_of`; ``optional`` columns may be absent
+    from the data, and are empty then; with ``extra`` the data may have columns besides. Messages
+    count rows from ``first``."""
+    names, there = model.columns or numbered_columns(model.density.dim), data.columns
+    if extra and data.table.named and model.columns:
+        kept = [k for k, name in enumerate(data.columns) if name in names]
+        data = replace(
+            data,
+            table=replace(
+                data.table,
+                values=data.values[:, kept],
+                columns=tuple(data.columns[k] for k in kept),
+            ),
+        )
+    absent = [name for name in names if name not in data.columns]
+    needed = [name for name in absent if name not in optional]
+    if needed and data.table.named and model.columns:
+        raise UsageError(f"{data.name}: expected a column {needed[0]!r}, got {quoted_names(there)}")
+    if absent and set(absent) <= set(optional):
+        table = data.table
+        values = np.concatenate(
+            [table.values, np.full((len(table.values), len(absent)), np.nan)], axis=1
+        )
+        labels = {**table.labels, **{name: [] for name in absent if name in texts_of(model)}}
+        data = replace(
+            data,
+            table=replace(
+                table, values=values, labels=labels, columns=table.columns + tuple(absent)
+            ),
+        )
+    values, sure = for_model(data, model)
+    cells = cells_of(data, values, model)
+    with blamed(f"{data.name}: "):
+        check_cells(model.density, cells, first)
+    return cells, sure

@@ -1,0 +1,179 @@
+"""What there is to say about data, before anything is made of them."""
+
+from shlex import quote
+
+import numpy as np
+
+from nfref.cli.streams import complain
+from nfref.tables.fitting.fit import effective_rows
+from nfref.tables.fitting.gaps import uninformative_rows
+from nfref.tables.schema.columns import Continuous
+from nfref.tables.schema.dataframes import is_missing
+
+COARSE = 10  # rows a value from which on a column is said to repeat
+ORDERED = 20  # rows from which on whole numbers in order are thought to be names
+NAMED = 5  # columns that are named in one line
+OFTEN = 0.2  # the share of rows from which on one value is said to repeat
+
+
+def say_remark(data, sure):
+    """What was taken for names, where it was guessed and names do not say so."""
+    if data.table.remark and not sure:
+        complain(f"nfref: {'warning' if data.table.doubtful else 'note'}: {data.table.remark}")
+
+
+def about_missing(columns, cells):
+    """ "N of M rows have empty cells: ..." of a list of columns' values; nothing where none has."""
+    missing = [is_missing(values) for values in cells]
+    rows = int(np.sum(np.any(missing, axis=0)))
+    if not rows:
+        return ""
+    counts = ", ".join(
+        f"{name!r} {np.sum(gap):,}" for name, gap in zip(columns, missing) if np.any(gap)
+    )
+    have = "row has" if rows == 1 else "rows have"
+    return f"{rows:,} of {len(missing[0]):,} {have} empty cells: {counts}"
+
+
+def about_rows(data, split, weights, weight, copies, dropped):
+    """How many rows there are, and what they count."""
+    if data.table.remark and not data.table.doubtful:
+        yield data.table.remark
+    columns = "1 column" if len(data.columns) == 1 else f"{len(data.columns)} columns"
+    yield f"{data.name}: {len(data.values):,} rows, {columns}; {split}"
+    if data.total is not None:
+        yield (
+            f"these are a sample of {len(data.values):,} of {data.total:,} rows (--rows N takes "
+            "more or fewer)"
+        )
+    if weight is not None:
+        effective = effective_rows(weight, len(weight))
+        yield f"weights of {weights!r}: as good as {effective:,.1f} rows of equal weight"
+    elif copies:
+        row = "row" if copies == 1 else "rows"
+        yield (
+            f"dropped {copies:,} {row} equal to an earlier one"
+            if dropped
+            else f"{copies:,} {row} equal to an earlier one: these count as often as they are there"
+            + ("" if split.of_copies else ", all in the same part")
+        )
+
+
+def about_columns(columns, given):
+    """What columns that are not simply real were taken for, and which are given."""
+    kinds = [f"{column.name!r} {column.kind}" for column in columns if column.kind != "real"]
+    if kinds:
+        yield f"columns that are not simply real: {', '.join(kinds)}"
+    steps = [
+        f"{column.name!r} {column.step:g}"
+        for column in columns
+        if isinstance(column, Continuous) and column.step is not None and not column.alone
+    ]
+    if steps:
+        yield (
+            f"rounded values, fitted as if spread over their steps and drawn as rounded: "
+            f"{_listed(steps)}"
+        )
+    if given:
+        rest = [column.name for column in columns if column.name not in given]
+        yield f"the density of {', '.join(map(repr, rest))} given {', '.join(map(repr, given))}"
+
+
+def _listed(parts):
+    """Some of the parts, and how many more there are."""
+    more = f" and {len(parts) - NAMED} more" if len(parts) > NAMED else ""
+    return ", ".join(parts[:NAMED]) + more
+
+
+def about_ties(data, columns):
+    """Continuous columns whose values repeat, on no lattice, or count the rows."""
+    real = {
+        column.name: column.step is None or column.alone
+        for column in columns
+        if isinstance(column, Continuous)
+    }
+    often, coarse, counting, ordered = [], [], [], []
+    for name, values in zip(data.columns, data.values.T):
+        if name not in real:
+            continue
+        values = values[~np.isnan(values)]
+        distinct, counts = np.unique(values, return_counts=True)
+        most = np.argmax(counts)
+        if real[name] and 1 < counts[most] and counts[most] >= OFTEN * len(data.values):
+            often.append(
+                f"{name!r} is {distinct[most]:g} in "
+                f"{counts[most] / len(data.values):.0%} of the rows"
+            )
+        elif real[name] and COARSE * len(distinct) <= len(values):
+            coarse.append(f"{name!r} {len(distinct):,}")
+        elif _count_rows(values):
+            counting.append(name)
+        elif (
+            len(values) >= ORDERED
+            and np.all(values == np.round(values))
+            and (np.all(np.diff(values) > 0) or np.all(np.diff(values) < 0))
+        ):
+            ordered.append(name)
+    if often:
+        yield (
+            f"{', '.join(often)}: fitted as if spread over a narrow cell, whose size says how "
+            "high the density is there; --column NAME=count or category gives it a probability"
+        )
+    if coarse:
+        take = "1 column takes" if len(coarse) == 1 else f"{len(coarse)} columns take"
+        yield (
+            f"{take} few values in {len(data.values):,} rows ({', '.join(coarse)}): a density "
+            "can pile up on them without bound, so compare log-likelihoods with care"
+        )
+    for name in counting:
+        yield (
+            f"{name!r} counts the rows and says nothing else of them: --without "
+            f"{quote(name)} leaves it out"
+        )
+    for name in ordered:
+        yield (
+            f"{name!r} holds whole numbers in order, no two alike, as names of rows do: "
+            f"--without {quote(name)} leaves it out"
+        )
+    for column in columns:
+        if column.kind == "category" and len(column.labels) == len(data.values):
+            yield (
+                f"{column.name!r} is different in every row, as names of rows are: --without "
+                f"{quote(column.name)} leaves it out"
+            )
+
+
+def _count_rows(values):
+    return len(values) > 2 and np.all(np.diff(values) == 1)
+
+
+def about_signs(data, columns):
+    """Real columns all of whose values are above 0, and which don't count the rows."""
+    real = {column.name for column in columns if column.kind == "real"}
+    positive = [
+        name
+        for name, values in zip(data.columns, data.values.T)
+        if name in real and np.nanmin(values) > 0 and not _count_rows(values)
+    ]
+    if positive:
+        is_are, a_can = ("is", "it cannot") if len(positive) == 1 else ("are", "they cannot")
+        yield (
+            f"{_listed(list(map(repr, positive)))} {is_are} above 0 in every row; if "
+            f"{a_can} be otherwise, --column {quote(positive[0] + '=positive')} says so"
+        )
+
+
+def about_empty_cells(data, given):
+    """How many cells are empty, and what is done."""
+    cells = data.table.cells()
+    about = about_missing(data.columns, cells)
+    if not about:
+        return
+    yield (
+        f"{about}; what may stand there is drawn given the cells that are there, and the "
+        "densities are fitted to rows filled so"
+    )
+    left_out = int(np.sum(uninformative_rows(data.columns, cells, given)))
+    if left_out:
+        why = "that lack a column that is given, or all others," if given else "without any value"
+        yield f"{left_out:,} {'row' if left_out == 1 else 'rows'} {why} are left out"

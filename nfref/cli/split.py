@@ -1,0 +1,105 @@
+"""Which rows of a table are kept to test by: a tenth, chosen by their content."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.tables.fitting.fit import point_mass_rows, split_copies
+from nfref.tables.schema.dataframes import as_counts, distinct_rows
+
+LEAST_ROWS = 5
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of a table: the columns' values, and what each row counts (N,)."""
+
+    table: list
+    weight: np.ndarray
+
+    def at(self, places):
+        """Some of the rows."""
+        return Part([values[places] for values in self.table], self.weight[places])
+
+    def __len__(self):
+        return len(self.weight)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Distinct rows, of which the first are kept to test by.
+
+    Copies of a row are all in the same part; only where they say how likely it is are they in both:
+    where all columns are discrete, and of a row that a tenth of all are copies of
+    (:func:`nfref.tables.fitting.fit.point_mass_rows`).
+
+    Parameters
+    ----------
+    places : (M,) array
+        In the table.
+    weight : (M,) array
+        What they count.
+    tests : int
+    of_copies : bool
+        Whether copies of a row are in both parts.
+    """
+
+    places: np.ndarray
+    weight: np.ndarray
+    tests: int
+    of_copies: bool = False
+
+    @classmethod
+    def of(cls, values, weight, seed, once=False):
+        """Of rows (N, D), of which those of weight 0 are left out.
+
+        Where there are no weights a row counts as often as it is there, or ``once``.
+        """
+        used = np.arange(len(values)) if weight is None else np.flatnonzero(weight > 0)
+        places, counts = distinct_rows(
+            values[used], None if weight is None else as_counts(weight[used]), seed
+        )
+        if len(places) < LEAST_ROWS:
+            raise ValueError(f"expected at least {LEAST_ROWS} rows that differ, got {len(places)}")
+        if once and weight is None:
+            counts = np.ones(len(places))
+        return cls(used[places], counts, max(1, round(len(places) / 10)))
+
+    def for_columns(self, columns, table, given, seed):
+        """The same rows of a table; copies of a row are in both parts where they have to be."""
+        held = split_copies(columns, columns, self.weight, 0.1, seed + 1)
+        if held is None:
+            both = point_mass_rows(
+                columns, [values[self.places] for values in table], self.weight, given
+            )
+            if not np.any(both):
+                return self
+            held = np.where(np.arange(len(both)) < self.tests, self.weight, 0)
+            held[both] = np.round(self.weight[both] / 10)
+        test, train = held > 0, self.weight > held
+        return Split(
+            np.concatenate([self.places[test], self.places[train]]),
+            np.concatenate([held[test], (self.weight - held)[train]]),
+            int(np.sum(test)),
+            True,
+        )
+
+    def test(self, table):
+        """The :class:`Part` of a table to test by."""
+        return self._part(table, slice(self.tests))
+
+    def train(self, table):
+        """The :class:`Part` of a table to fit to."""
+        return self._part(table, slice(self.tests, None))
+
+    def _part(self, table, part):
+        return Part([values[self.places[part]] for values in table], self.weight[part])
+
+    def __str__(self):
+        if self.of_copies:
+            distinct = len(np.unique(self.places))
+            return (
+                f"{distinct:,} rows differ, and {np.sum(self.weight[: self.tests]):,.0f} copies "
+                "are kept to test by"
+            )
+        return f"{len(self.places):,} rows differ, of which {self.tests:,} are kept to test by"

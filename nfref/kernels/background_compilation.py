@@ -1,0 +1,339 @@
+"""Kernels that will be needed, compiled in other processes while this one does something else.
+
+A fit knows from the start which kernels it will run. The first one on a machine starts workers,
+processes that do nothing but compile them into the cache on disk, in the order in which they
+will be needed. When this process needs a kernel that is not in the cache,
+
+- and a worker is at it, it waits, and meanwhile compiles others that nobody has begun;
+- and no worker is, it compiles the kernel itself, and tells the workers to leave it out.
+
+So all that workers change is when code is compiled, and where. One that dies, or cannot write,
+costs nothing but what it was about to do, and all of them end with this process. None is started
+where everything is in the cache, where it cannot be written, or only one processor, nor by a
+process that is itself one of several.
+"""
+
+import atexit
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from nfref.kernels import cache
+from nfref.kernels.adam import _adam_update
+from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain.fused_steps import Found, Schedule, make_steps, threads_of_steps
+from nfref.kernels.chain.primitives import programs
+from nfref.kernels.chain.program import Program
+from nfref.kernels.compile_notice import announce
+from nfref.kernels.simd.matmul import compiled_for, ensure_compiled, pretend_compiled
+from nfref.runtime.backends import processors
+
+
+class Need(NamedTuple):
+    """What a chain will be asked for.
+
+    optional : which optional parts of the kernels it needs, as these take it
+    dtype : its name
+    value, gradient : whether it will be evaluated, and whether it will be trained
+    in_one_call : whether many steps of the training are one call
+    """
+
+    optional: tuple
+    dtype: str
+    value: bool
+    gradient: bool
+    in_one_call: bool = False
+
+
+class Task(NamedTuple):
+    """A kernel for arguments of some types.
+
+    It calls products of a dtype; or none, and is so small that it is compiled in a moment.
+    """
+
+    kernel: object
+    types: tuple
+    products: str | None = None
+
+    @property
+    def path(self):
+        """Its entry in the cache."""
+        return self.kernel._cache.path(self.types, self.kernel.targetctx.codegen())
+
+
+def tasks_of(need):
+    """What has to be compiled, in the order of need."""
+    flat, table, blocks = (np.empty((0,) * n, need.dtype) for n in (1, 2, 3))
+    whole = np.empty(0, np.int64)
+    program = chain.Chain(whole, whole, np.empty(0))
+    rows, values = chain.Inputs(table, table), chain.Values(table, flat)
+
+    def task(kernel, *arguments, products=need.dtype):
+        return Task(kernel, tuple(map(numba.typeof, arguments)), products)
+
+    if need.in_one_call:
+        doubles = np.empty(0)
+        yield task(
+            make_steps,
+            program,
+            rows,
+            values,
+            chain.NormalLoss(flat, flat),
+            flat,
+            Schedule(whole, np.empty((0, 0), np.int64), table, flat, doubles),
+            table,
+            Found(whole, table, doubles, doubles, doubles, whole),
+            0,
+            blocks,
+            *[flat] * 3,
+            need.optional,
+        )
+    elif need.gradient:
+        yield task(
+            chain.vjp,
+            program,
+            flat,
+            rows,
+            values,
+            chain.NormalLoss(flat, flat),
+            chain.Gradients(table, table, flat),
+            blocks,
+            flat,
+            flat,
+            flat,
+            0,
+            0,
+            need.optional,
+        )
+    if need.value:
+        yield task(chain.evaluate, program, flat, rows, values, blocks, flat, 0, 0, need.optional)
+    for kernel, signature in compiled_for(np.dtype(need.dtype)):
+        yield Task(kernel, signature.args)
+    if need.gradient and not need.in_one_call:
+        yield task(chain.add_partial_sums, table, flat, 0, 0, products=None)
+        yield task(_adam_update, *[flat] * 5, 0, 0, products=None)
+
+
+# The process that will need them --------------------------------------------------------------
+
+
+def start(wanted):
+    """Have compiled what flows will be asked for on the way to their latent side.
+
+    Parameters
+    ----------
+    wanted : list of (density, vector, unflatten, value, rows of a step)
+        In the order of need: parameters, whether they will be evaluated, and 0 where they will not
+        be trained.
+    """
+    if not can_start_workers():
+        return
+    needs = [
+        Need(
+            piece.optional,
+            vector.dtype.name,
+            value,
+            step > 0,
+            step > 0 and threads_of_steps(density, vector, unflatten, step) > 0,
+        )
+        for density, vector, unflatten, value, step in wanted
+        for piece in programs(density.flow, -1)
+        if isinstance(piece, Program)
+    ]
+    COMPILE_WORKERS.start(list(dict.fromkeys(needs)))
+
+
+def can_start_workers():
+    """Whether other processes can compile what this one will need."""
+    is_kept = getattr(getattr(chain.vjp, "_cache", None), "origin", None) is not None
+    # A program that holds a Python, frozen or embedded, would start itself again.
+    is_python = "python" in os.path.basename(sys.executable or "").lower() and not getattr(
+        sys, "frozen", False
+    )
+    # Where this is one of several processes, the others have the processors.
+    is_alone = multiprocessing.parent_process() is None
+    return is_kept and is_python and is_alone and cache.is_writable()
+
+
+class CompileWorkers:
+    """The workers of this process, and how far they are.
+
+    Attributes
+    ----------
+    workers : list of Worker
+    pending : dict
+        name of an entry -> its task; nobody has begun with it.
+    begun : dict
+        name of an entry -> the worker that is at it.
+    done : set of str
+    """
+
+    def __init__(self):
+        self.workers = []
+        self.forget()
+
+    def forget(self):
+        """Know of no entry: in a child process no thread listens to the workers of its parent."""
+        self.pending, self.begun, self.done = {}, {}, set()
+        self.changed = threading.Condition()
+
+    def start(self, needs):
+        """Start workers, unless this process is as fast alone."""
+        missing = {}
+        for task in (task for need in needs for task in tasks_of(need)):
+            path = task.path
+            with self.changed:
+                known = {*self.pending, *self.begun, *self.done}
+            if path.name not in known and not os.path.exists(path):
+                missing[path.name] = task
+        free = processors() - 1 - sum(worker.process.poll() is None for worker in self.workers)
+        if free < 1 or sum(task.products is not None for task in missing.values()) < 2:
+            return
+        announce()
+        cache.when_missing(self.wait)
+        self.pending.update(missing)
+        for some in shared_out(needs, free):
+            with suppress(OSError):  # no more processes, or no such file
+                self.workers.append(Worker(some, self))
+
+    def wait(self, name):
+        """Wait while a worker compiles the entry ``name``; whether it is in the cache now.
+
+        If it is not, no worker will compile it any more: the caller has to. Kernels that nobody
+        has begun are compiled here in the meantime.
+        """
+        while True:
+            with self.changed:
+                self.pending.pop(name, None)
+                if name not in self.begun:
+                    break
+                # A small one if there is any: this one may be there in a moment.
+                other = min(
+                    self.pending, key=lambda one: bool(self.pending[one].products), default=None
+                )
+                task = self.pending.pop(other, None)
+                if task is None:
+                    self.changed.wait(1)  # on Windows, Ctrl-C can't end one without a timeout
+            if task is not None:
+                self.leave_out(other)
+                if task.products:
+                    ensure_compiled(np.dtype(task.products))
+                task.kernel.compile(task.types)
+        if name in self.done:
+            return True
+        self.leave_out(name)
+        return False
+
+    def leave_out(self, name):
+        """Tell the workers not to compile an entry."""
+        for worker in self.workers:
+            with suppress(OSError, ValueError):
+                print(name, file=worker.process.stdin, flush=True)
+
+    def stop(self):
+        """They end when nobody writes to them any more."""
+        for worker in self.workers:
+            with suppress(OSError, subprocess.TimeoutExpired):
+                worker.process.stdin.close()
+                worker.process.wait(2)
+
+
+class Worker:
+    """A process, and a thread that listens to it."""
+
+    def __init__(self, needs, pool):
+        code = (
+            f"import sys; sys.path[:] = {sys.path!r}; from nfref.kernels import ahead; ahead.work()"
+        )
+        # What the terminal says to this process, such as Ctrl-C, is not meant for workers.
+        apart = (
+            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+            if os.name == "nt"
+            else {"start_new_session": True}
+        )
+        self.pool, self.process = (
+            pool,
+            subprocess.Popen(
+                [sys.executable, "-c", code, json.dumps(needs)],
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "NUMBA_CACHE_DIR": numba.config.CACHE_DIR or ""},
+                **apart,
+            ),
+        )
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        """Note which entries the worker begins and ends, until it ends itself."""
+        pool = self.pool
+        for line in self.process.stdout:
+            verb, name = line.split()
+            with pool.changed:
+                pool.pending.pop(name, None)
+                if verb == "begin":
+                    pool.begun[name] = self
+                else:
+                    pool.begun.pop(name, None)
+                    pool.done.add(name)
+                pool.changed.notify_all()
+        with pool.changed:
+            pool.begun = {name: worker for name, worker in pool.begun.items() if worker is not self}
+            pool.changed.notify_all()
+        for end in (self.process.stdin, self.process.stdout):
+            with suppress(OSError):
+                end.close()
+        self.process.wait()
+
+
+def shared_out(needs, workers):
+    """Lists of needs, one for each worker: dtypes have no code in common."""
+    lists = {}
+    for need in needs:
+        lists.setdefault(need.dtype, []).append(need)
+    return list(lists.values()) if len(lists) <= workers else [needs]
+
+
+COMPILE_WORKERS = CompileWorkers()
+atexit.register(COMPILE_WORKERS.stop)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=COMPILE_WORKERS.forget)
+
+
+# A worker -------------------------------------------------------------------------------------
+
+
+def work():
+    """Compile what the arguments say, and say so, as long as anybody is there to hear it."""
+    leave_out = set()
+
+    def listen():
+        for line in sys.stdin:
+            leave_out.add(line.strip())
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    tasks = []
+    for optional, *others in json.loads(sys.argv[1]):
+        need = Need(tuple(optional), *others)
+        pretend_compiled(np.dtype(need.dtype))
+        tasks += tasks_of(need)
+    # Who waits for a large one compiles the small ones meanwhile.
+    for task in sorted(tasks, key=lambda task: not task.products):
+        path = task.path
+        if path.name in leave_out:
+            continue
+        print("begin", path.name, flush=True)
+        task.kernel.compile(task.types)
+        if not os.path.exists(path):  # nobody would find it
+            return
+        print("end", path.name, flush=True)

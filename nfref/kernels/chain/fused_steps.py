@@ -1,0 +1,423 @@
+"""Steps of training one after the other, in one call: gradient, clipping, Adam, running average.
+
+Between two steps Python would take as long as the kernel does for some dozen rows, and bring
+parameters into the order of the kernels, and gradients back. Here that is done once an epoch:
+Adam's moments and the running average stand beside theta, number by number.
+
+A step has three parts, in each of which threads draw tasks (``turns``): partial sums of the
+gradient over blocks of rows; then of pieces of theta the sum of those and its squares; then Adam
+and the average.
+"""
+
+import math
+import time
+from collections import namedtuple
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nfref.kernels import phase_barrier
+from nfref.kernels.adam import rates_of, update
+from nfref.kernels.chain.execute import inputs_and_values, working_arrays
+from nfref.kernels.chain.interpreter import (
+    Gradients,
+    Inputs,
+    NormalLoss,
+    Values,
+    blocks_vjp,
+    evaluate_blocks,
+)
+from nfref.kernels.chain.primitives import programs
+from nfref.kernels.chain.program import Program
+from nfref.kernels.chain.training import Layout, _layout
+from nfref.kernels.jit import body, kernel, reduction
+from nfref.kernels.phase_barrier import draw, is_last, let_begin, wait_for_part
+from nfref.kernels.simd.matmul import ROWS, ensure_compiled
+from nfref.kernels.thread_pool import share
+from nfref.kernels.twin_lookup import twin_of
+from nfref.runtime.backends import threads
+from nfref.runtime.batching import in_blocks
+
+PARTS = 3
+PIECE = 4096  # numbers of theta that stay in the first cache while they are worked on
+MANY = 16  # pieces that are worth a thread
+# Steps of one call at most, and seconds that it takes about, so that Ctrl-C is heard in between.
+MOST, SECONDS = 64, 0.5
+
+# Of S steps:
+#   ends (S + 1,)   where batches start and end
+#   groups (S, 2)   how many blocks of rows make a partial sum, and how many of these there are
+#   rates (S, 7)    of Adam
+#   decays (S,)     the weight that the past has in the running average
+#   longest (1,)    the longest norm of a gradient
+Schedule = namedtuple("Schedule", "ends groups rates decays longest")
+
+# What threads tell each other:
+#   counts                 see ``turns``
+#   sums (B, Q)            partial sums of a gradient; their sum comes to stand in the first
+#   squares (Q / PIECE,)   the squares of a gradient, added up piece by piece
+#   losses (S,)            the mean of each batch
+#   factor (1,)            that shortens a gradient that is too long
+#   done (1,)              how many steps were finite, once one was not; else S
+Found = namedtuple("Found", "counts sums squares losses factor done")
+
+
+def threads_of_steps(density, vector, unflatten, rows):
+    """How many threads share steps of so many rows; 0 where :func:`steps` does not make them."""
+    found = _program_and_layout(density, unflatten, vector, vector.dtype)
+    return 0 if found is None else found[0].partial_sums(rows)[1]
+
+
+def _program_and_layout(density, unflatten, vector, dtype):
+    """Return None if packing computes more than moves, or if rows depend on each other."""
+    program, *others = programs(density.flow, -1)
+    if (
+        others
+        or not isinstance(program, Program)
+        or twin_of(density.base) != "standard_normal"
+        or vector.dtype != dtype
+        or dtype.char not in "fd"
+        or program.couples_rows
+    ):
+        return None
+    layout = _layout(program, unflatten, vector)
+    return None if layout is None else (program, layout)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Where a fit stands (:class:`nfref.training.fitting.Progress`), in the order of the kernels.
+
+    It is brought into the order of the vector where it is asked for.
+
+    Attributes
+    ----------
+    program : Program
+    layout : Layout
+    start : Progress
+        What came before the first step.
+    state : (4, Q) array
+        theta, Adam's moments, and the running average of theta.
+    steps : int
+        How many Adam has made.
+    """
+
+    program: Program
+    layout: Layout
+    start: object
+    state: np.ndarray
+    steps: int
+
+    @property
+    def size(self):
+        return self.start.size
+
+    @property
+    def vector(self):
+        return self.layout.replaced(self.start.vector, self.state[0])
+
+    @property
+    def averaged(self):
+        return self.layout.replaced(self.start.averaged, self.state[3])
+
+    @property
+    def optimizer(self):
+        start = self.start.optimizer
+        return replace(
+            start,
+            m=self.layout.replaced(start.m, self.state[1]),
+            v=self.layout.replaced(start.v, self.state[2]),
+            steps=self.steps,
+        )
+
+
+def _packed(density, unflatten, now, dtype):
+    """Packed; None where :func:`steps` can't make steps of that dtype."""
+    if isinstance(now, Packed):
+        return replace(now, state=now.state.copy())
+    found = _program_and_layout(density, unflatten, now.vector, dtype)
+    if found is None:
+        return None
+    program, layout = found
+    vectors = now.vector, now.optimizer.m, now.optimizer.v, now.averaged
+    return Packed(
+        program, layout, now, np.array([layout.packed(one) for one in vectors]), now.optimizer.steps
+    )
+
+
+def mean_log_prob(density, unflatten, now, rows):
+    """Of rows, with the average of the parameters so far; None where no kernel makes the steps."""
+    packed = now if isinstance(now, Packed) else _packed(density, unflatten, now, rows.x.dtype)
+    if packed is None:
+        return None
+    dtype = rows.x.dtype
+    nothing = np.empty(0, dtype)
+    schedule = Schedule(
+        np.zeros(1, np.int64),
+        np.ones((1, 2), np.int64),
+        np.empty((0, 7), dtype),
+        nothing,
+        np.empty(0),
+    )
+
+    def log_prob(x, context=None):
+        inputs, values = inputs_and_values(x, context)
+        _run(packed, inputs, NormalLoss(nothing, nothing), schedule, values)
+        return density.base._log_prob({}, values.value) + values.log_det
+
+    return float(
+        np.average(
+            in_blocks(log_prob, rows.x, rows.context).astype(np.float64), weights=rows.weight
+        )
+    )
+
+
+def steps(density, unflatten, now, rows, batches, adam, decay_of):
+    """A step for each batch of rows, while all is finite.
+
+    Parameters
+    ----------
+    density : Density
+    unflatten : callable
+        From a (P,) vector to parameters.
+    now : Progress
+    rows : Rows
+    batches : list of array of int
+        Which rows are in each.
+    adam : Adam
+    decay_of : callable
+        Step t = 1, 2, ... -> the weight of the past in the running average.
+
+    Returns
+    -------
+    now : Packed
+    losses : list of float
+        Of the batches before the first whose loss or gradient is not finite. None instead of
+        both where that is the first, or where no kernel does all of it.
+    """
+    start = _packed(density, unflatten, now, rows.x.dtype)
+    if start is None:
+        return None
+    program, losses = start.program, []
+    while len(losses) < len(batches):
+        some = batches[len(losses) : len(losses) + program.in_one_call]
+        began = time.perf_counter()
+        losses += (more := _in_one_call(start, rows, some, adam, decay_of, len(losses)))
+        if len(more) < len(some):
+            break
+        most = SECONDS * len(some) / (time.perf_counter() - began)
+        program.in_one_call = max(1, min(2 * program.in_one_call, int(most), MOST))
+    return (replace(start, steps=start.steps + len(losses)), losses) if losses else None
+
+
+def _in_one_call(now, rows, batches, adam, decay_of, done):
+    """The losses of those that were finite; moves the state, which is ``done`` steps ahead."""
+    sizes, dtype = list(map(len, batches)), now.state.dtype
+    x, context, weight = rows.at(np.concatenate(batches))
+    weights = np.repeat(-1 / np.array(sizes), sizes) * (1 if weight is None else weight)
+    numbers = range(now.steps + done + 1, now.steps + done + 1 + len(sizes))
+    schedule = Schedule(
+        np.cumsum([0, *sizes]),
+        np.array(list(map(now.program.partial_sums, sizes))),
+        np.array([rates_of(t, adam.rate_of(t)) for t in numbers], dtype),
+        np.array([decay_of(t) for t in numbers], dtype),
+        np.array([math.inf if adam.clip_norm is None else adam.clip_norm]),
+    )
+    inputs = Inputs(x, np.empty((len(x), 0), dtype) if context is None else context)
+    found = _run(
+        now,
+        inputs,
+        NormalLoss(weights.astype(dtype), np.empty(len(x), dtype)),
+        schedule,
+        Values(x[:0], x[:0, 0]),
+    )
+    return found.losses[: found.done[0]].tolist()
+
+
+def _run(now, inputs, loss, schedule, values):
+    """The kernel on all threads; what it found."""
+    program, state, mask = now.program, now.state, now.layout.mask
+    ensure_compiled(state.dtype)
+    count, pieces = len(schedule.ends) - 1, -(-program.size // PIECE)
+    sums = int(np.max(schedule.groups[:, 1]))
+    tasks = (
+        max(sums, min(threads(), pieces // MANY))
+        if count
+        else min(threads(), -(-len(inputs.x) // ROWS))
+    )
+    found = Found(
+        phase_barrier.counts(max(PARTS * count, 1)),
+        program.workspace.take((sums, program.size), state.dtype),
+        np.empty(pieces),
+        np.empty(count),
+        np.ones(1),
+        np.array([count]),
+    )
+    mask = np.empty(0, state.dtype) if mask is None else mask
+
+    def task(k):
+        arrays = working_arrays(program, inputs, 2, program.tape, program.tape, program.scratch)
+        make_steps(
+            program.chain,
+            inputs,
+            values,
+            loss,
+            mask,
+            schedule,
+            state,
+            found,
+            tasks,
+            *arrays,
+            program.optional,
+        )
+        program.workspace.give_back(*arrays)
+
+    share(task, min(threads(), tasks), threads())
+    program.workspace.give_back(found.sums)
+    return found
+
+
+@kernel
+def make_steps(
+    chain,
+    rows,
+    values,
+    loss,
+    mask,
+    schedule,
+    state,
+    found,
+    tasks,
+    blocks,
+    tape,
+    slopes,
+    scratch,
+    optional,
+):
+    """A thread's share of the steps, each of which is so many tasks three times.
+
+    Or of the values of rows with the average of the parameters, where values are asked for: to
+    compile most of a kernel once more for these takes seconds.
+
+    ``state`` (4, Q) holds theta, Adam's moments and the average; ``mask`` (Q,) is 0 for numbers
+    that stay as they are, or of length 0 where there are none.
+    """
+    if len(values.log_det) > 0:
+        group = -(-len(rows.x) // (tasks * ROWS))
+        task = draw(found.counts)
+        while task < tasks:
+            evaluate_blocks(
+                chain,
+                state[3],
+                rows,
+                values,
+                blocks,
+                tape,
+                task * group,
+                (task + 1) * group,
+                optional,
+            )
+            task = draw(found.counts)
+        return
+    ends, counts, sums = schedule.ends, found.counts, found.sums
+    pieces, size = len(found.squares), state.shape[1]
+    while True:
+        part, task = divmod(draw(counts), tasks)
+        k, stage = divmod(part, PARTS)
+        if k >= len(ends) - 1:
+            return
+        wait_for_part(counts, part)
+        if found.done[0] <= k:
+            return
+        start, end = ends[k], ends[k + 1]
+        batch = Inputs(rows.x[start:end], rows.context[start:end])
+        part_of_loss = NormalLoss(loss.weights[start:end], loss.log_prob[start:end])
+        group, number = schedule.groups[k]
+        if stage == 0 and task < number:
+            blocks_vjp(
+                chain,
+                state[0],
+                batch,
+                values,
+                part_of_loss,
+                Gradients(values.value, values.value, sums[task]),
+                blocks,
+                tape,
+                slopes,
+                scratch,
+                task * group,
+                (task + 1) * group,
+                optional,
+            )
+        elif stage > 0:
+            for piece in range(task * pieces // tasks, (task + 1) * pieces // tasks):
+                first, last = piece * PIECE, min((piece + 1) * PIECE, size)
+                gradient = sums[0, first:last]
+                if stage == 1:
+                    for j in range(1, number):
+                        add(sums[j, first:last], gradient)
+                    if len(mask) > 0:
+                        multiply(mask[first:last], gradient)
+                    found.squares[piece] = dot(gradient, gradient)
+                else:
+                    if found.factor[0] < 1:
+                        scale(found.factor[0], gradient)
+                    update(
+                        gradient,
+                        schedule.rates[k],
+                        state[0, first:last],
+                        state[1, first:last],
+                        state[2, first:last],
+                    )
+                    mix(state[0, first:last], schedule.decays[k], state[3, first:last])
+        if is_last(counts, part, tasks):
+            if stage == 1:
+                found.losses[k] = dot(part_of_loss.weights, part_of_loss.log_prob)
+                norm = math.sqrt(total(found.squares))
+                if not (math.isfinite(found.losses[k]) and math.isfinite(norm)):
+                    found.done[0] = k
+                found.factor[0] = schedule.longest[0] / norm if norm > schedule.longest[0] else 1.0
+            let_begin(counts, part + 1)
+
+
+@body
+def add(more, to):
+    for i in range(len(to)):
+        to[i] += more[i]
+
+
+@body
+def multiply(mask, vector):
+    for i in range(len(vector)):
+        vector[i] *= mask[i]
+
+
+@body
+def scale(factor, vector):
+    factor = vector.dtype.type(factor)
+    for i in range(len(vector)):
+        vector[i] *= factor
+
+
+@body
+def mix(vector, decay, average):
+    rest = vector.dtype.type(1) - decay
+    for i in range(len(vector)):
+        average[i] = decay * average[i] + rest * vector[i]
+
+
+@reduction
+def dot(a, b):
+    """The sum of a b, in double precision: the square of a large float32 overflows."""
+    total = 0.0
+    for i in range(len(a)):
+        total += float(a[i]) * float(b[i])
+    return total
+
+
+@body
+def total(numbers):
+    found = 0.0
+    for i in range(len(numbers)):
+        found += numbers[i]
+    return found

@@ -1,0 +1,189 @@
+"""One's own flow or density: a module of torch, functions of JAX, an object with log_prob."""
+
+import sys
+import types
+
+import numpy as np
+
+from nfref.oracle.adapters import jax_arrays
+from nfref.oracle.adapters.estimator_protocol import as_numbers, has, parameters_of, sampler
+from nfref.oracle.adapters.jax_libraries import from_jax
+from nfref.oracle.adapters.torch_arrays import density_functions, flow_functions, in_dtype
+from nfref.runtime.annotations import Any, Callable
+
+
+def own_functions(thing: Any, dtype: Any, train: bool = False) -> Any:
+    """Arguments of a check, or None where it is nothing of these.
+
+    ``log_prob`` (and ``sample``) make it a density, ``forward`` and ``inverse`` a flow. Modules
+    of torch are copied and cast to the dtype, in evaluation mode unless ``train``; what is
+    written with JAX is compiled.
+
+    Parameters
+    ----------
+    thing : object
+    dtype : numpy dtype
+    train : bool
+    """
+    if isinstance(thing, type):
+        return None
+    if is_torch_module(thing):
+        module = in_dtype(thing, dtype, train)
+        if has(module, "log_prob"):
+            draw = counted(module.sample) if has(module, "sample") else None
+            functions = density_functions(told(module.log_prob), draw, dtype)
+            return functions if draw else {**functions, "sample": None}
+        inverse = told(module.inverse) if has(module, "inverse") else None
+        return flow_functions(told(module), inverse)
+    if not (has(thing, "log_prob") or has(thing, "inverse")):
+        return None
+    if has(thing, "log_prob"):
+        return _object_density(thing, dtype)
+    forward = thing.forward if has(thing, "forward") else None
+    return functions_of((forward, thing.inverse), dtype)
+
+
+def functions_of(pair, dtype):
+    """Arguments of ``check_flow`` from functions (forward, inverse), either one None."""
+    wanted = [part for part in pair if part is not None]
+    if any(written_with(part, "jax") for part in wanted):
+        return from_jax(*pair, dtype=dtype)
+    if any(written_with(part, "torch") for part in wanted):
+        return flow_functions(*(None if part is None else told(part) for part in pair))
+    return {name: part for name, part in zip(("forward", "inverse"), pair) if part is not None}
+
+
+def _object_density(thing, dtype):
+    if written_with(thing.log_prob, "torch"):
+        return density_functions(told(thing.log_prob), counted(thing.sample), dtype)
+    if written_with(thing.log_prob, "jax"):
+        found = {
+            "log_prob": jax_arrays.jax_function(thing.log_prob, True, dtype),
+            "gradient": jax_arrays.row_gradient(thing.log_prob, True, dtype),
+        }
+    else:
+        found = {"log_prob": thing.log_prob}
+    if has(thing, "sample"):
+        found["sample"] = _sample_of(thing, dtype)
+    return found
+
+
+def counted(draw):
+    """A function of n, of one that takes n or, as torch's distributions, the shape of a batch."""
+    first = next(iter(parameters_of(draw)), "")
+    return lambda n, *context: draw(_size(n, first), *context)
+
+
+def _size(n, name):
+    """How many are drawn, as a parameter of that name takes it: a number, or a shape."""
+    return (n,) if name.endswith("shape") else n
+
+
+def _sample_of(thing, dtype):
+    """``sample(rng, n)``, ``sample(n, key)`` of JAX, or ``sample(n)`` with any kind of seed."""
+    draw, names = thing.sample, list(parameters_of(thing.sample))
+    of_jax = written_with(draw, "jax")
+    key = next((name for name in names if name.endswith("key")), None)
+    if key is None and of_jax and names[:1] in (["rng"], ["seed"]):
+        key = names[0]
+    if key is not None:
+        count = next((name for name in names if name != key), "n")
+        return jax_arrays.sampler(
+            lambda value, n: draw(**{key: value, count: _size(n, count)}), dtype
+        )
+    if names and names[0] in ("rng", "generator", "random"):
+        return lambda rng, n: as_numbers(draw(rng, n))
+    seeded = sampler(thing)
+    return jax_arrays.computed_in(dtype, seeded) if of_jax and seeded else seeded
+
+
+def is_torch_module(thing):
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(thing, torch.nn.Module)
+
+
+def float64_twin(adapter, thing, dtype, options):
+    """The same flow in float64, with the parameters that it has in float32; None elsewhere."""
+    if np.dtype(dtype) != np.float32:
+        return None
+    cast = jax_arrays.in_dtype if "jax" in adapter.__module__ else in_dtype
+    made = adapter(cast(thing, np.float32), np.float64, **options)
+    return {name: made[name] for name in ("forward", "inverse") if made.get(name) is not None}
+
+
+def told(function: Callable[..., Any]) -> Any:
+    """A function of tensors that names --dtype where it computes in float32 and is given float64.
+
+    Parameters
+    ----------
+    function : callable
+    """
+
+    def call(*tensors):
+        try:
+            return function(*tensors)
+        except RuntimeError as error:
+            words = str(error)
+            if ("dtype" in words or "scalar type" in words) and "ouble" in words:
+                raise RuntimeError(
+                    "it computes in float32 and was given float64; say --dtype "
+                    f"float32 (dtype=np.float32): {words}"
+                ) from error
+            raise
+
+    return call
+
+
+def written_with(function: Any, library: str) -> bool:
+    """Whether the code of a function names a library, or that of a function that it calls.
+
+    Parameters
+    ----------
+    function : callable
+    library : str
+        "jax" or "torch".
+    """
+    return library in sys.modules and _names(function, library, set())
+
+
+def _names(function, library, seen):
+    kind = type(function).__module__.partition(".")[0]
+    if kind in (library, library + "lib"):  # compiled already
+        return True
+    function = getattr(function, "__func__", function)
+    if isinstance(function, types.FunctionType):
+        found = {**function.__globals__, **_closure(function)}
+        names = _names_in(function.__code__)
+    elif hasattr(function, "func"):  # functools.partial
+        return _names(function.func, library, seen)
+    else:
+        return False
+    if id(function) in seen:
+        return False
+    seen.add(id(function))
+    for name in names & set(found):
+        value = found[name]
+        module = (
+            value.__name__
+            if isinstance(value, types.ModuleType)
+            else getattr(value, "__module__", None) or type(value).__module__
+        )
+        if str(module).partition(".")[0] == library or _names(value, library, seen):
+            return True
+    return False
+
+
+def _closure(function):
+    cells = function.__closure__ or ()
+    return {
+        name: cell.cell_contents
+        for name, cell in zip(function.__code__.co_freevars, cells)
+        if cell != type(cell)()
+    }
+
+
+def _names_in(code):
+    names = {*code.co_names, *code.co_freevars}
+    return names.union(
+        *(_names_in(part) for part in code.co_consts if isinstance(part, types.CodeType))
+    )

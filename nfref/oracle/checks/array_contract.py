@@ -1,0 +1,172 @@
+"""Properties of a flow as a function of arrays: shapes, dtypes, what it returns and keeps."""
+
+import numpy as np
+
+from nfref.oracle.instruments.guarded_calls import CallFailed, columns
+from nfref.oracle.instruments.probes import Box
+from nfref.oracle.report import failed, not_applicable, passed, show
+
+# Parts of the way short of an edge, and how far log_prob may be below the usual there, in parts of
+# log eps: a factor that is rounded to zero is as far down as that.
+EDGE, DEEP = (1e-3, 1e-5, 1e-7), 0.75
+
+
+def noted(name, faults, fine):
+    """What was noted of a subject, call by call."""
+    if faults:
+        return failed(name, f"{len(faults)} calls broke it", faults[0])
+    return passed(name, fine)
+
+
+def finite(name, measured):
+    """No NaN and no infinity, except where the answer overflows the dtype; for a density, where
+    that underflows it, is zero at a point or has a pole."""
+    answers = columns(measured.values, measured.log_det)
+    bad = np.flatnonzero(~np.all(np.isfinite(answers), axis=1))
+    overflows = 0
+    for p in bad:
+        log_density = measured.subject.dim is None and np.isinf(measured.values[p, 0])
+        if _vanishes(measured, p) if log_density else _overflows(measured, p):
+            overflows += 1
+            continue
+        log_det = "" if measured.log_det is None else f", log_det {measured.log_det[p]:.6g}"
+        return failed(
+            name,
+            f"{len(bad)} of {len(measured.probes)} points gave nan or inf",
+            f"{measured.subject.name} at {show(measured.probes.rows[p])}: "
+            f"{show(measured.values[p])}{log_det}",
+        )
+    if overflows:
+        what = (
+            "infinite, as the density is zero or has a pole"
+            if measured.subject.dim is None
+            else "overflow"
+        )
+        return passed(
+            name,
+            f"{len(measured.probes)} points, of which {overflows} {what} in "
+            f"{measured.dtype} in truth",
+        )
+    return passed(name, f"{len(measured.probes)} points, out to the tails")
+
+
+def _overflows(measured, p):
+    """Whether values or log_det grow past the largest float from the middle to point p."""
+    start = measured.probes.rows[measured.probes.bulk][0].astype(np.float64)
+    end = measured.probes.rows[p].astype(np.float64)
+    low, high = 0.0, 1.0
+    largest = 0.0
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        row = (start + middle * (end - start))[None].astype(measured.dtype)
+        try:
+            values, log_det = measured.subject(row, measured.probes.context_row[p : p + 1])
+        except CallFailed:
+            return False
+        answer = columns(values, log_det)
+        if np.all(np.isfinite(answer)):
+            low, largest = middle, float(np.max(np.abs(answer)))
+        else:
+            high = middle
+    return largest > float(np.finfo(measured.dtype).max) ** 0.9
+
+
+def _vanishes(measured, p):
+    """Whether a density falls to zero in its dtype on the way from the middle to point p, or just
+    there, or at an edge; or rises without end, yet so slowly that its integral is finite."""
+    finite_ones = measured.probes.bulk & np.isfinite(measured.values[:, 0])
+    if not np.any(finite_ones):
+        return False
+    eps = float(np.finfo(measured.dtype).eps)
+    typical, start = np.median(measured.values[finite_ones, 0]), measured.probes.rows[finite_ones]
+    start, end = start[0].astype(np.float64), measured.probes.rows[p].astype(np.float64)
+
+    def along(t):
+        """log_prob a part t of the way short of p."""
+        rows = (end + np.asarray(t)[:, None] * (start - end)).astype(measured.dtype)
+        values, _ = measured.subject(rows, np.repeat(measured.probes.context_row[p], len(rows)))
+        return values[:, 0]
+
+    try:
+        # The edge in one column alone, where it has one: others may be far out, too.
+        single = (start + np.eye(len(start)) * (end - start)).astype(measured.dtype)
+        values, _ = measured.subject(single, np.repeat(measured.probes.context_row[p], len(single)))
+        if np.any(values[:, 0] == -np.inf):
+            end = single[np.argmin(values[:, 0])].astype(np.float64)
+        # Just there: it falls or rises without end as a power of the distance.
+        near = along(2.0 ** -np.array([5.0, 12.0, 19.0]))
+        if measured.values[p, 0] > 0:
+            first, second = np.diff(near)
+            return 0.5 * first < second < 7 * np.log(2) * measured.probes.rows.shape[1] and (
+                second > 0.1
+            )
+        if np.all(np.isfinite(near)) and near[0] - near[1] > 0:
+            return near[1] - near[2] > 0.5 * (near[0] - near[1])
+        low, high = 0.0, 1.0
+        least = 0.0
+        for _ in range(50):
+            middle = 0.5 * (low + high)
+            value = along([middle])[0]
+            if np.isfinite(value):
+                high, least = middle, min(least, float(value))
+            else:
+                low = middle
+        # Short of an edge it is as high as elsewhere, or falls as a power of the distance.
+        if np.any(along(high + np.array(EDGE)) > typical + DEEP * np.log(eps)):
+            return True
+    except CallFailed:
+        return False
+    return least < 0.9 * np.log(np.finfo(measured.dtype).tiny)
+
+
+def empty_batch(name, subject, dim):
+    """A batch of no rows gives arrays of no rows."""
+    values, log_det = subject(np.zeros((0, dim), dtype=subject.dtype), np.zeros(0, dtype=int))
+    expected = "(0, D)" if log_det is None else "(0, D) and (0,)"
+    return passed(name, f"shapes {expected}")
+
+
+def answers_stay(name, measured):
+    """Arrays once returned are not written into by later calls."""
+    subject, probes = measured.subject, measured.probes
+    index = np.flatnonzero(probes.bulk)
+    if len(index) < 2:
+        return not_applicable(name, "too few rows")
+    answer = subject.raw(probes.rows[index], probes.context_row[index])
+    parts = [
+        part
+        for part in (answer if isinstance(answer, (tuple, list)) else (answer,))
+        if part is not None
+    ]
+    before = [np.array(part) for part in parts]
+    subject.raw(probes.rows[index[::-1]], probes.context_row[index])
+    for old, part in zip(before, parts):
+        if old.tobytes() != np.array(part).tobytes():
+            return failed(
+                name,
+                "a buffer is used again",
+                f"{subject.name}: {show(old.ravel())} became {show(np.ravel(part))}",
+            )
+    return passed(name, "the arrays of one call compared after the next")
+
+
+def stays_inside(name, measured):
+    """Values lie in the codomain, or on its edge when they were rounded there."""
+    codomain = measured.codomain
+    if not isinstance(codomain, Box) or codomain.is_everything:
+        return not_applicable(name, "no bounded codomain was named")
+    slack = 64 * np.finfo(measured.dtype).eps
+    with np.errstate(invalid="ignore"):
+        low = codomain.lower - slack * np.abs(codomain.lower)
+        high = codomain.upper + slack * np.abs(codomain.upper)
+        outside = np.any((measured.values < low) | (measured.values > high), axis=1)
+        outside &= measured.finite
+    if np.any(outside):
+        p = np.flatnonzero(outside)[0]
+        return failed(
+            name,
+            f"{np.sum(outside)} of {len(measured.probes)} points lead out of it",
+            f"{measured.subject.name} takes {show(measured.probes.rows[p])} to "
+            f"{show(measured.values[p])}",
+        )
+    return passed(name, f"{len(measured.probes)} points")

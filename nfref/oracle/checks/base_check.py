@@ -1,0 +1,185 @@
+"""What the checks of flows and of densities share: rows in time, questions asked of both."""
+
+import numpy as np
+
+from nfref.oracle.checks import (
+    array_contract,
+    batches,
+    context,
+    hidden_state,
+    library_gradient,
+    normalisation,
+)
+from nfref.oracle.checks.arguments import bytes_of
+from nfref.oracle.instruments.guarded_calls import (
+    NO_ANSWER,
+    NotThere,
+    Stopwatch,
+    Undecided,
+    no_answer,
+)
+from nfref.oracle.instruments.probes import Box
+from nfref.oracle.report import Report, inconclusive, not_applicable, passed
+
+
+def reported(subject, rows, skip, stop_early=False):
+    """The Report of rows as they are made, but for those that are skipped."""
+    kept, skipped = [], []
+    with np.errstate(all="ignore"):  # what overflows is judged, not warned of
+        for row in rows:
+            if row.name in skip:
+                skipped.append(row.name)
+                continue
+            kept.append(row)
+            if stop_early and row.failed:
+                break
+    return Report(subject, tuple(kept), tuple(skipped))
+
+
+class Check:
+    """One run of a check. ``end`` is what the names of a direction's rows end with."""
+
+    def __init__(self, dim, rng, given, dtype, support, seconds, skip):
+        self.dim, self.rng, self.context, self.dtype = dim, rng, given, dtype
+        self.support, self.stopwatch, self.skip = support, Stopwatch(seconds), skip
+        self.contexts = 1 if given is None else len(given)
+
+    def report(self, subject, rows, parameters, stop_early):
+        """The Report of rows, and of whether calls left the parameters as they were."""
+        before = bytes_of(parameters)
+
+        def all_rows():
+            yield from rows
+            yield hidden_state.parameters_unchanged(
+                "parameters_unchanged", before, bytes_of(parameters)
+            )
+
+        return reported(
+            f"{subject}, D = {self.dim}, {self.dtype}", all_rows(), self.skip, stop_early
+        )
+
+    def timed(self, make, name, *arguments):
+        """A row, which is not judged where it is skipped."""
+        if name in self.skip:
+            return not_applicable(name, "skipped")
+        return self.judged(make, name, *arguments)
+
+    def judged(self, make, name, *arguments):
+        """A row, with a fresh time budget; a property never raises."""
+        self.stopwatch.restart()
+        try:
+            return make(name, *arguments)
+        except NO_ANSWER as error:
+            return no_answer(name, "no answer", error)
+        except Undecided as error:
+            return inconclusive(name, str(error))
+
+    def answered(self, subject, probes, end):
+        """Rows on its answers in the middle and far out; returns the probes that have some."""
+        middle = probes.only(probes.bulk)
+        self.stopwatch.restart()
+        try:
+            answer = subject(middle.rows, middle.context_row)
+        except NO_ANSWER as error:
+            subject.is_there = subject.dim is None or not isinstance(error, NotThere)
+            yield (
+                no_answer(f"answers{end}", "no answer in the middle of its domain", error)
+                if subject.is_there
+                else not_applicable(f"answers{end}", str(error))
+            )
+            return None
+        subject.learn(middle.rows, middle.context_row, *answer)
+        subject.has_log_det = answer[1] is not None
+        without = subject.dim is not None and not subject.has_log_det
+        yield passed(
+            f"answers{end}",
+            f"{len(middle)} rows" + ("; values alone, no log_det" if without else ""),
+        )
+        self.stopwatch.restart()
+        try:
+            subject.learn(
+                probes.rows, probes.context_row, *subject(probes.rows, probes.context_row)
+            )
+        except NO_ANSWER as error:
+            yield no_answer(f"answers_far{end}", "no answer in the tails or at the edges", error)
+            return middle
+        yield passed(
+            f"answers_far{end}", f"{len(probes)} rows, out to {np.max(np.abs(probes.rows)):.3g}"
+        )
+        return probes
+
+    def by_itself(self, measured, other=None, end=""):
+        """Whether an answer is that to the row and its context alone: else nothing else is what
+        it seems."""
+        yield self.timed(hidden_state.repeatable, f"repeatable{end}", measured)
+        yield self.timed(array_contract.answers_stay, f"answers_stay{end}", measured)
+        yield self.timed(hidden_state.no_memory, f"no_memory{end}", measured, other, self.rng)
+        if self.context is not None:
+            yield self.timed(context.is_not_remembered, f"context_memory{end}", measured)
+        yield self.timed(batches.row_independence, f"row_independence{end}", measured, self.rng)
+        yield self.timed(batches.permutation, f"permutation{end}", measured, self.rng)
+
+    def of_its_context(self, measured, gradient, moves=None, end=""):
+        if self.context is not None:
+            yield self.timed(context.is_read, f"context_read{end}", measured, moves)
+            yield self.timed(context.keeps_precision, f"context_precision{end}", measured)
+            yield self.timed(
+                library_gradient.by_context, f"context_gradient{end}", measured, gradient
+            )
+
+    def as_it_is_used(self, measured, end=""):
+        """In batches of all sizes, laid out otherwise in memory, from threads."""
+        yield self.timed(batches.batch_sizes, f"batch_sizes{end}", measured, self.rng)
+        yield self.timed(batches.memory_layout, f"memory_layout{end}", measured)
+        yield self.timed(hidden_state.two_threads, f"threads{end}", measured, self.rng)
+
+    def of_all_calls(self, subject, end=""):
+        yield array_contract.noted(
+            f"shapes{end}", subject.shape_faults, "values (N, D), log_det (N,), in every call"
+        )
+        yield array_contract.noted(
+            f"dtypes{end}", subject.dtype_faults, f"{subject.dtype} in, {subject.dtype} out"
+        )
+        yield array_contract.noted(
+            f"input_unchanged{end}",
+            subject.changed_inputs,
+            "bytes compared before and after every call",
+        )
+
+    # As a whole -----------------------------------------------------------------------------
+
+    @property
+    def floor(self):
+        """What a mass may be off by, whatever it was found with."""
+        return 1e-5 if self.dtype == np.float64 else 2e-3
+
+    def contains(self, domain, rows):
+        """(N,) bool: rows inside of a domain, as numbers of the dtype, and of the support."""
+        inside = domain.contains(rows.astype(self.dtype).astype(np.float64))
+        if self.support is not None:
+            inside[inside] = np.asarray(self.support(rows[inside]), dtype=bool)
+        return inside
+
+    def whole(self, log_prob, domain, samples, spread, **more):
+        """The Whole of a density; ``spread``, if not zero, of rows that stand in for samples."""
+        box = domain if isinstance(domain, Box) else None
+        lost = normalisation.share_at_an_end(domain, samples)
+        samples = samples[np.isfinite(samples).all(axis=1)]
+        inside = self.contains(domain, samples)
+        within = inside if box is None else box.contains_closed(samples)
+        left_out, samples = samples[~inside & within], samples[inside]
+        pilot, tested = samples[: len(samples) // 5], samples[len(samples) // 5 :]
+        if spread and len(pilot) < 100 and box is not None:
+            pilot = box.from_line(spread * self.rng.standard_normal((2000, self.dim)))
+            tested = samples[:0]
+        return normalisation.Whole(
+            log_prob,
+            lambda rows: self.contains(domain, rows),
+            box,
+            pilot,
+            tested,
+            self.rng,
+            lost,
+            left_out=left_out,
+            **more,
+        )

@@ -1,0 +1,264 @@
+"""An answer does not depend on what was asked before, nor on who else is asking."""
+
+import sys
+import threading
+import time
+
+import numpy as np
+
+from nfref.oracle.checks.batches import agree, unchanged
+from nfref.oracle.checks.pointwise import due_of_a_little, moved_a_little
+from nfref.oracle.instruments.guarded_calls import (
+    NO_ANSWER,
+    CallFailed,
+    StillRunning,
+    columns,
+    may_be_called_from_two_threads,
+    together,
+)
+from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
+
+CALLS = 256  # of a few rows each, before the first answers are asked for again
+SECONDS = 0.5  # for all of them
+
+
+def repeatable(name, measured):
+    """The same call gives the same answer."""
+    index = np.arange(len(measured.probes))
+    # No noise is allowed here: that of a random answer would excuse itself.
+    return agree(
+        name, measured, index, measured.asked(index), "rounding; the same call twice", noise=0
+    )
+
+
+def no_memory(name, measured, other, rng):
+    """The same answer after calls with other rows and calls of the other direction (caches)."""
+    probes = measured.probes
+    index = measured.answered(probes.bulk, least=2)
+    half, rest = index[: len(index) // 2], index[len(index) // 2 :][: len(index) // 2]
+    # Compared with its own answer: whether that is the one in a larger batch is another row.
+    first, second = measured.asked(half), measured.asked(rest)
+    measured.asked(index[::-1])
+    if other is not None:
+        other(measured.values[index].astype(measured.dtype), probes.context_row[index])
+    row = agree(
+        name,
+        measured,
+        half,
+        measured.asked(half),
+        "rounding; calls of both directions in between",
+        first=first,
+    )
+    moves = np.ptp(measured.values[index], axis=0).max() > 0
+    if not row.failed and moves and np.array_equal(first[0], second[0]):
+        row = failed(
+            name,
+            "a batch, then other rows as many",
+            f"{measured.subject.name} at "
+            f"{show(probes.rows[half[0]])} and at {show(probes.rows[rest[0]])}: "
+            f"{show(first[0][0])}, remembered by the size of the batch?",
+        )
+    return row if row.failed else _moved_a_little(row, measured, index)
+
+
+def _moved_a_little(row, measured, index):
+    """The row, or that a batch moved by 1e-9 gets the answer of the batch before (a cache by
+    rounded rows, say)."""
+    subject, probes = measured.subject, measured.probes
+    if measured.dtype != np.float64:
+        return row
+    rows, context_row = probes.rows[index], probes.context_row[index]
+    moved = moved_a_little(rows, measured.domain)
+    subject(rows, context_row)
+    there = columns(*subject(moved, context_row)).astype(np.float64)
+    log_det = measured.log_det if there.shape[1] > measured.values.shape[1] else None
+    here = columns(measured.values, log_det)[index]
+    due = due_of_a_little(measured)[index, : here.shape[1]]
+    if np.sum(due) >= 4 and np.mean((there == here)[due]) > 0.75:
+        both = np.concatenate([rows, moved])
+        both = columns(*subject(both, np.tile(context_row, 2)))
+        if np.mean((both[: len(rows)] == both[len(rows) :])[due]) > 0.5:
+            return row  # so it is within one batch: a matter of precision
+        return failed(
+            row.name,
+            "a batch, then the same moved by 1e-9",
+            f"{subject.name} at {show(rows[0])}: {show(here[0])}, and the same bits when "
+            "it is moved: remembered by rounded rows?",
+        )
+    return row
+
+
+def call_often(measured, rng):
+    """Call it until it was called some hundred times; those of the whole check count."""
+    subject, index = measured.subject, np.flatnonzero(measured.probes.bulk)[:8]
+    start = subject.stopwatch.left()
+    most = min(SECONDS * subject.stopwatch.load, start / 2)
+    while subject.calls < CALLS and start - subject.stopwatch.left() < most:
+        measured.asked(rng.choice(index, size=min(3, len(index)), replace=False))
+
+
+def many_calls(name, measured, rng, others=()):
+    """The first answers still hold after many calls, and so did every answer in between.
+
+    ``others`` are measurements of what may share a state with it, the other direction of a flow:
+    those are called as often before the first answers are asked for again.
+    """
+    subject, probes = measured.subject, measured.probes
+    for other in others:
+        try:
+            call_often(other, rng)
+        except NO_ANSWER:
+            pass  # what it does not answer is reported by its own row
+    call_often(measured, rng)
+    subject(probes.rows, probes.context_row)
+    memory = subject.memory
+    slots = memory.slot_of(probes.rows, probes.context_row)
+    points = np.flatnonzero(slots >= 0)
+    points = points[np.argsort(-memory.distance[slots[points]], kind="stable")]
+    if not len(points):
+        return inconclusive(name, "no answer to compare with")
+    dim = measured.values.shape[1]
+
+    def split(answers):
+        return answers[:, :dim], answers[:, dim] if answers.shape[1] > dim else None
+
+    row = agree(
+        name,
+        measured,
+        points,
+        split(memory.worst[slots[points]]),
+        f"rounding; {subject.calls} calls, each compared with the first",
+        first=split(memory.first[slots[points]]),
+    )
+    if not row.failed:
+        return _asked_again(name, measured, row)
+    words = [memory.words[slot] for slot in slots[points] if memory.words[slot]]
+    return failed(
+        name,
+        row.why,
+        f"{row.where}; first seen in {words[0] if words else '?'}",
+        row.error,
+        row.tolerance,
+    )
+
+
+def _asked_again(name, measured, row):
+    """Calls that were made for something else, asked again: their rows were new then."""
+    subject = measured.subject
+    start = subject.stopwatch.left()
+    most = min(SECONDS * subject.stopwatch.load, start / 2)
+    noise = np.median(measured.derivatives.noise, axis=0)
+    for call, rows, context_row, answers in subject.past.copy():
+        if start - subject.stopwatch.left() > most:
+            break
+        try:
+            again = columns(*subject(rows, context_row)).astype(np.float64)
+        except CallFailed as error:
+            return failed(name, f"call {call} asked again, and no answer", str(error))
+        if again.shape != answers.shape or not len(again):
+            continue
+        size = 1 + np.abs(answers) + np.median(np.nan_to_num(np.abs(answers)), axis=0)
+        allowed = measured.slack * size + measured.accuracy + 10 * noise[: answers.shape[1]]
+        found = unchanged(
+            name,
+            answers,
+            again,
+            allowed,
+            row.why,
+            lambda p: (
+                f"{subject.name} at {show(rows[p])}, row {p} of {len(rows)}: in call {call} "
+                f"{show(answers[p])}, asked again {show(again[p])}"
+            ),
+        )
+        if found.failed:
+            return found
+    return row
+
+
+def two_threads(name, measured, rng, rounds=24, groups=12):
+    """Two threads at once get what one alone gets.
+
+    On a busy machine one thread's call may be over before the other's begins. So groups of rounds
+    follow, for a moment, until in six times as many rounds as a group has, both ran at once half
+    of the time.
+    """
+    if not may_be_called_from_two_threads():
+        return not_applicable(name, "Numba's workqueue layer allows one thread at a time")
+    subject, probes = measured.subject, measured.probes
+    known = measured.answered(least=2)
+    # A scratch may be shared by all, or by batches of one size: half of the rounds are of equal.
+    batches = [
+        [rng.choice(known, size=size) for _ in range(rounds // 2) for size in pair]
+        for pair in ((47, 64), (64, 64))
+    ]
+    at_once, until = 0, time.monotonic() + 4 * SECONDS * subject.stopwatch.load
+    for group in range(1, groups + 1):
+        try:
+            spans, answers = _at_once(subject, probes, batches)
+        except StillRunning as error:
+            subject.stopwatch.running += error.calls
+            return inconclusive(
+                name,
+                "two threads at once: no answer in time, which may be a "
+                f"deadlock; alone a row took {subject.seconds_a_row():.2g} s",
+            )
+        except CallFailed as error:
+            return failed(name, "two threads at once", f"{subject.name} {error}")
+        for indices, parts in zip(batches, answers):
+            for index, answer in zip(indices, parts):
+                row = agree(
+                    name,
+                    measured,
+                    index,
+                    subject.read(answer, probes.rows[index]),
+                    "rounding; two threads at once",
+                )
+                if row.failed:
+                    return row
+        begun, done = np.array(spans).transpose(1, 0, 2)
+        shared = done.min(axis=0) - begun.max(axis=0)
+        at_once += np.sum(shared > np.min(done - begun, axis=0) / 2)
+        if at_once >= 6 * rounds or time.monotonic() > until:
+            break
+    return passed(name, f"{2 * rounds * group} calls from two threads", row.error, row.tolerance)
+
+
+def _at_once(subject, probes, batches):
+    """(when each call began and was done, its answer), from a thread for each list of batches."""
+    start = threading.Barrier(2, timeout=max(subject.stopwatch.left(), 0.01))
+
+    def ask(indices):
+        # Its arguments are made before: what is wanted is two calls at the same time.
+        arguments = [
+            subject.arguments(probes.rows[index], probes.context_row[index]) for index in indices
+        ]
+        times, answers = np.empty((2, len(arguments))), []
+        for k, given in enumerate(arguments):
+            start.wait()
+            times[0, k] = time.perf_counter()
+            answers.append(subject.function(*given))
+            times[1, k] = time.perf_counter()
+        return times, answers
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # threads change places often, as on a busy machine
+    try:
+        calls = together([(ask, (indices,)) for indices in batches], subject.stopwatch.left())
+        return zip(*[call.result() for call in calls])
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def parameters_unchanged(name, before, after):
+    """What the parameters were before all calls they are after them, byte by byte."""
+    if before is None:
+        return not_applicable(name, "no parameters were named")
+    changed = [k for k, (old, new) in enumerate(zip(before, after)) if old != new]
+    if len(before) != len(after) or changed:
+        return failed(
+            name,
+            "bytes compared before and after the whole check",
+            f"{len(changed)} of {len(before)} arrays changed, the first is number "
+            f"{changed[0] if changed else min(len(before), len(after))}",
+        )
+    return passed(name, f"{len(before)} arrays, bytes compared before and after the whole check")

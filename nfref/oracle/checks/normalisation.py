@@ -1,0 +1,400 @@
+"""Properties of a density as a whole: it integrates to one.
+
+Every test rejects at a level of about 1e-9, and its row says what constant offset of log_prob
+it would have seen.
+"""
+
+import functools
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nfref.oracle.checks.log_det import constant
+from nfref.oracle.checks.pointwise import verdict
+from nfref.oracle.instruments.guarded_calls import CallFailed, TimedOut
+from nfref.oracle.instruments.importance import BERNSTEIN, Proposal, bridge, bumps
+from nfref.oracle.instruments.merge import SIGMAS
+from nfref.oracle.instruments.probes import Box
+from nfref.oracle.instruments.quadrature import (
+    line_integral,
+    mass_beyond,
+    panel_masses,
+    plane_integral,
+)
+from nfref.oracle.report import PASS, failed, inconclusive, passed, show
+
+# An offset that only a tolerance wider than this would allow has not been judged, in nats.
+WIDEST = 1.0
+DRAWS = 16000
+SUSPECT, MANY = 0.3, 8  # of the tolerance; times as many draws
+POLE = 64  # roundings, within which a pole is +inf
+AGAIN = 64  # panels that are looked at again before anyone is accused
+# Where of 4000 samples none has a weight p / q above FORWARD times the mean, what forward
+# sampling cannot see holds less than MISSED of the mass, at level 1e-9: (1 - MISSED)^4000.
+FORWARD = 50.0
+MISSED = 5e-3
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A density with what is needed to look at it as a whole.
+
+    Attributes
+    ----------
+    log_prob : callable
+        (N, D) float64 rows inside of the support -> (N,) float64.
+    contains : callable
+        (N, D) rows -> (N,) bool: the support.
+    box : Box or None
+        The smallest box around the support; None where the domain is known by samples.
+    pilot, samples : (N, D) arrays
+        Samples of the density, the first ones for choosing where to look; ``samples`` is
+        empty where there is no sampler.
+    rng : numpy.random.Generator
+    lost : float
+        Share of all mass that no number inside of the support holds, at most: what rounding puts
+        onto an end of it, or beyond all numbers.
+    draw : callable or None
+        n -> about n more samples.
+    seconds : float
+        For the tests that get more telling the longer they last.
+    left_out : (K, D) array, or an empty tuple
+        Samples on an end of the box or outside of the support, which are not among the others.
+    """
+
+    log_prob: object
+    contains: object
+    box: object
+    pilot: np.ndarray
+    samples: np.ndarray
+    rng: object
+    lost: float = 0.0
+    draw: object = None
+    seconds: float = 1.0
+    left_out: object = ()
+
+    def log_density(self, x):
+        """log_prob, and -inf outside of the support."""
+        inside = self.contains(x)
+        found = np.full(len(x), -np.inf)
+        if np.any(inside):
+            found[inside] = self.log_prob(x[inside])
+        poles = np.flatnonzero(found == np.inf)
+        if len(poles) and self.box is not None:
+            # A pole at an end comes a few roundings before it; the mass there is among ``lost``.
+            away = np.minimum(x[poles] - self.box.lower, self.box.upper - x[poles])
+            step = POLE * np.spacing(np.abs(x[poles]))
+            at_an_end = np.any(away <= step, axis=1)
+            found[poles[at_an_end]] = -np.inf
+            # One in the middle, or where the density ends, is a single point, which holds nothing.
+            poles, step = poles[~at_an_end], step[~at_an_end]
+            beside = np.stack([x[poles] - step, x[poles] + step])
+            if len(poles) and np.all(self.contains(beside.reshape(-1, x.shape[1]))):
+                below, above = (self.log_prob(rows) for rows in beside)
+                single = (below < np.inf) & (above < np.inf) & np.isfinite(np.maximum(below, above))
+                found[poles[single]] = -np.inf
+        return found
+
+
+def share_at_an_end(domain, samples):
+    """The ``lost`` of a Whole: of all samples (N, D), before any are left out, so many are lost
+    that as few as these would fall onto an end."""
+    if not isinstance(domain, Box) or not len(samples):
+        return 0.0
+    count = np.sum(domain.contains_closed(samples) & ~domain.contains(samples))
+    return (count + SIGMAS * np.sqrt(count) + BERNSTEIN) / len(samples) if count else 0.0
+
+
+class NotANumber(Exception):
+    """log_prob was nan or +inf at a row."""
+
+
+def checked(log_prob, rows):
+    bad = np.flatnonzero(np.isnan(log_prob) | (log_prob == np.inf))
+    if len(bad):
+        raise NotANumber(f"log-density is {log_prob[bad[0]]} at {rows[bad[0]][:6]}")
+    return log_prob
+
+
+NO_MASS = (CallFailed, NotANumber, np.linalg.LinAlgError)
+
+
+def of_a_whole(judge):
+    """A property of a Whole, whose calls may fail, or end too late."""
+
+    @functools.wraps(judge)
+    def answered(name, *arguments):
+        try:
+            with np.errstate(all="ignore"):
+                return judge(name, *arguments)
+        except TimedOut as error:
+            return inconclusive(name, "too slow for as many rows", str(error))
+        except (CallFailed, NotANumber) as error:
+            return failed(name, "no usable answer on the way", str(error))
+        except np.linalg.LinAlgError:
+            return inconclusive(name, "samples do not fill the space")
+
+    return answered
+
+
+@of_a_whole
+def normalised(name, whole, floor=1e-5, samples_follow=True):
+    """The density integrates to one.
+
+    Where its samples do not follow it, they are used only to find where it is, and nobody is
+    accused of mass that was not found.
+    """
+    by_samples = (_by_bridge, _by_forward) if samples_follow else (_by_forward,)
+    if len(whole.pilot) < 100:
+        return inconclusive(name, "too few finite samples to know where to integrate")
+    found = None
+    for attempt in (_by_quadrature, *by_samples):
+        found = found or attempt(whole)
+    if found is None:
+        return inconclusive(
+            name,
+            "neither quadrature nor sampling covers the density well enough"
+            + ("" if len(whole.samples) else "; a sampler would help")
+            + ("" if samples_follow else "; its samples do not follow it"),
+        )
+    log_z, tolerance, how = found
+    # The mass that no number holds may be in the integral or not.
+    lost = whole.lost
+    if not lost and whole.box is not None and whole.pilot.shape[1] == 1:
+        few = 3 * BERNSTEIN / max(len(whole.samples), 1000)  # else samples would show it
+        lost = min(2 * mass_beyond(whole.log_density, whole.box), few)
+    tolerance = floor + tolerance - np.log1p(-min(lost, 0.99))
+    if lost > floor:
+        how += f", up to {lost:.2g} of all having fallen onto an end"
+    blind = not len(whole.samples) or not samples_follow
+    if blind and log_z < -tolerance and ("sampling" in how or _is_heavy(whole)):
+        return inconclusive(
+            name,
+            "too little mass was found, but without samples that follow it "
+            "nobody says where the rest could be",
+            f"log of the integral {log_z:.8g}",
+        )
+    why = f"log of the integral, by {how}; an offset of {tolerance:.2g} nats is seen"
+    if abs(log_z) > tolerance:
+        row = failed(name, why, f"log of the integral {log_z:.8g}", abs(log_z), tolerance)
+        named = constant(log_z, whole.pilot.shape[1], tolerance)
+        return replace(row, hint=f"log_prob is off by {log_z:.4g}{named}" if named else "")
+    if tolerance > WIDEST:
+        return inconclusive(name, why, error=abs(log_z), tolerance=tolerance)
+    return passed(name, why, abs(log_z), tolerance)
+
+
+SURE = 0.1
+# What may stand in the place of a log-density, and what leads from there to it.
+MISTAKES = {
+    "a logarithm to base 2": lambda found: found * np.log(2),
+    "a logarithm to base 10": lambda found: found * np.log(10),
+    "the density, not its logarithm": np.log,
+    "minus a log-density": np.negative,
+    "twice a log-density": lambda found: 0.5 * found,
+    "half of a log-density": lambda found: 2 * found,
+}
+
+
+def mistaken(name, whole, row):
+    """A failure, with what log_prob is if one of MISTAKES is why it does not integrate to one."""
+    for words, undone in MISTAKES.items():
+        other = replace(whole, log_prob=lambda x, undone=undone: undone(whole.log_prob(x)))
+        try:
+            mass = normalised.__wrapped__(name, other)  # what is out of time ends them all
+        except NO_MASS:
+            continue
+        if mass.verdict == PASS and mass.tolerance < SURE:
+            return replace(row, hint=f"log_prob is {words}")
+    return row
+
+
+def _is_heavy(whole):
+    """Whether a millionth of the mass may be a thousand widths away, along an axis or aslant."""
+    dim, rng = whole.pilot.shape[1], whole.rng
+    aslant = rng.standard_normal((8, dim))
+    directions = np.concatenate([np.eye(dim), -np.eye(dim), aslant])
+    spread = np.std(whole.pilot, axis=0)
+    found = whole.log_density(np.median(whole.pilot, axis=0) + 1e3 * spread * directions)
+    columns = np.where(np.arange(len(directions)) < 2 * dim, 1, dim)
+    mass = found + columns * np.log(1e3) + np.sum(np.log(spread))
+    return bool(np.any(mass > np.log(1e-6)))
+
+
+def falls(name, whole, dtype):
+    """A row where log_prob is so high, so far out, that no mass of one could hold it; else None.
+
+    A ball of radius R around all directions holds exp(level) times its volume, at least.
+    """
+    dim, last = whole.pilot.shape[1], 0.5 * np.log(float(np.finfo(dtype).max))
+    if whole.box is None or not whole.box.is_everything:
+        return None
+    direction = whole.rng.standard_normal((16, dim))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    log_unit = 0.5 * dim * np.log(np.pi) - math.lgamma(0.5 * dim + 1)
+    level = np.median(whole.log_density(1e3 * direction))
+    log_radius = (np.log(20) - level - log_unit) / dim
+    if not np.log(1e3) < log_radius < last:
+        return None
+    far = np.exp(log_radius) * direction
+    found = whole.log_density(far)
+    if not np.median(found) > level - 1:
+        return None
+    return failed(
+        name,
+        "the mass of a ball whose surface this is",
+        "log_prob does not fall far "
+        f"out: {level:.6g} at radius 1000, {found[0]:.6g} at {show(far[0])}: a floor?",
+    )
+
+
+def _by_quadrature(whole):
+    """(log Z, tolerance, how) in one or two dimensions; None where it is not sure."""
+    dim = whole.pilot.shape[1]
+    if whole.box is None or dim > 2:
+        return None
+    rows = np.concatenate([whole.pilot, whole.samples])
+    if dim == 1:
+        integral = line_integral(whole.log_density, whole.box, whole.pilot, rows)[0]
+    else:
+        integral = plane_integral(whole.log_density, whole.box, whole.pilot, rows)
+    if np.isnan(integral.value) or integral.value == np.inf:
+        raise NotANumber(f"log-density is nan or inf where it is integrated: {integral.how}")
+    if not 10 * integral.error < 0.05 * integral.value:
+        return None
+    return (np.log(integral.value), 10 * integral.error / min(integral.value, 1.0), integral.how)
+
+
+def _by_forward(whole):
+    """Forward importance sampling, where the samples show that its weights are bounded."""
+    if whole.box is None or 0 < len(whole.samples) < 4000:
+        return None
+    proposal = Proposal.around(whole.pilot, whole.rng)
+    y = proposal.sample(whole.rng, DRAWS)
+    weight = np.exp(checked(whole.log_density(y), y) - proposal.log_prob(y))
+    total = np.sum(weight)
+    if not np.isfinite(total) or total <= 0:
+        return None
+    some = whole.samples[:4000]
+    at_samples = np.exp(checked(whole.log_density(some), some) - proposal.log_prob(some))
+    share = np.max(weight) / total
+    if np.max(at_samples, initial=0) > FORWARD * total / len(y) or share > 0.005:
+        return None
+    tolerance = (
+        SIGMAS * np.std(weight) / np.sqrt(len(y)) / np.mean(weight) + BERNSTEIN * share + MISSED
+    )
+    if tolerance > 0.2:
+        return None
+    return np.log(np.mean(weight)), tolerance, f"forward importance sampling, {len(y)} rows"
+
+
+def bridge_of(whole):
+    """What :func:`_between` returns for the samples of a Whole; None without samples."""
+    x = whole.samples[:DRAWS]
+    if len(x) < 1000:
+        return None
+    p_at_pilot = whole.log_density(whole.pilot)
+    usable = np.isfinite(p_at_pilot)
+    if np.sum(usable) < 500:
+        return None
+    return _between(whole, bumps(whole.pilot[usable], p_at_pilot[usable], whole.rng), x)
+
+
+def _between(whole, proposal, x):
+    """(x, rows of the proposal, the Bridge between them, the proposal)."""
+    y = proposal.sample(whole.rng, len(x))
+    parts = np.array_split(np.arange(len(x)), -(-len(x) // DRAWS))
+    p_at_x, q_at_x, p_at_y, q_at_y = (
+        np.concatenate([function(rows[part]) for part in parts])
+        for rows in (x, y)
+        for function in (whole.log_density, proposal.log_prob)
+    )
+    return x, y, bridge(checked(p_at_x, x), q_at_x, checked(p_at_y, y), q_at_y), proposal
+
+
+def _by_bridge(whole):
+    found = bridge_of(whole)
+    if found is None or not np.isfinite(found[2].tolerance):
+        return None
+    start = found[2]
+    if SUSPECT < abs(start.log_z) / start.tolerance <= 1 and whole.draw is not None:
+        # So far off, new samples decide, and more of them.
+        found = _between(whole, found[3], whole.draw(MANY * DRAWS))
+    return (
+        found[2].log_z,
+        found[2].tolerance,
+        f"forward and reverse importance sampling, {len(found[0])} samples",
+    )
+
+
+def panels(name, whole, distribution, floor, eps):
+    """One dimension: the mass between two points is what the base has between their images.
+
+    ``distribution(x)`` is the base's distribution function (N, 1) at the images of (N, 1) rows;
+    ``eps`` is that of the numbers that are mapped.
+    """
+
+    def expected_between(ends):
+        return np.abs(np.diff(distribution(ends.reshape(-1, 1)).reshape(-1, 2)))[:, 0]
+
+    with np.errstate(all="ignore"):
+        _, edges, mass = line_integral(whole.log_density, whole.box, whole.pilot)
+        inner = edges[whole.contains(edges[:, None])]
+        mass = mass[np.searchsorted(edges, inner[:-1])]
+        ends = np.stack([inner[:-1], inner[1:]], axis=1)
+        # Between neighbouring numbers there are none to integrate over.
+        wide = np.diff(ends)[:, 0] > 4096 * eps * np.max(np.abs(ends), axis=1)
+        ends, mass = ends[wide], mass[wide]
+        change = np.abs(mass - panel_masses(whole.log_density, ends, 5))
+        expected = expected_between(ends)
+        # Where knots lie within a panel two rules may agree by chance. So before anyone is
+        # accused, the panels that are farthest off are cut, and the others left out.
+        excess = np.abs(mass - expected) / (floor + 10 * change)
+        suspect = np.argsort(-excess)
+        suspect = suspect[excess[suspect] > 1]
+        mass[suspect[AGAIN:]] = expected[suspect[AGAIN:]]
+        suspect = suspect[:AGAIN]
+        mass[suspect], change[suspect] = _cut(
+            whole.log_density, expected_between, ends[suspect], 0.01 * floor
+        )
+        difference = np.abs(mass - expected)
+
+    def describe(k):
+        return (
+            f"between {ends[k, 0]:.6g} and {ends[k, 1]:.6g} mass {mass[k]:.8g}, under the "
+            f"base {expected[k]:.8g}"
+        )
+
+    return verdict(
+        name,
+        difference,
+        floor + 10 * change,
+        f"{len(mass)} panels against the base's distribution function",
+        describe,
+    )
+
+
+def _cut(log_density, expected_between, ends, floor, pieces=16, rounds=7):
+    """(mass, its last change) of panels with (K, 2) ends, again and again cut where it is wrong.
+
+    A peak between knots that was missed is found; a density that is wrong stays so.
+    """
+    mass, change, panel = np.zeros(len(ends)), np.zeros(len(ends)), np.arange(len(ends))
+    for _ in range(rounds):
+        edges = ends[:, :1] + np.diff(ends) * np.linspace(0, 1, pieces + 1)
+        edges[:, -1] = ends[:, 1]
+        ends = np.stack([edges[:, :-1], edges[:, 1:]], axis=2).reshape(-1, 2)
+        panel = np.repeat(panel, pieces)
+        found = panel_masses(log_density, ends, 8)
+        change = np.bincount(panel, np.abs(found - panel_masses(log_density, ends, 5)), len(mass))
+        wrong = np.abs(found - expected_between(ends))
+        order = np.argsort(-wrong)[:AGAIN]
+        order = order[wrong[order] > floor]
+        kept = np.ones(len(ends), dtype=bool)
+        kept[order] = False
+        mass += np.bincount(panel[kept], found[kept], len(mass))
+        if not len(order):
+            return mass, change
+        ends, panel, found = ends[order], panel[order], found[order]
+    return mass + np.bincount(panel, found, len(mass)), change

@@ -1,0 +1,295 @@
+"""Samples follow a density: by its distribution function, by a bridge, by moving it over itself.
+
+What each of them sees says ``docs/oracle.rst``.
+"""
+
+import time
+from operator import itemgetter
+
+import numpy as np
+
+from nfref.oracle.checks.normalisation import bridge_of, checked, of_a_whole
+from nfref.oracle.checks.uniform import uniform_row
+from nfref.oracle.instruments import density_deformation
+from nfref.oracle.instruments.guarded_calls import load
+from nfref.oracle.instruments.importance import BERNSTEIN
+from nfref.oracle.instruments.merge import SIGMAS
+from nfref.oracle.instruments.quadrature import line_integral
+from nfref.oracle.report import failed, inconclusive, judged, passed, show
+
+FEATURES = 24
+FEWEST, DRAWS = 6, 16000  # maps, however slow; samples
+JUMPS = (1.0, 0.3)  # of the distance between two samples
+SUSPECT = 0.3  # of what is allowed: so far off, more samples are drawn
+MORE = 200000
+# Faults of scale that are not seen below this leave the question open.
+COARSE = 0.2
+REPEATS = 20  # of one value in a column; chance makes two or three, in float32
+FEW = 3  # samples where there is no density
+NEAR, CLOSE = 1e-2, 1e-9  # distances from an end of an interval, in standard deviations
+POWER = 0.4  # of the distance, with which the mass nearer to an end falls at least
+
+
+@of_a_whole
+def follows(name, whole):
+    """Samples follow the density, up to a constant: that is another property."""
+    if not len(whole.samples) + len(whole.left_out):
+        return inconclusive(name, "no sample function")
+    x = whole.samples[:DRAWS]
+    at_x = checked(whole.log_density(x), x)
+    row = _nowhere(name, whole, x[at_x == -np.inf])
+    if row is None and (len(whole.samples) < 1000 or len(whole.pilot) < 100):
+        return inconclusive(name, "too few finite samples")
+    row = row or _atoms(name, whole) or _moved(name, whole, x, at_x)
+    if row.failed:
+        return row
+    other = None
+    if whole.pilot.shape[1] == 1 and whole.box is not None:
+        other = _probability_transform(name, whole)
+    other = other or _features(name, whole)
+    if other.failed or row.inconclusive:
+        return other
+    if other.inconclusive:
+        return row
+    return passed(name, f"{other.why}; {row.why}", other.error, other.tolerance)
+
+
+def _nowhere(name, whole, outside):
+    """A row where samples lie on an end of their interval, or where there is no density at all.
+
+    Rounding puts a sample onto an end only if much of the mass is so near to it that no number lies
+    between; outside of the support, only so little that a step inward leads back.
+    """
+    if len(whole.left_out):
+        outside = np.concatenate([outside, whole.left_out])
+    why = f"{len(whole.samples) + len(whole.pilot)} samples"
+    for j in range(outside.shape[1] if whole.box is not None and len(outside) else 0):
+        for end, inward in ((whole.box.lower[j], 1), (whole.box.upper[j], -1)):
+            there = outside[outside[:, j] == end]
+            if len(there) >= REPEATS and _holds_nothing(whole, there[:200], j, inward):
+                return failed(
+                    name,
+                    why,
+                    f"{len(there)} of them are {end:.9g} in column {j}, the "
+                    "end of its interval, near which there is hardly any mass: clipped",
+                )
+    for row in whole.pilot[:8]:
+        outside = outside[whole.log_density(outside + 1e-3 * (row - outside)) == -np.inf]
+    if len(outside) >= FEW:
+        return failed(
+            name,
+            why,
+            f"log_prob says that there is no density at {len(outside)} of "
+            f"them, as {show(outside[0])}",
+        )
+    return None
+
+
+def _holds_nothing(whole, rows, j, inward):
+    """Whether the mass within a distance of an end of column j falls as a power of it."""
+    end, spread, center = rows[0, j], np.std(whole.pilot[:, j]), np.median(whole.pilot, axis=0)
+    eps = np.finfo(np.float32 if np.array_equal(rows, rows.astype(np.float32)) else float).eps
+    far, near = NEAR * spread, max(CLOSE * spread, 1e4 * float(eps) * abs(end))
+    aside = (rows == whole.box.lower) | (rows == whole.box.upper)
+    rows = np.where(aside, rows + 1e-3 * (center - rows), rows)  # clipped in other columns, too
+    found = []
+    for distance in (far, near):
+        rows[:, j] = end + inward * distance
+        found.append(whole.log_density(rows))
+    change = np.median(found[1] - found[0])
+    return near < 0.1 * far and 1 + change / np.log(near / far) > POWER
+
+
+def _atoms(name, whole):
+    """A row where one value of a column comes again and again, with hardly any beside it."""
+    samples = np.concatenate([whole.pilot, whole.samples])
+    single = np.array_equal(samples, samples.astype(np.float32))
+    eps = float(np.finfo(np.float32 if single else np.float64).eps)
+    for j, column in enumerate(samples.T):
+        column = np.sort(column)
+        values, counts = np.unique(column, return_counts=True)
+        often = counts >= REPEATS
+        width = np.maximum(64 * eps * np.abs(values[often]), 1e-12 * np.ptp(column))
+        near = (
+            np.searchsorted(column, values[often] + width, side="right")
+            - np.searchsorted(column, values[often] - width)
+            - counts[often]
+        )
+        alone = np.flatnonzero(near < counts[often] / 4)
+        if len(alone):
+            k = alone[np.argmax(counts[often][alone])]
+            return failed(
+                name,
+                f"{len(samples)} samples",
+                f"{counts[often][k]} of them are "
+                f"{values[often][k]:.9g} in column {j}: clipped, or drawn from a list; "
+                "a density gives no single value any mass",
+            )
+    return None
+
+
+def _moved(name, whole, x, at_x):
+    """Deform the density by many maps (:mod:`~nfref.oracle.instruments.density_deformation`)."""
+    rng, some = whole.rng, whole.pilot[:400]
+    at_some = whole.log_density(some)
+    features = _features_around(whole.pilot, rng)
+    end = time.monotonic() + whole.seconds * load()
+    found, coarse = [], np.inf
+    for made in density_deformation.maps_around(whole.pilot, rng):
+        step = density_deformation.step_of(made, whole.log_density, some, at_some)
+        found.append(_tried(whole, features, made, step, x, at_x))
+        spread = max(float(np.std(found[-1][3])), 1e-12)
+        if made.name.startswith("scale"):
+            coarse = min(coarse, step * density_deformation.T / (2 * spread * np.sqrt(len(x))))
+        if found[-1][0] > 1 or (time.monotonic() > end and len(found) >= FEWEST):
+            break
+    jumps = [
+        (1.0, density_deformation.local_means(whole.pilot, rng)),
+        *((size, whole.pilot) for size in JUMPS),
+    ]
+    for jump in jumps:
+        if max(found, key=itemgetter(0))[0] > 1 or time.monotonic() > end + whole.seconds:
+            break
+        found.append(_tried(whole, features, jump, None, x, at_x))
+    worst = max(found, key=itemgetter(0))
+    if SUSPECT < worst[0] <= 1 and whole.draw is not None:
+        suspects = sorted((entry for entry in found if entry[0] > SUSPECT), key=itemgetter(0))[-3:]
+        worst = max([worst, *_with_more(whole, features, suspects)], key=itemgetter(0))
+    count = len(worst[3])
+    why = (
+        f"{len(found)} maps of log_prob over itself, {count} samples, the worst in units of "
+        f"what chance may do; a scale of {1 + coarse:.3g} is seen"
+    )
+    if worst[0] > 1:
+        return failed(name, why, _words(whole, *_by_place(whole, worst, x, at_x)), worst[0], 1.0)
+    if not coarse < COARSE:
+        return inconclusive(name, f"{why}, no smaller one", error=worst[0], tolerance=1.0)
+    return passed(name, why, worst[0], 1.0)
+
+
+def _tried(whole, features, made, step, x, at_x):
+    """(excess, what was tried, its step, terms) of a map, or of jumps, which have no step."""
+    if step is None:
+        values = density_deformation.jump_terms(
+            *made, lambda rows: 0.5 * features(rows), whole.log_density, x, at_x, whole.rng
+        )
+    else:
+        values = density_deformation.terms(made, step, whole.log_density, x, at_x)
+    # Beside what was rounded onto an end lies as much that has few digits left.
+    return float(np.max(density_deformation.excess(values, 3 * whole.lost))), made, step, values
+
+
+def _with_more(whole, features, suspects):
+    """The suspects again, with as many new samples as there is time for."""
+    start = time.monotonic()
+    x = whole.draw(DRAWS)
+    at_x = checked(whole.log_density(x), x)
+    seconds = time.monotonic() - start
+    affordable = int(whole.seconds * load() / max(seconds, 1e-9) * len(x) / (2 * len(suspects) + 1))
+    if affordable > 2 * DRAWS:
+        x = np.concatenate([x, whole.draw(min(affordable, MORE) - DRAWS)])
+        at_x = np.concatenate([at_x, checked(whole.log_density(x[len(at_x) :]), x[len(at_x) :])])
+    for _, made, step, _ in suspects:
+        yield _tried(whole, features, made, step, x, at_x)
+
+
+def _by_place(whole, worst, x, at_x):
+    """(map, step) of the worst, or of a move of one column that is worse: what is moved looks
+    wider and narrower, too."""
+    found, some = [worst], whole.pilot[:400]
+    at_some = whole.log_density(some)
+    for made in density_deformation.of_place(whole.pilot):
+        step = density_deformation.step_of(made, whole.log_density, some, at_some)
+        found.append(_tried(whole, None, made, step, x, at_x))
+    return max(found, key=itemgetter(0))[1:3]
+
+
+def _words(whole, made, step, rounds=6):
+    """What a map that is rejected says of the samples: how far it has to take them."""
+    if step is None:
+        return (
+            f"steps like {made[0]:g} times those between samples change the mean of a bounded "
+            "function: mass is elsewhere than log_prob says, in other proportions perhaps"
+        )
+    x, due = whole.samples[: DRAWS // 2], 0.0
+    for _ in range(rounds):
+        there, _ = made(x, due)
+        values = density_deformation.terms(
+            made, step, whole.log_density, there, whole.log_density(there)
+        )
+        # The mean over the variance is a Newton step.
+        due += float(np.clip(np.mean(values) * step / (2 * max(np.var(values), 1e-12)), -0.5, 0.5))
+    if "scale" in made.name or "tail" in made.name:
+        return (
+            f"{made.name}: samples are about {np.exp(-due):.3g} times as far out as log_prob says"
+        )
+    return f"{made.name}: samples are off by about {-due:.2g} of their spread, by log_prob"
+
+
+def _probability_transform(name, whole):
+    """u = F(x) is uniform; F is the integral of exp(log_prob) between grid points."""
+    integral, edges, mass = line_integral(whole.log_density, whole.box, whole.pilot)
+    if not integral.error < 1e-3 * integral.value:
+        return None
+    cumulative = np.concatenate([[0], np.cumsum(mass)]) / np.sum(mass)
+    u = np.interp(whole.samples[:, 0], edges, cumulative)
+    return uniform_row(name, u, "distribution function of log_prob at the samples")
+
+
+def _features_around(pilot, rng):
+    """Bounded functions of rows (N, D) -> (N, K): a wave and its shift along each column, waves
+    along other directions, and how far out a row is."""
+    center = np.median(pilot, axis=0)
+    scale = np.subtract(*np.quantile(pilot, [0.84, 0.16], axis=0)) / 2 + 1e-300
+    dim = pilot.shape[1]
+    direction = rng.standard_normal((dim, FEATURES)) / np.sqrt(dim)
+    direction *= rng.uniform(0.3, 2.5, FEATURES)
+    direction[:, :dim] = np.eye(dim)[:, :FEATURES] * 1.5
+    phase = np.tile([0.0, np.pi / 2], FEATURES)[:FEATURES]
+    # Coordinate by coordinate a wave and its shift; of all together, how far out a row is.
+    direction = np.concatenate([direction, np.eye(dim)[:, :8]], axis=1)
+    phase = np.concatenate([phase, np.full(min(dim, 8), np.pi / 2)])
+
+    def features(rows):
+        u = (rows - center) / scale
+        radius = np.sum(np.minimum(np.abs(u), 6), axis=1)
+        radii = radius[:, None] / np.median(radius_pilot) * np.array([1.0, 2.0])
+        return np.concatenate([np.cos(u @ direction + phase), np.cos(radii)], axis=1)
+
+    radius_pilot = np.sum(np.minimum(np.abs((pilot - center) / scale), 6), axis=1)
+    return features
+
+
+def _features(name, whole):
+    """Means of bounded features under the overlap of p and a proposal, found in two ways.
+
+    Samples x of p with weights q / (p + Z q) and rows y of q with weights p / (p + Z q) follow
+    one density if x follows p. Weights and features are bounded, so the z-scores are honest.
+    """
+    found = bridge_of(whole)
+    if found is None or not np.isfinite(found[2].tolerance):
+        return inconclusive(name, "no proposal overlaps the density well enough")
+    x, y, weights, _ = found
+    a, b = weights.of_samples, weights.of_proposal
+    feature = _features_around(whole.pilot, whole.rng)
+    ours, theirs = feature(y), feature(x)
+    # log Z was found from the same rows; about this mean its error is of second order.
+    d_a, d_b = a * (1 - a), b * (1 - b)
+    middle = (d_a @ theirs / len(x) + d_b @ ours / len(y)) / (
+        np.sum(d_a) / len(x) + np.sum(d_b) / len(y)
+    )
+    terms_x, terms_y = a[:, None] * (theirs - middle), b[:, None] * (ours - middle)
+    spread = np.sqrt(np.var(terms_x, axis=0) / len(x) + np.var(terms_y, axis=0) / len(y))
+    allowance = 2 * BERNSTEIN * (np.max(a) / len(x) + np.max(b) / len(y))
+    difference = np.abs(np.mean(terms_x, axis=0) - np.mean(terms_y, axis=0))
+    z = difference / (spread + allowance / SIGMAS)
+    k = int(np.argmax(z))
+    why = f"z-scores of {len(z)} bounded features over {len(x)} samples, overlap {np.mean(a):.2f}"
+    return judged(
+        name,
+        why,
+        f"feature {k}: {np.mean(a * theirs[:, k]) / np.mean(a):.4f} over "
+        f"samples, {np.mean(b * ours[:, k]) / np.mean(b):.4f} under log_prob",
+        float(z[k]),
+        SIGMAS,
+    )

@@ -1,0 +1,276 @@
+"""Thousands of rows: nan, exceptions and lost digits where a hundred points do not fall.
+
+The tolerance of a row is measured, not known: how far its answer moves when what goes in moves
+by a few roundings.
+"""
+
+import numpy as np
+
+from nfref.oracle.instruments.guarded_calls import CallFailed, columns
+from nfref.oracle.instruments.measurement import ULPS
+from nfref.oracle.instruments.probes import Box, wide_rows
+from nfref.oracle.report import failed, inconclusive, judged, not_applicable, passed, show
+
+COUNT = {"float64": 6000, "float32": 20000}
+SECONDS = 0.5
+NUDGE = 8  # roundings by which the input is moved
+AGAIN = 48  # rows that are looked at again before anyone is accused
+DISTINCT = 64  # different float64 numbers that are not float32 ones all by chance
+
+
+def sweep(name, measured, other, start):
+    """One direction at the rows ``start``, the other at their images, and back to the start."""
+    subject = measured.subject
+    context_row = np.arange(len(start)) % (1 if subject.context is None else len(subject.context))
+    try:
+        y, log_det = subject(start, context_row)
+    except CallFailed as error:
+        return failed(name, f"{len(start)} rows", str(error))
+    bad = ~np.isfinite(columns(y, log_det)).all(axis=1)
+    if np.any(bad):
+        p = np.flatnonzero(bad)[0]
+        with_log_det = "" if log_det is None else f", log_det {log_det[p]:.6g}"
+        largest = np.max(np.abs(np.nan_to_num(y[~bad], nan=0.0)), initial=0)
+        if not largest > np.finfo(subject.dtype).max ** 0.5:  # else it overflows in truth
+            return failed(
+                name,
+                f"{np.sum(bad)} of {len(start)} rows gave nan or inf",
+                f"{subject.name} at {show(start[p])}: {show(y[p])}{with_log_det}",
+            )
+    if subject.dtype == np.float64 and log_det is not None and _single(log_det[~bad]):
+        return failed(
+            name,
+            f"{len(start)} rows",
+            f"{subject.name} was given float64 rows, and "
+            f"every log_det is a float32 number, as {log_det[~bad][0]:.17g}",
+        )
+    if other is None:
+        return passed(name, f"{len(start)} rows, finite; one direction only")
+    kept = np.flatnonzero(~bad & measured.codomain.contains(y.astype(np.float64)))
+    if not len(kept):
+        return inconclusive(name, "no row leads inside the codomain")
+    return _back(
+        name,
+        measured,
+        other,
+        start[kept],
+        y[kept],
+        None if log_det is None else log_det[kept],
+        context_row[kept],
+    )
+
+
+def _single(values):
+    """Whether numbers of many different values have no more digits than float32 holds."""
+    distinct = np.unique(values)
+    with np.errstate(over="ignore"):
+        return len(distinct) >= DISTINCT and np.all(distinct == distinct.astype(np.float32))
+
+
+def _back(name, measured, other, start, y, log_det, context_row):
+    try:
+        back, log_det_back = other(y, context_row)
+    except CallFailed as error:
+        return failed(name, f"the images of {len(start)} rows", str(error))
+
+    eps, ulps = float(np.finfo(measured.dtype).eps), ULPS[measured.dtype.name]
+
+    def allowed(p, nudge, draws):
+        size = np.abs(start[p]) + np.median(np.abs(start[p].astype(np.float64)), axis=0)
+        moves = _responses(
+            lambda r, c: other(r, c)[0],
+            y[p],
+            back[p],
+            measured.codomain,
+            eps,
+            nudge,
+            draws,
+            context_row[p],
+        )
+        return measured.accuracy + ulps * (eps * size + moves)
+
+    everything = np.arange(len(start))
+    first = allowed(everything, NUDGE, 2)
+    typical = np.median(np.abs(start.astype(np.float64)), axis=0)
+    clear = np.all(first < 0.03 * (typical + np.abs(start) + 0.1), axis=1)
+    why = f"{np.sum(clear)} of {len(start)} rows there and back; their measured rounding"
+    error = np.abs(back.astype(np.float64) - start)
+    # Without a box for a codomain nobody knows which images were rounded onto its edge.
+    unknown = np.nan if not isinstance(measured.codomain, Box) else np.inf
+    error = np.where(np.isfinite(error), error, unknown)
+    clear &= ~np.any(np.isnan(error), axis=1)
+    row = _beyond(
+        name,
+        why,
+        error,
+        first,
+        clear,
+        allowed,
+        lambda p: (
+            f"{measured.subject.name} takes {show(start[p])} to {show(y[p])}, which "
+            f"{other.name} takes to {show(back[p])}"
+        ),
+    )
+    if row is not None or log_det is None or log_det_back is None:
+        return row or passed(name, why)
+
+    def allowed_log_det(p, nudge, draws):
+        size = 1 + start.shape[1] + np.abs(log_det[p]) + np.abs(log_det_back[p])
+        moves = _responses(
+            lambda r, c: measured.subject(r, c)[1],
+            start[p],
+            log_det[p],
+            measured.domain,
+            eps,
+            nudge,
+            draws,
+            context_row[p],
+        )
+        moves_back = _responses(
+            lambda r, c: other(r, c)[1],
+            y[p],
+            log_det_back[p],
+            measured.codomain,
+            eps,
+            nudge,
+            draws,
+            context_row[p],
+        )
+        return measured.accuracy + (ulps * (eps * size + moves + moves_back))[:, None]
+
+    first = allowed_log_det(everything, NUDGE, 2)
+    total = np.abs(log_det.astype(np.float64) + log_det_back)[:, None]
+    total = np.where(np.isfinite(total), total, np.inf)
+    clear &= first[:, 0] < 0.3
+    why_log_det = f"log-determinants of {why}"
+    row = _beyond(
+        name,
+        why_log_det,
+        total,
+        first,
+        clear,
+        allowed_log_det,
+        lambda p: (
+            f"at {show(start[p])} {measured.subject.name} has log_det {log_det[p]:.9g}, "
+            f"{other.name} at its image {log_det_back[p]:.9g}"
+        ),
+    )
+    return row or passed(name, why)
+
+
+def _beyond(name, why, error, allowed, clear, allowed_again, describe):
+    """A failure where an error exceeds its tolerance most; None where none does.
+
+    A row just beside a kink exceeds a tolerance that was measured on its own side. So before
+    anyone is accused, rows farther around say what a rounding can do there.
+    """
+    excess = np.where(clear, np.max(error / allowed, axis=1), 0)
+    worst = np.argsort(-excess)[:AGAIN]
+    if not excess[worst[0]] > 1:
+        return None
+    allowed = np.maximum(allowed[worst], allowed_again(worst, 32 * NUDGE, 8))
+    ratio = error[worst] / allowed
+    k, column = np.unravel_index(np.argmax(ratio), ratio.shape)
+    if not ratio[k, column] > 1:
+        return None
+    return failed(
+        name, why, describe(worst[k]), float(error[worst[k], column]), float(allowed[k, column])
+    )
+
+
+def _nudged(rows, typical, eps, nudge, rng, domain):
+    """Rows moved by some roundings, up or down, where that does not lead out of the domain."""
+    step = nudge * eps * (np.abs(rows.astype(np.float64)) + typical)
+    step *= rng.choice([-1.0, 1.0], rows.shape)
+    moved = (rows + step).astype(rows.dtype)
+    for turned in ((rows - step).astype(rows.dtype), rows):
+        moved = np.where((moved > domain.lower) & (moved < domain.upper), moved, turned)
+    return moved
+
+
+def _responses(function, rows, answer, domain, eps, nudge, draws, context_row):
+    """The largest movement of ``function``'s answer, per rounding of its input."""
+    rng = np.random.default_rng(len(rows))
+    typical = np.median(np.abs(rows.astype(np.float64)), axis=0)
+    largest = np.zeros(answer.shape)
+    for _ in range(draws):
+        moved = function(_nudged(rows, typical, eps, nudge, rng, domain), context_row)
+        largest = np.fmax(largest, np.abs(moved.astype(np.float64) - answer))
+    return largest / NUDGE
+
+
+def against_reference(name, measured, reference, start):
+    """Values and log_det against another implementation that works in float64."""
+    if reference is None:
+        return not_applicable(name, "no reference was named")
+    subject = measured.subject
+    context_row = np.arange(len(start)) % (1 if subject.context is None else len(subject.context))
+    exact = start.astype(np.float64)
+    given = [] if subject.context is None else [subject.context[context_row].astype(np.float64)]
+
+    def truth(rows):
+        answer = reference(rows.astype(np.float64), *given)
+        return answer if isinstance(answer, (tuple, list)) else (answer, None)
+
+    try:
+        values, log_det = subject(start, context_row)
+    except CallFailed as error:
+        return failed(name, f"{len(start)} rows", str(error))
+    expected, expected_log_det = (
+        None if part is None else np.asarray(part, dtype=np.float64) for part in truth(exact)
+    )
+    eps = float(np.finfo(measured.dtype).eps)
+    ulps = ULPS[measured.dtype.name]
+
+    def judge(ours, theirs, part):
+        response = _responses(
+            lambda r, c: np.asarray(truth(r)[part]),
+            exact,
+            theirs,
+            measured.domain,
+            eps,
+            NUDGE,
+            3,
+            context_row,
+        )
+        size = np.abs(theirs) + np.median(np.abs(theirs), axis=0) + (part == 1)
+        error = np.where(np.isfinite(theirs), np.abs(ours.astype(np.float64) - theirs), 0.0)
+        ratio = np.where(np.isnan(error), np.inf, error) / (ulps * (eps * size + response))
+        return ratio.reshape(len(ratio), -1).max(axis=1)
+
+    ratio = judge(values, expected, 0)
+    if log_det is not None and expected_log_det is not None:
+        ratio = np.maximum(ratio, judge(log_det, expected_log_det, 1))
+    p = int(np.argmax(ratio))
+    why = (
+        f"{len(start)} rows, distance in units of {ulps} roundings of what goes in and of "
+        "what comes out"
+    )
+    pair = "" if log_det is None else f", log_det {log_det[p]:.9g}"
+    return judged(
+        name,
+        why,
+        f"{subject.name} at {show(start[p])}: {show(values[p])}{pair}; the "
+        f"reference {show(expected[p])}"
+        + ("" if expected_log_det is None else f", {expected_log_det[p]:.9g}"),
+        float(ratio[p]),
+        1.0,
+    )
+
+
+def affordable(subjects, seconds, least, most, dim):
+    """How many rows this many seconds are enough for, through all of them once, and four
+    million numbers."""
+    a_row = sum(subject.seconds_a_row() for subject in subjects)
+    in_time = seconds * subjects[0].stopwatch.load / max(a_row, 1e-9)
+    return int(max(min(least, 4e6 / dim), min(most, in_time, 4e6 / dim)))
+
+
+def rows_for(subjects, domain, rng, dim, dtype):
+    """Rows of a box, as many as there is time for: the bulk, and up to four times as wide.
+
+    ``subjects`` are all directions that will be asked: one may take a root search and its
+    inverse none.
+    """
+    count = affordable(subjects, SECONDS / 3, 64, COUNT[dtype.name], dim)
+    return wide_rows(domain, rng, count, dim, dtype)

@@ -1,0 +1,269 @@
+"""Samples against their density, by the density moved over itself.
+
+Stein's identity E[div f + f . grad log p] = 0 says that moving p a little along any field f does
+not change its integral. It needs a smooth p that vanishes at all edges, and its terms have no
+variance where the score has none. Its form in finite steps needs nothing: for every p, every
+one-to-one map m of the space with Jacobian determinant J, and a(r) = 1 / (1 + exp(-r)),
+
+    E_p[a(r_+)] = E_p[a(r_-)],     r_+ = log p(m(x)) + log J(x) - log p(x),
+
+with ``r_-`` the same for the inverse of m: both sides are int p p_m / (p + p_m), p_m the density
+that m brings onto p, once over x and once over m(x). That is bridge sampling (see
+:mod:`nfref.oracle.instruments.importance`) between p and a copy of it, whose two constants are
+equal. For a small step, m(x) = x + e f(x), the difference ``a(r_+) - a(r_-)`` is e / 2 times
+Stein's integrand, which is the score of the samples' likelihood under that deformation: no test is
+more sensitive to a sampler that is off by a little along f. Also
+
+    E[a(r) (h(x') - h(x))] = 0,     x' = x + d,   d drawn from any symmetric distribution
+
+for every function h: what one step of Barker's sampler does to the mean of h, which sees mass
+that lies elsewhere than it should.
+
+All terms lie between -1 and 1, so that tests on them have a level on heavy tails, at edges, at
+jumps. The mean of n terms with standard deviation s is rejected beyond
+
+    t s / sqrt(n) + t^2 / (2 n),     t^2 = 2 log(2 F / level) for F such tests:
+
+the form of Bernstein's inequality with the measured variance. Its first part is what a sum of
+symmetric terms divided by its own norm exceeds with probability 2 exp(-t^2 / 2) at most, whatever
+their distribution. Its second part covers terms so rare that the variance was measured without
+them: of rate c / n none is seen with probability exp(-c).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.oracle.instruments.importance import _logistic, _middle_half
+from nfref.oracle.instruments.merge import LEVEL
+from nfref.runtime.annotations import Any, Array, Callable, Generator
+
+STEP = 0.1  # with which the size of log-ratios is measured
+LARGEST = 0.5
+TESTS = 400  # F, more than are ever made of one density
+T = float(np.sqrt(2 * np.log(2 * TESTS / LEVEL)))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Coordinates in which a density is about standard: x = center + root u."""
+
+    center: np.ndarray
+    root: np.ndarray
+
+    def to(self, x):
+        return np.linalg.solve(self.root, (x - self.center).T).T
+
+    def back(self, u):
+        return self.center + u @ self.root.T
+
+
+@dataclass(frozen=True)
+class Map:
+    """A one-to-one map: (u, step) -> (image, log J), undone by the step with the other sign."""
+
+    name: str
+    frame: Frame
+    move: Callable[..., Any]
+
+    def __call__(self, x, step):
+        u, log_jacobian = self.move(self.frame.to(x), step)
+        return self.frame.back(u), log_jacobian
+
+
+def _stretch(which, beyond):
+    """Scales the distance from +-beyond, of the coordinates ``which``, by exp(step)."""
+
+    def move(u, step):
+        part = u[:, which]
+        excess = np.maximum(np.abs(part) - beyond, 0)
+        u = u.copy()
+        u[:, which] = part + np.sign(part) * excess * np.expm1(step)
+        return u, step * np.sum(excess > 0, axis=1)
+
+    return move
+
+
+def _power(u, step):
+    """Takes the radius r to sinh(exp(step) asinh(r)): far out a power of it."""
+    radius = np.sqrt(np.sum(u**2, axis=1) / u.shape[1])
+    radius = np.maximum(radius, 1e-100)
+    angle = np.arcsinh(radius)
+    image = np.sinh(np.exp(step) * angle)
+    ratio = image / radius
+    slope = step + 0.5 * np.log1p(image**2) - 0.5 * np.log1p(radius**2)
+    return u * ratio[:, None], slope + (u.shape[1] - 1) * np.log(ratio)
+
+
+def _linear(matrix):
+    """exp(step matrix), for a matrix without trace: a shear or a rotation."""
+    from scipy.linalg import expm
+
+    return lambda u, step: (u @ expm(step * matrix).T, np.zeros(len(u)))
+
+
+def _shift(direction):
+    return lambda u, step: (u + step * direction, np.zeros(len(u)))
+
+
+def of_place(pilot: Array, most: int = 16) -> list[Map]:
+    """Moves of single columns, the first ones.
+
+    Parameters
+    ----------
+    pilot : (N, D) array
+    most : int
+    """
+    each = _each(pilot)
+    return [
+        Map(f"place of column {j}", each, _shift(row))
+        for j, row in enumerate(np.eye(pilot.shape[1])[:most])
+    ]
+
+
+def _each(pilot):
+    center = np.median(pilot, axis=0)
+    spread = np.median(np.abs(pilot - center), axis=0) / 0.6745 + 1e-300
+    return Frame(center, np.diag(spread))
+
+
+def maps_around(pilot: Array, rng: Generator, most: int = 40) -> list[Map]:
+    """Maps of several widths and directions, the most telling first.
+
+    Parameters
+    ----------
+    pilot : (N, D) array
+        Samples, others than will be tested.
+    rng : numpy.random.Generator
+    most : int
+        Of single coordinates and random directions.
+
+    Returns
+    -------
+    list of Map
+    """
+    dim = pilot.shape[1]
+    center, root = _middle_half(pilot)
+    whole = Frame(center, root)
+    each = _each(pilot)
+    size = np.abs(each.to(pilot))
+    everything = np.arange(dim)
+    far = {share: np.quantile(size, share, axis=0) for share in (0.9, 0.98)}
+    found = [
+        Map("scale", whole, _stretch(everything, 0.0)),
+        *(
+            Map(f"scale beyond the {share:.0%} closest", each, _stretch(everything, far[share]))
+            for share in far
+        ),
+        Map("tail", whole, _power),
+        Map("scale of each column", each, _stretch(everything, 0.0)),
+        Map("tail of each column", each, _power),
+    ]
+    single = []
+    for j in rng.permutation(dim):
+        one, direction = np.array([j]), np.eye(dim)[j]
+        single += [
+            Map(f"scale of column {j}", each, _stretch(one, 0.0)),
+            Map(f"place of column {j}", each, _shift(direction)),
+            Map(f"tails of column {j}", each, _stretch(one, far[0.98][j])),
+        ]
+    for _ in range(dim if dim > 1 else 0):
+        matrix = rng.standard_normal((dim, dim)) / np.sqrt(dim)
+        matrix -= np.trace(matrix) / dim * np.eye(dim)
+        single += [
+            Map("a linear combination", whole, _linear(matrix)),
+            Map("a direction", whole, _shift(rng.standard_normal(dim) / np.sqrt(dim))),
+        ]
+    chosen = np.sort(rng.permutation(len(single))[:most])
+    return found + [single[k] for k in chosen]
+
+
+def step_of(made: Map, log_density: Callable[..., Any], pilot: Array, at_pilot: Array) -> float:
+    """The step for which most log-ratios are about one: smaller ones tell little, larger ones less.
+
+    Parameters
+    ----------
+    made : Map
+    log_density : callable
+        (N, D) -> (N,), -inf where there is no density.
+    pilot, at_pilot : (N, D), (N,) arrays
+        Samples, and their log-densities.
+    """
+    moved, log_jacobian = made(pilot, STEP)
+    ratio = np.abs(log_density(moved) + log_jacobian - at_pilot)
+    ratio = ratio[np.isfinite(ratio) & (ratio > 1e-9)]
+    typical = float(np.quantile(ratio, 0.75)) if len(ratio) > 20 else 1.0
+    return float(np.clip(STEP / max(typical, 1e-9), 1e-4, LARGEST))
+
+
+def terms(made: Map, step: float, log_density: Callable[..., Any], x: Array, at_x: Array) -> Array:
+    """(N,): ``a(r_+) - a(r_-)`` at samples x, with mean zero where these follow the density."""
+    sides = []
+    for sign in (1.0, -1.0):
+        moved, log_jacobian = made(x, sign * step)
+        sides.append(_acceptance(log_density(moved) + log_jacobian, at_x))
+    return sides[0] - sides[1]
+
+
+def _acceptance(there, here):
+    with np.errstate(invalid="ignore"):
+        ratio = there - here
+    return np.where(np.isnan(ratio), 0.0, _logistic(np.nan_to_num(ratio, nan=0.0)))
+
+
+def local_means(pilot: Array, rng: Generator, count: int = 64) -> Array:
+    """(K, D): of some pilot rows the mean of the tenth of all rows that is closest to each.
+
+    Steps between two of them lead from the middle of one mode to that of another.
+    """
+    chosen = pilot[rng.permutation(len(pilot))[:count]]
+    scaled = pilot / (np.std(pilot, axis=0) + 1e-300)
+    near = chosen / (np.std(pilot, axis=0) + 1e-300)
+    square = np.sum(scaled**2, axis=1) - 2 * near @ scaled.T
+    closest = np.argpartition(square, len(pilot) // 10, axis=1)[:, : len(pilot) // 10]
+    return np.mean(pilot[closest], axis=1)
+
+
+def jump_terms(
+    size: float,
+    pilot: Array,
+    features: Callable[..., Any],
+    log_density: Callable[..., Any],
+    x: Array,
+    at_x: Array,
+    rng: Generator,
+) -> Array:
+    """(N, K): a(r) (h(x') - h(x)) for steps like those between two samples, times ``size``.
+
+    Parameters
+    ----------
+    size : float
+    pilot : (M, D) array
+        Between two of which steps lead.
+    features : callable
+        (N, D) -> (N, K) numbers between -0.5 and 0.5: h.
+    log_density, x, at_x
+        As for :func:`terms`.
+    rng : numpy.random.Generator
+    """
+    first, second = rng.integers(len(pilot), size=(2, len(x)))
+    there = x + size * (pilot[first] - pilot[second])
+    accepted = _acceptance(log_density(there), at_x)
+    moves = np.flatnonzero(accepted)
+    found = np.zeros((len(x), features(x[:1]).shape[1]))
+    found[moves] = accepted[moves, None] * (features(there[moves]) - features(x[moves]))
+    return found
+
+
+def excess(values: Array, lost: float = 0.0) -> Array:
+    """How far the mean of (N,) or (N, K) terms is beyond zero, in units of what is allowed.
+
+    Parameters
+    ----------
+    values : (N,) or (N, K) array
+    lost : float
+        Share of the samples that rounding has moved.
+    """
+    n = len(values)
+    allowed = T * np.std(values, axis=0) / np.sqrt(n) + T**2 / (2 * n) + lost
+    return np.abs(np.mean(values, axis=0)) / allowed

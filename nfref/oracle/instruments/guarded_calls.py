@@ -1,0 +1,354 @@
+"""Calling somebody else's function so that whatever it does becomes a sentence.
+
+A callable may raise, return nonsense, hang, or write into its argument. `Subject` turns
+each of these into a `CallFailed` with one line of text, or notes it.
+
+Limits of the time budget: a call runs in a daemon thread that is waited for. A thread
+cannot be killed, so a call that never ends goes on in the background until the process
+ends, and one that holds the interpreter lock in compiled code without ever releasing it
+blocks the oracle as well. Signals would work on the main thread of a Unix process only.
+While a call is still running, its callable is not called again: two at once could end the
+process where compiled code is not made for that.
+"""
+
+import copy
+import os
+import sys
+import threading
+import time
+import warnings
+
+import numpy as np
+
+from nfref.oracle.instruments.answer_cache import Memory
+from nfref.oracle.report import failed, inconclusive, show
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
+
+KEPT = 1 << 20  # numbers of past calls that are kept to be asked again
+
+
+class CallFailed(Exception):
+    """The callable gave no usable answer; the message says how."""
+
+
+class NotThere(CallFailed):
+    """The callable says itself that it does not exist: it raised NotImplementedError."""
+
+
+class TimedOut(Exception):
+    """The callable did not answer in time, or is still busy with an earlier call.
+
+    No `CallFailed`: how fast a right answer comes depends on the machine.
+    """
+
+
+class Undecided(Exception):
+    """A property cannot be judged; the message says why."""
+
+
+NO_ANSWER = (CallFailed, TimedOut)
+REMEDY = "give it more time (seconds=), or an adapter that compiles it"
+
+
+def no_answer(name, why, error):
+    """The row of a property for which a call gave no answer, or none in time."""
+    if isinstance(error, TimedOut):
+        return inconclusive(name, "out of time", str(error))
+    return failed(name, why, str(error))
+
+
+class Stopwatch:
+    """The time that one property may take, and the calls that went on after it was over.
+
+    Seconds are those of a machine that has nothing else to do: where more processes want to run
+    than there are cores, each of them lasts longer by the factor ``load``. A verdict is not to
+    depend on who else is computing.
+    """
+
+    def __init__(self, seconds: Any) -> None:
+        self.seconds: float = seconds
+        self.running: list = []
+        self.restart()
+
+    def restart(self):
+        self.load = load()
+        self.end = time.monotonic() + self.load * self.seconds
+
+    def left(self):
+        """Seconds to go, as a clock shows them."""
+        return self.end - time.monotonic()
+
+    def busy_with(self, function):
+        """Whether an earlier call keeps this function from being called.
+
+        Each is waited for once more, as long as a property may take: it may just be slow.
+        """
+        alone = not may_be_called_from_two_threads()
+        for call in self.running:
+            if not call.waited and (alone or call.function is function):
+                call.waited = True
+                call.join(max(self.left(), 0.0))
+                self.restart()
+        self.running = [call for call in self.running if call.is_alive()]
+        return any(alone or call.function is function for call in self.running)
+
+    def call(self, name, function, arguments, about=lambda: ""):
+        """``function(*arguments)`` within the time that is left, or `TimedOut`.
+
+        ``about`` is asked for what there is to say of a call that takes too long.
+        """
+        if self.busy_with(function):
+            raise TimedOut(f"{name} is not called: an earlier call still runs; {REMEDY}")
+        try:
+            return in_time(function, arguments, self.left())
+        except StillRunning as error:
+            self.running += error.calls
+            raise TimedOut(f"{name} ran out of time{about()}; {REMEDY}") from None
+
+
+def load():
+    """Processes that want to run, per core, averaged over a minute; 1 at least."""
+    try:
+        return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    except (AttributeError, OSError):  # not told, on Windows for instance
+        return 1.0
+
+
+class _Call(threading.Thread):
+    """One call in a thread of its own; what came of it is in ``value`` or ``error``."""
+
+    def __init__(self, function, arguments):
+        super().__init__(daemon=True)
+        self.function, self.arguments = function, arguments
+        self.value = self.error = None
+        self.waited = False
+
+    def run(self):
+        try:
+            with np.errstate(all="ignore"):
+                self.value = self.function(*self.arguments)
+        except BaseException as error:  # SystemExit too: it must not pass unseen
+            self.error = error
+
+    def result(self):
+        """The value, or `CallFailed` where the call raised."""
+        if self.error is None:
+            return self.value
+        text = (str(self.error).strip().splitlines() or [""])[0]
+        kind = NotThere if isinstance(self.error, NotImplementedError) else CallFailed
+        raise kind(f"raised {type(self.error).__name__}: {text[:160]}") from self.error
+
+
+class StillRunning(Exception):
+    """A call did not end in time; ``calls`` are the threads that it goes on in."""
+
+    def __init__(self, calls: Any) -> None:
+        super().__init__("no answer in time")
+        self.calls = calls
+
+
+def in_time(function, arguments, seconds):
+    """``function(*arguments)``; `CallFailed` when it raises, `StillRunning` when it goes on."""
+    return together([(function, arguments)], seconds)[0].result()
+
+
+def together(calls, seconds):
+    """Start (function, arguments) pairs at once, each in a thread, and wait for all of them."""
+    threads = [_Call(function, arguments) for function, arguments in calls]
+    end = time.monotonic() + max(seconds, 0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(end - time.monotonic(), 0.0))
+    running = [thread for thread in threads if thread.is_alive()]
+    if running:
+        for thread in running:
+            thread.name = "judged no more"  # nfref_command looks for it
+        raise StillRunning(running)
+    return threads
+
+
+def may_be_called_from_two_threads():
+    """False where Numba's workqueue layer is in use: two parallel kernels at once abort it."""
+    numba = sys.modules.get("numba")
+    if numba is None:
+        return True
+    try:
+        return numba.threading_layer() != "workqueue"
+    except ValueError:  # no parallel kernel has run yet
+        return True
+
+
+def columns(values, log_det):
+    """Values, and log_det where there is one, side by side as (N, K)."""
+    parts = [values if values.ndim == 2 else values[:, None]]
+    return np.concatenate(parts if log_det is None else [*parts, log_det[:, None]], axis=1)
+
+
+class Subject:
+    """One direction of a flow: a callable on rows, called with copies and watched.
+
+    Parameters
+    ----------
+    name : str
+        "forward", "inverse" or "log_prob".
+    function : callable
+        rows (N, D) -> (values, log_det) or values alone; with a context,
+        ``function(rows, context)``.
+    dim : int or None
+        Width D of the values; None where the answer is one number a row (a log-density).
+    context : (M, C) array or None
+    dtype : numpy dtype
+    stopwatch : Stopwatch
+    """
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        dim: int | None,
+        context: Array | None,
+        dtype: DTypeLike,
+        stopwatch: Stopwatch,
+    ) -> None:
+        self.name, self.function, self.dim = name, function, dim
+        self.context, self.dtype, self.stopwatch = context, np.dtype(dtype), stopwatch
+        self.dtype_faults: list = []
+        self.shape_faults: list = []
+        self.changed_inputs: list = []
+        self.has_log_det, self.is_there = dim is not None, True
+        self.memory = Memory()
+        self.calls = self.kept = 0
+        self.past: list = []  # (number of the call, rows, context_row, answers)
+        self.seconds, self.rows = 0.0, 0
+
+    def apart(self, **changes):
+        """The same callable, watched with another context, or otherwise, and no memory yet."""
+        other = copy.copy(self)
+        vars(other).update(memory=Memory(), past=[], kept=0, **changes)
+        return other
+
+    def arguments(self, rows, context_row, arrange=np.array):
+        """Copies of the rows and of their context, laid out in memory by ``arrange``."""
+        given = [arrange(rows)]
+        if self.context is not None:
+            given.append(arrange(self.context[context_row]))
+        return given
+
+    def seconds_a_row(self):
+        """How long a row has taken up to now, in large batches and small."""
+        return self.seconds / max(self.rows, 1)
+
+    def raw(self, rows, context_row, arrange=np.array):
+        """The callable's own answer; notes whether it wrote into its arguments."""
+        arguments = self.arguments(rows, context_row, arrange)
+        before = [argument.copy() for argument in arguments]
+
+        def about():
+            return (
+                f": no answer within {self.stopwatch.seconds:g} s for {len(rows)} rows, "
+                f"largest entry {np.max(np.abs(rows), initial=0):.3g}, where others took "
+                f"{1e3 * self.seconds_a_row():.3g} ms each"
+            )
+
+        start = time.monotonic()
+        self.calls += 1
+        try:
+            answer = self.stopwatch.call(self.name, self.function, arguments, about)
+        except CallFailed as error:
+            where = f", first {show(rows[0])}" if len(rows) else ""
+            raise type(error)(f"{self.name} {error} ({len(rows)} rows{where})") from None
+        self.seconds += time.monotonic() - start
+        self.rows += len(rows)
+        for name, old, new in zip(("its input", "the context"), before, arguments):
+            if old.tobytes() != new.tobytes():
+                self.changed_inputs.append(
+                    f"{self.name} wrote into {name}: {show(old.ravel())} became {show(new.ravel())}"
+                )
+        return answer
+
+    def __call__(self, rows, context_row, arrange=np.array):
+        """(values, log_det) in the working dtype, log_det None where there is none.
+
+        A wrong dtype or a wrong shape of log_det is noted and worked around, so that the
+        other properties can still be judged; a wrong shape of the values is not. Rows that
+        were asked before are compared with what they got then
+        (see :mod:`nfref.oracle.instruments.answer_cache`).
+        """
+        values, log_det = self.read(self.raw(rows, context_row, arrange), rows)
+        answers = columns(values, log_det)
+        self.memory.compare(rows, context_row, answers, self.calls)
+        if len(self.past) < 200 and self.kept + rows.size < KEPT:
+            self.kept += rows.size
+            self.past.append((self.calls, np.array(rows), context_row, answers.astype(np.float64)))
+        return values, log_det
+
+    def learn(self, rows, context_row, values, log_det):
+        """Let these answers be the first ones, which all later ones are compared with."""
+        self.memory.learn(rows, context_row, columns(values, log_det))
+
+    def read(self, answer, rows):
+        """(values, log_det) of an answer, checked and cast as :meth:`__call__` says."""
+        values, log_det = self.split(answer)
+        expected = (len(rows),) if self.dim is None else (len(rows), self.dim)
+        values = self._array("values", values)
+        if values.shape != expected:
+            raise CallFailed(
+                f"{self.name} returned values of shape {values.shape}, expected {expected}"
+            )
+        if log_det is None:
+            return self._cast("values", values, rows.dtype), None
+        log_det = self._array("log_det", log_det)
+        if log_det.shape != (len(rows),):
+            self.shape_faults.append(
+                f"{self.name} returned log_det of shape {log_det.shape}, expected {(len(rows),)}"
+            )
+            fits = log_det.size == len(rows) or log_det.size == 1
+            if not fits:
+                raise CallFailed(self.shape_faults[-1])
+            log_det = np.broadcast_to(log_det.ravel(), len(rows)).copy()
+        return (
+            self._cast("values", values, rows.dtype),
+            self._cast("log_det", log_det, rows.dtype),
+        )
+
+    def split(self, answer):
+        """An answer taken apart into (values, log_det)."""
+        if answer is None:
+            raise CallFailed(
+                f"{self.name} returned None, expected "
+                + ("(values, log_det)" if self.dim else "log-densities")
+            )
+        if not self.has_log_det:
+            return (answer[0] if isinstance(answer, (tuple, list)) and self.dim else answer), None
+        if isinstance(answer, (tuple, list)):
+            if len(answer) != 2:
+                raise CallFailed(
+                    f"{self.name} returned {len(answer)} things, expected (values, log_det)"
+                )
+            if answer[0] is None:
+                raise CallFailed(f"{self.name} returned None for the values")
+            return answer
+        return answer, None
+
+    def _array(self, what, value):
+        try:
+            array = np.asarray(value)
+        except Exception as error:
+            raise CallFailed(
+                f"{self.name} returned {what} that are no array: {type(error).__name__}"
+            ) from None
+        if array.dtype.kind not in "fiubc":
+            raise CallFailed(
+                f"{self.name} returned {what} of type {type(value).__name__}, "
+                "expected an array of numbers"
+            )
+        return array
+
+    def _cast(self, what, array, dtype):
+        if array.dtype != dtype:
+            self.dtype_faults.append(f"{self.name} got {dtype}, returned {what} {array.dtype}")
+            array = array.real.astype(dtype) if array.dtype.kind == "c" else array.astype(dtype)
+        return array

@@ -1,0 +1,81 @@
+"""Rows, some at a time: blocks that bound the memory, and rows that go ways of their own."""
+
+import autograd.numpy as anp
+import numpy as np
+
+from nfref.runtime.annotations import Any, Array, Callable
+from nfref.runtime.autograd_internals import isbox
+
+BLOCK = 4096  # rows in one call: hidden activations of the usual widths stay below 10 MB
+NUMBERS = 1 << 20  # in rows that a kernel takes in one call: it cuts them into blocks of its own
+ALIGNED = 128  # rows in a block of a kernel: parts of whole blocks keep every bit
+
+
+def in_blocks(
+    function: Callable[..., Any], rows: Array, context: Array | None = None, block: int = BLOCK
+) -> Array:
+    """``function(rows)`` or ``function(rows, context)`` for blocks of rows, joined.
+
+    Parameters
+    ----------
+    function : callable
+        (rows (M, D)[, context (M, C)]) -> (M,) or (M, E) array; row by row.
+    rows : (N, D) array
+    context : (N, C) array, optional
+    block : int
+        Rows in one call.
+
+    Returns
+    -------
+    (N,) or (N, E) array
+    """
+    parts = [slice(start, start + block) for start in range(0, max(len(rows), 1), block)]
+    arrays = (rows,) if context is None else (rows, context)
+    return np.concatenate([function(*(array[part] for array in arrays)) for part in parts])
+
+
+def in_parts(function: Callable[..., Any], n: int, dim: int) -> tuple[Array, ...]:
+    """``function(part)`` for parts of n rows of D numbers, joined; autograd passes through.
+
+    The parts are as many as it takes to have no more than ``NUMBERS`` numbers, or ``BLOCK`` rows,
+    in any, and of one size but for the last. So what is held beside the result is that of a part.
+
+    Parameters
+    ----------
+    function : callable
+        slice -> tuple of arrays, row by row; called in the order of the rows.
+    n, dim : int
+
+    Returns
+    -------
+    tuple of arrays of n rows
+    """
+    most = max(NUMBERS // dim, BLOCK)
+    if n <= most:
+        return function(slice(0, n))
+    count = -(-n // most)
+    step = -(-n // (count * ALIGNED)) * ALIGNED
+    parts = [slice(start, min(start + step, n)) for start in range(0, n, step)]
+    found = function(parts[0])
+    if any(isbox(array) for array in found):
+        every = [found, *map(function, parts[1:])]
+        return tuple(anp.concatenate(arrays) for arrays in zip(*every))
+    joined = tuple(np.empty((n, *array.shape[1:]), array.dtype) for array in found)
+    for part in parts:
+        for whole, array in zip(joined, function(part) if part.start else found):
+            whole[part] = array
+    return joined
+
+
+def context_of(context, rows):
+    """The context of some of the rows; None where there is none."""
+    return None if context is None else context[rows]
+
+
+def merge_rows(chosen, ones, others):
+    """Rows ``ones`` where ``chosen`` (N,) is true, ``others`` elsewhere; autograd passes through.
+
+    Shapes: ones (M, ...) and others (N - M, ...), M being how many are chosen. Returns (N, ...).
+    """
+    places = np.concatenate([np.flatnonzero(chosen), np.flatnonzero(~chosen)])
+    return anp.concatenate([ones, others])[np.argsort(places)]

@@ -1,0 +1,1 @@
+"""Densities of a table: simple ones, latent classes, label models, their pool."""

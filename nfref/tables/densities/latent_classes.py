@@ -1,0 +1,389 @@
+"""Probabilities of discrete columns: a latent class model, fitted by EM.
+
+Within a class the columns are independent, and classes make them depend:
+
+    P(d) = sum_r pi_r prod_j P_jr(d_j).
+
+A category has a table of probabilities in each class, drawn towards those of all rows by as many
+rows as it has labels, so that none is zero. A count has such a table of the numbers seen, and
+besides a Student t of the class, of which each whole number takes what lies within half of it;
+how much each of the two counts depends on how many rows there are for a number. So the
+probabilities of all whole numbers add up to one, and none is zero.
+
+Where some columns G are given, which may be real, these tell about the class, and that about the
+others:
+
+    P(d | g) = sum_r pi_r P_r(g) prod_j P_jr(d_j) / sum_r pi_r P_r(g).
+
+Source: Bishop 2006 (EM for mixtures, of which this is one of discrete distributions).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.runtime.annotations import Any, Array, Generator, Sequence
+from nfref.runtime.checks import check_floats, check_log_shares, check_rng, require
+from nfref.runtime.configuration import Configuration
+from nfref.tables.densities.simple_densities import LOG_TWO_PI, student_log_prob
+
+STARTS = 5  # of the fit of classes, the likeliest of which is taken
+FEW_ROWS = 100  # with more distinct rows one start serves
+FREEDOM = 4.0  # of the Student t of a count
+
+
+@dataclass(frozen=True)
+class LabelProbabilities(Configuration):
+    """log P of labels 0 ... L-1 in each class, (R, L)."""
+
+    log_prob: np.ndarray
+
+    @classmethod
+    def fit(cls, codes, shares, size):
+        """Of codes below ``size``; ``shares`` (N, R) say what each row counts in each class."""
+        counts = np.stack([np.bincount(codes, share, size) for share in shares.T])
+        whole = np.sum(counts, axis=0) + 0.5
+        whole = whole / np.sum(whole)
+        smoothed = counts + whole * size
+        return cls(np.log(smoothed / np.sum(smoothed, axis=1, keepdims=True)))
+
+    def of(self, codes):
+        """log P, (N, R)."""
+        return self.log_prob.T[codes]
+
+    def sample(self, rng, classes):
+        """A code for each class, (N,)."""
+        edges = np.cumsum(np.exp(self.log_prob), axis=1)
+        u = rng.random(len(classes)) * edges[classes, -1]
+        return np.sum(u[:, None] >= edges[classes, :-1], axis=1)
+
+    def describes(self, column, classes):
+        """Whether it is of such a column, in so many classes."""
+        return column.kind == "category" and self.log_prob.shape == (classes, len(column.labels))
+
+    def _check(self):
+        check_log_shares("log_prob", self.log_prob, None, None)
+
+
+@dataclass(frozen=True)
+class Numbers(Configuration):
+    """Whole numbers in each class: a table of those seen, and a Student t cut into unit cells.
+
+    Parameters
+    ----------
+    low : float
+        The least whole number there is; -inf where there is none.
+    seen : (L,) array
+        Numbers with a place of their own, in order.
+    log_prob : (R, L) array
+        Of these, given that one is drawn from the table.
+    table : (R,) array
+        How often one is.
+    middle, scale : (R,) array
+        Of the Student t.
+    """
+
+    low: float
+    seen: np.ndarray
+    log_prob: np.ndarray
+    table: np.ndarray
+    middle: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def fit(cls, numbers, shares, low):
+        seen, codes = np.unique(numbers, return_inverse=True)
+        table = LabelProbabilities.fit(codes, shares, len(seen))
+        mass = np.sum(shares, axis=0) + 1e-12
+        middle = shares.T @ numbers / mass
+        spread = np.sum(shares * (numbers[:, None] - middle) ** 2, axis=0) / mass
+        scale = np.sqrt((spread + 0.1) * (FREEDOM - 2) / FREEDOM)
+        # Rows for each number seen: with few, the table says little.
+        rows = np.sum(shares)
+        return cls(
+            low,
+            seen,
+            table.log_prob,
+            (mass + 1) / (mass + 2 + len(seen) * mass / rows),
+            middle,
+            scale,
+        )
+
+    def of(self, numbers):
+        """log P, (N, R)."""
+        numbers, inverse = np.unique(numbers, return_inverse=True)  # few of many rows
+        place = np.minimum(np.searchsorted(self.seen, numbers), len(self.seen) - 1)
+        known = self.seen[place] == numbers
+        from_table = np.where(known[:, None], self.log_prob.T[place], -np.inf)
+        return np.logaddexp(
+            np.log(self.table) + from_table, np.log1p(-self.table) + self._log_cells(numbers)
+        )[inverse]
+
+    def _log_cells(self, numbers):
+        """log P of the Student t within half of each number, given at least ``low``."""
+        from scipy.special import stdtr
+
+        # The upper tail is the lower one turned around, which keeps its digits.
+        t = (numbers[:, None] - self.middle) / self.scale
+        half = 0.5 / self.scale
+        turned = -np.abs(t)
+        cell = stdtr(FREEDOM, turned + half) - stdtr(FREEDOM, turned - half)
+        narrow = half < 1e-4 * np.abs(t)
+        # Far out the two differ in no digit, and the middle of the cell is as good as all of it.
+        flat = student_log_prob(t, FREEDOM)
+        whole = (
+            stdtr(FREEDOM, (self.middle - self.low + 0.5) / self.scale)
+            if np.isfinite(self.low)
+            else 1.0
+        )
+        with np.errstate(divide="ignore"):
+            return np.where(narrow, flat + np.log(2 * half), np.log(cell)) - np.log(whole)
+
+    def sample(self, rng, classes):
+        """A number for each class, (N,)."""
+        from scipy.special import stdtr, stdtrit
+
+        place = LabelProbabilities(self.log_prob).sample(rng, classes)
+        middle, scale = self.middle[classes], self.scale[classes]
+        least = stdtr(FREEDOM, (self.low - 0.5 - middle) / scale) if np.isfinite(self.low) else 0.0
+        u = least + (1 - least) * rng.uniform(1e-12, 1 - 1e-12, len(classes))
+        drawn = np.maximum(np.round(middle + scale * stdtrit(FREEDOM, u)), self.low)
+        return np.where(rng.random(len(classes)) < self.table[classes], self.seen[place], drawn)
+
+    def describes(self, column, classes):
+        """See :meth:`LabelProbabilities.describes`."""
+        return column.kind == "count" and column.low == self.low and len(self.middle) == classes
+
+    def _check(self):
+        check_floats("middle", self.middle, None)
+        check_floats("seen", self.seen, None)
+        classes, seen = len(self.middle), len(self.seen)
+        check_log_shares("log_prob", self.log_prob, classes, seen)
+        check_floats("table", self.table, classes)
+        check_floats("scale", self.scale, classes)
+        require(
+            seen > 0
+            and np.all(np.diff(self.seen) > 0)
+            and np.all(self.scale > 0)
+            and np.all((self.table > 0) & (self.table < 1)),
+            "seen, table, scale: expected numbers in order, shares and numbers above 0",
+        )
+
+
+@dataclass(frozen=True)
+class Normal(Configuration):
+    """A real column in each class: N(u; m_r, s_r^2). Only columns that are given are of this kind.
+
+    Parameters
+    ----------
+    middle, spread : (R,) array
+        m and s.
+    """
+
+    middle: np.ndarray
+    spread: np.ndarray
+
+    @classmethod
+    def fit(cls, u, shares):
+        """Moments in each class; a spread is at least a twentieth of that of all rows."""
+        mass = np.sum(shares, axis=0) + 1e-12
+        middle = shares.T @ u / mass
+        variance = np.sum(shares * (u[:, None] - middle) ** 2, axis=0) / mass
+        whole = np.sum(shares, axis=1)
+        least = np.average((u - np.average(u, weights=whole)) ** 2, weights=whole) / 400
+        return cls(middle, np.sqrt(np.maximum(variance, least + 1e-12)))
+
+    def of(self, u):
+        """log N, (N, R)."""
+        z = (u[:, None] - self.middle) / self.spread
+        return -0.5 * z**2 - np.log(self.spread) - 0.5 * LOG_TWO_PI
+
+    def sample(self, rng, classes):
+        """A number for each class, (N,)."""
+        return self.middle[classes] + self.spread[classes] * rng.standard_normal(len(classes))
+
+    def describes(self, column, classes):
+        """See :meth:`LabelProbabilities.describes`."""
+        return column.kind not in ("category", "count") and len(self.middle) == classes
+
+    def _check(self):
+        check_floats("middle", self.middle, None)
+        check_floats("spread", self.spread, len(self.middle))
+        require(np.all(self.spread > 0), "spread: expected numbers above 0")
+
+
+def part_of(column, values, shares):
+    """What a column is in each class; ``shares`` (N, R) say what each row counts there."""
+    if column.kind == "category":
+        return LabelProbabilities.fit(values.astype(np.int64), shares, len(column.labels))
+    if column.kind == "count":
+        return Numbers.fit(values, shares, column.low)
+    return Normal.fit(values, shares)
+
+
+@dataclass(frozen=True)
+class LatentClasses(Configuration):
+    """P(d) = sum_r pi_r prod_j P_jr(d_j), or the same of some columns given the others.
+
+    Parameters
+    ----------
+    log_weights : (R,) array
+        log pi.
+    parts : tuple of LabelProbabilities, Numbers or Normal
+        One a column.
+    given : tuple of int
+        Places of the columns that are given.
+    """
+
+    log_weights: np.ndarray
+    parts: tuple
+    given: tuple = ()
+
+    @classmethod
+    def fit(
+        cls,
+        codes: Array,
+        columns: Sequence[Any],
+        classes: int,
+        rng: Generator,
+        weight: Array | None = None,
+        *,
+        given: Sequence[int] = (),
+        iterations: Any = 200,
+        tolerance: Any = 1e-5,
+    ) -> Any:
+        """Expectation-maximisation from random classes.
+
+        Parameters
+        ----------
+        codes : (N, J) array
+        columns : sequence of Category, Count or Continuous, length J
+        classes : int
+            R.
+        rng : numpy.random.Generator
+        weight : (N,) array, optional
+        given : sequence of int
+            Places of columns that are given; they take part in the fit all the same.
+        """
+        check_rng(rng)
+        weight = np.ones(len(codes)) if weight is None else weight
+        shares = rng.dirichlet(np.full(classes, 0.5), len(codes))
+        previous = -np.inf
+        for _ in range(iterations if classes > 1 else 1):
+            model = cls._of_shares(codes, columns, weight[:, None] * shares, given)
+            joint = model._joint(codes)
+            log_prob = np.logaddexp.reduce(joint, axis=1)
+            shares = np.exp(joint - log_prob[:, None])
+            mean = np.average(log_prob, weights=weight)
+            if mean - previous < tolerance:
+                break
+            previous = mean
+        return model
+
+    def again(self, codes, columns, weight):
+        """One step of it from here, with the same classes, by these rows."""
+        joint = self._joint(codes)
+        shares = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
+        return self._of_shares(codes, columns, weight[:, None] * shares, self.given)
+
+    @classmethod
+    def _of_shares(cls, codes, columns, shares, given):
+        mass = np.sum(shares, axis=0) + 1e-12
+        parts = tuple(part_of(column, values, shares) for values, column in zip(codes.T, columns))
+        return cls(np.log(mass / np.sum(mass)), parts, tuple(given))
+
+    @classmethod
+    def choose(
+        cls,
+        codes,
+        columns,
+        validation,
+        rng,
+        weight=None,
+        validation_weight=None,
+        most=(1, 2, 4, 8, 16),
+        given=(),
+    ):
+        """The number of classes that gives validation rows the highest probability.
+
+        Where real columns are given, classes of the discrete ones alone are tried besides: classes
+        of all columns may spend themselves on what is given.
+        """
+        best, best_score = None, -np.inf
+        discrete = [j for j, column in enumerate(columns) if column.kind in ("category", "count")]
+        for classes in most if codes.shape[1] > 1 else (1,):
+            if best is not None and classes * codes.shape[1] > len(codes):
+                break
+            # Few distinct rows leave EM where it began, so it begins several times.
+            starts = STARTS if classes > 1 and len(codes) <= FEW_ROWS else 1
+            models = [
+                cls.fit(codes, columns, classes, rng, weight, given=given) for _ in range(starts)
+            ]
+            models = [
+                max(models, key=lambda model: np.average(model.log_prob(codes), weights=weight))
+            ]
+            if classes > 1 and len(discrete) < len(columns):
+                models.append(models[0]._of_some(codes, columns, discrete, classes, rng, weight))
+            scores = [
+                np.average(model.log_prob(validation), weights=validation_weight)
+                for model in models
+            ]
+            if best is not None and max(scores) <= best_score:
+                break
+            best, best_score = models[int(np.argmax(scores))], max(scores)
+        return best
+
+    def _of_some(self, codes, columns, places, classes, rng, weight):
+        """The same with classes that are fitted to some of the columns."""
+        some = LatentClasses.fit(
+            codes[:, places], [columns[j] for j in places], classes, rng, weight
+        )
+        joint = some._joint(codes[:, places])
+        shares = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
+        share = shares if weight is None else weight[:, None] * shares
+        return self._of_shares(codes, columns, share, self.given)
+
+    def _joint(self, codes, places=None):
+        """log pi_r prod_j P_jr, (N, R), over some of the columns."""
+        total = np.broadcast_to(self.log_weights, (len(codes), len(self.log_weights)))
+        for j in range(len(self.parts)) if places is None else places:
+            part, column = self.parts[j], codes[:, j]
+            codes_of = column.astype(np.int64) if isinstance(part, LabelProbabilities) else column
+            total = total + part.of(codes_of)
+        return total
+
+    def log_prob(self, codes):
+        """log P, (N,), of codes (N, J); -inf where one is NaN."""
+        bad = np.any(np.isnan(codes), axis=1)
+        codes = np.where(bad[:, None], 0.0, codes)
+        found = np.logaddexp.reduce(self._joint(codes), axis=1)
+        if self.given:
+            found = found - self.log_given(codes)
+        return np.where(bad, -np.inf, found)
+
+    def log_given(self, codes):
+        """log P of the given columns, (N,)."""
+        return np.logaddexp.reduce(self._joint(codes, self.given), axis=1)
+
+    def sample(self, rng, n):
+        """Codes, (n, J)."""
+        weights = np.exp(self.log_weights)
+        classes = rng.choice(len(weights), n, p=weights / np.sum(weights))
+        return np.stack([part.sample(rng, classes) for part in self.parts], axis=1).astype(
+            np.float64
+        )
+
+    def describes(self, columns, given):
+        """Whether it is of such columns, with those places given."""
+        return (
+            len(columns) == len(self.parts)
+            and self.given == tuple(given)
+            and all(
+                part.describes(column, len(self.log_weights))
+                for part, column in zip(self.parts, columns)
+            )
+        )
+
+    def _check(self):
+        check_log_shares("log_weights", self.log_weights, None)
+        require(len(self.log_weights) > 0, "log_weights: expected one a class, got none")

@@ -1,0 +1,478 @@
+"""Mixtures of Gaussians, fitted by EM from several starts under a prior that needs no units.
+
+A component's likelihood has no bound where it shrinks onto a few rows, and a mixture of many
+components has few rows for each. So the covariances are a posteriori the likeliest ones, and the
+prior takes its scale from the components themselves: what is 1e-6 of the table's spread may be
+all the spread that a cluster has. With n_k = sum_i w_i r_ik rows and C_k their covariance about
+the mean of the component,
+
+    p(S_k)  ~  |S_k|^(-v/2) exp(-v tr(S_0 S_k^-1) / 2)      v = D + 2
+    S_0     =  (sum_k a_k S_k^-1)^-1        a_k = n_k / (n_k + v) * n_k / sum_l n_l
+    S_k    <-  (n_k C_k + v S_0) / (n_k + v)
+
+an inverse Wishart density of v rows of covariance S_0, the harmonic mean of all of them: of
+components that are alike it is what they share, and beside a narrow one it is narrow, so that no
+cluster is widened by another that is wide or far away. The inverse covariance of n + v normal rows
+is too large by (n + v) / n on average, hence the first factor of a_k. S_0 has no larger variance
+than the mean of C_k, and one component alone is left as it is.
+
+With q factors a covariance is S_k = A_k A_k^T + P_k, A_k (D, q) and P_k diagonal, the likeliest
+for the matrix above: for fewer rows than covariances of so many columns take.
+
+Sources: Bishop 2006 (EM); Fraley and Raftery 2007 (inverse Wishart prior of covariances); Arthur
+and Vassilvitskii 2007 (where EM starts); Ghahramani and Hinton 1996 (mixtures of factor
+analysers); Zhao, Yu and Jiang 2008 (their covariances by eigenvectors).
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nfref.runtime import blas
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
+from nfref.runtime.checks import (
+    as_rows,
+    check_count,
+    check_floats,
+    check_log_shares,
+    check_rng,
+    require,
+)
+from nfref.runtime.configuration import Configuration
+from nfref.tables.densities.simple_densities import (
+    LOG_TWO_PI,
+    check_factors,
+    check_rows,
+    first_best,
+    gaussian_log_prob,
+    moments,
+)
+
+# Part of a component's variance in each column that is the column's own, however alike columns are.
+OWN_PART = 1e-8
+TIED = 1e-3  # the least deviation along values that repeat, in those of the column
+FACTOR_PART = 5e-3  # of a variance that no factor explains, at least
+
+STARTS = 5
+STEPS_OF_A_START = 8  # after which the likeliest start goes on alone
+ROWS_OF_A_START = 2000  # that starts see; more rows follow when these have converged
+AT_ONCE = 2**18  # numbers of an array that EM works on
+
+COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16)
+MANY_COMPONENTS, ROWS_OF_MANY = (24, 32), 2000
+FACTORS, FACTOR_ROWS = (1, 2, 4, 8), 20
+COMPONENTS_OF_FACTORS, MANY_COLUMNS = (1, 2, 3), 20  # one with more columns
+
+
+@dataclass(frozen=True)
+class GaussianMixture(Configuration):
+    """A mixture of K normal densities with full covariances.
+
+    Parameters
+    ----------
+    log_weights : (K,) array
+    means : (K, D) array
+    choleskys : (K, D, D) array
+    collapsed : int
+        How many components have a column along which all of their rows are the same: there the
+        likelihood has no bound, and the density that they give says nothing about the data.
+    """
+
+    log_weights: np.ndarray
+    means: np.ndarray
+    choleskys: np.ndarray
+    collapsed: int = 0
+
+    @classmethod
+    def fit(
+        cls,
+        x: Array,
+        components: int,
+        rng: Generator,
+        *,
+        weight: Array | None = None,
+        factors: int | None = None,
+        prior_rows: float | None = None,
+        starts: int = STARTS,
+        iterations: int = 200,
+        tolerance: float = 2e-4,
+    ) -> Any:
+        """Expectation-maximisation (Bishop 2006, section 9.2), in logarithms, from the likeliest of
+        several starts.
+
+        A start gives each row to the nearest of K rows, drawn far apart as k-means++ draws them.
+
+        Parameters
+        ----------
+        x : (N, D) array
+        components : int
+            K, at most N.
+        rng : numpy.random.Generator
+        weight : (N,) array, optional
+            What each row counts.
+        factors : int, optional
+            q, below D; covariances are full without it.
+        prior_rows : float, optional
+            v; 0 is maximum likelihood, as far as that has a bound.
+        starts : int
+        iterations : int
+            At most so many.
+        tolerance : float
+            It ends when the log-likelihood changes by less than this, in nats per row and column.
+        """
+        x, share = check_rows(x, weight)
+        check_rng(rng)
+        if check_count("components", components) > len(x):
+            raise ValueError(f"components: expected at most {len(x)}, one a row; got {components}")
+        if factors is not None and check_count("factors", factors) >= x.shape[1]:
+            raise ValueError(
+                f"factors: expected fewer than the {x.shape[1]} columns, got {factors}"
+            )
+        mean, std = moments(x, share)
+        std = np.where(std > 0, std, 1)
+        rows = _Rows.of(
+            (x - mean) / std, weight, factors, x.shape[1] + 2 if prior_rows is None else prior_rows
+        )
+        some = rows.first(max(ROWS_OF_A_START, components))
+        starts = check_count("starts", starts) if components > 1 else 1
+        # Starts have full covariances: factors take twice as long to find.
+        full = replace(some, factors=None)
+        found = full.maximise(
+            np.stack([_nearest(some.z, _spread_rows(some, components, rng)) for _ in range(starts)])
+        )
+        left, tolerance = check_count("iterations", iterations), tolerance * x.shape[1]
+        if starts > 1:
+            found, score, left = full.improve(found, min(STEPS_OF_A_START, left), left, tolerance)
+            found = found.at([np.argmax(score)])
+        if factors is not None:
+            found = some.maximise(some.expect(found)[0], found)
+        found, _, left = some.improve(found, left, left, tolerance)
+        if some is not rows:
+            found, *_ = rows.improve(found, max(left, 1), left, tolerance)
+        return cls(
+            found.log_weights[0],
+            mean + std * found.means[0],
+            std[:, None] * found.choleskys[0],
+            int(np.sum(found.collapsed[0])),
+        )
+
+    @classmethod
+    def choose(
+        cls,
+        x: Array,
+        validation: Array,
+        rng: Generator,
+        *,
+        weight: Array | None = None,
+        validation_weight: Array | None = None,
+    ) -> Any:
+        """The mixture of the size (:func:`sizes`) that gives validation rows the highest density.
+
+        Parameters
+        ----------
+        x, validation : (N, D), (M, D) array
+        rng : numpy.random.Generator
+        weight, validation_weight : (N,), (M,) array, optional
+            What each row counts.
+        """
+        x = check_rows(x)[0]
+
+        def fitted(size):
+            mixture = size.fit(x, rng, weight)
+            return mixture, np.average(mixture.log_prob(validation), weights=validation_weight)
+
+        return choose(sizes(*x.shape), fitted)
+
+    @property
+    def components(self):
+        return len(self.log_weights)
+
+    def log_prob(self, x):
+        """Log-density in nats, (N,), of rows (N, D)."""
+        x = as_rows("x", x, self.means.shape[1])
+        joint = [
+            log_weight + gaussian_log_prob(x, mean, cholesky)
+            for log_weight, mean, cholesky in zip(self.log_weights, self.means, self.choleskys)
+        ]
+        return np.logaddexp.reduce(joint, axis=0)
+
+    def sample(self, rng, n):
+        """``n`` rows, (n, D)."""
+        weights = np.exp(self.log_weights)
+        chosen = check_rng(rng).choice(len(weights), n, p=weights / np.sum(weights))
+        noise = rng.standard_normal((n, self.means.shape[1]))
+        return self.means[chosen] + np.einsum("nij,nj->ni", self.choleskys[chosen], noise)
+
+    def takes(self, dim, context_dim):
+        """See :meth:`nfref.tables.densities.pool.FittedFlow.takes`."""
+        return (self.means.shape[1], 0) == (dim, context_dim)
+
+    def _check(self):
+        check_floats("means", self.means, None, None)
+        components, dim = self.means.shape
+        require(components > 0, "means: expected at least one, got none")
+        check_log_shares("log_weights", self.log_weights, components)
+        check_floats("choleskys", self.choleskys, components, dim, dim)
+        check_factors("choleskys", self.choleskys)
+        check_count("collapsed", self.collapsed, 0)
+
+
+# How large --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many components a mixture has, and how many factors; None for full covariances."""
+
+    components: int
+    factors: int | None = None
+
+    def fit(self, x, rng, weight=None):
+        """The :class:`GaussianMixture` of that size."""
+        return GaussianMixture.fit(x, self.components, rng, weight=weight, factors=self.factors)
+
+    def __str__(self):
+        of = f"mixture of {self.components}"
+        return of if self.factors is None else f"{of}, factors {self.factors}"
+
+
+def sizes(rows: int, dim: int) -> list[list[Size]]:
+    """Sizes of mixtures that so many rows of ``dim`` columns can carry, in ladders that ascend.
+
+    Full covariances where there are rows enough for each, and factors where there are
+    ``FACTOR_ROWS`` rows a column at most.
+
+    Parameters
+    ----------
+    rows, dim : int
+    """
+    most = COMPONENTS + MANY_COMPONENTS if rows > ROWS_OF_MANY else COMPONENTS
+    ladders = [[Size(number) for number in most if number == 1 or number * (dim + 1) <= rows]]
+    if rows <= FACTOR_ROWS * dim:
+        few = COMPONENTS_OF_FACTORS if dim <= MANY_COLUMNS else (1,)
+        ladders += [
+            [Size(number, factors) for number in few if number * (factors + 2) <= rows]
+            for factors in FACTORS
+            if 2 * factors < dim
+        ]
+    return ladders
+
+
+def choose(ladders: Sequence[Sequence[Size]], fitted: Callable[..., Any]) -> Any:
+    """What has the highest score of all that ``fitted(size)``, a pair (thing, score), gives.
+
+    A ladder ends when two sizes in a row are no better than its best.
+
+    Parameters
+    ----------
+    ladders : sequence of sequences of Size
+    fitted : callable
+    """
+    import scipy.linalg  # noqa: F401, a BLAS of its own, which has to be there to be limited
+
+    # Matrices as small as these are slower on several BLAS threads, much slower where processors
+    # are busy.
+    with blas.one_thread():
+        found = [first_best(map(fitted, ladder)) for ladder in ladders if ladder]
+        return max(found, key=lambda pair: pair[1])[0]
+
+
+# Expectation and maximisation -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Where EM stands in each of S searches."""
+
+    log_weights: np.ndarray  # (S, K)
+    means: np.ndarray  # (S, K, D)
+    choleskys: np.ndarray  # (S, K, D, D)
+    inverses: np.ndarray  # (S, K, D, D), of these
+    shared: Any  # (S, D, D), S_0, where there are several components
+    own: Any  # (S, K, D), P, where there are factors
+    collapsed: np.ndarray  # (S, K)
+
+    def at(self, places):
+        """Some of the searches."""
+        return _Found(*(None if value is None else value[places] for value in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows (N, D) that EM passes over, what they count, and the squared gaps beside them."""
+
+    z: np.ndarray
+    weight: np.ndarray
+    gaps: np.ndarray
+    factors: int | None
+    prior_rows: float
+
+    @classmethod
+    def of(cls, z, weight, factors, prior_rows):
+        weight = np.ones(len(z)) if weight is None else np.asarray(weight, np.float64)
+        return cls(z, weight, _gaps(z) ** 2, factors, prior_rows)
+
+    def first(self, number):
+        """The first rows, or all."""
+        if number >= len(self.z):
+            return self
+        return _Rows.of(self.z[:number], self.weight[:number], self.factors, self.prior_rows)
+
+    def improve(self, found, steps, left, tolerance):
+        """(found, mean log-likelihoods (S,) before the last step, steps left)."""
+        previous = np.full(len(found.means), -np.inf)
+        for step in range(steps):
+            responsibilities, score = self.expect(found)
+            if np.all(np.abs(score - previous) < tolerance):
+                return found, score, left - step
+            found, previous = self.maximise(responsibilities, found), score
+        return found, previous, left - steps
+
+    def _chunks(self, found_or_mass):
+        """Slices of the K components, as many as arrays of a good size hold."""
+        searches, components = found_or_mass.shape[:2]
+        size = max(1, AT_ONCE // (searches * self.z.size))
+        return [slice(start, start + size) for start in range(0, components, size)]
+
+    def expect(self, found):
+        """(shares of components in rows (S, K, N), mean log-likelihoods (S,))."""
+        joint = np.concatenate(
+            [self._squares(found, part) for part in self._chunks(found.means)], axis=1
+        )
+        diagonal = np.diagonal(found.choleskys, axis1=-2, axis2=-1)
+        joint *= -0.5
+        joint += (
+            found.log_weights
+            - np.sum(np.log(diagonal), axis=-1)
+            - 0.5 * self.z.shape[1] * LOG_TWO_PI
+        )[..., None]
+        largest = np.max(joint, axis=1, keepdims=True)
+        shares = np.exp(joint - largest)
+        total = np.sum(shares, axis=1, keepdims=True)
+        shares /= total
+        return shares, (largest + np.log(total))[:, 0] @ self.weight / np.sum(self.weight)
+
+    def _squares(self, found, part):
+        """|L^-1 (z - m)|^2, (S, k, N)."""
+        centred = self.z - found.means[:, part, None]
+        return np.sum((centred @ np.swapaxes(found.inverses[:, part], -1, -2)) ** 2, axis=-1)
+
+    def maximise(self, shares, found=None):
+        """The next _Found, by the shares (S, K, N) of components in rows."""
+        shares = shares * self.weight
+        # A component that no row belongs to keeps a weight near zero instead of none.
+        nothing = 10 * np.finfo(float).eps
+        mass = np.sum(shares, axis=-1) + nothing
+        means = shares @ self.z / mass[..., None]
+        covariance = np.concatenate(
+            [self._covariances(shares[:, part], means[:, part]) for part in self._chunks(mass)],
+            axis=1,
+        )
+        covariance /= mass[..., None, None]
+        variance = _diagonal(covariance)
+        least = (shares @ self.gaps + nothing * np.mean(self.gaps, axis=0)) / mass[..., None]
+        collapsed = np.any(variance < least, axis=-1)
+        covariance = covariance + _matrix(np.maximum(least - variance, 0))
+        own = None if found is None else found.own
+        part = mass / np.sum(mass, axis=-1, keepdims=True)
+        pooled = np.sum(part[..., None] * _diagonal(covariance), axis=1)
+        if mass.shape[1] > 1:
+            # At first there is nothing to share: each has its own variances.
+            shared = _matrix(_diagonal(covariance)) if found is None else found.shared[:, None]
+            n = mass[..., None, None]
+            covariance = (n * covariance + self.prior_rows * shared) / (n + self.prior_rows)
+        covariance = covariance + _matrix(OWN_PART * _diagonal(covariance))
+        if self.factors is not None:
+            covariance, own = _by_factors(covariance, self.factors, own)
+        choleskys = np.linalg.cholesky(covariance)
+        inverses = np.linalg.inv(choleskys)
+        shared = None
+        if mass.shape[1] > 1:
+            known = part * mass / (mass + self.prior_rows)
+            shared = _inverse(
+                np.sum(known[..., None, None] * (np.swapaxes(inverses, -1, -2) @ inverses), axis=1)
+            )
+            shared *= np.minimum(1, np.min(pooled / _diagonal(shared), axis=-1))[:, None, None]
+        return _Found(np.log(part), means, choleskys, inverses, shared, own, collapsed)
+
+    def _covariances(self, shares, means):
+        """n_k C_k, (S, k, D, D)."""
+        centred = self.z - means[:, :, None]
+        return np.swapaxes(shares[..., None] * centred, -1, -2) @ centred
+
+
+def _diagonal(matrices):
+    return np.diagonal(matrices, axis1=-2, axis2=-1)
+
+
+def _matrix(diagonals):
+    """Diagonal matrices (..., D, D)."""
+    return diagonals[..., None] * np.eye(diagonals.shape[-1])
+
+
+def _inverse(precision):
+    """Inverses of symmetric matrices (S, D, D), whose columns may be of very different units."""
+    units = 1 / np.sqrt(_diagonal(precision))
+    units = units[..., None] * units[..., None, :]
+    found = np.linalg.inv(precision * units) * units
+    return (found + np.swapaxes(found, -1, -2)) / 2
+
+
+def _by_factors(covariance, factors, own):
+    """(A A^T + P, P) near covariances (S, K, D, D), by a step from P, or a few from a guess.
+
+    With C = P^-1/2 S P^-1/2 = U diag(e) U^T, A = P^1/2 U_q (e_q - 1)^1/2 is the likeliest for P,
+    and what it leaves of the variances is the next P (Zhao, Yu and Jiang 2008).
+    """
+    variance = _diagonal(covariance)
+    steps, own = (3, 0.5 * variance) if own is None else (1, own)
+    for _ in range(steps):
+        root = np.sqrt(own)
+        values, vectors = np.linalg.eigh(covariance / (root[..., None] * root[..., None, :]))
+        loadings = (
+            root[..., None]
+            * vectors[..., -factors:]
+            * np.sqrt(np.maximum(values[..., None, -factors:] - 1, 0))
+        )
+        own = np.maximum(variance - np.sum(loadings**2, axis=-1), FACTOR_PART * variance)
+    return loadings @ np.swapaxes(loadings, -1, -2) + _matrix(own), own
+
+
+# Where it starts --------------------------------------------------------------------------
+
+
+def _gaps(z):
+    """How far the nearest other value of its column is from each value, (N, D).
+
+    A cell of that size is all that a value tells. A value that repeats has as many cells, up to
+    ``TIED`` in columns of variance 1, so that it is not rewarded.
+    """
+    found = np.ones(z.shape)
+    for j, column in enumerate(z.T):
+        values, place, count = np.unique(column, return_inverse=True, return_counts=True)
+        if len(values) > 1:
+            apart = np.diff(values)
+            near = np.minimum(np.append(apart, np.inf), np.append(np.inf, apart))
+            found[:, j] = np.clip(near * count, near, np.maximum(near, TIED))[place.reshape(-1)]
+    return found
+
+
+def _spread_rows(rows, number, rng):
+    """``number`` rows, each drawn with chances that grow as its squared distance to the rest."""
+    z, centres, distance = rows.z, [], np.ones(len(rows.z))
+    while len(centres) < number:
+        edges = np.cumsum(distance * rows.weight)
+        if not edges[-1] > 0:  # only copies are left
+            edges = np.cumsum(rows.weight)
+        place = np.searchsorted(edges, rng.random() * edges[-1], side="right")
+        centres.append(z[min(place, len(z) - 1)])
+        apart = np.sum((z - centres[-1]) ** 2, axis=1)
+        distance = apart if len(centres) == 1 else np.minimum(distance, apart)
+    return np.array(centres)
+
+
+def _nearest(z, centres):
+    """Shares (K, N) that give each row to the centre nearest to it."""
+    # Not by squares and products: clusters far apart would leave no digits for what is near.
+    distance = np.stack([np.sum((z - centre) ** 2, axis=1) for centre in centres])
+    return (np.arange(len(centres))[:, None] == np.argmin(distance, axis=0)).astype(np.float64)

@@ -1,0 +1,319 @@
+"""A linear pool of densities: p(x) = sum_k w_k p_k(x), with weights from rows none was fitted to.
+
+Source: Smyth and Wolpert 1997, who find the weights by cross-validation; rows held out
+serve where a member costs too much to be fitted several times.
+
+The weights that make validation rows likeliest are those of a mixture whose components are
+fixed, which EM finds: the log-likelihood is concave in them. A pool is at least as likely
+there as its best member, and a member that is wrong somewhere costs the pool no more than its
+weight where any other is right. So one wide member bounds what any row can cost:
+
+    -log p(x) <= -log w_wide - log p_wide(x).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.density import Density
+from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any, Array
+from nfref.runtime.batching import in_blocks
+from nfref.runtime.checks import check_floats, check_rng, require
+from nfref.runtime.configuration import Configuration
+from nfref.runtime.param_schema import Structure
+from nfref.runtime.serialization import SLACK, describe
+
+
+def stacking_weights(
+    log_densities: Array,
+    weight: Array | None = None,
+    prior: Array | None = None,
+    tolerance: float = 1e-9,
+    iterations: int = 5000,
+) -> Array:
+    """Weights (K,) of a linear pool by EM: w_k <- (sum_i v_i r_ik + a_k) / (sum_i v_i + sum_k a_k).
+
+    r_ik is the share of member k in the density of row i, v_i what row i counts, and a_k rows
+    that are thought to have come from member k, which keep its weight away from zero.
+
+    Parameters
+    ----------
+    log_densities : (M, K) array
+        log p_k(x_i) of rows that no member was fitted to; -inf where a density is zero.
+    weight : (M,) array, optional
+        v; 1 for every row if omitted.
+    prior : (K,) array, optional
+        a; none if omitted.
+    tolerance : float
+        It ends when no weight changes by more.
+    iterations : int
+        At most so many.
+
+    Returns
+    -------
+    (K,) array
+        At least 0, with sum 1.
+    """
+    log_densities = np.asarray(log_densities, np.float64)
+    rows, members = log_densities.shape
+    prior = np.zeros(members) if prior is None else np.asarray(prior, np.float64)
+    v = np.ones(rows) if weight is None else np.asarray(weight, np.float64)
+    # Only the ratios within a row matter; a row that no member allows says nothing.
+    largest = np.max(log_densities, axis=1)
+    v = np.where(np.isfinite(largest), v, 0.0)
+    ratios = np.exp(log_densities - np.where(np.isfinite(largest), largest, 0.0)[:, None])
+    weights = np.full(members, 1 / members)
+    total = np.sum(v) + np.sum(prior)
+    if total == 0:
+        return weights
+    for _ in range(iterations):
+        density = ratios @ weights
+        new = (weights * ((v / np.where(density > 0, density, 1.0)) @ ratios) + prior) / total
+        new = new / np.sum(new)
+        done = np.max(np.abs(new - weights)) < tolerance
+        weights = new
+        if done:
+            break
+    return weights
+
+
+def log_pool(log_densities: Array, weights: Array) -> Array:
+    """log sum_k w_k p_k, (M,), of log p_k (M, K) and weights w (K,)."""
+    used = weights > 0
+    return np.logaddexp.reduce(np.log(weights[used]) + log_densities[:, used], axis=1)
+
+
+# Members ----------------------------------------------------------------------------------
+
+
+def check_parameters(density, params):
+    """That params are those of a density: of the shapes that ``init`` makes, finite, in one dtype.
+
+    A density of more parameters than there are numbers is found before they are made.
+    """
+    template = density.init(_Budget(2 * trees.count(params) + SLACK))
+    Structure(trees.tree_map(np.shape, template)).checked(params)
+    arrays = describe({"params": params})[1]
+    for name, array in arrays.items():
+        check_floats(name, array, *array.shape)
+    dtypes = {str(array.dtype) for array in arrays.values()}
+    require(len(dtypes) < 2, f"params: expected one dtype, got {' and '.join(sorted(dtypes))}")
+
+
+class _Budget(np.random.Generator):
+    """A generator that draws no more than so many numbers."""
+
+    def __init__(self, left):
+        super().__init__(np.random.PCG64(0))
+        self.left = left
+
+    def _take(self, size):
+        self.left -= math.prod(size) if isinstance(size, tuple) else size or 1
+        require(
+            self.left >= 0,
+            "density: expected one of the size of its arrays, got one that has more parameters",
+        )
+
+    def uniform(self, low=0.0, high=1.0, size=None):
+        self._take(size)
+        return super().uniform(low, high, size)
+
+    def standard_normal(self, size=None, *rest):
+        self._take(size)
+        return super().standard_normal(size, *rest)
+
+
+@dataclass(frozen=True)
+class FittedFlow(Configuration):
+    """A density with its parameters: what a flow is in a pool.
+
+    Parameters
+    ----------
+    density : Density
+    params : nested dicts and lists of arrays
+    """
+
+    density: Any
+    params: Any
+
+    def log_prob(self, x, context=None):
+        """Log-density in nats, (N,), of rows (N, D) given their context (N, C), in the dtype of
+        the parameters."""
+        dtype = trees.dtype_of(self.params)
+        return in_blocks(
+            lambda *rows: self.density.log_prob(
+                self.params, *(part.astype(dtype, copy=False) for part in rows)
+            ),
+            x,
+            context,
+        )
+
+    def sample(self, rng, n, context=None):
+        """``n`` rows, (n, D)."""
+        return self.density.sample(trees.cast(self.params, np.float64), rng, n, context)
+
+    def takes(self, dim, context_dim):
+        """Whether it is a density of ``dim`` columns given ``context_dim`` numbers."""
+        return (self.density.dim, self.density.context_dim) == (dim, context_dim)
+
+    def _check(self):
+        require(
+            isinstance(self.density, Density),
+            f"density: expected a Density, got {type(self.density).__name__}",
+        )
+        check_parameters(self.density, self.params)
+
+
+@dataclass(frozen=True)
+class Regressed(Configuration):
+    """A density of what is left of rows after a linear function of their context: p(x - c B).
+
+    Parameters
+    ----------
+    density : object
+        With ``log_prob(x)`` and ``sample(rng, n)``.
+    slopes : (C, D) array
+        B.
+    """
+
+    density: object
+    slopes: np.ndarray
+
+    @classmethod
+    def fit(cls, fit, x, context, weight=None):
+        """``fit(x, weight)`` of what the least squares with a little ridge leave of x."""
+        if context is None or not context.shape[1]:
+            return fit(x, weight)
+        share = np.ones(len(x)) if weight is None else weight
+        centred = context - np.average(context, axis=0, weights=share)
+        gram = (share[:, None] * centred).T @ centred + np.eye(context.shape[1])
+        middle = np.average(x, axis=0, weights=share)
+        slopes = np.linalg.solve(gram, (share[:, None] * centred).T @ (x - middle))
+        return cls(fit(x - context @ slopes, weight), slopes)
+
+    def log_prob(self, x, context):
+        """Log-density in nats, (N,), of rows (N, D) given their context (N, C)."""
+        return self.density.log_prob(x - context @ self.slopes)
+
+    def sample(self, rng, n, context):
+        """``n`` rows, (n, D)."""
+        return self.density.sample(rng, n) + context @ self.slopes
+
+    def takes(self, dim, context_dim):
+        """See :meth:`FittedFlow.takes`."""
+        return self.slopes.shape == (context_dim, dim) and context_dim > 0
+
+    def _check(self):
+        check_floats("slopes", self.slopes, None, None)
+        require(
+            self.density.takes(self.slopes.shape[1], 0),
+            "density: expected one of as many columns as slopes are of",
+        )
+
+
+# Pools ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pool(Configuration):
+    """p(x) = sum_k w_k p_k(x), or the same of x given a context.
+
+    Parameters
+    ----------
+    members : tuple
+        Densities with ``log_prob(x)`` and ``sample(rng, n)``, which may take a context.
+    weights : (K,) array
+        At least 0, with sum 1.
+    names : tuple of str
+        Members of one name stand next to each other: flows of one kind, each trained without
+        another part of the rows, which together are one candidate.
+    """
+
+    members: tuple
+    weights: np.ndarray
+    names: tuple
+
+    @property
+    def flows(self):
+        """The places of those members that are flows."""
+        return [k for k, member in enumerate(self.members) if isinstance(member, FittedFlow)]
+
+    @property
+    def shares(self):
+        """name -> the weight of all members of that name."""
+        found = dict.fromkeys(self.names, 0.0)
+        for name, weight in zip(self.names, self.weights.tolist()):
+            found[name] += weight
+        return found
+
+    def by_name(self, log_probs):
+        """The log-densities of all that has one name, (N, names), from the log p_k, (N, K)."""
+        names, found = np.array(self.names), []
+        for name, share in self.shares.items():
+            some = np.flatnonzero(names == name)
+            weights = self.weights[some] / share if share > 0 else np.full(len(some), 1 / len(some))
+            found.append(log_pool(log_probs[:, some], weights))
+        return np.stack(found, axis=1)
+
+    def log_probs(self, x, context=None):
+        """log p_k(x) of every member, (N, K); -inf where a member cannot tell."""
+        arguments = (x,) if context is None else (x, context)
+        with np.errstate(all="ignore"):  # far out a square overflows, and -inf is right
+            found = np.stack([member.log_prob(*arguments) for member in self.members], axis=1)
+        return np.where(np.isnan(found), -np.inf, found)
+
+    def log_prob(self, x, context=None):
+        """Log-density in nats, (N,), of rows (N, D)."""
+        return self.pooled(self.log_probs(x, context))
+
+    def pooled(self, log_probs):
+        """log sum_k w_k p_k, (N,), from the log p_k, (N, K)."""
+        return log_pool(log_probs, self.weights)
+
+    def sample(self, rng, n, context=None):
+        """``n`` rows, (n, D), each drawn from a member chosen by the weights."""
+        chosen = check_rng(rng).choice(len(self.weights), n, p=self.weights / np.sum(self.weights))
+        places, drawn = [], []
+        for k in range(len(self.members)):
+            place = np.flatnonzero(chosen == k)
+            given = () if context is None else (context[place],)
+            if len(place) or not k:
+                with np.errstate(all="ignore"):
+                    drawn.append(self.members[k].sample(rng, len(place), *given))
+                places.append(place)
+        return np.concatenate(drawn)[np.argsort(np.concatenate(places))]
+
+    def _check(self):
+        check_floats("weights", self.weights, len(self.members))
+        require(len(self.members) > 0, "members: expected at least one, got none")
+        require(
+            np.all(self.weights >= 0) and abs(np.sum(self.weights) - 1) < 1e-6,
+            "weights: expected numbers of at least 0 with sum 1",
+        )
+        require(
+            len(self.names) == len(self.members)
+            and all(isinstance(name, str) for name in self.names),
+            "names: expected one for each member",
+        )
+
+
+def mean_and_error(log_prob, weight=None):
+    """The mean of log-likelihoods in nats per row and its standard error; NaN for one row."""
+    log_prob = np.asarray(log_prob, np.float64)
+    weight = np.ones(len(log_prob)) if weight is None else weight
+    mean = float(np.average(log_prob, weights=weight))
+    total = np.sum(weight)
+    if total <= 1 or not np.all(np.isfinite(log_prob)):
+        return mean, float("nan")
+    variance = weight @ (log_prob - mean) ** 2 / (total - 1)
+    return mean, float(np.sqrt(variance / total))
+
+
+def median(log_prob, weight=None):
+    """The median of log-likelihoods: what half of the weight is at most."""
+    order = np.argsort(log_prob, kind="stable")
+    mass = np.cumsum(np.ones(len(order)) if weight is None else np.asarray(weight)[order])
+    low, high = (np.searchsorted(mass, part * mass[-1]) for part in (0.5 - 1e-12, 0.5 + 1e-12))
+    return float(0.5 * (log_prob[order[low]] + log_prob[order[min(high, len(order) - 1)]]))

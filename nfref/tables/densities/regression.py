@@ -1,0 +1,130 @@
+"""Gaussian mixture regression: some columns given others, from a mixture of all of them.
+
+A mixture of (g, u), with weights w_k, means m_k and covariances T_k T_k^T, T_k lower triangular
+in blocks T_gg, T_ug, T_uu, has the conditional
+
+    p(u | g) = sum_k r_k(g) N(u; m_u,k + A_k (g - m_g,k), T_uu T_uu^T),    A_k = T_ug T_gg^-1
+    r_k(g)   = w_k N(g; m_g,k, T_gg T_gg^T) / sum_l w_l N(g; m_g,l, ...)
+
+so a mean that is linear in each component and bends where one takes over from another, and a
+spread that changes with g. With one component it is linear regression with a residual covariance.
+
+Source: Bishop 2006 (conditionals of Gaussians, mixtures).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.runtime.checks import check_floats, check_rng, require
+from nfref.runtime.configuration import Configuration
+from nfref.tables.densities.mixture import GaussianMixture
+from nfref.tables.densities.pool import Regressed
+from nfref.tables.densities.simple_densities import Gaussian, gaussian_log_prob
+
+# Formulas ---------------------------------------------------------------------------------
+
+
+def conditional_of(mean, factor, known):
+    """(a, A, T_uu) of u | g ~ N(a + A g, T_uu T_uu^T), g the first ``known`` coordinates.
+
+    Shapes: mean (G + D,), factor T (G + D, G + D) lower. Returns (D,), (D, G), (D, D).
+    """
+    from scipy.linalg import solve_triangular
+
+    a = solve_triangular(factor[:known, :known].T, factor[known:, :known].T, lower=False).T
+    return mean[known:] - a @ mean[:known], a, factor[known:, known:]
+
+
+# A member of a pool -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MixtureRegression(Configuration):
+    """p(u | f, g) of a mixture of (g, u) - f B; the context is (f, g).
+
+    Parameters
+    ----------
+    joint : GaussianMixture
+        Of G + D columns.
+    slopes : (F, G + D) array
+        B: what the features f of discrete columns add to the means.
+    """
+
+    joint: GaussianMixture
+    slopes: np.ndarray
+
+    @classmethod
+    def fit(cls, fit, u, context, known, weight=None):
+        """``fit(x, weight)`` of the rows (g, u), of which g are the context's last ``known``."""
+        features, g = np.split(context, [context.shape[1] - known], axis=1)
+        found = Regressed.fit(fit, np.concatenate([g, u], axis=1), features, weight)
+        if isinstance(found, Regressed):
+            return cls(found.density, found.slopes)
+        return cls(found, np.zeros((0, known + u.shape[1])))
+
+    def _centred(self, context):
+        """(f, g - f B_g)."""
+        features, g = np.split(context, [len(self.slopes)], axis=1)
+        return features, g - features @ self.slopes[:, : g.shape[1]]
+
+    def log_gates(self, context):
+        """log r_k, (N, K)."""
+        _, g = self._centred(context)
+        joint = _log_joint(self.joint, g)
+        return joint - np.logaddexp.reduce(joint, axis=1)[:, None]
+
+    def components(self, context_dim):
+        """(Gaussian, slopes (C, D)) of each component: u less the context times the slopes."""
+        known, found = context_dim - len(self.slopes), []
+        for mean, factor in zip(self.joint.means, self.joint.choleskys):
+            start, a, own = conditional_of(mean, factor, known)
+            of_features = self.slopes[:, known:] - self.slopes[:, :known] @ a.T
+            found.append((Gaussian(start, own), np.concatenate([of_features, a.T])))
+        return found
+
+    def log_prob(self, x, context):
+        """Log-density in nats, (N,), of rows (N, D) given their context (N, C)."""
+        features, g = self._centred(context)
+        rest = x - features @ self.slopes[:, g.shape[1] :]
+        return self.joint.log_prob(np.concatenate([g, rest], axis=1)) - _log_marginal(self.joint, g)
+
+    def sample(self, rng, n, context):
+        """``n`` rows, (n, D)."""
+        edges = np.cumsum(np.exp(self.log_gates(context)), axis=1)
+        chosen = np.sum(check_rng(rng).random(n)[:, None] * edges[:, -1:] >= edges[:, :-1], axis=1)
+        components = self.components(context.shape[1])
+        drawn = np.zeros((n, len(components[0][0].mean)))
+        for k, (gaussian, slopes) in enumerate(components):
+            place = np.flatnonzero(chosen == k)
+            drawn[place] = gaussian.sample(rng, len(place)) + context[place] @ slopes
+        return drawn
+
+    def takes(self, dim, context_dim):
+        """See :meth:`nfref.tables.densities.pool.FittedFlow.takes`."""
+        known = context_dim - len(self.slopes)
+        return known > 0 and self.slopes.shape[1] == known + dim
+
+    def _check(self):
+        require(
+            isinstance(self.joint, GaussianMixture),
+            f"joint: expected a GaussianMixture, got {type(self.joint).__name__}",
+        )
+        check_floats("slopes", self.slopes, None, self.joint.means.shape[1])
+
+
+def _log_joint(mixture, g):
+    """log w_k N(g; ...) of the first columns of a mixture, (N, K)."""
+    known = g.shape[1]
+    return mixture.log_weights + np.stack(
+        [
+            gaussian_log_prob(g, mean[:known], factor[:known, :known])
+            for mean, factor in zip(mixture.means, mixture.choleskys)
+        ],
+        axis=1,
+    )
+
+
+def _log_marginal(mixture, g):
+    """log p(g), (N,), of the first columns of a mixture."""
+    return np.logaddexp.reduce(_log_joint(mixture, g), axis=1)

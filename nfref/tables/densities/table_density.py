@@ -1,0 +1,431 @@
+"""The density of a table: its columns, the probability of the discrete ones, a pool for the rest.
+
+    log p(row) = log P(d) + log p(u | d) + sum_j log du_j/dx_j
+
+d are the codes of the discrete columns, u the continuous ones in robust units. It is the log of a
+probability where all columns are discrete, of a density in the units of the data where all are
+continuous, and of a probability times a density in between.
+
+Where some columns are *given*, it is the density of the others given these: they stand in the
+context of the pool and tell about the classes of the discrete ones, and have no probability of
+their own.
+"""
+
+from dataclasses import dataclass
+from itertools import compress
+
+import numpy as np
+
+from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.checks import check_floats, require, shortened
+from nfref.runtime.configuration import Configuration
+from nfref.tables.densities.label_models import LabelPool
+from nfref.tables.densities.latent_classes import LatentClasses
+from nfref.tables.densities.pool import Pool
+from nfref.tables.reading.table import quoted_names
+from nfref.tables.schema.columns import (
+    Category,
+    ColumnError,
+    Continuous,
+    Count,
+    as_numbers,
+    compress_tails,
+)
+from nfref.tables.schema.dataframes import is_missing
+
+POINTS = 16  # of a cell at which a density is averaged
+WIDE = 0.25  # robust standard deviations of a cell over which a density is not level
+COPIES = 32  # of a row at most that stand apart in its cell of a lattice
+
+
+@dataclass(frozen=True)
+class TableDensity(Configuration):
+    """A density of tables with certain columns.
+
+    Parameters
+    ----------
+    columns : tuple of Continuous, Category or Count
+    discrete : LatentClasses, LabelPool or None
+        None where no column is discrete.
+    pool : Pool or None
+        Of the continuous columns in robust units, given the discrete ones; None without any.
+    centre, scale : (J,) array
+        Of the codes of counts, for what the pool is given of them.
+    given : tuple of str
+        Names of the columns that are given.
+    """
+
+    columns: tuple
+    discrete: LatentClasses | LabelPool | None
+    pool: Pool | None
+    centre: np.ndarray | None = None
+    scale: np.ndarray | None = None
+    given: tuple = ()
+
+    # Rows -----------------------------------------------------------------------------------
+
+    def encode(self, table):
+        """(codes (N, J), u (N, D), log-slope (N,)) of a sequence of columns' values.
+
+        The codes are those of :attr:`coded_columns`, u the others in robust units.
+        """
+        return encoded(self.columns, table, self.given)
+
+    def context(self, codes):
+        """What the pool is given: a 1 in the place of each category's label, counts in units,
+        columns that are given in robust units."""
+        if not codes.shape[1]:
+            return None
+        return features(self.coded_columns, codes, self.centre, self.scale)
+
+    @property
+    def dim(self):
+        """How many columns there are."""
+        return len(self.columns)
+
+    context_dim = 0
+
+    @property
+    def places(self):
+        """(places of the columns that have codes, places of those that the pool is of)."""
+        return places_of(self.columns, self.given)
+
+    @property
+    def coded_columns(self):
+        """Discrete columns, and then real ones that are given."""
+        return tuple(self.columns[k] for k in self.places[0])
+
+    def pilot(self, rng, n):
+        """Codes (n, J) to try the pool with: as they might be, not as they are distributed."""
+        if self.discrete is not None:
+            return self.discrete.sample(rng, n)
+        drawn = [
+            rng.integers(len(column.labels), size=n)
+            if column.kind == "category"
+            else self.centre[j] + self.scale[j] * rng.standard_normal(n)
+            for j, column in enumerate(self.coded_columns)
+        ]
+        return np.stack(drawn, axis=1).astype(np.float64) if drawn else np.zeros((n, 0))
+
+    # Answers --------------------------------------------------------------------------------
+
+    def log_prob(self, table):
+        """Log-likelihood of every row, (N,); -inf for rows outside of a support.
+
+        Of values on a lattice it is the density of values spread over their cells, at the values
+        themselves.
+        """
+        return self.parts(table)[0]
+
+    def parts(self, table):
+        """(log-likelihood (N,), log p_k(u | d) of every member (N, K) or None)."""
+        codes, u, total = self.encode(table)
+        members = None
+        if self.discrete is not None:
+            total = total + self.discrete.log_prob(codes)
+        if self.pool is not None:
+            members = self.pool.log_probs(u, self.context(np.nan_to_num(codes)))
+            total = total + self.pool.pooled(members)
+        return total, members
+
+    def spread(self, table):
+        """How far the flows of the pool are apart in log p of every row, (N,).
+
+        The standard deviation of log p_k about log p, with the flows' shares of the weights; NaN
+        with fewer than two flows.
+        """
+        members = self.parts(table)[1]
+        flows = [] if members is None else self.pool.flows
+        weights = np.array([self.pool.weights[k] for k in flows])
+        if len(flows) < 2 or not np.sum(weights) > 0:
+            return np.full(len(table[0]), np.nan)
+        apart = members[:, flows] - self.pool.pooled(members)[:, None]
+        return np.sqrt(np.square(np.nan_to_num(apart)) @ (weights / np.sum(weights)))
+
+    def sample(self, rng, n):
+        """A list of columns' values, (n,) each, in the order of the columns.
+
+        Raises
+        ------
+        ValueError
+            If some columns are given: :mod:`nfref.tables.queries.missing_cells` draws the others.
+        """
+        if self.given:
+            raise ValueError(
+                f"given: expected values of {', '.join(map(repr, self.given))}, which "
+                "the density is given, got none"
+            )
+        codes = np.zeros((n, 0))
+        u, context = np.zeros((n, 0)), None
+        if self.discrete is not None:
+            codes = self.discrete.sample(rng, n)
+            context = self.context(codes)
+        if self.pool is not None:
+            u = self.pool.sample(rng, n, context)
+        discrete, continuous = iter(codes.T), iter(u.T)
+        return [
+            column.drawn(next(continuous if isinstance(column, Continuous) else discrete))
+            for column in self.columns
+        ]
+
+    def _check(self):
+        require(
+            all(isinstance(column, (Continuous, Category, Count)) for column in self.columns),
+            "columns: expected columns, got others",
+        )
+        names = [column.name for column in self.columns]
+        require(0 < len(names) == len(set(names)), "columns: expected names that differ")
+        require(isinstance(self.given, tuple), "given: expected names, got others")
+        check_given(self.given, names)
+        kinds = self.coded_columns
+        known = tuple(j for j, column in enumerate(kinds) if column.name in self.given)
+        require(
+            (self.discrete is not None) == (len(known) < len(kinds))
+            and (self.discrete is None or self.discrete.describes(kinds, known)),
+            "discrete: expected a part for each column that has codes, got others",
+        )
+        if kinds:
+            check_floats("centre", self.centre, len(kinds))
+            check_floats("scale", self.scale, len(kinds))
+        require(
+            np.all(self.scale > 0) if kinds else self.centre is self.scale is None,
+            "scale: expected numbers above 0 where columns have codes",
+        )
+        dim, width = (
+            len(self.places[1]),
+            sum(len(column.labels) if column.kind == "category" else 1 for column in kinds),
+        )
+        require(
+            (self.pool is not None) == (dim > 0)
+            and (
+                self.pool is None or all(member.takes(dim, width) for member in self.pool.members)
+            ),
+            f"pool: expected members of {dim} columns given {width} numbers, got others",
+        )
+
+
+def places_of(columns, given=()):
+    """See :attr:`TableDensity.places`."""
+    real = [isinstance(column, Continuous) for column in columns]
+    known = [column.name in given for column in columns]
+    every = range(len(columns))
+    return (
+        [k for k in every if not real[k]] + [k for k in every if real[k] and known[k]],
+        [k for k in every if real[k] and not known[k]],
+    )
+
+
+def encoded(columns, table, given=()):
+    """See :meth:`TableDensity.encode`."""
+    found, total = [], np.zeros(len(table[0]))
+    for column, values in zip(columns, table):
+        known = column.name in given
+        if not isinstance(column, Continuous):
+            code = column.encode(
+                values if column.kind == "category" else as_numbers(column.name, values)
+            )
+            found.append(code.astype(np.float64))
+            if known and np.any(np.isnan(found[-1])):
+                check_can_be_given(column, values)
+            continue
+        coordinate, log_slope = column.encode(as_numbers(column.name, values))
+        found.append(coordinate)
+        if not known:
+            total = total + log_slope
+        elif np.any(log_slope == -np.inf):
+            check_can_be_given(column, values)
+    return *(
+        np.stack([found[k] for k in places], axis=1) if places else np.zeros((len(total), 0))
+        for places in places_of(columns, given)
+    ), total
+
+
+def spread_rows(
+    columns: Sequence[Any],
+    table: Sequence[Array],
+    counts: Array,
+    seed: int,
+    given: Sequence[str] = (),
+) -> tuple[Array, Array, list[Any]]:
+    """Rows whose values on lattices are spread over their cells, with copies of a row apart.
+
+    Where a column is on a lattice, a row that counts as several becomes so many rows, up to
+    ``COPIES``, each in another place of its cell. Columns that are given stay as they are.
+
+    Parameters
+    ----------
+    columns : sequence of Continuous, Category or Count
+    table : sequence of (N,) arrays
+        Rows in an order that their content decides: what is drawn goes by the place of a row.
+    counts : (N,) array
+        How often each row is there.
+    seed : int
+    given : sequence of str
+
+    Returns
+    -------
+    row : (M,) array
+        Which row each of those returned is of, ascending.
+    counts : (M,) array
+    table : list of (M,) arrays
+    """
+    own = [
+        isinstance(column, Continuous) and column.step is not None and column.name not in given
+        for column in columns
+    ]
+    copies = (
+        np.clip(np.ceil(counts), 1, COPIES).astype(np.int64)
+        if any(own)
+        else (np.ones(len(counts), np.int64))
+    )
+    row = np.repeat(np.arange(len(counts)), copies)
+    rng = np.random.default_rng([seed % 2**64, 3])
+    return (
+        row,
+        (counts / copies)[row],
+        [
+            column.spread(values[row], rng.random(len(row))) if spread else values[row]
+            for column, values, spread in zip(columns, table, own)
+        ],
+    )
+
+
+def cell_average(density, table, log_prob, scores, cells=None):
+    """Scores (N,) of rows; of some the log of the mean density over the row's cell of lattices, by
+    ``log_prob`` at ``POINTS`` fixed points: the probability of the cell a unit of its size.
+
+    These are all rows that are possible, or none, as ``cells`` says. None takes those without gaps
+    of which a cell is wide: over narrow ones densities are level, and the middle tells as much.
+    """
+    columns = density.columns
+    spread = [
+        isinstance(column, Continuous)
+        and column.step is not None
+        and column.name not in density.given
+        for column in columns
+    ]
+    some = np.isfinite(scores)
+    if cells is None:
+        wide = np.zeros(len(some), bool)
+        for column, values in zip(compress(columns, spread), compress(table, spread)):
+            ends = [column.encode(column.spread(values, part))[0] for part in (0.0, 1.0)]
+            wide |= np.abs(ends[1] - ends[0]) > WIDE  # on a circle the ends may change sides
+        some &= wide & ~np.any([is_missing(values) for values in table], axis=0)
+    if cells is False or not (any(spread) and np.any(some)):
+        return scores
+    # A Latin hypercube: each column in the middle of each of its parts once.
+    parts = (
+        np.random.default_rng(0).permuted(np.tile(np.arange(POINTS), (len(columns), 1)), axis=1)
+        + 0.5
+    ) / POINTS
+    found = [
+        log_prob(
+            [
+                column.spread(values[some], place) if own else values[some]
+                for column, values, place, own in zip(columns, table, part, spread)
+            ]
+        )
+        for part in parts.T
+    ]
+    scores = scores.copy()
+    scores[some] = np.logaddexp.reduce(found, axis=0) - np.log(POINTS)
+    return scores
+
+
+def check_can_be_given(column, values, first=0):
+    """That a column can take the values that it is given with; NaN is passed over.
+
+    Messages count rows from ``first``. Labels are checked where they are encoded.
+    """
+    if column.kind == "category":
+        return
+    values = np.asarray(values, np.float64)
+    if isinstance(column, Continuous):
+        bad = column.encode(values)[1] == -np.inf
+        expected = f"values strictly between {column.low:g} and {column.high:g}"
+    else:
+        bad = np.isnan(column.encode(values))
+        expected = "whole numbers" + (
+            f" of at least {column.low:g}" if np.isfinite(column.low) else ""
+        )
+    bad = np.flatnonzero(bad & ~np.isnan(values))
+    if len(bad):
+        raise ColumnError(
+            column.name,
+            f"expected {expected}, for the others are given it; got "
+            f"{values[bad[0]]:g} in row {bad[0] + first}",
+        )
+
+
+def sample_within(draw, n, columns, within, given=()):
+    """Columns' values of n rows that are :func:`inside`.
+
+    ``draw(n)`` draws rows, and draws anew those that are not.
+    """
+    kept, count, tried = [], 0, 0
+    while not kept or count < n:
+        drawn = draw(n - count)
+        good = inside(columns, drawn, within, given)
+        kept.append([values[good] for values in drawn])
+        tried += n - count
+        count += int(np.sum(good))
+        if tried > 1000 * (count + 1):
+            raise ValueError(
+                f"within: expected a range in which rows are drawn, got {within:g}, "
+                f"in which {count} of {tried} were"
+            )
+    return [np.concatenate(parts) for parts in zip(*kept)]
+
+
+def inside(columns, rows, within, given=()):
+    """Which rows lie within so many robust standard deviations of medians; (N,).
+
+    Where a support has both ends, or the column is ``given``, nothing is demanded.
+    """
+    good = np.ones(len(rows[0]), bool)
+    for column, values in zip(columns, rows):
+        if (
+            isinstance(column, Continuous)
+            and not np.isfinite(column.high - column.low)
+            and column.name not in given
+        ):
+            limit = compress_tails(np.float64(within), column.tail)[0]
+            good &= np.abs(column.encode(np.asarray(values, float))[0]) <= limit
+    return good
+
+
+def features(columns, codes, centre, scale):
+    """Codes (N, J) as numbers that a network can take, (N, C)."""
+    found = []
+    for k, column in enumerate(columns):
+        if isinstance(column, Continuous):
+            found.append(codes[:, k, None])
+        elif column.kind == "category":
+            found.append(codes[:, k, None] == np.arange(len(column.labels)))
+        else:
+            found.append(np.clip((codes[:, k, None] - centre[k]) / scale[k], -5, 5))
+    return np.concatenate(found, axis=1).astype(np.float64)
+
+
+def check_given(given, names):
+    """Names of columns that are given, in the order of the table; some column has to be left.
+
+    Raises
+    ------
+    ValueError
+        If one is no column, or comes twice, or none is left.
+    """
+    try:
+        given = (given,) if isinstance(given, str) else () if given is None else tuple(given)
+    except TypeError:
+        raise TypeError(f"given: expected names of columns, got {shortened(given)}") from None
+    for name in given:
+        if name not in names:
+            raise ValueError(
+                f"given: expected columns among {quoted_names(names)}; got {shortened(name)}"
+            )
+        if given.count(name) > 1:
+            raise ValueError(f"given: expected each column once, got {name!r} twice")
+    if given and len(given) == len(names):
+        raise ValueError(f"given: expected a column that is not given, got all {len(names)}")
+    return tuple(name for name in names if name in given)

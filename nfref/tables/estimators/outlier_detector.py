@@ -1,0 +1,490 @@
+"""Rows that are unlike the others: those whose density is lowest, or whose cells are furthest out.
+
+Density alone has weaknesses as a measure of oddness. It goes by the scale that a column happens to
+have: far out in a long tail, or off a spike, it is low without being odd. And a group that is tight
+enough has a high density wherever it lies. So three measures are added, of which functions that
+make columns anew, each by itself and ascending, change the first alone:
+
+    log p(x)                        the density
+    log p(x) - sum_j log p_j(x_j)   how well the cells go together
+    sum_j log min(1, 2 P(X_j <= x_j), 2 P(X_j >= x_j))
+                                    the tails: how far out cells are, on the rarer side, as ECOD has
+                                    it (Li et al. 2022)
+
+Each counts by how far it is below its median over the rows fitted to, in units of the distance from
+the median to the lower quartile; nothing is less odd than usual.
+
+What is fitted to outliers finds them usual, too: a group of them is a component of a mixture. So
+the fit is *trimmed*, as robust covariances are (Rousseeuw 1984): simple densities are fitted twice,
+each time without the rows of which density and tails are lowest, and all densities to the rows that
+are left. The smallest components of a mixture, which together hold no more rows than are thought to
+be odd, don't count in it: a tight group of odd rows is one. Rows that it was fitted to are scored
+out of fold.
+"""
+
+import numbers
+from dataclasses import replace
+
+import numpy as np
+from sklearn.base import OutlierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from nfref.flow import Flow
+from nfref.runtime.annotations import Any, Array
+from nfref.tables.densities.mixture import GaussianMixture
+from nfref.tables.densities.pool import Regressed
+from nfref.tables.estimators.flow_density import FlowDensity
+from nfref.tables.fitting.plan import BUDGET
+from nfref.tables.fitting.row_fingerprints import FittedRows, keys_of
+from nfref.tables.queries import missing_cells
+from nfref.tables.schema.dataframes import as_counts, is_missing
+
+CRITERIA = ("combined", "density", "typical", "conditional")
+LEAST_ROWS = 30  # below so many, or three a column, nothing is trimmed
+TRIMMING_DRAWS = 200  # for rows with gaps
+TYPICAL_ROWS = 200  # of which the usual surprise of a column is the median
+
+
+class FlowOutlierDetector(OutlierMixin, FlowDensity):
+    """Outliers by density: rows that score below most training rows.
+
+    Rows that it was fitted to are known again by their content, and scored out of fold: by
+    densities that were not fitted to them.
+
+    Parameters
+    ----------
+    flow : str or Flow, default "auto"
+        As for :class:`nfref.FlowDensity`.
+    contamination : float, default 0.1
+        In (0, 0.5]: the share of training rows that are called outliers.
+    criterion : str, default "combined"
+        "combined" is the log-likelihood, how well the cells of a row go together, and the tails of
+        the columns; "density" the log-likelihood; "typical" how far it is from the median of the
+        rows fitted to, either way: a row may be too likely to be one of them; "conditional" the
+        largest :meth:`surprise` of its columns. Low scores are odd in each.
+    trimming : float, optional
+        In [0, 0.5]: the share of rows, the least likely ones, that the density is not fitted to.
+        None is twice the contamination, but at most half. Half of it is trimmed by simple densities
+        of all rows, and then all of it by those of the rows that were left. Below 30 rows, or three
+        a column, none is.
+    members, columns, given, epochs, batch_size, learning_rate, time_budget, validation, \
+random_state, verbose, n_jobs
+        As for :class:`nfref.FlowDensity`.
+
+    Attributes
+    ----------
+    offset_ : float
+        Rows of a lower score are outliers.
+    training_scores_ : (N,) array
+        What the rows that it was fitted to scored, out of fold.
+    n_trimmed_ : int
+        How many rows were trimmed.
+    density_, candidates_, columns_, weights_, n_features_in_, feature_names_in_
+        As for :class:`nfref.FlowDensity`.
+
+    Examples
+    --------
+    >>> import numpy as np, nfref
+    >>> rows = np.random.default_rng(0).standard_normal((200, 2))
+    >>> detector = nfref.FlowOutlierDetector(random_state=0).fit(rows)
+    >>> detector.predict(np.array([[0.0, 0.0], [9.0, 9.0]]))
+    array([ 1, -1])
+    """
+
+    def __init__(
+        self,
+        flow: str | Flow = "auto",
+        *,
+        contamination: float = 0.1,
+        criterion: str = "combined",
+        trimming: float | None = None,
+        members: Any = 4,
+        columns: Any = None,
+        given: Any = None,
+        epochs: Any = 200,
+        batch_size: Any = None,
+        learning_rate: Any = None,
+        time_budget: Any = BUDGET,
+        validation: Any = 0.1,
+        random_state: Any = None,
+        verbose: Any = False,
+        n_jobs: Any = None,
+    ) -> None:
+        super().__init__(
+            flow,
+            members=members,
+            columns=columns,
+            given=given,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            time_budget=time_budget,
+            validation=validation,
+            random_state=random_state,
+            verbose=verbose,
+            n_jobs=n_jobs,
+        )
+        self.contamination = contamination
+        self.criterion = criterion
+        self.trimming = trimming
+
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit a density to rows and find the threshold; see :meth:`nfref.FlowDensity.fit`."""
+        share = self.contamination
+        if not isinstance(share, numbers.Real) or not 0 < share <= 0.5:
+            raise ValueError(f"contamination: expected a number in (0, 0.5], got {share!r}")
+        if self.trimming is not None and (
+            not isinstance(self.trimming, numbers.Real) or not 0 <= self.trimming <= 0.5
+        ):
+            raise ValueError(f"trimming: expected a number in [0, 0.5], got {self.trimming!r}")
+        if self.criterion not in CRITERIA:
+            raise ValueError(
+                f"criterion: expected one of {', '.join(CRITERIA)}, got {self.criterion!r}"
+            )
+        super().fit(X, y, sample_weight)
+        self.training_scores_ = scores = self.score_samples(X)
+        weight = None
+        if sample_weight is not None:
+            weight = np.broadcast_to(np.asarray(sample_weight, np.float64), len(scores))
+            scores, weight = scores[weight > 0], as_counts(weight[weight > 0])
+        self.offset_ = _quantile(scores, weight, share)
+        return self
+
+    # Fitting --------------------------------------------------------------------------------
+
+    def _found(self, columns, table, plan, seed, options):
+        options = {**options, "weight": as_counts(options["weight"])}
+        kept = self._kept(columns, table, plan, seed, options)
+        self.n_trimmed_ = int(np.sum(~kept))
+        table, options = _some(table, kept), _weighed(options, kept)
+        found = super()._found(columns, table, plan, seed, options)
+        density, places, log_prob = found.density, found.unseen.places, found.unseen.log_prob
+        whole = ~np.any([is_missing(values[places]) for values in table], axis=0)
+        places, log_prob = places[whole], log_prob[whole]
+        keys = keys_of(density, _some(table, places))
+        self._known = FittedRows.of(keys, log_prob)
+        margins = self._fit_margins(density, table, plan, seed, options)[places]
+        self._known_margins = FittedRows.of(keys, margins)
+        self._tails = _Tails.of(density.columns, table, options["weight"], density.given)
+        self._usual = [
+            _usual(measure, _weighed(options, places)["weight"])
+            for measure in (
+                log_prob,
+                log_prob - margins,
+                self._tails.log_prob(_some(table, places)),
+            )
+        ]
+        # By content: neither the order of rows nor whether one repeats makes a difference.
+        _, first, copy = np.unique(keys, return_index=True, return_inverse=True)
+        some = (places[first] if len(keys) else np.arange(len(table[0])))[:TYPICAL_ROWS]
+        counts = np.bincount(copy, _weighed(options, places)["weight"])[:TYPICAL_ROWS]
+        self._typical = None
+        self._examples = _some(table, some), counts if len(keys) else np.ones(len(some))
+        return found
+
+    def _fit_margins(self, density, table, plan, seed, options):
+        """Fits densities of single columns; sum_j log p_j of the rows (N,), out of fold where these
+        are held out."""
+        plan = self._simple(plan)
+        options = {**options, "given": (), "announce": lambda name: None}
+        total = np.zeros(len(table[0]))
+        self._margins = []
+        for column, values in zip(density.columns, table):
+            found = None  # of one value that all have nothing can be said
+            if column.name not in density.given and len(set(values[~is_missing(values)])) > 1:
+                found = super()._found((column,), [values], plan, seed, options)
+                scores = missing_cells.log_marginal(found.density, [values]).log_prob
+                scores[found.unseen.places] = found.unseen.log_prob
+                total = total + scores
+            self._margins.append(found and found.density)
+        return total
+
+    def _simple(self, plan):
+        """The same without flows."""
+        flow = "gaussian" if self.flow == "gaussian" else "mixture"
+        return replace(plan, flow=flow, members=0, simple=True, callback=None)
+
+    def _log_margins(self, table):
+        """sum_j log p_j, (N,), of the cells that are there."""
+        return sum(
+            (
+                missing_cells.log_marginal(margin, [values]).log_prob
+                for margin, values in zip(self._margins, table)
+                if margin is not None
+            ),
+            np.zeros(len(table[0])),
+        )
+
+    def _kept(self, columns, table, plan, seed, options):
+        """Which rows are left when the least likely ones are trimmed, (N,)."""
+        kept = np.ones(len(table[0]), bool)
+        share = self.trimming
+        if share is None:
+            share = min(2 * self.contamination, 0.5)
+        weight = options["weight"]
+        rows = len(kept) if weight is None else np.sum(weight)
+        if share == 0 or (1 - share) * rows < max(LEAST_ROWS, 3 * len(columns)):
+            return kept
+        plan = self._simple(plan)
+        for part in (share / 2, share):
+            log_prob = self._out_of_fold(columns, table, kept, plan, seed, options)
+            own = _weighed(options, kept)["weight"]
+            tails = _Tails.of(columns, _some(table, kept), own, options["given"]).log_prob(table)
+            scores = sum(
+                np.minimum(measure - middle, 0) / spread
+                for measure, (middle, spread) in (
+                    (measure, _usual(measure[kept], own)) for measure in (log_prob, tails)
+                )
+            )
+            left = scores >= _quantile(scores, weight, part)
+            if all(len(set(values[left].tolist())) == 1 for values in table):
+                break  # of one row nothing can be said
+            kept = left
+        return kept
+
+    def _out_of_fold(self, columns, table, kept, plan, seed, options):
+        """Log-likelihoods of all rows by densities of those kept, none fitted to the row."""
+        found = super()._found(columns, _some(table, kept), plan, seed, _weighed(options, kept))
+        scores = np.empty(len(kept))
+        at = np.flatnonzero(kept)[found.unseen.places]
+        scores[at] = found.unseen.log_prob
+        missing = np.ones(len(kept), bool)
+        missing[at] = False
+        if np.any(missing):
+            scores[missing] = missing_cells.log_marginal(
+                found.density, _some(table, missing), TRIMMING_DRAWS
+            ).log_prob
+        if found.density.pool is None:
+            return scores
+        large = replace(
+            found.density, pool=_of_large_components(found.density.pool, self.contamination)
+        )
+        return np.minimum(scores, missing_cells.log_marginal(large, table, TRIMMING_DRAWS).log_prob)
+
+    # Scores ---------------------------------------------------------------------------------
+
+    def score_samples(self, X: Array) -> Array:
+        """The score of every row by the criterion, (N,): low ones are odd.
+
+        Rows that it was fitted to are scored out of fold, but for the criterion "conditional".
+
+        Parameters
+        ----------
+        X : (N, D) array or DataFrame
+
+        Returns
+        -------
+        (N,) array
+        """
+        if self.criterion == "conditional":
+            return -np.max(np.nan_to_num(self.surprise(X), nan=-np.inf), axis=1)
+        log_prob = super().score_samples(X, cells=False)
+        _, table = self._table(X)
+        whole = np.flatnonzero(
+            ~np.any([is_missing(values) for values in table], axis=0) & np.isfinite(log_prob)
+        )
+        keys = keys_of(self.density_, _some(table, whole)) if len(whole) else np.zeros(0, np.uint64)
+        log_prob[whole] = self._known.update(keys, log_prob[whole])
+        if self.criterion == "typical":
+            return -np.abs(log_prob - self._usual[0][0])
+        if self.criterion == "density":
+            return log_prob
+        possible = np.isfinite(log_prob)
+        margins = np.full(len(log_prob), -np.inf)
+        margins[possible] = self._log_margins(_some(table, possible))
+        margins[whole] = self._known_margins.update(keys, margins[whole])
+        together = np.where(possible, log_prob - np.where(possible, margins, 0), -np.inf)
+        return sum(
+            np.minimum(measure - middle, 0) / spread
+            for measure, (middle, spread) in zip(
+                (log_prob, together, self._tails.log_prob(table)), self._usual
+            )
+        )
+
+    def surprise(self, X: Array) -> Array:
+        """Why a row is odd: how much less likely each cell is, given the others of its row, than
+        the cells of its column usually are.
+
+        Of a column that is m_j - log p(x_j | x without x_j), with m_j the median of the same
+        log-likelihood over rows that the density was fitted to: at most 200, without gaps if there
+        are such.
+
+        Parameters
+        ----------
+        X : (N, D) array or DataFrame
+
+        Returns
+        -------
+        (N, D) array
+            In nats; NaN for cells that are missing and columns that are given.
+        """
+        check_is_fitted(self)
+        _, table = self._table(X)
+        if self._typical is None:
+            examples, counts = self._examples
+            cells = self._of_cells(examples).T
+            there = ~np.isnan(cells)
+            self._typical = np.array(
+                [
+                    _quantile(own[here], counts[here], 0.5) if np.any(here) else np.nan
+                    for own, here in zip(cells, there)
+                ]
+            )
+        return self._typical - self._of_cells(table)
+
+    def _of_cells(self, table):
+        """log p(x_j | x without x_j), (N, D)."""
+        found = np.full((len(table[0]), len(table)), np.nan)
+        whole = missing_cells.log_marginal(self.density_, table).log_prob
+        sampler = missing_cells.ConditionalSampler(self.density_)
+        for j, values in enumerate(table):
+            here = np.flatnonzero(~is_missing(values))
+            if self.columns_[j].name in self.density_.given or not len(here):
+                continue
+            rest = _some(table, here)
+            rest[j] = (
+                np.full(len(here), None, object)
+                if self.columns_[j].kind == "category"
+                else np.full(len(here), np.nan)
+            )
+            found[here, j] = (
+                whole[here]
+                - missing_cells.log_marginal(self.density_, rest, sampler=sampler).log_prob
+            )
+        return found
+
+    def decision_function(self, X):
+        """The score less ``offset_``, (N,): negative for outliers."""
+        check_is_fitted(self)
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X):
+        """1 for rows like the others, -1 for outliers, (N,)."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+
+def _of_large_components(pool, share):
+    """The pool without the smallest components of its mixtures, which hold a share of the rows: a
+    group of odd rows is a component, and its density is high."""
+
+    def large(member):
+        if isinstance(member, Regressed):
+            return replace(member, density=large(member.density))
+        if not isinstance(member, GaussianMixture):
+            return member
+        order = np.argsort(member.log_weights)
+        kept = order[np.cumsum(np.exp(member.log_weights[order])) > share]
+        weights = member.log_weights[kept]
+        return replace(
+            member,
+            log_weights=weights - np.logaddexp.reduce(weights),
+            means=member.means[kept],
+            choleskys=member.choleskys[kept],
+        )
+
+    return replace(pool, members=tuple(map(large, pool.members)))
+
+
+def _some(table, places):
+    return [values[places] for values in table]
+
+
+def _weighed(options, kept):
+    weight = options["weight"]
+    return {**options, "weight": None if weight is None else weight[kept]}
+
+
+def _usual(measure, weight):
+    """(median, its distance to the lower quartile) of what rows measure; 1 where that is 0."""
+    if not len(measure):
+        return 0.0, 1.0
+    middle = _quantile(measure, weight, 0.5)
+    return middle, middle - _quantile(measure, weight, 0.25) or 1.0
+
+
+class _Tails:
+    """sum_j log of how far out the cells of a row are: :class:`_Tail`."""
+
+    def __init__(self, tails):
+        self.tails = tails
+
+    @classmethod
+    def of(cls, columns, table, weight, given):
+        return cls(
+            [
+                None if column.name in given else _Tail.of(column, values, weight)
+                for column, values in zip(columns, table)
+            ]
+        )
+
+    def log_prob(self, table):
+        """(N,)."""
+        return sum(
+            (tail.log_prob(values) for tail, values in zip(self.tails, table) if tail),
+            np.zeros(len(table[0])),
+        )
+
+
+class _Tail:
+    """log min(1, 2 P(X <= x), 2 P(X >= x)) of a column of numbers among some rows, each beside one
+    row more; of a category the log of the share of labels no more frequent."""
+
+    def __init__(self, seen, at_most, at_least, labels):
+        self.seen, self.at_most, self.at_least, self.labels = seen, at_most, at_least, labels
+
+    @classmethod
+    def of(cls, column, values, weight):
+        weight = np.ones(len(values)) if weight is None else weight
+        here = ~is_missing(values)
+        labels = column.labels if column.kind == "category" else None
+        values = cls._numbers(labels, values[here])
+        seen, which = np.unique(values, return_inverse=True)
+        mass = np.bincount(which, weight[here], len(seen))
+        if labels is not None:
+            order = np.argsort(mass, kind="stable")
+            share = np.empty(len(mass))
+            # Labels as frequent as each other are as odd.
+            share[order] = np.cumsum(mass[order])[
+                np.searchsorted(mass[order], mass[order], side="right") - 1
+            ]
+            return cls(seen, (share + 1) / (np.sum(mass) + 1), None, labels)
+        below, total = np.cumsum(mass), np.sum(mass)
+        return cls(seen, np.append(0, below) + 1, total - np.append(0, below) + 1, None)
+
+    @staticmethod
+    def _numbers(labels, values):
+        if labels is None:
+            return np.asarray(values, np.float64)
+        place = {label: k for k, label in enumerate(labels)}
+        return np.array(
+            [place.get(getattr(value, "item", lambda: value)(), -1) for value in values], np.float64
+        )
+
+    def log_prob(self, values):
+        """(N,); 0 for cells that are missing."""
+        found, here = np.zeros(len(values)), ~is_missing(values)
+        values = self._numbers(self.labels, values[here])
+        if self.labels is not None:
+            place = np.minimum(np.searchsorted(self.seen, values), len(self.seen) - 1)
+            found[here] = np.log(
+                np.where(self.seen[place] == values, self.at_most[place], np.min(self.at_most) / 2)
+            )
+            return found
+        total = self.at_least[0]
+        low = self.at_most[np.searchsorted(self.seen, values, side="right")] / total
+        high = self.at_least[np.searchsorted(self.seen, values, side="left")] / total
+        found[here] = np.log(np.minimum(1, 2 * np.minimum(low, high)))
+        return found
+
+
+def _quantile(values, weight, share):
+    """NumPy's quantile of values, each there so often as its weight says."""
+    if weight is None:
+        return float(np.quantile(values, share))
+    order = np.argsort(values, kind="stable")
+    values, ends = values[order], np.cumsum(weight[order])
+    place = share * (ends[-1] - 1)
+    low = np.searchsorted(ends, np.floor(place), side="right")
+    high = np.searchsorted(ends, np.floor(place) + 1, side="right")
+    low, high = values[min(low, len(values) - 1)], values[min(high, len(values) - 1)]
+    return float(low + (place - np.floor(place)) * (high - low))

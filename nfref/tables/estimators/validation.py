@@ -1,0 +1,142 @@
+"""The rows that an estimator takes and gives: arrays and DataFrames, columns by name and place."""
+
+import warnings
+
+import numpy as np
+from sklearn.utils.validation import validate_data
+
+from nfref.runtime.annotations import Any
+from nfref.runtime.checks import as_array, as_weight
+from nfref.tables.queries.scoring import stacked
+from nfref.tables.schema.columns import DISCRETE, are_counts, rounding_of
+from nfref.tables.schema.dataframes import (
+    check_repeat,
+    frame_columns,
+    is_frame,
+    is_missing,
+    like_frame,
+    with_empty_column,
+)
+
+
+class EstimatorRows:
+    """An estimator's rows as columns' values, and columns' values as rows like those fitted to."""
+
+    columns: Any
+    columns_: Any
+    density_: Any
+
+    def _first_table(self, X):
+        """(names, list of columns' values, name -> support) of what is fitted to."""
+        asked = self.columns or {}
+        categories = [
+            name
+            for name, support in asked.items()
+            if isinstance(support, str) and support == "category"
+        ]
+        if not is_frame(X):
+            self._frame = None
+            values = self._array_of(X, ensure_min_samples=2)
+            names = [f"x{k + 1}" for k in range(values.shape[1])]
+            if getattr(getattr(X, "dtype", None), "kind", None) in ("i", "u"):
+                _tell_of_rounding(names, values.T)
+            return names, list(values.T), asked
+        found, whole = self._columns_of(X, categories, reset=True)
+        self._frame = X[:0]
+        _tell_of_rounding(whole, [found[name] for name in whole])
+        counts = {
+            name: "count"
+            for name in whole
+            if name not in asked and are_counts(found[name][~is_missing(found[name])])
+        }
+        for name, values in found.items():
+            if name not in asked and values.dtype.kind in "OU":
+                check_repeat(name, values)
+        return list(found), list(found.values()), {**counts, **asked}
+
+    def _table(self, X, asked=None):
+        """(names, list of columns' values): a DataFrame by names, all else by places.
+
+        A DataFrame may lack the column that is ``asked`` for.
+        """
+        if is_frame(X):
+            if asked is not None:
+                X = with_empty_column(X, asked, [column.name for column in self.columns_])
+            found, _ = self._columns_of(
+                X, [column.name for column in self.columns_ if column.kind == "category"]
+            )
+            return list(found), list(found.values())
+        X = self._array_of(X, reset=False)
+        return [f"x{k + 1}" for k in range(X.shape[1])], list(X.T)
+
+    def _columns_of(self, X, categories, reset=False):
+        """:func:`frame_columns` of a DataFrame with the columns that were fitted to."""
+        _validated(self, X, reset=reset, skip_check_array=True)
+        found, whole = frame_columns(X, categories)
+        if not found or not len(next(iter(found.values()))):
+            raise ValueError(
+                "X: expected at least one row and one column, got a table "
+                f"without {'rows' if found else 'columns'}"
+            )
+        return found, whole
+
+    def _array_of(self, X, **options):
+        """An array of numbers, by scikit-learn's rules."""
+        kind = getattr(getattr(X, "dtype", None), "kind", None)
+        if kind in ("m", "M"):
+            raise TypeError(
+                f"X: expected numbers, got dtype {X.dtype}; (X - X.min()) / "
+                "numpy.timedelta64(1, 's') makes numbers of them"
+            )
+        if kind == "O" and any(
+            isinstance(cell, (np.datetime64, np.timedelta64)) for cell in np.ravel(X)
+        ):  # float() takes them, in any unit
+            raise TypeError(
+                "X: expected numbers, got dates or durations among dtype object; a "
+                "DataFrame says which column they are"
+            )
+        if isinstance(X, np.ma.MaskedArray):
+            X = np.ma.filled(X.astype(np.float64), np.nan)
+        return _validated(self, X, dtype=np.float64, ensure_all_finite="allow-nan", **options)
+
+    def _like_data(self, columns):
+        """Columns' values as an array or a DataFrame, whichever was fitted to."""
+        if self._frame is not None:
+            return like_frame(
+                self._frame,
+                {column.name: values for column, values in zip(self.columns_, columns)},
+                [column.name for column in self.columns_ if column.kind in DISCRETE],
+            )
+        return stacked(columns)
+
+
+def _validated(estimator, X, **options):
+    """What scikit-learn finds wrong is said in one line, without the array."""
+    try:
+        return validate_data(estimator, X, **options)
+    except (ValueError, TypeError, OverflowError) as error:
+        lines = str(error).splitlines()
+        advice = [
+            line if line.startswith("Reshape") else line[:60]
+            for line in lines[1:]
+            if line.startswith(("Reshape", "Feature names", "- "))
+        ]
+        text = "; ".join([lines[0].removesuffix(" instead:"), *advice])
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(text if "X" in text else f"X: {text}") from None
+
+
+def _tell_of_rounding(names, columns):
+    """A warning where whole numbers are too large for float64."""
+    for name, values in zip(names, columns):
+        told = rounding_of(name, values)
+        if told:
+            warnings.warn(told, stacklevel=5)
+
+
+def weight_of(value, rows):
+    """What each row counts; one number is what all count, as other estimators take it."""
+    if value is None:
+        return None
+    value = as_array("sample_weight", value)
+    return as_weight("sample_weight", value if value.ndim else np.full(rows, value), rows)

@@ -1,0 +1,255 @@
+"""Archives: a description and its arrays in an .npz with a digest.
+
+Written whole, read without trust: what model files and checkpoints have in common.
+``docs/model_files.rst`` specifies it byte for byte. The archive is not compressed, so that its
+members take as much memory as it takes on disk. What an archive says of itself is compared with
+its size before anything of that size is made, nothing is ever unpickled, and what is written is
+first rebuilt as a reader would.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import zipfile
+
+import numpy as np
+
+from nfref.runtime.annotations import Any, Array, Callable, PathLike
+from nfref.runtime.checks import one_line, shortened
+from nfref.runtime.files import is_special, replacing
+from nfref.runtime.serialization import check_sizes, describe, rebuild
+
+DTYPES = [np.dtype(name) for name in ("float32", "float64", "int64")]
+
+
+class ArchiveError(ValueError):
+    """An archive that cannot be used; the message is one line."""
+
+
+def save(
+    path: PathLike,
+    kind: str,
+    version: int,
+    content: dict[str, Any],
+    make: Callable[..., Any] = dict,
+) -> None:
+    """Write an archive, whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like or nfref.runtime.files.Reservation
+    kind : str
+        The name of the format.
+    version : int
+    content : dict of str to whatever :func:`nfref.runtime.serialization.describe` takes
+    make : callable
+        As in :func:`load`: what cannot be read is not written.
+    """
+    description, arrays = describe(content)
+    header = {"format": kind, "version": version, **description}
+    encoded = _encoded(header)
+    _made(
+        header, {name: _native(name, array) for name, array in arrays.items()}, encoded.size, make
+    )
+    write_archive(path, encoded, arrays)
+
+
+def load(
+    path: PathLike, what: str, kind: str, version: int, make: Callable[..., Any] = dict
+) -> Any:
+    """What an archive holds.
+
+    Parameters
+    ----------
+    path : path-like
+    what : str
+        What is expected there, for messages: "model file".
+    kind, version : str, int
+        As in :func:`save`.
+    make : callable
+        It is called with the content as keywords.
+
+    Raises
+    ------
+    ArchiveError
+        If there is no such file, it is damaged, of another kind or version, or what it holds does
+        not fit together.
+    """
+    with _opened(path, what) as file:
+        header, arrays, length = _read(file, what, kind, version)
+        return _made(header, arrays, length, make)
+
+
+def _made(header, arrays, length, make):
+    content = {key: value for key, value in header.items() if key not in ("format", "version")}
+    try:
+        check_sizes(content, arrays, length)
+        return make(**rebuild(content, arrays))
+    except Exception as error:  # a stranger's content fails in whatever way it likes
+        raise ArchiveError(one_line(error)) from None
+
+
+# Writing ----------------------------------------------------------------------------------
+
+
+def write_archive(path: PathLike, header: dict[str, Any] | Array, arrays: dict[str, Array]) -> None:
+    """Write arrays by name with their header and digest; equal contents are equal files.
+
+    Parameters
+    ----------
+    path : path-like or nfref.runtime.files.Reservation
+    header : dict or (L,) array of uint8
+        What JSON can hold, or that as bytes.
+    arrays : dict of str to array
+    """
+    encoded = _encoded(header) if isinstance(header, dict) else header
+    members = {"header": encoded, **arrays}
+    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in {**members, "digest": digest(members)}.items():
+            # A ZipInfo made by hand has a fixed date.
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+
+def _encoded(header):
+    return np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+
+
+def digest(arrays: dict[str, Array]) -> Array:
+    """SHA-256 of arrays by name, in the order of their names, as (32,) bytes."""
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name])
+        total.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        total.update(np.ascontiguousarray(array))  # type: ignore[arg-type]
+    return np.frombuffer(total.digest(), np.uint8)
+
+
+# Reading ----------------------------------------------------------------------------------
+
+
+def _read(file, what, kind, version):
+    """(header, the other arrays, bytes of the header), if they were written together."""
+    length = os.fstat(file.fileno()).st_size
+    archive = zipfile.ZipFile(file)
+    members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ArchiveError("expected arrays that are not compressed, got compressed ones")
+    if sum(member.file_size for member in members) > length:
+        raise ArchiveError("expected members as large as the file, got larger ones")
+    names = [member.filename.removesuffix(".npy") for member in members]
+    if not all(member.filename.endswith(".npy") for member in members) or len(set(names)) < len(
+        names
+    ):
+        raise ArchiveError("expected arrays of different names, got another kind of archive")
+    forms = {name: _form(archive, member) for name, member in zip(names, members)}
+    encoded = _array(archive, "header") if _is_bytes(forms.get("header")) else np.zeros(0, np.uint8)
+    header = _header(encoded, what, kind, version)
+    arrays = {name: _array(archive, name) for name in names if name != "header"}
+    if not _is_bytes(forms.get("digest")):
+        raise ArchiveError("digest: expected one of header and arrays, got none")
+    written = arrays.pop("digest")
+    if not np.array_equal(written, digest({"header": encoded, **arrays})):
+        raise ArchiveError(
+            "digest: expected that of header and arrays, got another: "
+            "they were not written together"
+        )
+    return header, {name: _native(name, array) for name, array in arrays.items()}, encoded.size
+
+
+def _form(archive, member):
+    """(shape, dtype) of an array, as its own header gives them and its size confirms."""
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, _, dtype = read(stream)
+        if dtype.hasobject:
+            raise ArchiveError("expected plain arrays, got pickled objects, which are never loaded")
+        if (
+            dtype.subdtype is not None
+            or dtype.names
+            or any(size < 0 for size in shape)
+            or math.prod(shape) * dtype.itemsize != member.file_size - stream.tell()
+        ):
+            raise ArchiveError("expected a complete file, got a truncated or damaged one")
+    return shape, dtype
+
+
+def _is_bytes(form):
+    return form is not None and len(form[0]) == 1 and form[1] == np.uint8
+
+
+def _array(archive, name):
+    with archive.open(f"{name}.npy") as stream:
+        array = np.lib.format.read_array(stream, allow_pickle=False)
+        stream.read()  # to its end, where the checksum is compared
+    return array
+
+
+def _native(name, array):
+    """The array in this machine's order of bytes."""
+    dtype = array.dtype.newbyteorder("=")
+    if dtype not in DTYPES:
+        raise ArchiveError(
+            f"{one_line(name, 60)}: expected floats of 32 or 64 bits or whole "
+            f"numbers of 64, got dtype {array.dtype}"
+        )
+    return array.astype(dtype, copy=False)
+
+
+def _header(encoded, what, kind, version):
+    """The JSON object in the bytes of ``header``, if it is of this kind and version."""
+    foreign = ArchiveError(f"expected a {what} that nfref wrote, got an .npz of another kind")
+    try:
+        header = json.loads(encoded.tobytes().decode(), parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise foreign from None
+    if not isinstance(header, dict) or header.get("format") != kind:
+        raise foreign
+    found = header.get("version")
+    if type(found) is not int or found != version:
+        raise ArchiveError(
+            f"expected format version {version}, got {shortened(found)}: another nfref wrote it"
+        )
+    return header
+
+
+def _refuse(constant):
+    raise ValueError(f"expected JSON, got {constant}")
+
+
+@contextlib.contextmanager
+def _opened(path, what):
+    """Open an archive; whatever goes wrong inside the block is an ArchiveError with the path."""
+    path = os.fspath(path)
+    try:
+        if os.path.isdir(path):
+            raise ArchiveError(f"expected a {what}, got a folder")
+        if is_special(path):
+            raise ArchiveError("expected a regular file, got a device or a pipe")
+        with open(path, "rb") as file:
+            start = file.read(4)
+            if not start.startswith(b"PK"):
+                came = "an empty file" if not start else "something that is no .npz archive"
+                raise ArchiveError(f"expected an nfref {what}, got {came}")
+            file.seek(0)
+            yield file
+    except ArchiveError as error:
+        raise ArchiveError(f"{path}: {error}") from None
+    except FileNotFoundError:
+        raise ArchiveError(f"{path}: expected a {what}, found none there") from None
+    except MemoryError:
+        raise
+    except OSError as error:
+        raise ArchiveError(
+            f"{path}: expected a readable file, got {error.strerror or error}"
+        ) from None
+    except Exception:  # zipfile, zlib, struct and tokenize each have their own
+        raise ArchiveError(
+            f"{path}: expected a complete {what}, got a truncated or damaged one"
+        ) from None

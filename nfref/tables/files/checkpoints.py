@@ -1,0 +1,71 @@
+"""Checkpoints: where the fit of a table stands after an epoch, in a file."""
+
+import itertools
+from dataclasses import replace
+
+from nfref.runtime.annotations import Any, PathLike
+from nfref.runtime.checks import one_line
+from nfref.tables.files import archives
+from nfref.tables.files.archives import ArchiveError
+from nfref.tables.fitting.plan import SearchState
+
+FORMAT, VERSION = "nfref checkpoint", 1
+SEARCH = 3  # another number whenever searches go another way: bits are not the same
+
+
+def write(path: PathLike, state: SearchState, asked: dict[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+    state : SearchState
+    asked : dict
+        All that decides the bits of the fit, by name, as JSON gives it back; ``"DATA"`` stands for
+        the rows.
+    """
+    now = state.current and replace(state.current, unflatten=None, evaluated=None)
+    archives.save(path, FORMAT, VERSION, {"asked": asked, "state": replace(state, current=now)})
+
+
+def read(path, asked):
+    """The SearchState in a checkpoint that was written by a fit which asked for the same.
+
+    Only ``--epochs`` may be more: flows that were trained to the last of those before, and what
+    came after them, are not in it then.
+
+    Raises
+    ------
+    ArchiveError
+        If there is none, it is damaged, or it is that of another fit.
+    """
+    content = archives.load(path, "checkpoint", FORMAT, VERSION)
+    if not isinstance(content.get("state"), SearchState):
+        raise ArchiveError(f"{path}: expected the state of a fit, got others")
+    written, state = content.get("asked"), content["state"]
+    for name, value in asked.items():
+        was = written.get(name) if isinstance(written, dict) else None
+        if name == "--epochs" and isinstance(was, int) and was < value:
+            state = _short_of(state, was)
+        elif was != value:
+            expected = {
+                "DATA": "the DATA it was written with, got other rows",
+                "search": "a checkpoint of this version's search, got one of an older "
+                "search, with which only the nfref that wrote it goes on",
+            }
+            raise ArchiveError(
+                f"{path}: expected "
+                + expected.get(
+                    name,
+                    f"{name} {one_line(was, 60)} as when it was written, got {one_line(value, 60)}",
+                )
+            )
+    return state
+
+
+def _short_of(state, epochs):
+    """The state without the flows that may have had so many epochs because there were no more."""
+    done = tuple(
+        itertools.takewhile(lambda flow: len(flow.history.get("train", ())) < epochs, state.done)
+    )
+    return state if done == state.done else replace(state, done=done, current=None)

@@ -1,0 +1,1 @@
+"""Fit the density of a table: plan, folds, candidates, flow search."""

@@ -1,0 +1,1 @@
+"""Questions to a fitted density: marginals, missing cells, quantiles, scores."""

@@ -1,0 +1,356 @@
+"""Marginals and conditionals in closed form: of Gaussians, mixtures and the wide density.
+
+With the columns in the order observed (O), missing (M), and T the Cholesky factor of the
+covariance in that order,
+
+    z_O = T_OO^-1 (u_O - m_O)
+    log p(u_O) = -|z_O|^2 / 2 - sum log diag T_OO - (|O|/2) log 2 pi
+    u_M | u_O  ~  N(m_M + T_MO z_O, T_MM T_MM^T)
+
+and a mixture has the marginal sum_k v_k p_k(u_O) and the conditionals of its components with
+weights v_k p_k(u_O) / sum_l v_l p_l(u_O). The columns of the wide density are independent, so a
+marginal is of fewer columns and a conditional is a marginal.
+
+Source: Bishop 2006.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nfref.bases.standard_normal import StandardNormal
+from nfref.flows.autoregressive import MADE, MAF, natural_order
+from nfref.flows.neural_spline import NSF
+from nfref.runtime.annotations import Any, Array, Generator
+from nfref.tables.densities.mixture import GaussianMixture
+from nfref.tables.densities.pool import FittedFlow, Pool, Regressed, stacking_weights
+from nfref.tables.densities.regression import MixtureRegression
+from nfref.tables.densities.simple_densities import LOG_TWO_PI, Gaussian, Wide, solved
+
+PILOT = 2000  # draws of a pool by which its closed-form approximation is weighted
+
+
+# Formulas ---------------------------------------------------------------------------------
+
+
+def reordered(cholesky, order):
+    """T, lower triangular, with T T^T = (L L^T)[order, order].
+
+    By QR of L[order]^T, so that the covariance itself is never formed. Shapes: (D, D), (D,).
+    """
+    upper = np.linalg.qr(cholesky[order].T, mode="r")
+    return upper.T * np.sign(np.diag(upper))
+
+
+def gaussian_marginal(u, mean, factor):
+    """(log p(u_O), z_O) with u and mean in the order of T; O are the first columns, as many as u's.
+
+    Shapes: u (N, O), mean (D,), factor T (D, D). Returns (N,), (N, O).
+    """
+    seen = u.shape[1]
+    if not seen:
+        return np.zeros(len(u)), u
+    own = factor[:seen, :seen]
+    z = solved(own, u - mean[:seen]).T
+    return (-0.5 * np.sum(z**2, axis=1) - np.sum(np.log(np.diag(own))) - 0.5 * seen * LOG_TWO_PI, z)
+
+
+def gaussian_conditional(z, noise, mean, factor):
+    """u_M = m_M + T_MO z_O + T_MM e. Shapes: z (N, O), noise e (N, M). Returns (N, M)."""
+    seen = z.shape[1]
+    return mean[seen:] + z @ factor[seen:, :seen].T + noise @ factor[seen:, seen:].T
+
+
+# A mixture of closed forms ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """q(u | c) = sum_k v_k r_k(c) q_k(u - c B_k), each q_k a Gaussian or the wide density.
+
+    Parameters
+    ----------
+    log_weights : (K,) array
+        log v.
+    parts : tuple of Gaussian or Wide, length K
+    slopes : tuple of (C, D) array or None, length K
+        B.
+    is_exact : bool
+        Whether it is the pool, and not only close to it.
+    gates : tuple of (int, MixtureRegression)
+        From which part on these say r; it is 1 for all other parts.
+    """
+
+    log_weights: np.ndarray
+    parts: tuple
+    slopes: tuple
+    is_exact: bool = False
+    gates: tuple = ()
+
+    @classmethod
+    def of(cls, members, weights, is_exact=False, context_dim=0):
+        """Of members of a pool in closed form and their weights."""
+        log_weights, parts, slopes, gates = [], [], [], []
+        for member, weight in zip(members, weights):
+            slope = member.slopes if isinstance(member, Regressed) else None
+            density = member.density if isinstance(member, Regressed) else member
+            if not weight > 0:
+                continue
+            if isinstance(density, MixtureRegression):
+                gates.append((len(parts), density))
+                for gaussian, slope in density.components(context_dim):
+                    log_weights.append(np.log(weight))
+                    parts.append(gaussian)
+                    slopes.append(slope)
+            elif isinstance(density, GaussianMixture):
+                log_weights.extend(np.log(weight) + density.log_weights)
+                parts.extend(map(Gaussian, density.means, density.choleskys))
+                slopes.extend([slope] * density.components)
+            else:
+                log_weights.append(np.log(weight))
+                parts.append(density)
+                slopes.append(slope)
+        return cls(np.array(log_weights), tuple(parts), tuple(slopes), is_exact, tuple(gates))
+
+    @classmethod
+    def proposal_for(cls, pool: Pool, rng: Generator, context: Array | None = None) -> Any:
+        """The closed form that is likeliest for draws of a pool, or the pool where it is one.
+
+        Its weights are those of stacking, with a row each for all of its members, so that none is
+        left out: where a flow has found something that no closed form knows, the wide one serves.
+        Where flows stand alone, closed forms are fitted to the draws.
+
+        Parameters
+        ----------
+        pool : Pool
+        rng : numpy.random.Generator
+        context : (N, C) array, optional
+            Contexts that the draws are given, where it takes one.
+        """
+        closed = [k for k, member in enumerate(pool.members) if is_closed(member)]
+        members = [pool.members[k] for k in closed]
+        context_dim = 0 if context is None else context.shape[1]
+        if all(pool.weights[k] == 0 for k in range(len(pool.members)) if k not in closed):
+            return cls.of(members, pool.weights[closed], True, context_dim)
+        drawn = pool.sample(rng, PILOT if context is None else len(context), context)
+        members = members or _fitted_to(drawn, context, rng)
+        scores = replace(pool, members=tuple(members)).log_probs(drawn, context)
+        weights = stacking_weights(
+            scores, prior=np.full(len(members), 0.01 * len(drawn) / len(members))
+        )
+        return cls.of(members, weights, False, context_dim)
+
+    def log_joint(self, u, observed, context=None):
+        """log v_k r_k(c) q_k(u_O | c), (N, K), of the columns ``observed`` of rows u (N, D)."""
+        joint = np.stack(
+            [
+                log_weight + self._marginal(k, u, observed, context)[0]
+                for k, log_weight in enumerate(self.log_weights)
+            ],
+            axis=1,
+        )
+        for first, member in self.gates:
+            joint[:, first : first + member.joint.components] += member.log_gates(context)
+        return joint
+
+    def log_prob(self, u, observed, context=None):
+        """log q(u_O | c), (N,)."""
+        return np.logaddexp.reduce(self.log_joint(u, observed, context), axis=1)
+
+    def fill(
+        self, u: Array, observed: Array, noise: "Noise", context: Array | None = None
+    ) -> Array:
+        """Rows with the columns that are not ``observed`` drawn given those that are.
+
+        Parameters
+        ----------
+        u : (N, D) array
+            What stands in the columns to fill does not matter.
+        observed : (O,) array of int
+        noise : Noise
+            Of N rows.
+        context : (N, C) array, optional
+
+        Returns
+        -------
+        (N, D) array
+        """
+        joint = self.log_joint(u, observed, context)
+        share = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
+        edges = np.cumsum(share, axis=1)
+        chosen = np.sum(noise.part[:, None] * edges[:, -1:] >= edges[:, :-1], axis=1)
+        missing = others(observed, u.shape[1])
+        filled = u.copy()
+        for k in np.unique(chosen):
+            rows = np.flatnonzero(chosen == k)
+            given = None if context is None else context[rows]
+            _, z, factor = self._marginal(k, u[rows], observed, given)
+            if factor is None:
+                drawn = self.parts[k].of_normal(noise.normal[rows][:, missing])
+            else:
+                mean = self.parts[k].mean[np.concatenate([observed, missing])]
+                drawn = gaussian_conditional(z, noise.normal[rows][:, missing], mean, factor)
+            if self.slopes[k] is not None:
+                drawn = drawn + given @ self.slopes[k][:, missing]
+            filled[np.ix_(rows, missing)] = drawn
+        return filled
+
+    def _marginal(self, k, u, observed, context):
+        """(log q_k(u_O), z_O, T); T is None for the wide density."""
+        part, seen = self.parts[k], u[:, observed]
+        if self.slopes[k] is not None:
+            seen = seen - context @ self.slopes[k][:, observed]
+        if isinstance(part, Wide):
+            return np.sum(part.log_column(seen), axis=1), seen, None
+        order = np.concatenate([observed, others(observed, u.shape[1])])
+        factor = reordered(part.cholesky, order)
+        return *gaussian_marginal(seen, part.mean[order], factor), factor
+
+
+def _fitted_to(drawn, context, rng):
+    """A Gaussian, a mixture and the wide density for rows that a flow has drawn."""
+    finite = np.all(np.isfinite(drawn), axis=1)
+    u, context = drawn[finite], None if context is None else context[finite]
+    number = int(np.clip(len(u) // (4 * (u.shape[1] + 1)), 1, 8))
+    fits = (
+        Gaussian.shrunk,
+        lambda x, w: GaussianMixture.fit(x, number, rng, weight=w),
+        lambda x, w: Wide(x.shape[1]),
+    )
+    return [Regressed.fit(fit, u, context) for fit in fits]
+
+
+def is_closed(member):
+    """Whether a member of a pool has marginals in closed form."""
+    density = member.density if isinstance(member, Regressed) else member
+    return isinstance(density, (Gaussian, GaussianMixture, MixtureRegression, Wide))
+
+
+def leading_order(member: Any) -> tuple[int, ...] | None:
+    """The order in which a member of a pool takes its columns, if it is the same in all its layers.
+
+    Returns
+    -------
+    tuple of int or None
+        order[i] is the place of column i. Where the columns that are known come first in it, their
+        density is that of their own coordinates: the others never enter.
+    """
+    if not isinstance(member, FittedFlow):
+        return None
+    flow, base = member.density.flow, member.density.base
+    if not isinstance(base, StandardNormal) or not isinstance(flow, (MAF, NSF)):
+        return None
+    if not all(type(layer) is MADE for layer in flow.flows):
+        return None
+    orders = {layer.order or natural_order(flow.dim) for layer in flow.flows}
+    return tuple(orders.pop()) if len(orders) == 1 else None
+
+
+def comes_first(order, observed):
+    """Whether the columns ``observed`` are the first ones in an order."""
+    return set(np.asarray(order)[observed].tolist()) == set(range(len(observed)))
+
+
+def leading_log_prob(member, u, observed, context=None):
+    """log p(u_O | c), (N,), of columns that come first in the one order of all layers.
+
+        log p(u_O) = sum_{i in O} (log N(z_i; 0, 1) + sum_layers log dz_i/dx_i)
+
+    Each z_i depends on u_i and what comes before it, so on nothing that is missing.
+    """
+    x = u.copy()
+    x[:, others(observed, u.shape[1])] = 0.0  # any value serves
+    total = 0.0
+    for layer, params in zip(reversed(member.density.flow.flows), reversed(member.params["flow"])):
+        x, log_slope = layer.transformer.inverse(x, layer.conditioner(params, context)(x))
+        total = total + np.sum(log_slope[:, observed], axis=1)
+    return total - np.sum(0.5 * x[:, observed] ** 2 + 0.5 * LOG_TWO_PI, axis=1)
+
+
+def exact_marginal(pool, u, observed, context=None):
+    """log sum_k w_k p_k(u_O | c), (N,), or None where a member has no marginal of these columns.
+
+    Those in closed form have all, and flows of one order those of their first columns.
+    """
+    parts = []
+    context_dim = 0 if context is None else context.shape[1]
+    for member, weight in zip(pool.members, pool.weights):
+        if not weight > 0:
+            continue
+        order = leading_order(member)
+        if is_closed(member):
+            part = ClosedForm.of([member], [1.0], context_dim=context_dim).log_prob(
+                u, observed, context
+            )
+        elif order is not None and comes_first(order, observed):
+            part = leading_log_prob(member, u, observed, context)
+        else:
+            return None
+        parts.append(np.log(weight) + np.where(np.isnan(part), -np.inf, part))
+    return np.logaddexp.reduce(parts, axis=0)
+
+
+def others(observed, dim):
+    """The columns that are not observed, in order."""
+    return np.setdiff1d(np.arange(dim), observed)
+
+
+# What is drawn ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Noise:
+    """All that is random in rows that are filled: S draws for each of N rows.
+
+    Parameters
+    ----------
+    seeds : (N,) array
+        Of each row's own draws of counts.
+    label, part : (N * S,) array
+        Uniform: which labels, which component.
+    normal : (N * S, D) array
+        Standard normal.
+    """
+
+    seeds: np.ndarray
+    label: np.ndarray
+    part: np.ndarray
+    normal: np.ndarray
+
+    @classmethod
+    def draw(cls, rng, rows, draws, dim):
+        """For ``rows`` rows, each its own."""
+        total = rows * draws
+        return cls(
+            rng.integers(2**63, size=rows),
+            rng.random(total),
+            rng.random(total),
+            rng.standard_normal((total, dim)),
+        )
+
+    @classmethod
+    def stratified(cls, rng, draws, dim):
+        """For one row, each number once in each of S equally likely parts of its range.
+
+        A Latin hypercube: what depends on one number alone has next to no error of chance left,
+        which matters where rows share their noise, and so their errors.
+
+        Source: McKay, Beckman and Conover 1979.
+        """
+        from scipy.special import ndtri
+
+        u = (
+            rng.permuted(np.tile(np.arange(draws), (dim + 2, 1)), axis=1)
+            + rng.random((dim + 2, draws))
+        ) / draws
+        u = np.clip(u, 1e-12, 1 - 1e-12)
+        return cls(rng.integers(2**63, size=1), u[0], u[1], ndtri(u[2:].T))
+
+    def shared(self, rows):
+        """The noise of one row for so many, which then do not depend on what stands beside them."""
+        return Noise(
+            np.tile(self.seeds, rows),
+            np.tile(self.label, rows),
+            np.tile(self.part, rows),
+            np.tile(self.normal, (rows, 1)),
+        )

@@ -1,0 +1,537 @@
+"""Rows with gaps: their likelihood, what may stand in the gaps, and columns given others.
+
+Of a row only the cells O are known, and M are missing. With q a density close to p whose marginals
+and conditionals have closed forms (:mod:`nfref.tables.queries.marginals`),
+
+    p(x_O) = int p(x_O, x_M) dx_M = q(x_O) E[p(x) / q(x)],    x_M ~ q(x_M | x_O)
+
+so S draws with weights w_s = q(x_O) p(x_s) / q(x_s) give p(x_O) as their mean, with standard error
+sd(w) / sqrt(S), and p(x_M | x_O) as their law under these weights. Labels are in it as well:
+
+    q(d, u) = P(d) q(u | d)
+
+with all labels that may be missing written out. Counts that are missing are drawn from P instead.
+Where p is in closed form itself, q = p, every weight is p(x_O), and the answer is exact. Where one
+column of the pool's is missing and all others are known, p is asked along a line and nothing is
+drawn (:mod:`nfref.tables.queries.column_grid`).
+"""
+
+import itertools
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from nfref.runtime.annotations import Any, Generator
+from nfref.runtime.checks import shortened
+from nfref.tables.densities.table_density import TableDensity
+from nfref.tables.queries.column_grid import Line
+from nfref.tables.queries.marginals import ClosedForm, Noise, exact_marginal
+from nfref.tables.schema.columns import Continuous, plain
+from nfref.tables.schema.dataframes import is_missing, label_of
+
+DRAWS = 1000
+ROWS_AT_ONCE = 2**16  # draws that are scored at once
+LABELS_AT_ONCE = 256  # combinations of labels that are written out
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """Log-likelihoods of the cells that are there.
+
+    Attributes
+    ----------
+    log_prob : (N,) array
+        Nats, in the units of the data.
+    error : (N,) array
+        Standard error of it where it was drawn, a bound where a grid served; 0 where it is exact.
+    effective : (N,) array
+        (sum w)^2 / sum w^2 of the draws; infinite where there were none.
+    """
+
+    log_prob: np.ndarray
+    error: np.ndarray
+    effective: np.ndarray
+
+
+# Particles --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Filled:
+    """Rows that have the same gaps, each filled S times.
+
+    Attributes
+    ----------
+    places : (N,) array
+        In the table.
+    codes, u : (N, S, J), (N, S, D) array
+    log_weight : (N, S) array
+        log p(x_O) is that of their mean, in robust units.
+    """
+
+    places: np.ndarray
+    codes: np.ndarray
+    u: np.ndarray
+    log_weight: np.ndarray
+
+    def shares(self):
+        """The weights with sum 1 in each row, (N, S)."""
+        return shares_of(self.log_weight)
+
+
+def shares_of(log_weight):
+    """exp of logarithms (N, V) with sum 1 in each row."""
+    largest = np.max(log_weight, axis=1, keepdims=True)
+    weight = np.exp(log_weight - np.where(np.isfinite(largest), largest, 0.0))
+    weight = np.where(np.isfinite(largest), weight, 1.0)  # nothing is likelier than the rest
+    return weight / np.sum(weight, axis=1, keepdims=True)
+
+
+class ConditionalSampler:
+    """Draws the missing cells of rows given those that are there, under a density of tables.
+
+    Parameters
+    ----------
+    density : TableDensity
+    """
+
+    def __init__(self, density: TableDensity) -> None:
+        self.density = density
+
+    @cached_property
+    def proposal(self):
+        """q, where there is a pool."""
+        if self.density.pool is None:
+            return None
+        rng = np.random.default_rng(0)
+        context = self.density.context(self.density.pilot(rng, 2000))
+        return ClosedForm.proposal_for(self.density.pool, rng, context)
+
+    @property
+    def exact(self):
+        """Whether one draw tells all about a likelihood."""
+        closed = self.density.pool is None or self.proposal.is_exact
+        return closed and not any(
+            column.kind == "count" and column.name not in self.density.given
+            for column in self.density.columns
+        )
+
+    def encode(self, table):
+        """(codes, u, log-slopes of the known cells (N,), known (N, columns)) of a table."""
+        columns = self.density.columns
+        known = np.stack([~is_missing(values) for values in table], axis=1)
+        check_given_known(self.density, known)
+        whole = [
+            values if np.all(here) else _stood_in(column, values, here)
+            for column, values, here in zip(columns, table, known.T)
+        ]
+        codes, u, _ = self.density.encode(whole)
+        log_slope = np.zeros(len(known))
+        for column, values, here in zip(columns, whole, known.T):
+            if isinstance(column, Continuous) and column.name not in self.density.given:
+                log_slope = log_slope + np.where(here, column.encode(values)[1], 0.0)
+        return codes, u, log_slope, known
+
+    def exact_rows(self, codes, u, known):
+        """(places, log-likelihoods) of rows whose known cells have an exact likelihood, though the
+        pool has flows: those of one order in which what is missing comes last."""
+        coded, pooled = self.density.places
+        if self.density.pool is None:
+            return
+        for rows, pattern in patterns_of(known):
+            if not np.all(pattern[coded]):
+                continue
+            context = self.density.context(np.nan_to_num(codes[rows]))
+            with np.errstate(all="ignore"):  # far out a square overflows, and -inf is right
+                found = exact_marginal(
+                    self.density.pool, u[rows], np.flatnonzero(pattern[pooled]), context
+                )
+            if found is None:
+                continue
+            if self.density.discrete is not None:
+                found = found + self.density.discrete.log_prob(codes[rows])
+            yield rows, found
+
+    def grids(self, codes, u, known, single=False, least=1.0):
+        """Return (place of the column in u, Grid) for rows that lack one column of the pool's, and
+        no other that matters."""
+        coded, pooled = self.density.places
+        for rows, pattern in patterns_of(known):
+            gap = np.flatnonzero(~pattern[pooled])
+            if len(gap) != 1 or not np.all(pattern[coded]):
+                continue
+            yield from (
+                (gap[0], grid)
+                for grid in self.along(gap[0], rows, codes, u, pattern, single, least)
+            )
+
+    def along(self, column, rows, codes, u, pattern, single=False, least=1.0):
+        """The grids of a column of the pool of rows that know the same cells; none where these do
+        not suffice."""
+        coded, pooled = self.density.places
+        line = Line(self.density.pool, column, lambda: self.proposal, single)
+        observed = np.setdiff1d(np.flatnonzero(pattern[pooled]), [column])
+        if np.all(pattern[coded]) and line.takes(observed, u.shape[1]):
+            context = self.density.context(np.nan_to_num(codes[rows]))
+            for grid in line.grids(u[rows], observed, context, least):
+                yield replace(grid, places=rows[grid.places])
+
+    def blocks(self, codes, u, known, draws, rng, noise=None):
+        """:class:`Filled` rows, block by block; rows share ``noise``, or draw each their own."""
+        coded, pooled = self.density.places
+        for places, pattern in patterns_of(known):
+            size = max(1, ROWS_AT_ONCE // draws)
+            for start in range(0, len(places), size):
+                block = places[start : start + size]
+                own = (
+                    noise.shared(len(block))
+                    if noise is not None
+                    else Noise.draw(rng, len(block), draws, u.shape[1])
+                )
+                yield self._fill(
+                    block,
+                    np.repeat(codes[block], draws, axis=0),
+                    np.repeat(u[block], draws, axis=0),
+                    pattern[coded],
+                    np.flatnonzero(pattern[pooled]),
+                    own,
+                )
+
+    def _fill(self, places, codes, u, seen, observed, noise):
+        """One block: ``seen`` (J,) says of the discrete columns what ``observed`` does of u's."""
+        pool = self.density.pool
+        with np.errstate(all="ignore"):  # far out a square overflows, and -inf is right
+            codes, log_q = self._fill_labels(codes, u, seen, observed, noise)
+            if pool is None:
+                log_weight = log_q
+            else:
+                context = self.density.context(np.nan_to_num(codes))
+                u = self.proposal.fill(u, observed, noise, context)
+                log_weight = log_q
+                if not self.proposal.is_exact:
+                    log_weight = (
+                        log_q
+                        + pool.log_prob(u, context)
+                        - self.proposal.log_prob(u, np.arange(u.shape[1]), context)
+                    )
+        shape = len(places), len(codes) // len(places)
+        log_weight = np.where(np.isnan(log_weight), -np.inf, log_weight)
+        return Filled(
+            places,
+            codes.reshape(*shape, codes.shape[1]),
+            u.reshape(*shape, u.shape[1]),
+            log_weight.reshape(shape),
+        )
+
+    def _fill_labels(self, codes, u, seen, observed, noise):
+        """(codes without gaps, log q of what is known)."""
+        discrete, proposal = self.density.discrete, self.proposal
+        if discrete is None:
+            return codes, proposal.log_prob(u, observed, self.density.context(codes))
+
+        def log_continuous(codes, u):
+            if proposal is None:
+                return 0.0
+            return proposal.log_prob(u, observed, self.density.context(np.nan_to_num(codes)))
+
+        missing = np.flatnonzero(~seen)
+        if not len(missing):
+            return codes, discrete.log_prob(codes) + log_continuous(codes, u)
+        columns = [self.density.coded_columns[j] for j in missing]
+        labels = [len(column.labels) if column.kind == "category" else np.inf for column in columns]
+        if np.prod(labels) > LABELS_AT_ONCE:
+            codes, log_q = self._draw_codes(codes, seen, noise)
+            return codes, log_q + log_continuous(codes, u)
+        written = np.array(list(itertools.product(*map(range, labels))), np.float64)
+        joint = np.empty((len(codes), len(written)))
+        for k, combination in enumerate(written):
+            codes = codes.copy()
+            codes[:, missing] = combination
+            joint[:, k] = discrete.log_prob(codes) + log_continuous(codes, u)
+        log_q = np.logaddexp.reduce(joint, axis=1)
+        edges = np.cumsum(np.exp(joint - log_q[:, None]), axis=1)
+        chosen = np.sum(noise.label[:, None] * edges[:, -1:] >= edges[:, :-1], axis=1)
+        codes[:, missing] = written[chosen]
+        return codes, log_q
+
+    def _draw_codes(self, codes, seen, noise):
+        """Codes drawn from P(d_M | d_O), and log P(d_O)."""
+        discrete, draws = self.density.discrete, len(codes) // len(noise.seeds)
+        joint = np.tile(discrete.log_weights, (len(noise.seeds), 1))
+        for j in np.flatnonzero(seen):
+            values = codes[::draws, j]
+            part = discrete.parts[j]
+            known = np.isfinite(values)
+            values = np.where(known, values, 0.0)
+            if self.density.coded_columns[j].kind == "category":
+                values = values.astype(np.int64)
+            joint = joint + np.where(known[:, None], part.of(values), -np.inf)
+        total = np.logaddexp.reduce(joint, axis=1)
+        log_given = discrete.log_given(codes[::draws]) if discrete.given else 0.0
+        codes = codes.copy()
+        for row, seed in enumerate(noise.seeds):
+            rng = np.random.default_rng(int(seed))
+            if not np.isfinite(total[row]):
+                continue
+            share = np.exp(joint[row] - total[row])
+            classes = rng.choice(len(share), draws, p=share / np.sum(share))
+            for j in np.flatnonzero(~seen):
+                codes[row * draws : (row + 1) * draws, j] = discrete.parts[j].sample(rng, classes)
+        return codes, np.repeat(total - log_given, draws)
+
+    def drawn(self, codes, u):
+        """A list of columns' values of rows that were drawn, without gaps."""
+        found = [None] * self.density.dim
+        for places, values in zip(self.density.places, (codes, u)):
+            for place, own in zip(places, values.T):
+                found[place] = self.density.columns[place].drawn(own)
+        return found
+
+
+def patterns_of(known):
+    """(rows, the cells that they know) of each set of rows that know the same."""
+    patterns, which = np.unique(known, axis=0, return_inverse=True)
+    for k, pattern in enumerate(patterns):
+        yield np.flatnonzero(which.reshape(-1) == k), pattern
+
+
+def check_given_known(density, known):
+    """That no cell of a column that is given is missing; ``known`` (N, columns) says which are."""
+    for column, here in zip(density.columns, known.T):
+        if column.name in density.given and not np.all(here):
+            raise ValueError(
+                f"column {column.name!r}: expected a value in every row, for the "
+                f"others are given it; got none in row {np.argmin(here)}"
+            )
+
+
+def _stood_in(column, values, known):
+    """The values with one that the column can take where they are missing."""
+    if column.kind == "category":
+        fill = column.labels[0]
+    else:
+        fill = (
+            column.decode(np.zeros(1))[0]
+            if isinstance(column, Continuous)
+            else max(column.low, 0.0)
+        )
+    whole = np.array(values, object if column.kind == "category" else np.float64)
+    whole[~known] = fill
+    return whole
+
+
+# Answers ----------------------------------------------------------------------------------
+
+
+def log_marginal(
+    density: TableDensity,
+    table: list[Any],
+    draws: int = DRAWS,
+    seed: int = 0,
+    sampler: ConditionalSampler | None = None,
+) -> Marginal:
+    """Log-likelihood of the cells that are there, of every row.
+
+    Parameters
+    ----------
+    density : TableDensity
+    table : list of (N,) arrays
+        The columns' values, with NaN or None where they are missing.
+    draws : int
+        S, for each row with gaps. What a row gets does not depend on the other rows.
+    seed : int
+    sampler : ConditionalSampler, optional
+        Of that density, where there is one already.
+
+    Returns
+    -------
+    Marginal
+    """
+    whole = ~np.any([is_missing(values) for values in table], axis=0)
+    rows = len(whole)
+    log_prob, error, effective = np.empty(rows), np.zeros(rows), np.full(rows, np.inf)
+    if np.any(whole):
+        log_prob[whole] = density.log_prob([values[whole] for values in table])
+    places = np.flatnonzero(~whole)
+    if not len(places):
+        return Marginal(log_prob, error, effective)
+    sampler = sampler or ConditionalSampler(density)
+    codes, u, log_slope, known = sampler.encode([values[places] for values in table])
+    draws = 1 if sampler.exact else draws
+    done = np.zeros(len(places), bool)
+    if not sampler.exact:
+        for rows, found in sampler.exact_rows(codes, u, known):
+            log_prob[places[rows]] = found + log_slope[rows]
+            done[rows] = True
+        at = np.flatnonzero(~done)
+        for _, grid in sampler.grids(codes[at], u[at], known[at]):
+            rows = at[grid.places]
+            found = grid.log_total
+            if density.discrete is not None:
+                found = found + density.discrete.log_prob(codes[rows])
+            log_prob[places[rows]], error[places[rows]] = found + log_slope[rows], grid.error
+            done[rows] = True
+    left = np.flatnonzero(~done)
+    noise = Noise.draw(np.random.default_rng(seed), 1, draws, u.shape[1])
+    for block in sampler.blocks(codes[left], u[left], known[left], draws, None, noise):
+        block = replace(block, places=left[block.places])
+        here = places[block.places]
+        log_prob[here] = (
+            np.logaddexp.reduce(block.log_weight, axis=1) - np.log(draws) + log_slope[block.places]
+        )
+        if draws > 1:
+            effective[here] = 1 / np.sum(block.shares() ** 2, axis=1)
+            error[here] = np.sqrt(np.maximum(draws / effective[here] - 1, 0) / (draws - 1))
+    own = [column.name not in density.given for column in density.columns]
+    nothing = places[~known[:, own].any(axis=1)]  # of which the likelihood is 1
+    log_prob[nothing], error[nothing] = 0.0, 0.0
+    return Marginal(log_prob, error, effective)
+
+
+def impute(
+    density: TableDensity, table: list[Any], rng: Generator, draws: int = 200, sampler: Any = None
+) -> list[Any]:
+    """The table with every gap filled by a draw from its law given the cells that are there.
+
+    Parameters
+    ----------
+    density : TableDensity
+    table : list of (N,) arrays
+    rng : numpy.random.Generator
+    draws : int
+        For each row, of which one is kept with chances as their weights.
+
+    Returns
+    -------
+    list of (N,) arrays
+    """
+    missing = [is_missing(values) for values in table]
+    places = np.flatnonzero(np.any(missing, axis=0))
+    if not len(places):
+        return list(table)
+    sampler = sampler or ConditionalSampler(density)
+    filled = [np.array(values) for values in table]
+    codes, u, _, known = sampler.encode([values[places] for values in table])
+    left = np.ones(len(places), bool)
+    for column, grid in () if sampler.exact else sampler.grids(codes, u, known, single=True):
+        own = density.columns[density.places[1][column]]
+        level = rng.uniform(1e-12, 1 - 1e-12, len(grid.places))
+        filled[density.places[1][column]][places[grid.places]] = own.drawn(
+            grid.quantiles(level[:, None])[:, 0]
+        )
+        left[grid.places] = False
+    places, codes, u, known = (part[left] for part in (places, codes, u, known))
+    draws = 1 if sampler.exact else draws
+    for block in sampler.blocks(codes, u, known, draws, rng):
+        edges = np.cumsum(block.shares(), axis=1)
+        chosen = np.sum(rng.random(len(edges))[:, None] * edges[:, -1:] >= edges[:, :-1], axis=1)
+        rows = np.arange(len(chosen))
+        drawn = sampler.drawn(block.codes[rows, chosen], block.u[rows, chosen])
+        here = places[block.places]
+        for column, values, gap in zip(filled, drawn, missing):
+            column[here[gap[here]]] = values[gap[here]]
+    return filled
+
+
+def sample_given(
+    density: TableDensity, given: dict[str, Any], rng: Generator, n: int, draws: int = DRAWS
+) -> list[Any]:
+    """Rows drawn given the values of some columns.
+
+    Parameters
+    ----------
+    density : TableDensity
+    given : dict
+        name -> value.
+    rng : numpy.random.Generator
+    n : int
+    draws : int
+        At least so many are weighted, and ten for each row that is wanted.
+
+    Returns
+    -------
+    list of (n,) arrays
+
+    Raises
+    ------
+    ValueError
+        If a name or a value does not fit.
+    """
+    table = row_given(density, given)
+    sampler = ConditionalSampler(density)
+    codes, u, _, known = sampler.encode(table)
+    draws = max(n, 1) if sampler.exact else max(draws, 10 * n)
+    block = next(sampler.blocks(codes, u, known, draws, rng))
+    # Systematic resampling: where weights are equal no draw is taken twice.
+    edges = np.cumsum(block.shares()[0])
+    points = (np.arange(n) + rng.random()) / max(n, 1) * edges[-1]
+    chosen = rng.permutation(np.minimum(np.searchsorted(edges, points, "right"), draws - 1))
+    drawn = sampler.drawn(block.codes[0, chosen], block.u[0, chosen])
+    return [
+        values if is_missing(value)[0] else np.repeat(value, n)
+        for values, value in zip(drawn, table)
+    ]
+
+
+def row_given(density, given):
+    """A table of one row that holds the given values, and gaps else."""
+    names = [column.name for column in density.columns]
+    check_known("given", given, names)
+    missing = [name for name in density.given if name not in given]
+    if missing:
+        raise ValueError(
+            f"given: expected a value of {missing[0]!r}, which the density is given, got none"
+        )
+    table = []
+    for column in density.columns:
+        if column.name not in given:
+            table.append(
+                np.array(
+                    [None if column.kind == "category" else np.nan],
+                    object if column.kind == "category" else np.float64,
+                )
+            )
+            continue
+        table.append(_checked_value(column, given[column.name]))
+    return table
+
+
+def check_known(what, given, names):
+    """That all names are those of columns."""
+    for name in given:
+        if name not in names:
+            raise ValueError(
+                f"{what}: expected columns among {', '.join(map(repr, names))}; got {name!r}"
+            )
+
+
+def _checked_value(column, value):
+    """The value as a column of one row, if the column can take it."""
+    name = f"given[{column.name!r}]"
+    if column.kind == "category":
+        label = None if value is None else label_of(value)
+        if label not in column.labels:
+            raise ValueError(
+                f"{name}: expected one of the categories "
+                f"{', '.join(map(shortened, column.labels[:5]))}"
+                f"{', ...' if len(column.labels) > 5 else ''}, got {shortened(label)}"
+            )
+        return np.array([label], object)
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = np.nan
+    if not np.isfinite(number):
+        raise ValueError(f"{name}: expected a finite number, got {shortened(plain(value))}")
+    values = np.array([number])
+    if isinstance(column, Continuous):
+        if column.encode(values)[1][0] == -np.inf:
+            raise ValueError(
+                f"{name}: expected a value strictly between {column.low:g} and "
+                f"{column.high:g}, got {number:g}"
+            )
+    elif np.isnan(column.encode(values)[0]):
+        least = "" if np.isinf(column.low) else f" of at least {column.low:g}"
+        raise ValueError(f"{name}: expected a whole number{least}, got {number:g}")
+    return values

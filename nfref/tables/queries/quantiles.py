@@ -1,0 +1,269 @@
+"""One column given the other cells of its row: its mean, quantiles, ranks, and labels' chances.
+
+Where all else is known, or the pool is in closed form, a density is followed along the column
+(:mod:`nfref.tables.queries.column_grid`), and counts and labels are tried one by one. Where other
+cells are missing too, these are drawn with weights (:mod:`nfref.tables.queries.missing_cells`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.tables.densities.table_density import TableDensity
+from nfref.tables.queries.marginals import Noise
+from nfref.tables.queries.missing_cells import (
+    DRAWS,
+    ConditionalSampler,
+    check_known,
+    log_marginal,
+    patterns_of,
+    shares_of,
+)
+from nfref.tables.schema.columns import Continuous
+
+NUMBERS = 512  # of a count that are tried
+REACH = 10  # scales of the Student t of a count in which they lie
+
+
+# What answers -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """Values of each row in order, with P(X <= value): counts that were tried, or draws.
+
+    Parameters
+    ----------
+    places : (N,) array
+    values, edges : (N, V) array
+    error : (N,) array
+    continuous : bool
+        Whether it stands for a density.
+    """
+
+    places: np.ndarray
+    values: np.ndarray
+    edges: np.ndarray
+    error: np.ndarray
+    continuous: bool = False
+
+    @classmethod
+    def of(cls, places, values, shares, error, continuous=False):
+        """Of values with shares in any order."""
+        order = np.argsort(values, axis=1, kind="stable")
+        values, shares = (np.take_along_axis(part, order, axis=1) for part in (values, shares))
+        return cls(places, values, np.cumsum(shares, axis=1), error, continuous)
+
+    def quantiles(self, levels):
+        """(N, L) of levels (L,)."""
+        shares = np.diff(self.edges, axis=1, prepend=0.0)
+        if self.continuous:
+            return np.stack(
+                [
+                    np.interp(levels, edge - share / 2, value)
+                    for edge, share, value in zip(self.edges, shares, self.values)
+                ]
+            )
+        last = self.values.shape[1] - 1
+        return np.stack(
+            [
+                value[np.minimum(np.searchsorted(edge, levels), last)]
+                for edge, value in zip(self.edges, self.values)
+            ]
+        )
+
+    def mean(self, decode, levels):
+        """The mean of decoded values, (N,); they are all there, so no levels are asked."""
+        return np.sum(np.diff(self.edges, axis=1, prepend=0.0) * decode(self.values), axis=1)
+
+    def below(self, x):
+        """P(X <= x) of one x a row, (N,)."""
+        place = np.sum(self.values <= x[:, None], axis=1)
+        return np.where(place > 0, self.edges[np.arange(len(x)), place - 1], 0.0)
+
+
+def _answers(density, table, name, draws, seed, least=1.0):
+    """(column, an iterator of what answers for some rows each)."""
+    place = _place_of(density, name)
+    column = density.columns[place]
+    if column.kind == "category":
+        raise ValueError(f"column: expected one of numbers, got the category {name!r}")
+    table = list(table)
+    table[place] = np.full(len(table[0]), np.nan)
+    sampler = ConditionalSampler(density)
+    codes, u, _, known = sampler.encode(table)
+    continuous = isinstance(column, Continuous)
+    at = density.places[continuous].index(place)
+
+    def answers():
+        drawn = []
+        for rows, pattern in patterns_of(known):
+            if continuous:
+                done = False
+                for grid in sampler.along(at, rows, codes, u, pattern, True, least):
+                    done = True
+                    yield grid
+            else:
+                numbers = _numbers_to_try(density.discrete.parts[at])
+                done = np.sum(~pattern) == 1 and len(numbers) <= NUMBERS
+                if done:
+                    yield _tried(density, rows, codes[rows], u[rows], at, numbers)
+            if not done:
+                drawn.append(rows)
+        if not drawn:
+            return
+        rows = np.sort(np.concatenate(drawn))
+        noise = Noise.stratified(np.random.default_rng(seed), draws, u.shape[1])
+        for block in sampler.blocks(codes[rows], u[rows], known[rows], draws, None, noise):
+            values, shares = (block.u if continuous else block.codes)[:, :, at], block.shares()
+            yield Discrete.of(
+                rows[block.places],
+                values,
+                shares,
+                0.5 * np.sqrt(np.sum(shares**2, axis=1)),
+                continuous,
+            )
+
+    return column, answers()
+
+
+def _place_of(density, name):
+    """The place of a column that is not given."""
+    names = [column.name for column in density.columns]
+    check_known("column", [name], names)
+    if name in density.given:
+        raise ValueError(f"column: expected one that is not given, got {name!r}")
+    return names.index(name)
+
+
+def _numbers_to_try(part):
+    """All numbers that a count is likely to be."""
+    low = max(part.low, np.min(np.append(part.seen, np.floor(part.middle - REACH * part.scale))))
+    high = np.max(np.append(part.seen, np.ceil(part.middle + REACH * part.scale)))
+    return np.arange(low, min(high, low + NUMBERS) + 1)
+
+
+def _tried(density, rows, codes, u, place, numbers):
+    """A count given all else, by the likelihood of each number in turn."""
+    asked = np.repeat(codes, len(numbers), axis=0)
+    asked[:, place] = np.tile(numbers, len(codes))
+    joint = density.discrete.log_prob(asked)
+    if density.pool is not None:
+        joint = joint + density.pool.log_prob(
+            np.repeat(u, len(numbers), axis=0), density.context(asked)
+        )
+    joint = joint.reshape(len(codes), -1)
+    shares = shares_of(joint)
+    # What the discrete columns alone leave beyond the numbers that were tried.
+    part = density.discrete.parts[place]
+    inside = np.sum(np.exp(part.of(numbers)), axis=0)
+    error = np.full(len(codes), max(0.0, 1 - float(np.min(inside))))
+    return Discrete.of(rows, np.tile(numbers, (len(codes), 1)), shares, error)
+
+
+# Answers ----------------------------------------------------------------------------------
+
+
+def predictions(
+    density: TableDensity,
+    table: list[Any],
+    name: str,
+    levels: Sequence[float],
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> tuple[Array, Array, Array]:
+    """The mean and quantiles of a column given the other cells of each row.
+
+    Parameters
+    ----------
+    density : TableDensity
+    table : list of (N,) arrays
+        What stands in the column does not matter; gaps in others are integrated out.
+    name : str
+        Of a column of numbers.
+    levels : sequence of float
+        In (0, 1).
+    draws : int
+        Where cells are missing besides; and of how many quantiles the mean is.
+    seed : int
+
+    Returns
+    -------
+    mean : (N,) array
+    quantiles : (N, len(levels)) array
+        Of a count the least number whose probability or less is at least the level; of values on
+        a lattice the same, for rounding keeps their order.
+    error : (N,) array
+        How far the probabilities of what lies below quantiles may be from their levels: a bound
+        where a grid served, a standard error where cells were drawn, 0 where they are exact.
+
+    On a circle these are of the values from where it is cut, all moved by as many periods as bring
+    the mean into the turn of the values; quantiles ascend, and may lie beside that turn.
+    """
+    levels = np.asarray(levels, np.float64)
+    least = np.min([levels, 1 - levels], initial=1.0)
+    column, answers = _answers(density, table, name, draws, seed, least)
+    found, mean = np.empty((len(table[0]), len(levels))), np.empty(len(table[0]))
+    error, even = np.empty(len(mean)), (np.arange(draws) + 0.5) / draws
+    decode = column.decode if isinstance(column, Continuous) else np.asarray
+    for one in answers:
+        mean[one.places], error[one.places] = one.mean(decode, even), one.error
+        found[one.places] = decode(one.quantiles(levels))
+    if isinstance(column, Continuous):
+        found = column.rounded(found)
+        turns = column.wrapped(mean) - mean
+        mean, found = mean + turns, found + turns[:, None]
+    return mean, found, error
+
+
+def quantiles(density, table, name, levels, draws=DRAWS, seed=0):
+    """Quantiles of a column given the other cells of each row: see :func:`predictions`."""
+    return predictions(density, table, name, levels, draws, seed)[1]
+
+
+def label_probabilities(
+    density: Any, table: Any, name: Any, draws: Any = DRAWS, seed: Any = 0
+) -> Array:
+    """P(label) of a category given the other cells of each row.
+
+    By the likelihood of the row with each label in turn.
+
+    Parameters
+    ----------
+    As for :func:`quantiles`; ``name`` is that of a category.
+
+    Returns
+    -------
+    (N, L) array
+        In the order of the column's labels; rows add up to one.
+    """
+    place, sampler, found = _place_of(density, name), ConditionalSampler(density), []
+    for label in density.columns[place].labels:
+        table = list(table)
+        table[place] = np.full(len(table[place]), label, object)
+        found.append(log_marginal(density, table, draws, seed, sampler).log_prob)
+    return shares_of(np.stack(found, axis=1))
+
+
+def distribution(density: Any, table: Any, name: Any, draws: Any = DRAWS, seed: Any = 0) -> Any:
+    """P(X <= x) of a column's own values given the other cells of each row, (N,).
+
+    For rows that follow the density, and a continuous column, it is uniform on (0, 1). Where the
+    values lie on a lattice, each is moved to a place in its cell that chance, of ``seed``, says.
+
+    Parameters
+    ----------
+    As for :func:`quantiles`; no value of the column may be missing.
+    """
+    column, answers = _answers(density, table, name, draws, seed)
+    place = [one.name for one in density.columns].index(name)
+    own = np.asarray(table[place], np.float64)
+    if isinstance(column, Continuous):
+        own = column.encode(column.spread(own, np.random.default_rng(seed).random(len(own))))[0]
+    else:
+        own = column.encode(own)
+    found = np.empty(len(own))
+    for one in answers:
+        found[one.places] = one.below(own[one.places])
+    return found

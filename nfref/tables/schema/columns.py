@@ -1,0 +1,677 @@
+"""Columns as they come: what values each can take, and real rows for a flow to work on.
+
+A column is continuous or discrete. A continuous one lives on a *support*: the line, a half-line,
+an interval or a circle, and goes to the line by a fixed map of known slope, so that a density of
+real rows is one on the support, with mass 1 there and nothing outside:
+
+    support       y                          log dy/dx
+    real          x                          0
+    low:inf       log(x - low)               -log(x - low)
+    -inf:high     -log(high - x)             -log(high - x)
+    low:high      log(x - low) - log(high - x)
+                                             log(high - low) - log(x - low) - log(high - x)
+    period P      as low:low + P, of x moved there by whole periods; low is the middle of the
+                  widest gap between values
+
+Then come robust units, and the long tails of a real column are drawn in:
+
+    t = (y - m) / s      m the median of y, s its interquartile range over 1.349, a normal's
+    u = t  for |t| <= T,     sign(t) (T + log(1 + |t| - T))  beyond      with T = 5
+
+with slope 1 and 1 / (1 + |t| - T). A value at a million s is 18.8 there: it pulls at no fit and
+its density is that of t all the same. Subtracting m first loses no digits of values that are
+large and close together.
+
+Values that lie on a lattice, as rounding leaves them, are spread over its cells while densities are
+fitted, and what is drawn is rounded back (:mod:`nfref.tables.schema.rounding_grid`).
+
+A discrete column is a *category*, one of a few labels, or a *count*, a whole number. Its values go
+into codes; they have a probability each (:mod:`nfref.tables.densities.latent_classes`).
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.checks import require, shortened
+from nfref.runtime.configuration import Configuration
+from nfref.runtime.serialization import LARGEST as LARGEST_WHOLE
+from nfref.tables.schema.rounding_grid import find_rounding_grid, nearest, spike_of
+
+TAIL = 5.0  # T: robust standard deviations from which on tails are drawn in
+IQR_OF_NORMAL = 1.3489795003921634
+LARGEST = 709.0  # exp of it is a float; samples are no further out
+FEW = 100  # different whole numbers that are still taken for counts
+FEW_LABELS = 20  # of a column that nobody called a category; or a tenth of the rows
+DISCRETE = ("category", "count")
+EXACT = 2.0**53  # float64 holds every whole number up to here
+COARSEST = 1e-3  # of the range of whole numbers, the most that float64 may round by
+
+
+class ColumnError(ValueError):
+    """A column that cannot be used as it is.
+
+    Attributes
+    ----------
+    column : str
+        Its name.
+    what : str
+        What was expected of it, and what came.
+    useless : bool
+        Whether it says nothing that the others do not say, so that the remedy is to leave it out.
+    """
+
+    def __init__(self, column: Any, what: Any, useless: Any = False) -> None:
+        super().__init__(column, what, useless)
+        self.column, self.what, self.useless = column, what, useless
+
+    def __str__(self):
+        return f"column {self.column!r}: {self.what}" + ("; leave it out" if self.useless else "")
+
+
+# Formulas ---------------------------------------------------------------------------------
+
+
+def compress_tails(t, tail):
+    """u = t within [-T, T], sign(t) (T + log(1 + |t| - T)) beyond, and log du/dt. Elementwise."""
+    beyond = np.log1p(np.maximum(np.abs(t) - tail, 0))
+    return np.clip(t, -tail, tail) + np.sign(t) * beyond, -beyond
+
+
+def expand_tails(u, tail):
+    """t = u within [-T, T], sign(u) (T + exp(|u| - T) - 1) beyond. Elementwise."""
+    beyond = np.expm1(np.minimum(np.maximum(np.abs(u) - tail, 0), LARGEST))
+    return np.clip(u, -tail, tail) + np.sign(u) * beyond
+
+
+def to_line(x, low, high):
+    """y and log dy/dx of a support; -inf and inf are its missing ends. Elementwise."""
+    if np.isfinite(low) and np.isfinite(high):
+        below, above = np.log(x - low), np.log(high - x)
+        return below - above, np.log(high - low) - below - above
+    if np.isfinite(low):
+        below = np.log(x - low)
+        return below, -below
+    if np.isfinite(high):
+        above = np.log(high - x)
+        return -above, -above
+    return x, np.zeros_like(x)
+
+
+def from_line(y, low, high):
+    """x of a support, strictly inside of it. Elementwise."""
+    if np.isfinite(low) and np.isfinite(high):
+        # Measured from the nearer end.
+        part = (high - low) * np.exp(-np.logaddexp(0, np.abs(y)))
+        x = np.where(y < 0, low + part, high - part)
+    elif np.isfinite(low):
+        x = low + np.exp(np.minimum(y, LARGEST))
+    elif np.isfinite(high):
+        x = high - np.exp(np.minimum(-y, LARGEST))
+    else:
+        x = y
+    return np.clip(x, np.nextafter(low, np.inf), np.nextafter(high, -np.inf))
+
+
+# Columns ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Continuous(Configuration):
+    """A column of real numbers.
+
+    Parameters
+    ----------
+    name : str
+    low, high : float
+        The ends of its support, which belong to no row; -inf and inf where there is none.
+    period : float or None
+        high - low, if the support is a circle.
+    middle, scale : float
+        m and s, in the units of y.
+    first : float or None
+        On a circle, where the turn begins in which values are given that are drawn; low if None.
+    step : float or None
+        Of the lattice that the values lie on (:mod:`nfref.tables.schema.rounding_grid`), if they
+        do.
+    offset : float
+        A point of that lattice.
+    alone : bool
+        Whether it is the only one: a value that comes again and again, with a cell of that size
+        around it, among others that lie on no lattice.
+    """
+
+    name: str
+    low: float = -np.inf
+    high: float = np.inf
+    period: float | None = None
+    middle: float = 0.0
+    scale: float = 1.0
+    first: float | None = None
+    step: float | None = None
+    offset: float = 0.0
+    alone: bool = False
+
+    @property
+    def kind(self):
+        if self.period is not None:
+            return f"period {self.period:g}"
+        if np.isinf(self.low) and np.isinf(self.high):
+            return "real"
+        return f"{self.low:g}:{self.high:g}"
+
+    @property
+    def tail(self):
+        """T; of a support with an end, whose own map draws tails in, they are left."""
+        return TAIL if self.kind == "real" else np.inf
+
+    def encode(self, x):
+        """(u, log du/dx), (N,) each; rows outside of the support have slope -inf and u 0."""
+        x = self._turned(x)
+        inside = (x > self.low) & (x < self.high)
+        with np.errstate(all="ignore"):
+            y, log_slope = to_line(x, self.low, self.high)
+            u, drawn = compress_tails((y - self.middle) / self.scale, self.tail)
+            log_slope = log_slope + drawn - np.log(self.scale)
+        return np.where(inside, u, 0.0), np.where(inside, log_slope, -np.inf)
+
+    def _turned(self, x):
+        """On a circle: x by whole periods moved to where the support is."""
+        x = np.asarray(x, np.float64)
+        if self.period is None:
+            return x
+        x = self.low + np.mod(x - self.low, self.period)
+        return np.clip(x, np.nextafter(self.low, np.inf), np.nextafter(self.high, -np.inf))
+
+    def decode(self, u):
+        """x, (N,), strictly inside of the support."""
+        with np.errstate(all="ignore"):
+            y = self.middle + self.scale * expand_tails(np.asarray(u, np.float64), self.tail)
+            largest = np.finfo(np.float64).max
+            return from_line(np.clip(y, -largest, largest), self.low, self.high)
+
+    def drawn(self, u):
+        """x, (N,), of u that was drawn: a point of the lattice, if there is one, and on a circle in
+        the turn in which the values were."""
+        return self.wrapped(self.rounded(self.decode(u)))
+
+    def rounded(self, x):
+        """The points of the lattice next to x, inside of the support; without one x itself."""
+        if self.step is None:
+            return x
+        if self.alone:  # from beside its cell, too: what is level in one has tails when drawn
+            return np.where(np.abs(x - self.offset) < self.step, self.offset, x)
+        ends = (self.low, self.high) if self.period is None else (-np.inf, np.inf)
+        return nearest(x, self.step, self.offset, *ends)
+
+    def spread(self, x, part):
+        """x, (N,), moved to where ``part`` of its cell of the lattice is below, which ends with the
+        support; without a lattice x itself."""
+        if self.step is None:
+            return x
+        x = np.asarray(x, np.float64)
+        x, half = (
+            (x, (x == self.offset) * self.step / 2)
+            if self.alone
+            else (self.rounded(x), self.step / 2)
+        )
+        below, above = x - half, x + half
+        if self.period is None:
+            below, above = np.maximum(below, self.low), np.minimum(above, self.high)
+        inside = below + part * (above - below)
+        return np.clip(inside, np.nextafter(below, above), np.nextafter(above, below))
+
+    def has_cell(self, x):
+        """Whether values lie in a cell of the lattice, (N,)."""
+        return np.full(len(x), self.step is not None) & ((x == self.offset) | (not self.alone))
+
+    def wrapped(self, x):
+        """On a circle x by whole periods moved to that turn, else x itself."""
+        if self.first is None:
+            return x
+        x = self.first + np.mod(x - self.first, self.period)
+        return np.minimum(x, np.nextafter(self.first + self.period, self.first))
+
+    def in_units_of(self, x, weight):
+        """The same support with the robust units of values x, and their lattice."""
+        y = to_line(self._turned(x), self.low, self.high)[0]
+        middle, scale = robust_units(y, weight)
+        lattice = find_rounding_grid(x)
+        step, offset = lattice or spike_of(x, weight) or (None, 0.0)
+        return replace(
+            self,
+            middle=middle,
+            scale=scale,
+            step=step,
+            offset=offset,
+            alone=lattice is None and step is not None,
+        )
+
+    def _check(self):
+        circle = self.period is not None
+        require(isinstance(self.name, str), "name: expected text")
+        require(
+            self.low < self.high
+            and 0 < self.scale < math.inf
+            and math.isfinite(self.middle)
+            and (self.first is None or circle and math.isfinite(self.first))
+            and (not circle or 0 < self.period < math.inf and math.isfinite(self.low + self.high))
+            and (not self.alone if self.step is None else 0 < self.step < math.inf)
+            and math.isfinite(self.offset),
+            f"column {self.name!r}: expected a support and units, got others",
+        )
+
+
+@dataclass(frozen=True)
+class Category(Configuration):
+    """A column of labels.
+
+    Parameters
+    ----------
+    name : str
+    labels : tuple
+        The values it can take, in order; a row holds the place of its own as code.
+    """
+
+    name: str
+    labels: tuple
+
+    kind = "category"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if any(isinstance(label, int) and abs(label) >= LARGEST_WHOLE for label in self.labels):
+            raise ColumnError(
+                self.name,
+                "expected labels that a file can hold, whole numbers "
+                "below 2^128, got a larger one; text is one way to write them",
+            )
+        for label in self.labels:
+            if isinstance(label, str) and any("\ud800" <= letter <= "\udfff" for letter in label):
+                raise ColumnError(
+                    self.name,
+                    "expected labels that a file can hold, text without "
+                    f"surrogates, got {shortened(label)}",
+                )
+
+    def encode(self, values, first=0):
+        """Codes (N,); messages count rows from ``first``."""
+        place = {label: k for k, label in enumerate(self.labels)}
+        try:
+            return np.array([place[plain(value)] for value in values], np.int64)
+        except KeyError:
+            row = next(k for k, value in enumerate(values) if plain(value) not in place)
+            more = ", ..." if len(self.labels) > 5 else ""
+            known = ", ".join(map(shortened, self.labels[:5])) + more
+            raise ColumnError(
+                self.name,
+                f"expected one of the {len(self.labels)} categories "
+                f"{known}, got {shortened(plain(values[row]))} in row "
+                f"{row + first}",
+            ) from None
+
+    def decode(self, codes):
+        """Labels (N,)."""
+        labels = np.array(self.labels)
+        if labels.tolist() != list(self.labels):  # text beside numbers would make all text
+            labels = np.array(self.labels, object)
+        return labels[np.asarray(codes).astype(np.int64)]
+
+    drawn = decode
+
+    def _check(self):
+        require(isinstance(self.name, str), "name: expected text")
+        require(
+            len(set(self.labels)) == len(self.labels) > 0
+            and all(
+                isinstance(label, (str, bool, int, float)) and label == label
+                for label in self.labels
+            ),
+            f"column {self.name!r}: expected labels that differ, of text or numbers",
+        )
+
+
+@dataclass(frozen=True)
+class Count(Configuration):
+    """A column of whole numbers of at least ``low``; a row holds its number as code."""
+
+    name: str
+    low: float = -np.inf
+
+    kind = "count"
+
+    def encode(self, values):
+        """Whole numbers (N,), in float64; NaN for values that are none, or below ``low``."""
+        values = np.asarray(values, np.float64)
+        return np.where((values == np.round(values)) & (values >= self.low), values, np.nan)
+
+    def decode(self, codes):
+        """Whole numbers (N,)."""
+        return np.round(codes)
+
+    drawn = decode
+
+    def _check(self):
+        require(isinstance(self.name, str), "name: expected text")
+        require(
+            self.low < math.inf, f"column {self.name!r}: expected a least number, got {self.low}"
+        )
+
+
+def plain(value):
+    """A label as Python has it, so that one of NumPy or pandas is equal to it."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def robust_units(y, weight=None):
+    """Median, and the interquartile range as a standard deviation.
+
+    Where half of the values and more are the same, wider ranges serve, and the standard deviation
+    in the end.
+    """
+    order = np.argsort(y, kind="stable")
+    y = y[order]
+    mass = np.cumsum(np.ones(len(y)) if weight is None else np.asarray(weight)[order])
+
+    def quantile(q):
+        return y[min(np.searchsorted(mass, q * mass[-1] * (1 - 1e-12)), len(y) - 1)]
+
+    for part, width in ((0.25, IQR_OF_NORMAL), (0.1, 2.5631031310892007), (0.02, 4.107497821)):
+        scale = (quantile(1 - part) - quantile(part)) / width
+        if scale > 0:
+            return float(quantile(0.5)), float(scale)
+    middle = float(quantile(0.5))
+    share = np.diff(mass, prepend=0) / mass[-1]
+    scale = np.sqrt(share @ (y - middle) ** 2)
+    return middle, float(scale) if scale > 0 else 1.0
+
+
+# Finding out ------------------------------------------------------------------------------
+
+
+def column_of(
+    name: str,
+    values: Array,
+    asked: str | tuple[Any, ...] | None = None,
+    weight: Array | None = None,
+    first: int = 0,
+    labels: Sequence[Any] = (),
+) -> Any:
+    """The column that values are of: as asked for, or as they look.
+
+    Parameters
+    ----------
+    name : str
+    values : (N,) array
+        Numbers, or anything that is equal or not.
+    asked : str, tuple or None
+        "real"; "positive"; "LOW:HIGH" or (low, high) with -inf, inf or None for ends that are not
+        there; "period P" or ("period", P); "count"; "category". None finds out: text, truth
+        values and pandas' categories are categories; up to 100 different whole numbers of a type
+        that holds nothing else, each there ten times on average, are counts; all other numbers
+        are real.
+    weight : (N,) array, optional
+    first : int
+        From where messages count rows.
+    labels : sequence
+        Of a category: what rows hold that are not among these.
+
+    Raises
+    ------
+    ColumnError
+        If the values do not lie on the support; if all are the same.
+    """
+    values = np.asarray(values)
+    support = asked_support(name, asked, values)
+    if support == "category":
+        column = Category(
+            name,
+            tuple(
+                sorted(
+                    {*map(plain, values.tolist()), *labels},
+                    key=lambda label: (str(type(label)), label),
+                )
+            ),
+        )
+        _check_varies(name, len(column.labels) > 1, values)
+        return column
+    numbers = as_numbers(name, values, first)
+    _check_varies(name, np.any(numbers != numbers[0]), values)
+    check_support(name, support, numbers, first)
+    if support == "count":
+        return Count(name, 0.0 if np.min(numbers) >= 0 else -np.inf)
+    if support[0] == "period":
+        low, period = _widest_gap(numbers, support[1]), support[1]
+        return Continuous(
+            name, low, low + period, period, first=_turn_of(numbers, period)
+        ).in_units_of(numbers, weight)
+    low, high = support
+    with np.errstate(all="ignore"):
+        y = to_line(numbers, low, high)[0]
+    if not np.all(np.isfinite(y)) or np.all(y == y[0]):
+        raise ColumnError(
+            name,
+            "expected bounds near the values, so that their logits differ, "
+            f"got {low:g} and {high:g}",
+        )
+    with np.errstate(all="ignore"):
+        column = Continuous(name, low, high).in_units_of(numbers, weight)
+        u, log_slope = column.encode(numbers)
+    if not (0 < column.scale < np.inf and np.all(np.isfinite(u + log_slope))):
+        raise ColumnError(
+            name,
+            "expected values whose spread float64 can hold, got values up to "
+            f"{np.max(np.abs(numbers)):g}",
+        )
+    return column
+
+
+def check_support(name, support, values, first=0):
+    """That every number lies on a support (:func:`asked_support`); NaN is passed over.
+
+    Each number by itself, so that the rows of a table may come in pieces: ``first`` is from where
+    messages count those of this one.
+    """
+    for fits, expected in _demands(support, values):
+        bad = np.flatnonzero(~(fits | np.isnan(values)))
+        if len(bad):
+            raise ColumnError(
+                name, f"expected {expected}, got {values[bad[0]]:g} in row {bad[0] + first}"
+            )
+
+
+def _demands(support, values):
+    """(which values meet it, in words) of each demand of a support."""
+    if support == "category":
+        return
+    if support == "count":
+        yield values == np.round(values), "whole numbers"
+        yield np.abs(values) < EXACT, "whole numbers below 2^53"
+    elif support[0] == "period":
+        yield (
+            np.spacing(np.abs(values)) < 1e-6 * support[1],
+            f"values that a period of {support[1]:g} can tell apart",
+        )
+    else:
+        low, high = support
+        yield (values > low) & (values < high), f"values strictly between {low:g} and {high:g}"
+
+
+def as_numbers(name, values, first=0):
+    """Finite float64 numbers; messages count rows from ``first``."""
+    try:
+        numbers = np.asarray(values).astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        bad = next(value for value in values if not _is_number(value))
+        raise ColumnError(name, f"expected numbers, got {shortened(plain(bad))}") from None
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    if len(bad):
+        raise ColumnError(
+            name, f"expected finite numbers, got {numbers[bad[0]]} in row {bad[0] + first}"
+        )
+    return numbers
+
+
+def _is_number(value):
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def are_counts(values):
+    """Check that whole numbers look like counts: few values, each ten times on average."""
+    distinct = len(np.unique(values))
+    return (
+        1 < distinct <= FEW
+        and 10 * distinct <= len(values)
+        and np.max(np.abs(values.astype(np.float64))) < EXACT
+    )
+
+
+def rounding_of(name, values):
+    """What there is to say of whole numbers, NaN passed over, that float64 rounds; "" if none is.
+
+    Raises
+    ------
+    ColumnError
+        If it rounds away what they differ in.
+    """
+    numbers = values[~is_nan(values)].astype(np.float64)
+    largest = np.max(np.abs(numbers), initial=0.0)
+    if not EXACT <= largest < np.inf:
+        return ""
+    step = np.spacing(largest)
+    if step > COARSEST * np.ptp(numbers):
+        raise ColumnError(
+            name,
+            "expected whole numbers that float64 can tell apart, got some near "
+            f"{largest:.6g}, where it rounds to multiples of {step:g}; subtracting "
+            "the least of them makes them smaller",
+        )
+    return (
+        f"column {name!r}: whole numbers beyond 2^53 are rounded, here to multiples of "
+        f"{step:g} at most"
+    )
+
+
+def is_nan(values):
+    """Where numbers are NaN; whole numbers nowhere."""
+    return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+
+
+def hardly_repeat(distinct, rows):
+    """Whether so many different labels in so many rows are too many for a category."""
+    return distinct > max(FEW_LABELS, rows / 10)
+
+
+def asked_support(name, asked, values=None):
+    """ "category", "count", ("period", P) or (low, high); ``values`` say where nothing is asked."""
+    if asked is None:
+        if values.dtype.kind in "bOUST":
+            return "category"
+        return "count" if values.dtype.kind in "iu" and are_counts(values) else (-np.inf, np.inf)
+    if isinstance(asked, str) and asked in DISCRETE:
+        return asked
+    words = (
+        asked.split()
+        if isinstance(asked, str)
+        else list(asked)
+        if isinstance(asked, (tuple, list))
+        else []
+    )
+    if words == ["real"]:
+        return -np.inf, np.inf
+    if words == ["positive"]:
+        return 0.0, np.inf
+    try:
+        if words[0] == "period":
+            period = float(words[1])
+            if len(words) == 2 and 0 < period < np.inf:
+                return "period", period
+        elif isinstance(asked, str):
+            words = asked.split(":")
+        if len(words) == 2:
+            low, high = (
+                end if word in (None, "") else float(word)
+                for word, end in zip(words, (-np.inf, np.inf))
+            )
+            if low < high:
+                return low, high
+    except (TypeError, ValueError, IndexError):
+        pass
+    raise ColumnError(
+        name,
+        f"expected real, positive, LOW:HIGH, period P, count or category; got {shortened(asked)}",
+    )
+
+
+def _check_varies(name, varies, values):
+    if not varies:
+        raise ColumnError(
+            name,
+            f"expected values that differ, got {shortened(plain(values[0]))} in every row",
+            useless=True,
+        )
+
+
+def _widest_gap(numbers, period):
+    """The middle of the widest gap between values on a circle."""
+    turned = np.unique(np.mod(numbers, period))
+    gaps = np.diff(turned, append=turned[0] + period)
+    k = np.argmax(gaps)
+    return float(turned[k] + gaps[k] / 2)
+
+
+def _turn_of(numbers, period):
+    """Where a turn begins that holds all values: 0 or half a turn before, or else the smallest of
+    them; 0 where they take more than a turn."""
+    least, most = float(np.min(numbers)), float(np.max(numbers))
+    for first in (0.0, -period / 2, least):
+        if first <= least and most <= first + period:
+            return first
+    return 0.0
+
+
+def check_independent(columns: Sequence[Continuous], values: list[Any]) -> None:
+    """That no column is exactly a linear function of others, where there are rows to tell.
+
+    Parameters
+    ----------
+    columns : sequence of Continuous
+    values : list of (N,) arrays
+    """
+    if len(columns) < 2:
+        return
+    u = np.stack([column.encode(x)[0] for column, x in zip(columns, values)], axis=1)
+    x = np.stack([np.asarray(x, np.float64) for x in values], axis=1)
+    near = x[np.all(np.abs(u) < TAIL, axis=1)]  # one row far out would hide all others
+    if len(np.unique(near, axis=0)) <= 2 * len(columns):
+        return
+    ulp = np.spacing(np.max(np.abs(near), axis=0))
+    z = near - near[0]
+    largest = np.max(np.abs(z), axis=0)
+    if not np.all((largest > 0) & (largest < np.inf)):
+        return
+    z = z / largest
+    z = z - np.mean(z, axis=0)
+    size = np.sqrt(np.mean(z**2, axis=0))
+    _, singular, directions = np.linalg.svd(z / size, full_matrices=False)
+    # What rounding leaves: half an ulp of the largest number in each entry; where that is nearly
+    # all there is, it proves nothing.
+    rounding = len(columns) * max(4 * np.max(ulp / largest / size), 1e-13)
+    if singular[-1] > min(rounding, 0.01) * np.sqrt(len(z)):
+        return
+    null = directions[-1] / size / largest
+    used = np.flatnonzero(np.abs(directions[-1]) > 1e-6)
+    last = used[-1]
+    terms = " + ".join(f"{-null[k] / null[last]:.6g} {columns[k].name!r}" for k in used[:-1])
+    raise ColumnError(
+        columns[last].name,
+        "expected one that is no linear function of others, "
+        f"got {terms} and a constant in every row",
+        useless=True,
+    )

@@ -1,0 +1,402 @@
+"""Tables as they are handed over: arrays, DataFrames of any library; and rows that repeat.
+
+One rule says what a column is, of a DataFrame and of a file alike:
+
+- Numbers of any kind are numbers, however they are kept: floats, whole numbers, decimals,
+  fractions, with missing cells or as objects. Whole ones, up to 100 different and each there ten
+  times on average, are counts; all others are real.
+- Text, truth values and categories are a category, where labels repeat: at most 20, or one in ten
+  rows. Otherwise it has to be asked for. Labels keep their type: 1 is not "1".
+- Dates, durations, intervals, complex numbers and all else are refused, with the line that makes
+  numbers of them. Where a category is asked for, their text is the label.
+"""
+
+import math
+from decimal import Decimal
+from numbers import Integral, Real
+
+import numpy as np
+
+from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.checks import one_line, shortened
+from nfref.tables.reading.sampling import GOLDEN, mixed
+from nfref.tables.reading.table import check_name
+from nfref.tables.schema.columns import ColumnError, hardly_repeat, plain
+
+_TEMPORAL = {"Date": "dates", "Datetime": "dates", "Duration": "durations", "Time": "times of day"}
+_DATES = "pandas.to_datetime({0}).pipe(lambda date: (date - date.min()).dt.total_seconds())"
+_TIMES = (
+    "{0}.map(lambda time: time.hour * 3600 + time.minute * 60 + time.second + "
+    "time.microsecond / 1e6, na_action='ignore')"
+)
+# What makes numbers of a column that holds none, loses no digits and leaves missing cells missing:
+# library -> type of the column, or of its objects.
+_CONVERSIONS = {
+    "pandas": {
+        **dict.fromkeys(("Date", "Datetime"), "({0} - {0}.min()).dt.total_seconds()"),
+        **dict.fromkeys(("date", "datetime", "Timestamp"), _DATES),
+        "Duration": "{0}.dt.total_seconds()",
+        **dict.fromkeys(("timedelta", "Timedelta"), "pandas.to_timedelta({0}).dt.total_seconds()"),
+        **dict.fromkeys(("Time", "time"), _TIMES),
+        "Period": "{0}.map(lambda period: period.ordinal, na_action='ignore')",
+        "Interval": "{0}.map(lambda interval: interval.mid, na_action='ignore')",
+        "complex": "{0}.map(lambda number: number.real)",
+    },
+    "polars": {
+        **dict.fromkeys(("Date", "Datetime"), "({0} - {0}.min()).dt.total_microseconds()"),
+        "Duration": "{0}.dt.total_microseconds()",
+        "Time": "{0}.cast(int)",
+    },
+    "pyarrow": {
+        **dict.fromkeys(("Date", "Datetime", "date"), "{0}.cast('timestamp[us]').cast('int64')"),
+        "Duration": "{0}.cast('duration[us]').cast('int64')",
+        "Time": "{0}.cast('time64[ns]').cast('int64')",
+    },
+}
+
+# Up to which weights are seen to be whole numbers times a constant: the least, and the largest.
+LARGEST_DIVISOR, LARGEST_COUNT = 100, 1e8
+
+
+def is_frame(X):
+    """Whether something is a DataFrame, of pandas, polars, pyarrow or what else narwhals knows."""
+    if not hasattr(X, "collect_schema") and not hasattr(X, "columns"):
+        return False
+    import narwhals
+
+    try:
+        frame = narwhals.from_native(X)
+    except TypeError:
+        return False
+    except ValueError as error:  # columns of the same name
+        raise ValueError(f"X: {one_line(error)}") from None
+    if isinstance(frame, narwhals.LazyFrame):
+        raise TypeError(
+            f"X: expected a table in memory, got a {type(X).__name__}; "
+            f"X.{'collect' if hasattr(X, 'collect') else 'compute'}() makes it one"
+        )
+    return True
+
+
+def frame_columns(
+    X: Any, categories: Sequence[str] = ()
+) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """The columns of a DataFrame, by the rule of this module.
+
+    Parameters
+    ----------
+    X : DataFrame
+    categories : sequence of str
+        Names of columns that are asked to be categories.
+
+    Returns
+    -------
+    columns : dict
+        name -> (N,) array: numbers, NaN where they are missing; or objects, labels and None.
+    whole : tuple of str
+        Names of those whose type, or that of every object, is a whole number.
+
+    Raises
+    ------
+    ColumnError
+        If a column holds neither numbers nor labels.
+    ValueError
+        If two names are the same as text, or no file can hold one.
+    """
+    import narwhals
+
+    frame = narwhals.from_native(X, eager_only=True)
+    columns: dict[str, Array] = {}
+    whole = []
+    lines = _CONVERSIONS.get(frame.implementation.value, {})
+    for name, series in zip(map(str, frame.columns), frame.iter_columns()):
+        check_name("X", name)
+        if name in columns:
+            raise ValueError(f"X: expected columns whose names differ as text, got {name!r} twice")
+        gaps, kind = series.is_null().to_numpy(), type(series.dtype).__name__
+        asked = name in categories or kind in ("Categorical", "Enum")
+        if kind in _TEMPORAL and not asked:
+            raise _refusal(name, _TEMPORAL[kind], lines.get(kind))
+        is_whole = series.dtype.is_integer()
+        if kind.rstrip("0123456789") in ("Int", "UInt", "Float") and not (
+            asked or "128" in kind or np.any(gaps)
+        ):
+            columns[name] = series.to_numpy()
+        else:
+            cells = [
+                None if gap or isinstance(value, float) and value != value else plain(value)
+                for gap, value in zip(gaps, series.to_list())
+            ]
+            there = [value for value in cells if value is not None]
+            columns[name] = (
+                _labels(name, cells) if asked else _of_objects(name, cells, there, lines)
+            )
+            is_whole |= (
+                kind in ("Object", "Unknown")
+                and bool(there)
+                and all(isinstance(value, Integral) for value in there)
+            )
+        if is_whole and columns[name].dtype.kind != "O":
+            whole.append(name)
+    return columns, tuple(whole)
+
+
+def _of_objects(name, cells, there, lines):
+    """Numbers, where all cells that are there are numbers, or labels."""
+    for value in there:
+        if not (_is_number(value) or isinstance(value, (str, bool))):
+            kind = type(value).__name__
+            raise _refusal(name, f"objects of type {kind}", lines.get(kind))
+    if not all(map(_is_number, there)):
+        return _labels(name, cells)
+    numbers = [np.nan if value is None else value for value in cells]
+    try:
+        return np.array(
+            numbers,
+            np.int64
+            if len(there) == len(cells) and all(isinstance(value, Integral) for value in there)
+            else np.float64,
+        )
+    except (OverflowError, ValueError):  # a whole number of over 64 bits, a signalling NaN
+        return np.array([_as_float(name, value) for value in numbers])
+
+
+def _is_number(value):
+    return isinstance(value, (Real, Decimal)) and not isinstance(value, bool)
+
+
+def _as_float(name, value):
+    try:
+        return float(value)
+    except (OverflowError, ValueError):
+        raise ColumnError(name, f"expected finite numbers, got {shortened(value)}") from None
+
+
+def _labels(name, cells):
+    """Labels of the types that a :class:`nfref.tables.schema.columns.Category` has, and None."""
+    labels = [None if value is None else label_of(value) for value in cells]
+    found = set(map(type, labels))
+    if bool in found and found & {int, float}:
+        both = {label for label in labels if label in (0, 1) and not isinstance(label, bool)}
+        for label in labels:
+            if isinstance(label, bool) and label in both:
+                raise ColumnError(name, f"expected labels that differ, got {label} and {label:d}")
+    return np.array([*labels, None], object)[:-1]
+
+
+def label_of(value):
+    """What a value is as a label: itself, a number in float64, or its text."""
+    value = plain(value)
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return float(value) if _is_number(value) else str(value)
+
+
+def _refusal(name, what, line):
+    makes = f"{line.format(f'X[{name!r}]')} makes numbers of them, " if line else ""
+    return ColumnError(
+        name,
+        f"expected numbers or labels, got {what}; {makes}"
+        f"columns={{{name!r}: 'category'}} takes their text as labels",
+    )
+
+
+def check_repeat(name, values):
+    """That labels of which nobody said that they are a category repeat."""
+    there = values[~is_missing(values)]
+    distinct = len(set(map(plain, there.tolist())))
+    if hardly_repeat(distinct, len(there)):
+        raise ColumnError(
+            name,
+            f"expected labels that repeat, got {distinct:,} different ones in "
+            f"{len(there):,} rows; columns={{{name!r}: 'category'}} takes them all "
+            "the same",
+        )
+
+
+def with_empty_column(X, name, order):
+    """A DataFrame; with an empty column of that name if it is all that differs from ``order``."""
+    import narwhals
+
+    frame = narwhals.from_native(X, eager_only=True)
+    if set(order) ^ set(frame.columns) != {name}:
+        return X
+    return frame.with_columns(narwhals.lit(None).alias(name)).select(order).to_native()
+
+
+def like_frame(X, columns, kept=()):
+    """A DataFrame of the same library as X, with these columns (name -> array).
+
+    Those in ``kept``, and whole numbers, have the type that they have in X, where it can hold the
+    values.
+    """
+    import narwhals
+
+    frame = narwhals.from_native(X, eager_only=True)
+    kept = [
+        *kept,
+        *(name for name, series in zip(columns, frame.iter_columns()) if series.dtype.is_integer()),
+    ]
+    columns = {
+        name: _as_whole(values) if name in kept else values for name, values in columns.items()
+    }
+    drawn = narwhals.from_dict(
+        {
+            name: values.tolist() if values.dtype.kind in "OU" else values
+            for name, values in columns.items()
+        },
+        backend=frame.implementation,
+    )
+    drawn = drawn.with_columns(
+        [
+            _as_it_was(drawn[name], series)
+            for name, series in zip(columns, frame.iter_columns())
+            if name in kept
+        ]
+    ).to_native()
+    if frame.implementation == narwhals.Implementation.PANDAS:
+        drawn.columns = X.columns  # which need not be text
+    return drawn
+
+
+def _as_whole(values):
+    """Numbers as whole ones where all are."""
+    if values.dtype.kind != "f" or not np.all(np.abs(values) < 2**53):
+        return values
+    whole = values.astype(np.int64)
+    return whole if np.array_equal(whole, values) else values
+
+
+def _as_it_was(drawn, was):
+    """A series with the type of another, where that holds the same values."""
+    import narwhals
+
+    values = drawn.to_list()
+    if was.implementation != narwhals.Implementation.PANDAS:
+        try:
+            if was.implementation == narwhals.Implementation.PYARROW:  # which has more types
+                import pyarrow
+
+                array = pyarrow.chunked_array([pyarrow.array(values, was.to_native().type)])
+                found = narwhals.from_native(array, series_only=True).alias(drawn.name)
+            else:
+                found = drawn.cast(was.dtype)
+        except Exception:  # each library has its own
+            return drawn
+        return found if found.to_list() == values else drawn
+    import pandas
+
+    was = was.to_native()
+    try:
+        if isinstance(was.dtype, pandas.CategoricalDtype):  # whose labels may be of any type
+            place = {label_of(value): value for value in was.cat.categories}
+            found = pandas.Series([place[value] for value in values], dtype=was.dtype)
+        else:
+            found = drawn.to_native().astype(was.dtype)
+            if found.tolist() != values:
+                return drawn
+    except (KeyError, TypeError, ValueError):
+        return drawn
+    return narwhals.from_native(found.rename(drawn.name), series_only=True)
+
+
+# Cells that are missing -------------------------------------------------------------------
+
+
+def is_missing(values):
+    """Which cells of a column are missing, (N,): NaN, None and the like."""
+    values = np.asarray(values)
+    if values.dtype.kind == "f":
+        return np.isnan(values)
+    if values.dtype.kind != "O":
+        return np.zeros(len(values), bool)
+    return np.array([value is None or value != value for value in values.tolist()], bool)
+
+
+# Rows that repeat -------------------------------------------------------------------------
+
+
+def grouped_rows(values: Array, seed: int) -> tuple[Array, Array]:
+    """One of each set of equal rows, in an order of its own, and which of these each row equals.
+
+    The order looks random, and is decided by ``seed`` and by the ranks of the numbers in their
+    columns alone: not by how rows stand in the table, nor by whether a row repeats, nor by the
+    units of a column. So parts that are cut from it hold no copies of each other's rows, and whole
+    weights make the same parts as repeated rows do.
+
+    Parameters
+    ----------
+    values : (N, D) array
+    seed : int
+
+    Returns
+    -------
+    places : (M,) array
+        Of the rows that are kept.
+    group : (N,) array
+        The place of each row's equal among these.
+    """
+    ranks = np.stack(
+        [np.unique(column, return_inverse=True)[1] for column in np.asarray(values, np.float64).T],
+        axis=1,
+    ).astype(np.uint64)
+    keys = np.full(len(values), seed % 2**64, np.uint64)
+    for column in ranks.T:
+        keys = mixed(keys + GOLDEN ^ column)
+    order = np.argsort(keys, kind="stable")
+    ordered = ranks[order]
+    first = np.ones(len(order), bool)
+    first[1:] = np.any(ordered[1:] != ordered[:-1], axis=1)
+    group = np.empty(len(order), np.int64)
+    group[order] = np.cumsum(first) - 1
+    return order[first], group
+
+
+def distinct_rows(values: Array, weight: Array | None, seed: int) -> tuple[Array, Array]:
+    """One of each set of equal rows, in the order of :func:`grouped_rows`, and what they count.
+
+    Parameters
+    ----------
+    values : (N, D) array
+    weight : (N,) array or None
+        What each row counts, above 0.
+    seed : int
+
+    Returns
+    -------
+    places : (M,) array
+        Of the rows that are kept.
+    weight : (M,) array
+        What they count with their copies.
+    """
+    places, group = grouped_rows(values, seed)
+    return places, np.bincount(group, weight, len(places)).astype(np.float64)
+
+
+def as_counts(weight: Array | None) -> Array | None:
+    """Weights as numbers of rows: all that matters is their ratios.
+
+    Whole numbers times any constant are the least whole numbers of these ratios, and as good as so
+    many copies of each row. Other weights add up to the effective number of rows,
+    (sum w)^2 / sum w^2 (Kish 1965); they keep seven digits, so that it makes no difference how
+    products with a constant were rounded.
+
+    Parameters
+    ----------
+    weight : (N,) array or None
+        Above 0.
+    """
+    if weight is None:
+        return None
+    ratio = weight / np.max(weight)
+    least = np.min(ratio)
+    if least > 1 / LARGEST_COUNT:
+        for divisor in range(1, LARGEST_DIVISOR + 1):
+            counts = ratio * (divisor / least)
+            whole = np.round(counts)
+            if np.all(np.abs(counts - whole) < 1e-6):
+                return whole
+    digits, exponent = np.frexp(ratio)
+    ratio = np.ldexp(np.round(digits * 2.0**24) / 2.0**24, exponent)
+    return ratio * (math.fsum(ratio) / math.fsum(ratio**2))

@@ -1,0 +1,69 @@
+"""The table that ``nfref fit`` ends with."""
+
+import numpy as np
+import pytest
+
+from nfref.cli import main
+from nfref.cli.data import load
+from nfref.tables.files.model_file import load_model
+from tests.cli.commands import table_of
+
+
+def test_fit_ends_with_the_table(folder):
+    table = table_of((folder / "fit.txt").read_text())
+    names = list(table)
+    assert names[:2] == ["realnvp", "full Gaussian"]
+    assert names[2].startswith("Gaussian mixture of ") and names[3:] == ["kernel density"]
+    assert all(error > 0 for _, error in table.values())
+
+
+def test_the_table_is_right(folder):
+    """The flow's figure again from the model file, the others' from scipy and from scratch."""
+    from scipy import stats
+
+    from nfref.tables.densities.mixture import GaussianMixture
+    from nfref.tables.schema.dataframes import distinct_rows
+
+    data, model = load(str(folder / "people.csv")), load_model(folder / "people.npz")
+    places, _ = distinct_rows(data.values, None, 0)
+    test, train = data.values[places[:20]], data.values[places[20:]]
+
+    table = table_of((folder / "fit.txt").read_text())
+    flow = model.density.log_prob(list(test.T))
+    # In standardised units, since scipy takes columns of very different size for singular.
+    mean, std = np.mean(train, axis=0), np.std(train, axis=0)
+    gaussian = stats.multivariate_normal(np.zeros(3), np.corrcoef(train.T)).logpdf(
+        (test - mean) / std
+    ) - np.sum(np.log(std))
+    for name, log_prob in (("realnvp", flow), ("full Gaussian", gaussian)):
+        assert table[name][0] == pytest.approx(np.mean(log_prob), abs=6e-4)
+        assert table[name][1] == pytest.approx(stats.sem(log_prob), abs=6e-4)
+    # The mixture in robust units, of which a fifth of the rows chooses the number.
+    _, u, log_slope = model.density.encode(list(data.values[places].T))
+    mixture = GaussianMixture.choose(u[56:], u[20:56], np.random.default_rng(0))
+    found = np.mean(mixture.log_prob(u[:20]) + log_slope[:20])
+    name = f"Gaussian mixture of {mixture.components}"
+    assert table[name][0] == pytest.approx(found, abs=6e-4)
+
+
+def test_of_test_rows_without_any_cell_nothing_is_said(tmp_path, capsys):
+    """The only row that is kept to test by is the one with an empty cell."""
+    rows = ["0", '""', *map(str, range(1, 13)), *map(str, range(13))]  # too rare for both parts
+    (tmp_path / "t.csv").write_text("\n".join(["a", *rows]))
+    assert (
+        main(
+            [
+                "fit",
+                str(tmp_path / "t.csv"),
+                "--members",
+                "0",
+                "--quiet",
+                "--seed",
+                "18",
+                "--out",
+                str(tmp_path / "m.npz"),
+            ]
+        )
+        == 0
+    )
+    assert "no test row of 1 is without empty cells" in capsys.readouterr().out

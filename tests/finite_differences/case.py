@@ -1,0 +1,149 @@
+"""A flow under examination, and what a check finds out about it.
+
+Tolerances are measured, not chosen. ``numerics.rounding_response`` says how far one
+rounding error in everything that goes in moves a result; a computation that rounds at every
+step may be off by ``ROUNDING`` times that. Differences that have an error estimate of their
+own are allowed that estimate (times ``DOUBT``). How wide a tolerance may become is limited
+too, by ``BLIND``: a check that would accept anything fails.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import autograd.numpy as anp
+import numpy as np
+from autograd import grad
+
+import nfref
+from tests.finite_differences import numerics
+from tests.finite_differences.numerics import EPS
+
+ROUNDING = 16.0  # rounding errors on the way, in units of the measured response to one
+DOUBT = 4.0  # how far an extrapolation's own error estimate is trusted
+BLIND = 1e-4  # no float64 comparison may have a larger tolerance, relative to the value
+DIRECTIONS = ("forward", "inverse")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check measured: ``error`` against ``tolerance`` at the worst place."""
+
+    check: str
+    error: float
+    tolerance: float
+    detail: str = ""
+
+    @property
+    def ok(self):
+        return bool(self.error <= self.tolerance)  # False for NaN
+
+    @property
+    def share(self):
+        """Error in units of the tolerance; infinite for a broken promise."""
+        if not self.ok:
+            return np.inf
+        return self.error / self.tolerance if self.error else 0.0
+
+    def __str__(self):
+        verdict = "ok" if self.ok else "BROKEN"
+        return (
+            f"{self.check}: {verdict}, error {self.error:.3g}, tolerance {self.tolerance:.3g}"
+            f"{', ' if self.detail else ''}{self.detail}"
+        )
+
+
+@dataclass(frozen=True)
+class FlowCase:
+    """A flow at given parameters and rows, with what is known about it beforehand."""
+
+    flow: nfref.Flow
+    params: object
+    z: np.ndarray
+    x: np.ndarray
+    context: np.ndarray = None
+    log_det: str = "varies"
+    pattern: np.ndarray = None
+    ignores_context: np.ndarray = None
+    precision: float = EPS
+    reach: float = 1e3
+    seed: int = 0
+
+    def rows(self, direction):
+        return self.z if direction == "forward" else self.x
+
+    def run(self, direction, rows=None, params=None, context=None):
+        rows = self.rows(direction) if rows is None else rows
+        params = self.params if params is None else params
+        context = self.context if context is None else context
+        return getattr(self.flow, direction)(params, rows, context)
+
+    def repeated(self, direction, part):
+        """The function (rows, repeats) -> (M, E) that ``numerical_jacobian`` wants."""
+
+        def function(rows, repeats):
+            context = None if self.context is None else np.repeat(self.context, repeats, axis=0)
+            return getattr(self.flow, direction)(self.params, rows, context)[part]
+
+        return function
+
+    @cached_property
+    def _responses(self):
+        return {}
+
+    def rounding_response(self, direction):
+        """Measured rounding of (value, log_det) at this subject's rows."""
+        if direction not in self._responses:
+
+            def function(params, rows, context):
+                return getattr(self.flow, direction)(params, rows, context)
+
+            self._responses[direction] = numerics.rounding_response(
+                function, self.params, self.rows(direction), self.context, self.precision
+            )
+        return self._responses[direction]
+
+    def slope(self, direction):
+        """Gradient (N, D) of each row's log-determinant with respect to that row."""
+
+        def total(rows):  # 0 * rows keeps a constant log-det differentiable
+            return anp.sum(self.run(direction, rows)[1]) + anp.sum(0 * rows)
+
+        return grad(total)(self.rows(direction))
+
+    def jacobian(self, direction, rows=None):
+        rows = self.rows(direction) if rows is None else rows
+        return numerics.autograd_jacobian(lambda r: self.run(direction, r)[0], rows)
+
+
+def worst(check, error, tolerance, detail="", where="row"):
+    """The finding at the place where error / tolerance is largest; NaN counts as worst."""
+    error, tolerance = np.broadcast_arrays(np.asarray(error, float), np.asarray(tolerance, float))
+    if error.size == 0:
+        return Finding(check, 0.0, 0.0, detail)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(error == 0, 0.0, error / tolerance)
+    place = np.unravel_index(np.argmax(np.where(np.isnan(ratio), np.inf, ratio)), ratio.shape)
+    at = f"{where} {place[0] if len(place) == 1 else tuple(map(int, place))}" if place else ""
+    return Finding(check, float(error[place]), float(tolerance[place]), f"{detail} {at}".strip())
+
+
+def gravest(findings):
+    """Of several findings of one check, the one that is nearest to, or beyond, its limit."""
+    return max(findings, key=lambda finding: finding.share)
+
+
+def facts(check, statements):
+    """A finding from (true or false, what it would mean) pairs: nothing to measure."""
+    broken = [text for holds, text in statements if not holds]
+    return Finding(check, float(len(broken)), 0.0, "; ".join(broken[:3]))
+
+
+def not_blind(check, tolerance, value):
+    """A tolerance above BLIND (relative to 1 + |value|) would let errors pass."""
+    limit = BLIND * (1 + np.abs(value))
+    return worst(
+        check,
+        np.where(tolerance <= limit, 0.0, tolerance),
+        limit,
+        "the tolerance is too wide to mean anything,",
+    )

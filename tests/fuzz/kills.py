@@ -1,0 +1,201 @@
+"""Fits that are killed or interrupted at random moments, with checkpoints.
+
+kill -9 falls after a checkpoint, of a flow alone and of a search among several candidates, once
+or several times: the model is that of a fit nobody killed, byte by byte. Signals that a process
+may answer fall in the middle of training that has no end: what is best is kept, and it goes on.
+"""
+
+import functools
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from nfref.tables.files.model_file import load_model
+from tests.fuzz import case
+from tests.fuzz.case import Case, require
+
+CODE = "import sys, nfref_command; sys.exit(nfref_command.main())"
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGINT twice")
+SMALL = (
+    "fit",
+    "t.csv",
+    "--flow",
+    "realnvp",
+    "--layers",
+    "1",
+    "--hidden",
+    "8",
+    "--lr",
+    "1e-9",
+    "--dtype",
+    "float64",
+    "--quiet",
+    "--out",
+    "m.npz",
+)
+ENDLESS = (*SMALL, "--epochs", "100000")
+ONE = (*SMALL, "--epochs", "60")
+SEARCH = ("fit", "t.csv", "--members", "2", "--epochs", "6", "--quiet", "--out", "m.npz")
+MOST_KILLS = 2  # of one fit
+LOST = []  # seconds of work that each kill -9 took away
+
+
+def started(folder, *arguments, fit):
+    def defaults():  # whatever the shell had its background jobs ignore
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+    return subprocess.Popen(
+        [sys.executable, "-c", CODE, *fit, *arguments],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=defaults,
+    )
+
+
+def table(folder):
+    # Rows that are far from normal: each epoch is better than the last, and patience ends none.
+    rows = np.random.default_rng(0).standard_exponential((300, 2))
+    np.savetxt(folder / "t.csv", rows, delimiter=",")
+    (folder / "m.npz").write_bytes(b"old")
+
+
+def epochs(path):
+    """How many epochs of all flows a checkpoint knows; 0 where there is none."""
+
+    def count(part):
+        if isinstance(part, dict):
+            return len(part["train"]) if "train" in part else sum(map(count, part.values()))
+        return sum(map(count, part)) if isinstance(part, list) else 0
+
+    if not path.exists():
+        return 0
+    with np.load(path) as archive:
+        return count(json.loads(archive["header"].tobytes())["state"])
+
+
+def wait_for(number, process, path):
+    """Until a checkpoint knows so many epochs, or the process ends."""
+    began = time.monotonic()
+    while epochs(path) < number and process.poll() is None:
+        require(time.monotonic() - began < case.SECONDS, f"no checkpoint of {number} epochs")
+        time.sleep(0.005)
+
+
+def ended(process):
+    """What it wrote on standard error, where no traceback may be."""
+    try:
+        _, errors = process.communicate(timeout=case.SECONDS)
+    finally:
+        process.kill()
+    require("Traceback" not in errors, errors)
+    return errors
+
+
+def require_names(folder):
+    names = sorted(entry.name for entry in folder.iterdir())
+    require(names == ["c.npz", "m.npz", "t.csv"], f"stray files: {names}")
+
+
+# kill -9 ----------------------------------------------------------------------------------
+
+
+def cases(rng, number, fit=ONE, name="kills: kill -9"):
+    """Kills after a random epoch, each followed by the same command with --resume."""
+    undisturbed(fit)  # found before any case, whose seconds are few
+    for _ in range(number):
+        one = np.random.default_rng(rng.integers(2**63))
+        yield Case(name, lambda folder, one=one: kill(folder, one, fit))
+
+
+def searches(rng, number):
+    """The same of a search."""
+    return cases(rng, number, SEARCH, "kills of a search: kill -9")
+
+
+@functools.cache
+def undisturbed(fit):
+    """(the model file of a fit that nobody kills, epochs that it takes)."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        table(folder)
+        process = started(folder, "--checkpoint", "c.npz", fit=fit)
+        _, errors = process.communicate(timeout=300)  # the first one compiles
+        require(process.returncode == 0, errors)
+        return (folder / "m.npz").read_bytes(), epochs(folder / "c.npz")
+
+
+def kill(folder, rng, fit):
+    expected, total = undisturbed(fit)
+    table(folder)
+    kills, done, tries = rng.integers(1, MOST_KILLS + 1), 0, 0
+    while kills:
+        process = started(folder, "--resume" if done else "--checkpoint", "c.npz", fit=fit)
+        wait_for(int(rng.integers(done + 1, max(done + 2, total - 2))), process, folder / "c.npz")
+        time.sleep(rng.uniform(0, 0.02))
+        seen = time.time()
+        process.kill()
+        ended(process)
+        if process.returncode != -signal.SIGKILL:  # it was over before
+            tries += 1
+            require(process.returncode == 0 and tries < 5, f"status {process.returncode}")
+            table(folder)
+            (folder / "c.npz").unlink()
+            done = 0
+            continue
+        LOST.append(max(0.0, seen - (folder / "c.npz").stat().st_mtime))
+        require((folder / "m.npz").read_bytes() == b"old", "old file changed")
+        done, kills = epochs(folder / "c.npz"), kills - 1
+        require(done > 0, "killed before the first checkpoint")
+    process = started(folder, "--resume", "c.npz", fit=fit)
+    errors = ended(process)
+    require(process.returncode == 0 and not errors, f"{process.returncode} {errors}")
+    require((folder / "m.npz").read_bytes() == expected, "another model than without a kill")
+    require_names(folder)
+    return "success"
+
+
+# Signals ----------------------------------------------------------------------------------
+
+
+def interruptions(rng, number):
+    """Signals at a random moment, then the same command with --resume."""
+    for k in range(number):
+        one, name = np.random.default_rng(rng.integers(2**63)), SIGNALS[k % len(SIGNALS)]
+        yield Case(
+            f"kills: {name}", lambda folder, one=one, name=name: interrupt(folder, one, name)
+        )
+
+
+def interrupt(folder, rng, name):
+    table(folder)
+    process = started(folder, "--checkpoint", "c.npz", fit=ENDLESS)
+    wait_for(1, process, folder / "c.npz")
+    time.sleep(rng.uniform(0, 0.5))
+    for _ in range(2 if name.endswith("twice") else 1):
+        process.send_signal(getattr(signal, name.split()[0]))
+        time.sleep(0.01)
+    ended(process)
+    require(process.returncode in (0, 130, -signal.SIGINT), f"status {process.returncode}")
+    require_interrupted(folder / "m.npz")
+    process = started(folder, "--resume", "c.npz", fit=ENDLESS)
+    wait_for(epochs(folder / "c.npz") + 1, process, folder / "c.npz")
+    process.send_signal(signal.SIGTERM)
+    ended(process)
+    require(process.returncode == 0, f"status {process.returncode}")
+    require_interrupted(folder / "m.npz")
+    require_names(folder)
+    return "interrupted"
+
+
+def require_interrupted(path):
+    message = load_model(path).info["fit"]["candidates"][0]["message"]
+    require("interrupted" in message, f"not kept: {message}")

@@ -1,0 +1,81 @@
+"""Small flows with written-out parameters: what the golden vectors and the precision table run on.
+
+The flows stand beside their maps, in :mod:`tests.high_precision.maps`. Their numbers follow from
+their names, so that a new flow changes no other's. No random numbers: parameters are dyadic
+fractions from a short recurrence, exact in float32 too, so that every version of every library
+sees the same ones.
+"""
+
+from dataclasses import dataclass
+from zlib import crc32
+
+import numpy as np
+
+from nfref.flow import Flow
+from nfref.runtime import params as trees
+from tests.high_precision.maps import CONFIGURATIONS
+
+
+def fractions(size, seed):
+    """``size`` odd multiples of 1/128 between -1 and 1, from x -> 75 x + 74 mod 65537.
+
+    None of them is zero: a bias of zero would put the origin on the kink of a relu.
+    """
+    state, values = 1 + seed, []
+    for _ in range(size):
+        state = (75 * state + 74) % 65537
+        values.append((2 * (state % 128) - 127) / 128)
+    return np.array(values)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A flow with its parameters and a few latent rows.
+
+    Attributes
+    ----------
+    flow : Flow
+    params : nested dicts and lists of float64 arrays
+    z : (N, D) array
+        Two bulk rows, the origin, and one row far out.
+    context : (N, C) array or None
+    """
+
+    flow: Flow
+    params: object
+    z: np.ndarray
+    context: np.ndarray
+
+
+def configuration(flow, seed):
+    """Fill the parameters of ``flow`` and choose its rows."""
+    shapes = flow.init(np.random.default_rng(0))  # only the shapes are used
+    vector, unflatten = trees.flatten(shapes)
+    params = trees.tree_map(np.array, unflatten(fractions(vector.size, seed)))
+    for node in _dicts(params):
+        if "running_variance" in node:  # a variance is above zero
+            node["running_variance"] = 0.25 + np.abs(node["running_variance"])
+    rows = fractions(2 * flow.dim, seed + 1).reshape(2, flow.dim)
+    z = np.concatenate([2 * rows, np.zeros((1, flow.dim)), 8 * rows[:1]])
+    context = (
+        fractions(4 * flow.context_dim, seed + 2).reshape(4, flow.context_dim)
+        if flow.context_dim
+        else None
+    )
+    return Configuration(flow, params, z, context)
+
+
+def _dicts(params):
+    if isinstance(params, dict):
+        yield params
+    children = params.values() if isinstance(params, dict) else params
+    for child in children if isinstance(params, (dict, list)) else ():
+        yield from _dicts(child)
+
+
+def configurations():
+    """name -> :class:`Configuration`, in alphabetical order."""
+    return {
+        name: configuration(flow, seed=crc32(name.encode()))
+        for name, flow in sorted(CONFIGURATIONS.items())
+    }

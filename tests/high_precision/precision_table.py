@@ -1,0 +1,63 @@
+"""How many units in the last place each float64 formula loses.
+
+``python -m tests.high_precision.precision_table`` prints the table, in some minutes. Each flow of
+:mod:`tests.high_precision.configurations` is measured against the sixty-digit truth on rows in the
+bulk and on extreme ones: the origin, a bulk row times 1e-9, and the same row 40 and 1,000
+times as far out.
+"""
+
+import numpy as np
+
+from tests.high_precision.configurations import configurations
+from tests.high_precision.high_precision import measure
+
+FACTORS = (0.0, 1e-9, 40.0, 1000.0)
+# A logit's data saturate at its bounds: in float64 nothing is left of a z beyond 36.
+FACTORS_NEARER = (0.0, 1e-9, 10.0)
+# Gates have no bound: farther out their scales are beyond what float64 can hold. Noise in a cell
+# goes through a logit too.
+NEARER = ("logit", "channel_sigmoid", "iaf_gate", "dequantisation")
+
+
+def rows_of(name, configuration):
+    """(bulk, extreme) latent rows, each (N, D)."""
+    bulk = configuration.z[:2]
+    factors = FACTORS_NEARER if name in NEARER else FACTORS
+    return bulk, np.concatenate([factor * bulk[:1] for factor in factors])
+
+
+def lines(names=None):
+    """The table, line by line.
+
+    Columns: largest error of the value and of the log-determinant, in units of 2^-52
+    max(1, |truth|), and the same divided by what relative changes of 2^-52 in the row would
+    do. Where the first is large and the second is not, the map is steep there and no
+    formula could do better; where the second is large, the formula loses digits.
+    """
+    yield (f"{'':32}{'errors in ulp':^24}{'beyond conditioning':^24}")
+    yield (f"{'flow':<24}{'rows':<8}{'value':>12}{'log_det':>12}{'value':>12}{'log_det':>12}")
+    for name, c in configurations().items():
+        # A continuous flow is as right as its solver is told to be, not to an ulp.
+        if names and name not in names or hasattr(c.flow, "rtol"):
+            continue
+        for kind, z in zip(("bulk", "extreme"), rows_of(name, c)):
+            context = None if c.context is None else np.repeat(c.context[:1], len(z), axis=0)
+            x, _ = c.flow.forward(c.params, z, context)
+            both = [
+                measure(c.flow, c.params, z, "forward", context),
+                measure(c.flow, c.params, x, "inverse", context),
+            ]
+            worst = [
+                max(getattr(errors, field) for errors in both)
+                for field in ("value", "log_det", "value_conditioned", "log_det_conditioned")
+            ]
+            yield f"{name:<24}{kind:<8}" + "".join(
+                # What differentiating numerically leaves of an exact zero is zero.
+                f"{value if value > 1e-9 else 0:>12.3g}"
+                for value in worst
+            )
+
+
+if __name__ == "__main__":
+    for line in lines():
+        print(line, flush=True)

@@ -1,0 +1,105 @@
+"""Matrix products on a block: exact with whole numbers, and the same bits however few columns."""
+
+import numpy as np
+import pytest
+
+from nfref.kernels.jit import kernel
+from nfref.kernels.simd.matmul import ROWS, add_outer, ensure_compiled, times, times_transposed
+
+AT, APART = 3, 5  # where a part of a weight begins, and what stands between its rows
+
+
+@kernel
+def multiplied(weight, stride, fan_in, fan_out, h, out, columns, keep):
+    times(weight, AT, stride, fan_in, fan_out, h, 0, out, 0, ROWS, keep, columns)
+
+
+def problem(fan_in, fan_out, dtype, draw):
+    """A weight among NaN, what it multiplies, and what the result is added to."""
+    weight = np.full((fan_in + 1, fan_out + APART), np.nan, dtype)
+    flat = weight.ravel()
+    part = np.lib.stride_tricks.as_strided(flat[AT:], (fan_in, fan_out), weight.strides)
+    part[:] = draw((fan_in, fan_out))
+    return flat, part, draw((fan_in, ROWS)).astype(dtype), draw((fan_out, ROWS)).astype(dtype)
+
+
+def product_of(flat, h, before, columns, keep):
+    fan_in, fan_out = len(h), len(before)
+    out = np.full_like(before, np.nan)
+    out[:, :columns] = before[:, :columns] if keep else np.nan
+    ensure_compiled(out.dtype)
+    multiplied(flat, fan_out + APART, fan_in, fan_out, h.ravel(), out.reshape(-1), columns, keep)
+    return out
+
+
+SIZES = [(1, 1), (7, 3), (64, 8), (4, 64), (5, 15), (9, 16), (33, 17), (64, 70), (130, 203)]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("keep", [0, 1])
+@pytest.mark.parametrize("fan_in, fan_out", SIZES)
+def test_whole_numbers_come_out_exact(fan_in, fan_out, keep, dtype):
+    rng = np.random.default_rng(0)
+    flat, part, h, before = problem(
+        fan_in, fan_out, dtype, lambda shape: rng.integers(-9, 10, shape)
+    )
+    for columns in (1, 16, 48, ROWS):
+        out = product_of(flat, h, before, columns, keep)
+        expected = (part.T @ h + keep * before)[:, :columns]
+        assert np.array_equal(out[:, :columns], expected)
+        assert np.all(np.isnan(out[:, columns:]))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("keep", [0, 1])
+@pytest.mark.parametrize("fan_in, fan_out", SIZES)
+def test_few_columns_have_the_bits_of_all(fan_in, fan_out, keep, dtype):
+    flat, _, h, before = problem(fan_in, fan_out, dtype, np.random.default_rng(0).standard_normal)
+    all_of_them = product_of(flat, h, before, ROWS, keep)
+    for columns in (1, 16, 48):
+        out = product_of(flat, h, before, columns, keep)
+        assert np.array_equal(out[:, :columns], all_of_them[:, :columns])
+
+
+@kernel
+def backward(weight, fan_in, fan_out, h, g, through, outer, columns):
+    times_transposed(weight, 0, fan_out, fan_in, fan_out, g, 0, through, 0, 0, ROWS, columns)
+    add_outer(h, 0, fan_in, g, 0, fan_out, outer, 0, fan_out, ROWS, columns)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("fan_in, fan_out", SIZES)
+def test_cotangents_that_are_zero_in_some_columns_may_be_left_out(fan_in, fan_out, dtype):
+    """To the bit; without them whole numbers come out exact."""
+    for draw in (
+        np.random.default_rng(0).standard_normal,
+        lambda shape: np.random.default_rng(0).integers(-9, 10, shape),
+    ):
+        weight, h, g, before = (
+            draw(shape).astype(dtype)
+            for shape in ((fan_in, fan_out), (fan_in, ROWS), (fan_out, ROWS), (fan_in, fan_out))
+        )
+        ensure_compiled(h.dtype)
+        for there in (16, 48, ROWS):
+            g[:, there:] = 0
+            found = []
+            for columns in (there, ROWS):
+                through, outer = np.full_like(h, np.nan), before.copy()
+                backward(
+                    weight.ravel(),
+                    fan_in,
+                    fan_out,
+                    h.ravel(),
+                    g.ravel(),
+                    through.reshape(-1),
+                    outer.reshape(-1),
+                    columns,
+                )
+                assert np.all(np.isnan(through[:, columns:]))
+                found.append((through[:, :there], outer))
+            for one, other in zip(*found):
+                assert np.array_equal(one, other)
+            if draw.__name__ == "<lambda>":
+                assert np.array_equal(found[0][0], (weight @ g)[:, :there])
+                assert np.array_equal(found[0][1], before + h @ g.T)
+            g = draw((fan_out, ROWS)).astype(dtype)

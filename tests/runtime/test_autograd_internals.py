@@ -1,0 +1,113 @@
+"""Autograd's insides, broken on purpose: another way is taken, or none; no gradient is wrong."""
+
+import subprocess
+import sys
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+
+import autograd.numpy as np
+import pytest
+from autograd import grad, make_jvp, tracer
+
+import nfref
+from nfref.runtime import autograd_internals
+from nfref.runtime import params as trees
+
+
+def test_what_is_traced_in_each_mode():
+    seen = []
+
+    def function(x):
+        inside = {"a": [np.ones(2), x]}
+        seen.append(
+            (
+                len(autograd_internals.boxes(inside)),
+                autograd_internals.isbox(x),
+                autograd_internals.is_forward_mode(x),
+                autograd_internals.getval(x),
+            )
+        )
+        return x * x
+
+    assert autograd_internals.boxes([1.0, np.ones(2)]) == []
+    grad(function)(3.0), grad(grad(function))(3.0), make_jvp(function)(3.0)(1.0)
+    make_jvp(grad(function))(3.0)(1.0)
+    assert seen == [(1, True, False, 3.0)] * 2 + [(1, True, True, 3.0)] * 2
+
+
+def fails_in_one_line(message):
+    return (
+        message.startswith("autograd: expected version 1.7 to 1.9")
+        and "\n" not in message
+        and f"got {version('autograd')}; " in message
+    )
+
+
+@pytest.mark.parametrize(
+    "name, other",
+    [
+        ("Box", type("Box", (), {})),
+        ("VJPNode", type("VJPNode", (), {})),
+        (
+            "getval",
+            lambda value: value._value if autograd_internals.isbox(value) else value,
+        ),  # of boxes in boxes
+        ("getval", lambda value: value),
+    ],
+)
+def test_what_is_read_wrongly_is_not_used(monkeypatch, name, other):
+    autograd_internals._try_boxes()
+    monkeypatch.setattr(autograd_internals, name, other)
+    with pytest.raises(ImportError) as error:
+        autograd_internals._try_boxes()
+    assert fails_in_one_line(str(error.value))
+
+
+def test_what_is_gone_is_named():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import autograd.extend\ndel autograd.extend.SparseObject\nimport nfref\nnfref.Flow",
+        ],
+        text=True,
+        capture_output=True,
+        cwd=Path(nfref.__file__).parents[1],
+    )
+    kind, _, message = done.stderr.splitlines()[-1].partition(": ")
+    assert kind == "ImportError" and "SparseObject" in message and fails_in_one_line(message)
+
+
+class NeverAtWork(tracer.TraceStack):
+    """A count that says of no trace that it is at work."""
+
+    top = property(lambda self: -1, lambda self, value: None)
+
+    @contextmanager
+    def new_trace(self):
+        self.depth = getattr(self, "depth", -1) + 1
+        yield self.depth
+        self.depth -= 1
+
+
+@pytest.mark.parametrize("count", [NeverAtWork(), None])
+def test_without_a_count_of_traces_gradients_are_the_same(monkeypatch, count):
+    flow = nfref.RealNVP(2, layers=2, hidden=(8,))
+    params, rows = flow.init(np.random.default_rng(0)), np.ones((5, 2))
+    params = trees.tree_map(lambda leaf: leaf + 0.1, params)
+
+    def slope():
+        with nfref.backend("numba"):
+            return grad(lambda rows: np.sum(flow.inverse(params, rows)[1]))(rows)
+
+    expected = slope()
+    assert autograd_internals._TRACES is autograd_internals._traces() is tracer.trace_stack
+    if count is None:
+        monkeypatch.setitem(sys.modules, "autograd.tracer", ModuleType("autograd.tracer"))
+    else:
+        monkeypatch.setattr(tracer, "trace_stack", count)
+    assert autograd_internals._traces() is autograd_internals._AlwaysTracing
+    monkeypatch.setattr(autograd_internals, "_TRACES", autograd_internals._AlwaysTracing)
+    assert np.array_equal(slope(), expected) and np.any(expected)

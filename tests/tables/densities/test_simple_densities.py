@@ -1,0 +1,190 @@
+"""Densities in closed form: against formulas, scipy.stats, and mixtures that are known."""
+
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from nfref.tables.densities.mixture import GaussianMixture
+from nfref.tables.densities.simple_densities import Gaussian, KernelDensity, Wide
+from tests.tables.densities.test_mixture import known_mixture
+
+
+def correlated(rng, n, scales=(1.0, 10.0, 0.1)):
+    mix = np.array([[1.0, 0, 0], [0.8, 0.5, 0], [-0.3, 0.2, 0.4]])
+    return (rng.standard_normal((n, 3)) @ mix.T + [1, -2, 30]) * scales
+
+
+def test_gaussian_is_the_one_of_scipy():
+    x = correlated(np.random.default_rng(0), 200)
+    other = stats.multivariate_normal(np.mean(x, axis=0), np.cov(x.T, bias=True))
+    np.testing.assert_allclose(
+        Gaussian.fit(x).log_prob(x[:20] + 1e-4), other.logpdf(x[:20] + 1e-4), rtol=1e-9
+    )
+
+
+def test_gaussian_maximises_the_likelihood():
+    x = correlated(np.random.default_rng(1), 100)
+    best = Gaussian.fit(x)
+    # In closed form: -(D/2)(1 + log 2 pi) - log det L.
+    closed = -1.5 * (1 + np.log(2 * np.pi)) - np.sum(np.log(np.diag(best.cholesky)))
+    assert np.mean(best.log_prob(x)) == pytest.approx(closed, rel=1e-12)
+    for factor in (0.99, 1.01):
+        assert np.mean(Gaussian(best.mean, factor * best.cholesky).log_prob(x)) < closed
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.arange(12.0).reshape(4, 3),  # columns differ by 1
+        np.random.default_rng(0).standard_normal((3, 3)),  # fewer than D + 1 rows
+        np.ones((5, 1)),
+    ],
+)
+def test_gaussian_without_full_rank_says_so(x):
+    with pytest.raises(ValueError, match="x: expected columns that are linearly independent"):
+        Gaussian.fit(x)
+
+
+def test_bad_arguments():
+    x = np.random.default_rng(0).standard_normal((5, 2))
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="components: expected at most 5, one a row; got 6"):
+        GaussianMixture.fit(x, 6, rng)
+    with pytest.raises(TypeError, match="rng: expected a numpy.random.Generator"):
+        GaussianMixture.fit(x, 1, 0)
+    with pytest.raises(ValueError, match=r"x: expected shape \(N, 2\), got \(5, 3\)"):
+        Gaussian.fit(x).log_prob(np.zeros((5, 3)))
+    with pytest.raises(ValueError, match="x: expected finite numbers"):
+        Gaussian.fit(np.array([[1.0], [np.nan], [3.0]]))
+    with pytest.raises(ValueError, match=r"x: expected shape \(N, D\) with rows, got \(0, 2\)"):
+        Gaussian.fit(np.zeros((0, 2)))
+
+
+# Weights, few rows, samples ---------------------------------------------------------------
+
+
+def same_density(one, other, x):
+    np.testing.assert_allclose(one.log_prob(x), other.log_prob(x), rtol=0, atol=1e-11)
+
+
+def test_whole_weights_are_repeated_rows():
+    rng = np.random.default_rng(9)
+    x, weight = correlated(rng, 60), rng.integers(0, 4, 60)
+    x, weight = x[weight > 0], weight[weight > 0]
+    repeated = np.repeat(x, weight, axis=0)
+    same_density(Gaussian.fit(x, weight), Gaussian.fit(repeated), x)
+    same_density(Gaussian.shrunk(x, weight), Gaussian.shrunk(repeated), x)
+    one = GaussianMixture.fit(x, 1, np.random.default_rng(0), weight=weight)
+    same_density(one, GaussianMixture.fit(repeated, 1, np.random.default_rng(0)), x)
+
+
+def test_shrinkage_is_that_of_schaefer_and_strimmer():
+    """Their formula entry by entry; for many rows next to nothing, for noise all of it."""
+    x = correlated(np.random.default_rng(10), 12, (1, 1, 1))
+    z = (x - np.mean(x, axis=0)) / np.std(x, axis=0)
+    r, noise = np.corrcoef(x.T), 0
+    for i in range(3):
+        for j in range(3):
+            if i != j:
+                products = z[:, i] * z[:, j]
+                noise += np.sum((products - r[i, j]) ** 2) / 12 / 11
+    shrinkage = noise / (np.sum(r**2) - 3)
+    found = Gaussian.shrunk(x)
+    covariance = found.cholesky @ found.cholesky.T
+    std = np.sqrt(np.diag(covariance))
+    off = ~np.eye(3, dtype=bool)
+    np.testing.assert_allclose(
+        (covariance / np.outer(std, std))[off], ((1 - shrinkage) * r)[off], rtol=1e-12
+    )
+    many = correlated(np.random.default_rng(11), 50_000, (1, 1, 1))
+    np.testing.assert_allclose(
+        Gaussian.shrunk(many).log_prob(many[:9]), Gaussian.fit(many).log_prob(many[:9]), atol=2e-3
+    )
+
+
+@pytest.mark.parametrize("rows, dim", [(1, 3), (2, 1), (3, 50), (40, 40)])
+def test_a_shrunk_gaussian_of_any_number_of_rows(rows, dim):
+    rng = np.random.default_rng(12)
+    x = rng.standard_normal((rows, dim))
+    new = Gaussian.shrunk(x).log_prob(rng.standard_normal((500, dim)))
+    truth = -0.5 * dim * (1 + np.log(2 * np.pi))
+    assert np.mean(new) > truth - 3.0 * dim
+
+
+def test_samples_come_from_their_density():
+    """-log p(x) has the same mean under samples as by quadrature of the density itself."""
+    rng = np.random.default_rng(13)
+    x = known_mixture(rng, 500)[0]
+    for density in (Gaussian.fit(x), GaussianMixture.fit(x, 3, rng)):
+        drawn = density.sample(rng, 20_000)
+        # Importance weights of another sample, whose density is known, have mean 1.
+        wide = stats.multivariate_t(np.mean(x, axis=0), 3 * np.cov(x.T), df=5, seed=rng)
+        points = wide.rvs(40_000)
+        weight = np.exp(density.log_prob(points) - wide.logpdf(points))
+        for function in (lambda x: x[:, 0], lambda x: np.abs(x[:, 1] - 20), density.log_prob):
+            expected, came = weight * function(points), function(drawn)
+            error = np.hypot(stats.sem(expected), stats.sem(came))
+            assert abs(np.mean(expected) - np.mean(came)) < 4.5 * error
+
+
+def test_the_wide_density_is_student_t():
+    x = np.random.default_rng(14).standard_normal((20, 3)) * [1, 10, 1e6]
+    expected = np.sum(stats.t(3).logpdf(x), axis=1)
+    np.testing.assert_allclose(Wide(3).log_prob(x), expected, rtol=1e-12)
+    drawn = Wide(2).sample(np.random.default_rng(15), 5000)
+    assert stats.kstest(drawn[:, 1], stats.t(3).cdf).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("reach", [2.0, 8.0, np.inf])
+def test_the_wide_density_its_mass_and_its_quantiles_agree(reach):
+    """Mass by quadrature, piece by piece; and numbers of normal ones keep their quantiles."""
+    wide, ends = Wide(1, reach=reach), np.array([-200.0, -20.0, -8.0, -2.0, 0.5, 3.0, 9.0, 1e3])
+    below = wide.below(ends)
+    for (low, high), mass in zip(zip(ends, ends[1:]), np.diff(below)):
+        inner = [end for end in (-reach, reach) if low < end < high]
+        found = integrate.quad(
+            lambda x: np.exp(wide.log_column(x)),
+            low,
+            high,
+            epsabs=0,
+            epsrel=1e-12,
+            limit=200,
+            points=inner or None,
+        )[0]
+        assert found == pytest.approx(mass, rel=1e-9)
+    normal = np.array([-9.0, -4.0, -2.0, 0.0, 1e-3, 2.0, 5.0])
+    found = wide.of_normal(normal)
+    np.testing.assert_allclose(
+        wide.below(-np.abs(found)), stats.norm.cdf(-np.abs(normal)), rtol=1e-9
+    )
+    np.testing.assert_array_equal(np.sign(found), np.sign(normal))
+
+
+def test_kernels_are_those_of_scikit_learn():
+    from sklearn.model_selection import GridSearchCV, KFold
+    from sklearn.neighbors import KernelDensity as Theirs
+
+    rng = np.random.default_rng(16)
+    x, new = correlated(rng, 300, (1, 1, 1)), correlated(rng, 100, (1, 1, 1))
+    weight = rng.integers(1, 4, 300)
+    ours = KernelDensity.choose(x, weight=weight)
+    theirs = Theirs(bandwidth=ours.bandwidth).fit(x, sample_weight=weight)
+    np.testing.assert_allclose(ours.log_prob(new), theirs.score_samples(new), atol=1e-9)
+    # Its folds are runs of rows, ours every fifth row; its score is a sum, over as many rows.
+    widths = 1.5 / 1.3 ** np.arange(14)
+    search = GridSearchCV(Theirs(), {"bandwidth": widths}, cv=KFold(5), refit=False)
+    search.fit(x.reshape(60, 5, 3).transpose(1, 0, 2).reshape(300, 3))
+    assert KernelDensity.choose(x).bandwidth == search.best_params_["bandwidth"]
+    assert widths[-1] < search.best_params_["bandwidth"] < widths[0]
+
+
+def test_kernels_of_few_rows_and_of_rows_that_count_nothing():
+    rng = np.random.default_rng(17)
+    assert np.isfinite(KernelDensity.choose(np.zeros((1, 2))).log_prob(np.ones((1, 2))))
+    x = rng.standard_normal((40, 2))
+    weight = np.repeat([1.0, 0.0], 20)
+    few, all_of_them = KernelDensity.choose(x[:20]), KernelDensity.choose(x, weight=weight)
+    assert few.bandwidth == all_of_them.bandwidth
+    np.testing.assert_allclose(all_of_them.log_prob(x), few.log_prob(x), rtol=1e-12)
+    with pytest.raises(ValueError, match="folds: expected"):
+        KernelDensity.choose(x, folds=1)

@@ -1,0 +1,174 @@
+"""Outliers: groups that mask themselves, rows known again, and why a row is odd."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import nfref
+from nfref.tables.estimators.outlier_detector import _Tails
+from nfref.tables.fitting.fit import find_columns
+from tests.benchmarks.outliers import two_groups
+
+
+def area(scores, odd):
+    """How often an odd row scores below another."""
+    rank = stats.rankdata(-scores)
+    n, m = np.sum(odd), np.sum(~odd)
+    return (np.sum(rank[odd]) - n * (n + 1) / 2) / (n * m)
+
+
+def grouped(seed=0):
+    """400 rows of six columns, and 40 in a tight group far out."""
+    rng = np.random.default_rng(seed)
+    rows = np.concatenate(
+        [rng.standard_normal((400, 6)) @ (np.eye(6) + 0.3), 5 + 0.1 * rng.standard_normal((40, 6))]
+    )
+    return rows, np.arange(440) >= 400
+
+
+@pytest.mark.thorough
+def test_a_group_does_not_mask_itself():
+    """Its density is the highest of all; trimming and tails find it."""
+    rows, odd = grouped()
+    found = nfref.FlowOutlierDetector("mixture", random_state=0).fit(rows)
+    assert area(found.training_scores_, odd) > 0.99 and 80 <= found.n_trimmed_ <= 90
+    untrimmed = nfref.FlowOutlierDetector(
+        "mixture", trimming=0, criterion="density", random_state=0
+    ).fit(rows)
+    assert area(untrimmed.training_scores_, odd) < 0.1 and untrimmed.n_trimmed_ == 0
+
+
+@pytest.mark.thorough
+def test_tight_groups_between_others_are_trimmed():
+    """They are components of their own, of high density; no cell of one of them is far out."""
+    rows, odd = two_groups(np.random.default_rng(1))
+    found = nfref.FlowOutlierDetector("mixture", random_state=0).fit(rows)
+    assert area(found.training_scores_, odd) > 0.85
+
+
+def test_rows_that_were_fitted_to_are_known_again():
+    """By content, wherever they stand, and scored by densities that were not fitted to them."""
+    mix = np.random.default_rng(2).standard_normal((8, 8))
+    rows = np.random.default_rng(0).standard_normal((60, 8)) @ mix
+    found = nfref.FlowOutlierDetector(
+        "gaussian", trimming=0, criterion="density", random_state=0
+    ).fit(rows)
+    np.testing.assert_array_equal(found.score_samples(rows[::-1]), found.training_scores_[::-1])
+    inside = nfref.FlowDensity.score_samples(found, rows)
+    apart = inside - found.training_scores_
+    assert apart.mean() > 5 * np.std(apart) / np.sqrt(60) > 0
+    others = np.random.default_rng(1).standard_normal((9, 8)) @ mix
+    np.testing.assert_array_equal(
+        found.score_samples(others), nfref.FlowDensity.score_samples(found, others)
+    )
+
+
+def test_tails_are_counted_among_the_rows_that_were_kept():
+    rows = np.random.default_rng(0).standard_normal((200, 2))
+    tails = _Tails.of(find_columns(("a", "b"), list(rows.T)), list(rows.T), None, ())
+    at = np.array([[0.3, 9.0]])
+    below = (1 + np.sum(rows[:, 0] <= 0.3)) / 201
+    above = (1 + np.sum(rows[:, 0] >= 0.3)) / 201
+    expected = np.log(2 * min(below, above)) + np.log(2 / 201)
+    assert tails.log_prob(list(at.T))[0] == pytest.approx(expected)
+
+
+def test_a_score_counts_how_cells_go_together():
+    """Of a bivariate normal law that is the copula's log-density, by scipy."""
+    law = stats.multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]])
+    rows = law.rvs(2000, random_state=0)
+    found = nfref.FlowOutlierDetector("gaussian", trimming=0, random_state=0).fit(rows)
+    at = np.array([[0.5, -0.1], [1.5, 1.2]])
+    together = law.logpdf(at) - stats.norm.logpdf(at).sum(axis=1)
+    log_prob = nfref.FlowDensity.score_samples(found, at)
+    np.testing.assert_allclose(log_prob - found._log_margins(list(at.T)), together, atol=0.1)
+    measures = (
+        log_prob,
+        log_prob - found._log_margins(list(at.T)),
+        found._tails.log_prob(list(at.T)),
+    )
+    expected = sum(
+        np.minimum(measure - middle, 0) / spread
+        for measure, (middle, spread) in zip(measures, found._usual)
+    )
+    np.testing.assert_array_equal(found.score_samples(at), expected)
+
+
+def test_why_a_row_is_odd():
+    """Two columns that belong together and do not; a label that does not fit; what is missing."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(500)
+    y = x + 0.1 * rng.standard_normal(500)
+    found = nfref.FlowOutlierDetector(
+        "gaussian", criterion="conditional", trimming=0, random_state=0
+    ).fit(np.stack([x, y, rng.random(500)], axis=1))
+    surprise = found.surprise([[0.0, 1.0, 0.5], [0.0, 0.0, 0.5]])
+    assert np.all(surprise[0, :2] > 7) and abs(surprise[0, 2]) < 2
+    assert np.all(np.abs(surprise[1]) < 2)
+    assert np.all(found.predict([[0.0, 1.0, 0.5], [0.0, 0.0, 0.5]]) == [-1, 1])
+    data = pd.DataFrame({"town": np.where(x > 0, "Aix", "Bonn"), "x": x, "y": y})
+    found = nfref.FlowOutlierDetector("mixture", trimming=0, random_state=0).fit(data)
+    odd = pd.DataFrame({"town": ["Bonn", "Aix"], "x": [1.5, 1.5], "y": [1.5, 1.5]})
+    surprise = found.surprise(odd)
+    assert surprise[0, 0] > 3 > surprise[1, 0]
+    assert np.isnan(found.surprise(odd.assign(x=np.nan))[:, 1]).all()
+
+
+@pytest.mark.thorough
+def test_too_likely_is_odd_too():
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((500, 30))
+    found = nfref.FlowOutlierDetector(
+        "gaussian", criterion="typical", trimming=0, random_state=0
+    ).fit(rows)
+    assert found.predict(np.zeros((1, 30)))[0] == -1
+    assert np.mean(found.predict(rng.standard_normal((200, 30))) == 1) > 0.7
+
+
+def test_rows_that_are_equal_but_for_three_are_not_trimmed_to_one():
+    rows = np.append(np.ones((100, 2)), np.random.default_rng(0).standard_normal((3, 2)), axis=0)
+    found = nfref.FlowOutlierDetector("mixture", contamination=0.03, random_state=0).fit(rows)
+    assert found.n_trimmed_ < 3 and found.predict(rows)[:100].tolist() == [1] * 100
+
+
+def test_usual_surprise_goes_by_content():
+    rng = np.random.default_rng(0)
+    rows, weight = rng.standard_normal((150, 2)), rng.integers(1, 4, 150)
+    repeated = rng.permutation(np.repeat(rows, weight, axis=0))
+    one, other = (
+        nfref.FlowOutlierDetector("gaussian", criterion="conditional", random_state=0).fit(
+            x, sample_weight=counts
+        )
+        for x, counts in ((rows, weight), (repeated, None))
+    )
+    assert one.surprise(rows).tobytes() == other.surprise(rows).tobytes()
+    np.testing.assert_allclose(
+        one.decision_function(rows), other.decision_function(rows), rtol=1e-12
+    )
+
+
+def test_a_table_without_a_whole_row_tells_surprise():
+    rows = np.random.default_rng(0).standard_normal((40, 3))
+    rows[np.arange(40), np.arange(40) % 3] = np.nan
+    found = nfref.FlowOutlierDetector("gaussian", random_state=0).fit(rows)
+    surprise = found.surprise(np.array([[9.0, 0, 0], [0, 0, np.nan]]))
+    assert surprise[0, 0] > 5 > np.max(np.abs(surprise[1, :2])) and np.isnan(surprise[1, 2])
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (
+            {"criterion": "x"},
+            "criterion: expected one of combined, density, typical, conditional, got",
+        ),
+        ({"trimming": 0.7}, "trimming: expected a number in .0, 0.5., got 0.7"),
+        ({"trimming": "half"}, "trimming: expected a number"),
+        ({"contamination": None}, "contamination: expected a number"),
+        ({"contamination": 0.0}, "contamination: expected a number"),
+    ],
+)
+def test_options_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        nfref.FlowOutlierDetector(**options).fit(grouped()[0])

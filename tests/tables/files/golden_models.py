@@ -1,0 +1,290 @@
+"""Golden model files: one of every kind, that every later version of nfref has to read.
+
+    python -m tests.tables.files.golden_models
+
+writes into ``tests/tables/files/golden`` the files of this table that are not there yet,
+``NAME.npz`` with its rows and their log-likelihoods in ``NAME.json``. A file that is there is never
+written again: a class that is new gets a file of its own, and what a file of old says stays as it
+was.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import nfref
+from nfref.flows.free_form import FreeFormFlow
+from nfref.runtime import params as trees
+from nfref.tables.densities.label_models import LabelTrees
+from nfref.tables.densities.pool import Pool
+from nfref.tables.densities.simple_densities import Wide
+from nfref.tables.densities.table_density import TableDensity, encoded
+from nfref.tables.densities.vine import Vine, is_installed
+from nfref.tables.files import checkpoints
+from nfref.tables.files.model_file import save_model
+from nfref.tables.fitting.fit import find_columns, fit_table
+from nfref.tables.fitting.plan import Plan
+
+FOLDER = Path(__file__).with_name("golden")
+IMAGE = (2, 4, 4)
+ASKED = {"seed": 0, "flow": "maf", "lr": None, "bounded": [["a", 0.0, 1.0]]}
+
+
+def densities():
+    """name -> density of flows; their parameters are drawn."""
+    small, affine = (3,), nfref.Affine("exp")
+    inner = nfref.Coupling((True, False), context_dim=2, hidden=small)
+    flows = {
+        "planar": nfref.Chain([nfref.Invert(nfref.PlanarLayer(2)), nfref.Planar(2, 2)]),
+        "radial": nfref.Chain([nfref.RadialLayer(2), nfref.Radial(2, 2), nfref.RadialExpansion(2)]),
+        "sylvester": nfref.Chain(
+            [nfref.SylvesterLayer(3, "triangular"), nfref.Sylvester(3, 2, bottleneck=2)]
+        ),
+        "elementwise": nfref.Chain(
+            [
+                nfref.Scale(2),
+                nfref.ElementwiseAffine(2),
+                nfref.BatchNorm(2),
+                nfref.Standardise((0.1, -7.0), (2.0, 1 / 3)),
+                nfref.Logit((None, 0), (None, 3)),
+            ]
+        ),
+        "linear": nfref.Chain(
+            [
+                nfref.Linear(3),
+                nfref.LULinear(3),
+                nfref.Permutation((2, 0, 1)),
+                nfref.FixedLinear(((1, 2, 0), (0, 0.5, 1), (1, 0, 0))),
+                nfref.OnFirst(nfref.Linear(2, bias=False), 3),
+            ]
+        ),
+        "nice": nfref.NICE(3, 2, small),
+        "real_nvp": nfref.RealNVP(3, 2, small, batch_norm=True, activation="tanh"),
+        "coupling": nfref.Chain(
+            [
+                nfref.Coupling((True, False, False), transformer, small, context_dim=1)
+                for transformer in (
+                    nfref.Additive(),
+                    affine,
+                    nfref.LogisticMixture(2),
+                    nfref.RationalQuadratic(3),
+                )
+            ]
+        ),
+        "made": nfref.MADE(3, (4,), order=(2, 0, 1), context_dim=2),
+        "maf": nfref.MAF(3, 2, (4,), context_dim=1),
+        "iaf": nfref.IAF(2, 1, (4,)),
+        "naf": nfref.Chain(
+            [
+                nfref.NAF(2, 1, (4,), 2),
+                nfref.UMNN(2, 1, (4,), 2, 16, 2.0),
+                nfref.MADE(2, (4,), nfref.DeepSigmoid(2)),
+            ]
+        ),
+        "umnn": nfref.MADE(2, (4,), nfref.MonotoneIntegral(2, 16, 2.0)),
+        "nsf": nfref.NSF(2, 2, (4,), 3),
+        "cnf": nfref.CNF(2, (4,), solver="rk4", steps=10),
+        "convex_potential": nfref.ConvexPotentialFlow(2, (4,)),
+        "residual": nfref.Chain([nfref.ResidualFlow(2, 2, (4,)), nfref.ResidualBlock(2, small)]),
+        "free_form": FreeFormFlow(2, 1, (4,)),
+        "amortized": nfref.Amortized(nfref.PlanarLayer(2), 1, small),
+        "hinge": nfref.Hinge(2),
+        "probability_flow": nfref.ProbabilityFlow(2, 2),
+        "dequantisation": nfref.Chain([nfref.Scale(2), nfref.VariationalDequantisation(inner, 16)]),
+        "image_layers": nfref.Chain(
+            [
+                nfref.ActNorm(IMAGE),
+                nfref.ChannelAffine(IMAGE),
+                nfref.InvertibleConv(IMAGE),
+                nfref.ChannelCoupling(IMAGE, small),
+                nfref.SplitPrior(IMAGE),
+                nfref.TopPrior(IMAGE),
+                nfref.ImageCoupling(IMAGE, "checkerboard", 0, 2, 1),
+                nfref.Squeeze(IMAGE),
+            ]
+        ),
+        "glow": nfref.Glow(IMAGE, 1, 1, small),
+        "real_nvp_image": nfref.RealNVPImage((1, 4, 4), 1, 2, 1),
+        "tarflow": nfref.Chain(
+            [nfref.TarFlow(4, 2, channels=2, heads=1), nfref.TarFlowBlock(4, channels=2, heads=1)]
+        ),
+    }
+    circles = nfref.Product(
+        (
+            nfref.VonMises(1),
+            nfref.Uniform((-np.pi,), (np.pi,), periodic=True),
+            nfref.StandardNormal(1),
+        )
+    )
+    by_coordinate = nfref.ByCoordinate((nfref.MoebiusCircle(2), nfref.MoebiusCircle(2), affine))
+    bases = {
+        "normal_bases": nfref.Product(
+            (nfref.DiagonalNormal(1), nfref.FullNormal(2), nfref.NormalMixture(2, 2))
+        ),
+        "other_bases": nfref.Product(
+            (
+                nfref.Logistic(1),
+                nfref.Laplace(1),
+                nfref.StudentT(1, 5.0),
+                nfref.Uniform((-9.0,), (9.0,)),
+            )
+        ),
+        "absolute_value": nfref.Product(
+            (
+                nfref.GenerativeAbs(nfref.Density(nfref.Scale(1)), small),
+                nfref.InferenceAbs(nfref.StandardNormal(2), None),
+            )
+        ),
+    }
+    return {
+        **{name: nfref.Density(flow) for name, flow in flows.items()},
+        **{name: nfref.Density(nfref.Scale(base.dim), base) for name, base in bases.items()},
+        "torus": nfref.Density(nfref.MADE(3, (4,), by_coordinate, periodic=(0, 1)), circles),
+        "float32": nfref.Density(nfref.MAF(2, 1, (4,))),
+    }
+
+
+def tables():
+    """name -> the density of a table of 400 rows."""
+    rng = np.random.default_rng(0)
+    n = 400
+    columns = {
+        "size": rng.lognormal(0, 1, n),
+        "share": rng.beta(2, 2, n),
+        "hour": rng.random(n) * 24,
+        "height": rng.normal(170, 10, n),
+        "visits": rng.poisson(3, n),
+        "color": rng.choice(["blue", "rot"], n),
+        "good": rng.random(n) < 0.3,
+    }
+    supports = {"size": "positive", "share": "0:1", "hour": "period 24"}
+
+    def fitted(names, given=(), dim=0, context_dim=0):
+        kinds = find_columns(
+            names,
+            [columns[name] for name in names],
+            {name: supports[name] for name in names if name in supports},
+        )
+        flow = nfref.MAF(dim, 1, (8,), context_dim=context_dim) if dim else "mixture"
+        return fit_table(
+            kinds,
+            [columns[name] for name in names],
+            Plan(flow, members=1, epochs=2),
+            0,
+            given=given,
+        ).density
+
+    vine = {}
+    if is_installed():
+        kinds = find_columns(("height", "share"), [columns[name] for name in ("height", "share")])
+        kinds = tuple(column.in_units_of(columns[column.name], None) for column in kinds)
+        u = encoded(kinds, [columns[column.name] for column in kinds])[1]
+        vine["table_vine"] = TableDensity(
+            kinds, None, Pool((Vine.fit(u), Wide(2)), np.array([0.75, 0.25]), ("vine", "wide"))
+        )
+    labels = fitted(("height", "size", "color"), ("height", "size"))
+    boosted = LabelTrees.fit(
+        rng.standard_normal((n, 2)), rng.integers(2, size=n), np.ones(n), 2, 3, 2, 1.0, rng
+    )
+    return {
+        **vine,
+        "table": fitted(tuple(columns), (), 4, 5),
+        "table_given": fitted(("height", "size", "visits", "color"), ("size", "color"), 1, 4),
+        "table_labels": labels,
+        "table_trees": replace(
+            labels,
+            discrete=replace(
+                labels.discrete, networks=((boosted,),), weights=np.array([0.25, 0.75])
+            ),
+        ),
+        "table_continuous": fitted(("height", "share")),
+        "table_discrete": fitted(("visits", "color")),
+    }
+
+
+def checkpoint():
+    """The state of a search after the second epoch of its second flow."""
+    found = []
+
+    def keep(state):
+        if state.current is not None and len(state.done) == 1 and state.current.epoch == 2:
+            found.append(state)
+
+    rng = np.random.default_rng(0)
+    columns = [rng.standard_normal(400), rng.standard_normal(400)]
+    plan = Plan(nfref.MAF(2, 1, (4,)), members=2, epochs=2, callback=keep)
+    fit_table(find_columns(("a", "b"), columns), columns, plan, 0)
+    return found[0]
+
+
+def drawn(density, rng, dtype=np.float64):
+    """Parameters near those that a fit starts from."""
+    return trees.tree_map(
+        lambda leaf: (leaf + 0.2 * rng.standard_normal(leaf.shape)).astype(dtype), density.init(rng)
+    )
+
+
+def exact(value):
+    """Nested dicts and lists in which floats are hexadecimal text."""
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(value, dict):
+        return {key: exact(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [exact(item) for item in value]
+    return value.hex() if isinstance(value, float) else value
+
+
+def write_density(name, density):
+    """The model file of a density of flows, and what its rows score."""
+    rng = np.random.default_rng(sum(name.encode()))
+    params = drawn(density, rng, np.float32 if name == "float32" else np.float64)
+    context = rng.standard_normal((3, density.context_dim)) if density.context_dim else None
+    rows = density.sample(params, rng, 3, context).astype(np.float64)
+    with nfref.backend("numpy"):
+        scores = {
+            "rows": rows,
+            "context": context,
+            "log_prob": density.log_prob(params, rows, context),
+        }
+    save_model(
+        FOLDER / f"{name}.npz",
+        density,
+        params,
+        info={"purpose": "golden"},
+        columns=[f"column {k}" for k in range(density.dim)],
+    )
+    return scores
+
+
+def write_table(name, density):
+    """The same of the density of a table."""
+    rows = [column.drawn(np.arange(2.0)) for column in density.columns]
+    save_model(FOLDER / f"{name}.npz", density, info={"purpose": "golden"})
+    return {"rows": rows, "log_prob": density.log_prob(rows)}
+
+
+def write_checkpoint(name, state):
+    """A checkpoint, and the sum of the parameters in it."""
+    checkpoints.write(FOLDER / f"{name}.npz", state, ASKED)
+    return {"sum": float(np.sum(state.current.vector)), "history": state.current.history}
+
+
+def main():
+    for write, things in (
+        (write_density, densities()),
+        (write_table, tables()),
+        (write_checkpoint, {"checkpoint": None}),
+    ):
+        for name, thing in things.items():
+            if not (FOLDER / f"{name}.npz").exists():
+                scores = write(name, thing or checkpoint())
+                (FOLDER / f"{name}.json").write_text(
+                    json.dumps(exact(scores)) + "\n", encoding="utf-8"
+                )
+                print(f"wrote {name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,363 @@
+"""Rows held out by turns: the folds, what is scored without what, and what weights count."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nfref.runtime import backends
+from nfref.runtime import params as trees
+from nfref.tables.densities.simple_densities import REACH, Gaussian, Wide
+from nfref.tables.fitting import flow_search
+from nfref.tables.fitting.candidates import FEW_ROWS, FOLDED_ROWS, UnitRows, folds_of, parts_of
+from nfref.tables.fitting.fit import find_columns, fit_table
+from nfref.tables.fitting.gaps import fit_incomplete_table
+from nfref.tables.fitting.plan import Plan
+from nfref.tables.schema.dataframes import as_counts, grouped_rows
+from nfref.training.loop import FitResult
+
+PLAN = Plan(members=1, epochs=3)
+
+
+def rows(n=200, seed=0):
+    """Two columns, of which one bends with the other."""
+    x = np.random.default_rng(seed).standard_normal((n, 2))
+    return np.stack([x[:, 0], 0.5 * x[:, 0] ** 2 + 0.3 * x[:, 1]], axis=1)
+
+
+def fitted(x, plan=PLAN, weight=None, seed=0):
+    names, table = [f"x{j}" for j in range(x.shape[1])], list(x.T)
+    return fit_incomplete_table(find_columns(names, table), table, plan, seed, weight=weight)
+
+
+# Folds ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "count, plan, folds",
+    [
+        (200, PLAN, 5),
+        (3, PLAN, 3),
+        (FEW_ROWS, PLAN, 3),
+        (FOLDED_ROWS, PLAN, 1),
+        (200, replace(PLAN, simple=False), 1),
+        (200, replace(PLAN, folds=1), 1),
+        (FEW_ROWS, replace(PLAN, folds=2), 2),
+    ],
+)
+def test_few_rows_are_held_out_by_turns_and_many_once(count, plan, folds):
+    parts = parts_of(count, 0.1, plan)
+    found = folds_of(UnitRows(np.arange(count)[:, None]), parts)
+    assert len(found) == folds and len(parts) == count
+    assert np.all(parts >= 0) == (folds > 1)
+    for fold in found:
+        np.testing.assert_array_equal(fold.held_out.u[:, 0], fold.places)
+        assert sorted([*fold.training.u[:, 0], *fold.places]) == list(range(count))
+
+
+def test_a_bag_is_the_mean_of_its_flows_and_each_row_is_scored_by_one_that_has_not_seen_it(
+    monkeypatch,
+):
+    """What a flow weighs is said before it goes on with all rows."""
+    done, lengths = {}, []
+
+    def tried(kind, fold, *rest):
+        found = done[fold.places[0]] = try_flow(kind, fold, *rest)
+        return found
+
+    def fit_flow(density, params, u, *rest, **options):
+        lengths.append((len(u), options["validation"] is not None))
+        return fit(density, params, u, *rest, **options)
+
+    try_flow, fit = flow_search.try_flow, flow_search.fit_flow
+    monkeypatch.setattr(flow_search, "try_flow", tried)
+    monkeypatch.setattr(flow_search, "fit_flow", fit_flow)
+    x = rows()
+    found = fitted(x)
+    assert sorted(lengths) == [(160, True)] * 5 + [(200, False)] * 5
+    pool = found.density.pool
+    flows = [pool.members[k] for k in pool.flows]
+    assert pool.names.count("nsf") == len(flows) == 5
+    np.testing.assert_allclose([pool.weights[k] for k in pool.flows], pool.shares["nsf"] / 5)
+    places, _ = grouped_rows(x, 0)
+    u = found.density.encode(list(x[places].T))[1]
+    own, final = [np.empty(200), np.empty(200)]  # by the flow of the row's own fold
+    for k, flow in enumerate(flows):
+        held_out, (_, unflatten) = np.arange(200) % 5 == k, trees.flatten(flow.params)
+        np.testing.assert_array_equal(trees.flatten(flow.params)[0], done[k].final)
+        final[held_out] = flow.log_prob(u[held_out])
+        own[held_out] = replace(flow, params=unflatten(done[k].vector)).log_prob(u[held_out])
+    (tried,) = [one for one in found.tried if one.name == "nsf"]
+    offset = np.mean(found.density.encode(list(x.T))[2])
+    assert tried.mean == pytest.approx(np.mean(own) + offset, abs=1e-6)
+    assert np.mean(final) > np.mean(own)
+    log_prob = pool.log_probs(u)
+    both = np.logaddexp.reduce(log_prob[:, pool.flows], axis=1) - np.log(5)
+    np.testing.assert_allclose(
+        pool.by_name(log_prob)[:, list(pool.shares).index("nsf")], both, rtol=1e-12
+    )
+
+
+def test_a_flow_alone_goes_on_with_the_rows_it_had_and_never_to_what_is_worse(monkeypatch):
+    passed = []
+
+    def fit_flow(density, params, u, *rest, **options):
+        found = fit(density, params, u, *rest, **options)
+        passed.append((len(u), len(options["validation"]), found.history["validation"]))
+        return found
+
+    fit = flow_search.fit_flow
+    monkeypatch.setattr(flow_search, "fit_flow", fit_flow)
+    found = fitted(rows(), replace(PLAN, flow="maf", simple=False, epochs=8))
+    assert [one[:2] for one in passed] == [(160, 40)] * 2
+    (tried,) = [one for one in found.tried if one.name == "maf"]
+    offset = np.mean(found.density.encode(list(rows().T))[2])
+    assert tried.mean >= offset - min(passed[0][2]) - 1e-3 and "; then " in tried.message
+
+
+@pytest.mark.parametrize(
+    "stopped, best, left, epochs",
+    [
+        ("patience", 11, None, 12),
+        ("epochs", 11, 100.0, 12),
+        ("time", 11, 3.0, 6),
+        ("time", 11, -1.0, 0),
+        ("patience", None, None, 0),
+        ("interrupted", 11, None, 0),
+    ],
+)
+def test_a_flow_goes_on_with_all_rows_as_long_as_there_is_time(stopped, best, left, epochs):
+    """Twenty epochs took ten seconds."""
+    chosen = FitResult(None, {"train": [0.0] * 20, "validation": [0.0] * 20}, best, stopped, "")
+    assert flow_search._epochs_left(chosen, 0, left, 10.0) == epochs
+
+
+@pytest.mark.parametrize(
+    "gap, more, epochs",
+    [
+        (-1.0, 1, 24),
+        (0.0, 1, 24),
+        (0.0, 2, 36),
+        (np.log(2) / 3, 1, 18),
+        (np.log(2) / 3, 2, 24),
+        (9.0, 2, 12),
+    ],
+)
+def test_a_flow_of_a_bag_goes_on_longer_the_less_it_knows_its_own_rows_better(gap, more, epochs):
+    chosen = FitResult(
+        None, {"train": [2.0] * 20, "validation": [2.0 + gap] * 20}, 11, "epochs", ""
+    )
+    assert flow_search._epochs_left(chosen, more, None, 10.0) == epochs
+
+
+@pytest.mark.parametrize(
+    "count, asked, times",
+    [(249, None, 1), (250, None, flow_search.FASTER), (250, 5e-3, 1), (1250, None, 1)],
+)
+def test_flows_of_some_hundred_rows_go_on_at_a_higher_rate(monkeypatch, count, asked, times):
+    """Unless a rate was asked for."""
+    rates = []
+
+    def fit_flow(*arguments, **options):
+        rates.append(options["learning_rate"])
+        return fit(*arguments, **options)
+
+    fit = flow_search.fit_flow
+    monkeypatch.setattr(flow_search, "fit_flow", fit_flow)
+    fitted(rows(count), replace(PLAN, flow="maf", learning_rate=asked))
+    assert set(rates) == {5e-3, 5e-3 * times}
+
+
+def test_more_flows_are_of_the_best_kind():
+    """Of rows of which one part is held out: of normal ones, where a MAF of few epochs is ahead."""
+    mix = np.array([[1, 2, 0], [0, 1, 3], [0, 0, 1]])
+    x = np.random.default_rng(0).standard_normal((300, 3)) @ mix
+    tried = fitted(x, replace(PLAN, members=4, folds=1, epochs=12)).tried
+    kinds = {one.name: one.mean for one in tried if one.name in ("nsf", "nsf relu", "maf")}
+    best = max(kinds, key=kinds.get)
+    assert best != "nsf" and f"{best} 4" in [one.name for one in tried]
+
+
+def test_unseen_rows_are_scored_without_themselves():
+    """By Gaussians of the other folds and the weights of the pool, copies like their equals."""
+    x = rows(40)
+    found = fitted(np.concatenate([x, x[:9]]), replace(PLAN, flow="gaussian"))
+    assert found.held_out == 0 and found.distinct == 40
+    np.testing.assert_array_equal(found.unseen.places, np.arange(49))
+    np.testing.assert_array_equal(found.unseen.log_prob[40:], found.unseen.log_prob[:9])
+    assert np.mean(found.unseen.log_prob) == pytest.approx(found.tried[-1].mean, abs=1e-10)
+    _, u, log_slope = found.density.encode(list(x.T))
+    places, group = grouped_rows(np.concatenate([x, x[:9]]), 0)
+    count, part, pool = np.bincount(group).astype(float), group[:40] % 5, found.density.pool
+    for k in range(5):
+        rest, held = part != k, part == k
+        weight = count[group[:40]][rest]
+        members = {
+            "gaussian": Gaussian.fit(u[rest], weight),
+            "wide": Wide(2, reach=REACH),
+            "shrunk gaussian": Gaussian.shrunk(u[rest], weight),
+        }
+        by_hand = np.log(
+            sum(
+                share * np.exp(members[name].log_prob(u[held]))
+                for name, share in pool.shares.items()
+            )
+        )
+        np.testing.assert_allclose(
+            found.unseen.log_prob[:40][held], by_hand + log_slope[held], rtol=1e-10
+        )
+
+
+def test_of_many_rows_those_held_out_are_unseen():
+    x = rows(6000)
+    found = fitted(x, replace(PLAN, flow="gaussian"))
+    assert len(found.unseen.places) == found.held_out == 600
+    np.testing.assert_allclose(
+        found.unseen.log_prob, found.density.log_prob(list(x[found.unseen.places].T)), rtol=1e-12
+    )
+    assert np.mean(found.unseen.log_prob) == pytest.approx(found.tried[-1].mean, abs=1e-10)
+
+
+def test_unseen_rows_have_no_empty_cells():
+    x = rows()
+    x[::4, 1] = np.nan
+    found = fitted(x, replace(PLAN, flow="gaussian"))
+    np.testing.assert_array_equal(found.unseen.places, np.flatnonzero(np.arange(200) % 4))
+
+
+@pytest.mark.parametrize("n", [300, 40])
+def test_unseen_rows_of_labels(n):
+    """Copies are held out where all columns are discrete; where one is real, whole rows."""
+    rng = np.random.default_rng(0)
+    town = rng.choice(np.array(["a", "b", "c"], object), n)
+    for other in (rng.poisson(2.0, n).astype(float), rng.standard_normal(n)):
+        table = [town, other]
+        columns = find_columns(
+            ("town", "other"),
+            table,
+            {"other": "count"} if np.all(other == np.round(other)) else None,
+        )
+        found = fit_table(columns, table, replace(PLAN, flow="gaussian"), 0)
+        assert np.mean(found.unseen.log_prob) == pytest.approx(found.tried[-1].mean, abs=1e-9)
+        if columns[1].kind == "real":
+            np.testing.assert_array_equal(found.unseen.places, np.arange(n))
+        else:
+            assert 0 < len(found.unseen.places) < n / 2
+
+
+@pytest.mark.thorough
+def test_flows_at_once_have_the_bits_of_flows_in_turn(monkeypatch):
+    """On as many threads as there are, if each of their steps leaves the others idle."""
+    told, found, real = [], [], flow_search.in_order
+
+    def noted(task, count, threads, stop):
+        told.append(threads)
+        return real(task, count, threads, stop)
+
+    monkeypatch.setattr(flow_search, "in_order", noted)
+    for most, batch_size in ((1, 64), (2, 64), (2, 160)):
+        monkeypatch.setattr(flow_search, "threads", lambda most=most: most)
+        found.append(fitted(rows(), replace(PLAN, batch_size=batch_size)))
+    twins = backends.chosen() != "numpy" and not backends.numba_problem()
+    assert told == [1, 2 if twins else 1, 1]
+    one, other, _ = (one.unseen.log_prob for one in found)
+    np.testing.assert_array_equal(one, other)
+
+
+# What ends early --------------------------------------------------------------------------
+
+
+@pytest.mark.thorough
+def test_a_budget_that_cuts_says_so():
+    found = fitted(rows(), replace(PLAN, members=2, time_budget=1e-3))
+    assert found.tried[-1].message.startswith("the time budget cut ")
+    assert found.tried[-1].message.endswith(" of 10 trainings of flows")
+    assert np.all(np.isfinite(found.unseen.log_prob))
+    assert not fitted(rows(), replace(PLAN, time_budget=1e4)).tried[-1].message
+
+
+def test_an_interrupt_keeps_the_flows_of_the_folds_so_far(monkeypatch):
+    # In turn: of two at once one may be an epoch further before the other is known to be done.
+    monkeypatch.setattr("nfref.tables.fitting.flow_search.threads", lambda: 1)
+    states = []
+
+    def callback(state):
+        states.append(state)
+        if len(state.done) == 2:
+            raise KeyboardInterrupt
+
+    found = fitted(rows(), replace(PLAN, members=2, callback=callback))
+    pool = found.density.pool
+    assert pool.names.count("nsf") == 3 and "nsf relu" not in pool.names
+    (tried,) = [one for one in found.tried if one.name == "nsf"]
+    assert "1 cut: interrupted in epoch 1" in tried.message and np.isfinite(tried.mean)
+    assert np.all(np.isfinite(found.unseen.log_prob)) and len(found.unseen.places) == 200
+
+
+# Weights ----------------------------------------------------------------------------------
+
+
+def test_counts_of_weights():
+    whole = np.array([3.0, 1.0, 2.0, 3.0])
+    for constant in (1, 2, 0.1, 1 / 3, 1e-6, 1e300, 1e-300):
+        np.testing.assert_array_equal(as_counts(whole * constant), whole)
+    real = np.random.default_rng(0).exponential(size=500)
+    counts = as_counts(real)
+    np.testing.assert_allclose(counts / np.sum(counts), real / np.sum(real), rtol=1e-6)
+    assert np.sum(counts) == pytest.approx(np.sum(real) ** 2 / np.sum(real**2), rel=1e-6)
+    for constant in (1e-6, 1 / 500, 0.7, 1e300, 1e-300):
+        np.testing.assert_array_equal(as_counts(real * constant), counts)
+    np.testing.assert_array_equal(as_counts(real[::-1])[::-1], counts)
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        pytest.param(np.ones(200), marks=pytest.mark.thorough, id="equal"),
+        pytest.param(np.random.default_rng(0).exponential(size=200), id="real"),
+        pytest.param(
+            np.random.default_rng(1).integers(1, 4, 200), marks=pytest.mark.thorough, id="whole"
+        ),
+    ],
+)
+def test_weights_times_a_constant_give_the_same_bits(weight):
+    x = rows()
+    one = fitted(x, weight=weight.astype(float))
+    for constant in (1 / 200, 1e300, 1e-300):
+        other = fitted(x, weight=weight * constant)
+        np.testing.assert_array_equal(one.unseen.log_prob, other.unseen.log_prob)
+        assert other.rows == one.rows and other.tried[-1].mean == one.tried[-1].mean
+    if np.all(weight == np.round(weight)):
+        repeated = fitted(np.repeat(x, weight.astype(int), axis=0))
+        np.testing.assert_array_equal(
+            repeated.density.log_prob(list(x.T)), one.density.log_prob(list(x.T))
+        )
+
+
+# Units ------------------------------------------------------------------------------------
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("factor", [2.0**20, 1e6, 1 / 3])
+def test_the_split_and_the_model_know_nothing_of_units(factor):
+    """Of Cauchy rows, whose values far out weigh most."""
+    x = np.random.default_rng(0).standard_cauchy((300, 3))
+    scaled = x * [1, factor, 1]
+    for one, other in zip(grouped_rows(x, 3), grouped_rows(scaled, 3)):
+        np.testing.assert_array_equal(one, other)
+    plain, moved = fitted(x), fitted(scaled)
+    assert plain.density.pool.shares == pytest.approx(moved.density.pool.shares, abs=1e-9)
+    np.testing.assert_allclose(
+        moved.density.log_prob(list(scaled.T)) + np.log(factor),
+        plain.density.log_prob(list(x.T)),
+        rtol=1e-9,
+    )
+
+
+@pytest.mark.parametrize("labels", ["aba", "abac"])
+def test_of_a_few_labels_a_copy_is_held_out(labels):
+    """A fifth of them, rounded down, is none: nothing could be chosen by it."""
+    table = [np.array(list(labels), object)]
+    columns = find_columns(("a",), table, {"a": "category"})
+    found = fit_table(columns, table, Plan(members=0), 0)
+    assert np.all(np.isfinite(found.density.log_prob(table)))

@@ -1,0 +1,548 @@
+"""Rows with gaps and columns given others, against quadrature, sums and closed forms."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import integrate, stats
+
+import nfref
+from nfref.cli import main
+from nfref.tables.densities.mixture import GaussianMixture
+from nfref.tables.densities.pool import Pool, Regressed
+from nfref.tables.densities.simple_densities import Gaussian, Wide
+from nfref.tables.fitting import gaps
+from nfref.tables.fitting.fit import find_columns, fit_table
+from nfref.tables.fitting.plan import Plan
+from nfref.tables.queries import missing_cells
+from nfref.tables.queries.marginals import ClosedForm, Noise, reordered
+from nfref.tables.schema.dataframes import is_missing
+
+GAP = np.nan
+
+
+def curve(n=600, seed=0):
+    """Columns 100 + 3 a, positive and growing with a^2, and a noisy sum of both."""
+    rng = np.random.default_rng(seed)
+    a, e = rng.standard_normal((2, n))
+    y = np.exp(0.4 * a**2 + 0.3 * e)
+    return np.stack(
+        [100 + 3 * a, y, 0.1 * a + 0.05 * np.log(y) + 0.1 * rng.standard_normal(n)], axis=1
+    )
+
+
+@pytest.fixture(scope="module")
+def simple():
+    """No flow in it."""
+    return nfref.FlowDensity("mixture", columns={"x2": "positive"}, random_state=0).fit(curve())
+
+
+@pytest.fixture(scope="module")
+def flowing():
+    """Two flows, and nearly no weight on anything else."""
+    model = nfref.FlowDensity(
+        nfref.MAF(3, 3, (24, 24)),
+        members=2,
+        epochs=20,
+        learning_rate=3e-3,
+        columns={"x2": "positive"},
+        random_state=0,
+    ).fit(curve(1500))
+    pool = model.density_.pool
+    weights = np.where(np.isin(range(len(pool.members)), pool.flows), 0.9, 0.1) * pool.weights
+    model._keep(replace(model.density_, pool=replace(pool, weights=weights / np.sum(weights))))
+    return model
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """A label, a count and two numbers that depend on them, as a DataFrame."""
+    rng = np.random.default_rng(3)
+    town = rng.choice(["Aix", "Bonn", "Cork"], 800, p=[0.5, 0.3, 0.2])
+    count = rng.poisson(np.where(town == "Aix", 2.0, 6.0))
+    x = np.where(town == "Bonn", 4.0, 0.0) + 0.5 * count + rng.standard_normal(800)
+    data = pd.DataFrame({"town": town, "count": count, "x": x, "y": x + rng.standard_normal(800)})
+    return data, nfref.FlowDensity("mixture", random_state=0).fit(data)
+
+
+def integral(model, row, column, ends):
+    """log of the integral of p over one column, by quadrature on a grid through its support."""
+    grid = np.linspace(*ends, 20_001)
+    rows = np.tile(row, (len(grid), 1))
+    rows[:, column] = grid
+    log_prob = model.score_samples(rows)
+    top = np.max(log_prob)
+    return top + np.log(integrate.simpson(np.exp(log_prob - top), x=grid))
+
+
+# Closed forms -----------------------------------------------------------------------------
+
+
+def closed_forms(seed=0):
+    """A mixture, a Gaussian and the wide density, with slopes of a context of two."""
+    rng = np.random.default_rng(seed)
+    factors = np.tril(rng.standard_normal((3, 3, 3))) + 2 * np.eye(3)
+    mixture = GaussianMixture(np.log([0.7, 0.3]), rng.standard_normal((2, 3)), factors[:2])
+    slopes = rng.standard_normal((3, 2, 3))
+    members = tuple(
+        Regressed(member, slope)
+        for member, slope in zip(
+            (mixture, Gaussian(rng.standard_normal(3), factors[2]), Wide(3)), slopes
+        )
+    )
+    return Pool(members, np.array([0.5, 0.3, 0.2]), ("mixture", "gaussian", "wide"))
+
+
+def test_reordered_factor():
+    rng = np.random.default_rng(0)
+    factor = np.tril(rng.standard_normal((4, 4))) + 3 * np.eye(4)
+    order = np.array([2, 0, 3, 1])
+    found = reordered(factor, order)
+    np.testing.assert_allclose(
+        found @ found.T, (factor @ factor.T)[np.ix_(order, order)], rtol=1e-13
+    )
+    assert np.all(np.diag(found) > 0) and np.all(np.triu(found, 1) == 0)
+
+
+@pytest.mark.parametrize("observed", [[], [1], [0, 2], [0, 1, 2]])
+def test_closed_form_marginals_are_integrals(observed):
+    """Of one and two columns by quadrature, of all by the density, of none 1."""
+    pool, observed = closed_forms(), np.array(observed, int)
+    near = ClosedForm.proposal_for(pool, np.random.default_rng(0))
+    assert near.is_exact
+    rng = np.random.default_rng(1)
+    u, context = rng.standard_normal((3, 3)), rng.standard_normal((3, 2))
+    found = near.log_prob(u, observed, context)
+    if len(observed) == 3:
+        np.testing.assert_allclose(found, pool.log_prob(u, context), rtol=1e-13)
+    elif not len(observed):
+        np.testing.assert_allclose(found, 0, atol=1e-14)
+    else:
+        # t = sinh s: even steps of s reach far out, where the wide density still has mass.
+        s = np.linspace(-9, 9, 181)
+        axes = np.meshgrid(*[s] * (3 - len(observed)), indexing="ij")
+        weight = np.prod([np.cosh(axis) for axis in axes], axis=0).ravel()
+        weight = weight * (s[1] - s[0]) ** (3 - len(observed))
+        rows = np.empty((weight.size, 3))
+        rows[:, np.setdiff1d(np.arange(3), observed)] = np.sinh(
+            np.stack([axis.ravel() for axis in axes], axis=1)
+        )
+        for row, given, log_prob in zip(u, context, found):
+            rows[:, observed] = row[observed]
+            density = pool.log_prob(rows, np.tile(given, (len(rows), 1)))
+            assert np.log(weight @ np.exp(density)) == pytest.approx(log_prob, abs=1e-5)
+
+
+def test_closed_form_draws_follow_the_conditional():
+    """P(u_2 <= t | u_0, u_1) of draws against the ratio of integrals of the joint density."""
+    pool = closed_forms()
+    near, n = ClosedForm.proposal_for(pool, np.random.default_rng(0)), 20_000
+    u, context = np.tile([0.5, -1.0, 0.0], (n, 1)), np.tile([1.0, -0.5], (n, 1))
+    drawn = near.fill(u, np.array([0, 1]), Noise.draw(np.random.default_rng(1), 1, n, 3), context)
+    np.testing.assert_array_equal(drawn[:, :2], u[:, :2])
+    s = np.linspace(-10, 10, n)
+    grid = np.stack([u[:, 0], u[:, 1], np.sinh(s)], axis=1)
+    mass = np.cumsum(np.exp(pool.log_prob(grid, context)) * np.cosh(s))
+    rank = np.interp(drawn[:, 2], grid[:, 2], mass / mass[-1])
+    assert stats.kstest(rank, "uniform").pvalue > 1e-3
+
+
+# Likelihood of what is there --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("column, ends", [(0, (80, 120)), (2, (-3, 3))])
+def test_marginal_of_a_pool_in_closed_form_is_the_integral(simple, column, ends):
+    for row in curve(4, seed=5):
+        gap = row.copy()
+        gap[column] = GAP
+        found, error = simple.score_samples(gap[None], return_error=True)
+        assert error[0] == 0
+        # The tails of the wide member, of weight 1/1000 or so, reach further than the grid.
+        assert found[0] == pytest.approx(integral(simple, row, column, ends), abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    "column, ends", [(2, (-3, 3)), pytest.param(0, (80, 120), marks=pytest.mark.thorough)]
+)
+def test_marginal_of_flows_is_the_integral(flowing, column, ends):
+    """Within its own standard error, which is small."""
+    assert sum(w for name, w in flowing.weights_.items() if "maf" in name) > 0.2
+    rows = curve(12, seed=6)
+    gaps = rows.copy()
+    gaps[:, column] = GAP
+    found, error = flowing.score_samples(gaps, return_error=True)
+    true = np.array([integral(flowing, row, column, ends) for row in rows])
+    assert np.all((error > 0) & (error < 0.15))
+    z = (found - true) / error
+    assert np.max(np.abs(z)) < 4 and np.sqrt(np.mean(z**2)) < 2
+
+
+def test_two_gaps_are_the_integral_over_both(flowing):
+    rows = np.array([[101.0, GAP, GAP]])
+    found, error = flowing.score_samples(rows, return_error=True)
+    log_y, third = np.meshgrid(np.linspace(-3, 8, 401), np.linspace(-2, 2, 401), indexing="ij")
+    grid = np.stack([np.full(log_y.size, 101.0), np.exp(log_y.ravel()), third.ravel()], axis=1)
+    cell = 11 / 400 * 4 / 400
+    true = np.log(np.sum(np.exp(flowing.score_samples(grid) + log_y.ravel())) * cell)
+    assert abs(found[0] - true) < 4 * error[0] < 0.4
+
+
+def test_nothing_known_is_certain(flowing):
+    found, error = flowing.score_samples(np.full((1, 3), GAP), return_error=True)
+    assert found[0] == 0 and error[0] == 0
+
+
+def test_scores_with_gaps_do_not_depend_on_the_batch(flowing):
+    rows = curve(10, seed=7)
+    rows[np.random.default_rng(0).random(rows.shape) < 0.4] = GAP
+    together = flowing.score_samples(rows)
+    single = np.concatenate([flowing.score_samples(row[None]) for row in rows])
+    np.testing.assert_allclose(single, together, rtol=0, atol=1e-7)
+    whole = ~np.any(np.isnan(rows), axis=1)
+    assert 0 < np.sum(whole) < 10
+    np.testing.assert_array_equal(together[whole], flowing.score_samples(rows[whole]))
+
+
+def test_outside_of_the_support_has_no_likelihood(simple):
+    assert simple.score_samples([[GAP, -1.0, 0.0]])[0] == -np.inf
+    assert np.isfinite(simple.score_samples([[GAP, 1.0, 1e9]])[0])
+
+
+def test_missing_labels_are_summed_over(mixed):
+    data, model = mixed
+    rows = data.iloc[:20].copy()
+    parts = [model.score_samples(rows.assign(town=town)) for town in ("Aix", "Bonn", "Cork")]
+    # Read with None in a column of text.
+    found, error = model.score_samples(
+        rows.assign(town=None).astype({"town": object}), return_error=True
+    )
+    np.testing.assert_allclose(found, np.logaddexp.reduce(parts, axis=0), rtol=1e-12)
+
+
+def test_missing_counts_are_summed_over(mixed):
+    """By draws, within the standard error."""
+    data, model = mixed
+    rows = data.iloc[:10].copy()
+    parts = [model.score_samples(rows.assign(count=float(k))) for k in range(80)]
+    found, error = model.score_samples(rows.assign(count=GAP), return_error=True)
+    z = (found - np.logaddexp.reduce(parts, axis=0)) / error
+    assert np.all(error < 0.2) and np.max(np.abs(z)) < 4.5
+
+
+# One column given others ------------------------------------------------------------------
+
+
+def test_held_out_rows_are_uniform_given_the_others(flowing):
+    """P(X <= x | others) of new rows passes KS, one column after the other."""
+    rows = curve(200, seed=8)
+    for column in ("x1", "x2", "x3"):
+        u = flowing.distribution(rows, column, 300)
+        assert stats.kstest(u, "uniform").pvalue > 1e-3
+    # And with one of the others unknown.
+    rows[:, 0] = GAP
+    assert stats.kstest(flowing.distribution(rows, "x3", 300), "uniform").pvalue > 1e-3
+    wrong = rows + [0, 0, 0.08]
+    assert stats.kstest(flowing.distribution(wrong, "x3", 300), "uniform").pvalue < 1e-6
+
+
+def test_intervals_hold_their_share(flowing):
+    rows = curve(500, seed=9)
+    low, middle, high = flowing.quantile(rows, "x2", draws=400).T
+    inside = np.mean((low < rows[:, 1]) & (rows[:, 1] < high))
+    assert abs(inside - 0.9) < 4 * np.sqrt(0.09 / 500)
+    assert abs(np.mean(rows[:, 1] < middle) - 0.5) < 4 * np.sqrt(0.25 / 500)
+    assert np.all((0 < low) & (low < middle) & (middle < high))
+
+
+def test_quantiles_of_a_gaussian_are_those_of_regression():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2000, 1)) * [[1.0, 2.0]] + rng.standard_normal((2000, 2)) * [1e-6, 1]
+    model = nfref.FlowDensity("gaussian", random_state=0).fit(x)
+    found = model.quantile([[1.5, GAP]], "x2", (0.1, 0.5, 0.9))[0]
+    np.testing.assert_allclose(found, 3.0 + stats.norm.ppf([0.1, 0.5, 0.9]), atol=0.2)
+
+
+def test_samples_given_columns_follow_the_conditional(flowing):
+    """Against P(X <= x | given) from quadrature of the joint density."""
+    given = {"x1": 104.0, "x3": 0.2}
+    drawn = flowing.sample(800, random_state=1, given=given)
+    assert np.all(drawn[:, 0] == 104.0) and np.all(drawn[:, 2] == 0.2)
+    assert np.all(drawn[:, 1] > 0)
+    grid = np.exp(np.linspace(-6, 9, 4001))
+    rows = np.stack([np.full(4001, 104.0), grid, np.full(4001, 0.2)], axis=1)
+    mass = np.cumsum(np.exp(flowing.score_samples(rows)) * grid)
+    rank = np.interp(drawn[:, 1], grid, mass / mass[-1])
+    assert stats.kstest(rank, "uniform").pvalue > 1e-3
+
+
+def test_labels_and_counts_given_and_drawn(mixed):
+    data, model = mixed
+    drawn = model.sample(500, random_state=0, given={"x": 9.0})
+    assert set(drawn["town"]) <= {"Aix", "Bonn", "Cork"} and np.all(drawn["x"] == 9.0)
+    assert np.mean(drawn["town"] == "Bonn") > 0.6  # of the rows near 9 nearly all are
+    drawn = model.sample(500, random_state=0, given={"town": "Cork", "count": 3})
+    assert set(drawn["town"]) == {"Cork"} and set(drawn["count"]) == {3}
+    near = data[(data["town"] == "Cork") & (data["count"] == 3)]
+    assert abs(np.mean(drawn["x"]) - np.mean(near["x"])) < 0.8
+    levels = model.quantile(data.iloc[:5], "count", (0.05, 0.95))
+    assert np.all(levels == np.round(levels)) and np.all(levels[:, 0] <= levels[:, 1])
+
+
+# Filling ----------------------------------------------------------------------------------
+
+
+def test_imputed_cells_follow_their_law_and_others_stay(flowing):
+    rows = curve(300, seed=10)
+    gaps = rows.copy()
+    gaps[:, 2] = GAP
+    filled = flowing.impute(gaps, random_state=0)
+    np.testing.assert_array_equal(filled[:, :2], rows[:, :2])
+    ranks = flowing.distribution(filled, "x3", 300)
+    assert stats.kstest(ranks, "uniform").pvalue > 1e-3
+    assert not np.array_equal(filled, flowing.impute(gaps, random_state=1))
+    np.testing.assert_array_equal(rows, flowing.impute(rows, random_state=0))
+
+
+def test_imputed_frames_keep_what_is_there(mixed):
+    data, model = mixed
+    rows = data.iloc[:50].astype({"town": object, "count": float}).copy()
+    rows.loc[rows.index[::2], "town"] = None
+    rows.loc[rows.index[::3], "y"] = GAP
+    filled = model.impute(rows, random_state=0)
+    assert not filled.isna().any().any()
+    assert list(filled["town"][1::2]) == list(rows["town"][1::2])
+    assert set(filled["town"]) <= {"Aix", "Bonn", "Cork"}
+
+
+# Training ---------------------------------------------------------------------------------
+
+
+def with_gaps_that_depend(n=2000, seed=0):
+    """y = x + e, where y is missing for x > 0 four times of five: those that are left lie low."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(n)
+    y = x + 0.5 * rng.standard_normal(n)
+    return np.stack([x, np.where((x > 0) & (rng.random(n) < 0.8), GAP, y)], axis=1), y
+
+
+@pytest.mark.thorough
+def test_training_with_gaps_is_not_fooled_by_which_are_missing():
+    rows, y = with_gaps_that_depend()
+    assert np.nanmean(rows[:, 1]) < -0.3  # what a mean of those that are left says
+    model = nfref.FlowDensity("gaussian", random_state=0).fit(rows)
+    drawn = model.sample(20_000, random_state=0)
+    # 0.02 from 2000 rows, with few of them at x > 0; 0.01 from the draws.
+    assert abs(np.mean(drawn[:, 1])) < 0.1
+    assert abs(np.cov(drawn.T)[0, 1] - 1) < 0.15
+    whole = np.stack([rows[:, 0], y], axis=1)
+    best = nfref.FlowDensity("gaussian", random_state=0).fit(whole)
+    assert model.score(whole) > best.score(whole) - 0.03
+
+
+def test_training_with_gaps_of_any_order_and_weights(monkeypatch):
+    monkeypatch.setattr("nfref.tables.fitting.gaps.ROUNDS", 2)
+    rows, _ = with_gaps_that_depend(300)
+    rows[:3] = GAP  # rows that say nothing
+    rng = np.random.default_rng(0)
+    weight = rng.integers(1, 3, 300)
+    repeated = rng.permutation(np.repeat(rows, weight, axis=0))
+    models = [
+        nfref.FlowDensity("mixture", random_state=0).fit(*arguments)
+        for arguments in ((rows, None, weight), (repeated,))
+    ]
+    whole = np.random.default_rng(1).standard_normal((50, 2))
+    np.testing.assert_allclose(*(model.score_samples(whole) for model in models), rtol=1e-12)
+
+
+@pytest.mark.thorough
+def test_training_with_missing_labels():
+    rng = np.random.default_rng(0)
+    town = rng.choice(["Aix", "Bonn"], 600).astype(object)
+    x = np.where(town == "Bonn", 3.0, -3.0) + rng.standard_normal(600)
+    town[rng.random(600) < 0.4] = None
+    model = nfref.FlowDensity("mixture", random_state=0).fit(pd.DataFrame({"town": town, "x": x}))
+    drawn = model.sample(2000, random_state=0, given={"town": "Bonn"})
+    assert abs(np.mean(drawn["x"]) - 3) < 0.3
+
+
+@pytest.mark.thorough
+def test_flows_train_on_rows_with_gaps():
+    rows = curve(1500)
+    rows[np.random.default_rng(1).random(rows.shape) < 0.2] = GAP
+    model = nfref.FlowDensity(
+        "maf", members=1, epochs=15, random_state=0, columns={"x2": "positive"}
+    ).fit(rows)
+    test = curve(500, seed=11)
+    mixture = nfref.FlowDensity("gaussian", random_state=0, columns={"x2": "positive"}).fit(
+        curve(1500)
+    )
+    assert model.score(test) > mixture.score(test)
+
+
+# What cannot be asked ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"x9": 1.0}, "given: expected columns among 'x1', 'x2', 'x3'; got 'x9'"),
+        ({"x2": -1.0}, "given\\['x2'\\]: expected a value strictly between 0 and inf, got -1"),
+        ({"x1": np.nan}, "given\\['x1'\\]: expected a finite number, got nan"),
+        ({"x1": "far"}, "given\\['x1'\\]: expected a finite number, got 'far'"),
+    ],
+)
+def test_conditions_that_cannot_be(simple, given, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        simple.sample(2, given=given)
+
+
+def test_labels_and_counts_that_cannot_be(mixed):
+    data, model = mixed
+    with pytest.raises(
+        ValueError,
+        match="^given\\['town'\\]: expected one of the categories "
+        "'Aix', 'Bonn', 'Cork', got 'Oslo'$",
+    ):
+        model.sample(2, given={"town": "Oslo"})
+    with pytest.raises(
+        ValueError, match="^given\\['count'\\]: expected a whole number of at least 0, got 1.5$"
+    ):
+        model.sample(2, given={"count": 1.5})
+    with pytest.raises(ValueError, match="^column: expected one of numbers, got the category"):
+        model.quantile(data, "town")
+
+
+def test_columns_and_levels_that_cannot_be(simple):
+    with pytest.raises(ValueError, match="^column: expected columns among"):
+        simple.quantile(curve(2), "x7")
+    with pytest.raises(ValueError, match="^levels: expected numbers above 0 and below 1"):
+        simple.quantile(curve(2), "x1", (0.5, 1.0))
+    with pytest.raises(ValueError, match="^column 'x1': expected values, got none in 5 rows"):
+        nfref.FlowDensity().fit(np.stack([np.full(5, GAP), np.arange(5)], axis=1))
+
+
+def test_what_counts_as_a_gap():
+    assert not np.any([is_missing(np.arange(3)), is_missing(np.array(["a", "b", "c"], object))])
+    assert is_missing(np.array(["a", None], object)).tolist() == [False, True]
+
+
+# The command line -------------------------------------------------------------------------
+
+
+def test_the_command_draws_rows_given_columns(mixed, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    mixed[1].save("m.npz")
+    assert main(["sample", "m.npz", "-n", "50", "--given", "town=Cork", "--given", "x=3.5"]) == 0
+    drawn = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert set(drawn["town"]) == {"Cork"} and set(drawn["x"]) == {3.5}
+    assert len(set(drawn["y"])) > 25 and list(drawn) == ["town", "count", "x", "y"]
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        (["town=Oslo"], "--given['town']: expected one of the categories"),
+        (["speed=1"], "--given: expected columns among"),
+        (["x=fast"], "--given['x']: expected a finite number, got 'fast'"),
+        (["count=-1"], "--given['count']: expected a whole number of at least 0, got -1"),
+        (["x"], "--given: expected NAME=VALUE, as in age=40 or age=40,town=Oslo; got 'x'"),
+        (["x=1", "x=2"], "--given: expected each column once, got 'x' twice"),
+    ],
+)
+def test_conditions_that_the_command_refuses(mixed, tmp_path, monkeypatch, capsys, given, message):
+    monkeypatch.chdir(tmp_path)
+    mixed[1].save("m.npz")
+    options = [word for one in given for word in ("--given", one)]
+    assert main(["sample", "m.npz", "-n", "5", *options, "--out", "new.csv"]) == 2
+    output, errors = capsys.readouterr()
+    assert not output and errors.startswith(f"nfref: error: {message}")
+    assert errors.count("\n") == 1 and not (tmp_path / "new.csv").exists()
+
+
+# Flows of one order -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        nfref.MAF(3, 2, (16, 16), orders="natural"),
+        pytest.param(nfref.NSF(3, 2, (16, 16), orders="natural"), marks=pytest.mark.thorough),
+    ],
+)
+def test_flows_of_one_order_have_exact_marginals_of_their_first_columns(flow):
+    """By quadrature over the last column; an earlier one takes a grid, two of them draws."""
+    model = nfref.FlowDensity(flow, members=1, epochs=5, learning_rate=3e-3, random_state=0).fit(
+        curve(400)
+    )
+    pool = model.density_.pool
+    weights = np.where(np.isin(range(len(pool.members)), pool.flows), 0.9, 0.1)
+    weights[np.array(pool.names) == "vine"] = 0  # where its package is installed
+    model.density_ = replace(model.density_, pool=replace(pool, weights=weights / weights.sum()))
+    rows = curve(3, seed=1)
+    gaps = rows.copy()
+    gaps[:, 2] = GAP
+    found, error, effective = model.score_samples(gaps, return_error=True, return_effective=True)
+    assert np.all(error == 0) and np.all(np.isinf(effective))
+    for row, log_prob in zip(rows, found):
+        # t = sinh s reaches far out, where the wide density still has mass.
+        s = np.linspace(-12, 12, 4001)
+        filled = np.tile(row, (len(s), 1))
+        filled[:, 2] = 0.3 * np.sinh(s)
+        density = np.exp(model.score_samples(filled)) * 0.3 * np.cosh(s)
+        assert np.log(integrate.simpson(density, x=s)) == pytest.approx(log_prob, abs=1e-4)
+    gaps = rows.copy()
+    gaps[:, 0] = GAP
+    _, error, effective = model.score_samples(gaps, return_error=True, return_effective=True)
+    assert np.all((error > 0) & (error < 0.013)) and np.all(np.isinf(effective))
+    gaps[:, 1] = GAP
+    _, error, effective = model.score_samples(gaps, return_error=True, return_effective=True)
+    assert np.all(error > 0) and np.all(effective < 1000)
+    ranks = model.distribution(model.sample(500, random_state=0), "x3")
+    assert stats.kstest(ranks, "uniform").pvalue > 1e-3
+    levels = model.quantile(rows, "x3", (0.01, 0.5, 0.9))
+    for k, level in enumerate((0.01, 0.5, 0.9)):
+        back = model.distribution(np.column_stack([rows[:, :2], levels[:, k]]), "x3")
+        np.testing.assert_allclose(back, level, atol=1e-9)
+
+
+@pytest.mark.parametrize("given", [(), ("c",)])
+def test_a_flow_alone_answers_about_missing_cells_too(given):
+    """No member in closed form to draw from: the answer against an integral."""
+    from nfref.tables.fitting.fit import find_columns, fit_table
+    from nfref.tables.fitting.plan import Plan
+
+    rng = np.random.default_rng(0)
+    a, c = rng.standard_normal((2, 400))
+    table = [a, 0.8 * a + 0.5 * c + 0.3 * rng.standard_normal(400), c]
+    plan = Plan("nsf", 1, 20, simple=False)
+    density = fit_table(find_columns(["a", "b", "c"], table), table, plan, 0, given=given).density
+    assert density.pool.names == ("nsf",)
+    rows = [np.array([0.3, -1.0]), np.full(2, np.nan), np.array([0.2, 1.0])]
+    found = missing_cells.log_marginal(density, rows)
+    b = np.linspace(-8, 8, 8001)
+    for k in range(2):
+        whole = density.log_prob([np.full(len(b), rows[0][k]), b, np.full(len(b), rows[2][k])])
+        expected = np.log(np.trapezoid(np.exp(whole), b))
+        assert abs(found.log_prob[k] - expected) < 5 * found.error[k] < 0.3
+        assert found.effective[k] > 100
+    filled = missing_cells.impute(density, rows, np.random.default_rng(1))
+    assert np.all(np.isfinite(filled[1]))
+
+
+@pytest.mark.parametrize("budget, rounds", [(None, 2 * gaps.ROUNDS), (1e-3, 1), (1e3, 20)])
+def test_rounds_end_with_the_time(monkeypatch, budget, rounds):
+    asked = []
+
+    def counted(columns, table, plan, *rest, **options):
+        asked.append(plan)
+        return fit_table(columns, table, plan, *rest, **options)
+
+    monkeypatch.setattr(gaps, "fit_table", counted)
+    table = np.random.default_rng(0).standard_normal((60, 2))
+    table[::4, 1] = np.nan
+    columns = find_columns(("a", "b"), list(table.T))
+    gaps.fit_incomplete_table(columns, list(table.T), Plan(members=0, time_budget=budget), 0)
+    assert len(asked) == rounds + 1
+    assert budget is None or 0 < asked[-1].time_budget <= budget
