@@ -43,15 +43,15 @@ LAYERS = (
     ("reading", "tables tables.reading", "foundations"),
     ("schema", "tables.schema", "all above but kernels, dispatch"),
     ("densities", "tables.densities", "all above but kernels, dispatch"),
+    ("queries", "tables.queries", "all above but kernels, dispatch"),
     ("fitting", "tables.fitting", "all above but kernels, dispatch"),
-    ("queries", "tables.queries", "all above but kernels, dispatch, fitting"),
     ("model files", "tables.files", "all above but kernels, dispatch"),
     ("estimators", "tables.estimators", "all above but kernels, dispatch"),
     ("report", "tables.report", "all above but kernels, dispatch, estimators"),
     (
         "oracle",
         "oracle",
-        "all above but kernels, dispatch, reading, schema, densities, fitting, queries, "
+        "all above but kernels, dispatch, reading, schema, densities, queries, fitting, "
         "model files, estimators, report",
     ),
     ("command line", "cli __main__", "all above but dispatch"),

@@ -143,7 +143,8 @@ def widths(text):
 
 def support(text):
     """A type of option: NAME=SUPPORT as (name, support)."""
-    from nfref.tables.schema.columns import ColumnError, asked_support
+    from nfref.tables.schema.column_inference import asked_support
+    from nfref.tables.schema.columns import ColumnError
 
     name, equals, kind = text.rpartition("=")
     if not (name and kind):

@@ -26,7 +26,7 @@ from nfref.runtime.checks import as_weight, check_weights
 from nfref.tables.reading import READERS, Table, TableError, numbered_columns, read_quietly, sample
 from nfref.tables.reading.read import only
 from nfref.tables.reading.sampling import sample_rows
-from nfref.tables.schema.columns import asked_support, check_support
+from nfref.tables.schema.column_inference import asked_support, check_support
 
 TOY_ROWS = 5000
 

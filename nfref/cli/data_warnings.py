@@ -5,10 +5,9 @@ from shlex import quote
 import numpy as np
 
 from nfref.cli.streams import complain
-from nfref.tables.fitting.fit import effective_rows
 from nfref.tables.fitting.gaps import uninformative_rows
-from nfref.tables.schema.columns import Continuous
-from nfref.tables.schema.dataframes import is_missing
+from nfref.tables.schema.columns import Continuous, is_missing
+from nfref.tables.schema.distinct_rows import effective_rows
 
 COARSE = 10  # rows a value from which on a column is said to repeat
 ORDERED = 20  # rows from which on whole numbers in order are thought to be names

@@ -24,24 +24,29 @@ from nfref.cli.arguments import (
     widths,
 )
 from nfref.cli.checkpoint_writer import CheckpointWriter
-from nfref.cli.comparison import spread_over_cells
 from nfref.cli.data import Data, Source, files
 from nfref.cli.interrupts import once
 from nfref.cli.split import Part, Split
 from nfref.cli.streams import complain, tolerant
-from nfref.cli.test_table import table_lines, whole_rows
+from nfref.cli.test_table import dequantised, table_lines, whole_rows
 from nfref.runtime.checks import one_line
 from nfref.runtime.files import check_writable, is_special, reserved
 from nfref.tables.densities.pool import mean_and_error
 from nfref.tables.densities.table_density import check_given
 from nfref.tables.files import checkpoints
-from nfref.tables.fitting.fit import find_columns, parameters_of_a_flow
+from nfref.tables.fitting.fit import parameters_of_a_flow
 from nfref.tables.fitting.flow_kinds import FLOWS, flow_kind
 from nfref.tables.fitting.gaps import fit_incomplete_table
 from nfref.tables.fitting.plan import BUDGET, Plan
 from nfref.tables.fitting.row_fingerprints import KEPT_KEYS, as_text, keys_of
 from nfref.tables.queries.scoring import AsDensity
-from nfref.tables.schema.columns import ColumnError, are_counts, hardly_repeat, rounding_of
+from nfref.tables.schema.column_inference import (
+    are_counts,
+    find_columns,
+    hardly_repeat,
+    rounding_of,
+)
+from nfref.tables.schema.columns import ColumnError
 
 MOST_LAYERS = 10_000  # of which each has arrays and functions of its own
 
@@ -470,7 +475,7 @@ def _write_model(place, task, fitted, about):
     data = task.data
     test = whole_rows(task.split.test(data.table.cells()))
     # As all densities are compared: values on lattices spread over their cells.
-    spread = spread_over_cells(fitted.density, test)
+    spread = dequantised(fitted.density, test)
     mean, error = (
         mean_and_error(fitted.density.log_prob(spread.table), test.weight)
         if len(test)

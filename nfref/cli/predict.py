@@ -28,7 +28,7 @@ from nfref.tables.queries.missing_cells import ConditionalSampler, impute, row_g
 from nfref.tables.queries.quantiles import label_probabilities, predictions
 from nfref.tables.queries.scoring import stacked
 from nfref.tables.reading import write_batches, write_blocks
-from nfref.tables.schema.dataframes import is_missing
+from nfref.tables.schema.columns import is_missing
 
 ROWS = 1024  # that are answered at once
 ONE_ROW = 10_000  # draws where there is one row only

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.tables.fitting.fit import point_mass_rows, split_copies
-from nfref.tables.schema.dataframes import as_counts, distinct_rows
+from nfref.tables.fitting.folds import held_out_copies, point_mass_rows
+from nfref.tables.schema.distinct_rows import as_counts, distinct_rows
 
 LEAST_ROWS = 5
 
@@ -31,7 +31,7 @@ class Split:
 
     Copies of a row are all in the same part; only where they say how likely it is are they in both:
     where all columns are discrete, and of a row that a tenth of all are copies of
-    (:func:`nfref.tables.fitting.fit.point_mass_rows`).
+    (:func:`nfref.tables.fitting.folds.point_mass_rows`).
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Split:
 
     def for_columns(self, columns, table, given, seed):
         """The same rows of a table; copies of a row are in both parts where they have to be."""
-        held = split_copies(columns, columns, self.weight, 0.1, seed + 1)
+        held = held_out_copies(columns, columns, self.weight, 0.1, seed + 1)
         if held is None:
             both = point_mass_rows(
                 columns, [values[self.places] for values in table], self.weight, given

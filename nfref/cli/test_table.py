@@ -1,28 +1,42 @@
-"""The table that ``nfref fit`` ends with: what was tried, and what else there is, on test rows."""
+"""The table that ``nfref fit`` ends with: candidates, the pool and baselines on test rows."""
+
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
-from nfref.cli.comparison import compare_baselines, compare_candidates
-from nfref.tables.densities.pool import mean_and_error
+from nfref.cli.split import Part
+from nfref.runtime.annotations import Any
+from nfref.tables.densities.gaussian import Gaussian
+from nfref.tables.densities.kernel_density import KernelDensity
+from nfref.tables.densities.mixture import GaussianMixture
+from nfref.tables.densities.pool import FittedFlow, mean_and_error
+from nfref.tables.densities.table_density import TableDensity, spread_rows
+from nfref.tables.fitting.candidates import MIXTURE_ROWS
+from nfref.tables.fitting.folds import held_out_count
 from nfref.tables.fitting.gaps import uninformative_rows
+from nfref.tables.fitting.results import CandidateResult, CandidateTable, nats
 from nfref.tables.queries.missing_cells import log_marginal
-from nfref.tables.schema.dataframes import is_missing
+from nfref.tables.schema.columns import Continuous, is_missing
 
-MARGINAL_ROWS = 200  # test rows that are scored where cells are empty, a thousand draws each
+MARGINAL_ROWS = 200  # most test rows that are scored with empty cells: each takes 1,000 samples
+KERNELS = 4000  # most rows that have kernels
+FAR = 10  # standard errors by which a density is worse than a Gaussian beyond doubt
+FEW_TESTS = 20  # test rows below which their scores say little
 
 
-def whole_rows(part):
-    """The rows of a part without empty cells."""
+def whole_rows(part: Part) -> Part:
+    """Return the rows of a part without empty cells."""
     return part.at(~np.any([is_missing(values) for values in part.table], axis=0))
 
 
-def table_lines(data, split, fitted):
-    """Every candidate, the pool, and what else there is to compare with, on the test rows."""
+def table_lines(data: Any, split: Any, fitted: Any) -> Iterator[str]:
+    """Compare every candidate, the pool and baselines on the test rows."""
     density, cells = fitted.density, data.table.cells()
     every, train = split.test(cells), split.train(cells)
     test = whole_rows(every)
     if len(test) < len(every):
-        yield from _about_cells_there(density, every)
+        yield from _score_of_known_cells(density, every)
         if not len(test):
             yield f"no test row of {split.tests:,} is without empty cells: nothing to compare by"
             return
@@ -31,36 +45,116 @@ def table_lines(data, split, fitted):
     if not density.given and len(test) == len(every) and len(whole_rows(train)) == len(train):
         others, notes = compare_baselines(density, train, test, data.truth)
         compared += others
-    width = max(24, *(len(one.name) for one in compared))
-    yield (
-        f"{'test nats per row':<{width}}  {'mean':>10}  {'std. error':>10}  {'median':>10}  "
-        f"{'weight':>7}  {'seconds':>8}"
-    )
-    for one in compared:
-        error = "-" if np.isnan(one.error) else nats(one.error)
-        weight, seconds = (
-            ("", "") if one.weight is None else (f"{one.weight:.3f}", f"{one.seconds:.1f}")
-        )
-        yield (
-            f"{one.name:<{width}}  {nats(one.mean):>10}  {error:>10}  {nats(one.median):>10}  "
-            f"{weight:>7}  {seconds:>8}"
-        ).rstrip()
+    yield repr(CandidateTable(compared, "test nats per row"))
     yield from (f"note: {note}" for note in notes)
 
 
-def _about_cells_there(density, part):
-    """The log-likelihood of the cells that are there, in test rows with and without empty ones."""
+def compare_candidates(fitted: Any, test: Part) -> list[CandidateResult]:
+    """Score the candidates of a pool, and the pool if it has several, on test rows."""
+    density, tried = fitted.density, fitted.tried[:-1]
+    test = dequantised(density, test)
+    total, members = density.parts(test.table)
+    found = []
+    if members is not None:
+        others = total - density.pool.pooled(members)
+        members = density.pool.by_name(members)
+        found = [
+            _scored(one.name, others + members[:, k], test, one.weight, one.seconds)
+            for k, one in enumerate(tried)
+        ]
+    if len(found) != 1:
+        seconds = sum(one.seconds for one in tried)
+        found.append(_scored(fitted.tried[-1].name, total, test, 1.0, seconds))
+    return found
+
+
+def _scored(name, log_prob, test, weight=None, seconds=None):
+    return CandidateResult.of(name, log_prob, test.weight, weight, seconds)
+
+
+def dequantised(density: TableDensity, part: Part) -> Part:
+    """Return a part with rounded values dequantised, as densities are fitted to them."""
+    _, _, table = spread_rows(density.columns, part.table, np.ones(len(part)), 0, density.given)
+    return replace(part, table=table)
+
+
+def compare_baselines(
+    density: TableDensity, train: Part, test: Part, truth: Any = None
+) -> tuple[list[CandidateResult], list[str]]:
+    """Score baselines on test rows, and note what the comparison shows.
+
+    Parameters
+    ----------
+    density : TableDensity
+    train, test : nfref.cli.split.Part
+        Without missing cells.
+    truth : object, optional
+        The density of the table, if it is known.
+    """
+    train, test = (dequantised(density, part) for part in (train, test))
+    found, notes = [], []
+    rows = np.stack(test.table, axis=1)
+    if all(isinstance(column, Continuous) for column in density.columns):
+        try:
+            with np.errstate(all="ignore"):  # these units are not robust
+                gaussian = Gaussian.fit(np.stack(train.table, axis=1), train.weight).log_prob(rows)
+            found.append(_scored("full Gaussian", gaussian, test))
+            notes += _worse_than_gaussian(density.log_prob(test.table) - gaussian, test)
+        except (ValueError, np.linalg.LinAlgError):
+            pass
+        _, known, _ = density.encode(train.table)
+        _, u, log_slope = density.encode(test.table)
+        members = () if density.pool is None else density.pool.members
+        if all(isinstance(member, FittedFlow) for member in members):
+            mixture = _mixture(known[:MIXTURE_ROWS], train.weight[:MIXTURE_ROWS])
+            name = f"Gaussian mixture of {mixture.components}"
+            if mixture.collapsed:
+                name += " (collapsed)"
+                notes.append(
+                    f"{mixture.collapsed} of the mixture's {mixture.components} components have "
+                    "shrunk onto repeated values, as far as they may: do not compare with its score"
+                )
+            found.append(_scored(name, mixture.log_prob(u) + log_slope, test))
+        kernels = KernelDensity.choose(known[:KERNELS], weight=train.weight[:KERNELS])
+        found.append(_scored("kernel density", kernels.log_prob(u) + log_slope, test))
+    if truth is not None:
+        found.append(_scored("true density", truth.log_prob(rows), test))
+    return found, notes
+
+
+def _worse_than_gaussian(difference, test):
+    """Note that a density is worse than the Gaussian, if enough rows say so beyond doubt."""
+    mean, error = mean_and_error(difference, test.weight)
+    if not (mean == -np.inf or mean < -FAR * error):
+        return []
+    if len(test) < FEW_TESTS:
+        return [f"{len(test)} test rows say little"]
+    return [
+        f"it is worse than the Gaussian by {-mean:.3g} nats per row, more than {FAR} standard "
+        "errors: it needs more rows, more epochs or a lower learning rate"
+    ]
+
+
+def _mixture(u, weight):
+    """Return the Gaussian mixture that is likeliest for a tenth of the rows."""
+    held = max(held_out_count(len(u), 0.1), 1)
+    return GaussianMixture.choose(
+        u[held:],
+        u[:held],
+        np.random.default_rng(0),
+        weight=weight[held:],
+        validation_weight=weight[:held],
+    )
+
+
+def _score_of_known_cells(density, part):
+    """Score the cells that are there, in test rows with and without empty ones."""
     names = [column.name for column in density.columns]
     used = np.flatnonzero(~uninformative_rows(names, part.table, density.given))[:MARGINAL_ROWS]
     if len(used):
-        some = part.at(used)
-        mean, error = mean_and_error(log_marginal(density, some.table).log_prob, some.weight)
+        part = part.at(used)
+        mean, error = mean_and_error(log_marginal(density, part.table).log_prob, part.weight)
         yield (
             f"test nats per row of the cells that are there: {nats(mean)}, std. error "
             f"{nats(error)} ({len(used):,} rows, with empty cells and without)"
         )
-
-
-def nats(value):
-    """A log-likelihood in ten characters; that of a row far out may have hundreds of digits."""
-    return f"{value:.3f}" if abs(value) < 1e5 else f"{value:.3g}"

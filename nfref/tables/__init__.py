@@ -6,7 +6,7 @@
 - :mod:`~nfref.tables.schema.columns`: what values a column can take, and real rows made of it;
 - :mod:`~nfref.tables.schema.dataframes`: DataFrames of any library, missing cells, rows that
   repeat;
-- :mod:`~nfref.tables.densities.simple_densities`: a Gaussian, a mixture, a wide density;
+- :mod:`~nfref.tables.densities.gaussian`: a Gaussian, a mixture, a wide density;
 - :mod:`~nfref.tables.densities.latent_classes`: probabilities of categories and counts;
 - :mod:`~nfref.tables.densities.pool`: a weighted sum of densities;
 - :mod:`~nfref.tables.densities.regression`: a mixture's columns given others;
@@ -20,7 +20,7 @@
 - :mod:`~nfref.tables.queries.marginals`: the closed forms when only some columns are known;
 - :mod:`~nfref.tables.queries.missing_cells`: rows with empty cells, columns given others;
 - :mod:`~nfref.tables.fitting.gaps`: training on rows with empty cells;
-- :mod:`~nfref.cli.split`, :mod:`~nfref.cli.comparison`: rows to test by, and what they say;
+- :mod:`~nfref.cli.split`, :mod:`~nfref.cli.test_table`: rows to test by, and what they say;
 - :mod:`~nfref.tables.queries.scoring`: rows of any model, scored and drawn;
 - :mod:`~nfref.tables.files.model_file`, :mod:`~nfref.tables.files.checkpoints`: densities and fits
   in files;

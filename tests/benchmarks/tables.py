@@ -20,7 +20,7 @@ import numpy as np
 
 import nfref
 from nfref.datasets import wine
-from nfref.tables.densities.simple_densities import Gaussian
+from nfref.tables.densities.gaussian import Gaussian
 
 LAYERS, HIDDEN, BINS = 5, (128, 128), 8
 FLOWS = {

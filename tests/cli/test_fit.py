@@ -46,7 +46,7 @@ def test_the_table_is_that_of_the_model(folder, capsys):
     ) == pytest.approx(1, abs=0.003)
     model = load_model("m.npz")
     # The test rows again: the first tenth in the order that content and seed decide.
-    from nfref.tables.schema.dataframes import distinct_rows
+    from nfref.tables.schema.distinct_rows import distinct_rows
 
     places, _ = distinct_rows(data.to_numpy(), None, 0)
     scores = model.density.log_prob(list(data.to_numpy()[places[:50]].T))
@@ -61,9 +61,10 @@ def test_command_line_and_estimator_are_one(folder, capsys):
     data.to_csv("t.csv", index=False)
     seed = int(np.random.RandomState(0).randint(2**31 - 1))  # what random_state=0 draws
     run(capsys, "fit", "t.csv", *QUICK, "--seed", seed, "--out", "m.npz")
-    from nfref.tables.fitting.fit import find_columns, fit_table
+    from nfref.tables.fitting.fit import fit_table
     from nfref.tables.fitting.plan import Plan
-    from nfref.tables.schema.dataframes import distinct_rows
+    from nfref.tables.schema.column_inference import find_columns
+    from nfref.tables.schema.distinct_rows import distinct_rows
 
     places, _ = distinct_rows(data.to_numpy(), None, seed)
     rest = data.to_numpy()[places[50:]]
@@ -195,8 +196,9 @@ def test_one_flow_alone_is_a_plan_of_the_same_search(folder, capsys):
 def test_one_flow_is_that_of_the_library(folder, capsys):
     """``--flow maf`` and a plan of one flow without the simple densities: the same bits."""
     from nfref.cli.split import Split
-    from nfref.tables.fitting.fit import find_columns, fit_table
+    from nfref.tables.fitting.fit import fit_table
     from nfref.tables.fitting.plan import Plan
+    from nfref.tables.schema.column_inference import find_columns
 
     data = people()[["age", "share"]]
     data.to_csv("t.csv", index=False)
@@ -224,15 +226,15 @@ def test_one_flow_is_that_of_the_library(folder, capsys):
     ],
 )
 def test_dtypes_of_training_and_scores(folder, capsys, monkeypatch, dtype, trained, scored):
-    from nfref.tables.fitting import flow_search
+    from nfref.tables.fitting import flow_training
 
-    fit, seen = flow_search.fit_flow, []
+    fit, seen = flow_training.fit_flow, []
 
     def watched(density, params, x, *rest, **options):
         seen.append(str(x.dtype))
         return fit(density, params, x, *rest, **options)
 
-    monkeypatch.setattr(flow_search, "fit_flow", watched)
+    monkeypatch.setattr(flow_training, "fit_flow", watched)
     people()[["age", "share"]].to_csv("t.csv", index=False)
     run(capsys, "fit", "t.csv", "--flow", "realnvp", "--epochs", 1, *dtype, "--out", "m.npz")
     member = load_model("m.npz").density.pool.members[0]

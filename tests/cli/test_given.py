@@ -95,11 +95,11 @@ def test_fit_says_what_it_does_with_empty_cells(here, capsys):
 @pytest.mark.thorough
 def test_fit_with_gaps_is_that_of_the_estimator(here):
     """The same function under both: the same bits for the same rows."""
-    from nfref.tables.fitting.fit import find_columns
     from nfref.tables.fitting.gaps import fit_incomplete_table
     from nfref.tables.fitting.plan import Plan
     from nfref.tables.reading import read_quietly
-    from nfref.tables.schema.dataframes import distinct_rows
+    from nfref.tables.schema.column_inference import find_columns
+    from nfref.tables.schema.distinct_rows import distinct_rows
 
     found = read_quietly("gaps.csv", texts=("town",), may_be_empty=True)
     names, cells = found.columns, found.cells()

@@ -22,7 +22,7 @@ def test_the_table_is_right(folder):
     from scipy import stats
 
     from nfref.tables.densities.mixture import GaussianMixture
-    from nfref.tables.schema.dataframes import distinct_rows
+    from nfref.tables.schema.distinct_rows import distinct_rows
 
     data, model = load(str(folder / "people.csv")), load_model(folder / "people.npz")
     places, _ = distinct_rows(data.values, None, 0)

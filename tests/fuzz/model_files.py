@@ -19,8 +19,9 @@ from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files import checkpoints
 from nfref.tables.files.archives import ArchiveError, write_archive
 from nfref.tables.files.model_file import load_model, save_model
-from nfref.tables.fitting.fit import find_columns, fit_table
+from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.plan import Plan, SearchState
+from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import Count
 from tests.fuzz.case import Case, refused, require
 from tests.tables.files.golden_models import ASKED, FOLDER

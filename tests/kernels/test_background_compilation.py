@@ -20,8 +20,8 @@ from nfref.kernels.chain import fused_steps
 from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.simd.matmul import column, outer_product, product
 from nfref.runtime import params as trees
-from nfref.tables.fitting.candidates import Fold
-from nfref.tables.fitting.flow_search import prepare_flows
+from nfref.tables.fitting.flow_training import prepare_flows
+from nfref.tables.fitting.folds import Fold
 from nfref.tables.fitting.plan import Plan
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, none is kept")

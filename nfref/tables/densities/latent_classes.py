@@ -25,7 +25,8 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.runtime.checks import check_floats, check_log_shares, check_rng, require
 from nfref.runtime.configuration import Configuration
-from nfref.tables.densities.simple_densities import LOG_TWO_PI, student_log_prob
+from nfref.tables.densities.gaussian import LOG_TWO_PI
+from nfref.tables.densities.wide import student_log_prob
 
 STARTS = 5  # of the fit of classes, the likeliest of which is taken
 FEW_ROWS = 100  # with more distinct rows one start serves

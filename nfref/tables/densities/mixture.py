@@ -39,7 +39,7 @@ from nfref.runtime.checks import (
     require,
 )
 from nfref.runtime.configuration import Configuration
-from nfref.tables.densities.simple_densities import (
+from nfref.tables.densities.gaussian import (
     LOG_TWO_PI,
     check_factors,
     check_rows,

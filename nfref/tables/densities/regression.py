@@ -18,9 +18,9 @@ import numpy as np
 
 from nfref.runtime.checks import check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
+from nfref.tables.densities.gaussian import Gaussian, gaussian_log_prob
 from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import Regressed
-from nfref.tables.densities.simple_densities import Gaussian, gaussian_log_prob
 
 # Formulas ---------------------------------------------------------------------------------
 

@@ -30,8 +30,8 @@ from nfref.tables.schema.columns import (
     Count,
     as_numbers,
     compress_tails,
+    is_missing,
 )
-from nfref.tables.schema.dataframes import is_missing
 
 POINTS = 16  # of a cell at which a density is averaged
 WIDE = 0.25  # robust standard deviations of a cell over which a density is not level

@@ -28,7 +28,7 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import as_rows, check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
-from nfref.tables.densities.simple_densities import REACH, Wide
+from nfref.tables.densities.wide import REACH, Wide
 
 PACKAGE = "pyvinecopulib"
 MOST_COLUMNS = 12  # a pair takes milliseconds, and 15 kB of a file

@@ -10,7 +10,6 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from nfref.cli.comparison import Candidates
 from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array, PathLike, Sequence
 from nfref.runtime.checks import check_count, check_positive, shortened
@@ -22,13 +21,14 @@ from nfref.tables.densities.table_density import (
 )
 from nfref.tables.estimators.predictions import Predictions
 from nfref.tables.estimators.validation import weight_of
-from nfref.tables.fitting.fit import find_columns
 from nfref.tables.fitting.flow_kinds import FLOWS
 from nfref.tables.fitting.gaps import fit_incomplete_table
 from nfref.tables.fitting.plan import BUDGET, Plan
+from nfref.tables.fitting.results import CandidateTable
 from nfref.tables.fitting.row_fingerprints import KEPT_KEYS, as_text, keys_of
 from nfref.tables.queries import missing_cells
-from nfref.tables.schema.dataframes import is_missing
+from nfref.tables.schema.column_inference import find_columns
+from nfref.tables.schema.columns import is_missing
 
 CHOICES = ("auto", "gaussian", "mixture", *FLOWS)
 MOST_MEMBERS = 1000
@@ -97,7 +97,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     ----------
     density_ : nfref.tables.densities.table_density.TableDensity
         What was found.
-    candidates_ : list of nfref.tables.fitting.plan.CandidateResult
+    candidates_ : list of nfref.tables.fitting.results.CandidateResult
         Every member, and the pool last: mean log-likelihood of the rows held out, its standard
         error, weight and seconds. Printed, it is a table.
     columns_ : tuple
@@ -201,7 +201,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             self._info = {
                 "fitted_to": as_text(keys_of(found.density, [values[whole] for values in table]))
             }
-        self.candidates_ = Candidates(found.tried)
+        self.candidates_ = CandidateTable(found.tried)
         if self.verbose:
             print(self.candidates_, file=sys.stderr)
         self.n_rows_effective_ = found.rows

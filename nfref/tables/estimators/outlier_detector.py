@@ -37,7 +37,8 @@ from nfref.tables.estimators.flow_density import FlowDensity
 from nfref.tables.fitting.plan import BUDGET
 from nfref.tables.fitting.row_fingerprints import FittedRows, keys_of
 from nfref.tables.queries import missing_cells
-from nfref.tables.schema.dataframes import as_counts, is_missing
+from nfref.tables.schema.columns import is_missing
+from nfref.tables.schema.distinct_rows import as_counts
 
 CRITERIA = ("combined", "density", "typical", "conditional")
 LEAST_ROWS = 30  # below so many, or three a column, nothing is trimmed

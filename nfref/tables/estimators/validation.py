@@ -8,12 +8,12 @@ from sklearn.utils.validation import validate_data
 from nfref.runtime.annotations import Any
 from nfref.runtime.checks import as_array, as_weight
 from nfref.tables.queries.scoring import stacked
-from nfref.tables.schema.columns import DISCRETE, are_counts, rounding_of
+from nfref.tables.schema.column_inference import are_counts, rounding_of
+from nfref.tables.schema.columns import DISCRETE, is_missing
 from nfref.tables.schema.dataframes import (
     check_repeat,
     frame_columns,
     is_frame,
-    is_missing,
     like_frame,
     with_empty_column,
 )

@@ -1,53 +1,62 @@
-"""Fitting the density of a table: its columns, the discrete ones, the pool for the rest."""
+"""Fit the density of a complete table: encode its rows, hold out folds, fit the parts.
+
+A table density is a product. Discrete columns have latent classes, or a pool of label models for
+one label given other columns. Continuous columns, given the discrete ones, have a pool of simple
+densities and flows.
+"""
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array, Callable, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.tables.densities.label_models import LabelPool, is_of_a_label, log_labels
 from nfref.tables.densities.latent_classes import LatentClasses
 from nfref.tables.densities.pool import mean_and_error
 from nfref.tables.densities.table_density import TableDensity, encoded, places_of, spread_rows
-from nfref.tables.fitting.candidates import UnitRows, held_out_count, parts_of
-from nfref.tables.fitting.flow_search import density_of, find_pool
-from nfref.tables.fitting.plan import CandidateResult, Plan
-from nfref.tables.schema.columns import (
-    DISCRETE,
-    ColumnError,
-    Continuous,
-    as_numbers,
-    check_independent,
-    column_of,
+from nfref.tables.fitting.flow_search import find_pool
+from nfref.tables.fitting.flow_training import density_of
+from nfref.tables.fitting.folds import (
+    UnitRows,
+    fold_numbers,
+    folds_of_copies,
+    held_out_copies,
+    occurrence_numbers,
+    point_mass_rows,
 )
-from nfref.tables.schema.dataframes import as_counts, grouped_rows, is_missing
-from nfref.tables.schema.rounding_grid import OFTEN
+from nfref.tables.fitting.plan import Plan
+from nfref.tables.fitting.results import CandidateResult
+from nfref.tables.schema.columns import Continuous, as_numbers
+from nfref.tables.schema.distinct_rows import as_counts, effective_rows, grouped_rows
 
 
 @dataclass(frozen=True)
 class OutOfFoldScores:
-    """How likely rows are by densities that were not fitted to them.
+    """Log-likelihoods of rows under densities that were not fitted to them.
 
-    Where rows were held out by turns these are all rows, else those held out. Each row is scored by
-    the candidates as they were fitted without it and its copies (:func:`point_mass_rows` apart),
-    with the weights that they have in the pool. Training has stopped, and the weights are chosen,
-    by the same rows.
+    Each row is scored by the candidates that were fitted without it and without its copies
+    (:func:`~nfref.tables.fitting.folds.point_mass_rows` excepted), with the weights of the pool.
+    Early stopping and the weights used the same rows.
 
     Attributes
     ----------
     places : (M,) array
-        Of rows of the table that was fitted to.
+        Rows of the table that was fitted to: all of them if they were held out in turn.
     log_prob : (M,) array
-        Log-likelihoods in nats, in the units of the table.
+        Nats, in the units of the table.
     """
 
-    places: np.ndarray
-    log_prob: np.ndarray
+    places: Array
+    log_prob: Array
 
-    def of_rows(self, group, whole, used):
-        """The same of the rows of a table: ``used`` (N,) are those that ``group`` (U,) places among
-        the rows scored, and of these the ``whole`` (U,) are kept."""
+    def of_rows(self, group: Array, whole: Array, used: Array) -> "OutOfFoldScores":
+        """Return the scores of the rows of a larger table.
+
+        ``used`` (N,) marks rows that were fitted to, ``group`` (U,) is the scored row that each of
+        them equals, and only rows that are ``whole`` (U,) keep a score.
+        """
         scores = np.full(np.max(group) + 1, np.nan)
         scores[self.places] = self.log_prob
         found = scores[group]
@@ -57,122 +66,59 @@ class OutOfFoldScores:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fit finds.
+    """The result of a fit.
 
     Attributes
     ----------
     density : TableDensity
     tried : list of CandidateResult
-        Every candidate and the pool, in nats per row of the table.
+        Every candidate, and the pool last, in nats per row of the table.
     rows : float
         The effective number of rows, (sum w)^2 / sum w^2.
     distinct, held_out : int
-        Distinct rows, and how many of them were held out (0: each by turns, or copies of them).
+        Distinct rows, and how many of them were held out; 0 if rows or copies were held out in
+        turn.
     unseen : OutOfFoldScores
-        Rows scored by densities that were not fitted to them; none with empty cells.
+        Of rows without empty cells.
     """
 
     density: TableDensity
-    tried: list
+    tried: list[CandidateResult]
     rows: float
     distinct: int
     held_out: int
     unseen: OutOfFoldScores
 
 
-def find_columns(
-    names: Sequence[str],
-    table: list[Any],
-    asked: dict[str, Any] | None = None,
-    first: int = 0,
-    labels: dict[str, Any] | None = None,
-    given: Sequence[str] = (),
-) -> tuple[Any, ...]:
-    """What values the columns of a table take.
-
-    Parameters
-    ----------
-    names : sequence of str
-    table : list of (N,) arrays
-        The columns' values, with NaN or None where they are missing.
-    asked : dict, optional
-        name -> support, see :func:`nfref.tables.schema.columns.column_of`.
-    first : int
-        From where messages count rows.
-    labels : dict, optional
-        name -> what rows hold that are not in the table, of categories.
-    given : sequence of str
-        Columns of which no density is asked.
-
-    Returns
-    -------
-    tuple of Continuous, Category or Count
-
-    Raises
-    ------
-    ColumnError
-        If a column is constant, does not lie on the support that was asked for, or is an exact
-        linear function of others, where not all of these are given.
-    ValueError
-        If what was asked for is no support, or of no column.
-    """
-    asked, labels = asked or {}, labels or {}
-    unknown = [name for name in asked if name not in names]
-    if unknown:
-        raise ValueError(
-            f"columns: expected names among {', '.join(map(repr, names))}; got {unknown[0]!r}"
-        )
-    missing = [is_missing(values) for values in table]
-    for name, gap in zip(names, missing):
-        if np.all(gap):
-            raise ColumnError(name, f"expected values, got none in {len(gap)} rows", useless=True)
-    columns = tuple(
-        column_of(name, values[~gap], asked.get(name), first=first, labels=labels.get(name, ()))
-        for name, values, gap in zip(names, table, missing)
-    )
-    continuous = [
-        (column, values, gap)
-        for column, values, gap in zip(columns, table, missing)
-        if isinstance(column, Continuous)
-    ]
-    if any(column.name not in given for column, *_ in continuous):
-        whole = ~np.any([gap for *_, gap in continuous], axis=0)
-        if np.any(whole):
-            check_independent(
-                [column for column, *_ in continuous],
-                [values[whole] for _, values, _ in continuous],
-            )
-    return columns
-
-
 def fit_table(
-    columns: tuple[Any, ...],
-    table: list[Any],
+    columns: Sequence[Any],
+    table: Sequence[Array],
     plan: Plan,
     seed: int,
     *,
     weight: Array | None = None,
     validation: float = 0.1,
-    announce: Callable[..., Any] = lambda name: None,
+    announce: Callable[[str], object] = lambda name: None,
     given: Sequence[str] = (),
 ) -> Fitted:
-    """The density of a table.
+    """Fit the density of a table without empty cells.
 
     Parameters
     ----------
-    columns : tuple of Continuous, Category or Count
-        From :func:`find_columns`; continuous ones get the robust units of these rows.
-    table : list of (N,) arrays
+    columns : sequence of Continuous, Category or Count
+        From :func:`~nfref.tables.schema.column_inference.find_columns`; continuous ones get the
+        robust units of these rows.
+    table : sequence of (N,) arrays
         The columns' values.
     plan : Plan
     seed : int
-        The same rows and seed give the same density, in whatever order the rows stand.
+        The same rows and seed give the same density, whatever the order of the rows.
     weight : (N,) array, optional
-        What each row counts, above 0.
+        Weight of each row, above 0.
     validation : float
-        The share of rows that is held out to choose by.
+        The share of rows that is held out.
     announce : callable
-        Is told in words what is tried.
+        Called with the name of what is tried next.
     given : sequence of str
         Names of columns that are given: the density is that of the others.
 
@@ -182,105 +128,222 @@ def fit_table(
     """
     if not plan.simple:
         parameters_of_a_flow(plan, columns, len(table[0]), given)
-    weight = as_counts(weight)
+    rows = _encode(columns, table, as_counts(weight), seed, given)
+    folds = _fold_of_each(rows, table, validation, plan)
+    discrete_rng, pool_rng = np.random.default_rng(seed).spawn(2)
+    discrete = _fit_discrete(rows, folds, validation, seed, discrete_rng)
+    density = TableDensity(
+        rows.columns, discrete.density, None, rows.centre, rows.scale, tuple(given)
+    )
+    log_prob = rows.log_slope + discrete.log_prob
+    scored = discrete.held_out > 0
+    weight = discrete.held_out[scored]
+    if rows.u.shape[1]:
+        pool, tried, pooled = find_pool(rows.in_units(density), folds, plan, pool_rng, announce)
+        density = replace(density, pool=pool)
+        offset = float(np.average(log_prob[scored], weights=weight))
+        tried = [one.shifted(offset) for one in tried]
+        log_prob = log_prob + pooled
+    else:
+        score = mean_and_error(log_prob[scored], weight)
+        tried = [CandidateResult("latent classes", *score, 1.0, 0.0)]
+    in_turn = discrete.of_copies or bool(np.all(folds >= 0))
+    held_out = 0 if in_turn else len(np.unique(rows.row[scored]))
+    unseen = _out_of_fold(rows, log_prob, discrete)
+    return Fitted(density, tried, rows.effective, len(rows.places), held_out, unseen)
+
+
+# Rows as numbers --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _EncodedRows:
+    """Distinct rows of a table as numbers; a row with rounded values has several copies.
+
+    Attributes
+    ----------
+    columns, given : tuple
+    effective : float
+        The effective number of rows.
+    places : (R,) array
+        A row of the table for each distinct row.
+    group : (N,) array
+        The distinct row that each row of the table equals.
+    row : (M,) array
+        The distinct row that each encoded row is a copy of.
+    counts : (M,) array
+        The weight of each encoded row.
+    codes, u, log_slope : (M, J), (M, D), (M,) arrays
+        See :meth:`TableDensity.encode`.
+    centre, scale : (J,) arrays or None
+        Mean and standard deviation of the codes.
+    """
+
+    columns: tuple
+    given: tuple
+    effective: float
+    places: Array
+    group: Array
+    row: Array
+    counts: Array
+    codes: Array
+    u: Array
+    log_slope: Array
+    centre: Array | None
+    scale: Array | None
+
+    @property
+    def weight(self) -> Array | None:
+        """None if every row counts once."""
+        return None if np.all(self.counts == 1) else self.counts
+
+    @property
+    def kinds(self) -> tuple:
+        """The columns that have codes: discrete ones, then given ones."""
+        return tuple(self.columns[k] for k in places_of(self.columns, self.given)[0])
+
+    @property
+    def known(self) -> tuple:
+        """Places of the given columns among the codes."""
+        return tuple(j for j, column in enumerate(self.kinds) if column.name in self.given)
+
+    def in_units(self, density: TableDensity) -> UnitRows:
+        """Return the continuous columns with the others as context."""
+        known = sum(isinstance(column, Continuous) for column in self.kinds)
+        return UnitRows(self.u, density.context(self.codes), self.weight, known)
+
+
+def _encode(columns, table, weight, seed, given):
+    """Return the _EncodedRows of a table."""
     columns = tuple(
         column.in_units_of(values, weight) if isinstance(column, Continuous) else column
         for column, values in zip(columns, table)
     )
-    places, group = grouped_rows(_numbers_of(columns, table), seed)
+    places, group = grouped_rows(_as_numbers(columns, table), seed)
     counts = np.bincount(group, weight, len(places)).astype(np.float64)
-    effective = effective_rows(weight, len(group))
-    copy, counts, own = spread_rows(
-        columns, [values[places] for values in table], counts, seed, given
+    distinct = [values[places] for values in table]
+    row, counts, spread = spread_rows(columns, distinct, counts, seed, given)
+    codes, u, log_slope = encoded(columns, spread, given)
+    centre, scale = None, None
+    if codes.shape[1]:
+        share = None if np.all(counts == 1) else counts
+        centre = np.average(codes, axis=0, weights=share)
+        scale = np.sqrt(np.average((codes - centre) ** 2, axis=0, weights=share)) + 1e-9
+    return _EncodedRows(
+        columns, tuple(given), effective_rows(weight, len(group)), places, group, row, counts,
+        codes, u, log_slope, centre, scale,
+    )  # fmt: skip
+
+
+def _as_numbers(columns, table):
+    """Return the table as numbers that are equal where its cells are, (N, D)."""
+    return np.stack(
+        [
+            column.encode(values).astype(np.float64)
+            if column.kind == "category"
+            else as_numbers(column.name, values)
+            for column, values in zip(columns, table)
+        ],
+        axis=1,
     )
-    codes, u, log_slope = encoded(columns, own, given)
-    kinds = tuple(columns[k] for k in places_of(columns, given)[0])
-    known = tuple(j for j, column in enumerate(kinds) if column.name in given)
-    weight = None if np.all(counts == 1) else counts
-    rng = np.random.default_rng(seed)
-    discrete_rng, pool_rng = rng.spawn(2)
-    discrete, centre, scale = None, None, None
-    log_discrete = np.zeros(len(copy))
-    if kinds:
-        centre = np.average(codes, axis=0, weights=weight)
-        scale = np.sqrt(np.average((codes - centre) ** 2, axis=0, weights=weight)) + 1e-9
-    parts = parts_of(len(places), validation, plan)
-    shared = point_mass_rows(
-        columns, [values[places] for values in table], np.bincount(copy, counts), given
-    )
-    parts = np.where(shared[copy], parts_of_copies(parts, copy), parts[copy])
-    scored, scored_weight = parts >= 0, counts
-    of_a_label = is_of_a_label(kinds, known)
-    copies = None if of_a_label else split_copies(kinds, columns, counts, validation, seed)
+
+
+def _fold_of_each(rows, table, validation, plan):
+    """Return the number of the fold that holds each encoded row out, (M,)."""
+    numbers = fold_numbers(len(rows.places), validation, plan)
+    distinct = [values[rows.places] for values in table]
+    counts = np.bincount(rows.row, rows.counts)
+    shared = point_mass_rows(rows.columns, distinct, counts, rows.given)
+    return np.where(shared[rows.row], folds_of_copies(numbers, rows.row), numbers[rows.row])
+
+
+# Discrete columns -------------------------------------------------------------------------
+
+
+class _Discrete(NamedTuple):
+    """The density of the discrete columns, and how rows were held out.
+
+    ``log_prob`` (M,) is 0 without discrete columns; ``held_out`` (M,) is the weight with which
+    each row was held out.
+    """
+
+    density: LatentClasses | LabelPool | None
+    log_prob: Array
+    held_out: Array
+    of_copies: bool = False
+
+
+def _fit_discrete(rows, folds, validation, seed, rng):
+    """Fit the discrete columns that are not given."""
+    codes, kinds, counts, known = rows.codes, rows.kinds, rows.counts, rows.known
+    held_out = np.where(folds >= 0, counts, 0)
+    if is_of_a_label(kinds, known):
+        classes, scores = _fit_by_folds(codes, kinds, counts, folds, rng, known, log_labels)
+        label_pool, log_prob = LabelPool.fit(classes, scores, codes, kinds, counts, folds, rng)
+        return _Discrete(label_pool, log_prob, held_out)
+    copies = held_out_copies(kinds, rows.columns, counts, validation, seed)
     if copies is not None:
-        discrete, log_discrete = _from_copies(codes, kinds, counts, copies, discrete_rng, known)
-        scored, scored_weight = copies > 0, copies
-    elif len(known) < len(kinds):
-        discrete, log_discrete = _from_folds(
-            codes,
-            kinds,
-            counts,
-            parts,
-            discrete_rng,
-            known,
-            log_labels if of_a_label else LatentClasses.log_prob,
-        )
-        if of_a_label:
-            discrete, log_discrete = LabelPool.fit(
-                discrete, log_discrete, codes, kinds, counts, parts, discrete_rng
+        classes, log_prob = _fit_by_copies(codes, kinds, counts, copies, rng, known)
+        return _Discrete(classes, log_prob, copies, True)
+    if len(known) == len(kinds):
+        return _Discrete(None, np.zeros(len(counts)), held_out)
+    score = LatentClasses.log_prob
+    return _Discrete(*_fit_by_folds(codes, kinds, counts, folds, rng, known, score), held_out)
+
+
+def _fit_by_copies(codes, kinds, counts, held, rng, known):
+    """Return LatentClasses of all copies, and log P of rows under classes of those not held out."""
+    left = counts - held
+    training, others = left > 0, held > 0
+    chosen = LatentClasses.choose(
+        codes[training], kinds, codes[others], rng, left[training], held[others], given=known
+    )
+    return chosen.again(codes, kinds, counts), chosen.log_prob(codes)
+
+
+def _fit_by_folds(codes, kinds, counts, folds, rng, known, log_prob):
+    """Return LatentClasses of all rows, and log P of held-out rows under classes of the others."""
+    found, scores = [], []
+    for k in range(np.max(folds) + 1):
+        held = folds == k
+        rest = ~held if len(codes) > 1 else held
+        found.append(
+            LatentClasses.choose(
+                codes[rest], kinds, codes[held], rng, counts[rest], counts[held], given=known
             )
-    density = TableDensity(columns, discrete, None, centre, scale, tuple(given))
-    log_prob = log_slope + log_discrete
-    if u.shape[1]:
-        rows = UnitRows(
-            u,
-            density.context(codes),
-            weight,
-            sum(isinstance(column, Continuous) for column in kinds),
         )
-        pool, tried, pooled = find_pool(rows, parts, plan, pool_rng, announce)
-        density = replace(density, pool=pool)
-        offset = np.average(log_prob[scored], weights=scored_weight[scored])
-        tried = [one.shifted(offset) for one in tried]
-        log_prob = log_prob + pooled
+        scores.append(log_prob(found[-1], codes[held]))
+    whole = np.zeros((len(codes), *scores[0].shape[1:]))
+    for k, score in enumerate(scores):
+        whole[folds == k] = score
+    return found[0] if len(found) == 1 else found[0].again(codes, kinds, counts), whole
+
+
+# What comes out ---------------------------------------------------------------------------
+
+
+def _out_of_fold(rows, log_prob, discrete):
+    """Return the OutOfFoldScores of the rows of the table: means over copies of a row."""
+    scored = discrete.held_out > 0
+    number = np.bincount(rows.row[scored], minlength=len(rows.places))
+    total = np.bincount(rows.row[scored], log_prob[scored], len(rows.places))
+    if discrete.of_copies:
+        unseen = np.flatnonzero(occurrence_numbers(rows.group) < discrete.held_out[rows.group])
     else:
-        tried = [
-            CandidateResult(
-                "latent classes", *mean_and_error(log_prob[scored], scored_weight[scored]), 1.0, 0.0
-            )
-        ]
-    by_turns = copies is not None or np.all(parts >= 0)
-    number = np.bincount(copy[scored], minlength=len(places))
-    log_prob = np.bincount(copy[scored], log_prob[scored], len(places)) / np.maximum(number, 1)
-    unseen = np.flatnonzero(
-        (number > 0)[group] if copies is None else _numbered(group) < copies[group]
-    )
-    return Fitted(
-        density,
-        tried,
-        effective,
-        len(places),
-        0 if by_turns else int(np.sum(number > 0)),
-        OutOfFoldScores(unseen, log_prob[group[unseen]]),
-    )
+        unseen = np.flatnonzero((number > 0)[rows.group])
+    return OutOfFoldScores(unseen, (total / np.maximum(number, 1))[rows.group[unseen]])
 
 
-def effective_rows(weight, rows):
-    """(sum w)^2 / sum w^2: so many rows of equal weight say as much, whatever their unit."""
-    if weight is None:
-        return float(rows)
-    weight = np.ldexp(weight, -np.frexp(np.max(weight))[1])
-    return float(np.sum(weight) ** 2 / np.sum(weight**2))
-
-
-def parameters_of_a_flow(plan, columns, rows, given=()):
-    """How many parameters the first flow of a plan has for so many rows, in all folds together; 0
-    where there is none.
+def parameters_of_a_flow(
+    plan: Plan, columns: Sequence[Any], rows: int, given: Sequence[str] = ()
+) -> int:
+    """Count the parameters of the first flow of a plan in all folds; 0 if it has no flow.
 
     Raises
     ------
     ValueError
-        If it cannot be made of these columns, or a plan of flows alone has no column for them.
+        If the flow cannot be made for these columns, or a plan of flows alone has no column for
+        them.
     """
     coded, own = places_of(columns, given)
     if plan.kinds and not own and not plan.simple:
@@ -291,103 +354,6 @@ def parameters_of_a_flow(plan, columns, rows, given=()):
     if not (plan.kinds and own):
         return 0
     width = sum(len(columns[k].labels) if columns[k].kind == "category" else 1 for k in coded)
-    rng = np.random.default_rng(0)
+    rng: Generator = np.random.default_rng(0)
     density = density_of(plan.kinds[0], rows, len(own), width, rng)
-    return trees.count(density.init(rng)) * (int(np.max(parts_of(rows, 0.1, plan))) + 1)
-
-
-def point_mass_rows(
-    columns: Sequence[Any], table: Sequence[Array], counts: Array, given: Sequence[str] = ()
-) -> Array:
-    """Which distinct rows have a probability of their own, (N,): a tenth of all rows are copies of
-    one, and each of its continuous columns has a cell, over which the copies are spread.
-
-    To hold out all copies of such a row would be to ask how likely a row is that was never seen.
-    """
-    own = [
-        (column, values)
-        for column, values in zip(columns, table)
-        if isinstance(column, Continuous) and column.name not in given
-    ]
-    return (
-        bool(own)
-        & (counts > 1)
-        & (counts >= OFTEN * np.sum(counts))
-        & np.all(
-            [np.ones(len(counts), bool), *(column.has_cell(values) for column, values in own)],
-            axis=0,
-        )
-    )
-
-
-def parts_of_copies(parts, copy):
-    """The parts of copies (M,) of distinct rows, of which each has as many as all rows have."""
-    number = np.bincount(copy)[copy]
-    return np.sort(parts)[((_numbered(copy) + 0.5) / number * len(parts)).astype(np.int64)]
-
-
-def split_copies(kinds, columns, counts, share, seed):
-    """How many copies of each distinct row are held out, (N,), where all columns are discrete.
-
-    There the same rows come again, and their probabilities are what is wanted: to hold out all
-    copies of a row would be to ask how likely a row is that was never seen. None where a column is
-    continuous, or copies are no whole numbers or only one of each.
-    """
-    if len(kinds) < len(columns) or not all(column.kind in DISCRETE for column in kinds):
-        return None
-    if np.any(counts != np.round(counts)) or np.all(counts == 1):
-        return None
-    counts = counts.astype(np.int64)
-    rng = np.random.default_rng([seed % 2**64, 2])
-    return rng.multivariate_hypergeometric(
-        counts, max(held_out_count(int(np.sum(counts)), share), 1), method="marginals"
-    )
-
-
-def _from_copies(codes, kinds, counts, held, rng, known):
-    """(LatentClasses of all copies, log P of the rows under those of the copies not held out)."""
-    left = counts - held
-    some, others = left > 0, held > 0
-    chosen = LatentClasses.choose(
-        codes[some], kinds, codes[others], rng, left[some], held[others], given=known
-    )
-    return chosen.again(codes, kinds, counts), chosen.log_prob(codes)
-
-
-def _from_folds(codes, kinds, counts, parts, rng, known, log_prob):
-    """(LatentClasses, log P of every row), of rows held out under classes not fitted to them."""
-    found, scores = [], []
-    for k in range(np.max(parts) + 1):
-        held = parts == k
-        rest = ~held if len(codes) > 1 else held
-        found.append(
-            LatentClasses.choose(
-                codes[rest], kinds, codes[held], rng, counts[rest], counts[held], given=known
-            )
-        )
-        scores.append(log_prob(found[-1], codes[held]))
-    whole = np.zeros((len(codes), *scores[0].shape[1:]))
-    for k, score in enumerate(scores):
-        whole[parts == k] = score
-    return found[0] if len(found) == 1 else found[0].again(codes, kinds, counts), whole
-
-
-def _numbered(group):
-    """How many equals of each row come before it, (N,)."""
-    order = np.argsort(group, kind="stable")
-    ordered, found = group[order], np.empty(len(group), np.int64)
-    found[order] = np.arange(len(group)) - np.searchsorted(ordered, ordered)
-    return found
-
-
-def _numbers_of(columns, table):
-    """The table as numbers that are equal where its cells are, (N, D)."""
-    return np.stack(
-        [
-            column.encode(values).astype(np.float64)
-            if column.kind == "category"
-            else as_numbers(column.name, values)
-            for column, values in zip(columns, table)
-        ],
-        axis=1,
-    )
+    return trees.count(density.init(rng)) * (int(np.max(fold_numbers(rows, 0.1, plan))) + 1)

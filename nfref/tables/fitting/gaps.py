@@ -22,9 +22,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.tables.fitting.fit import effective_rows, fit_table
+from nfref.tables.fitting.fit import fit_table
 from nfref.tables.queries.missing_cells import impute
-from nfref.tables.schema.dataframes import as_counts, grouped_rows, is_missing
+from nfref.tables.schema.columns import is_missing
+from nfref.tables.schema.distinct_rows import as_counts, effective_rows, grouped_rows
 
 ROUNDS = 10  # of each kind
 ROWS_OF_A_ROUND = 5000  # at most so many

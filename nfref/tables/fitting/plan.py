@@ -1,6 +1,6 @@
 """What is asked of the fit of a table, how far it has come, and what was tried."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -96,43 +96,6 @@ class Plan:
                 f"of {self.flow.dim} given {self.flow.context_dim}"
             )
         return self.flow
-
-
-@dataclass(frozen=True)
-class CandidateResult:
-    """A candidate and how it did on rows it was not fitted to.
-
-    Attributes
-    ----------
-    name : str
-    mean, error : float
-        Nats per row in the units that it was fitted in, and the standard error.
-    weight : float
-        In the pool.
-    seconds : float
-    message : str
-        How its training ended.
-    history : dict of list of float, or None
-        Negative log-likelihoods after every epoch in the same units, of what is trained in epochs.
-    median : float
-        Nats of the row in the middle: a mean far from it is that of a few rows.
-    """
-
-    name: str
-    mean: float
-    error: float
-    weight: float
-    seconds: float
-    message: str = ""
-    history: dict | None = None
-    median: float = float("nan")
-
-    def shifted(self, offset):
-        """The same in units in which a row has ``offset`` nats more."""
-        history = self.history and {
-            name: [value - offset for value in values] for name, values in self.history.items()
-        }
-        return replace(self, mean=self.mean + offset, median=self.median + offset, history=history)
 
 
 # Where a search stands --------------------------------------------------------------------

@@ -24,8 +24,9 @@ import numpy as np
 
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Iterator
+from nfref.tables.densities.gaussian import LOG_TWO_PI
 from nfref.tables.densities.pool import FittedFlow, Pool
-from nfref.tables.densities.simple_densities import LOG_TWO_PI, Wide
+from nfref.tables.densities.wide import Wide
 from nfref.tables.queries.marginals import (
     ClosedForm,
     comes_first,

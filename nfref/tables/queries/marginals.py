@@ -22,10 +22,11 @@ from nfref.bases.standard_normal import StandardNormal
 from nfref.flows.autoregressive import MADE, MAF, natural_order
 from nfref.flows.neural_spline import NSF
 from nfref.runtime.annotations import Any, Array, Generator
+from nfref.tables.densities.gaussian import LOG_TWO_PI, Gaussian, solved
 from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import FittedFlow, Pool, Regressed, stacking_weights
 from nfref.tables.densities.regression import MixtureRegression
-from nfref.tables.densities.simple_densities import LOG_TWO_PI, Gaussian, Wide, solved
+from nfref.tables.densities.wide import Wide
 
 PILOT = 2000  # draws of a pool by which its closed-form approximation is weighted
 

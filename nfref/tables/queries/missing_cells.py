@@ -27,8 +27,8 @@ from nfref.runtime.checks import shortened
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.column_grid import Line
 from nfref.tables.queries.marginals import ClosedForm, Noise, exact_marginal
-from nfref.tables.schema.columns import Continuous, plain
-from nfref.tables.schema.dataframes import is_missing, label_of
+from nfref.tables.schema.columns import Continuous, is_missing, plain
+from nfref.tables.schema.dataframes import label_of
 
 DRAWS = 1000
 ROWS_AT_ONCE = 2**16  # draws that are scored at once

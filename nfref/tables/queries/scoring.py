@@ -20,8 +20,7 @@ from nfref.tables.densities.table_density import (
     sample_within,
 )
 from nfref.tables.queries.missing_cells import Marginal, impute, log_marginal, sample_given
-from nfref.tables.schema.columns import ColumnError
-from nfref.tables.schema.dataframes import is_missing
+from nfref.tables.schema.columns import ColumnError, is_missing
 
 
 def log_prob(density: Density | TableDensity, params: Params, x: Array) -> Array:

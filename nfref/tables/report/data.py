@@ -17,9 +17,8 @@ from nfref.runtime.params import at_path
 from nfref.tables.densities.pool import mean_and_error
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
-from nfref.tables.fitting.fit import effective_rows
 from nfref.tables.schema.columns import Continuous
-from nfref.tables.schema.dataframes import as_counts
+from nfref.tables.schema.distinct_rows import as_counts, effective_rows
 
 DRAWS = 5000  # of the model
 ROWS = 20_000  # of the data at most, evenly spaced

@@ -34,7 +34,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.annotations import Any
 from nfref.runtime.checks import require, shortened
 from nfref.runtime.configuration import Configuration
 from nfref.runtime.serialization import LARGEST as LARGEST_WHOLE
@@ -43,11 +43,8 @@ from nfref.tables.schema.rounding_grid import find_rounding_grid, nearest, spike
 TAIL = 5.0  # T: robust standard deviations from which on tails are drawn in
 IQR_OF_NORMAL = 1.3489795003921634
 LARGEST = 709.0  # exp of it is a float; samples are no further out
-FEW = 100  # different whole numbers that are still taken for counts
-FEW_LABELS = 20  # of a column that nobody called a category; or a tenth of the rows
 DISCRETE = ("category", "count")
 EXACT = 2.0**53  # float64 holds every whole number up to here
-COARSEST = 1e-3  # of the range of whole numbers, the most that float64 may round by
 
 
 class ColumnError(ValueError):
@@ -391,114 +388,6 @@ def robust_units(y, weight=None):
 # Finding out ------------------------------------------------------------------------------
 
 
-def column_of(
-    name: str,
-    values: Array,
-    asked: str | tuple[Any, ...] | None = None,
-    weight: Array | None = None,
-    first: int = 0,
-    labels: Sequence[Any] = (),
-) -> Any:
-    """The column that values are of: as asked for, or as they look.
-
-    Parameters
-    ----------
-    name : str
-    values : (N,) array
-        Numbers, or anything that is equal or not.
-    asked : str, tuple or None
-        "real"; "positive"; "LOW:HIGH" or (low, high) with -inf, inf or None for ends that are not
-        there; "period P" or ("period", P); "count"; "category". None finds out: text, truth
-        values and pandas' categories are categories; up to 100 different whole numbers of a type
-        that holds nothing else, each there ten times on average, are counts; all other numbers
-        are real.
-    weight : (N,) array, optional
-    first : int
-        From where messages count rows.
-    labels : sequence
-        Of a category: what rows hold that are not among these.
-
-    Raises
-    ------
-    ColumnError
-        If the values do not lie on the support; if all are the same.
-    """
-    values = np.asarray(values)
-    support = asked_support(name, asked, values)
-    if support == "category":
-        column = Category(
-            name,
-            tuple(
-                sorted(
-                    {*map(plain, values.tolist()), *labels},
-                    key=lambda label: (str(type(label)), label),
-                )
-            ),
-        )
-        _check_varies(name, len(column.labels) > 1, values)
-        return column
-    numbers = as_numbers(name, values, first)
-    _check_varies(name, np.any(numbers != numbers[0]), values)
-    check_support(name, support, numbers, first)
-    if support == "count":
-        return Count(name, 0.0 if np.min(numbers) >= 0 else -np.inf)
-    if support[0] == "period":
-        low, period = _widest_gap(numbers, support[1]), support[1]
-        return Continuous(
-            name, low, low + period, period, first=_turn_of(numbers, period)
-        ).in_units_of(numbers, weight)
-    low, high = support
-    with np.errstate(all="ignore"):
-        y = to_line(numbers, low, high)[0]
-    if not np.all(np.isfinite(y)) or np.all(y == y[0]):
-        raise ColumnError(
-            name,
-            "expected bounds near the values, so that their logits differ, "
-            f"got {low:g} and {high:g}",
-        )
-    with np.errstate(all="ignore"):
-        column = Continuous(name, low, high).in_units_of(numbers, weight)
-        u, log_slope = column.encode(numbers)
-    if not (0 < column.scale < np.inf and np.all(np.isfinite(u + log_slope))):
-        raise ColumnError(
-            name,
-            "expected values whose spread float64 can hold, got values up to "
-            f"{np.max(np.abs(numbers)):g}",
-        )
-    return column
-
-
-def check_support(name, support, values, first=0):
-    """That every number lies on a support (:func:`asked_support`); NaN is passed over.
-
-    Each number by itself, so that the rows of a table may come in pieces: ``first`` is from where
-    messages count those of this one.
-    """
-    for fits, expected in _demands(support, values):
-        bad = np.flatnonzero(~(fits | np.isnan(values)))
-        if len(bad):
-            raise ColumnError(
-                name, f"expected {expected}, got {values[bad[0]]:g} in row {bad[0] + first}"
-            )
-
-
-def _demands(support, values):
-    """(which values meet it, in words) of each demand of a support."""
-    if support == "category":
-        return
-    if support == "count":
-        yield values == np.round(values), "whole numbers"
-        yield np.abs(values) < EXACT, "whole numbers below 2^53"
-    elif support[0] == "period":
-        yield (
-            np.spacing(np.abs(values)) < 1e-6 * support[1],
-            f"values that a period of {support[1]:g} can tell apart",
-        )
-    else:
-        low, high = support
-        yield (values > low) & (values < high), f"values strictly between {low:g} and {high:g}"
-
-
 def as_numbers(name, values, first=0):
     """Finite float64 numbers; messages count rows from ``first``."""
     try:
@@ -522,156 +411,16 @@ def _is_number(value):
     return True
 
 
-def are_counts(values):
-    """Check that whole numbers look like counts: few values, each ten times on average."""
-    distinct = len(np.unique(values))
-    return (
-        1 < distinct <= FEW
-        and 10 * distinct <= len(values)
-        and np.max(np.abs(values.astype(np.float64))) < EXACT
-    )
-
-
-def rounding_of(name, values):
-    """What there is to say of whole numbers, NaN passed over, that float64 rounds; "" if none is.
-
-    Raises
-    ------
-    ColumnError
-        If it rounds away what they differ in.
-    """
-    numbers = values[~is_nan(values)].astype(np.float64)
-    largest = np.max(np.abs(numbers), initial=0.0)
-    if not EXACT <= largest < np.inf:
-        return ""
-    step = np.spacing(largest)
-    if step > COARSEST * np.ptp(numbers):
-        raise ColumnError(
-            name,
-            "expected whole numbers that float64 can tell apart, got some near "
-            f"{largest:.6g}, where it rounds to multiples of {step:g}; subtracting "
-            "the least of them makes them smaller",
-        )
-    return (
-        f"column {name!r}: whole numbers beyond 2^53 are rounded, here to multiples of "
-        f"{step:g} at most"
-    )
-
-
 def is_nan(values):
     """Where numbers are NaN; whole numbers nowhere."""
     return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
 
 
-def hardly_repeat(distinct, rows):
-    """Whether so many different labels in so many rows are too many for a category."""
-    return distinct > max(FEW_LABELS, rows / 10)
-
-
-def asked_support(name, asked, values=None):
-    """ "category", "count", ("period", P) or (low, high); ``values`` say where nothing is asked."""
-    if asked is None:
-        if values.dtype.kind in "bOUST":
-            return "category"
-        return "count" if values.dtype.kind in "iu" and are_counts(values) else (-np.inf, np.inf)
-    if isinstance(asked, str) and asked in DISCRETE:
-        return asked
-    words = (
-        asked.split()
-        if isinstance(asked, str)
-        else list(asked)
-        if isinstance(asked, (tuple, list))
-        else []
-    )
-    if words == ["real"]:
-        return -np.inf, np.inf
-    if words == ["positive"]:
-        return 0.0, np.inf
-    try:
-        if words[0] == "period":
-            period = float(words[1])
-            if len(words) == 2 and 0 < period < np.inf:
-                return "period", period
-        elif isinstance(asked, str):
-            words = asked.split(":")
-        if len(words) == 2:
-            low, high = (
-                end if word in (None, "") else float(word)
-                for word, end in zip(words, (-np.inf, np.inf))
-            )
-            if low < high:
-                return low, high
-    except (TypeError, ValueError, IndexError):
-        pass
-    raise ColumnError(
-        name,
-        f"expected real, positive, LOW:HIGH, period P, count or category; got {shortened(asked)}",
-    )
-
-
-def _check_varies(name, varies, values):
-    if not varies:
-        raise ColumnError(
-            name,
-            f"expected values that differ, got {shortened(plain(values[0]))} in every row",
-            useless=True,
-        )
-
-
-def _widest_gap(numbers, period):
-    """The middle of the widest gap between values on a circle."""
-    turned = np.unique(np.mod(numbers, period))
-    gaps = np.diff(turned, append=turned[0] + period)
-    k = np.argmax(gaps)
-    return float(turned[k] + gaps[k] / 2)
-
-
-def _turn_of(numbers, period):
-    """Where a turn begins that holds all values: 0 or half a turn before, or else the smallest of
-    them; 0 where they take more than a turn."""
-    least, most = float(np.min(numbers)), float(np.max(numbers))
-    for first in (0.0, -period / 2, least):
-        if first <= least and most <= first + period:
-            return first
-    return 0.0
-
-
-def check_independent(columns: Sequence[Continuous], values: list[Any]) -> None:
-    """That no column is exactly a linear function of others, where there are rows to tell.
-
-    Parameters
-    ----------
-    columns : sequence of Continuous
-    values : list of (N,) arrays
-    """
-    if len(columns) < 2:
-        return
-    u = np.stack([column.encode(x)[0] for column, x in zip(columns, values)], axis=1)
-    x = np.stack([np.asarray(x, np.float64) for x in values], axis=1)
-    near = x[np.all(np.abs(u) < TAIL, axis=1)]  # one row far out would hide all others
-    if len(np.unique(near, axis=0)) <= 2 * len(columns):
-        return
-    ulp = np.spacing(np.max(np.abs(near), axis=0))
-    z = near - near[0]
-    largest = np.max(np.abs(z), axis=0)
-    if not np.all((largest > 0) & (largest < np.inf)):
-        return
-    z = z / largest
-    z = z - np.mean(z, axis=0)
-    size = np.sqrt(np.mean(z**2, axis=0))
-    _, singular, directions = np.linalg.svd(z / size, full_matrices=False)
-    # What rounding leaves: half an ulp of the largest number in each entry; where that is nearly
-    # all there is, it proves nothing.
-    rounding = len(columns) * max(4 * np.max(ulp / largest / size), 1e-13)
-    if singular[-1] > min(rounding, 0.01) * np.sqrt(len(z)):
-        return
-    null = directions[-1] / size / largest
-    used = np.flatnonzero(np.abs(directions[-1]) > 1e-6)
-    last = used[-1]
-    terms = " + ".join(f"{-null[k] / null[last]:.6g} {columns[k].name!r}" for k in used[:-1])
-    raise ColumnError(
-        columns[last].name,
-        "expected one that is no linear function of others, "
-        f"got {terms} and a constant in every row",
-        useless=True,
-    )
+def is_missing(values):
+    """Which cells of a column are missing, (N,): NaN, None and the like."""
+    values = np.asarray(values)
+    if values.dtype.kind == "f":
+        return np.isnan(values)
+    if values.dtype.kind != "O":
+        return np.zeros(len(values), bool)
+    return np.array([value is None or value != value for value in values.tolist()], bool)

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from nfref.tables.densities import mixture
+from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.mixture import OWN_PART, GaussianMixture, Size, sizes
-from nfref.tables.densities.simple_densities import Gaussian
 
 
 def correlated(rng, n, scales=(1.0, 10.0, 0.1)):

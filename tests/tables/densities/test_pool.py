@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
+from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.pool import Pool, mean_and_error, stacking_weights
-from nfref.tables.densities.simple_densities import Gaussian, Wide
+from nfref.tables.densities.wide import Wide
 
 
 def log_densities(rng, rows=300):

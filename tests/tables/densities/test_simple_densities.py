@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from nfref.tables.densities.gaussian import Gaussian
+from nfref.tables.densities.kernel_density import KernelDensity
 from nfref.tables.densities.mixture import GaussianMixture
-from nfref.tables.densities.simple_densities import Gaussian, KernelDensity, Wide
+from nfref.tables.densities.wide import Wide
 from tests.tables.densities.test_mixture import known_mixture
 
 

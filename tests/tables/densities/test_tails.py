@@ -8,7 +8,8 @@ from scipy import stats
 from sklearn.covariance import LedoitWolf
 
 import nfref
-from nfref.tables.densities.simple_densities import REACH, Gaussian, Wide
+from nfref.tables.densities.gaussian import Gaussian
+from nfref.tables.densities.wide import REACH, Wide
 from nfref.tables.fitting.flow_kinds import FLOWS
 from nfref.tables.queries.column_grid import Components
 from nfref.tables.queries.marginals import ClosedForm

@@ -7,7 +7,7 @@ from scipy import stats
 
 import nfref
 from nfref.tables.estimators.outlier_detector import _Tails
-from nfref.tables.fitting.fit import find_columns
+from nfref.tables.schema.column_inference import find_columns
 from tests.benchmarks.outliers import two_groups
 
 

@@ -19,13 +19,14 @@ from nfref.flows.free_form import FreeFormFlow
 from nfref.runtime import params as trees
 from nfref.tables.densities.label_models import LabelTrees
 from nfref.tables.densities.pool import Pool
-from nfref.tables.densities.simple_densities import Wide
 from nfref.tables.densities.table_density import TableDensity, encoded
 from nfref.tables.densities.vine import Vine, is_installed
+from nfref.tables.densities.wide import Wide
 from nfref.tables.files import checkpoints
 from nfref.tables.files.model_file import save_model
-from nfref.tables.fitting.fit import find_columns, fit_table
+from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.plan import Plan
+from nfref.tables.schema.column_inference import find_columns
 
 FOLDER = Path(__file__).with_name("golden")
 IMAGE = (2, 4, 4)

@@ -7,13 +7,15 @@ import pytest
 
 from nfref.runtime import backends
 from nfref.runtime import params as trees
-from nfref.tables.densities.simple_densities import REACH, Gaussian, Wide
-from nfref.tables.fitting import flow_search
-from nfref.tables.fitting.candidates import FEW_ROWS, FOLDED_ROWS, UnitRows, folds_of, parts_of
-from nfref.tables.fitting.fit import find_columns, fit_table
+from nfref.tables.densities.gaussian import Gaussian
+from nfref.tables.densities.wide import REACH, Wide
+from nfref.tables.fitting import flow_search, flow_training
+from nfref.tables.fitting.fit import fit_table
+from nfref.tables.fitting.folds import FEW_ROWS, FOLDED_ROWS, UnitRows, fold_numbers, make_folds
 from nfref.tables.fitting.gaps import fit_incomplete_table
 from nfref.tables.fitting.plan import Plan
-from nfref.tables.schema.dataframes import as_counts, grouped_rows
+from nfref.tables.schema.column_inference import find_columns
+from nfref.tables.schema.distinct_rows import as_counts, grouped_rows
 from nfref.training.loop import FitResult
 
 PLAN = Plan(members=1, epochs=3)
@@ -46,8 +48,8 @@ def fitted(x, plan=PLAN, weight=None, seed=0):
     ],
 )
 def test_few_rows_are_held_out_by_turns_and_many_once(count, plan, folds):
-    parts = parts_of(count, 0.1, plan)
-    found = folds_of(UnitRows(np.arange(count)[:, None]), parts)
+    parts = fold_numbers(count, 0.1, plan)
+    found = make_folds(UnitRows(np.arange(count)[:, None]), parts)
     assert len(found) == folds and len(parts) == count
     assert np.all(parts >= 0) == (folds > 1)
     for fold in found:
@@ -69,9 +71,9 @@ def test_a_bag_is_the_mean_of_its_flows_and_each_row_is_scored_by_one_that_has_n
         lengths.append((len(u), options["validation"] is not None))
         return fit(density, params, u, *rest, **options)
 
-    try_flow, fit = flow_search.try_flow, flow_search.fit_flow
-    monkeypatch.setattr(flow_search, "try_flow", tried)
-    monkeypatch.setattr(flow_search, "fit_flow", fit_flow)
+    try_flow, fit = flow_training.train_flow, flow_training.fit_flow
+    monkeypatch.setattr(flow_search, "train_flow", tried)
+    monkeypatch.setattr(flow_training, "fit_flow", fit_flow)
     x = rows()
     found = fitted(x)
     assert sorted(lengths) == [(160, True)] * 5 + [(200, False)] * 5
@@ -106,8 +108,8 @@ def test_a_flow_alone_goes_on_with_the_rows_it_had_and_never_to_what_is_worse(mo
         passed.append((len(u), len(options["validation"]), found.history["validation"]))
         return found
 
-    fit = flow_search.fit_flow
-    monkeypatch.setattr(flow_search, "fit_flow", fit_flow)
+    fit = flow_training.fit_flow
+    monkeypatch.setattr(flow_training, "fit_flow", fit_flow)
     found = fitted(rows(), replace(PLAN, flow="maf", simple=False, epochs=8))
     assert [one[:2] for one in passed] == [(160, 40)] * 2
     (tried,) = [one for one in found.tried if one.name == "maf"]
@@ -129,7 +131,7 @@ def test_a_flow_alone_goes_on_with_the_rows_it_had_and_never_to_what_is_worse(mo
 def test_a_flow_goes_on_with_all_rows_as_long_as_there_is_time(stopped, best, left, epochs):
     """Twenty epochs took ten seconds."""
     chosen = FitResult(None, {"train": [0.0] * 20, "validation": [0.0] * 20}, best, stopped, "")
-    assert flow_search._epochs_left(chosen, 0, left, 10.0) == epochs
+    assert flow_training.epochs_of_second_part(chosen, 0, left, 10.0) == epochs
 
 
 @pytest.mark.parametrize(
@@ -147,12 +149,12 @@ def test_a_flow_of_a_bag_goes_on_longer_the_less_it_knows_its_own_rows_better(ga
     chosen = FitResult(
         None, {"train": [2.0] * 20, "validation": [2.0 + gap] * 20}, 11, "epochs", ""
     )
-    assert flow_search._epochs_left(chosen, more, None, 10.0) == epochs
+    assert flow_training.epochs_of_second_part(chosen, more, None, 10.0) == epochs
 
 
 @pytest.mark.parametrize(
     "count, asked, times",
-    [(249, None, 1), (250, None, flow_search.FASTER), (250, 5e-3, 1), (1250, None, 1)],
+    [(249, None, 1), (250, None, flow_training.FASTER), (250, 5e-3, 1), (1250, None, 1)],
 )
 def test_flows_of_some_hundred_rows_go_on_at_a_higher_rate(monkeypatch, count, asked, times):
     """Unless a rate was asked for."""
@@ -162,8 +164,8 @@ def test_flows_of_some_hundred_rows_go_on_at_a_higher_rate(monkeypatch, count, a
         rates.append(options["learning_rate"])
         return fit(*arguments, **options)
 
-    fit = flow_search.fit_flow
-    monkeypatch.setattr(flow_search, "fit_flow", fit_flow)
+    fit = flow_training.fit_flow
+    monkeypatch.setattr(flow_training, "fit_flow", fit_flow)
     fitted(rows(count), replace(PLAN, flow="maf", learning_rate=asked))
     assert set(rates) == {5e-3, 5e-3 * times}
 
@@ -290,7 +292,7 @@ def test_an_interrupt_keeps_the_flows_of_the_folds_so_far(monkeypatch):
     pool = found.density.pool
     assert pool.names.count("nsf") == 3 and "nsf relu" not in pool.names
     (tried,) = [one for one in found.tried if one.name == "nsf"]
-    assert "1 cut: interrupted in epoch 1" in tried.message and np.isfinite(tried.mean)
+    assert tried.message == "3 folds, 1 to 3 epochs, 1 interrupted" and np.isfinite(tried.mean)
     assert np.all(np.isfinite(found.unseen.log_prob)) and len(found.unseen.places) == 200
 
 

@@ -10,15 +10,17 @@ from scipy import integrate, stats
 
 import nfref
 from nfref.cli import main
+from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import Pool, Regressed
-from nfref.tables.densities.simple_densities import Gaussian, Wide
+from nfref.tables.densities.wide import Wide
 from nfref.tables.fitting import gaps
-from nfref.tables.fitting.fit import find_columns, fit_table
+from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.plan import Plan
 from nfref.tables.queries import missing_cells
 from nfref.tables.queries.marginals import ClosedForm, Noise, reordered
-from nfref.tables.schema.dataframes import is_missing
+from nfref.tables.schema.column_inference import find_columns
+from nfref.tables.schema.columns import is_missing
 
 GAP = np.nan
 
@@ -510,8 +512,9 @@ def test_flows_of_one_order_have_exact_marginals_of_their_first_columns(flow):
 @pytest.mark.parametrize("given", [(), ("c",)])
 def test_a_flow_alone_answers_about_missing_cells_too(given):
     """No member in closed form to draw from: the answer against an integral."""
-    from nfref.tables.fitting.fit import find_columns, fit_table
+    from nfref.tables.fitting.fit import fit_table
     from nfref.tables.fitting.plan import Plan
+    from nfref.tables.schema.column_inference import find_columns
 
     rng = np.random.default_rng(0)
     a, c = rng.standard_normal((2, 400))

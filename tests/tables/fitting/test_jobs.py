@@ -37,13 +37,13 @@ def test_a_context_says_how_many_at_once(expected, monkeypatch):
     """Without n_jobs it is what ``parallel_config`` says."""
     from nfref.tables.fitting import flow_search
 
-    told, old = [], flow_search._Flows._at_once
+    told, old = [], flow_search._FlowSearch._train_in_processes
 
     def counted(self, kinds):
         told.append((self.plan.jobs, len(kinds)))
         old(self, kinds)
 
-    monkeypatch.setattr(flow_search._Flows, "_at_once", counted)
+    monkeypatch.setattr(flow_search._FlowSearch, "_train_in_processes", counted)
     nfref.FlowDensity(**SETTINGS).fit(ROWS)
     assert not told
     with joblib.parallel_config("threading", n_jobs=3):

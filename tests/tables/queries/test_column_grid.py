@@ -5,9 +5,10 @@ import pytest
 from scipy import stats
 
 import nfref
+from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import Pool
-from nfref.tables.densities.simple_densities import Gaussian, Wide
+from nfref.tables.densities.wide import Wide
 from nfref.tables.queries import quantiles
 from nfref.tables.queries.column_grid import TOLERANCE, Line, _refined
 from nfref.tables.queries.missing_cells import ConditionalSampler

@@ -6,11 +6,11 @@ import pytest
 from scipy import integrate, stats
 
 import nfref
+from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.latent_classes import LabelProbabilities, LatentClasses, Normal
 from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import Pool, Regressed
 from nfref.tables.densities.regression import MixtureRegression, conditional_of
-from nfref.tables.densities.simple_densities import Gaussian
 from nfref.tables.queries.marginals import ClosedForm
 
 

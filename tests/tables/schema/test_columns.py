@@ -9,14 +9,14 @@ from scipy import stats
 import nfref
 from nfref.runtime.serialization import describe, rebuild
 from nfref.tables.densities.latent_classes import LabelProbabilities, LatentClasses, Numbers
-from nfref.tables.densities.simple_densities import Wide
+from nfref.tables.densities.wide import Wide
 from nfref.tables.queries.quantiles import predictions
 from nfref.tables.schema import columns as kinds
+from nfref.tables.schema.column_inference import column_of
 from nfref.tables.schema.columns import (
     Category,
     ColumnError,
     Continuous,
-    column_of,
     compress_tails,
     expand_tails,
     robust_units,

@@ -7,12 +7,12 @@ import pytest
 from scipy import stats
 
 import nfref
-from nfref.cli.comparison import compare_baselines
 from nfref.cli.split import Part
+from nfref.cli.test_table import compare_baselines
 from nfref.tables.densities.pool import median
 from nfref.tables.densities.table_density import spread_rows
-from nfref.tables.fitting.fit import parts_of_copies, point_mass_rows
-from nfref.tables.schema.columns import column_of
+from nfref.tables.fitting.folds import folds_of_copies, point_mass_rows
+from nfref.tables.schema.column_inference import column_of
 from nfref.tables.schema.rounding_grid import find_rounding_grid, nearest, spike_of
 from tests.benchmarks.synthetic import abalones, amounts, flow_density, told_apart
 
@@ -264,11 +264,11 @@ def test_of_a_row_that_many_equal_a_tenth_of_the_copies_are_held_out():
     assert not np.any(point_mass_rows((replace(column, step=None),), [values], counts))
     spike = replace(column, step=0.1, offset=1.0, alone=True)
     assert point_mass_rows((spike,), [values], counts).tolist() == [False, True, False, False]
-    parts = parts_of_copies(
+    parts = folds_of_copies(
         np.array([0, -1, -1, -1, -1, -1, -1, -1, -1, -1]), np.repeat([0, 1], [30, 10])
     )
     assert [np.sum(parts[:30] == 0), np.sum(parts[30:] == 0)] == [3, 1]
-    folds = parts_of_copies(np.arange(100) % 5, np.zeros(32, np.int64))
+    folds = folds_of_copies(np.arange(100) % 5, np.zeros(32, np.int64))
     assert np.ptp(np.bincount(folds)) <= 1
 
 

@@ -1,0 +1,199 @@
+"""A full-covariance Gaussian, by maximum likelihood or with shrunk correlations.
+
+A whole weight counts as that many copies of a row.
+
+Source: Schaefer and Strimmer 2005 (shrinkage).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.runtime.annotations import Any, Array
+from nfref.runtime.checks import (
+    as_array,
+    as_rows,
+    as_weight,
+    check_finite_rows,
+    check_floats,
+    check_rng,
+    require,
+)
+from nfref.runtime.configuration import Configuration
+
+FEW_COLUMNS = 12
+LOG_TWO_PI = float(np.log(2 * np.pi))
+
+VARIANCE_FLOOR = 1e-6  # of the largest variance: what shrunk ones are at least
+
+
+def gaussian_log_prob(x, mean, cholesky):
+    """log N(x; m, L L^T) = -|L^-1 (x - m)|^2 / 2 - sum log diag L - (D/2) log 2 pi.
+
+    Shapes: x (N, D), mean (D,), cholesky (D, D) lower. Returns (N,).
+    """
+    z = solved(cholesky, x - mean)
+    return (
+        -0.5 * np.sum(z**2, axis=0)
+        - np.sum(np.log(np.diag(cholesky)))
+        - 0.5 * len(mean) * LOG_TWO_PI
+    )
+
+
+def solved(cholesky, x):
+    """L^-1 x of rows x (N, D), as (D, N)."""
+    if len(cholesky) > FEW_COLUMNS:
+        from scipy.linalg import solve_triangular
+
+        return solve_triangular(cholesky, x.T, lower=True, check_finite=False)
+    # By columns: a small system is not worth BLAS, whose threads wait for each other.
+    z = np.array(x.T)
+    for j, row in enumerate(cholesky):
+        for k in range(j):
+            z[j] -= row[k] * z[k]
+        z[j] /= row[j]
+    return z
+
+
+# One Gaussian -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Gaussian(Configuration):
+    """A normal density with full covariance.
+
+    Parameters
+    ----------
+    mean : (D,) array
+    cholesky : (D, D) array
+        Lower triangle L of the covariance L L^T.
+    """
+
+    mean: np.ndarray
+    cholesky: np.ndarray
+
+    @classmethod
+    def fit(cls, x: Array, weight: Array | None = None) -> Any:
+        """The maximum-likelihood Gaussian: mean and covariance of the rows, divided by N.
+
+        Parameters
+        ----------
+        x : (N, D) array
+        weight : (N,) array, optional
+            What each row counts.
+
+        Raises
+        ------
+        ValueError
+            If the covariance is singular: fewer than D + 1 rows, or columns that are linear
+            functions of others.
+        """
+        x, share = check_rows(x, weight)
+        mean, std = moments(x, share)
+        singular = ValueError(
+            "x: expected columns that are linearly independent, got a "
+            f"covariance without full rank in {x.shape[1]} columns"
+        )
+        if not np.all(std > 0):
+            raise singular
+        # The correlations have no units, so one bound on their eigenvalues tells rank.
+        z = (x - mean) / std
+        correlation = (share[:, None] * z).T @ z
+        if np.linalg.eigvalsh(correlation)[0] < 100 * x.shape[1] * np.finfo(float).eps:
+            raise singular
+        return cls(mean, std[:, None] * np.linalg.cholesky(correlation))
+
+    @classmethod
+    def shrunk(cls, x: Array, weight: Array | None = None, part: float = 1.0) -> Any:
+        """A Gaussian whose correlations r are shrunk to (1 - lambda) r, for any number of rows.
+
+        lambda = sum Var(r_ij) / sum r_ij^2 over i < j, between 0 and 1: next to nothing for many
+        rows, 1 where correlations are noise (Schaefer and Strimmer 2005). Variances are
+        unbiased, and at least ``VARIANCE_FLOOR`` of the largest; those of few rows are drawn
+        towards their median in the same manner.
+
+        Parameters
+        ----------
+        x : (N, D) array
+        weight : (N,) array, optional
+        part : float
+            Shrink by this part of lambda. It brings correlations nearest to the true ones; where
+            columns share a few causes, densities ask for much less.
+        """
+        x, share = check_rows(x, weight)
+        rows = 1 / np.sum(share**2) if weight is None else np.sum(weight)
+        mean, std = moments(x, share)
+        known = rows / (rows + 1)
+        variance = known * std**2 * rows / max(rows - 1, 1)
+        variance = variance + (1 - known) * (np.median(std**2) or 1.0)
+        variance = np.maximum(variance, VARIANCE_FLOOR * np.max(variance))
+        z = (x - mean) / np.where(std > 0, std, 1)
+        correlation = (share[:, None] * z).T @ z
+        # The variance of each product z_i z_j over the rows, and of its mean.
+        spread = (share[:, None] * z**2).T @ z**2 - correlation**2
+        off = ~np.eye(len(mean), dtype=bool)
+        signal = np.sum(correlation[off] ** 2)
+        noise = np.sum(spread[off]) / max(rows - 1, 1)
+        shrinkage = part * min(1.0, noise / signal) if signal > 0 else part
+        # However alike columns are, a part of each is its own, as of a column known to rounding.
+        shrinkage = max(shrinkage, VARIANCE_FLOOR)
+        correlation = np.where(off, (1 - shrinkage) * correlation, 1.0)
+        return cls(mean, np.sqrt(variance)[:, None] * np.linalg.cholesky(correlation))
+
+    def log_prob(self, x):
+        """Log-density in nats, (N,), of rows (N, D)."""
+        return gaussian_log_prob(as_rows("x", x, len(self.mean)), self.mean, self.cholesky)
+
+    def sample(self, rng, n):
+        """``n`` rows, (n, D)."""
+        return self.mean + check_rng(rng).standard_normal((n, len(self.mean))) @ self.cholesky.T
+
+    def takes(self, dim, context_dim):
+        """See :meth:`nfref.tables.densities.pool.FittedFlow.takes`."""
+        return (len(self.mean), 0) == (dim, context_dim)
+
+    def _check(self):
+        check_floats("mean", self.mean, None)
+        check_floats("cholesky", self.cholesky, len(self.mean), len(self.mean))
+        check_factors("cholesky", self.cholesky)
+
+
+def check_factors(name, factors):
+    """That matrices (..., D, D) are lower triangles with a diagonal above 0."""
+    diagonals = np.diagonal(factors, axis1=-2, axis2=-1)
+    require(
+        np.all(diagonals > 0) and not np.any(np.triu(factors, 1)),
+        f"{name}: expected a lower triangle with a diagonal above 0",
+    )
+
+
+def check_rows(x, weight=None):
+    """At least one finite row, in float64, and the share (N,) of each row in the whole."""
+    x = as_array("x", x)
+    if x.ndim != 2 or x.size == 0:
+        raise ValueError(f"x: expected shape (N, D) with rows, got {x.shape}")
+    check_finite_rows("x", x)
+    weight = as_weight("weight", weight, len(x))
+    share = np.full(len(x), 1 / len(x)) if weight is None else weight / np.sum(weight)
+    return x.astype(np.float64, copy=False), share
+
+
+def moments(x, share):
+    """Mean and standard deviation of the columns."""
+    # Not their one-pass forms: a mean far from zero would take the digits of the spread.
+    mean = x[0] + share @ (x - x[0])
+    return mean, np.sqrt(share @ (x - mean) ** 2)
+
+
+def first_best(scored):
+    """The pair of the highest score, of pairs (thing, score) that are taken in order until two in
+    a row are no better than the best."""
+    best, worse = None, 0
+    for pair in scored:
+        if best is None or pair[1] > best[1]:
+            best, worse = pair, 0
+        else:
+            worse += 1
+        if worse == 2:
+            break
+    return best

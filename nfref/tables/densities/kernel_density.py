@@ -1,0 +1,91 @@
+"""A Gaussian kernel density estimate: a baseline to compare with."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.bases.normal_mixture import logsumexp
+from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.batching import in_blocks
+from nfref.runtime.checks import as_rows, check_count
+from nfref.tables.densities.gaussian import LOG_TWO_PI, check_rows, first_best
+
+
+@dataclass(frozen=True)
+class KernelDensity:
+    """log 1/W sum_i w_i N(x; x_i, h^2 I): a normal kernel on every row, all of one width.
+
+    Something to compare with, and in no pool: it would keep the rows themselves, and beside
+    mixtures for 150 to 700 rows of real tables it brought 0.02 to 0.08 nats, and nothing to the
+    median row.
+
+    Parameters
+    ----------
+    rows : (M, D) array
+        In units in which columns are alike.
+    log_weights : (M,) array
+        log(w / W).
+    bandwidth : float
+        h.
+    """
+
+    rows: np.ndarray
+    log_weights: np.ndarray
+    bandwidth: float
+
+    @classmethod
+    def choose(
+        cls,
+        x: Array,
+        *,
+        weight: Array | None = None,
+        folds: int = 5,
+        bandwidths: Sequence[float] = tuple(1.5 / 1.3 ** np.arange(14)),
+    ) -> Any:
+        """The width by cross-validation, and a kernel of that width on every row.
+
+        Each fold, every ``folds``-th row, is scored by kernels on the rows of the others. The width
+        with the highest mean over all rows wins. They are tried from the widest on, until two in
+        a row are no better than the best; a single row takes the widest.
+
+        Parameters
+        ----------
+        x : (N, D) array
+            In an order that says nothing.
+        weight : (N,) array, optional
+            What each row counts.
+        folds : int
+            At least 2.
+        bandwidths : sequence of float
+            Descending.
+        """
+        x, share = check_rows(x, weight)
+        x, share = x[share > 0], share[share > 0]
+        fold = np.arange(len(x)) % check_count("folds", folds, 2)
+
+        def score(width):
+            total = 0.0
+            for left_out in np.unique(fold):
+                inside, outside = fold != left_out, fold == left_out
+                kernels = cls(x[inside], np.log(share[inside] / np.sum(share[inside])), width)
+                total += share[outside] @ kernels.log_prob(x[outside])
+            return total
+
+        widths = [float(width) for width in bandwidths]
+        best = (
+            widths[0] if len(x) == 1 else first_best((width, score(width)) for width in widths)[0]
+        )
+        return cls(x, np.log(share), best)
+
+    def log_prob(self, x):
+        """Log-density in nats, (N,), of rows (N, D)."""
+        x = as_rows("x", x, self.rows.shape[1])
+        constant = -x.shape[1] * (math.log(self.bandwidth) + 0.5 * LOG_TWO_PI)
+        squares = np.sum(self.rows**2, axis=1)
+
+        def some(x):
+            apart = np.sum(x**2, axis=1)[:, None] + squares - 2 * x @ self.rows.T
+            return logsumexp(self.log_weights - np.maximum(apart, 0) * (0.5 / self.bandwidth**2))
+
+        return constant + in_blocks(some, x, block=256)

@@ -1,0 +1,125 @@
+"""The scores of candidates on rows that they were not fitted to, and the table of them."""
+
+from dataclasses import dataclass, replace
+from html import escape
+
+import numpy as np
+
+from nfref.runtime.annotations import Array, Iterable
+from nfref.tables.densities.pool import mean_and_error, median
+
+
+@dataclass(frozen=True)
+class CandidateResult:
+    """The scores of one candidate, of the pool or of a baseline.
+
+    Attributes
+    ----------
+    name : str
+    mean, error : float
+        Nats per row in the units that it was fitted in, and the standard error.
+    weight : float or None
+        Its weight in the pool; None for a baseline.
+    seconds : float or None
+        What it cost; None for a baseline.
+    message : str
+        Why its training ended.
+    history : dict of list of float, or None
+        Negative log-likelihoods after every epoch, in the same units.
+    median : float
+        Median nats per row. Far from the mean, a few rows decide the mean.
+    """
+
+    name: str
+    mean: float
+    error: float
+    weight: float | None = None
+    seconds: float | None = None
+    message: str = ""
+    history: dict[str, list[float]] | None = None
+    median: float = float("nan")
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        log_prob: Array,
+        row_weight: Array | None,
+        weight: float | None = None,
+        seconds: float | None = None,
+        message: str = "",
+        history: dict[str, list[float]] | None = None,
+    ) -> "CandidateResult":
+        """Return the result for log-likelihoods of rows; NaN marks rows that were not scored."""
+        there = ~np.isnan(log_prob)
+        scores = log_prob[there], None if row_weight is None else row_weight[there]
+        return cls(
+            name, *mean_and_error(*scores), weight, seconds, message, history, median(*scores)
+        )
+
+    def shifted(self, offset: float) -> "CandidateResult":
+        """Return the result in units in which every row has ``offset`` more nats."""
+        history = self.history and {
+            name: [value - offset for value in values] for name, values in self.history.items()
+        }
+        return replace(self, mean=self.mean + offset, median=self.median + offset, history=history)
+
+
+class CandidateTable(list[CandidateResult]):
+    """A list of results that prints as a table, in notebooks too.
+
+    Parameters
+    ----------
+    results : iterable of CandidateResult
+    title : str
+        What the scores are.
+    """
+
+    _columns = (("mean", 10), ("std. error", 10), ("median", 10), ("weight", 7), ("seconds", 8))
+
+    def __init__(
+        self, results: Iterable[CandidateResult] = (), title: str = "held-out nats per row"
+    ) -> None:
+        super().__init__(results)
+        self.title = title
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        """Return the text of the header and of each row."""
+        rows = [(self.title, *(name for name, _ in self._columns))]
+        for one in self:
+            rows.append(
+                (
+                    one.name,
+                    nats(one.mean),
+                    "-" if np.isnan(one.error) else nats(one.error),
+                    nats(one.median),
+                    "" if one.weight is None else f"{one.weight:.3f}",
+                    "" if one.seconds is None else f"{one.seconds:.1f}",
+                )
+            )
+        return rows
+
+    def __repr__(self) -> str:
+        rows = self._cells()
+        first = max(24, *(len(row[0]) for row in rows))
+        widths = [first, *(width for _, width in self._columns)]
+        return "\n".join(
+            "  ".join(
+                cell.rjust(width) if k else cell.ljust(width)
+                for k, (cell, width) in enumerate(zip(row, widths))
+            ).rstrip()
+            for row in rows
+        )
+
+    def _repr_html_(self) -> str:
+        tags = ["th"] + ["td"] * len(self)
+        rows = (
+            "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
+            for tag, row in zip(tags, self._cells())
+        )
+        return f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+
+
+def nats(value: float) -> str:
+    """Format a log-likelihood in ten characters, even one with hundreds of digits."""
+    return f"{value:.3f}" if abs(value) < 1e5 else f"{value:.3g}"
