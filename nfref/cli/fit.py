@@ -40,12 +40,7 @@ from nfref.tables.fitting.gaps import fit_incomplete_table
 from nfref.tables.fitting.plan import BUDGET, Plan
 from nfref.tables.fitting.row_fingerprints import KEPT_KEYS, as_text, keys_of
 from nfref.tables.queries.scoring import AsDensity
-from nfref.tables.schema.column_inference import (
-    are_counts,
-    find_columns,
-    hardly_repeat,
-    rounding_of,
-)
+from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import ColumnError
 
 MOST_LAYERS = 10_000  # of which each has arrays and functions of its own
@@ -317,7 +312,6 @@ class Task:
     @classmethod
     def of(cls, data, source, training):
         """Of DATA as it was read."""
-        _check_labels(data, source.categories)
         copies = len(data.values) - len(np.unique(data.values, axis=0))
         data, weight = data.weighed(source.weights)
         with blamed(f"{data.name}: "):
@@ -407,17 +401,6 @@ def run(source, training, targets):
         raise problem
 
 
-def _check_labels(data, asked):
-    """That text that nobody called a category repeats."""
-    for name, labels in data.table.labels.items():
-        if hardly_repeat(len(labels), len(data.values)) and name not in asked:
-            raise UsageError(
-                f"{data.name}: column {name!r}: expected labels that repeat, got {len(labels):,} "
-                f"different texts in {len(data.values):,} rows; --without {quote(name)} leaves "
-                f"the column out, --column {quote(name + '=category')} takes it all the same"
-            )
-
-
 def _given(named, data, weights):
     """Names of the columns of --given."""
     if weights in named:
@@ -435,18 +418,7 @@ def _columns(data, asked, given):
         if name in supports:
             raise UsageError(f"--column: expected each column once, got {name!r} twice")
         supports[name] = kind
-    for name, values in zip(data.columns, data.values.T):
-        if (
-            name in data.table.whole
-            and name not in supports
-            and are_counts(values[~np.isnan(values)])
-        ):
-            supports[name] = "count"
     try:
-        for name, values in zip(data.columns, data.values.T):
-            told = rounding_of(name, values) if name in data.table.whole else ""
-            if told:
-                complain(f"nfref: note: {data.name}: {told}")
         columns = find_columns(
             data.columns,
             data.table.cells(),
@@ -454,10 +426,19 @@ def _columns(data, asked, given):
             first=1,
             labels=data.table.labels,
             given=given,
+            whole=data.table.whole,
+            warn=lambda text: complain(f"nfref: note: {data.name}: {text}"),
         )
     except ColumnError as error:
-        data_warnings.say_remark(data, sure=data.table.named)
-        remedy = f"; --without {quote(error.column)} leaves it out" if error.useless else ""
+        if not error.labels:
+            data_warnings.say_remark(data, sure=data.table.named)
+        remedies = [f"--without {quote(error.column)} leaves it out"] * error.useless
+        if error.labels:
+            remedies += [
+                f"--without {quote(error.column)} leaves the column out",
+                f"--column {quote(error.column + '=category')} takes it anyway",
+            ]
+        remedy = f"; {', '.join(remedies)}" if remedies else ""
         raise UsageError(f"{data.name}: column {error.column!r}: {error.what}{remedy}") from None
     lowest = data.lowest or {}  # of a sample, of which other rows may hold counts below zero
     return tuple(

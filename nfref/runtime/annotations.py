@@ -1,7 +1,7 @@
 """Names for what is passed around, as annotations say it."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from numpy.random import Generator
@@ -15,6 +15,7 @@ __all__ = [
     "Generator",
     "Iterable",
     "Iterator",
+    "Mapping",
     "Params",
     "PathLike",
     "Sequence",

@@ -2,6 +2,7 @@
 
 import numbers
 import sys
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -182,7 +183,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     def _fit(self, X, sample_weight=None, callback=None, announce=None):
         plan = self._plan(callback)
         random = _random_state(self.random_state)
-        names, table, supports = self._first_table(X)
+        names, table, supports, whole = self._first_table(X)
         weight = weight_of(sample_weight, len(table[0]))
         if weight is not None:
             table, weight = [values[weight > 0] for values in table], weight[weight > 0]
@@ -193,7 +194,14 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             "given": check_given(self.given, names),
             "announce": announce or self._announce,
         }
-        columns = find_columns(names, table, supports, given=options["given"])
+        columns = find_columns(
+            names,
+            table,
+            supports,
+            given=options["given"],
+            whole=whole,
+            warn=lambda text: warnings.warn(text, stacklevel=5),
+        )
         found = self._found(columns, table, plan, seed, options)
         self._keep(found.density)
         whole = np.flatnonzero(~np.any([is_missing(values) for values in table], axis=0))

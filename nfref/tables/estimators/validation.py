@@ -1,22 +1,13 @@
 """The rows that an estimator takes and gives: arrays and DataFrames, columns by name and place."""
 
-import warnings
-
 import numpy as np
 from sklearn.utils.validation import validate_data
 
 from nfref.runtime.annotations import Any
 from nfref.runtime.checks import as_array, as_weight
 from nfref.tables.queries.scoring import stacked
-from nfref.tables.schema.column_inference import are_counts, rounding_of
-from nfref.tables.schema.columns import DISCRETE, is_missing
-from nfref.tables.schema.dataframes import (
-    check_repeat,
-    frame_columns,
-    is_frame,
-    like_frame,
-    with_empty_column,
-)
+from nfref.tables.schema.columns import DISCRETE
+from nfref.tables.schema.dataframes import frame_columns, is_frame, like_frame, with_empty_column
 
 
 class EstimatorRows:
@@ -27,32 +18,25 @@ class EstimatorRows:
     density_: Any
 
     def _first_table(self, X):
-        """(names, list of columns' values, name -> support) of what is fitted to."""
-        asked = self.columns or {}
-        categories = [
-            name
-            for name, support in asked.items()
-            if isinstance(support, str) and support == "category"
-        ]
-        if not is_frame(X):
-            self._frame = None
-            values = self._array_of(X, ensure_min_samples=2)
-            names = [f"x{k + 1}" for k in range(values.shape[1])]
-            if getattr(getattr(X, "dtype", None), "kind", None) in ("i", "u"):
-                _tell_of_rounding(names, values.T)
-            return names, list(values.T), asked
-        found, whole = self._columns_of(X, categories, reset=True)
-        self._frame = X[:0]
-        _tell_of_rounding(whole, [found[name] for name in whole])
-        counts = {
-            name: "count"
-            for name in whole
-            if name not in asked and are_counts(found[name][~is_missing(found[name])])
-        }
-        for name, values in found.items():
-            if name not in asked and values.dtype.kind in "OU":
-                check_repeat(name, values)
-        return list(found), list(found.values()), {**counts, **asked}
+        """Return (names, columns' values, name -> support, names of whole numbers) to fit to."""
+        asked = dict(self.columns or {})
+        if is_frame(X):
+            categories = [
+                name
+                for name, support in asked.items()
+                if isinstance(support, str) and support == "category"
+            ]
+            found, whole = self._columns_of(X, categories, reset=True)
+            self._frame = X[:0]
+            return list(found), list(found.values()), asked, whole
+        self._frame = None
+        values = self._array_of(X, ensure_min_samples=2)
+        names = [f"x{k + 1}" for k in range(values.shape[1])]
+        whole = ()
+        if getattr(getattr(X, "dtype", None), "kind", None) in ("i", "u"):
+            # An array has one type for all its columns, which says little of each.
+            whole, asked = names, {**dict.fromkeys(names, "real"), **asked}
+        return names, list(values.T), asked, whole
 
     def _table(self, X, asked=None):
         """(names, list of columns' values): a DataFrame by names, all else by places.
@@ -124,14 +108,6 @@ def _validated(estimator, X, **options):
         text = "; ".join([lines[0].removesuffix(" instead:"), *advice])
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(text if "X" in text else f"X: {text}") from None
-
-
-def _tell_of_rounding(names, columns):
-    """A warning where whole numbers are too large for float64."""
-    for name, values in zip(names, columns):
-        told = rounding_of(name, values)
-        if told:
-            warnings.warn(told, stacklevel=5)
 
 
 def weight_of(value, rows):

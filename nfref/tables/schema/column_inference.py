@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Mapping, Sequence
 from nfref.runtime.checks import shortened
 from nfref.tables.schema.columns import (
     DISCRETE,
@@ -19,9 +19,97 @@ from nfref.tables.schema.columns import (
     to_line,
 )
 
-FEW = 100  # different whole numbers that are still taken for counts
-FEW_LABELS = 20  # of a column that nobody called a category; or a tenth of the rows
-COARSEST = 1e-3  # of the range of whole numbers, the most that float64 may round by
+FEW = 100  # different whole numbers up to which a column can be counts
+FEW_LABELS = 20  # different labels up to which text is a category; or a tenth of the rows
+COARSEST = 1e-3  # share of a column's range up to which float64 may round its whole numbers
+
+
+def find_columns(
+    names: Sequence[str],
+    table: Sequence[Array],
+    asked: Mapping[str, Any] | None = None,
+    first: int = 0,
+    labels: Mapping[str, Sequence[Any]] | None = None,
+    given: Sequence[str] = (),
+    whole: Sequence[str] = (),
+    warn: Callable[[str], object] | None = None,
+) -> tuple[Any, ...]:
+    """Find what values the columns of a table take.
+
+    Parameters
+    ----------
+    names : sequence of str
+    table : sequence of (N,) arrays
+        The columns' values, NaN or None where a cell is empty.
+    asked : mapping, optional
+        name -> support, see :func:`column_of`.
+    first : int
+        Number of the first row in messages.
+    labels : mapping, optional
+        name -> all labels of a category, if rows outside the table have more.
+    given : sequence of str
+        Columns that the density does not cover.
+    whole : sequence of str
+        Columns whose type holds whole numbers alone: counts, if they look like it.
+    warn : callable, optional
+        Called with a sentence if float64 rounds whole numbers.
+
+    Returns
+    -------
+    tuple of Continuous, Category or Count
+
+    Raises
+    ------
+    ColumnError
+        If a column is constant, does not fit what was asked for, has labels that hardly repeat,
+        or is an exact linear function of others (unless all of these are given).
+    ValueError
+        If what was asked for is not a support, or names no column.
+    """
+    asked, labels = dict(asked or {}), labels or {}
+    unknown = [name for name in asked if name not in names]
+    if unknown:
+        raise ValueError(
+            f"columns: expected names among {', '.join(map(repr, names))}; got {unknown[0]!r}"
+        )
+    found = []
+    missing = [is_missing(values) for values in table]
+    for name, values, gap in zip(names, table, missing):
+        there = values[~gap]
+        if not len(there):
+            raise ColumnError(name, f"expected values, got none in {len(gap)} rows", useless=True)
+        if name in whole:
+            rounded = rounding_of(name, there)
+            if rounded and warn is not None:
+                warn(rounded)
+            if name not in asked and are_counts(there):
+                asked[name] = "count"
+        elif name not in asked and values.dtype.kind in "OU":
+            _check_labels_repeat(name, there, labels.get(name, ()))
+        found.append(column_of(name, there, asked.get(name), None, first, labels.get(name, ())))
+    _check_continuous_independent(found, table, missing, given)
+    return tuple(found)
+
+
+def _check_labels_repeat(name, values, labels):
+    """Check that text that was not declared a category has labels that repeat."""
+    distinct = len({*map(plain, values.tolist()), *labels})
+    if distinct > max(FEW_LABELS, len(values) / 10):
+        raise ColumnError(
+            name,
+            f"expected labels that repeat, got {distinct:,} different ones in {len(values):,} rows",
+            labels=True,
+        )
+
+
+def _check_continuous_independent(columns, table, missing, given):
+    """Check the rows in which all continuous columns have a value."""
+    places = [k for k, column in enumerate(columns) if isinstance(column, Continuous)]
+    if all(columns[k].name in given for k in places):
+        return
+    whole = ~np.any([missing[k] for k in places], axis=0)
+    if np.any(whole):
+        check_independent([columns[k] for k in places], [table[k][whole] for k in places])
 
 
 def column_of(
@@ -32,7 +120,7 @@ def column_of(
     first: int = 0,
     labels: Sequence[Any] = (),
 ) -> Any:
-    """The column that values are of: as asked for, or as they look.
+    """Return the column that values belong to: as asked for, or as they look.
 
     Parameters
     ----------
@@ -40,16 +128,15 @@ def column_of(
     values : (N,) array
         Numbers, or anything that is equal or not.
     asked : str, tuple or None
-        "real"; "positive"; "LOW:HIGH" or (low, high) with -inf, inf or None for ends that are not
-        there; "period P" or ("period", P); "count"; "category". None finds out: text, truth
-        values and pandas' categories are categories; up to 100 different whole numbers of a type
-        that holds nothing else, each there ten times on average, are counts; all other numbers
-        are real.
+        "real"; "positive"; "LOW:HIGH" or (low, high), with -inf, inf or None for an end without
+        bound; "period P" or ("period", P); "count"; "category". With None text, truth values and
+        pandas' categories are categories; up to 100 different whole numbers of an integer type,
+        each ten times on average, are counts; all other numbers are real.
     weight : (N,) array, optional
     first : int
-        From where messages count rows.
+        Number of the first row in messages.
     labels : sequence
-        Of a category: what rows hold that are not among these.
+        Labels of a category that other rows have.
 
     Raises
     ------
@@ -102,10 +189,9 @@ def column_of(
 
 
 def check_support(name, support, values, first=0):
-    """That every number lies on a support (:func:`asked_support`); NaN is passed over.
+    """Check that every number but NaN lies on a support (:func:`asked_support`).
 
-    Each number by itself, so that the rows of a table may come in pieces: ``first`` is from where
-    messages count those of this one.
+    The rows of a table may come in pieces: ``first`` is the number of the first row of this one.
     """
     for fits, expected in _demands(support, values):
         bad = np.flatnonzero(~(fits | np.isnan(values)))
@@ -116,7 +202,7 @@ def check_support(name, support, values, first=0):
 
 
 def _demands(support, values):
-    """(which values meet it, in words) of each demand of a support."""
+    """Yield each demand of a support: which values meet it, and its words."""
     if support == "category":
         return
     if support == "count":
@@ -143,12 +229,12 @@ def are_counts(values):
 
 
 def rounding_of(name, values):
-    """What there is to say of whole numbers, NaN passed over, that float64 rounds; "" if none is.
+    """Say how float64 rounds the whole numbers of a column; "" if it does not.
 
     Raises
     ------
     ColumnError
-        If it rounds away what they differ in.
+        If it rounds away the differences between them.
     """
     numbers = values[~is_nan(values)].astype(np.float64)
     largest = np.max(np.abs(numbers), initial=0.0)
@@ -168,13 +254,8 @@ def rounding_of(name, values):
     )
 
 
-def hardly_repeat(distinct, rows):
-    """Whether so many different labels in so many rows are too many for a category."""
-    return distinct > max(FEW_LABELS, rows / 10)
-
-
 def asked_support(name, asked, values=None):
-    """ "category", "count", ("period", P) or (low, high); ``values`` say where nothing is asked."""
+    """Return "category", "count", ("period", P) or (low, high); if not asked, from the values."""
     if asked is None:
         if values.dtype.kind in "bOUST":
             return "category"
@@ -224,7 +305,7 @@ def _check_varies(name, varies, values):
 
 
 def _widest_gap(numbers, period):
-    """The middle of the widest gap between values on a circle."""
+    """Return the middle of the widest gap between values on a circle."""
     turned = np.unique(np.mod(numbers, period))
     gaps = np.diff(turned, append=turned[0] + period)
     k = np.argmax(gaps)
@@ -232,8 +313,10 @@ def _widest_gap(numbers, period):
 
 
 def _turn_of(numbers, period):
-    """Where a turn begins that holds all values: 0 or half a turn before, or else the smallest of
-    them; 0 where they take more than a turn."""
+    """Return where a turn begins that holds all values: 0, -P/2, else the smallest value.
+
+    0 if they take more than one turn.
+    """
     least, most = float(np.min(numbers)), float(np.max(numbers))
     for first in (0.0, -period / 2, least):
         if first <= least and most <= first + period:
@@ -242,7 +325,7 @@ def _turn_of(numbers, period):
 
 
 def check_independent(columns: Sequence[Continuous], values: list[Any]) -> None:
-    """That no column is exactly a linear function of others, where there are rows to tell.
+    """Check that no column is exactly a linear function of others, if there are rows to tell.
 
     Parameters
     ----------
@@ -276,72 +359,6 @@ def check_independent(columns: Sequence[Continuous], values: list[Any]) -> None:
     terms = " + ".join(f"{-null[k] / null[last]:.6g} {columns[k].name!r}" for k in used[:-1])
     raise ColumnError(
         columns[last].name,
-        "expected one that is no linear function of others, "
-        f"got {terms} and a constant in every row",
+        f"expected a column that is not a linear function of others, got {terms} plus a constant",
         useless=True,
     )
-
-
-def find_columns(
-    names: Sequence[str],
-    table: list[Any],
-    asked: dict[str, Any] | None = None,
-    first: int = 0,
-    labels: dict[str, Any] | None = None,
-    given: Sequence[str] = (),
-) -> tuple[Any, ...]:
-    """What values the columns of a table take.
-
-    Parameters
-    ----------
-    names : sequence of str
-    table : list of (N,) arrays
-        The columns' values, with NaN or None where they are missing.
-    asked : dict, optional
-        name -> support, see :func:`nfref.tables.schema.column_inference.column_of`.
-    first : int
-        From where messages count rows.
-    labels : dict, optional
-        name -> what rows hold that are not in the table, of categories.
-    given : sequence of str
-        Columns of which no density is asked.
-
-    Returns
-    -------
-    tuple of Continuous, Category or Count
-
-    Raises
-    ------
-    ColumnError
-        If a column is constant, does not lie on the support that was asked for, or is an exact
-        linear function of others, where not all of these are given.
-    ValueError
-        If what was asked for is no support, or of no column.
-    """
-    asked, labels = asked or {}, labels or {}
-    unknown = [name for name in asked if name not in names]
-    if unknown:
-        raise ValueError(
-            f"columns: expected names among {', '.join(map(repr, names))}; got {unknown[0]!r}"
-        )
-    missing = [is_missing(values) for values in table]
-    for name, gap in zip(names, missing):
-        if np.all(gap):
-            raise ColumnError(name, f"expected values, got none in {len(gap)} rows", useless=True)
-    columns = tuple(
-        column_of(name, values[~gap], asked.get(name), first=first, labels=labels.get(name, ()))
-        for name, values, gap in zip(names, table, missing)
-    )
-    continuous = [
-        (column, values, gap)
-        for column, values, gap in zip(columns, table, missing)
-        if isinstance(column, Continuous)
-    ]
-    if any(column.name not in given for column, *_ in continuous):
-        whole = ~np.any([gap for *_, gap in continuous], axis=0)
-        if np.any(whole):
-            check_independent(
-                [column for column, *_ in continuous],
-                [values[whole] for _, values, _ in continuous],
-            )
-    return columns

@@ -34,7 +34,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Any
 from nfref.runtime.checks import require, shortened
 from nfref.runtime.configuration import Configuration
 from nfref.runtime.serialization import LARGEST as LARGEST_WHOLE
@@ -57,15 +56,22 @@ class ColumnError(ValueError):
     what : str
         What was expected of it, and what came.
     useless : bool
-        Whether it says nothing that the others do not say, so that the remedy is to leave it out.
+        Whether it adds nothing to the others, so that the remedy is to leave it out.
+    labels : bool
+        Whether it can be used as a category, if you ask for that.
     """
 
-    def __init__(self, column: Any, what: Any, useless: Any = False) -> None:
-        super().__init__(column, what, useless)
-        self.column, self.what, self.useless = column, what, useless
+    def __init__(self, column: str, what: str, useless: bool = False, labels: bool = False) -> None:
+        super().__init__(column, what, useless, labels)
+        self.column, self.what, self.useless, self.labels = column, what, useless, labels
 
-    def __str__(self):
-        return f"column {self.column!r}: {self.what}" + ("; leave it out" if self.useless else "")
+    def __str__(self) -> str:
+        text = f"column {self.column!r}: {self.what}"
+        if self.useless:
+            text += "; leave it out"
+        if self.labels:
+            text += f"; columns={{{self.column!r}: 'category'}} takes them anyway"
+        return text
 
 
 # Formulas ---------------------------------------------------------------------------------

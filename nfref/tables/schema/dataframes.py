@@ -19,8 +19,7 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import one_line, shortened
 from nfref.tables.reading.table import check_name
-from nfref.tables.schema.column_inference import hardly_repeat
-from nfref.tables.schema.columns import ColumnError, is_missing, plain
+from nfref.tables.schema.columns import ColumnError, plain
 
 _TEMPORAL = {"Date": "dates", "Datetime": "dates", "Duration": "durations", "Time": "times of day"}
 _DATES = "pandas.to_datetime({0}).pipe(lambda date: (date - date.min()).dt.total_seconds())"
@@ -196,19 +195,6 @@ def _refusal(name, what, line):
         f"expected numbers or labels, got {what}; {makes}"
         f"columns={{{name!r}: 'category'}} takes their text as labels",
     )
-
-
-def check_repeat(name, values):
-    """That labels of which nobody said that they are a category repeat."""
-    there = values[~is_missing(values)]
-    distinct = len(set(map(plain, there.tolist())))
-    if hardly_repeat(distinct, len(there)):
-        raise ColumnError(
-            name,
-            f"expected labels that repeat, got {distinct:,} different ones in "
-            f"{len(there):,} rows; columns={{{name!r}: 'category'}} takes them all "
-            "the same",
-        )
 
 
 def with_empty_column(X, name, order):

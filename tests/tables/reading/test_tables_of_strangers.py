@@ -48,7 +48,7 @@ def test_text_that_repeats_is_a_category_and_other_columns_can_be_left_out(folde
     data, name = mixed(), f"t.{kind}"
     data.to_csv(name, index=False) if kind == "csv" else data.to_parquet(name)
     errors = fails(capsys, "fit", name, "--members", 0, "--out", "m.npz")
-    assert "column 'name': expected labels that repeat, got 400 different texts" in errors
+    assert "column 'name': expected labels that repeat, got 400 different ones" in errors
     assert "--without name leaves the column out" in errors
     status, output, errors = run(capsys, "fit", name, "--without", "name", "--members", 0)
     assert status == 0 and "'city' category" in output and "'married' category" in output
