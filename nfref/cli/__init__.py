@@ -1,8 +1,8 @@
-"""The command ``nfref``: fit a density to a table, score and draw rows, look at the picture.
+"""The command ``nfref``: fit a density to a table, score and sample rows, plot a model.
 
-Exit status 0 where all went well; 2 with one line ``nfref: error: ...`` for anything wrong
-with what was asked for, in which case nothing is written; 130 after Ctrl-C, SIGTERM or SIGHUP
-where there was nothing to keep; 141 where whoever read the output has gone.
+Exit status 0 after success; 2 with one line ``nfref: error: ...`` for a mistake in what was asked
+for, and then nothing is written; 130 after Ctrl-C, SIGTERM or SIGHUP with nothing to keep; 141 if
+the reader of the output has gone. ``nfref check`` adds 1 and 3, see ``nfref check --help``.
 """
 
 import os
@@ -14,15 +14,15 @@ from nfref.cli.arguments import Parser, UsageError
 from nfref.cli.interrupts import handled
 from nfref.cli.streams import complain, discard_output, printable, usable
 
-LONGEST = 700  # characters of a message, whatever a stranger's file holds
+LONGEST = 700  # most characters of a message, whatever a file holds
 
 DESCRIPTION = """\
-Normalizing flows for tables of numbers: the density of your data, in nats, as a model file
-that scores rows and draws new ones.
+Normalizing flows for tables of numbers: fit the density of your data, in nats, as a model
+file that scores rows and samples new ones.
 
 DATA is a file (.csv, .tsv, .txt, .npy, .npz, .parquet) or the name of built-in data
-(nfref datasets). A file of that name comes first. Log-likelihoods are always in the units
-of the data as given."""
+(nfref datasets); a file of that name comes first. Log-likelihoods are in the units of the
+data."""
 
 EXAMPLE = """\
 example:
@@ -31,21 +31,20 @@ example:
   nfref sample wine.npz -n 5"""
 
 
-# Command -> the module that knows it, which is imported when it is asked for, and its line of help.
+# Command -> its module, which is imported when the command is used, and its line of help.
 COMMANDS = {
     "fit": ("fit", "fit a density to a table"),
-    "score": ("score", "log-likelihood of every row"),
-    "sample": ("use", "draw new rows"),
-    "plot": ("use", "a picture of a model"),
-    "info": ("use", "what a model file holds, or what nfref runs on"),
-    "datasets": ("use", "list the built-in data"),
-    "quantile": ("predict", "quantiles of a column given others"),
-    "predict": ("predict", "a column given the others, for every row"),
+    "score": ("score", "print the log-likelihood of every row"),
+    "sample": ("sample", "sample new rows"),
+    "plot": ("plot", "plot a model"),
+    "info": ("info", "describe a model file, or the environment"),
+    "datasets": ("datasets", "list the built-in data"),
+    "quantile": ("predict", "print quantiles of a column given others"),
+    "predict": ("predict", "predict a column from the others, for every row"),
     "impute": ("predict", "fill empty cells"),
-    "report": ("report", "a page about a model and data"),
-    "vectors": ("vectors", "write numbers to hold any implementation to"),
-    "check": ("check", "point the oracle at a flow or a density"),
-    "completion": ("completion", "complete commands and options in a shell"),
+    "report": ("report", "write a page about a model and data"),
+    "vectors": ("vectors", "write test vectors for other implementations"),
+    "check": ("check", "check a flow or a density with the oracle"),
 }
 
 
@@ -65,19 +64,15 @@ class Commands:
 
 
 def load(arguments):
-    """Import what the command that is asked for needs, and say which commands have their options.
-
-    That is all of them for ``completion``, and none where no command is named.
-    """
+    """Import the module of the command that is asked for, and return the command in a list."""
     asked = [name for name in arguments[:1] if name in COMMANDS]
-    asked = list(COMMANDS) if asked == ["completion"] else asked
     for name in asked:
         import_module(f"nfref.cli.{COMMANDS[name][0]}")
     return asked
 
 
 def parser(asked=tuple(COMMANDS)):
-    """The command line as an argparse parser; commands have options in modules that are asked."""
+    """Return the argparse parser of the command line; ``asked`` names the commands with options."""
     root = Parser("nfref", DESCRIPTION, EXAMPLE)
     root.add_argument("--version", action="version", version=f"nfref {__version__}")
     commands = Commands(
@@ -98,7 +93,7 @@ def main(arguments=None):
     Parameters
     ----------
     arguments : list of str, optional
-        What stands behind ``nfref``; ``sys.argv[1:]`` if omitted.
+        The words after ``nfref``; ``sys.argv[1:]`` if omitted.
 
     Returns
     -------
@@ -109,7 +104,7 @@ def main(arguments=None):
         try:
             return _run(arguments)
         except BrokenPipeError:
-            # Whoever read our output, such as head, has seen enough.
+            # The reader of the output, such as head, has seen enough.
             discard_output()
             return 141
         except KeyboardInterrupt:
@@ -118,7 +113,7 @@ def main(arguments=None):
         except MemoryError as error:
             complain(f"nfref: error: out of memory: {_one_line(error) or 'too much was asked for'}")
             return 2
-        except SystemExit:  # after --help, for which nothing else is to be imported
+        except SystemExit:  # after --help, which needs no further import
             raise
         except _expected() as error:
             complain(f"nfref: error: {_one_line(error)}")
@@ -131,7 +126,7 @@ def main(arguments=None):
 
 
 def _expected():
-    """The errors that are one line; some of them are imported only now that there is one."""
+    """Return the errors that are printed as one line; imported only when there is one."""
     from nfref.continuous.solve import SolverError
     from nfref.tables.files.archives import ArchiveError
     from nfref.tables.reading import TableError
@@ -141,10 +136,14 @@ def _expected():
 
 def _run(arguments):
     arguments = sys.argv[1:] if arguments is None else arguments
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions
+        import argcomplete
+
+        argcomplete.autocomplete(parser())
     chosen = parser(load(arguments)).parse_args(arguments)
     if not hasattr(chosen, "run"):
         raise UsageError("expected a command such as fit, got none; nfref --help lists them")
-    # Read when pyarrow is loaded; its own keeps what it has freed.
+    # pyarrow reads this when it is loaded. Its own pool does not return freed memory.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     _check_backend()
     from nfref.kernels.compile_notice import when_compiling
@@ -160,7 +159,7 @@ def _run(arguments):
 
 
 def _check_backend():
-    """That the backend named in the environment is there, before any work is done."""
+    """Check before any work that the backend named in the environment works."""
     from nfref.runtime.backends import chosen
 
     try:
@@ -171,7 +170,7 @@ def _check_backend():
 
 def _one_line(error):
     if isinstance(error, OSError) and error.strerror:
-        # All files are named where they are opened; what has no name is where we print to.
+        # Every file is named where it is opened, so an error without a name is about stdout.
         error = f"{error.filename or 'standard output'}: {error.strerror}"
     text = printable(" ".join(str(error).split()))
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

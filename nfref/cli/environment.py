@@ -1,4 +1,4 @@
-"""What nfref stands on here: what a report of a problem should say."""
+"""Versions, processor and backend: what a bug report should include."""
 
 import os
 import platform
@@ -10,8 +10,8 @@ from nfref import __version__
 from nfref.runtime.backends import chosen, cuda_problem, numba_problem, threads
 
 
-def system():
-    """Versions, processor, backend and cache folder, as text by name."""
+def environment():
+    """Return versions, processor, backend and cache folder, as text by name."""
     without_numba = numba_problem()
     return {
         "nfref": __version__,
@@ -28,7 +28,7 @@ def system():
 
 
 def _processor():
-    """As the compiler knows it, which is what compiled code depends on."""
+    """Return the processor as the compiler names it: compiled code depends on that."""
     from nfref.kernels.numba_internals import binding
 
     return f"{platform.machine()}, {binding.get_host_cpu_name()}"

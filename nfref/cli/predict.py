@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.cli import column_matching, use
+from nfref.cli import column_matching, inputs
 from nfref.cli.arguments import (
     Options,
     UsageError,
@@ -111,15 +111,15 @@ class Quantiles(Options):
 
 def quantile(options):
     """A level and its quantile in each line."""
-    use.check_there("quantiles")
-    model = use.table_model(options.model, "MODEL")
+    inputs.check_there("quantiles")
+    model = inputs.table_model(options.model, "MODEL")
     column = _column(model, options.column)
     if column.kind == "category":
         raise UsageError(
             f"--column: expected one of numbers, got the category {column.name!r} "
             "(nfref predict gives the probabilities of its labels)"
         )
-    given = use.given_values(model, options.given, options.model)
+    given = inputs.given_values(model, options.given, options.model)
     if column.name in given:
         raise UsageError(
             f"--given: expected other columns than {column.name!r}, of which quantiles are asked"
@@ -153,8 +153,8 @@ class Prediction(Options):
 
 def predict(options):
     """A row of answers for each row of DATA."""
-    use.check_output(options.out, options.model, options.data, what="predictions")
-    model = use.table_model(options.model, "MODEL")
+    inputs.check_output(options.out, options.model, options.data, what="predictions")
+    model = inputs.table_model(options.model, "MODEL")
     column = _column(model, options.column)
     half = (1 - options.interval) / 2
     levels = (half, 0.5, 1 - half)
@@ -221,8 +221,8 @@ class Filling(Options):
 
 def fill(options):
     """The table with its empty cells filled, in its own order of columns."""
-    use.check_output(options.out, options.model, options.data)
-    model = use.table_model(options.model, "MODEL")
+    inputs.check_output(options.out, options.model, options.data)
+    model = inputs.table_model(options.model, "MODEL")
     data = load(options.data, options.header, column_matching.texts_of(model), may_be_empty=True)
     cells, sure = column_matching.partial_cells(data, model, extra=True)
     say_remark(data, sure)

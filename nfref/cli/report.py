@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.cli import use
+from nfref.cli import inputs
 from nfref.cli.arguments import Options, UsageError, header, option, positional, seed
+from nfref.cli.info import about_model
 from nfref.cli.streams import complain, printable
 from nfref.runtime.files import replacing
 from nfref.tables.densities.table_density import TableDensity
@@ -52,14 +53,12 @@ def report(options):
     from nfref.tables.report.data import gather
     from nfref.tables.report.page import render
 
-    use.check_output(options.out, options.model, options.data)
-    model = use.loaded_model(options.model)
-    rows, weight = use.rows_for(model, options.data, options.header, options.weights)
+    inputs.check_output(options.out, options.model, options.data)
+    model = inputs.loaded_model(options.model)
+    rows, weight = inputs.rows_for(model, options.data, options.header, options.weights)
     names = tuple(map(printable, model.columns or numbered_columns(model.density.dim)))
     about = {
-        name: printable(str(text))
-        for name, text in use.about_model(model).items()
-        if name != "columns"
+        name: printable(str(text)) for name, text in about_model(model).items() if name != "columns"
     }
     found = gather(
         model,

@@ -13,8 +13,8 @@ from nfref.cli import cluster, column_matching
 from nfref.cli.arguments import Options, UsageError, blamed, count, header, option, positional
 from nfref.cli.data import Data, files, load
 from nfref.cli.data_warnings import say_remark
+from nfref.cli.inputs import check_of_table, check_output, loaded_model
 from nfref.cli.streams import complain, row_bar
-from nfref.cli.use import check_of_table, check_output, loaded_model
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.missing_cells import ConditionalSampler, Marginal
 from nfref.tables.queries.scoring import log_prob, marginal_of

@@ -20,7 +20,7 @@ def test_version_and_help(tmp_path):
     assert "commands:" in nfref_command("--help", cwd=tmp_path).stdout
 
 
-@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"completion"}))
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_has_an_example(capsys, command):
     with pytest.raises(SystemExit) as done:
         main([command, "--help"])
@@ -191,7 +191,7 @@ OUT = ("--out", "kept.npz")
             "--out: expected a file of its own",
         ),
         (("sample", "model.npz", "-n", "-1"), "-n: expected at least 0, got -1"),
-        (("sample", "model.npz"), "-n: expected how many rows, got none"),
+        (("sample", "model.npz"), "-n N is required"),
         (("sample", "model.npz", "-n", "1", "--out", "model.npz"), "--out: expected a file of its"),
         (
             ("plot", "model.npz", "--data", "narrow.csv", "--out", "a.png"),

@@ -365,46 +365,6 @@ def test_the_time_is_kept(folder):
     assert table_of(done.stdout)["pool"][3] < 60
 
 
-# What was fitted is not lost --------------------------------------------------------------
-
-
-def test_a_model_that_cannot_be_written_is_written_elsewhere(folder, capsys, monkeypatch):
-    """The folder goes while the fit is running; the disk is full; whatever else it is."""
-    from nfref.cli import fit
-
-    (folder / "gone").mkdir()
-    fitted = fit.fit_incomplete_table
-
-    def fit_and_remove(*arguments, **options):
-        found = fitted(*arguments, **options)
-        for path in (folder / "gone").iterdir():
-            path.unlink()
-        (folder / "gone").rmdir()
-        return found
-
-    monkeypatch.setattr(fit, "fit_incomplete_table", fit_and_remove)
-    asked = ("fit", "people.csv", "--members", "0", "--without", "town", "--quiet")
-    assert main([*asked, "--out", "gone/m.npz"]) == 2
-    said = capsys.readouterr()
-    assert (
-        said.err.startswith(
-            "nfref: error: gone/m.npz: No such file or directory; the model that was fitted is in "
-        )
-        and said.err.count("\n") == 1
-    )
-    assert "pool" in table_of(said.out)
-    path = said.err.split()[-1]
-    assert load_model(path).density.dim == 4 and path.startswith(f"{folder}/m-rescued-")
-    monkeypatch.setattr(fit, "fit_incomplete_table", fitted)
-    assert main([*asked, "--out", "/dev/full"]) == 2
-    said = capsys.readouterr().err
-    assert "No space left on device; the model" in said and load_model(said.split()[-1])
-    monkeypatch.setattr(fit, "_write_model", lambda *rest: 1 / 0)
-    assert main([*asked, "--out", "m.npz"]) == 2
-    said = capsys.readouterr().err
-    assert "division by zero; the model" in said and load_model(said.split()[-1])
-
-
 def test_names_that_no_file_can_hold_are_found_before_the_work(folder, capsys):
     from nfref.tables.reading import TableError
 

@@ -360,12 +360,12 @@ def test_predictions_of_labels_are_their_probabilities(here, capsys):
             ("sample", "cond.npz", "-n", "3"),
             "--given: expected a value of 'age', which the density",
         ),
-        (("sample", "cond.npz"), "-n: expected how many rows, got none"),
+        (("sample", "cond.npz"), "-n N is required"),
         (
             ("sample", "cond.npz", "--given-from", "gaps.csv", "--out", "no.csv"),
             "column 'age': expect",
         ),
-        (("plot", "cond.npz", "--out", "no.png"), "--data: expected rows, for the model is given"),
+        (("plot", "cond.npz", "--out", "no.png"), "--data: expected rows, because the model is given"),
     ],
 )
 def test_refusals(here, capsys, arguments, message):

@@ -40,11 +40,11 @@ def test_ctrl_c_in_training_keeps_the_best_so_far(folder, tmp_path):
 
 def test_ctrl_c_outside_of_training(capsys, monkeypatch):
     from nfref import cli
-    from nfref.cli import use
+    from nfref.cli import info
 
     def interrupted(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(use, "loaded_model", interrupted)
+    monkeypatch.setattr(info, "loaded_model", interrupted)
     assert cli.main(["info", "model.npz"]) == 130
     assert capsys.readouterr().err == "nfref: interrupted\n"

@@ -72,7 +72,7 @@ def test_a_flow_that_python_has_fitted_serves_every_command(folder, tmp_path, mo
         assert main(arguments) == 2
         assert capsys.readouterr().err == (
             f"nfref: error: {option}: expected the density of a table, got m.npz, a flow that "
-            "nfref.fit has fitted\n"
+            "nfref.fit fitted\n"
         )
 
 

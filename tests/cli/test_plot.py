@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nfref import plots
-from nfref.cli.pictures import draw
+from nfref.cli.plot import plot_density
 from tests.cli.commands import SMALL, succeeds
 
 
@@ -29,7 +29,7 @@ def test_names_of_any_length_are_drawn_soon(tmp_path, monkeypatch):
         def sample(self, params, rng, n):
             return rng.standard_normal((n, 3))
 
-    draw(
+    plot_density(
         "--plot",
         tmp_path / "f.png",
         ThreeColumns(),

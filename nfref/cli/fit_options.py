@@ -1,0 +1,234 @@
+"""Options of ``nfref fit``, and the plan that they ask for."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from nfref.cli.arguments import (
+    Options,
+    UsageError,
+    blamed,
+    count,
+    names,
+    option,
+    penalties,
+    positive,
+    widths,
+)
+from nfref.cli.data import files
+from nfref.runtime.files import check_writable
+from nfref.tables.files import checkpoints
+from nfref.tables.fitting.flow_kinds import FLOWS, flow_kind
+from nfref.tables.fitting.plan import BUDGET, Plan
+
+MOST_LAYERS = 10_000  # each layer has arrays and functions of its own
+
+
+@dataclass(frozen=True)
+class Training(Options):
+    """Options that say how densities are fitted."""
+
+    flow: str = option(
+        "auto tries several kinds; a name fits one flow alone (default: auto; maf if you "
+        "give an option that only single flows take)",
+        choices=("auto", *FLOWS),
+    )
+    members: int = option(
+        "most flows that auto trains (default: 4; not with a single flow)",
+        type=count(0, 1000),
+        metavar="K",
+    )
+    jobs: int = option(
+        "train J flows at once, each in its own process; 0 means one for each "
+        "processor (default: %(default)s)",
+        type=count(0),
+        default=1,
+        metavar="J",
+    )
+    time: float = option(
+        f"time limit of training (default: {BUDGET:g} for auto, none for one flow)",
+        type=positive,
+        metavar="SECONDS",
+    )
+    given: Sequence = option(
+        "fit the density of the other columns given these",
+        type=names,
+        action="extend",
+        default=[],
+        metavar="NAME,NAME",
+    )
+    layers: int = option(
+        "number of layers (default: the flow's own)", type=count(1, MOST_LAYERS), metavar="K"
+    )
+    hidden: tuple = option(
+        "widths of the hidden layers, as in 64,64 (default: the flow's own)",
+        type=widths,
+        metavar="W,W",
+    )
+    trace: str = option(
+        "cnf: the trace used in training (default: exact, for at most two hidden "
+        "layers); scores are always exact",
+        choices=("exact", "hutchinson", "brute"),
+    )
+    rtol: float = option(
+        "cnf, fm: tolerance of the solver, relative and absolute (default: 1e-05)",
+        type=positive,
+        metavar="R",
+    )
+    regularise: tuple = option(
+        "cnf: weights of the two path penalties, as in 0.01,0.01 (default: none)",
+        type=penalties,
+        metavar="KINETIC,JACOBIAN",
+    )
+    epochs: int = option(
+        "most epochs of training (default: %(default)s)", type=count(1), default=200, metavar="E"
+    )
+    batch: int = option(
+        "rows of a training step (default: depends on the number of rows)",
+        type=count(1),
+        metavar="B",
+    )
+    lr: float = option(
+        "learning rate of Adam (default: the flow's own)", type=positive, metavar="R"
+    )
+    dtype: str = option(
+        "precision of flows (default: float32 to train, float64 to score)",
+        choices=("float64", "float32"),
+    )
+    drop_duplicates: bool = option("count exact copies of a row once", action="store_true")
+
+    @property
+    def of_one_flow(self):
+        """Return the options that only a single flow takes, by name."""
+        return {
+            name: value
+            for name in ("layers", "hidden", "trace", "rtol", "regularise")
+            if (value := getattr(self, name)) is not None
+        }
+
+    @property
+    def name(self):
+        """Return the name of the flow, or "auto"."""
+        return self.flow or ("maf" if self.of_one_flow else "auto")
+
+    def plan(self):
+        """Return the Plan, without callbacks."""
+        several = self.name == "auto"
+        if several:
+            flow = "auto"
+            if self.of_one_flow:
+                raise UsageError(
+                    f"--{next(iter(self.of_one_flow))}: expected none with --flow "
+                    "auto, which tries several; --flow maf is one that takes it"
+                )
+        else:
+            with blamed("--"):
+                flow = flow_kind(self.name, **self.of_one_flow)
+            if self.members is not None:
+                asked = f"flow {self.flow}" if self.flow else next(iter(self.of_one_flow))
+                raise UsageError(
+                    f"--members: expected none beside --{asked}, which asks for one "
+                    f"flow, got {self.members}"
+                )
+        members = (4 if several else 1) if self.members is None else self.members
+        time = self.time or (BUDGET if several else None)
+        return Plan(
+            flow,
+            members,
+            self.epochs,
+            self.batch,
+            self.lr,
+            time,
+            jobs=_jobs(self.jobs),
+            simple=several,
+            dtype=self.dtype,
+        )
+
+
+def _jobs(asked):
+    """Return how many flows are trained at once."""
+    if asked == 1:
+        return 1
+    try:
+        from joblib import effective_n_jobs
+    except ModuleNotFoundError:
+        raise UsageError(
+            "--jobs: expected joblib to be installed, found it is not; "
+            "pip install 'nfref[sklearn]' brings it"
+        ) from None
+    return effective_n_jobs(asked or -1)
+
+
+@dataclass(frozen=True)
+class Targets(Options):
+    """Options that say what is written and printed."""
+
+    out: str = option("write the model here", metavar="MODEL.npz")
+    plot: str = option("plot data and samples here", metavar="FIG.png")
+    checkpoint: str = option("write a checkpoint here after every epoch", metavar="FILE.npz")
+    resume: str = option(
+        "continue from this checkpoint, and write the next ones there too unless "
+        "--checkpoint names another file",
+        metavar="FILE.npz",
+    )
+    quiet: bool = option("print nothing but the table", action="store_true")
+
+    def checked(self, data):
+        """Check that every output can be written, before any work."""
+        asked = replace(self, checkpoint=self.checkpoint or self.resume)
+        taken = {os.path.realpath(path): "DATA" for path in files(data)}
+        for name in ("out", "plot", "checkpoint"):
+            path = getattr(asked, name)
+            if path is None:
+                continue
+            check_writable(path)
+            if os.path.realpath(path) in taken:
+                raise UsageError(
+                    f"--{name}: expected a file of its own, "
+                    f"got {path}, which is {taken[os.path.realpath(path)]}"
+                )
+            taken[os.path.realpath(path)] = f"--{name}"
+        if self.plot is not None:
+            from nfref.cli.plot import check_format
+
+            check_format("--plot", self.plot)
+        return asked
+
+    def say(self, line):
+        """Print a line unless --quiet is given."""
+        if not self.quiet:
+            print(line, flush=True)
+
+
+def asked_for(source, training, plan, values):
+    """Return all that decides the bits of a fit, by option; --resume needs the same."""
+    found = {
+        "search": checkpoints.SEARCH,
+        "seed": source.seed,
+        "rows": source.rows,
+        "DATA": hashlib.sha256(np.ascontiguousarray(values)).hexdigest(),
+        "flow": training.name,
+        "members": plan.members,
+        "column": source.column,
+        "weights": source.weights,
+    }
+    left = {"jobs", "time", *found, *(("epochs",) if plan.members == 1 else ())}
+    found.update(
+        {
+            field.name: getattr(training, field.name)
+            for field in fields(training)
+            if field.name not in left
+        }
+    )
+    return json.loads(
+        json.dumps(
+            {
+                name if name in ("search", "DATA") else f"--{name.replace('_', '-')}": value
+                for name, value in found.items()
+            }
+        )
+    )

@@ -1,0 +1,149 @@
+"""``nfref info``: the contents of a model file, or the environment."""
+
+from dataclasses import dataclass
+
+from nfref.cli.arguments import Options, option, positional
+from nfref.cli.environment import environment
+from nfref.cli.inputs import check_there, loaded_model
+from nfref.cli.streams import printable
+from nfref.flows.composition import Composition, Invert
+from nfref.runtime import params as trees
+from nfref.runtime.checks import shortened
+from nfref.tables.densities.table_density import TableDensity
+from nfref.tables.reading import numbered_columns
+
+LABELS = 8  # of a category that are listed
+
+
+def add_commands(commands):
+    """Add ``info`` to the command line."""
+    commands.add(
+        "info",
+        info,
+        Subject,
+        description="Print what a model file holds; or versions, processor, backend and the\n"
+        "folder of compiled code, which you may delete at any time.",
+        example="example:\n  nfref info wine.npz\n  nfref info --system",
+    )
+
+
+@dataclass(frozen=True)
+class Subject(Options):
+    """Options of ``nfref info``: one of these."""
+
+    model: str = positional("MODEL", "a model file", nargs="?")
+    system: bool = option("what nfref runs on", action="store_true")
+
+    @classmethod
+    def add_to(cls, parser):
+        super().add_to(parser.add_mutually_exclusive_group(required=True))
+
+
+def info(subject):
+    """Print what a model file holds, or the environment."""
+    check_there("it")
+    lines = environment() if subject.system else about_model(loaded_model(subject.model))
+    for name, text in lines.items():
+        print(printable(f"{name + ':':<12}{text}"))
+
+
+def about_model(model):
+    """Return what a model file holds, as text by name."""
+    density = model.density
+    if isinstance(density, TableDensity):
+        lines = _about_table(density)
+    else:
+        columns = model.columns or numbered_columns(density.dim)
+        lines = {
+            "flow": _outline(density.flow),
+            "base": type(density.base).__name__,
+            "columns": f"{len(columns)}: {', '.join(columns)}",
+            "parameters": _size(model.params),
+        }
+    for name, value in model.info.items():
+        if name == "fit":
+            try:
+                lines.update(_about_fit(value))
+            except (KeyError, TypeError, ValueError, AttributeError):  # notes of another program
+                lines["fit"] = shortened(value)
+        elif name == "fitted_to":  # keys of rows, for reports
+            continue
+        elif name == "written_by":
+            lines["written by"] = ", ".join(
+                f"{maker} {version}" for maker, version in value.items()
+            )
+        else:
+            lines[name] = value
+    return lines
+
+
+def _about_table(density):
+    """Return the columns by kind and the pool by member."""
+
+    def listed(columns):
+        return f"{len(columns)}: " + ", ".join(
+            column.name if column.kind == "real" else f"{column.name} ({column.kind})"
+            for column in columns
+        )
+
+    own = [column for column in density.columns if column.name not in density.given]
+    lines = {"columns": listed(own)}
+    if density.given:
+        lines["given"] = listed([column for column in density.columns if column not in own])
+    for column in density.columns:
+        if column.kind == "category":
+            labels = ", ".join(map(str, column.labels[:LABELS]))
+            more = f", ... ({len(column.labels)} labels)" if len(column.labels) > LABELS else ""
+            lines[column.name] = labels + more
+    if density.discrete is not None:
+        lines["classes"] = f"{len(density.discrete.log_weights)}, of the discrete columns"
+    if density.pool is not None:
+        shares = sorted(
+            ((weight, name) for name, weight in density.pool.shares.items()), reverse=True
+        )
+        none = [name for weight, name in shares if weight == 0]
+        lines["pool"] = f"{len(shares)} member{'s' * (len(shares) > 1)}: " + ", ".join(
+            f"{name} {weight:.3f}" for weight, name in shares if weight > 0
+        )
+        if none:
+            lines["pool"] += f"; of no weight: {', '.join(none)}"
+        for k in density.pool.flows:
+            flow, name = density.pool.members[k], density.pool.names[k]
+            number = density.pool.names.count(name)
+            lines[name] = (
+                f"{number} of " * (number > 1)
+                + f"{_outline(flow.density.flow)}, "
+                + _size(flow.params)
+            )
+    return lines
+
+
+def _size(params):
+    return f"{trees.count(params):,} numbers in {trees.dtype_of(params)}"
+
+
+def _about_fit(fit):
+    """Return what ``nfref fit`` wrote about the fit."""
+    rows, test = fit["rows"], fit["test"]
+    error = test["standard_error"]
+    error = "" if error is None else f", standard error {error:.3f}"
+    return {
+        "fitted to": f"{fit['data']}: {rows['train']:,} rows to train, "
+        f"{rows['validation']:,} to validate, {rows['test']:,} to test",
+        "test": f"{test['mean']:.3f} nats per row{error}",
+        "training": f"seed {fit['seed']}",
+    }
+
+
+def _outline(flow):
+    """Return the class of a flow, with layers and hidden widths if it has them."""
+    if isinstance(flow, Invert):
+        return f"Invert({_outline(flow.flow)})"
+    if type(flow).__name__ == "Chain":
+        return " -> ".join(_outline(member) for member in flow.flows)
+    settings = [
+        f"{name}={getattr(flow, name)}"
+        for name in ("layers", "hidden")
+        if isinstance(flow, Composition) and hasattr(flow, name)
+    ]
+    return f"{type(flow).__name__}({', '.join(settings)})" if settings else type(flow).__name__

@@ -1,0 +1,118 @@
+"""What several commands read: a model file, and rows for it."""
+
+import os
+
+import numpy as np
+
+from nfref.cli import column_matching
+from nfref.cli.arguments import UsageError, blamed
+from nfref.cli.data import load
+from nfref.cli.data_warnings import about_missing, say_remark
+from nfref.cli.streams import complain, is_closed
+from nfref.runtime.files import check_writable
+from nfref.tables.densities.table_density import TableDensity
+from nfref.tables.queries.missing_cells import row_given
+from nfref.tables.queries.scoring import check_cells
+
+
+def check_there(what):
+    """Check that standard output is open, for commands that only print."""
+    if is_closed():
+        raise UsageError(f"standard output: expected one to write {what} to, got a closed one")
+
+
+def loaded_model(path):
+    """Load a model that takes no context."""
+    from nfref.tables.files.model_file import load_model
+
+    if not path:
+        raise UsageError("MODEL: expected a model file, got ''")
+    model = load_model(path)
+    if model.density.context_dim:
+        raise UsageError(
+            f"{path}: expected a model without context, got one that takes "
+            f"{model.density.context_dim} context columns"
+        )
+    return model
+
+
+def check_output(out, *inputs, what=None):
+    """Check that ``out`` can be written and is not an input; without it, that stdout is open."""
+    if out is None:
+        if what is not None:
+            check_there(what)
+        return
+    if not out:
+        raise UsageError("--out: expected a file to write, got ''")
+    check_writable(out)
+    for path in inputs:
+        if path is not None and os.path.realpath(out) == os.path.realpath(path):
+            raise UsageError(f"--out: expected a file of its own, got {out}, which is read")
+
+
+def rows_for(model, name, header, weights=None):
+    """Read the rows of DATA without empty cells, in the order of the model's columns.
+
+    Returns the rows and their weights, or None. Notes on standard error say whether column names
+    were guessed and how many rows were left out.
+    """
+    of_table = isinstance(model.density, TableDensity)
+    data, weight = load(
+        name,
+        header,
+        column_matching.texts_of(model),
+        of_table,
+        column_matching.known_to(model, (weights,)),
+    ).weighed(weights)
+    values, sure = column_matching.for_model(data, model)
+    say_remark(data, sure)
+    if of_table:
+        with blamed(f"{data.name}: "):
+            check_cells(
+                model.density, column_matching.cells_of(data, values, model), may_be_empty=True
+            )
+    whole = ~np.any(np.isnan(values), axis=1)
+    if not np.all(whole):
+        said = about_missing(model.columns or data.columns, list(values.T))
+        if not np.any(whole):
+            raise UsageError(f"{data.name}: expected rows without empty cells, got {said}")
+        complain(f"nfref: note: {said}; these rows are left out")
+    return (
+        column_matching.with_text(data, values, model)[whole],
+        None if weight is None else weight[whole],
+    )
+
+
+def table_model(path, option):
+    """Load a model that is the density of a table."""
+    model = loaded_model(path)
+    check_of_table(model, path, option)
+    return model
+
+
+def check_of_table(model, path, option):
+    """Check that a model is the density of a table, because an option needs one."""
+    if not isinstance(model.density, TableDensity):
+        raise UsageError(
+            f"{option}: expected the density of a table, got {path}, a flow that nfref.fit fitted"
+        )
+
+
+def given_values(model, asked, path):
+    """Return name -> value of --given, after checking that each column can take its value."""
+    given = dict(asked)
+    if len(given) < len(asked):
+        twice = next(name for k, (name, _) in enumerate(asked) if name in dict(asked[:k]))
+        raise UsageError(f"--given: expected each column once, got {twice!r} twice")
+    if not given and not getattr(model.density, "given", ()):
+        return given
+    check_of_table(model, path, "--given")
+    for column in model.density.columns:  # labels that are no text
+        if column.name in given and column.kind == "category":
+            text = given[column.name]
+            given[column.name] = next(
+                (label for label in column.labels if str(label) == text), text
+            )
+    with blamed("--"):
+        row_given(model.density, given)
+    return given

@@ -1,0 +1,113 @@
+"""``nfref plot``: a picture of a model."""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.cli.arguments import Options, UsageError, header, option, positional
+from nfref.cli.inputs import check_output, loaded_model, rows_for
+from nfref.cli.streams import printable
+from nfref.tables.densities.table_density import TableDensity
+from nfref.tables.queries.scoring import AsDensity
+from nfref.tables.reading import numbered_columns
+
+LONGEST = 40  # characters of a column's name
+SAMPLES = 5000  # most points of data and of samples
+
+
+def add_commands(commands):
+    """Add ``plot`` to the command line."""
+    commands.add(
+        "plot",
+        plot,
+        Picture,
+        description="Plot a model: for two columns data, samples and log-density side by side,\n"
+        "for more every pair of columns of data against samples.",
+        example="example:\n  nfref plot wine.npz --data wine --out wine.png",
+    )
+
+
+@dataclass(frozen=True)
+class Picture(Options):
+    """Options of ``nfref plot``."""
+
+    model: str = positional("MODEL", "a model file")
+    data: str = option("rows to compare with", metavar="DATA")
+    header: str = header()
+    out: str = option(
+        "the picture; its extension says the format", metavar="FIG.png", required=True
+    )
+
+
+def plot(options):
+    """Plot a model, beside data if you name some."""
+    check_output(options.out, options.model, options.data)
+    check_format("--out", options.out)
+    model = loaded_model(options.model)
+    x = None if options.data is None else rows_for(model, options.data, options.header)[0]
+    columns = model.columns or numbered_columns(model.density.dim)
+    density = model.density
+    if isinstance(density, TableDensity):
+        if density.given and x is None:
+            raise UsageError(
+                "--data: expected rows, because the model is given "
+                f"{', '.join(map(repr, density.given))}; got none"
+            )
+        cells = None if x is None else list(x.T)
+        density = AsDensity(density, cells)
+        x = None if x is None else density.numbers(cells)
+    plot_density("--out", options.out, density, model.params, columns, x)
+
+
+def check_format(option, path):
+    """Check that Matplotlib can write a file with that extension."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    formats = set(FigureCanvasBase.get_supported_filetypes()) - {"pgf"}  # which needs TeX
+    extension = os.path.splitext(path)[1]
+    if extension[1:].lower() not in formats:
+        raise UsageError(
+            f"{option}: expected a file named .png, .pdf or .svg, "
+            f"got {repr(extension) if extension else 'no extension'}"
+        )
+
+
+def plot_density(option, path, density, params, columns, x=None):
+    """Plot data against samples; for two columns the log-density too.
+
+    Parameters
+    ----------
+    option : str
+        Named in errors.
+    path : path-like
+        Written whole or not at all.
+    density : Density
+    params : nested dicts and lists of arrays
+    columns : sequence of str
+    x : (N, D) array, optional
+        Rows to compare with.
+    """
+    from nfref import plots
+
+    # Pictures of the same model are the same, so the seed is not worth an option.
+    rng = np.random.default_rng(0)
+    # $ starts a formula; a long name would fill the picture and take most of its time.
+    columns = [
+        printable(column if len(column) <= LONGEST else f"{column[: LONGEST - 3]}...").replace(
+            "$", r"\$"
+        )
+        for column in columns
+    ]
+    if x is not None and len(x) > SAMPLES:
+        x = x[np.sort(rng.permutation(len(x))[:SAMPLES])]
+    try:
+        with np.errstate(all="ignore"):
+            if density.dim == 2:
+                figure = plots.triptych(density, params, x, rng=rng, columns=columns)
+            else:
+                samples = density.sample(params, rng, SAMPLES if x is None else len(x))
+                figure = plots.corner(x, samples, columns)
+            plots.save(figure, path)
+    except ValueError as error:
+        raise UsageError(f"{option}: no picture of this model: {error}") from None

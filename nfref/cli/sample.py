@@ -1,0 +1,191 @@
+"""``nfref sample``: new rows from a model."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.cli import column_matching
+from nfref.cli.arguments import (
+    Options,
+    UsageError,
+    blamed,
+    conditions,
+    count,
+    option,
+    positional,
+    positive,
+    seed,
+    spreadsheet,
+)
+from nfref.cli.data import load
+from nfref.cli.data_warnings import say_remark
+from nfref.cli.inputs import check_output, given_values, loaded_model, table_model
+from nfref.cli.streams import complain, utf8_output
+from nfref.runtime.batching import BLOCK
+from nfref.runtime.files import is_special
+from nfref.tables.densities.table_density import TableDensity, inside
+from nfref.tables.fitting.flow_kinds import size_of
+from nfref.tables.queries.missing_cells import ConditionalSampler, impute
+from nfref.tables.queries.scoring import draw, stacked
+from nfref.tables.reading import numbered_columns, write_blocks
+
+FAR = 1e6  # robust standard deviations from the median, where tails are worth a note
+
+
+def add_commands(commands):
+    """Add ``sample`` to the command line."""
+    commands.add(
+        "sample",
+        sample,
+        Sampling,
+        description="Sample rows from a model, as csv with the columns it was fitted to. With\n"
+        "--given, some columns have the values that you say; with --given-from, rows are\n"
+        "sampled for each row of a file, whose cells stay as they are. A model that was\n"
+        "fitted with --given needs those columns.",
+        example="example:\n  nfref sample wine.npz -n 1000 --seed 1 --out new.csv\n"
+        "  nfref sample wine.npz -n 1000 --given alcohol=12,pH=3.1\n"
+        "  nfref sample model.npz --given-from some.csv --out rows.csv",
+    )
+
+
+@dataclass(frozen=True)
+class Sampling(Options):
+    """Options of ``nfref sample``."""
+
+    model: str = positional("MODEL", "a model file")
+    n: int = option(
+        "how many rows; with --given-from, for each of its rows (default: 1)",
+        prefix="-",
+        type=count(0),
+        metavar="N",
+    )
+    seed: int = seed("the same seed draws the same rows")
+    given: Sequence = option(
+        "only rows in which column NAME is VALUE (density of a table)",
+        type=conditions,
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE,NAME=VALUE",
+    )
+    given_from: str = option(
+        "a file with values of some columns; empty cells are sampled too", metavar="DATA"
+    )
+    within: float = option(
+        "sample again where a real column without bounds is further from its "
+        "median than W robust standard deviations: tails have no moments",
+        type=positive,
+        metavar="W",
+    )
+    out: str = option("write here instead of standard output", metavar="CSV")
+    spreadsheet: bool = spreadsheet()
+
+
+def sample(options):
+    """Write new rows as csv."""
+    check_output(options.out, options.model, options.given_from, what="rows")
+    if options.n is None and not options.given_from:
+        raise UsageError("-n N is required: how many rows")
+    model = (
+        loaded_model(options.model)
+        if options.within is None
+        else table_model(options.model, "--within")
+    )
+    rng = np.random.default_rng(options.seed)
+    if options.given_from:
+        total, drawn = _for_each_row(model, options, rng)
+    else:
+        given = given_values(model, options.given, options.model)
+        total, drawn = options.n, _new_rows(model, options, rng, given)
+    _check_disk(options.out, total, model.density.dim)
+    known = dict(options.given)
+    watched = (
+        []
+        if options.given_from or not isinstance(model.density, TableDensity)
+        else (model.density.columns)
+    )
+    overflown = distant = 0
+
+    def blocks():
+        nonlocal overflown, distant
+        for values in drawn:
+            if values.dtype.kind == "f":
+                overflown += np.sum(~np.all(np.isfinite(values), axis=1))
+            if watched:
+                distant += np.sum(~inside(watched, values.T, FAR, known))
+            yield values
+
+    columns = model.columns or numbered_columns(model.density.dim)
+    with utf8_output(options.out) as output:
+        write_blocks(output, columns, blocks(), options.spreadsheet)
+    if overflown:
+        complain(f"nfref: note: {overflown} rows hold numbers too large to compute")
+    if distant:
+        complain(
+            f"nfref: note: {distant:,} of {total:,} rows are further out than {FAR:g} robust "
+            "standard deviations: tails have no moments; --within 6 samples such rows again"
+        )
+
+
+def _new_rows(model, options, rng, given):
+    """Yield n rows in blocks."""
+    for start in range(0, options.n, BLOCK):
+        with blamed("--"):
+            rows = draw(
+                model.density,
+                model.params,
+                rng,
+                min(BLOCK, options.n - start),
+                given,
+                options.within,
+            )
+        yield rows
+
+
+def _for_each_row(model, options, rng):
+    """Return the number of rows and an iterator of blocks, for the rows of --given-from."""
+    if options.given:
+        raise UsageError("--given: expected none with --given-from, which says what is given")
+    if options.within is not None:
+        raise UsageError(
+            "--within: expected none with --given-from, whose rows are kept, got "
+            f"{options.within:g}"
+        )
+    model = table_model(options.model, "--given-from")
+    density, each = model.density, 1 if options.n is None else options.n
+    drawn = [column.name for column in density.columns if column.name not in density.given]
+    data = load(
+        options.given_from,
+        "auto",
+        column_matching.texts_of(model),
+        True,
+        column_matching.known_to(model, optional=drawn),
+    )
+    cells, sure = column_matching.partial_cells(data, model, drawn)
+    say_remark(data, sure)
+    rows = len(cells[0])
+
+    def blocks():
+        sampler, step = ConditionalSampler(density), max(1, BLOCK // max(each, 1))
+        for start in range(0, rows if each else 0, step):
+            block = [np.repeat(values[start : start + step], each) for values in cells]
+            with blamed(f"{options.given_from}: "):
+                found = impute(density, block, rng, sampler=sampler)
+            yield stacked(found)
+
+    return rows * each, blocks()
+
+
+def _check_disk(out, n, dim):
+    """Check that the disk has space for a csv of n rows."""
+    if out is None or is_special(out):
+        return
+    least = 4 * n * dim  # a number has three characters or more, and a delimiter
+    free = shutil.disk_usage(os.path.dirname(os.path.realpath(out))).free
+    if least > free:
+        raise UsageError(
+            f"-n: expected rows that fit into the {size_of(free)} free for "
+            f"{out}, got {n:,}, which take {size_of(least)} or more"
+        )
