@@ -73,4 +73,4 @@ def test_samples_are_told_apart_as_the_benchmark_printed():
     forest = dict(lines)
     page = re.sub(r"\s+", " ", text_of("density_of_my_table"))
     assert f"with an AUC of {forest['FlowDensity']}," in page
-    assert f"and with {forest['without lattices']} where they are not rounded" in page
+    assert f"Without rounding, the AUC is {forest['without lattices']}." in page
