@@ -1,7 +1,7 @@
 """The page of papers: its tables, made from the registry of citations and from two lists.
 
 ``docs/citations.py`` says what stands in which place of which paper; reading all of nfref as
-the tests do says where each place is used. ``docs/statements.csv`` says which page shows what,
+the tests do says where each place is used. ``docs/claims.csv`` says which page shows what,
 ``docs/survey.csv`` what became of each system of the article that nfref follows.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from docs.citations import CITATIONS
 from tests.citing import ARXIV, FILES, ROOT, mentions, paragraphs
 
-STATEMENTS = Path(__file__).parents[1] / "statements.csv"
+STATEMENTS = Path(__file__).parents[1] / "claims.csv"
 SURVEY = Path(__file__).parents[1] / "survey.csv"
 READ = {"read": "read in the paper's text", "quoted": "from texts that quote it"}
 

@@ -89,17 +89,33 @@ def table_of(header, lines):
 
 def beside_others(found):
     """How much more nats FlowDensity has than others, by table and rows."""
-    header = ("table", "rows", "nats", "best simple density", "vine", "ARF", "zuko NSF",
-              "vines add")
+    header = (
+        "table",
+        "rows",
+        "nats",
+        "best simple density",
+        "vine",
+        "ARF",
+        "zuko NSF",
+        "vines add",
+    )
     lines = []
     for table, title in TABLES.items():
         for rows in [rows for rows in SHOWN if rows in found.sizes(table)]:
             simple = found.best_simple(table, rows)
-            lines.append((title, f"{rows:,}", f"{found.nats(table, rows, 'FlowDensity'):.2f}",
-                          f"{SIMPLE[simple]} {shown(*found.more(table, rows, simple))}",
-                          *(shown(*found.more(table, rows, other)) or "\\-"
-                            for other in ("vine", "ARF", "zuko NSF")),
-                          shown(*found.more(table, rows, "FlowDensity", "with vines")) or "\\-"))
+            lines.append(
+                (
+                    title,
+                    f"{rows:,}",
+                    f"{found.nats(table, rows, 'FlowDensity'):.2f}",
+                    f"{SIMPLE[simple]} {shown(*found.more(table, rows, simple))}",
+                    *(
+                        shown(*found.more(table, rows, other)) or "\\-"
+                        for other in ("vine", "ARF", "zuko NSF")
+                    ),
+                    shown(*found.more(table, rows, "FlowDensity", "with vines")) or "\\-",
+                )
+            )
     return table_of(header, lines)
 
 

@@ -365,7 +365,10 @@ def test_predictions_of_labels_are_their_probabilities(here, capsys):
             ("sample", "cond.npz", "--given-from", "gaps.csv", "--out", "no.csv"),
             "column 'age': expect",
         ),
-        (("plot", "cond.npz", "--out", "no.png"), "--data: expected rows, because the model is given"),
+        (
+            ("plot", "cond.npz", "--out", "no.png"),
+            "--data: expected rows, because the model is given",
+        ),
     ],
 )
 def test_refusals(here, capsys, arguments, message):

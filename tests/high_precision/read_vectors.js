@@ -1,6 +1,6 @@
 // Reads golden vectors with nothing but JavaScript and recomputes the maps it knows from
 // their papers. Prints one line a file, and exits with 1 at the first disagreement.
-//   node tests/oracle/read_vectors.js FOLDER
+//   node tests/high_precision/read_vectors.js FOLDER
 "use strict";
 const fs = require("fs");
 const path = require("path");

@@ -141,7 +141,7 @@ def source_of(page):
 
 
 def test_every_statement_has_its_page():
-    with (DOCS / "statements.csv").open(encoding="utf-8", newline="") as file:
+    with (DOCS / "claims.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) >= 40
     missing = [
