@@ -1,6 +1,6 @@
-"""Reading the command line: one-line errors, and what the options accept.
+"""Parse the command line: errors of one line, and types of options.
 
-``nfref --help`` needs no more than this, so what takes time is imported where it is used.
+``nfref --help`` imports no more than this module, so slow imports stand where they are used.
 """
 
 import argparse
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, fields
 
 
 class UsageError(Exception):
-    """Something is wrong with what was asked for; the message is one line."""
+    """A mistake in what was asked for; the message is one line."""
 
 
 @contextlib.contextmanager
 def blamed(name):
-    """Within the block a ValueError is a UsageError, whose message ``name`` stands before."""
+    """Turn a ValueError of the block into a UsageError whose message begins with ``name``."""
     try:
         yield
     except ValueError as error:
@@ -25,14 +25,14 @@ def blamed(name):
 
 @dataclass(frozen=True)
 class Options:
-    """What a command, or a part of it, is asked for: a field for each option that it knows.
+    """Options of a command, or of a part of it: one field an option.
 
-    A field says by :func:`option` or :func:`positional` what argparse is told of it.
+    :func:`option` and :func:`positional` make the fields; they hold what argparse needs.
     """
 
     @classmethod
     def add_to(cls, parser):
-        """Have a parser look for them."""
+        """Add the options to a parser."""
         for one in fields(cls):
             parser.add_argument(
                 one.metadata["prefix"] + one.name.replace("_", "-"), **one.metadata["about"]
@@ -40,27 +40,27 @@ class Options:
 
     @classmethod
     def of(cls, namespace):
-        """Out of what argparse has found."""
+        """Return the options that argparse found."""
         return cls(**{one.name: getattr(namespace, one.name) for one in fields(cls)})
 
 
 def option(help, prefix="--", **about):
-    """A field of Options that is given by its name; ``about`` is what argparse takes."""
+    """Return a field for an option with a name; ``about`` goes to argparse."""
     return field(metadata={"prefix": prefix, "about": {"help": help, **about}})
 
 
 def positional(metavar, help, **about):
-    """A field of Options that is given by its place."""
+    """Return a field for an argument without a name."""
     return option(help, prefix="", metavar=metavar, **about)
 
 
 def seed(help):
-    """The field of --seed."""
+    """Return the field of --seed."""
     return option(f"{help} (default: %(default)s)", type=count(0, 2**128), default=0, metavar="S")
 
 
 def header():
-    """The field of --header, for commands that read DATA."""
+    """Return the field of --header, for commands that read DATA."""
     from nfref.tables.reading import HEADERS
 
     return option(
@@ -72,7 +72,7 @@ def header():
 
 
 def spreadsheet():
-    """The field of --spreadsheet, for commands that write text which came from others."""
+    """Return the field of --spreadsheet, for commands that write text from elsewhere."""
     return option(
         "write an apostrophe before text that begins with = + - or @, which a "
         "spreadsheet would take for a formula",
@@ -81,7 +81,7 @@ def spreadsheet():
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that raises a UsageError where argparse prints the usage and exits."""
+    """An argument parser that raises a UsageError instead of printing the usage."""
 
     def __init__(self, prog, description=None, example=None, **options):
         super().__init__(
@@ -95,7 +95,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, arguments=None, namespace=None):
         arguments = sys.argv[1:] if arguments is None else arguments
-        for argument in arguments:  # argparse takes the value for the end of the options
+        for argument in arguments:  # argparse would take "--" for the end of the options
             if argument.startswith("-") and argument.endswith("=--"):
                 raise UsageError(f"{argument[:-3]}: expected a value, got '--'")
         return super().parse_args(arguments, namespace)
@@ -105,7 +105,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def count(minimum, maximum=10**15):
-    """A type of option: a whole number from ``minimum`` to ``maximum``."""
+    """Return a type of option: a whole number from ``minimum`` to ``maximum``."""
 
     def read(text):
         try:
@@ -126,7 +126,7 @@ def count(minimum, maximum=10**15):
 
 
 def positive(text):
-    """A type of option: a finite number above zero."""
+    """Read a finite number above zero."""
     try:
         number = float(text)
     except ValueError:
@@ -137,12 +137,12 @@ def positive(text):
 
 
 def widths(text):
-    """A type of option: widths such as 64,64."""
+    """Read widths such as 64,64."""
     return tuple(count(1)(part) for part in text.split(","))
 
 
 def support(text):
-    """A type of option: NAME=SUPPORT as (name, support)."""
+    """Read NAME=SUPPORT as (name, support)."""
     from nfref.tables.schema.column_inference import asked_support
     from nfref.tables.schema.columns import ColumnError
 
@@ -159,7 +159,7 @@ def support(text):
 
 
 def names(text):
-    """A type of option: names of columns, as in x1,x2."""
+    """Read names of columns, as in x1,x2."""
     found = tuple(name.strip() for name in text.split(","))
     if not all(found):
         raise argparse.ArgumentTypeError(f"expected names of columns, as in x1,x2; got {text!r}")
@@ -167,7 +167,7 @@ def names(text):
 
 
 def floats(text, separator):
-    """The numbers of a text, none where a part of it is no number."""
+    """Return the numbers of a text, or none if a part of it is not a number."""
     try:
         return tuple(map(float, text.split(separator)))
     except ValueError:
@@ -175,7 +175,7 @@ def floats(text, separator):
 
 
 def share(text):
-    """A type of option: a number above 0 and below 1."""
+    """Read a number above 0 and below 1."""
     found = floats(text, ",")
     if len(found) != 1 or not 0 < found[0] < 1:
         raise argparse.ArgumentTypeError(f"expected a number above 0 and below 1, got {text!r}")
@@ -183,14 +183,14 @@ def share(text):
 
 
 def shares(text):
-    """A type of option: numbers above 0 and below 1, as in 0.05,0.5,0.95."""
+    """Read numbers above 0 and below 1, as in 0.05,0.5,0.95."""
     return tuple(share(part) for part in text.split(","))
 
 
 def conditions(text):
-    """A type of option: NAME=VALUE,NAME=VALUE as ((name, text of the value), ...).
+    """Read NAME=VALUE,NAME=VALUE as ((name, text of the value), ...).
 
-    A comma that no NAME=VALUE follows belongs to the value before it.
+    A comma belongs to the value before it unless NAME=VALUE follows.
     """
     found = []
     for part in text.split(","):
@@ -207,7 +207,7 @@ def conditions(text):
 
 
 def penalties(text):
-    """A type of option: KINETIC,JACOBIAN as two numbers of at least 0."""
+    """Read KINETIC,JACOBIAN: two numbers of at least 0."""
     found = floats(text, ",")
     if len(found) != 2 or not all(0 <= number < math.inf for number in found):
         raise argparse.ArgumentTypeError(

@@ -1,7 +1,7 @@
 """``nfref check package.module:object --dim 3``: the oracle from the shell.
 
-Exit status 0 when every property was judged and passed, 1 when one failed, 3 when none failed but
-some could not be judged, 2 when the question was wrong.
+Exit status 0 if every property was judged and passed, 1 if one failed, 3 if none failed but some
+could not be judged, 2 for a mistake in what was asked for.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from nfref.cli.arguments import Options, UsageError, count, floats, option, posi
 
 
 def add_commands(commands):
-    """Add the command to the command line."""
+    """Add ``check`` to the command line."""
     commands.add(
         "check",
         check,
@@ -52,7 +52,7 @@ def _shape(text):
 
 @dataclass(frozen=True)
 class Question(Options):
-    """What is checked, and how."""
+    """Options of ``nfref check``."""
 
     object: str = positional(
         "MODULE:OBJECT", "what to check, as package.module:name.of.attribute", nargs="?"
@@ -121,17 +121,17 @@ class Question(Options):
 
     @property
     def subject(self):
-        """What the report calls it."""
+        """Return the name of the subject in the report."""
         return self.process if self.object is None else self.object
 
 
 def load(name):
-    """The object that "package.module:name" stands for; the current folder is looked in.
+    """Import the object that "package.module:name" names; the current folder comes first.
 
     Raises
     ------
     UsageError
-        If there is none.
+        If there is no such object.
     """
     module, colon, path = name.partition(":")
     if not (module and colon and path):
@@ -152,7 +152,7 @@ def load(name):
 
 
 def check(options):
-    """Run the command; returns the exit status."""
+    """Run the oracle and return the exit status."""
     from nfref.oracle import (
         DENSITY_PROPERTIES,
         FLOW_PROPERTIES,
@@ -199,7 +199,7 @@ def check(options):
 
 
 def _report(options, thing, skip, rng):
-    """The report on an object, or on a program that was started."""
+    """Check an object, or a program that was started."""
     from nfref.oracle import adapters
     from nfref.oracle.checks.density import check_density
     from nfref.oracle.checks.flow import check_flow
@@ -244,12 +244,12 @@ def _report(options, thing, skip, rng):
     )
 
 
-# With --density, what is asked of flows alone would be passed over.
+# With --density, options for flows alone would be ignored.
 NOT_OF_TABLES = ("context", "event_shape", "support", "domain", "codomain", "smooth", "stochastic")
 
 
 def _of_table(options, thing, skip, rng):
-    """The report on the density of a table."""
+    """Check the density of a table."""
     from nfref.oracle import check_estimator_density
     from nfref.tables.reading import read_table
 
@@ -288,7 +288,7 @@ def _of_table(options, thing, skip, rng):
 
 
 def _library(options):
-    """Name and version of the distribution that the object belongs to; (name, None) if unknown."""
+    """Return name and version of the object's distribution; (name, None) if it is unknown."""
     from importlib import metadata
 
     name = options.library or options.subject.partition(":")[0].partition(".")[0]
@@ -299,7 +299,7 @@ def _library(options):
 
 
 def _dim(options, thing):
-    """The number of coordinates, which --event-shape may give, or a dictionary of arguments."""
+    """Return the number of coordinates, which --event-shape or a dictionary may give."""
     if options.event_shape is not None:
         size, where = int(np.prod(options.event_shape)), "the size of --event-shape"
     elif isinstance(thing, dict) and "dim" in thing:
@@ -326,10 +326,10 @@ def _made(name, construct):
 
 
 def check_is_a_map(name, function, options, dim, context):
-    """That a lone function takes rows and returns values at all.
+    """Check that a function takes rows and returns values at all.
 
-    ``os.system`` is no flow with a fault but a wrong question. What else a function does wrong,
-    and how long it takes, is for the oracle.
+    A function such as ``os.system`` is not a faulty flow but a mistake. The oracle judges
+    everything else that a function does wrong, and how long it takes.
 
     Raises
     ------
@@ -371,7 +371,7 @@ def _takes_nothing(function):
 
 
 def _context(text, rng):
-    """Rows of context from a file, or drawn: (M, C), None where none was asked for."""
+    """Read rows of context from a file, or sample them, (M, C); None without context."""
     if text is None:
         return None
     if text.isdigit() and int(text):

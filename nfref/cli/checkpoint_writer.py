@@ -1,4 +1,4 @@
-"""When ``nfref fit`` writes checkpoints, and where."""
+"""Write the checkpoints of ``nfref fit``."""
 
 import contextlib
 import os
@@ -8,21 +8,21 @@ from nfref.cli.streams import complain
 from nfref.runtime.files import is_special
 from nfref.tables.files import checkpoints
 
-EVERY = 60  # seconds between checkpoints that nobody asked for
+EVERY = 60  # seconds between checkpoints that are written by default
 
 
 class CheckpointWriter:
-    """Writes checkpoints: after every epoch where they were asked for, else every minute.
+    """Write checkpoints: after every epoch if you asked for them, otherwise every minute.
 
-    Those that nobody asked for stand beside the model and go when it is written. A disk that is
-    full ends no fit.
+    Checkpoints that you did not ask for are beside the model, and go when it is written. A full
+    disk does not end the fit.
 
     Parameters
     ----------
     path : str or None
-        Where they were asked for.
+        The file of --checkpoint.
     out : str or None
-        Where the model will be.
+        The model file.
     asked : dict
         All that decides the bits of the fit.
     say : callable
@@ -51,7 +51,7 @@ class CheckpointWriter:
         self.last = time.monotonic()
 
     def done(self):
-        """The model is written."""
+        """Remove a checkpoint that nobody asked for, once the model is written."""
         if self.own and self.written:
             with contextlib.suppress(OSError):
                 os.unlink(self.path)

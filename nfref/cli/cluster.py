@@ -1,4 +1,4 @@
-"""Work for the workers of a Dask scheduler: one task a file, and one line where nobody answers."""
+"""Score files with the workers of a Dask scheduler, one task a file."""
 
 import contextlib
 import logging
@@ -9,24 +9,24 @@ from concurrent.futures import Future
 from nfref.cli.arguments import UsageError
 from nfref.tables.reading import TableError
 
-WAIT = 8  # seconds for a scheduler to answer, each time that it is asked
+WAIT = 8  # seconds that a scheduler has for each answer
 
 
 class ClusterLost(UsageError):
-    """The scheduler went away on the way."""
+    """The scheduler stopped to answer during the work."""
 
 
 def results(address, work, paths, **options):
-    """What ``work(path, **options)`` gives for each path, in their order.
+    """Yield ``work(path, **options)`` for each path, in order.
 
     Raises
     ------
     UsageError
-        If no scheduler answers, several workers die of a file, or as ``work`` does.
+        If no scheduler answers, if several workers die of one file, or if ``work`` raises it.
     ClusterLost
-        If the scheduler does not answer any more.
+        If the scheduler stops answering.
     """
-    # Here and below: what asks no cluster starts sooner without it.
+    # These imports are slow, and only a cluster needs them.
     import asyncio
 
     try:
@@ -36,11 +36,11 @@ def results(address, work, paths, **options):
             "--dask: expected dask and distributed to be installed, found they are "
             "not; pip install 'nfref[dask]' brings them"
         ) from None
-    logging.disable(logging.CRITICAL)  # what Dask says of a lost connection fills pages
+    logging.disable(logging.CRITICAL)  # Dask logs pages about a lost connection
     try:
         _ask(distributed, address)
         client = distributed.Client(address, timeout=WAIT, set_as_default=False)
-    except Exception as error:  # who is no scheduler may say anything, which Dask asserts
+    except Exception as error:  # another server may answer anything, and Dask asserts
         raise UsageError(
             f"--dask: expected the address of a scheduler, got {address}: {_reason(error)}"
         ) from None
@@ -69,12 +69,12 @@ def results(address, work, paths, **options):
             future.release()
             yield found
     finally:
-        with contextlib.suppress(Exception):  # it may be gone
+        with contextlib.suppress(Exception):  # the scheduler may be gone
             client.close(timeout=2)
 
 
 def _result(distributed, future, address):
-    """What a worker gave; while it is at work, whether the scheduler is still there."""
+    """Return the result of a worker; meanwhile check that the scheduler still answers."""
     while True:
         try:
             return future.result(timeout=WAIT / 2)
@@ -83,9 +83,9 @@ def _result(distributed, future, address):
 
 
 def _ask(distributed, address):
-    """Have a scheduler say that it is one.
+    """Ping the scheduler.
 
-    In a thread of its own: some of what it waits for takes no limit of time.
+    In a thread of its own, because some of its waits have no time limit.
     """
     import asyncio
 
@@ -110,10 +110,10 @@ def _ask(distributed, address):
 
 
 def _reason(error):
-    """Why, in one line; of a chain of errors the first one says it."""
+    """Return the reason in one line: the first error of a chain has it."""
     while error.__cause__ is not None:
         error = error.__cause__
-    if isinstance(error, MemoryError):  # the first bytes of a web server, as a length
+    if isinstance(error, MemoryError):  # a web server's first bytes, read as a length
         return "what answers there is no scheduler"
     text = " ".join(str(error).split())
     return text or f"nobody answers within {WAIT} s"

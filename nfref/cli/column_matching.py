@@ -1,4 +1,4 @@
-"""A table beside a model: which columns are which, and what stands in them."""
+"""Match the columns of a table with those of a model."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from nfref.tables.reading import match_columns, numbered_columns, quoted_names, 
 
 
 def for_model(data, model):
-    """(values, sure): the data in the order of the model's columns, and whether names say so."""
+    """Return the data in the order of the model's columns, and whether names decided it."""
     columns = model.columns or numbered_columns(model.density.dim)
     named = columns != numbered_columns(model.density.dim)
     return (
@@ -21,8 +21,11 @@ def for_model(data, model):
 
 
 def known_to(model, also=(), optional=()):
-    """Which columns are read: the model's and ``also``, where a file with names holds all of the
-    model's but ``optional`` ones; all columns else, and whoever reads says what is missing."""
+    """Return a function that chooses which columns of a file are read.
+
+    If a file with names holds all the model's columns but ``optional`` ones, these and ``also`` are
+    read. Otherwise all columns are read, and a later check says what is missing.
+    """
     names, told = model.columns, []
 
     def keep(columns, named):
@@ -44,7 +47,7 @@ def known_to(model, also=(), optional=()):
 
 
 def texts_of(model):
-    """Names of the model's columns whose cells are text."""
+    """Return the names of the model's columns whose cells are text."""
     return tuple(
         column.name
         for column in getattr(model.density, "columns", ())
@@ -53,7 +56,7 @@ def texts_of(model):
 
 
 def cells_of(data, values, model):
-    """Values in the order of the model's columns as a list of columns: numbers, or text."""
+    """Return the values as a list of columns in the order of the model's: numbers, or text."""
     return [
         text_at(data.table.labels[column.name], part) if column.name in data.table.labels else part
         for column, part in zip(model.density.columns, values.T)
@@ -61,14 +64,16 @@ def cells_of(data, values, model):
 
 
 def with_text(data, values, model):
-    """The values with the text itself where they hold the places of it."""
+    """Return the values with text in place of its codes."""
     return stacked(cells_of(data, values, model)) if data.table.labels else values
 
 
 def partial_cells(data, model, optional=(), extra=False, first=1):
-    """(cells, sure) like :func:`for_model` and :func:`cells_of`; ``optional`` columns may be absent
-    from the data, and are empty then; with ``extra`` the data may have columns besides. Messages
-    count rows from ``first``."""
+    """Return (cells, sure) as :func:`for_model` and :func:`cells_of` do, for partial rows.
+
+    ``optional`` columns may be absent from the data, and are empty then. With ``extra`` the data
+    may have other columns too. ``first`` is the number of the first row in messages.
+    """
     names, there = model.columns or numbered_columns(model.density.dim), data.columns
     if extra and data.table.named and model.columns:
         kept = [k for k, name in enumerate(data.columns) if name in names]

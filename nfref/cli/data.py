@@ -1,4 +1,4 @@
-"""DATA on the command line: a file or built-in data, checked."""
+"""Read DATA, a file or built-in data, and check it."""
 
 import glob
 import os
@@ -33,10 +33,10 @@ TOY_ROWS = 5000
 
 @dataclass(frozen=True)
 class Data:
-    """A table with the name it was asked for by, and the density it was drawn from if known.
+    """A table with its name on the command line, and the density it was sampled from, if known.
 
-    Where it is a sample, ``total`` is how many rows it was drawn from, and ``lowest`` (name ->
-    value) holds the lowest values of these.
+    For a sample ``total`` is the number of rows it was taken from, and ``lowest`` (name -> value)
+    their lowest values.
     """
 
     name: str
@@ -54,9 +54,10 @@ class Data:
         return self.table.columns
 
     def weighed(self, column, first=None):
-        """(data without that column, its values as weights of the rows); (data, None) for None.
+        """Return the data without that column, and its values as weights; (data, None) for None.
 
-        ``first`` is how many rows lie before these, which are then not all; else one has to count.
+        ``first`` is how many rows come before these, if these are one batch of many; otherwise at
+        least one weight must be above 0.
         """
         if column is None:
             return self, None
@@ -82,13 +83,13 @@ class Data:
 
 
 def load(name, header="auto", texts=(), may_be_empty=False, keep=None):
-    """The data of that name: of a file if there is one, built in otherwise.
+    """Load the data of that name: a file if it exists, otherwise built-in data.
 
-    ``header`` says of a text file whether its first line holds names, and ``texts`` names the
-    columns that hold text. With ``may_be_empty`` cells of a file may be empty. ``keep`` says which
-    columns are read, as for :func:`nfref.tables.reading.batches`.
+    ``header`` says whether the first line of a text file holds names, and ``texts`` names the
+    columns that hold text. With ``may_be_empty`` cells of a file may be empty. ``keep`` chooses the
+    columns to read, as for :func:`nfref.tables.reading.batches`.
 
-    A built-in toy is always the same 5,000 rows, so that a score can be repeated.
+    A built-in toy is always the same 5,000 rows, so that scores can be repeated.
     """
     if not name:
         raise UsageError("DATA: expected a file or the name of built-in data, got ''")
@@ -109,7 +110,7 @@ def load(name, header="auto", texts=(), may_be_empty=False, keep=None):
 
 
 def files(data):
-    """The files that DATA names: itself, or those of a pattern."""
+    """Return the files that DATA names: itself, or those that match a pattern."""
     if os.path.exists(data) or not glob.has_magic(data):
         return [data]
     found = sorted(path for path in glob.glob(data, recursive=True) if os.path.isfile(path))
@@ -123,7 +124,7 @@ def files(data):
 
 @dataclass(frozen=True)
 class Source(Options):
-    """The rows that a density is fitted to, as they are asked for."""
+    """Options that say which rows are fitted."""
 
     data: str = positional(
         "DATA", "a file, a pattern of files in quotes, or the name of built-in data"
@@ -152,11 +153,11 @@ class Source(Options):
 
     @property
     def categories(self):
-        """Names of columns that are asked to be categories, whose cells may be text."""
+        """Return the columns that are asked to be categories: their cells may be text."""
         return tuple(name for name, support in self.column if support == "category")
 
     def keep(self, columns, named):
-        """Which columns are read: all but those of --without."""
+        """Return the columns to read: all but those of --without."""
         for name in self.without:
             if name not in columns:
                 raise UsageError(f"--without: expected a column of {self.data}, got {name!r}")
@@ -169,13 +170,13 @@ class Source(Options):
         return kept
 
     def load(self, shown=True):
-        """All rows, or a sample where they are too many.
+        """Load all rows, or a sample if there are too many.
 
-        Whether the rows that are not in the sample fit the supports and weights that were asked
-        for is looked at as they pass. ``shown`` shows them passing.
+        Rows outside the sample are checked against supports and weights as they pass. ``shown``
+        shows a progress bar.
         """
         paths, texts = files(self.data), (..., *self.categories)
-        if len(paths) == 1 and not os.path.exists(paths[0]):  # built in, or an error
+        if len(paths) == 1 and not os.path.exists(paths[0]):  # built-in data, or an error
             return self._some(load(self.data, self.header, texts, True, self.keep))
         faults = []
 
@@ -186,7 +187,7 @@ class Source(Options):
                     self._check(path, table, first)
                 except UsageError as error:
                     faults.append(error)
-            # Of rows that are all kept whoever uses them says what is wrong.
+            # If all rows are kept, a later check names the fault.
             if faults and total > (self.rows or sample_rows(len(table.columns))):
                 raise faults[0]
 
@@ -212,7 +213,7 @@ class Source(Options):
         )
 
     def _some(self, data):
-        """A sample of built-in data, where fewer rows are asked for."""
+        """Return a sample of built-in data if fewer rows are asked for."""
         total = len(data.values)
         if self.rows is None or self.rows >= total:
             return data
@@ -222,7 +223,7 @@ class Source(Options):
         )
 
     def _check(self, path, table, first):
-        """That the columns of a batch are as they were asked for; ``first`` rows lie before it."""
+        """Check a batch against supports and weights; ``first`` rows come before it."""
         part = Data(path, table)
         if self.weights in table.columns and len(table.columns) > 1:
             part.weighed(self.weights, first)

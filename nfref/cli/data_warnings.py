@@ -1,4 +1,4 @@
-"""What there is to say about data, before anything is made of them."""
+"""Notes about data, printed before a fit."""
 
 from shlex import quote
 
@@ -9,20 +9,20 @@ from nfref.tables.fitting.gaps import uninformative_rows
 from nfref.tables.schema.columns import Continuous, is_missing
 from nfref.tables.schema.distinct_rows import effective_rows
 
-COARSE = 10  # rows a value from which on a column is said to repeat
-ORDERED = 20  # rows from which on whole numbers in order are thought to be names
-NAMED = 5  # columns that are named in one line
-OFTEN = 0.2  # the share of rows from which on one value is said to repeat
+COARSE = 10  # rows a distinct value from which a column counts as coarse
+ORDERED = 20  # fewest rows for which ordered whole numbers look like names of rows
+NAMED = 5  # most columns that one line names
+OFTEN = 0.2  # share of the rows from which one value counts as frequent
 
 
 def say_remark(data, sure):
-    """What was taken for names, where it was guessed and names do not say so."""
+    """Print which line was taken for names, if that was a guess."""
     if data.table.remark and not sure:
         complain(f"nfref: {'warning' if data.table.doubtful else 'note'}: {data.table.remark}")
 
 
 def about_missing(columns, cells):
-    """ "N of M rows have empty cells: ..." of a list of columns' values; nothing where none has."""
+    """Say how many rows have empty cells, and in which columns; "" if none has."""
     missing = [is_missing(values) for values in cells]
     rows = int(np.sum(np.any(missing, axis=0)))
     if not rows:
@@ -35,7 +35,7 @@ def about_missing(columns, cells):
 
 
 def about_rows(data, split, weights, weight, copies, dropped):
-    """How many rows there are, and what they count."""
+    """Say how many rows there are, and what they count."""
     if data.table.remark and not data.table.doubtful:
         yield data.table.remark
     columns = "1 column" if len(data.columns) == 1 else f"{len(data.columns)} columns"
@@ -59,7 +59,7 @@ def about_rows(data, split, weights, weight, copies, dropped):
 
 
 def about_columns(columns, given):
-    """What columns that are not simply real were taken for, and which are given."""
+    """Name the columns that are not simply real, rounded ones, and given ones."""
     kinds = [f"{column.name!r} {column.kind}" for column in columns if column.kind != "real"]
     if kinds:
         yield f"columns that are not simply real: {', '.join(kinds)}"
@@ -79,13 +79,13 @@ def about_columns(columns, given):
 
 
 def _listed(parts):
-    """Some of the parts, and how many more there are."""
+    """List the first parts, and how many more there are."""
     more = f" and {len(parts) - NAMED} more" if len(parts) > NAMED else ""
     return ", ".join(parts[:NAMED]) + more
 
 
 def about_ties(data, columns):
-    """Continuous columns whose values repeat, on no lattice, or count the rows."""
+    """Name continuous columns whose values repeat without a rounding step, or number the rows."""
     real = {
         column.name: column.step is None or column.alone
         for column in columns
@@ -147,7 +147,7 @@ def _count_rows(values):
 
 
 def about_signs(data, columns):
-    """Real columns all of whose values are above 0, and which don't count the rows."""
+    """Name real columns whose values are all above 0."""
     real = {column.name for column in columns if column.kind == "real"}
     positive = [
         name
@@ -163,7 +163,7 @@ def about_signs(data, columns):
 
 
 def about_empty_cells(data, given):
-    """How many cells are empty, and what is done."""
+    """Say how many cells are empty, and what the fit does with them."""
     cells = data.table.cells()
     about = about_missing(data.columns, cells)
     if not about:

@@ -1,4 +1,4 @@
-"""Ctrl-C and the signals that ask a process to end, which do the same here."""
+"""Handle Ctrl-C, SIGTERM and SIGHUP, all in the same way."""
 
 import contextlib
 import signal
@@ -11,7 +11,7 @@ SIGNALS = [
 
 @contextlib.contextmanager
 def _handling(handler):
-    """``handler`` for all of them; those that the caller ignores (nohup) stay ignored."""
+    """Install ``handler`` for all signals but those that the caller ignores (nohup)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -27,14 +27,14 @@ def _handling(handler):
 
 
 def handled():
-    """Within the block, SIGTERM and SIGHUP raise KeyboardInterrupt as Ctrl-C does."""
+    """Raise KeyboardInterrupt on SIGTERM and SIGHUP within the block, as on Ctrl-C."""
     return _handling(signal.default_int_handler)
 
 
 class Once:
-    """What :func:`once` yields: the first signal interrupts, unless it is held.
+    """The handler of :func:`once`: the first signal interrupts, unless it is held.
 
-    ``came`` says whether one came.
+    ``came`` is True once a signal came.
     """
 
     def __init__(self):
@@ -48,15 +48,15 @@ class Once:
         self._pending = True
 
     def hold(self):
-        """No signal interrupts any more."""
+        """Let no signal interrupt from now on."""
         self._held = True
 
     @contextlib.contextmanager
     def between(self):
-        """Hold signals within the block; if one came in it, or before it, interrupt at its end.
+        """Hold signals within the block, and interrupt at its end if one came in it or before it.
 
-        One that came before is one whose KeyboardInterrupt was lost: Python drops what is raised
-        while an object is finalised.
+        One that came before is a KeyboardInterrupt that was lost: Python drops an exception that is
+        raised while an object is finalised.
         """
         self._held = True
         yield
@@ -68,10 +68,10 @@ class Once:
 
 @contextlib.contextmanager
 def once():
-    """Within the block the first signal interrupts; later ones wait for the end of it.
+    """Let the first signal interrupt the block, and later ones wait for its end.
 
-    So a second Ctrl-C, from somebody in doubt whether the first was heard, does not take away
-    what the first has left.
+    So a second Ctrl-C, from a user who doubts that the first was noticed, does not destroy what the
+    first one kept.
     """
     signals = Once()
     with _handling(signals):

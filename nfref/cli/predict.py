@@ -1,4 +1,4 @@
-"""Commands about cells that nobody knows: ``quantile``, ``predict``, ``impute``."""
+"""``nfref quantile``, ``predict`` and ``impute``: unknown cells of rows."""
 
 import itertools
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ from nfref.tables.queries.scoring import stacked
 from nfref.tables.reading import write_batches, write_blocks
 from nfref.tables.schema.columns import is_missing
 
-ROWS = 1024  # that are answered at once
-ONE_ROW = 10_000  # draws where there is one row only
+ROWS = 1024  # rows that are answered at once
+ONE_ROW = 10_000  # samples for a single row
 TABLE_MODEL = "a model file of the density of a table"
 
 PREDICT = """\
@@ -42,7 +42,7 @@ The answers are those of weighted draws, the same each time."""
 
 
 def add_commands(commands):
-    """Add the commands of this file to the command line."""
+    """Add ``quantile``, ``predict`` and ``impute`` to the command line."""
     commands.add(
         "quantile",
         quantile,
@@ -72,7 +72,7 @@ def add_commands(commands):
 
 
 def _column(model, name):
-    """The column of that name, which is none that the model is given."""
+    """Return the column of that name, which must not be a given one."""
     density = model.density
     column = next((column for column in density.columns if column.name == name), None)
     if column is None:
@@ -90,7 +90,7 @@ def _column(model, name):
 
 @dataclass(frozen=True)
 class Quantiles(Options):
-    """Which quantiles of which column, given what."""
+    """Options of ``nfref quantile``."""
 
     model: str = positional("MODEL", TABLE_MODEL)
     column: str = option("a column of numbers", required=True, metavar="NAME")
@@ -110,7 +110,7 @@ class Quantiles(Options):
 
 
 def quantile(options):
-    """A level and its quantile in each line."""
+    """Print a level and its quantile in each line."""
     inputs.check_there("quantiles")
     model = inputs.table_model(options.model, "MODEL")
     column = _column(model, options.column)
@@ -136,7 +136,7 @@ def quantile(options):
 
 @dataclass(frozen=True)
 class Prediction(Options):
-    """What is predicted of which rows."""
+    """Options of ``nfref predict``."""
 
     model: str = positional("MODEL", TABLE_MODEL)
     data: str = positional("DATA", "a file, or the name of built-in data")
@@ -152,7 +152,7 @@ class Prediction(Options):
 
 
 def predict(options):
-    """A row of answers for each row of DATA."""
+    """Write one row of answers for each row of DATA."""
     inputs.check_output(options.out, options.model, options.data, what="predictions")
     model = inputs.table_model(options.model, "MODEL")
     column = _column(model, options.column)
@@ -183,7 +183,7 @@ def predict(options):
                 rows += len(cells[0])
 
     answered = blocks()
-    # What is wrong with the first rows is said before anything is printed.
+    # An error in the first rows comes before any output.
     answered = itertools.chain([next(answered)], answered)
     if not options.out:
         with utf8_output() as output:
@@ -194,7 +194,7 @@ def predict(options):
 
 
 def _answered(answers, cells, name, bar):
-    """``answers(columns' values, places)`` of the rows, some at a time, which a bar counts."""
+    """Yield ``answers(columns' values, places)`` for batches of rows, counted by a bar."""
     for start in range(0, len(cells[0]), ROWS):
         places = slice(start, start + ROWS)
         some = [values[places] for values in cells]
@@ -209,7 +209,7 @@ def _answered(answers, cells, name, bar):
 
 @dataclass(frozen=True)
 class Filling(Options):
-    """A table whose empty cells are filled."""
+    """Options of ``nfref impute``."""
 
     model: str = positional("MODEL", TABLE_MODEL)
     data: str = positional("DATA", "a file")
@@ -220,7 +220,7 @@ class Filling(Options):
 
 
 def fill(options):
-    """The table with its empty cells filled, in its own order of columns."""
+    """Write the table with its empty cells filled, in its own order of columns."""
     inputs.check_output(options.out, options.model, options.data)
     model = inputs.table_model(options.model, "MODEL")
     data = load(options.data, options.header, column_matching.texts_of(model), may_be_empty=True)
@@ -260,7 +260,7 @@ def fill(options):
 
 
 def _check_none_missing(name, others):
-    """That columns of which the model knows nothing have no empty cell."""
+    """Check that columns outside the model have no empty cell."""
     for column, values in others.items():
         if np.any(is_missing(values)):
             raise UsageError(
@@ -271,7 +271,7 @@ def _check_none_missing(name, others):
 
 
 def _as_written(values, whole):
-    """Whole numbers without a point, where a column holds nothing else."""
+    """Return whole numbers as integers if the column holds nothing else."""
     if (
         whole
         and values.dtype.kind == "f"

@@ -1,4 +1,4 @@
-"""``nfref report``: a page about a model and data, in one file."""
+"""``nfref report``: one HTML file about a model and data."""
 
 import os
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ def add_commands(commands):
 
 @dataclass(frozen=True)
 class Page(Options):
-    """A page about a model and rows."""
+    """Options of ``nfref report``."""
 
     model: str = positional("MODEL", "a model file")
     data: str = positional("DATA", "rows to compare with")
@@ -78,8 +78,11 @@ def report(options):
 
 
 def _tested(model, rows):
-    """Which rows the model was not fitted to, (N,): those that were kept to test by, or that are
-    none of those it knows again. None where that is not known, or they are all or none."""
+    """Return which rows the model was not fitted to, (N,) of bool; None if unknown, all or none.
+
+    These are the rows that ``nfref fit`` kept for the test, or rows that are not among those that
+    the model file remembers.
+    """
     if not isinstance(model.density, TableDensity):
         return None
     fit, fitted = model.info.get("fit"), of_text(model.info.get("fitted_to"))
@@ -98,7 +101,7 @@ def _tested(model, rows):
 
 
 def _draws(model, rows, rng, n):
-    """Rows of the model; where columns are given, for rows of the data."""
+    """Sample rows of the model; with given columns, for rows of the data."""
     if getattr(model.density, "given", ()):
         return stacked(draw_like(model.density, list(rows.T), rng, n))
     return draw(model.density, model.params, rng, n)

@@ -21,8 +21,8 @@ from nfref.tables.queries.scoring import log_prob, marginal_of
 from nfref.tables.reading import batch_rows, batches, write_batches
 from nfref.training.gradient import ONE_AT_A_TIME
 
-LEAST = 5  # rows that are shown where nothing else is said
-SHOWN = 6  # columns of them
+LEAST = 5  # default number of least likely rows that are shown
+SHOWN = 6  # most columns that are shown
 COLUMNS = ("log_likelihood", "standard_error", "effective_draws")
 
 DESCRIPTION = """\
@@ -54,7 +54,7 @@ def add_commands(commands):
 
 @dataclass(frozen=True)
 class Scoring(Options):
-    """What is scored, and what is said of it."""
+    """Options of ``nfref score``."""
 
     model: str = positional("MODEL", "a model file")
     data: str = positional("DATA", "a file, a pattern of files, or the name of built-in data")
@@ -82,7 +82,7 @@ class Scoring(Options):
 
 
 def run(options):
-    """One log-likelihood a row; then what can be said of all."""
+    """Write one log-likelihood a row, then print a summary."""
     paths = files(options.data)
     check_output(options.out, options.model, *paths, what="scores")
     least = options.least if options.least is not None else LEAST if options.out else 0
@@ -145,7 +145,7 @@ def run(options):
 
 @dataclass(frozen=True)
 class Unlikely:
-    """A row that is less likely than others: its score, file, place from 1, and what it holds."""
+    """An unlikely row: its score, its file, its number from 1, and its cells."""
 
     log_prob: float
     path: str
@@ -155,11 +155,11 @@ class Unlikely:
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of a batch of rows, and which of them are the least likely.
+    """Scores of a batch of rows, and its least likely rows.
 
-    ``error`` and ``effective`` are (N,), as of
-    :class:`nfref.tables.queries.missing_cells.Marginal`; ``weight`` (N,) is what rows count, and
-    ``incomplete`` how many have empty cells.
+    ``error`` and ``effective`` (N,) are those of
+    :class:`nfref.tables.queries.missing_cells.Marginal`; ``weight`` (N,) is the weight of rows, and
+    ``incomplete`` the number of rows with empty cells.
     """
 
     log_prob: np.ndarray
@@ -171,7 +171,7 @@ class Scored:
 
 
 def scored_batches(model, path, header="auto", least=0, weights=None, cells=None):
-    """The scores of a file, a batch of rows at a time.
+    """Yield the scores of a file, a batch of rows at a time.
 
     Parameters
     ----------
@@ -180,11 +180,11 @@ def scored_batches(model, path, header="auto", least=0, weights=None, cells=None
         A file or the name of built-in data.
     header : {"auto", "yes", "no"}
     least : int
-        How many of the least likely rows of each batch are kept with their values.
+        How many of the least likely rows of each batch are kept with their cells.
     weights : str, optional
-        The column that says what rows count.
+        The column that holds the weights of rows.
     cells : bool, optional
-        Which rows' densities are averaged over cells of lattices.
+        For which rows the density is averaged over the cell of the rounding grid.
 
     Yields
     ------
@@ -193,7 +193,7 @@ def scored_batches(model, path, header="auto", least=0, weights=None, cells=None
     Raises
     ------
     UsageError
-        If the rows are none that the model could score.
+        If the model cannot score such rows.
     """
     first = 0
     sampler = functools.cache(lambda: ConditionalSampler(model.density))
@@ -227,12 +227,12 @@ def scored_batches(model, path, header="auto", least=0, weights=None, cells=None
 
 
 def tables_for(model, path, header, weights=None, optional=()):
-    """The rows of DATA as :class:`nfref.cli.data.Data`, a batch at a time."""
+    """Yield the rows of DATA as :class:`nfref.cli.data.Data`, a batch at a time."""
     texts, keep = (
         column_matching.texts_of(model),
         column_matching.known_to(model, (weights,), optional),
     )
-    if not os.path.exists(path):  # built in, or an error
+    if not os.path.exists(path):  # built-in data, or an error
         yield load(path, header, texts, keep=keep)
         return
     for table in batches(
@@ -242,7 +242,7 @@ def tables_for(model, path, header, weights=None, optional=()):
 
 
 def lowest(log_prob, most):
-    """Places of the lowest scores, the lowest first; NaN is none."""
+    """Return the places of the lowest scores, lowest first, without NaN."""
     places = np.flatnonzero(~np.isnan(log_prob))
     if len(places) > most:
         places = places[np.argpartition(log_prob[places], most)[:most]] if most else places[:0]
@@ -266,7 +266,7 @@ def _shown(cells, model, data):
 
 
 class Summary:
-    """What can be said of all rows, gathered as batches pass by.
+    """A summary of all rows, gathered batch by batch.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ class Summary:
         self.incomplete, self.error, self._weights, self._sums, self.least = 0, 0.0, [], [], []
 
     def of(self, scored, shown):
-        """The same batches, looked at; their rows are counted on a terminal if ``shown``."""
+        """Yield the same batches and gather them; count rows on a terminal if ``shown``."""
         with row_bar(shown, unit_scale=True) as bar:
             for part in scored:
                 bar.update(len(part.log_prob))
@@ -292,25 +292,25 @@ class Summary:
         self.unknown += int(np.sum(np.isnan(part.log_prob)))
         self.incomplete += part.incomplete
         self.error = max(self.error, float(np.max(part.error)))
-        counts = part.weight > 0  # 0 times -inf is nothing
+        counts = part.weight > 0  # a weight of 0 times -inf counts as 0
         self._weights.append(float(np.sum(part.weight)))
         self._sums.append(np.sum(part.weight[counts] * part.log_prob[counts], dtype=np.float64))
         self.least = sorted(self.least + part.least, key=lambda one: one.log_prob)[: self.most]
 
     @property
     def weight(self):
-        """What all rows count."""
+        """Return the total weight."""
         return math.fsum(self._weights)
 
     @property
     def mean(self):
-        """Of all rows; NaN or -inf if one is."""
+        """Return the mean of all rows; NaN or -inf if one row has it."""
         if not all(map(math.isfinite, self._sums)):
             return float(np.sum(self._sums))
         return math.fsum(self._sums) / self.weight
 
     def lines(self, several=False):
-        """For people; the rows with their files where there are several."""
+        """Yield the lines to print; rows have their file if there are several."""
         yield f"mean log-likelihood: {self.mean:.6f} nats"
         if self.least:
             yield (
@@ -328,7 +328,7 @@ class Summary:
 
 
 def _by_cluster(address, model, paths, **asked):
-    """The same batches as one process scores, in the same order, by workers of Dask."""
+    """Yield the same batches in the same order, scored by workers of Dask."""
     rows = batch_rows(model.density.dim)
     for path, found in zip(
         paths, cluster.results(address, score_file, paths, model=model, **asked)
@@ -347,7 +347,7 @@ def _by_cluster(address, model, paths, **asked):
 
 
 def _until_lost(parts, lost):
-    """The parts until the cluster is lost, if some came; ``lost`` takes the error."""
+    """Yield parts until the cluster is lost; ``lost`` takes the error if some came."""
     some = False
     try:
         for part in parts:
@@ -360,7 +360,7 @@ def _until_lost(parts, lost):
 
 
 def score_file(path, model, **asked):
-    """All scores of a file: what a worker does.
+    """Return all scores of a file: the task of a worker.
 
     Parameters and errors are those of :func:`scored_batches`.
 

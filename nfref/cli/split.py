@@ -1,4 +1,4 @@
-"""Which rows of a table are kept to test by: a tenth, chosen by their content."""
+"""Keep a tenth of the rows to test by."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ LEAST_ROWS = 5
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of a table: the columns' values, and what each row counts (N,)."""
+    """Rows of a table: the columns' values, and the weight (N,) of each row."""
 
     table: list
     weight: np.ndarray
 
     def at(self, places):
-        """Some of the rows."""
+        """Return the rows at these places."""
         return Part([values[places] for values in self.table], self.weight[places])
 
     def __len__(self):
@@ -27,19 +27,20 @@ class Part:
 
 @dataclass(frozen=True)
 class Split:
-    """Distinct rows, of which the first are kept to test by.
+    """Distinct rows, the first of which are kept to test by.
 
-    Copies of a row are all in the same part; only where they say how likely it is are they in both:
-    where all columns are discrete, and of a row that a tenth of all are copies of
-    (:func:`nfref.tables.fitting.folds.point_mass_rows`).
+    All copies of a row are in the same part, with two exceptions, where copies say how likely the
+    row is: tables of discrete columns alone, and
+    :func:`~nfref.tables.fitting.folds.point_mass_rows`.
 
     Parameters
     ----------
     places : (M,) array
-        In the table.
+        Rows of the table.
     weight : (M,) array
-        What they count.
+        Their weights.
     tests : int
+        How many of them are kept to test by.
     of_copies : bool
         Whether copies of a row are in both parts.
     """
@@ -51,9 +52,9 @@ class Split:
 
     @classmethod
     def of(cls, values, weight, seed, once=False):
-        """Of rows (N, D), of which those of weight 0 are left out.
+        """Split rows (N, D); rows of weight 0 are left out.
 
-        Where there are no weights a row counts as often as it is there, or ``once``.
+        Without weights a row counts as often as it occurs, or ``once``.
         """
         used = np.arange(len(values)) if weight is None else np.flatnonzero(weight > 0)
         places, counts = distinct_rows(
@@ -66,7 +67,7 @@ class Split:
         return cls(used[places], counts, max(1, round(len(places) / 10)))
 
     def for_columns(self, columns, table, given, seed):
-        """The same rows of a table; copies of a row are in both parts where they have to be."""
+        """Return the split of a table, with copies of a row in both parts where they have to be."""
         held = held_out_copies(columns, columns, self.weight, 0.1, seed + 1)
         if held is None:
             both = point_mass_rows(
@@ -85,11 +86,11 @@ class Split:
         )
 
     def test(self, table):
-        """The :class:`Part` of a table to test by."""
+        """Return the :class:`Part` of a table to test by."""
         return self._part(table, slice(self.tests))
 
     def train(self, table):
-        """The :class:`Part` of a table to fit to."""
+        """Return the :class:`Part` of a table to fit."""
         return self._part(table, slice(self.tests, None))
 
     def _part(self, table, part):

@@ -1,4 +1,4 @@
-"""Standard output and standard error, whatever stands behind them."""
+"""Standard output and standard error, whatever they are connected to."""
 
 import contextlib
 import os
@@ -7,10 +7,10 @@ import sys
 
 @contextlib.contextmanager
 def usable():
-    """Have both streams there, able to write any character; as they were at the end.
+    """Make both streams usable within the block, and restore them at its end.
 
-    A stream that the caller closed (``>&-``) is None in Python: what is written goes nowhere.
-    A terminal that is not UTF-8 shows other characters escaped.
+    A stream that the caller closed (``>&-``) is None in Python; output to it is discarded. A
+    terminal that is not UTF-8 shows other characters as escapes.
     """
     found = sys.stdout, sys.stderr
     with open(os.devnull, "w") as nowhere:
@@ -25,13 +25,13 @@ def usable():
 
 
 def is_closed():
-    """Whether there is no standard output at all."""
+    """Return whether standard output is closed."""
     return getattr(sys.stdout, "name", None) == os.devnull
 
 
 @contextlib.contextmanager
 def utf8_output(out=None):
-    """``out``; without one standard output as UTF-8, for rows that are to be read again."""
+    """Yield ``out``, or standard output as UTF-8 so that it can be read again."""
     if out is not None or not hasattr(sys.stdout, "reconfigure"):
         yield sys.stdout if out is None else out
         return
@@ -41,12 +41,12 @@ def utf8_output(out=None):
         yield sys.stdout
         sys.stdout.flush()
     finally:
-        with contextlib.suppress(OSError):  # what could not be written is told once
+        with contextlib.suppress(OSError):  # the error of the write is reported already
             sys.stdout.reconfigure(encoding=encoding, errors=errors)
 
 
 class TolerantStream:
-    """A text stream that goes on when what it writes to breaks; ``problem`` says why it did."""
+    """A text stream that survives a broken output; ``problem`` is the error."""
 
     def __init__(self, stream):
         self._stream, self.problem = stream, None
@@ -71,7 +71,7 @@ class TolerantStream:
 
 @contextlib.contextmanager
 def tolerant(needed=True):
-    """Let no broken stream end the block; a broken standard output is raised at its end.
+    """Let no broken stream end the block; raise a broken standard output at its end.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def tolerant(needed=True):
 
 
 def discard_output():
-    """Send what standard output still holds nowhere, or Python would complain at exit."""
+    """Discard what standard output still holds: Python would report it at exit."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -101,20 +101,20 @@ def discard_output():
 
 
 def complain(text):
-    """A line on standard error, if there is one."""
+    """Print a line on standard error, if it is open."""
     with contextlib.suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)
 
 
 def row_bar(shown, **options):
-    """A progress bar that counts rows: on a terminal, where it is to be ``shown``."""
+    """Return a progress bar that counts rows, on a terminal and if ``shown``."""
     from tqdm import tqdm
 
     return tqdm(unit="row", disable=None if shown else True, **options)
 
 
 def printable(text):
-    """Text with its control characters, line breaks too, as escapes."""
+    """Return text with control characters and line breaks as escapes."""
     return "".join(
         character if character.isprintable() else repr(character)[1:-1] for character in str(text)
     )

@@ -24,14 +24,14 @@ def add_commands(commands):
 
 @dataclass(frozen=True)
 class Vectors(Options):
-    """Which vectors are written, and where."""
+    """Options of ``nfref vectors``."""
 
     names: Sequence = positional("NAME", "which flows (default: all of them)", nargs="*")
     out: str = option("the folder; made if it is not there", required=True, metavar="DIR")
 
 
 def run(asked):
-    """Write them, naming each file as it is done."""
+    """Write the vectors, and name each file as it is done."""
     from nfref.oracle import golden_vectors
 
     with blamed(""):
