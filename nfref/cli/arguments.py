@@ -65,7 +65,7 @@ def header():
 
     return option(
         "whether the first line of a text file holds names (default: %(default)s, which "
-        "says so where it has to guess)",
+        "reports a guess)",
         choices=HEADERS,
         default="auto",
     )
@@ -74,8 +74,8 @@ def header():
 def spreadsheet():
     """Return the field of --spreadsheet, for commands that write text from elsewhere."""
     return option(
-        "write an apostrophe before text that begins with = + - or @, which a "
-        "spreadsheet would take for a formula",
+        "write an apostrophe before text that begins with = + - or @, so that a "
+        "spreadsheet does not take it for a formula",
         action="store_true",
     )
 

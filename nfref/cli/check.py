@@ -30,8 +30,8 @@ def add_commands(commands):
         "a transform or distribution of another library, a module with forward and\n"
         "inverse, a pair of functions of arrays, or a dictionary of arguments.\n"
         "With --density it is the density of a table; with --process any program.\n"
-        "Exit status 0: ok; 1: something failed; 3: nothing failed, but something\n"
-        "could not be judged and was not named by --skip; 2: a wrong question.",
+        "Exit status: 0 all passed; 1 something failed; 3 nothing failed, but something\n"
+        "could not be judged and --skip does not name it; 2 a mistake in the command.",
         example="example:\n  nfref check my_package.flows:model --dim 3 --dtype float32",
     )
 
@@ -58,7 +58,7 @@ class Question(Options):
         "MODULE:OBJECT", "what to check, as package.module:name.of.attribute", nargs="?"
     )
     process: str = option(
-        "instead of OBJECT: a program in any language, asked by lines of JSON "
+        "instead of OBJECT: a program in any language that answers lines of JSON "
         "(docs/process_protocol.rst)",
         metavar="COMMAND",
     )
@@ -67,8 +67,8 @@ class Question(Options):
         metavar="TABLE",
     )
     discrete: str = option(
-        "with --density: columns whose values have probabilities (default: "
-        "whole numbers that are drawn, too)",
+        "with --density: columns whose values have probabilities (default: whole "
+        "numbers that are sampled as whole numbers too)",
         metavar="NAME,NAME",
     )
     dim: int = option("number of coordinates", type=count(1), metavar="D")
@@ -76,40 +76,46 @@ class Question(Options):
         "the object takes events of this shape; --dim is their size", type=_shape, metavar="C,H,W"
     )
     make: bool = option(
-        "OBJECT is a function without arguments that makes it; what it makes anew, "
-        "in training mode, is asked for its first calls",
+        "OBJECT is a function without arguments that makes the flow; a second one, in "
+        "training mode, is checked in its first calls",
         action="store_true",
     )
-    dtype: str = option("(default: %(default)s)", choices=("float64", "float32"), default="float64")
+    dtype: str = option(
+        "precision (default: %(default)s)", choices=("float64", "float32"), default="float64"
+    )
     seed: int = option(
-        "the same seed looks at the same points (default: %(default)s)",
+        "the same seed checks the same points (default: %(default)s)",
         type=count(0),
         default=0,
         metavar="S",
     )
     domain: tuple = option(
-        "where z lives; inf is allowed; all numbers if left out", type=_interval, metavar="LOW:HIGH"
+        "bounds of z, inf allowed (default: all numbers)", type=_interval, metavar="LOW:HIGH"
     )
-    codomain: tuple = option("where x lives, likewise", type=_interval, metavar="LOW:HIGH")
+    codomain: tuple = option("bounds of x, likewise", type=_interval, metavar="LOW:HIGH")
     seconds: float = option(
-        "time for one property (default: %(default)s)", type=positive, default=20.0, metavar="T"
+        "time limit of one property (default: %(default)s)",
+        type=positive,
+        default=20.0,
+        metavar="T",
     )
     accuracy: float = option(
-        "absolute accuracy that a solver inside promises", type=positive, default=0.0, metavar="A"
+        "absolute accuracy that a solver inside the flow promises",
+        type=positive,
+        default=0.0,
+        metavar="A",
     )
     skip: str = option("properties to leave out", metavar="NAME,NAME", default="")
     context: str = option(
-        "the object takes a context: a number of features, to be drawn, or a "
-        ".npy file of rows (M, C)",
+        "the object takes a context: a number of features to sample, or a .npy file of rows (M, C)",
         metavar="C",
     )
     support: str = option(
-        "rows (N, D) -> (N,) bool: where there is any density", metavar="MODULE:FUNCTION"
+        "a function of rows (N, D) that returns (N,) bool: where the density is positive",
+        metavar="MODULE:FUNCTION",
     )
-    smooth: bool = option("a jump of the log-density is a failure", action="store_true")
-    stochastic: bool = option(
-        "log_det is a random estimate; its mean is judged", action="store_true"
-    )
+    smooth: bool = option("treat a jump of the log-density as a failure", action="store_true")
+    stochastic: bool = option("log_det is a random estimate: judge its mean", action="store_true")
     json: bool = option("print the report as JSON instead of a table", action="store_true")
     badge: str = option(
         "write a badge of the verdict: JSON in the endpoint format of shields.io", metavar="FILE"

@@ -130,26 +130,26 @@ class Source(Options):
         "DATA", "a file, a pattern of files in quotes, or the name of built-in data"
     )
     rows: int = option(
-        "use a sample of so many rows where DATA holds more (default: a million, "
-        "and no more than 2^23 numbers)",
+        "use a sample of N rows if DATA has more (default: a million, and no more "
+        "than 2^23 numbers)",
         type=count(1),
         metavar="N",
     )
-    weights: str = option("this column says what each row counts", metavar="COLUMN")
+    weights: str = option("this column holds the weights of rows", metavar="COLUMN")
     without: Sequence = option(
         "leave these columns out", type=names, action="extend", default=[], metavar="NAME,NAME"
     )
     column: Sequence = option(
-        "what values column NAME takes: real, positive, LOW:HIGH, 'period "
-        "P', count or category; may be given for several columns (text that "
-        "repeats is a category without a word)",
+        "the values that column NAME can take: real, positive, LOW:HIGH, 'period P', "
+        "count or category; repeat the option for several columns (text that repeats is "
+        "a category by default)",
         type=support,
         action="append",
         default=[],
         metavar="NAME=SUPPORT",
     )
     header: str = header()
-    seed: int = seed("draws the parts, the start and the batches")
+    seed: int = seed("seed of the test rows, folds, first parameters and batches")
 
     @property
     def categories(self):

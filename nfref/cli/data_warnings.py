@@ -42,19 +42,19 @@ def about_rows(data, split, weights, weight, copies, dropped):
     yield f"{data.name}: {len(data.values):,} rows, {columns}; {split}"
     if data.total is not None:
         yield (
-            f"these are a sample of {len(data.values):,} of {data.total:,} rows (--rows N takes "
-            "more or fewer)"
+            f"used a sample of {len(data.values):,} of {data.total:,} rows (--rows N takes more or "
+            "fewer)"
         )
     if weight is not None:
         effective = effective_rows(weight, len(weight))
-        yield f"weights of {weights!r}: as good as {effective:,.1f} rows of equal weight"
+        yield f"weights {weights!r}: effective number of rows {effective:,.1f}"
     elif copies:
         row = "row" if copies == 1 else "rows"
         yield (
             f"dropped {copies:,} {row} equal to an earlier one"
             if dropped
-            else f"{copies:,} {row} equal to an earlier one: these count as often as they are there"
-            + ("" if split.of_copies else ", all in the same part")
+            else f"{copies:,} {row} equal to an earlier one: each counts"
+            + ("" if split.of_copies else ", and copies stay in the same part")
         )
 
 
@@ -62,17 +62,14 @@ def about_columns(columns, given):
     """Name the columns that are not simply real, rounded ones, and given ones."""
     kinds = [f"{column.name!r} {column.kind}" for column in columns if column.kind != "real"]
     if kinds:
-        yield f"columns that are not simply real: {', '.join(kinds)}"
+        yield f"columns that are not real: {', '.join(kinds)}"
     steps = [
         f"{column.name!r} {column.step:g}"
         for column in columns
         if isinstance(column, Continuous) and column.step is not None and not column.alone
     ]
     if steps:
-        yield (
-            f"rounded values, fitted as if spread over their steps and drawn as rounded: "
-            f"{_listed(steps)}"
-        )
+        yield (f"rounded values are dequantised, and samples are rounded: {_listed(steps)}")
     if given:
         rest = [column.name for column in columns if column.name not in given]
         yield f"the density of {', '.join(map(repr, rest))} given {', '.join(map(repr, given))}"
@@ -115,8 +112,8 @@ def about_ties(data, columns):
             ordered.append(name)
     if often:
         yield (
-            f"{', '.join(often)}: fitted as if spread over a narrow cell, whose size says how "
-            "high the density is there; --column NAME=count or category gives it a probability"
+            f"{', '.join(often)}: spread over a narrow cell, whose size sets the density "
+            "there; --column NAME=count or category gives values a probability"
         )
     if coarse:
         take = "1 column takes" if len(coarse) == 1 else f"{len(coarse)} columns take"
@@ -125,19 +122,16 @@ def about_ties(data, columns):
             "can pile up on them without bound, so compare log-likelihoods with care"
         )
     for name in counting:
-        yield (
-            f"{name!r} counts the rows and says nothing else of them: --without "
-            f"{quote(name)} leaves it out"
-        )
+        yield (f"{name!r} only numbers the rows: --without {quote(name)} leaves it out")
     for name in ordered:
         yield (
-            f"{name!r} holds whole numbers in order, no two alike, as names of rows do: "
+            f"{name!r} holds different whole numbers in order, like names of rows: "
             f"--without {quote(name)} leaves it out"
         )
     for column in columns:
         if column.kind == "category" and len(column.labels) == len(data.values):
             yield (
-                f"{column.name!r} is different in every row, as names of rows are: --without "
+                f"{column.name!r} differs in every row, like names of rows: --without "
                 f"{quote(column.name)} leaves it out"
             )
 
@@ -155,10 +149,10 @@ def about_signs(data, columns):
         if name in real and np.nanmin(values) > 0 and not _count_rows(values)
     ]
     if positive:
-        is_are, a_can = ("is", "it cannot") if len(positive) == 1 else ("are", "they cannot")
+        is_are, they_are = ("is", "it is") if len(positive) == 1 else ("are", "they are")
         yield (
             f"{_listed(list(map(repr, positive)))} {is_are} above 0 in every row; if "
-            f"{a_can} be otherwise, --column {quote(positive[0] + '=positive')} says so"
+            f"{they_are} always positive, use --column {quote(positive[0] + '=positive')}"
         )
 
 
@@ -169,10 +163,12 @@ def about_empty_cells(data, given):
     if not about:
         return
     yield (
-        f"{about}; what may stand there is drawn given the cells that are there, and the "
-        "densities are fitted to rows filled so"
+        f"{about}; they are sampled given the other cells of their rows, and densities are "
+        "fitted to the filled rows"
     )
     left_out = int(np.sum(uninformative_rows(data.columns, cells, given)))
     if left_out:
-        why = "that lack a column that is given, or all others," if given else "without any value"
+        why = (
+            "without a value in a given column, or in all others," if given else "without any value"
+        )
         yield f"{left_out:,} {'row' if left_out == 1 else 'rows'} {why} are left out"

@@ -32,7 +32,7 @@ class Subject(Options):
     """Options of ``nfref info``: one of these."""
 
     model: str = positional("MODEL", "a model file", nargs="?")
-    system: bool = option("what nfref runs on", action="store_true")
+    system: bool = option("describe the environment", action="store_true")
 
     @classmethod
     def add_to(cls, parser):

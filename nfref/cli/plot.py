@@ -36,7 +36,7 @@ class Picture(Options):
     data: str = option("rows to compare with", metavar="DATA")
     header: str = header()
     out: str = option(
-        "the picture; its extension says the format", metavar="FIG.png", required=True
+        "write the picture here; its extension decides the format", metavar="FIG.png", required=True
     )
 
 

@@ -35,10 +35,10 @@ ONE_ROW = 10_000  # samples for a single row
 TABLE_MODEL = "a model file of the density of a table"
 
 PREDICT = """\
-One column given the others, for every row of DATA: its mean, its median and an interval in which
-it lies with probability --interval; of a category, the probability of each label. What stands in
-the column itself does not matter, and it may be absent. Empty cells in others are not known.
-The answers are those of weighted draws, the same each time."""
+Predict one column from the others, for every row of DATA: its mean, its median and an
+interval that holds it with probability --interval; for a category the probability of each
+label. The values of the column itself are not used, and it may be absent. Empty cells in
+other columns are unknown. Answers come from weighted samples and are the same each time."""
 
 
 def add_commands(commands):
@@ -47,8 +47,8 @@ def add_commands(commands):
         "quantile",
         quantile,
         Quantiles,
-        description="Print quantiles of one column given values of others. Columns that are not\n"
-        "given are not known: the answer counts all that they could be.",
+        description="Print quantiles of one column given values of others. Columns that you do\n"
+        "not give are unknown: the answer averages over their possible values.",
         example="example:\n  nfref quantile wine.npz --given alcohol=12 --column quality\n"
         "  nfref quantile wine.npz --column pH --levels 0.05,0.5,0.95",
     )
@@ -64,9 +64,8 @@ def add_commands(commands):
         "impute",
         fill,
         Filling,
-        description="Write DATA with every empty cell drawn from its law given the cells of its\n"
-        "row that are there. One draw is one of many answers: another --seed gives\n"
-        "another, and how far they are apart is how little is known.",
+        description="Write DATA with every empty cell sampled given the other cells of its row.\n"
+        "Another --seed gives another sample; their spread shows how uncertain cells are.",
         example="example:\n  nfref impute people.npz people.csv --out filled.csv",
     )
 

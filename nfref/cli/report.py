@@ -12,7 +12,7 @@ from nfref.cli.streams import complain, printable
 from nfref.runtime.files import replacing
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.fitting.row_fingerprints import keys_of, of_text
-from nfref.tables.queries.scoring import draw, draw_like, log_prob, stacked
+from nfref.tables.queries.scoring import log_prob, sample_like, sample_rows, stacked
 from nfref.tables.reading import numbered_columns
 
 
@@ -36,8 +36,8 @@ class Page(Options):
     model: str = positional("MODEL", "a model file")
     data: str = positional("DATA", "rows to compare with")
     header: str = header()
-    weights: str = option("this column of DATA says what each row counts", metavar="COLUMN")
-    out: str = option("the page", metavar="HTML", required=True)
+    weights: str = option("this column of DATA holds the weights of rows", metavar="COLUMN")
+    out: str = option("write the page here", metavar="HTML", required=True)
     seed: int = seed("the same seed writes the same page")
 
 
@@ -103,5 +103,5 @@ def _tested(model, rows):
 def _draws(model, rows, rng, n):
     """Sample rows of the model; with given columns, for rows of the data."""
     if getattr(model.density, "given", ()):
-        return stacked(draw_like(model.density, list(rows.T), rng, n))
-    return draw(model.density, model.params, rng, n)
+        return stacked(sample_like(model.density, list(rows.T), rng, n))
+    return sample_rows(model.density, model.params, rng, n)

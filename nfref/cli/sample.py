@@ -29,7 +29,7 @@ from nfref.runtime.files import is_special
 from nfref.tables.densities.table_density import TableDensity, inside
 from nfref.tables.fitting.flow_kinds import size_of
 from nfref.tables.queries.missing_cells import ConditionalSampler, impute
-from nfref.tables.queries.scoring import draw, stacked
+from nfref.tables.queries.scoring import sample_rows, stacked
 from nfref.tables.reading import numbered_columns, write_blocks
 
 FAR = 1e6  # robust standard deviations from the median, where tails are worth a note
@@ -62,7 +62,7 @@ class Sampling(Options):
         type=count(0),
         metavar="N",
     )
-    seed: int = seed("the same seed draws the same rows")
+    seed: int = seed("the same seed samples the same rows")
     given: Sequence = option(
         "only rows in which column NAME is VALUE (density of a table)",
         type=conditions,
@@ -133,7 +133,7 @@ def _new_rows(model, options, rng, given):
     """Yield n rows in blocks."""
     for start in range(0, options.n, BLOCK):
         with blamed("--"):
-            rows = draw(
+            rows = sample_rows(
                 model.density,
                 model.params,
                 rng,

@@ -26,19 +26,21 @@ SHOWN = 6  # most columns that are shown
 COLUMNS = ("log_likelihood", "standard_error", "effective_draws")
 
 DESCRIPTION = """\
-The log-likelihood of every row of DATA, in nats, then their mean and the rows that are least
-likely. Columns are matched by name where both sides have names, else by place. Of a row with
-empty cells it is that of the cells that are there: exact where it has a closed form, else the
-mean of draws, whose standard error --errors writes. A model that was fitted with --given
-scores the other columns given these. Where values are rounded, to two decimals say, it is the
-density of the values spread over what they may have been: where a cell is wide, its mean over the
-cell, the probability of the value a unit of the cell's size, else at the values themselves;
---cells gives the mean over all cells.
+Print the log-likelihood of every row of DATA in nats, then their mean and the least likely
+rows. Columns are matched by name if both sides have names, otherwise by position.
+
+Rows with empty cells are scored by the cells that are there. The score is exact if it has a
+closed form, otherwise a mean over samples; --errors writes its standard error. A model that
+was fitted with --given scores the other columns given these.
+
+Rounded values are dequantised: the density is averaged over the cell that rounding leaves.
+Where the cell is narrow, the density at the value itself is as good, and is used unless you
+give --cells.
 
 DATA is read a batch of rows at a time and may be larger than memory. A pattern in quotes
-names several files: their rows follow each other in the order of the files' names. With
---dask each file is scored by some worker of a cluster, to the same bits; one that is lost
-on the way is scored again. Workers need nfref and the same path to the files."""
+names several files, whose rows follow in the order of the files' names. With --dask each
+file is scored by a worker of a cluster, to the same bits; a file whose worker is lost is
+scored again. Workers need nfref and the same path to the files."""
 
 EXAMPLE = """\
 example:
@@ -59,7 +61,9 @@ class Scoring(Options):
     model: str = positional("MODEL", "a model file")
     data: str = positional("DATA", "a file, a pattern of files, or the name of built-in data")
     header: str = header()
-    out: str = option("write the rows here, a .parquet or csv; the mean is printed", metavar="FILE")
+    out: str = option(
+        "write the scores here, as .parquet or csv, and print the mean", metavar="FILE"
+    )
     least: int = option(
         f"print the K rows that are least likely (default: {LEAST} with --out, else none)",
         type=count(0, 10**6),
@@ -76,7 +80,7 @@ class Scoring(Options):
         default=None,
     )
     weights: str = option(
-        "this column of DATA says what each row counts in the mean", metavar="COLUMN"
+        "this column of DATA holds the weights of rows in the mean", metavar="COLUMN"
     )
     dask: str = option("the scheduler of a cluster that scores the files", metavar="ADDRESS")
 

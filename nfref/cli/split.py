@@ -61,7 +61,7 @@ class Split:
             values[used], None if weight is None else as_counts(weight[used]), seed
         )
         if len(places) < LEAST_ROWS:
-            raise ValueError(f"expected at least {LEAST_ROWS} rows that differ, got {len(places)}")
+            raise ValueError(f"expected at least {LEAST_ROWS} distinct rows, got {len(places)}")
         if once and weight is None:
             counts = np.ones(len(places))
         return cls(used[places], counts, max(1, round(len(places) / 10)))
@@ -100,7 +100,7 @@ class Split:
         if self.of_copies:
             distinct = len(np.unique(self.places))
             return (
-                f"{distinct:,} rows differ, and {np.sum(self.weight[: self.tests]):,.0f} copies "
-                "are kept to test by"
+                f"{distinct:,} distinct rows, and {np.sum(self.weight[: self.tests]):,.0f} copies "
+                "kept for the test"
             )
-        return f"{len(self.places):,} rows differ, of which {self.tests:,} are kept to test by"
+        return f"{len(self.places):,} distinct rows, {self.tests:,} of them kept for the test"

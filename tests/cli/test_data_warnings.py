@@ -42,7 +42,7 @@ def test_duplicates_are_noticed_and_dropped(tmp_path):
     noticed = succeeds("fit", "t.csv", *SMALL, cwd=tmp_path)
     assert "57 rows" in noticed and "7 rows equal to an earlier one" in noticed
     dropped = succeeds("fit", "t.csv", *SMALL, "--drop-duplicates", cwd=tmp_path)
-    assert "50 rows" in dropped and "dropped 7 rows" in dropped
+    assert "50 distinct rows" in dropped and "dropped 7 rows" in dropped
 
 
 def test_a_value_that_repeats_is_noticed(tmp_path):
@@ -71,7 +71,7 @@ def test_columns_above_zero_and_names_of_rows_are_noticed(tmp_path):
     write_people(tmp_path / "t.csv", rows=rows, header=("number", "charges", "change"))
     output = succeeds("fit", "t.csv", *SMALL, cwd=tmp_path)
     assert "'number', 'charges' are above 0 in every row" in output
-    assert "'number' holds whole numbers in order, no two alike" in output
+    assert "'number' holds different whole numbers in order" in output
 
 
 def test_numbers_with_commas_are_named_where_their_halves_cannot_be_columns(tmp_path, capsys):

@@ -92,7 +92,7 @@ def test_columns_of_all_kinds_from_fit_to_sample_and_score(folder, capsys):
         "m.png",
     )
     effective = people().w.sum() ** 2 / (people().w ** 2).sum()
-    assert f"as good as {effective:,.1f} rows of equal weight" in told
+    assert f"effective number of rows {effective:,.1f}" in told
     assert "'town' category" in told and "'share' 0:1" in told
     assert (folder / "m.png").read_bytes().startswith(b"\x89PNG")
     run(capsys, "sample", "m.npz", "-n", 400, "--out", "new.csv")
@@ -153,7 +153,7 @@ def test_one_flow_takes_weights_too(folder, capsys):
         "--epochs",
         1,
     )
-    assert "rows of equal weight" in told and "maf" in told
+    assert "effective number of rows" in told and "maf" in told
 
 
 def test_one_flow_alone_is_a_plan_of_the_same_search(folder, capsys):
@@ -273,7 +273,7 @@ def test_few_rows_are_enough(folder, capsys):
     assert "nsf" not in table_of(output) and "pool" in table_of(output)
     np.savetxt("fewer.csv", np.random.default_rng(0).standard_normal((4, 2)), delimiter=",")
     assert main(["fit", "fewer.csv"]) == 2
-    assert "fewer.csv: expected at least 5 rows that differ, got 4" in capsys.readouterr().err
+    assert "fewer.csv: expected at least 5 distinct rows, got 4" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

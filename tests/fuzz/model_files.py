@@ -180,8 +180,8 @@ def outcome(path, arrays, same, reader=load_model):
 def used(density):
     """A table's density that was read scores rows, and draws some where nothing is given."""
     rows = [
-        np.full(2, max(column.low, 0.0)) if isinstance(column, Count) else column.drawn(np.zeros(2))
-        for column in density.columns
+        np.full(2, max(one.low, 0.0)) if isinstance(one, Count) else one.sampled(np.zeros(2))
+        for one in density.columns
     ]
     with np.errstate(all="ignore"):
         require(density.log_prob(rows).shape == (2,), "scores of another shape")

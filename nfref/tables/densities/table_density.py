@@ -164,7 +164,7 @@ class TableDensity(Configuration):
             u = self.pool.sample(rng, n, context)
         discrete, continuous = iter(codes.T), iter(u.T)
         return [
-            column.drawn(next(continuous if isinstance(column, Continuous) else discrete))
+            column.sampled(next(continuous if isinstance(column, Continuous) else discrete))
             for column in self.columns
         ]
 

@@ -1,10 +1,10 @@
 """Archives: a description and its arrays in an .npz with a digest.
 
-Written whole, read without trust: what model files and checkpoints have in common.
-``docs/model_files.rst`` specifies it byte for byte. The archive is not compressed, so that its
-members take as much memory as it takes on disk. What an archive says of itself is compared with
-its size before anything of that size is made, nothing is ever unpickled, and what is written is
-first rebuilt as a reader would.
+Model files and checkpoints are archives; ``docs/model_files.rst`` specifies them byte for byte. An
+archive is written whole and read without trust. It is not compressed, so its members take as much
+memory as it takes on disk. What an archive says about itself is compared with its size before
+anything of that size is allocated, nothing is unpickled, and a writer first rebuilds the content as
+a reader would.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ def save(
     version : int
     content : dict of str to whatever :func:`nfref.runtime.serialization.describe` takes
     make : callable
-        As in :func:`load`: what cannot be read is not written.
+        As in :func:`load`: content that cannot be read is not written.
     """
     description, arrays = describe(content)
     header = {"format": kind, "version": version, **description}
@@ -59,22 +59,22 @@ def save(
 def load(
     path: PathLike, what: str, kind: str, version: int, make: Callable[..., Any] = dict
 ) -> Any:
-    """What an archive holds.
+    """Read an archive.
 
     Parameters
     ----------
     path : path-like
     what : str
-        What is expected there, for messages: "model file".
+        The name of such a file in messages: "model file".
     kind, version : str, int
         As in :func:`save`.
     make : callable
-        It is called with the content as keywords.
+        Called with the content as keywords.
 
     Raises
     ------
     ArchiveError
-        If there is no such file, it is damaged, of another kind or version, or what it holds does
+        If there is no such file, if it is damaged or of another kind or version, or if its parts do
         not fit together.
     """
     with _opened(path, what) as file:
@@ -87,7 +87,7 @@ def _made(header, arrays, length, make):
     try:
         check_sizes(content, arrays, length)
         return make(**rebuild(content, arrays))
-    except Exception as error:  # a stranger's content fails in whatever way it likes
+    except Exception as error:  # the content of an unknown file may fail in any way
         raise ArchiveError(one_line(error)) from None
 
 
@@ -95,7 +95,7 @@ def _made(header, arrays, length, make):
 
 
 def write_archive(path: PathLike, header: dict[str, Any] | Array, arrays: dict[str, Array]) -> None:
-    """Write arrays by name with their header and digest; equal contents are equal files.
+    """Write arrays by name with their header and digest; equal contents give equal files.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def write_archive(path: PathLike, header: dict[str, Any] | Array, arrays: dict[s
     members = {"header": encoded, **arrays}
     with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in {**members, "digest": digest(members)}.items():
-            # A ZipInfo made by hand has a fixed date.
+            # ZipInfo gets a fixed date here.
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
@@ -118,7 +118,7 @@ def _encoded(header):
 
 
 def digest(arrays: dict[str, Array]) -> Array:
-    """SHA-256 of arrays by name, in the order of their names, as (32,) bytes."""
+    """Return the SHA-256 of arrays in the order of their names, as (32,) bytes."""
     total = hashlib.sha256()
     for name in sorted(arrays):
         array = np.asarray(arrays[name])
@@ -131,7 +131,7 @@ def digest(arrays: dict[str, Array]) -> Array:
 
 
 def _read(file, what, kind, version):
-    """(header, the other arrays, bytes of the header), if they were written together."""
+    """Return (header, arrays, bytes of the header) if the digest agrees."""
     length = os.fstat(file.fileno()).st_size
     archive = zipfile.ZipFile(file)
     members = archive.infolist()
@@ -160,7 +160,7 @@ def _read(file, what, kind, version):
 
 
 def _form(archive, member):
-    """(shape, dtype) of an array, as its own header gives them and its size confirms."""
+    """Return (shape, dtype) of an array from its header, if its size agrees."""
     with archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)
         read = {
@@ -187,12 +187,12 @@ def _is_bytes(form):
 def _array(archive, name):
     with archive.open(f"{name}.npy") as stream:
         array = np.lib.format.read_array(stream, allow_pickle=False)
-        stream.read()  # to its end, where the checksum is compared
+        stream.read()  # zipfile compares the checksum at the end
     return array
 
 
 def _native(name, array):
-    """The array in this machine's order of bytes."""
+    """Return the array in the byte order of this machine."""
     dtype = array.dtype.newbyteorder("=")
     if dtype not in DTYPES:
         raise ArchiveError(
@@ -203,7 +203,7 @@ def _native(name, array):
 
 
 def _header(encoded, what, kind, version):
-    """The JSON object in the bytes of ``header``, if it is of this kind and version."""
+    """Return the JSON object in the header, if kind and version are right."""
     foreign = ArchiveError(f"expected a {what} that nfref wrote, got an .npz of another kind")
     try:
         header = json.loads(encoded.tobytes().decode(), parse_constant=_refuse)
@@ -225,7 +225,7 @@ def _refuse(constant):
 
 @contextlib.contextmanager
 def _opened(path, what):
-    """Open an archive; whatever goes wrong inside the block is an ArchiveError with the path."""
+    """Open an archive; any error in the block becomes an ArchiveError with the path."""
     path = os.fspath(path)
     try:
         if os.path.isdir(path):
@@ -249,7 +249,7 @@ def _opened(path, what):
         raise ArchiveError(
             f"{path}: expected a readable file, got {error.strerror or error}"
         ) from None
-    except Exception:  # zipfile, zlib, struct and tokenize each have their own
+    except Exception:  # zipfile, zlib, struct and tokenize raise errors of their own
         raise ArchiveError(
             f"{path}: expected a complete {what}, got a truncated or damaged one"
         ) from None

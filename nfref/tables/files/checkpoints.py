@@ -1,4 +1,4 @@
-"""Checkpoints: where the fit of a table stands after an epoch, in a file."""
+"""Checkpoints: files with the state of a fit after an epoch."""
 
 import itertools
 from dataclasses import replace
@@ -10,7 +10,7 @@ from nfref.tables.files.archives import ArchiveError
 from nfref.tables.fitting.plan import SearchState
 
 FORMAT, VERSION = "nfref checkpoint", 1
-SEARCH = 3  # another number whenever searches go another way: bits are not the same
+SEARCH = 3  # rises when a search takes another path: the bits change
 
 
 def write(path: PathLike, state: SearchState, asked: dict[str, Any]) -> None:
@@ -21,7 +21,7 @@ def write(path: PathLike, state: SearchState, asked: dict[str, Any]) -> None:
     path : path-like
     state : SearchState
     asked : dict
-        All that decides the bits of the fit, by name, as JSON gives it back; ``"DATA"`` stands for
+        All that decides the bits of the fit, by name, as JSON returns it; ``"DATA"`` is a digest of
         the rows.
     """
     now = state.current and replace(state.current, unflatten=None, evaluated=None)
@@ -29,15 +29,15 @@ def write(path: PathLike, state: SearchState, asked: dict[str, Any]) -> None:
 
 
 def read(path, asked):
-    """The SearchState in a checkpoint that was written by a fit which asked for the same.
+    """Read the SearchState of a fit that asked for the same.
 
-    Only ``--epochs`` may be more: flows that were trained to the last of those before, and what
-    came after them, are not in it then.
+    Only ``--epochs`` may be larger. Then flows that were trained to the last epoch, and all that
+    came after them, are dropped.
 
     Raises
     ------
     ArchiveError
-        If there is none, it is damaged, or it is that of another fit.
+        If there is no such file, if it is damaged, or if it belongs to another fit.
     """
     content = archives.load(path, "checkpoint", FORMAT, VERSION)
     if not isinstance(content.get("state"), SearchState):
@@ -64,7 +64,7 @@ def read(path, asked):
 
 
 def _short_of(state, epochs):
-    """The state without the flows that may have had so many epochs because there were no more."""
+    """Return the state without flows that may have stopped only because no epochs were left."""
     done = tuple(
         itertools.takewhile(lambda flow: len(flow.history.get("train", ())) < epochs, state.done)
     )

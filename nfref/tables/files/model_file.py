@@ -1,10 +1,10 @@
 """Model files: a density, its parameters and the names of its columns in one .npz.
 
-The density may also be that of a table, which ``nfref.FlowDensity`` found: columns, a pool of
-densities and their weights. ``docs/model_files.rst`` specifies the file byte for byte:
-:mod:`nfref.runtime.serialization` says how the density is written down,
-:mod:`nfref.tables.files.archives` what holds it, and why a file may come from a stranger. Files of
-version 1 are read by every later version.
+The density may be that of a table, as ``nfref.FlowDensity`` fits it: columns, a pool of densities
+and their weights. ``docs/model_files.rst`` specifies the file byte for byte.
+:mod:`nfref.runtime.serialization` describes how a density is written,
+:mod:`nfref.tables.files.archives` what holds it, and why you can open a file from anyone. Every
+later version reads files of version 1.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ class ModelError(ArchiveError):
 
 @dataclass(frozen=True)
 class Model:
-    """What a model file holds.
+    """The content of a model file.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Model:
     columns : tuple of str or None
         The names of the D columns, if they have any.
     info : dict
-        Whatever else was stored: how it was trained, on what.
+        Anything else that was stored: how the model was trained, and on what.
     """
 
     density: Any
@@ -61,14 +61,13 @@ class Model:
     info: dict = dataclasses.field(default_factory=dict)
 
     def rows(self, data: Array) -> Array:
-        """Rows for ``density.log_prob``, in the order of the model's columns.
+        """Return rows for ``density.log_prob``, in the order of the model's columns.
 
         Parameters
         ----------
         data : DataFrame or (N, D) array
-            The columns of a DataFrame are matched by name where the model has names; another
-            order is put in order, other names are an error. Arrays have no names, and their
-            columns are taken as they come.
+            The columns of a DataFrame are matched by name if the model has names: another order is
+            rearranged, other names are an error. Columns of an array are taken as they come.
 
         Returns
         -------
@@ -77,7 +76,7 @@ class Model:
         Raises
         ------
         ValueError, TypeError
-            If the columns are not those of the model, or hold no numbers.
+            If the columns are not those of the model, or do not hold numbers.
         """
         if not hasattr(data, "columns"):
             return as_rows("data", data, self.density.dim)
@@ -106,7 +105,7 @@ def save_model(
         Finite, in one dtype, of the shapes that ``density.init`` makes. None for the density of a
         table.
     columns : sequence of str, optional
-        The names of the D columns, which differ.
+        The names of the D columns, all different.
     info : dict, optional
         Anything that JSON can hold.
 
@@ -144,8 +143,8 @@ def load_model(path: PathLike) -> Model:
     Raises
     ------
     ModelError
-        If there is no such file, it is damaged, of another kind or version, or what it holds
-        doesn't fit together.
+        If there is no such file, if it is damaged or of another kind or version, or if its parts do
+        not fit together.
     """
     try:
         return archives.load(path, "model file", FORMAT, VERSION, _model)
@@ -154,7 +153,7 @@ def load_model(path: PathLike) -> Model:
 
 
 def _model(density, params, columns, info):
-    """The Model, if all this fits together."""
+    """Return the Model, if its parts fit together."""
     if isinstance(density, TableDensity):
         require(params is None, "params: expected none beside the density of a table")
         own = [column.name for column in density.columns]

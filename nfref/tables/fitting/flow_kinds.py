@@ -1,4 +1,4 @@
-"""The flows that can be fitted to tables, by name, and what each takes where nothing is said."""
+"""The flows that can be fitted to tables, by name, with their defaults."""
 
 import inspect
 import math
@@ -19,42 +19,43 @@ from nfref.objectives.path_penalties import PathLikelihood
 from nfref.runtime.annotations import Any
 from nfref.runtime.memory_limit import address_space
 
-# Rows below which networks are smaller, and steps of fewer rows.
+# Numbers of rows below which networks are smaller, and steps have fewer rows.
 FEWEST, FEW, SOME = 1000, 2000, 5000
-# Robust units that a spline reaches at least, and its bins at most, with few rows and with more.
-# On CCPP, all within 3.4 units, a flow of bound 8 had 0.17 and 0.24 nats less than of bound 4 (with
-# 150 rows four bins had 0.03 more than eight); bins of one unit instead of two where columns reach
-# further 0.01 to 0.15 on wine, 0.06 to 0.11 on MAGIC, 0.07 on power: rows of the training parts.
+# The smallest bound of a spline in robust units, and its most bins for few rows and for more. On
+# CCPP, all within 3.4 units, a flow of bound 8 lost 0.17 and 0.24 nats against bound 4 (with 150
+# rows four bins gained 0.03 over eight). Bins of one unit instead of two, where columns reach
+# further, gained 0.01 to 0.15 nats on wine, 0.06 to 0.11 on MAGIC and 0.07 on power, by rows of the
+# training parts.
 NEAREST, BINS_OF_FEW, BINS = 4.0, 8, 16
-# Parameters, their average, the best, two moments, the gradient and two passing copies.
+# Arrays as large as the parameters: these, their average, the best, two moments, the gradient, and
+# two temporary copies.
 COPIES = 8
 
 
 @dataclass(frozen=True)
 class FlowKind:
-    """A kind of flow, which becomes a flow where rows and columns are known.
+    """A kind of flow, which becomes a flow once rows and columns are known.
 
     Parameters
     ----------
     name : str
     constructor : callable
-        (dim, context_dim=..., and what else it takes of layers, hidden, orders) -> Flow.
+        (dim, context_dim=..., and those of layers, hidden, orders that it takes) -> Flow.
     layers : int or None
-        None goes by the number of rows.
+        None lets the number of rows decide.
     hidden : tuple of int or None
-        Widths of hidden layers; None is two of ``width``, or as many units as there are columns:
-        an autoregressive network needs about one a column to tell columns apart.
+        Widths of hidden layers; None means two of ``width``, or as many units as there are columns:
+        an autoregressive network needs about one unit a column to tell columns apart.
     width : int or None
-        None goes by the number of rows.
+        None lets the number of rows decide.
     learning_rate : float
         Of Adam.
     patience : float
-        So many times sqrt(rows) steps, and six epochs, without a better one end the part of the
-        training in which rows are held out.
+        Early stopping waits this many times sqrt(rows) steps, and at least six epochs.
     options : dict
         Other arguments of the constructor.
     objective : callable or None
-        What training follows instead of the likelihood, as for :func:`nfref.fit`.
+        What is minimised instead of the negative log-likelihood, as for :func:`nfref.fit`.
     """
 
     name: str
@@ -68,13 +69,15 @@ class FlowKind:
     objective: object = None
 
     def takes(self, option):
-        """Whether the constructor has an argument of that name."""
+        """Return whether the constructor has an argument of that name."""
         return option in inspect.signature(self.constructor).parameters
 
     def reaching(self, u):
-        """The same kind with splines that reach as far as rows (N, D) do, but for one in a thousand
-        a column: beyond, a column of a spline flow is normal of the scale that it has near zero.
-        Bins are a robust unit wide as they start, or two where rows are few."""
+        """Return the kind with splines that reach as far as 99.9 % of each column of rows (N, D).
+
+        Beyond its bound a spline is the identity, so a column is normal there, of the scale that it
+        has near zero. Bins are one robust unit wide at the start, or two for few rows.
+        """
         if self.constructor is not NSF or "bound" in self.options:
             return self
         bound = max(NEAREST, 1.2 * float(np.max(np.quantile(np.abs(u), 0.999, axis=0))))
@@ -83,7 +86,7 @@ class FlowKind:
         return replace(self, options={**self.options, "bound": bound, "bins": bins})
 
     def made(self, rows, dim, context_dim, rng):
-        """The flow for so many rows of so many columns; ``rng`` draws orders."""
+        """Return the flow for these numbers of rows and columns; ``rng`` samples orders."""
         options = {"context_dim": context_dim, **self.options}
         if self.takes("layers"):
             options["layers"] = self.layers or (3 if rows < FEW else 5)
@@ -95,8 +98,8 @@ class FlowKind:
         if self.takes("orders") and dim > 2:
             options["orders"] = random_orders(rng, dim, options["layers"])
         if self.constructor is CNF and len(options["hidden"]) > EXACT_LAYERS:
-            options["trace"] = "brute"  # the exact trace has no closed form
-        # A MAF of one column makes no more than a Gaussian.
+            options["trace"] = "brute"  # the exact trace has no closed form here
+        # A MAF of one column is only a Gaussian.
         constructor = NSF if self.constructor is MAF and dim == 1 else self.constructor
         check_memory(dim, options.get("layers", 1), options.get("hidden"))
         return constructor(dim, **options)
@@ -116,8 +119,8 @@ FLOWS = {
         FlowKind("realnvp", RealNVP, layers=8, width=64),
     )
 }
-# What "auto" tries, in order. Whether tanh or relu units do better depends on the table, by up to
-# 0.2 nats either way; in a MAF relu makes shifts without bound of rows far out.
+# What "auto" tries, in order. Tanh or relu units do better by up to 0.2 nats, depending on the
+# table. In a MAF relu gives rows far out shifts without bound.
 SEARCHED = (
     FLOWS["nsf"],
     replace(FLOWS["nsf"], name="nsf relu", options={"activation": "relu"}),
@@ -134,7 +137,7 @@ def flow_kind(
     trace: str | None = None,
     regularise: Any = None,
 ) -> Any:
-    """A kind of flow with what is asked of it; None leaves what it has.
+    """Return a kind of flow with these options; None keeps its own.
 
     Parameters
     ----------
@@ -143,16 +146,16 @@ def flow_kind(
     layers : int, optional
     hidden : tuple of int, optional
     rtol : float, optional
-        Of a solver, relative and absolute.
+        Tolerance of the solver, relative and absolute.
     trace : {"exact", "hutchinson", "brute"}, optional
-        That a continuous flow is trained with; scores are exact with each.
+        The trace that a continuous flow is trained with; scores are exact with each.
     regularise : (float, float), optional
         Weights of the kinetic and the Jacobian penalty of a continuous flow.
 
     Raises
     ------
     ValueError
-        If that kind has no use for it.
+        If that kind does not take the option.
     """
     kind = FLOWS[name]
     likelihood = kind.objective is None and kind.takes("trace")
@@ -181,7 +184,7 @@ def flow_kind(
 
 
 def check_memory(dim, layers, hidden):
-    """That training such a flow fits into the memory of this machine, before any is taken."""
+    """Check before training that such a flow fits into the memory of this machine."""
     widths = (dim, *hidden, 2 * dim) if hidden else (1, 2 * dim)
     numbers = layers * sum(below * above + above for below, above in zip(widths, widths[1:]))
     needed, there = COPIES * 8 * numbers, memory()
@@ -194,7 +197,7 @@ def check_memory(dim, layers, hidden):
 
 
 def memory():
-    """Bytes of memory that this process may take."""
+    """Return the bytes of memory that this process may use."""
     there = address_space()
     if hasattr(os, "sysconf"):
         there = min(there, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -202,7 +205,7 @@ def memory():
 
 
 def size_of(count):
-    """So many bytes for people, in the largest unit of which there is one."""
+    """Format a byte count."""
     for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
         if count >= 2**power:
             return f"{count / 2**power:,.1f} {unit}"

@@ -1,18 +1,19 @@
-"""Training on rows with missing cells: stochastic EM.
+"""Fit a table with missing cells: stochastic EM.
 
-Two steps by turns: every missing cell is filled with one draw from its law given the cells that are
-there, under the density so far (E, by a sample of one); the density is fitted to the filled
-rows (M). Each round leaves of an error about the share of what is missing, in a mixture of
-what is missing where the component is. So the first rounds go with a Gaussian, which forgets
-where it began, and the next with the mixtures, which both cost little; and at their end all
-that the plan asks for is fitted to the rows as they are filled then.
+Two steps alternate. Every missing cell is sampled given the other cells of its row, under the
+density so far (E, by one sample). Then the density is fitted to the filled rows (M). The error that
+is left shrinks in each round by about the share of missing cells, in a mixture by the share of
+missing cells where the component is. So the first rounds use a Gaussian, which forgets its start,
+and the next ones mixtures; both are cheap. In the end the whole plan is fitted to the rows as they
+are filled then.
 
-So the parameters are those of one draw of what is missing, not of its mean; flows learn what the
-simple densities have put into the gaps; and the rows held out are scored as filled. It supposes
-that what is missing says nothing more once the other cells are known ("missing at random").
+So parameters follow from one sample of the missing cells, not from their mean; flows learn what
+simple densities put into the gaps; and held-out rows are scored as filled. The method assumes that
+cells are missing at random: given the other cells, whether a cell is missing says nothing about its
+value.
 
-Where some columns are given, rows that lack one of these are left out, as are rows that have
-nothing else: they say little or nothing about a density of the others given these.
+If some columns are given, rows without a value in one of these are left out, and so are rows
+without any other value: they say little or nothing about a density given these columns.
 
 Source: Bishop 2006 (EM).
 """
@@ -28,22 +29,21 @@ from nfref.tables.schema.columns import is_missing
 from nfref.tables.schema.distinct_rows import as_counts, effective_rows, grouped_rows
 
 ROUNDS = 10  # of each kind
-ROWS_OF_A_ROUND = 5000  # at most so many
-SHARE_OF_BUDGET = 0.3  # of the time that is given, after which the round is the last
+ROWS_OF_A_ROUND = 5000  # most rows of a round
+SHARE_OF_BUDGET = 0.3  # share of the time budget after which no new round begins
 
 
 def fit_incomplete_table(
     columns, table, plan, seed, *, weight=None, validation=0.1, announce=lambda name: None, given=()
 ):
-    """The density of a table of which cells may be missing.
+    """Fit the density of a table whose cells may be NaN or None.
 
-    Parameters and what comes back are those of :func:`nfref.tables.fitting.fit.fit_table`; cells of
-    the table may be NaN or None.
+    Parameters and result are those of :func:`nfref.tables.fitting.fit.fit_table`.
 
     Raises
     ------
     ValueError
-        If no row says anything of the columns that are not given; and as for ``fit_table``.
+        If no row says anything about the columns that are not given; and as ``fit_table``.
     """
     if not any(np.any(is_missing(values)) for values in table):
         return fit_table(
@@ -111,14 +111,14 @@ def fit_incomplete_table(
 
 
 def uninformative_rows(names, table, given=()):
-    """Rows that say nothing of the columns that are not given, (N,)."""
+    """Return rows that say nothing about the columns that are not given, (N,) of bool."""
     missing = dict(zip(names, map(is_missing, table)))
     empty = np.all([gap for name, gap in missing.items() if name not in given], axis=0)
     return empty | np.any([np.zeros(len(empty), bool), *(missing[name] for name in given)], axis=0)
 
 
 def _comparable(table):
-    """The table as numbers, equal where cells are equal or both missing, (N, D)."""
+    """Return the table as numbers, equal where cells are equal or both missing, (N, D)."""
     found = []
     for values in table:
         gap = is_missing(values)
@@ -133,7 +133,7 @@ def _comparable(table):
 
 
 def _from_the_same(values, counts, rng):
-    """The column with gaps filled by values of other rows."""
+    """Return the column with gaps filled by values of other rows."""
     gap, filled = is_missing(values), np.array(values)
     share = counts[~gap] / np.sum(counts[~gap])
     filled[gap] = values[~gap][rng.choice(len(share), np.sum(gap), p=share)]

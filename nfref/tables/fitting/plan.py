@@ -1,4 +1,4 @@
-"""What is asked of the fit of a table, how far it has come, and what was tried."""
+"""The plan of a fit, and how far a fit has come."""
 
 from dataclasses import dataclass
 
@@ -10,45 +10,46 @@ from nfref.runtime.configuration import Configuration
 from nfref.tables.fitting.flow_kinds import FLOWS, SEARCHED, FlowKind
 from nfref.training.fitting import FitState
 
-BUDGET = 600.0  # seconds for a search where nothing else is said
-LEARNING_RATE = 5e-3  # 1e-3 with a quarter of the rows a step is as good, and takes twice as long
+BUDGET = 600.0  # default seconds of a search
+# 1e-3 with a quarter of the rows in a step is as good, and takes twice as long
+LEARNING_RATE = 5e-3
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the user decides.
+    """The decisions of the user.
 
     Parameters
     ----------
     flow : str, FlowKind or Flow
-        "auto", a name of :data:`nfref.tables.fitting.flow_kinds.FLOWS` or a kind made of one, a
-        flow of as many columns as are continuous; "mixture" and "gaussian" are simple densities
+        "auto"; a name of :data:`nfref.tables.fitting.flow_kinds.FLOWS` or a kind made from one; a
+        flow with as many columns as are continuous; "mixture" and "gaussian" for simple densities
         alone.
     members : int
-        How many flows.
+        The number of flows.
     epochs : int
+        At most, for each flow.
     batch_size, learning_rate : int, float or None
-        None goes by the number of rows, and by the kind of flow.
+        None lets the number of rows and the kind of flow decide.
     time_budget : float or None
-        Seconds for all.
+        Seconds for all flows.
     progress : bool
     callback : callable or None
-        Called with the :class:`SearchState` after every epoch; where several flows are trained at
-        once, after these.
+        Called with the :class:`SearchState` after every epoch, or after each group of flows that
+        are trained in processes.
     resume : SearchState or None
-        Go on from there: with the same rows and plan otherwise, to the same bits as a search that
-        was never interrupted, unless the time budget ends one of them.
+        Continue from there. With the same rows and plan the bits are those of a search that was
+        never interrupted, unless the time budget ends one of them.
     jobs : int
-        How many flows are trained at once, by joblib and whatever it is told to run on; 1 trains
-        them here, one after the other. The bits are the same.
+        How many flows are trained at once by joblib, on whatever backend it uses; 1 trains them in
+        this process. The bits are the same.
     simple : bool
-        Whether the simple densities take part; without them flows stand alone, however few the
-        rows are.
+        Whether simple densities take part. Without them flows stand alone, however few the rows.
     folds : int
-        In how many parts few rows are held out by turns; 1 holds one part out, as of many rows and
-        where flows stand alone.
+        The number of folds for few rows; 1 holds out one part, as for many rows and for flows
+        alone.
     dtype : {None, "float32", "float64"}
-        What flows are trained and scored in; None trains in float32 and scores in float64.
+        Precision of flows; None trains in float32 and scores in float64.
     """
 
     flow: object = "auto"
@@ -71,7 +72,7 @@ class Plan:
 
     @property
     def kinds(self):
-        """The first flows to be trained; more are of the best of these."""
+        """The kinds of the first flows; later flows are of the best of these."""
         if not self.wants_flows:
             return ()
         if self.flow == "auto":
@@ -89,7 +90,7 @@ class Plan:
         return (kind,) * self.members
 
     def _given_flow(self, dim, context_dim):
-        """The flow itself, if it is one of these columns."""
+        """Return the flow itself, if it fits these columns."""
         if (self.flow.dim, self.flow.context_dim) != (dim, context_dim):
             raise ValueError(
                 f"expected one of {dim} columns given {context_dim} numbers, got one "
@@ -108,16 +109,16 @@ class DoneFlow(Configuration):
     Attributes
     ----------
     vector : (P,) array
-        Its parameters, flat, the best by the rows held out.
+        Its parameters, flat: the best by the held-out rows.
     message : str
-        How its training ended.
+        Why training ended.
     history : dict of list of float
         Its loss after every epoch.
     seconds : float
     stopped : str
-        The same in a word, see :class:`nfref.training.loop.FitResult`.
+        Why training ended, in one word, see :class:`nfref.training.loop.FitResult`.
     final : (P,) array or None
-        The parameters after it went on with all rows; None is ``vector``.
+        The parameters after training continued with all rows; ``vector`` if None.
     """
 
     vector: np.ndarray
@@ -142,16 +143,16 @@ class DoneFlow(Configuration):
 
 @dataclass(frozen=True)
 class SearchState(Configuration):
-    """Where a search stands after an epoch: all that it takes to go on.
+    """The state of a search after an epoch: all that it takes to continue.
 
-    The simple densities are not in it: they are fitted again, in seconds, to the same bits.
+    Simple densities are not part of it: they are fitted again, in seconds, to the same bits.
 
     Attributes
     ----------
     done : tuple of DoneFlow
-        Those of one kind after each other, one a fold.
+        One a fold, kind after kind.
     current : FitState or None
-        Of the flow that is trained now, if one is.
+        Of the flow that is in training, if one is.
     seconds : float
         Spent so far.
     """

@@ -1,8 +1,8 @@
-"""Rows that a density was fitted to, known again by their content: what they scored out of fold.
+"""Recognise rows that a density was fitted to, by 64 bits of their content.
 
-A row that was fitted to looks likelier than it is. So a detector keeps, of each, 64 bits that its
-cells decide and its log-likelihood by densities that were not fitted to it; and a model file those
-bits of the rows that were kept to test by, or of all that it was fitted to.
+A row that a density was fitted to looks likelier than it is. So a detector keeps the fingerprint of
+each such row with its out-of-fold log-likelihood. A model file keeps the fingerprints of the rows
+that were kept for the test, or of all rows that it was fitted to.
 """
 
 import base64
@@ -14,23 +14,26 @@ from nfref.tables.reading.sampling import GOLDEN, mixed
 
 
 def keys_of(density, table):
-    """64 bits of each row, (N,) of uint64, the same for rows with the same cells and for no
-    others, but by an accident of 1 in 2^64. Rows are whole."""
+    """Return a fingerprint of each row, (N,) of uint64; rows have no missing cells.
+
+    Equal rows have equal fingerprints; different ones have equal fingerprints by an accident of 1
+    in 2^64.
+    """
     codes, u, _ = density.encode(table)
     found = np.zeros(len(codes), np.uint64)
-    for column in (np.concatenate([codes, u], axis=1) + 0.0).T:  # + 0.0 makes -0.0 0.0
+    for column in (np.concatenate([codes, u], axis=1) + 0.0).T:  # + 0.0 turns -0.0 into 0.0
         found = mixed(found + GOLDEN ^ np.ascontiguousarray(column).view(np.uint64))
     return found
 
 
 @dataclass(frozen=True)
 class FittedRows:
-    """What rows scored by densities that were not fitted to them.
+    """Out-of-fold scores of the rows that a density was fitted to.
 
     Parameters
     ----------
     keys : (N,) array of uint64
-        In order.
+        Ascending.
     scores : (N,) array
     """
 
@@ -39,12 +42,12 @@ class FittedRows:
 
     @classmethod
     def of(cls, keys, scores):
-        """Of rows in any order; of copies one is kept."""
+        """Store the scores of rows in any order, one for each set of copies."""
         keys, first = np.unique(keys, return_index=True)
         return cls(keys, np.asarray(scores, np.float64)[first])
 
     def update(self, keys, scores):
-        """Scores (N,) with those that are kept in the place of those of rows fitted to."""
+        """Return scores (N,) with the stored ones in place of those of rows that were fitted to."""
         if not len(self.keys):
             return scores
         place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
@@ -54,16 +57,16 @@ class FittedRows:
 # In a model file --------------------------------------------------------------------------
 
 
-KEPT_KEYS = 20_000  # rows that a model file knows again, at most
+KEPT_KEYS = 20_000  # most rows that a model file recognises
 
 
 def as_text(keys):
-    """Keys as text that JSON can hold."""
+    """Return keys as text for JSON."""
     return base64.b64encode(np.sort(keys).astype("<u8").tobytes()).decode()
 
 
 def of_text(text):
-    """Keys from text; none where it is not of that form."""
+    """Return keys from text; none if the text is malformed."""
     try:
         return np.frombuffer(base64.b64decode(text, validate=True), "<u8").astype(np.uint64)
     except (TypeError, ValueError):

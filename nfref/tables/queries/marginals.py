@@ -319,7 +319,7 @@ class Noise:
     normal: np.ndarray
 
     @classmethod
-    def draw(cls, rng, rows, draws, dim):
+    def sample(cls, rng, rows, draws, dim):
         """For ``rows`` rows, each its own."""
         total = rows * draws
         return cls(

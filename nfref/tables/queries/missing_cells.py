@@ -187,7 +187,7 @@ class ConditionalSampler:
                 own = (
                     noise.shared(len(block))
                     if noise is not None
-                    else Noise.draw(rng, len(block), draws, u.shape[1])
+                    else Noise.sample(rng, len(block), draws, u.shape[1])
                 )
                 yield self._fill(
                     block,
@@ -280,12 +280,12 @@ class ConditionalSampler:
                 codes[row * draws : (row + 1) * draws, j] = discrete.parts[j].sample(rng, classes)
         return codes, np.repeat(total - log_given, draws)
 
-    def drawn(self, codes, u):
+    def sampled(self, codes, u):
         """A list of columns' values of rows that were drawn, without gaps."""
         found = [None] * self.density.dim
         for places, values in zip(self.density.places, (codes, u)):
             for place, own in zip(places, values.T):
-                found[place] = self.density.columns[place].drawn(own)
+                found[place] = self.density.columns[place].sampled(own)
         return found
 
 
@@ -373,7 +373,7 @@ def log_marginal(
             log_prob[places[rows]], error[places[rows]] = found + log_slope[rows], grid.error
             done[rows] = True
     left = np.flatnonzero(~done)
-    noise = Noise.draw(np.random.default_rng(seed), 1, draws, u.shape[1])
+    noise = Noise.sample(np.random.default_rng(seed), 1, draws, u.shape[1])
     for block in sampler.blocks(codes[left], u[left], known[left], draws, None, noise):
         block = replace(block, places=left[block.places])
         here = places[block.places]
@@ -417,7 +417,7 @@ def impute(
     for column, grid in () if sampler.exact else sampler.grids(codes, u, known, single=True):
         own = density.columns[density.places[1][column]]
         level = rng.uniform(1e-12, 1 - 1e-12, len(grid.places))
-        filled[density.places[1][column]][places[grid.places]] = own.drawn(
+        filled[density.places[1][column]][places[grid.places]] = own.sampled(
             grid.quantiles(level[:, None])[:, 0]
         )
         left[grid.places] = False
@@ -427,7 +427,7 @@ def impute(
         edges = np.cumsum(block.shares(), axis=1)
         chosen = np.sum(rng.random(len(edges))[:, None] * edges[:, -1:] >= edges[:, :-1], axis=1)
         rows = np.arange(len(chosen))
-        drawn = sampler.drawn(block.codes[rows, chosen], block.u[rows, chosen])
+        drawn = sampler.sampled(block.codes[rows, chosen], block.u[rows, chosen])
         here = places[block.places]
         for column, values, gap in zip(filled, drawn, missing):
             column[here[gap[here]]] = values[gap[here]]
@@ -467,7 +467,7 @@ def sample_given(
     edges = np.cumsum(block.shares()[0])
     points = (np.arange(n) + rng.random()) / max(n, 1) * edges[-1]
     chosen = rng.permutation(np.minimum(np.searchsorted(edges, points, "right"), draws - 1))
-    drawn = sampler.drawn(block.codes[0, chosen], block.u[0, chosen])
+    drawn = sampler.sampled(block.codes[0, chosen], block.u[0, chosen])
     return [
         values if is_missing(value)[0] else np.repeat(value, n)
         for values, value in zip(drawn, table)

@@ -137,7 +137,7 @@ def check_cells(density, cells, first=1, may_be_empty=False):
         check_can_be_given(column, values, first)
 
 
-def draw(density, params, rng, n, given=None, within=None):
+def sample_rows(density, params, rng, n, given=None, within=None):
     """``n`` rows of a density, strictly between the bounds of bounded columns.
 
     ``given`` (name -> value) are columns of a :class:`TableDensity` with values that are known;
@@ -157,7 +157,7 @@ def draw(density, params, rng, n, given=None, within=None):
         return density.sample(params, rng, n)
 
 
-def draw_like(density, cells, rng, n):
+def sample_like(density, cells, rng, n):
     """A list of columns' values of n rows; where columns are given, with those of rows of cells."""
     if not density.given:
         return density.sample(rng, n)
@@ -212,4 +212,4 @@ class AsDensity:
         return self.table.log_prob(cells)
 
     def sample(self, params, rng, n, context=None):
-        return self.numbers(draw_like(self.table, self.cells, rng, n))
+        return self.numbers(sample_like(self.table, self.cells, rng, n))

@@ -1,8 +1,8 @@
-"""Columns as they come: what values each can take, and real rows for a flow to work on.
+"""Columns: which values each can take, and the real numbers that densities are fitted to.
 
-A column is continuous or discrete. A continuous one lives on a *support*: the line, a half-line,
-an interval or a circle, and goes to the line by a fixed map of known slope, so that a density of
-real rows is one on the support, with mass 1 there and nothing outside:
+A column is continuous or discrete. A continuous one lies on a *support*: the line, a half-line, an
+interval or a circle. A fixed map of known slope takes the support to the line. So a density of real
+rows is a density on the support, with mass 1 there and nothing outside:
 
     support       y                          log dy/dx
     real          x                          0
@@ -13,20 +13,20 @@ real rows is one on the support, with mass 1 there and nothing outside:
     period P      as low:low + P, of x moved there by whole periods; low is the middle of the
                   widest gap between values
 
-Then come robust units, and the long tails of a real column are drawn in:
+Then come robust units, and the long tails of a real column are compressed:
 
     t = (y - m) / s      m the median of y, s its interquartile range over 1.349, a normal's
     u = t  for |t| <= T,     sign(t) (T + log(1 + |t| - T))  beyond      with T = 5
 
-with slope 1 and 1 / (1 + |t| - T). A value at a million s is 18.8 there: it pulls at no fit and
-its density is that of t all the same. Subtracting m first loses no digits of values that are
+with slope 1 and 1 / (1 + |t| - T). A value a million s out is at 18.8 there: it does not distort a
+fit, and its density is still that of t. Subtracting m first keeps the digits of values that are
 large and close together.
 
-Values that lie on a lattice, as rounding leaves them, are spread over its cells while densities are
-fitted, and what is drawn is rounded back (:mod:`nfref.tables.schema.rounding_grid`).
+Rounded values are dequantised while densities are fitted, and samples are rounded again
+(:mod:`nfref.tables.schema.rounding_grid`).
 
-A discrete column is a *category*, one of a few labels, or a *count*, a whole number. Its values go
-into codes; they have a probability each (:mod:`nfref.tables.densities.latent_classes`).
+A discrete column is a *category*, one of a few labels, or a *count*, a whole number. Its values are
+encoded as numbers; each has a probability (:mod:`nfref.tables.densities.latent_classes`).
 """
 
 import math
@@ -39,9 +39,9 @@ from nfref.runtime.configuration import Configuration
 from nfref.runtime.serialization import LARGEST as LARGEST_WHOLE
 from nfref.tables.schema.rounding_grid import find_rounding_grid, nearest, spike_of
 
-TAIL = 5.0  # T: robust standard deviations from which on tails are drawn in
+TAIL = 5.0  # T: robust standard deviations beyond which tails are compressed
 IQR_OF_NORMAL = 1.3489795003921634
-LARGEST = 709.0  # exp of it is a float; samples are no further out
+LARGEST = 709.0  # exp of it is a finite float; samples are clipped there
 DISCRETE = ("category", "count")
 EXACT = 2.0**53  # float64 holds every whole number up to here
 
@@ -78,19 +78,19 @@ class ColumnError(ValueError):
 
 
 def compress_tails(t, tail):
-    """u = t within [-T, T], sign(t) (T + log(1 + |t| - T)) beyond, and log du/dt. Elementwise."""
+    """Return u = t within [-T, T], sign(t) (T + log(1 + |t| - T)) beyond, and log du/dt."""
     beyond = np.log1p(np.maximum(np.abs(t) - tail, 0))
     return np.clip(t, -tail, tail) + np.sign(t) * beyond, -beyond
 
 
 def expand_tails(u, tail):
-    """t = u within [-T, T], sign(u) (T + exp(|u| - T) - 1) beyond. Elementwise."""
+    """Return t = u within [-T, T], sign(u) (T + exp(|u| - T) - 1) beyond."""
     beyond = np.expm1(np.minimum(np.maximum(np.abs(u) - tail, 0), LARGEST))
     return np.clip(u, -tail, tail) + np.sign(u) * beyond
 
 
 def to_line(x, low, high):
-    """y and log dy/dx of a support; -inf and inf are its missing ends. Elementwise."""
+    """Return y and log dy/dx of a support, elementwise; an end may be -inf or inf."""
     if np.isfinite(low) and np.isfinite(high):
         below, above = np.log(x - low), np.log(high - x)
         return below - above, np.log(high - low) - below - above
@@ -104,9 +104,9 @@ def to_line(x, low, high):
 
 
 def from_line(y, low, high):
-    """x of a support, strictly inside of it. Elementwise."""
+    """Return x strictly inside a support, elementwise."""
     if np.isfinite(low) and np.isfinite(high):
-        # Measured from the nearer end.
+        # Measured from the nearer end, to keep digits.
         part = (high - low) * np.exp(-np.logaddexp(0, np.abs(y)))
         x = np.where(y < 0, low + part, high - part)
     elif np.isfinite(low):
@@ -129,21 +129,20 @@ class Continuous(Configuration):
     ----------
     name : str
     low, high : float
-        The ends of its support, which belong to no row; -inf and inf where there is none.
+        The ends of its support, which no row reaches; -inf and inf without an end.
     period : float or None
         high - low, if the support is a circle.
     middle, scale : float
         m and s, in the units of y.
     first : float or None
-        On a circle, where the turn begins in which values are given that are drawn; low if None.
+        On a circle, where the turn begins in which samples are given; low if None.
     step : float or None
-        Of the lattice that the values lie on (:mod:`nfref.tables.schema.rounding_grid`), if they
-        do.
+        Of the rounding grid (:mod:`nfref.tables.schema.rounding_grid`), if there is one.
     offset : float
-        A point of that lattice.
+        A point of that grid.
     alone : bool
-        Whether it is the only one: a value that comes again and again, with a cell of that size
-        around it, among others that lie on no lattice.
+        Whether the grid has one point: a value that many rows share, with a cell of that size
+        around it, among values that are not rounded.
     """
 
     name: str
@@ -167,11 +166,11 @@ class Continuous(Configuration):
 
     @property
     def tail(self):
-        """T; of a support with an end, whose own map draws tails in, they are left."""
+        """T; infinite for a support with an end, whose own map compresses tails."""
         return TAIL if self.kind == "real" else np.inf
 
     def encode(self, x):
-        """(u, log du/dx), (N,) each; rows outside of the support have slope -inf and u 0."""
+        """Return (u, log du/dx), (N,) each; rows outside the support have slope -inf and u 0."""
         x = self._turned(x)
         inside = (x > self.low) & (x < self.high)
         with np.errstate(all="ignore"):
@@ -181,7 +180,7 @@ class Continuous(Configuration):
         return np.where(inside, u, 0.0), np.where(inside, log_slope, -np.inf)
 
     def _turned(self, x):
-        """On a circle: x by whole periods moved to where the support is."""
+        """Return x; on a circle moved by whole periods into the support."""
         x = np.asarray(x, np.float64)
         if self.period is None:
             return x
@@ -189,29 +188,33 @@ class Continuous(Configuration):
         return np.clip(x, np.nextafter(self.low, np.inf), np.nextafter(self.high, -np.inf))
 
     def decode(self, u):
-        """x, (N,), strictly inside of the support."""
+        """Return x, (N,), strictly inside the support."""
         with np.errstate(all="ignore"):
             y = self.middle + self.scale * expand_tails(np.asarray(u, np.float64), self.tail)
             largest = np.finfo(np.float64).max
             return from_line(np.clip(y, -largest, largest), self.low, self.high)
 
-    def drawn(self, u):
-        """x, (N,), of u that was drawn: a point of the lattice, if there is one, and on a circle in
-        the turn in which the values were."""
+    def sampled(self, u):
+        """Return x, (N,), for sampled u: rounded to the grid, and on a circle in the turn of the
+        data.
+        """
         return self.wrapped(self.rounded(self.decode(u)))
 
     def rounded(self, x):
-        """The points of the lattice next to x, inside of the support; without one x itself."""
+        """Return the points of the grid next to x, inside the support; x itself without a grid."""
         if self.step is None:
             return x
-        if self.alone:  # from beside its cell, too: what is level in one has tails when drawn
+        # values just beside the cell too: a density that is level in it has tails when sampled
+        if self.alone:
             return np.where(np.abs(x - self.offset) < self.step, self.offset, x)
         ends = (self.low, self.high) if self.period is None else (-np.inf, np.inf)
         return nearest(x, self.step, self.offset, *ends)
 
     def spread(self, x, part):
-        """x, (N,), moved to where ``part`` of its cell of the lattice is below, which ends with the
-        support; without a lattice x itself."""
+        """Return x, (N,), moved to the ``part`` of its cell, which ends with the support.
+
+        Without a grid this is x itself.
+        """
         if self.step is None:
             return x
         x = np.asarray(x, np.float64)
@@ -227,18 +230,18 @@ class Continuous(Configuration):
         return np.clip(inside, np.nextafter(below, above), np.nextafter(above, below))
 
     def has_cell(self, x):
-        """Whether values lie in a cell of the lattice, (N,)."""
+        """Return whether values are in a cell of the grid, (N,) of bool."""
         return np.full(len(x), self.step is not None) & ((x == self.offset) | (not self.alone))
 
     def wrapped(self, x):
-        """On a circle x by whole periods moved to that turn, else x itself."""
+        """Return x; on a circle moved by whole periods to the turn of the data."""
         if self.first is None:
             return x
         x = self.first + np.mod(x - self.first, self.period)
         return np.minimum(x, np.nextafter(self.first + self.period, self.first))
 
     def in_units_of(self, x, weight):
-        """The same support with the robust units of values x, and their lattice."""
+        """Return the same support with the robust units and the rounding grid of values x."""
         y = to_line(self._turned(x), self.low, self.high)[0]
         middle, scale = robust_units(y, weight)
         lattice = find_rounding_grid(x)
@@ -275,7 +278,7 @@ class Category(Configuration):
     ----------
     name : str
     labels : tuple
-        The values it can take, in order; a row holds the place of its own as code.
+        The values it can take, in order; the code of a value is its place among these.
     """
 
     name: str
@@ -300,7 +303,7 @@ class Category(Configuration):
                 )
 
     def encode(self, values, first=0):
-        """Codes (N,); messages count rows from ``first``."""
+        """Return codes (N,); ``first`` is the number of the first row in messages."""
         place = {label: k for k, label in enumerate(self.labels)}
         try:
             return np.array([place[plain(value)] for value in values], np.int64)
@@ -316,13 +319,13 @@ class Category(Configuration):
             ) from None
 
     def decode(self, codes):
-        """Labels (N,)."""
+        """Return labels (N,)."""
         labels = np.array(self.labels)
-        if labels.tolist() != list(self.labels):  # text beside numbers would make all text
+        if labels.tolist() != list(self.labels):  # NumPy turns numbers beside text into text
             labels = np.array(self.labels, object)
         return labels[np.asarray(codes).astype(np.int64)]
 
-    drawn = decode
+    sampled = decode
 
     def _check(self):
         require(isinstance(self.name, str), "name: expected text")
@@ -338,7 +341,7 @@ class Category(Configuration):
 
 @dataclass(frozen=True)
 class Count(Configuration):
-    """A column of whole numbers of at least ``low``; a row holds its number as code."""
+    """A column of whole numbers of at least ``low``; each is its own code."""
 
     name: str
     low: float = -np.inf
@@ -346,15 +349,15 @@ class Count(Configuration):
     kind = "count"
 
     def encode(self, values):
-        """Whole numbers (N,), in float64; NaN for values that are none, or below ``low``."""
+        """Return whole numbers (N,) in float64; NaN for other values, and below ``low``."""
         values = np.asarray(values, np.float64)
         return np.where((values == np.round(values)) & (values >= self.low), values, np.nan)
 
     def decode(self, codes):
-        """Whole numbers (N,)."""
+        """Return whole numbers (N,)."""
         return np.round(codes)
 
-    drawn = decode
+    sampled = decode
 
     def _check(self):
         require(isinstance(self.name, str), "name: expected text")
@@ -364,15 +367,14 @@ class Count(Configuration):
 
 
 def plain(value):
-    """A label as Python has it, so that one of NumPy or pandas is equal to it."""
+    """Return a label as a plain Python value, so that NumPy's and pandas' labels equal it."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def robust_units(y, weight=None):
-    """Median, and the interquartile range as a standard deviation.
+    """Return the median, and the interquartile range as a standard deviation.
 
-    Where half of the values and more are the same, wider ranges serve, and the standard deviation
-    in the end.
+    If half of the values or more are equal, wider ranges are used, then the standard deviation.
     """
     order = np.argsort(y, kind="stable")
     y = y[order]
@@ -395,7 +397,7 @@ def robust_units(y, weight=None):
 
 
 def as_numbers(name, values, first=0):
-    """Finite float64 numbers; messages count rows from ``first``."""
+    """Return finite float64 numbers; ``first`` is the number of the first row in messages."""
     try:
         numbers = np.asarray(values).astype(np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -418,12 +420,12 @@ def _is_number(value):
 
 
 def is_nan(values):
-    """Where numbers are NaN; whole numbers nowhere."""
+    """Return where numbers are NaN, (N,) of bool."""
     return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
 
 
 def is_missing(values):
-    """Which cells of a column are missing, (N,): NaN, None and the like."""
+    """Return which cells are missing, (N,) of bool: NaN, None and the like."""
     values = np.asarray(values)
     if values.dtype.kind == "f":
         return np.isnan(values)

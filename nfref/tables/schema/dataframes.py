@@ -1,14 +1,14 @@
-"""Tables as they are handed over: arrays, DataFrames of any library; and rows that repeat.
+"""DataFrames of any library: columns out of them, and DataFrames like them.
 
-One rule says what a column is, of a DataFrame and of a file alike:
+The same rule decides the kind of a column for a DataFrame and for a file:
 
-- Numbers of any kind are numbers, however they are kept: floats, whole numbers, decimals,
-  fractions, with missing cells or as objects. Whole ones, up to 100 different and each there ten
-  times on average, are counts; all others are real.
-- Text, truth values and categories are a category, where labels repeat: at most 20, or one in ten
-  rows. Otherwise it has to be asked for. Labels keep their type: 1 is not "1".
-- Dates, durations, intervals, complex numbers and all else are refused, with the line that makes
-  numbers of them. Where a category is asked for, their text is the label.
+- Numbers are numbers, whatever their type: floats, whole numbers, decimals, fractions, with missing
+  cells or as objects. Up to 100 different whole numbers, each ten times on average, are counts; all
+  other numbers are real.
+- Text, truth values and categories are a category if labels repeat: at most 20 labels, or one in
+  ten rows. Otherwise you have to ask for a category. Labels keep their type: 1 is not "1".
+- Dates, durations, intervals, complex numbers and all else are refused, with the line that turns
+  them into numbers. If you ask for a category, their text is the label.
 """
 
 from decimal import Decimal
@@ -27,8 +27,8 @@ _TIMES = (
     "{0}.map(lambda time: time.hour * 3600 + time.minute * 60 + time.second + "
     "time.microsecond / 1e6, na_action='ignore')"
 )
-# What makes numbers of a column that holds none, loses no digits and leaves missing cells missing:
-# library -> type of the column, or of its objects.
+# The expression that turns a column into numbers, keeps all digits and leaves missing cells
+# missing: library -> type of the column, or of its objects.
 _CONVERSIONS = {
     "pandas": {
         **dict.fromkeys(("Date", "Datetime"), "({0} - {0}.min()).dt.total_seconds()"),
@@ -54,7 +54,7 @@ _CONVERSIONS = {
 
 
 def is_frame(X):
-    """Whether something is a DataFrame, of pandas, polars, pyarrow or what else narwhals knows."""
+    """Return whether X is a DataFrame that narwhals knows: pandas, polars, pyarrow and others."""
     if not hasattr(X, "collect_schema") and not hasattr(X, "columns"):
         return False
     import narwhals
@@ -63,7 +63,7 @@ def is_frame(X):
         frame = narwhals.from_native(X)
     except TypeError:
         return False
-    except ValueError as error:  # columns of the same name
+    except ValueError as error:  # two columns have one name
         raise ValueError(f"X: {one_line(error)}") from None
     if isinstance(frame, narwhals.LazyFrame):
         raise TypeError(
@@ -76,7 +76,7 @@ def is_frame(X):
 def frame_columns(
     X: Any, categories: Sequence[str] = ()
 ) -> tuple[dict[str, Array], tuple[str, ...]]:
-    """The columns of a DataFrame, by the rule of this module.
+    """Return the columns of a DataFrame by the rule of this module.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def frame_columns(
 
 
 def _of_objects(name, cells, there, lines):
-    """Numbers, where all cells that are there are numbers, or labels."""
+    """Return numbers if all cells that are not missing are numbers, otherwise labels."""
     for value in there:
         if not (_is_number(value) or isinstance(value, (str, bool))):
             kind = type(value).__name__
@@ -152,7 +152,7 @@ def _of_objects(name, cells, there, lines):
             if len(there) == len(cells) and all(isinstance(value, Integral) for value in there)
             else np.float64,
         )
-    except (OverflowError, ValueError):  # a whole number of over 64 bits, a signalling NaN
+    except (OverflowError, ValueError):  # a whole number beyond 64 bits, or a signalling NaN
         return np.array([_as_float(name, value) for value in numbers])
 
 
@@ -168,7 +168,7 @@ def _as_float(name, value):
 
 
 def _labels(name, cells):
-    """Labels of the types that a :class:`nfref.tables.schema.columns.Category` has, and None."""
+    """Return labels of the types that a Category can hold, and None."""
     labels = [None if value is None else label_of(value) for value in cells]
     found = set(map(type, labels))
     if bool in found and found & {int, float}:
@@ -180,7 +180,7 @@ def _labels(name, cells):
 
 
 def label_of(value):
-    """What a value is as a label: itself, a number in float64, or its text."""
+    """Return a value as a label: itself, a number in float64, or its text."""
     value = plain(value)
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
@@ -198,7 +198,7 @@ def _refusal(name, what, line):
 
 
 def with_empty_column(X, name, order):
-    """A DataFrame; with an empty column of that name if it is all that differs from ``order``."""
+    """Add an empty column of that name if it is all that X lacks of ``order``."""
     import narwhals
 
     frame = narwhals.from_native(X, eager_only=True)
@@ -208,9 +208,9 @@ def with_empty_column(X, name, order):
 
 
 def like_frame(X, columns, kept=()):
-    """A DataFrame of the same library as X, with these columns (name -> array).
+    """Return a DataFrame of the same library as X with these columns (name -> array).
 
-    Those in ``kept``, and whole numbers, have the type that they have in X, where it can hold the
+    Columns in ``kept`` and whole numbers keep the type that they have in X, if it can hold the
     values.
     """
     import narwhals
@@ -238,12 +238,12 @@ def like_frame(X, columns, kept=()):
         ]
     ).to_native()
     if frame.implementation == narwhals.Implementation.PANDAS:
-        drawn.columns = X.columns  # which need not be text
+        drawn.columns = X.columns  # names need not be text
     return drawn
 
 
 def _as_whole(values):
-    """Numbers as whole ones where all are."""
+    """Return numbers as integers if all are whole."""
     if values.dtype.kind != "f" or not np.all(np.abs(values) < 2**53):
         return values
     whole = values.astype(np.int64)
@@ -251,27 +251,28 @@ def _as_whole(values):
 
 
 def _as_it_was(drawn, was):
-    """A series with the type of another, where that holds the same values."""
+    """Return a series with the type of another, if that type holds the same values."""
     import narwhals
 
     values = drawn.to_list()
     if was.implementation != narwhals.Implementation.PANDAS:
         try:
-            if was.implementation == narwhals.Implementation.PYARROW:  # which has more types
+            # pyarrow has more types than narwhals
+            if was.implementation == narwhals.Implementation.PYARROW:
                 import pyarrow
 
                 array = pyarrow.chunked_array([pyarrow.array(values, was.to_native().type)])
                 found = narwhals.from_native(array, series_only=True).alias(drawn.name)
             else:
                 found = drawn.cast(was.dtype)
-        except Exception:  # each library has its own
+        except Exception:  # each library raises errors of its own
             return drawn
         return found if found.to_list() == values else drawn
     import pandas
 
     was = was.to_native()
     try:
-        if isinstance(was.dtype, pandas.CategoricalDtype):  # whose labels may be of any type
+        if isinstance(was.dtype, pandas.CategoricalDtype):  # its labels may have any type
             place = {label_of(value): value for value in was.cat.categories}
             found = pandas.Series([place[value] for value in values], dtype=was.dtype)
         else:

@@ -7,17 +7,16 @@ import numpy as np
 from nfref.runtime.annotations import Array
 from nfref.tables.reading.sampling import GOLDEN, mixed
 
-# Up to which weights are seen to be whole numbers times a constant: the least, and the largest.
+# The largest divisor and count for which weights are recognised as multiples of whole numbers.
 LARGEST_DIVISOR, LARGEST_COUNT = 100, 1e8
 
 
 def grouped_rows(values: Array, seed: int) -> tuple[Array, Array]:
-    """One of each set of equal rows, in an order of its own, and which of these each row equals.
+    """Group equal rows, in an order that only their content and the seed decide.
 
-    The order looks random, and is decided by ``seed`` and by the ranks of the numbers in their
-    columns alone: not by how rows stand in the table, nor by whether a row repeats, nor by the
-    units of a column. So parts that are cut from it hold no copies of each other's rows, and whole
-    weights make the same parts as repeated rows do.
+    The order looks random. The ranks of numbers within their columns decide it: not the order of
+    the table, not copies of a row, not the units of a column. So parts that are cut from it never
+    share copies of a row, and whole weights give the same parts as repeated rows.
 
     Parameters
     ----------
@@ -27,9 +26,9 @@ def grouped_rows(values: Array, seed: int) -> tuple[Array, Array]:
     Returns
     -------
     places : (M,) array
-        Of the rows that are kept.
+        One row of each group.
     group : (N,) array
-        The place of each row's equal among these.
+        The group that each row belongs to.
     """
     ranks = np.stack(
         [np.unique(column, return_inverse=True)[1] for column in np.asarray(values, np.float64).T],
@@ -48,33 +47,33 @@ def grouped_rows(values: Array, seed: int) -> tuple[Array, Array]:
 
 
 def distinct_rows(values: Array, weight: Array | None, seed: int) -> tuple[Array, Array]:
-    """One of each set of equal rows, in the order of :func:`grouped_rows`, and what they count.
+    """Return one row of each group of equal rows, and the weight of each group.
 
     Parameters
     ----------
     values : (N, D) array
     weight : (N,) array or None
-        What each row counts, above 0.
+        Weight of each row, above 0.
     seed : int
 
     Returns
     -------
     places : (M,) array
-        Of the rows that are kept.
+        One row of each group, in the order of :func:`grouped_rows`.
     weight : (M,) array
-        What they count with their copies.
+        Sums over groups.
     """
     places, group = grouped_rows(values, seed)
     return places, np.bincount(group, weight, len(places)).astype(np.float64)
 
 
 def as_counts(weight: Array | None) -> Array | None:
-    """Weights as numbers of rows: all that matters is their ratios.
+    """Return weights as numbers of copies: only their ratios matter.
 
-    Whole numbers times any constant are the least whole numbers of these ratios, and as good as so
-    many copies of each row. Other weights add up to the effective number of rows,
-    (sum w)^2 / sum w^2 (Kish 1965); they keep seven digits, so that it makes no difference how
-    products with a constant were rounded.
+    Multiples of whole numbers become the smallest whole numbers with the same ratios, and count as
+    copies of rows. Other weights are scaled to sum to the effective number of rows, (sum w)^2 / sum
+    w^2 (Kish 1965). They keep seven digits, so that the rounding of a common factor makes no
+    difference.
 
     Parameters
     ----------
@@ -97,7 +96,7 @@ def as_counts(weight: Array | None) -> Array | None:
 
 
 def effective_rows(weight, rows):
-    """(sum w)^2 / sum w^2: so many rows of equal weight say as much, whatever their unit."""
+    """Return the effective number of rows, (sum w)^2 / sum w^2, whatever the unit of weights."""
     if weight is None:
         return float(rows)
     weight = np.ldexp(weight, -np.frexp(np.max(weight))[1])

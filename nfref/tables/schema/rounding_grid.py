@@ -1,35 +1,34 @@
-"""Lattices: columns whose values are offset + step k with whole k, as rounding leaves them.
+"""Find the grid that rounding leaves in a column: values offset + step k with whole k.
 
-A density may be as high as it likes on values that come again, and learns nothing by it. So values
-on a lattice are spread over their cells, offset + step (k +- 1/2), before any density is fitted to
-them or chosen by them (dequantisation; Theis, van den Oord and Bethge 2016), and what is drawn goes
-back to the middle of its cell.
+A density can grow without bound on values that repeat, which teaches nothing. So rounded values are
+dequantised (Theis, van den Oord and Bethge 2016): spread over their cells, offset + step (k +-
+1/2), before a density is fitted or chosen. Samples go back to the middle of their cells.
 
-Where values lie on no lattice, but one of them comes again and again, as exact zeros do among
-amounts, that one has a cell, and the others have none.
+If values have no grid but one of them repeats often, as exact zeros do among amounts, only that
+value has a cell.
 """
 
 import numpy as np
 
 from nfref.runtime.annotations import Array
 
-FINEST = 1e-8  # a lattice is no finer than this part of the spread of half the values
-LEAST_VALUES = 3  # that differ, or each is there ten times and
-CELLS = 1000  # the lattice has so many points at most
-EVIDENCE = 20.0  # nats against a lattice by chance
-COPIES = 3  # rounding parts a point into so many values at most
+FINEST = 1e-8  # smallest step, as a share of the spread of half the values
+LEAST_VALUES = 3  # fewest distinct values, or each must occur ten times
+CELLS = 1000  # most points of a grid
+EVIDENCE = 20.0  # nats against a grid by chance
+COPIES = 3  # most values into which rounding splits one point
 DIGITS = 12
 
-OFTEN = 0.1  # of the rows hold a value that has a cell to itself, at least
-OTHERS = 10  # values that differ beside it, at least
-CELL = 0.02  # its size, in the interquartile range of the others
+OFTEN = 0.1  # smallest share of rows with a value that gets a cell of its own
+OTHERS = 10  # fewest distinct values beside it
+CELL = 0.02  # size of its cell, as a share of the interquartile range of the others
 
 
 def find_rounding_grid(values: Array) -> tuple[float, float] | None:
-    """(step, offset) of the lattice that finite numbers lie on, or None.
+    """Return (step, offset) of the grid that finite numbers lie on, or None.
 
-    Exactly but for rounding, of float64, or of float32 where all are numbers of it; its own grid is
-    no lattice, and neither is one so fine that it shows in no density.
+    Numbers match up to the rounding of float64, or of float32 if all are float32 numbers. The grid
+    of floating point itself does not count, nor does one too fine to show in a density.
 
     Parameters
     ----------
@@ -48,14 +47,14 @@ def find_rounding_grid(values: Array) -> tuple[float, float] | None:
 
 
 def _lattice(v, rounding, least, rows):
-    """The same of ascending values that are ``rounding`` beside a lattice at most."""
+    """Return the grid of ascending values that are off it by at most ``rounding``."""
     distinct = len(v)
-    v = v[np.append(True, np.diff(v) > 2 * rounding)]  # those that rounding has parted are one
-    if len(v) < 2 or distinct > COPIES * len(v):  # beside 1e20 all others would be one
+    v = v[np.append(True, np.diff(v) > 2 * rounding)]  # values that rounding split are one
+    if len(v) < 2 or distinct > COPIES * len(v):  # beside 1e20 all others would be one value
         return None
     gaps = np.diff(v)
     least = max(least, 20 * rounding, FINEST * (v[-1 - len(v) // 4] - v[len(v) // 4]))
-    # The greatest common divisor of the gaps: as Euclid's, by what is left of all at once.
+    # The greatest common divisor of the gaps, by Euclid's remainders of all gaps at once.
     step, error = np.min(gaps), 2 * rounding
     while True:
         if step < least:
@@ -68,7 +67,7 @@ def _lattice(v, rounding, least, rows):
             break
         surest = np.argmin(np.where(wrong, count, np.inf))
         step, error = left[surest], slack[surest]
-    # Gaps of few steps say how long one is, before those of many are counted in it.
+    # Gaps of few steps fix the step before gaps of many steps count in it.
     sure = 4 * slack < step
     if not np.any(sure):
         return None
@@ -92,16 +91,15 @@ def _lattice(v, rounding, least, rows):
 
 
 def spike_of(values: Array, weight: Array | None = None) -> tuple[float, float] | None:
-    """(size, middle) of the cell of one value that comes again and again, or None.
+    """Return (size, middle) of the cell of one value that repeats often, or None.
 
-    Nats of the rows in it are those of a cell of that size, however many there are.
+    Nats of the rows in it are those of a cell of that size, however many rows there are.
 
     Parameters
     ----------
     values : (N,) array
-        Finite numbers that lie on no lattice.
+        Finite numbers without a grid.
     weight : (N,) array, optional
-        What each counts.
     """
     distinct, place = np.unique(values, return_inverse=True)
     mass = np.bincount(place.reshape(-1), weight)
@@ -115,12 +113,12 @@ def spike_of(values: Array, weight: Array | None = None) -> tuple[float, float] 
 
 
 def _near(v, step, rounding):
-    """Whether values are multiples of the step."""
+    """Return whether values are multiples of the step."""
     return np.max(np.abs(v - step * np.round(v / step))) <= 4 * rounding
 
 
 def _shortest(number, tolerance):
-    """The number with the fewest digits that is as near as this."""
+    """Return the number with the fewest digits within a tolerance."""
     if abs(number) <= tolerance:
         return 0.0
     for digits in range(1, DIGITS + 1):
@@ -133,9 +131,9 @@ def _shortest(number, tolerance):
 def nearest(
     x: Array, step: float, offset: float, low: float = -np.inf, high: float = np.inf
 ) -> Array:
-    """The points of a lattice next to numbers, (N,), strictly between two ends.
+    """Return the grid points next to numbers, (N,), strictly between two ends.
 
-    Decimal ones are as they are written.
+    Decimal points have the float64 that their decimal text has.
 
     Parameters
     ----------
@@ -152,5 +150,5 @@ def nearest(
         if np.all(np.abs(scaled - np.round(scaled)) <= 1e-13 * np.maximum(np.abs(scaled), 1)):
             found = np.round(found, digits)
             break
-    # Far out all numbers are on it, and nothing is left to round.
+    # Far out every float is on the grid: nothing is left to round.
     return np.where(np.abs(k) < 2**52, found, x)

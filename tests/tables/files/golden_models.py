@@ -261,7 +261,7 @@ def write_density(name, density):
 
 def write_table(name, density):
     """The same of the density of a table."""
-    rows = [column.drawn(np.arange(2.0)) for column in density.columns]
+    rows = [column.sampled(np.arange(2.0)) for column in density.columns]
     save_model(FOLDER / f"{name}.npz", density, info={"purpose": "golden"})
     return {"rows": rows, "log_prob": density.log_prob(rows)}
 

@@ -4,6 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+from nfref.runtime import serialization
 from nfref.runtime.serialization import described_classes
 from nfref.tables.files import archives, model_file
 
@@ -25,10 +26,10 @@ def test_every_class_stands_there_with_its_fields_in_order():
 def test_the_numbers_on_the_page_are_those_of_the_code():
     words = " ".join(PAGE.split())
     assert f'``"{model_file.FORMAT}"``' in words and model_file.VERSION == 1
-    assert f"nested at most {description.DEEPEST} levels" in words
-    assert f"N + {description.SLACK}" in words and f"plus {description.SLACK}" in words
-    assert description.LARGEST == 2**128 and "below 2^128" in words
-    assert all(f"``{name}``" in words for name in description.RESERVED)
+    assert f"nested at most {serialization.DEEPEST} levels" in words
+    assert f"N + {serialization.SLACK}" in words and f"plus {serialization.SLACK}" in words
+    assert serialization.LARGEST == 2**128 and "below 2^128" in words
+    assert all(f"``{name}``" in words for name in serialization.RESERVED)
     assert {dtype.str[1:] for dtype in archives.DTYPES} == set(
         re.findall(r"``<(\w\d)``", PAGE.partition("The container")[2].partition("nfref reads")[0])
     )

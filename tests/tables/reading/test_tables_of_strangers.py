@@ -52,7 +52,7 @@ def test_text_that_repeats_is_a_category_and_other_columns_can_be_left_out(folde
     assert "--without name leaves the column out" in errors
     status, output, errors = run(capsys, "fit", name, "--without", "name", "--members", 0)
     assert status == 0 and "'city' category" in output and "'married' category" in output
-    assert "'id' counts the rows and says nothing else of them: --without id leaves it" in output
+    assert "'id' only numbers the rows: --without id leaves it" in output
     assert "'temp' 0.5\n" in output and "a density can" not in output
     status, _, errors = run(
         capsys, "fit", name, "--without", "id,name", "--members", 0, "--quiet", "--out", "m.npz"
@@ -159,7 +159,7 @@ def test_a_table_of_categories_alone_has_the_probabilities_of_its_rows(folder, c
     )
     data.to_csv("t.csv", index=False)
     status, output, _ = run(capsys, "fit", "t.csv", "--out", "m.npz")
-    assert status == 0 and "12 rows differ, and 300 copies are kept to test by" in output
+    assert status == 0 and "12 distinct rows, and 300 copies kept for the test" in output
     density = load_model("m.npz").density
     seen = data.value_counts(normalize=True)
     cells = [np.array(part, object if k < 2 else float) for k, part in enumerate(zip(*seen.index))]

@@ -175,7 +175,7 @@ def test_what_is_drawn_on_a_circle_is_in_the_turn_of_the_values(values, first):
     column = column_of("hour", np.array(values), "period 24")
     assert column.first == first
     for u in (-50.0, *np.linspace(-6, 6, 41), 50.0):
-        (drawn,), (decoded,) = column.drawn([u]), column.decode([u])
+        (drawn,), (decoded,) = column.sampled([u]), column.decode([u])
         assert first <= drawn < first + 24
         assert np.cos(np.pi * drawn / 12) == pytest.approx(np.cos(np.pi * decoded / 12), abs=1e-12)
     assert rebuild(*describe(column)) == column
@@ -187,7 +187,7 @@ def test_what_is_drawn_on_a_circle_is_in_the_turn_of_the_values(values, first):
 )
 def test_labels_come_back_as_they_are(labels):
     column = Category("kind", labels)
-    drawn = column.drawn(np.array([1, 0, 1]))
+    drawn = column.sampled(np.array([1, 0, 1]))
     assert drawn.tolist() == [labels[1], labels[0], labels[1]]
     np.testing.assert_array_equal(column.encode(drawn), [1, 0, 1])
 

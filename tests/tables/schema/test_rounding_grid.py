@@ -106,9 +106,9 @@ def test_cells_lie_in_the_support_and_values_come_back(asked, values):
         u, log_slope = column.encode(spread)
         assert np.all(np.isfinite(u) & np.isfinite(log_slope))
         assert np.max(np.abs(spread - x)) <= column.step / 2
-    back = column.drawn(column.encode(column.spread(x, 0.01 + 0.98 * rng.random(len(x))))[0])
+    back = column.sampled(column.encode(column.spread(x, 0.01 + 0.98 * rng.random(len(x))))[0])
     np.testing.assert_allclose(back, x, rtol=1e-15)
-    far = column.drawn(np.array([-1e3, -30.0, 30.0, 1e3]))
+    far = column.sampled(np.array([-1e3, -30.0, 30.0, 1e3]))
     assert np.all(column.encode(far)[1] > -np.inf)
 
 
