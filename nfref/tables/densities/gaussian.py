@@ -24,11 +24,11 @@ from nfref.runtime.configuration import Configuration
 FEW_COLUMNS = 12
 LOG_TWO_PI = float(np.log(2 * np.pi))
 
-VARIANCE_FLOOR = 1e-6  # of the largest variance: what shrunk ones are at least
+VARIANCE_FLOOR = 1e-6  # smallest variance after shrinking, as a share of the largest
 
 
 def gaussian_log_prob(x, mean, cholesky):
-    """log N(x; m, L L^T) = -|L^-1 (x - m)|^2 / 2 - sum log diag L - (D/2) log 2 pi.
+    """Return log N(x; m, L L^T) = -|L^-1 (x - m)|^2 / 2 - sum log diag L - (D/2) log 2 pi.
 
     Shapes: x (N, D), mean (D,), cholesky (D, D) lower. Returns (N,).
     """
@@ -41,12 +41,12 @@ def gaussian_log_prob(x, mean, cholesky):
 
 
 def solved(cholesky, x):
-    """L^-1 x of rows x (N, D), as (D, N)."""
+    """Return L^-1 x of rows x (N, D), as (D, N)."""
     if len(cholesky) > FEW_COLUMNS:
         from scipy.linalg import solve_triangular
 
         return solve_triangular(cholesky, x.T, lower=True, check_finite=False)
-    # By columns: a small system is not worth BLAS, whose threads wait for each other.
+    # By columns: BLAS threads would wait for each other on a small system.
     z = np.array(x.T)
     for j, row in enumerate(cholesky):
         for k in range(j):
@@ -74,13 +74,13 @@ class Gaussian(Configuration):
 
     @classmethod
     def fit(cls, x: Array, weight: Array | None = None) -> Any:
-        """The maximum-likelihood Gaussian: mean and covariance of the rows, divided by N.
+        """Fit by maximum likelihood: mean and covariance of the rows, divided by N.
 
         Parameters
         ----------
         x : (N, D) array
         weight : (N,) array, optional
-            What each row counts.
+            Weight of each row.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class Gaussian(Configuration):
         )
         if not np.all(std > 0):
             raise singular
-        # The correlations have no units, so one bound on their eigenvalues tells rank.
+        # Correlations have no units, so one bound on their eigenvalues decides the rank.
         z = (x - mean) / std
         correlation = (share[:, None] * z).T @ z
         if np.linalg.eigvalsh(correlation)[0] < 100 * x.shape[1] * np.finfo(float).eps:
@@ -105,20 +105,20 @@ class Gaussian(Configuration):
 
     @classmethod
     def shrunk(cls, x: Array, weight: Array | None = None, part: float = 1.0) -> Any:
-        """A Gaussian whose correlations r are shrunk to (1 - lambda) r, for any number of rows.
+        """Fit with correlations r shrunk to (1 - lambda) r, for any number of rows.
 
-        lambda = sum Var(r_ij) / sum r_ij^2 over i < j, between 0 and 1: next to nothing for many
-        rows, 1 where correlations are noise (Schaefer and Strimmer 2005). Variances are
-        unbiased, and at least ``VARIANCE_FLOOR`` of the largest; those of few rows are drawn
-        towards their median in the same manner.
+        lambda = sum Var(r_ij) / sum r_ij^2 over i < j, between 0 and 1: almost 0 for many rows, 1
+        where correlations are noise (Schaefer and Strimmer 2005). Variances are unbiased, and at
+        least ``VARIANCE_FLOOR`` of the largest; for few rows they are shrunk towards their median
+        in the same manner.
 
         Parameters
         ----------
         x : (N, D) array
         weight : (N,) array, optional
         part : float
-            Shrink by this part of lambda. It brings correlations nearest to the true ones; where
-            columns share a few causes, densities ask for much less.
+            Shrink by this part of lambda. The whole brings correlations nearest to the true ones;
+            where columns share a few causes, densities need much less.
         """
         x, share = check_rows(x, weight)
         rows = 1 / np.sum(share**2) if weight is None else np.sum(weight)
@@ -135,21 +135,21 @@ class Gaussian(Configuration):
         signal = np.sum(correlation[off] ** 2)
         noise = np.sum(spread[off]) / max(rows - 1, 1)
         shrinkage = part * min(1.0, noise / signal) if signal > 0 else part
-        # However alike columns are, a part of each is its own, as of a column known to rounding.
+        # However similar columns are, each keeps a part of its own, as if known to rounding.
         shrinkage = max(shrinkage, VARIANCE_FLOOR)
         correlation = np.where(off, (1 - shrinkage) * correlation, 1.0)
         return cls(mean, np.sqrt(variance)[:, None] * np.linalg.cholesky(correlation))
 
     def log_prob(self, x):
-        """Log-density in nats, (N,), of rows (N, D)."""
+        """Return the log-density in nats, (N,), of rows (N, D)."""
         return gaussian_log_prob(as_rows("x", x, len(self.mean)), self.mean, self.cholesky)
 
     def sample(self, rng, n):
-        """``n`` rows, (n, D)."""
+        """Sample ``n`` rows, (n, D)."""
         return self.mean + check_rng(rng).standard_normal((n, len(self.mean))) @ self.cholesky.T
 
     def takes(self, dim, context_dim):
-        """See :meth:`nfref.tables.densities.pool.FittedFlow.takes`."""
+        """Return as :meth:`nfref.tables.densities.pool.FittedFlow.takes` does."""
         return (len(self.mean), 0) == (dim, context_dim)
 
     def _check(self):
@@ -159,7 +159,7 @@ class Gaussian(Configuration):
 
 
 def check_factors(name, factors):
-    """That matrices (..., D, D) are lower triangles with a diagonal above 0."""
+    """Check that matrices (..., D, D) are lower triangles with a diagonal above 0."""
     diagonals = np.diagonal(factors, axis1=-2, axis2=-1)
     require(
         np.all(diagonals > 0) and not np.any(np.triu(factors, 1)),
@@ -168,7 +168,7 @@ def check_factors(name, factors):
 
 
 def check_rows(x, weight=None):
-    """At least one finite row, in float64, and the share (N,) of each row in the whole."""
+    """Check that there is a finite row, and return rows in float64 and their shares (N,)."""
     x = as_array("x", x)
     if x.ndim != 2 or x.size == 0:
         raise ValueError(f"x: expected shape (N, D) with rows, got {x.shape}")
@@ -179,15 +179,17 @@ def check_rows(x, weight=None):
 
 
 def moments(x, share):
-    """Mean and standard deviation of the columns."""
-    # Not their one-pass forms: a mean far from zero would take the digits of the spread.
+    """Return mean and standard deviation of the columns."""
+    # Not in one pass: a mean far from zero would cost the digits of the spread.
     mean = x[0] + share @ (x - x[0])
     return mean, np.sqrt(share @ (x - mean) ** 2)
 
 
 def first_best(scored):
-    """The pair of the highest score, of pairs (thing, score) that are taken in order until two in
-    a row are no better than the best."""
+    """Return the pair (thing, score) of the highest score.
+
+    Pairs are taken in order until two in a row are no better than the best.
+    """
     best, worse = None, 0
     for pair in scored:
         if best is None or pair[1] > best[1]:

@@ -1,28 +1,28 @@
-"""The probability of a label given other columns: networks and trees beside the latent classes.
+"""The probability of a label given other columns: networks and trees beside latent classes.
 
-Latent classes explain what is given as well as the label, and spend themselves on it where much is
-given. A network is of the label alone,
+Latent classes model the given columns as well as the label, so they have less left for the label
+where many columns are given. A network models the label alone,
 
     P(y | f) = softmax(f A + tanh(f W + c) V + b)_y
 
-with f the features of what is given: of a category a 1 in the place of its label, of a number its
-code in units, drawn in at five of them. Without hidden units it is multinomial logistic regression.
-Weights have a normal prior, whose precision is the ridge; biases have none. It is fitted by L-BFGS
-to the posterior mode. Where a label changes at edges of a few columns among many, boosted trees
-find it sooner.
+The features f of the given columns are a 1 in the place of a category's label, and numbers in
+units, clipped at five of them. Without hidden units this is multinomial logistic regression.
+Weights have a normal prior whose precision is the ridge; biases have none. L-BFGS finds the
+posterior mode. Where a label changes at edges of a few columns among many, boosted trees find it
+sooner.
 
-Several such models and the latent classes are one pool, linear and logarithmic,
+Several such models and the latent classes form one pool, linear and logarithmic,
 
     Q(y | f) = a sum_k w_k P_k(y | f) + (1 - a) prod_k P_k(y | f)^w_k / Z(f)
     P(y | f) = Q(y | f)^r / sum_y' Q(y' | f)^r
 
-with w, then a, and then r from rows that no model was fitted to
-(:func:`nfref.tables.densities.pool.stacking_weights`). A mean of probabilities is less sure than
-each that is right, their product is not; what remains of the mean bounds what a label can cost.
-Priors keep every member from being sure, and so the pool of them: r makes up for that. It is at
-least 1, since members know more rows in the end than when r is found, and are right more often. A
-model is fitted once a fold, and the mean of these is the member; a network without hidden units is
-fitted to all rows in the end, where folds hold out all.
+Out-of-fold rows decide w, then a, and then r
+(:func:`nfref.tables.densities.pool.stacking_weights`). A mean of probabilities is less certain than
+a member that is right; a product is not. What remains of the mean bounds what a label can cost.
+Priors keep every member, and so the pool, from being certain: r corrects that. It is at least 1,
+because the final members know more rows than when r is found, and are right more often. A model is
+fitted once a fold, and the mean of these is the member. A network without hidden units is fitted to
+all rows in the end, if folds hold out all of them in turn.
 
 Sources: Bishop 2006; Smyth and Wolpert 1997; Friedman 2001 (boosting), Prokhorenkova et al. 2018
 (trees whose levels ask one question); Guo et al. 2017 (r, the inverse of their temperature).
@@ -39,15 +39,15 @@ from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.latent_classes import LatentClasses
 from nfref.tables.densities.pool import stacking_weights
 
-STEPS = 150  # of L-BFGS at most
-FITTED_ROWS = 20_000  # so many rows at most
-LARGEST = 5.0  # units of a number: further out it counts as so far
-RATE = 0.1  # of a step that is taken
-SEEN = 20_000  # over the number of labels: rows that a tree sees at most
-ASKED = 200  # questions that it may ask
-EDGES = 63  # of a feature that are asked about
-PRIOR_ROWS = 0.3  # that are thought to have come from each member when it is weighed
-POWER_SPREAD = 0.5  # standard deviation of log r, by its prior
+STEPS = 150  # most steps of L-BFGS
+FITTED_ROWS = 20_000  # most rows to fit
+LARGEST = 5.0  # units at which numbers are clipped
+RATE = 0.1  # share of each boosting step that is taken
+SEEN = 20_000  # most rows that a tree sees, times the number of labels
+ASKED = 200  # most questions that a tree can choose from
+EDGES = 63  # most edges of a feature
+PRIOR_ROWS = 0.3  # prior rows of each member when it is weighed
+POWER_SPREAD = 0.5  # standard deviation of log r in its prior
 
 
 # A network --------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ class LabelNetwork(Configuration):
         ridge: float,
         rng: Generator,
     ) -> "LabelNetwork":
-        """The posterior mode, or a local one where there are hidden units.
+        """Find the posterior mode, or a local one if there are hidden units.
 
         Parameters
         ----------
@@ -94,7 +94,7 @@ class LabelNetwork(Configuration):
             L and H.
         ridge : float
         rng : numpy.random.Generator
-            Where it begins.
+            Samples the start.
         """
         from scipy.optimize import minimize
 
@@ -141,12 +141,12 @@ class LabelNetwork(Configuration):
         return cls(*parts(found.x))
 
     def log_probs(self, features):
-        """log P of every label, (N, L)."""
+        """Return log P of every label, (N, L)."""
         h = np.tanh(features @ self.inner[:-1] + self.inner[-1])
         return _log_softmax(features @ self.direct + h @ self.outer[:-1] + self.outer[-1])
 
     def takes(self, count, size):
-        """Whether it is of so many features and labels."""
+        """Return whether the model has these numbers of features and labels."""
         return self.direct.shape == (count, size)
 
     def _check(self):
@@ -168,7 +168,7 @@ def _log_softmax(logits):
 class LabelTrees(Configuration):
     """P(y | f) = softmax(b + sum_t V_t[leaf_t(f)])_y of oblivious trees.
 
-    All nodes of a level of such a tree ask the same: whether one feature is above one edge.
+    All nodes of one level of such a tree ask the same: is one feature above one edge?
 
     Parameters
     ----------
@@ -196,9 +196,9 @@ class LabelTrees(Configuration):
         ridge: float,
         rng: Generator,
     ) -> "LabelTrees":
-        """Gradient boosting by Newton's steps with a ridge; the rest as of :class:`LabelNetwork`.
+        """Boost trees by Newton's steps with a ridge; parameters as for :class:`LabelNetwork`.
 
-        Of very many rows, and of what may be asked, each tree sees some.
+        Each tree sees a sample of very many rows, and of the questions.
         """
         every = np.array(
             [(j, edge) for j, column in enumerate(features.T) for edge in _edges(np.unique(column))]
@@ -228,14 +228,14 @@ class LabelTrees(Configuration):
         return cls(np.array(asked), np.array(value), start)
 
     def log_probs(self, features):
-        """log P of every label, (N, L)."""
+        """Return log P of every label, (N, L)."""
         logits = np.tile(self.start, (len(features), 1))
         for asked, value in zip(self.asked, self.value):
             logits = logits + value[_leaves(_answers(features, asked))]
         return _log_softmax(logits)
 
     def takes(self, count, size):
-        """Whether it can be of so many features, and is of so many labels."""
+        """Return whether the trees can take so many features, and have so many labels."""
         return len(self.start) == size and bool(
             np.all(np.isin(self.asked[..., 0], np.arange(count)))
         )
@@ -249,30 +249,30 @@ class LabelTrees(Configuration):
 
 
 def _edges(values):
-    """At most ``EDGES`` + 1 among values in order; above the last one there is none."""
+    """Return at most ``EDGES`` + 1 of the sorted values; nothing is above the last one."""
     last = len(values) - 1
     place = np.unique(np.linspace(0, last, EDGES + 1).astype(np.int64))
     return 0.5 * (values[place] + values[np.minimum(place + 1, last)])
 
 
 def _answers(features, asked):
-    """Which questions (Q, 2) are answered by yes, (N, Q)."""
+    """Return which questions (Q, 2) are answered by yes, (N, Q)."""
     return features[:, asked[:, 0].astype(np.int64)] > asked[:, 1]
 
 
 def _leaves(answers):
-    """The numbers of leaves, (N,), of answers (N, K)."""
+    """Return the numbers of leaves, (N,), of answers (N, K)."""
     return answers.astype(np.int64) @ 2 ** np.arange(answers.shape[1])
 
 
 def _step(sums, ridge):
-    """Slope over curvature of logits, (..., L), of their sums (..., 2, L)."""
+    """Return slope over curvature of logits, (..., L), from their sums (..., 2, L)."""
     return sums[..., 0, :] / (np.maximum(sums[..., 1, :], 0.0) + ridge)
 
 
 # With latent classes ----------------------------------------------------------------------
 
-# What is tried: networks (hidden units, ridge), and trees (their number, depth, ridge).
+# The candidates: networks (hidden units, ridge), and trees (their number, depth, ridge).
 TRIED = (
     *((LabelNetwork, 0, ridge) for ridge in (0.003, 0.03, 0.3, 3.0, 30.0)),
     (LabelNetwork, 24, 1.0),
@@ -290,15 +290,15 @@ class LabelPool(Configuration):
     ----------
     classes : LatentClasses
     networks : tuple of tuple of LabelNetwork or LabelTrees
-        Each a member, the mean of its models.
+        Each inner tuple is a member, the mean of its models.
     weights : (1 + M,) array
         At least 0, with sum 1.
     sizes : tuple of int
-        Of each column the number of labels, 0 for numbers.
+        The number of labels of each column, 0 for numbers.
     centre, scale : (J,) array
-        Of codes: the units of numbers.
+        Units of the codes of numbers.
     linear : float
-        a, above 0: how much the mean counts beside the product.
+        a, above 0: the weight of the mean beside the product.
     power : float
         r, at least 1.
     """
@@ -323,7 +323,7 @@ class LabelPool(Configuration):
         parts: Array,
         rng: Generator,
     ) -> tuple["LabelPool", Array]:
-        """(LabelPool, log P of rows by members that were not fitted to them).
+        """Return (LabelPool, log P of rows by members that were not fitted to them).
 
         Parameters
         ----------
@@ -334,7 +334,7 @@ class LabelPool(Configuration):
         columns : sequence of columns, length J
         weight : (N,) array
         parts : (N,) array
-            The fold that holds each row out; -1 where none does.
+            The fold that holds each row out; -1 if none does.
         rng : numpy.random.Generator
         """
         sizes = tuple(len(column.labels) if column.kind == "category" else 0 for column in columns)
@@ -348,7 +348,7 @@ class LabelPool(Configuration):
 
             def fitted(rest, kind=kind, options=options):
                 rest = rest[:FITTED_ROWS] if len(rest) else np.arange(len(codes))
-                with blas.one_thread():  # several are much slower for vectors as short as these
+                with blas.one_thread():  # several threads are much slower for vectors this short
                     return kind.fit(features[rest], target[rest], weight[rest], size, *options, rng)
 
             score, own = np.zeros((len(codes), size)), []
@@ -357,7 +357,7 @@ class LabelPool(Configuration):
                 own.append(fitted(np.flatnonzero(~out)))
                 score[out] = own[-1].log_probs(features[out])
             scores.append(score[held])
-            # What has one mode needs no mean of several, and is better for all rows.
+            # A model with a single mode is better fitted to all rows than as a mean over folds.
             if not options[0] and np.all(held):
                 own = [fitted(np.arange(len(codes)))]
             networks.append(tuple(own))
@@ -366,7 +366,7 @@ class LabelPool(Configuration):
         prior = np.full(len(scores), PRIOR_ROWS)
         weights = stacking_weights(scores[(slice(None), *own)].T, weight, prior)
         weights = np.where(weights < 1e-3, 0.0, weights)
-        weights[0] = max(weights[0], 1e-3)  # of labels that no network has seen
+        weights[0] = max(weights[0], 1e-3)  # for labels that no network has seen
         weights /= np.sum(weights)
         pools = _pools(scores, weights)
         likely = np.stack([pool[own] for pool in pools], axis=1)
@@ -394,7 +394,7 @@ class LabelPool(Configuration):
         return next(j for j in range(len(self.sizes)) if j not in self.given)
 
     def _features(self, codes):
-        """(N, C) of the columns that are given."""
+        """Return the features of the given columns, (N, C)."""
         found = []
         for j in self.given:
             found.append(
@@ -407,7 +407,7 @@ class LabelPool(Configuration):
         return np.concatenate(found, axis=1).astype(np.float64)
 
     def log_prob(self, codes):
-        """log P, (N,), of codes (N, J); -inf where one is NaN."""
+        """Return log P, (N,), of codes (N, J); -inf where one is NaN."""
         whole = np.nan_to_num(codes)
         features, target = self._features(whole), whole[:, self.target].astype(np.int64)
         log_probs = [log_labels(self.classes, whole)]
@@ -421,7 +421,7 @@ class LabelPool(Configuration):
             np.any(np.isnan(codes), axis=1), -np.inf, pooled[np.arange(len(codes)), target]
         )
 
-    # What latent classes tell besides.
+    # The other answers come from the latent classes.
 
     @property
     def given(self):
@@ -436,15 +436,15 @@ class LabelPool(Configuration):
         return self.classes.log_weights
 
     def log_given(self, codes):
-        """See :meth:`LatentClasses.log_given`."""
+        """Return as :meth:`LatentClasses.log_given` does."""
         return self.classes.log_given(codes)
 
     def sample(self, rng, n):
-        """See :meth:`LatentClasses.sample`."""
+        """Sample as :meth:`LatentClasses.sample` does."""
         return self.classes.sample(rng, n)
 
     def describes(self, columns, given):
-        """Whether it is of such columns, with those places given."""
+        """Return whether the pool is for such columns, with those places given."""
         return (
             self.classes.describes(columns, given)
             and self.sizes
@@ -490,21 +490,21 @@ class LabelPool(Configuration):
 
 
 def _pools(log_probs, weights):
-    """The linear and the logarithmic pool of log P_k of every label (K, N, L), (N, L) each."""
+    """Return the linear and the logarithmic pool, (N, L) each, of log P_k (K, N, L)."""
     some = weights > 0
     mean = np.logaddexp.reduce(np.log(weights[some])[:, None, None] + log_probs[some], axis=0)
     return mean, _log_softmax(np.tensordot(weights, log_probs, 1))
 
 
 def _mixed(mean, product, linear):
-    """log Q of every label, (N, L), of both pools."""
+    """Return log Q of every label, (N, L), from both pools."""
     if linear == 1:
         return mean
     return np.logaddexp(np.log(linear) + mean, np.log1p(-linear) + product)
 
 
 def _power(log_probs, own, weight):
-    """r by the posterior mode, of log Q of every label (N, L) and the places of those that are."""
+    """Return r at its posterior mode, from log Q of every label (N, L) and the labels' places."""
     from scipy.optimize import minimize_scalar
 
     def loss(log_power):
@@ -515,7 +515,7 @@ def _power(log_probs, own, weight):
 
 
 def log_labels(classes: LatentClasses, codes: Array) -> Array:
-    """log P of every label of the one column that is not given, (N, L), by latent classes.
+    """Return log P of every label of the one column that is not given, (N, L).
 
     Parameters
     ----------
@@ -529,6 +529,6 @@ def log_labels(classes: LatentClasses, codes: Array) -> Array:
 
 
 def is_of_a_label(columns, given):
-    """Whether just one column with a code is not given, and that is a category."""
+    """Return whether exactly one column with codes is not given, and it is a category."""
     own = [column for j, column in enumerate(columns) if j not in given]
     return bool(given) and len(own) == 1 and own[0].kind == "category"

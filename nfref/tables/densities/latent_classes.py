@@ -1,17 +1,16 @@
 """Probabilities of discrete columns: a latent class model, fitted by EM.
 
-Within a class the columns are independent, and classes make them depend:
+Within a class the columns are independent; classes make them depend:
 
     P(d) = sum_r pi_r prod_j P_jr(d_j).
 
-A category has a table of probabilities in each class, drawn towards those of all rows by as many
-rows as it has labels, so that none is zero. A count has such a table of the numbers seen, and
-besides a Student t of the class, of which each whole number takes what lies within half of it;
-how much each of the two counts depends on how many rows there are for a number. So the
-probabilities of all whole numbers add up to one, and none is zero.
+A category has a table of probabilities in each class, shrunk towards that of all rows by as many
+rows as it has labels, so that none is zero. A count has such a table of the numbers seen, and also
+a Student t of the class, whose mass within half of each whole number is its probability. The number
+of rows for each number seen decides the weights of the two. So the probabilities of all whole
+numbers sum to one, and none is zero.
 
-Where some columns G are given, which may be real, these tell about the class, and that about the
-others:
+Given columns G, which may be real, tell about the class, and the class about the others:
 
     P(d | g) = sum_r pi_r P_r(g) prod_j P_jr(d_j) / sum_r pi_r P_r(g).
 
@@ -28,9 +27,9 @@ from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.gaussian import LOG_TWO_PI
 from nfref.tables.densities.wide import student_log_prob
 
-STARTS = 5  # of the fit of classes, the likeliest of which is taken
-FEW_ROWS = 100  # with more distinct rows one start serves
-FREEDOM = 4.0  # of the Student t of a count
+STARTS = 5  # starts of EM, of which the likeliest is kept
+FEW_ROWS = 100  # distinct rows above which one start is enough
+FREEDOM = 4.0  # degrees of freedom of the Student t of a count
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class LabelProbabilities(Configuration):
 
     @classmethod
     def fit(cls, codes, shares, size):
-        """Of codes below ``size``; ``shares`` (N, R) say what each row counts in each class."""
+        """Fit codes below ``size``; ``shares`` (N, R) are the weights of rows in each class."""
         counts = np.stack([np.bincount(codes, share, size) for share in shares.T])
         whole = np.sum(counts, axis=0) + 0.5
         whole = whole / np.sum(whole)
@@ -49,17 +48,17 @@ class LabelProbabilities(Configuration):
         return cls(np.log(smoothed / np.sum(smoothed, axis=1, keepdims=True)))
 
     def of(self, codes):
-        """log P, (N, R)."""
+        """Return log P, (N, R)."""
         return self.log_prob.T[codes]
 
     def sample(self, rng, classes):
-        """A code for each class, (N,)."""
+        """Sample a code for each class, (N,)."""
         edges = np.cumsum(np.exp(self.log_prob), axis=1)
         u = rng.random(len(classes)) * edges[classes, -1]
         return np.sum(u[:, None] >= edges[classes, :-1], axis=1)
 
     def describes(self, column, classes):
-        """Whether it is of such a column, in so many classes."""
+        """Return whether this is for such a column, in so many classes."""
         return column.kind == "category" and self.log_prob.shape == (classes, len(column.labels))
 
     def _check(self):
@@ -73,13 +72,13 @@ class Numbers(Configuration):
     Parameters
     ----------
     low : float
-        The least whole number there is; -inf where there is none.
+        The smallest whole number; -inf without one.
     seen : (L,) array
-        Numbers with a place of their own, in order.
+        Numbers in the table, ascending.
     log_prob : (R, L) array
-        Of these, given that one is drawn from the table.
+        Their log-probabilities in the table.
     table : (R,) array
-        How often one is.
+        The probability of the table.
     middle, scale : (R,) array
         Of the Student t.
     """
@@ -99,7 +98,7 @@ class Numbers(Configuration):
         middle = shares.T @ numbers / mass
         spread = np.sum(shares * (numbers[:, None] - middle) ** 2, axis=0) / mass
         scale = np.sqrt((spread + 0.1) * (FREEDOM - 2) / FREEDOM)
-        # Rows for each number seen: with few, the table says little.
+        # Rows for each number seen: with few of them the table gets little weight.
         rows = np.sum(shares)
         return cls(
             low,
@@ -111,8 +110,9 @@ class Numbers(Configuration):
         )
 
     def of(self, numbers):
-        """log P, (N, R)."""
-        numbers, inverse = np.unique(numbers, return_inverse=True)  # few of many rows
+        """Return log P, (N, R)."""
+        # many rows have few distinct numbers
+        numbers, inverse = np.unique(numbers, return_inverse=True)
         place = np.minimum(np.searchsorted(self.seen, numbers), len(self.seen) - 1)
         known = self.seen[place] == numbers
         from_table = np.where(known[:, None], self.log_prob.T[place], -np.inf)
@@ -121,16 +121,16 @@ class Numbers(Configuration):
         )[inverse]
 
     def _log_cells(self, numbers):
-        """log P of the Student t within half of each number, given at least ``low``."""
+        """Return log P of the Student t within half of each number, given at least ``low``."""
         from scipy.special import stdtr
 
-        # The upper tail is the lower one turned around, which keeps its digits.
+        # The upper tail is computed as the lower one, which keeps its digits.
         t = (numbers[:, None] - self.middle) / self.scale
         half = 0.5 / self.scale
         turned = -np.abs(t)
         cell = stdtr(FREEDOM, turned + half) - stdtr(FREEDOM, turned - half)
         narrow = half < 1e-4 * np.abs(t)
-        # Far out the two differ in no digit, and the middle of the cell is as good as all of it.
+        # Far out the two ends agree in all digits, and the middle of the cell is as good.
         flat = student_log_prob(t, FREEDOM)
         whole = (
             stdtr(FREEDOM, (self.middle - self.low + 0.5) / self.scale)
@@ -141,7 +141,7 @@ class Numbers(Configuration):
             return np.where(narrow, flat + np.log(2 * half), np.log(cell)) - np.log(whole)
 
     def sample(self, rng, classes):
-        """A number for each class, (N,)."""
+        """Sample a number for each class, (N,)."""
         from scipy.special import stdtr, stdtrit
 
         place = LabelProbabilities(self.log_prob).sample(rng, classes)
@@ -152,7 +152,7 @@ class Numbers(Configuration):
         return np.where(rng.random(len(classes)) < self.table[classes], self.seen[place], drawn)
 
     def describes(self, column, classes):
-        """See :meth:`LabelProbabilities.describes`."""
+        """Return as :meth:`LabelProbabilities.describes` does."""
         return column.kind == "count" and column.low == self.low and len(self.middle) == classes
 
     def _check(self):
@@ -173,7 +173,7 @@ class Numbers(Configuration):
 
 @dataclass(frozen=True)
 class Normal(Configuration):
-    """A real column in each class: N(u; m_r, s_r^2). Only columns that are given are of this kind.
+    """A real column in each class: N(u; m_r, s_r^2). Only given columns are of this kind.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ class Normal(Configuration):
 
     @classmethod
     def fit(cls, u, shares):
-        """Moments in each class; a spread is at least a twentieth of that of all rows."""
+        """Fit moments in each class; a spread is at least a twentieth of that of all rows."""
         mass = np.sum(shares, axis=0) + 1e-12
         middle = shares.T @ u / mass
         variance = np.sum(shares * (u[:, None] - middle) ** 2, axis=0) / mass
@@ -195,16 +195,16 @@ class Normal(Configuration):
         return cls(middle, np.sqrt(np.maximum(variance, least + 1e-12)))
 
     def of(self, u):
-        """log N, (N, R)."""
+        """Return log N, (N, R)."""
         z = (u[:, None] - self.middle) / self.spread
         return -0.5 * z**2 - np.log(self.spread) - 0.5 * LOG_TWO_PI
 
     def sample(self, rng, classes):
-        """A number for each class, (N,)."""
+        """Sample a number for each class, (N,)."""
         return self.middle[classes] + self.spread[classes] * rng.standard_normal(len(classes))
 
     def describes(self, column, classes):
-        """See :meth:`LabelProbabilities.describes`."""
+        """Return as :meth:`LabelProbabilities.describes` does."""
         return column.kind not in ("category", "count") and len(self.middle) == classes
 
     def _check(self):
@@ -214,7 +214,7 @@ class Normal(Configuration):
 
 
 def part_of(column, values, shares):
-    """What a column is in each class; ``shares`` (N, R) say what each row counts there."""
+    """Fit one column in each class; ``shares`` (N, R) are the weights of rows there."""
     if column.kind == "category":
         return LabelProbabilities.fit(values.astype(np.int64), shares, len(column.labels))
     if column.kind == "count":
@@ -253,7 +253,7 @@ class LatentClasses(Configuration):
         iterations: Any = 200,
         tolerance: Any = 1e-5,
     ) -> Any:
-        """Expectation-maximisation from random classes.
+        """Fit by expectation-maximisation from random classes.
 
         Parameters
         ----------
@@ -264,7 +264,11 @@ class LatentClasses(Configuration):
         rng : numpy.random.Generator
         weight : (N,) array, optional
         given : sequence of int
-            Places of columns that are given; they take part in the fit all the same.
+            Places of the given columns; they take part in the fit too.
+        iterations : int
+            At most.
+        tolerance : float
+            EM stops when the mean log-likelihood gains less.
         """
         check_rng(rng)
         weight = np.ones(len(codes)) if weight is None else weight
@@ -282,7 +286,7 @@ class LatentClasses(Configuration):
         return model
 
     def again(self, codes, columns, weight):
-        """One step of it from here, with the same classes, by these rows."""
+        """Take one more step of EM, with the same classes, on these rows."""
         joint = self._joint(codes)
         shares = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
         return self._of_shares(codes, columns, weight[:, None] * shares, self.given)
@@ -305,17 +309,17 @@ class LatentClasses(Configuration):
         most=(1, 2, 4, 8, 16),
         given=(),
     ):
-        """The number of classes that gives validation rows the highest probability.
+        """Fit the number of classes that gives validation rows the highest probability.
 
-        Where real columns are given, classes of the discrete ones alone are tried besides: classes
-        of all columns may spend themselves on what is given.
+        If real columns are given, classes of the discrete columns alone are tried too: classes of
+        all columns may model the given ones instead.
         """
         best, best_score = None, -np.inf
         discrete = [j for j, column in enumerate(columns) if column.kind in ("category", "count")]
         for classes in most if codes.shape[1] > 1 else (1,):
             if best is not None and classes * codes.shape[1] > len(codes):
                 break
-            # Few distinct rows leave EM where it began, so it begins several times.
+            # With few distinct rows EM stays near its start, so it has several.
             starts = STARTS if classes > 1 and len(codes) <= FEW_ROWS else 1
             models = [
                 cls.fit(codes, columns, classes, rng, weight, given=given) for _ in range(starts)
@@ -335,7 +339,7 @@ class LatentClasses(Configuration):
         return best
 
     def _of_some(self, codes, columns, places, classes, rng, weight):
-        """The same with classes that are fitted to some of the columns."""
+        """Fit classes to some of the columns, and the other columns in these classes."""
         some = LatentClasses.fit(
             codes[:, places], [columns[j] for j in places], classes, rng, weight
         )
@@ -345,7 +349,7 @@ class LatentClasses(Configuration):
         return self._of_shares(codes, columns, share, self.given)
 
     def _joint(self, codes, places=None):
-        """log pi_r prod_j P_jr, (N, R), over some of the columns."""
+        """Return log pi_r prod_j P_jr, (N, R), over some of the columns."""
         total = np.broadcast_to(self.log_weights, (len(codes), len(self.log_weights)))
         for j in range(len(self.parts)) if places is None else places:
             part, column = self.parts[j], codes[:, j]
@@ -354,7 +358,7 @@ class LatentClasses(Configuration):
         return total
 
     def log_prob(self, codes):
-        """log P, (N,), of codes (N, J); -inf where one is NaN."""
+        """Return log P, (N,), of codes (N, J); -inf where one is NaN."""
         bad = np.any(np.isnan(codes), axis=1)
         codes = np.where(bad[:, None], 0.0, codes)
         found = np.logaddexp.reduce(self._joint(codes), axis=1)
@@ -363,11 +367,11 @@ class LatentClasses(Configuration):
         return np.where(bad, -np.inf, found)
 
     def log_given(self, codes):
-        """log P of the given columns, (N,)."""
+        """Return log P of the given columns, (N,)."""
         return np.logaddexp.reduce(self._joint(codes, self.given), axis=1)
 
     def sample(self, rng, n):
-        """Codes, (n, J)."""
+        """Sample codes, (n, J)."""
         weights = np.exp(self.log_weights)
         classes = rng.choice(len(weights), n, p=weights / np.sum(weights))
         return np.stack([part.sample(rng, classes) for part in self.parts], axis=1).astype(
@@ -375,7 +379,7 @@ class LatentClasses(Configuration):
         )
 
     def describes(self, columns, given):
-        """Whether it is of such columns, with those places given."""
+        """Return whether the classes are for such columns, with those places given."""
         return (
             len(columns) == len(self.parts)
             and self.given == tuple(given)

@@ -1,27 +1,26 @@
-"""Mixtures of Gaussians, fitted by EM from several starts under a prior that needs no units.
+"""Mixtures of Gaussians, fitted by EM from several starts under a prior without units.
 
 A component's likelihood has no bound where it shrinks onto a few rows, and a mixture of many
-components has few rows for each. So the covariances are a posteriori the likeliest ones, and the
-prior takes its scale from the components themselves: what is 1e-6 of the table's spread may be
-all the spread that a cluster has. With n_k = sum_i w_i r_ik rows and C_k their covariance about
-the mean of the component,
+components has few rows for each. So covariances are at their posterior mode. The prior takes its
+scale from the components themselves, because a cluster may be 1e6 times narrower than the table.
+With n_k = sum_i w_i r_ik rows and C_k their covariance about the mean of the component,
 
     p(S_k)  ~  |S_k|^(-v/2) exp(-v tr(S_0 S_k^-1) / 2)      v = D + 2
     S_0     =  (sum_k a_k S_k^-1)^-1        a_k = n_k / (n_k + v) * n_k / sum_l n_l
     S_k    <-  (n_k C_k + v S_0) / (n_k + v)
 
-an inverse Wishart density of v rows of covariance S_0, the harmonic mean of all of them: of
-components that are alike it is what they share, and beside a narrow one it is narrow, so that no
-cluster is widened by another that is wide or far away. The inverse covariance of n + v normal rows
-is too large by (n + v) / n on average, hence the first factor of a_k. S_0 has no larger variance
-than the mean of C_k, and one component alone is left as it is.
+an inverse Wishart density of v rows of covariance S_0, the harmonic mean of all of them. For
+components that are alike this is what they share; beside a narrow component it is narrow, so a wide
+or distant cluster does not widen another. The inverse covariance of n + v normal rows is too large
+by (n + v) / n on average, hence the first factor of a_k. S_0 has no larger variance than the mean
+of C_k, and a single component is left as it is.
 
 With q factors a covariance is S_k = A_k A_k^T + P_k, A_k (D, q) and P_k diagonal, the likeliest
-for the matrix above: for fewer rows than covariances of so many columns take.
+such matrix. It serves when there are fewer rows than full covariances of so many columns need.
 
 Sources: Bishop 2006 (EM); Fraley and Raftery 2007 (inverse Wishart prior of covariances); Arthur
-and Vassilvitskii 2007 (where EM starts); Ghahramani and Hinton 1996 (mixtures of factor
-analysers); Zhao, Yu and Jiang 2008 (their covariances by eigenvectors).
+and Vassilvitskii 2007 (where EM starts); Ghahramani and Hinton 1996 (mixtures of factor analysers);
+Zhao, Yu and Jiang 2008 (their covariances by eigenvectors).
 """
 
 from dataclasses import dataclass, replace
@@ -48,20 +47,21 @@ from nfref.tables.densities.gaussian import (
     moments,
 )
 
-# Part of a component's variance in each column that is the column's own, however alike columns are.
+# Share of a component's variance in each column that is the column's own, however similar columns
+# are.
 OWN_PART = 1e-8
-TIED = 1e-3  # the least deviation along values that repeat, in those of the column
-FACTOR_PART = 5e-3  # of a variance that no factor explains, at least
+TIED = 1e-3  # smallest deviation along repeated values, in deviations of the column
+FACTOR_PART = 5e-3  # smallest share of a variance that no factor explains
 
 STARTS = 5
-STEPS_OF_A_START = 8  # after which the likeliest start goes on alone
-ROWS_OF_A_START = 2000  # that starts see; more rows follow when these have converged
-AT_ONCE = 2**18  # numbers of an array that EM works on
+STEPS_OF_A_START = 8  # steps after which only the likeliest start continues
+ROWS_OF_A_START = 2000  # rows that starts see; more rows follow after convergence
+AT_ONCE = 2**18  # most numbers of an array that EM works on
 
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16)
 MANY_COMPONENTS, ROWS_OF_MANY = (24, 32), 2000
 FACTORS, FACTOR_ROWS = (1, 2, 4, 8), 20
-COMPONENTS_OF_FACTORS, MANY_COLUMNS = (1, 2, 3), 20  # one with more columns
+COMPONENTS_OF_FACTORS, MANY_COLUMNS = (1, 2, 3), 20  # with more columns only one component
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class GaussianMixture(Configuration):
     means : (K, D) array
     choleskys : (K, D, D) array
     collapsed : int
-        How many components have a column along which all of their rows are the same: there the
-        likelihood has no bound, and the density that they give says nothing about the data.
+        How many components have a column along which all their rows are equal. The likelihood has
+        no bound there, so their density says nothing about the data.
     """
 
     log_weights: np.ndarray
@@ -97,10 +97,9 @@ class GaussianMixture(Configuration):
         iterations: int = 200,
         tolerance: float = 2e-4,
     ) -> Any:
-        """Expectation-maximisation (Bishop 2006, section 9.2), in logarithms, from the likeliest of
-        several starts.
+        """Fit by EM (Bishop 2006, section 9.2) in logarithms, from the likeliest of several starts.
 
-        A start gives each row to the nearest of K rows, drawn far apart as k-means++ draws them.
+        A start gives each row to the nearest of K rows, sampled far apart as k-means++ does.
 
         Parameters
         ----------
@@ -109,16 +108,16 @@ class GaussianMixture(Configuration):
             K, at most N.
         rng : numpy.random.Generator
         weight : (N,) array, optional
-            What each row counts.
+            Weight of each row.
         factors : int, optional
             q, below D; covariances are full without it.
         prior_rows : float, optional
             v; 0 is maximum likelihood, as far as that has a bound.
         starts : int
         iterations : int
-            At most so many.
+            At most.
         tolerance : float
-            It ends when the log-likelihood changes by less than this, in nats per row and column.
+            EM stops when the log-likelihood changes by less, in nats per row and column.
         """
         x, share = check_rows(x, weight)
         check_rng(rng)
@@ -135,7 +134,7 @@ class GaussianMixture(Configuration):
         )
         some = rows.first(max(ROWS_OF_A_START, components))
         starts = check_count("starts", starts) if components > 1 else 1
-        # Starts have full covariances: factors take twice as long to find.
+        # Starts have full covariances: factors take twice as long.
         full = replace(some, factors=None)
         found = full.maximise(
             np.stack([_nearest(some.z, _spread_rows(some, components, rng)) for _ in range(starts)])
@@ -166,14 +165,14 @@ class GaussianMixture(Configuration):
         weight: Array | None = None,
         validation_weight: Array | None = None,
     ) -> Any:
-        """The mixture of the size (:func:`sizes`) that gives validation rows the highest density.
+        """Fit the mixture of the size (:func:`sizes`) with the highest density of validation rows.
 
         Parameters
         ----------
         x, validation : (N, D), (M, D) array
         rng : numpy.random.Generator
         weight, validation_weight : (N,), (M,) array, optional
-            What each row counts.
+            Weight of each row.
         """
         x = check_rows(x)[0]
 
@@ -188,7 +187,7 @@ class GaussianMixture(Configuration):
         return len(self.log_weights)
 
     def log_prob(self, x):
-        """Log-density in nats, (N,), of rows (N, D)."""
+        """Return the log-density in nats, (N,), of rows (N, D)."""
         x = as_rows("x", x, self.means.shape[1])
         joint = [
             log_weight + gaussian_log_prob(x, mean, cholesky)
@@ -197,14 +196,14 @@ class GaussianMixture(Configuration):
         return np.logaddexp.reduce(joint, axis=0)
 
     def sample(self, rng, n):
-        """``n`` rows, (n, D)."""
+        """Sample ``n`` rows, (n, D)."""
         weights = np.exp(self.log_weights)
         chosen = check_rng(rng).choice(len(weights), n, p=weights / np.sum(weights))
         noise = rng.standard_normal((n, self.means.shape[1]))
         return self.means[chosen] + np.einsum("nij,nj->ni", self.choleskys[chosen], noise)
 
     def takes(self, dim, context_dim):
-        """See :meth:`nfref.tables.densities.pool.FittedFlow.takes`."""
+        """Return as :meth:`nfref.tables.densities.pool.FittedFlow.takes` does."""
         return (self.means.shape[1], 0) == (dim, context_dim)
 
     def _check(self):
@@ -222,13 +221,13 @@ class GaussianMixture(Configuration):
 
 @dataclass(frozen=True)
 class Size:
-    """How many components a mixture has, and how many factors; None for full covariances."""
+    """The number of components of a mixture, and of factors; None for full covariances."""
 
     components: int
     factors: int | None = None
 
     def fit(self, x, rng, weight=None):
-        """The :class:`GaussianMixture` of that size."""
+        """Fit a :class:`GaussianMixture` of that size."""
         return GaussianMixture.fit(x, self.components, rng, weight=weight, factors=self.factors)
 
     def __str__(self):
@@ -237,10 +236,9 @@ class Size:
 
 
 def sizes(rows: int, dim: int) -> list[list[Size]]:
-    """Sizes of mixtures that so many rows of ``dim`` columns can carry, in ladders that ascend.
+    """Return sizes of mixtures that suit so many rows of ``dim`` columns, in ascending ladders.
 
-    Full covariances where there are rows enough for each, and factors where there are
-    ``FACTOR_ROWS`` rows a column at most.
+    Full covariances need enough rows for each; factors serve up to ``FACTOR_ROWS`` rows a column.
 
     Parameters
     ----------
@@ -259,7 +257,7 @@ def sizes(rows: int, dim: int) -> list[list[Size]]:
 
 
 def choose(ladders: Sequence[Sequence[Size]], fitted: Callable[..., Any]) -> Any:
-    """What has the highest score of all that ``fitted(size)``, a pair (thing, score), gives.
+    """Return the result with the highest score; ``fitted(size)`` returns (result, score).
 
     A ladder ends when two sizes in a row are no better than its best.
 
@@ -270,8 +268,7 @@ def choose(ladders: Sequence[Sequence[Size]], fitted: Callable[..., Any]) -> Any
     """
     import scipy.linalg  # noqa: F401, a BLAS of its own, which has to be there to be limited
 
-    # Matrices as small as these are slower on several BLAS threads, much slower where processors
-    # are busy.
+    # BLAS threads slow down matrices this small, most of all on busy processors.
     with blas.one_thread():
         found = [first_best(map(fitted, ladder)) for ladder in ladders if ladder]
         return max(found, key=lambda pair: pair[1])[0]
@@ -282,24 +279,24 @@ def choose(ladders: Sequence[Sequence[Size]], fitted: Callable[..., Any]) -> Any
 
 @dataclass(frozen=True)
 class _Found:
-    """Where EM stands in each of S searches."""
+    """The state of EM in each of S searches."""
 
     log_weights: np.ndarray  # (S, K)
     means: np.ndarray  # (S, K, D)
     choleskys: np.ndarray  # (S, K, D, D)
-    inverses: np.ndarray  # (S, K, D, D), of these
-    shared: Any  # (S, D, D), S_0, where there are several components
-    own: Any  # (S, K, D), P, where there are factors
+    inverses: np.ndarray  # (S, K, D, D), of the Cholesky factors
+    shared: Any  # (S, D, D), S_0, with several components
+    own: Any  # (S, K, D), P, with factors
     collapsed: np.ndarray  # (S, K)
 
     def at(self, places):
-        """Some of the searches."""
+        """Return some of the searches."""
         return _Found(*(None if value is None else value[places] for value in vars(self).values()))
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows (N, D) that EM passes over, what they count, and the squared gaps beside them."""
+    """The rows (N, D) of EM, their weights, and the squared gaps beside them."""
 
     z: np.ndarray
     weight: np.ndarray
@@ -313,13 +310,13 @@ class _Rows:
         return cls(z, weight, _gaps(z) ** 2, factors, prior_rows)
 
     def first(self, number):
-        """The first rows, or all."""
+        """Return the first rows, or all."""
         if number >= len(self.z):
             return self
         return _Rows.of(self.z[:number], self.weight[:number], self.factors, self.prior_rows)
 
     def improve(self, found, steps, left, tolerance):
-        """(found, mean log-likelihoods (S,) before the last step, steps left)."""
+        """Return (found, mean log-likelihoods (S,) before the last step, steps left)."""
         previous = np.full(len(found.means), -np.inf)
         for step in range(steps):
             responsibilities, score = self.expect(found)
@@ -329,13 +326,13 @@ class _Rows:
         return found, previous, left - steps
 
     def _chunks(self, found_or_mass):
-        """Slices of the K components, as many as arrays of a good size hold."""
+        """Yield slices of the K components whose arrays have a good size."""
         searches, components = found_or_mass.shape[:2]
         size = max(1, AT_ONCE // (searches * self.z.size))
         return [slice(start, start + size) for start in range(0, components, size)]
 
     def expect(self, found):
-        """(shares of components in rows (S, K, N), mean log-likelihoods (S,))."""
+        """Return (shares of components in rows (S, K, N), mean log-likelihoods (S,))."""
         joint = np.concatenate(
             [self._squares(found, part) for part in self._chunks(found.means)], axis=1
         )
@@ -353,14 +350,14 @@ class _Rows:
         return shares, (largest + np.log(total))[:, 0] @ self.weight / np.sum(self.weight)
 
     def _squares(self, found, part):
-        """|L^-1 (z - m)|^2, (S, k, N)."""
+        """Return |L^-1 (z - m)|^2, (S, k, N)."""
         centred = self.z - found.means[:, part, None]
         return np.sum((centred @ np.swapaxes(found.inverses[:, part], -1, -2)) ** 2, axis=-1)
 
     def maximise(self, shares, found=None):
-        """The next _Found, by the shares (S, K, N) of components in rows."""
+        """Return the next _Found for the shares (S, K, N) of components in rows."""
         shares = shares * self.weight
-        # A component that no row belongs to keeps a weight near zero instead of none.
+        # A component without rows keeps a weight near zero instead of zero.
         nothing = 10 * np.finfo(float).eps
         mass = np.sum(shares, axis=-1) + nothing
         means = shares @ self.z / mass[..., None]
@@ -377,7 +374,7 @@ class _Rows:
         part = mass / np.sum(mass, axis=-1, keepdims=True)
         pooled = np.sum(part[..., None] * _diagonal(covariance), axis=1)
         if mass.shape[1] > 1:
-            # At first there is nothing to share: each has its own variances.
+            # At first components share nothing: each has its own variances.
             shared = _matrix(_diagonal(covariance)) if found is None else found.shared[:, None]
             n = mass[..., None, None]
             covariance = (n * covariance + self.prior_rows * shared) / (n + self.prior_rows)
@@ -396,7 +393,7 @@ class _Rows:
         return _Found(np.log(part), means, choleskys, inverses, shared, own, collapsed)
 
     def _covariances(self, shares, means):
-        """n_k C_k, (S, k, D, D)."""
+        """Return n_k C_k, (S, k, D, D)."""
         centred = self.z - means[:, :, None]
         return np.swapaxes(shares[..., None] * centred, -1, -2) @ centred
 
@@ -406,12 +403,12 @@ def _diagonal(matrices):
 
 
 def _matrix(diagonals):
-    """Diagonal matrices (..., D, D)."""
+    """Return diagonal matrices (..., D, D)."""
     return diagonals[..., None] * np.eye(diagonals.shape[-1])
 
 
 def _inverse(precision):
-    """Inverses of symmetric matrices (S, D, D), whose columns may be of very different units."""
+    """Return inverses of symmetric matrices (S, D, D), whose columns may differ much in units."""
     units = 1 / np.sqrt(_diagonal(precision))
     units = units[..., None] * units[..., None, :]
     found = np.linalg.inv(precision * units) * units
@@ -419,7 +416,7 @@ def _inverse(precision):
 
 
 def _by_factors(covariance, factors, own):
-    """(A A^T + P, P) near covariances (S, K, D, D), by a step from P, or a few from a guess.
+    """Return (A A^T + P, P) near covariances (S, K, D, D), by steps from P or a guess.
 
     With C = P^-1/2 S P^-1/2 = U diag(e) U^T, A = P^1/2 U_q (e_q - 1)^1/2 is the likeliest for P,
     and what it leaves of the variances is the next P (Zhao, Yu and Jiang 2008).
@@ -442,10 +439,10 @@ def _by_factors(covariance, factors, own):
 
 
 def _gaps(z):
-    """How far the nearest other value of its column is from each value, (N, D).
+    """Return how far the nearest other value of its column is from each value, (N, D).
 
-    A cell of that size is all that a value tells. A value that repeats has as many cells, up to
-    ``TIED`` in columns of variance 1, so that it is not rewarded.
+    A value says no more than a cell of that size. A value that repeats has as many cells, up to
+    ``TIED`` in columns of variance 1, so that repeating is not rewarded.
     """
     found = np.ones(z.shape)
     for j, column in enumerate(z.T):
@@ -458,7 +455,7 @@ def _gaps(z):
 
 
 def _spread_rows(rows, number, rng):
-    """``number`` rows, each drawn with chances that grow as its squared distance to the rest."""
+    """Sample ``number`` rows, with chances that grow as the squared distance to the others."""
     z, centres, distance = rows.z, [], np.ones(len(rows.z))
     while len(centres) < number:
         edges = np.cumsum(distance * rows.weight)
@@ -472,7 +469,7 @@ def _spread_rows(rows, number, rng):
 
 
 def _nearest(z, centres):
-    """Shares (K, N) that give each row to the centre nearest to it."""
-    # Not by squares and products: clusters far apart would leave no digits for what is near.
+    """Return shares (K, N) that give each row to the centre nearest to it."""
+    # Not by squares and products: distant clusters would leave no digits for near ones.
     distance = np.stack([np.sum((z - centre) ** 2, axis=1) for centre in centres])
     return (np.arange(len(centres))[:, None] == np.argmin(distance, axis=0)).astype(np.float64)

@@ -1,12 +1,12 @@
-"""A linear pool of densities: p(x) = sum_k w_k p_k(x), with weights from rows none was fitted to.
+"""A linear pool of densities: p(x) = sum_k w_k p_k(x), with weights from held-out rows.
 
-Source: Smyth and Wolpert 1997, who find the weights by cross-validation; rows held out
-serve where a member costs too much to be fitted several times.
+Source: Smyth and Wolpert 1997, who find the weights by cross-validation; one held-out part serves
+where a member costs too much to be fitted several times.
 
-The weights that make validation rows likeliest are those of a mixture whose components are
-fixed, which EM finds: the log-likelihood is concave in them. A pool is at least as likely
-there as its best member, and a member that is wrong somewhere costs the pool no more than its
-weight where any other is right. So one wide member bounds what any row can cost:
+The weights that maximise the likelihood of validation rows are those of a mixture whose components
+are fixed. EM finds them: the log-likelihood is concave in them. On these rows a pool is at least as
+likely as its best member, and a member that is wrong somewhere costs the pool no more than its
+weight where another is right. So one wide member bounds what any row can cost:
 
     -log p(x) <= -log w_wide - log p_wide(x).
 """
@@ -33,10 +33,12 @@ def stacking_weights(
     tolerance: float = 1e-9,
     iterations: int = 5000,
 ) -> Array:
-    """Weights (K,) of a linear pool by EM: w_k <- (sum_i v_i r_ik + a_k) / (sum_i v_i + sum_k a_k).
+    """Return weights (K,) of a linear pool, by EM.
 
-    r_ik is the share of member k in the density of row i, v_i what row i counts, and a_k rows
-    that are thought to have come from member k, which keep its weight away from zero.
+        w_k <- (sum_i v_i r_ik + a_k) / (sum_i v_i + sum_k a_k)
+
+    r_ik is the share of member k in the density of row i, v_i the weight of row i, and a_k prior
+    rows of member k, which keep its weight away from zero.
 
     Parameters
     ----------
@@ -47,9 +49,9 @@ def stacking_weights(
     prior : (K,) array, optional
         a; none if omitted.
     tolerance : float
-        It ends when no weight changes by more.
+        EM stops when no weight changes by more.
     iterations : int
-        At most so many.
+        At most.
 
     Returns
     -------
@@ -60,7 +62,7 @@ def stacking_weights(
     rows, members = log_densities.shape
     prior = np.zeros(members) if prior is None else np.asarray(prior, np.float64)
     v = np.ones(rows) if weight is None else np.asarray(weight, np.float64)
-    # Only the ratios within a row matter; a row that no member allows says nothing.
+    # Only ratios within a row matter; a row that no member allows is ignored.
     largest = np.max(log_densities, axis=1)
     v = np.where(np.isfinite(largest), v, 0.0)
     ratios = np.exp(log_densities - np.where(np.isfinite(largest), largest, 0.0)[:, None])
@@ -80,7 +82,7 @@ def stacking_weights(
 
 
 def log_pool(log_densities: Array, weights: Array) -> Array:
-    """log sum_k w_k p_k, (M,), of log p_k (M, K) and weights w (K,)."""
+    """Return log sum_k w_k p_k, (M,), of log p_k (M, K) and weights w (K,)."""
     used = weights > 0
     return np.logaddexp.reduce(np.log(weights[used]) + log_densities[:, used], axis=1)
 
@@ -89,9 +91,9 @@ def log_pool(log_densities: Array, weights: Array) -> Array:
 
 
 def check_parameters(density, params):
-    """That params are those of a density: of the shapes that ``init`` makes, finite, in one dtype.
+    """Check that params fit a density: shapes as ``init`` makes them, finite, of one dtype.
 
-    A density of more parameters than there are numbers is found before they are made.
+    A density with more parameters than there are numbers is refused before they are made.
     """
     template = density.init(_Budget(2 * trees.count(params) + SLACK))
     Structure(trees.tree_map(np.shape, template)).checked(params)
@@ -103,7 +105,7 @@ def check_parameters(density, params):
 
 
 class _Budget(np.random.Generator):
-    """A generator that draws no more than so many numbers."""
+    """A generator that samples no more than a given count of numbers."""
 
     def __init__(self, left):
         super().__init__(np.random.PCG64(0))
@@ -127,7 +129,7 @@ class _Budget(np.random.Generator):
 
 @dataclass(frozen=True)
 class FittedFlow(Configuration):
-    """A density with its parameters: what a flow is in a pool.
+    """A density with its parameters: a flow as a member of a pool.
 
     Parameters
     ----------
@@ -139,8 +141,10 @@ class FittedFlow(Configuration):
     params: Any
 
     def log_prob(self, x, context=None):
-        """Log-density in nats, (N,), of rows (N, D) given their context (N, C), in the dtype of
-        the parameters."""
+        """Return the log-density in nats, (N,), of rows (N, D) given their context (N, C).
+
+        It is computed in the dtype of the parameters.
+        """
         dtype = trees.dtype_of(self.params)
         return in_blocks(
             lambda *rows: self.density.log_prob(
@@ -151,11 +155,11 @@ class FittedFlow(Configuration):
         )
 
     def sample(self, rng, n, context=None):
-        """``n`` rows, (n, D)."""
+        """Sample ``n`` rows, (n, D)."""
         return self.density.sample(trees.cast(self.params, np.float64), rng, n, context)
 
     def takes(self, dim, context_dim):
-        """Whether it is a density of ``dim`` columns given ``context_dim`` numbers."""
+        """Return whether this is a density of ``dim`` columns given ``context_dim`` numbers."""
         return (self.density.dim, self.density.context_dim) == (dim, context_dim)
 
     def _check(self):
@@ -168,7 +172,7 @@ class FittedFlow(Configuration):
 
 @dataclass(frozen=True)
 class Regressed(Configuration):
-    """A density of what is left of rows after a linear function of their context: p(x - c B).
+    """A density of the residuals of rows from a linear function of their context: p(x - c B).
 
     Parameters
     ----------
@@ -183,7 +187,7 @@ class Regressed(Configuration):
 
     @classmethod
     def fit(cls, fit, x, context, weight=None):
-        """``fit(x, weight)`` of what the least squares with a little ridge leave of x."""
+        """Call ``fit(x, weight)`` with the residuals of least squares with a little ridge."""
         if context is None or not context.shape[1]:
             return fit(x, weight)
         share = np.ones(len(x)) if weight is None else weight
@@ -194,15 +198,15 @@ class Regressed(Configuration):
         return cls(fit(x - context @ slopes, weight), slopes)
 
     def log_prob(self, x, context):
-        """Log-density in nats, (N,), of rows (N, D) given their context (N, C)."""
+        """Return the log-density in nats, (N,), of rows (N, D) given their context (N, C)."""
         return self.density.log_prob(x - context @ self.slopes)
 
     def sample(self, rng, n, context):
-        """``n`` rows, (n, D)."""
+        """Sample ``n`` rows, (n, D)."""
         return self.density.sample(rng, n) + context @ self.slopes
 
     def takes(self, dim, context_dim):
-        """See :meth:`FittedFlow.takes`."""
+        """Return as :meth:`FittedFlow.takes` does."""
         return self.slopes.shape == (context_dim, dim) and context_dim > 0
 
     def _check(self):
@@ -227,8 +231,8 @@ class Pool(Configuration):
     weights : (K,) array
         At least 0, with sum 1.
     names : tuple of str
-        Members of one name stand next to each other: flows of one kind, each trained without
-        another part of the rows, which together are one candidate.
+        Members with one name are one candidate and stand next to each other: flows of one kind,
+        each trained without one fold.
     """
 
     members: tuple
@@ -237,7 +241,7 @@ class Pool(Configuration):
 
     @property
     def flows(self):
-        """The places of those members that are flows."""
+        """The places of the members that are flows."""
         return [k for k, member in enumerate(self.members) if isinstance(member, FittedFlow)]
 
     @property
@@ -249,7 +253,7 @@ class Pool(Configuration):
         return found
 
     def by_name(self, log_probs):
-        """The log-densities of all that has one name, (N, names), from the log p_k, (N, K)."""
+        """Return log-densities of the candidates, (N, names), from the log p_k, (N, K)."""
         names, found = np.array(self.names), []
         for name, share in self.shares.items():
             some = np.flatnonzero(names == name)
@@ -258,22 +262,22 @@ class Pool(Configuration):
         return np.stack(found, axis=1)
 
     def log_probs(self, x, context=None):
-        """log p_k(x) of every member, (N, K); -inf where a member cannot tell."""
+        """Return log p_k(x) of every member, (N, K); -inf where a member returns NaN."""
         arguments = (x,) if context is None else (x, context)
         with np.errstate(all="ignore"):  # far out a square overflows, and -inf is right
             found = np.stack([member.log_prob(*arguments) for member in self.members], axis=1)
         return np.where(np.isnan(found), -np.inf, found)
 
     def log_prob(self, x, context=None):
-        """Log-density in nats, (N,), of rows (N, D)."""
+        """Return the log-density in nats, (N,), of rows (N, D)."""
         return self.pooled(self.log_probs(x, context))
 
     def pooled(self, log_probs):
-        """log sum_k w_k p_k, (N,), from the log p_k, (N, K)."""
+        """Return log sum_k w_k p_k, (N,), from the log p_k, (N, K)."""
         return log_pool(log_probs, self.weights)
 
     def sample(self, rng, n, context=None):
-        """``n`` rows, (n, D), each drawn from a member chosen by the weights."""
+        """Sample ``n`` rows, (n, D), each from a member chosen by the weights."""
         chosen = check_rng(rng).choice(len(self.weights), n, p=self.weights / np.sum(self.weights))
         places, drawn = [], []
         for k in range(len(self.members)):
@@ -300,7 +304,7 @@ class Pool(Configuration):
 
 
 def mean_and_error(log_prob, weight=None):
-    """The mean of log-likelihoods in nats per row and its standard error; NaN for one row."""
+    """Return the mean log-likelihood in nats per row and its standard error; NaN for one row."""
     log_prob = np.asarray(log_prob, np.float64)
     weight = np.ones(len(log_prob)) if weight is None else weight
     mean = float(np.average(log_prob, weights=weight))
@@ -312,7 +316,7 @@ def mean_and_error(log_prob, weight=None):
 
 
 def median(log_prob, weight=None):
-    """The median of log-likelihoods: what half of the weight is at most."""
+    """Return the weighted median of log-likelihoods."""
     order = np.argsort(log_prob, kind="stable")
     mass = np.cumsum(np.ones(len(order)) if weight is None else np.asarray(weight)[order])
     low, high = (np.searchsorted(mass, part * mass[-1]) for part in (0.5 - 1e-12, 0.5 + 1e-12))

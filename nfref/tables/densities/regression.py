@@ -1,13 +1,13 @@
 """Gaussian mixture regression: some columns given others, from a mixture of all of them.
 
-A mixture of (g, u), with weights w_k, means m_k and covariances T_k T_k^T, T_k lower triangular
-in blocks T_gg, T_ug, T_uu, has the conditional
+A mixture of (g, u), with weights w_k, means m_k and covariances T_k T_k^T, T_k lower triangular in
+blocks T_gg, T_ug, T_uu, has the conditional
 
     p(u | g) = sum_k r_k(g) N(u; m_u,k + A_k (g - m_g,k), T_uu T_uu^T),    A_k = T_ug T_gg^-1
     r_k(g)   = w_k N(g; m_g,k, T_gg T_gg^T) / sum_l w_l N(g; m_g,l, ...)
 
-so a mean that is linear in each component and bends where one takes over from another, and a
-spread that changes with g. With one component it is linear regression with a residual covariance.
+So the mean is linear in each component and bends where one takes over from another, and the spread
+changes with g. One component is linear regression with a residual covariance.
 
 Source: Bishop 2006 (conditionals of Gaussians, mixtures).
 """
@@ -26,7 +26,7 @@ from nfref.tables.densities.pool import Regressed
 
 
 def conditional_of(mean, factor, known):
-    """(a, A, T_uu) of u | g ~ N(a + A g, T_uu T_uu^T), g the first ``known`` coordinates.
+    """Return (a, A, T_uu) of u | g ~ N(a + A g, T_uu T_uu^T), g the first ``known`` coordinates.
 
     Shapes: mean (G + D,), factor T (G + D, G + D) lower. Returns (D,), (D, G), (D, D).
     """
@@ -41,7 +41,7 @@ def conditional_of(mean, factor, known):
 
 @dataclass(frozen=True)
 class MixtureRegression(Configuration):
-    """p(u | f, g) of a mixture of (g, u) - f B; the context is (f, g).
+    """p(u | f, g) from a mixture of (g, u) - f B; the context is (f, g).
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class MixtureRegression(Configuration):
 
     @classmethod
     def fit(cls, fit, u, context, known, weight=None):
-        """``fit(x, weight)`` of the rows (g, u), of which g are the context's last ``known``."""
+        """Call ``fit(x, weight)`` with the rows (g, u); g ends the context, ``known`` columns."""
         features, g = np.split(context, [context.shape[1] - known], axis=1)
         found = Regressed.fit(fit, np.concatenate([g, u], axis=1), features, weight)
         if isinstance(found, Regressed):
@@ -64,18 +64,18 @@ class MixtureRegression(Configuration):
         return cls(found, np.zeros((0, known + u.shape[1])))
 
     def _centred(self, context):
-        """(f, g - f B_g)."""
+        """Return (f, g - f B_g)."""
         features, g = np.split(context, [len(self.slopes)], axis=1)
         return features, g - features @ self.slopes[:, : g.shape[1]]
 
     def log_gates(self, context):
-        """log r_k, (N, K)."""
+        """Return log r_k, (N, K)."""
         _, g = self._centred(context)
         joint = _log_joint(self.joint, g)
         return joint - np.logaddexp.reduce(joint, axis=1)[:, None]
 
     def components(self, context_dim):
-        """(Gaussian, slopes (C, D)) of each component: u less the context times the slopes."""
+        """Return (Gaussian, slopes (C, D)) of each component, for u - context @ slopes."""
         known, found = context_dim - len(self.slopes), []
         for mean, factor in zip(self.joint.means, self.joint.choleskys):
             start, a, own = conditional_of(mean, factor, known)
@@ -84,13 +84,13 @@ class MixtureRegression(Configuration):
         return found
 
     def log_prob(self, x, context):
-        """Log-density in nats, (N,), of rows (N, D) given their context (N, C)."""
+        """Return the log-density in nats, (N,), of rows (N, D) given their context (N, C)."""
         features, g = self._centred(context)
         rest = x - features @ self.slopes[:, g.shape[1] :]
         return self.joint.log_prob(np.concatenate([g, rest], axis=1)) - _log_marginal(self.joint, g)
 
     def sample(self, rng, n, context):
-        """``n`` rows, (n, D)."""
+        """Sample ``n`` rows, (n, D)."""
         edges = np.cumsum(np.exp(self.log_gates(context)), axis=1)
         chosen = np.sum(check_rng(rng).random(n)[:, None] * edges[:, -1:] >= edges[:, :-1], axis=1)
         components = self.components(context.shape[1])
@@ -101,7 +101,7 @@ class MixtureRegression(Configuration):
         return drawn
 
     def takes(self, dim, context_dim):
-        """See :meth:`nfref.tables.densities.pool.FittedFlow.takes`."""
+        """Return as :meth:`nfref.tables.densities.pool.FittedFlow.takes` does."""
         known = context_dim - len(self.slopes)
         return known > 0 and self.slopes.shape[1] == known + dim
 
@@ -114,7 +114,7 @@ class MixtureRegression(Configuration):
 
 
 def _log_joint(mixture, g):
-    """log w_k N(g; ...) of the first columns of a mixture, (N, K)."""
+    """Return log w_k N(g; ...) of the first columns of a mixture, (N, K)."""
     known = g.shape[1]
     return mixture.log_weights + np.stack(
         [
@@ -126,5 +126,5 @@ def _log_joint(mixture, g):
 
 
 def _log_marginal(mixture, g):
-    """log p(g), (N,), of the first columns of a mixture."""
+    """Return log p(g), (N,), of the first columns of a mixture."""
     return np.logaddexp.reduce(_log_joint(mixture, g), axis=1)

@@ -1,14 +1,13 @@
-"""The density of a table: its columns, the probability of the discrete ones, a pool for the rest.
+"""The density of a table: its columns, the probability of discrete ones, a pool for the others.
 
     log p(row) = log P(d) + log p(u | d) + sum_j log du_j/dx_j
 
-d are the codes of the discrete columns, u the continuous ones in robust units. It is the log of a
-probability where all columns are discrete, of a density in the units of the data where all are
-continuous, and of a probability times a density in between.
+d are the codes of the discrete columns, u the continuous ones in robust units. If all columns are
+discrete this is the log of a probability; if all are continuous, of a density in the units of the
+data; otherwise of a probability times a density.
 
-Where some columns are *given*, it is the density of the others given these: they stand in the
-context of the pool and tell about the classes of the discrete ones, and have no probability of
-their own.
+If some columns are *given*, it is the density of the others given these. Given columns are context
+of the pool and tell about the classes of discrete columns; they have no probability of their own.
 """
 
 from dataclasses import dataclass
@@ -33,26 +32,26 @@ from nfref.tables.schema.columns import (
     is_missing,
 )
 
-POINTS = 16  # of a cell at which a density is averaged
-WIDE = 0.25  # robust standard deviations of a cell over which a density is not level
-COPIES = 32  # of a row at most that stand apart in its cell of a lattice
+POINTS = 16  # points of a cell at which a density is averaged
+WIDE = 0.25  # robust standard deviations of a cell above which a density varies within it
+COPIES = 32  # most copies of a row that are dequantised separately
 
 
 @dataclass(frozen=True)
 class TableDensity(Configuration):
-    """A density of tables with certain columns.
+    """The density of tables with certain columns.
 
     Parameters
     ----------
     columns : tuple of Continuous, Category or Count
     discrete : LatentClasses, LabelPool or None
-        None where no column is discrete.
+        None without discrete columns.
     pool : Pool or None
-        Of the continuous columns in robust units, given the discrete ones; None without any.
+        For the continuous columns in robust units, given the discrete ones; None without any.
     centre, scale : (J,) array
-        Of the codes of counts, for what the pool is given of them.
+        Units of the codes of counts in the pool's context.
     given : tuple of str
-        Names of the columns that are given.
+        Names of the given columns.
     """
 
     columns: tuple
@@ -65,38 +64,37 @@ class TableDensity(Configuration):
     # Rows -----------------------------------------------------------------------------------
 
     def encode(self, table):
-        """(codes (N, J), u (N, D), log-slope (N,)) of a sequence of columns' values.
+        """Return (codes (N, J), u (N, D), log-slope (N,)) of a sequence of columns' values.
 
         The codes are those of :attr:`coded_columns`, u the others in robust units.
         """
         return encoded(self.columns, table, self.given)
 
     def context(self, codes):
-        """What the pool is given: a 1 in the place of each category's label, counts in units,
-        columns that are given in robust units."""
+        """Return the pool's context: a 1 for each label, counts and given columns in units."""
         if not codes.shape[1]:
             return None
         return features(self.coded_columns, codes, self.centre, self.scale)
 
     @property
     def dim(self):
-        """How many columns there are."""
+        """The number of columns."""
         return len(self.columns)
 
     context_dim = 0
 
     @property
     def places(self):
-        """(places of the columns that have codes, places of those that the pool is of)."""
+        """(places of the columns with codes, places of the columns of the pool)."""
         return places_of(self.columns, self.given)
 
     @property
     def coded_columns(self):
-        """Discrete columns, and then real ones that are given."""
+        """Discrete columns, then real ones that are given."""
         return tuple(self.columns[k] for k in self.places[0])
 
     def pilot(self, rng, n):
-        """Codes (n, J) to try the pool with: as they might be, not as they are distributed."""
+        """Return possible codes (n, J) to try the pool with; they need not follow the data."""
         if self.discrete is not None:
             return self.discrete.sample(rng, n)
         drawn = [
@@ -110,15 +108,14 @@ class TableDensity(Configuration):
     # Answers --------------------------------------------------------------------------------
 
     def log_prob(self, table):
-        """Log-likelihood of every row, (N,); -inf for rows outside of a support.
+        """Return the log-likelihood of every row, (N,); -inf for rows outside a support.
 
-        Of values on a lattice it is the density of values spread over their cells, at the values
-        themselves.
+        Rounded values are scored by the density of dequantised values, at the values themselves.
         """
         return self.parts(table)[0]
 
     def parts(self, table):
-        """(log-likelihood (N,), log p_k(u | d) of every member (N, K) or None)."""
+        """Return (log-likelihood (N,), log p_k(u | d) of every member (N, K) or None)."""
         codes, u, total = self.encode(table)
         members = None
         if self.discrete is not None:
@@ -129,7 +126,7 @@ class TableDensity(Configuration):
         return total, members
 
     def spread(self, table):
-        """How far the flows of the pool are apart in log p of every row, (N,).
+        """Return how much the flows of the pool differ in log p of every row, (N,).
 
         The standard deviation of log p_k about log p, with the flows' shares of the weights; NaN
         with fewer than two flows.
@@ -143,12 +140,12 @@ class TableDensity(Configuration):
         return np.sqrt(np.square(np.nan_to_num(apart)) @ (weights / np.sum(weights)))
 
     def sample(self, rng, n):
-        """A list of columns' values, (n,) each, in the order of the columns.
+        """Sample a list of columns' values, (n,) each, in the order of the columns.
 
         Raises
         ------
         ValueError
-            If some columns are given: :mod:`nfref.tables.queries.missing_cells` draws the others.
+            If some columns are given: :mod:`nfref.tables.queries.missing_cells` samples the others.
         """
         if self.given:
             raise ValueError(
@@ -205,7 +202,7 @@ class TableDensity(Configuration):
 
 
 def places_of(columns, given=()):
-    """See :attr:`TableDensity.places`."""
+    """Return as :attr:`TableDensity.places` does."""
     real = [isinstance(column, Continuous) for column in columns]
     known = [column.name in given for column in columns]
     every = range(len(columns))
@@ -216,7 +213,7 @@ def places_of(columns, given=()):
 
 
 def encoded(columns, table, given=()):
-    """See :meth:`TableDensity.encode`."""
+    """Return as :meth:`TableDensity.encode` does."""
     found, total = [], np.zeros(len(table[0]))
     for column, values in zip(columns, table):
         known = column.name in given
@@ -247,25 +244,25 @@ def spread_rows(
     seed: int,
     given: Sequence[str] = (),
 ) -> tuple[Array, Array, list[Any]]:
-    """Rows whose values on lattices are spread over their cells, with copies of a row apart.
+    """Dequantise rounded values, with copies of a row apart.
 
-    Where a column is on a lattice, a row that counts as several becomes so many rows, up to
-    ``COPIES``, each in another place of its cell. Columns that are given stay as they are.
+    In a table with a rounded column, a row that counts several times becomes as many rows, up to
+    ``COPIES``, each at another point of its cell. Given columns stay as they are.
 
     Parameters
     ----------
     columns : sequence of Continuous, Category or Count
     table : sequence of (N,) arrays
-        Rows in an order that their content decides: what is drawn goes by the place of a row.
+        Rows in an order that their content decides: the place of a row decides its samples.
     counts : (N,) array
-        How often each row is there.
+        How often each row occurs.
     seed : int
     given : sequence of str
 
     Returns
     -------
     row : (M,) array
-        Which row each of those returned is of, ascending.
+        The row that each result is a copy of, ascending.
     counts : (M,) array
     table : list of (M,) arrays
     """
@@ -291,11 +288,12 @@ def spread_rows(
 
 
 def cell_average(density, table, log_prob, scores, cells=None):
-    """Scores (N,) of rows; of some the log of the mean density over the row's cell of lattices, by
-    ``log_prob`` at ``POINTS`` fixed points: the probability of the cell a unit of its size.
+    """Return scores (N,), some replaced by the log of the mean density over the row's cell.
 
-    These are all rows that are possible, or none, as ``cells`` says. None takes those without gaps
-    of which a cell is wide: over narrow ones densities are level, and the middle tells as much.
+    ``log_prob`` is averaged at ``POINTS`` fixed points of the cell: the result is the probability
+    of the cell divided by its size. ``cells`` chooses all rows with positive density or none. With
+    None these are rows without gaps whose cell is wide: over a narrow cell a density is level, and
+    its middle says as much.
     """
     columns = density.columns
     spread = [
@@ -313,7 +311,7 @@ def cell_average(density, table, log_prob, scores, cells=None):
         some &= wide & ~np.any([is_missing(values) for values in table], axis=0)
     if cells is False or not (any(spread) and np.any(some)):
         return scores
-    # A Latin hypercube: each column in the middle of each of its parts once.
+    # A Latin hypercube: each column once in the middle of each of its parts.
     parts = (
         np.random.default_rng(0).permuted(np.tile(np.arange(POINTS), (len(columns), 1)), axis=1)
         + 0.5
@@ -333,9 +331,9 @@ def cell_average(density, table, log_prob, scores, cells=None):
 
 
 def check_can_be_given(column, values, first=0):
-    """That a column can take the values that it is given with; NaN is passed over.
+    """Check that a column can take its given values, NaN excepted.
 
-    Messages count rows from ``first``. Labels are checked where they are encoded.
+    ``first`` is the number of the first row in messages. Labels are checked where they are encoded.
     """
     if column.kind == "category":
         return
@@ -358,9 +356,9 @@ def check_can_be_given(column, values, first=0):
 
 
 def sample_within(draw, n, columns, within, given=()):
-    """Columns' values of n rows that are :func:`inside`.
+    """Return the columns' values of n rows that are :func:`inside`.
 
-    ``draw(n)`` draws rows, and draws anew those that are not.
+    ``draw(n)`` samples rows; those outside are sampled again.
     """
     kept, count, tried = [], 0, 0
     while not kept or count < n:
@@ -378,9 +376,9 @@ def sample_within(draw, n, columns, within, given=()):
 
 
 def inside(columns, rows, within, given=()):
-    """Which rows lie within so many robust standard deviations of medians; (N,).
+    """Return which rows are within so many robust standard deviations of the medians, (N,).
 
-    Where a support has both ends, or the column is ``given``, nothing is demanded.
+    Columns whose support has both ends, and ``given`` ones, do not count.
     """
     good = np.ones(len(rows[0]), bool)
     for column, values in zip(columns, rows):
@@ -395,7 +393,7 @@ def inside(columns, rows, within, given=()):
 
 
 def features(columns, codes, centre, scale):
-    """Codes (N, J) as numbers that a network can take, (N, C)."""
+    """Return codes (N, J) as features for a network, (N, C)."""
     found = []
     for k, column in enumerate(columns):
         if isinstance(column, Continuous):
@@ -408,12 +406,12 @@ def features(columns, codes, centre, scale):
 
 
 def check_given(given, names):
-    """Names of columns that are given, in the order of the table; some column has to be left.
+    """Return the given columns in the order of the table; at least one other column must be left.
 
     Raises
     ------
     ValueError
-        If one is no column, or comes twice, or none is left.
+        If one is not a column or comes twice, or if no column is left.
     """
     try:
         given = (given,) if isinstance(given, str) else () if given is None else tuple(given)

@@ -2,18 +2,18 @@
 
     log p(x) = sum_j log f_j(x_j) + log c(F_1(x_1), ..., F_D(x_D))
 
-f_j is the kernel density of a column and F_j its integral; c is a product of D (D - 1) / 2 copulas
-of two columns, each given others by which its own form does not change (a simplified vine). So it
-converges as fast as densities of two columns do, whatever D is, if the columns depend on each
-other in that way. It serves where rows are few and columns have odd shapes of their own. Kernels
-end where no rows are, so one row in a hundred is of the wide density.
+f_j is the kernel density of a column and F_j its integral. c is a product of D (D - 1) / 2 copulas
+of two columns, each given others that do not change its form (a simplified vine). If the columns
+depend on each other in that way, it converges as fast as densities of two columns, for any D. It
+serves for few rows whose columns have unusual shapes. Kernels end where no rows are, so the wide
+density gets one percent.
 
 All of it is pyvinecopulib's: local polynomials for f_j, trees of the strongest dependence first,
-and for each pair the likeliest, by Akaike's criterion, of independence, four families of one
-parameter, and kernels. Families of two parameters take twenty times as long, for 0.02 nats.
+and for each pair the best by Akaike's criterion of independence, four families of one parameter,
+and kernels. Families of two parameters take twenty times as long, for 0.02 nats.
 
-The library draws nothing at random here and uses one thread. What a row scores may differ in the
-last digits with the place where it stands among others: the library takes several at once.
+The library samples nothing here and uses one thread. The score of a row may differ in the last
+digits with its place among others: the library takes several at once.
 
 Source: Nagler and Czado 2016, arXiv:1503.03305.
 """
@@ -32,14 +32,14 @@ from nfref.tables.densities.wide import REACH, Wide
 
 PACKAGE = "pyvinecopulib"
 MOST_COLUMNS = 12  # a pair takes milliseconds, and 15 kB of a file
-MOST_ROWS = 5000  # copies counted, that a vine is fitted to: it is for few
+MOST_ROWS = 5000  # most rows, copies counted: a vine is for few
 FAMILIES = ("indep", "gaussian", "clayton", "gumbel", "frank", "tll")
-WIDE_PART = 0.01  # of the wide density beside it: kernels end where no rows are
-EDGE = 1e-10  # copulas are asked no closer to the ends of [0, 1]
+WIDE_PART = 0.01  # weight of the wide density beside it: kernels end where no rows are
+EDGE = 1e-10  # copulas are evaluated no closer to the ends of [0, 1]
 
 
 def is_installed() -> bool:
-    """Whether there is the package that vines take."""
+    """Return whether the package that vines need is installed."""
     return importlib.util.find_spec(PACKAGE) is not None
 
 
@@ -50,8 +50,8 @@ class Vine(Configuration):
     Parameters
     ----------
     points, values : (D, G) array
-        Where the density f_j of each column is known, ascending, and what it is there. It is 0
-        beyond, where a part of the wide density is left, and cubic in between.
+        Ascending points of each column, and the density f_j there. It is cubic in between, and 0
+        beyond, where the wide density remains.
     copula : str
         The vine, as pyvinecopulib writes it in JSON.
     reach : float
@@ -65,7 +65,7 @@ class Vine(Configuration):
 
     @classmethod
     def fit(cls, x: Array) -> Any:
-        """Of rows, each of which counts once: of copies, several are given.
+        """Fit rows that count once each; repeat a row that counts more often.
 
         Parameters
         ----------
@@ -99,14 +99,14 @@ class Vine(Configuration):
         return _library().Vinecop.from_json(self.copula)
 
     def _ranks(self, x):
-        """F_j(x_j), (N, D)."""
+        """Return F_j(x_j), (N, D)."""
         ranks = [
             margin.cdf(np.ascontiguousarray(column)) for margin, column in zip(self._margins, x.T)
         ]
         return np.clip(np.asfortranarray(np.stack(ranks, axis=1)), EDGE, 1 - EDGE)
 
     def log_prob(self, x):
-        """Log-density in nats, (N,), of rows (N, D)."""
+        """Return the log-density in nats, (N,), of rows (N, D)."""
         x = as_rows("x", x, len(self.points))
         if not len(x):
             return np.zeros(0)
@@ -119,7 +119,7 @@ class Vine(Configuration):
         )
 
     def sample(self, rng, n):
-        """``n`` rows, (n, D)."""
+        """Sample ``n`` rows, (n, D)."""
         uniform = check_rng(rng).random((n, len(self.points)))
         if not n:
             return uniform
@@ -138,7 +138,7 @@ class Vine(Configuration):
         )
 
     def takes(self, dim, context_dim):
-        """See :meth:`nfref.tables.densities.pool.FittedFlow.takes`."""
+        """Return as :meth:`nfref.tables.densities.pool.FittedFlow.takes` does."""
         return (len(self.points), 0) == (dim, context_dim)
 
     def _check(self):
@@ -157,7 +157,7 @@ class Vine(Configuration):
 
 
 def _library():
-    """pyvinecopulib."""
+    """Import pyvinecopulib."""
     try:
         from pyvinecopulib import core
     except ImportError:

@@ -9,14 +9,14 @@ import numpy as np
 from nfref.runtime.checks import as_rows, check_rng, require
 from nfref.runtime.configuration import Configuration
 
-REACH = 10.0  # robust units, 152 scales of a real column: so far wide densities are t
-FALL = 12  # the power of a distance that wide densities fall with in the end
+REACH = 10.0  # robust units, 152 scales of a real column: wide densities are Student t up to here
+FALL = 12  # the power of a distance with which wide densities fall beyond
 
 
 def student_log_prob(x, freedom):
-    """Of Student t: log Gamma((v+1)/2) - log Gamma(v/2) - log(v pi)/2 - (v+1)/2 log(1 + x^2/v).
+    """Return log Gamma((v+1)/2) - log Gamma(v/2) - log(v pi)/2 - (v+1)/2 log(1 + x^2/v).
 
-    Elementwise, v > 0.
+    The log-density of Student t, elementwise, v > 0.
     """
     constant = (
         math.lgamma((freedom + 1) / 2)
@@ -29,12 +29,12 @@ def student_log_prob(x, freedom):
 
 @dataclass(frozen=True)
 class Wide(Configuration):
-    """Independent columns, each Student t about 0 with scale 1: of columns in robust units.
+    """Independent columns in robust units, each Student t about 0 with scale 1.
 
-    Nothing in it is fitted. A column c scales out costs a row about (v + 1) log c nats, where a
-    Gaussian makes it pay c^2 / 2. Beyond ``reach`` the density falls faster, like |x|^-12: the
-    units of a real column are logarithms there, and a t would draw what nobody has seen, 1e7 scales
-    out among 10,000 rows.
+    Nothing is fitted. A column c scales out costs a row about (v + 1) log c nats, where a Gaussian
+    charges c^2 / 2. Beyond ``reach`` the density falls faster, like |x|^-12: units of a real column
+    are logarithms there, and a t would sample values that no data have, 1e7 scales out among 10,000
+    rows.
 
     Parameters
     ----------
@@ -50,11 +50,11 @@ class Wide(Configuration):
     reach: float = math.inf
 
     def log_prob(self, x):
-        """Log-density in nats, (N,), of rows (N, D)."""
+        """Return the log-density in nats, (N,), of rows (N, D)."""
         return np.sum(self.log_column(as_rows("x", x, self.dim)), axis=1)
 
     def log_column(self, x):
-        """log p of a column, t(min(|x|, R)) max(|x| / R, 1)^-12 / Z, elementwise."""
+        """Return log p of a column, t(min(|x|, R)) max(|x| / R, 1)^-12 / Z, elementwise."""
         size = np.abs(x)
         return (
             student_log_prob(np.minimum(size, self.reach), self.freedom)
@@ -63,7 +63,7 @@ class Wide(Configuration):
         )
 
     def below(self, x):
-        """P(X <= x) of a column, elementwise."""
+        """Return P(X <= x) of a column, elementwise."""
         from scipy.special import stdtr
 
         size = np.abs(x)
@@ -79,11 +79,11 @@ class Wide(Configuration):
         return np.where(x < 0, tail, 1 - tail)
 
     def of_normal(self, normal):
-        """Numbers at the same quantiles of a column as standard normal ones, elementwise."""
+        """Return the numbers of a column at the quantiles of standard normal ones, elementwise."""
         from scipy.special import ndtr, stdtrit
 
         beyond, of_t, mass = self._mass
-        tail = mass * ndtr(-np.abs(normal))  # the lower tail, which keeps its digits
+        tail = mass * ndtr(-np.abs(normal))  # the lower tail keeps its digits
         far = tail < beyond
         found = -stdtrit(self.freedom, np.where(far, 0.5, tail - beyond + of_t))
         if np.any(far):
@@ -92,10 +92,11 @@ class Wide(Configuration):
 
     @cached_property
     def _mass(self):
-        """What there is beyond R, and of the t, at either end, and Z, all that there is."""
+        """Return the mass beyond R of this column and of the t, at either end, and the total Z."""
         if math.isinf(self.reach):
             return 0.0, 0.0, 1.0
-        if self.freedom == 3:  # as everywhere: to score a few rows SciPy need not be loaded
+        # the usual case needs no SciPy, so a few rows are scored without loading it
+        if self.freedom == 3:
             z = self.reach / math.sqrt(3)
             of_t = (math.atan2(1, z) - z / (1 + z * z)) / math.pi
         else:
@@ -106,11 +107,11 @@ class Wide(Configuration):
         return beyond, of_t, 1 + 2 * (beyond - of_t)
 
     def sample(self, rng, n):
-        """``n`` rows, (n, D)."""
+        """Sample ``n`` rows, (n, D)."""
         return self.of_normal(check_rng(rng).standard_normal((n, self.dim)))
 
     def takes(self, dim, context_dim):
-        """See :meth:`nfref.tables.densities.pool.FittedFlow.takes`."""
+        """Return as :meth:`nfref.tables.densities.pool.FittedFlow.takes` does."""
         return (self.dim, 0) == (dim, context_dim)
 
     def _check(self):
