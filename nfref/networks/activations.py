@@ -79,7 +79,8 @@ def softmax(raw):
 
 def softmax_vjp(parts, g):
     """p_k (g_k - sum_j p_j g_j), from g less that of the largest part: nothing is left, and nothing
-    cancels, where one part is all."""
+    cancels, where one part is all.
+    """
     most = np.argmax(getval(parts), axis=0) == np.arange(len(parts)).reshape(
         (-1,) + (1,) * (parts.ndim - 1)
     )

@@ -218,7 +218,8 @@ def group_of(name):
 
 def cell(record, group, proofs=()):
     """What one column says of one flow, coloured: the names that failed, as links to what proves
-    them, what was not judged, or a yes."""
+    them, what was not judged, or a yes.
+    """
     rows = [row for row in record["rows"] if group_of(row["name"]) == group]
     failed, undecided = (
         _shortened([row["name"] for row in rows if row["verdict"] == verdict])

@@ -276,7 +276,8 @@ class _Check:
     @property
     def hidden(self):
         """Mass that values may have of which none was seen: as much as those that came once
-        (Good and Turing), by chance a little more."""
+        (Good and Turing), by chance a little more.
+        """
         seen = np.concatenate([self.table, self.samples]) if len(self.samples) else self.table
         _, counts = np.unique(seen[:, list(self.discrete)], axis=0, return_counts=True)
         once = np.sum(counts == 1)

@@ -128,7 +128,8 @@ def run(name, formula, *arguments):
 
 def for_each(task, count, size):
     """task(k) for k = 0 ... count-1, which have ``size`` numbers together and do not depend on each
-    other: on all threads where that is worth it."""
+    other: on all threads where that is worth it.
+    """
     run("for_each", _one_after_another, task, count, size)
 
 

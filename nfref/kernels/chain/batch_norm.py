@@ -173,7 +173,8 @@ def moments(u, there, out):
 @body
 def combine_moments(dim, theta, epsilon, of_blocks, n, found):
     """Two sets of n and k rows together: the mean moves by k (m' - m) / (n + k), and squares grow
-    by n k (m' - m)^2 / (n + k) besides those of the other set. s is rounded as in the formula."""
+    by n k (m' - m)^2 / (n + k) besides those of the other set. s is rounded as in the formula.
+    """
     number = theta.dtype.type
     for j in range(dim):
         mean, squares, seen = 0.0, 0.0, 0

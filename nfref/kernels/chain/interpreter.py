@@ -355,7 +355,8 @@ blocks_vjp, vjp = body(vjp), kernel(vjp)
 @body
 def cotangents_of_block(block, g_values, loss, g, start, there):
     """What the derivative of a block of rows begins with: the cotangents of its values, which are
-    given or those of a loss that has weights. Of rows that are not there they are 0."""
+    given or those of a loss that has weights. Of rows that are not there they are 0.
+    """
     if len(loss.weights) > 0:
         normal_cotangents(block, loss, g, start)
     else:

@@ -69,7 +69,8 @@ def weight_at(widths, layer):
 @body
 def units_in(net, layer, group, end):
     """Which units of a layer belong to the groups from ``group`` to ``end``: the first, and how
-    many."""
+    many.
+    """
     size, row = (net.size, 0) if layer == len(net.widths) - 1 else (1, layer)
     first = size * net.group_ends[row, group]
     return first, size * net.group_ends[row, end] - first

@@ -146,7 +146,8 @@ def normalise_tokens(own, storage, at, h, normal, scale, out):
 @body
 def normalise_tokens_vjp(own, storage, at, normal, scale, g, g_at, out, sums, g_theta):
     """Adds scale (e - mean e) to the cotangent of h at ``out``: e = y - n mean(y n), y = gain g,
-    where n is h as normalised. At ``sums`` two rows are free; uses g up."""
+    where n is h as normalised. At ``sums`` two rows are free; uses g up.
+    """
     c, length, theta = own.channels, own.length, storage.theta
     at, number = storage.at + at, g.dtype.type
     normal = units_of(storage.tape, normal, c * length)

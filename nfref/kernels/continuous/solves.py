@@ -92,7 +92,8 @@ def in_blocks(rows, dtype):
 
 class Values:
     """The joint state [z, log_det] of all rows, and two slopes: that of a step's first stage, and
-    of the last one evaluated."""
+    of the last one evaluated.
+    """
 
     def __init__(self, net, context, fixed, activation, state):
         self.n, self.dim = len(state), net[-1]["bias"].shape[0]
@@ -166,7 +167,8 @@ class Values:
 
     def workspace(self, count, slopes):
         """What a kernel works in: ``count`` times all layers but the last, twice the widest; two
-        columns of a block of the state; and so many slopes of a block."""
+        columns of a block of the state; and so many slopes of a block.
+        """
         size = count * self.widths[:-1].sum() + 2 * self.widths.max()
         return (
             aligned(size * ROWS, self.dtype),

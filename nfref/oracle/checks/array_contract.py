@@ -20,7 +20,8 @@ def noted(name, faults, fine):
 
 def finite(name, measured):
     """No NaN and no infinity, except where the answer overflows the dtype; for a density, where
-    that underflows it, is zero at a point or has a pole."""
+    that underflows it, is zero at a point or has a pole.
+    """
     answers = columns(measured.values, measured.log_det)
     bad = np.flatnonzero(~np.all(np.isfinite(answers), axis=1))
     overflows = 0
@@ -73,7 +74,8 @@ def _overflows(measured, p):
 
 def _vanishes(measured, p):
     """Whether a density falls to zero in its dtype on the way from the middle to point p, or just
-    there, or at an edge; or rises without end, yet so slowly that its integral is finite."""
+    there, or at an edge; or rises without end, yet so slowly that its integral is finite.
+    """
     finite_ones = measured.probes.bulk & np.isfinite(measured.values[:, 0])
     if not np.any(finite_ones):
         return False

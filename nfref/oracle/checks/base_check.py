@@ -110,7 +110,8 @@ class Check:
 
     def by_itself(self, measured, other=None, end=""):
         """Whether an answer is that to the row and its context alone: else nothing else is what
-        it seems."""
+        it seems.
+        """
         yield self.timed(hidden_state.repeatable, f"repeatable{end}", measured)
         yield self.timed(array_contract.answers_stay, f"answers_stay{end}", measured)
         yield self.timed(hidden_state.no_memory, f"no_memory{end}", measured, other, self.rng)

@@ -92,7 +92,8 @@ def permutation(name, measured, rng):
 
 def batch_sizes(name, measured, rng):
     """Batches of many sizes, made of the same rows again and again, so that each row stands at
-    early, middle and late places of them."""
+    early, middle and late places of them.
+    """
     probes, subject = measured.probes, measured.subject
     known = measured.answered()
     asked = []

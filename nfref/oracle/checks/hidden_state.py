@@ -63,7 +63,8 @@ def no_memory(name, measured, other, rng):
 
 def _moved_a_little(row, measured, index):
     """The row, or that a batch moved by 1e-9 gets the answer of the batch before (a cache by
-    rounded rows, say)."""
+    rounded rows, say).
+    """
     subject, probes = measured.subject, measured.probes
     if measured.dtype != np.float64:
         return row

@@ -99,7 +99,8 @@ class Whole:
 
 def share_at_an_end(domain, samples):
     """The ``lost`` of a Whole: of all samples (N, D), before any are left out, so many are lost
-    that as few as these would fall onto an end."""
+    that as few as these would fall onto an end.
+    """
     if not isinstance(domain, Box) or not len(samples):
         return 0.0
     count = np.sum(domain.contains_closed(samples) & ~domain.contains(samples))

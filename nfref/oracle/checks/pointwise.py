@@ -72,7 +72,8 @@ def moved_a_little(rows, domain):
 
 def due_of_a_little(measured):
     """(P, K) bool: numbers of the answers that :func:`moved_a_little` should move by many
-    roundings."""
+    roundings.
+    """
     rows = measured.probes.rows
     step = moved_a_little(rows, measured.domain) - rows
     due = np.einsum("pkj,pj->pk", np.nan_to_num(measured.derivatives.jacobian), step)

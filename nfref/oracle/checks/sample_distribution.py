@@ -195,7 +195,8 @@ def _with_more(whole, features, suspects):
 
 def _by_place(whole, worst, x, at_x):
     """(map, step) of the worst, or of a move of one column that is worse: what is moved looks
-    wider and narrower, too."""
+    wider and narrower, too.
+    """
     found, some = [worst], whole.pilot[:400]
     at_some = whole.log_density(some)
     for made in density_deformation.of_place(whole.pilot):
@@ -238,7 +239,8 @@ def _probability_transform(name, whole):
 
 def _features_around(pilot, rng):
     """Bounded functions of rows (N, D) -> (N, K): a wave and its shift along each column, waves
-    along other directions, and how far out a row is."""
+    along other directions, and how far out a row is.
+    """
     center = np.median(pilot, axis=0)
     scale = np.subtract(*np.quantile(pilot, [0.84, 0.16], axis=0)) / 2 + 1e-300
     dim = pilot.shape[1]

@@ -260,7 +260,8 @@ def against_reference(name, measured, reference, start):
 
 def affordable(subjects, seconds, least, most, dim):
     """How many rows this many seconds are enough for, through all of them once, and four
-    million numbers."""
+    million numbers.
+    """
     a_row = sum(subject.seconds_a_row() for subject in subjects)
     in_time = seconds * subjects[0].stopwatch.load / max(a_row, 1e-9)
     return int(max(min(least, 4e6 / dim), min(most, in_time, 4e6 / dim)))

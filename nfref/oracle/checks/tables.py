@@ -166,7 +166,8 @@ def _with(rows, columns, values):
 
 def _total(function, row, column, table, ends, levels, rounding):
     """The sum or the integral of exp(function) over a column, the others as in ``row``, and what
-    it may be off by: ``rounding``, of a sum."""
+    it may be off by: ``rounding``, of a sum.
+    """
 
     def along(values):
         rows = np.repeat(row[None], len(values), axis=0)

@@ -125,7 +125,8 @@ def _first_edges(log_prob, codomain, pilot):
 
 def _with_mass(log_prob, end, last, decades):
     """Those of the points, each ten times as near to an end or as far out, up to which the density
-    holds any mass: that of logarithms of heavy tails does everywhere."""
+    holds any mass: that of logarithms of heavy tails does everywhere.
+    """
     distance = np.abs(decades - (end if np.isfinite(end) else last))
     decades = decades[distance > 0]
     with np.errstate(all="ignore"):
@@ -158,7 +159,8 @@ def _unseen_steps(log_prob, first, edges):
 
 def _masses(log_prob, edges, nodes, rows):
     """(mass, error) of panels with (K, 2) ends; ``rows`` are others, in order, and the density at
-    each."""
+    each.
+    """
     density, mass = _panels(log_prob, edges, nodes)
     rough = panel_masses(log_prob, edges, nodes - 3)
     # A jump between the last node and an end of its panel shows in neither. What the nodes say
@@ -281,7 +283,8 @@ def plane_integral(log_prob, codomain, pilot, samples):
 
 def _between_points(log_density, grid, place):
     """(N,) bool: which rows, at a place in the unit square, have a density that is far above that
-    at the four points of the grid around them, as on a ridge that is thinner than the grid."""
+    at the four points of the grid around them, as on a ridge that is thinner than the grid.
+    """
     count = len(grid)
     i, j = np.clip(np.floor(place * count - 0.5).astype(int), 0, count - 2).T
     around = np.max([grid[i, j], grid[i + 1, j], grid[i, j + 1], grid[i + 1, j + 1]], axis=0)

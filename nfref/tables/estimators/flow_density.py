@@ -1,4 +1,4 @@
-"""The density of a table as an estimator of scikit-learn."""
+"""``FlowDensity``: the density of a table as an estimator of scikit-learn."""
 
 import numbers
 import sys
@@ -36,80 +36,77 @@ MOST_MEMBERS = 1000
 
 
 class FlowDensity(Predictions, DensityMixin, BaseEstimator):
-    """The density of a table, by flows and simpler densities in a linear pool.
+    """The density of a table: a linear pool of flows and simpler densities.
 
-    A few candidates are fitted: a Gaussian, mixtures, a wide density, and flows from 50 rows on;
-    with ``pip install nfref[vines]`` a vine copula too (:mod:`nfref.tables.densities.vine`), of 2
-    to 12 columns where weights are whole numbers. The rows that are held out say what each weighs
-    (Smyth and Wolpert 1997). So the answer is about as good as the best of them, on few rows as
-    well as on many, and no row costs more than the wide density says.
+    Candidates are Gaussians, mixtures, a wide density, and flows from 50 rows on; with ``pip
+    install nfref[vines]`` also a vine copula (:mod:`nfref.tables.densities.vine`) of 2 to 12
+    columns, if weights are whole numbers. Held-out rows decide their weights (Smyth and Wolpert
+    1997). So the pool is about as good as the best candidate, on few rows as well as on many, and
+    the wide density bounds what a row can cost.
 
-    Equal rows are one row with a weight, and the rows that are held out are chosen by their
-    content: copies never fall into different parts, whole weights give the same bits as repeated
-    rows, and so does any order of rows.
+    Equal rows are one row with a weight, and the content of rows decides which are held out. So
+    copies never fall into different parts, and neither the order of rows nor repeated rows in
+    place of whole weights changes a bit.
 
     Parameters
     ----------
     flow : str or Flow, default "auto"
-        What is tried besides the simple densities. "auto" fits neural spline flows of tanh and
-        of relu units and a masked autoregressive flow, and then more of the best; "cnf", "fm",
-        "iaf", "maf", "naf", "nice", "nsf", "planar" and "realnvp" are flows of that kind;
-        "mixture" and "gaussian" no flow at all. A flow has to be one of as many columns as are
-        continuous, with the discrete ones as context.
+        What is tried beside the simple densities. "auto" fits neural spline flows of tanh and
+        of relu units and a masked autoregressive flow, and then more of the best. "cnf", "fm",
+        "iaf", "maf", "naf", "nice", "nsf", "planar" and "realnvp" fit flows of that kind;
+        "mixture" and "gaussian" fit none. A Flow needs as many columns as are continuous, with
+        the discrete ones as context.
     members : int, default 4
-        How many flows, each with a start and orders of its own.
+        The number of flows, each with first parameters and orders of its own.
     columns : dict, optional
-        name -> what values a column can take, for those that shall not be guessed: "real",
-        "positive", "LOW:HIGH" (either may be missing), "period P", "count" or "category". The
-        columns of arrays are called "x1", "x2", ... Without a word, text, truth values and
-        categories of a DataFrame are categories, where labels repeat; its columns of whole
-        numbers, up to 100 different ones and each there ten times on average, are counts; all
-        other numbers are real. Dates, durations and all else are refused, with the line that
-        makes numbers of them (:mod:`nfref.tables.schema.dataframes`).
+        name -> the values that a column can take, for columns that are not to be inferred:
+        "real", "positive", "LOW:HIGH" (one end may be missing), "period P", "count" or
+        "category". Columns of arrays are called "x1", "x2", ... By default, text, truth values
+        and categories of a DataFrame are categories if labels repeat. Its columns of up to 100
+        different whole numbers, each ten times on average, are counts; all other numbers are
+        real. Dates, durations and all else are refused, with the line that turns them into
+        numbers (:mod:`nfref.tables.schema.dataframes`).
     given : str or sequence of str, optional
-        Columns that are given: the density is that of the others given these, log p(others |
-        given), and no word is lost on how these are distributed. Rows hold all columns as before;
-        what is drawn or imputed needs the given ones.
+        Columns that are given: the density is log p(others | given); the distribution of given
+        columns is not modelled. Rows hold all columns as before; samples and imputed rows need
+        the given ones.
     epochs : int, default 200
-        At most so many for each flow.
+        Most epochs of each flow.
     batch_size : int, optional
-        Rows a step; by default as fits the number of rows.
+        Rows of a step; by default the number of rows decides.
     learning_rate : float, optional
-        Of Adam; by default as the kind of flow has it, 5e-3 for "auto" and for a flow, and four
-        times that where flows of 250 to 1,250 rows go on with all of them.
+        Of Adam; by default that of the kind of flow, 5e-3 for "auto" and for a Flow, and four
+        times that while flows of 250 to 1,250 rows continue with all rows.
     time_budget : float or None, default 600.0
-        Seconds for all flows together; None sets no limit. What is found depends on the machine
-        where it cuts a training, which the messages of ``candidates_`` say. At least one epoch of
-        one flow is done.
+        Seconds for all flows together; None sets no limit. If it stops a training, the result
+        depends on the machine, and the messages of ``candidates_`` say so. At least one epoch of
+        one flow is trained.
     validation : float, default 0.1
-        The share of distinct rows that is held out, of 5,000 and more. Fewer are all held out by
-        turns, in five folds, or three of 2,500 and more, and of each kind of flow as many are
-        trained. Once they have said what a flow weighs it goes on with all rows, unless it is the
-        only one.
+        The share of distinct rows that is held out from 5,000 rows on. Fewer rows are all held
+        out in turn, in five folds (three from 2,500 rows on), and each flow is trained once a
+        fold. Once the weights are known, flows continue with all rows, unless there is only
+        one.
     random_state : int, RandomState instance or None, default None
     verbose : bool, default False
-        Show on standard error what is tried, how far it is, and a line for each candidate.
+        Show progress and a line for each candidate on standard error.
     n_jobs : int, optional
-        How many flows are trained at once, by joblib: in processes of this machine, or on what
-        ``joblib.parallel_config`` says (Dask, Ray). -1 is as many as there are processors. The
-        bits are the same. None is one, unless ``parallel_config`` says more.
+        How many flows joblib trains at once: in processes of this machine, or on the backend of
+        ``joblib.parallel_config`` (Dask, Ray). -1 means one for each processor; None means one,
+        unless ``parallel_config`` says more. The bits are the same.
 
     Attributes
     ----------
     density_ : nfref.tables.densities.table_density.TableDensity
-        What was found.
+        The fitted density.
     candidates_ : list of nfref.tables.fitting.results.CandidateResult
-        Every member, and the pool last: mean log-likelihood of the rows held out, its standard
-        error, weight and seconds. Printed, it is a table.
-    columns_ : tuple
-        What each column was taken for.
-    weights_ : dict
-        name -> weight of the members of the pool.
+        Every candidate, and the pool last: mean log-likelihood of held-out rows, its standard
+        error, weight and seconds. It prints as a table.
+    columns_ : tuple        The kind of each column.
+    weights_ : dict        name -> weight of each candidate.
     n_rows_effective_ : float
         (sum w)^2 / sum w^2.
     n_features_in_ : int
-    feature_names_in_ : (D,) array
-        Only where the names of all columns are text.
+    feature_names_in_ : (D,) array        Only if the names of all columns are text.
 
     Examples
     --------
@@ -155,13 +152,13 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         Parameters
         ----------
         X : (N, D) array or DataFrame
-            At least two rows that differ. A DataFrame may hold text. Cells may be missing (NaN,
-            None): they are drawn anew while the simple densities are fitted, and the flows learn
-            from the last draw (:mod:`nfref.tables.fitting.gaps`).
+            At least two different rows. A DataFrame may hold text. Missing cells (NaN, None) are
+            sampled again and again while simple densities are fitted, and flows learn from the
+            last sample (:mod:`nfref.tables.fitting.gaps`).
         y : None
             Not used.
         sample_weight : (N,) array, optional
-            What each row counts, 0 or more: twice as much is the row twice.
+            Weight of each row, 0 or more: a weight of 2 counts as the row twice.
 
         Returns
         -------
@@ -170,13 +167,13 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         Raises
         ------
         ValueError, TypeError
-            If a column has no value, is constant or a linear function of others, or a weight or
-            a parameter does not fit.
+            If a column has no value, is constant or a linear function of others, or if a weight
+            or a parameter does not fit.
         """
         before = dict(self.__dict__)
         try:
             return self._fit(X, sample_weight)
-        except BaseException:  # what was fitted before stays whole
+        except BaseException:  # an earlier fit stays whole
             self.__dict__ = before
             raise
 
@@ -217,7 +214,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         return self
 
     def _found(self, columns, table, plan, seed, options):
-        """What the fit of a table finds."""
+        """Fit the table; a subclass may do more."""
         return fit_incomplete_table(columns, table, plan, seed, **options)
 
     def _keep(self, density):
@@ -279,34 +276,34 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         return_effective: bool = False,
         cells: bool | None = None,
     ) -> Any:
-        """Log-likelihood of every row, in nats and the units of the data.
+        """Return the log-likelihood of every row, in nats and the units of the data.
 
-        Of a table with discrete columns it is the log of a probability of these times a density
-        of the others. Columns whose values lie on a lattice (two decimals, multiples of 0.005) are
-        fitted with the values spread over the lattice's cells, and what is given is the mean of
-        this density over the cell around each row, the probability of the cell divided by its size:
-        exactly what :meth:`sample` draws, which rounds. Where cells are narrow, and of rows with
-        gaps, it is the density at the values themselves.
+        With discrete columns it is the log of their probability times the density of the others.
+        Rounded columns (two decimals, multiples of 0.005) are dequantised in the fit. Their score
+        is the mean density over the cell around each row, the probability of the cell divided by
+        its size, in agreement with :meth:`sample`, which rounds. For narrow cells, and for rows
+        with gaps, it is the density at the values themselves.
 
         Parameters
         ----------
         X : (N, D) array or DataFrame
-            Where cells are missing (NaN, None), it is the likelihood of those that are there.
-            It is exact where the pool holds no flows, or only those of one order in all layers
-            (``orders="natural"``) in which what is missing comes last, and the mean of weighted
-            draws else.
+            Rows with missing cells (NaN, None) are scored by the known cells. This is exact if
+            the pool holds no flows, or only flows with one order in all layers
+            (``orders="natural"``) in which the missing cells come last; otherwise it is a mean
+            over weighted samples.
         return_spread : bool, default False
-            Return also how far the flows of the pool are apart.
+            Return also how much the flows of the pool differ.
         return_error : bool, default False
-            Return also the standard error of what is drawn.
+            Return also the standard error.
         draws : int, default 1000
-            For each row with gaps. It does not depend on the other rows, nor on a random state.
+            Samples for each row with gaps. A score depends neither on other rows nor on a random
+            state.
         return_effective : bool, default False
-            Return also how many equally weighted draws would tell as much.
+            Return also the effective number of samples.
         cells : bool, optional
-            Whether to take the mean over cells, at 16 points, of all rows or of none. None takes
-            it of whole rows of which a cell is wider than a quarter of the column's robust standard
-            deviation; below, the middle is as good to 0.3 % a column.
+            Whether to average over cells, at 16 points, for all rows or for none. None averages
+            whole rows with a cell wider than a quarter of the column's robust standard deviation;
+            below, the value itself is as good to 0.3 % a column.
 
         Returns
         -------
@@ -314,11 +311,11 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             -inf for values that a column cannot take.
         spread : (N,) array
             The standard deviation of log p under the single flows; NaN with fewer than two, and
-            of rows with gaps. Only if asked for.
+            for rows with gaps. Only if asked for.
         error : (N,) array
-            In nats; 0 for what is exact. Only if asked for.
+            In nats; 0 if exact. Only if asked for.
         effective : (N,) array
-            Infinite for what is exact; of few draws the standard error itself is unsure. Only if
+            Infinite if exact; with few samples the standard error itself is uncertain. Only if
             asked for.
         """
         check_is_fitted(self)
@@ -346,7 +343,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         return answer[0] if len(answer) == 1 else tuple(answer)
 
     def score(self, X: Array, y: None = None, sample_weight: Array | None = None) -> float:
-        """Mean log-likelihood in nats per row.
+        """Return the mean log-likelihood in nats per row.
 
         Parameters
         ----------
@@ -374,24 +371,24 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         given: dict[str, Any] | None = None,
         within: float | None = None,
     ) -> Array:
-        """Draw rows.
+        """Sample rows.
 
-        Tails of real columns fall like a power, as nobody knows what lies beyond the data: among
-        many rows one may be at 1e20, and their means and variances need not settle, for the
-        density has no moments. Medians and quantiles do; ``within`` is for those who need moments.
+        Tails of real columns fall like a power, because the data do not say what lies beyond them.
+        So the density has no moments: among many rows one may be at 1e20, and means and variances
+        need not converge. Medians and quantiles do. Use ``within`` if you need moments.
 
         Parameters
         ----------
         n_samples : int, default 1
         random_state : int, RandomState instance or None, default None
         given : dict, optional
-            name -> value: rows in which these columns have these values, and the others their
-            law given them. Columns that the density is given have to be among them; for rows with
-            a value each, :meth:`impute` draws what is missing in them.
+            name -> value: these columns have these values, and the others are sampled given them.
+            All given columns of the density are needed. For a different value in each row, use
+            :meth:`impute`.
         within : float, optional
-            Rows are drawn anew of which a real column without a bound on either side, or on one,
-            lies further from its median than so many robust standard deviations (interquartile
-            ranges over 1.349; of the logarithm of the distance from a bound).
+            Sample a row again if a real column without bounds, or with one, is further from its
+            median than this many robust standard deviations (interquartile range over 1.349; of
+            the logarithm of the distance from a bound).
 
         Returns
         -------
@@ -400,8 +397,8 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If there is no such column, it cannot take the value, or one that the density is given
-            is not there; if hardly a row is drawn ``within``.
+            If there is no such column, if it cannot take the value, if a given column of the
+            density is missing, or if hardly a row is ``within``.
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples, minimum=0)
@@ -425,9 +422,9 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         )
 
     def impute(self, X: Array, random_state: Any = None) -> Array:
-        """The rows with every missing cell drawn from its law given the cells that are there.
+        """Return rows with every missing cell sampled given the other cells.
 
-        One draw is one of many answers: their spread over several calls is how little is known.
+        Several calls give different samples; their spread shows how uncertain a cell is.
 
         Parameters
         ----------
@@ -444,7 +441,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         return self._like_data(missing_cells.impute(self.density_, table, rng))
 
     def save(self, path: PathLike) -> None:
-        """Write what was fitted to a model file, which :meth:`load` and ``nfref score`` read.
+        """Write the density to a model file, which :meth:`load` and ``nfref score`` read.
 
         Parameters
         ----------
@@ -459,7 +456,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
 
     @classmethod
     def load(cls, path: PathLike) -> Any:
-        """An estimator from a model file: it scores and draws, and what it was made with is gone.
+        """Return an estimator from a model file: it scores and samples, without its parameters.
 
         Parameters
         ----------
@@ -468,7 +465,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         Raises
         ------
         nfref.tables.files.model_file.ModelError
-            If there is none, or it does not hold the density of a table.
+            If there is no such file, or if it does not hold the density of a table.
         """
         from nfref.tables.files.model_file import ModelError, load_model
 
@@ -488,7 +485,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
 
 
 def _random_state(value):
-    """The RandomState of a parameter."""
+    """Return the RandomState of a parameter."""
     try:
         return check_random_state(value)
     except ValueError:
@@ -499,7 +496,7 @@ def _random_state(value):
 
 
 def _jobs(value):
-    """How many flows are trained at once."""
+    """Return how many flows are trained at once."""
     if value is not None and (
         isinstance(value, bool) or not isinstance(value, numbers.Integral) or value == 0
     ):

@@ -1,25 +1,24 @@
-"""Rows that are unlike the others: those whose density is lowest, or whose cells are furthest out.
+"""Outliers: rows whose density is lowest, or whose cells are furthest out.
 
-Density alone has weaknesses as a measure of oddness. It goes by the scale that a column happens to
-have: far out in a long tail, or off a spike, it is low without being odd. And a group that is tight
-enough has a high density wherever it lies. So three measures are added, of which functions that
-make columns anew, each by itself and ascending, change the first alone:
+Density alone has weaknesses as a measure of outliers. It depends on the scale of a column: far out
+in a long tail, or beside a spike, it is low for ordinary rows. And a tight group has a high density
+wherever it is. So there are three measures. Monotone maps of single columns change only the first:
 
     log p(x)                        the density
     log p(x) - sum_j log p_j(x_j)   how well the cells go together
     sum_j log min(1, 2 P(X_j <= x_j), 2 P(X_j >= x_j))
-                                    the tails: how far out cells are, on the rarer side, as ECOD has
-                                    it (Li et al. 2022)
+                                    the tails: how far out cells are, on the rarer side, as in ECOD
+                                    (Li et al. 2022)
 
-Each counts by how far it is below its median over the rows fitted to, in units of the distance from
-the median to the lower quartile; nothing is less odd than usual.
+Each counts by how far it is below its median over the training rows, in units of the distance from
+the median to the lower quartile; a measure above its median counts as the median.
 
-What is fitted to outliers finds them usual, too: a group of them is a component of a mixture. So
-the fit is *trimmed*, as robust covariances are (Rousseeuw 1984): simple densities are fitted twice,
-each time without the rows of which density and tails are lowest, and all densities to the rows that
-are left. The smallest components of a mixture, which together hold no more rows than are thought to
-be odd, don't count in it: a tight group of odd rows is one. Rows that it was fitted to are scored
-out of fold.
+A density that is fitted to outliers takes them for normal: a group of them is a component of a
+mixture. So the fit is *trimmed*, as robust covariances are (Rousseeuw 1984). Simple densities are
+fitted twice, each time without the rows whose density and tails are lowest, and then all densities
+to the rows that are left. The smallest components of a mixture, which together hold no more rows
+than the contamination, do not count: a tight group of outliers is one. Training rows are scored out
+of fold.
 """
 
 import numbers
@@ -41,16 +40,16 @@ from nfref.tables.schema.columns import is_missing
 from nfref.tables.schema.distinct_rows import as_counts
 
 CRITERIA = ("combined", "density", "typical", "conditional")
-LEAST_ROWS = 30  # below so many, or three a column, nothing is trimmed
-TRIMMING_DRAWS = 200  # for rows with gaps
-TYPICAL_ROWS = 200  # of which the usual surprise of a column is the median
+LEAST_ROWS = 30  # below 30 rows, or three a column, nothing is trimmed
+TRIMMING_DRAWS = 200  # samples for rows with gaps
+TYPICAL_ROWS = 200  # rows whose median is the typical surprise of a column
 
 
 class FlowOutlierDetector(OutlierMixin, FlowDensity):
     """Outliers by density: rows that score below most training rows.
 
-    Rows that it was fitted to are known again by their content, and scored out of fold: by
-    densities that were not fitted to them.
+    Training rows are recognised by their content and scored out of fold: by densities that were not
+    fitted to them.
 
     Parameters
     ----------
@@ -59,25 +58,25 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
     contamination : float, default 0.1
         In (0, 0.5]: the share of training rows that are called outliers.
     criterion : str, default "combined"
-        "combined" is the log-likelihood, how well the cells of a row go together, and the tails of
-        the columns; "density" the log-likelihood; "typical" how far it is from the median of the
-        rows fitted to, either way: a row may be too likely to be one of them; "conditional" the
-        largest :meth:`surprise` of its columns. Low scores are odd in each.
+        "combined" uses the log-likelihood, how well the cells of a row go together, and the tails
+        of the columns; "density" the log-likelihood; "typical" its distance from the median of the
+        training rows, either way, because a row may be too likely to be one of them; "conditional"
+        the largest :meth:`surprise` of its columns. Low scores are outliers in each.
     trimming : float, optional
         In [0, 0.5]: the share of rows, the least likely ones, that the density is not fitted to.
-        None is twice the contamination, but at most half. Half of it is trimmed by simple densities
-        of all rows, and then all of it by those of the rows that were left. Below 30 rows, or three
-        a column, none is.
+        None is twice the contamination, but at most half. Simple densities of all rows trim half of
+        it, and then those of the rows that are left trim the whole. Below 30 rows, or three a
+        column, nothing is trimmed.
     members, columns, given, epochs, batch_size, learning_rate, time_budget, validation, \
-random_state, verbose, n_jobs
+    random_state, verbose, n_jobs
         As for :class:`nfref.FlowDensity`.
 
     Attributes
     ----------
     offset_ : float
-        Rows of a lower score are outliers.
+        Rows with a lower score are outliers.
     training_scores_ : (N,) array
-        What the rows that it was fitted to scored, out of fold.
+        Scores of the training rows, out of fold.
     n_trimmed_ : int
         How many rows were trimmed.
     density_, candidates_, columns_, weights_, n_features_in_, feature_names_in_
@@ -175,7 +174,7 @@ random_state, verbose, n_jobs
                 self._tails.log_prob(_some(table, places)),
             )
         ]
-        # By content: neither the order of rows nor whether one repeats makes a difference.
+        # By content: neither the order of rows nor copies make a difference.
         _, first, copy = np.unique(keys, return_index=True, return_inverse=True)
         some = (places[first] if len(keys) else np.arange(len(table[0])))[:TYPICAL_ROWS]
         counts = np.bincount(copy, _weighed(options, places)["weight"])[:TYPICAL_ROWS]
@@ -184,14 +183,13 @@ random_state, verbose, n_jobs
         return found
 
     def _fit_margins(self, density, table, plan, seed, options):
-        """Fits densities of single columns; sum_j log p_j of the rows (N,), out of fold where these
-        are held out."""
+        """Fit densities of single columns, and return out-of-fold sum_j log p_j, (N,)."""
         plan = self._simple(plan)
         options = {**options, "given": (), "announce": lambda name: None}
         total = np.zeros(len(table[0]))
         self._margins = []
         for column, values in zip(density.columns, table):
-            found = None  # of one value that all have nothing can be said
+            found = None  # a column with a single value says nothing
             if column.name not in density.given and len(set(values[~is_missing(values)])) > 1:
                 found = super()._found((column,), [values], plan, seed, options)
                 scores = missing_cells.log_marginal(found.density, [values]).log_prob
@@ -201,12 +199,12 @@ random_state, verbose, n_jobs
         return total
 
     def _simple(self, plan):
-        """The same without flows."""
+        """Return the plan without flows."""
         flow = "gaussian" if self.flow == "gaussian" else "mixture"
         return replace(plan, flow=flow, members=0, simple=True, callback=None)
 
     def _log_margins(self, table):
-        """sum_j log p_j, (N,), of the cells that are there."""
+        """Return sum_j log p_j, (N,), of the known cells."""
         return sum(
             (
                 missing_cells.log_marginal(margin, [values]).log_prob
@@ -217,7 +215,7 @@ random_state, verbose, n_jobs
         )
 
     def _kept(self, columns, table, plan, seed, options):
-        """Which rows are left when the least likely ones are trimmed, (N,)."""
+        """Return which rows are left after trimming the least likely ones, (N,)."""
         kept = np.ones(len(table[0]), bool)
         share = self.trimming
         if share is None:
@@ -239,12 +237,12 @@ random_state, verbose, n_jobs
             )
             left = scores >= _quantile(scores, weight, part)
             if all(len(set(values[left].tolist())) == 1 for values in table):
-                break  # of one row nothing can be said
+                break  # one row says nothing
             kept = left
         return kept
 
     def _out_of_fold(self, columns, table, kept, plan, seed, options):
-        """Log-likelihoods of all rows by densities of those kept, none fitted to the row."""
+        """Return out-of-fold log-likelihoods of all rows, by densities of the kept rows."""
         found = super()._found(columns, _some(table, kept), plan, seed, _weighed(options, kept))
         scores = np.empty(len(kept))
         at = np.flatnonzero(kept)[found.unseen.places]
@@ -265,9 +263,9 @@ random_state, verbose, n_jobs
     # Scores ---------------------------------------------------------------------------------
 
     def score_samples(self, X: Array) -> Array:
-        """The score of every row by the criterion, (N,): low ones are odd.
+        """Return the score of every row by the criterion, (N,): outliers have low scores.
 
-        Rows that it was fitted to are scored out of fold, but for the criterion "conditional".
+        Training rows are scored out of fold, except by the criterion "conditional".
 
         Parameters
         ----------
@@ -303,12 +301,10 @@ random_state, verbose, n_jobs
         )
 
     def surprise(self, X: Array) -> Array:
-        """Why a row is odd: how much less likely each cell is, given the others of its row, than
-        the cells of its column usually are.
+        """Return how much less likely each cell is, given its row, than cells of its column are.
 
-        Of a column that is m_j - log p(x_j | x without x_j), with m_j the median of the same
-        log-likelihood over rows that the density was fitted to: at most 200, without gaps if there
-        are such.
+        For a column this is m_j - log p(x_j | x without x_j), with m_j the median of the same
+        log-likelihood over training rows: at most 200, without gaps if there are such.
 
         Parameters
         ----------
@@ -317,7 +313,7 @@ random_state, verbose, n_jobs
         Returns
         -------
         (N, D) array
-            In nats; NaN for cells that are missing and columns that are given.
+            In nats; NaN for missing cells and given columns.
         """
         check_is_fitted(self)
         _, table = self._table(X)
@@ -334,7 +330,7 @@ random_state, verbose, n_jobs
         return self._typical - self._of_cells(table)
 
     def _of_cells(self, table):
-        """log p(x_j | x without x_j), (N, D)."""
+        """Return log p(x_j | x without x_j), (N, D)."""
         found = np.full((len(table[0]), len(table)), np.nan)
         whole = missing_cells.log_marginal(self.density_, table).log_prob
         sampler = missing_cells.ConditionalSampler(self.density_)
@@ -355,18 +351,20 @@ random_state, verbose, n_jobs
         return found
 
     def decision_function(self, X):
-        """The score less ``offset_``, (N,): negative for outliers."""
+        """Return the score less ``offset_``, (N,): negative for outliers."""
         check_is_fitted(self)
         return self.score_samples(X) - self.offset_
 
     def predict(self, X):
-        """1 for rows like the others, -1 for outliers, (N,)."""
+        """Return 1 for ordinary rows and -1 for outliers, (N,)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
 
 def _of_large_components(pool, share):
-    """The pool without the smallest components of its mixtures, which hold a share of the rows: a
-    group of odd rows is a component, and its density is high."""
+    """Return the pool without the smallest components of its mixtures, up to a share of rows.
+
+    A group of outliers is a component, and its density is high.
+    """
 
     def large(member):
         if isinstance(member, Regressed):
@@ -396,7 +394,7 @@ def _weighed(options, kept):
 
 
 def _usual(measure, weight):
-    """(median, its distance to the lower quartile) of what rows measure; 1 where that is 0."""
+    """Return (median, its distance to the lower quartile) of a measure; 1 for a distance 0."""
     if not len(measure):
         return 0.0, 1.0
     middle = _quantile(measure, weight, 0.5)
@@ -404,7 +402,7 @@ def _usual(measure, weight):
 
 
 class _Tails:
-    """sum_j log of how far out the cells of a row are: :class:`_Tail`."""
+    """The sum over columns of the log of how far out the cells of a row are: :class:`_Tail`."""
 
     def __init__(self, tails):
         self.tails = tails
@@ -419,7 +417,7 @@ class _Tails:
         )
 
     def log_prob(self, table):
-        """(N,)."""
+        """Return the sum, (N,)."""
         return sum(
             (tail.log_prob(values) for tail, values in zip(self.tails, table) if tail),
             np.zeros(len(table[0])),
@@ -427,8 +425,10 @@ class _Tails:
 
 
 class _Tail:
-    """log min(1, 2 P(X <= x), 2 P(X >= x)) of a column of numbers among some rows, each beside one
-    row more; of a category the log of the share of labels no more frequent."""
+    """log min(1, 2 P(X <= x), 2 P(X >= x)) of a column among some rows and the row itself.
+
+    For a category this is the log of the share of labels that are no more frequent.
+    """
 
     def __init__(self, seen, at_most, at_least, labels):
         self.seen, self.at_most, self.at_least, self.labels = seen, at_most, at_least, labels
@@ -444,7 +444,7 @@ class _Tail:
         if labels is not None:
             order = np.argsort(mass, kind="stable")
             share = np.empty(len(mass))
-            # Labels as frequent as each other are as odd.
+            # Labels of the same frequency are equally far out.
             share[order] = np.cumsum(mass[order])[
                 np.searchsorted(mass[order], mass[order], side="right") - 1
             ]
@@ -462,7 +462,7 @@ class _Tail:
         )
 
     def log_prob(self, values):
-        """(N,); 0 for cells that are missing."""
+        """Return the tail, (N,); 0 for missing cells."""
         found, here = np.zeros(len(values)), ~is_missing(values)
         values = self._numbers(self.labels, values[here])
         if self.labels is not None:
@@ -479,7 +479,7 @@ class _Tail:
 
 
 def _quantile(values, weight, share):
-    """NumPy's quantile of values, each there so often as its weight says."""
+    """Return NumPy's quantile of values, each repeated as often as its weight says."""
     if weight is None:
         return float(np.quantile(values, share))
     order = np.argsort(values, kind="stable")

@@ -1,4 +1,4 @@
-"""One column given the others, as estimators of scikit-learn answer."""
+"""Predict one column from the others, in the manner of scikit-learn's estimators."""
 
 import numpy as np
 from sklearn.utils.metaestimators import available_if
@@ -11,24 +11,25 @@ from nfref.tables.queries import missing_cells, quantiles
 
 
 def _has_labels(estimator):
-    """Whether a fitted estimator knows a category, so that there are probabilities to tell."""
+    """Return whether a fitted estimator has a category to predict."""
     check_is_fitted(estimator)
     return any(column.kind == "category" for column in estimator.columns_)
 
 
 class Predictions(EstimatorRows):
-    """What an estimator whose ``density_`` is fitted says of a column given the others."""
+    """Predictions of an estimator whose ``density_`` is fitted."""
 
     def predict(self, X: Array, column: str | None = None) -> Array:
-        """One column given the other cells of every row: the mean of numbers, the likeliest label.
+        """Predict a column from the others: the mean of numbers, or the likeliest label.
 
         Parameters
         ----------
         X : (N, D) array or DataFrame
-            What stands in the column itself does not matter, and a DataFrame may lack it; cells
-            that are missing (NaN, None) are not known.
+            Values of the column itself are ignored, and a DataFrame may lack it; missing cells
+            (NaN, None) are unknown.
         column : str, optional
-            Its name; of arrays "x1", "x2", ... None is the last column that is not given.
+            Its name; columns of arrays are "x1", "x2", ... None is the last column that is not
+            given.
 
         Returns
         -------
@@ -44,7 +45,7 @@ class Predictions(EstimatorRows):
 
     @available_if(_has_labels)
     def predict_proba(self, X: Array, column: str | None = None) -> Array:
-        """P(label) of a category given the other cells of every row.
+        """Return P(label) of a category given the other cells of every row.
 
         Parameters
         ----------
@@ -73,7 +74,7 @@ class Predictions(EstimatorRows):
         draws: int = 1000,
         return_error: bool = False,
     ) -> Any:
-        """Quantiles of a column given the other cells of every row.
+        """Return quantiles of a column given the other cells of every row.
 
         Two of them are a prediction interval: 0.05 and 0.95 hold nine values of ten.
 
@@ -86,23 +87,23 @@ class Predictions(EstimatorRows):
         levels : sequence of float, default (0.05, 0.5, 0.95)
             Each above 0 and below 1.
         draws : int, default 1000
-            For each row of which other cells are missing too; the same for all, so that quantiles
-            change smoothly with what is given.
+            Samples for each row that lacks other cells too; all rows share them, so that quantiles
+            change smoothly with the given cells.
         return_error : bool, default False
             Return also how far the probabilities below the quantiles may be from the levels.
 
         Returns
         -------
         (N, len(levels)) array
-            In the units of the data, and like what is drawn points of a lattice, if there is one.
+            In the units of the data; of rounded columns, rounded values.
         error : (N,) array
             A bound where the density was followed along the column on a grid, a standard error
-            where other cells were drawn, 0 where it is exact. Only if asked for.
+            where other cells were sampled, 0 where it is exact. Only if asked for.
 
         Raises
         ------
         ValueError
-            If there is no such column, or it holds categories; if a level does not fit.
+            If there is no such column, if it holds categories, or if a level does not fit.
         """
         column, table = self._asked(X, column)
         levels = np.asarray(levels, np.float64)
@@ -116,11 +117,11 @@ class Predictions(EstimatorRows):
     def quantile(
         self, X: Array, column: str, levels: Sequence[float] = (0.05, 0.5, 0.95), draws: int = 1000
     ) -> Array:
-        """The same as :meth:`predict_quantiles`, of a column that is named."""
+        """Return :meth:`predict_quantiles` of a named column."""
         return self.predict_quantiles(X, column, levels, draws)
 
     def _asked(self, X, name):
-        """(the column of that name, the table)."""
+        """Return (the column of that name, the table)."""
         check_is_fitted(self)
         names = [column.name for column in self.columns_]
         if name is None:
@@ -130,8 +131,9 @@ class Predictions(EstimatorRows):
         return self.columns_[names.index(name)], table
 
     def distribution(self, X: Array, column: str, draws: int = 1000) -> Array:
-        """P(column <= its value) given the other cells of every row: uniform where the density is
-        right.
+        """Return P(column <= its value) given the other cells of every row.
+
+        It is uniform if the density is right.
 
         Parameters
         ----------
@@ -139,7 +141,7 @@ class Predictions(EstimatorRows):
         column : str
             The name of a column of numbers.
         draws : int, default 1000
-            For each row.
+            Samples for each row.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""The rows that an estimator takes and gives: arrays and DataFrames, columns by name and place."""
+"""Rows of an estimator: arrays and DataFrames, columns by name and by place."""
 
 import numpy as np
 from sklearn.utils.validation import validate_data
@@ -11,7 +11,7 @@ from nfref.tables.schema.dataframes import frame_columns, is_frame, like_frame, 
 
 
 class EstimatorRows:
-    """An estimator's rows as columns' values, and columns' values as rows like those fitted to."""
+    """Convert an estimator's rows to columns' values, and back to rows like those fitted to."""
 
     columns: Any
     columns_: Any
@@ -34,14 +34,14 @@ class EstimatorRows:
         names = [f"x{k + 1}" for k in range(values.shape[1])]
         whole = ()
         if getattr(getattr(X, "dtype", None), "kind", None) in ("i", "u"):
-            # An array has one type for all its columns, which says little of each.
+            # An array has one type for all columns, which says little about each.
             whole, asked = names, {**dict.fromkeys(names, "real"), **asked}
         return names, list(values.T), asked, whole
 
     def _table(self, X, asked=None):
-        """(names, list of columns' values): a DataFrame by names, all else by places.
+        """Return (names, list of columns' values): a DataFrame by names, an array by places.
 
-        A DataFrame may lack the column that is ``asked`` for.
+        A DataFrame may lack the column ``asked``.
         """
         if is_frame(X):
             if asked is not None:
@@ -54,7 +54,7 @@ class EstimatorRows:
         return [f"x{k + 1}" for k in range(X.shape[1])], list(X.T)
 
     def _columns_of(self, X, categories, reset=False):
-        """:func:`frame_columns` of a DataFrame with the columns that were fitted to."""
+        """Return :func:`frame_columns` of a DataFrame with the columns that were fitted to."""
         _validated(self, X, reset=reset, skip_check_array=True)
         found, whole = frame_columns(X, categories)
         if not found or not len(next(iter(found.values()))):
@@ -65,7 +65,7 @@ class EstimatorRows:
         return found, whole
 
     def _array_of(self, X, **options):
-        """An array of numbers, by scikit-learn's rules."""
+        """Return an array of numbers, by scikit-learn's rules."""
         kind = getattr(getattr(X, "dtype", None), "kind", None)
         if kind in ("m", "M"):
             raise TypeError(
@@ -84,7 +84,7 @@ class EstimatorRows:
         return _validated(self, X, dtype=np.float64, ensure_all_finite="allow-nan", **options)
 
     def _like_data(self, columns):
-        """Columns' values as an array or a DataFrame, whichever was fitted to."""
+        """Return columns' values as an array or a DataFrame, whichever was fitted to."""
         if self._frame is not None:
             return like_frame(
                 self._frame,
@@ -95,7 +95,7 @@ class EstimatorRows:
 
 
 def _validated(estimator, X, **options):
-    """What scikit-learn finds wrong is said in one line, without the array."""
+    """Validate X by scikit-learn; an error becomes one line, without the array."""
     try:
         return validate_data(estimator, X, **options)
     except (ValueError, TypeError, OverflowError) as error:
@@ -111,7 +111,7 @@ def _validated(estimator, X, **options):
 
 
 def weight_of(value, rows):
-    """What each row counts; one number is what all count, as other estimators take it."""
+    """Return the weight of each row; a single number is the weight of all."""
     if value is None:
         return None
     value = as_array("sample_weight", value)

@@ -1,21 +1,21 @@
-"""One column given the others of its row: its density along a line, on a grid that adapts.
+"""One column given the others of its row: its density along a line, on an adaptive grid.
 
-With u_O the cells that are known, t the column's coordinate and w_k the weights of a pool,
+With u_O the known cells, t the column's coordinate and w_k the weights of a pool,
 
     p(t | u_O) = sum_k w_k p_k(u_O, t) / int sum_k w_k p_k(u_O, s) ds
 
 Members in closed form are exact: their part q(t) is a mixture of normals and Student t whose
-weights, means and scales follow from u_O. Of the others the sum f(t) is asked at nodes of each row,
-and log f - log q is taken between them for a cubic with tangents of parabolas, kept from
-overshooting. It has nothing to follow where q is right, and where q is wrong nodes are added: in
-the middle of those intervals that hold the most mass of f times what a straight line through their
-neighbours misses, until the sum of that is below ``TOLERANCE`` or a row has had its turns. That
-sum, times the share that f has, is the error that is stated, in probability. It cannot know of a
-peak between two nodes that leaves no trace at them: the first nodes are quantiles of all members in
-closed form, so that such a peak is one that none of these knows either.
+weights, means and scales follow from u_O. The sum f(t) of the other members is evaluated at nodes
+of each row. Between nodes log f - log q is a cubic with tangents of parabolas, kept from
+overshooting. Where q is right the cubic is flat. Where q is wrong nodes are added, in the middle of
+those intervals that hold the largest mass of f times what a straight line through their neighbours
+misses, until the sum of these is below ``TOLERANCE`` or a row has had its turns. That sum, times
+the share of f, is the stated error, in probability. It cannot see a peak between two nodes that
+leaves no trace at them. The first nodes are quantiles of all members in closed form, so none of
+these knows such a peak either.
 
-Flows of one order in all layers that ends in this column have P(t | u_O) = Phi(z_t) exactly; where
-no other flows are, Newton's steps bring quantiles to it.
+Flows with one order in all layers that ends in this column have P(t | u_O) = Phi(z_t) exactly;
+without other flows, Newton's steps bring quantiles to it.
 """
 
 from dataclasses import dataclass, replace
@@ -36,20 +36,20 @@ from nfref.tables.queries.marginals import (
     others,
 )
 
-TOLERANCE = 0.012  # of probabilities, as stated; most errors are a tenth of it
-TURNS = 12  # in which nodes are added, at most
-ADDED = 6  # nodes a row and turn
+TOLERANCE = 0.012  # stated error of probabilities; most errors are a tenth of it
+TURNS = 12  # most turns in which nodes are added
+ADDED = 6  # nodes added in a row and turn
 WITHIN = 8  # even steps between two nodes
 ROWS_AT_ONCE = 2048
 NARROW = 1e-4  # spacing of nodes below which single precision is too coarse
 LEVELS = np.array([1e-5, 1e-3, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 1 - 1e-3, 1 - 1e-5])
 EVERYWHERE = np.array([-60.0, -12.0, -6.0, -3.5, -2.0, -0.7, 0.7, 2.0, 3.5, 6.0, 12.0, 60.0])
-STEPS = 26  # of bisection, which say where to look; of Newton, at most
-PLACED = 0.01  # the weight at least by which members in closed form say where to look
-LEAST = -700.0  # of log f - log q, below its largest: nothing is left there
-CLOSEST = 1e-9  # nodes are to each other at the start
-RISE = 0.5  # nats by which a cubic may pass the highest of nodes, about
-CAUTION = 0.2  # of what a straight line misses, what a cubic is thought to miss at most
+STEPS = 26  # steps of bisection, which place nodes; most steps of Newton
+PLACED = 0.01  # weight of closed-form members from which they place nodes
+LEAST = -700.0  # log f - log q below its largest: no mass is left there
+CLOSEST = 1e-9  # smallest distance of nodes at the start
+RISE = 0.5  # nats by which a cubic may pass the highest node, about
+CAUTION = 0.2  # most that a cubic misses, as a share of what a straight line misses
 
 
 # The exact part ---------------------------------------------------------------------------
@@ -62,7 +62,7 @@ class Components:
     Parameters
     ----------
     log_weights, middle : (N, K) array
-        l, which are no shares: their sum is the density of what is known; and m.
+        l, which need not sum to 1: their sum is the density of the known cells; and m.
     scale : (K,) array
     wide : tuple of Wide or None, length K
         None for normals.
@@ -82,7 +82,7 @@ class Components:
         column: int,
         context: Array | None = None,
     ) -> "Components":
-        """Of the ``column`` of rows u (N, D), of which the columns ``observed`` are known."""
+        """Return the components of ``column`` for rows u (N, D) with ``observed`` columns."""
         place = len(observed) + int(np.searchsorted(others(observed, u.shape[1]), column))
         middle, scale = [], []
         for k, part in enumerate(closed.parts):
@@ -105,15 +105,15 @@ class Components:
 
     @property
     def log_total(self):
-        """log of its integral over t, (N,)."""
+        """Return the log of the integral over t, (N,)."""
         return np.logaddexp.reduce(self.log_weights, axis=1)
 
     def at(self, rows):
-        """The same of some of the rows."""
+        """Return some of the rows."""
         return replace(self, log_weights=self.log_weights[rows], middle=self.middle[rows])
 
     def log_density(self, t):
-        """log q(t) of t (N, G), (N, G)."""
+        """Return log q(t) of t (N, G), (N, G)."""
         parts = []
         for k, wide in enumerate(self.wide):
             z = (t - self.middle[:, k, None]) / self.scale[k]
@@ -122,7 +122,7 @@ class Components:
         return _logsumexp(parts)
 
     def below(self, t):
-        """The share of its mass below t (N, G), (N, G)."""
+        """Return the share of the mass below t (N, G), (N, G)."""
         from scipy.special import ndtr
 
         total, shares = 0.0, np.exp(self.log_weights - self.log_total[:, None])
@@ -132,7 +132,7 @@ class Components:
         return total
 
     def quantiles(self, levels):
-        """t (N, L) of levels (L,) by bisection."""
+        """Return t (N, L) of levels (L,), by bisection."""
         reach = np.where([wide is None for wide in self.wide], 40.0, 1e4) * self.scale
         low = np.repeat(np.min(self.middle - reach, axis=1)[:, None], len(levels), axis=1)
         high = np.repeat(np.max(self.middle + reach, axis=1)[:, None], len(levels), axis=1)
@@ -144,7 +144,7 @@ class Components:
 
 
 def _logsumexp(parts):
-    """log sum exp of a list of arrays of one shape, elementwise."""
+    """Return log sum exp of a list of arrays of one shape, elementwise."""
     largest = np.max(parts, axis=0)
     largest = np.where(np.isfinite(largest), largest, 0.0)
     return largest + np.log(sum(np.exp(part - largest) for part in parts))
@@ -155,22 +155,22 @@ def _logsumexp(parts):
 
 @dataclass(frozen=True)
 class Grid:
-    """p(t | what is known) of rows, as it came out.
+    """p(t | known cells) of rows, on their grids.
 
     Parameters
     ----------
     places : (N,) array
-        Of the rows, in the table.
+        Rows of the table.
     t : (N, G) array
         Ascending.
     edges : (N, G) array
         P(T <= t).
     log_total : (N,) array
-        log p of what is known.
+        log p of the known cells.
     error : (N,) array
         How far P(T <= t) may be from the pool's.
     exact : callable or None
-        (t (N, L)) -> (P(T <= t), p(t)), where these are known exactly.
+        (t (N, L)) -> (P(T <= t), p(t)), if these are known exactly.
     """
 
     places: np.ndarray
@@ -181,7 +181,7 @@ class Grid:
     exact: Any = None
 
     def quantiles(self, levels, polished=True):
-        """t (N, L) of levels (L,), or of levels (N, L)."""
+        """Return t (N, L) of levels (L,), or of levels (N, L)."""
         levels = np.broadcast_to(levels, (len(self.t), np.shape(levels)[-1]))
         right = np.stack([np.searchsorted(own, at) for own, at in zip(self.edges, levels)])
         right = np.clip(right, 1, self.t.shape[1] - 1)
@@ -191,11 +191,12 @@ class Grid:
         )
         share = np.where(end > start, (levels - start) / np.where(end > start, end - start, 1), 0.5)
         t = low + np.clip(share, 0, 1) * (high - low)
-        # The cell of the grid may miss by its error.
+        # The true quantile may be outside the cell of the grid, by the grid's error.
         low, high = (np.broadcast_to(self.t[:, [end]], t.shape) for end in (0, -1))
         for _ in range(STEPS if polished and self.exact is not None else 0):
             below, density = self.exact(t)
-            left = np.abs(below - levels) >= 1e-12  # each by itself, whatever stands beside it
+            # each row stops by itself, whatever rows are beside it
+            left = np.abs(below - levels) >= 1e-12
             if not np.any(left):
                 break
             low, high = np.where(below < levels, t, low), np.where(below < levels, high, t)
@@ -205,28 +206,30 @@ class Grid:
         return t
 
     def mean(self, decode, levels):
-        """The mean of decoded quantiles at even levels, (N,): tails beyond them, of which the wide
-        density has too much for any mean, count as the outermost."""
+        """Return the mean of decoded quantiles at even levels, (N,).
+
+        Tails beyond the outermost levels count as these: the wide density has no mean.
+        """
         return np.mean(decode(self.quantiles(levels, polished=False)), axis=1)
 
     def below(self, t):
-        """P(T <= t) of one t a row, (N,)."""
+        """Return P(T <= t) of one t a row, (N,)."""
         if self.exact is not None:
             return self.exact(t[:, None])[0][:, 0]
         return np.array([np.interp(at, own, edge) for at, own, edge in zip(t, self.t, self.edges)])
 
 
 class Line:
-    """p(t | what is known) of one column under a pool.
+    """p(t | known cells) of one column under a pool.
 
     Parameters
     ----------
     pool : Pool
     column : int
     proposal : callable
-        () -> ClosedForm that is near the pool, for one that has no members in closed form.
+        () -> ClosedForm near the pool, for a pool without members in closed form.
     single : bool
-        Whether single precision serves to ask flows, but where nodes are very close.
+        Whether flows are evaluated in single precision unless nodes are very close.
     """
 
     def __init__(self, pool: Pool, column: int, proposal: Any, single: bool = False) -> None:
@@ -248,22 +251,22 @@ class Line:
         self.coarse = [_in_single(member) for member in self.members] if single else self.members
 
     def takes(self, observed, dim):
-        """Whether it tells where only the columns ``observed`` of ``dim`` are known."""
+        """Return whether a grid is possible with only ``observed`` of ``dim`` columns known."""
         return not self.members or len(observed) == dim - 1
 
     def grids(
         self, u: Array, observed: Array, context: Array | None = None, least: float = 1.0
     ) -> Iterator[Grid]:
-        """:class:`Grid` of all rows, some at a time.
+        """Yield the :class:`Grid` of all rows, some at a time.
 
         Parameters
         ----------
         u : (N, D) array
-            What stands in columns that are not observed does not matter.
+            Values of columns that are not observed are ignored.
         observed : (O,) array of int
         context : (N, C) array, optional
         least : float
-            The smallest probability that will be asked about.
+            The smallest probability that will be asked for.
         """
         context_dim = 0 if context is None else context.shape[1]
         placing, q = (
@@ -317,7 +320,7 @@ class Line:
             nodes, log_f = (np.take_along_axis(part, order, axis=1) for part in (nodes, log_f))
 
     def _asked(self, u, context, t):
-        """log f at t (N, G) of rows u (N, D), (N, G)."""
+        """Return log f at t (N, G) of rows u (N, D), (N, G)."""
         near = np.min(np.diff(np.sort(t, axis=1), axis=1), axis=1, initial=np.inf) < NARROW
         found = np.empty(t.shape)
         for rows, members in ((near, self.members), (~near, self.coarse)):
@@ -335,7 +338,7 @@ class Line:
         return found
 
     def _grid(self, places, u, context, observed, q, nodes, log_f, error):
-        """The grid of rows whose nodes are all there."""
+        """Return the grid of rows whose nodes are complete."""
         ratio = log_f - q.log_density(nodes)
         ratio = np.maximum(ratio, np.max(ratio, axis=1, keepdims=True) + LEAST)
         t, between = _refined(nodes, ratio)
@@ -345,7 +348,7 @@ class Line:
             log_p = np.logaddexp(log_p, log_q)
         top = np.max(log_p, axis=1, keepdims=True)
         mass = _masses(t, np.exp(log_p - top))
-        # Beyond the outermost nodes there is what the exact part has there.
+        # Beyond the outermost nodes only the exact part counts.
         scale = np.exp(q.log_total - top[:, 0]) if self.closed[0] else np.zeros(len(t))
         start = scale * q.below(t[:, :1])[:, 0]
         rest = scale * (1 - q.below(t[:, -1:])[:, 0])
@@ -357,11 +360,11 @@ class Line:
         orders = [leading_order(member) for member in self.members]
         if all(order is not None and comes_first(order, observed) for order in orders):
             return self._of_orders(places, t, edges / total[:, None], q, u, context, observed)
-        of_f = 1 - scale / total  # the share of what is asked
+        of_f = 1 - scale / total  # the share of the members that are evaluated at nodes
         return Grid(places, t, edges / total[:, None], log_total, error * np.clip(of_f, 0, 1))
 
     def _of_orders(self, places, t, edges, q, u, context, observed):
-        """The grid where all flows take this column last: P and p are exact."""
+        """Return the grid if all flows take this column last: P and p are exact."""
         known = [
             log_weight + leading_log_prob(member, u, observed, context)
             for log_weight, member in zip(self.log_weights, self.members)
@@ -388,7 +391,7 @@ class Line:
 
 
 def _ranks(member, x, column, context):
-    """(P(T <= t), p(t)) given the columns before it, of the column that a flow takes last."""
+    """Return (P(T <= t), p(t)) of the column that a flow takes last, given those before it."""
     from scipy.special import ndtr
 
     log_density = 0.0
@@ -400,7 +403,7 @@ def _ranks(member, x, column, context):
 
 
 def _in_single(member):
-    """A flow with its parameters in single precision."""
+    """Return a flow with its parameters in single precision."""
     if not isinstance(member, FittedFlow):
         return member
     return replace(member, params=trees.cast(member.params, np.float32))
@@ -420,13 +423,13 @@ def _exact_grid(places, q, nodes):
 
 
 def _apart(nodes):
-    """Nodes in order, none closer to the one before than ``CLOSEST``."""
+    """Return sorted nodes, none closer to the one before than ``CLOSEST``."""
     steps = CLOSEST * np.arange(nodes.shape[1])
     return np.maximum.accumulate(np.sort(nodes, axis=1) - steps, axis=1) + steps
 
 
 def _missed(nodes, log_f, log_q):
-    """What a straight line through its neighbours misses of the mass of f in each interval."""
+    """Return the mass of f in each interval times what a line through its neighbours misses."""
     width = np.diff(nodes, axis=1)
     f = np.exp(log_f - np.max(log_f, axis=1, keepdims=True))
     mass = 0.5 * width * (f[:, 1:] + f[:, :-1])
@@ -440,15 +443,17 @@ def _missed(nodes, log_f, log_q):
 
 
 def _refined(nodes, values):
-    """(t (N, G), values there): ``WITHIN`` even steps an interval, by a cubic that is monotone
-    between nodes but for ``RISE``."""
+    """Return (t (N, G), values there): ``WITHIN`` even steps an interval, by a cubic.
+
+    The cubic is monotone between nodes up to ``RISE``.
+    """
     width = np.diff(nodes, axis=1)
     slope = np.diff(values, axis=1) / width
     left, right = slope[:, :-1], slope[:, 1:]
     before, after = width[:, :-1], width[:, 1:]
     parabola = (left * after + right * before) / (before + after)
     bound = 3 * np.minimum(np.abs(left), np.abs(right))
-    # At a node above or below both of its neighbours it may rise further by little.
+    # At a node above or below both neighbours the cubic may rise a little further.
     bound = np.where(left * right > 0, bound, np.minimum(bound, RISE / np.maximum(before, after)))
     inner = np.clip(parabola, -bound, bound)
     tangent = np.concatenate([slope[:, :1], inner, slope[:, -1:]], axis=1)
@@ -468,7 +473,7 @@ def _refined(nodes, values):
 
 
 def _masses(t, density):
-    """The integral over each step, (N, G - 1), by parabolas through both halves of a pair."""
+    """Return the integral over each step, (N, G - 1), by parabolas through pairs of steps."""
     h = np.diff(t, axis=1)[:, ::2]
     start, middle, end = density[:, :-1:2], density[:, 1::2], density[:, 2::2]
     halves = np.stack([5 * start + 8 * middle - end, 5 * end + 8 * middle - start], axis=2)

@@ -1,15 +1,15 @@
 """Marginals and conditionals in closed form: of Gaussians, mixtures and the wide density.
 
-With the columns in the order observed (O), missing (M), and T the Cholesky factor of the
-covariance in that order,
+With the columns in the order observed (O), missing (M), and T the Cholesky factor of the covariance
+in that order,
 
     z_O = T_OO^-1 (u_O - m_O)
     log p(u_O) = -|z_O|^2 / 2 - sum log diag T_OO - (|O|/2) log 2 pi
     u_M | u_O  ~  N(m_M + T_MO z_O, T_MM T_MM^T)
 
-and a mixture has the marginal sum_k v_k p_k(u_O) and the conditionals of its components with
-weights v_k p_k(u_O) / sum_l v_l p_l(u_O). The columns of the wide density are independent, so a
-marginal is of fewer columns and a conditional is a marginal.
+A mixture has the marginal sum_k v_k p_k(u_O) and the conditionals of its components with weights
+v_k p_k(u_O) / sum_l v_l p_l(u_O). The columns of the wide density are independent, so its marginals
+are wide densities of fewer columns, and its conditionals are marginals.
 
 Source: Bishop 2006.
 """
@@ -28,14 +28,14 @@ from nfref.tables.densities.pool import FittedFlow, Pool, Regressed, stacking_we
 from nfref.tables.densities.regression import MixtureRegression
 from nfref.tables.densities.wide import Wide
 
-PILOT = 2000  # draws of a pool by which its closed-form approximation is weighted
+PILOT = 2000  # samples of a pool that decide the weights of its closed-form approximation
 
 
 # Formulas ---------------------------------------------------------------------------------
 
 
 def reordered(cholesky, order):
-    """T, lower triangular, with T T^T = (L L^T)[order, order].
+    """Return T, lower triangular, with T T^T = (L L^T)[order, order].
 
     By QR of L[order]^T, so that the covariance itself is never formed. Shapes: (D, D), (D,).
     """
@@ -44,7 +44,7 @@ def reordered(cholesky, order):
 
 
 def gaussian_marginal(u, mean, factor):
-    """(log p(u_O), z_O) with u and mean in the order of T; O are the first columns, as many as u's.
+    """Return (log p(u_O), z_O) for the first columns O, u and mean in the order of T.
 
     Shapes: u (N, O), mean (D,), factor T (D, D). Returns (N,), (N, O).
     """
@@ -57,7 +57,7 @@ def gaussian_marginal(u, mean, factor):
 
 
 def gaussian_conditional(z, noise, mean, factor):
-    """u_M = m_M + T_MO z_O + T_MM e. Shapes: z (N, O), noise e (N, M). Returns (N, M)."""
+    """Return u_M = m_M + T_MO z_O + T_MM e. Shapes: z (N, O), noise e (N, M). Returns (N, M)."""
     seen = z.shape[1]
     return mean[seen:] + z @ factor[seen:, :seen].T + noise @ factor[seen:, seen:].T
 
@@ -77,9 +77,9 @@ class ClosedForm:
     slopes : tuple of (C, D) array or None, length K
         B.
     is_exact : bool
-        Whether it is the pool, and not only close to it.
+        Whether it equals the pool, or only approximates it.
     gates : tuple of (int, MixtureRegression)
-        From which part on these say r; it is 1 for all other parts.
+        The first part of each mixture regression, which gives r; r is 1 for all other parts.
     """
 
     log_weights: np.ndarray
@@ -90,7 +90,7 @@ class ClosedForm:
 
     @classmethod
     def of(cls, members, weights, is_exact=False, context_dim=0):
-        """Of members of a pool in closed form and their weights."""
+        """Return the closed form of members with these weights."""
         log_weights, parts, slopes, gates = [], [], [], []
         for member, weight in zip(members, weights):
             slope = member.slopes if isinstance(member, Regressed) else None
@@ -115,18 +115,18 @@ class ClosedForm:
 
     @classmethod
     def proposal_for(cls, pool: Pool, rng: Generator, context: Array | None = None) -> Any:
-        """The closed form that is likeliest for draws of a pool, or the pool where it is one.
+        """Return the closed form that is likeliest for samples of a pool, or the pool if it is one.
 
-        Its weights are those of stacking, with a row each for all of its members, so that none is
-        left out: where a flow has found something that no closed form knows, the wide one serves.
-        Where flows stand alone, closed forms are fitted to the draws.
+        Stacking decides its weights, with one prior row for each member, so that none is left out:
+        where a flow has found something that no closed form has, the wide density serves. For flows
+        alone, closed forms are fitted to the samples.
 
         Parameters
         ----------
         pool : Pool
         rng : numpy.random.Generator
         context : (N, C) array, optional
-            Contexts that the draws are given, where it takes one.
+            Contexts of the samples.
         """
         closed = [k for k, member in enumerate(pool.members) if is_closed(member)]
         members = [pool.members[k] for k in closed]
@@ -142,7 +142,7 @@ class ClosedForm:
         return cls.of(members, weights, False, context_dim)
 
     def log_joint(self, u, observed, context=None):
-        """log v_k r_k(c) q_k(u_O | c), (N, K), of the columns ``observed`` of rows u (N, D)."""
+        """Return log v_k r_k(c) q_k(u_O | c), (N, K), of the ``observed`` columns of u (N, D)."""
         joint = np.stack(
             [
                 log_weight + self._marginal(k, u, observed, context)[0]
@@ -155,18 +155,18 @@ class ClosedForm:
         return joint
 
     def log_prob(self, u, observed, context=None):
-        """log q(u_O | c), (N,)."""
+        """Return log q(u_O | c), (N,)."""
         return np.logaddexp.reduce(self.log_joint(u, observed, context), axis=1)
 
     def fill(
         self, u: Array, observed: Array, noise: "Noise", context: Array | None = None
     ) -> Array:
-        """Rows with the columns that are not ``observed`` drawn given those that are.
+        """Return rows with the columns that are not ``observed`` sampled given those that are.
 
         Parameters
         ----------
         u : (N, D) array
-            What stands in the columns to fill does not matter.
+            Values of the columns to fill are ignored.
         observed : (O,) array of int
         noise : Noise
             Of N rows.
@@ -197,7 +197,7 @@ class ClosedForm:
         return filled
 
     def _marginal(self, k, u, observed, context):
-        """(log q_k(u_O), z_O, T); T is None for the wide density."""
+        """Return (log q_k(u_O), z_O, T); T is None for the wide density."""
         part, seen = self.parts[k], u[:, observed]
         if self.slopes[k] is not None:
             seen = seen - context @ self.slopes[k][:, observed]
@@ -209,7 +209,7 @@ class ClosedForm:
 
 
 def _fitted_to(drawn, context, rng):
-    """A Gaussian, a mixture and the wide density for rows that a flow has drawn."""
+    """Fit a Gaussian, a mixture and the wide density to samples of a flow."""
     finite = np.all(np.isfinite(drawn), axis=1)
     u, context = drawn[finite], None if context is None else context[finite]
     number = int(np.clip(len(u) // (4 * (u.shape[1] + 1)), 1, 8))
@@ -222,19 +222,19 @@ def _fitted_to(drawn, context, rng):
 
 
 def is_closed(member):
-    """Whether a member of a pool has marginals in closed form."""
+    """Return whether a member of a pool has marginals in closed form."""
     density = member.density if isinstance(member, Regressed) else member
     return isinstance(density, (Gaussian, GaussianMixture, MixtureRegression, Wide))
 
 
 def leading_order(member: Any) -> tuple[int, ...] | None:
-    """The order in which a member of a pool takes its columns, if it is the same in all its layers.
+    """Return the order in which a member takes its columns, if all its layers share it.
 
     Returns
     -------
     tuple of int or None
-        order[i] is the place of column i. Where the columns that are known come first in it, their
-        density is that of their own coordinates: the others never enter.
+        order[i] is the place of column i. If the known columns come first, their density is that of
+        their own coordinates: the others never enter.
     """
     if not isinstance(member, FittedFlow):
         return None
@@ -248,19 +248,19 @@ def leading_order(member: Any) -> tuple[int, ...] | None:
 
 
 def comes_first(order, observed):
-    """Whether the columns ``observed`` are the first ones in an order."""
+    """Return whether the columns ``observed`` come first in an order."""
     return set(np.asarray(order)[observed].tolist()) == set(range(len(observed)))
 
 
 def leading_log_prob(member, u, observed, context=None):
-    """log p(u_O | c), (N,), of columns that come first in the one order of all layers.
+    """Return log p(u_O | c), (N,), of columns that come first in the order of all layers.
 
         log p(u_O) = sum_{i in O} (log N(z_i; 0, 1) + sum_layers log dz_i/dx_i)
 
-    Each z_i depends on u_i and what comes before it, so on nothing that is missing.
+    Each z_i depends on u_i and the columns before it, so on nothing that is missing.
     """
     x = u.copy()
-    x[:, others(observed, u.shape[1])] = 0.0  # any value serves
+    x[:, others(observed, u.shape[1])] = 0.0  # any value will do
     total = 0.0
     for layer, params in zip(reversed(member.density.flow.flows), reversed(member.params["flow"])):
         x, log_slope = layer.transformer.inverse(x, layer.conditioner(params, context)(x))
@@ -269,9 +269,9 @@ def leading_log_prob(member, u, observed, context=None):
 
 
 def exact_marginal(pool, u, observed, context=None):
-    """log sum_k w_k p_k(u_O | c), (N,), or None where a member has no marginal of these columns.
+    """Return log sum_k w_k p_k(u_O | c), (N,), or None if a member has no such marginal.
 
-    Those in closed form have all, and flows of one order those of their first columns.
+    Members in closed form have all marginals, and flows of one order those of their first columns.
     """
     parts = []
     context_dim = 0 if context is None else context.shape[1]
@@ -292,7 +292,7 @@ def exact_marginal(pool, u, observed, context=None):
 
 
 def others(observed, dim):
-    """The columns that are not observed, in order."""
+    """Return the columns that are not observed, in order."""
     return np.setdiff1d(np.arange(dim), observed)
 
 
@@ -301,12 +301,12 @@ def others(observed, dim):
 
 @dataclass(frozen=True)
 class Noise:
-    """All that is random in rows that are filled: S draws for each of N rows.
+    """The random numbers that fill rows: S samples for each of N rows.
 
     Parameters
     ----------
     seeds : (N,) array
-        Of each row's own draws of counts.
+        Of each row's samples of counts.
     label, part : (N * S,) array
         Uniform: which labels, which component.
     normal : (N * S, D) array
@@ -320,7 +320,7 @@ class Noise:
 
     @classmethod
     def sample(cls, rng, rows, draws, dim):
-        """For ``rows`` rows, each its own."""
+        """Sample numbers for ``rows`` rows, each with its own."""
         total = rows * draws
         return cls(
             rng.integers(2**63, size=rows),
@@ -331,10 +331,10 @@ class Noise:
 
     @classmethod
     def stratified(cls, rng, draws, dim):
-        """For one row, each number once in each of S equally likely parts of its range.
+        """Sample for one row, each number once in each of S equally likely parts of its range.
 
-        A Latin hypercube: what depends on one number alone has next to no error of chance left,
-        which matters where rows share their noise, and so their errors.
+        A Latin hypercube: a function of one number alone has almost no error of chance left. That
+        matters for rows that share their noise, and so their errors.
 
         Source: McKay, Beckman and Conover 1979.
         """
@@ -348,7 +348,7 @@ class Noise:
         return cls(rng.integers(2**63, size=1), u[0], u[1], ndtri(u[2:].T))
 
     def shared(self, rows):
-        """The noise of one row for so many, which then do not depend on what stands beside them."""
+        """Repeat the noise of one row, so that no row depends on those beside it."""
         return Noise(
             np.tile(self.seeds, rows),
             np.tile(self.label, rows),

@@ -1,19 +1,19 @@
-"""Rows with gaps: their likelihood, what may stand in the gaps, and columns given others.
+"""Rows with gaps: their likelihood, samples of the gaps, and columns given others.
 
-Of a row only the cells O are known, and M are missing. With q a density close to p whose marginals
+Only the cells O of a row are known, and M are missing. With q a density close to p whose marginals
 and conditionals have closed forms (:mod:`nfref.tables.queries.marginals`),
 
     p(x_O) = int p(x_O, x_M) dx_M = q(x_O) E[p(x) / q(x)],    x_M ~ q(x_M | x_O)
 
-so S draws with weights w_s = q(x_O) p(x_s) / q(x_s) give p(x_O) as their mean, with standard error
-sd(w) / sqrt(S), and p(x_M | x_O) as their law under these weights. Labels are in it as well:
+so S samples with weights w_s = q(x_O) p(x_s) / q(x_s) give p(x_O) as their mean, with standard
+error sd(w) / sqrt(S), and p(x_M | x_O) as their law under these weights. Labels are part of it:
 
     q(d, u) = P(d) q(u | d)
 
-with all labels that may be missing written out. Counts that are missing are drawn from P instead.
-Where p is in closed form itself, q = p, every weight is p(x_O), and the answer is exact. Where one
-column of the pool's is missing and all others are known, p is asked along a line and nothing is
-drawn (:mod:`nfref.tables.queries.column_grid`).
+sums over all labels that may be missing. Missing counts are sampled from P instead. If p itself has
+a closed form, q = p, every weight is p(x_O), and the answer is exact. If one column of the pool is
+missing and all others are known, p is evaluated along a line and nothing is sampled
+(:mod:`nfref.tables.queries.column_grid`).
 """
 
 import itertools
@@ -31,22 +31,22 @@ from nfref.tables.schema.columns import Continuous, is_missing, plain
 from nfref.tables.schema.dataframes import label_of
 
 DRAWS = 1000
-ROWS_AT_ONCE = 2**16  # draws that are scored at once
-LABELS_AT_ONCE = 256  # combinations of labels that are written out
+ROWS_AT_ONCE = 2**16  # samples that are scored at once
+LABELS_AT_ONCE = 256  # most combinations of labels in a sum
 
 
 @dataclass(frozen=True)
 class Marginal:
-    """Log-likelihoods of the cells that are there.
+    """Log-likelihoods of the known cells.
 
     Attributes
     ----------
     log_prob : (N,) array
         Nats, in the units of the data.
     error : (N,) array
-        Standard error of it where it was drawn, a bound where a grid served; 0 where it is exact.
+        Its standard error for samples, a bound for a grid, 0 if it is exact.
     effective : (N,) array
-        (sum w)^2 / sum w^2 of the draws; infinite where there were none.
+        (sum w)^2 / sum w^2 of the samples; infinite without samples.
     """
 
     log_prob: np.ndarray
@@ -59,15 +59,15 @@ class Marginal:
 
 @dataclass(frozen=True)
 class Filled:
-    """Rows that have the same gaps, each filled S times.
+    """Rows with the same gaps, each filled S times.
 
     Attributes
     ----------
     places : (N,) array
-        In the table.
+        Rows of the table.
     codes, u : (N, S, J), (N, S, D) array
     log_weight : (N, S) array
-        log p(x_O) is that of their mean, in robust units.
+        log p(x_O) is the log of their mean, in robust units.
     """
 
     places: np.ndarray
@@ -76,20 +76,20 @@ class Filled:
     log_weight: np.ndarray
 
     def shares(self):
-        """The weights with sum 1 in each row, (N, S)."""
+        """Return the weights with sum 1 in each row, (N, S)."""
         return shares_of(self.log_weight)
 
 
 def shares_of(log_weight):
-    """exp of logarithms (N, V) with sum 1 in each row."""
+    """Return exp of logarithms (N, V) with sum 1 in each row."""
     largest = np.max(log_weight, axis=1, keepdims=True)
     weight = np.exp(log_weight - np.where(np.isfinite(largest), largest, 0.0))
-    weight = np.where(np.isfinite(largest), weight, 1.0)  # nothing is likelier than the rest
+    weight = np.where(np.isfinite(largest), weight, 1.0)  # all are equally impossible
     return weight / np.sum(weight, axis=1, keepdims=True)
 
 
 class ConditionalSampler:
-    """Draws the missing cells of rows given those that are there, under a density of tables.
+    """Samples the missing cells of rows given the known ones, under a density of tables.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class ConditionalSampler:
 
     @cached_property
     def proposal(self):
-        """q, where there is a pool."""
+        """q, if there is a pool."""
         if self.density.pool is None:
             return None
         rng = np.random.default_rng(0)
@@ -110,7 +110,7 @@ class ConditionalSampler:
 
     @property
     def exact(self):
-        """Whether one draw tells all about a likelihood."""
+        """Whether one sample gives the exact likelihood."""
         closed = self.density.pool is None or self.proposal.is_exact
         return closed and not any(
             column.kind == "count" and column.name not in self.density.given
@@ -118,7 +118,7 @@ class ConditionalSampler:
         )
 
     def encode(self, table):
-        """(codes, u, log-slopes of the known cells (N,), known (N, columns)) of a table."""
+        """Return (codes, u, log-slopes of the known cells (N,), known (N, columns)) of a table."""
         columns = self.density.columns
         known = np.stack([~is_missing(values) for values in table], axis=1)
         check_given_known(self.density, known)
@@ -134,8 +134,10 @@ class ConditionalSampler:
         return codes, u, log_slope, known
 
     def exact_rows(self, codes, u, known):
-        """(places, log-likelihoods) of rows whose known cells have an exact likelihood, though the
-        pool has flows: those of one order in which what is missing comes last."""
+        """Return (places, log-likelihoods) of rows that a pool with flows can score exactly.
+
+        These are rows whose missing cells come last in the one order of all flows.
+        """
         coded, pooled = self.density.places
         if self.density.pool is None:
             return
@@ -154,8 +156,7 @@ class ConditionalSampler:
             yield rows, found
 
     def grids(self, codes, u, known, single=False, least=1.0):
-        """Return (place of the column in u, Grid) for rows that lack one column of the pool's, and
-        no other that matters."""
+        """Return (place of the column in u, Grid) for rows that lack one column of the pool."""
         coded, pooled = self.density.places
         for rows, pattern in patterns_of(known):
             gap = np.flatnonzero(~pattern[pooled])
@@ -167,8 +168,7 @@ class ConditionalSampler:
             )
 
     def along(self, column, rows, codes, u, pattern, single=False, least=1.0):
-        """The grids of a column of the pool of rows that know the same cells; none where these do
-        not suffice."""
+        """Yield the grids of a column for rows with the same known cells, if these suffice."""
         coded, pooled = self.density.places
         line = Line(self.density.pool, column, lambda: self.proposal, single)
         observed = np.setdiff1d(np.flatnonzero(pattern[pooled]), [column])
@@ -178,7 +178,7 @@ class ConditionalSampler:
                 yield replace(grid, places=rows[grid.places])
 
     def blocks(self, codes, u, known, draws, rng, noise=None):
-        """:class:`Filled` rows, block by block; rows share ``noise``, or draw each their own."""
+        """Yield :class:`Filled` rows, block by block; rows share ``noise``, or sample their own."""
         coded, pooled = self.density.places
         for places, pattern in patterns_of(known):
             size = max(1, ROWS_AT_ONCE // draws)
@@ -199,7 +199,7 @@ class ConditionalSampler:
                 )
 
     def _fill(self, places, codes, u, seen, observed, noise):
-        """One block: ``seen`` (J,) says of the discrete columns what ``observed`` does of u's."""
+        """Fill a block; ``seen`` (J,) marks known discrete columns, ``observed`` known u."""
         pool = self.density.pool
         with np.errstate(all="ignore"):  # far out a square overflows, and -inf is right
             codes, log_q = self._fill_labels(codes, u, seen, observed, noise)
@@ -225,7 +225,7 @@ class ConditionalSampler:
         )
 
     def _fill_labels(self, codes, u, seen, observed, noise):
-        """(codes without gaps, log q of what is known)."""
+        """Return (codes without gaps, log q of the known cells)."""
         discrete, proposal = self.density.discrete, self.proposal
         if discrete is None:
             return codes, proposal.log_prob(u, observed, self.density.context(codes))
@@ -256,7 +256,7 @@ class ConditionalSampler:
         return codes, log_q
 
     def _draw_codes(self, codes, seen, noise):
-        """Codes drawn from P(d_M | d_O), and log P(d_O)."""
+        """Return codes sampled from P(d_M | d_O), and log P(d_O)."""
         discrete, draws = self.density.discrete, len(codes) // len(noise.seeds)
         joint = np.tile(discrete.log_weights, (len(noise.seeds), 1))
         for j in np.flatnonzero(seen):
@@ -281,7 +281,7 @@ class ConditionalSampler:
         return codes, np.repeat(total - log_given, draws)
 
     def sampled(self, codes, u):
-        """A list of columns' values of rows that were drawn, without gaps."""
+        """Return a list of columns' values of sampled rows."""
         found = [None] * self.density.dim
         for places, values in zip(self.density.places, (codes, u)):
             for place, own in zip(places, values.T):
@@ -290,14 +290,14 @@ class ConditionalSampler:
 
 
 def patterns_of(known):
-    """(rows, the cells that they know) of each set of rows that know the same."""
+    """Yield (rows, their known cells) for each set of rows with the same known cells."""
     patterns, which = np.unique(known, axis=0, return_inverse=True)
     for k, pattern in enumerate(patterns):
         yield np.flatnonzero(which.reshape(-1) == k), pattern
 
 
 def check_given_known(density, known):
-    """That no cell of a column that is given is missing; ``known`` (N, columns) says which are."""
+    """Check that no given column lacks a cell; ``known`` (N, columns) marks known cells."""
     for column, here in zip(density.columns, known.T):
         if column.name in density.given and not np.all(here):
             raise ValueError(
@@ -307,7 +307,7 @@ def check_given_known(density, known):
 
 
 def _stood_in(column, values, known):
-    """The values with one that the column can take where they are missing."""
+    """Return the values with a possible one in place of missing ones."""
     if column.kind == "category":
         fill = column.labels[0]
     else:
@@ -331,18 +331,18 @@ def log_marginal(
     seed: int = 0,
     sampler: ConditionalSampler | None = None,
 ) -> Marginal:
-    """Log-likelihood of the cells that are there, of every row.
+    """Return the log-likelihood of the known cells of every row.
 
     Parameters
     ----------
     density : TableDensity
     table : list of (N,) arrays
-        The columns' values, with NaN or None where they are missing.
+        The columns' values, NaN or None where they are missing.
     draws : int
-        S, for each row with gaps. What a row gets does not depend on the other rows.
+        S, for each row with gaps. The result of a row does not depend on the others.
     seed : int
     sampler : ConditionalSampler, optional
-        Of that density, where there is one already.
+        Of that density, if you have one already.
 
     Returns
     -------
@@ -384,7 +384,7 @@ def log_marginal(
             effective[here] = 1 / np.sum(block.shares() ** 2, axis=1)
             error[here] = np.sqrt(np.maximum(draws / effective[here] - 1, 0) / (draws - 1))
     own = [column.name not in density.given for column in density.columns]
-    nothing = places[~known[:, own].any(axis=1)]  # of which the likelihood is 1
+    nothing = places[~known[:, own].any(axis=1)]  # their likelihood is 1
     log_prob[nothing], error[nothing] = 0.0, 0.0
     return Marginal(log_prob, error, effective)
 
@@ -392,7 +392,7 @@ def log_marginal(
 def impute(
     density: TableDensity, table: list[Any], rng: Generator, draws: int = 200, sampler: Any = None
 ) -> list[Any]:
-    """The table with every gap filled by a draw from its law given the cells that are there.
+    """Return the table with every gap sampled given the known cells of its row.
 
     Parameters
     ----------
@@ -400,7 +400,7 @@ def impute(
     table : list of (N,) arrays
     rng : numpy.random.Generator
     draws : int
-        For each row, of which one is kept with chances as their weights.
+        For each row; the weights decide which one is kept.
 
     Returns
     -------
@@ -437,7 +437,7 @@ def impute(
 def sample_given(
     density: TableDensity, given: dict[str, Any], rng: Generator, n: int, draws: int = DRAWS
 ) -> list[Any]:
-    """Rows drawn given the values of some columns.
+    """Sample rows given the values of some columns.
 
     Parameters
     ----------
@@ -447,7 +447,7 @@ def sample_given(
     rng : numpy.random.Generator
     n : int
     draws : int
-        At least so many are weighted, and ten for each row that is wanted.
+        Fewest weighted samples; at least ten for each row.
 
     Returns
     -------
@@ -463,7 +463,7 @@ def sample_given(
     codes, u, _, known = sampler.encode(table)
     draws = max(n, 1) if sampler.exact else max(draws, 10 * n)
     block = next(sampler.blocks(codes, u, known, draws, rng))
-    # Systematic resampling: where weights are equal no draw is taken twice.
+    # Systematic resampling: with equal weights no sample is taken twice.
     edges = np.cumsum(block.shares()[0])
     points = (np.arange(n) + rng.random()) / max(n, 1) * edges[-1]
     chosen = rng.permutation(np.minimum(np.searchsorted(edges, points, "right"), draws - 1))
@@ -475,7 +475,7 @@ def sample_given(
 
 
 def row_given(density, given):
-    """A table of one row that holds the given values, and gaps else."""
+    """Return a table of one row with the given values, and gaps elsewhere."""
     names = [column.name for column in density.columns]
     check_known("given", given, names)
     missing = [name for name in density.given if name not in given]
@@ -498,7 +498,7 @@ def row_given(density, given):
 
 
 def check_known(what, given, names):
-    """That all names are those of columns."""
+    """Check that all names are those of columns."""
     for name in given:
         if name not in names:
             raise ValueError(
@@ -507,7 +507,7 @@ def check_known(what, given, names):
 
 
 def _checked_value(column, value):
-    """The value as a column of one row, if the column can take it."""
+    """Return the value as a column of one row, if the column can take it."""
     name = f"given[{column.name!r}]"
     if column.kind == "category":
         label = None if value is None else label_of(value)

@@ -1,8 +1,8 @@
-"""One column given the other cells of its row: its mean, quantiles, ranks, and labels' chances.
+"""One column given the other cells of its row: mean, quantiles, ranks, probabilities of labels.
 
-Where all else is known, or the pool is in closed form, a density is followed along the column
-(:mod:`nfref.tables.queries.column_grid`), and counts and labels are tried one by one. Where other
-cells are missing too, these are drawn with weights (:mod:`nfref.tables.queries.missing_cells`).
+If all other cells are known, or the pool has a closed form, the density is followed along the
+column (:mod:`nfref.tables.queries.column_grid`), and counts and labels are tried one by one. Other
+missing cells are sampled with weights (:mod:`nfref.tables.queries.missing_cells`).
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from nfref.tables.queries.missing_cells import (
 )
 from nfref.tables.schema.columns import Continuous
 
-NUMBERS = 512  # of a count that are tried
-REACH = 10  # scales of the Student t of a count in which they lie
+NUMBERS = 512  # most numbers of a count that are tried
+REACH = 10  # their range, in scales of the Student t of a count
 
 
 # What answers -----------------------------------------------------------------------------
@@ -31,7 +31,7 @@ REACH = 10  # scales of the Student t of a count in which they lie
 
 @dataclass(frozen=True)
 class Discrete:
-    """Values of each row in order, with P(X <= value): counts that were tried, or draws.
+    """Sorted values of each row with P(X <= value): counts that were tried, or samples.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Discrete:
     values, edges : (N, V) array
     error : (N,) array
     continuous : bool
-        Whether it stands for a density.
+        Whether the values stand for a density.
     """
 
     places: np.ndarray
@@ -50,13 +50,13 @@ class Discrete:
 
     @classmethod
     def of(cls, places, values, shares, error, continuous=False):
-        """Of values with shares in any order."""
+        """Return values with shares, in any order."""
         order = np.argsort(values, axis=1, kind="stable")
         values, shares = (np.take_along_axis(part, order, axis=1) for part in (values, shares))
         return cls(places, values, np.cumsum(shares, axis=1), error, continuous)
 
     def quantiles(self, levels):
-        """(N, L) of levels (L,)."""
+        """Return quantiles (N, L) of levels (L,)."""
         shares = np.diff(self.edges, axis=1, prepend=0.0)
         if self.continuous:
             return np.stack(
@@ -74,17 +74,17 @@ class Discrete:
         )
 
     def mean(self, decode, levels):
-        """The mean of decoded values, (N,); they are all there, so no levels are asked."""
+        """Return the mean of decoded values, (N,); levels are not needed."""
         return np.sum(np.diff(self.edges, axis=1, prepend=0.0) * decode(self.values), axis=1)
 
     def below(self, x):
-        """P(X <= x) of one x a row, (N,)."""
+        """Return P(X <= x) of one x a row, (N,)."""
         place = np.sum(self.values <= x[:, None], axis=1)
         return np.where(place > 0, self.edges[np.arange(len(x)), place - 1], 0.0)
 
 
 def _answers(density, table, name, draws, seed, least=1.0):
-    """(column, an iterator of what answers for some rows each)."""
+    """Return (column, an iterator of Grids or Discretes of some rows each)."""
     place = _place_of(density, name)
     column = density.columns[place]
     if column.kind == "category":
@@ -129,7 +129,7 @@ def _answers(density, table, name, draws, seed, least=1.0):
 
 
 def _place_of(density, name):
-    """The place of a column that is not given."""
+    """Return the place of a column that is not given."""
     names = [column.name for column in density.columns]
     check_known("column", [name], names)
     if name in density.given:
@@ -138,14 +138,14 @@ def _place_of(density, name):
 
 
 def _numbers_to_try(part):
-    """All numbers that a count is likely to be."""
+    """Return all likely numbers of a count."""
     low = max(part.low, np.min(np.append(part.seen, np.floor(part.middle - REACH * part.scale))))
     high = np.max(np.append(part.seen, np.ceil(part.middle + REACH * part.scale)))
     return np.arange(low, min(high, low + NUMBERS) + 1)
 
 
 def _tried(density, rows, codes, u, place, numbers):
-    """A count given all else, by the likelihood of each number in turn."""
+    """Return a count given all other cells, by the likelihood of each number."""
     asked = np.repeat(codes, len(numbers), axis=0)
     asked[:, place] = np.tile(numbers, len(codes))
     joint = density.discrete.log_prob(asked)
@@ -155,7 +155,7 @@ def _tried(density, rows, codes, u, place, numbers):
         )
     joint = joint.reshape(len(codes), -1)
     shares = shares_of(joint)
-    # What the discrete columns alone leave beyond the numbers that were tried.
+    # The probability that the discrete columns leave to other numbers.
     part = density.discrete.parts[place]
     inside = np.sum(np.exp(part.of(numbers)), axis=0)
     error = np.full(len(codes), max(0.0, 1 - float(np.min(inside))))
@@ -173,33 +173,35 @@ def predictions(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> tuple[Array, Array, Array]:
-    """The mean and quantiles of a column given the other cells of each row.
+    """Return the mean and quantiles of a column given the other cells of each row.
 
     Parameters
     ----------
     density : TableDensity
     table : list of (N,) arrays
-        What stands in the column does not matter; gaps in others are integrated out.
+        Values of the column itself are ignored; gaps in other columns are integrated out.
     name : str
         Of a column of numbers.
     levels : sequence of float
         In (0, 1).
     draws : int
-        Where cells are missing besides; and of how many quantiles the mean is.
+        Samples, if other cells are missing; and quantiles in the mean.
     seed : int
 
     Returns
     -------
     mean : (N,) array
     quantiles : (N, len(levels)) array
-        Of a count the least number whose probability or less is at least the level; of values on
-        a lattice the same, for rounding keeps their order.
+        Of a count the smallest number n with P(X <= n) at least the level; likewise of rounded
+        values, because rounding keeps their order.
     error : (N,) array
-        How far the probabilities of what lies below quantiles may be from their levels: a bound
-        where a grid served, a standard error where cells were drawn, 0 where they are exact.
+        How far the probabilities below the quantiles may be from their levels: a bound for a grid,
+        a standard error for samples, 0 if they are exact.
 
-    On a circle these are of the values from where it is cut, all moved by as many periods as bring
-    the mean into the turn of the values; quantiles ascend, and may lie beside that turn.
+    Notes
+    -----
+    On a circle the values count from where it is cut, moved by whole periods so that the mean is in
+    the turn of the data; quantiles ascend, and may be beyond that turn.
     """
     levels = np.asarray(levels, np.float64)
     least = np.min([levels, 1 - levels], initial=1.0)
@@ -218,16 +220,16 @@ def predictions(
 
 
 def quantiles(density, table, name, levels, draws=DRAWS, seed=0):
-    """Quantiles of a column given the other cells of each row: see :func:`predictions`."""
+    """Return quantiles of a column given the other cells of each row, as :func:`predictions`."""
     return predictions(density, table, name, levels, draws, seed)[1]
 
 
 def label_probabilities(
     density: Any, table: Any, name: Any, draws: Any = DRAWS, seed: Any = 0
 ) -> Array:
-    """P(label) of a category given the other cells of each row.
+    """Return P(label) of a category given the other cells of each row.
 
-    By the likelihood of the row with each label in turn.
+    It follows from the likelihood of the row with each label in turn.
 
     Parameters
     ----------
@@ -236,7 +238,7 @@ def label_probabilities(
     Returns
     -------
     (N, L) array
-        In the order of the column's labels; rows add up to one.
+        In the order of the column's labels; rows sum to one.
     """
     place, sampler, found = _place_of(density, name), ConditionalSampler(density), []
     for label in density.columns[place].labels:
@@ -247,10 +249,10 @@ def label_probabilities(
 
 
 def distribution(density: Any, table: Any, name: Any, draws: Any = DRAWS, seed: Any = 0) -> Any:
-    """P(X <= x) of a column's own values given the other cells of each row, (N,).
+    """Return P(X <= x) of a column's own values given the other cells of each row, (N,).
 
-    For rows that follow the density, and a continuous column, it is uniform on (0, 1). Where the
-    values lie on a lattice, each is moved to a place in its cell that chance, of ``seed``, says.
+    For rows that follow the density, and a continuous column, it is uniform on (0, 1). Each rounded
+    value is moved to a random place in its cell, which ``seed`` decides.
 
     Parameters
     ----------

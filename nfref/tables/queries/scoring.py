@@ -1,6 +1,6 @@
-"""Rows of models of both kinds, scored and drawn: densities with parameters, densities of tables.
+"""Score and sample rows of both kinds of models: densities with parameters, densities of tables.
 
-Rows of a table's density are an array (N, D) of numbers, or of objects where some hold text.
+Rows for the density of a table are an array (N, D) of numbers, or of objects if some are text.
 """
 
 from dataclasses import replace
@@ -24,10 +24,10 @@ from nfref.tables.schema.columns import ColumnError, is_missing
 
 
 def log_prob(density: Density | TableDensity, params: Params, x: Array) -> Array:
-    """log p(x) in the dtype of the parameters, a block of rows at a time.
+    """Return log p(x) in the dtype of the parameters, a block of rows at a time.
 
-    It is -inf where the density is zero: outside of the bounds of a bounded column, or too
-    far out for its logarithm to be a number. It is NaN where it can't be computed.
+    It is -inf where the density is zero: outside the bounds of a bounded column, or too far out for
+    its logarithm to be a number. It is NaN where it cannot be computed.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def log_prob(density: Density | TableDensity, params: Params, x: Array) -> Array
     params : nested dicts and lists of arrays
         None for the density of a table.
     x : (N, D) array
-        Of the density of a table, rows that :func:`check_cells` has seen.
+        For the density of a table, rows that passed :func:`check_cells`.
 
     Returns
     -------
@@ -48,13 +48,13 @@ def log_prob(density: Density | TableDensity, params: Params, x: Array) -> Array
         x = x.astype(dtype)
         lower, upper = (ends.astype(dtype) for ends in limits(density))
         outside = np.any((x <= lower) | (x >= upper), axis=1)
-        # Rows outside go in as an infinity, which no flow sees.
+        # Rows outside go in as an infinity, which never reaches a flow.
         x = np.where(outside[:, None], np.inf, x).astype(dtype, copy=False)
         return in_blocks(lambda *rows: density.log_prob(params, *rows), x)
 
 
 def limits(density):
-    """(lower, upper), (D,) each, of what a density that ends in a logit can draw; inf if not."""
+    """Return bounds (D,) of the samples of a density that ends in a logit; otherwise inf."""
     lower = np.full(density.dim, -np.inf)
     upper = np.full(density.dim, np.inf)
     members = density.flow.flows if isinstance(density.flow, Chain) else ()
@@ -72,24 +72,24 @@ def marginal_of(
     sampler: Callable[..., Any] | None = None,
     cells: bool | None = None,
 ) -> Any:
-    """The Marginal of rows of a table's density of which cells may be missing.
+    """Return the Marginal of rows of a table's density whose cells may be missing.
 
     Parameters
     ----------
     density : TableDensity
     x : (N, D) array
     first : int
-        From where messages count rows.
+        Number of the first row in messages.
     sampler : callable, optional
-        Gives a ConditionalSampler of that density where one is needed.
+        Returns a ConditionalSampler of that density if one is needed.
     cells : bool, optional
-        Of which rows to give the mean density over their cells of lattices: as
-        :meth:`nfref.FlowDensity.score_samples` has it. Errors are those of the row itself.
+        For which rows the density is averaged over their cells, as in
+        :meth:`nfref.FlowDensity.score_samples`. Errors are those of the row itself.
 
     Raises
     ------
     ValueError
-        If a cell holds what its column cannot take, or a column that is given is missing.
+        If a column cannot take its value, or a given column lacks one.
     """
     check_cells(density, x.T, first)
     rows = np.any([is_missing(values) for values in x.T], axis=0)
@@ -113,8 +113,10 @@ def marginal_of(
 
 
 def check_cells(density, cells, first=1, may_be_empty=False):
-    """That cells hold labels that the density knows, or nothing, and columns that are given what
-    they can take; with ``may_be_empty`` these may be empty too. Messages count rows from ``first``.
+    """Check that labels are known to the density, and that given columns can take their values.
+
+    Cells may be empty, given ones only with ``may_be_empty``. ``first`` is the number of the first
+    row in messages.
     """
     for column, values in zip(density.columns, cells):
         missing = is_missing(values)
@@ -138,10 +140,10 @@ def check_cells(density, cells, first=1, may_be_empty=False):
 
 
 def sample_rows(density, params, rng, n, given=None, within=None):
-    """``n`` rows of a density, strictly between the bounds of bounded columns.
+    """Sample ``n`` rows of a density, strictly between the bounds of bounded columns.
 
-    ``given`` (name -> value) are columns of a :class:`TableDensity` with values that are known;
-    for ``within`` see :func:`nfref.tables.densities.table_density.sample_within`.
+    ``given`` (name -> value) are known columns of a :class:`TableDensity`; for ``within`` see
+    :func:`nfref.tables.densities.table_density.sample_within`.
     """
     if isinstance(density, TableDensity):
 
@@ -158,7 +160,7 @@ def sample_rows(density, params, rng, n, given=None, within=None):
 
 
 def sample_like(density, cells, rng, n):
-    """A list of columns' values of n rows; where columns are given, with those of rows of cells."""
+    """Sample columns' values of n rows; given columns take those of rows of ``cells``."""
     if not density.given:
         return density.sample(rng, n)
     rows = rng.integers(len(cells[0]), size=n)
@@ -175,17 +177,17 @@ def sample_like(density, cells, rng, n):
 
 
 def stacked(columns):
-    """Columns' values as one array, of dtype object where some are text."""
+    """Return columns' values as one array, of dtype object if some are text."""
     if any(values.dtype.kind in "OU" for values in columns):
         columns = [values.astype(object) for values in columns]
     return np.stack(columns, axis=1)
 
 
 class AsDensity:
-    """The density of a table with the calls of one that has parameters: what pictures take.
+    """The density of a table with the methods of one with parameters, as plots need it.
 
-    Its rows are numbers: of a category the place of each label. Where columns are given, those of
-    its samples are those of rows of ``cells``.
+    Its rows are numbers: a category is the place of its label. Given columns of samples take the
+    values of rows of ``cells``.
     """
 
     context_dim = 0
@@ -194,7 +196,7 @@ class AsDensity:
         self.table, self.dim, self.cells = table, table.dim, cells
 
     def numbers(self, cells):
-        """Rows of numbers (N, D) for a list of columns' values."""
+        """Return rows of numbers (N, D) for a list of columns' values."""
         return np.stack(
             [
                 column.encode(values) if column.kind == "category" else values
@@ -206,7 +208,7 @@ class AsDensity:
     def log_prob(self, params, x, context=None):
         cells = []
         for column, values in zip(self.table.columns, x.T):
-            if column.kind == "category":  # a picture asks between labels too
+            if column.kind == "category":  # plots evaluate between labels too
                 values = column.decode(np.clip(np.round(values), 0, len(column.labels) - 1))
             cells.append(values)
         return self.table.log_prob(cells)

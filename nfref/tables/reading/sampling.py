@@ -182,7 +182,8 @@ def sample(
 
 def _like(start, path, table, known):
     """The table with its columns in the order of the first, and texts at places in ``known``
-    (name -> {text: place}), which grow."""
+    (name -> {text: place}), which grow.
+    """
     values = match_columns(path, table, start.columns, start.named, "the first file's")
     for k, name in enumerate(start.columns):
         texts = table.labels.get(name if table.named else table.columns[k])

@@ -379,7 +379,8 @@ def _write_rows(file, columns, blocks):
 
 def _texts(values):
     """Cells as text. A float's repr is its shortest text that reads back as the same number, as are
-    NumPy's strings, for each width of float. Whole numbers are written as such."""
+    NumPy's strings, for each width of float. Whole numbers are written as such.
+    """
     rows = values.astype(str).tolist()
     if values.dtype.kind == "f":
         return [[cell.removesuffix(".0") for cell in row] for row in rows]

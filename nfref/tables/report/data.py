@@ -1,10 +1,10 @@
-"""What a report shows, as plain numbers.
+"""The numbers of a report.
 
-Sources: Talts et al. 2018, arXiv:1804.06788, for what calibration means
-(:mod:`nfref.diagnostics.calibration` has it for each row given a context).
+Data and samples of the model are compared by ranks, which works for any density that can be
+sampled, whatever its columns. If the model is right, data and samples follow one distribution.
 
-Data and draws of the model are compared by ranks, which works for any density that can be sampled,
-of whatever columns: where the model is right, data and draws follow one law.
+Source: Talts et al. 2018, arXiv:1804.06788, for calibration (:mod:`nfref.diagnostics.calibration`
+has it for each row given a context).
 """
 
 from dataclasses import dataclass
@@ -20,18 +20,18 @@ from nfref.tables.files.model_file import Model
 from nfref.tables.schema.columns import Continuous
 from nfref.tables.schema.distinct_rows import as_counts, effective_rows
 
-DRAWS = 5000  # of the model
-ROWS = 20_000  # of the data at most, evenly spaced
+DRAWS = 5000  # samples of the model
+ROWS = 20_000  # most rows of the data, evenly spaced
 WORST = 10
 BINS = 20
-POINTS = 400  # that are followed through the layers
-STAGES = 24  # of the layers that are shown, at most
+POINTS = 400  # samples that are followed through the layers
+STAGES = 24  # most stages that are shown
 LEVELS = np.linspace(0.05, 0.95, 19)
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of data beside draws of the model.
+    """One column of data beside samples of the model.
 
     Attributes
     ----------
@@ -39,14 +39,14 @@ class Column:
     edges : (B + 1,) array or None
         Of the bins; None for a category.
     labels : tuple of str
-        Of the bins of a category; empty otherwise.
+        Of the bins of a category; otherwise empty.
     data, draws : (B,) array
-        Shares of rows in the bins.
+        Shares of the data and of the samples in the bins.
     pit : (20,) array
-        Shares of the data's ranks among the draws; 1/20 each where the model is right.
+        Shares of the data's ranks among the samples; 1/20 each if the model is right.
     distance, pvalue : float
         The largest distance of the two distribution functions, and the probability of one so large
-        where the model is right (Kolmogorov and Smirnov, two samples).
+        if the model is right (Kolmogorov and Smirnov, two samples).
     """
 
     name: str
@@ -71,7 +71,7 @@ class Worst:
     log_prob : float
     cells : tuple of str
     extreme : int
-        The column, of all, whose value is furthest in the tail of the draws.
+        The column whose value is furthest in the tail of the samples.
     """
 
     row: int
@@ -82,12 +82,12 @@ class Worst:
 
 @dataclass(frozen=True)
 class Layers:
-    """Draws of the base on their way through a flow.
+    """Samples of the base on their way through a flow.
 
     Attributes
     ----------
     name : str
-        Whose flow it is.
+        Of the flow.
     columns : tuple of str
     stages : tuple of str
         The base, and each layer.
@@ -96,7 +96,7 @@ class Layers:
     quadrant : (N,) array of int
         Of the base's first two columns, 0 to 3.
     left_out : int
-        Layers between that are not shown.
+        The number of layers that are not shown.
     """
 
     name: str
@@ -114,35 +114,35 @@ class Report:
     Attributes
     ----------
     rows, used : int
-        Of the data, and how many of them stand in the comparisons with draws.
+        The number of rows of the data, and of those that are compared with samples.
     names : tuple of str
         Of all columns.
     given : tuple of str
-        Of those that the model is given; draws have the data's own values there.
+        The given columns; samples take their values from the data.
     columns : tuple of Column
-        All others.
+        All other columns.
     mean, error : float
-        Nats per row of the data that it was not fitted to, as far as is known, and the standard
-        error.
+        Nats per row of the data that the model was not fitted to, as far as is known, and the
+        standard error.
     own : int
-        How many rows these are.
+        The number of these rows.
     fitted_mean : float or None
-        Nats per row of the others; None where there are none.
+        Nats per row of the other rows; None without any.
     log_prob, drawn_log_prob : array
-        Of the data that is compared, and of the draws.
+        Of the data that is compared, and of the samples.
     impossible : int
         Rows whose likelihood is not a finite number.
     coverage : (L,) array
-        Shares of the data within the highest-density regions of probability ``LEVELS``.
+        Shares of the data in the highest-density regions of probability ``LEVELS``.
     coverage_pvalue : float
     worst : tuple of Worst
     candidates : list of dict
-        As the model file holds them.
+        From the model file.
     curves : dict
         name -> {"train": ..., "validation": ...}, nats per row and epoch.
     layers : Layers or None
     about : dict
-        Text by name: what the model file says about its making.
+        Text by name: what the model file says about the fit.
     """
 
     rows: int
@@ -177,7 +177,7 @@ def gather(
     weight: Array | None = None,
     tested: Array | None = None,
 ) -> Report:
-    """The numbers of a report.
+    """Compute the numbers of a report.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def gather(
     names : sequence of str
         Of its D columns.
     rows : (N, D) array
-        Data, at least one row; of dtype object where some of its cells are text.
+        Data, at least one row; of dtype object if some cells are text.
     log_prob : callable
         (rows) -> (N,) array of log-likelihoods.
     draw : callable
@@ -194,10 +194,10 @@ def gather(
     about : dict, optional
         Text by name, to be shown.
     weight : (N,) array, optional
-        What each row counts. Compared with draws are then rows drawn with chances as their weights.
+        Weight of each row. Then rows that are sampled by their weights are compared with samples.
     tested : (N,) array of bool, optional
-        Which rows the model was not fitted to, of data of which it was fitted to the rest: these
-        are compared with draws, and the mean is theirs.
+        Rows that the model was not fitted to, if it was fitted to the others: only these are
+        compared with samples and count in the mean.
 
     Returns
     -------
@@ -267,12 +267,12 @@ def gather(
 
 
 def covered(scores, drawn_scores):
-    """(shares of data in the highest-density regions of ``LEVELS``, p-value of their law).
+    """Return shares of data in the highest-density regions of ``LEVELS``, and a p-value.
 
-    The region of probability a holds the a of all draws that have the highest log p; log p of data
-    and of draws have one law where the model is right, which the p-value asks by two samples.
+    The region of probability a holds the share a of all samples with the highest log p. If the
+    model is right, log p of data and of samples follow one distribution; the p-value tests that.
     """
-    from scipy.stats import ks_2samp  # slow to import, so only on use
+    from scipy.stats import ks_2samp  # slow to import
 
     scores = np.where(np.isnan(scores), -np.inf, scores)
     drawn_scores = drawn_scores[~np.isnan(drawn_scores)]
@@ -293,13 +293,13 @@ def _kinds(density, dim):
 
 
 def _wrapped(density, k, values):
-    """The values of column k; on a circle moved to the turn that draws are in."""
+    """Return the values of column k; on a circle moved to the turn of the samples."""
     column = density.columns[k] if isinstance(density, TableDensity) else None
     return column.wrapped(values.astype(float)) if isinstance(column, Continuous) else values
 
 
 def _numbers(kind, data, draws):
-    """(data, draws, labels) as numbers: of a category the places of its labels."""
+    """Return (data, samples, labels) as numbers: labels as their places."""
     if kind != "category":
         return data.astype(np.float64), draws.astype(np.float64), ()
     labels = sorted({*data.tolist(), *draws.tolist()})
@@ -314,9 +314,10 @@ def _numbers(kind, data, draws):
 
 
 def _ranks(data, draws, kind, rng):
-    """The share of draws below each value, in (0, 1); among equal ones any place, by chance.
+    """Return the share of samples below each value, in (0, 1), with ties broken at random.
 
-    u = (#{draws < x} + U (1 + #{draws = x})) / (L + 1) is uniform for a row of the same law.
+    u = (#{samples < x} + U (1 + #{samples = x})) / (L + 1) is uniform for a row of the same
+    distribution.
     """
     draws = np.sort(draws[~np.isnan(draws)])
     below, upto = np.searchsorted(draws, data), np.searchsorted(draws, data, side="right")
@@ -324,7 +325,7 @@ def _ranks(data, draws, kind, rng):
 
 
 def _column(name, kind, data, draws, labels, u, rng):
-    from scipy.stats import ks_2samp  # slow to import, so only on use
+    from scipy.stats import ks_2samp  # slow to import
 
     draws = draws[np.isfinite(draws)]
     if labels:
@@ -334,7 +335,7 @@ def _column(name, kind, data, draws, labels, u, rng):
     shares = [np.histogram(values, inner)[0] / len(values) for values in (data, draws)]
     jitter = [
         rng.random(len(values)) if kind in ("category", "count") else 0 for values in (data, draws)
-    ]  # of whole numbers, so that there are no ties
+    ]  # whole numbers are moved apart, so that there are no ties
     test = ks_2samp(data + jitter[0], draws + jitter[1])
     return Column(
         name,
@@ -349,7 +350,7 @@ def _column(name, kind, data, draws, labels, u, rng):
 
 
 def _edges(data, draws, kind):
-    """Of bins around all but the outermost 0.5 % of the data and of the draws."""
+    """Return bins around all but the outermost 0.5 % of data and samples."""
     low, high = (
         pick([np.quantile(part, at) for part in (data, draws)])
         for pick, at in ((min, 0.005), (max, 0.995))
@@ -371,7 +372,7 @@ def _text(cell):
 
 
 def _training(fit):
-    """(candidates, curves) that the notes of a fit hold, as far as they are of its form."""
+    """Return (candidates, curves) from the notes of a fit, as far as they are well-formed."""
     candidates = [
         one
         for one in _list(fit.get("candidates"))
@@ -409,7 +410,7 @@ def _is_number(value):
 
 
 def _layers(model, names, rng):
-    """The flow, or that of the pool with the largest weight; None where there is none."""
+    """Return the layers of the flow, or of the pool's flow with the largest weight, or None."""
     density, params, context, name = model.density, model.params, None, ""
     if isinstance(density, TableDensity):
         table, pool = density, density.pool
@@ -425,7 +426,7 @@ def _layers(model, names, rng):
 
 
 def followed(density, params, names, rng, context=None, name=""):
-    """Draws of a density's base after each layer of its flow: :class:`Layers`."""
+    """Return samples of a density's base after each layer of its flow."""
     z = density.base.sample(params["base"], rng, POINTS)
     second = z[:, min(1, density.dim - 1)]
     quadrant = 2 * (second > np.median(second)) + (z[:, 0] > np.median(z[:, 0]))

@@ -1,15 +1,15 @@
-"""The page of a report: its numbers, and charts of them."""
+"""The page of a report: numbers and charts in one HTML file."""
 
 import json
 
 import numpy as np
 
-from nfref.tables.report import svg
+from nfref.tables.report import charts
 from nfref.tables.report.data import LEVELS, Report
 
 
 def render(report: Report, title: str) -> str:
-    """One self-contained HTML page.
+    """Render one self-contained HTML page.
 
     Parameters
     ----------
@@ -38,23 +38,23 @@ def render(report: Report, title: str) -> str:
     return environment.get_template("page.html.j2").render(
         report=report,
         title=title,
-        svg=svg,
+        charts=charts,
         levels=LEVELS,
         layers=None if report.layers is None else embedded(report.layers),
     )
 
 
 def nats(value):
-    """A log-likelihood for people; a dash for none."""
+    """Format a log-likelihood; a dash for none."""
     if value is None or np.isnan(value):
         return "\u2013"
     return f"{value:.3f}".replace("-", "\u2212")
 
 
 def embedded(layers):
-    """The layers as JSON that a script element can hold: each stage in units of its own.
+    """Return the layers as JSON for a script element, each stage in units of its own.
 
-    Points are rounded to a thousandth of the width of a stage's column, or null where not finite.
+    Points are rounded to a thousandth of the width of a stage's column; null if not finite.
     """
     stages = []
     for name, points in zip(layers.stages, layers.points):

@@ -300,7 +300,8 @@ def sigmoids_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
 @body
 def derivatives(units, raw, tape, g_raw):
     """What step 1 says: those by u_j, of y and of L, are left in the rows of g_raw for slopes and
-    offsets; those by the raw number of w_j in P and Q; t_j in T."""
+    offsets; those by the raw number of w_j in P and Q; t_j in T.
+    """
     number = raw.dtype.type
     zero, one = number(0), number(1)
     for r in range(ROWS):

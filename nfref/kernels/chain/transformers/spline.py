@@ -347,7 +347,8 @@ PART_BEFORE, PART, PART_AFTER, AFTER = SUM_W, ABOVE0, ABOVE1, SUM_H
 @body
 def softmax_vjp(bins, raw, first, step, per_part, tape, before_row, within_row, g_raw):
     """Step 6: raw_i gets its part times sum_j p_j (G_i - G_j), a sum in which only what differs is
-    subtracted, so that nothing is left where one part is all."""
+    subtracted, so that nothing is left where one part is all.
+    """
     number = raw.dtype.type
     zero = number(0)
     for r in range(ROWS):
