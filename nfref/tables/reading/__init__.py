@@ -1,9 +1,9 @@
-"""Tables of numbers: reading them from files, checking them, writing them.
+"""Read tables of numbers from files, check them, write them.
 
-A table is an (N, D) array with D column names. It is read from .csv, .tsv and .txt (text),
-.npy and .npz (NumPy), and .parquet (where pyarrow is installed). Whatever is wrong with a
-file is a :class:`TableError` of one line: the file, what was expected, what came, and where.
-Rows are counted from 1, the header not included; lines are lines of the file.
+A table is an (N, D) array with D column names. It is read from .csv, .tsv and .txt (text), .npy and
+.npz (NumPy), and .parquet (with pyarrow). A fault of a file is a :class:`TableError` of one line:
+the file, what was expected, what came, and where. Rows are counted from 1, without the header;
+lines are lines of the file.
 """
 
 from nfref.tables.reading.batches import batch_rows, batches, write_batches

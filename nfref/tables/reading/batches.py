@@ -1,4 +1,4 @@
-"""Tables a batch of rows at a time: files that are larger than memory."""
+"""Read and write tables a batch of rows at a time: files may be larger than memory."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ CELLS = 1 << 20  # numbers in a batch: 8 MB
 
 
 def batch_rows(columns):
-    """Rows in a batch of so many columns: whole blocks, so that batches cut no block in two."""
+    """Return the rows of a batch: whole blocks, so that batches do not cut a block in two."""
     return BLOCK * min(16, max(1, CELLS // (BLOCK * columns)))
 
 
@@ -39,7 +39,10 @@ def batches(
     may_be_empty: bool = False,
     keep: Callable[..., Any] | None = None,
 ) -> Any:
-    """The rows of a file, a batch at a time, in memory that does not depend on their number.
+    """Yield the rows of a file in batches, in memory that does not depend on their number.
+
+    A .parquet is read by its row groups, text line by line, an .npy by pieces of the file. An .npz
+    is read whole, and then cut. A csv may come through a pipe.
 
     A .parquet is read by batches of its row groups, text line by line, an .npy by pieces of the
     file. An .npz is read whole, and only then cut. A csv may come through a pipe.
@@ -99,17 +102,17 @@ def batches(
 def _pieces_of_npy(path, rows):
     whole = mapped(path)
     if whole.ndim != 2 or not whole.size or whole.dtype.kind not in "buif":
-        from_array(path, whole)  # says what it is not
+        from_array(path, whole)  # raises the error
     count, columns = whole.shape
     del whole
     rows = rows or batch_rows(columns)
     for start in range(0, count, rows):
-        # Mapped anew for each piece: pages of pieces that are done do not stay in memory.
+        # Mapped again for each piece: pages of earlier pieces do not stay in memory.
         yield from_array(path, mapped(path)[start : start + rows])
 
 
 def regrouped(tables, rows=None):
-    """The rows of tables of any size as tables of ``rows`` rows; the last holds the rest."""
+    """Yield the rows of tables of any size as tables of ``rows`` rows; the last holds the rest."""
     waiting, count = [], 0
     for table in tables:
         rows = rows or batch_rows(len(table.columns))
@@ -129,7 +132,7 @@ def regrouped(tables, rows=None):
 
 
 def write_batches(path: PathLike, columns: Sequence[str], blocks: Iterable[Any]) -> None:
-    """Write rows that come as (M, D) arrays, whole or not at all: .parquet, or else csv.
+    """Write rows that come as (M, D) arrays, whole or not at all: .parquet, otherwise csv.
 
     Parameters
     ----------
@@ -158,7 +161,7 @@ def write_batches(path: PathLike, columns: Sequence[str], blocks: Iterable[Any])
 
 
 def _as_arrow(pyarrow, values):
-    """Numbers (N,) for pyarrow; floats by their buffer, for anything else loads pandas, 40 MB."""
+    """Return numbers (N,) for pyarrow, by their buffer: other ways load pandas, 40 MB."""
     kinds = {"float32": pyarrow.float32(), "float64": pyarrow.float64()}
     if values.dtype.name not in kinds:
         return pyarrow.array(values)

@@ -1,11 +1,11 @@
-"""Whether the first line of a text file holds names or numbers."""
+"""Decide whether the first line of a text file holds names or numbers."""
 
 import re
 
 from nfref.runtime.annotations import Any, Sequence
 from nfref.tables.reading.table import is_number, quoted_names
 
-# What stands in a cell for a number that is missing.
+# Texts that stand for a missing number.
 MISSING = {"na", "n/a", "nan", "null", "none", "nil", "?", "-", "--", ".", "missing"}
 _WHOLE = re.compile(r"\s*\d{1,9}\s*")
 _INTEGER = re.compile(r"\s*[-+]?\d+\s*")
@@ -15,28 +15,28 @@ _SPOILT_NUMBER = re.compile(r"\s*[-+.]?\d")
 def find_names(
     rows: Sequence[Any], lines: Sequence[str], header: str = "auto"
 ) -> tuple[int, list[str] | None, str, bool]:
-    """Which of the first rows are no data, and the names of the columns.
+    """Find which of the first rows are not data, and the names of the columns.
 
     ``"yes"`` takes the first row as names, ``"no"`` as data. ``"auto"``:
 
-    - cells that are no numbers are names; all numbers are data;
-    - a row quoted throughout above one that is not holds names, numbers or not: so nfref
-      (and R) writes them;
-    - whole numbers that count up by one, or years, are what pandas writes above unnamed
-      columns. They are names where some row below holds other than whole numbers, else data;
-    - whole numbers and words mixed are names, but fractions and words, or words that stand
-      for a missing number, are data with a bad cell.
+    - cells that are not numbers are names; all numbers are data;
+    - a row quoted throughout above one that is not quoted holds names, numbers or not: nfref and R
+      write names in this way;
+    - whole numbers that count up by one, or years, are what pandas writes above unnamed columns.
+      They are names if some row below holds other than whole numbers, otherwise data;
+    - whole numbers and words mixed are names; but fractions and words, or words that stand for a
+      missing number, are data with a bad cell.
 
-    The last two are guesses, and the remark says so. Lines that begin with # in front of
-    all this are comments, except that the last one holds the names where it fits the numbers
-    below it, as numpy.savetxt writes them.
+    The last two are guesses, and the remark says so. Lines that begin with # before all this are
+    comments. The last of them holds the names if it fits the numbers below it, as numpy.savetxt
+    writes them.
 
     Parameters
     ----------
     rows : sequence of (line, cells)
         The first records of the file, without blank lines.
     lines : sequence of str
-        Its first lines as they stand.
+        Its first lines, unchanged.
     header : {"auto", "yes", "no"}
 
     Returns
@@ -44,9 +44,9 @@ def find_names(
     skipped : int
         How many of the rows are comments or names.
     cells : list of str or None
-        The names; None where there are none.
+        The names; None without names.
     remark : str
-        What was taken for what, for people; empty where nothing is to be said.
+        What the first line was taken for; empty if that is plain.
     doubtful : bool
         Whether it is a guess.
     """
@@ -88,12 +88,12 @@ def find_names(
 
 
 def is_unmistakable(name):
-    """Whether a name, unquoted in a first line, can only be a name."""
+    """Return whether a name, unquoted in a first line, can only be a name."""
     return not is_number(name) and name.strip().lower() not in MISSING
 
 
 def _are_names(cells, below, quoted):
-    """(whether they are names, whether that is a guess)."""
+    """Return (whether they are names, whether that is a guess)."""
     if quoted:
         return True, False
     filled = [cell for cell in cells if cell.strip()]
@@ -114,7 +114,7 @@ def _are_names(cells, below, quoted):
 
 
 def _count_up(cells):
-    """Whether cells count 0, 1, 2 ... from anywhere, or are years that differ."""
+    """Return whether cells count up by one, or are different years."""
     if not all(_WHOLE.fullmatch(cell) for cell in cells):
         return False
     numbers = [int(cell) for cell in cells]
@@ -129,7 +129,7 @@ def _count_up(cells):
 
 
 def _text_of(rows, place, lines):
-    """A record as it stands in the file, in one line or, where names hold line breaks, several."""
+    """Return a record as it is in the file; it has several lines if names hold line breaks."""
     start = rows[place - 1][0] if place else 0
     return "".join(lines[start : rows[place][0]]).strip()
 
@@ -139,7 +139,7 @@ def _is_comment(row, text):
 
 
 def _is_quoted(text, cells):
-    """Whether every cell of a record stands in quotes."""
+    """Return whether every cell of a record is in quotes."""
     text = text.strip()
     return text[:1] == '"' and text[-1:] == '"' and text.count('"') >= 2 * len(cells)
 

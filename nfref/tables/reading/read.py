@@ -1,4 +1,4 @@
-"""Reading a table from a file, by its extension."""
+"""Read a table from a file; its extension decides how."""
 
 import contextlib
 import os
@@ -26,11 +26,11 @@ HEADERS = ("auto", "yes", "no")
 def read_table(path: PathLike, header: str = "auto") -> Table:
     """Read a table of finite numbers.
 
-    Text files: the delimiter is a tab, a semicolon, a comma, a bar or, in a .txt, spaces,
-    whichever splits the first lines evenly; quotes are respected. A first row that is all
-    numbers is data, and the columns are then called x1 ... xD; any other first row holds the
-    names; where that is a guess, it is warned of (:func:`nfref.tables.reading.names.find_names`).
-    An .npz must hold one array, or only one of two dimensions. Text may come through a pipe.
+    The delimiter of a text file is a tab, a semicolon, a comma, a bar or, in a .txt, spaces,
+    whichever splits the first lines evenly; quotes are respected. A first row that is all numbers
+    is data, and the columns are then called x1 ... xD; any other first row holds the names. A guess
+    is reported by a warning (:func:`nfref.tables.reading.names.find_names`). An .npz must hold one
+    array, or only one of two dimensions. Text may come through a pipe.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def read_table(path: PathLike, header: str = "auto") -> Table:
     Raises
     ------
     TableError
-        If there is no such file, or it doesn't hold a table of finite numbers.
+        If there is no such file, or if it does not hold a table of finite numbers.
     """
     table = read_quietly(path, header)
     if table.doubtful:
@@ -55,10 +55,10 @@ def read_table(path: PathLike, header: str = "auto") -> Table:
 
 
 def read_quietly(path, header="auto", texts=(), may_be_empty=False, keep=None):
-    """:func:`read_table` without the warning; the remark of the table says it.
+    """Read a table without the warning; the table's remark has its text.
 
-    ``texts`` names columns of a text file whose cells are taken as they stand: see
-    ``Table.labels``. With ``may_be_empty`` cells may be empty, and are NaN then. ``keep`` is as for
+    ``texts`` names columns of a text file whose cells are kept as text: see ``Table.labels``. With
+    ``may_be_empty`` cells may be empty, and are NaN then. ``keep`` is as for
     :func:`nfref.tables.reading.batches`.
     """
     path = os.fspath(path)
@@ -76,7 +76,7 @@ def read_quietly(path, header="auto", texts=(), may_be_empty=False, keep=None):
 
 @contextlib.contextmanager
 def readable(path):
-    """That a file of a known kind can be read; whatever goes wrong in the block is a TableError."""
+    """Check that the file's kind is known; any error in the block becomes a TableError."""
     extension = os.path.splitext(path)[1].lower()
     if extension not in READERS:
         raise TableError(
@@ -97,7 +97,8 @@ def readable(path):
     except (OSError, ValueError) as error:
         if isinstance(error, TableError):
             raise
-        came = getattr(error, "strerror", None) or error  # a ValueError for a zero byte in it
+        # a ValueError if the path holds a zero byte
+        came = getattr(error, "strerror", None) or error
         raise TableError(f"{path}: expected a readable file, got {came}") from None
 
 
@@ -106,7 +107,7 @@ def _read_npy(path):
 
 
 def mapped(path):
-    """The array of an .npy file, mapped: one that claims more than it holds takes no memory."""
+    """Return the array of an .npy file, mapped: a false size takes no memory."""
     _check_kind(path)
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
@@ -122,7 +123,7 @@ def _read_npz(path):
             arrays = {name: archive[name] for name in names}
     except MemoryError:
         raise
-    except Exception as error:  # zipfile, zlib, tokenize and pickle each have their own
+    except Exception as error:  # zipfile, zlib, tokenize and pickle raise errors of their own
         raise _unreadable(path, error) from None
     if not all(isinstance(array, np.ndarray) for array in arrays.values()):
         raise _unreadable(path, None)
@@ -136,7 +137,7 @@ def _read_npz(path):
 
 
 def _check_kind(path):
-    """That a NumPy file is of the kind that its name says."""
+    """Check that a NumPy file is of the kind that its name says."""
     with open(path, "rb") as file:
         came = ".npz" if file.read(2) == b"PK" else ".npy"
     if not path.lower().endswith(came):
@@ -158,7 +159,7 @@ def _unreadable(path, error):
 
 
 def from_array(path, array):
-    """The table of an array, if it is one."""
+    """Return the table of an array, if it is one."""
     if array.dtype.kind not in "buif":
         raise TableError(f"{path}: expected real numbers, got dtype {array.dtype}")
     if array.ndim != 2:
@@ -172,7 +173,7 @@ def from_array(path, array):
 
 
 def only(table, keep):
-    """The columns of a table of numbers that ``keep(columns, named)`` names; all for None."""
+    """Return the columns of a table that ``keep(columns, named)`` names; all for None."""
     kept = table.columns if keep is None else tuple(keep(table.columns, table.named))
     if kept == table.columns:
         return table
@@ -195,14 +196,14 @@ def parquet_tables(
     rows: int | Callable[..., Any],
     keep: Callable[..., Any] | None = None,
 ) -> Iterator[Table]:
-    """The rows of a .parquet as tables, some at a time.
+    """Yield the rows of a .parquet as tables.
 
     Parameters
     ----------
     path : str
     texts : sequence of str
-        Names of columns whose cells are text; see ``Table.labels``, which grow. ``...`` among them
-        stands for those of text, truth values and dictionaries.
+        Names of columns whose cells are text; see ``Table.labels``, which grow. ``...`` stands for
+        columns of text, truth values and dictionaries.
     rows : int or callable
         Rows in a table; a function of the number of columns.
     keep : callable, optional
@@ -216,9 +217,9 @@ def parquet_tables(
             f"{path}: reading .parquet needs pyarrow, which is not installed (pip install pyarrow)"
         ) from None
     try:
-        # Read ahead, it would hold whole row groups.
+        # Reading ahead would hold whole row groups.
         with parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
-            # What pandas stores of a table's row labels is no column of the table.
+            # The row labels that pandas stores are not a column of the table.
             kept = [
                 k
                 for k, name in enumerate(file.schema_arrow.names)
@@ -272,16 +273,16 @@ def parquet_tables(
                         values[:, k] = _as_floats(cells)
                 yield Table(values, columns, labels=labels, whole=whole)
                 total += len(values)
-            if total != file.metadata.num_rows:  # damage that pyarrow passes over
+            if total != file.metadata.num_rows:  # damage that pyarrow does not report
                 raise _unreadable(path, None)
     except (pyarrow.ArrowException, OSError):
         raise _unreadable(path, None) from None
 
 
 def _as_floats(cells):
-    """Numbers of pyarrow in float64, (N,), NaN where they are missing.
+    """Return numbers of pyarrow in float64, (N,), NaN where they are missing.
 
-    From its buffers: whatever turns Python's or NumPy's into pyarrow's loads pandas, 40 MB.
+    From its buffers: other conversions between pyarrow and NumPy load pandas, 40 MB.
     """
     import pyarrow
 
@@ -296,7 +297,7 @@ def _as_floats(cells):
 
 
 def _are_labels(kind):
-    """Whether a type of pyarrow is that of labels: text, truth values, places in a dictionary."""
+    """Return whether a type of pyarrow is one of labels: text, truth values, dictionaries."""
     import pyarrow
 
     return any(
@@ -311,7 +312,7 @@ def _are_labels(kind):
 
 
 def _coded(cells, texts, known):
-    """The places of cells in ``texts``, which grow; NaN for a missing one."""
+    """Return the places of cells in ``texts``, which grow; NaN for a missing one."""
     found = np.empty(len(cells))
     for k, cell in enumerate(cells.to_pylist()):
         if cell is None:

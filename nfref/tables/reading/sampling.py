@@ -4,10 +4,10 @@ Row i of all rows, counted through the files, has the 64-bit key
 
     k_i = mix(s + (i + 1) g),    s = mix(seed),  g odd,
 
-mix the finaliser of splitmix64. For one seed i -> k_i is one to one, so no two rows tie, and the
-M rows with the lowest keys are the sample: M rows of N, each set of M as likely as any other as far
-as the keys are random. They do not depend on how the rows were cut into batches, and a row that
-once has M lower keys before it may be forgotten, so no more than 5/4 M rows are ever held.
+mix being the finaliser of splitmix64. For one seed i -> k_i is one to one, so no two rows tie. The
+M rows with the lowest keys are the sample: each set of M of the N rows is equally likely, as far as
+the keys are random. Keys do not depend on how the rows were cut into batches. A row with M lower
+keys before it can be forgotten, so at most 5/4 M rows are held.
 """
 
 import os
@@ -21,20 +21,20 @@ from nfref.tables.reading.read import TEXT
 from nfref.tables.reading.table import Table, match_columns
 from nfref.tables.reading.text import are_whole
 
-CELLS = 1 << 23  # numbers in a sample where nothing else is said: 64 MB
-ROWS = 1_000_000  # and rows
+CELLS = 1 << 23  # most numbers in a sample by default: 64 MB
+ROWS = 1_000_000  # most rows in a sample by default
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def mixed(bits):
-    """The finaliser of splitmix64: every bit of the result depends on every bit of the input."""
+    """Return the finaliser of splitmix64: every input bit changes every bit of the result."""
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return bits ^ (bits >> np.uint64(31))
 
 
 def sample_rows(columns):
-    """How many rows of so many columns a sample holds where nothing else is said."""
+    """Return how many rows of so many columns a sample holds by default."""
     return min(ROWS, max(1, CELLS // columns))
 
 
@@ -55,7 +55,7 @@ class Reservoir:
         self._limit = None
 
     def add(self, values):
-        """Rows (K, D) that follow those before."""
+        """Add the next rows, (K, D)."""
         places = np.arange(self.total, self.total + len(values), dtype=np.uint64)
         self.total += len(values)
         keys = mixed(self._start + (places + np.uint64(1)) * GOLDEN)
@@ -76,7 +76,7 @@ class Reservoir:
         self._parts = [(keys, places, values)]
 
     def rows(self):
-        """(places (M,) among all rows, rows (M, D)) in the order in which they came."""
+        """Return (places (M,), rows (M, D)) in the order in which they were added."""
         self._forget()
         _, places, values = self._parts[0]
         return places.astype(np.int64), values
@@ -89,11 +89,11 @@ class Sample:
     Attributes
     ----------
     table : Table
-        ``whole`` says what holds of all rows.
+        ``whole`` is true of all rows, not only of these.
     places : (M,) array
-        Where they stand among all, from 0.
+        Their places among all rows, from 0.
     total : int
-        How many there are.
+        The number of all rows.
     lowest : dict
         name -> the lowest value of a column in all rows.
     """
@@ -114,19 +114,19 @@ def sample(
     keep: Any = None,
     look: Callable[..., Any] | None = None,
 ) -> Sample:
-    """A uniform sample of the rows of files, or all rows where these are no more.
+    """Return a uniform sample of the rows of files, or all rows if there are no more.
 
     Parameters
     ----------
     paths : path-like or sequence of path-like
-        Files with the same columns, which are matched by name where they have names.
+        Files with the same columns, which are matched by name if they have names.
     rows : int, optional
-        How many at most; by default a million, and no more than 2^23 numbers.
+        Most rows of the sample; by default a million, and no more than 2^23 numbers.
     seed : int
     header, texts, may_be_empty, keep
         As for :func:`nfref.tables.reading.batches`.
     look : callable, optional
-        ``look(path, table, first, total)`` of every batch: ``first`` rows of its file lie before
+        ``look(path, table, first, total)`` of every batch: ``first`` rows of its file come before
         it, and ``total`` rows of all files are read with it.
 
     Returns
@@ -181,8 +181,9 @@ def sample(
 
 
 def _like(start, path, table, known):
-    """The table with its columns in the order of the first, and texts at places in ``known``
-    (name -> {text: place}), which grow.
+    """Return the table with the columns of the first one, and texts as places in ``known``.
+
+    ``known`` (name -> {text: place}) grows.
     """
     values = match_columns(path, table, start.columns, start.named, "the first file's")
     for k, name in enumerate(start.columns):
@@ -199,7 +200,7 @@ def _like(start, path, table, known):
 
 
 def _whole(path, table):
-    """Which columns hold whole numbers: by their type, or in a text file by their values."""
+    """Return which columns hold whole numbers: by type, or in a text file by value."""
     if os.path.splitext(path)[1].lower() in TEXT:
         return are_whole(table.values) & ~np.isin(table.columns, list(table.labels))
     return np.isin(table.columns, table.whole)

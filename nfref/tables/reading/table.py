@@ -1,4 +1,4 @@
-"""What a table is, and the checks on it."""
+"""A table, and checks of tables."""
 
 import csv
 import itertools
@@ -17,9 +17,9 @@ class TableError(ValueError):
     Attributes
     ----------
     column : str or None
-        The name of the column that it is about, where it is about one.
+        The name of the column that it is about, if it is about one.
     not_numbers : bool
-        Whether the column holds something else than numbers.
+        Whether the column holds anything but numbers.
     """
 
     def __init__(self, message: Any, column: Any = None, not_numbers: Any = False) -> None:
@@ -39,15 +39,15 @@ class Table:
     values : (N, D) array
     columns : sequence of str, length D
     named : bool
-        Whether the file gave the names; if not they are x1 ... xD.
+        Whether the file gave the names; otherwise they are x1 ... xD.
     remark : str
-        What a text file's first line was taken for; empty where there is nothing to say.
+        What a text file's first line was taken for; empty if that is plain.
     doubtful : bool
         Whether the remark is about a guess.
     labels : dict
-        Of columns that hold text: name -> the texts, of which ``values`` hold the places.
+        Of columns that hold text: name -> the texts; ``values`` hold their places.
     whole : tuple of str
-        Columns whose type, or every value of which in a text file, is a whole number.
+        Columns of whole numbers: by type, or by every value in a text file.
     """
 
     values: np.ndarray
@@ -67,9 +67,9 @@ class Table:
             )
 
     def cells(self):
-        """The values of every column as they stand in the file: numbers, or text.
+        """Return the values of every column as in the file: numbers, or text.
 
-        Where a cell is empty they are NaN, or None among text.
+        Empty cells are NaN, or None among text.
         """
         return [
             text_at(self.labels[name], values) if name in self.labels else values
@@ -78,18 +78,18 @@ class Table:
 
 
 def text_at(texts, places):
-    """The texts at places, (N,) of dtype object; None where there is no place but NaN."""
+    """Return the texts at places, (N,) of dtype object; None at NaN."""
     choices = np.array([*texts, None], object)
     return choices[np.where(np.isnan(places), len(texts), places).astype(np.int64)]
 
 
 def numbered_columns(dim):
-    """The names of columns that have none: x1 ... xD."""
+    """Return the names of columns without names: x1 ... xD."""
     return tuple(f"x{k + 1}" for k in range(dim))
 
 
 def check_name(where, name):
-    """That a csv with this name in its first line, and a model file, give it back."""
+    """Check that a csv header and a model file return this name unchanged."""
     try:
         fine = name == name.strip() != "" and b"\0" not in name.encode()
     except UnicodeEncodeError:
@@ -103,7 +103,7 @@ def check_name(where, name):
 
 
 def named_columns(path, cells):
-    """Names that differ from each other; a blank one is called by its place."""
+    """Return different names; a blank one is named by its place."""
     names = tuple(cell.strip() or f"x{k + 1}" for k, cell in enumerate(cells))
     for name in names:
         check_name(path, name)
@@ -116,7 +116,7 @@ def named_columns(path, cells):
 
 
 def quoted_names(names, most=12):
-    """Names in quotes for a message, the first ones and the last."""
+    """Return names in quotes for a message, the first ones and the last."""
     shown = ", ".join(shortened(name, 40) for name in itertools.islice(names, most))
     if len(shown) > 240:
         shown = shown[:237] + "..."
@@ -127,7 +127,7 @@ def quoted_names(names, most=12):
 
 
 def is_number(cell):
-    """Whether a cell holds a number; unlike ``float`` it doesn't read 12_34 as one."""
+    """Return whether a cell holds a number; unlike ``float`` it refuses 12_34."""
     try:
         float(cell)
     except ValueError:
@@ -139,9 +139,9 @@ def is_number(cell):
 
 
 def check_finite(name, table, first=0, may_be_empty=False):
-    """The table itself, if every number in it is finite; ``first`` rows lie before these.
+    """Check that every number of a table is finite; ``first`` rows come before these.
 
-    With ``may_be_empty`` it may be NaN too, which is a cell without a value.
+    With ``may_be_empty`` numbers may be NaN, for an empty cell.
     """
     finite = ~np.isinf(table.values) if may_be_empty else np.isfinite(table.values)
     if np.all(finite):
@@ -160,23 +160,23 @@ def check_finite(name, table, first=0, may_be_empty=False):
 def match_columns(
     name: str, table: Table, columns: Sequence[str], named: bool = True, whose: str = "the model's"
 ) -> Array:
-    """The values of a table in the order of a model's columns.
+    """Return the values of a table in the order of a model's columns.
 
-    Where both the file and the model know names, the names decide: the same names in another
-    order are put in order, other names are an error. Where either has none (an .npy file, a
-    csv without header), columns are taken by position.
+    If both the file and the model have names, names decide: the same names in another order are
+    rearranged, other names are an error. If one has none (an .npy file, a csv without header),
+    columns are taken by position.
 
     Parameters
     ----------
     name : str
-        What messages call the table.
+        The name of the table in messages.
     table : Table
     columns : sequence of str
         The model's columns.
     named : bool
         Whether the model's columns have names of their own.
     whose : str
-        What messages call the columns where it is not a model that has them.
+        The owner of the columns in messages, if it is not a model.
 
     Returns
     -------

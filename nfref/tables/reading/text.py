@@ -1,4 +1,4 @@
-"""Delimited text: reading it whatever its delimiter, writing it with all digits."""
+"""Delimited text: read it whatever its delimiter, write it with all digits."""
 
 import csv
 import io
@@ -13,12 +13,12 @@ from nfref.runtime.files import is_special, replacing
 from nfref.tables.reading.names import MISSING, find_names, is_unmistakable
 from nfref.tables.reading.table import Table, TableError, is_number, named_columns, numbered_columns
 
-HEAD = 200  # lines by which delimiter and names are told
+HEAD = 200  # lines that decide delimiter and names
 _LIKE_A_NUMBER = re.compile(r"\s*[-+(]?\s*[^\w\s]?\s*\d")  # -1,5 or $ 3 or 2024-01-01
 _DIGITS = re.compile(r"[-+]?\d+")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?")
-BLOCK_CELLS = 1 << 16  # cells that are text at any one time
-MOST_BLANK = 100_000  # lines without anything, one after the other
+BLOCK_CELLS = 1 << 16  # most cells that are text at one time
+MOST_BLANK = 100_000  # most blank lines in a row
 
 # Reading ----------------------------------------------------------------------------------
 
@@ -30,10 +30,10 @@ def read_text(
     may_be_empty: bool = False,
     keep: Callable[..., Any] | None = None,
 ) -> Any:
-    """The table in a .csv, .tsv or .txt file; its numbers may be NaN or infinite.
+    """Read the table of a .csv, .tsv or .txt file; its numbers may be NaN or infinite.
 
-    The file is passed over once, some rows at a time, so a pipe will do, and the memory it
-    takes is about twice that of the numbers.
+    The file is read once, some rows at a time, so it may be a pipe. The memory needed is about
+    twice that of the numbers.
 
     Parameters
     ----------
@@ -41,12 +41,12 @@ def read_text(
     header : {"auto", "yes", "no"}
         Whether the first line holds names; see :func:`nfref.tables.reading.names.find_names`.
     texts : sequence of str
-        Names of columns whose cells are text. ``...`` among them stands for those of which, in the
-        first rows, no cell begins as a number does.
+        Names of columns whose cells are text. ``...`` stands for columns in whose first rows no
+        cell begins like a number.
     may_be_empty : bool
-        Whether cells may be empty. Among numbers, words such as NA stand for an empty one too.
+        Whether cells may be empty. Among numbers, words such as NA count as empty.
     keep : callable, optional
-        ``keep(columns, named)`` gives the names of the columns that are read; all if omitted.
+        ``keep(columns, named)`` returns the names of the columns to read; all if omitted.
     """
     tables = list(text_tables(path, header, texts, may_be_empty, keep))
     whole = np.all([are_whole(table.values) for table in tables], axis=0)
@@ -62,12 +62,12 @@ def read_text(
 
 
 def are_whole(values):
-    """Which columns hold whole numbers and NaN alone, (D,)."""
+    """Return which columns hold only whole numbers and NaN, (D,)."""
     return np.all((values == np.round(values)) | np.isnan(values), axis=0)
 
 
 def text_tables(path, header="auto", texts=(), may_be_empty=False, keep=None):
-    """The rows of a text file as tables, some rows at a time; see :func:`read_text`."""
+    """Yield the rows of a text file as tables, some rows at a time; see :func:`read_text`."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             yield from _tables(path, file, header, texts, may_be_empty, keep)
@@ -120,7 +120,7 @@ def _tables(path, file, header, texts, may_be_empty, keep):
 
 
 def _about_commas(rows):
-    """What there is to say of a table without names whose commas may stand within numbers."""
+    """Warn of a table without names whose commas may be decimal commas."""
     width = len(rows[0])
     if (
         width == 2
@@ -138,7 +138,7 @@ def _about_commas(rows):
 
 
 def _picked(path, rows, columns, kept):
-    """The cells of some columns."""
+    """Return the cells of some columns."""
     places = [columns.index(name) for name in kept]
     for k, (line, cells) in enumerate(rows):
         _check_length(path, cells, columns, k, line)
@@ -146,7 +146,7 @@ def _picked(path, rows, columns, kept):
 
 
 def _look_like_text(cells):
-    """Whether some cell of a column holds something, and none begins as a number does."""
+    """Return whether some cell of a column is not empty, and none begins like a number."""
     filled = [cell for cell in cells if cell.strip() and cell.strip().lower() not in MISSING]
     return bool(filled) and not any(
         is_number(cell) or _LIKE_A_NUMBER.match(cell) for cell in filled
@@ -161,7 +161,10 @@ def _check_length(path, cells, columns, k, line):
 
 
 def _coded(rows, columns, labels):
-    """The rows with text replaced by its place in ``labels``, which grow; blank cells stay."""
+    """Return the rows with text replaced by its place in ``labels``, which grow.
+
+    Blank cells stay.
+    """
     places = {columns.index(name): (texts, {}) for name, texts in labels.items()}
     for line, cells in rows:
         if len(cells) == len(columns):
@@ -176,7 +179,7 @@ def _coded(rows, columns, labels):
 
 
 def _records(path, lines, delimiter):
-    """(line, cells) of every record; the line of one whose quotes span several is its last."""
+    """Yield (line, cells) of every record; if quotes span lines, the last line counts."""
     reader = csv.reader(_well_quoted(path, lines, delimiter), delimiter=delimiter)
     while True:
         try:
@@ -191,7 +194,7 @@ def _records(path, lines, delimiter):
 
 
 def _well_quoted(path, lines, delimiter):
-    """The lines, if no number in quotes goes on behind them: the reader would make 12 of "1"2."""
+    """Yield the lines; refuse a quoted number that continues: the reader would read "1"2 as 12."""
     bad = re.compile(rf'(?:^|{re.escape(delimiter)})\s*("[-+.\d]+"[^"\s{re.escape(delimiter)}]*)')
     for number, line in enumerate(lines, 1):
         if '"' in line:
@@ -205,7 +208,7 @@ def _well_quoted(path, lines, delimiter):
 
 
 def _filled(path, records):
-    """Records without blank lines; in a table of one column an inner one is an empty cell."""
+    """Yield records without blank lines; in a table of one column an inner one is an empty cell."""
     blank, started = [], False
     for line, cells in records:
         if not cells or len(cells) == 1 and not cells[0].strip():
@@ -223,11 +226,11 @@ def _filled(path, records):
 
 
 def _delimiter(head, spaces=False):
-    """Tab, semicolon, comma or bar: the first that cuts all of the first lines into equally many.
+    """Return tab, semicolon, comma or bar: the first that splits all of the first lines evenly.
 
-    The order matters for 0,5;0,7 where a comma does as well; if none is even, because rows
-    are ragged, it is spaces where these may delimit and do so evenly (numpy.savetxt's), else the
-    one that cuts the first line most often. Comments don't count.
+    The order matters for 0,5;0,7, which a comma splits evenly too. If none is even, because rows
+    are ragged, spaces are taken if they are allowed and even (as numpy.savetxt writes them),
+    otherwise the delimiter that splits the first line most often. Comments do not count.
     """
     lines = [line for line in head if line.strip() and not line.lstrip().startswith("#")]
     counts = {}
@@ -238,7 +241,7 @@ def _delimiter(head, spaces=False):
             ]
         except csv.Error:
             counts[delimiter] = [1]
-    for delimiter, count in counts.items():  # one row of many lines: a quote that has no end
+    for delimiter, count in counts.items():  # one row of many lines: a quote that is never closed
         if count and count[0] > 1 and len(set(count)) == 1 and (len(count) > 1 or len(lines) == 1):
             return delimiter
     if spaces and len({len(line.split()) for line in lines[:20]} - {1}) == 1:
@@ -247,7 +250,7 @@ def _delimiter(head, spaces=False):
 
 
 def _numbers(path, rows, columns, may_be_empty):
-    """The rows as (M, D) arrays, converted block by block."""
+    """Yield the rows as (M, D) arrays, converted block by block."""
     size = max(1, BLOCK_CELLS // max(1, len(columns)))
     first = 0
     while block := list(itertools.islice(rows, size)):
@@ -272,13 +275,13 @@ def _numbers(path, rows, columns, may_be_empty):
 
 
 def _or_nan(cell):
-    """The cell, or "nan" where it is empty or a word that stands for that."""
+    """Return the cell, or "nan" for an empty one or a word for it."""
     word = cell.strip().lower()
     return "nan" if not word or word in MISSING else cell
 
 
 def _bad_cell(path, columns, rows, first):
-    """The error for the first cell that is no number; ``first`` rows lie before these."""
+    """Return the error for the first cell that is not a number; ``first`` rows come before these."""
     for k, (line, cells) in enumerate(rows):
         for column, cell in zip(columns, cells):
             if not is_number(cell):
@@ -304,7 +307,7 @@ def _short(text, length=40):
 
 
 def _undecodable_line(path):
-    """ " in line N" of a file that can be read again; nothing for a pipe."""
+    """Return " in line N" for a file that can be read again; "" for a pipe."""
     if is_special(path):
         return ""
     with open(path, "rb") as file:
@@ -325,8 +328,8 @@ def write_csv(target: PathLike, table: Table) -> None:
     Parameters
     ----------
     target : path-like or text file
-        A path is written whole or not at all. A text file, such as standard output, is
-        written to and left open.
+        A path is written whole or not at all. A text file, such as standard output, is written to
+        and left open.
     table : Table
         Float32 values are written with the digits that float32 needs.
     """
@@ -334,9 +337,9 @@ def write_csv(target: PathLike, table: Table) -> None:
 
 
 def write_blocks(target, columns, blocks, guarded=False):
-    """Like :func:`write_csv`, for rows that come as (M, D) arrays one after the other.
+    """Write rows that come as a series of (M, D) arrays, as :func:`write_csv` does.
 
-    With ``guarded`` an apostrophe stands before text that a spreadsheet would take for a formula.
+    With ``guarded`` an apostrophe comes before text that a spreadsheet would take for a formula.
     """
     if guarded:
         columns, blocks = [_guarded(name) for name in columns], map(_guarded_rows, blocks)
@@ -362,7 +365,7 @@ def _guarded_rows(values):
     )
 
 
-# Names that no reader takes for anything else; all others are quoted, which says "a name".
+# Only names that every reader takes for names are unquoted; quotes mark the others as names.
 _PLAIN = re.compile(r"[^\W\d_](?:[\w .()/%-]*[\w)%])?")
 
 
@@ -378,8 +381,10 @@ def _write_rows(file, columns, blocks):
 
 
 def _texts(values):
-    """Cells as text. A float's repr is its shortest text that reads back as the same number, as are
-    NumPy's strings, for each width of float. Whole numbers are written as such.
+    """Return cells as text.
+
+    A float's repr is its shortest text that reads back as the same number, for each width of float.
+    Whole numbers are written as such.
     """
     rows = values.astype(str).tolist()
     if values.dtype.kind == "f":
