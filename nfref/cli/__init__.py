@@ -10,9 +10,10 @@ import sys
 from importlib import import_module
 
 from nfref import __version__
-from nfref.cli.arguments import Parser, UsageError
+from nfref.cli.arguments import Options, Parser, UsageError
 from nfref.cli.interrupts import handled
 from nfref.cli.streams import complain, discard_output, printable, usable
+from nfref.runtime.annotations import Callable, Sequence
 
 LONGEST = 700  # most characters of a message, whatever a file holds
 
@@ -54,7 +55,13 @@ class Commands:
     def __init__(self, parsers):
         self._parsers, self.choices = parsers, parsers.choices
 
-    def add(self, name, run=None, *options, **about):
+    def add(
+        self,
+        name: str,
+        run: Callable[..., object] | None = None,
+        *options: type[Options],
+        **about: str,
+    ) -> None:
         """Add a command: ``run`` is called with its Options, of these classes."""
         parser = self._parsers.add_parser(name, help=COMMANDS[name][1], **about)
         for one in options:
@@ -63,7 +70,7 @@ class Commands:
             parser.set_defaults(run=lambda found: run(*(one.of(found) for one in options)))
 
 
-def load(arguments):
+def load(arguments: Sequence[str]) -> list[str]:
     """Import the module of the command that is asked for, and return the command in a list."""
     asked = [name for name in arguments[:1] if name in COMMANDS]
     for name in asked:
@@ -71,7 +78,7 @@ def load(arguments):
     return asked
 
 
-def parser(asked=tuple(COMMANDS)):
+def parser(asked: Sequence[str] = tuple(COMMANDS)) -> Parser:
     """Return the argparse parser of the command line; ``asked`` names the commands with options."""
     root = Parser("nfref", DESCRIPTION, EXAMPLE)
     root.add_argument("--version", action="version", version=f"nfref {__version__}")
@@ -87,7 +94,7 @@ def parser(asked=tuple(COMMANDS)):
     return root
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> int:
     """Run the command.
 
     Parameters

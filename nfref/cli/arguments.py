@@ -8,6 +8,9 @@ import contextlib
 import math
 import sys
 from dataclasses import dataclass, field, fields
+from typing import NoReturn
+
+from nfref.runtime.annotations import Any, Callable, Iterator
 
 
 class UsageError(Exception):
@@ -15,7 +18,7 @@ class UsageError(Exception):
 
 
 @contextlib.contextmanager
-def blamed(name):
+def blamed(name: str) -> Iterator[None]:
     """Turn a ValueError of the block into a UsageError whose message begins with ``name``."""
     try:
         yield
@@ -31,7 +34,7 @@ class Options:
     """
 
     @classmethod
-    def add_to(cls, parser):
+    def add_to(cls, parser: Any) -> None:
         """Add the options to a parser."""
         for one in fields(cls):
             parser.add_argument(
@@ -39,27 +42,27 @@ class Options:
             )
 
     @classmethod
-    def of(cls, namespace):
+    def of(cls, namespace: argparse.Namespace) -> Any:
         """Return the options that argparse found."""
         return cls(**{one.name: getattr(namespace, one.name) for one in fields(cls)})
 
 
-def option(help, prefix="--", **about):
+def option(help: str, prefix: str = "--", **about: Any) -> Any:
     """Return a field for an option with a name; ``about`` goes to argparse."""
     return field(metadata={"prefix": prefix, "about": {"help": help, **about}})
 
 
-def positional(metavar, help, **about):
+def positional(metavar: str, help: str, **about: Any) -> Any:
     """Return a field for an argument without a name."""
     return option(help, prefix="", metavar=metavar, **about)
 
 
-def seed(help):
+def seed(help: str) -> Any:
     """Return the field of --seed."""
     return option(f"{help} (default: %(default)s)", type=count(0, 2**128), default=0, metavar="S")
 
 
-def header():
+def header() -> Any:
     """Return the field of --header, for commands that read DATA."""
     from nfref.tables.reading import HEADERS
 
@@ -71,7 +74,7 @@ def header():
     )
 
 
-def spreadsheet():
+def spreadsheet() -> Any:
     """Return the field of --spreadsheet, for commands that write text from elsewhere."""
     return option(
         "write an apostrophe before text that begins with = + - or @, so that a "
@@ -93,18 +96,20 @@ class Parser(argparse.ArgumentParser):
             **options,
         )
 
-    def parse_args(self, arguments=None, namespace=None):
+    def parse_args(self, arguments: Any = None, namespace: Any = None) -> Any:
+        """Parse arguments, and refuse a value that argparse would drop."""
         arguments = sys.argv[1:] if arguments is None else arguments
         for argument in arguments:  # argparse would take "--" for the end of the options
             if argument.startswith("-") and argument.endswith("=--"):
                 raise UsageError(f"{argument[:-3]}: expected a value, got '--'")
         return super().parse_args(arguments, namespace)
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
+        """Raise a UsageError."""
         raise UsageError(message.removeprefix("argument "))
 
 
-def count(minimum, maximum=10**15):
+def count(minimum: int, maximum: int = 10**15) -> Callable[[str], int]:
     """Return a type of option: a whole number from ``minimum`` to ``maximum``."""
 
     def read(text):
@@ -125,7 +130,7 @@ def count(minimum, maximum=10**15):
     return read
 
 
-def positive(text):
+def positive(text: str) -> float:
     """Read a finite number above zero."""
     try:
         number = float(text)
@@ -136,12 +141,12 @@ def positive(text):
     return number
 
 
-def widths(text):
+def widths(text: str) -> tuple[int, ...]:
     """Read widths such as 64,64."""
     return tuple(count(1)(part) for part in text.split(","))
 
 
-def support(text):
+def support(text: str) -> tuple[str, str]:
     """Read NAME=SUPPORT as (name, support)."""
     from nfref.tables.schema.column_inference import asked_support
     from nfref.tables.schema.columns import ColumnError
@@ -158,7 +163,7 @@ def support(text):
     return name, kind
 
 
-def names(text):
+def names(text: str) -> tuple[str, ...]:
     """Read names of columns, as in x1,x2."""
     found = tuple(name.strip() for name in text.split(","))
     if not all(found):
@@ -166,7 +171,7 @@ def names(text):
     return found
 
 
-def floats(text, separator):
+def floats(text: str, separator: str) -> tuple[float, ...]:
     """Return the numbers of a text, or none if a part of it is not a number."""
     try:
         return tuple(map(float, text.split(separator)))
@@ -174,7 +179,7 @@ def floats(text, separator):
         return ()
 
 
-def share(text):
+def share(text: str) -> float:
     """Read a number above 0 and below 1."""
     found = floats(text, ",")
     if len(found) != 1 or not 0 < found[0] < 1:
@@ -182,17 +187,17 @@ def share(text):
     return found[0]
 
 
-def shares(text):
+def shares(text: str) -> tuple[float, ...]:
     """Read numbers above 0 and below 1, as in 0.05,0.5,0.95."""
     return tuple(share(part) for part in text.split(","))
 
 
-def conditions(text):
+def conditions(text: str) -> tuple[tuple[str, str], ...]:
     """Read NAME=VALUE,NAME=VALUE as ((name, text of the value), ...).
 
     A comma belongs to the value before it unless NAME=VALUE follows.
     """
-    found = []
+    found: list[Any] = []
     for part in text.split(","):
         name, equals, value = part.rpartition("=")
         if found and not equals:
@@ -206,7 +211,7 @@ def conditions(text):
     return tuple(found)
 
 
-def penalties(text):
+def penalties(text: str) -> tuple[float, ...]:
     """Read KINETIC,JACOBIAN: two numbers of at least 0."""
     found = floats(text, ",")
     if len(found) != 2 or not all(0 <= number < math.inf for number in found):

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.cli.arguments import Options, UsageError, count, floats, option, positional, positive
+from nfref.runtime.annotations import Any
 
 
-def add_commands(commands):
+def add_commands(commands: Any) -> None:
     """Add ``check`` to the command line."""
     commands.add(
         "check",
@@ -54,25 +55,25 @@ def _shape(text):
 class Question(Options):
     """Options of ``nfref check``."""
 
-    object: str = positional(
+    object: str | None = positional(
         "MODULE:OBJECT", "what to check, as package.module:name.of.attribute", nargs="?"
     )
-    process: str = option(
+    process: str | None = option(
         "instead of OBJECT: a program in any language that answers lines of JSON "
         "(docs/process_protocol.rst)",
         metavar="COMMAND",
     )
-    density: str = option(
+    density: str | None = option(
         "OBJECT is a density of the rows of this file: an estimator, a distribution, a copula",
         metavar="TABLE",
     )
-    discrete: str = option(
+    discrete: str | None = option(
         "with --density: columns whose values have probabilities (default: whole "
         "numbers that are sampled as whole numbers too)",
         metavar="NAME,NAME",
     )
-    dim: int = option("number of coordinates", type=count(1), metavar="D")
-    event_shape: tuple = option(
+    dim: int | None = option("number of coordinates", type=count(1), metavar="D")
+    event_shape: tuple | None = option(
         "the object takes events of this shape; --dim is their size", type=_shape, metavar="C,H,W"
     )
     make: bool = option(
@@ -89,10 +90,10 @@ class Question(Options):
         default=0,
         metavar="S",
     )
-    domain: tuple = option(
+    domain: tuple | None = option(
         "bounds of z, inf allowed (default: all numbers)", type=_interval, metavar="LOW:HIGH"
     )
-    codomain: tuple = option("bounds of x, likewise", type=_interval, metavar="LOW:HIGH")
+    codomain: tuple | None = option("bounds of x, likewise", type=_interval, metavar="LOW:HIGH")
     seconds: float = option(
         "time limit of one property (default: %(default)s)",
         type=positive,
@@ -106,32 +107,32 @@ class Question(Options):
         metavar="A",
     )
     skip: str = option("properties to leave out", metavar="NAME,NAME", default="")
-    context: str = option(
+    context: str | None = option(
         "the object takes a context: a number of features to sample, or a .npy file of rows (M, C)",
         metavar="C",
     )
-    support: str = option(
+    support: str | None = option(
         "a function of rows (N, D) that returns (N,) bool: where the density is positive",
         metavar="MODULE:FUNCTION",
     )
     smooth: bool = option("treat a jump of the log-density as a failure", action="store_true")
     stochastic: bool = option("log_det is a random estimate: judge its mean", action="store_true")
     json: bool = option("print the report as JSON instead of a table", action="store_true")
-    badge: str = option(
+    badge: str | None = option(
         "write a badge of the verdict: JSON in the endpoint format of shields.io", metavar="FILE"
     )
-    library: str = option(
+    library: str | None = option(
         "the distribution that OBJECT belongs to, for the report (default: the package of MODULE)",
         metavar="NAME",
     )
 
     @property
-    def subject(self):
-        """Return the name of the subject in the report."""
-        return self.process if self.object is None else self.object
+    def subject(self) -> str:
+        """The name of the subject in the report."""
+        return self.object or self.process or ""
 
 
-def load(name):
+def load(name: str) -> Any:
     """Import the object that "package.module:name" names; the current folder comes first.
 
     Raises
@@ -157,7 +158,7 @@ def load(name):
     return thing
 
 
-def check(options):
+def check(options: Question) -> int:
     """Run the oracle and return the exit status."""
     from nfref.oracle import (
         DENSITY_PROPERTIES,
@@ -184,7 +185,7 @@ def check(options):
                 report = _report(options, thing, skip, rng)
                 thing.end()
         else:
-            report = _report(options, load(options.object), skip, rng)
+            report = _report(options, load(options.subject), skip, rng)
     except process.ProcessFailed as error:
         raise UsageError(f"{options.process}: {error}") from None
     except (TypeError, ValueError) as error:
@@ -271,7 +272,7 @@ def _of_table(options, thing, skip, rng):
         raise UsageError(
             f"--dim: expected {dim}, as {options.density} has columns, got {options.dim}"
         )
-    discrete = None
+    discrete: Any = None
     if options.discrete is not None:
         discrete = []
         for name in options.discrete.split(","):
@@ -331,7 +332,7 @@ def _made(name, construct):
         raise UsageError(f"{name}: cannot be called: {type(error).__name__}: {error}") from None
 
 
-def check_is_a_map(name, function, options, dim, context):
+def check_is_a_map(name: str, function: Any, options: Any, dim: int, context: Any) -> None:
     """Check that a function takes rows and returns values at all.
 
     A function such as ``os.system`` is not a faulty flow but a mistake. The oracle judges

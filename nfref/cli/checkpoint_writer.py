@@ -5,6 +5,7 @@ import os
 import time
 
 from nfref.cli.streams import complain
+from nfref.runtime.annotations import Any
 from nfref.runtime.files import is_special
 from nfref.tables.files import checkpoints
 
@@ -35,7 +36,7 @@ class CheckpointWriter:
         self.path = f"{out}.checkpoint" if self.own else path
         self.last = time.monotonic()
 
-    def __call__(self, state):
+    def __call__(self, state: Any) -> None:
         """Write one, if it is time."""
         if self.path is None or self.own and time.monotonic() - self.last < EVERY:
             return
@@ -50,8 +51,8 @@ class CheckpointWriter:
             self.failed = True
         self.last = time.monotonic()
 
-    def done(self):
-        """Remove a checkpoint that nobody asked for, once the model is written."""
+    def done(self) -> None:
+        """Remove a checkpoint that you did not ask for, once the model is written."""
         if self.own and self.written:
             with contextlib.suppress(OSError):
                 os.unlink(self.path)

@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import Future
 
 from nfref.cli.arguments import UsageError
+from nfref.runtime.annotations import Any, Callable, Iterator, Sequence
 from nfref.tables.reading import TableError
 
 WAIT = 8  # seconds that a scheduler has for each answer
@@ -16,7 +17,9 @@ class ClusterLost(UsageError):
     """The scheduler stopped to answer during the work."""
 
 
-def results(address, work, paths, **options):
+def results(
+    address: str, work: Callable[..., Any], paths: Sequence[str], **options: Any
+) -> Iterator[Any]:
     """Yield ``work(path, **options)`` for each path, in order.
 
     Raises
@@ -99,7 +102,7 @@ def _ask(distributed, address):
         except Exception as error:
             answer.set_exception(error)
 
-    answer = Future()
+    answer: Future = Future()
     threading.Thread(target=run, daemon=True).start()
     try:
         answer.result(WAIT)
@@ -116,4 +119,4 @@ def _reason(error):
     if isinstance(error, MemoryError):  # a web server's first bytes, read as a length
         return "what answers there is no scheduler"
     text = " ".join(str(error).split())
-    return text or f"nobody answers within {WAIT} s"
+    return text or f"no answer within {WAIT} s"

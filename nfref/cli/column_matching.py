@@ -5,12 +5,14 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.cli.arguments import UsageError, blamed
+from nfref.cli.data import Data
 from nfref.cli.streams import complain
+from nfref.runtime.annotations import Any, Array, Callable, Sequence
 from nfref.tables.queries.scoring import check_cells, stacked
 from nfref.tables.reading import match_columns, numbered_columns, quoted_names, text_at
 
 
-def for_model(data, model):
+def for_model(data: Data, model: Any) -> tuple[Array, bool]:
     """Return the data in the order of the model's columns, and whether names decided it."""
     columns = model.columns or numbered_columns(model.density.dim)
     named = columns != numbered_columns(model.density.dim)
@@ -20,13 +22,16 @@ def for_model(data, model):
     )
 
 
-def known_to(model, also=(), optional=()):
+def known_to(
+    model: Any, also: Sequence[str | None] = (), optional: Sequence[str] = ()
+) -> Callable[..., Any]:
     """Return a function that chooses which columns of a file are read.
 
     If a file with names holds all the model's columns but ``optional`` ones, these and ``also`` are
     read. Otherwise all columns are read, and a later check says what is missing.
     """
-    names, told = model.columns, []
+    names = model.columns
+    told: list[bool] = []
 
     def keep(columns, named):
         if not named or names is None or names == numbered_columns(model.density.dim):
@@ -46,7 +51,7 @@ def known_to(model, also=(), optional=()):
     return keep
 
 
-def texts_of(model):
+def texts_of(model: Any) -> tuple[str, ...]:
     """Return the names of the model's columns whose cells are text."""
     return tuple(
         column.name
@@ -55,7 +60,7 @@ def texts_of(model):
     )
 
 
-def cells_of(data, values, model):
+def cells_of(data: Data, values: Array, model: Any) -> list[Array]:
     """Return the values as a list of columns in the order of the model's: numbers, or text."""
     return [
         text_at(data.table.labels[column.name], part) if column.name in data.table.labels else part
@@ -63,12 +68,14 @@ def cells_of(data, values, model):
     ]
 
 
-def with_text(data, values, model):
+def with_text(data: Data, values: Array, model: Any) -> Array:
     """Return the values with text in place of its codes."""
     return stacked(cells_of(data, values, model)) if data.table.labels else values
 
 
-def partial_cells(data, model, optional=(), extra=False, first=1):
+def partial_cells(
+    data: Data, model: Any, optional: Sequence[str] = (), extra: bool = False, first: int = 1
+) -> tuple[list[Array], bool]:
     """Return (cells, sure) as :func:`for_model` and :func:`cells_of` do, for partial rows.
 
     ``optional`` columns may be absent from the data, and are empty then. With ``extra`` the data
@@ -97,9 +104,7 @@ def partial_cells(data, model, optional=(), extra=False, first=1):
         labels = {**table.labels, **{name: [] for name in absent if name in texts_of(model)}}
         data = replace(
             data,
-            table=replace(
-                table, values=values, labels=labels, columns=table.columns + tuple(absent)
-            ),
+            table=replace(table, values=values, labels=labels, columns=(*table.columns, *absent)),
         )
     values, sure = for_model(data, model)
     cells = cells_of(data, values, model)

@@ -22,6 +22,7 @@ from nfref.cli.arguments import (
     support,
 )
 from nfref.cli.streams import row_bar
+from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.checks import as_weight, check_weights
 from nfref.tables.reading import READERS, Table, TableError, numbered_columns, read_quietly, sample
 from nfref.tables.reading.read import only
@@ -46,14 +47,16 @@ class Data:
     lowest: dict | None = None
 
     @property
-    def values(self):
+    def values(self) -> Array:
+        """The values of the table."""
         return self.table.values
 
     @property
-    def columns(self):
+    def columns(self) -> Sequence[str]:
+        """The names of the columns."""
         return self.table.columns
 
-    def weighed(self, column, first=None):
+    def weighed(self, column: str | None, first: int | None = None) -> tuple["Data", Array | None]:
         """Return the data without that column, and its values as weights; (data, None) for None.
 
         ``first`` is how many rows come before these, if these are one batch of many; otherwise at
@@ -77,12 +80,18 @@ class Data:
             table=replace(
                 self.table,
                 values=np.delete(self.values, k, axis=1),
-                columns=self.columns[:k] + self.columns[k + 1 :],
+                columns=(*self.columns[:k], *self.columns[k + 1 :]),
             ),
         ), weight
 
 
-def load(name, header="auto", texts=(), may_be_empty=False, keep=None):
+def load(
+    name: str,
+    header: str = "auto",
+    texts: Sequence[Any] = (),
+    may_be_empty: bool = False,
+    keep: Callable[..., Any] | None = None,
+) -> Data:
     """Load the data of that name: a file if it exists, otherwise built-in data.
 
     ``header`` says whether the first line of a text file holds names, and ``texts`` names the
@@ -109,7 +118,7 @@ def load(name, header="auto", texts=(), may_be_empty=False, keep=None):
     return Data(name, table, toy if toy.entropy is not None else None)
 
 
-def files(data):
+def files(data: str) -> list[str]:
     """Return the files that DATA names: itself, or those that match a pattern."""
     if os.path.exists(data) or not glob.has_magic(data):
         return [data]
@@ -129,13 +138,13 @@ class Source(Options):
     data: str = positional(
         "DATA", "a file, a pattern of files in quotes, or the name of built-in data"
     )
-    rows: int = option(
+    rows: int | None = option(
         "use a sample of N rows if DATA has more (default: a million, and no more "
         "than 2^23 numbers)",
         type=count(1),
         metavar="N",
     )
-    weights: str = option("this column holds the weights of rows", metavar="COLUMN")
+    weights: str | None = option("this column holds the weights of rows", metavar="COLUMN")
     without: Sequence = option(
         "leave these columns out", type=names, action="extend", default=[], metavar="NAME,NAME"
     )
@@ -152,11 +161,11 @@ class Source(Options):
     seed: int = seed("seed of the test rows, folds, first parameters and batches")
 
     @property
-    def categories(self):
+    def categories(self) -> tuple[str, ...]:
         """Return the columns that are asked to be categories: their cells may be text."""
         return tuple(name for name, support in self.column if support == "category")
 
-    def keep(self, columns, named):
+    def keep(self, columns: Sequence[str], named: bool) -> list[str]:
         """Return the columns to read: all but those of --without."""
         for name in self.without:
             if name not in columns:
@@ -169,7 +178,7 @@ class Source(Options):
             )
         return kept
 
-    def load(self, shown=True):
+    def load(self, shown: bool = True) -> Data:
         """Load all rows, or a sample if there are too many.
 
         Rows outside the sample are checked against supports and weights as they pass. ``shown``
@@ -178,7 +187,7 @@ class Source(Options):
         paths, texts = files(self.data), (..., *self.categories)
         if len(paths) == 1 and not os.path.exists(paths[0]):  # built-in data, or an error
             return self._some(load(self.data, self.header, texts, True, self.keep))
-        faults = []
+        faults: list[UsageError] = []
 
         def look(path, table, first, total):
             bar.update(len(table.values))

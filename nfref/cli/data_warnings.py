@@ -4,7 +4,9 @@ from shlex import quote
 
 import numpy as np
 
+from nfref.cli.data import Data
 from nfref.cli.streams import complain
+from nfref.runtime.annotations import Any, Array, Iterator, Sequence
 from nfref.tables.fitting.gaps import uninformative_rows
 from nfref.tables.schema.columns import Continuous, is_missing
 from nfref.tables.schema.distinct_rows import effective_rows
@@ -15,13 +17,13 @@ NAMED = 5  # most columns that one line names
 OFTEN = 0.2  # share of the rows from which one value counts as frequent
 
 
-def say_remark(data, sure):
+def say_remark(data: Data, sure: Any) -> None:
     """Print which line was taken for names, if that was a guess."""
     if data.table.remark and not sure:
         complain(f"nfref: {'warning' if data.table.doubtful else 'note'}: {data.table.remark}")
 
 
-def about_missing(columns, cells):
+def about_missing(columns: Sequence[str], cells: Sequence[Array]) -> str:
     """Say how many rows have empty cells, and in which columns; "" if none has."""
     missing = [is_missing(values) for values in cells]
     rows = int(np.sum(np.any(missing, axis=0)))
@@ -34,7 +36,9 @@ def about_missing(columns, cells):
     return f"{rows:,} of {len(missing[0]):,} {have} empty cells: {counts}"
 
 
-def about_rows(data, split, weights, weight, copies, dropped):
+def about_rows(
+    data: Data, split: Any, weights: str | None, weight: Array | None, copies: int, dropped: bool
+) -> Iterator[str]:
     """Say how many rows there are, and what they count."""
     if data.table.remark and not data.table.doubtful:
         yield data.table.remark
@@ -58,7 +62,7 @@ def about_rows(data, split, weights, weight, copies, dropped):
         )
 
 
-def about_columns(columns, given):
+def about_columns(columns: Sequence[Any], given: Sequence[str]) -> Iterator[str]:
     """Name the columns that are not simply real, rounded ones, and given ones."""
     kinds = [f"{column.name!r} {column.kind}" for column in columns if column.kind != "real"]
     if kinds:
@@ -81,7 +85,7 @@ def _listed(parts):
     return ", ".join(parts[:NAMED]) + more
 
 
-def about_ties(data, columns):
+def about_ties(data: Data, columns: Sequence[Any]) -> Iterator[str]:
     """Name continuous columns whose values repeat without a rounding step, or number the rows."""
     real = {
         column.name: column.step is None or column.alone
@@ -140,7 +144,7 @@ def _count_rows(values):
     return len(values) > 2 and np.all(np.diff(values) == 1)
 
 
-def about_signs(data, columns):
+def about_signs(data: Data, columns: Sequence[Any]) -> Iterator[str]:
     """Name real columns whose values are all above 0."""
     real = {column.name for column in columns if column.kind == "real"}
     positive = [
@@ -156,7 +160,7 @@ def about_signs(data, columns):
         )
 
 
-def about_empty_cells(data, given):
+def about_empty_cells(data: Data, given: Sequence[str]) -> Iterator[str]:
     """Say how many cells are empty, and what the fit does with them."""
     cells = data.table.cells()
     about = about_missing(data.columns, cells)

@@ -3,9 +3,10 @@
 import nfref
 from nfref.cli.data import TOY_ROWS
 from nfref.cli.inputs import check_there
+from nfref.runtime.annotations import Any
 
 
-def add_commands(commands):
+def add_commands(commands: Any) -> None:
     """Add ``datasets`` to the command line."""
     commands.add(
         "datasets",
@@ -16,7 +17,7 @@ def add_commands(commands):
     )
 
 
-def datasets():
+def datasets() -> None:
     """List the built-in data."""
     check_there("them")
     values, columns = nfref.datasets.wine()

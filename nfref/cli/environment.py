@@ -7,10 +7,11 @@ from importlib.metadata import version
 import numpy as np
 
 from nfref import __version__
+from nfref.runtime.annotations import Any
 from nfref.runtime.backends import chosen, cuda_problem, numba_problem, threads
 
 
-def environment():
+def environment() -> dict[str, Any]:
     """Return versions, processor, backend and cache folder, as text by name."""
     without_numba = numba_problem()
     return {

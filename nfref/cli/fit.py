@@ -15,12 +15,14 @@ from nfref.cli.plot import plot_density
 from nfref.cli.split import Part, Split
 from nfref.cli.streams import complain, tolerant
 from nfref.cli.test_table import dequantised, table_lines, whole_rows
+from nfref.runtime.annotations import Any, Callable, Iterator
 from nfref.runtime.files import reserved
 from nfref.tables.densities.pool import mean_and_error
 from nfref.tables.densities.table_density import check_given
 from nfref.tables.files import checkpoints
-from nfref.tables.fitting.fit import parameters_of_a_flow
+from nfref.tables.fitting.fit import Fitted, parameters_of_a_flow
 from nfref.tables.fitting.gaps import fit_incomplete_table
+from nfref.tables.fitting.plan import Plan
 from nfref.tables.fitting.row_fingerprints import KEPT_KEYS, as_text, keys_of
 from nfref.tables.queries.scoring import AsDensity
 from nfref.tables.schema.column_inference import find_columns
@@ -60,7 +62,7 @@ example:
   nfref fit wine --resume half.npz --out wine.npz"""
 
 
-def add_commands(commands):
+def add_commands(commands: Any) -> None:
     """Add ``fit`` to the command line."""
     commands.add("fit", run, Source, Training, Targets, description=DESCRIPTION, example=EXAMPLE)
 
@@ -81,7 +83,7 @@ class Task:
     given: tuple
 
     @classmethod
-    def of(cls, data, source, training):
+    def of(cls, data: Data, source: Source, training: Training) -> "Task":
         """Prepare DATA as it was read: weights, test rows, columns."""
         copies = len(data.values) - len(np.unique(data.values, axis=0))
         data, weight = data.weighed(source.weights)
@@ -92,7 +94,7 @@ class Task:
         split = split.for_columns(columns, data.table.cells(), given, source.seed)
         return cls(data, weight, copies, split, columns, given)
 
-    def lines(self, weights, dropped):
+    def lines(self, weights: str | None, dropped: bool) -> Iterator[str]:
         """Yield what to print before the fit."""
         if self.data.table.doubtful:
             complain(f"nfref: warning: {self.data.table.remark}")
@@ -104,7 +106,7 @@ class Task:
         yield from data_warnings.about_signs(self.data, self.columns)
         yield from data_warnings.about_empty_cells(self.data, self.given)
 
-    def fit(self, plan, seed, say):
+    def fit(self, plan: Plan, seed: int, say: Callable[[str], object]) -> Fitted:
         """Fit the rows that are not kept for the test."""
         part = self.split.train(self.data.table.cells())
         with blamed(f"{self.data.name}: "):
@@ -118,7 +120,7 @@ class Task:
                 announce=lambda name: say(f"trying {name}"),
             )
 
-    def bytes_of_model(self, plan):
+    def bytes_of_model(self, plan: Plan) -> int:
         """Estimate the size of the model file."""
         with blamed("--"):
             parameters = parameters_of_a_flow(

@@ -19,7 +19,8 @@ from nfref.cli.arguments import (
     positive,
     widths,
 )
-from nfref.cli.data import files
+from nfref.cli.data import Source, files
+from nfref.runtime.annotations import Any, Array
 from nfref.runtime.files import check_writable
 from nfref.tables.files import checkpoints
 from nfref.tables.fitting.flow_kinds import FLOWS, flow_kind
@@ -32,12 +33,12 @@ MOST_LAYERS = 10_000  # each layer has arrays and functions of its own
 class Training(Options):
     """Options that say how densities are fitted."""
 
-    flow: str = option(
+    flow: str | None = option(
         "auto tries several kinds; a name fits one flow alone (default: auto; maf if you "
         "give an option that only single flows take)",
         choices=("auto", *FLOWS),
     )
-    members: int = option(
+    members: int | None = option(
         "most flows that auto trains (default: 4; not with a single flow)",
         type=count(0, 1000),
         metavar="K",
@@ -49,7 +50,7 @@ class Training(Options):
         default=1,
         metavar="J",
     )
-    time: float = option(
+    time: float | None = option(
         f"time limit of training (default: {BUDGET:g} for auto, none for one flow)",
         type=positive,
         metavar="SECONDS",
@@ -61,25 +62,25 @@ class Training(Options):
         default=[],
         metavar="NAME,NAME",
     )
-    layers: int = option(
+    layers: int | None = option(
         "number of layers (default: the flow's own)", type=count(1, MOST_LAYERS), metavar="K"
     )
-    hidden: tuple = option(
+    hidden: tuple | None = option(
         "widths of the hidden layers, as in 64,64 (default: the flow's own)",
         type=widths,
         metavar="W,W",
     )
-    trace: str = option(
+    trace: str | None = option(
         "cnf: the trace used in training (default: exact, for at most two hidden "
         "layers); scores are always exact",
         choices=("exact", "hutchinson", "brute"),
     )
-    rtol: float = option(
+    rtol: float | None = option(
         "cnf, fm: tolerance of the solver, relative and absolute (default: 1e-05)",
         type=positive,
         metavar="R",
     )
-    regularise: tuple = option(
+    regularise: tuple | None = option(
         "cnf: weights of the two path penalties, as in 0.01,0.01 (default: none)",
         type=penalties,
         metavar="KINETIC,JACOBIAN",
@@ -87,22 +88,22 @@ class Training(Options):
     epochs: int = option(
         "most epochs of training (default: %(default)s)", type=count(1), default=200, metavar="E"
     )
-    batch: int = option(
+    batch: int | None = option(
         "rows of a training step (default: depends on the number of rows)",
         type=count(1),
         metavar="B",
     )
-    lr: float = option(
+    lr: float | None = option(
         "learning rate of Adam (default: the flow's own)", type=positive, metavar="R"
     )
-    dtype: str = option(
+    dtype: str | None = option(
         "precision of flows (default: float32 to train, float64 to score)",
         choices=("float64", "float32"),
     )
     drop_duplicates: bool = option("count exact copies of a row once", action="store_true")
 
     @property
-    def of_one_flow(self):
+    def of_one_flow(self) -> dict[str, Any]:
         """Return the options that only a single flow takes, by name."""
         return {
             name: value
@@ -111,11 +112,11 @@ class Training(Options):
         }
 
     @property
-    def name(self):
+    def name(self) -> str:
         """Return the name of the flow, or "auto"."""
         return self.flow or ("maf" if self.of_one_flow else "auto")
 
-    def plan(self):
+    def plan(self) -> Plan:
         """Return the Plan, without callbacks."""
         several = self.name == "auto"
         if several:
@@ -167,17 +168,17 @@ def _jobs(asked):
 class Targets(Options):
     """Options that say what is written and printed."""
 
-    out: str = option("write the model here", metavar="MODEL.npz")
-    plot: str = option("plot data and samples here", metavar="FIG.png")
-    checkpoint: str = option("write a checkpoint here after every epoch", metavar="FILE.npz")
-    resume: str = option(
+    out: str | None = option("write the model here", metavar="MODEL.npz")
+    plot: str | None = option("plot data and samples here", metavar="FIG.png")
+    checkpoint: str | None = option("write a checkpoint here after every epoch", metavar="FILE.npz")
+    resume: str | None = option(
         "continue from this checkpoint, and write the next ones there too unless "
         "--checkpoint names another file",
         metavar="FILE.npz",
     )
     quiet: bool = option("print nothing but the table", action="store_true")
 
-    def checked(self, data):
+    def checked(self, data: str) -> "Targets":
         """Check that every output can be written, before any work."""
         asked = replace(self, checkpoint=self.checkpoint or self.resume)
         taken = {os.path.realpath(path): "DATA" for path in files(data)}
@@ -198,19 +199,19 @@ class Targets(Options):
             check_format("--plot", self.plot)
         return asked
 
-    def say(self, line):
+    def say(self, line: str) -> None:
         """Print a line unless --quiet is given."""
         if not self.quiet:
             print(line, flush=True)
 
 
-def asked_for(source, training, plan, values):
+def asked_for(source: Source, training: Training, plan: Plan, values: Array) -> dict[str, Any]:
     """Return all that decides the bits of a fit, by option; --resume needs the same."""
     found = {
         "search": checkpoints.SEARCH,
         "seed": source.seed,
         "rows": source.rows,
-        "DATA": hashlib.sha256(np.ascontiguousarray(values)).hexdigest(),
+        "DATA": hashlib.sha256(np.ascontiguousarray(values).data).hexdigest(),
         "flow": training.name,
         "members": plan.members,
         "column": source.column,

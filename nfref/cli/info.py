@@ -8,6 +8,7 @@ from nfref.cli.inputs import check_there, loaded_model
 from nfref.cli.streams import printable
 from nfref.flows.composition import Composition, Invert
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any
 from nfref.runtime.checks import shortened
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.reading import numbered_columns
@@ -15,7 +16,7 @@ from nfref.tables.reading import numbered_columns
 LABELS = 8  # of a category that are listed
 
 
-def add_commands(commands):
+def add_commands(commands: Any) -> None:
     """Add ``info`` to the command line."""
     commands.add(
         "info",
@@ -31,23 +32,24 @@ def add_commands(commands):
 class Subject(Options):
     """Options of ``nfref info``: one of these."""
 
-    model: str = positional("MODEL", "a model file", nargs="?")
+    model: str | None = positional("MODEL", "a model file", nargs="?")
     system: bool = option("describe the environment", action="store_true")
 
     @classmethod
-    def add_to(cls, parser):
+    def add_to(cls, parser: Any) -> None:
+        """Add the options to a parser; they exclude each other."""
         super().add_to(parser.add_mutually_exclusive_group(required=True))
 
 
-def info(subject):
+def info(subject: Subject) -> None:
     """Print what a model file holds, or the environment."""
     check_there("it")
-    lines = environment() if subject.system else about_model(loaded_model(subject.model))
+    lines = environment() if subject.system else about_model(loaded_model(subject.model or ""))
     for name, text in lines.items():
         print(printable(f"{name + ':':<12}{text}"))
 
 
-def about_model(model):
+def about_model(model: Any) -> dict[str, Any]:
     """Return what a model file holds, as text by name."""
     density = model.density
     if isinstance(density, TableDensity):

@@ -9,19 +9,21 @@ from nfref.cli.arguments import UsageError, blamed
 from nfref.cli.data import load
 from nfref.cli.data_warnings import about_missing, say_remark
 from nfref.cli.streams import complain, is_closed
+from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.files import check_writable
 from nfref.tables.densities.table_density import TableDensity
+from nfref.tables.files.model_file import Model
 from nfref.tables.queries.missing_cells import row_given
 from nfref.tables.queries.scoring import check_cells
 
 
-def check_there(what):
+def check_there(what: str) -> None:
     """Check that standard output is open, for commands that only print."""
     if is_closed():
         raise UsageError(f"standard output: expected one to write {what} to, got a closed one")
 
 
-def loaded_model(path):
+def loaded_model(path: str) -> Model:
     """Load a model that takes no context."""
     from nfref.tables.files.model_file import load_model
 
@@ -36,7 +38,7 @@ def loaded_model(path):
     return model
 
 
-def check_output(out, *inputs, what=None):
+def check_output(out: str | None, *inputs: str | None, what: str | None = None) -> None:
     """Check that ``out`` can be written and is not an input; without it, that stdout is open."""
     if out is None:
         if what is not None:
@@ -50,7 +52,9 @@ def check_output(out, *inputs, what=None):
             raise UsageError(f"--out: expected a file of its own, got {out}, which is read")
 
 
-def rows_for(model, name, header, weights=None):
+def rows_for(
+    model: Any, name: str, header: str, weights: str | None = None
+) -> tuple[Array, Array | None]:
     """Read the rows of DATA without empty cells, in the order of the model's columns.
 
     Returns the rows and their weights, or None. Notes on standard error say whether column names
@@ -83,14 +87,14 @@ def rows_for(model, name, header, weights=None):
     )
 
 
-def table_model(path, option):
+def table_model(path: str, option: str) -> Model:
     """Load a model that is the density of a table."""
     model = loaded_model(path)
     check_of_table(model, path, option)
     return model
 
 
-def check_of_table(model, path, option):
+def check_of_table(model: Any, path: str, option: str) -> None:
     """Check that a model is the density of a table, because an option needs one."""
     if not isinstance(model.density, TableDensity):
         raise UsageError(
@@ -98,7 +102,7 @@ def check_of_table(model, path, option):
         )
 
 
-def given_values(model, asked, path):
+def given_values(model: Any, asked: Sequence[tuple[str, Any]], path: str) -> dict[str, Any]:
     """Return name -> value of --given, after checking that each column can take its value."""
     given = dict(asked)
     if len(given) < len(asked):

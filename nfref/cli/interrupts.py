@@ -4,6 +4,8 @@ import contextlib
 import signal
 import threading
 
+from nfref.runtime.annotations import Any, Iterator
+
 SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
@@ -26,7 +28,7 @@ def _handling(handler):
             signal.signal(number, old)
 
 
-def handled():
+def handled() -> contextlib.AbstractContextManager[None]:
     """Raise KeyboardInterrupt on SIGTERM and SIGHUP within the block, as on Ctrl-C."""
     return _handling(signal.default_int_handler)
 
@@ -40,19 +42,20 @@ class Once:
     def __init__(self):
         self.came = self._held = self._pending = False
 
-    def __call__(self, number, frame):
+    def __call__(self, number: int, frame: Any) -> None:
+        """Interrupt on the first signal."""
         raises = not (self.came or self._held)
         self.came = True
         if raises:
             raise KeyboardInterrupt
         self._pending = True
 
-    def hold(self):
+    def hold(self) -> None:
         """Let no signal interrupt from now on."""
         self._held = True
 
     @contextlib.contextmanager
-    def between(self):
+    def between(self) -> Iterator[None]:
         """Hold signals within the block, and interrupt at its end if one came in it or before it.
 
         One that came before is a KeyboardInterrupt that was lost: Python drops an exception that is
@@ -67,7 +70,7 @@ class Once:
 
 
 @contextlib.contextmanager
-def once():
+def once() -> Iterator[Once]:
     """Let the first signal interrupt the block, and later ones wait for its end.
 
     So a second Ctrl-C, from a user who doubts that the first was noticed, does not destroy what the

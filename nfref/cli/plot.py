@@ -8,6 +8,7 @@ import numpy as np
 from nfref.cli.arguments import Options, UsageError, header, option, positional
 from nfref.cli.inputs import check_output, loaded_model, rows_for
 from nfref.cli.streams import printable
+from nfref.runtime.annotations import Any, Array, Params, Sequence
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.scoring import AsDensity
 from nfref.tables.reading import numbered_columns
@@ -16,7 +17,7 @@ LONGEST = 40  # characters of a column's name
 SAMPLES = 5000  # most points of data and of samples
 
 
-def add_commands(commands):
+def add_commands(commands: Any) -> None:
     """Add ``plot`` to the command line."""
     commands.add(
         "plot",
@@ -33,14 +34,14 @@ class Picture(Options):
     """Options of ``nfref plot``."""
 
     model: str = positional("MODEL", "a model file")
-    data: str = option("rows to compare with", metavar="DATA")
+    data: str | None = option("rows to compare with", metavar="DATA")
     header: str = header()
     out: str = option(
         "write the picture here; its extension decides the format", metavar="FIG.png", required=True
     )
 
 
-def plot(options):
+def plot(options: Picture) -> None:
     """Plot a model, beside data if you name some."""
     check_output(options.out, options.model, options.data)
     check_format("--out", options.out)
@@ -54,13 +55,12 @@ def plot(options):
                 "--data: expected rows, because the model is given "
                 f"{', '.join(map(repr, density.given))}; got none"
             )
-        cells = None if x is None else list(x.T)
-        density = AsDensity(density, cells)
-        x = None if x is None else density.numbers(cells)
+        density = AsDensity(density, None if x is None else list(x.T))
+        x = None if x is None else density.numbers(list(x.T))
     plot_density("--out", options.out, density, model.params, columns, x)
 
 
-def check_format(option, path):
+def check_format(option: str, path: str) -> None:
     """Check that Matplotlib can write a file with that extension."""
     from matplotlib.backend_bases import FigureCanvasBase
 
@@ -73,7 +73,14 @@ def check_format(option, path):
         )
 
 
-def plot_density(option, path, density, params, columns, x=None):
+def plot_density(
+    option: str,
+    path: str,
+    density: Any,
+    params: Params,
+    columns: Sequence[str],
+    x: Array | None = None,
+) -> None:
     """Plot data against samples; for two columns the log-density too.
 
     Parameters

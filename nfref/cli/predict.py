@@ -24,6 +24,7 @@ from nfref.cli.data import load
 from nfref.cli.data_warnings import about_missing, say_remark
 from nfref.cli.score import tables_for
 from nfref.cli.streams import row_bar, utf8_output
+from nfref.runtime.annotations import Any
 from nfref.tables.queries.missing_cells import ConditionalSampler, impute, row_given
 from nfref.tables.queries.quantiles import label_probabilities, predictions
 from nfref.tables.queries.scoring import stacked
@@ -41,7 +42,7 @@ label. The values of the column itself are not used, and it may be absent. Empty
 other columns are unknown. Answers come from weighted samples and are the same each time."""
 
 
-def add_commands(commands):
+def add_commands(commands: Any) -> None:
     """Add ``quantile``, ``predict`` and ``impute`` to the command line."""
     commands.add(
         "quantile",
@@ -108,7 +109,7 @@ class Quantiles(Options):
     )
 
 
-def quantile(options):
+def quantile(options: Quantiles) -> None:
     """Print a level and its quantile in each line."""
     inputs.check_there("quantiles")
     model = inputs.table_model(options.model, "MODEL")
@@ -147,10 +148,10 @@ class Prediction(Options):
         metavar="P",
     )
     header: str = header()
-    out: str = option("write a .parquet or csv instead of standard output", metavar="FILE")
+    out: str | None = option("write a .parquet or csv instead of standard output", metavar="FILE")
 
 
-def predict(options):
+def predict(options: Prediction) -> None:
     """Write one row of answers for each row of DATA."""
     inputs.check_output(options.out, options.model, options.data, what="predictions")
     model = inputs.table_model(options.model, "MODEL")
@@ -218,7 +219,7 @@ class Filling(Options):
     spreadsheet: bool = spreadsheet()
 
 
-def fill(options):
+def fill(options: Filling) -> None:
     """Write the table with its empty cells filled, in its own order of columns."""
     inputs.check_output(options.out, options.model, options.data)
     model = inputs.table_model(options.model, "MODEL")

@@ -9,6 +9,7 @@ from nfref.cli import inputs
 from nfref.cli.arguments import Options, UsageError, header, option, positional, seed
 from nfref.cli.info import about_model
 from nfref.cli.streams import complain, printable
+from nfref.runtime.annotations import Any
 from nfref.runtime.files import replacing
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.fitting.row_fingerprints import keys_of, of_text
@@ -16,7 +17,7 @@ from nfref.tables.queries.scoring import log_prob, sample_like, sample_rows, sta
 from nfref.tables.reading import numbered_columns
 
 
-def add_commands(commands):
+def add_commands(commands: Any) -> None:
     """Add ``report`` to the command line."""
     commands.add(
         "report",
@@ -36,12 +37,12 @@ class Page(Options):
     model: str = positional("MODEL", "a model file")
     data: str = positional("DATA", "rows to compare with")
     header: str = header()
-    weights: str = option("this column of DATA holds the weights of rows", metavar="COLUMN")
+    weights: str | None = option("this column of DATA holds the weights of rows", metavar="COLUMN")
     out: str = option("write the page here", metavar="HTML", required=True)
     seed: int = seed("the same seed writes the same page")
 
 
-def report(options):
+def report(options: Page) -> None:
     """Write the page."""
     try:
         import jinja2  # noqa: F401, so that nothing is computed without it

@@ -24,6 +24,7 @@ from nfref.cli.data import load
 from nfref.cli.data_warnings import say_remark
 from nfref.cli.inputs import check_output, given_values, loaded_model, table_model
 from nfref.cli.streams import complain, utf8_output
+from nfref.runtime.annotations import Any
 from nfref.runtime.batching import BLOCK
 from nfref.runtime.files import is_special
 from nfref.tables.densities.table_density import TableDensity, inside
@@ -35,7 +36,7 @@ from nfref.tables.reading import numbered_columns, write_blocks
 FAR = 1e6  # robust standard deviations from the median, where tails are worth a note
 
 
-def add_commands(commands):
+def add_commands(commands: Any) -> None:
     """Add ``sample`` to the command line."""
     commands.add(
         "sample",
@@ -56,7 +57,7 @@ class Sampling(Options):
     """Options of ``nfref sample``."""
 
     model: str = positional("MODEL", "a model file")
-    n: int = option(
+    n: int | None = option(
         "how many rows; with --given-from, for each of its rows (default: 1)",
         prefix="-",
         type=count(0),
@@ -70,20 +71,20 @@ class Sampling(Options):
         default=[],
         metavar="NAME=VALUE,NAME=VALUE",
     )
-    given_from: str = option(
+    given_from: str | None = option(
         "a file with values of some columns; empty cells are sampled too", metavar="DATA"
     )
-    within: float = option(
+    within: float | None = option(
         "sample again where a real column without bounds is further from its "
         "median than W robust standard deviations: tails have no moments",
         type=positive,
         metavar="W",
     )
-    out: str = option("write here instead of standard output", metavar="CSV")
+    out: str | None = option("write here instead of standard output", metavar="CSV")
     spreadsheet: bool = spreadsheet()
 
 
-def sample(options):
+def sample(options: Sampling) -> None:
     """Write new rows as csv."""
     check_output(options.out, options.model, options.given_from, what="rows")
     if options.n is None and not options.given_from:
@@ -114,7 +115,7 @@ def sample(options):
             if values.dtype.kind == "f":
                 overflown += np.sum(~np.all(np.isfinite(values), axis=1))
             if watched:
-                distant += np.sum(~inside(watched, values.T, FAR, known))
+                distant += np.sum(~inside(watched, values.T, FAR, tuple(known)))
             yield values
 
     columns = model.columns or numbered_columns(model.density.dim)

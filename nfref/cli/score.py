@@ -15,6 +15,7 @@ from nfref.cli.data import Data, files, load
 from nfref.cli.data_warnings import say_remark
 from nfref.cli.inputs import check_of_table, check_output, loaded_model
 from nfref.cli.streams import complain, row_bar
+from nfref.runtime.annotations import Any, Array, Iterator, Sequence
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.missing_cells import ConditionalSampler, Marginal
 from nfref.tables.queries.scoring import log_prob, marginal_of
@@ -49,7 +50,7 @@ example:
   nfref score model.npz 'parts/*.parquet' --dask tcp://head:8786 --out scores.parquet"""
 
 
-def add_commands(commands):
+def add_commands(commands: Any) -> None:
     """Add ``score`` to the command line."""
     commands.add("score", run, Scoring, description=DESCRIPTION, example=EXAMPLE)
 
@@ -61,10 +62,10 @@ class Scoring(Options):
     model: str = positional("MODEL", "a model file")
     data: str = positional("DATA", "a file, a pattern of files, or the name of built-in data")
     header: str = header()
-    out: str = option(
+    out: str | None = option(
         "write the scores here, as .parquet or csv, and print the mean", metavar="FILE"
     )
-    least: int = option(
+    least: int | None = option(
         f"print the K rows that are least likely (default: {LEAST} with --out, else none)",
         type=count(0, 10**6),
         metavar="K",
@@ -79,13 +80,13 @@ class Scoring(Options):
         action="store_true",
         default=None,
     )
-    weights: str = option(
+    weights: str | None = option(
         "this column of DATA holds the weights of rows in the mean", metavar="COLUMN"
     )
-    dask: str = option("the scheduler of a cluster that scores the files", metavar="ADDRESS")
+    dask: str | None = option("the scheduler of a cluster that scores the files", metavar="ADDRESS")
 
 
-def run(options):
+def run(options: Scoring) -> None:
     """Write one log-likelihood a row, then print a summary."""
     paths = files(options.data)
     check_output(options.out, options.model, *paths, what="scores")
@@ -94,7 +95,7 @@ def run(options):
     for name in ("errors", "cells"):
         if getattr(options, name):
             check_of_table(model, options.model, f"--{name}")
-    asked = {
+    asked: dict[str, Any] = {
         "header": options.header,
         "least": least,
         "weights": options.weights,
@@ -106,7 +107,8 @@ def run(options):
         scored = itertools.chain.from_iterable(
             scored_batches(model, path, **asked) for path in paths
         )
-    summary, lost = Summary(least), []
+    summary = Summary(least)
+    lost: list[Exception] = []
     names = COLUMNS if options.errors else COLUMNS[:1]
     blocks = (
         np.stack((part.log_prob, part.error, part.effective)[: len(names)], axis=1)
@@ -174,7 +176,14 @@ class Scored:
     incomplete: int = 0
 
 
-def scored_batches(model, path, header="auto", least=0, weights=None, cells=None):
+def scored_batches(
+    model: Any,
+    path: str,
+    header: str = "auto",
+    least: int = 0,
+    weights: str | None = None,
+    cells: bool | None = None,
+) -> Iterator[Scored]:
     """Yield the scores of a file, a batch of rows at a time.
 
     Parameters
@@ -230,7 +239,9 @@ def scored_batches(model, path, header="auto", least=0, weights=None, cells=None
         first += len(values)
 
 
-def tables_for(model, path, header, weights=None, optional=()):
+def tables_for(
+    model: Any, path: str, header: str, weights: str | None = None, optional: Sequence[str] = ()
+) -> Iterator[Data]:
     """Yield the rows of DATA as :class:`nfref.cli.data.Data`, a batch at a time."""
     texts, keep = (
         column_matching.texts_of(model),
@@ -245,7 +256,7 @@ def tables_for(model, path, header, weights=None, optional=()):
         yield Data(path, table)
 
 
-def lowest(log_prob, most):
+def lowest(log_prob: Array, most: int) -> Array:
     """Return the places of the lowest scores, lowest first, without NaN."""
     places = np.flatnonzero(~np.isnan(log_prob))
     if len(places) > most:
@@ -282,7 +293,7 @@ class Summary:
         self.most, self.rows, self.impossible, self.unknown = most, 0, 0, 0
         self.incomplete, self.error, self._weights, self._sums, self.least = 0, 0.0, [], [], []
 
-    def of(self, scored, shown):
+    def of(self, scored: Iterator[Scored], shown: object) -> Iterator[Scored]:
         """Yield the same batches and gather them; count rows on a terminal if ``shown``."""
         with row_bar(shown, unit_scale=True) as bar:
             for part in scored:
@@ -302,18 +313,18 @@ class Summary:
         self.least = sorted(self.least + part.least, key=lambda one: one.log_prob)[: self.most]
 
     @property
-    def weight(self):
+    def weight(self) -> float:
         """Return the total weight."""
         return math.fsum(self._weights)
 
     @property
-    def mean(self):
+    def mean(self) -> float:
         """Return the mean of all rows; NaN or -inf if one row has it."""
         if not all(map(math.isfinite, self._sums)):
             return float(np.sum(self._sums))
         return math.fsum(self._sums) / self.weight
 
-    def lines(self, several=False):
+    def lines(self, several: bool = False) -> Iterator[str]:
         """Yield the lines to print; rows have their file if there are several."""
         yield f"mean log-likelihood: {self.mean:.6f} nats"
         if self.least:
@@ -363,7 +374,7 @@ def _until_lost(parts, lost):
         lost.append(error)
 
 
-def score_file(path, model, **asked):
+def score_file(path: str, model: Any, **asked: Any) -> Scored:
     """Return all scores of a file: the task of a worker.
 
     Parameters and errors are those of :func:`scored_batches`.

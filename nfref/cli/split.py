@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.tables.fitting.folds import held_out_copies, point_mass_rows
 from nfref.tables.schema.distinct_rows import as_counts, distinct_rows
 
@@ -17,11 +18,11 @@ class Part:
     table: list
     weight: np.ndarray
 
-    def at(self, places):
+    def at(self, places: Any) -> "Part":
         """Return the rows at these places."""
         return Part([values[places] for values in self.table], self.weight[places])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.weight)
 
 
@@ -51,7 +52,7 @@ class Split:
     of_copies: bool = False
 
     @classmethod
-    def of(cls, values, weight, seed, once=False):
+    def of(cls, values: Array, weight: Array | None, seed: int, once: bool = False) -> "Split":
         """Split rows (N, D); rows of weight 0 are left out.
 
         Without weights a row counts as often as it occurs, or ``once``.
@@ -66,7 +67,9 @@ class Split:
             counts = np.ones(len(places))
         return cls(used[places], counts, max(1, round(len(places) / 10)))
 
-    def for_columns(self, columns, table, given, seed):
+    def for_columns(
+        self, columns: Sequence[Any], table: Sequence[Array], given: Sequence[str], seed: int
+    ) -> "Split":
         """Return the split of a table, with copies of a row in both parts where they have to be."""
         held = held_out_copies(columns, columns, self.weight, 0.1, seed + 1)
         if held is None:
@@ -85,11 +88,11 @@ class Split:
             True,
         )
 
-    def test(self, table):
+    def test(self, table: Sequence[Array]) -> Part:
         """Return the :class:`Part` of a table to test by."""
         return self._part(table, slice(self.tests))
 
-    def train(self, table):
+    def train(self, table: Sequence[Array]) -> Part:
         """Return the :class:`Part` of a table to fit."""
         return self._part(table, slice(self.tests, None))
 

@@ -4,9 +4,11 @@ import contextlib
 import os
 import sys
 
+from nfref.runtime.annotations import Any, Iterator
+
 
 @contextlib.contextmanager
-def usable():
+def usable() -> Iterator[None]:
     """Make both streams usable within the block, and restore them at its end.
 
     A stream that the caller closed (``>&-``) is None in Python; output to it is discarded. A
@@ -24,13 +26,13 @@ def usable():
             sys.stdout, sys.stderr = found
 
 
-def is_closed():
+def is_closed() -> bool:
     """Return whether standard output is closed."""
     return getattr(sys.stdout, "name", None) == os.devnull
 
 
 @contextlib.contextmanager
-def utf8_output(out=None):
+def utf8_output(out: Any = None) -> Iterator[Any]:
     """Yield ``out``, or standard output as UTF-8 so that it can be read again."""
     if out is not None or not hasattr(sys.stdout, "reconfigure"):
         yield sys.stdout if out is None else out
@@ -51,11 +53,13 @@ class TolerantStream:
     def __init__(self, stream):
         self._stream, self.problem = stream, None
 
-    def write(self, text):
+    def write(self, text: str) -> int:
+        """Write text."""
         self._try(self._stream.write, text)
         return len(text)
 
-    def flush(self):
+    def flush(self) -> None:
+        """Flush the stream."""
         self._try(self._stream.flush)
 
     def _try(self, action, *arguments):
@@ -70,7 +74,7 @@ class TolerantStream:
 
 
 @contextlib.contextmanager
-def tolerant(needed=True):
+def tolerant(needed: object = True) -> Iterator[None]:
     """Let no broken stream end the block; raise a broken standard output at its end.
 
     Parameters
@@ -92,7 +96,7 @@ def tolerant(needed=True):
         raise output.problem
 
 
-def discard_output():
+def discard_output() -> None:
     """Discard what standard output still holds: Python would report it at exit."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -100,20 +104,20 @@ def discard_output():
         os.close(nowhere)
 
 
-def complain(text):
+def complain(text: str) -> None:
     """Print a line on standard error, if it is open."""
     with contextlib.suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)
 
 
-def row_bar(shown, **options):
+def row_bar(shown: object, **options: Any) -> Any:
     """Return a progress bar that counts rows, on a terminal and if ``shown``."""
     from tqdm import tqdm
 
     return tqdm(unit="row", disable=None if shown else True, **options)
 
 
-def printable(text):
+def printable(text: object) -> str:
     """Return text with control characters and line breaks as escapes."""
     return "".join(
         character if character.isprintable() else repr(character)[1:-1] for character in str(text)

@@ -41,7 +41,8 @@ def table_lines(data: Any, split: Any, fitted: Any) -> Iterator[str]:
             yield f"no test row of {split.tests:,} is without empty cells: nothing to compare by"
             return
         yield f"{len(test):,} of {split.tests:,} test rows are without empty cells:"
-    compared, notes = compare_candidates(fitted, test), []
+    compared = compare_candidates(fitted, test)
+    notes: list[str] = []
     if not density.given and len(test) == len(every) and len(whole_rows(train)) == len(train):
         others, notes = compare_baselines(density, train, test, data.truth)
         compared += others

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nfref.cli.arguments import Options, blamed, option, positional
+from nfref.runtime.annotations import Any
 
 DESCRIPTION = """\
 Write the golden vectors: one JSON file for each small flow, with its parameters, inputs,
@@ -11,7 +12,7 @@ outputs, log-determinants and gradients to thirty digits. They are copies of the
 ship with nfref."""
 
 
-def add_commands(commands):
+def add_commands(commands: Any) -> None:
     """Add ``vectors`` to the command line."""
     commands.add(
         "vectors",
@@ -26,11 +27,11 @@ def add_commands(commands):
 class Vectors(Options):
     """Options of ``nfref vectors``."""
 
-    names: Sequence = positional("NAME", "which flows (default: all of them)", nargs="*")
+    names: Sequence | None = positional("NAME", "which flows (default: all of them)", nargs="*")
     out: str = option("the folder; made if it is not there", required=True, metavar="DIR")
 
 
-def run(asked):
+def run(asked: Vectors) -> None:
     """Write the vectors, and name each file as it is done."""
     from nfref.oracle import golden_vectors
 

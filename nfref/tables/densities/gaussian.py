@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Any, Array, Generator, Iterator
 from nfref.runtime.checks import (
     as_array,
     as_rows,
@@ -27,7 +27,7 @@ LOG_TWO_PI = float(np.log(2 * np.pi))
 VARIANCE_FLOOR = 1e-6  # smallest variance after shrinking, as a share of the largest
 
 
-def gaussian_log_prob(x, mean, cholesky):
+def gaussian_log_prob(x: Array, mean: Array, cholesky: Array) -> Array:
     """Return log N(x; m, L L^T) = -|L^-1 (x - m)|^2 / 2 - sum log diag L - (D/2) log 2 pi.
 
     Shapes: x (N, D), mean (D,), cholesky (D, D) lower. Returns (N,).
@@ -40,7 +40,7 @@ def gaussian_log_prob(x, mean, cholesky):
     )
 
 
-def solved(cholesky, x):
+def solved(cholesky: Array, x: Array) -> Array:
     """Return L^-1 x of rows x (N, D), as (D, N)."""
     if len(cholesky) > FEW_COLUMNS:
         from scipy.linalg import solve_triangular
@@ -140,15 +140,15 @@ class Gaussian(Configuration):
         correlation = np.where(off, (1 - shrinkage) * correlation, 1.0)
         return cls(mean, np.sqrt(variance)[:, None] * np.linalg.cholesky(correlation))
 
-    def log_prob(self, x):
+    def log_prob(self, x: Array) -> Array:
         """Return the log-density in nats, (N,), of rows (N, D)."""
         return gaussian_log_prob(as_rows("x", x, len(self.mean)), self.mean, self.cholesky)
 
-    def sample(self, rng, n):
+    def sample(self, rng: Generator, n: int) -> Array:
         """Sample ``n`` rows, (n, D)."""
         return self.mean + check_rng(rng).standard_normal((n, len(self.mean))) @ self.cholesky.T
 
-    def takes(self, dim, context_dim):
+    def takes(self, dim: int, context_dim: int) -> bool:
         """Return as :meth:`nfref.tables.densities.pool.FittedFlow.takes` does."""
         return (len(self.mean), 0) == (dim, context_dim)
 
@@ -158,7 +158,7 @@ class Gaussian(Configuration):
         check_factors("cholesky", self.cholesky)
 
 
-def check_factors(name, factors):
+def check_factors(name: str, factors: Array) -> None:
     """Check that matrices (..., D, D) are lower triangles with a diagonal above 0."""
     diagonals = np.diagonal(factors, axis1=-2, axis2=-1)
     require(
@@ -167,7 +167,7 @@ def check_factors(name, factors):
     )
 
 
-def check_rows(x, weight=None):
+def check_rows(x: Array, weight: Array | None = None) -> tuple[Array, Array]:
     """Check that there is a finite row, and return rows in float64 and their shares (N,)."""
     x = as_array("x", x)
     if x.ndim != 2 or x.size == 0:
@@ -178,14 +178,14 @@ def check_rows(x, weight=None):
     return x.astype(np.float64, copy=False), share
 
 
-def moments(x, share):
+def moments(x: Array, share: Array) -> tuple[Array, Array]:
     """Return mean and standard deviation of the columns."""
     # Not in one pass: a mean far from zero would cost the digits of the spread.
     mean = x[0] + share @ (x - x[0])
     return mean, np.sqrt(share @ (x - mean) ** 2)
 
 
-def first_best(scored):
+def first_best(scored: Iterator[tuple[Any, float]]) -> Any:
     """Return the pair (thing, score) of the highest score.
 
     Pairs are taken in order until two in a row are no better than the best.

@@ -77,7 +77,7 @@ class KernelDensity:
         )
         return cls(x, np.log(share), best)
 
-    def log_prob(self, x):
+    def log_prob(self, x: Array) -> Array:
         """Return the log-density in nats, (N,), of rows (N, D)."""
         x = as_rows("x", x, self.rows.shape[1])
         constant = -x.shape[1] * (math.log(self.bandwidth) + 0.5 * LOG_TWO_PI)

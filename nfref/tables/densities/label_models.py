@@ -140,12 +140,12 @@ class LabelNetwork(Configuration):
         )
         return cls(*parts(found.x))
 
-    def log_probs(self, features):
+    def log_probs(self, features: Array) -> Array:
         """Return log P of every label, (N, L)."""
         h = np.tanh(features @ self.inner[:-1] + self.inner[-1])
         return _log_softmax(features @ self.direct + h @ self.outer[:-1] + self.outer[-1])
 
-    def takes(self, count, size):
+    def takes(self, count: int, size: int) -> bool:
         """Return whether the model has these numbers of features and labels."""
         return self.direct.shape == (count, size)
 
@@ -227,15 +227,15 @@ class LabelTrees(Configuration):
             logits = logits + value[-1][_leaves(above[:, some[own]])]
         return cls(np.array(asked), np.array(value), start)
 
-    def log_probs(self, features):
+    def log_probs(self, features: Array) -> Array:
         """Return log P of every label, (N, L)."""
         logits = np.tile(self.start, (len(features), 1))
         for asked, value in zip(self.asked, self.value):
             logits = logits + value[_leaves(_answers(features, asked))]
         return _log_softmax(logits)
 
-    def takes(self, count, size):
-        """Return whether the trees can take so many features, and have so many labels."""
+    def takes(self, count: int, size: int) -> bool:
+        """Return whether the trees can take ``count`` features and have ``size`` labels."""
         return len(self.start) == size and bool(
             np.all(np.isin(self.asked[..., 0], np.arange(count)))
         )
@@ -389,7 +389,7 @@ class LabelPool(Configuration):
         return found, log_prob
 
     @property
-    def target(self):
+    def target(self) -> int:
         """The place of the column that is not given."""
         return next(j for j in range(len(self.sizes)) if j not in self.given)
 
@@ -406,7 +406,7 @@ class LabelPool(Configuration):
             )
         return np.concatenate(found, axis=1).astype(np.float64)
 
-    def log_prob(self, codes):
+    def log_prob(self, codes: Array) -> Array:
         """Return log P, (N,), of codes (N, J); -inf where one is NaN."""
         whole = np.nan_to_num(codes)
         features, target = self._features(whole), whole[:, self.target].astype(np.int64)
@@ -424,26 +424,29 @@ class LabelPool(Configuration):
     # The other answers come from the latent classes.
 
     @property
-    def given(self):
+    def given(self) -> tuple[int, ...]:
+        """Places of the given columns."""
         return self.classes.given
 
     @property
-    def parts(self):
+    def parts(self) -> tuple:
+        """The columns in each class."""
         return self.classes.parts
 
     @property
-    def log_weights(self):
+    def log_weights(self) -> Array:
+        """Log-weights of the classes, log pi."""
         return self.classes.log_weights
 
-    def log_given(self, codes):
+    def log_given(self, codes: Array) -> Array:
         """Return as :meth:`LatentClasses.log_given` does."""
         return self.classes.log_given(codes)
 
-    def sample(self, rng, n):
+    def sample(self, rng: Generator, n: int) -> Array:
         """Sample as :meth:`LatentClasses.sample` does."""
         return self.classes.sample(rng, n)
 
-    def describes(self, columns, given):
+    def describes(self, columns: Sequence[Any], given: Sequence[int]) -> bool:
         """Return whether the pool is for such columns, with those places given."""
         return (
             self.classes.describes(columns, given)
@@ -528,7 +531,7 @@ def log_labels(classes: LatentClasses, codes: Array) -> Array:
     return np.log(shares @ np.exp(part.log_prob))
 
 
-def is_of_a_label(columns, given):
+def is_of_a_label(columns: Sequence[Any], given: Sequence[int]) -> bool:
     """Return whether exactly one column with codes is not given, and it is a category."""
     own = [column for j, column in enumerate(columns) if j not in given]
     return bool(given) and len(own) == 1 and own[0].kind == "category"

@@ -39,7 +39,7 @@ class LabelProbabilities(Configuration):
     log_prob: np.ndarray
 
     @classmethod
-    def fit(cls, codes, shares, size):
+    def fit(cls, codes: Array, shares: Array, size: int) -> "LabelProbabilities":
         """Fit codes below ``size``; ``shares`` (N, R) are the weights of rows in each class."""
         counts = np.stack([np.bincount(codes, share, size) for share in shares.T])
         whole = np.sum(counts, axis=0) + 0.5
@@ -47,18 +47,18 @@ class LabelProbabilities(Configuration):
         smoothed = counts + whole * size
         return cls(np.log(smoothed / np.sum(smoothed, axis=1, keepdims=True)))
 
-    def of(self, codes):
+    def of(self, codes: Array) -> Array:
         """Return log P, (N, R)."""
         return self.log_prob.T[codes]
 
-    def sample(self, rng, classes):
+    def sample(self, rng: Generator, classes: Array) -> Array:
         """Sample a code for each class, (N,)."""
         edges = np.cumsum(np.exp(self.log_prob), axis=1)
         u = rng.random(len(classes)) * edges[classes, -1]
         return np.sum(u[:, None] >= edges[classes, :-1], axis=1)
 
-    def describes(self, column, classes):
-        """Return whether this is for such a column, in so many classes."""
+    def describes(self, column: Any, classes: int) -> bool:
+        """Return whether this is for such a column and this number of classes."""
         return column.kind == "category" and self.log_prob.shape == (classes, len(column.labels))
 
     def _check(self):
@@ -91,7 +91,8 @@ class Numbers(Configuration):
     scale: np.ndarray
 
     @classmethod
-    def fit(cls, numbers, shares, low):
+    def fit(cls, numbers: Array, shares: Array, low: float) -> "Numbers":
+        """Fit whole numbers; ``shares`` (N, R) are the weights of rows in each class."""
         seen, codes = np.unique(numbers, return_inverse=True)
         table = LabelProbabilities.fit(codes, shares, len(seen))
         mass = np.sum(shares, axis=0) + 1e-12
@@ -109,7 +110,7 @@ class Numbers(Configuration):
             scale,
         )
 
-    def of(self, numbers):
+    def of(self, numbers: Array) -> Array:
         """Return log P, (N, R)."""
         # many rows have few distinct numbers
         numbers, inverse = np.unique(numbers, return_inverse=True)
@@ -140,7 +141,7 @@ class Numbers(Configuration):
         with np.errstate(divide="ignore"):
             return np.where(narrow, flat + np.log(2 * half), np.log(cell)) - np.log(whole)
 
-    def sample(self, rng, classes):
+    def sample(self, rng: Generator, classes: Array) -> Array:
         """Sample a number for each class, (N,)."""
         from scipy.special import stdtr, stdtrit
 
@@ -151,7 +152,7 @@ class Numbers(Configuration):
         drawn = np.maximum(np.round(middle + scale * stdtrit(FREEDOM, u)), self.low)
         return np.where(rng.random(len(classes)) < self.table[classes], self.seen[place], drawn)
 
-    def describes(self, column, classes):
+    def describes(self, column: Any, classes: int) -> bool:
         """Return as :meth:`LabelProbabilities.describes` does."""
         return column.kind == "count" and column.low == self.low and len(self.middle) == classes
 
@@ -185,7 +186,7 @@ class Normal(Configuration):
     spread: np.ndarray
 
     @classmethod
-    def fit(cls, u, shares):
+    def fit(cls, u: Array, shares: Array) -> "Normal":
         """Fit moments in each class; a spread is at least a twentieth of that of all rows."""
         mass = np.sum(shares, axis=0) + 1e-12
         middle = shares.T @ u / mass
@@ -194,16 +195,16 @@ class Normal(Configuration):
         least = np.average((u - np.average(u, weights=whole)) ** 2, weights=whole) / 400
         return cls(middle, np.sqrt(np.maximum(variance, least + 1e-12)))
 
-    def of(self, u):
+    def of(self, u: Array) -> Array:
         """Return log N, (N, R)."""
         z = (u[:, None] - self.middle) / self.spread
         return -0.5 * z**2 - np.log(self.spread) - 0.5 * LOG_TWO_PI
 
-    def sample(self, rng, classes):
+    def sample(self, rng: Generator, classes: Array) -> Array:
         """Sample a number for each class, (N,)."""
         return self.middle[classes] + self.spread[classes] * rng.standard_normal(len(classes))
 
-    def describes(self, column, classes):
+    def describes(self, column: Any, classes: int) -> bool:
         """Return as :meth:`LabelProbabilities.describes` does."""
         return column.kind not in ("category", "count") and len(self.middle) == classes
 
@@ -213,7 +214,7 @@ class Normal(Configuration):
         require(np.all(self.spread > 0), "spread: expected numbers above 0")
 
 
-def part_of(column, values, shares):
+def part_of(column: Any, values: Array, shares: Array) -> Any:
     """Fit one column in each class; ``shares`` (N, R) are the weights of rows there."""
     if column.kind == "category":
         return LabelProbabilities.fit(values.astype(np.int64), shares, len(column.labels))
@@ -285,7 +286,7 @@ class LatentClasses(Configuration):
             previous = mean
         return model
 
-    def again(self, codes, columns, weight):
+    def again(self, codes: Array, columns: Sequence[Any], weight: Array) -> "LatentClasses":
         """Take one more step of EM, with the same classes, on these rows."""
         joint = self._joint(codes)
         shares = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
@@ -300,21 +301,22 @@ class LatentClasses(Configuration):
     @classmethod
     def choose(
         cls,
-        codes,
-        columns,
-        validation,
-        rng,
-        weight=None,
-        validation_weight=None,
-        most=(1, 2, 4, 8, 16),
-        given=(),
-    ):
+        codes: Array,
+        columns: Sequence[Any],
+        validation: Array,
+        rng: Generator,
+        weight: Array | None = None,
+        validation_weight: Array | None = None,
+        most: Sequence[int] = (1, 2, 4, 8, 16),
+        given: Sequence[int] = (),
+    ) -> "LatentClasses":
         """Fit the number of classes that gives validation rows the highest probability.
 
         If real columns are given, classes of the discrete columns alone are tried too: classes of
         all columns may model the given ones instead.
         """
-        best, best_score = None, -np.inf
+        best: Any = None
+        best_score = -np.inf
         discrete = [j for j, column in enumerate(columns) if column.kind in ("category", "count")]
         for classes in most if codes.shape[1] > 1 else (1,):
             if best is not None and classes * codes.shape[1] > len(codes):
@@ -357,7 +359,7 @@ class LatentClasses(Configuration):
             total = total + part.of(codes_of)
         return total
 
-    def log_prob(self, codes):
+    def log_prob(self, codes: Array) -> Array:
         """Return log P, (N,), of codes (N, J); -inf where one is NaN."""
         bad = np.any(np.isnan(codes), axis=1)
         codes = np.where(bad[:, None], 0.0, codes)
@@ -366,11 +368,11 @@ class LatentClasses(Configuration):
             found = found - self.log_given(codes)
         return np.where(bad, -np.inf, found)
 
-    def log_given(self, codes):
+    def log_given(self, codes: Array) -> Array:
         """Return log P of the given columns, (N,)."""
         return np.logaddexp.reduce(self._joint(codes, self.given), axis=1)
 
-    def sample(self, rng, n):
+    def sample(self, rng: Generator, n: int) -> Array:
         """Sample codes, (n, J)."""
         weights = np.exp(self.log_weights)
         classes = rng.choice(len(weights), n, p=weights / np.sum(weights))
@@ -378,7 +380,7 @@ class LatentClasses(Configuration):
             np.float64
         )
 
-    def describes(self, columns, given):
+    def describes(self, columns: Sequence[Any], given: Sequence[int]) -> bool:
         """Return whether the classes are for such columns, with those places given."""
         return (
             len(columns) == len(self.parts)

@@ -16,7 +16,7 @@ by (n + v) / n on average, hence the first factor of a_k. S_0 has no larger vari
 of C_k, and a single component is left as it is.
 
 With q factors a covariance is S_k = A_k A_k^T + P_k, A_k (D, q) and P_k diagonal, the likeliest
-such matrix. It serves when there are fewer rows than full covariances of so many columns need.
+such matrix. It serves when there are too few rows for full covariances.
 
 Sources: Bishop 2006 (EM); Fraley and Raftery 2007 (inverse Wishart prior of covariances); Arthur
 and Vassilvitskii 2007 (where EM starts); Ghahramani and Hinton 1996 (mixtures of factor analysers);
@@ -183,10 +183,11 @@ class GaussianMixture(Configuration):
         return choose(sizes(*x.shape), fitted)
 
     @property
-    def components(self):
+    def components(self) -> int:
+        """The number of components."""
         return len(self.log_weights)
 
-    def log_prob(self, x):
+    def log_prob(self, x: Array) -> Array:
         """Return the log-density in nats, (N,), of rows (N, D)."""
         x = as_rows("x", x, self.means.shape[1])
         joint = [
@@ -195,14 +196,14 @@ class GaussianMixture(Configuration):
         ]
         return np.logaddexp.reduce(joint, axis=0)
 
-    def sample(self, rng, n):
+    def sample(self, rng: Generator, n: int) -> Array:
         """Sample ``n`` rows, (n, D)."""
         weights = np.exp(self.log_weights)
         chosen = check_rng(rng).choice(len(weights), n, p=weights / np.sum(weights))
         noise = rng.standard_normal((n, self.means.shape[1]))
         return self.means[chosen] + np.einsum("nij,nj->ni", self.choleskys[chosen], noise)
 
-    def takes(self, dim, context_dim):
+    def takes(self, dim: int, context_dim: int) -> bool:
         """Return as :meth:`nfref.tables.densities.pool.FittedFlow.takes` does."""
         return (self.means.shape[1], 0) == (dim, context_dim)
 
@@ -226,7 +227,7 @@ class Size:
     components: int
     factors: int | None = None
 
-    def fit(self, x, rng, weight=None):
+    def fit(self, x: Array, rng: Generator, weight: Array | None = None) -> GaussianMixture:
         """Fit a :class:`GaussianMixture` of that size."""
         return GaussianMixture.fit(x, self.components, rng, weight=weight, factors=self.factors)
 
@@ -236,7 +237,7 @@ class Size:
 
 
 def sizes(rows: int, dim: int) -> list[list[Size]]:
-    """Return sizes of mixtures that suit so many rows of ``dim`` columns, in ascending ladders.
+    """Return sizes of mixtures that suit ``rows`` rows of ``dim`` columns, in ascending ladders.
 
     Full covariances need enough rows for each; factors serve up to ``FACTOR_ROWS`` rows a column.
 
@@ -291,7 +292,10 @@ class _Found:
 
     def at(self, places):
         """Return some of the searches."""
-        return _Found(*(None if value is None else value[places] for value in vars(self).values()))
+        found: list[Any] = [
+            None if value is None else value[places] for value in vars(self).values()
+        ]
+        return _Found(*found)
 
 
 @dataclass(frozen=True)
@@ -456,7 +460,8 @@ def _gaps(z):
 
 def _spread_rows(rows, number, rng):
     """Sample ``number`` rows, with chances that grow as the squared distance to the others."""
-    z, centres, distance = rows.z, [], np.ones(len(rows.z))
+    z, distance = rows.z, np.ones(len(rows.z))
+    centres: list[Any] = []
     while len(centres) < number:
         edges = np.cumsum(distance * rows.weight)
         if not edges[-1] > 0:  # only copies are left

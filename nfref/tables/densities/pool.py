@@ -18,7 +18,7 @@ import numpy as np
 
 from nfref.density import Density
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.batching import in_blocks
 from nfref.runtime.checks import check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
@@ -90,7 +90,7 @@ def log_pool(log_densities: Array, weights: Array) -> Array:
 # Members ----------------------------------------------------------------------------------
 
 
-def check_parameters(density, params):
+def check_parameters(density: Any, params: Params) -> None:
     """Check that params fit a density: shapes as ``init`` makes them, finite, of one dtype.
 
     A density with more parameters than there are numbers is refused before they are made.
@@ -140,7 +140,7 @@ class FittedFlow(Configuration):
     density: Any
     params: Any
 
-    def log_prob(self, x, context=None):
+    def log_prob(self, x: Array, context: Array | None = None) -> Array:
         """Return the log-density in nats, (N,), of rows (N, D) given their context (N, C).
 
         It is computed in the dtype of the parameters.
@@ -154,11 +154,11 @@ class FittedFlow(Configuration):
             context,
         )
 
-    def sample(self, rng, n, context=None):
+    def sample(self, rng: Generator, n: int, context: Array | None = None) -> Array:
         """Sample ``n`` rows, (n, D)."""
         return self.density.sample(trees.cast(self.params, np.float64), rng, n, context)
 
-    def takes(self, dim, context_dim):
+    def takes(self, dim: int, context_dim: int) -> bool:
         """Return whether this is a density of ``dim`` columns given ``context_dim`` numbers."""
         return (self.density.dim, self.density.context_dim) == (dim, context_dim)
 
@@ -182,11 +182,13 @@ class Regressed(Configuration):
         B.
     """
 
-    density: object
+    density: Any
     slopes: np.ndarray
 
     @classmethod
-    def fit(cls, fit, x, context, weight=None):
+    def fit(
+        cls, fit: Callable[..., Any], x: Array, context: Array | None, weight: Array | None = None
+    ) -> "Regressed":
         """Call ``fit(x, weight)`` with the residuals of least squares with a little ridge."""
         if context is None or not context.shape[1]:
             return fit(x, weight)
@@ -197,15 +199,15 @@ class Regressed(Configuration):
         slopes = np.linalg.solve(gram, (share[:, None] * centred).T @ (x - middle))
         return cls(fit(x - context @ slopes, weight), slopes)
 
-    def log_prob(self, x, context):
+    def log_prob(self, x: Array, context: Array) -> Array:
         """Return the log-density in nats, (N,), of rows (N, D) given their context (N, C)."""
         return self.density.log_prob(x - context @ self.slopes)
 
-    def sample(self, rng, n, context):
+    def sample(self, rng: Generator, n: int, context: Array) -> Array:
         """Sample ``n`` rows, (n, D)."""
         return self.density.sample(rng, n) + context @ self.slopes
 
-    def takes(self, dim, context_dim):
+    def takes(self, dim: int, context_dim: int) -> bool:
         """Return as :meth:`FittedFlow.takes` does."""
         return self.slopes.shape == (context_dim, dim) and context_dim > 0
 
@@ -240,19 +242,19 @@ class Pool(Configuration):
     names: tuple
 
     @property
-    def flows(self):
+    def flows(self) -> list[int]:
         """The places of the members that are flows."""
         return [k for k, member in enumerate(self.members) if isinstance(member, FittedFlow)]
 
     @property
-    def shares(self):
-        """name -> the weight of all members of that name."""
+    def shares(self) -> dict[str, float]:
+        """The weight of each candidate, by name."""
         found = dict.fromkeys(self.names, 0.0)
         for name, weight in zip(self.names, self.weights.tolist()):
             found[name] += weight
         return found
 
-    def by_name(self, log_probs):
+    def by_name(self, log_probs: Array) -> Array:
         """Return log-densities of the candidates, (N, names), from the log p_k, (N, K)."""
         names, found = np.array(self.names), []
         for name, share in self.shares.items():
@@ -261,22 +263,22 @@ class Pool(Configuration):
             found.append(log_pool(log_probs[:, some], weights))
         return np.stack(found, axis=1)
 
-    def log_probs(self, x, context=None):
+    def log_probs(self, x: Array, context: Array | None = None) -> Array:
         """Return log p_k(x) of every member, (N, K); -inf where a member returns NaN."""
         arguments = (x,) if context is None else (x, context)
         with np.errstate(all="ignore"):  # far out a square overflows, and -inf is right
             found = np.stack([member.log_prob(*arguments) for member in self.members], axis=1)
         return np.where(np.isnan(found), -np.inf, found)
 
-    def log_prob(self, x, context=None):
+    def log_prob(self, x: Array, context: Array | None = None) -> Array:
         """Return the log-density in nats, (N,), of rows (N, D)."""
         return self.pooled(self.log_probs(x, context))
 
-    def pooled(self, log_probs):
+    def pooled(self, log_probs: Array) -> Array:
         """Return log sum_k w_k p_k, (N,), from the log p_k, (N, K)."""
         return log_pool(log_probs, self.weights)
 
-    def sample(self, rng, n, context=None):
+    def sample(self, rng: Generator, n: int, context: Array | None = None) -> Array:
         """Sample ``n`` rows, (n, D), each from a member chosen by the weights."""
         chosen = check_rng(rng).choice(len(self.weights), n, p=self.weights / np.sum(self.weights))
         places, drawn = [], []
@@ -303,7 +305,7 @@ class Pool(Configuration):
         )
 
 
-def mean_and_error(log_prob, weight=None):
+def mean_and_error(log_prob: Array, weight: Array | None = None) -> tuple[float, float]:
     """Return the mean log-likelihood in nats per row and its standard error; NaN for one row."""
     log_prob = np.asarray(log_prob, np.float64)
     weight = np.ones(len(log_prob)) if weight is None else weight
@@ -315,7 +317,7 @@ def mean_and_error(log_prob, weight=None):
     return mean, float(np.sqrt(variance / total))
 
 
-def median(log_prob, weight=None):
+def median(log_prob: Array, weight: Array | None = None) -> float:
     """Return the weighted median of log-likelihoods."""
     order = np.argsort(log_prob, kind="stable")
     mass = np.cumsum(np.ones(len(order)) if weight is None else np.asarray(weight)[order])

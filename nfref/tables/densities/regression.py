@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Callable, Generator
 from nfref.runtime.checks import check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.gaussian import Gaussian, gaussian_log_prob
@@ -25,7 +26,7 @@ from nfref.tables.densities.pool import Regressed
 # Formulas ---------------------------------------------------------------------------------
 
 
-def conditional_of(mean, factor, known):
+def conditional_of(mean: Array, factor: Array, known: int) -> tuple[Array, Array, Array]:
     """Return (a, A, T_uu) of u | g ~ N(a + A g, T_uu T_uu^T), g the first ``known`` coordinates.
 
     Shapes: mean (G + D,), factor T (G + D, G + D) lower. Returns (D,), (D, G), (D, D).
@@ -55,7 +56,14 @@ class MixtureRegression(Configuration):
     slopes: np.ndarray
 
     @classmethod
-    def fit(cls, fit, u, context, known, weight=None):
+    def fit(
+        cls,
+        fit: Callable[..., Any],
+        u: Array,
+        context: Array,
+        known: int,
+        weight: Array | None = None,
+    ) -> "MixtureRegression":
         """Call ``fit(x, weight)`` with the rows (g, u); g ends the context, ``known`` columns."""
         features, g = np.split(context, [context.shape[1] - known], axis=1)
         found = Regressed.fit(fit, np.concatenate([g, u], axis=1), features, weight)
@@ -68,13 +76,13 @@ class MixtureRegression(Configuration):
         features, g = np.split(context, [len(self.slopes)], axis=1)
         return features, g - features @ self.slopes[:, : g.shape[1]]
 
-    def log_gates(self, context):
+    def log_gates(self, context: Array) -> Array:
         """Return log r_k, (N, K)."""
         _, g = self._centred(context)
         joint = _log_joint(self.joint, g)
         return joint - np.logaddexp.reduce(joint, axis=1)[:, None]
 
-    def components(self, context_dim):
+    def components(self, context_dim: int) -> list[tuple[Gaussian, Array]]:
         """Return (Gaussian, slopes (C, D)) of each component, for u - context @ slopes."""
         known, found = context_dim - len(self.slopes), []
         for mean, factor in zip(self.joint.means, self.joint.choleskys):
@@ -83,13 +91,13 @@ class MixtureRegression(Configuration):
             found.append((Gaussian(start, own), np.concatenate([of_features, a.T])))
         return found
 
-    def log_prob(self, x, context):
+    def log_prob(self, x: Array, context: Array) -> Array:
         """Return the log-density in nats, (N,), of rows (N, D) given their context (N, C)."""
         features, g = self._centred(context)
         rest = x - features @ self.slopes[:, g.shape[1] :]
         return self.joint.log_prob(np.concatenate([g, rest], axis=1)) - _log_marginal(self.joint, g)
 
-    def sample(self, rng, n, context):
+    def sample(self, rng: Generator, n: int, context: Array) -> Array:
         """Sample ``n`` rows, (n, D)."""
         edges = np.cumsum(np.exp(self.log_gates(context)), axis=1)
         chosen = np.sum(check_rng(rng).random(n)[:, None] * edges[:, -1:] >= edges[:, :-1], axis=1)
@@ -100,7 +108,7 @@ class MixtureRegression(Configuration):
             drawn[place] = gaussian.sample(rng, len(place)) + context[place] @ slopes
         return drawn
 
-    def takes(self, dim, context_dim):
+    def takes(self, dim: int, context_dim: int) -> bool:
         """Return as :meth:`nfref.tables.densities.pool.FittedFlow.takes` does."""
         known = context_dim - len(self.slopes)
         return known > 0 and self.slopes.shape[1] == known + dim

@@ -15,7 +15,7 @@ from itertools import compress
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.runtime.checks import check_floats, require, shortened
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.label_models import LabelPool
@@ -57,43 +57,43 @@ class TableDensity(Configuration):
     columns: tuple
     discrete: LatentClasses | LabelPool | None
     pool: Pool | None
-    centre: np.ndarray | None = None
-    scale: np.ndarray | None = None
+    centre: Any = None
+    scale: Any = None
     given: tuple = ()
 
     # Rows -----------------------------------------------------------------------------------
 
-    def encode(self, table):
+    def encode(self, table: Sequence[Array]) -> tuple[Array, Array, Array]:
         """Return (codes (N, J), u (N, D), log-slope (N,)) of a sequence of columns' values.
 
         The codes are those of :attr:`coded_columns`, u the others in robust units.
         """
         return encoded(self.columns, table, self.given)
 
-    def context(self, codes):
+    def context(self, codes: Array) -> Array | None:
         """Return the pool's context: a 1 for each label, counts and given columns in units."""
         if not codes.shape[1]:
             return None
         return features(self.coded_columns, codes, self.centre, self.scale)
 
     @property
-    def dim(self):
+    def dim(self) -> int:
         """The number of columns."""
         return len(self.columns)
 
     context_dim = 0
 
     @property
-    def places(self):
+    def places(self) -> tuple[list[int], list[int]]:
         """(places of the columns with codes, places of the columns of the pool)."""
         return places_of(self.columns, self.given)
 
     @property
-    def coded_columns(self):
+    def coded_columns(self) -> tuple:
         """Discrete columns, then real ones that are given."""
         return tuple(self.columns[k] for k in self.places[0])
 
-    def pilot(self, rng, n):
+    def pilot(self, rng: Generator, n: int) -> Array:
         """Return possible codes (n, J) to try the pool with; they need not follow the data."""
         if self.discrete is not None:
             return self.discrete.sample(rng, n)
@@ -107,14 +107,14 @@ class TableDensity(Configuration):
 
     # Answers --------------------------------------------------------------------------------
 
-    def log_prob(self, table):
+    def log_prob(self, table: Sequence[Array]) -> Array:
         """Return the log-likelihood of every row, (N,); -inf for rows outside a support.
 
         Rounded values are scored by the density of dequantised values, at the values themselves.
         """
         return self.parts(table)[0]
 
-    def parts(self, table):
+    def parts(self, table: Sequence[Array]) -> tuple[Array, Array | None]:
         """Return (log-likelihood (N,), log p_k(u | d) of every member (N, K) or None)."""
         codes, u, total = self.encode(table)
         members = None
@@ -125,21 +125,23 @@ class TableDensity(Configuration):
             total = total + self.pool.pooled(members)
         return total, members
 
-    def spread(self, table):
+    def spread(self, table: Sequence[Array]) -> Array:
         """Return how much the flows of the pool differ in log p of every row, (N,).
 
         The standard deviation of log p_k about log p, with the flows' shares of the weights; NaN
         with fewer than two flows.
         """
-        members = self.parts(table)[1]
-        flows = [] if members is None else self.pool.flows
-        weights = np.array([self.pool.weights[k] for k in flows])
-        if len(flows) < 2 or not np.sum(weights) > 0:
+        members, pool = self.parts(table)[1], self.pool
+        if members is None or pool is None or len(pool.flows) < 2:
             return np.full(len(table[0]), np.nan)
-        apart = members[:, flows] - self.pool.pooled(members)[:, None]
+        flows = pool.flows
+        weights = np.array([pool.weights[k] for k in flows])
+        if not np.sum(weights) > 0:
+            return np.full(len(table[0]), np.nan)
+        apart = members[:, flows] - pool.pooled(members)[:, None]
         return np.sqrt(np.square(np.nan_to_num(apart)) @ (weights / np.sum(weights)))
 
-    def sample(self, rng, n):
+    def sample(self, rng: Generator, n: int) -> list[Array]:
         """Sample a list of columns' values, (n,) each, in the order of the columns.
 
         Raises
@@ -201,7 +203,7 @@ class TableDensity(Configuration):
         )
 
 
-def places_of(columns, given=()):
+def places_of(columns: Sequence[Any], given: Sequence[str] = ()) -> tuple[list[int], list[int]]:
     """Return as :attr:`TableDensity.places` does."""
     real = [isinstance(column, Continuous) for column in columns]
     known = [column.name in given for column in columns]
@@ -212,7 +214,9 @@ def places_of(columns, given=()):
     )
 
 
-def encoded(columns, table, given=()):
+def encoded(
+    columns: Sequence[Any], table: Sequence[Array], given: Sequence[str] = ()
+) -> tuple[Array, Array, Array]:
     """Return as :meth:`TableDensity.encode` does."""
     found, total = [], np.zeros(len(table[0]))
     for column, values in zip(columns, table):
@@ -231,10 +235,11 @@ def encoded(columns, table, given=()):
             total = total + log_slope
         elif np.any(log_slope == -np.inf):
             check_can_be_given(column, values)
-    return *(
+    codes, u = (
         np.stack([found[k] for k in places], axis=1) if places else np.zeros((len(total), 0))
         for places in places_of(columns, given)
-    ), total
+    )
+    return codes, u, total
 
 
 def spread_rows(
@@ -287,7 +292,13 @@ def spread_rows(
     )
 
 
-def cell_average(density, table, log_prob, scores, cells=None):
+def cell_average(
+    density: Any,
+    table: Sequence[Array],
+    log_prob: Callable[[Any], Array],
+    scores: Array,
+    cells: bool | None = None,
+) -> Array:
     """Return scores (N,), some replaced by the log of the mean density over the row's cell.
 
     ``log_prob`` is averaged at ``POINTS`` fixed points of the cell: the result is the probability
@@ -330,7 +341,7 @@ def cell_average(density, table, log_prob, scores, cells=None):
     return scores
 
 
-def check_can_be_given(column, values, first=0):
+def check_can_be_given(column: Any, values: Array, first: int = 0) -> None:
     """Check that a column can take its given values, NaN excepted.
 
     ``first`` is the number of the first row in messages. Labels are checked where they are encoded.
@@ -355,12 +366,19 @@ def check_can_be_given(column, values, first=0):
         )
 
 
-def sample_within(draw, n, columns, within, given=()):
+def sample_within(
+    draw: Callable[[int], list[Array]],
+    n: int,
+    columns: Sequence[Any],
+    within: float,
+    given: Sequence[str] = (),
+) -> list[Array]:
     """Return the columns' values of n rows that are :func:`inside`.
 
     ``draw(n)`` samples rows; those outside are sampled again.
     """
-    kept, count, tried = [], 0, 0
+    kept: list[list[Array]] = []
+    count = tried = 0
     while not kept or count < n:
         drawn = draw(n - count)
         good = inside(columns, drawn, within, given)
@@ -375,8 +393,10 @@ def sample_within(draw, n, columns, within, given=()):
     return [np.concatenate(parts) for parts in zip(*kept)]
 
 
-def inside(columns, rows, within, given=()):
-    """Return which rows are within so many robust standard deviations of the medians, (N,).
+def inside(
+    columns: Sequence[Any], rows: Sequence[Array], within: float, given: Sequence[str] = ()
+) -> Array:
+    """Return which rows are ``within`` robust standard deviations of the medians, (N,).
 
     Columns whose support has both ends, and ``given`` ones, do not count.
     """
@@ -387,12 +407,12 @@ def inside(columns, rows, within, given=()):
             and not np.isfinite(column.high - column.low)
             and column.name not in given
         ):
-            limit = compress_tails(np.float64(within), column.tail)[0]
+            limit = compress_tails(np.asarray(within), column.tail)[0]
             good &= np.abs(column.encode(np.asarray(values, float))[0]) <= limit
     return good
 
 
-def features(columns, codes, centre, scale):
+def features(columns: Sequence[Any], codes: Array, centre: Any, scale: Any) -> Array:
     """Return codes (N, J) as features for a network, (N, C)."""
     found = []
     for k, column in enumerate(columns):
@@ -405,7 +425,7 @@ def features(columns, codes, centre, scale):
     return np.concatenate(found, axis=1).astype(np.float64)
 
 
-def check_given(given, names):
+def check_given(given: Any, names: Sequence[str]) -> tuple[str, ...]:
     """Return the given columns in the order of the table; at least one other column must be left.
 
     Raises

@@ -25,7 +25,7 @@ from functools import cached_property
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.checks import as_rows, check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.wide import REACH, Wide
@@ -105,7 +105,7 @@ class Vine(Configuration):
         ]
         return np.clip(np.asfortranarray(np.stack(ranks, axis=1)), EDGE, 1 - EDGE)
 
-    def log_prob(self, x):
+    def log_prob(self, x: Array) -> Array:
         """Return the log-density in nats, (N,), of rows (N, D)."""
         x = as_rows("x", x, len(self.points))
         if not len(x):
@@ -118,7 +118,7 @@ class Vine(Configuration):
             np.log1p(-WIDE_PART) + found, np.log(WIDE_PART) + self._wide.log_prob(x)
         )
 
-    def sample(self, rng, n):
+    def sample(self, rng: Generator, n: int) -> Array:
         """Sample ``n`` rows, (n, D)."""
         uniform = check_rng(rng).random((n, len(self.points)))
         if not n:
@@ -137,7 +137,7 @@ class Vine(Configuration):
             ),
         )
 
-    def takes(self, dim, context_dim):
+    def takes(self, dim: int, context_dim: int) -> bool:
         """Return as :meth:`nfref.tables.densities.pool.FittedFlow.takes` does."""
         return (len(self.points), 0) == (dim, context_dim)
 

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from nfref.runtime.annotations import Array, Generator
 from nfref.runtime.checks import as_rows, check_rng, require
 from nfref.runtime.configuration import Configuration
 
@@ -13,7 +14,7 @@ REACH = 10.0  # robust units, 152 scales of a real column: wide densities are St
 FALL = 12  # the power of a distance with which wide densities fall beyond
 
 
-def student_log_prob(x, freedom):
+def student_log_prob(x: Array | float, freedom: float) -> Array:
     """Return log Gamma((v+1)/2) - log Gamma(v/2) - log(v pi)/2 - (v+1)/2 log(1 + x^2/v).
 
     The log-density of Student t, elementwise, v > 0.
@@ -49,11 +50,11 @@ class Wide(Configuration):
     freedom: float = 3.0
     reach: float = math.inf
 
-    def log_prob(self, x):
+    def log_prob(self, x: Array) -> Array:
         """Return the log-density in nats, (N,), of rows (N, D)."""
         return np.sum(self.log_column(as_rows("x", x, self.dim)), axis=1)
 
-    def log_column(self, x):
+    def log_column(self, x: Array) -> Array:
         """Return log p of a column, t(min(|x|, R)) max(|x| / R, 1)^-12 / Z, elementwise."""
         size = np.abs(x)
         return (
@@ -62,7 +63,7 @@ class Wide(Configuration):
             - math.log(self._mass[2])
         )
 
-    def below(self, x):
+    def below(self, x: Array) -> Array:
         """Return P(X <= x) of a column, elementwise."""
         from scipy.special import stdtr
 
@@ -78,7 +79,7 @@ class Wide(Configuration):
         )
         return np.where(x < 0, tail, 1 - tail)
 
-    def of_normal(self, normal):
+    def of_normal(self, normal: Array) -> Array:
         """Return the numbers of a column at the quantiles of standard normal ones, elementwise."""
         from scipy.special import ndtr, stdtrit
 
@@ -106,11 +107,11 @@ class Wide(Configuration):
         beyond = self.reach * math.exp(student_log_prob(self.reach, self.freedom)) / (FALL - 1)
         return beyond, of_t, 1 + 2 * (beyond - of_t)
 
-    def sample(self, rng, n):
+    def sample(self, rng: Generator, n: int) -> Array:
         """Sample ``n`` rows, (n, D)."""
         return self.of_normal(check_rng(rng).standard_normal((n, self.dim)))
 
-    def takes(self, dim, context_dim):
+    def takes(self, dim: int, context_dim: int) -> bool:
         """Return as :meth:`nfref.tables.densities.pool.FittedFlow.takes` does."""
         return (self.dim, 0) == (dim, context_dim)
 

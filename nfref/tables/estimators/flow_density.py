@@ -185,7 +185,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         if weight is not None:
             table, weight = [values[weight > 0] for values in table], weight[weight > 0]
         seed = int(random.randint(2**31 - 1))
-        options = {
+        options: dict[str, Any] = {
             "weight": weight,
             "validation": self.validation,
             "given": check_given(self.given, names),
@@ -417,7 +417,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             draw(n_samples)
             if within is None
             else sample_within(
-                draw, n_samples, self.columns_, check_positive("within", within), given or ()
+                draw, n_samples, self.columns_, check_positive("within", within), tuple(given or ())
             )
         )
 

@@ -128,7 +128,9 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         self.criterion = criterion
         self.trimming = trimming
 
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(
+        self, X: Any, y: None = None, sample_weight: Array | None = None
+    ) -> "FlowOutlierDetector":
         """Fit a density to rows and find the threshold; see :meth:`nfref.FlowDensity.fit`."""
         share = self.contamination
         if not isinstance(share, numbers.Real) or not 0 < share <= 0.5:
@@ -147,7 +149,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         if sample_weight is not None:
             weight = np.broadcast_to(np.asarray(sample_weight, np.float64), len(scores))
             scores, weight = scores[weight > 0], as_counts(weight[weight > 0])
-        self.offset_ = _quantile(scores, weight, share)
+        self.offset_: float = _quantile(scores, weight, share)
         return self
 
     # Fitting --------------------------------------------------------------------------------
@@ -350,12 +352,12 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
             )
         return found
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> Array:
         """Return the score less ``offset_``, (N,): negative for outliers."""
         check_is_fitted(self)
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Array:
         """Return 1 for ordinary rows and -1 for outliers, (N,)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 

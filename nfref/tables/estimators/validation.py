@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from nfref.runtime.annotations import Any
+from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import as_array, as_weight
 from nfref.tables.queries.scoring import stacked
 from nfref.tables.schema.columns import DISCRETE
@@ -110,7 +110,7 @@ def _validated(estimator, X, **options):
         raise kind(text if "X" in text else f"X: {text}") from None
 
 
-def weight_of(value, rows):
+def weight_of(value: Any, rows: int) -> Array | None:
     """Return the weight of each row; a single number is the weight of all."""
     if value is None:
         return None

@@ -28,7 +28,7 @@ def write(path: PathLike, state: SearchState, asked: dict[str, Any]) -> None:
     archives.save(path, FORMAT, VERSION, {"asked": asked, "state": replace(state, current=now)})
 
 
-def read(path, asked):
+def read(path: PathLike, asked: dict[str, Any]) -> SearchState:
     """Read the SearchState of a fit that asked for the same.
 
     Only ``--epochs`` may be larger. Then flows that were trained to the last epoch, and all that

@@ -16,7 +16,7 @@ from nfref.flows.neural_spline import NSF
 from nfref.flows.planar import Planar
 from nfref.objectives.flow_matching import FlowMatching
 from nfref.objectives.path_penalties import PathLikelihood
-from nfref.runtime.annotations import Any
+from nfref.runtime.annotations import Any, Array, Callable, Generator
 from nfref.runtime.memory_limit import address_space
 
 # Numbers of rows below which networks are smaller, and steps have fewer rows.
@@ -59,20 +59,20 @@ class FlowKind:
     """
 
     name: str
-    constructor: object
+    constructor: Callable[..., Any]
     layers: int | None = None
     hidden: tuple | None = None
     width: int | None = None
     learning_rate: float = 1e-3
     patience: float = 4.0
     options: dict = field(default_factory=dict)
-    objective: object = None
+    objective: Callable[..., Any] | None = None
 
-    def takes(self, option):
+    def takes(self, option: str) -> bool:
         """Return whether the constructor has an argument of that name."""
         return option in inspect.signature(self.constructor).parameters
 
-    def reaching(self, u):
+    def reaching(self, u: Array) -> "FlowKind":
         """Return the kind with splines that reach as far as 99.9 % of each column of rows (N, D).
 
         Beyond its bound a spline is the identity, so a column is normal there, of the scale that it
@@ -85,7 +85,7 @@ class FlowKind:
         bins = min(most, math.ceil(most * bound / (2 * NEAREST)))
         return replace(self, options={**self.options, "bound": bound, "bins": bins})
 
-    def made(self, rows, dim, context_dim, rng):
+    def made(self, rows: int, dim: int, context_dim: int, rng: Generator) -> Any:
         """Return the flow for these numbers of rows and columns; ``rng`` samples orders."""
         options = {"context_dim": context_dim, **self.options}
         if self.takes("layers"):
@@ -183,7 +183,7 @@ def flow_kind(
 # Memory -----------------------------------------------------------------------------------
 
 
-def check_memory(dim, layers, hidden):
+def check_memory(dim: int, layers: int, hidden: tuple[int, ...] | None) -> None:
     """Check before training that such a flow fits into the memory of this machine."""
     widths = (dim, *hidden, 2 * dim) if hidden else (1, 2 * dim)
     numbers = layers * sum(below * above + above for below, above in zip(widths, widths[1:]))
@@ -196,7 +196,7 @@ def check_memory(dim, layers, hidden):
         )
 
 
-def memory():
+def memory() -> float:
     """Return the bytes of memory that this process may use."""
     there = address_space()
     if hasattr(os, "sysconf"):
@@ -204,7 +204,7 @@ def memory():
     return there
 
 
-def size_of(count):
+def size_of(count: float) -> str:
     """Format a byte count."""
     for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
         if count >= 2**power:

@@ -261,7 +261,7 @@ class _FlowSearch:
         return time.perf_counter() - self.began
 
     def _seconds(self, turns):
-        """Return the seconds for each of so many turns; the first flow always has some."""
+        """Return the seconds for each turn that is left; the first flow always has some."""
         if self.plan.time_budget is None:
             return None
         left = (self.plan.time_budget - self._spent()) / turns

@@ -23,7 +23,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.tables.fitting.fit import fit_table
+from nfref.runtime.annotations import Any, Array, Callable, Sequence
+from nfref.tables.fitting.fit import Fitted, fit_table
+from nfref.tables.fitting.plan import Plan
 from nfref.tables.queries.missing_cells import impute
 from nfref.tables.schema.columns import is_missing
 from nfref.tables.schema.distinct_rows import as_counts, effective_rows, grouped_rows
@@ -34,8 +36,16 @@ SHARE_OF_BUDGET = 0.3  # share of the time budget after which no new round begin
 
 
 def fit_incomplete_table(
-    columns, table, plan, seed, *, weight=None, validation=0.1, announce=lambda name: None, given=()
-):
+    columns: Sequence[Any],
+    table: Sequence[Array],
+    plan: Plan,
+    seed: int,
+    *,
+    weight: Array | None = None,
+    validation: float = 0.1,
+    announce: Callable[[str], object] = lambda name: None,
+    given: Sequence[str] = (),
+) -> Fitted:
     """Fit the density of a table whose cells may be NaN or None.
 
     Parameters and result are those of :func:`nfref.tables.fitting.fit.fit_table`.
@@ -110,7 +120,9 @@ def fit_incomplete_table(
     return replace(found, rows=effective, unseen=found.unseen.of_rows(group, whole, used))
 
 
-def uninformative_rows(names, table, given=()):
+def uninformative_rows(
+    names: Sequence[str], table: Sequence[Array], given: Sequence[str] = ()
+) -> Array:
     """Return rows that say nothing about the columns that are not given, (N,) of bool."""
     missing = dict(zip(names, map(is_missing, table)))
     empty = np.all([gap for name, gap in missing.items() if name not in given], axis=0)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.annotations import Any
+from nfref.runtime.annotations import Any, Callable
 from nfref.runtime.checks import check_floats, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.fitting.flow_kinds import FLOWS, SEARCHED, FlowKind
@@ -52,26 +52,27 @@ class Plan:
         Precision of flows; None trains in float32 and scores in float64.
     """
 
-    flow: object = "auto"
+    flow: Any = "auto"
     members: int = 4
     epochs: int = 200
     batch_size: int | None = None
     learning_rate: float | None = None
     time_budget: float | None = None
-    progress: bool = False
-    callback: object = None
-    resume: object = None
+    progress: bool | str = False
+    callback: Callable[["SearchState"], object] | None = None
+    resume: "SearchState | None" = None
     jobs: int = 1
     simple: bool = True
     folds: int = 5
     dtype: str | None = None
 
     @property
-    def wants_flows(self):
+    def wants_flows(self) -> bool:
+        """Whether any flow is trained."""
         return self.members > 0 and self.flow not in ("mixture", "gaussian")
 
     @property
-    def kinds(self):
+    def kinds(self) -> tuple[FlowKind, ...]:
         """The kinds of the first flows; later flows are of the best of these."""
         if not self.wants_flows:
             return ()

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.tables.reading.sampling import GOLDEN, mixed
 
 
-def keys_of(density, table):
+def keys_of(density: Any, table: Sequence[Array]) -> Array:
     """Return a fingerprint of each row, (N,) of uint64; rows have no missing cells.
 
     Equal rows have equal fingerprints; different ones have equal fingerprints by an accident of 1
@@ -41,12 +42,12 @@ class FittedRows:
     scores: np.ndarray
 
     @classmethod
-    def of(cls, keys, scores):
+    def of(cls, keys: Array, scores: Array) -> "FittedRows":
         """Store the scores of rows in any order, one for each set of copies."""
         keys, first = np.unique(keys, return_index=True)
         return cls(keys, np.asarray(scores, np.float64)[first])
 
-    def update(self, keys, scores):
+    def update(self, keys: Array, scores: Array) -> Array:
         """Return scores (N,) with the stored ones in place of those of rows that were fitted to."""
         if not len(self.keys):
             return scores
@@ -60,12 +61,12 @@ class FittedRows:
 KEPT_KEYS = 20_000  # most rows that a model file recognises
 
 
-def as_text(keys):
+def as_text(keys: Array) -> str:
     """Return keys as text for JSON."""
     return base64.b64encode(np.sort(keys).astype("<u8").tobytes()).decode()
 
 
-def of_text(text):
+def of_text(text: Any) -> Array:
     """Return keys from text; none if the text is malformed."""
     try:
         return np.frombuffer(base64.b64decode(text, validate=True), "<u8").astype(np.uint64)

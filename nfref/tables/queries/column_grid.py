@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array, Iterator
+from nfref.runtime.annotations import Any, Array, Callable, Iterator
 from nfref.tables.densities.gaussian import LOG_TWO_PI
 from nfref.tables.densities.pool import FittedFlow, Pool
 from nfref.tables.densities.wide import Wide
@@ -104,15 +104,15 @@ class Components:
         )
 
     @property
-    def log_total(self):
+    def log_total(self) -> Array:
         """Return the log of the integral over t, (N,)."""
         return np.logaddexp.reduce(self.log_weights, axis=1)
 
-    def at(self, rows):
+    def at(self, rows: Any) -> "Components":
         """Return some of the rows."""
         return replace(self, log_weights=self.log_weights[rows], middle=self.middle[rows])
 
-    def log_density(self, t):
+    def log_density(self, t: Array) -> Array:
         """Return log q(t) of t (N, G), (N, G)."""
         parts = []
         for k, wide in enumerate(self.wide):
@@ -121,17 +121,18 @@ class Components:
             parts.append(self.log_weights[:, k, None] - np.log(self.scale[k]) + shape)
         return _logsumexp(parts)
 
-    def below(self, t):
+    def below(self, t: Array) -> Array:
         """Return the share of the mass below t (N, G), (N, G)."""
         from scipy.special import ndtr
 
-        total, shares = 0.0, np.exp(self.log_weights - self.log_total[:, None])
+        shares = np.exp(self.log_weights - self.log_total[:, None])
+        total = np.zeros_like(t)
         for k, wide in enumerate(self.wide):
             z = (t - self.middle[:, k, None]) / self.scale[k]
             total = total + shares[:, k, None] * (wide.below(z) if wide else ndtr(z))
         return total
 
-    def quantiles(self, levels):
+    def quantiles(self, levels: Array) -> Array:
         """Return t (N, L) of levels (L,), by bisection."""
         reach = np.where([wide is None for wide in self.wide], 40.0, 1e4) * self.scale
         low = np.repeat(np.min(self.middle - reach, axis=1)[:, None], len(levels), axis=1)
@@ -180,7 +181,7 @@ class Grid:
     error: np.ndarray
     exact: Any = None
 
-    def quantiles(self, levels, polished=True):
+    def quantiles(self, levels: Any, polished: bool = True) -> Array:
         """Return t (N, L) of levels (L,), or of levels (N, L)."""
         levels = np.broadcast_to(levels, (len(self.t), np.shape(levels)[-1]))
         right = np.stack([np.searchsorted(own, at) for own, at in zip(self.edges, levels)])
@@ -205,14 +206,14 @@ class Grid:
             t = np.where(left, np.where(inside, t + step, 0.5 * (low + high)), t)
         return t
 
-    def mean(self, decode, levels):
+    def mean(self, decode: Callable[[Array], Array], levels: Any) -> Array:
         """Return the mean of decoded quantiles at even levels, (N,).
 
         Tails beyond the outermost levels count as these: the wide density has no mean.
         """
         return np.mean(decode(self.quantiles(levels, polished=False)), axis=1)
 
-    def below(self, t):
+    def below(self, t: Array) -> Array:
         """Return P(T <= t) of one t a row, (N,)."""
         if self.exact is not None:
             return self.exact(t[:, None])[0][:, 0]
@@ -250,7 +251,7 @@ class Line:
         )
         self.coarse = [_in_single(member) for member in self.members] if single else self.members
 
-    def takes(self, observed, dim):
+    def takes(self, observed: Array, dim: int) -> bool:
         """Return whether a grid is possible with only ``observed`` of ``dim`` columns known."""
         return not self.members or len(observed) == dim - 1
 

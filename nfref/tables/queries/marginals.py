@@ -21,7 +21,7 @@ import numpy as np
 from nfref.bases.standard_normal import StandardNormal
 from nfref.flows.autoregressive import MADE, MAF, natural_order
 from nfref.flows.neural_spline import NSF
-from nfref.runtime.annotations import Any, Array, Generator
+from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.tables.densities.gaussian import LOG_TWO_PI, Gaussian, solved
 from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import FittedFlow, Pool, Regressed, stacking_weights
@@ -34,16 +34,16 @@ PILOT = 2000  # samples of a pool that decide the weights of its closed-form app
 # Formulas ---------------------------------------------------------------------------------
 
 
-def reordered(cholesky, order):
+def reordered(cholesky: Array, order: Array) -> Array:
     """Return T, lower triangular, with T T^T = (L L^T)[order, order].
 
     By QR of L[order]^T, so that the covariance itself is never formed. Shapes: (D, D), (D,).
     """
-    upper = np.linalg.qr(cholesky[order].T, mode="r")
+    upper: Any = np.linalg.qr(cholesky[order].T, mode="r")
     return upper.T * np.sign(np.diag(upper))
 
 
-def gaussian_marginal(u, mean, factor):
+def gaussian_marginal(u: Array, mean: Array, factor: Array) -> tuple[Array, Array]:
     """Return (log p(u_O), z_O) for the first columns O, u and mean in the order of T.
 
     Shapes: u (N, O), mean (D,), factor T (D, D). Returns (N,), (N, O).
@@ -56,7 +56,7 @@ def gaussian_marginal(u, mean, factor):
     return (-0.5 * np.sum(z**2, axis=1) - np.sum(np.log(np.diag(own))) - 0.5 * seen * LOG_TWO_PI, z)
 
 
-def gaussian_conditional(z, noise, mean, factor):
+def gaussian_conditional(z: Array, noise: Array, mean: Array, factor: Array) -> Array:
     """Return u_M = m_M + T_MO z_O + T_MM e. Shapes: z (N, O), noise e (N, M). Returns (N, M)."""
     seen = z.shape[1]
     return mean[seen:] + z @ factor[seen:, :seen].T + noise @ factor[seen:, seen:].T
@@ -89,9 +89,14 @@ class ClosedForm:
     gates: tuple = ()
 
     @classmethod
-    def of(cls, members, weights, is_exact=False, context_dim=0):
+    def of(
+        cls, members: Sequence[Any], weights: Array, is_exact: bool = False, context_dim: int = 0
+    ) -> "ClosedForm":
         """Return the closed form of members with these weights."""
-        log_weights, parts, slopes, gates = [], [], [], []
+        log_weights: list[float] = []
+        parts: list[Any] = []
+        slopes: list[Array | None] = []
+        gates: list[Any] = []
         for member, weight in zip(members, weights):
             slope = member.slopes if isinstance(member, Regressed) else None
             density = member.density if isinstance(member, Regressed) else member
@@ -141,7 +146,7 @@ class ClosedForm:
         )
         return cls.of(members, weights, False, context_dim)
 
-    def log_joint(self, u, observed, context=None):
+    def log_joint(self, u: Array, observed: Array, context: Array | None = None) -> Array:
         """Return log v_k r_k(c) q_k(u_O | c), (N, K), of the ``observed`` columns of u (N, D)."""
         joint = np.stack(
             [
@@ -154,7 +159,7 @@ class ClosedForm:
             joint[:, first : first + member.joint.components] += member.log_gates(context)
         return joint
 
-    def log_prob(self, u, observed, context=None):
+    def log_prob(self, u: Array, observed: Array, context: Array | None = None) -> Array:
         """Return log q(u_O | c), (N,)."""
         return np.logaddexp.reduce(self.log_joint(u, observed, context), axis=1)
 
@@ -221,7 +226,7 @@ def _fitted_to(drawn, context, rng):
     return [Regressed.fit(fit, u, context) for fit in fits]
 
 
-def is_closed(member):
+def is_closed(member: Any) -> bool:
     """Return whether a member of a pool has marginals in closed form."""
     density = member.density if isinstance(member, Regressed) else member
     return isinstance(density, (Gaussian, GaussianMixture, MixtureRegression, Wide))
@@ -247,12 +252,12 @@ def leading_order(member: Any) -> tuple[int, ...] | None:
     return tuple(orders.pop()) if len(orders) == 1 else None
 
 
-def comes_first(order, observed):
+def comes_first(order: Sequence[int], observed: Array) -> bool:
     """Return whether the columns ``observed`` come first in an order."""
     return set(np.asarray(order)[observed].tolist()) == set(range(len(observed)))
 
 
-def leading_log_prob(member, u, observed, context=None):
+def leading_log_prob(member: Any, u: Array, observed: Array, context: Array | None = None) -> Array:
     """Return log p(u_O | c), (N,), of columns that come first in the order of all layers.
 
         log p(u_O) = sum_{i in O} (log N(z_i; 0, 1) + sum_layers log dz_i/dx_i)
@@ -268,7 +273,9 @@ def leading_log_prob(member, u, observed, context=None):
     return total - np.sum(0.5 * x[:, observed] ** 2 + 0.5 * LOG_TWO_PI, axis=1)
 
 
-def exact_marginal(pool, u, observed, context=None):
+def exact_marginal(
+    pool: Any, u: Array, observed: Array, context: Array | None = None
+) -> Array | None:
     """Return log sum_k w_k p_k(u_O | c), (N,), or None if a member has no such marginal.
 
     Members in closed form have all marginals, and flows of one order those of their first columns.
@@ -280,7 +287,7 @@ def exact_marginal(pool, u, observed, context=None):
             continue
         order = leading_order(member)
         if is_closed(member):
-            part = ClosedForm.of([member], [1.0], context_dim=context_dim).log_prob(
+            part = ClosedForm.of([member], np.ones(1), context_dim=context_dim).log_prob(
                 u, observed, context
             )
         elif order is not None and comes_first(order, observed):
@@ -291,7 +298,7 @@ def exact_marginal(pool, u, observed, context=None):
     return np.logaddexp.reduce(parts, axis=0)
 
 
-def others(observed, dim):
+def others(observed: Array, dim: int) -> Array:
     """Return the columns that are not observed, in order."""
     return np.setdiff1d(np.arange(dim), observed)
 
@@ -319,7 +326,7 @@ class Noise:
     normal: np.ndarray
 
     @classmethod
-    def sample(cls, rng, rows, draws, dim):
+    def sample(cls, rng: Generator, rows: int, draws: int, dim: int) -> "Noise":
         """Sample numbers for ``rows`` rows, each with its own."""
         total = rows * draws
         return cls(
@@ -330,7 +337,7 @@ class Noise:
         )
 
     @classmethod
-    def stratified(cls, rng, draws, dim):
+    def stratified(cls, rng: Generator, draws: int, dim: int) -> "Noise":
         """Sample for one row, each number once in each of S equally likely parts of its range.
 
         A Latin hypercube: a function of one number alone has almost no error of chance left. That
@@ -347,7 +354,7 @@ class Noise:
         u = np.clip(u, 1e-12, 1 - 1e-12)
         return cls(rng.integers(2**63, size=1), u[0], u[1], ndtri(u[2:].T))
 
-    def shared(self, rows):
+    def shared(self, rows: int) -> "Noise":
         """Repeat the noise of one row, so that no row depends on those beside it."""
         return Noise(
             np.tile(self.seeds, rows),

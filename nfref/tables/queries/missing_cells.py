@@ -22,8 +22,8 @@ from functools import cached_property
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Generator
-from nfref.runtime.checks import shortened
+from nfref.runtime.annotations import Any, Array, Generator, Iterable, Iterator, Mapping, Sequence
+from nfref.runtime.checks import check_rng, shortened
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.column_grid import Line
 from nfref.tables.queries.marginals import ClosedForm, Noise, exact_marginal
@@ -75,12 +75,12 @@ class Filled:
     u: np.ndarray
     log_weight: np.ndarray
 
-    def shares(self):
+    def shares(self) -> Array:
         """Return the weights with sum 1 in each row, (N, S)."""
         return shares_of(self.log_weight)
 
 
-def shares_of(log_weight):
+def shares_of(log_weight: Array) -> Array:
     """Return exp of logarithms (N, V) with sum 1 in each row."""
     largest = np.max(log_weight, axis=1, keepdims=True)
     weight = np.exp(log_weight - np.where(np.isfinite(largest), largest, 0.0))
@@ -100,8 +100,8 @@ class ConditionalSampler:
         self.density = density
 
     @cached_property
-    def proposal(self):
-        """q, if there is a pool."""
+    def proposal(self) -> Any:
+        """q, a ClosedForm; None without a pool."""
         if self.density.pool is None:
             return None
         rng = np.random.default_rng(0)
@@ -109,7 +109,7 @@ class ConditionalSampler:
         return ClosedForm.proposal_for(self.density.pool, rng, context)
 
     @property
-    def exact(self):
+    def exact(self) -> bool:
         """Whether one sample gives the exact likelihood."""
         closed = self.density.pool is None or self.proposal.is_exact
         return closed and not any(
@@ -117,7 +117,7 @@ class ConditionalSampler:
             for column in self.density.columns
         )
 
-    def encode(self, table):
+    def encode(self, table: Sequence[Array]) -> tuple[Array, Array, Array, Array]:
         """Return (codes, u, log-slopes of the known cells (N,), known (N, columns)) of a table."""
         columns = self.density.columns
         known = np.stack([~is_missing(values) for values in table], axis=1)
@@ -133,7 +133,7 @@ class ConditionalSampler:
                 log_slope = log_slope + np.where(here, column.encode(values)[1], 0.0)
         return codes, u, log_slope, known
 
-    def exact_rows(self, codes, u, known):
+    def exact_rows(self, codes: Array, u: Array, known: Array) -> tuple[Array, Array]:
         """Return (places, log-likelihoods) of rows that a pool with flows can score exactly.
 
         These are rows whose missing cells come last in the one order of all flows.
@@ -155,7 +155,9 @@ class ConditionalSampler:
                 found = found + self.density.discrete.log_prob(codes[rows])
             yield rows, found
 
-    def grids(self, codes, u, known, single=False, least=1.0):
+    def grids(
+        self, codes: Array, u: Array, known: Array, single: bool = False, least: float = 1.0
+    ) -> Iterator[tuple[int, Any]]:
         """Return (place of the column in u, Grid) for rows that lack one column of the pool."""
         coded, pooled = self.density.places
         for rows, pattern in patterns_of(known):
@@ -167,9 +169,19 @@ class ConditionalSampler:
                 for grid in self.along(gap[0], rows, codes, u, pattern, single, least)
             )
 
-    def along(self, column, rows, codes, u, pattern, single=False, least=1.0):
+    def along(
+        self,
+        column: int,
+        rows: Array,
+        codes: Array,
+        u: Array,
+        pattern: Array,
+        single: bool = False,
+        least: float = 1.0,
+    ) -> Iterator[Any]:
         """Yield the grids of a column for rows with the same known cells, if these suffice."""
         coded, pooled = self.density.places
+        assert self.density.pool is not None  # a column of the pool is asked for
         line = Line(self.density.pool, column, lambda: self.proposal, single)
         observed = np.setdiff1d(np.flatnonzero(pattern[pooled]), [column])
         if np.all(pattern[coded]) and line.takes(observed, u.shape[1]):
@@ -177,7 +189,15 @@ class ConditionalSampler:
             for grid in line.grids(u[rows], observed, context, least):
                 yield replace(grid, places=rows[grid.places])
 
-    def blocks(self, codes, u, known, draws, rng, noise=None):
+    def blocks(
+        self,
+        codes: Array,
+        u: Array,
+        known: Array,
+        draws: int,
+        rng: Generator | None,
+        noise: Noise | None = None,
+    ) -> Iterator[Filled]:
         """Yield :class:`Filled` rows, block by block; rows share ``noise``, or sample their own."""
         coded, pooled = self.density.places
         for places, pattern in patterns_of(known):
@@ -187,7 +207,7 @@ class ConditionalSampler:
                 own = (
                     noise.shared(len(block))
                     if noise is not None
-                    else Noise.sample(rng, len(block), draws, u.shape[1])
+                    else Noise.sample(check_rng(rng), len(block), draws, u.shape[1])
                 )
                 yield self._fill(
                     block,
@@ -243,7 +263,9 @@ class ConditionalSampler:
         if np.prod(labels) > LABELS_AT_ONCE:
             codes, log_q = self._draw_codes(codes, seen, noise)
             return codes, log_q + log_continuous(codes, u)
-        written = np.array(list(itertools.product(*map(range, labels))), np.float64)
+        written = np.array(
+            list(itertools.product(*[range(int(count)) for count in labels])), np.float64
+        )
         joint = np.empty((len(codes), len(written)))
         for k, combination in enumerate(written):
             codes = codes.copy()
@@ -257,7 +279,8 @@ class ConditionalSampler:
 
     def _draw_codes(self, codes, seen, noise):
         """Return codes sampled from P(d_M | d_O), and log P(d_O)."""
-        discrete, draws = self.density.discrete, len(codes) // len(noise.seeds)
+        discrete: Any = self.density.discrete
+        draws = len(codes) // len(noise.seeds)
         joint = np.tile(discrete.log_weights, (len(noise.seeds), 1))
         for j in np.flatnonzero(seen):
             values = codes[::draws, j]
@@ -280,23 +303,23 @@ class ConditionalSampler:
                 codes[row * draws : (row + 1) * draws, j] = discrete.parts[j].sample(rng, classes)
         return codes, np.repeat(total - log_given, draws)
 
-    def sampled(self, codes, u):
+    def sampled(self, codes: Array, u: Array) -> list[Array]:
         """Return a list of columns' values of sampled rows."""
-        found = [None] * self.density.dim
+        found: list[Any] = [None] * self.density.dim
         for places, values in zip(self.density.places, (codes, u)):
             for place, own in zip(places, values.T):
                 found[place] = self.density.columns[place].sampled(own)
         return found
 
 
-def patterns_of(known):
+def patterns_of(known: Array) -> Iterator[tuple[Array, Array]]:
     """Yield (rows, their known cells) for each set of rows with the same known cells."""
     patterns, which = np.unique(known, axis=0, return_inverse=True)
     for k, pattern in enumerate(patterns):
         yield np.flatnonzero(which.reshape(-1) == k), pattern
 
 
-def check_given_known(density, known):
+def check_given_known(density: Any, known: Array) -> None:
     """Check that no given column lacks a cell; ``known`` (N, columns) marks known cells."""
     for column, here in zip(density.columns, known.T):
         if column.name in density.given and not np.all(here):
@@ -474,7 +497,7 @@ def sample_given(
     ]
 
 
-def row_given(density, given):
+def row_given(density: Any, given: Mapping[str, Any]) -> list[Array]:
     """Return a table of one row with the given values, and gaps elsewhere."""
     names = [column.name for column in density.columns]
     check_known("given", given, names)
@@ -497,7 +520,7 @@ def row_given(density, given):
     return table
 
 
-def check_known(what, given, names):
+def check_known(what: str, given: Iterable[str], names: Sequence[str]) -> None:
     """Check that all names are those of columns."""
     for name in given:
         if name not in names:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Sequence
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.marginals import Noise
 from nfref.tables.queries.missing_cells import (
@@ -49,13 +49,15 @@ class Discrete:
     continuous: bool = False
 
     @classmethod
-    def of(cls, places, values, shares, error, continuous=False):
+    def of(
+        cls, places: Array, values: Array, shares: Array, error: Array, continuous: bool = False
+    ) -> "Discrete":
         """Return values with shares, in any order."""
         order = np.argsort(values, axis=1, kind="stable")
         values, shares = (np.take_along_axis(part, order, axis=1) for part in (values, shares))
         return cls(places, values, np.cumsum(shares, axis=1), error, continuous)
 
-    def quantiles(self, levels):
+    def quantiles(self, levels: Any) -> Array:
         """Return quantiles (N, L) of levels (L,)."""
         shares = np.diff(self.edges, axis=1, prepend=0.0)
         if self.continuous:
@@ -73,11 +75,11 @@ class Discrete:
             ]
         )
 
-    def mean(self, decode, levels):
+    def mean(self, decode: Callable[[Array], Array], levels: Any) -> Array:
         """Return the mean of decoded values, (N,); levels are not needed."""
         return np.sum(np.diff(self.edges, axis=1, prepend=0.0) * decode(self.values), axis=1)
 
-    def below(self, x):
+    def below(self, x: Array) -> Array:
         """Return P(X <= x) of one x a row, (N,)."""
         place = np.sum(self.values <= x[:, None], axis=1)
         return np.where(place > 0, self.edges[np.arange(len(x)), place - 1], 0.0)
@@ -167,7 +169,7 @@ def _tried(density, rows, codes, u, place, numbers):
 
 def predictions(
     density: TableDensity,
-    table: list[Any],
+    table: Sequence[Array],
     name: str,
     levels: Sequence[float],
     draws: int = DRAWS,
@@ -219,7 +221,14 @@ def predictions(
     return mean, found, error
 
 
-def quantiles(density, table, name, levels, draws=DRAWS, seed=0):
+def quantiles(
+    density: Any,
+    table: Sequence[Array],
+    name: str,
+    levels: Sequence[float],
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Array:
     """Return quantiles of a column given the other cells of each row, as :func:`predictions`."""
     return predictions(density, table, name, levels, draws, seed)[1]
 

@@ -11,7 +11,7 @@ from nfref.density import Density
 from nfref.flows.composition import Chain
 from nfref.flows.elementwise import Logit
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array, Callable, Params
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Params, Sequence
 from nfref.runtime.batching import in_blocks
 from nfref.tables.densities.table_density import (
     TableDensity,
@@ -53,7 +53,7 @@ def log_prob(density: Density | TableDensity, params: Params, x: Array) -> Array
         return in_blocks(lambda *rows: density.log_prob(params, *rows), x)
 
 
-def limits(density):
+def limits(density: Any) -> tuple[Array, Array]:
     """Return bounds (D,) of the samples of a density that ends in a logit; otherwise inf."""
     lower = np.full(density.dim, -np.inf)
     upper = np.full(density.dim, np.inf)
@@ -91,7 +91,7 @@ def marginal_of(
     ValueError
         If a column cannot take its value, or a given column lacks one.
     """
-    check_cells(density, x.T, first)
+    check_cells(density, list(x.T), first)
     rows = np.any([is_missing(values) for values in x.T], axis=0)
     found = Marginal(np.empty(len(x)), np.zeros(len(x)), np.full(len(x), np.inf))
     if not np.all(rows):
@@ -112,7 +112,9 @@ def marginal_of(
     )
 
 
-def check_cells(density, cells, first=1, may_be_empty=False):
+def check_cells(
+    density: Any, cells: Sequence[Array], first: int = 1, may_be_empty: bool = False
+) -> None:
     """Check that labels are known to the density, and that given columns can take their values.
 
     Cells may be empty, given ones only with ``may_be_empty``. ``first`` is the number of the first
@@ -139,7 +141,14 @@ def check_cells(density, cells, first=1, may_be_empty=False):
         check_can_be_given(column, values, first)
 
 
-def sample_rows(density, params, rng, n, given=None, within=None):
+def sample_rows(
+    density: Any,
+    params: Params,
+    rng: Generator,
+    n: int,
+    given: dict[str, Any] | None = None,
+    within: float | None = None,
+) -> Array:
     """Sample ``n`` rows of a density, strictly between the bounds of bounded columns.
 
     ``given`` (name -> value) are known columns of a :class:`TableDensity`; for ``within`` see
@@ -153,13 +162,13 @@ def sample_rows(density, params, rng, n, given=None, within=None):
         return stacked(
             some(n)
             if within is None
-            else sample_within(some, n, density.columns, within, given or ())
+            else sample_within(some, n, density.columns, within, tuple(given or ()))
         )
     with np.errstate(all="ignore"):
         return density.sample(params, rng, n)
 
 
-def sample_like(density, cells, rng, n):
+def sample_like(density: Any, cells: Sequence[Array], rng: Generator, n: int) -> list[Array]:
     """Sample columns' values of n rows; given columns take those of rows of ``cells``."""
     if not density.given:
         return density.sample(rng, n)
@@ -176,7 +185,7 @@ def sample_like(density, cells, rng, n):
     )
 
 
-def stacked(columns):
+def stacked(columns: Sequence[Array]) -> Array:
     """Return columns' values as one array, of dtype object if some are text."""
     if any(values.dtype.kind in "OU" for values in columns):
         columns = [values.astype(object) for values in columns]
@@ -195,7 +204,7 @@ class AsDensity:
     def __init__(self, table: Any, cells: Any = None) -> None:
         self.table, self.dim, self.cells = table, table.dim, cells
 
-    def numbers(self, cells):
+    def numbers(self, cells: Sequence[Array]) -> Array:
         """Return rows of numbers (N, D) for a list of columns' values."""
         return np.stack(
             [
@@ -205,7 +214,8 @@ class AsDensity:
             axis=1,
         ).astype(np.float64)
 
-    def log_prob(self, params, x, context=None):
+    def log_prob(self, params: Params, x: Array, context: Array | None = None) -> Array:
+        """Return the log-density in nats, (N,), of rows of numbers (N, D)."""
         cells = []
         for column, values in zip(self.table.columns, x.T):
             if column.kind == "category":  # plots evaluate between labels too
@@ -213,5 +223,6 @@ class AsDensity:
             cells.append(values)
         return self.table.log_prob(cells)
 
-    def sample(self, params, rng, n, context=None):
+    def sample(self, params: Params, rng: Generator, n: int, context: Array | None = None) -> Array:
+        """Sample ``n`` rows of numbers, (n, D)."""
         return self.numbers(sample_like(self.table, self.cells, rng, n))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Callable, Iterable, PathLike, Sequence
+from nfref.runtime.annotations import Any, Callable, Iterable, Iterator, PathLike, Sequence
 from nfref.runtime.batching import BLOCK
 from nfref.runtime.checks import check_choice
 from nfref.runtime.files import replacing
@@ -20,13 +20,13 @@ from nfref.tables.reading.read import (
     parquet_tables,
     readable,
 )
-from nfref.tables.reading.table import TableError, check_finite
+from nfref.tables.reading.table import Table, TableError, check_finite
 from nfref.tables.reading.text import text_tables, write_blocks
 
 CELLS = 1 << 20  # numbers in a batch: 8 MB
 
 
-def batch_rows(columns):
+def batch_rows(columns: int) -> int:
     """Return the rows of a batch: whole blocks, so that batches do not cut a block in two."""
     return BLOCK * min(16, max(1, CELLS // (BLOCK * columns)))
 
@@ -111,9 +111,10 @@ def _pieces_of_npy(path, rows):
         yield from_array(path, mapped(path)[start : start + rows])
 
 
-def regrouped(tables, rows=None):
+def regrouped(tables: Iterable[Any], rows: int | None = None) -> Iterator[Table]:
     """Yield the rows of tables of any size as tables of ``rows`` rows; the last holds the rest."""
-    waiting, count = [], 0
+    waiting: list[Any] = []
+    count = 0
     for table in tables:
         rows = rows or batch_rows(len(table.columns))
         values = table.values

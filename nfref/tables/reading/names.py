@@ -87,7 +87,7 @@ def find_names(
     return comments, None, remark, doubtful
 
 
-def is_unmistakable(name):
+def is_unmistakable(name: str) -> bool:
     """Return whether a name, unquoted in a first line, can only be a name."""
     return not is_number(name) and name.strip().lower() not in MISSING
 

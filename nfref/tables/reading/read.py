@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Callable, Iterator, PathLike, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Iterator, PathLike, Sequence
 from nfref.runtime.checks import check_choice
 from nfref.runtime.files import is_special
 from nfref.tables.reading.table import (
@@ -54,7 +54,13 @@ def read_table(path: PathLike, header: str = "auto") -> Table:
     return table
 
 
-def read_quietly(path, header="auto", texts=(), may_be_empty=False, keep=None):
+def read_quietly(
+    path: PathLike,
+    header: str = "auto",
+    texts: Sequence[Any] = (),
+    may_be_empty: bool = False,
+    keep: Callable[..., Any] | None = None,
+) -> Table:
     """Read a table without the warning; the table's remark has its text.
 
     ``texts`` names columns of a text file whose cells are kept as text: see ``Table.labels``. With
@@ -75,7 +81,7 @@ def read_quietly(path, header="auto", texts=(), may_be_empty=False, keep=None):
 
 
 @contextlib.contextmanager
-def readable(path):
+def readable(path: str) -> Iterator[None]:
     """Check that the file's kind is known; any error in the block becomes a TableError."""
     extension = os.path.splitext(path)[1].lower()
     if extension not in READERS:
@@ -106,7 +112,7 @@ def _read_npy(path):
     return from_array(path, mapped(path))
 
 
-def mapped(path):
+def mapped(path: str) -> Array:
     """Return the array of an .npy file, mapped: a false size takes no memory."""
     _check_kind(path)
     try:
@@ -158,7 +164,7 @@ def _unreadable(path, error):
     )
 
 
-def from_array(path, array):
+def from_array(path: str, array: Any) -> Table:
     """Return the table of an array, if it is one."""
     if array.dtype.kind not in "buif":
         raise TableError(f"{path}: expected real numbers, got dtype {array.dtype}")
@@ -172,7 +178,7 @@ def from_array(path, array):
     return Table(values, names, named=False, whole=names if array.dtype.kind in "biu" else ())
 
 
-def only(table, keep):
+def only(table: Table, keep: Callable[..., Any] | None) -> Table:
     """Return the columns of a table that ``keep(columns, named)`` names; all for None."""
     kept = table.columns if keep is None else tuple(keep(table.columns, table.named))
     if kept == table.columns:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Callable, PathLike, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, PathLike, Sequence
 from nfref.tables.reading.batches import batches
 from nfref.tables.reading.read import TEXT
 from nfref.tables.reading.table import Table, match_columns
@@ -26,15 +26,15 @@ ROWS = 1_000_000  # most rows in a sample by default
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-def mixed(bits):
+def mixed(bits: Array) -> Array:
     """Return the finaliser of splitmix64: every input bit changes every bit of the result."""
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return bits ^ (bits >> np.uint64(31))
 
 
-def sample_rows(columns):
-    """Return how many rows of so many columns a sample holds by default."""
+def sample_rows(columns: int) -> int:
+    """Return the default number of rows of a sample, for this number of columns."""
     return min(ROWS, max(1, CELLS // columns))
 
 
@@ -54,7 +54,7 @@ class Reservoir:
         self._parts: list = []
         self._limit = None
 
-    def add(self, values):
+    def add(self, values: Array) -> None:
         """Add the next rows, (K, D)."""
         places = np.arange(self.total, self.total + len(values), dtype=np.uint64)
         self.total += len(values)
@@ -75,7 +75,7 @@ class Reservoir:
             keys, places, values = keys[lowest], places[lowest], values[lowest]
         self._parts = [(keys, places, values)]
 
-    def rows(self):
+    def rows(self) -> tuple[Array, Array]:
         """Return (places (M,), rows (M, D)) in the order in which they were added."""
         self._forget()
         _, places, values = self._parts[0]

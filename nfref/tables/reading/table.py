@@ -51,7 +51,7 @@ class Table:
     """
 
     values: np.ndarray
-    columns: tuple
+    columns: Sequence[str]
     named: bool = True
     remark: str = ""
     doubtful: bool = False
@@ -66,7 +66,7 @@ class Table:
                 f"{len(self.columns)} columns, got {self.values.shape}"
             )
 
-    def cells(self):
+    def cells(self) -> list[Array]:
         """Return the values of every column as in the file: numbers, or text.
 
         Empty cells are NaN, or None among text.
@@ -77,18 +77,18 @@ class Table:
         ]
 
 
-def text_at(texts, places):
+def text_at(texts: Sequence[str], places: Array) -> Array:
     """Return the texts at places, (N,) of dtype object; None at NaN."""
     choices = np.array([*texts, None], object)
     return choices[np.where(np.isnan(places), len(texts), places).astype(np.int64)]
 
 
-def numbered_columns(dim):
+def numbered_columns(dim: int) -> tuple[str, ...]:
     """Return the names of columns without names: x1 ... xD."""
     return tuple(f"x{k + 1}" for k in range(dim))
 
 
-def check_name(where, name):
+def check_name(where: str, name: Any) -> None:
     """Check that a csv header and a model file return this name unchanged."""
     try:
         fine = name == name.strip() != "" and b"\0" not in name.encode()
@@ -102,7 +102,7 @@ def check_name(where, name):
         )
 
 
-def named_columns(path, cells):
+def named_columns(path: str, cells: Sequence[str]) -> tuple[str, ...]:
     """Return different names; a blank one is named by its place."""
     names = tuple(cell.strip() or f"x{k + 1}" for k, cell in enumerate(cells))
     for name in names:
@@ -115,7 +115,7 @@ def named_columns(path, cells):
     return names
 
 
-def quoted_names(names, most=12):
+def quoted_names(names: Sequence[str], most: int = 12) -> str:
     """Return names in quotes for a message, the first ones and the last."""
     shown = ", ".join(shortened(name, 40) for name in itertools.islice(names, most))
     if len(shown) > 240:
@@ -126,7 +126,7 @@ def quoted_names(names, most=12):
 # Numbers ----------------------------------------------------------------------------------
 
 
-def is_number(cell):
+def is_number(cell: str) -> bool:
     """Return whether a cell holds a number; unlike ``float`` it refuses 12_34."""
     try:
         float(cell)
@@ -138,7 +138,7 @@ def is_number(cell):
 # Checking ---------------------------------------------------------------------------------
 
 
-def check_finite(name, table, first=0, may_be_empty=False):
+def check_finite(name: str, table: Table, first: int = 0, may_be_empty: bool = False) -> Table:
     """Check that every number of a table is finite; ``first`` rows come before these.
 
     With ``may_be_empty`` numbers may be NaN, for an empty cell.

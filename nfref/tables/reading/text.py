@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Callable, PathLike, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Iterable, Iterator, PathLike, Sequence
 from nfref.runtime.files import is_special, replacing
 from nfref.tables.reading.names import MISSING, find_names, is_unmistakable
 from nfref.tables.reading.table import Table, TableError, is_number, named_columns, numbered_columns
@@ -61,12 +61,18 @@ def read_text(
     )
 
 
-def are_whole(values):
+def are_whole(values: Array) -> Array:
     """Return which columns hold only whole numbers and NaN, (D,)."""
     return np.all((values == np.round(values)) | np.isnan(values), axis=0)
 
 
-def text_tables(path, header="auto", texts=(), may_be_empty=False, keep=None):
+def text_tables(
+    path: str,
+    header: str = "auto",
+    texts: Sequence[Any] = (),
+    may_be_empty: bool = False,
+    keep: Callable[..., Any] | None = None,
+) -> Iterator[Table]:
     """Yield the rows of a text file as tables, some rows at a time; see :func:`read_text`."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -112,7 +118,7 @@ def _tables(path, file, header, texts, may_be_empty, keep):
             if name in texts
             or _look_like_text([row[k] for _, row in opening if len(row) == len(columns)])
         ]
-    labels = {name: [] for name in columns if name in texts}
+    labels: dict[str, list[str]] = {name: [] for name in columns if name in texts}
     if labels:
         rows = _coded(rows, columns, labels)
     for values in _numbers(path, rows, columns, may_be_empty):
@@ -165,7 +171,9 @@ def _coded(rows, columns, labels):
 
     Blank cells stay.
     """
-    places = {columns.index(name): (texts, {}) for name, texts in labels.items()}
+    places: dict[int, tuple[list[str], dict[str, Any]]] = {
+        columns.index(name): (texts, {}) for name, texts in labels.items()
+    }
     for line, cells in rows:
         if len(cells) == len(columns):
             cells = list(cells)
@@ -209,7 +217,8 @@ def _well_quoted(path, lines, delimiter):
 
 def _filled(path, records):
     """Yield records without blank lines; in a table of one column an inner one is an empty cell."""
-    blank, started = [], False
+    blank: list[Any] = []
+    started = False
     for line, cells in records:
         if not cells or len(cells) == 1 and not cells[0].strip():
             if len(blank) == MOST_BLANK:
@@ -281,7 +290,7 @@ def _or_nan(cell):
 
 
 def _bad_cell(path, columns, rows, first):
-    """Return the error for the first cell that is not a number; ``first`` rows come before these."""
+    """Return the error for the first cell that is not a number, after ``first`` other rows."""
     for k, (line, cells) in enumerate(rows):
         for column, cell in zip(columns, cells):
             if not is_number(cell):
@@ -336,7 +345,9 @@ def write_csv(target: PathLike, table: Table) -> None:
     write_blocks(target, table.columns, [table.values])
 
 
-def write_blocks(target, columns, blocks, guarded=False):
+def write_blocks(
+    target: Any, columns: Sequence[str], blocks: Iterable[Array], guarded: bool = False
+) -> None:
     """Write rows that come as a series of (M, D) arrays, as :func:`write_csv` does.
 
     With ``guarded`` an apostrophe comes before text that a spreadsheet would take for a formula.

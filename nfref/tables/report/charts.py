@@ -21,7 +21,7 @@ COLOURS = {
     "#000005": "var(--rule)",
 }
 DATA, MODEL, BAND, SOFT, RULE = COLOURS
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 10,

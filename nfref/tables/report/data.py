@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.flows.composition import Invert
-from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Params, Sequence
 from nfref.runtime.params import at_path
 from nfref.tables.densities.pool import mean_and_error
 from nfref.tables.densities.table_density import TableDensity
@@ -51,7 +51,7 @@ class Column:
 
     name: str
     kind: str
-    edges: object
+    edges: np.ndarray | None
     labels: tuple
     data: np.ndarray
     draws: np.ndarray
@@ -162,7 +162,7 @@ class Report:
     worst: tuple
     candidates: list
     curves: dict
-    layers: object
+    layers: Layers | None
     about: dict
 
 
@@ -266,7 +266,7 @@ def gather(
     )
 
 
-def covered(scores, drawn_scores):
+def covered(scores: Array, drawn_scores: Array) -> tuple[Array, float]:
     """Return shares of data in the highest-density regions of ``LEVELS``, and a p-value.
 
     The region of probability a holds the share a of all samples with the highest log p. If the
@@ -342,7 +342,8 @@ def _column(name, kind, data, draws, labels, u, rng):
         kind,
         edges,
         labels,
-        *shares,
+        shares[0],
+        shares[1],
         np.histogram(u, BINS, (0, 1))[0] / len(u),
         float(test.statistic),
         float(test.pvalue),
@@ -414,9 +415,9 @@ def _layers(model, names, rng):
     density, params, context, name = model.density, model.params, None, ""
     if isinstance(density, TableDensity):
         table, pool = density, density.pool
-        flows = [] if pool is None else pool.flows
-        if not flows:
+        if pool is None or not pool.flows:
             return None
+        flows = pool.flows
         best = max(flows, key=lambda k: pool.weights[k])
         name = f"{pool.names[best]}, {pool.weights[best]:.3f} of the pool's weight"
         density, params = pool.members[best].density, pool.members[best].params
@@ -425,7 +426,14 @@ def _layers(model, names, rng):
     return followed(density, params, names, rng, context, name)
 
 
-def followed(density, params, names, rng, context=None, name=""):
+def followed(
+    density: Any,
+    params: Params,
+    names: Sequence[str],
+    rng: Generator,
+    context: Array | None = None,
+    name: str = "",
+) -> Layers:
     """Return samples of a density's base after each layer of its flow."""
     z = density.base.sample(params["base"], rng, POINTS)
     second = z[:, min(1, density.dim - 1)]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from nfref.tables.report import charts
-from nfref.tables.report.data import LEVELS, Report
+from nfref.tables.report.data import LEVELS, Layers, Report
 
 
 def render(report: Report, title: str) -> str:
@@ -44,14 +44,14 @@ def render(report: Report, title: str) -> str:
     )
 
 
-def nats(value):
+def nats(value: float | None) -> str:
     """Format a log-likelihood; a dash for none."""
     if value is None or np.isnan(value):
         return "\u2013"
     return f"{value:.3f}".replace("-", "\u2212")
 
 
-def embedded(layers):
+def embedded(layers: Layers) -> str:
     """Return the layers as JSON for a script element, each stage in units of its own.
 
     Points are rounded to a thousandth of the width of a stage's column; null if not finite.

@@ -188,7 +188,7 @@ def column_of(
     return column
 
 
-def check_support(name, support, values, first=0):
+def check_support(name: str, support: Any, values: Array, first: int = 0) -> None:
     """Check that every number but NaN lies on a support (:func:`asked_support`).
 
     The rows of a table may come in pieces: ``first`` is the number of the first row of this one.
@@ -218,7 +218,7 @@ def _demands(support, values):
         yield (values > low) & (values < high), f"values strictly between {low:g} and {high:g}"
 
 
-def are_counts(values):
+def are_counts(values: Array) -> bool:
     """Check that whole numbers look like counts: few values, each ten times on average."""
     distinct = len(np.unique(values))
     return (
@@ -228,7 +228,7 @@ def are_counts(values):
     )
 
 
-def rounding_of(name, values):
+def rounding_of(name: str, values: Array) -> str:
     """Say how float64 rounds the whole numbers of a column; "" if it does not.
 
     Raises
@@ -254,7 +254,7 @@ def rounding_of(name, values):
     )
 
 
-def asked_support(name, asked, values=None):
+def asked_support(name: str, asked: Any, values: Any = None) -> Any:
     """Return "category", "count", ("period", P) or (low, high); if not asked, from the values."""
     if asked is None:
         if values.dtype.kind in "bOUST":

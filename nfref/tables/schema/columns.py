@@ -34,6 +34,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import require, shortened
 from nfref.runtime.configuration import Configuration
 from nfref.runtime.serialization import LARGEST as LARGEST_WHOLE
@@ -77,19 +78,19 @@ class ColumnError(ValueError):
 # Formulas ---------------------------------------------------------------------------------
 
 
-def compress_tails(t, tail):
+def compress_tails(t: Array, tail: float) -> tuple[Array, Array]:
     """Return u = t within [-T, T], sign(t) (T + log(1 + |t| - T)) beyond, and log du/dt."""
     beyond = np.log1p(np.maximum(np.abs(t) - tail, 0))
     return np.clip(t, -tail, tail) + np.sign(t) * beyond, -beyond
 
 
-def expand_tails(u, tail):
+def expand_tails(u: Array, tail: float) -> Array:
     """Return t = u within [-T, T], sign(u) (T + exp(|u| - T) - 1) beyond."""
     beyond = np.expm1(np.minimum(np.maximum(np.abs(u) - tail, 0), LARGEST))
     return np.clip(u, -tail, tail) + np.sign(u) * beyond
 
 
-def to_line(x, low, high):
+def to_line(x: Array, low: float, high: float) -> tuple[Array, Array]:
     """Return y and log dy/dx of a support, elementwise; an end may be -inf or inf."""
     if np.isfinite(low) and np.isfinite(high):
         below, above = np.log(x - low), np.log(high - x)
@@ -103,7 +104,7 @@ def to_line(x, low, high):
     return x, np.zeros_like(x)
 
 
-def from_line(y, low, high):
+def from_line(y: Array, low: float, high: float) -> Array:
     """Return x strictly inside a support, elementwise."""
     if np.isfinite(low) and np.isfinite(high):
         # Measured from the nearer end, to keep digits.
@@ -157,7 +158,8 @@ class Continuous(Configuration):
     alone: bool = False
 
     @property
-    def kind(self):
+    def kind(self) -> str:
+        """The support in words."""
         if self.period is not None:
             return f"period {self.period:g}"
         if np.isinf(self.low) and np.isinf(self.high):
@@ -165,11 +167,11 @@ class Continuous(Configuration):
         return f"{self.low:g}:{self.high:g}"
 
     @property
-    def tail(self):
+    def tail(self) -> float:
         """T; infinite for a support with an end, whose own map compresses tails."""
         return TAIL if self.kind == "real" else np.inf
 
-    def encode(self, x):
+    def encode(self, x: Array) -> tuple[Array, Array]:
         """Return (u, log du/dx), (N,) each; rows outside the support have slope -inf and u 0."""
         x = self._turned(x)
         inside = (x > self.low) & (x < self.high)
@@ -187,20 +189,18 @@ class Continuous(Configuration):
         x = self.low + np.mod(x - self.low, self.period)
         return np.clip(x, np.nextafter(self.low, np.inf), np.nextafter(self.high, -np.inf))
 
-    def decode(self, u):
+    def decode(self, u: Array) -> Array:
         """Return x, (N,), strictly inside the support."""
         with np.errstate(all="ignore"):
             y = self.middle + self.scale * expand_tails(np.asarray(u, np.float64), self.tail)
             largest = np.finfo(np.float64).max
             return from_line(np.clip(y, -largest, largest), self.low, self.high)
 
-    def sampled(self, u):
-        """Return x, (N,), for sampled u: rounded to the grid, and on a circle in the turn of the
-        data.
-        """
+    def sampled(self, u: Array) -> Array:
+        """Return x, (N,), for sampled u: rounded, and on a circle in the turn of the data."""
         return self.wrapped(self.rounded(self.decode(u)))
 
-    def rounded(self, x):
+    def rounded(self, x: Array) -> Array:
         """Return the points of the grid next to x, inside the support; x itself without a grid."""
         if self.step is None:
             return x
@@ -210,7 +210,7 @@ class Continuous(Configuration):
         ends = (self.low, self.high) if self.period is None else (-np.inf, np.inf)
         return nearest(x, self.step, self.offset, *ends)
 
-    def spread(self, x, part):
+    def spread(self, x: Array, part: Array) -> Array:
         """Return x, (N,), moved to the ``part`` of its cell, which ends with the support.
 
         Without a grid this is x itself.
@@ -229,18 +229,18 @@ class Continuous(Configuration):
         inside = below + part * (above - below)
         return np.clip(inside, np.nextafter(below, above), np.nextafter(above, below))
 
-    def has_cell(self, x):
+    def has_cell(self, x: Array) -> Array:
         """Return whether values are in a cell of the grid, (N,) of bool."""
         return np.full(len(x), self.step is not None) & ((x == self.offset) | (not self.alone))
 
-    def wrapped(self, x):
+    def wrapped(self, x: Array) -> Array:
         """Return x; on a circle moved by whole periods to the turn of the data."""
-        if self.first is None:
+        if self.first is None or self.period is None:
             return x
         x = self.first + np.mod(x - self.first, self.period)
         return np.minimum(x, np.nextafter(self.first + self.period, self.first))
 
-    def in_units_of(self, x, weight):
+    def in_units_of(self, x: Array, weight: Array | None) -> "Continuous":
         """Return the same support with the robust units and the rounding grid of values x."""
         y = to_line(self._turned(x), self.low, self.high)[0]
         middle, scale = robust_units(y, weight)
@@ -263,7 +263,11 @@ class Continuous(Configuration):
             and 0 < self.scale < math.inf
             and math.isfinite(self.middle)
             and (self.first is None or circle and math.isfinite(self.first))
-            and (not circle or 0 < self.period < math.inf and math.isfinite(self.low + self.high))
+            and (
+                self.period is None
+                or 0 < self.period < math.inf
+                and math.isfinite(self.low + self.high)
+            )
             and (not self.alone if self.step is None else 0 < self.step < math.inf)
             and math.isfinite(self.offset),
             f"column {self.name!r}: expected a support and units, got others",
@@ -302,7 +306,7 @@ class Category(Configuration):
                     f"surrogates, got {shortened(label)}",
                 )
 
-    def encode(self, values, first=0):
+    def encode(self, values: Array, first: int = 0) -> Array:
         """Return codes (N,); ``first`` is the number of the first row in messages."""
         place = {label: k for k, label in enumerate(self.labels)}
         try:
@@ -318,7 +322,7 @@ class Category(Configuration):
                 f"{row + first}",
             ) from None
 
-    def decode(self, codes):
+    def decode(self, codes: Array) -> Array:
         """Return labels (N,)."""
         labels = np.array(self.labels)
         if labels.tolist() != list(self.labels):  # NumPy turns numbers beside text into text
@@ -348,12 +352,12 @@ class Count(Configuration):
 
     kind = "count"
 
-    def encode(self, values):
+    def encode(self, values: Array) -> Array:
         """Return whole numbers (N,) in float64; NaN for other values, and below ``low``."""
         values = np.asarray(values, np.float64)
         return np.where((values == np.round(values)) & (values >= self.low), values, np.nan)
 
-    def decode(self, codes):
+    def decode(self, codes: Array) -> Array:
         """Return whole numbers (N,)."""
         return np.round(codes)
 
@@ -366,12 +370,12 @@ class Count(Configuration):
         )
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """Return a label as a plain Python value, so that NumPy's and pandas' labels equal it."""
     return value.item() if isinstance(value, np.generic) else value
 
 
-def robust_units(y, weight=None):
+def robust_units(y: Array, weight: Array | None = None) -> tuple[float, float]:
     """Return the median, and the interquartile range as a standard deviation.
 
     If half of the values or more are equal, wider ranges are used, then the standard deviation.
@@ -396,7 +400,7 @@ def robust_units(y, weight=None):
 # Finding out ------------------------------------------------------------------------------
 
 
-def as_numbers(name, values, first=0):
+def as_numbers(name: str, values: Any, first: int = 0) -> Array:
     """Return finite float64 numbers; ``first`` is the number of the first row in messages."""
     try:
         numbers = np.asarray(values).astype(np.float64)
@@ -419,12 +423,12 @@ def _is_number(value):
     return True
 
 
-def is_nan(values):
+def is_nan(values: Array) -> Array:
     """Return where numbers are NaN, (N,) of bool."""
     return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
 
 
-def is_missing(values):
+def is_missing(values: Any) -> Array:
     """Return which cells are missing, (N,) of bool: NaN, None and the like."""
     values = np.asarray(values)
     if values.dtype.kind == "f":

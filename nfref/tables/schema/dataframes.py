@@ -53,7 +53,7 @@ _CONVERSIONS = {
 }
 
 
-def is_frame(X):
+def is_frame(X: Any) -> bool:
     """Return whether X is a DataFrame that narwhals knows: pandas, polars, pyarrow and others."""
     if not hasattr(X, "collect_schema") and not hasattr(X, "columns"):
         return False
@@ -179,7 +179,7 @@ def _labels(name, cells):
     return np.array([*labels, None], object)[:-1]
 
 
-def label_of(value):
+def label_of(value: Any) -> Any:
     """Return a value as a label: itself, a number in float64, or its text."""
     value = plain(value)
     for kind in (bool, int, float, str):
@@ -197,7 +197,7 @@ def _refusal(name, what, line):
     )
 
 
-def with_empty_column(X, name, order):
+def with_empty_column(X: Any, name: str, order: Sequence[str]) -> Any:
     """Add an empty column of that name if it is all that X lacks of ``order``."""
     import narwhals
 
@@ -207,7 +207,7 @@ def with_empty_column(X, name, order):
     return frame.with_columns(narwhals.lit(None).alias(name)).select(order).to_native()
 
 
-def like_frame(X, columns, kept=()):
+def like_frame(X: Any, columns: dict[str, Array], kept: Sequence[str] = ()) -> Any:
     """Return a DataFrame of the same library as X with these columns (name -> array).
 
     Columns in ``kept`` and whole numbers keep the type that they have in X, if it can hold the

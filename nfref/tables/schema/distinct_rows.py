@@ -95,7 +95,7 @@ def as_counts(weight: Array | None) -> Array | None:
     return ratio * (math.fsum(ratio) / math.fsum(ratio**2))
 
 
-def effective_rows(weight, rows):
+def effective_rows(weight: Array | None, rows: int) -> float:
     """Return the effective number of rows, (sum w)^2 / sum w^2, whatever the unit of weights."""
     if weight is None:
         return float(rows)
