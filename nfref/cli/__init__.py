@@ -7,13 +7,13 @@ the reader of the output has gone. ``nfref check`` adds 1 and 3, see ``nfref che
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from nfref import __version__
 from nfref.cli.arguments import Options, Parser, UsageError
 from nfref.cli.interrupts import handled
 from nfref.cli.streams import complain, discard_output, printable, usable
-from nfref.runtime.annotations import Callable, Sequence
 
 LONGEST = 700  # most characters of a message, whatever a file holds
 

@@ -7,10 +7,9 @@ import argparse
 import contextlib
 import math
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
-from typing import NoReturn
-
-from nfref.runtime.annotations import Any, Callable, Iterator
+from typing import Any, NoReturn
 
 
 class UsageError(Exception):

@@ -3,8 +3,8 @@
 import contextlib
 import signal
 import threading
-
-from nfref.runtime.annotations import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)

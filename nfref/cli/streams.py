@@ -3,8 +3,8 @@
 import contextlib
 import os
 import sys
-
-from nfref.runtime.annotations import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
