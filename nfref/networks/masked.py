@@ -65,7 +65,7 @@ def made_masks(
     degrees: Sequence[Sequence[int]],
     outputs_per_dim: int,
     context_dim: int = 0,
-    periodic: tuple[int, ...] = (),
+    periodic: Sequence[int] = (),
 ) -> list[Array]:
     """Return masks that make an MLP autoregressive.
 

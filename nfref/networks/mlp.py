@@ -49,7 +49,7 @@ def mlp(params: list[dict[str, Array]], x: Array, activation: str = "relu") -> A
     return x @ params[last]["weight"] + params[last]["bias"]
 
 
-def angles_as_points(x: Array, periodic: tuple[int, ...]) -> Array:
+def angles_as_points(x: Array, periodic: Sequence[int]) -> Array:
     """Replace angles by points of the unit circle: [other columns, cosines, sines].
 
     A network that reads points cannot tell an angle from the same angle plus a full turn.

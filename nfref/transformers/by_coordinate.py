@@ -9,7 +9,7 @@ from functools import cached_property
 
 import autograd.numpy as np
 
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import as_tuple
 from nfref.transformers.transformer import Transformer, check_transformer
 
@@ -41,7 +41,7 @@ class ByCoordinate(Transformer):
     ((3, 2), (3,))
     """
 
-    transformers: tuple[Transformer, ...]
+    transformers: Sequence[Transformer]
 
     _converters = {"transformers": as_tuple}
 

@@ -53,7 +53,7 @@ STEEP = 2.0**30  # fourth powers of smaller numbers, in derivatives, are finite 
 
 @primitive
 def folded(x: Array, bound: float) -> Array:
-    """Return x less whole turns of 2B, clipped to [-B, B]; rounding could leave it an ulp outside."""
+    """Return x less whole turns of 2B; clipped to [-B, B], as rounding may exceed it by an ulp."""
     return np.clip(x - 2 * bound * turns(x, bound), -bound, bound)
 
 
@@ -217,7 +217,7 @@ def place_in_bin(a: Array, b: Array, s: Array, d0: Array, d1: Array) -> tuple[Ar
 
 
 def pick(values: Array, chosen: Array) -> Array:
-    """Return the entry of ``values`` (M, ...) at the one True of ``chosen`` (M, ...) along axis 0."""
+    """Return the entry of ``values`` (M, ...) where ``chosen`` (M, ...) is true, along axis 0."""
     return np.sum(values * chosen, axis=0)
 
 
