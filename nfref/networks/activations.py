@@ -12,7 +12,7 @@ def relu(x: Array) -> Array:
     return np.maximum(x, 0)
 
 
-# Autograd's own derivative of maximum is float64 whatever x is.
+# Autograd's own derivative of maximum is float64 for any dtype of x.
 defvjp(relu, lambda ans, x: lambda g: np.where(x > 0, g, 0))
 
 
@@ -58,7 +58,7 @@ def where(condition: Array, one: Array, other: Array) -> Array:
     return np.where(condition, one, other)
 
 
-# Autograd's own derivative of where is float64 whatever the arguments are.
+# Autograd's own derivative of where is float64 for any dtype of the arguments.
 defvjp(
     where,
     lambda ans, condition, one, other: lambda g: where(condition, g, np.zeros_like(g)),

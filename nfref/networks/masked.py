@@ -37,7 +37,7 @@ def random_degrees(
 
     Paper:   MADE v2, section 4: m(k) uniform on 1 ... D-1, in deeper layers from the lowest of
              the layer below on.
-    Differs: nothing; with a context, which the paper does not have, degree 0 is drawn too.
+    Differs: nothing; with a context, which the paper does not have, degree 0 is possible, too.
 
     Parameters
     ----------
@@ -76,8 +76,8 @@ def made_masks(
 
     Paper:   MADE v2, section 4: M^W_kd = 1 where m(k) >= d, M^V_dk = 1 where d > m(k), with d
              counted from 1; between hidden layers 1 where m(k') >= m(k).
-    Differs: nothing. The degrees are an argument: the paper draws them at random
-             (:func:`random_degrees`) and names equal counts of each as well
+    Differs: nothing. The degrees are an argument: the paper has random ones
+             (:func:`random_degrees`) and also names equal counts of each
              (:func:`even_degrees`, the default here), so that no input is ever lost.
 
     Parameters

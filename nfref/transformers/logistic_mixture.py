@@ -15,7 +15,7 @@ Shapes: parameters first, x, a, b (...) and mu, s, log_pi (K, ...). Cost: O(K) p
 z; about ten times that from z to x, by :func:`nfref.transformers.root.increasing_root`.
 
 Paper:   Flow++, its coupling layers: x -> sigma^-1(MixLogCDF(x; pi, mu, s)) exp(a) + b, data to
-         latent. x there is x here, what it is taken to is z.
+         latent. x there is x here, its image is z.
 Differs: paper: a and s_k are bounded, r / sqrt(1 + (r/B)^2) of a raw number r. Means are spread
          over [-1, 1] where raw is 0, as units that start alike would stay alike; so a fresh
          transformer is near the identity.

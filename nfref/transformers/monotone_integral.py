@@ -29,8 +29,8 @@ x to z; about ten times that from z to x, by :func:`nfref.transformers.root.incr
 Paper:   UMNN: F(x; h) = integral from 0 to x of f(t; h) dt + beta(h) with a network f > 0, data to
          latent, by Clenshaw-Curtis quadrature. F(x; h) is z here, f is g.
 Differs: paper: f is a network of several layers that reads t and the outputs h of the conditioner,
-         and is made positive by 1 + ELU. Here it has one layer, whose weights are what the
-         conditioner gives, and it is the exponential of a bounded number; at raw 0 it is 1, and
+         and is made positive by 1 + ELU. Here it has one layer, with weights from the
+         conditioner, and it is the exponential of a bounded number; at raw 0 it is 1, and
          the map the identity. The paper has no interval and no limit on the steepness.
          Code (UMNN): log-slopes are log(g(x) + 1e-10), those of the integral and not of the sum;
          z is clamped to [-10, 10] where it is scored, and the inverse looks within [-50, 50].

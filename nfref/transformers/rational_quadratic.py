@@ -32,7 +32,7 @@ Differs: paper: in form only. Numerator and denominator are written in a and b, 
          make negative. Its minima are the defaults here. Its slopes are minimum + softplus(raw);
          here raw is shifted, so that zeros give d = 1 and the whole curve is the identity.
          Circle: the same curve; first and last slope are one number, g(-B) = -B, and the
-         curve goes on outside [-B, B) by whole turns, so that it is a map of the line too.
+         curve continues outside [-B, B) by whole turns, so that it is also a map of the line.
 """
 
 import math
@@ -337,7 +337,7 @@ class RationalQuadratic(Transformer):
 
     @property
     def circular(self) -> bool:
-        """Whether the tails are circular."""
+        """True if the tails are circular."""
         return self.tails == "circular"
 
     @property

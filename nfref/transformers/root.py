@@ -22,7 +22,7 @@ from autograd.builtins import tuple as traced_tuple
 from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.autograd_internals import defvjp_argnums, primitive
 
-STEPS = 200  # most steps; so many halvings shrink any bracket here below one ulp
+STEPS = 200  # most steps; 200 halvings shrink any bracket here below one ulp
 NEWTON_STEPS = 100  # steps after which all further ones are halvings
 
 
