@@ -78,7 +78,7 @@ def warped_grid(
 
 def layer_strip(
     density: Density,
-    params: dict[str, Any],
+    params: Params,
     rng: Generator,
     n: int = 2000,
     context: Array | None = None,
@@ -109,13 +109,14 @@ def layer_strip(
     check_plane("layer_strip", density.dim)
     check_count("n", n)
     check_count("max_panels", max_panels, minimum=2)
-    z = density.base.sample(params["base"], check_rng(rng), n)
+    own = density._structure.checked(params)
+    z = density.base.sample(own["base"], check_rng(rng), n)
     # Quadrants around the median are those around zero for every centred base.
     right, upper = (z > np.median(z, axis=0)).T
     quadrant = 2 * upper + right
 
     stages = [(f"base: {type(density.base).__name__}", z)]
-    for k, (flow, flow_params) in enumerate(steps(density.flow, params["flow"]), start=1):
+    for k, (flow, flow_params) in enumerate(steps(density.flow, own["flow"]), start=1):
         z, _ = flow.forward(
             flow_params, z, repeat_context(context if flow.context_dim else None, n)
         )

@@ -15,7 +15,7 @@ from nfref.plots.canvas import (
     scatter,
     thin,
 )
-from nfref.runtime.annotations import Any, Array, Callable, Generator
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.batching import in_blocks
 from nfref.runtime.checks import as_rows, check_count, check_rng
 
@@ -24,7 +24,7 @@ CELLS = 200  # cells per side of a picture of a log-density
 
 def triptych(
     density: Density,
-    params: dict[str, Any],
+    params: Params,
     x: Array | None = None,
     log_target: Callable[..., Any] | None = None,
     rng: Generator | None = None,

@@ -246,7 +246,7 @@ def require(fine: Any, message: str) -> None:
         raise ValueError(message)
 
 
-def one_line(error: BaseException, length: int = 300) -> str:
+def one_line(error: object, length: int = 300) -> str:
     """Return an error's message as one line of at most ``length`` characters."""
     text = " ".join(f"{error}".split()) or type(error).__name__
     return text if len(text) <= length else text[: length - 3] + "..."
