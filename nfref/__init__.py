@@ -1,7 +1,7 @@
 """nfref: normalizing flows as formulas, with explicit log-determinants.
 
-Its names, and the modules that they come from, stand in ``__init__.pyi``, where editors and type
-checkers look, too. A module is imported when one of its names is first asked for.
+``__init__.pyi`` lists the public names and their modules, for this file, editors and type
+checkers. A module is imported when you first use one of its names.
 """
 
 import ast as _ast

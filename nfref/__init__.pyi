@@ -1,4 +1,4 @@
-"""What nfref offers, name by name and from where: for type checkers, and for ``__init__.py``."""
+"""The public names of nfref and their modules, for type checkers and for ``__init__.py``."""
 
 from nfref import datasets as datasets
 from nfref import diagnostics as diagnostics

@@ -1,7 +1,7 @@
-"""``python -m nfref`` is the command ``nfref``.
+"""The command ``nfref``, as ``python -m nfref``.
 
-Ctrl-C while ``python -m`` imports the package itself still shows a traceback, since nothing of
-nfref runs before that, and a package that is imported should not set signal handlers.
+Ctrl-C while ``python -m`` imports the package itself still shows a traceback. No code of nfref
+runs before that, and importing a package should not set signal handlers.
 """
 
 import sys

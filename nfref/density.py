@@ -1,4 +1,4 @@
-"""A density: a base density, and the flow that it is pushed through."""
+"""A density: a base density pushed through a flow."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +10,7 @@ from nfref.bases.standard_normal import StandardNormal
 from nfref.flow import Flow, check_flow
 from nfref.runtime import dispatch
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array, Generator
+from nfref.runtime.annotations import Any, Array, Generator, Params
 from nfref.runtime.autograd_internals import getval
 from nfref.runtime.batching import context_of, in_parts, merge_rows
 from nfref.runtime.checks import as_context, as_rows, check_count, check_rng
@@ -56,15 +56,17 @@ class Density(Configuration):
             )
 
     @property
-    def dim(self):
+    def dim(self) -> int:
+        """The number of columns D of x."""
         return self.flow.dim
 
     @property
-    def context_dim(self):
+    def context_dim(self) -> int:
+        """The number of context features C; 0 for an unconditional density."""
         return self.flow.context_dim
 
-    def init(self, rng: Generator) -> Any:
-        """Draw parameters: ``{"base": ..., "flow": ...}``.
+    def init(self, rng: Generator) -> dict[str, Any]:
+        """Return initial parameters ``{"base": ..., "flow": ...}``.
 
         Parameters
         ----------
@@ -73,8 +75,8 @@ class Density(Configuration):
         check_rng(rng)
         return {"base": self.base.init(rng), "flow": self.flow.init(rng)}
 
-    def log_prob(self, params: dict[str, Any], x: Array, context: Array | None = None) -> Array:
-        """Log-density of data rows, in nats.
+    def log_prob(self, params: Params, x: Array, context: Array | None = None) -> Array:
+        """Return the log-density of data rows, in nats.
 
         Parameters
         ----------
@@ -86,24 +88,24 @@ class Density(Configuration):
         Returns
         -------
         (N,) array
-            log p(x) = log p_Z(z) + log |det dz/dx|. A row that holds NaN has NaN, one that
-            holds an infinity but no NaN has -inf, whatever the flow; no flow sees either.
+            log p(x) = log p_Z(z) + log |det dz/dx|. Rows with NaN score NaN; rows with an
+            infinity and no NaN score -inf. Neither reaches the flow.
 
         Raises
         ------
         ValueError, TypeError
             If an argument has the wrong shape or does not hold numbers.
         """
-        params, x, context = self._checked(params, "x", x, context)
+        checked, x, context = self._checked(params, "x", x, context)
         return in_parts(
-            lambda part: (self._log_prob(params, x[part], context_of(context, part)),),
+            lambda part: (self._log_prob(checked, x[part], context_of(context, part)),),
             len(x),
             self.dim,
         )[0]
 
     def _log_prob(self, params, x, context):
         finite = numpy.isfinite(getval(x))
-        if finite.all():  # of all numbers at once: by rows it takes fifteen times as long
+        if finite.all():  # over all numbers at once: by rows it takes fifteen times as long
             return self._log_prob_of_finite(params, x, context)
         finite = finite.all(axis=1)
         found = self._log_prob_of_finite(params, x[finite], context_of(context, finite))
@@ -112,13 +114,11 @@ class Density(Configuration):
 
     def _log_prob_of_finite(self, params, x, context):
         z, log_det = dispatch.run("flow", Flow._apply, self.flow, -1, params["flow"], x, context)
-        # Parameters and x are checked; what somebody's own flow makes of them is not.
+        # Parameters and x are checked, but not the rows that a user's own flow returns.
         return self.base._log_prob(params["base"], as_rows("z", z, self.dim)) + log_det
 
-    def sample(
-        self, params: dict[str, Any], rng: Generator, n: int, context: Array | None = None
-    ) -> Array:
-        """Draw ``n`` rows.
+    def sample(self, params: Params, rng: Generator, n: int, context: Array | None = None) -> Array:
+        """Return ``n`` samples.
 
         Parameters
         ----------
@@ -135,9 +135,9 @@ class Density(Configuration):
         return self.sample_and_log_prob(params, rng, n, context)[0]
 
     def sample_and_log_prob(
-        self, params: dict[str, Any], rng: Generator, n: int, context: Array | None = None
+        self, params: Params, rng: Generator, n: int, context: Array | None = None
     ) -> tuple[Array, Array]:
-        """Draw ``n`` rows with their log-densities; the flow is never inverted.
+        """Return ``n`` samples and their log-densities, without inverting the flow.
 
         Parameters
         ----------
@@ -155,21 +155,21 @@ class Density(Configuration):
         Raises
         ------
         ValueError, TypeError
-            If an argument has the wrong shape or is of another kind.
+            If an argument has the wrong shape or type.
         """
         check_rng(rng)
         check_count("n", n, minimum=0)
-        params = self._structure.checked(params)
-        dtype = trees.dtype_of(params)
+        checked = self._structure.checked(params)
+        dtype = trees.dtype_of(checked)
         context = as_context(context, self.context_dim, numpy.empty((n, 0), dtype))
 
-        def draw(part):
-            z = self.base.sample(params["base"], rng, part.stop - part.start, dtype=dtype)
-            own, z, given = self._checked(params, "z", z, context_of(context, part))
+        def samples(part):
+            z = self.base.sample(checked["base"], rng, part.stop - part.start, dtype=dtype)
+            own, z, given = self._checked(checked, "z", z, context_of(context, part))
             x, log_det = dispatch.run("flow", Flow._apply, self.flow, 1, own["flow"], z, given)
             return x, self.base._log_prob(own["base"], z) - log_det
 
-        x, log_prob = in_parts(draw, n, self.dim)
+        x, log_prob = in_parts(samples, n, self.dim)
         return x, log_prob
 
     _checked = Flow._checked

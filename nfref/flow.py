@@ -1,22 +1,22 @@
 """The contract that every flow keeps.
 
 A flow is an invertible map between latent variables z and data x with a known
-log-determinant. ``forward`` maps z to x (sampling), ``inverse`` maps x to z (density),
-and both return the log absolute determinant of the Jacobian *of the direction just
-taken*. With p_Z the base density, the change of variables reads
+log-determinant. ``forward`` maps z to x (sampling), ``inverse`` maps x to z (density).
+Both return the log absolute determinant of the Jacobian *of the direction just
+taken*. With the base density p_Z, the change of variables reads
 
     log p_X(x) = log p_Z(z) + log |det dz/dx|,    (z, log |det dz/dx|) = inverse(x).
 
 Flow objects are frozen configuration (sizes, masks, options). Parameters live outside of
-them, in nested dicts and lists of arrays that ``init`` makes and that come first in every
+them, in nested dicts and lists of arrays. ``init`` makes them, and they come first in every
 call.
 
-How to read a call: ``forward`` and ``inverse`` check the arguments once, bring them to one
-dtype, and call ``_forward`` or ``_inverse``, where a flow does its work, or the compiled twin
-of it (``nfref/runtime/dispatch.py`` decides). Flows inside other flows are called by ``_forward``
-and ``_inverse``, unchecked; so are flow and base of a density, which checks all at its own entry.
-The parameters have to be of the shapes that ``init`` makes, which a flow finds out at its first
-call.
+How to read a call: ``forward`` and ``inverse`` check the arguments once and bring them to one
+dtype. Then they call ``_forward`` or ``_inverse``, where a flow does its work, or the compiled
+twin of it (``nfref/runtime/dispatch.py`` decides). A flow calls the flows inside it by
+``_forward`` and ``_inverse``, without checks. A density checks at its own entry and calls its
+flow and base in the same way. Parameters must have the shapes that ``init`` makes; a flow learns
+these shapes at its first call.
 """
 
 from functools import cached_property
@@ -44,15 +44,15 @@ class Flow(Configuration):
     context_dim : int
         Number of context features C that condition the map; 0 for an unconditional flow.
     _twin : str
-        The name of the compiled twin, where there is one. It is read from the very class, not
-        inherited, because a subclass may compute something else.
+        The name of the compiled twin, where there is one. A subclass does not inherit it,
+        because it may compute something else.
     """
 
     dim: int
     context_dim = 0
 
-    def init(self, rng: Generator) -> Params:
-        """Draw parameters.
+    def init(self, rng: Generator) -> Any:
+        """Return initial parameters, some of them random.
 
         Parameters
         ----------
@@ -119,7 +119,7 @@ class Flow(Configuration):
         return dispatch.run("flow", Flow._apply, self, -1, *self._checked(params, "x", x, context))
 
     def members(self, direction: int = 1) -> list[Any]:
-        """The flow taken apart, down to flows that are not made of others.
+        """Return the flows that this flow is composed of, in order of execution.
 
         Parameters
         ----------
@@ -129,9 +129,9 @@ class Flow(Configuration):
         Returns
         -------
         list of (flow, direction, path)
-            In the order of execution. ``path`` leads from the parameters of the whole to those
-            of the member, see :func:`nfref.runtime.params.at_path`. Applied one after the other,
-            the members are the whole, and their log-determinants add up.
+            No member is composed of others. ``path`` leads from the parameters of the whole to
+            those of the member, see :func:`nfref.runtime.params.at_path`. Applying the members
+            one after the other applies the whole flow; their log-determinants add up.
         """
         return [(self, direction, ())]
 
@@ -145,7 +145,7 @@ class Flow(Configuration):
         raise NotImplementedError(f"{type(self).__name__} has no inverse map")
 
     def _apply(self, direction, params, rows, context):
-        """``_forward`` (direction 1) or ``_inverse`` (-1); a context only where one is taken."""
+        """Apply ``_forward`` (direction 1) or ``_inverse`` (-1), with a context if it takes one."""
         formula = self._forward if direction == 1 else self._inverse
         return formula(params, rows, context_for(self, context))
 
@@ -160,18 +160,18 @@ class Flow(Configuration):
         return Structure.made_by(self._init)
 
 
-def check_flow(name, value):
-    """The flow itself; anything else is a TypeError."""
+def check_flow(name: str, value: Any) -> Flow:
+    """Return the flow itself; raise a TypeError for anything else."""
     if not isinstance(value, Flow):
         raise TypeError(f"{name}: expected a flow, got {type(value).__name__}")
     return value
 
 
-def context_for(flow, context):
-    """The context for one member of a composition: None where that member takes none."""
+def context_for(flow: Flow, context: Array | None) -> Array | None:
+    """Return the context for one member of a composition: None if that member takes none."""
     return context if flow.context_dim else None
 
 
-def maps_as(flow, kind):
-    """Whether a flow has the maps of ``kind``, or a subclass has put others in their place."""
+def maps_as(flow: Flow, kind: type[Flow]) -> bool:
+    """Return whether a flow still has the maps of its superclass ``kind``."""
     return type(flow)._forward is kind._forward and type(flow)._inverse is kind._inverse

@@ -1,17 +1,35 @@
-"""Types of what is public: every function whose docstring lists its parameters says them.
+"""Public functions annotate all parameters and their result.
 
-Formulas are not annotated: they are plain functions on whatever computes like an array, one number,
-a box of autograd's, a number of sixty digits.
+In the packages of ``DOCUMENTED`` this holds only for functions whose docstring lists parameters.
 """
 
+import functools
 import importlib
 import inspect
 import pkgutil
 
 import nfref
 
-# What users import from is what the reference documents.
+# Users do not import from these.
 APART = ("nfref.kernels", "nfref.cli", "nfref.__main__", "nfref.oracle.pytest_plugin")
+DOCUMENTED = ("nfref.tables", "nfref.oracle")
+
+
+def annotated_parts(thing):
+    """Return name -> function: a function itself, or the methods and properties of a class."""
+    if inspect.isfunction(inspect.unwrap(thing)):
+        return {"": thing}
+    if not inspect.isclass(thing):
+        return {}
+    parts = {key: value for key, value in vars(thing).items() if not key.startswith("_")}
+    for key, value in parts.items():
+        if isinstance(value, property):
+            parts[key] = value.fget
+        elif isinstance(value, functools.cached_property):
+            parts[key] = value.func
+        elif isinstance(value, (classmethod, staticmethod)):
+            parts[key] = value.__func__
+    return {f".{key}": value for key, value in parts.items() if inspect.isfunction(value)}
 
 
 def documented(thing):
@@ -19,42 +37,29 @@ def documented(thing):
 
 
 def public_functions():
-    """name -> function or method of nfref whose docstring has a section of parameters."""
+    """Return name -> function of the public functions, methods and properties of nfref."""
     found = {}
-    for module in pkgutil.walk_packages(nfref.__path__, "nfref."):
-        if module.name.startswith(APART):
+    for module in [nfref, *pkgutil.walk_packages(nfref.__path__, "nfref.")]:
+        name = module.__name__ if module is nfref else module.name
+        if name.startswith(APART):
             continue
         try:
-            things = vars(importlib.import_module(module.name))
+            things = vars(importlib.import_module(name))
         except ModuleNotFoundError as error:  # an extra that is not installed
             assert not error.name.startswith("nfref"), error
             continue
-        for name, thing in things.items():
-            if name.startswith("_") or getattr(thing, "__module__", None) != module.name:
+        for key, thing in things.items():
+            thing = getattr(thing, "fun", thing)  # the function of an autograd primitive
+            if key.startswith("_") or getattr(thing, "__module__", None) != name:
                 continue
-            members = (
-                {name: thing}
-                if inspect.isfunction(thing)
-                else {
-                    f"{name}.{key}": value
-                    for key, value in vars(thing).items()
-                    if not key.startswith("_")
-                }
-                if inspect.isclass(thing)
-                else {}
-            )
-            found.update(
-                {
-                    f"{module.name}.{key}": value
-                    for key, value in members.items()
-                    if inspect.isfunction(value) and documented(value)
-                }
-            )
+            for part, function in annotated_parts(thing).items():
+                if documented(function) or not name.startswith(DOCUMENTED):
+                    found[f"{name}.{key}{part}"] = function
     return found
 
 
 def lacking(function):
-    """Names of parameters without a type, and "return"."""
+    """Return the names of parameters without an annotation, and "return"."""
     signature = inspect.signature(inspect.unwrap(function))
     names = [
         name
@@ -64,15 +69,15 @@ def lacking(function):
     return names + (["return"] if signature.return_annotation is signature.empty else [])
 
 
-def test_what_is_public_says_its_types():
+def test_public_functions_are_annotated():
     functions = public_functions()
-    assert len(functions) > 150
+    assert len(functions) > 650
     untyped = {name: gaps for name, function in functions.items() if (gaps := lacking(function))}
     assert not untyped, untyped
 
 
 def test_annotations_name_types():
-    """They are evaluated where they stand, so a wrong name shows on import; here is one of each."""
+    """Annotations are evaluated on import, so a wrong name fails there; here are two kinds."""
     hints = inspect.signature(nfref.Density.log_prob).parameters
     assert "ndarray" in str(hints["x"].annotation)
     assert inspect.signature(nfref.fit).parameters["density"].annotation is nfref.Density

@@ -4,18 +4,19 @@ Source: Nielsen, Jaini, Hoogeboom, Winther, Welling 2020, arXiv:2007.02731 (SurV
 surjections to bridge the gap between VAEs and flows).
 
 A surjection is not one to one: |y| = x has up to 2^D solutions y = s x, one for each choice of
-signs s_i = +1 or -1. What takes the place of the log-determinant depends on which way the map runs:
+signs s_i = +1 or -1. The term that replaces the log-determinant depends on the direction of the
+map:
 
-    inference surjection   z = |x|, and x = s z with s drawn from p(s | z):
+    inference surjection   z = |x|, and x = s z with s sampled from p(s | z):
                            log p(x) = log p(z) + log p(s | z)                       exact
-    generative surjection  x = |z|, and z = s x with s guessed from q(s | x):
+    generative surjection  x = |z|, and z = s x with s sampled from q(s | x):
                            log p(x) >= E_q [log p(z) - log q(s | x)]                a bound
 
 The gap of the bound is KL(q(s | x) || p(s | x)). For small D the 2^D terms of
 p(x) = sum_s p(z = s x) can be added up, which gives the exact number beside the bound.
 
-Both layers take a density and are a base, not a flow, since each has to draw signs, which no
-``forward`` of a flow can; :class:`nfref.Density` puts a flow on top.
+Both layers take a density and are a base, not a flow: each has to sample signs, and the
+``forward`` of a flow cannot. :class:`nfref.Density` puts a flow on top.
 """
 
 from dataclasses import dataclass
@@ -29,30 +30,32 @@ from nfref.bases.normal_mixture import logsumexp
 from nfref.density import Density
 from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.mlp import init_mlp, mlp
-from nfref.runtime.annotations import Any, Array, Generator
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import as_rows, check_hidden, check_rng
 
-MOST = 12  # coordinates whose 2^D signs are added up
+MOST = 12  # most coordinates whose 2^D signs are added up
 
 
 # Formulas ---------------------------------------------------------------------------------
 
 
-def signs_log_prob(signs, logits):
-    """sum_i log P(s_i), where P(s_i = 1) = sigma(l_i): -sum_i log(1 + exp(-s_i l_i)).
+def signs_log_prob(signs: Array, logits: Array) -> Array:
+    """Return sum_i log P(s_i) = -sum_i log(1 + exp(-s_i l_i)), where P(s_i = 1) = sigma(l_i).
 
     Shapes: signs (..., D) of +1 and -1; logits the same or broadcast. Returns (...).
     """
     return -np.sum(softplus(-signs * logits), axis=-1)
 
 
-def inference_abs_log_prob(x, log_prob, logits):
-    """log p(x) = log p(|x|) + log p(s | |x|), s = sign x. Exact.
+def inference_abs_log_prob(
+    x: Array, log_prob: Callable[[Array], Array], logits: Callable[[Array], Array]
+) -> Array:
+    """Return log p(x) = log p(|x|) + log p(s | |x|), s = sign x. Exact.
 
     Paper:   SurVAE, the absolute value as an inference surjection: z = |x|, x = s z, with
-             the contribution log p(s | z), s a coin that may depend on z. Published code: a fair
-             one, -D log 2.
+             the contribution log p(s | z), s a coin that may depend on z. The published code has
+             a fair coin, -D log 2.
     Differs: nothing.
 
     ``log_prob`` and ``logits`` are functions of rows (N, D). Shapes: x (N, D). Returns (N,).
@@ -61,30 +64,32 @@ def inference_abs_log_prob(x, log_prob, logits):
     return log_prob(z) + signs_log_prob(signs, logits(z))
 
 
-def every_sign(x, log_prob, signs):
-    """log p(z = s x) of each row for each of S choices of signs. Shapes: x (N, D); signs (S, D).
+def every_sign(x: Array, log_prob: Callable[[Array], Array], signs: Array) -> Array:
+    """Return log p(z = s x) of each row for each of S choices of signs.
 
-    Returns (N, S).
+    Shapes: x (N, D); signs (S, D). Returns (N, S).
     """
     n, dim = x.shape
     rows = np.reshape(x[:, None, :] * signs, (n * len(signs), dim))
     return np.reshape(log_prob(rows), (n, len(signs)))
 
 
-def generative_abs_log_prob(x, log_prob, signs):
-    """log p(x) = log sum_s p(z = s x) over all signs. Exact, at 2^D evaluations a row.
+def generative_abs_log_prob(x: Array, log_prob: Callable[[Array], Array], signs: Array) -> Array:
+    """Return log p(x) = log sum_s p(z = s x) over all signs. Exact, 2^D evaluations a row.
 
     Shapes as for :func:`every_sign`. Returns (N,).
     """
     return logsumexp(every_sign(x, log_prob, signs))
 
 
-def generative_abs_bound(x, log_prob, logits, signs):
-    """sum_s q(s | x) (log p(z = s x) - log q(s | x)), never above log p(x).
+def generative_abs_bound(
+    x: Array, log_prob: Callable[[Array], Array], logits: Callable[[Array], Array], signs: Array
+) -> Array:
+    """Return sum_s q(s | x) (log p(z = s x) - log q(s | x)), never above log p(x).
 
     Paper:   SurVAE, the absolute value as a generative surjection: x = |z|, z = s x, with the
              contribution -log q(s | x) under the expectation over s from q(s | x).
-    Differs: the expectation is taken over all signs; the paper draws one of them.
+    Differs: the expectation is over all signs; the paper samples one of them.
 
     Shapes as for :func:`every_sign`; ``logits`` maps x to (N, D). Returns (N,).
     """
@@ -92,8 +97,10 @@ def generative_abs_bound(x, log_prob, logits, signs):
     return np.sum(np.exp(log_q) * (every_sign(x, log_prob, signs) - log_q), axis=1)
 
 
-def generative_abs_drawn_bound(x, log_prob, logits, signs):
-    """log p(z = s x) - log q(s | x) for one draw s of q a row: unbiased for the bound.
+def generative_abs_drawn_bound(
+    x: Array, log_prob: Callable[[Array], Array], logits: Callable[[Array], Array], signs: Array
+) -> Array:
+    """Return log p(z = s x) - log q(s | x), one sample s of q a row: unbiased for the bound.
 
     Shapes: x, signs (N, D). Returns (N,).
     """
@@ -104,7 +111,10 @@ def generative_abs_drawn_bound(x, log_prob, logits, signs):
 
 
 class _Signs(Base):
-    """What both directions share: a density, and a network for the signs."""
+    """The common part of both directions: a density, and a network for the signs."""
+
+    density: Base | Density
+    hidden: Sequence[int] | None
 
     _converters = {"hidden": check_hidden}
 
@@ -114,14 +124,14 @@ class _Signs(Base):
             raise TypeError(
                 f"density: expected a Base or a Density, got {type(self.density).__name__}"
             )
-        if getattr(self.density, "context_dim", 0):
+        if context_dim := getattr(self.density, "context_dim", 0):
             raise ValueError(
-                "density: expected one without a context, "
-                f"got context_dim {self.density.context_dim}"
+                f"density: expected one without a context, got context_dim {context_dim}"
             )
 
     @property
-    def dim(self):
+    def dim(self) -> int:
+        """The number of coordinates D of the density."""
         return self.density.dim
 
     def _init(self, rng):
@@ -139,31 +149,31 @@ class _Signs(Base):
         return lambda rows: self.density.log_prob(params["density"], rows)
 
     def _drawn_signs(self, params, rng, rows):
-        """Signs (N, D) of +1 and -1, drawn with the probabilities that rows (N, D) give."""
+        """Sample signs (N, D) of +1 and -1, with probabilities given by rows (N, D)."""
         up = rng.uniform(size=rows.shape) < sigmoid(self._logits(params)(rows))
         return np.where(up, 1, -1).astype(rows.dtype)
 
 
 @dataclass(frozen=True)
 class InferenceAbs(_Signs):
-    """x = s z with z >= 0 of a density and drawn signs s: likelihood exact.
+    """A density of x = s z with z >= 0 from a density and random signs s; likelihood exact.
 
-    With fair coins it is the density of symmetric data, folded: every point counts for all 2^D of
-    its mirror images.
+    With fair coins it is a density of symmetric data: every point has the density of its 2^D mirror
+    images.
 
     Parameters
     ----------
     density : Base or Density
-        Of the magnitudes z = |x|; all of its mass has to lie where no coordinate is negative, as
-        with a :class:`nfref.Logit` from 0 upwards at its data end, or a :class:`GenerativeAbs`.
-        Without a context.
+        Density of the magnitudes z = |x|, without a context. All of its mass has to lie where no
+        coordinate is negative, as with a :class:`nfref.Logit` from 0 upwards at its data end, or a
+        :class:`GenerativeAbs`.
     hidden : sequence of int, optional
         Hidden widths of the network that gives the log-odds of each sign from z; fair coins if
         omitted.
 
     Notes
     -----
-    ``params`` has ``density``, and ``signs``, a network, where ``hidden`` is given.
+    ``params`` has ``density``, and ``signs``, a network, if ``hidden`` is given.
 
     Examples
     --------
@@ -174,8 +184,8 @@ class InferenceAbs(_Signs):
     (3,)
     """
 
-    density: object
-    hidden: tuple | None = None
+    density: Base | Density
+    hidden: Sequence[int] | None = None
 
     def _log_prob(self, params, z):
         return inference_abs_log_prob(z, self._density_log_prob(params), self._logits(params))
@@ -187,25 +197,25 @@ class InferenceAbs(_Signs):
 
 @dataclass(frozen=True)
 class GenerativeAbs(_Signs):
-    """x = |z| with z of a density: a bound, and for small D the likelihood itself.
+    """A density of x = |z|: a bound, and for small D the likelihood itself.
 
     Parameters
     ----------
     density : Base or Density
-        Of z, without a context.
+        Density of z, without a context.
     hidden : sequence of int, optional
-        Hidden widths of the network that guesses the log-odds of each sign of z from x, for the
-        bound; fair coins if omitted, which make it exact for a density that is symmetric in every
-        coordinate.
+        Hidden widths of the network that estimates the log-odds of each sign of z from x, for the
+        bound; fair coins if omitted. Fair coins make the bound exact for a density that is
+        symmetric in every coordinate.
 
     Notes
     -----
-    ``log_prob`` is exact, never the bound; it evaluates the density 2^D times a row and refuses
-    more than 12 coordinates.
+    ``log_prob`` is exact, never the bound. It evaluates the density 2^D times for each row and
+    rejects more than 12 coordinates.
     """
 
-    density: object
-    hidden: tuple | None = None
+    density: Base | Density
+    hidden: Sequence[int] | None = None
 
     @cached_property
     def _every_sign(self):
@@ -223,17 +233,17 @@ class GenerativeAbs(_Signs):
         return np.where(inside, exact, -np.inf)
 
     def lower_bound(self, params: dict[str, Any], x: Array, rng: Generator | None = None) -> Array:
-        """SurVAE's bound on ``log_prob``.
+        """Return SurVAE's bound on ``log_prob``.
 
         Parameters
         ----------
         params : dict
         x : (N, D) array
-            No number below zero.
+            Numbers of at least zero.
         rng : numpy.random.Generator, optional
-            To draw one set of signs a row, which is what larger D takes: an unbiased estimate of
-            the bound, whose gradient by the network of the signs is not the bound's. If omitted,
-            the expectation over all 2^D.
+            Sample one set of signs for each row, as larger D needs. This estimate of the bound is
+            unbiased, but its gradient by the network of the signs is not that of the bound. If
+            omitted, take the expectation over all 2^D.
 
         Returns
         -------

@@ -1,14 +1,14 @@
-"""The contract of base densities: where the latent variable z of a flow comes from.
+"""The contract of base densities: densities of the latent variable z of a flow.
 
 Like a flow, a base is frozen configuration; its parameters, if it has any, come first in
-every call. Each stands in a file of its own beside this one.
+every call. Each base has a file of its own beside this one.
 """
 
 from functools import cached_property
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Params
 from nfref.runtime.checks import as_rows, check_count, check_rng
 from nfref.runtime.configuration import Configuration
 from nfref.runtime.param_schema import Structure
@@ -26,7 +26,7 @@ class Base(Configuration):
     _sample: Callable[..., Any]
 
     def init(self, rng: Generator) -> Any:
-        """Draw parameters.
+        """Return initial parameters, some of them random.
 
         Parameters
         ----------
@@ -35,7 +35,7 @@ class Base(Configuration):
         return self._init(check_rng(rng))
 
     def log_prob(self, params: Params, z: Array) -> Array:
-        """Log-density in nats.
+        """Return the log-density in nats.
 
         Parameters
         ----------
@@ -54,8 +54,10 @@ class Base(Configuration):
         z = as_rows("z", z, self.dim)
         return self._log_prob(self._structure.checked(params, np.finfo(z.dtype).dtype), z)
 
-    def sample(self, params: Any, rng: Any, n: Any, dtype: Any = np.float64) -> Array:
-        """Draw ``n`` rows.
+    def sample(
+        self, params: Params, rng: Generator, n: int, dtype: DTypeLike = np.float64
+    ) -> Array:
+        """Return ``n`` samples.
 
         Returns
         -------
@@ -64,14 +66,14 @@ class Base(Configuration):
         Raises
         ------
         ValueError, TypeError
-            If an argument has the wrong shape or is of another kind.
+            If an argument has the wrong shape or type.
         """
         check_count("n", n, minimum=0)
         params = self._structure.checked(params)
         return self._sample(params, check_rng(rng), n).astype(dtype)
 
-    def entropy(self, params):
-        """Differential entropy -E log p in nats, where a closed form exists.
+    def entropy(self, params: Params) -> float:
+        """Return the differential entropy -E log p in nats, where a closed form exists.
 
         Raises
         ------

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import autograd.numpy as np
 
 from nfref.bases.base import Base
+from nfref.runtime.annotations import Params
 
 LOG_TWO = float(np.log(2))
 
@@ -13,8 +14,8 @@ LOG_TWO = float(np.log(2))
 class Laplace(Base):
     """The standard Laplace density in every coordinate: log p(z) = -sum_i |z_i| - D log 2.
 
-    Its tails are those of the logistic; its peak is sharper, and the gradient of log p, -sign(z_i),
-    has a jump there.
+    Its tails fall off like those of the logistic. Its peak is sharper: there the gradient of log p,
+    -sign(z_i), has a jump.
 
     Parameters
     ----------
@@ -29,5 +30,6 @@ class Laplace(Base):
     def _sample(self, params, rng, n):
         return rng.laplace(size=(n, self.dim))
 
-    def entropy(self, params):
+    def entropy(self, params: Params) -> float:
+        """Return D (1 + log 2), in nats."""
         return self.dim * (1 + LOG_TWO)

@@ -6,6 +6,7 @@ import autograd.numpy as np
 
 from nfref.bases.base import Base
 from nfref.bases.standard_normal import LOG_TWO_PI, standard_normal_log_prob
+from nfref.runtime.annotations import Array
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class DiagonalNormal(Base):
         e = rng.standard_normal((n, self.dim))
         return params["location"] + np.exp(params["log_scale"]) * e
 
-    def entropy(self, params):
+    def entropy(self, params: dict[str, Array]) -> float:
+        """Return D/2 (1 + log 2 pi) + sum_i s_i, in nats."""
         return 0.5 * self.dim * (1 + LOG_TWO_PI) + np.sum(params["log_scale"])
 
 
@@ -55,7 +57,7 @@ class FullNormal(Base):
     Notes
     -----
     Parameters in ``params``: ``location`` m (D,); ``log_diagonal`` (D,), log L_ii; ``lower``
-    (D, D), of which the part strictly below the diagonal is that of L and the rest unused.
+    (D, D), whose part strictly below the diagonal is that of L; the rest is unused.
     """
 
     dim: int
@@ -67,17 +69,18 @@ class FullNormal(Base):
             "lower": np.zeros((self.dim, self.dim)),
         }
 
-    def factor(self, params):
-        """The Cholesky factor L, (D, D)."""
+    def factor(self, params: dict[str, Array]) -> Array:
+        """Return the Cholesky factor L, (D, D)."""
         return np.tril(params["lower"], -1) + np.diag(np.exp(params["log_diagonal"]))
 
     def _log_prob(self, params, z):
-        # A general solve: autograd's triangular one would bring all of scipy to every import.
+        # A general solve: autograd's triangular one would import all of scipy every time.
         e = np.linalg.solve(self.factor(params), (z - params["location"]).T).T
         return standard_normal_log_prob(e) - np.sum(params["log_diagonal"])
 
     def _sample(self, params, rng, n):
         return params["location"] + rng.standard_normal((n, self.dim)) @ self.factor(params).T
 
-    def entropy(self, params):
+    def entropy(self, params: dict[str, Array]) -> float:
+        """Return D/2 (1 + log 2 pi) + sum_i log L_ii, in nats."""
         return 0.5 * self.dim * (1 + LOG_TWO_PI) + np.sum(params["log_diagonal"])

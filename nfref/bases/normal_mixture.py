@@ -6,14 +6,15 @@ import autograd.numpy as np
 
 from nfref.bases.base import Base
 from nfref.bases.standard_normal import standard_normal_log_prob
+from nfref.runtime.annotations import Array
 from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import check_count
 
 
-def logsumexp(a):
-    """log sum_k exp(a_k) over the last axis; -inf, without a warning, where every term is.
+def logsumexp(a: Array) -> Array:
+    """Return log sum_k exp(a_k) over the last axis; -inf, without a warning, if every term is.
 
-    The largest term comes out first, so that nothing overflows.
+    The largest term is factored out, so that nothing overflows.
     """
     largest = np.max(getval(a), axis=-1, keepdims=True)
     largest = np.where(np.isfinite(largest), largest, 0)
@@ -27,13 +28,13 @@ class NormalMixture(Base):
 
         log p(z) = log sum_k exp(log w_k + log N(z; m_k, exp(s_k))),  w = softmax(logits)
 
-    It starts with equal weights, unit scales and means drawn from the standard normal.
+    It starts with equal weights, unit scales and means sampled from the standard normal.
 
     Parameters
     ----------
     dim : int
     components : int
-        How many normals K.
+        Number K of normals.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Bases side by side: each has some of the coordinates to itself."""
+"""Bases side by side, each for some of the coordinates."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,21 +6,22 @@ from functools import cached_property
 import autograd.numpy as np
 
 from nfref.bases.base import Base
+from nfref.runtime.annotations import Any, Sequence
 from nfref.runtime.checks import as_tuple
 
 
 @dataclass(frozen=True)
 class Product(Base):
-    """Independent bases side by side: log p(z) is the sum of theirs.
+    """Independent bases side by side: log p(z) is the sum of their log-densities.
 
     Parameters
     ----------
     bases : sequence of Base
-        The first one has the first coordinates, as many as its ``dim`` says, and so on.
+        The first base has the first coordinates, as many as its ``dim``, and so on.
 
     Notes
     -----
-    Parameters are the list of those of the bases.
+    ``params`` is the list of the parameters of the bases.
 
     Examples
     --------
@@ -32,7 +33,7 @@ class Product(Base):
     (5, 3)
     """
 
-    bases: tuple
+    bases: Sequence[Base]
 
     _converters = {"bases": as_tuple}
 
@@ -45,7 +46,8 @@ class Product(Base):
             raise ValueError("Product: expected at least one base, got none")
 
     @property
-    def dim(self):
+    def dim(self) -> int:
+        """The sum of the dims of the bases."""
         return sum(base.dim for base in self.bases)
 
     @cached_property
@@ -66,5 +68,6 @@ class Product(Base):
             [base._sample(own, rng, n) for base, own in zip(self.bases, params)], axis=1
         )
 
-    def entropy(self, params):
+    def entropy(self, params: list[Any]) -> float:
+        """Return the sum of the entropies of the bases, in nats."""
         return sum(base.entropy(own) for base, own in zip(self.bases, params))

@@ -1,4 +1,4 @@
-"""Student's t with learned degrees of freedom: tails that fall off like a power."""
+"""Student's t with learned degrees of freedom, whose tails fall off like a power."""
 
 import math
 from dataclasses import dataclass
@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import autograd.numpy as np
 
 from nfref.bases.base import Base
+from nfref.runtime.annotations import Array
 from nfref.runtime.autograd_internals import defvjp, primitive
 from nfref.runtime.checks import check_positive
 
 # (k, (2^-k - 2) B_{k+1} / (k (k+1))) for odd k, B the Bernoulli numbers: the coefficients of
-# x^-k in log Gamma(x + 1/2) - log Gamma(x) - log(x) / 2. The next is below 1e-18 from x = 8 on.
+# x^-k in log Gamma(x + 1/2) - log Gamma(x) - log(x) / 2. The next term is below 1e-18 for x >= 8.
 SERIES = tuple(
     (k, (2.0**-k - 2) * bernoulli / (k * (k + 1)))
     for k, bernoulli in (
@@ -30,13 +31,13 @@ SERIES = tuple(
 
 
 @primitive
-def log_gamma_step(x, order=0):
-    """log Gamma(x + 1/2) - log Gamma(x), or its derivative of that order, for x > 0; elementwise.
+def log_gamma_step(x: Array, order: int = 0) -> Array:
+    """Return log Gamma(x + 1/2) - log Gamma(x), or a derivative of it, for x > 0; elementwise.
 
-    The two logarithms grow like x log x and their difference like log(x) / 2, so from x = 8 on
-    it is summed up as a series in 1 / x, in which nothing cancels.
+    ``order`` is that of the derivative. The two logarithms grow like x log x and their difference
+    like log(x) / 2. So from x = 8 on it is a series in 1 / x, in which nothing cancels.
     """
-    from scipy.special import gammaln, polygamma  # here, because it is slow to import
+    from scipy.special import gammaln, polygamma  # slow to import, so only on use
 
     x = np.asarray(x)
     far = x >= 8
@@ -59,16 +60,16 @@ defvjp(
 
 
 @primitive
-def log_one_plus_square(u):
-    """log(1 + u^2), which is 2 log |u| + log(1 + u^-2) where |u| > 1: no square overflows."""
+def log_one_plus_square(u: Array) -> Array:
+    """Return log(1 + u^2), as 2 log |u| + log(1 + u^-2) where |u| > 1: no square overflows."""
     size = np.abs(u)
     far = size > 1
     small = np.where(far, 1 / np.where(far, size, 1), size)
     return np.log1p(small * small) + np.where(far, 2 * np.log(np.where(far, size, 1)), 0)
 
 
-def slope_of_log(u):
-    """2 u / (1 + u^2), which is the same for u and 1 / u."""
+def slope_of_log(u: Array) -> Array:
+    """Return 2 u / (1 + u^2), which is the same for u and 1 / u."""
     far = np.abs(u) > 1
     small = np.where(far, 1 / np.where(far, u, 1), u)
     return 2 * small / (1 + small * small)
@@ -79,20 +80,20 @@ defvjp(log_one_plus_square, lambda ans, u: lambda g: g * slope_of_log(u))
 
 @dataclass(frozen=True)
 class StudentT(Base):
-    """The standard t density in every coordinate, with degrees of freedom that are learned.
+    """The standard t density in every coordinate, with learned degrees of freedom.
 
         log p(z) = sum_i  log Gamma((v_i + 1) / 2) - log Gamma(v_i / 2) - log(v_i pi) / 2
                           - (v_i + 1) / 2  log(1 + z_i^2 / v_i)
 
-    A flow with bounded slopes keeps the tails of its base, however it is trained; here the base
-    learns how heavy they are, from v = 1, the Cauchy density, to the normal as v grows. Location
-    and scale are the flow's. Samples are differentiable in the degrees.
+    A flow with bounded slopes keeps the tails of its base, for any training. Here the base learns
+    how heavy they are, from v = 1, the Cauchy density, to the normal as v grows. Location and
+    scale are up to the flow. Samples are differentiable in the degrees.
 
     Parameters
     ----------
     dim : int
     degrees : float, default 5.0
-        Degrees of freedom v that learning starts from, in every coordinate.
+        Initial degrees of freedom v, in every coordinate.
 
     Notes
     -----
@@ -114,17 +115,18 @@ class StudentT(Base):
         return np.sum(log_peak) - np.sum(far_out, axis=1)
 
     def _sample(self, params, rng, n):
-        """Bailey's polar method: t = r cos(angle), with r^2 = v (u^(-2/v) - 1), u uniform.
+        """Apply Bailey's polar method: t = r cos(angle), r^2 = v (u^(-2/v) - 1), u uniform.
 
-        In two dimensions P(|t| > r) = (1 + r^2 / v)^(-v/2), whose inverse is r; one coordinate
-        of the two is a t. Where v grows it becomes the Box-Muller method.
+        In two dimensions P(|t| > r) = (1 + r^2 / v)^(-v/2), whose inverse is r; each of the two
+        coordinates has a t density. For large v it becomes the Box-Muller method.
         """
         degrees = np.exp(params["log_degrees"])
         minus_log_u = rng.standard_exponential((n, self.dim))
         angle = rng.uniform(0, 2 * np.pi, (n, self.dim))
         return np.sqrt(degrees * np.expm1(2 * minus_log_u / degrees)) * np.cos(angle)
 
-    def entropy(self, params):
+    def entropy(self, params: dict[str, Array]) -> float:
+        """Return the entropy in nats, by derivatives of log Gamma."""
         degrees = np.exp(params["log_degrees"])
         return np.sum(
             0.5 * (degrees + 1) * log_gamma_step(degrees / 2, 1)

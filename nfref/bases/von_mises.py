@@ -8,6 +8,7 @@ import numpy
 
 from nfref.bases.base import Base
 from nfref.bases.standard_normal import LOG_TWO_PI
+from nfref.runtime.annotations import Array
 from nfref.runtime.autograd_internals import defvjp, getval, primitive
 from nfref.runtime.checks import check_positive
 from nfref.transformers.rational_quadratic import folded
@@ -15,8 +16,8 @@ from nfref.transformers.rational_quadratic import folded
 # Bessel functions ----------------------------------------------------------------------------
 
 
-def deficit_series(terms):
-    """b_k with 1 - I1(c) / I0(c) = b_1 / c + b_2 / c^2 + ... for large c.
+def deficit_series(terms: int) -> tuple[float, ...]:
+    """Return b_k with 1 - I1(c) / I0(c) = b_1 / c + b_2 / c^2 + ... for large c.
 
     A = I1 / I0 solves A' = 1 - A / c - A^2; comparing powers of c in that equation for 1 - A
     gives 2 b_k = (k - 2) b_{k-1} + sum_j b_j b_{k-j}, from b_1 = 1/2 on.
@@ -27,22 +28,22 @@ def deficit_series(terms):
     return tuple(b[1:])
 
 
-SERIES, SERIES_FROM = deficit_series(20), 40.0  # where the terms left out are below 1e-17
+SERIES, SERIES_FROM = deficit_series(20), 40.0  # from 40 on the omitted terms are below 1e-17
 
 
 @primitive
-def log_i0e(c):
-    """log (e^-c I0(c)) for c >= 0; elementwise."""
-    from scipy.special import i0e  # here, because it is slow to import
+def log_i0e(c: Array) -> Array:
+    """Return log (e^-c I0(c)) for c >= 0; elementwise."""
+    from scipy.special import i0e  # slow to import, so only on use
 
     return np.log(i0e(c))
 
 
 @primitive
-def deficit(c):
-    """1 - I1(c) / I0(c) for c >= 0: how far the mean of the cosine is below 1; elementwise.
+def deficit(c: Array) -> Array:
+    """Return 1 - I1(c) / I0(c) for c >= 0: 1 minus the mean of the cosine; elementwise.
 
-    It falls like 1 / (2 c), so for large c it is summed up as a series, in which nothing cancels.
+    It falls like 1 / (2 c), so for large c it is a series, in which nothing cancels.
     """
     from scipy.special import i0e, i1e
 
@@ -54,8 +55,8 @@ def deficit(c):
     return np.where(far, series, 1 - i1e(c) / i0e(c)).astype(c.dtype)
 
 
-def mean_cosine_over(c):
-    """I1(c) / (c I0(c)), which is 1/2 at c = 0."""
+def mean_cosine_over(c: Array) -> Array:
+    """Return I1(c) / (c I0(c)), which is 1/2 at c = 0."""
     from scipy.special import i0e, i1e
 
     return np.where(c > 0, i1e(c) / (np.where(c > 0, c, 1) * i0e(c)), 0.5)
@@ -70,18 +71,18 @@ NODES, WEIGHTS = numpy.polynomial.legendre.leggauss(40)
 
 
 @primitive
-def as_function_of(c, angle):
-    """The angle itself, drawn with location 0 and concentration c.
+def as_function_of(c: Array, angle: Array) -> Array:
+    """Return the angle itself, a sample with location 0 and concentration c.
 
-    To autograd it moves with c so that it keeps its rank, P(less than angle; c): an angle a has
+    To autograd it moves with c such that its rank, P(less than angle; c), is constant:
 
         da/dc = -integral from 0 to a of e^(c (cos s - cos a)) (cos s - I1(c) / I0(c)) ds.
     """
     return angle
 
 
-def shift_in_concentration(c, angle):
-    """da/dc as above, by Gauss-Legendre quadrature.
+def shift_in_concentration(c: Array, angle: Array) -> Array:
+    """Return da/dc as above, by Gauss-Legendre quadrature.
 
     Shapes: c (D,), angle (N, D). Returns (N, D).
     """
@@ -117,12 +118,12 @@ class VonMises(Base):
     ----------
     dim : int
     concentration : float, default 1.0
-        Concentration c that learning starts from, in every coordinate; the location starts at 0.
+        Initial concentration c, in every coordinate; the location starts at 0.
 
     Notes
     -----
-    Parameters in ``params``: ``location`` m and ``log_concentration`` log c, each (D,). Samples
-    are NumPy's, exact by rejection up to c = 1e6, and from there on those of that normal.
+    Parameters in ``params``: ``location`` m and ``log_concentration`` log c, each (D,). NumPy makes
+    the samples, exactly by rejection up to c = 1e6, and beyond that by the normal above.
     """
 
     dim: int
@@ -147,6 +148,7 @@ class VonMises(Base):
         angle = rng.vonmises(0.0, getval(c), (n, self.dim))
         return folded(params["location"] + as_function_of(c, angle), math.pi)
 
-    def entropy(self, params):
+    def entropy(self, params: dict[str, Array]) -> float:
+        """Return sum_i c_i (1 - I1(c_i) / I0(c_i)) + log (2 pi e^-c_i I0(c_i)), in nats."""
         c = np.exp(params["log_concentration"])
         return np.sum(c * deficit(c) + log_i0e(c)) + self.dim * LOG_TWO_PI

@@ -1,7 +1,7 @@
-"""What continuous flows are made of: dynamics and traces, solving, gradients.
+"""The parts of continuous flows: dynamics and traces, solving, gradients.
 
 The flow itself, :class:`nfref.CNF`, is in ``nfref/flows/continuous.py``. Read next
 ``dynamics.py`` (the network and the trace of its Jacobian), ``solve.py`` (the solvers and
-their bounds) and ``adjoint.py`` (gradients). What is minimised besides the likelihood stands in
-``nfref/objectives/``: flow matching, rectified flow, penalties of paths.
+their bounds) and ``adjoint.py`` (gradients). ``nfref/objectives/`` has the objectives besides the
+likelihood: flow matching, rectified flow, path penalties.
 """

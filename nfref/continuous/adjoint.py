@@ -8,45 +8,45 @@ Let y = [z, integrals] solve dy/dt = g(t, z; theta) from t_0 to t_1, and let E d
 2. g reads z only, so the part of a that belongs to the integrals is constant: q.
 3. dE/dtheta = integral from t_0 to t_1 of [a_z, q] dg/dtheta dt (section 2, eq. 5).
 4. So [z, a_z, dE/dtheta] is solved from t_1 back to t_0, starting at [z(t_1), a_z(t_1), 0].
-   Nothing is stored on the way forward: z is found again by solving backwards, which is
-   accurate as long as the flow doesn't contract z by more than the tolerance resolves.
+   The forward solve stores nothing: solving backwards recovers z, accurately as long as the
+   flow does not contract z by more than the tolerance resolves.
 5. The adjoint is linear in its end value. It is solved for [a_z, q] / r with r the root mean
-   square of [a_z, q], and the result multiplied by r, so that atol means the same for
-   a mean over the rows as for a sum.
+   square of [a_z, q], and the result is multiplied by r. So atol means the same for a mean over
+   the rows as for a sum.
 """
 
 import numpy as np
 from autograd import make_vjp
 
-from nfref.continuous.solve import solve
-from nfref.runtime.annotations import Any, Array
+from nfref.continuous.solve import Options, solve
+from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.autograd_internals import defvjp_argnums, isbox, primitive
 
-# What is solved ---------------------------------------------------------------------------
+# Systems ----------------------------------------------------------------------------------
 
 
 class System:
     """A right-hand side with arguments, and its derivative.
 
-    ``options``: of the solve. ``moving``: how many leading columns of the state the
-    derivative reads (D); the other columns are integrals along the path.
+    ``options``: of the solve. ``moving``: the number D of leading columns of the state that the
+    derivative reads; the other columns are integrals along the path.
     """
 
-    def __init__(self, options: Any, moving: Any) -> None:
+    def __init__(self, options: Options, moving: int) -> None:
         self.options = options
         self.moving = moving
 
-    def bind(self, *arguments):
-        """The function (t, (N, S) state) -> (N, S) array, written with autograd.numpy.
+    def bind(self, *arguments: Array) -> Callable[[float, Array], Array]:
+        """Return the function (t, (N, S) state) -> (N, S) array, written with autograd.numpy.
 
-        What only the arguments decide is computed here, once per solve.
+        Values that depend only on the arguments are computed here, once per solve.
         """
         raise NotImplementedError
 
-    def bind_vjp(self, *arguments):
-        """The function ``(t, state, cotangent) -> (derivative, g_state, *g_arguments)``.
+    def bind_vjp(self, *arguments: Array) -> Callable[[float, Array, Array], tuple[Any, ...]]:
+        """Return the function ``(t, state, cotangent) -> (derivative, g_state, *g_arguments)``.
 
-        The first two hold the moving columns alone, (N, D). By default autograd's tape.
+        The first two hold only the moving columns, (N, D). This default uses autograd's tape.
         """
 
         def vjp(t, state, cotangent):
@@ -58,15 +58,17 @@ class System:
 
         return vjp
 
-    def solve(self, start, end, state, *arguments):
-        """The state at ``end``."""
-        # Rows don't interact, so the Jacobian is block diagonal, with one block a row.
+    def solve(self, start: float, end: float, state: Array, *arguments: Array) -> Array:
+        """Return the state at ``end``."""
+        # Rows do not interact, so the Jacobian is block diagonal, with one block per row.
         return solve(
             self.bind(*arguments), state, start, end, self.options, bandwidth=state.shape[1] - 1
         ).last
 
-    def solve_back(self, start, end, last, cotangent, *arguments):
-        """Step 4: the moving columns' adjoint, a list of g_arguments, and evaluations."""
+    def solve_back(
+        self, start: float, end: float, last: Array, cotangent: Array, *arguments: Array
+    ) -> tuple[Array, list[Array], int]:
+        """Solve step 4: return the moving columns' adjoint, the g_arguments, and evaluations."""
         dim, dtype = self.moving, last.dtype
         q = cotangent[:, dim:]
         shapes = [last[:, :dim].shape] * 2 + [np.shape(argument) for argument in arguments]
@@ -100,8 +102,10 @@ class System:
 
 
 @primitive
-def solve_adjoint(system: System, start: float, end: float, state: Array, *arguments: Any) -> Any:
-    """The state at ``end``; its gradient in the state and the arguments is one backward solve.
+def solve_adjoint(
+    system: System, start: float, end: float, state: Array, *arguments: Array
+) -> Array:
+    """Return the state at ``end``; its gradient takes one backward solve.
 
     Parameters
     ----------
@@ -109,15 +113,15 @@ def solve_adjoint(system: System, start: float, end: float, state: Array, *argum
     start, end : float
     state : (N, S) array
     arguments : arrays
-        What the derivative depends on besides t and the state, for instance the weights.
+        Further inputs of the derivative besides t and the state, for instance the weights.
     """
     return system.solve(start, end, state, *arguments)
 
 
 def adjoint(
-    system: Any, start: Any, end: Any, last: Array, cotangent: Array, *arguments: Any
+    system: System, start: float, end: float, last: Array, cotangent: Array, *arguments: Array
 ) -> tuple[Array, list[Array], int]:
-    """Cotangents of the first state and of all arguments for a cotangent of the last state.
+    """Return cotangents of the first state and of all arguments, given that of the last state.
 
     Parameters
     ----------
@@ -133,7 +137,7 @@ def adjoint(
     g_state : (N, S) array
     g_arguments : list of arrays
     evaluations : int
-        How often the backward right-hand side was called.
+        Number of calls of the backward right-hand side.
     """
     dim, dtype = system.moving, last.dtype
     size = np.sqrt(np.mean(np.square(cotangent, dtype=float))) if cotangent.size else 0.0
@@ -162,11 +166,13 @@ defvjp_argnums(solve_adjoint, _solve_adjoint_vjp)
 # Through the steps ------------------------------------------------------------------------
 
 
-def solve_direct(system: Any, start: Any, end: Any, state: Any, *arguments: Any) -> Any:
-    """The state at ``end`` by rk4, and the exact gradient of what its steps compute.
+def solve_direct(
+    system: System, start: float, end: float, state: Array, *arguments: Array
+) -> Array:
+    """Return the state at ``end`` by rk4, with the exact gradient of its steps.
 
-    No second solve is needed. While a gradient is being taken, the four stages of every step
-    are kept, which is 4 x steps states.
+    No second solve is needed. For a gradient, the four stages of every step are kept: 4 x steps
+    states.
 
     Parameters
     ----------
@@ -191,7 +197,7 @@ def _steps(system, start, end, kept, state, *arguments):
 
 
 def _steps_vjp(argnums, last, values, kwargs):
-    """One step back, for y_1 = y + h/6 (k_1 + 2 k_2 + 2 k_3 + k_4) with stages s_1 ... s_4.
+    """Go one step back, for y_1 = y + h/6 (k_1 + 2 k_2 + 2 k_3 + k_4) with stages s_1 ... s_4.
 
     With J_i the derivative of g at s_i and g_y_1 given:
 

@@ -1,27 +1,26 @@
 """The derivative of the joint right-hand side with the exact trace, written by hand.
 
-The adjoint solve calls it at every step. It is what reverse-mode differentiation of
-:func:`nfref.continuous.dynamics.right_hand_side` gives, without a tape; a test holds the
-two equal. Cost for two hidden layers: six products with H x H matrices where the value
-needs two.
+The adjoint solve calls it at every step. It equals the reverse-mode derivative of
+:func:`nfref.continuous.dynamics.right_hand_side`, without a tape; a test compares the two.
+Cost for two hidden layers: six products with H x H matrices; the value needs two.
 """
 
 import numpy as np
 
-from nfref.continuous.dynamics import ACTIVATIONS, CURVATURES, first_layer
+from nfref.continuous.dynamics import ACTIVATIONS, CURVATURES, Fixed, first_layer
 from nfref.runtime.annotations import Any, Array
 
 
 def exact_vjp(
-    net: Any,
-    t: Any,
-    state: Any,
-    cotangent: Any,
-    context: Any = None,
-    fixed: Any = None,
-    activation: Any = "tanh",
-) -> tuple[Array, Array, Array | None, list[Any]]:
-    """f, and cotangents of z, context and net for a cotangent of the right-hand side.
+    net: list[dict[str, Array]],
+    t: float,
+    state: Array,
+    cotangent: Array,
+    context: Array | None = None,
+    fixed: Fixed = Fixed(),
+    activation: str = "tanh",
+) -> tuple[Array, Array, Array | None, list[dict[str, Array]]]:
+    """Return f, and cotangents of z, context and net for a cotangent of the right-hand side.
 
     The right-hand side is [f, tr df/dz] or, with at most one hidden layer, [f, tr df/dz,
     |f|^2, |df/dz|_F^2]. For a scalar E with dE = sum(g_f * df + q * dtr + ...):
@@ -86,8 +85,8 @@ def exact_vjp(
     return f, g_a @ weight[:dim].T, g_context, g_net
 
 
-def trace_vjp(slopes, matrix, q):
-    """Step 2: the cotangents of the trace's matrix and of the slopes."""
+def trace_vjp(slopes: list[Array], matrix: Array, q: Array) -> tuple[Array, list[Array]]:
+    """Compute step 2: the cotangents of the trace's matrix and of the slopes."""
     if not slopes:
         return q.sum(), []
     if len(slopes) == 1:
@@ -96,8 +95,10 @@ def trace_vjp(slopes, matrix, q):
     return d1.T @ q_d2, [q_d2 @ matrix.T, q * (d1 @ matrix)]
 
 
-def add_matrix_vjp(g_net, net, g_matrix, dim):
-    """Step 4: hand the cotangent of the trace's matrix on to the weights it is made of."""
+def add_matrix_vjp(
+    g_net: list[dict[str, Array]], net: list[dict[str, Array]], g_matrix: Array, dim: int
+) -> None:
+    """Compute step 4: add the cotangent of the trace's matrix to those of the weights."""
     first, last = net[0]["weight"][:dim], net[-1]["weight"]
     if len(net) == 1:
         g_net[0]["weight"][:dim] += g_matrix * np.eye(dim, dtype=first.dtype)
@@ -111,8 +112,10 @@ def add_matrix_vjp(g_net, net, g_matrix, dim):
         g_net[0]["weight"][:dim] += last.T @ g_product
 
 
-def add_gram_vjp(g_net, net, g_gram, dim):
-    """Step 5: hand the cotangent of the norm's matrix on to the weights it is made of."""
+def add_gram_vjp(
+    g_net: list[dict[str, Array]], net: list[dict[str, Array]], g_gram: Array, dim: int
+) -> None:
+    """Compute step 5: add the cotangent of the norm's matrix to those of the weights."""
     first, last = net[0]["weight"][:dim], net[-1]["weight"]
     if len(net) == 1:
         g_net[0]["weight"][:dim] += 2 * g_gram * first

@@ -1,11 +1,11 @@
-"""Solving the joint state of a batch, with counted and bounded evaluations.
+"""Solve the joint state of a batch, with counted and bounded evaluations.
 
 The whole batch is one system for the solver: all rows share their steps. The adaptive
 methods of ``scipy.integrate.solve_ivp`` accept a step when the root mean square of
-(local error) / (atol + rtol |state|) over *all* entries of the state (every row; position,
-log-determinant and penalties alike; in a backward solve the adjoints and the gradients of
-the parameters too) is below one. So a row's result depends on the other rows of its batch,
-but only within the tolerance. The fixed-step ``rk4`` has no such coupling.
+(local error) / (atol + rtol |state|) is below one. The mean is over *all* entries of the state:
+every row, position, log-determinant and penalties; in a backward solve also the adjoints and the
+gradients of the parameters. So a row's result depends on the other rows of its batch, but only
+within the tolerance. The fixed-step ``rk4`` has no such coupling.
 """
 
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ SOLVERS = {"rk45": "RK45", "dop853": "DOP853", "lsoda": "LSODA", "rk4": None}
 
 
 class SolverError(RuntimeError):
-    """A solve that could not be finished; the message says why and at which t it gave up."""
+    """A solve that could not be finished; the message gives the reason and the last t."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a system is solved.
+    """Options of a solve.
 
-    ``solver``: one of SOLVERS. ``rtol``, ``atol``: tolerances of the adaptive ones.
+    ``solver``: one of SOLVERS. ``rtol``, ``atol``: tolerances of the adaptive solvers.
     ``steps``: number of equal steps of rk4. ``max_evaluations``: bound on calls of the
     right-hand side in one solve.
     """
@@ -39,18 +39,19 @@ class Options:
 
 @dataclass(frozen=True)
 class Solution:
-    """What a solve found and what it cost.
+    """The result of a solve and its cost.
 
     ``times``: (T,) array. ``states``: (T, ...) array, the state at each time.
-    ``evaluations``: how often the right-hand side was called.
+    ``evaluations``: number of calls of the right-hand side.
     """
 
-    times: np.ndarray
-    states: np.ndarray
+    times: Array
+    states: Array
     evaluations: int
 
     @property
-    def last(self):
+    def last(self) -> Array:
+        """The state at the last time."""
         return self.states[-1]
 
 
@@ -70,15 +71,16 @@ def solve(
     derivative : callable
         (t, state) -> array like ``state``.
     state : array of any shape
-        In float32 the derivative is evaluated in float32, the steps add up in float64, and
-        tolerances below ten ulp of float32 (1.2e-6) act as that.
+        For float32 the derivative is evaluated in float32, the steps add up in float64, and
+        tolerances are at least ten ulp of float32 (1.2e-6).
     start, end : float
     options : Options
     times : sequence of float, optional
-        Where to report the state, monotone from ``start`` to ``end``; only ``end`` if absent.
-        Between steps the adaptive solvers interpolate; rk4 takes ``steps`` in each interval.
+        Times at which to report the state, monotone from ``start`` to ``end``; only ``end`` if
+        omitted. The adaptive solvers interpolate between steps; rk4 takes ``steps`` steps in each
+        interval.
     bandwidth : int, optional
-        LSODA's Newton steps look only this far beside the diagonal of the Jacobian.
+        LSODA's Newton steps use only this many diagonals of the Jacobian on either side.
 
     Returns
     -------
@@ -88,31 +90,32 @@ def solve(
     ------
     SolverError
         If the bound on evaluations is reached, if the derivative is not finite, or if the
-        step size vanishes. The message says at which t.
+        step size vanishes. The message gives t.
     """
-    times = np.array([end] if times is None else times, dtype=float)
+    ends = np.array([end] if times is None else times, dtype=float)
     if state.size == 0 or start == end:
-        return Solution(times, np.stack([state] * len(times)), 0)
+        return Solution(ends, np.stack([state] * len(ends)), 0)
     counted = Counted(derivative, state, options)
     if not np.isfinite(state).all():
         raise counted.not_finite("state", start)
     with np.errstate(over="ignore", invalid="ignore"):
         run = runge_kutta_4 if options.solver == "rk4" else adaptive
-        states = run(counted, state, start, times, options, bandwidth)
-    return Solution(times, states, counted.evaluations)
+        states = run(counted, state, start, ends, options, bandwidth)
+    return Solution(ends, states, counted.evaluations)
 
 
 class Counted:
-    """A right-hand side that counts its calls, keeps the bound and refuses what isn't finite."""
+    """A right-hand side that counts its calls, limits them and rejects non-finite values."""
 
-    def __init__(self, derivative: Any, state: Any, options: Any) -> None:
+    def __init__(self, derivative: Callable[..., Any], state: Array, options: Options) -> None:
         self.derivative = derivative
         self.shape, self.dtype = state.shape, state.dtype
         self.options = options
         self.evaluations = 0
-        self.t = None
+        self.t = 0.0
 
     def __call__(self, t, state):
+        """Return the derivative, in the shape of ``state``."""
         self.t = t = float(t)
         if self.evaluations >= self.options.max_evaluations:
             raise SolverError(
@@ -126,7 +129,8 @@ class Counted:
             raise self.not_finite("derivative" if np.isfinite(state).all() else "state", t)
         return value.reshape(state.shape)
 
-    def not_finite(self, which, t):
+    def not_finite(self, which: str, t: float) -> SolverError:
+        """Return the error for a value that is not finite."""
         return SolverError(
             f"{which}: expected finite numbers, got inf or NaN; "
             f"{self.options.solver} gave up at t = {t:.6g} after "
@@ -134,8 +138,15 @@ class Counted:
         )
 
 
-def runge_kutta_4(derivative, state, start, times, options, bandwidth=None):
-    """The classical method of order four; ``steps`` equal steps up to each of ``times``."""
+def runge_kutta_4(
+    derivative: Callable[..., Array],
+    state: Array,
+    start: float,
+    times: Array,
+    options: Options,
+    bandwidth: int | None = None,
+) -> Array:
+    """Apply the classical method of order four; ``steps`` equal steps up to each of ``times``."""
     states = []
     for end in times:
         h = (float(end) - start) / options.steps
@@ -146,8 +157,8 @@ def runge_kutta_4(derivative, state, start, times, options, bandwidth=None):
     return np.stack(states)
 
 
-def runge_kutta_4_step(derivative, t, h, y):
-    """y + h/6 (k_1 + 2 k_2 + 2 k_3 + k_4), error O(h^5) a step."""
+def runge_kutta_4_step(derivative: Callable[..., Array], t: float, h: float, y: Array) -> Array:
+    """Return y + h/6 (k_1 + 2 k_2 + 2 k_3 + k_4), with an error O(h^5) per step."""
     k1 = derivative(t, y)
     k2 = derivative(t + h / 2, y + h / 2 * k1)
     k3 = derivative(t + h / 2, y + h / 2 * k2)
@@ -155,9 +166,16 @@ def runge_kutta_4_step(derivative, t, h, y):
     return y + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
 
 
-def adaptive(derivative, state, start, times, options, bandwidth=None):
-    """One of scipy's methods on the raveled state."""
-    from scipy.integrate import solve_ivp  # here, because importing it takes 0.2 s
+def adaptive(
+    derivative: Counted,
+    state: Array,
+    start: float,
+    times: Array,
+    options: Options,
+    bandwidth: int | None = None,
+) -> Array:
+    """Apply one of scipy's methods to the raveled state."""
+    from scipy.integrate import solve_ivp  # importing it takes 0.2 s, so only on use
 
     extra = {}
     if options.solver == "lsoda" and bandwidth is not None and bandwidth < state.size:

@@ -1,7 +1,7 @@
-"""Data to fit: two-dimensional toys, drawn with ``f(rng, n)``, and one real table.
+"""Data to fit: two-dimensional toys, sampled with ``f(rng, n)``, and one real table.
 
-Some toys know their density. These have ``log_prob`` and ``entropy``, and the entropy is a
-floor: no model's expected negative log-likelihood, in nats per row, lies below it.
+Some toys have a known density. These have ``log_prob`` and ``entropy``. The entropy is a
+lower bound: no model has a smaller expected negative log-likelihood, in nats per row.
 
 Examples
 --------
@@ -46,4 +46,21 @@ TOYS = {
     )
 }
 
-__all__ = ["TOYS", "KnownToy", "Toy", "wine", *TOYS]
+__all__ = [
+    "TOYS",
+    "KnownToy",
+    "Toy",
+    "banana",
+    "checkerboard",
+    "circles",
+    "eight_gaussians",
+    "gaussian_grid",
+    "gaussian_mixture",
+    "pinwheel",
+    "rings",
+    "sheared_gaussian",
+    "swiss_roll",
+    "two_moons",
+    "two_spirals",
+    "wine",
+]

@@ -1,9 +1,9 @@
-"""Grading: an answer is held to a check of plain asserts, each with a hint.
+"""Grading: test an answer by plain asserts, each with a hint.
 
-An exercise of the lessons is a line ``answer_1 = ...`` with a place to type and, below it, a
-function ``check_1(answer)``. ``nfref.exercises.grade(check_1, answer_1)`` says how it went. A page
-runs as it is, with the three dots left open; the folded solution under each exercise is held to the
-same check by the tests, and so are answers that are known to be wrong.
+An exercise of the lessons is a line ``answer_1 = ...`` to complete and, below it, a function
+``check_1(answer)``. ``nfref.exercises.grade(check_1, answer_1)`` prints the result. A page also
+runs with the three dots unchanged. The tests apply the same check to the folded solution under
+each exercise, and to wrong answers.
 """
 
 from reprlib import repr
@@ -12,14 +12,14 @@ from nfref.runtime.annotations import Any, Callable
 
 
 def grade(check: Callable[[Any], None], answer: Any) -> bool:
-    """Say whether ``answer`` passes ``check``, with the hint of the check if it does not.
+    """Print whether ``answer`` passes ``check``, with the hint of the check if it does not.
 
     Parameters
     ----------
     check : callable
-        Takes the answer and asserts what is right about it; named ``check_`` and a number.
+        Takes the answer and asserts that it is right; named ``check_`` and a number.
     answer : object
-        Three dots stand for an answer that has not been typed yet.
+        Three dots mean that there is no answer yet.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def grade(check: Callable[[Any], None], answer: Any) -> bool:
         check(answer)
     except AssertionError as hint:
         print(f"exercise {number}: not yet: {hint}")
-    except Exception as error:  # of another shape or kind than the check can read
+    except Exception as error:  # the check cannot use an answer of this type or shape
         why = f"{type(error).__name__}: {error}" if callable(answer) else f"got {repr(answer)}"
         print(f"exercise {number}: not yet: the answer can't be read: {why}")
     else:

@@ -1,7 +1,7 @@
-"""Toys with a known density: draw, log p and entropy stand side by side.
+"""Toys with a known density: sampler, log p and entropy side by side.
 
 Entropies are closed forms where there is one. The others are integrals of -p log p to
-twelve digits, written down as numbers; the tests compute them anew.
+twelve digits, written as numbers; the tests compute them again.
 """
 
 import autograd.numpy as np
@@ -13,14 +13,17 @@ from nfref.datasets.toy import KnownToy
 from nfref.runtime.autograd_internals import defvjp, primitive
 
 # Gaussians and volume-preserving maps of them ----------------------------------------------
-# x = mean + L e has log-determinant sum log L_ii; a shear or a bend adds nothing to it. With e
+# x = mean + L e has log-determinant sum log L_ii; a shear or a bend does not change it. With e
 # standard normal, the entropy is that of e plus the log-determinant.
 
 NORMAL_ENTROPY = 1 + LOG_TWO_PI  # of a standard normal in two dimensions
 
 
 def _bent(name, description, scale, bend):
-    """x_1 = s_1 e_1,  x_2 = s_2 e_2 + b(x_1);  log p = log N(e; 0, 1) - log s_1 s_2."""
+    """Return the toy x_1 = s_1 e_1, x_2 = s_2 e_2 + b(x_1), with e standard normal.
+
+    log p(x) = log N(e; 0, 1) - log s_1 s_2.
+    """
     log_scale = float(np.sum(np.log(scale)))
 
     def draw(rng, n):
@@ -53,7 +56,7 @@ banana = _bent(
 
 
 def _mixture(name, description, weights, means, factors, entropy):
-    """p(x) = sum_k w_k N(x; m_k, L_k L_k^T).
+    """Return the toy p(x) = sum_k w_k N(x; m_k, L_k L_k^T).
 
     Shapes: weights (K,), means (K, 2), factors (K, 2, 2), lower triangular.
     """
@@ -113,7 +116,7 @@ gaussian_mixture = _mixture(
 
 @primitive
 def _log_i0e(u):
-    """log(e^-u I_0(u)) for u >= 0, which neither overflows nor underflows."""
+    """Return log(e^-u I_0(u)) for u >= 0, without overflow or underflow."""
     return np.log(i0e(u))
 
 
@@ -121,9 +124,10 @@ defvjp(_log_i0e, lambda ans, u: lambda g: g * (i1e(u) / i0e(u) - 1))  # I_0' = I
 
 
 def _noisy_circles(name, description, radii, noise, entropy):
-    """x = R (cos a, sin a) + s e, angle a uniform, radius R from ``radii`` with equal chances.
+    """Return the toy x = R (cos a, sin a) + s e, with uniform a and R from ``radii``.
 
-    Averaging N(x; R (cos a, sin a), s^2) over a leaves, with r = |x|,
+    All radii have equal probability. The mean of N(x; R (cos a, sin a), s^2) over a is, with
+    r = |x|,
 
         p(x | R) = exp(-(r^2 + R^2) / 2 s^2) I_0(r R / s^2) / (2 pi s^2)
                  = exp(-(r - R)^2 / 2 s^2) [e^-u I_0(u)] / (2 pi s^2),   u = r R / s^2.
@@ -173,7 +177,7 @@ def _checkerboard(rng, n):
 
 
 def _checkerboard_log_prob(x):
-    """log p = -log 32 where column + row is even, -inf elsewhere."""
+    """Return log p = -log 32 where column + row is even, -inf elsewhere."""
     inside = np.all((x >= -4) & (x < 4), axis=1)
     square = np.floor(np.where(inside[:, None], x, 0) / 2)
     even = np.sum(square, axis=1) % 2 == 0

@@ -1,4 +1,4 @@
-"""The one real table that comes with the package."""
+"""The real table in the package."""
 
 from importlib import resources
 
@@ -8,11 +8,11 @@ from nfref.runtime.annotations import Array
 
 
 def wine(raw: bool = False) -> tuple[Array, tuple[str, ...]]:
-    """White wine quality: 11 physicochemical measurements of Portuguese *vinho verde*.
+    """Return white wine quality: 11 physicochemical measurements of Portuguese *vinho verde*.
 
-    Exact duplicate rows, 19 % of the table, are dropped, because a row that is both in a
-    training and in a test part would be rewarded for being remembered. The quality mark is
-    left out. Rows stay in the order of the file.
+    Exact duplicate rows, 19 % of the table, are dropped: a row in both the training and the test
+    part would reward memorisation. The quality mark is omitted. Rows stay in the order of the
+    file.
 
     Source: Cortez et al. 2009, Decision Support Systems 47(4):547-553; UCI Machine Learning
     Repository, CC BY 4.0 (``nfref/datasets/ATTRIBUTION.rst``).
@@ -20,11 +20,11 @@ def wine(raw: bool = False) -> tuple[Array, tuple[str, ...]]:
     Parameters
     ----------
     raw : bool
-        Give the table as it was published: all rows, and the quality mark as last column.
+        Return the table as published: all rows, and the quality mark as last column.
 
     Returns
     -------
-    values : (3961, 11) float64 array, or (4898, 12) where ``raw``
+    values : (3961, 11) float64 array, or (4898, 12) if ``raw``
     columns : tuple of str
     """
     file = resources.files("nfref.datasets") / "winequality-white.csv"

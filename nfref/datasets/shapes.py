@@ -1,4 +1,4 @@
-"""Toys that are easy to draw and whose density has no closed form.
+"""Toys that are easy to sample but have no density in closed form.
 
 The scales follow the toys of Grathwohl et al. 2019, arXiv:1810.01367 (FFJORD): all of them
 fit into [-4, 4]^2.
@@ -22,7 +22,7 @@ def _pinwheel(rng, n):
     arms = 5
     along = 1 + 0.3 * rng.standard_normal(n)
     across = 0.1 * rng.standard_normal(n)
-    # The further out, the further turned: this is what bends the arms.
+    # Points further out turn further, which bends the arms.
     angle = 2 * np.pi / arms * rng.integers(arms, size=n) + 0.25 * np.exp(along)
     x = along * np.cos(angle) - across * np.sin(angle)
     y = along * np.sin(angle) + across * np.cos(angle)

@@ -1,15 +1,14 @@
-"""What a toy data set is: a sampler with a name and, where it is known, its density."""
+"""Toy data sets: samplers with a name and, where it is known, a density."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from nfref.runtime.annotations import Array
+from nfref.runtime.annotations import Array, Callable, Generator
 from nfref.runtime.checks import as_rows, check_count, check_rng
 
 
 @dataclass(frozen=True)
 class Toy:
-    """A two-dimensional distribution to draw from: ``toy(rng, n)`` gives (n, 2) float64 rows.
+    """A two-dimensional distribution to sample: ``toy(rng, n)`` returns (n, 2) float64 rows.
 
     Rows are independent and identically distributed.
 
@@ -21,18 +20,18 @@ class Toy:
     dim : int
         2.
     entropy : float or None
-        Differential entropy in nats; None where it is not known, see :class:`KnownToy`.
+        Differential entropy in nats; None if it is not known, see :class:`KnownToy`.
     """
 
     name: str
     description: str
-    draw: Callable
+    draw: Callable[[Generator, int], Array]
 
     dim = 2
     entropy = None
 
-    def __call__(self, rng, n):
-        """Draw ``n`` rows.
+    def __call__(self, rng: Generator, n: int) -> Array:
+        """Return ``n`` samples.
 
         Parameters
         ----------
@@ -49,20 +48,20 @@ class Toy:
 
 @dataclass(frozen=True)
 class KnownToy(Toy):
-    """A toy whose density is known.
+    """A toy with a known density.
 
     Attributes
     ----------
     entropy : float
-        Differential entropy -E log p in nats: the floor under every model's expected
+        Differential entropy -E log p in nats: a lower bound on every model's expected
         negative log-likelihood per row.
     """
 
-    log_density: Callable
+    log_density: Callable[[Array], Array]
     entropy: float  # type: ignore[assignment]
 
     def log_prob(self, x: Array) -> Array:
-        """Log-density in nats, differentiable by autograd where it is finite.
+        """Return the log-density in nats, differentiable by autograd where it is finite.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What to ask of a density that was fitted, and of its flow.
+"""Diagnostics of a fitted density and its flow.
 
 Calibration: are its probabilities those of the data? Typicality and detection: does a batch belong
 to it? Stability: does the inverse survive rounding?

@@ -1,17 +1,17 @@
-"""Calibration: does p(x | c) give to every event the probability with which it happens?
+"""Calibration: test whether p(x | c) gives every event its true probability.
 
 Source: Talts et al. 2018, arXiv:1804.06788, for the ranks.
 
-If x follows p(. | c), numbers made of x and p alone have a known law, whatever c was:
+If x follows p(. | c), some functions of x and p have a known law, for any c:
 
 - the probability integral transform, u_i = P(X_i <= x_i | x_1 ... x_{i-1}, c), is uniform on
   (0, 1), independently for every i;
-- the rank of t(x, c) among t of L draws of p(. | c) is uniform on 0 ... L, whatever the function t.
+- the rank of t(x, c) among t of L samples of p(. | c) is uniform on 0 ... L, for any function t.
 
-So a histogram of either over test rows is flat, up to chance. One that is high in the middle says
-that p is too wide, one that is high at both ends that it is too narrow, a slope that it is shifted.
-A flat one proves little: p(x) that ignores the context is calibrated too. Calibration stands beside
-the likelihood, not in its place.
+So a histogram of either over test rows is flat, up to chance. A histogram that is high in the
+middle means that p is too wide, high at both ends that it is too narrow, a slope that it is
+shifted. A flat histogram proves little: a p(x) that ignores the context is calibrated, too.
+Calibration complements the likelihood and does not replace it.
 """
 
 from dataclasses import dataclass
@@ -30,22 +30,22 @@ from nfref.runtime.checks import (
     check_rng,
 )
 
-BLOCK = 2**16  # rows that are drawn at once
+BLOCK = 2**16  # rows sampled at once
 
 
 def pit(density: Density, params: Params, x: Array, context: Array | None = None) -> Array:
-    """The probability integral transform of rows, u = Phi(z) with z = inverse(x).
+    """Return the probability integral transform of rows, u = Phi(z) with z = inverse(x).
 
-    Where row i of dz/dx has a positive diagonal and nothing right of it, as in
-    :class:`nfref.MADE` in natural order and in every flow of one dimension that grows, this is
-    u_i = P(X_i <= x_i | x_1 ... x_{i-1}, c); with another ``order``, the columns before i are
-    those before it in that order. For any other flow u is not a distribution function of columns
-    of x, but as uniform and independent where the density is right.
+    If dz/dx is lower triangular with a positive diagonal, this is
+    u_i = P(X_i <= x_i | x_1 ... x_{i-1}, c). That holds for :class:`nfref.MADE` in natural order
+    and for every increasing flow of one dimension. With another ``order``, the columns before i
+    are those before it in that order. For any other flow u is not a distribution function of
+    columns of x, but it is still uniform and independent if the density is right.
 
     Parameters
     ----------
     density : Density
-        Over a :class:`nfref.StandardNormal`.
+        A density over a :class:`nfref.StandardNormal`.
     params : nested dicts and lists of arrays
     x : (N, D) array
     context : (N, C) array, optional
@@ -58,7 +58,7 @@ def pit(density: Density, params: Params, x: Array, context: Array | None = None
     Raises
     ------
     ValueError, TypeError
-        If an argument does not fit.
+        If an argument has the wrong shape, type or value.
     """
     from scipy.special import ndtr  # slow to import, so only on use
 
@@ -66,8 +66,8 @@ def pit(density: Density, params: Params, x: Array, context: Array | None = None
         raise TypeError(
             f"density: expected one over a StandardNormal, got a {type(density.base).__name__}"
         )
-    density._structure.checked(params)
-    return ndtr(density.flow.inverse(params["flow"], x, context)[0])
+    checked = density._structure.checked(params)
+    return ndtr(density.flow.inverse(checked["flow"], x, context)[0])
 
 
 def ranks(
@@ -79,9 +79,9 @@ def ranks(
     draws: int = 99,
     statistic: Callable[..., Any] | None = None,
 ) -> Array:
-    """How many of L draws of p(. | c) have a smaller t than the row itself.
+    """Return how many of L samples of p(. | c) have a smaller t than the row itself.
 
-    Paper:   Talts et al., theorem 1: for theta from the prior, y from p(y | theta) and L draws of
+    Paper:   Talts et al., theorem 1: for theta from the prior, y from p(y | theta) and L samples of
              p(. | y), the rank of f(theta) is uniform on 0 ... L for every f.
     Differs: nothing; x is the paper's theta, c its y, and t its f.
 
@@ -90,15 +90,15 @@ def ranks(
     density : Density
     params : nested dicts and lists of arrays
     x : (N, D) array
-        Rows of the true law, one to each context.
+        Rows of the true law, one for each context.
     rng : numpy.random.Generator
     context : (N, C) array, optional
     draws : int, default 99
-        L, of each row's own.
+        L, the number of samples for each row.
     statistic : callable, optional
         t: (x (M, D), context (M, C) or None) -> (M,) or (M, K) array. The columns of x if omitted.
-        With the log-density, the ranks say how much of its mass a density puts where it is lower
-        than at x: whether its highest-density regions hold what they should.
+        With the log-density as t, the ranks test the highest-density regions: they estimate the
+        mass where the density is lower than at x.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def ranks(
     Raises
     ------
     ValueError, TypeError
-        If an argument does not fit.
+        If an argument has the wrong shape, type or value.
     """
     check_rng(rng)
     check_count("draws", draws)
@@ -121,8 +121,8 @@ def ranks(
         given = None if context is None else context[rows]
         own = _columns(measure(x[rows], given), len(x[rows]))
         repeated = None if given is None else np.repeat(given, draws, axis=0)
-        drawn = density.sample(params, rng, draws * len(own), repeated)
-        others = _columns(measure(drawn, repeated), len(drawn)).reshape(len(own), draws, -1)
+        samples = density.sample(params, rng, draws * len(own), repeated)
+        others = _columns(measure(samples, repeated), len(samples)).reshape(len(own), draws, -1)
         found.append(np.sum(others < own[:, None], axis=1))
     return np.concatenate(found) if found else np.zeros((0, density.dim), int)
 
@@ -138,26 +138,26 @@ def _columns(values, count):
 
 @dataclass(frozen=True)
 class Uniformity:
-    """What a test of uniformity found, column by column.
+    """The result of a test of uniformity, column by column.
 
     Attributes
     ----------
     statistic : (K,) array
     pvalue : (K,) array
-        The probability of a statistic so large where the law is uniform.
+        The probability of a statistic at least as large under the uniform law.
     """
 
-    statistic: np.ndarray
-    pvalue: np.ndarray
+    statistic: Array
+    pvalue: Array
 
 
 def uniformity(u: Array) -> Uniformity:
-    """Kolmogorov's and Smirnov's test of each column: max |F_N(u) - u| and its p-value.
+    """Apply the Kolmogorov-Smirnov test to each column: max |F_N(u) - u| and its p-value.
 
     Parameters
     ----------
     u : (N, K) array
-        In [0, 1], such as those of :func:`pit`.
+        In [0, 1], for example from :func:`pit`.
 
     Returns
     -------
@@ -167,7 +167,7 @@ def uniformity(u: Array) -> Uniformity:
     Raises
     ------
     ValueError, TypeError
-        If there are no rows, or numbers outside of [0, 1].
+        If there are no rows, or numbers outside [0, 1].
     """
     from scipy.stats import kstest  # slow to import, so only on use
 
@@ -183,16 +183,16 @@ def uniformity(u: Array) -> Uniformity:
 
 
 def rank_uniformity(ranks: Array, draws: int, bins: int = 20) -> Uniformity:
-    """Pearson's chi-squared test of ranks in 0 ... L, column by column.
+    """Apply Pearson's chi-squared test to ranks in 0 ... L, column by column.
 
     Parameters
     ----------
     ranks : (N, K) array of int
-        As those of :func:`ranks`.
+        For example from :func:`ranks`.
     draws : int
         L.
     bins : int, default 20
-        Into how many equal parts 0 ... L is cut; a divisor of L + 1.
+        Number of equal parts of 0 ... L; a divisor of L + 1.
 
     Returns
     -------
@@ -203,7 +203,7 @@ def rank_uniformity(ranks: Array, draws: int, bins: int = 20) -> Uniformity:
     ------
     ValueError, TypeError
         If bins does not divide L + 1, if a rank is not in 0 ... L, or if there are fewer than
-        five rows a bin, where the p-value is not to be trusted.
+        five rows per bin, for which the p-value is unreliable.
     """
     from scipy.stats import chisquare  # slow to import, so only on use
 

@@ -1,4 +1,4 @@
-"""How well a score tells rows that do not belong from rows that do."""
+"""The area under the ROC of a score that separates rows outside a distribution from rows inside."""
 
 from dataclasses import dataclass
 
@@ -15,10 +15,10 @@ class Auroc:
     Attributes
     ----------
     value : float
-        P(score outside > score inside) + P(equal) / 2: 1/2 for a coin, 1 if every row outside
-        scores above every row inside, below 1/2 if the score points the wrong way.
+        P(score outside > score inside) + P(equal) / 2: 1/2 for chance, 1 if every row outside
+        scores above every row inside, below 1/2 if the score has the wrong sign.
     error : float
-        Its standard error.
+        The standard error of the area.
     """
 
     value: float
@@ -26,19 +26,19 @@ class Auroc:
 
 
 def auroc(inside: Array, outside: Array) -> Auroc:
-    """The area under the ROC of a score, by ranks, with a standard error.
+    """Return the area under the ROC of a score, by ranks, with a standard error.
 
-    For every row outside, V is the share of rows inside that score lower (equal ones count half);
-    the area is the mean of V. The share W of rows outside that score higher than a row inside has
-    the same mean, and the variance of the area is var(V) / n_outside + var(W) / n_inside (DeLong,
-    DeLong and Clarke-Pearson 1988, Biometrics 44).
+    For every row outside, V is the share of rows inside that score lower (equal scores count half);
+    the area is the mean of V. For every row inside, W is the share of rows outside that score
+    higher; its mean is the same. The variance of the area is var(V) / n_outside + var(W) / n_inside
+    (DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44).
 
     Parameters
     ----------
     inside : (N,) array
-        Scores of rows that belong, lower if the score is right. Infinite ones are in order.
+        Scores of rows that belong; a good score is lower for them. Infinite scores are allowed.
     outside : (M,) array
-        Scores of rows that do not.
+        Scores of rows that do not belong.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def auroc(inside: Array, outside: Array) -> Auroc:
 
 
 def _share_below(values, at):
-    """The share of values below each of ``at``, those equal to it counted half."""
+    """Return the share of values below each of ``at``; equal values count half."""
     ordered = np.sort(values)
     return (np.searchsorted(ordered, at, "left") + np.searchsorted(ordered, at, "right")) / (
         2 * len(values)

@@ -1,15 +1,15 @@
-"""Stability: how far a map stretches and squeezes, and what rounding leaves of a round trip.
+"""Stability: local bi-Lipschitz constants of a map, and the rounding error of a round trip.
 
 Source: Behrmann, Vicol, Wang, Grosse, Jacobsen 2020, arXiv:2006.09347.
 
 A map f is bi-Lipschitz if l |a - b| <= |f(a) - f(b)| <= L |a - b| with l > 0. Near one point,
 L and l are the largest and the smallest singular value of the Jacobian, and 1 / l is the Lipschitz
-constant of the inverse there. Rounding z = f(x) by eps |z| moves the inverse by up to eps |z| / l,
-so a flow that is invertible on paper can fail to be in float32 wherever L or 1 / l is large.
+constant of the inverse there. Rounding z = f(x) by eps |z| moves the inverse by up to eps |z| / l.
+So a flow that is invertible on paper may not be invertible in float32 where L or 1 / l is large.
 
-The functions take two plain functions of rows, so that flows of any library can be asked:
-those of a flow of nfref, ``lambda z: flow.forward(params, z)``, or what ``nfref.oracle.adapters``
-makes of a flow of torch.
+The functions take plain functions of rows, so they work for flows of any library:
+``lambda z: flow.forward(params, z)`` for a flow of nfref, or the functions that
+``nfref.oracle.adapters`` makes from a flow of torch.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.checks import as_array, check_callable, check_finite_rows, check_positive
 
-BLOCK = 2**21  # numbers that a function is given at once
+BLOCK = 2**21  # numbers passed to a function at once
 
 
 @dataclass(frozen=True)
@@ -34,33 +34,34 @@ class BiLipschitz:
         L, the largest.
     """
 
-    lower: np.ndarray
-    upper: np.ndarray
+    lower: Array
+    upper: Array
 
     @property
-    def condition(self):
-        """L / l, by which the map can magnify a relative error: (N,) array."""
+    def condition(self) -> Array:
+        """The condition L / l, the largest magnification of a relative error: (N,) array."""
         return self.upper / self.lower
 
 
 def bi_lipschitz(
     function: Callable[..., Any], rows: Array, step: float | None = None
 ) -> BiLipschitz:
-    """Local bi-Lipschitz constants: the extreme singular values of the Jacobian at every row.
+    """Return local bi-Lipschitz constants: the extreme singular values of the Jacobians.
 
-    Derivatives are central differences, 2 D calls of a row. In float64 their error is about 1e-10
-    of the largest value, so that a condition above 1e9 or so is only known to be large; the
-    constants of the inverse direction, asked in its turn, resolve what is small in this one.
+    Derivatives are central differences, with 2 D calls per row. In float64 their error is about
+    1e-10 of the largest value, so a condition above about 1e9 is only known to be large. The
+    constants of the inverse direction resolve the small values of this direction.
 
     Parameters
     ----------
     function : callable
         (N, D) array -> (N, D) array, or a tuple that begins with one, such as (values, log_det).
     rows : (N, D) array
-        Where; float32 rows are differentiated in float32, with three digits at best.
+        Points of the Jacobians; float32 rows are differentiated in float32, with at most three
+        digits.
     step : float, optional
-        Of the differences, times max(1, |coordinate|); the cube root of the machine's eps if
-        omitted.
+        Step of the differences, in units of max(1, |coordinate|); the cube root of the machine's
+        eps if omitted.
 
     Returns
     -------
@@ -70,7 +71,7 @@ def bi_lipschitz(
     Raises
     ------
     ValueError, TypeError
-        If an argument does not fit, or the function returns another shape.
+        If an argument has the wrong shape, type or value, or the function returns another shape.
     """
     check_callable("function", function)
     rows = _rows("rows", rows)
@@ -87,9 +88,9 @@ def bi_lipschitz(
 
 
 def reconstruction_error(there: Callable[..., Any], back: Callable[..., Any], rows: Array) -> Array:
-    """How far from where it started a round trip ends: |back(there(x)) - x|, row by row.
+    """Return the error of a round trip, |back(there(x)) - x|, row by row.
 
-    Nothing but rounding keeps it from zero, so the dtype of the rows is what is asked about.
+    Only rounding makes it differ from zero, so it tests the dtype of the rows.
 
     Parameters
     ----------
@@ -97,17 +98,17 @@ def reconstruction_error(there: Callable[..., Any], back: Callable[..., Any], ro
         (N, D) array -> (N, D) array, or a tuple that begins with one. For density estimation
         ``there`` is the inverse of the flow, from data to latent, and ``back`` its forward.
     rows : (N, D) array
-        float32 for errors in float32, if the flow's parameters are too.
+        Pass float32 for errors in float32, with parameters in float32, too.
 
     Returns
     -------
     (N,) array of float64
-        The Euclidean length, in units of the rows; infinite where the trip left the finite numbers.
+        The Euclidean length, in units of the rows; infinite if the trip overflows.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument does not fit, or a function returns another shape.
+        If an argument has the wrong shape, type or value, or a function returns another shape.
     """
     check_callable("there", there)
     check_callable("back", back)
@@ -119,7 +120,7 @@ def reconstruction_error(there: Callable[..., Any], back: Callable[..., Any], ro
 
 
 def _jacobians(function, rows, step):
-    """(N, D, D) central differences; column j is the derivative by coordinate j."""
+    """Return (N, D, D) central differences; column j is the derivative by coordinate j."""
     count, dim = rows.shape
     steps = (step * np.maximum(1, np.abs(rows))).astype(rows.dtype)
     moved = steps[:, None] * np.eye(dim, dtype=rows.dtype)  # (N, D moved, D)
@@ -128,12 +129,12 @@ def _jacobians(function, rows, step):
         high, low = (
             _values(function, end.reshape(-1, dim)).reshape(count, dim, dim) for end in ends
         )
-        width = np.einsum("njj->nj", ends[0] - ends[1])  # what rounding left of two steps
+        width = np.einsum("njj->nj", ends[0] - ends[1])  # two steps, after rounding
         return np.swapaxes((high - low) / width[:, :, None], 1, 2)
 
 
 def _singular_values(jacobians):
-    """(N, D), largest first; NaN where an entry is not finite, which LAPACK refuses."""
+    """Return (N, D) singular values, largest first; NaN for entries that are not finite."""
     finite = np.isfinite(jacobians).all(axis=(1, 2))
     singular = np.full(jacobians.shape[:2], np.nan, jacobians.dtype)
     singular[finite] = np.linalg.svd(jacobians[finite], compute_uv=False)

@@ -1,13 +1,13 @@
-"""Typicality: is a batch of rows as probable as rows of the density itself are?
+"""Typicality: test whether a batch of rows is as probable as samples of the density.
 
 Source: Nalisnick, Matsukawa, Teh, Lakshminarayanan 2019, arXiv:1906.02994.
 
-Rows of a density p have -log p(x) near its entropy H, the nearer the more rows one averages over.
-A batch whose mean is far from H is atypical, on whichever side: rows that are *too* probable are as
-suspect as rows that are too improbable. A single row tells little, since -log p scatters among rows
-of p itself; and a batch of other rows with the same mean passes.
+The mean of -log p(x) over samples of a density p is near its entropy H, and nearer for more
+samples. A batch whose mean is far from H is atypical, on either side: rows that are *too* probable
+are as suspect as rows that are too improbable. A single row tells little, since -log p varies among
+samples of p itself. A batch of other rows with the same mean passes the test.
 
-All functions take numbers that anybody's density gave, log p of rows, in nats.
+All functions take log p of rows in nats, from any density.
 """
 
 from dataclasses import dataclass
@@ -20,40 +20,40 @@ from nfref.runtime.checks import as_array, check_count, check_rng
 
 @dataclass(frozen=True)
 class TypicalityTest:
-    """What a test of typicality found, batch by batch.
+    """The result of a test of typicality, batch by batch.
 
     Attributes
     ----------
     gap : (B,) array
-        How far the mean of -log p is from the entropy, in nats.
+        The distance of the mean of -log p from the entropy, in nats.
     pvalue : (B,) array
-        The probability of a gap so large among batches of rows that follow the density; at least
-        1 / (draws + 1).
+        The probability of a gap at least as large among batches of rows that follow the density;
+        at least 1 / (draws + 1).
     """
 
-    gap: np.ndarray
-    pvalue: np.ndarray
+    gap: Array
+    pvalue: Array
 
 
 def typicality_gap(log_prob: Array, training: Array) -> Array:
-    """| -1/M sum_m log p(x_m) - H | of batches of M rows.
+    """Return | -1/M sum_m log p(x_m) - H | of batches of M rows.
 
     Parameters
     ----------
     log_prob : (B, M) array
-        log p of the rows of B batches, in nats; with M = 1 every row stands for itself.
+        log p of the rows of B batches, in nats; with M = 1 every row is a batch.
     training : (N,) array
-        log p of the rows that the density was fitted to. Minus their mean estimates H.
+        log p of the rows that the density was fitted to. Minus their mean is the estimate of H.
 
     Returns
     -------
     (B,) array
-        In nats; infinite where a row has density zero.
+        In nats; infinite if a row has density zero.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument does not fit.
+        If an argument has the wrong shape, type or value.
     """
     return np.abs(_batches(log_prob).mean(axis=1) - np.mean(_finite("training", training)))
 
@@ -61,11 +61,11 @@ def typicality_gap(log_prob: Array, training: Array) -> Array:
 def typicality_test(
     log_prob: Array, training: Array, validation: Array, rng: Generator, draws: int = 1000
 ) -> TypicalityTest:
-    """The test by bootstrap: is the gap larger than those of batches of validation rows?
+    """Test by bootstrap whether gaps are larger than those of batches of validation rows.
 
-    K batches of M validation rows are drawn, with replacement, and their gaps are what a batch of
-    the density's own rows may have. As in the paper, only likelihoods of the model are asked for;
-    its text beyond the introduction was not at hand, so details may differ.
+    It samples K batches of M validation rows with replacement. Their gaps estimate the law of the
+    gap for batches that follow the density. As in the paper, only likelihoods of the model are
+    needed. Only the introduction of the paper could be read, so details may differ.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def typicality_test(
     Raises
     ------
     ValueError, TypeError
-        If an argument does not fit.
+        If an argument has the wrong shape, type or value.
     """
     check_rng(rng)
     check_count("draws", draws)

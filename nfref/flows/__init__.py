@@ -1,1 +1,1 @@
-"""The flows, one family a file: formulas above, flows below."""
+"""The flows, one file for each family: formulas above, flows below."""

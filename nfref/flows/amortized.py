@@ -1,4 +1,4 @@
-r"""Amortization: a network makes the parameters of a flow out of the context, whatever the flow.
+r"""Amortization: a network computes the parameters of any flow from the context.
 
 With theta the parameters of a flow f_theta, all of them as one vector,
 
@@ -7,13 +7,13 @@ With theta the parameters of a flow f_theta, all of them as one vector,
         x = f_{\theta(c)}(z), \qquad \theta(c) = \theta_0 + \mathrm{network}(c),
 
 as inference networks do for planar and radial flows (Rezende and Mohamed 2015, section 4.2). So
-every family has a conditional density p(x | c), those too whose own formulas take no context.
+every family has a conditional density p(x | c), even if its own formulas take no context.
 
-The rows of one call have different parameters then, and a formula takes one set a call: rows are
-sorted by context, and each different context costs a call of the inner flow. That is cheap for
-classes and for many draws under one context. With a continuous context it is one call a row, of
-0.1 (a radial layer) to 0.5 ms (a MAF of five layers), and 4 to 9 ms with a gradient: to train on
-such a context, take a flow that reads it itself, with one call for all rows.
+The rows of one call then have different parameters, and a formula takes one set per call. So
+rows are sorted by context, and each different context costs one call of the inner flow. That is
+cheap for classes and for many samples under one context. A continuous context costs one call per
+row: 0.1 ms (a radial layer) to 0.5 ms (a MAF of five layers), and 4 to 9 ms with a gradient. To
+train on such a context, take a flow that reads it itself, with one call for all rows.
 """
 
 from dataclasses import dataclass, field
@@ -27,15 +27,16 @@ from nfref.flows.data_dependent import in_training
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.mlp import init_mlp, mlp
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.autograd_internals import Box
 from nfref.runtime.checks import check_count, check_hidden, one_of
 
 
-def same_rows(context):
-    """The places of each different row of ``context``, (N, C), as a list of arrays of int.
+def same_rows(context: Array) -> list[Array]:
+    """Return the places of each different row of ``context``, (N, C), as arrays of int.
 
-    Where autograd differentiates by the context every row is a group of its own: equal rows have
-    gradients of their own.
+    If autograd differentiates by the context, every row is a group of its own: equal rows have
+    separate gradients.
     """
     if isinstance(context, Box):
         return list(numpy.arange(len(context))[:, None])
@@ -47,18 +48,18 @@ def same_rows(context):
 
 @dataclass(frozen=True)
 class Amortized(Flow):
-    """Any flow, conditioned on a context by a network that makes its parameters.
+    """Any flow, conditioned on a context by a network that computes its parameters.
 
-    It starts as the flow itself does, for every context: the network's last layer is zero. It
+    It starts as the flow itself, for every context: the network's last layer is zero. It
     does not pass :func:`nfref.adapt` on to the flow inside.
 
     Parameters
     ----------
     flow : Flow
-        With parameters, without a context, and the same in training as afterwards: nothing that
-        is estimated may stand among the parameters that the network moves, as the variances of
-        :class:`nfref.BatchNorm` do, or the singular vectors of a :class:`nfref.ResidualBlock`
-        unless it has ``iterations=0``.
+        A flow with parameters, without a context, that acts in training as in evaluation. The
+        network changes all parameters, so none may be an estimate from data: the variances of
+        :class:`nfref.BatchNorm` are, and so are the singular vectors of a
+        :class:`nfref.ResidualBlock` unless it has ``iterations=0``.
     context_dim : int
         C, at least 1.
     hidden : sequence of int, default (32,)
@@ -67,12 +68,12 @@ class Amortized(Flow):
 
     Notes
     -----
-    Parameters in ``params``: ``flow``, theta_0 as the flow itself has it, and ``network``.
+    Parameters in ``params``: ``flow``, theta_0 in the structure of the flow, and ``network``.
     """
 
     flow: Flow
     context_dim: int = field()  # without the default 0 of other flows
-    hidden: tuple = (32,)
+    hidden: Sequence[int] = (32,)
     activation: str = "tanh"
 
     _converters = {
@@ -99,20 +100,21 @@ class Amortized(Flow):
             )
 
     @property
-    def dim(self):
+    def dim(self) -> int:
+        """The number of coordinates D."""
         return self.flow.dim
 
     @cached_property
     def _template(self):
-        """Parameters of the flow, for their structure."""
+        """Initial parameters of the flow, for their structure."""
         return self.flow._init(numpy.random.default_rng(0))
 
     def _init(self, rng):
         sizes = (self.context_dim, *self.hidden, trees.count(self._template))
         return {"flow": self.flow._init(rng), "network": init_mlp(rng, sizes)}
 
-    def parameters(self, params, context):
-        """theta(c) for each row of the context, (N, C): a list of parameters of the flow."""
+    def parameters(self, params: dict[str, Any], context: Array) -> list[Any]:
+        """Return theta(c) for each row of the context, (N, C): a list of the flow's parameters."""
         start = [np.ravel(own) for own in trees.matching(self._template, params["flow"])]
         theta = np.concatenate(start) + mlp(params["network"], context, self.activation)
         _, unflatten = trees.flatten(self._template)

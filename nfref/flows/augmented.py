@@ -1,18 +1,18 @@
-"""Continuous maps with extra dimensions, and what likelihood means there.
+"""Continuous maps with extra dimensions, and their likelihood.
 
 Sources: Dupont, Doucet, Teh 2019, arXiv:1904.01681 (augmented neural ODEs); Zhang et al. 2019,
 arXiv:1907.12998 (2n dimensions are enough for any homeomorphism of n); Chen et al. 2020,
 arXiv:2002.09741 (VFlow: likelihood with extra dimensions).
 
-Paths of an ODE never cross. On the line they keep their order, so x -> -x is out of reach,
+Paths of an ODE never cross. On the line they keep their order, so x -> -x is impossible,
 and in the plane an inner disc stays enclosed by the ring around it. With extra coordinates
-they can pass each other.
+paths can pass each other.
 
 A row padded with *zeros* lies on a D-dimensional sheet of the larger space and has no density
 there. For a likelihood the extra coordinates e are *noise* of a known density q(e), and the
-flow models p(x, e). That joint density is exact. Of the wanted one,
-p(x) = E_q [p(x, e) / q(e)], the joint density gives an estimate by sampling, never below
-zero and unbiased for p(x); its logarithm is biased downwards.
+flow models p(x, e). That joint density is exact. Sampling e gives an estimate of
+p(x) = E_q [p(x, e) / q(e)]. The estimate is never below zero and unbiased for p(x); its
+logarithm is biased downwards.
 """
 
 from dataclasses import dataclass
@@ -24,17 +24,17 @@ import numpy
 from nfref.bases.standard_normal import StandardNormal
 from nfref.density import Density
 from nfref.flows.continuous import CNF
-from nfref.runtime.annotations import Any, Array, Callable, Generator
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.runtime.checks import as_rows, check_count, check_rng
 
 
-def with_zeros(x, extra):
-    """Rows [x, 0] of D + ``extra`` coordinates."""
+def with_zeros(x: Array, extra: int) -> Array:
+    """Return rows [x, 0] of D + ``extra`` coordinates."""
     return np.concatenate([x, np.zeros((len(x), extra), dtype=x.dtype)], axis=1)
 
 
-def with_noise(x, extra, rng):
-    """Rows [x, e] with e standard normal: what a density with extra dimensions is fitted to."""
+def with_noise(x: Array, extra: int, rng: Generator) -> Array:
+    """Return rows [x, e] with e standard normal, to which a density of [x, e] is fitted."""
     check_rng(rng)
     return np.concatenate([x, rng.standard_normal((len(x), extra)).astype(x.dtype)], axis=1)
 
@@ -45,19 +45,19 @@ def with_noise(x, extra, rng):
 def padded_velocity(
     function: Callable[..., Any], inverse: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """A velocity on 2n coordinates [y, w] whose flow from t = 0 to 1 takes [x, 0] to [h(x), 0].
+    """Return a velocity on 2n coordinates [y, w] that moves [x, 0] to [h(x), 0], from t = 0 to 1.
 
-    For any invertible h, by three shears of a third of the time each:
+    It works for any invertible h, by three shears that take a third of the time each:
 
     1. dw/dt = 3 y           [x, 0]    -> [x, x]        w becomes a copy of x
-    2. dy/dt = 3 (h(w) - w)  [x, x]    -> [h(x), x]     y moves to where w says
+    2. dy/dt = 3 (h(w) - w)  [x, x]    -> [h(x), x]     y moves to h(w)
     3. dw/dt = -3 h^-1(y)    [h(x), x] -> [h(x), 0]     w is removed again
 
-    Every shear keeps volume, so the log-determinant on 2n coordinates is zero: it says
-    nothing about that of h.
+    Every shear keeps volume, so the log-determinant on 2n coordinates is zero: it does not
+    determine that of h.
 
     Paper:   Zhang et al. v2: such a flow exists in 2n dimensions for every homeomorphism h.
-    Differs: this one is piecewise in time, so that it can be checked by eye.
+    Differs: this flow is piecewise in time, so that you can check it by eye.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class AugmentedODE:
         Zeros appended to each row.
     outputs : int, optional
         Width of a linear layer that reads all D + extra coordinates, as in Dupont et al.;
-        if absent, the first D coordinates are the result.
+        if omitted, the first D coordinates are the result.
     hidden, activation, solver, rtol, atol, steps, gradient
         As in :class:`nfref.CNF`.
     """
@@ -108,7 +108,7 @@ class AugmentedODE:
     dim: int
     extra: int = 1
     outputs: int | None = None
-    hidden: tuple = (32,)
+    hidden: Sequence[int] = (32,)
     activation: str = "tanh"
     solver: str = "rk45"
     rtol: float = 1e-5
@@ -120,10 +120,10 @@ class AugmentedODE:
         check_count("extra", self.extra, minimum=0)
         if self.outputs is not None:
             check_count("outputs", self.outputs)
-        self.flow  # noqa: B018, made here so that it checks the rest
+        self.flow  # noqa: B018, making it checks the other fields
 
     @cached_property
-    def flow(self):
+    def flow(self) -> CNF:
         """The flow on D + extra coordinates."""
         return CNF(
             self.dim + self.extra,
@@ -136,8 +136,8 @@ class AugmentedODE:
             gradient=self.gradient,
         )
 
-    def init(self, rng):
-        """Draw parameters: the flow's, and those of the read-out if there is one."""
+    def init(self, rng: Generator) -> dict[str, Any]:
+        """Return initial parameters: the flow's, and those of the read-out if there is one."""
         params = {"flow": self.flow.init(rng)}
         if self.outputs is not None:
             width = self.dim + self.extra
@@ -145,8 +145,8 @@ class AugmentedODE:
             params["readout"] = {"weight": weight, "bias": np.zeros(self.outputs)}
         return params
 
-    def __call__(self, params, x):
-        """The map's value.
+    def __call__(self, params: dict[str, Any], x: Array) -> Array:
+        """Return the value of the map.
 
         Parameters
         ----------
@@ -170,16 +170,16 @@ class AugmentedODE:
 def marginal_log_prob(
     density: Density, params: dict[str, Any], x: Array, rng: Generator, samples: int = 100
 ) -> tuple[Array, Array]:
-    """log p(x) of a density of [x, e], estimated by importance sampling over e.
+    """Estimate log p(x) under a density of [x, e], by importance sampling over e.
 
     log p(x) ~ log 1/K sum_k w_k,  w_k = p(x, e_k) / q(e_k),  e_k standard normal. It is a
-    lower bound on average. The standard error is that of the mean of w, over the mean
+    lower bound on average. The standard error is that of the mean of w, divided by the mean
     (delta method).
 
     Parameters
     ----------
     density : Density
-        Over D + extra coordinates, fitted to rows of :func:`with_noise`.
+        Density of D + extra coordinates, fitted to rows of :func:`with_noise`.
     params : dict
     x : (N, D) array
     rng : numpy.random.Generator
@@ -196,7 +196,7 @@ def marginal_log_prob(
     Raises
     ------
     ValueError
-        If x has no fewer columns than the density has coordinates.
+        If x has as many columns as the density has coordinates, or more.
     """
     check_rng(rng)
     check_count("samples", samples, minimum=2)

@@ -3,7 +3,7 @@ r"""Autoregressive flows: MADE, MAF and IAF, with any transformer.
 Sources: Germain et al. 2015, arXiv:1502.03509 (MADE); Papamakarios, Pavlakou, Murray 2017,
 arXiv:1705.07057 (MAF); Kingma et al. 2016, arXiv:1606.04934 (IAF).
 
-Coordinate i goes through a transformer whose parameters depend on the coordinates before it:
+Coordinate i passes a transformer whose parameters depend on the coordinates before it:
 
     .. math::
 
@@ -24,7 +24,7 @@ from nfref.flows.composition import Composition, Invert
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.masked import even_degrees, made_masks, masked_mlp, random_degrees
 from nfref.networks.mlp import angles_as_points, init_mlp, with_context
-from nfref.runtime.annotations import Any, Generator
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.runtime.checks import (
     check_choice,
     check_columns,
@@ -40,15 +40,17 @@ from nfref.transformers.transformer import Transformer, check_transformer, const
 # Formulas ---------------------------------------------------------------------------------
 
 
-def autoregressive_inverse(x, inverse, conditioner):
-    """z_i = T^-1(x_i; h_i(x_<i)),  log |det dz/dx| = sum_i log dT^-1/dx_i. One pass.
+def autoregressive_inverse(
+    x: Array, inverse: Callable[..., Any], conditioner: Callable[..., Any]
+) -> tuple[Array, Array]:
+    """Return z_i = T^-1(x_i; h_i(x_<i)) and log |det dz/dx| = sum_i log dT^-1/dx_i. One pass.
 
-    ``inverse`` is the transformer's; ``conditioner`` maps rows (N, D) to h, whose entries i
-    depend on coordinates before i alone, which makes dz/dx triangular.
+    ``inverse`` is the transformer's; ``conditioner`` maps rows (N, D) to h. Entries i of h depend
+    only on coordinates before i, so dz/dx is triangular.
 
     Paper:   MAF v4, section 3.1: u_i = (x_i - mu_i) exp(-alpha_i) and the log of the
              determinant, -sum_i alpha_i; u is z.
-    Differs: the transformer is any; the paper's is ``Affine("exp")``.
+    Differs: any transformer is allowed; the paper's is ``Affine("exp")``.
 
     Shapes: x (N, D). Returns (N, D) and (N,).
     """
@@ -56,13 +58,18 @@ def autoregressive_inverse(x, inverse, conditioner):
     return z, np.sum(log_slope, axis=1)
 
 
-def autoregressive_forward(z, forward, conditioner, passes=None):
-    """x_i = T(z_i; h_i(x_<i)) one coordinate after the other. D passes.
+def autoregressive_forward(
+    z: Array,
+    forward: Callable[..., Any],
+    conditioner: Callable[..., Any],
+    passes: int | None = None,
+) -> tuple[Array, Array]:
+    """Return x_i = T(z_i; h_i(x_<i)) and log |det dx/dz|, one coordinate after the other. D passes.
 
-    Every pass applies the map to the x known so far. After pass k the k coordinates that
-    come first are right, since they look only at coordinates that were right before; so
-    after D passes all are. Where the others start does not matter. Where coordinates come in
-    groups that do not look at each other, as many ``passes`` as there are groups do.
+    Every pass applies the map to the x known so far. After pass k the first k coordinates are
+    right, since they depend only on coordinates that were right before. So after D passes all are
+    right, for any start. If coordinates come in groups whose members do not depend on each other,
+    as many ``passes`` as groups suffice.
 
     Paper:   MAF v4, section 3.1: x_i = u_i exp(alpha_i) + mu_i, where mu_i and alpha_i are
              functions of x_1 ... x_{i-1}; u is z.
@@ -79,13 +86,13 @@ def autoregressive_forward(z, forward, conditioner, passes=None):
 # Orders -----------------------------------------------------------------------------------
 
 
-def natural_order(dim):
-    """Coordinate i comes i-th."""
+def natural_order(dim: int) -> tuple[int, ...]:
+    """Return the order in which coordinate i comes i-th."""
     return tuple(range(dim))
 
 
-def random_orders(rng: Generator, dim: int, layers: int) -> tuple[Any, ...]:
-    """One random order for each of ``layers`` layers, for ``MAF(..., orders=...)``.
+def random_orders(rng: Generator, dim: int, layers: int) -> tuple[tuple[int, ...], ...]:
+    """Return one random order for each of ``layers`` layers, for ``MAF(..., orders=...)``.
 
     Parameters
     ----------
@@ -118,20 +125,20 @@ class MADE(Flow):
         Hidden widths, each at least the number of degrees that the masks need: D - 1, or
         D with a context.
     transformer : Transformer, default Affine()
-        What is done to each coordinate.
+        The map of each coordinate.
     order : sequence of int, optional
         order[i] is the place of coordinate i in the autoregressive order; natural if omitted.
     context_dim : int, default 0
         Context features C that every transformer may depend on.
     activation : {"relu", "tanh", "softplus"}, default "tanh"
-    degrees : "even", "random", or one sequence of int a hidden layer, default "even"
-        How many coordinates each hidden unit may see. "even" spreads them evenly, so that
-        every coordinate can depend on all before it. "random" draws them once as the paper
-        does, always the same ones; :func:`nfref.random_degrees` draws others.
+    degrees : "even", "random", or one sequence of int per hidden layer, default "even"
+        The number of coordinates that each hidden unit may see. "even" spreads the degrees evenly,
+        so that every coordinate can depend on all before it. "random" takes random ones as in the
+        paper, always the same; :func:`nfref.random_degrees` makes others.
     periodic : sequence of int, default ()
         The coordinates that are angles, in radians. The network reads their cosine and sine, so
-        that no density has a seam where a turn ends; the transformer of an angle has to be one
-        of the circle, :class:`nfref.MoebiusCircle` or a circular spline with bound pi.
+        densities have no seam where a turn ends. The transformer of an angle has to be a map of
+        the circle, :class:`nfref.MoebiusCircle` or a circular spline with bound pi.
 
     Examples
     --------
@@ -144,13 +151,13 @@ class MADE(Flow):
     """
 
     dim: int
-    hidden: tuple = (64, 64)
+    hidden: Sequence[int] = (64, 64)
     transformer: Transformer = Affine()
-    order: tuple | None = None
+    order: Sequence[int] | None = None
     context_dim: int = 0
     activation: str = "tanh"
-    degrees: object = "even"
-    periodic: tuple = ()
+    degrees: str | Sequence[Sequence[int]] = "even"
+    periodic: Sequence[int] = ()
 
     _twin = "made"
     _converters = {
@@ -175,7 +182,7 @@ class MADE(Flow):
         self._set(degrees=self._checked_degrees())
 
     def _checked_degrees(self):
-        """ "even", or as numbers, random ones too, so that a stored flow stays what it is."""
+        """Return "even", or degrees as numbers, random ones too: a stored flow must not change."""
         if isinstance(self.degrees, str):
             if check_choice("degrees", self.degrees, ("even", "random")) == "even":
                 return self.degrees
@@ -195,16 +202,13 @@ class MADE(Flow):
         return degrees
 
     @cached_property
-    def masks(self):
-        """(in, out) bool arrays, one a layer of the network; see :func:`made_masks`."""
-        degrees = (
-            even_degrees(self.dim, self.hidden, self.context_dim)
-            if self.degrees == "even"
-            else self.degrees
-        )
-        return made_masks(
-            self.order, degrees, self.transformer.size, self.context_dim, self.periodic
-        )
+    def masks(self) -> list[Array]:
+        """The (in, out) bool arrays of the network's layers; see :func:`made_masks`."""
+        order: Any = self.order  # None and "random" are replaced when the layer is made
+        degrees: Any = self.degrees
+        if degrees == "even":
+            degrees = even_degrees(self.dim, self.hidden, self.context_dim)
+        return made_masks(order, degrees, self.transformer.size, self.context_dim, self.periodic)
 
     def _init(self, rng):
         outputs = self.transformer.size * self.dim
@@ -212,8 +216,8 @@ class MADE(Flow):
         sizes = (read + self.context_dim, *self.hidden, outputs)
         return with_own(self.transformer, {"net": init_mlp(rng, sizes)}, self.dim)
 
-    def conditioner(self, params, context):
-        """The function x -> h."""
+    def conditioner(self, params: dict[str, Any], context: Array | None) -> Callable[..., Any]:
+        """Return the function x -> h."""
 
         def parameters(x):
             inputs = with_context(angles_as_points(x, self.periodic), context)
@@ -236,10 +240,10 @@ class MADE(Flow):
 # Stacks -----------------------------------------------------------------------------------
 
 
-def orders_of(orders, dim, layers):
-    """One order a layer, latent side first: from "alternate", "natural" or the orders themselves.
+def orders_of(orders: Any, dim: int, layers: int) -> Sequence[Sequence[int]]:
+    """Return one order per layer, latent side first: from "alternate", "natural" or the orders.
 
-    The layer next to the data has the natural order in both, however many layers there are.
+    In both, the layer next to the data has the natural order, for any number of layers.
     """
     if not isinstance(orders, str):
         return orders
@@ -247,8 +251,8 @@ def orders_of(orders, dim, layers):
     return tuple(order[::-1] if alternate and k % 2 else order for k in reversed(range(layers)))
 
 
-def check_orders(orders, layers):
-    """ "alternate", "natural", or one order a layer as tuples."""
+def check_orders(orders: Any, layers: int) -> str | tuple[tuple[int, ...], ...]:
+    """Return "alternate", "natural", or one order per layer as tuples."""
     if isinstance(orders, str):
         return check_choice("orders", orders, ("alternate", "natural"))
     orders = tuple(check_permutation("order", order) for order in orders)
@@ -259,7 +263,7 @@ def check_orders(orders, layers):
 
 @dataclass(frozen=True)
 class MAF(Composition):
-    """Masked autoregressive flow: density in one pass a layer, sampling in D.
+    """A masked autoregressive flow: density in one pass per layer, sampling in D.
 
     Paper:   MAF v4, section 3.1: layers of MADE, each with the order of the one before reversed,
              and the natural order next to the data (published code). Appendix B: from data to
@@ -267,7 +271,7 @@ class MAF(Composition):
              is a batch norm, and none is next to the data.
     Differs: the default log-scale is bounded smoothly, see :class:`nfref.Affine`; the paper's is
              ``transformer=Affine("exp")``. The published code learns exp(-alpha) as exp(p/2).
-             Degrees of hidden units are spread evenly, in the code's default they go round
+             Degrees of hidden units are spread evenly; the code's default cycles through
              1 ... D-1. Statistics of batch norm: see :class:`nfref.BatchNorm`.
 
     Parameters
@@ -278,20 +282,20 @@ class MAF(Composition):
         Number of MADE layers.
     hidden : sequence of int, default (64, 64)
         Hidden widths of each network, see :class:`MADE`.
-    orders : "alternate", "natural" or one order a layer, default "alternate"
+    orders : "alternate", "natural" or one order per layer, default "alternate"
         "alternate" reverses the order from layer to layer; the layer next to the data, the
-        last one, has the natural order. Random orders are made by :func:`random_orders`.
+        last one, has the natural order. :func:`random_orders` makes random ones.
     context_dim : int, default 0
         Context features C.
     activation : {"relu", "tanh", "softplus"}, default "tanh"
     transformer : Transformer, default Affine()
-        What each layer does to a coordinate.
+        The map of a coordinate in each layer.
     batch_norm : bool, "running" or "training set", default False
-        Put a :class:`nfref.BatchNorm` on the latent side of every layer. A word names
+        Put a :class:`nfref.BatchNorm` on the latent side of every layer. A string names
         the statistics of evaluation; True means the paper's, "training set".
-    degrees : "even", "random" or one set a layer, default "even"
-        A set is one sequence of int a hidden layer, see :class:`MADE`. "random" draws one for
-        each layer, always the same ones.
+    degrees : "even", "random" or one set per layer, default "even"
+        A set is one sequence of int per hidden layer, see :class:`MADE`. "random" takes a random
+        set for each layer, always the same ones.
     periodic : sequence of int, default ()
         The coordinates that are angles, see :class:`MADE`.
 
@@ -308,14 +312,14 @@ class MAF(Composition):
 
     dim: int
     layers: int = 5
-    hidden: tuple = (64, 64)
-    orders: object = "alternate"
+    hidden: Sequence[int] = (64, 64)
+    orders: str | Sequence[Sequence[int]] = "alternate"
     context_dim: int = 0
     activation: str = "tanh"
     transformer: Transformer = Affine()
-    batch_norm: object = False
-    degrees: object = "even"
-    periodic: tuple = ()
+    batch_norm: bool | str = False
+    degrees: str | Sequence[Sequence[Sequence[int]]] = "even"
+    periodic: Sequence[int] = ()
 
     _converters = {**MADE._converters, "layers": check_count, "batch_norm": check_batch_norm}
 
@@ -328,7 +332,7 @@ class MAF(Composition):
         self._set(degrees=self._checked_degrees())
 
     def _checked_degrees(self):
-        """ "even", or one set of degrees a layer as tuples."""
+        """Return "even", or one set of degrees per layer as tuples."""
         degrees = self.degrees
         if isinstance(degrees, str):
             if check_choice("degrees", degrees, ("even", "random")) == "even":
@@ -357,20 +361,21 @@ class MAF(Composition):
         )
 
     @cached_property
-    def flows(self):
+    def flows(self) -> tuple[Any, ...]:
+        """The layers, from latent to data."""
         orders = orders_of(self.orders, self.dim, self.layers)
         degrees = (self.degrees,) * self.layers if self.degrees == "even" else self.degrees
         return with_batch_norm(self.batch_norm, map(self._layer, orders, degrees), "training set")
 
 
-def IAF(dim: int, layers: int = 5, hidden: Any = (64, 64), **options: Any) -> Invert:
-    """A constructor: the inverse autoregressive flow, as ``Invert(MAF(dim, layers, ...))``.
+def IAF(dim: int, layers: int = 5, hidden: Sequence[int] = (64, 64), **options: Any) -> Invert:
+    """Return an inverse autoregressive flow; a constructor of ``Invert(MAF(dim, layers, ...))``.
 
-    Sampling takes one pass a layer, density D passes. There is no class of this name.
+    Sampling takes one pass per layer, density D passes. There is no class of this name.
 
     Paper:   IAF v2, section 4, (10): z_t = mu_t + sigma_t z_{t-1}, noise to z, with mu_t and
-             sigma_t functions of z_{t-1}; z_{t-1} is what a layer's ``inverse`` gets, z_t what
-             it returns. The order is reversed after each step. Section 4, (13)-(14), has the
+             sigma_t functions of z_{t-1}; z_{t-1} is the argument of a layer's ``inverse``, z_t
+             its value. The order is reversed after each step. Section 4, (13)-(14), has the
              gated form, ``transformer=Affine("gate")``.
     Differs: the default transformer is (z - mu) exp(-alpha) instead of sigma z + mu; the two are
              the same family with sigma = exp(-alpha), where mu is scaled. The first step's
@@ -385,9 +390,9 @@ def IAF(dim: int, layers: int = 5, hidden: Any = (64, 64), **options: Any) -> In
     hidden : sequence of int, default (64, 64)
         Hidden widths of each network, see :class:`MADE`.
     **options
-        All others of :class:`MAF`, with its defaults: ``orders``, ``context_dim``,
-        ``activation``, ``transformer``, ``batch_norm``, ``degrees``, ``periodic``. Of ``orders``,
-        the last is that of the first step from the noise.
+        The other options of :class:`MAF`, with its defaults: ``orders``, ``context_dim``,
+        ``activation``, ``transformer``, ``batch_norm``, ``degrees``, ``periodic``. The last of the
+        ``orders`` is that of the first step from the noise.
 
     Returns
     -------

@@ -4,17 +4,19 @@ Sources: Dinh et al. 2016, arXiv:1605.08803 (RealNVP); Papamakarios et al. 2017,
 arXiv:1705.07057 (MAF).
 
 It is an elementwise affine map whose shift and scale come partly from statistics of the
-data. Both the statistics and the mode are explicit: the mean and variance of evaluation stand
-in the parameters and change only through :func:`nfref.adapt`; :func:`nfref.in_training` gives
-the layer as it acts on training batches, with the statistics of the batch itself.
+data. Both the statistics and the mode are explicit. The mean and variance of evaluation are
+parameters and change only through :func:`nfref.adapt`. :func:`nfref.in_training` returns the
+layer as it acts on training batches, with the statistics of the batch itself.
 """
 
 from dataclasses import dataclass, replace
 
 import autograd.numpy as np
 
+from nfref.flow import Flow
 from nfref.flows.data_dependent import Adaptive
 from nfref.flows.elementwise import AffineFlow
+from nfref.runtime.annotations import Any, Array, Iterable
 from nfref.runtime.checks import check_choice, check_positive, one_of
 from nfref.transformers.affine import affine_inverse
 from nfref.transformers.transformer import over_rows
@@ -22,14 +24,16 @@ from nfref.transformers.transformer import over_rows
 # Formula ----------------------------------------------------------------------------------
 
 
-def batch_norm_affine(mean, variance, shift, log_scale, epsilon):
-    """The affine map x = z exp(s) + t that batch norm is, as (t, s).
+def batch_norm_affine(
+    mean: Array, variance: Array, shift: Array, log_scale: Array, epsilon: float
+) -> tuple[Array, Array]:
+    """Return batch norm as an affine map x = z exp(s) + t, as (t, s).
 
     z = (x - m) (v + eps)^(-1/2) exp(gamma) + beta, solved for x:
     s = log(v + eps)/2 - gamma,  t = m - beta exp(s).
 
     Paper:   RealNVP v3, section 3.7, (17): (x - mu) / sqrt(sigma^2 + eps), data to latent, with
-             (18) for its determinant. MAF v4, appendix B, has gamma and beta besides; exp(gamma)
+             (18) for its determinant. MAF v4, appendix B, adds gamma and beta; exp(gamma)
              is exp(log_gamma) in its published code.
     Differs: nothing from MAF; RealNVP's has no gamma and beta, which are 0 at the start.
 
@@ -39,8 +43,8 @@ def batch_norm_affine(mean, variance, shift, log_scale, epsilon):
     return mean - shift * np.exp(scale), scale
 
 
-def column_moments(x):
-    """Mean and variance (with 1/N) of the columns, summed in float64 and in the dtype of x.
+def column_moments(x: Array) -> tuple[Array, Array]:
+    """Return mean and variance (with 1/N) of the columns, summed in float64, in the dtype of x.
 
     Shapes: x (N, D) with N of at least 1. Returns (D,) and (D,).
     """
@@ -59,14 +63,14 @@ class BatchNorm(AffineFlow, Adaptive):
 
     In evaluation it uses ``params["running_mean"]`` and ``params["running_variance"]``, and
     its log-determinant is that of a fixed affine map. In training, ``inverse`` uses the mean
-    and variance of the batch. Its log-determinant then treats them as constants, as the
-    papers do: rows depend on each other through them, and the map has no forward direction.
+    and variance of the batch. Its log-determinant then treats them as constants, as in the
+    papers: rows depend on each other through them, and the map has no forward direction.
     A batch without rows has no statistics and leaves the running ones as they are.
 
     Paper:   RealNVP v3, section 3.7; MAF v4, appendix B. Both put one on the latent side of
              every layer, so one is next to the base and none next to the data;
              :func:`with_batch_norm` does.
-    Differs: RealNVP trains with running averages over recent batches, here a training batch
+    Differs: RealNVP trains with running averages over recent batches; here a training batch
              is normalised by its own statistics, as in MAF. In evaluation RealNVP uses running
              averages, MAF the mean and variance of the whole training set: ``statistics``.
 
@@ -79,14 +83,13 @@ class BatchNorm(AffineFlow, Adaptive):
     epsilon : float, default 1e-05
         Added to the variance.
     mode : {"evaluation", "training"}, default "evaluation"
-        :func:`nfref.in_training` gives the layer in the mode "training".
+        :func:`nfref.in_training` returns the layer in the mode "training".
     statistics : {"running", "training set"}, default "running"
-        What ``adapt`` keeps for evaluation in ``params["running_mean"]`` and
-        ``params["running_variance"]``, with 1/N as in the batch. "running": it mixes
-        those of every batch in at the stage "batch". "training set": at the stage
-        "evaluation" it takes those of the rows it gets, which are to be all of the training
-        set; :func:`nfref.fit` does that before it scores validation rows and for what it returns.
-        Either starts from the rows of the stage "start".
+        The statistics that ``adapt`` keeps for evaluation in ``params["running_mean"]`` and
+        ``params["running_variance"]``, with 1/N as in the batch. "running" mixes in those of every
+        batch at the stage "batch". "training set" takes those of the rows at the stage
+        "evaluation", which should be the whole training set; :func:`nfref.fit` does that before it
+        scores validation rows and for its result. Both start from the rows of the stage "start".
     """
 
     dim: int
@@ -140,7 +143,7 @@ class BatchNorm(AffineFlow, Adaptive):
         return self._with_moments(params, *column_moments(x), stage) if len(x) else params
 
     def _with_moments(self, params, mean, variance, stage):
-        """:meth:`_adapt` to rows of this mean and variance."""
+        """Apply :meth:`_adapt` to rows with this mean and variance."""
         if stage not in ("start", "batch" if self.statistics == "running" else "evaluation"):
             return params
         weight = self.momentum if stage == "batch" else 1.0
@@ -157,15 +160,17 @@ class BatchNorm(AffineFlow, Adaptive):
 # In stacks ----------------------------------------------------------------------------------
 
 
-def check_batch_norm(name, value):
-    """False, True or one of ``STATISTICS``."""
+def check_batch_norm(name: str, value: Any) -> bool | str:
+    """Return False, True or one of ``STATISTICS``."""
     return value if isinstance(value, bool) else check_choice(name, value, STATISTICS)
 
 
-def with_batch_norm(batch_norm, layers, default):
-    """``layers``, each with a batch norm on its latent side unless that is False, as a tuple.
+def with_batch_norm(
+    batch_norm: bool | str, layers: Iterable[Flow], default: str
+) -> tuple[Flow, ...]:
+    """Return ``layers`` as a tuple, each with a batch norm on its latent side if there is one.
 
-    ``batch_norm`` is False, the statistics of evaluation, or True for those of ``default``.
+    ``batch_norm`` is False for none, the statistics of evaluation, or True for ``default``.
     """
     if not batch_norm:
         return tuple(layers)

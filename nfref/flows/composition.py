@@ -1,20 +1,15 @@
-"""Flows made of flows: one after the other, and turned around."""
+"""Flows made of flows: one after the other, and inverted."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import autograd.numpy as np
 
 from nfref.flow import Flow, check_flow, context_for, maps_as
-from nfref.flows.batch_norm import BatchNorm
-from nfref.flows.data_dependent import Adaptive, adapted, in_training, keeps_statistics
-from nfref.runtime import dispatch
-from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any
-from nfref.runtime.batching import in_blocks
+from nfref.flows.data_dependent import Adaptive, AdaptiveMembers, in_training
+from nfref.runtime.annotations import Any, Iterable, Sequence
 
 
-class Composition(Adaptive):
+class Composition(AdaptiveMembers):
     """Flows one after the other; a subclass provides them as the tuple ``flows``.
 
     ``forward`` applies them in list order, ``inverse`` in reverse order, and the
@@ -22,9 +17,10 @@ class Composition(Adaptive):
     list of the members' parameters.
     """
 
-    flows: tuple
+    flows: Sequence[Flow]
 
     def members(self, direction: int = 1) -> list[Any]:
+        """Return the members' members, in the order of execution; see :meth:`Flow.members`."""
         if not maps_as(self, Composition):
             return super().members(direction)
         return [
@@ -50,86 +46,27 @@ class Composition(Adaptive):
             total = total + log_det
         return x, total
 
-    def _adapt(self, params, x, context, stage):
-        if (found := self._with_moments(params, x, context, stage)) is not None:
-            return found
-        found = list(params)
-        for k, flow in reversed(list(enumerate(self.flows))):
-            own = context_for(flow, context)
-            found[k] = adapted(flow, params[k], x, own, stage)
-            if not any(map(keeps_statistics, self.flows[:k])):
-                break
-            # The next flow sees these rows as the adapted flow hands them on at this stage.
-            x = (
-                _latent_in_blocks(flow, found[k], x, own)
-                if stage == "evaluation"
-                else _latent(in_training(flow), found[k], x, own)
-            )
-        unchanged = all(new is old for new, old in zip(found, params))
-        return params if unchanged else found
-
-    def _with_moments(self, params, x, context, stage):
-        """:meth:`_adapt` where only batch norms learn, all in one pass; None elsewhere."""
-        norms = [member for member in self.members(-1) if keeps_statistics(member[0])]
-        if (
-            stage == "evaluation"
-            or not len(x)
-            or not norms
-            or not all(isinstance(norm, BatchNorm) for norm, _, _ in norms)
-        ):
-            return None
-        moments = dispatch.run(
-            "batch_moments", lambda *_: None, in_training(self), params, x, context
-        )
-        if moments is None or {path for _, _, path in norms} != set(moments):
-            return None
-        for norm, _, path in norms:
-            own = trees.at_path(params, path)
-            params = trees.with_part(
-                params, path, norm._with_moments(own, *moments[path][:, : norm.dim], stage)
-            )
-        return params
-
-    @property
-    def _keeps_statistics(self):
-        return any(map(keeps_statistics, self.flows))
-
-    def _in_training(self):
-        return self._training
-
-    @cached_property
-    def _training(self):
-        members = tuple(map(in_training, self.flows))
-        unchanged = all(new is old for new, old in zip(members, self.flows))
-        return self if unchanged else Chain(members)
+    def _chained(self, flows):
+        return Chain(flows)
 
 
-def _latent(flow, params, x, context):
-    return dispatch.run("flow", Flow._apply, flow, -1, params, x, context)[0]
-
-
-def _latent_in_blocks(flow, params, x, context):
-    """z of all rows of a training set, a block of rows at a time to bound the memory."""
-    return in_blocks(lambda x, context=None: _latent(flow, params, x, context), x, context)
-
-
-def check_flows(name, flows):
-    """Flows as a tuple."""
+def check_flows(name: str, flows: Iterable[Any]) -> tuple[Flow, ...]:
+    """Return flows as a tuple."""
     return tuple(check_flow(name, flow) for flow in flows)
 
 
 @dataclass(frozen=True)
 class Chain(Composition):
-    """A chain of flows is a flow: members are applied in list order in ``forward``.
+    """A chain of flows, itself a flow: ``forward`` applies the members in list order.
 
     Parameters
     ----------
     flows : sequence of Flow
-        At least one, all of the same ``dim``, and those that take a context of the same
+        At least one, all of the same ``dim``. All flows that take a context have the same
         ``context_dim``.
     """
 
-    flows: tuple
+    flows: Sequence[Flow]
 
     _converters = {"flows": check_flows}
 
@@ -147,20 +84,22 @@ class Chain(Composition):
             )
 
     @property
-    def dim(self):
+    def dim(self) -> int:
+        """The number of coordinates D of all flows."""
         return self.flows[0].dim
 
     @property
-    def context_dim(self):
+    def context_dim(self) -> int:
+        """The number of context features C of the flows that take a context."""
         return max(flow.context_dim for flow in self.flows)
 
 
 @dataclass(frozen=True)
 class Invert(Adaptive):
-    """A flow turned around: its ``forward`` is the other's ``inverse``.
+    """An inverted flow: its ``forward`` is the other's ``inverse``.
 
-    It passes no :func:`nfref.adapt` on: data rows reach the inner flow on its latent side, so batch
-    norm and the other layers inside that learn from rows keep what they have.
+    It passes no :func:`nfref.adapt` on: data rows reach the inner flow on its latent side. So batch
+    norm and the other layers inside that learn from rows keep their statistics.
 
     Parameters
     ----------
@@ -172,14 +111,17 @@ class Invert(Adaptive):
     _converters = {"flow": check_flow}
 
     @property
-    def dim(self):
+    def dim(self) -> int:
+        """The number of coordinates D."""
         return self.flow.dim
 
     @property
-    def context_dim(self):
+    def context_dim(self) -> int:
+        """The number of context features C."""
         return self.flow.context_dim
 
     def members(self, direction: int = 1) -> list[Any]:
+        """Return the flow's members, in the other direction."""
         if not maps_as(self, Invert):
             return super().members(direction)
         return self.flow.members(-direction)

@@ -10,7 +10,7 @@ Sources: Chen et al. 2018, arXiv:1806.07366; Grathwohl et al. 2019, arXiv:1810.0
 
 ``forward`` solves from t = 0 to 1, ``inverse`` from t = 1 to 0. The formulas (velocity,
 trace, joint right-hand side) are in ``nfref/continuous/dynamics.py``. Cost: one pass of the
-network and one trace for each evaluation that the solver asks for.
+network and one trace for each evaluation of the solver.
 """
 
 from dataclasses import dataclass, field, replace
@@ -36,7 +36,7 @@ from nfref.flow import Flow
 from nfref.networks.mlp import init_mlp
 from nfref.runtime import blas, dispatch
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array, Generator, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.runtime.autograd_internals import getval
 from nfref.runtime.batching import merge_rows
 from nfref.runtime.checks import (
@@ -58,34 +58,34 @@ class CNF(Flow):
 
     It starts as the identity (the network's last layer is zero). The rows of a batch are
     solved together, see ``nfref/continuous/solve.py`` for the error norm. A solve that
-    cannot be finished raises :class:`nfref.continuous.solve.SolverError`.
+    fails raises :class:`nfref.continuous.solve.SolverError`.
 
     Parameters
     ----------
     dim : int
         D.
     hidden : sequence of int, default (64, 64)
-        Hidden widths of the velocity network; none at all makes the dynamics affine in
+        Hidden widths of the velocity network; without any the dynamics are affine in
         (z, t, c).
     context_dim : int, default 0
         Context features C that the network also reads.
     activation : {"tanh", "softplus"}, default "tanh"
     trace : {"exact", "hutchinson", "brute"}, default "exact"
-        ``exact`` costs one H x H product a row and needs at most two hidden layers.
-        ``brute`` costs D passes. ``hutchinson`` costs one pass a probe and is noisy; its
-        probes come from :meth:`with_probes` and are fixed for as long as that flow is used.
+        ``exact`` costs one H x H product per row and needs at most two hidden layers.
+        ``brute`` costs D passes. ``hutchinson`` costs one pass per probe and is noisy; its
+        probes come from :meth:`with_probes` and are fixed for that flow.
     solver : {"rk45", "dop853", "lsoda", "rk4"}, default "rk45"
     rtol, atol : float, default 1e-05
         Tolerances of the adaptive solvers, for the whole joint state.
     steps : int, default 20
         Equal steps of rk4.
     gradient : {"adjoint", "direct"}, default "adjoint"
-        ``adjoint``: a backward solve with the same solver. ``direct``: through the steps,
-        which must be those of rk4; exact for them.
+        ``adjoint``: a backward solve with the same solver. ``direct``: through the steps of
+        rk4, exact for them; needs solver "rk4".
     max_evaluations : int, default 10000
         Bound on the calls of the right-hand side in one solve.
     probes : (K, N, D) array, optional
-        Of the Hutchinson trace; made by :meth:`with_probes`.
+        Probes of the Hutchinson trace; made by :meth:`with_probes`.
 
     Examples
     --------
@@ -98,7 +98,7 @@ class CNF(Flow):
     """
 
     dim: int
-    hidden: tuple = (64, 64)
+    hidden: Sequence[int] = (64, 64)
     context_dim: int = 0
     activation: str = "tanh"
     trace: str = "exact"
@@ -108,7 +108,7 @@ class CNF(Flow):
     steps: int = 20
     gradient: str = "adjoint"
     max_evaluations: int = 10_000
-    probes: object = field(default=None, compare=False, repr=False)
+    probes: Array | None = field(default=None, compare=False, repr=False)
 
     _converters = {
         "hidden": check_hidden,
@@ -139,14 +139,14 @@ class CNF(Flow):
             )
 
     @cached_property
-    def options(self):
+    def options(self) -> Options:
         """The solver's settings, see :class:`nfref.continuous.solve.Options`."""
         return Options(self.solver, self.rtol, self.atol, self.steps, self.max_evaluations)
 
     def with_probes(
         self, rng: Generator, rows: int, count: int = 1, noise: str = "rademacher"
     ) -> "CNF":
-        """The flow with Hutchinson's trace and fresh probes, for batches of ``rows`` rows.
+        """Return the flow with Hutchinson's trace and fresh probes, for batches of ``rows`` rows.
 
         Parameters
         ----------
@@ -172,9 +172,9 @@ class CNF(Flow):
         return replace(self, trace="hutchinson", probes=probes)
 
     def velocity(
-        self, params: dict[str, Any], t: Array, z: Array, context: Array | None = None
+        self, params: dict[str, Any], t: float | Array, z: Array, context: Array | None = None
     ) -> Array:
-        """dz/dt = f(z, t, c).
+        """Return dz/dt = f(z, t, c).
 
         Parameters
         ----------
@@ -194,11 +194,11 @@ class CNF(Flow):
         self,
         params: dict[str, Any],
         rows: Array,
-        times: Sequence[Any] = (0.0, 1.0),
+        times: Sequence[float] = (0.0, 1.0),
         context: Array | None = None,
         norm: str | None = None,
     ) -> "Trajectory":
-        """Follow rows through time and say what it cost.
+        """Follow rows through time, and count the evaluations.
 
         Parameters
         ----------
@@ -206,10 +206,10 @@ class CNF(Flow):
         rows : (N, D) array
             Positions at ``times[0]``.
         times : sequence of float, monotone
-            (0, 1) is the forward direction, (1, 0) the inverse one.
+            (0, 1) is the forward direction, (1, 0) the inverse direction.
         context : (N, C) array, optional
         norm : {"exact", "hutchinson", "brute"}, optional
-            Also integrate the penalties |f|^2 and |df/dz|_F^2, the latter computed this way.
+            Also integrate the penalties |f|^2 and |df/dz|_F^2, the latter by this method.
 
         Returns
         -------
@@ -237,11 +237,19 @@ class CNF(Flow):
             solution.evaluations,
         )
 
-    def solve_with_penalties(self, params, rows, context, start, end, norm):
-        """Value, log_det, and the path's kinetic energy and Frobenius norm; differentiable.
+    def solve_with_penalties(
+        self,
+        params: dict[str, Any],
+        rows: Array,
+        context: Array | None,
+        start: float,
+        end: float,
+        norm: str | None,
+    ) -> tuple[Array, Array, Array, Array]:
+        """Return value, log_det, and the path's kinetic energy and Frobenius norm.
 
-        Unchecked, for objectives. Penalties are integrals over |dt|, whatever the direction.
-        Returns arrays (N, D), (N,), (N,), (N,).
+        All are differentiable. Arguments are not checked; this is for objectives. Penalties are
+        integrals over |dt|, in both directions. Returns arrays (N, D), (N,), (N,), (N,).
         """
         last = self._solve(params, rows, context, start, end, norm)
         sign = 1 if end > start else -1
@@ -265,8 +273,8 @@ class CNF(Flow):
             finite = finite & numpy.isfinite(getval(context)).all(axis=1)
         if finite.all() or self.probes is not None and self.probes.shape[1] != len(rows):
             return self._solve_finite(params, rows, context, start, end, norm)
-        # All rows share one step size, so a row that is not finite would end the solve of all, or
-        # have a part in the step control: the others are solved as if it were not there.
+        # All rows share one step size. A row that is not finite would end the solve of all, or
+        # affect the step control. So the others are solved without it.
         columns = self.dim + (1 if norm is None else 3)
         lost = numpy.full((len(rows) - finite.sum(), columns), numpy.nan, dtype=rows.dtype)
         if not finite.any():
@@ -285,7 +293,7 @@ class CNF(Flow):
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Rows followed through time.
+    """The paths of rows through time.
 
     Attributes
     ----------
@@ -297,55 +305,57 @@ class Trajectory:
     kinetic, jacobian : (T, N) array or None
         Integrals of |f|^2 and |df/dz|_F^2 dt (negative when time runs backwards).
     evaluations : int
-        How often the solver called the right-hand side.
+        Number of calls of the right-hand side.
     """
 
-    times: numpy.ndarray
-    values: numpy.ndarray
-    log_det: numpy.ndarray
-    kinetic: numpy.ndarray
-    jacobian: numpy.ndarray
+    times: Array
+    values: Array
+    log_det: Array
+    kinetic: Array | None
+    jacobian: Array | None
     evaluations: int
 
 
 class NeuralSystem(System):
     """The joint right-hand side of a CNF, for :mod:`nfref.continuous.adjoint`.
 
-    Its arguments are the context, if there is one, and then weight and bias of each layer.
+    Its arguments are the context, if there is one, then weight and bias of each layer.
     """
 
-    def __init__(self, flow: Any, has_context: Any, norm: Any = None) -> None:
+    def __init__(self, flow: CNF, has_context: bool, norm: str | None = None) -> None:
         super().__init__(flow.options, flow.dim)
         self.flow, self.has_context, self.norm = flow, has_context, norm
         self.columns = flow.dim + (1 if norm is None else 3)
 
-    def start(self, rows):
-        """The state that begins at ``rows`` with all integrals zero."""
+    def start(self, rows: Array) -> Array:
+        """Return the initial state: ``rows``, and zero for all integrals."""
         flow = self.flow
         needs_probes = "hutchinson" in (flow.trace, self.norm)
         if needs_probes and (flow.probes is None or flow.probes.shape[1] != len(rows)):
             came = "none" if flow.probes is None else f"probes for {flow.probes.shape[1]} rows"
             raise ValueError(
-                f"probes: expected probes for {len(rows)} rows, drawn by "
+                f"probes: expected probes for {len(rows)} rows, made by "
                 f"flow.with_probes(rng, {len(rows)}); got {came}"
             )
         zeros = np.zeros((len(rows), self.columns - flow.dim), dtype=rows.dtype)
         return np.concatenate([rows, zeros], axis=1)
 
-    def arguments(self, params, context):
+    def arguments(self, params: dict[str, Any], context: Array | None) -> list[Any]:
+        """Return the arguments: the context, if there is one, then all weights and biases."""
         net = params["net"]
         layers = [
             net[k][name] for k in range(len(self.flow.hidden) + 1) for name in ("weight", "bias")
         ]
         return ([context] if self.has_context else []) + layers
 
-    def unpack(self, arguments):
-        """(net, context) from the arguments."""
+    def unpack(self, arguments: Sequence[Any]) -> tuple[list[dict[str, Array]], Array | None]:
+        """Return (net, context) from the arguments."""
         context, layers = (arguments[0], arguments[1:]) if self.has_context else (None, arguments)
         net = [{"weight": weight, "bias": bias} for weight, bias in zip(layers[::2], layers[1::2])]
         return net, context
 
-    def fixed(self, net):
+    def fixed(self, net: list[dict[str, Array]]) -> Fixed:
+        """Return the constants of one solve."""
         flow = self.flow
         probes = flow.probes
         if probes is not None:
@@ -357,8 +367,16 @@ class NeuralSystem(System):
                 gram=norm_matrix(net) if self.norm == "exact" else None,
             )
 
-    def run(self, name, formula, net, context, fixed, *others):
-        """``formula(*others)``, or its twin where there is one."""
+    def run(
+        self,
+        name: str,
+        formula: Callable[..., Any],
+        net: list[dict[str, Array]],
+        context: Array | None,
+        fixed: Fixed,
+        *others: Any,
+    ) -> Any:
+        """Return ``formula(*others)``, computed by its twin if there is one."""
         if self.flow.trace != "exact" or self.norm is not None:
             return formula(*others)
         first = net, context, fixed, self.flow.activation
@@ -366,7 +384,8 @@ class NeuralSystem(System):
             name, lambda *arguments: formula(*arguments[len(first) :]), *first, *others
         )
 
-    def bind(self, *arguments):
+    def bind(self, *arguments: Array) -> Callable[[float, Array], Array]:
+        """Return the right-hand side as a function of t and the state."""
         net, context = self.unpack(arguments)
         fixed = self.fixed(net)
         activation, trace, norm = self.flow.activation, self.flow.trace, self.norm
@@ -376,7 +395,8 @@ class NeuralSystem(System):
 
         return lambda t, state: self.run("derivative", formula, net, context, fixed, t, state)
 
-    def bind_vjp(self, *arguments):
+    def bind_vjp(self, *arguments: Array) -> Callable[[float, Array, Array], tuple[Any, ...]]:
+        """Return the derivative by hand where there is one, by autograd's tape elsewhere."""
         if self.flow.trace != "exact" or self.norm not in (None, "exact"):
             return super().bind_vjp(*arguments)
         net, context = self.unpack(arguments)
@@ -393,14 +413,18 @@ class NeuralSystem(System):
 
         return vjp
 
-    def solve(self, start, end, state, *arguments):
+    def solve(self, start: float, end: float, state: Array, *arguments: Array) -> Array:
+        """Return the state at ``end``."""
         return self._whole("solution", super().solve, arguments, start, end, state)
 
-    def solve_back(self, start, end, last, cotangent, *arguments):
+    def solve_back(
+        self, start: float, end: float, last: Array, cotangent: Array, *arguments: Array
+    ) -> tuple[Array, list[Array], int]:
+        """Solve backwards; see :meth:`System.solve_back`."""
         return self._whole("adjoint", super().solve_back, arguments, start, end, last, cotangent)
 
     def _whole(self, name, formula, arguments, *given):
-        """A whole solve by ``formula(*given, *arguments)``, or by its twin."""
+        """Run a whole solve by ``formula(*given, *arguments)``, or by its twin."""
         net, context = self.unpack(arguments)
         return self.run(
             name,

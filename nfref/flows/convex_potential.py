@@ -10,15 +10,15 @@ Sources: Huang, Chen, Tsirigotis, Courville 2020, arXiv:2012.05942 (CP-Flow); Am
         \log \det \frac{dx}{dz} = \log \det F''(z).
 
 The network is convex in z, so F'' >= a I: the map is one to one and onto, its Jacobian is
-symmetric, and its determinant positive. Between two distributions there is one map that is the
-gradient of a convex function, the optimal one for the squared distance (Brenier): so the density
-determines the flow.
+symmetric, and its determinant positive. Between two distributions exactly one map is the gradient
+of a convex function, the optimal map for the squared distance (Brenier). So the density determines
+the flow.
 
-The inverse is a convex problem, z = argmin F(z) - x . z, which Newton's method solves. It is the
-gradient of a convex function too, the conjugate F*(x) = max x . z - F(z).
+The inverse is a convex problem, z = argmin F(z) - x . z, which Newton's method solves. It is also
+the gradient of a convex function, the conjugate F*(x) = max x . z - F(z).
 
-Cost of ``forward``: D passes of the network and D^3 a row. ``inverse``: as a rule seventeen times
-that. Density estimation wants it the other way round, as in the paper: ``Invert(flow)``.
+Cost of ``forward``: D passes of the network and D^3 per row. ``inverse``: typically seventeen times
+that. Density estimation needs the other direction to be fast, as in the paper: ``Invert(flow)``.
 """
 
 from dataclasses import dataclass
@@ -31,26 +31,26 @@ from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.mlp import with_context
 from nfref.runtime import params as trees
 from nfref.runtime import small_matrices
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import check_hidden
 
 # Potential --------------------------------------------------------------------------------
 
 
-def potential(net, z, context=None):
-    """F(z) = a/2 |z|^2 + v . z + w . h_K, with a network h_K that is convex in z.
+def potential(net: dict[str, Any], z: Array, context: Array | None = None) -> Array:
+    """Return F(z) = a/2 |z|^2 + v . z + w . h_K, with a network h_K that is convex in z.
 
     h_1 = s(z U_1 + b_1), h_k = s(h_{k-1} P_k + z U_k + b_k), with s(a) = log(1 + e^a), which is
-    convex and never falls, and P_k >= 0, w >= 0: sums of convex functions with weights that
-    are not negative are convex, and so is s of one.
+    convex and increasing, and P_k >= 0, w >= 0. Sums of convex functions with nonnegative weights
+    are convex, and so is s of such a sum.
 
     Paper:   CP-Flow, its potential: a/2 |x|^2 plus an input-convex network of softplus units, in
              the published code a = softplus of a number that starts at a = 1, P = softplus of
              free numbers over the number of inputs.
-    Differs: no actnorm inside of the network, no factor in front of it, which w holds already,
+    Differs: no actnorm inside the network, no factor in front of it, which w includes already,
              and softplus where the published code offers others. A context enters by U_k and by
-             v, so that F is convex in z for any context; the published code has gates besides.
+             v, so that F is convex in z for any context; the published code also has gates.
 
     Shapes: z (N, D), context (N, C); net as :meth:`ConvexPotentialFlow.constrained` makes it.
     Returns (N,).
@@ -62,27 +62,29 @@ def potential(net, z, context=None):
     return total if h is None else total + h @ net["output"]
 
 
-def before_activation(layer, inputs, h):
-    """h_{k-1} P_k + z U_k + b_k; the first layer has no P."""
+def before_activation(layer: dict[str, Array], inputs: Array, h: Array | None) -> Array:
+    """Return h_{k-1} P_k + z U_k + b_k; the first layer has no P."""
     a = inputs @ layer["weight"] + layer["bias"]
     return a if h is None else a + h @ layer["positive"]
 
 
-def shift(net, context):
-    """v, one for all rows or one a row."""
+def shift(net: dict[str, Any], context: Array | None) -> Array:
+    """Return v: one for all rows, or one per row."""
     return net["shift"] if context is None else net["shift"] + context @ net["from_context"]
 
 
-def gradient_and_hessian(net, z, context=None):
-    """grad F and F'' of each row, by hand.
+def gradient_and_hessian(
+    net: dict[str, Any], z: Array, context: Array | None = None
+) -> tuple[Array, Array]:
+    """Return grad F and F'' of each row, by hand.
 
     1. Upwards: a_k = h_{k-1} P_k + z U_k + b_k and its Jacobian
        J_k = da_k/dz = P_k^T diag(s'(a_{k-1})) J_{k-1} + U_k^T,  J_1 = U_1^T.
     2. Downwards: g_k = dF/dh_k, with g_K = w and g_{k-1} = (g_k s'(a_k)) P_k^T. As w, s' and P are
-       not negative, no g_k is.
+       not negative, no g_k is negative.
     3. grad F = a z + v + sum_k (g_k s'(a_k)) U_k^T.
-    4. F'' = a I + sum_k J_k^T diag(g_k s''(a_k)) J_k, since a_k is affine in z and h_{k-1}, and the
-       curvature of h_{k-1} is counted by its own layer. Every term is positive semidefinite.
+    4. F'' = a I + sum_k J_k^T diag(g_k s''(a_k)) J_k, since a_k is affine in z and h_{k-1}, and
+       each layer counts its own curvature. Every term is positive semidefinite.
 
     Shapes: z (N, D), context (N, C). Returns (N, D) and (N, D, D).
     """
@@ -111,18 +113,20 @@ def gradient_and_hessian(net, z, context=None):
 # The convex problem -----------------------------------------------------------------------
 
 
-def minimiser(net, x, context=None, limit=300):
-    """The z with grad F(z) = x, by damped Newton steps from z = 0 on phi(z) = F(z) - x . z.
+def minimiser(
+    net: dict[str, Any], x: Array, context: Array | None = None, limit: int = 300
+) -> Array:
+    """Return the z with grad F(z) = x, by damped Newton steps on phi(z) = F(z) - x . z from z = 0.
 
     With r = grad phi = grad F(z) - x and the step d = F''(z)^-1 r:
 
-    1. phi is convex and falls along -d at the rate q = r . d >= 0, so a step t d that is short
-       enough brings phi down by more than t q / 4. It is taken where it does, and t is
-       multiplied by 8 then, up to 1; elsewhere t is divided by 8.
-    2. What is left to gain is about q / 2. Once phi in floating point does not resolve q, |r| takes
-       its place: it falls along -d as well, by the factor 1 - t. Full steps square the error here,
-       and a row is done when no step down to t = 1/512 makes |r| shorter by a part t/4: what is
-       left then is rounding.
+    1. phi is convex and falls along -d at the rate q = r . d >= 0, so a short enough step t d
+       lowers phi by more than t q / 4. Such a step is taken, and t is multiplied by 8, up to 1;
+       otherwise t is divided by 8.
+    2. The remaining gain is about q / 2. Once phi in floating point does not resolve q, |r|
+       replaces it: it also falls along -d, by the factor 1 - t. Full steps square the error here.
+       A row is done when no step down to t = 1/512 shortens |r| by a part t/4: the rest is
+       rounding.
     3. F'' >= a I bounds the error: |z - z*| <= |r| / a.
 
     Paper:   CP-Flow: z = argmin F(z) - x . z by an optimiser for convex functions, the published
@@ -130,16 +134,16 @@ def minimiser(net, x, context=None, limit=300):
     Differs: Newton's method, because F'' is at hand; the stopping rule; an error instead of a
              wrong answer.
 
-    Shapes: x (N, D), context (N, C), in float64. Returns (N, D). A row that is not finite, or whose
-    context is not, comes back as NaN. No gradient passes.
+    Shapes: x (N, D), context (N, C), in float64. Returns (N, D), with NaN for rows that are not
+    finite or have a context that is not. No gradient passes.
 
     Raises
     ------
     ArithmeticError
-        If |r| is above sqrt(eps) times the numbers that it is a difference of, where no step helps
-        or after ``limit`` of them.
+        If |r| stays above sqrt(eps) times the numbers that it is a difference of, when no step
+        helps or after ``limit`` steps.
     """
-    finite = numpy.isfinite(x).all(axis=1)
+    finite: Any = numpy.isfinite(x).all(axis=1)
     if context is not None:
         finite = finite & numpy.isfinite(context).all(axis=1)
         context = numpy.where(finite[:, None], context, 0)
@@ -147,12 +151,13 @@ def minimiser(net, x, context=None, limit=300):
     eps = numpy.finfo(x.dtype).eps
 
     def at(z):
-        """z with phi, r and F'' there."""
+        """Return z with phi, r and F'' there."""
         gradient, hessian = gradient_and_hessian(net, z, context)
         phi = potential(net, z, context) - numpy.sum(x * z, axis=1)
         return z, phi, gradient - x, hessian
 
-    here, t = at(numpy.zeros_like(x)), numpy.ones(len(x))
+    here: Any = at(numpy.zeros_like(x))
+    t = numpy.ones(len(x))
     for _ in range(limit):
         z, phi, r, hessian = here
         d = small_matrices.solve(hessian, r)
@@ -183,16 +188,17 @@ def minimiser(net, x, context=None, limit=300):
     return numpy.where(finite[:, None], z, numpy.nan)
 
 
-def length(rows):
+def length(rows: Array) -> Array:
+    """Return the length of each row."""
     return numpy.sqrt(numpy.sum(rows * rows, axis=1))
 
 
-def inverse_gradient(net, x, context=None):
-    """The minimiser, with its derivatives.
+def inverse_gradient(net: dict[str, Any], x: Array, context: Array | None = None) -> Array:
+    """Return the minimiser, with its derivatives.
 
-    grad F(z; theta) = x gives dz = F''^-1 (dx - d_theta grad F). So one more Newton step from the
-    minimiser, in which the start and F'' are held fixed, has its derivative; the value of that
-    step, a rounding error, is left out. First derivatives only. The minimum is found in float64.
+    grad F(z; theta) = x gives dz = F''^-1 (dx - d_theta grad F). One more Newton step from the
+    minimiser, with the start and F'' held fixed, has this derivative. The value of the step, a
+    rounding error, is omitted. First derivatives only. The minimum is found in float64.
 
     Shapes: x (N, D), context (N, C). Returns (N, D).
     """
@@ -211,23 +217,23 @@ def inverse_gradient(net, x, context=None):
 class ConvexPotentialFlow(Flow):
     """The gradient of a strongly convex input-convex network.
 
-    ``forward`` is the gradient, ``inverse`` the solution of a convex problem, to rounding error;
-    both log-determinants are exact, from the Hessian. A chain of two such flows is in general not
-    the gradient of anything.
+    ``forward`` is the gradient, ``inverse`` the solution of a convex problem, to rounding error.
+    Both log-determinants are exact, from the Hessian. A chain of two such flows is in general not
+    a gradient.
 
     Parameters
     ----------
     dim : int
         D.
     hidden : sequence of int, default (32, 32)
-        Widths H_k of the network; none at all makes the map x = a z + v.
+        Widths H_k of the network; without any the map is x = a z + v.
     context_dim : int, default 0
         Context features C.
 
     Notes
     -----
-    Fitted to data, ``Density(Invert(flow))`` takes one pass of the Hessian a step, and samples
-    by the convex problem; ``Density(flow)`` the other way round, at three times the cost of a
+    In a fit to data, ``Density(Invert(flow))`` takes one pass of the Hessian per step, and solves
+    the convex problem to sample. ``Density(flow)`` does the opposite, at three times the cost per
     step (measured with 200 rows of 2 and of 8 columns). Both are exact.
 
     Examples
@@ -241,14 +247,15 @@ class ConvexPotentialFlow(Flow):
     """
 
     dim: int
-    hidden: tuple = (32, 32)
+    hidden: Sequence[int] = (32, 32)
     context_dim: int = 0
 
     _converters = {"hidden": check_hidden}
     _twin = "convex_potential"
 
     def _init(self, rng):
-        inputs, layers = self.dim + self.context_dim, []
+        inputs = self.dim + self.context_dim
+        layers: list[dict[str, Array]] = []
         for k, width in enumerate(self.hidden):
             limit = inputs**-0.5
             layers.append(
@@ -263,16 +270,16 @@ class ConvexPotentialFlow(Flow):
         params = {
             "layers": layers,
             "shift": np.zeros(self.dim),
-            "strength": np.log(np.expm1(np.ones(1))),
-        }  # a = 1
+            "strength": np.log(np.expm1(np.ones(1))),  # a = 1
+        }
         if self.hidden:
             params["output"] = np.zeros(self.hidden[-1])
         if self.context_dim:
             params["from_context"] = np.zeros((self.context_dim, self.dim))
         return params
 
-    def constrained(self, params):
-        """The net of the formulas: P, w and a are softplus of free numbers, P and w over H."""
+    def constrained(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Return the net of the formulas: P, w, a are softplus of free numbers, P and w over H."""
         layers = [
             {**layer, "positive": softplus(layer["positive"]) / len(layer["positive"])}
             if "positive" in layer
@@ -285,7 +292,7 @@ class ConvexPotentialFlow(Flow):
         return net
 
     def potential(self, params: dict[str, Any], z: Array, context: Array | None = None) -> Array:
-        """F(z), whose gradient ``forward`` is.
+        """Return F(z); ``forward`` is its gradient.
 
         Parameters
         ----------
@@ -301,7 +308,7 @@ class ConvexPotentialFlow(Flow):
         return potential(self.constrained(params), z, context)
 
     def _forward(self, params, z, context):
-        with np.errstate(invalid="ignore"):  # of rows that are not finite
+        with np.errstate(invalid="ignore"):  # for rows that are not finite
             x, hessian = gradient_and_hessian(self.constrained(params), z, context)
             return x, small_matrices.log_abs_det(hessian)
 

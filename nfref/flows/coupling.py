@@ -4,9 +4,8 @@ Sources: Dinh, Krueger, Bengio 2014, arXiv:1410.8516 (NICE); Dinh, Sohl-Dickstei
 2016, arXiv:1605.08803 (RealNVP).
 
 A mask b splits the coordinates into those that stay (b_i = 1) and those that change
-(b_i = 0). The changed ones go through a transformer whose parameters are computed from the
-ones that stay, so the Jacobian is triangular whatever network computes them. Cost: one pass
-of the network in either direction.
+(b_i = 0). The latter pass a transformer whose parameters a network computes from the former. So
+the Jacobian is triangular for any network. Cost: one pass of the network in either direction.
 """
 
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from nfref.flows.elementwise import Scale
 from nfref.flows.linear import permute
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.mlp import angles_as_points, init_mlp, mlp, with_context
+from nfref.runtime.annotations import Any, Array, Callable, Iterable, Sequence
 from nfref.runtime.checks import check_columns, check_count, check_hidden, one_of
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
@@ -29,12 +29,13 @@ from nfref.transformers.transformer import Transformer, check_transformer, const
 # Formula ----------------------------------------------------------------------------------
 
 
-def couple(kept, changed, transform, conditioner):
-    """x_a = z_a,  x_b = T(z_b; h(z_a)),  log |det dx/dz| = sum_i log dT/dz_i.
+def couple(
+    kept: Array, changed: Array, transform: Callable[..., Any], conditioner: Callable[..., Any]
+) -> tuple[Array, Array]:
+    """Return x_b = T(z_b; h(z_a)) and log |det dx/dz| = sum_i log dT/dz_i, where x_a = z_a.
 
-    Both directions are this one function, since h is computed from what stays the same:
-    ``transform`` is the transformer's ``forward`` (z to x) or ``inverse`` (x to z), and
-    ``conditioner`` maps z_a = x_a to h.
+    This one function serves both directions, since z_a = x_a determines h: ``transform`` is the
+    transformer's ``forward`` (z to x) or ``inverse`` (x to z), and ``conditioner`` maps z_a to h.
 
     Paper:   RealNVP v3, section 3.3, (7)-(8): y_1 = x_1, y_2 = x_2 exp(s(x_1)) + t(x_1) and
              back, data to latent; 1 is a, 2 is b. NICE, section 3.2: y_2 = g(x_2; m(x_1)).
@@ -50,13 +51,13 @@ def couple(kept, changed, transform, conditioner):
 # Masks ------------------------------------------------------------------------------------
 
 
-def alternating_mask(dim, parity):
-    """True where the coordinate stays: those with index of the given parity (0 or 1)."""
+def alternating_mask(dim: int, parity: int) -> tuple[bool, ...]:
+    """Return True where the coordinate stays: at indices of the given parity (0 or 1)."""
     return tuple(i % 2 == parity % 2 for i in range(dim))
 
 
-def checkerboard_mask(shape, parity=0):
-    """Checkerboard over the pixels of a (C, H, W) image, raveled.
+def checkerboard_mask(shape: Sequence[int], parity: int = 0) -> tuple[bool, ...]:
+    """Return a checkerboard over the pixels of a (C, H, W) image, raveled.
 
     Paper:   RealNVP v3, section 3.4: 1 where the sum of the spatial coordinates is odd. That is
              parity 0; parity 1 is the other half.
@@ -71,8 +72,8 @@ def checkerboard_mask(shape, parity=0):
     )
 
 
-def channel_mask(shape, parity=0):
-    """One half of the channels of a (C, H, W) image, raveled.
+def channel_mask(shape: Sequence[int], parity: int = 0) -> tuple[bool, ...]:
+    """Return a mask of one half of the channels of a (C, H, W) image, raveled.
 
     Paper:   RealNVP v3, section 3.4: 1 for the first half. That is parity 0; parity 1 is the
              other half.
@@ -90,11 +91,16 @@ def channel_mask(shape, parity=0):
 
 
 class SplitFlow(Flow):
-    """What all couplings share: some numbers of a row stay, the others are transformed.
+    """The common part of all couplings: some numbers of a row stay, the others are transformed.
 
-    A subclass has ``transformer``, and says how rows are split (``halves``), put together
-    again (``joined``), and what the network makes of the numbers that stay (``conditioner``).
+    A subclass has ``transformer``. It splits rows (``halves``), joins them again (``joined``), and
+    computes h from the numbers that stay (``conditioner``).
     """
+
+    transformer: Transformer
+    halves: Callable[..., Any]
+    joined: Callable[..., Any]
+    conditioner: Callable[..., Any]
 
     def _forward(self, params, z, context):
         return self._couple(params, z, context, self.transformer.forward)
@@ -110,8 +116,8 @@ class SplitFlow(Flow):
         return self.joined(kept, changed), log_det
 
 
-def check_mask(name, mask):
-    """Which coordinates stay, as a tuple of bool: some do, and some change."""
+def check_mask(name: str, mask: Iterable[Any]) -> tuple[bool, ...]:
+    """Return a mask as a tuple of bool: some coordinates stay, and some change."""
     mask = tuple(map(bool, mask))
     if all(mask) or not any(mask):
         raise ValueError(
@@ -123,7 +129,7 @@ def check_mask(name, mask):
 
 @dataclass(frozen=True)
 class Coupling(SplitFlow):
-    """A coupling layer: coordinates that stay decide how the others are transformed.
+    """A coupling layer: coordinates that stay determine the transformation of the others.
 
     With :class:`nfref.Additive` it is the layer of NICE, whose log-determinant is exactly zero;
     with :class:`nfref.Affine` that of RealNVP; with a spline that of neural spline flows.
@@ -133,16 +139,16 @@ class Coupling(SplitFlow):
     mask : sequence of bool, length D
         True where a coordinate stays, False where it changes; at least one of each.
     transformer : Transformer, default Affine()
-        What is done to each coordinate that changes.
+        The map of each coordinate that changes.
     hidden : sequence of int, default (64, 64)
         Hidden widths of the conditioner network.
     context_dim : int, default 0
-        Context features C the conditioner also reads.
+        Context features C that the conditioner also reads.
     activation : {"relu", "tanh", "softplus"}, default "tanh"
     periodic : sequence of int, default ()
         The coordinates that are angles, in radians. The network reads their cosine and sine, so
-        that no density has a seam where a turn ends; the transformer of an angle has to be one
-        of the circle, :class:`nfref.MoebiusCircle` or a circular spline with bound pi.
+        densities have no seam where a turn ends. The transformer of an angle has to be a map of
+        the circle, :class:`nfref.MoebiusCircle` or a circular spline with bound pi.
 
     Examples
     --------
@@ -155,12 +161,12 @@ class Coupling(SplitFlow):
     (array([[2.   , 5.946]]), array([0.5]))
     """
 
-    mask: tuple
+    mask: Sequence[bool]
     transformer: Transformer = Affine()
-    hidden: tuple = (64, 64)
+    hidden: Sequence[int] = (64, 64)
     context_dim: int = 0
     activation: str = "tanh"
-    periodic: tuple = ()
+    periodic: Sequence[int] = ()
 
     _twin = "coupling"
     _converters = {
@@ -175,7 +181,8 @@ class Coupling(SplitFlow):
         self._set(periodic=check_columns("periodic", self.periodic, len(self.mask)))
 
     @property
-    def dim(self):
+    def dim(self) -> int:
+        """The number of coordinates D."""
         return len(self.mask)
 
     @cached_property
@@ -185,7 +192,7 @@ class Coupling(SplitFlow):
 
     @cached_property
     def _angles_that_stay(self):
-        """Which of the coordinates that stay are angles, counted among those that stay."""
+        """The angles among the coordinates that stay, counted among those that stay."""
         stay = np.flatnonzero(self.mask).tolist()
         return tuple(stay.index(column) for column in self.periodic if column in stay)
 
@@ -196,16 +203,18 @@ class Coupling(SplitFlow):
         sizes = (read + self.context_dim, *self.hidden, self.transformer.size * change)
         return with_own(self.transformer, {"net": init_mlp(rng, sizes)}, change)
 
-    def halves(self, rows):
-        """The coordinates that stay (N, A) and those that change (N, B)."""
+    def halves(self, rows: Array) -> list[Array]:
+        """Return the coordinates that stay (N, A) and those that change (N, B)."""
         return np.split(permute(rows, self._order), [sum(self.mask)], axis=1)
 
-    def joined(self, kept, changed):
-        """The rows (N, D) that :func:`halves` took apart."""
+    def joined(self, kept: Array, changed: Array) -> Array:
+        """Return the rows (N, D) that :func:`halves` took apart."""
         return permute(np.concatenate([kept, changed], axis=1), np.argsort(self._order))
 
-    def conditioner(self, params, kept, context):
-        """h for the coordinates that change, from those that stay."""
+    def conditioner(
+        self, params: dict[str, Any], kept: Array, context: Array | None
+    ) -> tuple[Any, ...]:
+        """Return h for the coordinates that change, from those that stay."""
         inputs = with_context(angles_as_points(kept, self._angles_that_stay), context)
         return constrained(self.transformer, params, mlp(params["net"], inputs, self.activation))
 
@@ -213,8 +222,8 @@ class Coupling(SplitFlow):
 # Stacks -----------------------------------------------------------------------------------
 
 
-def check_can_couple(name, dim):
-    """A coupling flow needs a coordinate to condition on and one to change."""
+def check_can_couple(name: str, dim: int) -> None:
+    """Check that there is a coordinate to condition on and one to change."""
     if dim < 2:
         raise ValueError(
             f"{name}: expected dim of at least 2, because a coupling layer changes "
@@ -226,11 +235,11 @@ def check_can_couple(name, dim):
 class NICE(Composition):
     """NICE: additive couplings with alternating masks and a diagonal scaling.
 
-    The scaling sits next to the latent: in ``forward`` it acts first. It is the only part with
+    The scaling is next to the latent: in ``forward`` it acts first. It is the only part with
     a log-determinant other than zero.
 
     Paper:   NICE, section 3.3: x_i -> S_ii x_i as the last map of data to latent, with
-             S_ii = exp(s_ii) in section 5; so s_ii is minus the log-scale of here. Section 3.2:
+             S_ii = exp(s_ii) in section 5; so s_ii is minus the log-scale here. Section 3.2:
              couplings that alternate between the two halves; section 5 has four, whose halves
              are the odd and the even coordinates.
     Differs: nothing but signs.
@@ -252,14 +261,14 @@ class NICE(Composition):
     >>> import numpy as np, nfref
     >>> flow = nfref.NICE(4)
     >>> params = flow.init(np.random.default_rng(0))
-    >>> params[0]["log_scale"] = np.full(4, 0.5)        # couplings don't count
+    >>> params[0]["log_scale"] = np.full(4, 0.5)        # couplings have log-determinant 0
     >>> flow.forward(params, np.ones((3, 4)))[1]
     array([2., 2., 2.])
     """
 
     dim: int
     layers: int = 4
-    hidden: tuple = (64, 64)
+    hidden: Sequence[int] = (64, 64)
     context_dim: int = 0
     activation: str = "tanh"
 
@@ -270,7 +279,8 @@ class NICE(Composition):
         check_can_couple("NICE", self.dim)
 
     @cached_property
-    def flows(self):
+    def flows(self) -> tuple[Flow, ...]:
+        """The scaling and the couplings, from latent to data."""
         couplings = (
             Coupling(
                 alternating_mask(self.dim, k),
@@ -309,9 +319,9 @@ class RealNVP(Composition):
         Context features C that every conditioner also reads.
     activation : {"relu", "tanh", "softplus"}, default "tanh"
     transformer : Transformer, default Affine()
-        What each coupling does to the coordinates it changes.
+        The map of the coordinates that a coupling changes.
     batch_norm : bool, "running" or "training set", default False
-        Put a :class:`nfref.BatchNorm` on the latent side of every coupling. A word names
+        Put a :class:`nfref.BatchNorm` on the latent side of every coupling. A string names
         the statistics of evaluation; True means the paper's, "running".
     periodic : sequence of int, default ()
         The coordinates that are angles, see :class:`Coupling`.
@@ -328,12 +338,12 @@ class RealNVP(Composition):
 
     dim: int
     layers: int = 8
-    hidden: tuple = (64, 64)
+    hidden: Sequence[int] = (64, 64)
     context_dim: int = 0
     activation: str = "tanh"
     transformer: Transformer = Affine()
-    batch_norm: object = False
-    periodic: tuple = ()
+    batch_norm: bool | str = False
+    periodic: Sequence[int] = ()
 
     _converters = {**Coupling._converters, "layers": check_count, "batch_norm": check_batch_norm}
 
@@ -343,7 +353,8 @@ class RealNVP(Composition):
         self._set(periodic=check_columns("periodic", self.periodic, self.dim))
 
     @cached_property
-    def flows(self):
+    def flows(self) -> tuple[Flow, ...]:
+        """The couplings and their batch norms, from latent to data."""
         return with_batch_norm(
             self.batch_norm,
             (

@@ -3,8 +3,8 @@ r"""Whole numbers as data: uniform and variational dequantisation, and bits per 
 Sources: Theis, van den Oord, Bethge 2015, arXiv:1511.01844; Ho, Chen, Srinivas, Duan, Abbeel
 2019, arXiv:1902.00275 (Flow++).
 
-A pixel is a whole number n, a flow has a density p on the line. What the density says of n is
-the mass of its cell,
+A pixel is a whole number n, a flow has a density p on the line. The probability of n is the mass
+of its cell,
 
     .. math::
 
@@ -18,14 +18,14 @@ flat in every cell. Noise from any other density q(u | n) on the cell gives a bo
 
         \log P(n) \ge \mathbb{E}_q [\log p(n + u) - \log q(u | n)],
 
-which is as tight as q is near to p(n + u) / P(n). Write u = T_n(e) with e uniform: then
+which is tight if q is near p(n + u) / P(n). Write u = T_n(e) with e uniform: then
 -log q(u | n) = log |det dT_n/de|, and the bound is
 
     E_e [log p(n + T_n(e)) + log |det dT_n/de|],
 
 the uniform bound of another density: that of x = n + e, where n + T_n(e) has the density p. So
 variational dequantisation is a layer at the data end of a flow. It maps every cell onto
-itself, changes no P(n), and learns by maximum likelihood with the rest.
+itself, changes no P(n), and learns by maximum likelihood with the other layers.
 """
 
 from dataclasses import dataclass
@@ -37,19 +37,19 @@ from nfref.bases.normal_mixture import logsumexp
 from nfref.density import Density
 from nfref.flow import Flow, check_flow
 from nfref.flows.elementwise import sigmoid_forward, sigmoid_inverse
-from nfref.runtime.annotations import Array, Generator, Params
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.checks import as_context, as_rows, check_count, check_rng
 
 # Formulas ---------------------------------------------------------------------------------
 
 
-def inside_cells(x, n):
-    """x, and the next number towards the inside where it is not strictly within (n, n + 1)."""
+def inside_cells(x: Array, n: Array) -> Array:
+    """Return x, moved inwards by one number where it is not strictly within (n, n + 1)."""
     return np.clip(x, numpy.nextafter(n, n + 1), numpy.nextafter(n + 1, n))
 
 
-def within_cells(x, transform):
-    """n + e -> n + u with u = sigma(v'), v' = transform(v), v = logit(e); n stays.
+def within_cells(x: Array, transform: Callable[..., Any]) -> tuple[Array, Array]:
+    """Map n + e to n + u with u = sigma(v'), v' = transform(v), v = logit(e); n stays.
 
     log |det| = sum log dv/de + log |det dv'/dv| + sum log du/dv'.
 
@@ -61,7 +61,7 @@ def within_cells(x, transform):
     and (N,).
     """
     n = np.floor(x)
-    # Uniform noise has steps of half an epsilon: the logit sees nothing nearer to 0 or 1 than one.
+    # Uniform noise has steps of half an epsilon; clip, so that the logit is finite at 0 and 1.
     half = numpy.finfo(x.dtype).eps / 2
     zero, one = x.dtype.type(0), x.dtype.type(1)
     v, log_det_in = sigmoid_inverse(np.clip(x - n, half, one - half), zero, one)
@@ -75,20 +75,20 @@ def within_cells(x, transform):
 
 @dataclass(frozen=True)
 class VariationalDequantisation(Flow):
-    """Learned noise inside of the cells of whole numbers, as a layer at the data end of a flow.
+    """Learned noise inside the cells of whole numbers, as a layer at the data end of a flow.
 
-    ``inverse`` (data to latent) takes uniform noise to learned noise. Rows x = n + e that
-    :func:`dequantised` makes are what a density with this layer is to be fitted to; samples
-    are floored. The layer has no derivative where a number of the row is whole.
+    ``inverse`` (data to latent) maps uniform noise to learned noise. Fit a density with this layer
+    to rows x = n + e of :func:`dequantised`, and floor its samples. The layer has no derivative
+    where a number of the row is whole.
 
     Parameters
     ----------
     noise : Flow
-        From v = logit(e) to logit(u), in its direction ``forward``. Its context is n, brought
-        to (-1, 1), and behind that the context of the layer: ``noise.context_dim`` is at least
+        A flow whose ``forward`` maps v = logit(e) to logit(u). Its context is n, scaled to
+        (-1, 1), followed by the context of the layer: ``noise.context_dim`` is at least
         ``noise.dim``. It starts as uniform noise if ``noise`` starts as the identity.
     levels : int, default 256
-        Numbers are 0 ... levels - 1; used only to bring them to (-1, 1).
+        Numbers are 0 ... levels - 1; used only to scale them to (-1, 1).
 
     Examples
     --------
@@ -113,11 +113,13 @@ class VariationalDequantisation(Flow):
             )
 
     @property
-    def dim(self):
+    def dim(self) -> int:
+        """The number of coordinates D."""
         return self.noise.dim
 
     @property
-    def context_dim(self):
+    def context_dim(self) -> int:
+        """The context features of the noise beyond the whole numbers."""
         return self.noise.context_dim - self.noise.dim
 
     def _init(self, rng):
@@ -139,11 +141,11 @@ class VariationalDequantisation(Flow):
         return self._within(self.noise._forward, params, x, context)
 
 
-# Rows, and what they cost -------------------------------------------------------------------
+# Rows and bits ------------------------------------------------------------------------------
 
 
 def dequantised(rng: Generator, n: Array) -> Array:
-    """n + u with u uniform on (0, 1): a row of whole numbers as a row for a density.
+    """Return n + u with u uniform on (0, 1): a row of whole numbers as a row for a density.
 
     On average log p(n + u) is at most log P(n) (Theis et al. 2015).
 
@@ -151,7 +153,7 @@ def dequantised(rng: Generator, n: Array) -> Array:
     ----------
     rng : numpy.random.Generator
     n : (N, D) array
-        Whole numbers; of others the floor is taken, so that rows may be given new noise.
+        Whole numbers; other numbers are floored, so that you can give rows new noise.
 
     Returns
     -------
@@ -159,8 +161,8 @@ def dequantised(rng: Generator, n: Array) -> Array:
         float32 for float32, otherwise float64; its floor is n.
     """
     check_rng(rng)
-    n = numpy.floor(as_rows("n", n, numpy.shape(n)[-1] if numpy.ndim(n) else 1))
-    return inside_cells(n + rng.random(n.shape, dtype=n.dtype), n)
+    whole = numpy.floor(as_rows("n", n, numpy.shape(n)[-1] if numpy.ndim(n) else 1))
+    return inside_cells(whole + rng.random(whole.shape, dtype=whole.dtype), whole)
 
 
 def bits_per_dim(
@@ -171,20 +173,20 @@ def bits_per_dim(
     samples: int = 1,
     context: Array | None = None,
 ) -> Array:
-    """Bits per dimension of rows of whole numbers: on average at least -log2 P(n) / D.
+    """Return bits per dimension of rows of whole numbers: on average at least -log2 P(n) / D.
 
-    -log2 of 1/K sum_k p(n + u_k), over D, with K draws of u. On average over the draws that is
-    an upper bound on the cost of P(n), the mass of the cell; it falls with K, and its limit is
-    the cost itself. Neighbours are 1 apart: where a flow works in other units, a
-    :class:`nfref.Logit` or :class:`nfref.Standardise` at its data end counts for that.
+    It is -log2 of 1/K sum_k p(n + u_k), over D, with K samples of u. Its expectation is an upper
+    bound on -log2 P(n) / D, with P(n) the mass of the cell; it falls with K, and tends to that
+    number. Neighbours are 1 apart: if a flow works in other units, put a :class:`nfref.Logit` or
+    :class:`nfref.Standardise` at its data end.
 
-    One draw is the bound of Theis et al. 2015; the mean of more inside of the logarithm is that
-    of Burda, Grosse, Salakhutdinov 2015, arXiv:1509.00519.
+    One sample gives the bound of Theis et al. 2015; the mean of several inside the logarithm gives
+    that of Burda, Grosse, Salakhutdinov 2015, arXiv:1509.00519.
 
     Parameters
     ----------
     density : Density
-        Of n + u.
+        A density of n + u.
     params : nested dicts and lists of arrays
     n : (N, D) array
         Whole numbers.
@@ -200,11 +202,11 @@ def bits_per_dim(
     Raises
     ------
     ValueError, TypeError
-        If an argument has the wrong shape or is of another kind.
+        If an argument has the wrong shape or type.
 
     Examples
     --------
-    Eight bits for each of 256 numbers that are equally likely:
+    Eight bits for each of 256 equally likely numbers:
 
     >>> import numpy as np, nfref
     >>> density = nfref.Density(nfref.Logit((0,), (256,)), nfref.Logistic(1))

@@ -10,6 +10,7 @@ import autograd.numpy as np
 
 from nfref.flow import Flow
 from nfref.networks.activations import softplus
+from nfref.runtime.annotations import Any, Array, Iterable, Sequence
 from nfref.runtime.checks import as_tuple
 from nfref.transformers.affine import affine_forward, affine_inverse
 from nfref.transformers.transformer import over_rows
@@ -18,11 +19,11 @@ from nfref.transformers.transformer import over_rows
 # Affine: see nfref/transformers/affine.py.
 
 
-def sigmoid_forward(z, lower, upper):
-    """x = l + (u - l) sigma(z),  log |det dx/dz| = sum log(u - l) + log sigma(z) + log sigma(-z).
+def sigmoid_forward(z: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
+    """Return x = l + (u - l) sigma(z), and sum log(u - l) + log sigma(z) + log sigma(-z).
 
-    Shapes: z (N, D); lower and upper (D,). Returns (N, D) and (N,). x is computed from the end
-    that is nearer, so that no digits are lost towards either.
+    Shapes: z (N, D); lower and upper (D,). Returns (N, D) and (N,). x is computed from the nearer
+    end, so that it keeps its digits near both.
     """
     width = upper - lower
     to_lower = width * np.exp(-softplus(-z))
@@ -31,8 +32,8 @@ def sigmoid_forward(z, lower, upper):
     return x, np.sum(np.log(width) - softplus(z) - softplus(-z), axis=1)
 
 
-def sigmoid_inverse(x, lower, upper):
-    """z = log(x - l) - log(u - x),  log |det dz/dx| = sum log(u - l) - log(x - l) - log(u - x).
+def sigmoid_inverse(x: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
+    """Return z = log(x - l) - log(u - x), and sum log(u - l) - log(x - l) - log(u - x).
 
     Shapes: x (N, D), strictly between lower and upper (D,). Returns (N, D) and (N,).
     """
@@ -44,10 +45,10 @@ def sigmoid_inverse(x, lower, upper):
 
 
 class AffineFlow(Flow):
-    """x = z exp(s) + t for each coordinate; a subclass says what t and s are."""
+    """A map x = z exp(s) + t of each coordinate; a subclass defines t and s."""
 
     def _affine(self, params, dtype):
-        """(t, s), each (D,)."""
+        """Return (t, s), each (D,)."""
         raise NotImplementedError
 
     def _forward(self, params, z, context):
@@ -59,7 +60,7 @@ class AffineFlow(Flow):
 
 @dataclass(frozen=True)
 class Scale(AffineFlow):
-    """x = z exp(s) with one learned s a coordinate: the scaling of NICE.
+    """A scaling x = z exp(s) with one learned s for each coordinate, as in NICE.
 
     Paper:   NICE, section 3.3: x_i -> S_ii x_i, data to latent; S_ii is exp(-s) here.
     Differs: nothing but the sign of s.
@@ -82,7 +83,7 @@ class Scale(AffineFlow):
 
 @dataclass(frozen=True)
 class ElementwiseAffine(AffineFlow):
-    """x = z exp(s) + t with one learned s and t a coordinate.
+    """An affine map x = z exp(s) + t with one learned s and t for each coordinate.
 
     Parameters
     ----------
@@ -100,18 +101,17 @@ class ElementwiseAffine(AffineFlow):
         return params["shift"], params["log_scale"]
 
 
-def as_floats(name, values):
-    """The values as a tuple of Python's floats."""
+def as_floats(name: str, values: Iterable[Any]) -> tuple[float, ...]:
+    """Return the values as a tuple of Python's floats."""
     return tuple(map(float, values))
 
 
 @dataclass(frozen=True)
 class Standardise(AffineFlow):
-    """x = mean + std z with fixed mean and std: the units of the data, as part of the flow.
+    """A fixed map x = mean + std z: the units of the data, as part of the flow.
 
-    At the data end of a chain it lets everything before it work on standardised columns,
-    while densities stay in the units of the data, since its log-determinant is counted.
-    It has no parameters.
+    At the data end of a chain it lets all flows before it work on standardised columns. Densities
+    stay in the units of the data, since its log-determinant counts. It has no parameters.
 
     Parameters
     ----------
@@ -119,8 +119,8 @@ class Standardise(AffineFlow):
         std above zero.
     """
 
-    mean: tuple
-    std: tuple
+    mean: Sequence[float]
+    std: Sequence[float]
 
     _twin = "standardise"
     _converters = {"mean": as_floats, "std": as_floats}
@@ -138,13 +138,14 @@ class Standardise(AffineFlow):
             raise ValueError(f"mean: expected finite numbers, got {self.mean}")
 
     @classmethod
-    def of(cls, x):
-        """The standardisation that gives the columns of ``x`` mean 0 and variance 1."""
+    def of(cls, x: Array) -> "Standardise":
+        """Return the standardisation that gives the columns of ``x`` mean 0 and variance 1."""
         x = np.asarray(x, dtype=np.float64)
         return cls(tuple(np.mean(x, axis=0)), tuple(np.std(x, axis=0)))
 
     @property
-    def dim(self):
+    def dim(self) -> int:
+        """The number of columns D."""
         return len(self.mean)
 
     def _affine(self, params, dtype):
@@ -153,11 +154,11 @@ class Standardise(AffineFlow):
 
 @dataclass(frozen=True)
 class Logit(Flow):
-    """Bounded columns: ``inverse`` takes (lower, upper) to the whole line by the logit.
+    """A logit for bounded columns: ``inverse`` maps (lower, upper) to the whole line.
 
-    Columns whose two bounds are None pass through. It has no parameters. What ``forward`` returns
-    lies strictly between the bounds: where the exact number rounds to a bound, as it does for
-    large ``|z|``, it is the last number before it, with the log-determinant of the exact one.
+    Columns with two bounds of None pass through. It has no parameters. The values of ``forward``
+    lie strictly between the bounds. If the exact number rounds to a bound, as for large ``|z|``,
+    the value is the last number before the bound, with the log-determinant of the exact number.
 
     Parameters
     ----------
@@ -165,8 +166,8 @@ class Logit(Flow):
         Both numbers with lower < upper, or both None.
     """
 
-    lower: tuple
-    upper: tuple
+    lower: Sequence[float | None]
+    upper: Sequence[float | None]
 
     _converters = {"lower": as_tuple, "upper": as_tuple}
 
@@ -178,15 +179,17 @@ class Logit(Flow):
                 f"got {len(self.lower)} and {len(self.upper)}"
             )
         for k, (low, high) in enumerate(zip(self.lower, self.upper)):
-            both_or_none = (low is None) == (high is None)
-            if not both_or_none or (low is not None and not -np.inf < low < high < np.inf):
+            neither = low is None and high is None
+            both = low is not None and high is not None and -np.inf < low < high < np.inf
+            if not neither and not both:
                 raise ValueError(
                     f"Logit: expected lower < upper or None for both in column {k}, "
                     f"got {low} and {high}"
                 )
 
     @property
-    def dim(self):
+    def dim(self) -> int:
+        """The number of columns D."""
         return len(self.lower)
 
     def _columnwise(self, formula, rows):
@@ -195,7 +198,7 @@ class Logit(Flow):
         dtype = np.finfo(rows.dtype).dtype
         lower = np.array([low for low in self.lower if low is not None], dtype)
         upper = np.array([high for high in self.upper if high is not None], dtype)
-        # The unbounded columns come first, the rest is a permutation there and back.
+        # Permute the unbounded columns to the front, and back afterwards.
         there = np.concatenate([np.flatnonzero(~bounded), np.flatnonzero(bounded)])
         free = np.sum(~bounded)
         mapped, log_det = formula(rows[:, there[free:]], lower, upper)

@@ -1,4 +1,4 @@
-r"""Free-form flows: an encoder and a decoder of any form that training makes each other's inverse.
+r"""Free-form flows: training makes an encoder and a decoder of any form inverse to each other.
 
 Source: Draxler, Sorrenson, Zimmermann, Rousselot, Koethe 2023, arXiv:2310.16624 (Free-form
 flows: Make any architecture a normalizing flow).
@@ -8,16 +8,16 @@ flows: Make any architecture a normalizing flow).
         z = f(x), \quad \hat x = g(z), \qquad f, g: \mathbb{R}^D \to \mathbb{R}^D, \quad
             g(f(x)) \approx x.
 
-Nothing in either network makes it one to one. It is the objective that does
+Neither network is one to one by construction. The objective makes it so
 (:mod:`nfref.objectives.free_form`): a likelihood whose gradient needs no determinant, and a
-penalty on x - g(f(x)). A likelihood is known where D is small and the Jacobian can be written out,
+penalty on x - g(f(x)). For small D the Jacobian gives the likelihood,
 
     .. math::
 
         \log q(x) = \log p_Z(f(x)) + \log |\det f'(x)|,
 
-which is the density of f^-1(Z) where f is one to one. Samples g(Z) follow it as far as g is the
-inverse of f, and :meth:`FreeFormFlow.reconstruction_error` says how far that is.
+which is the density of f^-1(Z) if f is one to one. Samples g(Z) follow this density only if g is
+the inverse of f; :meth:`FreeFormFlow.reconstruction_error` measures the difference.
 """
 
 from dataclasses import dataclass
@@ -29,23 +29,25 @@ from nfref.flow import Flow
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.mlp import init_mlp, mlp, with_context
 from nfref.runtime import small_matrices
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Any, Array, Callable, Sequence
 from nfref.runtime.checks import as_context, as_rows, check_count, check_hidden, one_of
 
 # Formulas ---------------------------------------------------------------------------------
 
 
-def residual_network(params, rows, context, activation):
-    """h <- h + mlp_k(h, context), one k after the other: no step has to be invertible."""
+def residual_network(
+    params: list[Any], rows: Array, context: Array | None, activation: str
+) -> Array:
+    """Apply h <- h + mlp_k(h, context) for each block k; no step has to be invertible."""
     for block in params:
         rows = rows + mlp(block, with_context(rows, context), activation)
     return rows
 
 
-def exact_log_det(function, rows):
-    """(function(rows), log |det function'(rows)|), by the D x D Jacobians written out. D products.
+def exact_log_det(function: Callable[..., Any], rows: Array) -> tuple[Array, Array]:
+    """Return (function(rows), log |det function'(rows)|), by D x D Jacobians. D products.
 
-    ``function`` is one of each row alone. Shapes: rows (N, D). Returns (N, D) and (N,).
+    ``function`` acts on each row alone. Shapes: rows (N, D). Returns (N, D) and (N,).
     """
     vjp, value = make_vjp(function)(rows)
     axes = np.eye(rows.shape[1], dtype=np.finfo(rows.dtype).dtype)
@@ -58,12 +60,12 @@ def exact_log_det(function, rows):
 
 @dataclass(frozen=True)
 class FreeFormFlow(Flow):
-    """An encoder (``inverse``) and a decoder (``forward``), two networks of their own.
+    """An encoder (``inverse``) and a decoder (``forward``), two separate networks.
 
-    Each log-determinant is exact for the direction taken, but ``forward`` and ``inverse`` undo
-    each other only as far as training has brought them to. That breaks the contract of
-    :class:`nfref.Flow`, so ``nfref`` does not list this class among its flows, and
-    :func:`nfref.oracle.check_flow` rejects it; to load a model file with one in it, import this
+    Each log-determinant is exact for the direction taken, but ``forward`` and ``inverse`` are
+    inverse to each other only as far as training makes them. That breaks the contract of
+    :class:`nfref.Flow`. So ``nfref`` does not list this class among its flows, and
+    :func:`nfref.oracle.check_flow` rejects it. To load a model file that contains one, import this
     module first. It starts as the identity, where both are exact.
 
     Paper:   free-form flows v2: encoder f_theta from data to latent, decoder g_phi back, of any
@@ -85,7 +87,7 @@ class FreeFormFlow(Flow):
 
     dim: int
     blocks: int = 3
-    hidden: tuple = (64, 64)
+    hidden: Sequence[int] = (64, 64)
     activation: str = "tanh"
     context_dim: int = 0
 
@@ -98,12 +100,16 @@ class FreeFormFlow(Flow):
             for name in ("encoder", "decoder")
         }
 
-    def encoder(self, params, context=None):
-        """The function x -> z of rows, unchecked."""
+    def encoder(
+        self, params: dict[str, Any], context: Array | None = None
+    ) -> Callable[[Array], Array]:
+        """Return the function x -> z of rows, unchecked."""
         return lambda x: residual_network(params["encoder"], x, context, self.activation)
 
-    def decoder(self, params, context=None):
-        """The function z -> x of rows, unchecked."""
+    def decoder(
+        self, params: dict[str, Any], context: Array | None = None
+    ) -> Callable[[Array], Array]:
+        """Return the function z -> x of rows, unchecked."""
         return lambda z: residual_network(params["decoder"], z, context, self.activation)
 
     def _forward(self, params, z, context):
@@ -115,7 +121,7 @@ class FreeFormFlow(Flow):
     def reconstruction_error(
         self, params: dict[str, Any], x: Array, context: Array | None = None
     ) -> Array:
-        """|x - g(f(x))| of each row, in the units of x: how far from a flow this is.
+        """Return |x - g(f(x))| of each row, in the units of x: the distance from an exact flow.
 
         Parameters
         ----------

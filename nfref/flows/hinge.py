@@ -1,7 +1,7 @@
-r"""Hinges: coordinate by coordinate a smooth bend from one slope to another.
+r"""Hinges: a smooth bend from one slope to another in each coordinate.
 
-Source: Tabak and Vanden-Eijnden 2010, where the marginals of the data along random orthogonal
-directions are moved towards the normal, again and again; a hinge between two rotations
+Source: Tabak and Vanden-Eijnden 2010. There, a series of steps moves the marginals of the data
+along random orthogonal directions towards the normal. A hinge between two rotations
 (:class:`nfref.FixedLinear`) is such a step.
 
 With u = x - m, the two branches of a hyperbola are positive and share its root,
@@ -12,7 +12,7 @@ With u = x - m, the two branches of a hyperbola are positive and share its root,
         \mathrm{left} = \frac{\sqrt{\mathrm{width}^2 + u^2} - u}{2},
 
 and u = right - left, sqrt(width^2 + u^2) = right + left, right left = width^2 / 4. The hinge gives
-each its own slope, R and L, and sends m to b:
+each branch its own slope, R and L, and maps m to b:
 
     .. math::
 
@@ -20,7 +20,7 @@ each its own slope, R and L, and sends m to b:
         \frac{dz}{dx} &= \frac{R \, \mathrm{right} + L \, \mathrm{left}}
             {\mathrm{right} + \mathrm{left}}.
 
-R right and L left are the branches of z, up to its shift: so the inverse is a hinge too, with the
+R right and L left are the branches of z, up to its shift. So the inverse is a hinge, too, with the
 slopes 1/R and 1/L and the width sqrt(R L) width. Cost: one pass in either direction.
 """
 
@@ -29,14 +29,15 @@ from dataclasses import dataclass
 import autograd.numpy as np
 
 from nfref.flow import Flow
+from nfref.runtime.annotations import Array
 
 # Formulas ---------------------------------------------------------------------------------
 
 
-def branches(u, width):
-    """right = (sqrt(w^2 + u^2) + u) / 2 and left = (sqrt(w^2 + u^2) - u) / 2, w the width.
+def branches(u: Array, width: Array) -> tuple[Array, Array]:
+    """Return right = (sqrt(w^2 + u^2) + u) / 2 and left = (sqrt(w^2 + u^2) - u) / 2, w the width.
 
-    The larger one is a sum; the smaller one is w^2 / 4 over the larger, without cancellation.
+    The larger branch is a sum; the smaller is w^2 / 4 over the larger, without cancellation.
 
     Shapes: u (N, D); width (D,). Returns two (N, D), above zero.
     """
@@ -45,8 +46,8 @@ def branches(u, width):
     return np.where(u > 0, larger, smaller), np.where(u > 0, smaller, larger)
 
 
-def log_mean(right, left, log_right, log_left):
-    """log((R right + L left) / (right + left)), measured from the slope with the larger weight.
+def log_mean(right: Array, left: Array, log_right: Array, log_left: Array) -> Array:
+    """Return log((R right + L left) / (right + left)), from the slope with the larger weight.
 
     Shapes: right, left (N, D); log_right, log_left (D,). Returns (N, D).
     """
@@ -57,14 +58,16 @@ def log_mean(right, left, log_right, log_left):
     return near + np.log1p(minor * np.expm1(far - near))
 
 
-def hinge(x, location, shift, log_left, log_right, log_width):
-    """z = b + R (right - width/2) - L (left - width/2), with x = location sent to b = shift.
+def hinge(
+    x: Array, location: Array, shift: Array, log_left: Array, log_right: Array, log_width: Array
+) -> tuple[Array, Array]:
+    """Return z = b + R (right - width/2) - L (left - width/2) and its log-det; x = m goes to z = b.
 
     dz/dx = (R right + L left) / (right + left), a mean of the two slopes.
 
     Paper:   Tabak and Vanden-Eijnden, section 1: data to latent; a series of steps that move
              the marginal distributions along random orthogonal directions towards normality.
-    Differs: of the paper only the beginning could be read, not its one-dimensional map.
+    Differs: only the opening of the paper could be read, not its one-dimensional map.
 
     Shapes: x (N, D); all else (D,). Returns (N, D) and (N,).
     """
@@ -74,10 +77,13 @@ def hinge(x, location, shift, log_left, log_right, log_width):
     return z, np.sum(log_mean(right, left, log_right, log_left), axis=1)
 
 
-def hinge_inverse(z, location, shift, log_left, log_right, log_width):
-    """x = m + right / R - left / L, with the branches of z, which are sqrt(R L) as wide.
+def hinge_inverse(
+    z: Array, location: Array, shift: Array, log_left: Array, log_right: Array, log_width: Array
+) -> tuple[Array, Array]:
+    """Return x = m + right / R - left / L and its log-det, with the branches of z.
 
-    The middle of these branches, where both are half as wide, lies at z = b - (R - L) width/2.
+    The branches of z have the width sqrt(R L) width. Their middle, where both equal half of it,
+    lies at z = b - (R - L) width/2.
 
     Shapes as for :func:`hinge`. Returns (N, D) and (N,).
     """
@@ -96,7 +102,7 @@ PARAMETERS = ("location", "shift", "log_left", "log_right", "log_width")
 
 @dataclass(frozen=True)
 class Hinge(Flow):
-    """One hinge a coordinate, :func:`hinge` from data to latent.
+    """One hinge for each coordinate, :func:`hinge` from data to latent.
 
     Parameters
     ----------
@@ -105,15 +111,15 @@ class Hinge(Flow):
 
     Notes
     -----
-    Parameters in ``params``, all (D,): ``location`` m in the data and ``shift`` b where it comes
-    to lie; ``log_left`` and ``log_right``, the logarithms of the slopes of ``inverse`` on both
-    sides; ``log_width``, of the interval over which one slope passes into the other.
+    Parameters in ``params``, all (D,): ``location`` m in the data and ``shift`` b, its image;
+    ``log_left`` and ``log_right``, the logarithms of the slopes of ``inverse`` on both sides;
+    ``log_width``, that of the interval over which one slope turns into the other.
     """
 
     dim: int
 
     def _init(self, rng):
-        # The same slope on both sides, 1, and location = shift are the identity.
+        # Slope 1 on both sides and location = shift give the identity.
         location = rng.standard_normal(self.dim)
         return {
             "location": location,

@@ -4,7 +4,7 @@ Sources: Glow (Kingma and Dhariwal 2018, arXiv:1807.03039), section 3.2; Oliva e
 arXiv:1801.09819 (TAN: the LU form).
 
 A linear map has the same Jacobian everywhere, so all rows share one log-determinant. The
-full form pays for it with D^3 operations a call; the LU form reads it off a diagonal.
+full form computes it with D^3 operations per call; the LU form reads it off a diagonal.
 """
 
 import numbers
@@ -14,7 +14,7 @@ from functools import cached_property
 import autograd.numpy as np
 
 from nfref.flow import Flow
-from nfref.runtime.annotations import Any, Array, Generator
+from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.runtime.autograd_internals import defvjp, primitive
 from nfref.runtime.checks import as_array, check_count, check_permutation, check_rng
 
@@ -22,8 +22,8 @@ from nfref.runtime.checks import as_array, check_count, check_permutation, check
 
 
 @primitive
-def permute(z, order):
-    """x_i = z_order[i]. The Jacobian is a permutation matrix: log |det| = 0.
+def permute(z: Array, order: Array) -> Array:
+    """Return x_i = z_order[i]. The Jacobian is a permutation matrix: log |det| = 0.
 
     Shapes: z (N, D); order (D,) int. Returns (N, D).
     """
@@ -34,16 +34,16 @@ def permute(z, order):
 defvjp(permute, lambda x, z, order: lambda g: permute(g, np.argsort(order)))
 
 
-def linear_forward(z, weight):
-    """x = W z,  log |det dx/dz| = log |det W|; the determinant may be negative.
+def linear_forward(z: Array, weight: Array) -> tuple[Array, Array]:
+    """Return x = W z and log |det dx/dz| = log |det W|; the determinant may be negative.
 
     Shapes: z (N, D); weight (D, D). Returns (N, D) and (N,).
     """
     return z @ weight.T, np.linalg.slogdet(weight)[1] + np.zeros(len(z), dtype=z.dtype)
 
 
-def linear_inverse(x, weight):
-    """z = W^-1 x,  log |det dz/dx| = -log |det W|.
+def linear_inverse(x: Array, weight: Array) -> tuple[Array, Array]:
+    """Return z = W^-1 x and log |det dz/dx| = -log |det W|.
 
     Shapes: x (N, D); weight (D, D). Returns (N, D) and (N,).
     """
@@ -51,11 +51,13 @@ def linear_inverse(x, weight):
     return z, -np.linalg.slogdet(weight)[1] + np.zeros(len(x), dtype=x.dtype)
 
 
-def lu_linear_forward(z, permutation, lower, upper, log_diagonal):
-    """x = P L U z,  log |det dx/dz| = sum_i log |u_ii|.
+def lu_linear_forward(
+    z: Array, permutation: Array, lower: Array, upper: Array, log_diagonal: Array
+) -> tuple[Array, Array]:
+    """Return x = P L U z and log |det dx/dz| = sum_i log |u_ii|.
 
-    P puts row permutation[i] of L U z at place i; L has a unit diagonal. The log |u_ii| come as
-    they are packed, so that they are known also where u_ii is beyond the dtype.
+    P puts row permutation[i] of L U z at place i; L has a unit diagonal. The log |u_ii| are
+    arguments, so that they are known even if u_ii overflows or underflows.
 
     Paper:   Glow v2, section 3.2: W = P L (U + diag(s)), log |det W| = sum log |s|, data to latent.
     Differs: U is strictly upper triangular there and has its diagonal here; W takes z to x.
@@ -67,8 +69,10 @@ def lu_linear_forward(z, permutation, lower, upper, log_diagonal):
     return x, np.sum(log_diagonal) + np.zeros(len(z), dtype=z.dtype)
 
 
-def lu_linear_inverse(x, permutation, lower, upper, log_diagonal):
-    """z = U^-1 L^-1 P^T x by two triangular solves,  log |det dz/dx| = -sum_i log |u_ii|.
+def lu_linear_inverse(
+    x: Array, permutation: Array, lower: Array, upper: Array, log_diagonal: Array
+) -> tuple[Array, Array]:
+    """Return z = U^-1 L^-1 P^T x by two triangular solves, and log |det| = -sum_i log |u_ii|.
 
     Shapes as for :func:`lu_linear_forward`. Returns (N, D) and (N,).
     """
@@ -78,11 +82,11 @@ def lu_linear_inverse(x, permutation, lower, upper, log_diagonal):
 
 
 @primitive
-def solve_triangular(matrix, rows, lower):
-    """The y that solves A y = r, for every row r at once; a zero on the diagonal is divided by.
+def solve_triangular(matrix: Array, rows: Array, lower: bool) -> Array:
+    """Return the y that solves A y = r, for every row r; a zero on the diagonal is divided by.
 
-    By BLAS, not by LAPACK, which solves for one row in another order than for several: so the
-    others stay the same to the last bit where a row is left out.
+    LAPACK solves for one row in another order than for several; BLAS does not. So the solution of a
+    row does not depend on the other rows, to the last bit.
 
     Shapes: matrix (D, D), triangular; rows (N, D); lower, a bool. Returns (N, D).
     """
@@ -101,11 +105,11 @@ defvjp(
 )
 
 
-# Where the matrices come from -------------------------------------------------------------
+# Making matrices --------------------------------------------------------------------------
 
 
 def random_rotation(rng: Generator, dim: int) -> Array:
-    """A uniformly drawn orthogonal matrix; its determinant is 1 or -1.
+    """Return a uniformly random orthogonal matrix; its determinant is 1 or -1.
 
     It is the Q of a Gaussian matrix, with the signs that make R's diagonal positive.
 
@@ -122,8 +126,8 @@ def random_rotation(rng: Generator, dim: int) -> Array:
     return q * np.sign(np.diag(r))
 
 
-def random_pivots(rng: Generator, dim: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """A random order and random signs, the fixed parts of the LU form.
+def random_pivots(rng: Generator, dim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return a random order and random signs, the fixed parts of the LU form.
 
     ``LULinear(dim, *random_pivots(rng, dim))`` has a determinant of either sign.
 
@@ -142,16 +146,16 @@ def random_pivots(rng: Generator, dim: int) -> tuple[tuple[Any, ...], tuple[Any,
     return (tuple(int(place) for place in rng.permutation(dim)), tuple(int(sign) for sign in signs))
 
 
-def pack_lu(lower, upper):
-    """L, U as one matrix: L below the diagonal, U above, log |u_ii| on it.
+def pack_lu(lower: Array, upper: Array) -> Array:
+    """Return L, U as one matrix: L below the diagonal, U above, log |u_ii| on it.
 
     Shapes: lower, upper (D, D). Returns (D, D).
     """
     return np.tril(lower, -1) + np.triu(upper, 1) + np.diag(np.log(np.abs(np.diag(upper))))
 
 
-def unpack_lu(packed, signs):
-    """L with ones and U with signs_i exp(packed_ii) on the diagonal: W is never singular.
+def unpack_lu(packed: Array, signs: Array) -> tuple[Array, Array]:
+    """Return L with ones and U with signs_i exp(packed_ii) on the diagonal: W is never singular.
 
     Shapes: packed (D, D); signs (D,). Returns two (D, D).
     """
@@ -165,21 +169,22 @@ def unpack_lu(packed, signs):
 
 @dataclass(frozen=True)
 class Permutation(Flow):
-    """x_i = z_order[i], fixed. Its log-determinant is exactly zero; it has no parameters.
+    """A fixed permutation x_i = z_order[i]. Its log-determinant is zero; it has no parameters.
 
     Parameters
     ----------
     order : sequence of int
-        Each of 0 ... D-1 once. :func:`nfref.random_orders` draws some.
+        Each of 0 ... D-1 once. :func:`nfref.random_orders` makes random ones.
     """
 
-    order: tuple
+    order: Sequence[int]
 
     _twin = "permutation"
     _converters = {"order": check_permutation}
 
     @property
-    def dim(self):
+    def dim(self) -> int:
+        """The number of coordinates D."""
         return len(self.order)
 
     def _forward(self, params, z, context):
@@ -189,8 +194,8 @@ class Permutation(Flow):
         return permute(x, np.argsort(self.order)), np.zeros(len(x), dtype=x.dtype)
 
 
-def check_matrix(name, matrix):
-    """An invertible (D, D) matrix as a tuple of rows."""
+def check_matrix(name: str, matrix: Any) -> tuple[tuple[float, ...], ...]:
+    """Return an invertible (D, D) matrix as a tuple of rows."""
     matrix = as_array(name, matrix).astype(np.float64)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
         raise ValueError(f"{name}: expected shape (D, D), got {matrix.shape}")
@@ -207,7 +212,7 @@ def check_matrix(name, matrix):
 
 @dataclass(frozen=True)
 class FixedLinear(Flow):
-    """x = W z with a fixed matrix W, whose determinant may be negative. It has no parameters.
+    """A map x = W z with a fixed matrix W, whose determinant may be negative; no parameters.
 
     Parameters
     ----------
@@ -215,13 +220,14 @@ class FixedLinear(Flow):
         Invertible. Kept as a tuple of tuples.
     """
 
-    matrix: tuple
+    matrix: Array | Sequence[Sequence[float]]
 
     _twin = "fixed_linear"
     _converters = {"matrix": check_matrix}
 
     @property
-    def dim(self):
+    def dim(self) -> int:
+        """The number of coordinates D."""
         return len(self.matrix)
 
     @cached_property
@@ -237,9 +243,9 @@ class FixedLinear(Flow):
 
 @dataclass(frozen=True)
 class Linear(Flow):
-    """x = W z + b with one learned matrix W; starts as a random rotation with b = 0.
+    """A map x = W z + b with one learned matrix W; starts as a random rotation with b = 0.
 
-    Nothing keeps W away from singular matrices; :class:`LULinear` cannot reach one.
+    W may become singular; that of :class:`LULinear` cannot.
 
     Parameters
     ----------
@@ -267,17 +273,17 @@ class Linear(Flow):
 
 @dataclass(frozen=True)
 class LULinear(Flow):
-    """x = P L U z + b with learned L and U; starts as a random rotation with b = 0.
+    """A map x = P L U z + b with learned L and U; starts as a random rotation with b = 0.
 
-    The one parameter beside b is the (D, D) matrix ``lu``, packed as LAPACK does it: L below
+    The one parameter beside b is the (D, D) matrix ``lu``, packed as in LAPACK: L below
     the diagonal, U above, and log |u_ii| on it. P and the signs of U's diagonal are fixed;
-    together they decide the sign of the determinant.
+    together they determine the sign of the determinant.
 
     Paper:   Glow v2, section 3.2: P is that of the LU decomposition of the random rotation that
              training starts from.
-    Differs: P is configuration and comes first. The start is a random rotation whose rows are
-             reordered to make P fit and whose columns are turned to fit the signs; it is a
-             rotation still.
+    Differs: P is configuration and comes first. The start is a random rotation. Its rows are
+             reordered to fit P and its columns change sign to fit the signs; so it is still a
+             rotation.
 
     Parameters
     ----------
@@ -285,14 +291,14 @@ class LULinear(Flow):
     permutation : sequence of int, optional
         P as the order of rows: x_i = (L U z)_permutation[i]. In natural order if omitted.
     signs : sequence of 1 and -1, optional
-        Signs of U's diagonal; all 1 if omitted. :func:`random_pivots` draws both.
+        Signs of U's diagonal; all 1 if omitted. :func:`random_pivots` makes random ones of both.
     bias : bool, default True
         Whether there is a b.
     """
 
     dim: int
-    permutation: tuple | None = None
-    signs: tuple | None = None
+    permutation: Sequence[int] | None = None
+    signs: Sequence[int] | None = None
     bias: bool = True
 
     _twin = "lu_linear"
@@ -300,7 +306,7 @@ class LULinear(Flow):
     def __post_init__(self):
         super().__post_init__()
         permutation = range(self.dim) if self.permutation is None else self.permutation
-        signs = (1,) * self.dim if self.signs is None else tuple(self.signs)
+        signs: tuple[Any, ...] = (1,) * self.dim if self.signs is None else tuple(self.signs)
         if len(signs) != self.dim or not all(
             isinstance(sign, numbers.Real) and abs(sign) == 1 for sign in signs
         ):
@@ -314,7 +320,7 @@ class LULinear(Flow):
         from scipy.linalg import lu  # slow to import, so only on use
 
         _, lower, upper = lu(random_rotation(rng, self.dim))
-        # Turning columns of P L U, not rows, changes U's signs and leaves a rotation.
+        # Changing the sign of columns of P L U, not rows, changes U's signs and keeps a rotation.
         upper = upper * (self.signs * np.sign(np.diag(upper)))
         params = {"lu": pack_lu(lower, upper)}
         return {**params, "bias": np.zeros(self.dim)} if self.bias else params
@@ -323,8 +329,8 @@ class LULinear(Flow):
     def _order(self):
         return np.array(self.permutation)
 
-    def factors(self, params):
-        """(L, U), each (D, D)."""
+    def factors(self, params: dict[str, Array]) -> tuple[Array, Array]:
+        """Return (L, U), each (D, D)."""
         return unpack_lu(params["lu"], np.array(self.signs, params["lu"].dtype))
 
     def _forward(self, params, z, context):

@@ -3,10 +3,9 @@
 Sources: Huang, Krueger, Lacoste, Courville 2018, arXiv:1804.00779 (NAF); Wehenkel, Louppe 2019,
 arXiv:1908.05164 (UMNN).
 
-The formulas stand elsewhere: the monotone maps in nfref/transformers/deep_sigmoid.py and
-monotone_integral.py, how they are fed in nfref/flows/autoregressive.py. Cost: from x to z one
-pass a layer, in closed form or by one quadrature; from z to x D passes, each with a search for
-roots.
+The monotone maps are in nfref/transformers/deep_sigmoid.py and monotone_integral.py, the
+autoregressive formulas in nfref/flows/autoregressive.py. Cost: from x to z one pass per layer, in
+closed form or by one quadrature; from z to x D passes, each with a root search.
 """
 
 from dataclasses import dataclass
@@ -14,13 +13,21 @@ from functools import cached_property
 
 from nfref.flows.autoregressive import MADE, check_orders, orders_of
 from nfref.flows.composition import Composition
+from nfref.runtime.annotations import Sequence
 from nfref.runtime.checks import check_count
 from nfref.transformers.deep_sigmoid import DeepSigmoid
 from nfref.transformers.monotone_integral import MonotoneIntegral
+from nfref.transformers.transformer import Transformer
 
 
 class _Stack(Composition):
     """Layers of MADE with the transformer of a subclass."""
+
+    hidden: Sequence[int]
+    activation: str
+    layers: int
+    orders: str | Sequence[Sequence[int]]
+    _transformer: Transformer
 
     _converters = {**MADE._converters, "layers": check_count}
 
@@ -41,12 +48,12 @@ class _Stack(Composition):
 
 @dataclass(frozen=True)
 class NAF(_Stack):
-    """Neural autoregressive flow: every coordinate through a mixture of sigmoids and a logit.
+    """A neural autoregressive flow: each coordinate passes a mixture of sigmoids and a logit.
 
-    Density in one pass a layer, with no search; sampling by roots that are enclosed for any z.
+    Density takes one pass per layer, without a search; sampling takes roots enclosed for any z.
 
-    Paper:   NAF: its deep sigmoidal flow, fed by the coordinates before, with the order reversed
-             from layer to layer as in MAF.
+    Paper:   NAF: its deep sigmoidal flow, conditioned on the coordinates before, with the order
+             reversed from layer to layer as in MAF.
     Differs: paper: networks are those of :class:`nfref.MADE`. Code (torchkit): the numbers a
              coordinate takes come from a further layer, which the coordinates share, and its
              networks are conditional MADEs with ELU. See :class:`nfref.DeepSigmoid` for the rest.
@@ -64,7 +71,7 @@ class NAF(_Stack):
     context_dim : int, default 0
         Context features C.
     activation : {"relu", "tanh", "softplus"}, default "tanh"
-    orders : "alternate", "natural" or one order a layer, default "alternate"
+    orders : "alternate", "natural" or one order per layer, default "alternate"
         As for :class:`nfref.MAF`.
 
     Examples
@@ -79,11 +86,11 @@ class NAF(_Stack):
 
     dim: int
     layers: int = 5
-    hidden: tuple = (64, 64)
+    hidden: Sequence[int] = (64, 64)
     units: int = 8
     context_dim: int = 0
     activation: str = "tanh"
-    orders: object = "alternate"
+    orders: str | Sequence[Sequence[int]] = "alternate"
 
     @property
     def _transformer(self):
@@ -92,11 +99,12 @@ class NAF(_Stack):
 
 @dataclass(frozen=True)
 class UMNN(_Stack):
-    """Every coordinate through the integral of a positive network of its own.
+    """An autoregressive flow: each coordinate passes the integral of a positive network.
 
-    A fresh flow is the identity. Density by one quadrature a coordinate, sampling by roots.
+    A new flow is the identity. Density takes one quadrature per coordinate, sampling takes roots.
 
-    Paper:   UMNN: UMNN-MAF, its monotonic networks fed by the coordinates before, data to latent.
+    Paper:   UMNN: UMNN-MAF, its monotonic networks conditioned on the coordinates before, data to
+             latent.
     Differs: see :class:`nfref.MonotoneIntegral`. The order is reversed from layer to layer.
 
     Parameters
@@ -112,12 +120,12 @@ class UMNN(_Stack):
     nodes : int, default 64
         n: each integral takes n + 1 values of the integrand; even, and at least 8 B.
     bound : float, default 8.0
-        B: outside of [-B, B] the maps are lines.
+        B: outside [-B, B] the maps are lines.
     context_dim : int, default 0
         Context features C.
     activation : {"relu", "tanh", "softplus"}, default "tanh"
-        Of the conditioner.
-    orders : "alternate", "natural" or one order a layer, default "alternate"
+        Activation of the conditioner.
+    orders : "alternate", "natural" or one order per layer, default "alternate"
         As for :class:`nfref.MAF`.
 
     Examples
@@ -132,13 +140,13 @@ class UMNN(_Stack):
 
     dim: int
     layers: int = 3
-    hidden: tuple = (64, 64)
+    hidden: Sequence[int] = (64, 64)
     units: int = 8
     nodes: int = 64
     bound: float = 8.0
     context_dim: int = 0
     activation: str = "tanh"
-    orders: object = "alternate"
+    orders: str | Sequence[Sequence[int]] = "alternate"
 
     @property
     def _transformer(self):

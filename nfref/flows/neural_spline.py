@@ -2,10 +2,9 @@
 
 Source: Durkan, Bekasov, Murray, Papamakarios 2019, arXiv:1906.04032 (NSF).
 
-The formulas stand elsewhere: the spline in nfref/transformers/rational_quadratic.py, how it is
-fed in nfref/flows/coupling.py and nfref/flows/autoregressive.py. Cost: a coupling takes one
-pass of its network in either direction, an autoregressive layer one from x to z and D from z
-to x.
+The spline is in nfref/transformers/rational_quadratic.py, the formulas of the layers are in
+nfref/flows/coupling.py and nfref/flows/autoregressive.py. Cost: a coupling takes one pass of its
+network in either direction, an autoregressive layer one from x to z and D from z to x.
 """
 
 from dataclasses import dataclass
@@ -17,15 +16,16 @@ from nfref.flows.autoregressive import MADE, check_orders, natural_order, orders
 from nfref.flows.composition import Composition
 from nfref.flows.coupling import Coupling, check_can_couple
 from nfref.flows.linear import LULinear
+from nfref.runtime.annotations import Any, Sequence
 from nfref.runtime.checks import check_count, one_of
 from nfref.transformers.rational_quadratic import RationalQuadratic
 
 
 @dataclass(frozen=True)
 class NSF(Composition):
-    """Neural spline flow.
+    """A neural spline flow.
 
-    Rows are transformed within [-B, B] in every coordinate and stay what they are outside.
+    It transforms each coordinate within [-B, B] and is the identity outside.
 
     Paper:   NSF v2, section 3.1: the spline, with linear tails. Its two flows are that of
              couplings and the autoregressive one, data to latent. The published code puts a
@@ -53,14 +53,14 @@ class NSF(Composition):
     activation : {"relu", "tanh", "softplus"}, default "tanh"
     bound : float, default 8.0
         B: splines act within [-B, B]. Tables have rows many standard deviations out, and a
-        spline does nothing for these beyond B.
-    orders : "alternate", "natural" or one order a layer, default "alternate"
+        spline does not change these beyond B.
+    orders : "alternate", "natural" or one order per layer, default "alternate"
         For autoregressive layers as for :class:`nfref.MAF`. A coupling keeps every second
         coordinate of its order and changes the others: the layer next to the data keeps those at
-        the places 1, 3, ..., the next one those at 0, 2, ..., and so in turn. Of couplings both
-        "alternate" and "natural" give every layer the natural order.
+        the places 1, 3, ..., the next one those at 0, 2, ..., and so on alternately. For couplings
+        both "alternate" and "natural" give every layer the natural order.
     linear : {"none", "lu"}, default "none"
-        Whether a :class:`nfref.LULinear` stands on either side of every layer.
+        Whether to put a :class:`nfref.LULinear` on either side of every layer.
 
     Examples
     --------
@@ -74,13 +74,13 @@ class NSF(Composition):
 
     dim: int
     layers: int = 5
-    hidden: tuple = (64, 64)
+    hidden: Sequence[int] = (64, 64)
     bins: int = 8
     coupling: bool = False
     context_dim: int = 0
     activation: str = "tanh"
     bound: float = 8.0
-    orders: object = "alternate"
+    orders: str | Sequence[Sequence[int]] = "alternate"
     linear: str = "none"
 
     _converters = {**MADE._converters, "layers": check_count, "linear": one_of(("none", "lu"))}
@@ -93,7 +93,8 @@ class NSF(Composition):
         self._layer(natural_order(self.dim), 1)
 
     @cached_property
-    def flows(self):
+    def flows(self) -> tuple[Any, ...]:
+        """The spline layers and the linear maps beside them, from latent to data."""
         orders = (
             orders_of(self.orders, self.dim, self.layers)
             if not self.coupling or not isinstance(self.orders, str)
@@ -106,7 +107,7 @@ class NSF(Composition):
         return (mixing, *(flow for spline in splines for flow in (spline, mixing)))
 
     def _layer(self, order, number):
-        """The spline layer that is ``number``-th from the data, counted from 1."""
+        """Return the spline layer that is ``number``-th from the data, counted from 1."""
         spline = RationalQuadratic(self.bins, self.bound)
         if not self.coupling:
             return MADE(self.dim, self.hidden, spline, order, self.context_dim, self.activation)

@@ -2,7 +2,7 @@ r"""Planar flows.
 
 Source: Rezende and Mohamed 2015, arXiv:1505.05770, section 4.1 and appendix A.1.
 
-Space is stretched along one direction u by an amount that depends on w . z alone:
+The map stretches space along one direction u by an amount that depends on w . z alone:
 
     .. math::
 
@@ -10,8 +10,7 @@ Space is stretched along one direction u by an amount that depends on w . z alon
         \det \frac{dx}{dz} = 1 + w \cdot \hat u \, \tanh'(w \cdot z + b).
 
 It is a diffeomorphism exactly when w . u_hat > -1; at -1 it is still one to one, but its
-inverse has no derivative. The inverse needs one root of one scalar equation a row, whatever
-D is.
+inverse has no derivative. The inverse needs one root of one scalar equation per row, for any D.
 """
 
 from dataclasses import dataclass
@@ -22,22 +21,23 @@ import autograd.numpy as np
 from nfref.flow import Flow
 from nfref.flows.composition import Composition
 from nfref.networks.activations import sech_squared, softplus, tanh
+from nfref.runtime.annotations import Array
 from nfref.runtime.autograd_internals import defvjp, primitive
 from nfref.runtime.checks import check_count
 
 # Formulas ---------------------------------------------------------------------------------
 
 
-def constrain_u(u, w):
-    """u_hat with w . u_hat > -1, and that product's distance from -1.
+def constrain_u(u: Array, w: Array) -> tuple[Array, Array]:
+    """Return u_hat with w . u_hat > -1, and the distance of that product from -1.
 
     u_hat = u + (m(w . u) - w . u) w / |w|^2 with m(a) = -1 + log(1 + e^a), so that
-    w . u_hat = m(w . u). The distance 1 + w . u_hat = log(1 + e^(w . u)) is returned on its
-    own, because computing it from u_hat would lose all digits when it is small.
+    w . u_hat = m(w . u). The distance 1 + w . u_hat = log(1 + e^(w . u)) is returned
+    separately, because computing it from u_hat would lose all digits when it is small.
 
     Paper:   Rezende and Mohamed v6, appendix A.1: the same in the same letters.
-    Differs: where w = 0 the paper divides by zero; there u_hat = u, and the map is a
-             translation whatever the distance is.
+    Differs: where w = 0 the paper divides by zero; here u_hat = u, and the map is a
+             translation for any distance.
 
     Shapes: u, w (D,) or (N, D). Returns u_hat like u, slack (1,) or (N, 1).
     """
@@ -49,8 +49,8 @@ def constrain_u(u, w):
     return u_hat, slack
 
 
-def planar_slope(a, slack):
-    """1 + w . u_hat tanh'(a) = tanh(a)^2 + slack sech(a)^2: no term below zero, no cancellation.
+def planar_slope(a: Array, slack: Array) -> Array:
+    """Return 1 + w . u_hat tanh'(a) = tanh(a)^2 + slack sech(a)^2: no cancellation.
 
     With tanh' = sech^2 = 1 - tanh^2 and slack = 1 + w . u_hat. Elementwise.
     """
@@ -58,8 +58,8 @@ def planar_slope(a, slack):
     return tanh(a) ** 2 + slack * sech_squared(a)
 
 
-def planar_forward(z, u_hat, slack, w, b):
-    """x = z + u_hat tanh(w . z + b),  det dx/dz as in :func:`planar_slope`.
+def planar_forward(z: Array, u_hat: Array, slack: Array, w: Array, b: Array) -> tuple[Array, Array]:
+    """Return x = z + u_hat tanh(w . z + b), and log det dx/dz by :func:`planar_slope`.
 
     Paper:   Rezende and Mohamed v6, section 4.1: f(z) = z + u h(w^T z + b), det = 1 + u^T psi(z)
              with psi(z) = h'(w^T z + b) w, latent to data as here; h is tanh, u is u_hat.
@@ -71,8 +71,8 @@ def planar_forward(z, u_hat, slack, w, b):
     return z + u_hat * tanh(a), np.log(planar_slope(a, slack))[:, 0]
 
 
-def planar_inverse(x, u_hat, slack, w, b):
-    """z = x - u_hat tanh(a), where a = w . z + b solves one scalar equation.
+def planar_inverse(x: Array, u_hat: Array, slack: Array, w: Array, b: Array) -> tuple[Array, Array]:
+    """Return z = x - u_hat tanh(a), where a = w . z + b solves one scalar equation.
 
     1. Multiply x = z + u_hat tanh(w . z + b) by w and add b:  r = a + (w . u_hat) tanh(a)
        with r = w . x + b.
@@ -86,12 +86,12 @@ def planar_inverse(x, u_hat, slack, w, b):
     return x - u_hat * tanh(a), -np.log(planar_slope(a, slack))[:, 0]
 
 
-def minus_tanh(a):
-    """a - tanh(a) for a >= 0 with no cancellation.
+def minus_tanh(a: Array) -> Array:
+    """Return a - tanh(a) for a >= 0 without cancellation.
 
     Lambert's fraction tanh(a) = a / (1 + K), K = a^2 / (3 + a^2 / (5 + a^2 / (7 + ...))),
     gives a - tanh(a) = a K / (1 + K), a product of positive numbers. Up to a = 1 nine
-    levels are exact to the last digit; beyond that the plain difference is.
+    levels are exact to the last digit; beyond 1 the plain difference is.
     """
     square = np.minimum(a, 1) ** 2
     fraction = np.zeros_like(a)
@@ -101,16 +101,16 @@ def minus_tanh(a):
 
 
 @primitive
-def planar_root(r, slack):
-    """The a that solves (a - tanh a) + slack tanh a = r, for slack > 0, elementwise.
+def planar_root(r: Array, slack: Array) -> Array:
+    """Return the a that solves (a - tanh a) + slack tanh a = r, for slack > 0, elementwise.
 
-    Newton steps, each replaced by a bisection where it would leave the bracket. The
-    left-hand side is odd, so |r| is solved and the sign put back; |(slack - 1) tanh a| <=
-    |slack - 1| gives the bracket, and so does a slope of at least min(slack, 1). From its
-    end where the curve bends away (the upper end for slack < 1, the lower one for slack > 1)
-    Newton's steps never overshoot. A row stops after a step of a few ulp, below which rounding
-    alone would keep it stepping to and fro; it then stays where it is, so that its digits do
-    not depend on how long the others take.
+    Newton's method, with a bisection for each step that would leave the bracket. The
+    left-hand side is odd, so |r| is solved and the sign restored. |(slack - 1) tanh a| <=
+    |slack - 1| and a slope of at least min(slack, 1) give the bracket. From the end where
+    the curve bends away (the upper end for slack < 1, the lower end for slack > 1) Newton's
+    steps never overshoot. A row stops after a step of a few ulp: below that, rounding would
+    keep it moving back and forth. It is then fixed, so its digits do not depend on how long
+    other rows take.
     """
     solvable = np.isfinite(r)
     target = np.where(solvable, np.abs(r), 0)
@@ -155,8 +155,8 @@ class PlanarLayer(Flow):
     ----------
     dim : int
     context_dim : int, default 0
-        With a context, u, w and b are affine functions of it, one set a row, as when an
-        inference network produces them (Rezende and Mohamed, section 4.2).
+        With a context, u, w and b are affine functions of it, one set per row, as from an
+        inference network (Rezende and Mohamed, section 4.2).
     """
 
     dim: int
@@ -176,8 +176,10 @@ class PlanarLayer(Flow):
             params["from_context"] = np.zeros((self.context_dim, 2 * self.dim + 1))
         return params
 
-    def constrained(self, params, context):
-        """(u_hat, slack, w, b) of the formulas; one set, or one a row with a context."""
+    def constrained(
+        self, params: dict[str, Array], context: Array | None
+    ) -> tuple[Array, Array, Array, Array]:
+        """Return (u_hat, slack, w, b) of the formulas; with a context, one set per row."""
         u, w, b = params["u"], params["w"], params["b"]
         if self.context_dim:
             change = context @ params["from_context"]
@@ -223,5 +225,6 @@ class Planar(Composition):
     _converters = {"layers": check_count}
 
     @cached_property
-    def flows(self):
+    def flows(self) -> tuple[Flow, ...]:
+        """The planar layers."""
         return (PlanarLayer(self.dim, self.context_dim),) * self.layers

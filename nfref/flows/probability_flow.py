@@ -1,4 +1,4 @@
-r"""The probability flow of a diffusion whose data are a mixture of normals.
+r"""The probability flow of a diffusion, for data from a mixture of normals.
 
 Source: Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole 2020, arXiv:2011.13456 (score SDE).
 
@@ -9,9 +9,9 @@ p_s the density of y at time s, the differential equation
 
         \frac{dy}{ds} = -\frac{\beta(s)}{2} (y + \nabla \log p_s(y))
 
-moves points so that their density is p_s at every s, with no noise at all. So a diffusion is a
-continuous flow, and has a likelihood. Elsewhere a network learns the score grad log p_s; for a
-mixture of normals it is known, and so is everything that a likelihood can be compared with.
+moves points so that their density is p_s at every s, without any noise. So a diffusion is a
+continuous flow, and has a likelihood. In practice a network learns the score grad log p_s. For a
+mixture of normals it is known, and so is the exact likelihood to compare with.
 """
 
 import math
@@ -25,7 +25,7 @@ from nfref.bases.normal_mixture import NormalMixture, logsumexp
 from nfref.continuous.adjoint import System, solve_adjoint
 from nfref.continuous.solve import Options
 from nfref.flow import Flow
-from nfref.runtime.annotations import Any
+from nfref.runtime.annotations import Array, Callable
 from nfref.runtime.autograd_internals import getval
 from nfref.runtime.batching import merge_rows
 from nfref.runtime.checks import check_count, check_positive
@@ -33,8 +33,10 @@ from nfref.runtime.checks import check_count, check_positive
 # Formulas ---------------------------------------------------------------------------------
 
 
-def noise_schedule(s, beta_min=0.1, beta_max=20.0):
-    """(beta, alpha, variance) at time s of the diffusion: y(s) is alpha y(0) plus normal noise.
+def noise_schedule(
+    s: float, beta_min: float = 0.1, beta_max: float = 20.0
+) -> tuple[float, float, float]:
+    """Return (beta, alpha, variance) at time s: y(s) is alpha y(0) plus normal noise.
 
     beta = beta_min + s (beta_max - beta_min), T its integral from 0 to s, alpha = e^(-T/2),
     variance = 1 - e^(-T).
@@ -49,23 +51,25 @@ def noise_schedule(s, beta_min=0.1, beta_max=20.0):
     return beta, math.exp(-0.5 * integral), -math.expm1(-integral)
 
 
-def diffused_moments(means, log_scales, alpha, variance):
-    """Means alpha m_k and variances alpha^2 exp(2 s_k) + variance of the components at a time.
+def diffused_moments(
+    means: Array, log_scales: Array, alpha: float, variance: float
+) -> tuple[Array, Array]:
+    """Return means alpha m_k and variances alpha^2 exp(2 s_k) + variance of the components.
 
     Shapes: means, log_scales (K, D). Returns (K, D) and (K, D).
     """
     return alpha * means, alpha**2 * np.exp(2 * log_scales) + variance
 
 
-def score_and_trace(y, logits, means, variances):
-    """grad log p(y) of a mixture of diagonal normals, and the trace of its Jacobian.
+def score_and_trace(y: Array, logits: Array, means: Array, variances: Array) -> tuple[Array, Array]:
+    """Return grad log p(y) of a mixture of diagonal normals, and the trace of its Jacobian.
 
     1. Component k has the score e_k = (m_k - y) / v_k, and the share r_k of the density at y:
        log r_k = log w_k + log N(y; m_k, v_k) - log p(y).
     2. grad log p = sum_k r_k e_k.
     3. dr_k = r_k (e_k - grad log p) . dy, and the trace of de_k/dy is -sum_i 1 / v_ki. So the
-       trace of the Hessian of log p is sum_k r_k (|e_k - grad log p|^2 - sum_i 1 / v_ki), where
-       the first part is a variance over k, written so that it does not cancel.
+       trace of the Hessian of log p is sum_k r_k (|e_k - grad log p|^2 - sum_i 1 / v_ki). The
+       first part is a variance over k, in a form that does not cancel.
 
     Shapes: y (N, D); logits (K,); means, variances (K, D). Returns (N, D) and (N,).
     """
@@ -81,8 +85,16 @@ def score_and_trace(y, logits, means, variances):
     return score, np.sum(share * (spread - np.sum(1 / variances, axis=1)), axis=1)
 
 
-def velocity_and_trace(t, y, logits, means, log_scales, beta_min=0.1, beta_max=20.0):
-    """dy/dt and its divergence, with nfref's time t = 1 - s: noise at t = 0, data at t = 1.
+def velocity_and_trace(
+    t: float,
+    y: Array,
+    logits: Array,
+    means: Array,
+    log_scales: Array,
+    beta_min: float = 0.1,
+    beta_max: float = 20.0,
+) -> tuple[Array, Array]:
+    """Return dy/dt and its divergence, with nfref's time t = 1 - s: noise at 0, data at 1.
 
     dy/dt = beta/2 (y + grad log p_s(y)),    divergence = beta/2 (D + tr d^2 log p_s).
 
@@ -106,22 +118,22 @@ def velocity_and_trace(t, y, logits, means, log_scales, beta_min=0.1, beta_max=2
 class ProbabilityFlow(Flow):
     """The probability flow of a variance-preserving diffusion of a mixture of normals.
 
-    ``forward`` moves noise to data. What it starts from is the density p_1 at the end of the
-    diffusion, which :meth:`diffused` gives, and which the standard normal is nearly: of the means
-    of the data there is left exp(-(beta_min + beta_max) / 4), 0.7 %.
+    ``forward`` moves noise to data. It starts from the density p_1 at the end of the diffusion,
+    which :meth:`diffused` returns. p_1 is nearly the standard normal: the means of the data are
+    multiplied by exp(-(beta_min + beta_max) / 4), 0.7 %.
 
-    The parameters are those of the mixture, as in :class:`nfref.NormalMixture`, and all
-    gradients in them are there, by the continuous adjoint.
+    The parameters are those of the mixture, as in :class:`nfref.NormalMixture`. The continuous
+    adjoint gives gradients in all of them.
 
     Parameters
     ----------
     dim : int
         D.
     components : int
-        How many normals K.
+        Number K of normals.
     beta_min : float, default 0.1
     beta_max : float, default 20.0
-        Rate of the noise at the data, and at the end.
+        Rates of the noise at the data and at the end.
     rtol, atol : float, default 1e-08
         Tolerances of the solver (dop853).
     max_evaluations : int, default 10000
@@ -129,14 +141,15 @@ class ProbabilityFlow(Flow):
 
     Notes
     -----
-    Far from all components the density has sharp ridges, where the next one takes over, and towards
-    noise the flow draws space onto them. With three components of scales near 1 all rows that are
-    10 away come back to nine digits; of rows 30 away some do not, since the way to noise shrinks
-    them by more than float64 holds; for some 1,000 away the solver gives up with an error.
+    Far from all components the density has sharp ridges between the regions of two components.
+    Towards noise the flow contracts space onto them. With three components of scales near 1, all
+    rows at distance 10 return to nine digits. Some rows at distance 30 do not, since the way to
+    noise contracts them by more than float64 resolves. For some rows at distance 1,000 the solver
+    raises an error.
 
-    All is solved in float64, whatever the dtype of the rows: on a ridge the shares depend on a
-    difference of squared distances, some 100 at 10 away, of which float32 holds five digits. Solved
-    in float32 the log-determinant there was wrong in the fourth digit, by an amount that changed
+    All is solved in float64, for any dtype of the rows. On a ridge the shares depend on a
+    difference of squared distances, about 100 at distance 10, and float32 holds five digits of it.
+    In float32 the log-determinant there was wrong in the fourth digit, by an amount that changed
     with the other rows of the batch.
 
     Examples
@@ -170,12 +183,12 @@ class ProbabilityFlow(Flow):
     }
 
     @cached_property
-    def options(self):
+    def options(self) -> Options:
         """The solver's settings, see :class:`nfref.continuous.solve.Options`."""
         return Options("dop853", self.rtol, self.atol, max_evaluations=self.max_evaluations)
 
-    def diffused(self, params: dict[str, Any], s: float) -> dict[str, Any]:
-        """Parameters of p_s for a :class:`nfref.NormalMixture`: data at s = 0, noise at s = 1.
+    def diffused(self, params: dict[str, Array], s: float) -> dict[str, Array]:
+        """Return parameters of p_s for a :class:`nfref.NormalMixture`: data at s = 0, noise at 1.
 
         Parameters
         ----------
@@ -201,7 +214,7 @@ class ProbabilityFlow(Flow):
         return self._solve(params, x, 1.0, 0.0)
 
     def _solve(self, params, rows, start, end):
-        """Value and log-determinant; NaN for rows that cannot be followed."""
+        """Return value and log-determinant; NaN for rows that cannot be followed."""
         finite = numpy.isfinite(getval(rows)).all(axis=1)
         kept = rows if finite.all() else rows[finite]
         state = np.concatenate([kept, np.zeros((len(kept), 1))], axis=1).astype(numpy.float64)
@@ -216,11 +229,14 @@ class ProbabilityFlow(Flow):
 class MixtureSystem(System):
     """The joint right-hand side [velocity, divergence], for :mod:`nfref.continuous.adjoint`."""
 
-    def __init__(self, flow: Any) -> None:
+    def __init__(self, flow: ProbabilityFlow) -> None:
         super().__init__(flow.options, flow.dim)
         self.flow = flow
 
-    def bind(self, logits, means, log_scales):
+    def bind(
+        self, logits: Array, means: Array, log_scales: Array
+    ) -> Callable[[float, Array], Array]:
+        """Return the right-hand side as a function of t and the state."""
         flow = self.flow
 
         def derivative(t, state):

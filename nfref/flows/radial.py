@@ -2,8 +2,8 @@ r"""Radial flows.
 
 Source: Rezende and Mohamed 2015, arXiv:1505.05770, section 4.1 and appendix A.2.
 
-Space is stretched around one point z0, by a factor that depends on the distance r = |z - z0|
-alone. With slack = alpha + beta_hat,
+The map stretches space around one point z0, by a factor that depends on the distance
+r = |z - z0| alone. With slack = alpha + beta_hat,
 
     .. math::
 
@@ -12,7 +12,7 @@ alone. With slack = alpha + beta_hat,
             \frac{r^2 + 2 \alpha r + \alpha \, \mathrm{slack}}{(\alpha + r)^2}.
 
 It is a diffeomorphism exactly when slack > 0. The inverse finds r from the distance of x from z0
-by a quadratic equation, whatever D is.
+by a quadratic equation, for any D.
 """
 
 from dataclasses import dataclass
@@ -23,20 +23,21 @@ import autograd.numpy as np
 from nfref.flow import Flow
 from nfref.flows.composition import Composition
 from nfref.networks.activations import softplus
+from nfref.runtime.annotations import Array
 from nfref.runtime.autograd_internals import defvjp, primitive
 from nfref.runtime.checks import check_count
 
-FAR = 2.0**60  # of what is nearer the square is finite in float32 too
+FAR = 2.0**60  # squares of smaller numbers are finite in float32, too
 
 # Formulas ---------------------------------------------------------------------------------
 
 
 @primitive
-def length(v):
-    """|v|, with gradient zero at v = 0, where it has none.
+def length(v: Array) -> Array:
+    """Return |v|, with gradient zero at v = 0, where it has none.
 
-    Scaled by a power of two, which rounds nothing: near the edge of what is invertible lengths
-    may be so small that their squares are zero in float32.
+    Scaling by a power of two rounds nothing. Near the edge of invertibility, squares of lengths
+    may underflow to zero in float32.
 
     Shapes: v (N, D). Returns (N, 1).
     """
@@ -49,8 +50,8 @@ defvjp(length, lambda r, v: lambda g: g * v / np.where(r > 0, r, 1))
 
 
 @primitive
-def quotient(one, other):
-    """one / other, of one shape, with a derivative that takes no square of the other."""
+def quotient(one: Array, other: Array) -> Array:
+    """Return one / other, of one shape; its derivative takes no square of ``other``."""
     return one / other
 
 
@@ -61,12 +62,12 @@ defvjp(
 )
 
 
-def stretched(rows, z0, r, old, new):
-    """z0 + v (new + r) / (old + r) for v = rows - z0.
+def stretched(rows: Array, z0: Array, r: Array, old: Array, new: Array) -> Array:
+    """Return z0 + v (new + r) / (old + r) for v = rows - z0.
 
-    The forward map has old = alpha and new = slack, the inverse the other way round. Where the
-    factor is not small, the same is rows + v (new - old) / (old + r), which loses no digits of
-    the rows to a z0 far away, and is the rows themselves where new = old.
+    The forward map has old = alpha and new = slack, the inverse the reverse. If the factor is not
+    small, the equal form rows + v (new - old) / (old + r) keeps the digits of the rows for a z0
+    far away, and is the rows themselves where new = old.
 
     Shapes: rows (N, D); z0 (D,) or (N, D); r (N, 1); old, new (1,) or (N, 1). Returns (N, D).
     """
@@ -75,14 +76,14 @@ def stretched(rows, z0, r, old, new):
     return np.where(factor < 0.5, z0 + v * factor, rows + v * quotient(new - old + 0 * r, old + r))
 
 
-def log_of_sum(change, total):
-    """log(1 + change), where total = 1 + change is known without cancellation. Elementwise."""
+def log_of_sum(change: Array, total: Array) -> Array:
+    """Return log(1 + change), given total = 1 + change without cancellation. Elementwise."""
     small = total < 0.5
     return np.where(small, np.log(total), np.log1p(np.where(small, 0, change)))
 
 
-def radial_log_det(r, alpha, slack, dim):
-    """log det dx/dz of the forward map, (D - 1) log factor + log derivative.
+def radial_log_det(r: Array, alpha: Array, slack: Array, dim: int) -> Array:
+    """Return log det dx/dz of the forward map, (D - 1) log factor + log derivative.
 
     Across the radius every length grows by the factor (slack + r) / (alpha + r); along it by
     the derivative of r (slack + r) / (alpha + r), which is (r^2 + 2 alpha r + alpha slack) /
@@ -98,7 +99,7 @@ def radial_log_det(r, alpha, slack, dim):
     """
     h, beta = 1 / (alpha + r), slack - alpha
     factor = log_of_sum(beta * h, (slack + r) * h)
-    # The derivative is 1 as soon as r^2 might overflow; alpha may be 0, so no r of 0 stands in.
+    # If r^2 might overflow, the derivative is 1; r becomes 1, not 0, because alpha may be 0.
     near = r < FAR
     r = np.where(near, r, 1)
     total = (r * (r + 2 * alpha) + alpha * slack) * (1 / (alpha + r)) ** 2
@@ -106,16 +107,16 @@ def radial_log_det(r, alpha, slack, dim):
     return ((dim - 1) * factor + derivative)[:, 0]
 
 
-def radial_forward(z, z0, alpha, slack):
-    """x = z0 + (z - z0) (slack + r) / (alpha + r), with r = |z - z0|.
+def radial_forward(z: Array, z0: Array, alpha: Array, slack: Array) -> tuple[Array, Array]:
+    """Return x = z0 + (z - z0) (slack + r) / (alpha + r) and its log-det, with r = |z - z0|.
 
     Paper:   Rezende and Mohamed v6, section 4.1: f(z) = z + beta h(alpha, r) (z - z0), latent to
              data as here. Appendix A.2: beta_hat = -alpha + m(beta), m(a) = log(1 + e^a), so that
              slack = alpha + beta_hat = m(beta) > 0.
     Differs: nothing but the form. The paper has beta_hat >= -alpha; at -alpha the map is still
-             one to one, but its inverse has no derivative at z0. How alpha stays positive the
-             paper does not say: here it is log(1 + e^a) of a free number a, as in Pyro; it is
-             |a| in normflows.
+             one to one, but its inverse has no derivative at z0. The paper does not say how alpha
+             stays positive: here it is log(1 + e^a) of a free number a, as in Pyro; in normflows
+             it is |a|.
 
     Shapes: z (N, D); z0 (D,) or (N, D); alpha, slack (1,) or (N, 1). Returns (N, D), (N,).
     """
@@ -123,12 +124,12 @@ def radial_forward(z, z0, alpha, slack):
     return stretched(z, z0, r, alpha, slack), radial_log_det(r, alpha, slack, z.shape[1])
 
 
-def radial_inverse(x, z0, alpha, slack):
-    """z = z0 + (x - z0) (alpha + r) / (slack + r), where r solves a quadratic equation.
+def radial_inverse(x: Array, z0: Array, alpha: Array, slack: Array) -> tuple[Array, Array]:
+    """Return z = z0 + (x - z0) (alpha + r) / (slack + r); r solves a quadratic equation.
 
     1. Lengths: s = |x - z0| = r (slack + r) / (alpha + r).
     2. So r^2 + (slack - s) r - alpha s = 0. The product of its roots, -alpha s, is not positive:
-       r is the larger one, and :func:`positive_root` takes it without cancellation.
+       r is the larger root, and :func:`positive_root` computes it without cancellation.
     3. z - z0 = (r / s) (x - z0), and r / s = (alpha + r) / (slack + r) has no 0 / 0 at z0.
 
     The paper gives the map of :func:`radial_forward` and no inverse.
@@ -140,11 +141,11 @@ def radial_inverse(x, z0, alpha, slack):
     return stretched(x, z0, r, slack, alpha), -radial_log_det(r, alpha, slack, x.shape[1])
 
 
-def positive_root(b, c):
-    """The r >= 0 that solves r^2 + b r - c = 0, for c >= 0. Elementwise.
+def positive_root(b: Array, c: Array) -> Array:
+    """Return the r >= 0 that solves r^2 + b r - c = 0, for c >= 0. Elementwise.
 
-    r = (-b + sqrt(b^2 + 4 c)) / 2, which for b > 0 is taken as 2 c / (b + sqrt(b^2 + 4 c)):
-    both are sums of terms of one sign. Where b^2 overflows the root is |b|.
+    r = (-b + sqrt(b^2 + 4 c)) / 2, for b > 0 in the form 2 c / (b + sqrt(b^2 + 4 c)): both have
+    sums of terms of one sign. If b^2 overflows, |b| replaces the square root.
     """
     falls = b <= 0
     size = np.where(falls, -b, b)
@@ -166,8 +167,8 @@ class RadialLayer(Flow):
     dim : int
         D, at least 1.
     context_dim : int, default 0
-        With a context, z0, alpha and beta are affine functions of it, one set a row, as when an
-        inference network produces them (Rezende and Mohamed, section 4.2).
+        With a context, z0, alpha and beta are affine functions of it, one set per row, as from an
+        inference network (Rezende and Mohamed, section 4.2).
     """
 
     dim: int
@@ -176,7 +177,7 @@ class RadialLayer(Flow):
     _twin = "radial"
 
     def _init(self, rng):
-        # alpha = slack is the identity, and the start is near it.
+        # alpha = slack is the identity; start near it.
         params = {
             "z0": rng.standard_normal(self.dim),
             "alpha": np.zeros(1),
@@ -186,8 +187,10 @@ class RadialLayer(Flow):
             params["from_context"] = np.zeros((self.context_dim, self.dim + 2))
         return params
 
-    def constrained(self, params, context):
-        """(z0, alpha, slack) of the formulas; one set, or one a row with a context."""
+    def constrained(
+        self, params: dict[str, Array], context: Array | None
+    ) -> tuple[Array, Array, Array]:
+        """Return (z0, alpha, slack) of the formulas; with a context, one set per row."""
         z0, alpha, beta = params["z0"], params["alpha"], params["beta"]
         if self.context_dim:
             change = context @ params["from_context"]
@@ -224,5 +227,6 @@ class Radial(Composition):
     _converters = {"layers": check_count}
 
     @cached_property
-    def flows(self):
+    def flows(self) -> tuple[Flow, ...]:
+        """The radial layers."""
         return (RadialLayer(self.dim, self.context_dim),) * self.layers

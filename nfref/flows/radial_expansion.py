@@ -1,6 +1,6 @@
-r"""Radial expansions: space grows or shrinks around a point, smoothly, and not far away.
+r"""Radial expansions: space grows or shrinks around a point, smoothly and locally.
 
-Source: Tabak and Turner 2013, where densities are built of many such maps, one after the other.
+Source: Tabak and Turner 2013, who build densities from many such maps, one after the other.
 
 From data to latent, as there, every point moves away from a centre c by a share of its distance.
 With s = |x - c| / width, and e^a the factor by which lengths grow at the centre itself,
@@ -11,7 +11,7 @@ With s = |x - c| / width, and e^a the factor by which lengths grow at the centre
         \det \frac{dz}{dx} &= (1 + \beta f(s))^{D-1} (1 + \beta g(s)), \qquad
             g(s) = \frac{d}{ds} s f(s).
 
-f falls from 1 at the centre to 0 far away. The profile of the paper and one of nfref's own:
+f falls from 1 at the centre to 0 far away. There are two profiles, the paper's and nfref's own:
 
     .. math::
 
@@ -20,7 +20,7 @@ f falls from 1 at the centre to 0 far away. The profile of the paper and one of 
 
 It is a diffeomorphism for every a, and smooth at the centre, where the radial map of Rezende and
 Mohamed (``nfref/flows/radial.py``) has a kink. No point moves further than |beta| width. Cost: one
-pass from data to latent, one root of one scalar equation a row the other way, whatever D is.
+pass from data to latent; the other way one root of one scalar equation per row, for any D.
 """
 
 from dataclasses import dataclass
@@ -30,18 +30,19 @@ import autograd.numpy as np
 
 from nfref.flow import Flow
 from nfref.flows.radial import log_of_sum
+from nfref.runtime.annotations import Array
 from nfref.runtime.autograd_internals import defvjp, primitive
 from nfref.runtime.checks import one_of
 
 PROFILES = ("algebraic", "erf")
-# Of 1 - f in powers of s^2, for the profile erf: -(-1)^k / (k! (2k + 1)).
+# The coefficients of 1 - f in powers of s^2, for the profile erf: -(-1)^k / (k! (2k + 1)).
 SERIES = tuple(-((-1) ** k) / (factorial(k) * (2 * k + 1)) for k in range(1, 18))
 
 # Formulas ---------------------------------------------------------------------------------
 
 
-def shares(square, profile):
-    """f and g = d(s f)/ds of a profile, each with its distance from 1.
+def shares(square: Array, profile: str) -> tuple[Array, Array, Array, Array]:
+    """Return f and g = d(s f)/ds of a profile, each with its distance from 1.
 
     Shapes: square, s^2, (N, 1). Returns four (N, 1): f, 1 - f, g, 1 - g.
     """
@@ -65,11 +66,11 @@ def shares(square, profile):
     )
 
 
-def grown(rows, centre, share, rest, log_slack):
-    """c + v (1 + beta share) for v = rows - c; the bracket is rest + e^a share, rest = 1 - share.
+def grown(rows: Array, centre: Array, share: Array, rest: Array, log_slack: Array) -> Array:
+    """Return c + v (1 + beta share) for v = rows - c.
 
-    Where the bracket is not small, the same is rows + v beta share, which loses no digits of the
-    rows to a centre far away.
+    The bracket is rest + e^a share, with rest = 1 - share. If it is not small, the equal form
+    rows + v beta share keeps the digits of the rows for a centre far away.
 
     Shapes: rows (N, D); centre (D,); share, rest (N, 1); log_slack (1,). Returns (N, D).
     """
@@ -78,8 +79,8 @@ def grown(rows, centre, share, rest, log_slack):
     return np.where(factor < 0.5, centre + v * factor, rows + v * (np.expm1(log_slack) * share))
 
 
-def expansion_log_det(square, log_slack, dim, profile):
-    """log det dz/dx = (D - 1) log(1 + beta f) + log(1 + beta g).
+def expansion_log_det(square: Array, log_slack: Array, dim: int, profile: str) -> Array:
+    """Return log det dz/dx = (D - 1) log(1 + beta f) + log(1 + beta g).
 
     Lengths across the radius grow like the radius itself, by 1 + beta f; lengths along it by its
     derivative. Both brackets are means of 1 and e^a with weights 1 - f and f, or 1 - g and g.
@@ -93,10 +94,12 @@ def expansion_log_det(square, log_slack, dim, profile):
     return ((dim - 1) * across + along)[:, 0]
 
 
-def expansion_inverse(x, centre, log_width, log_slack, profile):
-    """z = c + (x - c) (1 + beta f(s)), with s = |x - c| / width.
+def expansion_inverse(
+    x: Array, centre: Array, log_width: Array, log_slack: Array, profile: str
+) -> tuple[Array, Array]:
+    """Return z = c + (x - c) (1 + beta f(s)) and its log-det, with s = |x - c| / width.
 
-    Paper:   Tabak and Turner, as a program written after it has it: data to latent, with
+    Paper:   Tabak and Turner, as implemented in a program based on it: data to latent, with
              r = |x - c|, z = x + beta' (x - c) erf(r / alpha) / r; the letters of the program are
              alpha: width, beta': beta sqrt(pi) width / 2.
     Differs: nothing with the profile "erf"; "algebraic" is nfref's own.
@@ -111,8 +114,10 @@ def expansion_inverse(x, centre, log_width, log_slack, profile):
     )
 
 
-def expansion_forward(z, centre, log_width, log_slack, profile):
-    """x = c + (z - c) / (1 + beta f(s)), where s solves one scalar equation.
+def expansion_forward(
+    z: Array, centre: Array, log_width: Array, log_slack: Array, profile: str
+) -> tuple[Array, Array]:
+    """Return x = c + (z - c) / (1 + beta f(s)), where s solves one scalar equation.
 
     Lengths: |z - c| / width = s (1 + beta f(s)), which :func:`expansion_root` solves for s.
 
@@ -128,15 +133,15 @@ def expansion_forward(z, centre, log_width, log_slack, profile):
 
 
 @primitive
-def expansion_root(target, log_slack, profile):
-    """The square of the s that solves s (1 - f(s)) + e^a s f(s) = sqrt(target).
+def expansion_root(target: Array, log_slack: Array, profile: str) -> Array:
+    """Return the square of the s that solves s (1 - f(s)) + e^a s f(s) = sqrt(target).
 
     The left-hand side grows with s, with the slope (1 - g) + e^a g; it bends down for a > 0
-    and up for a < 0. Newton's steps from the left for the one and from the right for the other
-    never overshoot. |beta s f| <= |beta| and a slope of at least min(1, e^a) give the start; a
-    row stops where its step has turned around or is down to a few ulp.
+    and up for a < 0. Newton's steps never overshoot, from the left for a > 0 and from the right
+    for a < 0. |beta s f| <= |beta| and a slope of at least min(1, e^a) give the start. A row stops
+    when its step changes direction or is only a few ulp.
 
-    In squares, because at the centre they have derivatives and lengths have none.
+    The equation is in squares, because they have derivatives at the centre and lengths do not.
 
     Shapes: target (N, 1), at least 0; log_slack (1,). Returns (N, 1).
     """
@@ -161,7 +166,7 @@ def expansion_root(target, log_slack, profile):
 
 
 def _root_slopes(square, log_slack, profile):
-    """d square / d target and d square / d a for target = square (1 + beta f)^2.
+    """Return d square / d target and d square / d a for target = square (1 + beta f)^2.
 
     (1 + beta f) (1 + beta g) dsquare + 2 square (1 + beta f) f e^a da = dtarget.
     """
@@ -187,14 +192,14 @@ defvjp(
 
 @dataclass(frozen=True)
 class RadialExpansion(Flow):
-    """One radial expansion; ``inverse`` is the explicit direction, as where densities are fitted.
+    """One radial expansion; ``inverse`` is explicit, as for fitting a density.
 
     Parameters
     ----------
     dim : int
         D, at least 1.
     profile : {"algebraic", "erf"}, default "algebraic"
-        f; "erf" is that of the paper.
+        The profile f; "erf" is that of the paper.
 
     Notes
     -----
@@ -208,7 +213,7 @@ class RadialExpansion(Flow):
     _converters = {"profile": one_of(PROFILES)}
 
     def _init(self, rng):
-        # a = 0 is the identity, and the start is near it.
+        # a = 0 is the identity; start near it.
         return {
             "centre": rng.standard_normal(self.dim),
             "log_width": np.zeros(1),

@@ -10,22 +10,23 @@ Sources: Behrmann et al. 2018, arXiv:1811.00995 (i-ResNet); Chen et al. 2019, ar
 
 where J = dg/dx and | | is the Euclidean norm. A contraction makes the map one to one
 (Banach): x is the only fixed point of x -> z - g(x). The papers' map is ``inverse`` here,
-because it takes data to latent; ``forward`` solves for the fixed point. As |J| <= L < 1, I + J
+because it maps data to latent; ``forward`` solves for the fixed point. As |J| <= L < 1, I + J
 has a positive determinant.
 
-g is an MLP. Its layers are linear maps whose spectral norm is brought down to at most c, and
-activations of slope at most 1, so L = c^K for K linear maps. How that norm is known:
+g is an MLP. Its layers are linear maps with spectral norms scaled down to at most c, and
+activations of slope at most 1, so L = c^K for K linear maps. The norm is computed
 
     evaluation   exactly, from the eigenvalues of the smaller Gram matrix: L is a bound.
     training     by power iteration, from the state ``u`` in the parameters, which ``adapt``
                  updates. That is a lower bound of the norm, so L is then an estimate.
 
-How far training exceeds c = 0.97, measured in a fit of three blocks of 16 units to a normal
-distribution: at a learning rate of 1e-3 (1e-2) the largest norm of a weight was 1.15 (1.20) with
-one iteration a batch, 1.02 (1.08) with five, 0.99 (1.04) with ten.
+Training may exceed c = 0.97. In a fit of three blocks of 16 units to a normal distribution, at a
+learning rate of 1e-3 (1e-2), the largest norm of a weight was 1.15 (1.20) with one iteration per
+batch, 1.02 (1.08) with five, 0.99 (1.04) with ten.
 
-Cost of a block: ``inverse`` one pass of the network and the log-determinant; ``forward`` as a
-rule four steps, of one pass and one Jacobian (D passes) each, before its log-determinant.
+Cost of a block: ``inverse`` takes one pass of the network and the log-determinant; ``forward``
+typically takes four steps, of one pass and one Jacobian (D passes) each, before its
+log-determinant.
 """
 
 from dataclasses import dataclass, field, fields, replace
@@ -43,7 +44,7 @@ from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.mlp import init_mlp
 from nfref.runtime import params as trees
 from nfref.runtime import small_matrices
-from nfref.runtime.annotations import Generator
+from nfref.runtime.annotations import Any, Array, DTypeLike, Generator, Sequence
 from nfref.runtime.autograd_internals import defvjp, defvjp_argnums, getval, primitive
 from nfref.runtime.checks import (
     at_least,
@@ -57,8 +58,8 @@ from nfref.runtime.checks import (
 # Lipschitz constants ----------------------------------------------------------------------
 
 
-def lipschitz_swish(a, beta):
-    """s(a) = a sigma(beta a) / 1.1 and its slope, for beta > 0.
+def lipschitz_swish(a: Array, beta: Array) -> tuple[Array, Array]:
+    """Return s(a) = a sigma(beta a) / 1.1 and its slope, for beta > 0.
 
     ds/da = sigma (1 + beta a (1 - sigma)) / 1.1 depends on beta a alone. Its largest value is
     1.09984 / 1.1 < 1, its smallest -0.09984 / 1.1.
@@ -74,8 +75,8 @@ def lipschitz_swish(a, beta):
     return a * gate / 1.1, gate * (1 + u * sigmoid(-u)) / 1.1
 
 
-def squared_norm(weight):
-    """|W|^2, the square of the largest singular value: the largest eigenvalue of W W^T or W^T W.
+def squared_norm(weight: Array) -> Array:
+    """Return |W|^2, the largest eigenvalue of W W^T or W^T W.
 
     Shapes: weight (I, O). Returns (). Cost: min(I, O)^3.
     """
@@ -84,10 +85,11 @@ def squared_norm(weight):
 
 
 @primitive
-def largest_eigenvalue(gram):
-    """Of a symmetric matrix (D, D). Its derivative is v v^T, where |v| = 1 and gram v = value v.
+def largest_eigenvalue(gram: Array) -> Array:
+    """Return the largest eigenvalue of a symmetric matrix (D, D).
 
-    Without eigenvectors it takes half the time; so they are found where a derivative is taken.
+    Its derivative is v v^T, where |v| = 1 and gram v = value v. Without eigenvectors it takes half
+    the time, so only the derivative computes them.
     """
     return numpy.linalg.eigvalsh(gram)[-1]
 
@@ -100,10 +102,10 @@ def _largest_eigenvalue_vjp(answer, gram):
 defvjp(largest_eigenvalue, _largest_eigenvalue_vjp)
 
 
-def estimated_squared_norm(weight, u):
-    """|u W|^2 / |u|^2 <= |W|^2, with equality for the leading left singular vector u.
+def estimated_squared_norm(weight: Array, u: Array) -> Array:
+    """Return |u W|^2 / |u|^2 <= |W|^2, with equality for the leading left singular vector u.
 
-    Its derivative by W is that of u W v^T with both singular vectors held fixed.
+    Its derivative by W equals that of u W v^T with both singular vectors held fixed.
 
     Shapes: weight (I, O), u (I,). Returns (). Cost: I O.
     """
@@ -111,10 +113,10 @@ def estimated_squared_norm(weight, u):
     return np.dot(image, image) / np.dot(u, u)
 
 
-def power_iteration(weight, u, steps):
-    """u <- W W^T u / |W W^T u|, ``steps`` times.
+def power_iteration(weight: Array, u: Array, steps: int) -> Array:
+    """Apply u <- W W^T u / |W W^T u|, ``steps`` times.
 
-    What :func:`estimated_squared_norm` lacks of |W|^2 falls like (s_2 / s_1)^(4 steps), where
+    The gap of :func:`estimated_squared_norm` to |W|^2 falls like (s_2 / s_1)^(4 steps), where
     s_1 > s_2 are the two largest singular values. No derivative passes.
 
     Shapes: weight (I, O), u (I,). Returns (I,).
@@ -123,14 +125,14 @@ def power_iteration(weight, u, steps):
     for _ in range(steps):
         image = (u @ weight) @ weight.T
         length = numpy.sqrt(numpy.dot(image, image))
-        if length == 0:  # W is zero, or u is in its kernel: nothing is learned of W
+        if length == 0:  # W is zero, or u is in its kernel: no information on W
             return u
         u = image / length
     return u
 
 
-def shrink(weight, squared, coefficient):
-    """W min(1, c / |W|), given |W|^2.
+def shrink(weight: Array, squared: Array, coefficient: float) -> Array:
+    """Return W min(1, c / |W|), given |W|^2.
 
     Paper:   i-ResNet, its spectral normalisation: W c / sigma where c / sigma < 1, else W, with
              sigma estimated by power iteration. The residual flows paper does the same.
@@ -144,10 +146,12 @@ def shrink(weight, squared, coefficient):
 # Map and Jacobian -------------------------------------------------------------------------
 
 
-def residual(net, x, context=None):
-    """g(x) and the slopes s'(a_l) of the hidden layers, for weights that are shrunk already.
+def residual(
+    net: list[dict[str, Array]], x: Array, context: Array | None = None
+) -> tuple[Array, list[Array]]:
+    """Return g(x) and the slopes s'(a_l) of the hidden layers, for weights already shrunk.
 
-    h_0 = x, a_l = h_{l-1} W_l + b_l, h_l = s(a_l), g = a_K; a context has rows of its own in
+    h_0 = x, a_l = h_{l-1} W_l + b_l, h_l = s(a_l), g = a_K; a context has its own rows in
     W_1, and these need no bound.
 
     Shapes: x (N, D), context (N, C); net a list of {"weight", "bias", "beta"}, the last without
@@ -165,14 +169,15 @@ def residual(net, x, context=None):
     return a, slopes
 
 
-def jacobian(net, slopes, rows):
-    """J = dg/dx of each row, (N, D, D), [n, i, j] = dg_i/dx_j. Cost: D passes."""
+def jacobian(net: list[dict[str, Array]], slopes: list[Array], rows: Array) -> Array:
+    """Return J = dg/dx of each row, (N, D, D), [n, i, j] = dg_i/dx_j. Cost: D passes."""
     dim, dtype = rows.shape[1], rows.dtype
     across = vector_jacobian(net, slopes, basis(dim, dtype) + np.zeros((1, len(rows), 1), dtype))
     return np.transpose(across, (1, 0, 2))
 
 
-def identity_plus(matrices):
+def identity_plus(matrices: Array) -> Array:
+    """Return I + A for each matrix A."""
     return np.eye(matrices.shape[-1], dtype=matrices.dtype) + matrices
 
 
@@ -182,20 +187,28 @@ def identity_plus(matrices):
 # mean e e^T = I; ``weights`` (N or 1, n) multiply the terms of the series.
 
 
-def exact_log_det(net, slopes, rows, probes=None, weights=None):
-    """log det(I + J) by LU decomposition. Cost: D passes and D^3 a row."""
+def exact_log_det(
+    net: list[dict[str, Array]],
+    slopes: list[Array],
+    rows: Array,
+    probes: Array | None = None,
+    weights: Array | None = None,
+) -> Array:
+    """Return log det(I + J) by LU decomposition. Cost: D passes and D^3 per row."""
     return small_matrices.log_abs_det(identity_plus(jacobian(net, slopes, rows)))
 
 
-def series_log_det(net, slopes, rows, probes, weights):
-    """sum_{k=1}^n (-1)^(k+1) / k w_k mean_e e^T J^k e. Cost: n passes a probe.
+def series_log_det(
+    net: list[dict[str, Array]], slopes: list[Array], rows: Array, probes: Array, weights: Array
+) -> Array:
+    """Return sum_{k=1}^n (-1)^(k+1) / k w_k mean_e e^T J^k e. Cost: n passes per probe.
 
-    With all w_k = 1 it is the truncated series of log det(I + J) = tr log(I + J), which lacks
+    With all w_k = 1 it is the truncated series of log det(I + J) = tr log(I + J), with an error of
     at most D sum_{k>n} L^k / k = -D (log(1 - L) + sum_{k<=n} L^k / k).
 
     Paper:   i-ResNet, data to latent: the truncated series with Hutchinson's trace. In
              residual flows n is random and w_k = 1 / P(N >= k), which has no bias.
-    Differs: Rademacher probes, the papers' code draws normal ones.
+    Differs: Rademacher probes; the papers' code has normal ones.
     """
     total, v = np.zeros(len(rows), dtype=rows.dtype), probes
     for k in range(1, weights.shape[1] + 1):
@@ -204,8 +217,10 @@ def series_log_det(net, slopes, rows, probes, weights):
     return total
 
 
-def neumann_log_det(net, slopes, rows, probes, weights):
-    """The same value, with the gradient of the Neumann series: its tape holds one pass.
+def neumann_log_det(
+    net: list[dict[str, Array]], slopes: list[Array], rows: Array, probes: Array, weights: Array
+) -> Array:
+    """Return the same value, with the gradient of the Neumann series: its tape holds one pass.
 
     d log det(I + J) = tr((I + J)^-1 dJ) = sum_k (-1)^(k+1) tr(J^(k-1) dJ), so the gradient of
     mean_e y^T J e with y = sum_k (-1)^(k+1) w_k (J^T)^(k-1) e held fixed has the expectation
@@ -214,12 +229,13 @@ def neumann_log_det(net, slopes, rows, probes, weights):
     Paper:   residual flows, memory-efficient backpropagation by the Neumann gradient series.
     Differs: the value is the series of log det(I + J), with the probes and terms of the gradient.
              In training the published code returns y^T J e itself, which estimates
-             tr J (I + J)^-1: right by its gradient, but its loss is no log-likelihood. Its y has
+             tr J (I + J)^-1: its gradient is right, but its loss is no log-likelihood. Its y has
              one term more, and term k the weight w_{k-1}, where w_0 = 1.
     """
     fixed, at = trees.tree_map(getval, net), [getval(slope) for slope in slopes]
     value = series_log_det(fixed, at, rows, probes, weights)
-    v, y = probes, 0
+    v = probes
+    y: Any = 0
     for k in range(1, weights.shape[1] + 1):
         y = y + (-1) ** (k + 1) * weights[:, k - 1, None] * v
         v = vector_jacobian(fixed, at, v)
@@ -227,35 +243,35 @@ def neumann_log_det(net, slopes, rows, probes, weights):
     return value + (carrier - getval(carrier))
 
 
-def quadratic(v, probes):
-    """mean_e v_e . e, (N,)."""
+def quadratic(v: Array, probes: Array) -> Array:
+    """Return mean_e v_e . e, (N,)."""
     return np.sum(v * probes, axis=(0, 2)) / len(probes)
 
 
-def trace_probes(dim, dtype):
-    """Probes without noise: sqrt(D) e_i, whose mean of e e^T is I. Shape (D, 1, D)."""
+def trace_probes(dim: int, dtype: DTypeLike) -> Array:
+    """Return probes without noise: sqrt(D) e_i, whose mean of e e^T is I. Shape (D, 1, D)."""
     return dim**0.5 * basis(dim, dtype)
 
 
-def roulette_weights(counts, terms, continuation):
-    """1 for the first ``terms`` terms, then 1 / P(N >= k) = q^-(k-1) up to the drawn count N.
+def roulette_weights(counts: Any, terms: int, continuation: float) -> Array:
+    """Return 1 for the first ``terms`` terms, then 1 / P(N >= k) = q^-(k-1) up to the count N.
 
     N is geometric: after each further term another one follows with probability q, the
-    ``continuation``. The expectation over counts is the whole series. Its variance is finite where
-    rho^2 < q for the spectral radius rho of J; otherwise the mean of any number of draws is still
-    unbiased but seldom near: a large part of it stands in counts that are hardly ever drawn.
+    ``continuation``. The expectation over counts is the whole series. Its variance is finite if
+    rho^2 < q for the spectral radius rho of J. Otherwise the mean over any number of counts is
+    still unbiased but rarely accurate: a large part of it comes from very rare counts.
 
     Paper:   residual flows: P(N >= k) = (1 - p)^(k-1) with p = 1/2, after two terms in training and
              twenty in evaluation (published code).
-    Differs: every row draws its own count, and q is free. The published code draws one count for a
-             batch; its training on images draws it from a Poisson distribution of mean 2; and
-             in evaluation two-dimensional data get the exact determinant instead.
+    Differs: every row has its own count, and q is free. The published code has one count for a
+             batch, in training on images from a Poisson distribution of mean 2; and in evaluation
+             two-dimensional data get the exact determinant instead.
 
     Shapes: counts (N,). Returns (N, terms + max count).
     """
     further = numpy.arange(numpy.max(counts, initial=0))
-    drawn = numpy.where(counts[:, None] > further, float(continuation) ** -further, 0.0)
-    return numpy.concatenate([numpy.ones((len(counts), terms)), drawn], axis=1)
+    rest = numpy.where(counts[:, None] > further, float(continuation) ** -further, 0.0)
+    return numpy.concatenate([numpy.ones((len(counts), terms)), rest], axis=1)
 
 
 ESTIMATORS = ("exact", "series", "roulette")
@@ -263,39 +279,39 @@ ESTIMATORS = ("exact", "series", "roulette")
 # The fixed point --------------------------------------------------------------------------
 
 
-def unpacked(layers):
-    """The list of dicts from weight, bias, beta, weight, bias, beta, ..., weight, bias."""
+def unpacked(layers: Sequence[Array]) -> list[dict[str, Array]]:
+    """Return the list of dicts from weight, bias, beta, weight, bias, beta, ..., weight, bias."""
     return [
         dict(zip(("weight", "bias", "beta"), layers[k : k + 3])) for k in range(0, len(layers), 3)
     ]
 
 
 @primitive
-def fixed_point(lipschitz, z, context, *layers):
-    """The x with x + g(x) = z.
+def fixed_point(lipschitz: float, z: Array, context: Array | None, *layers: Array) -> Array:
+    """Return the x with x + g(x) = z.
 
     1. A step x <- z - g(x) multiplies the distance from the fixed point by at most L, and also
        the length of the residual r = x + g(x) - z, which is minus that step. Hence the bounds
        |x - x*| <= |r| / (1 - L), and L / (1 - L) |r| after the step.
-    2. Newton's step x - (I + J)^-1 r is taken instead wherever it brings |r| down to L |r| too. So
-       |r| falls by L a step at least: their number is bounded before the start.
-    3. A row is done one step after |r| has come down to rounding, 64 eps of the numbers that r is
-       made of, and then stays where it is. The bound of 1. holds before that last step, and
-       Newton's error is the square of it. Near the end plain steps would stop short: with
-       g = L x rounding can keep them going between two points that are eps / (1 - L) apart.
+    2. Newton's step x - (I + J)^-1 r replaces it if it also reduces |r| to at most L |r|. So |r|
+       falls at least by the factor L per step: the number of steps has a bound beforehand.
+    3. A row is done one step after |r| has fallen to rounding, 64 eps of the terms of r, and is
+       then fixed. The bound of 1. holds before that last step, and Newton's error is its square.
+       Near the end plain steps would not converge: with g = L x rounding can keep them
+       alternating between two points that are eps / (1 - L) apart.
 
     Paper:   i-ResNet, algorithm 1: x <- y - g(x), a given number of times, from x = y.
-    Differs: Newton's steps; the stopping rule. The published code of residual flows stops where
+    Differs: Newton's steps; the stopping rule. The published code of residual flows stops when
              the square of the last step of every coordinate is below 1e-5 (1 + |z|), or after
              1000 steps, which it logs; that of i-ResNet after a given number of steps.
 
-    Shapes: z (N, D), context (N, C) or None; layers as for :func:`unpacked`. Returns (N, D).
-    A row that is not finite, or whose context is not, comes back as NaN.
+    Shapes: z (N, D), context (N, C) or None; layers as for :func:`unpacked`. Returns (N, D), with
+    NaN for rows that are not finite or have a context that is not.
 
     Raises
     ------
     ArithmeticError
-        If |r| does not come down as fast as L promises, which means that L is wrong.
+        If |r| does not fall as fast as L guarantees, which means that L is wrong.
     """
     net = unpacked(layers)
     finite = np.all(np.isfinite(z), axis=1)
@@ -304,7 +320,7 @@ def fixed_point(lipschitz, z, context, *layers):
         context = np.where(finite[:, None], context, 0)
     target = np.where(finite[:, None], z, 0)
     eps = np.finfo(z.dtype).eps
-    # As layers have norms below 1, no number inside of g is longer than these together.
+    # As layers have norms below 1, no vector inside g is longer than the sum of these lengths.
     inside = sum(np.linalg.norm(layer["bias"]) for layer in net)
     if context is not None:
         inside = inside + length(context @ net[0]["weight"][z.shape[1] :])
@@ -335,12 +351,13 @@ def fixed_point(lipschitz, z, context, *layers):
     )
 
 
-def length(rows):
+def length(rows: Array) -> Array:
+    """Return the length of each row."""
     return np.sqrt(np.sum(rows * rows, axis=1))
 
 
 def _fixed_point_vjp(argnums, x, arguments, _):
-    """Implicit differentiation of x + g(x, context, layers) = z: (I + J) dx = dz - dg."""
+    """Differentiate x + g(x, context, layers) = z: (I + J) dx = dz - dg."""
     _, z, context, *layers = arguments
 
     def vjp(cotangent):
@@ -362,17 +379,17 @@ defvjp_argnums(fixed_point, _fixed_point_vjp)
 # Block and stack --------------------------------------------------------------------------
 
 
-def as_drawn(name, drawn):
-    """What ``with_probes`` drew, as an array."""
+def as_random(name: str, drawn: Any) -> Array:
+    """Return the random numbers of ``with_probes`` as an array."""
     return numpy.asarray(drawn)
 
 
 @dataclass(frozen=True)
 class _Options(Adaptive):
-    """What a block and a stack of blocks are told alike."""
+    """The common options of a block and a stack of blocks."""
 
     dim: int
-    hidden: tuple = (64, 64)
+    hidden: Sequence[int] = (64, 64)
     context_dim: int = 0
     coefficient: float = 0.97
     estimator: str = "exact"
@@ -381,8 +398,8 @@ class _Options(Adaptive):
     gradient: str = "direct"
     iterations: int = 5
     mode: str = "evaluation"
-    probes: object = field(default=None, compare=False, repr=False)
-    counts: object = field(default=None, compare=False, repr=False)
+    probes: Array | None = field(default=None, compare=False, repr=False)
+    counts: Array | None = field(default=None, compare=False, repr=False)
 
     _converters = {
         "hidden": check_hidden,
@@ -393,8 +410,8 @@ class _Options(Adaptive):
         "gradient": one_of(("direct", "neumann")),
         "iterations": at_least(0),
         "mode": one_of(("evaluation", "training")),
-        "probes": as_drawn,
-        "counts": as_drawn,
+        "probes": as_random,
+        "counts": as_random,
     }
 
     def __post_init__(self):
@@ -406,7 +423,7 @@ class _Options(Adaptive):
         return replace(self, mode="training") if self.iterations else self
 
     def _with_probes(self, rng, rows, count, *blocks):
-        """:meth:`with_probes` of a block, or of so many ``blocks``."""
+        """Return the flow with random numbers for a block, or for each of ``blocks`` blocks."""
         check_rng(rng)
         check_count("rows", rows, minimum=0)
         check_count("count", count, minimum=0)
@@ -428,59 +445,59 @@ class ResidualBlock(_Options):
     """One map z = x + g(x), data to latent.
 
     It starts as the identity (the last layer of g is zero). :func:`nfref.in_training` takes the
-    norms of the weights from power iteration, whose state stands in ``params["u"]``; evaluation
+    norms of the weights from power iteration, with its state in ``params["u"]``. Evaluation
     takes the exact norms, so L = coefficient^K is a bound there, to rounding. In training no
     gradient reaches ``params["u"]``; :func:`nfref.adapt` does ``iterations`` steps with each batch
     of a fit, and at the "start" sets it to the singular vectors themselves.
 
     Paper:   i-ResNet, theorem 1: I + g with Lip(g) < 1, data to latent. Chen et al. in residual
              flows add swish, the unbiased estimate and its gradient.
-    Differs: no actnorm between the blocks, which the published code has as an option; a
-             :class:`nfref.ElementwiseAffine` in a chain does it. Defaults are for tables, not for
-             images: the exact log-determinant, and exact norms in evaluation.
+    Differs: no actnorm between the blocks, an option of the published code; put a
+             :class:`nfref.ElementwiseAffine` into a chain instead. Defaults are for tables, not
+             for images: the exact log-determinant, and exact norms in evaluation.
 
     Parameters
     ----------
     dim : int
         D.
     hidden : sequence of int, default (64, 64)
-        Hidden widths of g; none at all makes the map affine.
+        Hidden widths of g; without any the map is affine.
     context_dim : int, default 0
         Context features C that g also reads; the bound concerns x alone.
     coefficient : float, default 0.97
         c in (0, 1): the largest norm of a linear map in g. g has the Lipschitz constant
         c^(len(hidden) + 1).
     estimator : {"exact", "series", "roulette"}, default "exact"
-        Of the log-determinant. ``series`` is truncated and so biased; ``roulette`` has a random
-        number of terms, from :meth:`with_probes`, and no bias. Both have exact traces, unless
-        :meth:`with_probes` gave probes.
+        Estimator of the log-determinant. ``series`` is truncated and so biased; ``roulette`` has a
+        random number of terms, from :meth:`with_probes`, and no bias. Both have exact traces,
+        unless :meth:`with_probes` made probes.
     terms : int, default 10
         The terms of ``series``, and those that ``roulette`` always takes.
     continuation : float, default 0.5
         q in (0, 1): the probability that another term of ``roulette`` follows. Its variance is
-        finite for certain if q > L^2.
+        guaranteed to be finite if q > L^2.
     gradient : {"direct", "neumann"}, default "direct"
-        Of ``series`` and ``roulette``. ``neumann`` remembers one pass instead of one a term, and
-        has first derivatives only.
+        Gradient of ``series`` and ``roulette``. ``neumann`` stores one pass instead of one per
+        term, and has first derivatives only.
     iterations : int, default 5
         Steps of power iteration in each :func:`nfref.adapt`; with 0 there is no ``params["u"]``,
-        and training takes the exact norms too.
+        and training also takes the exact norms.
     mode : {"evaluation", "training"}, default "evaluation"
-        Where the norms come from, see above.
+        The source of the norms, see above.
     probes : (K, N, D) array, optional
     counts : (N,) array of int, optional
-        Both made by :meth:`with_probes`, and fixed for as long as that flow is used.
+        Both made by :meth:`with_probes`, and fixed for that flow.
     """
 
     _twin = "residual"
 
     @property
-    def lipschitz(self):
-        """L = c^K, the Lipschitz constant of g in the Euclidean norm."""
+    def lipschitz(self) -> float:
+        """The Lipschitz constant L = c^K of g in the Euclidean norm."""
         return float(self.coefficient) ** (len(self.hidden) + 1)
 
     def with_probes(self, rng: Generator, rows: int, count: int = 1) -> "ResidualBlock":
-        """The flow with fresh random numbers of its estimator, for batches of ``rows`` rows.
+        """Return the flow with fresh random numbers for its estimator, for ``rows`` rows.
 
         Parameters
         ----------
@@ -496,8 +513,8 @@ class ResidualBlock(_Options):
         """
         return self._with_probes(rng, rows, count)
 
-    def normalised(self, params):
-        """g's layers with their weights shrunk, as :func:`residual` takes them."""
+    def normalised(self, params: dict[str, Any]) -> list[dict[str, Array]]:
+        """Return g's layers with their weights shrunk, as arguments of :func:`residual`."""
         net = []
         for k, (layer, weight) in enumerate(zip(params["net"], self._weights(params["net"]))):
             squared = (
@@ -505,7 +522,7 @@ class ResidualBlock(_Options):
                 if self.mode == "training"
                 else squared_norm(weight)
             )
-            # The rows of the first weight that meet the context need no bound.
+            # The rows of the first weight that multiply the context need no bound.
             rows = [shrink(weight, squared, self.coefficient), layer["weight"][len(weight) :]]
             net.append({"weight": np.concatenate(rows), "bias": layer["bias"]})
         for layer, beta in zip(net, params["beta"]):
@@ -518,7 +535,7 @@ class ResidualBlock(_Options):
         return self._adapt(params, None, None, "start")
 
     def _weights(self, net):
-        """The weights whose norms are bounded: of the first only the rows that meet x."""
+        """Return the weights with bounded norms: of the first only the rows that multiply x."""
         return [
             layer["weight"][: self.dim] if k == 0 else layer["weight"]
             for k, layer in enumerate(net)
@@ -539,7 +556,7 @@ class ResidualBlock(_Options):
         return {**params, "u": u}
 
     def _log_det(self, net, slopes, x):
-        """log det(I + J) at x, by the estimator."""
+        """Return log det(I + J) at x, by the estimator."""
         if self.estimator == "exact":
             return exact_log_det(net, slopes, x)
         self._check_rows("counts", self.counts, len(x), self.estimator == "roulette")
@@ -555,11 +572,11 @@ class ResidualBlock(_Options):
         estimate = neumann_log_det if self.gradient == "neumann" else series_log_det
         return estimate(net, slopes, x, probes, weights.astype(x.dtype))
 
-    def _check_rows(self, name, drawn, rows, needed):
-        got = None if drawn is None else drawn.shape[0 if name == "counts" else 1]
+    def _check_rows(self, name, array, rows, needed):
+        got = None if array is None else array.shape[0 if name == "counts" else 1]
         if got != rows and (needed or got is not None):
             raise ValueError(
-                f"{name}: expected {name} for {rows} rows, drawn by "
+                f"{name}: expected {name} for {rows} rows, made by "
                 f"flow.with_probes(rng, {rows}); got "
                 f"{'none' if got is None else f'{name} for {got} rows'}"
             )
@@ -577,14 +594,14 @@ class ResidualBlock(_Options):
         return x, -self._log_det(net, slopes, x)
 
 
-def leading(weight):
-    """The left singular vector of the largest singular value, (I,)."""
+def leading(weight: Array) -> Array:
+    """Return the left singular vector of the largest singular value, (I,)."""
     return numpy.linalg.svd(weight)[0][:, 0]
 
 
 @dataclass(frozen=True)
 class _Layers(Composition):
-    """The fields that stand before the options of :class:`ResidualFlow`."""
+    """The fields before the options of :class:`ResidualFlow`."""
 
     dim: int
     layers: int = 8
@@ -596,7 +613,7 @@ class _Layers(Composition):
 class ResidualFlow(_Options, _Layers):
     """A stack of residual blocks.
 
-    A fit with an estimator draws new numbers for each batch by an objective of its own::
+    To fit with an estimator, write an objective that makes new random numbers for each batch::
 
         def objective(density, params, x, context, rng):
             flow = density.flow.with_probes(rng, len(x))
@@ -633,27 +650,29 @@ class ResidualFlow(_Options, _Layers):
     """
 
     @cached_property
-    def flows(self):
-        def drawn(array, k):
+    def flows(self) -> tuple[ResidualBlock, ...]:
+        """The residual blocks, from latent to data."""
+
+        def of_block(array, k):
             return None if array is None else array[k]
 
         options = {field.name: getattr(self, field.name) for field in fields(_Options)}
         return tuple(
             ResidualBlock(
-                **options | {"probes": drawn(self.probes, k), "counts": drawn(self.counts, k)}
+                **options | {"probes": of_block(self.probes, k), "counts": of_block(self.counts, k)}
             )
             for k in range(self.layers)
         )
 
-    def with_probes(self, rng, rows, count=1):
-        """The flow with fresh random numbers; see :meth:`ResidualBlock.with_probes`.
+    def with_probes(self, rng: Generator, rows: int, count: int = 1) -> "ResidualFlow":
+        """Return the flow with fresh random numbers; see :meth:`ResidualBlock.with_probes`.
 
         Every block has its own.
         """
         return self._with_probes(rng, rows, count, self.layers)
 
     def _adapt(self, params, x, context, stage):
-        """The weights decide alone, so no batch has to go through, and none needs probes."""
+        """Adapt each block by its weights alone: no batch goes through, and no probe is needed."""
         if not self.iterations:
             return params
         return [block._adapt(own, x, context, stage) for block, own in zip(self.flows, params)]

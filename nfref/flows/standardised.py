@@ -1,19 +1,24 @@
-"""A flow at work on standardised columns, with its densities in the units of the data."""
+"""A flow on standardised columns, with densities in the units of the data."""
 
 import numpy as np
 
 from nfref.flow import Flow
 from nfref.flows.composition import Chain
 from nfref.flows.elementwise import Logit, Standardise
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array, Sequence
 
 
-def in_units_of(flow: Flow, x: Array, lower: Any = None, upper: Any = None) -> Chain:
-    """The flow between standardised columns and the latent, in the units of the data.
+def in_units_of(
+    flow: Flow,
+    x: Array,
+    lower: Sequence[float | None] | None = None,
+    upper: Sequence[float | None] | None = None,
+) -> Chain:
+    """Return the flow between standardised columns and the latent, in the units of the data.
 
-    From data to latent: bounded columns pass a logit, then every column is brought to mean
-    0 and standard deviation 1 by the statistics of ``x``, then the flow takes over. Each
-    step's log-determinant counts.
+    From data to latent: bounded columns pass a logit, then every column is scaled to mean 0 and
+    standard deviation 1 by the statistics of ``x``, then the flow acts. Each log-determinant
+    counts.
 
     Parameters
     ----------
@@ -36,8 +41,8 @@ def in_units_of(flow: Flow, x: Array, lower: Any = None, upper: Any = None) -> C
     >>> density.log_prob(density.init(rng), x).shape
     (200,)
     """
-    ends = []
+    ends: list[Logit] = []
     if lower is not None and any(low is not None for low in lower):
-        ends = [Logit(lower, upper)]
+        ends = [Logit(lower, () if upper is None else upper)]
         x = ends[0].inverse({}, np.asarray(x, dtype=np.float64))[0]
     return Chain((flow, Standardise.of(x), *ends))

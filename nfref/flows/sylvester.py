@@ -2,7 +2,8 @@ r"""Sylvester flows.
 
 Source: van den Berg, Hasenclever, Tomczak and Welling 2018, arXiv:1803.05649.
 
-Planar flows with M directions at once: space moves within the M columns of Q,
+These are planar flows with M directions at once. Points move within the span of the M columns
+of Q,
 
     .. math::
 
@@ -15,7 +16,7 @@ matrix I + A B has the determinant of the M x M matrix I + R2 Q^T Q R1 tanh', wh
 triangular, because Q^T Q = I and triangular matrices multiply to triangular ones.
 
 It is a diffeomorphism exactly when every R1_ii R2_ii > -1. The inverse needs M roots of scalar
-equations a row, whatever D is, one after the other.
+equations per row, for any D, one after the other.
 """
 
 from dataclasses import dataclass
@@ -27,14 +28,15 @@ from nfref.flow import Flow
 from nfref.flows.composition import Composition
 from nfref.flows.planar import planar_root, planar_slope
 from nfref.networks.activations import softplus, tanh
+from nfref.runtime.annotations import Any, Array
 from nfref.runtime.autograd_internals import defvjp, getval, primitive
 from nfref.runtime.checks import check_count, one_of
 
 # Formulas: the parameters ------------------------------------------------------------------
 
 
-def constrain_diagonals(d1, d2):
-    """R1_ii = tanh(d1_i), R2_ii = tanh(d2_i), and the distance 1 + R1_ii R2_ii from the edge.
+def constrain_diagonals(d1: Array, d2: Array) -> tuple[Array, Array, Array]:
+    """Return R1_ii = tanh(d1_i), R2_ii = tanh(d2_i), and the slack 1 + R1_ii R2_ii.
 
     With the logistic function s, tanh d = 2 s(2 d) - 1 and
 
@@ -43,7 +45,7 @@ def constrain_diagonals(d1, d2):
     a sum of positive terms that keeps its digits where the product is near -1.
 
     Paper:   van den Berg et al. 2018: r_ii r~_ii > -1 / max h' makes the map invertible.
-    Differs: the paper asks for r_ii r~_ii > -1; the diagonals as tanh of free numbers, which
+    Differs: the paper requires r_ii r~_ii > -1; the diagonals as tanh of free numbers, which
              bounds the product on both sides, are those of the published code. The slack does
              not appear there.
 
@@ -54,8 +56,8 @@ def constrain_diagonals(d1, d2):
     return tanh(d1), tanh(d2), 2 * (both + neither)
 
 
-def triangular(matrix, diagonal):
-    """The upper triangular matrix with the upper triangle of ``matrix`` and that diagonal.
+def triangular(matrix: Array, diagonal: Array) -> Array:
+    """Return the upper triangular matrix with the upper triangle of ``matrix`` and that diagonal.
 
     Shapes: matrix (M, M) or (N, M, M); diagonal (M,) or (N, M). Returns like matrix.
     """
@@ -63,8 +65,8 @@ def triangular(matrix, diagonal):
     return np.triu(matrix, 1) + diagonal[..., None] * identity
 
 
-def svd(a):
-    """U, S, V^T of each matrix; NaN where it holds NaN or infinity, which LAPACK refuses."""
+def svd(a: Array) -> tuple[Array, Array, Array]:
+    """Return U, S, V^T of each matrix; NaN if it holds NaN or infinity, which LAPACK rejects."""
     with np.errstate(invalid="ignore"):
         lost = np.sum(0 * a, axis=(-2, -1), keepdims=True)  # zero, or NaN
     u, s, v_t = np.linalg.svd(np.where(np.isfinite(a), a, 0), full_matrices=False)
@@ -72,13 +74,13 @@ def svd(a):
 
 
 @primitive
-def polar_factor(a):
-    """The matrix with orthonormal columns that is nearest to a: Q = U V^T for a = U S V^T.
+def polar_factor(a: Array) -> Array:
+    """Return the nearest matrix with orthonormal columns: Q = U V^T for a = U S V^T.
 
     Paper:   van den Berg et al. 2018, orthogonal Sylvester flows: the limit of
              Q <- Q (I + (I - Q^T Q) / 2), from a start with |Q^T Q - I| < 1.
     Differs: the paper and its code stop near the limit, so that Q^T Q = I and with it the
-             determinant hold about as well as their threshold; here it is exact.
+             determinant are only as accurate as their threshold; here it is exact.
 
     Shapes: a (D, M) or (N, D, M) with M <= D, of full rank. Returns like a.
     """
@@ -86,18 +88,18 @@ def polar_factor(a):
     return u @ v_t
 
 
-def polar_factor_vjp(g, q, a):
-    """The vjp of :func:`polar_factor`.
+def polar_factor_vjp(g: Array, q: Array, a: Array) -> Array:
+    """Return the vjp of :func:`polar_factor`.
 
     1. a = Q P with P = Q^T a = V S V^T symmetric. Differentiate and multiply by Q^T:
        W P + P W = Q^T da - da^T Q for the skew matrix W = Q^T dQ.
-    2. What dQ has outside of the columns of Q is (I - Q Q^T) da P^-1. So
+    2. The part of dQ outside the span of the columns of Q is (I - Q Q^T) da P^-1. So
        dQ = Q W + (I - Q Q^T) da P^-1.
     3. The operator W -> W P + P W is its own transpose. With its inverse Y of Q^T g, the sum
        of g * dQ is that of (Q (Y - Y^T) + (I - Q Q^T) g P^-1) * da. In V's basis Y is
        V^T Q^T g V with entry ij divided by S_i + S_j.
 
-    Right for coinciding singular values too; its own derivative is right where they differ.
+    It also holds for equal singular values; its own derivative needs different ones.
     """
 
     def t(m):
@@ -113,11 +115,11 @@ def polar_factor_vjp(g, q, a):
 defvjp(polar_factor, lambda q, a: lambda g: polar_factor_vjp(g, q, a))
 
 
-def reflection_product(v):
-    """Q = H_1 H_2 ... with the Householder reflections H_k = I - 2 v_k v_k^T / |v_k|^2.
+def reflection_product(v: Array) -> Array:
+    """Return Q = H_1 H_2 ... with Householder reflections H_k = I - 2 v_k v_k^T / |v_k|^2.
 
     Paper:   van den Berg et al. 2018, Householder Sylvester flows: the same.
-    Differs: where v_k = 0 the paper divides by zero; there H_k = I.
+    Differs: where v_k = 0 the paper divides by zero; here H_k = I.
 
     Shapes: v (H, D) or (N, H, D). Returns (D, D) or (N, D, D).
     """
@@ -132,16 +134,18 @@ def reflection_product(v):
 # Formulas: the map -------------------------------------------------------------------------
 
 
-def times(matrix, rows):
-    """The product of a matrix with each row: one matrix for all rows, or one a row.
+def times(matrix: Array, rows: Array) -> Array:
+    """Return the product of a matrix with each row: one matrix for all rows, or one per row.
 
     Shapes: matrix (I, J) or (N, I, J); rows (N, J). Returns (N, I).
     """
     return np.einsum("...ij,...j->...i", matrix, rows)
 
 
-def sylvester_forward(z, q, r1, r2, slack, b):
-    """x = z + Q R1 tanh(a),  a = R2 Q^T z + b,  det dx/dz = prod_i (1 + R1_ii R2_ii tanh'(a_i)).
+def sylvester_forward(
+    z: Array, q: Array, r1: Array, r2: Array, slack: Array, b: Array
+) -> tuple[Array, Array]:
+    """Return x = z + Q R1 tanh(a), a = R2 Q^T z + b, and log det dx/dz.
 
     Paper:   van den Berg et al. 2018: z' = z + Q R h(R~ Q^T z + b) and
              det = det(I + diag(h') R~ R), latent to data as here; R is R1, R~ is R2, h is tanh.
@@ -157,10 +161,12 @@ def sylvester_forward(z, q, r1, r2, slack, b):
     return z + times(q, times(r1, tanh(a))), log_det
 
 
-def sylvester_inverse(x, q, r1, r2, slack, b):
-    """z = x - Q R1 tanh(a), where :func:`sylvester_root` solves for a.
+def sylvester_inverse(
+    x: Array, q: Array, r1: Array, r2: Array, slack: Array, b: Array
+) -> tuple[Array, Array]:
+    """Return z = x - Q R1 tanh(a), where :func:`sylvester_root` solves for a.
 
-    What is orthogonal to Q stays, so only Q^T x has to be taken back.
+    The part orthogonal to Q stays, so only Q^T x has to be inverted.
 
     Shapes as for :func:`sylvester_forward`. Returns (N, D) and (N,).
 
@@ -175,10 +181,10 @@ def sylvester_inverse(x, q, r1, r2, slack, b):
     return x - times(q, times(r1, tanh(a))), -log_det
 
 
-def sylvester_root(t, r1, r2, slack, b):
-    """The a = R2 y + b of the y that solves y + R1 tanh(R2 y + b) = t, last coordinate first.
+def sylvester_root(t: Array, r1: Array, r2: Array, slack: Array, b: Array) -> Array:
+    """Return a = R2 y + b for the y that solves y + R1 tanh(R2 y + b) = t, last coordinate first.
 
-    1. R1 and R2 are upper triangular, so equation i knows y_i and later ones only:
+    1. R1 and R2 are upper triangular, so equation i contains only y_i and later ones:
        y_i + R1_ii tanh(R2_ii y_i + c) = e  with  c = b_i + sum_{k>i} R2_ik y_k  and
        e = t_i - sum_{k>i} R1_ik tanh(a_k).
     2. Multiply by R2_ii and add c: a_i + R1_ii R2_ii tanh(a_i) = R2_ii e + c, the equation of
@@ -205,8 +211,8 @@ def sylvester_root(t, r1, r2, slack, b):
     return a
 
 
-def check_invertible(slack):
-    """A ValueError unless every R1_ii R2_ii is above -1."""
+def check_invertible(slack: Array) -> None:
+    """Check that every R1_ii R2_ii is above -1."""
     if np.any(getval(slack) <= 0):
         lowest = np.nanmin(getval(slack))
         raise ValueError(
@@ -229,7 +235,7 @@ class SylvesterLayer(Flow):
     dim : int
         D, at least 1.
     kind : {"orthogonal", "householder", "triangular"}, default "orthogonal"
-        Where Q comes from: the nearest orthonormal columns of a free matrix, a product of
+        The form of Q: the nearest orthonormal columns of a free matrix, a product of
         reflections, or the identity.
     bottleneck : int, optional
         Number M of directions, at most D; D if omitted. Only "orthogonal" can have fewer than D.
@@ -238,8 +244,8 @@ class SylvesterLayer(Flow):
     reverse : bool, default False
         Whether the Q of "triangular" reverses the order of the coordinates.
     context_dim : int, default 0
-        With a context, every parameter is an affine function of it, one set a row, as when
-        an inference network produces them.
+        With a context, every parameter is an affine function of it, one set per row, as from an
+        inference network.
     """
 
     dim: int
@@ -254,16 +260,13 @@ class SylvesterLayer(Flow):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.bottleneck is None:
-            self._set(bottleneck=self.dim)
-        if self.bottleneck > self.dim:
+        bottleneck = self.dim if self.bottleneck is None else self.bottleneck
+        self._set(bottleneck=bottleneck)
+        if bottleneck > self.dim:
+            raise ValueError(f"bottleneck: expected at most dim = {self.dim}, got {bottleneck}")
+        if self.kind != "orthogonal" and bottleneck != self.dim:
             raise ValueError(
-                f"bottleneck: expected at most dim = {self.dim}, got {self.bottleneck}"
-            )
-        if self.kind != "orthogonal" and self.bottleneck != self.dim:
-            raise ValueError(
-                f"bottleneck: expected dim = {self.dim} for kind {self.kind!r}, "
-                f"got {self.bottleneck}"
+                f"bottleneck: expected dim = {self.dim} for kind {self.kind!r}, got {bottleneck}"
             )
         if self.reverse and self.kind != "triangular":
             raise ValueError(f"reverse: expected False for kind {self.kind!r}, got True")
@@ -287,10 +290,12 @@ class SylvesterLayer(Flow):
             }
         return params
 
-    def constrained(self, params, context):
-        """(q, r1, r2, slack, b) of the formulas; one set, or one a row with a context.
+    def constrained(
+        self, params: dict[str, Any], context: Array | None
+    ) -> tuple[Array, Array, Array, Array, Array]:
+        """Return (q, r1, r2, slack, b) of the formulas; with a context, one set per row.
 
-        Of ``params["r1"]`` and ``params["r2"]`` only the upper triangles count.
+        Only the upper triangles of ``params["r1"]`` and ``params["r2"]`` count.
         """
         if self.context_dim:
             params = {
@@ -337,8 +342,8 @@ class Sylvester(Composition):
     layers : int, default 4
         Number K of Sylvester maps.
     kind : {"orthogonal", "householder", "triangular"}, default "orthogonal"
-        See :class:`SylvesterLayer`. The orders of "triangular" layers alternate, the first
-        being the coordinates' own.
+        See :class:`SylvesterLayer`. The orders of "triangular" layers alternate; the first is that
+        of the coordinates.
     bottleneck : int, optional
     reflections : int, default 8
     context_dim : int, default 0
@@ -365,5 +370,6 @@ class Sylvester(Composition):
         )
 
     @cached_property
-    def flows(self):
+    def flows(self) -> tuple[Flow, ...]:
+        """The Sylvester layers."""
         return tuple(self._layer(k) for k in range(self.layers))

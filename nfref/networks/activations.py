@@ -2,27 +2,29 @@
 
 import autograd.numpy as np
 
+from nfref.runtime.annotations import Array
 from nfref.runtime.autograd_internals import defjvp, defvjp, getval, notrace_primitive, primitive
 
 
 @primitive
-def relu(x):
+def relu(x: Array) -> Array:
+    """Return max(x, 0). Elementwise."""
     return np.maximum(x, 0)
 
 
-# Autograd's own derivative of maximum is float64 whatever x is.
+# Autograd's own derivative of maximum is float64 for any dtype of x.
 defvjp(relu, lambda ans, x: lambda g: np.where(x > 0, g, 0))
 
 
-def sech_squared(x):
-    """The slope of tanh: 4 e^(-2|x|) / (1 + e^(-2|x|))^2, which can neither overflow nor cancel."""
+def sech_squared(x: Array) -> Array:
+    """Return the slope of tanh, 4 e^(-2|x|) / (1 + e^(-2|x|))^2: no overflow, no cancellation."""
     tail = np.exp(-2 * np.abs(x))
     return 4 * tail / (1 + tail) ** 2
 
 
 @primitive
-def tanh(x):
-    """tanh; its derivative by autograd, 1 / cosh^2, overflows from |x| = 355 (float32: 45) on."""
+def tanh(x: Array) -> Array:
+    """Return tanh x; autograd's own derivative, 1 / cosh^2, overflows above 355 (float32: 45)."""
     return np.tanh(x)
 
 
@@ -30,8 +32,8 @@ defvjp(tanh, lambda ans, x: lambda g: g * sech_squared(x))
 
 
 @primitive
-def sigmoid(x):
-    """1 / (1 + e^-x), which keeps its digits on both sides: sigmoid(-x) is 1 - sigmoid(x)."""
+def sigmoid(x: Array) -> Array:
+    """Return 1 / (1 + e^-x), exact on both sides: sigmoid(-x) is 1 - sigmoid(x)."""
     tail = np.exp(-np.abs(x))
     return np.where(x > 0, 1, tail) / (1 + tail)
 
@@ -41,8 +43,8 @@ defjvp(sigmoid, lambda g, ans, x: g * ans * sigmoid(-x))
 
 
 @primitive
-def softplus(x):
-    """log(1 + e^x), exact for large |x|; its slope by autograd, e^(x - softplus x), is not."""
+def softplus(x: Array) -> Array:
+    """Return log(1 + e^x), exact for large |x|; autograd's slope e^(x - softplus x) is not."""
     return np.logaddexp(x, 0)
 
 
@@ -51,11 +53,12 @@ defjvp(softplus, lambda g, ans, x: g * sigmoid(x))
 
 
 @primitive
-def where(condition, one, other):
+def where(condition: Array, one: Array, other: Array) -> Array:
+    """Return ``one`` where the condition holds, ``other`` elsewhere."""
     return np.where(condition, one, other)
 
 
-# Autograd's own derivative of where is float64 whatever the arguments are.
+# Autograd's own derivative of where is float64 for any dtype of the arguments.
 defvjp(
     where,
     lambda ans, condition, one, other: lambda g: where(condition, g, np.zeros_like(g)),
@@ -65,21 +68,22 @@ defvjp(
 
 
 @notrace_primitive
-def largest(raw):
-    """The largest along axis 0, a constant to autograd: softmax does not depend on it."""
+def largest(raw: Array) -> Array:
+    """Return the largest along axis 0; autograd may hold it constant, as softmax ignores it."""
     return np.max(raw, axis=0)
 
 
 @primitive
-def softmax(raw):
-    """Shapes: raw (K, ...). Returns (K, ...), with the sum 1 along axis 0."""
+def softmax(raw: Array) -> Array:
+    """Return e^raw_k / sum_j e^raw_j along axis 0. Shapes: raw (K, ...). Returns (K, ...)."""
     weights = np.exp(raw - largest(raw))
     return weights / np.sum(weights, axis=0)
 
 
-def softmax_vjp(parts, g):
-    """p_k (g_k - sum_j p_j g_j), from g less that of the largest part: nothing is left, and nothing
-    cancels, where one part is all.
+def softmax_vjp(parts: Array, g: Array) -> Array:
+    """Return p_k (g_k - sum_j p_j g_j), with g shifted by its value at the largest part.
+
+    So nothing cancels if one part is nearly 1.
     """
     most = np.argmax(getval(parts), axis=0) == np.arange(len(parts)).reshape(
         (-1,) + (1,) * (parts.ndim - 1)

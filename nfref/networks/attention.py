@@ -7,8 +7,8 @@ arXiv:2412.06329).
     h   = h + attention(norm(h)),   h = h + mlp(norm(h)),   once a layer
     out_t = W h_t + b
 
-Tokens are rows of an (N, T, C) array. Only the attention mixes them, and its weights are zero
-for tokens that come later.
+Tokens are rows of an (N, T, C) array. Only the attention mixes them; its weights for later
+tokens are zero.
 """
 
 import autograd.numpy as np
@@ -17,26 +17,26 @@ from nfref.networks.activations import softmax
 from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.autograd_internals import defjvp, defvjp, getval, primitive
 
-EPSILON = 1e-5  # of the layer norm, PyTorch's
+EPSILON = 1e-5  # of the layer norm, as in PyTorch
 
 
-def layer_norm(params, h):
-    """(h - mean) / sqrt(variance + eps) * gain + offset over the channels of each token."""
+def layer_norm(params: dict[str, Array], h: Array) -> Array:
+    """Return (h - mean) / sqrt(variance + eps) * gain + offset over each token's channels."""
     centred = h - np.mean(h, axis=-1, keepdims=True)
     variance = np.mean(centred**2, axis=-1, keepdims=True)
     return centred / np.sqrt(variance + EPSILON) * params["gain"] + params["offset"]
 
 
 @primitive
-def normal_cdf(x):
-    """Phi(x), the distribution function of the standard normal. Elementwise."""
+def normal_cdf(x: Array) -> Array:
+    """Return Phi(x), the distribution function of the standard normal. Elementwise."""
     from scipy.special import ndtr  # slow to import, so only on use
 
     return ndtr(x)
 
 
-def normal_density(x):
-    """exp(-x^2 / 2) / sqrt(2 pi). Elementwise."""
+def normal_density(x: Array) -> Array:
+    """Return exp(-x^2 / 2) / sqrt(2 pi). Elementwise."""
     return np.exp(-0.5 * x**2) / (2 * np.pi) ** 0.5
 
 
@@ -44,20 +44,20 @@ defvjp(normal_cdf, lambda ans, x: lambda g: g * normal_density(x))
 defjvp(normal_cdf, lambda g, ans, x: g * normal_density(x))
 
 
-def gelu(x):
-    """x Phi(x). Elementwise."""
+def gelu(x: Array) -> Array:
+    """Return x Phi(x). Elementwise."""
     return x * normal_cdf(x)
 
 
-def dense(params, h):
-    """W h_t + b for every token, as one matrix product. (N, T, C) -> (N, T, E)."""
+def dense(params: dict[str, Array], h: Array) -> Array:
+    """Return W h_t + b for every token, as one matrix product. (N, T, C) -> (N, T, E)."""
     n, length, channels = h.shape
     rows = np.reshape(h, (n * length, channels)) @ params["weight"] + params["bias"]
     return np.reshape(rows, (n, length, rows.shape[1]))
 
 
-def causal_attention(params, h, heads):
-    """out_t = P sum_{s <= t} w_ts v_s,  w_ts = softmax_s(q_t . k_s / sqrt(C / heads)).
+def causal_attention(params: dict[str, dict[str, Array]], h: Array, heads: int) -> Array:
+    """Return out_t = P sum_{s <= t} w_ts v_s,  w_ts = softmax_s(q_t . k_s / sqrt(C / heads)).
 
     Queries, keys and values are linear in h; each head has its own share of the channels and
     its own weights w.
@@ -81,7 +81,7 @@ def causal_attention(params, h, heads):
 def causal_transformer(
     params: dict[str, Any], tokens: Array, heads: int, context: Array | None = None
 ) -> Array:
-    """The network at the head of this file. A context is added, linearly, to every token.
+    """Apply the network at the head of this file; a context is added to every token.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def init_causal_transformer(
     outputs: int,
     context_dim: int = 0,
 ) -> Any:
-    """Parameters of :func:`causal_transformer`.
+    """Return initial parameters of :func:`causal_transformer`.
 
     Weights and biases are uniform in +-1/sqrt(fan_in), positions normal with standard deviation
     0.01; the last layer is zero, weight and bias.
@@ -131,9 +131,9 @@ def init_causal_transformer(
     depth : int
         Layers of attention and MLP.
     expansion : int
-        The MLP between has ``expansion`` C hidden units.
+        The MLP of a layer has ``expansion`` C hidden units.
     outputs : int
-        E, numbers a token.
+        E, numbers for each token.
     context_dim : int
     """
 

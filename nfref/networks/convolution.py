@@ -1,22 +1,22 @@
 """A small convolution network for images: the conditioner of Glow's couplings.
 
-Images are (N, H, W, C) in here, channels last, so that a convolution is one matrix product
-over all pixels. Its cost is in copying: every pixel stands in nine neighbourhoods. What is copied
-is the input or the output, whichever has fewer channels:
+Images are (N, H, W, C) here, channels last, so that a convolution is one matrix product over
+all pixels. Copying is the main cost: every pixel belongs to nine neighbourhoods. The code copies
+the input or the output, whichever has fewer channels:
 
     rows of neighbourhoods @ W                  (im2col), where the input has fewer,
     sum of nine shifted parts of image @ W      where the output has fewer.
 
-:func:`correlate` is bilinear in image and weight, and each of its two derivatives is a
-bilinear function of the same kind. So two primitives, each the derivative of the other,
-differentiate as often as one likes, and autograd never sees the copies.
+:func:`correlate` is bilinear in image and weight, and so are its two derivatives. Two primitives,
+each the derivative of the other, give derivatives of any order, and autograd never traces the
+copies.
 """
 
 import autograd.numpy as np
 import numpy
 
 from nfref.networks.activations import ACTIVATIONS
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.runtime.autograd_internals import defvjp, primitive
 
 GAIN = 3.0  # of the published code of Glow: its log-gains learn three times as fast
@@ -24,8 +24,8 @@ GAIN = 3.0  # of the published code of Glow: its log-gains learn three times as 
 # Copies -----------------------------------------------------------------------------------
 
 
-def neighbours(image, size):
-    """The pixels around every pixel, zeros beyond the edge: (N, H, W, C) -> (N*H*W, k*k*C).
+def neighbours(image: Array, size: int) -> Array:
+    """Return each pixel's neighbourhood, zero-padded: (N, H, W, C) -> (N*H*W, k*k*C).
 
     Row (n, i, j) has image[n, i + a - r, j + b - r, c] at column (a, b, c), with r = (k - 1) / 2.
     """
@@ -33,11 +33,11 @@ def neighbours(image, size):
     if size == 1:
         return image.reshape(n * height * width, channels)
     reach = size // 2
-    # Not numpy.pad, whose result is in the order of the image, and that may be another one.
+    # numpy.pad would keep the memory order of the image, which may not be C order.
     padded = numpy.zeros((n, height + 2 * reach, width + 2 * reach, channels), image.dtype)
     padded[:, reach : reach + height, reach : reach + width] = image
     per_image, per_row, per_pixel, per_number = padded.strides
-    # One row of a neighbourhood lies in one piece: k pixels of C numbers each.
+    # One row of a neighbourhood is contiguous: k pixels of C numbers each.
     view = numpy.lib.stride_tricks.as_strided(
         padded,
         (n, height, width, size, size * channels),
@@ -47,8 +47,8 @@ def neighbours(image, size):
     return view.reshape(n * height * width, size * size * channels)
 
 
-def gathered(copies, shape, size):
-    """The transpose of :func:`neighbours`: (N*H*W, k*k*C) -> ``shape``, which is (N, H, W, C).
+def gathered(copies: Array, shape: tuple[int, ...], size: int) -> Array:
+    """Apply the transpose of :func:`neighbours`: (N*H*W, k*k*C) -> ``shape`` (N, H, W, C).
 
     out[n, i, j] = sum_ab copies[(n, i - a + r, j - b + r), (a, b)].
     """
@@ -67,8 +67,8 @@ def gathered(copies, shape, size):
 # Convolution ------------------------------------------------------------------------------
 
 
-def turned(weight):
-    """The weight of the transposed convolution: turned by 180 degrees, input and output swapped.
+def turned(weight: Array) -> Array:
+    """Return the weight of the transposed convolution: rotated, input and output swapped.
 
     Shapes: weight (k, k, C, E). Returns (k, k, E, C).
     """
@@ -76,8 +76,8 @@ def turned(weight):
 
 
 @primitive
-def correlate(image, weight):
-    """out[n, i, j] = sum_ab image[n, i + a - r, j + b - r] W[a, b] with r = (k - 1) / 2.
+def correlate(image: Array, weight: Array) -> Array:
+    """Return out[n, i, j] = sum_ab image[n, i + a - r, j + b - r] W[a, b], r = (k - 1) / 2.
 
     Shapes: image (N, H, W, C); weight (k, k, C, E) with odd k. Returns (N, H, W, E).
     """
@@ -92,8 +92,8 @@ def correlate(image, weight):
 
 
 @primitive
-def weight_gradient(image, g, size):
-    """out[a, b] = sum_nij image[n, i + a - r, j + b - r]^T g[n, i, j], the gradient of W.
+def weight_gradient(image: Array, g: Array, size: int) -> Array:
+    """Return sum_nij image[n, i + a - r, j + b - r]^T g[n, i, j], the gradient of W[a, b].
 
     Shapes: image (N, H, W, C); g (N, H, W, E). Returns (size, size, C, E).
     """
@@ -118,17 +118,17 @@ defvjp(
 )
 
 
-def beyond_the_edge(height, width, size):
-    """Which neighbours of a pixel lie beyond the edge: (H, W, k*k) of zeros and ones."""
+def beyond_the_edge(height: int, width: int, size: int) -> Array:
+    """Return which neighbours of a pixel lie beyond the edge, (H, W, k*k) of 0 and 1."""
     inside = neighbours(numpy.ones((1, height, width, 1)), size)
     return 1 - inside.reshape(height, width, size * size)
 
 
 def convolve(layer: dict[str, Any], image: Array) -> Array:
-    """(image * W + bias of the pixel) exp(3 g): what networks call a convolution.
+    """Return (image * W + bias of the pixel) exp(3 g), the convolution of the networks here.
 
-    With ``layer["edge"]`` the bias of a pixel depends on which of its neighbours lie beyond the
-    edge: it is what a further input channel adds that is 1 there and 0 in the image.
+    With ``layer["edge"]`` the bias of a pixel depends on its neighbours beyond the edge. It acts
+    like a further input channel that is 1 beyond the edge and 0 in the image.
 
     Paper:   Glow, the published code: an input channel of ones in the padding
              (``add_edge_padding``); the output of the last convolution times exp(3 logs), with
@@ -138,8 +138,8 @@ def convolve(layer: dict[str, Any], image: Array) -> Array:
     Parameters
     ----------
     layer : dict
-        "bias" (E,); "weight" (k, k, C, E) with odd k, unless the image has no channels; and
-        maybe "edge" (k, k, E) and "log_gain" (E,), which is g.
+        "bias" (E,); "weight" (k, k, C, E) with odd k, unless the image has no channels;
+        optionally "edge" (k, k, E) and "log_gain" g (E,).
     image : (N, H, W, C) array
 
     Returns
@@ -161,14 +161,16 @@ def convolve(layer: dict[str, Any], image: Array) -> Array:
 # Network ----------------------------------------------------------------------------------
 
 
-def init_conv_net(rng, channels, edge_channel=False, output_gain=False):
-    """Parameters of a network with ``channels``: input, hidden ..., output.
+def init_conv_net(
+    rng: Generator, channels: Sequence[int], edge_channel: bool = False, output_gain: bool = False
+) -> list[dict[str, Array]]:
+    """Return initial parameters of a network with ``channels``: input, hidden ..., output.
 
     The first and the last convolution are 3x3, those between them 1x1, as in Glow. Hidden
     layers are uniform in +-1/sqrt(fan_in), weights and biases; the last is zero. For
     ``edge_channel`` (of the 3x3 ones) and ``output_gain`` (of the last) see :func:`convolve`.
     """
-    layers = []
+    layers: list[dict[str, Array]] = []
     last = len(channels) - 2
     for k, (fan_in, fan_out) in enumerate(zip(channels, channels[1:])):
         size = 3 if k in (0, last) else 1
@@ -187,12 +189,12 @@ def init_conv_net(rng, channels, edge_channel=False, output_gain=False):
 
 
 def conv_net(params: list[dict[str, Any]], image: Array, activation: str = "relu") -> Array:
-    """h_0 = image, h_l = a(W_l * h_{l-1} + b_l), output W_L * h_{L-1} + b_L.
+    """Return W_L * h_{L-1} + b_L, where h_0 = image and h_l = a(W_l * h_{l-1} + b_l).
 
     Parameters
     ----------
     params : list of dict
-        One layer each, see :func:`convolve`.
+        The layers, see :func:`convolve`.
     image : (N, H, W, C) array
     activation : {"relu", "tanh", "softplus"}
 

@@ -8,16 +8,19 @@ import numpy
 
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.mlp import real_columns
-from nfref.runtime.annotations import Any, Generator, Sequence
+from nfref.runtime.annotations import Array, Generator, Sequence
 from nfref.runtime.autograd_internals import getval
 from nfref.runtime.batching import merge_rows
 from nfref.runtime.checks import check_hidden, check_rng
 
 
-def even_degrees(dim, hidden, context_dim=0):
-    """Degrees of the hidden units, one array a layer: spread evenly over what is possible, sorted.
+def even_degrees(
+    dim: int, hidden: Sequence[int], context_dim: int = 0
+) -> tuple[tuple[int, ...], ...]:
+    """Return degrees of the hidden units, spread evenly over the possible ones and sorted.
 
-    With a context the lowest degree is 0, which sees the context alone; otherwise it is 1.
+    Returns one tuple for each layer. With a context the lowest degree is 0, which sees the context
+    alone; otherwise it is 1.
     """
     lowest = 0 if context_dim else 1
     levels = max(dim - lowest, 1)  # degrees lowest ... D-1
@@ -26,15 +29,15 @@ def even_degrees(dim, hidden, context_dim=0):
 
 def random_degrees(
     rng: Generator, dim: int, hidden: Sequence[int], context_dim: int = 0
-) -> tuple[Any, ...]:
-    """Degrees of the hidden units as MADE draws them, for ``MADE(..., degrees=...)``.
+) -> tuple[tuple[int, ...], ...]:
+    """Return random degrees of hidden units as in MADE, for ``MADE(..., degrees=...)``.
 
-    Each is uniform between the lowest degree of the layer below and D - 1; below the first
-    hidden layer the lowest is 1, with a context 0.
+    Each is uniform between the lowest degree of the layer below and D - 1. For the first
+    hidden layer the lowest is 1, or 0 with a context.
 
     Paper:   MADE v2, section 4: m(k) uniform on 1 ... D-1, in deeper layers from the lowest of
              the layer below on.
-    Differs: nothing; with a context, which the paper does not have, degree 0 is drawn too.
+    Differs: nothing; with a context, which the paper does not have, degree 0 is possible, too.
 
     Parameters
     ----------
@@ -46,7 +49,7 @@ def random_degrees(
 
     Returns
     -------
-    tuple of tuples of int, one a hidden layer
+    tuple of tuples of int, one for each hidden layer
     """
     check_rng(rng)
     degrees, lowest = [], 0 if context_dim else 1
@@ -59,22 +62,22 @@ def random_degrees(
 
 def made_masks(
     order: Sequence[int],
-    degrees: Sequence[Any],
+    degrees: Sequence[Sequence[int]],
     outputs_per_dim: int,
     context_dim: int = 0,
-    periodic: tuple[int, ...] = (),
-) -> list[Any]:
-    """Masks that make an MLP autoregressive.
+    periodic: Sequence[int] = (),
+) -> list[Array]:
+    """Return masks that make an MLP autoregressive.
 
-    Input i has degree ``order[i]`` + 1, context has degree 0. A hidden unit sees inputs and
+    Input i has degree ``order[i]`` + 1, the context has degree 0. A hidden unit sees inputs and
     units of degree at most its own; output i sees hidden units of degree at most
-    ``order[i]``. So output i depends on no input but those j with order[j] < order[i], and
-    on the context; on all of them, where there are hidden units of every degree.
+    ``order[i]``. So output i depends only on the context and on inputs j with
+    order[j] < order[i]. It depends on all of them if there are hidden units of every degree.
 
     Paper:   MADE v2, section 4: M^W_kd = 1 where m(k) >= d, M^V_dk = 1 where d > m(k), with d
              counted from 1; between hidden layers 1 where m(k') >= m(k).
-    Differs: nothing. The degrees are an argument: the paper draws them at random
-             (:func:`random_degrees`) and names equal counts of each as well
+    Differs: nothing. The degrees are an argument: the paper has random ones
+             (:func:`random_degrees`) and also names equal counts of each
              (:func:`even_degrees`, the default here), so that no input is ever lost.
 
     Parameters
@@ -82,7 +85,7 @@ def made_masks(
     order : sequence of int
         order[i] is the place of coordinate i in the autoregressive order, 0 to D-1.
     degrees : sequence of sequences of int
-        Degrees of the hidden units, one sequence a layer.
+        Degrees of the hidden units, one sequence for each layer.
     outputs_per_dim : int
         How many outputs each coordinate has; output columns come in blocks of D.
     context_dim : int
@@ -92,21 +95,23 @@ def made_masks(
 
     Returns
     -------
-    list of (in, out) bool arrays, one a layer
+    list of (in, out) bool arrays, one for each layer
     """
-    order = np.asarray(order)
-    inputs = [*real_columns(len(order), periodic), *periodic, *periodic]
+    places = np.asarray(order)
+    inputs = [*real_columns(len(places), periodic), *periodic, *periodic]
     levels = [
-        np.concatenate([order[inputs] + 1, np.zeros(context_dim, dtype=int)]),
+        np.concatenate([places[inputs] + 1, np.zeros(context_dim, dtype=int)]),
         *map(np.asarray, degrees),
     ]
     masks = [below[:, None] <= above[None, :] for below, above in zip(levels, levels[1:])]
-    masks.append(levels[-1][:, None] <= np.tile(order, outputs_per_dim)[None, :])
+    masks.append(levels[-1][:, None] <= np.tile(places, outputs_per_dim)[None, :])
     return masks
 
 
-def masked_mlp(params, masks, x, activation="relu"):
-    """The network of :func:`mlp` with every weight multiplied by its mask."""
+def masked_mlp(
+    params: list[dict[str, Array]], masks: Sequence[Array], x: Array, activation: str = "relu"
+) -> Array:
+    """Apply the network of :func:`mlp` with every weight multiplied by its mask."""
     activate = ACTIVATIONS[activation]
     for k, (layer, mask) in enumerate(zip(params, masks)):
         x = masked_product(x, layer["weight"], mask) + layer["bias"]
@@ -114,8 +119,8 @@ def masked_mlp(params, masks, x, activation="relu"):
     return x
 
 
-def masked_product(x, weight, mask):
-    """x @ (W * M). Where x is not finite, what the mask hides is left out: 0 * inf is no number.
+def masked_product(x: Array, weight: Array, mask: Array) -> Array:
+    """Return x @ (W * M), without hidden non-finite inputs: 0 * inf would be NaN.
 
     Shapes: x (N, in); weight, mask (in, out). Returns (N, out).
     """

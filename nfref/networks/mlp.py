@@ -1,18 +1,18 @@
 """The plain network that feeds the flows: a multilayer perceptron.
 
-A function of (params, x). Parameters are a list with one ``{"weight": (in, out), "bias":
-(out,)}`` a layer, and x @ weight + bias is the layer. The last layer starts at zero, so that a
-flow starts as the identity.
+It is a function of (params, x). Parameters are a list with one ``{"weight": (in, out), "bias":
+(out,)}`` for each layer, which computes x @ weight + bias. The last layer starts at zero, so that
+a flow starts as the identity.
 """
 
 import autograd.numpy as np
 
 from nfref.networks.activations import ACTIVATIONS
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array, Generator, Sequence
 
 
-def init_mlp(rng, sizes):
-    """Parameters of a network with layer widths ``sizes``: input, hidden ..., output.
+def init_mlp(rng: Generator, sizes: Sequence[int]) -> list[dict[str, Array]]:
+    """Return initial parameters of a network with widths ``sizes``: input, hidden ..., output.
 
     Hidden layers are uniform in +-1/sqrt(fan_in), weights and biases; the last is zero.
     """
@@ -29,8 +29,8 @@ def init_mlp(rng, sizes):
     return layers
 
 
-def mlp(params: list[Any], x: Array, activation: str = "relu") -> Array:
-    """h_0 = x, h_l = a(h_{l-1} W_l + b_l), output h_{L-1} W_L + b_L.
+def mlp(params: list[dict[str, Array]], x: Array, activation: str = "relu") -> Array:
+    """Return h_{L-1} W_L + b_L, where h_0 = x and h_l = a(h_{l-1} W_l + b_l).
 
     Parameters
     ----------
@@ -49,16 +49,16 @@ def mlp(params: list[Any], x: Array, activation: str = "relu") -> Array:
     return x @ params[last]["weight"] + params[last]["bias"]
 
 
-def angles_as_points(x: Array, periodic: tuple[int, ...]) -> Array:
-    """Angles as points of the unit circle: [x without them, their cosines, their sines].
+def angles_as_points(x: Array, periodic: Sequence[int]) -> Array:
+    """Replace angles by points of the unit circle: [other columns, cosines, sines].
 
-    A network that reads points sees an angle and the same angle plus a full turn as one.
+    A network that reads points cannot tell an angle from the same angle plus a full turn.
 
     Parameters
     ----------
     x : (N, D) array
     periodic : tuple of int
-        The columns that are angles, in radians, in rising order; none leave x as it is.
+        The columns of angles in radians, in rising order; an empty tuple leaves x as it is.
 
     Returns
     -------
@@ -72,11 +72,11 @@ def angles_as_points(x: Array, periodic: tuple[int, ...]) -> Array:
     )
 
 
-def real_columns(dim, periodic):
-    """The columns of 0 ... ``dim``-1 that are no angles."""
+def real_columns(dim: int, periodic: Sequence[int]) -> list[int]:
+    """Return the columns of 0 ... ``dim``-1 that are not angles."""
     return [column for column in range(dim) if column not in periodic]
 
 
-def with_context(x, context):
-    """The input of a conditioner: [x, context], or x alone."""
+def with_context(x: Array, context: Array | None) -> Array:
+    """Return the input of a conditioner: [x, context], or x alone."""
     return x if context is None else np.concatenate([x, context], axis=1)

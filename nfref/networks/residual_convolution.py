@@ -10,12 +10,12 @@ import autograd.numpy as np
 
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.convolution import convolve
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.autograd_internals import notrace_primitive
 
 
-def weight_normalised(layer):
-    """W_e = g_e v_e / |v_e| for each output e: length and direction of its weights are apart.
+def weight_normalised(layer: dict[str, Array]) -> dict[str, Array]:
+    """Return W_e = g_e v_e / |v_e| for each output e: length and direction are separate.
 
     Paper:   weight normalisation, section 2: w = (g / |v|) v.
     Differs: nothing.
@@ -23,20 +23,22 @@ def weight_normalised(layer):
     ``layer`` has "direction" v (k, k, C, E), "length" g (E,) and "bias" (E,). Returns a layer
     of :func:`convolve <nfref.networks.convolution.convolve>`.
     """
-    v = layer["direction"] / power_of_two(layer["direction"])  # whose squares cannot overflow
+    v = layer["direction"] / power_of_two(layer["direction"])  # the squares of v cannot overflow
     length = np.sqrt(np.sum(v**2, axis=(0, 1, 2)))
     return {"weight": v * (layer["length"] / length), "bias": layer["bias"]}
 
 
 @notrace_primitive
-def power_of_two(v):
+def power_of_two(v: Array) -> Array:
     """Return a power of two near the largest number of each output: dividing is exact."""
     exponent = np.frexp(np.max(np.abs(v), axis=(0, 1, 2)))[1]
     return np.ldexp(v.dtype.type(1), exponent - 1)
 
 
-def init_layer(rng, size, fan_in, fan_out, length=1.0):
-    """A layer with directions uniform in +-1/sqrt(fan_in) and bias zero."""
+def init_layer(
+    rng: Generator, size: int, fan_in: int, fan_out: int, length: float = 1.0
+) -> dict[str, Array]:
+    """Return a layer with directions uniform in +-1/sqrt(fan_in) and bias zero."""
     limit = 1 / np.sqrt(size * size * fan_in)
     return {
         "direction": rng.uniform(-limit, limit, (size, size, fan_in, fan_out)),
@@ -45,10 +47,13 @@ def init_layer(rng, size, fan_in, fan_out, length=1.0):
     }
 
 
-def init_residual_conv_net(rng, fan_in, hidden, blocks, fan_out):
-    """Parameters of :func:`residual_conv_net`: ``hidden`` channels in each of the ``blocks``.
+def init_residual_conv_net(
+    rng: Generator, fan_in: int, hidden: int, blocks: int, fan_out: int
+) -> dict[str, Any]:
+    """Return initial parameters of :func:`residual_conv_net`.
 
-    The lengths of the last layer's weights are zero, and so are its outputs.
+    Each of the ``blocks`` has ``hidden`` channels. The lengths of the last layer's weights are
+    zero, and so are its outputs.
     """
     return {
         "first": init_layer(rng, 3, fan_in, hidden),
@@ -66,7 +71,7 @@ def init_residual_conv_net(rng, fan_in, hidden, blocks, fan_out):
 
 
 def residual_conv_net(params: dict[str, Any], image: Array, activation: str = "relu") -> Array:
-    """h_0 = F * x,  h_b = h_{b-1} + B_b * a(A_b * a(h_{b-1})),  output L * a(sum_b S_b * h_b).
+    """Return L * a(sum_b S_b * h_b), where h_0 = F * x, h_b = h_{b-1} + B_b * a(A_b * a(h_{b-1})).
 
     F, A_b and B_b are 3x3, the skips S_b and L are 1x1; each has normalised weights and a bias.
 

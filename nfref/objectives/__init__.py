@@ -1,11 +1,11 @@
-"""What a fit minimises, and the targets of variational fits.
+"""The objectives of fits, and targets of variational fits.
 
 ``dequantisation``  maximum likelihood for whole numbers
 ``divergences``     forward and reverse KL, importance sampling
 ``flow_matching``   regression of a continuous flow's velocity
 ``free_form``       likelihood without a determinant, for an encoder and a decoder of any form
 ``path_penalties``  maximum likelihood with the penalties of RNODE
-``rectified_flow``  flow matching on straight lines, and again between the flow's own pairs
+``rectified_flow``  flow matching on straight lines, repeated with the flow's own pairs
 ``potentials``      the unnormalised densities U1-U4
 """
 

@@ -11,18 +11,18 @@ from nfref.runtime.annotations import Array, Generator, Params
 def dequantised_likelihood(
     density: Density, params: Params, x: Array, context: Array | None, rng: Generator
 ) -> float:
-    """-1/N sum_n log p(floor(x_n) + u_n) with uniform noise u drawn at this call.
+    """Return -1/N sum_n log p(floor(x_n) + u_n), with new uniform noise u at each call.
 
-    Its mean over the noise is at least -1/N sum log P(floor(x_n)), the cost of the whole numbers;
-    see ``nfref/flows/dequantisation.py``. As the ``objective`` of :func:`nfref.fit` it gives rows
-    that :func:`nfref.dequantised` made their noise anew at every step.
+    Its mean over the noise is at least -1/N sum log P(floor(x_n)); see
+    ``nfref/flows/dequantisation.py``. As the ``objective`` of :func:`nfref.fit` it gives rows
+    of :func:`nfref.dequantised` new noise at every step.
 
     Parameters
     ----------
     density : Density
     params : nested dicts and lists of arrays
     x : (N, D) array
-        Whole numbers, or these with noise.
+        Whole numbers, or whole numbers plus noise.
     context : (N, C) array or None
     rng : numpy.random.Generator
 

@@ -20,7 +20,7 @@ def negative_log_likelihood(
     context: Array | None = None,
     weight: Array | None = None,
 ) -> float:
-    """-1/N sum_n w_n log q(x_n): forward KL to the data, up to the entropy of the data.
+    """Return -1/N sum_n w_n log q(x_n), the forward KL to the data up to their entropy.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def negative_log_likelihood(
     x : (N, D) array
     context : (N, C) array, optional
     weight : (N,) array, optional
-        w, of mean 1; 1 for every row if omitted.
+        w, with mean 1; 1 for every row if omitted.
 
     Returns
     -------
@@ -48,10 +48,10 @@ def reverse_kl(
     n: int,
     beta: float = 1.0,
 ) -> float:
-    """1/n sum_i log q(x_i) - beta log p~(x_i) with x_i drawn from q.
+    """Return 1/n sum_i log q(x_i) - beta log p~(x_i), with samples x_i of q.
 
-    For beta = 1 an unbiased estimate of KL(q || p) - log Z, where Z is the normaliser of
-    p~. The draws are functions of the parameters (x = forward(z)), so its gradient is the
+    For beta = 1 it is an unbiased estimate of KL(q || p) - log Z, where Z is the normaliser of
+    p~. The samples are functions of the parameters (x = forward(z)), so its gradient is the
     pathwise one. The flow is never inverted.
 
     Parameters
@@ -64,7 +64,7 @@ def reverse_kl(
         normalised.
     rng : numpy.random.Generator
     n : int
-        Number of draws, at least 1.
+        Number of samples, at least 1.
     beta : float
         Inverse temperature of the target, as in annealing (Rezende and Mohamed, section 6).
 
@@ -79,11 +79,11 @@ def reverse_kl(
 
 
 def importance_estimate(
-    density: Any, params: Any, log_target: Any, rng: Any, n: Any
+    density: Density, params: Params, log_target: Callable[..., Any], rng: Generator, n: int
 ) -> tuple[float, float]:
-    """The normaliser of the target by importance sampling, and how far it can be trusted.
+    """Estimate the normaliser of the target by importance sampling, and its reliability.
 
-    With weights w_i = p~(x_i) / q(x_i) for draws x_i of q:  log Z ~ log 1/n sum_i w_i, and
+    With weights w_i = p~(x_i) / q(x_i) for samples x_i of q:  log Z ~ log 1/n sum_i w_i, and
     the effective sample size is (sum_i w_i)^2 / sum_i w_i^2 (Kong 1992), between 1 and n.
 
     Parameters
@@ -94,7 +94,7 @@ def importance_estimate(
     Returns
     -------
     log_normaliser : float
-        In nats. Never below its bound -reverse_kl on the same draws.
+        In nats. Never below its bound -reverse_kl on the same samples.
     effective_sample_size : float
     """
     log_q, log_p = _log_q_and_target(density, params, log_target, rng, n)

@@ -1,13 +1,13 @@
-"""Flow matching: training a continuous flow by regression, with no solve.
+"""Flow matching: train a continuous flow by regression, without a solve.
 
 Sources: Lipman et al. 2022, arXiv:2210.02747; Tong et al. 2023, arXiv:2302.00482 (pairing by
 optimal transport); Albergo, Vanden-Eijnden 2022, arXiv:2209.15571 (stochastic interpolants).
 
 Given noise z and a data row x, a conditional path  x_t = alpha_t x + sigma_t z  has the
 velocity  u_t = alpha_t' x + sigma_t' z. The network that is closest to u_t at x_t in mean
-square, over t, z and x, is the velocity whose flow takes the noise to the data (flow
-matching, theorems 1 and 2). Sampling and log-likelihoods are those of the CNF it belongs to, with
-its exact trace; a density trained this way is as normalised as any other.
+square, over t, z and x, is the velocity whose flow maps the noise to the data (flow
+matching, theorems 1 and 2). Samples and log-likelihoods are those of its CNF, with the exact
+trace; so a density trained this way is normalised like any other.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,11 @@ from dataclasses import dataclass
 import autograd.numpy as np
 
 from nfref.continuous.dynamics import velocity
+from nfref.density import Density
+from nfref.flow import Flow
 from nfref.flows.continuous import CNF
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import check_rng, one_of
 from nfref.runtime.configuration import Checked
@@ -24,12 +27,12 @@ from nfref.runtime.configuration import Checked
 # Formulas ---------------------------------------------------------------------------------
 
 
-def transport_path(t, sigma_min=1e-4):
-    """(alpha, sigma, alpha', sigma') of the optimal-transport path.
+def transport_path(t: Array, sigma_min: float = 1e-4) -> tuple[Array, Array, Array, Array]:
+    """Return (alpha, sigma, alpha', sigma') of the optimal-transport path.
 
     Paper:   flow matching v2, section 4.1, (20)-(23): mu_t = t x_1 and
              sigma_t = 1 - (1 - sigma_min) t, noise to data as here; x_1 is x, x_0 is z.
-    Differs: nothing. At t = 1 a noise of sigma_min is left on the data.
+    Differs: nothing. At t = 1 noise of scale sigma_min remains on the data.
 
     alpha = t, sigma = 1 - (1 - sigma_min) t: straight lines at constant speed. Elementwise.
     """
@@ -37,12 +40,14 @@ def transport_path(t, sigma_min=1e-4):
     return t, 1 - (1 - sigma_min) * t, one, -(1 - sigma_min) * one
 
 
-def variance_preserving_path(t, beta_min=0.1, beta_max=20.0):
-    """(alpha, sigma, alpha', sigma') of the variance-preserving path.
+def variance_preserving_path(
+    t: Array, beta_min: float = 0.1, beta_max: float = 20.0
+) -> tuple[Array, Array, Array, Array]:
+    """Return (alpha, sigma, alpha', sigma') of the variance-preserving path.
 
     Paper:   flow matching v2, section 4.1, (18)-(19): mu_t = alpha_{1-t} x_1,
              sigma_t^2 = 1 - alpha_{1-t}^2, alpha_t = exp(-T(t)/2), noise to data as here.
-    Differs: nothing. At t = 0 a trace exp(-T(1)/2) x of the data is left, as in the paper.
+    Differs: nothing. At t = 0 a trace exp(-T(1)/2) x of the data remains, as in the paper.
 
     With s = 1 - t, beta(s) = beta_min + s (beta_max - beta_min) and T its integral from 0 to s:
     alpha = e^(-T/2), sigma = sqrt(1 - e^(-T)). Since dT/dt = -beta,
@@ -56,12 +61,12 @@ def variance_preserving_path(t, beta_min=0.1, beta_max=20.0):
     return alpha, sigma, 0.5 * alpha * beta, -0.5 * beta * np.exp(-integral) / sigma
 
 
-def trigonometric_path(t):
-    """(alpha, sigma, alpha', sigma') of the trigonometric interpolant.
+def trigonometric_path(t: Array) -> tuple[Array, Array, Array, Array]:
+    """Return (alpha, sigma, alpha', sigma') of the trigonometric interpolant.
 
     Paper:   stochastic interpolants: I_t = cos(pi t / 2) x_0 + sin(pi t / 2) x_1, from x_0 of
              the base, here z, to x_1 of the data, here x.
-    Differs: nothing. The base may be any density: nothing here asks that z be normal.
+    Differs: nothing. The base may be any density: z need not be normal.
 
     alpha = sin(pi t / 2), sigma = cos(pi t / 2): if z and x have the same covariance, x_t keeps it.
     Elementwise.
@@ -70,13 +75,17 @@ def trigonometric_path(t):
     return alpha, sigma, 0.5 * np.pi * sigma, -0.5 * np.pi * alpha
 
 
-PATHS = {"ot": transport_path, "vp": variance_preserving_path, "trigonometric": trigonometric_path}
-# Where the last t is drawn.
+PATHS: dict[str, Callable[[Array], tuple[Array, Array, Array, Array]]] = {
+    "ot": transport_path,
+    "vp": variance_preserving_path,
+    "trigonometric": trigonometric_path,
+}
+# The largest t of a sample; at t = 1 the velocity of the variance-preserving path is infinite.
 LATEST = {"ot": 1.0, "vp": 1 - 1e-5, "trigonometric": 1.0}
 
 
-def conditional_path(path, t, z, x):
-    """Position x_t and velocity u_t on the way from noise z to data x.
+def conditional_path(path: str, t: Array, z: Array, x: Array) -> tuple[Array, Array]:
+    """Return position x_t and velocity u_t on the way from noise z to data x.
 
     Shapes: t (N, 1); z, x (N, D). Returns two (N, D) arrays.
     """
@@ -84,16 +93,16 @@ def conditional_path(path, t, z, x):
     return alpha * x + sigma * z, d_alpha * x + d_sigma * z
 
 
-def pair_by_transport(z, x):
-    """The rows of z in the order that makes the sum of |z_n - x_n|^2 smallest.
+def pair_by_transport(z: Array, x: Array) -> Array:
+    """Return the rows of z in the order that makes the sum of |z_n - x_n|^2 smallest.
 
     Exact minibatch optimal transport (OT-CFM, section 3.2): an assignment problem, solved by
     ``scipy.optimize.linear_sum_assignment`` in at most O(N^3). Shapes: (N, D) both.
 
-    Differs: the paper draws pairs from the plan of the batch, with replacement in its code;
-             here the plan's pairs are taken once each. The path between them is
-             :func:`transport_path`, whose noise shrinks with t, where the paper's
-             N(t x_1 + (1 - t) x_0, sigma^2) keeps it.
+    Differs: the paper samples pairs from the plan of the batch, with replacement in its code;
+             here each of the plan's pairs is taken once. The path between them is
+             :func:`transport_path`, whose noise shrinks with t; that of the paper's
+             N(t x_1 + (1 - t) x_0, sigma^2) is constant.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -101,11 +110,13 @@ def pair_by_transport(z, x):
     return z[linear_sum_assignment(cost)[1]]
 
 
-def gaussian_velocity(t, x, mean, scale):
-    """The marginal velocity of straight paths from N(0, 1) to N(mean, scale^2), paired at random.
+def gaussian_velocity(t: Array, x: Array, mean: Array, scale: Array) -> Array:
+    """Return the marginal velocity of straight paths from N(0, 1) to N(mean, scale^2).
+
+    The pairs are random.
 
     1. x_t = t x + (1 - t) z is normal with mean t m and variance v = t^2 s^2 + (1 - t)^2.
-    2. A flow that keeps it so moves (x_t - t m) / sqrt(v) along unchanged:
+    2. A flow with these normals leaves (x_t - t m) / sqrt(v) constant:
        u = m + (x - t m) v' / (2 v),  v' / 2 = t s^2 - (1 - t).
 
     Its flow from t = 0 to 1 is x = m + s z. Elementwise.
@@ -122,17 +133,17 @@ class FlowMatching(Checked):
     """An objective: the mean of |f(x_t, t) - u_t|^2, which needs no solve.
 
     It is called with ``(density, params, x, context, rng)``. The density's flow is a CNF, or
-    a chain whose first member (next to the noise) is one; the other members take the data
-    to where the CNF ends and are not trained.
+    a chain whose first member (next to the noise) is one. The other members map the data to
+    the end of the CNF and are not trained.
 
     Parameters
     ----------
     path : {"ot", "vp", "trigonometric"}
         Optimal-transport path, variance-preserving path, or trigonometric interpolant.
     pairing : {"independent", "ot"}
-        Whether noise and data are paired at random or by minibatch optimal transport. The latter
-        makes paths cross less, and is for flows without context: pairs that ignore the
-        context would make the noise depend on it.
+        Pairs of noise and data: random, or by minibatch optimal transport. The latter makes
+        paths cross less, and is for flows without context: pairs that ignore the context would
+        make the noise depend on it.
     """
 
     path: str = "ot"
@@ -140,8 +151,10 @@ class FlowMatching(Checked):
 
     _converters = {"path": one_of(PATHS), "pairing": one_of(("independent", "ot"))}
 
-    def __call__(self, density, params, x, context, rng):
-        """The loss of a batch: one t and one noise row for each row of x.
+    def __call__(
+        self, density: Density, params: Params, x: Array, context: Array | None, rng: Generator
+    ) -> float:
+        """Return the loss of a batch: one t and one noise row for each row of x.
 
         Parameters
         ----------
@@ -157,11 +170,11 @@ class FlowMatching(Checked):
             Squared velocity, summed over coordinates, mean over rows. Not in nats.
         """
         check_rng(rng)
-        params, x, context = density._checked(params, "x", x, context)
+        checked, x, context = density._checked(params, "x", x, context)
         if self.pairing == "ot" and context is not None:
             raise ValueError("pairing: expected 'independent' for a flow with a context, got 'ot'")
-        flow, flow_params, x = end_of_cnf(density.flow, params["flow"], x, context)
-        base_params = trees.tree_map(getval, params["base"])
+        flow, flow_params, x = end_of_cnf(density.flow, checked["flow"], x, context)
+        base_params = trees.tree_map(getval, checked["base"])
         z = density.base.sample(base_params, rng, len(x)).astype(x.dtype)
         t = (LATEST[self.path] * rng.random((len(x), 1))).astype(x.dtype)
         if self.pairing == "ot":
@@ -171,8 +184,8 @@ class FlowMatching(Checked):
         return np.mean(np.sum((f - u_t) ** 2, axis=1))
 
 
-def end_of_cnf(flow, params, x, context):
-    """The CNF at the latent end of a flow, its parameters, and the data where the CNF ends."""
+def end_of_cnf(flow: Flow, params: Any, x: Array, context: Array | None) -> tuple[CNF, Any, Array]:
+    """Return the CNF at the latent end of a flow, its parameters, and the data where it ends."""
     *others, (cnf, last, place) = flow.members(-1)
     if not isinstance(cnf, CNF) or last != -1:
         found = type(cnf).__name__ if last == -1 else f"Invert({type(cnf).__name__})"

@@ -8,7 +8,7 @@ Source: Finlay, Jacobsen, Nurbekyan, Oberman 2020, arXiv:2002.02798.
             + \lambda_j \int_0^1 \left|\frac{\partial f}{\partial z}\right|_F^2 dt
 
 The kinetic energy makes paths straight and slow, the Frobenius norm makes neighbouring
-paths alike; both leave the solver less to do. The penalties are columns of the same solve.
+paths alike; both reduce the work of the solver. The penalties are columns of the same solve.
 
 Differs from the published code: nothing is divided by D, so the loss without penalties is in
 nats per row; probes are Rademacher by default, there Gaussian.
@@ -19,15 +19,17 @@ from dataclasses import dataclass, replace
 import autograd.numpy as np
 
 from nfref.continuous.dynamics import TRACES
+from nfref.density import Density
 from nfref.flow import context_for
 from nfref.flows.continuous import CNF, NOISES
+from nfref.runtime.annotations import Any, Array, Generator, Params
 from nfref.runtime.checks import check_count, check_rng, one_of
 from nfref.runtime.configuration import Checked
 from nfref.runtime.params import at_path
 
 
-def check_penalty(name, value):
-    """The weight of a penalty."""
+def check_penalty(name: str, value: Any) -> float:
+    """Return the weight of a penalty, which must be finite and at least 0."""
     if not 0 <= value < np.inf:
         raise ValueError(f"{name}: expected a finite number of at least 0, got {value}")
     return value
@@ -37,7 +39,7 @@ def check_penalty(name, value):
 class PathLikelihood(Checked):
     """An objective: negative log-likelihood with the penalties of RNODE on every CNF's path.
 
-    It is called with ``(density, params, x, context, rng)``. The density may keep the exact
+    It is called with ``(density, params, x, context, rng)``. The density may use the exact
     trace for scoring while training uses a noisy one.
 
     Parameters
@@ -48,9 +50,9 @@ class PathLikelihood(Checked):
         lambda_j, at least 0. The Frobenius norm is exact with at most one hidden layer and
         the exact trace, or with the brute trace; otherwise it is estimated with probes.
     trace : {"exact", "hutchinson", "brute"}, optional
-        The trace to train with; the flow's own if absent.
+        The trace to train with; the flow's own if omitted.
     probes : int
-        Number of fresh probes a row and call, where probes are needed.
+        Number of new probes per row and call, if probes are needed.
     noise : {"rademacher", "gaussian"}
     """
 
@@ -68,13 +70,15 @@ class PathLikelihood(Checked):
         "noise": one_of(NOISES),
     }
 
-    def __call__(self, density, params, x, context, rng):
-        """The loss of a batch.
+    def __call__(
+        self, density: Density, params: Params, x: Array, context: Array | None, rng: Generator
+    ) -> float:
+        """Return the loss of a batch.
 
         Parameters
         ----------
         density : Density
-            Its flow is a CNF or a chain with CNFs in it.
+            Its flow is a CNF or a chain that contains CNFs.
         params : dict
         x : (N, D) array
         context : (N, C) array or None
@@ -85,19 +89,19 @@ class PathLikelihood(Checked):
         scalar
             In nats per row, plus the penalties.
         """
-        params, x, context = density._checked(params, "x", x, context)
+        checked, x, context = density._checked(params, "x", x, context)
         z, log_det, kinetic, jacobian = self._inverse(
-            density.flow, params["flow"], x, context, check_rng(rng)
+            density.flow, checked["flow"], x, context, check_rng(rng)
         )
         if kinetic is None:
             raise ValueError(
                 f"density: expected a CNF in its flow, got {type(density.flow).__name__}"
             )
-        nats = -(density.base.log_prob(params["base"], z) + log_det)
+        nats = -(density.base.log_prob(checked["base"], z) + log_det)
         return np.mean(nats + self.kinetic * kinetic + self.jacobian * jacobian)
 
     def _inverse(self, flow, params, x, context, rng):
-        """``flow._inverse`` and the penalties of the CNFs in it, None where there are none."""
+        """Return ``flow._inverse`` and the penalties of the CNFs in it, None without any."""
         totals = [np.zeros(len(x), dtype=x.dtype), None, None]
         for member, direction, path in flow.members(-1):
             own, given = at_path(params, path), context_for(member, context)

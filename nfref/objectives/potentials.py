@@ -1,9 +1,9 @@
-"""The four energies U1-U4 in the plane on which planar flows were first shown.
+"""The four energies U1-U4 in the plane, the first examples of planar flows.
 
 Source: Rezende and Mohamed 2015, arXiv:1505.05770, table 1 and figure 3.
 
-Each U maps (N, 2) to (N,); the density is proportional to exp(-U), so that
-``log_target = lambda z: -U1(z)`` is what ``fit_reverse_kl`` wants. U2, U3 and U4 repeat
+Each U maps (N, 2) to (N,); the density is proportional to exp(-U). So pass
+``log_target = lambda z: -U1(z)`` to ``fit_reverse_kl``. U2, U3 and U4 repeat
 along the first coordinate and have no normaliser on the plane; on a box they have one, and
 :func:`log_normaliser` computes it.
 """
@@ -12,62 +12,65 @@ import autograd.numpy as np
 from numpy.polynomial.legendre import leggauss
 
 from nfref.networks.activations import softplus
-from nfref.runtime.annotations import Any, Array, Callable
+from nfref.runtime.annotations import Array, Callable
 from nfref.runtime.checks import as_rows, check_count, check_positive
 
 # Formulas ---------------------------------------------------------------------------------
 
 
-def well(a):
-    """a^2 / 2: minus the log of a bump of height one."""
+def well(a: Array) -> Array:
+    """Return a^2 / 2, minus the log of a bump of height one."""
     return 0.5 * a**2
 
 
-def w1(z):
-    """sin(2 pi z_1 / 4): the wave that U2, U3 and U4 follow."""
+def w1(z: Array) -> Array:
+    """Return sin(2 pi z_1 / 4), the wave that U2, U3 and U4 follow."""
     return np.sin(0.5 * np.pi * z[:, 0])
 
 
-def w2(z):
-    """3 exp(-((z_1 - 1) / 0.6)^2 / 2): a detour around z_1 = 1."""
+def w2(z: Array) -> Array:
+    """Return 3 exp(-((z_1 - 1) / 0.6)^2 / 2), a detour around z_1 = 1."""
     return 3 * np.exp(-well((z[:, 0] - 1) / 0.6))
 
 
-def w3(z):
-    """3 sigma((z_1 - 1) / 0.3): a fork at z_1 = 1."""
+def w3(z: Array) -> Array:
+    """Return 3 sigma((z_1 - 1) / 0.3), a fork at z_1 = 1."""
     return 3 * np.exp(-softplus(-(z[:, 0] - 1) / 0.3))
 
 
-def U1(z):
-    """((|z| - 2) / 0.4)^2 / 2 - log(exp(-((z_1 - 2) / 0.6)^2 / 2) + exp(-((z_1 + 2) / 0.6)^2 / 2)).
+def U1(z: Array) -> Array:
+    """Return the energy of a ring that is dense on its left and right.
 
-    A ring, kept on its left and right. Its gradient does not exist at the origin.
+    U1 = ((|z| - 2) / 0.4)^2 / 2 - log(exp(-((z_1 - 2) / 0.6)^2 / 2)
+                                       + exp(-((z_1 + 2) / 0.6)^2 / 2)).
+
+    Its gradient does not exist at the origin.
     """
     z = as_rows("z", z, 2)
     ring = well((np.sqrt(np.sum(z**2, axis=1)) - 2) / 0.4)
     return ring - np.logaddexp(-well((z[:, 0] - 2) / 0.6), -well((z[:, 0] + 2) / 0.6))
 
 
-def U2(z):
-    """((z_2 - w1) / 0.4)^2 / 2: a wave."""
+def U2(z: Array) -> Array:
+    """Return ((z_2 - w1) / 0.4)^2 / 2, the energy of a wave."""
     z = as_rows("z", z, 2)
     return well((z[:, 1] - w1(z)) / 0.4)
 
 
-def U3(z):
-    """-log(exp(-((z_2 - w1) / 0.35)^2 / 2) + exp(-((z_2 - w1 + w2) / 0.35)^2 / 2)).
+def U3(z: Array) -> Array:
+    """Return -log(exp(-((z_2 - w1) / 0.35)^2 / 2) + exp(-((z_2 - w1 + w2) / 0.35)^2 / 2)).
 
-    A wave that splits and joins again.
+    It is the energy of a wave that splits and joins again.
     """
     z = as_rows("z", z, 2)
     off = z[:, 1] - w1(z)
     return -np.logaddexp(-well(off / 0.35), -well((off + w2(z)) / 0.35))
 
 
-def U4(z):
-    """-log(exp(-((z_2 - w1) / 0.4)^2 / 2) + exp(-((z_2 - w1 + w3) / 0.35)^2 / 2)).
+def U4(z: Array) -> Array:
+    """Return -log(exp(-((z_2 - w1) / 0.4)^2 / 2) + exp(-((z_2 - w1 + w3) / 0.35)^2 / 2)).
 
-    A wave that forks.
+    It is the energy of a wave that forks.
     """
     z = as_rows("z", z, 2)
     off = z[:, 1] - w1(z)
@@ -81,10 +84,10 @@ POTENTIALS = {"U1": U1, "U2": U2, "U3": U3, "U4": U4}
 
 
 def box_quadrature(box: float = 4.0, panels: int = 40, nodes: int = 12) -> tuple[Array, Array]:
-    """Points and weights that integrate over the square [-box, box]^2.
+    """Return points and weights that integrate over the square [-box, box]^2.
 
-    Gauss-Legendre with ``nodes`` nodes on each of ``panels`` equal intervals a side. For
-    U1-U4 the default is exact to about 14 digits.
+    It is a Gauss-Legendre rule with ``nodes`` nodes on each of ``panels`` equal intervals per side.
+    For U1-U4 the default is exact to about 14 digits.
 
     Parameters
     ----------
@@ -94,7 +97,7 @@ def box_quadrature(box: float = 4.0, panels: int = 40, nodes: int = 12) -> tuple
     Returns
     -------
     points : (M, 2) array
-        M = (panels nodes)^2, the second coordinate running fastest.
+        M = (panels nodes)^2; the second coordinate varies fastest.
     weights : (M,) array
     """
     check_positive("box", box)
@@ -110,9 +113,9 @@ def box_quadrature(box: float = 4.0, panels: int = 40, nodes: int = 12) -> tuple
 
 
 def log_normaliser(
-    potential: Callable[..., Any], box: Any = 4.0, panels: Any = 40, nodes: Any = 12
+    potential: Callable[[Array], Array], box: float = 4.0, panels: int = 40, nodes: int = 12
 ) -> float:
-    """log of the integral of exp(-U) over [-box, box]^2, by quadrature.
+    """Return the log of the integral of exp(-U) over [-box, box]^2, by quadrature.
 
     Parameters
     ----------

@@ -1,14 +1,14 @@
-"""Rectified flow: straight lines between pairs, learned once, and once more from its own pairs.
+"""Rectified flow: learn straight lines between pairs, then again between the flow's own pairs.
 
 Source: Liu, Gong, Liu 2022, arXiv:2209.03003 (rectified flow).
 
-Noise z and data x are joined by x_t = t x + (1 - t) z, and a network learns the mean of x - z given
-x_t. Lines cross and solutions of a differential equation do not, so the flow that is learned has
-curved paths; but it makes pairs of its own, each z with where it ends, and the lines between these
-cross less. Learning from them is a *reflow*. It leaves the density where it was, lengthens no mean
-distance, and makes paths straighter, until one Euler step of length 1 goes where the solver does.
+The line x_t = t x + (1 - t) z joins noise z and data x, and a network learns the mean of x - z
+given x_t. Lines cross and solutions of a differential equation do not, so the learned flow has
+curved paths. But it makes pairs of its own, each z with the end of its path, and the lines between
+these cross less. Learning from them is a *reflow*. It keeps the density, increases no mean
+distance, and makes paths straighter, until one Euler step of length 1 equals the solver's result.
 
-The likelihood is that of the CNF, with its exact trace, before as after.
+The likelihood is that of the CNF, with its exact trace, before and after.
 """
 
 from dataclasses import dataclass, field
@@ -20,15 +20,15 @@ from nfref.density import Density
 from nfref.flows.continuous import CNF
 from nfref.objectives.flow_matching import end_of_cnf
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array, Generator
+from nfref.runtime.annotations import Any, Array, Generator, Params
 from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import as_array, check_count, check_rng
 
 # Formulas ---------------------------------------------------------------------------------
 
 
-def straight_path(t, z, x):
-    """Position x_t = t x + (1 - t) z and velocity x - z between noise and data.
+def straight_path(t: Array, z: Array, x: Array) -> tuple[Array, Array]:
+    """Return position x_t = t x + (1 - t) z and velocity x - z between noise and data.
 
     Paper:   rectified flow: X_t = t X_1 + (1 - t) X_0, and the loss E |X_1 - X_0 - v(X_t, t)|^2 for
              t uniform in [0, 1]; latent to data as here.
@@ -39,8 +39,8 @@ def straight_path(t, z, x):
     return t * x + (1 - t) * z, x - z
 
 
-def excess_energy(kinetic, start, end):
-    """What a path costs beyond the straight line: integral of |dz/dt - (z(1) - z(0))|^2 dt.
+def excess_energy(kinetic: Array, start: Array, end: Array) -> Array:
+    """Return a path's energy beyond the straight line: integral of |dz/dt - (z(1) - z(0))|^2 dt.
 
     1. The mean of dz/dt over t in [0, 1] is z(1) - z(0).
     2. So the integral is a variance over t: integral of |dz/dt|^2 dt - |z(1) - z(0)|^2.
@@ -61,7 +61,7 @@ def excess_energy(kinetic, start, end):
 def straightness(
     flow: CNF, params: dict[str, Any], z: Array, context: Array | None = None
 ) -> tuple[Array, Array]:
-    """How curved the paths of a CNF are that begin at z, and how long the ways.
+    """Return the excess energy of a CNF's paths from z, and the squared distances.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def straightness(
     excess : (N,) array
         :func:`excess_energy`, whose mean is the paper's straightness S; 0 for a straight path.
     cost : (N,) array
-        |x - z|^2, whose mean no reflow makes longer.
+        |x - z|^2, whose mean no reflow increases.
 
     Raises
     ------
@@ -86,13 +86,14 @@ def straightness(
         raise TypeError(f"flow: expected a CNF, got {type(flow).__name__}")
     path = flow.trajectory(params, z, context=context, norm="brute")
     start, end = path.values
+    assert path.kinetic is not None  # with a norm, a trajectory has the energies
     return excess_energy(path.kinetic[-1], start, end), np.sum((end - start) ** 2, axis=1)
 
 
 def reflow_pairs(
     density: Density, params: dict[str, Any], rng: Generator, n: int
 ) -> tuple[Array, Array]:
-    """Noise, and where the density's CNF takes it: what a reflow learns from.
+    """Return noise and the image of it under the density's CNF, to train a reflow on.
 
     Parameters
     ----------
@@ -105,7 +106,7 @@ def reflow_pairs(
     Returns
     -------
     z, x : (n, D) array
-        x where the CNF ends; the other members of a chain are left out.
+        x at the end of the CNF; the other members of a chain are not applied.
     """
     check_rng(rng)
     check_count("n", n, minimum=0)
@@ -118,25 +119,25 @@ def reflow_pairs(
 class RectifiedFlow:
     """An objective: the mean of |v(x_t, t) - (x - z)|^2 on straight lines, which needs no solve.
 
-    It is called with ``(density, params, x, context, rng)``; the density is one that
-    :class:`nfref.objectives.flow_matching.FlowMatching` takes.
+    It is called with ``(density, params, x, context, rng)``, with the same densities as
+    :class:`nfref.objectives.flow_matching.FlowMatching`.
 
     Parameters
     ----------
     pairs : (z, x), optional
         Two (M, D) arrays from :func:`reflow_pairs`. Without them every row of a batch is paired
-        with fresh noise. With them each call draws as many pairs as the batch has rows, and the
-        rows themselves are not looked at.
+        with new noise. With them each call samples as many pairs as the batch has rows, and
+        ignores the rows themselves.
 
     Examples
     --------
-    A reflow goes on from the parameters of the first fit::
+    A reflow continues from the parameters of the first fit::
 
         z, x = reflow_pairs(density, first.params, rng, 20_000)
         second = nfref.fit(density, first.params, x, rng, objective=RectifiedFlow((z, x)))
     """
 
-    pairs: object = field(default=None, compare=False, repr=False)
+    pairs: tuple[Array, Array] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
         if self.pairs is not None:
@@ -148,8 +149,10 @@ class RectifiedFlow:
                 )
             object.__setattr__(self, "pairs", (z, x))
 
-    def __call__(self, density, params, x, context, rng):
-        """The loss of a batch: one t a pair.
+    def __call__(
+        self, density: Density, params: Params, x: Array, context: Array | None, rng: Generator
+    ) -> float:
+        """Return the loss of a batch: one t per pair.
 
         Parameters
         ----------
@@ -157,7 +160,7 @@ class RectifiedFlow:
         params : dict
         x : (N, D) array
         context : (N, C) array or None
-            Not together with pairs.
+            Not allowed together with pairs.
         rng : numpy.random.Generator
 
         Returns
@@ -166,12 +169,12 @@ class RectifiedFlow:
             Squared velocity, summed over coordinates, mean over rows. Not in nats.
         """
         check_rng(rng)
-        params, x, context = density._checked(params, "x", x, context)
+        checked, x, context = density._checked(params, "x", x, context)
         if self.pairs is not None and context is not None:
             raise ValueError("pairs: expected none for a flow with a context, got some")
-        flow, own, end = end_of_cnf(density.flow, params["flow"], x, context)
+        flow, own, end = end_of_cnf(density.flow, checked["flow"], x, context)
         if self.pairs is None:
-            z = density.base.sample(trees.tree_map(getval, params["base"]), rng, len(x))
+            z = density.base.sample(trees.tree_map(getval, checked["base"]), rng, len(x))
         else:
             chosen = rng.integers(len(self.pairs[0]), size=len(x))
             z, end = (rows[chosen] for rows in self.pairs)

@@ -1,8 +1,7 @@
 """Pictures of densities, flows, fits and tables.
 
-Every function draws on the axes or the figure it is given, or on a new figure, and returns
-what it drew on. Nothing here touches pyplot: a new figure belongs to whoever called, and
-:func:`save` writes it.
+Every function plots on the given axes or figure, or on a new figure, and returns the axes or
+figure. Nothing here uses pyplot: a new figure belongs to the caller, and :func:`save` writes it.
 
 Examples
 --------

@@ -7,19 +7,21 @@ from nfref.plots.canvas import DATA, SAMPLES, new_axes
 from nfref.runtime.annotations import Any
 
 
-def loss_curve(history: dict[str, Any], best_epoch: int | None = None, axes: Any = None) -> Any:
-    """Loss of the training and the validation part against the epoch.
+def loss_curve(
+    history: dict[str, list[float]], best_epoch: int | None = None, axes: Any = None
+) -> Any:
+    """Plot the loss of the training and the validation part against the epoch.
 
-    The axis ends where it shows all but the highest few values, which are those of the
-    first epochs, and gaps stand for values that are not finite.
+    The axis omits the highest few values, which are those of the first epochs. Gaps mark values
+    that are not finite.
 
     Parameters
     ----------
     history : dict
-        ``{"train": [...]}`` and, where there was one, ``"validation": [...]``: negative mean
-        log-likelihood in nats per row, one value an epoch.
+        ``{"train": [...]}`` and, with validation rows, ``"validation": [...]``: negative mean
+        log-likelihood in nats per row, one value per epoch.
     best_epoch : int, optional
-        Index of the epoch whose parameters were kept; marked by a line.
+        Index of the epoch whose parameters were kept; a line marks it.
     axes : matplotlib.axes.Axes, optional
 
     Returns
@@ -36,7 +38,7 @@ def loss_curve(history: dict[str, Any], best_epoch: int | None = None, axes: Any
     axes = new_axes() if axes is None else axes
     for (name, values), colour in zip(curves.items(), (DATA, SAMPLES)):
         values = np.where(np.isfinite(values), values, np.nan)
-        marker = "o" if len(values) == 1 else None  # one epoch makes no line
+        marker = "o" if len(values) == 1 else None  # a single epoch has no line
         axes.plot(np.arange(len(values)), values, color=colour, label=name, marker=marker)
     everything = np.concatenate(list(curves.values()))
     everything = everything[np.isfinite(everything)]

@@ -1,4 +1,4 @@
-"""What a flow does to the plane: the warped grid, and points followed through every layer."""
+"""A flow of the plane: the warped grid, and points after every layer."""
 
 import math
 
@@ -32,25 +32,25 @@ def warped_grid(
     context: Array | None = None,
     axes: Any = None,
 ) -> Any:
-    """A square grid of latent lines, as ``forward`` bends it.
+    """Plot a square grid of latent lines as ``forward`` bends it.
 
     A flow is a smooth one-to-one map: the lines bend and crowd, but two of one colour never
-    meet. ``Invert(flow)`` draws what ``inverse`` does to a grid in data space.
+    meet. ``Invert(flow)`` plots a grid of data space as ``inverse`` bends it.
 
     Parameters
     ----------
     flow : Flow
-        Of dim 2.
+        A flow of dim 2.
     params : nested dicts and lists of arrays
         Parameters of the flow.
     limits : ((low, high), (low, high))
         The latent rectangle.
     lines : int
-        How many lines in each direction.
+        Number of lines in each direction.
     points : int
-        How many points a line consists of.
+        Number of points in a line.
     context : (C,) array, optional
-        The one context at which to look at a conditional flow.
+        The context of a conditional flow.
     axes : matplotlib.axes.Axes, optional
 
     Returns
@@ -78,28 +78,28 @@ def warped_grid(
 
 def layer_strip(
     density: Density,
-    params: dict[str, Any],
+    params: Params,
     rng: Generator,
     n: int = 2000,
     context: Array | None = None,
     max_panels: int = 12,
     figure: Any = None,
 ) -> Any:
-    """Base samples on their way through the layers, each in the colour of its base quadrant.
+    """Plot base samples after each layer, each in the colour of its base quadrant.
 
     Parameters
     ----------
     density : Density
-        Of dim 2. Compositions inside compositions, and inverted ones, are taken apart.
+        A density of dim 2. Compositions inside compositions, and inverted ones, are taken apart.
     params : dict
     rng : numpy.random.Generator
     n : int
-        How many points.
+        Number of points.
     context : (C,) array, optional
-        The one context at which to look at a conditional density.
+        The context of a conditional density.
     max_panels : int
-        At least 2. The base and the result always have a panel; of longer flows, layers
-        in between are left out evenly.
+        At least 2. The base and the result always have a panel; for longer flows, some layers in
+        between are omitted, evenly spaced.
     figure : matplotlib.figure.Figure, optional
 
     Returns
@@ -109,13 +109,14 @@ def layer_strip(
     check_plane("layer_strip", density.dim)
     check_count("n", n)
     check_count("max_panels", max_panels, minimum=2)
-    z = density.base.sample(params["base"], check_rng(rng), n)
+    own = density._structure.checked(params)
+    z = density.base.sample(own["base"], check_rng(rng), n)
     # Quadrants around the median are those around zero for every centred base.
     right, upper = (z > np.median(z, axis=0)).T
     quadrant = 2 * upper + right
 
     stages = [(f"base: {type(density.base).__name__}", z)]
-    for k, (flow, flow_params) in enumerate(steps(density.flow, params["flow"]), start=1):
+    for k, (flow, flow_params) in enumerate(steps(density.flow, own["flow"]), start=1):
         z, _ = flow.forward(
             flow_params, z, repeat_context(context if flow.context_dim else None, n)
         )
@@ -137,16 +138,16 @@ def layer_strip(
     return figure
 
 
-def steps(flow, params):
-    """The layers of a flow in the order of ``forward``, as a list of (flow, params)."""
+def steps(flow: Flow, params: Any) -> list[tuple[Flow, Any]]:
+    """Return the layers of a flow in the order of ``forward``, as a list of (flow, params)."""
     return [
         (layer if direction == 1 else Invert(layer), at_path(params, path))
         for layer, direction, path in flow.members()
     ]
 
 
-def label(flow):
-    """The name of a layer."""
+def label(flow: Flow) -> str:
+    """Return the name of a layer."""
     if isinstance(flow, Invert):
         return f"{label(flow.flow)}$^{{-1}}$"
     return type(flow).__name__

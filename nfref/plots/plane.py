@@ -1,4 +1,4 @@
-"""A density in the plane: what it should be, what it draws, what it says."""
+"""A density in the plane: target, samples and log-density."""
 
 import numpy as np
 
@@ -15,16 +15,16 @@ from nfref.plots.canvas import (
     scatter,
     thin,
 )
-from nfref.runtime.annotations import Any, Array, Callable, Generator
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.batching import in_blocks
 from nfref.runtime.checks import as_rows, check_count, check_rng
 
-CELLS = 200  # cells a side of a picture of a log-density
+CELLS = 200  # cells per side of a picture of a log-density
 
 
 def triptych(
     density: Density,
-    params: dict[str, Any],
+    params: Params,
     x: Array | None = None,
     log_target: Callable[..., Any] | None = None,
     rng: Generator | None = None,
@@ -35,31 +35,31 @@ def triptych(
     nats: float = 10.0,
     figure: Any = None,
 ) -> Any:
-    """Target, samples and log-density of a density in the plane, side by side.
+    """Plot target, samples and log-density of a density in the plane, side by side.
 
     Parameters
     ----------
     density : Density
-        Of dim 2.
+        A density of dim 2.
     params : dict
     x : (N, 2) array, optional
-        Data, drawn as the target; at most ``n`` rows of them.
+        Data to plot as the target; at most ``n`` rows are plotted.
     log_target : callable, optional
-        The target as a log-density: maps (N, 2) rows to (N,) nats, normalised or not. Of x
-        and log_target one at most; with neither, the target is left out.
+        The target as a log-density: maps (N, 2) rows to (N,) nats, normalised or not. Give at
+        most one of x and log_target; with neither, the target is omitted.
     rng : numpy.random.Generator
-        Draws the samples.
+        Generator of the samples.
     n : int
-        How many samples.
+        Number of samples.
     limits : ((low, high), (low, high)), optional
-        Of both axes; by default around the data and the samples.
+        Limits of both axes; by default around the data and the samples.
     context : (C,) array, optional
-        The one context at which to look at a conditional density.
+        The context of a conditional density.
     columns : two str
         Names of the axes.
     nats : float
-        Log-densities are coloured from their largest value down to so many nats below;
-        what lies further below gets the lowest colour.
+        Colours cover log-densities from the largest value down to this many nats below it; lower
+        values get the lowest colour.
     figure : matplotlib.figure.Figure, optional
 
     Returns
@@ -107,16 +107,16 @@ def triptych(
     return figure
 
 
-def shade(axes, log_density, limits, nats=10.0):
-    """Colour a log-density over a rectangle; returns the image, for a colour bar.
+def shade(axes: Any, log_density: Callable[..., Array], limits: Any, nats: float = 10.0) -> Any:
+    """Colour a log-density over a rectangle; return the image, for a colour bar.
 
-    Colours run from the largest value down to ``nats`` below it. Cells where the
-    log-density is -inf get the lowest colour, those where it is undefined none.
+    Colours cover values from the largest down to ``nats`` below it. Cells where the
+    log-density is -inf get the lowest colour, cells where it is undefined none.
     """
-    edges = [np.linspace(*limit, CELLS + 1) for limit in limits]
+    edges = [np.linspace(low, high, CELLS + 1) for low, high in limits]
     middles = [(edge[1:] + edge[:-1]) / 2 for edge in edges]
     rows = np.stack(np.meshgrid(*middles), axis=2).reshape(-1, 2)
-    # Cells outside of the support have no latent: -inf or nan there is an answer, not news.
+    # Cells outside the support have no latent: -inf or NaN there is expected.
     with np.errstate(all="ignore"):
         values = in_blocks(log_density, rows)
     finite = values[np.isfinite(values)]

@@ -1,4 +1,4 @@
-"""A table with many columns against samples of a model of it."""
+"""A table with many columns beside samples of a model of it."""
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -12,12 +12,12 @@ from nfref.runtime.checks import as_array, check_count
 def corner(
     data: Array | None,
     samples: Array,
-    columns: Sequence[Any] | None = None,
+    columns: Sequence[str] | None = None,
     max_columns: int = 12,
     max_points: int = 1500,
     figure: Any = None,
 ) -> Any:
-    """Each pair of columns as a scatter, each column as a histogram: data against samples.
+    """Plot each pair of columns as a scatter, each column as a histogram: data and samples.
 
     Parameters
     ----------
@@ -26,10 +26,9 @@ def corner(
     columns : sequence of D str, optional
         By default x_1 to x_D.
     max_columns : int
-        Of wider tables only so many columns are shown, the first ones, and the title says
-        so.
+        Largest number of columns to plot; the title of a wider table names the columns shown.
     max_points : int
-        In a scatter, at most so many rows of each; the histograms use all.
+        Largest number of rows in a scatter; the histograms use all rows.
     figure : matplotlib.figure.Figure, optional
 
     Returns
@@ -57,7 +56,7 @@ def corner(
         [(thin(rows, max_points), colours[name]) for name, rows in tables.items()]
     )
 
-    size = max(1.0, 2.4 - 0.16 * shown)  # inches a panel
+    size = max(1.0, 2.4 - 0.16 * shown)  # inches per panel
     figure = new_figure(size * shown + 1.6, size * shown + 1.2) if figure is None else figure
     grid = figure.subplots(shown, shown, squeeze=False)
     for i in range(shown):
@@ -95,7 +94,7 @@ def _table(name, rows):
 
 
 def _interleaved(groups):
-    """All rows with their colours, in an order in which no group lies on top of another."""
+    """Return all rows with their colours, in an order that puts no group on top of another."""
     rows = np.concatenate([group for group, _ in groups])
     colours = np.repeat([colour for _, colour in groups], [len(group) for group, _ in groups])
     depth = np.concatenate([(np.arange(len(group)) + 0.5) / len(group) for group, _ in groups])
@@ -104,7 +103,7 @@ def _interleaved(groups):
 
 
 def _decorate(axes, i, j, columns, limits):
-    """Limits everywhere; names and ticks on the outer panels alone."""
+    """Set limits of a panel, and names and ticks of the outer panels."""
     shown = len(columns)
     axes.set_xlim(*limits[j])
     axes.xaxis.set_major_locator(MaxNLocator(3 if shown <= 4 else 2, prune="both"))

@@ -1,5 +1,5 @@
-"""What stands between a user's call and a formula; a reader of the formulas need not open it.
+"""The code between a user's call and a formula; you can read the formulas without it.
 
-Checks of arguments, nested parameters and the shapes they have to have, blocks of rows, the choice
-between a formula and its compiled twin, threads, files that are written whole or not at all.
+It checks arguments and the shapes of nested parameters, cuts rows into blocks, chooses between a
+formula and its compiled twin, limits threads, and writes files whole or not at all.
 """

@@ -1,4 +1,4 @@
-"""Names for what is passed around, as annotations say it."""
+"""Names for the types in annotations."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +21,12 @@ __all__ = [
     "Sequence",
 ]
 
+# Formulas take anything that computes like an array: a number, a box of autograd's, an object
+# array of sixty-digit numbers.
 Array: TypeAlias = NDArray[Any]
-Params: TypeAlias = Any  # nested dicts and lists of arrays, as ``init`` makes them
+
+# Nested dicts and lists of arrays, as arguments. As a result they are Any or ``dict[str, Any]``:
+# of a union, ``params["flow"][0]`` would be an error in a user's code.
+Params: TypeAlias = Array | Mapping[str, "Params"] | Sequence["Params"]
+
 PathLike: TypeAlias = str | os.PathLike[str]

@@ -1,12 +1,14 @@
-"""What autograd is doing with a value: all that nfref knows of its insides.
+"""The internals of autograd that nfref uses: how autograd traces a value.
 
-While autograd takes a derivative, a box stands for each value that it follows. What it offers to
-extensions (``autograd.extend``) is imported here for all other modules. What a box holds is not
-documented, and is tried once, on import: from boxes misread come gradients that are wrong.
+While autograd takes a derivative, it wraps each traced value in a box. This module imports
+``autograd.extend`` for all other modules. The contents of a box are not documented. So they
+are tested once, on import: a misread box would give wrong gradients.
 """
 
 import numpy as np
 from autograd import grad, make_jvp
+
+from nfref.runtime.annotations import Any
 
 __all__ = [
     "Box",
@@ -26,7 +28,7 @@ __all__ = [
 
 
 def _another_version(came):
-    """The error for an autograd that is not as expected."""
+    """Return the error for an autograd with other internals."""
     from importlib.metadata import version  # slow to import, so only on use
 
     return ImportError(
@@ -51,20 +53,20 @@ except ImportError as error:
     raise _another_version(error) from error
 
 
-def isbox(value):
-    """Whether autograd follows a value."""
+def isbox(value: Any) -> bool:
+    """Return whether autograd traces a value."""
     return isinstance(value, Box)
 
 
-def getval(value):
-    """A value as it is, followed by autograd or not, at any level."""
+def getval(value: Any) -> Any:
+    """Return a value without autograd's boxes around it, at any level."""
     while isinstance(value, Box):
         value = value._value
     return value
 
 
-def is_forward_mode(value):
-    """Whether a value is traced by anything but reverse mode, at any level."""
+def is_forward_mode(value: Any) -> bool:
+    """Return whether a mode other than reverse mode traces a value, at any level."""
     while isinstance(value, Box):
         if type(value._node) is not VJPNode:
             return True
@@ -72,8 +74,8 @@ def is_forward_mode(value):
     return False
 
 
-def parts(params):
-    """The arrays of a structure, where a boxed container counts as one part."""
+def parts(params: Any) -> list[Any]:
+    """Return the arrays of a structure, with a boxed container as one part."""
     if isinstance(params, dict):
         return [part for value in params.values() for part in parts(value)]
     if isinstance(params, (list, tuple)):
@@ -81,17 +83,18 @@ def parts(params):
     return [params]
 
 
-def boxes(*values):
-    """What autograd traces among values and the arrays of structures."""
-    if _TRACES.top < 0:  # it is not at work, and there is nothing to look for
+def boxes(*values: Any) -> list[Any]:
+    """Return the boxes among values and the arrays of structures."""
+    if _TRACES.top < 0:  # autograd traces nothing at all
         return []
-    found = []
+    found: list[Any] = []
     _add_boxes(values, found)
     return found
 
 
 def _add_boxes(values, found):
-    """Every traced call of a flow pays for this pass: no call for an array, no lists in between."""
+    """Append the boxes among ``values`` to ``found``."""
+    # Every traced call of a flow pays for this: no call for an array, no intermediate lists.
     for value in values:
         if type(value) is np.ndarray:
             continue
@@ -107,29 +110,34 @@ def _add_boxes(values, found):
 
 
 class _AlwaysTracing:
-    """In place of autograd's count of traces at work: then boxes are always looked for."""
+    """A substitute for autograd's count of active traces, under which boxes are always sought."""
 
     top = 0
 
 
 def _traces():
-    """Autograd's count, if there is one and it says of a trace that it is at work."""
+    """Return autograd's count of active traces, or the substitute if that count does not work."""
     try:
         from autograd.tracer import trace_stack
 
-        tops = []
-        grad(lambda x: tops.append(trace_stack.top) or x)(1.0)
+        tops: list[int] = []
+
+        def traced(x):
+            tops.append(trace_stack.top)
+            return x
+
+        grad(traced)(1.0)
         return trace_stack if tops[0] >= 0 else _AlwaysTracing
     except (ImportError, AttributeError, TypeError):
         return _AlwaysTracing
 
 
 def _try_boxes():
-    """Read boxes of each mode, and boxes in boxes, where the outcome is known."""
+    """Check that boxes of each mode, and boxes in boxes, are read correctly."""
     modes = []
 
     def cube(x):
-        """x^3, of which one factor is held constant: the derivatives are 2 x^2 and 2 x."""
+        """Return x^3 with one factor held constant: its derivatives are 2 x^2 and 2 x."""
         modes.append((isbox(x), is_forward_mode(x)))
         return x * x * getval(x)
 

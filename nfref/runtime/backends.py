@@ -1,20 +1,19 @@
-"""What the user has chosen: the implementation that computes, and on how many threads.
+"""The user's choice of implementation and of the number of threads.
 
-``numpy``   the formulas, as they stand in ``nfref/flows/``
+``numpy``   the formulas in ``nfref/flows/``
 ``numba``   compiled twins on all processors, see ``nfref/kernels/``
-``cuda``    couplings and log |det| of small matrices on a CUDA device, the networks and other
-            members of a flow with couplings by their formulas; all else, gradients too, by
-            the ``numba`` twins
+``cuda``    couplings and log |det| of small matrices on a CUDA device; the networks and other
+            members of a flow with couplings by their formulas; everything else, gradients
+            included, by the ``numba`` twins
 
-Outside of any ``with`` the choice is left to the size of the problem, see
-``nfref/runtime/dispatch.py``. ``NFREF_BACKEND`` in the environment names a backend for a whole
-process. Where Numba cannot be imported, formulas do everything, and only who asks for twins by name
-is told.
+Outside of any ``with`` block the size of the problem decides, see ``nfref/runtime/dispatch.py``.
+The environment variable ``NFREF_BACKEND`` names a backend for a whole process. Without Numba the
+formulas compute everything; an error is raised only if you ask for ``numba`` or ``cuda`` by name.
 """
 
 import os
 from contextlib import contextmanager
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 from functools import cache
 
 from nfref.runtime.annotations import Iterator
@@ -27,28 +26,28 @@ _THREADS: ContextVar[int | None] = ContextVar("nfref_threads", default=None)
 
 @contextmanager
 def backend(name: str, threads: int | None = None) -> Iterator[None]:
-    """Choose the implementation for everything inside a ``with`` block, in this thread.
+    """Choose the implementation for all calls inside a ``with`` block, in this thread.
 
     Parameters
     ----------
     name : {"numpy", "numba", "cuda"}
     threads : int, optional
         How many threads the ``numba`` twins may use; all processors if omitted. Results are
-        the same to the last bit whatever the number.
+        the same to the last bit for any number of threads.
 
     Notes
     -----
-    A call of a few rows takes the formulas where nothing is chosen, because loading a kernel takes
-    a second, and twins would be quicker by less than a millisecond. Who makes thousands of such
-    calls chooses ``numba``: the density of one row of ``RealNVP(8)`` takes 0.07 ms there, not 0.5.
+    By default a call with a few rows takes the formulas: loading a kernel takes a second, and
+    a twin would save less than a millisecond. For thousands of such calls, select ``numba``:
+    the density of one row of ``RealNVP(8)`` then takes 0.07 ms instead of 0.5 ms.
 
     Raises
     ------
     ValueError
         If the name is not one of the three.
     RuntimeError
-        If ``numba`` is asked for and cannot be imported, or ``cuda`` and there is no numba-cuda
-        or no device.
+        If you ask for ``numba`` and it cannot be imported, or for ``cuda`` and numba-cuda or
+        the device is missing.
 
     Examples
     --------
@@ -70,8 +69,8 @@ def backend(name: str, threads: int | None = None) -> Iterator[None]:
         _THREADS.reset(limit)
 
 
-def chosen():
-    """The backend asked for, by ``with`` or by the environment; None where it is left open."""
+def chosen() -> str | None:
+    """Return the backend chosen by ``with`` or by the environment; None if neither chose one."""
     name = _CHOSEN.get()
     if name is None and os.environ.get("NFREF_BACKEND"):
         name = check_choice("NFREF_BACKEND", os.environ["NFREF_BACKEND"], BACKENDS)
@@ -79,21 +78,21 @@ def chosen():
     return name
 
 
-def threads():
-    """How many threads twins may use."""
+def threads() -> int:
+    """Return the number of threads that twins may use."""
     return _THREADS.get() or processors()
 
 
-def one_thread():
-    """The context of the caller, with one thread for twins."""
+def one_thread() -> Context:
+    """Return a copy of the caller's context, with one thread for twins."""
     context = copy_context()
     context.run(_THREADS.set, 1)
     return context
 
 
-def processors():
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def processors() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _require(name):
@@ -103,25 +102,26 @@ def _require(name):
         raise RuntimeError(f"backend: expected Numba for 'numba'; {numba_problem()}")
 
 
-def require_cuda():
-    """Raise a RuntimeError in one line unless a CUDA device (or its simulator) can be used."""
+def require_cuda() -> None:
+    """Raise a RuntimeError of one line if there is neither a CUDA device nor its simulator."""
     if problem := cuda_problem():
         raise RuntimeError(f"backend: expected a CUDA device for 'cuda'; {problem}")
 
 
 @cache
-def numba_problem():
-    """Why Numba cannot be used, in a few words; None where it can."""
+def numba_problem() -> str | None:
+    """Return the reason why Numba cannot be used, in a few words; None if it can."""
     try:
         import numba  # noqa: F401
     except ModuleNotFoundError as error:
         return f"{error.name} is not installed (pip install numba)"
     except (ImportError, OSError) as error:  # such as a NumPy that is too new for it
         return " ".join(str(error).split())
+    return None
 
 
-def cuda_problem():
-    """Why there is no CUDA device, in a few words; None where there is one."""
+def cuda_problem() -> str | None:
+    """Return the reason why no CUDA device can be used, in a few words; None if one can."""
     try:
         from numba import cuda
 

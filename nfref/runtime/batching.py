@@ -1,4 +1,4 @@
-"""Rows, some at a time: blocks that bound the memory, and rows that go ways of their own."""
+"""Rows in blocks, which bound the memory, and rows split by a condition and merged again."""
 
 import autograd.numpy as anp
 import numpy as np
@@ -7,19 +7,19 @@ from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.autograd_internals import isbox
 
 BLOCK = 4096  # rows in one call: hidden activations of the usual widths stay below 10 MB
-NUMBERS = 1 << 20  # in rows that a kernel takes in one call: it cuts them into blocks of its own
-ALIGNED = 128  # rows in a block of a kernel: parts of whole blocks keep every bit
+NUMBERS = 1 << 20  # numbers in the rows of one kernel call, which cuts them into its own blocks
+ALIGNED = 128  # rows in a block of a kernel: parts made of whole blocks keep every bit
 
 
 def in_blocks(
     function: Callable[..., Any], rows: Array, context: Array | None = None, block: int = BLOCK
 ) -> Array:
-    """``function(rows)`` or ``function(rows, context)`` for blocks of rows, joined.
+    """Return ``function(rows)`` or ``function(rows, context)``, computed block by block.
 
     Parameters
     ----------
     function : callable
-        (rows (M, D)[, context (M, C)]) -> (M,) or (M, E) array; row by row.
+        (rows (M, D)[, context (M, C)]) -> (M,) or (M, E) array; each row alone.
     rows : (N, D) array
     context : (N, C) array, optional
     block : int
@@ -35,15 +35,15 @@ def in_blocks(
 
 
 def in_parts(function: Callable[..., Any], n: int, dim: int) -> tuple[Array, ...]:
-    """``function(part)`` for parts of n rows of D numbers, joined; autograd passes through.
+    """Return ``function(part)`` for parts of n rows of D numbers, joined; autograd passes through.
 
-    The parts are as many as it takes to have no more than ``NUMBERS`` numbers, or ``BLOCK`` rows,
-    in any, and of one size but for the last. So what is held beside the result is that of a part.
+    A part has at most ``NUMBERS`` numbers, or ``BLOCK`` rows. All parts but the last have the same
+    size. So the memory beside the result is that of one part.
 
     Parameters
     ----------
     function : callable
-        slice -> tuple of arrays, row by row; called in the order of the rows.
+        slice -> tuple of arrays, each row alone; called in the order of the rows.
     n, dim : int
 
     Returns
@@ -67,15 +67,16 @@ def in_parts(function: Callable[..., Any], n: int, dim: int) -> tuple[Array, ...
     return joined
 
 
-def context_of(context, rows):
-    """The context of some of the rows; None where there is none."""
+def context_of(context: Array | None, rows: Array | slice) -> Array | None:
+    """Return the context of some of the rows; None if there is no context."""
     return None if context is None else context[rows]
 
 
-def merge_rows(chosen, ones, others):
-    """Rows ``ones`` where ``chosen`` (N,) is true, ``others`` elsewhere; autograd passes through.
+def merge_rows(chosen: Array, ones: Array, others: Array) -> Array:
+    """Return rows ``ones`` where ``chosen`` (N,) is true, and ``others`` elsewhere.
 
-    Shapes: ones (M, ...) and others (N - M, ...), M being how many are chosen. Returns (N, ...).
+    Autograd passes through. Shapes: ones (M, ...) for M chosen rows, others (N - M, ...).
+    Returns (N, ...).
     """
     places = np.concatenate([np.flatnonzero(chosen), np.flatnonzero(~chosen)])
     return anp.concatenate([ones, others])[np.argsort(places)]

@@ -1,9 +1,9 @@
-"""The threads of BLAS libraries, which had better sleep while kernels have work for all processors.
+"""Limit BLAS libraries to one thread while kernels use all processors.
 
-A product of large matrices wakes them, a factorisation even of small ones, and for milliseconds
-afterwards they wait for more by asking again and again. On two processors that takes one of them
-away from a kernel that comes next: scores of 784 columns by a continuous flow took half as long
-again, a step of Sylvester layers of 64 columns twice as long.
+A product of large matrices wakes the threads of BLAS, and so does a factorisation of small ones.
+For milliseconds afterwards these threads spin. On two processors this takes one of them
+from the next kernel. Scoring 784 columns with a continuous flow took 1.5 times as long,
+a step of Sylvester layers with 64 columns twice as long.
 """
 
 import sys
@@ -11,15 +11,17 @@ import threading
 from contextlib import contextmanager, nullcontext
 from functools import cache
 
+from nfref.runtime.annotations import Iterator
+
 _INSIDE = threading.Lock()
 
 
 @contextmanager
-def one_thread():
-    """BLAS libraries work on the thread that calls them, in all of the process.
+def one_thread() -> Iterator[None]:
+    """Limit BLAS libraries to one thread, in the whole process.
 
-    The number of threads is one for the process, so the first block sees to it, and ends it; blocks
-    inside of it or beside it, in other threads, leave it alone.
+    The limit belongs to the process. So the first block sets it and ends it; blocks inside it, or
+    beside it in other threads, leave it alone.
     """
     if not _INSIDE.acquire(blocking=False):
         yield
@@ -34,7 +36,10 @@ def one_thread():
 
 @cache
 def _libraries(with_scipy):
-    """Those loaded so far, if threadpoolctl is there; scipy brings one of its own, maybe later."""
+    """Return the BLAS libraries loaded so far; None without threadpoolctl.
+
+    scipy brings its own library, maybe later: ``with_scipy`` keeps the two answers apart.
+    """
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:  # a light install

@@ -1,6 +1,6 @@
-"""Checks of arguments: once, where a call enters, and nowhere further in.
+"""Checks of arguments: once, where a user's call enters, and nowhere else.
 
-Every message is one line that names the argument, what was expected and what came.
+Every message is one line: the argument's name, the expected value and the given value.
 """
 
 import numbers
@@ -8,14 +8,15 @@ from functools import partial
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Callable, Iterable
 from nfref.runtime.autograd_internals import Box
 
 
-def as_array(name, value):
-    """A float array in C order; float32 and complex stay, other numbers become float64.
+def as_array(name: str, value: Any) -> Array:
+    """Return a float array in C order; float32 and complex stay, other numbers become float64.
 
-    One memory order means one order of additions inside of BLAS: the same rows give the same
-    bits however the caller's array is laid out. Values traced by autograd pass through untouched.
+    One memory order means one order of additions in BLAS. So the same rows give the same bits
+    for any layout of the caller's array. Values traced by autograd pass through unchanged.
     """
     if isinstance(value, Box):
         return value
@@ -44,16 +45,16 @@ def as_array(name, value):
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}") from None
 
 
-def as_rows(name, value, dim):
-    """An (N, ``dim``) float array."""
+def as_rows(name: str, value: Any, dim: int) -> Array:
+    """Return an (N, ``dim``) float array."""
     rows = as_array(name, value)
     if rows.ndim != 2 or rows.shape[1] != dim:
         raise ValueError(f"{name}: expected shape (N, {dim}), got {rows.shape}")
     return rows
 
 
-def as_context(context, context_dim, rows, name="context"):
-    """The context as an (N, ``context_dim``) array in the dtype of ``rows``, or None."""
+def as_context(context: Any, context_dim: int, rows: Array, name: str = "context") -> Array | None:
+    """Return the context as an (N, ``context_dim``) array in the dtype of ``rows``, or None."""
     if context_dim == 0:
         if context is not None:
             raise ValueError(
@@ -71,8 +72,8 @@ def as_context(context, context_dim, rows, name="context"):
     return context if context.dtype == dtype else context.astype(dtype)
 
 
-def check_finite_rows(name, rows):
-    """The rows themselves, if every number in them is finite."""
+def check_finite_rows(name: str, rows: Array) -> Array:
+    """Return the rows themselves if every number in them is finite."""
     bad = np.flatnonzero(~np.all(np.isfinite(rows), axis=1))
     if len(bad):
         raise ValueError(
@@ -83,8 +84,8 @@ def check_finite_rows(name, rows):
     return rows
 
 
-def as_weight(name, value, n, first=0):
-    """What each of ``n`` rows counts, (n,) in float64, 0 or more and not all 0; or None.
+def as_weight(name: str, value: Any, n: int, first: int = 0) -> Array | None:
+    """Return the weights of ``n`` rows, (n,) in float64, at least 0 and not all 0; or None.
 
     Messages count rows from ``first``.
     """
@@ -102,8 +103,8 @@ def as_weight(name, value, n, first=0):
     return weight
 
 
-def check_weights(name, weight, first=0):
-    """That what rows count, (N,), is finite and at least 0; messages count rows from ``first``."""
+def check_weights(name: str, weight: Array, first: int = 0) -> None:
+    """Check that row weights (N,) are finite and at least 0; messages count rows from ``first``."""
     bad = np.flatnonzero(~((weight >= 0) & (weight < np.inf)))
     if len(bad):
         raise ValueError(
@@ -112,8 +113,8 @@ def check_weights(name, weight, first=0):
         )
 
 
-def check_rng(rng):
-    """The generator itself; anything else is a TypeError."""
+def check_rng(rng: Any) -> np.random.Generator:
+    """Return the generator itself; raise a TypeError for anything else."""
     if not isinstance(rng, np.random.Generator):
         raise TypeError(
             "rng: expected a numpy.random.Generator (numpy.random.default_rng(seed)), "
@@ -122,77 +123,82 @@ def check_rng(rng):
     return rng
 
 
-def check_count(name, value, minimum=1):
-    """A whole number of at least ``minimum``."""
+def check_count(name: str, value: Any, minimum: int = 1) -> int:
+    """Return a whole number, which must be at least ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}: expected a whole number, got {shortened(value)}")
-    if value < minimum:
+    if int(value) < minimum:
         raise ValueError(f"{name}: expected at least {minimum}, got {value}")
     return int(value)
 
 
-def at_least(minimum):
-    """:func:`check_count` with a minimum, as a function of name and value."""
+def at_least(minimum: int) -> Callable[[str, Any], int]:
+    """Return :func:`check_count` with a minimum, as a function of name and value."""
     return partial(check_count, minimum=minimum)
 
 
-def check_positive(name, value, below=np.inf):
-    """A finite number above zero, and below ``below``."""
+def check_positive(name: str, value: Any, below: float = np.inf) -> float:
+    """Return a finite number, which must be above zero and below ``below``."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: expected a number, got {shortened(value)}")
-    if not 0 < value < np.inf:
+    number = float(value)
+    if not 0 < number < np.inf:
         raise ValueError(f"{name}: expected a finite number above 0, got {value}")
-    if value >= below:
+    if number >= below:
         raise ValueError(f"{name}: expected a number below {below:.4g}, got {value}")
-    return float(value)
+    return number
 
 
-def positive_below(limit):
-    """:func:`check_positive` with a limit, as a function of name and value."""
+def positive_below(limit: float) -> Callable[[str, Any], float]:
+    """Return :func:`check_positive` with a limit, as a function of name and value."""
     return partial(check_positive, below=limit)
 
 
-def check_callable(name, value):
-    """Something that can be called."""
+def check_callable(name: str, value: Any) -> Callable[..., Any]:
+    """Return the value itself, which must be callable."""
     if not callable(value):
         raise TypeError(f"{name}: expected a callable, got {type(value).__name__}")
     return value
 
 
-def check_choice(name, value, choices):
-    """One of a few words."""
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> Any:
+    """Return the value itself, which must be one of ``choices``."""
     if value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(choices)}; got {shortened(value)}")
     return value
 
 
-def one_of(choices):
-    """:func:`check_choice` among ``choices``, as a function of name and value."""
+def one_of(choices: Iterable[Any]) -> Callable[[str, Any], Any]:
+    """Return :func:`check_choice` among ``choices``, as a function of name and value."""
     return partial(check_choice, choices=choices)
 
 
-def as_tuple(name, values):
-    """The values as a tuple."""
+def as_tuple(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
+    """Return the values as a tuple."""
     return tuple(values)
 
 
-def check_hidden(name, hidden):
-    """Hidden layer widths as a tuple of whole numbers of at least 1."""
+def check_hidden(name: str, hidden: Any) -> tuple[int, ...]:
+    """Return hidden layer widths as a tuple of whole numbers of at least 1."""
     widths = (hidden,) if isinstance(hidden, numbers.Integral) else tuple(hidden)
     return tuple(check_count(name, width) for width in widths)
 
 
-def check_columns(name, columns, dim):
-    """Different columns of 0 ... ``dim``-1, as a tuple in rising order; it may be empty."""
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral)
+
+
+def check_columns(name: str, columns: Iterable[Any], dim: int) -> tuple[int, ...]:
+    """Return distinct columns among 0 ... ``dim``-1, maybe none, as a tuple in rising order."""
     columns = tuple(columns)
-    whole = all(isinstance(column, numbers.Integral) and 0 <= column < dim for column in columns)
+    whole = all(_is_whole(column) and 0 <= column < dim for column in columns)
     if not whole or len(set(columns)) < len(columns):
         raise ValueError(f"{name}: expected different columns of 0 ... {dim - 1}, got {columns}")
     return tuple(sorted(int(column) for column in columns))
 
 
-def check_permutation(name, order, dim=None):
-    """Each of 0 ... ``dim``-1 exactly once, as a tuple; ``dim`` is its length if omitted."""
+def check_permutation(name: str, order: Iterable[Any], dim: int | None = None) -> tuple[int, ...]:
+    """Return a permutation of 0 ... ``dim``-1 as a tuple; ``dim`` is its length if omitted."""
     order = tuple(order)
     dim = len(order) if dim is None else dim
     whole = all(isinstance(place, numbers.Integral) for place in order)
@@ -202,19 +208,20 @@ def check_permutation(name, order, dim=None):
     return tuple(int(place) for place in order)
 
 
-def check_image_shape(name, shape):
-    """Channels, height and width of an image as a tuple of whole numbers of at least 1."""
+def check_image_shape(name: str, shape: Iterable[Any]) -> tuple[int, int, int]:
+    """Return channels, height and width of an image as whole numbers of at least 1."""
     try:
         sizes = tuple(shape)
     except TypeError:
         raise TypeError(f"{name}: expected (channels, height, width), got {shape!r}") from None
     if len(sizes) != 3:
         raise ValueError(f"{name}: expected (channels, height, width), got {sizes}")
-    return tuple(check_count(name, size) for size in sizes)
+    channels, height, width = (check_count(name, size) for size in sizes)
+    return channels, height, width
 
 
-def check_floats(name, value, *shape):
-    """An array of finite floats of that shape, None standing for any length; else a ValueError."""
+def check_floats(name: str, value: Any, *shape: int | None) -> None:
+    """Check that a value is an array of finite floats of that shape; None allows any length."""
     expected = ", ".join("any" if size is None else str(size) for size in shape)
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
         raise ValueError(f"{name}: expected an array of floats, got {shortened(value)}")
@@ -226,26 +233,26 @@ def check_floats(name, value, *shape):
         raise ValueError(f"{name}: expected finite numbers, got {value[~np.isfinite(value)][0]}")
 
 
-def check_log_shares(name, value, *shape):
-    """The same of logarithms of shares, which add up to 1 along the last axis."""
+def check_log_shares(name: str, value: Any, *shape: int | None) -> None:
+    """Check an array of logarithms of shares, which add up to 1 along the last axis."""
     check_floats(name, value, *shape)
     if not np.all(np.abs(np.logaddexp.reduce(value, axis=-1)) < 1e-6):
         raise ValueError(f"{name}: expected logarithms of numbers with sum 1, got others")
 
 
-def require(fine, message):
-    """A ValueError with the message where something is not as it has to be."""
+def require(fine: Any, message: str) -> None:
+    """Raise a ValueError with the message unless ``fine`` is true."""
     if not fine:
         raise ValueError(message)
 
 
-def one_line(error, length=300):
-    """What went wrong, however long and in however many lines it is told."""
+def one_line(error: object, length: int = 300) -> str:
+    """Return an error's message as one line of at most ``length`` characters."""
     text = " ".join(f"{error}".split()) or type(error).__name__
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
-def shortened(value, length=60):
-    """The start of a value's repr."""
+def shortened(value: Any, length: int = 60) -> str:
+    """Return the start of a value's repr."""
     text = repr(value)
     return text if len(text) <= length else text[: length - 3] + "..."

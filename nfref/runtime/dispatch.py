@@ -1,13 +1,13 @@
-"""Formula or twin: the one module that knows both sides.
+"""The choice between formula and twin, in the one module that knows both sides.
 
-Flows, losses, Adam, small matrices and continuous solves all come here by the name of their
-twin. What was asked for by ``nfref.backend`` is done. Unasked, the choice is left to the size
-of the problem: twins where there is work for them, formulas for a handful of rows, where
-compiling or loading a kernel would take longer than the answer. It depends on sizes alone,
-never on what happens to be compiled, so that the same call gives the same bits in every process.
+Flows, losses, Adam, small matrices and continuous solves call :func:`run` with the name of their
+twin. ``nfref.backend`` decides if it is used. Otherwise the size of the problem decides: twins
+for much work, formulas for a handful of rows, for which compiling or loading a kernel would take
+longer than the answer. The choice depends on sizes alone, never on which kernels are compiled.
+So the same call gives the same bits in every process.
 
-A twin takes the arguments of its formula. For those that it is not made for (complex numbers,
-forward mode, a solver without a twin), it returns None, and the formula computes the answer.
+A twin takes the arguments of its formula. It returns None for arguments that it does not support
+(complex numbers, forward mode, a solver without a twin), and the formula computes the answer.
 """
 
 from contextlib import contextmanager
@@ -17,23 +17,25 @@ from importlib import import_module
 from typing import NamedTuple
 
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any, Array, Callable, Iterable, Iterator
 from nfref.runtime.backends import chosen, numba_problem
 
-CALL = 2_000_000  # multiplications from which on an unasked call uses twins
-REPEATED = 50_000  # the same for a step of training, which is one of many
-LONG = 20_000  # numbers in a vector of parameters that are worth a kernel
-MANY = 1 << 17  # numbers in rows that are worth a second thread
-EVALUATIONS = 50  # of a continuous flow's network, about, in a call that solves it
+# Fewest multiplications etc. for which a call without a chosen backend uses twins.
+CALL = 2_000_000  # multiplications of a single call
+REPEATED = 50_000  # multiplications of a training step, which is one of many
+LONG = 20_000  # numbers in a vector of parameters
+MANY = 1 << 17  # numbers in rows, for a second thread
+EVALUATIONS = 50  # typical network evaluations in one solve of a continuous flow
 _REPEATING: ContextVar[bool] = ContextVar("nfref_repeating", default=False)
 
 
 class Twin(NamedTuple):
-    """Where the twins of a formula are, and from which size on they are worth it.
+    """The twins of a formula, and the smallest size at which they are used by default.
 
     ``size`` takes the arguments of the formula. ``numba`` and ``cuda`` are "module:function".
     """
 
-    size: object
+    size: Callable[..., int]
     worth_it: int
     numba: str
     cuda: str | None = None
@@ -100,8 +102,8 @@ TWINS = {
 
 
 @contextmanager
-def many_calls():
-    """Calls inside the block are each one of many, as steps of training are."""
+def many_calls() -> Iterator[None]:
+    """Treat each call inside the block as one of many, like a step of training."""
     token = _REPEATING.set(True)
     try:
         yield
@@ -109,8 +111,8 @@ def many_calls():
         _REPEATING.reset(token)
 
 
-def run(name, formula, *arguments):
-    """``formula(*arguments)``, or what the twin of that name makes of them."""
+def run(name: str, formula: Callable[..., Any], *arguments: Any) -> Any:
+    """Return ``formula(*arguments)``, computed by the formula or by the twin ``name``."""
     backend, twin = chosen(), TWINS[name]
     worth_it = min(twin.worth_it, REPEATED) if _REPEATING.get() else twin.worth_it
     if backend is None and twin.size(*arguments) >= worth_it and not numba_problem():
@@ -126,9 +128,10 @@ def run(name, formula, *arguments):
     return formula(*arguments)
 
 
-def for_each(task, count, size):
-    """task(k) for k = 0 ... count-1, which have ``size`` numbers together and do not depend on each
-    other: on all threads where that is worth it.
+def for_each(task: Callable[[int], Any], count: int, size: int) -> None:
+    """Call ``task(k)`` for k = 0 ... count-1, on all threads if ``size`` is large enough.
+
+    The tasks are independent of each other, and ``size`` counts the numbers in all of them.
     """
     run("for_each", _one_after_another, task, count, size)
 
@@ -138,12 +141,12 @@ def _one_after_another(task, count, size):
         task(k)
 
 
-def prepare(wanted):
-    """Have the twins of fits compiled, in other processes, while this one does something else.
+def prepare(wanted: Iterable[tuple[Any, Array, Callable[..., Any], int, int]]) -> None:
+    """Start compiling the twins of fits in other processes.
 
-    wanted : list of (density, vector, unflatten, rows of a step, rows scored at once)
-        In the order of need: the parameters as a vector of the dtype, and the way back from it;
-        0 rows where there is no such call.
+    ``wanted`` lists (density, vector, unflatten, rows of a step, rows scored at once), in the
+    order of need. The vector holds the parameters in the dtype of the fit, and ``unflatten`` turns
+    it back; 0 rows mean that there is no such call.
     """
     backend, likely = chosen(), []
     for density, vector, unflatten, step, scored in wanted:
@@ -160,8 +163,8 @@ def prepare(wanted):
         _load("nfref.kernels.background_compilation:start")(likely)
 
 
-def threads_of_steps(density, vector, unflatten, rows):
-    """How many threads share steps of so many rows; 0 where no twin makes many in one call."""
+def threads_of_steps(density: Any, vector: Array, unflatten: Callable[..., Any], rows: int) -> int:
+    """Return how many threads share a step; 0 if no twin makes many such steps in one call."""
     backend, twin = chosen(), TWINS["steps"]
     if backend == "numpy" or backend is None and rows * len(vector) < twin.worth_it:
         return 0
@@ -174,11 +177,11 @@ def threads_of_steps(density, vector, unflatten, rows):
 
 @cache
 def _kernels_work():
-    """Whether the kernels can do with the Numba at hand; who loses them is told once."""
+    """Return whether the kernels work with this version of Numba; warn once if they do not."""
     return _load("nfref.kernels.availability:kernels_work")()
 
 
 def _load(place):
-    """The function at "module:function"; kernels are not imported before they are needed."""
+    """Return the function at "module:function", importing its module at first use."""
     module, function = place.split(":")
     return getattr(import_module(module), function)

@@ -1,8 +1,8 @@
-"""Writing files so that a reader never meets half of one.
+"""Write files so that a reader never sees an incomplete one.
 
-A file is written under a short name of its own beside its target and then moved over it. What
-a process that was killed left behind is swept away by the next one that writes into the same
-folder: whoever writes holds a lock on its part, and the lock dies with the process.
+A file is written under a temporary name beside its target (a part), then moved over the target.
+The writer holds a lock on its part, and the lock ends with the process. So the next process that
+writes into the folder can remove the parts that killed processes left behind.
 """
 
 import contextlib
@@ -11,19 +11,22 @@ import secrets
 import stat
 import threading
 import time
+from typing import BinaryIO
 
-from nfref.runtime.annotations import Any, PathLike
+from nfref.runtime.annotations import Iterator, PathLike
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing is locked, and so nothing swept
-    fcntl = None  # type: ignore[assignment]
 
-PART = (".nfref-", ".part")  # how the names of parts begin and end
+    HAS_LOCKS = True
+except ImportError:  # Windows: parts are neither locked nor removed
+    HAS_LOCKS = False
+
+PART = (".nfref-", ".part")  # start and end of a part's name
 
 
-def is_special(path):
-    """Whether something that is no regular file stands there: a device, a pipe."""
+def is_special(path: PathLike) -> bool:
+    """Return whether something other than a regular file is at ``path``: a device, a pipe."""
     try:
         return not stat.S_ISREG(os.stat(path).st_mode)
     except OSError:
@@ -31,7 +34,7 @@ def is_special(path):
 
 
 def _mode(path):
-    """Permissions of the file that is replaced, or those a new file would get."""
+    """Return the permissions of the file to replace, or those of a new file."""
     try:
         return stat.S_IMODE(os.stat(path).st_mode)
     except OSError:
@@ -47,23 +50,25 @@ class Reservation:
     ----------
     path : path-like
     size : int
-        Bytes to set aside, so that a full disk shows now.
+        Bytes to allocate now, so that a full disk is found before the work.
     """
 
     def __init__(self, path: PathLike, size: int = 0) -> None:
         self.path = path
         self._target = os.path.realpath(path)
-        self._part = None
+        self._part: str | None = None
+        self._descriptor: int | None = None
         if is_special(self._target):
             return
         check_writable(path)
         folder = os.path.dirname(self._target)
         _sweep(folder)
         with _named(path):
-            self._descriptor, self._part = _locked_part(folder)
+            descriptor, self._part = _locked_part(folder)
+            self._descriptor = descriptor
             if size and hasattr(os, "posix_fallocate"):
                 try:
-                    os.posix_fallocate(self._descriptor, 0, size)
+                    os.posix_fallocate(descriptor, 0, size)
                 except OSError:
                     self.release()
                     raise
@@ -72,13 +77,13 @@ class Reservation:
         return os.fspath(self.path)
 
     @contextlib.contextmanager
-    def writing(self):
-        """The binary file; it takes the place of the target at the end of the block.
+    def writing(self) -> Iterator[BinaryIO]:
+        """Open the binary file, which replaces the target at the end of the block.
 
-        If anything goes wrong before that, an interrupt included, the target stays as it
-        was and the part is removed.
+        After an error or an interrupt before that, the target stays as it was and the part is
+        removed.
         """
-        if self._part is None:
+        if self._part is None or self._descriptor is None:
             with _named(self.path), open(self._target, "wb") as file:
                 yield file
             return
@@ -95,8 +100,8 @@ class Reservation:
         finally:
             self.release()
 
-    def release(self):
-        """Remove the part if there still is one."""
+    def release(self) -> None:
+        """Remove the part, if there still is one."""
         if self._part is not None:
             with contextlib.suppress(OSError):
                 os.unlink(self._part)
@@ -105,19 +110,17 @@ class Reservation:
             os.close(self._descriptor)
             self._descriptor = None
 
-    _descriptor: int | None = None
-
 
 @contextlib.contextmanager
-def reserved(path: PathLike | None, size: int = 0) -> Any:
-    """Set a place aside before long work, and give it back if nothing came of it.
+def reserved(path: PathLike | None, size: int = 0) -> Iterator[Reservation | None]:
+    """Reserve a place for a file before long work, and release it if the work fails.
 
     Parameters
     ----------
     path : path-like or None
         None reserves nothing.
     size : int
-        About how many bytes there will be.
+        Approximate size of the file in bytes.
 
     Yields
     ------
@@ -132,8 +135,8 @@ def reserved(path: PathLike | None, size: int = 0) -> Any:
 
 
 @contextlib.contextmanager
-def replacing(path: PathLike) -> Any:
-    """Open a binary file that takes the place of ``path`` once it is complete.
+def replacing(path: PathLike | Reservation) -> Iterator[BinaryIO]:
+    """Open a binary file that replaces ``path`` once it is complete.
 
     Links are followed; a device or a pipe is written directly.
 
@@ -150,8 +153,8 @@ def replacing(path: PathLike) -> Any:
         yield file
 
 
-def check_writable(path):
-    """Whether a file could be written at ``path``, found out before any work is spent on it.
+def check_writable(path: PathLike) -> None:
+    """Check that a file can be written at ``path``, before any work is spent on it.
 
     Raises
     ------
@@ -196,11 +199,11 @@ def check_writable(path):
 
 @contextlib.contextmanager
 def _named(path):
-    """Have errors of the system name the file that was meant, not the part."""
+    """Let the system's errors name the file, not its part."""
     try:
         yield
     except OSError as error:
-        if error.strerror is None:  # it is one line already
+        if error.strerror is None:  # the message is one line already
             raise
         raise type(error)(f"{path}: {error.strerror}") from None
 
@@ -209,18 +212,20 @@ def _named(path):
 
 
 class Turn:
-    """The right of one process at a time to make a file, which ends with the process.
+    """The right of one process at a time to make a file; it ends with the process.
 
-    It waits for a process that has it, for so many seconds, and goes on without it where there
-    is no way to tell: a folder that cannot be written, a file system without locks.
+    If another process has the right, it waits up to ``seconds`` for it. It goes on without the
+    right where locks do not work: in a folder that cannot be written, on a file system without
+    locks.
     """
 
-    def __init__(self, path, seconds):
+    def __init__(self, path: str, seconds: float) -> None:
         folder, name = os.path.split(path)
-        self._path, self._descriptor = os.path.join(folder, name.join(PART)), None
+        self._path = os.path.join(folder, name.join(PART))
+        self._descriptor: int | None = None
         self._ending = threading.Lock()
         end = time.monotonic() + seconds
-        if fcntl is None:
+        if not HAS_LOCKS:
             return
         with contextlib.suppress(OSError):
             os.makedirs(folder, 0o700, exist_ok=True)
@@ -232,8 +237,8 @@ class Turn:
                     os.close(descriptor)
                     time.sleep(0.05)
 
-    def end(self):
-        """Let another process have it. Several threads may say so."""
+    def end(self) -> None:
+        """Pass the right on to another process. Several threads may call this."""
         with self._ending:
             descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
@@ -246,7 +251,7 @@ class Turn:
 
 
 def _locked_part(folder):
-    """(descriptor, path) of a new file that this process holds a lock on."""
+    """Return (descriptor, path) of a new file, locked by this process."""
     while True:
         path = os.path.join(folder, secrets.token_hex(6).join(PART))
         descriptor = os.open(
@@ -254,12 +259,12 @@ def _locked_part(folder):
         )
         if _lock(descriptor):
             return descriptor, path
-        os.close(descriptor)  # a sweeper was faster, and has removed it
+        os.close(descriptor)  # another process was faster and has removed it
 
 
 def _lock(descriptor):
-    """Whether the file is ours now: locked, and not removed in the meantime."""
-    if fcntl is None:
+    """Lock a file, and return whether this succeeded and nobody has removed the file."""
+    if not HAS_LOCKS:
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -271,8 +276,8 @@ def _lock(descriptor):
 
 
 def _sweep(folder):
-    """Remove the parts that no process holds."""
-    if fcntl is None:
+    """Remove the parts that no process has locked."""
+    if not HAS_LOCKS:
         return
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:

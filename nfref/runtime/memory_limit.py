@@ -1,8 +1,8 @@
-"""What the system allows a process; told before NumPy is there, so no import of it."""
+"""The system's memory limit for a process; read before NumPy is imported, so without it."""
 
 
-def address_space():
-    """Bytes of address space that this process may take (``ulimit -v``)."""
+def address_space() -> float:
+    """Return the bytes of address space that this process may use (``ulimit -v``)."""
     try:
         from resource import RLIM_INFINITY, RLIMIT_AS, getrlimit
     except ImportError:  # Windows

@@ -1,46 +1,47 @@
-"""What parameters have to look like: nested dicts and lists with an array of a shape at each place.
+"""The structure of parameters: nested dicts and lists, and the shape of each array in them.
 
-A flow finds out at its first call, from what ``init`` makes, and compares at each.
+A flow derives its structure from the parameters of ``init`` at its first call, and checks against
+it at every call.
 """
 
 import numpy as np
 
-from nfref.runtime.annotations import DTypeLike, Params
+from nfref.runtime.annotations import Any, Callable, DTypeLike, Params
 from nfref.runtime.autograd_internals import getval
 from nfref.runtime.params import cast, leaves, tree_map
 
 
 class Structure:
-    """Nested dicts and lists of shapes, and a quick way to the arrays that should have them.
+    """Nested dicts and lists of shapes, and a fast check of the arrays that should have them.
 
-    Every call of a flow pays for that way: one step for a container or array, and no word on
-    what is wrong before something is.
+    Every call of a flow pays for this check: one step for each container or array. The message is
+    only composed once something is wrong.
 
     Parameters
     ----------
     shapes : nested dicts and lists of tuples
-        None anywhere in it stands for parameters not known.
+        None anywhere in it stands for unknown parameters.
 
     Attributes
     ----------
     known : bool
-        Whether all are.
+        Whether all parameters are known.
     """
 
-    def __init__(self, shapes: Params) -> None:
+    def __init__(self, shapes: Any) -> None:
         self.shapes = shapes
-        # (container among those before, key in it, kind) of each container, the first around all.
-        self._containers: list = []
+        # (index of the parent container, key in it, kind) of each container, outermost first.
+        self._containers: list[tuple[int, Any, type]] = []
         self._lengths = [1]
-        self._places: list = []
-        self._shapes: list = []
-        self._unknown: list = []
+        self._places: list[tuple[int, Any]] = []
+        self._shapes: list[tuple[int, ...]] = []
+        self._unknown: list[tuple[int, Any]] = []
         self._add(0, 0, shapes)
         self.known = not self._unknown
 
     @classmethod
-    def made_by(cls, init):
-        """That of what ``init(rng)`` makes; unknown where it is not implemented."""
+    def made_by(cls, init: Callable[[np.random.Generator], Any]) -> "Structure":
+        """Return the structure of ``init(rng)``; unknown if that is not implemented."""
         try:
             return cls(tree_map(np.shape, init(np.random.default_rng(0))))
         except NotImplementedError:
@@ -59,29 +60,29 @@ class Structure:
             for key, inner in _entries(part).items():
                 self._add(own, key, inner)
 
-    def checked(self, params: Params, dtype: DTypeLike | None = None) -> Params:
-        """The parameters in ``dtype``, after a check that a flow or base can take them.
+    def checked(self, params: Params, dtype: DTypeLike | None = None) -> Any:
+        """Check that a flow or base can take the parameters, and return them in ``dtype``.
 
-        Kernels read packed parameters at the places where arrays of the expected shapes would be,
-        so that no other array may ever reach them.
+        Kernels read packed parameters at places computed from the expected shapes. So arrays of
+        other shapes must never reach them.
 
         Parameters
         ----------
         params : nested dicts and lists of arrays
         dtype : dtype, optional
-            The parameters are cast to it; left as they are if omitted.
+            Target of a cast; the parameters stay as they are if omitted.
 
         Returns
         -------
         params : nested dicts and lists of arrays
-            The same object where there is nothing to cast.
+            The same object if there is nothing to cast.
 
         Raises
         ------
         ValueError
-            If an array has another shape; if a key or an entry of a list is missing or too much.
+            If an array has another shape; if a key or a list entry is missing or superfluous.
         TypeError
-            If there is something else than an array, dict or list where one is expected.
+            If something other than the expected array, dict or list is found.
         """
         if not self._holds(params, dtype):
             _check("params", params, self.shapes)
@@ -89,7 +90,7 @@ class Structure:
         return params
 
     def _holds(self, params, dtype):
-        """Whether all is in place and in ``dtype``; numbers, where that is left open."""
+        """Return whether all arrays are in place and in ``dtype``; None allows any numbers."""
         try:
             found = self.arrays(params)
             return [leaf.shape for leaf in found[: len(self._shapes)]] == self._shapes and (
@@ -97,15 +98,15 @@ class Structure:
                 if dtype is None
                 else {leaf.dtype for leaf in found} <= {dtype}
             )
-        except (AttributeError, LookupError, TypeError):  # not an array; not there; no container
+        except (AttributeError, LookupError, TypeError):  # not an array; missing; no container
             return False
 
-    def arrays(self, params):
-        """What stands where arrays are expected, in their order; of unknown parts all, at the end.
+    def arrays(self, params: Any) -> list[Any]:
+        """Return the expected arrays in order, then all arrays of unknown parts.
 
-        A LookupError or TypeError where containers are not as expected.
+        Raises a LookupError or TypeError if a container is not as expected.
         """
-        nodes = [(params,)]
+        nodes: list[Any] = [(params,)]
         for parent, key, kind in self._containers:
             node = nodes[parent][key]
             nodes.append(node if type(node) is kind else _plain(node, kind))
@@ -118,7 +119,7 @@ class Structure:
 
 
 def _plain(node, kind):
-    """A container of a kind, or what autograd traces as one; a TypeError for anything else."""
+    """Return a container of a kind without autograd's box; raise a TypeError for anything else."""
     node = getval(node)
     if not isinstance(node, dict if kind is dict else (list, tuple)):
         raise TypeError
@@ -126,7 +127,7 @@ def _plain(node, kind):
 
 
 def _check(path, params, expected):
-    """Say what is not as expected, with the path to it."""
+    """Raise an error that names the first difference and the path to it."""
     if expected is None:
         return
     params = getval(params)

@@ -1,13 +1,13 @@
 """Parameters: nested dicts and lists of arrays, and the few operations on them.
 
-Every flow takes its parameters as the first argument, and they are never anything
-but dicts, lists and arrays. So ``autograd.grad`` needs no help, a checkpoint is a
-flat file, and an optimiser sees one long vector.
+Every flow takes its parameters as the first argument. They are always dicts, lists and arrays.
+So ``autograd.grad`` works on them directly, a checkpoint is a flat file, and an optimiser sees
+one long vector.
 """
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Callable, Params
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Iterable, Params, Sequence
 from nfref.runtime.autograd_internals import (
     Box,
     SparseObject,
@@ -19,8 +19,8 @@ from nfref.runtime.autograd_internals import (
 )
 
 
-def leaves(params: Array) -> list[Any]:
-    """All arrays of a nested structure, depth first, in insertion order.
+def leaves(params: Any) -> list[Any]:
+    """Return all arrays of a nested structure, depth first, in insertion order.
 
     Parameters
     ----------
@@ -39,12 +39,13 @@ def leaves(params: Array) -> list[Any]:
     return [params]
 
 
-def tree_map(function: Any, params: Any, *others: Any) -> Any:
+def tree_map(function: Callable[..., Any], params: Any, *others: Any) -> Any:
     """Apply ``function`` leaf by leaf to one or several structures of the same shape.
 
     Returns
     -------
-    Nested structure of the same shape; tuples become lists.
+    nested structure of the same shape
+        Tuples become lists.
     """
     structure = getval(params)
     if isinstance(structure, dict):
@@ -60,22 +61,22 @@ def tree_map(function: Any, params: Any, *others: Any) -> Any:
     return function(params, *others)
 
 
-def filled(params, arrays):
-    """The same structure with other arrays, in the order of :func:`leaves`."""
+def filled(params: Any, arrays: Iterable[Any]) -> Any:
+    """Return the same structure with other arrays, in the order of :func:`leaves`."""
     arrays = iter(arrays)
     return tree_map(lambda leaf: next(arrays), params)
 
 
-def matching(params, other):
-    """The arrays of another structure of the same shape, in the order of ``params``."""
-    found = []
+def matching(params: Any, other: Any) -> list[Any]:
+    """Return the arrays of another structure of the same shape, in the order of ``params``."""
+    found: list[Any] = []
     tree_map(lambda leaf, own: found.append(own), params, other)
     return found
 
 
-def cast(params, dtype):
-    """The same parameters with every array in ``dtype``; untouched where they already are."""
-    # NumPy reads None as float64, so a leaf without a dtype must not be compared by it.
+def cast(params: Any, dtype: DTypeLike) -> Any:
+    """Return the parameters with every array in ``dtype``; the same object if they already are."""
+    # NumPy reads a dtype of None as float64, so check first that a leaf has a dtype.
     if all(hasattr(leaf, "dtype") and leaf.dtype == dtype for leaf in leaves(params)):
         return params
     return tree_map(
@@ -84,39 +85,39 @@ def cast(params, dtype):
     )
 
 
-def dtype_of(params):
-    """The common dtype of the parameters; float64 where there are none."""
+def dtype_of(params: Any) -> np.dtype[Any]:
+    """Return the common dtype of the parameters; float64 if there are none."""
     arrays = leaves(params)
     return np.result_type(*(leaf.dtype for leaf in arrays)) if arrays else np.dtype(np.float64)
 
 
-def at_path(params, path):
-    """The part that a sequence of keys and indices leads to."""
+def at_path(params: Any, path: Iterable[Any]) -> Any:
+    """Return the part that a sequence of keys and indices leads to."""
     for step in path:
         params = params[step]
     return params
 
 
-def with_part(params, path, part):
-    """The same parameters, with another part at the end of a path."""
+def with_part(params: Any, path: Sequence[Any], part: Any) -> Any:
+    """Return a copy of the parameters with another part at the end of a path."""
     if not path:
         return part
-    found = dict(params) if isinstance(params, dict) else list(params)
+    found: Any = dict(params) if isinstance(params, dict) else list(params)
     found[path[0]] = with_part(params[path[0]], path[1:], part)
     return found
 
 
-def count(params):
-    """How many numbers the parameters hold."""
+def count(params: Any) -> int:
+    """Return how many numbers the parameters hold."""
     return sum(np.size(leaf) for leaf in leaves(params))
 
 
 def flatten(params: Params) -> tuple[Array, Callable[..., Any]]:
-    """One long vector, and the function that turns such a vector back.
+    """Return the parameters as one long vector, and the function that turns such a vector back.
 
-    Autograd passes through the way back cheaply: a step of RealNVP(2, layers=8) on 512 float32
-    rows takes 16.8 ms, 19.4 with autograd's own slices of the vector, and 22.8 with the nested
-    parameters as the variable.
+    Autograd passes through ``unflatten`` cheaply. A training step of RealNVP(2, layers=8) on 512
+    float32 rows takes 16.8 ms, instead of 19.4 ms with autograd's own slices of the vector and
+    22.8 ms with the nested parameters as the variable.
 
     Parameters
     ----------
@@ -136,7 +137,7 @@ def flatten(params: Params) -> tuple[Array, Callable[..., Any]]:
     places = [(end - leaf.size, end, leaf.shape) for leaf, end in zip(arrays, ends)]
 
     def unflatten(vector):
-        # Where nothing is traced, a primitive takes ten times as long as the slice.
+        # On an untraced vector, a primitive takes ten times as long as the slice.
         piece = _piece if isinstance(vector, Box) else _slice
         return filled(params, [piece(vector, *place) for place in places])
 
@@ -152,7 +153,7 @@ _piece = primitive(_slice)
 
 @primitive
 def _at_its_place(piece, start, end, space):
-    """A vector that is zero but for one piece; autograd's own is added up by numpy.add.at."""
+    """Return a vector that is zero outside one piece; autograd's own uses slow numpy.add.at."""
 
     def add(total):
         total[start:end] += piece.ravel()

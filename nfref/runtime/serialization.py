@@ -1,12 +1,12 @@
-"""Frozen configuration as plain data and arrays, and back: what a file holds of it.
+"""Frozen configuration as plain data and arrays, for files, and back.
 
-``describe`` takes it apart into what JSON can hold and arrays by name; ``rebuild`` builds it anew,
-and builds nothing but what is a :class:`~nfref.runtime.configuration.Configuration` of this
-package. ``docs/model_files.rst`` says how everything is written down.
+``describe`` turns it into JSON data and named arrays. ``rebuild`` turns these back, and builds
+only a :class:`~nfref.runtime.configuration.Configuration` of this package.
+``docs/model_files.rst`` describes the format.
 
-A description may come from a stranger. :func:`check_sizes` holds it against the arrays that came
-with it before anything is made of it, and every class checks what it is built from. Whatever is
-wrong is a ValueError of one line.
+A description may come from an untrusted file. :func:`check_sizes` compares it with the arrays of
+the file before anything is built, and every class checks its fields. Every problem is a
+ValueError of one line.
 """
 
 import dataclasses
@@ -21,16 +21,16 @@ from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import one_line, shortened
 from nfref.runtime.configuration import Configuration
 
-DEEPEST = 50  # levels inside of each other
-SLACK = 4096  # what a description may ask for however few numbers came with it
-LARGEST = 2**128  # whole numbers are below: a generator's state is
+DEEPEST = 50  # most nested levels of a description
+SLACK = 4096  # numbers that a description may always ask for, beyond those in its file
+LARGEST = 2**128  # bound on whole numbers; the state of a random generator is below it
 RESERVED = ("class", "array", "float")
 
 
 def described_classes() -> dict[str, Any]:
-    """name -> class of all that a description may name.
+    """Return name -> class of all classes that a description may name.
 
-    These are the public dataclasses of this package: a flow needs no entry in a list.
+    These are the public dataclasses of this package, so a new flow needs no entry in a list.
     """
     for name in nfref.__all__:
         if name[0].isupper():  # the names of classes
@@ -41,14 +41,14 @@ def described_classes() -> dict[str, Any]:
 def _can_be_described(kind):
     return (
         issubclass(kind, Configuration)
-        and dataclasses.is_dataclass(kind)
         and kind.__module__.startswith("nfref.")
         and not kind.__name__.startswith("_")
+        and dataclasses.is_dataclass(kind)
     )
 
 
 def _offered(name):
-    """The class that nfref offers by that name and a description may name; else None."""
+    """Return nfref's public class of that name if a description may name it; else None."""
     try:
         kind = getattr(nfref, name) if name in nfref.__all__ else None
     except ModuleNotFoundError:  # of an extra
@@ -57,7 +57,7 @@ def _offered(name):
 
 
 def _imported():
-    """The :func:`described_classes` of the modules that are imported."""
+    """Return the :func:`described_classes` of the imported modules."""
     found: dict[str, Any] = {}
     pending: list[Any] = [Configuration]
     while pending:
@@ -72,19 +72,19 @@ def _imported():
 
 
 def describe(thing: Any) -> tuple[Any, dict[str, Array]]:
-    """A configuration, or nested dicts and lists of such, as plain data and arrays.
+    """Return a configuration, or nested dicts and lists of them, as plain data and arrays.
 
     Parameters
     ----------
     thing : Configuration, dict, list, tuple, array, number, str or None
-        Of the :func:`described_classes`, as is all inside of it.
+        It and all configurations inside it are of the :func:`described_classes`.
 
     Returns
     -------
-    description : dict or whatever else stands for ``thing``
+    description : dict or other JSON data
         A configuration is ``{"class": name, field: value, ...}``, an array ``{"array": name}``.
     arrays : dict of str to array
-        Named by their places, as in ``pool/weights``.
+        Named by their places, such as ``pool/weights``.
 
     Raises
     ------
@@ -139,17 +139,17 @@ def _plain(value, place, arrays, known):
 
 
 def rebuild(description: Any, arrays: dict[str, Array] | None = None) -> Any:
-    """What :func:`describe` described.
+    """Return the object that :func:`describe` described.
 
     Parameters
     ----------
-    description : dict or whatever else JSON can hold
+    description : dict or other JSON data
     arrays : dict of str to array, optional
 
     Raises
     ------
     ValueError
-        If a class is unknown or its fields aren't those of this version; if an array is missing,
+        If a class is unknown or has other fields in this version; if an array is missing,
         used twice or not used.
     """
     left = dict(arrays or {})
@@ -160,7 +160,7 @@ def rebuild(description: Any, arrays: dict[str, Array] | None = None) -> Any:
 
 
 def _built(plain, arrays, known, kind=tuple):
-    """``kind`` is what lists become: tuples in fields, lists in dicts."""
+    """Rebuild a part; lists become ``kind``: tuples in fields, lists in dicts."""
     if isinstance(plain, list):
         return kind(_built(item, arrays, known, kind) for item in plain)
     if not isinstance(plain, dict):
@@ -186,13 +186,13 @@ def _built_class(plain, arrays, known):
         raise ValueError(f"class: expected one of nfref that files hold, got {shortened(name)}")
     values = {key: _built(item, arrays, known) for key, item in plain.items() if key != "class"}
     try:
-        for field in dataclasses.fields(kind):  # JSON of others writes 1.0 as 1
+        for field in dataclasses.fields(kind):  # other programs may write 1.0 as 1
             is_float = float in (field.type, *get_args(field.type))
             if is_float and type(values.get(field.name)) is int:
                 values[field.name] = float(values[field.name])
         thing = kind(**values)
         thing._check()
-    except Exception as error:  # a stranger's fields fail in whatever way they like
+    except Exception as error:  # fields of an untrusted file may fail in any way
         raise ValueError(
             f"{name}: expected fields that describe one, got {one_line(error)}"
         ) from None
@@ -203,13 +203,13 @@ def _built_class(plain, arrays, known):
 
 
 def check_sizes(description: Any, arrays: dict[str, Array], length: int = 0) -> None:
-    """That no size in a description is larger than what came with it holds.
+    """Check that no size in a description exceeds the contents of its file.
 
-    That is its arrays, and its own text of so many bytes. Each layer has an array or more, and each
-    coordinate of a flow a number or more; only bases and flows of images can have more coordinates
-    than parameters, and make nothing of them.
+    The contents are the arrays, and ``length`` bytes of text. Each layer has at least one array,
+    and each coordinate of a flow at least one number. Only bases and flows of images can have more
+    coordinates than parameters, and these allocate nothing for them.
     """
-    most = 8 * len(arrays) + SLACK  # a layer has an array or more, and some parts without
+    most = 8 * len(arrays) + SLACK  # a layer has an array or more, and some parts have none
     if next(itertools.islice(_classes(description), most, None), None) is not None:
         raise ValueError(f"expected at most {most:,} parts beside {len(arrays):,} arrays, got more")
     numbers = sum(array.size for array in arrays.values()) + length + SLACK
@@ -217,7 +217,7 @@ def check_sizes(description: Any, arrays: dict[str, Array], length: int = 0) -> 
 
 
 def _classes(plain, depth=0):
-    """The descriptions of configurations, one after the other."""
+    """Yield the descriptions of all configurations."""
     if isinstance(plain, dict) and "class" in plain:
         yield plain
     if depth <= DEEPEST and isinstance(plain, (dict, list)):

@@ -1,11 +1,11 @@
 """Determinants and solutions of N small matrices at once.
 
-The Jacobians of N rows are N matrices (D, D). Each function stands twice: the formula, with
+The Jacobians of N rows are N matrices (D, D). Each function exists twice: the formula, with
 an underscore, and the public function of the same name, which checks and dispatches.
 
-What runs where: up to D = 64 the ``numba`` twins eliminate several matrices side by side.
-Under ``cuda`` values of :func:`log_abs_det` are computed on the device, everything else by
-the ``numba`` twins, gradients included. Larger matrices and complex numbers take the formulas.
+Up to D = 64 the ``numba`` twins eliminate several matrices side by side. Under ``cuda`` the device
+computes values of :func:`log_abs_det`; the ``numba`` twins compute everything else, gradients
+included. Larger matrices and complex numbers take the formulas.
 """
 
 import autograd.numpy as np
@@ -19,7 +19,7 @@ from nfref.runtime.checks import as_array
 
 
 def _log_abs_det(matrices):
-    """log |det A_n|, by LU decomposition with partial pivoting; -inf for a singular matrix.
+    """Return log |det A_n|, by LU decomposition with partial pivoting; -inf for a singular A_n.
 
     Shapes: matrices (N, D, D). Returns (N,).
     """
@@ -27,7 +27,7 @@ def _log_abs_det(matrices):
 
 
 def _solve(matrices, rows):
-    """The y_n that solve A_n y_n = r_n.
+    """Return the y_n that solve A_n y_n = r_n.
 
     Shapes: matrices (N, D, D), rows (N, D). Returns (N, D).
     """
@@ -38,7 +38,7 @@ def _solve(matrices, rows):
 
 
 def log_abs_det(matrices: Array) -> Array:
-    """log |det A_n| of each matrix, in nats.
+    """Return log |det A_n| of each matrix, in nats.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def log_abs_det(matrices: Array) -> Array:
     Returns
     -------
     (N,) array
-        -inf for a singular matrix, NaN for one that holds a NaN.
+        -inf for a singular matrix, NaN for a matrix with a NaN.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def solve(matrices: Array, rows: Array) -> Array:
     except np.linalg.LinAlgError:
         _refuse_singular(getval(matrices))
         raise
-    # What LAPACK refuses, a twin answers with NaN; but a NaN also comes from one in the matrix.
+    # A twin returns NaN where LAPACK raises; but a NaN in the matrix gives NaN, too.
     suspects = np.isnan(getval(solution)[:, 0])
     if suspects.any():
         _refuse_singular(
@@ -113,7 +113,7 @@ def _as_matrices(value):
 
 
 def _run(name, formula, *arrays):
-    """NaN is an answer here, so LAPACK need not warn of it."""
+    """Dispatch without LAPACK's warnings: NaN is a valid answer here."""
     with np.errstate(invalid="ignore"):
         return dispatch.run(name, formula, *arrays)
 

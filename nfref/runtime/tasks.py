@@ -1,4 +1,4 @@
-"""Tasks on several threads at once, with one thread for the kernels of each."""
+"""Run tasks on several threads at once, with one thread for the kernels of each."""
 
 from concurrent.futures import ThreadPoolExecutor, wait
 
@@ -9,10 +9,10 @@ from nfref.runtime.backends import one_thread
 def in_order(
     task: Callable[[int], Any], count: int, threads: int, stop: Callable[[], None]
 ) -> Iterator[Any]:
-    """task(0), task(1), ... task(count - 1), in their order; one thread is that of the caller.
+    """Yield task(0), task(1), ... task(count - 1) in order; one thread means the caller's.
 
-    ``stop`` is called when Ctrl-C comes and when nobody wants the rest: it has tasks end soon, also
-    those that begin later. What a task returns that Ctrl-C ended counts like the others.
+    Ctrl-C, an error and an abandoned generator call ``stop``, which lets tasks end soon, also
+    those that begin later. The result of a task that Ctrl-C ended is yielded like the others.
     """
     if threads == 1:
         yield from map(task, range(count))
@@ -23,11 +23,11 @@ def in_order(
             for future in waiting:
                 try:
                     while not future.done():
-                        wait([future], 1)  # on Windows, Ctrl-C can't end one without a timeout
+                        wait([future], 1)  # on Windows, Ctrl-C cannot end a wait without timeout
                 except KeyboardInterrupt:
                     stop()
                 yield future.result()
-        except BaseException:  # an error; the end of the generator
+        except BaseException:  # an error, or the end of the generator
             stop()
             pool.shutdown(cancel_futures=True)
             raise

@@ -1,15 +1,15 @@
-"""Density estimation by dual ascent: a flow grows by one small map at a time, and each one pays.
+"""Density estimation by dual ascent: add one small map to a flow at a time, if it helps.
 
 Sources: Tabak and Vanden-Eijnden 2010; Tabak and Turner 2013.
 
-The rows are taken towards the normal, x -> z_0 -> z_1 -> ..., first by whitening, then by maps
-close to the identity, each of which is chosen to raise the log-likelihood
+The rows move towards the normal, x -> z_0 -> z_1 -> ..., first by whitening, then by maps
+close to the identity. Each map is chosen to raise the log-likelihood
 
     sum_n log N(z_n; 0, 1) + log |det dz_n/dx_n|
 
-of the rows where they stand now; earlier maps are never touched again. There is no network and no
-gradient through the chain: a candidate's own log-likelihood is concave in its few parameters, and
-Newton's method climbs it, one step of it by the rule of the paper. Turned around, the maps are a
+of the rows at their current places; earlier maps stay fixed. There is no network and no gradient
+through the chain. A candidate's own log-likelihood is concave in its few parameters, and Newton's
+method maximises it; the rule of the paper takes one step of it. The inverses of the maps are a
 flow, with its density in closed form.
 """
 
@@ -20,11 +20,12 @@ import numpy as np
 
 from nfref.bases.standard_normal import standard_normal_log_prob
 from nfref.density import Density
+from nfref.flow import Flow
 from nfref.flows.composition import Chain
 from nfref.flows.hinge import Hinge, branches
 from nfref.flows.linear import FixedLinear, Linear, random_rotation
 from nfref.flows.radial_expansion import RadialExpansion, shares
-from nfref.runtime.annotations import Any, Array, Generator, Params
+from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.checks import at_least, check_count, check_positive, check_rng, one_of
 from nfref.runtime.configuration import Checked
 from nfref.training.rows import real_rows
@@ -32,16 +33,18 @@ from nfref.training.rows import real_rows
 # One map ----------------------------------------------------------------------------------
 
 
-def best_expansions(z, centres, widths, bound, rounds=50):
-    """The beta of each radial expansion that raises the log-likelihood of z most, and by how much.
+def best_expansions(
+    z: Array, centres: Array, widths: Array, bound: float, rounds: int = 50
+) -> tuple[Array, Array]:
+    """Return the beta of each radial expansion with the largest gain in log-likelihood, and gains.
 
     With v = z - c and the profile f, g of :class:`nfref.RadialExpansion` at |v| / width, the gain
     is the mean over the rows of
 
         -beta f z.v - beta^2 f^2 |v|^2 / 2 + (D - 1) log(1 + beta f) + log(1 + beta g),
 
-    which is concave in beta; Newton's steps run inside of a bracket that its slope narrows, and
-    halve it, on the scale of log(1 + beta), where they would leave it.
+    which is concave in beta. Newton's steps run inside a bracket that the slope narrows. If a step
+    would leave the bracket, a halving on the scale of log(1 + beta) replaces it.
 
     Shapes: z (N, D); centres (K, D); widths (K,). Returns two (K,).
     """
@@ -67,14 +70,16 @@ def best_expansions(z, centres, widths, bound, rounds=50):
     )
 
 
-def quadratic_expansions(z, centres, widths, bound, step):
-    """The beta of each radial expansion by the rule of the paper: one quadratic, a step that ends.
+def quadratic_expansions(
+    z: Array, centres: Array, widths: Array, bound: float, step: float
+) -> Array:
+    """Return the beta of each radial expansion by the paper's rule: one quadratic, a bounded step.
 
     Paper:   Tabak and Turner, section 1: the parameters of a map maximise a local quadratic
-             approximation to the log-likelihood. In a program written after it,
-             beta' = -G / H, G and H its two derivatives at 0, cut off at +-step.
-    Differs: beta' is the beta of :func:`nfref.flows.radial_expansion.expansion_inverse` there;
-             nfref's bound on how much lengths change holds beside the step.
+             approximation to the log-likelihood. In a program based on it,
+             beta' = -G / H, G and H its two derivatives at 0, clipped to +-step.
+    Differs: beta' is explained at :func:`nfref.flows.radial_expansion.expansion_inverse`;
+             nfref's bound on the change of lengths applies in addition to the step.
 
     Shapes as for :func:`best_expansions`. Returns (K,).
     """
@@ -86,7 +91,7 @@ def quadratic_expansions(z, centres, widths, bound, step):
 
 
 def _moments(z, centres, widths):
-    """D; f and g (K, N) of the profile "erf"; the means of f z.v and f^2 |v|^2, (K,)."""
+    """Return D; f and g (K, N) of the profile "erf"; the means of f z.v and f^2 |v|^2, (K,)."""
     v = z[None] - centres[:, None]
     square = np.sum(v**2, axis=2)
     f, _, g, _ = shares(square / widths[:, None] ** 2, "erf")
@@ -99,12 +104,12 @@ def _moments(z, centres, widths):
     )
 
 
-def normal_width(centre, share):
-    """The radius of the ball about a centre that holds a share of a standard normal.
+def normal_width(centre: Array, share: float) -> float:
+    """Return the radius of the ball about a centre that holds a share of a standard normal.
 
-    With its density at the centre times the ball's volume Omega alpha^D for the share.
+    The share is approximated by the density at the centre times the ball's volume Omega alpha^D.
 
-    Paper:   Tabak and Turner, as a program written after it has it: the share is n_p / m, of m
+    Paper:   Tabak and Turner, as implemented in a program based on it: the share is n_p / m, of m
              rows, and alpha = sqrt(2 pi) (n_p / (m Omega))^(1/D) exp(|c|^2 / (2 D)).
     Differs: nothing.
 
@@ -115,15 +120,17 @@ def normal_width(centre, share):
     return np.sqrt(2 * np.pi) * np.exp((np.log(share) - log_volume + 0.5 * centre @ centre) / dim)
 
 
-def best_hinge(x, location, width, bound, rounds=30):
-    """The best hinge for one column: (shift, left slope, right slope).
+def best_hinge(
+    x: Array, location: float, width: float, bound: float, rounds: int = 30
+) -> tuple[float, float, float]:
+    """Return the best hinge for one column: (shift, left slope, right slope).
 
-    With u = x - location, z = c . (1, u, sqrt(width^2 + u^2)) and the slope is linear in c as
-    well, so that the mean of -z^2/2 + log dz/dx is concave in c. Newton's steps, halved until they
-    climb and both slopes, c_1 - c_2 and c_1 + c_2, are between 1/bound and bound.
+    With u = x - location, z = c . (1, u, sqrt(width^2 + u^2)) and the slope are linear in c, so
+    the mean of -z^2/2 + log dz/dx is concave in c. Newton's steps are halved until they raise it
+    and both slopes, c_1 - c_2 and c_1 + c_2, are between 1/bound and bound.
 
     Paper:   Tabak and Vanden-Eijnden, section 1: steps that move the marginals towards the normal.
-    Differs: what map and what step the paper takes could not be read.
+    Differs: the paper's map and step could not be read.
 
     Shapes: x (N,); location, width, floats. Returns three floats.
     """
@@ -162,7 +169,7 @@ def best_hinge(x, location, width, bound, rounds=30):
 
 @dataclass(frozen=True)
 class Ascent:
-    """What a dual ascent found: a density and how it got there.
+    """The result of a dual ascent: a density and its history.
 
     Attributes
     ----------
@@ -171,19 +178,20 @@ class Ascent:
     params : nested dicts and lists of arrays
     history : dict of list of float
         ``history["train"][k]``, the mean log-likelihood in nats per row after whitening and k
-        maps: it rises with every entry. ``history["validation"]`` where rows were held out.
+        maps, rises with every entry. ``history["validation"]`` is the same for held-out rows, if
+        there are any.
     maps : int
-        How many maps ``density`` has: all, or as many as the rows held out liked best.
+        Number of maps of ``density``: all, or the number that is best for the held-out rows.
     """
 
     density: Density
-    params: object
-    history: dict
+    params: dict[str, Any]
+    history: dict[str, list[float]]
     maps: int
-    _steps: tuple
+    _steps: tuple[tuple[Flow, Any], ...]
 
-    def after(self, maps: int) -> tuple[Density, Params]:
-        """The density of whitening and the first ``maps`` maps, and its parameters.
+    def after(self, maps: int) -> tuple[Density, dict[str, Any]]:
+        """Return the density of whitening and the first ``maps`` maps, and its parameters.
 
         Parameters
         ----------
@@ -203,33 +211,32 @@ class Ascent:
 
 @dataclass(frozen=True)
 class DualAscent(Checked):
-    """A density estimator of many small maps, each chosen for the rows as they are.
+    """A density estimator of many small maps, each chosen for the rows at their current places.
 
-    In turns a radial expansion (:class:`nfref.RadialExpansion`, profile "erf") about one of several
-    random points, and hinges (:class:`nfref.Hinge`) along random orthogonal directions. A map that
-    does not raise the log-likelihood of the rows is dropped. Cost: a step is a few dozen passes
-    over the rows, some 10 ms for 3,000 rows of eleven columns; a density of K maps is K small
-    passes.
+    It alternates a radial expansion (:class:`nfref.RadialExpansion`, profile "erf") about one of
+    several random points, and hinges (:class:`nfref.Hinge`) along random orthogonal directions. A
+    map that does not raise the log-likelihood of the rows is dropped. Cost: a step is a few dozen
+    passes over the rows, about 10 ms for 3,000 rows of eleven columns; a density of K maps is K
+    small passes.
 
     Parameters
     ----------
     steps : int, default 300
-        How many maps are tried after whitening.
+        Number of maps to try after whitening.
     kinds : {"both", "radial", "marginal"}, default "both"
-        Expansions and hinges in turns, or one kind alone.
+        Expansions and hinges alternately, or only one kind.
     rule : {"best", "paper"}, default "best"
-        How an expansion is chosen: the best of several, each with the beta that climbs furthest; or
-        as Tabak and Turner do, one whose width follows from its centre (:func:`normal_width`), with
-        the beta of a quadratic (:func:`quadratic_expansions`).
+        The choice of an expansion: the best of several, each with its best beta; or, as in Tabak
+        and Turner, one whose width follows from its centre (:func:`normal_width`), with the beta
+        of a quadratic (:func:`quadratic_expansions`).
     candidates : int, default 16
-        How many random centres and widths the best is chosen from.
+        Number of random centres and widths from which the best is chosen.
     smallest : float, default 0.02
-        The share of the rows that lie within one width of a map's centre at least; larger is
-        smoother.
+        The smallest share of the rows within one width of a map's centre; larger is smoother.
     bound : float, default 4
-        No map makes any length more than so many times longer or shorter.
+        The largest factor by which a map may stretch or shrink lengths.
     step : float, default 0.5
-        How far an expansion by the rule of the paper may move a row.
+        The longest move of a row by an expansion of the paper's rule.
 
     Examples
     --------
@@ -267,7 +274,7 @@ class DualAscent(Checked):
             raise ValueError(f"bound: expected a finite number above 1, got {self.bound}")
 
     def fit(self, x: Array, rng: Generator, validation: Array | None = None) -> Ascent:
-        """Climb from the normal with the mean and covariance of the rows.
+        """Start from the normal with the mean and covariance of the rows, and add maps.
 
         Parameters
         ----------
@@ -275,7 +282,7 @@ class DualAscent(Checked):
             More than D rows that do not lie in one hyperplane.
         rng : numpy.random.Generator
         validation : (M, D) array, optional
-            Rows that decide how many of the maps are kept.
+            Held-out rows that decide how many maps are kept.
 
         Returns
         -------
@@ -284,7 +291,7 @@ class DualAscent(Checked):
         Raises
         ------
         ValueError, TypeError
-            If an argument does not fit.
+            If an argument has the wrong shape, type or value.
         """
         check_rng(rng)
         z = _rows("x", x, np.shape(x)[1] if np.ndim(x) == 2 else 1)
@@ -292,8 +299,8 @@ class DualAscent(Checked):
         if validation is not None:
             held_out = _rows("validation", validation, z.shape[1])
             parts["validation"] = held_out, np.zeros(len(held_out))
-        steps: list = []
-        curves: dict[str, list] = {name: [] for name in parts}
+        steps: list[tuple[Flow, Any]] = []
+        curves: dict[str, list[float]] = {name: [] for name in parts}
         for flow, params in self._proposals(parts, rng):
             moved = {name: _moved(flow, params, *part) for name, part in parts.items()}
             reached = {name: _mean_log_prob(*part) for name, part in moved.items()}
@@ -307,7 +314,7 @@ class DualAscent(Checked):
         return Ascent(*_density(steps[: kept + 1]), curves, kept, tuple(steps))
 
     def _proposals(self, parts, rng):
-        """Whitening, then ``steps`` maps for the rows where they stand when each is asked for."""
+        """Yield whitening, then ``steps`` maps, each for the current places of the rows."""
         yield whitening(parts["train"][0])
         kinds = {
             "both": (self._expansion, self._hinges),
@@ -318,7 +325,7 @@ class DualAscent(Checked):
             yield kinds[step % len(kinds)](parts["train"][0], rng)
 
     def _expansion(self, z, rng):
-        """The best of some expansions about rows and about draws of the normal they are to be."""
+        """Return the best of some expansions about rows and about samples of the target normal."""
         dim = z.shape[1]
         count = self.candidates if self.rule == "best" else 1
         of_normal = np.arange(count) % 2 == 1 if self.rule == "best" else rng.random(1) < 0.5
@@ -329,12 +336,13 @@ class DualAscent(Checked):
         )
         if self.rule == "paper":
             widths = np.array([normal_width(centres[0], self.smallest)])
-            beta, best = quadratic_expansions(z, centres, widths, self.bound, self.step), 0
+            beta = quadratic_expansions(z, centres, widths, self.bound, self.step)
+            best = 0
         else:
             distances = np.linalg.norm(z[None] - centres[:, None], axis=2)
             widths = np.array([self._width(rng, row) for row in distances])
             beta, gain = best_expansions(z, centres, widths, self.bound)
-            best = np.argmax(gain)
+            best = int(np.argmax(gain))
         return RadialExpansion(dim, "erf"), {
             "centre": centres[best],
             "log_width": np.log(widths[[best]]),
@@ -342,7 +350,7 @@ class DualAscent(Checked):
         }
 
     def _hinges(self, z, rng):
-        """The best hinges along random orthogonal directions, one a direction."""
+        """Return the best hinges along random orthogonal directions, one per direction."""
         dim = z.shape[1]
         rotation = random_rotation(rng, dim)
         margins = z @ rotation
@@ -363,10 +371,10 @@ class DualAscent(Checked):
         return Chain((Hinge(dim), FixedLinear(rotation))), [hinges, {}]
 
     def _width(self, rng, distances):
-        """The distance within which a share of the rows lies, at least ``smallest`` of them.
+        """Return the distance within which a random share of the rows lies, at least ``smallest``.
 
-        The share is spread evenly on a logarithmic scale. Rows that coincide have no distance;
-        the smallest that they have from others stands in for it.
+        The share is uniform on a logarithmic scale. If the distance is zero, because rows
+        coincide, the smallest distance from other rows replaces it.
         """
         share = np.exp(rng.uniform(np.log(self.smallest), 0))
         width = np.quantile(distances, share)
@@ -374,9 +382,10 @@ class DualAscent(Checked):
 
 
 def whitening(x: Array) -> tuple[Linear, dict[str, Any]]:
-    """The affine flow that gives the rows mean 0 and covariance I, and its parameters.
+    """Return the affine flow that gives the rows mean 0 and covariance I, and its parameters.
 
-    Of all normals theirs has the largest likelihood, which is where the ascent starts.
+    The normal with their mean and covariance has the largest likelihood of all normals. The ascent
+    starts there.
 
     Parameters
     ----------
@@ -389,8 +398,8 @@ def whitening(x: Array) -> tuple[Linear, dict[str, Any]]:
     """
     mean = np.mean(x, axis=0)
     scale = np.where(np.ptp(x, axis=0) > 0, np.std(x, axis=0), 1)
-    # R^T R is the correlation matrix; R^T is the factor of it that Cholesky's method would find,
-    # and on its diagonal stands how much of each column those before it do not explain, of 1.
+    # R^T R is the correlation matrix, and R^T its Cholesky factor. Its diagonal holds the part of
+    # each column, of 1, that the columns before do not explain.
     r = np.linalg.qr((x - mean) / (scale * np.sqrt(len(x))), mode="r")
     rank = np.sum(np.abs(np.diag(r)) > 1e-10)
     if rank < x.shape[1]:

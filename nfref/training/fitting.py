@@ -1,4 +1,4 @@
-"""Maximum likelihood: Adam on minibatches, with a validation part that says when to stop."""
+"""Maximum likelihood: Adam on minibatches, with early stopping by held-out rows."""
 
 import math
 import numbers
@@ -48,48 +48,46 @@ def fit(
     resume: "FitState | None" = None,
     time_limit: float | None = None,
 ) -> FitResult:
-    """Fit a density to rows of data, by maximum likelihood unless another objective is given.
+    """Fit a density to rows of data, by maximum likelihood unless you give another objective.
 
     Each epoch takes all training rows once, in a new order, in ceil(N / batch_size)
-    batches of sizes that differ by at most one, so that no batch is a small remainder.
-    After each epoch the validation rows are scored, with batch norm in evaluation mode; the
-    parameters of the epoch that scored best are returned. Batch norm that evaluates with the
-    statistics of the training set gets those of all training rows before every scoring and for
-    what is returned, which costs about as much as scoring the training rows; no other flow
-    pays for it. Everything random comes from ``rng``: the same generator state gives the
-    same bits.
+    batches with sizes that differ by at most one, so that no batch is a small remainder.
+    After each epoch the validation rows are scored, with batch norm in evaluation mode. The
+    result holds the parameters of the epoch with the best score. Batch norm with the statistics
+    of the training set takes those of all training rows before every scoring and for the result.
+    That costs about as much as scoring the training rows, and only for flows with such layers.
+    All random numbers come from ``rng``: the same generator state gives the same bits.
 
     Parameters
     ----------
     density : Density
     params : nested dicts and lists of arrays
-        Where to start, as made by ``density.init``. They are not changed.
+        The starting parameters, as made by ``density.init``. They are not changed.
     x : (N, D) array
         Its dtype is the dtype of the training: float32 trains in float32.
     rng : numpy.random.Generator
     validation : float, (M, D) array or None
-        A fraction in (0, 1) of the rows of ``x``, drawn at random and held out; or the
-        validation rows themselves; or None, and the epoch with the best training loss
-        counts as the best, which over-fitting makes a worse choice.
+        A fraction in (0, 1) of the rows of ``x``, chosen at random and held out; or the
+        validation rows themselves; or None. With None the epoch with the best training loss
+        counts as the best, a worse choice because of over-fitting.
     context : (N, C) array, optional
         Required exactly when the density has ``context_dim`` C > 0.
     validation_context : (M, C) array, optional
-        The same for validation rows that are given as an array.
+        Context of the validation rows, if they are an array.
     sample_weight : (N,) array, optional
-        What each row counts, 0 or more and not all 0: in the loss, which is then
-        -sum w log p / sum w, and in the score of those that are held out. Only their ratios
-        matter. Rows of weight 0 are as good as not there, and a whole weight w counts as
-        w copies of the row do, as long as one batch takes all rows: otherwise copies fall into
-        different batches. Statistics that layers take of rows (actnorm, batch norm) count every
-        row once.
+        The weight of each row, at least 0 and not all 0. It enters the loss, which is then
+        -sum w log p / sum w, and the score of held-out rows. Only ratios of weights matter. Rows
+        of weight 0 are ignored. A whole weight w is equivalent to w copies of the row, as long as
+        one batch takes all rows: otherwise copies fall into different batches. Statistics that
+        layers take from rows (actnorm, batch norm) count every row once.
     validation_weight : (M,) array, optional
-        The same for validation rows that are given as an array.
+        Weights of the validation rows, if they are an array.
     epochs : int
-        At most so many.
+        Largest number of epochs.
     batch_size : int
-        At most so many rows a step.
+        Largest number of rows per step.
     learning_rate : float
-        Of Adam.
+        Learning rate of Adam.
     schedule : {None, "cosine"}
         "cosine" lowers the learning rate to zero over ``epochs`` epochs; None keeps it.
     clip_norm : float or None
@@ -97,48 +95,47 @@ def fit(
     patience : int or None
         Stop after this many epochs without a new best; None never does.
     average : float
-        In [0, 1). The validation rows are scored with, and the result holds, a running
-        average of the parameters of all steps, in which the past has this weight at every
-        step: with 0.99, the last hundred steps or so. That takes out most of the noise of
-        the batches (on white wine 0.1 to 0.2 nats). Running statistics that batch norm keeps
-        are averaged along. 0 takes the parameters as they are.
+        In [0, 1). A running average of the parameters of all steps scores the validation rows
+        and becomes the result. The past has this weight at every step: 0.99 averages about the
+        last hundred steps. That removes most of the noise of the batches (on white wine 0.1 to
+        0.2 nats). Running statistics of batch norm are averaged, too. 0 takes the parameters
+        without an average.
     data_dependent_init : bool
-        Let layers that set themselves by the data (actnorm, batch norm) look at up to
-        4,096 random training rows before the first step. False when ``params`` come from
-        an earlier fit.
+        Initialise data-dependent layers (actnorm, batch norm) from up to 4,096 random training
+        rows before the first step. Set it to False if ``params`` come from an earlier fit.
     objective : callable, optional
         (density, params, x, context, rng) -> scalar, written with ``autograd.numpy``: the
         loss of a batch instead of its negative log-likelihood. ``history["train"]`` is then
-        in its units; the validation rows are scored by their log-likelihood all the same.
+        in its units. The validation rows are still scored by their log-likelihood.
     progress : bool
         Show a bar on standard error with the nats per row of both parts.
     callback : callable, optional
-        Called with the :class:`FitState` after every epoch. Ctrl-C in it ends the fit like
-        anywhere else; other errors pass through.
+        Called with the :class:`FitState` after every epoch. Ctrl-C in it ends the fit as
+        elsewhere; other errors pass through.
     resume : FitState, optional
-        Go on from there instead of from ``params``, which then only give the structure. With
-        the same arguments and a generator in the state it had at the first call, the bits are
-        those of a fit that was never interrupted. ``epochs`` counts from the first call;
-        with a schedule it has to stay the same for that.
+        Continue from this state instead of from ``params``, which then only give the structure.
+        With the same arguments, and a generator in the state of the first call, the bits are
+        those of a fit without interruption. ``epochs`` counts from the first call; with a
+        schedule it has to stay the same for that.
     time_limit : float, optional
-        Stop after the first epoch that ends later than this many seconds after the call. What
-        comes back then depends on how fast the machine is.
+        Stop after the first epoch that ends later than this many seconds after the call. The
+        result then depends on the speed of the machine.
 
     Returns
     -------
     FitResult
         ``history["train"]`` and ``history["validation"]`` hold negative mean
-        log-likelihoods in nats per row, one value an epoch: of the training rows as the
-        epoch passed over them, and of the validation rows after it. Without validation the
-        second list is missing. The start competes for the best where there are validation
-        rows: if no epoch scores better, it is what comes back, and ``best_epoch`` is None.
-        Ctrl-C ends the fit and returns the best so far. A loss or gradient that is not finite,
-        or an integration that fails, ends it too, with the epoch in the message.
+        log-likelihoods in nats per row, one value per epoch: of the training rows during the
+        epoch, and of the validation rows after it. Without validation the second list is
+        missing. With validation rows the starting parameters are scored, too: if no epoch scores
+        better, they are the result, and ``best_epoch`` is None. Ctrl-C ends the fit and returns
+        the best so far. A loss or gradient that is not finite, or an integration that fails, also
+        ends it, with the epoch in the message.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument does not fit; if rows hold NaN or infinity.
+        If an argument has the wrong shape, type or value; if rows hold NaN or infinity.
     """
     check_rng(rng)
     if objective is not None and sample_weight is not None:
@@ -159,7 +156,7 @@ def fit(
     run = _Run(density, params, rows, held_out, settings, adam, rng)
     if resume is not None:
         _check_resume(resume, run.start, held_out is not None, rng)
-    if objective is None:  # steps in one call score by themselves; who fits scores afterwards
+    if objective is None:
         prepare(
             [
                 (
@@ -188,21 +185,21 @@ def fit(
     )
 
 
-def check_average(name, value):
-    """A number in [0, 1)."""
-    if not isinstance(value, numbers.Real) or not 0 <= value < 1:
+def check_average(name: str, value: Any) -> Any:
+    """Return a number, which must be in [0, 1)."""
+    if not isinstance(value, numbers.Real) or not 0 <= float(value) < 1:
         raise ValueError(f"{name}: expected a number in [0, 1), got {value!r}")
     return value
 
 
 @dataclass(frozen=True)
 class Settings(Checked):
-    """How long a fit goes on, and what a step of it is; as for :func:`fit`."""
+    """The settings of a fit and of its steps; see :func:`fit`."""
 
     epochs: int
     batch_size: int
     average: float
-    objective: object
+    objective: Callable[..., Any] | None
     data_dependent_init: bool
     patience: int | None = None
     time_limit: float | None = None
@@ -218,7 +215,7 @@ class Settings(Checked):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a fit stands.
+    """The current state of a fit.
 
     Attributes
     ----------
@@ -229,37 +226,39 @@ class Progress:
     optimizer : AdamState
     """
 
-    vector: np.ndarray
-    averaged: np.ndarray
+    vector: Array
+    averaged: Array
     optimizer: AdamState
 
     @property
-    def size(self):
-        """How many parameters there are."""
+    def size(self) -> int:
+        """The number of parameters."""
         return len(self.vector)
 
 
 class Best(NamedTuple):
-    """The best parameters so far, as a vector: their score in nats per row, and the epoch."""
+    """The best parameters so far, as a vector, with their score in nats per row and epoch."""
 
     score: float
-    epoch: int
-    vector: np.ndarray
+    epoch: int | None
+    vector: Array
 
 
 class _Run:
-    """A fit on its way: what it works with, and where it stands.
+    """A running fit: its inputs and its current state.
 
     Attributes
     ----------
     start : (P,) array
-        The parameters that it was called with.
+        The parameters at the call.
     now : Progress
     passed : list of (train, validation)
         Scores of each epoch.
     best : Best
-        Replaced in one piece, so that Ctrl-C finds it whole.
+        Replaced in one assignment, so that it is consistent after Ctrl-C.
     """
+
+    now: Progress
 
     def __init__(self, density, params, rows, held_out, settings, adam, rng):
         self.began = time.perf_counter()
@@ -271,10 +270,10 @@ class _Run:
         self.training = in_training(density)
         self.keeps_running, self.keeps_whole = map(self._learns, ("batch", "evaluation"))
         self.has_twins = settings.objective is None and not (self.keeps_running or self.keeps_whole)
-        self.now, self.passed, self.best = None, [], Best(math.inf, None, self.start)
+        self.passed, self.best = [], Best(math.inf, None, self.start)
 
     def epochs(self, resume, callback):
-        """Train epoch by epoch: yields what the bar shows, returns why it ended."""
+        """Train epoch by epoch: yield the text of the progress bar, return the reason to stop."""
         self._begin(resume)
         while not (ended := self._ended()):
             train = self._epoch()
@@ -315,7 +314,7 @@ class _Run:
             self.best = Best(score if math.isfinite(score) else math.inf, None, start)
 
     def _ended(self):
-        """Why no further epoch follows; None where one does."""
+        """Return the reason why no further epoch follows; None if one does."""
         done, patience, limit = len(self.passed), self.settings.patience, self.settings.time_limit
         if done >= self.settings.epochs:
             return "epochs"
@@ -327,8 +326,9 @@ class _Run:
         return None
 
     def _epoch(self):
-        """All rows once, in a new order; the mean loss in nats per row."""
-        count, losses = len(self.rows.x), []
+        """Take all rows once, in a new order; return the mean loss in nats per row."""
+        count = len(self.rows.x)
+        losses: list[float] = []
         batches = np.array_split(
             self.rng.permutation(count), math.ceil(count / self.settings.batch_size)
         )
@@ -339,7 +339,7 @@ class _Run:
 
             if not self.has_twins:
                 self.now, more = step()
-            else:  # as many as have finite losses
+            else:  # the twin makes steps as long as losses are finite
                 self.now, more = dispatch.run(
                     "steps",
                     step,
@@ -355,7 +355,7 @@ class _Run:
         return sum(loss * len(batch) for loss, batch in zip(losses, batches)) / count
 
     def _step(self, batch):
-        """Where one step of Adam leads, and the loss of the batch in a list."""
+        """Return the progress after one step of Adam, and the loss of the batch in a list."""
         now, objective = self.now, self.settings.objective
         if objective is None:
             loss, gradient = loss_and_gradient(self.training, self.unflatten, now.vector, *batch)
@@ -375,7 +375,7 @@ class _Run:
         return Progress(vector, averaged, optimizer), [float(loss)]
 
     def _score(self, now):
-        """Negative mean log-likelihood of the validation rows."""
+        """Return the negative mean log-likelihood of the validation rows."""
 
         def formula(*arguments):
             return mean_log_prob(self.density, self.evaluated(now.averaged), *self.held_out)
@@ -388,9 +388,9 @@ class _Run:
             )
 
     def evaluated(self, vector):
-        """The parameters that the density is evaluated with.
+        """Return the parameters for evaluation.
 
-        With the statistics of all training rows where layers evaluate with those.
+        Layers that evaluate with the statistics of all training rows get these.
         """
         params = self.unflatten(vector)
         if self.keeps_whole:
@@ -398,26 +398,26 @@ class _Run:
         return params
 
     def _looked_at_rows(self, vector):
-        """The parameters after layers that set themselves by the data have seen some rows."""
+        """Return the parameters after the data-dependent initialisation of layers."""
         some = self.rows.at(np.sort(self.rng.permutation(len(self.rows.x))[:BLOCK]))
         return trees.flatten(
             adapt(self.density, self.unflatten(vector), some.x, some.context, "start")
         )[0]
 
     def _learns(self, stage):
-        """Whether any layer learns from rows at this stage, found out with a single row."""
+        """Return whether any layer learns from rows at this stage, by trying a single row."""
         params, row = self.unflatten(self.start), self.rows.at(slice(1))
         return adapt(self.density, params, row.x, row.context, stage) is not params
 
     def history(self):
-        """As in :class:`FitResult`."""
+        """Return the history, as in :class:`FitResult`."""
         history = {"train": [train for train, _ in self.passed]}
         if self.held_out is not None:
             history["validation"] = [score for _, score in self.passed]
         return history
 
     def state(self):
-        """The :class:`FitState` after the last epoch."""
+        """Return the :class:`FitState` after the last epoch."""
         now, best, adam = self.now, self.best, self.now.optimizer
         return FitState(
             now.vector,
@@ -435,26 +435,32 @@ class _Run:
         )
 
 
-def mean_log_prob(density, params, x, context=None, weight=None):
-    """Mean log-likelihood in nats per row, computed in blocks of rows and summed in float64.
+def mean_log_prob(
+    density: Density,
+    params: Params,
+    x: Array,
+    context: Array | None = None,
+    weight: Array | None = None,
+) -> float:
+    """Return the mean log-likelihood in nats per row, in blocks of rows, summed in float64.
 
-    ``weight`` (N,) says what each row counts.
+    ``weight`` (N,) weights each row.
     """
     log_prob = in_blocks(lambda *rows: density.log_prob(params, *rows), x, context)
     return float(np.average(log_prob.astype(np.float64), weights=weight))
 
 
-# Going on -----------------------------------------------------------------------------------
+# Resuming -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class FitState(Configuration):
-    """Where a fit stands after an epoch: all that it takes to go on, to the same bits.
+    """The state of a fit after an epoch, with all that resuming it to the same bits needs.
 
     Attributes
     ----------
     vector, averaged : (P,) array
-        The parameters, and their running average, which is what is scored.
+        The parameters, and their running average, which is scored.
     m, v : (P,) array
         Adam's moments after ``steps`` steps.
     steps : int
@@ -468,44 +474,44 @@ class FitState(Configuration):
     rng : dict
         The state of the generator.
     unflatten, evaluated : callable or None
-        From a vector to parameters, as they are and as they are scored: the second sets the
-        statistics of batch norm that evaluates with those of the training set. None in a state
-        that comes from a file.
+        Functions from a vector to parameters: the parameters themselves, and those for scoring,
+        with the statistics of the training set in batch norm that evaluates with them. None in a
+        state from a file.
     """
 
-    vector: np.ndarray
-    averaged: np.ndarray
-    m: np.ndarray
-    v: np.ndarray
+    vector: Array
+    averaged: Array
+    m: Array
+    v: Array
     steps: int
-    best: np.ndarray
+    best: Array
     best_score: float
-    best_epoch: int
-    history: dict
-    rng: dict
-    unflatten: object = None
-    evaluated: object = None
+    best_epoch: int | None
+    history: dict[str, list[float]]
+    rng: dict[str, Any]
+    unflatten: Any = None
+    evaluated: Any = None
 
     @property
-    def epoch(self):
-        """How many epochs are done."""
+    def epoch(self) -> int:
+        """The number of completed epochs."""
         return len(self.history["train"])
 
     @property
-    def params(self):
-        """The parameters as they are, nested.
+    def params(self) -> dict[str, Any]:
+        """The current parameters, nested.
 
-        Batch norm that evaluates with the statistics of the training set has stale ones here:
+        Batch norm that evaluates with the statistics of the training set has outdated ones here:
         training does not use them.
         """
         return self.unflatten(self.vector)
 
     @property
-    def best_params(self):
-        """The best parameters so far, nested: what a fit that ended here would return.
+    def best_params(self) -> dict[str, Any]:
+        """The best parameters so far, nested: the result of a fit that ended here.
 
-        With batch norm that evaluates with the statistics of the training set, each access costs
-        a pass over the training rows.
+        If batch norm evaluates with the statistics of the training set, each access costs a pass
+        over the training rows.
         """
         return self.evaluated(self.best)
 

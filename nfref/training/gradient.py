@@ -13,8 +13,8 @@ from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.checks import as_context, as_rows
 
 ONE_AT_A_TIME = threading.RLock()  # autograd counts its traces for all threads at once
-# unflatten -> the density that its parameters, from a vector of that length, were checked for.
-_FITTING: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+# unflatten -> (density, length of the vector) for which the parameters have passed the check.
+_FITTING: weakref.WeakKeyDictionary[Any, tuple[Density, int]] = weakref.WeakKeyDictionary()
 
 
 def loss_and_gradient(
@@ -25,7 +25,7 @@ def loss_and_gradient(
     context: Array | None = None,
     weight: Array | None = None,
 ) -> tuple[float, Array]:
-    """Negative log-likelihood of a batch and its gradient.
+    """Return the negative log-likelihood of a batch and its gradient.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def loss_and_gradient(
     x : (N, D) array
     context : (N, C) array, optional
     weight : (N,) array, optional
-        What each row counts, 1 if omitted; in the dtype of x.
+        The weight of each row, 1 if omitted; in the dtype of x.
 
     Returns
     -------
@@ -60,12 +60,12 @@ def loss_and_gradient(
     )
 
 
-def prepare(fits: list[Any]) -> None:
-    """Have what fits will need compiled, where there is anything, while other things are done.
+def prepare(fits: list[tuple[Density, Array, Callable[..., Any], int, int]]) -> None:
+    """Start compiling the kernels that fits will need, in the background.
 
     Parameters
     ----------
-    fits : list of (density, vector, unflatten, rows of a step, rows that are scored at once)
+    fits : list of (density, vector, unflatten, rows of a step, rows scored at once)
         See :func:`nfref.runtime.dispatch.prepare`.
     """
     dispatch.prepare(fits)
@@ -74,7 +74,7 @@ def prepare(fits: list[Any]) -> None:
 def threads_of_steps(
     density: Density, vector: Array, unflatten: Callable[..., Any], rows: int
 ) -> int:
-    """How many threads share the steps of a fit; 0 where each step is a call by itself.
+    """Return how many threads share the steps of a fit; 0 if each step is a call by itself.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def threads_of_steps(
         Parameters, in the dtype of the training.
     unflatten : callable
     rows : int
-        Of a step.
+        Number of rows in a step.
     """
     return dispatch.threads_of_steps(in_training(density), vector, unflatten, rows)
 
@@ -96,7 +96,9 @@ def _by_tape(density, unflatten, vector, x, context, weight):
     )
 
 
-def value_and_gradient(objective, unflatten, vector):
-    """The value of ``objective(unflatten(vector))``, and its (P,) gradient."""
+def value_and_gradient(
+    objective: Callable[..., Any], unflatten: Callable[..., Any], vector: Array
+) -> tuple[float, Array]:
+    """Return the value of ``objective(unflatten(vector))``, and its (P,) gradient."""
     with ONE_AT_A_TIME:
         return value_and_grad(lambda vector: objective(unflatten(vector)))(vector)

@@ -1,51 +1,50 @@
-"""The loop around the rounds of a fit: progress, and every way in which it can end."""
+"""The loop around the rounds of a fit: progress, and all ways to end."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from nfref.continuous.solve import SolverError
-from nfref.runtime.annotations import Any, Iterator
+from nfref.runtime.annotations import Any, Array, Iterator
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit found. Epochs and steps are counted from 0, as indices into ``history``.
+    """The result of a fit. Epochs and steps are counted from 0, as indices into ``history``.
 
     Attributes
     ----------
     params : nested dicts and lists of arrays
         The best parameters, in the dtype of the training.
     history : dict of list of float
-        Values in nats per row; see the function that fitted.
+        Values in nats per row; see the function that made the fit.
     best_epoch : int or None
-        The epoch that ``params`` come from; None where none was completed and ``params``
-        are those the fit started from.
+        The epoch of ``params``; None if ``params`` are the starting parameters.
     stopped : {"epochs", "patience", "time", "interrupted", "non-finite"}
-        Why it ended.
+        The reason why the fit ended.
     message : str
-        The same in one line for people.
+        The reason in one line for people.
     """
 
-    params: object
-    history: dict
+    params: dict[str, Any]
+    history: dict[str, list[float]]
     best_epoch: int | None
     stopped: str
     message: str
 
 
 class NonFinite(Exception):
-    """Raised inside a round to end the fit."""
+    """An exception inside a round that ends the fit."""
 
 
-def check_has_any(vector):
-    """A fit needs a parameter to change."""
+def check_has_any(vector: Array) -> None:
+    """Check that there is a parameter to fit."""
     if not len(vector):
         raise ValueError("params: expected parameters to fit, got a density that has none")
 
 
-def check_finite(loss, gradient=None):
-    """End the fit where a loss, or one of the entries of a gradient, is not finite."""
+def check_finite(loss: float, gradient: Array | None = None) -> None:
+    """End the fit if a loss, or an entry of a gradient, is not finite."""
     if not np.isfinite(loss):
         raise NonFinite(f"a loss of {loss:.4g}")
     if gradient is not None and not np.all(np.isfinite(gradient)):
@@ -60,25 +59,25 @@ def run_guarded(
     Parameters
     ----------
     rounds : generator
-        Yields after every round what the bar shows; may return why it ended early.
+        Yields the text of the bar after every round; may return the reason for an early end.
     total : int
-        How many rounds there are at most.
+        Largest number of rounds.
     unit : str
-        What a round is called: "epoch" or "step".
+        Name of a round: "epoch" or "step".
     progress : bool or "passing"
-        Whether there is a bar; one that is passing goes when it is full.
+        Whether to show a bar; a passing bar disappears when it is full.
     done : int
-        How many rounds an earlier run has done.
+        Number of rounds of an earlier run.
 
     Returns
     -------
     stopped : {"epochs", "patience", "time", "interrupted", "non-finite"}
     cause : str
-        What was not finite; empty otherwise.
+        The value that was not finite; empty otherwise.
     """
     from tqdm import tqdm
 
-    # Overflow shows in the loss, which is looked at; a warning would say it twice.
+    # Overflow shows in the loss, which is checked; a warning would repeat it.
     with (
         tqdm(
             total=total,
@@ -104,8 +103,10 @@ def run_guarded(
             return "non-finite", f"an integration that failed ({problem})"
 
 
-def message(stopped, cause, unit, completed, best, patience):
-    """Why a fit ended, in one line for people."""
+def message(
+    stopped: str, cause: str, unit: str, completed: int, best: int | None, patience: int | None
+) -> str:
+    """Return the reason why a fit ended, in one line for people."""
     kept = "the start" if best is None else f"{unit} {best}"
     return {
         "epochs": f"all {completed} {unit}s done; parameters of {kept}",

@@ -1,27 +1,36 @@
-"""Rows to train on and to score by, with what they are given and what they count."""
+"""Rows for training and validation, with their context and weights."""
 
 import numbers
 from typing import NamedTuple
 
 import numpy as np
 
+from nfref.density import Density
+from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.checks import as_context, as_rows, as_weight, check_finite_rows
 
 
 class Rows(NamedTuple):
-    """Rows (N, D) with their context (N, C) and weight (N,), each None where there is none."""
+    """Rows (N, D) with their context (N, C) and weight (N,), which may be None."""
 
-    x: np.ndarray
-    context: np.ndarray | None = None
-    weight: np.ndarray | None = None
+    x: Any  # an array
+    context: Array | None = None
+    weight: Array | None = None
 
-    def at(self, places):
-        """Some of the rows."""
+    def at(self, places: Any) -> "Rows":
+        """Return some of the rows."""
         return Rows(*(None if array is None else array[places] for array in self))
 
 
-def training_and_validation(density, rows, validation, validation_context, validation_weight, rng):
-    """Training and validation rows: checked, in the dtype of x; the second may be None."""
+def training_and_validation(
+    density: Density,
+    rows: Rows,
+    validation: Any,
+    validation_context: Array | None,
+    validation_weight: Array | None,
+    rng: Generator,
+) -> tuple[Rows, Rows | None]:
+    """Return training and validation rows, checked, in the dtype of x; the second may be None."""
     rows = _checked_rows(density, ("x", "context", "sample_weight"), rows)
     if validation is None or np.ndim(validation) == 0:
         for name, given in (
@@ -49,11 +58,11 @@ def training_and_validation(density, rows, validation, validation_context, valid
             held_out.weight,
         )
         return _balanced(rows), held_out
-    if not isinstance(validation, numbers.Real) or not 0 < validation < 1:
+    if not isinstance(validation, numbers.Real) or not 0 < float(validation) < 1:
         raise ValueError(
             f"validation: expected a fraction in (0, 1), rows or None, got {validation!r}"
         )
-    count = max(1, round(validation * len(rows.x)))
+    count = max(1, round(float(validation) * len(rows.x)))
     if count >= len(rows.x):
         raise ValueError(
             f"x: expected enough rows to hold out {validation} of them, got {len(rows.x)}"
@@ -63,14 +72,14 @@ def training_and_validation(density, rows, validation, validation_context, valid
 
 
 def _balanced(rows):
-    """The rows with weights of mean 1, in their dtype: losses of batches average to that of all."""
+    """Return the rows with weights of mean 1, in their dtype."""
     if rows.weight is None:
         return rows
     return rows._replace(weight=(rows.weight / np.mean(rows.weight)).astype(rows.x.dtype))
 
 
-def real_rows(name, x, dim, least=1):
-    """An (N, ``dim``) array of finite real numbers, with N of at least ``least``."""
+def real_rows(name: str, x: Any, dim: int, least: int = 1) -> Array:
+    """Return an (N, ``dim``) array of finite real numbers, with N of at least ``least``."""
     rows = as_rows(name, x, dim)
     if rows.dtype.kind == "c":
         raise TypeError(f"{name}: expected real numbers, got dtype {rows.dtype}")

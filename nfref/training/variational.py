@@ -26,30 +26,30 @@ def fit_reverse_kl(
 ) -> FitResult:
     """Fit a density to an unnormalised log-density by reverse KL.
 
-    Each step draws ``batch_size`` rows of the density and follows the gradient of
+    Each step samples ``batch_size`` rows from the density and follows the gradient of
     :func:`nfref.objectives.divergences.reverse_kl` on them.
 
     Parameters
     ----------
     density : Density
     params : nested dicts and lists of arrays
-        Where to start, as made by ``density.init``; their dtype is that of the training.
+        The starting parameters, as made by ``density.init``; their dtype is that of the training.
         They are not changed.
     log_target : callable
         log p~: (n, D) array -> (n,) array, written with ``autograd.numpy``.
     rng : numpy.random.Generator
     steps, batch_size : int
     learning_rate : float
-        Of Adam.
+        Learning rate of Adam.
     schedule : {None, "cosine"}
         "cosine" lowers the learning rate to zero over ``steps``, which averages out the
-        noise of the draws; None keeps it.
+        noise of the samples; None keeps it.
     clip_norm : float or None
         Gradients longer than this are scaled down to this length; None leaves them.
     anneal : int or None
-        The target is tempered, p~^beta_t with beta_t = min(1, 0.01 + t / anneal) at step t
-        (Rezende and Mohamed 2015, section 6, with anneal = 10,000), so that mass finds
-        separate modes before they are walled in. None: beta_t = 1.
+        Temper the target: p~^beta_t with beta_t = min(1, 0.01 + t / anneal) at step t
+        (Rezende and Mohamed 2015, section 6, with anneal = 10,000). So mass can reach separate
+        modes while the barriers between them are low. None: beta_t = 1.
     progress : bool
         Show a bar on standard error.
 
@@ -57,25 +57,25 @@ def fit_reverse_kl(
     -------
     FitResult
         ``history["train"]`` holds the objective of each step, with the beta_t of that
-        step. ``params`` are those after the last step, since the objective of one batch is
-        too noisy to choose by, and ``best_epoch`` is that step. Ctrl-C ends the fit and
-        returns the latest; so does an objective or gradient that is not finite.
+        step. ``params`` are those after the last step, and ``best_epoch`` is that step: the
+        objective of one batch is too noisy to choose a step. Ctrl-C ends the fit and returns the
+        latest parameters; so does an objective or gradient that is not finite.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument does not fit.
+        If an argument has the wrong shape, type or value.
     """
     check_rng(rng)
     check_count("batch_size", batch_size)
     if anneal is not None:
         check_count("anneal", anneal)
     adam = Adam(learning_rate, schedule, clip_norm, steps=steps)
-    params = density._structure.checked(params)
-    vector, unflatten = trees.flatten(trees.cast(params, trees.dtype_of(params)))
+    checked = density._structure.checked(params)
+    vector, unflatten = trees.flatten(trees.cast(checked, trees.dtype_of(checked)))
     check_has_any(vector)
     latest = vector, adam.start(vector)
-    losses = []
+    losses: list[float] = []
 
     def rounds():
         nonlocal latest
@@ -89,7 +89,7 @@ def fit_reverse_kl(
             )
             check_finite(loss, gradient)
             losses.append(float(loss))
-            latest = adam.step(vector, gradient, state)  # in one piece: Ctrl-C may come
+            latest = adam.step(vector, gradient, state)  # one assignment, consistent after Ctrl-C
             yield f"{loss:.3f} nats"
 
     stopped, cause = run_guarded(rounds(), steps, "step", progress)

@@ -11,18 +11,19 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
+from nfref.runtime.annotations import Any, Array
 from nfref.transformers.transformer import Transformer
 
 # Formulas ---------------------------------------------------------------------------------
 
 
-def additive_forward(z, shift):
-    """x = z + t,  log dx/dz = 0. Elementwise."""
+def additive_forward(z: Array, shift: Array) -> tuple[Array, Array]:
+    """Return x = z + t and log dx/dz = 0. Elementwise."""
     return z + shift, np.zeros_like(z)
 
 
-def additive_inverse(x, shift):
-    """z = x - t,  log dz/dx = 0. Elementwise."""
+def additive_inverse(x: Array, shift: Array) -> tuple[Array, Array]:
+    """Return z = x - t and log dz/dx = 0. Elementwise."""
     return x - shift, np.zeros_like(x)
 
 
@@ -31,19 +32,19 @@ def additive_inverse(x, shift):
 
 @dataclass(frozen=True)
 class Additive(Transformer):
-    """x = z + t. Its log-slope is exactly zero; one number t a coordinate."""
+    """A shift x = z + t with log-slope zero; one number t a coordinate."""
 
     size = 1
     _twin = "additive"
 
-    def constrain(self, raw):
-        """(t,) from raw (1, ...)."""
+    def constrain(self, raw: Array) -> tuple[Any, ...]:
+        """Return (t,) from raw (1, ...)."""
         return (np.reshape(raw, raw.shape[1:]),)
 
-    def forward(self, z, h):
-        """(z + t, 0)."""
+    def forward(self, z: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+        """Return (z + t, 0)."""
         return additive_forward(z, *h)
 
-    def inverse(self, x, h):
-        """(x - t, 0)."""
+    def inverse(self, x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+        """Return (x - t, 0)."""
         return additive_inverse(x, *h)

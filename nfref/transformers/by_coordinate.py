@@ -1,7 +1,7 @@
 """A transformer of its own for every coordinate: angles beside real numbers in one layer.
 
-Other transformers do the same to each coordinate. Where coordinates are of different kinds, such
-as angles and lengths, each needs a map of its own kind; there is still one network for all.
+Other transformers treat all coordinates alike. Coordinates of different kinds, such as angles and
+lengths, need a map of their own kind each; one network still serves all.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from functools import cached_property
 
 import autograd.numpy as np
 
+from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import as_tuple
 from nfref.transformers.transformer import Transformer, check_transformer
 
@@ -20,13 +21,13 @@ class ByCoordinate(Transformer):
     Parameters
     ----------
     transformers : sequence of Transformer
-        One for each coordinate that the layer changes, in their order, and none that has
-        parameters of its own beside those from the network, as ``Affine("tanh")`` has.
+        One for each coordinate that the layer changes, in their order. A transformer with
+        parameters of its own, such as ``Affine("tanh")``, is not allowed.
 
     Notes
     -----
-    The network gives every coordinate as many numbers as the largest transformer takes; the
-    others leave the last of theirs unused.
+    Every coordinate gets as many numbers from the network as the largest transformer takes.
+    Smaller transformers leave the last ones unused.
 
     Examples
     --------
@@ -40,7 +41,7 @@ class ByCoordinate(Transformer):
     ((3, 2), (3,))
     """
 
-    transformers: tuple
+    transformers: Sequence[Transformer]
 
     _converters = {"transformers": as_tuple}
 
@@ -55,18 +56,20 @@ class ByCoordinate(Transformer):
                 )
 
     @property
-    def size(self):
+    def size(self) -> int:
+        """The largest number of raw numbers that a transformer takes."""
         return max(transformer.size for transformer in self.transformers)
 
     @cached_property
-    def groups(self):
-        """(transformer, columns) of every kind, in the order of their first columns."""
-        found = {}
+    def groups(self) -> tuple[tuple[Transformer, list[int]], ...]:
+        """Pairs (transformer, columns) of every kind, in the order of their first columns."""
+        found: dict[Transformer, list[int]] = {}
         for column, transformer in enumerate(self.transformers):
             found.setdefault(transformer, []).append(column)
         return tuple(found.items())
 
-    def init(self, count):
+    def init(self, count: int) -> dict[str, Array]:
+        """Check that ``count`` coordinates are changed, and return no parameters."""
         if count != len(self.transformers):
             raise ValueError(
                 f"transformers: expected {count}, one for each coordinate that the "
@@ -74,19 +77,19 @@ class ByCoordinate(Transformer):
             )
         return {}
 
-    def constrain(self, raw):
-        """One h for every group, from raw (P, ..., D)."""
+    def constrain(self, raw: Array) -> tuple[Any, ...]:
+        """Return one h for every group, from raw (P, ..., D)."""
         return tuple(
             transformer.constrain(raw[: transformer.size][..., columns])
             for transformer, columns in self.groups
         )
 
-    def forward(self, z, h):
-        """(x, log dx/dz), each in the shape (..., D) of z."""
+    def forward(self, z: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+        """Return (x, log dx/dz), each in the shape (..., D) of z."""
         return self._each("forward", z, h)
 
-    def inverse(self, x, h):
-        """(z, log dz/dx), each in the shape (..., D) of x."""
+    def inverse(self, x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+        """Return (z, log dz/dx), each in the shape (..., D) of x."""
         return self._each("inverse", x, h)
 
     def _each(self, direction, rows, h):

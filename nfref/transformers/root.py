@@ -1,15 +1,15 @@
 r"""The root of an increasing function of one number, for inverses that have no formula.
 
-A monotone map z = F(x; h) has one x for every z. It is found by Newton's method between two ends
-that enclose it, and its derivatives come from the equation itself:
+A monotone map z = F(x; h) has one x for every z. Newton's method finds it between two ends
+that enclose it. Its derivatives come from the equation itself:
 
     .. math::
 
         F(x; h) = z \quad \text{gives} \quad
         dx = \frac{1}{F'(x)} \left(dz - \frac{\partial F}{\partial h} dh\right).
 
-The ends are given by the map: each transformer here knows two numbers, for any z that floating
-point can hold, between which x must be. So there is no interval that a root could be outside of.
+The map provides the ends: for any finite z, each transformer here knows two numbers that enclose
+x. So no root is ever outside the search interval.
 
 Source: safeguarded Newton steps are textbook numerics (Press et al., Numerical recipes, the
 chapter on root finding).
@@ -19,25 +19,25 @@ import autograd.numpy as np
 from autograd import make_vjp
 from autograd.builtins import tuple as traced_tuple
 
-from nfref.runtime.annotations import Any, Callable
+from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.autograd_internals import defvjp_argnums, primitive
 
-STEPS = 200  # at most; as many halvings take any bracket that occurs below one ulp
-NEWTON_STEPS = 100  # of these, after which only halvings are taken
+STEPS = 200  # most steps; 200 halvings shrink any bracket here below one ulp
+NEWTON_STEPS = 100  # steps after which all further ones are halvings
 
 
 @primitive
 def increasing_root(
-    function: Callable[..., Any], ends: Callable[..., Any], target: Any, *h: Any
-) -> Any:
-    """The x with function(x, *h)[0] = target. Elementwise.
+    function: Callable[..., Any], ends: Callable[..., Any], target: Array, *h: Array
+) -> Array:
+    """Return the x with function(x, *h)[0] = target. Elementwise.
 
-    Newton's step is taken where it stays within the bracket and the step before has halved the
-    residue at least; elsewhere the bracket is halved. Newton's steps shrink ever faster, so the
-    step after d_k is below d_k (d_k / d_{k-1}). A number is done when that is less than one
-    rounding error of x, relative to x, or when nothing is left between the ends. It then stays
-    what it is, so that its digits do not depend on how long others take. (A rule for the residue
-    would have to know how exact F is, and a rule for d_k itself never ends where F is not.)
+    A number takes Newton's step if that stays within the bracket and the previous step has at
+    least halved the residue; otherwise its bracket is halved. Newton's steps shrink ever faster, so
+    the step after d_k is below d_k (d_k / d_{k-1}). A number is done when this is less than one
+    rounding error of x, relative to x, or when nothing is left between the ends. It is then
+    fixed, so its digits do not depend on how long other numbers take. (A rule for the residue
+    would need the accuracy of F, and a rule for d_k itself never ends where F is inaccurate.)
 
     Parameters
     ----------
@@ -50,7 +50,8 @@ def increasing_root(
 
     Returns
     -------
-    array like ``target``; NaN where that is not finite
+    array like ``target``
+        NaN where the target is not finite.
     """
     solvable = np.isfinite(target)
     target = np.where(solvable, target, 0)
@@ -58,7 +59,7 @@ def increasing_root(
     x, moves = low / 2 + high / 2, solvable
     residue, last = np.full_like(x, np.inf), np.zeros_like(x)
     eps = np.finfo(x.dtype).eps
-    with np.errstate(all="ignore"):  # steps that are not trusted may be anything
+    with np.errstate(all="ignore"):  # untrusted steps may overflow
         for k in range(STEPS):
             value, log_slope = function(x, *h)
             excess = value - target
@@ -82,7 +83,7 @@ def increasing_root(
 
 
 def _implicit_vjp(argnums, x, arguments, _):
-    """F(x; h) = z differentiated: dx = (dz - dF/dh dh) / F'."""
+    """Differentiate F(x; h) = z: dx = (dz - dF/dh dh) / F'."""
     function, _, _, *h = arguments
 
     def vjp(cotangent):

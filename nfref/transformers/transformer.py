@@ -1,8 +1,8 @@
 """The contract of a transformer: a monotone map of one coordinate, with parameters h.
 
-Couplings and autoregressive flows differ in which coordinates their network reads. What they
-do to a coordinate is the transformer's business, and they take any. A transformer does not know
-what h was computed from.
+Couplings and autoregressive flows differ in the coordinates that their network reads. The
+transformer is the map that they apply to a coordinate; they take any transformer. A transformer
+does not depend on the inputs of h.
 """
 
 import autograd.numpy as np
@@ -16,31 +16,37 @@ class Transformer(Configuration):
 
     A subclass is a frozen dataclass. The arrays of ``constrain`` hold parameters first: axis 0
     counts them, the trailing axes ``(...)`` are those of the coordinates, most often (N, D).
-    Raw zeros are the identity, wherever the form of the paper allows it, since the last layer
-    of a network starts at zero.
+    Raw zeros give the identity if the paper's form allows it, since the last layer of a network
+    starts at zero.
 
     Attributes
     ----------
     size : int
         P, the raw numbers that a coordinate takes.
     _twin : str or None
-        The name of its compiled body; looked up in the class itself and not inherited.
+        The name of its compiled body. A subclass does not inherit it.
     """
 
     size: int
     _twin: str | None = None
 
-    def init(self, count: Any) -> dict[str, Any]:
-        """Parameters of its own, beside those a network gives, for ``count`` coordinates.
+    def init(self, count: int) -> dict[str, Array]:
+        """Return the transformer's own parameters, beside those of a network.
+
+        Parameters
+        ----------
+        count : int
+            Number of coordinates.
 
         Returns
         -------
-        dict of arrays whose last axis has ``count`` entries; empty for most
+        dict of arrays
+            Their last axis has ``count`` entries. Most transformers have none.
         """
         return {}
 
     def constrain(self, raw: Array) -> tuple[Any, ...]:
-        """h from the raw outputs of a network, whatever real numbers these are.
+        """Return h from the raw outputs of a network, which may be any real numbers.
 
         A transformer with parameters of its own takes them as a second argument.
 
@@ -54,17 +60,17 @@ class Transformer(Configuration):
         """
         raise NotImplementedError(f"{type(self).__name__} has no constrain")
 
-    def forward(self, z, h):
-        """(x, log dx/dz), each in the shape (...) of z; elementwise."""
+    def forward(self, z: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+        """Return (x, log dx/dz), each in the shape (...) of z; elementwise."""
         raise NotImplementedError(f"{type(self).__name__} has no forward map")
 
-    def inverse(self, x, h):
-        """(z, log dz/dx), each in the shape (...) of x; elementwise."""
+    def inverse(self, x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+        """Return (z, log dz/dx), each in the shape (...) of x; elementwise."""
         raise NotImplementedError(f"{type(self).__name__} has no inverse map")
 
 
-def check_transformer(name, transformer):
-    """The transformer itself; anything else is a TypeError."""
+def check_transformer(name: str, transformer: Any) -> Transformer:
+    """Return the transformer itself; raise a TypeError for anything else."""
     if not isinstance(transformer, Transformer):
         raise TypeError(
             f"{name}: expected a Transformer such as nfref.Affine(), "
@@ -73,14 +79,16 @@ def check_transformer(name, transformer):
     return transformer
 
 
-def with_own(transformer, params, count):
-    """``params`` of a layer with the transformer's own ones beside them, if it has any."""
+def with_own(transformer: Transformer, params: dict[str, Any], count: int) -> dict[str, Any]:
+    """Return a layer's ``params``, with the transformer's own parameters beside them, if any."""
     own = transformer.init(count)
     return {**params, "transformer": own} if own else params
 
 
-def constrained(transformer, params, outputs):
-    """h from network outputs (N, P*D), whose columns come in P blocks of D.
+def constrained(
+    transformer: Transformer, params: dict[str, Any], outputs: Array
+) -> tuple[Any, ...]:
+    """Return h from network outputs (N, P*D), whose columns come in P blocks of D.
 
     ``params`` are those of the layer, as made by :func:`with_own`.
     """
@@ -90,8 +98,8 @@ def constrained(transformer, params, outputs):
     return transformer.constrain(np.transpose(raw, (1, 0, 2)), *own)
 
 
-def over_rows(mapped, log_slope):
-    """A map of each coordinate alone as one of rows: the Jacobian is diagonal.
+def over_rows(mapped: Array, log_slope: Array) -> tuple[Array, Array]:
+    """Turn a map of each coordinate into a map of rows: the Jacobian is diagonal.
 
     log |det| = sum_i log_slope_i.
 

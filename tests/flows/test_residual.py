@@ -608,7 +608,7 @@ def test_probes_have_to_fit_the_batch():
     params, x = drawn(flow, 0)
     with pytest.raises(
         ValueError,
-        match=r"^counts: expected counts for 7 rows, drawn by "
+        match=r"^counts: expected counts for 7 rows, made by "
         r"flow.with_probes\(rng, 7\); got none$",
     ):
         flow.inverse(params, x)

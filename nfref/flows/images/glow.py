@@ -5,12 +5,12 @@ Dinh, Sohl-Dickstein, Bengio 2016, arXiv:1605.08803 (RealNVP).
 
 From x to z, a level squeezes the image, takes K steps (actnorm, invertible 1x1 convolution,
 affine coupling), and splits off half of the channels; the other half goes on to the next
-level. In the direction z -> x, in which chains are listed, everything runs backwards:
+level. Chains are listed in the direction z -> x, in the reverse order:
 
     level = [rest of the levels on the first half, split prior, (coupling, convolution,
              actnorm) K times, squeeze undone]
 
-with the learned prior of the deepest level in place of the rest.
+At the deepest level, its learned prior replaces the rest.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from nfref.flows.images.layers import (
     TopPrior,
 )
 from nfref.flows.linear import random_pivots
-from nfref.runtime.annotations import Any
+from nfref.runtime.annotations import Any, Sequence
 from nfref.runtime.checks import check_count, one_of
 from nfref.transformers.affine import Affine
 from nfref.transformers.transformer import Transformer, check_transformer
@@ -41,7 +41,7 @@ from nfref.transformers.transformer import Transformer, check_transformer
 class OnFirst(Adaptive):
     """A flow on the first coordinates; the others pass through.
 
-    It is how a multi-scale flow goes on with one part and leaves the other alone.
+    A multi-scale flow uses it to transform one part further and leave the other unchanged.
 
     Parameters
     ----------
@@ -62,10 +62,12 @@ class OnFirst(Adaptive):
         check_count("dim", self.dim, minimum=self.flow.dim + 1)
 
     @property
-    def context_dim(self):
+    def context_dim(self) -> int:
+        """The number of context features C of the flow inside."""
         return self.flow.context_dim
 
     def members(self, direction: int = 1) -> list[Any]:
+        """Return the members of the flow inside, each on the first coordinates."""
         inner = self.flow.members(direction)
         if not maps_as(self, OnFirst) or inner[0][0] is self.flow:
             return super().members(direction)
@@ -101,10 +103,10 @@ class Glow(ImageFlow, Composition):
     """Glow on raveled (C, H, W) images, as a flow from (N, C*H*W) standard normal rows.
 
     Latent rows hold the parts in the order of the levels, deepest first: at every level the
-    half that goes on, then the half that is split off. All parts are scored under learned
-    priors inside the flow, see :class:`SplitPrior` and :class:`TopPrior`.
+    half that goes on, then the half that is split off. Learned priors inside the flow score all
+    parts, see :class:`SplitPrior` and :class:`TopPrior`.
 
-    :func:`nfref.adapt` at the stage "start" makes the data-dependent start of every actnorm.
+    :func:`nfref.adapt` at the stage "start" initialises every actnorm from data.
 
     Paper:   Glow v2, sections 3.1, 3.2, 3.3: squeeze, then K steps of actnorm, 1x1 convolution
              and coupling, then a split, data to latent. RealNVP v3, section 3.6, (13)-(16).
@@ -113,10 +115,10 @@ class Glow(ImageFlow, Composition):
     Differs: log-scales are bounded smoothly by default: ``transformer=Affine("sigmoid")`` and
              ``split_transformer=Affine("exp")`` are the published code's. Its edge channel and
              output gain are the default; without them the networks are the text's. P and the signs
-             are drawn before the rotation and not read off it. That is the same distribution:
-             of a uniform rotation P is uniform and independent of P^T W, and so are the
-             signs of W's columns. They are configuration, so that parameters hold nothing
-             that is not trained. The code learns the deepest prior if told to (``learntop``), and
+             are random, and come before the rotation instead of from it. The distribution is the
+             same: P of a uniform rotation is uniform and independent of P^T W, and so are the
+             signs of W's columns. They are configuration, so that all parameters are trained.
+             The code learns the deepest prior on request (``learntop``), and
              trains the full matrices (``permutation="full"``): its LU form is switched off.
 
     Parameters
@@ -130,19 +132,19 @@ class Glow(ImageFlow, Composition):
     hidden : sequence of int, default (64, 64)
         Hidden channels of the coupling networks, see :class:`ChannelCoupling`.
     context_dim : int, default 0
-        Context features, seen by every coupling and every prior.
+        Context features that every coupling and every prior read.
     permutation : {"lu", "full"}, default "lu"
         Form of the invertible 1x1 convolutions, see :class:`InvertibleConv`.
     activation : {"relu", "tanh", "softplus"}, default "relu"
     transformer : Transformer, default Affine()
-        What the couplings do to a number.
+        The map of a number in the couplings.
     split_transformer : Transformer, default Affine()
-        What the priors do to a number.
+        The map of a number in the priors.
     pivots : int, or one (permutation, signs) for each convolution, default 0
-        The fixed parts of the LU forms, first those of the level next to the data. From a
-        number they are drawn with it as the seed; the field then holds what was drawn.
+        The fixed parts of the LU forms, first those of the level next to the data. A number is
+        the seed for random ones; the field then holds these.
     edge_channel, output_gain : bool, default True
-        What the published code adds to the networks, see :class:`ChannelCoupling`.
+        Two additions of the published code to the networks, see :class:`ChannelCoupling`.
 
     Examples
     --------
@@ -154,16 +156,16 @@ class Glow(ImageFlow, Composition):
     ((3, 16), (3,))
     """
 
-    shape: tuple
+    shape: Sequence[int]
     levels: int = 2
     steps: int = 4
-    hidden: tuple = (64, 64)
+    hidden: Sequence[int] = (64, 64)
     context_dim: int = 0
     permutation: str = "lu"
     activation: str = "relu"
     transformer: Transformer = Affine()
     split_transformer: Transformer = Affine()
-    pivots: object = 0
+    pivots: Any = 0
     edge_channel: bool = True
     output_gain: bool = True
 
@@ -186,7 +188,7 @@ class Glow(ImageFlow, Composition):
         self._set(pivots=self._checked_pivots())
 
     def _checked_pivots(self):
-        """One (permutation, signs) for each convolution; none for the full form."""
+        """Return one (permutation, signs) for each convolution; none for the full form."""
         if self.permutation == "full":
             return ()
         if isinstance(self.pivots, int):
@@ -205,11 +207,12 @@ class Glow(ImageFlow, Composition):
         return pivots
 
     @cached_property
-    def flows(self):
+    def flows(self) -> tuple[Flow, ...]:
+        """The layers of all levels, from latent to data."""
         return self._level(self.shape, 0)
 
     def _level(self, shape, level):
-        """The flows of a level and of those inside of it, in the direction z -> x."""
+        """Return the flows of a level and of the levels inside it, in the direction z -> x."""
         unsqueezed = Squeeze(shape)
         channels, height, width = squeezed = unsqueezed.squeezed_shape
         coupling = ChannelCoupling(

@@ -19,6 +19,7 @@ from nfref.flows.elementwise import AffineFlow
 from nfref.flows.linear import Linear, LULinear
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.convolution import conv_net, init_conv_net
+from nfref.runtime.annotations import Any, Array, Callable, Sequence
 from nfref.runtime.checks import check_hidden, check_image_shape, one_of
 from nfref.transformers.affine import Affine
 from nfref.transformers.transformer import Transformer, check_transformer, constrained, with_own
@@ -27,8 +28,10 @@ from nfref.transformers.transformer import Transformer, check_transformer, const
 # Actnorm is affine, see nfref/transformers/affine.py; for couplings see nfref/flows/coupling.py.
 
 
-def at_every_pixel(linear, rows, shape):
-    """A linear map of the channels at every pixel, which is a 1x1 convolution.
+def at_every_pixel(
+    linear: Callable[[Array], tuple[Array, Array]], rows: Array, shape: Sequence[int]
+) -> tuple[Array, Array]:
+    """Apply a linear map of the channels at every pixel, which is a 1x1 convolution.
 
     x_ij = W z_ij for every pixel ij, so log |det dx/dz| = H W log |det W|.
 
@@ -47,8 +50,8 @@ def at_every_pixel(linear, rows, shape):
     return mapped.reshape(rows.shape), np.sum(log_dets.reshape((len(rows), height * width)), axis=1)
 
 
-def squeeze(rows, shape):
-    """Every 2x2 block of pixels becomes four channels: (C, H, W) -> (4C, H/2, W/2).
+def squeeze(rows: Array, shape: Sequence[int]) -> Array:
+    """Turn every 2x2 block of pixels into four channels: (C, H, W) -> (4C, H/2, W/2).
 
     out[4 c + 2 a + b, i, j] = image[c, 2 i + a, 2 j + b]. A permutation: log |det| = 0.
 
@@ -62,8 +65,8 @@ def squeeze(rows, shape):
     return blocks.transpose((0, 1, 3, 5, 2, 4)).reshape(rows.shape)
 
 
-def unsqueeze(rows, shape):
-    """The inverse of :func:`squeeze`; ``shape`` is (C, H, W) of the image it returns."""
+def unsqueeze(rows: Array, shape: Sequence[int]) -> Array:
+    """Apply the inverse of :func:`squeeze`; ``shape`` is (C, H, W) of the resulting image."""
     channels, height, width = shape
     blocks = rows.reshape((len(rows), channels, 2, 2, height // 2, width // 2))
     return blocks.transpose((0, 1, 4, 2, 5, 3)).reshape(rows.shape)
@@ -75,25 +78,26 @@ def unsqueeze(rows, shape):
 class ImageFlow(Flow):
     """A flow on raveled images of a ``shape`` (C, H, W)."""
 
-    shape: tuple
+    shape: Sequence[int]
 
     _converters = {"shape": check_image_shape}
 
     @property
-    def dim(self):
+    def dim(self) -> int:
+        """The number of coordinates C H W."""
         return int(np.prod(self.shape))
 
 
 @dataclass(frozen=True)
 class ChannelAffine(ImageFlow, AffineFlow):
-    """x = z exp(s) + t with one learned s and t a channel. It starts as the identity.
+    """A map x = z exp(s) + t with one learned s and t per channel; starts as the identity.
 
     Parameters
     ----------
     shape : (C, H, W)
     """
 
-    shape: tuple
+    shape: Sequence[int]
 
     _twin = "act_norm"
 
@@ -107,19 +111,19 @@ class ChannelAffine(ImageFlow, AffineFlow):
 
 @dataclass(frozen=True)
 class ActNorm(Adaptive, ChannelAffine):
-    """Actnorm: x = z exp(s) + t with one learned s and t a channel, started from data.
+    """Actnorm: x = z exp(s) + t with one learned s and t per channel, initialised from data.
 
-    ``init`` gives the identity. ``adapt(params, x, stage="start")`` looks at a batch of data and
-    returns the s and t with which every channel of z has mean 0 and standard deviation 1 on
-    that batch; no other call changes anything. A channel that does not vary in the batch (a
-    constant one, or a single image of one pixel) gets its mean, and s = 0; from a batch
-    without rows nothing is learned and the parameters stay.
+    ``init`` gives the identity. ``adapt(params, x, stage="start")`` returns the s and t for which
+    every channel of z has mean 0 and standard deviation 1 on a batch of data; no other call
+    changes anything. A channel that does not vary in the batch (a constant channel, or a single
+    image of one pixel) gets its mean, and s = 0. A batch without rows leaves the parameters as
+    they are.
 
     Paper:   Glow v2, section 3.1 and table 1: y_ij = s * x_ij + b, log-determinant
              h w sum log |s|, data to latent; y is z, s there is exp(-s) here, b is -t exp(-s).
     Differs: from the text: s there may be negative. From the published code, z = (x + b) exp(3 l):
              b is -t and 3 l is -s, so its log-scales learn three times as fast; and it starts
-             from exp(3 l) = 1 / (std + 1e-6), which is finite for a constant channel too.
+             from exp(3 l) = 1 / (std + 1e-6), which is finite for a constant channel, too.
 
     Parameters
     ----------
@@ -133,7 +137,7 @@ class ActNorm(Adaptive, ChannelAffine):
             return params
         channels = x.reshape((len(x), self.shape[0], -1)).astype(np.float64)
         mean, std = np.mean(channels, axis=(0, 2)), np.std(channels, axis=(0, 2))
-        # Rounding alone gives a constant channel a tiny std, which must not become a scale.
+        # A constant channel has a tiny std from rounding, which must not become a scale.
         rounding = np.finfo(x.dtype).eps * np.max(np.abs(channels), axis=(0, 2))
         log_scale = np.log(np.where(std > 4 * rounding, std, 1))
         return {"shift": mean.astype(x.dtype), "log_scale": log_scale.astype(x.dtype)}
@@ -141,11 +145,11 @@ class ActNorm(Adaptive, ChannelAffine):
 
 @dataclass(frozen=True)
 class InvertibleConv(ImageFlow):
-    """Invertible 1x1 convolution: one C x C matrix at every pixel.
+    """An invertible 1x1 convolution: one C x C matrix at every pixel.
 
-    Starts as a random rotation of the channels. The determinant may have either sign; in the
-    LU form it keeps the sign that permutation and signs give it, which is + unless some are
-    given. See :func:`at_every_pixel` for the formula and the paper.
+    It starts as a random rotation of the channels. The determinant may have either sign. In the
+    LU form its sign is fixed by permutation and signs, and is + if you give neither. See
+    :func:`at_every_pixel` for the formula and the paper.
 
     Parameters
     ----------
@@ -154,14 +158,14 @@ class InvertibleConv(ImageFlow):
         "full" learns the matrix itself (:class:`Linear`), with C^3 operations for its
         determinant; "lu" learns its LU factors (:class:`LULinear`) and is never singular.
     permutation, signs : sequences, optional
-        The fixed parts of the LU form, as for :class:`LULinear`; :func:`random_pivots` draws
-        them.
+        The fixed parts of the LU form, as for :class:`LULinear`; :func:`random_pivots` makes
+        random ones.
     """
 
-    shape: tuple
+    shape: Sequence[int]
     form: str = "lu"
-    permutation: tuple | None = None
-    signs: tuple | None = None
+    permutation: Sequence[int] | None = None
+    signs: Sequence[int] | None = None
 
     _twin = "invertible_conv"
     _converters = {"form": one_of(("lu", "full"))}
@@ -169,7 +173,8 @@ class InvertibleConv(ImageFlow):
     def __post_init__(self):
         super().__post_init__()
         if self.form == "lu":
-            self._set(permutation=self.linear.permutation, signs=self.linear.signs)
+            linear = LULinear(self.shape[0], self.permutation, self.signs, bias=False)
+            self._set(permutation=linear.permutation, signs=linear.signs)
         elif self.permutation is not None or self.signs is not None:
             raise ValueError(
                 "InvertibleConv: expected permutation and signs None for form "
@@ -177,7 +182,7 @@ class InvertibleConv(ImageFlow):
             )
 
     @cached_property
-    def linear(self):
+    def linear(self) -> Linear | LULinear:
         """The linear flow that acts on the channels of one pixel."""
         if self.form == "full":
             return Linear(self.shape[0], bias=False)
@@ -199,17 +204,17 @@ class InvertibleConv(ImageFlow):
 
 @dataclass(frozen=True)
 class Squeeze(ImageFlow):
-    """Trade space for channels: ``inverse`` takes (C, H, W) images to (4C, H/2, W/2).
+    """A trade of space for channels: ``inverse`` maps (C, H, W) images to (4C, H/2, W/2).
 
     A fixed permutation, see :func:`squeeze` for the order; log-determinant exactly zero.
 
     Parameters
     ----------
     shape : (C, H, W)
-        Of the data side; H and W even.
+        Shape on the data side; H and W even.
     """
 
-    shape: tuple
+    shape: Sequence[int]
 
     _twin = "squeeze"
 
@@ -219,8 +224,8 @@ class Squeeze(ImageFlow):
             raise ValueError(f"shape: expected an even height and width, got {self.shape}")
 
     @property
-    def squeezed_shape(self):
-        """(4C, H/2, W/2)."""
+    def squeezed_shape(self) -> tuple[int, int, int]:
+        """The shape (4C, H/2, W/2)."""
         channels, height, width = self.shape
         return (4 * channels, height // 2, width // 2)
 
@@ -237,9 +242,9 @@ class ChannelCoupling(ImageFlow, SplitFlow):
 
     Paper:   Glow v2, section 3.3 and table 1: y_a = exp(log s) * x_a + t, y_b = x_b, with
              (log s, t) = NN(x_b), data to latent; y is z.
-    Differs: the first half is what the network sees and the second is changed, as in the
-             published code; table 1 has it the other way round. The default log-scale is
-             bounded smoothly, see :class:`nfref.Affine`; the published code's scale is
+    Differs: the network reads the first half and the second is changed, as in the published code;
+             table 1 has the reverse. The default log-scale is bounded smoothly, see
+             :class:`nfref.Affine`; the published code's scale is
              ``transformer=Affine("sigmoid")``. The network's outputs hold all shifts before all
              log-scales; those of the code alternate. Hidden convolutions have a bias where
              those of the code have an actnorm.
@@ -247,24 +252,24 @@ class ChannelCoupling(ImageFlow, SplitFlow):
     Parameters
     ----------
     shape : (C, H, W)
-        C at least 2; of an odd number the second half gets one more.
+        C at least 2; for odd C the second half gets one more.
     hidden : sequence of int, default (64, 64)
-        Hidden channels. The first and the last convolution are 3x3, those between are 1x1,
-        so two hidden layers give the paper's 3x3, 1x1, 3x3, and none a single 3x3.
+        Hidden channels. The first and the last convolution are 3x3, those between are 1x1.
+        So two hidden layers give the paper's 3x3, 1x1, 3x3, and none a single 3x3.
     context_dim : int, default 0
-        Context features, which the network sees as constant channels.
+        Context features, which the network reads as constant channels.
     activation : {"relu", "tanh", "softplus"}, default "relu"
     transformer : Transformer, default Affine()
-        What is done to each number that changes.
+        The map of each number that changes.
     edge_channel : bool, default True
-        The 3x3 convolutions know where the image ends; see :func:`convolve
-        <nfref.networks.convolution.convolve>` for this and the next.
+        The 3x3 convolutions detect the edge of the image; see :func:`convolve
+        <nfref.networks.convolution.convolve>` for this option and the next.
     output_gain : bool, default True
         A learned factor exp(3 g) on each output of the network. False for both is the text.
     """
 
-    shape: tuple
-    hidden: tuple = (64, 64)
+    shape: Sequence[int]
+    hidden: Sequence[int] = (64, 64)
     context_dim: int = 0
     activation: str = "relu"
     transformer: Transformer = Affine()
@@ -288,8 +293,8 @@ class ChannelCoupling(ImageFlow, SplitFlow):
             )
 
     @property
-    def kept(self):
-        """How many channels stay; in a row they are the first kept * H * W numbers."""
+    def kept(self) -> int:
+        """The number of channels that stay: the first kept * H * W numbers of a row."""
         return self.shape[0] // 2
 
     def _init(self, rng):
@@ -298,17 +303,19 @@ class ChannelCoupling(ImageFlow, SplitFlow):
         net = init_conv_net(rng, channels, self.edge_channel, self.output_gain)
         return with_own(self.transformer, {"net": net}, changed * self.shape[1] * self.shape[2])
 
-    def halves(self, rows):
-        """The numbers that stay and the numbers that change."""
+    def halves(self, rows: Array) -> list[Array]:
+        """Return the numbers that stay and the numbers that change."""
         # np.split, because autograd makes its gradient faster than that of two slices.
         return np.split(rows, [self.kept * self.shape[1] * self.shape[2]], axis=1)
 
-    def joined(self, kept, changed):
-        """The rows that :func:`halves` took apart."""
+    def joined(self, kept: Array, changed: Array) -> Array:
+        """Return the rows that :func:`halves` took apart."""
         return np.concatenate([kept, changed], axis=1)
 
-    def conditioner(self, params, kept, context):
-        """h for the numbers that change, from those that stay."""
+    def conditioner(
+        self, params: dict[str, Any], kept: Array, context: Array | None
+    ) -> tuple[Any, ...]:
+        """Return h for the numbers that change, from those that stay."""
         _, height, width = self.shape
         image = kept.reshape((len(kept), self.kept, height, width)).transpose((0, 2, 3, 1))
         if context is not None:
@@ -324,10 +331,10 @@ class SplitPrior(ChannelCoupling):
     """The learned prior of the channels that a multi-scale flow splits off.
 
     Glow scores the split-off half x_b under N(mean(x_a), exp(log_scale(x_a))^2), with mean
-    and log_scale from one 3x3 convolution of the half x_a that goes on. To draw from that
-    density is to map a standard normal z_b to x_b = mean(x_a) + exp(log_scale(x_a)) z_b,
-    and that is a :class:`ChannelCoupling`: with the prior written as a layer, a multi-scale
-    flow is a flow from one standard normal to the image, and
+    and log_scale from one 3x3 convolution of the half x_a that goes on. To sample from that
+    density, map a standard normal z_b to x_b = mean(x_a) + exp(log_scale(x_a)) z_b. This map is a
+    :class:`ChannelCoupling`. With the prior as a layer, a multi-scale flow is a flow from one
+    standard normal to the image, and
 
         log N(x_b; mean, exp(log_scale)^2) = log N(z_b; 0, 1) - sum log_scale.
 
@@ -345,12 +352,12 @@ class SplitPrior(ChannelCoupling):
         Context features C that it also reads.
     activation : {"relu", "tanh", "softplus"}, default "relu"
     transformer : Transformer, default Affine()
-        What maps z_b to x_b.
+        The map from z_b to x_b.
     edge_channel, output_gain : bool, default True
         As for :class:`ChannelCoupling`.
     """
 
-    hidden: tuple = ()
+    hidden: Sequence[int] = ()
 
     _twin = "channel_coupling"
 
@@ -359,9 +366,9 @@ class SplitPrior(ChannelCoupling):
 class TopPrior(SplitPrior):
     """The learned prior of the channels that are left at the deepest level.
 
-    It is a :class:`SplitPrior` that splits everything off: no half is left to look at, so its
-    convolution sees the context and the edges alone. Without a context it is a mean and a log
-    standard deviation for each channel, which depend on where the pixel is by its edges.
+    It is a :class:`SplitPrior` that splits everything off. No half is left to read, so its
+    convolution reads only the context and the edges. Without a context it is a mean and a log
+    standard deviation for each channel, which differ only for pixels at the edges.
 
     Paper:   Glow, the published code with ``learntop`` and ``ycond``: mean and logs are a
              convolution of zeros, with its edge channel and factor exp(3 logs), plus a linear
@@ -378,7 +385,7 @@ class TopPrior(SplitPrior):
         Context features C that it reads.
     activation : {"relu", "tanh", "softplus"}, default "relu"
     transformer : Transformer, default Affine()
-        What maps z to x.
+        The map from z to x.
     edge_channel, output_gain : bool, default True
         As for :class:`ChannelCoupling`.
     """

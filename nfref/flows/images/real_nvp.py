@@ -3,8 +3,8 @@
 Source: RealNVP (Dinh, Sohl-Dickstein, Bengio 2016, arXiv:1605.08803), sections 3.4 and 3.6.
 
 From x to z, a scale takes three couplings masked by a checkerboard, squeezes the image, takes
-three couplings masked by channels, and factors out half of the channels, which are latent then;
-the other half goes on to the next scale. The last scale is four couplings by checkerboard.
+three couplings masked by channels, and factors out half of the channels, which become latent;
+the other half goes on to the next scale. The last scale has four couplings by checkerboard.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from functools import cached_property
 
 import autograd.numpy as np
 
+from nfref.flow import Flow
 from nfref.flows.composition import Chain, Composition
 from nfref.flows.coupling import SplitFlow, channel_mask, checkerboard_mask
 from nfref.flows.images.glow import OnFirst
@@ -19,6 +20,7 @@ from nfref.flows.images.layers import ActNorm, ImageFlow, Squeeze
 from nfref.flows.linear import permute
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.residual_convolution import init_residual_conv_net, residual_conv_net
+from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import at_least, check_count, one_of
 from nfref.transformers.affine import Affine
 from nfref.transformers.transformer import Transformer, check_transformer, constrained, with_own
@@ -34,30 +36,30 @@ class ImageCoupling(ImageFlow, SplitFlow):
              data to latent, with s and t from one network; b by checkerboard or by channels.
              Section 4.1: s is a tanh times a learned scale; ``transformer=Affine("tanh")``.
     Differs: the default log-scale is bounded smoothly, see :class:`nfref.Affine`. The network
-             sees b * x and b. The published code's sees relu(b * x), relu(-b * x) and, by
-             checkerboard, b; by channels only what stays. Its learned scale is one number.
+             reads b * x and b. The published code's reads relu(b * x), relu(-b * x) and, by
+             checkerboard, b; by channels only those that stay. Its learned scale is one number.
 
     Parameters
     ----------
     shape : (C, H, W)
         At least two pixels for a checkerboard, at least two channels for channels.
     mask : {"checkerboard", "channels"}, default "checkerboard"
-        Which numbers stay: see :func:`nfref.checkerboard_mask`, :func:`nfref.channel_mask`.
+        The numbers that stay: see :func:`nfref.checkerboard_mask`, :func:`nfref.channel_mask`.
     parity : {0, 1}, default 0
-        1 exchanges those that stay and those that change.
+        1 exchanges the numbers that stay and those that change.
     hidden : int, default 32
         Channels of the hidden convolutions.
     blocks : int, default 2
         Residual blocks, see :func:`residual_conv_net
         <nfref.networks.residual_convolution.residual_conv_net>`.
     context_dim : int, default 0
-        Context features, which the network sees as constant channels.
+        Context features, which the network reads as constant channels.
     activation : {"relu", "tanh", "softplus"}, default "relu"
     transformer : Transformer, default Affine()
-        What is done to each number that changes.
+        The map of each number that changes.
     """
 
-    shape: tuple
+    shape: Sequence[int]
     mask: str = "checkerboard"
     parity: int = 0
     hidden: int = 32
@@ -90,8 +92,8 @@ class ImageCoupling(ImageFlow, SplitFlow):
             )
 
     @property
-    def kept(self):
-        """How many numbers of a row stay; counted without the mask, which may be large."""
+    def kept(self) -> int:
+        """The number of coordinates that stay; computed without the mask, which may be large."""
         channels, height, width = self.shape
         count = (
             channels * (height * width // 2)
@@ -101,13 +103,13 @@ class ImageCoupling(ImageFlow, SplitFlow):
         return count if self.parity == 0 else self.dim - count
 
     @cached_property
-    def stays(self):
-        """(D,) bool array: which numbers of a row stay."""
+    def stays(self) -> Array:
+        """The (D,) bool array of the coordinates that stay."""
         return np.array(MASKS[self.mask](self.shape, self.parity))
 
     @cached_property
     def _order(self):
-        """The numbers that stay, then those that change."""
+        """The coordinates that stay, then those that change."""
         return np.concatenate([np.flatnonzero(self.stays), np.flatnonzero(~self.stays)])
 
     def _init(self, rng):
@@ -121,16 +123,18 @@ class ImageCoupling(ImageFlow, SplitFlow):
         )
         return with_own(self.transformer, {"net": net}, self.dim - self.kept)
 
-    def halves(self, rows):
-        """The numbers that stay (N, A) and those that change (N, B)."""
+    def halves(self, rows: Array) -> list[Array]:
+        """Return the numbers that stay (N, A) and those that change (N, B)."""
         return np.split(permute(rows, self._order), [self.kept], axis=1)
 
-    def joined(self, kept, changed):
-        """The rows (N, D) that :func:`halves` took apart."""
+    def joined(self, kept: Array, changed: Array) -> Array:
+        """Return the rows (N, D) that :func:`halves` took apart."""
         return permute(np.concatenate([kept, changed], axis=1), np.argsort(self._order))
 
-    def conditioner(self, params, kept, context):
-        """h for the numbers that change, from those that stay."""
+    def conditioner(
+        self, params: dict[str, Any], kept: Array, context: Array | None
+    ) -> tuple[Any, ...]:
+        """Return h for the numbers that change, from those that stay."""
         channels, height, width = self.shape
         n, dtype = len(kept), kept.dtype
         masked = self.joined(kept, np.zeros((n, self.dim - kept.shape[1]), dtype=dtype))
@@ -154,13 +158,13 @@ class RealNVPImage(ImageFlow, Composition):
 
     Latent rows hold the parts in the order of the scales, deepest first: at every scale the
     half that goes on, then the half that is factored out. There is an actnorm on the latent
-    side of every coupling; :func:`nfref.adapt` at the stage "start" sets it by data.
+    side of every coupling; :func:`nfref.adapt` at the stage "start" initialises it from data.
 
     Paper:   RealNVP v3, section 3.6, (13)-(16): three couplings by checkerboard, a squeeze,
              three by channels, then half is factored out; the last scale is four by
              checkerboard, data to latent. Section 3.5: masks alternate. Section 3.7, (17): batch
              norm on the latent side of every coupling.
-    Differs: an actnorm stands where the paper has a batch norm; so the density of a row does
+    Differs: an actnorm replaces the paper's batch norm; so the density of a row does
              not depend on other rows. The number of hidden channels is the same at every
              scale; in the published code it doubles. The half that is factored out is that of
              the last channels in the order of :func:`nfref.flows.images.layers.squeeze`.
@@ -176,10 +180,10 @@ class RealNVPImage(ImageFlow, Composition):
     blocks : int, default 2
         Residual blocks of each network.
     context_dim : int, default 0
-        Context features, seen by every coupling.
+        Context features that every coupling reads.
     activation : {"relu", "tanh", "softplus"}, default "relu"
     transformer : Transformer, default Affine()
-        What the couplings do to a number.
+        The map of a number in the couplings.
 
     Examples
     --------
@@ -191,7 +195,7 @@ class RealNVPImage(ImageFlow, Composition):
     ((3, 16), (3,))
     """
 
-    shape: tuple
+    shape: Sequence[int]
     levels: int = 2
     hidden: int = 32
     blocks: int = 2
@@ -211,11 +215,12 @@ class RealNVPImage(ImageFlow, Composition):
             )
 
     @cached_property
-    def flows(self):
+    def flows(self) -> tuple[Flow, ...]:
+        """The layers of all scales, from latent to data."""
         return tuple(self._from_data(self.shape, self.levels))[::-1]
 
     def _from_data(self, shape, levels):
-        """The flows of a scale and of those inside of it, in the direction x -> z."""
+        """Yield the flows of a scale and of the scales inside it, in the direction x -> z."""
         last = levels == 1
         yield from self._couplings(shape, "checkerboard", 4 if last else 3)
         if last:

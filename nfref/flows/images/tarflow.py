@@ -3,9 +3,9 @@ r"""TarFlow: a masked autoregressive flow whose conditioner is a causal Transfor
 Source: Zhai, Zhang, Nakkiran, Berthelot, Gu, Zheng, Chen, Bautista, Jaitly, Susskind 2024,
 arXiv:2412.06329 (Normalizing flows are capable generative models).
 
-The D coordinates of a row are T tokens of W = D / T coordinates. Every coordinate of token t goes
-through a transformer (as in :mod:`nfref.flows.autoregressive`: a monotone scalar map) whose
-parameters a causal Transformer (the network) computes from the tokens before:
+The D coordinates of a row are T tokens of W = D / T coordinates. Every coordinate of token t
+passes a transformer (as in :mod:`nfref.flows.autoregressive`: a monotone scalar map). A causal
+Transformer (the network) computes its parameters from the tokens before:
 
     .. math::
 
@@ -13,7 +13,7 @@ parameters a causal Transformer (the network) computes from the tokens before:
             m_1 = s_1 = 0, \\
         \log \left|\det \frac{dz}{dx}\right| &= -\sum_t \sum_w s_{tw}.
 
-The first token of a block passes as it is, and each block reads the tokens in the opposite order
+The first token of a block passes unchanged, and each block reads the tokens in the opposite order
 of its neighbours. From x to z one pass of the network gives all parameters; from z to x every
 token waits for those before it: T passes.
 """
@@ -27,6 +27,7 @@ from nfref.flow import Flow
 from nfref.flows.autoregressive import autoregressive_forward, autoregressive_inverse
 from nfref.flows.composition import Composition
 from nfref.networks.attention import causal_transformer, init_causal_transformer
+from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.checks import at_least, check_count
 from nfref.transformers.affine import Affine
 from nfref.transformers.transformer import Transformer, check_transformer, constrained, with_own
@@ -34,34 +35,35 @@ from nfref.transformers.transformer import Transformer, check_transformer, const
 # Formulas ---------------------------------------------------------------------------------
 
 
-def as_tokens(rows, length, reverse):
-    """Rows (N, D) as (N, T, W), in the order in which they are read: the last first if reversed."""
+def as_tokens(rows: Array, length: int, reverse: bool) -> Array:
+    """Return rows (N, D) as (N, T, W), in reading order: the last token first if reversed."""
     tokens = np.reshape(rows, (len(rows), length, rows.shape[1] // length))
     return tokens[:, ::-1] if reverse else tokens
 
 
-def for_the_next(outputs):
-    """Entry t of (N, T, E) moved to t + 1, zeros at the first: so no token depends on itself."""
+def for_the_next(outputs: Array) -> Array:
+    """Move entry t of (N, T, E) to t + 1, zeros at the first: no token depends on itself."""
     return np.concatenate([np.zeros_like(outputs[:, :1]), outputs[:, :-1]], axis=1)
 
 
-def block_outputs(network, x, length, reverse):
-    """Raw numbers h_i(x_<t) for each coordinate i of token t: (N, D) -> (N, P D), P blocks of D.
+def block_outputs(network: Callable[[Array], Array], x: Array, length: int, reverse: bool) -> Array:
+    """Return raw numbers h_i(x_<t) for each coordinate i of token t: (N, D) -> (N, P D).
 
-    ``network`` maps (N, T, W) to (N, T, P W) and is causal. So dz/dx is triangular by tokens and
-    diagonal within one, and its log-determinant is the sum of the log-slopes.
+    The result has P blocks of D. ``network`` maps (N, T, W) to (N, T, P W) and is causal. So dz/dx
+    is triangular by tokens and diagonal within a token, and its log-determinant is the sum of the
+    log-slopes.
 
     Paper:   TarFlow v3, section 2.2 (block autoregressive flows): z_i = (x_i - mu_i(x_<i))
              exp(-alpha_i(x_<i)) for patches i = 1 ... T-1, z_0 = x_0, data to latent, after a
              permutation of the patches that is the identity or the reversal.
-    Differs: from the text, in that the transformer is any; the paper's is ``Affine("exp")``, the
-             default here bounds its log-scale. From the published code, in that the outputs hold
-             the shifts before the log-scales; the log-determinant is not divided by D; of the
-             network's last layer the bias starts at zero too; a class label is any context here,
-             and linear; sampling computes the keys and values of earlier tokens again in every
-             pass, where the code keeps them. What paper and code do around the flow for better
-             images (normal noise in training, the score that takes it off, guidance by the
-             network without its label) is a page of the tutorials. Not here: the code's
+    Differs: from the text: any transformer is allowed; the paper's is ``Affine("exp")``, the
+             default here bounds its log-scale. From the published code: the outputs hold the
+             shifts before the log-scales; the log-determinant is not divided by D; the bias of
+             the network's last layer also starts at zero; a class label is a context here, and
+             enters linearly; sampling computes the keys and values of earlier tokens again in
+             every pass, while the code keeps them. A page of the tutorials shows the further
+             steps of paper and code for better images (normal noise in training, its removal by
+             the score, guidance by the network without its label). Not here: the code's
              volume-preserving kind, whose base learns its variances.
     """
     n, dim = x.shape
@@ -77,14 +79,14 @@ def block_outputs(network, x, length, reverse):
 
 @dataclass(frozen=True)
 class TarFlowBlock(Flow):
-    """One block: the tokens in one order, a causal Transformer, an affine map a token.
+    """One block: tokens in one order, a causal Transformer, an affine map of each token.
 
     Parameters
     ----------
     dim : int
         D, a multiple of ``width``, at least twice that.
     width : int, default 1
-        W, the coordinates of a token; coordinates that stand beside each other are one.
+        W, the coordinates of a token; neighbouring coordinates form a token.
     channels : int, default 32
         C of the Transformer, at least 2, a multiple of ``heads``.
     heads : int, default 4
@@ -94,7 +96,7 @@ class TarFlowBlock(Flow):
     expansion : int, default 4
         The MLPs have ``expansion`` C hidden units.
     transformer : Transformer, default Affine()
-        What is done to each coordinate; ``Affine("exp")`` is the paper's.
+        The map of each coordinate; ``Affine("exp")`` is the paper's.
     reverse : bool, default False
         Whether the last token comes first.
     context_dim : int, default 0
@@ -135,8 +137,8 @@ class TarFlowBlock(Flow):
             )
 
     @property
-    def length(self):
-        """T, the number of tokens."""
+    def length(self) -> int:
+        """The number T of tokens."""
         return self.dim // self.width
 
     def _init(self, rng):
@@ -152,8 +154,8 @@ class TarFlowBlock(Flow):
         )
         return with_own(self.transformer, {"net": network}, self.dim)
 
-    def conditioner(self, params, context):
-        """The function x -> h."""
+    def conditioner(self, params: dict[str, Any], context: Array | None) -> Callable[..., Any]:
+        """Return the function x -> h."""
 
         def network(tokens):
             return causal_transformer(params["net"], tokens, self.heads, context)
@@ -177,19 +179,19 @@ class TarFlowBlock(Flow):
 
 @dataclass(frozen=True)
 class TarFlow(Composition):
-    """Blocks of causal Transformers, each in the opposite order of its neighbours.
+    """A stack of causal Transformer blocks, each in the opposite order of its neighbours.
 
-    The block next to the data reads the tokens as they stand, as in the published code. Density
-    takes one pass a block, sampling T passes.
+    The block next to the data reads the tokens in their own order, as in the published code.
+    Density takes one pass per block, sampling T passes.
 
     Parameters
     ----------
     dim : int
         D, a multiple of ``width``, at least twice that.
     layers : int, default 4
-        Number of blocks, at least 2, so that no token passes as it is.
+        Number of blocks, at least 2, so that no token stays unchanged.
     width : int, default 1
-        W, the coordinates of a token, see :class:`TarFlowBlock`; so for the following.
+        W, the coordinates of a token; see :class:`TarFlowBlock`, also for the following options.
     channels : int, default 32
     heads : int, default 4
     depth : int, default 1
@@ -238,5 +240,6 @@ class TarFlow(Composition):
         )
 
     @cached_property
-    def flows(self):
+    def flows(self) -> tuple[TarFlowBlock, ...]:
+        """The blocks, from latent to data."""
         return tuple(self._block(k % 2 == 1) for k in reversed(range(self.layers)))
