@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import nfref
-from tests import contract, flow_table
+from tests import finite_differences, flow_table
 from tests.finite_differences import quadrature
 from tests.finite_differences.case import FlowCase
 from tests.flow_table import CONTEXT_DIM, random_params
@@ -111,7 +111,7 @@ def test_larger_families_are_conditional_by_a_network(name):
     inner, entry = FAMILIES[name]
     flow = nfref.Amortized(inner, CONTEXT_DIM, (4,))
     known = replace(entry, pattern=None, ignores_context=None)  # these ask the flow inside
-    subject = contract.subject_of(flow, 4, entry=known, size=0.3)
+    subject = finite_differences.subject_of(flow, 4, entry=known, size=0.3)
     jacobian = subject.jacobian("forward")
     _, log_det = subject.run("forward")
     np.testing.assert_allclose(np.linalg.slogdet(jacobian)[1], log_det, rtol=1e-8, atol=1e-8)
