@@ -166,15 +166,20 @@ def image(dim):
 # The table ----------------------------------------------------------------------------------
 
 
+def modules():
+    """Return all modules of tests below ``tests/flows``."""
+    found = walk_packages([str(FOLDER)], "tests.flows.")
+    return [import_module(module.name) for module in found if ".test_" in module.name]
+
+
 @cache
 def flows():
-    """name -> Entry, from the ``CONTRACT`` of every module below ``tests/flows``."""
+    """Return name -> Entry, from the ``CONTRACT`` of every module below ``tests/flows``."""
     table = {}
-    for module in walk_packages([str(FOLDER)], "tests.flows."):
-        if ".test_" in module.name:
-            found = getattr(import_module(module.name), "CONTRACT", {})
-            assert not table.keys() & found.keys(), f"{module.name}: {table.keys() & found.keys()}"
-            table.update(found)
+    for module in modules():
+        found = getattr(module, "CONTRACT", {})
+        assert not table.keys() & found.keys(), f"{module.__name__}: {table.keys() & found.keys()}"
+        table.update(found)
     return table
 
 

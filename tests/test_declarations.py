@@ -1,16 +1,24 @@
-"""A flow is declared once, in ``nfref/__init__.pyi``; what else it needs is asked for here."""
+"""A flow is declared once, in ``nfref/__init__.pyi``; this test names all else that it needs."""
+
+import dataclasses
+
+import numpy as np
+import pytest
 
 import nfref
 from nfref.oracle import golden_vectors
 from tests import flow_table
 from tests.high_precision import maps
+from tests.high_precision.meaning import MEANING
+from tests.tables.files.test_golden_models import NAMES, classes_in, header_of
+from tests.tables.files.test_model_files_page import ENTRY, PAGE
 
-# What other flows are made of, and no map of its own.
+# Other flows are made of these; they have no map of their own.
 ABSTRACT = {nfref.Flow, nfref.Composition}
 
 
 def exported():
-    """Every concrete flow that nfref offers, by name."""
+    """Return every concrete flow that nfref offers, by name."""
     return {
         name: kind
         for name in nfref.__all__
@@ -21,7 +29,7 @@ def exported():
 
 
 def kinds_within(flow):
-    """The classes of a flow and of the flows inside of it."""
+    """Return the classes of a flow and of the flows inside of it."""
     inside = getattr(flow, "flows", (getattr(flow, "flow", None),))
     return {type(flow)}.union(*(kinds_within(member) for member in inside if member is not None))
 
@@ -30,22 +38,68 @@ def made(entry):
     return entry.make(entry.dims[-1], 0)
 
 
-def test_every_flow_has_all_that_proves_it():
+def place_of(kind):
+    """Return the module of a flow below ``flows``, as in "images/layers"."""
+    return kind.__module__.partition("flows.")[2].replace(".", "/")
+
+
+def missing_tests():
+    """Yield what is missing in the tests of each flow's family."""
     examined = set().union(*(kinds_within(made(entry)) for entry in flow_table.flows().values()))
-    published = set().union(*(kinds_within(flow) for flow in maps.CONFIGURATIONS.values()))
-    shipped = set(golden_vectors.shipped())
-    missing = []
     for name, kind in exported().items():
-        family = kind.__module__.rpartition(".")[2]
         if kind not in examined:
-            missing.append(f"tests/flows/test_{family}.py: no entry of CONTRACT makes a {name}")
+            yield (
+                f"tests/flows/test_{place_of(kind)}.py: add an Entry that makes a {name} to "
+                "CONTRACT, and below it test_contract = contract_test(CONTRACT)"
+            )
+    for module in flow_table.modules():
+        if hasattr(module, "CONTRACT") and not hasattr(module, "test_contract"):
+            path = module.__name__.replace(".", "/")
+            yield f"{path}.py: add test_contract = contract_test(CONTRACT) below CONTRACT"
+
+
+def missing_maps():
+    """Yield the maps, golden vectors and meanings that are missing."""
+    published = set().union(*(kinds_within(flow) for flow in maps.CONFIGURATIONS.values()))
+    for name, kind in exported().items():
+        file = f"tests/high_precision/maps/{kind.__module__.rpartition('.')[2]}.py"
         if kind not in maps.MAPS:
-            missing.append(f"tests/high_precision/maps/{family}.py: no {name} in MAPS")
+            yield f"{file}: add the map of {name} to MAPS, one mpmath number at a time"
         if kind not in published:
-            missing.append(f"tests/high_precision/maps/{family}.py: no {name} in CONFIGURATIONS")
-    missing += [
-        f"nfref/oracle/vectors/{name}.json: python -m tests.high_precision.write_vectors {name}"
-        for name in maps.CONFIGURATIONS
-        if name not in shipped
-    ]
-    assert not missing, "\n".join(missing)
+            yield f"{file}: add a small {name} to CONFIGURATIONS"
+    shipped = set(golden_vectors.shipped())
+    for name, flow in maps.CONFIGURATIONS.items():
+        if name not in shipped:
+            yield (
+                f"nfref/oracle/vectors/{name}.json: "
+                f"run python -m tests.high_precision.write_vectors {name}"
+            )
+    for name in (*exported(), *(type(flow).__name__ for flow in maps.CONFIGURATIONS.values())):
+        if name not in MEANING:
+            yield f"tests/high_precision/meaning.py: add {name} to MEANING: its map in words"
+    for flow in maps.CONFIGURATIONS.values():
+        name, params = type(flow).__name__, flow.init(np.random.default_rng(0))
+        if name in MEANING and isinstance(params, dict):
+            for key in params.keys() - MEANING[name].parameters.keys():
+                yield f"tests/high_precision/meaning.py: add the parameter {key} to {name}"
+
+
+def missing_files():
+    """Yield the model files, and their lines on the page, that are missing."""
+    golden = {kind for name in NAMES for kind in classes_in(header_of(name))}
+    described = dict(ENTRY.findall(PAGE))
+    for name, kind in exported().items():
+        fields = ", ".join(f"``{field.name}``" for field in dataclasses.fields(kind))
+        if name not in golden:
+            yield (
+                f"tests/tables/files/golden_models.py: add a density with a {name}, in a new file; "
+                "then run python -m tests.tables.files.golden_models"
+            )
+        if name not in described:
+            yield f"docs/model_files.rst: add the line - ``{name}``: {fields}"
+
+
+def test_every_flow_has_all_that_proves_it():
+    missing = [*missing_tests(), *missing_maps(), *missing_files()]
+    if missing:
+        pytest.fail("\n".join(dict.fromkeys(missing)), pytrace=False)
