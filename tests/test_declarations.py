@@ -1,4 +1,4 @@
-"""A flow is declared once, in ``nfref/__init__.pyi``; this test names all else that it needs."""
+"""``nfref/__init__.pyi`` declares flows and transformers; this test names what else they need."""
 
 import dataclasses
 
@@ -9,28 +9,32 @@ import nfref
 from nfref.oracle import golden_vectors
 from tests import flow_table
 from tests.high_precision import maps
+from tests.high_precision.maps.transformers import TRANSFORMERS
 from tests.high_precision.meaning import MEANING
 from tests.tables.files.test_golden_models import NAMES, classes_in, header_of
 from tests.tables.files.test_model_files_page import ENTRY, PAGE
 
-# Other flows are made of these; they have no map of their own.
-ABSTRACT = {nfref.Flow, nfref.Composition}
+# Others are made of these; they have no map of their own.
+ABSTRACT = {nfref.Flow, nfref.Composition, nfref.Transformer}
 
 
-def exported():
-    """Return every concrete flow that nfref offers, by name."""
+def exported(base=nfref.Flow):
+    """Return every concrete flow (or transformer) that nfref offers, by name."""
     return {
         name: kind
         for name in nfref.__all__
         if isinstance(kind := getattr(nfref, name), type)
-        and issubclass(kind, nfref.Flow)
+        and issubclass(kind, base)
         and kind not in ABSTRACT
     }
 
 
 def kinds_within(flow):
-    """Return the classes of a flow and of the flows inside of it."""
-    inside = getattr(flow, "flows", (getattr(flow, "flow", None),))
+    """Return the classes of a flow and of all flows and transformers inside of it."""
+    inside = [
+        *getattr(flow, "flows", (getattr(flow, "flow", None),)),
+        *getattr(flow, "transformers", (getattr(flow, "transformer", None),)),
+    ]
     return {type(flow)}.union(*(kinds_within(member) for member in inside if member is not None))
 
 
@@ -38,19 +42,21 @@ def made(entry):
     return entry.make(entry.dims[-1], 0)
 
 
-def place_of(kind):
-    """Return the module of a flow below ``flows``, as in "images/layers"."""
-    return kind.__module__.partition("flows.")[2].replace(".", "/")
-
-
 def missing_tests():
-    """Yield what is missing in the tests of each flow's family."""
+    """Yield what is missing in the tests of each family."""
     examined = set().union(*(kinds_within(made(entry)) for entry in flow_table.flows().values()))
     for name, kind in exported().items():
+        place = kind.__module__.partition("flows.")[2].replace(".", "/")
         if kind not in examined:
             yield (
-                f"tests/flows/test_{place_of(kind)}.py: add an Entry that makes a {name} to "
-                "CONTRACT, and below it test_contract = contract_test(CONTRACT)"
+                f"tests/flows/test_{place}.py: add an Entry that makes a {name} to CONTRACT, "
+                "and below it test_contract = contract_test(CONTRACT)"
+            )
+    for name, kind in exported(nfref.Transformer).items():
+        if kind not in examined:
+            yield (
+                f"tests/flows/test_autoregressive.py: add an Entry to CONTRACT that makes a MADE "
+                f"with a {name}, or to another file there"
             )
     for module in flow_table.modules():
         if hasattr(module, "CONTRACT") and not hasattr(module, "test_contract"):
@@ -67,6 +73,14 @@ def missing_maps():
             yield f"{file}: add the map of {name} to MAPS, one mpmath number at a time"
         if kind not in published:
             yield f"{file}: add a small {name} to CONFIGURATIONS"
+    for name, kind in exported(nfref.Transformer).items():
+        if kind not in {*TRANSFORMERS, nfref.ByCoordinate}:
+            yield f"tests/high_precision/maps/transformers.py: add {name} to TRANSFORMERS"
+        if kind not in published:
+            yield (
+                f"tests/high_precision/maps/autoregressive.py: add a small MADE with a {name} to "
+                "CONFIGURATIONS, or to another file there"
+            )
     shipped = set(golden_vectors.shipped())
     for name, flow in maps.CONFIGURATIONS.items():
         if name not in shipped:
@@ -88,8 +102,8 @@ def missing_files():
     """Yield the model files, and their lines on the page, that are missing."""
     golden = {kind for name in NAMES for kind in classes_in(header_of(name))}
     described = dict(ENTRY.findall(PAGE))
-    for name, kind in exported().items():
-        fields = ", ".join(f"``{field.name}``" for field in dataclasses.fields(kind))
+    for name, kind in {**exported(), **exported(nfref.Transformer)}.items():
+        fields = ", ".join(f"``{field.name}``" for field in dataclasses.fields(kind)) or "no fields"
         if name not in golden:
             yield (
                 f"tests/tables/files/golden_models.py: add a density with a {name}, in a new file; "
@@ -99,7 +113,7 @@ def missing_files():
             yield f"docs/model_files.rst: add the line - ``{name}``: {fields}"
 
 
-def test_every_flow_has_all_that_proves_it():
+def test_every_flow_and_transformer_has_all_that_proves_it():
     missing = [*missing_tests(), *missing_maps(), *missing_files()]
     if missing:
         pytest.fail("\n".join(dict.fromkeys(missing)), pytrace=False)
