@@ -103,7 +103,7 @@ def missing_files():
     golden = {kind for name in NAMES for kind in classes_in(header_of(name))}
     described = dict(ENTRY.findall(PAGE))
     for name, kind in {**exported(), **exported(nfref.Transformer)}.items():
-        fields = ", ".join(f"``{field.name}``" for field in dataclasses.fields(kind)) or "no fields"
+        fields = ", ".join(f"``{field.name}``" for field in dataclasses.fields(kind)) or "no field"
         if name not in golden:
             yield (
                 f"tests/tables/files/golden_models.py: add a density with a {name}, in a new file; "
