@@ -1,4 +1,7 @@
-"""``nfref/__init__.pyi`` declares flows and transformers; this test names what else they need."""
+"""``nfref/__init__.pyi`` declares flows and transformers; these tests name what else they need.
+
+The oracle declares its properties in ``nfref/oracle/checks/properties.py``.
+"""
 
 import dataclasses
 
@@ -6,7 +9,14 @@ import numpy as np
 import pytest
 
 import nfref
-from nfref.oracle import golden_vectors
+from nfref.oracle import (
+    DENSITY_PROPERTIES,
+    FLOW_PROPERTIES,
+    adapters,
+    check_density,
+    check_flow,
+    golden_vectors,
+)
 from tests import flow_table
 from tests.high_precision import maps
 from tests.high_precision.maps.transformers import TRANSFORMERS
@@ -117,3 +127,14 @@ def test_every_flow_and_transformer_has_all_that_proves_it():
     missing = [*missing_tests(), *missing_maps(), *missing_files()]
     if missing:
         pytest.fail("\n".join(dict.fromkeys(missing)), pytrace=False)
+
+
+def test_every_property_in_a_report_of_the_oracle_is_declared():
+    rng = np.random.default_rng(0)
+    for check, thing, declared in (
+        (check_flow, nfref.Scale(1), FLOW_PROPERTIES),
+        (check_density, nfref.Density(nfref.Scale(1)), DENSITY_PROPERTIES),
+    ):
+        report = check(**adapters.of(thing, rng=rng), dim=1, rng=rng)
+        new = {row.name for row in report.rows} - set(declared)
+        assert not new, f"nfref/oracle/checks/properties.py: add the meaning of {sorted(new)}"
