@@ -4,6 +4,8 @@ The oracle declares its properties in ``nfref/oracle/checks/properties.py``.
 """
 
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,3 +140,16 @@ def test_every_property_in_a_report_of_the_oracle_is_declared():
         report = check(**adapters.of(thing, rng=rng), dim=1, rng=rng)
         new = {row.name for row in report.rows} - set(declared)
         assert not new, f"nfref/oracle/checks/properties.py: add the meaning of {sorted(new)}"
+
+
+def test_every_adapter_is_declared_and_its_library_surveyed():
+    folder = Path(__file__).parent / "oracle/survey"
+    survey = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*_subjects.py"))
+    for start, adapter, _ in adapters._BY_NAME:
+        name, library = adapter.__name__, start.partition(".")[0]
+        assert name in adapters.__all__ or library == "nfref", (
+            f"nfref/oracle/adapters/__init__.py: add {name} to __all__"
+        )
+        assert re.search(rf"\b(import|from) {library}\b", survey), (
+            f"tests/oracle/survey: add subjects of {library}, as jax_subjects.py has them"
+        )
