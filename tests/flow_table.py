@@ -18,6 +18,8 @@ import nfref
 
 DIMS = (1, 2, 3, 5, 8)
 COUPLING_DIMS = DIMS[1:]
+# Images of one pixel, and one of 2 x 3: a single pixel shows no fault in how pixels are counted.
+IMAGE_DIMS = (1, 2, 3, 12)
 CONTEXT_DIM = 2
 FOLDER = Path(__file__).with_name("flows")
 
@@ -52,6 +54,8 @@ class Entry:
         Whether its density at D <= 2 is cheap and smooth enough for quadrature on a grid.
     costly : bool
         Whether it is so slow that, where it can take a context, it is tried only with one.
+    plain : int, optional
+        The dim of the plain run, one of ``dims``; the largest of up to four if omitted.
     """
 
     make: object
@@ -65,6 +69,7 @@ class Entry:
     precision: float = float(np.finfo(np.float64).eps)
     integrable: bool = True
     costly: bool = False
+    plain: int = None
 
     def kind(self, dim, context_dim):
         """Its log-determinant at these sizes: "varies", "constant" or "zero"."""
@@ -154,31 +159,44 @@ def standardise(dim):
 
 def image(dim):
     """A (C, H, W) shape with ``dim`` numbers in it."""
-    return {4: (1, 2, 2), 8: (2, 2, 2), 16: (1, 4, 4)}.get(dim, (dim, 1, 1))
+    shapes = {4: (1, 2, 2), 8: (2, 2, 2), 12: (2, 2, 3), 16: (1, 4, 4), 24: (1, 4, 6)}
+    return shapes.get(dim, (dim, 1, 1))
 
 
 # The table ----------------------------------------------------------------------------------
 
 
+def modules():
+    """Return all modules of tests below ``tests/flows``."""
+    found = walk_packages([str(FOLDER)], "tests.flows.")
+    return [import_module(module.name) for module in found if ".test_" in module.name]
+
+
 @cache
 def flows():
-    """name -> Entry, from the ``CONTRACT`` of every module below ``tests/flows``."""
+    """Return name -> Entry, from the ``CONTRACT`` of every module below ``tests/flows``."""
     table = {}
-    for module in walk_packages([str(FOLDER)], "tests.flows."):
-        if ".test_" in module.name:
-            found = getattr(import_module(module.name), "CONTRACT", {})
-            assert not table.keys() & found.keys(), f"{module.name}: {table.keys() & found.keys()}"
-            table.update(found)
+    for module in modules():
+        found = getattr(module, "CONTRACT", {})
+        assert not table.keys() & found.keys(), f"{module.__name__}: {table.keys() & found.keys()}"
+        table.update(found)
     return table
 
 
 def cases(names=None, dims=None):
-    """(name, dim, context_dim) for everything the table allows, or for some names or dims."""
+    """Return (name, dim, context_dim) for all that the table allows, or for some names or dims."""
+    return [
+        case
+        for case in cases_of(flows())
+        if (names is None or case[0] in names) and (dims is None or case[1] in dims)
+    ]
+
+
+def cases_of(entries):
+    """Return (name, dim, context_dim) for all that some entries of the table allow."""
     return [
         (name, dim, context_dim)
-        for name, entry in flows().items()
-        if names is None or name in names
+        for name, entry in entries.items()
         for dim in entry.dims
-        if dims is None or dim in dims
         for context_dim in (0, CONTEXT_DIM)[entry.costly and entry.context : 1 + entry.context]
     ]

@@ -115,6 +115,15 @@ class FlowCase:
         return numerics.autograd_jacobian(lambda r: self.run(direction, r)[0], rows)
 
 
+def measure(check, subject):
+    """Return the check's finding; an exception is a finding too."""
+    try:
+        return check(subject)
+    except Exception as error:
+        name = check.__doc__.split("\n")[0]
+        return Finding(check.__name__, np.inf, 0.0, f"{type(error).__name__}: {error} ({name})")
+
+
 def worst(check, error, tolerance, detail="", where="row"):
     """The finding at the place where error / tolerance is largest; NaN counts as worst."""
     error, tolerance = np.broadcast_arrays(np.asarray(error, float), np.asarray(tolerance, float))

@@ -48,32 +48,6 @@ def round_trip(subject, direction="forward"):
     return gravest(findings)
 
 
-def log_det_against_differences(subject):
-    """Both log-determinants against log|det| of Jacobians by Richardson's extrapolation."""
-    findings = []
-    for direction in DIRECTIONS:
-        value_response, log_det_response = subject.rounding_response(direction)
-        # Differences are taken within one batch, where even a solver's error is smooth: only
-        # rounding is noise.
-        jacobian, error = numerics.numerical_jacobian(
-            subject.repeated(direction, 0),
-            subject.rows(direction),
-            value_response * (EPS / subject.precision),
-        )
-        _, log_det = subject.run(direction)
-        tolerance = DOUBT * numerics.log_det_slack(jacobian, error) + ROUNDING * log_det_response
-        findings.append(
-            worst(
-                "log-det, differences",
-                np.abs(log_det - numerics.log_abs_det(jacobian)),
-                tolerance,
-                direction,
-            )
-        )
-        findings.append(not_blind("log-det, differences", tolerance, log_det))
-    return gravest(findings)
-
-
 def log_det_against_autograd(subject):
     """Both log-determinants against slogdet of the Jacobian by automatic differentiation."""
     findings = []

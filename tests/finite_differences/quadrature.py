@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 import nfref
-from tests.finite_differences.case import Finding, worst
+from tests.finite_differences.case import Finding, gravest, worst
 
 SAMPLES = 2000
 KS_THRESHOLD = 1e-3  # fixed seeds: a test passes or fails for good
@@ -110,6 +110,12 @@ def samples_follow_density(subject, quadrature=None):
     cumulative = spacing * (np.cumsum(values) - 0.5 * values)
     p = stats.kstest(x[:, 0], lambda at: np.interp(at, grid, cumulative, 0, 1)).pvalue
     return surprise("samples follow the density", [p])
+
+
+def density_on_a_grid(subject):
+    """Check that the density integrates to one and that its samples follow it."""
+    area = integral(subject)
+    return gravest([integrates_to_one(subject, area), samples_follow_density(subject, area)])
 
 
 def samples_come_back(subject):

@@ -8,7 +8,7 @@ import pytest
 from autograd.extend import defvjp, primitive
 
 import nfref
-from tests import contract, flow_table
+from tests import finite_differences, flow_table
 from tests.finite_differences import case as measured
 from tests.finite_differences import faulty_flows
 
@@ -32,13 +32,13 @@ def entry_for(flow):
 
 
 def subject(flow):
-    return contract.subject_of(flow, seed=5, entry=entry_for(flow))
+    return finite_differences.subject_of(flow, seed=5, entry=entry_for(flow))
 
 
 @pytest.mark.parametrize("fault, sound, check", FAULTS)
 def test_fault_is_rejected_and_sibling_accepted(fault, sound, check):
-    (named,) = (one for one in contract.CHECKS if one.__name__ == check)
-    assert not contract.measure(named, subject(fault)).ok
+    (named,) = (one for one in finite_differences.CHECKS if one.__name__ == check)
+    assert not finite_differences.measure(named, subject(fault)).ok
     for finding in examined(sound):
         assert finding.ok, finding
 
@@ -48,11 +48,18 @@ def examined(flow):
     """Several faults may have one sound sibling."""
 
     def grouped(subject):
-        return contract.gradients(subject, together=64)
+        return finite_differences.gradients(subject, together=64)
 
-    return contract.examine(
+    return finite_differences.examine(
         subject(flow),
-        (*(check for check in contract.CHECKS if check is not contract.gradients), grouped),
+        (
+            *(
+                check
+                for check in finite_differences.CHECKS
+                if check is not finite_differences.gradients
+            ),
+            grouped,
+        ),
     )
 
 
@@ -66,8 +73,11 @@ def test_scaled_log_det_is_rejected(name, factor):
     entry = flow_table.flows()[name]
     flow = faulty_flows.Times(entry.make(3, 0), float(factor))
     findings = [
-        contract.measure(check, contract.subject_of(flow, entry=entry))
-        for check in (contract.log_det_against_differences, contract.log_det_against_autograd)
+        finite_differences.measure(check, finite_differences.subject_of(flow, entry=entry))
+        for check in (
+            finite_differences.log_det_against_differences,
+            finite_differences.log_det_against_autograd,
+        )
     ]
     assert not any(finding.ok for finding in findings), findings
 
@@ -78,7 +88,9 @@ def test_an_exception_is_a_finding():
             raise OverflowError("on purpose")
 
     sound = subject(nfref.Scale(2))
-    finding = contract.measure(contract.round_trip, replace(sound, flow=Raises(2)))
+    finding = finite_differences.measure(
+        finite_differences.round_trip, replace(sound, flow=Raises(2))
+    )
     assert not finding.ok and "OverflowError: on purpose" in str(finding)
 
 
@@ -112,6 +124,6 @@ def test_one_wrong_derivative_among_many_is_found(together):
             )
 
     case = subject(nfref.PlanarLayer(8))
-    assert contract.gradients(case, together=together).ok
-    finding = contract.gradients(replace(case, flow=Wrong(8)), together=together)
+    assert finite_differences.gradients(case, together=together).ok
+    finding = finite_differences.gradients(replace(case, flow=Wrong(8)), together=together)
     assert not finding.ok, finding

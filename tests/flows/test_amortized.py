@@ -8,6 +8,7 @@ import nfref
 from nfref.flows.amortized import same_rows
 from nfref.networks.mlp import mlp
 from nfref.runtime.params import flatten
+from tests.finite_differences.contract import contract_test
 from tests.flow_table import Entry, random_params
 
 CONTRACT = {
@@ -18,6 +19,7 @@ CONTRACT = {
         costly=True,
     )
 }
+test_contract = contract_test(CONTRACT)
 
 
 @pytest.fixture(scope="module")

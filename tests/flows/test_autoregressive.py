@@ -7,6 +7,7 @@ import nfref
 from nfref.flows import autoregressive
 from nfref.networks.masked import even_degrees, made_masks, random_degrees
 from tests.finite_differences import subject_of
+from tests.finite_differences.contract import contract_test
 from tests.flow_table import (
     Entry,
     constant_at_one,
@@ -65,6 +66,7 @@ CONTRACT = {
         log_det=constant_at_one,
     ),
 }
+test_contract = contract_test(CONTRACT)
 
 
 def connected(masks):

@@ -8,12 +8,14 @@ import pytest
 from autograd.test_util import check_grads
 
 import nfref
+from tests.finite_differences.contract import contract_test
 from tests.finite_differences.numerics import assert_log_det_of_jacobians
 from tests.flow_table import Entry, diagonal
 
 CONTRACT = {
     "BatchNorm": Entry(lambda d, c: nfref.BatchNorm(d), log_det="constant", pattern=diagonal)
 }
+test_contract = contract_test(CONTRACT)
 
 
 def subject(dim=3, seed=0, n=9):

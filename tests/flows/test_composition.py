@@ -8,6 +8,7 @@ import pytest
 
 import nfref
 from nfref.runtime.params import at_path
+from tests.finite_differences.contract import contract_test
 from tests.flow_table import Entry, bounds, hidden, random_params, rows_in_bounds, standardise
 
 
@@ -36,6 +37,7 @@ CONTRACT = {
     "Chain in data units": Entry(units, context=True, data_rows=rows_in_bounds, reach=3.0),
     "Chain of Invert": Entry(mixed, context=True),
 }
+test_contract = contract_test(CONTRACT)
 
 
 def parts(rng):

@@ -9,6 +9,7 @@ from scipy.linalg import expm
 import nfref
 from nfref.continuous.solve import SOLVERS
 from tests.continuous.cases import filled, linear
+from tests.finite_differences.contract import contract_test
 from tests.flow_table import Entry
 
 MATRIX = np.array([[0.3, 1.2, -0.4], [-0.9, -0.5, 0.2], [0.1, 0.7, 0.6]])  # not symmetric
@@ -30,6 +31,7 @@ CONTRACT = {
         reach=3.0,
     ),
 }
+test_contract = contract_test(CONTRACT)
 
 
 # Closed forms -----------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import nfref
 from nfref.flows import convex_potential
 from nfref.runtime import params as trees
 from tests.finite_differences import numerics
+from tests.finite_differences.contract import contract_test
 from tests.flow_table import Entry, hidden, random_params
 
 CONTRACT = {
@@ -20,6 +21,7 @@ CONTRACT = {
         lambda d, c: nfref.ConvexPotentialFlow(d, (), c), context=True, log_det="constant"
     ),
 }
+test_contract = contract_test(CONTRACT)
 
 
 def drawn(flow, seed=0, size=1.0, rows=7):

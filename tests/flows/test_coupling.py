@@ -6,6 +6,7 @@ import pytest
 import nfref
 from nfref.networks.mlp import mlp
 from tests.finite_differences import subject_of
+from tests.finite_differences.contract import contract_test
 from tests.flow_table import COUPLING_DIMS, Entry, hidden, stays
 
 MASK = (True, False, False, True, False)
@@ -86,6 +87,7 @@ CONTRACT = {
         context=True,
     ),
 }
+test_contract = contract_test(CONTRACT)
 
 
 def test_affine_coupling_is_the_formula():

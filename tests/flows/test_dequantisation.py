@@ -8,6 +8,7 @@ from scipy.stats import norm
 
 import nfref
 from nfref.objectives import dequantised_likelihood
+from tests.finite_differences.contract import contract_test
 from tests.flow_table import Entry, random_params
 
 
@@ -31,6 +32,7 @@ CONTRACT = {
         beside_the_edges, dims=(2, 3), context=True, integrable=False, data_rows=rows_in_cells
     )
 }
+test_contract = contract_test(CONTRACT)
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(60)
 NODES, WEIGHTS = (NODES + 1) / 2, WEIGHTS / 2

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import nfref
+from tests.finite_differences.contract import contract_test
 from tests.flow_table import Entry, bounds, diagonal, rows_in_bounds, standardise
 
 CONTRACT = {
@@ -17,6 +18,7 @@ CONTRACT = {
         lambda d, c: nfref.Logit(*bounds(d)), pattern=diagonal, data_rows=rows_in_bounds, reach=12.0
     ),
 }
+test_contract = contract_test(CONTRACT)
 
 
 def test_logit_against_fifty_digits():

@@ -6,9 +6,11 @@ import pytest
 
 import nfref
 from nfref.flows import hinge
+from tests.finite_differences.contract import contract_test
 from tests.flow_table import Entry, diagonal
 
 CONTRACT = {"Hinge": Entry(lambda d, c: nfref.Hinge(d), pattern=diagonal)}
+test_contract = contract_test(CONTRACT)
 
 U = (-1e6, -1e3, -2.0, -1e-3, -1e-9, 0.0, 1e-9, 1e-3, 2.0, 1e3, 1e6)
 

@@ -6,6 +6,7 @@ from autograd.test_util import check_grads
 
 import nfref
 from nfref.flows import linear
+from tests.finite_differences.contract import contract_test
 from tests.finite_differences.numerics import assert_log_det_of_jacobians
 from tests.flow_table import Entry, random_order
 
@@ -31,6 +32,7 @@ CONTRACT = {
     "Linear": Entry(lambda d, c: nfref.Linear(d), log_det="constant"),
     "LULinear": Entry(lu_linear, log_det="constant"),
 }
+test_contract = contract_test(CONTRACT)
 
 FLOWS = {
     "permutation": nfref.Permutation((2, 0, 3, 1)),

@@ -7,6 +7,7 @@ from scipy.integrate import quad
 import nfref
 from nfref.networks.masked import masked_mlp
 from nfref.runtime import params as trees
+from tests.finite_differences.contract import contract_test
 from tests.flow_table import Entry, hidden, made, random_params, stays, triangular
 
 CONTRACT = {
@@ -33,11 +34,13 @@ CONTRACT = {
     "UMNN": Entry(
         lambda dim, context_dim: nfref.UMNN(dim, 1, (dim + 1,), 2, 32, 4.0, context_dim),
         dims=(1, 2),
+        plain=1,
         context=True,
         costly=True,
         integrable=False,
     ),
 }
+test_contract = contract_test(CONTRACT)
 
 
 def sigmoid(value):

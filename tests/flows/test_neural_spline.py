@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import nfref
+from tests.finite_differences.contract import contract_test
 from tests.flow_table import (
     COUPLING_DIMS,
     Entry,
@@ -36,6 +37,7 @@ CONTRACT = {
         nsf(coupling=True, linear="lu"), dims=(2, 5), context=True, costly=True, integrable=False
     ),
 }
+test_contract = contract_test(CONTRACT)
 
 
 @pytest.mark.parametrize("coupling", [False, True])

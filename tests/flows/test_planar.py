@@ -8,6 +8,7 @@ from autograd import elementwise_grad, grad
 
 import nfref
 from nfref.flows import planar
+from tests.finite_differences.contract import contract_test
 from tests.flow_table import Entry
 
 SLACKS = (1e-12, 1e-6, 1e-3, 0.5, 1.0, 1.5, 30.0, 1e6)
@@ -18,6 +19,7 @@ CONTRACT = {
     "Planar": Entry(lambda d, c: nfref.Planar(d, 3, c), context=True),
     "Invert(Planar)": Entry(lambda d, c: nfref.Invert(nfref.Planar(d, 2, c)), context=True),
 }
+test_contract = contract_test(CONTRACT)
 
 
 def exact_root(r, slack):

@@ -9,6 +9,7 @@ from scipy import stats
 import nfref
 from nfref.flows import probability_flow as pf
 from nfref.objectives.flow_matching import variance_preserving_path
+from tests.finite_differences.contract import contract_test
 from tests.flow_table import Entry
 
 CONTRACT = {
@@ -20,6 +21,7 @@ CONTRACT = {
         integrable=False,
     )
 }
+test_contract = contract_test(CONTRACT)
 
 MIXTURE = {
     "logits": np.array([0.3, -0.2, 0.0]),

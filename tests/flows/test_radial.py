@@ -9,6 +9,7 @@ from autograd.test_util import check_grads
 
 import nfref
 from nfref.flows import radial
+from tests.finite_differences.contract import contract_test
 from tests.finite_differences.numerics import autograd_jacobian
 from tests.flow_table import Entry, random_params
 
@@ -19,6 +20,7 @@ CONTRACT = {
         lambda dim, context_dim: nfref.Radial(dim, 3, context_dim), context=True, integrable=False
     ),
 }
+test_contract = contract_test(CONTRACT)
 
 SLACKS = (1e-12, 1e-6, 1e-3, 0.5, 1.0, 1.5, 30.0, 1e6)
 ALPHAS = (1e-6, 0.3, 1.0, 50.0)

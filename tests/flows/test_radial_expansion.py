@@ -7,12 +7,14 @@ from autograd import elementwise_grad
 
 import nfref
 from nfref.flows import radial_expansion
+from tests.finite_differences.contract import contract_test
 from tests.flow_table import Entry
 
 CONTRACT = {
     "RadialExpansion": Entry(lambda d, c: nfref.RadialExpansion(d)),
     "RadialExpansion, erf": Entry(lambda d, c: nfref.RadialExpansion(d, "erf"), dims=(1, 3)),
 }
+test_contract = contract_test(CONTRACT)
 
 LOG_SLACKS = (-30.0, -7.0, -0.5, -1e-9, 0.0, 1e-9, 0.5, 3.0, 14.0)
 LENGTHS = (0.0, 1e-12, 1e-6, 1e-3, 0.1, 0.99, 1.0, 5.0, 30.0, 1e3, 1e6)

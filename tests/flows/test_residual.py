@@ -13,13 +13,27 @@ import nfref
 from nfref.flows import residual
 from nfref.runtime import params as trees
 from tests.finite_differences import numerics
+from tests.finite_differences.contract import contract_test
 from tests.flow_table import Entry, hidden, random_params
+
+
+def series(**options):
+    """Return the constructor of blocks that sum the power series, with exact traces."""
+    return lambda d, c: nfref.ResidualBlock(
+        d, hidden(d), c, coefficient=0.8, estimator="series", terms=80, **options
+    )
+
 
 CONTRACT = {
     "ResidualBlock": Entry(lambda d, c: nfref.ResidualBlock(d, hidden(d), c), context=True),
     "ResidualFlow": Entry(lambda d, c: nfref.ResidualFlow(d, 2, (d + 3, 4), c), context=True),
     "ResidualFlow, affine": Entry(lambda d, c: nfref.ResidualFlow(d, 2, ()), log_det="constant"),
+    # L = 0.64: the terms after the 80th add less than 1e-17, so these are log-determinants.
+    "ResidualBlock, series": Entry(series(), context=True),
+    "ResidualBlock, Neumann": Entry(series(gradient="neumann"), dims=(1, 3)),
 }
+test_contract = contract_test(CONTRACT)
+
 DIMS = (1, 2, 3, 5, 8)
 
 
@@ -485,6 +499,38 @@ def test_roulette_draws_counts_of_the_stated_distribution():
         expected = 0.8 ** (k - 1)
         error = np.sqrt(expected * (1 - expected) / counts.size)
         assert abs(np.mean(counts >= k) - expected) <= 3 * error
+
+
+@pytest.mark.parametrize("gradient", ["direct", "neumann"])
+@pytest.mark.parametrize("estimator, count", [("series", 2), ("roulette", 0), ("roulette", 2)])
+@pytest.mark.parametrize("dim", [1, 3])
+def test_estimates_are_sums_of_powers_of_the_jacobian(dim, estimator, count, gradient):
+    """With fixed probes and counts: sum_k (-1)^(k+1) w_k / k mean_e e^T J^k e, J by differences."""
+    flow = nfref.ResidualBlock(
+        dim, hidden(dim), coefficient=0.9, estimator=estimator, terms=4, gradient=gradient
+    ).with_probes(np.random.default_rng(6), 7, count)
+    params, x = drawn(flow, dim)
+    exact = nfref.ResidualBlock(dim, hidden(dim), coefficient=0.9)
+    steps, _ = numerics.numerical_jacobian(
+        lambda rows, repeats: exact.inverse(params, rows)[0], x, np.full(x.shape, 1e-15)
+    )
+    expected = np.zeros(7)
+    for n, jacobian in enumerate(steps - np.eye(dim)):
+        terms = 4 if estimator == "series" else 4 + flow.counts[n]
+        for k in range(1, terms + 1):
+            weight = 1 if k <= 4 else 2.0 ** (k - 5)  # 1 / P(N >= k - 4)
+            power = np.linalg.matrix_power(jacobian, k)
+            trace = (
+                np.trace(power)
+                if count == 0
+                else np.mean([probe @ power @ probe for probe in flow.probes[:, n]])
+            )
+            expected[n] += (-1) ** (k + 1) * weight / k * trace
+    z, log_det = flow.inverse(params, x)
+    np.testing.assert_allclose(log_det, expected, rtol=0, atol=1e-10)
+    returned, back = flow.forward(params, z)
+    np.testing.assert_allclose(returned, x, rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(back, -expected, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("gradient", ["direct", "neumann"])

@@ -10,6 +10,7 @@ from autograd.test_util import check_grads
 import nfref
 from nfref.flows import planar, sylvester
 from nfref.runtime import params as trees
+from tests.finite_differences.contract import contract_test
 from tests.finite_differences.numerics import autograd_jacobian
 from tests.flow_table import Entry, random_params
 
@@ -55,6 +56,7 @@ CONTRACT = {
         dims=(1, 2, 8),
     ),
 }
+test_contract = contract_test(CONTRACT)
 
 MAKERS = [
     pytest.param(lambda dim: nfref.SylvesterLayer(dim), id="orthogonal"),

@@ -10,6 +10,7 @@ import nfref
 from nfref.networks.masked import made_masks
 from nfref.networks.mlp import angles_as_points
 from nfref.runtime.serialization import describe, rebuild
+from tests.finite_differences.contract import contract_test
 from tests.flow_table import Entry, hidden, random_params, stays, triangular
 from tests.flows.test_coupling import COUPLING_DIMS, coupled
 
@@ -75,6 +76,7 @@ CONTRACT = {
         integrable=False,
     ),
 }
+test_contract = contract_test(CONTRACT)
 
 
 def torus(dim, transformer, layers=2):

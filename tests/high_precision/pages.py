@@ -55,9 +55,21 @@ def found():
     return classes
 
 
+def meaning_of(kind, names):
+    """Return the meaning of a class with parameters of these names; an error says what it lacks."""
+    if kind not in MEANING:
+        raise LookupError(f"tests/high_precision/meaning.py: add {kind} to MEANING")
+    lacking = ", ".join(name for name in names if name not in MEANING[kind].parameters)
+    if lacking:
+        raise LookupError(
+            f"tests/high_precision/meaning.py: add the parameters of {kind}: {lacking}"
+        )
+    return MEANING[kind]
+
+
 def page(kind, names, cases):
-    """The page of a class, as reStructuredText."""
-    meaning = MEANING[kind]
+    """Return the page of a class, as reStructuredText."""
+    meaning = meaning_of(kind, names)
     lines = [
         kind,
         "=" * len(kind),

@@ -10,6 +10,7 @@ from scipy.stats import norm
 import nfref
 from nfref.flows.images import layers as image_layers
 from nfref.networks import convolution as conv_nets
+from tests.finite_differences.contract import contract_test
 from tests.finite_differences.numerics import (
     autograd_jacobian,
     log_abs_det,
@@ -17,7 +18,7 @@ from tests.finite_differences.numerics import (
     numerical_jacobian,
     rounding_response,
 )
-from tests.flow_table import COUPLING_DIMS, Entry, diagonal, image, stays
+from tests.flow_table import IMAGE_DIMS, Entry, diagonal, image, stays
 
 
 def glow(permutation):
@@ -36,29 +37,50 @@ def glow(permutation):
 
 
 CONTRACT = {
-    "ActNorm": Entry(lambda d, c: nfref.ActNorm(image(d)), log_det="constant", pattern=diagonal),
+    "ActNorm": Entry(
+        lambda d, c: nfref.ActNorm(image(d)),
+        dims=IMAGE_DIMS,
+        plain=12,
+        log_det="constant",
+        pattern=diagonal,
+    ),
     "ChannelAffine": Entry(
-        lambda d, c: nfref.ChannelAffine(image(d)), log_det="constant", pattern=diagonal
+        lambda d, c: nfref.ChannelAffine(image(d)),
+        dims=IMAGE_DIMS,
+        plain=12,
+        log_det="constant",
+        pattern=diagonal,
     ),
-    "InvertibleConv, LU": Entry(lambda d, c: nfref.InvertibleConv(image(d)), log_det="constant"),
+    "InvertibleConv, LU": Entry(
+        lambda d, c: nfref.InvertibleConv(image(d)), dims=IMAGE_DIMS, plain=12, log_det="constant"
+    ),
     "InvertibleConv, full": Entry(
-        lambda d, c: nfref.InvertibleConv(image(d), "full"), log_det="constant"
+        lambda d, c: nfref.InvertibleConv(image(d), "full"),
+        dims=IMAGE_DIMS,
+        plain=12,
+        log_det="constant",
     ),
-    "Squeeze": Entry(lambda d, c: nfref.Squeeze(image(d)), dims=(4, 8, 16), log_det="zero"),
+    "Squeeze": Entry(
+        lambda d, c: nfref.Squeeze(image(d)), dims=(4, 8, 24), plain=24, log_det="zero"
+    ),
     "ChannelCoupling": Entry(
         lambda d, c: nfref.ChannelCoupling(image(d), (3,), c, "tanh"),
-        dims=COUPLING_DIMS,
+        dims=IMAGE_DIMS[1:],
+        plain=12,
         context=True,
         ignores_context=stays,
     ),
     "SplitPrior": Entry(
         lambda d, c: nfref.SplitPrior(image(d), (), c, "tanh"),
-        dims=COUPLING_DIMS,
+        dims=IMAGE_DIMS[1:],
+        plain=12,
         context=True,
         ignores_context=stays,
     ),
     "TopPrior": Entry(
         lambda d, c: nfref.TopPrior(image(d), (), c, "tanh"),
+        dims=IMAGE_DIMS,
+        plain=12,
         context=True,
         log_det="constant",
         pattern=diagonal,
@@ -67,19 +89,21 @@ CONTRACT = {
         lambda d, c: nfref.ChannelCoupling(
             image(d), (3,), c, "tanh", edge_channel=False, output_gain=False
         ),
-        dims=(8,),
+        dims=(12,),
         context=True,
         ignores_context=stays,
     ),
     "ChannelCoupling, sigmoid": Entry(
         lambda d, c: nfref.ChannelCoupling(image(d), (3,), c, "tanh", nfref.Affine("sigmoid")),
-        dims=COUPLING_DIMS,
+        dims=IMAGE_DIMS[1:],
+        plain=12,
         context=True,
         ignores_context=stays,
     ),
     "Glow, LU": Entry(glow("lu"), dims=(4, 16), context=True, costly=True),
     "Glow, full": Entry(glow("full"), dims=(8,), context=True, costly=True),
 }
+test_contract = contract_test(CONTRACT)
 
 FLOWS = {
     "actnorm": nfref.ActNorm((3, 2, 2)),

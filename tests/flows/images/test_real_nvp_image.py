@@ -9,6 +9,7 @@ from scipy.stats import norm
 
 import nfref
 from nfref.networks import residual_convolution as networks
+from tests.finite_differences.contract import contract_test
 from tests.flow_table import Entry, image, random_params
 
 
@@ -29,13 +30,14 @@ def stays(flow):
 
 CONTRACT = {
     "ImageCoupling, checkerboard": Entry(
-        coupling("checkerboard", 0), dims=(4, 8), context=True, ignores_context=stays
+        coupling("checkerboard", 0), dims=(4, 12), plain=12, context=True, ignores_context=stays
     ),
     "ImageCoupling, channels": Entry(
-        coupling("channels", 1), dims=(2, 3, 8), context=True, ignores_context=stays
+        coupling("channels", 1), dims=(2, 3, 12), plain=12, context=True, ignores_context=stays
     ),
     "RealNVPImage": Entry(stack, dims=(4, 16), context=True, costly=True),
 }
+test_contract = contract_test(CONTRACT)
 
 
 # Network ------------------------------------------------------------------------------------

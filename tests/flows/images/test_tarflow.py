@@ -9,6 +9,7 @@ from scipy.special import erf
 
 import nfref
 from nfref.networks import attention
+from tests.finite_differences.contract import contract_test
 from tests.flow_table import Entry, random_params
 
 # Scales that stay so near to one that the maps are no steeper than differences can follow.
@@ -74,6 +75,7 @@ CONTRACT = {
         costly=True,
     ),
 }
+test_contract = contract_test(CONTRACT)
 
 
 # The published code's form ------------------------------------------------------------------
