@@ -7,7 +7,7 @@
 ``make_my_flow`` returns what :func:`nfref.oracle.adapters.of` understands: a flow of nfref, a
 transform or distribution of another library, a pair of functions. The check runs once, when its
 first test case does. Properties that are known to fail are named, with reasons, in a file of
-the repository that is tested (see :mod:`nfref.oracle.pytest_plugin`).
+the repository that is tested (see the module ``nfref_pytest``).
 """
 
 from functools import cache
