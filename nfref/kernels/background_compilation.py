@@ -250,9 +250,7 @@ class Worker:
     """A process, and a thread that listens to it."""
 
     def __init__(self, needs, pool):
-        code = (
-            f"import sys; sys.path[:] = {sys.path!r}; from nfref.kernels import ahead; ahead.work()"
-        )
+        code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import work; work()"
         # What the terminal says to this process, such as Ctrl-C, is not meant for workers.
         apart = (
             {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}

@@ -201,7 +201,7 @@ def _source(module):
     names = []
     for place, one_line, lines, whole in IMPORTS.findall(source.decode()):
         imported = (part.split(" as ")[0].strip() for part in (one_line or lines).split(","))
-        names += [place, *(f"{place}.{name}" for name in imported)] if place else [whole]
+        names += [place, *(f"{place}.{name}" for name in imported if name)] if place else [whole]
     return hashlib.sha256(source).digest(), names
 
 
