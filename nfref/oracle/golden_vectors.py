@@ -1,7 +1,7 @@
 """The golden vectors: flows evaluated to thirty digits, in JSON files that need no Python.
 
-The files in ``vectors/`` are described in ``docs/golden_vectors.rst``. They were computed from maps
-written out of the papers, in arithmetic of sixty digits (``tests/high_precision/``).
+``docs/golden_vectors.rst`` describes the files in ``vectors/``. They come from maps written out of
+the papers, in arithmetic of sixty digits (``tests/high_precision/``).
 """
 
 import json
@@ -19,7 +19,7 @@ FOLDER = resources.files("nfref.oracle") / "vectors"
 
 
 def shipped():
-    """Names of the golden vectors that come with the package."""
+    """Return the names of the golden vectors that come with the package."""
     return sorted(
         item.name.removesuffix(".json") for item in FOLDER.iterdir() if item.name.endswith(".json")
     )
@@ -88,10 +88,11 @@ def load(source: Any) -> dict[str, Any]:
 
 
 def is_leaf(node):
+    """Check that a node of the JSON is an array."""
     return isinstance(node, dict) and set(node) == {"shape", "decimal", "hex"}
 
 
 def array_of(node):
-    """The float64 array of a leaf."""
+    """Return the float64 array of a leaf."""
     values = np.array([float.fromhex(text) for text in node["hex"]], dtype=np.float64)
     return values.reshape(node["shape"])

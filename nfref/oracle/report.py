@@ -1,8 +1,8 @@
-"""What a check gives back: one row a property, and the report that holds them.
+"""The result of a check: one row for each property, and the report that holds the rows.
 
-Three verdicts. A property passes, fails, or is inconclusive: it applies, but what was seen does
-not decide it. A report is ok only if no row failed *and* none is inconclusive, so that "ok"
-says that a flow was seen to be right, not merely that it was not seen to be wrong.
+There are three verdicts. A property passes, fails, or is inconclusive: it applies, but the
+measurements do not decide it. A report is ok only if no row failed *and* none is inconclusive. So
+"ok" says that every property was seen to hold, not merely that no fault was found.
 """
 
 import math
@@ -51,7 +51,7 @@ STATE = CAUSES[CAUSES.index("repeatable") : CAUSES.index("context_read")]
 
 
 class OracleError(AssertionError):
-    """Raised by :meth:`Report.raise_if_failed`; its message is the table of the failures."""
+    """An error whose message is the table of the failures."""
 
 
 @dataclass(frozen=True)
@@ -86,20 +86,22 @@ class Row:
 
     @property
     def stem(self):
-        """Its name without a direction."""
+        """The name without a direction."""
         return without_direction(self.name)
 
     @property
     def cause(self):
-        """Its place among CAUSES."""
+        """The index of the property in CAUSES, or the length of CAUSES."""
         return CAUSES.index(self.stem) if self.stem in CAUSES else len(CAUSES)
 
     @property
     def failed(self):
+        """True when the verdict is "fail"."""
         return self.verdict == FAIL
 
     @property
     def inconclusive(self):
+        """True when the verdict is "inconclusive"."""
         return self.verdict == INCONCLUSIVE
 
     def __str__(self):
@@ -114,7 +116,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """All rows of one check, in the order they were made. Prints as a table.
+    """All rows of one check, in the order in which they were made. It prints as a table.
 
     Attributes
     ----------
@@ -131,14 +133,14 @@ class Report:
 
     @property
     def verdict(self):
-        """What the rows come to: "failed", else "inconclusive" where one row is, else "ok"."""
+        """The verdict: "failed" if a row failed, else "inconclusive" if a row is, else "ok"."""
         if self.failures:
             return FAILED
         return INCONCLUSIVE if self.undecided else OK
 
     @property
     def ok(self):
-        """True when every property that applies was judged, and passed."""
+        """True when every property that applies was judged and passed."""
         return self.verdict == OK
 
     @property
@@ -153,7 +155,7 @@ class Report:
 
     @property
     def _counts(self):
-        """How many rows have each verdict."""
+        """The number of rows of each verdict."""
         return {
             verdict: sum(row.verdict == verdict for row in self.rows)
             for verdict in (PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE)
@@ -161,7 +163,7 @@ class Report:
 
     @property
     def summary(self):
-        """One line: the verdict, on what, and why."""
+        """One line: the verdict, the subject, and the reason."""
         if self.failures:
             why = "failed are " + ", ".join(row.name for row in self.failures)
             lead = self.failures[0]
@@ -189,9 +191,10 @@ class Report:
         return "\n".join([self.summary, head, *map(str, self.rows), foot])
 
     def as_dict(self):
-        """The report as JSON-ready data, of the schema ``nfref/oracle/oracle_report.schema.json``.
+        """Return the report as JSON-ready data.
 
-        Numbers that JSON does not know (nan and infinities) become null.
+        Its schema is ``nfref/oracle/oracle_report.schema.json``. Numbers that JSON does not know
+        (nan and infinities) become null.
         """
         from nfref import __version__
 
@@ -217,7 +220,7 @@ class Report:
         }
 
     def raise_if_failed(self):
-        """Do nothing when no property failed; otherwise raise with the table of the failures.
+        """Raise an error with the table of the failures, if a property failed.
 
         Raises
         ------
@@ -227,7 +230,7 @@ class Report:
         self._raise(self.failures)
 
     def raise_unless_ok(self):
-        """Like :meth:`raise_if_failed`, and for what is inconclusive as well."""
+        """Raise an error if a property failed or is inconclusive."""
         self._raise(self.failures + self.undecided)
 
     def _raise(self, rows):
@@ -236,7 +239,7 @@ class Report:
 
 
 def without_direction(name):
-    """Of the name of a property what both directions have in common."""
+    """Return the part of a property's name that both directions have in common."""
     return re.sub("_(forward|inverse|z|x)$", "", name)
 
 
@@ -249,29 +252,33 @@ def _number(value):
 
 
 def passed(name, why, error=None, tolerance=None):
+    """Return the row of a property that passed."""
     return Row(name, PASS, error, tolerance, why)
 
 
 def failed(name, why, where="", error=None, tolerance=None):
+    """Return the row of a property that failed."""
     return Row(name, FAIL, error, tolerance, why, where)
 
 
 def judged(name, why, where, error, tolerance):
-    """Failed where the error is beyond the tolerance, passed else."""
+    """Return a row that failed if the error exceeds the tolerance, and passed otherwise."""
     if error > tolerance:
         return failed(name, why, where, error, tolerance)
     return passed(name, why, error, tolerance)
 
 
 def inconclusive(name, why, where="", error=None, tolerance=None):
+    """Return the row of a property that could not be decided."""
     return Row(name, INCONCLUSIVE, error, tolerance, why, where)
 
 
 def not_applicable(name, why):
+    """Return the row of a property that does not apply."""
     return Row(name, NOT_APPLICABLE, why=why)
 
 
 def show(row):
-    """A row of numbers, short: six digits, and at most six of them."""
+    """Return a row of numbers as short text: six digits, at most six numbers."""
     numbers = [f"{value:.6g}" for value in list(row)[:6]]
     return "[" + ", ".join(numbers) + (", ..." if len(row) > 6 else "") + "]"

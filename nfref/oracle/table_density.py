@@ -1,10 +1,10 @@
-"""check_estimator_density: the density of a table, whoever fitted it.
+"""check_estimator_density: check the density of a table, whatever fitted it.
 
-A density of continuous columns goes to :func:`nfref.oracle.check_density`, in units in which the
-table has about mean zero and width one; discrete columns are summed out. What a table has beyond
-rows of numbers (units, categories, orders of columns, weights, fits) is asked in
-:mod:`nfref.oracle.checks.tables` and :mod:`nfref.oracle.checks.refit_invariance`, and stands first
-in the report: it names causes.
+:func:`nfref.oracle.check_density` checks the density of the continuous columns, in units in which
+the table has about mean zero and width one. Discrete columns are summed out.
+:mod:`nfref.oracle.checks.tables` and :mod:`nfref.oracle.checks.refit_invariance` check what a table
+has beyond rows of numbers: units, categories, orders of columns, weights and fits. Their rows stand
+first in the report, because they name causes.
 """
 
 from dataclasses import replace
@@ -47,7 +47,7 @@ def check_estimator_density(
     stop_early: bool = False,
     subject: str | None = None,
 ) -> Report:
-    """Check what says log p of rows, draws rows, or is fitted to rows.
+    """Check an estimator, a distribution or functions that give log p of rows.
 
     >>> import numpy as np
     >>> from scipy import stats
@@ -151,7 +151,7 @@ class _Check:
         self.refit = refit
 
     def _whole(self):
-        """Columns of whole numbers, in the table and among the draws."""
+        """Return the columns of whole numbers, both in the table and among the samples."""
         if not len(self.samples):
             return []
         return [
@@ -164,11 +164,11 @@ class _Check:
         ]
 
     def log_prob(self, rows):
-        """float64 log-densities of rows (N, D)."""
+        """Return float64 log-densities of rows (N, D)."""
         return as_numbers(self.estimator.log_prob(rows)).astype(np.float64)
 
     def rows(self):
-        """All rows, causes first."""
+        """Yield all rows, causes first."""
         table, rng, found, log_prob = self.table, self.rng, self.estimator, self.log_prob
         some = table[:1000]
         ends = list(zip(self.box.lower, self.box.upper))
@@ -205,6 +205,7 @@ class _Check:
         yield from self.as_density()
 
     def timed(self, name, judge, *arguments):
+        """Return the row of a property, judged within the time budget."""
         if name in self.skip:
             return not_applicable(name, "skipped")
         self.stopwatch.restart()
@@ -219,7 +220,7 @@ class _Check:
             return failed(name, "no answer", str(error))
 
     def fitted_again(self, free):
-        """Rows on fits to changed tables."""
+        """Yield the rows on fits to changed tables."""
         names = {
             "units": (refit_invariance.units,),
             "row_order": (refit_invariance.row_order,),
@@ -243,7 +244,7 @@ class _Check:
             )
 
     def mass_of_fit(self, name, fitted, rows, order):
-        """Whether a fit to permuted columns integrates to one."""
+        """Check that a fit to permuted columns integrates to one."""
         if self.discrete:
             return passed(name, "discrete columns are not integrated")
         box = Box(self.box.lower[order], self.box.upper[order])
@@ -257,12 +258,13 @@ class _Check:
 
     @property
     def summable(self):
+        """True when the combinations of discrete values are few enough to be summed over."""
         return np.prod([len(self.levels[column]) for column in self.discrete]) <= (
             MOST_VALUES if self.continuous else 20000
         )
 
     def sum_of_probabilities(self, name):
-        """Of discrete columns alone: over all their values."""
+        """Check that the probabilities of all discrete values sum to one."""
         if not self.summable:
             return inconclusive(name, "too many combinations of discrete values to be summed")
         total = float(
@@ -275,15 +277,18 @@ class _Check:
 
     @property
     def hidden(self):
-        """Mass that values may have of which none was seen: as much as those that came once
-        (Good and Turing), by chance a little more."""
+        """The mass that values may have that did not occur.
+
+        It is the share of the values that occurred once (Good and Turing), with an allowance for
+        chance.
+        """
         seen = np.concatenate([self.table, self.samples]) if len(self.samples) else self.table
         _, counts = np.unique(seen[:, list(self.discrete)], axis=0, return_counts=True)
         once = np.sum(counts == 1)
         return (once + SIGMAS * np.sqrt(once + 1) + 3 * BERNSTEIN) / len(seen)
 
     def summed(self, rows):
-        """log p of the continuous columns: the discrete ones summed out."""
+        """Return log p of the continuous columns, with the discrete ones summed out."""
         options = tables.combinations(self.levels, self.discrete)
         whole = np.empty((len(rows), len(options), self.table.shape[1]))
         whole[:, :, self.continuous] = rows[:, None]
@@ -292,7 +297,10 @@ class _Check:
         return np.logaddexp.reduce(found.reshape(len(rows), -1), axis=1)
 
     def beside_each_other(self, rows):
-        """log p where discrete columns are positions between 0 and the number of their values."""
+        """Return log p of rows whose discrete columns hold positions.
+
+        A position lies between 0 and the number of the column's values.
+        """
         whole = rows.copy()
         for column in self.discrete:
             values = self.levels[column]
@@ -302,7 +310,7 @@ class _Check:
     # As a density of continuous columns -----------------------------------------------------
 
     def as_density(self):
-        """The rows of check_density."""
+        """Yield the rows of check_density."""
         columns = list(range(self.table.shape[1]))
         log_prob, left_out = self.estimator.log_prob, {*NOT_ASKED, *self.skip}
         box, table = self.box, self.table
@@ -340,7 +348,10 @@ class _Check:
             yield self.explained(row)
 
     def support(self, inner, table, box):
-        """Where log p is not -inf, if it is that anywhere; what is far out was judged before."""
+        """Return a function that is True where log p is not -inf, or None if log p is never -inf.
+
+        Rows far out have been judged before.
+        """
         rng, spread = self.rng, np.std(table, axis=0)
         around = table[:200] + rng.standard_normal((min(len(table), 200), 1)) * 20 * spread * (
             rng.standard_normal((min(len(table), 200), table.shape[1]))
@@ -356,7 +367,10 @@ class _Check:
         return lambda z: inner(z) != -np.inf if len(z) else np.zeros(0, dtype=bool)
 
     def sampler(self, inner, columns):
-        """Drawn rows in the units of ``inner``; discrete values as places between numbers."""
+        """Return a function that samples rows in the units of ``inner``.
+
+        It spreads discrete values over the intervals between whole numbers.
+        """
 
         def sample(rng, n):
             found = as_numbers(self.estimator.sample(rng, n)).astype(np.float64)
@@ -370,7 +384,7 @@ class _Check:
         return sample
 
     def explained(self, row):
-        """A failure with the mistake that explains it, where one does."""
+        """Return a row, with the mistake that explains its failure if one does."""
         if not row.failed:
             return row
         hint = None
@@ -389,7 +403,7 @@ class _Check:
         return row if hint is None else replace(row, where=f"{hint}: {row.where}")
 
     def constant(self, log_z):
-        """The mistake that puts a density off by this constant."""
+        """Return the mistake that adds this constant to a log-density; None if none does."""
         table = self.table[:, self.continuous]
         count, dim = table.shape
         known = {
@@ -405,7 +419,7 @@ class _Check:
         return None
 
     def standardised_samples(self):
-        """Whether draws have mean zero and width one where the table has others."""
+        """Return a hint if samples look standardised: mean zero and width one, unlike the table."""
         far = [
             column
             for column in self.continuous

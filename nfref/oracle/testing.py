@@ -5,9 +5,9 @@
     test_my_flow = flow_tests(make_my_flow, dim=3)
 
 ``make_my_flow`` returns what :func:`nfref.oracle.adapters.of` understands: a flow of nfref, a
-transform or distribution of another library, a pair of functions. The check runs once, when its
-first test case does. Properties that are known to fail are named, with reasons, in a file of
-the repository that is tested (see the module ``nfref_pytest``).
+transform or distribution of another library, or a pair of functions. The first test case runs the
+check once for all. A file in the repository that is tested names the properties that are known to
+fail, with reasons (see the module ``nfref_pytest``).
 """
 
 from functools import cache
@@ -26,11 +26,11 @@ MADE = "can_be_made"
 
 
 def property_tests(make_report: Callable[..., Any], kind: str = "flow") -> Any:
-    """A test function with one case for every property.
+    """Return a test function with one case for every property.
 
-    A failed property fails its case with its row, and so does one that could not be judged; one
-    that does not apply is skipped. When the report itself cannot be made, the case
-    ``can_be_made`` fails, and all others are skipped.
+    A case fails if its property failed or could not be judged. It is skipped if the property does
+    not apply. If the report itself cannot be made, the case ``can_be_made`` fails and all others
+    are skipped.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def property_tests(make_report: Callable[..., Any], kind: str = "flow") -> Any:
 
 
 def flow_tests(make: Callable[..., Any], *, seed: int = 0, **arguments: Any) -> Any:
-    """Test cases for a flow.
+    """Return test cases for a flow.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def flow_tests(make: Callable[..., Any], *, seed: int = 0, **arguments: Any) -> 
 
 
 def density_tests(make, *, seed=0, **arguments):
-    """The same for a density or distribution, by :func:`nfref.oracle.check_density`."""
+    """Return test cases for a density, by :func:`nfref.oracle.check_density`."""
     from nfref.oracle.checks.density import check_density
 
     return property_tests(_maker(check_density, make, seed, arguments), "density")

@@ -1,14 +1,13 @@
 """Other libraries' flows as plain functions on NumPy arrays, in nfref's direction.
 
-Every adapter returns a dictionary of arguments for :func:`check_flow` or
-:func:`check_density`:
+Every adapter returns a dictionary of arguments for :func:`check_flow` or :func:`check_density`:
 
 >>> report = check_flow(**adapters.from_nflows(transform), dim=3, rng=rng)  # doctest: +SKIP
 
-``forward`` maps latent z to data x. Libraries whose objects map data to latent variables
-(nflows, FrEIA, zuko's flows) are turned around here. The libraries' own derivatives of log_det
-and log_prob by rows and context come along as ``gradient``. Nothing is imported before it is
-used; objects are copied before their dtype is changed.
+``forward`` maps latent z to data x. The objects of nflows, FrEIA and zuko's flows map data to
+latent variables; the adapters turn them around. ``gradient`` holds the library's own derivatives of
+log_det and log_prob by rows and context. An adapter imports its library when it is called, and
+copies an object before it changes the dtype.
 """
 
 import numpy as np
@@ -95,7 +94,7 @@ def of(
     event_shape: Any = None,
     train: bool = False,
 ) -> dict[str, Any]:
-    """The adapter that fits an object, found by the module its class comes from.
+    """Return the arguments of a check, from the adapter for the module of the object's class.
 
     Parameters
     ----------
@@ -143,7 +142,7 @@ def maker(
     train: Any = True,
     **options: Any,
 ) -> Callable[..., Any]:
-    """A function that makes a flow anew and adapts it: ``make=`` of ``check_flow``.
+    """Return a function that makes a new flow and adapts it: ``make=`` of ``check_flow``.
 
     Parameters
     ----------
@@ -181,7 +180,7 @@ def parameter_gradients_of(
     direction: str = "inverse",
     context: Array | None = None,
 ) -> dict[str, Any]:
-    """The library's own derivatives by its parameters, for ``check_parameter_gradients``.
+    """Return the library's own derivatives by its parameters, for ``check_parameter_gradients``.
 
     >>> report = check_parameter_gradients(                                 # doctest: +SKIP
     ...     **adapters.parameter_gradients_of(flow, dim=3, rng=rng), rng=rng)
@@ -250,13 +249,19 @@ def _functions(thing, rng, dtype, context, train):
 
 
 def _with_twin(functions, adapter, thing, dtype, options):
-    """With the float64 twin of a flow in float32, by which is judged what rounding hides."""
+    """Return the functions with a float64 twin, if the flow is in float32.
+
+    The twin decides where rounding hides the answer.
+    """
     twin = None if "log_prob" in functions else float64_twin(adapter, thing, dtype, options)
     return {**functions, "twin": twin} if twin else functions
 
 
 def _adapter_of(thing):
-    """The adapter for an object, and whether it takes a context; (None, False) if none fits."""
+    """Return the adapter for an object, and True if it takes a context.
+
+    Return (None, False) if none fits.
+    """
     for kind in type(thing).__mro__:
         name = f"{kind.__module__}.{kind.__name__}"
         for start, adapter, takes_context in _BY_NAME:

@@ -1,4 +1,4 @@
-"""Fitting somebody's estimator anew, and drawing from it with a seed, by whatever it takes."""
+"""Fit copies of an estimator and sample from it with a seed, by the methods and options it has."""
 
 import copy
 import inspect
@@ -8,22 +8,24 @@ import numpy as np
 
 
 def has(thing, name):
+    """Check that an object has a method of this name."""
     return callable(getattr(thing, name, None))
 
 
 def as_numbers(answer):
-    """What a library returned as an array: tensors are cut off from their graph."""
+    """Return an answer as an array; detach tensors from their graph."""
     return np.asarray(answer.detach() if hasattr(answer, "detach") else answer)
 
 
 def is_copula(thing):
+    """Check that an object is a vine or a pair copula of pyvinecopulib."""
     return type(thing).__module__.startswith("pyvinecopulib") and (
         type(thing).__name__ in ("Vinecop", "Bicop")
     )
 
 
 def fitted(thing, score, table):
-    """The object itself, or a copy fitted to the table where it has nothing to say yet."""
+    """Return the object itself, or a copy fitted to the table if it was not fitted."""
     if table is None or not has(thing, "fit"):
         return thing
     try:
@@ -41,7 +43,7 @@ def fitted(thing, score, table):
 
 
 def fresh(thing):
-    """A copy that was not fitted, whose random choices are the same each time."""
+    """Return a copy that was not fitted, whose random choices are the same each time."""
     if has(thing, "get_params"):
         options = copy.deepcopy(thing.get_params(deep=False))
         if options.get("random_state", 0) is None:
@@ -51,17 +53,22 @@ def fresh(thing):
 
 
 def fit_to(thing, rows, weights):
+    """Fit an object to rows, with weights if there are some, and return it."""
     given = {} if weights is None else {weight_name(thing.fit): weights}
     found = thing.fit(np.array(rows), **given)
     return thing if found is None else found
 
 
 def weight_name(fit):
+    """Return the name of the option for weights; None if there is none."""
     return next((name for name in ("sample_weight", "weights") if name in parameters_of(fit)), None)
 
 
 def lengths_of(thing):
-    """Options that are bandwidths by name, or numbers other than 0 that are no counts."""
+    """Return the names of options that may be lengths in the units of the table.
+
+    They are bandwidths by name or, if there are none, floats other than 0.
+    """
     options = thing.get_params(deep=False) if has(thing, "get_params") else vars(thing)
     bandwidths = tuple(name for name in options if name in ("bandwidth", "bw", "bw_method"))
     return bandwidths or tuple(
@@ -75,6 +82,7 @@ def lengths_of(thing):
 
 
 def parameters_of(function):
+    """Return the parameters of a function; an empty dictionary if they are unknown."""
     try:
         return inspect.signature(function).parameters
     except (TypeError, ValueError):
@@ -82,7 +90,7 @@ def parameters_of(function):
 
 
 def sampler(thing):
-    """``sample(rng, n)``, or None where there is none."""
+    """Return ``sample(rng, n)``; None if the object cannot sample."""
     draw = next(
         (getattr(thing, name) for name in ("sample", "rvs", "simulate") if has(thing, name)), None
     )
@@ -112,7 +120,7 @@ def sampler(thing):
 
 
 def _refuses(draw):
-    """Whether drawing is said not to exist, as for some kernels of scikit-learn."""
+    """Check that sampling is not implemented, as for some kernels of scikit-learn."""
     try:
         draw(1)
     except NotImplementedError:
@@ -123,7 +131,7 @@ def _refuses(draw):
 
 
 def _with_global_seeds(draw, n, seed):
-    """By NumPy's and torch's global generators, left as they were."""
+    """Sample with NumPy's and torch's global generators, and restore their state."""
     state = np.random.get_state()  # noqa: NPY002 (the sampler's own)
     np.random.seed(seed)  # noqa: NPY002
     torch = sys.modules.get("torch")

@@ -1,6 +1,6 @@
-"""Densities of tables as plain functions: whatever says log p of rows, draws rows, and is fitted.
+"""Densities of tables as plain functions: log p of rows, samples, and fits.
 
-What something is, is told by its methods:
+The methods of an object decide how it is adapted:
 
 =================================================== ============================================
 ``score_samples``, ``sample``, ``fit``              scikit-learn's densities, nfref's FlowDensity
@@ -99,12 +99,12 @@ class Estimator:
 
     @property
     def takes_order(self):
-        """Whether ``log_prob`` can be asked for other orders of the chain rule."""
+        """True when ``log_prob`` takes other orders of the chain rule."""
         return "order" in parameters_of(self.log_prob)
 
 
 def estimator(thing: Any, table: Array | None = None) -> Estimator:
-    """An Estimator of what :mod:`nfref.oracle.adapters.estimators` lists.
+    """Return the Estimator of an object that :mod:`nfref.oracle.adapters.estimators` lists.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def _of_functions(given):
 
 
 def _chained(conditional, order):
-    """log_prob(rows, order=None): the sum of the factors of the chain rule."""
+    """Return log_prob(rows, order=None): the sum of the factors of the chain rule."""
     natural = order
 
     def log_prob(rows, order=None):
@@ -186,7 +186,7 @@ def _chained(conditional, order):
 
 
 def _of_chain(factors):
-    """Factors f(x_j, earlier columns), which stand for one order of the columns alone."""
+    """Return the Estimator of factors f(x_j, earlier columns), which have one order."""
 
     def conditional(rows, column, given):
         return as_numbers(factors[column](rows[:, column], rows[:, :column]))
@@ -198,7 +198,7 @@ def _of_chain(factors):
 
 
 def _of_scipy(thing):
-    """Frozen and new distributions, of one column or several, and gaussian_kde."""
+    """Adapt frozen and new distributions, of one column or several, and gaussian_kde."""
     name = type(thing).__name__
     if name in NO_COLUMNS:
         raise TypeError(
@@ -263,7 +263,7 @@ def _of_gaussian_kde(thing):
 
 
 def _log_probability(thing, rows):
-    """pomegranate's, which takes tensors of the dtype of its parameters."""
+    """Call pomegranate's method, which takes tensors of the dtype of its parameters."""
     import torch
 
     return thing.log_probability(torch.from_numpy(np.array(rows, dtype=np.float32)))

@@ -1,10 +1,9 @@
 """JAX's functions as functions of NumPy arrays, compiled, with JAX's own gradients.
 
-A compiled function is compiled again for every number of rows, and the oracle asks for some
-hundred. So batches are padded with copies of their last row to the next power of two, and what
-comes back is cut. Batches of no row and of one are not. What is lost: a fault that appears at
-certain batch sizes alone is seen at powers of two alone. ``padded=False`` asks every size as it
-is, without compiling.
+JAX compiles a function again for every number of rows, and the oracle uses some hundred. So batches
+are padded with copies of their last row to the next power of two, and the result is cut. Batches of
+no row and of one row are not padded. The price: a fault at certain batch sizes alone is found at
+powers of two alone. ``padded=False`` calls with every size unchanged, without compiling.
 """
 
 from functools import partial
@@ -18,19 +17,19 @@ SMALLEST = 16  # rows of a padded batch
 
 
 def padded_size(n):
-    """The number of rows that a batch of n is padded to."""
+    """Return the number of rows to which a batch of n is padded."""
     return n if n < 2 else max(SMALLEST, 1 << (n - 1).bit_length())
 
 
 def x64_for(dtype):
-    """JAX as its users have it who compute in ``dtype``: for float32, its own setting."""
+    """Return JAX's context manager for computing in ``dtype``; for float32 JAX's default."""
     import jax
 
     return jax.enable_x64(np.dtype(dtype) == np.float64)
 
 
 def computed_in(dtype, function):
-    """The function, run as JAX's users run it who compute in ``dtype``."""
+    """Return the function with JAX set up for computing in ``dtype``."""
 
     def call(*arguments):
         with x64_for(dtype):
@@ -42,7 +41,7 @@ def computed_in(dtype, function):
 def jax_function(
     function: Callable[..., Any], padded: bool = False, dtype: DTypeLike = np.float64
 ) -> Any:
-    """A function of JAX arrays as one of NumPy arrays; float64 stays float64 inside.
+    """Return a function of JAX arrays as one of NumPy arrays; float64 stays float64 inside.
 
     Parameters
     ----------
@@ -85,7 +84,7 @@ def _to_numpy(answer, n, padded):
 def row_gradient(
     number: Callable[..., Any], padded: bool = False, dtype: DTypeLike = np.float64
 ) -> Callable[..., Any]:
-    """JAX's derivative of one number a row by that row and, with a context, by its context.
+    """Return JAX's derivative of one number a row by that row and by its context, if any.
 
     Parameters
     ----------
@@ -112,7 +111,7 @@ def row_gradient(
 
 
 def sampler(draw, dtype=np.float64):
-    """sample(rng, n) for a function of (key, n)."""
+    """Return sample(rng, n) for a function of (key, n)."""
 
     def sample(rng, n, *context):
         import jax
@@ -125,7 +124,7 @@ def sampler(draw, dtype=np.float64):
 
 
 def in_dtype(thing, dtype):
-    """A copy whose floating arrays have ``dtype``: of a tree, or of an object's attributes."""
+    """Return a copy whose floating arrays have ``dtype``, in a tree or an object's attributes."""
     import copy
 
     import jax
@@ -152,7 +151,7 @@ def _cast(leaf, dtype):
 
 
 def flow_functions(forward=None, inverse=None, context=None, padded=False, dtype=np.float64):
-    """Arguments of ``check_flow`` from functions of JAX arrays -> (values, log_det)."""
+    """Return arguments of ``check_flow`` from functions of JAX arrays -> (values, log_det)."""
     options = {"padded": padded, "dtype": dtype}
     return flow_arguments(
         forward,
@@ -164,7 +163,7 @@ def flow_functions(forward=None, inverse=None, context=None, padded=False, dtype
 
 
 def density_functions(log_prob, draw, context=None, padded=False, dtype=np.float64):
-    """Arguments of ``check_density`` from functions of JAX arrays."""
+    """Return arguments of ``check_density`` from functions of JAX arrays."""
     return conditioned(
         {
             "log_prob": jax_function(log_prob, padded, dtype),
@@ -176,7 +175,7 @@ def density_functions(log_prob, draw, context=None, padded=False, dtype=np.float
 
 
 def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
-    """Arguments of ``check_parameter_gradients`` for a number that a tree of JAX computes.
+    """Return arguments of ``check_parameter_gradients`` for a number of a JAX tree.
 
     Parameters
     ----------

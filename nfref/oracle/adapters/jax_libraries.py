@@ -1,7 +1,7 @@
 """flowjax, distrax, NumPyro and TensorFlow Probability on JAX.
 
-A library is described by what its objects do with JAX's arrays; all four have nfref's
-direction. Their functions are compiled and their batches padded
+A library is described by functions of JAX's arrays, made from its objects. All four have nfref's
+direction. The functions are compiled and their batches padded
 (:mod:`nfref.oracle.adapters.jax_arrays`) unless ``padded=False``.
 """
 
@@ -12,9 +12,10 @@ from nfref.oracle.adapters.shapes import for_all_rows, of_rows, row_by_row
 
 
 def from_jax(forward, inverse=None, context=None, padded=True, dtype=np.float64):
-    """Functions of JAX arrays (N, D), and (N, C) with a context -> (values, log_det) or values.
+    """Adapt functions of JAX arrays (N, D) -> (values, log_det) or values.
 
-    They are compiled, and batches padded, unless ``padded=False``.
+    With a context they also take its rows (N, C). The functions are compiled, and batches padded,
+    unless ``padded=False``.
     """
     return flow_functions(forward, inverse, context, padded, dtype)
 
@@ -23,6 +24,7 @@ def from_jax(forward, inverse=None, context=None, padded=True, dtype=np.float64)
 
 
 def flowjax_bijection(bijection):
+    """Return (forward, inverse) of a bijection on batches."""
     import jax
 
     return (
@@ -32,6 +34,8 @@ def flowjax_bijection(bijection):
 
 
 def flowjax_distribution(distribution):
+    """Return (log_prob, draw) of a distribution."""
+
     def draw(key, n, *context):
         if context:
             return distribution.sample(key, (), *context)
@@ -41,16 +45,23 @@ def flowjax_distribution(distribution):
 
 
 def distrax_bijector(bijector):
-    """A bijector of single numbers is applied to every coordinate and summed."""
+    """Return (forward, inverse) of a bijector.
+
+    A bijector of single numbers acts on every coordinate, and its log-derivatives are summed.
+    """
     return row_by_row(bijector.forward_and_log_det), row_by_row(bijector.inverse_and_log_det)
 
 
 def distrax_distribution(distribution):
+    """Return (log_prob, draw) of a distribution."""
     return of_rows(distribution, lambda key, n: distribution.sample(seed=key, sample_shape=(n,)))
 
 
 def numpyro_transform(transform):
-    """A transform of single numbers is applied to every coordinate and summed."""
+    """Return (forward, inverse) of a transform.
+
+    A transform of single numbers acts on every coordinate, and its log-derivatives are summed.
+    """
 
     def there(rows):
         values = transform(rows)
@@ -64,14 +75,16 @@ def numpyro_transform(transform):
 
 
 def numpyro_distribution(distribution):
+    """Return (log_prob, draw) of a distribution."""
     return of_rows(distribution, lambda key, n: distribution.sample(key, (n,)))
 
 
 def tfp_bijector(bijector):
-    """One log_det for all rows is TFP's convention where the Jacobian is constant.
+    """Return (forward, inverse) of a bijector.
 
-    Bijectors cache what they computed; each direction is given arrays of its own, so that
-    the inverse is computed and not remembered.
+    TFP returns one log_det for all rows if the Jacobian is constant. Bijectors cache their results.
+    Each direction gets arrays of its own, so that the inverse is computed and not read from the
+    cache.
     """
 
     def there(z):
@@ -88,6 +101,7 @@ def tfp_bijector(bijector):
 
 
 def tfp_distribution(distribution):
+    """Return (log_prob, draw) of a distribution."""
     return of_rows(distribution, lambda key, n: distribution.sample(n, seed=key))
 
 
@@ -95,50 +109,50 @@ def tfp_distribution(distribution):
 
 
 def from_flowjax(bijection, dtype=np.float64, context=None, padded=True):
-    """A bijection of flowjax on vectors, conditioned on rows of ``context`` if it takes some."""
+    """Adapt a bijection of flowjax on vectors; ``context`` conditions it if it takes one."""
     return flow_functions(*flowjax_bijection(in_dtype(bijection, dtype)), context, padded, dtype)
 
 
 def from_flowjax_distribution(distribution, dtype=np.float64, context=None, padded=True):
-    """A distribution of flowjax on vectors."""
+    """Adapt a distribution of flowjax on vectors."""
     return density_functions(
         *flowjax_distribution(in_dtype(distribution, dtype)), context, padded, dtype
     )
 
 
 def from_distrax(bijector, dtype=np.float64, padded=True):
-    """A bijector of distrax."""
+    """Adapt a bijector of distrax."""
     return flow_functions(*distrax_bijector(in_dtype(bijector, dtype)), padded=padded, dtype=dtype)
 
 
 def from_distrax_distribution(distribution, dtype=np.float64, padded=True):
-    """A distribution of distrax."""
+    """Adapt a distribution of distrax."""
     return density_functions(
         *distrax_distribution(in_dtype(distribution, dtype)), padded=padded, dtype=dtype
     )
 
 
 def from_numpyro(transform, dtype=np.float64, padded=True):
-    """A transform of NumPyro."""
+    """Adapt a transform of NumPyro."""
     return flow_functions(
         *numpyro_transform(in_dtype(transform, dtype)), padded=padded, dtype=dtype
     )
 
 
 def from_numpyro_distribution(distribution, dtype=np.float64, padded=True):
-    """A distribution of NumPyro."""
+    """Adapt a distribution of NumPyro."""
     return density_functions(
         *numpyro_distribution(in_dtype(distribution, dtype)), padded=padded, dtype=dtype
     )
 
 
 def from_tfp(bijector, dtype=np.float64, padded=True):
-    """A bijector of TensorFlow Probability's JAX substrate, on vectors."""
+    """Adapt a bijector of TensorFlow Probability's JAX substrate, on vectors."""
     return flow_functions(*tfp_bijector(in_dtype(bijector, dtype)), padded=padded, dtype=dtype)
 
 
 def from_tfp_distribution(distribution, dtype=np.float64, padded=True):
-    """A distribution of TensorFlow Probability's JAX substrate."""
+    """Adapt a distribution of TensorFlow Probability's JAX substrate."""
     return density_functions(
         *tfp_distribution(in_dtype(distribution, dtype)), padded=padded, dtype=dtype
     )

@@ -6,11 +6,11 @@ from nfref.runtime.backends import backend, chosen
 
 
 def by_formula(function):
-    """The function by the formulas of nfref, or by the backend that is chosen around this call.
+    """Return the function, computed by formulas or by the backend chosen around this call.
 
-    Left to itself a batch takes formulas or twins by its size, and a check of both at once
-    would be one of neither. The checks call from threads of their own, which know nothing of
-    a choice made here.
+    Without a choice the size of a batch decides between formulas and twins, and one check would
+    test a mixture of both. The checks call from other threads, which do not inherit a choice made
+    here.
     """
     name = chosen() or "numpy"
 
@@ -22,7 +22,7 @@ def by_formula(function):
 
 
 def from_nfref(flow, params, context=None):
-    """A flow of nfref with its parameters; its formulas, unless a backend has been chosen."""
+    """Return the functions of a flow, by formulas unless a backend is chosen."""
     forward, inverse = (by_formula(partial(act, params)) for act in (flow.forward, flow.inverse))
     functions = {"forward": forward, "inverse": inverse}
     functions["twin"] = functions.copy()  # of rows in float64 it computes in float64
@@ -30,7 +30,7 @@ def from_nfref(flow, params, context=None):
 
 
 def from_nfref_density(density, params):
-    """A Density or a base of nfref with its parameters; by its formulas, as a flow is."""
+    """Return the functions of a Density or a base with its parameters, as for a flow."""
     return {
         "log_prob": by_formula(partial(density.log_prob, params)),
         "sample": by_formula(partial(density.sample, params)),
@@ -38,6 +38,7 @@ def from_nfref_density(density, params):
 
 
 def drawn_flow(flow, rng, dtype, context):
+    """Return the functions of a flow with random parameters."""
     params = flow.init(rng)
     if context is None and getattr(flow, "context_dim", 0):
         context = rng.standard_normal((8, flow.context_dim)).astype(dtype)
@@ -45,4 +46,5 @@ def drawn_flow(flow, rng, dtype, context):
 
 
 def drawn_density(density, rng):
+    """Return the functions of a density with random parameters."""
     return from_nfref_density(density, density.init(rng))

@@ -1,4 +1,4 @@
-"""Derivatives by the parameters of another library's flow or density, as it computes them."""
+"""A library's own derivatives of a flow or density by its parameters."""
 
 import numpy as np
 
@@ -27,11 +27,11 @@ _DENSITIES = {
 
 
 def of_adapter(adapter, thing, dim, rng, dtype, direction, context):
-    """Arguments of :func:`nfref.oracle.check_parameter_gradients` for an object of a library.
+    """Return arguments of ``check_parameter_gradients`` for an object of a library.
 
-    The number that is differentiated is a random weighting of values and log_det (of log_prob,
-    for a density) over some rows: a log_det that the library cuts off from its parameters, or
-    from the values, has another derivative than differences have.
+    The differentiated number is a random weighting of values and log_det (of log_prob, for a
+    density) over some rows. If the library detaches a log_det from its parameters, or from the
+    values, the derivative differs from the differences.
     """
     if adapter not in (*_FLOWS, *_DENSITIES):
         raise TypeError(f"parameters: cannot be reached through {adapter.__name__}")

@@ -1,4 +1,4 @@
-"""What libraries' objects have in common: shapes of events, log-determinants, attributes."""
+"""Common parts of the adapters: shapes of events, log-determinants, attributes."""
 
 import math
 
@@ -8,14 +8,15 @@ from nfref.runtime.annotations import Any
 
 
 def summed(log_det):
-    """One number a row, where a transform of single numbers gives a derivative a coordinate."""
+    """Return one number a row; sum the derivatives of a transform of single numbers."""
     return log_det.sum(-1) if getattr(log_det, "ndim", 0) == 2 else log_det
 
 
 def for_all_rows(log_det, rows):
-    """One number a row, where a library gives one for all: maps of constant Jacobian may.
+    """Return one number a row, for a library that gives one number for all rows.
 
-    To be used where the library documents that. The dtype stays what it was, to be judged.
+    Maps of constant Jacobian may do so; use this only if the library documents it. The dtype does
+    not change, because a check judges it.
     """
     if not hasattr(log_det, "ndim"):
         if hasattr(rows, "new_full"):  # torch
@@ -31,9 +32,9 @@ def for_all_rows(log_det, rows):
 
 
 def row_by_row(act, sums=True):
-    """A library's map rows -> (values, log_det), with one log_det a row.
+    """Return a library's map rows -> (values, log_det), with one log_det a row.
 
-    Where ``sums``, a derivative a coordinate is summed.
+    If ``sums``, derivatives of single coordinates are summed.
     """
 
     def run(rows, *context):
@@ -44,9 +45,9 @@ def row_by_row(act, sums=True):
 
 
 def of_rows(distribution, sample):
-    """(log_prob, draw) of a distribution; one of single numbers is taken as one of one column.
+    """Return (log_prob, draw) of a distribution; single numbers become rows of one column.
 
-    ``sample`` takes what ``draw`` takes, and draws events.
+    ``sample`` takes the arguments of ``draw`` and returns events.
     """
     width = len(distribution.event_shape)
 
@@ -61,7 +62,7 @@ def of_rows(distribution, sample):
 
 
 def cast_attributes(thing, cast, libraries, seen):
-    """Arrays in attributes of an object, and of what it is made of, as ``cast`` returns them."""
+    """Apply ``cast`` to arrays in attributes of an object and of its parts."""
     if id(thing) in seen or not hasattr(thing, "__dict__"):
         return
     seen.add(id(thing))
@@ -77,9 +78,9 @@ def cast_attributes(thing, cast, libraries, seen):
 
 
 def flow_arguments(forward, inverse, context, as_arrays, row_gradient):
-    """Arguments of ``check_flow`` from functions of a library's arrays -> (values, log_det).
+    """Return arguments of ``check_flow`` from functions of a library's arrays -> (values, log_det).
 
-    ``as_arrays`` makes functions of NumPy's arrays of them, ``row_gradient`` derivatives.
+    ``as_arrays`` turns them into functions of NumPy's arrays, ``row_gradient`` makes derivatives.
     """
 
     def log_det_of(function):
@@ -95,12 +96,14 @@ def flow_arguments(forward, inverse, context, as_arrays, row_gradient):
 
 
 def conditioned(functions, context):
-    """Arguments of a check, with the context as an array if there is one."""
+    """Return arguments of a check, with the context as an array if there is one."""
     return functions if context is None else {**functions, "context": np.asarray(context)}
 
 
 def with_event_shape(functions: dict[str, Any], event_shape: Any) -> dict[str, Any]:
-    """Functions of ``(N, *event_shape)`` as functions of rows (N, D), D the product of the shape.
+    """Return functions of ``(N, *event_shape)`` as functions of rows (N, D).
+
+    D is the product of the shape.
 
     Parameters
     ----------
@@ -148,7 +151,7 @@ def with_event_shape(functions: dict[str, Any], event_shape: Any) -> dict[str, A
 
 
 def event_shapes(functions: dict[str, Any], event_shape: Any) -> tuple[tuple, tuple]:
-    """The shapes of one latent and of one event, as :func:`with_event_shape` is given them."""
+    """Return the shapes of one latent and one event from those of :func:`with_event_shape`."""
     event_shape = tuple(event_shape)
     if event_shape and isinstance(event_shape[0], (tuple, list)):
         latent_shape, event_shape = map(tuple, event_shape)

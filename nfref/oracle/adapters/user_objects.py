@@ -1,4 +1,4 @@
-"""One's own flow or density: a module of torch, functions of JAX, an object with log_prob."""
+"""The user's own flow or density: a module of torch, functions of JAX, an object with log_prob."""
 
 import sys
 import types
@@ -13,11 +13,11 @@ from nfref.runtime.annotations import Any, Callable
 
 
 def own_functions(thing: Any, dtype: Any, train: bool = False) -> Any:
-    """Arguments of a check, or None where it is nothing of these.
+    """Return arguments of a check; None if the object is none of these.
 
-    ``log_prob`` (and ``sample``) make it a density, ``forward`` and ``inverse`` a flow. Modules
-    of torch are copied and cast to the dtype, in evaluation mode unless ``train``; what is
-    written with JAX is compiled.
+    An object with ``log_prob`` (and ``sample``) is a density, one with ``forward`` and ``inverse``
+    a flow. Modules of torch are copied and cast to the dtype, in evaluation mode unless ``train``.
+    Functions that are written with JAX are compiled.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def own_functions(thing: Any, dtype: Any, train: bool = False) -> Any:
 
 
 def functions_of(pair, dtype):
-    """Arguments of ``check_flow`` from functions (forward, inverse), either one None."""
+    """Return arguments of ``check_flow`` from functions (forward, inverse); one may be None."""
     wanted = [part for part in pair if part is not None]
     if any(written_with(part, "jax") for part in wanted):
         return from_jax(*pair, dtype=dtype)
@@ -69,18 +69,21 @@ def _object_density(thing, dtype):
 
 
 def counted(draw):
-    """A function of n, of one that takes n or, as torch's distributions, the shape of a batch."""
+    """Return a function of n, for one that takes n or the shape of a batch.
+
+    Torch's distributions take a shape.
+    """
     first = next(iter(parameters_of(draw)), "")
     return lambda n, *context: draw(_size(n, first), *context)
 
 
 def _size(n, name):
-    """How many are drawn, as a parameter of that name takes it: a number, or a shape."""
+    """Return the number of samples as a parameter of that name takes it: a number, or a shape."""
     return (n,) if name.endswith("shape") else n
 
 
 def _sample_of(thing, dtype):
-    """``sample(rng, n)``, ``sample(n, key)`` of JAX, or ``sample(n)`` with any kind of seed."""
+    """Return a sampler from ``sample(rng, n)``, ``sample(n, key)`` of JAX, or ``sample(n)``."""
     draw, names = thing.sample, list(parameters_of(thing.sample))
     of_jax = written_with(draw, "jax")
     key = next((name for name in names if name.endswith("key")), None)
@@ -98,12 +101,13 @@ def _sample_of(thing, dtype):
 
 
 def is_torch_module(thing):
+    """Check that an object is a module of torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(thing, torch.nn.Module)
 
 
 def float64_twin(adapter, thing, dtype, options):
-    """The same flow in float64, with the parameters that it has in float32; None elsewhere."""
+    """Return the flow in float64 with its float32 parameters; None for other dtypes."""
     if np.dtype(dtype) != np.float32:
         return None
     cast = jax_arrays.in_dtype if "jax" in adapter.__module__ else in_dtype
@@ -112,7 +116,7 @@ def float64_twin(adapter, thing, dtype, options):
 
 
 def told(function: Callable[..., Any]) -> Any:
-    """A function of tensors that names --dtype where it computes in float32 and is given float64.
+    """Return the function with an error that names --dtype if it computes in float32.
 
     Parameters
     ----------
@@ -135,7 +139,7 @@ def told(function: Callable[..., Any]) -> Any:
 
 
 def written_with(function: Any, library: str) -> bool:
-    """Whether the code of a function names a library, or that of a function that it calls.
+    """Check that the code of a function, or of one that it calls, names a library.
 
     Parameters
     ----------

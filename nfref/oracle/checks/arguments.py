@@ -1,4 +1,4 @@
-"""What the checks of flows and of densities ask of their own arguments."""
+"""Checks of the oracle's own arguments."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from nfref.runtime.checks import check_callable, check_count, check_positive, ch
 
 
 def checked_skip(skip, properties):
-    """The names of properties to leave out, as a tuple; an unknown one is an error."""
+    """Return the names of properties to leave out, as a tuple; an unknown one is an error."""
     names = (skip,) if isinstance(skip, str) else tuple(skip)
     for name in names:
         if name not in properties:
@@ -16,14 +16,14 @@ def checked_skip(skip, properties):
 
 
 def check_callables(**functions):
-    """That functions, where they are given, are some."""
+    """Check that arguments are callable or None."""
     for name, function in functions.items():
         if function is not None:
             check_callable(name, function)
 
 
 def bytes_of(parameters):
-    """The bytes of every array of nested parameters, or of what a function returns."""
+    """Return the bytes of every array of nested parameters, or of a function's result."""
     if parameters is None:
         return None
     tree = parameters() if callable(parameters) else parameters
@@ -31,7 +31,7 @@ def bytes_of(parameters):
 
 
 def checked_setting(dim, rng, seconds, dtype, context):
-    """The dtype, and the context as an (M, C) array of it or None.
+    """Return the dtype, and the context as an (M, C) array of it or None.
 
     Raises
     ------

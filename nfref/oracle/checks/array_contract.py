@@ -1,4 +1,4 @@
-"""Properties of a flow as a function of arrays: shapes, dtypes, what it returns and keeps."""
+"""Properties of a flow as a function of arrays: shapes, dtypes, its results and its arguments."""
 
 import numpy as np
 
@@ -12,15 +12,18 @@ EDGE, DEEP = (1e-3, 1e-5, 1e-7), 0.75
 
 
 def noted(name, faults, fine):
-    """What was noted of a subject, call by call."""
+    """Return the row of faults that were recorded during all calls."""
     if faults:
         return failed(name, f"{len(faults)} calls broke it", faults[0])
     return passed(name, fine)
 
 
 def finite(name, measured):
-    """No NaN and no infinity, except where the answer overflows the dtype; for a density, where
-    that underflows it, is zero at a point or has a pole."""
+    """Check that there is no NaN and no infinity, except where the answer overflows the dtype.
+
+    A log-density may be infinite if the density underflows the dtype, is zero at a point or has a
+    pole.
+    """
     answers = columns(measured.values, measured.log_det)
     bad = np.flatnonzero(~np.all(np.isfinite(answers), axis=1))
     overflows = 0
@@ -51,7 +54,7 @@ def finite(name, measured):
 
 
 def _overflows(measured, p):
-    """Whether values or log_det grow past the largest float from the middle to point p."""
+    """Check that values or log_det grow past the largest float on the way to point p."""
     start = measured.probes.rows[measured.probes.bulk][0].astype(np.float64)
     end = measured.probes.rows[p].astype(np.float64)
     low, high = 0.0, 1.0
@@ -72,8 +75,11 @@ def _overflows(measured, p):
 
 
 def _vanishes(measured, p):
-    """Whether a density falls to zero in its dtype on the way from the middle to point p, or just
-    there, or at an edge; or rises without end, yet so slowly that its integral is finite."""
+    """Check that an infinite log-density at point p is right.
+
+    The density falls to zero in its dtype on the way there, just there, or at an edge. Or it rises
+    without end, but so slowly that its integral is finite.
+    """
     finite_ones = measured.probes.bulk & np.isfinite(measured.values[:, 0])
     if not np.any(finite_ones):
         return False
@@ -82,7 +88,7 @@ def _vanishes(measured, p):
     start, end = start[0].astype(np.float64), measured.probes.rows[p].astype(np.float64)
 
     def along(t):
-        """log_prob a part t of the way short of p."""
+        """Return log_prob at parts t of the way from p to the middle."""
         rows = (end + np.asarray(t)[:, None] * (start - end)).astype(measured.dtype)
         values, _ = measured.subject(rows, np.repeat(measured.probes.context_row[p], len(rows)))
         return values[:, 0]
@@ -120,14 +126,14 @@ def _vanishes(measured, p):
 
 
 def empty_batch(name, subject, dim):
-    """A batch of no rows gives arrays of no rows."""
+    """Check that a batch of no rows gives arrays of no rows."""
     values, log_det = subject(np.zeros((0, dim), dtype=subject.dtype), np.zeros(0, dtype=int))
     expected = "(0, D)" if log_det is None else "(0, D) and (0,)"
     return passed(name, f"shapes {expected}")
 
 
 def answers_stay(name, measured):
-    """Arrays once returned are not written into by later calls."""
+    """Check that later calls do not overwrite arrays that were returned."""
     subject, probes = measured.subject, measured.probes
     index = np.flatnonzero(probes.bulk)
     if len(index) < 2:
@@ -151,7 +157,7 @@ def answers_stay(name, measured):
 
 
 def stays_inside(name, measured):
-    """Values lie in the codomain, or on its edge when they were rounded there."""
+    """Check that values lie in the codomain, or on its edge after rounding."""
     codomain = measured.codomain
     if not isinstance(codomain, Box) or codomain.is_everything:
         return not_applicable(name, "no bounded codomain was named")

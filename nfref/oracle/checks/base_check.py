@@ -1,4 +1,4 @@
-"""What the checks of flows and of densities share: rows in time, questions asked of both."""
+"""Parts that the checks of flows and of densities share."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from nfref.oracle.report import Report, inconclusive, not_applicable, passed
 
 
 def reported(subject, rows, skip, stop_early=False):
-    """The Report of rows as they are made, but for those that are skipped."""
+    """Return the Report of rows as they are made, without those that are skipped."""
     kept, skipped = [], []
     with np.errstate(all="ignore"):  # what overflows is judged, not warned of
         for row in rows:
@@ -37,7 +37,7 @@ def reported(subject, rows, skip, stop_early=False):
 
 
 class Check:
-    """One run of a check. ``end`` is what the names of a direction's rows end with."""
+    """One run of a check. ``end`` is the suffix of the names of a direction's rows."""
 
     def __init__(self, dim, rng, given, dtype, support, seconds, skip):
         self.dim, self.rng, self.context, self.dtype = dim, rng, given, dtype
@@ -45,7 +45,7 @@ class Check:
         self.contexts = 1 if given is None else len(given)
 
     def report(self, subject, rows, parameters, stop_early):
-        """The Report of rows, and of whether calls left the parameters as they were."""
+        """Return the Report of the rows and of a check that calls left the parameters unchanged."""
         before = bytes_of(parameters)
 
         def all_rows():
@@ -59,13 +59,13 @@ class Check:
         )
 
     def timed(self, make, name, *arguments):
-        """A row, which is not judged where it is skipped."""
+        """Return the row of a property, or a note if it is skipped."""
         if name in self.skip:
             return not_applicable(name, "skipped")
         return self.judged(make, name, *arguments)
 
     def judged(self, make, name, *arguments):
-        """A row, with a fresh time budget; a property never raises."""
+        """Return the row of a property with a fresh time budget; a property never raises."""
         self.stopwatch.restart()
         try:
             return make(name, *arguments)
@@ -75,7 +75,7 @@ class Check:
             return inconclusive(name, str(error))
 
     def answered(self, subject, probes, end):
-        """Rows on its answers in the middle and far out; returns the probes that have some."""
+        """Yield rows on the answers in the bulk and far out; return the probes with an answer."""
         middle = probes.only(probes.bulk)
         self.stopwatch.restart()
         try:
@@ -109,8 +109,10 @@ class Check:
         return probes
 
     def by_itself(self, measured, other=None, end=""):
-        """Whether an answer is that to the row and its context alone: else nothing else is what
-        it seems."""
+        """Yield rows on an answer as a function of its row and its context alone.
+
+        If it is not, no other row is reliable.
+        """
         yield self.timed(hidden_state.repeatable, f"repeatable{end}", measured)
         yield self.timed(array_contract.answers_stay, f"answers_stay{end}", measured)
         yield self.timed(hidden_state.no_memory, f"no_memory{end}", measured, other, self.rng)
@@ -120,6 +122,7 @@ class Check:
         yield self.timed(batches.permutation, f"permutation{end}", measured, self.rng)
 
     def of_its_context(self, measured, gradient, moves=None, end=""):
+        """Yield the rows on the context, if there is one."""
         if self.context is not None:
             yield self.timed(context.is_read, f"context_read{end}", measured, moves)
             yield self.timed(context.keeps_precision, f"context_precision{end}", measured)
@@ -128,12 +131,13 @@ class Check:
             )
 
     def as_it_is_used(self, measured, end=""):
-        """In batches of all sizes, laid out otherwise in memory, from threads."""
+        """Yield rows on batches of all sizes, other memory layouts, and threads."""
         yield self.timed(batches.batch_sizes, f"batch_sizes{end}", measured, self.rng)
         yield self.timed(batches.memory_layout, f"memory_layout{end}", measured)
         yield self.timed(hidden_state.two_threads, f"threads{end}", measured, self.rng)
 
     def of_all_calls(self, subject, end=""):
+        """Yield the rows on faults that were recorded during all calls."""
         yield array_contract.noted(
             f"shapes{end}", subject.shape_faults, "values (N, D), log_det (N,), in every call"
         )
@@ -150,18 +154,21 @@ class Check:
 
     @property
     def floor(self):
-        """What a mass may be off by, whatever it was found with."""
+        """The smallest tolerance of a mass, for every method."""
         return 1e-5 if self.dtype == np.float64 else 2e-3
 
     def contains(self, domain, rows):
-        """(N,) bool: rows inside of a domain, as numbers of the dtype, and of the support."""
+        """Return (N,) bool: rows that, rounded to the dtype, are in the domain and the support."""
         inside = domain.contains(rows.astype(self.dtype).astype(np.float64))
         if self.support is not None:
             inside[inside] = np.asarray(self.support(rows[inside]), dtype=bool)
         return inside
 
     def whole(self, log_prob, domain, samples, spread, **more):
-        """The Whole of a density; ``spread``, if not zero, of rows that stand in for samples."""
+        """Return the Whole of a density.
+
+        If ``spread`` is not zero, rows of that width stand in for samples.
+        """
         box = domain if isinstance(domain, Box) else None
         lost = normalisation.share_at_an_end(domain, samples)
         samples = samples[np.isfinite(samples).all(axis=1)]

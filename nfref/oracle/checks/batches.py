@@ -22,10 +22,10 @@ ENTRIES = 1 << 21  # numbers in one batch
 
 
 def agree(name, measured, index, answer, why, noise=10, first=None):
-    """The same rows computed in another way, up to rounding and ``noise`` times its measure.
+    """Compare two computations of the same rows, up to rounding and ``noise`` times its measure.
 
     The ``answer``, (values, log_det), is compared with the measured one of the points ``index``, or
-    with ``first``, which is one of the same rows.
+    with ``first``, an answer for the same rows.
     """
     if first is None:
         first = (
@@ -50,7 +50,7 @@ def agree(name, measured, index, answer, why, noise=10, first=None):
 
 
 def unchanged(name, old, new, allowed, why, describe):
-    """The verdict on (P, K) answers that are to be the ``old`` ones, where these are finite."""
+    """Return the verdict on (P, K) answers that must equal the ``old`` ones where finite."""
     error = np.where((new == old) | ~np.isfinite(old), 0.0, np.abs(new - old))
     return verdict(name, error, np.where(np.isfinite(allowed), allowed, np.inf), why, describe)
 
@@ -59,7 +59,7 @@ ROUNDING = "rounding: other batches may sum in another order"
 
 
 def row_independence(name, measured, rng):
-    """A row's answer does not depend on the other rows, nor on how many there are."""
+    """Check that a row's answer does not depend on the other rows or on their number."""
     probes = measured.probes
     middle = measured.answered(probes.bulk)[:8]
     # Rows all of whose entries are far out: every branch but that of the tails stays empty.
@@ -85,14 +85,17 @@ def row_independence(name, measured, rng):
 
 
 def permutation(name, measured, rng):
-    """Permuting the rows permutes the answers."""
+    """Check that permuted rows get permuted answers."""
     order = rng.permutation(len(measured.probes))
     return agree(name, measured, order, measured.asked(order), ROUNDING)
 
 
 def batch_sizes(name, measured, rng):
-    """Batches of many sizes, made of the same rows again and again, so that each row stands at
-    early, middle and late places of them."""
+    """Check batches of many sizes.
+
+    They are made of the same rows again and again, so that each row stands at early, middle and
+    late places.
+    """
     probes, subject = measured.probes, measured.subject
     known = measured.answered()
     asked = []
@@ -129,7 +132,7 @@ LAYOUTS = {
 
 
 def memory_layout(name, measured):
-    """The same numbers laid out otherwise in memory get the same answers."""
+    """Check that the same numbers in another memory layout get the same answers."""
     probes = measured.probes
     index = np.arange(len(probes))
     for how, arrange in LAYOUTS.items():

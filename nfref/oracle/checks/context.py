@@ -26,7 +26,10 @@ OTHERS = 3
 
 
 def others(rows):
-    """The first row of (M, C) contexts aside, those OTHERS that are farthest from their middle."""
+    """Return indices of other rows of (M, C) contexts than the first.
+
+    They are the OTHERS rows that are farthest from the middle.
+    """
     if rows is None or len(rows) < 2:
         return np.zeros(0, dtype=int)
     rows = rows.astype(np.float64)
@@ -41,7 +44,7 @@ def others(rows):
 
 
 def worse(row, other, context_row):
-    """Of two rows about one property the worse one, which says of which row of the context."""
+    """Return the worse of two rows about one property, with the row of the context."""
     rank = {verdict: k for k, verdict in enumerate((FAIL, INCONCLUSIVE, PASS, NOT_APPLICABLE))}
     if rank[other.verdict] >= rank[row.verdict]:
         return replace(row, why=f"{row.why}; row {context_row} of the context")
@@ -61,15 +64,15 @@ class Direction:
         return len(self.points)
 
     def __call__(self, context, owner):
-        """(values and, as the last column, log_det) for rows of context (M, C)."""
+        """Return values and, as the last column, log_det for rows of context (M, C)."""
         other = self.subject.apart(context=context)
         return columns(*other(self.rows[owner], np.arange(len(owner)))).astype(np.float64)
 
 
 def is_read(name, measured, moves=None):
-    """Every feature of the context moves something, and what ``moves`` says that it should.
+    """Check that every feature of the context changes something, as ``moves`` requires.
 
-    ``moves`` is None or a (C, D) bool array: feature c moves coordinate d of the values.
+    ``moves`` is None or a (C, D) bool array: feature c changes coordinate d of the values.
     """
     direction = Direction(measured)
     owner = np.arange(len(direction))
@@ -113,7 +116,7 @@ def is_read(name, measured, moves=None):
 
 
 def keeps_precision(name, measured):
-    """The answer varies as smoothly with the context as float64 allows."""
+    """Check that the answer varies as smoothly with the context as float64 allows."""
     if measured.dtype != np.float64:
         return not_applicable(name, "asked of float64 alone")
     direction = Direction(measured)
@@ -151,7 +154,7 @@ def keeps_precision(name, measured):
 
 
 def is_not_remembered(name, measured):
-    """The same rows with another context in between get the same answer as before."""
+    """Check that another context in between does not change the answer."""
     probes, subject = measured.probes, measured.subject
     index = np.flatnonzero(probes.bulk & measured.finite)[:8]
     if not len(index) or len(subject.context) < 2:

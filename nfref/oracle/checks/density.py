@@ -1,4 +1,4 @@
-"""check_density: a log-density, and samples that claim to follow it."""
+"""check_density: check a log-density and its samples."""
 
 from functools import partial
 
@@ -27,12 +27,13 @@ from nfref.runtime.checks import check_callable
 
 
 class LogProb(Subject):
-    """A log-density looked at as a map to one column."""
+    """A log-density as a map to one column."""
 
     def __init__(self, function: Any, context: Any, dtype: Any, stopwatch: Any) -> None:
         super().__init__("log_prob", function, None, context, dtype, stopwatch)
 
     def read(self, answer, rows):
+        """Return the log-densities of an answer as one column, and None."""
         try:
             values, _ = super().read(answer, rows)
         except CallFailed as error:
@@ -116,7 +117,7 @@ class _Check(Check):
     """One run of check_density."""
 
     def given(self, log_prob: Any, sample: Any, gradient: Any, domain: Any) -> None:
-        """What is checked."""
+        """Store the density and its sampler."""
         self.domain, self.gradient = domain, gradient
         self.subject = LogProb(log_prob, self.context, self.dtype, self.stopwatch)
         self.sampler = (
@@ -126,6 +127,7 @@ class _Check(Check):
         )
 
     def rows(self):
+        """Yield all rows."""
         samples = np.zeros((0, self.dim))
         if self.sampler is not None:
             samples = yield from self.sampler.rows(self.rng)
@@ -151,7 +153,7 @@ class _Check(Check):
         yield from self.globally(samples)
 
     def probes(self, samples):
-        """Points of the domain; the middle of a density is where its samples are."""
+        """Return points of the domain; the bulk of a density is where its samples are."""
         probes = make_probes(self.rng, self.domain, self.dim, self.dtype, self.contexts)
         chosen = samples[:24].astype(self.dtype)
         chosen = chosen[self.domain.contains(chosen.astype(np.float64))]
@@ -162,18 +164,19 @@ class _Check(Check):
         return probes
 
     def log_prob(self, x, context_row=0):
+        """Return float64 log-densities for one row of the context."""
         values, _ = self.subject(x.astype(self.dtype), np.full(len(x), context_row))
         return values[:, 0].astype(np.float64)
 
     def more(self, count, context_row=0):
-        """About so many new samples, those inside of the domain."""
+        """Return about ``count`` new samples, those inside of the domain."""
         x = self.sampler.draw(self.rng.spawn(1)[0], count, np.full(count, context_row))
         x = x.astype(np.float64)
         x = x[np.isfinite(x).all(axis=1)]
         return x[self.contains(self.domain, x)]
 
     def globally(self, samples):
-        """Integral one, and samples where the density is: for one context, then for others."""
+        """Yield the rows on the integral and the samples, for one context and then for others."""
         names = ("sample_follows", "normalised")
         if not isinstance(self.domain, Box) and self.support is None:
             why = "the domain is known by samples only; support= says where it is"
@@ -205,7 +208,7 @@ class _Check(Check):
         yield from rows
 
     def as_a_whole(self, samples, context_row, seconds):
-        """[sample_follows, normalised] for one row of the context."""
+        """Return [sample_follows, normalised] for one row of the context."""
         whole = self.whole(
             partial(self.log_prob, context_row=context_row),
             self.domain,

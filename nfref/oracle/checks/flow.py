@@ -1,4 +1,4 @@
-"""check_flow: every property of one flow, from plain callables."""
+"""check_flow: check every property of one flow that is given as plain callables."""
 
 import numpy as np
 
@@ -139,18 +139,19 @@ def check_flow(
 
 
 class _Check(Check):
-    """One run of check_flow: makes the rows in order, from cheap and local to global."""
+    """One run of check_flow: it makes the rows in order, from cheap and local to global."""
 
     def given(
         self, domains, reference, gradient, make, context_moves, accuracy, smooth, stochastic
     ):
-        """What there is to know of the flow, as ``check_flow`` is told it."""
+        """Store the arguments of ``check_flow``."""
         self.domains, self.make, self.context_moves = domains, make, context_moves
         self.reference = dict(zip(("forward", "inverse"), reference))
         self.gradient = dict(zip(("forward", "inverse"), gradient))
         self.accuracy, self.smooth, self.stochastic = accuracy, smooth, stochastic
 
     def rows(self, forward, inverse):
+        """Yield all rows."""
         subjects = {
             name: Subject(name, function, self.dim, self.context, self.dtype, self.stopwatch)
             for name, function in (("forward", forward), ("inverse", inverse))
@@ -195,7 +196,7 @@ class _Check(Check):
         yield from self.globally(subjects, measurements)
 
     def measure(self, name, subjects, measurements, kinks):
-        """Does it answer at all, in the bulk and far out? Then measure it."""
+        """Yield rows on the answers in the bulk and far out; measure the direction."""
         subject = subjects[name]
         there, back = self.domains if name == "forward" else self.domains[::-1]
         probes = yield from self.answered(
@@ -227,7 +228,7 @@ class _Check(Check):
         yield no_answer(f"log_det_{name}", "no answer near points where it had answered", trouble)
 
     def with_kinks(self, subject, domain, probes):
-        """The kinks of a direction, and its probes with points on both sides of each."""
+        """Return the kinks of a direction, and its probes with points on both sides of each."""
 
         def evaluate(rows, context_row):
             return columns(*subject(rows, context_row)).astype(np.float64)
@@ -245,7 +246,7 @@ class _Check(Check):
         return kinks, probes
 
     def round_trips(self, subjects, measurements):
-        """Both round trips; returns whether they hold."""
+        """Yield the rows of both round trips; return True if they hold."""
         names = {
             "forward": ("round_trip_z", "log_dets_cancel_z"),
             "inverse": ("round_trip_x", "log_dets_cancel_x"),
@@ -271,6 +272,7 @@ class _Check(Check):
         return holds
 
     def one_direction(self, name, measured, kinks, holds):
+        """Yield the rows on the values and log-determinants of one direction."""
         yield self.timed(array_contract.finite, f"finite_{name}", measured)
         yield self.timed(pointwise.precise, f"precision_{name}", measured)
         yield self.timed(pointwise.keeps_orientation, f"orientation_{name}", measured, holds)
@@ -296,7 +298,7 @@ class _Check(Check):
         )
 
     def sweeps(self, subjects, measurements):
-        """Many rows and their images, and the reference where one was named."""
+        """Yield rows on many rows and their images, and on the reference."""
         for name, measured in measurements.items():
             if not isinstance(measured.domain, Box):
                 yield not_applicable(f"sweep_{name}", "the domain is known by samples only")
@@ -313,7 +315,11 @@ class _Check(Check):
             )
 
     def globally(self, subjects, measurements):
-        """Under a simple base density on z: samples come back as they went, and mass is one."""
+        """Yield the rows on the flow as a whole.
+
+        With a simple base density on z, samples that go forward and back follow the base again, and
+        the mass is one.
+        """
         there, back = self.domains
         if not isinstance(there, Box):
             yield inconclusive("normalised", "the domain of z is known by samples only")
@@ -363,7 +369,7 @@ class _Check(Check):
             yield from rows
 
     def as_a_density(self, inverse, there, back, x, context_row):
-        """[normalised], and [panels] in one dimension, for one row of the context."""
+        """Return [normalised], and [panels] in one dimension, for one row of the context."""
 
         def latent(rows):
             z, logs = inverse(rows.astype(self.dtype), np.full(len(rows), context_row))
@@ -397,7 +403,7 @@ class _Check(Check):
         return rows
 
     def samples_return(self, name, inverse, measurements, z, x):
-        """Samples x of the pushed-forward base follow the base again after the inverse."""
+        """Check that samples x of the pushed-forward base follow the base after the inverse."""
         there, back = self.domains
         measured = measurements["forward"]
         _, meaningful = pointwise.way_back(measured, measurements["inverse"])

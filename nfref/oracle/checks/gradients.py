@@ -1,4 +1,4 @@
-"""check_parameter_gradients: derivatives of a number with respect to parameters."""
+"""check_parameter_gradients: check the derivative of a number by parameters."""
 
 import numpy as np
 
@@ -91,7 +91,7 @@ def _number(answer):
 
 
 def _vector(answer, params, dtype):
-    """The gradient as one vector, or `CallFailed` where its structure is another."""
+    """Return the gradient as one vector, or raise `CallFailed` if its structure is wrong."""
     try:
         pairs = trees.leaves(
             trees.tree_map(lambda p, g: np.shape(p) == np.shape(g), params, answer)
@@ -168,7 +168,7 @@ def _rows(loss, gradient, params, vector, unflatten, rng, entries, directions, s
 
 
 def _spread(params, rng, count):
-    """Indices into the vector: at least one of every array, the rest anywhere."""
+    """Return indices into the vector: at least one in every array, the others anywhere."""
     sizes = [np.size(leaf) for leaf in trees.leaves(params)]
     starts = np.cumsum([0, *sizes[:-1]])
     first = [start + rng.integers(size) for start, size in zip(starts, sizes) if size]

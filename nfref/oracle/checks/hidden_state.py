@@ -1,4 +1,4 @@
-"""An answer does not depend on what was asked before, nor on who else is asking."""
+"""An answer does not depend on earlier calls, nor on calls of other threads."""
 
 import sys
 import threading
@@ -23,7 +23,7 @@ SECONDS = 0.5  # for all of them
 
 
 def repeatable(name, measured):
-    """The same call gives the same answer."""
+    """Check that the same call gives the same answer."""
     index = np.arange(len(measured.probes))
     # No noise is allowed here: that of a random answer would excuse itself.
     return agree(
@@ -32,7 +32,10 @@ def repeatable(name, measured):
 
 
 def no_memory(name, measured, other, rng):
-    """The same answer after calls with other rows and calls of the other direction (caches)."""
+    """Check the answer after calls with other rows and calls of the other direction.
+
+    That finds caches.
+    """
     probes = measured.probes
     index = measured.answered(probes.bulk, least=2)
     half, rest = index[: len(index) // 2], index[len(index) // 2 :][: len(index) // 2]
@@ -62,8 +65,10 @@ def no_memory(name, measured, other, rng):
 
 
 def _moved_a_little(row, measured, index):
-    """The row, or that a batch moved by 1e-9 gets the answer of the batch before (a cache by
-    rounded rows, say)."""
+    """Return the row, or a failure if a batch moved by 1e-9 gets the answer of the batch before.
+
+    That is a cache by rounded rows, for example.
+    """
     subject, probes = measured.subject, measured.probes
     if measured.dtype != np.float64:
         return row
@@ -89,7 +94,7 @@ def _moved_a_little(row, measured, index):
 
 
 def call_often(measured, rng):
-    """Call it until it was called some hundred times; those of the whole check count."""
+    """Call the subject until it was called some hundred times in the whole check."""
     subject, index = measured.subject, np.flatnonzero(measured.probes.bulk)[:8]
     start = subject.stopwatch.left()
     most = min(SECONDS * subject.stopwatch.load, start / 2)
@@ -98,10 +103,10 @@ def call_often(measured, rng):
 
 
 def many_calls(name, measured, rng, others=()):
-    """The first answers still hold after many calls, and so did every answer in between.
+    """Check that the first answers still hold after many calls, and that all in between agreed.
 
-    ``others`` are measurements of what may share a state with it, the other direction of a flow:
-    those are called as often before the first answers are asked for again.
+    ``others`` are measurements of subjects that may share a state, such as the other direction of a
+    flow. They are called as often before the first answers are asked for again.
     """
     subject, probes = measured.subject, measured.probes
     for other in others:
@@ -143,7 +148,7 @@ def many_calls(name, measured, rng, others=()):
 
 
 def _asked_again(name, measured, row):
-    """Calls that were made for something else, asked again: their rows were new then."""
+    """Repeat calls that were made for other properties, whose rows were new then."""
     subject = measured.subject
     start = subject.stopwatch.left()
     most = min(SECONDS * subject.stopwatch.load, start / 2)
@@ -176,11 +181,11 @@ def _asked_again(name, measured, row):
 
 
 def two_threads(name, measured, rng, rounds=24, groups=12):
-    """Two threads at once get what one alone gets.
+    """Check that two threads at once get the answers of one.
 
     On a busy machine one thread's call may be over before the other's begins. So groups of rounds
-    follow, for a moment, until in six times as many rounds as a group has, both ran at once half
-    of the time.
+    follow, for a moment. They end when both threads ran at once half of the time, in six times as
+    many rounds as a group has.
     """
     if not may_be_called_from_two_threads():
         return not_applicable(name, "Numba's workqueue layer allows one thread at a time")
@@ -224,7 +229,7 @@ def two_threads(name, measured, rng, rounds=24, groups=12):
 
 
 def _at_once(subject, probes, batches):
-    """(when each call began and was done, its answer), from a thread for each list of batches."""
+    """Return (start and end of each call, its answer), with one thread for each list of batches."""
     start = threading.Barrier(2, timeout=max(subject.stopwatch.left(), 0.01))
 
     def ask(indices):
@@ -250,7 +255,7 @@ def _at_once(subject, probes, batches):
 
 
 def parameters_unchanged(name, before, after):
-    """What the parameters were before all calls they are after them, byte by byte."""
+    """Check that the parameters are the same bytes before and after all calls."""
     if before is None:
         return not_applicable(name, "no parameters were named")
     changed = [k for k, (old, new) in enumerate(zip(before, after)) if old != new]

@@ -1,4 +1,4 @@
-"""Kinks and knots: which side a point on a knot belongs to, and how far log_det jumps."""
+"""Kinks and knots: the side to which a point on a knot belongs, and jumps of log_det."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from nfref.oracle.report import failed, judged, not_applicable, passed, show
 
 
 def knots(name, measured, kinks):
-    """Exactly on a knot, and one float beside it, log_det is that of one side or the other."""
+    """Check that log_det on a knot, and one float beside it, is that of one of the sides."""
     if measured.log_det is None:
         return not_applicable(name, f"{measured.subject.name} returns no log_det")
     exact = snapped(kinks, measured.dtype)
@@ -44,11 +44,11 @@ def knots(name, measured, kinks):
 
 
 def _outside(values, allowed):
-    """How far values[:3], on a knot, are from the range of values[3:5], beside it.
+    """Return the distance of values[:3], on a knot, from the range of values[3:5], beside it.
 
-    In units of ``allowed`` plus how much the values change on each side alone, where
-    values[5:7] are twice as far away. Zero where that change is so fast that the sides
-    say nothing.
+    The unit is ``allowed`` plus the change of the values on each side alone, where values[5:7] are
+    twice as far away. The distance is zero if that change is too fast for the sides to mean
+    anything.
     """
     sides = values[3:5]
     size = 1 + np.max(np.abs(sides), axis=0)
@@ -60,10 +60,10 @@ def _outside(values, allowed):
 
 
 def continuity(name, measured, kinks, smooth=False):
-    """How far log_det, hence the log-density, jumps across kinks; failed if ``smooth`` is asked.
+    """Return the largest jump of log_det across kinks; a jump fails if ``smooth``.
 
-    What is found on a line as a kink may be a narrow peak. A jump is as large from close by as
-    from ten times as far; the change across a peak or a steep place is not.
+    A kink on a line may be a narrow peak. A jump is as large from close by as from ten times as
+    far; the change across a peak or a steep place is not.
     """
     if measured.log_det is None:
         return not_applicable(name, f"{measured.subject.name} returns no log_det")
@@ -92,7 +92,7 @@ def continuity(name, measured, kinks, smooth=False):
 
 
 def _step_across(measured, kinks, distance):
-    """(K,): how far log_det steps from one side of each kink to the other."""
+    """Return (K,): the change of log_det from one side of each kink to the other."""
     sides = []
     for kink in kinks:
         within = min(distance, 0.25 * float(np.min(measured.domain.margin(kink.row))))

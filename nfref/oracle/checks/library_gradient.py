@@ -1,8 +1,8 @@
-"""The derivative that a library computes itself, by rows and context, against differences.
+"""The library's own derivative, by rows and context, against differences.
 
-Of log_prob for a density, of log_det for a direction of a flow: of the one number a row that a
-loss adds up. A number that is cut off from its input (detached, or computed outside of the
-graph) has a derivative of zero there, which differences do not have.
+It is the derivative of log_prob for a density, and of log_det for a direction of a flow: of the one
+number a row that a loss sums. A number that is detached from its input, or computed outside of the
+graph, has a derivative of zero there; differences do not.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ BESIDE = {
 
 
 class _Number:
-    """The number of each row that is differentiated, with what was measured of it."""
+    """The differentiated number of each row, with its measurement."""
 
     def __init__(self, measured):
         self.measured = measured
@@ -38,12 +38,13 @@ class _Number:
         self.error = measured.derivatives.error[:, column]
 
     def __call__(self, rows, context_row):
+        """Return the number of each row, as one column."""
         values, log_det = self.measured.subject(rows, context_row)
         return (values if log_det is None else log_det[:, None]).astype(np.float64)
 
 
 def by_rows(name, measured, gradient, rng):
-    """d log_prob / dx, or d log_det / d row, in the bulk, in the tails and on knots."""
+    """Check d log_prob / dx, or d log_det / d row, in the bulk, in the tails and on knots."""
     if gradient is None:
         return not_applicable(name, "no gradient was named")
     if measured.subject.dim is not None and measured.log_det is None:
@@ -80,10 +81,10 @@ def by_rows(name, measured, gradient, rng):
 
 
 def _stands_still(measured, scale):
-    """(P,) bool: the values do not move by a step that should move them by many roundings.
+    """Return (P,) bool: points whose values do not change by a step of many roundings.
 
-    So they do where rounding within made a staircase of them, each tread wider than the smallest
-    steps of a derivative.
+    There internal rounding has turned the values into a staircase. Each tread is wider than the
+    smallest steps of a derivative.
     """
     eps = float(np.finfo(measured.dtype).eps)
     rows, step = measured.probes.rows, eps**0.4 * scale
@@ -103,7 +104,7 @@ def _stands_still(measured, scale):
 
 
 def by_context(name, measured, gradient):
-    """The same number by the context, at a few points."""
+    """Check the derivative of the same number by the context, at a few points."""
     if gradient is None:
         return not_applicable(name, "no gradient was named")
     if measured.subject.dim is not None and measured.log_det is None:
@@ -137,7 +138,7 @@ def by_context(name, measured, gradient):
 
 
 def _compared(name, ours, numeric, tolerance, why, where):
-    """The entry of each row that is farthest off, in units of its tolerance."""
+    """Return the verdict on the entry that is farthest off, in units of its tolerance."""
     return verdict(
         name,
         np.abs(ours - numeric),
@@ -148,12 +149,12 @@ def _compared(name, ours, numeric, tolerance, why, where):
 
 
 def _on_knots(row, number, gradient, rng):
-    """On a knot the gradient is finite, and about that of one of the two sides.
+    """Check that the gradient on a knot is finite, and close to that of one of the two sides.
 
-    Where knots of several layers meet, as at the end that splines have in common, automatic
-    differentiation takes one layer from here and another from there. That is no side's gradient,
-    and where the layers' parts cancel it is outside of both by any number of their distances. How
-    many layers there are is not to be seen from outside, so nobody is accused of a finite one.
+    Knots of several layers may meet, as at the end that splines have in common. Automatic
+    differentiation then takes one layer from one side and another from the other. The result is no
+    side's gradient, and if the layers' parts cancel it may be far outside of both. The number of
+    layers is unknown here, so a finite gradient is never a failure.
     """
     measured = number.measured
     if not isinstance(measured.domain, Box):
@@ -185,7 +186,7 @@ def _on_knots(row, number, gradient, rng):
 
 
 def _ask(subject, gradient, rows, context_row):
-    """[gradient by rows] or [gradient by rows, gradient by context], in float64."""
+    """Return [gradient by rows] or [gradient by rows, gradient by context], in float64."""
     given = subject.arguments(rows, context_row)
     answer = subject.stopwatch.call("the gradient", gradient, given)
     parts = answer if isinstance(answer, tuple) else (answer,)

@@ -1,7 +1,7 @@
-"""log_det against the determinant of a Jacobian that was found without it.
+"""log_det against the determinant of a numerical Jacobian.
 
-Central differences at every point; where they do not resolve a point, the complex step or
-differences in extended precision, if the callable takes such numbers.
+Central differences are taken at every point. If they do not resolve a point, the complex step or
+differences in extended precision are tried, if the callable takes such numbers.
 """
 
 from dataclasses import replace
@@ -26,7 +26,7 @@ SUSPECTS = 12
 
 
 def log_det_matches(name, measured):
-    """log_det against log |det| of the numerical Jacobian of the same direction."""
+    """Compare log_det with log |det| of the numerical Jacobian of the same direction."""
     if measured.log_det is None:
         return inconclusive(name, f"{measured.subject.name} returns no log_det")
     numeric, unsure = measured.determinants.value, measured.determinants.error
@@ -92,7 +92,7 @@ def log_det_matches(name, measured):
 
 
 def pattern(found: Array, true: Array, tolerance: Array, dim: int) -> str:
-    """What it says of a log-determinant that it is off by one factor, or one number, everywhere.
+    """Return the hint for a log-determinant that is off by one factor or one constant everywhere.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def pattern(found: Array, true: Array, tolerance: Array, dim: int) -> str:
 
 
 def constant(offset, dim, tolerance):
-    """The name of a constant that an offset may be, as a parenthesis; "" where it is none."""
+    """Return the name of a constant in parentheses if an offset is close to it, else ""."""
     for words, value in (
         ("D/2 log 2 pi", 0.5 * dim * np.log(2 * np.pi)),
         ("log 2", np.log(2)),
@@ -152,10 +152,10 @@ def constant(offset, dim, tolerance):
 
 
 def _confirmed(measured, points):
-    """Points at which log_det agrees with a Jacobian by the complex step or in longdouble.
+    """Return the points at which log_det agrees with the complex step or longdouble, and a note.
 
-    A disagreement there accuses nobody: the callable may take such numbers and yet not be
-    analytic in them. Agreement to many digits is no accident.
+    A disagreement there is no fault: the callable may take such numbers and yet not be analytic in
+    them. Agreement to many digits is no accident.
     """
     confirmed = np.zeros(len(measured.probes), dtype=bool)
     parts = []
@@ -183,7 +183,7 @@ def _confirmed(measured, points):
 
 
 def _extended(measured, points, kind):
-    """The callable on numbers of another kind, at points that are looked up by their owner."""
+    """Return the callable on numbers of another kind, at points that ``owner`` indexes."""
     subject = measured.subject
 
     def function(rows, owner):
@@ -216,11 +216,11 @@ def _longdouble_jacobians(measured, points):
 
 
 def complex_step_matches(name, measured):
-    """The same with the complex step, where the callable takes complex numbers.
+    """Compare log_det with the complex step, if the callable takes complex numbers.
 
-    Some take them and are not analytic: bisection carries the imaginary part along. Where the map
-    happens to be straight that goes unnoticed, so all points have to be as differences say, those
-    among them where the log-determinant is farthest from the usual one.
+    Some callables take complex numbers and are not analytic: bisection carries the imaginary part
+    along. If the map happens to be straight, nothing reveals that. So all points must agree with
+    differences, among them those whose log-determinant is farthest from the usual one.
     """
     if measured.log_det is None or measured.dtype != np.float64:
         return not_applicable(name, "needs float64 and a log_det")
@@ -268,10 +268,10 @@ def complex_step_matches(name, measured):
 
 
 def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tuple[Array, Array]:
-    """Rows of the domain where log_det is farthest from one central difference each.
+    """Return rows of the domain whose log_det is farthest from a central difference.
 
-    The few points that are measured well may all miss a region of little mass. Here many are
-    looked at badly; the worst of them are then measured well, and judged by that alone.
+    The few points that are measured well may all miss a region of little mass. Here many points are
+    measured roughly. The worst of them are then measured well, and only that is judged.
 
     Returns
     -------
@@ -312,7 +312,7 @@ def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tu
 
 
 def unbiased(name, function, measured, calls=64, sigmas=8.0):
-    """A random log_det (stochastic=True): its mean over many calls, and its noise."""
+    """Check the mean of a random log_det (stochastic=True) over many calls; report its noise."""
     points = np.flatnonzero(measured.resolved & measured.probes.bulk)
     if np.sum(measured.probes.bulk) * MOST > len(points):
         return inconclusive(name, "too few points that can be differentiated")

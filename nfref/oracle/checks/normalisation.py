@@ -1,7 +1,7 @@
-"""Properties of a density as a whole: it integrates to one.
+"""A density as a whole: it integrates to one.
 
-Every test rejects at a level of about 1e-9, and its row says what constant offset of log_prob
-it would have seen.
+Every test rejects a correct density with probability of about 1e-9. Its row gives the smallest
+constant offset of log_prob that it would have detected.
 """
 
 import functools
@@ -38,7 +38,7 @@ MISSED = 5e-3
 
 @dataclass(frozen=True)
 class Whole:
-    """A density with what is needed to look at it as a whole.
+    """A density with its support, its samples and a generator, to be examined as a whole.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Whole:
     left_out: object = ()
 
     def log_density(self, x):
-        """log_prob, and -inf outside of the support."""
+        """Return log_prob, and -inf outside of the support."""
         inside = self.contains(x)
         found = np.full(len(x), -np.inf)
         if np.any(inside):
@@ -98,8 +98,10 @@ class Whole:
 
 
 def share_at_an_end(domain, samples):
-    """The ``lost`` of a Whole: of all samples (N, D), before any are left out, so many are lost
-    that as few as these would fall onto an end."""
+    """Return the ``lost`` of a Whole: an upper bound of the share of samples on an end.
+
+    ``samples`` (N, D) are all samples, before any are left out.
+    """
     if not isinstance(domain, Box) or not len(samples):
         return 0.0
     count = np.sum(domain.contains_closed(samples) & ~domain.contains(samples))
@@ -111,6 +113,7 @@ class NotANumber(Exception):
 
 
 def checked(log_prob, rows):
+    """Return log-densities of rows; raise NotANumber if one is nan or +inf."""
     bad = np.flatnonzero(np.isnan(log_prob) | (log_prob == np.inf))
     if len(bad):
         raise NotANumber(f"log-density is {log_prob[bad[0]]} at {rows[bad[0]][:6]}")
@@ -121,7 +124,7 @@ NO_MASS = (CallFailed, NotANumber, np.linalg.LinAlgError)
 
 
 def of_a_whole(judge):
-    """A property of a Whole, whose calls may fail, or end too late."""
+    """Return a check of a Whole that turns failed and late calls into rows."""
 
     @functools.wraps(judge)
     def answered(name, *arguments):
@@ -140,10 +143,10 @@ def of_a_whole(judge):
 
 @of_a_whole
 def normalised(name, whole, floor=1e-5, samples_follow=True):
-    """The density integrates to one.
+    """Check that the density integrates to one.
 
-    Where its samples do not follow it, they are used only to find where it is, and nobody is
-    accused of mass that was not found.
+    If its samples do not follow it, they only show where the density is, and missing mass is no
+    failure.
     """
     by_samples = (_by_bridge, _by_forward) if samples_follow else (_by_forward,)
     if len(whole.pilot) < 100:
@@ -198,7 +201,7 @@ MISTAKES = {
 
 
 def mistaken(name, whole, row):
-    """A failure, with what log_prob is if one of MISTAKES is why it does not integrate to one."""
+    """Return a failed row, with a hint if one of MISTAKES explains the integral."""
     for words, undone in MISTAKES.items():
         other = replace(whole, log_prob=lambda x, undone=undone: undone(whole.log_prob(x)))
         try:
@@ -211,7 +214,7 @@ def mistaken(name, whole, row):
 
 
 def _is_heavy(whole):
-    """Whether a millionth of the mass may be a thousand widths away, along an axis or aslant."""
+    """Check that a millionth of the mass may be a thousand widths away, in any direction."""
     dim, rng = whole.pilot.shape[1], whole.rng
     aslant = rng.standard_normal((8, dim))
     directions = np.concatenate([np.eye(dim), -np.eye(dim), aslant])
@@ -223,9 +226,9 @@ def _is_heavy(whole):
 
 
 def falls(name, whole, dtype):
-    """A row where log_prob is so high, so far out, that no mass of one could hold it; else None.
+    """Return a failed row if log_prob is too high, too far out, for mass one; else None.
 
-    A ball of radius R around all directions holds exp(level) times its volume, at least.
+    A ball of radius R has at least exp(level) times its volume as mass.
     """
     dim, last = whole.pilot.shape[1], 0.5 * np.log(float(np.finfo(dtype).max))
     if whole.box is None or not whole.box.is_everything:
@@ -250,7 +253,7 @@ def falls(name, whole, dtype):
 
 
 def _by_quadrature(whole):
-    """(log Z, tolerance, how) in one or two dimensions; None where it is not sure."""
+    """Return (log Z, tolerance, method) in one or two dimensions; None if it is not sure."""
     dim = whole.pilot.shape[1]
     if whole.box is None or dim > 2:
         return None
@@ -267,7 +270,7 @@ def _by_quadrature(whole):
 
 
 def _by_forward(whole):
-    """Forward importance sampling, where the samples show that its weights are bounded."""
+    """Integrate by forward importance sampling if the samples show that weights are bounded."""
     if whole.box is None or 0 < len(whole.samples) < 4000:
         return None
     proposal = Proposal.around(whole.pilot, whole.rng)
@@ -290,7 +293,7 @@ def _by_forward(whole):
 
 
 def bridge_of(whole):
-    """What :func:`_between` returns for the samples of a Whole; None without samples."""
+    """Return the result of :func:`_between` for the samples of a Whole; None without samples."""
     x = whole.samples[:DRAWS]
     if len(x) < 1000:
         return None
@@ -302,7 +305,7 @@ def bridge_of(whole):
 
 
 def _between(whole, proposal, x):
-    """(x, rows of the proposal, the Bridge between them, the proposal)."""
+    """Return (x, rows of the proposal, the Bridge between them, the proposal)."""
     y = proposal.sample(whole.rng, len(x))
     parts = np.array_split(np.arange(len(x)), -(-len(x) // DRAWS))
     p_at_x, q_at_x, p_at_y, q_at_y = (
@@ -329,10 +332,10 @@ def _by_bridge(whole):
 
 
 def panels(name, whole, distribution, floor, eps):
-    """One dimension: the mass between two points is what the base has between their images.
+    """Check on a line that the mass between two points is the base's mass between their images.
 
-    ``distribution(x)`` is the base's distribution function (N, 1) at the images of (N, 1) rows;
-    ``eps`` is that of the numbers that are mapped.
+    ``distribution(x)`` is the base's distribution function (N, 1) at the images of (N, 1) rows.
+    ``eps`` is the machine epsilon of the numbers that are mapped.
     """
 
     def expected_between(ends):
@@ -376,9 +379,9 @@ def panels(name, whole, distribution, floor, eps):
 
 
 def _cut(log_density, expected_between, ends, floor, pieces=16, rounds=7):
-    """(mass, its last change) of panels with (K, 2) ends, again and again cut where it is wrong.
+    """Return (mass, its last change) of panels with (K, 2) ends, cut again where the mass is wrong.
 
-    A peak between knots that was missed is found; a density that is wrong stays so.
+    That finds a peak between knots that was missed. A density that is wrong stays wrong.
     """
     mass, change, panel = np.zeros(len(ends)), np.zeros(len(ends)), np.arange(len(ends))
     for _ in range(rounds):

@@ -10,10 +10,9 @@ from nfref.runtime.annotations import Any, Array
 
 
 def verdict(name, error, tolerance, why, describe):
-    """A row from (P,) or (P, K) errors and tolerances; ``describe(p)`` says what happened at point
-    p.
+    """Return a row from (P,) or (P, K) errors and tolerances; NaN counts as infinite.
 
-    Not-a-number errors count as infinite.
+    ``describe(p)`` returns the message for point p.
     """
     error = np.where(np.isnan(error), np.inf, error)
     excess = error / np.maximum(tolerance, 1e-300)
@@ -24,7 +23,7 @@ def verdict(name, error, tolerance, why, describe):
 
 
 def or_iterative(row):
-    """The row; where it failed by little, with a word on inverses that are found by iteration."""
+    """Return the row; if it failed by little, with a hint on iterative inverses."""
     if row.failed and row.error is not None and 1e-13 < row.error < 1e-3:
         return replace(
             row,
@@ -35,7 +34,7 @@ def or_iterative(row):
 
 
 def precise(name, measured):
-    """Values and log_det carry the digits of their dtype: no rounding noise far above it."""
+    """Check that the noise of values and log_det is near the rounding of their dtype."""
     if measured.dtype != np.float64:
         return not_applicable(name, "asked of float64 alone; float32 noise joins the tolerances")
     allowed, accuracy = 1e4 * measured.slack, measured.accuracy
@@ -65,14 +64,16 @@ def precise(name, measured):
 
 
 def moved_a_little(rows, domain):
-    """Rows moved by 1e-9, relative to those that are large, and away from an end that is near."""
+    """Return rows moved by 1e-9, relative to large numbers.
+
+    The step leads away from an end that is near.
+    """
     step = 1e-9 * np.maximum(np.abs(rows), 1)
     return rows + np.where(domain.upper - rows < rows - domain.lower, -step, step)
 
 
 def due_of_a_little(measured):
-    """(P, K) bool: numbers of the answers that :func:`moved_a_little` should move by many
-    roundings."""
+    """Return (P, K) bool: answers that :func:`moved_a_little` should change by many roundings."""
     rows = measured.probes.rows
     step = moved_a_little(rows, measured.domain) - rows
     due = np.einsum("pkj,pj->pk", np.nan_to_num(measured.derivatives.jacobian), step)
@@ -81,7 +82,10 @@ def due_of_a_little(measured):
 
 
 def keeps_digits(name, measured):
-    """A log-density moves when its rows do, by as little as 1e-9: no shorter format in between."""
+    """Check that a log-density changes when its rows move by 1e-9.
+
+    Otherwise the rows pass through a shorter format.
+    """
     if measured.dtype != np.float64:
         return not_applicable(name, "asked of float64 alone")
     due = due_of_a_little(measured)[:, 0] & np.isfinite(measured.values[:, 0])
@@ -103,7 +107,10 @@ def keeps_digits(name, measured):
 
 
 def _in_steps(name, measured):
-    """The row where there is no slope: a uniform density, wide bins, rounded rows, chaos."""
+    """Return the row where the log-density has no slope.
+
+    That is a uniform density, wide bins, rounded rows, or chaos.
+    """
     subject, probes = measured.subject, measured.probes
     points = np.flatnonzero(probes.bulk & np.isfinite(measured.values[:, 0]))
     rows, before = probes.rows[points], measured.values[points, 0]
@@ -133,7 +140,9 @@ def _in_steps(name, measured):
 
 
 def way_back(measured: Any, other_measured: Any) -> tuple[Array, Array]:
-    """What rounding may do to a point that goes there and back, and where that is known.
+    """Return the effect of rounding on a point that goes there and back.
+
+    Also return the points at which it is known.
 
     Returns
     -------
@@ -166,10 +175,10 @@ def way_back(measured: Any, other_measured: Any) -> tuple[Array, Array]:
 
 
 def round_trip(name, cancel_name, measured, other, other_measured):
-    """Two rows: ``other`` undoes this direction, and the two log-determinants cancel.
+    """Check that ``other`` undoes this direction, and that the two log-determinants cancel.
 
-    A rounding error e of the value y moves what comes back by |J^-1| e; that, not a fixed
-    number, is the tolerance, and it lets a steep map pass.
+    A rounding error e of the value y moves the returned point by |J^-1| e. That, not a fixed
+    number, is the tolerance, so a steep map passes.
     """
     start, y = measured.probes.rows.astype(np.float64), measured.values
     allowed, meaningful = way_back(measured, other_measured)
@@ -227,9 +236,10 @@ def round_trip(name, cancel_name, measured, other, other_measured):
 
 
 def keeps_orientation(name, measured, round_trip_holds):
-    """The determinant has one sign: a continuous map whose det changes sign folds space.
+    """Check that the determinant has one sign.
 
-    In one dimension this is monotonicity.
+    A continuous map whose determinant changes sign folds space. In one dimension this is
+    monotonicity.
     """
     resolved = measured.resolved
     if np.sum(resolved) < 2:
@@ -251,7 +261,7 @@ def keeps_orientation(name, measured, round_trip_holds):
 
 
 def monotone(name, subject, domain, context_row):
-    """In one dimension: larger z gives larger x, or larger z gives smaller x, throughout."""
+    """Check on a line that larger z always gives larger x, or always smaller x."""
     t = np.concatenate([np.linspace(-8, 8, 801), np.linspace(-40, 40, 81)])
     z = np.unique(domain.from_line(t[:, None])[:, 0].astype(subject.dtype))[:, None]
     z = z[domain.contains(z.astype(np.float64))]

@@ -1,4 +1,4 @@
-"""What each property means: the vocabulary of the reports."""
+"""The meaning of each property: the vocabulary of the reports."""
 
 _EACH_DIRECTION = {
     "answers": "rows from the middle of the domain get an answer",

@@ -1,7 +1,7 @@
 """Fits to changed tables: other units, other orders of columns and of rows, weights.
 
-What a fit may rightly do differently (another local optimum for another order of rows, a bandwidth
-in fixed units) is said and not accused; accused is what no density can do.
+Some differences of a fit are legitimate: another local optimum for another order of rows, a
+bandwidth in fixed units. The rows report them. They fail only for what no density may do.
 """
 
 import numpy as np
@@ -14,13 +14,13 @@ WORSE = 0.7  # nats a row that a length in wrong units costs at least
 
 
 class Refused(Exception):
-    """An estimator does not take a table that was changed: its options may speak of columns."""
+    """An estimator does not take a changed table: its options may name columns."""
 
 
 class Fits:
-    """Fits to some rows of a table, and to what was made of them.
+    """Fits to some rows of a table and to changed copies of them.
 
-    ``scaled`` are the columns that may be multiplied: continuous ones that live everywhere.
+    ``scaled`` are the columns that may be multiplied: continuous ones without ends.
     """
 
     def __init__(self, estimator, table, scaled, rng):
@@ -38,11 +38,11 @@ class Fits:
             )
 
     def log_prob(self, table, rows, weights=None):
-        """log p of rows after a fit to a table."""
+        """Return log p of rows after a fit to a table."""
         return np.asarray(self.estimator.fit(table, weights).log_prob(rows), dtype=np.float64)
 
     def changed(self, table):
-        """Fitted to a table of other columns than those that its options were chosen for."""
+        """Fit to a table of other columns than those for which the options were chosen."""
         try:
             return self.estimator.fit(table, None)
         except np.linalg.LinAlgError:  # a ValueError, but no refusal
@@ -51,6 +51,7 @@ class Fits:
             raise Refused(f"the changed table is refused: {error}") from error
 
     def judged(self, name, judge, *more):
+        """Return the row of a property, or a note if fits cannot be compared."""
         if self.trouble:
             return not_applicable(name, self.trouble)
         try:
@@ -60,13 +61,17 @@ class Fits:
 
 
 def same(a, b):
+    """Check that two arrays of log-densities are equal up to rounding."""
     with np.errstate(invalid="ignore"):
         close = np.abs(a - b) <= EXACT * (1 + np.abs(a))
     return bool(np.all(close | (a == b)))
 
 
 def units(name, fits):
-    """Columns times powers of two, so that no digit is lost: log p moves by minus their logs."""
+    """Check that scaled columns move log p by minus the logarithms of the factors.
+
+    The factors are powers of two, so that no digit is lost.
+    """
     if not np.any(fits.scaled):
         return not_applicable(name, "no column of it can be scaled")
     powers = np.where(fits.scaled, np.resize([10, -7, 4, -3], len(fits.scaled)), 0)
@@ -97,10 +102,10 @@ def units(name, fits):
 
 
 def _lengths(name, fits, why):
-    """Whether a length inside of the estimator is in other units than the table.
+    """Check that a length inside of the estimator is in the units of the table.
 
-    Rows that were left out are less probable than under one normal distribution, and much more
-    so where the columns have been divided by their standard deviations first.
+    If it is not, held-out rows are less probable than under one normal distribution. They are much
+    less probable than after a fit to columns divided by their standard deviations.
     """
     order = fits.rng.permutation(len(fits.rows))
     some, others = fits.rows[order[::2]], fits.rows[order[1::2]]
@@ -130,7 +135,7 @@ def _lengths(name, fits, why):
 
 
 def _normal(some, others):
-    """Log-density of rows under the normal distribution of some others."""
+    """Return the log-density of ``others`` under the normal distribution of ``some`` rows."""
     center = np.mean(some, axis=0)
     scale = np.std(some, axis=0) + 1e-300
     root = np.linalg.cholesky(
@@ -146,7 +151,7 @@ def _normal(some, others):
 
 
 def column_order(name, fits, judge_mass):
-    """Fitted to its columns in two other orders: the same density, or another one."""
+    """Check that fits to the columns in two other orders are densities."""
     dim = fits.rows.shape[1]
     if dim < 2:
         return not_applicable(name, "one column")
@@ -167,7 +172,7 @@ def column_order(name, fits, judge_mass):
 
 
 def row_order(name, fits):
-    """Fitted to rows sorted by a column, and backwards: no other answer than a local optimum."""
+    """Check that fits to rows sorted by a column, and reversed, differ little."""
     worst = 0.0
     for rows in (fits.rows[np.argsort(fits.rows[:, 0])], fits.rows[::-1]):
         found = fits.log_prob(rows, fits.rows)
@@ -185,7 +190,7 @@ def row_order(name, fits):
 
 
 def weights(name, fits):
-    """Every second row of a lower half nine times, by weights and by copies."""
+    """Compare weights with copies: every row of a lower half counts nine times."""
     if not fits.estimator.weighted:
         return not_applicable(name, "fit takes no weights")
     rows = fits.rows[:150]

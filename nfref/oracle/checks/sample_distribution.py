@@ -1,6 +1,6 @@
-"""Samples follow a density: by its distribution function, by a bridge, by moving it over itself.
+"""Samples follow a density: by its distribution function, by a bridge, by deforming it.
 
-What each of them sees says ``docs/oracle.rst``.
+``docs/oracle.rst`` lists what each test detects.
 """
 
 import time
@@ -32,7 +32,7 @@ POWER = 0.4  # of the distance, with which the mass nearer to an end falls at le
 
 @of_a_whole
 def follows(name, whole):
-    """Samples follow the density, up to a constant: that is another property."""
+    """Check that samples follow the density up to a constant, which is another property."""
     if not len(whole.samples) + len(whole.left_out):
         return inconclusive(name, "no sample function")
     x = whole.samples[:DRAWS]
@@ -55,10 +55,10 @@ def follows(name, whole):
 
 
 def _nowhere(name, whole, outside):
-    """A row where samples lie on an end of their interval, or where there is no density at all.
+    """Return a failed row if samples lie on an end of their interval or outside of the support.
 
     Rounding puts a sample onto an end only if much of the mass is so near to it that no number lies
-    between; outside of the support, only so little that a step inward leads back.
+    between. It puts samples outside of the support only so little that a step inward leads back.
     """
     if len(whole.left_out):
         outside = np.concatenate([outside, whole.left_out])
@@ -86,7 +86,7 @@ def _nowhere(name, whole, outside):
 
 
 def _holds_nothing(whole, rows, j, inward):
-    """Whether the mass within a distance of an end of column j falls as a power of it."""
+    """Check that the mass near an end of column j falls as a power of the distance."""
     end, spread, center = rows[0, j], np.std(whole.pilot[:, j]), np.median(whole.pilot, axis=0)
     eps = np.finfo(np.float32 if np.array_equal(rows, rows.astype(np.float32)) else float).eps
     far, near = NEAR * spread, max(CLOSE * spread, 1e4 * float(eps) * abs(end))
@@ -101,7 +101,7 @@ def _holds_nothing(whole, rows, j, inward):
 
 
 def _atoms(name, whole):
-    """A row where one value of a column comes again and again, with hardly any beside it."""
+    """Return a failed row if one value of a column repeats, with few values beside it."""
     samples = np.concatenate([whole.pilot, whole.samples])
     single = np.array_equal(samples, samples.astype(np.float32))
     eps = float(np.finfo(np.float32 if single else np.float64).eps)
@@ -168,7 +168,7 @@ def _moved(name, whole, x, at_x):
 
 
 def _tried(whole, features, made, step, x, at_x):
-    """(excess, what was tried, its step, terms) of a map, or of jumps, which have no step."""
+    """Return (excess, map or jump, step, terms); a jump has no step."""
     if step is None:
         values = density_deformation.jump_terms(
             *made, lambda rows: 0.5 * features(rows), whole.log_density, x, at_x, whole.rng
@@ -180,7 +180,7 @@ def _tried(whole, features, made, step, x, at_x):
 
 
 def _with_more(whole, features, suspects):
-    """The suspects again, with as many new samples as there is time for."""
+    """Test the suspects again, with as many new samples as there is time for."""
     start = time.monotonic()
     x = whole.draw(DRAWS)
     at_x = checked(whole.log_density(x), x)
@@ -194,8 +194,10 @@ def _with_more(whole, features, suspects):
 
 
 def _by_place(whole, worst, x, at_x):
-    """(map, step) of the worst, or of a move of one column that is worse: what is moved looks
-    wider and narrower, too."""
+    """Return (map, step) of the worst test, or of a shift of one column that is worse.
+
+    A shift also looks like a change of width.
+    """
     found, some = [worst], whole.pilot[:400]
     at_some = whole.log_density(some)
     for made in density_deformation.of_place(whole.pilot):
@@ -205,7 +207,7 @@ def _by_place(whole, worst, x, at_x):
 
 
 def _words(whole, made, step, rounds=6):
-    """What a map that is rejected says of the samples: how far it has to take them."""
+    """Return the message for a rejected map: by how much it has to move the samples."""
     if step is None:
         return (
             f"steps like {made[0]:g} times those between samples change the mean of a bounded "
@@ -227,7 +229,10 @@ def _words(whole, made, step, rounds=6):
 
 
 def _probability_transform(name, whole):
-    """u = F(x) is uniform; F is the integral of exp(log_prob) between grid points."""
+    """Check that u = F(x) is uniform.
+
+    F is the integral of exp(log_prob) between grid points.
+    """
     integral, edges, mass = line_integral(whole.log_density, whole.box, whole.pilot)
     if not integral.error < 1e-3 * integral.value:
         return None
@@ -237,8 +242,11 @@ def _probability_transform(name, whole):
 
 
 def _features_around(pilot, rng):
-    """Bounded functions of rows (N, D) -> (N, K): a wave and its shift along each column, waves
-    along other directions, and how far out a row is."""
+    """Return bounded functions of rows (N, D) -> (N, K).
+
+    They are a wave and its shift along each column, waves along other directions, and functions of
+    the distance from the middle.
+    """
     center = np.median(pilot, axis=0)
     scale = np.subtract(*np.quantile(pilot, [0.84, 0.16], axis=0)) / 2 + 1e-300
     dim = pilot.shape[1]
@@ -261,10 +269,10 @@ def _features_around(pilot, rng):
 
 
 def _features(name, whole):
-    """Means of bounded features under the overlap of p and a proposal, found in two ways.
+    """Compare means of bounded features under the overlap of p and a proposal.
 
-    Samples x of p with weights q / (p + Z q) and rows y of q with weights p / (p + Z q) follow
-    one density if x follows p. Weights and features are bounded, so the z-scores are honest.
+    Samples x of p with weights q / (p + Z q) and rows y of q with weights p / (p + Z q) follow one
+    density if x follows p. Weights and features are bounded, so the z-scores are reliable.
     """
     found = bridge_of(whole)
     if found is None or not np.isfinite(found[2].tolerance):

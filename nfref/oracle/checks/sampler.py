@@ -11,14 +11,14 @@ SAMPLES = 20000
 
 
 class Sampler:
-    """``sample(rng, n)``, watched; called with the first row of the context unless told others."""
+    """``sample(rng, n)`` with checks; the first row of the context is the default."""
 
     def __init__(self, function, dim, context, dtype, domain, stopwatch):
         self.function, self.dim, self.context, self.dtype = function, dim, context, dtype
         self.domain, self.stopwatch = domain, stopwatch
 
     def draw(self, rng, n, context_row=None):
-        """n samples as an array, or `CallFailed`, or `TimedOut`."""
+        """Return n samples as an array, or raise `CallFailed` or `TimedOut`."""
         arguments = [rng, n]
         if self.context is not None:
             context_row = np.zeros(n, dtype=int) if context_row is None else context_row
@@ -41,7 +41,7 @@ class Sampler:
         return x
 
     def rows(self, rng):
-        """Rows about it; returns samples as float64, none where there are none."""
+        """Yield rows about the sampler; return samples as float64."""
         self.stopwatch.restart()
         seed = int(rng.integers(2**32))
         try:
@@ -58,6 +58,7 @@ class Sampler:
         return x
 
     def shape(self, x):
+        """Check that samples are finite, of the dtype, and inside the domain."""
         trouble = None
         if x.dtype != self.dtype:
             trouble = f"dtype {x.dtype}, expected {self.dtype}"
@@ -72,6 +73,7 @@ class Sampler:
         return failed("sample_shape", why, trouble) if trouble else passed("sample_shape", why)
 
     def empty(self):
+        """Check that n = 0 gives an array of no rows."""
         try:
             self.draw(np.random.default_rng(0), 0)
         except NO_ANSWER as error:
@@ -79,7 +81,7 @@ class Sampler:
         return passed("sample_empty", "n = 0 gives shape (0, D)")
 
     def generator(self, x, seed):
-        """Equal generators give equal samples, other ones and used ones give others."""
+        """Check that equal generators give equal samples, and others give others."""
         name, why = "sample_repeatable", "two equal generators, then one of them again"
         self.stopwatch.restart()
         n = min(len(x), 2000)
@@ -108,10 +110,10 @@ class Sampler:
 
 
 def independent(name, x):
-    """Successive samples are independent: correlations at a few lags, and no row comes twice.
+    """Check that successive samples are independent: correlations at a few lags, and repeats.
 
-    Correlations are those of signs about the median, coordinate by coordinate, so that heavy
-    tails do not matter.
+    The correlations are those of signs about the median, column by column, so that heavy tails do
+    not matter.
     """
     n = len(x)
     if n < 1000:

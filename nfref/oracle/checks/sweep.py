@@ -1,7 +1,7 @@
-"""Thousands of rows: nan, exceptions and lost digits where a hundred points do not fall.
+"""Thousands of rows: nan, exceptions and lost digits that a hundred points may miss.
 
-The tolerance of a row is measured, not known: how far its answer moves when what goes in moves
-by a few roundings.
+The tolerance of a row is measured: the change of its answer when its input changes by a few
+roundings.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ DISTINCT = 64  # different float64 numbers that are not float32 ones all by chan
 
 
 def sweep(name, measured, other, start):
-    """One direction at the rows ``start``, the other at their images, and back to the start."""
+    """Check one direction at the rows ``start``, and the other direction at their images."""
     subject = measured.subject
     context_row = np.arange(len(start)) % (1 if subject.context is None else len(subject.context))
     try:
@@ -61,7 +61,7 @@ def sweep(name, measured, other, start):
 
 
 def _single(values):
-    """Whether numbers of many different values have no more digits than float32 holds."""
+    """Check that many different numbers all have only the digits of float32."""
     distinct = np.unique(values)
     with np.errstate(over="ignore"):
         return len(distinct) >= DISTINCT and np.all(distinct == distinct.astype(np.float32))
@@ -159,10 +159,10 @@ def _back(name, measured, other, start, y, log_det, context_row):
 
 
 def _beyond(name, why, error, allowed, clear, allowed_again, describe):
-    """A failure where an error exceeds its tolerance most; None where none does.
+    """Return a failure if an error exceeds its tolerance; None otherwise.
 
-    A row just beside a kink exceeds a tolerance that was measured on its own side. So before
-    anyone is accused, rows farther around say what a rounding can do there.
+    A row just beside a kink exceeds a tolerance that was measured on its own side. So larger steps
+    around it measure the effect of rounding again before the row fails.
     """
     excess = np.where(clear, np.max(error / allowed, axis=1), 0)
     worst = np.argsort(-excess)[:AGAIN]
@@ -179,7 +179,7 @@ def _beyond(name, why, error, allowed, clear, allowed_again, describe):
 
 
 def _nudged(rows, typical, eps, nudge, rng, domain):
-    """Rows moved by some roundings, up or down, where that does not lead out of the domain."""
+    """Return rows moved by some roundings, up or down, but not out of the domain."""
     step = nudge * eps * (np.abs(rows.astype(np.float64)) + typical)
     step *= rng.choice([-1.0, 1.0], rows.shape)
     moved = (rows + step).astype(rows.dtype)
@@ -189,7 +189,7 @@ def _nudged(rows, typical, eps, nudge, rng, domain):
 
 
 def _responses(function, rows, answer, domain, eps, nudge, draws, context_row):
-    """The largest movement of ``function``'s answer, per rounding of its input."""
+    """Return the largest change of ``function``'s answer, per rounding of its input."""
     rng = np.random.default_rng(len(rows))
     typical = np.median(np.abs(rows.astype(np.float64)), axis=0)
     largest = np.zeros(answer.shape)
@@ -200,7 +200,7 @@ def _responses(function, rows, answer, domain, eps, nudge, draws, context_row):
 
 
 def against_reference(name, measured, reference, start):
-    """Values and log_det against another implementation that works in float64."""
+    """Compare values and log_det with another implementation in float64."""
     if reference is None:
         return not_applicable(name, "no reference was named")
     subject = measured.subject
@@ -259,18 +259,20 @@ def against_reference(name, measured, reference, start):
 
 
 def affordable(subjects, seconds, least, most, dim):
-    """How many rows this many seconds are enough for, through all of them once, and four
-    million numbers."""
+    """Return the number of rows that all subjects take in this time, once each.
+
+    It is also limited to four million numbers.
+    """
     a_row = sum(subject.seconds_a_row() for subject in subjects)
     in_time = seconds * subjects[0].stopwatch.load / max(a_row, 1e-9)
     return int(max(min(least, 4e6 / dim), min(most, in_time, 4e6 / dim)))
 
 
 def rows_for(subjects, domain, rng, dim, dtype):
-    """Rows of a box, as many as there is time for: the bulk, and up to four times as wide.
+    """Return rows of a box, as many as there is time for: the bulk, and up to four times as wide.
 
-    ``subjects`` are all directions that will be asked: one may take a root search and its
-    inverse none.
+    ``subjects`` are all directions that will be called: one may need a root search while its
+    inverse does not.
     """
     count = affordable(subjects, SECONDS / 3, 64, COUNT[dtype.name], dim)
     return wide_rows(domain, rng, count, dim, dtype)

@@ -1,6 +1,6 @@
-"""Properties of a density of a table as rows and columns: categories, factors, marginals.
+"""Properties of the density of a table: categories, factors, marginals.
 
-What is asked of fits to changed tables stands in :mod:`nfref.oracle.checks.refit_invariance`.
+:mod:`nfref.oracle.checks.refit_invariance` checks fits to changed tables.
 """
 
 import pickle
@@ -33,6 +33,7 @@ LOWEST = {"float64": -700.0, "float32": -80.0}  # a log of a number that is abou
 
 
 def rows_of_table(name, log_prob, table):
+    """Check that every row of the table has a finite log-density."""
     bad = np.flatnonzero(~np.isfinite(found := log_prob(table)))
     why = f"{len(table)} rows"
     if len(bad):
@@ -45,7 +46,7 @@ def rows_of_table(name, log_prob, table):
 
 
 def _far(rng, table, free, distances):
-    """Rows at so many standard deviations from some of the table, in the ``free`` columns."""
+    """Return rows of the table, and rows at these distances from them in the ``free`` columns."""
     spread = np.where(free, np.std(table, axis=0), 0.0)
     direction = rng.standard_normal((len(distances), table.shape[1]))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
@@ -54,7 +55,7 @@ def _far(rng, table, free, distances):
 
 
 def higher_at_rows(name, log_prob, table, free, rng):
-    """No density of finite mass is higher all around the table than in it."""
+    """Check that the density is higher in the table than all around it."""
     _, far = _far(rng, table, free, np.repeat([10.0, 20.0, 30.0], 20))
     near, away = np.median(log_prob(table)), np.median(log_prob(far))
     why = f"median log p of the table {near:.4g}, 10 to 30 standard deviations away {away:.4g}"
@@ -70,6 +71,7 @@ def higher_at_rows(name, log_prob, table, free, rng):
 
 
 def far_out(name, log_prob, table, free, rng, estimator, dtype):
+    """Check that far from the table log p is no nan and does not underflow."""
     start, far = _far(rng, table, free, np.repeat([5.0, 30.0, 100.0, 1e4], 4))
     found = log_prob(far)
     for k in np.flatnonzero(~np.isfinite(found)):
@@ -100,11 +102,11 @@ def far_out(name, log_prob, table, free, rng, estimator, dtype):
 
 
 def categories(name, table, samples, discrete, levels, log_prob):
-    """Values of discrete columns: as often as the table has them and log p says.
+    """Check that values of discrete columns occur as often as the table and log p say.
 
-    Of rows (x, v) that follow p, [v = k] - p(v = k | x) has mean zero for each k, and so has its
-    product with any bounded function of x: the side of each other column's median it is on. A
-    value that no row of the table has is no fault where log p says that it comes so often.
+    If rows (x, v) follow p, [v = k] - p(v = k | x) has mean zero for each k. So has its product
+    with any bounded function of x, such as the side of each other column's median. A sampled value
+    that no row of the table has is no fault if log p gives it that probability.
     """
     strange = ""
     for column in discrete:
@@ -153,7 +155,7 @@ def categories(name, table, samples, discrete, levels, log_prob):
 
 
 def combinations(levels, discrete):
-    """(K, number of discrete columns): every choice of one of the ``levels`` for each."""
+    """Return (K, discrete columns): every combination of the columns' ``levels``."""
     grid = np.meshgrid(*(levels[column] for column in discrete), indexing="ij")
     return np.stack([part.ravel() for part in grid], axis=1)
 
@@ -165,8 +167,10 @@ def _with(rows, columns, values):
 
 
 def _total(function, row, column, table, ends, levels, rounding):
-    """The sum or the integral of exp(function) over a column, the others as in ``row``, and what
-    it may be off by: ``rounding``, of a sum."""
+    """Return the sum or the integral of exp(function) over a column, and its tolerance.
+
+    The other columns are as in ``row``. The tolerance of a sum is ``rounding``.
+    """
 
     def along(values):
         rows = np.repeat(row[None], len(values), axis=0)
@@ -187,7 +191,7 @@ def _total(function, row, column, table, ends, levels, rounding):
 
 
 def conditionals(name, estimator, table, ends, rng, levels):
-    """p(column | given) sums or integrates to one over the column, for a few rows."""
+    """Check that p(column | given) sums or integrates to one, for a few rows."""
     if estimator.conditional is None:
         return not_applicable(name, "no conditional densities are offered")
     worst = 0.0
@@ -224,7 +228,7 @@ def _orders(estimator, dim):
 
 
 def chain_rule(name, estimator, table):
-    """log p is the sum of log p(column | columns before it), whatever order is asked for."""
+    """Check that log p is the sum of log p(column | columns before it), for every order."""
     if estimator.conditional is None:
         return not_applicable(name, "no conditional densities are offered")
     rows, worst, orders = table[:50], 0.0, _orders(estimator, table.shape[1])
@@ -268,7 +272,7 @@ def chain_rule(name, estimator, table):
 
 
 def marginal(name, estimator, table, ends, rng, levels):
-    """The joint, one column summed or integrated out, is the marginal of the others."""
+    """Check that the joint, one column summed or integrated out, is the marginal of the others."""
     dim = table.shape[1]
     if estimator.marginal is None or dim < 2:
         return not_applicable(name, "no marginal densities are offered")
@@ -292,7 +296,7 @@ def marginal(name, estimator, table, ends, rng, levels):
 
 
 def pickled(name, estimator, table, remake):
-    """What was stored and read again says the same."""
+    """Check that an estimator gives the same answers after pickling."""
     if estimator.object is None:
         return not_applicable(name, "functions are not pickled")
     try:

@@ -7,7 +7,7 @@ from nfref.oracle.report import failed, passed, show
 
 
 def kolmogorov_smirnov(u):
-    """Distance of (N,) numbers from the uniform distribution, and its p-value."""
+    """Return the distance of (N,) numbers from the uniform distribution, and its p-value."""
     from scipy.special import kolmogorov
 
     u = np.sort(u)
@@ -17,7 +17,7 @@ def kolmogorov_smirnov(u):
 
 
 def uniform_row(name, u, what):
-    """Like :func:`ks_row` for one column, and more sensitive to location and scale."""
+    """Check one column like :func:`ks_row`, with more power for location and scale."""
     row = ks_row(name, u[:, None], what)
     if row.failed:
         return row
@@ -35,9 +35,9 @@ def uniform_row(name, u, what):
 
 
 def ks_row(name, u, what, lost=0.0):
-    """The row for (N, D) numbers each column of which should be uniform.
+    """Check that each column of (N, D) numbers is uniform.
 
-    ``lost`` is a part of the rows that rounding may have moved anywhere.
+    ``lost`` is the share of rows that rounding may have moved anywhere.
     """
     bad = ~np.isfinite(u)
     if np.any(bad):

@@ -1,7 +1,7 @@
-"""The first answers of some rows, and the farthest that any later answer was from them.
+"""The first answer for each row, and the later answer that was farthest from it.
 
-Every later call passes by here, whatever it was made for, so that an answer that changes with
-the number of calls, the batch or the place in it is seen even where nobody looks at it.
+Every later call is compared, whatever it was made for. So the checks notice an answer that changes
+with the number of calls, the batch or the place in it.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ LOOKED_AT = 4096  # rows of one call; what comes after them is not compared
 
 
 class Memory:
-    """Answers by row and context row: (K,) numbers each, log_det last where there is one.
+    """Answers by row and row of the context: (K,) numbers each, log_det last if there is one.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Memory:
         self.distance = np.zeros(0)
 
     def learn(self, rows, context_row, answers):
-        """Remember the (N, K) answers of rows that are not known yet."""
+        """Store the (N, K) answers of rows that are not known yet."""
         new = []
         for i, key in enumerate(_keys(rows, context_row)):
             if key not in self.slots:
@@ -46,7 +46,7 @@ class Memory:
             self.words += [""] * len(new)
 
     def compare(self, rows, context_row, answers, call):
-        """Note how far the answers are from the first ones."""
+        """Record the distance of the answers from the first ones."""
         if not self.slots:
             return
         found = [
@@ -71,7 +71,7 @@ class Memory:
                 self.words[slot] = f"call {call}, row {at[k]} of {len(rows)}"
 
     def slot_of(self, rows, context_row):
-        """(N,) places of rows in the arrays, -1 for rows that are not known."""
+        """Return the (N,) indices of rows in the arrays, -1 for rows that are not known."""
         return np.array([self.slots.get(key, -1) for key in _keys(rows, context_row)], dtype=int)
 
 

@@ -1,16 +1,15 @@
 """Integrals of densities in any dimension, from samples.
 
-Forward importance sampling is E_q[p / q] = Z with q around the samples; it needs q to be wider
-than p. Reverse importance sampling is E_p[q / p] = 1 / Z with q inside of p; it needs p's own
-samples and nothing else. Both weights are unbounded, and their standard errors mislead just
-where the weights are large: on heavy tails, at holes and edges. Bridge sampling (Meng and
-Wong 1996, "Simulating ratios of normalizing constants via a simple identity") puts the two
-together without that: for every Z
+Forward importance sampling is E_q[p / q] = Z with q around the samples; it needs q to be wider than
+p. Reverse importance sampling is E_p[q / p] = 1 / Z with q inside of p; it needs only samples of p.
+The weights of both are unbounded, and their standard errors mislead just where the weights are
+large: on heavy tails, at holes and edges. Bridge sampling (Meng and Wong 1996, "Simulating ratios
+of normalizing constants via a simple identity") combines the two without that fault. For every Z
 
     E_q[p / (p + Z q)] = int p q / (p + Z q) = Z' E_p[q / (p + Z q)],   p / Z' normalised,
 
-so that the two averages are equal where Z = Z'. All their terms lie between 0 and 1, so that
-the level of a test on them is honest for every density.
+so the two averages are equal if Z = Z'. All their terms lie between 0 and 1, so the level of a test
+on them holds for every density.
 """
 
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ OVERLAP = 100.0
 
 @dataclass(frozen=True)
 class Proposal:
-    """A mixture of normal or Student t densities, all of one scale matrix, around centers.
+    """A mixture of normal or Student t densities around centers, with one scale matrix.
 
     Attributes
     ----------
@@ -45,19 +44,21 @@ class Proposal:
 
     @classmethod
     def around(cls, pilot, rng, components=64):
-        """A wide one: Student t around some of the pilot rows, for forward sampling."""
+        """Return a wide mixture for forward sampling: Student t around some of the pilot rows."""
         dim = pilot.shape[1]
         chosen = pilot[rng.choice(len(pilot), size=min(components, len(pilot)), replace=False)]
         shrink = len(chosen) ** (-1 / (dim + 4))
         return cls(chosen, shrink * root_of(np.atleast_2d(np.cov(pilot.T))))
 
     def sample(self, rng, count):
+        """Return (count, D) samples."""
         normal = rng.standard_normal((count, self.centers.shape[1]))
         if np.isfinite(self.freedom):
             normal /= np.sqrt(rng.chisquare(self.freedom, (count, 1)) / self.freedom)
         return self.centers[rng.integers(len(self.centers), size=count)] + normal @ self.root.T
 
     def log_prob(self, x):
+        """Return the log-density (N,) at rows x (N, D)."""
         from scipy.special import gammaln
 
         dim, nu = self.centers.shape[1], self.freedom
@@ -79,7 +80,7 @@ class Proposal:
 
 
 def _log_sum_exp(terms):
-    """Along the second axis; ``terms`` is overwritten, for it is large."""
+    """Return log sum exp along the second axis; overwrite ``terms``, which is large."""
     top = np.max(terms, axis=1, keepdims=True)
     terms -= top
     np.exp(terms, out=terms)
@@ -87,7 +88,7 @@ def _log_sum_exp(terms):
 
 
 def root_of(covariance: Array) -> Array:
-    """The Cholesky factor of a covariance matrix, whatever the units of its columns.
+    """Return the Cholesky factor of a covariance matrix, for any units of its columns.
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ def root_of(covariance: Array) -> Array:
 
 
 def _middle_half(rows):
-    """Mean and covariance of the half of the rows that lies closest together."""
+    """Return center and Cholesky factor of the half of the rows that lies closest together."""
     center = np.median(rows, axis=0)
     spread = np.median(np.abs(rows - center), axis=0) + 1e-300
     square = np.sum(((rows - center) / spread) ** 2, axis=1)
@@ -112,10 +113,10 @@ def _middle_half(rows):
 
 
 def bumps(pilot: Array, log_prob: Array, rng: Any, components: Any = 200) -> Proposal:
-    """The mixture of normal bumps around pilot rows that overlaps best with a density.
+    """Return the mixture of normal bumps around pilot rows that overlaps best with a density.
 
-    Wide bumps, drawn towards the middle so that the mixture keeps the pilot's covariance, are
-    best where the density is nearly normal; narrow ones where it is bent, in pieces or heavy.
+    Wide bumps, moved towards the middle so that the mixture keeps the pilot's covariance, are best
+    if the density is nearly normal. Narrow bumps are best if it is bent, in pieces or heavy-tailed.
 
     Parameters
     ----------
@@ -174,7 +175,7 @@ class Bridge:
 
 
 def bridge(p_at_x, q_at_x, p_at_y, q_at_y):
-    """Bridge sampling from log-densities at samples x of p and at rows y of q.
+    """Return the bridge sampling estimate from log-densities at samples x of p and rows y of q.
 
     -inf is allowed for p at y (outside of its support) and for q at x.
     """

@@ -1,7 +1,7 @@
-"""Finding the kinks, knots and jumps of a map, so that both of their sides are looked at.
+"""Find the kinks, knots and jumps of a map, so that the checks probe both sides of each.
 
-Along a line the outputs of a smooth map have second differences that change slowly. A knot
-makes one of them stand out from its neighbours. Bisection narrows the place down.
+Along a line the outputs of a smooth map have second differences that change slowly. A knot makes
+one of them stand out from its neighbours. Bisection narrows the place down.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def find_kinks(
     context_row: Array,
     limit: int = 8,
 ) -> list[Kink]:
-    """Kinks on a few lines through the given rows.
+    """Return kinks on a few lines through the given rows.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def find_kinks(
 
 
 def _reach(domain, start, direction):
-    """The part of the line start + t direction to scan: 24 long, around 0 if it is free."""
+    """Return the part of the line start + t direction to scan: 24 long, around 0 if it is free."""
     moves = direction != 0
     with np.errstate(all="ignore"):
         ends = np.stack([domain.lower - start, domain.upper - start])[:, moves] / direction[moves]
@@ -101,14 +101,16 @@ class _Line:
         self.context_row, self.dtype = context_row, dtype
 
     def row(self, t):
+        """Return the point at t."""
         return (self.start + t * self.direction).astype(self.dtype)
 
     def values(self, t):
+        """Return the values at points of the line."""
         rows = (self.start + np.ravel(t)[:, None] * self.direction).astype(self.dtype)
         return self.evaluate(rows, np.full(len(rows), self.context_row)).reshape(*np.shape(t), -1)
 
     def kinks(self, low, high, cells=240, most=4):
-        """(sharpness, t) of the second differences that stand out."""
+        """Return (sharpness, t) of the second differences that stand out."""
         t = np.linspace(low, high, cells + 1)
         with np.errstate(all="ignore"):
             y = self.values(t)
@@ -150,7 +152,7 @@ class _Line:
 
 
 def both_sides(kinks: Any, domain: Any, distance: Any) -> tuple[Array, Array]:
-    """Points on each side of every kink, at this distance.
+    """Return points on each side of every kink, at this distance.
 
     Returns
     -------
@@ -170,10 +172,10 @@ def both_sides(kinks: Any, domain: Any, distance: Any) -> tuple[Array, Array]:
 
 
 def snapped(kinks: Any, dtype: Any) -> list[Any]:
-    """Kinks moved onto the round number they are at, if they are at one, with neighbours.
+    """Return kinks moved onto the round number near them, with neighbours.
 
-    Knots tend to stand at numbers somebody wrote down. There, and one float to each side,
-    is where a wrong comparison (< for <=) shows.
+    Knots tend to stand at numbers that somebody wrote down. A wrong comparison (< for <=) shows
+    there, and at the next float on each side. Kinks that are near no round number are left out.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""One direction of a flow, measured once: values, derivatives, and how exact they can be.
+"""One direction of a flow, measured once: values, derivatives, and their accuracy.
 
-Every tolerance of the oracle is made here from three measured things: the Jacobian, the
-rounding noise of the callable, and the machine epsilon of the dtype.
+Every tolerance of the oracle comes from three measured things: the Jacobian, the rounding noise of
+the callable, and the machine epsilon of the dtype.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ RESOLVED = {"float64": 0.02, "float32": 0.1}
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one direction does at its probes.
+    """The measured values and derivatives of one direction at its probes.
 
     Attributes
     ----------
@@ -52,19 +52,20 @@ class Measurement:
 
     @property
     def dtype(self):
+        """The dtype of the callable."""
         return self.subject.dtype
 
     def asked(self, index):
-        """The answer to the points ``index``, asked again: (values, log_det)."""
+        """Return (values, log_det) of another call at the points ``index``."""
         return self.subject(self.probes.rows[index], self.probes.context_row[index])
 
     @cached_property
     def finite(self):
-        """(P,) bool: points whose values are numbers."""
+        """Points whose values are finite, (P,) bool."""
         return np.isfinite(self.values).all(axis=1)
 
     def answered(self, among=True, least=1):
-        """Places of finite points ``among`` some; `Undecided` where these are too few."""
+        """Return indices of finite points ``among`` some; raise `Undecided` if they are too few."""
         places = np.flatnonzero(self.finite & among)
         if len(places) < least:
             raise Undecided(f"{'no row' if least == 1 else 'too few rows'} with a finite answer")
@@ -77,28 +78,32 @@ class Measurement:
 
     @property
     def resolved(self):
-        """(P,) bool: points whose numerical log-determinant can be relied upon."""
+        """Points whose numerical log-determinant is reliable, (P,) bool."""
         return self.determinants.error < RESOLVED[self.dtype.name]
 
     @property
     def jacobian(self):
+        """The Jacobian of the values, (P, D, D)."""
         return self.derivatives.jacobian[:, : self.values.shape[1]]
 
     @property
     def log_det_gradient(self):
+        """The gradient of log_det, (P, D)."""
         return self.derivatives.jacobian[:, self.values.shape[1]]
 
     @property
     def values_noise(self):
+        """The rounding noise of the values, (P, D)."""
         return self.derivatives.noise[:, : self.values.shape[1]]
 
     @property
     def log_det_noise(self):
+        """The rounding noise of log_det, (P,)."""
         return self.derivatives.noise[:, self.values.shape[1]]
 
     @cached_property
     def values_condition(self):
-        """(P, D): |y| + |J||x| + typical |y|, the size of what rounding is relative to."""
+        """|y| + |J||x| + typical |y|, (P, D): the size to which rounding is relative."""
         x = np.abs(self.probes.rows.astype(np.float64))
         moved = np.einsum("pkj,pj->pk", np.abs(self.jacobian), x)
         typical = np.median(np.nan_to_num(np.abs(self.values)), axis=0)
@@ -106,19 +111,19 @@ class Measurement:
 
     @cached_property
     def log_det_condition(self):
-        """(P,): 1 + D + |log_det| + |gradient of log_det||x|."""
+        """1 + D + |log_det| + |gradient of log_det||x|, (P,)."""
         x = np.abs(self.probes.rows.astype(np.float64))
         moved = np.sum(np.abs(self.log_det_gradient) * x, axis=1)
         return 1 + x.shape[1] + np.abs(self.log_det) + moved
 
     @cached_property
     def values_tolerance(self):
-        """(P, D): what rounding may do to the values; nan where unknown."""
+        """The effect that rounding may have on the values, (P, D); nan where unknown."""
         return self.slack * self.values_condition + self.accuracy
 
     @cached_property
     def log_det_tolerance(self):
-        """(P,): what rounding may do to log_det; nan where unknown."""
+        """The effect that rounding may have on log_det, (P,); nan where unknown."""
         return self.slack * self.log_det_condition + self.accuracy
 
 

@@ -1,4 +1,4 @@
-"""Where a map is looked at: the bulk, the tails, the origin, the edges of its domain."""
+"""The points at which a map is probed: the bulk, the tails, the origin, the edges of its domain."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ FEWEST = 6
 
 @dataclass(frozen=True)
 class Box:
-    """A domain that is a product of intervals, open, each end possibly infinite.
+    """A domain that is a product of open intervals; each end may be infinite.
 
     Attributes
     ----------
@@ -25,10 +25,11 @@ class Box:
 
     @property
     def is_everything(self):
+        """True when the box is all of R^D."""
         return not np.any(np.isfinite([self.lower, self.upper]))
 
     def from_line(self, t):
-        """Take rows of R^D into the box, coordinate by coordinate, monotonically."""
+        """Map rows of R^D into the box, coordinate by coordinate, monotonically."""
         x = np.array(t, dtype=np.float64)
         with np.errstate(all="ignore"):
             for j, kind, start, scale in self._columns():
@@ -39,20 +40,22 @@ class Box:
         return x
 
     def margin(self, x):
-        """Distance of every entry from the nearer end of its interval."""
+        """Return the distance of every entry from the nearer end of its interval."""
         return np.minimum(x - self.lower, self.upper - x)
 
     def contains(self, x):
-        """Whether rows lie strictly inside."""
+        """Return (N,) bool: rows strictly inside."""
         return np.all((x > self.lower) & (x < self.upper), axis=1)
 
     def contains_closed(self, x):
-        """Whether rows lie inside, numbers that are an end of their interval included."""
+        """Return (N,) bool: rows inside or on an end of an interval."""
         return np.all((x >= self.lower) & (x <= self.upper), axis=1)
 
     def _columns(self):
-        """Of each coordinate x its number, kind, start and scale; of a half line the scale is 1 or
-        -1. In units of its own, (x - start) / scale, it has any value, one above 0, or in (0, 1).
+        """Yield number, kind, start and scale of each coordinate x.
+
+        The scale of a half line is 1 or -1. (x - start) / scale has any value on a line, a value
+        above 0 on a half line, and a value in (0, 1) on an interval.
         """
         for j, (low, high) in enumerate(zip(self.lower, self.upper)):
             if np.isfinite(low):
@@ -65,9 +68,9 @@ class Box:
                 yield (j, "half line", high, -1.0) if np.isfinite(high) else (j, "line", 0.0, 1.0)
 
     def log_base(self, z):
-        """A simple normalised density on the box, in nats.
+        """Return the log of a simple normalised density on the box, in nats.
 
-        Standard normal on a line, exponential on a half line, uniform on an interval.
+        It is standard normal on a line, exponential on a half line, uniform on an interval.
         """
         log_density = {
             "line": lambda t: -0.5 * t**2 - 0.5 * np.log(2 * np.pi),
@@ -80,7 +83,7 @@ class Box:
         return np.where(self.contains(z), total, -np.inf)
 
     def sample_base(self, rng, n):
-        """Rows drawn from that density, as quantiles of uniforms so that ends are left out."""
+        """Return samples of that density, as quantiles of uniforms so that ends are left out."""
         from scipy.special import ndtri
 
         quantile = {"line": ndtri, "half line": lambda u: -np.log1p(-u), "interval": np.array}
@@ -90,7 +93,7 @@ class Box:
         return z
 
     def base_cdf(self, z):
-        """Distribution function of every coordinate under that density."""
+        """Return the distribution function of every coordinate under that density."""
         from scipy.special import ndtr
 
         share_below = {"line": ndtr, "half line": lambda t: -np.expm1(-t), "interval": np.array}
@@ -102,9 +105,9 @@ class Box:
 
 @dataclass(frozen=True)
 class Sampler:
-    """A domain that is known only by a function that draws points from it.
+    """A domain that is known only by a function that samples points from it.
 
-    Of its ends nothing is known, and of no row that it lies outside.
+    Its ends are unknown, and no row is known to lie outside.
     """
 
     draw: Any
@@ -113,11 +116,12 @@ class Sampler:
     lower, upper = -np.inf, np.inf
 
     def contains(self, x):
+        """Return (N,) bool: True for every row."""
         return np.ones(len(x), dtype=bool)
 
 
 def as_domain(name, domain, dim):
-    """None (all of R^D), a pair (lower, upper) of numbers or (D,) arrays, or a sampler.
+    """Return the domain for None (all of R^D), a pair (lower, upper), or a sampling function.
 
     Raises
     ------
@@ -144,7 +148,7 @@ def as_domain(name, domain, dim):
 
 @dataclass(frozen=True)
 class Probes:
-    """The points at which one direction is looked at.
+    """The points at which one direction is probed.
 
     Attributes
     ----------
@@ -166,13 +170,13 @@ class Probes:
         return len(self.rows)
 
     def only(self, chosen):
-        """Some of these points."""
+        """Return some of these points."""
         return Probes(
             self.rows[chosen], self.context_row[chosen], self.bulk[chosen], self.tail[chosen]
         )
 
     def affordable(self):
-        """These points, or of each kind a part, where derivatives at all would take too long."""
+        """Return these points, or a part of each kind if all derivatives would take too long."""
         dim = self.rows.shape[1]
         most = max(FEWEST, NUMBERS // dim**2)
         if len(self) <= most:
@@ -185,12 +189,12 @@ class Probes:
         return self.only(kept)
 
     def join(self, rows, context_row):
-        """These probes and some more points, neither bulk nor tail."""
+        """Return these probes and more points, which are neither bulk nor tail."""
         neither = np.zeros(len(rows), dtype=bool)
         return self.before(Probes(rows.astype(self.rows.dtype), context_row, neither, neither))
 
     def before(self, other):
-        """These probes, then others."""
+        """Return these probes, then others."""
         return Probes(
             *(
                 np.concatenate([getattr(self, name), getattr(other, name)])
@@ -202,12 +206,12 @@ class Probes:
 def make_probes(
     rng: Generator, domain: Box | Sampler, dim: int, dtype: DTypeLike, contexts: int
 ) -> Probes:
-    """Points of a domain.
+    """Return points of a domain.
 
-    Bulk: standard normal. Wide: three times as wide. Tails: one coordinate at a time at
-    +-8, whole rows at radius 30, 100 and 1000. Also the origin, points very near it, and
-    points with single coordinates at zero. In a bounded domain all of these are first
-    squeezed into it, which turns the tails into its edges.
+    The bulk is standard normal. Wide points are three times as wide. Tails are single coordinates
+    at +-8 and whole rows at radius 30, 100 and 1000. Further points are the origin, points very
+    near it, and points with single coordinates at zero. In a bounded domain all of these are first
+    squeezed into it, so the tails become its edges.
 
     Parameters
     ----------
@@ -252,16 +256,17 @@ def make_probes(
 
 
 def wide_rows(domain, rng, count, dim, dtype):
-    """Rows of a box, as many at most: the bulk, and up to four times as wide."""
+    """Return at most ``count`` rows of a box: the bulk, and up to four times as wide."""
     rows = rng.standard_normal((count, dim)) * rng.choice([1.0, 1.0, 2.0, 4.0], (count, 1))
     rows = domain.from_line(rows).astype(dtype)
     return rows[domain.contains(rows.astype(np.float64))]
 
 
 def step_scale(domain, rows):
-    """How far the coordinates of points may be moved when differentiating there.
+    """Return the largest step of each coordinate for differentiation.
 
-    By about their own size, or by about 1 near the origin, but never out of the domain.
+    It is about the size of the coordinate, or about 1 near the origin, and never leads out of the
+    domain.
     """
     rows = rows.astype(np.float64)
     if isinstance(domain, Sampler):

@@ -7,9 +7,9 @@ from nfref.runtime.annotations import Any
 
 
 def units_of(rows, box):
-    """Center and scale of rows, by powers of two; 0 and 1 where they are about that already.
+    """Return center and scale of rows, by powers of two; 0 and 1 if they are about that already.
 
-    A column with an end stays where it is: its end is what its numbers are told from.
+    A column with an end keeps its place, because its numbers are measured from that end.
     """
     low, center, high = np.quantile(rows, [0.16, 0.5, 0.84], axis=0)
     spread = 0.5 * (high - low)
@@ -22,17 +22,18 @@ def units_of(rows, box):
 
 
 class InUnits:
-    """log p of rows z, asked at center + scale z, with the layout that they have in memory."""
+    """log p of rows z, evaluated at center + scale z, with the memory layout of z."""
 
     def __init__(self, log_prob: Any, center: Any, scale: Any) -> None:
         self.log_prob, self.center, self.scale = log_prob, center, scale
         self.unchanged = not np.any(center) and np.all(scale == 1)
 
     def of(self, x):
-        """The z of rows in the units of the table."""
+        """Return the z of rows in the units of the table."""
         return (x - self.center) / self.scale
 
     def __call__(self, z):
+        """Return the log-density of rows z."""
         if self.unchanged:
             x = z
         else:
@@ -47,7 +48,7 @@ class InUnits:
 
 
 def _like(z):
-    """An empty array in float64 of the layout of ``z``: its order, and its gaps."""
+    """Return an empty float64 array with the memory layout of ``z``: its order and its gaps."""
     if z.flags.c_contiguous or z.flags.f_contiguous:
         return np.empty_like(z, dtype=np.float64)
     return np.empty((2 * len(z), z.shape[1]))[::2]
