@@ -31,9 +31,9 @@ def copy(folder: Any, names: Sequence[str] | None = None) -> Any:
     Parameters
     ----------
     folder : path
-        Made if it is not there.
+        It is made if it does not exist.
     names : sequence of str, optional
-        Which of :func:`shipped`; all of them if omitted.
+        Some of :func:`shipped`; all of them if omitted.
 
     Yields
     ------
@@ -70,7 +70,7 @@ def load(source: Any) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is not a golden vector of a schema this version knows.
+        If it is not a golden vector of a schema that this version knows.
     """
     file = FOLDER / f"{source}.json" if str(source) in shipped() else Path(source)
     try:

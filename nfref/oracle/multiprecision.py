@@ -24,9 +24,9 @@ def jacobian(function: Callable[..., Any], row: Sequence[Any], digits: int = 60)
     function : callable
         List of D mpmath numbers -> list of D mpmath numbers.
     row : sequence of D numbers
-        Taken exactly: a float is the binary fraction that it is.
+        Taken exactly: a float is a binary fraction.
     digits : int
-        Significant digits that are right, for a map that is smooth there.
+        Correct significant digits, for a map that is smooth there.
 
     Returns
     -------

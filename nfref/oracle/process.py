@@ -41,14 +41,14 @@ def started(command: str, seconds: float = 20.0) -> Iterator["Program"]:
     Parameters
     ----------
     command : str
-        With its arguments, as in a shell.
+        The program with its arguments, as in a shell.
     seconds : float
         Time for one answer.
 
     Raises
     ------
     ProcessFailed
-        If it cannot be started, or does not say hello.
+        If it cannot be started, or does not answer "hello".
     """
     program = Program(command, seconds)
     try:
@@ -100,7 +100,7 @@ class Program:
         for reader in self.readers:
             reader.join(1.0)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            with contextlib.suppress(OSError):  # an unread question is lost
+            with contextlib.suppress(OSError):  # a question that nobody read
                 stream.close()
 
     def _kill(self):
@@ -174,7 +174,7 @@ class Program:
         if self.failure is not None:
             raise ProcessFailed(self.failure)
 
-    # What is asked ----------------------------------------------------------------------
+    # Questions ----------------------------------------------------------------------------
 
     def _map(self, name):
         def ask(rows, *context):

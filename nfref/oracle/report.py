@@ -13,8 +13,8 @@ FORMAT, FORMAT_VERSION = "nfref oracle report", "1.1.0"
 PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE = "pass", "fail", "inconclusive", "not applicable"
 OK, FAILED = "ok", "failed"
 EXIT_STATUS = {OK: 0, FAILED: 1, INCONCLUSIVE: 3}
-# Causes before symptoms: a flow that remembers has wrong derivatives too, one whose derivatives
-# are wrong a wrong density. What is not named here comes in the order in which it was judged.
+# Causes before symptoms: a hidden state makes derivatives wrong, too, and wrong derivatives
+# give a wrong density. Other properties follow in the order in which they were judged.
 CAUSES = (
     "answers",
     "structure",
@@ -61,19 +61,19 @@ class Row:
     Attributes
     ----------
     name : str
-        The property, for instance ``"log_det_forward"``; :data:`nfref.oracle.FLOW_PROPERTIES`
-        and its like say what each one means.
+        The property, for instance ``"log_det_forward"``. :data:`nfref.oracle.FLOW_PROPERTIES`
+        and the other tables of properties explain each one.
     verdict : {"pass", "fail", "inconclusive", "not applicable"}
     error : float or None
         The worst error measured (the one largest relative to its tolerance).
     tolerance : float or None
-        What was allowed there.
+        The largest error allowed there.
     why : str
-        Why that tolerance; or why the property failed, could not be judged or does not apply.
+        The reason for that tolerance, or for a verdict without one.
     where : str
-        The offending row: its input, what came and what was expected.
+        The offending row: its input, the answer and the expected answer.
     hint : str
-        What may be wrong, where the errors show it.
+        The likely mistake, if the errors show it.
     """
 
     name: str
@@ -121,10 +121,10 @@ class Report:
     Attributes
     ----------
     subject : str
-        What was checked.
+        The thing that was checked.
     rows : tuple of Row
     skipped : tuple of str
-        Names of properties that were left out on demand.
+        Names of properties that the caller left out.
     """
 
     subject: str
@@ -167,7 +167,7 @@ class Report:
         if self.failures:
             why = "failed are " + ", ".join(row.name for row in self.failures)
             lead = self.failures[0]
-            # What depends on other calls, or on its batch, has no errors that say what is wrong.
+            # Errors that depend on other calls, or on the batch, do not show the mistake.
             named = (
                 lead
                 if lead.stem in STATE

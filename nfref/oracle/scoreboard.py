@@ -22,8 +22,7 @@ from pathlib import Path
 from nfref.oracle.report import FAILED, FORMAT, INCONCLUSIVE, OK, Report, without_direction
 from nfref.runtime.annotations import Any, Sequence
 
-# Columns of the page: what of a flow's properties stands in each, by how their names start. The
-# longest start decides.
+# Columns of the page, and the prefixes of the properties in each. The longest prefix decides.
 GROUPS = {
     "answers": ("answers", "shapes", "stays_inside", "empty_batch"),
     "log_det": (

@@ -17,7 +17,7 @@ from nfref.flow import Flow
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, DTypeLike
 
-# Where code for batches goes wrong: none, one, and each side of the sizes of tiles.
+# Sizes at which code for batches fails: none, one, and each side of the sizes of tiles.
 _SIZES = [0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129]
 
 

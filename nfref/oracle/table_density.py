@@ -7,6 +7,7 @@ has beyond rows of numbers: units, categories, orders of columns, weights and fi
 first in the report, because they name causes.
 """
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -28,8 +29,8 @@ from nfref.oracle.instruments.units import InUnits, units_of
 from nfref.oracle.report import Report, failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array, Generator, Sequence
 
-DRAWS = 20000  # to see where a sampler draws, and which values
-MOST_VALUES = 200  # combinations of discrete values that are summed over for each row
+DRAWS = 20000  # samples that show the range and the values of a sampler
+MOST_VALUES = 200  # combinations of discrete values in the sum for each row
 # Estimators may refuse a batch of no rows, and answer in a dtype of their own.
 NOT_ASKED = ("empty_batch", "sample_empty", "dtypes", "parameters_unchanged")
 UNSEEDED = ("sample_repeatable", "sample_generator")
@@ -61,20 +62,20 @@ def check_estimator_density(
         An estimator, a distribution, a copula, a chain of conditional densities, or functions:
         :mod:`nfref.oracle.adapters.estimators` lists what is understood.
     table : (N, D) array, optional
-        Rows that it was fitted to, or else will be, in a copy; drawn from it if left out.
+        Rows to which it was fitted, or to which a copy will be fitted. If omitted, samples of it.
     rng : numpy.random.Generator
     discrete : sequence of int, optional
-        Columns whose values have probabilities. Left out, those whose values are whole numbers
-        both in the table and among what is drawn.
+        Columns whose values have probabilities. If omitted, columns of whole numbers, both in
+        the table and among the samples.
     refit : bool
-        Whether copies are fitted to changed tables, of at most 400 rows.
+        True to fit copies to changed tables, of at most 400 rows.
     seconds : float
         Time for one property.
     skip : sequence of str
         Names of properties to leave out (:data:`nfref.oracle.TABLE_PROPERTIES` and
         :data:`nfref.oracle.DENSITY_PROPERTIES`).
     stop_early : bool
-        Whether to stop at the first failure.
+        True to stop at the first failure.
     subject : str, optional
 
     Returns
@@ -143,7 +144,7 @@ class _Check:
             if not (isinstance(column, (int, np.integer)) and 0 <= column < dim):
                 raise ValueError(f"discrete: expected columns from 0 to {dim - 1}, got {column!r}")
         self.continuous = [column for column in range(dim) if column not in self.discrete]
-        # Values that discrete columns can take: the table's, and drawn ones.
+        # Values of discrete columns: those of the table and of the samples.
         self.levels = {
             column: np.union1d(table[:, column], self.samples[:, column])
             for column in self.discrete
@@ -326,7 +327,7 @@ class _Check:
         box = Box(box.lower[columns], box.upper[columns])
         inner = InUnits(log_prob, *units_of(table[:, columns], box))
         if np.any(np.spacing(np.abs(inner.center)) > 1e-11 * inner.scale):
-            left_out.add("precision")  # what moves by 1e-9 of a unit may round back
+            left_out.add("precision")  # a step of 1e-9 of a unit may round back
         sample = None
         if self.estimator.sample is not None:
             sample = self.sampler(inner, columns)
@@ -360,7 +361,7 @@ class _Check:
         with np.errstate(all="ignore"):
             try:
                 nowhere = inner(inner.of(around)) == -np.inf
-            except Exception:  # for the check to find
+            except Exception:  # the check reports it
                 return None
         if not np.any(nowhere):
             return None
@@ -388,12 +389,13 @@ class _Check:
         if not row.failed:
             return row
         hint = None
-        if row.name == "normalised" and "log of the integral" in row.where:
-            log_z = float(row.where.rpartition(" ")[2])
+        integral = re.match(r"integrates to exp\((.*)\), not 1", row.where)
+        if row.name == "normalised" and integral:
+            log_z = float(integral[1])
             if self.discrete and 0 < -log_z < self.hidden:
                 return passed(
                     row.name,
-                    f"{row.why}; values that were not seen may hold the rest",
+                    f"{row.why}; values that did not occur may hold the rest",
                     row.error,
                     self.hidden,
                 )
@@ -436,7 +438,7 @@ class _Check:
             )
         ):
             return (
-                f"draws have mean {show(np.mean(self.samples, axis=0))}, the table "
+                f"samples have mean {show(np.mean(self.samples, axis=0))}, the table "
                 f"{show(np.mean(self.table, axis=0))}: sample() in standardised units?"
             )
         return None

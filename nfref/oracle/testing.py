@@ -37,12 +37,12 @@ def property_tests(make_report: Callable[..., Any], kind: str = "flow") -> Any:
     make_report : callable
         Without arguments, returns a Report.
     kind : {"flow", "density", "gradient"}
-        Which check it makes.
+        The check that makes it.
 
     Returns
     -------
     function
-        To be bound to a name that starts with ``test``.
+        Bind it to a name that starts with ``test``.
     """
     import pytest
 
@@ -67,7 +67,7 @@ def property_tests(make_report: Callable[..., Any], kind: str = "flow") -> Any:
         except KeyError:
             pytest.skip("not asked of this subject")
         if row.failed or row.inconclusive:
-            # The first line is what pytest's summary shows, as far as it fits.
+            # Pytest's summary shows the first line, as far as it fits.
             pytest.fail(
                 f"{report.subject.partition(',')[0]}: {row.where or row.why}\n{row}", pytrace=False
             )
@@ -85,7 +85,7 @@ def flow_tests(make: Callable[..., Any], *, seed: int = 0, **arguments: Any) -> 
     ----------
     make : callable
         Without arguments, returns a flow that :func:`nfref.oracle.adapters.of` understands. It
-        is called again for a look at the first calls of a flow in training mode.
+        is called again to check the first calls of a flow in training mode.
     seed : int
     **arguments
         Of :func:`nfref.oracle.check_flow` (``dim``, ``codomain``, ``dtype``, ``skip``, ...) and

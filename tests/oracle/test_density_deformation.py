@@ -76,7 +76,7 @@ WRONG = {
     "variance 5 % too large": (lambda z, g: np.sqrt(1.05) * z, "times as far out"),
     "cut at 3 sd": (lambda z, g: np.where(np.abs(z) > 3, 0.1 * z, z), "scale beyond"),
     "clipped": (lambda z, g: np.clip(z, -2.5, 2.5), "clipped, or drawn from a list"),
-    "one column moved": (lambda z, g: z + 0.1 * np.eye(8)[2], "place of column 2: samples are off"),
+    "one column moved": (lambda z, g: z + 0.1 * np.eye(8)[2], "column 2 is shifted by 0."),
     "one column wide": (lambda z, g: z * (1 + 0.08 * np.eye(8)[5]), "times as far out"),
 }
 

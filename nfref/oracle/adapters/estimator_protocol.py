@@ -31,7 +31,7 @@ def fitted(thing, score, table):
     try:
         score(thing, table[:2])
         return thing
-    except Exception as error:  # each library has its own way of saying so
+    except Exception as error:  # each library has its own error for it
         if type(error).__name__ not in (
             "NotFittedError",
             "AttributeError",
@@ -106,7 +106,7 @@ def sampler(thing):
         elif taken is not None:
             found = draw(n, **{taken: rng if taken == "rng" else seed})
         elif hasattr(thing, "random_state"):
-            seeded = copy.copy(thing)  # mixtures of scikit-learn draw by their own
+            seeded = copy.copy(thing)  # mixtures of scikit-learn sample by their own seed
             seeded.random_state = seed
             found = getattr(seeded, draw.__name__)(n)
         else:
@@ -125,7 +125,7 @@ def _refuses(draw):
         draw(1)
     except NotImplementedError:
         return True
-    except Exception:  # whatever it is: for the check to find
+    except Exception:  # the check reports it
         return False
     return False
 

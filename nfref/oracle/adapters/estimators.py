@@ -34,7 +34,7 @@ from nfref.oracle.adapters.estimator_protocol import (
 )
 from nfref.runtime.annotations import Any, Array, Callable
 
-# Of scipy.stats: random rows that lie on a surface, or are no rows at all.
+# Distributions of scipy.stats whose rows lie on a surface, or that have no rows.
 NO_COLUMNS = (
     "dirichlet_frozen",
     "wishart_frozen",
@@ -69,19 +69,19 @@ class Estimator:
     conditional : callable or None
         ``conditional(rows, column, given)`` -> (N,): log p(column | the columns ``given``).
     order : tuple of int or None
-        The columns as the chain rule of ``log_prob`` takes them; all from left to right if None.
+        The order of the columns in the chain rule of ``log_prob``; from left to right if None.
     domain : (lower, upper) or None
-        Where the columns live.
+        The range of the columns.
     seeded : bool
-        Whether equal generators are to give equal samples.
+        True if equal generators must give equal samples.
     weighted : bool
-        Whether ``fit`` takes weights.
+        True if ``fit`` takes weights.
     of_probabilities : bool
-        log_prob is the logarithm of what was given as a probability, which may underflow.
+        True if log_prob is the logarithm of a probability, which may underflow.
     lengths : tuple of str
         Options with a number that may be a length in the units of the table.
     object : object
-        What is to be pickled; None for functions.
+        The object to be pickled; None for functions.
     """
 
     log_prob: Callable[..., Any]
@@ -110,12 +110,12 @@ def estimator(thing: Any, table: Array | None = None) -> Estimator:
     ----------
     thing : object
     table : (N, D) array, optional
-        What it is fitted to, in a copy, where it was not fitted yet.
+        Rows to which a copy is fitted if the object was not fitted.
 
     Raises
     ------
     TypeError
-        If nothing of it is a density.
+        If it is no density.
     """
     if isinstance(thing, Estimator):
         return thing
@@ -148,7 +148,7 @@ def estimator(thing: Any, table: Array | None = None) -> Estimator:
     )
 
 
-# One kind after the other -------------------------------------------------------------------
+# Kinds of objects -----------------------------------------------------------------------------
 
 
 def _of_functions(given):

@@ -48,10 +48,10 @@ def jax_function(
     function : callable
         Arrays of N rows -> arrays of N rows.
     padded : bool
-        Compile it, and pad what it is given.
+        Compile it, and pad its arguments.
     dtype : numpy dtype
-        What is computed in. For float32 JAX is not told to allow float64, as its users do not
-        tell it either: with that, what a library makes of Python's numbers would be float64.
+        The dtype of the computation. For float32 JAX keeps its default, which forbids float64, as
+        for its users. Otherwise a library would turn Python's numbers into float64.
     """
     compiled: list = []
 
@@ -61,7 +61,7 @@ def jax_function(
         n = len(arrays[0])
         if padded:
             if not compiled:
-                # Methods of modules cannot be hashed, which jit asks of what it is given.
+                # jit needs a hashable function, and methods of modules are not hashable.
                 compiled.append(jax.jit(lambda *given: function(*given)))
             extra = padded_size(n) - n
             arrays = [

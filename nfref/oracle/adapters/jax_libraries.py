@@ -20,7 +20,7 @@ def from_jax(forward, inverse=None, context=None, padded=True, dtype=np.float64)
     return flow_functions(forward, inverse, context, padded, dtype)
 
 
-# What the libraries' objects do with JAX's arrays -------------------------------------------
+# Functions of JAX's arrays --------------------------------------------------------------------
 
 
 def flowjax_bijection(bijection):
@@ -105,7 +105,7 @@ def tfp_distribution(distribution):
     return of_rows(distribution, lambda key, n: distribution.sample(n, seed=key))
 
 
-# The same as functions of arrays ------------------------------------------------------------
+# Functions of NumPy's arrays ------------------------------------------------------------------
 
 
 def from_flowjax(bijection, dtype=np.float64, context=None, padded=True):

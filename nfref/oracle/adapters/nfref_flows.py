@@ -25,7 +25,7 @@ def from_nfref(flow, params, context=None):
     """Return the functions of a flow, by formulas unless a backend is chosen."""
     forward, inverse = (by_formula(partial(act, params)) for act in (flow.forward, flow.inverse))
     functions = {"forward": forward, "inverse": inverse}
-    functions["twin"] = functions.copy()  # of rows in float64 it computes in float64
+    functions["twin"] = functions.copy()  # float64 rows are computed in float64
     return functions if context is None else {**functions, "context": context}
 
 

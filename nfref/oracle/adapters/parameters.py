@@ -4,9 +4,9 @@ import numpy as np
 
 from nfref.oracle.adapters import jax_arrays, jax_libraries, torch_arrays, torch_libraries
 
-ROWS = 24  # over which the number is taken
+ROWS = 24  # rows over which the number is averaged
 
-# Adapter -> what its objects do, in tensors or in JAX's arrays.
+# Adapter -> the function that turns its objects into functions of tensors or JAX's arrays.
 _FLOWS = {
     torch_libraries.from_nflows: torch_libraries.nflows_transform,
     torch_libraries.from_normflows: torch_libraries.normflows_flow,
@@ -26,7 +26,7 @@ _DENSITIES = {
 }
 
 
-def of_adapter(adapter, thing, dim, rng, dtype, direction, context):
+def parameter_gradients(adapter, thing, dim, rng, dtype, direction, context):
     """Return arguments of ``check_parameter_gradients`` for an object of a library.
 
     The differentiated number is a random weighting of values and log_det (of log_prob, for a

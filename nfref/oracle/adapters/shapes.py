@@ -111,8 +111,9 @@ def with_event_shape(functions: dict[str, Any], event_shape: Any) -> dict[str, A
         Arguments of ``check_flow`` or ``check_density``, whose callables take and return events
         of that shape: images (C, H, W) for instance.
     event_shape : tuple of int, or pair of such tuples
-        Of the data x; a pair is that of the latent z, then of x. Where z has another shape than
-        x (squeezing, downsampling), and one alone is given, ``inverse`` is asked for it once.
+        The shape of the data x; a pair gives the shape of the latent z first. If z has another
+        shape than x (squeezing, downsampling) and you give one shape, one call of ``inverse``
+        finds the other.
 
     Returns
     -------
@@ -158,7 +159,7 @@ def event_shapes(functions: dict[str, Any], event_shape: Any) -> tuple[tuple, tu
         return latent_shape, event_shape
     if functions.get("inverse") is None:
         return event_shape, event_shape
-    # Inside of every usual domain, and no two alike, for layers that look at their first batch.
+    # Inside of every usual domain, and no two alike, for layers that depend on their first batch.
     rows = np.random.default_rng(0).uniform(0.25, 0.75, (32, *event_shape))
     context = functions.get("context")
     given = [] if context is None else [np.resize(context, (32, np.shape(context)[1]))]
@@ -167,7 +168,7 @@ def event_shapes(functions: dict[str, Any], event_shape: Any) -> tuple[tuple, tu
             answer = functions["inverse"](*(array.astype(dtype) for array in (rows, *given)))
             found = np.shape(answer[0] if isinstance(answer, (tuple, list)) else answer)[1:]
         except Exception:
-            continue  # what it does not answer is for the check to say
+            continue  # the check reports the failure
         if math.prod(found) == math.prod(event_shape):
             return found, event_shape
     return event_shape, event_shape

@@ -44,8 +44,8 @@ def row_gradient(number: Callable[..., Any]) -> Callable[..., Any]:
     Returns
     -------
     callable
-        Arrays -> (N, D), or ((N, D), (N, C)). Zeros where torch knows of no dependence: whether
-        there is one is for the check to find out.
+        Arrays -> (N, D), or ((N, D), (N, C)). Zeros if torch knows of no dependence; the check
+        finds out if there is one.
     """
 
     def gradient(*arrays):

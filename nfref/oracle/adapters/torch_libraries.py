@@ -19,7 +19,7 @@ def from_torch(forward, inverse=None, context=None):
     return flow_functions(forward, inverse, context)
 
 
-# What the libraries' objects do with tensors ------------------------------------------------
+# Functions of tensors -------------------------------------------------------------------------
 
 
 def nflows_transform(transform):
@@ -126,7 +126,7 @@ def zuko_distribution(lazy):
     return lambda x, *c: lazy(*c).log_prob(x), draw
 
 
-# The same as functions of arrays ------------------------------------------------------------
+# Functions of NumPy's arrays ------------------------------------------------------------------
 
 
 def from_nflows(transform, dtype=np.float64, context=None, train=False):

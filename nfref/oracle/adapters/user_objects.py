@@ -30,11 +30,11 @@ def own_functions(thing: Any, dtype: Any, train: bool = False) -> Any:
     if is_torch_module(thing):
         module = in_dtype(thing, dtype, train)
         if has(module, "log_prob"):
-            draw = counted(module.sample) if has(module, "sample") else None
-            functions = density_functions(told(module.log_prob), draw, dtype)
+            draw = by_number(module.sample) if has(module, "sample") else None
+            functions = density_functions(with_dtype_hint(module.log_prob), draw, dtype)
             return functions if draw else {**functions, "sample": None}
-        inverse = told(module.inverse) if has(module, "inverse") else None
-        return flow_functions(told(module), inverse)
+        inverse = with_dtype_hint(module.inverse) if has(module, "inverse") else None
+        return flow_functions(with_dtype_hint(module), inverse)
     if not (has(thing, "log_prob") or has(thing, "inverse")):
         return None
     if has(thing, "log_prob"):
@@ -49,13 +49,13 @@ def functions_of(pair, dtype):
     if any(written_with(part, "jax") for part in wanted):
         return from_jax(*pair, dtype=dtype)
     if any(written_with(part, "torch") for part in wanted):
-        return flow_functions(*(None if part is None else told(part) for part in pair))
+        return flow_functions(*(None if part is None else with_dtype_hint(part) for part in pair))
     return {name: part for name, part in zip(("forward", "inverse"), pair) if part is not None}
 
 
 def _object_density(thing, dtype):
     if written_with(thing.log_prob, "torch"):
-        return density_functions(told(thing.log_prob), counted(thing.sample), dtype)
+        return density_functions(with_dtype_hint(thing.log_prob), by_number(thing.sample), dtype)
     if written_with(thing.log_prob, "jax"):
         found = {
             "log_prob": jax_arrays.jax_function(thing.log_prob, True, dtype),
@@ -68,7 +68,7 @@ def _object_density(thing, dtype):
     return found
 
 
-def counted(draw):
+def by_number(draw):
     """Return a function of n, for one that takes n or the shape of a batch.
 
     Torch's distributions take a shape.
@@ -115,7 +115,7 @@ def float64_twin(adapter, thing, dtype, options):
     return {name: made[name] for name in ("forward", "inverse") if made.get(name) is not None}
 
 
-def told(function: Callable[..., Any]) -> Any:
+def with_dtype_hint(function: Callable[..., Any]) -> Any:
     """Return the function with an error that names --dtype if it computes in float32.
 
     Parameters

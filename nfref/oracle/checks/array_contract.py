@@ -6,8 +6,8 @@ from nfref.oracle.instruments.guarded_calls import CallFailed, columns
 from nfref.oracle.instruments.probes import Box
 from nfref.oracle.report import failed, not_applicable, passed, show
 
-# Parts of the way short of an edge, and how far log_prob may be below the usual there, in parts of
-# log eps: a factor that is rounded to zero is as far down as that.
+# Parts of the way short of an edge, and the largest fall of log_prob there, in parts of log eps: a
+# factor that is rounded to zero falls that far.
 EDGE, DEEP = (1e-3, 1e-5, 1e-7), 0.75
 
 
@@ -41,14 +41,12 @@ def finite(name, measured):
         )
     if overflows:
         what = (
-            "infinite, as the density is zero or has a pole"
+            "are infinite, because the density is zero or has a pole,"
             if measured.subject.dim is None
             else "overflow"
         )
         return passed(
-            name,
-            f"{len(measured.probes)} points, of which {overflows} {what} in "
-            f"{measured.dtype} in truth",
+            name, f"{len(measured.probes)} points; {overflows} {what} in {measured.dtype}, rightly"
         )
     return passed(name, f"{len(measured.probes)} points, out to the tails")
 
@@ -94,7 +92,7 @@ def _vanishes(measured, p):
         return values[:, 0]
 
     try:
-        # The edge in one column alone, where it has one: others may be far out, too.
+        # The edge in one column alone, if it has one: other columns may be far out, too.
         single = (start + np.eye(len(start)) * (end - start)).astype(measured.dtype)
         values, _ = measured.subject(single, np.repeat(measured.probes.context_row[p], len(single)))
         if np.any(values[:, 0] == -np.inf):
@@ -169,10 +167,12 @@ def stays_inside(name, measured):
         outside &= measured.finite
     if np.any(outside):
         p = np.flatnonzero(outside)[0]
+        j = np.argmax((measured.values[p] < low) | (measured.values[p] > high))
         return failed(
             name,
             f"{np.sum(outside)} of {len(measured.probes)} points lead out of it",
-            f"{measured.subject.name} takes {show(measured.probes.rows[p])} to "
+            f"{measured.subject.name} leaves the codomain [{codomain.lower[j]:.6g}, "
+            f"{codomain.upper[j]:.6g}] of column {j}: it takes {show(measured.probes.rows[p])} to "
             f"{show(measured.values[p])}",
         )
     return passed(name, f"{len(measured.probes)} points")

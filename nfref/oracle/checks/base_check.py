@@ -25,7 +25,7 @@ from nfref.oracle.report import Report, inconclusive, not_applicable, passed
 def reported(subject, rows, skip, stop_early=False):
     """Return the Report of rows as they are made, without those that are skipped."""
     kept, skipped = [], []
-    with np.errstate(all="ignore"):  # what overflows is judged, not warned of
+    with np.errstate(all="ignore"):  # rows judge overflow; no warnings
         for row in rows:
             if row.name in skip:
                 skipped.append(row.name)
@@ -88,7 +88,7 @@ class Check:
                 else not_applicable(f"answers{end}", str(error))
             )
             return None
-        subject.learn(middle.rows, middle.context_row, *answer)
+        subject.store(middle.rows, middle.context_row, *answer)
         subject.has_log_det = answer[1] is not None
         without = subject.dim is not None and not subject.has_log_det
         yield passed(
@@ -97,7 +97,7 @@ class Check:
         )
         self.stopwatch.restart()
         try:
-            subject.learn(
+            subject.store(
                 probes.rows, probes.context_row, *subject(probes.rows, probes.context_row)
             )
         except NO_ANSWER as error:

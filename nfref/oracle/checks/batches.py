@@ -6,7 +6,7 @@ from nfref.oracle.checks.pointwise import verdict
 from nfref.oracle.instruments.guarded_calls import CallFailed, columns
 from nfref.oracle.report import failed, passed, show
 
-# Where code for batches goes wrong: at the tiles, the vectors and the threads of a machine.
+# Sizes at which code for batches fails: those of the tiles, vectors and threads of a machine.
 _POWERS = [2**k + step for k in range(3, 14) for step in (-1, 0, 1)]
 _PRIMES = [37, 61, 97, 101, 127, 251, 257, 509, 521, 997, 1009, 2003, 4999]
 _ROUND = [100, 200, 250, 500, 1000, 2000, 5000, 10000]
@@ -17,11 +17,11 @@ SIZES = (
     + _ROUND
     + [n for n in range(1, 101) if n not in _POWERS + _PRIMES + _ROUND]
 )
-SECONDS = 1.0  # for all of them
+SECONDS = 1.0  # for all sizes
 ENTRIES = 1 << 21  # numbers in one batch
 
 
-def agree(name, measured, index, answer, why, noise=10, first=None):
+def agree(name, measured, index, answer, why, noise=10, first=None, how=""):
     """Compare two computations of the same rows, up to rounding and ``noise`` times its measure.
 
     The ``answer``, (values, log_det), is compared with the measured one of the points ``index``, or
@@ -41,7 +41,7 @@ def agree(name, measured, index, answer, why, noise=10, first=None):
 
     def describe(k):
         return (
-            f"{measured.subject.name} at {show(measured.probes.rows[index[k]])}: first "
+            f"{how}{measured.subject.name} at {show(measured.probes.rows[index[k]])}: first "
             f"{show(old[k])}, then {show(new[k])}"
             + ("" if answer[1] is None else " (log_det last)")
         )
@@ -62,7 +62,7 @@ def row_independence(name, measured, rng):
     """Check that a row's answer does not depend on the other rows or on their number."""
     probes = measured.probes
     middle = measured.answered(probes.bulk)[:8]
-    # Rows all of whose entries are far out: every branch but that of the tails stays empty.
+    # Rows with all entries far out: every branch but that of the tails gets no row.
     far = np.flatnonzero(probes.tail & measured.finite)
     far = far[np.argsort(-np.min(np.abs(probes.rows[far]), axis=1))[:4]]
     batches = [
@@ -71,14 +71,15 @@ def row_independence(name, measured, rng):
         ("in a smaller batch", middle),
     ]
     outcomes = [(how, index, measured.asked(index)) for how, index in batches if len(index)]
-    # Its companions are other rows, far more of them, and some repeated.
+    # The other rows are many more, and some repeat.
     others = rng.choice(np.flatnonzero(probes.bulk), size=61)
     values, log_det = measured.asked(np.concatenate([others, middle]))
     outcomes.append(
-        ("among other rows", middle, (values[61:], None if log_det is None else log_det[61:]))
+        ("among 61 others", middle, (values[61:], None if log_det is None else log_det[61:]))
     )
     for how, index, answer in outcomes:
-        row = agree(name, measured, index, answer, f"{ROUNDING}; {how}")
+        words = f"the same row got another answer {how}: "
+        row = agree(name, measured, index, answer, f"{ROUNDING}; {how}", how=words)
         if row.failed:
             return row
     return row

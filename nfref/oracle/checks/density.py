@@ -76,17 +76,17 @@ def check_density(
         x (N, D) -> (N, D): the derivative of log_prob by x, as the library computes it. With a
         context ``gradient(x, context)`` may return two, the second (N, C) by the context.
     context : (M, C) array, optional
-        Whether it integrates to one and is followed is asked for the first row, and for those
-        that are farthest out, whose samples are drawn in one batch.
+        The integral and the samples are checked for the first row, and for those that are
+        farthest out, whose samples come in one batch.
     dtype : numpy dtype
         float64 or float32.
     domain : None, (lower, upper) or callable
-        Where the density lives, as for :func:`check_flow`.
+        The domain of the density, as for :func:`check_flow`.
     support : callable, optional
-        x (N, D) -> (N,) bool: where inside of the domain the density is not zero. log_prob is
-        asked there alone when it is integrated.
+        x (N, D) -> (N,) bool: the rows of the domain where the density is not zero. The
+        integral calls log_prob there alone.
     parameters : nested arrays, or a function that returns them, optional
-        What must be the same after all calls.
+        Parameters that must be the same after all calls.
     seconds : float
         Time for one property.
     skip : sequence of str
@@ -217,7 +217,7 @@ class _Check(Check):
             draw=partial(self.more, context_row=context_row),
             seconds=seconds,
         )
-        # Whether its samples may be used to integrate it is asked even of those that are skipped.
+        # The integral needs to know if samples follow the density, even if that row is skipped.
         row = self.judged(sample_distribution.follows, "sample_follows", whole)
         mass = self.timed(normalisation.normalised, "normalised", whole, self.floor, not row.failed)
         if not mass.failed and self.support is None:

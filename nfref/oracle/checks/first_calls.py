@@ -28,7 +28,7 @@ def first_call(
         Returns the arguments of ``check_flow`` for a fresh flow.
     direction : {"forward", "inverse"}
     measured : Measurement
-        Of the flow that is not fresh any more: where the rows come from.
+        Measurement of a flow that is not fresh any more: the source of the rows.
     count : int
     """
     if make is None:

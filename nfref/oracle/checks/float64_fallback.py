@@ -11,7 +11,7 @@ from nfref.oracle.report import INCONCLUSIVE, PASS, Report
 from nfref.runtime.annotations import Any, Callable
 
 ROWS = 512  # on which float32 and float64 are compared
-ROUNDING = 0.1  # nats that rounding may take from a log-determinant and leave it judged
+ROUNDING = 0.1  # nats, the largest difference of float32 with which the twin may decide
 
 
 def of_flows(check: Callable[..., Any]) -> Any:
@@ -110,8 +110,8 @@ def _by_twin(check, report, given, twin):
         if row.verdict == INCONCLUSIVE and theirs is not None and theirs.verdict != INCONCLUSIVE:
             row = replace(
                 theirs,
-                why=f"judged in float64, of which float32 is off by {gap:.1g} at "
-                f"most in {ROWS} rows; {theirs.why}",
+                why=f"judged in float64; float32 differs by {gap:.1g} at most in {ROWS} rows; "
+                f"{theirs.why}",
                 verdict=theirs.verdict if theirs.verdict != "not applicable" else PASS,
             )
         rows.append(row)

@@ -66,42 +66,41 @@ def check_flow(
     dim : int
         D.
     rng : numpy.random.Generator
-        Where the points come from.
+        Generator of the points.
     context : (M, C) array, optional
         Rows of context; every point is paired with one of them.
     context_moves : (C, D) bool array, optional
-        Which feature of the context has to move which coordinate.
+        True if a feature of the context must change a coordinate.
     dtype : numpy dtype
-        float64 or float32: what the functions are given, and what they should return.
+        float64 or float32: the dtype of arguments and results.
     domain, codomain : None, (lower, upper) or callable
-        Where z and x live. None is all of R^D, so that a map onto an interval *must* name
-        its codomain; ``lower`` and ``upper`` are numbers or (D,) arrays; a callable
-        (rng, n) -> (n, D) draws points of a domain of another shape.
+        The domains of z and x. None is all of R^D, so a map onto an interval *must* name
+        its codomain. ``lower`` and ``upper`` are numbers or (D,) arrays. A callable
+        (rng, n) -> (n, D) samples points of a domain of another shape.
     support : callable, optional
-        x (N, D) -> (N,) bool: where inside of the codomain there is any density. The inverse
-        is asked there alone when the density is integrated. With a codomain of another shape
-        than a box it is needed for that.
+        x (N, D) -> (N,) bool: the rows of the codomain with a density. The integral of the
+        density calls the inverse there alone. A codomain of another shape than a box needs it.
     reference : (forward, inverse), optional
-        The same flow in float64, either one None: what float32 answers are held to.
+        The same flow in float64, either one None, to which float32 answers are compared.
     gradient : (forward, inverse), optional
         Rows (N, D) -> (N, D): the derivative of each direction's log_det by its rows, as the
-        library computes it; either one None. With a context it is given both, and may return
+        library computes it; either one None. With a context it takes both, and may return
         two derivatives, the second (N, C) by the context.
     make : callable, optional
         Without arguments, returns such arguments (``forward``, ``inverse``) for a flow that was
-        just made, as :func:`nfref.oracle.adapters.maker` does: its first call is looked at.
+        just made, as :func:`nfref.oracle.adapters.maker` does. Its first call is checked.
     parameters : nested arrays, or a function that returns them, optional
-        What must be the same after all calls.
+        Parameters that must be the same after all calls.
     smooth : bool
         True makes a jump of the log-density, at a knot for instance, a failure.
     stochastic : bool
-        True says that log_det is a random estimate: its mean is judged, its noise reported.
+        True if log_det is a random estimate: its mean is judged, its noise reported.
     seconds : float
-        Time for one property, after which it is inconclusive; longer where more processes want
+        Time for one property, after which it is inconclusive; longer if more processes want
         to run than there are cores.
     accuracy : float
-        Absolute accuracy that values and log_det promise where an iteration or a solver finds
-        them; added to the tolerances.
+        Absolute accuracy of values and log_det that an iteration or a solver finds; added to
+        the tolerances.
     skip : sequence of str
         Names of properties to leave out (see :data:`nfref.oracle.FLOW_PROPERTIES`). A property
         that cannot be judged makes the report inconclusive until it is skipped by name.
@@ -117,7 +116,7 @@ def check_flow(
     Raises
     ------
     ValueError, TypeError
-        If an argument of the oracle itself is wrong; never because of what the callables do.
+        If an argument of the oracle itself is wrong; never because of the callables.
     """
     dtype, given = checked_setting(dim, rng, seconds, dtype, context)
     skip = checked_skip(skip, FLOW_PROPERTIES)
@@ -215,7 +214,7 @@ class _Check(Check):
                         *log_det.suspects(subject, there, self.rng, self.dim, self.contexts)
                     )
                 except NO_ANSWER:
-                    pass  # what it does not answer is reported by other rows
+                    pass  # other rows report the failure
         self.stopwatch.restart()
         for candidates in (probes.affordable(), middle.affordable()):
             try:
@@ -239,7 +238,7 @@ class _Check(Check):
                 evaluate, domain, self.rng, probes.rows[bulk], probes.context_row[bulk]
             )
         except NO_ANSWER:
-            return [], probes  # what it does not answer is reported by other rows
+            return [], probes  # other rows report the failure
         distance = 1e-3 if self.dtype == np.float64 else 1e-2
         if kinks:
             probes = probes.join(*both_sides(kinks, domain, distance))
@@ -363,7 +362,7 @@ class _Check(Check):
                     try:
                         x = subjects["forward"](z, np.full(len(z), k))[0]
                     except NO_ANSWER:
-                        continue  # what it does not answer is reported by other rows
+                        continue  # other rows report the failure
                 found = self.as_a_density(subjects["inverse"], there, back, x, k)
                 rows = [context.worse(*pair, k) for pair in zip(rows, found)]
             yield from rows
@@ -377,7 +376,7 @@ class _Check(Check):
 
         def log_prob(rows):
             z, logs = latent(rows)
-            # Where z overflows the base has no density, whatever log_det overflows to.
+            # The base has no density where z overflows, even if log_det overflows too.
             return np.where(np.any(np.isinf(z), axis=1), -np.inf, there.log_base(z) + logs)
 
         whole = self.whole(
@@ -410,7 +409,7 @@ class _Check(Check):
         lost = 1 - np.mean(meaningful[measured.probes.bulk])
         if lost > 0.25:
             return inconclusive(name, f"conditioning leaves no digits at {lost:.0%} of the bulk")
-        # What was rounded onto an end of its interval cannot come back.
+        # A number that was rounded onto an end of its interval cannot come back.
         inside = back.contains(x.astype(np.float64))
         again = z.copy()
         again[inside] = inverse(x[inside], np.zeros(np.sum(inside), dtype=int))[0]

@@ -34,13 +34,13 @@ def check_parameter_gradients(
     gradient : callable
         params -> the same structure as params.
     params : nested dicts and lists of arrays
-        Where the derivative is taken. Their dtype is the dtype of the check.
+        The parameters of the derivative. Their dtype is the dtype of the check.
     rng : numpy.random.Generator
     entries : int
-        How many single parameters to look at, chosen at random over all arrays, so that
+        Number of single parameters to check, chosen at random over all arrays, so that
         every array has one.
     directions : int
-        How many random directions in the space of all parameters.
+        Number of random directions in the space of all parameters.
     seconds : float
         Time for one property.
     skip : sequence of str
@@ -189,7 +189,7 @@ def _derivatives(name, loss, vector, unflatten, ours, rays, labels, slack, stopw
     found = differentiate(along, zero, 0.5 * width[None])
     numeric, error = found.jacobian[0, 0], found.error[0, 0]
     expected = rays @ ours
-    # In float32 the moved parameters are rounded, which the measured noise does not show.
+    # In float32 the moved parameters are rounded, which the measured noise does not contain.
     rounding = slack * (np.abs(expected) + np.max(np.abs(ours)) + abs(found.value[0, 0]))
     tolerance = 4 * error + rounding
     known = np.flatnonzero(error < 0.05 * np.max(np.abs(ours)) + slack)

@@ -18,14 +18,14 @@ from nfref.oracle.instruments.guarded_calls import (
 )
 from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
 
-CALLS = 256  # of a few rows each, before the first answers are asked for again
+CALLS = 256  # calls of a few rows each, before the first ones are repeated
 SECONDS = 0.5  # for all of them
 
 
 def repeatable(name, measured):
     """Check that the same call gives the same answer."""
     index = np.arange(len(measured.probes))
-    # No noise is allowed here: that of a random answer would excuse itself.
+    # No noise is allowed here: a random answer would excuse itself by its own noise.
     return agree(
         name, measured, index, measured.asked(index), "rounding; the same call twice", noise=0
     )
@@ -39,7 +39,7 @@ def no_memory(name, measured, other, rng):
     probes = measured.probes
     index = measured.answered(probes.bulk, least=2)
     half, rest = index[: len(index) // 2], index[len(index) // 2 :][: len(index) // 2]
-    # Compared with its own answer: whether that is the one in a larger batch is another row.
+    # Compared with its own answer: another row compares it with that in a larger batch.
     first, second = measured.asked(half), measured.asked(rest)
     measured.asked(index[::-1])
     if other is not None:
@@ -83,7 +83,7 @@ def _moved_a_little(row, measured, index):
         both = np.concatenate([rows, moved])
         both = columns(*subject(both, np.tile(context_row, 2)))
         if np.mean((both[: len(rows)] == both[len(rows) :])[due]) > 0.5:
-            return row  # so it is within one batch: a matter of precision
+            return row  # the same within one batch: the row on precision judges it
         return failed(
             row.name,
             "a batch, then the same moved by 1e-9",
@@ -113,13 +113,13 @@ def many_calls(name, measured, rng, others=()):
         try:
             call_often(other, rng)
         except NO_ANSWER:
-            pass  # what it does not answer is reported by its own row
+            pass  # its own row reports the failure
     call_often(measured, rng)
     subject(probes.rows, probes.context_row)
-    memory = subject.memory
-    slots = memory.slot_of(probes.rows, probes.context_row)
+    cache = subject.answer_cache
+    slots = cache.slot_of(probes.rows, probes.context_row)
     points = np.flatnonzero(slots >= 0)
-    points = points[np.argsort(-memory.distance[slots[points]], kind="stable")]
+    points = points[np.argsort(-cache.distance[slots[points]], kind="stable")]
     if not len(points):
         return inconclusive(name, "no answer to compare with")
     dim = measured.values.shape[1]
@@ -131,13 +131,13 @@ def many_calls(name, measured, rng, others=()):
         name,
         measured,
         points,
-        split(memory.worst[slots[points]]),
+        split(cache.worst[slots[points]]),
         f"rounding; {subject.calls} calls, each compared with the first",
-        first=split(memory.first[slots[points]]),
+        first=split(cache.first[slots[points]]),
     )
     if not row.failed:
         return _asked_again(name, measured, row)
-    words = [memory.words[slot] for slot in slots[points] if memory.words[slot]]
+    words = [cache.words[slot] for slot in slots[points] if cache.words[slot]]
     return failed(
         name,
         row.why,
@@ -191,7 +191,7 @@ def two_threads(name, measured, rng, rounds=24, groups=12):
         return not_applicable(name, "Numba's workqueue layer allows one thread at a time")
     subject, probes = measured.subject, measured.probes
     known = measured.answered(least=2)
-    # A scratch may be shared by all, or by batches of one size: half of the rounds are of equal.
+    # All may share working memory, or batches of one size: half of the rounds have equal sizes.
     batches = [
         [rng.choice(known, size=size) for _ in range(rounds // 2) for size in pair]
         for pair in ((47, 64), (64, 64))
@@ -233,7 +233,7 @@ def _at_once(subject, probes, batches):
     start = threading.Barrier(2, timeout=max(subject.stopwatch.left(), 0.01))
 
     def ask(indices):
-        # Its arguments are made before: what is wanted is two calls at the same time.
+        # The arguments are made before, so that the two calls run at the same time.
         arguments = [
             subject.arguments(probes.rows[index], probes.context_row[index]) for index in indices
         ]
@@ -246,7 +246,7 @@ def _at_once(subject, probes, batches):
         return times, answers
 
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)  # threads change places often, as on a busy machine
+    sys.setswitchinterval(1e-5)  # switch threads often, as on a busy machine
     try:
         calls = together([(ask, (indices,)) for indices in batches], subject.stopwatch.left())
         return zip(*[call.result() for call in calls])

@@ -16,8 +16,8 @@ from nfref.oracle.instruments.kinks import find_kinks, snapped
 from nfref.oracle.instruments.probes import Box, step_scale
 from nfref.oracle.report import failed, inconclusive, not_applicable, show
 
-# How far from a knot its sides are asked. A knot is found to some digits only, which asks for a
-# distance, and beside a steep bin the gradient is another one soon, which asks for a small one.
+# Distances from a knot at which its sides are evaluated. A knot is found to some digits only, which
+# needs a large distance. Beside a steep bin the gradient changes fast, which needs a small one.
 BESIDE = {
     name: np.concatenate([-np.array(distances), distances])
     for name, distances in {
@@ -54,8 +54,8 @@ def by_rows(name, measured, gradient, rng):
     numeric = number.jacobian
     size = np.abs(numeric) + np.max(np.abs(numeric), axis=1, keepdims=True)
     # Rounding is not always noise: beside the end of a domain 1 - x^2 loses the same bits at all
-    # neighbours, a smooth curve with another slope. What rounding does to the number, over the
-    # length on which it varies, is what it may do to the slope.
+    # neighbours, which gives a smooth curve with another slope. The error of the slope is at most
+    # the rounding of the number over the length on which it varies.
     condition = 1 + np.abs(number.value) + np.sum(np.abs(numeric * probes.rows), axis=1)
     scale = step_scale(measured.domain, probes.rows)
     tolerance = (

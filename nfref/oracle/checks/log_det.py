@@ -15,13 +15,13 @@ from nfref.oracle.instruments.probes import step_scale, wide_rows
 from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array
 
-# Of many error estimates the smallest is taken, for many entries: it is optimistic now and then.
+# Factor of an error estimate: the smallest of many estimates is optimistic now and then.
 DOUBT = 16
-# A comparison whose tolerance is wider than this, in nats, judges nothing.
+# Widest tolerance of a comparison, in nats.
 WIDEST = 0.5
-# This part of the bulk has to be judged before a direction can be called right.
+# Least share of the bulk that is judged before a direction may pass.
 MOST = 0.75
-SCREENED = 1200  # rows of the screening, less where rows are wide or calls slow
+SCREENED = 1200  # rows of the screening; fewer if rows are wide or calls slow
 SUSPECTS = 12
 
 
@@ -173,7 +173,7 @@ def _confirmed(measured, points):
         exact = log_determinants(jacobian, error, float(np.finfo(np.float64).eps))
         difference = np.abs(measured.log_det[left] - exact.value)
         allowed = 1e-6 * (1 + np.abs(measured.log_det[left])) + exact.error
-        # What the map does to its own last digits is in the error of neither.
+        # Neither error contains the map's own effect on the last digits.
         condition = np.max(np.abs(jacobian), axis=(1, 2)) * np.finfo(np.float64).eps
         agree = (difference <= allowed + 1e2 * condition) & (allowed + 1e2 * condition < 0.1)
         confirmed[left[agree]] = True
@@ -303,7 +303,7 @@ def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tu
     slope[~usable] = np.eye(dim)
     difference = np.abs(np.linalg.slogdet(slope)[1] - log_det)
     difference[~usable] = 0
-    # The worst of all, and some of all that are bad: kinks are among the worst, and harmless.
+    # The worst, and some of all that are bad: kinks are among the worst, and are no fault.
     order = np.argsort(-np.nan_to_num(difference, nan=np.inf))
     bad = np.flatnonzero(difference > (1e-5 if subject.dtype == np.float64 else 0.03))
     others = rng.permutation(np.setdiff1d(bad, order[:SUSPECTS]))[:SUSPECTS]

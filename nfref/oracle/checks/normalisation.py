@@ -24,14 +24,14 @@ from nfref.oracle.instruments.quadrature import (
 )
 from nfref.oracle.report import PASS, failed, inconclusive, passed, show
 
-# An offset that only a tolerance wider than this would allow has not been judged, in nats.
+# Widest tolerance, in nats, with which an offset counts as judged.
 WIDEST = 1.0
 DRAWS = 16000
-SUSPECT, MANY = 0.3, 8  # of the tolerance; times as many draws
-POLE = 64  # roundings, within which a pole is +inf
-AGAIN = 64  # panels that are looked at again before anyone is accused
-# Where of 4000 samples none has a weight p / q above FORWARD times the mean, what forward
-# sampling cannot see holds less than MISSED of the mass, at level 1e-9: (1 - MISSED)^4000.
+SUSPECT, MANY = 0.3, 8  # of the tolerance; times as many samples
+POLE = 64  # roundings within which a pole is +inf
+AGAIN = 64  # panels that are cut again before a failure
+# If none of 4000 samples has a weight p / q above FORWARD times the mean, forward sampling misses
+# less than MISSED of the mass, at level 1e-9: (1 - MISSED)^4000.
 FORWARD = 50.0
 MISSED = 5e-3
 
@@ -49,16 +49,16 @@ class Whole:
     box : Box or None
         The smallest box around the support; None where the domain is known by samples.
     pilot, samples : (N, D) arrays
-        Samples of the density, the first ones for choosing where to look; ``samples`` is
-        empty where there is no sampler.
+        Samples of the density; the pilot decides where to look. ``samples`` is empty if there
+        is no sampler.
     rng : numpy.random.Generator
     lost : float
-        Share of all mass that no number inside of the support holds, at most: what rounding puts
-        onto an end of it, or beyond all numbers.
+        Upper bound of the share of the mass that no number inside of the support holds: rounding
+        puts it onto an end, or beyond all numbers.
     draw : callable or None
         n -> about n more samples.
     seconds : float
-        For the tests that get more telling the longer they last.
+        Time for the tests that become more powerful the longer they last.
     left_out : (K, D) array, or an empty tuple
         Samples on an end of the box or outside of the support, which are not among the others.
     """
@@ -87,7 +87,7 @@ class Whole:
             step = POLE * np.spacing(np.abs(x[poles]))
             at_an_end = np.any(away <= step, axis=1)
             found[poles[at_an_end]] = -np.inf
-            # One in the middle, or where the density ends, is a single point, which holds nothing.
+            # A pole in the middle, or where the density ends, is a single point without mass.
             poles, step = poles[~at_an_end], step[~at_an_end]
             beside = np.stack([x[poles] - step, x[poles] + step])
             if len(poles) and np.all(self.contains(beside.reshape(-1, x.shape[1]))):
@@ -162,25 +162,25 @@ def normalised(name, whole, floor=1e-5, samples_follow=True):
             + ("" if samples_follow else "; its samples do not follow it"),
         )
     log_z, tolerance, how = found
-    # The mass that no number holds may be in the integral or not.
+    # The integral may contain the mass that no number holds, or not.
     lost = whole.lost
     if not lost and whole.box is not None and whole.pilot.shape[1] == 1:
         few = 3 * BERNSTEIN / max(len(whole.samples), 1000)  # else samples would show it
         lost = min(2 * mass_beyond(whole.log_density, whole.box), few)
     tolerance = floor + tolerance - np.log1p(-min(lost, 0.99))
     if lost > floor:
-        how += f", up to {lost:.2g} of all having fallen onto an end"
+        how += f", with up to {lost:.2g} of all samples on an end"
     blind = not len(whole.samples) or not samples_follow
     if blind and log_z < -tolerance and ("sampling" in how or _is_heavy(whole)):
         return inconclusive(
             name,
-            "too little mass was found, but without samples that follow it "
-            "nobody says where the rest could be",
-            f"log of the integral {log_z:.8g}",
+            "the integral is too small, but without samples that follow the density the rest "
+            "may be anywhere",
+            f"integrates to exp({log_z:.8g}), not 1",
         )
-    why = f"log of the integral, by {how}; an offset of {tolerance:.2g} nats is seen"
+    why = f"log of the integral, by {how}; an offset of {tolerance:.2g} nats is detected"
     if abs(log_z) > tolerance:
-        row = failed(name, why, f"log of the integral {log_z:.8g}", abs(log_z), tolerance)
+        row = failed(name, why, f"integrates to exp({log_z:.8g}), not 1", abs(log_z), tolerance)
         named = constant(log_z, whole.pilot.shape[1], tolerance)
         return replace(row, hint=f"log_prob is off by {log_z:.4g}{named}" if named else "")
     if tolerance > WIDEST:
@@ -189,7 +189,7 @@ def normalised(name, whole, floor=1e-5, samples_follow=True):
 
 
 SURE = 0.1
-# What may stand in the place of a log-density, and what leads from there to it.
+# Mistakes in the place of a log-density, and the function that undoes each.
 MISTAKES = {
     "a logarithm to base 2": lambda found: found * np.log(2),
     "a logarithm to base 10": lambda found: found * np.log(10),
@@ -205,7 +205,7 @@ def mistaken(name, whole, row):
     for words, undone in MISTAKES.items():
         other = replace(whole, log_prob=lambda x, undone=undone: undone(whole.log_prob(x)))
         try:
-            mass = normalised.__wrapped__(name, other)  # what is out of time ends them all
+            mass = normalised.__wrapped__(name, other)  # a call that is out of time ends them all
         except NO_MASS:
             continue
         if mass.verdict == PASS and mass.tolerance < SURE:
@@ -322,7 +322,7 @@ def _by_bridge(whole):
         return None
     start = found[2]
     if SUSPECT < abs(start.log_z) / start.tolerance <= 1 and whole.draw is not None:
-        # So far off, new samples decide, and more of them.
+        # Beyond SUSPECT of the tolerance, more new samples decide.
         found = _between(whole, found[3], whole.draw(MANY * DRAWS))
     return (
         found[2].log_z,
@@ -346,13 +346,13 @@ def panels(name, whole, distribution, floor, eps):
         inner = edges[whole.contains(edges[:, None])]
         mass = mass[np.searchsorted(edges, inner[:-1])]
         ends = np.stack([inner[:-1], inner[1:]], axis=1)
-        # Between neighbouring numbers there are none to integrate over.
+        # Between neighbouring numbers there is nothing to integrate over.
         wide = np.diff(ends)[:, 0] > 4096 * eps * np.max(np.abs(ends), axis=1)
         ends, mass = ends[wide], mass[wide]
         change = np.abs(mass - panel_masses(whole.log_density, ends, 5))
         expected = expected_between(ends)
-        # Where knots lie within a panel two rules may agree by chance. So before anyone is
-        # accused, the panels that are farthest off are cut, and the others left out.
+        # If knots lie within a panel, two rules may agree by chance. So before a failure the panels
+        # that are farthest off are cut, and the others left out.
         excess = np.abs(mass - expected) / (floor + 10 * change)
         suspect = np.argsort(-excess)
         suspect = suspect[excess[suspect] > 1]

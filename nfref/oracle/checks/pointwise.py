@@ -50,7 +50,7 @@ def precise(name, measured):
     ratio = ratio[measured.probes.bulk & measured.resolved & np.isfinite(ratio)]
     if len(ratio) < 4:
         return _in_steps(name, measured)
-    # Kinks look like noise where they are; rounding to fewer digits shows everywhere.
+    # A kink looks like noise in one place; rounding to fewer digits shows everywhere.
     typical = float(np.quantile(ratio, 0.25))
     why = "noise of nearby values, in 1e4 times the rounding allowed elsewhere"
     return judged(
@@ -114,13 +114,13 @@ def _in_steps(name, measured):
     subject, probes = measured.subject, measured.probes
     points = np.flatnonzero(probes.bulk & np.isfinite(measured.values[:, 0]))
     rows, before = probes.rows[points], measured.values[points, 0]
-    # Towards the middle, where a density that refuses what lies outside answers too.
+    # Towards the middle, where a density that refuses outside rows answers too.
     inwards = np.median(rows, axis=0) - rows if len(rows) else rows
     near, far = (
         subject(rows + relative * inwards, probes.context_row[points])[0][:, 0]
         for relative in (1e-9, 1e-2)
     )
-    # In a line the first step would move it by so much; near the middle of a wide one by nothing.
+    # On a line the first step would change it by this; near the middle of a wide one by nothing.
     with np.errstate(invalid="ignore"):
         due = 1e-7 * np.abs(far - before) > measured.accuracy + 3e3 * np.finfo(np.float64).eps * (
             np.abs(before) + 1
@@ -186,7 +186,7 @@ def round_trip(name, cancel_name, measured, other, other_measured):
     if not len(kept):
         why = "conditioning leaves no digits anywhere"
         return [not_applicable(name, why), not_applicable(cancel_name, why)]
-    # Only what can be judged is asked for: a value rounded to the edge may well be refused.
+    # Only points that can be judged: a map may refuse a value that was rounded to the edge.
     start, y, allowed = start[kept], y[kept], allowed[kept]
     try:
         back, log_det_back = other(y.astype(measured.dtype), measured.probes.context_row[kept])
@@ -250,13 +250,13 @@ def keeps_orientation(name, measured, round_trip_holds):
         return passed(name, f"det has one sign at all {len(signs)} resolved points")
     rare = 1 if positive < negative else -1
     p = np.flatnonzero(resolved & (measured.determinants.sign == rare))[0]
-    text = f"det > 0 at {positive} points, < 0 at {negative}"
+    text = f"the determinant is positive at {positive} points and negative at {negative}"
     if round_trip_holds:
         return passed(name, f"{text}; the round trips hold, so the map is in pieces")
     return failed(
         name,
-        f"{text}: a continuous map would not be invertible",
-        f"{measured.subject.name} at {show(measured.probes.rows[p])}",
+        "a continuous map with determinants of both signs is not invertible",
+        f"{text}: the map folds, as {measured.subject.name} at {show(measured.probes.rows[p])}",
     )
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
 
-EXACT = 1e-6  # relative to 1 + |log p|: what two fits of the same may differ by
-ROWS = 400  # of the table, that are fitted to
-WORSE = 0.7  # nats a row that a length in wrong units costs at least
+EXACT = 1e-6  # largest difference of two equal fits, relative to 1 + |log p|
+ROWS = 400  # rows of the table in a fit
+WORSE = 0.7  # nats a row, the least cost of a length in wrong units
 
 
 class Refused(Exception):
@@ -115,7 +115,7 @@ def _lengths(name, fits, why):
     raw = np.maximum(fits.log_prob(some, others), plain - 30)
     standard = fits.log_prob(some / scale, others / scale) - np.sum(np.log(scale))
     gain, loss = np.maximum(standard, plain - 30) - raw, plain - raw
-    # Medians: where kernels end, a few rows lose everything in any units.
+    # Medians: a few rows beyond the ends of kernels lose everything in any units.
     if not all(
         min(np.median(part), np.mean(part) - 4 * np.std(part) / np.sqrt(len(part))) > WORSE
         for part in (gain, loss)

@@ -18,16 +18,16 @@ from nfref.oracle.instruments.quadrature import line_integral
 from nfref.oracle.report import failed, inconclusive, judged, passed, show
 
 FEATURES = 24
-FEWEST, DRAWS = 6, 16000  # maps, however slow; samples
+FEWEST, DRAWS = 6, 16000  # maps, even if they are slow; samples
 JUMPS = (1.0, 0.3)  # of the distance between two samples
-SUSPECT = 0.3  # of what is allowed: so far off, more samples are drawn
+SUSPECT = 0.3  # of the tolerance; beyond it more samples decide
 MORE = 200000
-# Faults of scale that are not seen below this leave the question open.
+# Faults of scale below this must be detectable; otherwise the row is inconclusive.
 COARSE = 0.2
 REPEATS = 20  # of one value in a column; chance makes two or three, in float32
-FEW = 3  # samples where there is no density
+FEW = 3  # samples outside of the support
 NEAR, CLOSE = 1e-2, 1e-9  # distances from an end of an interval, in standard deviations
-POWER = 0.4  # of the distance, with which the mass nearer to an end falls at least
+POWER = 0.4  # least power of the distance with which the mass near an end falls
 
 
 @of_a_whole
@@ -77,10 +77,7 @@ def _nowhere(name, whole, outside):
         outside = outside[whole.log_density(outside + 1e-3 * (row - outside)) == -np.inf]
     if len(outside) >= FEW:
         return failed(
-            name,
-            why,
-            f"log_prob says that there is no density at {len(outside)} of "
-            f"them, as {show(outside[0])}",
+            name, why, f"log_prob is -inf at {len(outside)} of them, as at {show(outside[0])}"
         )
     return None
 
@@ -91,7 +88,7 @@ def _holds_nothing(whole, rows, j, inward):
     eps = np.finfo(np.float32 if np.array_equal(rows, rows.astype(np.float32)) else float).eps
     far, near = NEAR * spread, max(CLOSE * spread, 1e4 * float(eps) * abs(end))
     aside = (rows == whole.box.lower) | (rows == whole.box.upper)
-    rows = np.where(aside, rows + 1e-3 * (center - rows), rows)  # clipped in other columns, too
+    rows = np.where(aside, rows + 1e-3 * (center - rows), rows)  # other columns are clipped, too
     found = []
     for distance in (far, near):
         rows[:, j] = end + inward * distance
@@ -157,13 +154,13 @@ def _moved(name, whole, x, at_x):
         worst = max([worst, *_with_more(whole, features, suspects)], key=itemgetter(0))
     count = len(worst[3])
     why = (
-        f"{len(found)} maps of log_prob over itself, {count} samples, the worst in units of "
-        f"what chance may do; a scale of {1 + coarse:.3g} is seen"
+        f"{len(found)} deformations of log_prob, {count} samples, the worst in units of "
+        f"its tolerance; a scale of {1 + coarse:.3g} is detected"
     )
     if worst[0] > 1:
         return failed(name, why, _words(whole, *_by_place(whole, worst, x, at_x)), worst[0], 1.0)
     if not coarse < COARSE:
-        return inconclusive(name, f"{why}, no smaller one", error=worst[0], tolerance=1.0)
+        return inconclusive(name, f"{why}, but no smaller one", error=worst[0], tolerance=1.0)
     return passed(name, why, worst[0], 1.0)
 
 
@@ -175,7 +172,7 @@ def _tried(whole, features, made, step, x, at_x):
         )
     else:
         values = density_deformation.terms(made, step, whole.log_density, x, at_x)
-    # Beside what was rounded onto an end lies as much that has few digits left.
+    # Beside the samples that were rounded onto an end, as many have few digits left.
     return float(np.max(density_deformation.excess(values, 3 * whole.lost))), made, step, values
 
 
@@ -200,7 +197,7 @@ def _by_place(whole, worst, x, at_x):
     """
     found, some = [worst], whole.pilot[:400]
     at_some = whole.log_density(some)
-    for made in density_deformation.of_place(whole.pilot):
+    for made in density_deformation.column_shifts(whole.pilot):
         step = density_deformation.step_of(made, whole.log_density, some, at_some)
         found.append(_tried(whole, None, made, step, x, at_x))
     return max(found, key=itemgetter(0))[1:3]
@@ -209,10 +206,7 @@ def _by_place(whole, worst, x, at_x):
 def _words(whole, made, step, rounds=6):
     """Return the message for a rejected map: by how much it has to move the samples."""
     if step is None:
-        return (
-            f"steps like {made[0]:g} times those between samples change the mean of a bounded "
-            "function: mass is elsewhere than log_prob says, in other proportions perhaps"
-        )
+        return "samples visit regions in other shares than log_prob: mixture weights?"
     x, due = whole.samples[: DRAWS // 2], 0.0
     for _ in range(rounds):
         there, _ = made(x, due)
@@ -225,7 +219,10 @@ def _words(whole, made, step, rounds=6):
         return (
             f"{made.name}: samples are about {np.exp(-due):.3g} times as far out as log_prob says"
         )
-    return f"{made.name}: samples are off by about {-due:.2g} of their spread, by log_prob"
+    if made.name.startswith("shift of "):
+        name = made.name.removeprefix("shift of ")
+        return f"{name} is shifted by {-due:.2g} standard deviations, according to log_prob"
+    return f"{made.name}: samples are off by about {-due:.2g} standard deviations, by log_prob"
 
 
 def _probability_transform(name, whole):
@@ -254,7 +251,7 @@ def _features_around(pilot, rng):
     direction *= rng.uniform(0.3, 2.5, FEATURES)
     direction[:, :dim] = np.eye(dim)[:, :FEATURES] * 1.5
     phase = np.tile([0.0, np.pi / 2], FEATURES)[:FEATURES]
-    # Coordinate by coordinate a wave and its shift; of all together, how far out a row is.
+    # A wave and its shift for each column; then the distance of a row from the middle.
     direction = np.concatenate([direction, np.eye(dim)[:, :8]], axis=1)
     phase = np.concatenate([phase, np.full(min(dim, 8), np.pi / 2)])
 
@@ -266,6 +263,15 @@ def _features_around(pilot, rng):
 
     radius_pilot = np.sum(np.minimum(np.abs((pilot - center) / scale), 6), axis=1)
     return features
+
+
+def _feature_name(k, dim):
+    waves = min(dim, FEATURES)  # u is a row in standard deviations from the middle
+    if k < waves:
+        return f"{'sin' if k % 2 else 'cos'}(1.5 u_{k})"
+    if FEATURES <= k < FEATURES + min(dim, 8):
+        return f"sin(u_{k - FEATURES})"
+    return "a wave along a random direction" if k < FEATURES else "a wave of the radius"
 
 
 def _features(name, whole):
@@ -281,7 +287,7 @@ def _features(name, whole):
     a, b = weights.of_samples, weights.of_proposal
     feature = _features_around(whole.pilot, whole.rng)
     ours, theirs = feature(y), feature(x)
-    # log Z was found from the same rows; about this mean its error is of second order.
+    # log Z comes from the same rows; about this mean its error is of second order.
     d_a, d_b = a * (1 - a), b * (1 - b)
     middle = (d_a @ theirs / len(x) + d_b @ ours / len(y)) / (
         np.sum(d_a) / len(x) + np.sum(d_b) / len(y)
@@ -296,8 +302,9 @@ def _features(name, whole):
     return judged(
         name,
         why,
-        f"feature {k}: {np.mean(a * theirs[:, k]) / np.mean(a):.4f} over "
-        f"samples, {np.mean(b * ours[:, k]) / np.mean(b):.4f} under log_prob",
+        f"the mean of {_feature_name(k, x.shape[1])} differs: "
+        f"{np.mean(a * theirs[:, k]) / np.mean(a):.4f} over samples, "
+        f"{np.mean(b * ours[:, k]) / np.mean(b):.4f} under log_prob",
         float(z[k]),
         SIGMAS,
     )

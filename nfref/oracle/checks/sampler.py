@@ -97,7 +97,7 @@ class Sampler:
         else:
             yield passed(name, why)
         name, why = "sample_generator", "a generator that was used, and one of another seed"
-        # Where a sampler fills one array after another, n rows are not the first of more rows.
+        # If a sampler fills one array after another, n rows are not the first of more rows.
         for first, second, words in (
             (x[:n], more, "the same samples over and over"),
             (x[:n], other, "the same samples whatever the seed"),
@@ -126,7 +126,9 @@ def independent(name, x):
         i, j = np.unravel_index(np.argmax(z), z.shape)
         if z[i, j] > worst:
             worst = float(z[i, j])
-            where = f"coordinate {i} follows coordinate {j} of {lag} samples before"
+            where = f"column {i} depends on column {j} of the sample {lag} before it"
+            if i == j and z[i, j] > 0.99 * np.sqrt(n - lag):
+                where = f"samples repeat every {lag}"
     limit = SIGMAS + np.sqrt(2 * np.log(max(x.shape[1], 1)))
     why = f"z-scores of sign correlations at 12 lags, {n} samples"
     if worst > limit:

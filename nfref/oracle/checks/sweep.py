@@ -14,8 +14,8 @@ from nfref.oracle.report import failed, inconclusive, judged, not_applicable, pa
 COUNT = {"float64": 6000, "float32": 20000}
 SECONDS = 0.5
 NUDGE = 8  # roundings by which the input is moved
-AGAIN = 48  # rows that are looked at again before anyone is accused
-DISTINCT = 64  # different float64 numbers that are not float32 ones all by chance
+AGAIN = 48  # rows that are measured again before a failure
+DISTINCT = 64  # different numbers that are not all float32 ones by chance
 
 
 def sweep(name, measured, other, start):
@@ -95,7 +95,7 @@ def _back(name, measured, other, start, y, log_det, context_row):
     clear = np.all(first < 0.03 * (typical + np.abs(start) + 0.1), axis=1)
     why = f"{np.sum(clear)} of {len(start)} rows there and back; their measured rounding"
     error = np.abs(back.astype(np.float64) - start)
-    # Without a box for a codomain nobody knows which images were rounded onto its edge.
+    # If the codomain is no box, images that were rounded onto its edge are unknown.
     unknown = np.nan if not isinstance(measured.codomain, Box) else np.inf
     error = np.where(np.isfinite(error), error, unknown)
     clear &= ~np.any(np.isnan(error), axis=1)

@@ -28,8 +28,8 @@ TABLE_PROPERTIES = {
     "weights": "a row that is there twice counts as one of weight two",
 }
 
-MISSED = 0.01  # share of draws that may be of values of which the table had no row
-LOWEST = {"float64": -700.0, "float32": -80.0}  # a log of a number that is about to underflow
+MISSED = 0.01  # largest share of samples with values that no row of the table has
+LOWEST = {"float64": -700.0, "float32": -80.0}  # the log of a number that is about to underflow
 
 
 def rows_of_table(name, log_prob, table):

@@ -6,22 +6,22 @@ with the number of calls, the batch or the place in it.
 
 import numpy as np
 
-LOOKED_AT = 4096  # rows of one call; what comes after them is not compared
+MOST = 4096  # rows of one call that are compared; more would cost memory
 
 
-class Memory:
+class AnswerCache:
     """Answers by row and row of the context: (K,) numbers each, log_det last if there is one.
 
     Attributes
     ----------
     slots : dict
-        From a row's bytes and its row of the context to its place in the arrays.
+        Maps a row's bytes and its row of the context to its index in the arrays.
     first, worst : (S, K) float64 arrays
-        The first answer, and the later one that was farthest from it.
+        The first answer, and the later answer that was farthest from it.
     distance : (S,) array
         The largest difference of any entry.
     words : list of str
-        Which call, and which row of it, gave ``worst``.
+        The call that gave ``worst``, and the row in it.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Memory:
         self.first = self.worst = np.zeros((0, 0))
         self.distance = np.zeros(0)
 
-    def learn(self, rows, context_row, answers):
+    def store(self, rows, context_row, answers):
         """Store the (N, K) answers of rows that are not known yet."""
         new = []
         for i, key in enumerate(_keys(rows, context_row)):
@@ -57,7 +57,7 @@ class Memory:
         if not found:
             return
         at, slots = np.array(found).T
-        if answers.shape[1] != self.first.shape[1]:  # log_det came or went: another property
+        if answers.shape[1] != self.first.shape[1]:  # another property judges a missing log_det
             return
         new, old = answers[at].astype(np.float64), self.first[slots]
         same = (new == old) | (np.isnan(new) & np.isnan(old))
@@ -76,8 +76,8 @@ class Memory:
 
 
 def _keys(rows, context_row):
-    flat = np.ascontiguousarray(rows[:LOOKED_AT])
+    flat = np.ascontiguousarray(rows[:MOST])
     if not flat.size:
         return []
     keys = flat.view(np.dtype((np.void, flat.shape[1] * flat.itemsize))).ravel().tolist()
-    return list(zip(keys, context_row[:LOOKED_AT].tolist()))
+    return list(zip(keys, context_row[:MOST].tolist()))

@@ -38,9 +38,9 @@ from nfref.oracle.instruments.importance import _logistic, _middle_half
 from nfref.oracle.instruments.merge import LEVEL
 from nfref.runtime.annotations import Any, Array, Callable, Generator
 
-STEP = 0.1  # with which the size of log-ratios is measured
+STEP = 0.1  # the step that measures the size of log-ratios
 LARGEST = 0.5
-TESTS = 400  # F, more than are ever made of one density
+TESTS = 400  # F, more than the tests of any one density
 T = float(np.sqrt(2 * np.log(2 * TESTS / LEVEL)))
 
 
@@ -109,7 +109,7 @@ def _shift(direction):
     return lambda u, step: (u + step * direction, np.zeros(len(u)))
 
 
-def of_place(pilot: Array, most: int = 16) -> list[Map]:
+def column_shifts(pilot: Array, most: int = 16) -> list[Map]:
     """Return shifts of single columns, the first ones.
 
     Parameters
@@ -119,7 +119,7 @@ def of_place(pilot: Array, most: int = 16) -> list[Map]:
     """
     each = _each(pilot)
     return [
-        Map(f"place of column {j}", each, _shift(row))
+        Map(f"shift of column {j}", each, _shift(row))
         for j, row in enumerate(np.eye(pilot.shape[1])[:most])
     ]
 
@@ -136,10 +136,10 @@ def maps_around(pilot: Array, rng: Generator, most: int = 40) -> list[Map]:
     Parameters
     ----------
     pilot : (N, D) array
-        Samples, others than will be tested.
+        Samples other than those of the test.
     rng : numpy.random.Generator
     most : int
-        Of single coordinates and random directions.
+        Largest number of maps of single coordinates and random directions.
 
     Returns
     -------
@@ -167,7 +167,7 @@ def maps_around(pilot: Array, rng: Generator, most: int = 40) -> list[Map]:
         one, direction = np.array([j]), np.eye(dim)[j]
         single += [
             Map(f"scale of column {j}", each, _stretch(one, 0.0)),
-            Map(f"place of column {j}", each, _shift(direction)),
+            Map(f"shift of column {j}", each, _shift(direction)),
             Map(f"tails of column {j}", each, _stretch(one, far[0.98][j])),
         ]
     for _ in range(dim if dim > 1 else 0):
@@ -247,7 +247,7 @@ def jump_terms(
     ----------
     size : float
     pilot : (M, D) array
-        Between two of which steps lead.
+        Steps are differences of two of these rows.
     features : callable
         (N, D) -> (N, K) numbers between -0.5 and 0.5: h.
     log_density, x, at_x

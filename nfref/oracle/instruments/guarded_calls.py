@@ -19,11 +19,11 @@ import warnings
 
 import numpy as np
 
-from nfref.oracle.instruments.answer_cache import Memory
+from nfref.oracle.instruments.answer_cache import AnswerCache
 from nfref.oracle.report import failed, inconclusive, show
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
-KEPT = 1 << 20  # numbers of past calls that are kept to be asked again
+KEPT = 1 << 20  # numbers of past calls that are kept to repeat them
 
 
 class CallFailed(Exception):
@@ -109,7 +109,7 @@ def load():
     """Return the processes that want to run per core, averaged over a minute; 1 at least."""
     try:
         return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-    except (AttributeError, OSError):  # not told, on Windows for instance
+    except (AttributeError, OSError):  # unknown, on Windows for example
         return 1.0
 
 
@@ -121,12 +121,13 @@ class _Call(threading.Thread):
         self.function, self.arguments = function, arguments
         self.value = self.error = None
         self.waited = False
+        self.abandoned = False  # True once nobody waits for it
 
     def run(self):
         try:
             with np.errstate(all="ignore"):
                 self.value = self.function(*self.arguments)
-        except BaseException as error:  # SystemExit too: it must not pass unseen
+        except BaseException as error:  # SystemExit too: the check must report it
             self.error = error
 
     def result(self):
@@ -164,7 +165,7 @@ def together(calls, seconds):
     running = [thread for thread in threads if thread.is_alive()]
     if running:
         for thread in running:
-            thread.name = "judged no more"  # nfref_command looks for it
+            thread.abandoned = True
         raise StillRunning(running)
     return threads
 
@@ -221,7 +222,7 @@ class Subject:
         self.shape_faults: list = []
         self.changed_inputs: list = []
         self.has_log_det, self.is_there = dim is not None, True
-        self.memory = Memory()
+        self.answer_cache = AnswerCache()
         self.calls = self.kept = 0
         self.past: list = []  # (number of the call, rows, context_row, answers)
         self.seconds, self.rows = 0.0, 0
@@ -229,7 +230,7 @@ class Subject:
     def apart(self, **changes):
         """Return the same callable with some attributes changed and an empty answer cache."""
         other = copy.copy(self)
-        vars(other).update(memory=Memory(), past=[], kept=0, **changes)
+        vars(other).update(answer_cache=AnswerCache(), past=[], kept=0, **changes)
         return other
 
     def arguments(self, rows, context_row, arrange=np.array):
@@ -281,15 +282,15 @@ class Subject:
         """
         values, log_det = self.read(self.raw(rows, context_row, arrange), rows)
         answers = columns(values, log_det)
-        self.memory.compare(rows, context_row, answers, self.calls)
+        self.answer_cache.compare(rows, context_row, answers, self.calls)
         if len(self.past) < 200 and self.kept + rows.size < KEPT:
             self.kept += rows.size
             self.past.append((self.calls, np.array(rows), context_row, answers.astype(np.float64)))
         return values, log_det
 
-    def learn(self, rows, context_row, values, log_det):
+    def store(self, rows, context_row, values, log_det):
         """Store these answers as the first ones, with which later ones are compared."""
-        self.memory.learn(rows, context_row, columns(values, log_det))
+        self.answer_cache.store(rows, context_row, columns(values, log_det))
 
     def read(self, answer, rows):
         """Return (values, log_det) of an answer, checked and cast like :meth:`__call__`."""

@@ -21,7 +21,7 @@ from nfref.runtime.annotations import Any, Array
 
 # In Bernstein's inequality at level 1e-9, ln(1 / level) / 3: the part of the largest term.
 BERNSTEIN = 7.0
-# Rows' worth of overlap below which the two densities cannot be compared.
+# Fewest rows of overlap with which the two densities can be compared.
 OVERLAP = 100.0
 
 
@@ -142,7 +142,7 @@ def bumps(pilot: Array, log_prob: Array, rng: Any, components: Any = 200) -> Pro
             centers = center + np.sqrt(max(1 - width**2, 0)) * (pilot[chosen] - center)
             candidate = Proposal(centers if width < 1 else center[None], width * root, np.inf)
             ratio = candidate.log_prob(pilot[others]) - log_prob[others]
-            # A constant that log_prob may be off by must not decide the choice.
+            # A constant offset of log_prob must not affect the choice.
             ratio -= _log_sum_exp(ratio[None] + 0.0)[0] - np.log(len(ratio))
             overlap = np.mean(_logistic(ratio))
             if overlap > most:
@@ -162,7 +162,7 @@ class Bridge:
     ----------
     log_z : float
     tolerance : float
-        What chance may do to it, at level 1e-9; inf where the two do not overlap enough.
+        Its error by chance, at level 1e-9; inf if the two do not overlap enough.
     of_samples, of_proposal : (N,), (M,) arrays
         q / (p + Z q) at the samples and p / (p + Z q) at the proposal's rows: weights under
         which both follow one density, the normalised overlap of p and q.

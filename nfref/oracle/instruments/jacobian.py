@@ -40,10 +40,10 @@ class Derivatives:
     jacobian : (P, K, D) array
         Element [p, k, j] is d f_k / d p_j.
     error : (P, K, D) array
-        Estimated absolute error of each element; inf where nothing could be said.
+        Estimated absolute error of each element; inf where it is unknown.
     noise : (P, K) array
-        Measured rounding error of f: how far its values at the smallest steps are from
-        a smooth curve. Where f stands still at the smallest steps but not at larger ones
+        Measured rounding error of f: the distance of its values at the smallest steps from
+        a smooth curve. If f is constant at the smallest steps but not at larger ones
         (a number that passed through a shorter format), its noise is measured at those.
     """
 
@@ -62,7 +62,7 @@ EXPONENTS = {
     "longdouble": (9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 52),
 }
 MIDDLE = {"float64": slice(7, 10), "float32": slice(5, 8), "longdouble": slice(3, 6)}
-BLOCK = 1 << 21  # more numbers than this are not asked for at once
+BLOCK = 1 << 21  # numbers of one call, at most
 
 
 def format_name(dtype):
@@ -85,7 +85,7 @@ def differentiate(function: Callable[..., Any], points: Array, scale: Array) -> 
         is the index of the point that row m was made from.
     points : (P, D) float32, float64 or longdouble array
     scale : (P, D) array
-        Length over which f is expected to vary, and by which p may be moved.
+        Length over which f is expected to vary; p may be moved by it.
 
     Returns
     -------
@@ -144,7 +144,7 @@ def _by_coordinates(function, points, scale, j):
         bend = np.abs(right - left) / 2
         bent = (values[..., 0, :] + values[..., 1, :]) / 2 - center[:, None, None, :]
         noise = _noise(slope, width, bent, MIDDLE[format_name(dtype)])
-        # At a single point few differences may happen to agree; not at half of all points.
+        # A few differences may agree by chance at a single point, not at half of all points.
         noise = np.maximum(noise, np.median(noise, axis=0))
         rounding = noise + np.finfo(dtype).eps * np.abs(center)[:, None, :]
         estimate, error = _choose(slope, bend, 2 * rounding[:, :, None, :] / width, steps)
@@ -180,7 +180,7 @@ def _choose(slope, bend, rounding, steps):
     richardson = (weight * slope[:, :, 1:] - slope[:, :, :-1]) / (weight - 1)
     bar = 2 * rounding[:, :, 1:]
     known = np.isfinite(richardson) & np.isfinite(bar)
-    # What an f that stands still at small steps says there is nothing.
+    # If f is constant at small steps, its differences there carry no information.
     still = np.all(slope[:, :, -3:] == 0, axis=2, keepdims=True)
     silent = (
         still & (np.abs(richardson) <= bar) & (np.max(np.abs(slope), axis=2, keepdims=True) > 0)
@@ -256,8 +256,8 @@ def log_determinants(jacobian: Array, error: Array, digits: float) -> Any:
     ----------
     jacobian, error : (P, D, D) arrays
     digits : float
-        Relative to the largest entry of its row, no entry is trusted further than this,
-        whatever ``error`` says.
+        Smallest error of an entry, relative to the largest entry of its row,
+        even if ``error`` is smaller.
     """
     dim = jacobian.shape[2]
     finite = np.all(np.isfinite(jacobian) & np.isfinite(error), axis=(1, 2))
@@ -271,8 +271,8 @@ def log_determinants(jacobian: Array, error: Array, digits: float) -> Any:
     scaled = scaled / column_size
     sign, value = np.linalg.slogdet(scaled)
     value = value + np.sum(np.log(row_size), axis=(1, 2)) + np.sum(np.log(column_size), axis=(1, 2))
-    # Of these inv meets no pivot of zero either: it makes the same LU decomposition. LAPACK, not
-    # nfref.runtime.small_matrices: flows are not to be judged by the code that they use.
+    # inv finds no pivot of zero in these matrices: it makes the same LU decomposition. LAPACK, not
+    # nfref.runtime.small_matrices: the code of the flows must not judge them.
     regular = finite & (sign != 0)
     one_each = regular[:, None, None]
     scaled_inverse = np.abs(np.linalg.inv(np.where(one_each, scaled, np.eye(dim))))

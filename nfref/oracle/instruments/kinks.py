@@ -48,7 +48,7 @@ def find_kinks(
     domain : Box
     rng : numpy.random.Generator
     rows : (P, D) array
-        Where lines may start.
+        Points at which lines may start.
     context_row : (P,) int array
     limit : int
         At most this many kinks, the sharpest ones.
@@ -117,7 +117,7 @@ class _Line:
             bend = np.abs(np.diff(y, 2, axis=0))  # (cells - 1, K)
             size = np.max(np.abs(y), axis=0)
             floor = 1e4 * np.finfo(self.dtype).eps * size + 1e-300
-            # Of its two neighbours the larger: near a point of inflection one is tiny.
+            # The larger of two neighbours: near a point of inflection one of them is tiny.
             place = np.arange(len(bend))
             ordinary = np.maximum(
                 floor,
@@ -143,7 +143,7 @@ class _Line:
                 relative = bend / (np.sum(bend, axis=1, keepdims=True) + 1e-300)
                 peak = np.max(np.where(np.isfinite(relative), relative, 0), axis=2)
             best = np.argmax(peak, axis=1)
-            # Where nothing stands out any more, rounding has been reached: stay.
+            # If nothing stands out any more, only rounding is left: stay.
             clear = np.take_along_axis(peak, best[:, None], axis=1)[:, 0] > 0.45
             step = (high - low) / 8
             low = np.where(clear, low + best * step, low)

@@ -14,11 +14,11 @@ from nfref.oracle.instruments.jacobian import differentiate, log_determinants
 from nfref.oracle.instruments.probes import step_scale
 from nfref.runtime.annotations import Any
 
-# How many units in the last place a formula may lose beyond what its condition number
-# explains: inner steps may be worse conditioned than the whole. In float64 even the
-# larger number is far below anything a wrong formula does.
+# Units in the last place that a formula may lose beyond its condition number: inner steps may be
+# worse conditioned than the whole. In float64 even the larger number is far below the error of a
+# wrong formula.
 ULPS = {"float64": 4096, "float32": 128}
-# A log-determinant is called resolved when its numerical estimate is this sure, in nats.
+# Largest error, in nats, of the numerical estimate of a log-determinant that is called resolved.
 RESOLVED = {"float64": 0.02, "float32": 0.1}
 
 
@@ -37,7 +37,7 @@ class Measurement:
         Of the values and, as the last component, of log_det where there is one.
     determinants : LogDeterminants
     accuracy : float
-        Absolute accuracy that values and log_det promise where a solver finds them.
+        Absolute accuracy of values and log_det that a solver finds.
     """
 
     subject: Any
@@ -139,7 +139,7 @@ def measure_direction(subject, domain, codomain, probes, accuracy=0.0):
     has_log_det = log_det is not None
 
     def function(rows, owner):
-        subject.stopwatch.restart()  # there are many rows: the time is that of one call
+        subject.stopwatch.restart()  # the time limit holds for one call, and there are many
         x, log_det = subject(rows, probes.context_row[owner])
         if (log_det is not None) != has_log_det:
             raise CallFailed(f"{subject.name} returns log_det for some inputs only")

@@ -6,7 +6,7 @@ import numpy as np
 
 from nfref.runtime.annotations import Any, DTypeLike, Generator
 
-# A numerical Jacobian takes some thirty times D^2 numbers: so many are asked for in all.
+# Numbers in all numerical Jacobians together; one takes some thirty times D^2.
 NUMBERS = 1 << 20
 FEWEST = 6
 
@@ -104,7 +104,7 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Sampler:
+class SampledDomain:
     """A domain that is known only by a function that samples points from it.
 
     Its ends are unknown, and no row is known to lie outside.
@@ -131,7 +131,7 @@ def as_domain(name, domain, dim):
     if domain is None:
         return Box(np.full(dim, -np.inf), np.full(dim, np.inf))
     if callable(domain):
-        return Sampler(domain)
+        return SampledDomain(domain)
     try:
         lower, upper = (
             np.broadcast_to(np.asarray(end, dtype=np.float64), (dim,)) for end in domain
@@ -154,7 +154,7 @@ class Probes:
     ----------
     rows : (P, D) array
     context_row : (P,) int array
-        Which row of the context belongs to each point.
+        The row of the context for each point.
     bulk : (P,) bool array
         Points from the middle of the domain.
     tail : (P,) bool array
@@ -204,7 +204,7 @@ class Probes:
 
 
 def make_probes(
-    rng: Generator, domain: Box | Sampler, dim: int, dtype: DTypeLike, contexts: int
+    rng: Generator, domain: Box | SampledDomain, dim: int, dtype: DTypeLike, contexts: int
 ) -> Probes:
     """Return points of a domain.
 
@@ -216,7 +216,7 @@ def make_probes(
     Parameters
     ----------
     rng : numpy.random.Generator
-    domain : Box or Sampler
+    domain : Box or SampledDomain
     dim : int
     dtype : numpy dtype
     contexts : int
@@ -228,7 +228,7 @@ def make_probes(
     """
     few = max(2, min(8, 64 // dim))
     bulk = rng.standard_normal((3 * few, dim))
-    if isinstance(domain, Sampler):
+    if isinstance(domain, SampledDomain):
         rows = np.asarray(domain.draw(rng, 6 * few), dtype=dtype)
         if rows.shape != (6 * few, dim):
             raise ValueError(
@@ -269,7 +269,7 @@ def step_scale(domain, rows):
     domain.
     """
     rows = rows.astype(np.float64)
-    if isinstance(domain, Sampler):
+    if isinstance(domain, SampledDomain):
         return np.maximum(np.abs(rows), 0.1) * 0.01
     size = np.maximum(np.abs(rows), 1.0)
     return np.minimum(size, domain.margin(rows))

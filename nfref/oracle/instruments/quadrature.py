@@ -9,10 +9,10 @@ from nfref.oracle.instruments.importance import root_of
 from nfref.oracle.instruments.probes import Box
 from nfref.runtime.annotations import Any, Array, Callable
 
-UNSEEN = 21.0  # rows due where none came with probability 1e-9
+UNSEEN = 21.0  # expected rows of which none occurs with probability 1e-9
 BETWEEN = 64  # rows of the grid in each of the first panels
-NARROW = 2.0**-12  # of a first panel: so narrow are panels at a step
-NOTHING = 1e-10  # mass of a decade, beyond which no other is looked for
+NARROW = 2.0**-12  # of a first panel: the width of panels at a step
+NOTHING = 1e-10  # mass of a decade that ends the search for further mass
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ def line_integral(
     codomain : Box
     pilot : (N, 1) array
     rows : (M, 1) array, optional
-        Rows of the density; those of the pilot where there are no more.
+        Rows of the density; the pilot rows if omitted.
     nodes : int
     most : int
-        Panels, after which no more are halved.
+        Largest number of panels.
 
     Returns
     -------
@@ -167,8 +167,8 @@ def _masses(log_prob, edges, nodes, rows):
     """
     density, mass = _panels(log_prob, edges, nodes)
     rough = panel_masses(log_prob, edges, nodes - 3)
-    # A jump between the last node and an end of its panel shows in neither. What the nodes say
-    # of the end is then not what is there.
+    # A jump between the last node and an end of its panel changes neither sum. Then the density
+    # at the end differs from the value that the nodes predict.
     at_ends = np.exp(log_prob(edges.reshape(-1, 1))).reshape(edges.shape)
     t, _ = np.polynomial.legendre.leggauss(nodes)
     expected = density @ _interpolation(t, np.array([-1.0, 1.0])).T

@@ -43,7 +43,7 @@ class InUnits:
         x.flags.writeable = writeable and x.flags.writeable
         found = as_numbers(self.log_prob(x))
         if not self.unchanged and x.tobytes() != before.tobytes():
-            z[...] = self.of(x)  # it wrote into what it was given
+            z[...] = self.of(x)  # it wrote into its argument
         return found + np.sum(np.log(self.scale)).astype(found.dtype)
 
 
