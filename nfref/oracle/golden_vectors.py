@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Sequence
+from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.files import replacing
 from nfref.runtime.serialization import rebuild
 
@@ -18,7 +18,7 @@ SCHEMA = 1
 FOLDER = resources.files("nfref.oracle") / "vectors"
 
 
-def shipped():
+def shipped() -> list[str]:
     """Return the names of the golden vectors that come with the package."""
     return sorted(
         item.name.removesuffix(".json") for item in FOLDER.iterdir() if item.name.endswith(".json")
@@ -87,12 +87,12 @@ def load(source: Any) -> dict[str, Any]:
     return {**golden, "flow": rebuild(golden["flow"])}
 
 
-def is_leaf(node):
+def is_leaf(node: Any) -> bool:
     """Check that a node of the JSON is an array."""
     return isinstance(node, dict) and set(node) == {"shape", "decimal", "hex"}
 
 
-def array_of(node):
+def array_of(node: Any) -> Array:
     """Return the float64 array of a leaf."""
     values = np.array([float.fromhex(text) for text in node["hex"]], dtype=np.float64)
     return values.reshape(node["shape"])

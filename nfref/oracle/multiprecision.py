@@ -56,7 +56,7 @@ def log_abs_det(function: Any, row: Any, digits: Any = 60) -> Any:
         return mp.log(abs(mp.det(jacobian(function, row, digits))))
 
 
-def exact(array):
+def exact(array: Any) -> Any:
     """Return nested lists of mpmath numbers from arrays, lists or numbers, without rounding."""
     if getattr(array, "ndim", 0) or isinstance(array, (list, tuple)):
         return [exact(part) for part in array]
@@ -64,6 +64,6 @@ def exact(array):
     return mp.mpf(array)
 
 
-def step():
+def step() -> Any:
     """Return h of central differences: their relative error h^2 takes half of the digits."""
     return mp.mpf(10) ** (-mp.mp.dps // 4)

@@ -69,7 +69,7 @@ class Program:
 
     def __init__(self, command: str, seconds: float) -> None:
         try:
-            self.process = subprocess.Popen(
+            self.process: Any = subprocess.Popen(
                 shlex.split(command) or [""],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -93,7 +93,7 @@ class Program:
         for reader in self.readers:
             reader.start()
 
-    def close(self):
+    def close(self) -> None:
         """End the program and its reader threads."""
         self._kill()
         self.process.wait()
@@ -120,7 +120,7 @@ class Program:
         for line in self.process.stderr:
             self.last_words = line.strip() or self.last_words
 
-    def hello(self):
+    def hello(self) -> None:
         """Read which functions the program has, and the number of its coordinates."""
         found = self._next_line("hello")
         for key, holds, words in (
@@ -169,7 +169,7 @@ class Program:
         sample = {"sample": self._sample} if "sample" in self.can else {}
         return {"log_prob": self._log_prob, **sample}
 
-    def end(self):
+    def end(self) -> None:
         """Raise an error if the program itself failed."""
         if self.failure is not None:
             raise ProcessFailed(self.failure)

@@ -9,6 +9,8 @@ import math
 import re
 from dataclasses import dataclass
 
+from nfref.runtime.annotations import Any
+
 FORMAT, FORMAT_VERSION = "nfref oracle report", "1.1.0"
 PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE = "pass", "fail", "inconclusive", "not applicable"
 OK, FAILED = "ok", "failed"
@@ -85,26 +87,26 @@ class Row:
     hint: str = ""
 
     @property
-    def stem(self):
+    def stem(self) -> str:
         """The name without a direction."""
         return without_direction(self.name)
 
     @property
-    def cause(self):
+    def cause(self) -> int:
         """The index of the property in CAUSES, or the length of CAUSES."""
         return CAUSES.index(self.stem) if self.stem in CAUSES else len(CAUSES)
 
     @property
-    def failed(self):
+    def failed(self) -> bool:
         """True when the verdict is "fail"."""
         return self.verdict == FAIL
 
     @property
-    def inconclusive(self):
+    def inconclusive(self) -> bool:
         """True when the verdict is "inconclusive"."""
         return self.verdict == INCONCLUSIVE
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [
             f"{self.name:<26}{self.verdict:<16}{_number(self.error):>10}"
             f"{_number(self.tolerance):>11}  {self.why}"
@@ -132,24 +134,24 @@ class Report:
     skipped: tuple = ()
 
     @property
-    def verdict(self):
+    def verdict(self) -> str:
         """The verdict: "failed" if a row failed, else "inconclusive" if a row is, else "ok"."""
         if self.failures:
             return FAILED
         return INCONCLUSIVE if self.undecided else OK
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """True when every property that applies was judged and passed."""
         return self.verdict == OK
 
     @property
-    def failures(self):
+    def failures(self) -> tuple[Row, ...]:
         """The rows that failed, as a tuple; causes before symptoms."""
         return tuple(sorted((row for row in self.rows if row.failed), key=lambda row: row.cause))
 
     @property
-    def undecided(self):
+    def undecided(self) -> tuple[Row, ...]:
         """The rows that are inconclusive, as a tuple."""
         return tuple(row for row in self.rows if row.inconclusive)
 
@@ -162,7 +164,7 @@ class Report:
         }
 
     @property
-    def summary(self):
+    def summary(self) -> str:
         """One line: the verdict, the subject, and the reason."""
         if self.failures:
             why = "failed are " + ", ".join(row.name for row in self.failures)
@@ -182,15 +184,15 @@ class Report:
         skipped = f"; skipped on demand: {', '.join(self.skipped)}" if self.skipped else ""
         return f"{self.verdict}: {self.subject}: {why}{skipped}"
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Row:
         return {row.name: row for row in self.rows}[name]
 
-    def __str__(self):
+    def __str__(self) -> str:
         head = f"{'property':<26}{'verdict':<16}{'error':>10}{'tolerance':>11}  why"
         foot = ", ".join(f"{count} {verdict}" for verdict, count in self._counts.items())
         return "\n".join([self.summary, head, *map(str, self.rows), foot])
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         """Return the report as JSON-ready data.
 
         Its schema is ``nfref/oracle/oracle_report.schema.json``. Numbers that JSON does not know
@@ -219,7 +221,7 @@ class Report:
             ],
         }
 
-    def raise_if_failed(self):
+    def raise_if_failed(self) -> None:
         """Raise an error with the table of the failures, if a property failed.
 
         Raises
@@ -229,7 +231,7 @@ class Report:
         """
         self._raise(self.failures)
 
-    def raise_unless_ok(self):
+    def raise_unless_ok(self) -> None:
         """Raise an error if a property failed or is inconclusive."""
         self._raise(self.failures + self.undecided)
 
@@ -238,7 +240,7 @@ class Report:
             raise OracleError("\n".join([self.summary, *map(str, rows)]))
 
 
-def without_direction(name):
+def without_direction(name: str) -> str:
     """Return the part of a property's name that both directions have in common."""
     return re.sub("_(forward|inverse|z|x)$", "", name)
 
@@ -251,34 +253,38 @@ def _number(value):
     return "" if value is None else f"{value:.1e}"
 
 
-def passed(name, why, error=None, tolerance=None):
+def passed(name: str, why: str, error: float | None = None, tolerance: float | None = None) -> Row:
     """Return the row of a property that passed."""
     return Row(name, PASS, error, tolerance, why)
 
 
-def failed(name, why, where="", error=None, tolerance=None):
+def failed(
+    name: str, why: str, where: str = "", error: float | None = None, tolerance: float | None = None
+) -> Row:
     """Return the row of a property that failed."""
     return Row(name, FAIL, error, tolerance, why, where)
 
 
-def judged(name, why, where, error, tolerance):
+def judged(name: str, why: str, where: str, error: float, tolerance: float) -> Row:
     """Return a row that failed if the error exceeds the tolerance, and passed otherwise."""
     if error > tolerance:
         return failed(name, why, where, error, tolerance)
     return passed(name, why, error, tolerance)
 
 
-def inconclusive(name, why, where="", error=None, tolerance=None):
+def inconclusive(
+    name: str, why: str, where: str = "", error: float | None = None, tolerance: float | None = None
+) -> Row:
     """Return the row of a property that could not be decided."""
     return Row(name, INCONCLUSIVE, error, tolerance, why, where)
 
 
-def not_applicable(name, why):
+def not_applicable(name: str, why: str) -> Row:
     """Return the row of a property that does not apply."""
     return Row(name, NOT_APPLICABLE, why=why)
 
 
-def show(row):
+def show(row: Any) -> str:
     """Return a row of numbers as short text: six digits, at most six numbers."""
     numbers = [f"{value:.6g}" for value in list(row)[:6]]
     return "[" + ", ".join(numbers) + (", ..." if len(row) > 6 else "") + "]"

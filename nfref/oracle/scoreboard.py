@@ -20,7 +20,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from nfref.oracle.report import FAILED, FORMAT, INCONCLUSIVE, OK, Report, without_direction
-from nfref.runtime.annotations import Any, Sequence
+from nfref.runtime.annotations import Any, Iterable, PathLike, Sequence
 
 # Columns of the page, and the prefixes of the properties in each. The longest prefix decides.
 GROUPS = {
@@ -100,7 +100,7 @@ TOP = """.. role:: ok
 """
 
 
-def today():
+def today() -> str:
     """Return the date in UTC in ISO 8601 format."""
     return datetime.datetime.now(datetime.timezone.utc).date().isoformat()
 
@@ -132,12 +132,12 @@ def record(
     }
 
 
-def path_of(folder, library, flow, dtype):
+def path_of(folder: PathLike, library: str, flow: str, dtype: str) -> Path:
     """Return the file of a report in a folder; its name says what the report is about."""
     return Path(folder) / (re.sub(r"[^\w.]+", "-", f"{library} {flow} {dtype}") + ".json")
 
 
-def write(folder, report, **about):
+def write(folder: PathLike, report: Report, **about: Any) -> Path:
     """Write the record of a report into a folder and return its path."""
     path = path_of(folder, about["library"], about["flow"], about["dtype"])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ def write(folder, report, **about):
     return path
 
 
-def read(paths):
+def read(paths: Iterable[PathLike]) -> list[dict[str, Any]]:
     """Return the records of files and of folders of files, sorted by library, flow and dtype.
 
     Raises
@@ -199,12 +199,14 @@ def badge(records: Sequence[dict[str, Any]], label: str = "flow oracle") -> dict
     return {"schemaVersion": 1, "label": label, "message": message, "color": COLOURS[worst]}
 
 
-def write_badge(path, records, label="flow oracle"):
+def write_badge(
+    path: PathLike, records: Sequence[dict[str, Any]], label: str = "flow oracle"
+) -> None:
     """Write :func:`badge` into a file."""
     Path(path).write_text(json.dumps(badge(records, label)) + "\n", encoding="utf-8")
 
 
-def group_of(name):
+def group_of(name: str) -> str | None:
     """Return the column of a property; None for a property of a later version."""
     starts = [
         (len(start), group)
@@ -215,7 +217,7 @@ def group_of(name):
     return max(starts)[1] if starts else None
 
 
-def cell(record, group, proofs=()):
+def cell(record: dict[str, Any], group: str, proofs: Sequence[Sequence[str]] = ()) -> str:
     """Return the text of one column for one flow.
 
     That is the names of the properties that failed, as links to their proofs, and of those that
@@ -247,7 +249,7 @@ def _linked(name, record, proofs):
     return f"`{name} <{link}>`__" if link else f":failed:`{name}`"
 
 
-def read_proofs(path):
+def read_proofs(path: PathLike) -> list[list[str]]:
     """Return (library, pattern of the flow, pattern of the property, link) of each line of a file.
 
     Bars separate the fields. Lines that start with # are comments.
@@ -370,7 +372,7 @@ def _table(head, rows):
     ]
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m nfref.oracle.scoreboard", description="A page and badges from reports."

@@ -21,15 +21,15 @@ from nfref.runtime.annotations import Any, DTypeLike
 _SIZES = [0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129]
 
 
-def batch_sizes(largest=129):
+def batch_sizes(largest: int = 129) -> Any:
     """Return numbers of rows: small ones, powers of two and their neighbours."""
     return st.sampled_from([n for n in _SIZES if n <= largest]) | st.integers(0, largest)
 
 
-def numbers(dtype=np.float64, reach=30.0):
+def numbers(dtype: DTypeLike = np.float64, reach: float = 30.0) -> Any:
     """Return finite numbers of the dtype: the bulk, zero, tiny ones, and up to ``reach``."""
-    width = 8 * np.dtype(dtype).itemsize
-    reach = float(np.dtype(dtype).type(reach))
+    width: Any = 8 * np.dtype(dtype).itemsize
+    reach = float(np.asarray(reach, dtype))
     wide = st.floats(-reach, reach, width=width, allow_nan=False, allow_subnormal=False)
     return st.floats(-3, 3, width=width, allow_subnormal=False) | wide
 

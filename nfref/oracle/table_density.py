@@ -26,8 +26,8 @@ from nfref.oracle.instruments.importance import BERNSTEIN
 from nfref.oracle.instruments.merge import SIGMAS
 from nfref.oracle.instruments.probes import Box, as_domain
 from nfref.oracle.instruments.units import InUnits, units_of
-from nfref.oracle.report import Report, failed, inconclusive, not_applicable, passed, show
-from nfref.runtime.annotations import Any, Array, Generator, Sequence
+from nfref.oracle.report import Report, Row, failed, inconclusive, not_applicable, passed, show
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator, Sequence
 
 DRAWS = 20000  # samples that show the range and the values of a sampler
 MOST_VALUES = 200  # combinations of discrete values in the sum for each row
@@ -131,7 +131,7 @@ class _Check:
         self.estimator, self.table, self.rng = found, table, rng
         self.stopwatch, self.skip, self.stop_early = stopwatch, skip, stop_early
         dim = table.shape[1]
-        self.box = as_domain("domain", found.domain, dim)
+        self.box: Any = as_domain("domain", found.domain, dim)
         answer = as_numbers(found.log_prob(table[:2]))
         self.dtype = np.dtype(np.float32 if answer.dtype == np.float32 else np.float64)
         self.samples = np.zeros((0, dim))
@@ -164,11 +164,11 @@ class _Check:
             )
         ]
 
-    def log_prob(self, rows):
+    def log_prob(self, rows: Array) -> Array:
         """Return float64 log-densities of rows (N, D)."""
         return as_numbers(self.estimator.log_prob(rows)).astype(np.float64)
 
-    def rows(self):
+    def rows(self) -> Iterator[Row]:
         """Yield all rows, causes first."""
         table, rng, found, log_prob = self.table, self.rng, self.estimator, self.log_prob
         some = table[:1000]
@@ -205,7 +205,7 @@ class _Check:
             yield self.timed("normalised", self.sum_of_probabilities)
         yield from self.as_density()
 
-    def timed(self, name, judge, *arguments):
+    def timed(self, name: str, judge: Callable[..., Any], *arguments: Any) -> Row:
         """Return the row of a property, judged within the time budget."""
         if name in self.skip:
             return not_applicable(name, "skipped")
@@ -220,7 +220,7 @@ class _Check:
         except CallFailed as error:
             return failed(name, "no answer", str(error))
 
-    def fitted_again(self, free):
+    def fitted_again(self, free: Array) -> Iterator[Row]:
         """Yield the rows on fits to changed tables."""
         names = {
             "units": (refit_invariance.units,),
@@ -244,7 +244,7 @@ class _Check:
                 else replace(first, name=name)
             )
 
-    def mass_of_fit(self, name, fitted, rows, order):
+    def mass_of_fit(self, name: str, fitted: Estimator, rows: Array, order: list[int]) -> Row:
         """Check that a fit to permuted columns integrates to one."""
         if self.discrete:
             return passed(name, "discrete columns are not integrated")
@@ -258,13 +258,12 @@ class _Check:
     # Discrete columns -----------------------------------------------------------------------
 
     @property
-    def summable(self):
+    def summable(self) -> bool:
         """True when the combinations of discrete values are few enough to be summed over."""
-        return np.prod([len(self.levels[column]) for column in self.discrete]) <= (
-            MOST_VALUES if self.continuous else 20000
-        )
+        count = np.prod([len(self.levels[column]) for column in self.discrete])
+        return bool(count <= (MOST_VALUES if self.continuous else 20000))
 
-    def sum_of_probabilities(self, name):
+    def sum_of_probabilities(self, name: str) -> Row:
         """Check that the probabilities of all discrete values sum to one."""
         if not self.summable:
             return inconclusive(name, "too many combinations of discrete values to be summed")
@@ -277,7 +276,7 @@ class _Check:
         return passed(name, why, abs(total - 1), self.hidden)
 
     @property
-    def hidden(self):
+    def hidden(self) -> float:
         """The mass that values may have that did not occur.
 
         It is the share of the values that occurred once (Good and Turing), with an allowance for
@@ -288,7 +287,7 @@ class _Check:
         once = np.sum(counts == 1)
         return (once + SIGMAS * np.sqrt(once + 1) + 3 * BERNSTEIN) / len(seen)
 
-    def summed(self, rows):
+    def summed(self, rows: Array) -> Array:
         """Return log p of the continuous columns, with the discrete ones summed out."""
         options = tables.combinations(self.levels, self.discrete)
         whole = np.empty((len(rows), len(options), self.table.shape[1]))
@@ -297,7 +296,7 @@ class _Check:
         found = self.log_prob(whole.reshape(-1, whole.shape[2]))
         return np.logaddexp.reduce(found.reshape(len(rows), -1), axis=1)
 
-    def beside_each_other(self, rows):
+    def beside_each_other(self, rows: Array) -> Array:
         """Return log p of rows whose discrete columns hold positions.
 
         A position lies between 0 and the number of the column's values.
@@ -310,7 +309,7 @@ class _Check:
 
     # As a density of continuous columns -----------------------------------------------------
 
-    def as_density(self):
+    def as_density(self) -> Iterator[Row]:
         """Yield the rows of check_density."""
         columns = list(range(self.table.shape[1]))
         log_prob, left_out = self.estimator.log_prob, {*NOT_ASKED, *self.skip}
@@ -348,7 +347,7 @@ class _Check:
         for row in report.rows:
             yield self.explained(row)
 
-    def support(self, inner, table, box):
+    def support(self, inner: Any, table: Array, box: Box) -> Callable[..., Any] | None:
         """Return a function that is True where log p is not -inf, or None if log p is never -inf.
 
         Rows far out have been judged before.
@@ -367,7 +366,7 @@ class _Check:
             return None
         return lambda z: inner(z) != -np.inf if len(z) else np.zeros(0, dtype=bool)
 
-    def sampler(self, inner, columns):
+    def sampler(self, inner: Any, columns: list[int]) -> Callable[..., Any]:
         """Return a function that samples rows in the units of ``inner``.
 
         It spreads discrete values over the intervals between whole numbers.
@@ -384,7 +383,7 @@ class _Check:
 
         return sample
 
-    def explained(self, row):
+    def explained(self, row: Row) -> Row:
         """Return a row, with the mistake that explains its failure if one does."""
         if not row.failed:
             return row
@@ -404,7 +403,7 @@ class _Check:
             hint = self.standardised_samples()
         return row if hint is None else replace(row, where=f"{hint}: {row.where}")
 
-    def constant(self, log_z):
+    def constant(self, log_z: float) -> str | None:
         """Return the mistake that adds this constant to a log-density; None if none does."""
         table = self.table[:, self.continuous]
         count, dim = table.shape
@@ -420,7 +419,7 @@ class _Check:
                     return words if sign > 0 else f"{words}, the other way round"
         return None
 
-    def standardised_samples(self):
+    def standardised_samples(self) -> str | None:
         """Return a hint if samples look standardised: mean zero and width one, unlike the table."""
         far = [
             column

@@ -113,7 +113,7 @@ def test_right_samplers_without_a_score_are_not_accused(name):
 # What a sampler puts onto an end of its interval, or where there is no density; and right ones.
 ENDS = {
     "truncated, samples clipped": "the end of its interval, near which there is hardly any",
-    "banana cut in log_prob alone": "no density at",
+    "banana cut in log_prob alone": "log_prob is -inf at",
     "truncated normal of 2 columns": "",
     "Dirichlet of 3": "",
     "beta, U, D = 3": "",

@@ -164,7 +164,7 @@ def test_what_float32_hides_is_judged_by_the_twin(monkeypatch):
         twin=twin,
     )
     assert report.ok and asked == ["float32", "float64"]
-    assert "judged in float64, of which float32 is off by" in report.rows[0].why
+    assert "judged in float64; float32 differs by" in report.rows[0].why
     own = adapters.of(nfref.MAF(2, 1), rng=np.random.default_rng(0), dtype=np.float32)["twin"]
     assert own["forward"](np.zeros((3, 2)))[0].dtype == np.float64
     far = of_flows(check)(

@@ -3,28 +3,31 @@
 import copy
 import inspect
 import sys
+from collections.abc import Mapping
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Callable
 
-def has(thing, name):
+
+def has(thing: Any, name: str) -> bool:
     """Check that an object has a method of this name."""
     return callable(getattr(thing, name, None))
 
 
-def as_numbers(answer):
+def as_numbers(answer: Any) -> Array:
     """Return an answer as an array; detach tensors from their graph."""
     return np.asarray(answer.detach() if hasattr(answer, "detach") else answer)
 
 
-def is_copula(thing):
+def is_copula(thing: Any) -> bool:
     """Check that an object is a vine or a pair copula of pyvinecopulib."""
     return type(thing).__module__.startswith("pyvinecopulib") and (
         type(thing).__name__ in ("Vinecop", "Bicop")
     )
 
 
-def fitted(thing, score, table):
+def fitted(thing: Any, score: Callable[..., Any], table: Array | None) -> Any:
     """Return the object itself, or a copy fitted to the table if it was not fitted."""
     if table is None or not has(thing, "fit"):
         return thing
@@ -42,7 +45,7 @@ def fitted(thing, score, table):
         return fit_to(fresh(thing), table, None)
 
 
-def fresh(thing):
+def fresh(thing: Any) -> Any:
     """Return a copy that was not fitted, whose random choices are the same each time."""
     if has(thing, "get_params"):
         options = copy.deepcopy(thing.get_params(deep=False))
@@ -52,19 +55,19 @@ def fresh(thing):
     return copy.deepcopy(thing)
 
 
-def fit_to(thing, rows, weights):
+def fit_to(thing: Any, rows: Array, weights: Array | None) -> Any:
     """Fit an object to rows, with weights if there are some, and return it."""
-    given = {} if weights is None else {weight_name(thing.fit): weights}
+    given: Any = {} if weights is None else {weight_name(thing.fit): weights}
     found = thing.fit(np.array(rows), **given)
     return thing if found is None else found
 
 
-def weight_name(fit):
+def weight_name(fit: Callable[..., Any]) -> str | None:
     """Return the name of the option for weights; None if there is none."""
     return next((name for name in ("sample_weight", "weights") if name in parameters_of(fit)), None)
 
 
-def lengths_of(thing):
+def lengths_of(thing: Any) -> tuple[str, ...]:
     """Return the names of options that may be lengths in the units of the table.
 
     They are bandwidths by name or, if there are none, floats other than 0.
@@ -81,7 +84,7 @@ def lengths_of(thing):
     )
 
 
-def parameters_of(function):
+def parameters_of(function: Any) -> Mapping[str, Any]:
     """Return the parameters of a function; an empty dictionary if they are unknown."""
     try:
         return inspect.signature(function).parameters
@@ -89,7 +92,7 @@ def parameters_of(function):
         return {}
 
 
-def sampler(thing):
+def sampler(thing: Any) -> Callable[..., Any] | None:
     """Return ``sample(rng, n)``; None if the object cannot sample."""
     draw = next(
         (getattr(thing, name) for name in ("sample", "rvs", "simulate") if has(thing, name)), None

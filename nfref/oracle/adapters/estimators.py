@@ -98,7 +98,7 @@ class Estimator:
     object: Any = None
 
     @property
-    def takes_order(self):
+    def takes_order(self) -> bool:
         """True when ``log_prob`` takes other orders of the chain rule."""
         return "order" in parameters_of(self.log_prob)
 

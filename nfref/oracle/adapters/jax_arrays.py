@@ -11,24 +11,24 @@ from functools import partial
 import numpy as np
 
 from nfref.oracle.adapters.shapes import cast_attributes, conditioned, flow_arguments
-from nfref.runtime.annotations import Any, Callable, DTypeLike
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 SMALLEST = 16  # rows of a padded batch
 
 
-def padded_size(n):
+def padded_size(n: int) -> int:
     """Return the number of rows to which a batch of n is padded."""
     return n if n < 2 else max(SMALLEST, 1 << (n - 1).bit_length())
 
 
-def x64_for(dtype):
+def x64_for(dtype: DTypeLike) -> Any:
     """Return JAX's context manager for computing in ``dtype``; for float32 JAX's default."""
     import jax
 
     return jax.enable_x64(np.dtype(dtype) == np.float64)
 
 
-def computed_in(dtype, function):
+def computed_in(dtype: DTypeLike, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function with JAX set up for computing in ``dtype``."""
 
     def call(*arguments):
@@ -110,7 +110,7 @@ def row_gradient(
     return jax_function(gradient, padded, dtype)
 
 
-def sampler(draw, dtype=np.float64):
+def sampler(draw: Callable[..., Any], dtype: DTypeLike = np.float64) -> Callable[..., Any]:
     """Return sample(rng, n) for a function of (key, n)."""
 
     def sample(rng, n, *context):
@@ -123,7 +123,7 @@ def sampler(draw, dtype=np.float64):
     return computed_in(dtype, sample)
 
 
-def in_dtype(thing, dtype):
+def in_dtype(thing: Any, dtype: DTypeLike) -> Any:
     """Return a copy whose floating arrays have ``dtype``, in a tree or an object's attributes."""
     import copy
 
@@ -150,9 +150,15 @@ def _cast(leaf, dtype):
     return leaf.astype(dtype) if floating else leaf
 
 
-def flow_functions(forward=None, inverse=None, context=None, padded=False, dtype=np.float64):
+def flow_functions(
+    forward: Callable[..., Any] | None = None,
+    inverse: Callable[..., Any] | None = None,
+    context: Array | None = None,
+    padded: bool = False,
+    dtype: DTypeLike = np.float64,
+) -> dict[str, Any]:
     """Return arguments of ``check_flow`` from functions of JAX arrays -> (values, log_det)."""
-    options = {"padded": padded, "dtype": dtype}
+    options: Any = {"padded": padded, "dtype": dtype}
     return flow_arguments(
         forward,
         inverse,
@@ -162,7 +168,13 @@ def flow_functions(forward=None, inverse=None, context=None, padded=False, dtype
     )
 
 
-def density_functions(log_prob, draw, context=None, padded=False, dtype=np.float64):
+def density_functions(
+    log_prob: Callable[..., Any],
+    draw: Callable[..., Any],
+    context: Array | None = None,
+    padded: bool = False,
+    dtype: DTypeLike = np.float64,
+) -> dict[str, Any]:
     """Return arguments of ``check_density`` from functions of JAX arrays."""
     return conditioned(
         {

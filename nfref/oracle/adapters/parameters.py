@@ -3,6 +3,7 @@
 import numpy as np
 
 from nfref.oracle.adapters import jax_arrays, jax_libraries, torch_arrays, torch_libraries
+from nfref.runtime.annotations import Any, Callable, DTypeLike, Generator
 
 ROWS = 24  # rows over which the number is averaged
 
@@ -26,7 +27,15 @@ _DENSITIES = {
 }
 
 
-def parameter_gradients(adapter, thing, dim, rng, dtype, direction, context):
+def parameter_gradients(
+    adapter: Callable[..., Any],
+    thing: Any,
+    dim: int,
+    rng: Generator,
+    dtype: DTypeLike,
+    direction: str,
+    context: Any,
+) -> dict[str, Any]:
     """Return arguments of ``check_parameter_gradients`` for an object of a library.
 
     The differentiated number is a random weighting of values and log_det (of log_prob, for a

@@ -4,15 +4,15 @@ import math
 
 import numpy as np
 
-from nfref.runtime.annotations import Any
+from nfref.runtime.annotations import Any, Array, Callable, Sequence
 
 
-def summed(log_det):
+def summed(log_det: Any) -> Any:
     """Return one number a row; sum the derivatives of a transform of single numbers."""
     return log_det.sum(-1) if getattr(log_det, "ndim", 0) == 2 else log_det
 
 
-def for_all_rows(log_det, rows):
+def for_all_rows(log_det: Any, rows: Array) -> Any:
     """Return one number a row, for a library that gives one number for all rows.
 
     Maps of constant Jacobian may do so; use this only if the library documents it. The dtype does
@@ -31,7 +31,7 @@ def for_all_rows(log_det, rows):
     return log_det
 
 
-def row_by_row(act, sums=True):
+def row_by_row(act: Callable[..., Any], sums: bool = True) -> Callable[..., Any]:
     """Return a library's map rows -> (values, log_det), with one log_det a row.
 
     If ``sums``, derivatives of single coordinates are summed.
@@ -44,7 +44,9 @@ def row_by_row(act, sums=True):
     return run
 
 
-def of_rows(distribution, sample):
+def of_rows(
+    distribution: Any, sample: Callable[..., Any]
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return (log_prob, draw) of a distribution; single numbers become rows of one column.
 
     ``sample`` takes the arguments of ``draw`` and returns events.
@@ -61,7 +63,9 @@ def of_rows(distribution, sample):
     return log_prob, draw
 
 
-def cast_attributes(thing, cast, libraries, seen):
+def cast_attributes(
+    thing: Any, cast: Callable[..., Any], libraries: Sequence[str], seen: set[int]
+) -> None:
     """Apply ``cast`` to arrays in attributes of an object and of its parts."""
     if id(thing) in seen or not hasattr(thing, "__dict__"):
         return
@@ -77,7 +81,13 @@ def cast_attributes(thing, cast, libraries, seen):
             cast_attributes(value, cast, libraries, seen)
 
 
-def flow_arguments(forward, inverse, context, as_arrays, row_gradient):
+def flow_arguments(
+    forward: Callable[..., Any] | None,
+    inverse: Callable[..., Any] | None,
+    context: Any,
+    as_arrays: Callable[..., Any],
+    row_gradient: Callable[..., Any],
+) -> dict[str, Any]:
     """Return arguments of ``check_flow`` from functions of a library's arrays -> (values, log_det).
 
     ``as_arrays`` turns them into functions of NumPy's arrays, ``row_gradient`` makes derivatives.
@@ -95,7 +105,7 @@ def flow_arguments(forward, inverse, context, as_arrays, row_gradient):
     return conditioned(functions, context)
 
 
-def conditioned(functions, context):
+def conditioned(functions: dict[str, Any], context: Any) -> dict[str, Any]:
     """Return arguments of a check, with the context as an array if there is one."""
     return functions if context is None else {**functions, "context": np.asarray(context)}
 

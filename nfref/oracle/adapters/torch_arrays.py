@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 
 from nfref.oracle.adapters.shapes import cast_attributes, conditioned, flow_arguments
-from nfref.runtime.annotations import Any, Callable, DTypeLike
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 
-def torch_function(function):
+def torch_function(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of tensors as one of arrays; tensors share the arrays' memory.
 
     Gradients stay switched on: flows that differentiate internally need them.
@@ -28,7 +28,7 @@ def torch_function(function):
     return call
 
 
-def to_numpy(part):
+def to_numpy(part: Any) -> Any:
     """Return a tensor as an array, detached from its graph."""
     return part.detach().numpy() if hasattr(part, "detach") else part
 
@@ -68,7 +68,7 @@ def row_gradient(number: Callable[..., Any]) -> Callable[..., Any]:
     return gradient
 
 
-def sampler(draw, dtype=np.float64):
+def sampler(draw: Any, dtype: DTypeLike = np.float64) -> Callable[..., Any]:
     """Return sample(rng, n) for a function of n that uses torch's global generator.
 
     The state of the generator is restored. Bases sample in torch's default dtype, which is set to
@@ -90,14 +90,14 @@ def sampler(draw, dtype=np.float64):
     return sample
 
 
-def torch_dtype(dtype):
+def torch_dtype(dtype: DTypeLike) -> Any:
     """Return torch's name of a dtype."""
     import torch
 
     return torch.float32 if np.dtype(dtype) == np.float32 else torch.float64
 
 
-def in_dtype(thing, dtype, train=False):
+def in_dtype(thing: Any, dtype: DTypeLike, train: bool = False) -> Any:
     """Return a copy whose floating parameters, buffers and other tensors have ``dtype``.
 
     Modules are set to evaluation, unless ``train``, and their parameters are frozen, so that torch
@@ -149,12 +149,21 @@ def _cast(value, dtype):
     return value.detach().to(dtype) if casts else value
 
 
-def flow_functions(forward=None, inverse=None, context=None):
+def flow_functions(
+    forward: Callable[..., Any] | None = None,
+    inverse: Callable[..., Any] | None = None,
+    context: Array | None = None,
+) -> dict[str, Any]:
     """Return arguments of ``check_flow`` from ``(rows, *context) -> (values, log_det)``."""
     return flow_arguments(forward, inverse, context, torch_function, row_gradient)
 
 
-def density_functions(log_prob, draw, dtype=np.float64, context=None):
+def density_functions(
+    log_prob: Callable[..., Any],
+    draw: Callable[..., Any] | None,
+    dtype: DTypeLike = np.float64,
+    context: Array | None = None,
+) -> dict[str, Any]:
     """Return arguments of ``check_density`` from tensor functions."""
     return conditioned(
         {

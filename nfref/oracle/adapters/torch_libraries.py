@@ -8,10 +8,14 @@ import numpy as np
 
 from nfref.oracle.adapters.shapes import for_all_rows, of_rows, row_by_row
 from nfref.oracle.adapters.torch_arrays import density_functions, flow_functions, in_dtype
-from nfref.runtime.annotations import Any, Array, DTypeLike
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 
-def from_torch(forward, inverse=None, context=None):
+def from_torch(
+    forward: Callable[..., Any] | None,
+    inverse: Callable[..., Any] | None = None,
+    context: Array | None = None,
+) -> Any:
     """Adapt functions of tensors (N, D) -> (values, log_det) or values.
 
     With a context they also take its rows (N, C).
@@ -22,12 +26,12 @@ def from_torch(forward, inverse=None, context=None):
 # Functions of tensors -------------------------------------------------------------------------
 
 
-def nflows_transform(transform):
+def nflows_transform(transform: Any) -> Any:
     """Return (forward, inverse) of a transform."""
     return (lambda z, *c: transform.inverse(z, *c), lambda x, *c: transform(x, *c))
 
 
-def nflows_distribution(distribution):
+def nflows_distribution(distribution: Any) -> Any:
     """Return (log_prob, draw) of a distribution."""
 
     def draw(n, *context):
@@ -38,7 +42,7 @@ def nflows_distribution(distribution):
     return distribution.log_prob, draw
 
 
-def normflows_flow(flow):
+def normflows_flow(flow: Any) -> Any:
     """Return (forward, inverse) of a flow.
 
     Some layers of normflows, such as LU and affine ones, return one log_det for all rows.
@@ -46,7 +50,7 @@ def normflows_flow(flow):
     return row_by_row(flow, sums=False), row_by_row(flow.inverse, sums=False)
 
 
-def normflows_distribution(distribution):
+def normflows_distribution(distribution: Any) -> Any:
     """Return (log_prob, draw) of a flow or a base.
 
     ``sample`` and ``forward`` of normflows return (x, log_prob).
@@ -59,7 +63,7 @@ def normflows_distribution(distribution):
     return distribution.log_prob, draw
 
 
-def freia_module(module):
+def freia_module(module: Any) -> Any:
     """Return (forward, inverse) of a module or graph.
 
     Modules take and return tuples of tensors, graphs tensors. Modules of constant Jacobian return
@@ -77,7 +81,7 @@ def freia_module(module):
     return lambda z, *c: run(True, z, *c), lambda x, *c: run(False, x, *c)
 
 
-def torch_transform(transform):
+def torch_transform(transform: Any) -> Any:
     """Return (forward, inverse) of a transform.
 
     Transforms of single numbers (``event_dim`` 0) give a log-derivative for each coordinate.
@@ -98,12 +102,12 @@ def torch_transform(transform):
     )
 
 
-def torch_distribution(distribution):
+def torch_distribution(distribution: Any) -> Any:
     """Return (log_prob, draw) of a distribution."""
     return of_rows(distribution, lambda n: distribution.sample((n,)))
 
 
-def zuko_flow(lazy):
+def zuko_flow(lazy: Any) -> Any:
     """Return (forward, inverse) of a lazy transform or flow, which is made for each context."""
 
     def transform_of(context):
@@ -116,7 +120,7 @@ def zuko_flow(lazy):
     )
 
 
-def zuko_distribution(lazy):
+def zuko_distribution(lazy: Any) -> Any:
     """Return (log_prob, draw) of a flow, whose distribution is made for each context."""
 
     def draw(n, *context):
@@ -129,27 +133,37 @@ def zuko_distribution(lazy):
 # Functions of NumPy's arrays ------------------------------------------------------------------
 
 
-def from_nflows(transform, dtype=np.float64, context=None, train=False):
+def from_nflows(
+    transform: Any, dtype: DTypeLike = np.float64, context: Array | None = None, train: bool = False
+) -> Any:
     """Adapt a transform of nflows; ``context`` conditions it if it takes one."""
     return flow_functions(*nflows_transform(in_dtype(transform, dtype, train)), context)
 
 
-def from_nflows_distribution(distribution, dtype=np.float64, context=None):
+def from_nflows_distribution(
+    distribution: Any, dtype: DTypeLike = np.float64, context: Array | None = None
+) -> Any:
     """Adapt a flow or a distribution of nflows, as a density."""
     return density_functions(*nflows_distribution(in_dtype(distribution, dtype)), dtype, context)
 
 
-def from_normflows(flow, dtype=np.float64, context=None, train=False):
+def from_normflows(
+    flow: Any, dtype: DTypeLike = np.float64, context: Array | None = None, train: bool = False
+) -> Any:
     """Adapt a flow of normflows; its directions are nfref's."""
     return flow_functions(*normflows_flow(in_dtype(flow, dtype, train)), context)
 
 
-def from_normflows_distribution(distribution, dtype=np.float64, context=None):
+def from_normflows_distribution(
+    distribution: Any, dtype: DTypeLike = np.float64, context: Array | None = None
+) -> Any:
     """Adapt a ``NormalizingFlow`` or a base distribution of normflows, as a density."""
     return density_functions(*normflows_distribution(in_dtype(distribution, dtype)), dtype, context)
 
 
-def from_freia(module, dtype=np.float64, context=None, train=False):
+def from_freia(
+    module: Any, dtype: DTypeLike = np.float64, context: Array | None = None, train: bool = False
+) -> Any:
     """Adapt a module or graph of FrEIA."""
     return flow_functions(*freia_module(in_dtype(module, dtype, train)), context)
 
@@ -178,16 +192,20 @@ def from_torch_transform(
     return flow_functions(*((back, there) if data_to_latent else (there, back)), context)
 
 
-def from_torch_distribution(distribution, dtype=np.float64):
+def from_torch_distribution(distribution: Any, dtype: DTypeLike = np.float64) -> Any:
     """Adapt a distribution of torch.distributions, Pyro or zuko whose events are vectors."""
     return density_functions(*torch_distribution(in_dtype(distribution, dtype)), dtype)
 
 
-def from_zuko(flow, dtype=np.float64, context=None, train=False):
+def from_zuko(
+    flow: Any, dtype: DTypeLike = np.float64, context: Array | None = None, train: bool = False
+) -> Any:
     """Adapt a flow or a lazy transform of zuko; ``context`` conditions it if it takes one."""
     return flow_functions(*zuko_flow(in_dtype(flow, dtype, train)), context)
 
 
-def from_zuko_distribution(flow, dtype=np.float64, context=None):
+def from_zuko_distribution(
+    flow: Any, dtype: DTypeLike = np.float64, context: Array | None = None
+) -> Any:
     """Adapt a flow of zuko as a density."""
     return density_functions(*zuko_distribution(in_dtype(flow, dtype)), dtype, context)

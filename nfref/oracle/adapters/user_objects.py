@@ -9,7 +9,7 @@ from nfref.oracle.adapters import jax_arrays
 from nfref.oracle.adapters.estimator_protocol import as_numbers, has, parameters_of, sampler
 from nfref.oracle.adapters.jax_libraries import from_jax
 from nfref.oracle.adapters.torch_arrays import density_functions, flow_functions, in_dtype
-from nfref.runtime.annotations import Any, Callable
+from nfref.runtime.annotations import Any, Callable, DTypeLike
 
 
 def own_functions(thing: Any, dtype: Any, train: bool = False) -> Any:
@@ -43,7 +43,7 @@ def own_functions(thing: Any, dtype: Any, train: bool = False) -> Any:
     return functions_of((forward, thing.inverse), dtype)
 
 
-def functions_of(pair, dtype):
+def functions_of(pair: Any, dtype: DTypeLike) -> dict[str, Any]:
     """Return arguments of ``check_flow`` from functions (forward, inverse); one may be None."""
     wanted = [part for part in pair if part is not None]
     if any(written_with(part, "jax") for part in wanted):
@@ -68,7 +68,7 @@ def _object_density(thing, dtype):
     return found
 
 
-def by_number(draw):
+def by_number(draw: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of n, for one that takes n or the shape of a batch.
 
     Torch's distributions take a shape.
@@ -100,13 +100,15 @@ def _sample_of(thing, dtype):
     return jax_arrays.computed_in(dtype, seeded) if of_jax and seeded else seeded
 
 
-def is_torch_module(thing):
+def is_torch_module(thing: Any) -> bool:
     """Check that an object is a module of torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(thing, torch.nn.Module)
 
 
-def float64_twin(adapter, thing, dtype, options):
+def float64_twin(
+    adapter: Callable[..., Any], thing: Any, dtype: DTypeLike, options: dict[str, Any]
+) -> dict[str, Any] | None:
     """Return the flow in float64 with its float32 parameters; None for other dtypes."""
     if np.dtype(dtype) != np.float32:
         return None

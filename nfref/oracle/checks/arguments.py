@@ -3,10 +3,11 @@
 import numpy as np
 
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any, Array, DTypeLike, Generator, Sequence
 from nfref.runtime.checks import check_callable, check_count, check_positive, check_rng
 
 
-def checked_skip(skip, properties):
+def checked_skip(skip: Sequence[str], properties: dict[str, str]) -> tuple[str, ...]:
     """Return the names of properties to leave out, as a tuple; an unknown one is an error."""
     names = (skip,) if isinstance(skip, str) else tuple(skip)
     for name in names:
@@ -15,14 +16,14 @@ def checked_skip(skip, properties):
     return names
 
 
-def check_callables(**functions):
+def check_callables(**functions: Any) -> None:
     """Check that arguments are callable or None."""
     for name, function in functions.items():
         if function is not None:
             check_callable(name, function)
 
 
-def bytes_of(parameters):
+def bytes_of(parameters: Any) -> list[bytes] | None:
     """Return the bytes of every array of nested parameters, or of a function's result."""
     if parameters is None:
         return None
@@ -30,7 +31,9 @@ def bytes_of(parameters):
     return [np.asarray(leaf).tobytes() for leaf in trees.leaves(tree)]
 
 
-def checked_setting(dim, rng, seconds, dtype, context):
+def checked_setting(
+    dim: int, rng: Generator, seconds: float, dtype: DTypeLike, context: Any
+) -> tuple[np.dtype[Any], Array | None]:
     """Return the dtype, and the context as an (M, C) array of it or None.
 
     Raises

@@ -2,23 +2,24 @@
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import CallFailed, columns
+from nfref.oracle.instruments.guarded_calls import CallFailed, Subject, columns
+from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import Box
-from nfref.oracle.report import failed, not_applicable, passed, show
+from nfref.oracle.report import Row, failed, not_applicable, passed, show
 
 # Parts of the way short of an edge, and the largest fall of log_prob there, in parts of log eps: a
 # factor that is rounded to zero falls that far.
 EDGE, DEEP = (1e-3, 1e-5, 1e-7), 0.75
 
 
-def noted(name, faults, fine):
+def noted(name: str, faults: list[str], fine: str) -> Row:
     """Return the row of faults that were recorded during all calls."""
     if faults:
         return failed(name, f"{len(faults)} calls broke it", faults[0])
     return passed(name, fine)
 
 
-def finite(name, measured):
+def finite(name: str, measured: Measurement) -> Row:
     """Check that there is no NaN and no infinity, except where the answer overflows the dtype.
 
     A log-density may be infinite if the density underflows the dtype, is zero at a point or has a
@@ -123,14 +124,14 @@ def _vanishes(measured, p):
     return least < 0.9 * np.log(np.finfo(measured.dtype).tiny)
 
 
-def empty_batch(name, subject, dim):
+def empty_batch(name: str, subject: Subject, dim: int) -> Row:
     """Check that a batch of no rows gives arrays of no rows."""
     values, log_det = subject(np.zeros((0, dim), dtype=subject.dtype), np.zeros(0, dtype=int))
     expected = "(0, D)" if log_det is None else "(0, D) and (0,)"
     return passed(name, f"shapes {expected}")
 
 
-def answers_stay(name, measured):
+def answers_stay(name: str, measured: Measurement) -> Row:
     """Check that later calls do not overwrite arrays that were returned."""
     subject, probes = measured.subject, measured.probes
     index = np.flatnonzero(probes.bulk)
@@ -154,7 +155,7 @@ def answers_stay(name, measured):
     return passed(name, "the arrays of one call compared after the next")
 
 
-def stays_inside(name, measured):
+def stays_inside(name: str, measured: Measurement) -> Row:
     """Check that values lie in the codomain, or on its edge after rounding."""
     codomain = measured.codomain
     if not isinstance(codomain, Box) or codomain.is_everything:

@@ -4,7 +4,9 @@ import numpy as np
 
 from nfref.oracle.checks.pointwise import verdict
 from nfref.oracle.instruments.guarded_calls import CallFailed, columns
-from nfref.oracle.report import failed, passed, show
+from nfref.oracle.instruments.measurement import Measurement
+from nfref.oracle.report import Row, failed, passed, show
+from nfref.runtime.annotations import Any, Array, Callable, Generator
 
 # Sizes at which code for batches fails: those of the tiles, vectors and threads of a machine.
 _POWERS = [2**k + step for k in range(3, 14) for step in (-1, 0, 1)]
@@ -21,7 +23,16 @@ SECONDS = 1.0  # for all sizes
 ENTRIES = 1 << 21  # numbers in one batch
 
 
-def agree(name, measured, index, answer, why, noise=10, first=None, how=""):
+def agree(
+    name: str,
+    measured: Measurement,
+    index: Array,
+    answer: Any,
+    why: str,
+    noise: float = 10,
+    first: Any = None,
+    how: str = "",
+) -> Row:
     """Compare two computations of the same rows, up to rounding and ``noise`` times its measure.
 
     The ``answer``, (values, log_det), is compared with the measured one of the points ``index``, or
@@ -49,7 +60,9 @@ def agree(name, measured, index, answer, why, noise=10, first=None, how=""):
     return unchanged(name, old, new, allowed[index], why, describe)
 
 
-def unchanged(name, old, new, allowed, why, describe):
+def unchanged(
+    name: str, old: Array, new: Array, allowed: Array, why: str, describe: Callable[..., str]
+) -> Row:
     """Return the verdict on (P, K) answers that must equal the ``old`` ones where finite."""
     error = np.where((new == old) | ~np.isfinite(old), 0.0, np.abs(new - old))
     return verdict(name, error, np.where(np.isfinite(allowed), allowed, np.inf), why, describe)
@@ -58,7 +71,7 @@ def unchanged(name, old, new, allowed, why, describe):
 ROUNDING = "rounding: other batches may sum in another order"
 
 
-def row_independence(name, measured, rng):
+def row_independence(name: str, measured: Measurement, rng: Generator) -> Row:
     """Check that a row's answer does not depend on the other rows or on their number."""
     probes = measured.probes
     middle = measured.answered(probes.bulk)[:8]
@@ -85,13 +98,13 @@ def row_independence(name, measured, rng):
     return row
 
 
-def permutation(name, measured, rng):
+def permutation(name: str, measured: Measurement, rng: Generator) -> Row:
     """Check that permuted rows get permuted answers."""
     order = rng.permutation(len(measured.probes))
     return agree(name, measured, order, measured.asked(order), ROUNDING)
 
 
-def batch_sizes(name, measured, rng):
+def batch_sizes(name: str, measured: Measurement, rng: Generator) -> Row:
     """Check batches of many sizes.
 
     They are made of the same rows again and again, so that each row stands at early, middle and
@@ -132,7 +145,7 @@ LAYOUTS = {
 }
 
 
-def memory_layout(name, measured):
+def memory_layout(name: str, measured: Measurement) -> Row:
     """Check that the same numbers in another memory layout get the same answers."""
     probes = measured.probes
     index = np.arange(len(probes))

@@ -21,8 +21,8 @@ from nfref.oracle.checks.sampler import Sampler
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Subject, no_answer
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.probes import Box, Probes, as_domain, make_probes
-from nfref.oracle.report import PASS, Report, inconclusive, not_applicable
-from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Sequence
+from nfref.oracle.report import PASS, Report, Row, inconclusive, not_applicable
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator, Sequence
 from nfref.runtime.checks import check_callable
 
 
@@ -32,7 +32,7 @@ class LogProb(Subject):
     def __init__(self, function: Any, context: Any, dtype: Any, stopwatch: Any) -> None:
         super().__init__("log_prob", function, None, context, dtype, stopwatch)
 
-    def read(self, answer, rows):
+    def read(self, answer: Any, rows: Array) -> tuple[Array, Array | None]:
         """Return the log-densities of an answer as one column, and None."""
         try:
             values, _ = super().read(answer, rows)
@@ -120,13 +120,13 @@ class _Check(Check):
         """Store the density and its sampler."""
         self.domain, self.gradient = domain, gradient
         self.subject = LogProb(log_prob, self.context, self.dtype, self.stopwatch)
-        self.sampler = (
+        self.sampler: Any = (
             None
             if sample is None
             else Sampler(sample, self.dim, self.context, self.dtype, domain, self.stopwatch)
         )
 
-    def rows(self):
+    def rows(self) -> Iterator[Row]:
         """Yield all rows."""
         samples = np.zeros((0, self.dim))
         if self.sampler is not None:
@@ -152,7 +152,7 @@ class _Check(Check):
         yield from self.of_all_calls(subject)
         yield from self.globally(samples)
 
-    def probes(self, samples):
+    def probes(self, samples: Array) -> Probes:
         """Return points of the domain; the bulk of a density is where its samples are."""
         probes = make_probes(self.rng, self.domain, self.dim, self.dtype, self.contexts)
         chosen = samples[:24].astype(self.dtype)
@@ -163,19 +163,19 @@ class _Check(Check):
             probes = probes.only(np.asarray(self.support(probes.rows), dtype=bool))
         return probes
 
-    def log_prob(self, x, context_row=0):
+    def log_prob(self, x: Array, context_row: int = 0) -> Array:
         """Return float64 log-densities for one row of the context."""
         values, _ = self.subject(x.astype(self.dtype), np.full(len(x), context_row))
         return values[:, 0].astype(np.float64)
 
-    def more(self, count, context_row=0):
+    def more(self, count: int, context_row: int = 0) -> Array:
         """Return about ``count`` new samples, those inside of the domain."""
         x = self.sampler.draw(self.rng.spawn(1)[0], count, np.full(count, context_row))
         x = x.astype(np.float64)
         x = x[np.isfinite(x).all(axis=1)]
         return x[self.contains(self.domain, x)]
 
-    def globally(self, samples):
+    def globally(self, samples: Array) -> Iterator[Row]:
         """Yield the rows on the integral and the samples, for one context and then for others."""
         names = ("sample_follows", "normalised")
         if not isinstance(self.domain, Box) and self.support is None:
@@ -207,7 +207,7 @@ class _Check(Check):
                 ]
         yield from rows
 
-    def as_a_whole(self, samples, context_row, seconds):
+    def as_a_whole(self, samples: Array, context_row: int, seconds: float) -> list[Row]:
         """Return [sample_follows, normalised] for one row of the context."""
         whole = self.whole(
             partial(self.log_prob, context_row=context_row),

@@ -20,11 +20,11 @@ from nfref.oracle.checks.base_check import Check
 from nfref.oracle.checks.float64_fallback import of_flows
 from nfref.oracle.checks.properties import FLOW_PROPERTIES
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, columns, no_answer
-from nfref.oracle.instruments.kinks import both_sides, find_kinks
-from nfref.oracle.instruments.measurement import measure_direction
-from nfref.oracle.instruments.probes import Box, as_domain, make_probes
-from nfref.oracle.report import PASS, Report, inconclusive, not_applicable
-from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Sequence
+from nfref.oracle.instruments.kinks import Kink, both_sides, find_kinks
+from nfref.oracle.instruments.measurement import Measurement, measure_direction
+from nfref.oracle.instruments.probes import Box, Probes, as_domain, make_probes
+from nfref.oracle.report import PASS, Report, Row, inconclusive, not_applicable
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator, Sequence
 
 OTHER = {"forward": "inverse", "inverse": "forward"}
 
@@ -141,22 +141,33 @@ class _Check(Check):
     """One run of check_flow: it makes the rows in order, from cheap and local to global."""
 
     def given(
-        self, domains, reference, gradient, make, context_moves, accuracy, smooth, stochastic
-    ):
+        self,
+        domains: Any,
+        reference: Any,
+        gradient: Any,
+        make: Any,
+        context_moves: Array | None,
+        accuracy: float,
+        smooth: bool,
+        stochastic: bool,
+    ) -> None:
         """Store the arguments of ``check_flow``."""
         self.domains, self.make, self.context_moves = domains, make, context_moves
         self.reference = dict(zip(("forward", "inverse"), reference))
         self.gradient = dict(zip(("forward", "inverse"), gradient))
         self.accuracy, self.smooth, self.stochastic = accuracy, smooth, stochastic
 
-    def rows(self, forward, inverse):
+    def rows(
+        self, forward: Callable[..., Any] | None, inverse: Callable[..., Any] | None
+    ) -> Iterator[Row]:
         """Yield all rows."""
         subjects = {
             name: Subject(name, function, self.dim, self.context, self.dtype, self.stopwatch)
             for name, function in (("forward", forward), ("inverse", inverse))
             if function is not None
         }
-        measurements, kinks = {}, {}
+        measurements: dict[str, Measurement] = {}
+        kinks: dict[str, list[Kink]] = {}
         for name, subject in subjects.items():
             subject.has_log_det = not self.stochastic
             yield from self.measure(name, subjects, measurements, kinks)
@@ -194,7 +205,13 @@ class _Check(Check):
             yield from self.of_all_calls(subject, f"_{name}")
         yield from self.globally(subjects, measurements)
 
-    def measure(self, name, subjects, measurements, kinks):
+    def measure(
+        self,
+        name: str,
+        subjects: Any,
+        measurements: dict[str, Measurement],
+        kinks: dict[str, list[Kink]],
+    ) -> Iterator[Row]:
         """Yield rows on the answers in the bulk and far out; measure the direction."""
         subject = subjects[name]
         there, back = self.domains if name == "forward" else self.domains[::-1]
@@ -226,7 +243,9 @@ class _Check(Check):
                 trouble = error
         yield no_answer(f"log_det_{name}", "no answer near points where it had answered", trouble)
 
-    def with_kinks(self, subject, domain, probes):
+    def with_kinks(
+        self, subject: Subject, domain: Any, probes: Probes
+    ) -> tuple[list[Kink], Probes]:
         """Return the kinks of a direction, and its probes with points on both sides of each."""
 
         def evaluate(rows, context_row):
@@ -244,7 +263,7 @@ class _Check(Check):
             probes = probes.join(*both_sides(kinks, domain, distance))
         return kinks, probes
 
-    def round_trips(self, subjects, measurements):
+    def round_trips(self, subjects: Any, measurements: dict[str, Measurement]) -> Any:
         """Yield the rows of both round trips; return True if they hold."""
         names = {
             "forward": ("round_trip_z", "log_dets_cancel_z"),
@@ -270,7 +289,9 @@ class _Check(Check):
             yield from rows
         return holds
 
-    def one_direction(self, name, measured, kinks, holds):
+    def one_direction(
+        self, name: str, measured: Measurement, kinks: Sequence[Kink], holds: bool
+    ) -> Iterator[Row]:
         """Yield the rows on the values and log-determinants of one direction."""
         yield self.timed(array_contract.finite, f"finite_{name}", measured)
         yield self.timed(pointwise.precise, f"precision_{name}", measured)
@@ -296,7 +317,7 @@ class _Check(Check):
             measured, self.gradient[name], self.context_moves, f"_{name}"
         )
 
-    def sweeps(self, subjects, measurements):
+    def sweeps(self, subjects: Any, measurements: dict[str, Measurement]) -> Iterator[Row]:
         """Yield rows on many rows and their images, and on the reference."""
         for name, measured in measurements.items():
             if not isinstance(measured.domain, Box):
@@ -313,7 +334,7 @@ class _Check(Check):
                 sweep.against_reference, f"reference_{name}", measured, self.reference[name], start
             )
 
-    def globally(self, subjects, measurements):
+    def globally(self, subjects: Any, measurements: dict[str, Measurement]) -> Iterator[Row]:
         """Yield the rows on the flow as a whole.
 
         With a simple base density on z, samples that go forward and back follow the base again, and
@@ -367,7 +388,9 @@ class _Check(Check):
                 rows = [context.worse(*pair, k) for pair in zip(rows, found)]
             yield from rows
 
-    def as_a_density(self, inverse, there, back, x, context_row):
+    def as_a_density(
+        self, inverse: Subject, there: Any, back: Any, x: Array | None, context_row: int
+    ) -> list[Row]:
         """Return [normalised], and [panels] in one dimension, for one row of the context."""
 
         def latent(rows):
@@ -401,7 +424,9 @@ class _Check(Check):
             )
         return rows
 
-    def samples_return(self, name, inverse, measurements, z, x):
+    def samples_return(
+        self, name: str, inverse: Subject, measurements: dict[str, Measurement], z: Array, x: Array
+    ) -> Row:
         """Check that samples x of the pushed-forward base follow the base after the inverse."""
         there, back = self.domains
         measured = measurements["forward"]

@@ -16,13 +16,15 @@ from nfref.oracle.instruments.guarded_calls import (
     may_be_called_from_two_threads,
     together,
 )
-from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
+from nfref.oracle.instruments.measurement import Measurement
+from nfref.oracle.report import Row, failed, inconclusive, not_applicable, passed, show
+from nfref.runtime.annotations import Any, Generator, Sequence
 
 CALLS = 256  # calls of a few rows each, before the first ones are repeated
 SECONDS = 0.5  # for all of them
 
 
-def repeatable(name, measured):
+def repeatable(name: str, measured: Measurement) -> Row:
     """Check that the same call gives the same answer."""
     index = np.arange(len(measured.probes))
     # No noise is allowed here: a random answer would excuse itself by its own noise.
@@ -31,7 +33,7 @@ def repeatable(name, measured):
     )
 
 
-def no_memory(name, measured, other, rng):
+def no_memory(name: str, measured: Measurement, other: Any, rng: Generator) -> Row:
     """Check the answer after calls with other rows and calls of the other direction.
 
     That finds caches.
@@ -93,7 +95,7 @@ def _moved_a_little(row, measured, index):
     return row
 
 
-def call_often(measured, rng):
+def call_often(measured: Measurement, rng: Generator) -> None:
     """Call the subject until it was called some hundred times in the whole check."""
     subject, index = measured.subject, np.flatnonzero(measured.probes.bulk)[:8]
     start = subject.stopwatch.left()
@@ -102,7 +104,9 @@ def call_often(measured, rng):
         measured.asked(rng.choice(index, size=min(3, len(index)), replace=False))
 
 
-def many_calls(name, measured, rng, others=()):
+def many_calls(
+    name: str, measured: Measurement, rng: Generator, others: Sequence[Measurement] = ()
+) -> Row:
     """Check that the first answers still hold after many calls, and that all in between agreed.
 
     ``others`` are measurements of subjects that may share a state, such as the other direction of a
@@ -180,7 +184,9 @@ def _asked_again(name, measured, row):
     return row
 
 
-def two_threads(name, measured, rng, rounds=24, groups=12):
+def two_threads(
+    name: str, measured: Measurement, rng: Generator, rounds: int = 24, groups: int = 12
+) -> Row:
     """Check that two threads at once get the answers of one.
 
     On a busy machine one thread's call may be over before the other's begins. So groups of rounds
@@ -254,7 +260,7 @@ def _at_once(subject, probes, batches):
         sys.setswitchinterval(interval)
 
 
-def parameters_unchanged(name, before, after):
+def parameters_unchanged(name: str, before: Any, after: Any) -> Row:
     """Check that the parameters are the same bytes before and after all calls."""
     if before is None:
         return not_applicable(name, "no parameters were named")

@@ -2,11 +2,13 @@
 
 import numpy as np
 
-from nfref.oracle.instruments.kinks import snapped
-from nfref.oracle.report import failed, judged, not_applicable, passed, show
+from nfref.oracle.instruments.kinks import Kink, snapped
+from nfref.oracle.instruments.measurement import Measurement
+from nfref.oracle.report import Row, failed, judged, not_applicable, passed, show
+from nfref.runtime.annotations import Sequence
 
 
-def knots(name, measured, kinks):
+def knots(name: str, measured: Measurement, kinks: Sequence[Kink]) -> Row:
     """Check that log_det on a knot, and one float beside it, is that of one of the sides."""
     if measured.log_det is None:
         return not_applicable(name, f"{measured.subject.name} returns no log_det")
@@ -59,7 +61,9 @@ def _outside(values, allowed):
     return float(np.max(np.where(change < 0.1 * size, error, 0)))
 
 
-def continuity(name, measured, kinks, smooth=False):
+def continuity(
+    name: str, measured: Measurement, kinks: Sequence[Kink], smooth: bool = False
+) -> Row:
     """Return the largest jump of log_det across kinks; a jump fails if ``smooth``.
 
     A kink on a line may be a narrow peak. A jump is as large from close by as from ten times as

@@ -13,8 +13,10 @@ from nfref.oracle.checks.pointwise import verdict
 from nfref.oracle.instruments.guarded_calls import CallFailed
 from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.instruments.kinks import find_kinks, snapped
+from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import Box, step_scale
-from nfref.oracle.report import failed, inconclusive, not_applicable, show
+from nfref.oracle.report import Row, failed, inconclusive, not_applicable, show
+from nfref.runtime.annotations import Any, Array, Generator
 
 # Distances from a knot at which its sides are evaluated. A knot is found to some digits only, which
 # needs a large distance. Beside a steep bin the gradient changes fast, which needs a small one.
@@ -30,20 +32,20 @@ BESIDE = {
 class _Number:
     """The differentiated number of each row, with its measurement."""
 
-    def __init__(self, measured):
+    def __init__(self, measured: Measurement) -> None:
         self.measured = measured
         column = 0 if measured.subject.dim is None else measured.values.shape[1]
         self.value = measured.values[:, 0] if column == 0 else measured.log_det
         self.jacobian = measured.derivatives.jacobian[:, column]
         self.error = measured.derivatives.error[:, column]
 
-    def __call__(self, rows, context_row):
+    def __call__(self, rows: Array, context_row: Array) -> Array:
         """Return the number of each row, as one column."""
         values, log_det = self.measured.subject(rows, context_row)
         return (values if log_det is None else log_det[:, None]).astype(np.float64)
 
 
-def by_rows(name, measured, gradient, rng):
+def by_rows(name: str, measured: Measurement, gradient: Any, rng: Generator) -> Row:
     """Check d log_prob / dx, or d log_det / d row, in the bulk, in the tails and on knots."""
     if gradient is None:
         return not_applicable(name, "no gradient was named")
@@ -103,7 +105,7 @@ def _stands_still(measured, scale):
     return still
 
 
-def by_context(name, measured, gradient):
+def by_context(name: str, measured: Measurement, gradient: Any) -> Row:
     """Check the derivative of the same number by the context, at a few points."""
     if gradient is None:
         return not_applicable(name, "no gradient was named")

@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.oracle.checks.pointwise import verdict
-from nfref.oracle.instruments.guarded_calls import CallFailed, TimedOut
+from nfref.oracle.instruments.guarded_calls import CallFailed, Subject, TimedOut
 from nfref.oracle.instruments.jacobian import complex_step, differentiate, ladder, log_determinants
+from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import step_scale, wide_rows
-from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
+from nfref.oracle.report import Row, failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array
 
 # Factor of an error estimate: the smallest of many estimates is optimistic now and then.
@@ -25,7 +26,7 @@ SCREENED = 1200  # rows of the screening; fewer if rows are wide or calls slow
 SUSPECTS = 12
 
 
-def log_det_matches(name, measured):
+def log_det_matches(name: str, measured: Measurement) -> Row:
     """Compare log_det with log |det| of the numerical Jacobian of the same direction."""
     if measured.log_det is None:
         return inconclusive(name, f"{measured.subject.name} returns no log_det")
@@ -64,7 +65,7 @@ def log_det_matches(name, measured):
         )
         if (
             row.failed
-            and row.error < 1e-4
+            and (row.error or 0) < 1e-4
             and any(fault.endswith("float32") for fault in measured.subject.dtype_faults)
         ):
             return replace(
@@ -136,7 +137,7 @@ def pattern(found: Array, true: Array, tolerance: Array, dim: int) -> str:
     return ""
 
 
-def constant(offset, dim, tolerance):
+def constant(offset: float, dim: int, tolerance: float) -> str:
     """Return the name of a constant in parentheses if an offset is close to it, else ""."""
     for words, value in (
         ("D/2 log 2 pi", 0.5 * dim * np.log(2 * np.pi)),
@@ -215,7 +216,7 @@ def _longdouble_jacobians(measured, points):
     return found.jacobian.astype(np.float64), found.error.astype(np.float64)
 
 
-def complex_step_matches(name, measured):
+def complex_step_matches(name: str, measured: Measurement) -> Row:
     """Compare log_det with the complex step, if the callable takes complex numbers.
 
     Some callables take complex numbers and are not analytic: bisection carries the imaginary part
@@ -311,7 +312,9 @@ def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tu
     return rows[chosen], context_row[chosen]
 
 
-def unbiased(name, function, measured, calls=64, sigmas=8.0):
+def unbiased(
+    name: str, function: Subject, measured: Measurement, calls: int = 64, sigmas: float = 8.0
+) -> Row:
     """Check the mean of a random log_det (stochastic=True) over many calls; report its noise."""
     points = np.flatnonzero(measured.resolved & measured.probes.bulk)
     if np.sum(measured.probes.bulk) * MOST > len(points):

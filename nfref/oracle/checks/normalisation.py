@@ -22,7 +22,8 @@ from nfref.oracle.instruments.quadrature import (
     panel_masses,
     plane_integral,
 )
-from nfref.oracle.report import PASS, failed, inconclusive, passed, show
+from nfref.oracle.report import PASS, Row, failed, inconclusive, passed, show
+from nfref.runtime.annotations import Any, Array, Callable, Generator
 
 # Widest tolerance, in nats, with which an offset counts as judged.
 WIDEST = 1.0
@@ -63,18 +64,18 @@ class Whole:
         Samples on an end of the box or outside of the support, which are not among the others.
     """
 
-    log_prob: object
-    contains: object
-    box: object
+    log_prob: Callable[..., Any]
+    contains: Callable[..., Any]
+    box: Any
     pilot: np.ndarray
     samples: np.ndarray
-    rng: object
+    rng: Generator
     lost: float = 0.0
-    draw: object = None
+    draw: Callable[..., Any] | None = None
     seconds: float = 1.0
-    left_out: object = ()
+    left_out: Any = ()
 
-    def log_density(self, x):
+    def log_density(self, x: Array) -> Array:
         """Return log_prob, and -inf outside of the support."""
         inside = self.contains(x)
         found = np.full(len(x), -np.inf)
@@ -97,7 +98,7 @@ class Whole:
         return found
 
 
-def share_at_an_end(domain, samples):
+def share_at_an_end(domain: Any, samples: Array) -> float:
     """Return the ``lost`` of a Whole: an upper bound of the share of samples on an end.
 
     ``samples`` (N, D) are all samples, before any are left out.
@@ -112,7 +113,7 @@ class NotANumber(Exception):
     """log_prob was nan or +inf at a row."""
 
 
-def checked(log_prob, rows):
+def checked(log_prob: Array, rows: Array) -> Array:
     """Return log-densities of rows; raise NotANumber if one is nan or +inf."""
     bad = np.flatnonzero(np.isnan(log_prob) | (log_prob == np.inf))
     if len(bad):
@@ -123,7 +124,7 @@ def checked(log_prob, rows):
 NO_MASS = (CallFailed, NotANumber, np.linalg.LinAlgError)
 
 
-def of_a_whole(judge):
+def of_a_whole(judge: Callable[..., Any]) -> Any:
     """Return a check of a Whole that turns failed and late calls into rows."""
 
     @functools.wraps(judge)
@@ -142,7 +143,7 @@ def of_a_whole(judge):
 
 
 @of_a_whole
-def normalised(name, whole, floor=1e-5, samples_follow=True):
+def normalised(name: str, whole: Whole, floor: float = 1e-5, samples_follow: bool = True) -> Row:
     """Check that the density integrates to one.
 
     If its samples do not follow it, they only show where the density is, and missing mass is no
@@ -200,7 +201,7 @@ MISTAKES = {
 }
 
 
-def mistaken(name, whole, row):
+def mistaken(name: str, whole: Whole, row: Row) -> Row:
     """Return a failed row, with a hint if one of MISTAKES explains the integral."""
     for words, undone in MISTAKES.items():
         other = replace(whole, log_prob=lambda x, undone=undone: undone(whole.log_prob(x)))
@@ -225,7 +226,7 @@ def _is_heavy(whole):
     return bool(np.any(mass > np.log(1e-6)))
 
 
-def falls(name, whole, dtype):
+def falls(name: str, whole: Whole, dtype: np.dtype[Any]) -> Row | None:
     """Return a failed row if log_prob is too high, too far out, for mass one; else None.
 
     A ball of radius R has at least exp(level) times its volume as mass.
@@ -292,7 +293,7 @@ def _by_forward(whole):
     return np.log(np.mean(weight)), tolerance, f"forward importance sampling, {len(y)} rows"
 
 
-def bridge_of(whole):
+def bridge_of(whole: Whole) -> Any:
     """Return the result of :func:`_between` for the samples of a Whole; None without samples."""
     x = whole.samples[:DRAWS]
     if len(x) < 1000:
@@ -331,7 +332,9 @@ def _by_bridge(whole):
     )
 
 
-def panels(name, whole, distribution, floor, eps):
+def panels(
+    name: str, whole: Whole, distribution: Callable[..., Any], floor: float, eps: float
+) -> Row:
     """Check on a line that the mass between two points is the base's mass between their images.
 
     ``distribution(x)`` is the base's distribution function (N, 1) at the images of (N, 1) rows.

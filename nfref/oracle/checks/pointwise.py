@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import CallFailed
-from nfref.oracle.report import failed, judged, not_applicable, passed, show
-from nfref.runtime.annotations import Any, Array
+from nfref.oracle.instruments.guarded_calls import CallFailed, Subject
+from nfref.oracle.instruments.measurement import Measurement
+from nfref.oracle.instruments.probes import Box
+from nfref.oracle.report import Row, failed, judged, not_applicable, passed, show
+from nfref.runtime.annotations import Any, Array, Callable
 
 
-def verdict(name, error, tolerance, why, describe):
+def verdict(name: str, error: Any, tolerance: Any, why: str, describe: Callable[..., str]) -> Row:
     """Return a row from (P,) or (P, K) errors and tolerances; NaN counts as infinite.
 
     ``describe(p)`` returns the message for point p.
@@ -22,7 +24,7 @@ def verdict(name, error, tolerance, why, describe):
     return passed(name, why, float(error[worst]), float(tolerance[worst]))
 
 
-def or_iterative(row):
+def or_iterative(row: Row) -> Row:
     """Return the row; if it failed by little, with a hint on iterative inverses."""
     if row.failed and row.error is not None and 1e-13 < row.error < 1e-3:
         return replace(
@@ -33,7 +35,7 @@ def or_iterative(row):
     return row
 
 
-def precise(name, measured):
+def precise(name: str, measured: Measurement) -> Row:
     """Check that the noise of values and log_det is near the rounding of their dtype."""
     if measured.dtype != np.float64:
         return not_applicable(name, "asked of float64 alone; float32 noise joins the tolerances")
@@ -63,7 +65,7 @@ def precise(name, measured):
     )
 
 
-def moved_a_little(rows, domain):
+def moved_a_little(rows: Array, domain: Any) -> Array:
     """Return rows moved by 1e-9, relative to large numbers.
 
     The step leads away from an end that is near.
@@ -72,7 +74,7 @@ def moved_a_little(rows, domain):
     return rows + np.where(domain.upper - rows < rows - domain.lower, -step, step)
 
 
-def due_of_a_little(measured):
+def due_of_a_little(measured: Measurement) -> Array:
     """Return (P, K) bool: answers that :func:`moved_a_little` should change by many roundings."""
     rows = measured.probes.rows
     step = moved_a_little(rows, measured.domain) - rows
@@ -81,7 +83,7 @@ def due_of_a_little(measured):
     return np.abs(due) > 3e4 * np.finfo(np.float64).eps * (size + 1e-3)
 
 
-def keeps_digits(name, measured):
+def keeps_digits(name: str, measured: Measurement) -> Row:
     """Check that a log-density changes when its rows move by 1e-9.
 
     Otherwise the rows pass through a shorter format.
@@ -174,7 +176,13 @@ def way_back(measured: Any, other_measured: Any) -> tuple[Array, Array]:
     return allowed, meaningful
 
 
-def round_trip(name, cancel_name, measured, other, other_measured):
+def round_trip(
+    name: str,
+    cancel_name: str,
+    measured: Measurement,
+    other: Any,
+    other_measured: Measurement | None,
+) -> list[Row]:
     """Check that ``other`` undoes this direction, and that the two log-determinants cancel.
 
     A rounding error e of the value y moves the returned point by |J^-1| e. That, not a fixed
@@ -235,7 +243,7 @@ def round_trip(name, cancel_name, measured, other, other_measured):
     ]
 
 
-def keeps_orientation(name, measured, round_trip_holds):
+def keeps_orientation(name: str, measured: Measurement, round_trip_holds: bool) -> Row:
     """Check that the determinant has one sign.
 
     A continuous map whose determinant changes sign folds space. In one dimension this is
@@ -260,7 +268,7 @@ def keeps_orientation(name, measured, round_trip_holds):
     )
 
 
-def monotone(name, subject, domain, context_row):
+def monotone(name: str, subject: Subject, domain: Box, context_row: int) -> Row:
     """Check on a line that larger z always gives larger x, or always smaller x."""
     t = np.concatenate([np.linspace(-8, 8, 801), np.linspace(-40, 40, 81)])
     z = np.unique(domain.from_line(t[:, None])[:, 0].astype(subject.dtype))[:, None]

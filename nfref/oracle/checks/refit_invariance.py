@@ -6,7 +6,9 @@ bandwidth in fixed units. The rows report them. They fail only for what no densi
 
 import numpy as np
 
-from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
+from nfref.oracle.adapters.estimators import Estimator
+from nfref.oracle.report import Row, failed, inconclusive, not_applicable, passed, show
+from nfref.runtime.annotations import Any, Array, Callable, Generator
 
 EXACT = 1e-6  # largest difference of two equal fits, relative to 1 + |log p|
 ROWS = 400  # rows of the table in a fit
@@ -23,7 +25,7 @@ class Fits:
     ``scaled`` are the columns that may be multiplied: continuous ones without ends.
     """
 
-    def __init__(self, estimator, table, scaled, rng):
+    def __init__(self, estimator: Estimator, table: Array, scaled: Array, rng: Generator) -> None:
         self.estimator, self.scaled, self.rng = estimator, scaled, rng
         self.rows = table[:ROWS]
         self.trouble = None if estimator.fit is not None else "it cannot be fitted again"
@@ -37,11 +39,11 @@ class Fits:
                 f"{np.max(np.abs(self.base - again)):.2g}: random_state=?"
             )
 
-    def log_prob(self, table, rows, weights=None):
+    def log_prob(self, table: Array, rows: Array, weights: Array | None = None) -> Array:
         """Return log p of rows after a fit to a table."""
         return np.asarray(self.estimator.fit(table, weights).log_prob(rows), dtype=np.float64)
 
-    def changed(self, table):
+    def changed(self, table: Array) -> Any:
         """Fit to a table of other columns than those for which the options were chosen."""
         try:
             return self.estimator.fit(table, None)
@@ -50,7 +52,7 @@ class Fits:
         except (ValueError, TypeError) as error:
             raise Refused(f"the changed table is refused: {error}") from error
 
-    def judged(self, name, judge, *more):
+    def judged(self, name: str, judge: Callable[..., Any], *more: Any) -> Row:
         """Return the row of a property, or a note if fits cannot be compared."""
         if self.trouble:
             return not_applicable(name, self.trouble)
@@ -60,14 +62,14 @@ class Fits:
             return not_applicable(name, str(error).splitlines()[0])
 
 
-def same(a, b):
+def same(a: Array, b: Array) -> bool:
     """Check that two arrays of log-densities are equal up to rounding."""
     with np.errstate(invalid="ignore"):
         close = np.abs(a - b) <= EXACT * (1 + np.abs(a))
     return bool(np.all(close | (a == b)))
 
 
-def units(name, fits):
+def units(name: str, fits: Fits) -> Row:
     """Check that scaled columns move log p by minus the logarithms of the factors.
 
     The factors are powers of two, so that no digit is lost.
@@ -150,7 +152,7 @@ def _normal(some, others):
     )
 
 
-def column_order(name, fits, judge_mass):
+def column_order(name: str, fits: Fits, judge_mass: Callable[..., Any]) -> Row:
     """Check that fits to the columns in two other orders are densities."""
     dim = fits.rows.shape[1]
     if dim < 2:
@@ -171,7 +173,7 @@ def column_order(name, fits, judge_mass):
     return passed(name, f"columns in two other orders: {words}")
 
 
-def row_order(name, fits):
+def row_order(name: str, fits: Fits) -> Row:
     """Check that fits to rows sorted by a column, and reversed, differ little."""
     worst = 0.0
     for rows in (fits.rows[np.argsort(fits.rows[:, 0])], fits.rows[::-1]):
@@ -189,7 +191,7 @@ def row_order(name, fits):
     )
 
 
-def weights(name, fits):
+def weights(name: str, fits: Fits) -> Row:
     """Compare weights with copies: every row of a lower half counts nine times."""
     if not fits.estimator.weighted:
         return not_applicable(name, "fit takes no weights")

@@ -8,14 +8,14 @@ from operator import itemgetter
 
 import numpy as np
 
-from nfref.oracle.checks.normalisation import bridge_of, checked, of_a_whole
+from nfref.oracle.checks.normalisation import Whole, bridge_of, checked, of_a_whole
 from nfref.oracle.checks.uniform import uniform_row
 from nfref.oracle.instruments import density_deformation
 from nfref.oracle.instruments.guarded_calls import load
 from nfref.oracle.instruments.importance import BERNSTEIN
 from nfref.oracle.instruments.merge import SIGMAS
 from nfref.oracle.instruments.quadrature import line_integral
-from nfref.oracle.report import failed, inconclusive, judged, passed, show
+from nfref.oracle.report import Row, failed, inconclusive, judged, passed, show
 
 FEATURES = 24
 FEWEST, DRAWS = 6, 16000  # maps, even if they are slow; samples
@@ -31,7 +31,7 @@ POWER = 0.4  # least power of the distance with which the mass near an end falls
 
 
 @of_a_whole
-def follows(name, whole):
+def follows(name: str, whole: Whole) -> Row:
     """Check that samples follow the density up to a constant, which is another property."""
     if not len(whole.samples) + len(whole.left_out):
         return inconclusive(name, "no sample function")
@@ -214,7 +214,9 @@ def _words(whole, made, step, rounds=6):
             made, step, whole.log_density, there, whole.log_density(there)
         )
         # The mean over the variance is a Newton step.
-        due += float(np.clip(np.mean(values) * step / (2 * max(np.var(values), 1e-12)), -0.5, 0.5))
+        due += float(
+            np.clip(np.mean(values) * step / (2 * max(float(np.var(values)), 1e-12)), -0.5, 0.5)
+        )
     if "scale" in made.name or "tail" in made.name:
         return (
             f"{made.name}: samples are about {np.exp(-due):.3g} times as far out as log_prob says"

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, no_answer
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Stopwatch, no_answer
 from nfref.oracle.instruments.merge import SIGMAS
 from nfref.oracle.instruments.probes import Box
-from nfref.oracle.report import failed, passed, show
+from nfref.oracle.report import Row, failed, passed, show
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator
 
 SAMPLES = 20000
 
@@ -13,11 +14,19 @@ SAMPLES = 20000
 class Sampler:
     """``sample(rng, n)`` with checks; the first row of the context is the default."""
 
-    def __init__(self, function, dim, context, dtype, domain, stopwatch):
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        dim: int,
+        context: Array | None,
+        dtype: DTypeLike,
+        domain: Any,
+        stopwatch: Stopwatch,
+    ) -> None:
         self.function, self.dim, self.context, self.dtype = function, dim, context, dtype
         self.domain, self.stopwatch = domain, stopwatch
 
-    def draw(self, rng, n, context_row=None):
+    def draw(self, rng: Generator, n: int, context_row: Array | None = None) -> Array:
         """Return n samples as an array, or raise `CallFailed` or `TimedOut`."""
         arguments = [rng, n]
         if self.context is not None:
@@ -40,7 +49,7 @@ class Sampler:
             )
         return x
 
-    def rows(self, rng):
+    def rows(self, rng: Generator) -> Any:
         """Yield rows about the sampler; return samples as float64."""
         self.stopwatch.restart()
         seed = int(rng.integers(2**32))
@@ -57,7 +66,7 @@ class Sampler:
         yield independent("sample_independent", x)
         return x
 
-    def shape(self, x):
+    def shape(self, x: Array) -> Row:
         """Check that samples are finite, of the dtype, and inside the domain."""
         trouble = None
         if x.dtype != self.dtype:
@@ -72,7 +81,7 @@ class Sampler:
         why = f"{len(x)} samples"
         return failed("sample_shape", why, trouble) if trouble else passed("sample_shape", why)
 
-    def empty(self):
+    def empty(self) -> Row:
         """Check that n = 0 gives an array of no rows."""
         try:
             self.draw(np.random.default_rng(0), 0)
@@ -80,7 +89,7 @@ class Sampler:
             return no_answer("sample_empty", "n = 0 is a number of samples", error)
         return passed("sample_empty", "n = 0 gives shape (0, D)")
 
-    def generator(self, x, seed):
+    def generator(self, x: Array, seed: int) -> Iterator[Row]:
         """Check that equal generators give equal samples, and others give others."""
         name, why = "sample_repeatable", "two equal generators, then one of them again"
         self.stopwatch.restart()
@@ -109,7 +118,7 @@ class Sampler:
         yield passed(name, why)
 
 
-def independent(name, x):
+def independent(name: str, x: Array) -> Row:
     """Check that successive samples are independent: correlations at a few lags, and repeats.
 
     The correlations are those of signs about the median, column by column, so that heavy tails do

@@ -7,9 +7,10 @@ roundings.
 import numpy as np
 
 from nfref.oracle.instruments.guarded_calls import CallFailed, columns
-from nfref.oracle.instruments.measurement import ULPS
+from nfref.oracle.instruments.measurement import ULPS, Measurement
 from nfref.oracle.instruments.probes import Box, wide_rows
-from nfref.oracle.report import failed, inconclusive, judged, not_applicable, passed, show
+from nfref.oracle.report import Row, failed, inconclusive, judged, not_applicable, passed, show
+from nfref.runtime.annotations import Any, Array, Generator
 
 COUNT = {"float64": 6000, "float32": 20000}
 SECONDS = 0.5
@@ -18,7 +19,7 @@ AGAIN = 48  # rows that are measured again before a failure
 DISTINCT = 64  # different numbers that are not all float32 ones by chance
 
 
-def sweep(name, measured, other, start):
+def sweep(name: str, measured: Measurement, other: Any, start: Array) -> Row:
     """Check one direction at the rows ``start``, and the other direction at their images."""
     subject = measured.subject
     context_row = np.arange(len(start)) % (1 if subject.context is None else len(subject.context))
@@ -199,7 +200,7 @@ def _responses(function, rows, answer, domain, eps, nudge, draws, context_row):
     return largest / NUDGE
 
 
-def against_reference(name, measured, reference, start):
+def against_reference(name: str, measured: Measurement, reference: Any, start: Array) -> Row:
     """Compare values and log_det with another implementation in float64."""
     if reference is None:
         return not_applicable(name, "no reference was named")
@@ -216,9 +217,10 @@ def against_reference(name, measured, reference, start):
         values, log_det = subject(start, context_row)
     except CallFailed as error:
         return failed(name, f"{len(start)} rows", str(error))
-    expected, expected_log_det = (
+    parts: Any = (
         None if part is None else np.asarray(part, dtype=np.float64) for part in truth(exact)
     )
+    expected, expected_log_det = parts
     eps = float(np.finfo(measured.dtype).eps)
     ulps = ULPS[measured.dtype.name]
 
@@ -258,7 +260,7 @@ def against_reference(name, measured, reference, start):
     )
 
 
-def affordable(subjects, seconds, least, most, dim):
+def affordable(subjects: Any, seconds: float, least: float, most: float, dim: int) -> int:
     """Return the number of rows that all subjects take in this time, once each.
 
     It is also limited to four million numbers.
@@ -268,7 +270,7 @@ def affordable(subjects, seconds, least, most, dim):
     return int(max(min(least, 4e6 / dim), min(most, in_time, 4e6 / dim)))
 
 
-def rows_for(subjects, domain, rng, dim, dtype):
+def rows_for(subjects: Any, domain: Any, rng: Generator, dim: int, dtype: np.dtype[Any]) -> Array:
     """Return rows of a box, as many as there is time for: the bulk, and up to four times as wide.
 
     ``subjects`` are all directions that will be called: one may need a root search while its

@@ -7,11 +7,13 @@ import pickle
 
 import numpy as np
 
+from nfref.oracle.adapters.estimators import Estimator
 from nfref.oracle.instruments.importance import BERNSTEIN
 from nfref.oracle.instruments.merge import SIGMAS
 from nfref.oracle.instruments.probes import Box
 from nfref.oracle.instruments.quadrature import line_integral
-from nfref.oracle.report import failed, not_applicable, passed, show
+from nfref.oracle.report import Row, failed, not_applicable, passed, show
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 
 TABLE_PROPERTIES = {
     "rows_of_table": "every row of the table has a finite log-density",
@@ -32,7 +34,7 @@ MISSED = 0.01  # largest share of samples with values that no row of the table h
 LOWEST = {"float64": -700.0, "float32": -80.0}  # the log of a number that is about to underflow
 
 
-def rows_of_table(name, log_prob, table):
+def rows_of_table(name: str, log_prob: Callable[..., Any], table: Array) -> Row:
     """Check that every row of the table has a finite log-density."""
     bad = np.flatnonzero(~np.isfinite(found := log_prob(table)))
     why = f"{len(table)} rows"
@@ -54,7 +56,9 @@ def _far(rng, table, free, distances):
     return start, start + np.asarray(distances)[:, None] * direction * spread
 
 
-def higher_at_rows(name, log_prob, table, free, rng):
+def higher_at_rows(
+    name: str, log_prob: Callable[..., Any], table: Array, free: Array, rng: Generator
+) -> Row:
     """Check that the density is higher in the table than all around it."""
     _, far = _far(rng, table, free, np.repeat([10.0, 20.0, 30.0], 20))
     near, away = np.median(log_prob(table)), np.median(log_prob(far))
@@ -70,7 +74,15 @@ def higher_at_rows(name, log_prob, table, free, rng):
     return passed(name, why)
 
 
-def far_out(name, log_prob, table, free, rng, estimator, dtype):
+def far_out(
+    name: str,
+    log_prob: Callable[..., Any],
+    table: Array,
+    free: Array,
+    rng: Generator,
+    estimator: Estimator,
+    dtype: np.dtype[Any],
+) -> Row:
     """Check that far from the table log p is no nan and does not underflow."""
     start, far = _far(rng, table, free, np.repeat([5.0, 30.0, 100.0, 1e4], 4))
     found = log_prob(far)
@@ -101,7 +113,14 @@ def far_out(name, log_prob, table, free, rng, estimator, dtype):
     )
 
 
-def categories(name, table, samples, discrete, levels, log_prob):
+def categories(
+    name: str,
+    table: Array,
+    samples: Array,
+    discrete: Sequence[int],
+    levels: dict[int, Array],
+    log_prob: Callable[..., Any],
+) -> Row:
     """Check that values of discrete columns occur as often as the table and log p say.
 
     If rows (x, v) follow p, [v = k] - p(v = k | x) has mean zero for each k. So has its product
@@ -154,7 +173,7 @@ def categories(name, table, samples, discrete, levels, log_prob):
     return passed(name, f"{why}; {strange}" if strange else why, float(z[side, k]), SIGMAS)
 
 
-def combinations(levels, discrete):
+def combinations(levels: dict[int, Array], discrete: Sequence[int]) -> Array:
     """Return (K, discrete columns): every combination of the columns' ``levels``."""
     grid = np.meshgrid(*(levels[column] for column in discrete), indexing="ij")
     return np.stack([part.ravel() for part in grid], axis=1)
@@ -190,7 +209,14 @@ def _total(function, row, column, table, ends, levels, rounding):
     return found.value, 10 * found.error + 1e-6
 
 
-def conditionals(name, estimator, table, ends, rng, levels):
+def conditionals(
+    name: str,
+    estimator: Estimator,
+    table: Array,
+    ends: Any,
+    rng: Generator,
+    levels: dict[int, Array],
+) -> Row:
     """Check that p(column | given) sums or integrates to one, for a few rows."""
     if estimator.conditional is None:
         return not_applicable(name, "no conditional densities are offered")
@@ -227,31 +253,27 @@ def _orders(estimator, dim):
     return [natural, natural[::-1], natural[1:] + natural[:1]]
 
 
-def chain_rule(name, estimator, table):
+def chain_rule(name: str, estimator: Estimator, table: Array) -> Row:
     """Check that log p is the sum of log p(column | columns before it), for every order."""
     if estimator.conditional is None:
         return not_applicable(name, "no conditional densities are offered")
     rows, worst, orders = table[:50], 0.0, _orders(estimator, table.shape[1])
     for order in orders:
-        joint = (
-            estimator.log_prob(rows, order=order)
-            if estimator.takes_order
-            else (estimator.log_prob(rows))
-        )
+        given = {"order": order} if estimator.takes_order else {}
+        joint = estimator.log_prob(rows, **given)
         factors = [
             np.asarray(estimator.conditional(rows, column, order[:k]), dtype=float)
             for k, column in enumerate(order)
         ]
-        error = np.abs(np.asarray(joint, dtype=float) - sum(factors)) / (1 + np.abs(sum(factors)))
+        total: Any = sum(factors)
+        error = np.abs(np.asarray(joint, dtype=float) - total) / (1 + np.abs(total))
         k = int(np.argmax(np.nan_to_num(error, nan=np.inf)))
         if not error[k] < 1e-5:
             first = [
                 column
                 for column in range(len(order))
                 if np.allclose(
-                    joint,
-                    sum(factors) - factors[0] + estimator.conditional(rows, column, ()),
-                    rtol=1e-5,
+                    joint, total - factors[0] + estimator.conditional(rows, column, ()), rtol=1e-5
                 )
             ]
             hint = (
@@ -263,7 +285,7 @@ def chain_rule(name, estimator, table):
                 name,
                 f"order {list(order)}",
                 f"log p {joint[k]:.8g}, its factors add "
-                f"up to {sum(factors)[k]:.8g} at {show(rows[k])}{hint}",
+                f"up to {total[k]:.8g} at {show(rows[k])}{hint}",
                 float(error[k]),
                 1e-5,
             )
@@ -271,7 +293,14 @@ def chain_rule(name, estimator, table):
     return passed(name, f"{len(orders)} orders of {table.shape[1]} columns", worst, 1e-5)
 
 
-def marginal(name, estimator, table, ends, rng, levels):
+def marginal(
+    name: str,
+    estimator: Estimator,
+    table: Array,
+    ends: Any,
+    rng: Generator,
+    levels: dict[int, Array],
+) -> Row:
     """Check that the joint, one column summed or integrated out, is the marginal of the others."""
     dim = table.shape[1]
     if estimator.marginal is None or dim < 2:
@@ -295,7 +324,7 @@ def marginal(name, estimator, table, ends, rng, levels):
     return passed(name, f"column {out} integrated out at 6 rows", worst, allowed)
 
 
-def pickled(name, estimator, table, remake):
+def pickled(name: str, estimator: Estimator, table: Array, remake: Callable[..., Any]) -> Row:
     """Check that an estimator gives the same answers after pickling."""
     if estimator.object is None:
         return not_applicable(name, "functions are not pickled")

@@ -3,10 +3,11 @@
 import numpy as np
 
 from nfref.oracle.instruments.merge import LEVEL, SIGMAS
-from nfref.oracle.report import failed, passed, show
+from nfref.oracle.report import Row, failed, passed, show
+from nfref.runtime.annotations import Array
 
 
-def kolmogorov_smirnov(u):
+def kolmogorov_smirnov(u: Array) -> tuple[float, float]:
     """Return the distance of (N,) numbers from the uniform distribution, and its p-value."""
     from scipy.special import kolmogorov
 
@@ -16,7 +17,7 @@ def kolmogorov_smirnov(u):
     return distance, float(kolmogorov(distance * np.sqrt(len(u))))
 
 
-def uniform_row(name, u, what):
+def uniform_row(name: str, u: Array, what: str) -> Row:
     """Check one column like :func:`ks_row`, with more power for location and scale."""
     row = ks_row(name, u[:, None], what)
     if row.failed:
@@ -34,7 +35,7 @@ def uniform_row(name, u, what):
     return row
 
 
-def ks_row(name, u, what, lost=0.0):
+def ks_row(name: str, u: Array, what: str, lost: float = 0.0) -> Row:
     """Check that each column of (N, D) numbers is uniform.
 
     ``lost`` is the share of rows that rounding may have moved anywhere.

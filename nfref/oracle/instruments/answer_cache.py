@@ -6,6 +6,8 @@ with the number of calls, the batch or the place in it.
 
 import numpy as np
 
+from nfref.runtime.annotations import Array
+
 MOST = 4096  # rows of one call that are compared; more would cost memory
 
 
@@ -30,7 +32,7 @@ class AnswerCache:
         self.first = self.worst = np.zeros((0, 0))
         self.distance = np.zeros(0)
 
-    def store(self, rows, context_row, answers):
+    def store(self, rows: Array, context_row: Array, answers: Array) -> None:
         """Store the (N, K) answers of rows that are not known yet."""
         new = []
         for i, key in enumerate(_keys(rows, context_row)):
@@ -45,7 +47,7 @@ class AnswerCache:
             self.distance = np.append(self.distance, np.zeros(len(new)))
             self.words += [""] * len(new)
 
-    def compare(self, rows, context_row, answers, call):
+    def compare(self, rows: Array, context_row: Array, answers: Array, call: int) -> None:
         """Record the distance of the answers from the first ones."""
         if not self.slots:
             return
@@ -70,7 +72,7 @@ class AnswerCache:
                 self.distance[slot], self.worst[slot] = distance[k], new[k]
                 self.words[slot] = f"call {call}, row {at[k]} of {len(rows)}"
 
-    def slot_of(self, rows, context_row):
+    def slot_of(self, rows: Array, context_row: Array) -> Array:
         """Return the (N,) indices of rows in the arrays, -1 for rows that are not known."""
         return np.array([self.slots.get(key, -1) for key in _keys(rows, context_row)], dtype=int)
 

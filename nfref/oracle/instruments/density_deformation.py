@@ -51,11 +51,11 @@ class Frame:
     center: np.ndarray
     root: np.ndarray
 
-    def to(self, x):
+    def to(self, x: Array) -> Array:
         """Return the coordinates u of rows x."""
         return np.linalg.solve(self.root, (x - self.center).T).T
 
-    def back(self, u):
+    def back(self, u: Array) -> Array:
         """Return the rows x of coordinates u."""
         return self.center + u @ self.root.T
 
@@ -68,7 +68,7 @@ class Map:
     frame: Frame
     move: Callable[..., Any]
 
-    def __call__(self, x, step):
+    def __call__(self, x: Array, step: float) -> tuple[Array, Array]:
         """Return the image of rows x and the logarithm of the Jacobian determinant."""
         u, log_jacobian = self.move(self.frame.to(x), step)
         return self.frame.back(u), log_jacobian

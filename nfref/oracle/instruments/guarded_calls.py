@@ -20,7 +20,7 @@ import warnings
 import numpy as np
 
 from nfref.oracle.instruments.answer_cache import AnswerCache
-from nfref.oracle.report import failed, inconclusive, show
+from nfref.oracle.report import Row, failed, inconclusive, show
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 KEPT = 1 << 20  # numbers of past calls that are kept to repeat them
@@ -49,7 +49,7 @@ NO_ANSWER = (CallFailed, TimedOut)
 REMEDY = "give it more time (seconds=), or an adapter that compiles it"
 
 
-def no_answer(name, why, error):
+def no_answer(name: str, why: str, error: Any) -> Row:
     """Return the row of a property for which a call gave no answer, or none in time."""
     if isinstance(error, TimedOut):
         return inconclusive(name, "out of time", str(error))
@@ -68,16 +68,16 @@ class Stopwatch:
         self.running: list = []
         self.restart()
 
-    def restart(self):
+    def restart(self) -> None:
         """Start the time of the next property."""
         self.load = load()
         self.end = time.monotonic() + self.load * self.seconds
 
-    def left(self):
+    def left(self) -> float:
         """Return the seconds that are left."""
         return self.end - time.monotonic()
 
-    def busy_with(self, function):
+    def busy_with(self, function: Callable[..., Any]) -> bool:
         """Check that an earlier call still blocks this function.
 
         Wait for each such call once more, as long as a property may take: it may just be slow.
@@ -91,7 +91,13 @@ class Stopwatch:
         self.running = [call for call in self.running if call.is_alive()]
         return any(alone or call.function is function for call in self.running)
 
-    def call(self, name, function, arguments, about=lambda: ""):
+    def call(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        arguments: Any,
+        about: Callable[[], str] = lambda: "",
+    ) -> Any:
         """Return ``function(*arguments)`` within the time that is left, or raise `TimedOut`.
 
         ``about`` returns what the message says of a call that takes too long.
@@ -105,7 +111,7 @@ class Stopwatch:
             raise TimedOut(f"{name} ran out of time{about()}; {REMEDY}") from None
 
 
-def load():
+def load() -> float:
     """Return the processes that want to run per core, averaged over a minute; 1 at least."""
     try:
         return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
@@ -116,21 +122,22 @@ def load():
 class _Call(threading.Thread):
     """One call in a thread of its own; ``value`` or ``error`` is its result."""
 
-    def __init__(self, function, arguments):
+    def __init__(self, function: Callable[..., Any], arguments: Any) -> None:
         super().__init__(daemon=True)
         self.function, self.arguments = function, arguments
-        self.value = self.error = None
+        self.value: Any = None
+        self.error: BaseException | None = None
         self.waited = False
         self.abandoned = False  # True once nobody waits for it
 
-    def run(self):
+    def run(self) -> None:
         try:
             with np.errstate(all="ignore"):
                 self.value = self.function(*self.arguments)
         except BaseException as error:  # SystemExit too: the check must report it
             self.error = error
 
-    def result(self):
+    def result(self) -> Any:
         """Return the value, or raise `CallFailed` if the call raised."""
         if self.error is None:
             return self.value
@@ -147,12 +154,12 @@ class StillRunning(Exception):
         self.calls = calls
 
 
-def in_time(function, arguments, seconds):
+def in_time(function: Callable[..., Any], arguments: Any, seconds: float) -> Any:
     """Return ``function(*arguments)``, or raise `CallFailed` or `StillRunning`."""
     return together([(function, arguments)], seconds)[0].result()
 
 
-def together(calls, seconds):
+def together(calls: Any, seconds: float) -> list[_Call]:
     """Start (function, arguments) pairs at once, each in a thread, and wait for all of them."""
     threads = [_Call(function, arguments) for function, arguments in calls]
     end = time.monotonic() + max(seconds, 0.0)
@@ -170,7 +177,7 @@ def together(calls, seconds):
     return threads
 
 
-def may_be_called_from_two_threads():
+def may_be_called_from_two_threads() -> bool:
     """Check that two threads may run parallel kernels at once.
 
     With Numba's workqueue layer two parallel kernels at once abort the process.
@@ -184,7 +191,7 @@ def may_be_called_from_two_threads():
         return True
 
 
-def columns(values, log_det):
+def columns(values: Array, log_det: Any) -> Array:
     """Return values, and log_det if there is one, side by side as (N, K)."""
     parts = [values if values.ndim == 2 else values[:, None]]
     return np.concatenate(parts if log_det is None else [*parts, log_det[:, None]], axis=1)
@@ -227,24 +234,26 @@ class Subject:
         self.past: list = []  # (number of the call, rows, context_row, answers)
         self.seconds, self.rows = 0.0, 0
 
-    def apart(self, **changes):
+    def apart(self, **changes: Any) -> "Subject":
         """Return the same callable with some attributes changed and an empty answer cache."""
         other = copy.copy(self)
         vars(other).update(answer_cache=AnswerCache(), past=[], kept=0, **changes)
         return other
 
-    def arguments(self, rows, context_row, arrange=np.array):
+    def arguments(
+        self, rows: Array, context_row: Array, arrange: Callable[..., Any] = np.array
+    ) -> list[Array]:
         """Return copies of the rows and of their context, in the memory layout of ``arrange``."""
         given = [arrange(rows)]
         if self.context is not None:
             given.append(arrange(self.context[context_row]))
         return given
 
-    def seconds_a_row(self):
+    def seconds_a_row(self) -> float:
         """Return the mean time of a row so far, in large and small batches."""
         return self.seconds / max(self.rows, 1)
 
-    def raw(self, rows, context_row, arrange=np.array):
+    def raw(self, rows: Array, context_row: Array, arrange: Callable[..., Any] = np.array) -> Any:
         """Return the callable's own answer; record a call that wrote into its arguments."""
         arguments = self.arguments(rows, context_row, arrange)
         before = [argument.copy() for argument in arguments]
@@ -272,7 +281,9 @@ class Subject:
                 )
         return answer
 
-    def __call__(self, rows, context_row, arrange=np.array):
+    def __call__(
+        self, rows: Array, context_row: Array, arrange: Callable[..., Any] = np.array
+    ) -> tuple[Array, Array | None]:
         """Return (values, log_det) in the working dtype; log_det is None if there is none.
 
         A wrong dtype or a wrong shape of log_det is recorded and repaired, so that the other
@@ -288,11 +299,11 @@ class Subject:
             self.past.append((self.calls, np.array(rows), context_row, answers.astype(np.float64)))
         return values, log_det
 
-    def store(self, rows, context_row, values, log_det):
+    def store(self, rows: Array, context_row: Array, values: Array, log_det: Array | None) -> None:
         """Store these answers as the first ones, with which later ones are compared."""
         self.answer_cache.store(rows, context_row, columns(values, log_det))
 
-    def read(self, answer, rows):
+    def read(self, answer: Any, rows: Array) -> tuple[Array, Array | None]:
         """Return (values, log_det) of an answer, checked and cast like :meth:`__call__`."""
         values, log_det = self.split(answer)
         expected = (len(rows),) if self.dim is None else (len(rows), self.dim)
@@ -317,7 +328,7 @@ class Subject:
             self._cast("log_det", log_det, rows.dtype),
         )
 
-    def split(self, answer):
+    def split(self, answer: Any) -> Any:
         """Split an answer into (values, log_det)."""
         if answer is None:
             raise CallFailed(

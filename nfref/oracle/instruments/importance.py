@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.oracle.instruments.merge import SIGMAS
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Any, Array, Generator
 
 # In Bernstein's inequality at level 1e-9, ln(1 / level) / 3: the part of the largest term.
 BERNSTEIN = 7.0
@@ -43,21 +43,21 @@ class Proposal:
     freedom: float = 5.0
 
     @classmethod
-    def around(cls, pilot, rng, components=64):
+    def around(cls, pilot: Array, rng: Generator, components: int = 64) -> "Proposal":
         """Return a wide mixture for forward sampling: Student t around some of the pilot rows."""
         dim = pilot.shape[1]
         chosen = pilot[rng.choice(len(pilot), size=min(components, len(pilot)), replace=False)]
         shrink = len(chosen) ** (-1 / (dim + 4))
         return cls(chosen, shrink * root_of(np.atleast_2d(np.cov(pilot.T))))
 
-    def sample(self, rng, count):
+    def sample(self, rng: Generator, count: int) -> Array:
         """Return (count, D) samples."""
         normal = rng.standard_normal((count, self.centers.shape[1]))
         if np.isfinite(self.freedom):
             normal /= np.sqrt(rng.chisquare(self.freedom, (count, 1)) / self.freedom)
         return self.centers[rng.integers(len(self.centers), size=count)] + normal @ self.root.T
 
-    def log_prob(self, x):
+    def log_prob(self, x: Array) -> Array:
         """Return the log-density (N,) at rows x (N, D)."""
         from scipy.special import gammaln
 
@@ -112,7 +112,7 @@ def _middle_half(rows):
     return center, root
 
 
-def bumps(pilot: Array, log_prob: Array, rng: Any, components: Any = 200) -> Proposal:
+def bumps(pilot: Array, log_prob: Array, rng: Any, components: Any = 200) -> "Proposal":
     """Return the mixture of normal bumps around pilot rows that overlaps best with a density.
 
     Wide bumps, moved towards the middle so that the mixture keeps the pilot's covariance, are best
@@ -174,7 +174,7 @@ class Bridge:
     of_proposal: np.ndarray
 
 
-def bridge(p_at_x, q_at_x, p_at_y, q_at_y):
+def bridge(p_at_x: Array, q_at_x: Array, p_at_y: Array, q_at_y: Array) -> Bridge:
     """Return the bridge sampling estimate from log-densities at samples x of p and rows y of q.
 
     -inf is allowed for p at y (outside of its support) and for q at x.

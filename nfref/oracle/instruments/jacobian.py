@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Callable
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ MIDDLE = {"float64": slice(7, 10), "float32": slice(5, 8), "longdouble": slice(3
 BLOCK = 1 << 21  # numbers of one call, at most
 
 
-def format_name(dtype):
+def format_name(dtype: DTypeLike) -> str:
     """Return one of the keys above; NumPy's name of a longdouble depends on the machine."""
     return "longdouble" if np.dtype(dtype) == np.longdouble else np.dtype(dtype).name
 
 
-def ladder(dtype):
+def ladder(dtype: DTypeLike) -> Array:
     """Return the steps relative to the scale of a coordinate, largest first."""
     return 2.0 ** -np.array(EXPONENTS[format_name(dtype)], dtype=float)
 

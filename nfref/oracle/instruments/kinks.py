@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.oracle.instruments.probes import Box
-from nfref.runtime.annotations import Any, Array, Callable, Generator
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
 
 
 @dataclass(frozen=True)
@@ -96,20 +96,29 @@ def _reach(domain, start, direction):
 class _Line:
     """A map along one line."""
 
-    def __init__(self, evaluate, start, direction, context_row, dtype):
+    def __init__(
+        self,
+        evaluate: Callable[..., Any],
+        start: Array,
+        direction: Array,
+        context_row: Any,
+        dtype: DTypeLike,
+    ) -> None:
         self.evaluate, self.start, self.direction = evaluate, start, direction
         self.context_row, self.dtype = context_row, dtype
 
-    def row(self, t):
+    def row(self, t: float) -> Array:
         """Return the point at t."""
         return (self.start + t * self.direction).astype(self.dtype)
 
-    def values(self, t):
+    def values(self, t: Array) -> Array:
         """Return the values at points of the line."""
         rows = (self.start + np.ravel(t)[:, None] * self.direction).astype(self.dtype)
         return self.evaluate(rows, np.full(len(rows), self.context_row)).reshape(*np.shape(t), -1)
 
-    def kinks(self, low, high, cells=240, most=4):
+    def kinks(
+        self, low: float, high: float, cells: int = 240, most: int = 4
+    ) -> list[tuple[float, float]]:
         """Return (sharpness, t) of the second differences that stand out."""
         t = np.linspace(low, high, cells + 1)
         with np.errstate(all="ignore"):
@@ -124,8 +133,8 @@ class _Line:
                 np.maximum(*(np.take(bend, place + by, axis=0, mode="clip") for by in (3, -3))),
             )
             excess = np.max(np.where(np.isfinite(bend), bend / ordinary, 0), axis=1)
-        picked, peaks = [], np.argsort(-excess)
-        for i in peaks:
+        picked: list[int] = []
+        for i in np.argsort(-excess):
             if excess[i] < 6 or len(picked) == most:
                 break
             if all(abs(i - other) > 2 for other in picked):
@@ -134,7 +143,7 @@ class _Line:
             return []
         return list(zip(excess[picked], self.narrow(t[np.array(picked)], t[np.array(picked) + 2])))
 
-    def narrow(self, low, high):
+    def narrow(self, low: Array, high: Array) -> Array:
         """Halve the brackets while the bend at one of their thirds stands out from the rest."""
         for _ in range(24):
             t = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, 9)

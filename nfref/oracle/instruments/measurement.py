@@ -9,10 +9,10 @@ from functools import cached_property
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import CallFailed, Undecided, columns
+from nfref.oracle.instruments.guarded_calls import CallFailed, Subject, Undecided, columns
 from nfref.oracle.instruments.jacobian import differentiate, log_determinants
-from nfref.oracle.instruments.probes import step_scale
-from nfref.runtime.annotations import Any
+from nfref.oracle.instruments.probes import Probes, step_scale
+from nfref.runtime.annotations import Any, Array
 
 # Units in the last place that a formula may lose beyond its condition number: inner steps may be
 # worse conditioned than the whole. In float64 even the larger number is far below the error of a
@@ -45,26 +45,26 @@ class Measurement:
     codomain: Any
     probes: Any
     values: np.ndarray
-    log_det: np.ndarray
+    log_det: Any
     derivatives: Any
     determinants: Any
     accuracy: float = 0.0
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype[Any]:
         """The dtype of the callable."""
         return self.subject.dtype
 
-    def asked(self, index):
+    def asked(self, index: Array) -> tuple[Array, Array | None]:
         """Return (values, log_det) of another call at the points ``index``."""
         return self.subject(self.probes.rows[index], self.probes.context_row[index])
 
     @cached_property
-    def finite(self):
+    def finite(self) -> Array:
         """Points whose values are finite, (P,) bool."""
         return np.isfinite(self.values).all(axis=1)
 
-    def answered(self, among=True, least=1):
+    def answered(self, among: Any = True, least: int = 1) -> Array:
         """Return indices of finite points ``among`` some; raise `Undecided` if they are too few."""
         places = np.flatnonzero(self.finite & among)
         if len(places) < least:
@@ -72,37 +72,37 @@ class Measurement:
         return places
 
     @property
-    def slack(self):
+    def slack(self) -> float:
         """ULPS times the machine epsilon."""
         return ULPS[self.dtype.name] * float(np.finfo(self.dtype).eps)
 
     @property
-    def resolved(self):
+    def resolved(self) -> Array:
         """Points whose numerical log-determinant is reliable, (P,) bool."""
         return self.determinants.error < RESOLVED[self.dtype.name]
 
     @property
-    def jacobian(self):
+    def jacobian(self) -> Array:
         """The Jacobian of the values, (P, D, D)."""
         return self.derivatives.jacobian[:, : self.values.shape[1]]
 
     @property
-    def log_det_gradient(self):
+    def log_det_gradient(self) -> Array:
         """The gradient of log_det, (P, D)."""
         return self.derivatives.jacobian[:, self.values.shape[1]]
 
     @property
-    def values_noise(self):
+    def values_noise(self) -> Array:
         """The rounding noise of the values, (P, D)."""
         return self.derivatives.noise[:, : self.values.shape[1]]
 
     @property
-    def log_det_noise(self):
+    def log_det_noise(self) -> Array:
         """The rounding noise of log_det, (P,)."""
         return self.derivatives.noise[:, self.values.shape[1]]
 
     @cached_property
-    def values_condition(self):
+    def values_condition(self) -> Array:
         """|y| + |J||x| + typical |y|, (P, D): the size to which rounding is relative."""
         x = np.abs(self.probes.rows.astype(np.float64))
         moved = np.einsum("pkj,pj->pk", np.abs(self.jacobian), x)
@@ -110,24 +110,26 @@ class Measurement:
         return np.abs(self.values) + moved + typical
 
     @cached_property
-    def log_det_condition(self):
+    def log_det_condition(self) -> Array:
         """1 + D + |log_det| + |gradient of log_det||x|, (P,)."""
         x = np.abs(self.probes.rows.astype(np.float64))
         moved = np.sum(np.abs(self.log_det_gradient) * x, axis=1)
         return 1 + x.shape[1] + np.abs(self.log_det) + moved
 
     @cached_property
-    def values_tolerance(self):
+    def values_tolerance(self) -> Array:
         """The effect that rounding may have on the values, (P, D); nan where unknown."""
         return self.slack * self.values_condition + self.accuracy
 
     @cached_property
-    def log_det_tolerance(self):
+    def log_det_tolerance(self) -> Array:
         """The effect that rounding may have on log_det, (P,); nan where unknown."""
         return self.slack * self.log_det_condition + self.accuracy
 
 
-def measure_direction(subject, domain, codomain, probes, accuracy=0.0):
+def measure_direction(
+    subject: Subject, domain: Any, codomain: Any, probes: Probes, accuracy: float = 0.0
+) -> Measurement:
     """Measure a direction at its probes.
 
     Raises
@@ -160,7 +162,7 @@ def measure_direction(subject, domain, codomain, probes, accuracy=0.0):
         codomain,
         probes,
         values.astype(np.float64),
-        log_det.astype(np.float64) if has_log_det else None,
+        None if log_det is None else log_det.astype(np.float64),
         derivatives,
         determinants,
         accuracy,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, DTypeLike, Generator
+from nfref.runtime.annotations import Any, Array, DTypeLike, Generator
 
 # Numbers in all numerical Jacobians together; one takes some thirty times D^2.
 NUMBERS = 1 << 20
@@ -24,11 +24,11 @@ class Box:
     upper: np.ndarray
 
     @property
-    def is_everything(self):
+    def is_everything(self) -> bool:
         """True when the box is all of R^D."""
         return not np.any(np.isfinite([self.lower, self.upper]))
 
-    def from_line(self, t):
+    def from_line(self, t: Array) -> Array:
         """Map rows of R^D into the box, coordinate by coordinate, monotonically."""
         x = np.array(t, dtype=np.float64)
         with np.errstate(all="ignore"):
@@ -39,15 +39,15 @@ class Box:
                     x[:, j] = start + scale * np.exp(np.clip(scale * t[:, j], -30, 30))
         return x
 
-    def margin(self, x):
+    def margin(self, x: Array) -> Array:
         """Return the distance of every entry from the nearer end of its interval."""
         return np.minimum(x - self.lower, self.upper - x)
 
-    def contains(self, x):
+    def contains(self, x: Array) -> Array:
         """Return (N,) bool: rows strictly inside."""
         return np.all((x > self.lower) & (x < self.upper), axis=1)
 
-    def contains_closed(self, x):
+    def contains_closed(self, x: Array) -> Array:
         """Return (N,) bool: rows inside or on an end of an interval."""
         return np.all((x >= self.lower) & (x <= self.upper), axis=1)
 
@@ -67,12 +67,12 @@ class Box:
             else:
                 yield (j, "half line", high, -1.0) if np.isfinite(high) else (j, "line", 0.0, 1.0)
 
-    def log_base(self, z):
+    def log_base(self, z: Array) -> Array:
         """Return the log of a simple normalised density on the box, in nats.
 
         It is standard normal on a line, exponential on a half line, uniform on an interval.
         """
-        log_density = {
+        log_density: dict[str, Any] = {
             "line": lambda t: -0.5 * t**2 - 0.5 * np.log(2 * np.pi),
             "half line": lambda t: -np.abs(t),
             "interval": np.zeros_like,
@@ -82,7 +82,7 @@ class Box:
             total += log_density[kind]((z[:, j] - start) / scale) - np.log(np.abs(scale))
         return np.where(self.contains(z), total, -np.inf)
 
-    def sample_base(self, rng, n):
+    def sample_base(self, rng: Generator, n: int) -> Array:
         """Return samples of that density, as quantiles of uniforms so that ends are left out."""
         from scipy.special import ndtri
 
@@ -92,7 +92,7 @@ class Box:
             z[:, j] = start + scale * quantile[kind](z[:, j])
         return z
 
-    def base_cdf(self, z):
+    def base_cdf(self, z: Array) -> Array:
         """Return the distribution function of every coordinate under that density."""
         from scipy.special import ndtr
 
@@ -115,12 +115,12 @@ class SampledDomain:
     is_everything = False
     lower, upper = -np.inf, np.inf
 
-    def contains(self, x):
+    def contains(self, x: Array) -> Array:
         """Return (N,) bool: True for every row."""
         return np.ones(len(x), dtype=bool)
 
 
-def as_domain(name, domain, dim):
+def as_domain(name: str, domain: Any, dim: int) -> Box | SampledDomain:
     """Return the domain for None (all of R^D), a pair (lower, upper), or a sampling function.
 
     Raises
@@ -166,16 +166,16 @@ class Probes:
     bulk: np.ndarray
     tail: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
-    def only(self, chosen):
+    def only(self, chosen: Array) -> "Probes":
         """Return some of these points."""
         return Probes(
             self.rows[chosen], self.context_row[chosen], self.bulk[chosen], self.tail[chosen]
         )
 
-    def affordable(self):
+    def affordable(self) -> "Probes":
         """Return these points, or a part of each kind if all derivatives would take too long."""
         dim = self.rows.shape[1]
         most = max(FEWEST, NUMBERS // dim**2)
@@ -188,12 +188,12 @@ class Probes:
             kept[index[np.linspace(0, len(index) - 1, share).astype(int)] if share else []] = True
         return self.only(kept)
 
-    def join(self, rows, context_row):
+    def join(self, rows: Array, context_row: Array) -> "Probes":
         """Return these probes and more points, which are neither bulk nor tail."""
         neither = np.zeros(len(rows), dtype=bool)
         return self.before(Probes(rows.astype(self.rows.dtype), context_row, neither, neither))
 
-    def before(self, other):
+    def before(self, other: "Probes") -> "Probes":
         """Return these probes, then others."""
         return Probes(
             *(
@@ -205,7 +205,7 @@ class Probes:
 
 def make_probes(
     rng: Generator, domain: Box | SampledDomain, dim: int, dtype: DTypeLike, contexts: int
-) -> Probes:
+) -> "Probes":
     """Return points of a domain.
 
     The bulk is standard normal. Wide points are three times as wide. Tails are single coordinates
@@ -255,14 +255,14 @@ def make_probes(
     return Probes(rows[inside], context_row[inside], is_bulk[inside], is_tail[inside])
 
 
-def wide_rows(domain, rng, count, dim, dtype):
+def wide_rows(domain: Any, rng: Generator, count: int, dim: int, dtype: DTypeLike) -> Array:
     """Return at most ``count`` rows of a box: the bulk, and up to four times as wide."""
     rows = rng.standard_normal((count, dim)) * rng.choice([1.0, 1.0, 2.0, 4.0], (count, 1))
     rows = domain.from_line(rows).astype(dtype)
     return rows[domain.contains(rows.astype(np.float64))]
 
 
-def step_scale(domain, rows):
+def step_scale(domain: Any, rows: Array) -> Array:
     """Return the largest step of each coordinate for differentiation.
 
     It is about the size of the coordinate, or about 1 near the origin, and never leads out of the

@@ -3,10 +3,11 @@
 import numpy as np
 
 from nfref.oracle.adapters.estimator_protocol import as_numbers
-from nfref.runtime.annotations import Any
+from nfref.oracle.instruments.probes import Box
+from nfref.runtime.annotations import Any, Array
 
 
-def units_of(rows, box):
+def units_of(rows: Array, box: Box) -> tuple[Array, Array]:
     """Return center and scale of rows, by powers of two; 0 and 1 if they are about that already.
 
     A column with an end keeps its place, because its numbers are measured from that end.
@@ -28,11 +29,11 @@ class InUnits:
         self.log_prob, self.center, self.scale = log_prob, center, scale
         self.unchanged = not np.any(center) and np.all(scale == 1)
 
-    def of(self, x):
+    def of(self, x: Array) -> Array:
         """Return the z of rows in the units of the table."""
         return (x - self.center) / self.scale
 
-    def __call__(self, z):
+    def __call__(self, z: Array) -> Array:
         """Return the log-density of rows z."""
         if self.unchanged:
             x = z
