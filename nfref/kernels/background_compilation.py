@@ -1,16 +1,15 @@
-"""Kernels that will be needed, compiled in other processes while this one does something else.
+"""Compile kernels in other processes while this one does something else.
 
-A fit knows from the start which kernels it will run. The first one on a machine starts workers,
-processes that do nothing but compile them into the cache on disk, in the order in which they
-will be needed. When this process needs a kernel that is not in the cache,
+A fit knows from the start which kernels it will run. The first fit on a machine starts workers:
+processes that only compile kernels into the cache on disk, in the order in which they will be
+needed. If this process needs a kernel that is not in the cache, there are two cases. A worker
+compiles it: then the process waits, and meanwhile compiles kernels that nobody has begun. Or no
+worker does: then the process compiles it itself, and tells the workers to skip it.
 
-- and a worker is at it, it waits, and meanwhile compiles others that nobody has begun;
-- and no worker is, it compiles the kernel itself, and tells the workers to leave it out.
-
-So all that workers change is when code is compiled, and where. One that dies, or cannot write,
-costs nothing but what it was about to do, and all of them end with this process. None is started
-where everything is in the cache, where it cannot be written, or only one processor, nor by a
-process that is itself one of several.
+So workers change only when and where code is compiled. A worker that dies, or cannot write, loses
+only its current kernel, and all workers end with this process. None is started if everything is in
+the cache, if the cache cannot be written, or if there is only one processor. A process that is
+itself one of several starts none either.
 """
 
 import atexit
@@ -38,12 +37,12 @@ from nfref.runtime.backends import processors
 
 
 class Need(NamedTuple):
-    """What a chain will be asked for.
+    """The kernels that a chain will need.
 
-    optional : which optional parts of the kernels it needs, as these take it
-    dtype : its name
-    value, gradient : whether it will be evaluated, and whether it will be trained
-    in_one_call : whether many steps of the training are one call
+    optional : the optional parts of the kernels that it needs, in the form of their argument
+    dtype : name of the dtype
+    value, gradient : True if it will be evaluated, and if it will be trained
+    in_one_call : True if many steps of the training are one call
     """
 
     optional: tuple
@@ -56,7 +55,8 @@ class Need(NamedTuple):
 class Task(NamedTuple):
     """A kernel for arguments of some types.
 
-    It calls products of a dtype; or none, and is so small that it is compiled in a moment.
+    It calls products of the dtype ``products``. If that is None, it calls none and compiles in a
+    moment.
     """
 
     kernel: object
@@ -70,7 +70,7 @@ class Task(NamedTuple):
 
 
 def tasks_of(need):
-    """What has to be compiled, in the order of need."""
+    """Yield the kernels that have to be compiled, in the order of need."""
     flat, table, blocks = (np.empty((0,) * n, need.dtype) for n in (1, 2, 3))
     whole = np.empty(0, np.int64)
     program = chain.Chain(whole, whole, np.empty(0))
@@ -126,7 +126,7 @@ def tasks_of(need):
 
 
 def start(wanted):
-    """Have compiled what flows will be asked for on the way to their latent side.
+    """Start to compile the kernels that flows need on the way to their latent side.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def start(wanted):
 
 
 def can_start_workers():
-    """Whether other processes can compile what this one will need."""
+    """Check that other processes can compile the kernels of this one."""
     is_kept = getattr(getattr(chain.vjp, "_cache", None), "origin", None) is not None
     # A program that holds a Python, frozen or embedded, would start itself again.
     is_python = "python" in os.path.basename(sys.executable or "").lower() and not getattr(
@@ -164,7 +164,7 @@ def can_start_workers():
 
 
 class CompileWorkers:
-    """The workers of this process, and how far they are.
+    """The workers of this process and their progress.
 
     Attributes
     ----------
@@ -181,7 +181,10 @@ class CompileWorkers:
         self.forget()
 
     def forget(self):
-        """Know of no entry: in a child process no thread listens to the workers of its parent."""
+        """Forget all entries.
+
+        In a child process no thread listens to the workers of its parent.
+        """
         self.pending, self.begun, self.done = {}, {}, set()
         self.changed = threading.Condition()
 
@@ -205,10 +208,10 @@ class CompileWorkers:
                 self.workers.append(Worker(some, self))
 
     def wait(self, name):
-        """Wait while a worker compiles the entry ``name``; whether it is in the cache now.
+        """Wait while a worker compiles the entry ``name``; return True if it is in the cache now.
 
-        If it is not, no worker will compile it any more: the caller has to. Kernels that nobody
-        has begun are compiled here in the meantime.
+        If it is not, no worker will compile it any more, and the caller has to. Meanwhile this
+        process compiles kernels that nobody has begun.
         """
         while True:
             with self.changed:
@@ -239,7 +242,7 @@ class CompileWorkers:
                 print(name, file=worker.process.stdin, flush=True)
 
     def stop(self):
-        """They end when nobody writes to them any more."""
+        """Close the input of the workers, which ends them."""
         for worker in self.workers:
             with suppress(OSError, subprocess.TimeoutExpired):
                 worker.process.stdin.close()
@@ -294,7 +297,7 @@ class Worker:
 
 
 def shared_out(needs, workers):
-    """Lists of needs, one for each worker: dtypes have no code in common."""
+    """Return lists of needs, one for each worker: dtypes have no code in common."""
     lists = {}
     for need in needs:
         lists.setdefault(need.dtype, []).append(need)
@@ -311,7 +314,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def work():
-    """Compile what the arguments say, and say so, as long as anybody is there to hear it."""
+    """Compile the kernels that the arguments name, and report each, until the parent ends."""
     leave_out = set()
 
     def listen():

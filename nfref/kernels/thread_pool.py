@@ -1,10 +1,10 @@
 """Rows cut into blocks and shared among threads.
 
-Kernels run without the GIL, so plain Python threads do. Numba's own threads are not used:
-of its layers, one must not be forked and the other must not be called from two threads.
+Kernels run without the GIL, so plain Python threads run them at the same time. Numba's own threads
+are not used: one of its layers must not be forked, the other must not be called from two threads.
 
-Which thread computes which rows is left to chance; what is computed is not: blocks are
-fixed, and sums over rows are taken in their order.
+The split of rows among threads varies, the result does not: blocks are fixed, and sums over rows
+are taken in their order.
 """
 
 import os
@@ -50,7 +50,7 @@ def share(task, count, threads):
 
 
 def at_once(task, count, size):
-    """The twin of doing tasks in turn."""
+    """Call task(k) for k = 0 ... count-1 on all threads; the twin of a plain loop."""
     share(task, count, threads())
     return True
 
@@ -70,9 +70,9 @@ LINE = 64  # bytes of a line of the cache, and of the longest register
 
 
 def aligned(size, dtype):
-    """``size`` numbers, with anything in them, that start where a line of the cache does.
+    """Return ``size`` numbers with arbitrary contents that start at a line of the cache.
 
-    What fills a register then lies in one line, and not half the time in two.
+    The contents of a register then lie in one line, and not half the time in two.
     """
     memory = np.empty(size * np.dtype(dtype).itemsize + LINE, np.uint8)
     start = -memory.ctypes.data % LINE

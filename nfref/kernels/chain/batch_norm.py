@@ -62,7 +62,7 @@ def take_along(
     scratch,
     optional,
 ):
-    """A thread's share of a batch: to ``values`` or, if theta has cotangents, there and back.
+    """Do a thread's share of a batch: to ``values``, or there and back if theta has cotangents.
 
     gradients : Gradients; theta (sums, P) is of length 0 where only values are asked for
     blocks : (blocks, 2, D + C + 1, ROWS) array, of all blocks and their cotangents
@@ -157,7 +157,7 @@ MEAN, VARIANCE, LOG_SCALE, SUM_G, Q = range(5)
 
 @reduction
 def moments(u, there, out):
-    """Mean, and sum of squares about it, of the rows of a block that there are."""
+    """Compute the mean, and the sum of squares about it, of the existing rows of a block."""
     for j in range(min(len(u), out.shape[1])):
         total = 0.0
         for r in range(there):
@@ -172,8 +172,11 @@ def moments(u, there, out):
 
 @body
 def combine_moments(dim, theta, epsilon, of_blocks, n, found):
-    """Two sets of n and k rows together: the mean moves by k (m' - m) / (n + k), and squares grow
-    by n k (m' - m)^2 / (n + k) besides those of the other set. s is rounded as in the formula."""
+    """Combine the moments of all blocks.
+
+    For two sets of n and k rows the mean moves by k (m' - m) / (n + k), and the squares grow by n k
+    (m' - m)^2 / (n + k) besides those of the other set. s is rounded as in the formula.
+    """
     number = theta.dtype.type
     for j in range(dim):
         mean, squares, seen = 0.0, 0.0, 0
@@ -205,7 +208,7 @@ def normalise(dim, storage, block, found):
 
 @reduction
 def sums(dim, storage, g, found, out):
-    """sum g and q of a block; cotangents of rows that are not there are 0."""
+    """Compute sum g and q of a block; cotangents of missing rows are 0."""
     centred, g_log_det, g = units_of(storage.tape, storage.tape_at, dim), g.log_det, g.u
     for j in range(dim):
         slope = math.exp(-found[LOG_SCALE, j])

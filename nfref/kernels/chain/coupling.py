@@ -20,7 +20,7 @@ Coupling = namedtuple("Coupling", "transformer activation widths stay change")
 
 @body
 def decode_coupling(code, at, reals):
-    """transformer, activation, three lengths, then widths, stay and change."""
+    """Read a transformer, the activation, three lengths, widths, stay and change."""
     lengths = at + OPERANDS + 1
     widths = lengths + 3
     stay = widths + code[lengths]
@@ -36,7 +36,7 @@ def decode_coupling(code, at, reals):
 
 @body
 def coupling(direction, operands, storage, block, splines, mixtures):
-    """The coordinates that change go through the transformer, as those that stay say.
+    """Transform the coordinates that change, with parameters computed from those that stay.
 
     direction : 1 from latent to data, -1 back
     operands : Coupling
@@ -73,7 +73,7 @@ def coupling(direction, operands, storage, block, splines, mixtures):
 
 @body
 def coupling_vjp(direction, operands, storage, cotangents, scratch, splines, mixtures):
-    """Back through the transformer, then through the network to the coordinates that stay.
+    """Go back through the transformer, then through the network to the coordinates that stay.
 
     direction, operands, splines, mixtures : as for :func:`coupling`
     storage : Storage; the tape as :func:`coupling` left it

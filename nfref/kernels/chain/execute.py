@@ -1,4 +1,4 @@
-"""Programs at work: values, derivatives, and the training loss with its gradient."""
+"""Run programs: values, derivatives, and the training loss with its gradient."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ CHUNK = 8  # blocks that a thread takes at a time when nothing is summed over ro
 
 
 def value_and_finite(program, theta, x, context, threads):
-    """(rows, log_det) of the rows x, and whether all of it is finite."""
+    """Return (rows, log_det) of the rows x, and True if all of it is finite."""
     ensure_compiled(x.dtype)
     rows, values = inputs_and_values(x, context)
     if program.couples_rows:
@@ -42,14 +42,14 @@ def value_and_finite(program, theta, x, context, threads):
 
 
 def inputs_and_values(x, context):
-    """What kernels read, and what they fill."""
+    """Return the inputs that kernels read, and the values that they fill."""
     context = np.empty((len(x), 0), x.dtype) if context is None else context
     rows = chain.Inputs(np.ascontiguousarray(x), np.ascontiguousarray(context))
     return rows, chain.Values(np.empty_like(rows.x), np.empty(len(x), x.dtype))
 
 
 def cotangents(program, theta, x, context, g_out, g_log_det, threads):
-    """Cotangents of (theta, x, context) for cotangents of the value and the log-determinant."""
+    """Return cotangents of (theta, x, context) for those of the value and the log-determinant."""
     g_values = chain.Values(
         np.ascontiguousarray(g_out, x.dtype), np.ascontiguousarray(g_log_det, x.dtype)
     )
@@ -57,7 +57,7 @@ def cotangents(program, theta, x, context, g_out, g_log_det, threads):
 
 
 def normal_loss_cotangents(program, theta, x, context, threads, weight=None):
-    """log_prob under a standard normal, and the cotangents of -mean weight * log_prob."""
+    """Return log_prob under a standard normal, and cotangents of -mean weight * log_prob."""
     weights = np.full(len(x), -1 / max(len(x), 1)) if weight is None else weight / -len(x)
     loss = chain.NormalLoss(weights.astype(x.dtype, copy=False), np.empty(len(x), x.dtype))
     nothing = chain.Values(np.empty((0, x.shape[1]), x.dtype), np.empty(0, x.dtype))
@@ -118,14 +118,14 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
 
 
 def moments(program, theta, rows, values, threads):
-    """(B, 2, D), means and variances of rows where they come to each batch norm; fills values."""
+    """Fill values; return (B, 2, D), means and variances of the input of each batch norm."""
     ensure_compiled(rows.x.dtype)
     nothing = chain.Gradients(rows.x[:0], rows.x[:0], rows.x[:0])
     return _whole_batch(program, theta, rows, values, values, _no_loss(rows.x), nothing, 1, threads)
 
 
 def _whole_batch(program, theta, rows, values, g_values, loss, gradients, group, threads):
-    """A chain with batch norm in training, see ``batch_norm``; the moments at each."""
+    """Run a chain with batch norm in training (see ``batch_norm``); return the moments."""
     blocks, dim, take = -(-len(rows.x) // ROWS), rows.x.shape[1], program.workspace.take
     dtype, back, cuts = rows.x.dtype, len(gradients.theta) > 0, len(program.parts) - 2
     batch = Batch(
@@ -169,7 +169,7 @@ def _no_loss(x):
 
 
 def working_arrays(program, rows, count, *sizes):
-    """Arrays that a kernel works in: for ``count`` blocks of the rows, and of these sizes."""
+    """Return arrays for a kernel to work in: for ``count`` blocks, and of these sizes."""
     columns = rows.x.shape[1] + rows.context.shape[1] + 1
     return [
         program.workspace.take(shape, rows.x.dtype)

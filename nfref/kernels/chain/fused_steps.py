@@ -1,12 +1,12 @@
-"""Steps of training one after the other, in one call: gradient, clipping, Adam, running average.
+"""Many training steps run in one kernel call: gradient, clipping, Adam, running average.
 
-Between two steps Python would take as long as the kernel does for some dozen rows, and bring
+Between two steps Python would take as long as the kernel does for some dozen rows, and would bring
 parameters into the order of the kernels, and gradients back. Here that is done once an epoch:
 Adam's moments and the running average stand beside theta, number by number.
 
-A step has three parts, in each of which threads draw tasks (``turns``): partial sums of the
-gradient over blocks of rows; then of pieces of theta the sum of those and its squares; then Adam
-and the average.
+A step has three parts, and threads take the tasks of each (``phase_barrier``). The first adds
+partial sums of the gradient over blocks of rows. The second adds up these sums for pieces of theta,
+and their squares. The third applies Adam and the average.
 """
 
 import math
@@ -63,7 +63,7 @@ Found = namedtuple("Found", "counts sums squares losses factor done")
 
 
 def threads_of_steps(density, vector, unflatten, rows):
-    """How many threads share steps of so many rows; 0 where :func:`steps` does not make them."""
+    """Return the number of threads that share a step; 0 if :func:`steps` does not support it."""
     found = _program_and_layout(density, unflatten, vector, vector.dtype)
     return 0 if found is None else found[0].partial_sums(rows)[1]
 
@@ -86,9 +86,9 @@ def _program_and_layout(density, unflatten, vector, dtype):
 
 @dataclass(frozen=True)
 class Packed:
-    """Where a fit stands (:class:`nfref.training.fitting.Progress`), in the order of the kernels.
+    """The state of a fit (:class:`nfref.training.fitting.Progress`) in the order of the kernels.
 
-    It is brought into the order of the vector where it is asked for.
+    Its properties return the state in the order of the vector.
 
     Attributes
     ----------
@@ -132,7 +132,7 @@ class Packed:
 
 
 def _packed(density, unflatten, now, dtype):
-    """Packed; None where :func:`steps` can't make steps of that dtype."""
+    """Return Packed; None if :func:`steps` cannot make steps of that dtype."""
     if isinstance(now, Packed):
         return replace(now, state=now.state.copy())
     found = _program_and_layout(density, unflatten, now.vector, dtype)
@@ -146,7 +146,7 @@ def _packed(density, unflatten, now, dtype):
 
 
 def mean_log_prob(density, unflatten, now, rows):
-    """Of rows, with the average of the parameters so far; None where no kernel makes the steps."""
+    """Return the mean log_prob of rows with averaged parameters; None without a kernel."""
     packed = now if isinstance(now, Packed) else _packed(density, unflatten, now, rows.x.dtype)
     if packed is None:
         return None
@@ -173,7 +173,7 @@ def mean_log_prob(density, unflatten, now, rows):
 
 
 def steps(density, unflatten, now, rows, batches, adam, decay_of):
-    """A step for each batch of rows, while all is finite.
+    """Make a step for each batch of rows, while everything is finite.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def steps(density, unflatten, now, rows, batches, adam, decay_of):
 
 
 def _in_one_call(now, rows, batches, adam, decay_of, done):
-    """The losses of those that were finite; moves the state, which is ``done`` steps ahead."""
+    """Make steps; return the losses of those that were finite."""
     sizes, dtype = list(map(len, batches)), now.state.dtype
     x, context, weight = rows.at(np.concatenate(batches))
     weights = np.repeat(-1 / np.array(sizes), sizes) * (1 if weight is None else weight)
@@ -235,7 +235,7 @@ def _in_one_call(now, rows, batches, adam, decay_of, done):
 
 
 def _run(now, inputs, loss, schedule, values):
-    """The kernel on all threads; what it found."""
+    """Run the kernel on all threads; return its results."""
     program, state, mask = now.program, now.state, now.layout.mask
     ensure_compiled(state.dtype)
     count, pieces = len(schedule.ends) - 1, -(-program.size // PIECE)
@@ -294,13 +294,13 @@ def make_steps(
     scratch,
     optional,
 ):
-    """A thread's share of the steps, each of which is so many tasks three times.
+    """Do a thread's share of the steps; each consists of ``tasks`` tasks in each of three parts.
 
-    Or of the values of rows with the average of the parameters, where values are asked for: to
-    compile most of a kernel once more for these takes seconds.
+    If values are asked for, compute instead the values of rows with averaged parameters: to compile
+    most of a kernel once more for these would take seconds.
 
-    ``state`` (4, Q) holds theta, Adam's moments and the average; ``mask`` (Q,) is 0 for numbers
-    that stay as they are, or of length 0 where there are none.
+    ``state`` (4, Q) holds theta, Adam's moments and the average. ``mask`` (Q,) is 0 for numbers
+    that do not change, or of length 0 if there are none.
     """
     if len(values.log_det) > 0:
         group = -(-len(rows.x) // (tasks * ROWS))
@@ -408,7 +408,7 @@ def mix(vector, decay, average):
 
 @reduction
 def dot(a, b):
-    """The sum of a b, in double precision: the square of a large float32 overflows."""
+    """Return the sum of a b, in double precision: the square of a large float32 overflows."""
     total = 0.0
     for i in range(len(a)):
         total += float(a[i]) * float(b[i])

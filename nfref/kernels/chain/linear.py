@@ -13,7 +13,7 @@ from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 @body
 def permute(order, storage, u):
-    """u_i = u_order[i]."""
+    """Set u_i = u_order[i]."""
     before = units_of(storage.tape, storage.tape_at, len(order))
     copy_rows(len(order), u, 0, before, 0)
     for i in range(len(order)):

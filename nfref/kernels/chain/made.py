@@ -44,7 +44,7 @@ Made = namedtuple("Made", "transformer sequential net order")
 
 @body
 def decode_made(code, at, reals):
-    """transformer, sequential, activation, three lengths, then widths, order and group_ends."""
+    """Read a transformer, sequential, activation, three lengths, widths, order and group_ends."""
     transformer = decode(code, at, reals)
     sequential = at + OPERANDS
     lengths = sequential + 2
@@ -59,7 +59,7 @@ def decode_made(code, at, reals):
 
 @body
 def weight_at(widths, layer):
-    """Where the weight of ``layer`` (1 is the first) stands, counted from the first one."""
+    """Return the start of the weight of ``layer`` (1 is the first), from that of the first."""
     at = 0
     for k in range(1, layer):
         at += (widths[k - 1] + 1) * widths[k]
@@ -68,8 +68,7 @@ def weight_at(widths, layer):
 
 @body
 def units_in(net, layer, group, end):
-    """Which units of a layer belong to the groups from ``group`` to ``end``: the first, and how
-    many."""
+    """Return the first unit of groups ``group`` to ``end`` in a layer, and their number."""
     size, row = (net.size, 0) if layer == len(net.widths) - 1 else (1, layer)
     first = size * net.group_ends[row, group]
     return first, size * net.group_ends[row, end] - first
@@ -82,7 +81,7 @@ def n_context_of(net):
 
 @body
 def units_seen(net, layer, group):
-    """How many units of the layer below a group of units of ``layer`` sees."""
+    """Return the number of units in the layer below that a group of ``layer`` sees."""
     if layer == 1:
         return n_context_of(net) + net.group_ends[0, group + 1] - 1
     return net.group_ends[layer - 1, group + 1]
@@ -90,7 +89,7 @@ def units_seen(net, layer, group):
 
 @body
 def known_before(net, layer, group):
-    """How many units of the layer below stand before a group of places starts."""
+    """Return the number of units in the layer below before the start of a group of places."""
     return (
         n_context_of(net) + net.group_ends[0, group]
         if layer == 1
@@ -100,9 +99,9 @@ def known_before(net, layer, group):
 
 @body
 def add_seen(net, storage, layer, group, end, known, seen, keep):
-    """The sums of the units from ``group`` to ``end``, over units ``known`` to ``seen`` below.
+    """Sum the inputs of units from ``group`` to ``end``, over units ``known`` to ``seen`` below.
 
-    keep : 1 where they are added to what stands there, 0 where that is nothing
+    keep : 1 to add to the present sums, 0 to overwrite them
     """
     widths, tape = net.widths, storage.tape
     first, units = units_in(net, layer, group, end)
@@ -126,9 +125,9 @@ def add_seen(net, storage, layer, group, end, known, seen, keep):
 
 @body
 def group_forward(net, storage, layer, group, start):
-    """The units of one group in one layer, from the prefix of the layer below that they see.
+    """Compute the units of one group in a layer, from the prefix of the layer below.
 
-    What stands before the group ``start`` is in the sums already; nothing is if it is 0.
+    The sums already contain the part before the group ``start``, unless that is 0.
     """
     widths = net.widths
     first, units = units_in(net, layer, group, group + 1)
@@ -148,7 +147,7 @@ def group_forward(net, storage, layer, group, start):
 
 @body
 def group_vjp(net, storage, layer, group, g):
-    """The cotangent of one group's units in hidden ``layer``, from the suffix that sees them."""
+    """Compute the cotangent of one group in hidden ``layer``, from the suffix that sees it."""
     widths = net.widths
     first, units = units_in(net, layer, group, group + 1)
     if units == 0:
@@ -197,7 +196,7 @@ def weights_vjp(net, storage, g, g_theta):
 
 @body
 def made(direction, operands, storage, block, splines, mixtures):
-    """Every coordinate goes through the transformer, as those at the places before it say.
+    """Transform every coordinate, with parameters computed from those at the places before it.
 
     direction : 1 from latent to data, -1 back
     operands : Made; sequential if what the network reads is what comes out
@@ -258,7 +257,7 @@ def made(direction, operands, storage, block, splines, mixtures):
 
 @body
 def made_vjp(direction, operands, storage, cotangents, g_tape, splines, mixtures):
-    """Sequential: the last place first; its cotangent is complete, then what it sees is.
+    """Go back. Sequential: the last place first; its cotangent is complete, then its inputs are.
 
     direction, operands, splines, mixtures : as for :func:`made`
     storage : Storage; the tape as :func:`made` left it
@@ -318,7 +317,7 @@ def made_vjp(direction, operands, storage, cotangents, g_tape, splines, mixtures
 
 @body
 def inputs_vjp(net, storage, group, first, count, g_tape):
-    """The cotangents of ``count`` inputs, which units from ``group`` on see."""
+    """Compute the cotangents of ``count`` inputs, which units from ``group`` on see."""
     widths, above = net.widths, net.group_ends[1, group]
     times_back(
         storage.theta,

@@ -32,7 +32,7 @@ def places_of(at, dim, m):
 
 @body
 def sylvester(direction, dim, m, storage, block):
-    """x = z + Q R1 tanh(a), or z = x - Q R1 tanh(a), in place."""
+    """Compute x = z + Q R1 tanh(a), or z = x - Q R1 tanh(a), in place."""
     theta, tape, u, log_det = storage.theta, storage.tape, block.u, block.log_det
     at = places_of(storage.at, dim, m)
     x_at = storage.tape_at
@@ -78,7 +78,7 @@ def sylvester(direction, dim, m, storage, block):
 
 @reduction
 def sylvester_vjp(direction, dim, m, storage, cotangents, scratch):
-    """The tape is as :func:`sylvester` left it; ``scratch`` has 2 M + 1 rows."""
+    """Go back; the tape is as :func:`sylvester` left it; ``scratch`` has 2 M + 1 rows."""
     theta, tape, g_theta = storage.theta, storage.tape, cotangents.theta
     at = places_of(storage.at, dim, m)
     flat = cotangents.u.reshape(cotangents.u.size)

@@ -27,10 +27,10 @@ from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 @body
 def velocity(theta, widths, activation, values, slopes, k, k_at):
-    """f at k_at, from the inputs [z, t, c] at the front of ``values``.
+    """Compute f at k_at, from the inputs [z, t, c] at the front of ``values``.
 
-    Hidden layers follow them there, and in ``slopes`` at the same places. Returns where the
-    output layer stands in theta, and its inputs in values.
+    Hidden layers follow them there, and in ``slopes`` at the same places. Return the start of the
+    output layer in theta, and that of its inputs in values.
     """
     at, h_at = 0, 0
     for layer in range(len(widths) - 2):
@@ -49,7 +49,7 @@ def velocity(theta, widths, activation, values, slopes, k, k_at):
 
 @body
 def trace(theta, at, widths, slopes, scratch, out, out_at):
-    """tr df/dz = d_1 M d_2^T, d_1 m, or a number; its matrix stands at ``at``."""
+    """Compute tr df/dz = d_1 M d_2^T, d_1 m, or a number; its matrix starts at ``at``."""
     out = out[out_at : out_at + ROWS]
     out[:] = 0
     if len(widths) == 2:
@@ -74,7 +74,7 @@ def trace(theta, at, widths, slopes, scratch, out, out_at):
 
 @reduction
 def trace_back(theta, at, widths, slopes, q, scratch, g_slopes, g_theta):
-    """Step 2 of :func:`nfref.continuous.dynamics_vjp.exact_vjp`; adds g_M to g_theta."""
+    """Do step 2 of :func:`nfref.continuous.dynamics_vjp.exact_vjp`; add g_M to g_theta."""
     if len(widths) == 2:
         for r in range(ROWS):
             g_theta[at] += q[r]
@@ -106,9 +106,9 @@ def trace_back(theta, at, widths, slopes, q, scratch, g_slopes, g_theta):
 
 @body
 def velocity_back(theta, at, h_at, widths, activation, values, slopes, g_slopes, scratch, g_theta):
-    """Step 3 of :func:`~nfref.continuous.dynamics_vjp.exact_vjp`, from g_f in ``scratch``.
+    """Do step 3 of :func:`~nfref.continuous.dynamics_vjp.exact_vjp`, from g_f in ``scratch``.
 
-    It holds the widest layer twice. Returns where in it the cotangent of [z, t, c] starts.
+    ``scratch`` holds the widest layer twice. Return the start of the cotangent of [z, t, c] in it.
     """
     g_at, other_at = 0, len(scratch) // 2
     for layer in range(len(widths) - 2, -1, -1):
@@ -137,7 +137,7 @@ def velocity_back(theta, at, h_at, widths, activation, values, slopes, g_slopes,
 
 @body
 def weighted(k, column, weights, count, out):
-    """out (ROWS,) = sum_j weights_j k_j, in float64; what has no weight is not read."""
+    """Compute out (ROWS,) = sum_j weights_j k_j, in float64; skip weights of zero."""
     out[:] = 0
     for j in range(count):
         if weights[j] != 0:
@@ -147,7 +147,7 @@ def weighted(k, column, weights, count, out):
 
 @body
 def moved(y, column, k, h, weights, count, state):
-    """state (ROWS,) = y + h * sum_j weights_j k_j, in float64."""
+    """Compute state (ROWS,) = y + h * sum_j weights_j k_j, in float64."""
     weighted(k, column, weights, count, state)
     for r in range(ROWS):
         state[r] = y[column, r] + h * state[r]
@@ -155,7 +155,7 @@ def moved(y, column, k, h, weights, count, state):
 
 @body
 def inputs(y, dim, context, k, t, h, weights, count, state, values):
-    """[z, t, c] of a stage at the front of ``values``."""
+    """Put [z, t, c] of a stage at the front of ``values``."""
     u = units_of(values, 0, dim + 1 + len(context))
     for j in range(dim):
         moved(y, j, k, h, weights, count, state)
@@ -167,7 +167,7 @@ def inputs(y, dim, context, k, t, h, weights, count, state, values):
 
 @reduction
 def finish(y, k, h, b, e, rtol, atol, rows, state, error, y_new):
-    """The new state, and the sum over the rows of (error / scale)^2."""
+    """Compute the new state; return the sum over the rows of (error / scale)^2."""
     total = 0.0
     for column in range(len(y)):
         moved(y, column, k, h, b, len(b), state)
@@ -183,7 +183,7 @@ def finish(y, k, h, b, e, rtol, atol, rows, state, error, y_new):
 
 @kernel
 def squared_norms(y, k_first, k_last, weights, rtol, atol, n, begin, end, sums):
-    """Of blocks ``begin`` to ``end`` - 1 the sums over their rows of (v / scale)^2.
+    """Compute for blocks ``begin`` to ``end`` - 1 the sums over their rows of (v / scale)^2.
 
     v has ``weights`` on the state and on the two slopes, and scale is atol + rtol |state|.
     """
@@ -242,12 +242,12 @@ def stages(
     columns_of_state,
     k,
 ):
-    """Slopes ``first`` to ``last`` - 1 of a step, for blocks ``begin`` to ``end`` - 1.
+    """Compute slopes ``first`` to ``last`` - 1 of a step, for blocks ``begin`` to ``end`` - 1.
 
-    Where ``first`` is 1 slope 0 is that of ``k_first``; the last one goes to ``k_last``. With
-    ``errors`` (blocks,), which are otherwise of length 0, the step is finished too.
-    ``workspace`` is for values and slopes, and for twice the widest layer; two columns (2, ROWS)
-    for the state; ``k`` for the slopes of all stages of a block.
+    If ``first`` is 1, slope 0 is ``k_first``. The last slope goes to ``k_last``. With ``errors``
+    (blocks,), which are otherwise of length 0, the step is finished too. ``workspace`` is for
+    values and slopes, and for twice the widest layer; two columns (2, ROWS) for the state; ``k``
+    for the slopes of all stages of a block.
     """
     dim, size = widths[-1], np.sum(widths[:-1]) * ROWS
     columns, flat = y.shape[1], k.reshape(k.size)
@@ -310,10 +310,11 @@ def stages_back(
     k,
     g_theta,
 ):
-    """The same for [z, its adjoint, cotangent of the context]; see ``continuous/adjoint.py``.
+    """Compute slopes of [z, its adjoint, cotangent of the context]; see ``continuous/adjoint.py``.
 
-    ``q`` (blocks, ROWS) is the constant adjoint of the log-determinant. The sums over these
-    blocks that are cotangents of theta go to ``g_theta`` (stages, P), one a stage.
+    The arguments are those of :func:`stages`, and ``q`` (blocks, ROWS), the constant adjoint of the
+    log-determinant. The cotangents of theta, summed over these blocks, go to ``g_theta`` (stages,
+    P), one for each stage.
     """
     dim, size = widths[-1], np.sum(widths[:-1]) * ROWS
     columns, flat = y.shape[1], k.reshape(k.size)

@@ -1,8 +1,8 @@
-"""Continuous flows with the exact trace: what a solve calls, and whole solves.
+"""Continuous flows with the exact trace: right-hand sides, their derivatives, and whole solves.
 
-Each function is a twin that ``nfref/runtime/dispatch.py`` names, and returns
-None where it has no answer: for dtypes other than float32 and float64, for solvers without a
-twin, and when a solve cannot be finished, so that the formula says why.
+Each public function is a twin that ``nfref/runtime/dispatch.py`` names. It returns None for dtypes
+other than float32 and float64, for solvers without a twin, and for a solve that cannot be finished.
+The formula then raises the error.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ LARGEST_SUMS = 1 << 24  # numbers
 
 
 def derivative(net, context, fixed, activation, t, state):
-    """See :func:`nfref.continuous.dynamics.right_hand_side`, with the exact trace."""
+    """Compute :func:`nfref.continuous.dynamics.right_hand_side` with the exact trace."""
     if not _has_twin(net, state):
         return None
     problem = Values(net, context, fixed, activation, state)
@@ -32,7 +32,7 @@ def derivative(net, context, fixed, activation, t, state):
 
 
 def derivative_vjp(net, context, fixed, activation, t, state, cotangent):
-    """See :func:`nfref.continuous.dynamics_vjp.exact_vjp`, without penalties."""
+    """Compute :func:`nfref.continuous.dynamics_vjp.exact_vjp` without penalties."""
     if not _has_twin(net, state) or cotangent.shape[1] != state.shape[1]:
         return None
     problem = Derivatives(net, context, fixed, activation, state, cotangent)
@@ -44,7 +44,7 @@ def derivative_vjp(net, context, fixed, activation, t, state, cotangent):
 
 
 def solution(net, context, fixed, activation, start, end, state, options):
-    """The last state of :func:`nfref.continuous.solve.solve`."""
+    """Return the last state of :func:`nfref.continuous.solve.solve`."""
     if not _has_twin(net, state) or not np.isfinite(state).all():
         return None
     problem = Values(net, context, fixed, activation, state)
@@ -54,7 +54,7 @@ def solution(net, context, fixed, activation, start, end, state, options):
 
 
 def adjoint(net, context, fixed, activation, start, end, last, cotangent, options):
-    """See :meth:`nfref.continuous.adjoint.System.solve_back`."""
+    """Compute :meth:`nfref.continuous.adjoint.System.solve_back`."""
     if not _has_twin(net, last) or not np.isfinite(last).all():
         return None
     with blas.one_thread():
@@ -82,7 +82,7 @@ def _has_twin(net, state):
 
 
 def in_blocks(rows, dtype):
-    """(N, S) rows as (blocks, S, ROWS); the last row stands again where there are none."""
+    """Return (N, S) rows as (blocks, S, ROWS); the last row fills the last block."""
     blocks = -(-len(rows) // ROWS)
     padded = np.empty((blocks * ROWS, rows.shape[1]), dtype)
     padded[: len(rows)] = rows
@@ -91,8 +91,10 @@ def in_blocks(rows, dtype):
 
 
 class Values:
-    """The joint state [z, log_det] of all rows, and two slopes: that of a step's first stage, and
-    of the last one evaluated."""
+    """The joint state [z, log_det] of all rows, and two slopes.
+
+    They are the slope of a step's first stage and the one evaluated last.
+    """
 
     def __init__(self, net, context, fixed, activation, state):
         self.n, self.dim = len(state), net[-1]["bias"].shape[0]
@@ -113,22 +115,22 @@ class Values:
         self.k_first, self.k_last = np.zeros((2, *self.y.shape), self.dtype)
 
     def rows_of(self, blocks):
-        """(N, S) rows from (blocks, S, ROWS)."""
+        """Return (N, S) rows from (blocks, S, ROWS)."""
         return blocks.transpose(0, 2, 1).reshape(-1, blocks.shape[1])[: self.n]
 
     # What the solver needs
 
     @property
     def size(self):
-        """How many numbers the state has."""
+        """The number of numbers in the state."""
         return self.n * self.y.shape[1]
 
     def is_finite(self):
-        """Whether all numbers of the state are."""
+        """Check that all numbers of the state are finite."""
         return np.isfinite(self.y).all()
 
     def squared_norm(self, weights, rtol, atol):
-        """sum (v / scale)^2 over all numbers, see :func:`squared_norms`."""
+        """Return sum (v / scale)^2 over all numbers, see :func:`squared_norms`."""
         sums = np.empty(len(self.y))
         self.over_blocks(
             lambda begin, end: squared_norms(
@@ -147,17 +149,17 @@ class Values:
         return sums.sum()
 
     def evaluate(self, method, t, h, first, last):
-        """Slopes ``first`` ... ``last`` - 1 of a step from the state."""
+        """Compute slopes ``first`` ... ``last`` - 1 of a step from the state."""
         self.run(method, t, h, first, last, 0.0, 0.0, np.empty(0))
 
     def step(self, method, t, h, first, rtol, atol):
-        """Slopes from ``first`` on, the new state; returns the sum of (error / scale)^2."""
+        """Compute slopes from ``first`` on and the new state; return the sum of (error / scale)^2."""
         errors = np.empty(len(self.y))
         self.run(method, t, h, first, len(method.c), rtol, atol, errors)
         return errors.sum()
 
     def accept(self):
-        """The new state becomes the state."""
+        """Replace the state by the new state."""
         self.y, self.y_new = self.y_new, self.y
 
     def reuse(self):
@@ -165,8 +167,11 @@ class Values:
         self.k_first, self.k_last = self.k_last, self.k_first
 
     def workspace(self, count, slopes):
-        """What a kernel works in: ``count`` times all layers but the last, twice the widest; two
-        columns of a block of the state; and so many slopes of a block."""
+        """Return working memory for a kernel.
+
+        It is ``count`` times all layers but the last and twice the widest layer; two columns of a
+        block of the state; and ``slopes`` slopes of a block.
+        """
         size = count * self.widths[:-1].sum() + 2 * self.widths.max()
         return (
             aligned(size * ROWS, self.dtype),
@@ -215,8 +220,8 @@ class Values:
 class Derivatives(Values):
     """[z, its adjoint, cotangent of the context] of all rows, and the cotangents of the net.
 
-    The latter are sums over rows. They are kept as the kernel finds them: for weights,
-    biases, and the matrix of the trace; :meth:`net_of` hands the last on to the weights.
+    The latter are sums over rows in the kernel's form: for weights, biases, and the matrix of the
+    trace. :meth:`net_of` adds the matrix to the weights.
     """
 
     def __init__(self, net, context, fixed, activation, state, cotangent):
@@ -239,7 +244,7 @@ class Derivatives(Values):
         return super().size + sum(array.size for layer in self.net for array in layer.values())
 
     def net_of(self, sums):
-        """Cotangents of the net as a list of layers."""
+        """Return cotangents of the net as a list of layers."""
         g_net, at = [], 0
         for layer in self.net:
             g_net.append({})
@@ -281,7 +286,7 @@ class Derivatives(Values):
         self.totals[0] = self.totals[self.latest]
 
     def allocate(self, count):
-        """Sums over rows, of as many stages."""
+        """Allocate sums over rows for this number of stages."""
         blocks, size = len(self.y), len(self.theta)
         most = min(MOST_SUMS, max(2, LARGEST_SUMS // (count * size)))
         self.blocks_per_sum = -(-blocks // min(blocks, most))

@@ -12,7 +12,7 @@ from numba.cuda.simulator.kernelapi import FakeCUDAModule
 
 
 def shfl_xor_sync(mask, value, offset):
-    """The value of the lane whose number differs by the bits of ``offset``."""
+    """Return the value of the lane whose number differs by the bits of ``offset``."""
     thread = threading.current_thread()
     # Two boards in turn: whoever writes on one again has seen all threads leave it.
     thread.turn = not getattr(thread, "turn", False)
@@ -23,7 +23,7 @@ def shfl_xor_sync(mask, value, offset):
 
 
 def syncwarp(mask=0xFFFFFFFF):
-    """A barrier for the whole block is one for each of its warps."""
+    """Wait for the whole block, which includes each of its warps."""
     threading.current_thread().syncthreads()
 
 

@@ -41,7 +41,7 @@ def log_abs_det(matrices):
 
 
 def log_abs_det_or_none(matrices):
-    """What the dispatch calls: None for derivatives, large matrices and complex numbers."""
+    """Return log |det|; None for derivatives, large matrices and complex numbers."""
     if (
         isinstance(matrices, Box)
         or matrices.shape[1] > LARGEST
@@ -52,7 +52,7 @@ def log_abs_det_or_none(matrices):
 
 
 def log_abs_det_of(dtype):
-    """The kernel for one dtype, which shared memory has to know beforehand."""
+    """Return the kernel for one dtype, which shared memory needs at compile time."""
     number = from_dtype(dtype)
 
     def log_abs_det(matrices, out):

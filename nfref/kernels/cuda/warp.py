@@ -13,12 +13,12 @@ ALL = 0xFFFFFFFF  # the lanes that take part
 
 
 def lanes_for(dim):
-    """How many lanes share ``dim`` columns: the next power of two, a warp at most."""
+    """Return the number of lanes that share ``dim`` columns: a power of two, at most a warp."""
     return min(1 << (dim - 1).bit_length(), WARP)
 
 
 def block_for(n, lanes, most_warps=THREADS // WARP):
-    """Blocks and their threads (lanes, places), in whole warps, for n rows or matrices."""
+    """Return blocks and their threads (lanes, places), in whole warps, for n rows or matrices."""
     per_warp = WARP // lanes
     warps = max(1, min(most_warps, -(-n // per_warp)))
     places = warps * per_warp

@@ -46,10 +46,10 @@ COLUMNS = 16  # a network takes so many at a time where a block is not full; no 
 def times(
     weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0, columns=ROWS
 ):
-    """out (fan_out, width) = keep * out + weight^T h, with h (fan_in, width); keep is 0 or 1.
+    """Compute out (fan_out, width) = keep * out + weight^T h, with h (fan_in, width).
 
-    In the first ``columns`` alone, one or some sixteens, where these are not ROWS; what the others
-    hold stays.
+    keep is 0 or 1. If ``columns`` is not ROWS, only the first columns, one or a multiple of
+    sixteen, are computed; the others keep their contents.
     """
     w, columns = (_part(weight, at, stride, fan_in, fan_out), width if columns == ROWS else columns)
     seen, part = _part(h, h_at, width, fan_in, columns), _part(out, out_at, width, fan_out, columns)
@@ -61,9 +61,10 @@ def times(
 def times_transposed(
     weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep, width=ROWS, columns=ROWS
 ):
-    """out (fan_in, width) = keep * out + weight g, with g (fan_out, width); keep is 0 or 1.
+    """Compute out (fan_in, width) = keep * out + weight g, with g (fan_out, width).
 
-    In the first ``columns`` alone, some sixteens, where these are not ROWS.
+    keep is 0 or 1. If ``columns`` is not ROWS, only the first columns, a multiple of sixteen, are
+    computed.
     """
     w, columns = (_part(weight, at, stride, fan_in, fan_out), width if columns == ROWS else columns)
     product = w @ _part(g, g_at, width, fan_out, columns)
@@ -72,16 +73,16 @@ def times_transposed(
 
 
 def add_outer(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS, columns=ROWS):
-    """weight (fan_in, fan_out) += h g^T, with h (fan_in, width) and g (fan_out, width).
+    """Add h g^T to weight (fan_in, fan_out), with h (fan_in, width) and g (fan_out, width).
 
-    g is 0 beyond the first ``columns`` of every ROWS, some sixteens.
+    g is 0 beyond the first ``columns`` of every ROWS, a multiple of sixteen.
     """
     w = _part(weight, at, stride, fan_in, fan_out)
     w += _part(h, h_at, width, fan_in, width) @ _part(g, g_at, width, fan_out, width).T
 
 
 def _part(flat, at, stride, rows, columns):
-    """A (rows, columns) view into a flat array, as uncompiled code sees it."""
+    """Return a (rows, columns) view into a flat array, for uncompiled code."""
     return np.lib.stride_tricks.as_strided(
         flat[at:], (rows, columns), (stride * flat.itemsize, flat.itemsize)
     )
@@ -180,7 +181,7 @@ def _call(function, pointer):
 
 
 def signatures(a):
-    """Those of the products, by their names, for pointers ``a``."""
+    """Return the signatures of the products by name, for pointers ``a``."""
     i = types.intp
     return {
         "product": types.void(i, i, a, i, i, a, i, a, i, i),
@@ -211,7 +212,7 @@ def ensure_compiled(dtype):
 
 
 def compiled_for(dtype):
-    """The products of a dtype, and their signatures."""
+    """Return the products of a dtype, and their signatures."""
     found = signatures(types.CPointer(numba.from_dtype(dtype)))
     return [
         (function, found[function.py_func.__name__])
@@ -220,7 +221,10 @@ def compiled_for(dtype):
 
 
 def pretend_compiled(dtype):
-    """For a process that compiles kernels and runs none: it does not have to wait for products."""
+    """Register the products of a dtype without compiling them.
+
+    A process that compiles kernels and runs none need not wait for products.
+    """
     for function, signature in compiled_for(dtype):
         binding.add_symbol(_name(function.py_func.__name__, signature), id(function))
 
@@ -234,7 +238,7 @@ _columns_of_rows = stack_of(ROWS * VECTORS)
 
 @kernel
 def product(m, k, a, a_m, a_k, b, keep, c, width, columns):
-    """c (m, width) = keep * c + a b in the first ``columns``, a number of whole vectors.
+    """Compute c (m, width) = keep * c + a b in the first ``columns``, a number of whole vectors.
 
     Steps a_m and a_k lead from row to row of a and along a row.
     """
@@ -285,7 +289,7 @@ def product(m, k, a, a_m, a_k, b, keep, c, width, columns):
 
 @body
 def _vector_of_columns(tall, k, a, a_m, a_k, b, keep, c, width):
-    """One vector of each of the first ``tall`` rows of c."""
+    """Compute one vector of each of the first ``tall`` rows of c."""
     high = tall // (TALL * VECTORS) * (TALL * VECTORS)
     for i in range(0, high, TALL * VECTORS):
         _high_tile(k, start_at(a, i * a_m), a_m, a_k, b, width, keep, start_at(c, i * width), width)
@@ -296,7 +300,7 @@ def _vector_of_columns(tall, k, a, a_m, a_k, b, keep, c, width):
 
 
 def _numbers_of_column(vectors, size):
-    """A compiled function for as many numbers of :func:`column` as these vectors hold."""
+    """Return a compiled function for the numbers of :func:`column` that these vectors hold."""
     tile, stack = tile_of(1, vectors, size), stack_of(vectors)
 
     @body
@@ -318,10 +322,10 @@ _many_numbers, _vector_of_numbers, _few_numbers, _one_number = (
 
 @kernel
 def column(m, k, a, a_k, b, keep, c):
-    """The first column of c (m, ROWS) = keep * c + a b; entry (m, k) of a stands at m + k a_k.
+    """Compute the first column of c (m, ROWS) = keep * c + a b; a[m, k] stands at m + k a_k.
 
-    Vectors hold numbers of one column of a, which one number of b multiplies; so no column is
-    computed that is not wanted. Every sum is taken as in :func:`product`, to the bit.
+    Vectors hold numbers of one column of a, times one number of b. So no other column is computed.
+    Every sum is taken as in :func:`product`, to the bit.
     """
     lanes, i = lanes_of(c), 0
     while i + VECTORS * lanes <= m:
@@ -341,9 +345,9 @@ def column(m, k, a, a_k, b, keep, c):
 
 @kernel
 def outer_product(fan_in, fan_out, h, g, weight, stride, width, there):
-    """weight += h g^T, with g transposed for some columns of the weight at a time.
+    """Add h g^T to weight, with g transposed for some columns of the weight at a time.
 
-    Of every ROWS the first ``there`` count, a number of whole vectors; g is 0 in the others.
+    The first ``there`` of every ROWS count, a number of whole vectors; g is 0 in the others.
     """
     lanes = lanes_of(weight)
     columns = VECTORS * lanes
@@ -411,7 +415,7 @@ def _add_columns(fan_in, some, h, width, there, transposed, columns, weight, str
 
 @reduction
 def _add_dots(first, h, g, weight, stride):
-    """The columns from ``first`` on, too few to fill a vector: sums along the rows of data."""
+    """Add the columns from ``first`` on, too few for a vector: sums along the rows of data."""
     for i in range(len(h)):
         for j in range(first, len(g)):
             total = g.dtype.type(0)

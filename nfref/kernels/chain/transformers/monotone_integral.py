@@ -75,7 +75,7 @@ def integral_of(transformer, place):
 
 @body
 def integral(transformer, direction, u, raw, tape, place, log_det, columns):
-    """u in place; the raw numbers become beta, l, alpha_j, mu_j and p_j."""
+    """Transform u in place; the raw numbers become beta, l, alpha_j, mu_j and p_j."""
     own = integral_of(transformer, place)
     u, tape = u[place.u], tape[place.tape : place.tape + transformer.tape_rows]
     constrain_integral(own, raw, tape, columns)
@@ -144,7 +144,7 @@ def bounded_log(level):
 
 @body
 def integrate(own, raw, tape, columns):
-    """z and log F' at PLACE, with F''."""
+    """Compute z and log F' at PLACE, with F''."""
     number = raw.dtype.type
     zero, one, bound = number(0), number(1), number(own.reals[0])
     for r in range(columns):
@@ -207,7 +207,7 @@ map_of_integral = increasing_map(integrate, ends_of_integral)
 
 @body
 def integral_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
-    """g in place, from the cotangent of the value to that of the argument; fills g_raw."""
+    """Turn g in place from the cotangent of the value into that of the argument; fill g_raw."""
     own = integral_of(transformer, place)
     g, tape = g[place.u], tape[place.tape : place.tape + transformer.tape_rows]
     number = g.dtype.type

@@ -19,7 +19,7 @@ ROOT_ROWS = 8
 
 
 def increasing_map(evaluate, ends_of):
-    """A transformer's compiled map from data to latent, and its inverse by a search.
+    """Return a transformer's compiled map from data to latent, and its inverse by a search.
 
     evaluate : (parameters, raw, tape, columns) fills VALUE and LOG_SLOPE at PLACE
     ends_of : (parameters, raw, u, tape, columns) fills LOW and HIGH, which enclose the root of u
@@ -27,7 +27,7 @@ def increasing_map(evaluate, ends_of):
 
     @body
     def increasing_root(parameters, raw, u, tape, columns):
-        """u from y to the x with that value."""
+        """Replace u = y by the x with that value."""
         number = u.dtype.type
         zero, half, infinity = number(0), number(0.5), number(math.inf)
         none = number(math.nan)  # what makes no prediction: every comparison with it is false
@@ -80,7 +80,7 @@ def increasing_map(evaluate, ends_of):
 
     @body
     def both_ways(direction, parameters, raw, u, tape, log_det, columns):
-        """u in place; its log-slope adds to log_det."""
+        """Transform u in place; add its log-slope to log_det."""
         if direction == FORWARD:
             increasing_root(parameters, raw, u, tape, columns)
         else:

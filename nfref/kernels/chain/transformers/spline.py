@@ -33,7 +33,7 @@ LINEAR, CIRCULAR = range(2)  # tails
 
 @body
 def settings(transformer):
-    """K, whether the spline is circular, then B and the three minima, in float64."""
+    """Return K, circular, then B and the three minima, in float64."""
     reals = transformer.reals
     return (
         (transformer.raw_rows + 1) // 3,
@@ -47,7 +47,7 @@ def settings(transformer):
 
 @body
 def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, columns):
-    """u in place; of the raw numbers the first 2K become the parts above minimum."""
+    """Transform u in place; the first 2K raw numbers become the parts above minimum."""
     bins, circular, bound, min_width, min_height, min_slope = settings(transformer)
     u, tape = u[place.u], tape[place.tape : place.tape + TAPE_ROWS]
     number = u.dtype.type
@@ -101,7 +101,7 @@ def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, col
 
 @body
 def slopes_at_knots(bins, circular, min_slope, tape, columns):
-    """D0 and D1 from raw numbers to slopes; those at the ends of a line are 1."""
+    """Turn D0 and D1 from raw numbers into slopes; those at the ends of a line are 1."""
     number = type(min_slope)
     offset = number(math.log(math.expm1(1 - min_slope)))
     for r in range(columns):
@@ -118,7 +118,7 @@ def slopes_at_knots(bins, circular, min_slope, tape, columns):
 
 @body
 def curve(bins, bound, tape, columns):
-    """A, B and, in SLOPE, z from the place x in SLOPE."""
+    """Compute A, B and, in SLOPE, z from the place x in SLOPE."""
     last = type(bound)(bins - 1)
     for r in range(columns):
         is_last = tape[BIN, r] == last
@@ -133,7 +133,7 @@ def curve(bins, bound, tape, columns):
 
 @body
 def curve_inverse(bins, bound, tape, columns):
-    """A, B and, in SLOPE, x from the place z in SLOPE."""
+    """Compute A, B and, in SLOPE, x from the place z in SLOPE."""
     number = type(bound)
     last = number(bins - 1)
     for r in range(columns):
@@ -154,7 +154,7 @@ def curve_inverse(bins, bound, tape, columns):
 
 @body
 def slope_in_bin(a, b, s, d0, d1):
-    """(g', g' - 1)."""
+    """Return (g', g' - 1)."""
     one, two = type(a)(1), type(a)(2)
     q = d1 * a * a + two * s * a * b + d0 * b * b
     m = a * a + b * b + (d0 + d1) * a * b / s
@@ -166,7 +166,7 @@ def slope_in_bin(a, b, s, d0, d1):
 
 @body
 def parts_of(v, left, right):
-    """The distances of v from both knots as parts of their sum; a fused product rounds below 0."""
+    """Return the distances of v from both knots as parts of their sum, at least 0 after rounding."""
     zero = type(v)(0)
     from_left, to_right = v - left, right - v
     from_left = from_left if from_left > zero else zero
@@ -187,7 +187,7 @@ def clipped(v, bound):
 
 @body
 def parts_above(raw, first, step, bins, minimum, tape, columns):
-    """K rows become (1 - K m) softmax(raw): the parts of an axis less the minimum m."""
+    """Turn K rows into (1 - K m) softmax(raw): the parts of an axis less the minimum m."""
     factor = raw.dtype.type(1 - bins * minimum)
     for r in range(columns):
         tape[A, r] = raw[first, r]
@@ -209,7 +209,7 @@ def parts_above(raw, first, step, bins, minimum, tape, columns):
 
 @body
 def find_bin(direction, raw, place, bins, bound, circular, min_width, min_height, tape, columns):
-    """BIN ... D1 of the tape for the place in SLOPE; D0 and D1 are raw still."""
+    """Fill BIN ... D1 of the tape for the place in SLOPE; D0 and D1 stay raw."""
     number = raw.dtype.type
     one, two = number(1), number(2)
     for r in range(columns):
@@ -241,14 +241,14 @@ def find_bin(direction, raw, place, bins, bound, circular, min_width, min_height
 
 @body
 def keep(tape, row, r, old, value):
-    """The old number stays or the new one takes its place; both are read, which needs no branch."""
+    """Keep the old number or take the new one; both are read, which needs no branch."""
     before = tape[row, r]
     tape[row, r] = before if old else value
 
 
 @body
 def ends_of(total, part, is_last, bound):
-    """The knots on both sides of a bin, with ``total`` before it and ``part`` of it."""
+    """Return the knots on both sides of a bin, with ``total`` before it and ``part`` in it."""
     one, two = type(total)(1), type(total)(2)
     right = bound * (two * (total + part) - one)
     return bound * (two * total - one), bound if is_last else right
@@ -281,7 +281,7 @@ def ends_of(total, part, is_last, bound):
 
 @body
 def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
-    """g in place, from the cotangent of the value to that of the argument; fills g_raw.
+    """Turn g in place from the cotangent of the value into that of the argument; fill g_raw.
 
     raw and tape are as :func:`rational_quadratic` left them; the tape is used up.
     """
@@ -346,8 +346,10 @@ PART_BEFORE, PART, PART_AFTER, AFTER = SUM_W, ABOVE0, ABOVE1, SUM_H
 
 @body
 def softmax_vjp(bins, raw, first, step, per_part, tape, before_row, within_row, g_raw):
-    """Step 6: raw_i gets its part times sum_j p_j (G_i - G_j), a sum in which only what differs is
-    subtracted, so that nothing is left where one part is all."""
+    """Do step 6: raw_i gets its part times sum_j p_j (G_i - G_j).
+
+    The sum subtracts only numbers that differ, so that it is exactly zero if one part is all.
+    """
     number = raw.dtype.type
     zero = number(0)
     for r in range(ROWS):
