@@ -32,7 +32,9 @@ from nfref.kernels.chain.fused_steps import Found, Schedule, make_steps, threads
 from nfref.kernels.chain.primitives import programs
 from nfref.kernels.chain.program import Program
 from nfref.kernels.compile_notice import announce
+from nfref.kernels.numba_internals import config
 from nfref.kernels.simd.matmul import compiled_for, ensure_compiled, pretend_compiled
+from nfref.runtime.annotations import Any
 from nfref.runtime.backends import processors
 
 
@@ -59,7 +61,7 @@ class Task(NamedTuple):
     moment.
     """
 
-    kernel: object
+    kernel: Any
     types: tuple
     products: str | None = None
 
@@ -122,7 +124,7 @@ def tasks_of(need):
         yield task(_adam_update, *[flat] * 5, 0, 0, products=None)
 
 
-# The process that will need them --------------------------------------------------------------
+# The parent -----------------------------------------------------------------------------------
 
 
 def start(wanted):
@@ -154,11 +156,11 @@ def start(wanted):
 def can_start_workers():
     """Check that other processes can compile the kernels of this one."""
     is_kept = getattr(getattr(chain.vjp, "_cache", None), "origin", None) is not None
-    # A program that holds a Python, frozen or embedded, would start itself again.
+    # A frozen program, or one with an embedded Python, would start itself again.
     is_python = "python" in os.path.basename(sys.executable or "").lower() and not getattr(
         sys, "frozen", False
     )
-    # Where this is one of several processes, the others have the processors.
+    # If this is one of several processes, the others use the processors.
     is_alone = multiprocessing.parent_process() is None
     return is_kept and is_python and is_alone and cache.is_writable()
 
@@ -218,7 +220,7 @@ class CompileWorkers:
                 self.pending.pop(name, None)
                 if name not in self.begun:
                     break
-                # A small one if there is any: this one may be there in a moment.
+                # A small one if there is any: the awaited one may be ready in a moment.
                 other = min(
                     self.pending, key=lambda one: bool(self.pending[one].products), default=None
                 )
@@ -254,23 +256,21 @@ class Worker:
 
     def __init__(self, needs, pool):
         code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import work; work()"
-        # What the terminal says to this process, such as Ctrl-C, is not meant for workers.
-        apart = (
-            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+        # Signals of the terminal, such as Ctrl-C, are for this process alone.
+        apart: Any = (
+            {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
             if os.name == "nt"
             else {"start_new_session": True}
         )
-        self.pool, self.process = (
-            pool,
-            subprocess.Popen(
-                [sys.executable, "-c", code, json.dumps(needs)],
-                text=True,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, "NUMBA_CACHE_DIR": numba.config.CACHE_DIR or ""},
-                **apart,
-            ),
+        self.pool = pool
+        self.process: Any = subprocess.Popen(
+            [sys.executable, "-c", code, json.dumps(needs)],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "NUMBA_CACHE_DIR": config.CACHE_DIR or ""},
+            **apart,
         )
         threading.Thread(target=self.listen, daemon=True).start()
 
@@ -298,7 +298,7 @@ class Worker:
 
 def shared_out(needs, workers):
     """Return lists of needs, one for each worker: dtypes have no code in common."""
-    lists = {}
+    lists: dict[str, list] = {}
     for need in needs:
         lists.setdefault(need.dtype, []).append(need)
     return list(lists.values()) if len(lists) <= workers else [needs]
@@ -328,13 +328,13 @@ def work():
         need = Need(tuple(optional), *others)
         pretend_compiled(np.dtype(need.dtype))
         tasks += tasks_of(need)
-    # Who waits for a large one compiles the small ones meanwhile.
+    # The parent compiles the small ones while it waits for a large one.
     for task in sorted(tasks, key=lambda task: not task.products):
         path = task.path
         if path.name in leave_out:
             continue
         print("begin", path.name, flush=True)
         task.kernel.compile(task.types)
-        if not os.path.exists(path):  # nobody would find it
+        if not os.path.exists(path):  # the folder cannot be written
             return
         print("end", path.name, flush=True)

@@ -28,11 +28,11 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-import numba
 from platformdirs import user_cache_path
 
 from nfref.kernels import numba_internals
 from nfref.kernels.compile_notice import announce
+from nfref.kernels.numba_internals import config
 from nfref.runtime.files import Turn, replacing
 
 LONGEST = 300  # seconds for which a process waits for another one to compile a kernel
@@ -45,17 +45,17 @@ class Cache:
     pointers, and never functions, whose text does not identify their code.
     """
 
-    cache_path = None  # Numba's statistics show it
+    cache_path = None  # Numba's statistics print it
 
     def __init__(self, function, *compilers):
         """Name the entries; ``compilers`` are the modules that compile it besides Numba."""
         version = sys.modules["nfref"].__version__  # kernels import no layer above them
         self.name = f"{version}-{function.__module__}.{function.__qualname__}"
         self.origin = self._turn = None
-        # What a function took from another one's variables is not in its source.
+        # The source does not contain the variables of an enclosing function.
         if function.__closure__ is None:
             with suppress(OSError, SyntaxError, ValueError):  # sources zipped, or bytecode alone
-                # Now, not when it is compiled: by then the files may be others than were imported.
+                # Now, not when it is compiled: the files may have changed by then.
                 self.origin = (
                     digest_of_sources(function.__module__, *compilers),
                     function.__code__.co_firstlineno,
@@ -132,7 +132,7 @@ def _read(path, context):
         return unpacked(_contents(path), context)
     except FileNotFoundError:
         return None
-    except Exception:  # whatever it was, compiling helps
+    except Exception:  # compiling helps in every case
         with suppress(OSError):
             path.unlink()
         return None
@@ -155,13 +155,13 @@ def _contents(path):
 
 def folder():
     """Return the folder of the entries as a Path; None for a user who has no home."""
-    if numba.config.CACHE_DIR:
-        return Path(numba.config.CACHE_DIR).absolute() / "nfref"
+    if config.CACHE_DIR:
+        return Path(config.CACHE_DIR).absolute() / "nfref"
     try:
         path = user_cache_path("nfref", appauthor=False)
     except RuntimeError:
         return None
-    # Older versions of platformdirs return "~/.cache", which would be below any folder.
+    # Older versions of platformdirs return "~/.cache", which is relative to the current folder.
     return path if path.is_absolute() else None
 
 
@@ -186,7 +186,7 @@ def digest_of_sources(*modules):
         name = names.pop()
         if name not in digests:
             digests[name], imports = _source(name)
-            # The package itself imports everything, and kernels need none of that.
+            # The package itself imports all names, and kernels need none of them.
             names += (used for used in imports if used.startswith("nfref.") and used in sys.modules)
     return hashlib.sha256(b"".join(digests[name] for name in sorted(digests))).hexdigest()
 
@@ -197,7 +197,7 @@ def _source(module):
 
     A regular expression finds them: parsing thirty files takes as long as reading the kernels.
     """
-    source = Path(sys.modules[module].__file__).read_bytes()
+    source = Path(str(sys.modules[module].__file__)).read_bytes()
     names = []
     for place, one_line, lines, whole in IMPORTS.findall(source.decode()):
         imported = (part.split(" as ")[0].strip() for part in (one_line or lines).split(","))

@@ -21,12 +21,13 @@ from nfref.kernels.numba_internals import (
     typed_passes,
     untyped_passes,
 )
+from nfref.runtime.annotations import Any
 
 PASSES = (
     untyped_passes.TranslateByteCode,
     untyped_passes.FixupArgs,
     untyped_passes.IRProcessing,
-    untyped_passes.DeadBranchPrune,  # what hangs on an argument that is None
+    untyped_passes.DeadBranchPrune,  # branches that depend on an argument that is None
     untyped_passes.GenericRewrites,  # tuple[0], constant in the source
     untyped_passes.ReconstructSSA,
     typed_passes.NopythonTypeInference,
@@ -56,7 +57,7 @@ class PartLibrary(JITCodeLibrary):
     """The common part of the code of kernels and bodies."""
 
     def _optimize_functions(self, module):
-        # Numba makes passes anew for each function, and for each that is only named here.
+        # Numba makes new passes for each function, even for one that is only declared here.
         module.data_layout = self._codegen._data_layout
         passes, builder = self._codegen._function_pass_manager()
         for function in module.functions:
@@ -67,6 +68,8 @@ class PartLibrary(JITCodeLibrary):
 class KernelLibrary(PartLibrary):
     """The code of a kernel and of all bodies in it."""
 
+    _linking_libraries: Any
+
     def finalize(self):
         for library in with_all_used(self._linking_libraries):
             self._final_module.link_in(module_of(library), preserve=True)
@@ -74,7 +77,7 @@ class KernelLibrary(PartLibrary):
         super().finalize()
 
     def _optimize_final_module(self):
-        # Numba's first pass is there to find references that are counted in vain; there are none.
+        # Numba's first pass looks for needless counts of references; there are none.
         passes, builder = self._codegen._module_pass_manager()
         passes.run(self._final_module, builder)
 
@@ -138,8 +141,8 @@ class BodyCompiler(KernelCompiler):
     library = BodyLibrary
 
     def compile_extra(self, function):
-        # Numba tells functions apart by what can be called of them, if it is of C. What is
-        # called of a body can only fail.
+        # Numba identifies functions by their callable, if it is one of C. That of a body always
+        # fails.
         self.state.targetctx.get_executable = lambda *library: {}.__getitem__
         return super().compile_extra(function)
 

@@ -12,21 +12,24 @@ bodies return no arrays.
 """
 
 from functools import wraps
+from importlib import import_module
 
-import numba
 import numpy as np
 from numba import types
-from numba.extending import lower_builtin, overload, type_callable
+from numba.extending import lower_builtin, type_callable
 
 from nfref.kernels import cache, numba_internals
+from nfref.kernels.numba_internals import config, njit, overload
+from nfref.runtime.annotations import Any
 
+compiler_pipeline: Any
 try:
-    from nfref.kernels import compiler_pipeline
+    compiler_pipeline = import_module("nfref.kernels.compiler_pipeline")
 except Exception as error:  # see ``_try_compiler``
-    compiler_pipeline = error  # type: ignore[assignment]
+    compiler_pipeline = error
 
-# What Numba documents, and what it has besides: no counting of references; and no wrapper for
-# calls from Python, which what is part of kernels does not need.
+# PLAIN is documented. Besides it: no counting of references, and no wrapper for calls from Python,
+# which parts of kernels do not need.
 PLAIN = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 OPTIONS = {**PLAIN, "_nrt": False}
 PART = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -76,11 +79,9 @@ def emits(function, signature, *kinds):
 
 def _part(function, options):
     if not HAS_COMPILER:
-        return numba.njit(**{**PLAIN, **options})(function)
-    compiled = numba.njit(**{**PART, **options}, pipeline_class=compiler_pipeline.BodyCompiler)(
-        function
-    )
-    if numba.config.DISABLE_JIT:
+        return njit(**{**PLAIN, **options})(function)
+    compiled = njit(**{**PART, **options}, pipeline_class=compiler_pipeline.BodyCompiler)(function)
+    if config.DISABLE_JIT:
         return compiled
     compiled._compiler._customize_flags = compiler_pipeline.Flags
 
@@ -92,7 +93,7 @@ def _part(function, options):
             f"{function.__name__}: expected to be called by a kernel, got a call from Python"
         )
 
-    # Without a wrapper a call from Python would end the process; so none is made known.
+    # Without a wrapper a call from Python would end the process; so the dispatcher gets no entry.
     compiled.add_overload, compiled._compile_for_args = keep, refuse
     return compiled
 
@@ -100,7 +101,7 @@ def _part(function, options):
 def kernel(function):
     """Compile on first call and keep the result on disk, if that is possible."""
     compiled = _kernel(function)
-    if not numba.config.DISABLE_JIT and HAS_CACHE:
+    if not config.DISABLE_JIT and HAS_CACHE:
         compiled._cache = cache.Cache(
             function, *([compiler_pipeline.__name__] if HAS_COMPILER else [])
         )
@@ -118,9 +119,9 @@ def kernel(function):
 
 def _kernel(function):
     if not HAS_COMPILER:
-        return numba.njit(**PLAIN)(function)
-    compiled = numba.njit(**OPTIONS, pipeline_class=compiler_pipeline.KernelCompiler)(function)
-    if not numba.config.DISABLE_JIT:
+        return njit(**PLAIN)(function)
+    compiled = njit(**OPTIONS, pipeline_class=compiler_pipeline.KernelCompiler)(function)
+    if not config.DISABLE_JIT:
         compiled._compiler._customize_flags = compiler_pipeline.Flags
     return compiled
 
@@ -132,7 +133,7 @@ def address(compiled, signature):
     return result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
 
 
-# Trials of Numba's insides ------------------------------------------------------------------
+# Trials of undocumented parts -----------------------------------------------------------------
 
 
 def _try_compiler():
@@ -143,7 +144,7 @@ def _try_compiler():
         return
 
     def half(x):
-        """To Python it is nothing."""
+        """Do nothing in Python."""
 
     @overloaded(half)
     def _half(x):
@@ -168,8 +169,8 @@ def _try_compiler():
 def _try_cache():
     """Try a function that one dispatcher compiles and another one finds."""
     if numba_internals.is_tested():
-        return numba_internals.dumps, numba_internals.CompileResult  # whether they are there
-    kept = {}
+        return numba_internals.dumps, numba_internals.CompileResult  # an error if one is missing
+    kept: dict = {}
 
     class Memory(cache.Cache):
         def save_overload(self, signature, result):
@@ -191,7 +192,7 @@ def _try_cache():
         if compiled(1.5) != 3 or sum(compiled.stats.cache_misses.values()) != compiles:
             raise ValueError("compiled code is not found again")
     ((key, (_, moves)),) = kept.items()
-    processor = numba.config.CPU_NAME or numba_internals.binding.get_host_cpu_name()
+    processor = config.CPU_NAME or numba_internals.binding.get_host_cpu_name()
     if moves or repr(processor) not in key:
         raise ValueError(f"an entry that another processor could not tell from its own, {key}")
 

@@ -15,6 +15,15 @@ from importlib import import_module
 
 import llvmlite
 import numba
+import numba.extending
+
+from nfref.runtime.annotations import Any
+
+# Numba's own annotations do not cover what kernels do with these.
+config: Any = numba.config
+intrinsic: Any = numba.extending.intrinsic
+njit: Any = numba.njit
+overload: Any = numba.extending.overload
 
 VERSIONS = numba.__version__, llvmlite.__version__
 TESTED = "0.62", "0.68"
@@ -32,7 +41,7 @@ _PLACES = {
     "CompileResult": "numba.core.compiler",
     "dumps": "numba.core.serialize",
 }
-NEEDED = "binding", "ir", "cgutils", "populate_array"  # without which there are no kernels
+NEEDED = "binding", "ir", "cgutils", "populate_array"  # no kernels without these
 
 
 def __getattr__(name):
@@ -43,7 +52,7 @@ def __getattr__(name):
 
 def is_tested():
     """Check that this version of Numba is tested, or compiles nothing."""
-    return numba.config.DISABLE_JIT or ".".join(numba.__version__.split(".")[:2]) in TESTED
+    return config.DISABLE_JIT or ".".join(numba.__version__.split(".")[:2]) in TESTED
 
 
 def works(part, cost, trial):

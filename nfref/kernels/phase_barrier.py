@@ -12,18 +12,17 @@ import time
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
 
 from nfref.kernels.jit import body, compiles, emits
-from nfref.kernels.numba_internals import cgutils, ir
+from nfref.kernels.numba_internals import cgutils, intrinsic, ir
 from nfref.kernels.simd.tiles import start_at
 
-SPINS = 1000  # a few microseconds; then who is waited for may need this processor
+SPINS = 1000  # a few microseconds; after that the other thread may need this processor
 
 _LOCK = threading.Lock()
 
 
-def counts(parts):
+def make_counts(parts):
     """Make counters: tasks taken; then for each part, tasks done and 1 if it may begin."""
     found = np.zeros(1 + 2 * parts, np.int64)
     found[1 + parts] = 1
@@ -44,7 +43,7 @@ def wait_for(numbers, k):
 
 
 @body
-def draw(counts):
+def take_task(counts):
     """Return the number of a task that no thread has taken."""
     return add_one(counts, 0)
 
@@ -55,13 +54,13 @@ def wait_for_part(counts, part):
 
 
 @body
-def is_last(counts, part, tasks):
+def finish_task(counts, part, tasks):
     """Count a task of a part as done; return True if it was the last one."""
     return add_one(counts, 1 + part) == tasks - 1
 
 
 @body
-def let_begin(counts, part):
+def open_part(counts, part):
     """Let a part begin."""
     if part < len(counts) // 2:
         add_one(counts, 1 + len(counts) // 2 + part)

@@ -23,7 +23,7 @@ def workers():
     return ThreadPoolExecutor(max(processors() - 1, 1), "nfref")
 
 
-if hasattr(os, "register_at_fork"):  # a child process has no threads but one
+if hasattr(os, "register_at_fork"):  # a child process has only one thread
     os.register_at_fork(after_in_child=workers.cache_clear)
 
 
@@ -66,7 +66,7 @@ def in_pieces(task, size, threads):
     share(lambda k: task(k * PIECE, min((k + 1) * PIECE, size)), -(-size // PIECE), threads)
 
 
-LINE = 64  # bytes of a line of the cache, and of the longest register
+LINE = 64  # bytes of a cache line, and of the longest register
 
 
 def aligned(size, dtype):

@@ -31,23 +31,23 @@ from nfref.kernels.chain.interpreter import (
     scatter_block,
 )
 from nfref.kernels.jit import body, kernel, reduction
-from nfref.kernels.phase_barrier import draw, is_last, let_begin, wait_for_part
+from nfref.kernels.phase_barrier import finish_task, open_part, take_task, wait_for_part
 from nfref.kernels.simd.elementary import exp
 from nfref.kernels.simd.matmul import ROWS
 
-# A batch on its way: what each block leaves, and what is known of all.
+# The state of a batch: numbers of each block, and of all.
 #   parts (B + 2,)               where parts start; a batch norm is the first instruction of each
 #                                but the first one
 #   of_blocks (B, blocks, 2, D)  mean and sum of squares of each block at each batch norm; on the
 #                                way back sum g and q
 #   found (B, 5, D)              mean, variance, s, sum g and q of the whole batch
-#   counts                       see ``turns``
-#   group                        how many blocks add their cotangents of theta up
+#   counts                       see ``phase_barrier``
+#   group                        the number of blocks that share one sum of cotangents of theta
 Batch = namedtuple("Batch", "parts of_blocks found counts group")
 
 
 @kernel
-def take_along(
+def run_batch(
     chain,
     batch,
     theta,
@@ -72,7 +72,7 @@ def take_along(
     last, back = len(parts) - 2, len(gradients.theta) > 0
     tasks = -(-len(blocks) // batch.group)
     while True:
-        step, task = divmod(draw(batch.counts), tasks)
+        step, task = divmod(take_task(batch.counts), tasks)
         if step >= len(batch.counts) // 2:
             return
         wait_for_part(batch.counts, step)
@@ -130,7 +130,7 @@ def take_along(
                 if part == 0:
                     scatter_block(g.u, gradients.x, start)
                     scatter_block(g.context, gradients.context, start)
-        if is_last(batch.counts, step, tasks):
+        if finish_task(batch.counts, step, tasks):
             if step < last:
                 pc = starts[parts[part + 1]]
                 combine_moments(
@@ -149,7 +149,7 @@ def take_along(
                     batch.found[part - 1],
                     gradients.theta[0, code[pc + 4] :],
                 )
-            let_begin(batch.counts, step + 1)
+            open_part(batch.counts, step + 1)
 
 
 MEAN, VARIANCE, LOG_SCALE, SUM_G, Q = range(5)

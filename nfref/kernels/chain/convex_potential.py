@@ -33,10 +33,10 @@ from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import softplus
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
-# D, C, the widths of the hidden layers, and how many units these and the widest have.
+# D, C, the widths of the hidden layers, their number of units, and that of the widest.
 Potential = namedtuple("Potential", "dim context widths hidden widest")
 
-# Where things start on the tape.
+# Starts on the tape.
 Places = namedtuple("Places", "seen h s c g matrix tangents work other")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from nfref.kernels import phase_barrier
 from nfref.kernels.chain import interpreter as chain
-from nfref.kernels.chain.batch_norm import Batch, take_along
+from nfref.kernels.chain.batch_norm import Batch, run_batch
 from nfref.kernels.simd.matmul import ROWS, ensure_compiled
 from nfref.kernels.thread_pool import in_pieces, share
 
@@ -132,7 +132,7 @@ def _whole_batch(program, theta, rows, values, g_values, loss, gradients, group,
         program.parts,
         np.empty((cuts, blocks, 2, dim)),
         np.empty((cuts, 5, dim)),
-        phase_barrier.counts((2 if back else 1) * cuts + 1),
+        phase_barrier.make_counts((2 if back else 1) * cuts + 1),
         group,
     )
     columns = dim + rows.context.shape[1] + 1
@@ -142,7 +142,7 @@ def _whole_batch(program, theta, rows, values, g_values, loss, gradients, group,
     def task(k):
         tape, slopes = tapes or (take((1, program.longest), dtype), np.empty((1, 0), dtype))
         scratch = take((program.scratch,), dtype)
-        take_along(
+        run_batch(
             program.chain,
             batch,
             theta,

@@ -31,34 +31,36 @@ from nfref.kernels.chain.primitives import programs
 from nfref.kernels.chain.program import Program
 from nfref.kernels.chain.training import Layout, _layout
 from nfref.kernels.jit import body, kernel, reduction
-from nfref.kernels.phase_barrier import draw, is_last, let_begin, wait_for_part
+from nfref.kernels.phase_barrier import finish_task, open_part, take_task, wait_for_part
 from nfref.kernels.simd.matmul import ROWS, ensure_compiled
 from nfref.kernels.thread_pool import share
 from nfref.kernels.twin_lookup import twin_of
+from nfref.runtime.annotations import Any
 from nfref.runtime.backends import threads
 from nfref.runtime.batching import in_blocks
 
 PARTS = 3
 PIECE = 4096  # numbers of theta that stay in the first cache while they are worked on
-MANY = 16  # pieces that are worth a thread
-# Steps of one call at most, and seconds that it takes about, so that Ctrl-C is heard in between.
+MANY = 16  # fewest pieces for one more thread
+# Largest number of steps in one call, and its length in seconds: Python handles Ctrl-C between
+# calls.
 MOST, SECONDS = 64, 0.5
 
 # Of S steps:
 #   ends (S + 1,)   where batches start and end
-#   groups (S, 2)   how many blocks of rows make a partial sum, and how many of these there are
+#   groups (S, 2)   the number of blocks in a partial sum, and the number of sums
 #   rates (S, 7)    of Adam
 #   decays (S,)     the weight that the past has in the running average
 #   longest (1,)    the longest norm of a gradient
 Schedule = namedtuple("Schedule", "ends groups rates decays longest")
 
-# What threads tell each other:
-#   counts                 see ``turns``
+# Results that threads share:
+#   counts                 see ``phase_barrier``
 #   sums (B, Q)            partial sums of a gradient; their sum comes to stand in the first
 #   squares (Q / PIECE,)   the squares of a gradient, added up piece by piece
 #   losses (S,)            the mean of each batch
 #   factor (1,)            that shortens a gradient that is too long
-#   done (1,)              how many steps were finite, once one was not; else S
+#   done (1,)              the number of finite steps before one that is not; else S
 Found = namedtuple("Found", "counts sums squares losses factor done")
 
 
@@ -104,7 +106,7 @@ class Packed:
 
     program: Program
     layout: Layout
-    start: object
+    start: Any
     state: np.ndarray
     steps: int
 
@@ -198,7 +200,8 @@ def steps(density, unflatten, now, rows, batches, adam, decay_of):
     start = _packed(density, unflatten, now, rows.x.dtype)
     if start is None:
         return None
-    program, losses = start.program, []
+    losses: list[float] = []
+    program = start.program
     while len(losses) < len(batches):
         some = batches[len(losses) : len(losses) + program.in_one_call]
         began = time.perf_counter()
@@ -246,7 +249,7 @@ def _run(now, inputs, loss, schedule, values):
         else min(threads(), -(-len(inputs.x) // ROWS))
     )
     found = Found(
-        phase_barrier.counts(max(PARTS * count, 1)),
+        phase_barrier.make_counts(max(PARTS * count, 1)),
         program.workspace.take((sums, program.size), state.dtype),
         np.empty(pieces),
         np.empty(count),
@@ -304,7 +307,7 @@ def make_steps(
     """
     if len(values.log_det) > 0:
         group = -(-len(rows.x) // (tasks * ROWS))
-        task = draw(found.counts)
+        task = take_task(found.counts)
         while task < tasks:
             evaluate_blocks(
                 chain,
@@ -317,12 +320,12 @@ def make_steps(
                 (task + 1) * group,
                 optional,
             )
-            task = draw(found.counts)
+            task = take_task(found.counts)
         return
     ends, counts, sums = schedule.ends, found.counts, found.sums
     pieces, size = len(found.squares), state.shape[1]
     while True:
-        part, task = divmod(draw(counts), tasks)
+        part, task = divmod(take_task(counts), tasks)
         k, stage = divmod(part, PARTS)
         if k >= len(ends) - 1:
             return
@@ -370,14 +373,14 @@ def make_steps(
                         state[2, first:last],
                     )
                     mix(state[0, first:last], schedule.decays[k], state[3, first:last])
-        if is_last(counts, part, tasks):
+        if finish_task(counts, part, tasks):
             if stage == 1:
                 found.losses[k] = dot(part_of_loss.weights, part_of_loss.log_prob)
                 norm = math.sqrt(total(found.squares))
                 if not (math.isfinite(found.losses[k]) and math.isfinite(norm)):
                     found.done[0] = k
                 found.factor[0] = schedule.longest[0] / norm if norm > schedule.longest[0] else 1.0
-            let_begin(counts, part + 1)
+            open_part(counts, part + 1)
 
 
 @body

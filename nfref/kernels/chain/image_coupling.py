@@ -255,7 +255,7 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
             splines,
             mixtures,
         )
-    # What the sum of the skips gets, what h_b gets, and two layers to work in.
+    # Cotangents of the sum of the skips and of h_b, and two layers of working memory.
     g_total = len(scratch) - 4 * units * ROWS
     g_h, one, other = (
         g_total + units * ROWS,

@@ -32,11 +32,11 @@ def permute_vjp(order, g, scratch):
 # x = A_K ... A_1 z + b, or z = A_1^-1 ... A_K^-1 (x - b), at every position; coordinates are
 # (C, positions). A matrix is given in the direction asked for, with the factors in the order of
 # execution: B_k is A_k or A_k^-1. theta: the transposed matrices B_k^T (C, C), b (C,), log |det| of
-# their product for one position. Tape: what stands before the first factor, and after each.
+# their product for one position. Tape: the numbers before the first factor, and after each.
 #
 # Derivative by A_k, which takes v to w: forward A_bar = w_bar v^T. In the inverse direction v is
-# what comes out, and A_bar = -w_bar v^T with w_bar = A_k^-T v_bar, what w gets. That keeps digits
-# which a derivative by the inverse, taken through the inverse again, has no more.
+# the result, and A_bar = -w_bar v^T with w_bar = A_k^-T v_bar, the cotangent of w. That keeps
+# digits which a derivative by the inverse, taken through the inverse again, would lose.
 
 
 @body

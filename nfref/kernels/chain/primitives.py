@@ -51,7 +51,7 @@ def batch_moments(flow, params, x, context):
     """
     if x.dtype.char not in "fd":
         return None
-    found = {}
+    found: dict = {}
     for piece in programs(flow, -1):
         if not isinstance(piece, Program):
             member, sign, path = piece

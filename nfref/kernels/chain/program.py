@@ -19,8 +19,8 @@ from nfref.runtime.backends import threads
 from nfref.runtime.params import at_path
 
 MOST_SUMS = 16  # of gradients, over some blocks of rows each
-MANY = 1 << 17  # numbers in theta from which on fewer sums are better, of two blocks each
-LONG = 1 << 20  # numbers in theta that threads bring in order, an instruction each
+MANY = 1 << 17  # numbers in theta from which on sums of two blocks each are faster
+LONG = 1 << 20  # numbers in theta from which on threads pack it, an instruction each
 
 
 class Program:
@@ -61,13 +61,15 @@ class Program:
         paths = [path for _, _, path in members]
         self.paths = set(paths)
         self.above = {path[:k] for path in paths for k in range(len(path))}
-        # In theta they stand in the order of the parameters, whatever the direction.
+        # theta is in the order of the parameters, in both directions.
         self.instructions = sorted(zip(paths, instructions), key=lambda pair: pair[0])
         ends = np.cumsum([instruction.size for _, instruction in self.instructions]).tolist()
         self.spans = list(zip([0] + ends[:-1], ends))
         self.size = ends[-1]
         starts = {path: start for (path, _), (start, _) in zip(self.instructions, self.spans)}
-        code, begin, reals, tape = [], [], [], 0
+        code: list[int] = []
+        reals: list[float] = []
+        begin, tape = [], 0
         for path, instruction in zip(paths, instructions):
             begin.append(len(code))
             code += [
@@ -106,7 +108,7 @@ class Program:
     def join_arrays_of(self, flow):
         """Pack by joining all arrays of a flow, if its instructions do nothing else."""
         plain = all(instruction.plain for _, instruction in self.instructions)
-        if plain and flow._structure.known:  # to find that out, parameters are drawn
+        if plain and flow._structure.known:  # otherwise parameters would be sampled to find it
             self.structure = flow._structure
 
     def formula(self, params, rows, context):
@@ -138,7 +140,7 @@ class Program:
 
         def pack(k):
             (path, instruction), (at, _) = self.instructions[k], self.spans[k]
-            # One after the other, so that large arrays stand where the one before stood.
+            # One by one, so that a large array takes the memory of the one before.
             for array in instruction.pack(at_path(params, path), dtype):
                 theta[at : at + array.size] = array.ravel()
                 at += array.size

@@ -36,7 +36,7 @@ from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 LIPSCHITZ = 1.1  # of a sigma(beta a), about
 
-# Where things start on the tape, and how many rows h, d and a take each.
+# Starts on the tape, and the number of rows of h, d and a each.
 Places = namedtuple("Places", "values slopes arguments matrix tangents work others units")
 
 
@@ -318,7 +318,7 @@ def column_vjp(j, dim, widths, storage, at, cotangents, scratch, one_at, other_a
     for k in range(len(widths) - 2):
         weight += (widths[k] + 1) * widths[k + 1]
         before += widths[k] * ROWS
-    # one: what p_{l+1} gets; other: first t_l, then what it gets.
+    # one: the cotangent of p_{l+1}; other: first t_l, then its cotangent.
     for k in range(len(widths) - 2, 0, -1):
         fan_in, fan_out = widths[k], widths[k + 1]
         if k > 1:

@@ -35,9 +35,9 @@ Tokens = namedtuple(
     "Tokens", "transformer length width channels heads depth hidden reverse context"
 )
 
-# Where on the tape the numbers of one layer are: normalised h, 1/std and what comes of them, twice;
-# queries, keys and values; attention's weights and what they mix; the hidden units before gelu,
-# Phi of them, and after.
+# Places of the numbers of one layer on the tape: normalised h, 1/std and their result, twice;
+# queries, keys and values; attention's weights and their mixture; the hidden units before gelu, Phi
+# of them, and after.
 Kept = namedtuple(
     "Kept",
     "first first_scale normed query key value weights mixed second "
@@ -165,7 +165,7 @@ def normalise_tokens_vjp(own, storage, at, normal, scale, g, g_at, out, sums, g_
             for r in range(ROWS):
                 g[j * length + t, r] *= theta[at + j]
                 total[0, r] += g[j * length + t, r] * normal[j * length + t, r]
-        # With few channels next to nothing is left of a cotangent; in this order least is lost.
+        # With few channels a cotangent nearly cancels; this order loses the fewest digits.
         for j in range(c):
             for r in range(ROWS):
                 g[j * length + t, r] -= normal[j * length + t, r] * (total[0, r] * share)
@@ -200,7 +200,7 @@ def attend(own, tape, place):
                 clear_row(weights, row + s)
                 for j in range(first, first + per_head):
                     add_product(q, j * length + t, k, j * length + s, weights, row + s)
-            # What is not of the past is free: the largest, then the sum, stand in mixed.
+            # The rows of later tokens are free: mixed holds the largest, then the sum.
             most = first * length + t
             copy_row(weights, row, mixed, most)
             for s in range(1, t + 1):
@@ -250,7 +250,7 @@ def attend_vjp(own, tape, place, g, g_mixed, g_query, g_weights):
                 for j in range(first, first + per_head):
                     add_product(g_mixed, j * length + t, v, j * length + s, g_w, s)
                     add_product(weights, row + s, g_mixed, j * length + t, g_v, j * length + s)
-                # What all have in common leaves first, that of a weight that is nearly all.
+                # Subtract the common part first: that of a weight near one.
                 for r in range(ROWS):
                     common = (s == 0) | (weights[row + s, r] > half)
                     g_w[length, r] = g_w[s, r] if common else g_w[length, r]

@@ -15,6 +15,7 @@ from nfref.kernels.chain.program import Program
 from nfref.kernels.thread_pool import in_pieces
 from nfref.kernels.twin_lookup import twin_of
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any
 from nfref.runtime.autograd_internals import Box
 from nfref.runtime.backends import threads
 
@@ -100,7 +101,7 @@ class Layout(NamedTuple):
     places: np.ndarray | None = None
     mask: np.ndarray | None = None
     back: np.ndarray | None = None
-    counts: np.ndarray | None = None
+    counts: Any = None
 
     def packed(self, vector):
         return vector if self.places is None else _gathered(vector, self.places, self.mask)

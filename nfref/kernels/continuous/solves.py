@@ -15,10 +15,11 @@ from nfref.kernels.simd.matmul import ROWS, ensure_compiled
 from nfref.kernels.thread_pool import aligned, share
 from nfref.runtime import blas
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any
 from nfref.runtime.backends import threads
 
 CHUNK = 4  # blocks that a thread takes at a time when nothing is summed over rows
-MOST_SUMS = 16  # partial sums over rows, as long as they don't take more than
+MOST_SUMS = 16  # partial sums over rows, if they have at most
 LARGEST_SUMS = 1 << 24  # numbers
 
 
@@ -111,14 +112,14 @@ class Values:
         self.y = in_blocks(state, float)
         self.y_new = np.empty_like(self.y)
         self.context = in_blocks(np.empty((self.n, 0)) if context is None else context, self.dtype)
-        # Zeros, because a norm multiplies by zero what it leaves out.
+        # Zeros, because a norm multiplies the parts that it leaves out by zero.
         self.k_first, self.k_last = np.zeros((2, *self.y.shape), self.dtype)
 
     def rows_of(self, blocks):
         """Return (N, S) rows from (blocks, S, ROWS)."""
         return blocks.transpose(0, 2, 1).reshape(-1, blocks.shape[1])[: self.n]
 
-    # What the solver needs
+    # The interface of the solver
 
     @property
     def size(self):
@@ -153,7 +154,7 @@ class Values:
         self.run(method, t, h, first, last, 0.0, 0.0, np.empty(0))
 
     def step(self, method, t, h, first, rtol, atol):
-        """Compute slopes from ``first`` on and the new state; return the sum of (error / scale)^2."""
+        """Compute slopes from ``first`` on and the state; return the sum of (error / scale)^2."""
         errors = np.empty(len(self.y))
         self.run(method, t, h, first, len(method.c), rtol, atol, errors)
         return errors.sum()
@@ -231,13 +232,14 @@ class Derivatives(Values):
         super().__init__(net, context, fixed, activation, rows.astype(state.dtype, copy=False))
         q = in_blocks(cotangent[:, dim:], self.dtype)[:, 0]
         missing = len(self.y) * ROWS - n
-        if missing:  # rows that are not there must not be summed
+        if missing:  # missing rows must not be summed
             q[-1, ROWS - missing :] = 0
             self.y[-1, dim:, ROWS - missing :] = 0
         self.q = q
         self.sums = self.sums_new = np.zeros(len(self.theta))
         self.vector = self.vector_new = self.vector_of(self.sums)
-        self.totals, self.latest = None, 0
+        self.totals: Any = None  # until the number of stages is known
+        self.latest = 0
 
     @property
     def size(self):
@@ -245,7 +247,8 @@ class Derivatives(Values):
 
     def net_of(self, sums):
         """Return cotangents of the net as a list of layers."""
-        g_net, at = [], 0
+        g_net: list = []
+        at = 0
         for layer in self.net:
             g_net.append({})
             for name in ("weight", "bias"):

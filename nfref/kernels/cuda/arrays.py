@@ -3,9 +3,8 @@
 import warnings
 
 import numpy as np
-from numba import cuda
 
-from nfref.kernels.cuda.warp import block_for, lanes_for
+from nfref.kernels.cuda.warp import block_for, cuda, lanes_for
 from nfref.runtime.backends import require_cuda
 
 
@@ -28,7 +27,7 @@ def launch(kernel, blocks, threads, *arguments, shared=0):
     if blocks == 0:
         return
     with warnings.catch_warnings():
-        # All that is said here is that few blocks leave a device idle.
+        # The only warning here says that few blocks leave a device idle.
         warnings.simplefilter("ignore")
         configured = kernel[blocks, threads, 0, shared]
     configured(*arguments)

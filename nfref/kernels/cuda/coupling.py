@@ -10,10 +10,8 @@ then the results stay there. Float32 and float64; all arguments have one dtype.
 
 import math
 
-from numba import cuda
-
 from nfref.kernels.cuda.arrays import run_over_rows
-from nfref.kernels.cuda.warp import ALL
+from nfref.kernels.cuda.warp import ALL, cuda
 
 # The twins ----------------------------------------------------------------------------------
 

@@ -9,10 +9,8 @@ its own numbers; none waits for another before the row is added up.
 
 import math
 
-from numba import cuda
-
 from nfref.kernels.cuda.arrays import run_over_rows
-from nfref.kernels.cuda.warp import ALL
+from nfref.kernels.cuda.warp import ALL, cuda
 from nfref.transformers.root import NEWTON_STEPS, STEPS
 
 
@@ -110,7 +108,7 @@ def mixture(u, a, b, slope, offset, log_w, logistic, direction, out, log_det):
                 done = new == x or (trusted and ahead <= eps * abs(new))
                 residue, last = abs(excess), step if trusted else zero
                 x, steps = new, steps + 1
-                # What is not a number will not become one.
+                # A NaN stays one.
                 searching = not done and steps < STEPS and value == value
             if direction == 1:
                 out[row, column] = x if value == value else none

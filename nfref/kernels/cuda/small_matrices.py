@@ -12,10 +12,10 @@ meet in no bank. Float32 and float64, D up to ``LARGEST``.
 import math
 
 import numpy as np
-from numba import cuda, from_dtype
+from numba import from_dtype
 
 from nfref.kernels.cuda.arrays import from_device, launch, to_device
-from nfref.kernels.cuda.warp import ALL, THREADS, WARP, block_for, lanes_for
+from nfref.kernels.cuda.warp import ALL, THREADS, WARP, block_for, cuda, lanes_for
 from nfref.runtime.autograd_internals import Box
 
 LARGEST = 64

@@ -5,7 +5,12 @@ two below their number. All threads of a block take part, also those that have n
 own: no kernel returns early.
 """
 
-from numba import config
+import numba.cuda
+
+from nfref.kernels.numba_internals import config
+from nfref.runtime.annotations import Any
+
+cuda: Any = numba.cuda  # its annotations do not fit the code of kernels
 
 THREADS = 128  # in a block: four warps
 WARP = 32
@@ -25,7 +30,7 @@ def block_for(n, lanes, most_warps=THREADS // WARP):
     return -(-n // places), (lanes, places)
 
 
-if config.ENABLE_CUDASIM:  # type: ignore[attr-defined]
+if config.ENABLE_CUDASIM:
     from nfref.kernels.cuda.simulated import complete_simulator
 
     complete_simulator()

@@ -17,10 +17,9 @@ import math
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
 
 from nfref.kernels.jit import body, overloaded
-from nfref.kernels.numba_internals import ir
+from nfref.kernels.numba_internals import intrinsic, ir
 
 # log 2 in two parts (Cody and Waite 1980, Software Manual for the Elementary Functions), with
 # more digits together than a number has: 355/512, nine bits, so that its products with whole

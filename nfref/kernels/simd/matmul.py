@@ -22,10 +22,9 @@ import threading
 import numba
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
 
 from nfref.kernels.jit import address, body, compiles, kernel, reduction
-from nfref.kernels.numba_internals import binding, cgutils, ir
+from nfref.kernels.numba_internals import binding, cgutils, config, intrinsic, ir
 from nfref.kernels.simd.tiles import (
     BYTES,
     FLAT,
@@ -40,7 +39,9 @@ from nfref.kernels.simd.tiles import (
 )
 
 ROWS = 128  # rows of data in a block: activations of a few layers stay in the cache
-COLUMNS = 16  # a network takes so many at a time where a block is not full; no vector is longer
+COLUMNS = (
+    16  # columns that a network computes at a time if a block is not full; no vector is longer
+)
 
 
 def times(
@@ -53,7 +54,7 @@ def times(
     """
     w, columns = (_part(weight, at, stride, fan_in, fan_out), width if columns == ROWS else columns)
     seen, part = _part(h, h_at, width, fan_in, columns), _part(out, out_at, width, fan_out, columns)
-    # BLAS takes the sums of a single column in another order.
+    # BLAS sums a single column in another order.
     product = w.T @ (seen if columns > 1 else seen.repeat(COLUMNS, axis=1))
     part[:] = part + product[:, :columns] if keep else product[:, :columns]
 
@@ -201,7 +202,7 @@ _COMPILING = threading.Lock()
 
 def ensure_compiled(dtype):
     """Compile the products of a dtype, or read them from the cache on disk."""
-    if dtype in _COMPILED or numba.config.DISABLE_JIT:
+    if dtype in _COMPILED or config.DISABLE_JIT:
         return
     with _COMPILING:
         for function, signature in compiled_for(dtype):

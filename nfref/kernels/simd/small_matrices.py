@@ -210,7 +210,7 @@ def fill(buffer, lanes, dim, column, flat, rows, columns, first):
     count = len(flat) // size
     if first + lanes <= count:
         whole = columns // lanes * lanes
-        # Processors foresee reading on, but not in several arrays by turns.
+        # Processors prefetch one array, but not several in turn.
         for k in range(0, lanes * size, lanes):
             prefetch(flat, (first + lanes) * size + k)
         for i in range(rows):

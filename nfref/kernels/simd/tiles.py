@@ -6,10 +6,9 @@ factors where they stand: from b whole vectors of a row, from a single numbers.
 """
 
 from numba import types
-from numba.extending import intrinsic
 
 from nfref.kernels.jit import body, overloaded
-from nfref.kernels.numba_internals import binding, cgutils, ir, populate_array
+from nfref.kernels.numba_internals import binding, cgutils, intrinsic, ir, populate_array
 
 _FEATURES = binding.get_host_cpu_features()
 _WIDE = _FEATURES.get("avx512f", False)

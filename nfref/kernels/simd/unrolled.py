@@ -27,7 +27,7 @@ from nfref.kernels.simd.lanes import (
 
 LARGEST = 8
 LIFT = 2.0**100  # beyond it, and below one over it, pivots are scaled: 2^127 is float32's limit
-# A product of eight pivots up to it, and down to one over it, is a normal number.
+# A product of eight pivots between one over it and it is a normal number.
 USUAL, USUAL_IN_FLOAT32 = 2.0**100, 2.0**15
 
 
@@ -196,7 +196,7 @@ class Register:
 
 
 def _compile(function, elimination, count):
-    """Compile ``function``, which applies an elimination to a buffer and returns ``count`` lanes."""
+    """Compile ``function``: an elimination of a buffer that returns ``count`` lanes."""
 
     def signature(buffer, column):
         return types.UniTuple(Lanes(buffer.dtype), count)(buffer, column)

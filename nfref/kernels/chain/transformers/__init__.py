@@ -17,7 +17,7 @@ from nfref.kernels.jit import body
 ADDITIVE, AFFINE, SPLINE, SIGMOIDS, INTEGRAL = range(5)
 OPERANDS = 4  # of a transformer, among those of an instruction
 
-# What the code says of a transformer: P, E, and whatever its kind needs besides.
+# A transformer in the code: P, E, and the numbers of its kind.
 Transformer = namedtuple("Transformer", "opcode raw_rows tape_rows form reals")
 
 # The rows of one coordinate: its own in u; parameter p is row raw + p * step of the outputs, and of

@@ -33,7 +33,7 @@ from nfref.kernels.simd.matmul import ROWS
 # kind together, see ``sigmoid_mixture``.
 #   CLIPPED, MEAN, SLOPE, BEND      c, M, F', F''
 #   R, D, TURN                      r, D and dD/ds of a node
-#   SHRINK                          what p is multiplied by
+#   SHRINK                          the factor of p
 #   TO_VALUE                        f of the derivative
 # of a unit
 #   RATIO, BY_ALPHA                 p_j / alpha_j, dalpha_j / draw
@@ -46,7 +46,7 @@ UNIT = 4
 LARGEST_LOG = 5.0  # as in the formula
 LARGEST_LOG_RATE = 1.0
 
-# How many units and nodes there are; the rows of the raw numbers, ``step`` apart; and the reals: B,
+# The numbers of units and nodes; the rows of the raw numbers, ``step`` apart; and the reals: B,
 # n / B, then fractions and weights of the rule.
 Integral = namedtuple("Integral", "count nodes beta level alpha mu p step reals")
 
@@ -213,7 +213,7 @@ def integral_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
     number = g.dtype.type
     one, two, forward = number(1), number(2), direction == FORWARD
     sign = number(-1) if forward else one
-    # What F' gets, and the sum over p, stand in rows of the root search.
+    # Rows of the root search hold the cotangent of F' and the sum over p.
     to_slope, along = LOW, HIGH
     for r in range(ROWS):
         slope, l_bar = tape[SLOPE, r], sign * g_log_det[r]

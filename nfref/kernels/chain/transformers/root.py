@@ -13,7 +13,7 @@ from nfref.kernels.simd.elementary import exp
 STEPS = 200  # as in :mod:`nfref.transformers.root`
 NEWTON_STEPS = 100
 
-# Rows of the tape: x, F(x) and log F'(x), which ``evaluate`` fills, and what a search keeps.
+# Rows of the tape: x, F(x) and log F'(x), which ``evaluate`` fills, and the state of a search.
 PLACE, VALUE, LOG_SLOPE, LOW, HIGH, RESIDUE, STEP, MOVES = range(8)
 ROOT_ROWS = 8
 
@@ -30,7 +30,7 @@ def increasing_map(evaluate, ends_of):
         """Replace u = y by the x with that value."""
         number = u.dtype.type
         zero, half, infinity = number(0), number(0.5), number(math.inf)
-        none = number(math.nan)  # what makes no prediction: every comparison with it is false
+        none = number(math.nan)  # no prediction: every comparison with it is false
         eps = number(2.0**-52) if number(1 + 2.0**-52) > number(1) else number(2.0**-23)
         ends_of(parameters, raw, u, tape, columns)
         for r in range(columns):
@@ -62,7 +62,7 @@ def increasing_map(evaluate, ends_of):
                 tape[RESIDUE, r] = abs(excess)
                 tape[STEP, r] = step if trusted & (step != zero) else none
                 tape[PLACE, r] = new
-                # What is not a number will not become one.
+                # A NaN stays one.
                 tape[MOVES, r] = number(1) if moves & (abs(new) < infinity) & (not done) else zero
             moving = zero
             for r in range(columns):

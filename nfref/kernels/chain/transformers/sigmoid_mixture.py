@@ -34,7 +34,7 @@ NAF, FLOW_PLUS_PLUS = range(2)  # forms
 # unit, the compiler could not tell the rows that a loop reads from those it writes, because it
 # asks for all units at once, and would take one number after the other.
 #   PLACE, VALUE, LOG_SLOPE     x, y and log dy/dx, among those of the root search
-#   PER_P, PER_Q, PER_T         what the P, Q and T of the units are multiplied by
+#   PER_P, PER_Q, PER_T         factors of the P, Q and T of the units
 #   SCALE, BY_SCALE             e^a, da/d(raw a)
 # of a unit
 #   P, Q    the probabilities p_j and q_j, not yet normalised
@@ -48,8 +48,8 @@ ONCE = ROOT_ROWS + 8
 P, Q, T, LOG_A, BY_RAW = range(5)
 UNIT = 5
 
-# How many units there are, of which form, and the rows of the raw numbers: the first one of slopes,
-# offsets and weights each, ``step`` apart from unit to unit.
+# The form and number of units, and the first rows of the raw slopes, offsets and weights. The rows
+# of two units are ``step`` apart.
 Units = namedtuple("Units", "form count slope offset weight step")
 
 
@@ -245,7 +245,7 @@ logit_of_mixture = increasing_map(evaluate, ends_of)
 #    all these, which is -l, as p, q and t each add up to 1.
 # 4. z = e^a y + b, or y = (z - b) e^-a and the log-slope has a with a minus.
 
-# Rows of the tape that are used once more:
+# Rows of the tape with a second use:
 ACROSS, TO_VALUE, BY_PLACE = MOST_P, MOST_Q, MOST_T  # L', f, y'
 
 

@@ -16,15 +16,15 @@ from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, log, one_minus_exp_neg, softplus
 from nfref.kernels.simd.matmul import ROWS
 
-# The tape is (TAPE_ROWS, ROWS). While a row looks for its bin, A, B and SLOPE hold the sums of
-# widths and heights so far and the place that is looked for.
+# The tape is (TAPE_ROWS, ROWS). During the search for the bin A and B hold the sums of widths and
+# heights so far, and SLOPE holds the place.
 #   BIN          k; -1 in a linear tail
 #   SUM_W, SUM_H the parts of the width and of the height before the bin
 #   WIDTH, HEIGHT  those of the bin
 #   D0, D1       the slopes at its two knots
 #   A, B         the place in the bin
 #   SLOPE        g'(x), data to latent
-#   ABOVE0, ABOVE1  what the slopes at knots have above their minimum
+#   ABOVE0, ABOVE1  the slopes at the knots less their minimum
 BIN, SUM_W, SUM_H, WIDTH, HEIGHT, D0, D1, A, B, SLOPE, ABOVE0, ABOVE1 = range(12)
 TAPE_ROWS = 12
 
@@ -77,7 +77,7 @@ def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, col
         curve_inverse(bins, bound, tape, columns)
     else:
         curve(bins, bound, tape, columns)
-    # The value stands in SLOPE now, which makes place for the slope.
+    # SLOPE holds the value now; the slope replaces it below.
     if circular:
         for r in range(columns):
             u[r] = tape[SLOPE, r] + whole_turns(u[r], bound)
@@ -94,7 +94,7 @@ def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, col
             tape[A, r], tape[B, r], tape[HEIGHT, r] / tape[WIDTH, r], tape[D0, r], tape[D1, r]
         )
         tape[SLOPE, r] = slope
-        # Of what is no normal number there is no logarithm.
+        # ``log`` takes normal numbers only.
         log_slope = sign * (-infinity if slope < tiny else log(slope, excess))
         log_det[r] += log_slope if tape[BIN, r] >= number(0) else number(0)
 
@@ -166,7 +166,7 @@ def slope_in_bin(a, b, s, d0, d1):
 
 @body
 def parts_of(v, left, right):
-    """Return the distances of v from both knots as parts of their sum, at least 0 after rounding."""
+    """Return the distances of v from both knots as parts of their sum, each at least 0."""
     zero = type(v)(0)
     from_left, to_right = v - left, right - v
     from_left = from_left if from_left > zero else zero
@@ -216,7 +216,7 @@ def find_bin(direction, raw, place, bins, bound, circular, min_width, min_height
         tape[A, r] = 0
         tape[B, r] = 0
     for k in range(bins):
-        # The outer slopes of linear tails are not in raw; any row stands in for them.
+        # raw does not hold the outer slopes of linear tails; any row takes their place.
         left = k if circular else k - 1
         right = (k + 1) % bins if circular else min(k, bins - 2)
         w, h = place.raw + k * place.step, place.raw + (bins + k) * place.step
@@ -316,7 +316,7 @@ def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, plac
         a_bar = -across if forward else up * slope / s + l_bar * l_a
         g_in = -f_bar / (span * height) if forward else a_bar / (span * width)
         g[r] = g_in if inside else g_out
-        # s times what s gets; what d0 and d1 get goes on to raw.
+        # s times the cotangent of s; those of d0 and d1 go on to raw.
         s_bar = f_bar * t * (d1 * a * a - d0 * b * b) * per_n * per_n * s + two * l_bar * t * (
             s * per_q + (d0 + d1) * per_n
         )
