@@ -83,16 +83,21 @@ def tasks_of(need):
 
     if need.in_one_call:
         doubles = np.empty(0)
+        schedule, found, loss = (
+            Schedule(whole, np.empty((0, 0), np.int64), table, flat, doubles),
+            Found(whole, table, doubles, doubles, doubles, whole),
+            chain.NormalLoss(flat, flat),
+        )
         yield task(
             make_steps,
             program,
             rows,
             values,
-            chain.NormalLoss(flat, flat),
+            loss,
             flat,
-            Schedule(whole, np.empty((0, 0), np.int64), table, flat, doubles),
+            schedule,
             table,
-            Found(whole, table, doubles, doubles, doubles, whole),
+            found,
             0,
             blocks,
             *[flat] * 3,

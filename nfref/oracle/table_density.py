@@ -205,7 +205,7 @@ class _Check:
             yield self.timed("normalised", self.sum_of_probabilities)
         yield from self.as_density()
 
-    def timed(self, name: str, judge: Callable[..., Any], *arguments: Any) -> Row:
+    def timed(self, name: str, judge: Callable, *arguments: Any) -> Row:
         """Return the row of a property, judged within the time budget."""
         if name in self.skip:
             return not_applicable(name, "skipped")
@@ -347,7 +347,7 @@ class _Check:
         for row in report.rows:
             yield self.explained(row)
 
-    def support(self, inner: Any, table: Array, box: Box) -> Callable[..., Any] | None:
+    def support(self, inner: Any, table: Array, box: Box) -> Callable | None:
         """Return a function that is True where log p is not -inf, or None if log p is never -inf.
 
         Rows far out have been judged before.
@@ -366,7 +366,7 @@ class _Check:
             return None
         return lambda z: inner(z) != -np.inf if len(z) else np.zeros(0, dtype=bool)
 
-    def sampler(self, inner: Any, columns: list[int]) -> Callable[..., Any]:
+    def sampler(self, inner: Any, columns: list[int]) -> Callable:
         """Return a function that samples rows in the units of ``inner``.
 
         It spreads discrete values over the intervals between whole numbers.

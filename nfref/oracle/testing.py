@@ -100,7 +100,7 @@ def flow_tests(make: Callable[..., Any], *, seed: int = 0, **arguments: Any) -> 
     return property_tests(_maker(check_flow, make, seed, arguments, fresh=True), "flow")
 
 
-def density_tests(make: Callable[..., Any], *, seed: int = 0, **arguments: Any) -> Any:
+def density_tests(make: Callable, *, seed: int = 0, **arguments: Any) -> Any:
     """Return test cases for a density, by :func:`nfref.oracle.check_density`."""
     from nfref.oracle.checks.density import check_density
 

@@ -128,17 +128,11 @@ def channel_coupling(direction, operands, storage, block, splines, mixtures):
     for c in range(change):
         for pixel in range(pixels):
             number = c * pixels + pixel
+            place = Place(
+                stay * pixels + number, pixel * channels[last] + c, change, number * extra
+            )
             transform(
-                transformer,
-                direction,
-                u,
-                raw,
-                extras,
-                Place(stay * pixels + number, pixel * channels[last] + c, change, number * extra),
-                log_det,
-                ROWS,
-                splines,
-                mixtures,
+                transformer, direction, u, raw, extras, place, log_det, ROWS, splines, mixtures
             )
 
 
@@ -167,17 +161,12 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, spli
     for c in range(change):
         for pixel in range(pixels):
             number = c * pixels + pixel
+            place = Place(
+                stay * pixels + number, pixel * channels[last] + c, change, number * extra
+            )
+            g_log_det = cotangents.log_det
             transform_vjp(
-                transformer,
-                direction,
-                g,
-                cotangents.log_det,
-                raw,
-                extras,
-                Place(stay * pixels + number, pixel * channels[last] + c, change, number * extra),
-                g_raw,
-                splines,
-                mixtures,
+                transformer, direction, g, g_log_det, raw, extras, place, g_raw, splines, mixtures
             )
     times_gains_vjp(operands, theta, at, tape, h_at, scratch, g_theta)
     g_at, other_at = 0, len(scratch) // 2

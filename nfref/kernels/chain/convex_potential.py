@@ -91,19 +91,8 @@ def potential(f, storage, block):
         times(theta, weight, width, fan_in, width, tape, at.seen, tape, at.h + here)
         if k > 0:
             before = f.widths[k - 1]
-            times(
-                theta,
-                positive,
-                width,
-                before,
-                width,
-                tape,
-                at.h + here - before * ROWS,
-                tape,
-                at.h + here,
-                ROWS,
-                1,
-            )
+            below, h_at = at.h + here - before * ROWS, at.h + here
+            times(theta, positive, width, before, width, tape, below, tape, h_at, ROWS, 1)
         add_bias(theta, weight + fan_in * width, width, tape, at.h + here)
         activate(width, tape, at, here)
         for j in range(f.dim):
@@ -185,17 +174,9 @@ def downwards(f, weight, storage, at, flat):
                     g[h, r] = theta[output + h]
         else:
             above = f.widths[k + 1]
+            next_at = weight + (fan_in + 1) * above
             times_transposed(
-                theta,
-                weight + (fan_in + 1) * above,
-                above,
-                width,
-                above,
-                tape,
-                at.work,
-                tape,
-                at.g + here,
-                0,
+                theta, next_at, above, width, above, tape, at.work, tape, at.g + here, 0
             )
         weight -= numbers_of_layer(f, k)
         slope_times(width, tape, at.g + here, tape, at.s + here, tape, at.work)
@@ -333,28 +314,11 @@ def downwards_vjp(f, weight, storage, at, y, context, scratch, g_theta):
         )
         if k > 0:
             before = f.widths[k - 1]
-            add_outer(
-                tape,
-                at.h + here - before * ROWS,
-                before,
-                scratch,
-                g_at,
-                width,
-                g_theta,
-                positive,
-                width,
-            )
+            h_below = at.h + here - before * ROWS
+            add_outer(tape, h_below, before, scratch, g_at, width, g_theta, positive, width)
+            g_below = g_at - before * ROWS
             times_transposed(
-                theta,
-                positive,
-                width,
-                before,
-                width,
-                scratch,
-                g_at,
-                scratch,
-                g_at - before * ROWS,
-                0,
+                theta, positive, width, before, width, scratch, g_at, scratch, g_below, 0
             )
 
 

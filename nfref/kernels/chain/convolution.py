@@ -51,19 +51,10 @@ def convolve(grid, pixel, size, fan_in, fan_out, theta, weight, tape, h_at, out_
         for a in range(3):
             first, count, place = neighbours(grid, pixel, a)
             if count > 0:
-                times(
-                    theta,
-                    weight + (3 * a + place) * fan_in * fan_out,
-                    fan_out,
-                    count * fan_in,
-                    fan_out,
-                    tape,
-                    h_at + first * fan_in * ROWS,
-                    tape,
-                    out,
-                    ROWS,
-                    kept,
-                )
+                part = weight + (3 * a + place) * fan_in * fan_out
+                here = h_at + first * fan_in * ROWS
+                units = count * fan_in
+                times(theta, part, fan_out, units, fan_out, tape, here, tape, out, ROWS, kept)
                 kept = 1
 
 
@@ -91,15 +82,7 @@ def convolve_vjp(
                 add_outer(
                     tape, h_at + here, count * fan_in, scratch, g, fan_out, g_theta, part, fan_out
                 )
+                units = count * fan_in
                 times_transposed(
-                    theta,
-                    part,
-                    fan_out,
-                    count * fan_in,
-                    fan_out,
-                    scratch,
-                    g,
-                    scratch,
-                    in_at + here,
-                    1,
+                    theta, part, fan_out, units, fan_out, scratch, g, scratch, in_at + here, 1
                 )

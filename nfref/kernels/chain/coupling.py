@@ -57,18 +57,8 @@ def coupling(direction, operands, storage, block, splines, mixtures):
     extra = transformer.tape_rows
     extras = units_of(tape, raw_at + widths[-1] * ROWS, n * extra)
     for c in range(n):
-        transform(
-            transformer,
-            direction,
-            u,
-            raw,
-            extras,
-            Place(change[c], c, n, c * extra),
-            log_det,
-            storage.columns,
-            splines,
-            mixtures,
-        )
+        row, columns = Place(change[c], c, n, c * extra), storage.columns
+        transform(transformer, direction, u, raw, extras, row, log_det, columns, splines, mixtures)
 
 
 @body
@@ -88,17 +78,9 @@ def coupling_vjp(direction, operands, storage, cotangents, scratch, splines, mix
     extra = transformer.tape_rows
     extras = units_of(tape, raw_at + widths[-1] * ROWS, n * extra)
     for c in range(n):
+        row = Place(change[c], c, n, c * extra)
         transform_vjp(
-            transformer,
-            direction,
-            g,
-            g_log_det,
-            raw,
-            extras,
-            Place(change[c], c, n, c * extra),
-            g_raw,
-            splines,
-            mixtures,
+            transformer, direction, g, g_log_det, raw, extras, row, g_raw, splines, mixtures
         )
     g_seen_at = mlp_vjp(widths, operands.activation, storage, cotangents.theta, scratch)
     g_seen = units_of(scratch, g_seen_at, widths[0])

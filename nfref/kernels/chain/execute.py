@@ -23,16 +23,10 @@ def value_and_finite(program, theta, x, context, threads):
 
     def task(k):
         arrays = working_arrays(program, rows, 1, program.longest)
+        first, last = k * chunk, (k + 1) * chunk
         zeros.append(
             chain.evaluate(
-                program.chain,
-                theta,
-                rows,
-                values,
-                *arrays,
-                k * chunk,
-                (k + 1) * chunk,
-                program.optional,
+                program.chain, theta, rows, values, *arrays, first, last, program.optional
             )
         )
         program.workspace.give_back(*arrays)
@@ -89,16 +83,19 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
 
     def task(k):
         arrays = working_arrays(program, rows, 2, program.tape, program.tape, program.scratch)
+        gradients = chain.Gradients(g_x, g_context, partial_sums[k])
+        first = k * blocks
+        last = (k + 1) * blocks
         chain.vjp(
             program.chain,
             theta,
             rows,
             g_values,
             loss,
-            chain.Gradients(g_x, g_context, partial_sums[k]),
+            gradients,
             *arrays,
-            k * blocks,
-            (k + 1) * blocks,
+            first,
+            last,
             program.optional,
         )
         workspace.give_back(*arrays)
@@ -142,8 +139,9 @@ def _whole_batch(program, theta, rows, values, g_values, loss, gradients, group,
     def task(k):
         tape, slopes = tapes or (take((1, program.longest), dtype), np.empty((1, 0), dtype))
         scratch = take((program.scratch,), dtype)
+        code, optional = program.chain, program.optional
         run_batch(
-            program.chain,
+            code,
             batch,
             theta,
             rows,
@@ -155,7 +153,7 @@ def _whole_batch(program, theta, rows, values, g_values, loss, gradients, group,
             tape,
             slopes,
             scratch,
-            program.optional,
+            optional,
         )
         program.workspace.give_back(scratch, *([] if tapes else [tape]))
 

@@ -260,18 +260,9 @@ def _run(now, inputs, loss, schedule, values):
 
     def task(k):
         arrays = working_arrays(program, inputs, 2, program.tape, program.tape, program.scratch)
+        chain, optional = program.chain, program.optional
         make_steps(
-            program.chain,
-            inputs,
-            values,
-            loss,
-            mask,
-            schedule,
-            state,
-            found,
-            tasks,
-            *arrays,
-            program.optional,
+            chain, inputs, values, loss, mask, schedule, state, found, tasks, *arrays, optional
         )
         program.workspace.give_back(*arrays)
 
@@ -309,17 +300,8 @@ def make_steps(
         group = -(-len(rows.x) // (tasks * ROWS))
         task = take_task(found.counts)
         while task < tasks:
-            evaluate_blocks(
-                chain,
-                state[3],
-                rows,
-                values,
-                blocks,
-                tape,
-                task * group,
-                (task + 1) * group,
-                optional,
-            )
+            first, last = task * group, (task + 1) * group
+            evaluate_blocks(chain, state[3], rows, values, blocks, tape, first, last, optional)
             task = take_task(found.counts)
         return
     ends, counts, sums = schedule.ends, found.counts, found.sums
@@ -365,10 +347,11 @@ def make_steps(
                 else:
                     if found.factor[0] < 1:
                         scale(found.factor[0], gradient)
+                    theta = state[0, first:last]
                     update(
                         gradient,
                         schedule.rates[k],
-                        state[0, first:last],
+                        theta,
                         state[1, first:last],
                         state[2, first:last],
                     )

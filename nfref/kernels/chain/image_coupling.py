@@ -175,17 +175,10 @@ def image_coupling(direction, operands, storage, block, splines, mixtures):
     extras = units_of(tape, start + places.extras * ROWS, len(operands.change) * extra)
     for k in range(len(operands.change)):
         number = operands.change[k]
+        place = Place(number, number % pixels * outputs + number // pixels, channels, k * extra)
+        transformer = operands.transformer
         transform(
-            operands.transformer,
-            direction,
-            u,
-            raw,
-            extras,
-            Place(number, number % pixels * outputs + number // pixels, channels, k * extra),
-            block.log_det,
-            ROWS,
-            splines,
-            mixtures,
+            transformer, direction, u, raw, extras, place, block.log_det, ROWS, splines, mixtures
         )
 
 
@@ -243,17 +236,11 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
     clear(units_of(scratch, 0, pixels * outputs))  # numbers that stay have outputs too
     for k in range(len(operands.change)):
         number = operands.change[k]
+        place = Place(number, number % pixels * outputs + number // pixels, channels, k * extra)
+        transformer = operands.transformer
+        g_log_det = cotangents.log_det
         transform_vjp(
-            operands.transformer,
-            direction,
-            g,
-            cotangents.log_det,
-            raw,
-            extras,
-            Place(number, number % pixels * outputs + number // pixels, channels, k * extra),
-            g_raw,
-            splines,
-            mixtures,
+            transformer, direction, g, g_log_det, raw, extras, place, g_raw, splines, mixtures
         )
     # Cotangents of the sum of the skips and of h_b, and two layers of working memory.
     g_total = len(scratch) - 4 * units * ROWS
@@ -327,18 +314,8 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
         h -= units * ROWS
     clear(units_of(scratch, 0, pixels * fan_in))
     for pixel in operands.asked:
-        skip_vjp(
-            operands,
-            pixel,
-            theta,
-            storage.at + skip_at(operands, 0),
-            tape,
-            h,
-            scratch,
-            g_total,
-            g_h,
-            g_theta,
-        )
+        skip = storage.at + skip_at(operands, 0)
+        skip_vjp(operands, pixel, theta, skip, tape, h, scratch, g_total, g_h, g_theta)
     for pixel in range(pixels):
         here = pixel * hidden
         add_row_sums(

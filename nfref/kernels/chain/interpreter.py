@@ -176,15 +176,8 @@ def layer_vjp(
     if opcode == ELEMENTWISE:
         elementwise_vjp(direction, code[at], storage, cotangents)
     if couplings is not None and opcode == COUPLING:
-        coupling_vjp(
-            direction,
-            decode_coupling(code, at, reals),
-            storage,
-            cotangents,
-            scratch,
-            splines,
-            mixtures,
-        )
+        operands = decode_coupling(code, at, reals)
+        coupling_vjp(direction, operands, storage, cotangents, scratch, splines, mixtures)
     if masks is not None and opcode == MADE:
         made_vjp(
             direction, decode_made(code, at, reals), storage, cotangents, scratch, splines, mixtures
@@ -200,25 +193,11 @@ def layer_vjp(
     if residuals is not None and opcode == RESIDUAL:
         residual_vjp(code[at], code[at + 3 : at + 3 + code[at + 2]], storage, cotangents, scratch)
     if images is not None and opcode == CHANNEL_COUPLING:
-        channel_coupling_vjp(
-            direction,
-            decode_channel_coupling(code, at, reals),
-            storage,
-            cotangents,
-            scratch,
-            splines,
-            mixtures,
-        )
+        by_channel = decode_channel_coupling(code, at, reals)
+        channel_coupling_vjp(direction, by_channel, storage, cotangents, scratch, splines, mixtures)
     if images is not None and opcode == IMAGE_COUPLING:
-        image_coupling_vjp(
-            direction,
-            decode_image_coupling(code, at, reals),
-            storage,
-            cotangents,
-            scratch,
-            splines,
-            mixtures,
-        )
+        by_mask = decode_image_coupling(code, at, reals)
+        image_coupling_vjp(direction, by_mask, storage, cotangents, scratch, splines, mixtures)
     if tokens is not None and opcode == TOKENS:
         tokens_to_latent_vjp(
             decode_tokens(code, at, reals), storage, cotangents, scratch, splines, mixtures

@@ -51,18 +51,8 @@ def linear(direction, channels, positions, factors, storage, block):
         for r in range(c * width, (c + 1) * width):
             tape[here + r] = flat[r] - shift
     for k in range(factors):
-        times(
-            theta,
-            storage.at + k * square,
-            channels,
-            channels,
-            channels,
-            tape,
-            here,
-            tape,
-            here + n,
-            width,
-        )
+        at = storage.at + k * square
+        times(theta, at, channels, channels, channels, tape, here, tape, here + n, width)
         here += n
     for c in range(channels):
         shift = theta[bias + c] if direction == FORWARD else theta.dtype.type(0)

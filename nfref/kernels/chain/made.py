@@ -155,17 +155,9 @@ def group_vjp(net, storage, layer, group, g):
     above, _ = units_in(net, layer + 1, group, group + 1)
     weight = storage.at + weight_at(widths, layer + 1) + first * widths[layer + 1] + above
     here = rows_before(widths, layer) + first * ROWS
+    g_at, count = rows_before(widths, layer + 1) + above * ROWS, widths[layer + 1] - above
     times_back(
-        storage.theta,
-        weight,
-        widths[layer + 1],
-        units,
-        widths[layer + 1] - above,
-        g,
-        rows_before(widths, layer + 1) + above * ROWS,
-        g,
-        here,
-        storage.columns,
+        storage.theta, weight, widths[layer + 1], units, count, g, g_at, g, here, storage.columns
     )
     activate_vjp(net.activation, units, storage, storage.tape_at + here, g, here)
 
@@ -224,32 +216,16 @@ def made(direction, operands, storage, block, splines, mixtures):
         )
         start = group // AHEAD * AHEAD if sequential else 0
         if 0 < start == group:
-            add_seen(
-                net,
-                storage,
-                layer + 1,
-                group,
-                min(group + AHEAD, groups),
-                0,
-                known_before(net, layer + 1, group),
-                0,
-            )
+            end, known = min(group + AHEAD, groups), known_before(net, layer + 1, group)
+            add_seen(net, storage, layer + 1, group, end, 0, known, 0)
         group_forward(net, storage, layer + 1, group, start)
         if layer + 1 < last:
             continue
         # The outputs of this group stand: its coordinates can be transformed.
         for place in range(ends[0, group], ends[0, group + 1]):
+            row, columns = Place(order[place], place * size, 1, place * extra), storage.columns
             transform(
-                transformer,
-                direction,
-                u,
-                raw,
-                extras,
-                Place(order[place], place * size, 1, place * extra),
-                log_det,
-                storage.columns,
-                splines,
-                mixtures,
+                transformer, direction, u, raw, extras, row, log_det, columns, splines, mixtures
             )
             if sequential:
                 copy_row(u, order[place], seen, n_context + place)
@@ -288,17 +264,9 @@ def made_vjp(direction, operands, storage, cotangents, g_tape, splines, mixtures
         first, end = ends[0, group], ends[0, group + 1]
         if down == 0:
             for place in range(first, end):
+                row = Place(order[place], place * size, 1, place * extra)
                 transform_vjp(
-                    transformer,
-                    direction,
-                    g,
-                    g_log_det,
-                    raw,
-                    extras,
-                    Place(order[place], place * size, 1, place * extra),
-                    g_raw,
-                    splines,
-                    mixtures,
+                    transformer, direction, g, g_log_det, raw, extras, row, g_raw, splines, mixtures
                 )
         elif down < last:
             group_vjp(net, storage, last - down, group, g_tape)

@@ -101,17 +101,8 @@ def residual(dim, terms, widths, storage, block):
         beta += (widths[k] + 1) * widths[k + 1]
     for k in range(len(widths) - 2):
         fan_in, fan_out, here = widths[k], widths[k + 1], before + widths[k] * ROWS
-        times(
-            theta,
-            weight,
-            fan_out,
-            fan_in,
-            fan_out,
-            tape,
-            at.values + before,
-            tape,
-            at.arguments + here,
-        )
+        h_at, a_at = at.values + before, at.arguments + here
+        times(theta, weight, fan_out, fan_in, fan_out, tape, h_at, tape, a_at)
         weight += fan_in * fan_out
         add_bias(theta, weight, fan_out, tape, at.arguments + here)
         activate(
@@ -287,17 +278,9 @@ def residual_vjp(dim, widths, storage, cotangents, scratch):
             theta, weight, fan_out, fan_in, fan_out, scratch, one_at, scratch, other_at, 0
         )
         if k > 0:
+            d_at, a_at = at.slopes + before, at.arguments + before
             activate_vjp(
-                beta + k - 1,
-                theta,
-                fan_in,
-                tape,
-                at.slopes + before,
-                at.arguments + before,
-                scratch,
-                other_at,
-                before,
-                g_theta,
+                beta + k - 1, theta, fan_in, tape, d_at, a_at, scratch, other_at, before, g_theta
             )
         one_at, other_at = other_at, one_at
     g_seen = units_of(scratch, one_at, widths[0])

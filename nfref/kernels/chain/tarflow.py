@@ -332,17 +332,10 @@ def tokens_to_latent(own, storage, block, splines, mixtures):
         token = length - 1 - t if own.reverse else t
         for w in range(width):
             i = token * width + w
+            row = Place(i, w * length + t, width * length, i * transformer.tape_rows)
+            columns = storage.columns
             transform(
-                transformer,
-                -1,
-                u,
-                raw,
-                extras,
-                Place(i, w * length + t, width * length, i * transformer.tape_rows),
-                block.log_det,
-                storage.columns,
-                splines,
-                mixtures,
+                transformer, -1, u, raw, extras, row, block.log_det, columns, splines, mixtures
             )
 
 
@@ -426,17 +419,9 @@ def tokens_to_latent_vjp(own, storage, cotangents, scratch, splines, mixtures):
         token = length - 1 - t if own.reverse else t
         for w in range(width):
             i = token * width + w
+            row = Place(i, w * length + t, width * length, i * transformer.tape_rows)
             transform_vjp(
-                transformer,
-                -1,
-                g,
-                cotangents.log_det,
-                raw,
-                extras,
-                Place(i, w * length + t, width * length, i * transformer.tape_rows),
-                g_raw,
-                splines,
-                mixtures,
+                transformer, -1, g, cotangents.log_det, raw, extras, row, g_raw, splines, mixtures
             )
     for j in range(outputs):
         for t in range(length - 1):

@@ -9,7 +9,7 @@ import numpy as np
 
 from nfref.continuous.dynamics_vjp import add_matrix_vjp
 from nfref.kernels.chain.network import ACTIVATIONS
-from nfref.kernels.continuous.dynamics import squared_norms, stages, stages_back
+from nfref.kernels.continuous.dynamics import Net, State, Step, squared_norms, stages, stages_back
 from nfref.kernels.continuous.runge_kutta import ONE_STAGE, solve
 from nfref.kernels.simd.matmul import ROWS, ensure_compiled
 from nfref.kernels.thread_pool import aligned, share
@@ -108,7 +108,7 @@ class Values:
             ]
         ).astype(self.dtype, copy=False)
         self.widths = np.array([len(net[0]["weight"]), *(len(layer["bias"]) for layer in net)])
-        self.activation = ACTIVATIONS[activation]
+        self.layers = Net(self.theta, self.widths, ACTIVATIONS[activation])
         self.y = in_blocks(state, float)
         self.y_new = np.empty_like(self.y)
         self.context = in_blocks(np.empty((self.n, 0)) if context is None else context, self.dtype)
@@ -133,30 +133,26 @@ class Values:
     def squared_norm(self, weights, rtol, atol):
         """Return sum (v / scale)^2 over all numbers, see :func:`squared_norms`."""
         sums = np.empty(len(self.y))
+        factors = np.array(weights)
         self.over_blocks(
             lambda begin, end: squared_norms(
-                self.y,
-                self.k_first,
-                self.k_last,
-                np.array(weights),
-                rtol,
-                atol,
-                self.n,
-                begin,
-                end,
-                sums,
+                self.y, self.k_first, self.k_last, factors, rtol, atol, self.n, begin, end, sums
             )
         )
         return sums.sum()
 
     def evaluate(self, method, t, h, first, last):
         """Compute slopes ``first`` ... ``last`` - 1 of a step from the state."""
-        self.run(method, t, h, first, last, 0.0, 0.0, np.empty(0))
+        step = Step(t, h, method.a, method.c, first, last, method.b, method.e, 0.0, 0.0)
+        self.run(step, np.empty(0))
 
     def step(self, method, t, h, first, rtol, atol):
         """Compute slopes from ``first`` on and the state; return the sum of (error / scale)^2."""
         errors = np.empty(len(self.y))
-        self.run(method, t, h, first, len(method.c), rtol, atol, errors)
+        last = len(method.c)
+        self.run(
+            Step(t, h, method.a, method.c, first, last, method.b, method.e, rtol, atol), errors
+        )
         return errors.sum()
 
     def accept(self):
@@ -188,32 +184,16 @@ class Values:
             lambda i: task(i * chunk, min((i + 1) * chunk, blocks)), -(-blocks // chunk), threads()
         )
 
-    def run(self, method, t, h, first, last, rtol, atol, errors):
+    def state(self, errors):
+        """Return the State that kernels take."""
+        return State(self.n, self.y, self.k_first, self.k_last, self.y_new, errors, self.context)
+
+    def run(self, step, errors):
+        """Compute the slopes of a step and, if ``errors`` are asked for, finish it."""
+        state = self.state(errors)
         self.over_blocks(
             lambda begin, end: stages(
-                self.theta,
-                self.widths,
-                self.activation,
-                self.context,
-                self.y,
-                self.k_first,
-                self.k_last,
-                t,
-                h,
-                method.a,
-                method.c,
-                first,
-                last,
-                self.n,
-                begin,
-                end,
-                method.b,
-                method.e,
-                rtol,
-                atol,
-                self.y_new,
-                errors,
-                *self.workspace(2, last),
+                self.layers, state, step, begin, end, *self.workspace(2, step.last)
             )
         )
 
@@ -296,40 +276,17 @@ class Derivatives(Values):
         self.partial_sums = np.empty((-(-blocks // self.blocks_per_sum), count, size), self.dtype)
         self.totals = np.zeros((count, size))
 
-    def run(self, method, t, h, first, last, rtol, atol, errors):
+    def run(self, step, errors):
         if self.totals is None:
-            self.allocate(len(method.c))
-        blocks, chunk = len(self.y), self.blocks_per_sum
+            self.allocate(len(step.c))
+        blocks, chunk, state = len(self.y), self.blocks_per_sum, self.state(errors)
 
         def task(i):
-            stages_back(
-                self.theta,
-                self.widths,
-                self.activation,
-                self.context,
-                self.q,
-                self.y,
-                self.k_first,
-                self.k_last,
-                t,
-                h,
-                method.a,
-                method.c,
-                first,
-                last,
-                self.n,
-                i * chunk,
-                min((i + 1) * chunk, blocks),
-                method.b,
-                method.e,
-                rtol,
-                atol,
-                self.y_new,
-                errors,
-                *self.workspace(3, last),
-                self.partial_sums[i],
-            )
+            begin, end = i * chunk, min((i + 1) * chunk, blocks)
+            work = self.workspace(3, step.last)
+            stages_back(self.layers, state, self.q, step, begin, end, *work, self.partial_sums[i])
 
         share(task, len(self.partial_sums), threads())
+        first, last = step.first, step.last
         self.totals[first:last] = -self.partial_sums[:, first:last].sum(axis=0)
         self.latest = last - 1

@@ -94,60 +94,31 @@ def _times(
     weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0, columns=ROWS
 ):
     if columns == 1:
-        _call_column(
-            fan_out,
-            fan_in,
-            start_at(weight, at),
-            stride,
-            start_at(h, h_at),
-            keep,
-            start_at(out, out_at),
-        )
+        w, seen, to = start_at(weight, at), start_at(h, h_at), start_at(out, out_at)
+        _call_column(fan_out, fan_in, w, stride, seen, keep, to)
         return
-    _call_product(
-        fan_out,
-        fan_in,
-        start_at(weight, at),
-        1,
-        stride,
-        start_at(h, h_at),
-        keep,
-        start_at(out, out_at),
-        width,
-        width if columns == ROWS else columns,
-    )
+    w = start_at(weight, at)
+    seen = start_at(h, h_at)
+    to = start_at(out, out_at)
+    some = width if columns == ROWS else columns
+    _call_product(fan_out, fan_in, w, 1, stride, seen, keep, to, width, some)
 
 
 @compiles(times_transposed)
 def _times_transposed(
     weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep, width=ROWS, columns=ROWS
 ):
-    _call_product(
-        fan_in,
-        fan_out,
-        start_at(weight, at),
-        stride,
-        1,
-        start_at(g, g_at),
-        keep,
-        start_at(out, out_at),
-        width,
-        width if columns == ROWS else columns,
-    )
+    w = start_at(weight, at)
+    seen = start_at(g, g_at)
+    to = start_at(out, out_at)
+    some = width if columns == ROWS else columns
+    _call_product(fan_in, fan_out, w, stride, 1, seen, keep, to, width, some)
 
 
 @compiles(add_outer)
 def _add_outer(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS, columns=ROWS):
-    _call_outer_product(
-        fan_in,
-        fan_out,
-        start_at(h, h_at),
-        start_at(g, g_at),
-        start_at(weight, at),
-        stride,
-        width,
-        columns,
-    )
+    seen, back, w = start_at(h, h_at), start_at(g, g_at), start_at(weight, at)
+    _call_outer_product(fan_in, fan_out, seen, back, w, stride, width, columns)
 
 
 # By name -------------------------------------------------------------------------------------
@@ -247,43 +218,16 @@ def product(m, k, a, a_m, a_k, b, keep, c, width, columns):
     whole = columns // (VECTORS * lanes) * (VECTORS * lanes)
     for j in range(0, whole, VECTORS * lanes):
         for i in range(0, tall, TALL):
-            _tall_tile(
-                k,
-                start_at(a, i * a_m),
-                a_m,
-                a_k,
-                start_at(b, j),
-                width,
-                keep,
-                start_at(c, i * width + j),
-                width,
-            )
+            row, out = start_at(a, i * a_m), start_at(c, i * width + j)
+            _tall_tile(k, row, a_m, a_k, start_at(b, j), width, keep, out, width)
     flat = columns // (FLAT * lanes) * (FLAT * lanes)
     for i in range(tall, m):
         for j in range(0, flat, FLAT * lanes):
-            _flat_tile(
-                k,
-                start_at(a, i * a_m),
-                a_m,
-                a_k,
-                start_at(b, j),
-                width,
-                keep,
-                start_at(c, i * width + j),
-                width,
-            )
+            row, out = start_at(a, i * a_m), start_at(c, i * width + j)
+            _flat_tile(k, row, a_m, a_k, start_at(b, j), width, keep, out, width)
         for j in range(flat, columns, lanes):
-            _single_tile(
-                k,
-                start_at(a, i * a_m),
-                a_m,
-                a_k,
-                start_at(b, j),
-                width,
-                keep,
-                start_at(c, i * width + j),
-                width,
-            )
+            row, out = start_at(a, i * a_m), start_at(c, i * width + j)
+            _single_tile(k, row, a_m, a_k, start_at(b, j), width, keep, out, width)
     for j in range(whole, columns, lanes):
         _vector_of_columns(tall, k, a, a_m, a_k, start_at(b, j), keep, start_at(c, j), width)
 
@@ -365,17 +309,8 @@ def outer_product(fan_in, fan_out, h, g, weight, stride, width, there):
                         start_at(transposed, r * columns + first),
                         columns,
                     )
-            _add_columns(
-                fan_in,
-                some,
-                start_at(h, start),
-                width,
-                there,
-                transposed,
-                columns,
-                start_at(weight, j),
-                stride,
-            )
+            seen, w = start_at(h, start), start_at(weight, j)
+            _add_columns(fan_in, some, seen, width, there, transposed, columns, w, stride)
     _add_dots(whole, matrix_at(h, fan_in, width), matrix_at(g, fan_out, width), weight, stride)
 
 
@@ -388,30 +323,14 @@ def _add_columns(fan_in, some, h, width, there, transposed, columns, weight, str
             _tall_tile(there, row, width, 1, transposed, columns, 1, out, stride)
         else:
             for j in range(0, some, lanes):
-                _narrow_tile(
-                    there,
-                    row,
-                    width,
-                    1,
-                    start_at(transposed, j),
-                    columns,
-                    1,
-                    start_at(out, j),
-                    stride,
-                )
+                column, to = start_at(transposed, j), start_at(out, j)
+                _narrow_tile(there, row, width, 1, column, columns, 1, to, stride)
     for i in range(tall, fan_in):
         for j in range(0, some, lanes):
-            _single_tile(
-                there,
-                start_at(h, i * width),
-                width,
-                1,
-                start_at(transposed, j),
-                columns,
-                1,
-                start_at(weight, i * stride + j),
-                stride,
-            )
+            row = start_at(h, i * width)
+            column = start_at(transposed, j)
+            out = start_at(weight, i * stride + j)
+            _single_tile(there, row, width, 1, column, columns, 1, out, stride)
 
 
 @reduction

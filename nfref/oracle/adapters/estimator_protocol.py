@@ -27,7 +27,7 @@ def is_copula(thing: Any) -> bool:
     )
 
 
-def fitted(thing: Any, score: Callable[..., Any], table: Array | None) -> Any:
+def fitted(thing: Any, score: Callable, table: Array | None) -> Any:
     """Return the object itself, or a copy fitted to the table if it was not fitted."""
     if table is None or not has(thing, "fit"):
         return thing
@@ -62,7 +62,7 @@ def fit_to(thing: Any, rows: Array, weights: Array | None) -> Any:
     return thing if found is None else found
 
 
-def weight_name(fit: Callable[..., Any]) -> str | None:
+def weight_name(fit: Callable) -> str | None:
     """Return the name of the option for weights; None if there is none."""
     return next((name for name in ("sample_weight", "weights") if name in parameters_of(fit)), None)
 
@@ -92,7 +92,7 @@ def parameters_of(function: Any) -> Mapping[str, Any]:
         return {}
 
 
-def sampler(thing: Any) -> Callable[..., Any] | None:
+def sampler(thing: Any) -> Callable | None:
     """Return ``sample(rng, n)``; None if the object cannot sample."""
     draw = next(
         (getattr(thing, name) for name in ("sample", "rvs", "simulate") if has(thing, name)), None

@@ -28,7 +28,7 @@ def x64_for(dtype: DTypeLike) -> Any:
     return jax.enable_x64(np.dtype(dtype) == np.float64)
 
 
-def computed_in(dtype: DTypeLike, function: Callable[..., Any]) -> Callable[..., Any]:
+def computed_in(dtype: DTypeLike, function: Callable) -> Callable:
     """Return the function with JAX set up for computing in ``dtype``."""
 
     def call(*arguments):
@@ -110,7 +110,7 @@ def row_gradient(
     return jax_function(gradient, padded, dtype)
 
 
-def sampler(draw: Callable[..., Any], dtype: DTypeLike = np.float64) -> Callable[..., Any]:
+def sampler(draw: Callable, dtype: DTypeLike = np.float64) -> Callable:
     """Return sample(rng, n) for a function of (key, n)."""
 
     def sample(rng, n, *context):
@@ -151,8 +151,8 @@ def _cast(leaf, dtype):
 
 
 def flow_functions(
-    forward: Callable[..., Any] | None = None,
-    inverse: Callable[..., Any] | None = None,
+    forward: Callable | None = None,
+    inverse: Callable | None = None,
     context: Array | None = None,
     padded: bool = False,
     dtype: DTypeLike = np.float64,
@@ -169,8 +169,8 @@ def flow_functions(
 
 
 def density_functions(
-    log_prob: Callable[..., Any],
-    draw: Callable[..., Any],
+    log_prob: Callable,
+    draw: Callable,
     context: Array | None = None,
     padded: bool = False,
     dtype: DTypeLike = np.float64,

@@ -13,8 +13,8 @@ from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 
 def from_jax(
-    forward: Callable[..., Any] | None,
-    inverse: Callable[..., Any] | None = None,
+    forward: Callable | None,
+    inverse: Callable | None = None,
     context: Array | None = None,
     padded: bool = True,
     dtype: DTypeLike = np.float64,

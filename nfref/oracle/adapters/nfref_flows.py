@@ -6,7 +6,7 @@ from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
 from nfref.runtime.backends import backend, chosen
 
 
-def by_formula(function: Callable[..., Any]) -> Callable[..., Any]:
+def by_formula(function: Callable) -> Callable:
     """Return the function, computed by formulas or by the backend chosen around this call.
 
     Without a choice the size of a batch decides between formulas and twins, and one check would

@@ -28,7 +28,7 @@ _DENSITIES = {
 
 
 def parameter_gradients(
-    adapter: Callable[..., Any],
+    adapter: Callable,
     thing: Any,
     dim: int,
     rng: Generator,

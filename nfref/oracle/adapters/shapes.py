@@ -31,7 +31,7 @@ def for_all_rows(log_det: Any, rows: Array) -> Any:
     return log_det
 
 
-def row_by_row(act: Callable[..., Any], sums: bool = True) -> Callable[..., Any]:
+def row_by_row(act: Callable, sums: bool = True) -> Callable:
     """Return a library's map rows -> (values, log_det), with one log_det a row.
 
     If ``sums``, derivatives of single coordinates are summed.
@@ -44,9 +44,7 @@ def row_by_row(act: Callable[..., Any], sums: bool = True) -> Callable[..., Any]
     return run
 
 
-def of_rows(
-    distribution: Any, sample: Callable[..., Any]
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def of_rows(distribution: Any, sample: Callable) -> tuple[Callable, Callable]:
     """Return (log_prob, draw) of a distribution; single numbers become rows of one column.
 
     ``sample`` takes the arguments of ``draw`` and returns events.
@@ -63,9 +61,7 @@ def of_rows(
     return log_prob, draw
 
 
-def cast_attributes(
-    thing: Any, cast: Callable[..., Any], libraries: Sequence[str], seen: set[int]
-) -> None:
+def cast_attributes(thing: Any, cast: Callable, libraries: Sequence[str], seen: set[int]) -> None:
     """Apply ``cast`` to arrays in attributes of an object and of its parts."""
     if id(thing) in seen or not hasattr(thing, "__dict__"):
         return
@@ -82,11 +78,11 @@ def cast_attributes(
 
 
 def flow_arguments(
-    forward: Callable[..., Any] | None,
-    inverse: Callable[..., Any] | None,
+    forward: Callable | None,
+    inverse: Callable | None,
     context: Any,
-    as_arrays: Callable[..., Any],
-    row_gradient: Callable[..., Any],
+    as_arrays: Callable,
+    row_gradient: Callable,
 ) -> dict[str, Any]:
     """Return arguments of ``check_flow`` from functions of a library's arrays -> (values, log_det).
 

@@ -10,7 +10,7 @@ from nfref.oracle.adapters.shapes import cast_attributes, conditioned, flow_argu
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 
-def torch_function(function: Callable[..., Any]) -> Callable[..., Any]:
+def torch_function(function: Callable) -> Callable:
     """Return a function of tensors as one of arrays; tensors share the arrays' memory.
 
     Gradients stay switched on: flows that differentiate internally need them.
@@ -68,7 +68,7 @@ def row_gradient(number: Callable[..., Any]) -> Callable[..., Any]:
     return gradient
 
 
-def sampler(draw: Any, dtype: DTypeLike = np.float64) -> Callable[..., Any]:
+def sampler(draw: Any, dtype: DTypeLike = np.float64) -> Callable:
     """Return sample(rng, n) for a function of n that uses torch's global generator.
 
     The state of the generator is restored. Bases sample in torch's default dtype, which is set to
@@ -150,17 +150,15 @@ def _cast(value, dtype):
 
 
 def flow_functions(
-    forward: Callable[..., Any] | None = None,
-    inverse: Callable[..., Any] | None = None,
-    context: Array | None = None,
+    forward: Callable | None = None, inverse: Callable | None = None, context: Array | None = None
 ) -> dict[str, Any]:
     """Return arguments of ``check_flow`` from ``(rows, *context) -> (values, log_det)``."""
     return flow_arguments(forward, inverse, context, torch_function, row_gradient)
 
 
 def density_functions(
-    log_prob: Callable[..., Any],
-    draw: Callable[..., Any] | None,
+    log_prob: Callable,
+    draw: Callable | None,
     dtype: DTypeLike = np.float64,
     context: Array | None = None,
 ) -> dict[str, Any]:

@@ -12,9 +12,7 @@ from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 
 def from_torch(
-    forward: Callable[..., Any] | None,
-    inverse: Callable[..., Any] | None = None,
-    context: Array | None = None,
+    forward: Callable | None, inverse: Callable | None = None, context: Array | None = None
 ) -> Any:
     """Adapt functions of tensors (N, D) -> (values, log_det) or values.
 

@@ -68,7 +68,7 @@ def _object_density(thing, dtype):
     return found
 
 
-def by_number(draw: Callable[..., Any]) -> Callable[..., Any]:
+def by_number(draw: Callable) -> Callable:
     """Return a function of n, for one that takes n or the shape of a batch.
 
     Torch's distributions take a shape.
@@ -107,7 +107,7 @@ def is_torch_module(thing: Any) -> bool:
 
 
 def float64_twin(
-    adapter: Callable[..., Any], thing: Any, dtype: DTypeLike, options: dict[str, Any]
+    adapter: Callable, thing: Any, dtype: DTypeLike, options: dict[str, Any]
 ) -> dict[str, Any] | None:
     """Return the flow in float64 with its float32 parameters; None for other dtypes."""
     if np.dtype(dtype) != np.float32:
@@ -117,7 +117,7 @@ def float64_twin(
     return {name: made[name] for name in ("forward", "inverse") if made.get(name) is not None}
 
 
-def with_dtype_hint(function: Callable[..., Any]) -> Any:
+def with_dtype_hint(function: Callable) -> Any:
     """Return the function with an error that names --dtype if it computes in float32.
 
     Parameters

@@ -50,7 +50,7 @@ class Check:
         rng: Generator,
         given: Array | None,
         dtype: np.dtype[Any],
-        support: Callable[..., Any] | None,
+        support: Callable | None,
         seconds: float,
         skip: Sequence[str],
     ) -> None:
@@ -74,13 +74,13 @@ class Check:
             f"{subject}, D = {self.dim}, {self.dtype}", all_rows(), self.skip, stop_early
         )
 
-    def timed(self, make: Callable[..., Any], name: str, *arguments: Any) -> Any:
+    def timed(self, make: Callable, name: str, *arguments: Any) -> Any:
         """Return the row of a property, or a note if it is skipped."""
         if name in self.skip:
             return not_applicable(name, "skipped")
         return self.judged(make, name, *arguments)
 
-    def judged(self, make: Callable[..., Any], name: str, *arguments: Any) -> Any:
+    def judged(self, make: Callable, name: str, *arguments: Any) -> Any:
         """Return the row of a property with a fresh time budget; a property never raises."""
         self.stopwatch.restart()
         try:
@@ -183,7 +183,7 @@ class Check:
         return inside
 
     def whole(
-        self, log_prob: Callable[..., Any], domain: Any, samples: Array, spread: float, **more: Any
+        self, log_prob: Callable, domain: Any, samples: Array, spread: float, **more: Any
     ) -> normalisation.Whole:
         """Return the Whole of a density.
 

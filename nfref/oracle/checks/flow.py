@@ -157,9 +157,7 @@ class _Check(Check):
         self.gradient = dict(zip(("forward", "inverse"), gradient))
         self.accuracy, self.smooth, self.stochastic = accuracy, smooth, stochastic
 
-    def rows(
-        self, forward: Callable[..., Any] | None, inverse: Callable[..., Any] | None
-    ) -> Iterator[Row]:
+    def rows(self, forward: Callable | None, inverse: Callable | None) -> Iterator[Row]:
         """Yield all rows."""
         subjects = {
             name: Subject(name, function, self.dim, self.context, self.dtype, self.stopwatch)

@@ -85,7 +85,7 @@ def by_rows(name: str, measured: Measurement, gradient: Any, rng: Generator) -> 
 def _stands_still(measured, scale):
     """Return (P,) bool: points whose values do not change by a step of many roundings.
 
-    There internal rounding has turned the values into a staircase. Each of its steps is wider than the
+    There internal rounding has turned the values into a staircase, whose steps are wider than the
     smallest steps of a derivative.
     """
     eps = float(np.finfo(measured.dtype).eps)

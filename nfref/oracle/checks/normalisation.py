@@ -64,14 +64,14 @@ class Whole:
         Samples on an end of the box or outside of the support, which are not among the others.
     """
 
-    log_prob: Callable[..., Any]
-    contains: Callable[..., Any]
+    log_prob: Callable
+    contains: Callable
     box: Any
     pilot: np.ndarray
     samples: np.ndarray
     rng: Generator
     lost: float = 0.0
-    draw: Callable[..., Any] | None = None
+    draw: Callable | None = None
     seconds: float = 1.0
     left_out: Any = ()
 
@@ -124,7 +124,7 @@ def checked(log_prob: Array, rows: Array) -> Array:
 NO_MASS = (CallFailed, NotANumber, np.linalg.LinAlgError)
 
 
-def of_a_whole(judge: Callable[..., Any]) -> Any:
+def of_a_whole(judge: Callable) -> Any:
     """Return a check of a Whole that turns failed and late calls into rows."""
 
     @functools.wraps(judge)
@@ -332,9 +332,7 @@ def _by_bridge(whole):
     )
 
 
-def panels(
-    name: str, whole: Whole, distribution: Callable[..., Any], floor: float, eps: float
-) -> Row:
+def panels(name: str, whole: Whole, distribution: Callable, floor: float, eps: float) -> Row:
     """Check on a line that the mass between two points is the base's mass between their images.
 
     ``distribution(x)`` is the base's distribution function (N, 1) at the images of (N, 1) rows.

@@ -52,7 +52,7 @@ class Fits:
         except (ValueError, TypeError) as error:
             raise Refused(f"the changed table is refused: {error}") from error
 
-    def judged(self, name: str, judge: Callable[..., Any], *more: Any) -> Row:
+    def judged(self, name: str, judge: Callable, *more: Any) -> Row:
         """Return the row of a property, or a note if fits cannot be compared."""
         if self.trouble:
             return not_applicable(name, self.trouble)
@@ -152,7 +152,7 @@ def _normal(some, others):
     )
 
 
-def column_order(name: str, fits: Fits, judge_mass: Callable[..., Any]) -> Row:
+def column_order(name: str, fits: Fits, judge_mass: Callable) -> Row:
     """Check that fits to the columns in two other orders are densities."""
     dim = fits.rows.shape[1]
     if dim < 2:

@@ -16,7 +16,7 @@ class Sampler:
 
     def __init__(
         self,
-        function: Callable[..., Any],
+        function: Callable,
         dim: int,
         context: Array | None,
         dtype: DTypeLike,

@@ -78,16 +78,8 @@ def _back(name, measured, other, start, y, log_det, context_row):
 
     def allowed(p, nudge, draws):
         size = np.abs(start[p]) + np.median(np.abs(start[p].astype(np.float64)), axis=0)
-        moves = _responses(
-            lambda r, c: other(r, c)[0],
-            y[p],
-            back[p],
-            measured.codomain,
-            eps,
-            nudge,
-            draws,
-            context_row[p],
-        )
+        there = y[p], back[p], measured.codomain, context_row[p]
+        moves = _responses(lambda r, c: other(r, c)[0], *there, eps, nudge, draws)
         return measured.accuracy + ulps * (eps * size + moves)
 
     everything = np.arange(len(start))
@@ -117,26 +109,10 @@ def _back(name, measured, other, start, y, log_det, context_row):
 
     def allowed_log_det(p, nudge, draws):
         size = 1 + start.shape[1] + np.abs(log_det[p]) + np.abs(log_det_back[p])
-        moves = _responses(
-            lambda r, c: measured.subject(r, c)[1],
-            start[p],
-            log_det[p],
-            measured.domain,
-            eps,
-            nudge,
-            draws,
-            context_row[p],
-        )
-        moves_back = _responses(
-            lambda r, c: other(r, c)[1],
-            y[p],
-            log_det_back[p],
-            measured.codomain,
-            eps,
-            nudge,
-            draws,
-            context_row[p],
-        )
+        here = start[p], log_det[p], measured.domain, context_row[p]
+        there = y[p], log_det_back[p], measured.codomain, context_row[p]
+        moves = _responses(lambda r, c: measured.subject(r, c)[1], *here, eps, nudge, draws)
+        moves_back = _responses(lambda r, c: other(r, c)[1], *there, eps, nudge, draws)
         return measured.accuracy + (ulps * (eps * size + moves + moves_back))[:, None]
 
     first = allowed_log_det(everything, NUDGE, 2)
@@ -189,7 +165,7 @@ def _nudged(rows, typical, eps, nudge, rng, domain):
     return moved
 
 
-def _responses(function, rows, answer, domain, eps, nudge, draws, context_row):
+def _responses(function, rows, answer, domain, context_row, eps, nudge, draws):
     """Return the largest change of ``function``'s answer, per rounding of its input."""
     rng = np.random.default_rng(len(rows))
     typical = np.median(np.abs(rows.astype(np.float64)), axis=0)
@@ -225,16 +201,8 @@ def against_reference(name: str, measured: Measurement, reference: Any, start: A
     ulps = ULPS[measured.dtype.name]
 
     def judge(ours, theirs, part):
-        response = _responses(
-            lambda r, c: np.asarray(truth(r)[part]),
-            exact,
-            theirs,
-            measured.domain,
-            eps,
-            NUDGE,
-            3,
-            context_row,
-        )
+        here = exact, theirs, measured.domain, context_row
+        response = _responses(lambda r, c: np.asarray(truth(r)[part]), *here, eps, NUDGE, 3)
         size = np.abs(theirs) + np.median(np.abs(theirs), axis=0) + (part == 1)
         error = np.where(np.isfinite(theirs), np.abs(ours.astype(np.float64) - theirs), 0.0)
         ratio = np.where(np.isnan(error), np.inf, error) / (ulps * (eps * size + response))

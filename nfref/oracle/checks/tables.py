@@ -34,7 +34,7 @@ MISSED = 0.01  # largest share of samples with values that no row of the table h
 LOWEST = {"float64": -700.0, "float32": -80.0}  # the log of a number that is about to underflow
 
 
-def rows_of_table(name: str, log_prob: Callable[..., Any], table: Array) -> Row:
+def rows_of_table(name: str, log_prob: Callable, table: Array) -> Row:
     """Check that every row of the table has a finite log-density."""
     bad = np.flatnonzero(~np.isfinite(found := log_prob(table)))
     why = f"{len(table)} rows"
@@ -56,9 +56,7 @@ def _far(rng, table, free, distances):
     return start, start + np.asarray(distances)[:, None] * direction * spread
 
 
-def higher_at_rows(
-    name: str, log_prob: Callable[..., Any], table: Array, free: Array, rng: Generator
-) -> Row:
+def higher_at_rows(name: str, log_prob: Callable, table: Array, free: Array, rng: Generator) -> Row:
     """Check that the density is higher in the table than all around it."""
     _, far = _far(rng, table, free, np.repeat([10.0, 20.0, 30.0], 20))
     near, away = np.median(log_prob(table)), np.median(log_prob(far))
@@ -76,7 +74,7 @@ def higher_at_rows(
 
 def far_out(
     name: str,
-    log_prob: Callable[..., Any],
+    log_prob: Callable,
     table: Array,
     free: Array,
     rng: Generator,
@@ -119,7 +117,7 @@ def categories(
     samples: Array,
     discrete: Sequence[int],
     levels: dict[int, Array],
-    log_prob: Callable[..., Any],
+    log_prob: Callable,
 ) -> Row:
     """Check that values of discrete columns occur as often as the table and log p say.
 
@@ -324,7 +322,7 @@ def marginal(
     return passed(name, f"column {out} integrated out at 6 rows", worst, allowed)
 
 
-def pickled(name: str, estimator: Estimator, table: Array, remake: Callable[..., Any]) -> Row:
+def pickled(name: str, estimator: Estimator, table: Array, remake: Callable) -> Row:
     """Check that an estimator gives the same answers after pickling."""
     if estimator.object is None:
         return not_applicable(name, "functions are not pickled")

@@ -77,7 +77,7 @@ class Stopwatch:
         """Return the seconds that are left."""
         return self.end - time.monotonic()
 
-    def busy_with(self, function: Callable[..., Any]) -> bool:
+    def busy_with(self, function: Callable) -> bool:
         """Check that an earlier call still blocks this function.
 
         Wait for each such call once more, as long as a property may take: it may just be slow.
@@ -92,11 +92,7 @@ class Stopwatch:
         return any(alone or call.function is function for call in self.running)
 
     def call(
-        self,
-        name: str,
-        function: Callable[..., Any],
-        arguments: Any,
-        about: Callable[[], str] = lambda: "",
+        self, name: str, function: Callable, arguments: Any, about: Callable[[], str] = lambda: ""
     ) -> Any:
         """Return ``function(*arguments)`` within the time that is left, or raise `TimedOut`.
 
@@ -122,7 +118,7 @@ def load() -> float:
 class _Call(threading.Thread):
     """One call in a thread of its own; ``value`` or ``error`` is its result."""
 
-    def __init__(self, function: Callable[..., Any], arguments: Any) -> None:
+    def __init__(self, function: Callable, arguments: Any) -> None:
         super().__init__(daemon=True)
         self.function, self.arguments = function, arguments
         self.value: Any = None
@@ -154,7 +150,7 @@ class StillRunning(Exception):
         self.calls = calls
 
 
-def in_time(function: Callable[..., Any], arguments: Any, seconds: float) -> Any:
+def in_time(function: Callable, arguments: Any, seconds: float) -> Any:
     """Return ``function(*arguments)``, or raise `CallFailed` or `StillRunning`."""
     return together([(function, arguments)], seconds)[0].result()
 
@@ -241,7 +237,7 @@ class Subject:
         return other
 
     def arguments(
-        self, rows: Array, context_row: Array, arrange: Callable[..., Any] = np.array
+        self, rows: Array, context_row: Array, arrange: Callable = np.array
     ) -> list[Array]:
         """Return copies of the rows and of their context, in the memory layout of ``arrange``."""
         given = [arrange(rows)]
@@ -253,7 +249,7 @@ class Subject:
         """Return the mean time of a row so far, in large and small batches."""
         return self.seconds / max(self.rows, 1)
 
-    def raw(self, rows: Array, context_row: Array, arrange: Callable[..., Any] = np.array) -> Any:
+    def raw(self, rows: Array, context_row: Array, arrange: Callable = np.array) -> Any:
         """Return the callable's own answer; record a call that wrote into its arguments."""
         arguments = self.arguments(rows, context_row, arrange)
         before = [argument.copy() for argument in arguments]
@@ -282,7 +278,7 @@ class Subject:
         return answer
 
     def __call__(
-        self, rows: Array, context_row: Array, arrange: Callable[..., Any] = np.array
+        self, rows: Array, context_row: Array, arrange: Callable = np.array
     ) -> tuple[Array, Array | None]:
         """Return (values, log_det) in the working dtype; log_det is None if there is none.
 

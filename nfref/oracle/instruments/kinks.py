@@ -97,12 +97,7 @@ class _Line:
     """A map along one line."""
 
     def __init__(
-        self,
-        evaluate: Callable[..., Any],
-        start: Array,
-        direction: Array,
-        context_row: Any,
-        dtype: DTypeLike,
+        self, evaluate: Callable, start: Array, direction: Array, context_row: Any, dtype: DTypeLike
     ) -> None:
         self.evaluate, self.start, self.direction = evaluate, start, direction
         self.context_row, self.dtype = context_row, dtype

@@ -201,7 +201,7 @@ def _panels(log_prob, ends, nodes):
     return density, np.sum(density * weight * half, axis=1)
 
 
-def panel_masses(log_prob: Callable[..., Any], ends: Any, nodes: int) -> Array:
+def panel_masses(log_prob: Callable, ends: Any, nodes: int) -> Array:
     """Return integrals (K,) over panels with (K, 2) ends by Gauss-Legendre."""
     return _panels(log_prob, ends, nodes)[1]
 
@@ -232,9 +232,7 @@ def mass_beyond(log_prob: Callable[..., Any], box: Box) -> float:
     return float(total)
 
 
-def plane_integral(
-    log_prob: Callable[..., Any], codomain: Box, pilot: Array, samples: Array
-) -> Integral:
+def plane_integral(log_prob: Callable, codomain: Box, pilot: Array, samples: Array) -> Integral:
     """Integrate by the midpoint rule on two grids of coprime sizes, in whitened coordinates.
 
     A bounded coordinate is integrated over its interval. A free one is integrated out to ten

@@ -60,18 +60,8 @@ def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, col
     else:
         for r in range(columns):
             tape[SLOPE, r] = u[r] if abs(u[r]) < bound else number(0)
-    find_bin(
-        direction,
-        raw,
-        place,
-        bins,
-        bound,
-        circular,
-        number(min_width),
-        number(min_height),
-        tape,
-        columns,
-    )
+    least_width, least_height = number(min_width), number(min_height)
+    find_bin(direction, raw, place, bins, bound, circular, least_width, least_height, tape, columns)
     slopes_at_knots(bins, circular, min_slope, tape, columns)
     if direction == FORWARD:
         curve_inverse(bins, bound, tape, columns)
