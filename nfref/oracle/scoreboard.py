@@ -330,7 +330,7 @@ def page(
         f"could not be judged, {NOTHING} where none "
         "applies. A property that fails is a fact about these parameters and",
         "this dtype; whether it is a defect, a limit or a convention is for a reader to "
-        "judge. A name that is a link has two proofs of it, and a script; one that is none is "
+        "judge. A name that is a link leads to two proofs and a script; any other name is "
         "the oracle's word alone.",
         "",
         *_table(head, body),

@@ -105,7 +105,7 @@ def check_estimator_density(
     found = estimator(thing, table)
     if table is None:
         if found.sample is None:
-            raise ValueError("table: expected rows, as nothing draws any, got None")
+            raise ValueError("table: expected rows, because there is no sampler, got None")
         table = np.asarray(found.sample(rng, 1000), dtype=np.float64)
     check = _Check(found, table, rng, discrete, refit, Stopwatch(seconds), skip, stop_early)
     name = subject or getattr(type(thing), "__name__", "density")

@@ -56,7 +56,7 @@ Schedule = namedtuple("Schedule", "ends groups rates decays longest")
 
 # Results that threads share:
 #   counts                 see ``phase_barrier``
-#   sums (B, Q)            partial sums of a gradient; their sum comes to stand in the first
+#   sums (B, Q)            partial sums of a gradient; their sum replaces the first
 #   squares (Q / PIECE,)   the squares of a gradient, added up piece by piece
 #   losses (S,)            the mean of each batch
 #   factor (1,)            that shortens a gradient that is too long

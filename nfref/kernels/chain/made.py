@@ -7,11 +7,12 @@ layer below. Places are divided into groups; ``group_ends[0]`` are the places wh
 ``group_ends[l]`` the numbers of units of hidden layer l that belong to the groups so far.
 Products run over the blocks of groups, and skip what the mask makes zero.
 
-Two orders of the same work. *Parallel*: all places are known, layer by layer. *Sequential*:
-groups of one place each; as soon as a place is known the units that wait for it are
-computed, once, so that the slow direction costs one sweep and not D passes. What units of the next
-``AHEAD`` places see of all before is added up for all of them at once, as a product of a few rows
-reads what it sees for each row anew. The derivative of each order runs it backwards.
+There are two orders of the same work. *Parallel*: all places are known, and the layers follow each
+other. *Sequential*: groups have one place each. As soon as a place is known, the units that wait
+for it are computed, once. So the slow direction costs one sweep and not D passes. The inputs of
+the next ``AHEAD`` places from all places before are summed for all of them at once, because a
+product of a few rows reads its inputs again for each row. The derivative of each order runs it
+backwards.
 
 theta: the network. Tape: its layers, then E rows for each place, which belong to the transformer.
 """

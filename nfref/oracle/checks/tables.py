@@ -19,7 +19,7 @@ TABLE_PROPERTIES = {
     "rows_of_table": "every row of the table has a finite log-density",
     "higher_at_rows": "rows of the table are more probable than rows far away from them",
     "far_out": "far from the table log p is no nan and does not underflow",
-    "categories": "discrete columns: drawn values are the table's, as often as log p says",
+    "categories": "discrete columns: samples have the table's values, as often as log p says",
     "conditionals": "each factor p(column | others) integrates to one over its column",
     "chain_rule": "log p is the sum of its factors in the order of columns that was asked for",
     "marginal": "the marginal is the joint density with the other column integrated out",
@@ -27,7 +27,7 @@ TABLE_PROPERTIES = {
     "units": "a column times c moves log p by -log c",
     "column_order": "fitted to permuted columns it is a density as well",
     "row_order": "fitted to permuted rows it is about the same",
-    "weights": "a row that is there twice counts as one of weight two",
+    "weights": "two equal rows count as one row of weight two",
 }
 
 MISSED = 0.01  # largest share of samples with values that no row of the table has
@@ -131,7 +131,7 @@ def categories(
         new = ~np.isin(drawn, known)
         if np.mean(new) > MISSED + 21 / len(table):
             strange = (
-                f"column {column}: drawn is {drawn[new][0]:.6g}, which is not among its "
+                f"column {column}: samples have {drawn[new][0]:.6g}, which is not among its "
                 f"values {show(known)}"
             )
         both = np.union1d(known, np.unique(drawn))
@@ -142,8 +142,8 @@ def categories(
         if apart[0] > 0.1 + chance and min(apart[1:]) < 0.25 * apart[0]:
             return failed(
                 name,
-                f"column {column}: how often each value comes",
-                f"off by one: {show(of_draws)} of the draws, {show(of_table)} of the table",
+                f"column {column}: the share of each value",
+                f"off by one: {show(of_draws)} of the samples, {show(of_table)} of the table",
             )
     some = samples[:2000]
     options = combinations(levels, discrete)
@@ -156,13 +156,13 @@ def categories(
     sides = np.concatenate([np.ones((len(some), 1)), sides], axis=1)
     z = np.abs(sides.T @ (hit - share)) / len(some) / spread
     side, k = np.unravel_index(np.argmax(z), z.shape)
-    why = f"how often {len(options)} values come in {len(some)} draws, against log p"
+    why = f"shares of {len(options)} values in {len(some)} samples, against log p"
     if not z[side, k] < SIGMAS:
         kept = sides[:, side] > 0
         beside = np.delete(np.arange(table.shape[1]), list(discrete))
         words = f", column {beside[side - 1]} being above its median" if side else ""
         where = (
-            f"{show(options[k])}: {np.mean(hit[kept, k]):.4f} of the draws, "
+            f"{show(options[k])}: {np.mean(hit[kept, k]):.4f} of the samples, "
             f"{np.mean(share[kept, k]):.4f} by log p{words}"
         )
         return failed(

@@ -73,9 +73,9 @@ def _matrices(channels, pixels, direction, factors, packed, unpack):
 
 
 def _inverted(matrix):
-    """W^-1 in float64; of NaN where there is none, and the formula says what is then.
+    """Return W^-1 in float64; NaN if W is singular, and the formula then decides.
 
-    Triangular matrices, upper ones, keep their digits: they are LU forms already. (scipy's
+    Upper triangular matrices keep their digits: they are LU forms already. (scipy's
     solve_triangular takes ten times as long for matrices as small as these.)
     """
     try:
