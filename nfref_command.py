@@ -1,7 +1,7 @@
-"""The command ``nfref`` from its first line on.
+"""The command ``nfref``.
 
-It stands outside of the package because importing the package takes a while, and Ctrl-C in
-that while should end the command without a word, not with a traceback.
+It stands outside of the package because importing the package takes a while. If you press Ctrl-C
+in that while, the command ends silently, not with a traceback.
 """
 
 import os
@@ -9,13 +9,13 @@ import signal
 import sys
 import threading
 
-# Address space below which OpenBLAS, Numba and LLVM end the process or try again without end. With
-# two threads, ``fit`` was aborted at 717 MB and went through at 819, ``quantile`` at 300.
+# Bytes of address space. Below it OpenBLAS, Numba and LLVM end the process or try again without
+# end. With two threads, ``fit`` was aborted at 717 MB and passed at 819, ``quantile`` at 300.
 LEAST_SPACE = 800_000_000
 
 
-def main():
-    """Import the command and run it; returns the exit status."""
+def main() -> int:
+    """Import the command and run it; return the exit status."""
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:  # not where the caller ignores it
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -34,22 +34,26 @@ def main():
         from nfref.cli import main as run
 
         load(sys.argv[1:])
-    except (ImportError, MemoryError) as error:  # as where memory is too little for a library
+    except (ImportError, MemoryError) as error:  # memory may be too little for a library
         reason = f"{error}".strip().splitlines() or ["out of memory"]
-        print(f"nfref: error: what nfref stands on cannot be loaded: {reason[-1]}", file=sys.stderr)
+        print(f"nfref: error: a dependency failed to import: {reason[-1]}", file=sys.stderr)
         return 2
     if handler is not signal.default_int_handler:
         return _ended(run())
     signal.signal(signal.SIGINT, handler)
     try:
         return _ended(run())
-    finally:  # nor is anything said while Python ends
+    finally:  # Python prints no traceback while it ends
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _ended(status):
-    """The status. Torch aborts a Python that ends while a call of it, out of time, still runs."""
-    if any(thread.name == "judged no more" for thread in threading.enumerate()):
+def _ended(status: int) -> int:
+    """Return the status, or end the process with it if a call of the oracle still runs.
+
+    A thread cannot be stopped. Torch aborts a Python that ends while a call of torch runs in a
+    thread: the exit status would be that of SIGABRT, not the verdict's.
+    """
+    if any(getattr(thread, "abandoned", False) for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -346,7 +346,8 @@ def check_is_a_map(name: str, function: Any, options: Any, dim: int, context: An
     from nfref.oracle.instruments.guarded_calls import CallFailed, StillRunning, in_time
     from nfref.oracle.instruments.probes import as_domain
 
-    rows = as_domain("domain", options.domain, dim).from_line(np.zeros((2, dim)))
+    domain: Any = as_domain("domain", options.domain, dim)
+    rows = domain.from_line(np.zeros((2, dim)))
     given = [rows.astype(options.dtype), *([] if context is None else [context[[0, 0]]])]
     try:
         with contextlib.redirect_stdout(io.StringIO()):

@@ -8,7 +8,7 @@ import numpy as np
 from nfref.cli.arguments import Options, UsageError, header, option, positional
 from nfref.cli.inputs import check_output, loaded_model, rows_for
 from nfref.cli.streams import printable
-from nfref.runtime.annotations import Any, Array, Params, Sequence
+from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.scoring import AsDensity
 from nfref.tables.reading import numbered_columns
@@ -77,7 +77,7 @@ def plot_density(
     option: str,
     path: str,
     density: Any,
-    params: Params,
+    params: Any,
     columns: Sequence[str],
     x: Array | None = None,
 ) -> None:

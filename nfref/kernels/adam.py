@@ -20,7 +20,7 @@ def adam_update(vector, gradient, m, v, t, learning_rate, beta1=0.9, beta2=0.999
 
 
 def rates_of(t, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
-    """What the kernel reads of step t."""
+    """Return the numbers that the kernel reads for step t."""
     return (
         beta1,
         1 - beta1,
@@ -39,7 +39,7 @@ def _adam_update(gradient, rates, vector, m, v, first, last):
 
 @body
 def update(gradient, rates, vector, m, v):
-    """A step for all of the vector and the moments, in place."""
+    """Make a step for the whole vector and the moments, in place."""
     keep_m, take_m, keep_v, take_v, step, unbias, epsilon = (
         rates[0],
         rates[1],

@@ -1,4 +1,4 @@
-"""Whether kernels can be had with the Numba at hand: asked once, before the first is loaded."""
+"""Check once, before the first kernel is loaded, that the installed Numba can compile kernels."""
 
 from functools import cache
 from importlib import import_module
@@ -8,7 +8,7 @@ from nfref.kernels import numba_internals
 
 @cache
 def kernels_work():
-    """Whether kernels can be compiled, and compute what formulas do."""
+    """Check that kernels can be compiled and agree with the formulas."""
 
     def trial():
         for name in numba_internals.NEEDED:

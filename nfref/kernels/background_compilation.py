@@ -1,16 +1,15 @@
-"""Kernels that will be needed, compiled in other processes while this one does something else.
+"""Compile kernels in other processes while this one does something else.
 
-A fit knows from the start which kernels it will run. The first one on a machine starts workers,
-processes that do nothing but compile them into the cache on disk, in the order in which they
-will be needed. When this process needs a kernel that is not in the cache,
+A fit knows from the start which kernels it will run. The first fit on a machine starts workers:
+processes that only compile kernels into the cache on disk, in the order in which they will be
+needed. If this process needs a kernel that is not in the cache, there are two cases. A worker
+compiles it: then the process waits, and meanwhile compiles kernels that nobody has begun. Or no
+worker does: then the process compiles it itself, and tells the workers to skip it.
 
-- and a worker is at it, it waits, and meanwhile compiles others that nobody has begun;
-- and no worker is, it compiles the kernel itself, and tells the workers to leave it out.
-
-So all that workers change is when code is compiled, and where. One that dies, or cannot write,
-costs nothing but what it was about to do, and all of them end with this process. None is started
-where everything is in the cache, where it cannot be written, or only one processor, nor by a
-process that is itself one of several.
+So workers change only when and where code is compiled. A worker that dies, or cannot write, loses
+only its current kernel, and all workers end with this process. None is started if everything is in
+the cache, if the cache cannot be written, or if there is only one processor. A process that is
+itself one of several starts none either.
 """
 
 import atexit
@@ -33,17 +32,19 @@ from nfref.kernels.chain.fused_steps import Found, Schedule, make_steps, threads
 from nfref.kernels.chain.primitives import programs
 from nfref.kernels.chain.program import Program
 from nfref.kernels.compile_notice import announce
+from nfref.kernels.numba_internals import config
 from nfref.kernels.simd.matmul import compiled_for, ensure_compiled, pretend_compiled
+from nfref.runtime.annotations import Any
 from nfref.runtime.backends import processors
 
 
 class Need(NamedTuple):
-    """What a chain will be asked for.
+    """The kernels that a chain will need.
 
-    optional : which optional parts of the kernels it needs, as these take it
-    dtype : its name
-    value, gradient : whether it will be evaluated, and whether it will be trained
-    in_one_call : whether many steps of the training are one call
+    optional : the optional parts of the kernels that it needs, in the form of their argument
+    dtype : name of the dtype
+    value, gradient : True if it will be evaluated, and if it will be trained
+    in_one_call : True if many steps of the training are one call
     """
 
     optional: tuple
@@ -56,10 +57,11 @@ class Need(NamedTuple):
 class Task(NamedTuple):
     """A kernel for arguments of some types.
 
-    It calls products of a dtype; or none, and is so small that it is compiled in a moment.
+    It calls products of the dtype ``products``. If that is None, it calls none and compiles in a
+    moment.
     """
 
-    kernel: object
+    kernel: Any
     types: tuple
     products: str | None = None
 
@@ -70,7 +72,7 @@ class Task(NamedTuple):
 
 
 def tasks_of(need):
-    """What has to be compiled, in the order of need."""
+    """Yield the kernels that have to be compiled, in the order of need."""
     flat, table, blocks = (np.empty((0,) * n, need.dtype) for n in (1, 2, 3))
     whole = np.empty(0, np.int64)
     program = chain.Chain(whole, whole, np.empty(0))
@@ -81,16 +83,21 @@ def tasks_of(need):
 
     if need.in_one_call:
         doubles = np.empty(0)
+        schedule, found, loss = (
+            Schedule(whole, np.empty((0, 0), np.int64), table, flat, doubles),
+            Found(whole, table, doubles, doubles, doubles, whole),
+            chain.NormalLoss(flat, flat),
+        )
         yield task(
             make_steps,
             program,
             rows,
             values,
-            chain.NormalLoss(flat, flat),
+            loss,
             flat,
-            Schedule(whole, np.empty((0, 0), np.int64), table, flat, doubles),
+            schedule,
             table,
-            Found(whole, table, doubles, doubles, doubles, whole),
+            found,
             0,
             blocks,
             *[flat] * 3,
@@ -122,11 +129,11 @@ def tasks_of(need):
         yield task(_adam_update, *[flat] * 5, 0, 0, products=None)
 
 
-# The process that will need them --------------------------------------------------------------
+# The parent -----------------------------------------------------------------------------------
 
 
 def start(wanted):
-    """Have compiled what flows will be asked for on the way to their latent side.
+    """Start to compile the kernels that flows need on the way to their latent side.
 
     Parameters
     ----------
@@ -152,19 +159,19 @@ def start(wanted):
 
 
 def can_start_workers():
-    """Whether other processes can compile what this one will need."""
+    """Check that other processes can compile the kernels of this one."""
     is_kept = getattr(getattr(chain.vjp, "_cache", None), "origin", None) is not None
-    # A program that holds a Python, frozen or embedded, would start itself again.
+    # A frozen program, or one with an embedded Python, would start itself again.
     is_python = "python" in os.path.basename(sys.executable or "").lower() and not getattr(
         sys, "frozen", False
     )
-    # Where this is one of several processes, the others have the processors.
+    # If this is one of several processes, the others use the processors.
     is_alone = multiprocessing.parent_process() is None
     return is_kept and is_python and is_alone and cache.is_writable()
 
 
 class CompileWorkers:
-    """The workers of this process, and how far they are.
+    """The workers of this process and their progress.
 
     Attributes
     ----------
@@ -181,7 +188,10 @@ class CompileWorkers:
         self.forget()
 
     def forget(self):
-        """Know of no entry: in a child process no thread listens to the workers of its parent."""
+        """Forget all entries.
+
+        In a child process no thread listens to the workers of its parent.
+        """
         self.pending, self.begun, self.done = {}, {}, set()
         self.changed = threading.Condition()
 
@@ -205,17 +215,17 @@ class CompileWorkers:
                 self.workers.append(Worker(some, self))
 
     def wait(self, name):
-        """Wait while a worker compiles the entry ``name``; whether it is in the cache now.
+        """Wait while a worker compiles the entry ``name``; return True if it is in the cache now.
 
-        If it is not, no worker will compile it any more: the caller has to. Kernels that nobody
-        has begun are compiled here in the meantime.
+        If it is not, no worker will compile it any more, and the caller has to. Meanwhile this
+        process compiles kernels that nobody has begun.
         """
         while True:
             with self.changed:
                 self.pending.pop(name, None)
                 if name not in self.begun:
                     break
-                # A small one if there is any: this one may be there in a moment.
+                # A small one if there is any: the awaited one may be ready in a moment.
                 other = min(
                     self.pending, key=lambda one: bool(self.pending[one].products), default=None
                 )
@@ -239,7 +249,7 @@ class CompileWorkers:
                 print(name, file=worker.process.stdin, flush=True)
 
     def stop(self):
-        """They end when nobody writes to them any more."""
+        """Close the input of the workers, which ends them."""
         for worker in self.workers:
             with suppress(OSError, subprocess.TimeoutExpired):
                 worker.process.stdin.close()
@@ -250,26 +260,22 @@ class Worker:
     """A process, and a thread that listens to it."""
 
     def __init__(self, needs, pool):
-        code = (
-            f"import sys; sys.path[:] = {sys.path!r}; from nfref.kernels import ahead; ahead.work()"
-        )
-        # What the terminal says to this process, such as Ctrl-C, is not meant for workers.
-        apart = (
-            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+        code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import work; work()"
+        # Signals of the terminal, such as Ctrl-C, are for this process alone.
+        apart: Any = (
+            {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
             if os.name == "nt"
             else {"start_new_session": True}
         )
-        self.pool, self.process = (
-            pool,
-            subprocess.Popen(
-                [sys.executable, "-c", code, json.dumps(needs)],
-                text=True,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, "NUMBA_CACHE_DIR": numba.config.CACHE_DIR or ""},
-                **apart,
-            ),
+        self.pool = pool
+        self.process: Any = subprocess.Popen(
+            [sys.executable, "-c", code, json.dumps(needs)],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "NUMBA_CACHE_DIR": config.CACHE_DIR or ""},
+            **apart,
         )
         threading.Thread(target=self.listen, daemon=True).start()
 
@@ -296,8 +302,8 @@ class Worker:
 
 
 def shared_out(needs, workers):
-    """Lists of needs, one for each worker: dtypes have no code in common."""
-    lists = {}
+    """Return lists of needs, one for each worker: dtypes have no code in common."""
+    lists: dict[str, list] = {}
     for need in needs:
         lists.setdefault(need.dtype, []).append(need)
     return list(lists.values()) if len(lists) <= workers else [needs]
@@ -313,7 +319,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def work():
-    """Compile what the arguments say, and say so, as long as anybody is there to hear it."""
+    """Compile the kernels that the arguments name, and report each, until the parent ends."""
     leave_out = set()
 
     def listen():
@@ -327,13 +333,13 @@ def work():
         need = Need(tuple(optional), *others)
         pretend_compiled(np.dtype(need.dtype))
         tasks += tasks_of(need)
-    # Who waits for a large one compiles the small ones meanwhile.
+    # The parent compiles the small ones while it waits for a large one.
     for task in sorted(tasks, key=lambda task: not task.products):
         path = task.path
         if path.name in leave_out:
             continue
         print("begin", path.name, flush=True)
         task.kernel.compile(task.types)
-        if not os.path.exists(path):  # nobody would find it
+        if not os.path.exists(path):  # the folder cannot be written
             return
         print("end", path.name, flush=True)

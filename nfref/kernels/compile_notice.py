@@ -1,10 +1,10 @@
-"""Saying that something is being compiled. It needs no Numba, so it can be asked for beforehand."""
+"""Announce that a kernel is being compiled. This module needs no Numba."""
 
 _TELL: list = []
 
 
 def when_compiling(tell):
-    """Have ``tell()`` called once, when the first kernel of this process is compiled.
+    """Let ``tell()`` be called once, when the first kernel of this process is compiled.
 
     Kernels that come from the cache on disk are not compiled.
     """
@@ -12,6 +12,6 @@ def when_compiling(tell):
 
 
 def announce():
-    """Called when a kernel is about to be compiled."""
+    """Tell the listener that a kernel is about to be compiled."""
     while _TELL:
         _TELL.pop()()

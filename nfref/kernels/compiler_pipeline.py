@@ -1,14 +1,14 @@
-"""How Numba is made to compile kernels: each thing once.
+"""The compilation of kernels by Numba: each step once.
 
-Numba optimises every function it compiles twice, and turns it into machine code, with all that
-it calls; and once more in each function that calls it. What only kernels call is
-optimised several times that way, on every level from the innermost loop up, which was most of the
-time that compiling took. So a body stays as it was written until the kernel is complete, which
-takes over all that its bodies call, and theirs, and is optimised as one.
+Numba optimises every function it compiles twice, and turns it into machine code with everything
+that it calls; and it does so again in each function that calls it. Functions that only kernels call
+are optimised several times that way, on every level from the innermost loop up. That was most of
+the compile time. So a body stays unoptimised until the kernel is complete. The kernel takes over
+all code that its bodies call, and is optimised as one.
 
-The rest of the time is Numba's own Python. Half of its passes look for what bodies and kernels
-have none of (closures, ``with``, array expressions, parallel loops), and each of them is followed
-by an analysis of the whole function anew.
+The rest of the time is Numba's own Python. Half of its passes look for things that bodies and
+kernels do not use (closures, ``with``, array expressions, parallel loops). After each of them Numba
+analyses the whole function again.
 """
 
 import gc
@@ -21,12 +21,13 @@ from nfref.kernels.numba_internals import (
     typed_passes,
     untyped_passes,
 )
+from nfref.runtime.annotations import Any
 
 PASSES = (
     untyped_passes.TranslateByteCode,
     untyped_passes.FixupArgs,
     untyped_passes.IRProcessing,
-    untyped_passes.DeadBranchPrune,  # what hangs on an argument that is None
+    untyped_passes.DeadBranchPrune,  # branches that depend on an argument that is None
     untyped_passes.GenericRewrites,  # tuple[0], constant in the source
     untyped_passes.ReconstructSSA,
     typed_passes.NopythonTypeInference,
@@ -41,7 +42,8 @@ PASSES = (
 class Flags(compiler.Flags):
     """Numba's options of one compilation, compared by those that are set.
 
-    It compares them each time that it looks for the meaning of an operator, and asks for all forty.
+    Numba compares them each time that it looks for the meaning of an operator, and would compare
+    all forty.
     """
 
     def __hash__(self):
@@ -52,10 +54,10 @@ class Flags(compiler.Flags):
 
 
 class PartLibrary(JITCodeLibrary):
-    """What kernels and bodies have in common."""
+    """The common part of the code of kernels and bodies."""
 
     def _optimize_functions(self, module):
-        # Numba makes passes anew for each function, and for each that is only named here.
+        # Numba makes new passes for each function, even for one that is only declared here.
         module.data_layout = self._codegen._data_layout
         passes, builder = self._codegen._function_pass_manager()
         for function in module.functions:
@@ -66,6 +68,8 @@ class PartLibrary(JITCodeLibrary):
 class KernelLibrary(PartLibrary):
     """The code of a kernel and of all bodies in it."""
 
+    _linking_libraries: Any
+
     def finalize(self):
         for library in with_all_used(self._linking_libraries):
             self._final_module.link_in(module_of(library), preserve=True)
@@ -73,13 +77,13 @@ class KernelLibrary(PartLibrary):
         super().finalize()
 
     def _optimize_final_module(self):
-        # Numba's first pass is there to find references that are counted in vain; there are none.
+        # Numba's first pass looks for needless counts of references; there are none.
         passes, builder = self._codegen._module_pass_manager()
         passes.run(self._final_module, builder)
 
 
 class BodyLibrary(PartLibrary):
-    """The code of a body as it was written, without what it calls."""
+    """The unoptimised code of a body, without the functions that it calls."""
 
     def finalize(self):
         self._raise_if_finalized()
@@ -87,7 +91,10 @@ class BodyLibrary(PartLibrary):
         self._finalized = True
 
     def _get_module_for_linking(self):
-        """With what it calls: for code that is no kernel, which takes over what it calls itself."""
+        """Return the code with everything that it calls.
+
+        Code outside of kernels takes over its callees itself.
+        """
         whole = module_of(self).clone()
         for library in with_all_used(self._linking_libraries):
             whole.link_in(module_of(library), preserve=True)
@@ -95,12 +102,12 @@ class BodyLibrary(PartLibrary):
 
 
 def module_of(library):
-    """The code of a library; of a body alone."""
+    """Return the code of a library; of a body alone."""
     return JITCodeLibrary._get_module_for_linking(library)
 
 
 def with_all_used(libraries):
-    """These libraries and those of all that their bodies call, each once."""
+    """Return these libraries and those of all that their bodies call, each once."""
     found = list(libraries)
     for library in found:  # grows on the way
         if isinstance(library, BodyLibrary):
@@ -109,7 +116,7 @@ def with_all_used(libraries):
 
 
 class KernelCompiler(compiler.CompilerBase):
-    """From the source of a kernel to machine code."""
+    """Compile the source of a kernel to machine code."""
 
     library = KernelLibrary
 
@@ -129,20 +136,20 @@ class KernelCompiler(compiler.CompilerBase):
 
 
 class BodyCompiler(KernelCompiler):
-    """The same, with nothing in the end that could be called."""
+    """The same compiler without a callable result."""
 
     library = BodyLibrary
 
     def compile_extra(self, function):
-        # Numba tells functions apart by what can be called of them, if it is of C. What is
-        # called of a body can only fail.
+        # Numba identifies functions by their callable, if it is one of C. That of a body always
+        # fails.
         self.state.targetctx.get_executable = lambda *library: {}.__getitem__
         return super().compile_extra(function)
 
 
 @contextmanager
 def no_collection():
-    """While millions of small objects are made, do not look which of them may be forgotten."""
+    """Switch garbage collection off while millions of small objects are made."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,49 +1,55 @@
-"""How kernels are compiled: lazily, without the GIL, kept on disk (``nfref.kernels.cache``).
+"""The compilation of kernels: lazy, without the GIL, cached on disk (``nfref.kernels.cache``).
 
-Two kinds: a ``kernel`` is called from Python and cached, a ``body`` is called by kernels
-and becomes part of them. Products and sums may be contracted to fused multiply-adds, which
-rounds once instead of twice; nothing else about floating point is relaxed.
+There are two kinds: Python calls a ``kernel``, which is cached; kernels call a ``body``, which
+becomes part of them. Products and sums may be contracted to fused multiply-adds, which round once
+instead of twice. Nothing else about floating point is relaxed.
 
-Compiled code owns no memory: what it works on and in comes from Python, which keeps it until
-the kernel returns. Otherwise Numba counts the references to the owner of every array, by an
-atomic instruction up and down around each call of a body and each slice; where a body is one
-row of a block, that takes as long as its arithmetic. So kernels allocate nothing (to compile
-one that does is an error), and bodies return no arrays.
+Compiled code owns no memory. All its arrays come from Python, which keeps them until the kernel
+returns. Otherwise Numba counts the references to the owner of every array, by an atomic instruction
+up and down around each call of a body and each slice. If a body is one row of a block, that takes
+as long as its arithmetic. So kernels allocate nothing (a kernel that does is a compile error), and
+bodies return no arrays.
 """
 
 from functools import wraps
+from importlib import import_module
 
-import numba
 import numpy as np
 from numba import types
-from numba.extending import lower_builtin, overload, type_callable
+from numba.extending import lower_builtin, type_callable
 
 from nfref.kernels import cache, numba_internals
+from nfref.kernels.numba_internals import config, njit, overload
+from nfref.runtime.annotations import Any
 
+compiler_pipeline: Any
 try:
-    from nfref.kernels import compiler_pipeline
+    compiler_pipeline = import_module("nfref.kernels.compiler_pipeline")
 except Exception as error:  # see ``_try_compiler``
-    compiler_pipeline = error  # type: ignore[assignment]
+    compiler_pipeline = error
 
-# What Numba documents, and what it has besides: no counting of references; and no wrapper for
-# calls from Python, which what is part of kernels does not need.
+# PLAIN is documented. Besides it: no counting of references, and no wrapper for calls from Python,
+# which parts of kernels do not need.
 PLAIN = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 OPTIONS = {**PLAIN, "_nrt": False}
 PART = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def body(function):
-    """Compile what kernels call."""
+    """Compile a function that kernels call."""
     return _part(function, {})
 
 
 def reduction(function):
-    """A body whose sums may be taken in any order, as in BLAS, so that they fill the registers."""
+    """Compile a body whose sums may be taken in any order, as in BLAS.
+
+    So they fill the registers.
+    """
     return _part(function, {"fastmath": {"contract", "reassoc"}})
 
 
 def overloaded(function):
-    """``numba.extending.overload`` of what kernels call, as a body."""
+    """Apply ``numba.extending.overload`` to a function that kernels call, as a body."""
     return overload(
         function,
         jit_options=PLAIN
@@ -53,7 +59,7 @@ def overloaded(function):
 
 
 def compiles(function):
-    """Decorator: what ``function`` is in kernels, whatever the types of the arguments."""
+    """Make a decorator: the decorated function is ``function`` in kernels, for all types."""
 
     def register(compiled):
         return overloaded(function)(wraps(compiled)(lambda *arguments, **named: compiled))
@@ -62,10 +68,10 @@ def compiles(function):
 
 
 def emits(function, signature, *kinds):
-    """Decorator: what makes the code of ``function`` in kernels, from LLVM's values to one of them.
+    """Make a decorator: the decorated function emits LLVM code for ``function`` in kernels.
 
-    ``signature`` takes the types of the arguments to Numba's signature, whose types the values are
-    cast to. ``kinds`` are those of the arguments, where ``function`` does other things with others.
+    ``signature`` maps the types of the arguments to Numba's signature; the values are cast to its
+    types. ``kinds`` are the types of the arguments, if ``function`` does other things with others.
     """
     type_callable(function)(lambda context: signature)
     return lower_builtin(function, *(kinds or [types.VarArg(types.Any)]))
@@ -73,11 +79,9 @@ def emits(function, signature, *kinds):
 
 def _part(function, options):
     if not HAS_COMPILER:
-        return numba.njit(**{**PLAIN, **options})(function)
-    compiled = numba.njit(**{**PART, **options}, pipeline_class=compiler_pipeline.BodyCompiler)(
-        function
-    )
-    if numba.config.DISABLE_JIT:
+        return njit(**{**PLAIN, **options})(function)
+    compiled = njit(**{**PART, **options}, pipeline_class=compiler_pipeline.BodyCompiler)(function)
+    if config.DISABLE_JIT:
         return compiled
     compiled._compiler._customize_flags = compiler_pipeline.Flags
 
@@ -89,15 +93,15 @@ def _part(function, options):
             f"{function.__name__}: expected to be called by a kernel, got a call from Python"
         )
 
-    # Without a wrapper a call from Python would end the process; so none is made known.
+    # Without a wrapper a call from Python would end the process; so the dispatcher gets no entry.
     compiled.add_overload, compiled._compile_for_args = keep, refuse
     return compiled
 
 
 def kernel(function):
-    """Compile on first call and keep the result on disk, where that is possible."""
+    """Compile on first call and keep the result on disk, if that is possible."""
     compiled = _kernel(function)
-    if not numba.config.DISABLE_JIT and HAS_CACHE:
+    if not config.DISABLE_JIT and HAS_CACHE:
         compiled._cache = cache.Cache(
             function, *([compiler_pipeline.__name__] if HAS_COMPILER else [])
         )
@@ -115,32 +119,32 @@ def kernel(function):
 
 def _kernel(function):
     if not HAS_COMPILER:
-        return numba.njit(**PLAIN)(function)
-    compiled = numba.njit(**OPTIONS, pipeline_class=compiler_pipeline.KernelCompiler)(function)
-    if not numba.config.DISABLE_JIT:
+        return njit(**PLAIN)(function)
+    compiled = njit(**OPTIONS, pipeline_class=compiler_pipeline.KernelCompiler)(function)
+    if not config.DISABLE_JIT:
         compiled._compiler._customize_flags = compiler_pipeline.Flags
     return compiled
 
 
 def address(compiled, signature):
-    """Where compiled code finds a kernel as a C function of these argument types."""
+    """Return the address of a kernel as a C function of these argument types."""
     compiled.compile(signature)
     result = compiled.overloads[signature]
     return result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
 
 
-# Trials of Numba's insides ------------------------------------------------------------------
+# Trials of undocumented parts -----------------------------------------------------------------
 
 
 def _try_compiler():
-    """A kernel whose loop calls a body twice, which calls what is overloaded."""
+    """Try a kernel whose loop calls a body twice, which calls an overloaded function."""
     if isinstance(compiler_pipeline, Exception):
         raise compiler_pipeline
     if numba_internals.is_tested():
         return
 
     def half(x):
-        """To Python it is nothing."""
+        """Do nothing in Python."""
 
     @overloaded(half)
     def _half(x):
@@ -163,10 +167,10 @@ def _try_compiler():
 
 
 def _try_cache():
-    """A function that one dispatcher compiles and another one finds."""
+    """Try a function that one dispatcher compiles and another one finds."""
     if numba_internals.is_tested():
-        return numba_internals.dumps, numba_internals.CompileResult  # whether they are there
-    kept = {}
+        return numba_internals.dumps, numba_internals.CompileResult  # an error if one is missing
+    kept: dict = {}
 
     class Memory(cache.Cache):
         def save_overload(self, signature, result):
@@ -188,7 +192,7 @@ def _try_cache():
         if compiled(1.5) != 3 or sum(compiled.stats.cache_misses.values()) != compiles:
             raise ValueError("compiled code is not found again")
     ((key, (_, moves)),) = kept.items()
-    processor = numba.config.CPU_NAME or numba_internals.binding.get_host_cpu_name()
+    processor = config.CPU_NAME or numba_internals.binding.get_host_cpu_name()
     if moves or repr(processor) not in key:
         raise ValueError(f"an entry that another processor could not tell from its own, {key}")
 

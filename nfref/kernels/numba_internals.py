@@ -1,13 +1,13 @@
-"""What kernels take from inside Numba and llvmlite, where any version may change it.
+"""Parts of Numba and llvmlite that are not documented, and that any version may change.
 
-All that these two do not document is imported from here, and looked up when it is asked for: a
-part that is gone takes no other along. With versions in ``TESTED`` the tests have passed. With
-all others the first use of a part tries it where the outcome is known, and does without it where
-that fails, which is slower and never wrong:
+All of them are imported from here, and looked up on first use: a missing part takes no other along.
+The tests pass with the versions in ``TESTED``. With other versions the first use of a part tries it
+where the outcome is known. If that fails, nfref does without the part, which is slower and never
+wrong:
 
-``jit``        its own way to compile; without it Numba's, which takes longer
-``cache``      compiled kernels on disk; without it each process compiles its own, and by itself
-``trial``      vectors of LLVM's, and what else is not Python; without them formulas do everything
+``jit``            its own way to compile; without it Numba's, which takes longer
+``cache``          compiled kernels on disk; without it each process compiles its own
+``availability``   LLVM's vectors, and other code that is not Python; without it formulas compute
 """
 
 import warnings
@@ -15,6 +15,15 @@ from importlib import import_module
 
 import llvmlite
 import numba
+import numba.extending
+
+from nfref.runtime.annotations import Any
+
+# Numba's own annotations do not cover what kernels do with these.
+config: Any = numba.config
+intrinsic: Any = numba.extending.intrinsic
+njit: Any = numba.njit
+overload: Any = numba.extending.overload
 
 VERSIONS = numba.__version__, llvmlite.__version__
 TESTED = "0.62", "0.68"
@@ -32,7 +41,7 @@ _PLACES = {
     "CompileResult": "numba.core.compiler",
     "dumps": "numba.core.serialize",
 }
-NEEDED = "binding", "ir", "cgutils", "populate_array"  # without which there are no kernels
+NEEDED = "binding", "ir", "cgutils", "populate_array"  # no kernels without these
 
 
 def __getattr__(name):
@@ -42,12 +51,12 @@ def __getattr__(name):
 
 
 def is_tested():
-    """Whether the insides of this Numba are known, or it compiles nothing."""
-    return numba.config.DISABLE_JIT or ".".join(numba.__version__.split(".")[:2]) in TESTED
+    """Check that this version of Numba is tested, or compiles nothing."""
+    return config.DISABLE_JIT or ".".join(numba.__version__.split(".")[:2]) in TESTED
 
 
 def works(part, cost, trial):
-    """Whether ``trial()`` of a part passes; where not, a warning says what doing without costs."""
+    """Check that ``trial()`` of a part passes; if not, warn with the cost of doing without it."""
     try:
         trial()
     except Exception as error:

@@ -1,8 +1,9 @@
-"""Counting between threads inside of kernels, so that all of one part is done before the next.
+"""Barriers inside of kernels: all tasks of one part are done before the next part begins.
 
-Work comes in parts of equally many tasks, and a task needs what the whole part before left. Threads
-draw tasks in order; one that is ahead waits until the last task of the part before is done, and
-what has been drawn is being worked on. So it ends with any number of threads, one among them.
+Work comes in parts with equal numbers of tasks, and a task needs the results of the whole part
+before. Threads take tasks in order. A thread that is early waits until the last task of the part
+before is done; other threads are working on all tasks that were taken. So the work ends with any
+number of threads, even one.
 """
 
 import os
@@ -11,40 +12,39 @@ import time
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
 
 from nfref.kernels.jit import body, compiles, emits
-from nfref.kernels.numba_internals import cgutils, ir
+from nfref.kernels.numba_internals import cgutils, intrinsic, ir
 from nfref.kernels.simd.tiles import start_at
 
-SPINS = 1000  # a few microseconds; then who is waited for may need this processor
+SPINS = 1000  # a few microseconds; after that the other thread may need this processor
 
 _LOCK = threading.Lock()
 
 
-def counts(parts):
-    """Make counters: tasks taken; then for each part, tasks done and whether it may begin."""
+def make_counts(parts):
+    """Make counters: tasks taken; then for each part, tasks done and 1 if it may begin."""
     found = np.zeros(1 + 2 * parts, np.int64)
     found[1 + parts] = 1
     return found
 
 
 def add_one(numbers, k):
-    """numbers[k] before it grows by one; no two threads see the same."""
+    """Add one to numbers[k] and return the old number; no two threads get the same."""
     with _LOCK:
         numbers[k] += 1
         return numbers[k] - 1
 
 
 def wait_for(numbers, k):
-    """Until numbers[k] is not 0."""
+    """Wait until numbers[k] is not 0."""
     while numbers[k] == 0:
         time.sleep(0)
 
 
 @body
-def draw(counts):
-    """The number of a task that nobody has drawn."""
+def take_task(counts):
+    """Return the number of a task that no thread has taken."""
     return add_one(counts, 0)
 
 
@@ -54,14 +54,14 @@ def wait_for_part(counts, part):
 
 
 @body
-def is_last(counts, part, tasks):
-    """A task of a part is done; whether it was the last one."""
+def finish_task(counts, part, tasks):
+    """Count a task of a part as done; return True if it was the last one."""
     return add_one(counts, 1 + part) == tasks - 1
 
 
 @body
-def let_begin(counts, part):
-    """What a part needs is there."""
+def open_part(counts, part):
+    """Let a part begin."""
     if part < len(counts) // 2:
         add_one(counts, 1 + len(counts) // 2 + part)
 

@@ -1,7 +1,7 @@
-"""Whether what kernels are made of does what it says, where Numba's insides are not known.
+"""A test of the building blocks of kernels, for versions of Numba that are not tested.
 
-All that is not Python in a kernel has a form for uncompiled code. So one kernel that has each of
-them once must find what it finds uncompiled.
+All code of a kernel that is not Python has a form for uncompiled code. So one kernel that uses each
+of them once must agree with its uncompiled result.
 """
 
 import numpy as np
@@ -44,7 +44,7 @@ LANES = 16  # of the longest vectors; others leave some numbers out
 
 @kernel
 def everything(a, b, lanes, column, products, vectors, numbers):
-    """Products of the numbers of a and b, vectors of them, and their functions."""
+    """Compute products of the numbers of a and b, vectors of them, and their functions."""
     times(a, 1, FAN_OUT, FAN_IN, FAN_OUT, b, 0, products, 0)
     times(a, 1, FAN_OUT, FAN_IN, FAN_OUT, b, 0, products, SIZE, ROWS, 0, 1)
     times(a, 1, FAN_OUT, FAN_IN, FAN_OUT, b, 0, products, 2 * SIZE, ROWS, 1, 48)
@@ -81,14 +81,14 @@ def everything(a, b, lanes, column, products, vectors, numbers):
 
 
 def _normal(rng, size, dtype):
-    """Numbers that start where vectors may be loaded from."""
+    """Return random numbers that start where vectors may be loaded from."""
     numbers = aligned(size, dtype)
     numbers[:] = rng.standard_normal(size)
     return numbers
 
 
 def run():
-    """Raise an ArithmeticError unless the compiled kernel finds what the uncompiled one finds."""
+    """Raise an ArithmeticError unless the compiled kernel agrees with the uncompiled one."""
     for dtype in (np.float32, np.float64):
         ensure_compiled(np.dtype(dtype))
         rng = np.random.default_rng(0)

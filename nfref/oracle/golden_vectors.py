@@ -1,7 +1,7 @@
 """The golden vectors: flows evaluated to thirty digits, in JSON files that need no Python.
 
-The files in ``vectors/`` are described in ``docs/golden_vectors.rst``. They were computed from maps
-written out of the papers, in arithmetic of sixty digits (``tests/high_precision/``).
+``docs/golden_vectors.rst`` describes the files in ``vectors/``. They come from maps written out of
+the papers, in arithmetic of sixty digits (``tests/high_precision/``).
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Sequence
+from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.files import replacing
 from nfref.runtime.serialization import rebuild
 
@@ -18,8 +18,8 @@ SCHEMA = 1
 FOLDER = resources.files("nfref.oracle") / "vectors"
 
 
-def shipped():
-    """Names of the golden vectors that come with the package."""
+def shipped() -> list[str]:
+    """Return the names of the golden vectors that come with the package."""
     return sorted(
         item.name.removesuffix(".json") for item in FOLDER.iterdir() if item.name.endswith(".json")
     )
@@ -31,9 +31,9 @@ def copy(folder: Any, names: Sequence[str] | None = None) -> Any:
     Parameters
     ----------
     folder : path
-        Made if it is not there.
+        It is made if it does not exist.
     names : sequence of str, optional
-        Which of :func:`shipped`; all of them if omitted.
+        Some of :func:`shipped`; all of them if omitted.
 
     Yields
     ------
@@ -70,7 +70,7 @@ def load(source: Any) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is not a golden vector of a schema this version knows.
+        If it is not a golden vector of a schema that this version knows.
     """
     file = FOLDER / f"{source}.json" if str(source) in shipped() else Path(source)
     try:
@@ -87,11 +87,12 @@ def load(source: Any) -> dict[str, Any]:
     return {**golden, "flow": rebuild(golden["flow"])}
 
 
-def is_leaf(node):
+def is_leaf(node: Any) -> bool:
+    """Check that a node of the JSON is an array."""
     return isinstance(node, dict) and set(node) == {"shape", "decimal", "hex"}
 
 
-def array_of(node):
-    """The float64 array of a leaf."""
+def array_of(node: Any) -> Array:
+    """Return the float64 array of a leaf."""
     values = np.array([float.fromhex(text) for text in node["hex"]], dtype=np.float64)
     return values.reshape(node["shape"])

@@ -1,12 +1,12 @@
-"""log |det| of anybody's map to as many digits as wanted, for those who must be sure.
+"""log |det| of any map to as many digits as you want.
 
 >>> import mpmath as mp
 >>> from nfref.oracle.multiprecision import log_abs_det
 >>> mp.nstr(log_abs_det(lambda z: [z[0] + mp.tanh(z[1]), 3 * z[1]], [0.5, -1.25], digits=30), 20)
 '1.0986122886681096914'
 
-The map is written once more, on lists of mpmath numbers; that is a few lines for most flows, and
-shares nothing with the code that is in doubt.
+You write the map once more, on lists of mpmath numbers. For most flows that takes a few lines, and
+it shares nothing with the code that is in doubt.
 """
 
 import mpmath as mp
@@ -17,16 +17,16 @@ __all__ = ["jacobian", "log_abs_det"]
 
 
 def jacobian(function: Callable[..., Any], row: Sequence[Any], digits: int = 60) -> Any:
-    """The Jacobian of a map at a row.
+    """Return the Jacobian of a map at a row.
 
     Parameters
     ----------
     function : callable
         List of D mpmath numbers -> list of D mpmath numbers.
     row : sequence of D numbers
-        Taken exactly: a float is the binary fraction that it is.
+        Taken exactly: a float is a binary fraction.
     digits : int
-        Significant digits that are right, for a map that is smooth there.
+        Correct significant digits, for a map that is smooth there.
 
     Returns
     -------
@@ -43,9 +43,9 @@ def jacobian(function: Callable[..., Any], row: Sequence[Any], digits: int = 60)
 
 
 def log_abs_det(function: Any, row: Any, digits: Any = 60) -> Any:
-    """log |det dx/dz| of a map at a row, by central differences in twice the digits.
+    """Return log |det dx/dz| of a map at a row, by central differences in twice the digits.
 
-    Parameters as in :func:`jacobian`.
+    The parameters are those of :func:`jacobian`.
 
     Returns
     -------
@@ -56,14 +56,14 @@ def log_abs_det(function: Any, row: Any, digits: Any = 60) -> Any:
         return mp.log(abs(mp.det(jacobian(function, row, digits))))
 
 
-def exact(array):
-    """Nested lists of mpmath numbers from arrays, lists or numbers, with no rounding."""
+def exact(array: Any) -> Any:
+    """Return nested lists of mpmath numbers from arrays, lists or numbers, without rounding."""
     if getattr(array, "ndim", 0) or isinstance(array, (list, tuple)):
         return [exact(part) for part in array]
     array = array.item() if hasattr(array, "item") else array
     return mp.mpf(array)
 
 
-def step():
-    """h of central differences: their relative error h^2 takes half of the digits."""
+def step() -> Any:
+    """Return h of central differences: their relative error h^2 takes half of the digits."""
     return mp.mpf(10) ** (-mp.mp.dps // 4)

@@ -1,9 +1,9 @@
-"""A flow or a density in any language: a program that is asked by lines of JSON.
+"""A flow or a density in any language: a program that answers lines of JSON.
 
     nfref check --process ./my_flow
 
-The protocol is docs/process_protocol.rst, one page. A program that ends, does not answer or
-answers nonsense is no flow with a fault: every call from then on fails, and :meth:`Program.end`
+docs/process_protocol.rst describes the protocol on one page. If the program ends, does not answer
+or answers nonsense, that is no fault of a flow: every later call fails, and :meth:`Program.end`
 raises :class:`ProcessFailed`.
 """
 
@@ -41,14 +41,14 @@ def started(command: str, seconds: float = 20.0) -> Iterator["Program"]:
     Parameters
     ----------
     command : str
-        With its arguments, as in a shell.
+        The program with its arguments, as in a shell.
     seconds : float
         Time for one answer.
 
     Raises
     ------
     ProcessFailed
-        If it cannot be started, or does not say hello.
+        If it cannot be started, or does not answer "hello".
     """
     program = Program(command, seconds)
     try:
@@ -59,7 +59,7 @@ def started(command: str, seconds: float = 20.0) -> Iterator["Program"]:
 
 
 class Program:
-    """A running program, asked one question after the other.
+    """A running program that answers one question at a time.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Program:
 
     def __init__(self, command: str, seconds: float) -> None:
         try:
-            self.process = subprocess.Popen(
+            self.process: Any = subprocess.Popen(
                 shlex.split(command) or [""],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -93,18 +93,18 @@ class Program:
         for reader in self.readers:
             reader.start()
 
-    def close(self):
-        """End the program, and read what it had to say."""
+    def close(self) -> None:
+        """End the program and its reader threads."""
         self._kill()
         self.process.wait()
         for reader in self.readers:
             reader.join(1.0)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            with contextlib.suppress(OSError):  # an unread question is lost
+            with contextlib.suppress(OSError):  # a question that nobody read
                 stream.close()
 
     def _kill(self):
-        """With all that it started: a shell's child would keep the pipes open."""
+        """Kill the program and its children, which would keep the pipes open."""
         if not hasattr(os, "killpg"):  # on Windows
             self.process.kill()
             return
@@ -120,8 +120,8 @@ class Program:
         for line in self.process.stderr:
             self.last_words = line.strip() or self.last_words
 
-    def hello(self):
-        """What it can do, of how many dimensions."""
+    def hello(self) -> None:
+        """Read which functions the program has, and the number of its coordinates."""
         found = self._next_line("hello")
         for key, holds, words in (
             ("nfref", lambda value: value == VERSION, str(VERSION)),
@@ -148,7 +148,7 @@ class Program:
         self.ends = {key: _ends(found[key]) for key in ("domain", "codomain") if found.get(key)}
 
     def functions(self) -> dict[str, Any]:
-        """Arguments of ``check_flow``, or of ``check_density`` where it has no map."""
+        """Return arguments of ``check_flow``, or of ``check_density`` if there is no map."""
         maps = [name for name in ("forward", "inverse") if name in self.can]
         given: dict[str, Any] = {"dim": self.dim}
         if maps:
@@ -161,7 +161,7 @@ class Program:
         return given
 
     def density(self) -> dict[str, Any]:
-        """Functions of ``check_estimator_density``."""
+        """Return the functions that ``check_estimator_density`` takes."""
         if "log_prob" not in self.can:
             raise ProcessFailed(
                 f"expected a program that can log_prob, got one that can {self.can}"
@@ -169,12 +169,12 @@ class Program:
         sample = {"sample": self._sample} if "sample" in self.can else {}
         return {"log_prob": self._log_prob, **sample}
 
-    def end(self):
-        """Raise what went wrong with the program itself, if something did."""
+    def end(self) -> None:
+        """Raise an error if the program itself failed."""
         if self.failure is not None:
             raise ProcessFailed(self.failure)
 
-    # What is asked ----------------------------------------------------------------------
+    # Questions ----------------------------------------------------------------------------
 
     def _map(self, name):
         def ask(rows, *context):
@@ -207,7 +207,7 @@ class Program:
         return found["values"].reshape(n, self.dim)
 
     def _ask(self, question, context, expected):
-        """The arrays of an answer; a RuntimeError where the program says ``error``."""
+        """Return the arrays of an answer; raise RuntimeError if the program answers ``error``."""
         if context:
             question["context"] = _hex(context[0])
         with self.lock:
@@ -234,7 +234,7 @@ class Program:
             return found
 
     def _next_line(self, what, question=""):
-        """The object of the next line; it is killed where that takes too long."""
+        """Return the object of the next line; kill a program that takes too long."""
         timer = threading.Timer(self.seconds, self._kill)
         timer.start()
         try:
@@ -276,12 +276,15 @@ def _count(value, least):
 
 
 def _hex(array):
-    """Row by row; hexadecimal, so that no bit is lost."""
+    """Return the numbers as hexadecimal text, row by row, so that no bit is lost."""
     return [float(value).hex() for value in np.ravel(array)]
 
 
 def _number(value):
-    """A number of JSON, or text: hexadecimal, nan, inf. Python reads "0.5" as hexadecimal, too."""
+    """Return the number that JSON or text gives: hexadecimal, nan or inf.
+
+    Python would read "0.5" as hexadecimal too, so other text is refused.
+    """
     if isinstance(value, bool) or isinstance(value, str) and not re.search("0x|n", value.lower()):
         raise TypeError("expected a number")
     return float.fromhex(value) if isinstance(value, str) else float(value)
@@ -295,7 +298,7 @@ def _are_ends(given):
 
 
 def _ends(given):
-    """(lower, upper): two numbers, or two lists of one number a coordinate."""
+    """Return (lower, upper): two numbers, or two arrays of one number for each coordinate."""
     return tuple(
         np.array([_number(value) for value in end]) if isinstance(end, list) else _number(end)
         for end in given

@@ -1,20 +1,22 @@
-"""What a check gives back: one row a property, and the report that holds them.
+"""The result of a check: one row for each property, and the report that holds the rows.
 
-Three verdicts. A property passes, fails, or is inconclusive: it applies, but what was seen does
-not decide it. A report is ok only if no row failed *and* none is inconclusive, so that "ok"
-says that a flow was seen to be right, not merely that it was not seen to be wrong.
+There are three verdicts. A property passes, fails, or is inconclusive: it applies, but the
+measurements do not decide it. A report is ok only if no row failed *and* none is inconclusive. So
+"ok" says that every property was seen to hold, not merely that no fault was found.
 """
 
 import math
 import re
 from dataclasses import dataclass
 
+from nfref.runtime.annotations import Any
+
 FORMAT, FORMAT_VERSION = "nfref oracle report", "1.1.0"
 PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE = "pass", "fail", "inconclusive", "not applicable"
 OK, FAILED = "ok", "failed"
 EXIT_STATUS = {OK: 0, FAILED: 1, INCONCLUSIVE: 3}
-# Causes before symptoms: a flow that remembers has wrong derivatives too, one whose derivatives
-# are wrong a wrong density. What is not named here comes in the order in which it was judged.
+# Causes before symptoms: a hidden state makes derivatives wrong, too, and wrong derivatives
+# give a wrong density. Other properties follow in the order in which they were judged.
 CAUSES = (
     "answers",
     "structure",
@@ -51,7 +53,7 @@ STATE = CAUSES[CAUSES.index("repeatable") : CAUSES.index("context_read")]
 
 
 class OracleError(AssertionError):
-    """Raised by :meth:`Report.raise_if_failed`; its message is the table of the failures."""
+    """An error whose message is the table of the failures."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +63,19 @@ class Row:
     Attributes
     ----------
     name : str
-        The property, for instance ``"log_det_forward"``; :data:`nfref.oracle.FLOW_PROPERTIES`
-        and its like say what each one means.
+        The property, for instance ``"log_det_forward"``. :data:`nfref.oracle.FLOW_PROPERTIES`
+        and the other tables of properties explain each one.
     verdict : {"pass", "fail", "inconclusive", "not applicable"}
     error : float or None
         The worst error measured (the one largest relative to its tolerance).
     tolerance : float or None
-        What was allowed there.
+        The largest error allowed there.
     why : str
-        Why that tolerance; or why the property failed, could not be judged or does not apply.
+        The reason for that tolerance, or for a verdict without one.
     where : str
-        The offending row: its input, what came and what was expected.
+        The offending row: its input, the answer and the expected answer.
     hint : str
-        What may be wrong, where the errors show it.
+        The likely mistake, if the errors show it.
     """
 
     name: str
@@ -85,24 +87,26 @@ class Row:
     hint: str = ""
 
     @property
-    def stem(self):
-        """Its name without a direction."""
+    def stem(self) -> str:
+        """The name without a direction."""
         return without_direction(self.name)
 
     @property
-    def cause(self):
-        """Its place among CAUSES."""
+    def cause(self) -> int:
+        """The index of the property in CAUSES, or the length of CAUSES."""
         return CAUSES.index(self.stem) if self.stem in CAUSES else len(CAUSES)
 
     @property
-    def failed(self):
+    def failed(self) -> bool:
+        """True when the verdict is "fail"."""
         return self.verdict == FAIL
 
     @property
-    def inconclusive(self):
+    def inconclusive(self) -> bool:
+        """True when the verdict is "inconclusive"."""
         return self.verdict == INCONCLUSIVE
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [
             f"{self.name:<26}{self.verdict:<16}{_number(self.error):>10}"
             f"{_number(self.tolerance):>11}  {self.why}"
@@ -114,15 +118,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """All rows of one check, in the order they were made. Prints as a table.
+    """All rows of one check, in the order in which they were made. It prints as a table.
 
     Attributes
     ----------
     subject : str
-        What was checked.
+        The thing that was checked.
     rows : tuple of Row
     skipped : tuple of str
-        Names of properties that were left out on demand.
+        Names of properties that the caller left out.
     """
 
     subject: str
@@ -130,42 +134,42 @@ class Report:
     skipped: tuple = ()
 
     @property
-    def verdict(self):
-        """What the rows come to: "failed", else "inconclusive" where one row is, else "ok"."""
+    def verdict(self) -> str:
+        """The verdict: "failed" if a row failed, else "inconclusive" if a row is, else "ok"."""
         if self.failures:
             return FAILED
         return INCONCLUSIVE if self.undecided else OK
 
     @property
-    def ok(self):
-        """True when every property that applies was judged, and passed."""
+    def ok(self) -> bool:
+        """True when every property that applies was judged and passed."""
         return self.verdict == OK
 
     @property
-    def failures(self):
+    def failures(self) -> tuple[Row, ...]:
         """The rows that failed, as a tuple; causes before symptoms."""
         return tuple(sorted((row for row in self.rows if row.failed), key=lambda row: row.cause))
 
     @property
-    def undecided(self):
+    def undecided(self) -> tuple[Row, ...]:
         """The rows that are inconclusive, as a tuple."""
         return tuple(row for row in self.rows if row.inconclusive)
 
     @property
     def _counts(self):
-        """How many rows have each verdict."""
+        """The number of rows of each verdict."""
         return {
             verdict: sum(row.verdict == verdict for row in self.rows)
             for verdict in (PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE)
         }
 
     @property
-    def summary(self):
-        """One line: the verdict, on what, and why."""
+    def summary(self) -> str:
+        """One line: the verdict, the subject, and the reason."""
         if self.failures:
             why = "failed are " + ", ".join(row.name for row in self.failures)
             lead = self.failures[0]
-            # What depends on other calls, or on its batch, has no errors that say what is wrong.
+            # Errors that depend on other calls, or on the batch, do not show the mistake.
             named = (
                 lead
                 if lead.stem in STATE
@@ -180,18 +184,19 @@ class Report:
         skipped = f"; skipped on demand: {', '.join(self.skipped)}" if self.skipped else ""
         return f"{self.verdict}: {self.subject}: {why}{skipped}"
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Row:
         return {row.name: row for row in self.rows}[name]
 
-    def __str__(self):
+    def __str__(self) -> str:
         head = f"{'property':<26}{'verdict':<16}{'error':>10}{'tolerance':>11}  why"
         foot = ", ".join(f"{count} {verdict}" for verdict, count in self._counts.items())
         return "\n".join([self.summary, head, *map(str, self.rows), foot])
 
-    def as_dict(self):
-        """The report as JSON-ready data, of the schema ``nfref/oracle/oracle_report.schema.json``.
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as JSON-ready data.
 
-        Numbers that JSON does not know (nan and infinities) become null.
+        Its schema is ``nfref/oracle/oracle_report.schema.json``. Numbers that JSON does not know
+        (nan and infinities) become null.
         """
         from nfref import __version__
 
@@ -216,8 +221,8 @@ class Report:
             ],
         }
 
-    def raise_if_failed(self):
-        """Do nothing when no property failed; otherwise raise with the table of the failures.
+    def raise_if_failed(self) -> None:
+        """Raise an error with the table of the failures, if a property failed.
 
         Raises
         ------
@@ -226,8 +231,8 @@ class Report:
         """
         self._raise(self.failures)
 
-    def raise_unless_ok(self):
-        """Like :meth:`raise_if_failed`, and for what is inconclusive as well."""
+    def raise_unless_ok(self) -> None:
+        """Raise an error if a property failed or is inconclusive."""
         self._raise(self.failures + self.undecided)
 
     def _raise(self, rows):
@@ -235,8 +240,8 @@ class Report:
             raise OracleError("\n".join([self.summary, *map(str, rows)]))
 
 
-def without_direction(name):
-    """Of the name of a property what both directions have in common."""
+def without_direction(name: str) -> str:
+    """Return the part of a property's name that both directions have in common."""
     return re.sub("_(forward|inverse|z|x)$", "", name)
 
 
@@ -248,30 +253,38 @@ def _number(value):
     return "" if value is None else f"{value:.1e}"
 
 
-def passed(name, why, error=None, tolerance=None):
+def passed(name: str, why: str, error: float | None = None, tolerance: float | None = None) -> Row:
+    """Return the row of a property that passed."""
     return Row(name, PASS, error, tolerance, why)
 
 
-def failed(name, why, where="", error=None, tolerance=None):
+def failed(
+    name: str, why: str, where: str = "", error: float | None = None, tolerance: float | None = None
+) -> Row:
+    """Return the row of a property that failed."""
     return Row(name, FAIL, error, tolerance, why, where)
 
 
-def judged(name, why, where, error, tolerance):
-    """Failed where the error is beyond the tolerance, passed else."""
+def judged(name: str, why: str, where: str, error: float, tolerance: float) -> Row:
+    """Return a row that failed if the error exceeds the tolerance, and passed otherwise."""
     if error > tolerance:
         return failed(name, why, where, error, tolerance)
     return passed(name, why, error, tolerance)
 
 
-def inconclusive(name, why, where="", error=None, tolerance=None):
+def inconclusive(
+    name: str, why: str, where: str = "", error: float | None = None, tolerance: float | None = None
+) -> Row:
+    """Return the row of a property that could not be decided."""
     return Row(name, INCONCLUSIVE, error, tolerance, why, where)
 
 
-def not_applicable(name, why):
+def not_applicable(name: str, why: str) -> Row:
+    """Return the row of a property that does not apply."""
     return Row(name, NOT_APPLICABLE, why=why)
 
 
-def show(row):
-    """A row of numbers, short: six digits, and at most six of them."""
+def show(row: Any) -> str:
+    """Return a row of numbers as short text: six digits, at most six numbers."""
     numbers = [f"{value:.6g}" for value in list(row)[:6]]
     return "[" + ", ".join(numbers) + (", ..." if len(row) > 6 else "") + "]"

@@ -1,11 +1,11 @@
-"""A page and badges from reports: which flow of which library holds which property.
+"""A page and badges from reports: which flow of which library has which property.
 
     python -m nfref.oracle.scoreboard REPORTS... --out scoreboard.rst [--badges FOLDER]
 
-reads the files that ``nfref check --json`` and :func:`write` make (folders are looked through for
-``*.json``) and writes a page in reStructuredText, and for every library a badge as static JSON,
-in the endpoint format of shields.io. On the page verdicts have colours, rows can be filtered, and
-with ``--proofs FILE`` failures are links to what proves them (:func:`read_proofs`).
+The command reads the files that ``nfref check --json`` and :func:`write` make (in folders, all
+``*.json``). It writes a page in reStructuredText and, for every library, a badge as static JSON in
+the endpoint format of shields.io. On the page verdicts have colours and rows can be filtered. With
+``--proofs FILE`` failures are links to their proofs (:func:`read_proofs`).
 """
 
 import argparse
@@ -20,10 +20,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from nfref.oracle.report import FAILED, FORMAT, INCONCLUSIVE, OK, Report, without_direction
-from nfref.runtime.annotations import Any, Sequence
+from nfref.runtime.annotations import Any, Iterable, PathLike, Sequence
 
-# Columns of the page: what of a flow's properties stands in each, by how their names start. The
-# longest start decides.
+# Columns of the page, and the prefixes of the properties in each. The longest prefix decides.
 GROUPS = {
     "answers": ("answers", "shapes", "stays_inside", "empty_batch"),
     "log_det": (
@@ -101,15 +100,15 @@ TOP = """.. role:: ok
 """
 
 
-def today():
-    """The date in UTC, as ISO 8601 writes it."""
+def today() -> str:
+    """Return the date in UTC in ISO 8601 format."""
     return datetime.datetime.now(datetime.timezone.utc).date().isoformat()
 
 
 def record(
     report: Report, *, library: str, version: str | None, flow: str, dtype: str
 ) -> dict[str, Any]:
-    """A report as JSON-ready data that says what was looked at, and when.
+    """Return a report as JSON-ready data, with the subject and the date.
 
     Parameters
     ----------
@@ -133,21 +132,21 @@ def record(
     }
 
 
-def path_of(folder, library, flow, dtype):
-    """The file of a report in a folder, its name made of what the report is about."""
+def path_of(folder: PathLike, library: str, flow: str, dtype: str) -> Path:
+    """Return the file of a report in a folder; its name says what the report is about."""
     return Path(folder) / (re.sub(r"[^\w.]+", "-", f"{library} {flow} {dtype}") + ".json")
 
 
-def write(folder, report, **about):
-    """Write the record of a report into a folder."""
+def write(folder: PathLike, report: Report, **about: Any) -> Path:
+    """Write the record of a report into a folder and return its path."""
     path = path_of(folder, about["library"], about["flow"], about["dtype"])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record(report, **about), indent=1) + "\n", encoding="utf-8")
     return path
 
 
-def read(paths):
-    """The records of files and of folders of files, sorted by library, flow and dtype.
+def read(paths: Iterable[PathLike]) -> list[dict[str, Any]]:
+    """Return the records of files and of folders of files, sorted by library, flow and dtype.
 
     Raises
     ------
@@ -181,7 +180,7 @@ def read(paths):
 
 
 def badge(records: Sequence[dict[str, Any]], label: str = "flow oracle") -> dict[str, Any]:
-    """A badge for one report or several, as the endpoint format of shields.io has it.
+    """Return a badge for one or several reports, in the endpoint format of shields.io.
 
     Parameters
     ----------
@@ -200,13 +199,15 @@ def badge(records: Sequence[dict[str, Any]], label: str = "flow oracle") -> dict
     return {"schemaVersion": 1, "label": label, "message": message, "color": COLOURS[worst]}
 
 
-def write_badge(path, records, label="flow oracle"):
+def write_badge(
+    path: PathLike, records: Sequence[dict[str, Any]], label: str = "flow oracle"
+) -> None:
     """Write :func:`badge` into a file."""
     Path(path).write_text(json.dumps(badge(records, label)) + "\n", encoding="utf-8")
 
 
-def group_of(name):
-    """The column of a property; None for a property of a later version."""
+def group_of(name: str) -> str | None:
+    """Return the column of a property; None for a property of a later version."""
     starts = [
         (len(start), group)
         for group, all_of_them in GROUPS.items()
@@ -216,9 +217,11 @@ def group_of(name):
     return max(starts)[1] if starts else None
 
 
-def cell(record, group, proofs=()):
-    """What one column says of one flow, coloured: the names that failed, as links to what proves
-    them, what was not judged, or a yes.
+def cell(record: dict[str, Any], group: str, proofs: Sequence[Sequence[str]] = ()) -> str:
+    """Return the text of one column for one flow.
+
+    That is the names of the properties that failed, as links to their proofs, and of those that
+    were not judged; otherwise a yes.
     """
     rows = [row for row in record["rows"] if group_of(row["name"]) == group]
     failed, undecided = (
@@ -246,10 +249,10 @@ def _linked(name, record, proofs):
     return f"`{name} <{link}>`__" if link else f":failed:`{name}`"
 
 
-def read_proofs(path):
-    """(library, pattern of the flow, pattern of the property, link) of each line of a file.
+def read_proofs(path: PathLike) -> list[list[str]]:
+    """Return (library, pattern of the flow, pattern of the property, link) of each line of a file.
 
-    Fields are parted by bars; lines that start with # are none.
+    Bars separate the fields. Lines that start with # are comments.
 
     Raises
     ------
@@ -270,7 +273,7 @@ def read_proofs(path):
 
 
 def _shortened(names):
-    """Both directions of one property as one name."""
+    """Return the names, with one name where both directions of a property are there."""
     short = defaultdict(list)
     for name in names:
         short[without_direction(name)].append(name)
@@ -282,7 +285,7 @@ def page(
     title: str = "Scoreboard",
     proofs: Sequence[Sequence[str]] = (),
 ) -> str:
-    """The page: one table of libraries, and for each library one of its flows.
+    """Return the page: one table of libraries, and for each library one table of its flows.
 
     Parameters
     ----------
@@ -327,7 +330,7 @@ def page(
         f"could not be judged, {NOTHING} where none "
         "applies. A property that fails is a fact about these parameters and",
         "this dtype; whether it is a defect, a limit or a convention is for a reader to "
-        "judge. A name that is a link has two proofs of it, and a script; one that is none is "
+        "judge. A name that is a link leads to two proofs and a script; any other name is "
         "the oracle's word alone.",
         "",
         *_table(head, body),
@@ -369,8 +372,8 @@ def _table(head, rows):
     ]
 
 
-def main(arguments=None):
-    """Run the command; returns the exit status."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m nfref.oracle.scoreboard", description="A page and badges from reports."
     )

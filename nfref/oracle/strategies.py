@@ -1,4 +1,4 @@
-"""Hypothesis strategies: rows, parameters and batch shapes for tests of flows.
+"""Hypothesis strategies: rows, parameters and batch sizes for tests of flows.
 
     from hypothesis import given
     from nfref.oracle import strategies
@@ -6,7 +6,7 @@
     @given(strategies.rows(dim=3))
     def test_round_trip(z): ...
 
-Needs ``hypothesis``, which nfref itself does not.
+They need ``hypothesis``, which is no dependency of nfref.
 """
 
 import numpy as np
@@ -17,25 +17,25 @@ from nfref.flow import Flow
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, DTypeLike
 
-# Where code for batches goes wrong: none, one, and each side of the sizes of tiles.
+# Sizes at which code for batches fails: none, one, and each side of the sizes of tiles.
 _SIZES = [0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129]
 
 
-def batch_sizes(largest=129):
-    """Numbers of rows: small ones, powers of two and each side of them."""
+def batch_sizes(largest: int = 129) -> Any:
+    """Return numbers of rows: small ones, powers of two and their neighbours."""
     return st.sampled_from([n for n in _SIZES if n <= largest]) | st.integers(0, largest)
 
 
-def numbers(dtype=np.float64, reach=30.0):
-    """Finite numbers of the dtype: the bulk, zero, tiny ones, and up to ``reach``."""
-    width = 8 * np.dtype(dtype).itemsize
-    reach = float(np.dtype(dtype).type(reach))
+def numbers(dtype: DTypeLike = np.float64, reach: float = 30.0) -> Any:
+    """Return finite numbers of the dtype: the bulk, zero, tiny ones, and up to ``reach``."""
+    width: Any = 8 * np.dtype(dtype).itemsize
+    reach = float(np.asarray(reach, dtype))
     wide = st.floats(-reach, reach, width=width, allow_nan=False, allow_subnormal=False)
     return st.floats(-3, 3, width=width, allow_subnormal=False) | wide
 
 
 def rows(dim: int, dtype: DTypeLike = np.float64, sizes: Any = None, reach: float = 30.0) -> Any:
-    """(N, dim) arrays of rows.
+    """Return (N, dim) arrays of rows.
 
     Parameters
     ----------
@@ -51,7 +51,9 @@ def rows(dim: int, dtype: DTypeLike = np.float64, sizes: Any = None, reach: floa
 
 
 def parameters(flow: Flow, reach: float = 1.5, dtype: DTypeLike = np.float64) -> Any:
-    """Parameters of a flow of nfref: those of ``init``, moved entry by entry by up to ``reach``.
+    """Return parameters of a flow of nfref.
+
+    They are those of ``init``, with each entry moved by up to ``reach``.
 
     Parameters
     ----------

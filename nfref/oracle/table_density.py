@@ -1,12 +1,13 @@
-"""check_estimator_density: the density of a table, whoever fitted it.
+"""check_estimator_density: check the density of a table, whatever fitted it.
 
-A density of continuous columns goes to :func:`nfref.oracle.check_density`, in units in which the
-table has about mean zero and width one; discrete columns are summed out. What a table has beyond
-rows of numbers (units, categories, orders of columns, weights, fits) is asked in
-:mod:`nfref.oracle.checks.tables` and :mod:`nfref.oracle.checks.refit_invariance`, and stands first
-in the report: it names causes.
+:func:`nfref.oracle.check_density` checks the density of the continuous columns, in units in which
+the table has about mean zero and width one. Discrete columns are summed out.
+:mod:`nfref.oracle.checks.tables` and :mod:`nfref.oracle.checks.refit_invariance` check what a table
+has beyond rows of numbers: units, categories, orders of columns, weights and fits. Their rows stand
+first in the report, because they name causes.
 """
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -25,11 +26,11 @@ from nfref.oracle.instruments.importance import BERNSTEIN
 from nfref.oracle.instruments.merge import SIGMAS
 from nfref.oracle.instruments.probes import Box, as_domain
 from nfref.oracle.instruments.units import InUnits, units_of
-from nfref.oracle.report import Report, failed, inconclusive, not_applicable, passed, show
-from nfref.runtime.annotations import Any, Array, Generator, Sequence
+from nfref.oracle.report import Report, Row, failed, inconclusive, not_applicable, passed, show
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator, Sequence
 
-DRAWS = 20000  # to see where a sampler draws, and which values
-MOST_VALUES = 200  # combinations of discrete values that are summed over for each row
+DRAWS = 20000  # samples that show the range and the values of a sampler
+MOST_VALUES = 200  # combinations of discrete values in the sum for each row
 # Estimators may refuse a batch of no rows, and answer in a dtype of their own.
 NOT_ASKED = ("empty_batch", "sample_empty", "dtypes", "parameters_unchanged")
 UNSEEDED = ("sample_repeatable", "sample_generator")
@@ -47,7 +48,7 @@ def check_estimator_density(
     stop_early: bool = False,
     subject: str | None = None,
 ) -> Report:
-    """Check what says log p of rows, draws rows, or is fitted to rows.
+    """Check an estimator, a distribution or functions that give log p of rows.
 
     >>> import numpy as np
     >>> from scipy import stats
@@ -61,20 +62,20 @@ def check_estimator_density(
         An estimator, a distribution, a copula, a chain of conditional densities, or functions:
         :mod:`nfref.oracle.adapters.estimators` lists what is understood.
     table : (N, D) array, optional
-        Rows that it was fitted to, or else will be, in a copy; drawn from it if left out.
+        Rows to which it was fitted, or to which a copy will be fitted. If omitted, samples of it.
     rng : numpy.random.Generator
     discrete : sequence of int, optional
-        Columns whose values have probabilities. Left out, those whose values are whole numbers
-        both in the table and among what is drawn.
+        Columns whose values have probabilities. If omitted, columns of whole numbers, both in
+        the table and among the samples.
     refit : bool
-        Whether copies are fitted to changed tables, of at most 400 rows.
+        True to fit copies to changed tables, of at most 400 rows.
     seconds : float
         Time for one property.
     skip : sequence of str
         Names of properties to leave out (:data:`nfref.oracle.TABLE_PROPERTIES` and
         :data:`nfref.oracle.DENSITY_PROPERTIES`).
     stop_early : bool
-        Whether to stop at the first failure.
+        True to stop at the first failure.
     subject : str, optional
 
     Returns
@@ -104,7 +105,7 @@ def check_estimator_density(
     found = estimator(thing, table)
     if table is None:
         if found.sample is None:
-            raise ValueError("table: expected rows, as nothing draws any, got None")
+            raise ValueError("table: expected rows, because there is no sampler, got None")
         table = np.asarray(found.sample(rng, 1000), dtype=np.float64)
     check = _Check(found, table, rng, discrete, refit, Stopwatch(seconds), skip, stop_early)
     name = subject or getattr(type(thing), "__name__", "density")
@@ -130,7 +131,7 @@ class _Check:
         self.estimator, self.table, self.rng = found, table, rng
         self.stopwatch, self.skip, self.stop_early = stopwatch, skip, stop_early
         dim = table.shape[1]
-        self.box = as_domain("domain", found.domain, dim)
+        self.box: Any = as_domain("domain", found.domain, dim)
         answer = as_numbers(found.log_prob(table[:2]))
         self.dtype = np.dtype(np.float32 if answer.dtype == np.float32 else np.float64)
         self.samples = np.zeros((0, dim))
@@ -143,7 +144,7 @@ class _Check:
             if not (isinstance(column, (int, np.integer)) and 0 <= column < dim):
                 raise ValueError(f"discrete: expected columns from 0 to {dim - 1}, got {column!r}")
         self.continuous = [column for column in range(dim) if column not in self.discrete]
-        # Values that discrete columns can take: the table's, and drawn ones.
+        # Values of discrete columns: those of the table and of the samples.
         self.levels = {
             column: np.union1d(table[:, column], self.samples[:, column])
             for column in self.discrete
@@ -151,7 +152,7 @@ class _Check:
         self.refit = refit
 
     def _whole(self):
-        """Columns of whole numbers, in the table and among the draws."""
+        """Return the columns of whole numbers, both in the table and among the samples."""
         if not len(self.samples):
             return []
         return [
@@ -163,12 +164,12 @@ class _Check:
             )
         ]
 
-    def log_prob(self, rows):
-        """float64 log-densities of rows (N, D)."""
+    def log_prob(self, rows: Array) -> Array:
+        """Return float64 log-densities of rows (N, D)."""
         return as_numbers(self.estimator.log_prob(rows)).astype(np.float64)
 
-    def rows(self):
-        """All rows, causes first."""
+    def rows(self) -> Iterator[Row]:
+        """Yield all rows, causes first."""
         table, rng, found, log_prob = self.table, self.rng, self.estimator, self.log_prob
         some = table[:1000]
         ends = list(zip(self.box.lower, self.box.upper))
@@ -204,7 +205,8 @@ class _Check:
             yield self.timed("normalised", self.sum_of_probabilities)
         yield from self.as_density()
 
-    def timed(self, name, judge, *arguments):
+    def timed(self, name: str, judge: Callable, *arguments: Any) -> Row:
+        """Return the row of a property, judged within the time budget."""
         if name in self.skip:
             return not_applicable(name, "skipped")
         self.stopwatch.restart()
@@ -218,8 +220,8 @@ class _Check:
         except CallFailed as error:
             return failed(name, "no answer", str(error))
 
-    def fitted_again(self, free):
-        """Rows on fits to changed tables."""
+    def fitted_again(self, free: Array) -> Iterator[Row]:
+        """Yield the rows on fits to changed tables."""
         names = {
             "units": (refit_invariance.units,),
             "row_order": (refit_invariance.row_order,),
@@ -242,8 +244,8 @@ class _Check:
                 else replace(first, name=name)
             )
 
-    def mass_of_fit(self, name, fitted, rows, order):
-        """Whether a fit to permuted columns integrates to one."""
+    def mass_of_fit(self, name: str, fitted: Estimator, rows: Array, order: list[int]) -> Row:
+        """Check that a fit to permuted columns integrates to one."""
         if self.discrete:
             return passed(name, "discrete columns are not integrated")
         box = Box(self.box.lower[order], self.box.upper[order])
@@ -256,13 +258,13 @@ class _Check:
     # Discrete columns -----------------------------------------------------------------------
 
     @property
-    def summable(self):
-        return np.prod([len(self.levels[column]) for column in self.discrete]) <= (
-            MOST_VALUES if self.continuous else 20000
-        )
+    def summable(self) -> bool:
+        """True when the combinations of discrete values are few enough to be summed over."""
+        count = np.prod([len(self.levels[column]) for column in self.discrete])
+        return bool(count <= (MOST_VALUES if self.continuous else 20000))
 
-    def sum_of_probabilities(self, name):
-        """Of discrete columns alone: over all their values."""
+    def sum_of_probabilities(self, name: str) -> Row:
+        """Check that the probabilities of all discrete values sum to one."""
         if not self.summable:
             return inconclusive(name, "too many combinations of discrete values to be summed")
         total = float(
@@ -274,17 +276,19 @@ class _Check:
         return passed(name, why, abs(total - 1), self.hidden)
 
     @property
-    def hidden(self):
-        """Mass that values may have of which none was seen: as much as those that came once
-        (Good and Turing), by chance a little more.
+    def hidden(self) -> float:
+        """The mass that values may have that did not occur.
+
+        It is the share of the values that occurred once (Good and Turing), with an allowance for
+        chance.
         """
         seen = np.concatenate([self.table, self.samples]) if len(self.samples) else self.table
         _, counts = np.unique(seen[:, list(self.discrete)], axis=0, return_counts=True)
         once = np.sum(counts == 1)
         return (once + SIGMAS * np.sqrt(once + 1) + 3 * BERNSTEIN) / len(seen)
 
-    def summed(self, rows):
-        """log p of the continuous columns: the discrete ones summed out."""
+    def summed(self, rows: Array) -> Array:
+        """Return log p of the continuous columns, with the discrete ones summed out."""
         options = tables.combinations(self.levels, self.discrete)
         whole = np.empty((len(rows), len(options), self.table.shape[1]))
         whole[:, :, self.continuous] = rows[:, None]
@@ -292,8 +296,11 @@ class _Check:
         found = self.log_prob(whole.reshape(-1, whole.shape[2]))
         return np.logaddexp.reduce(found.reshape(len(rows), -1), axis=1)
 
-    def beside_each_other(self, rows):
-        """log p where discrete columns are positions between 0 and the number of their values."""
+    def beside_each_other(self, rows: Array) -> Array:
+        """Return log p of rows whose discrete columns hold positions.
+
+        A position lies between 0 and the number of the column's values.
+        """
         whole = rows.copy()
         for column in self.discrete:
             values = self.levels[column]
@@ -302,8 +309,8 @@ class _Check:
 
     # As a density of continuous columns -----------------------------------------------------
 
-    def as_density(self):
-        """The rows of check_density."""
+    def as_density(self) -> Iterator[Row]:
+        """Yield the rows of check_density."""
         columns = list(range(self.table.shape[1]))
         log_prob, left_out = self.estimator.log_prob, {*NOT_ASKED, *self.skip}
         box, table = self.box, self.table
@@ -319,7 +326,7 @@ class _Check:
         box = Box(box.lower[columns], box.upper[columns])
         inner = InUnits(log_prob, *units_of(table[:, columns], box))
         if np.any(np.spacing(np.abs(inner.center)) > 1e-11 * inner.scale):
-            left_out.add("precision")  # what moves by 1e-9 of a unit may round back
+            left_out.add("precision")  # a step of 1e-9 of a unit may round back
         sample = None
         if self.estimator.sample is not None:
             sample = self.sampler(inner, columns)
@@ -340,8 +347,11 @@ class _Check:
         for row in report.rows:
             yield self.explained(row)
 
-    def support(self, inner, table, box):
-        """Where log p is not -inf, if it is that anywhere; what is far out was judged before."""
+    def support(self, inner: Any, table: Array, box: Box) -> Callable | None:
+        """Return a function that is True where log p is not -inf, or None if log p is never -inf.
+
+        Rows far out have been judged before.
+        """
         rng, spread = self.rng, np.std(table, axis=0)
         around = table[:200] + rng.standard_normal((min(len(table), 200), 1)) * 20 * spread * (
             rng.standard_normal((min(len(table), 200), table.shape[1]))
@@ -350,14 +360,17 @@ class _Check:
         with np.errstate(all="ignore"):
             try:
                 nowhere = inner(inner.of(around)) == -np.inf
-            except Exception:  # for the check to find
+            except Exception:  # the check reports it
                 return None
         if not np.any(nowhere):
             return None
         return lambda z: inner(z) != -np.inf if len(z) else np.zeros(0, dtype=bool)
 
-    def sampler(self, inner, columns):
-        """Drawn rows in the units of ``inner``; discrete values as places between numbers."""
+    def sampler(self, inner: Any, columns: list[int]) -> Callable:
+        """Return a function that samples rows in the units of ``inner``.
+
+        It spreads discrete values over the intervals between whole numbers.
+        """
 
         def sample(rng, n):
             found = as_numbers(self.estimator.sample(rng, n)).astype(np.float64)
@@ -370,17 +383,18 @@ class _Check:
 
         return sample
 
-    def explained(self, row):
-        """A failure with the mistake that explains it, where one does."""
+    def explained(self, row: Row) -> Row:
+        """Return a row, with the mistake that explains its failure if one does."""
         if not row.failed:
             return row
         hint = None
-        if row.name == "normalised" and "log of the integral" in row.where:
-            log_z = float(row.where.rpartition(" ")[2])
+        integral = re.match(r"integrates to exp\((.*)\), not 1", row.where)
+        if row.name == "normalised" and integral:
+            log_z = float(integral[1])
             if self.discrete and 0 < -log_z < self.hidden:
                 return passed(
                     row.name,
-                    f"{row.why}; values that were not seen may hold the rest",
+                    f"{row.why}; values that did not occur may hold the rest",
                     row.error,
                     self.hidden,
                 )
@@ -389,8 +403,8 @@ class _Check:
             hint = self.standardised_samples()
         return row if hint is None else replace(row, where=f"{hint}: {row.where}")
 
-    def constant(self, log_z):
-        """The mistake that puts a density off by this constant."""
+    def constant(self, log_z: float) -> str | None:
+        """Return the mistake that adds this constant to a log-density; None if none does."""
         table = self.table[:, self.continuous]
         count, dim = table.shape
         known = {
@@ -405,8 +419,8 @@ class _Check:
                     return words if sign > 0 else f"{words}, the other way round"
         return None
 
-    def standardised_samples(self):
-        """Whether draws have mean zero and width one where the table has others."""
+    def standardised_samples(self) -> str | None:
+        """Return a hint if samples look standardised: mean zero and width one, unlike the table."""
         far = [
             column
             for column in self.continuous
@@ -423,7 +437,7 @@ class _Check:
             )
         ):
             return (
-                f"draws have mean {show(np.mean(self.samples, axis=0))}, the table "
+                f"samples have mean {show(np.mean(self.samples, axis=0))}, the table "
                 f"{show(np.mean(self.table, axis=0))}: sample() in standardised units?"
             )
         return None

@@ -5,9 +5,9 @@
     test_my_flow = flow_tests(make_my_flow, dim=3)
 
 ``make_my_flow`` returns what :func:`nfref.oracle.adapters.of` understands: a flow of nfref, a
-transform or distribution of another library, a pair of functions. The check runs once, when its
-first test case does. Properties that are known to fail are named, with reasons, in a file of
-the repository that is tested (see :mod:`nfref.oracle.pytest_plugin`).
+transform or distribution of another library, or a pair of functions. The first test case runs the
+check once for all. A file in the repository that is tested names the properties that are known to
+fail, with reasons (see the module ``nfref_pytest``).
 """
 
 from functools import cache
@@ -26,23 +26,23 @@ MADE = "can_be_made"
 
 
 def property_tests(make_report: Callable[..., Any], kind: str = "flow") -> Any:
-    """A test function with one case for every property.
+    """Return a test function with one case for every property.
 
-    A failed property fails its case with its row, and so does one that could not be judged; one
-    that does not apply is skipped. When the report itself cannot be made, the case
-    ``can_be_made`` fails, and all others are skipped.
+    A case fails if its property failed or could not be judged. It is skipped if the property does
+    not apply. If the report itself cannot be made, the case ``can_be_made`` fails and all others
+    are skipped.
 
     Parameters
     ----------
     make_report : callable
         Without arguments, returns a Report.
     kind : {"flow", "density", "gradient"}
-        Which check it makes.
+        The check that makes it.
 
     Returns
     -------
     function
-        To be bound to a name that starts with ``test``.
+        Bind it to a name that starts with ``test``.
     """
     import pytest
 
@@ -67,7 +67,7 @@ def property_tests(make_report: Callable[..., Any], kind: str = "flow") -> Any:
         except KeyError:
             pytest.skip("not asked of this subject")
         if row.failed or row.inconclusive:
-            # The first line is what pytest's summary shows, as far as it fits.
+            # Pytest's summary shows the first line, as far as it fits.
             pytest.fail(
                 f"{report.subject.partition(',')[0]}: {row.where or row.why}\n{row}", pytrace=False
             )
@@ -79,13 +79,13 @@ def property_tests(make_report: Callable[..., Any], kind: str = "flow") -> Any:
 
 
 def flow_tests(make: Callable[..., Any], *, seed: int = 0, **arguments: Any) -> Any:
-    """Test cases for a flow.
+    """Return test cases for a flow.
 
     Parameters
     ----------
     make : callable
         Without arguments, returns a flow that :func:`nfref.oracle.adapters.of` understands. It
-        is called again for a look at the first calls of a flow in training mode.
+        is called again to check the first calls of a flow in training mode.
     seed : int
     **arguments
         Of :func:`nfref.oracle.check_flow` (``dim``, ``codomain``, ``dtype``, ``skip``, ...) and
@@ -100,8 +100,8 @@ def flow_tests(make: Callable[..., Any], *, seed: int = 0, **arguments: Any) -> 
     return property_tests(_maker(check_flow, make, seed, arguments, fresh=True), "flow")
 
 
-def density_tests(make, *, seed=0, **arguments):
-    """The same for a density or distribution, by :func:`nfref.oracle.check_density`."""
+def density_tests(make: Callable, *, seed: int = 0, **arguments: Any) -> Any:
+    """Return test cases for a density, by :func:`nfref.oracle.check_density`."""
     from nfref.oracle.checks.density import check_density
 
     return property_tests(_maker(check_density, make, seed, arguments), "density")

@@ -1,14 +1,15 @@
 """Run tasks on several threads at once, with one thread for the kernels of each."""
 
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor, wait
 
-from nfref.runtime.annotations import Any, Callable, Iterator
+from nfref.runtime.annotations import Any, Callable
 from nfref.runtime.backends import one_thread
 
 
 def in_order(
     task: Callable[[int], Any], count: int, threads: int, stop: Callable[[], None]
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Yield task(0), task(1), ... task(count - 1) in order; one thread means the caller's.
 
     Ctrl-C, an error and an abandoned generator call ``stop``, which lets tasks end soon, also

@@ -49,8 +49,7 @@ def test_a_library_that_cannot_be_loaded_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(builtins, "__import__", failing)
     assert nfref_command.main() == 2
     assert capsys.readouterr().err == (
-        "nfref: error: what nfref stands on cannot be loaded: "
-        "Original error was: failed to map segment\n"
+        "nfref: error: a dependency failed to import: Original error was: failed to map segment\n"
     )
 
 

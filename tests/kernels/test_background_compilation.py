@@ -254,7 +254,7 @@ def test_an_entry_that_was_waited_for_is_read(asked):
 
 START = """
 import sys, time, nfref, numpy as np
-from nfref.kernels import ahead
+from nfref.kernels import background_compilation as ahead
 from tests.kernels.test_background_compilation import asked_of
 ahead.processors = lambda: 2
 ahead.start([asked_of(nfref.ElementwiseAffine(2))])
@@ -292,8 +292,9 @@ def is_gone(pid, seconds=20):
 def test_a_worker_compiles_all_that_is_asked_for(tmp_path):
     code = (
         "worker.process.wait()\n"
-        "names = [task.path.name for task in ahead.tasks_of(ahead.Need("
-        "ahead.programs(nfref.ElementwiseAffine(2), -1)[0].optional, 'float32', True, True))]\n"
+        "optional = ahead.programs(nfref.ElementwiseAffine(2), -1)[0].optional\n"
+        "need = ahead.Need(optional, 'float32', True, True, True)\n"
+        "names = [task.path.name for task in ahead.tasks_of(need)]\n"
         "import json; print(json.dumps(names))\n"
     )
     with process(code, tmp_path) as started:

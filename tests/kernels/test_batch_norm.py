@@ -136,7 +136,7 @@ def test_a_batch_that_is_not_finite_is_left_to_the_formula():
 def test_a_part_begins_when_the_one_before_is_done():
     """Uncompiled, with more threads than tasks; nobody is late, and one thread alone gets on."""
     for threads in (1, 4):
-        counts, done = phase_barrier.counts(5), []
+        counts, done = phase_barrier.make_counts(5), []
 
         def work():
             while True:

@@ -423,7 +423,7 @@ def test_the_folder_of_another_user_costs_time_alone(tmp_path, made):
     """As after sudo: a folder of mode 0700 that belongs to root."""
     code = (
         "import os, numba, numpy as np, nfref\n"
-        "from nfref.kernels import ahead, cache\n"
+        "from nfref.kernels import background_compilation as ahead, cache\n"
         "from nfref.kernels.adam import adam_update\n"
         "from nfref.kernels.chain import interpreter as chain\n"
         "nothing = (None,) * len(chain.OPTIONAL)\n"

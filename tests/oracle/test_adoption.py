@@ -12,7 +12,7 @@ import pytest
 import nfref
 from nfref.cli import main
 from nfref.oracle import check_flow
-from nfref.oracle.pytest_plugin import read_known
+from nfref_pytest import read_known
 
 LIGHT = """
 import sys
@@ -116,7 +116,7 @@ def run_pytest(folder, *options):
             "-p",
             "no:nfref",
             "-p",
-            "nfref.oracle.pytest_plugin",
+            "nfref_pytest",
             "-p",
             "no:cacheprovider",
             "--rootdir",
@@ -147,6 +147,29 @@ def test_plugin_in_a_repository_of_its_own(tmp_path):
     (tmp_path / "known.txt").write_text("test_broken[can_be_made]\n")
     status, printed = run_pytest(tmp_path)
     assert status == 4  # a usage error: no reason was given
+
+
+def test_the_plugin_loads_neither_numpy_nor_the_package():
+    code = (
+        "import sys, pytest, nfref_pytest\n"
+        "loaded = {name.partition('.')[0] for name in sys.modules}\n"
+        "assert not loaded & {'nfref', 'numpy', 'scipy', 'autograd'}, loaded"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_plugin_runs_without_the_heavy_dependencies(tmp_path):
+    (tmp_path / "pytest.ini").write_text("[pytest]\nnfref_known = known.txt\n")
+    (tmp_path / "test_flows.py").write_text(ADOPTER.replace("test_broken = ", "broken = "))
+    (tmp_path / "known.txt").write_text("test_scale[empty_batch_forward] no rows\n")
+    options = ["-q", "-p", "no:nfref", "-p", "nfref_pytest", "-p", "no:cacheprovider", "."]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{LIGHT}\nimport pytest\nsys.exit(pytest.main({options}))"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0 and " 1 xfailed" in done.stdout, done.stdout
 
 
 def test_known_failures_need_a_reason(tmp_path):

@@ -267,7 +267,7 @@ def test_mass_that_rounds_onto_an_end_is_not_missed(offset):
             skip=but_of_flows("normalised") if offset else (),
         )
     found = report["normalised"]
-    assert "fallen onto an end" in found.why
+    assert "of all samples on an end" in found.why
     assert found.failed if offset else not report.failures, report
 
 

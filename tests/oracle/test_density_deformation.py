@@ -76,7 +76,7 @@ WRONG = {
     "variance 5 % too large": (lambda z, g: np.sqrt(1.05) * z, "times as far out"),
     "cut at 3 sd": (lambda z, g: np.where(np.abs(z) > 3, 0.1 * z, z), "scale beyond"),
     "clipped": (lambda z, g: np.clip(z, -2.5, 2.5), "clipped, or drawn from a list"),
-    "one column moved": (lambda z, g: z + 0.1 * np.eye(8)[2], "place of column 2: samples are off"),
+    "one column moved": (lambda z, g: z + 0.1 * np.eye(8)[2], "column 2 is shifted by 0."),
     "one column wide": (lambda z, g: z * (1 + 0.08 * np.eye(8)[5]), "times as far out"),
 }
 
@@ -113,7 +113,7 @@ def test_right_samplers_without_a_score_are_not_accused(name):
 # What a sampler puts onto an end of its interval, or where there is no density; and right ones.
 ENDS = {
     "truncated, samples clipped": "the end of its interval, near which there is hardly any",
-    "banana cut in log_prob alone": "no density at",
+    "banana cut in log_prob alone": "log_prob is -inf at",
     "truncated normal of 2 columns": "",
     "Dirichlet of 3": "",
     "beta, U, D = 3": "",

@@ -174,10 +174,7 @@ def test_normalised_does_not_blame_a_density_whose_sampler_is_wrong():
             for words, log_prob in (
                 ("log_prob is the density, not its logarithm", lambda x: stats.norm.pdf(x).prod(1)),
                 ("log_prob is minus a log-density", lambda x: -stats.norm.logpdf(x).sum(1)),
-                (
-                    "place of column 0: samples are off by about",
-                    lambda x: stats.norm.logpdf(x - [2, 0, 0]).sum(1),
-                ),
+                ("column 0 is shifted by -", lambda x: stats.norm.logpdf(x - [2, 0, 0]).sum(1)),
             )
         ),
     ],

@@ -164,7 +164,7 @@ def test_what_float32_hides_is_judged_by_the_twin(monkeypatch):
         twin=twin,
     )
     assert report.ok and asked == ["float32", "float64"]
-    assert "judged in float64, of which float32 is off by" in report.rows[0].why
+    assert "judged in float64; float32 differs by" in report.rows[0].why
     own = adapters.of(nfref.MAF(2, 1), rng=np.random.default_rng(0), dtype=np.float32)["twin"]
     assert own["forward"](np.zeros((3, 2)))[0].dtype == np.float64
     far = of_flows(check)(
@@ -219,7 +219,7 @@ def test_pytest_names_subject_and_cause_and_patterns_that_fit_nothing(tmp_path):
     (tmp_path / "known.txt").write_text("")
     status, printed = run_pytest(tmp_path)
     line = next(line for line in printed.splitlines() if line.startswith("FAILED"))
-    assert status == 1 and "test_wrong[normalised]" in line and "Wrong: log of the int" in line
+    assert status == 1 and "test_wrong[normalised]" in line and "Wrong: integrates to" in line
     (tmp_path / "known.txt").write_text("test_wrong[normalized]  a reason\n")
     assert run_pytest(tmp_path)[0] == 4
     assert run_pytest(tmp_path, "-k", "answers")[0] == 4

@@ -31,23 +31,23 @@ from nfref.kernels.chain.interpreter import (
     scatter_block,
 )
 from nfref.kernels.jit import body, kernel, reduction
-from nfref.kernels.phase_barrier import draw, is_last, let_begin, wait_for_part
+from nfref.kernels.phase_barrier import finish_task, open_part, take_task, wait_for_part
 from nfref.kernels.simd.elementary import exp
 from nfref.kernels.simd.matmul import ROWS
 
-# A batch on its way: what each block leaves, and what is known of all.
+# The state of a batch: numbers of each block, and of all.
 #   parts (B + 2,)               where parts start; a batch norm is the first instruction of each
 #                                but the first one
 #   of_blocks (B, blocks, 2, D)  mean and sum of squares of each block at each batch norm; on the
 #                                way back sum g and q
 #   found (B, 5, D)              mean, variance, s, sum g and q of the whole batch
-#   counts                       see ``turns``
-#   group                        how many blocks add their cotangents of theta up
+#   counts                       see ``phase_barrier``
+#   group                        the number of blocks that share one sum of cotangents of theta
 Batch = namedtuple("Batch", "parts of_blocks found counts group")
 
 
 @kernel
-def take_along(
+def run_batch(
     chain,
     batch,
     theta,
@@ -62,7 +62,7 @@ def take_along(
     scratch,
     optional,
 ):
-    """A thread's share of a batch: to ``values`` or, if theta has cotangents, there and back.
+    """Do a thread's share of a batch: to ``values``, or there and back if theta has cotangents.
 
     gradients : Gradients; theta (sums, P) is of length 0 where only values are asked for
     blocks : (blocks, 2, D + C + 1, ROWS) array, of all blocks and their cotangents
@@ -72,7 +72,7 @@ def take_along(
     last, back = len(parts) - 2, len(gradients.theta) > 0
     tasks = -(-len(blocks) // batch.group)
     while True:
-        step, task = divmod(draw(batch.counts), tasks)
+        step, task = divmod(take_task(batch.counts), tasks)
         if step >= len(batch.counts) // 2:
             return
         wait_for_part(batch.counts, step)
@@ -130,7 +130,7 @@ def take_along(
                 if part == 0:
                     scatter_block(g.u, gradients.x, start)
                     scatter_block(g.context, gradients.context, start)
-        if is_last(batch.counts, step, tasks):
+        if finish_task(batch.counts, step, tasks):
             if step < last:
                 pc = starts[parts[part + 1]]
                 combine_moments(
@@ -149,7 +149,7 @@ def take_along(
                     batch.found[part - 1],
                     gradients.theta[0, code[pc + 4] :],
                 )
-            let_begin(batch.counts, step + 1)
+            open_part(batch.counts, step + 1)
 
 
 MEAN, VARIANCE, LOG_SCALE, SUM_G, Q = range(5)
@@ -157,7 +157,7 @@ MEAN, VARIANCE, LOG_SCALE, SUM_G, Q = range(5)
 
 @reduction
 def moments(u, there, out):
-    """Mean, and sum of squares about it, of the rows of a block that there are."""
+    """Compute the mean, and the sum of squares about it, of the existing rows of a block."""
     for j in range(min(len(u), out.shape[1])):
         total = 0.0
         for r in range(there):
@@ -172,8 +172,10 @@ def moments(u, there, out):
 
 @body
 def combine_moments(dim, theta, epsilon, of_blocks, n, found):
-    """Two sets of n and k rows together: the mean moves by k (m' - m) / (n + k), and squares grow
-    by n k (m' - m)^2 / (n + k) besides those of the other set. s is rounded as in the formula.
+    """Combine the moments of all blocks.
+
+    For two sets of n and k rows the mean moves by k (m' - m) / (n + k), and the squares grow by n k
+    (m' - m)^2 / (n + k) besides those of the other set. s is rounded as in the formula.
     """
     number = theta.dtype.type
     for j in range(dim):
@@ -206,7 +208,7 @@ def normalise(dim, storage, block, found):
 
 @reduction
 def sums(dim, storage, g, found, out):
-    """sum g and q of a block; cotangents of rows that are not there are 0."""
+    """Compute sum g and q of a block; cotangents of missing rows are 0."""
     centred, g_log_det, g = units_of(storage.tape, storage.tape_at, dim), g.log_det, g.u
     for j in range(dim):
         slope = math.exp(-found[LOG_SCALE, j])

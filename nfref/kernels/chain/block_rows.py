@@ -1,7 +1,7 @@
-"""Units, (ROWS,) numbers each, one for each row of a block: where they are, what is done to them.
+"""Units: (ROWS,) numbers each, one for each row of a block, and operations on them.
 
-Loops are written out, because an assignment of arrays checks shapes, and to compile the text of its
-error takes seconds.
+Loops are written out. An assignment of arrays checks shapes, and the text of its error takes
+seconds to compile.
 """
 
 from numba import types
@@ -13,16 +13,16 @@ from nfref.kernels.simd.tiles import matrix
 
 
 def matrix_of(flat, at, rows, columns):
-    """The (rows, columns) numbers that start at ``at``.
+    """Return a view of the (rows, columns) numbers that start at ``at``.
 
-    Loops go over such views, because their indices are known not to be negative; otherwise
-    every access checks, and nothing fills the vector registers.
+    Loops go over such views, because their indices are known not to be negative. Otherwise every
+    access checks, and nothing fills the vector registers.
     """
     return flat[at : at + rows * columns].reshape(rows, columns)
 
 
 def units_of(flat, at, units):
-    """The (units, ROWS) numbers that start at ``at``."""
+    """Return a view of the (units, ROWS) numbers that start at ``at``."""
     return matrix_of(flat, at, units, ROWS)
 
 
@@ -32,7 +32,7 @@ def _signature(flat, *places):
 
 @emits(matrix_of, lambda flat, at, rows, columns: _signature(flat, at, rows, columns))
 def _matrix_of(context, builder, signature, arguments):
-    """Without slicing and reshaping, which check at run time what is known."""
+    """Emit the view without slicing and reshaping, whose checks at run time are needless."""
     flat, at, rows, columns = arguments
     flat = context.make_array(signature.args[0])(context, builder, flat)
     return matrix(
@@ -59,49 +59,49 @@ def clear_row(units, j):
 
 @body
 def copy_row(source, i, target, j):
-    """target[j] = source[i]."""
+    """Set target[j] = source[i]."""
     for r in range(ROWS):
         target[j, r] = source[i, r]
 
 
 @body
 def copy_rows(count, source, i, target, j):
-    """``count`` units of source, from i on, to where those of target are, from j on."""
+    """Copy ``count`` units of source, from i on, to those of target, from j on."""
     for k in range(count):
         copy_row(source, i + k, target, j + k)
 
 
 @body
 def add_row(source, i, target, j):
-    """target[j] += source[i]."""
+    """Add source[i] to target[j]."""
     for r in range(ROWS):
         target[j, r] += source[i, r]
 
 
 @body
 def add_rows(count, source, i, target, j):
-    """``count`` units of source, from i on, are added to those of target, from j on."""
+    """Add ``count`` units of source, from i on, to those of target, from j on."""
     for k in range(count):
         add_row(source, i + k, target, j + k)
 
 
 @body
 def add_multiple(factor, source, i, target, j):
-    """target[j] += factor * source[i]."""
+    """Add factor * source[i] to target[j]."""
     for r in range(ROWS):
         target[j, r] += factor * source[i, r]
 
 
 @body
 def add_product(one, i, other, k, target, j):
-    """target[j] += one[i] * other[k]."""
+    """Add one[i] * other[k] to target[j]."""
     for r in range(ROWS):
         target[j, r] += one[i, r] * other[k, r]
 
 
 @reduction
 def add_row_sums(g, g_at, units, sums, at, width=ROWS):
-    """sums (units,) += the sum over the rows of g (units, width)."""
+    """Add the sums over the rows of g (units, width) to ``sums`` (units,)."""
     g = matrix_of(g, g_at, units, width)
     sums = sums[at : at + units]
     for j in range(units):

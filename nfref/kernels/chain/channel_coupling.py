@@ -35,7 +35,7 @@ ChannelCoupling = namedtuple(
 
 @body
 def decode_channel_coupling(code, at, reals):
-    """transformer, six numbers, how many layers, then channels and sizes."""
+    """Read a transformer, six numbers, the number of layers, channels and sizes."""
     first = at + OPERANDS
     channels = first + 7
     sizes = channels + code[first + 6] + 1
@@ -53,14 +53,14 @@ def decode_channel_coupling(code, at, reals):
 
 @body
 def numbers_of(operands, layer):
-    """How many numbers the weight of a layer has."""
+    """Return the size of the weight of a layer."""
     size = operands.sizes[layer]
     return size * size * operands.channels[layer] * operands.channels[layer + 1]
 
 
 @body
 def times_gains(operands, theta, at, tape, out_at, raw_at):
-    """raw = e^(3g) out; the gains, one for each channel of the outputs, stand at theta[at]."""
+    """Compute raw = e^(3g) out; the gains, one for each output channel, start at theta[at]."""
     pixels, gains = pixels_of(operands.grid), operands.gains
     out, raw = units_of(tape, out_at, pixels * gains), units_of(tape, raw_at, pixels * gains)
     for pixel in range(pixels):
@@ -72,7 +72,7 @@ def times_gains(operands, theta, at, tape, out_at, raw_at):
 
 @reduction
 def times_gains_vjp(operands, theta, at, tape, out_at, g, g_theta):
-    """From the cotangents of raw at the start of g to those of out; adds to g_theta."""
+    """Turn the cotangents of raw, at the start of g, into those of out; add to g_theta."""
     pixels, gains = pixels_of(operands.grid), operands.gains
     out, g = units_of(tape, out_at, pixels * gains), units_of(g, 0, pixels * gains)
     for k in range(gains):
@@ -86,7 +86,7 @@ def times_gains_vjp(operands, theta, at, tape, out_at, g, g_theta):
 
 @body
 def channel_coupling(direction, operands, storage, block, splines, mixtures):
-    """The channels that change go through the transformer, as those that stay say.
+    """Transform the channels that change, with parameters computed from those that stay.
 
     direction : 1 from latent to data, -1 back
     operands : ChannelCoupling
@@ -128,23 +128,17 @@ def channel_coupling(direction, operands, storage, block, splines, mixtures):
     for c in range(change):
         for pixel in range(pixels):
             number = c * pixels + pixel
+            place = Place(
+                stay * pixels + number, pixel * channels[last] + c, change, number * extra
+            )
             transform(
-                transformer,
-                direction,
-                u,
-                raw,
-                extras,
-                Place(stay * pixels + number, pixel * channels[last] + c, change, number * extra),
-                log_det,
-                ROWS,
-                splines,
-                mixtures,
+                transformer, direction, u, raw, extras, place, log_det, ROWS, splines, mixtures
             )
 
 
 @body
 def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, splines, mixtures):
-    """Back through the transformer, then through the network to the channels that stay.
+    """Go back through the transformer, then through the network to the channels that stay.
 
     direction, operands, splines, mixtures : as for :func:`channel_coupling`
     storage : Storage; the tape as :func:`channel_coupling` left it
@@ -167,17 +161,12 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, spli
     for c in range(change):
         for pixel in range(pixels):
             number = c * pixels + pixel
+            place = Place(
+                stay * pixels + number, pixel * channels[last] + c, change, number * extra
+            )
+            g_log_det = cotangents.log_det
             transform_vjp(
-                transformer,
-                direction,
-                g,
-                cotangents.log_det,
-                raw,
-                extras,
-                Place(stay * pixels + number, pixel * channels[last] + c, change, number * extra),
-                g_raw,
-                splines,
-                mixtures,
+                transformer, direction, g, g_log_det, raw, extras, place, g_raw, splines, mixtures
             )
     times_gains_vjp(operands, theta, at, tape, h_at, scratch, g_theta)
     g_at, other_at = 0, len(scratch) // 2

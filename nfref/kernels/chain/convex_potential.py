@@ -33,10 +33,10 @@ from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import softplus
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
-# D, C, the widths of the hidden layers, and how many units these and the widest have.
+# D, C, the widths of the hidden layers, their number of units, and that of the widest.
 Potential = namedtuple("Potential", "dim context widths hidden widest")
 
-# Where things start on the tape.
+# Starts on the tape.
 Places = namedtuple("Places", "seen h s c g matrix tangents work other")
 
 
@@ -73,13 +73,13 @@ def places_of(f, at):
 
 @body
 def numbers_of_layer(f, k):
-    """How many numbers U_k, b_k and P_k are."""
+    """Return the size of U_k, b_k and P_k together."""
     return (f.dim + f.context + 1 + (f.widths[k - 1] if k > 0 else 0)) * f.widths[k]
 
 
 @body
 def potential(f, storage, block):
-    """x = grad F(z), in place; log_det grows by log det F''."""
+    """Compute x = grad F(z) in place; add log det F'' to log_det."""
     theta, tape, u = storage.theta, storage.tape, block.u
     at, fan_in = places_of(f, storage.tape_at), f.dim + f.context
     seen = units_of(tape, at.seen, fan_in)
@@ -91,19 +91,8 @@ def potential(f, storage, block):
         times(theta, weight, width, fan_in, width, tape, at.seen, tape, at.h + here)
         if k > 0:
             before = f.widths[k - 1]
-            times(
-                theta,
-                positive,
-                width,
-                before,
-                width,
-                tape,
-                at.h + here - before * ROWS,
-                tape,
-                at.h + here,
-                ROWS,
-                1,
-            )
+            below, h_at = at.h + here - before * ROWS, at.h + here
+            times(theta, positive, width, before, width, tape, below, tape, h_at, ROWS, 1)
         add_bias(theta, weight + fan_in * width, width, tape, at.h + here)
         activate(width, tape, at, here)
         for j in range(f.dim):
@@ -141,7 +130,7 @@ def potential(f, storage, block):
 
 @body
 def activate(width, tape, at, here):
-    """h, s and c of one layer, whose a stands where h will."""
+    """Compute h, s and c of one layer; its a stands in the place of h."""
     h, s = units_of(tape, at.h + here, width), units_of(tape, at.s + here, width)
     c = units_of(tape, at.c + here, width)
     for j in range(width):
@@ -154,7 +143,7 @@ def activate(width, tape, at, here):
 
 @body
 def column(f, j, k, weight, positive, storage, at, here):
-    """p_k of column j."""
+    """Compute p_k of column j."""
     theta, tape, width = storage.theta, storage.tape, f.widths[k]
     p_at = at.tangents + j * f.hidden * ROWS + here
     p = units_of(tape, p_at, width)
@@ -172,7 +161,7 @@ def column(f, j, k, weight, positive, storage, at, here):
 
 @body
 def downwards(f, weight, storage, at, flat):
-    """g_k; x += U_k (g_k s_k); F'' += J_k^T diag(g_k c_k) J_k, on and below the diagonal."""
+    """Compute g_k; add U_k (g_k s_k) to x and J_k^T diag(g_k c_k) J_k to F''."""
     theta, tape, fan_in = storage.theta, storage.tape, f.dim + f.context
     matrix, here, output = units_of(tape, at.matrix, f.dim * f.dim), f.hidden * ROWS, weight
     for k in range(len(f.widths) - 1, -1, -1):
@@ -185,17 +174,9 @@ def downwards(f, weight, storage, at, flat):
                     g[h, r] = theta[output + h]
         else:
             above = f.widths[k + 1]
+            next_at = weight + (fan_in + 1) * above
             times_transposed(
-                theta,
-                weight + (fan_in + 1) * above,
-                above,
-                width,
-                above,
-                tape,
-                at.work,
-                tape,
-                at.g + here,
-                0,
+                theta, next_at, above, width, above, tape, at.work, tape, at.g + here, 0
             )
         weight -= numbers_of_layer(f, k)
         slope_times(width, tape, at.g + here, tape, at.s + here, tape, at.work)
@@ -227,10 +208,10 @@ def downwards(f, weight, storage, at, flat):
 
 @reduction
 def potential_vjp(f, storage, cotangents, scratch):
-    """The tape is as :func:`potential` left it.
+    """Go back through the gradient of the potential; the tape is as :func:`potential` left it.
 
-    scratch : what s, c (before it m) and g (after it h, then a) of all units get; what p gets, as
-        p stands on the tape; the widest layer twice, to work in
+    scratch : the cotangents of s, c (before it m) and g (after it h, then a) of all units; those of
+        p, in the layout of the tape; the widest layer twice, as working memory
     """
     theta, tape, g_theta = storage.theta, storage.tape, cotangents.theta
     at, y = places_of(f, storage.tape_at), cotangents.u
@@ -263,7 +244,7 @@ def potential_vjp(f, storage, cotangents, scratch):
 
 @reduction
 def through_hessian(f, matrix, tape, at, scratch):
-    """Step 1: m' in the place of c', and p'."""
+    """Do step 1: m' in the place of c', and p'."""
     p = units_of(tape, at.tangents, f.dim * f.hidden)
     c, g = units_of(tape, at.c, f.hidden), units_of(tape, at.g, f.hidden)
     g_m = units_of(scratch, f.hidden * ROWS, f.hidden)
@@ -283,7 +264,7 @@ def through_hessian(f, matrix, tape, at, scratch):
 
 @reduction
 def upwards_vjp(f, storage, at, y, scratch, g_theta):
-    """Step 2, with y as flat numbers."""
+    """Do step 2, with y as flat numbers."""
     theta, tape, fan_in = storage.theta, storage.tape, f.dim + f.context
     layer, weight, here = f.hidden * ROWS, storage.at, 0
     e_at = (3 + f.dim) * layer
@@ -313,7 +294,7 @@ def upwards_vjp(f, storage, at, y, scratch, g_theta):
 
 @reduction
 def downwards_vjp(f, weight, storage, at, y, context, scratch, g_theta):
-    """Step 3; y becomes z'."""
+    """Do step 3; y becomes z'."""
     theta, tape, fan_in = storage.theta, storage.tape, f.dim + f.context
     layer, here = f.hidden * ROWS, f.hidden * ROWS
     for k in range(len(f.widths) - 1, -1, -1):
@@ -333,34 +314,17 @@ def downwards_vjp(f, weight, storage, at, y, context, scratch, g_theta):
         )
         if k > 0:
             before = f.widths[k - 1]
-            add_outer(
-                tape,
-                at.h + here - before * ROWS,
-                before,
-                scratch,
-                g_at,
-                width,
-                g_theta,
-                positive,
-                width,
-            )
+            h_below = at.h + here - before * ROWS
+            add_outer(tape, h_below, before, scratch, g_at, width, g_theta, positive, width)
+            g_below = g_at - before * ROWS
             times_transposed(
-                theta,
-                positive,
-                width,
-                before,
-                width,
-                scratch,
-                g_at,
-                scratch,
-                g_at - before * ROWS,
-                0,
+                theta, positive, width, before, width, scratch, g_at, scratch, g_below, 0
             )
 
 
 @reduction
 def column_vjp(f, j, k, weight, positive, storage, at, here, scratch, g_theta):
-    """Step 3 for p_k of column j."""
+    """Do step 3 for p_k of column j."""
     theta, tape, width = storage.theta, storage.tape, f.widths[k]
     p_at = j * f.hidden * ROWS + here
     g_at = 3 * f.hidden * ROWS + p_at
@@ -387,7 +351,7 @@ def column_vjp(f, j, k, weight, positive, storage, at, here, scratch, g_theta):
 
 @body
 def activate_vjp(last, width, tape, at, here, scratch, layer):
-    """h' of one layer, of the last of which it is 0, becomes a'."""
+    """Turn h' of one layer into a'; h' of the last layer is 0."""
     s, c = units_of(tape, at.s + here, width), units_of(tape, at.c + here, width)
     g_s, g_c = units_of(scratch, here, width), units_of(scratch, layer + here, width)
     g_h = units_of(scratch, 2 * layer + here, width)

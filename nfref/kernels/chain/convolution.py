@@ -26,9 +26,9 @@ def pixels_of(grid):
 
 @body
 def neighbours(grid, pixel, a):
-    """Of a pixel, in row a of three: the first, how many, and the place of the first, of three.
+    """Return the first neighbour of a pixel in row a of three, their number, and its place.
 
-    None at all where that row lies beyond the edge.
+    The number is 0 if that row lies beyond the edge.
     """
     i, j = pixel // grid.width + a - 1, pixel % grid.width
     if i < 0 or i >= grid.height:
@@ -39,7 +39,7 @@ def neighbours(grid, pixel, a):
 
 @body
 def convolve(grid, pixel, size, fan_in, fan_out, theta, weight, tape, h_at, out_at):
-    """out = W * h at a pixel; zero for an image without channels."""
+    """Compute out = W * h at a pixel; zero for an image without channels."""
     out = out_at + pixel * fan_out * ROWS
     if fan_in == 0:
         clear(units_of(tape, out, fan_out))
@@ -51,19 +51,10 @@ def convolve(grid, pixel, size, fan_in, fan_out, theta, weight, tape, h_at, out_
         for a in range(3):
             first, count, place = neighbours(grid, pixel, a)
             if count > 0:
-                times(
-                    theta,
-                    weight + (3 * a + place) * fan_in * fan_out,
-                    fan_out,
-                    count * fan_in,
-                    fan_out,
-                    tape,
-                    h_at + first * fan_in * ROWS,
-                    tape,
-                    out,
-                    ROWS,
-                    kept,
-                )
+                part = weight + (3 * a + place) * fan_in * fan_out
+                here = h_at + first * fan_in * ROWS
+                units = count * fan_in
+                times(theta, part, fan_out, units, fan_out, tape, here, tape, out, ROWS, kept)
                 kept = 1
 
 
@@ -71,9 +62,10 @@ def convolve(grid, pixel, size, fan_in, fan_out, theta, weight, tape, h_at, out_
 def convolve_vjp(
     grid, pixel, size, fan_in, fan_out, theta, weight, tape, h_at, scratch, g_at, in_at, g_theta
 ):
-    """From the cotangent of a pixel of the output, in scratch, to that of h, at ``in_at`` of it.
+    """Turn the cotangent of an output pixel, in scratch, into that of h, at ``in_at`` of scratch.
 
-    Of size 1 it is written, of size 3 it is added to that of the neighbours. Adds to g_theta.
+    Size 1 overwrites it, size 3 adds to the cotangents of the neighbours. The function adds to
+    g_theta.
     """
     g = g_at + pixel * fan_out * ROWS
     if size == 1:
@@ -90,15 +82,7 @@ def convolve_vjp(
                 add_outer(
                     tape, h_at + here, count * fan_in, scratch, g, fan_out, g_theta, part, fan_out
                 )
+                units = count * fan_in
                 times_transposed(
-                    theta,
-                    part,
-                    fan_out,
-                    count * fan_in,
-                    fan_out,
-                    scratch,
-                    g,
-                    scratch,
-                    in_at + here,
-                    1,
+                    theta, part, fan_out, units, fan_out, scratch, g, scratch, in_at + here, 1
                 )

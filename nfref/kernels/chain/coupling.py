@@ -20,7 +20,7 @@ Coupling = namedtuple("Coupling", "transformer activation widths stay change")
 
 @body
 def decode_coupling(code, at, reals):
-    """transformer, activation, three lengths, then widths, stay and change."""
+    """Read a transformer, the activation, three lengths, widths, stay and change."""
     lengths = at + OPERANDS + 1
     widths = lengths + 3
     stay = widths + code[lengths]
@@ -36,7 +36,7 @@ def decode_coupling(code, at, reals):
 
 @body
 def coupling(direction, operands, storage, block, splines, mixtures):
-    """The coordinates that change go through the transformer, as those that stay say.
+    """Transform the coordinates that change, with parameters computed from those that stay.
 
     direction : 1 from latent to data, -1 back
     operands : Coupling
@@ -57,23 +57,13 @@ def coupling(direction, operands, storage, block, splines, mixtures):
     extra = transformer.tape_rows
     extras = units_of(tape, raw_at + widths[-1] * ROWS, n * extra)
     for c in range(n):
-        transform(
-            transformer,
-            direction,
-            u,
-            raw,
-            extras,
-            Place(change[c], c, n, c * extra),
-            log_det,
-            storage.columns,
-            splines,
-            mixtures,
-        )
+        row, columns = Place(change[c], c, n, c * extra), storage.columns
+        transform(transformer, direction, u, raw, extras, row, log_det, columns, splines, mixtures)
 
 
 @body
 def coupling_vjp(direction, operands, storage, cotangents, scratch, splines, mixtures):
-    """Back through the transformer, then through the network to the coordinates that stay.
+    """Go back through the transformer, then through the network to the coordinates that stay.
 
     direction, operands, splines, mixtures : as for :func:`coupling`
     storage : Storage; the tape as :func:`coupling` left it
@@ -88,17 +78,9 @@ def coupling_vjp(direction, operands, storage, cotangents, scratch, splines, mix
     extra = transformer.tape_rows
     extras = units_of(tape, raw_at + widths[-1] * ROWS, n * extra)
     for c in range(n):
+        row = Place(change[c], c, n, c * extra)
         transform_vjp(
-            transformer,
-            direction,
-            g,
-            g_log_det,
-            raw,
-            extras,
-            Place(change[c], c, n, c * extra),
-            g_raw,
-            splines,
-            mixtures,
+            transformer, direction, g, g_log_det, raw, extras, row, g_raw, splines, mixtures
         )
     g_seen_at = mlp_vjp(widths, operands.activation, storage, cotangents.theta, scratch)
     g_seen = units_of(scratch, g_seen_at, widths[0])

@@ -13,7 +13,7 @@ from nfref.kernels.simd.matmul import ROWS
 
 @body
 def elementwise(direction, dim, storage, block):
-    """x = z e^s + t, or z = (x - t) e^-s, in place."""
+    """Compute x = z e^s + t, or z = (x - t) e^-s, in place."""
     theta, at, u, log_det = storage.theta, storage.at, block.u, block.log_det
     products = units_of(storage.tape, storage.tape_at, dim)
     for j in range(dim):

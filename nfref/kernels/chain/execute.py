@@ -1,10 +1,10 @@
-"""Programs at work: values, derivatives, and the training loss with its gradient."""
+"""Run programs: values, derivatives, and the training loss with its gradient."""
 
 import numpy as np
 
 from nfref.kernels import phase_barrier
 from nfref.kernels.chain import interpreter as chain
-from nfref.kernels.chain.batch_norm import Batch, take_along
+from nfref.kernels.chain.batch_norm import Batch, run_batch
 from nfref.kernels.simd.matmul import ROWS, ensure_compiled
 from nfref.kernels.thread_pool import in_pieces, share
 
@@ -12,7 +12,7 @@ CHUNK = 8  # blocks that a thread takes at a time when nothing is summed over ro
 
 
 def value_and_finite(program, theta, x, context, threads):
-    """(rows, log_det) of the rows x, and whether all of it is finite."""
+    """Return (rows, log_det) of the rows x, and True if all of it is finite."""
     ensure_compiled(x.dtype)
     rows, values = inputs_and_values(x, context)
     if program.couples_rows:
@@ -23,16 +23,10 @@ def value_and_finite(program, theta, x, context, threads):
 
     def task(k):
         arrays = working_arrays(program, rows, 1, program.longest)
+        first, last = k * chunk, (k + 1) * chunk
         zeros.append(
             chain.evaluate(
-                program.chain,
-                theta,
-                rows,
-                values,
-                *arrays,
-                k * chunk,
-                (k + 1) * chunk,
-                program.optional,
+                program.chain, theta, rows, values, *arrays, first, last, program.optional
             )
         )
         program.workspace.give_back(*arrays)
@@ -42,14 +36,14 @@ def value_and_finite(program, theta, x, context, threads):
 
 
 def inputs_and_values(x, context):
-    """What kernels read, and what they fill."""
+    """Return the inputs that kernels read, and the values that they fill."""
     context = np.empty((len(x), 0), x.dtype) if context is None else context
     rows = chain.Inputs(np.ascontiguousarray(x), np.ascontiguousarray(context))
     return rows, chain.Values(np.empty_like(rows.x), np.empty(len(x), x.dtype))
 
 
 def cotangents(program, theta, x, context, g_out, g_log_det, threads):
-    """Cotangents of (theta, x, context) for cotangents of the value and the log-determinant."""
+    """Return cotangents of (theta, x, context) for those of the value and the log-determinant."""
     g_values = chain.Values(
         np.ascontiguousarray(g_out, x.dtype), np.ascontiguousarray(g_log_det, x.dtype)
     )
@@ -57,7 +51,7 @@ def cotangents(program, theta, x, context, g_out, g_log_det, threads):
 
 
 def normal_loss_cotangents(program, theta, x, context, threads, weight=None):
-    """log_prob under a standard normal, and the cotangents of -mean weight * log_prob."""
+    """Return log_prob under a standard normal, and cotangents of -mean weight * log_prob."""
     weights = np.full(len(x), -1 / max(len(x), 1)) if weight is None else weight / -len(x)
     loss = chain.NormalLoss(weights.astype(x.dtype, copy=False), np.empty(len(x), x.dtype))
     nothing = chain.Values(np.empty((0, x.shape[1]), x.dtype), np.empty(0, x.dtype))
@@ -89,16 +83,19 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
 
     def task(k):
         arrays = working_arrays(program, rows, 2, program.tape, program.tape, program.scratch)
+        gradients = chain.Gradients(g_x, g_context, partial_sums[k])
+        first = k * blocks
+        last = (k + 1) * blocks
         chain.vjp(
             program.chain,
             theta,
             rows,
             g_values,
             loss,
-            chain.Gradients(g_x, g_context, partial_sums[k]),
+            gradients,
             *arrays,
-            k * blocks,
-            (k + 1) * blocks,
+            first,
+            last,
             program.optional,
         )
         workspace.give_back(*arrays)
@@ -118,21 +115,21 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
 
 
 def moments(program, theta, rows, values, threads):
-    """(B, 2, D), means and variances of rows where they come to each batch norm; fills values."""
+    """Fill values; return (B, 2, D), means and variances of the input of each batch norm."""
     ensure_compiled(rows.x.dtype)
     nothing = chain.Gradients(rows.x[:0], rows.x[:0], rows.x[:0])
     return _whole_batch(program, theta, rows, values, values, _no_loss(rows.x), nothing, 1, threads)
 
 
 def _whole_batch(program, theta, rows, values, g_values, loss, gradients, group, threads):
-    """A chain with batch norm in training, see ``batch_norm``; the moments at each."""
+    """Run a chain with batch norm in training (see ``batch_norm``); return the moments."""
     blocks, dim, take = -(-len(rows.x) // ROWS), rows.x.shape[1], program.workspace.take
     dtype, back, cuts = rows.x.dtype, len(gradients.theta) > 0, len(program.parts) - 2
     batch = Batch(
         program.parts,
         np.empty((cuts, blocks, 2, dim)),
         np.empty((cuts, 5, dim)),
-        phase_barrier.counts((2 if back else 1) * cuts + 1),
+        phase_barrier.make_counts((2 if back else 1) * cuts + 1),
         group,
     )
     columns = dim + rows.context.shape[1] + 1
@@ -142,8 +139,9 @@ def _whole_batch(program, theta, rows, values, g_values, loss, gradients, group,
     def task(k):
         tape, slopes = tapes or (take((1, program.longest), dtype), np.empty((1, 0), dtype))
         scratch = take((program.scratch,), dtype)
-        take_along(
-            program.chain,
+        code, optional = program.chain, program.optional
+        run_batch(
+            code,
             batch,
             theta,
             rows,
@@ -155,7 +153,7 @@ def _whole_batch(program, theta, rows, values, g_values, loss, gradients, group,
             tape,
             slopes,
             scratch,
-            program.optional,
+            optional,
         )
         program.workspace.give_back(scratch, *([] if tapes else [tape]))
 
@@ -169,7 +167,7 @@ def _no_loss(x):
 
 
 def working_arrays(program, rows, count, *sizes):
-    """Arrays that a kernel works in: for ``count`` blocks of the rows, and of these sizes."""
+    """Return arrays for a kernel to work in: for ``count`` blocks, and of these sizes."""
     columns = rows.x.shape[1] + rows.context.shape[1] + 1
     return [
         program.workspace.take(shape, rows.x.dtype)

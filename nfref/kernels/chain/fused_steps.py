@@ -1,12 +1,12 @@
-"""Steps of training one after the other, in one call: gradient, clipping, Adam, running average.
+"""Many training steps run in one kernel call: gradient, clipping, Adam, running average.
 
-Between two steps Python would take as long as the kernel does for some dozen rows, and bring
+Between two steps Python would take as long as the kernel does for some dozen rows, and would bring
 parameters into the order of the kernels, and gradients back. Here that is done once an epoch:
 Adam's moments and the running average stand beside theta, number by number.
 
-A step has three parts, in each of which threads draw tasks (``turns``): partial sums of the
-gradient over blocks of rows; then of pieces of theta the sum of those and its squares; then Adam
-and the average.
+A step has three parts, and threads take the tasks of each (``phase_barrier``). The first adds
+partial sums of the gradient over blocks of rows. The second adds up these sums for pieces of theta,
+and their squares. The third applies Adam and the average.
 """
 
 import math
@@ -31,39 +31,41 @@ from nfref.kernels.chain.primitives import programs
 from nfref.kernels.chain.program import Program
 from nfref.kernels.chain.training import Layout, _layout
 from nfref.kernels.jit import body, kernel, reduction
-from nfref.kernels.phase_barrier import draw, is_last, let_begin, wait_for_part
+from nfref.kernels.phase_barrier import finish_task, open_part, take_task, wait_for_part
 from nfref.kernels.simd.matmul import ROWS, ensure_compiled
 from nfref.kernels.thread_pool import share
 from nfref.kernels.twin_lookup import twin_of
+from nfref.runtime.annotations import Any
 from nfref.runtime.backends import threads
 from nfref.runtime.batching import in_blocks
 
 PARTS = 3
 PIECE = 4096  # numbers of theta that stay in the first cache while they are worked on
-MANY = 16  # pieces that are worth a thread
-# Steps of one call at most, and seconds that it takes about, so that Ctrl-C is heard in between.
+MANY = 16  # fewest pieces for one more thread
+# Largest number of steps in one call, and its length in seconds: Python handles Ctrl-C between
+# calls.
 MOST, SECONDS = 64, 0.5
 
 # Of S steps:
 #   ends (S + 1,)   where batches start and end
-#   groups (S, 2)   how many blocks of rows make a partial sum, and how many of these there are
+#   groups (S, 2)   the number of blocks in a partial sum, and the number of sums
 #   rates (S, 7)    of Adam
 #   decays (S,)     the weight that the past has in the running average
 #   longest (1,)    the longest norm of a gradient
 Schedule = namedtuple("Schedule", "ends groups rates decays longest")
 
-# What threads tell each other:
-#   counts                 see ``turns``
-#   sums (B, Q)            partial sums of a gradient; their sum comes to stand in the first
+# Results that threads share:
+#   counts                 see ``phase_barrier``
+#   sums (B, Q)            partial sums of a gradient; their sum replaces the first
 #   squares (Q / PIECE,)   the squares of a gradient, added up piece by piece
 #   losses (S,)            the mean of each batch
 #   factor (1,)            that shortens a gradient that is too long
-#   done (1,)              how many steps were finite, once one was not; else S
+#   done (1,)              the number of finite steps before one that is not; else S
 Found = namedtuple("Found", "counts sums squares losses factor done")
 
 
 def threads_of_steps(density, vector, unflatten, rows):
-    """How many threads share steps of so many rows; 0 where :func:`steps` does not make them."""
+    """Return the number of threads that share a step; 0 if :func:`steps` does not support it."""
     found = _program_and_layout(density, unflatten, vector, vector.dtype)
     return 0 if found is None else found[0].partial_sums(rows)[1]
 
@@ -86,9 +88,9 @@ def _program_and_layout(density, unflatten, vector, dtype):
 
 @dataclass(frozen=True)
 class Packed:
-    """Where a fit stands (:class:`nfref.training.fitting.Progress`), in the order of the kernels.
+    """The state of a fit (:class:`nfref.training.fitting.Progress`) in the order of the kernels.
 
-    It is brought into the order of the vector where it is asked for.
+    Its properties return the state in the order of the vector.
 
     Attributes
     ----------
@@ -104,7 +106,7 @@ class Packed:
 
     program: Program
     layout: Layout
-    start: object
+    start: Any
     state: np.ndarray
     steps: int
 
@@ -132,7 +134,7 @@ class Packed:
 
 
 def _packed(density, unflatten, now, dtype):
-    """Packed; None where :func:`steps` can't make steps of that dtype."""
+    """Return Packed; None if :func:`steps` cannot make steps of that dtype."""
     if isinstance(now, Packed):
         return replace(now, state=now.state.copy())
     found = _program_and_layout(density, unflatten, now.vector, dtype)
@@ -146,7 +148,7 @@ def _packed(density, unflatten, now, dtype):
 
 
 def mean_log_prob(density, unflatten, now, rows):
-    """Of rows, with the average of the parameters so far; None where no kernel makes the steps."""
+    """Return the mean log_prob of rows with averaged parameters; None without a kernel."""
     packed = now if isinstance(now, Packed) else _packed(density, unflatten, now, rows.x.dtype)
     if packed is None:
         return None
@@ -173,7 +175,7 @@ def mean_log_prob(density, unflatten, now, rows):
 
 
 def steps(density, unflatten, now, rows, batches, adam, decay_of):
-    """A step for each batch of rows, while all is finite.
+    """Make a step for each batch of rows, while everything is finite.
 
     Parameters
     ----------
@@ -198,7 +200,8 @@ def steps(density, unflatten, now, rows, batches, adam, decay_of):
     start = _packed(density, unflatten, now, rows.x.dtype)
     if start is None:
         return None
-    program, losses = start.program, []
+    losses: list[float] = []
+    program = start.program
     while len(losses) < len(batches):
         some = batches[len(losses) : len(losses) + program.in_one_call]
         began = time.perf_counter()
@@ -211,7 +214,7 @@ def steps(density, unflatten, now, rows, batches, adam, decay_of):
 
 
 def _in_one_call(now, rows, batches, adam, decay_of, done):
-    """The losses of those that were finite; moves the state, which is ``done`` steps ahead."""
+    """Make steps; return the losses of those that were finite."""
     sizes, dtype = list(map(len, batches)), now.state.dtype
     x, context, weight = rows.at(np.concatenate(batches))
     weights = np.repeat(-1 / np.array(sizes), sizes) * (1 if weight is None else weight)
@@ -235,7 +238,7 @@ def _in_one_call(now, rows, batches, adam, decay_of, done):
 
 
 def _run(now, inputs, loss, schedule, values):
-    """The kernel on all threads; what it found."""
+    """Run the kernel on all threads; return its results."""
     program, state, mask = now.program, now.state, now.layout.mask
     ensure_compiled(state.dtype)
     count, pieces = len(schedule.ends) - 1, -(-program.size // PIECE)
@@ -246,7 +249,7 @@ def _run(now, inputs, loss, schedule, values):
         else min(threads(), -(-len(inputs.x) // ROWS))
     )
     found = Found(
-        phase_barrier.counts(max(PARTS * count, 1)),
+        phase_barrier.make_counts(max(PARTS * count, 1)),
         program.workspace.take((sums, program.size), state.dtype),
         np.empty(pieces),
         np.empty(count),
@@ -257,18 +260,9 @@ def _run(now, inputs, loss, schedule, values):
 
     def task(k):
         arrays = working_arrays(program, inputs, 2, program.tape, program.tape, program.scratch)
+        chain, optional = program.chain, program.optional
         make_steps(
-            program.chain,
-            inputs,
-            values,
-            loss,
-            mask,
-            schedule,
-            state,
-            found,
-            tasks,
-            *arrays,
-            program.optional,
+            chain, inputs, values, loss, mask, schedule, state, found, tasks, *arrays, optional
         )
         program.workspace.give_back(*arrays)
 
@@ -294,35 +288,26 @@ def make_steps(
     scratch,
     optional,
 ):
-    """A thread's share of the steps, each of which is so many tasks three times.
+    """Do a thread's share of the steps; each consists of ``tasks`` tasks in each of three parts.
 
-    Or of the values of rows with the average of the parameters, where values are asked for: to
-    compile most of a kernel once more for these takes seconds.
+    If values are asked for, compute instead the values of rows with averaged parameters: to compile
+    most of a kernel once more for these would take seconds.
 
-    ``state`` (4, Q) holds theta, Adam's moments and the average; ``mask`` (Q,) is 0 for numbers
-    that stay as they are, or of length 0 where there are none.
+    ``state`` (4, Q) holds theta, Adam's moments and the average. ``mask`` (Q,) is 0 for numbers
+    that do not change, or of length 0 if there are none.
     """
     if len(values.log_det) > 0:
         group = -(-len(rows.x) // (tasks * ROWS))
-        task = draw(found.counts)
+        task = take_task(found.counts)
         while task < tasks:
-            evaluate_blocks(
-                chain,
-                state[3],
-                rows,
-                values,
-                blocks,
-                tape,
-                task * group,
-                (task + 1) * group,
-                optional,
-            )
-            task = draw(found.counts)
+            first, last = task * group, (task + 1) * group
+            evaluate_blocks(chain, state[3], rows, values, blocks, tape, first, last, optional)
+            task = take_task(found.counts)
         return
     ends, counts, sums = schedule.ends, found.counts, found.sums
     pieces, size = len(found.squares), state.shape[1]
     while True:
-        part, task = divmod(draw(counts), tasks)
+        part, task = divmod(take_task(counts), tasks)
         k, stage = divmod(part, PARTS)
         if k >= len(ends) - 1:
             return
@@ -362,22 +347,23 @@ def make_steps(
                 else:
                     if found.factor[0] < 1:
                         scale(found.factor[0], gradient)
+                    theta = state[0, first:last]
                     update(
                         gradient,
                         schedule.rates[k],
-                        state[0, first:last],
+                        theta,
                         state[1, first:last],
                         state[2, first:last],
                     )
                     mix(state[0, first:last], schedule.decays[k], state[3, first:last])
-        if is_last(counts, part, tasks):
+        if finish_task(counts, part, tasks):
             if stage == 1:
                 found.losses[k] = dot(part_of_loss.weights, part_of_loss.log_prob)
                 norm = math.sqrt(total(found.squares))
                 if not (math.isfinite(found.losses[k]) and math.isfinite(norm)):
                     found.done[0] = k
                 found.factor[0] = schedule.longest[0] / norm if norm > schedule.longest[0] else 1.0
-            let_begin(counts, part + 1)
+            open_part(counts, part + 1)
 
 
 @body
@@ -408,7 +394,7 @@ def mix(vector, decay, average):
 
 @reduction
 def dot(a, b):
-    """The sum of a b, in double precision: the square of a large float32 overflows."""
+    """Return the sum of a b, in double precision: the square of a large float32 overflows."""
     total = 0.0
     for i in range(len(a)):
         total += float(a[i]) * float(b[i])

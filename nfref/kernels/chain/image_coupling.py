@@ -42,7 +42,7 @@ Places = namedtuple("Places", "h active middle total raw extras")
 
 @body
 def decode_image_coupling(code, at, reals):
-    """transformer, nine numbers, then which numbers stay, which change, and at which pixels."""
+    """Read a transformer, nine numbers, the numbers that stay and change, and their pixels."""
     first = at + OPERANDS
     grid = Grid(code[first + 1], code[first + 2])
     stays = first + 9
@@ -76,13 +76,13 @@ def places_of(operands):
 
 @body
 def numbers_of(grid, size, fan_in, fan_out):
-    """Those of a weight and its biases."""
+    """Return the size of a weight and its biases."""
     return (size * size * fan_in + pixels_of(grid)) * fan_out
 
 
 @body
 def skip_at(operands, b):
-    """Where S_b stands among the layers."""
+    """Return the start of S_b among the layers."""
     grid, hidden = operands.grid, operands.hidden
     block = 2 * numbers_of(grid, 3, hidden, hidden) + numbers_of(grid, 1, hidden, hidden)
     return numbers_of(grid, 3, operands.fan_in, hidden) + b * block
@@ -90,7 +90,7 @@ def skip_at(operands, b):
 
 @body
 def activated(activation, units, storage, h_at, out_at):
-    """out = a(h), both on the tape."""
+    """Compute out = a(h), both on the tape."""
     out, h = units_of(storage.tape, out_at, units), units_of(storage.tape, h_at, units)
     zero = h.dtype.type(0)
     if activation == TANH and len(storage.slopes) > 0:
@@ -112,13 +112,13 @@ def activated(activation, units, storage, h_at, out_at):
 
 @body
 def add_units(units, numbers, at, other_at):
-    """numbers at ``at`` += those at ``other_at``."""
+    """Add the units at ``other_at`` to those at ``at``."""
     add_rows(units, units_of(numbers, other_at, units), 0, units_of(numbers, at, units), 0)
 
 
 @body
 def image_coupling(direction, operands, storage, block, splines, mixtures):
-    """The numbers that change go through the transformer, as those that stay say.
+    """Transform the numbers that change, with parameters computed from those that stay.
 
     direction : 1 from latent to data, -1 back
     operands : ImageCoupling
@@ -175,23 +175,16 @@ def image_coupling(direction, operands, storage, block, splines, mixtures):
     extras = units_of(tape, start + places.extras * ROWS, len(operands.change) * extra)
     for k in range(len(operands.change)):
         number = operands.change[k]
+        place = Place(number, number % pixels * outputs + number // pixels, channels, k * extra)
+        transformer = operands.transformer
         transform(
-            operands.transformer,
-            direction,
-            u,
-            raw,
-            extras,
-            Place(number, number % pixels * outputs + number // pixels, channels, k * extra),
-            block.log_det,
-            ROWS,
-            splines,
-            mixtures,
+            transformer, direction, u, raw, extras, place, block.log_det, ROWS, splines, mixtures
         )
 
 
 @body
 def network_outputs(operands, storage, places):
-    """L * a(sum_b S_b * h_b), from all h_b."""
+    """Compute L * a(sum_b S_b * h_b) from all h_b."""
     theta, tape, start, hidden = storage.theta, storage.tape, storage.tape_at, operands.hidden
     outputs, square = operands.transformer.raw_rows * operands.channels, hidden * hidden
     last = (
@@ -217,7 +210,7 @@ def network_outputs(operands, storage, places):
 
 @body
 def image_coupling_vjp(direction, operands, storage, cotangents, scratch, splines, mixtures):
-    """Back through the transformer, then through the network to the numbers that stay.
+    """Go back through the transformer, then through the network to the numbers that stay.
 
     direction, operands, splines, mixtures : as for :func:`image_coupling`
     storage : Storage; the tape as :func:`image_coupling` left it
@@ -243,19 +236,13 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
     clear(units_of(scratch, 0, pixels * outputs))  # numbers that stay have outputs too
     for k in range(len(operands.change)):
         number = operands.change[k]
+        place = Place(number, number % pixels * outputs + number // pixels, channels, k * extra)
+        transformer = operands.transformer
+        g_log_det = cotangents.log_det
         transform_vjp(
-            operands.transformer,
-            direction,
-            g,
-            cotangents.log_det,
-            raw,
-            extras,
-            Place(number, number % pixels * outputs + number // pixels, channels, k * extra),
-            g_raw,
-            splines,
-            mixtures,
+            transformer, direction, g, g_log_det, raw, extras, place, g_raw, splines, mixtures
         )
-    # What the sum of the skips gets, what h_b gets, and two layers to work in.
+    # Cotangents of the sum of the skips and of h_b, and two layers of working memory.
     g_total = len(scratch) - 4 * units * ROWS
     g_h, one, other = (
         g_total + units * ROWS,
@@ -327,18 +314,8 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
         h -= units * ROWS
     clear(units_of(scratch, 0, pixels * fan_in))
     for pixel in operands.asked:
-        skip_vjp(
-            operands,
-            pixel,
-            theta,
-            storage.at + skip_at(operands, 0),
-            tape,
-            h,
-            scratch,
-            g_total,
-            g_h,
-            g_theta,
-        )
+        skip = storage.at + skip_at(operands, 0)
+        skip_vjp(operands, pixel, theta, skip, tape, h, scratch, g_total, g_h, g_theta)
     for pixel in range(pixels):
         here = pixel * hidden
         add_row_sums(
@@ -359,7 +336,7 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, spline
 
 @body
 def skip_vjp(operands, pixel, theta, at, tape, h, scratch, g_total, g_h, g_theta):
-    """Back through S_b at a pixel: adds to g_theta, and to the cotangent of h_b."""
+    """Go back through S_b at a pixel: add to g_theta, and to the cotangent of h_b."""
     hidden = operands.hidden
     here = pixel * hidden
     g, seen = g_total + here * ROWS, h + here * ROWS

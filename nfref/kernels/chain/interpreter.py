@@ -1,8 +1,8 @@
-"""A small interpreter: the instructions of a chain of flows, carried out on blocks of rows.
+"""A small interpreter that runs the instructions of a chain of flows on blocks of rows.
 
-A chain is a program for a machine that this module is: it reads one instruction after the
-other, carries it out on a block of rows, and then carries out their vector-Jacobian products in
-the opposite order. Instructions are whole numbers in ``code`` (``program`` writes them):
+A chain is a program for a machine, which this module is. It reads one instruction after the other,
+runs it on a block of rows, and then computes their vector-Jacobian products in the opposite order.
+Instructions are whole numbers in ``code`` (``program`` writes them):
 
     0 opcode   1 direction   2 length   3 place on the tape   4 place in theta   5 place in reals
     6...       the operands, see the functions ``decode...``
@@ -108,7 +108,7 @@ def layer(
     tokens,
     potentials,
 ):
-    """Carry out the instruction at ``pc``.
+    """Run the instruction at ``pc``.
 
     block : Block; u changes in place, log_det grows
     storage : Storage; what the derivative needs is left on the tape
@@ -164,11 +164,11 @@ def layer_vjp(
     tokens,
     potentials,
 ):
-    """The vector-Jacobian product of the instruction at ``pc``.
+    """Compute the vector-Jacobian product of the instruction at ``pc``.
 
-    cotangents : Cotangents; u turns from that of the output to that of the input, context and
+    cotangents : Cotangents; u changes from that of the output to that of the input, context and
         theta grow
-    storage : Storage; the tape as :func:`layer` left it, and may be used up
+    storage : Storage; the tape as :func:`layer` left it, which may be overwritten
     scratch : as many numbers as any of the instructions needs
     """
     code, direction, at = chain.code, chain.code[pc + 1], pc + HEADER
@@ -176,15 +176,8 @@ def layer_vjp(
     if opcode == ELEMENTWISE:
         elementwise_vjp(direction, code[at], storage, cotangents)
     if couplings is not None and opcode == COUPLING:
-        coupling_vjp(
-            direction,
-            decode_coupling(code, at, reals),
-            storage,
-            cotangents,
-            scratch,
-            splines,
-            mixtures,
-        )
+        operands = decode_coupling(code, at, reals)
+        coupling_vjp(direction, operands, storage, cotangents, scratch, splines, mixtures)
     if masks is not None and opcode == MADE:
         made_vjp(
             direction, decode_made(code, at, reals), storage, cotangents, scratch, splines, mixtures
@@ -200,25 +193,11 @@ def layer_vjp(
     if residuals is not None and opcode == RESIDUAL:
         residual_vjp(code[at], code[at + 3 : at + 3 + code[at + 2]], storage, cotangents, scratch)
     if images is not None and opcode == CHANNEL_COUPLING:
-        channel_coupling_vjp(
-            direction,
-            decode_channel_coupling(code, at, reals),
-            storage,
-            cotangents,
-            scratch,
-            splines,
-            mixtures,
-        )
+        by_channel = decode_channel_coupling(code, at, reals)
+        channel_coupling_vjp(direction, by_channel, storage, cotangents, scratch, splines, mixtures)
     if images is not None and opcode == IMAGE_COUPLING:
-        image_coupling_vjp(
-            direction,
-            decode_image_coupling(code, at, reals),
-            storage,
-            cotangents,
-            scratch,
-            splines,
-            mixtures,
-        )
+        by_mask = decode_image_coupling(code, at, reals)
+        image_coupling_vjp(direction, by_mask, storage, cotangents, scratch, splines, mixtures)
     if tokens is not None and opcode == TOKENS:
         tokens_to_latent_vjp(
             decode_tokens(code, at, reals), storage, cotangents, scratch, splines, mixtures
@@ -232,10 +211,10 @@ def layer_vjp(
 
 @body
 def gather_block(rows, start, block):
-    """Rows from ``start`` on, coordinate by coordinate; the last one again where there are none.
+    """Copy rows from ``start`` on, coordinate by coordinate; repeat the last if some are missing.
 
-    A repeated row keeps the numbers of an incomplete block finite. It is never stored, and
-    its cotangent is zero.
+    A repeated row keeps the numbers of an incomplete block finite. It is never stored, and its
+    cotangent is zero.
     """
     for r in range(ROWS):
         row = min(start + r, len(rows) - 1)
@@ -245,7 +224,7 @@ def gather_block(rows, start, block):
 
 @body
 def scatter_block(block, rows, start):
-    """The rows of a block back to where they are kept, as far as there are any."""
+    """Copy the existing rows of a block back."""
     for r in range(min(ROWS, len(rows) - start)):
         for j in range(rows.shape[1]):
             rows[start + r, j] = block[j, r]
@@ -253,16 +232,16 @@ def scatter_block(block, rows, start):
 
 @body
 def block_of(rows, numbers):
-    """A Block that stands in ``numbers`` (D + C + 1, ROWS)."""
+    """Return a Block with its numbers in ``numbers`` (D + C + 1, ROWS)."""
     dim = rows.x.shape[1]
     return Block(numbers[:dim], numbers[dim:-1], numbers[-1])
 
 
 def evaluate(chain, theta, rows, values, blocks, tape, first, last, optional):
-    """Blocks ``first`` to ``last`` of the rows through the chain, into ``values``.
+    """Run blocks ``first`` to ``last`` of the rows through the chain, into ``values``.
 
-    ``blocks`` (1, D + C + 1, ROWS) is for a block, ``tape`` is that of one instruction. Returns
-    0.0, or NaN if a value is not finite.
+    ``blocks`` (1, D + C + 1, ROWS) is for a block, ``tape`` is that of one instruction. Return 0.0,
+    or NaN if a value is not finite.
     """
     zeros = 0.0
     code, starts, x = chain.code, chain.starts, rows.x
@@ -294,7 +273,7 @@ evaluate_blocks, evaluate = body(evaluate), kernel(evaluate)  # for kernels, and
 
 @reduction
 def times_zero(block, there):
-    """The sum of all values of a block, times 0: NaN if one is not finite."""
+    """Return the sum of all values of a block, times 0: NaN if one is not finite."""
     u, log_det = block.u, block.log_det
     zero = u.dtype.type(0)
     total = zero
@@ -321,10 +300,10 @@ def vjp(
     last,
     optional,
 ):
-    """The chain again, block by block, and back; sums the cotangents of theta over the blocks.
+    """Run the chain block by block, and back; sum the cotangents of theta over the blocks.
 
-    From the cotangents of the values, or of a loss that has weights, to ``gradients``.
-    ``blocks`` (2, D + C + 1, ROWS) is for a block and its cotangents.
+    The way back starts from the cotangents of the values, or of a loss that has weights. It fills
+    ``gradients``. ``blocks`` (2, D + C + 1, ROWS) is for a block and its cotangents.
     """
     code, starts, x = chain.code, chain.starts, rows.x
     block, back = block_of(rows, blocks[0]), block_of(rows, blocks[1])
@@ -354,8 +333,9 @@ blocks_vjp, vjp = body(vjp), kernel(vjp)
 
 @body
 def cotangents_of_block(block, g_values, loss, g, start, there):
-    """What the derivative of a block of rows begins with: the cotangents of its values, which are
-    given or those of a loss that has weights. Of rows that are not there they are 0.
+    """Compute the cotangents of a block's values, where the way back begins.
+
+    They are given, or those of a loss that has weights. They are 0 for missing rows.
     """
     if len(loss.weights) > 0:
         normal_cotangents(block, loss, g, start)
@@ -371,7 +351,7 @@ def cotangents_of_block(block, g_values, loss, g, start, there):
 
 @body
 def normal_cotangents(block, loss, g, start):
-    """log_prob = log N(u) + log_det of each row, and what sum weights * log_prob gives u."""
+    """Fill log_prob = log N(u) + log_det, and the cotangents of sum weights * log_prob."""
     u = block.u
     constant = len(u) * HALF_LOG_TWO_PI
     for r in range(ROWS):
@@ -387,7 +367,7 @@ def normal_cotangents(block, loss, g, start):
 
 @kernel
 def add_partial_sums(partial_sums, total, first, last):
-    """total = the sum of partial_sums (S, P), one by one, from entry ``first`` to ``last``."""
+    """Sum partial_sums (S, P) one by one into total, from entry ``first`` to ``last``."""
     some = total[first:last]
     some[:] = 0
     for k in range(len(partial_sums)):

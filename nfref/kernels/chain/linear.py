@@ -13,7 +13,7 @@ from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 @body
 def permute(order, storage, u):
-    """u_i = u_order[i]."""
+    """Set u_i = u_order[i]."""
     before = units_of(storage.tape, storage.tape_at, len(order))
     copy_rows(len(order), u, 0, before, 0)
     for i in range(len(order)):
@@ -32,11 +32,11 @@ def permute_vjp(order, g, scratch):
 # x = A_K ... A_1 z + b, or z = A_1^-1 ... A_K^-1 (x - b), at every position; coordinates are
 # (C, positions). A matrix is given in the direction asked for, with the factors in the order of
 # execution: B_k is A_k or A_k^-1. theta: the transposed matrices B_k^T (C, C), b (C,), log |det| of
-# their product for one position. Tape: what stands before the first factor, and after each.
+# their product for one position. Tape: the numbers before the first factor, and after each.
 #
 # Derivative by A_k, which takes v to w: forward A_bar = w_bar v^T. In the inverse direction v is
-# what comes out, and A_bar = -w_bar v^T with w_bar = A_k^-T v_bar, what w gets. That keeps digits
-# which a derivative by the inverse, taken through the inverse again, has no more.
+# the result, and A_bar = -w_bar v^T with w_bar = A_k^-T v_bar, the cotangent of w. That keeps
+# digits which a derivative by the inverse, taken through the inverse again, would lose.
 
 
 @body
@@ -51,18 +51,8 @@ def linear(direction, channels, positions, factors, storage, block):
         for r in range(c * width, (c + 1) * width):
             tape[here + r] = flat[r] - shift
     for k in range(factors):
-        times(
-            theta,
-            storage.at + k * square,
-            channels,
-            channels,
-            channels,
-            tape,
-            here,
-            tape,
-            here + n,
-            width,
-        )
+        at = storage.at + k * square
+        times(theta, at, channels, channels, channels, tape, here, tape, here + n, width)
         here += n
     for c in range(channels):
         shift = theta[bias + c] if direction == FORWARD else theta.dtype.type(0)

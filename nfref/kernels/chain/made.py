@@ -7,11 +7,12 @@ layer below. Places are divided into groups; ``group_ends[0]`` are the places wh
 ``group_ends[l]`` the numbers of units of hidden layer l that belong to the groups so far.
 Products run over the blocks of groups, and skip what the mask makes zero.
 
-Two orders of the same work. *Parallel*: all places are known, layer by layer. *Sequential*:
-groups of one place each; as soon as a place is known the units that wait for it are
-computed, once, so that the slow direction costs one sweep and not D passes. What units of the next
-``AHEAD`` places see of all before is added up for all of them at once, as a product of a few rows
-reads what it sees for each row anew. The derivative of each order runs it backwards.
+There are two orders of the same work. *Parallel*: all places are known, and the layers follow each
+other. *Sequential*: groups have one place each. As soon as a place is known, the units that wait
+for it are computed, once. So the slow direction costs one sweep and not D passes. The inputs of
+the next ``AHEAD`` places from all places before are summed for all of them at once, because a
+product of a few rows reads its inputs again for each row. The derivative of each order runs it
+backwards.
 
 theta: the network. Tape: its layers, then E rows for each place, which belong to the transformer.
 """
@@ -44,7 +45,7 @@ Made = namedtuple("Made", "transformer sequential net order")
 
 @body
 def decode_made(code, at, reals):
-    """transformer, sequential, activation, three lengths, then widths, order and group_ends."""
+    """Read a transformer, sequential, activation, three lengths, widths, order and group_ends."""
     transformer = decode(code, at, reals)
     sequential = at + OPERANDS
     lengths = sequential + 2
@@ -59,7 +60,7 @@ def decode_made(code, at, reals):
 
 @body
 def weight_at(widths, layer):
-    """Where the weight of ``layer`` (1 is the first) stands, counted from the first one."""
+    """Return the start of the weight of ``layer`` (1 is the first), from that of the first."""
     at = 0
     for k in range(1, layer):
         at += (widths[k - 1] + 1) * widths[k]
@@ -68,9 +69,7 @@ def weight_at(widths, layer):
 
 @body
 def units_in(net, layer, group, end):
-    """Which units of a layer belong to the groups from ``group`` to ``end``: the first, and how
-    many.
-    """
+    """Return the first unit of groups ``group`` to ``end`` in a layer, and their number."""
     size, row = (net.size, 0) if layer == len(net.widths) - 1 else (1, layer)
     first = size * net.group_ends[row, group]
     return first, size * net.group_ends[row, end] - first
@@ -83,7 +82,7 @@ def n_context_of(net):
 
 @body
 def units_seen(net, layer, group):
-    """How many units of the layer below a group of units of ``layer`` sees."""
+    """Return the number of units in the layer below that a group of ``layer`` sees."""
     if layer == 1:
         return n_context_of(net) + net.group_ends[0, group + 1] - 1
     return net.group_ends[layer - 1, group + 1]
@@ -91,7 +90,7 @@ def units_seen(net, layer, group):
 
 @body
 def known_before(net, layer, group):
-    """How many units of the layer below stand before a group of places starts."""
+    """Return the number of units in the layer below before the start of a group of places."""
     return (
         n_context_of(net) + net.group_ends[0, group]
         if layer == 1
@@ -101,9 +100,9 @@ def known_before(net, layer, group):
 
 @body
 def add_seen(net, storage, layer, group, end, known, seen, keep):
-    """The sums of the units from ``group`` to ``end``, over units ``known`` to ``seen`` below.
+    """Sum the inputs of units from ``group`` to ``end``, over units ``known`` to ``seen`` below.
 
-    keep : 1 where they are added to what stands there, 0 where that is nothing
+    keep : 1 to add to the present sums, 0 to overwrite them
     """
     widths, tape = net.widths, storage.tape
     first, units = units_in(net, layer, group, end)
@@ -127,9 +126,9 @@ def add_seen(net, storage, layer, group, end, known, seen, keep):
 
 @body
 def group_forward(net, storage, layer, group, start):
-    """The units of one group in one layer, from the prefix of the layer below that they see.
+    """Compute the units of one group in a layer, from the prefix of the layer below.
 
-    What stands before the group ``start`` is in the sums already; nothing is if it is 0.
+    The sums already contain the part before the group ``start``, unless that is 0.
     """
     widths = net.widths
     first, units = units_in(net, layer, group, group + 1)
@@ -149,7 +148,7 @@ def group_forward(net, storage, layer, group, start):
 
 @body
 def group_vjp(net, storage, layer, group, g):
-    """The cotangent of one group's units in hidden ``layer``, from the suffix that sees them."""
+    """Compute the cotangent of one group in hidden ``layer``, from the suffix that sees it."""
     widths = net.widths
     first, units = units_in(net, layer, group, group + 1)
     if units == 0:
@@ -157,17 +156,9 @@ def group_vjp(net, storage, layer, group, g):
     above, _ = units_in(net, layer + 1, group, group + 1)
     weight = storage.at + weight_at(widths, layer + 1) + first * widths[layer + 1] + above
     here = rows_before(widths, layer) + first * ROWS
+    g_at, count = rows_before(widths, layer + 1) + above * ROWS, widths[layer + 1] - above
     times_back(
-        storage.theta,
-        weight,
-        widths[layer + 1],
-        units,
-        widths[layer + 1] - above,
-        g,
-        rows_before(widths, layer + 1) + above * ROWS,
-        g,
-        here,
-        storage.columns,
+        storage.theta, weight, widths[layer + 1], units, count, g, g_at, g, here, storage.columns
     )
     activate_vjp(net.activation, units, storage, storage.tape_at + here, g, here)
 
@@ -198,7 +189,7 @@ def weights_vjp(net, storage, g, g_theta):
 
 @body
 def made(direction, operands, storage, block, splines, mixtures):
-    """Every coordinate goes through the transformer, as those at the places before it say.
+    """Transform every coordinate, with parameters computed from those at the places before it.
 
     direction : 1 from latent to data, -1 back
     operands : Made; sequential if what the network reads is what comes out
@@ -226,32 +217,16 @@ def made(direction, operands, storage, block, splines, mixtures):
         )
         start = group // AHEAD * AHEAD if sequential else 0
         if 0 < start == group:
-            add_seen(
-                net,
-                storage,
-                layer + 1,
-                group,
-                min(group + AHEAD, groups),
-                0,
-                known_before(net, layer + 1, group),
-                0,
-            )
+            end, known = min(group + AHEAD, groups), known_before(net, layer + 1, group)
+            add_seen(net, storage, layer + 1, group, end, 0, known, 0)
         group_forward(net, storage, layer + 1, group, start)
         if layer + 1 < last:
             continue
         # The outputs of this group stand: its coordinates can be transformed.
         for place in range(ends[0, group], ends[0, group + 1]):
+            row, columns = Place(order[place], place * size, 1, place * extra), storage.columns
             transform(
-                transformer,
-                direction,
-                u,
-                raw,
-                extras,
-                Place(order[place], place * size, 1, place * extra),
-                log_det,
-                storage.columns,
-                splines,
-                mixtures,
+                transformer, direction, u, raw, extras, row, log_det, columns, splines, mixtures
             )
             if sequential:
                 copy_row(u, order[place], seen, n_context + place)
@@ -259,7 +234,7 @@ def made(direction, operands, storage, block, splines, mixtures):
 
 @body
 def made_vjp(direction, operands, storage, cotangents, g_tape, splines, mixtures):
-    """Sequential: the last place first; its cotangent is complete, then what it sees is.
+    """Go back. Sequential: the last place first; its cotangent is complete, then its inputs are.
 
     direction, operands, splines, mixtures : as for :func:`made`
     storage : Storage; the tape as :func:`made` left it
@@ -290,17 +265,9 @@ def made_vjp(direction, operands, storage, cotangents, g_tape, splines, mixtures
         first, end = ends[0, group], ends[0, group + 1]
         if down == 0:
             for place in range(first, end):
+                row = Place(order[place], place * size, 1, place * extra)
                 transform_vjp(
-                    transformer,
-                    direction,
-                    g,
-                    g_log_det,
-                    raw,
-                    extras,
-                    Place(order[place], place * size, 1, place * extra),
-                    g_raw,
-                    splines,
-                    mixtures,
+                    transformer, direction, g, g_log_det, raw, extras, row, g_raw, splines, mixtures
                 )
         elif down < last:
             group_vjp(net, storage, last - down, group, g_tape)
@@ -319,7 +286,7 @@ def made_vjp(direction, operands, storage, cotangents, g_tape, splines, mixtures
 
 @body
 def inputs_vjp(net, storage, group, first, count, g_tape):
-    """The cotangents of ``count`` inputs, which units from ``group`` on see."""
+    """Compute the cotangents of ``count`` inputs, which units from ``group`` on see."""
     widths, above = net.widths, net.group_ends[1, group]
     times_back(
         storage.theta,

@@ -15,7 +15,7 @@ ACTIVATIONS = {"relu": RELU, "tanh": TANH, "softplus": SOFTPLUS}
 
 @body
 def add_bias(theta, at, units, h, h_at, columns=ROWS, width=ROWS):
-    """To the first ``columns`` of h (units, width)."""
+    """Add the bias to the first ``columns`` of h (units, width)."""
     h = matrix_of(h, h_at, units, width)
     bias = theta[at : at + units]
     for j in range(units):
@@ -25,7 +25,7 @@ def add_bias(theta, at, units, h, h_at, columns=ROWS, width=ROWS):
 
 @body
 def activate(activation, at, units, storage, h_at, columns):
-    """h = a(h + bias) on the tape, in the first columns; the biases stand at theta[at]."""
+    """Compute h = a(h + bias) on the tape, in the first columns; the biases start at theta[at]."""
     h = units_of(storage.tape, h_at, units)
     bias = storage.theta[at : at + units]
     zero = h.dtype.type(0)
@@ -51,7 +51,7 @@ def activate(activation, at, units, storage, h_at, columns):
 
 @body
 def activate_vjp(activation, units, storage, h_at, g, g_at):
-    """g *= a'(.): 1 where h > 0, that of tanh as it was kept, or 1 - e^-h."""
+    """Multiply g by a'(.): 1 where h > 0, the stored slope of tanh, or 1 - e^-h."""
     h, g = units_of(storage.tape, h_at, units), units_of(g, g_at, units)
     zero = h.dtype.type(0)
     if activation == RELU:
@@ -71,7 +71,7 @@ def activate_vjp(activation, units, storage, h_at, g, g_at):
 
 @body
 def rows_before(widths, layer):
-    """Where the values of ``layer`` (0 is the input) stand, counted from the input."""
+    """Return the start of the values of ``layer`` (0 is the input), from that of the input."""
     at = 0
     for k in range(layer):
         at += widths[k] * ROWS
@@ -101,7 +101,7 @@ def mlp(widths, activation, storage):
 
 @body
 def times_back(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, columns):
-    """Cotangents through a weight: 0 beyond the first columns, as those that come in are."""
+    """Compute cotangents through a weight: 0 beyond the first columns, like the incoming ones."""
     times_transposed(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, 0, ROWS, columns)
     if columns < ROWS:
         out = units_of(out, out_at, fan_in)
@@ -113,11 +113,10 @@ def times_back(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, column
 
 @body
 def mlp_vjp(widths, activation, storage, g_theta, scratch):
-    """From the cotangent of the output (fan_out, ROWS) to that of the input.
+    """Turn the cotangent of the output (fan_out, ROWS) into that of the input; return its start.
 
-    The tape is as :func:`mlp` left it. The halves of ``scratch`` hold the widest layer each;
-    the first has the cotangent of the output, and returned is where that of the input starts.
-    Adds to ``g_theta``.
+    The tape is as :func:`mlp` left it. Each half of ``scratch`` holds the widest layer; the first
+    holds the cotangent of the output. The function adds to ``g_theta``.
     """
     theta, at, h, columns = storage.theta, storage.at, storage.tape, storage.columns
     h_at = storage.tape_at + rows_before(widths, len(widths) - 1)

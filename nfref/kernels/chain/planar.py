@@ -12,7 +12,7 @@ ULP = 2.0**-52
 
 @body
 def sech_squared(x):
-    """4 e^(-2|x|) / (1 + e^(-2|x|))^2, which keeps its digits where 1 - tanh^2 has none left."""
+    """Return 4 e^(-2|x|) / (1 + e^(-2|x|))^2, which keeps digits that 1 - tanh^2 loses."""
     tail = math.exp(-2 * abs(x))
     return 4 * tail / ((1 + tail) * (1 + tail))
 
@@ -26,7 +26,7 @@ def planar_slope(a, slack):
 
 @body
 def minus_tanh(a):
-    """a - tanh(a) for a >= 0; see :func:`nfref.flows.planar.minus_tanh`."""
+    """Return a - tanh(a) for a >= 0; see :func:`nfref.flows.planar.minus_tanh`."""
     if not a < 1:
         return a - math.tanh(a)
     square = a * a
@@ -38,9 +38,9 @@ def minus_tanh(a):
 
 @body
 def planar_root(r, slack):
-    """The a with (a - tanh a) + slack tanh a = r; see :func:`nfref.flows.planar.planar_root`.
+    """Return the a with (a - tanh a) + slack tanh a = r, always in float64.
 
-    Always in float64.
+    See :func:`nfref.flows.planar.planar_root`.
     """
     target = abs(r)
     if not target < math.inf:

@@ -1,9 +1,9 @@
-"""Between flows and kernels: twins as autograd primitives, formulas where there is none.
+"""Twins as autograd primitives, and formulas where there is no twin.
 
-The granularity of a primitive is a whole program, and its variables are rows, context and
-parameters. Parameters come as a nested structure: boxed as one, where a gradient is taken
-with respect to the structure, or as a structure of boxed arrays. Each has its own entrance,
-because taking a boxed structure apart costs more than the arithmetic.
+A primitive is a whole program, and its variables are rows, context and parameters. Parameters come
+as a nested structure: boxed as one, if a gradient is taken with respect to the structure, or as a
+structure of boxed arrays. Each form has its own primitive, because taking a boxed structure apart
+costs more than the arithmetic.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ from nfref.runtime.params import at_path
 
 
 def apply(flow, direction, params, rows, context):
-    """A flow in a direction, by its twins; None where it has none for such arguments."""
+    """Apply a flow in a direction by its twins; return None for arguments without one."""
     traced = boxes(rows, context, params)
     if rows.dtype.char not in "fd" or any(is_forward_mode(box) for box in traced):
         return None
@@ -45,13 +45,13 @@ def apply(flow, direction, params, rows, context):
 
 
 def batch_moments(flow, params, x, context):
-    """Path -> (2, D), mean and variance of the rows that come to each batch norm in training.
+    """Return path -> (2, D), mean and variance of the input of each batch norm in training.
 
-    None where a number is not finite, and for rows that have no kernel.
+    Return None if a number is not finite, and for rows that have no kernel.
     """
     if x.dtype.char not in "fd":
         return None
-    found = {}
+    found: dict = {}
     for piece in programs(flow, -1):
         if not isinstance(piece, Program):
             member, sign, path = piece
@@ -71,7 +71,7 @@ def batch_moments(flow, params, x, context):
 
 
 def programs(flow, direction):
-    """The pieces of a flow, made once for each flow object."""
+    """Return the pieces of a flow, made once for each flow object."""
     made = flow.__dict__.setdefault("_pieces", {})
     if direction not in made:
         made[direction] = pieces_of(flow, direction)
@@ -110,22 +110,22 @@ def _value(program, params, rows, context):
 
 @primitive
 def chain_of_structure(program, params, rows, context):
-    """A program as a function of (params, rows, context); params is boxed as a whole."""
+    """Apply a program to (params, rows, context); params is boxed as a whole."""
     return _value(program, params, rows, context)
 
 
 @primitive
 def chain_of_arrays(program, structure, rows, context, *arrays):
-    """A program as a function of (rows, context, *arrays), in the order of the structure."""
+    """Apply a program to (rows, context, *arrays), in the order of the structure."""
     return _value(program, trees.filled(structure, arrays), rows, context)
 
 
 def _cotangents(program, params, rows, context, g):
-    """Cotangents of params, rows and context: by the kernel, and by the formula if it is traced.
+    """Return cotangents of params, rows and context, by the kernel or the formula.
 
-    A traced cotangent means that a second derivative is being taken, and what the kernel
-    returns could not be differentiated. Where not all that it returns is finite the formula
-    decides: of the parameters, and of rows where either is not.
+    The formula is used if a cotangent is traced: then a second derivative is being taken, and the
+    result of the kernel could not be differentiated. If the kernel's result is not finite, the
+    formula decides too: for the parameters, and for the rows where either is not.
     """
     if boxes(tuple(g), rows, context, params):
         return _cotangents_of_formula(program, params, rows, context, g)
@@ -152,7 +152,7 @@ def _cotangents_of_formula(program, params, rows, context, g):
 
 
 def cotangent_structure(params, found, path=()):
-    """Cotangents by path, as one structure shaped like params, with zeros elsewhere."""
+    """Return cotangents by path as one structure shaped like params, with zeros elsewhere."""
     if path in found:
         return trees.tree_map(lambda leaf, g: g.astype(leaf.dtype, copy=False), params, found[path])
     if isinstance(params, dict):

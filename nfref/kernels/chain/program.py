@@ -1,8 +1,8 @@
-"""A flow as programs: chains of instructions that the kernels carry out in one go.
+"""A flow as programs: chains of instructions that the kernels run in one call.
 
-A flow is taken apart into its members, see :meth:`nfref.flow.Flow.members`. Those that follow each
-other and have twins become one :class:`Program`; a member without a twin stays itself and is run
-by its formula. What comes out is a list of pieces in the order of execution.
+A flow is split into its members, see :meth:`nfref.flow.Flow.members`. Consecutive members with
+twins become one :class:`Program`. A member without a twin stays itself, and its formula runs it.
+The result is a list of pieces in the order of execution.
 """
 
 import math
@@ -19,12 +19,12 @@ from nfref.runtime.backends import threads
 from nfref.runtime.params import at_path
 
 MOST_SUMS = 16  # of gradients, over some blocks of rows each
-MANY = 1 << 17  # numbers in theta from which on fewer sums are better, of two blocks each
-LONG = 1 << 20  # numbers in theta that threads bring in order, an instruction each
+MANY = 1 << 17  # numbers in theta from which on sums of two blocks each are faster
+LONG = 1 << 20  # numbers in theta from which on threads pack it, an instruction each
 
 
 class Program:
-    """Instructions that are carried out one after the other.
+    """Instructions that run one after the other.
 
     Parameters
     ----------
@@ -61,13 +61,15 @@ class Program:
         paths = [path for _, _, path in members]
         self.paths = set(paths)
         self.above = {path[:k] for path in paths for k in range(len(path))}
-        # In theta they stand in the order of the parameters, whatever the direction.
+        # theta is in the order of the parameters, in both directions.
         self.instructions = sorted(zip(paths, instructions), key=lambda pair: pair[0])
         ends = np.cumsum([instruction.size for _, instruction in self.instructions]).tolist()
         self.spans = list(zip([0] + ends[:-1], ends))
         self.size = ends[-1]
         starts = {path: start for (path, _), (start, _) in zip(self.instructions, self.spans)}
-        code, begin, reals, tape = [], [], [], 0
+        code: list[int] = []
+        reals: list[float] = []
+        begin, tape = [], 0
         for path, instruction in zip(paths, instructions):
             begin.append(len(code))
             code += [
@@ -100,17 +102,17 @@ class Program:
 
     @property
     def couples_rows(self):
-        """Whether rows depend on each other."""
+        """True when rows depend on each other."""
         return len(self.parts) > 2
 
     def join_arrays_of(self, flow):
-        """Pack by joining all arrays of a flow, if that is all that its instructions do."""
+        """Pack by joining all arrays of a flow, if its instructions do nothing else."""
         plain = all(instruction.plain for _, instruction in self.instructions)
-        if plain and flow._structure.known:  # to find that out, parameters are drawn
+        if plain and flow._structure.known:  # otherwise parameters would be sampled to find it
             self.structure = flow._structure
 
     def formula(self, params, rows, context):
-        """What the program computes, by the formulas of its members."""
+        """Compute the result of the program by the formulas of its members."""
         total = np.zeros(len(rows), dtype=rows.dtype)
         for flow, direction, path in self.members:
             rows, log_det = flow._apply(direction, at_path(params, path), rows, context)
@@ -118,9 +120,9 @@ class Program:
         return rows, total
 
     def own(self, params, path=()):
-        """The same structure with nothing in it but the parameters of the members.
+        """Return the same structure with only the parameters of the members.
 
-        What autograd is told that a program depends on takes time, in every program of a flow.
+        Autograd spends time on every argument of a program, in every program of a flow.
         """
         if path in self.paths:
             return params
@@ -131,14 +133,14 @@ class Program:
         return [self.own(value, (*path, k)) for k, value in enumerate(params)]
 
     def pack(self, params, dtype):
-        """One vector of all numbers that the kernels read; :meth:`give_back` takes it."""
+        """Return one vector of all numbers that the kernels read; :meth:`give_back` takes it."""
         if self.structure is not None:
             return joined(self.structure.arrays(params), dtype)
         theta = self.workspace.take((self.size,), dtype)
 
         def pack(k):
             (path, instruction), (at, _) = self.instructions[k], self.spans[k]
-            # One after the other, so that large arrays stand where the one before stood.
+            # One by one, so that a large array takes the memory of the one before.
             for array in instruction.pack(at_path(params, path), dtype):
                 theta[at : at + array.size] = array.ravel()
                 at += array.size
@@ -151,12 +153,12 @@ class Program:
             share(task, len(self.instructions), threads() if self.size >= LONG else 1)
 
     def give_back(self, theta):
-        """What :meth:`pack` made is needed no longer."""
+        """Take back the result of :meth:`pack`."""
         if self.structure is None:
             self.workspace.give_back(theta)
 
     def unpack(self, params, cotangent):
-        """Path -> cotangent shaped like the parameters there, of every instruction."""
+        """Return path -> cotangent shaped like the parameters there, of every instruction."""
         found = {}
 
         def unpack(k):
@@ -167,9 +169,9 @@ class Program:
         return found
 
     def partial_sums(self, n):
-        """How many blocks of rows make one partial sum, and how many of these n rows make.
+        """Return the number of blocks in one partial sum, and the number of sums for n rows.
 
-        Gradients are added up inside a partial sum, block by block, and then one by one. It
+        Gradients are summed inside a partial sum, block by block, and then one by one. The split
         depends on sizes alone, so the result does not depend on the number of threads.
         """
         blocks = -(-n // ROWS)
@@ -178,7 +180,7 @@ class Program:
 
 
 def joined(arrays, dtype):
-    """The numbers of some arrays, one after the other; bytes are joined in half the time."""
+    """Return the numbers of some arrays, one after the other; joining bytes halves the time."""
     if {array.dtype for array in arrays} == {dtype}:
         with suppress(TypeError, ValueError):  # not in C order; no bytes at all
             return np.frombuffer(bytearray().join(arrays), dtype)
@@ -189,11 +191,11 @@ CHOSEN: set = set()  # the optional parts of all programs of this process
 
 
 def optional_parts(needs):
-    """The optional parts of the kernels that a program runs with: True or None for each.
+    """Return the optional parts of the kernels for a program: True or None for each.
 
-    Those that it needs, and splines too if an earlier program has these beside them: such a kernel
-    computes the same, to the bit, and is there already or soon will be. So a search over spline
-    flows and affine ones compiles half as many.
+    They are those that it needs, and splines too if an earlier program has the same parts with
+    splines. Such a kernel computes the same, to the bit, and exists already or soon will. So a
+    search over spline flows and affine ones compiles half as many.
     """
     own, wider = (
         tuple(True if name in names else None for name in OPTIONAL)
@@ -205,7 +207,7 @@ def optional_parts(needs):
 
 
 class Workspace:
-    """Arrays to work in that are used again, because the first touch of fresh memory is slow."""
+    """Working arrays that are used again, because the first touch of fresh memory is slow."""
 
     LARGEST = 1 << 26  # bytes that are worth keeping
 
@@ -213,21 +215,21 @@ class Workspace:
         self.free = {}
 
     def take(self, shape, dtype):
-        """An array of a shape, with anything in it."""
+        """Return an array of a shape, with arbitrary contents."""
         try:
             return self.free[shape, dtype].pop()
         except (KeyError, IndexError):
             return aligned(math.prod(shape), dtype).reshape(shape)
 
     def give_back(self, *arrays):
-        """Nobody may use the arrays afterwards."""
+        """Take arrays back; nobody may use them afterwards."""
         for array in arrays:
             if array.nbytes <= self.LARGEST:
                 self.free.setdefault((array.shape, array.dtype), []).append(array)
 
 
 def pieces_of(flow, direction):
-    """The pieces in order of execution: programs, and members that have no twin."""
+    """Return the pieces in order of execution: programs, and members that have no twin."""
     pieces, some, instructions = [], [], []
     for member in [*flow.members(direction), None]:
         instruction = None if member is None else instruction_of(*member[:2])

@@ -46,7 +46,7 @@ def radial_log_det(r, alpha, slack, dim):
 
 @body
 def lengths(z0, u, dim, out):
-    """|u - z0| of each row, with squares of what is at most 1."""
+    """Compute |u - z0| of each row; the squares are at most 1."""
     for r in range(ROWS):
         longest = 0.0
         for j in range(dim):
@@ -61,7 +61,7 @@ def lengths(z0, u, dim, out):
 
 @body
 def radial(direction, dim, storage, block):
-    """x = z0 + v (slack + r) / (alpha + r), or the z that it is made of, in place."""
+    """Compute x = z0 + v (slack + r) / (alpha + r), or the z that gives it, in place."""
     theta, at, u = storage.theta, storage.at, block.u
     z0, alpha, slack = theta[at : at + dim], float(theta[at + dim]), float(theta[at + dim + 1])
     tape = units_of(storage.tape, storage.tape_at, dim + 2)
@@ -98,7 +98,7 @@ def radial(direction, dim, storage, block):
 
 @reduction
 def radial_vjp(direction, dim, storage, cotangents):
-    """The tape is as :func:`radial` left it."""
+    """Go back; the tape is as :func:`radial` left it."""
     theta, at = storage.theta, storage.at
     g, g_log_det, g_theta = cotangents.u, cotangents.log_det, cotangents.theta
     alpha, slack = float(theta[at + dim]), float(theta[at + dim + 1])

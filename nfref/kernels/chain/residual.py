@@ -36,7 +36,7 @@ from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 LIPSCHITZ = 1.1  # of a sigma(beta a), about
 
-# Where things start on the tape, and how many rows h, d and a take each.
+# Starts on the tape, and the number of rows of h, d and a each.
 Places = namedtuple("Places", "values slopes arguments matrix tangents work others units")
 
 
@@ -63,7 +63,7 @@ def places_of(tape_at, dim, widths):
 
 @body
 def gates(u):
-    """sigma(u) and sigma(-u)."""
+    """Return sigma(u) and sigma(-u)."""
     one = type(u)(1)
     tail = exp_neg(abs(u))
     most = one / (one + tail)  # a division takes as long as all of the exponential
@@ -86,9 +86,9 @@ def activate(beta, units, tape, h_at, d_at, a_at):
 
 @body
 def residual(dim, terms, widths, storage, block):
-    """z = x + g(x), in place; log_det grows by log |det(I + J)|.
+    """Compute z = x + g(x) in place; add log |det(I + J)| to log_det.
 
-    terms : those of the power series; 0 for the determinant itself
+    terms : the number of terms of the power series; 0 for the determinant itself
     """
     theta, tape, u = storage.theta, storage.tape, block.u
     at = places_of(storage.tape_at, dim, widths)
@@ -101,17 +101,8 @@ def residual(dim, terms, widths, storage, block):
         beta += (widths[k] + 1) * widths[k + 1]
     for k in range(len(widths) - 2):
         fan_in, fan_out, here = widths[k], widths[k + 1], before + widths[k] * ROWS
-        times(
-            theta,
-            weight,
-            fan_out,
-            fan_in,
-            fan_out,
-            tape,
-            at.values + before,
-            tape,
-            at.arguments + here,
-        )
+        h_at, a_at = at.values + before, at.arguments + here
+        times(theta, weight, fan_out, fan_in, fan_out, tape, h_at, tape, a_at)
         weight += fan_in * fan_out
         add_bias(theta, weight, fan_out, tape, at.arguments + here)
         activate(
@@ -136,7 +127,7 @@ def residual(dim, terms, widths, storage, block):
 
 @body
 def column(j, dim, widths, storage, at):
-    """Row j of the transposed Jacobian, dg/dx_j."""
+    """Compute row j of the transposed Jacobian, dg/dx_j."""
     theta, tape = storage.theta, storage.tape
     tangent_at = at.tangents + j * (at.units - widths[0]) * ROWS
     first_tangent(j, widths[1], storage, at.slopes + widths[0] * ROWS, tape, at.work)
@@ -153,7 +144,7 @@ def column(j, dim, widths, storage, at):
 
 @body
 def first_tangent(j, units, storage, slopes_at, out, out_at):
-    """t_1 = d_1 W_1[j]."""
+    """Compute t_1 = d_1 W_1[j]."""
     d, out = units_of(storage.tape, slopes_at, units), units_of(out, out_at, units)
     for h in range(units):
         weight = storage.theta[storage.at + j * units + h]
@@ -163,7 +154,7 @@ def first_tangent(j, units, storage, slopes_at, out, out_at):
 
 @body
 def slope_times(units, slopes, slopes_at, p, p_at, out, out_at):
-    """out = d p."""
+    """Compute out = d p."""
     d, p, out = (
         units_of(slopes, slopes_at, units),
         units_of(p, p_at, units),
@@ -176,7 +167,7 @@ def slope_times(units, slopes, slopes_at, p, p_at, out, out_at):
 
 @body
 def invert(dim, matrix, work, log_det):
-    """A^-1 in place, by Gauss and Jordan; log_det grows by log |det A|."""
+    """Compute A^-1 in place, by Gauss and Jordan; add log |det A| to log_det."""
     one = matrix.dtype.type(1)
     for k in range(dim):
         pivot = k * dim + k
@@ -200,7 +191,10 @@ def invert(dim, matrix, work, log_det):
 
 @body
 def power_series(dim, terms, matrix, work, tape, others_at, log_det):
-    """A becomes I - A + A^2 - ..., and log_det grows by tr(A - A^2 / 2 + A^3 / 3 - ...)."""
+    """Replace A by I - A + A^2 - ...
+
+    Add tr(A - A^2 / 2 + A^3 / 3 - ...) to log_det.
+    """
     number, square = matrix.dtype.type, dim * dim
     power = units_of(tape, others_at, square)
     total = units_of(tape, others_at + square * ROWS, square)
@@ -222,7 +216,7 @@ def power_series(dim, terms, matrix, work, tape, others_at, log_det):
 
 @body
 def add_trace(dim, matrix, weight, work, total):
-    """total += weight * tr A."""
+    """Add weight * tr A to total."""
     clear_row(work, 0)
     for i in range(dim):
         add_row(matrix, i * dim + i, work, 0)
@@ -232,7 +226,7 @@ def add_trace(dim, matrix, weight, work, total):
 
 @body
 def multiply(dim, power, matrix, row):
-    """power = power @ matrix, row by row."""
+    """Compute power = power @ matrix, row by row."""
     for i in range(dim):
         for k in range(dim):
             copy_row(power, i * dim + k, row, k)
@@ -255,9 +249,9 @@ def multiply(dim, power, matrix, row):
 
 @reduction
 def residual_vjp(dim, widths, storage, cotangents, scratch):
-    """The tape is as :func:`residual` left it.
+    """Go back; the tape is as :func:`residual` left it.
 
-    scratch : what all d_l get, in the order of the tape; and the widest layer twice
+    scratch : the cotangents of all d_l, in the order of the tape; and the widest layer twice
     """
     theta, tape, g_theta = storage.theta, storage.tape, cotangents.theta
     at = places_of(storage.tape_at, dim, widths)
@@ -284,17 +278,9 @@ def residual_vjp(dim, widths, storage, cotangents, scratch):
             theta, weight, fan_out, fan_in, fan_out, scratch, one_at, scratch, other_at, 0
         )
         if k > 0:
+            d_at, a_at = at.slopes + before, at.arguments + before
             activate_vjp(
-                beta + k - 1,
-                theta,
-                fan_in,
-                tape,
-                at.slopes + before,
-                at.arguments + before,
-                scratch,
-                other_at,
-                before,
-                g_theta,
+                beta + k - 1, theta, fan_in, tape, d_at, a_at, scratch, other_at, before, g_theta
             )
         one_at, other_at = other_at, one_at
     g_seen = units_of(scratch, one_at, widths[0])
@@ -304,7 +290,7 @@ def residual_vjp(dim, widths, storage, cotangents, scratch):
 
 @reduction
 def column_vjp(j, dim, widths, storage, at, cotangents, scratch, one_at, other_at):
-    """Step 1 for dg/dx_j."""
+    """Do step 1 for dg/dx_j."""
     theta, tape, g_theta = storage.theta, storage.tape, cotangents.theta
     matrix, g_column = units_of(tape, at.matrix, dim * dim), units_of(scratch, one_at, dim)
     for o in range(dim):
@@ -315,7 +301,7 @@ def column_vjp(j, dim, widths, storage, at, cotangents, scratch, one_at, other_a
     for k in range(len(widths) - 2):
         weight += (widths[k] + 1) * widths[k + 1]
         before += widths[k] * ROWS
-    # one: what p_{l+1} gets; other: first t_l, then what it gets.
+    # one: the cotangent of p_{l+1}; other: first t_l, then its cotangent.
     for k in range(len(widths) - 2, 0, -1):
         fan_in, fan_out = widths[k], widths[k + 1]
         if k > 1:
@@ -350,7 +336,7 @@ def column_vjp(j, dim, widths, storage, at, cotangents, scratch, one_at, other_a
 
 @reduction
 def activate_vjp(at, theta, units, tape, d_at, a_at, scratch, g_at, g_d_at, g_theta):
-    """Steps 2 and 3: what h_l gets, in ``scratch``, becomes what a_l gets; beta is theta[at]."""
+    """Do steps 2 and 3: turn the cotangent of h_l into that of a_l; beta is theta[at]."""
     d, a = units_of(tape, d_at, units), units_of(tape, a_at, units)
     g, g_d = units_of(scratch, g_at, units), units_of(scratch, g_d_at, units)
     number = d.dtype.type

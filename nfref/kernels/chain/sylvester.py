@@ -17,7 +17,7 @@ from nfref.kernels.chain.planar import planar_root, planar_slope, sech_squared
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
-# Where the parts of theta start, and with the same names their cotangents.
+# Starts of the parts of theta, and of their cotangents.
 Places = namedtuple("Places", "q across r1 r2 slack b")
 
 
@@ -32,7 +32,7 @@ def places_of(at, dim, m):
 
 @body
 def sylvester(direction, dim, m, storage, block):
-    """x = z + Q R1 tanh(a), or z = x - Q R1 tanh(a), in place."""
+    """Compute x = z + Q R1 tanh(a), or z = x - Q R1 tanh(a), in place."""
     theta, tape, u, log_det = storage.theta, storage.tape, block.u, block.log_det
     at = places_of(storage.at, dim, m)
     x_at = storage.tape_at
@@ -44,7 +44,7 @@ def sylvester(direction, dim, m, storage, block):
     times(theta, at.q, m, dim, m, tape, x_at, tape, y_at)
     for i in range(m - 1, -1, -1):
         slack, r1, r2 = theta[at.slack + i], at.r1 + i * m, at.r2 + i * m
-        # a of what comes later; forward that of y_i too, which is known.
+        # The terms of later y; forward also that of y_i, which is known.
         for r in range(ROWS):
             a[i, r] = theta[at.b + i]
         for k in range(i if direction == FORWARD else i + 1, m):
@@ -73,12 +73,12 @@ def sylvester(direction, dim, m, storage, block):
 # 3. Inverse, a + R2 R1 h(a) = R2 t + b. So l solves (I + q (R2 R1)^T) l = what a gets, a lower
 #    triangular system with S on the diagonal, and (R2 R1)^T l = R1^T n. Then step 2 holds with
 #    t = Q^T x, and R1 gets -n h^T.
-# What stands below the diagonals of R1 and R2 is no parameter: ``unpack`` drops what it gets.
+# The entries below the diagonals of R1 and R2 are no parameters: ``unpack`` drops their cotangents.
 
 
 @reduction
 def sylvester_vjp(direction, dim, m, storage, cotangents, scratch):
-    """The tape is as :func:`sylvester` left it; ``scratch`` has 2 M + 1 rows."""
+    """Go back; the tape is as :func:`sylvester` left it; ``scratch`` has 2 M + 1 rows."""
     theta, tape, g_theta = storage.theta, storage.tape, cotangents.theta
     at = places_of(storage.at, dim, m)
     flat = cotangents.u.reshape(cotangents.u.size)

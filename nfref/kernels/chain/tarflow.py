@@ -35,9 +35,9 @@ Tokens = namedtuple(
     "Tokens", "transformer length width channels heads depth hidden reverse context"
 )
 
-# Where on the tape the numbers of one layer are: normalised h, 1/std and what comes of them, twice;
-# queries, keys and values; attention's weights and what they mix; the hidden units before gelu,
-# Phi of them, and after.
+# Places of the numbers of one layer on the tape: normalised h, 1/std and their result, twice;
+# queries, keys and values; attention's weights and their mixture; the hidden units before gelu, Phi
+# of them, and after.
 Kept = namedtuple(
     "Kept",
     "first first_scale normed query key value weights mixed second "
@@ -100,7 +100,7 @@ def numbers_of_layer(own):
 
 @body
 def dense(own, storage, at, fan_in, fan_out, h, out, keep):
-    """out = keep * out + W^T h + b for all tokens, from place to place on the tape."""
+    """Compute out = keep * out + W^T h + b for all tokens, both on the tape."""
     tape, at, width = storage.tape, storage.at + at, own.length * ROWS
     times(storage.theta, at, fan_out, fan_in, fan_out, tape, h, tape, out, width, keep)
     add_bias(storage.theta, at + fan_in * fan_out, fan_out, tape, out, width, width)
@@ -108,7 +108,7 @@ def dense(own, storage, at, fan_in, fan_out, h, out, keep):
 
 @body
 def dense_vjp(own, storage, at, fan_in, fan_out, h, g, g_at, out, keep, g_theta):
-    """From the cotangent at ``g_at`` of g to that of h, at ``out``; adds to ``g_theta``."""
+    """Turn the cotangent at ``g_at`` of g into that of h, at ``out``; add to ``g_theta``."""
     at, width = storage.at + at, own.length * ROWS
     add_outer(storage.tape, h, fan_in, g, g_at, fan_out, g_theta, at, fan_out, width)
     add_row_sums(g, g_at, fan_out, g_theta, at + fan_in * fan_out, width)
@@ -117,7 +117,7 @@ def dense_vjp(own, storage, at, fan_in, fan_out, h, g, g_at, out, keep, g_theta)
 
 @body
 def normalise_tokens(own, storage, at, h, normal, scale, out):
-    """Layer norm: (h - mean) / std, 1 / std, and with gain and offset."""
+    """Compute the layer norm: (h - mean) / std, 1 / std, and the result with gain and offset."""
     c, length, tape, theta = own.channels, own.length, storage.tape, storage.theta
     at, number = storage.at + at, storage.tape.dtype.type
     h, normal = units_of(tape, h, c * length), units_of(tape, normal, c * length)
@@ -145,8 +145,10 @@ def normalise_tokens(own, storage, at, h, normal, scale, out):
 
 @body
 def normalise_tokens_vjp(own, storage, at, normal, scale, g, g_at, out, sums, g_theta):
-    """Adds scale (e - mean e) to the cotangent of h at ``out``: e = y - n mean(y n), y = gain g,
-    where n is h as normalised. At ``sums`` two rows are free; uses g up.
+    """Add scale (e - mean e) to the cotangent of h at ``out``.
+
+    e = y - n mean(y n) and y = gain g, where n is the normalised h. Two rows are free at ``sums``.
+    The function overwrites g.
     """
     c, length, theta = own.channels, own.length, storage.theta
     at, number = storage.at + at, g.dtype.type
@@ -163,7 +165,7 @@ def normalise_tokens_vjp(own, storage, at, normal, scale, g, g_at, out, sums, g_
             for r in range(ROWS):
                 g[j * length + t, r] *= theta[at + j]
                 total[0, r] += g[j * length + t, r] * normal[j * length + t, r]
-        # With few channels next to nothing is left of a cotangent; in this order least is lost.
+        # With few channels a cotangent nearly cancels; this order loses the fewest digits.
         for j in range(c):
             for r in range(ROWS):
                 g[j * length + t, r] -= normal[j * length + t, r] * (total[0, r] * share)
@@ -185,7 +187,7 @@ def add_products(length, normal, g, features, g_theta, at):
 
 @body
 def attend(own, tape, place):
-    """Weights w_ts of each head and what they mix, row by row of data."""
+    """Compute weights w_ts of each head and their mixture, row by row of data."""
     c, length, per_head = own.channels, own.length, own.channels // own.heads
     q, k = units_of(tape, place.query, c * length), units_of(tape, place.key, c * length)
     v, mixed = units_of(tape, place.value, c * length), units_of(tape, place.mixed, c * length)
@@ -198,7 +200,7 @@ def attend(own, tape, place):
                 clear_row(weights, row + s)
                 for j in range(first, first + per_head):
                     add_product(q, j * length + t, k, j * length + s, weights, row + s)
-            # What is not of the past is free: the largest, then the sum, stand in mixed.
+            # The rows of later tokens are free: mixed holds the largest, then the sum.
             most = first * length + t
             copy_row(weights, row, mixed, most)
             for s in range(1, t + 1):
@@ -221,7 +223,7 @@ def attend(own, tape, place):
 
 @body
 def attend_vjp(own, tape, place, g, g_mixed, g_query, g_weights):
-    """Fills the cotangents of queries, keys and values, which follow each other."""
+    """Fill the cotangents of queries, keys and values, which follow each other."""
     c, length, per_head = own.channels, own.length, own.channels // own.heads
     q, k, v = (
         units_of(tape, place.query, c * length),
@@ -248,7 +250,7 @@ def attend_vjp(own, tape, place, g, g_mixed, g_query, g_weights):
                 for j in range(first, first + per_head):
                     add_product(g_mixed, j * length + t, v, j * length + s, g_w, s)
                     add_product(weights, row + s, g_mixed, j * length + t, g_v, j * length + s)
-                # What all have in common leaves first, that of a weight that is nearly all.
+                # Subtract the common part first: that of a weight near one.
                 for r in range(ROWS):
                     common = (s == 0) | (weights[row + s, r] > half)
                     g_w[length, r] = g_w[s, r] if common else g_w[length, r]
@@ -268,7 +270,7 @@ def attend_vjp(own, tape, place, g, g_mixed, g_query, g_weights):
 
 @body
 def tokens_to_latent(own, storage, block, splines, mixtures):
-    """Every coordinate goes through the transformer, as the tokens before its own say."""
+    """Transform every coordinate, with parameters computed from the tokens before its own."""
     c, length, width, tape, u = own.channels, own.length, own.width, storage.tape, block.u
     x_at = storage.tape_at
     h_at = x_at + width * length * ROWS
@@ -330,23 +332,16 @@ def tokens_to_latent(own, storage, block, splines, mixtures):
         token = length - 1 - t if own.reverse else t
         for w in range(width):
             i = token * width + w
+            row = Place(i, w * length + t, width * length, i * transformer.tape_rows)
+            columns = storage.columns
             transform(
-                transformer,
-                -1,
-                u,
-                raw,
-                extras,
-                Place(i, w * length + t, width * length, i * transformer.tape_rows),
-                block.log_det,
-                storage.columns,
-                splines,
-                mixtures,
+                transformer, -1, u, raw, extras, row, block.log_det, columns, splines, mixtures
             )
 
 
 @body
 def place_of_context(own, at):
-    """Where on the tape it starts."""
+    """Return the start of the context on the tape."""
     transformer = own.transformer
     coordinates = own.width * own.length
     return (
@@ -362,7 +357,7 @@ def place_of_context(own, at):
 
 @body
 def see_context(own, storage, at, context, h):
-    """h += what the context adds to every token."""
+    """Add the context's contribution to every token of h."""
     c, length = own.channels, own.length
     seen = units_of(storage.tape, place_of_context(own, storage.tape_at), own.context)
     for k in range(own.context):
@@ -390,7 +385,7 @@ def gelu(own, tape, place):
 
 @body
 def gelu_vjp(own, tape, place, g, g_at):
-    """g *= Phi(x) + x e^(-x^2/2) / sqrt(2 pi)."""
+    """Multiply g by Phi(x) + x e^(-x^2/2) / sqrt(2 pi)."""
     count = own.hidden * own.length
     before, phi = units_of(tape, place.before, count), units_of(tape, place.phi, count)
     g, number = units_of(g, g_at, count), tape.dtype.type
@@ -424,17 +419,9 @@ def tokens_to_latent_vjp(own, storage, cotangents, scratch, splines, mixtures):
         token = length - 1 - t if own.reverse else t
         for w in range(width):
             i = token * width + w
+            row = Place(i, w * length + t, width * length, i * transformer.tape_rows)
             transform_vjp(
-                transformer,
-                -1,
-                g,
-                cotangents.log_det,
-                raw,
-                extras,
-                Place(i, w * length + t, width * length, i * transformer.tape_rows),
-                g_raw,
-                splines,
-                mixtures,
+                transformer, -1, g, cotangents.log_det, raw, extras, row, g_raw, splines, mixtures
             )
     for j in range(outputs):
         for t in range(length - 1):
@@ -506,7 +493,7 @@ def tokens_to_latent_vjp(own, storage, cotangents, scratch, splines, mixtures):
 
 @reduction
 def see_context_vjp(own, storage, at, scratch, free, g_context, g_theta):
-    """The cotangent of h comes first in ``scratch``, where a row is free at ``free``."""
+    """Go back; the cotangent of h is at the start of ``scratch``, and ``free`` is a free row."""
     c, length, at = own.channels, own.length, storage.at + at
     seen = units_of(storage.tape, place_of_context(own, storage.tape_at), own.context)
     g_h, g = units_of(scratch, 0, c * length), units_of(scratch, free, 1)

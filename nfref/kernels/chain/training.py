@@ -1,7 +1,7 @@
 """Negative log-likelihood of a batch and its gradient by one kernel, with no tape.
 
-The kernel takes a block of rows through the chain, knows the cotangents of a standard
-normal there, and takes them back before the next block starts.
+The kernel takes a block of rows through the chain, computes the cotangents of a standard normal
+there, and takes them back before the next block starts.
 """
 
 import weakref
@@ -15,6 +15,7 @@ from nfref.kernels.chain.program import Program
 from nfref.kernels.thread_pool import in_pieces
 from nfref.kernels.twin_lookup import twin_of
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any
 from nfref.runtime.autograd_internals import Box
 from nfref.runtime.backends import threads
 
@@ -23,10 +24,10 @@ _LAYOUTS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def loss_and_gradient(density, unflatten, vector, x, context=None, weight=None):
-    """See :func:`nfref.training.gradient.loss_and_gradient`; None where kernels can't do it.
+    """Compute :func:`nfref.training.gradient.loss_and_gradient`; return None if kernels cannot.
 
-    That is for any base but the standard normal, and for flows that are not one program, before
-    which layers without parameters may stand.
+    Kernels support the standard normal base alone, and flows that are one program. Layers without
+    parameters may precede it.
     """
     if twin_of(density.base) != "standard_normal" or not len(x):
         return None
@@ -60,12 +61,12 @@ def loss_and_gradient(density, unflatten, vector, x, context=None, weight=None):
 
 
 def _if_finite(loss, gradient):
-    """Both; None where one is not finite, and the formula decides."""
+    """Return both; None if one is not finite, and the formula decides."""
     return (loss, gradient) if np.isfinite(loss) and np.isfinite(np.sum(gradient)) else None
 
 
 def _unpacked(program, unflatten, vector, g_theta):
-    """The gradient (P,) of the long vector from that of what the kernels read."""
+    """Return the gradient (P,) of the long vector from that of the kernels' numbers."""
     params = unflatten(vector)
     flow_params = params["flow"]
     cotangent = cotangent_structure(flow_params, program.unpack(flow_params, g_theta))
@@ -77,13 +78,13 @@ def _unpacked(program, unflatten, vector, g_theta):
 
 
 class Layout(NamedTuple):
-    """Where the Q numbers that the kernels read, theta, stand in the vector of P that is trained:
+    """Places of the Q numbers that the kernels read, theta, in the vector of P that is trained.
 
         theta = mask * vector[places],    gradient = counts * g_theta[back].
 
-    There is one where packing the parameters does no more than move numbers and set some to zero.
-    These two lines then do in one step what takes unflattening and packing, array by array, as
-    long as the kernel takes itself for a masked network of 128 units.
+    A layout exists if packing the parameters only moves numbers and sets some to zero. These two
+    lines then do in one step the work of unflattening and packing, array by array. For a masked
+    network of 128 units that work takes as long as the kernel.
 
     Attributes
     ----------
@@ -100,7 +101,7 @@ class Layout(NamedTuple):
     places: np.ndarray | None = None
     mask: np.ndarray | None = None
     back: np.ndarray | None = None
-    counts: np.ndarray | None = None
+    counts: Any = None
 
     def packed(self, vector):
         return vector if self.places is None else _gathered(vector, self.places, self.mask)
@@ -109,7 +110,7 @@ class Layout(NamedTuple):
         return g_theta if self.places is None else _gathered(g_theta, self.back, self.counts)
 
     def replaced(self, vector, theta):
-        """The vector, with what kernels read of it as in theta."""
+        """Return the vector, with the kernels' numbers from theta."""
         return (
             theta.copy()
             if self.places is None
@@ -118,7 +119,7 @@ class Layout(NamedTuple):
 
 
 def _gathered(numbers, places, factors):
-    """numbers[places] * factors, on all threads."""
+    """Return numbers[places] * factors, on all threads."""
     found = np.empty(len(places), numbers.dtype)
 
     def task(first, last):
@@ -131,7 +132,7 @@ def _gathered(numbers, places, factors):
 
 
 def _layout(program, unflatten, vector):
-    """The Layout of a program's numbers in a long vector; None where packing also computes."""
+    """Return the Layout of a program in a long vector; None if packing also computes."""
     known = _LAYOUTS.setdefault(unflatten, weakref.WeakKeyDictionary()).setdefault(program, {})
     if vector.dtype not in known:
         with np.errstate(all="ignore"):

@@ -9,7 +9,7 @@ from nfref.kernels.simd.matmul import ROWS
 
 @body
 def activate(activation, theta, at, units, values, slopes, h_at):
-    """h = s(h + bias) in ``values``, and s'(h + bias) in ``slopes``, both at ``h_at``."""
+    """Compute h = s(h + bias) in ``values``, and s'(h + bias) in ``slopes``, both at ``h_at``."""
     h, d = units_of(values, h_at, units), units_of(slopes, h_at, units)
     bias = theta[at : at + units]
     zero, one = h.dtype.type(0), h.dtype.type(1)
@@ -29,5 +29,5 @@ def activate(activation, theta, at, units, values, slopes, h_at):
 
 @body
 def curve(activation, h, d):
-    """The second derivative s'' from s and s'; see ``nfref.continuous.dynamics.CURVATURES``."""
+    """Return s'' from s and s'; see ``nfref.continuous.dynamics.CURVATURES``."""
     return -type(h)(2) * h * d if activation == TANH else d * exp_neg(h)

@@ -14,6 +14,8 @@ the first, which an earlier step may have left, and the last. Those of all stage
 would not fit a processor's cache.
 """
 
+from collections import namedtuple
+
 import numpy as np
 
 from nfref.kernels.chain.block_rows import add_row_sums, copy_rows, units_of
@@ -22,15 +24,25 @@ from nfref.kernels.continuous.activations import activate, curve
 from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
+# The network: its numbers, the widths of its layers (input to output), its activation.
+Net = namedtuple("Net", "theta widths activation")
+
+# All blocks of the N rows: the state, the slopes that outlive a step, the new state, the sums of
+# squared errors (or none of them), and the context.
+State = namedtuple("State", "n y k_first k_last y_new errors context")
+
+# A step of length h at t: slopes ``first`` to ``last`` - 1 by the tableau a, c; result b, error e.
+Step = namedtuple("Step", "t h a c first last b e rtol atol")
+
 # The right-hand side -------------------------------------------------------------------------
 
 
 @body
 def velocity(theta, widths, activation, values, slopes, k, k_at):
-    """f at k_at, from the inputs [z, t, c] at the front of ``values``.
+    """Compute f at k_at, from the inputs [z, t, c] at the front of ``values``.
 
-    Hidden layers follow them there, and in ``slopes`` at the same places. Returns where the
-    output layer stands in theta, and its inputs in values.
+    Hidden layers follow them there, and in ``slopes`` at the same places. Return the start of the
+    output layer in theta, and that of its inputs in values.
     """
     at, h_at = 0, 0
     for layer in range(len(widths) - 2):
@@ -49,7 +61,7 @@ def velocity(theta, widths, activation, values, slopes, k, k_at):
 
 @body
 def trace(theta, at, widths, slopes, scratch, out, out_at):
-    """tr df/dz = d_1 M d_2^T, d_1 m, or a number; its matrix stands at ``at``."""
+    """Compute tr df/dz = d_1 M d_2^T, d_1 m, or a number; its matrix starts at ``at``."""
     out = out[out_at : out_at + ROWS]
     out[:] = 0
     if len(widths) == 2:
@@ -74,7 +86,7 @@ def trace(theta, at, widths, slopes, scratch, out, out_at):
 
 @reduction
 def trace_back(theta, at, widths, slopes, q, scratch, g_slopes, g_theta):
-    """Step 2 of :func:`nfref.continuous.dynamics_vjp.exact_vjp`; adds g_M to g_theta."""
+    """Do step 2 of :func:`nfref.continuous.dynamics_vjp.exact_vjp`; add g_M to g_theta."""
     if len(widths) == 2:
         for r in range(ROWS):
             g_theta[at] += q[r]
@@ -106,9 +118,9 @@ def trace_back(theta, at, widths, slopes, q, scratch, g_slopes, g_theta):
 
 @body
 def velocity_back(theta, at, h_at, widths, activation, values, slopes, g_slopes, scratch, g_theta):
-    """Step 3 of :func:`~nfref.continuous.dynamics_vjp.exact_vjp`, from g_f in ``scratch``.
+    """Do step 3 of :func:`~nfref.continuous.dynamics_vjp.exact_vjp`, from g_f in ``scratch``.
 
-    It holds the widest layer twice. Returns where in it the cotangent of [z, t, c] starts.
+    ``scratch`` holds the widest layer twice. Return the start of the cotangent of [z, t, c] in it.
     """
     g_at, other_at = 0, len(scratch) // 2
     for layer in range(len(widths) - 2, -1, -1):
@@ -137,7 +149,7 @@ def velocity_back(theta, at, h_at, widths, activation, values, slopes, g_slopes,
 
 @body
 def weighted(k, column, weights, count, out):
-    """out (ROWS,) = sum_j weights_j k_j, in float64; what has no weight is not read."""
+    """Compute out (ROWS,) = sum_j weights_j k_j, in float64; skip weights of zero."""
     out[:] = 0
     for j in range(count):
         if weights[j] != 0:
@@ -147,7 +159,7 @@ def weighted(k, column, weights, count, out):
 
 @body
 def moved(y, column, k, h, weights, count, state):
-    """state (ROWS,) = y + h * sum_j weights_j k_j, in float64."""
+    """Compute state (ROWS,) = y + h * sum_j weights_j k_j, in float64."""
     weighted(k, column, weights, count, state)
     for r in range(ROWS):
         state[r] = y[column, r] + h * state[r]
@@ -155,7 +167,7 @@ def moved(y, column, k, h, weights, count, state):
 
 @body
 def inputs(y, dim, context, k, t, h, weights, count, state, values):
-    """[z, t, c] of a stage at the front of ``values``."""
+    """Put [z, t, c] of a stage at the front of ``values``."""
     u = units_of(values, 0, dim + 1 + len(context))
     for j in range(dim):
         moved(y, j, k, h, weights, count, state)
@@ -166,36 +178,31 @@ def inputs(y, dim, context, k, t, h, weights, count, state, values):
 
 
 @reduction
-def finish(y, k, h, b, e, rtol, atol, rows, state, error, y_new):
-    """The new state, and the sum over the rows of (error / scale)^2."""
-    total = 0.0
+def finish(state, step, k, block, column_of_state, error):
+    """Compute the new state of a block, and the sum over its rows of (error / scale)^2."""
+    y, h, total = state.y[block], step.h, 0.0
     for column in range(len(y)):
-        moved(y, column, k, h, b, len(b), state)
+        moved(y, column, k, h, step.b, len(step.b), column_of_state)
         for r in range(ROWS):
-            y_new[column, r] = state[r]
-        weighted(k, column, e, len(e), error)
-        for r in range(rows):
-            scale = atol + max(abs(y[column, r]), abs(state[r])) * rtol
+            state.y_new[block, column, r] = column_of_state[r]
+        weighted(k, column, step.e, len(step.e), error)
+        for r in range(min(ROWS, state.n - block * ROWS)):
+            scale = step.atol + max(abs(y[column, r]), abs(column_of_state[r])) * step.rtol
             ratio = h * error[r] / scale
             total += ratio * ratio
-    return total
+    state.errors[block] = total
 
 
 @kernel
 def squared_norms(y, k_first, k_last, weights, rtol, atol, n, begin, end, sums):
-    """Of blocks ``begin`` to ``end`` - 1 the sums over their rows of (v / scale)^2.
+    """Compute for blocks ``begin`` to ``end`` - 1 the sums over their rows of (v / scale)^2.
 
     v has ``weights`` on the state and on the two slopes, and scale is atol + rtol |state|.
     """
     for block in range(begin, end):
+        rows = min(ROWS, n - block * ROWS)
         sums[block] = squared_norm(
-            y[block],
-            k_first[block],
-            k_last[block],
-            weights,
-            rtol,
-            atol,
-            min(ROWS, n - block * ROWS),
+            y[block], k_first[block], k_last[block], weights, rtol, atol, rows
         )
 
 
@@ -215,106 +222,48 @@ def squared_norm(y, k_first, k_last, weights, rtol, atol, rows):
 
 
 @kernel
-def stages(
-    theta,
-    widths,
-    activation,
-    context,
-    y,
-    k_first,
-    k_last,
-    t,
-    h,
-    a,
-    c,
-    first,
-    last,
-    n,
-    begin,
-    end,
-    b,
-    e,
-    rtol,
-    atol,
-    y_new,
-    errors,
-    workspace,
-    columns_of_state,
-    k,
-):
-    """Slopes ``first`` to ``last`` - 1 of a step, for blocks ``begin`` to ``end`` - 1.
+def stages(net, state, step, begin, end, workspace, columns_of_state, k):
+    """Compute slopes ``first`` to ``last`` - 1 of a step, for blocks ``begin`` to ``end`` - 1.
 
-    Where ``first`` is 1 slope 0 is that of ``k_first``; the last one goes to ``k_last``. With
-    ``errors`` (blocks,), which are otherwise of length 0, the step is finished too.
-    ``workspace`` is for values and slopes, and for twice the widest layer; two columns (2, ROWS)
-    for the state; ``k`` for the slopes of all stages of a block.
+    If ``first`` is 1, slope 0 is ``k_first``. The last slope goes to ``k_last``. If ``errors`` has
+    a number for each block, the step is finished too.
+
+    net, state, step : Net, State, Step
+    workspace : for values and slopes, and for twice the widest layer
+    columns_of_state : (2, ROWS)
+    k : for the slopes of all stages of a block
     """
+    theta, widths, activation = net.theta, net.widths, net.activation
+    y, context, t, h, a, c = state.y, state.context, step.t, step.h, step.a, step.c
     dim, size = widths[-1], np.sum(widths[:-1]) * ROWS
     columns, flat = y.shape[1], k.reshape(k.size)
     values, slopes, scratch = (workspace[:size], workspace[size : 2 * size], workspace[2 * size :])
-    state, error = columns_of_state[0], columns_of_state[1]
+    column, error = columns_of_state[0], columns_of_state[1]
     for block in range(begin, end):
-        if first > 0:
-            copy_rows(columns, k_first[block], 0, k[0], 0)
-        for s in range(first, last):
+        if step.first > 0:
+            copy_rows(columns, state.k_first[block], 0, k[0], 0)
+        for s in range(step.first, step.last):
             at = s * columns * ROWS
-            inputs(y[block], dim, context[block], k, t + c[s] * h, h, a[s], s, state, values)
+            inputs(y[block], dim, context[block], k, t + c[s] * h, h, a[s], s, column, values)
             out, _ = velocity(theta, widths, activation, values, slopes, flat, at)
             trace(
                 theta, out + (widths[-2] + 1) * dim, widths, slopes, scratch, flat, at + dim * ROWS
             )
-        copy_rows(columns, k[last - 1], 0, k_last[block], 0)
-        if len(errors):
-            errors[block] = finish(
-                y[block],
-                k,
-                h,
-                b,
-                e,
-                rtol,
-                atol,
-                min(ROWS, n - block * ROWS),
-                state,
-                error,
-                y_new[block],
-            )
+        copy_rows(columns, k[step.last - 1], 0, state.k_last[block], 0)
+        if len(state.errors):
+            finish(state, step, k, block, column, error)
 
 
 @kernel
-def stages_back(
-    theta,
-    widths,
-    activation,
-    context,
-    q,
-    y,
-    k_first,
-    k_last,
-    t,
-    h,
-    a,
-    c,
-    first,
-    last,
-    n,
-    begin,
-    end,
-    b,
-    e,
-    rtol,
-    atol,
-    y_new,
-    errors,
-    workspace,
-    columns_of_state,
-    k,
-    g_theta,
-):
-    """The same for [z, its adjoint, cotangent of the context]; see ``continuous/adjoint.py``.
+def stages_back(net, state, q, step, begin, end, workspace, columns_of_state, k, g_theta):
+    """Compute slopes of [z, its adjoint, cotangent of the context]; see ``continuous/adjoint.py``.
 
-    ``q`` (blocks, ROWS) is the constant adjoint of the log-determinant. The sums over these
-    blocks that are cotangents of theta go to ``g_theta`` (stages, P), one a stage.
+    The arguments are those of :func:`stages`, and ``q`` (blocks, ROWS), the constant adjoint of the
+    log-determinant. The cotangents of theta, summed over these blocks, go to ``g_theta`` (stages,
+    P), one for each stage.
     """
+    theta, widths, activation = net.theta, net.widths, net.activation
+    y, context, t, h, a, c = state.y, state.context, step.t, step.h, step.a, step.c
     dim, size = widths[-1], np.sum(widths[:-1]) * ROWS
     columns, flat = y.shape[1], k.reshape(k.size)
     values, slopes, g_slopes = (
@@ -324,31 +273,23 @@ def stages_back(
     )
     scratch = workspace[3 * size :]
     other = scratch[len(scratch) // 2 :]
-    state, error = columns_of_state[0], columns_of_state[1]
-    g_theta[first:last] = 0
+    column, error = columns_of_state[0], columns_of_state[1]
+    g_theta[step.first : step.last] = 0
     for block in range(begin, end):
-        if first > 0:
-            copy_rows(columns, k_first[block], 0, k[0], 0)
-        for s in range(first, last):
-            inputs(y[block], dim, context[block], k, t + c[s] * h, h, a[s], s, state, values)
+        if step.first > 0:
+            copy_rows(columns, state.k_first[block], 0, k[0], 0)
+        for s in range(step.first, step.last):
+            inputs(y[block], dim, context[block], k, t + c[s] * h, h, a[s], s, column, values)
             g_f = units_of(scratch, 0, dim)
             for j in range(dim):
-                moved(y[block], dim + j, k, h, a[s], s, state)
+                moved(y[block], dim + j, k, h, a[s], s, column)
                 for r in range(ROWS):
-                    g_f[j, r] = state[r]
+                    g_f[j, r] = column[r]
             out, h_at = velocity(
                 theta, widths, activation, values, slopes, flat, s * columns * ROWS
             )
-            trace_back(
-                theta,
-                out + (widths[-2] + 1) * dim,
-                widths,
-                slopes,
-                q[block],
-                other,
-                g_slopes,
-                g_theta[s],
-            )
+            matrix = out + (widths[-2] + 1) * dim
+            trace_back(theta, matrix, widths, slopes, q[block], other, g_slopes, g_theta[s])
             g_input_at = velocity_back(
                 theta, out, h_at, widths, activation, values, slopes, g_slopes, scratch, g_theta[s]
             )
@@ -359,18 +300,6 @@ def stages_back(
             for j in range(columns - 2 * dim):
                 for r in range(ROWS):
                     k[s, 2 * dim + j, r] = -g_input[dim + 1 + j, r]
-        copy_rows(columns, k[last - 1], 0, k_last[block], 0)
-        if len(errors):
-            errors[block] = finish(
-                y[block],
-                k,
-                h,
-                b,
-                e,
-                rtol,
-                atol,
-                min(ROWS, n - block * ROWS),
-                state,
-                error,
-                y_new[block],
-            )
+        copy_rows(columns, k[step.last - 1], 0, state.k_last[block], 0)
+        if len(state.errors):
+            finish(state, step, k, block, column, error)

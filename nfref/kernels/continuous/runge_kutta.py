@@ -76,7 +76,7 @@ def runge_kutta_4(problem, start, end, options):
 
 
 def runge_kutta_45(problem, start, end, rtol, atol, max_evaluations):
-    """Steps of ``scipy.integrate.RK45``."""
+    """Make the steps of ``scipy.integrate.RK45``."""
     method, order = dormand_prince(), 4
     direction, t = np.sign(end - start), start
     problem.evaluate(method, t, 0.0, 0, 1)
@@ -112,14 +112,14 @@ def runge_kutta_45(problem, start, end, rtol, atol, max_evaluations):
 
 
 def first_step(problem, method, start, end, direction, order, rtol, atol):
-    """The step that scipy starts with (Hairer et al., section II.4).
+    """Return the first step of scipy (Hairer et al., section II.4).
 
-    An Euler step of length h_0 says how fast the slope changes. It is what a stage with
-    weight 1 on the first slope evaluates.
+    An Euler step of length h_0 measures the change of the slope. A stage with weight 1 on the first
+    slope evaluates it.
     """
 
     def norm(*weights):
-        """Of a sum of the state, its slope, and the slope evaluated last."""
+        """Return the norm of a sum of the state, its slope, and the slope evaluated last."""
         return (problem.squared_norm(weights, rtol, atol) / problem.size) ** 0.5
 
     d_0, d_1 = norm(1.0, 0.0, 0.0), norm(0.0, 1.0, 0.0)

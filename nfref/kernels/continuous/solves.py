@@ -1,29 +1,30 @@
-"""Continuous flows with the exact trace: what a solve calls, and whole solves.
+"""Continuous flows with the exact trace: right-hand sides, their derivatives, and whole solves.
 
-Each function is a twin that ``nfref/runtime/dispatch.py`` names, and returns
-None where it has no answer: for dtypes other than float32 and float64, for solvers without a
-twin, and when a solve cannot be finished, so that the formula says why.
+Each public function is a twin that ``nfref/runtime/dispatch.py`` names. It returns None for dtypes
+other than float32 and float64, for solvers without a twin, and for a solve that cannot be finished.
+The formula then raises the error.
 """
 
 import numpy as np
 
 from nfref.continuous.dynamics_vjp import add_matrix_vjp
 from nfref.kernels.chain.network import ACTIVATIONS
-from nfref.kernels.continuous.dynamics import squared_norms, stages, stages_back
+from nfref.kernels.continuous.dynamics import Net, State, Step, squared_norms, stages, stages_back
 from nfref.kernels.continuous.runge_kutta import ONE_STAGE, solve
 from nfref.kernels.simd.matmul import ROWS, ensure_compiled
 from nfref.kernels.thread_pool import aligned, share
 from nfref.runtime import blas
 from nfref.runtime import params as trees
+from nfref.runtime.annotations import Any
 from nfref.runtime.backends import threads
 
 CHUNK = 4  # blocks that a thread takes at a time when nothing is summed over rows
-MOST_SUMS = 16  # partial sums over rows, as long as they don't take more than
+MOST_SUMS = 16  # partial sums over rows, if they have at most
 LARGEST_SUMS = 1 << 24  # numbers
 
 
 def derivative(net, context, fixed, activation, t, state):
-    """See :func:`nfref.continuous.dynamics.right_hand_side`, with the exact trace."""
+    """Compute :func:`nfref.continuous.dynamics.right_hand_side` with the exact trace."""
     if not _has_twin(net, state):
         return None
     problem = Values(net, context, fixed, activation, state)
@@ -32,7 +33,7 @@ def derivative(net, context, fixed, activation, t, state):
 
 
 def derivative_vjp(net, context, fixed, activation, t, state, cotangent):
-    """See :func:`nfref.continuous.dynamics_vjp.exact_vjp`, without penalties."""
+    """Compute :func:`nfref.continuous.dynamics_vjp.exact_vjp` without penalties."""
     if not _has_twin(net, state) or cotangent.shape[1] != state.shape[1]:
         return None
     problem = Derivatives(net, context, fixed, activation, state, cotangent)
@@ -44,7 +45,7 @@ def derivative_vjp(net, context, fixed, activation, t, state, cotangent):
 
 
 def solution(net, context, fixed, activation, start, end, state, options):
-    """The last state of :func:`nfref.continuous.solve.solve`."""
+    """Return the last state of :func:`nfref.continuous.solve.solve`."""
     if not _has_twin(net, state) or not np.isfinite(state).all():
         return None
     problem = Values(net, context, fixed, activation, state)
@@ -54,7 +55,7 @@ def solution(net, context, fixed, activation, start, end, state, options):
 
 
 def adjoint(net, context, fixed, activation, start, end, last, cotangent, options):
-    """See :meth:`nfref.continuous.adjoint.System.solve_back`."""
+    """Compute :meth:`nfref.continuous.adjoint.System.solve_back`."""
     if not _has_twin(net, last) or not np.isfinite(last).all():
         return None
     with blas.one_thread():
@@ -82,7 +83,7 @@ def _has_twin(net, state):
 
 
 def in_blocks(rows, dtype):
-    """(N, S) rows as (blocks, S, ROWS); the last row stands again where there are none."""
+    """Return (N, S) rows as (blocks, S, ROWS); the last row fills the last block."""
     blocks = -(-len(rows) // ROWS)
     padded = np.empty((blocks * ROWS, rows.shape[1]), dtype)
     padded[: len(rows)] = rows
@@ -91,8 +92,9 @@ def in_blocks(rows, dtype):
 
 
 class Values:
-    """The joint state [z, log_det] of all rows, and two slopes: that of a step's first stage, and
-    of the last one evaluated.
+    """The joint state [z, log_det] of all rows, and two slopes.
+
+    They are the slope of a step's first stage and the one evaluated last.
     """
 
     def __init__(self, net, context, fixed, activation, state):
@@ -106,59 +108,55 @@ class Values:
             ]
         ).astype(self.dtype, copy=False)
         self.widths = np.array([len(net[0]["weight"]), *(len(layer["bias"]) for layer in net)])
-        self.activation = ACTIVATIONS[activation]
+        self.layers = Net(self.theta, self.widths, ACTIVATIONS[activation])
         self.y = in_blocks(state, float)
         self.y_new = np.empty_like(self.y)
         self.context = in_blocks(np.empty((self.n, 0)) if context is None else context, self.dtype)
-        # Zeros, because a norm multiplies by zero what it leaves out.
+        # Zeros, because a norm multiplies the parts that it leaves out by zero.
         self.k_first, self.k_last = np.zeros((2, *self.y.shape), self.dtype)
 
     def rows_of(self, blocks):
-        """(N, S) rows from (blocks, S, ROWS)."""
+        """Return (N, S) rows from (blocks, S, ROWS)."""
         return blocks.transpose(0, 2, 1).reshape(-1, blocks.shape[1])[: self.n]
 
-    # What the solver needs
+    # The interface of the solver
 
     @property
     def size(self):
-        """How many numbers the state has."""
+        """The number of numbers in the state."""
         return self.n * self.y.shape[1]
 
     def is_finite(self):
-        """Whether all numbers of the state are."""
+        """Check that all numbers of the state are finite."""
         return np.isfinite(self.y).all()
 
     def squared_norm(self, weights, rtol, atol):
-        """sum (v / scale)^2 over all numbers, see :func:`squared_norms`."""
+        """Return sum (v / scale)^2 over all numbers, see :func:`squared_norms`."""
         sums = np.empty(len(self.y))
+        factors = np.array(weights)
         self.over_blocks(
             lambda begin, end: squared_norms(
-                self.y,
-                self.k_first,
-                self.k_last,
-                np.array(weights),
-                rtol,
-                atol,
-                self.n,
-                begin,
-                end,
-                sums,
+                self.y, self.k_first, self.k_last, factors, rtol, atol, self.n, begin, end, sums
             )
         )
         return sums.sum()
 
     def evaluate(self, method, t, h, first, last):
-        """Slopes ``first`` ... ``last`` - 1 of a step from the state."""
-        self.run(method, t, h, first, last, 0.0, 0.0, np.empty(0))
+        """Compute slopes ``first`` ... ``last`` - 1 of a step from the state."""
+        step = Step(t, h, method.a, method.c, first, last, method.b, method.e, 0.0, 0.0)
+        self.run(step, np.empty(0))
 
     def step(self, method, t, h, first, rtol, atol):
-        """Slopes from ``first`` on, the new state; returns the sum of (error / scale)^2."""
+        """Compute slopes from ``first`` on and the state; return the sum of (error / scale)^2."""
         errors = np.empty(len(self.y))
-        self.run(method, t, h, first, len(method.c), rtol, atol, errors)
+        last = len(method.c)
+        self.run(
+            Step(t, h, method.a, method.c, first, last, method.b, method.e, rtol, atol), errors
+        )
         return errors.sum()
 
     def accept(self):
-        """The new state becomes the state."""
+        """Replace the state by the new state."""
         self.y, self.y_new = self.y_new, self.y
 
     def reuse(self):
@@ -166,8 +164,10 @@ class Values:
         self.k_first, self.k_last = self.k_last, self.k_first
 
     def workspace(self, count, slopes):
-        """What a kernel works in: ``count`` times all layers but the last, twice the widest; two
-        columns of a block of the state; and so many slopes of a block.
+        """Return working memory for a kernel.
+
+        It is ``count`` times all layers but the last and twice the widest layer; two columns of a
+        block of the state; and ``slopes`` slopes of a block.
         """
         size = count * self.widths[:-1].sum() + 2 * self.widths.max()
         return (
@@ -184,32 +184,16 @@ class Values:
             lambda i: task(i * chunk, min((i + 1) * chunk, blocks)), -(-blocks // chunk), threads()
         )
 
-    def run(self, method, t, h, first, last, rtol, atol, errors):
+    def state(self, errors):
+        """Return the State that kernels take."""
+        return State(self.n, self.y, self.k_first, self.k_last, self.y_new, errors, self.context)
+
+    def run(self, step, errors):
+        """Compute the slopes of a step and, if ``errors`` are asked for, finish it."""
+        state = self.state(errors)
         self.over_blocks(
             lambda begin, end: stages(
-                self.theta,
-                self.widths,
-                self.activation,
-                self.context,
-                self.y,
-                self.k_first,
-                self.k_last,
-                t,
-                h,
-                method.a,
-                method.c,
-                first,
-                last,
-                self.n,
-                begin,
-                end,
-                method.b,
-                method.e,
-                rtol,
-                atol,
-                self.y_new,
-                errors,
-                *self.workspace(2, last),
+                self.layers, state, step, begin, end, *self.workspace(2, step.last)
             )
         )
 
@@ -217,8 +201,8 @@ class Values:
 class Derivatives(Values):
     """[z, its adjoint, cotangent of the context] of all rows, and the cotangents of the net.
 
-    The latter are sums over rows. They are kept as the kernel finds them: for weights,
-    biases, and the matrix of the trace; :meth:`net_of` hands the last on to the weights.
+    The latter are sums over rows in the kernel's form: for weights, biases, and the matrix of the
+    trace. :meth:`net_of` adds the matrix to the weights.
     """
 
     def __init__(self, net, context, fixed, activation, state, cotangent):
@@ -228,21 +212,23 @@ class Derivatives(Values):
         super().__init__(net, context, fixed, activation, rows.astype(state.dtype, copy=False))
         q = in_blocks(cotangent[:, dim:], self.dtype)[:, 0]
         missing = len(self.y) * ROWS - n
-        if missing:  # rows that are not there must not be summed
+        if missing:  # missing rows must not be summed
             q[-1, ROWS - missing :] = 0
             self.y[-1, dim:, ROWS - missing :] = 0
         self.q = q
         self.sums = self.sums_new = np.zeros(len(self.theta))
         self.vector = self.vector_new = self.vector_of(self.sums)
-        self.totals, self.latest = None, 0
+        self.totals: Any = None  # until the number of stages is known
+        self.latest = 0
 
     @property
     def size(self):
         return super().size + sum(array.size for layer in self.net for array in layer.values())
 
     def net_of(self, sums):
-        """Cotangents of the net as a list of layers."""
-        g_net, at = [], 0
+        """Return cotangents of the net as a list of layers."""
+        g_net: list = []
+        at = 0
         for layer in self.net:
             g_net.append({})
             for name in ("weight", "bias"):
@@ -283,47 +269,24 @@ class Derivatives(Values):
         self.totals[0] = self.totals[self.latest]
 
     def allocate(self, count):
-        """Sums over rows, of as many stages."""
+        """Allocate sums over rows for this number of stages."""
         blocks, size = len(self.y), len(self.theta)
         most = min(MOST_SUMS, max(2, LARGEST_SUMS // (count * size)))
         self.blocks_per_sum = -(-blocks // min(blocks, most))
         self.partial_sums = np.empty((-(-blocks // self.blocks_per_sum), count, size), self.dtype)
         self.totals = np.zeros((count, size))
 
-    def run(self, method, t, h, first, last, rtol, atol, errors):
+    def run(self, step, errors):
         if self.totals is None:
-            self.allocate(len(method.c))
-        blocks, chunk = len(self.y), self.blocks_per_sum
+            self.allocate(len(step.c))
+        blocks, chunk, state = len(self.y), self.blocks_per_sum, self.state(errors)
 
         def task(i):
-            stages_back(
-                self.theta,
-                self.widths,
-                self.activation,
-                self.context,
-                self.q,
-                self.y,
-                self.k_first,
-                self.k_last,
-                t,
-                h,
-                method.a,
-                method.c,
-                first,
-                last,
-                self.n,
-                i * chunk,
-                min((i + 1) * chunk, blocks),
-                method.b,
-                method.e,
-                rtol,
-                atol,
-                self.y_new,
-                errors,
-                *self.workspace(3, last),
-                self.partial_sums[i],
-            )
+            begin, end = i * chunk, min((i + 1) * chunk, blocks)
+            work = self.workspace(3, step.last)
+            stages_back(self.layers, state, self.q, step, begin, end, *work, self.partial_sums[i])
 
         share(task, len(self.partial_sums), threads())
+        first, last = step.first, step.last
         self.totals[first:last] = -self.partial_sums[:, first:last].sum(axis=0)
         self.latest = last - 1

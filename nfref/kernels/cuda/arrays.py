@@ -1,25 +1,24 @@
-"""Arrays on their way to the device and back, and the launch of a kernel."""
+"""Transfers of arrays to the device and back, and the launch of a kernel."""
 
 import warnings
 
 import numpy as np
-from numba import cuda
 
-from nfref.kernels.cuda.warp import block_for, lanes_for
+from nfref.kernels.cuda.warp import block_for, cuda, lanes_for
 from nfref.runtime.backends import require_cuda
 
 
 def to_device(*arrays):
-    """The arrays on the device, and whether the first came from the host.
+    """Return the arrays on the device, and True if the first came from the host.
 
-    Anything with ``__cuda_array_interface__`` (of CuPy, PyTorch, Numba) is used where it lies.
+    An object with ``__cuda_array_interface__`` (of CuPy, PyTorch, Numba) is used without a copy.
     """
     require_cuda()
     return [_on_device(array) for array in arrays], not _lies_there(arrays[0])
 
 
 def from_device(on_host, *arrays):
-    """Results, copied to the host if that is where the arguments came from."""
+    """Return the results, copied to the host if the arguments came from there."""
     return tuple(array.copy_to_host() if on_host else array for array in arrays)
 
 
@@ -28,16 +27,16 @@ def launch(kernel, blocks, threads, *arguments, shared=0):
     if blocks == 0:
         return
     with warnings.catch_warnings():
-        # All that is said here is that few blocks leave a device idle.
+        # The only warning here says that few blocks leave a device idle.
         warnings.simplefilter("ignore")
         configured = kernel[blocks, threads, 0, shared]
     configured(*arguments)
 
 
 def run_over_rows(kernel, rows, *arrays, real=None, flags=()):
-    """A kernel that takes rows (N, D) to rows (N, D) and a log-determinant (N,).
+    """Run a kernel that maps rows (N, D) to rows (N, D) and a log-determinant (N,).
 
-    Its arguments are the rows and the other arrays, ``real`` in their dtype where there is one, the
+    Its arguments are the rows and the other arrays, ``real`` in their dtype if there is one, the
     ``flags``, and the two results.
     """
     (rows, *arrays), on_host = to_device(rows, *arrays)

@@ -10,10 +10,8 @@ then the results stay there. Float32 and float64; all arguments have one dtype.
 
 import math
 
-from numba import cuda
-
 from nfref.kernels.cuda.arrays import run_over_rows
-from nfref.kernels.cuda.warp import ALL
+from nfref.kernels.cuda.warp import ALL, cuda
 
 # The twins ----------------------------------------------------------------------------------
 
@@ -42,7 +40,10 @@ def spline_coupling(direction, rows, knots, bound, circular):
 
 
 def affine(u, shift, log_scale, direction, out, log_det):
-    """x = z e^s + t (1), or z = (x - t) e^-s (-1); the log-determinant is sum s, or -sum s."""
+    """Compute x = z e^s + t (1), or z = (x - t) e^-s (-1).
+
+    The log-determinant is sum s, or -sum s.
+    """
     row = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
     total = u.dtype.type(0)
     if row < u.shape[0]:
@@ -65,7 +66,7 @@ def affine(u, shift, log_scale, direction, out, log_det):
 
 
 def additive(u, shift, direction, out, log_det):
-    """x = z + t (1), or z = x - t (-1); the log-determinant is 0."""
+    """Compute x = z + t (1), or z = x - t (-1); the log-determinant is 0."""
     row = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
     if row < u.shape[0]:
         j = cuda.threadIdx.x
@@ -78,10 +79,11 @@ def additive(u, shift, direction, out, log_det):
 
 
 def spline(u, x, y, s, d, bound, circular, direction, out, log_det):
-    """The curve of :mod:`nfref.transformers.rational_quadratic`, knots and slopes (K+1, N, D).
+    """Compute the curve of :mod:`nfref.transformers.rational_quadratic`.
 
-    Within [-B, B]; outside the identity, or the curve some whole turns away. In one piece,
-    because a function of its own would need a device to be compiled.
+    Knots and slopes are (K+1, N, D). The curve holds within [-B, B]; outside is the identity, or
+    the curve some whole turns away. It is one function, because a function of its own would need a
+    device to be compiled.
     """
     row = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
     zero, half, one = u.dtype.type(0), u.dtype.type(0.5), u.dtype.type(1)

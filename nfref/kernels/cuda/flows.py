@@ -52,7 +52,7 @@ TWINS = {
 
 
 def apply(flow, direction, params, rows, context):
-    """A flow in a direction; None for gradients, and where there is no coupling layer."""
+    """Apply a flow in a direction; return None for gradients, and without a coupling layer."""
     members = flow.members(direction)
     if (
         rows.dtype not in (np.float32, np.float64)

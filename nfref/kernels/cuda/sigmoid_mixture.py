@@ -9,10 +9,8 @@ its own numbers; none waits for another before the row is added up.
 
 import math
 
-from numba import cuda
-
 from nfref.kernels.cuda.arrays import run_over_rows
-from nfref.kernels.cuda.warp import ALL
+from nfref.kernels.cuda.warp import ALL, cuda
 from nfref.transformers.root import NEWTON_STEPS, STEPS
 
 
@@ -27,11 +25,11 @@ def logistic_coupling(direction, rows, a, b, units):
 
 
 def mixture(u, a, b, slope, offset, log_w, logistic, direction, out, log_det):
-    """y of x (-1), or the x that has it (1), and the sum of the logarithms of the slopes.
+    """Compute y of x (-1), or the x that has it (1), and the sum of the logarithms of the slopes.
 
-    The letters of NAF; of Flow++ (``logistic``) slope and offset are s and mu, and for NAF nobody
-    reads a and b. The search is that of :func:`nfref.transformers.root.increasing_root`, between
-    the smallest and the largest x at which a unit alone would have the value y. In one piece,
+    The letters are those of NAF. For Flow++ (``logistic``) slope and offset are s and mu; NAF does
+    not use a and b. The search is that of :func:`nfref.transformers.root.increasing_root`, between
+    the smallest and the largest x at which a unit alone has the value y. It is one function,
     because a function of its own would need a device to be compiled.
     """
     row = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
@@ -110,7 +108,7 @@ def mixture(u, a, b, slope, offset, log_w, logistic, direction, out, log_det):
                 done = new == x or (trusted and ahead <= eps * abs(new))
                 residue, last = abs(excess), step if trusted else zero
                 x, steps = new, steps + 1
-                # What is not a number will not become one.
+                # A NaN stays one.
                 searching = not done and steps < STEPS and value == value
             if direction == 1:
                 out[row, column] = x if value == value else none

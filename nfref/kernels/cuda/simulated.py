@@ -1,7 +1,7 @@
-"""What Numba's simulator lacks: exchanges between the lanes of a warp, and speed.
+"""Additions to Numba's simulator: exchanges between the lanes of a warp, and speed.
 
-The threads of a block are threads of Python. The simulator lets all of them run and looks again and
-again which ones wait at a barrier, which takes most of the time. Here they take turns.
+The threads of a block are threads of Python. The simulator lets all of them run and polls for those
+that wait at a barrier, which takes most of the time. Here one thread runs at a time.
 """
 
 import threading
@@ -10,11 +10,13 @@ import numpy as np
 from numba.cuda.simulator import kernel
 from numba.cuda.simulator.kernelapi import FakeCUDAModule
 
+from nfref.runtime.annotations import Any
+
 
 def shfl_xor_sync(mask, value, offset):
-    """The value of the lane whose number differs by the bits of ``offset``."""
-    thread = threading.current_thread()
-    # Two boards in turn: whoever writes on one again has seen all threads leave it.
+    """Return the value of the lane whose number differs by the bits of ``offset``."""
+    thread: Any = threading.current_thread()
+    # Two boards alternate: a thread that writes on one again has seen all threads leave it.
     thread.turn = not getattr(thread, "turn", False)
     board = thread._manager.__dict__.setdefault("boards", ({}, {}))[thread.turn]
     board[thread.thread_id] = value
@@ -23,12 +25,13 @@ def shfl_xor_sync(mask, value, offset):
 
 
 def syncwarp(mask=0xFFFFFFFF):
-    """A barrier for the whole block is one for each of its warps."""
-    threading.current_thread().syncthreads()
+    """Wait for the whole block, which includes each of its warps."""
+    thread: Any = threading.current_thread()
+    thread.syncthreads()
 
 
 class Thread(kernel.BlockThread):
-    """A thread that runs when it is told to, up to the next barrier or its end."""
+    """A thread that runs on request, up to the next barrier or its end."""
 
     ended = False
 
@@ -37,7 +40,7 @@ class Thread(kernel.BlockThread):
         self.may_run, self.has_run = threading.Lock(), threading.Lock()
         self.may_run.acquire()
         self.has_run.acquire()
-        self.start()  # and wait to be told
+        self.start()  # and wait for the first turn
 
     def run(self):
         self.may_run.acquire()
@@ -77,7 +80,7 @@ class Block(kernel.BlockManager):
 
 
 def complete_simulator():
-    """Give the simulator what it lacks."""
+    """Install the additions."""
     for function in (shfl_xor_sync, syncwarp):
         if not hasattr(FakeCUDAModule, function.__name__):
             setattr(FakeCUDAModule, function.__name__, staticmethod(function))

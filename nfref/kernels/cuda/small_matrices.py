@@ -12,10 +12,10 @@ meet in no bank. Float32 and float64, D up to ``LARGEST``.
 import math
 
 import numpy as np
-from numba import cuda, from_dtype
+from numba import from_dtype
 
 from nfref.kernels.cuda.arrays import from_device, launch, to_device
-from nfref.kernels.cuda.warp import ALL, THREADS, WARP, block_for, lanes_for
+from nfref.kernels.cuda.warp import ALL, THREADS, WARP, block_for, cuda, lanes_for
 from nfref.runtime.autograd_internals import Box
 
 LARGEST = 64
@@ -41,7 +41,7 @@ def log_abs_det(matrices):
 
 
 def log_abs_det_or_none(matrices):
-    """What the dispatch calls: None for derivatives, large matrices and complex numbers."""
+    """Return log |det|; None for derivatives, large matrices and complex numbers."""
     if (
         isinstance(matrices, Box)
         or matrices.shape[1] > LARGEST
@@ -52,7 +52,7 @@ def log_abs_det_or_none(matrices):
 
 
 def log_abs_det_of(dtype):
-    """The kernel for one dtype, which shared memory has to know beforehand."""
+    """Return the kernel for one dtype, which shared memory needs at compile time."""
     number = from_dtype(dtype)
 
     def log_abs_det(matrices, out):

@@ -5,7 +5,12 @@ two below their number. All threads of a block take part, also those that have n
 own: no kernel returns early.
 """
 
-from numba import config
+import numba.cuda
+
+from nfref.kernels.numba_internals import config
+from nfref.runtime.annotations import Any
+
+cuda: Any = numba.cuda  # its annotations do not fit the code of kernels
 
 THREADS = 128  # in a block: four warps
 WARP = 32
@@ -13,19 +18,19 @@ ALL = 0xFFFFFFFF  # the lanes that take part
 
 
 def lanes_for(dim):
-    """How many lanes share ``dim`` columns: the next power of two, a warp at most."""
+    """Return the number of lanes that share ``dim`` columns: a power of two, at most a warp."""
     return min(1 << (dim - 1).bit_length(), WARP)
 
 
 def block_for(n, lanes, most_warps=THREADS // WARP):
-    """Blocks and their threads (lanes, places), in whole warps, for n rows or matrices."""
+    """Return blocks and their threads (lanes, places), in whole warps, for n rows or matrices."""
     per_warp = WARP // lanes
     warps = max(1, min(most_warps, -(-n // per_warp)))
     places = warps * per_warp
     return -(-n // places), (lanes, places)
 
 
-if config.ENABLE_CUDASIM:  # type: ignore[attr-defined]
+if config.ENABLE_CUDASIM:
     from nfref.kernels.cuda.simulated import complete_simulator
 
     complete_simulator()

@@ -17,10 +17,9 @@ import math
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
 
 from nfref.kernels.jit import body, overloaded
-from nfref.kernels.numba_internals import ir
+from nfref.kernels.numba_internals import intrinsic, ir
 
 # log 2 in two parts (Cody and Waite 1980, Software Manual for the Elementary Functions), with
 # more digits together than a number has: 355/512, nine bits, so that its products with whole
@@ -29,44 +28,44 @@ LOG_TWO = 0.693359375, -2.121944400546905827679e-4
 
 
 def exp(x):
-    """e^x."""
+    """Return e^x."""
     with np.errstate(over="ignore"):
         return np.exp(x)
 
 
 def tanh(x):
-    """tanh x."""
+    """Return tanh x."""
     return math.tanh(x)
 
 
 def tanh_and_slope(x):
-    """tanh x and its slope 4 e^-2|x| / (1 + e^-2|x|)^2, to all digits where |tanh| is 1."""
+    """Return tanh x and its slope 4 e^-2|x| / (1 + e^-2|x|)^2, to all digits where |tanh| is 1."""
     tail = math.exp(-2 * abs(x))
     return math.tanh(x), 4 * tail / ((1 + tail) * (1 + tail))
 
 
 def softplus(x):
-    """log(1 + e^x)."""
+    """Return log(1 + e^x)."""
     return max(x, 0) + math.log1p(math.exp(-abs(x)))
 
 
 def exp_neg(x):
-    """e^-x, for x >= 0."""
+    """Return e^-x, for x >= 0."""
     return math.exp(-x)
 
 
 def one_minus_exp_neg(x):
-    """1 - e^-x, for x >= 0."""
+    """Return 1 - e^-x, for x >= 0."""
     return -math.expm1(-x)
 
 
 def log1p(x):
-    """log(1 + x), for 0 <= x <= 1."""
+    """Return log(1 + x), for 0 <= x <= 1."""
     return math.log1p(x)
 
 
 def log(x, excess):
-    """log x, for normal x > 0, from x and from x - 1, of which a caller may know more digits."""
+    """Return log x for normal x > 0, from x and x - 1; a caller may know more digits of x - 1."""
     return math.log1p(excess) if 0.5 < x < 2 else math.log(x) if x < math.inf else x
 
 
@@ -75,7 +74,7 @@ def log(x, excess):
 
 @intrinsic
 def power_of_two(typing, shifted):
-    """2^k from k + MAGIC."""
+    """Return 2^k from k + MAGIC."""
 
     def generate(context, builder, signature, arguments):
         bits, fraction, bias = (32, 23, 127) if shifted == types.float32 else (64, 52, 1023)
@@ -87,7 +86,7 @@ def power_of_two(typing, shifted):
 
 
 def _compiled_for(number, powers, magic, log_two, rest, largest, terms):
-    """All functions of one dtype.
+    """Return all functions of one dtype.
 
     powers, terms : the powers of r, and of s^2, after which what is left out is below half an ulp
     magic : 1.5 2^p, p the bits of a fraction; a sum with it has no bits below the ones
@@ -109,7 +108,7 @@ def _compiled_for(number, powers, magic, log_two, rest, largest, terms):
 
     @body
     def parts(x):
-        """(e^r - 1, k + MAGIC)."""
+        """Return (e^r - 1, k + MAGIC)."""
         shifted = x * per_log_two + magic
         k = shifted - magic
         r = (x - k * log_two) - k * rest
@@ -120,7 +119,10 @@ def _compiled_for(number, powers, magic, log_two, rest, largest, terms):
 
     @body
     def exp(x):
-        """The highest x with a finite e^x needs a k whose 2^k is not; so 2^(k-1) comes twice."""
+        """Return e^x.
+
+        The highest x with a finite e^x needs a k whose 2^k is not finite. So 2^(k-1) comes twice.
+        """
         inside = lowest if x < lowest else highest if x > highest else x  # a NaN stays one
         p, shifted = parts(inside)
         half = power_of_two(shifted - one)
@@ -129,7 +131,10 @@ def _compiled_for(number, powers, magic, log_two, rest, largest, terms):
 
     @body
     def falling(x):
-        """(p, 2^k) with e^-x = 2^k p + 2^k, for x >= 0; beyond ``largest`` they are those of it."""
+        """Return (p, 2^k) with e^-x = 2^k p + 2^k, for x >= 0.
+
+        Beyond ``largest`` they are those of ``largest``.
+        """
         p, shifted = parts(-(largest if x > largest else x))  # a NaN stays one
         return p, power_of_two(shifted)
 
@@ -145,7 +150,7 @@ def _compiled_for(number, powers, magic, log_two, rest, largest, terms):
 
     @body
     def tanh(x):
-        """tanh |x| = -e / (2 + e) with e = exp(-2 |x|) - 1."""
+        """Return tanh x by tanh |x| = -e / (2 + e) with e = exp(-2 |x|) - 1."""
         p, scale = falling(two * abs(x))
         e = scale * p + (scale - one)
         value = -e / (two + e)
@@ -153,7 +158,10 @@ def _compiled_for(number, powers, magic, log_two, rest, largest, terms):
 
     @body
     def tanh_and_slope(x):
-        """As tanh, and 4 (e + 1) / (2 + e)^2, where e + 1 is added up without the 1."""
+        """Return tanh x and 4 (e + 1) / (2 + e)^2.
+
+        The sum e + 1 is taken without the 1 in e.
+        """
         twice = two * abs(x)
         p, scale = falling(twice)
         e = scale * p + (scale - one)
@@ -163,7 +171,10 @@ def _compiled_for(number, powers, magic, log_two, rest, largest, terms):
 
     @body
     def log1p(x):
-        """2 (s + s^3/3 + s^5/5 + ...); one loop of seventeen terms would not be unrolled."""
+        """Return 2 (s + s^3/3 + s^5/5 + ...).
+
+        One loop of seventeen terms would not be unrolled.
+        """
         s = x / (two + x)
         square = s * s
         total = artanh[terms - 1]
@@ -175,7 +186,7 @@ def _compiled_for(number, powers, magic, log_two, rest, largest, terms):
 
     @intrinsic
     def split(typing, x):
-        """(m, k) of normal x > 0, with x = 2^k m and m from sqrt(1/2) to sqrt(2)."""
+        """Return (m, k) of normal x > 0, with x = 2^k m and m from sqrt(1/2) to sqrt(2)."""
 
         def generate(context, builder, signature, arguments):
             whole, real = ir.IntType(bits), arguments[0].type
@@ -196,7 +207,10 @@ def _compiled_for(number, powers, magic, log_two, rest, largest, terms):
 
     @body
     def log(x, excess):
-        """k log 2 + 2 artanh s, s = f / (2 + f), where f is m - 1, or x - 1 as given if k = 0."""
+        """Return k log 2 + 2 artanh s with s = f / (2 + f).
+
+        f is m - 1, or the given x - 1 if k = 0.
+        """
         m, k = split(x)
         f = excess if k == zero else m - one
         s = f / (two + f)

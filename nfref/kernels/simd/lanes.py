@@ -21,17 +21,17 @@ BYTES = 64
 
 
 def width_of(dtype):
-    """How many numbers of a dtype stand side by side."""
+    """Return the number of lanes of a dtype."""
     return BYTES // np.dtype(dtype).itemsize
 
 
 def load(flat, at):
-    """The lanes that start at ``at``, a multiple of their width."""
+    """Return the lanes that start at ``at``, a multiple of their width."""
     return flat[at : at + width_of(flat.dtype)].copy()
 
 
 def load_strided(flat, at, stride):
-    """The lanes at ``at``, ``at + stride``, ``at + 2 stride`` ..., from any place."""
+    """Return the lanes at ``at``, ``at + stride``, ``at + 2 stride`` ..., from any place."""
     return flat[at : at + stride * width_of(flat.dtype) : stride].copy()
 
 
@@ -66,32 +66,32 @@ def broadcast(flat, value):
 
 
 def where_longer(a, b, one, other):
-    """|a| > |b| ? one : other. A NaN in b stays the longest."""
+    """Return |a| > |b| ? one : other. A NaN in b stays the longest."""
     return np.where(np.abs(a) > np.abs(b), one, other)
 
 
 def none_longer(a, b):
-    """Whether |a| <= |b| in every lane."""
+    """Check that |a| <= |b| in every lane."""
     return bool(np.all(np.abs(a) <= np.abs(b)))
 
 
 def where_equal(a, b, one, other):
-    """a == b ? one : other."""
+    """Return a == b ? one : other."""
     return np.where(a == b, one, other)
 
 
 def absolute(a):
-    """|a|."""
+    """Return |a|."""
     return np.abs(a)
 
 
 def mantissa(a):
-    """m of a = m 2^e with 1 <= |m| < 2; zeros, infinities and NaN stay what they are."""
+    """Return m of a = m 2^e with 1 <= |m| < 2; keep zeros, infinities and NaN."""
     return np.where(np.isfinite(a), 2 * np.frexp(a)[0], a).astype(a.dtype)
 
 
 def exponent(a):
-    """e of a = m 2^e, see :func:`mantissa`; 0 for zeros, infinities and NaN."""
+    """Return e of a = m 2^e, see :func:`mantissa`; 0 for zeros, infinities and NaN."""
     return np.where(np.isfinite(a) & (a != 0), np.frexp(a)[1] - 1, 0).astype(a.dtype)
 
 
@@ -121,7 +121,7 @@ def _vector(context, lanes):
 
 
 def _place(context, builder, array_type, array, at):
-    """A pointer to number ``at`` of an array."""
+    """Return a pointer to number ``at`` of an array."""
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [at])
 
 
@@ -223,7 +223,7 @@ def absolute_of(context, builder, lanes, value):
 
 
 def _sizes(context, builder, signature, arguments):
-    """|a| and |b| of the first two arguments."""
+    """Return |a| and |b| of the first two arguments."""
     return (absolute_of(context, builder, signature.args[0], value) for value in arguments[:2])
 
 
@@ -246,7 +246,7 @@ def _where_equal(context, builder, signature, arguments):
 
 
 def split(context, builder, lanes, value):
-    """Mantissa and exponent by the bits of IEEE 754."""
+    """Return mantissa and exponent by the bits of IEEE 754."""
     bits, kept = lanes.dtype.bitwidth, {32: 23, 64: 52}[lanes.dtype.bitwidth]
     bias = 2 ** (bits - kept - 2) - 1
     integers = ir.VectorType(ir.IntType(bits), lanes.width)

@@ -22,10 +22,9 @@ import threading
 import numba
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
 
 from nfref.kernels.jit import address, body, compiles, kernel, reduction
-from nfref.kernels.numba_internals import binding, cgutils, ir
+from nfref.kernels.numba_internals import binding, cgutils, config, intrinsic, ir
 from nfref.kernels.simd.tiles import (
     BYTES,
     FLAT,
@@ -40,20 +39,22 @@ from nfref.kernels.simd.tiles import (
 )
 
 ROWS = 128  # rows of data in a block: activations of a few layers stay in the cache
-COLUMNS = 16  # a network takes so many at a time where a block is not full; no vector is longer
+COLUMNS = (
+    16  # columns that a network computes at a time if a block is not full; no vector is longer
+)
 
 
 def times(
     weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0, columns=ROWS
 ):
-    """out (fan_out, width) = keep * out + weight^T h, with h (fan_in, width); keep is 0 or 1.
+    """Compute out (fan_out, width) = keep * out + weight^T h, with h (fan_in, width).
 
-    In the first ``columns`` alone, one or some sixteens, where these are not ROWS; what the others
-    hold stays.
+    keep is 0 or 1. If ``columns`` is not ROWS, only the first columns, one or a multiple of
+    sixteen, are computed; the others keep their contents.
     """
     w, columns = (_part(weight, at, stride, fan_in, fan_out), width if columns == ROWS else columns)
     seen, part = _part(h, h_at, width, fan_in, columns), _part(out, out_at, width, fan_out, columns)
-    # BLAS takes the sums of a single column in another order.
+    # BLAS sums a single column in another order.
     product = w.T @ (seen if columns > 1 else seen.repeat(COLUMNS, axis=1))
     part[:] = part + product[:, :columns] if keep else product[:, :columns]
 
@@ -61,9 +62,10 @@ def times(
 def times_transposed(
     weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep, width=ROWS, columns=ROWS
 ):
-    """out (fan_in, width) = keep * out + weight g, with g (fan_out, width); keep is 0 or 1.
+    """Compute out (fan_in, width) = keep * out + weight g, with g (fan_out, width).
 
-    In the first ``columns`` alone, some sixteens, where these are not ROWS.
+    keep is 0 or 1. If ``columns`` is not ROWS, only the first columns, a multiple of sixteen, are
+    computed.
     """
     w, columns = (_part(weight, at, stride, fan_in, fan_out), width if columns == ROWS else columns)
     product = w @ _part(g, g_at, width, fan_out, columns)
@@ -72,16 +74,16 @@ def times_transposed(
 
 
 def add_outer(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS, columns=ROWS):
-    """weight (fan_in, fan_out) += h g^T, with h (fan_in, width) and g (fan_out, width).
+    """Add h g^T to weight (fan_in, fan_out), with h (fan_in, width) and g (fan_out, width).
 
-    g is 0 beyond the first ``columns`` of every ROWS, some sixteens.
+    g is 0 beyond the first ``columns`` of every ROWS, a multiple of sixteen.
     """
     w = _part(weight, at, stride, fan_in, fan_out)
     w += _part(h, h_at, width, fan_in, width) @ _part(g, g_at, width, fan_out, width).T
 
 
 def _part(flat, at, stride, rows, columns):
-    """A (rows, columns) view into a flat array, as uncompiled code sees it."""
+    """Return a (rows, columns) view into a flat array, for uncompiled code."""
     return np.lib.stride_tricks.as_strided(
         flat[at:], (rows, columns), (stride * flat.itemsize, flat.itemsize)
     )
@@ -92,60 +94,31 @@ def _times(
     weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0, columns=ROWS
 ):
     if columns == 1:
-        _call_column(
-            fan_out,
-            fan_in,
-            start_at(weight, at),
-            stride,
-            start_at(h, h_at),
-            keep,
-            start_at(out, out_at),
-        )
+        w, seen, to = start_at(weight, at), start_at(h, h_at), start_at(out, out_at)
+        _call_column(fan_out, fan_in, w, stride, seen, keep, to)
         return
-    _call_product(
-        fan_out,
-        fan_in,
-        start_at(weight, at),
-        1,
-        stride,
-        start_at(h, h_at),
-        keep,
-        start_at(out, out_at),
-        width,
-        width if columns == ROWS else columns,
-    )
+    w = start_at(weight, at)
+    seen = start_at(h, h_at)
+    to = start_at(out, out_at)
+    some = width if columns == ROWS else columns
+    _call_product(fan_out, fan_in, w, 1, stride, seen, keep, to, width, some)
 
 
 @compiles(times_transposed)
 def _times_transposed(
     weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep, width=ROWS, columns=ROWS
 ):
-    _call_product(
-        fan_in,
-        fan_out,
-        start_at(weight, at),
-        stride,
-        1,
-        start_at(g, g_at),
-        keep,
-        start_at(out, out_at),
-        width,
-        width if columns == ROWS else columns,
-    )
+    w = start_at(weight, at)
+    seen = start_at(g, g_at)
+    to = start_at(out, out_at)
+    some = width if columns == ROWS else columns
+    _call_product(fan_in, fan_out, w, stride, 1, seen, keep, to, width, some)
 
 
 @compiles(add_outer)
 def _add_outer(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS, columns=ROWS):
-    _call_outer_product(
-        fan_in,
-        fan_out,
-        start_at(h, h_at),
-        start_at(g, g_at),
-        start_at(weight, at),
-        stride,
-        width,
-        columns,
-    )
+    seen, back, w = start_at(h, h_at), start_at(g, g_at), start_at(weight, at)
+    _call_outer_product(fan_in, fan_out, seen, back, w, stride, width, columns)
 
 
 # By name -------------------------------------------------------------------------------------
@@ -180,7 +153,7 @@ def _call(function, pointer):
 
 
 def signatures(a):
-    """Those of the products, by their names, for pointers ``a``."""
+    """Return the signatures of the products by name, for pointers ``a``."""
     i = types.intp
     return {
         "product": types.void(i, i, a, i, i, a, i, a, i, i),
@@ -200,7 +173,7 @@ _COMPILING = threading.Lock()
 
 def ensure_compiled(dtype):
     """Compile the products of a dtype, or read them from the cache on disk."""
-    if dtype in _COMPILED or numba.config.DISABLE_JIT:
+    if dtype in _COMPILED or config.DISABLE_JIT:
         return
     with _COMPILING:
         for function, signature in compiled_for(dtype):
@@ -211,7 +184,7 @@ def ensure_compiled(dtype):
 
 
 def compiled_for(dtype):
-    """The products of a dtype, and their signatures."""
+    """Return the products of a dtype, and their signatures."""
     found = signatures(types.CPointer(numba.from_dtype(dtype)))
     return [
         (function, found[function.py_func.__name__])
@@ -220,7 +193,10 @@ def compiled_for(dtype):
 
 
 def pretend_compiled(dtype):
-    """For a process that compiles kernels and runs none: it does not have to wait for products."""
+    """Register the products of a dtype without compiling them.
+
+    A process that compiles kernels and runs none need not wait for products.
+    """
     for function, signature in compiled_for(dtype):
         binding.add_symbol(_name(function.py_func.__name__, signature), id(function))
 
@@ -234,7 +210,7 @@ _columns_of_rows = stack_of(ROWS * VECTORS)
 
 @kernel
 def product(m, k, a, a_m, a_k, b, keep, c, width, columns):
-    """c (m, width) = keep * c + a b in the first ``columns``, a number of whole vectors.
+    """Compute c (m, width) = keep * c + a b in the first ``columns``, a number of whole vectors.
 
     Steps a_m and a_k lead from row to row of a and along a row.
     """
@@ -242,50 +218,23 @@ def product(m, k, a, a_m, a_k, b, keep, c, width, columns):
     whole = columns // (VECTORS * lanes) * (VECTORS * lanes)
     for j in range(0, whole, VECTORS * lanes):
         for i in range(0, tall, TALL):
-            _tall_tile(
-                k,
-                start_at(a, i * a_m),
-                a_m,
-                a_k,
-                start_at(b, j),
-                width,
-                keep,
-                start_at(c, i * width + j),
-                width,
-            )
+            row, out = start_at(a, i * a_m), start_at(c, i * width + j)
+            _tall_tile(k, row, a_m, a_k, start_at(b, j), width, keep, out, width)
     flat = columns // (FLAT * lanes) * (FLAT * lanes)
     for i in range(tall, m):
         for j in range(0, flat, FLAT * lanes):
-            _flat_tile(
-                k,
-                start_at(a, i * a_m),
-                a_m,
-                a_k,
-                start_at(b, j),
-                width,
-                keep,
-                start_at(c, i * width + j),
-                width,
-            )
+            row, out = start_at(a, i * a_m), start_at(c, i * width + j)
+            _flat_tile(k, row, a_m, a_k, start_at(b, j), width, keep, out, width)
         for j in range(flat, columns, lanes):
-            _single_tile(
-                k,
-                start_at(a, i * a_m),
-                a_m,
-                a_k,
-                start_at(b, j),
-                width,
-                keep,
-                start_at(c, i * width + j),
-                width,
-            )
+            row, out = start_at(a, i * a_m), start_at(c, i * width + j)
+            _single_tile(k, row, a_m, a_k, start_at(b, j), width, keep, out, width)
     for j in range(whole, columns, lanes):
         _vector_of_columns(tall, k, a, a_m, a_k, start_at(b, j), keep, start_at(c, j), width)
 
 
 @body
 def _vector_of_columns(tall, k, a, a_m, a_k, b, keep, c, width):
-    """One vector of each of the first ``tall`` rows of c."""
+    """Compute one vector of each of the first ``tall`` rows of c."""
     high = tall // (TALL * VECTORS) * (TALL * VECTORS)
     for i in range(0, high, TALL * VECTORS):
         _high_tile(k, start_at(a, i * a_m), a_m, a_k, b, width, keep, start_at(c, i * width), width)
@@ -296,7 +245,7 @@ def _vector_of_columns(tall, k, a, a_m, a_k, b, keep, c, width):
 
 
 def _numbers_of_column(vectors, size):
-    """A compiled function for as many numbers of :func:`column` as these vectors hold."""
+    """Return a compiled function for the numbers of :func:`column` that these vectors hold."""
     tile, stack = tile_of(1, vectors, size), stack_of(vectors)
 
     @body
@@ -318,10 +267,10 @@ _many_numbers, _vector_of_numbers, _few_numbers, _one_number = (
 
 @kernel
 def column(m, k, a, a_k, b, keep, c):
-    """The first column of c (m, ROWS) = keep * c + a b; entry (m, k) of a stands at m + k a_k.
+    """Compute the first column of c (m, ROWS) = keep * c + a b; a[m, k] stands at m + k a_k.
 
-    Vectors hold numbers of one column of a, which one number of b multiplies; so no column is
-    computed that is not wanted. Every sum is taken as in :func:`product`, to the bit.
+    Vectors hold numbers of one column of a, times one number of b. So no other column is computed.
+    Every sum is taken as in :func:`product`, to the bit.
     """
     lanes, i = lanes_of(c), 0
     while i + VECTORS * lanes <= m:
@@ -341,9 +290,9 @@ def column(m, k, a, a_k, b, keep, c):
 
 @kernel
 def outer_product(fan_in, fan_out, h, g, weight, stride, width, there):
-    """weight += h g^T, with g transposed for some columns of the weight at a time.
+    """Add h g^T to weight, with g transposed for some columns of the weight at a time.
 
-    Of every ROWS the first ``there`` count, a number of whole vectors; g is 0 in the others.
+    The first ``there`` of every ROWS count, a number of whole vectors; g is 0 in the others.
     """
     lanes = lanes_of(weight)
     columns = VECTORS * lanes
@@ -360,17 +309,8 @@ def outer_product(fan_in, fan_out, h, g, weight, stride, width, there):
                         start_at(transposed, r * columns + first),
                         columns,
                     )
-            _add_columns(
-                fan_in,
-                some,
-                start_at(h, start),
-                width,
-                there,
-                transposed,
-                columns,
-                start_at(weight, j),
-                stride,
-            )
+            seen, w = start_at(h, start), start_at(weight, j)
+            _add_columns(fan_in, some, seen, width, there, transposed, columns, w, stride)
     _add_dots(whole, matrix_at(h, fan_in, width), matrix_at(g, fan_out, width), weight, stride)
 
 
@@ -383,35 +323,19 @@ def _add_columns(fan_in, some, h, width, there, transposed, columns, weight, str
             _tall_tile(there, row, width, 1, transposed, columns, 1, out, stride)
         else:
             for j in range(0, some, lanes):
-                _narrow_tile(
-                    there,
-                    row,
-                    width,
-                    1,
-                    start_at(transposed, j),
-                    columns,
-                    1,
-                    start_at(out, j),
-                    stride,
-                )
+                column, to = start_at(transposed, j), start_at(out, j)
+                _narrow_tile(there, row, width, 1, column, columns, 1, to, stride)
     for i in range(tall, fan_in):
         for j in range(0, some, lanes):
-            _single_tile(
-                there,
-                start_at(h, i * width),
-                width,
-                1,
-                start_at(transposed, j),
-                columns,
-                1,
-                start_at(weight, i * stride + j),
-                stride,
-            )
+            row = start_at(h, i * width)
+            column = start_at(transposed, j)
+            out = start_at(weight, i * stride + j)
+            _single_tile(there, row, width, 1, column, columns, 1, out, stride)
 
 
 @reduction
 def _add_dots(first, h, g, weight, stride):
-    """The columns from ``first`` on, too few to fill a vector: sums along the rows of data."""
+    """Add the columns from ``first`` on, too few for a vector: sums along the rows of data."""
     for i in range(len(h)):
         for j in range(first, len(g)):
             total = g.dtype.type(0)

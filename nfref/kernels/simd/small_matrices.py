@@ -46,12 +46,12 @@ TOGETHER = 8  # registers of determinants whose logarithms do not wait for each 
 
 
 def log_abs_det_or_none(matrices):
-    """See :func:`nfref.runtime.small_matrices.log_abs_det`; None for arrays without a twin."""
+    """Compute :func:`nfref.runtime.small_matrices.log_abs_det`; return None without a twin."""
     return log_abs_det(matrices) if _have_twin(matrices) else None
 
 
 def solve_or_none(matrices, rows):
-    """See :func:`nfref.runtime.small_matrices.solve`; None for arrays without a twin."""
+    """Compute :func:`nfref.runtime.small_matrices.solve`; return None without a twin."""
     return solve(matrices, rows) if _have_twin(matrices, rows) else None
 
 
@@ -69,7 +69,7 @@ def _have_twin(matrices, *others):
 
 @primitive
 def log_abs_det(matrices):
-    """See :func:`nfref.runtime.small_matrices.log_abs_det`."""
+    """Compute :func:`nfref.runtime.small_matrices.log_abs_det`."""
     matrices = np.ascontiguousarray(matrices)
     out = np.empty(len(matrices), matrices.dtype)
     dim = matrices.shape[1]
@@ -85,18 +85,21 @@ def log_abs_det(matrices):
 
 @primitive
 def solve(matrices, rows):
-    """See :func:`nfref.runtime.small_matrices.solve`."""
+    """Compute :func:`nfref.runtime.small_matrices.solve`."""
     return _solutions(matrices, rows[:, :, None])[:, :, 0]
 
 
 @primitive
 def inverse(matrices):
-    """A^-1 of each matrix, for the gradient of :func:`log_abs_det`."""
+    """Return A^-1 of each matrix, for the gradient of :func:`log_abs_det`."""
     return _solutions(matrices, np.eye(matrices.shape[1], dtype=matrices.dtype)[None])
 
 
 def _log_abs_det_vjp(value, matrices):
-    """d log|det A| = tr(A^-1 dA), so g_A = g A^-T."""
+    """Return the VJP.
+
+    d log|det A| = tr(A^-1 dA), so g_A = g A^-T.
+    """
 
     def back(g):
         inverses, g = _transposed(inverse(matrices)), g[:, None, None]
@@ -127,7 +130,7 @@ def _transposed(matrices):
 
 
 def _solutions(matrices, right):
-    """A^-1 R for matrices (N, D, D) and R (N, D, M), or (1, D, M), the same for all."""
+    """Return A^-1 R for matrices (N, D, D) and R (N, D, M), or (1, D, M), the same for all."""
     matrices, right = np.ascontiguousarray(matrices), np.ascontiguousarray(right, matrices.dtype)
     out = np.empty((len(matrices), *right.shape[1:]), matrices.dtype)
     dim, columns = right.shape[1:]
@@ -156,10 +159,10 @@ def _in_chunks(matrices, task):
 
 @kernel
 def _log_abs_det(matrices, column, start, stop, buffer, out):
-    """Of matrices start ... stop - 1, by mantissas and exponents, which do not overflow.
+    """Compute log |det| of matrices start ... stop - 1 by mantissas and exponents without overflow.
 
-    A^T has the same determinant as A, and its columns are what lies side by side in memory.
-    The smallest matrices give their size by the length of ``column``, others leave it out.
+    A^T has the same determinant as A, and its columns lie side by side in memory. The length of
+    ``column`` gives the size of the smallest matrices; it is None for others.
     """
     lanes, dim = BYTES // matrices.itemsize, matrices.shape[1]
     flat, size = matrices.reshape(matrices.size), dim * dim
@@ -183,7 +186,7 @@ def _log_abs_det(matrices, column, start, stop, buffer, out):
 
 @kernel
 def _solve(matrices, right, start, stop, buffer, out):
-    """Of systems start ... stop - 1."""
+    """Solve systems start ... stop - 1."""
     lanes, dim = BYTES // matrices.itemsize, matrices.shape[1]
     columns = right.shape[2]
     width = dim + columns
@@ -199,15 +202,15 @@ def _solve(matrices, right, start, stop, buffer, out):
 
 @body
 def fill(buffer, lanes, dim, column, flat, rows, columns, first):
-    """Arrays (rows, columns) of a flat array, from the ``first`` on, into a column and the next.
+    """Copy arrays (rows, columns), from the ``first`` on, into columns of the buffer.
 
-    Past the last one the last is taken again.
+    Past the last array the last is repeated.
     """
     size, apart = rows * columns, dim * lanes
     count = len(flat) // size
     if first + lanes <= count:
         whole = columns // lanes * lanes
-        # Processors foresee reading on, but not in several arrays by turns.
+        # Processors prefetch one array, but not several in turn.
         for k in range(0, lanes * size, lanes):
             prefetch(flat, (first + lanes) * size + k)
         for i in range(rows):
@@ -226,7 +229,7 @@ def fill(buffer, lanes, dim, column, flat, rows, columns, first):
 
 @body
 def drain(buffer, lanes, dim, column, flat, rows, columns, first, count):
-    """What stands from a column on becomes arrays first ... first + count - 1; see ``fill``."""
+    """Copy columns back to arrays first ... first + count - 1; see ``fill``."""
     size, apart = rows * columns, dim * lanes
     whole = columns // lanes * lanes if count == lanes else 0
     for i in range(rows):
@@ -278,7 +281,7 @@ def eliminate(buffer, lanes, dim, width):
 
 @body
 def longest(buffer, lanes, column, k, dim):
-    """The longest entry of a column from row k on, and its row."""
+    """Return the longest entry of a column from row k on, and its row."""
     largest, place = load(buffer, column + k * lanes), broadcast(buffer, k)
     for i in range(k + 1, dim):
         candidate = load(buffer, column + i * lanes)
@@ -305,7 +308,7 @@ def substitute_back(buffer, lanes, dim, width):
 
 @body
 def log_abs(like, product, power):
-    """log |product 2^power|, for m = 1 + f between 1 / sqrt 2 and sqrt 2 by a series.
+    """Return log |product 2^power|, for m = 1 + f between 1 / sqrt 2 and sqrt 2 by a series.
 
     log(1 + f) = 2 artanh s = 2 s + s R, with s = f / (2 + f) and R = 2 s^2 / 3 + 2 s^4 / 5 + ...;
     written f - (h - s (h + R)) with h = f^2 / 2, because f has no rounding error and s has.

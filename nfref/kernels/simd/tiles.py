@@ -6,10 +6,9 @@ factors where they stand: from b whole vectors of a row, from a single numbers.
 """
 
 from numba import types
-from numba.extending import intrinsic
 
 from nfref.kernels.jit import body, overloaded
-from nfref.kernels.numba_internals import binding, cgutils, ir, populate_array
+from nfref.kernels.numba_internals import binding, cgutils, intrinsic, ir, populate_array
 
 _FEATURES = binding.get_host_cpu_features()
 _WIDE = _FEATURES.get("avx512f", False)
@@ -23,7 +22,7 @@ TALL = 4
 
 @intrinsic
 def start_at(typing, numbers, at):
-    """A pointer to number ``at`` of an array, or from a pointer on."""
+    """Return a pointer to number ``at`` of an array, or from a pointer on."""
     is_array = isinstance(numbers, types.Array)
     pointer = types.CPointer(numbers.dtype)
 
@@ -38,7 +37,7 @@ def start_at(typing, numbers, at):
 
 @intrinsic
 def matrix_at(typing, pointer, rows, columns):
-    """The numbers from a pointer on as an array (rows, columns)."""
+    """Return the numbers from a pointer on as an array (rows, columns)."""
 
     def generate(context, builder, signature, arguments):
         return matrix(context, builder, signature.return_type, *arguments)
@@ -47,7 +46,7 @@ def matrix_at(typing, pointer, rows, columns):
 
 
 def matrix(context, builder, kind, data, rows, columns):
-    """An array of a kind that owns nothing, from values of LLVM's."""
+    """Return an array that owns nothing, from values of LLVM's."""
     view = context.make_array(kind)(context, builder)
     item = cgutils.intp_t(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
     populate_array(view, data, [rows, columns], [builder.mul(columns, item), item], item, None)
@@ -55,7 +54,7 @@ def matrix(context, builder, kind, data, rows, columns):
 
 
 def lanes_of(pointer):
-    """How many numbers a vector holds."""
+    """Return the number of numbers in a vector."""
 
 
 @overloaded(lanes_of)
@@ -65,10 +64,10 @@ def _lanes_of(pointer):
 
 
 def tile_of(rows, vectors, size=BYTES):
-    """A compiled c = keep * c + a b for ``rows`` rows and ``vectors`` vectors of c.
+    """Return a compiled c = keep * c + a b for ``rows`` rows and ``vectors`` vectors of c.
 
-    Entry (m, k) of a stands at m a_m + k a_k, rows of b and c are b_k and c_m apart. A vector
-    has ``size`` bytes, or one number where these are too few for it.
+    Entry (m, k) of a stands at m a_m + k a_k; rows of b and c are b_k and c_m apart. A vector has
+    ``size`` bytes, or one number if these are too few for it.
     """
 
     @intrinsic
@@ -134,10 +133,10 @@ def tile_of(rows, vectors, size=BYTES):
 
 @intrinsic
 def transpose(typing, a, stride, out, out_stride):
-    """out (L, L) = a^T, where L numbers fill a vector; ``stride`` numbers from row to row.
+    """Compute out (L, L) = a^T for L numbers in a vector; ``stride`` numbers from row to row.
 
-    Blocks off the diagonal change places: halves of the rows, then quarters, then single
-    numbers. Processors do that faster than other orders of the same shuffles.
+    Blocks off the diagonal change places: halves of the rows, then quarters, then single numbers.
+    Processors do that faster than other orders of the same shuffles.
     """
     signature = types.void(a, types.intp, out, types.intp)
     vector = _vector_of(a)
@@ -169,7 +168,7 @@ def transpose(typing, a, stride, out, out_stride):
 
 
 def stack_of(vectors):
-    """A compiled function that gives a kernel so many vectors on its stack, as a pointer."""
+    """Return a compiled function that gives a kernel ``vectors`` vectors on its stack."""
 
     @intrinsic
     def vectors_like(typing, pointer):

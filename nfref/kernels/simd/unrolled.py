@@ -27,12 +27,12 @@ from nfref.kernels.simd.lanes import (
 
 LARGEST = 8
 LIFT = 2.0**100  # beyond it, and below one over it, pivots are scaled: 2^127 is float32's limit
-# A product of eight pivots up to it, and down to one over it, is a normal number.
+# A product of eight pivots between one over it and it is a normal number.
 USUAL, USUAL_IN_FLOAT32 = 2.0**100, 2.0**15
 
 
 def eliminate(rows, lanes):
-    """Mantissa and exponent of the product of the pivots of ``rows``, a list of lists of lanes.
+    """Return mantissa and exponent of the product of the pivots of ``rows``, lists of lanes.
 
     ``lanes`` has what can be done with them.
     """
@@ -53,10 +53,10 @@ def eliminate(rows, lanes):
 
 
 def eliminate_usual(rows, lanes):
-    """Product of the pivots of ``rows``, and the shortest and the longest of these.
+    """Return the product of the pivots of ``rows``, and the shortest and the longest of these.
 
-    Where these two are within what is ``USUAL``, the product is, to the bit, what
-    :func:`eliminate` finds. For D = 4 it takes about half of the time.
+    If these two are within ``USUAL``, the product is, to the bit, the result of :func:`eliminate`.
+    For D = 4 it takes about half of the time.
     """
     where, one = lanes.where, lanes.broadcast(1.0)
     product = shortest = longest = one
@@ -86,7 +86,7 @@ def exchange(rows, k, lanes):
 
 
 def subtract(rows, k, factors):
-    """Row k as often from each row below as its factor says, right of column k."""
+    """Subtract row k times its factor from each row below, right of column k."""
     for row, factor in zip(rows[k + 1 :], factors, strict=True):
         for j in range(k + 1, len(rows)):
             row[j] = row[j] - factor * rows[k][j]
@@ -94,9 +94,9 @@ def subtract(rows, k, factors):
 
 @body
 def pivots(buffer, column):
-    """:func:`eliminate` for the rows at the front of ``buffer``, as many as ``column`` is long.
+    """Apply :func:`eliminate` to the first rows of ``buffer``, as many as ``column`` is long.
 
-    ``column`` is a tuple, so that its length is known to the compiler.
+    ``column`` is a tuple, so that the compiler knows its length.
     """
     product, shortest, longest = usual_pivots(buffer, column)
     limit = USUAL if buffer.itemsize == 8 else USUAL_IN_FLOAT32
@@ -108,13 +108,13 @@ def pivots(buffer, column):
 
 
 def usual_pivots(buffer, column):
-    """:func:`eliminate_usual` for the rows of a buffer; see :func:`pivots`."""
+    """Apply :func:`eliminate_usual` to the rows of a buffer; see :func:`pivots`."""
     with np.errstate(all="ignore"):  # where pivots are unusual nothing comes of it
         return eliminate_usual(_rows_of(buffer, column), Arrays(buffer))
 
 
 def any_pivots(buffer, column):
-    """:func:`eliminate` for the rows of a buffer; see :func:`pivots`."""
+    """Apply :func:`eliminate` to the rows of a buffer; see :func:`pivots`."""
     return eliminate(_rows_of(buffer, column), Arrays(buffer))
 
 
@@ -163,7 +163,7 @@ class Registers:
 
 
 class Register:
-    """Stands for a number; what is done to it becomes instructions."""
+    """A stand-in for a number; operations on it become instructions."""
 
     def __init__(self, registers, value):
         self.registers, self.value = registers, value
@@ -196,7 +196,7 @@ class Register:
 
 
 def _compile(function, elimination, count):
-    """``function``, which applies an elimination to the rows in a buffer, returns so many lanes."""
+    """Compile ``function``: an elimination of a buffer that returns ``count`` lanes."""
 
     def signature(buffer, column):
         return types.UniTuple(Lanes(buffer.dtype), count)(buffer, column)

@@ -1,14 +1,13 @@
 """Other libraries' flows as plain functions on NumPy arrays, in nfref's direction.
 
-Every adapter returns a dictionary of arguments for :func:`check_flow` or
-:func:`check_density`:
+Every adapter returns a dictionary of arguments for :func:`check_flow` or :func:`check_density`:
 
 >>> report = check_flow(**adapters.from_nflows(transform), dim=3, rng=rng)  # doctest: +SKIP
 
-``forward`` maps latent z to data x. Libraries whose objects map data to latent variables
-(nflows, FrEIA, zuko's flows) are turned around here. The libraries' own derivatives of log_det
-and log_prob by rows and context come along as ``gradient``. Nothing is imported before it is
-used; objects are copied before their dtype is changed.
+``forward`` maps latent z to data x. The objects of nflows, FrEIA and zuko's flows map data to
+latent variables; the adapters turn them around. ``gradient`` holds the library's own derivatives of
+log_det and log_prob by rows and context. An adapter imports its library when it is called, and
+copies an object before it changes the dtype.
 """
 
 import numpy as np
@@ -32,7 +31,7 @@ from nfref.oracle.adapters.nfref_flows import (
     from_nfref,
     from_nfref_density,
 )
-from nfref.oracle.adapters.parameters import of_adapter as _parameters_of_adapter
+from nfref.oracle.adapters.parameters import parameter_gradients as _parameter_gradients
 from nfref.oracle.adapters.shapes import event_shapes, with_event_shape
 from nfref.oracle.adapters.torch_arrays import torch_function
 from nfref.oracle.adapters.torch_libraries import (
@@ -95,23 +94,23 @@ def of(
     event_shape: Any = None,
     train: bool = False,
 ) -> dict[str, Any]:
-    """The adapter that fits an object, found by the module its class comes from.
+    """Return the arguments of a check, from the adapter for the module of the object's class.
 
     Parameters
     ----------
     thing : object
-        A flow of nfref (parameters are drawn), a transform or a distribution of another
-        library; a module or another object of one's own with ``log_prob`` and ``sample``, or
-        with ``forward`` and ``inverse``; a pair of functions of NumPy, torch or JAX, the last
-        compiled; a dictionary of arguments, or one callable.
+        A flow of nfref (with random parameters), a transform or a distribution of another
+        library; a module or another object of your own with ``log_prob`` and ``sample``, or
+        with ``forward`` and ``inverse``; a pair of functions of NumPy, torch or JAX (the last
+        are compiled); a dictionary of arguments, or one callable.
     rng : numpy.random.Generator
     dtype : numpy dtype
     context : (M, C) array, optional
-        Rows that the object is conditioned on.
+        Rows of context for the object.
     event_shape : tuple of int, or pair of such tuples, optional
-        The shape of one event, such as (C, H, W), where it is no vector; a pair where those of
-        z and x are told apart (:func:`with_event_shape`). The check asks for rows of ``dim``
-        numbers, which are given to the object in that shape.
+        The shape of one event, such as (C, H, W), if it is no vector; a pair if z and x have
+        different shapes (:func:`with_event_shape`). The check uses rows of ``dim`` numbers, and
+        the object gets them in that shape.
     train : bool
         Leave a flow of torch in training mode; evaluation otherwise.
 
@@ -143,7 +142,7 @@ def maker(
     train: Any = True,
     **options: Any,
 ) -> Callable[..., Any]:
-    """A function that makes a flow anew and adapts it: ``make=`` of ``check_flow``.
+    """Return a function that makes a new flow and adapts it: ``make=`` of ``check_flow``.
 
     Parameters
     ----------
@@ -162,7 +161,7 @@ def maker(
 
     def make():
         generator = np.random.default_rng(seed)
-        if options.get("event_shape") is not None:  # asked of one that is not kept: it stays fresh
+        if options.get("event_shape") is not None:  # from another flow: this one stays fresh
             shape, options["event_shape"] = options["event_shape"], None
             other = of(construct(), rng=generator, dtype=dtype, train=train, **options)
             options["event_shape"] = event_shapes(other, shape)
@@ -181,7 +180,7 @@ def parameter_gradients_of(
     direction: str = "inverse",
     context: Array | None = None,
 ) -> dict[str, Any]:
-    """The library's own derivatives by its parameters, for ``check_parameter_gradients``.
+    """Return the library's own derivatives by its parameters, for ``check_parameter_gradients``.
 
     >>> report = check_parameter_gradients(                                 # doctest: +SKIP
     ...     **adapters.parameter_gradients_of(flow, dim=3, rng=rng), rng=rng)
@@ -195,7 +194,7 @@ def parameter_gradients_of(
     rng : numpy.random.Generator
     dtype : numpy dtype
     direction : {"inverse", "forward"}
-        Of a flow: which of them is differentiated.
+        The direction of a flow that is differentiated.
     context : (M, C) array, optional
 
     Returns
@@ -211,7 +210,7 @@ def parameter_gradients_of(
     adapter, _ = _adapter_of(thing)
     if adapter is None:
         raise TypeError(f"parameters: cannot be reached in {type(thing).__name__}")
-    return _parameters_of_adapter(adapter, thing, dim, rng, dtype, direction, context)
+    return _parameter_gradients(adapter, thing, dim, rng, dtype, direction, context)
 
 
 def _functions(thing, rng, dtype, context, train):
@@ -238,6 +237,10 @@ def _functions(thing, rng, dtype, context, train):
         return _with_twin(own, own_functions, thing, dtype, {})
     if callable(thing) and not isinstance(thing, type):
         return functions_of((thing, None), dtype)
+    if isinstance(thing, type):
+        raise TypeError(
+            f"{thing.__name__} is a class: give an instance, or a function and --make (make=)"
+        )
     hint = (
         "; check_estimator_density (--density TABLE) takes it"
         if hasattr(thing, "score_samples") or hasattr(thing, "rvs")
@@ -250,13 +253,19 @@ def _functions(thing, rng, dtype, context, train):
 
 
 def _with_twin(functions, adapter, thing, dtype, options):
-    """With the float64 twin of a flow in float32, by which is judged what rounding hides."""
+    """Return the functions with a float64 twin, if the flow is in float32.
+
+    The twin decides where rounding hides the answer.
+    """
     twin = None if "log_prob" in functions else float64_twin(adapter, thing, dtype, options)
     return {**functions, "twin": twin} if twin else functions
 
 
 def _adapter_of(thing):
-    """The adapter for an object, and whether it takes a context; (None, False) if none fits."""
+    """Return the adapter for an object, and True if it takes a context.
+
+    Return (None, False) if none fits.
+    """
     for kind in type(thing).__mro__:
         name = f"{kind.__module__}.{kind.__name__}"
         for start, adapter, takes_context in _BY_NAME:
@@ -265,7 +274,7 @@ def _adapter_of(thing):
     return None, False
 
 
-# How a class's full name starts, its adapter, and whether that takes a context.
+# Prefix of a class's full name, its adapter, and True if that takes a context.
 _BY_NAME = (
     ("nfref.density.Density", drawn_density, False),
     ("nfref.flow.Flow", drawn_flow, True),

@@ -1,35 +1,40 @@
-"""Fitting somebody's estimator anew, and drawing from it with a seed, by whatever it takes."""
+"""Fit copies of an estimator and sample from it with a seed, by the methods and options it has."""
 
 import copy
 import inspect
 import sys
+from collections.abc import Mapping
 
 import numpy as np
 
+from nfref.runtime.annotations import Any, Array, Callable
 
-def has(thing, name):
+
+def has(thing: Any, name: str) -> bool:
+    """Check that an object has a method of this name."""
     return callable(getattr(thing, name, None))
 
 
-def as_numbers(answer):
-    """What a library returned as an array: tensors are cut off from their graph."""
+def as_numbers(answer: Any) -> Array:
+    """Return an answer as an array; detach tensors from their graph."""
     return np.asarray(answer.detach() if hasattr(answer, "detach") else answer)
 
 
-def is_copula(thing):
+def is_copula(thing: Any) -> bool:
+    """Check that an object is a vine or a pair copula of pyvinecopulib."""
     return type(thing).__module__.startswith("pyvinecopulib") and (
         type(thing).__name__ in ("Vinecop", "Bicop")
     )
 
 
-def fitted(thing, score, table):
-    """The object itself, or a copy fitted to the table where it has nothing to say yet."""
+def fitted(thing: Any, score: Callable, table: Array | None) -> Any:
+    """Return the object itself, or a copy fitted to the table if it was not fitted."""
     if table is None or not has(thing, "fit"):
         return thing
     try:
         score(thing, table[:2])
         return thing
-    except Exception as error:  # each library has its own way of saying so
+    except Exception as error:  # each library has its own error for it
         if type(error).__name__ not in (
             "NotFittedError",
             "AttributeError",
@@ -40,8 +45,8 @@ def fitted(thing, score, table):
         return fit_to(fresh(thing), table, None)
 
 
-def fresh(thing):
-    """A copy that was not fitted, whose random choices are the same each time."""
+def fresh(thing: Any) -> Any:
+    """Return a copy that was not fitted, whose random choices are the same each time."""
     if has(thing, "get_params"):
         options = copy.deepcopy(thing.get_params(deep=False))
         if options.get("random_state", 0) is None:
@@ -50,18 +55,23 @@ def fresh(thing):
     return copy.deepcopy(thing)
 
 
-def fit_to(thing, rows, weights):
-    given = {} if weights is None else {weight_name(thing.fit): weights}
+def fit_to(thing: Any, rows: Array, weights: Array | None) -> Any:
+    """Fit an object to rows, with weights if there are some, and return it."""
+    given: Any = {} if weights is None else {weight_name(thing.fit): weights}
     found = thing.fit(np.array(rows), **given)
     return thing if found is None else found
 
 
-def weight_name(fit):
+def weight_name(fit: Callable) -> str | None:
+    """Return the name of the option for weights; None if there is none."""
     return next((name for name in ("sample_weight", "weights") if name in parameters_of(fit)), None)
 
 
-def lengths_of(thing):
-    """Options that are bandwidths by name, or numbers other than 0 that are no counts."""
+def lengths_of(thing: Any) -> tuple[str, ...]:
+    """Return the names of options that may be lengths in the units of the table.
+
+    They are bandwidths by name or, if there are none, floats other than 0.
+    """
     options = thing.get_params(deep=False) if has(thing, "get_params") else vars(thing)
     bandwidths = tuple(name for name in options if name in ("bandwidth", "bw", "bw_method"))
     return bandwidths or tuple(
@@ -74,15 +84,16 @@ def lengths_of(thing):
     )
 
 
-def parameters_of(function):
+def parameters_of(function: Any) -> Mapping[str, Any]:
+    """Return the parameters of a function; an empty dictionary if they are unknown."""
     try:
         return inspect.signature(function).parameters
     except (TypeError, ValueError):
         return {}
 
 
-def sampler(thing):
-    """``sample(rng, n)``, or None where there is none."""
+def sampler(thing: Any) -> Callable | None:
+    """Return ``sample(rng, n)``; None if the object cannot sample."""
     draw = next(
         (getattr(thing, name) for name in ("sample", "rvs", "simulate") if has(thing, name)), None
     )
@@ -98,7 +109,7 @@ def sampler(thing):
         elif taken is not None:
             found = draw(n, **{taken: rng if taken == "rng" else seed})
         elif hasattr(thing, "random_state"):
-            seeded = copy.copy(thing)  # mixtures of scikit-learn draw by their own
+            seeded = copy.copy(thing)  # mixtures of scikit-learn sample by their own seed
             seeded.random_state = seed
             found = getattr(seeded, draw.__name__)(n)
         else:
@@ -112,18 +123,18 @@ def sampler(thing):
 
 
 def _refuses(draw):
-    """Whether drawing is said not to exist, as for some kernels of scikit-learn."""
+    """Check that sampling is not implemented, as for some kernels of scikit-learn."""
     try:
         draw(1)
     except NotImplementedError:
         return True
-    except Exception:  # whatever it is: for the check to find
+    except Exception:  # the check reports it
         return False
     return False
 
 
 def _with_global_seeds(draw, n, seed):
-    """By NumPy's and torch's global generators, left as they were."""
+    """Sample with NumPy's and torch's global generators, and restore their state."""
     state = np.random.get_state()  # noqa: NPY002 (the sampler's own)
     np.random.seed(seed)  # noqa: NPY002
     torch = sys.modules.get("torch")

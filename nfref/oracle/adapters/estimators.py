@@ -1,6 +1,6 @@
-"""Densities of tables as plain functions: whatever says log p of rows, draws rows, and is fitted.
+"""Densities of tables as plain functions: log p of rows, samples, and fits.
 
-What something is, is told by its methods:
+The methods of an object decide how it is adapted:
 
 =================================================== ============================================
 ``score_samples``, ``sample``, ``fit``              scikit-learn's densities, nfref's FlowDensity
@@ -34,7 +34,7 @@ from nfref.oracle.adapters.estimator_protocol import (
 )
 from nfref.runtime.annotations import Any, Array, Callable
 
-# Of scipy.stats: random rows that lie on a surface, or are no rows at all.
+# Distributions of scipy.stats whose rows lie on a surface, or that have no rows.
 NO_COLUMNS = (
     "dirichlet_frozen",
     "wishart_frozen",
@@ -69,19 +69,19 @@ class Estimator:
     conditional : callable or None
         ``conditional(rows, column, given)`` -> (N,): log p(column | the columns ``given``).
     order : tuple of int or None
-        The columns as the chain rule of ``log_prob`` takes them; all from left to right if None.
+        The order of the columns in the chain rule of ``log_prob``; from left to right if None.
     domain : (lower, upper) or None
-        Where the columns live.
+        The range of the columns.
     seeded : bool
-        Whether equal generators are to give equal samples.
+        True if equal generators must give equal samples.
     weighted : bool
-        Whether ``fit`` takes weights.
+        True if ``fit`` takes weights.
     of_probabilities : bool
-        log_prob is the logarithm of what was given as a probability, which may underflow.
+        True if log_prob is the logarithm of a probability, which may underflow.
     lengths : tuple of str
         Options with a number that may be a length in the units of the table.
     object : object
-        What is to be pickled; None for functions.
+        The object to be pickled; None for functions.
     """
 
     log_prob: Callable[..., Any]
@@ -98,24 +98,24 @@ class Estimator:
     object: Any = None
 
     @property
-    def takes_order(self):
-        """Whether ``log_prob`` can be asked for other orders of the chain rule."""
+    def takes_order(self) -> bool:
+        """True when ``log_prob`` takes other orders of the chain rule."""
         return "order" in parameters_of(self.log_prob)
 
 
 def estimator(thing: Any, table: Array | None = None) -> Estimator:
-    """An Estimator of what :mod:`nfref.oracle.adapters.estimators` lists.
+    """Return the Estimator of an object that :mod:`nfref.oracle.adapters.estimators` lists.
 
     Parameters
     ----------
     thing : object
     table : (N, D) array, optional
-        What it is fitted to, in a copy, where it was not fitted yet.
+        Rows to which a copy is fitted if the object was not fitted.
 
     Raises
     ------
     TypeError
-        If nothing of it is a density.
+        If it is no density.
     """
     if isinstance(thing, Estimator):
         return thing
@@ -148,7 +148,7 @@ def estimator(thing: Any, table: Array | None = None) -> Estimator:
     )
 
 
-# One kind after the other -------------------------------------------------------------------
+# Kinds of objects -----------------------------------------------------------------------------
 
 
 def _of_functions(given):
@@ -173,7 +173,7 @@ def _of_functions(given):
 
 
 def _chained(conditional, order):
-    """log_prob(rows, order=None): the sum of the factors of the chain rule."""
+    """Return log_prob(rows, order=None): the sum of the factors of the chain rule."""
     natural = order
 
     def log_prob(rows, order=None):
@@ -186,7 +186,7 @@ def _chained(conditional, order):
 
 
 def _of_chain(factors):
-    """Factors f(x_j, earlier columns), which stand for one order of the columns alone."""
+    """Return the Estimator of factors f(x_j, earlier columns), which have one order."""
 
     def conditional(rows, column, given):
         return as_numbers(factors[column](rows[:, column], rows[:, :column]))
@@ -198,7 +198,7 @@ def _of_chain(factors):
 
 
 def _of_scipy(thing):
-    """Frozen and new distributions, of one column or several, and gaussian_kde."""
+    """Adapt frozen and new distributions, of one column or several, and gaussian_kde."""
     name = type(thing).__name__
     if name in NO_COLUMNS:
         raise TypeError(
@@ -263,7 +263,7 @@ def _of_gaussian_kde(thing):
 
 
 def _log_probability(thing, rows):
-    """pomegranate's, which takes tensors of the dtype of its parameters."""
+    """Call pomegranate's method, which takes tensors of the dtype of its parameters."""
     import torch
 
     return thing.log_probability(torch.from_numpy(np.array(rows, dtype=np.float32)))

@@ -1,10 +1,9 @@
 """JAX's functions as functions of NumPy arrays, compiled, with JAX's own gradients.
 
-A compiled function is compiled again for every number of rows, and the oracle asks for some
-hundred. So batches are padded with copies of their last row to the next power of two, and what
-comes back is cut. Batches of no row and of one are not. What is lost: a fault that appears at
-certain batch sizes alone is seen at powers of two alone. ``padded=False`` asks every size as it
-is, without compiling.
+JAX compiles a function again for every number of rows, and the oracle uses some hundred. So batches
+are padded with copies of their last row to the next power of two, and the result is cut. Batches of
+no row and of one row are not padded. The price: a fault at certain batch sizes alone is found at
+powers of two alone. ``padded=False`` calls with every size unchanged, without compiling.
 """
 
 from functools import partial
@@ -12,25 +11,25 @@ from functools import partial
 import numpy as np
 
 from nfref.oracle.adapters.shapes import cast_attributes, conditioned, flow_arguments
-from nfref.runtime.annotations import Any, Callable, DTypeLike
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 SMALLEST = 16  # rows of a padded batch
 
 
-def padded_size(n):
-    """The number of rows that a batch of n is padded to."""
+def padded_size(n: int) -> int:
+    """Return the number of rows to which a batch of n is padded."""
     return n if n < 2 else max(SMALLEST, 1 << (n - 1).bit_length())
 
 
-def x64_for(dtype):
-    """JAX as its users have it who compute in ``dtype``: for float32, its own setting."""
+def x64_for(dtype: DTypeLike) -> Any:
+    """Return JAX's context manager for computing in ``dtype``; for float32 JAX's default."""
     import jax
 
     return jax.enable_x64(np.dtype(dtype) == np.float64)
 
 
-def computed_in(dtype, function):
-    """The function, run as JAX's users run it who compute in ``dtype``."""
+def computed_in(dtype: DTypeLike, function: Callable) -> Callable:
+    """Return the function with JAX set up for computing in ``dtype``."""
 
     def call(*arguments):
         with x64_for(dtype):
@@ -42,17 +41,17 @@ def computed_in(dtype, function):
 def jax_function(
     function: Callable[..., Any], padded: bool = False, dtype: DTypeLike = np.float64
 ) -> Any:
-    """A function of JAX arrays as one of NumPy arrays; float64 stays float64 inside.
+    """Return a function of JAX arrays as one of NumPy arrays; float64 stays float64 inside.
 
     Parameters
     ----------
     function : callable
         Arrays of N rows -> arrays of N rows.
     padded : bool
-        Compile it, and pad what it is given.
+        Compile it, and pad its arguments.
     dtype : numpy dtype
-        What is computed in. For float32 JAX is not told to allow float64, as its users do not
-        tell it either: with that, what a library makes of Python's numbers would be float64.
+        The dtype of the computation. For float32 JAX keeps its default, which forbids float64, as
+        for its users. Otherwise a library would turn Python's numbers into float64.
     """
     compiled: list = []
 
@@ -62,7 +61,7 @@ def jax_function(
         n = len(arrays[0])
         if padded:
             if not compiled:
-                # Methods of modules cannot be hashed, which jit asks of what it is given.
+                # jit needs a hashable function, and methods of modules are not hashable.
                 compiled.append(jax.jit(lambda *given: function(*given)))
             extra = padded_size(n) - n
             arrays = [
@@ -85,7 +84,7 @@ def _to_numpy(answer, n, padded):
 def row_gradient(
     number: Callable[..., Any], padded: bool = False, dtype: DTypeLike = np.float64
 ) -> Callable[..., Any]:
-    """JAX's derivative of one number a row by that row and, with a context, by its context.
+    """Return JAX's derivative of one number a row by that row and by its context, if any.
 
     Parameters
     ----------
@@ -111,8 +110,8 @@ def row_gradient(
     return jax_function(gradient, padded, dtype)
 
 
-def sampler(draw, dtype=np.float64):
-    """sample(rng, n) for a function of (key, n)."""
+def sampler(draw: Callable, dtype: DTypeLike = np.float64) -> Callable:
+    """Return sample(rng, n) for a function of (key, n)."""
 
     def sample(rng, n, *context):
         import jax
@@ -124,8 +123,8 @@ def sampler(draw, dtype=np.float64):
     return computed_in(dtype, sample)
 
 
-def in_dtype(thing, dtype):
-    """A copy whose floating arrays have ``dtype``: of a tree, or of an object's attributes."""
+def in_dtype(thing: Any, dtype: DTypeLike) -> Any:
+    """Return a copy whose floating arrays have ``dtype``, in a tree or an object's attributes."""
     import copy
 
     import jax
@@ -151,9 +150,15 @@ def _cast(leaf, dtype):
     return leaf.astype(dtype) if floating else leaf
 
 
-def flow_functions(forward=None, inverse=None, context=None, padded=False, dtype=np.float64):
-    """Arguments of ``check_flow`` from functions of JAX arrays -> (values, log_det)."""
-    options = {"padded": padded, "dtype": dtype}
+def flow_functions(
+    forward: Callable | None = None,
+    inverse: Callable | None = None,
+    context: Array | None = None,
+    padded: bool = False,
+    dtype: DTypeLike = np.float64,
+) -> dict[str, Any]:
+    """Return arguments of ``check_flow`` from functions of JAX arrays -> (values, log_det)."""
+    options: Any = {"padded": padded, "dtype": dtype}
     return flow_arguments(
         forward,
         inverse,
@@ -163,8 +168,14 @@ def flow_functions(forward=None, inverse=None, context=None, padded=False, dtype
     )
 
 
-def density_functions(log_prob, draw, context=None, padded=False, dtype=np.float64):
-    """Arguments of ``check_density`` from functions of JAX arrays."""
+def density_functions(
+    log_prob: Callable,
+    draw: Callable,
+    context: Array | None = None,
+    padded: bool = False,
+    dtype: DTypeLike = np.float64,
+) -> dict[str, Any]:
+    """Return arguments of ``check_density`` from functions of JAX arrays."""
     return conditioned(
         {
             "log_prob": jax_function(log_prob, padded, dtype),
@@ -176,7 +187,7 @@ def density_functions(log_prob, draw, context=None, padded=False, dtype=np.float
 
 
 def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
-    """Arguments of ``check_parameter_gradients`` for a number that a tree of JAX computes.
+    """Return arguments of ``check_parameter_gradients`` for a number of a JAX tree.
 
     Parameters
     ----------

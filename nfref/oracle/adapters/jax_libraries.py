@@ -1,7 +1,7 @@
 """flowjax, distrax, NumPyro and TensorFlow Probability on JAX.
 
-A library is described by what its objects do with JAX's arrays; all four have nfref's
-direction. Their functions are compiled and their batches padded
+A library is described by functions of JAX's arrays, made from its objects. All four have nfref's
+direction. The functions are compiled and their batches padded
 (:mod:`nfref.oracle.adapters.jax_arrays`) unless ``padded=False``.
 """
 
@@ -9,20 +9,29 @@ import numpy as np
 
 from nfref.oracle.adapters.jax_arrays import density_functions, flow_functions, in_dtype
 from nfref.oracle.adapters.shapes import for_all_rows, of_rows, row_by_row
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 
-def from_jax(forward, inverse=None, context=None, padded=True, dtype=np.float64):
-    """Functions of JAX arrays (N, D), and (N, C) with a context -> (values, log_det) or values.
+def from_jax(
+    forward: Callable | None,
+    inverse: Callable | None = None,
+    context: Array | None = None,
+    padded: bool = True,
+    dtype: DTypeLike = np.float64,
+) -> Any:
+    """Adapt functions of JAX arrays (N, D) -> (values, log_det) or values.
 
-    They are compiled, and batches padded, unless ``padded=False``.
+    With a context they also take its rows (N, C). The functions are compiled, and batches padded,
+    unless ``padded=False``.
     """
     return flow_functions(forward, inverse, context, padded, dtype)
 
 
-# What the libraries' objects do with JAX's arrays -------------------------------------------
+# Functions of JAX's arrays --------------------------------------------------------------------
 
 
-def flowjax_bijection(bijection):
+def flowjax_bijection(bijection: Any) -> Any:
+    """Return (forward, inverse) of a bijection on batches."""
     import jax
 
     return (
@@ -31,7 +40,9 @@ def flowjax_bijection(bijection):
     )
 
 
-def flowjax_distribution(distribution):
+def flowjax_distribution(distribution: Any) -> Any:
+    """Return (log_prob, draw) of a distribution."""
+
     def draw(key, n, *context):
         if context:
             return distribution.sample(key, (), *context)
@@ -40,17 +51,24 @@ def flowjax_distribution(distribution):
     return distribution.log_prob, draw
 
 
-def distrax_bijector(bijector):
-    """A bijector of single numbers is applied to every coordinate and summed."""
+def distrax_bijector(bijector: Any) -> Any:
+    """Return (forward, inverse) of a bijector.
+
+    A bijector of single numbers acts on every coordinate, and its log-derivatives are summed.
+    """
     return row_by_row(bijector.forward_and_log_det), row_by_row(bijector.inverse_and_log_det)
 
 
-def distrax_distribution(distribution):
+def distrax_distribution(distribution: Any) -> Any:
+    """Return (log_prob, draw) of a distribution."""
     return of_rows(distribution, lambda key, n: distribution.sample(seed=key, sample_shape=(n,)))
 
 
-def numpyro_transform(transform):
-    """A transform of single numbers is applied to every coordinate and summed."""
+def numpyro_transform(transform: Any) -> Any:
+    """Return (forward, inverse) of a transform.
+
+    A transform of single numbers acts on every coordinate, and its log-derivatives are summed.
+    """
 
     def there(rows):
         values = transform(rows)
@@ -63,15 +81,17 @@ def numpyro_transform(transform):
     return row_by_row(there), row_by_row(back)
 
 
-def numpyro_distribution(distribution):
+def numpyro_distribution(distribution: Any) -> Any:
+    """Return (log_prob, draw) of a distribution."""
     return of_rows(distribution, lambda key, n: distribution.sample(key, (n,)))
 
 
-def tfp_bijector(bijector):
-    """One log_det for all rows is TFP's convention where the Jacobian is constant.
+def tfp_bijector(bijector: Any) -> Any:
+    """Return (forward, inverse) of a bijector.
 
-    Bijectors cache what they computed; each direction is given arrays of its own, so that
-    the inverse is computed and not remembered.
+    TFP returns one log_det for all rows if the Jacobian is constant. Bijectors cache their results.
+    Each direction gets arrays of its own, so that the inverse is computed and not read from the
+    cache.
     """
 
     def there(z):
@@ -87,58 +107,72 @@ def tfp_bijector(bijector):
     return there, back
 
 
-def tfp_distribution(distribution):
+def tfp_distribution(distribution: Any) -> Any:
+    """Return (log_prob, draw) of a distribution."""
     return of_rows(distribution, lambda key, n: distribution.sample(n, seed=key))
 
 
-# The same as functions of arrays ------------------------------------------------------------
+# Functions of NumPy's arrays ------------------------------------------------------------------
 
 
-def from_flowjax(bijection, dtype=np.float64, context=None, padded=True):
-    """A bijection of flowjax on vectors, conditioned on rows of ``context`` if it takes some."""
+def from_flowjax(
+    bijection: Any, dtype: DTypeLike = np.float64, context: Array | None = None, padded: bool = True
+) -> Any:
+    """Adapt a bijection of flowjax on vectors; ``context`` conditions it if it takes one."""
     return flow_functions(*flowjax_bijection(in_dtype(bijection, dtype)), context, padded, dtype)
 
 
-def from_flowjax_distribution(distribution, dtype=np.float64, context=None, padded=True):
-    """A distribution of flowjax on vectors."""
+def from_flowjax_distribution(
+    distribution: Any,
+    dtype: DTypeLike = np.float64,
+    context: Array | None = None,
+    padded: bool = True,
+) -> Any:
+    """Adapt a distribution of flowjax on vectors."""
     return density_functions(
         *flowjax_distribution(in_dtype(distribution, dtype)), context, padded, dtype
     )
 
 
-def from_distrax(bijector, dtype=np.float64, padded=True):
-    """A bijector of distrax."""
+def from_distrax(bijector: Any, dtype: DTypeLike = np.float64, padded: bool = True) -> Any:
+    """Adapt a bijector of distrax."""
     return flow_functions(*distrax_bijector(in_dtype(bijector, dtype)), padded=padded, dtype=dtype)
 
 
-def from_distrax_distribution(distribution, dtype=np.float64, padded=True):
-    """A distribution of distrax."""
+def from_distrax_distribution(
+    distribution: Any, dtype: DTypeLike = np.float64, padded: bool = True
+) -> Any:
+    """Adapt a distribution of distrax."""
     return density_functions(
         *distrax_distribution(in_dtype(distribution, dtype)), padded=padded, dtype=dtype
     )
 
 
-def from_numpyro(transform, dtype=np.float64, padded=True):
-    """A transform of NumPyro."""
+def from_numpyro(transform: Any, dtype: DTypeLike = np.float64, padded: bool = True) -> Any:
+    """Adapt a transform of NumPyro."""
     return flow_functions(
         *numpyro_transform(in_dtype(transform, dtype)), padded=padded, dtype=dtype
     )
 
 
-def from_numpyro_distribution(distribution, dtype=np.float64, padded=True):
-    """A distribution of NumPyro."""
+def from_numpyro_distribution(
+    distribution: Any, dtype: DTypeLike = np.float64, padded: bool = True
+) -> Any:
+    """Adapt a distribution of NumPyro."""
     return density_functions(
         *numpyro_distribution(in_dtype(distribution, dtype)), padded=padded, dtype=dtype
     )
 
 
-def from_tfp(bijector, dtype=np.float64, padded=True):
-    """A bijector of TensorFlow Probability's JAX substrate, on vectors."""
+def from_tfp(bijector: Any, dtype: DTypeLike = np.float64, padded: bool = True) -> Any:
+    """Adapt a bijector of TensorFlow Probability's JAX substrate, on vectors."""
     return flow_functions(*tfp_bijector(in_dtype(bijector, dtype)), padded=padded, dtype=dtype)
 
 
-def from_tfp_distribution(distribution, dtype=np.float64, padded=True):
-    """A distribution of TensorFlow Probability's JAX substrate."""
+def from_tfp_distribution(
+    distribution: Any, dtype: DTypeLike = np.float64, padded: bool = True
+) -> Any:
+    """Adapt a distribution of TensorFlow Probability's JAX substrate."""
     return density_functions(
         *tfp_distribution(in_dtype(distribution, dtype)), padded=padded, dtype=dtype
     )

@@ -2,15 +2,16 @@
 
 from functools import partial
 
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Params
 from nfref.runtime.backends import backend, chosen
 
 
-def by_formula(function):
-    """The function by the formulas of nfref, or by the backend that is chosen around this call.
+def by_formula(function: Callable) -> Callable:
+    """Return the function, computed by formulas or by the backend chosen around this call.
 
-    Left to itself a batch takes formulas or twins by its size, and a check of both at once
-    would be one of neither. The checks call from threads of their own, which know nothing of
-    a choice made here.
+    Without a choice the size of a batch decides between formulas and twins, and one check would
+    test a mixture of both. The checks call from other threads, which do not inherit a choice made
+    here.
     """
     name = chosen() or "numpy"
 
@@ -21,28 +22,32 @@ def by_formula(function):
     return call
 
 
-def from_nfref(flow, params, context=None):
-    """A flow of nfref with its parameters; its formulas, unless a backend has been chosen."""
+def from_nfref(flow: Any, params: Params, context: Array | None = None) -> dict[str, Any]:
+    """Return the functions of a flow, by formulas unless a backend is chosen."""
     forward, inverse = (by_formula(partial(act, params)) for act in (flow.forward, flow.inverse))
-    functions = {"forward": forward, "inverse": inverse}
-    functions["twin"] = functions.copy()  # of rows in float64 it computes in float64
+    functions: dict[str, Any] = {"forward": forward, "inverse": inverse}
+    functions["twin"] = functions.copy()  # float64 rows are computed in float64
     return functions if context is None else {**functions, "context": context}
 
 
-def from_nfref_density(density, params):
-    """A Density or a base of nfref with its parameters; by its formulas, as a flow is."""
+def from_nfref_density(density: Any, params: Params) -> dict[str, Any]:
+    """Return the functions of a Density or a base with its parameters, as for a flow."""
     return {
         "log_prob": by_formula(partial(density.log_prob, params)),
         "sample": by_formula(partial(density.sample, params)),
     }
 
 
-def drawn_flow(flow, rng, dtype, context):
+def drawn_flow(
+    flow: Any, rng: Generator, dtype: DTypeLike, context: Array | None
+) -> dict[str, Any]:
+    """Return the functions of a flow with random parameters."""
     params = flow.init(rng)
-    if context is None and getattr(flow, "context_dim", 0):
+    if context is None and getattr(flow, "context_dim", 0) > 0:
         context = rng.standard_normal((8, flow.context_dim)).astype(dtype)
     return from_nfref(flow, params, context)
 
 
-def drawn_density(density, rng):
+def drawn_density(density: Any, rng: Generator) -> dict[str, Any]:
+    """Return the functions of a density with random parameters."""
     return from_nfref_density(density, density.init(rng))

@@ -1,12 +1,13 @@
-"""Derivatives by the parameters of another library's flow or density, as it computes them."""
+"""A library's own derivatives of a flow or density by its parameters."""
 
 import numpy as np
 
 from nfref.oracle.adapters import jax_arrays, jax_libraries, torch_arrays, torch_libraries
+from nfref.runtime.annotations import Any, Callable, DTypeLike, Generator
 
-ROWS = 24  # over which the number is taken
+ROWS = 24  # rows over which the number is averaged
 
-# Adapter -> what its objects do, in tensors or in JAX's arrays.
+# Adapter -> the function that turns its objects into functions of tensors or JAX's arrays.
 _FLOWS = {
     torch_libraries.from_nflows: torch_libraries.nflows_transform,
     torch_libraries.from_normflows: torch_libraries.normflows_flow,
@@ -26,12 +27,20 @@ _DENSITIES = {
 }
 
 
-def of_adapter(adapter, thing, dim, rng, dtype, direction, context):
-    """Arguments of :func:`nfref.oracle.check_parameter_gradients` for an object of a library.
+def parameter_gradients(
+    adapter: Callable,
+    thing: Any,
+    dim: int,
+    rng: Generator,
+    dtype: DTypeLike,
+    direction: str,
+    context: Any,
+) -> dict[str, Any]:
+    """Return arguments of ``check_parameter_gradients`` for an object of a library.
 
-    The number that is differentiated is a random weighting of values and log_det (of log_prob,
-    for a density) over some rows: a log_det that the library cuts off from its parameters, or
-    from the values, has another derivative than differences have.
+    The differentiated number is a random weighting of values and log_det (of log_prob, for a
+    density) over some rows. If the library detaches a log_det from its parameters, or from the
+    values, the derivative differs from the differences.
     """
     if adapter not in (*_FLOWS, *_DENSITIES):
         raise TypeError(f"parameters: cannot be reached through {adapter.__name__}")

@@ -1,21 +1,22 @@
-"""What libraries' objects have in common: shapes of events, log-determinants, attributes."""
+"""Common parts of the adapters: shapes of events, log-determinants, attributes."""
 
 import math
 
 import numpy as np
 
-from nfref.runtime.annotations import Any
+from nfref.runtime.annotations import Any, Array, Callable, Sequence
 
 
-def summed(log_det):
-    """One number a row, where a transform of single numbers gives a derivative a coordinate."""
+def summed(log_det: Any) -> Any:
+    """Return one number a row; sum the derivatives of a transform of single numbers."""
     return log_det.sum(-1) if getattr(log_det, "ndim", 0) == 2 else log_det
 
 
-def for_all_rows(log_det, rows):
-    """One number a row, where a library gives one for all: maps of constant Jacobian may.
+def for_all_rows(log_det: Any, rows: Array) -> Any:
+    """Return one number a row, for a library that gives one number for all rows.
 
-    To be used where the library documents that. The dtype stays what it was, to be judged.
+    Maps of constant Jacobian may do so; use this only if the library documents it. The dtype does
+    not change, because a check judges it.
     """
     if not hasattr(log_det, "ndim"):
         if hasattr(rows, "new_full"):  # torch
@@ -30,10 +31,10 @@ def for_all_rows(log_det, rows):
     return log_det
 
 
-def row_by_row(act, sums=True):
-    """A library's map rows -> (values, log_det), with one log_det a row.
+def row_by_row(act: Callable, sums: bool = True) -> Callable:
+    """Return a library's map rows -> (values, log_det), with one log_det a row.
 
-    Where ``sums``, a derivative a coordinate is summed.
+    If ``sums``, derivatives of single coordinates are summed.
     """
 
     def run(rows, *context):
@@ -43,10 +44,10 @@ def row_by_row(act, sums=True):
     return run
 
 
-def of_rows(distribution, sample):
-    """(log_prob, draw) of a distribution; one of single numbers is taken as one of one column.
+def of_rows(distribution: Any, sample: Callable) -> tuple[Callable, Callable]:
+    """Return (log_prob, draw) of a distribution; single numbers become rows of one column.
 
-    ``sample`` takes what ``draw`` takes, and draws events.
+    ``sample`` takes the arguments of ``draw`` and returns events.
     """
     width = len(distribution.event_shape)
 
@@ -60,8 +61,8 @@ def of_rows(distribution, sample):
     return log_prob, draw
 
 
-def cast_attributes(thing, cast, libraries, seen):
-    """Arrays in attributes of an object, and of what it is made of, as ``cast`` returns them."""
+def cast_attributes(thing: Any, cast: Callable, libraries: Sequence[str], seen: set[int]) -> None:
+    """Apply ``cast`` to arrays in attributes of an object and of its parts."""
     if id(thing) in seen or not hasattr(thing, "__dict__"):
         return
     seen.add(id(thing))
@@ -76,10 +77,16 @@ def cast_attributes(thing, cast, libraries, seen):
             cast_attributes(value, cast, libraries, seen)
 
 
-def flow_arguments(forward, inverse, context, as_arrays, row_gradient):
-    """Arguments of ``check_flow`` from functions of a library's arrays -> (values, log_det).
+def flow_arguments(
+    forward: Callable | None,
+    inverse: Callable | None,
+    context: Any,
+    as_arrays: Callable,
+    row_gradient: Callable,
+) -> dict[str, Any]:
+    """Return arguments of ``check_flow`` from functions of a library's arrays -> (values, log_det).
 
-    ``as_arrays`` makes functions of NumPy's arrays of them, ``row_gradient`` derivatives.
+    ``as_arrays`` turns them into functions of NumPy's arrays, ``row_gradient`` makes derivatives.
     """
 
     def log_det_of(function):
@@ -94,13 +101,15 @@ def flow_arguments(forward, inverse, context, as_arrays, row_gradient):
     return conditioned(functions, context)
 
 
-def conditioned(functions, context):
-    """Arguments of a check, with the context as an array if there is one."""
+def conditioned(functions: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Return arguments of a check, with the context as an array if there is one."""
     return functions if context is None else {**functions, "context": np.asarray(context)}
 
 
 def with_event_shape(functions: dict[str, Any], event_shape: Any) -> dict[str, Any]:
-    """Functions of ``(N, *event_shape)`` as functions of rows (N, D), D the product of the shape.
+    """Return functions of ``(N, *event_shape)`` as functions of rows (N, D).
+
+    D is the product of the shape.
 
     Parameters
     ----------
@@ -108,8 +117,9 @@ def with_event_shape(functions: dict[str, Any], event_shape: Any) -> dict[str, A
         Arguments of ``check_flow`` or ``check_density``, whose callables take and return events
         of that shape: images (C, H, W) for instance.
     event_shape : tuple of int, or pair of such tuples
-        Of the data x; a pair is that of the latent z, then of x. Where z has another shape than
-        x (squeezing, downsampling), and one alone is given, ``inverse`` is asked for it once.
+        The shape of the data x; a pair gives the shape of the latent z first. If z has another
+        shape than x (squeezing, downsampling) and you give one shape, one call of ``inverse``
+        finds the other.
 
     Returns
     -------
@@ -148,14 +158,14 @@ def with_event_shape(functions: dict[str, Any], event_shape: Any) -> dict[str, A
 
 
 def event_shapes(functions: dict[str, Any], event_shape: Any) -> tuple[tuple, tuple]:
-    """The shapes of one latent and of one event, as :func:`with_event_shape` is given them."""
+    """Return the shapes of one latent and one event from those of :func:`with_event_shape`."""
     event_shape = tuple(event_shape)
     if event_shape and isinstance(event_shape[0], (tuple, list)):
         latent_shape, event_shape = map(tuple, event_shape)
         return latent_shape, event_shape
     if functions.get("inverse") is None:
         return event_shape, event_shape
-    # Inside of every usual domain, and no two alike, for layers that look at their first batch.
+    # Inside of every usual domain, and no two alike, for layers that depend on their first batch.
     rows = np.random.default_rng(0).uniform(0.25, 0.75, (32, *event_shape))
     context = functions.get("context")
     given = [] if context is None else [np.resize(context, (32, np.shape(context)[1]))]
@@ -164,7 +174,7 @@ def event_shapes(functions: dict[str, Any], event_shape: Any) -> tuple[tuple, tu
             answer = functions["inverse"](*(array.astype(dtype) for array in (rows, *given)))
             found = np.shape(answer[0] if isinstance(answer, (tuple, list)) else answer)[1:]
         except Exception:
-            continue  # what it does not answer is for the check to say
+            continue  # the check reports the failure
         if math.prod(found) == math.prod(event_shape):
             return found, event_shape
     return event_shape, event_shape

@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 
 from nfref.oracle.adapters.shapes import cast_attributes, conditioned, flow_arguments
-from nfref.runtime.annotations import Any, Callable, DTypeLike
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 
-def torch_function(function):
-    """A function of tensors as one of arrays; tensors share the arrays' memory.
+def torch_function(function: Callable) -> Callable:
+    """Return a function of tensors as one of arrays; tensors share the arrays' memory.
 
-    Gradients stay switched on: flows that differentiate inside of themselves need them.
+    Gradients stay switched on: flows that differentiate internally need them.
     """
 
     def call(*arrays):
@@ -28,12 +28,13 @@ def torch_function(function):
     return call
 
 
-def to_numpy(part):
+def to_numpy(part: Any) -> Any:
+    """Return a tensor as an array, detached from its graph."""
     return part.detach().numpy() if hasattr(part, "detach") else part
 
 
 def row_gradient(number: Callable[..., Any]) -> Callable[..., Any]:
-    """Torch's derivative of one number a row by that row and, with a context, by its context.
+    """Return torch's derivative of one number a row by that row and by its context, if any.
 
     Parameters
     ----------
@@ -43,8 +44,8 @@ def row_gradient(number: Callable[..., Any]) -> Callable[..., Any]:
     Returns
     -------
     callable
-        Arrays -> (N, D), or ((N, D), (N, C)). Zeros where torch knows of no dependence: whether
-        there is one is for the check to find out.
+        Arrays -> (N, D), or ((N, D), (N, C)). Zeros if torch knows of no dependence; the check
+        finds out if there is one.
     """
 
     def gradient(*arrays):
@@ -67,10 +68,11 @@ def row_gradient(number: Callable[..., Any]) -> Callable[..., Any]:
     return gradient
 
 
-def sampler(draw, dtype=np.float64):
-    """sample(rng, n) for a function of n that uses torch's global generator, left as it was.
+def sampler(draw: Any, dtype: DTypeLike = np.float64) -> Callable:
+    """Return sample(rng, n) for a function of n that uses torch's global generator.
 
-    Bases draw in torch's default dtype, which is set to ``dtype`` for the call.
+    The state of the generator is restored. Bases sample in torch's default dtype, which is set to
+    ``dtype`` for the call.
     """
 
     def sample(rng, n, *context):
@@ -88,18 +90,19 @@ def sampler(draw, dtype=np.float64):
     return sample
 
 
-def torch_dtype(dtype):
+def torch_dtype(dtype: DTypeLike) -> Any:
+    """Return torch's name of a dtype."""
     import torch
 
     return torch.float32 if np.dtype(dtype) == np.float32 else torch.float64
 
 
-def in_dtype(thing, dtype, train=False):
-    """A copy whose floating parameters, buffers and other tensors have ``dtype``.
+def in_dtype(thing: Any, dtype: DTypeLike, train: bool = False) -> Any:
+    """Return a copy whose floating parameters, buffers and other tensors have ``dtype``.
 
-    Modules are set to evaluation, unless ``train``, and their parameters are frozen, so that no
-    graph is kept of calls that nobody differentiates. Distributions and transforms keep their
-    tensors in plain attributes; those are found, also in what they are made of.
+    Modules are set to evaluation, unless ``train``, and their parameters are frozen, so that torch
+    keeps no graphs. Distributions and transforms keep their tensors in plain attributes; those are
+    cast too, also in their parts.
     """
     import torch
 
@@ -116,7 +119,10 @@ def in_dtype(thing, dtype, train=False):
 
 
 def _copied(thing):
-    """A deep copy. Torch's pickling drops ``_inv``, which all of an inverse transform is."""
+    """Return a deep copy.
+
+    Torch's pickling drops ``_inv``, which is the whole state of an inverse transform.
+    """
     from torch.distributions import transforms
 
     kind = transforms._InverseTransform
@@ -143,13 +149,20 @@ def _cast(value, dtype):
     return value.detach().to(dtype) if casts else value
 
 
-def flow_functions(forward=None, inverse=None, context=None):
-    """Arguments of ``check_flow`` from functions ``(rows, *context) -> (values, log_det)``."""
+def flow_functions(
+    forward: Callable | None = None, inverse: Callable | None = None, context: Array | None = None
+) -> dict[str, Any]:
+    """Return arguments of ``check_flow`` from ``(rows, *context) -> (values, log_det)``."""
     return flow_arguments(forward, inverse, context, torch_function, row_gradient)
 
 
-def density_functions(log_prob, draw, dtype=np.float64, context=None):
-    """Arguments of ``check_density`` from tensor functions."""
+def density_functions(
+    log_prob: Callable,
+    draw: Callable | None,
+    dtype: DTypeLike = np.float64,
+    context: Array | None = None,
+) -> dict[str, Any]:
+    """Return arguments of ``check_density`` from tensor functions."""
     return conditioned(
         {
             "log_prob": torch_function(log_prob),
@@ -161,7 +174,7 @@ def density_functions(log_prob, draw, dtype=np.float64, context=None):
 
 
 def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
-    """Arguments of ``check_parameter_gradients`` for a number that a module computes.
+    """Return arguments of ``check_parameter_gradients`` for a number of a module.
 
     Parameters
     ----------

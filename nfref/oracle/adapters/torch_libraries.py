@@ -1,29 +1,37 @@
 """nflows, normflows, FrEIA, torch.distributions, Pyro and zuko.
 
-A library is described by what its objects do with tensors, in nfref's direction: forward maps
-latent z to data x. What nflows, FrEIA and the flows of zuko call forward maps data to latent.
+A library is described by functions of tensors, made from its objects, in nfref's direction: forward
+maps latent z to data x. In nflows, FrEIA and the flows of zuko, forward maps data to latent.
 """
 
 import numpy as np
 
 from nfref.oracle.adapters.shapes import for_all_rows, of_rows, row_by_row
 from nfref.oracle.adapters.torch_arrays import density_functions, flow_functions, in_dtype
-from nfref.runtime.annotations import Any, Array, DTypeLike
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 
-def from_torch(forward, inverse=None, context=None):
-    """Functions of tensors (N, D), and (N, C) with a context -> (values, log_det) or values."""
+def from_torch(
+    forward: Callable | None, inverse: Callable | None = None, context: Array | None = None
+) -> Any:
+    """Adapt functions of tensors (N, D) -> (values, log_det) or values.
+
+    With a context they also take its rows (N, C).
+    """
     return flow_functions(forward, inverse, context)
 
 
-# What the libraries' objects do with tensors ------------------------------------------------
+# Functions of tensors -------------------------------------------------------------------------
 
 
-def nflows_transform(transform):
+def nflows_transform(transform: Any) -> Any:
+    """Return (forward, inverse) of a transform."""
     return (lambda z, *c: transform.inverse(z, *c), lambda x, *c: transform(x, *c))
 
 
-def nflows_distribution(distribution):
+def nflows_distribution(distribution: Any) -> Any:
+    """Return (log_prob, draw) of a distribution."""
+
     def draw(n, *context):
         if not context:
             return distribution.sample(n)
@@ -32,13 +40,19 @@ def nflows_distribution(distribution):
     return distribution.log_prob, draw
 
 
-def normflows_flow(flow):
-    """One log_det for all rows is normflows' convention, as in its LU and affine layers."""
+def normflows_flow(flow: Any) -> Any:
+    """Return (forward, inverse) of a flow.
+
+    Some layers of normflows, such as LU and affine ones, return one log_det for all rows.
+    """
     return row_by_row(flow, sums=False), row_by_row(flow.inverse, sums=False)
 
 
-def normflows_distribution(distribution):
-    """Flows of normflows and their bases: ``sample`` and ``forward`` return (x, log_prob)."""
+def normflows_distribution(distribution: Any) -> Any:
+    """Return (log_prob, draw) of a flow or a base.
+
+    ``sample`` and ``forward`` of normflows return (x, log_prob).
+    """
 
     def draw(n, *context):
         draws = getattr(distribution, "sample", distribution)(n, *context)
@@ -47,10 +61,11 @@ def normflows_distribution(distribution):
     return distribution.log_prob, draw
 
 
-def freia_module(module):
-    """Modules take and return tuples of tensors, graphs tensors.
+def freia_module(module: Any) -> Any:
+    """Return (forward, inverse) of a module or graph.
 
-    Modules of constant Jacobian return one log_det for all rows, which graphs add to the others.
+    Modules take and return tuples of tensors, graphs tensors. Modules of constant Jacobian return
+    one log_det for all rows, which graphs add to the others.
     """
     is_graph = hasattr(module, "node_list") or hasattr(module, "module_list")
 
@@ -64,8 +79,11 @@ def freia_module(module):
     return lambda z, *c: run(True, z, *c), lambda x, *c: run(False, x, *c)
 
 
-def torch_transform(transform):
-    """Transforms of single numbers (``event_dim`` 0) give a log-derivative a coordinate."""
+def torch_transform(transform: Any) -> Any:
+    """Return (forward, inverse) of a transform.
+
+    Transforms of single numbers (``event_dim`` 0) give a log-derivative for each coordinate.
+    """
 
     def given(context):
         return transform.condition(*context) if context else transform
@@ -82,12 +100,13 @@ def torch_transform(transform):
     )
 
 
-def torch_distribution(distribution):
+def torch_distribution(distribution: Any) -> Any:
+    """Return (log_prob, draw) of a distribution."""
     return of_rows(distribution, lambda n: distribution.sample((n,)))
 
 
-def zuko_flow(lazy):
-    """Lazy transforms and flows, which are made for each context."""
+def zuko_flow(lazy: Any) -> Any:
+    """Return (forward, inverse) of a lazy transform or flow, which is made for each context."""
 
     def transform_of(context):
         made = lazy(*context)
@@ -99,8 +118,8 @@ def zuko_flow(lazy):
     )
 
 
-def zuko_distribution(lazy):
-    """The distributions that a flow of zuko makes, one for each context."""
+def zuko_distribution(lazy: Any) -> Any:
+    """Return (log_prob, draw) of a flow, whose distribution is made for each context."""
 
     def draw(n, *context):
         made = lazy(*context)
@@ -109,31 +128,41 @@ def zuko_distribution(lazy):
     return lambda x, *c: lazy(*c).log_prob(x), draw
 
 
-# The same as functions of arrays ------------------------------------------------------------
+# Functions of NumPy's arrays ------------------------------------------------------------------
 
 
-def from_nflows(transform, dtype=np.float64, context=None, train=False):
-    """A transform of nflows, conditioned on rows of ``context`` if it takes some."""
+def from_nflows(
+    transform: Any, dtype: DTypeLike = np.float64, context: Array | None = None, train: bool = False
+) -> Any:
+    """Adapt a transform of nflows; ``context`` conditions it if it takes one."""
     return flow_functions(*nflows_transform(in_dtype(transform, dtype, train)), context)
 
 
-def from_nflows_distribution(distribution, dtype=np.float64, context=None):
-    """A flow or a distribution of nflows, as a density."""
+def from_nflows_distribution(
+    distribution: Any, dtype: DTypeLike = np.float64, context: Array | None = None
+) -> Any:
+    """Adapt a flow or a distribution of nflows, as a density."""
     return density_functions(*nflows_distribution(in_dtype(distribution, dtype)), dtype, context)
 
 
-def from_normflows(flow, dtype=np.float64, context=None, train=False):
-    """A flow of normflows; its directions are nfref's."""
+def from_normflows(
+    flow: Any, dtype: DTypeLike = np.float64, context: Array | None = None, train: bool = False
+) -> Any:
+    """Adapt a flow of normflows; its directions are nfref's."""
     return flow_functions(*normflows_flow(in_dtype(flow, dtype, train)), context)
 
 
-def from_normflows_distribution(distribution, dtype=np.float64, context=None):
-    """A ``NormalizingFlow`` or a base distribution of normflows, as a density."""
+def from_normflows_distribution(
+    distribution: Any, dtype: DTypeLike = np.float64, context: Array | None = None
+) -> Any:
+    """Adapt a ``NormalizingFlow`` or a base distribution of normflows, as a density."""
     return density_functions(*normflows_distribution(in_dtype(distribution, dtype)), dtype, context)
 
 
-def from_freia(module, dtype=np.float64, context=None, train=False):
-    """A module or graph of FrEIA."""
+def from_freia(
+    module: Any, dtype: DTypeLike = np.float64, context: Array | None = None, train: bool = False
+) -> Any:
+    """Adapt a module or graph of FrEIA."""
     return flow_functions(*freia_module(in_dtype(module, dtype, train)), context)
 
 
@@ -144,7 +173,7 @@ def from_torch_transform(
     context: Array | None = None,
     train: bool = False,
 ) -> Any:
-    """A transform of torch.distributions, Pyro or zuko.
+    """Adapt a transform of torch.distributions, Pyro or zuko.
 
     Parameters
     ----------
@@ -161,16 +190,20 @@ def from_torch_transform(
     return flow_functions(*((back, there) if data_to_latent else (there, back)), context)
 
 
-def from_torch_distribution(distribution, dtype=np.float64):
-    """A distribution of torch.distributions, Pyro or zuko whose events are vectors."""
+def from_torch_distribution(distribution: Any, dtype: DTypeLike = np.float64) -> Any:
+    """Adapt a distribution of torch.distributions, Pyro or zuko whose events are vectors."""
     return density_functions(*torch_distribution(in_dtype(distribution, dtype)), dtype)
 
 
-def from_zuko(flow, dtype=np.float64, context=None, train=False):
-    """A flow or a lazy transform of zuko, conditioned on ``context`` rows if it takes some."""
+def from_zuko(
+    flow: Any, dtype: DTypeLike = np.float64, context: Array | None = None, train: bool = False
+) -> Any:
+    """Adapt a flow or a lazy transform of zuko; ``context`` conditions it if it takes one."""
     return flow_functions(*zuko_flow(in_dtype(flow, dtype, train)), context)
 
 
-def from_zuko_distribution(flow, dtype=np.float64, context=None):
-    """A flow of zuko as a density."""
+def from_zuko_distribution(
+    flow: Any, dtype: DTypeLike = np.float64, context: Array | None = None
+) -> Any:
+    """Adapt a flow of zuko as a density."""
     return density_functions(*zuko_distribution(in_dtype(flow, dtype)), dtype, context)

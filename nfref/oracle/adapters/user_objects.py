@@ -1,4 +1,4 @@
-"""One's own flow or density: a module of torch, functions of JAX, an object with log_prob."""
+"""The user's own flow or density: a module of torch, functions of JAX, an object with log_prob."""
 
 import sys
 import types
@@ -9,15 +9,15 @@ from nfref.oracle.adapters import jax_arrays
 from nfref.oracle.adapters.estimator_protocol import as_numbers, has, parameters_of, sampler
 from nfref.oracle.adapters.jax_libraries import from_jax
 from nfref.oracle.adapters.torch_arrays import density_functions, flow_functions, in_dtype
-from nfref.runtime.annotations import Any, Callable
+from nfref.runtime.annotations import Any, Callable, DTypeLike
 
 
 def own_functions(thing: Any, dtype: Any, train: bool = False) -> Any:
-    """Arguments of a check, or None where it is nothing of these.
+    """Return arguments of a check; None if the object is none of these.
 
-    ``log_prob`` (and ``sample``) make it a density, ``forward`` and ``inverse`` a flow. Modules
-    of torch are copied and cast to the dtype, in evaluation mode unless ``train``; what is
-    written with JAX is compiled.
+    An object with ``log_prob`` (and ``sample``) is a density, one with ``forward`` and ``inverse``
+    a flow. Modules of torch are copied and cast to the dtype, in evaluation mode unless ``train``.
+    Functions that are written with JAX are compiled.
 
     Parameters
     ----------
@@ -30,11 +30,11 @@ def own_functions(thing: Any, dtype: Any, train: bool = False) -> Any:
     if is_torch_module(thing):
         module = in_dtype(thing, dtype, train)
         if has(module, "log_prob"):
-            draw = counted(module.sample) if has(module, "sample") else None
-            functions = density_functions(told(module.log_prob), draw, dtype)
+            draw = by_number(module.sample) if has(module, "sample") else None
+            functions = density_functions(with_dtype_hint(module.log_prob), draw, dtype)
             return functions if draw else {**functions, "sample": None}
-        inverse = told(module.inverse) if has(module, "inverse") else None
-        return flow_functions(told(module), inverse)
+        inverse = with_dtype_hint(module.inverse) if has(module, "inverse") else None
+        return flow_functions(with_dtype_hint(module), inverse)
     if not (has(thing, "log_prob") or has(thing, "inverse")):
         return None
     if has(thing, "log_prob"):
@@ -43,19 +43,19 @@ def own_functions(thing: Any, dtype: Any, train: bool = False) -> Any:
     return functions_of((forward, thing.inverse), dtype)
 
 
-def functions_of(pair, dtype):
-    """Arguments of ``check_flow`` from functions (forward, inverse), either one None."""
+def functions_of(pair: Any, dtype: DTypeLike) -> dict[str, Any]:
+    """Return arguments of ``check_flow`` from functions (forward, inverse); one may be None."""
     wanted = [part for part in pair if part is not None]
     if any(written_with(part, "jax") for part in wanted):
         return from_jax(*pair, dtype=dtype)
     if any(written_with(part, "torch") for part in wanted):
-        return flow_functions(*(None if part is None else told(part) for part in pair))
+        return flow_functions(*(None if part is None else with_dtype_hint(part) for part in pair))
     return {name: part for name, part in zip(("forward", "inverse"), pair) if part is not None}
 
 
 def _object_density(thing, dtype):
     if written_with(thing.log_prob, "torch"):
-        return density_functions(told(thing.log_prob), counted(thing.sample), dtype)
+        return density_functions(with_dtype_hint(thing.log_prob), by_number(thing.sample), dtype)
     if written_with(thing.log_prob, "jax"):
         found = {
             "log_prob": jax_arrays.jax_function(thing.log_prob, True, dtype),
@@ -68,19 +68,22 @@ def _object_density(thing, dtype):
     return found
 
 
-def counted(draw):
-    """A function of n, of one that takes n or, as torch's distributions, the shape of a batch."""
+def by_number(draw: Callable) -> Callable:
+    """Return a function of n, for one that takes n or the shape of a batch.
+
+    Torch's distributions take a shape.
+    """
     first = next(iter(parameters_of(draw)), "")
     return lambda n, *context: draw(_size(n, first), *context)
 
 
 def _size(n, name):
-    """How many are drawn, as a parameter of that name takes it: a number, or a shape."""
+    """Return the number of samples as a parameter of that name takes it: a number, or a shape."""
     return (n,) if name.endswith("shape") else n
 
 
 def _sample_of(thing, dtype):
-    """``sample(rng, n)``, ``sample(n, key)`` of JAX, or ``sample(n)`` with any kind of seed."""
+    """Return a sampler from ``sample(rng, n)``, ``sample(n, key)`` of JAX, or ``sample(n)``."""
     draw, names = thing.sample, list(parameters_of(thing.sample))
     of_jax = written_with(draw, "jax")
     key = next((name for name in names if name.endswith("key")), None)
@@ -97,13 +100,16 @@ def _sample_of(thing, dtype):
     return jax_arrays.computed_in(dtype, seeded) if of_jax and seeded else seeded
 
 
-def is_torch_module(thing):
+def is_torch_module(thing: Any) -> bool:
+    """Check that an object is a module of torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(thing, torch.nn.Module)
 
 
-def float64_twin(adapter, thing, dtype, options):
-    """The same flow in float64, with the parameters that it has in float32; None elsewhere."""
+def float64_twin(
+    adapter: Callable, thing: Any, dtype: DTypeLike, options: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Return the flow in float64 with its float32 parameters; None for other dtypes."""
     if np.dtype(dtype) != np.float32:
         return None
     cast = jax_arrays.in_dtype if "jax" in adapter.__module__ else in_dtype
@@ -111,8 +117,8 @@ def float64_twin(adapter, thing, dtype, options):
     return {name: made[name] for name in ("forward", "inverse") if made.get(name) is not None}
 
 
-def told(function: Callable[..., Any]) -> Any:
-    """A function of tensors that names --dtype where it computes in float32 and is given float64.
+def with_dtype_hint(function: Callable) -> Any:
+    """Return the function with an error that names --dtype if it computes in float32.
 
     Parameters
     ----------
@@ -135,7 +141,7 @@ def told(function: Callable[..., Any]) -> Any:
 
 
 def written_with(function: Any, library: str) -> bool:
-    """Whether the code of a function names a library, or that of a function that it calls.
+    """Check that the code of a function, or of one that it calls, names a library.
 
     Parameters
     ----------

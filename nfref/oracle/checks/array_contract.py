@@ -1,26 +1,29 @@
-"""Properties of a flow as a function of arrays: shapes, dtypes, what it returns and keeps."""
+"""Properties of a flow as a function of arrays: shapes, dtypes, its results and its arguments."""
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import CallFailed, columns
+from nfref.oracle.instruments.guarded_calls import CallFailed, Subject, columns
+from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import Box
-from nfref.oracle.report import failed, not_applicable, passed, show
+from nfref.oracle.report import Row, failed, not_applicable, passed, show
 
-# Parts of the way short of an edge, and how far log_prob may be below the usual there, in parts of
-# log eps: a factor that is rounded to zero is as far down as that.
+# Parts of the way short of an edge, and the largest fall of log_prob there, in parts of log eps: a
+# factor that is rounded to zero falls that far.
 EDGE, DEEP = (1e-3, 1e-5, 1e-7), 0.75
 
 
-def noted(name, faults, fine):
-    """What was noted of a subject, call by call."""
+def noted(name: str, faults: list[str], fine: str) -> Row:
+    """Return the row of faults that were recorded during all calls."""
     if faults:
         return failed(name, f"{len(faults)} calls broke it", faults[0])
     return passed(name, fine)
 
 
-def finite(name, measured):
-    """No NaN and no infinity, except where the answer overflows the dtype; for a density, where
-    that underflows it, is zero at a point or has a pole.
+def finite(name: str, measured: Measurement) -> Row:
+    """Check that there is no NaN and no infinity, except where the answer overflows the dtype.
+
+    A log-density may be infinite if the density underflows the dtype, is zero at a point or has a
+    pole.
     """
     answers = columns(measured.values, measured.log_det)
     bad = np.flatnonzero(~np.all(np.isfinite(answers), axis=1))
@@ -39,20 +42,18 @@ def finite(name, measured):
         )
     if overflows:
         what = (
-            "infinite, as the density is zero or has a pole"
+            "are infinite, because the density is zero or has a pole,"
             if measured.subject.dim is None
             else "overflow"
         )
         return passed(
-            name,
-            f"{len(measured.probes)} points, of which {overflows} {what} in "
-            f"{measured.dtype} in truth",
+            name, f"{len(measured.probes)} points; {overflows} {what} in {measured.dtype}, rightly"
         )
     return passed(name, f"{len(measured.probes)} points, out to the tails")
 
 
 def _overflows(measured, p):
-    """Whether values or log_det grow past the largest float from the middle to point p."""
+    """Check that values or log_det grow past the largest float on the way to point p."""
     start = measured.probes.rows[measured.probes.bulk][0].astype(np.float64)
     end = measured.probes.rows[p].astype(np.float64)
     low, high = 0.0, 1.0
@@ -73,8 +74,10 @@ def _overflows(measured, p):
 
 
 def _vanishes(measured, p):
-    """Whether a density falls to zero in its dtype on the way from the middle to point p, or just
-    there, or at an edge; or rises without end, yet so slowly that its integral is finite.
+    """Check that an infinite log-density at point p is right.
+
+    The density falls to zero in its dtype on the way there, just there, or at an edge. Or it rises
+    without end, but so slowly that its integral is finite.
     """
     finite_ones = measured.probes.bulk & np.isfinite(measured.values[:, 0])
     if not np.any(finite_ones):
@@ -84,13 +87,13 @@ def _vanishes(measured, p):
     start, end = start[0].astype(np.float64), measured.probes.rows[p].astype(np.float64)
 
     def along(t):
-        """log_prob a part t of the way short of p."""
+        """Return log_prob at parts t of the way from p to the middle."""
         rows = (end + np.asarray(t)[:, None] * (start - end)).astype(measured.dtype)
         values, _ = measured.subject(rows, np.repeat(measured.probes.context_row[p], len(rows)))
         return values[:, 0]
 
     try:
-        # The edge in one column alone, where it has one: others may be far out, too.
+        # The edge in one column alone, if it has one: other columns may be far out, too.
         single = (start + np.eye(len(start)) * (end - start)).astype(measured.dtype)
         values, _ = measured.subject(single, np.repeat(measured.probes.context_row[p], len(single)))
         if np.any(values[:, 0] == -np.inf):
@@ -121,15 +124,15 @@ def _vanishes(measured, p):
     return least < 0.9 * np.log(np.finfo(measured.dtype).tiny)
 
 
-def empty_batch(name, subject, dim):
-    """A batch of no rows gives arrays of no rows."""
+def empty_batch(name: str, subject: Subject, dim: int) -> Row:
+    """Check that a batch of no rows gives arrays of no rows."""
     values, log_det = subject(np.zeros((0, dim), dtype=subject.dtype), np.zeros(0, dtype=int))
     expected = "(0, D)" if log_det is None else "(0, D) and (0,)"
     return passed(name, f"shapes {expected}")
 
 
-def answers_stay(name, measured):
-    """Arrays once returned are not written into by later calls."""
+def answers_stay(name: str, measured: Measurement) -> Row:
+    """Check that later calls do not overwrite arrays that were returned."""
     subject, probes = measured.subject, measured.probes
     index = np.flatnonzero(probes.bulk)
     if len(index) < 2:
@@ -152,8 +155,8 @@ def answers_stay(name, measured):
     return passed(name, "the arrays of one call compared after the next")
 
 
-def stays_inside(name, measured):
-    """Values lie in the codomain, or on its edge when they were rounded there."""
+def stays_inside(name: str, measured: Measurement) -> Row:
+    """Check that values lie in the codomain, or on its edge after rounding."""
     codomain = measured.codomain
     if not isinstance(codomain, Box) or codomain.is_everything:
         return not_applicable(name, "no bounded codomain was named")
@@ -165,10 +168,12 @@ def stays_inside(name, measured):
         outside &= measured.finite
     if np.any(outside):
         p = np.flatnonzero(outside)[0]
+        j = np.argmax((measured.values[p] < low) | (measured.values[p] > high))
         return failed(
             name,
             f"{np.sum(outside)} of {len(measured.probes)} points lead out of it",
-            f"{measured.subject.name} takes {show(measured.probes.rows[p])} to "
+            f"{measured.subject.name} leaves the codomain [{codomain.lower[j]:.6g}, "
+            f"{codomain.upper[j]:.6g}] of column {j}: it takes {show(measured.probes.rows[p])} to "
             f"{show(measured.values[p])}",
         )
     return passed(name, f"{len(measured.probes)} points")

@@ -1,4 +1,4 @@
-"""What the checks of flows and of densities share: rows in time, questions asked of both."""
+"""Parts that the checks of flows and of densities share."""
 
 import numpy as np
 
@@ -15,17 +15,22 @@ from nfref.oracle.instruments.guarded_calls import (
     NO_ANSWER,
     NotThere,
     Stopwatch,
+    Subject,
     Undecided,
     no_answer,
 )
-from nfref.oracle.instruments.probes import Box
-from nfref.oracle.report import Report, inconclusive, not_applicable, passed
+from nfref.oracle.instruments.measurement import Measurement
+from nfref.oracle.instruments.probes import Box, Probes
+from nfref.oracle.report import Report, Row, inconclusive, not_applicable, passed
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterable, Iterator, Sequence
 
 
-def reported(subject, rows, skip, stop_early=False):
-    """The Report of rows as they are made, but for those that are skipped."""
+def reported(
+    subject: str, rows: Iterable[Row], skip: Sequence[str], stop_early: bool = False
+) -> Report:
+    """Return the Report of rows as they are made, without those that are skipped."""
     kept, skipped = [], []
-    with np.errstate(all="ignore"):  # what overflows is judged, not warned of
+    with np.errstate(all="ignore"):  # rows judge overflow; no warnings
         for row in rows:
             if row.name in skip:
                 skipped.append(row.name)
@@ -37,15 +42,26 @@ def reported(subject, rows, skip, stop_early=False):
 
 
 class Check:
-    """One run of a check. ``end`` is what the names of a direction's rows end with."""
+    """One run of a check. ``end`` is the suffix of the names of a direction's rows."""
 
-    def __init__(self, dim, rng, given, dtype, support, seconds, skip):
+    def __init__(
+        self,
+        dim: int,
+        rng: Generator,
+        given: Array | None,
+        dtype: np.dtype[Any],
+        support: Callable | None,
+        seconds: float,
+        skip: Sequence[str],
+    ) -> None:
         self.dim, self.rng, self.context, self.dtype = dim, rng, given, dtype
         self.support, self.stopwatch, self.skip = support, Stopwatch(seconds), skip
         self.contexts = 1 if given is None else len(given)
 
-    def report(self, subject, rows, parameters, stop_early):
-        """The Report of rows, and of whether calls left the parameters as they were."""
+    def report(
+        self, subject: str, rows: Iterable[Row], parameters: Any, stop_early: bool
+    ) -> Report:
+        """Return the Report of the rows and of a check that calls left the parameters unchanged."""
         before = bytes_of(parameters)
 
         def all_rows():
@@ -58,14 +74,14 @@ class Check:
             f"{subject}, D = {self.dim}, {self.dtype}", all_rows(), self.skip, stop_early
         )
 
-    def timed(self, make, name, *arguments):
-        """A row, which is not judged where it is skipped."""
+    def timed(self, make: Callable, name: str, *arguments: Any) -> Any:
+        """Return the row of a property, or a note if it is skipped."""
         if name in self.skip:
             return not_applicable(name, "skipped")
         return self.judged(make, name, *arguments)
 
-    def judged(self, make, name, *arguments):
-        """A row, with a fresh time budget; a property never raises."""
+    def judged(self, make: Callable, name: str, *arguments: Any) -> Any:
+        """Return the row of a property with a fresh time budget; a property never raises."""
         self.stopwatch.restart()
         try:
             return make(name, *arguments)
@@ -74,8 +90,8 @@ class Check:
         except Undecided as error:
             return inconclusive(name, str(error))
 
-    def answered(self, subject, probes, end):
-        """Rows on its answers in the middle and far out; returns the probes that have some."""
+    def answered(self, subject: Subject, probes: Probes, end: str) -> Any:
+        """Yield rows on the answers in the bulk and far out; return the probes with an answer."""
         middle = probes.only(probes.bulk)
         self.stopwatch.restart()
         try:
@@ -88,7 +104,7 @@ class Check:
                 else not_applicable(f"answers{end}", str(error))
             )
             return None
-        subject.learn(middle.rows, middle.context_row, *answer)
+        subject.store(middle.rows, middle.context_row, *answer)
         subject.has_log_det = answer[1] is not None
         without = subject.dim is not None and not subject.has_log_det
         yield passed(
@@ -97,7 +113,7 @@ class Check:
         )
         self.stopwatch.restart()
         try:
-            subject.learn(
+            subject.store(
                 probes.rows, probes.context_row, *subject(probes.rows, probes.context_row)
             )
         except NO_ANSWER as error:
@@ -108,9 +124,10 @@ class Check:
         )
         return probes
 
-    def by_itself(self, measured, other=None, end=""):
-        """Whether an answer is that to the row and its context alone: else nothing else is what
-        it seems.
+    def by_itself(self, measured: Measurement, other: Any = None, end: str = "") -> Iterator[Row]:
+        """Yield rows on an answer as a function of its row and its context alone.
+
+        If it is not, no other row is reliable.
         """
         yield self.timed(hidden_state.repeatable, f"repeatable{end}", measured)
         yield self.timed(array_contract.answers_stay, f"answers_stay{end}", measured)
@@ -120,7 +137,10 @@ class Check:
         yield self.timed(batches.row_independence, f"row_independence{end}", measured, self.rng)
         yield self.timed(batches.permutation, f"permutation{end}", measured, self.rng)
 
-    def of_its_context(self, measured, gradient, moves=None, end=""):
+    def of_its_context(
+        self, measured: Measurement, gradient: Any, moves: Array | None = None, end: str = ""
+    ) -> Iterator[Row]:
+        """Yield the rows on the context, if there is one."""
         if self.context is not None:
             yield self.timed(context.is_read, f"context_read{end}", measured, moves)
             yield self.timed(context.keeps_precision, f"context_precision{end}", measured)
@@ -128,13 +148,14 @@ class Check:
                 library_gradient.by_context, f"context_gradient{end}", measured, gradient
             )
 
-    def as_it_is_used(self, measured, end=""):
-        """In batches of all sizes, laid out otherwise in memory, from threads."""
+    def as_it_is_used(self, measured: Measurement, end: str = "") -> Iterator[Row]:
+        """Yield rows on batches of all sizes, other memory layouts, and threads."""
         yield self.timed(batches.batch_sizes, f"batch_sizes{end}", measured, self.rng)
         yield self.timed(batches.memory_layout, f"memory_layout{end}", measured)
         yield self.timed(hidden_state.two_threads, f"threads{end}", measured, self.rng)
 
-    def of_all_calls(self, subject, end=""):
+    def of_all_calls(self, subject: Subject, end: str = "") -> Iterator[Row]:
+        """Yield the rows on faults that were recorded during all calls."""
         yield array_contract.noted(
             f"shapes{end}", subject.shape_faults, "values (N, D), log_det (N,), in every call"
         )
@@ -150,19 +171,24 @@ class Check:
     # As a whole -----------------------------------------------------------------------------
 
     @property
-    def floor(self):
-        """What a mass may be off by, whatever it was found with."""
+    def floor(self) -> float:
+        """The smallest tolerance of a mass, for every method."""
         return 1e-5 if self.dtype == np.float64 else 2e-3
 
-    def contains(self, domain, rows):
-        """(N,) bool: rows inside of a domain, as numbers of the dtype, and of the support."""
+    def contains(self, domain: Any, rows: Array) -> Array:
+        """Return (N,) bool: rows that, rounded to the dtype, are in the domain and the support."""
         inside = domain.contains(rows.astype(self.dtype).astype(np.float64))
         if self.support is not None:
             inside[inside] = np.asarray(self.support(rows[inside]), dtype=bool)
         return inside
 
-    def whole(self, log_prob, domain, samples, spread, **more):
-        """The Whole of a density; ``spread``, if not zero, of rows that stand in for samples."""
+    def whole(
+        self, log_prob: Callable, domain: Any, samples: Array, spread: float, **more: Any
+    ) -> normalisation.Whole:
+        """Return the Whole of a density.
+
+        If ``spread`` is not zero, rows of that width stand in for samples.
+        """
         box = domain if isinstance(domain, Box) else None
         lost = normalisation.share_at_an_end(domain, samples)
         samples = samples[np.isfinite(samples).all(axis=1)]

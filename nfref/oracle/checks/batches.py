@@ -4,9 +4,11 @@ import numpy as np
 
 from nfref.oracle.checks.pointwise import verdict
 from nfref.oracle.instruments.guarded_calls import CallFailed, columns
-from nfref.oracle.report import failed, passed, show
+from nfref.oracle.instruments.measurement import Measurement
+from nfref.oracle.report import Row, failed, passed, show
+from nfref.runtime.annotations import Any, Array, Callable, Generator
 
-# Where code for batches goes wrong: at the tiles, the vectors and the threads of a machine.
+# Sizes at which code for batches fails: those of the tiles, vectors and threads of a machine.
 _POWERS = [2**k + step for k in range(3, 14) for step in (-1, 0, 1)]
 _PRIMES = [37, 61, 97, 101, 127, 251, 257, 509, 521, 997, 1009, 2003, 4999]
 _ROUND = [100, 200, 250, 500, 1000, 2000, 5000, 10000]
@@ -17,15 +19,24 @@ SIZES = (
     + _ROUND
     + [n for n in range(1, 101) if n not in _POWERS + _PRIMES + _ROUND]
 )
-SECONDS = 1.0  # for all of them
+SECONDS = 1.0  # for all sizes
 ENTRIES = 1 << 21  # numbers in one batch
 
 
-def agree(name, measured, index, answer, why, noise=10, first=None):
-    """The same rows computed in another way, up to rounding and ``noise`` times its measure.
+def agree(
+    name: str,
+    measured: Measurement,
+    index: Array,
+    answer: Any,
+    why: str,
+    noise: float = 10,
+    first: Any = None,
+    how: str = "",
+) -> Row:
+    """Compare two computations of the same rows, up to rounding and ``noise`` times its measure.
 
     The ``answer``, (values, log_det), is compared with the measured one of the points ``index``, or
-    with ``first``, which is one of the same rows.
+    with ``first``, an answer for the same rows.
     """
     if first is None:
         first = (
@@ -41,7 +52,7 @@ def agree(name, measured, index, answer, why, noise=10, first=None):
 
     def describe(k):
         return (
-            f"{measured.subject.name} at {show(measured.probes.rows[index[k]])}: first "
+            f"{how}{measured.subject.name} at {show(measured.probes.rows[index[k]])}: first "
             f"{show(old[k])}, then {show(new[k])}"
             + ("" if answer[1] is None else " (log_det last)")
         )
@@ -49,8 +60,10 @@ def agree(name, measured, index, answer, why, noise=10, first=None):
     return unchanged(name, old, new, allowed[index], why, describe)
 
 
-def unchanged(name, old, new, allowed, why, describe):
-    """The verdict on (P, K) answers that are to be the ``old`` ones, where these are finite."""
+def unchanged(
+    name: str, old: Array, new: Array, allowed: Array, why: str, describe: Callable[..., str]
+) -> Row:
+    """Return the verdict on (P, K) answers that must equal the ``old`` ones where finite."""
     error = np.where((new == old) | ~np.isfinite(old), 0.0, np.abs(new - old))
     return verdict(name, error, np.where(np.isfinite(allowed), allowed, np.inf), why, describe)
 
@@ -58,11 +71,11 @@ def unchanged(name, old, new, allowed, why, describe):
 ROUNDING = "rounding: other batches may sum in another order"
 
 
-def row_independence(name, measured, rng):
-    """A row's answer does not depend on the other rows, nor on how many there are."""
+def row_independence(name: str, measured: Measurement, rng: Generator) -> Row:
+    """Check that a row's answer does not depend on the other rows or on their number."""
     probes = measured.probes
     middle = measured.answered(probes.bulk)[:8]
-    # Rows all of whose entries are far out: every branch but that of the tails stays empty.
+    # Rows with all entries far out: every branch but that of the tails gets no row.
     far = np.flatnonzero(probes.tail & measured.finite)
     far = far[np.argsort(-np.min(np.abs(probes.rows[far]), axis=1))[:4]]
     batches = [
@@ -71,28 +84,31 @@ def row_independence(name, measured, rng):
         ("in a smaller batch", middle),
     ]
     outcomes = [(how, index, measured.asked(index)) for how, index in batches if len(index)]
-    # Its companions are other rows, far more of them, and some repeated.
+    # The other rows are many more, and some repeat.
     others = rng.choice(np.flatnonzero(probes.bulk), size=61)
     values, log_det = measured.asked(np.concatenate([others, middle]))
     outcomes.append(
-        ("among other rows", middle, (values[61:], None if log_det is None else log_det[61:]))
+        ("among 61 others", middle, (values[61:], None if log_det is None else log_det[61:]))
     )
     for how, index, answer in outcomes:
-        row = agree(name, measured, index, answer, f"{ROUNDING}; {how}")
+        words = f"the same row got another answer {how}: "
+        row = agree(name, measured, index, answer, f"{ROUNDING}; {how}", how=words)
         if row.failed:
             return row
     return row
 
 
-def permutation(name, measured, rng):
-    """Permuting the rows permutes the answers."""
+def permutation(name: str, measured: Measurement, rng: Generator) -> Row:
+    """Check that permuted rows get permuted answers."""
     order = rng.permutation(len(measured.probes))
     return agree(name, measured, order, measured.asked(order), ROUNDING)
 
 
-def batch_sizes(name, measured, rng):
-    """Batches of many sizes, made of the same rows again and again, so that each row stands at
-    early, middle and late places of them.
+def batch_sizes(name: str, measured: Measurement, rng: Generator) -> Row:
+    """Check batches of many sizes.
+
+    They are made of the same rows again and again, so that each row stands at early, middle and
+    late places.
     """
     probes, subject = measured.probes, measured.subject
     known = measured.answered()
@@ -129,8 +145,8 @@ LAYOUTS = {
 }
 
 
-def memory_layout(name, measured):
-    """The same numbers laid out otherwise in memory get the same answers."""
+def memory_layout(name: str, measured: Measurement) -> Row:
+    """Check that the same numbers in another memory layout get the same answers."""
     probes = measured.probes
     index = np.arange(len(probes))
     for how, arrange in LAYOUTS.items():

@@ -7,11 +7,13 @@ import numpy as np
 from nfref.oracle.checks.batches import agree
 from nfref.oracle.instruments.guarded_calls import columns
 from nfref.oracle.instruments.jacobian import differentiate
+from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.report import (
     FAIL,
     INCONCLUSIVE,
     NOT_APPLICABLE,
     PASS,
+    Row,
     failed,
     inconclusive,
     judged,
@@ -19,14 +21,17 @@ from nfref.oracle.report import (
     passed,
     show,
 )
-from nfref.runtime.annotations import Any
+from nfref.runtime.annotations import Any, Array
 
 POINTS = 6
 OTHERS = 3
 
 
-def others(rows):
-    """The first row of (M, C) contexts aside, those OTHERS that are farthest from their middle."""
+def others(rows: Array | None) -> Array:
+    """Return indices of other rows of (M, C) contexts than the first.
+
+    They are the OTHERS rows that are farthest from the middle.
+    """
     if rows is None or len(rows) < 2:
         return np.zeros(0, dtype=int)
     rows = rows.astype(np.float64)
@@ -40,8 +45,8 @@ def others(rows):
     return order[distance[order] >= 0]
 
 
-def worse(row, other, context_row):
-    """Of two rows about one property the worse one, which says of which row of the context."""
+def worse(row: Row, other: Row, context_row: int) -> Row:
+    """Return the worse of two rows about one property, with the row of the context."""
     rank = {verdict: k for k, verdict in enumerate((FAIL, INCONCLUSIVE, PASS, NOT_APPLICABLE))}
     if rank[other.verdict] >= rank[row.verdict]:
         return replace(row, why=f"{row.why}; row {context_row} of the context")
@@ -57,19 +62,19 @@ class Direction:
         self.points, self.rows = points, measured.probes.rows[points]
         self.context = self.subject.context[measured.probes.context_row[points]]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.points)
 
-    def __call__(self, context, owner):
-        """(values and, as the last column, log_det) for rows of context (M, C)."""
+    def __call__(self, context: Array, owner: Array) -> Array:
+        """Return values and, as the last column, log_det for rows of context (M, C)."""
         other = self.subject.apart(context=context)
         return columns(*other(self.rows[owner], np.arange(len(owner)))).astype(np.float64)
 
 
-def is_read(name, measured, moves=None):
-    """Every feature of the context moves something, and what ``moves`` says that it should.
+def is_read(name: str, measured: Measurement, moves: Array | None = None) -> Row:
+    """Check that every feature of the context changes something, as ``moves`` requires.
 
-    ``moves`` is None or a (C, D) bool array: feature c moves coordinate d of the values.
+    ``moves`` is None or a (C, D) bool array: feature c changes coordinate d of the values.
     """
     direction = Direction(measured)
     owner = np.arange(len(direction))
@@ -112,8 +117,8 @@ def is_read(name, measured, moves=None):
     return passed(name, f"each of {width} features moves something{note}")
 
 
-def keeps_precision(name, measured):
-    """The answer varies as smoothly with the context as float64 allows."""
+def keeps_precision(name: str, measured: Measurement) -> Row:
+    """Check that the answer varies as smoothly with the context as float64 allows."""
     if measured.dtype != np.float64:
         return not_applicable(name, "asked of float64 alone")
     direction = Direction(measured)
@@ -150,8 +155,8 @@ def keeps_precision(name, measured):
     )
 
 
-def is_not_remembered(name, measured):
-    """The same rows with another context in between get the same answer as before."""
+def is_not_remembered(name: str, measured: Measurement) -> Row:
+    """Check that another context in between does not change the answer."""
     probes, subject = measured.probes, measured.subject
     index = np.flatnonzero(probes.bulk & measured.finite)[:8]
     if not len(index) or len(subject.context) < 2:

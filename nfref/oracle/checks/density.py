@@ -1,4 +1,4 @@
-"""check_density: a log-density, and samples that claim to follow it."""
+"""check_density: check a log-density and its samples."""
 
 from functools import partial
 
@@ -21,18 +21,19 @@ from nfref.oracle.checks.sampler import Sampler
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Subject, no_answer
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.probes import Box, Probes, as_domain, make_probes
-from nfref.oracle.report import PASS, Report, inconclusive, not_applicable
-from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Sequence
+from nfref.oracle.report import PASS, Report, Row, inconclusive, not_applicable
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator, Sequence
 from nfref.runtime.checks import check_callable
 
 
 class LogProb(Subject):
-    """A log-density looked at as a map to one column."""
+    """A log-density as a map to one column."""
 
     def __init__(self, function: Any, context: Any, dtype: Any, stopwatch: Any) -> None:
         super().__init__("log_prob", function, None, context, dtype, stopwatch)
 
-    def read(self, answer, rows):
+    def read(self, answer: Any, rows: Array) -> tuple[Array, Array | None]:
+        """Return the log-densities of an answer as one column, and None."""
         try:
             values, _ = super().read(answer, rows)
         except CallFailed as error:
@@ -75,17 +76,17 @@ def check_density(
         x (N, D) -> (N, D): the derivative of log_prob by x, as the library computes it. With a
         context ``gradient(x, context)`` may return two, the second (N, C) by the context.
     context : (M, C) array, optional
-        Whether it integrates to one and is followed is asked for the first row, and for those
-        that are farthest out, whose samples are drawn in one batch.
+        The integral and the samples are checked for the first row, and for those that are
+        farthest out, whose samples come in one batch.
     dtype : numpy dtype
         float64 or float32.
     domain : None, (lower, upper) or callable
-        Where the density lives, as for :func:`check_flow`.
+        The domain of the density, as for :func:`check_flow`.
     support : callable, optional
-        x (N, D) -> (N,) bool: where inside of the domain the density is not zero. log_prob is
-        asked there alone when it is integrated.
+        x (N, D) -> (N,) bool: the rows of the domain where the density is not zero. The
+        integral calls log_prob there alone.
     parameters : nested arrays, or a function that returns them, optional
-        What must be the same after all calls.
+        Parameters that must be the same after all calls.
     seconds : float
         Time for one property.
     skip : sequence of str
@@ -116,16 +117,17 @@ class _Check(Check):
     """One run of check_density."""
 
     def given(self, log_prob: Any, sample: Any, gradient: Any, domain: Any) -> None:
-        """What is checked."""
+        """Store the density and its sampler."""
         self.domain, self.gradient = domain, gradient
         self.subject = LogProb(log_prob, self.context, self.dtype, self.stopwatch)
-        self.sampler = (
+        self.sampler: Any = (
             None
             if sample is None
             else Sampler(sample, self.dim, self.context, self.dtype, domain, self.stopwatch)
         )
 
-    def rows(self):
+    def rows(self) -> Iterator[Row]:
+        """Yield all rows."""
         samples = np.zeros((0, self.dim))
         if self.sampler is not None:
             samples = yield from self.sampler.rows(self.rng)
@@ -150,8 +152,8 @@ class _Check(Check):
         yield from self.of_all_calls(subject)
         yield from self.globally(samples)
 
-    def probes(self, samples):
-        """Points of the domain; the middle of a density is where its samples are."""
+    def probes(self, samples: Array) -> Probes:
+        """Return points of the domain; the bulk of a density is where its samples are."""
         probes = make_probes(self.rng, self.domain, self.dim, self.dtype, self.contexts)
         chosen = samples[:24].astype(self.dtype)
         chosen = chosen[self.domain.contains(chosen.astype(np.float64))]
@@ -161,19 +163,20 @@ class _Check(Check):
             probes = probes.only(np.asarray(self.support(probes.rows), dtype=bool))
         return probes
 
-    def log_prob(self, x, context_row=0):
+    def log_prob(self, x: Array, context_row: int = 0) -> Array:
+        """Return float64 log-densities for one row of the context."""
         values, _ = self.subject(x.astype(self.dtype), np.full(len(x), context_row))
         return values[:, 0].astype(np.float64)
 
-    def more(self, count, context_row=0):
-        """About so many new samples, those inside of the domain."""
+    def more(self, count: int, context_row: int = 0) -> Array:
+        """Return about ``count`` new samples, those inside of the domain."""
         x = self.sampler.draw(self.rng.spawn(1)[0], count, np.full(count, context_row))
         x = x.astype(np.float64)
         x = x[np.isfinite(x).all(axis=1)]
         return x[self.contains(self.domain, x)]
 
-    def globally(self, samples):
-        """Integral one, and samples where the density is: for one context, then for others."""
+    def globally(self, samples: Array) -> Iterator[Row]:
+        """Yield the rows on the integral and the samples, for one context and then for others."""
         names = ("sample_follows", "normalised")
         if not isinstance(self.domain, Box) and self.support is None:
             why = "the domain is known by samples only; support= says where it is"
@@ -204,8 +207,8 @@ class _Check(Check):
                 ]
         yield from rows
 
-    def as_a_whole(self, samples, context_row, seconds):
-        """[sample_follows, normalised] for one row of the context."""
+    def as_a_whole(self, samples: Array, context_row: int, seconds: float) -> list[Row]:
+        """Return [sample_follows, normalised] for one row of the context."""
         whole = self.whole(
             partial(self.log_prob, context_row=context_row),
             self.domain,
@@ -214,7 +217,7 @@ class _Check(Check):
             draw=partial(self.more, context_row=context_row),
             seconds=seconds,
         )
-        # Whether its samples may be used to integrate it is asked even of those that are skipped.
+        # The integral needs to know if samples follow the density, even if that row is skipped.
         row = self.judged(sample_distribution.follows, "sample_follows", whole)
         mass = self.timed(normalisation.normalised, "normalised", whole, self.floor, not row.failed)
         if not mass.failed and self.support is None:

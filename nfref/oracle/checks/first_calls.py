@@ -1,8 +1,8 @@
-"""What a flow that was just made does at its very first call.
+"""The very first call of a flow that was just made.
 
-Layers that choose their parameters, or their mode, by the first batch they see (activation
-normalisation, batch statistics) are wrong there if anywhere: with one row a standard deviation
-is zero; and what they then answer must be what the flow they have become answers.
+Some layers choose their parameters, or their mode, by the first batch (activation normalisation,
+batch statistics). If they are wrong anywhere, it is there: the standard deviation of one row is
+zero. Their first answer must be the answer of the flow that they have become.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ ROWS = 32
 def first_call(
     name: str, make: Callable[..., Any] | None, direction: str, measured: Measurement, count: int
 ) -> Any:
-    """The first call of a fresh flow, with ``count`` rows, and the same call once more.
+    """Check the first call of a fresh flow, with ``count`` rows, and the same call again.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def first_call(
         Returns the arguments of ``check_flow`` for a fresh flow.
     direction : {"forward", "inverse"}
     measured : Measurement
-        Of the flow that is not fresh any more: where the rows come from.
+        Measurement of a flow that is not fresh any more: the source of the rows.
     count : int
     """
     if make is None:

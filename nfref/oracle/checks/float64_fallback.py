@@ -1,4 +1,4 @@
-"""Questions that a check answers itself: the other kind of subject, float32 by a float64 twin."""
+"""Arguments of the wrong kind of subject, and float32 properties that a float64 twin decides."""
 
 import functools
 from dataclasses import replace
@@ -11,14 +11,14 @@ from nfref.oracle.report import INCONCLUSIVE, PASS, Report
 from nfref.runtime.annotations import Any, Callable
 
 ROWS = 512  # on which float32 and float64 are compared
-ROUNDING = 0.1  # nats that rounding may take from a log-determinant and leave it judged
+ROUNDING = 0.1  # nats, the largest difference of float32 with which the twin may decide
 
 
 def of_flows(check: Callable[..., Any]) -> Any:
-    """``check_flow``, which says where it was given a density, and asks a twin.
+    """Let ``check_flow`` refuse a density, and ask a twin.
 
-    A ``twin`` is the same flow in float64, as ``{"forward": ..., "inverse": ...}``: properties
-    that cannot be judged in float32 are judged there, where float32 stays close to it.
+    A ``twin`` is the same flow in float64, as ``{"forward": ..., "inverse": ...}``. It decides the
+    properties that cannot be judged in float32, if float32 stays close to it.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def of_flows(check: Callable[..., Any]) -> Any:
 
 
 def of_densities(check: Callable[..., Any]) -> Any:
-    """``check_density``, which says where it was given a flow.
+    """Let ``check_density`` refuse a flow.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def _is_pair(gradient):
 
 
 def _by_twin(check, report, given, twin):
-    """The report with rows of the twin, asked in float64, for those that were not judged."""
+    """Return the report, with the twin's float64 rows in place of those not judged."""
     gap = _largest_gap(given, twin)
     if not gap < ROUNDING:
         return report
@@ -110,8 +110,8 @@ def _by_twin(check, report, given, twin):
         if row.verdict == INCONCLUSIVE and theirs is not None and theirs.verdict != INCONCLUSIVE:
             row = replace(
                 theirs,
-                why=f"judged in float64, of which float32 is off by {gap:.1g} at "
-                f"most in {ROWS} rows; {theirs.why}",
+                why=f"judged in float64; float32 differs by {gap:.1g} at most in {ROWS} rows; "
+                f"{theirs.why}",
                 verdict=theirs.verdict if theirs.verdict != "not applicable" else PASS,
             )
         rows.append(row)
@@ -119,7 +119,10 @@ def _by_twin(check, report, given, twin):
 
 
 def _largest_gap(given, twin):
-    """How far float32 is from float64: of values relative to their size, of log_det in nats."""
+    """Return the largest difference of float32 and float64.
+
+    The difference of values is relative to their size, that of log_det is in nats.
+    """
     rng, gap = np.random.default_rng(0), 0.0
     for name, domain in (("forward", "domain"), ("inverse", "codomain")):
         if given.get(name) is None or name not in twin:

@@ -1,4 +1,4 @@
-"""check_flow: every property of one flow, from plain callables."""
+"""check_flow: check every property of one flow that is given as plain callables."""
 
 import numpy as np
 
@@ -20,11 +20,11 @@ from nfref.oracle.checks.base_check import Check
 from nfref.oracle.checks.float64_fallback import of_flows
 from nfref.oracle.checks.properties import FLOW_PROPERTIES
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, columns, no_answer
-from nfref.oracle.instruments.kinks import both_sides, find_kinks
-from nfref.oracle.instruments.measurement import measure_direction
-from nfref.oracle.instruments.probes import Box, as_domain, make_probes
-from nfref.oracle.report import PASS, Report, inconclusive, not_applicable
-from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Sequence
+from nfref.oracle.instruments.kinks import Kink, both_sides, find_kinks
+from nfref.oracle.instruments.measurement import Measurement, measure_direction
+from nfref.oracle.instruments.probes import Box, Probes, as_domain, make_probes
+from nfref.oracle.report import PASS, Report, Row, inconclusive, not_applicable
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator, Sequence
 
 OTHER = {"forward": "inverse", "inverse": "forward"}
 
@@ -66,42 +66,41 @@ def check_flow(
     dim : int
         D.
     rng : numpy.random.Generator
-        Where the points come from.
+        Generator of the points.
     context : (M, C) array, optional
         Rows of context; every point is paired with one of them.
     context_moves : (C, D) bool array, optional
-        Which feature of the context has to move which coordinate.
+        True if a feature of the context must change a coordinate.
     dtype : numpy dtype
-        float64 or float32: what the functions are given, and what they should return.
+        float64 or float32: the dtype of arguments and results.
     domain, codomain : None, (lower, upper) or callable
-        Where z and x live. None is all of R^D, so that a map onto an interval *must* name
-        its codomain; ``lower`` and ``upper`` are numbers or (D,) arrays; a callable
-        (rng, n) -> (n, D) draws points of a domain of another shape.
+        The domains of z and x. None is all of R^D, so a map onto an interval *must* name
+        its codomain. ``lower`` and ``upper`` are numbers or (D,) arrays. A callable
+        (rng, n) -> (n, D) samples points of a domain of another shape.
     support : callable, optional
-        x (N, D) -> (N,) bool: where inside of the codomain there is any density. The inverse
-        is asked there alone when the density is integrated. With a codomain of another shape
-        than a box it is needed for that.
+        x (N, D) -> (N,) bool: the rows of the codomain with a density. The integral of the
+        density calls the inverse there alone. A codomain of another shape than a box needs it.
     reference : (forward, inverse), optional
-        The same flow in float64, either one None: what float32 answers are held to.
+        The same flow in float64, either one None, to which float32 answers are compared.
     gradient : (forward, inverse), optional
         Rows (N, D) -> (N, D): the derivative of each direction's log_det by its rows, as the
-        library computes it; either one None. With a context it is given both, and may return
+        library computes it; either one None. With a context it takes both, and may return
         two derivatives, the second (N, C) by the context.
     make : callable, optional
         Without arguments, returns such arguments (``forward``, ``inverse``) for a flow that was
-        just made, as :func:`nfref.oracle.adapters.maker` does: its first call is looked at.
+        just made, as :func:`nfref.oracle.adapters.maker` does. Its first call is checked.
     parameters : nested arrays, or a function that returns them, optional
-        What must be the same after all calls.
+        Parameters that must be the same after all calls.
     smooth : bool
         True makes a jump of the log-density, at a knot for instance, a failure.
     stochastic : bool
-        True says that log_det is a random estimate: its mean is judged, its noise reported.
+        True if log_det is a random estimate: its mean is judged, its noise reported.
     seconds : float
-        Time for one property, after which it is inconclusive; longer where more processes want
+        Time for one property, after which it is inconclusive; longer if more processes want
         to run than there are cores.
     accuracy : float
-        Absolute accuracy that values and log_det promise where an iteration or a solver finds
-        them; added to the tolerances.
+        Absolute accuracy of values and log_det that an iteration or a solver finds; added to
+        the tolerances.
     skip : sequence of str
         Names of properties to leave out (see :data:`nfref.oracle.FLOW_PROPERTIES`). A property
         that cannot be judged makes the report inconclusive until it is skipped by name.
@@ -117,7 +116,7 @@ def check_flow(
     Raises
     ------
     ValueError, TypeError
-        If an argument of the oracle itself is wrong; never because of what the callables do.
+        If an argument of the oracle itself is wrong; never because of the callables.
     """
     dtype, given = checked_setting(dim, rng, seconds, dtype, context)
     skip = checked_skip(skip, FLOW_PROPERTIES)
@@ -139,24 +138,34 @@ def check_flow(
 
 
 class _Check(Check):
-    """One run of check_flow: makes the rows in order, from cheap and local to global."""
+    """One run of check_flow: it makes the rows in order, from cheap and local to global."""
 
     def given(
-        self, domains, reference, gradient, make, context_moves, accuracy, smooth, stochastic
-    ):
-        """What there is to know of the flow, as ``check_flow`` is told it."""
+        self,
+        domains: Any,
+        reference: Any,
+        gradient: Any,
+        make: Any,
+        context_moves: Array | None,
+        accuracy: float,
+        smooth: bool,
+        stochastic: bool,
+    ) -> None:
+        """Store the arguments of ``check_flow``."""
         self.domains, self.make, self.context_moves = domains, make, context_moves
         self.reference = dict(zip(("forward", "inverse"), reference))
         self.gradient = dict(zip(("forward", "inverse"), gradient))
         self.accuracy, self.smooth, self.stochastic = accuracy, smooth, stochastic
 
-    def rows(self, forward, inverse):
+    def rows(self, forward: Callable | None, inverse: Callable | None) -> Iterator[Row]:
+        """Yield all rows."""
         subjects = {
             name: Subject(name, function, self.dim, self.context, self.dtype, self.stopwatch)
             for name, function in (("forward", forward), ("inverse", inverse))
             if function is not None
         }
-        measurements, kinks = {}, {}
+        measurements: dict[str, Measurement] = {}
+        kinks: dict[str, list[Kink]] = {}
         for name, subject in subjects.items():
             subject.has_log_det = not self.stochastic
             yield from self.measure(name, subjects, measurements, kinks)
@@ -194,8 +203,14 @@ class _Check(Check):
             yield from self.of_all_calls(subject, f"_{name}")
         yield from self.globally(subjects, measurements)
 
-    def measure(self, name, subjects, measurements, kinks):
-        """Does it answer at all, in the bulk and far out? Then measure it."""
+    def measure(
+        self,
+        name: str,
+        subjects: Any,
+        measurements: dict[str, Measurement],
+        kinks: dict[str, list[Kink]],
+    ) -> Iterator[Row]:
+        """Yield rows on the answers in the bulk and far out; measure the direction."""
         subject = subjects[name]
         there, back = self.domains if name == "forward" else self.domains[::-1]
         probes = yield from self.answered(
@@ -214,7 +229,7 @@ class _Check(Check):
                         *log_det.suspects(subject, there, self.rng, self.dim, self.contexts)
                     )
                 except NO_ANSWER:
-                    pass  # what it does not answer is reported by other rows
+                    pass  # other rows report the failure
         self.stopwatch.restart()
         for candidates in (probes.affordable(), middle.affordable()):
             try:
@@ -226,8 +241,10 @@ class _Check(Check):
                 trouble = error
         yield no_answer(f"log_det_{name}", "no answer near points where it had answered", trouble)
 
-    def with_kinks(self, subject, domain, probes):
-        """The kinks of a direction, and its probes with points on both sides of each."""
+    def with_kinks(
+        self, subject: Subject, domain: Any, probes: Probes
+    ) -> tuple[list[Kink], Probes]:
+        """Return the kinks of a direction, and its probes with points on both sides of each."""
 
         def evaluate(rows, context_row):
             return columns(*subject(rows, context_row)).astype(np.float64)
@@ -238,14 +255,14 @@ class _Check(Check):
                 evaluate, domain, self.rng, probes.rows[bulk], probes.context_row[bulk]
             )
         except NO_ANSWER:
-            return [], probes  # what it does not answer is reported by other rows
+            return [], probes  # other rows report the failure
         distance = 1e-3 if self.dtype == np.float64 else 1e-2
         if kinks:
             probes = probes.join(*both_sides(kinks, domain, distance))
         return kinks, probes
 
-    def round_trips(self, subjects, measurements):
-        """Both round trips; returns whether they hold."""
+    def round_trips(self, subjects: Any, measurements: dict[str, Measurement]) -> Any:
+        """Yield the rows of both round trips; return True if they hold."""
         names = {
             "forward": ("round_trip_z", "log_dets_cancel_z"),
             "inverse": ("round_trip_x", "log_dets_cancel_x"),
@@ -270,7 +287,10 @@ class _Check(Check):
             yield from rows
         return holds
 
-    def one_direction(self, name, measured, kinks, holds):
+    def one_direction(
+        self, name: str, measured: Measurement, kinks: Sequence[Kink], holds: bool
+    ) -> Iterator[Row]:
+        """Yield the rows on the values and log-determinants of one direction."""
         yield self.timed(array_contract.finite, f"finite_{name}", measured)
         yield self.timed(pointwise.precise, f"precision_{name}", measured)
         yield self.timed(pointwise.keeps_orientation, f"orientation_{name}", measured, holds)
@@ -295,8 +315,8 @@ class _Check(Check):
             measured, self.gradient[name], self.context_moves, f"_{name}"
         )
 
-    def sweeps(self, subjects, measurements):
-        """Many rows and their images, and the reference where one was named."""
+    def sweeps(self, subjects: Any, measurements: dict[str, Measurement]) -> Iterator[Row]:
+        """Yield rows on many rows and their images, and on the reference."""
         for name, measured in measurements.items():
             if not isinstance(measured.domain, Box):
                 yield not_applicable(f"sweep_{name}", "the domain is known by samples only")
@@ -312,8 +332,12 @@ class _Check(Check):
                 sweep.against_reference, f"reference_{name}", measured, self.reference[name], start
             )
 
-    def globally(self, subjects, measurements):
-        """Under a simple base density on z: samples come back as they went, and mass is one."""
+    def globally(self, subjects: Any, measurements: dict[str, Measurement]) -> Iterator[Row]:
+        """Yield the rows on the flow as a whole.
+
+        With a simple base density on z, samples that go forward and back follow the base again, and
+        the mass is one.
+        """
         there, back = self.domains
         if not isinstance(there, Box):
             yield inconclusive("normalised", "the domain of z is known by samples only")
@@ -357,13 +381,15 @@ class _Check(Check):
                     try:
                         x = subjects["forward"](z, np.full(len(z), k))[0]
                     except NO_ANSWER:
-                        continue  # what it does not answer is reported by other rows
+                        continue  # other rows report the failure
                 found = self.as_a_density(subjects["inverse"], there, back, x, k)
                 rows = [context.worse(*pair, k) for pair in zip(rows, found)]
             yield from rows
 
-    def as_a_density(self, inverse, there, back, x, context_row):
-        """[normalised], and [panels] in one dimension, for one row of the context."""
+    def as_a_density(
+        self, inverse: Subject, there: Any, back: Any, x: Array | None, context_row: int
+    ) -> list[Row]:
+        """Return [normalised], and [panels] in one dimension, for one row of the context."""
 
         def latent(rows):
             z, logs = inverse(rows.astype(self.dtype), np.full(len(rows), context_row))
@@ -371,7 +397,7 @@ class _Check(Check):
 
         def log_prob(rows):
             z, logs = latent(rows)
-            # Where z overflows the base has no density, whatever log_det overflows to.
+            # The base has no density where z overflows, even if log_det overflows too.
             return np.where(np.any(np.isinf(z), axis=1), -np.inf, there.log_base(z) + logs)
 
         whole = self.whole(
@@ -396,15 +422,17 @@ class _Check(Check):
             )
         return rows
 
-    def samples_return(self, name, inverse, measurements, z, x):
-        """Samples x of the pushed-forward base follow the base again after the inverse."""
+    def samples_return(
+        self, name: str, inverse: Subject, measurements: dict[str, Measurement], z: Array, x: Array
+    ) -> Row:
+        """Check that samples x of the pushed-forward base follow the base after the inverse."""
         there, back = self.domains
         measured = measurements["forward"]
         _, meaningful = pointwise.way_back(measured, measurements["inverse"])
         lost = 1 - np.mean(meaningful[measured.probes.bulk])
         if lost > 0.25:
             return inconclusive(name, f"conditioning leaves no digits at {lost:.0%} of the bulk")
-        # What was rounded onto an end of its interval cannot come back.
+        # A number that was rounded onto an end of its interval cannot come back.
         inside = back.contains(x.astype(np.float64))
         again = z.copy()
         again[inside] = inverse(x[inside], np.zeros(np.sum(inside), dtype=int))[0]

@@ -1,4 +1,4 @@
-"""check_parameter_gradients: derivatives of a number with respect to parameters."""
+"""check_parameter_gradients: check the derivative of a number by parameters."""
 
 import numpy as np
 
@@ -34,13 +34,13 @@ def check_parameter_gradients(
     gradient : callable
         params -> the same structure as params.
     params : nested dicts and lists of arrays
-        Where the derivative is taken. Their dtype is the dtype of the check.
+        The parameters of the derivative. Their dtype is the dtype of the check.
     rng : numpy.random.Generator
     entries : int
-        How many single parameters to look at, chosen at random over all arrays, so that
+        Number of single parameters to check, chosen at random over all arrays, so that
         every array has one.
     directions : int
-        How many random directions in the space of all parameters.
+        Number of random directions in the space of all parameters.
     seconds : float
         Time for one property.
     skip : sequence of str
@@ -91,7 +91,7 @@ def _number(answer):
 
 
 def _vector(answer, params, dtype):
-    """The gradient as one vector, or `CallFailed` where its structure is another."""
+    """Return the gradient as one vector, or raise `CallFailed` if its structure is wrong."""
     try:
         pairs = trees.leaves(
             trees.tree_map(lambda p, g: np.shape(p) == np.shape(g), params, answer)
@@ -168,7 +168,7 @@ def _rows(loss, gradient, params, vector, unflatten, rng, entries, directions, s
 
 
 def _spread(params, rng, count):
-    """Indices into the vector: at least one of every array, the rest anywhere."""
+    """Return indices into the vector: at least one in every array, the others anywhere."""
     sizes = [np.size(leaf) for leaf in trees.leaves(params)]
     starts = np.cumsum([0, *sizes[:-1]])
     first = [start + rng.integers(size) for start, size in zip(starts, sizes) if size]
@@ -189,7 +189,7 @@ def _derivatives(name, loss, vector, unflatten, ours, rays, labels, slack, stopw
     found = differentiate(along, zero, 0.5 * width[None])
     numeric, error = found.jacobian[0, 0], found.error[0, 0]
     expected = rays @ ours
-    # In float32 the moved parameters are rounded, which the measured noise does not show.
+    # In float32 the moved parameters are rounded, which the measured noise does not contain.
     rounding = slack * (np.abs(expected) + np.max(np.abs(ours)) + abs(found.value[0, 0]))
     tolerance = 4 * error + rounding
     known = np.flatnonzero(error < 0.05 * np.max(np.abs(ours)) + slack)

@@ -1,4 +1,4 @@
-"""An answer does not depend on what was asked before, nor on who else is asking."""
+"""An answer does not depend on earlier calls, nor on calls of other threads."""
 
 import sys
 import threading
@@ -16,27 +16,32 @@ from nfref.oracle.instruments.guarded_calls import (
     may_be_called_from_two_threads,
     together,
 )
-from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
+from nfref.oracle.instruments.measurement import Measurement
+from nfref.oracle.report import Row, failed, inconclusive, not_applicable, passed, show
+from nfref.runtime.annotations import Any, Generator, Sequence
 
-CALLS = 256  # of a few rows each, before the first answers are asked for again
+CALLS = 256  # calls of a few rows each, before the first ones are repeated
 SECONDS = 0.5  # for all of them
 
 
-def repeatable(name, measured):
-    """The same call gives the same answer."""
+def repeatable(name: str, measured: Measurement) -> Row:
+    """Check that the same call gives the same answer."""
     index = np.arange(len(measured.probes))
-    # No noise is allowed here: that of a random answer would excuse itself.
+    # No noise is allowed here: a random answer would excuse itself by its own noise.
     return agree(
         name, measured, index, measured.asked(index), "rounding; the same call twice", noise=0
     )
 
 
-def no_memory(name, measured, other, rng):
-    """The same answer after calls with other rows and calls of the other direction (caches)."""
+def no_memory(name: str, measured: Measurement, other: Any, rng: Generator) -> Row:
+    """Check the answer after calls with other rows and calls of the other direction.
+
+    That finds caches.
+    """
     probes = measured.probes
     index = measured.answered(probes.bulk, least=2)
     half, rest = index[: len(index) // 2], index[len(index) // 2 :][: len(index) // 2]
-    # Compared with its own answer: whether that is the one in a larger batch is another row.
+    # Compared with its own answer: another row compares it with that in a larger batch.
     first, second = measured.asked(half), measured.asked(rest)
     measured.asked(index[::-1])
     if other is not None:
@@ -62,8 +67,9 @@ def no_memory(name, measured, other, rng):
 
 
 def _moved_a_little(row, measured, index):
-    """The row, or that a batch moved by 1e-9 gets the answer of the batch before (a cache by
-    rounded rows, say).
+    """Return the row, or a failure if a batch moved by 1e-9 gets the answer of the batch before.
+
+    That is a cache by rounded rows, for example.
     """
     subject, probes = measured.subject, measured.probes
     if measured.dtype != np.float64:
@@ -79,7 +85,7 @@ def _moved_a_little(row, measured, index):
         both = np.concatenate([rows, moved])
         both = columns(*subject(both, np.tile(context_row, 2)))
         if np.mean((both[: len(rows)] == both[len(rows) :])[due]) > 0.5:
-            return row  # so it is within one batch: a matter of precision
+            return row  # the same within one batch: the row on precision judges it
         return failed(
             row.name,
             "a batch, then the same moved by 1e-9",
@@ -89,8 +95,8 @@ def _moved_a_little(row, measured, index):
     return row
 
 
-def call_often(measured, rng):
-    """Call it until it was called some hundred times; those of the whole check count."""
+def call_often(measured: Measurement, rng: Generator) -> None:
+    """Call the subject until it was called some hundred times in the whole check."""
     subject, index = measured.subject, np.flatnonzero(measured.probes.bulk)[:8]
     start = subject.stopwatch.left()
     most = min(SECONDS * subject.stopwatch.load, start / 2)
@@ -98,24 +104,26 @@ def call_often(measured, rng):
         measured.asked(rng.choice(index, size=min(3, len(index)), replace=False))
 
 
-def many_calls(name, measured, rng, others=()):
-    """The first answers still hold after many calls, and so did every answer in between.
+def many_calls(
+    name: str, measured: Measurement, rng: Generator, others: Sequence[Measurement] = ()
+) -> Row:
+    """Check that the first answers still hold after many calls, and that all in between agreed.
 
-    ``others`` are measurements of what may share a state with it, the other direction of a flow:
-    those are called as often before the first answers are asked for again.
+    ``others`` are measurements of subjects that may share a state, such as the other direction of a
+    flow. They are called as often before the first answers are asked for again.
     """
     subject, probes = measured.subject, measured.probes
     for other in others:
         try:
             call_often(other, rng)
         except NO_ANSWER:
-            pass  # what it does not answer is reported by its own row
+            pass  # its own row reports the failure
     call_often(measured, rng)
     subject(probes.rows, probes.context_row)
-    memory = subject.memory
-    slots = memory.slot_of(probes.rows, probes.context_row)
+    cache = subject.answer_cache
+    slots = cache.slot_of(probes.rows, probes.context_row)
     points = np.flatnonzero(slots >= 0)
-    points = points[np.argsort(-memory.distance[slots[points]], kind="stable")]
+    points = points[np.argsort(-cache.distance[slots[points]], kind="stable")]
     if not len(points):
         return inconclusive(name, "no answer to compare with")
     dim = measured.values.shape[1]
@@ -127,13 +135,13 @@ def many_calls(name, measured, rng, others=()):
         name,
         measured,
         points,
-        split(memory.worst[slots[points]]),
+        split(cache.worst[slots[points]]),
         f"rounding; {subject.calls} calls, each compared with the first",
-        first=split(memory.first[slots[points]]),
+        first=split(cache.first[slots[points]]),
     )
     if not row.failed:
         return _asked_again(name, measured, row)
-    words = [memory.words[slot] for slot in slots[points] if memory.words[slot]]
+    words = [cache.words[slot] for slot in slots[points] if cache.words[slot]]
     return failed(
         name,
         row.why,
@@ -144,7 +152,7 @@ def many_calls(name, measured, rng, others=()):
 
 
 def _asked_again(name, measured, row):
-    """Calls that were made for something else, asked again: their rows were new then."""
+    """Repeat calls that were made for other properties, whose rows were new then."""
     subject = measured.subject
     start = subject.stopwatch.left()
     most = min(SECONDS * subject.stopwatch.load, start / 2)
@@ -176,18 +184,20 @@ def _asked_again(name, measured, row):
     return row
 
 
-def two_threads(name, measured, rng, rounds=24, groups=12):
-    """Two threads at once get what one alone gets.
+def two_threads(
+    name: str, measured: Measurement, rng: Generator, rounds: int = 24, groups: int = 12
+) -> Row:
+    """Check that two threads at once get the answers of one.
 
     On a busy machine one thread's call may be over before the other's begins. So groups of rounds
-    follow, for a moment, until in six times as many rounds as a group has, both ran at once half
-    of the time.
+    follow, for a moment. They end when both threads ran at once half of the time, in six times as
+    many rounds as a group has.
     """
     if not may_be_called_from_two_threads():
         return not_applicable(name, "Numba's workqueue layer allows one thread at a time")
     subject, probes = measured.subject, measured.probes
     known = measured.answered(least=2)
-    # A scratch may be shared by all, or by batches of one size: half of the rounds are of equal.
+    # All may share working memory, or batches of one size: half of the rounds have equal sizes.
     batches = [
         [rng.choice(known, size=size) for _ in range(rounds // 2) for size in pair]
         for pair in ((47, 64), (64, 64))
@@ -225,11 +235,11 @@ def two_threads(name, measured, rng, rounds=24, groups=12):
 
 
 def _at_once(subject, probes, batches):
-    """(when each call began and was done, its answer), from a thread for each list of batches."""
+    """Return (start and end of each call, its answer), with one thread for each list of batches."""
     start = threading.Barrier(2, timeout=max(subject.stopwatch.left(), 0.01))
 
     def ask(indices):
-        # Its arguments are made before: what is wanted is two calls at the same time.
+        # The arguments are made before, so that the two calls run at the same time.
         arguments = [
             subject.arguments(probes.rows[index], probes.context_row[index]) for index in indices
         ]
@@ -242,7 +252,7 @@ def _at_once(subject, probes, batches):
         return times, answers
 
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)  # threads change places often, as on a busy machine
+    sys.setswitchinterval(1e-5)  # switch threads often, as on a busy machine
     try:
         calls = together([(ask, (indices,)) for indices in batches], subject.stopwatch.left())
         return zip(*[call.result() for call in calls])
@@ -250,8 +260,8 @@ def _at_once(subject, probes, batches):
         sys.setswitchinterval(interval)
 
 
-def parameters_unchanged(name, before, after):
-    """What the parameters were before all calls they are after them, byte by byte."""
+def parameters_unchanged(name: str, before: Any, after: Any) -> Row:
+    """Check that the parameters are the same bytes before and after all calls."""
     if before is None:
         return not_applicable(name, "no parameters were named")
     changed = [k for k, (old, new) in enumerate(zip(before, after)) if old != new]

@@ -1,13 +1,15 @@
-"""Kinks and knots: which side a point on a knot belongs to, and how far log_det jumps."""
+"""Kinks and knots: the side to which a point on a knot belongs, and jumps of log_det."""
 
 import numpy as np
 
-from nfref.oracle.instruments.kinks import snapped
-from nfref.oracle.report import failed, judged, not_applicable, passed, show
+from nfref.oracle.instruments.kinks import Kink, snapped
+from nfref.oracle.instruments.measurement import Measurement
+from nfref.oracle.report import Row, failed, judged, not_applicable, passed, show
+from nfref.runtime.annotations import Sequence
 
 
-def knots(name, measured, kinks):
-    """Exactly on a knot, and one float beside it, log_det is that of one side or the other."""
+def knots(name: str, measured: Measurement, kinks: Sequence[Kink]) -> Row:
+    """Check that log_det on a knot, and one float beside it, is that of one of the sides."""
     if measured.log_det is None:
         return not_applicable(name, f"{measured.subject.name} returns no log_det")
     exact = snapped(kinks, measured.dtype)
@@ -44,11 +46,11 @@ def knots(name, measured, kinks):
 
 
 def _outside(values, allowed):
-    """How far values[:3], on a knot, are from the range of values[3:5], beside it.
+    """Return the distance of values[:3], on a knot, from the range of values[3:5], beside it.
 
-    In units of ``allowed`` plus how much the values change on each side alone, where
-    values[5:7] are twice as far away. Zero where that change is so fast that the sides
-    say nothing.
+    The unit is ``allowed`` plus the change of the values on each side alone, where values[5:7] are
+    twice as far away. The distance is zero if that change is too fast for the sides to mean
+    anything.
     """
     sides = values[3:5]
     size = 1 + np.max(np.abs(sides), axis=0)
@@ -59,11 +61,13 @@ def _outside(values, allowed):
     return float(np.max(np.where(change < 0.1 * size, error, 0)))
 
 
-def continuity(name, measured, kinks, smooth=False):
-    """How far log_det, hence the log-density, jumps across kinks; failed if ``smooth`` is asked.
+def continuity(
+    name: str, measured: Measurement, kinks: Sequence[Kink], smooth: bool = False
+) -> Row:
+    """Return the largest jump of log_det across kinks; a jump fails if ``smooth``.
 
-    What is found on a line as a kink may be a narrow peak. A jump is as large from close by as
-    from ten times as far; the change across a peak or a steep place is not.
+    A kink on a line may be a narrow peak. A jump is as large from close by as from ten times as
+    far; the change across a peak or a steep place is not.
     """
     if measured.log_det is None:
         return not_applicable(name, f"{measured.subject.name} returns no log_det")
@@ -92,7 +96,7 @@ def continuity(name, measured, kinks, smooth=False):
 
 
 def _step_across(measured, kinks, distance):
-    """(K,): how far log_det steps from one side of each kink to the other."""
+    """Return (K,): the change of log_det from one side of each kink to the other."""
     sides = []
     for kink in kinks:
         within = min(distance, 0.25 * float(np.min(measured.domain.margin(kink.row))))

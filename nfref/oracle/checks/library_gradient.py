@@ -1,8 +1,8 @@
-"""The derivative that a library computes itself, by rows and context, against differences.
+"""The library's own derivative, by rows and context, against differences.
 
-Of log_prob for a density, of log_det for a direction of a flow: of the one number a row that a
-loss adds up. A number that is cut off from its input (detached, or computed outside of the
-graph) has a derivative of zero there, which differences do not have.
+It is the derivative of log_prob for a density, and of log_det for a direction of a flow: of the one
+number a row that a loss sums. A number that is detached from its input, or computed outside of the
+graph, has a derivative of zero there; differences do not.
 """
 
 import numpy as np
@@ -13,11 +13,13 @@ from nfref.oracle.checks.pointwise import verdict
 from nfref.oracle.instruments.guarded_calls import CallFailed
 from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.instruments.kinks import find_kinks, snapped
+from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import Box, step_scale
-from nfref.oracle.report import failed, inconclusive, not_applicable, show
+from nfref.oracle.report import Row, failed, inconclusive, not_applicable, show
+from nfref.runtime.annotations import Any, Array, Generator
 
-# How far from a knot its sides are asked. A knot is found to some digits only, which asks for a
-# distance, and beside a steep bin the gradient is another one soon, which asks for a small one.
+# Distances from a knot at which its sides are evaluated. A knot is found to some digits only, which
+# needs a large distance. Beside a steep bin the gradient changes fast, which needs a small one.
 BESIDE = {
     name: np.concatenate([-np.array(distances), distances])
     for name, distances in {
@@ -28,22 +30,23 @@ BESIDE = {
 
 
 class _Number:
-    """The number of each row that is differentiated, with what was measured of it."""
+    """The differentiated number of each row, with its measurement."""
 
-    def __init__(self, measured):
+    def __init__(self, measured: Measurement) -> None:
         self.measured = measured
         column = 0 if measured.subject.dim is None else measured.values.shape[1]
         self.value = measured.values[:, 0] if column == 0 else measured.log_det
         self.jacobian = measured.derivatives.jacobian[:, column]
         self.error = measured.derivatives.error[:, column]
 
-    def __call__(self, rows, context_row):
+    def __call__(self, rows: Array, context_row: Array) -> Array:
+        """Return the number of each row, as one column."""
         values, log_det = self.measured.subject(rows, context_row)
         return (values if log_det is None else log_det[:, None]).astype(np.float64)
 
 
-def by_rows(name, measured, gradient, rng):
-    """d log_prob / dx, or d log_det / d row, in the bulk, in the tails and on knots."""
+def by_rows(name: str, measured: Measurement, gradient: Any, rng: Generator) -> Row:
+    """Check d log_prob / dx, or d log_det / d row, in the bulk, in the tails and on knots."""
     if gradient is None:
         return not_applicable(name, "no gradient was named")
     if measured.subject.dim is not None and measured.log_det is None:
@@ -53,8 +56,8 @@ def by_rows(name, measured, gradient, rng):
     numeric = number.jacobian
     size = np.abs(numeric) + np.max(np.abs(numeric), axis=1, keepdims=True)
     # Rounding is not always noise: beside the end of a domain 1 - x^2 loses the same bits at all
-    # neighbours, a smooth curve with another slope. What rounding does to the number, over the
-    # length on which it varies, is what it may do to the slope.
+    # neighbours, which gives a smooth curve with another slope. The error of the slope is at most
+    # the rounding of the number over the length on which it varies.
     condition = 1 + np.abs(number.value) + np.sum(np.abs(numeric * probes.rows), axis=1)
     scale = step_scale(measured.domain, probes.rows)
     tolerance = (
@@ -80,10 +83,10 @@ def by_rows(name, measured, gradient, rng):
 
 
 def _stands_still(measured, scale):
-    """(P,) bool: the values do not move by a step that should move them by many roundings.
+    """Return (P,) bool: points whose values do not change by a step of many roundings.
 
-    So they do where rounding within made a staircase of them, each tread wider than the smallest
-    steps of a derivative.
+    There internal rounding has turned the values into a staircase, whose steps are wider than the
+    smallest steps of a derivative.
     """
     eps = float(np.finfo(measured.dtype).eps)
     rows, step = measured.probes.rows, eps**0.4 * scale
@@ -102,8 +105,8 @@ def _stands_still(measured, scale):
     return still
 
 
-def by_context(name, measured, gradient):
-    """The same number by the context, at a few points."""
+def by_context(name: str, measured: Measurement, gradient: Any) -> Row:
+    """Check the derivative of the same number by the context, at a few points."""
     if gradient is None:
         return not_applicable(name, "no gradient was named")
     if measured.subject.dim is not None and measured.log_det is None:
@@ -137,7 +140,7 @@ def by_context(name, measured, gradient):
 
 
 def _compared(name, ours, numeric, tolerance, why, where):
-    """The entry of each row that is farthest off, in units of its tolerance."""
+    """Return the verdict on the entry that is farthest off, in units of its tolerance."""
     return verdict(
         name,
         np.abs(ours - numeric),
@@ -148,12 +151,12 @@ def _compared(name, ours, numeric, tolerance, why, where):
 
 
 def _on_knots(row, number, gradient, rng):
-    """On a knot the gradient is finite, and about that of one of the two sides.
+    """Check that the gradient on a knot is finite, and close to that of one of the two sides.
 
-    Where knots of several layers meet, as at the end that splines have in common, automatic
-    differentiation takes one layer from here and another from there. That is no side's gradient,
-    and where the layers' parts cancel it is outside of both by any number of their distances. How
-    many layers there are is not to be seen from outside, so nobody is accused of a finite one.
+    Knots of several layers may meet, as at the end that splines have in common. Automatic
+    differentiation then takes one layer from one side and another from the other. The result is no
+    side's gradient, and if the layers' parts cancel it may be far outside of both. The number of
+    layers is unknown here, so a finite gradient is never a failure.
     """
     measured = number.measured
     if not isinstance(measured.domain, Box):
@@ -185,7 +188,7 @@ def _on_knots(row, number, gradient, rng):
 
 
 def _ask(subject, gradient, rows, context_row):
-    """[gradient by rows] or [gradient by rows, gradient by context], in float64."""
+    """Return [gradient by rows] or [gradient by rows, gradient by context], in float64."""
     given = subject.arguments(rows, context_row)
     answer = subject.stopwatch.call("the gradient", gradient, given)
     parts = answer if isinstance(answer, tuple) else (answer,)

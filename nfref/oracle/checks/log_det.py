@@ -1,7 +1,7 @@
-"""log_det against the determinant of a Jacobian that was found without it.
+"""log_det against the determinant of a numerical Jacobian.
 
-Central differences at every point; where they do not resolve a point, the complex step or
-differences in extended precision, if the callable takes such numbers.
+Central differences are taken at every point. If they do not resolve a point, the complex step or
+differences in extended precision are tried, if the callable takes such numbers.
 """
 
 from dataclasses import replace
@@ -9,24 +9,25 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.oracle.checks.pointwise import verdict
-from nfref.oracle.instruments.guarded_calls import CallFailed, TimedOut
+from nfref.oracle.instruments.guarded_calls import CallFailed, Subject, TimedOut
 from nfref.oracle.instruments.jacobian import complex_step, differentiate, ladder, log_determinants
+from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import step_scale, wide_rows
-from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
+from nfref.oracle.report import Row, failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array
 
-# Of many error estimates the smallest is taken, for many entries: it is optimistic now and then.
+# Factor of an error estimate: the smallest of many estimates is optimistic now and then.
 DOUBT = 16
-# A comparison whose tolerance is wider than this, in nats, judges nothing.
+# Widest tolerance of a comparison, in nats.
 WIDEST = 0.5
-# This part of the bulk has to be judged before a direction can be called right.
+# Least share of the bulk that is judged before a direction may pass.
 MOST = 0.75
-SCREENED = 1200  # rows of the screening, less where rows are wide or calls slow
+SCREENED = 1200  # rows of the screening; fewer if rows are wide or calls slow
 SUSPECTS = 12
 
 
-def log_det_matches(name, measured):
-    """log_det against log |det| of the numerical Jacobian of the same direction."""
+def log_det_matches(name: str, measured: Measurement) -> Row:
+    """Compare log_det with log |det| of the numerical Jacobian of the same direction."""
     if measured.log_det is None:
         return inconclusive(name, f"{measured.subject.name} returns no log_det")
     numeric, unsure = measured.determinants.value, measured.determinants.error
@@ -64,7 +65,7 @@ def log_det_matches(name, measured):
         )
         if (
             row.failed
-            and row.error < 1e-4
+            and (row.error or 0) < 1e-4
             and any(fault.endswith("float32") for fault in measured.subject.dtype_faults)
         ):
             return replace(
@@ -92,7 +93,7 @@ def log_det_matches(name, measured):
 
 
 def pattern(found: Array, true: Array, tolerance: Array, dim: int) -> str:
-    """What it says of a log-determinant that it is off by one factor, or one number, everywhere.
+    """Return the hint for a log-determinant that is off by one factor or one constant everywhere.
 
     Parameters
     ----------
@@ -136,8 +137,8 @@ def pattern(found: Array, true: Array, tolerance: Array, dim: int) -> str:
     return ""
 
 
-def constant(offset, dim, tolerance):
-    """The name of a constant that an offset may be, as a parenthesis; "" where it is none."""
+def constant(offset: float, dim: int, tolerance: float) -> str:
+    """Return the name of a constant in parentheses if an offset is close to it, else ""."""
     for words, value in (
         ("D/2 log 2 pi", 0.5 * dim * np.log(2 * np.pi)),
         ("log 2", np.log(2)),
@@ -152,10 +153,10 @@ def constant(offset, dim, tolerance):
 
 
 def _confirmed(measured, points):
-    """Points at which log_det agrees with a Jacobian by the complex step or in longdouble.
+    """Return the points at which log_det agrees with the complex step or longdouble, and a note.
 
-    A disagreement there accuses nobody: the callable may take such numbers and yet not be
-    analytic in them. Agreement to many digits is no accident.
+    A disagreement there is no fault: the callable may take such numbers and yet not be analytic in
+    them. Agreement to many digits is no accident.
     """
     confirmed = np.zeros(len(measured.probes), dtype=bool)
     parts = []
@@ -173,7 +174,7 @@ def _confirmed(measured, points):
         exact = log_determinants(jacobian, error, float(np.finfo(np.float64).eps))
         difference = np.abs(measured.log_det[left] - exact.value)
         allowed = 1e-6 * (1 + np.abs(measured.log_det[left])) + exact.error
-        # What the map does to its own last digits is in the error of neither.
+        # Neither error contains the map's own effect on the last digits.
         condition = np.max(np.abs(jacobian), axis=(1, 2)) * np.finfo(np.float64).eps
         agree = (difference <= allowed + 1e2 * condition) & (allowed + 1e2 * condition < 0.1)
         confirmed[left[agree]] = True
@@ -183,7 +184,7 @@ def _confirmed(measured, points):
 
 
 def _extended(measured, points, kind):
-    """The callable on numbers of another kind, at points that are looked up by their owner."""
+    """Return the callable on numbers of another kind, at points that ``owner`` indexes."""
     subject = measured.subject
 
     def function(rows, owner):
@@ -215,12 +216,12 @@ def _longdouble_jacobians(measured, points):
     return found.jacobian.astype(np.float64), found.error.astype(np.float64)
 
 
-def complex_step_matches(name, measured):
-    """The same with the complex step, where the callable takes complex numbers.
+def complex_step_matches(name: str, measured: Measurement) -> Row:
+    """Compare log_det with the complex step, if the callable takes complex numbers.
 
-    Some take them and are not analytic: bisection carries the imaginary part along. Where the map
-    happens to be straight that goes unnoticed, so all points have to be as differences say, those
-    among them where the log-determinant is farthest from the usual one.
+    Some callables take complex numbers and are not analytic: bisection carries the imaginary part
+    along. If the map happens to be straight, nothing reveals that. So all points must agree with
+    differences, among them those whose log-determinant is farthest from the usual one.
     """
     if measured.log_det is None or measured.dtype != np.float64:
         return not_applicable(name, "needs float64 and a log_det")
@@ -268,10 +269,10 @@ def complex_step_matches(name, measured):
 
 
 def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tuple[Array, Array]:
-    """Rows of the domain where log_det is farthest from one central difference each.
+    """Return rows of the domain whose log_det is farthest from a central difference.
 
-    The few points that are measured well may all miss a region of little mass. Here many are
-    looked at badly; the worst of them are then measured well, and judged by that alone.
+    The few points that are measured well may all miss a region of little mass. Here many points are
+    measured roughly. The worst of them are then measured well, and only that is judged.
 
     Returns
     -------
@@ -303,7 +304,7 @@ def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tu
     slope[~usable] = np.eye(dim)
     difference = np.abs(np.linalg.slogdet(slope)[1] - log_det)
     difference[~usable] = 0
-    # The worst of all, and some of all that are bad: kinks are among the worst, and harmless.
+    # The worst, and some of all that are bad: kinks are among the worst, and are no fault.
     order = np.argsort(-np.nan_to_num(difference, nan=np.inf))
     bad = np.flatnonzero(difference > (1e-5 if subject.dtype == np.float64 else 0.03))
     others = rng.permutation(np.setdiff1d(bad, order[:SUSPECTS]))[:SUSPECTS]
@@ -311,8 +312,10 @@ def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tu
     return rows[chosen], context_row[chosen]
 
 
-def unbiased(name, function, measured, calls=64, sigmas=8.0):
-    """A random log_det (stochastic=True): its mean over many calls, and its noise."""
+def unbiased(
+    name: str, function: Subject, measured: Measurement, calls: int = 64, sigmas: float = 8.0
+) -> Row:
+    """Check the mean of a random log_det (stochastic=True) over many calls; report its noise."""
     points = np.flatnonzero(measured.resolved & measured.probes.bulk)
     if np.sum(measured.probes.bulk) * MOST > len(points):
         return inconclusive(name, "too few points that can be differentiated")

@@ -1,7 +1,7 @@
-"""Properties of a density as a whole: it integrates to one.
+"""A density as a whole: it integrates to one.
 
-Every test rejects at a level of about 1e-9, and its row says what constant offset of log_prob
-it would have seen.
+Every test rejects a correct density with probability of about 1e-9. Its row gives the smallest
+constant offset of log_prob that it would have detected.
 """
 
 import functools
@@ -22,23 +22,24 @@ from nfref.oracle.instruments.quadrature import (
     panel_masses,
     plane_integral,
 )
-from nfref.oracle.report import PASS, failed, inconclusive, passed, show
+from nfref.oracle.report import PASS, Row, failed, inconclusive, passed, show
+from nfref.runtime.annotations import Any, Array, Callable, Generator
 
-# An offset that only a tolerance wider than this would allow has not been judged, in nats.
+# Widest tolerance, in nats, with which an offset counts as judged.
 WIDEST = 1.0
 DRAWS = 16000
-SUSPECT, MANY = 0.3, 8  # of the tolerance; times as many draws
-POLE = 64  # roundings, within which a pole is +inf
-AGAIN = 64  # panels that are looked at again before anyone is accused
-# Where of 4000 samples none has a weight p / q above FORWARD times the mean, what forward
-# sampling cannot see holds less than MISSED of the mass, at level 1e-9: (1 - MISSED)^4000.
+SUSPECT, MANY = 0.3, 8  # of the tolerance; times as many samples
+POLE = 64  # roundings within which a pole is +inf
+AGAIN = 64  # panels that are cut again before a failure
+# If none of 4000 samples has a weight p / q above FORWARD times the mean, forward sampling misses
+# less than MISSED of the mass, at level 1e-9: (1 - MISSED)^4000.
 FORWARD = 50.0
 MISSED = 5e-3
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A density with what is needed to look at it as a whole.
+    """A density with its support, its samples and a generator, to be examined as a whole.
 
     Attributes
     ----------
@@ -49,33 +50,33 @@ class Whole:
     box : Box or None
         The smallest box around the support; None where the domain is known by samples.
     pilot, samples : (N, D) arrays
-        Samples of the density, the first ones for choosing where to look; ``samples`` is
-        empty where there is no sampler.
+        Samples of the density; the pilot decides where to look. ``samples`` is empty if there
+        is no sampler.
     rng : numpy.random.Generator
     lost : float
-        Share of all mass that no number inside of the support holds, at most: what rounding puts
-        onto an end of it, or beyond all numbers.
+        Upper bound of the share of the mass that no number inside of the support holds: rounding
+        puts it onto an end, or beyond all numbers.
     draw : callable or None
         n -> about n more samples.
     seconds : float
-        For the tests that get more telling the longer they last.
+        Time for the tests that become more powerful the longer they last.
     left_out : (K, D) array, or an empty tuple
         Samples on an end of the box or outside of the support, which are not among the others.
     """
 
-    log_prob: object
-    contains: object
-    box: object
+    log_prob: Callable
+    contains: Callable
+    box: Any
     pilot: np.ndarray
     samples: np.ndarray
-    rng: object
+    rng: Generator
     lost: float = 0.0
-    draw: object = None
+    draw: Callable | None = None
     seconds: float = 1.0
-    left_out: object = ()
+    left_out: Any = ()
 
-    def log_density(self, x):
-        """log_prob, and -inf outside of the support."""
+    def log_density(self, x: Array) -> Array:
+        """Return log_prob, and -inf outside of the support."""
         inside = self.contains(x)
         found = np.full(len(x), -np.inf)
         if np.any(inside):
@@ -87,7 +88,7 @@ class Whole:
             step = POLE * np.spacing(np.abs(x[poles]))
             at_an_end = np.any(away <= step, axis=1)
             found[poles[at_an_end]] = -np.inf
-            # One in the middle, or where the density ends, is a single point, which holds nothing.
+            # A pole in the middle, or where the density ends, is a single point without mass.
             poles, step = poles[~at_an_end], step[~at_an_end]
             beside = np.stack([x[poles] - step, x[poles] + step])
             if len(poles) and np.all(self.contains(beside.reshape(-1, x.shape[1]))):
@@ -97,9 +98,10 @@ class Whole:
         return found
 
 
-def share_at_an_end(domain, samples):
-    """The ``lost`` of a Whole: of all samples (N, D), before any are left out, so many are lost
-    that as few as these would fall onto an end.
+def share_at_an_end(domain: Any, samples: Array) -> float:
+    """Return the ``lost`` of a Whole: an upper bound of the share of samples on an end.
+
+    ``samples`` (N, D) are all samples, before any are left out.
     """
     if not isinstance(domain, Box) or not len(samples):
         return 0.0
@@ -111,7 +113,8 @@ class NotANumber(Exception):
     """log_prob was nan or +inf at a row."""
 
 
-def checked(log_prob, rows):
+def checked(log_prob: Array, rows: Array) -> Array:
+    """Return log-densities of rows; raise NotANumber if one is nan or +inf."""
     bad = np.flatnonzero(np.isnan(log_prob) | (log_prob == np.inf))
     if len(bad):
         raise NotANumber(f"log-density is {log_prob[bad[0]]} at {rows[bad[0]][:6]}")
@@ -121,8 +124,8 @@ def checked(log_prob, rows):
 NO_MASS = (CallFailed, NotANumber, np.linalg.LinAlgError)
 
 
-def of_a_whole(judge):
-    """A property of a Whole, whose calls may fail, or end too late."""
+def of_a_whole(judge: Callable) -> Any:
+    """Return a check of a Whole that turns failed and late calls into rows."""
 
     @functools.wraps(judge)
     def answered(name, *arguments):
@@ -140,11 +143,11 @@ def of_a_whole(judge):
 
 
 @of_a_whole
-def normalised(name, whole, floor=1e-5, samples_follow=True):
-    """The density integrates to one.
+def normalised(name: str, whole: Whole, floor: float = 1e-5, samples_follow: bool = True) -> Row:
+    """Check that the density integrates to one.
 
-    Where its samples do not follow it, they are used only to find where it is, and nobody is
-    accused of mass that was not found.
+    If its samples do not follow it, they only show where the density is, and missing mass is no
+    failure.
     """
     by_samples = (_by_bridge, _by_forward) if samples_follow else (_by_forward,)
     if len(whole.pilot) < 100:
@@ -160,25 +163,25 @@ def normalised(name, whole, floor=1e-5, samples_follow=True):
             + ("" if samples_follow else "; its samples do not follow it"),
         )
     log_z, tolerance, how = found
-    # The mass that no number holds may be in the integral or not.
+    # The integral may contain the mass that no number holds, or not.
     lost = whole.lost
     if not lost and whole.box is not None and whole.pilot.shape[1] == 1:
         few = 3 * BERNSTEIN / max(len(whole.samples), 1000)  # else samples would show it
         lost = min(2 * mass_beyond(whole.log_density, whole.box), few)
     tolerance = floor + tolerance - np.log1p(-min(lost, 0.99))
     if lost > floor:
-        how += f", up to {lost:.2g} of all having fallen onto an end"
+        how += f", with up to {lost:.2g} of all samples on an end"
     blind = not len(whole.samples) or not samples_follow
     if blind and log_z < -tolerance and ("sampling" in how or _is_heavy(whole)):
         return inconclusive(
             name,
-            "too little mass was found, but without samples that follow it "
-            "nobody says where the rest could be",
-            f"log of the integral {log_z:.8g}",
+            "the integral is too small, but without samples that follow the density the rest "
+            "may be anywhere",
+            f"integrates to exp({log_z:.8g}), not 1",
         )
-    why = f"log of the integral, by {how}; an offset of {tolerance:.2g} nats is seen"
+    why = f"log of the integral, by {how}; an offset of {tolerance:.2g} nats is detected"
     if abs(log_z) > tolerance:
-        row = failed(name, why, f"log of the integral {log_z:.8g}", abs(log_z), tolerance)
+        row = failed(name, why, f"integrates to exp({log_z:.8g}), not 1", abs(log_z), tolerance)
         named = constant(log_z, whole.pilot.shape[1], tolerance)
         return replace(row, hint=f"log_prob is off by {log_z:.4g}{named}" if named else "")
     if tolerance > WIDEST:
@@ -187,7 +190,7 @@ def normalised(name, whole, floor=1e-5, samples_follow=True):
 
 
 SURE = 0.1
-# What may stand in the place of a log-density, and what leads from there to it.
+# Mistakes in the place of a log-density, and the function that undoes each.
 MISTAKES = {
     "a logarithm to base 2": lambda found: found * np.log(2),
     "a logarithm to base 10": lambda found: found * np.log(10),
@@ -198,12 +201,12 @@ MISTAKES = {
 }
 
 
-def mistaken(name, whole, row):
-    """A failure, with what log_prob is if one of MISTAKES is why it does not integrate to one."""
+def mistaken(name: str, whole: Whole, row: Row) -> Row:
+    """Return a failed row, with a hint if one of MISTAKES explains the integral."""
     for words, undone in MISTAKES.items():
         other = replace(whole, log_prob=lambda x, undone=undone: undone(whole.log_prob(x)))
         try:
-            mass = normalised.__wrapped__(name, other)  # what is out of time ends them all
+            mass = normalised.__wrapped__(name, other)  # a call that is out of time ends them all
         except NO_MASS:
             continue
         if mass.verdict == PASS and mass.tolerance < SURE:
@@ -212,7 +215,7 @@ def mistaken(name, whole, row):
 
 
 def _is_heavy(whole):
-    """Whether a millionth of the mass may be a thousand widths away, along an axis or aslant."""
+    """Check that a millionth of the mass may be a thousand widths away, in any direction."""
     dim, rng = whole.pilot.shape[1], whole.rng
     aslant = rng.standard_normal((8, dim))
     directions = np.concatenate([np.eye(dim), -np.eye(dim), aslant])
@@ -223,10 +226,10 @@ def _is_heavy(whole):
     return bool(np.any(mass > np.log(1e-6)))
 
 
-def falls(name, whole, dtype):
-    """A row where log_prob is so high, so far out, that no mass of one could hold it; else None.
+def falls(name: str, whole: Whole, dtype: np.dtype[Any]) -> Row | None:
+    """Return a failed row if log_prob is too high, too far out, for mass one; else None.
 
-    A ball of radius R around all directions holds exp(level) times its volume, at least.
+    A ball of radius R has at least exp(level) times its volume as mass.
     """
     dim, last = whole.pilot.shape[1], 0.5 * np.log(float(np.finfo(dtype).max))
     if whole.box is None or not whole.box.is_everything:
@@ -251,7 +254,7 @@ def falls(name, whole, dtype):
 
 
 def _by_quadrature(whole):
-    """(log Z, tolerance, how) in one or two dimensions; None where it is not sure."""
+    """Return (log Z, tolerance, method) in one or two dimensions; None if it is not sure."""
     dim = whole.pilot.shape[1]
     if whole.box is None or dim > 2:
         return None
@@ -268,7 +271,7 @@ def _by_quadrature(whole):
 
 
 def _by_forward(whole):
-    """Forward importance sampling, where the samples show that its weights are bounded."""
+    """Integrate by forward importance sampling if the samples show that weights are bounded."""
     if whole.box is None or 0 < len(whole.samples) < 4000:
         return None
     proposal = Proposal.around(whole.pilot, whole.rng)
@@ -290,8 +293,8 @@ def _by_forward(whole):
     return np.log(np.mean(weight)), tolerance, f"forward importance sampling, {len(y)} rows"
 
 
-def bridge_of(whole):
-    """What :func:`_between` returns for the samples of a Whole; None without samples."""
+def bridge_of(whole: Whole) -> Any:
+    """Return the result of :func:`_between` for the samples of a Whole; None without samples."""
     x = whole.samples[:DRAWS]
     if len(x) < 1000:
         return None
@@ -303,7 +306,7 @@ def bridge_of(whole):
 
 
 def _between(whole, proposal, x):
-    """(x, rows of the proposal, the Bridge between them, the proposal)."""
+    """Return (x, rows of the proposal, the Bridge between them, the proposal)."""
     y = proposal.sample(whole.rng, len(x))
     parts = np.array_split(np.arange(len(x)), -(-len(x) // DRAWS))
     p_at_x, q_at_x, p_at_y, q_at_y = (
@@ -320,7 +323,7 @@ def _by_bridge(whole):
         return None
     start = found[2]
     if SUSPECT < abs(start.log_z) / start.tolerance <= 1 and whole.draw is not None:
-        # So far off, new samples decide, and more of them.
+        # Beyond SUSPECT of the tolerance, more new samples decide.
         found = _between(whole, found[3], whole.draw(MANY * DRAWS))
     return (
         found[2].log_z,
@@ -329,11 +332,11 @@ def _by_bridge(whole):
     )
 
 
-def panels(name, whole, distribution, floor, eps):
-    """One dimension: the mass between two points is what the base has between their images.
+def panels(name: str, whole: Whole, distribution: Callable, floor: float, eps: float) -> Row:
+    """Check on a line that the mass between two points is the base's mass between their images.
 
-    ``distribution(x)`` is the base's distribution function (N, 1) at the images of (N, 1) rows;
-    ``eps`` is that of the numbers that are mapped.
+    ``distribution(x)`` is the base's distribution function (N, 1) at the images of (N, 1) rows.
+    ``eps`` is the machine epsilon of the numbers that are mapped.
     """
 
     def expected_between(ends):
@@ -344,13 +347,13 @@ def panels(name, whole, distribution, floor, eps):
         inner = edges[whole.contains(edges[:, None])]
         mass = mass[np.searchsorted(edges, inner[:-1])]
         ends = np.stack([inner[:-1], inner[1:]], axis=1)
-        # Between neighbouring numbers there are none to integrate over.
+        # Between neighbouring numbers there is nothing to integrate over.
         wide = np.diff(ends)[:, 0] > 4096 * eps * np.max(np.abs(ends), axis=1)
         ends, mass = ends[wide], mass[wide]
         change = np.abs(mass - panel_masses(whole.log_density, ends, 5))
         expected = expected_between(ends)
-        # Where knots lie within a panel two rules may agree by chance. So before anyone is
-        # accused, the panels that are farthest off are cut, and the others left out.
+        # If knots lie within a panel, two rules may agree by chance. So before a failure the panels
+        # that are farthest off are cut, and the others left out.
         excess = np.abs(mass - expected) / (floor + 10 * change)
         suspect = np.argsort(-excess)
         suspect = suspect[excess[suspect] > 1]
@@ -377,9 +380,9 @@ def panels(name, whole, distribution, floor, eps):
 
 
 def _cut(log_density, expected_between, ends, floor, pieces=16, rounds=7):
-    """(mass, its last change) of panels with (K, 2) ends, again and again cut where it is wrong.
+    """Return (mass, its last change) of panels with (K, 2) ends, cut again where the mass is wrong.
 
-    A peak between knots that was missed is found; a density that is wrong stays so.
+    That finds a peak between knots that was missed. A density that is wrong stays wrong.
     """
     mass, change, panel = np.zeros(len(ends)), np.zeros(len(ends)), np.arange(len(ends))
     for _ in range(rounds):

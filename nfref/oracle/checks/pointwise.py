@@ -4,16 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import CallFailed
-from nfref.oracle.report import failed, judged, not_applicable, passed, show
-from nfref.runtime.annotations import Any, Array
+from nfref.oracle.instruments.guarded_calls import CallFailed, Subject
+from nfref.oracle.instruments.measurement import Measurement
+from nfref.oracle.instruments.probes import Box
+from nfref.oracle.report import Row, failed, judged, not_applicable, passed, show
+from nfref.runtime.annotations import Any, Array, Callable
 
 
-def verdict(name, error, tolerance, why, describe):
-    """A row from (P,) or (P, K) errors and tolerances; ``describe(p)`` says what happened at point
-    p.
+def verdict(name: str, error: Any, tolerance: Any, why: str, describe: Callable[..., str]) -> Row:
+    """Return a row from (P,) or (P, K) errors and tolerances; NaN counts as infinite.
 
-    Not-a-number errors count as infinite.
+    ``describe(p)`` returns the message for point p.
     """
     error = np.where(np.isnan(error), np.inf, error)
     excess = error / np.maximum(tolerance, 1e-300)
@@ -23,8 +24,8 @@ def verdict(name, error, tolerance, why, describe):
     return passed(name, why, float(error[worst]), float(tolerance[worst]))
 
 
-def or_iterative(row):
-    """The row; where it failed by little, with a word on inverses that are found by iteration."""
+def or_iterative(row: Row) -> Row:
+    """Return the row; if it failed by little, with a hint on iterative inverses."""
     if row.failed and row.error is not None and 1e-13 < row.error < 1e-3:
         return replace(
             row,
@@ -34,8 +35,8 @@ def or_iterative(row):
     return row
 
 
-def precise(name, measured):
-    """Values and log_det carry the digits of their dtype: no rounding noise far above it."""
+def precise(name: str, measured: Measurement) -> Row:
+    """Check that the noise of values and log_det is near the rounding of their dtype."""
     if measured.dtype != np.float64:
         return not_applicable(name, "asked of float64 alone; float32 noise joins the tolerances")
     allowed, accuracy = 1e4 * measured.slack, measured.accuracy
@@ -51,7 +52,7 @@ def precise(name, measured):
     ratio = ratio[measured.probes.bulk & measured.resolved & np.isfinite(ratio)]
     if len(ratio) < 4:
         return _in_steps(name, measured)
-    # Kinks look like noise where they are; rounding to fewer digits shows everywhere.
+    # A kink looks like noise in one place; rounding to fewer digits shows everywhere.
     typical = float(np.quantile(ratio, 0.25))
     why = "noise of nearby values, in 1e4 times the rounding allowed elsewhere"
     return judged(
@@ -64,16 +65,17 @@ def precise(name, measured):
     )
 
 
-def moved_a_little(rows, domain):
-    """Rows moved by 1e-9, relative to those that are large, and away from an end that is near."""
+def moved_a_little(rows: Array, domain: Any) -> Array:
+    """Return rows moved by 1e-9, relative to large numbers.
+
+    The step leads away from an end that is near.
+    """
     step = 1e-9 * np.maximum(np.abs(rows), 1)
     return rows + np.where(domain.upper - rows < rows - domain.lower, -step, step)
 
 
-def due_of_a_little(measured):
-    """(P, K) bool: numbers of the answers that :func:`moved_a_little` should move by many
-    roundings.
-    """
+def due_of_a_little(measured: Measurement) -> Array:
+    """Return (P, K) bool: answers that :func:`moved_a_little` should change by many roundings."""
     rows = measured.probes.rows
     step = moved_a_little(rows, measured.domain) - rows
     due = np.einsum("pkj,pj->pk", np.nan_to_num(measured.derivatives.jacobian), step)
@@ -81,8 +83,11 @@ def due_of_a_little(measured):
     return np.abs(due) > 3e4 * np.finfo(np.float64).eps * (size + 1e-3)
 
 
-def keeps_digits(name, measured):
-    """A log-density moves when its rows do, by as little as 1e-9: no shorter format in between."""
+def keeps_digits(name: str, measured: Measurement) -> Row:
+    """Check that a log-density changes when its rows move by 1e-9.
+
+    Otherwise the rows pass through a shorter format.
+    """
     if measured.dtype != np.float64:
         return not_applicable(name, "asked of float64 alone")
     due = due_of_a_little(measured)[:, 0] & np.isfinite(measured.values[:, 0])
@@ -104,17 +109,20 @@ def keeps_digits(name, measured):
 
 
 def _in_steps(name, measured):
-    """The row where there is no slope: a uniform density, wide bins, rounded rows, chaos."""
+    """Return the row where the log-density has no slope.
+
+    That is a uniform density, wide bins, rounded rows, or chaos.
+    """
     subject, probes = measured.subject, measured.probes
     points = np.flatnonzero(probes.bulk & np.isfinite(measured.values[:, 0]))
     rows, before = probes.rows[points], measured.values[points, 0]
-    # Towards the middle, where a density that refuses what lies outside answers too.
+    # Towards the middle, where a density that refuses outside rows answers too.
     inwards = np.median(rows, axis=0) - rows if len(rows) else rows
     near, far = (
         subject(rows + relative * inwards, probes.context_row[points])[0][:, 0]
         for relative in (1e-9, 1e-2)
     )
-    # In a line the first step would move it by so much; near the middle of a wide one by nothing.
+    # On a line the first step would change it by this; near the middle of a wide one by nothing.
     with np.errstate(invalid="ignore"):
         due = 1e-7 * np.abs(far - before) > measured.accuracy + 3e3 * np.finfo(np.float64).eps * (
             np.abs(before) + 1
@@ -134,7 +142,9 @@ def _in_steps(name, measured):
 
 
 def way_back(measured: Any, other_measured: Any) -> tuple[Array, Array]:
-    """What rounding may do to a point that goes there and back, and where that is known.
+    """Return the effect of rounding on a point that goes there and back.
+
+    Also return the points at which it is known.
 
     Returns
     -------
@@ -166,11 +176,17 @@ def way_back(measured: Any, other_measured: Any) -> tuple[Array, Array]:
     return allowed, meaningful
 
 
-def round_trip(name, cancel_name, measured, other, other_measured):
-    """Two rows: ``other`` undoes this direction, and the two log-determinants cancel.
+def round_trip(
+    name: str,
+    cancel_name: str,
+    measured: Measurement,
+    other: Any,
+    other_measured: Measurement | None,
+) -> list[Row]:
+    """Check that ``other`` undoes this direction, and that the two log-determinants cancel.
 
-    A rounding error e of the value y moves what comes back by |J^-1| e; that, not a fixed
-    number, is the tolerance, and it lets a steep map pass.
+    A rounding error e of the value y moves the returned point by |J^-1| e. That, not a fixed
+    number, is the tolerance, so a steep map passes.
     """
     start, y = measured.probes.rows.astype(np.float64), measured.values
     allowed, meaningful = way_back(measured, other_measured)
@@ -178,7 +194,7 @@ def round_trip(name, cancel_name, measured, other, other_measured):
     if not len(kept):
         why = "conditioning leaves no digits anywhere"
         return [not_applicable(name, why), not_applicable(cancel_name, why)]
-    # Only what can be judged is asked for: a value rounded to the edge may well be refused.
+    # Only points that can be judged: a map may refuse a value that was rounded to the edge.
     start, y, allowed = start[kept], y[kept], allowed[kept]
     try:
         back, log_det_back = other(y.astype(measured.dtype), measured.probes.context_row[kept])
@@ -227,10 +243,11 @@ def round_trip(name, cancel_name, measured, other, other_measured):
     ]
 
 
-def keeps_orientation(name, measured, round_trip_holds):
-    """The determinant has one sign: a continuous map whose det changes sign folds space.
+def keeps_orientation(name: str, measured: Measurement, round_trip_holds: bool) -> Row:
+    """Check that the determinant has one sign.
 
-    In one dimension this is monotonicity.
+    A continuous map whose determinant changes sign folds space. In one dimension this is
+    monotonicity.
     """
     resolved = measured.resolved
     if np.sum(resolved) < 2:
@@ -241,18 +258,18 @@ def keeps_orientation(name, measured, round_trip_holds):
         return passed(name, f"det has one sign at all {len(signs)} resolved points")
     rare = 1 if positive < negative else -1
     p = np.flatnonzero(resolved & (measured.determinants.sign == rare))[0]
-    text = f"det > 0 at {positive} points, < 0 at {negative}"
+    text = f"the determinant is positive at {positive} points and negative at {negative}"
     if round_trip_holds:
         return passed(name, f"{text}; the round trips hold, so the map is in pieces")
     return failed(
         name,
-        f"{text}: a continuous map would not be invertible",
-        f"{measured.subject.name} at {show(measured.probes.rows[p])}",
+        "a continuous map with determinants of both signs is not invertible",
+        f"{text}: the map folds, as {measured.subject.name} at {show(measured.probes.rows[p])}",
     )
 
 
-def monotone(name, subject, domain, context_row):
-    """In one dimension: larger z gives larger x, or larger z gives smaller x, throughout."""
+def monotone(name: str, subject: Subject, domain: Box, context_row: int) -> Row:
+    """Check on a line that larger z always gives larger x, or always smaller x."""
     t = np.concatenate([np.linspace(-8, 8, 801), np.linspace(-40, 40, 81)])
     z = np.unique(domain.from_line(t[:, None])[:, 0].astype(subject.dtype))[:, None]
     z = z[domain.contains(z.astype(np.float64))]

@@ -1,29 +1,31 @@
 """Fits to changed tables: other units, other orders of columns and of rows, weights.
 
-What a fit may rightly do differently (another local optimum for another order of rows, a bandwidth
-in fixed units) is said and not accused; accused is what no density can do.
+Some differences of a fit are legitimate: another local optimum for another order of rows, a
+bandwidth in fixed units. The rows report them. They fail only for what no density may do.
 """
 
 import numpy as np
 
-from nfref.oracle.report import failed, inconclusive, not_applicable, passed, show
+from nfref.oracle.adapters.estimators import Estimator
+from nfref.oracle.report import Row, failed, inconclusive, not_applicable, passed, show
+from nfref.runtime.annotations import Any, Array, Callable, Generator
 
-EXACT = 1e-6  # relative to 1 + |log p|: what two fits of the same may differ by
-ROWS = 400  # of the table, that are fitted to
-WORSE = 0.7  # nats a row that a length in wrong units costs at least
+EXACT = 1e-6  # largest difference of two equal fits, relative to 1 + |log p|
+ROWS = 400  # rows of the table in a fit
+WORSE = 0.7  # nats a row, the least cost of a length in wrong units
 
 
 class Refused(Exception):
-    """An estimator does not take a table that was changed: its options may speak of columns."""
+    """An estimator does not take a changed table: its options may name columns."""
 
 
 class Fits:
-    """Fits to some rows of a table, and to what was made of them.
+    """Fits to some rows of a table and to changed copies of them.
 
-    ``scaled`` are the columns that may be multiplied: continuous ones that live everywhere.
+    ``scaled`` are the columns that may be multiplied: continuous ones without ends.
     """
 
-    def __init__(self, estimator, table, scaled, rng):
+    def __init__(self, estimator: Estimator, table: Array, scaled: Array, rng: Generator) -> None:
         self.estimator, self.scaled, self.rng = estimator, scaled, rng
         self.rows = table[:ROWS]
         self.trouble = None if estimator.fit is not None else "it cannot be fitted again"
@@ -37,12 +39,12 @@ class Fits:
                 f"{np.max(np.abs(self.base - again)):.2g}: random_state=?"
             )
 
-    def log_prob(self, table, rows, weights=None):
-        """log p of rows after a fit to a table."""
+    def log_prob(self, table: Array, rows: Array, weights: Array | None = None) -> Array:
+        """Return log p of rows after a fit to a table."""
         return np.asarray(self.estimator.fit(table, weights).log_prob(rows), dtype=np.float64)
 
-    def changed(self, table):
-        """Fitted to a table of other columns than those that its options were chosen for."""
+    def changed(self, table: Array) -> Any:
+        """Fit to a table of other columns than those for which the options were chosen."""
         try:
             return self.estimator.fit(table, None)
         except np.linalg.LinAlgError:  # a ValueError, but no refusal
@@ -50,7 +52,8 @@ class Fits:
         except (ValueError, TypeError) as error:
             raise Refused(f"the changed table is refused: {error}") from error
 
-    def judged(self, name, judge, *more):
+    def judged(self, name: str, judge: Callable, *more: Any) -> Row:
+        """Return the row of a property, or a note if fits cannot be compared."""
         if self.trouble:
             return not_applicable(name, self.trouble)
         try:
@@ -59,14 +62,18 @@ class Fits:
             return not_applicable(name, str(error).splitlines()[0])
 
 
-def same(a, b):
+def same(a: Array, b: Array) -> bool:
+    """Check that two arrays of log-densities are equal up to rounding."""
     with np.errstate(invalid="ignore"):
         close = np.abs(a - b) <= EXACT * (1 + np.abs(a))
     return bool(np.all(close | (a == b)))
 
 
-def units(name, fits):
-    """Columns times powers of two, so that no digit is lost: log p moves by minus their logs."""
+def units(name: str, fits: Fits) -> Row:
+    """Check that scaled columns move log p by minus the logarithms of the factors.
+
+    The factors are powers of two, so that no digit is lost.
+    """
     if not np.any(fits.scaled):
         return not_applicable(name, "no column of it can be scaled")
     powers = np.where(fits.scaled, np.resize([10, -7, 4, -3], len(fits.scaled)), 0)
@@ -97,10 +104,10 @@ def units(name, fits):
 
 
 def _lengths(name, fits, why):
-    """Whether a length inside of the estimator is in other units than the table.
+    """Check that a length inside of the estimator is in the units of the table.
 
-    Rows that were left out are less probable than under one normal distribution, and much more
-    so where the columns have been divided by their standard deviations first.
+    If it is not, held-out rows are less probable than under one normal distribution. They are much
+    less probable than after a fit to columns divided by their standard deviations.
     """
     order = fits.rng.permutation(len(fits.rows))
     some, others = fits.rows[order[::2]], fits.rows[order[1::2]]
@@ -110,7 +117,7 @@ def _lengths(name, fits, why):
     raw = np.maximum(fits.log_prob(some, others), plain - 30)
     standard = fits.log_prob(some / scale, others / scale) - np.sum(np.log(scale))
     gain, loss = np.maximum(standard, plain - 30) - raw, plain - raw
-    # Medians: where kernels end, a few rows lose everything in any units.
+    # Medians: a few rows beyond the ends of kernels lose everything in any units.
     if not all(
         min(np.median(part), np.mean(part) - 4 * np.std(part) / np.sqrt(len(part))) > WORSE
         for part in (gain, loss)
@@ -130,7 +137,7 @@ def _lengths(name, fits, why):
 
 
 def _normal(some, others):
-    """Log-density of rows under the normal distribution of some others."""
+    """Return the log-density of ``others`` under the normal distribution of ``some`` rows."""
     center = np.mean(some, axis=0)
     scale = np.std(some, axis=0) + 1e-300
     root = np.linalg.cholesky(
@@ -145,8 +152,8 @@ def _normal(some, others):
     )
 
 
-def column_order(name, fits, judge_mass):
-    """Fitted to its columns in two other orders: the same density, or another one."""
+def column_order(name: str, fits: Fits, judge_mass: Callable) -> Row:
+    """Check that fits to the columns in two other orders are densities."""
     dim = fits.rows.shape[1]
     if dim < 2:
         return not_applicable(name, "one column")
@@ -166,8 +173,8 @@ def column_order(name, fits, judge_mass):
     return passed(name, f"columns in two other orders: {words}")
 
 
-def row_order(name, fits):
-    """Fitted to rows sorted by a column, and backwards: no other answer than a local optimum."""
+def row_order(name: str, fits: Fits) -> Row:
+    """Check that fits to rows sorted by a column, and reversed, differ little."""
     worst = 0.0
     for rows in (fits.rows[np.argsort(fits.rows[:, 0])], fits.rows[::-1]):
         found = fits.log_prob(rows, fits.rows)
@@ -184,8 +191,8 @@ def row_order(name, fits):
     )
 
 
-def weights(name, fits):
-    """Every second row of a lower half nine times, by weights and by copies."""
+def weights(name: str, fits: Fits) -> Row:
+    """Compare weights with copies: every row of a lower half counts nine times."""
     if not fits.estimator.weighted:
         return not_applicable(name, "fit takes no weights")
     rows = fits.rows[:150]

@@ -1,6 +1,6 @@
-"""Samples follow a density: by its distribution function, by a bridge, by moving it over itself.
+"""Samples follow a density: by its distribution function, by a bridge, by deforming it.
 
-What each of them sees says ``docs/oracle.rst``.
+``docs/oracle.rst`` lists what each test detects.
 """
 
 import time
@@ -8,31 +8,31 @@ from operator import itemgetter
 
 import numpy as np
 
-from nfref.oracle.checks.normalisation import bridge_of, checked, of_a_whole
+from nfref.oracle.checks.normalisation import Whole, bridge_of, checked, of_a_whole
 from nfref.oracle.checks.uniform import uniform_row
 from nfref.oracle.instruments import density_deformation
 from nfref.oracle.instruments.guarded_calls import load
 from nfref.oracle.instruments.importance import BERNSTEIN
 from nfref.oracle.instruments.merge import SIGMAS
 from nfref.oracle.instruments.quadrature import line_integral
-from nfref.oracle.report import failed, inconclusive, judged, passed, show
+from nfref.oracle.report import Row, failed, inconclusive, judged, passed, show
 
 FEATURES = 24
-FEWEST, DRAWS = 6, 16000  # maps, however slow; samples
+FEWEST, DRAWS = 6, 16000  # maps, even if they are slow; samples
 JUMPS = (1.0, 0.3)  # of the distance between two samples
-SUSPECT = 0.3  # of what is allowed: so far off, more samples are drawn
+SUSPECT = 0.3  # of the tolerance; beyond it more samples decide
 MORE = 200000
-# Faults of scale that are not seen below this leave the question open.
+# Faults of scale below this must be detectable; otherwise the row is inconclusive.
 COARSE = 0.2
 REPEATS = 20  # of one value in a column; chance makes two or three, in float32
-FEW = 3  # samples where there is no density
+FEW = 3  # samples outside of the support
 NEAR, CLOSE = 1e-2, 1e-9  # distances from an end of an interval, in standard deviations
-POWER = 0.4  # of the distance, with which the mass nearer to an end falls at least
+POWER = 0.4  # least power of the distance with which the mass near an end falls
 
 
 @of_a_whole
-def follows(name, whole):
-    """Samples follow the density, up to a constant: that is another property."""
+def follows(name: str, whole: Whole) -> Row:
+    """Check that samples follow the density up to a constant, which is another property."""
     if not len(whole.samples) + len(whole.left_out):
         return inconclusive(name, "no sample function")
     x = whole.samples[:DRAWS]
@@ -55,10 +55,10 @@ def follows(name, whole):
 
 
 def _nowhere(name, whole, outside):
-    """A row where samples lie on an end of their interval, or where there is no density at all.
+    """Return a failed row if samples lie on an end of their interval or outside of the support.
 
     Rounding puts a sample onto an end only if much of the mass is so near to it that no number lies
-    between; outside of the support, only so little that a step inward leads back.
+    between. It puts samples outside of the support only so little that a step inward leads back.
     """
     if len(whole.left_out):
         outside = np.concatenate([outside, whole.left_out])
@@ -77,21 +77,18 @@ def _nowhere(name, whole, outside):
         outside = outside[whole.log_density(outside + 1e-3 * (row - outside)) == -np.inf]
     if len(outside) >= FEW:
         return failed(
-            name,
-            why,
-            f"log_prob says that there is no density at {len(outside)} of "
-            f"them, as {show(outside[0])}",
+            name, why, f"log_prob is -inf at {len(outside)} of them, as at {show(outside[0])}"
         )
     return None
 
 
 def _holds_nothing(whole, rows, j, inward):
-    """Whether the mass within a distance of an end of column j falls as a power of it."""
+    """Check that the mass near an end of column j falls as a power of the distance."""
     end, spread, center = rows[0, j], np.std(whole.pilot[:, j]), np.median(whole.pilot, axis=0)
     eps = np.finfo(np.float32 if np.array_equal(rows, rows.astype(np.float32)) else float).eps
     far, near = NEAR * spread, max(CLOSE * spread, 1e4 * float(eps) * abs(end))
     aside = (rows == whole.box.lower) | (rows == whole.box.upper)
-    rows = np.where(aside, rows + 1e-3 * (center - rows), rows)  # clipped in other columns, too
+    rows = np.where(aside, rows + 1e-3 * (center - rows), rows)  # other columns are clipped, too
     found = []
     for distance in (far, near):
         rows[:, j] = end + inward * distance
@@ -101,7 +98,7 @@ def _holds_nothing(whole, rows, j, inward):
 
 
 def _atoms(name, whole):
-    """A row where one value of a column comes again and again, with hardly any beside it."""
+    """Return a failed row if one value of a column repeats, with few values beside it."""
     samples = np.concatenate([whole.pilot, whole.samples])
     single = np.array_equal(samples, samples.astype(np.float32))
     eps = float(np.finfo(np.float32 if single else np.float64).eps)
@@ -157,30 +154,30 @@ def _moved(name, whole, x, at_x):
         worst = max([worst, *_with_more(whole, features, suspects)], key=itemgetter(0))
     count = len(worst[3])
     why = (
-        f"{len(found)} maps of log_prob over itself, {count} samples, the worst in units of "
-        f"what chance may do; a scale of {1 + coarse:.3g} is seen"
+        f"{len(found)} deformations of log_prob, {count} samples, the worst in units of "
+        f"its tolerance; a scale of {1 + coarse:.3g} is detected"
     )
     if worst[0] > 1:
         return failed(name, why, _words(whole, *_by_place(whole, worst, x, at_x)), worst[0], 1.0)
     if not coarse < COARSE:
-        return inconclusive(name, f"{why}, no smaller one", error=worst[0], tolerance=1.0)
+        return inconclusive(name, f"{why}, but no smaller one", error=worst[0], tolerance=1.0)
     return passed(name, why, worst[0], 1.0)
 
 
 def _tried(whole, features, made, step, x, at_x):
-    """(excess, what was tried, its step, terms) of a map, or of jumps, which have no step."""
+    """Return (excess, map or jump, step, terms); a jump has no step."""
     if step is None:
         values = density_deformation.jump_terms(
             *made, lambda rows: 0.5 * features(rows), whole.log_density, x, at_x, whole.rng
         )
     else:
         values = density_deformation.terms(made, step, whole.log_density, x, at_x)
-    # Beside what was rounded onto an end lies as much that has few digits left.
+    # Beside the samples that were rounded onto an end, as many have few digits left.
     return float(np.max(density_deformation.excess(values, 3 * whole.lost))), made, step, values
 
 
 def _with_more(whole, features, suspects):
-    """The suspects again, with as many new samples as there is time for."""
+    """Test the suspects again, with as many new samples as there is time for."""
     start = time.monotonic()
     x = whole.draw(DRAWS)
     at_x = checked(whole.log_density(x), x)
@@ -194,24 +191,22 @@ def _with_more(whole, features, suspects):
 
 
 def _by_place(whole, worst, x, at_x):
-    """(map, step) of the worst, or of a move of one column that is worse: what is moved looks
-    wider and narrower, too.
+    """Return (map, step) of the worst test, or of a shift of one column that is worse.
+
+    A shift also looks like a change of width.
     """
     found, some = [worst], whole.pilot[:400]
     at_some = whole.log_density(some)
-    for made in density_deformation.of_place(whole.pilot):
+    for made in density_deformation.column_shifts(whole.pilot):
         step = density_deformation.step_of(made, whole.log_density, some, at_some)
         found.append(_tried(whole, None, made, step, x, at_x))
     return max(found, key=itemgetter(0))[1:3]
 
 
 def _words(whole, made, step, rounds=6):
-    """What a map that is rejected says of the samples: how far it has to take them."""
+    """Return the message for a rejected map: by how much it has to move the samples."""
     if step is None:
-        return (
-            f"steps like {made[0]:g} times those between samples change the mean of a bounded "
-            "function: mass is elsewhere than log_prob says, in other proportions perhaps"
-        )
+        return "samples visit regions in other shares than log_prob: mixture weights?"
     x, due = whole.samples[: DRAWS // 2], 0.0
     for _ in range(rounds):
         there, _ = made(x, due)
@@ -219,16 +214,24 @@ def _words(whole, made, step, rounds=6):
             made, step, whole.log_density, there, whole.log_density(there)
         )
         # The mean over the variance is a Newton step.
-        due += float(np.clip(np.mean(values) * step / (2 * max(np.var(values), 1e-12)), -0.5, 0.5))
+        due += float(
+            np.clip(np.mean(values) * step / (2 * max(float(np.var(values)), 1e-12)), -0.5, 0.5)
+        )
     if "scale" in made.name or "tail" in made.name:
         return (
             f"{made.name}: samples are about {np.exp(-due):.3g} times as far out as log_prob says"
         )
-    return f"{made.name}: samples are off by about {-due:.2g} of their spread, by log_prob"
+    if made.name.startswith("shift of "):
+        name = made.name.removeprefix("shift of ")
+        return f"{name} is shifted by {-due:.2g} standard deviations, according to log_prob"
+    return f"{made.name}: samples are off by about {-due:.2g} standard deviations, by log_prob"
 
 
 def _probability_transform(name, whole):
-    """u = F(x) is uniform; F is the integral of exp(log_prob) between grid points."""
+    """Check that u = F(x) is uniform.
+
+    F is the integral of exp(log_prob) between grid points.
+    """
     integral, edges, mass = line_integral(whole.log_density, whole.box, whole.pilot)
     if not integral.error < 1e-3 * integral.value:
         return None
@@ -238,8 +241,10 @@ def _probability_transform(name, whole):
 
 
 def _features_around(pilot, rng):
-    """Bounded functions of rows (N, D) -> (N, K): a wave and its shift along each column, waves
-    along other directions, and how far out a row is.
+    """Return bounded functions of rows (N, D) -> (N, K).
+
+    They are a wave and its shift along each column, waves along other directions, and functions of
+    the distance from the middle.
     """
     center = np.median(pilot, axis=0)
     scale = np.subtract(*np.quantile(pilot, [0.84, 0.16], axis=0)) / 2 + 1e-300
@@ -248,7 +253,7 @@ def _features_around(pilot, rng):
     direction *= rng.uniform(0.3, 2.5, FEATURES)
     direction[:, :dim] = np.eye(dim)[:, :FEATURES] * 1.5
     phase = np.tile([0.0, np.pi / 2], FEATURES)[:FEATURES]
-    # Coordinate by coordinate a wave and its shift; of all together, how far out a row is.
+    # A wave and its shift for each column; then the distance of a row from the middle.
     direction = np.concatenate([direction, np.eye(dim)[:, :8]], axis=1)
     phase = np.concatenate([phase, np.full(min(dim, 8), np.pi / 2)])
 
@@ -262,11 +267,20 @@ def _features_around(pilot, rng):
     return features
 
 
-def _features(name, whole):
-    """Means of bounded features under the overlap of p and a proposal, found in two ways.
+def _feature_name(k, dim):
+    waves = min(dim, FEATURES)  # u is a row in standard deviations from the middle
+    if k < waves:
+        return f"{'sin' if k % 2 else 'cos'}(1.5 u_{k})"
+    if FEATURES <= k < FEATURES + min(dim, 8):
+        return f"sin(u_{k - FEATURES})"
+    return "a wave along a random direction" if k < FEATURES else "a wave of the radius"
 
-    Samples x of p with weights q / (p + Z q) and rows y of q with weights p / (p + Z q) follow
-    one density if x follows p. Weights and features are bounded, so the z-scores are honest.
+
+def _features(name, whole):
+    """Compare means of bounded features under the overlap of p and a proposal.
+
+    Samples x of p with weights q / (p + Z q) and rows y of q with weights p / (p + Z q) follow one
+    density if x follows p. Weights and features are bounded, so the z-scores are reliable.
     """
     found = bridge_of(whole)
     if found is None or not np.isfinite(found[2].tolerance):
@@ -275,7 +289,7 @@ def _features(name, whole):
     a, b = weights.of_samples, weights.of_proposal
     feature = _features_around(whole.pilot, whole.rng)
     ours, theirs = feature(y), feature(x)
-    # log Z was found from the same rows; about this mean its error is of second order.
+    # log Z comes from the same rows; about this mean its error is of second order.
     d_a, d_b = a * (1 - a), b * (1 - b)
     middle = (d_a @ theirs / len(x) + d_b @ ours / len(y)) / (
         np.sum(d_a) / len(x) + np.sum(d_b) / len(y)
@@ -290,8 +304,9 @@ def _features(name, whole):
     return judged(
         name,
         why,
-        f"feature {k}: {np.mean(a * theirs[:, k]) / np.mean(a):.4f} over "
-        f"samples, {np.mean(b * ours[:, k]) / np.mean(b):.4f} under log_prob",
+        f"the mean of {_feature_name(k, x.shape[1])} differs: "
+        f"{np.mean(a * theirs[:, k]) / np.mean(a):.4f} over samples, "
+        f"{np.mean(b * ours[:, k]) / np.mean(b):.4f} under log_prob",
         float(z[k]),
         SIGMAS,
     )

@@ -2,23 +2,32 @@
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, no_answer
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Stopwatch, no_answer
 from nfref.oracle.instruments.merge import SIGMAS
 from nfref.oracle.instruments.probes import Box
-from nfref.oracle.report import failed, passed, show
+from nfref.oracle.report import Row, failed, passed, show
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator
 
 SAMPLES = 20000
 
 
 class Sampler:
-    """``sample(rng, n)``, watched; called with the first row of the context unless told others."""
+    """``sample(rng, n)`` with checks; the first row of the context is the default."""
 
-    def __init__(self, function, dim, context, dtype, domain, stopwatch):
+    def __init__(
+        self,
+        function: Callable,
+        dim: int,
+        context: Array | None,
+        dtype: DTypeLike,
+        domain: Any,
+        stopwatch: Stopwatch,
+    ) -> None:
         self.function, self.dim, self.context, self.dtype = function, dim, context, dtype
         self.domain, self.stopwatch = domain, stopwatch
 
-    def draw(self, rng, n, context_row=None):
-        """n samples as an array, or `CallFailed`, or `TimedOut`."""
+    def draw(self, rng: Generator, n: int, context_row: Array | None = None) -> Array:
+        """Return n samples as an array, or raise `CallFailed` or `TimedOut`."""
         arguments = [rng, n]
         if self.context is not None:
             context_row = np.zeros(n, dtype=int) if context_row is None else context_row
@@ -40,8 +49,8 @@ class Sampler:
             )
         return x
 
-    def rows(self, rng):
-        """Rows about it; returns samples as float64, none where there are none."""
+    def rows(self, rng: Generator) -> Any:
+        """Yield rows about the sampler; return samples as float64."""
         self.stopwatch.restart()
         seed = int(rng.integers(2**32))
         try:
@@ -57,7 +66,8 @@ class Sampler:
         yield independent("sample_independent", x)
         return x
 
-    def shape(self, x):
+    def shape(self, x: Array) -> Row:
+        """Check that samples are finite, of the dtype, and inside the domain."""
         trouble = None
         if x.dtype != self.dtype:
             trouble = f"dtype {x.dtype}, expected {self.dtype}"
@@ -71,15 +81,16 @@ class Sampler:
         why = f"{len(x)} samples"
         return failed("sample_shape", why, trouble) if trouble else passed("sample_shape", why)
 
-    def empty(self):
+    def empty(self) -> Row:
+        """Check that n = 0 gives an array of no rows."""
         try:
             self.draw(np.random.default_rng(0), 0)
         except NO_ANSWER as error:
             return no_answer("sample_empty", "n = 0 is a number of samples", error)
         return passed("sample_empty", "n = 0 gives shape (0, D)")
 
-    def generator(self, x, seed):
-        """Equal generators give equal samples, other ones and used ones give others."""
+    def generator(self, x: Array, seed: int) -> Iterator[Row]:
+        """Check that equal generators give equal samples, and others give others."""
         name, why = "sample_repeatable", "two equal generators, then one of them again"
         self.stopwatch.restart()
         n = min(len(x), 2000)
@@ -95,7 +106,7 @@ class Sampler:
         else:
             yield passed(name, why)
         name, why = "sample_generator", "a generator that was used, and one of another seed"
-        # Where a sampler fills one array after another, n rows are not the first of more rows.
+        # If a sampler fills one array after another, n rows are not the first of more rows.
         for first, second, words in (
             (x[:n], more, "the same samples over and over"),
             (x[:n], other, "the same samples whatever the seed"),
@@ -107,11 +118,11 @@ class Sampler:
         yield passed(name, why)
 
 
-def independent(name, x):
-    """Successive samples are independent: correlations at a few lags, and no row comes twice.
+def independent(name: str, x: Array) -> Row:
+    """Check that successive samples are independent: correlations at a few lags, and repeats.
 
-    Correlations are those of signs about the median, coordinate by coordinate, so that heavy
-    tails do not matter.
+    The correlations are those of signs about the median, column by column, so that heavy tails do
+    not matter.
     """
     n = len(x)
     if n < 1000:
@@ -124,7 +135,9 @@ def independent(name, x):
         i, j = np.unravel_index(np.argmax(z), z.shape)
         if z[i, j] > worst:
             worst = float(z[i, j])
-            where = f"coordinate {i} follows coordinate {j} of {lag} samples before"
+            where = f"column {i} depends on column {j} of the sample {lag} before it"
+            if i == j and z[i, j] > 0.99 * np.sqrt(n - lag):
+                where = f"samples repeat every {lag}"
     limit = SIGMAS + np.sqrt(2 * np.log(max(x.shape[1], 1)))
     why = f"z-scores of sign correlations at 12 lags, {n} samples"
     if worst > limit:

@@ -1,25 +1,26 @@
-"""Thousands of rows: nan, exceptions and lost digits where a hundred points do not fall.
+"""Thousands of rows: nan, exceptions and lost digits that a hundred points may miss.
 
-The tolerance of a row is measured, not known: how far its answer moves when what goes in moves
-by a few roundings.
+The tolerance of a row is measured: the change of its answer when its input changes by a few
+roundings.
 """
 
 import numpy as np
 
 from nfref.oracle.instruments.guarded_calls import CallFailed, columns
-from nfref.oracle.instruments.measurement import ULPS
+from nfref.oracle.instruments.measurement import ULPS, Measurement
 from nfref.oracle.instruments.probes import Box, wide_rows
-from nfref.oracle.report import failed, inconclusive, judged, not_applicable, passed, show
+from nfref.oracle.report import Row, failed, inconclusive, judged, not_applicable, passed, show
+from nfref.runtime.annotations import Any, Array, Generator
 
 COUNT = {"float64": 6000, "float32": 20000}
 SECONDS = 0.5
 NUDGE = 8  # roundings by which the input is moved
-AGAIN = 48  # rows that are looked at again before anyone is accused
-DISTINCT = 64  # different float64 numbers that are not float32 ones all by chance
+AGAIN = 48  # rows that are measured again before a failure
+DISTINCT = 64  # different numbers that are not all float32 ones by chance
 
 
-def sweep(name, measured, other, start):
-    """One direction at the rows ``start``, the other at their images, and back to the start."""
+def sweep(name: str, measured: Measurement, other: Any, start: Array) -> Row:
+    """Check one direction at the rows ``start``, and the other direction at their images."""
     subject = measured.subject
     context_row = np.arange(len(start)) % (1 if subject.context is None else len(subject.context))
     try:
@@ -61,7 +62,7 @@ def sweep(name, measured, other, start):
 
 
 def _single(values):
-    """Whether numbers of many different values have no more digits than float32 holds."""
+    """Check that many different numbers all have only the digits of float32."""
     distinct = np.unique(values)
     with np.errstate(over="ignore"):
         return len(distinct) >= DISTINCT and np.all(distinct == distinct.astype(np.float32))
@@ -77,16 +78,8 @@ def _back(name, measured, other, start, y, log_det, context_row):
 
     def allowed(p, nudge, draws):
         size = np.abs(start[p]) + np.median(np.abs(start[p].astype(np.float64)), axis=0)
-        moves = _responses(
-            lambda r, c: other(r, c)[0],
-            y[p],
-            back[p],
-            measured.codomain,
-            eps,
-            nudge,
-            draws,
-            context_row[p],
-        )
+        there = y[p], back[p], measured.codomain, context_row[p]
+        moves = _responses(lambda r, c: other(r, c)[0], *there, eps, nudge, draws)
         return measured.accuracy + ulps * (eps * size + moves)
 
     everything = np.arange(len(start))
@@ -95,7 +88,7 @@ def _back(name, measured, other, start, y, log_det, context_row):
     clear = np.all(first < 0.03 * (typical + np.abs(start) + 0.1), axis=1)
     why = f"{np.sum(clear)} of {len(start)} rows there and back; their measured rounding"
     error = np.abs(back.astype(np.float64) - start)
-    # Without a box for a codomain nobody knows which images were rounded onto its edge.
+    # If the codomain is no box, images that were rounded onto its edge are unknown.
     unknown = np.nan if not isinstance(measured.codomain, Box) else np.inf
     error = np.where(np.isfinite(error), error, unknown)
     clear &= ~np.any(np.isnan(error), axis=1)
@@ -116,26 +109,10 @@ def _back(name, measured, other, start, y, log_det, context_row):
 
     def allowed_log_det(p, nudge, draws):
         size = 1 + start.shape[1] + np.abs(log_det[p]) + np.abs(log_det_back[p])
-        moves = _responses(
-            lambda r, c: measured.subject(r, c)[1],
-            start[p],
-            log_det[p],
-            measured.domain,
-            eps,
-            nudge,
-            draws,
-            context_row[p],
-        )
-        moves_back = _responses(
-            lambda r, c: other(r, c)[1],
-            y[p],
-            log_det_back[p],
-            measured.codomain,
-            eps,
-            nudge,
-            draws,
-            context_row[p],
-        )
+        here = start[p], log_det[p], measured.domain, context_row[p]
+        there = y[p], log_det_back[p], measured.codomain, context_row[p]
+        moves = _responses(lambda r, c: measured.subject(r, c)[1], *here, eps, nudge, draws)
+        moves_back = _responses(lambda r, c: other(r, c)[1], *there, eps, nudge, draws)
         return measured.accuracy + (ulps * (eps * size + moves + moves_back))[:, None]
 
     first = allowed_log_det(everything, NUDGE, 2)
@@ -159,10 +136,10 @@ def _back(name, measured, other, start, y, log_det, context_row):
 
 
 def _beyond(name, why, error, allowed, clear, allowed_again, describe):
-    """A failure where an error exceeds its tolerance most; None where none does.
+    """Return a failure if an error exceeds its tolerance; None otherwise.
 
-    A row just beside a kink exceeds a tolerance that was measured on its own side. So before
-    anyone is accused, rows farther around say what a rounding can do there.
+    A row just beside a kink exceeds a tolerance that was measured on its own side. So larger steps
+    around it measure the effect of rounding again before the row fails.
     """
     excess = np.where(clear, np.max(error / allowed, axis=1), 0)
     worst = np.argsort(-excess)[:AGAIN]
@@ -179,7 +156,7 @@ def _beyond(name, why, error, allowed, clear, allowed_again, describe):
 
 
 def _nudged(rows, typical, eps, nudge, rng, domain):
-    """Rows moved by some roundings, up or down, where that does not lead out of the domain."""
+    """Return rows moved by some roundings, up or down, but not out of the domain."""
     step = nudge * eps * (np.abs(rows.astype(np.float64)) + typical)
     step *= rng.choice([-1.0, 1.0], rows.shape)
     moved = (rows + step).astype(rows.dtype)
@@ -188,8 +165,8 @@ def _nudged(rows, typical, eps, nudge, rng, domain):
     return moved
 
 
-def _responses(function, rows, answer, domain, eps, nudge, draws, context_row):
-    """The largest movement of ``function``'s answer, per rounding of its input."""
+def _responses(function, rows, answer, domain, context_row, eps, nudge, draws):
+    """Return the largest change of ``function``'s answer, per rounding of its input."""
     rng = np.random.default_rng(len(rows))
     typical = np.median(np.abs(rows.astype(np.float64)), axis=0)
     largest = np.zeros(answer.shape)
@@ -199,8 +176,8 @@ def _responses(function, rows, answer, domain, eps, nudge, draws, context_row):
     return largest / NUDGE
 
 
-def against_reference(name, measured, reference, start):
-    """Values and log_det against another implementation that works in float64."""
+def against_reference(name: str, measured: Measurement, reference: Any, start: Array) -> Row:
+    """Compare values and log_det with another implementation in float64."""
     if reference is None:
         return not_applicable(name, "no reference was named")
     subject = measured.subject
@@ -216,23 +193,16 @@ def against_reference(name, measured, reference, start):
         values, log_det = subject(start, context_row)
     except CallFailed as error:
         return failed(name, f"{len(start)} rows", str(error))
-    expected, expected_log_det = (
+    parts: Any = (
         None if part is None else np.asarray(part, dtype=np.float64) for part in truth(exact)
     )
+    expected, expected_log_det = parts
     eps = float(np.finfo(measured.dtype).eps)
     ulps = ULPS[measured.dtype.name]
 
     def judge(ours, theirs, part):
-        response = _responses(
-            lambda r, c: np.asarray(truth(r)[part]),
-            exact,
-            theirs,
-            measured.domain,
-            eps,
-            NUDGE,
-            3,
-            context_row,
-        )
+        here = exact, theirs, measured.domain, context_row
+        response = _responses(lambda r, c: np.asarray(truth(r)[part]), *here, eps, NUDGE, 3)
         size = np.abs(theirs) + np.median(np.abs(theirs), axis=0) + (part == 1)
         error = np.where(np.isfinite(theirs), np.abs(ours.astype(np.float64) - theirs), 0.0)
         ratio = np.where(np.isnan(error), np.inf, error) / (ulps * (eps * size + response))
@@ -258,20 +228,21 @@ def against_reference(name, measured, reference, start):
     )
 
 
-def affordable(subjects, seconds, least, most, dim):
-    """How many rows this many seconds are enough for, through all of them once, and four
-    million numbers.
+def affordable(subjects: Any, seconds: float, least: float, most: float, dim: int) -> int:
+    """Return the number of rows that all subjects take in this time, once each.
+
+    It is also limited to four million numbers.
     """
     a_row = sum(subject.seconds_a_row() for subject in subjects)
     in_time = seconds * subjects[0].stopwatch.load / max(a_row, 1e-9)
     return int(max(min(least, 4e6 / dim), min(most, in_time, 4e6 / dim)))
 
 
-def rows_for(subjects, domain, rng, dim, dtype):
-    """Rows of a box, as many as there is time for: the bulk, and up to four times as wide.
+def rows_for(subjects: Any, domain: Any, rng: Generator, dim: int, dtype: np.dtype[Any]) -> Array:
+    """Return rows of a box, as many as there is time for: the bulk, and up to four times as wide.
 
-    ``subjects`` are all directions that will be asked: one may take a root search and its
-    inverse none.
+    ``subjects`` are all directions that will be called: one may need a root search while its
+    inverse does not.
     """
     count = affordable(subjects, SECONDS / 3, 64, COUNT[dtype.name], dim)
     return wide_rows(domain, rng, count, dim, dtype)

@@ -1,23 +1,25 @@
-"""Properties of a density of a table as rows and columns: categories, factors, marginals.
+"""Properties of the density of a table: categories, factors, marginals.
 
-What is asked of fits to changed tables stands in :mod:`nfref.oracle.checks.refit_invariance`.
+:mod:`nfref.oracle.checks.refit_invariance` checks fits to changed tables.
 """
 
 import pickle
 
 import numpy as np
 
+from nfref.oracle.adapters.estimators import Estimator
 from nfref.oracle.instruments.importance import BERNSTEIN
 from nfref.oracle.instruments.merge import SIGMAS
 from nfref.oracle.instruments.probes import Box
 from nfref.oracle.instruments.quadrature import line_integral
-from nfref.oracle.report import failed, not_applicable, passed, show
+from nfref.oracle.report import Row, failed, not_applicable, passed, show
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 
 TABLE_PROPERTIES = {
     "rows_of_table": "every row of the table has a finite log-density",
     "higher_at_rows": "rows of the table are more probable than rows far away from them",
     "far_out": "far from the table log p is no nan and does not underflow",
-    "categories": "discrete columns: drawn values are the table's, as often as log p says",
+    "categories": "discrete columns: samples have the table's values, as often as log p says",
     "conditionals": "each factor p(column | others) integrates to one over its column",
     "chain_rule": "log p is the sum of its factors in the order of columns that was asked for",
     "marginal": "the marginal is the joint density with the other column integrated out",
@@ -25,14 +27,15 @@ TABLE_PROPERTIES = {
     "units": "a column times c moves log p by -log c",
     "column_order": "fitted to permuted columns it is a density as well",
     "row_order": "fitted to permuted rows it is about the same",
-    "weights": "a row that is there twice counts as one of weight two",
+    "weights": "two equal rows count as one row of weight two",
 }
 
-MISSED = 0.01  # share of draws that may be of values of which the table had no row
-LOWEST = {"float64": -700.0, "float32": -80.0}  # a log of a number that is about to underflow
+MISSED = 0.01  # largest share of samples with values that no row of the table has
+LOWEST = {"float64": -700.0, "float32": -80.0}  # the log of a number that is about to underflow
 
 
-def rows_of_table(name, log_prob, table):
+def rows_of_table(name: str, log_prob: Callable, table: Array) -> Row:
+    """Check that every row of the table has a finite log-density."""
     bad = np.flatnonzero(~np.isfinite(found := log_prob(table)))
     why = f"{len(table)} rows"
     if len(bad):
@@ -45,7 +48,7 @@ def rows_of_table(name, log_prob, table):
 
 
 def _far(rng, table, free, distances):
-    """Rows at so many standard deviations from some of the table, in the ``free`` columns."""
+    """Return rows of the table, and rows at these distances from them in the ``free`` columns."""
     spread = np.where(free, np.std(table, axis=0), 0.0)
     direction = rng.standard_normal((len(distances), table.shape[1]))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
@@ -53,8 +56,8 @@ def _far(rng, table, free, distances):
     return start, start + np.asarray(distances)[:, None] * direction * spread
 
 
-def higher_at_rows(name, log_prob, table, free, rng):
-    """No density of finite mass is higher all around the table than in it."""
+def higher_at_rows(name: str, log_prob: Callable, table: Array, free: Array, rng: Generator) -> Row:
+    """Check that the density is higher in the table than all around it."""
     _, far = _far(rng, table, free, np.repeat([10.0, 20.0, 30.0], 20))
     near, away = np.median(log_prob(table)), np.median(log_prob(far))
     why = f"median log p of the table {near:.4g}, 10 to 30 standard deviations away {away:.4g}"
@@ -69,7 +72,16 @@ def higher_at_rows(name, log_prob, table, free, rng):
     return passed(name, why)
 
 
-def far_out(name, log_prob, table, free, rng, estimator, dtype):
+def far_out(
+    name: str,
+    log_prob: Callable,
+    table: Array,
+    free: Array,
+    rng: Generator,
+    estimator: Estimator,
+    dtype: np.dtype[Any],
+) -> Row:
+    """Check that far from the table log p is no nan and does not underflow."""
     start, far = _far(rng, table, free, np.repeat([5.0, 30.0, 100.0, 1e4], 4))
     found = log_prob(far)
     for k in np.flatnonzero(~np.isfinite(found)):
@@ -99,12 +111,19 @@ def far_out(name, log_prob, table, free, rng, estimator, dtype):
     )
 
 
-def categories(name, table, samples, discrete, levels, log_prob):
-    """Values of discrete columns: as often as the table has them and log p says.
+def categories(
+    name: str,
+    table: Array,
+    samples: Array,
+    discrete: Sequence[int],
+    levels: dict[int, Array],
+    log_prob: Callable,
+) -> Row:
+    """Check that values of discrete columns occur as often as the table and log p say.
 
-    Of rows (x, v) that follow p, [v = k] - p(v = k | x) has mean zero for each k, and so has its
-    product with any bounded function of x: the side of each other column's median it is on. A
-    value that no row of the table has is no fault where log p says that it comes so often.
+    If rows (x, v) follow p, [v = k] - p(v = k | x) has mean zero for each k. So has its product
+    with any bounded function of x, such as the side of each other column's median. A sampled value
+    that no row of the table has is no fault if log p gives it that probability.
     """
     strange = ""
     for column in discrete:
@@ -112,7 +131,7 @@ def categories(name, table, samples, discrete, levels, log_prob):
         new = ~np.isin(drawn, known)
         if np.mean(new) > MISSED + 21 / len(table):
             strange = (
-                f"column {column}: drawn is {drawn[new][0]:.6g}, which is not among its "
+                f"column {column}: samples have {drawn[new][0]:.6g}, which is not among its "
                 f"values {show(known)}"
             )
         both = np.union1d(known, np.unique(drawn))
@@ -123,8 +142,8 @@ def categories(name, table, samples, discrete, levels, log_prob):
         if apart[0] > 0.1 + chance and min(apart[1:]) < 0.25 * apart[0]:
             return failed(
                 name,
-                f"column {column}: how often each value comes",
-                f"off by one: {show(of_draws)} of the draws, {show(of_table)} of the table",
+                f"column {column}: the share of each value",
+                f"off by one: {show(of_draws)} of the samples, {show(of_table)} of the table",
             )
     some = samples[:2000]
     options = combinations(levels, discrete)
@@ -137,13 +156,13 @@ def categories(name, table, samples, discrete, levels, log_prob):
     sides = np.concatenate([np.ones((len(some), 1)), sides], axis=1)
     z = np.abs(sides.T @ (hit - share)) / len(some) / spread
     side, k = np.unravel_index(np.argmax(z), z.shape)
-    why = f"how often {len(options)} values come in {len(some)} draws, against log p"
+    why = f"shares of {len(options)} values in {len(some)} samples, against log p"
     if not z[side, k] < SIGMAS:
         kept = sides[:, side] > 0
         beside = np.delete(np.arange(table.shape[1]), list(discrete))
         words = f", column {beside[side - 1]} being above its median" if side else ""
         where = (
-            f"{show(options[k])}: {np.mean(hit[kept, k]):.4f} of the draws, "
+            f"{show(options[k])}: {np.mean(hit[kept, k]):.4f} of the samples, "
             f"{np.mean(share[kept, k]):.4f} by log p{words}"
         )
         return failed(
@@ -152,8 +171,8 @@ def categories(name, table, samples, discrete, levels, log_prob):
     return passed(name, f"{why}; {strange}" if strange else why, float(z[side, k]), SIGMAS)
 
 
-def combinations(levels, discrete):
-    """(K, number of discrete columns): every choice of one of the ``levels`` for each."""
+def combinations(levels: dict[int, Array], discrete: Sequence[int]) -> Array:
+    """Return (K, discrete columns): every combination of the columns' ``levels``."""
     grid = np.meshgrid(*(levels[column] for column in discrete), indexing="ij")
     return np.stack([part.ravel() for part in grid], axis=1)
 
@@ -165,8 +184,9 @@ def _with(rows, columns, values):
 
 
 def _total(function, row, column, table, ends, levels, rounding):
-    """The sum or the integral of exp(function) over a column, the others as in ``row``, and what
-    it may be off by: ``rounding``, of a sum.
+    """Return the sum or the integral of exp(function) over a column, and its tolerance.
+
+    The other columns are as in ``row``. The tolerance of a sum is ``rounding``.
     """
 
     def along(values):
@@ -187,8 +207,15 @@ def _total(function, row, column, table, ends, levels, rounding):
     return found.value, 10 * found.error + 1e-6
 
 
-def conditionals(name, estimator, table, ends, rng, levels):
-    """p(column | given) sums or integrates to one over the column, for a few rows."""
+def conditionals(
+    name: str,
+    estimator: Estimator,
+    table: Array,
+    ends: Any,
+    rng: Generator,
+    levels: dict[int, Array],
+) -> Row:
+    """Check that p(column | given) sums or integrates to one, for a few rows."""
     if estimator.conditional is None:
         return not_applicable(name, "no conditional densities are offered")
     worst = 0.0
@@ -224,31 +251,27 @@ def _orders(estimator, dim):
     return [natural, natural[::-1], natural[1:] + natural[:1]]
 
 
-def chain_rule(name, estimator, table):
-    """log p is the sum of log p(column | columns before it), whatever order is asked for."""
+def chain_rule(name: str, estimator: Estimator, table: Array) -> Row:
+    """Check that log p is the sum of log p(column | columns before it), for every order."""
     if estimator.conditional is None:
         return not_applicable(name, "no conditional densities are offered")
     rows, worst, orders = table[:50], 0.0, _orders(estimator, table.shape[1])
     for order in orders:
-        joint = (
-            estimator.log_prob(rows, order=order)
-            if estimator.takes_order
-            else (estimator.log_prob(rows))
-        )
+        given = {"order": order} if estimator.takes_order else {}
+        joint = estimator.log_prob(rows, **given)
         factors = [
             np.asarray(estimator.conditional(rows, column, order[:k]), dtype=float)
             for k, column in enumerate(order)
         ]
-        error = np.abs(np.asarray(joint, dtype=float) - sum(factors)) / (1 + np.abs(sum(factors)))
+        total: Any = sum(factors)
+        error = np.abs(np.asarray(joint, dtype=float) - total) / (1 + np.abs(total))
         k = int(np.argmax(np.nan_to_num(error, nan=np.inf)))
         if not error[k] < 1e-5:
             first = [
                 column
                 for column in range(len(order))
                 if np.allclose(
-                    joint,
-                    sum(factors) - factors[0] + estimator.conditional(rows, column, ()),
-                    rtol=1e-5,
+                    joint, total - factors[0] + estimator.conditional(rows, column, ()), rtol=1e-5
                 )
             ]
             hint = (
@@ -260,7 +283,7 @@ def chain_rule(name, estimator, table):
                 name,
                 f"order {list(order)}",
                 f"log p {joint[k]:.8g}, its factors add "
-                f"up to {sum(factors)[k]:.8g} at {show(rows[k])}{hint}",
+                f"up to {total[k]:.8g} at {show(rows[k])}{hint}",
                 float(error[k]),
                 1e-5,
             )
@@ -268,8 +291,15 @@ def chain_rule(name, estimator, table):
     return passed(name, f"{len(orders)} orders of {table.shape[1]} columns", worst, 1e-5)
 
 
-def marginal(name, estimator, table, ends, rng, levels):
-    """The joint, one column summed or integrated out, is the marginal of the others."""
+def marginal(
+    name: str,
+    estimator: Estimator,
+    table: Array,
+    ends: Any,
+    rng: Generator,
+    levels: dict[int, Array],
+) -> Row:
+    """Check that the joint, one column summed or integrated out, is the marginal of the others."""
     dim = table.shape[1]
     if estimator.marginal is None or dim < 2:
         return not_applicable(name, "no marginal densities are offered")
@@ -292,8 +322,8 @@ def marginal(name, estimator, table, ends, rng, levels):
     return passed(name, f"column {out} integrated out at 6 rows", worst, allowed)
 
 
-def pickled(name, estimator, table, remake):
-    """What was stored and read again says the same."""
+def pickled(name: str, estimator: Estimator, table: Array, remake: Callable) -> Row:
+    """Check that an estimator gives the same answers after pickling."""
     if estimator.object is None:
         return not_applicable(name, "functions are not pickled")
     try:

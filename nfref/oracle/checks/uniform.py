@@ -3,11 +3,12 @@
 import numpy as np
 
 from nfref.oracle.instruments.merge import LEVEL, SIGMAS
-from nfref.oracle.report import failed, passed, show
+from nfref.oracle.report import Row, failed, passed, show
+from nfref.runtime.annotations import Array
 
 
-def kolmogorov_smirnov(u):
-    """Distance of (N,) numbers from the uniform distribution, and its p-value."""
+def kolmogorov_smirnov(u: Array) -> tuple[float, float]:
+    """Return the distance of (N,) numbers from the uniform distribution, and its p-value."""
     from scipy.special import kolmogorov
 
     u = np.sort(u)
@@ -16,8 +17,8 @@ def kolmogorov_smirnov(u):
     return distance, float(kolmogorov(distance * np.sqrt(len(u))))
 
 
-def uniform_row(name, u, what):
-    """Like :func:`ks_row` for one column, and more sensitive to location and scale."""
+def uniform_row(name: str, u: Array, what: str) -> Row:
+    """Check one column like :func:`ks_row`, with more power for location and scale."""
     row = ks_row(name, u[:, None], what)
     if row.failed:
         return row
@@ -34,10 +35,10 @@ def uniform_row(name, u, what):
     return row
 
 
-def ks_row(name, u, what, lost=0.0):
-    """The row for (N, D) numbers each column of which should be uniform.
+def ks_row(name: str, u: Array, what: str, lost: float = 0.0) -> Row:
+    """Check that each column of (N, D) numbers is uniform.
 
-    ``lost`` is a part of the rows that rounding may have moved anywhere.
+    ``lost`` is the share of rows that rounding may have moved anywhere.
     """
     bad = ~np.isfinite(u)
     if np.any(bad):

@@ -1,1 +1,1 @@
-"""What the checks measure with: calls, probe points, numerical derivatives, kinks."""
+"""Tools of the checks: calls, probe points, numerical derivatives, kinks."""

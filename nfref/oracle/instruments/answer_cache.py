@@ -1,27 +1,29 @@
-"""The first answers of some rows, and the farthest that any later answer was from them.
+"""The first answer for each row, and the later answer that was farthest from it.
 
-Every later call passes by here, whatever it was made for, so that an answer that changes with
-the number of calls, the batch or the place in it is seen even where nobody looks at it.
+Every later call is compared, whatever it was made for. So the checks notice an answer that changes
+with the number of calls, the batch or the place in it.
 """
 
 import numpy as np
 
-LOOKED_AT = 4096  # rows of one call; what comes after them is not compared
+from nfref.runtime.annotations import Array
+
+MOST = 4096  # rows of one call that are compared; more would cost memory
 
 
-class Memory:
-    """Answers by row and context row: (K,) numbers each, log_det last where there is one.
+class AnswerCache:
+    """Answers by row and row of the context: (K,) numbers each, log_det last if there is one.
 
     Attributes
     ----------
     slots : dict
-        From a row's bytes and its row of the context to its place in the arrays.
+        Maps a row's bytes and its row of the context to its index in the arrays.
     first, worst : (S, K) float64 arrays
-        The first answer, and the later one that was farthest from it.
+        The first answer, and the later answer that was farthest from it.
     distance : (S,) array
         The largest difference of any entry.
     words : list of str
-        Which call, and which row of it, gave ``worst``.
+        The call that gave ``worst``, and the row in it.
     """
 
     def __init__(self) -> None:
@@ -30,8 +32,8 @@ class Memory:
         self.first = self.worst = np.zeros((0, 0))
         self.distance = np.zeros(0)
 
-    def learn(self, rows, context_row, answers):
-        """Remember the (N, K) answers of rows that are not known yet."""
+    def store(self, rows: Array, context_row: Array, answers: Array) -> None:
+        """Store the (N, K) answers of rows that are not known yet."""
         new = []
         for i, key in enumerate(_keys(rows, context_row)):
             if key not in self.slots:
@@ -45,8 +47,8 @@ class Memory:
             self.distance = np.append(self.distance, np.zeros(len(new)))
             self.words += [""] * len(new)
 
-    def compare(self, rows, context_row, answers, call):
-        """Note how far the answers are from the first ones."""
+    def compare(self, rows: Array, context_row: Array, answers: Array, call: int) -> None:
+        """Record the distance of the answers from the first ones."""
         if not self.slots:
             return
         found = [
@@ -57,7 +59,7 @@ class Memory:
         if not found:
             return
         at, slots = np.array(found).T
-        if answers.shape[1] != self.first.shape[1]:  # log_det came or went: another property
+        if answers.shape[1] != self.first.shape[1]:  # another property judges a missing log_det
             return
         new, old = answers[at].astype(np.float64), self.first[slots]
         same = (new == old) | (np.isnan(new) & np.isnan(old))
@@ -70,14 +72,14 @@ class Memory:
                 self.distance[slot], self.worst[slot] = distance[k], new[k]
                 self.words[slot] = f"call {call}, row {at[k]} of {len(rows)}"
 
-    def slot_of(self, rows, context_row):
-        """(N,) places of rows in the arrays, -1 for rows that are not known."""
+    def slot_of(self, rows: Array, context_row: Array) -> Array:
+        """Return the (N,) indices of rows in the arrays, -1 for rows that are not known."""
         return np.array([self.slots.get(key, -1) for key in _keys(rows, context_row)], dtype=int)
 
 
 def _keys(rows, context_row):
-    flat = np.ascontiguousarray(rows[:LOOKED_AT])
+    flat = np.ascontiguousarray(rows[:MOST])
     if not flat.size:
         return []
     keys = flat.view(np.dtype((np.void, flat.shape[1] * flat.itemsize))).ravel().tolist()
-    return list(zip(keys, context_row[:LOOKED_AT].tolist()))
+    return list(zip(keys, context_row[:MOST].tolist()))

@@ -1,33 +1,33 @@
-"""Samples against their density, by the density moved over itself.
+"""A test of samples against their density: deform the density.
 
-Stein's identity E[div f + f . grad log p] = 0 says that moving p a little along any field f does
+Stein's identity E[div f + f . grad log p] = 0 states that moving p a little along any field f does
 not change its integral. It needs a smooth p that vanishes at all edges, and its terms have no
-variance where the score has none. Its form in finite steps needs nothing: for every p, every
+variance where the score has none. Its form in finite steps needs nothing. For every p, every
 one-to-one map m of the space with Jacobian determinant J, and a(r) = 1 / (1 + exp(-r)),
 
     E_p[a(r_+)] = E_p[a(r_-)],     r_+ = log p(m(x)) + log J(x) - log p(x),
 
-with ``r_-`` the same for the inverse of m: both sides are int p p_m / (p + p_m), p_m the density
-that m brings onto p, once over x and once over m(x). That is bridge sampling (see
+with ``r_-`` the same for the inverse of m. Both sides are int p p_m / (p + p_m), where m maps the
+density p_m onto p: one side over x, the other over m(x). That is bridge sampling (see
 :mod:`nfref.oracle.instruments.importance`) between p and a copy of it, whose two constants are
 equal. For a small step, m(x) = x + e f(x), the difference ``a(r_+) - a(r_-)`` is e / 2 times
-Stein's integrand, which is the score of the samples' likelihood under that deformation: no test is
-more sensitive to a sampler that is off by a little along f. Also
+Stein's integrand, which is the score of the samples' likelihood under that deformation. So no test
+is more sensitive to a sampler that is off by a little along f. Also
 
-    E[a(r) (h(x') - h(x))] = 0,     x' = x + d,   d drawn from any symmetric distribution
+    E[a(r) (h(x') - h(x))] = 0,     x' = x + d,   d from any symmetric distribution
 
-for every function h: what one step of Barker's sampler does to the mean of h, which sees mass
-that lies elsewhere than it should.
+for every function h: this is the change of the mean of h in one step of Barker's sampler. It
+reveals mass in the wrong region.
 
-All terms lie between -1 and 1, so that tests on them have a level on heavy tails, at edges, at
+All terms lie between -1 and 1, so the level of the tests holds on heavy tails, at edges and at
 jumps. The mean of n terms with standard deviation s is rejected beyond
 
-    t s / sqrt(n) + t^2 / (2 n),     t^2 = 2 log(2 F / level) for F such tests:
+    t s / sqrt(n) + t^2 / (2 n),     t^2 = 2 log(2 F / level) for F such tests,
 
-the form of Bernstein's inequality with the measured variance. Its first part is what a sum of
-symmetric terms divided by its own norm exceeds with probability 2 exp(-t^2 / 2) at most, whatever
-their distribution. Its second part covers terms so rare that the variance was measured without
-them: of rate c / n none is seen with probability exp(-c).
+the form of Bernstein's inequality with the measured variance. A sum of symmetric terms, divided by
+its own norm, exceeds the first part with probability 2 exp(-t^2 / 2) at most, for every
+distribution of the terms. The second part covers terms so rare that the sample for the variance may
+hold none: terms of rate c / n are all missed with probability exp(-c).
 """
 
 from dataclasses import dataclass
@@ -38,9 +38,9 @@ from nfref.oracle.instruments.importance import _logistic, _middle_half
 from nfref.oracle.instruments.merge import LEVEL
 from nfref.runtime.annotations import Any, Array, Callable, Generator
 
-STEP = 0.1  # with which the size of log-ratios is measured
+STEP = 0.1  # the step that measures the size of log-ratios
 LARGEST = 0.5
-TESTS = 400  # F, more than are ever made of one density
+TESTS = 400  # F, more than the tests of any one density
 T = float(np.sqrt(2 * np.log(2 * TESTS / LEVEL)))
 
 
@@ -51,28 +51,31 @@ class Frame:
     center: np.ndarray
     root: np.ndarray
 
-    def to(self, x):
+    def to(self, x: Array) -> Array:
+        """Return the coordinates u of rows x."""
         return np.linalg.solve(self.root, (x - self.center).T).T
 
-    def back(self, u):
+    def back(self, u: Array) -> Array:
+        """Return the rows x of coordinates u."""
         return self.center + u @ self.root.T
 
 
 @dataclass(frozen=True)
 class Map:
-    """A one-to-one map: (u, step) -> (image, log J), undone by the step with the other sign."""
+    """A one-to-one map: (u, step) -> (image, log J); minus the step gives the inverse."""
 
     name: str
     frame: Frame
     move: Callable[..., Any]
 
-    def __call__(self, x, step):
+    def __call__(self, x: Array, step: float) -> tuple[Array, Array]:
+        """Return the image of rows x and the logarithm of the Jacobian determinant."""
         u, log_jacobian = self.move(self.frame.to(x), step)
         return self.frame.back(u), log_jacobian
 
 
 def _stretch(which, beyond):
-    """Scales the distance from +-beyond, of the coordinates ``which``, by exp(step)."""
+    """Return a move that scales the distance from +-beyond by exp(step) in some coordinates."""
 
     def move(u, step):
         part = u[:, which]
@@ -85,7 +88,7 @@ def _stretch(which, beyond):
 
 
 def _power(u, step):
-    """Takes the radius r to sinh(exp(step) asinh(r)): far out a power of it."""
+    """Map the radius r to sinh(exp(step) asinh(r)): far out, a power of it."""
     radius = np.sqrt(np.sum(u**2, axis=1) / u.shape[1])
     radius = np.maximum(radius, 1e-100)
     angle = np.arcsinh(radius)
@@ -96,7 +99,7 @@ def _power(u, step):
 
 
 def _linear(matrix):
-    """exp(step matrix), for a matrix without trace: a shear or a rotation."""
+    """Return the move exp(step matrix) for a matrix with trace zero: a shear or a rotation."""
     from scipy.linalg import expm
 
     return lambda u, step: (u @ expm(step * matrix).T, np.zeros(len(u)))
@@ -106,8 +109,8 @@ def _shift(direction):
     return lambda u, step: (u + step * direction, np.zeros(len(u)))
 
 
-def of_place(pilot: Array, most: int = 16) -> list[Map]:
-    """Moves of single columns, the first ones.
+def column_shifts(pilot: Array, most: int = 16) -> list[Map]:
+    """Return shifts of single columns, the first ones.
 
     Parameters
     ----------
@@ -116,7 +119,7 @@ def of_place(pilot: Array, most: int = 16) -> list[Map]:
     """
     each = _each(pilot)
     return [
-        Map(f"place of column {j}", each, _shift(row))
+        Map(f"shift of column {j}", each, _shift(row))
         for j, row in enumerate(np.eye(pilot.shape[1])[:most])
     ]
 
@@ -128,15 +131,15 @@ def _each(pilot):
 
 
 def maps_around(pilot: Array, rng: Generator, most: int = 40) -> list[Map]:
-    """Maps of several widths and directions, the most telling first.
+    """Return maps of several widths and directions, the most sensitive first.
 
     Parameters
     ----------
     pilot : (N, D) array
-        Samples, others than will be tested.
+        Samples other than those of the test.
     rng : numpy.random.Generator
     most : int
-        Of single coordinates and random directions.
+        Largest number of maps of single coordinates and random directions.
 
     Returns
     -------
@@ -164,7 +167,7 @@ def maps_around(pilot: Array, rng: Generator, most: int = 40) -> list[Map]:
         one, direction = np.array([j]), np.eye(dim)[j]
         single += [
             Map(f"scale of column {j}", each, _stretch(one, 0.0)),
-            Map(f"place of column {j}", each, _shift(direction)),
+            Map(f"shift of column {j}", each, _shift(direction)),
             Map(f"tails of column {j}", each, _stretch(one, far[0.98][j])),
         ]
     for _ in range(dim if dim > 1 else 0):
@@ -179,7 +182,9 @@ def maps_around(pilot: Array, rng: Generator, most: int = 40) -> list[Map]:
 
 
 def step_of(made: Map, log_density: Callable[..., Any], pilot: Array, at_pilot: Array) -> float:
-    """The step for which most log-ratios are about one: smaller ones tell little, larger ones less.
+    """Return the step for which most log-ratios are about one.
+
+    Smaller and larger log-ratios carry less information.
 
     Parameters
     ----------
@@ -197,7 +202,10 @@ def step_of(made: Map, log_density: Callable[..., Any], pilot: Array, at_pilot: 
 
 
 def terms(made: Map, step: float, log_density: Callable[..., Any], x: Array, at_x: Array) -> Array:
-    """(N,): ``a(r_+) - a(r_-)`` at samples x, with mean zero where these follow the density."""
+    """Return ``a(r_+) - a(r_-)`` (N,) at samples x.
+
+    The mean is zero if the samples follow the density.
+    """
     sides = []
     for sign in (1.0, -1.0):
         moved, log_jacobian = made(x, sign * step)
@@ -212,9 +220,9 @@ def _acceptance(there, here):
 
 
 def local_means(pilot: Array, rng: Generator, count: int = 64) -> Array:
-    """(K, D): of some pilot rows the mean of the tenth of all rows that is closest to each.
+    """Return (K, D) means of neighbours: for some pilot rows, of the closest tenth of all rows.
 
-    Steps between two of them lead from the middle of one mode to that of another.
+    Steps between two of the means lead from the middle of one mode to the middle of another.
     """
     chosen = pilot[rng.permutation(len(pilot))[:count]]
     scaled = pilot / (np.std(pilot, axis=0) + 1e-300)
@@ -233,13 +241,13 @@ def jump_terms(
     at_x: Array,
     rng: Generator,
 ) -> Array:
-    """(N, K): a(r) (h(x') - h(x)) for steps like those between two samples, times ``size``.
+    """Return (N, K) terms a(r) (h(x') - h(x)) for differences of two samples times ``size``.
 
     Parameters
     ----------
     size : float
     pilot : (M, D) array
-        Between two of which steps lead.
+        Steps are differences of two of these rows.
     features : callable
         (N, D) -> (N, K) numbers between -0.5 and 0.5: h.
     log_density, x, at_x
@@ -256,7 +264,7 @@ def jump_terms(
 
 
 def excess(values: Array, lost: float = 0.0) -> Array:
-    """How far the mean of (N,) or (N, K) terms is beyond zero, in units of what is allowed.
+    """Return the distance of the mean of the terms from zero, in units of the tolerance.
 
     Parameters
     ----------

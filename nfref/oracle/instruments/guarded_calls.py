@@ -1,14 +1,13 @@
-"""Calling somebody else's function so that whatever it does becomes a sentence.
+"""Call user code and turn failures into messages.
 
-A callable may raise, return nonsense, hang, or write into its argument. `Subject` turns
-each of these into a `CallFailed` with one line of text, or notes it.
+A callable may raise, return nonsense, hang, or write into its argument. `Subject` turns each of
+these into a `CallFailed` with one line of text, or records it.
 
-Limits of the time budget: a call runs in a daemon thread that is waited for. A thread
-cannot be killed, so a call that never ends goes on in the background until the process
-ends, and one that holds the interpreter lock in compiled code without ever releasing it
-blocks the oracle as well. Signals would work on the main thread of a Unix process only.
-While a call is still running, its callable is not called again: two at once could end the
-process where compiled code is not made for that.
+The time budget has limits. A call runs in a daemon thread, and the check waits for it. A thread
+cannot be killed, so a call that never ends goes on in the background until the process ends. A call
+that holds the interpreter lock in compiled code blocks the oracle as well. Signals would work on
+the main thread of a Unix process only. While a call still runs, its callable is not called again:
+two calls at once could end the process if compiled code is not made for that.
 """
 
 import copy
@@ -20,25 +19,25 @@ import warnings
 
 import numpy as np
 
-from nfref.oracle.instruments.answer_cache import Memory
-from nfref.oracle.report import failed, inconclusive, show
+from nfref.oracle.instruments.answer_cache import AnswerCache
+from nfref.oracle.report import Row, failed, inconclusive, show
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
-KEPT = 1 << 20  # numbers of past calls that are kept to be asked again
+KEPT = 1 << 20  # numbers of past calls that are kept to repeat them
 
 
 class CallFailed(Exception):
-    """The callable gave no usable answer; the message says how."""
+    """The callable gave no usable answer; the message says why."""
 
 
 class NotThere(CallFailed):
-    """The callable says itself that it does not exist: it raised NotImplementedError."""
+    """The callable does not exist: it raised NotImplementedError."""
 
 
 class TimedOut(Exception):
-    """The callable did not answer in time, or is still busy with an earlier call.
+    """The callable did not answer in time, or still runs an earlier call.
 
-    No `CallFailed`: how fast a right answer comes depends on the machine.
+    This is no `CallFailed`: the time of a right answer depends on the machine.
     """
 
 
@@ -50,19 +49,18 @@ NO_ANSWER = (CallFailed, TimedOut)
 REMEDY = "give it more time (seconds=), or an adapter that compiles it"
 
 
-def no_answer(name, why, error):
-    """The row of a property for which a call gave no answer, or none in time."""
+def no_answer(name: str, why: str, error: Any) -> Row:
+    """Return the row of a property for which a call gave no answer, or none in time."""
     if isinstance(error, TimedOut):
         return inconclusive(name, "out of time", str(error))
     return failed(name, why, str(error))
 
 
 class Stopwatch:
-    """The time that one property may take, and the calls that went on after it was over.
+    """The time that one property may take, and the calls that still run after it.
 
-    Seconds are those of a machine that has nothing else to do: where more processes want to run
-    than there are cores, each of them lasts longer by the factor ``load``. A verdict is not to
-    depend on who else is computing.
+    The seconds are those of an idle machine. If more processes want to run than there are cores,
+    each takes longer by the factor ``load``. A verdict must not depend on the load of the machine.
     """
 
     def __init__(self, seconds: Any) -> None:
@@ -70,18 +68,19 @@ class Stopwatch:
         self.running: list = []
         self.restart()
 
-    def restart(self):
+    def restart(self) -> None:
+        """Start the time of the next property."""
         self.load = load()
         self.end = time.monotonic() + self.load * self.seconds
 
-    def left(self):
-        """Seconds to go, as a clock shows them."""
+    def left(self) -> float:
+        """Return the seconds that are left."""
         return self.end - time.monotonic()
 
-    def busy_with(self, function):
-        """Whether an earlier call keeps this function from being called.
+    def busy_with(self, function: Callable) -> bool:
+        """Check that an earlier call still blocks this function.
 
-        Each is waited for once more, as long as a property may take: it may just be slow.
+        Wait for each such call once more, as long as a property may take: it may just be slow.
         """
         alone = not may_be_called_from_two_threads()
         for call in self.running:
@@ -92,10 +91,12 @@ class Stopwatch:
         self.running = [call for call in self.running if call.is_alive()]
         return any(alone or call.function is function for call in self.running)
 
-    def call(self, name, function, arguments, about=lambda: ""):
-        """``function(*arguments)`` within the time that is left, or `TimedOut`.
+    def call(
+        self, name: str, function: Callable, arguments: Any, about: Callable[[], str] = lambda: ""
+    ) -> Any:
+        """Return ``function(*arguments)`` within the time that is left, or raise `TimedOut`.
 
-        ``about`` is asked for what there is to say of a call that takes too long.
+        ``about`` returns what the message says of a call that takes too long.
         """
         if self.busy_with(function):
             raise TimedOut(f"{name} is not called: an earlier call still runs; {REMEDY}")
@@ -106,32 +107,34 @@ class Stopwatch:
             raise TimedOut(f"{name} ran out of time{about()}; {REMEDY}") from None
 
 
-def load():
-    """Processes that want to run, per core, averaged over a minute; 1 at least."""
+def load() -> float:
+    """Return the processes that want to run per core, averaged over a minute; 1 at least."""
     try:
         return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-    except (AttributeError, OSError):  # not told, on Windows for instance
+    except (AttributeError, OSError):  # unknown, on Windows for example
         return 1.0
 
 
 class _Call(threading.Thread):
-    """One call in a thread of its own; what came of it is in ``value`` or ``error``."""
+    """One call in a thread of its own; ``value`` or ``error`` is its result."""
 
-    def __init__(self, function, arguments):
+    def __init__(self, function: Callable, arguments: Any) -> None:
         super().__init__(daemon=True)
         self.function, self.arguments = function, arguments
-        self.value = self.error = None
+        self.value: Any = None
+        self.error: BaseException | None = None
         self.waited = False
+        self.abandoned = False  # True once nobody waits for it
 
-    def run(self):
+    def run(self) -> None:
         try:
             with np.errstate(all="ignore"):
                 self.value = self.function(*self.arguments)
-        except BaseException as error:  # SystemExit too: it must not pass unseen
+        except BaseException as error:  # SystemExit too: the check must report it
             self.error = error
 
-    def result(self):
-        """The value, or `CallFailed` where the call raised."""
+    def result(self) -> Any:
+        """Return the value, or raise `CallFailed` if the call raised."""
         if self.error is None:
             return self.value
         text = (str(self.error).strip().splitlines() or [""])[0]
@@ -140,19 +143,19 @@ class _Call(threading.Thread):
 
 
 class StillRunning(Exception):
-    """A call did not end in time; ``calls`` are the threads that it goes on in."""
+    """A call did not end in time; ``calls`` are the threads that still run."""
 
     def __init__(self, calls: Any) -> None:
         super().__init__("no answer in time")
         self.calls = calls
 
 
-def in_time(function, arguments, seconds):
-    """``function(*arguments)``; `CallFailed` when it raises, `StillRunning` when it goes on."""
+def in_time(function: Callable, arguments: Any, seconds: float) -> Any:
+    """Return ``function(*arguments)``, or raise `CallFailed` or `StillRunning`."""
     return together([(function, arguments)], seconds)[0].result()
 
 
-def together(calls, seconds):
+def together(calls: Any, seconds: float) -> list[_Call]:
     """Start (function, arguments) pairs at once, each in a thread, and wait for all of them."""
     threads = [_Call(function, arguments) for function, arguments in calls]
     end = time.monotonic() + max(seconds, 0.0)
@@ -165,13 +168,16 @@ def together(calls, seconds):
     running = [thread for thread in threads if thread.is_alive()]
     if running:
         for thread in running:
-            thread.name = "judged no more"  # nfref_command looks for it
+            thread.abandoned = True
         raise StillRunning(running)
     return threads
 
 
-def may_be_called_from_two_threads():
-    """False where Numba's workqueue layer is in use: two parallel kernels at once abort it."""
+def may_be_called_from_two_threads() -> bool:
+    """Check that two threads may run parallel kernels at once.
+
+    With Numba's workqueue layer two parallel kernels at once abort the process.
+    """
     numba = sys.modules.get("numba")
     if numba is None:
         return True
@@ -181,14 +187,14 @@ def may_be_called_from_two_threads():
         return True
 
 
-def columns(values, log_det):
-    """Values, and log_det where there is one, side by side as (N, K)."""
+def columns(values: Array, log_det: Any) -> Array:
+    """Return values, and log_det if there is one, side by side as (N, K)."""
     parts = [values if values.ndim == 2 else values[:, None]]
     return np.concatenate(parts if log_det is None else [*parts, log_det[:, None]], axis=1)
 
 
 class Subject:
-    """One direction of a flow: a callable on rows, called with copies and watched.
+    """One direction of a flow: a callable on rows that gets copies, and whose calls are recorded.
 
     Parameters
     ----------
@@ -219,30 +225,32 @@ class Subject:
         self.shape_faults: list = []
         self.changed_inputs: list = []
         self.has_log_det, self.is_there = dim is not None, True
-        self.memory = Memory()
+        self.answer_cache = AnswerCache()
         self.calls = self.kept = 0
         self.past: list = []  # (number of the call, rows, context_row, answers)
         self.seconds, self.rows = 0.0, 0
 
-    def apart(self, **changes):
-        """The same callable, watched with another context, or otherwise, and no memory yet."""
+    def apart(self, **changes: Any) -> "Subject":
+        """Return the same callable with some attributes changed and an empty answer cache."""
         other = copy.copy(self)
-        vars(other).update(memory=Memory(), past=[], kept=0, **changes)
+        vars(other).update(answer_cache=AnswerCache(), past=[], kept=0, **changes)
         return other
 
-    def arguments(self, rows, context_row, arrange=np.array):
-        """Copies of the rows and of their context, laid out in memory by ``arrange``."""
+    def arguments(
+        self, rows: Array, context_row: Array, arrange: Callable = np.array
+    ) -> list[Array]:
+        """Return copies of the rows and of their context, in the memory layout of ``arrange``."""
         given = [arrange(rows)]
         if self.context is not None:
             given.append(arrange(self.context[context_row]))
         return given
 
-    def seconds_a_row(self):
-        """How long a row has taken up to now, in large batches and small."""
+    def seconds_a_row(self) -> float:
+        """Return the mean time of a row so far, in large and small batches."""
         return self.seconds / max(self.rows, 1)
 
-    def raw(self, rows, context_row, arrange=np.array):
-        """The callable's own answer; notes whether it wrote into its arguments."""
+    def raw(self, rows: Array, context_row: Array, arrange: Callable = np.array) -> Any:
+        """Return the callable's own answer; record a call that wrote into its arguments."""
         arguments = self.arguments(rows, context_row, arrange)
         before = [argument.copy() for argument in arguments]
 
@@ -269,28 +277,30 @@ class Subject:
                 )
         return answer
 
-    def __call__(self, rows, context_row, arrange=np.array):
-        """(values, log_det) in the working dtype, log_det None where there is none.
+    def __call__(
+        self, rows: Array, context_row: Array, arrange: Callable = np.array
+    ) -> tuple[Array, Array | None]:
+        """Return (values, log_det) in the working dtype; log_det is None if there is none.
 
-        A wrong dtype or a wrong shape of log_det is noted and worked around, so that the
-        other properties can still be judged; a wrong shape of the values is not. Rows that
-        were asked before are compared with what they got then
-        (see :mod:`nfref.oracle.instruments.answer_cache`).
+        A wrong dtype or a wrong shape of log_det is recorded and repaired, so that the other
+        properties can still be judged. A wrong shape of the values is an error. The answers to rows
+        that were asked before are compared with the first ones (see
+        :mod:`nfref.oracle.instruments.answer_cache`).
         """
         values, log_det = self.read(self.raw(rows, context_row, arrange), rows)
         answers = columns(values, log_det)
-        self.memory.compare(rows, context_row, answers, self.calls)
+        self.answer_cache.compare(rows, context_row, answers, self.calls)
         if len(self.past) < 200 and self.kept + rows.size < KEPT:
             self.kept += rows.size
             self.past.append((self.calls, np.array(rows), context_row, answers.astype(np.float64)))
         return values, log_det
 
-    def learn(self, rows, context_row, values, log_det):
-        """Let these answers be the first ones, which all later ones are compared with."""
-        self.memory.learn(rows, context_row, columns(values, log_det))
+    def store(self, rows: Array, context_row: Array, values: Array, log_det: Array | None) -> None:
+        """Store these answers as the first ones, with which later ones are compared."""
+        self.answer_cache.store(rows, context_row, columns(values, log_det))
 
-    def read(self, answer, rows):
-        """(values, log_det) of an answer, checked and cast as :meth:`__call__` says."""
+    def read(self, answer: Any, rows: Array) -> tuple[Array, Array | None]:
+        """Return (values, log_det) of an answer, checked and cast like :meth:`__call__`."""
         values, log_det = self.split(answer)
         expected = (len(rows),) if self.dim is None else (len(rows), self.dim)
         values = self._array("values", values)
@@ -314,8 +324,8 @@ class Subject:
             self._cast("log_det", log_det, rows.dtype),
         )
 
-    def split(self, answer):
-        """An answer taken apart into (values, log_det)."""
+    def split(self, answer: Any) -> Any:
+        """Split an answer into (values, log_det)."""
         if answer is None:
             raise CallFailed(
                 f"{self.name} returned None, expected "

@@ -1,16 +1,15 @@
 """Integrals of densities in any dimension, from samples.
 
-Forward importance sampling is E_q[p / q] = Z with q around the samples; it needs q to be wider
-than p. Reverse importance sampling is E_p[q / p] = 1 / Z with q inside of p; it needs p's own
-samples and nothing else. Both weights are unbounded, and their standard errors mislead just
-where the weights are large: on heavy tails, at holes and edges. Bridge sampling (Meng and
-Wong 1996, "Simulating ratios of normalizing constants via a simple identity") puts the two
-together without that: for every Z
+Forward importance sampling is E_q[p / q] = Z with q around the samples; it needs q to be wider than
+p. Reverse importance sampling is E_p[q / p] = 1 / Z with q inside of p; it needs only samples of p.
+The weights of both are unbounded, and their standard errors mislead just where the weights are
+large: on heavy tails, at holes and edges. Bridge sampling (Meng and Wong 1996, "Simulating ratios
+of normalizing constants via a simple identity") combines the two without that fault. For every Z
 
     E_q[p / (p + Z q)] = int p q / (p + Z q) = Z' E_p[q / (p + Z q)],   p / Z' normalised,
 
-so that the two averages are equal where Z = Z'. All their terms lie between 0 and 1, so that
-the level of a test on them is honest for every density.
+so the two averages are equal if Z = Z'. All their terms lie between 0 and 1, so the level of a test
+on them holds for every density.
 """
 
 from dataclasses import dataclass
@@ -18,17 +17,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.oracle.instruments.merge import SIGMAS
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Any, Array, Generator
 
 # In Bernstein's inequality at level 1e-9, ln(1 / level) / 3: the part of the largest term.
 BERNSTEIN = 7.0
-# Rows' worth of overlap below which the two densities cannot be compared.
+# Fewest rows of overlap with which the two densities can be compared.
 OVERLAP = 100.0
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A mixture of normal or Student t densities, all of one scale matrix, around centers.
+    """A mixture of normal or Student t densities around centers, with one scale matrix.
 
     Attributes
     ----------
@@ -44,20 +43,22 @@ class Proposal:
     freedom: float = 5.0
 
     @classmethod
-    def around(cls, pilot, rng, components=64):
-        """A wide one: Student t around some of the pilot rows, for forward sampling."""
+    def around(cls, pilot: Array, rng: Generator, components: int = 64) -> "Proposal":
+        """Return a wide mixture for forward sampling: Student t around some of the pilot rows."""
         dim = pilot.shape[1]
         chosen = pilot[rng.choice(len(pilot), size=min(components, len(pilot)), replace=False)]
         shrink = len(chosen) ** (-1 / (dim + 4))
         return cls(chosen, shrink * root_of(np.atleast_2d(np.cov(pilot.T))))
 
-    def sample(self, rng, count):
+    def sample(self, rng: Generator, count: int) -> Array:
+        """Return (count, D) samples."""
         normal = rng.standard_normal((count, self.centers.shape[1]))
         if np.isfinite(self.freedom):
             normal /= np.sqrt(rng.chisquare(self.freedom, (count, 1)) / self.freedom)
         return self.centers[rng.integers(len(self.centers), size=count)] + normal @ self.root.T
 
-    def log_prob(self, x):
+    def log_prob(self, x: Array) -> Array:
+        """Return the log-density (N,) at rows x (N, D)."""
         from scipy.special import gammaln
 
         dim, nu = self.centers.shape[1], self.freedom
@@ -79,7 +80,7 @@ class Proposal:
 
 
 def _log_sum_exp(terms):
-    """Along the second axis; ``terms`` is overwritten, for it is large."""
+    """Return log sum exp along the second axis; overwrite ``terms``, which is large."""
     top = np.max(terms, axis=1, keepdims=True)
     terms -= top
     np.exp(terms, out=terms)
@@ -87,7 +88,7 @@ def _log_sum_exp(terms):
 
 
 def root_of(covariance: Array) -> Array:
-    """The Cholesky factor of a covariance matrix, whatever the units of its columns.
+    """Return the Cholesky factor of a covariance matrix, for any units of its columns.
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ def root_of(covariance: Array) -> Array:
 
 
 def _middle_half(rows):
-    """Mean and covariance of the half of the rows that lies closest together."""
+    """Return center and Cholesky factor of the half of the rows that lies closest together."""
     center = np.median(rows, axis=0)
     spread = np.median(np.abs(rows - center), axis=0) + 1e-300
     square = np.sum(((rows - center) / spread) ** 2, axis=1)
@@ -111,11 +112,11 @@ def _middle_half(rows):
     return center, root
 
 
-def bumps(pilot: Array, log_prob: Array, rng: Any, components: Any = 200) -> Proposal:
-    """The mixture of normal bumps around pilot rows that overlaps best with a density.
+def bumps(pilot: Array, log_prob: Array, rng: Any, components: Any = 200) -> "Proposal":
+    """Return the mixture of normal bumps around pilot rows that overlaps best with a density.
 
-    Wide bumps, drawn towards the middle so that the mixture keeps the pilot's covariance, are
-    best where the density is nearly normal; narrow ones where it is bent, in pieces or heavy.
+    Wide bumps, moved towards the middle so that the mixture keeps the pilot's covariance, are best
+    if the density is nearly normal. Narrow bumps are best if it is bent, in pieces or heavy-tailed.
 
     Parameters
     ----------
@@ -141,7 +142,7 @@ def bumps(pilot: Array, log_prob: Array, rng: Any, components: Any = 200) -> Pro
             centers = center + np.sqrt(max(1 - width**2, 0)) * (pilot[chosen] - center)
             candidate = Proposal(centers if width < 1 else center[None], width * root, np.inf)
             ratio = candidate.log_prob(pilot[others]) - log_prob[others]
-            # A constant that log_prob may be off by must not decide the choice.
+            # A constant offset of log_prob must not affect the choice.
             ratio -= _log_sum_exp(ratio[None] + 0.0)[0] - np.log(len(ratio))
             overlap = np.mean(_logistic(ratio))
             if overlap > most:
@@ -161,7 +162,7 @@ class Bridge:
     ----------
     log_z : float
     tolerance : float
-        What chance may do to it, at level 1e-9; inf where the two do not overlap enough.
+        Its error by chance, at level 1e-9; inf if the two do not overlap enough.
     of_samples, of_proposal : (N,), (M,) arrays
         q / (p + Z q) at the samples and p / (p + Z q) at the proposal's rows: weights under
         which both follow one density, the normalised overlap of p and q.
@@ -173,8 +174,8 @@ class Bridge:
     of_proposal: np.ndarray
 
 
-def bridge(p_at_x, q_at_x, p_at_y, q_at_y):
-    """Bridge sampling from log-densities at samples x of p and at rows y of q.
+def bridge(p_at_x: Array, q_at_x: Array, p_at_y: Array, q_at_y: Array) -> Bridge:
+    """Return the bridge sampling estimate from log-densities at samples x of p and rows y of q.
 
     -inf is allowed for p at y (outside of its support) and for q at x.
     """

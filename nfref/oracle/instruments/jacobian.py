@@ -1,33 +1,32 @@
-"""Numerical derivatives that know how wrong they are.
+"""Numerical derivatives with an error estimate.
 
-Central differences d(h) = (f(p + h e_j) - f(p - h e_j)) / 2h have an error that falls like
-h^2 until the rounding of f, divided by h, takes over. Over a ladder of falling steps
-h_0 > h_1 > ..., Richardson's combination of two neighbours
+Central differences d(h) = (f(p + h e_j) - f(p - h e_j)) / 2h have an error that falls like h^2
+until the rounding of f, divided by h, dominates. Over a ladder of falling steps h_0 > h_1 > ...,
+Richardson's combination of two neighbours
 
     R_k = (r^2 d(h_k+1) - d(h_k)) / (r^2 - 1),   r = h_k / h_k+1,
 
 removes the h^2 term.
 
-Which R_k to believe is decided from the small end. At the smallest step every R is true up to
-the rounding of f, which is measured there; going up, each next R has to agree with all those
-below it within what rounding does to them. Where one does not, the step has become longer
-than the features of f (an oscillation, a kink, chaos), and whatever larger steps agree on
-among themselves counts for nothing. Of the run below, that R is taken whose neighbours
-disagree with it least, and the disagreement joins its error estimate.
+The choice of R_k starts from the small end. At the smallest step every R is true up to the rounding
+of f, which is measured there. Going up, each next R has to agree with all those below it within the
+effect of rounding. If one does not, the step is longer than the features of f (an oscillation, a
+kink, chaos), and agreement among larger steps counts for nothing. Of the run below, the R whose
+neighbours disagree with it least is taken, and the disagreement joins its error estimate.
 
-A kink exactly at p would fool even that: all d(h) agree, on the mean of two slopes. There the
-one-sided slopes differ by an amount that does not shrink with h, and that amount joins the
-error estimate.
+A kink exactly at p would fool even that: all d(h) agree on the mean of two slopes. The one-sided
+slopes differ there by an amount that does not shrink with h, and that amount joins the error
+estimate.
 
-nfref's own tests have a second, simpler engine (``tests/finite_differences/numerics.py``), kept
-apart so that no fault of this one can hide in both.
+nfref's own tests have a second, simpler engine (``tests/finite_differences/numerics.py``). It is
+kept apart so that no fault of this one can hide in both.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Callable
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,10 @@ class Derivatives:
     jacobian : (P, K, D) array
         Element [p, k, j] is d f_k / d p_j.
     error : (P, K, D) array
-        Estimated absolute error of each element; inf where nothing could be said.
+        Estimated absolute error of each element; inf where it is unknown.
     noise : (P, K) array
-        Measured rounding error of f: how far its values at the smallest steps are from
-        a smooth curve. Where f stands still at the smallest steps but not at larger ones
+        Measured rounding error of f: the distance of its values at the smallest steps from
+        a smooth curve. If f is constant at the smallest steps but not at larger ones
         (a number that passed through a shorter format), its noise is measured at those.
     """
 
@@ -63,21 +62,21 @@ EXPONENTS = {
     "longdouble": (9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 52),
 }
 MIDDLE = {"float64": slice(7, 10), "float32": slice(5, 8), "longdouble": slice(3, 6)}
-BLOCK = 1 << 21  # more numbers than this are not asked for at once
+BLOCK = 1 << 21  # numbers of one call, at most
 
 
-def format_name(dtype):
-    """One of the keys above; what NumPy calls a longdouble depends on the machine."""
+def format_name(dtype: DTypeLike) -> str:
+    """Return one of the keys above; NumPy's name of a longdouble depends on the machine."""
     return "longdouble" if np.dtype(dtype) == np.longdouble else np.dtype(dtype).name
 
 
-def ladder(dtype):
-    """Steps relative to the scale of a coordinate, largest first."""
+def ladder(dtype: DTypeLike) -> Array:
+    """Return the steps relative to the scale of a coordinate, largest first."""
     return 2.0 ** -np.array(EXPONENTS[format_name(dtype)], dtype=float)
 
 
 def differentiate(function: Callable[..., Any], points: Array, scale: Array) -> Derivatives:
-    """Richardson central differences at every point.
+    """Return Richardson central differences at every point.
 
     Parameters
     ----------
@@ -86,7 +85,7 @@ def differentiate(function: Callable[..., Any], points: Array, scale: Array) -> 
         is the index of the point that row m was made from.
     points : (P, D) float32, float64 or longdouble array
     scale : (P, D) array
-        Length over which f is expected to vary, and by which p may be moved.
+        Length over which f is expected to vary; p may be moved by it.
 
     Returns
     -------
@@ -120,7 +119,7 @@ def differentiate(function: Callable[..., Any], points: Array, scale: Array) -> 
 
 
 def _by_coordinates(function, points, scale, j):
-    """The derivatives by the coordinates ``j`` alone."""
+    """Return the derivatives by the coordinates ``j`` alone."""
     count, dim = len(points), len(j)
     dtype = points.dtype
     exact = np.promote_types(dtype, np.float64)
@@ -145,7 +144,7 @@ def _by_coordinates(function, points, scale, j):
         bend = np.abs(right - left) / 2
         bent = (values[..., 0, :] + values[..., 1, :]) / 2 - center[:, None, None, :]
         noise = _noise(slope, width, bent, MIDDLE[format_name(dtype)])
-        # At a single point few differences may happen to agree; not at half of all points.
+        # A few differences may agree by chance at a single point, not at half of all points.
         noise = np.maximum(noise, np.median(noise, axis=0))
         rounding = noise + np.finfo(dtype).eps * np.abs(center)[:, None, :]
         estimate, error = _choose(slope, bend, 2 * rounding[:, :, None, :] / width, steps)
@@ -154,11 +153,11 @@ def _by_coordinates(function, points, scale, j):
 
 
 def _noise(slope, width, bent, middle):
-    """(P, D, K): rounding of f, from differences at the smallest steps.
+    """Return the rounding of f (P, D, K), from differences at the smallest steps.
 
-    There a smooth f is straight: its slopes are equal, and so are the means of its values on
-    both sides, less f(p). What is left of their differences is noise. An f that is another one
-    at p alone changes neither.
+    A smooth f is straight there: its slopes are equal, and so are the means of its values on both
+    sides, less f(p). What is left of their differences is noise. Another value of f at p alone
+    changes neither.
     """
 
     def rough(part):
@@ -172,16 +171,16 @@ def _noise(slope, width, bent, middle):
 
 
 def _choose(slope, bend, rounding, steps):
-    """The best Richardson value along the axis of steps, and its error estimate.
+    """Return the best Richardson value along the axis of steps, and its error estimate.
 
-    All arguments (P, D, steps, K): central and bent slopes, and what rounding does to a slope;
-    steps is (S,).
+    The arguments are (P, D, steps, K): central slopes, bends, and the effect of rounding on a
+    slope. ``steps`` is (S,).
     """
     weight = ((steps[:-1] / steps[1:]) ** 2)[:, None]
     richardson = (weight * slope[:, :, 1:] - slope[:, :, :-1]) / (weight - 1)
     bar = 2 * rounding[:, :, 1:]
     known = np.isfinite(richardson) & np.isfinite(bar)
-    # What an f that stands still at small steps says there is nothing.
+    # If f is constant at small steps, its differences there carry no information.
     still = np.all(slope[:, :, -3:] == 0, axis=2, keepdims=True)
     silent = (
         still & (np.abs(richardson) <= bar) & (np.max(np.abs(slope), axis=2, keepdims=True) > 0)
@@ -207,10 +206,10 @@ def _choose(slope, bend, rounding, steps):
 
 
 def complex_step(function: Callable[..., Any], points: Array) -> Array:
-    """Jacobians by the complex step: Im f(p + i h e_j) / h with h so small that h^2 vanishes.
+    """Return Jacobians by the complex step: Im f(p + i h e_j) / h with a negligible h^2.
 
-    It has no cancellation, hence no step to choose, but is right only where f is analytic
-    in the arithmetic it is written in: the caller compares it with :func:`differentiate`.
+    There is no cancellation, hence no step to choose. The result is right only if f is analytic in
+    the arithmetic of its code; the caller compares it with :func:`differentiate`.
 
     Parameters
     ----------
@@ -249,14 +248,16 @@ class LogDeterminants:
 
 
 def log_determinants(jacobian: Array, error: Array, digits: float) -> Any:
-    """d log |det J| = tr(J^-1 dJ), so errors e of J's entries give at most sum |J^-1|^T e.
+    """Return log |det J| and its error.
+
+    d log |det J| = tr(J^-1 dJ), so errors e of J's entries give at most sum |J^-1|^T e.
 
     Parameters
     ----------
     jacobian, error : (P, D, D) arrays
     digits : float
-        Relative to the largest entry of its row, no entry is trusted further than this,
-        whatever ``error`` says.
+        Smallest error of an entry, relative to the largest entry of its row,
+        even if ``error`` is smaller.
     """
     dim = jacobian.shape[2]
     finite = np.all(np.isfinite(jacobian) & np.isfinite(error), axis=(1, 2))
@@ -270,8 +271,8 @@ def log_determinants(jacobian: Array, error: Array, digits: float) -> Any:
     scaled = scaled / column_size
     sign, value = np.linalg.slogdet(scaled)
     value = value + np.sum(np.log(row_size), axis=(1, 2)) + np.sum(np.log(column_size), axis=(1, 2))
-    # Of these inv meets no pivot of zero either: it makes the same LU decomposition. LAPACK, not
-    # nfref.runtime.small_matrices: flows are not to be judged by the code that they use.
+    # inv finds no pivot of zero in these matrices: it makes the same LU decomposition. LAPACK, not
+    # nfref.runtime.small_matrices: the code of the flows must not judge them.
     regular = finite & (sign != 0)
     one_each = regular[:, None, None]
     scaled_inverse = np.abs(np.linalg.inv(np.where(one_each, scaled, np.eye(dim))))

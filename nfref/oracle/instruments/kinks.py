@@ -1,7 +1,7 @@
-"""Finding the kinks, knots and jumps of a map, so that both of their sides are looked at.
+"""Find the kinks, knots and jumps of a map, so that the checks probe both sides of each.
 
-Along a line the outputs of a smooth map have second differences that change slowly. A knot
-makes one of them stand out from its neighbours. Bisection narrows the place down.
+Along a line the outputs of a smooth map have second differences that change slowly. A knot makes
+one of them stand out from its neighbours. Bisection narrows the place down.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.oracle.instruments.probes import Box
-from nfref.runtime.annotations import Any, Array, Callable, Generator
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def find_kinks(
     context_row: Array,
     limit: int = 8,
 ) -> list[Kink]:
-    """Kinks on a few lines through the given rows.
+    """Return kinks on a few lines through the given rows.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def find_kinks(
     domain : Box
     rng : numpy.random.Generator
     rows : (P, D) array
-        Where lines may start.
+        Points at which lines may start.
     context_row : (P,) int array
     limit : int
         At most this many kinks, the sharpest ones.
@@ -78,7 +78,7 @@ def find_kinks(
 
 
 def _reach(domain, start, direction):
-    """The part of the line start + t direction to scan: 24 long, around 0 if it is free."""
+    """Return the part of the line start + t direction to scan: 24 long, around 0 if it is free."""
     moves = direction != 0
     with np.errstate(all="ignore"):
         ends = np.stack([domain.lower - start, domain.upper - start])[:, moves] / direction[moves]
@@ -96,34 +96,40 @@ def _reach(domain, start, direction):
 class _Line:
     """A map along one line."""
 
-    def __init__(self, evaluate, start, direction, context_row, dtype):
+    def __init__(
+        self, evaluate: Callable, start: Array, direction: Array, context_row: Any, dtype: DTypeLike
+    ) -> None:
         self.evaluate, self.start, self.direction = evaluate, start, direction
         self.context_row, self.dtype = context_row, dtype
 
-    def row(self, t):
+    def row(self, t: float) -> Array:
+        """Return the point at t."""
         return (self.start + t * self.direction).astype(self.dtype)
 
-    def values(self, t):
+    def values(self, t: Array) -> Array:
+        """Return the values at points of the line."""
         rows = (self.start + np.ravel(t)[:, None] * self.direction).astype(self.dtype)
         return self.evaluate(rows, np.full(len(rows), self.context_row)).reshape(*np.shape(t), -1)
 
-    def kinks(self, low, high, cells=240, most=4):
-        """(sharpness, t) of the second differences that stand out."""
+    def kinks(
+        self, low: float, high: float, cells: int = 240, most: int = 4
+    ) -> list[tuple[float, float]]:
+        """Return (sharpness, t) of the second differences that stand out."""
         t = np.linspace(low, high, cells + 1)
         with np.errstate(all="ignore"):
             y = self.values(t)
             bend = np.abs(np.diff(y, 2, axis=0))  # (cells - 1, K)
             size = np.max(np.abs(y), axis=0)
             floor = 1e4 * np.finfo(self.dtype).eps * size + 1e-300
-            # Of its two neighbours the larger: near a point of inflection one is tiny.
+            # The larger of two neighbours: near a point of inflection one of them is tiny.
             place = np.arange(len(bend))
             ordinary = np.maximum(
                 floor,
                 np.maximum(*(np.take(bend, place + by, axis=0, mode="clip") for by in (3, -3))),
             )
             excess = np.max(np.where(np.isfinite(bend), bend / ordinary, 0), axis=1)
-        picked, peaks = [], np.argsort(-excess)
-        for i in peaks:
+        picked: list[int] = []
+        for i in np.argsort(-excess):
             if excess[i] < 6 or len(picked) == most:
                 break
             if all(abs(i - other) > 2 for other in picked):
@@ -132,7 +138,7 @@ class _Line:
             return []
         return list(zip(excess[picked], self.narrow(t[np.array(picked)], t[np.array(picked) + 2])))
 
-    def narrow(self, low, high):
+    def narrow(self, low: Array, high: Array) -> Array:
         """Halve the brackets while the bend at one of their thirds stands out from the rest."""
         for _ in range(24):
             t = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, 9)
@@ -141,7 +147,7 @@ class _Line:
                 relative = bend / (np.sum(bend, axis=1, keepdims=True) + 1e-300)
                 peak = np.max(np.where(np.isfinite(relative), relative, 0), axis=2)
             best = np.argmax(peak, axis=1)
-            # Where nothing stands out any more, rounding has been reached: stay.
+            # If nothing stands out any more, only rounding is left: stay.
             clear = np.take_along_axis(peak, best[:, None], axis=1)[:, 0] > 0.45
             step = (high - low) / 8
             low = np.where(clear, low + best * step, low)
@@ -150,7 +156,7 @@ class _Line:
 
 
 def both_sides(kinks: Any, domain: Any, distance: Any) -> tuple[Array, Array]:
-    """Points on each side of every kink, at this distance.
+    """Return points on each side of every kink, at this distance.
 
     Returns
     -------
@@ -170,10 +176,10 @@ def both_sides(kinks: Any, domain: Any, distance: Any) -> tuple[Array, Array]:
 
 
 def snapped(kinks: Any, dtype: Any) -> list[Any]:
-    """Kinks moved onto the round number they are at, if they are at one, with neighbours.
+    """Return kinks moved onto the round number near them, with neighbours.
 
-    Knots tend to stand at numbers somebody wrote down. There, and one float to each side,
-    is where a wrong comparison (< for <=) shows.
+    Knots tend to stand at numbers that somebody wrote down. A wrong comparison (< for <=) shows
+    there, and at the next float on each side. Kinks that are near no round number are left out.
 
     Returns
     -------

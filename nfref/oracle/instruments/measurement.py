@@ -1,7 +1,7 @@
-"""One direction of a flow, measured once: values, derivatives, and how exact they can be.
+"""One direction of a flow, measured once: values, derivatives, and their accuracy.
 
-Every tolerance of the oracle is made here from three measured things: the Jacobian, the
-rounding noise of the callable, and the machine epsilon of the dtype.
+Every tolerance of the oracle comes from three measured things: the Jacobian, the rounding noise of
+the callable, and the machine epsilon of the dtype.
 """
 
 from dataclasses import dataclass
@@ -9,22 +9,22 @@ from functools import cached_property
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import CallFailed, Undecided, columns
+from nfref.oracle.instruments.guarded_calls import CallFailed, Subject, Undecided, columns
 from nfref.oracle.instruments.jacobian import differentiate, log_determinants
-from nfref.oracle.instruments.probes import step_scale
-from nfref.runtime.annotations import Any
+from nfref.oracle.instruments.probes import Probes, step_scale
+from nfref.runtime.annotations import Any, Array
 
-# How many units in the last place a formula may lose beyond what its condition number
-# explains: inner steps may be worse conditioned than the whole. In float64 even the
-# larger number is far below anything a wrong formula does.
+# Units in the last place that a formula may lose beyond its condition number: inner steps may be
+# worse conditioned than the whole. In float64 even the larger number is far below the error of a
+# wrong formula.
 ULPS = {"float64": 4096, "float32": 128}
-# A log-determinant is called resolved when its numerical estimate is this sure, in nats.
+# Largest error, in nats, of the numerical estimate of a log-determinant that is called resolved.
 RESOLVED = {"float64": 0.02, "float32": 0.1}
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one direction does at its probes.
+    """The measured values and derivatives of one direction at its probes.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Measurement:
         Of the values and, as the last component, of log_det where there is one.
     determinants : LogDeterminants
     accuracy : float
-        Absolute accuracy that values and log_det promise where a solver finds them.
+        Absolute accuracy of values and log_det that a solver finds.
     """
 
     subject: Any
@@ -45,84 +45,91 @@ class Measurement:
     codomain: Any
     probes: Any
     values: np.ndarray
-    log_det: np.ndarray
+    log_det: Any
     derivatives: Any
     determinants: Any
     accuracy: float = 0.0
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the callable."""
         return self.subject.dtype
 
-    def asked(self, index):
-        """The answer to the points ``index``, asked again: (values, log_det)."""
+    def asked(self, index: Array) -> tuple[Array, Array | None]:
+        """Return (values, log_det) of another call at the points ``index``."""
         return self.subject(self.probes.rows[index], self.probes.context_row[index])
 
     @cached_property
-    def finite(self):
-        """(P,) bool: points whose values are numbers."""
+    def finite(self) -> Array:
+        """Points whose values are finite, (P,) bool."""
         return np.isfinite(self.values).all(axis=1)
 
-    def answered(self, among=True, least=1):
-        """Places of finite points ``among`` some; `Undecided` where these are too few."""
+    def answered(self, among: Any = True, least: int = 1) -> Array:
+        """Return indices of finite points ``among`` some; raise `Undecided` if they are too few."""
         places = np.flatnonzero(self.finite & among)
         if len(places) < least:
             raise Undecided(f"{'no row' if least == 1 else 'too few rows'} with a finite answer")
         return places
 
     @property
-    def slack(self):
+    def slack(self) -> float:
         """ULPS times the machine epsilon."""
         return ULPS[self.dtype.name] * float(np.finfo(self.dtype).eps)
 
     @property
-    def resolved(self):
-        """(P,) bool: points whose numerical log-determinant can be relied upon."""
+    def resolved(self) -> Array:
+        """Points whose numerical log-determinant is reliable, (P,) bool."""
         return self.determinants.error < RESOLVED[self.dtype.name]
 
     @property
-    def jacobian(self):
+    def jacobian(self) -> Array:
+        """The Jacobian of the values, (P, D, D)."""
         return self.derivatives.jacobian[:, : self.values.shape[1]]
 
     @property
-    def log_det_gradient(self):
+    def log_det_gradient(self) -> Array:
+        """The gradient of log_det, (P, D)."""
         return self.derivatives.jacobian[:, self.values.shape[1]]
 
     @property
-    def values_noise(self):
+    def values_noise(self) -> Array:
+        """The rounding noise of the values, (P, D)."""
         return self.derivatives.noise[:, : self.values.shape[1]]
 
     @property
-    def log_det_noise(self):
+    def log_det_noise(self) -> Array:
+        """The rounding noise of log_det, (P,)."""
         return self.derivatives.noise[:, self.values.shape[1]]
 
     @cached_property
-    def values_condition(self):
-        """(P, D): |y| + |J||x| + typical |y|, the size of what rounding is relative to."""
+    def values_condition(self) -> Array:
+        """|y| + |J||x| + typical |y|, (P, D): the size to which rounding is relative."""
         x = np.abs(self.probes.rows.astype(np.float64))
         moved = np.einsum("pkj,pj->pk", np.abs(self.jacobian), x)
         typical = np.median(np.nan_to_num(np.abs(self.values)), axis=0)
         return np.abs(self.values) + moved + typical
 
     @cached_property
-    def log_det_condition(self):
-        """(P,): 1 + D + |log_det| + |gradient of log_det||x|."""
+    def log_det_condition(self) -> Array:
+        """1 + D + |log_det| + |gradient of log_det||x|, (P,)."""
         x = np.abs(self.probes.rows.astype(np.float64))
         moved = np.sum(np.abs(self.log_det_gradient) * x, axis=1)
         return 1 + x.shape[1] + np.abs(self.log_det) + moved
 
     @cached_property
-    def values_tolerance(self):
-        """(P, D): what rounding may do to the values; nan where unknown."""
+    def values_tolerance(self) -> Array:
+        """The effect that rounding may have on the values, (P, D); nan where unknown."""
         return self.slack * self.values_condition + self.accuracy
 
     @cached_property
-    def log_det_tolerance(self):
-        """(P,): what rounding may do to log_det; nan where unknown."""
+    def log_det_tolerance(self) -> Array:
+        """The effect that rounding may have on log_det, (P,); nan where unknown."""
         return self.slack * self.log_det_condition + self.accuracy
 
 
-def measure_direction(subject, domain, codomain, probes, accuracy=0.0):
+def measure_direction(
+    subject: Subject, domain: Any, codomain: Any, probes: Probes, accuracy: float = 0.0
+) -> Measurement:
     """Measure a direction at its probes.
 
     Raises
@@ -134,7 +141,7 @@ def measure_direction(subject, domain, codomain, probes, accuracy=0.0):
     has_log_det = log_det is not None
 
     def function(rows, owner):
-        subject.stopwatch.restart()  # there are many rows: the time is that of one call
+        subject.stopwatch.restart()  # the time limit holds for one call, and there are many
         x, log_det = subject(rows, probes.context_row[owner])
         if (log_det is not None) != has_log_det:
             raise CallFailed(f"{subject.name} returns log_det for some inputs only")
@@ -155,7 +162,7 @@ def measure_direction(subject, domain, codomain, probes, accuracy=0.0):
         codomain,
         probes,
         values.astype(np.float64),
-        log_det.astype(np.float64) if has_log_det else None,
+        None if log_det is None else log_det.astype(np.float64),
         derivatives,
         determinants,
         accuracy,

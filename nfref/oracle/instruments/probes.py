@@ -1,19 +1,19 @@
-"""Where a map is looked at: the bulk, the tails, the origin, the edges of its domain."""
+"""The points at which a map is probed: the bulk, the tails, the origin, the edges of its domain."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, DTypeLike, Generator
+from nfref.runtime.annotations import Any, Array, DTypeLike, Generator
 
-# A numerical Jacobian takes some thirty times D^2 numbers: so many are asked for in all.
+# Numbers in all numerical Jacobians together; one takes some thirty times D^2.
 NUMBERS = 1 << 20
 FEWEST = 6
 
 
 @dataclass(frozen=True)
 class Box:
-    """A domain that is a product of intervals, open, each end possibly infinite.
+    """A domain that is a product of open intervals; each end may be infinite.
 
     Attributes
     ----------
@@ -24,11 +24,12 @@ class Box:
     upper: np.ndarray
 
     @property
-    def is_everything(self):
+    def is_everything(self) -> bool:
+        """True when the box is all of R^D."""
         return not np.any(np.isfinite([self.lower, self.upper]))
 
-    def from_line(self, t):
-        """Take rows of R^D into the box, coordinate by coordinate, monotonically."""
+    def from_line(self, t: Array) -> Array:
+        """Map rows of R^D into the box, coordinate by coordinate, monotonically."""
         x = np.array(t, dtype=np.float64)
         with np.errstate(all="ignore"):
             for j, kind, start, scale in self._columns():
@@ -38,21 +39,23 @@ class Box:
                     x[:, j] = start + scale * np.exp(np.clip(scale * t[:, j], -30, 30))
         return x
 
-    def margin(self, x):
-        """Distance of every entry from the nearer end of its interval."""
+    def margin(self, x: Array) -> Array:
+        """Return the distance of every entry from the nearer end of its interval."""
         return np.minimum(x - self.lower, self.upper - x)
 
-    def contains(self, x):
-        """Whether rows lie strictly inside."""
+    def contains(self, x: Array) -> Array:
+        """Return (N,) bool: rows strictly inside."""
         return np.all((x > self.lower) & (x < self.upper), axis=1)
 
-    def contains_closed(self, x):
-        """Whether rows lie inside, numbers that are an end of their interval included."""
+    def contains_closed(self, x: Array) -> Array:
+        """Return (N,) bool: rows inside or on an end of an interval."""
         return np.all((x >= self.lower) & (x <= self.upper), axis=1)
 
     def _columns(self):
-        """Of each coordinate x its number, kind, start and scale; of a half line the scale is 1 or
-        -1. In units of its own, (x - start) / scale, it has any value, one above 0, or in (0, 1).
+        """Yield number, kind, start and scale of each coordinate x.
+
+        The scale of a half line is 1 or -1. (x - start) / scale has any value on a line, a value
+        above 0 on a half line, and a value in (0, 1) on an interval.
         """
         for j, (low, high) in enumerate(zip(self.lower, self.upper)):
             if np.isfinite(low):
@@ -64,12 +67,12 @@ class Box:
             else:
                 yield (j, "half line", high, -1.0) if np.isfinite(high) else (j, "line", 0.0, 1.0)
 
-    def log_base(self, z):
-        """A simple normalised density on the box, in nats.
+    def log_base(self, z: Array) -> Array:
+        """Return the log of a simple normalised density on the box, in nats.
 
-        Standard normal on a line, exponential on a half line, uniform on an interval.
+        It is standard normal on a line, exponential on a half line, uniform on an interval.
         """
-        log_density = {
+        log_density: dict[str, Any] = {
             "line": lambda t: -0.5 * t**2 - 0.5 * np.log(2 * np.pi),
             "half line": lambda t: -np.abs(t),
             "interval": np.zeros_like,
@@ -79,8 +82,8 @@ class Box:
             total += log_density[kind]((z[:, j] - start) / scale) - np.log(np.abs(scale))
         return np.where(self.contains(z), total, -np.inf)
 
-    def sample_base(self, rng, n):
-        """Rows drawn from that density, as quantiles of uniforms so that ends are left out."""
+    def sample_base(self, rng: Generator, n: int) -> Array:
+        """Return samples of that density, as quantiles of uniforms so that ends are left out."""
         from scipy.special import ndtri
 
         quantile = {"line": ndtri, "half line": lambda u: -np.log1p(-u), "interval": np.array}
@@ -89,8 +92,8 @@ class Box:
             z[:, j] = start + scale * quantile[kind](z[:, j])
         return z
 
-    def base_cdf(self, z):
-        """Distribution function of every coordinate under that density."""
+    def base_cdf(self, z: Array) -> Array:
+        """Return the distribution function of every coordinate under that density."""
         from scipy.special import ndtr
 
         share_below = {"line": ndtr, "half line": lambda t: -np.expm1(-t), "interval": np.array}
@@ -101,10 +104,10 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Sampler:
-    """A domain that is known only by a function that draws points from it.
+class SampledDomain:
+    """A domain that is known only by a function that samples points from it.
 
-    Of its ends nothing is known, and of no row that it lies outside.
+    Its ends are unknown, and no row is known to lie outside.
     """
 
     draw: Any
@@ -112,12 +115,13 @@ class Sampler:
     is_everything = False
     lower, upper = -np.inf, np.inf
 
-    def contains(self, x):
+    def contains(self, x: Array) -> Array:
+        """Return (N,) bool: True for every row."""
         return np.ones(len(x), dtype=bool)
 
 
-def as_domain(name, domain, dim):
-    """None (all of R^D), a pair (lower, upper) of numbers or (D,) arrays, or a sampler.
+def as_domain(name: str, domain: Any, dim: int) -> Box | SampledDomain:
+    """Return the domain for None (all of R^D), a pair (lower, upper), or a sampling function.
 
     Raises
     ------
@@ -127,7 +131,7 @@ def as_domain(name, domain, dim):
     if domain is None:
         return Box(np.full(dim, -np.inf), np.full(dim, np.inf))
     if callable(domain):
-        return Sampler(domain)
+        return SampledDomain(domain)
     try:
         lower, upper = (
             np.broadcast_to(np.asarray(end, dtype=np.float64), (dim,)) for end in domain
@@ -144,13 +148,13 @@ def as_domain(name, domain, dim):
 
 @dataclass(frozen=True)
 class Probes:
-    """The points at which one direction is looked at.
+    """The points at which one direction is probed.
 
     Attributes
     ----------
     rows : (P, D) array
     context_row : (P,) int array
-        Which row of the context belongs to each point.
+        The row of the context for each point.
     bulk : (P,) bool array
         Points from the middle of the domain.
     tail : (P,) bool array
@@ -162,17 +166,17 @@ class Probes:
     bulk: np.ndarray
     tail: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
-    def only(self, chosen):
-        """Some of these points."""
+    def only(self, chosen: Array) -> "Probes":
+        """Return some of these points."""
         return Probes(
             self.rows[chosen], self.context_row[chosen], self.bulk[chosen], self.tail[chosen]
         )
 
-    def affordable(self):
-        """These points, or of each kind a part, where derivatives at all would take too long."""
+    def affordable(self) -> "Probes":
+        """Return these points, or a part of each kind if all derivatives would take too long."""
         dim = self.rows.shape[1]
         most = max(FEWEST, NUMBERS // dim**2)
         if len(self) <= most:
@@ -184,13 +188,13 @@ class Probes:
             kept[index[np.linspace(0, len(index) - 1, share).astype(int)] if share else []] = True
         return self.only(kept)
 
-    def join(self, rows, context_row):
-        """These probes and some more points, neither bulk nor tail."""
+    def join(self, rows: Array, context_row: Array) -> "Probes":
+        """Return these probes and more points, which are neither bulk nor tail."""
         neither = np.zeros(len(rows), dtype=bool)
         return self.before(Probes(rows.astype(self.rows.dtype), context_row, neither, neither))
 
-    def before(self, other):
-        """These probes, then others."""
+    def before(self, other: "Probes") -> "Probes":
+        """Return these probes, then others."""
         return Probes(
             *(
                 np.concatenate([getattr(self, name), getattr(other, name)])
@@ -200,19 +204,19 @@ class Probes:
 
 
 def make_probes(
-    rng: Generator, domain: Box | Sampler, dim: int, dtype: DTypeLike, contexts: int
-) -> Probes:
-    """Points of a domain.
+    rng: Generator, domain: Box | SampledDomain, dim: int, dtype: DTypeLike, contexts: int
+) -> "Probes":
+    """Return points of a domain.
 
-    Bulk: standard normal. Wide: three times as wide. Tails: one coordinate at a time at
-    +-8, whole rows at radius 30, 100 and 1000. Also the origin, points very near it, and
-    points with single coordinates at zero. In a bounded domain all of these are first
-    squeezed into it, which turns the tails into its edges.
+    The bulk is standard normal. Wide points are three times as wide. Tails are single coordinates
+    at +-8 and whole rows at radius 30, 100 and 1000. Further points are the origin, points very
+    near it, and points with single coordinates at zero. In a bounded domain all of these are first
+    squeezed into it, so the tails become its edges.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-    domain : Box or Sampler
+    domain : Box or SampledDomain
     dim : int
     dtype : numpy dtype
     contexts : int
@@ -224,7 +228,7 @@ def make_probes(
     """
     few = max(2, min(8, 64 // dim))
     bulk = rng.standard_normal((3 * few, dim))
-    if isinstance(domain, Sampler):
+    if isinstance(domain, SampledDomain):
         rows = np.asarray(domain.draw(rng, 6 * few), dtype=dtype)
         if rows.shape != (6 * few, dim):
             raise ValueError(
@@ -251,20 +255,21 @@ def make_probes(
     return Probes(rows[inside], context_row[inside], is_bulk[inside], is_tail[inside])
 
 
-def wide_rows(domain, rng, count, dim, dtype):
-    """Rows of a box, as many at most: the bulk, and up to four times as wide."""
+def wide_rows(domain: Any, rng: Generator, count: int, dim: int, dtype: DTypeLike) -> Array:
+    """Return at most ``count`` rows of a box: the bulk, and up to four times as wide."""
     rows = rng.standard_normal((count, dim)) * rng.choice([1.0, 1.0, 2.0, 4.0], (count, 1))
     rows = domain.from_line(rows).astype(dtype)
     return rows[domain.contains(rows.astype(np.float64))]
 
 
-def step_scale(domain, rows):
-    """How far the coordinates of points may be moved when differentiating there.
+def step_scale(domain: Any, rows: Array) -> Array:
+    """Return the largest step of each coordinate for differentiation.
 
-    By about their own size, or by about 1 near the origin, but never out of the domain.
+    It is about the size of the coordinate, or about 1 near the origin, and never leads out of the
+    domain.
     """
     rows = rows.astype(np.float64)
-    if isinstance(domain, Sampler):
+    if isinstance(domain, SampledDomain):
         return np.maximum(np.abs(rows), 0.1) * 0.01
     size = np.maximum(np.abs(rows), 1.0)
     return np.minimum(size, domain.margin(rows))

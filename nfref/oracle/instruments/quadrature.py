@@ -9,15 +9,15 @@ from nfref.oracle.instruments.importance import root_of
 from nfref.oracle.instruments.probes import Box
 from nfref.runtime.annotations import Any, Array, Callable
 
-UNSEEN = 21.0  # rows due where none came with probability 1e-9
+UNSEEN = 21.0  # expected rows of which none occurs with probability 1e-9
 BETWEEN = 64  # rows of the grid in each of the first panels
-NARROW = 2.0**-12  # of a first panel: so narrow are panels at a step
-NOTHING = 1e-10  # mass of a decade, beyond which no other is looked for
+NARROW = 2.0**-12  # of a first panel: the width of panels at a step
+NOTHING = 1e-10  # mass of a decade that ends the search for further mass
 
 
 @dataclass(frozen=True)
 class Integral:
-    """An integral of a density and how sure it is.
+    """The integral of a density with its error.
 
     Attributes
     ----------
@@ -38,10 +38,11 @@ def line_integral(
     nodes: int = 8,
     most: int = 25000,
 ) -> tuple[Integral, Array, Array]:
-    """Adaptive Gauss-Legendre: panels between quantiles of the pilot rows and into the tails.
+    """Integrate by adaptive Gauss-Legendre: panels between quantiles of the pilot and in the tails.
 
-    A panel is halved where fewer nodes give another number, or a row, or one of a fine grid,
-    another density than the nodes around it, which two steps may lie between.
+    A panel is halved if fewer nodes give another number. It is also halved if a row, or a point of
+    a fine grid, has another density than the nodes around it predict: two steps may lie between the
+    nodes.
 
     Parameters
     ----------
@@ -50,10 +51,10 @@ def line_integral(
     codomain : Box
     pilot : (N, 1) array
     rows : (M, 1) array, optional
-        Rows of the density; those of the pilot where there are no more.
+        Rows of the density; the pilot rows if omitted.
     nodes : int
     most : int
-        Panels, after which no more are halved.
+        Largest number of panels.
 
     Returns
     -------
@@ -124,8 +125,10 @@ def _first_edges(log_prob, codomain, pilot):
 
 
 def _with_mass(log_prob, end, last, decades):
-    """Those of the points, each ten times as near to an end or as far out, up to which the density
-    holds any mass: that of logarithms of heavy tails does everywhere.
+    """Return the points up to which the density holds any mass.
+
+    Each point is ten times as near to an end, or as far out, as the one before. Logarithms of heavy
+    tails have mass everywhere.
     """
     distance = np.abs(decades - (end if np.isfinite(end) else last))
     decades = decades[distance > 0]
@@ -136,11 +139,11 @@ def _with_mass(log_prob, end, last, decades):
 
 
 def _unseen_steps(log_prob, first, edges):
-    """The standard deviation of the mass between pairs of steps that no row of the grid lies
-    between, up and down again, where as many are seen as in a histogram of many narrow bins.
+    """Return the standard deviation of the mass between pairs of steps that no grid row separates.
 
-    Of J steps in a first panel J (J - 1) / (4 BETWEEN) such pairs are due within a gap of the grid,
-    a third of the gap apart.
+    Such a pair goes up and down again. It is estimated where many steps were found, as in a
+    histogram of many narrow bins. Of J steps in a first panel, J (J - 1) / (4 BETWEEN) such pairs
+    are expected within a gap of the grid, a third of the gap apart.
     """
     width, panel = np.diff(edges), np.searchsorted(first, edges[:-1], side="right") - 1
     narrow = np.diff(width < NARROW * np.diff(first)[panel], prepend=False, append=False)
@@ -158,13 +161,14 @@ def _unseen_steps(log_prob, first, edges):
 
 
 def _masses(log_prob, edges, nodes, rows):
-    """(mass, error) of panels with (K, 2) ends; ``rows`` are others, in order, and the density at
-    each.
+    """Return (mass, error) of panels with (K, 2) ends.
+
+    ``rows`` are other rows in rising order, and the density at each.
     """
     density, mass = _panels(log_prob, edges, nodes)
     rough = panel_masses(log_prob, edges, nodes - 3)
-    # A jump between the last node and an end of its panel shows in neither. What the nodes say
-    # of the end is then not what is there.
+    # A jump between the last node and an end of its panel changes neither sum. Then the density
+    # at the end differs from the value that the nodes predict.
     at_ends = np.exp(log_prob(edges.reshape(-1, 1))).reshape(edges.shape)
     t, _ = np.polynomial.legendre.leggauss(nodes)
     expected = density @ _interpolation(t, np.array([-1.0, 1.0])).T
@@ -182,14 +186,14 @@ def _masses(log_prob, edges, nodes, rows):
 
 
 def _interpolation(nodes, points):
-    """(P, N): the polynomial through values at the nodes, at these points (Lagrange)."""
+    """Return (P, N) weights of the polynomial through values at the nodes (Lagrange)."""
     factor = (points[:, None, None] - nodes) / (nodes[:, None] - nodes + np.eye(len(nodes)))
     factor[:, np.eye(len(nodes), dtype=bool)] = 1
     return np.prod(factor, axis=2)
 
 
 def _panels(log_prob, ends, nodes):
-    """Densities at the nodes of panels with (K, 2) ends, and their integrals."""
+    """Return densities at the nodes of panels with (K, 2) ends, and their integrals."""
     t, weight = np.polynomial.legendre.leggauss(nodes)
     half = 0.5 * (ends[:, 1:] - ends[:, :1])
     x = 0.5 * (ends[:, 1:] + ends[:, :1]) + half * t
@@ -197,16 +201,16 @@ def _panels(log_prob, ends, nodes):
     return density, np.sum(density * weight * half, axis=1)
 
 
-def panel_masses(log_prob, ends, nodes):
-    """(K,): the integral over panels with (K, 2) ends by Gauss-Legendre with this many nodes."""
+def panel_masses(log_prob: Callable, ends: Any, nodes: int) -> Array:
+    """Return integrals (K,) over panels with (K, 2) ends by Gauss-Legendre."""
     return _panels(log_prob, ends, nodes)[1]
 
 
 def mass_beyond(log_prob: Callable[..., Any], box: Box) -> float:
-    """Mass of a density of one coordinate between the ends of a box and the floats inside.
+    """Return the mass of a density on a line between the ends of a box and the floats inside.
 
-    At the distance t from a finite end the density falls or grows like t^(a - 1), at the distance
-    t from the origin like t^(-a - 1): then t p(t) / a of the mass is closer, or farther out.
+    At the distance t from a finite end the density falls or grows like t^(a - 1), at the distance t
+    from the origin like t^(-a - 1). Then t p(t) / a of the mass is closer, or farther out.
     """
     total = 0.0
     for end, inward in ((box.lower[0], 1.0), (box.upper[0], -1.0)):
@@ -228,11 +232,11 @@ def mass_beyond(log_prob: Callable[..., Any], box: Box) -> float:
     return float(total)
 
 
-def plane_integral(log_prob, codomain, pilot, samples):
-    """The midpoint rule on two grids of coprime sizes, in whitened coordinates of the pilot rows.
+def plane_integral(log_prob: Callable, codomain: Box, pilot: Array, samples: Array) -> Integral:
+    """Integrate by the midpoint rule on two grids of coprime sizes, in whitened coordinates.
 
-    A bounded coordinate is integrated over its interval; a free one out to ten standard
-    deviations and beyond all pilot rows. Samples show what the grids do not see.
+    A bounded coordinate is integrated over its interval. A free one is integrated out to ten
+    standard deviations and beyond all pilot rows. Samples reveal mass that the grids miss.
     """
     everything = codomain.is_everything
     center = np.mean(pilot, axis=0)
@@ -282,8 +286,10 @@ def plane_integral(log_prob, codomain, pilot, samples):
 
 
 def _between_points(log_density, grid, place):
-    """(N,) bool: which rows, at a place in the unit square, have a density that is far above that
-    at the four points of the grid around them, as on a ridge that is thinner than the grid.
+    """Return (N,) bool: rows whose density is far above that at the four grid points around them.
+
+    ``place`` is the place of the rows in the unit square. On a ridge that is thinner than the grid
+    there are such rows.
     """
     count = len(grid)
     i, j = np.clip(np.floor(place * count - 0.5).astype(int), 0, count - 2).T

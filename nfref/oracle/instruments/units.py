@@ -3,13 +3,14 @@
 import numpy as np
 
 from nfref.oracle.adapters.estimator_protocol import as_numbers
-from nfref.runtime.annotations import Any
+from nfref.oracle.instruments.probes import Box
+from nfref.runtime.annotations import Any, Array
 
 
-def units_of(rows, box):
-    """Center and scale of rows, by powers of two; 0 and 1 where they are about that already.
+def units_of(rows: Array, box: Box) -> tuple[Array, Array]:
+    """Return center and scale of rows, by powers of two; 0 and 1 if they are about that already.
 
-    A column with an end stays where it is: its end is what its numbers are told from.
+    A column with an end keeps its place, because its numbers are measured from that end.
     """
     low, center, high = np.quantile(rows, [0.16, 0.5, 0.84], axis=0)
     spread = 0.5 * (high - low)
@@ -22,17 +23,18 @@ def units_of(rows, box):
 
 
 class InUnits:
-    """log p of rows z, asked at center + scale z, with the layout that they have in memory."""
+    """log p of rows z, evaluated at center + scale z, with the memory layout of z."""
 
     def __init__(self, log_prob: Any, center: Any, scale: Any) -> None:
         self.log_prob, self.center, self.scale = log_prob, center, scale
         self.unchanged = not np.any(center) and np.all(scale == 1)
 
-    def of(self, x):
-        """The z of rows in the units of the table."""
+    def of(self, x: Array) -> Array:
+        """Return the z of rows in the units of the table."""
         return (x - self.center) / self.scale
 
-    def __call__(self, z):
+    def __call__(self, z: Array) -> Array:
+        """Return the log-density of rows z."""
         if self.unchanged:
             x = z
         else:
@@ -42,12 +44,12 @@ class InUnits:
         x.flags.writeable = writeable and x.flags.writeable
         found = as_numbers(self.log_prob(x))
         if not self.unchanged and x.tobytes() != before.tobytes():
-            z[...] = self.of(x)  # it wrote into what it was given
+            z[...] = self.of(x)  # it wrote into its argument
         return found + np.sum(np.log(self.scale)).astype(found.dtype)
 
 
 def _like(z):
-    """An empty array in float64 of the layout of ``z``: its order, and its gaps."""
+    """Return an empty float64 array with the memory layout of ``z``: its order and its gaps."""
     if z.flags.c_contiguous or z.flags.f_contiguous:
         return np.empty_like(z, dtype=np.float64)
     return np.empty((2 * len(z), z.shape[1]))[::2]

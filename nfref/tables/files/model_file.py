@@ -56,7 +56,7 @@ class Model:
     """
 
     density: Any
-    params: object
+    params: Any
     columns: tuple | None = None
     info: dict = dataclasses.field(default_factory=dict)
 

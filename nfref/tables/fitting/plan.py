@@ -58,7 +58,7 @@ class Plan:
     batch_size: int | None = None
     learning_rate: float | None = None
     time_budget: float | None = None
-    progress: bool | str = False
+    progress: Any = False
     callback: Callable[["SearchState"], object] | None = None
     resume: "SearchState | None" = None
     jobs: int = 1

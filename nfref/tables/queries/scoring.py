@@ -23,7 +23,7 @@ from nfref.tables.queries.missing_cells import Marginal, impute, log_marginal, s
 from nfref.tables.schema.columns import ColumnError, is_missing
 
 
-def log_prob(density: Density | TableDensity, params: Params, x: Array) -> Array:
+def log_prob(density: Density | TableDensity, params: Any, x: Array) -> Array:
     """Return log p(x) in the dtype of the parameters, a block of rows at a time.
 
     It is -inf where the density is zero: outside the bounds of a bounded column, or too far out for

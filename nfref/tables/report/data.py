@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.flows.composition import Invert
-from nfref.runtime.annotations import Any, Array, Callable, Generator, Params, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.runtime.params import at_path
 from nfref.tables.densities.pool import mean_and_error
 from nfref.tables.densities.table_density import TableDensity
@@ -428,7 +428,7 @@ def _layers(model, names, rng):
 
 def followed(
     density: Any,
-    params: Params,
+    params: dict[str, Any],
     names: Sequence[str],
     rng: Generator,
     context: Array | None = None,

@@ -1,9 +1,9 @@
-"""How each flow is written down for the compiled chain, and how its parameters travel.
+"""The instructions of flows, and the functions that pack and unpack their parameters.
 
-A flow with a twin becomes an :class:`Instruction`: whole numbers, and two functions.
-``pack`` turns the flow's parameters into the flat arrays that the kernels read; ``unpack``
-turns the cotangent of those arrays back into one shaped like the parameters. Where the two
-differ (masks, triangular factors, planar's constraint) the derivation stands beside it.
+A flow with a twin becomes an :class:`Instruction`: whole numbers, and two functions. ``pack`` turns
+the flow's parameters into the flat arrays that the kernels read. ``unpack`` turns the cotangent of
+those arrays into one shaped like the parameters. If the two differ (masks, triangular factors,
+planar's constraint), the derivation stands beside it.
 """
 
 from nfref.kernels.chain.instructions import (
@@ -22,13 +22,13 @@ from nfref.kernels.twin_lookup import twin_of
 
 
 def instruction_of(flow, direction):
-    """The ``Instruction`` of a flow in a direction (1 forward, -1 inverse); None without a twin."""
+    """Return the instruction of a flow in a direction (1 or -1); None without a twin."""
     encode = ENCODERS.get(twin_of(flow))
     return None if encode is None else encode(flow, direction)
 
 
 def on_first(flow, direction):
-    """Instructions name the coordinates they act on, so they leave the last ones alone."""
+    """Return the flow's instruction, which names its coordinates and leaves the last ones alone."""
     return instruction_of(flow.flow, direction)
 
 

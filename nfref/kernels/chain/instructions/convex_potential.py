@@ -11,7 +11,10 @@ OF_ALL = ("output", "shift", "strength", "from_context")
 
 
 def convex_potential(flow, direction):
-    """Latent to data; the other way is an optimisation. Without hidden layers the map is affine."""
+    """Return the instruction from latent to data.
+
+    The other direction is an optimisation. Without hidden layers the map is affine.
+    """
     if direction == -1 or not flow.hidden:
         return None
     dim, context_dim, widths = flow.dim, flow.context_dim, flow.hidden
@@ -43,7 +46,10 @@ def _in_order(net):
 
 
 def _through_softplus(params, names, parts):
-    """P and w are softplus(.) / H, and a is softplus(.)."""
+    """Return cotangents through the constraints.
+
+    P and w are softplus(.) / H, and a is softplus(.).
+    """
     found = {name: next(parts).reshape(params[name].shape) for name in names if name in params}
     for name in {"positive", "output", "strength"} & found.keys():
         found[name] = found[name] * sigmoid(params[name]) / len(params[name])

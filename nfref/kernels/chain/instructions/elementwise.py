@@ -53,7 +53,7 @@ def act_norm(flow, direction):
 
 
 def batch_norm(flow, direction):
-    """In evaluation mode s = log(v + eps)/2 - gamma and t = m - beta e^s are fixed numbers."""
+    """Use fixed s = log(v + eps)/2 - gamma and t = m - beta e^s in evaluation mode."""
     if flow.mode == "training":
         return _batch_norm_in_training(flow) if direction == -1 else None
 

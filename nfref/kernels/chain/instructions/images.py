@@ -11,8 +11,10 @@ from nfref.networks.residual_convolution import power_of_two, weight_normalised
 
 
 def channel_coupling(flow, direction):
-    """A layer is W and, for each pixel, b + B e, where B says which neighbours of a pixel lie
-    beyond the edge and e is the weight of the edge's channel; gains e^(3g) follow the last.
+    """Return the instruction of a coupling of channels.
+
+    A layer is W and, for each pixel, b + B e. B marks the neighbours of a pixel beyond the edge,
+    and e is the weight of the edge's channel. Gains e^(3g) follow the last layer.
 
     With the cotangents of these, b_bar (pixels, E) and s_bar: b gets the sum over pixels of b_bar,
     e gets B^T b_bar, and g gets 3 s_bar e^(3g).
@@ -84,7 +86,10 @@ def channel_coupling(flow, direction):
 
 
 def image_coupling(flow, direction):
-    """The bias of a layer stands once for each pixel, and gets the sum of what these get."""
+    """Return the instruction of a coupling by a mask.
+
+    The bias of a layer is repeated for each pixel, and gets the sum of their cotangents.
+    """
     transformer = operands_of(flow.transformer)
     if transformer is None:
         return None
@@ -158,7 +163,10 @@ def image_coupling(flow, direction):
 
 
 def _through_normalisation(layer, g):
-    """VJP of W = g v / |v|: g gets (v . W_bar) / |v|, v the rest of W_bar, times g / |v|."""
+    """Return the VJP of W = g v / |v|.
+
+    g gets (v . W_bar) / |v|; v gets the rest of W_bar, times g / |v|.
+    """
     size = power_of_two(layer["direction"])
     v, g = layer["direction"] / size, g.reshape(layer["direction"].shape)
     norm = np.sqrt(np.sum(v**2, axis=(0, 1, 2)))

@@ -1,4 +1,4 @@
-"""What the compiled chain has to know of one of its steps."""
+"""An instruction: the description of one step of the compiled chain."""
 
 from dataclasses import dataclass
 

@@ -31,8 +31,10 @@ def _permutation(order, direction):
 
 
 def _matrices(channels, pixels, direction, factors, packed, unpack):
-    """``packed``: (params) -> ([A_1, ...], b, log |det|) with x = ... A_1 z + b: K of them,
-    inverted where the direction is that from data to latent.
+    """Return the instruction of K matrices, x = ... A_1 z + b.
+
+    ``packed``: (params) -> ([A_1, ...], b, log |det|), inverted if the direction is from data to
+    latent.
 
     ``unpack``: (params, cotangents of the A_k, of b, and of log |det| of the direction) ->
     cotangent like params.
@@ -71,9 +73,9 @@ def _matrices(channels, pixels, direction, factors, packed, unpack):
 
 
 def _inverted(matrix):
-    """W^-1 in float64; of NaN where there is none, and the formula says what is then.
+    """Return W^-1 in float64; NaN if W is singular, and the formula then decides.
 
-    Triangular matrices, upper ones, keep their digits: they are LU forms already. (scipy's
+    Upper triangular matrices keep their digits: they are LU forms already. (scipy's
     solve_triangular takes ten times as long for matrices as small as these.)
     """
     try:
@@ -88,7 +90,10 @@ def _bias_of(flow, channels):
 
 
 def linear(flow, direction, pixels=1):
-    """log |det W| has the derivative W^-T."""
+    """Return the instruction of a matrix.
+
+    log |det W| has the derivative W^-T.
+    """
     bias = _bias_of(flow, flow.dim)
 
     def packed(params):

@@ -68,9 +68,10 @@ def coupling(flow, direction):
 
 
 def made(flow, direction):
-    """The masked network with context first, coordinates and their outputs by place.
+    """Return the instruction of a masked network.
 
-    Hidden units stand by rising degree; even degrees rise by themselves.
+    Context comes first, then coordinates and their outputs by place. Hidden units are in the order
+    of rising degree; even degrees are in that order already.
     """
     transformer = operands_of(flow.transformer)
     if transformer is None or not flow.hidden or flow.periodic:

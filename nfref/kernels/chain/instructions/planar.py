@@ -7,10 +7,10 @@ from nfref.kernels.chain.instructions.instruction import Instruction
 
 
 def planar(flow, direction):
-    """A Sylvester map with Q = w, Q R1 = u_hat and R2 = 1, of which the kernel asks nothing else.
+    """Return a Sylvester map with Q = w, Q R1 = u_hat and R2 = 1: the kernel uses nothing else.
 
-    R1 = slack - 1 by itself is not used; what it gets in the inverse direction is what slack gets
-    through the root. With n = w . w, p = w . u and sigma the logistic function of p:
+    The kernel does not use R1 = slack - 1 by itself; its cotangent in the inverse direction is that
+    of slack through the root. With n = w . w, p = w . u and sigma the logistic function of p:
 
     slack = log(1 + e^p),  u_hat = u + c w with c = (slack - 1 - p) / n;
     dslack = sigma dp,  dc = ((sigma - 1) dp - c dn) / n,  dp = w . du + u . dw,  dn = 2 w . dw.

@@ -7,7 +7,10 @@ from nfref.kernels.chain.instructions.instruction import Instruction
 
 
 def radial(flow, direction):
-    """softplus(a) has the slope 1 / (1 + e^-a)."""
+    """Return the instruction of a radial map.
+
+    softplus(a) has the slope 1 / (1 + e^-a).
+    """
     if flow.context_dim:
         return None
     dim = flow.dim

@@ -8,10 +8,11 @@ from nfref.kernels.chain.instructions.networks import net_arrays, net_cotangent,
 
 
 def residual(flow, direction):
-    """Data to latent, with the exact log-determinant or the power series with exact traces.
+    """Return the instruction from data to latent.
 
-    The fixed point has no twin, nor have estimates that depend on random numbers of each row, and
-    blocks without a hidden layer, which are affine.
+    The log-determinant is exact or a power series. The series has exact traces. There is no twin of
+    the fixed point, of estimates with random numbers for each row, and of blocks without a hidden
+    layer, which are affine.
     """
     random = flow.estimator == "roulette" or flow.probes is not None
     if direction == 1 or not flow.hidden or random and flow.estimator != "exact":
@@ -64,16 +65,17 @@ def residual(flow, direction):
 
 
 def _leading(weight):
-    """The left singular vector of the largest singular value."""
+    """Return the left singular vector of the largest singular value."""
     if len(weight) <= weight.shape[1]:
         return np.linalg.eigh(weight @ weight.T)[1][:, -1]
     return weight @ np.linalg.eigh(weight.T @ weight)[1][:, -1]
 
 
 def _through_norm(weight, u, coefficient, g):
-    """W' = W c / s where s > c, with s = |u W| / |u|: ds = u^T dW v / |u|, v = W^T u / |W^T u|.
+    """Return the VJP of W' = W c / s for s > c, with s = |u W| / |u|.
 
-    For the singular vector u that is the derivative of the largest singular value.
+    ds = u^T dW v / |u| with v = W^T u / |W^T u|. For the singular vector u that is the derivative
+    of the largest singular value.
     """
     v = u @ weight
     length, along = np.sqrt(u @ u), np.sqrt(v @ v)

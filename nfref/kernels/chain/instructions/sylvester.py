@@ -8,10 +8,11 @@ from nfref.kernels.chain.instructions.instruction import LARGE, Instruction
 
 
 def sylvester(flow, direction):
-    """With W = Q R1, whose cotangent the kernel gives: Q gets W_bar R1^T, R1 gets Q^T W_bar.
+    """Return the instruction of a Sylvester map.
 
-    The diagonals are tanh d1 and tanh d2, and slack = 1 + tanh d1 tanh d2. How Q comes from
-    its own parameters, autograd turns around; that is a matter of a few small matrices.
+    The kernel gives the cotangent W_bar of W = Q R1: Q gets W_bar R1^T, R1 gets Q^T W_bar. The
+    diagonals are tanh d1 and tanh d2, and slack = 1 + tanh d1 tanh d2. Autograd differentiates Q by
+    its own parameters; these are a few small matrices.
     """
     if flow.context_dim:
         return None
@@ -56,7 +57,7 @@ def sylvester(flow, direction):
 
 
 def _upper(g, g_diagonal, raw):
-    """The cotangent of a raw matrix: its upper triangle, through tanh on the diagonal."""
+    """Return the cotangent of a raw matrix: its upper triangle, through tanh on the diagonal."""
     tail = np.exp(-2 * np.abs(np.diag(raw)))
     slope = 4 * tail / (1 + tail) ** 2
     return np.triu(g, 1) + np.diag((np.diag(g) + g_diagonal) * slope)

@@ -1,4 +1,4 @@
-"""A block of TarFlow from data to latent; the arrays of its network stand as its parameters do."""
+"""A block of TarFlow from data to latent; its parameters are packed in their own order."""
 
 from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.chain.instructions.instruction import Instruction
@@ -7,7 +7,10 @@ from nfref.runtime import params as trees
 
 
 def tarflow_block(flow, direction):
-    """From latent to data a token waits for those before it, which is left to the formula."""
+    """Return the instruction from data to latent.
+
+    From latent to data a token waits for those before it; the formula does that.
+    """
     transformer = operands_of(flow.transformer)
     if transformer is None or direction == 1:
         return None

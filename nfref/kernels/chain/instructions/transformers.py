@@ -23,7 +23,7 @@ Operands = namedtuple("Operands", "whole reals raw_rows tape_rows needs")
 
 
 def operands_of(transformer):
-    """The operands of a transformer; None where it has no compiled body."""
+    """Return the operands of a transformer; None if it has no compiled body."""
     encode = ENCODERS.get(twin_of(transformer))
     return None if encode is None else encode(transformer)
 

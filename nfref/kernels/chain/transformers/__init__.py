@@ -17,7 +17,7 @@ from nfref.kernels.jit import body
 ADDITIVE, AFFINE, SPLINE, SIGMOIDS, INTEGRAL = range(5)
 OPERANDS = 4  # of a transformer, among those of an instruction
 
-# What the code says of a transformer: P, E, and whatever its kind needs besides.
+# A transformer in the code: P, E, and the numbers of its kind.
 Transformer = namedtuple("Transformer", "opcode raw_rows tape_rows form reals")
 
 # The rows of one coordinate: its own in u; parameter p is row raw + p * step of the outputs, and of
@@ -34,9 +34,9 @@ def decode(code, at, reals):
 
 @body
 def transform(transformer, direction, u, raw, tape, place, log_det, columns, splines, mixtures):
-    """Row ``place.u`` of u through the transformer, in place; its log-slope adds to log_det.
+    """Apply the transformer to row ``place.u`` of u, in place; add its log-slope to log_det.
 
-    In the first columns alone: what the others hold is then of no use.
+    Only the first columns are computed; the others then hold nothing of use.
     """
     if transformer.opcode == ADDITIVE:
         shift(direction, u, raw, place, columns)
@@ -52,9 +52,9 @@ def transform(transformer, direction, u, raw, tape, place, log_det, columns, spl
 
 @body
 def transform_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, splines, mixtures):
-    """Row ``place.u`` of g turns from the cotangent of the value to that of the argument.
+    """Turn row ``place.u`` of g from the cotangent of the value into that of the argument.
 
-    Those of the P outputs are written to g_raw.
+    The cotangents of the P outputs go to g_raw.
     """
     if transformer.opcode == ADDITIVE:
         shift_vjp(direction, g, place, g_raw)

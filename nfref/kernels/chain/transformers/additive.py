@@ -8,13 +8,13 @@ TAPE_ROWS = 0
 
 @body
 def shift(direction, u, raw, place, columns):
-    """x = z + t, or z = x - t, in place."""
+    """Compute x = z + t, or z = x - t, in place."""
     for r in range(columns):
         u[place.u, r] += direction * raw[place.raw, r]
 
 
 @body
 def shift_vjp(direction, g, place, g_raw):
-    """The cotangent of u is that of the value."""
+    """Keep the cotangent of u, which is that of the value; fill that of t."""
     for r in range(ROWS):
         g_raw[place.raw, r] = direction * g[place.u, r]

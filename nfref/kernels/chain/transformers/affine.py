@@ -26,7 +26,7 @@ TAPE_ROWS = 3
 
 @body
 def scale_and_shift(transformer, direction, u, raw, tape, place, log_det, columns):
-    """u in place; see ``transformers/__init__.py`` for where everything is."""
+    """Transform u in place; ``transformers/__init__.py`` describes the places."""
     j, t, s = place.u, place.raw, place.raw + place.step
     slope, product, by_raw = place.tape + SLOPE, place.tape + PRODUCT, place.tape + BY_RAW
     constrain(transformer.form, transformer.reals[0], raw, s, tape, by_raw, columns)
@@ -58,7 +58,7 @@ def scale_and_shift(transformer, direction, u, raw, tape, place, log_det, column
 
 @body
 def constrain(form, real, raw, s, tape, by_raw, columns):
-    """Row r of raw becomes s, and ds/dr is left on the tape.
+    """Turn row r of raw into s, and leave ds/dr on the tape.
 
     ``real`` is the bound of "bounded", the offset of "sigmoid" and "gate".
     """
@@ -78,7 +78,7 @@ def constrain(form, real, raw, s, tape, by_raw, columns):
 
 @body
 def scale_and_shift_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
-    """g in place; fills the cotangents of p and r."""
+    """Transform g in place; fill the cotangents of p and r."""
     j, t, s = place.u, place.raw, place.raw + place.step
     slope, product, by_raw = place.tape + SLOPE, place.tape + PRODUCT, place.tape + BY_RAW
     forward = direction == FORWARD

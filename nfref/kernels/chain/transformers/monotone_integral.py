@@ -33,7 +33,7 @@ from nfref.kernels.simd.matmul import ROWS
 # kind together, see ``sigmoid_mixture``.
 #   CLIPPED, MEAN, SLOPE, BEND      c, M, F', F''
 #   R, D, TURN                      r, D and dD/ds of a node
-#   SHRINK                          what p is multiplied by
+#   SHRINK                          the factor of p
 #   TO_VALUE                        f of the derivative
 # of a unit
 #   RATIO, BY_ALPHA                 p_j / alpha_j, dalpha_j / draw
@@ -46,7 +46,7 @@ UNIT = 4
 LARGEST_LOG = 5.0  # as in the formula
 LARGEST_LOG_RATE = 1.0
 
-# How many units and nodes there are; the rows of the raw numbers, ``step`` apart; and the reals: B,
+# The numbers of units and nodes; the rows of the raw numbers, ``step`` apart; and the reals: B,
 # n / B, then fractions and weights of the rule.
 Integral = namedtuple("Integral", "count nodes beta level alpha mu p step reals")
 
@@ -75,7 +75,7 @@ def integral_of(transformer, place):
 
 @body
 def integral(transformer, direction, u, raw, tape, place, log_det, columns):
-    """u in place; the raw numbers become beta, l, alpha_j, mu_j and p_j."""
+    """Transform u in place; the raw numbers become beta, l, alpha_j, mu_j and p_j."""
     own = integral_of(transformer, place)
     u, tape = u[place.u], tape[place.tape : place.tape + transformer.tape_rows]
     constrain_integral(own, raw, tape, columns)
@@ -144,7 +144,7 @@ def bounded_log(level):
 
 @body
 def integrate(own, raw, tape, columns):
-    """z and log F' at PLACE, with F''."""
+    """Compute z and log F' at PLACE, with F''."""
     number = raw.dtype.type
     zero, one, bound = number(0), number(1), number(own.reals[0])
     for r in range(columns):
@@ -207,13 +207,13 @@ map_of_integral = increasing_map(integrate, ends_of_integral)
 
 @body
 def integral_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
-    """g in place, from the cotangent of the value to that of the argument; fills g_raw."""
+    """Turn g in place from the cotangent of the value into that of the argument; fill g_raw."""
     own = integral_of(transformer, place)
     g, tape = g[place.u], tape[place.tape : place.tape + transformer.tape_rows]
     number = g.dtype.type
     one, two, forward = number(1), number(2), direction == FORWARD
     sign = number(-1) if forward else one
-    # What F' gets, and the sum over p, stand in rows of the root search.
+    # Rows of the root search hold the cotangent of F' and the sum over p.
     to_slope, along = LOW, HIGH
     for r in range(ROWS):
         slope, l_bar = tape[SLOPE, r], sign * g_log_det[r]

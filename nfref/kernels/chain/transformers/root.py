@@ -13,13 +13,13 @@ from nfref.kernels.simd.elementary import exp
 STEPS = 200  # as in :mod:`nfref.transformers.root`
 NEWTON_STEPS = 100
 
-# Rows of the tape: x, F(x) and log F'(x), which ``evaluate`` fills, and what a search keeps.
+# Rows of the tape: x, F(x) and log F'(x), which ``evaluate`` fills, and the state of a search.
 PLACE, VALUE, LOG_SLOPE, LOW, HIGH, RESIDUE, STEP, MOVES = range(8)
 ROOT_ROWS = 8
 
 
 def increasing_map(evaluate, ends_of):
-    """A transformer's compiled map from data to latent, and its inverse by a search.
+    """Return a transformer's compiled map from data to latent, and its inverse by a search.
 
     evaluate : (parameters, raw, tape, columns) fills VALUE and LOG_SLOPE at PLACE
     ends_of : (parameters, raw, u, tape, columns) fills LOW and HIGH, which enclose the root of u
@@ -27,10 +27,10 @@ def increasing_map(evaluate, ends_of):
 
     @body
     def increasing_root(parameters, raw, u, tape, columns):
-        """u from y to the x with that value."""
+        """Replace u = y by the x with that value."""
         number = u.dtype.type
         zero, half, infinity = number(0), number(0.5), number(math.inf)
-        none = number(math.nan)  # what makes no prediction: every comparison with it is false
+        none = number(math.nan)  # no prediction: every comparison with it is false
         eps = number(2.0**-52) if number(1 + 2.0**-52) > number(1) else number(2.0**-23)
         ends_of(parameters, raw, u, tape, columns)
         for r in range(columns):
@@ -62,7 +62,7 @@ def increasing_map(evaluate, ends_of):
                 tape[RESIDUE, r] = abs(excess)
                 tape[STEP, r] = step if trusted & (step != zero) else none
                 tape[PLACE, r] = new
-                # What is not a number will not become one.
+                # A NaN stays one.
                 tape[MOVES, r] = number(1) if moves & (abs(new) < infinity) & (not done) else zero
             moving = zero
             for r in range(columns):
@@ -80,7 +80,7 @@ def increasing_map(evaluate, ends_of):
 
     @body
     def both_ways(direction, parameters, raw, u, tape, log_det, columns):
-        """u in place; its log-slope adds to log_det."""
+        """Transform u in place; add its log-slope to log_det."""
         if direction == FORWARD:
             increasing_root(parameters, raw, u, tape, columns)
         else:

@@ -34,7 +34,7 @@ NAF, FLOW_PLUS_PLUS = range(2)  # forms
 # unit, the compiler could not tell the rows that a loop reads from those it writes, because it
 # asks for all units at once, and would take one number after the other.
 #   PLACE, VALUE, LOG_SLOPE     x, y and log dy/dx, among those of the root search
-#   PER_P, PER_Q, PER_T         what the P, Q and T of the units are multiplied by
+#   PER_P, PER_Q, PER_T         factors of the P, Q and T of the units
 #   SCALE, BY_SCALE             e^a, da/d(raw a)
 # of a unit
 #   P, Q    the probabilities p_j and q_j, not yet normalised
@@ -48,13 +48,13 @@ ONCE = ROOT_ROWS + 8
 P, Q, T, LOG_A, BY_RAW = range(5)
 UNIT = 5
 
-# How many units there are, of which form, and the rows of the raw numbers: the first one of slopes,
-# offsets and weights each, ``step`` apart from unit to unit.
+# The form and number of units, and the first rows of the raw slopes, offsets and weights. The rows
+# of two units are ``step`` apart.
 Units = namedtuple("Units", "form count slope offset weight step")
 
 
 def tape_rows(units):
-    """E."""
+    """Return E."""
     return ONCE + UNIT * units
 
 
@@ -65,7 +65,7 @@ def row_of(units, kind, j):
 
 @body
 def units_in(transformer, place):
-    """Slopes, offsets and weights for NAF; means, scales and weights, after a and b, for Flow++."""
+    """Return slopes, offsets and weights (NAF), or means, scales and weights (Flow++)."""
     count, raw, step = transformer.raw_rows // 3, place.raw, place.step
     if transformer.form == NAF:
         return Units(NAF, count, raw, raw + count * step, raw + 2 * count * step, step)
@@ -75,7 +75,7 @@ def units_in(transformer, place):
 
 @body
 def sigmoids(transformer, direction, u, raw, tape, place, log_det, columns):
-    """u in place; the raw numbers become a (and b), a_j, b_j or mu_j, and log w_j."""
+    """Transform u in place; the raw numbers become a (and b), a_j, b_j or mu_j, and log w_j."""
     units = units_in(transformer, place)
     u, tape = u[place.u], tape[place.tape : place.tape + transformer.tape_rows]
     a, b = place.raw, place.raw + place.step
@@ -96,7 +96,7 @@ def sigmoids(transformer, direction, u, raw, tape, place, log_det, columns):
 
 @body
 def constrain(transformer, units, raw, place, tape, columns):
-    """See ``constrain`` of both transformers."""
+    """Apply ``constrain`` of both transformers."""
     number = raw.dtype.type
     real = transformer.reals[0]  # the smallest slope of NAF, the bound of Flow++
     if units.form == FLOW_PLUS_PLUS:
@@ -143,16 +143,16 @@ def constrain(transformer, units, raw, place, tape, columns):
 
 @body
 def argument(form, x, slope, offset):
-    """u_j."""
+    """Return u_j."""
     return (x - offset) * slope if form == FLOW_PLUS_PLUS else slope * x + offset
 
 
 @body
 def evaluate(units, raw, tape, columns):
-    """y and log dy/dx at PLACE, with all that the derivative needs.
+    """Compute y and log dy/dx at PLACE, with all numbers for the derivative.
 
-    T is first log a_j - log w_j + log p_j + log q_j, less what is the same for all units. Of the
-    logarithms of p_j and of q_j the largest are exactly 0 until they are normalised.
+    T is first log a_j - log w_j + log p_j + log q_j, less a number that is the same for all units.
+    Of the logarithms of p_j and of q_j the largest are exactly 0 until they are normalised.
     """
     number = raw.dtype.type
     zero, one = number(0), number(1)
@@ -206,9 +206,9 @@ def evaluate(units, raw, tape, columns):
 
 @body
 def ends_of(units, raw, u, tape, columns):
-    """LOW and HIGH, the smallest and the largest x at which a unit alone would have the value u.
+    """Compute LOW and HIGH, the smallest and the largest x at which a unit alone has the value u.
 
-    Those of a value that is not finite are any numbers.
+    They are arbitrary for a value that is not finite.
     """
     zero, infinity = u.dtype.type(0), u.dtype.type(math.inf)
     for r in range(columns):
@@ -245,13 +245,13 @@ logit_of_mixture = increasing_map(evaluate, ends_of)
 #    all these, which is -l, as p, q and t each add up to 1.
 # 4. z = e^a y + b, or y = (z - b) e^-a and the log-slope has a with a minus.
 
-# Rows of the tape that are used once more:
+# Rows of the tape with a second use:
 ACROSS, TO_VALUE, BY_PLACE = MOST_P, MOST_Q, MOST_T  # L', f, y'
 
 
 @body
 def sigmoids_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
-    """g in place, from the cotangent of the value to that of the argument; fills g_raw.
+    """Turn g in place from the cotangent of the value into that of the argument; fill g_raw.
 
     raw and tape are as :func:`sigmoids` left them; the tape is used up.
     """
@@ -299,8 +299,10 @@ def sigmoids_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
 
 @body
 def derivatives(units, raw, tape, g_raw):
-    """What step 1 says: those by u_j, of y and of L, are left in the rows of g_raw for slopes and
-    offsets; those by the raw number of w_j in P and Q; t_j in T.
+    """Do step 1.
+
+    The derivatives by u_j, of y and of L, go to the rows of g_raw for slopes and offsets; those by
+    the raw number of w_j to P and Q; t_j to T.
     """
     number = raw.dtype.type
     zero, one = number(0), number(1)

@@ -16,15 +16,15 @@ from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, log, one_minus_exp_neg, softplus
 from nfref.kernels.simd.matmul import ROWS
 
-# The tape is (TAPE_ROWS, ROWS). While a row looks for its bin, A, B and SLOPE hold the sums of
-# widths and heights so far and the place that is looked for.
+# The tape is (TAPE_ROWS, ROWS). During the search for the bin A and B hold the sums of widths and
+# heights so far, and SLOPE holds the place.
 #   BIN          k; -1 in a linear tail
 #   SUM_W, SUM_H the parts of the width and of the height before the bin
 #   WIDTH, HEIGHT  those of the bin
 #   D0, D1       the slopes at its two knots
 #   A, B         the place in the bin
 #   SLOPE        g'(x), data to latent
-#   ABOVE0, ABOVE1  what the slopes at knots have above their minimum
+#   ABOVE0, ABOVE1  the slopes at the knots less their minimum
 BIN, SUM_W, SUM_H, WIDTH, HEIGHT, D0, D1, A, B, SLOPE, ABOVE0, ABOVE1 = range(12)
 TAPE_ROWS = 12
 
@@ -33,7 +33,7 @@ LINEAR, CIRCULAR = range(2)  # tails
 
 @body
 def settings(transformer):
-    """K, whether the spline is circular, then B and the three minima, in float64."""
+    """Return K, circular, then B and the three minima, in float64."""
     reals = transformer.reals
     return (
         (transformer.raw_rows + 1) // 3,
@@ -47,7 +47,7 @@ def settings(transformer):
 
 @body
 def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, columns):
-    """u in place; of the raw numbers the first 2K become the parts above minimum."""
+    """Transform u in place; the first 2K raw numbers become the parts above minimum."""
     bins, circular, bound, min_width, min_height, min_slope = settings(transformer)
     u, tape = u[place.u], tape[place.tape : place.tape + TAPE_ROWS]
     number = u.dtype.type
@@ -60,24 +60,14 @@ def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, col
     else:
         for r in range(columns):
             tape[SLOPE, r] = u[r] if abs(u[r]) < bound else number(0)
-    find_bin(
-        direction,
-        raw,
-        place,
-        bins,
-        bound,
-        circular,
-        number(min_width),
-        number(min_height),
-        tape,
-        columns,
-    )
+    least_width, least_height = number(min_width), number(min_height)
+    find_bin(direction, raw, place, bins, bound, circular, least_width, least_height, tape, columns)
     slopes_at_knots(bins, circular, min_slope, tape, columns)
     if direction == FORWARD:
         curve_inverse(bins, bound, tape, columns)
     else:
         curve(bins, bound, tape, columns)
-    # The value stands in SLOPE now, which makes place for the slope.
+    # SLOPE holds the value now; the slope replaces it below.
     if circular:
         for r in range(columns):
             u[r] = tape[SLOPE, r] + whole_turns(u[r], bound)
@@ -94,14 +84,14 @@ def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, col
             tape[A, r], tape[B, r], tape[HEIGHT, r] / tape[WIDTH, r], tape[D0, r], tape[D1, r]
         )
         tape[SLOPE, r] = slope
-        # Of what is no normal number there is no logarithm.
+        # ``log`` takes normal numbers only.
         log_slope = sign * (-infinity if slope < tiny else log(slope, excess))
         log_det[r] += log_slope if tape[BIN, r] >= number(0) else number(0)
 
 
 @body
 def slopes_at_knots(bins, circular, min_slope, tape, columns):
-    """D0 and D1 from raw numbers to slopes; those at the ends of a line are 1."""
+    """Turn D0 and D1 from raw numbers into slopes; those at the ends of a line are 1."""
     number = type(min_slope)
     offset = number(math.log(math.expm1(1 - min_slope)))
     for r in range(columns):
@@ -118,7 +108,7 @@ def slopes_at_knots(bins, circular, min_slope, tape, columns):
 
 @body
 def curve(bins, bound, tape, columns):
-    """A, B and, in SLOPE, z from the place x in SLOPE."""
+    """Compute A, B and, in SLOPE, z from the place x in SLOPE."""
     last = type(bound)(bins - 1)
     for r in range(columns):
         is_last = tape[BIN, r] == last
@@ -133,7 +123,7 @@ def curve(bins, bound, tape, columns):
 
 @body
 def curve_inverse(bins, bound, tape, columns):
-    """A, B and, in SLOPE, x from the place z in SLOPE."""
+    """Compute A, B and, in SLOPE, x from the place z in SLOPE."""
     number = type(bound)
     last = number(bins - 1)
     for r in range(columns):
@@ -154,7 +144,7 @@ def curve_inverse(bins, bound, tape, columns):
 
 @body
 def slope_in_bin(a, b, s, d0, d1):
-    """(g', g' - 1)."""
+    """Return (g', g' - 1)."""
     one, two = type(a)(1), type(a)(2)
     q = d1 * a * a + two * s * a * b + d0 * b * b
     m = a * a + b * b + (d0 + d1) * a * b / s
@@ -166,7 +156,7 @@ def slope_in_bin(a, b, s, d0, d1):
 
 @body
 def parts_of(v, left, right):
-    """The distances of v from both knots as parts of their sum; a fused product rounds below 0."""
+    """Return the distances of v from both knots as parts of their sum, each at least 0."""
     zero = type(v)(0)
     from_left, to_right = v - left, right - v
     from_left = from_left if from_left > zero else zero
@@ -187,7 +177,7 @@ def clipped(v, bound):
 
 @body
 def parts_above(raw, first, step, bins, minimum, tape, columns):
-    """K rows become (1 - K m) softmax(raw): the parts of an axis less the minimum m."""
+    """Turn K rows into (1 - K m) softmax(raw): the parts of an axis less the minimum m."""
     factor = raw.dtype.type(1 - bins * minimum)
     for r in range(columns):
         tape[A, r] = raw[first, r]
@@ -209,14 +199,14 @@ def parts_above(raw, first, step, bins, minimum, tape, columns):
 
 @body
 def find_bin(direction, raw, place, bins, bound, circular, min_width, min_height, tape, columns):
-    """BIN ... D1 of the tape for the place in SLOPE; D0 and D1 are raw still."""
+    """Fill BIN ... D1 of the tape for the place in SLOPE; D0 and D1 stay raw."""
     number = raw.dtype.type
     one, two = number(1), number(2)
     for r in range(columns):
         tape[A, r] = 0
         tape[B, r] = 0
     for k in range(bins):
-        # The outer slopes of linear tails are not in raw; any row stands in for them.
+        # raw does not hold the outer slopes of linear tails; any row takes their place.
         left = k if circular else k - 1
         right = (k + 1) % bins if circular else min(k, bins - 2)
         w, h = place.raw + k * place.step, place.raw + (bins + k) * place.step
@@ -241,14 +231,14 @@ def find_bin(direction, raw, place, bins, bound, circular, min_width, min_height
 
 @body
 def keep(tape, row, r, old, value):
-    """The old number stays or the new one takes its place; both are read, which needs no branch."""
+    """Keep the old number or take the new one; both are read, which needs no branch."""
     before = tape[row, r]
     tape[row, r] = before if old else value
 
 
 @body
 def ends_of(total, part, is_last, bound):
-    """The knots on both sides of a bin, with ``total`` before it and ``part`` of it."""
+    """Return the knots on both sides of a bin, with ``total`` before it and ``part`` in it."""
     one, two = type(total)(1), type(total)(2)
     right = bound * (two * (total + part) - one)
     return bound * (two * total - one), bound if is_last else right
@@ -281,7 +271,7 @@ def ends_of(total, part, is_last, bound):
 
 @body
 def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
-    """g in place, from the cotangent of the value to that of the argument; fills g_raw.
+    """Turn g in place from the cotangent of the value into that of the argument; fill g_raw.
 
     raw and tape are as :func:`rational_quadratic` left them; the tape is used up.
     """
@@ -316,7 +306,7 @@ def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, plac
         a_bar = -across if forward else up * slope / s + l_bar * l_a
         g_in = -f_bar / (span * height) if forward else a_bar / (span * width)
         g[r] = g_in if inside else g_out
-        # s times what s gets; what d0 and d1 get goes on to raw.
+        # s times the cotangent of s; those of d0 and d1 go on to raw.
         s_bar = f_bar * t * (d1 * a * a - d0 * b * b) * per_n * per_n * s + two * l_bar * t * (
             s * per_q + (d0 + d1) * per_n
         )
@@ -346,8 +336,9 @@ PART_BEFORE, PART, PART_AFTER, AFTER = SUM_W, ABOVE0, ABOVE1, SUM_H
 
 @body
 def softmax_vjp(bins, raw, first, step, per_part, tape, before_row, within_row, g_raw):
-    """Step 6: raw_i gets its part times sum_j p_j (G_i - G_j), a sum in which only what differs is
-    subtracted, so that nothing is left where one part is all.
+    """Do step 6: raw_i gets its part times sum_j p_j (G_i - G_j).
+
+    The sum subtracts only numbers that differ, so that it is exactly zero if one part is all.
     """
     number = raw.dtype.type
     zero = number(0)

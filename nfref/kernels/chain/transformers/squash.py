@@ -7,7 +7,7 @@ from nfref.kernels.jit import body
 
 @body
 def squash(bound, raw, row, tape, by_raw, columns):
-    """r / sqrt(1 + (r/B)^2), and on the tape its derivative; see ``bounded``."""
+    """Compute r / sqrt(1 + (r/B)^2), and its derivative on the tape; see ``bounded``."""
     number = raw.dtype.type
     zero, one, infinity = number(0), number(1), number(math.inf)
     for r in range(columns):

@@ -1,37 +1,37 @@
-"""The oracle as a pytest plugin: one line per flow, one test per property.
+"""The pytest plugin of :mod:`nfref.oracle.testing`: properties that are known to fail.
 
-In a test module, with nfref installed::
+It stands outside of the package because every pytest session of an environment loads it, and
+importing the oracle takes about a second.
 
-    from nfref.oracle.testing import flow_tests, density_tests
-
-    test_coupling = flow_tests(make_coupling, dim=3)
-
-The plugin adds the option ``--nfref-known=FILE`` (or ``nfref_known`` in the ini file). Each
-line of that file, which belongs to the repository that is tested, is a property that is known to
-fail, and the reason::
+The plugin adds the option ``--nfref-known=FILE`` (or ``nfref_known`` in the ini file). The file
+belongs to the repository that is tested. Each of its lines is a property that is known to fail, and
+the reason::
 
     # pattern of the test's name                  reason
     test_coupling[empty_batch_*]                   networks refuse a batch of no rows, issue 12
 
-Such a test may fail; one that passes although it stands there is reported as xpassed, and
-fails where ``xfail_strict`` is set. A line without a reason is an error, and so is one that fits no
-test, where all tests of the repository were asked for.
+Such a test may fail. If it passes, pytest reports it as xpassed, and as failed where
+``xfail_strict`` is set. A line without a reason is an error. So is a pattern that fits no test, if
+all tests of the repository were asked for.
 """
 
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import pytest
+
 HELP = "file of properties that are known to fail: pattern of the test's name, then the reason"
 
 
-def pytest_addoption(parser):
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option and the setting that name the file."""
     group = parser.getgroup("nfref")
     group.addoption("--nfref-known", metavar="FILE", help=HELP)
     parser.addini("nfref_known", HELP, default="")
 
 
-def read_known(path):
-    """(pattern, reason) pairs of a file of known failures.
+def read_known(path: str | Path) -> list[tuple[str, str]]:
+    """Return the (pattern, reason) pairs of a file of known failures.
 
     Raises
     ------
@@ -52,14 +52,13 @@ def read_known(path):
     return pairs
 
 
-def pytest_collection_modifyitems(config, items):
-    """Mark what the file of known failures names."""
-    path = config.getoption("--nfref-known") or config.getini("nfref_known")
-    if not path:
+@pytest.hookimpl(tryfirst=True)  # before -k and -m leave tests out
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that the file of known failures names."""
+    name = config.getoption("--nfref-known") or config.getini("nfref_known")
+    if not name:
         return
-    import pytest
-
-    path = config.rootpath / path
+    path = config.rootpath / name
     try:
         known = read_known(path)
     except (OSError, ValueError) as error:
@@ -69,7 +68,7 @@ def pytest_collection_modifyitems(config, items):
         if not hasattr(getattr(item, "function", None), "nfref_property_tests"):
             continue
         for pattern, reason in known:
-            # Square brackets are what pytest puts around a parameter: no sets of characters.
+            # Pytest puts a parameter in square brackets, which are no set of characters.
             if fnmatchcase(item.name, pattern.replace("[", "[[]")):
                 item.add_marker(pytest.mark.xfail(reason=reason))
                 used.add(pattern)
@@ -78,13 +77,8 @@ def pytest_collection_modifyitems(config, items):
         raise pytest.UsageError(f"nfref_known: {path}: no test fits the pattern {unused[0]}")
 
 
-# Before -k and -m leave tests out: what pytest.hookimpl notes, which pages that are built without
-# pytest cannot import.
-pytest_collection_modifyitems.pytest_impl = {"tryfirst": True}  # type: ignore[attr-defined]
-
-
-def _everything(config):
-    """Whether all tests of the repository are asked for, and not files or tests by name."""
+def _everything(config: pytest.Config) -> bool:
+    """Check that all tests of the repository are asked for, and not files or tests by name."""
     asked = [Path(config.invocation_params.dir, text) for text in config.args]
     return all(
         path == config.rootpath or str(text) in config.getini("testpaths")
