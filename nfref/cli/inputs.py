@@ -1,4 +1,4 @@
-"""What several commands read: a model file, and rows for it."""
+"""Load a model file and rows for it, as several commands do."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Which rows are held out: folds of distinct rows, and the exceptions for copies of a row.
+"""Hold out rows: folds of distinct rows, and the exceptions for copies of a row.
 
 Distinct rows stand in an order that their content decides, so a slice of them is a random part.
 Every copy of a row falls into the same part: a row that a density was fitted to looks likelier than

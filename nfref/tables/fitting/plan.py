@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def wants_flows(self) -> bool:
-        """Whether any flow is trained."""
+        """True if any flow is trained."""
         return self.members > 0 and self.flow not in ("mixture", "gaussian")
 
     @property

@@ -110,7 +110,7 @@ class ConditionalSampler:
 
     @property
     def exact(self) -> bool:
-        """Whether one sample gives the exact likelihood."""
+        """True if one sample gives the exact likelihood."""
         closed = self.density.pool is None or self.proposal.is_exact
         return closed and not any(
             column.kind == "count" and column.name not in self.density.given

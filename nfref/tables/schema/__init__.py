@@ -1,1 +1,1 @@
-"""What the columns of a table hold: their kinds, dataframes, rounding."""
+"""The columns of a table: kinds, DataFrames, rounding, equal rows."""
