@@ -1,9 +1,8 @@
-"""The table of flows: every flow that the contract in ``tests/finite_differences`` is held over.
+"""The table of flows: every flow that the contract in ``tests/finite_differences`` examines.
 
-It is put together from the tests: a module ``tests/flows/test_NAME.py`` says in ``CONTRACT``
-what is examined of its flows, a name and an :class:`Entry` with a constructor of (dim,
-context_dim) each. What the flow allows (dims, context) and what is known about it (a
-log-determinant that must be zero, zeros of the Jacobian, a bounded domain) stands there too.
+Each module ``tests/flows/test_NAME.py`` has a part of it, ``CONTRACT``: names, each with an
+:class:`Entry`. An entry has the constructor (dim, context_dim) -> Flow, the sizes it allows, and
+known facts: a log-determinant that must be zero, zeros of the Jacobian, a bounded domain.
 """
 
 from dataclasses import dataclass
@@ -26,34 +25,34 @@ FOLDER = Path(__file__).with_name("flows")
 
 @dataclass(frozen=True)
 class Entry:
-    """A flow, what it allows and what is known about it.
+    """A flow: its constructor, the sizes it allows, and known facts.
 
     Parameters
     ----------
     make : callable
         (dim, context_dim) -> Flow.
     dims : sequence of int
-        The dims it allows, of those that the contract tries.
+        The dims that the contract examines.
     context : bool
-        Whether it can take a context.
+        True if it can take a context.
     log_det : "varies", "constant", "zero", or a callable (dim, context_dim) -> one of them
-        Whether the log-determinant depends on the row, and whether it must be zero.
+        How the log-determinant depends on the row; "zero" is exact.
     pattern : callable, optional
-        flow -> (D, D) bool array: which entries of dx/dz are not zero. The others must be
+        flow -> (D, D) bool array, true where dx/dz is not zero. The other entries must be
         exactly zero, and the inverse must have the same pattern.
     ignores_context : callable, optional
         flow -> (D,) bool array: the coordinates that no context can move; none if omitted.
     data_rows : callable, optional
         (rng, n, dim) -> rows inside of the flow's domain; normal rows if omitted.
     reach : float
-        How far out latent rows still have to come back.
+        Largest coordinate of latent rows that must come back.
     precision : float
-        Relative error the flow itself claims, such as an ODE solver's tolerance; one rounding
-        error unless given.
+        Relative error that the flow itself claims, such as an ODE solver's tolerance; one
+        rounding error if omitted.
     integrable : bool
-        Whether its density at D <= 2 is cheap and smooth enough for quadrature on a grid.
+        True if the density at D <= 2 is cheap and smooth enough for quadrature on a grid.
     costly : bool
-        Whether it is so slow that, where it can take a context, it is tried only with one.
+        True if it is slow. Then it is examined with a context only, if it takes one.
     plain : int, optional
         The dim of the plain run, one of ``dims``; the largest of up to four if omitted.
     """
@@ -72,16 +71,16 @@ class Entry:
     plain: int = None
 
     def kind(self, dim, context_dim):
-        """Its log-determinant at these sizes: "varies", "constant" or "zero"."""
+        """Return the kind of log-determinant at these sizes: "varies", "constant" or "zero"."""
         return self.log_det(dim, context_dim) if callable(self.log_det) else self.log_det
 
 
 def random_params(flow, rng, size=1.0):
-    """Parameters far from the identity, which is where ``init`` starts most flows.
+    """Return parameters far from the identity, where ``init`` starts most flows.
 
-    Noise is added to every array that ``init`` makes: of unit gain for matrices, of standard
-    deviation 1/2 for vectors, times ``size``. Variances are multiplied instead, so that they
-    stay positive.
+    Every array that ``init`` makes gets noise times ``size``: of unit gain for matrices, of
+    standard deviation 1/2 for vectors. Variances are multiplied instead, so that they stay
+    positive.
     """
 
     def moved(name, node):
@@ -97,7 +96,7 @@ def random_params(flow, rng, size=1.0):
     return moved("", flow.init(rng))
 
 
-# Constructors and facts that take more than a line ------------------------------------------
+# Constructors and facts of more than a line ------------------------------------------
 
 
 def hidden(dim):
@@ -113,20 +112,20 @@ def diagonal(flow):
 
 
 def stays(flow):
-    """The coordinates that a coupling leaves alone."""
+    """Return the coordinates that a coupling does not change."""
     if hasattr(flow, "mask"):
         return np.array(flow.mask)
     return np.arange(flow.dim) < flow.kept * flow.shape[1] * flow.shape[2]
 
 
 def triangular(flow):
-    """Row i of dx/dz: itself and the coordinates that come before it."""
+    """Return the pattern of dx/dz in which row i has itself and the coordinates before it."""
     order = np.array(flow.order)
     return order[:, None] >= order[None, :]
 
 
 def constant_at_one(dim, context_dim):
-    """A triangular map of one coordinate has nothing to look at but a context."""
+    """Return the kind of a triangular map: one coordinate depends on nothing but a context."""
     return "constant" if dim == 1 and not context_dim else "varies"
 
 
@@ -137,7 +136,7 @@ def made(order=lambda dim: None, transformer=nfref.Affine(), degrees="even"):
 
 
 def bounds(dim):
-    """Bounds of a Logit: every third column, from the second on, is free."""
+    """Return bounds of a Logit: every third column, from the second on, has none."""
     lower = tuple(None if i % 3 == 1 else -1.0 - i for i in range(dim))
     upper = tuple(None if low is None else 2.5 for low in lower)
     return lower, upper
@@ -158,7 +157,7 @@ def standardise(dim):
 
 
 def image(dim):
-    """A (C, H, W) shape with ``dim`` numbers in it."""
+    """Return a shape (C, H, W) of ``dim`` numbers."""
     shapes = {4: (1, 2, 2), 8: (2, 2, 2), 12: (2, 2, 3), 16: (1, 4, 4), 24: (1, 4, 6)}
     return shapes.get(dim, (dim, 1, 1))
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import nfref
+from nfref import cli
 from nfref.oracle import (
     DENSITY_PROPERTIES,
     FLOW_PROPERTIES,
@@ -26,8 +27,20 @@ from tests.high_precision.meaning import MEANING
 from tests.tables.files.test_golden_models import NAMES, classes_in, header_of
 from tests.tables.files.test_model_files_page import ENTRY, PAGE
 
+ROOT = Path(__file__).parent.parent
+# Of these options the line of --help is enough.
+SHORT = {"--accuracy", "--batch", "--cells", "--discrete", "--drop-duplicates", "--event-shape"}
+SHORT |= {"--help", "--least", "--library", "--lr", "--quiet", "--version"}
+# No test gives these; the tests of what they stand for call functions.
+CALLED = {"--accuracy", "--spreadsheet", "--stochastic"}
 # Others are made of these; they have no map of their own.
 ABSTRACT = {nfref.Flow, nfref.Composition, nfref.Transformer}
+
+
+def text_of(*patterns):
+    """Return the text of all files of some patterns."""
+    paths = sorted({path for pattern in patterns for path in ROOT.glob(pattern)})
+    return "\n".join(path.read_text(encoding="utf-8") for path in paths)
 
 
 def exported(base=nfref.Flow):
@@ -143,8 +156,7 @@ def test_every_property_in_a_report_of_the_oracle_is_declared():
 
 
 def test_every_adapter_is_declared_and_its_library_surveyed():
-    folder = Path(__file__).parent / "oracle/survey"
-    survey = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*_subjects.py"))
+    survey = text_of("tests/oracle/survey/*_subjects.py")
     for start, adapter, _ in adapters._BY_NAME:
         name, library = adapter.__name__, start.partition(".")[0]
         assert name in adapters.__all__ or library == "nfref", (
@@ -153,3 +165,20 @@ def test_every_adapter_is_declared_and_its_library_surveyed():
         assert re.search(rf"\b(import|from) {library}\b", survey), (
             f"tests/oracle/survey: add subjects of {library}, as jax_subjects.py has them"
         )
+
+
+def test_every_option_of_the_command_is_on_a_page_and_in_a_test():
+    pages, tests = (
+        text_of("README.rst", "docs/**/*.rst"),
+        text_of("tests/cli/*.py", "tests/**/test_*.py"),
+    )
+    (commands,) = (action for action in cli.parser()._actions if action.choices)
+    for name, command in commands.choices.items():
+        for option in {text for action in command._actions for text in action.option_strings}:
+            word = re.compile(rf"(?<![\w-]){option}(?![\w-])")
+            assert option in SHORT or len(option) == 2 or word.search(pages), (
+                f"docs/command_line.rst: describe nfref {name} {option}"
+            )
+            assert option in CALLED or len(option) == 2 or word.search(tests), (
+                f"tests/cli: test nfref {name} {option}"
+            )

@@ -1,10 +1,9 @@
-"""A flow under examination, and what a check finds out about it.
+"""A flow under examination, and the finding of a check.
 
-Tolerances are measured, not chosen. ``numerics.rounding_response`` says how far one
-rounding error in everything that goes in moves a result; a computation that rounds at every
-step may be off by ``ROUNDING`` times that. Differences that have an error estimate of their
-own are allowed that estimate (times ``DOUBT``). How wide a tolerance may become is limited
-too, by ``BLIND``: a check that would accept anything fails.
+Tolerances are measured. ``numerics.rounding_response`` measures how far a result moves when every
+input moves by one rounding error. A computation that rounds at every step may be off by
+``ROUNDING`` times that. A numerical derivative may be off by ``DOUBT`` times its own error
+estimate. A tolerance above ``BLIND`` is a failure, because that check would accept anything.
 """
 
 from dataclasses import dataclass
@@ -18,15 +17,15 @@ import nfref
 from tests.finite_differences import numerics
 from tests.finite_differences.numerics import EPS
 
-ROUNDING = 16.0  # rounding errors on the way, in units of the measured response to one
-DOUBT = 4.0  # how far an extrapolation's own error estimate is trusted
-BLIND = 1e-4  # no float64 comparison may have a larger tolerance, relative to the value
+ROUNDING = 16.0  # rounding errors of a computation, in units of the measured response to one
+DOUBT = 4.0  # errors of an extrapolation, in units of its own estimate
+BLIND = 1e-4  # largest tolerance of a float64 comparison, relative to 1 + |value|
 DIRECTIONS = ("forward", "inverse")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check measured: ``error`` against ``tolerance`` at the worst place."""
+    """The result of a check: ``error`` and ``tolerance`` at the worst place."""
 
     check: str
     error: float
@@ -39,7 +38,7 @@ class Finding:
 
     @property
     def share(self):
-        """Error in units of the tolerance; infinite for a broken promise."""
+        """The error in units of the tolerance; infinite if the check fails."""
         if not self.ok:
             return np.inf
         return self.error / self.tolerance if self.error else 0.0
@@ -54,7 +53,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class FlowCase:
-    """A flow at given parameters and rows, with what is known about it beforehand."""
+    """A flow at given parameters and rows, and the facts that its entry in the table states."""
 
     flow: nfref.Flow
     params: object
@@ -78,7 +77,7 @@ class FlowCase:
         return getattr(self.flow, direction)(params, rows, context)
 
     def repeated(self, direction, part):
-        """The function (rows, repeats) -> (M, E) that ``numerical_jacobian`` wants."""
+        """Return the function (rows, repeats) -> (M, E) that ``numerical_jacobian`` takes."""
 
         def function(rows, repeats):
             context = None if self.context is None else np.repeat(self.context, repeats, axis=0)
@@ -91,7 +90,7 @@ class FlowCase:
         return {}
 
     def rounding_response(self, direction):
-        """Measured rounding of (value, log_det) at this subject's rows."""
+        """Return the measured rounding of (value, log_det) at the rows of this subject."""
         if direction not in self._responses:
 
             def function(params, rows, context):
@@ -103,7 +102,7 @@ class FlowCase:
         return self._responses[direction]
 
     def slope(self, direction):
-        """Gradient (N, D) of each row's log-determinant with respect to that row."""
+        """Return the gradient (N, D) of each row's log-determinant with respect to that row."""
 
         def total(rows):  # 0 * rows keeps a constant log-det differentiable
             return anp.sum(self.run(direction, rows)[1]) + anp.sum(0 * rows)
@@ -125,7 +124,7 @@ def measure(check, subject):
 
 
 def worst(check, error, tolerance, detail="", where="row"):
-    """The finding at the place where error / tolerance is largest; NaN counts as worst."""
+    """Return the finding at the place of the largest error / tolerance; NaN counts as worst."""
     error, tolerance = np.broadcast_arrays(np.asarray(error, float), np.asarray(tolerance, float))
     if error.size == 0:
         return Finding(check, 0.0, 0.0, detail)
@@ -137,22 +136,22 @@ def worst(check, error, tolerance, detail="", where="row"):
 
 
 def gravest(findings):
-    """Of several findings of one check, the one that is nearest to, or beyond, its limit."""
+    """Return the finding with the largest error in units of its tolerance."""
     return max(findings, key=lambda finding: finding.share)
 
 
 def facts(check, statements):
-    """A finding from (true or false, what it would mean) pairs: nothing to measure."""
+    """Return a finding from pairs: a statement that must be true, and the fault if it is false."""
     broken = [text for holds, text in statements if not holds]
     return Finding(check, float(len(broken)), 0.0, "; ".join(broken[:3]))
 
 
 def not_blind(check, tolerance, value):
-    """A tolerance above BLIND (relative to 1 + |value|) would let errors pass."""
+    """Check that no tolerance is above BLIND, relative to 1 + |value|."""
     limit = BLIND * (1 + np.abs(value))
     return worst(
         check,
         np.where(tolerance <= limit, 0.0, tolerance),
         limit,
-        "the tolerance is too wide to mean anything,",
+        "the tolerance is too wide to detect a fault,",
     )

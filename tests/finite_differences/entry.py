@@ -1,4 +1,4 @@
-"""What a flow promises where a call enters: shapes, dtypes, arrays, errors, no mutation."""
+"""Checks of a call: shapes, dtypes, kinds of arrays, messages, and unchanged arguments."""
 
 import numpy as np
 
@@ -7,7 +7,10 @@ from tests.finite_differences.case import DIRECTIONS, facts
 
 
 def shapes_and_dtypes(subject):
-    """(N, D) and (N,) for N = 0, 1, 7; the dtype of the rows, whatever that of the parameters."""
+    """Check that N = 0, 1 and 7 rows give (N, D) and (N,) in the dtype of the rows.
+
+    The parameters may have another dtype.
+    """
     statements = []
     for direction in DIRECTIONS:
         for dtype in (np.float64, np.float32):
@@ -31,9 +34,9 @@ def shapes_and_dtypes(subject):
 
 
 def array_kinds(subject):
-    """Integers, float16, Fortran order, strides, read-only and DataFrames act like plain float64.
+    """Check that integers, float16, other memory layouts and DataFrames act like plain float64.
 
-    Bit for bit: the entry check makes the same float64 array of all of them.
+    The results have the same bits, because the entry makes the same float64 array of all.
     """
     import pandas
 
@@ -55,7 +58,7 @@ def array_kinds(subject):
             "DataFrame": (pandas.DataFrame(inside), inside),
         }
         whole = np.rint(inside).astype(int)
-        if direction == "forward":  # integers may lie outside of a bounded domain
+        if direction == "forward":  # a bounded domain may exclude integers
             kinds["integer"] = (whole, whole.astype(float))
             kinds["bool"] = (whole > 0, (whole > 0).astype(float))
         for kind, (given, plain) in kinds.items():
@@ -75,7 +78,7 @@ def array_kinds(subject):
 
 
 def entry_errors(subject):
-    """Wrong shapes, text, ragged rows and a wrong context are one-line errors with the name."""
+    """Check that wrong arguments raise an error of one line that begins with the name."""
     flow, params, dim = subject.flow, subject.params, subject.flow.dim
     statements = []
 
@@ -117,10 +120,10 @@ def entry_errors(subject):
 
 
 def purity(subject):
-    """Nothing that goes in is changed, and the same call gives the same bits again.
+    """Check that no argument changes, and that the same call gives the same bits again.
 
-    Arguments are made read-only, so that a write raises. Another call with other rows and
-    parameters comes in between, so that anything remembered shows.
+    The arguments are read-only, so that a write raises. A call with other rows and parameters
+    comes between the two, so that hidden state shows.
     """
 
     def frozen(array):

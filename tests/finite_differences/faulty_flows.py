@@ -1,8 +1,8 @@
-"""Faulty flows: mistakes that published flow code has made, each rebuilt in a few lines.
+"""Faulty flows: mistakes of published flow code, each in a few lines.
 
-Every one is a flow with one fault, next to its sound sibling, and names the check of
-``tests/finite_differences/__init__.py`` that has to reject it (others may as well). The faults are
-those that users of other libraries reported: signs, branches, masks, constants, state.
+Each is a flow with one fault, next to the sound flow, and names the check of
+``tests/finite_differences/__init__.py`` that must reject it (others may, too). Users of other
+libraries reported such faults: signs, branches, masks, constants, state.
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ class SylvesterOtherSide(SylvesterLayer):
 
 
 class SylvesterNotOrthonormal(SylvesterLayer):
-    """Columns of length one that nobody made orthogonal: Q^T Q is not the identity."""
+    """Columns of length one that are not orthogonal: Q^T Q is not the identity."""
 
     def _columns(self, params):
         return params["q"] / np.sqrt(np.sum(params["q"] ** 2, axis=0))
@@ -73,7 +73,7 @@ class SylvesterNotOrthonormal(SylvesterLayer):
 
 @dataclass(frozen=True)
 class LeakyRelu(nfref.Flow):
-    """x = a z below zero, z above; the sound one."""
+    """x = a z below zero, z above: the sound flow."""
 
     dim: int
     slope = 0.3
@@ -153,7 +153,7 @@ class LogDetOfForward(nfref.Coupling):
 
 
 class LogDetSummedOverBatch(nfref.ElementwiseAffine):
-    """One log-determinant of shape (1,) for the whole batch, left to broadcasting."""
+    """One log-determinant of shape (1,) for the whole batch, which broadcasts."""
 
     def _forward(self, params, z, context):
         return affine_forward(z, params["shift"], params["log_scale"])[0], np.sum(
@@ -167,7 +167,7 @@ class LogDetSummedOverBatch(nfref.ElementwiseAffine):
 
 
 class LogDetInDouble(nfref.RealNVP):
-    """The log-determinant is float64 whatever comes in."""
+    """The log-determinant is float64 for every input."""
 
     def _forward(self, params, z, context):
         x, log_det = super()._forward(params, z, context)
@@ -179,7 +179,7 @@ class LogDetInDouble(nfref.RealNVP):
 
 @dataclass(frozen=True)
 class Convolution(nfref.Flow):
-    """An invertible 1x1 convolution over (C, H, W), the sound one; the determinant is negative."""
+    """An invertible 1x1 convolution over (C, H, W), the sound flow; its determinant is negative."""
 
     shape: tuple
     pixels_counted = True
@@ -261,7 +261,7 @@ class MadeSeesItself(nfref.MADE):
 
 
 class BatchStatisticsInEvaluation(BatchNorm):
-    """Scores rows with the statistics of the batch they arrive in."""
+    """Score rows with the statistics of their own batch."""
 
     def _inverse(self, params, x, context):
         statistics = np.mean(x, axis=0), np.var(x, axis=0)
@@ -270,7 +270,7 @@ class BatchStatisticsInEvaluation(BatchNorm):
 
 @dataclass(frozen=True)
 class CachedLogDet(nfref.RealNVP):
-    """Remembers what the last forward call computed and hands it out again, negated."""
+    """Return the negated log-determinant of the last forward call."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -287,7 +287,7 @@ class CachedLogDet(nfref.RealNVP):
 
 
 class InPlace(nfref.Scale):
-    """Scales the caller's own array."""
+    """Scale the caller's own array."""
 
     def _forward(self, params, z, context):
         z *= np.exp(params["log_scale"])
@@ -327,7 +327,7 @@ MASK = (True, False, True, False)
 BOUNDS = ((-1.0, 0.0), (2.0, 3.0))
 SMALL = {"hidden": (6,), "activation": "tanh"}
 
-# (fault, sound sibling, the check that has to reject it)
+# (fault, sound flow, the check that must reject it)
 FAULTY = [
     (PlanarByLength(3), PlanarLayer(3), "round_trip"),
     (RadialUnconstrained(3), RadialLayer(3), "round_trip"),

@@ -1,4 +1,4 @@
-"""What a flow promises about its map: round trips, log-determinants, precision, gradients."""
+"""Checks of the map: round trips, log-determinants, precision and gradients."""
 
 from dataclasses import replace
 
@@ -23,10 +23,10 @@ from tests.finite_differences.numerics import EPS
 
 
 def round_trip(subject, direction="forward"):
-    """inverse(forward(z)) = z and the other way round, as far as rounding lets it.
+    """Check that inverse(forward(z)) = z and forward(inverse(x)) = x, up to rounding.
 
-    The first map's value is off by its rounding response r1; the second map's Jacobian carries
-    that error back, and the second adds a response r2 of its own:
+    The value of the first map is off by its rounding response r1. The Jacobian J2 of the second
+    map multiplies that error, and the second map adds its own response r2:
     |second - z| <= C (|J2| r1 + r2).
     """
     back = "inverse" if direction == "forward" else "forward"
@@ -49,7 +49,7 @@ def round_trip(subject, direction="forward"):
 
 
 def log_det_against_autograd(subject):
-    """Both log-determinants against slogdet of the Jacobian by automatic differentiation."""
+    """Compare both log-determinants with slogdet of the Jacobian by autograd."""
     findings = []
     for direction in DIRECTIONS:
         jacobian = subject.jacobian(direction)
@@ -71,7 +71,7 @@ def log_det_against_autograd(subject):
 
 
 def jacobian_response(subject, direction, jacobian):
-    """One rounding error in everything, as it shows in the Jacobian's entries."""
+    """Return how far one rounding error in every input moves the entries of the Jacobian."""
 
     def function(params, rows, context):
         moved = replace(subject, params=params, context=context)
@@ -88,10 +88,10 @@ def jacobian_response(subject, direction, jacobian):
 
 
 def log_dets_cancel(subject):
-    """log|det dx/dz| + log|det dz/dx| = 0 at both ends of a trip.
+    """Check that log|det dx/dz| + log|det dz/dx| = 0 along a round trip.
 
-    The second log-determinant is taken at a point that is off by the first map's response,
-    which its gradient turns into an error: C (r1 + r2 + |grad| response of the point).
+    The point of the second log-determinant is off by the response of the first map, and the
+    gradient multiplies that error: C (r1 + r2 + |grad| response of the point).
     """
     findings = []
     for start, other in (DIRECTIONS, DIRECTIONS[::-1]):
@@ -111,7 +111,7 @@ def log_dets_cancel(subject):
 
 
 def single_precision(subject):
-    """Float32 gives the float64 result at the same numbers, up to float32 rounding."""
+    """Check that float32 gives the float64 result at the same numbers, up to float32 rounding."""
     findings = []
     single = np.dtype(np.float32)
     params = trees.cast(subject.params, single)
@@ -136,7 +136,7 @@ def single_precision(subject):
 
 
 def extreme_inputs(subject):
-    """The origin, and rows as far out as the flow reaches: finite, and they come back."""
+    """Check that rows from the origin to the flow's reach have finite images and come back."""
     rng = np.random.default_rng(subject.seed + 1)
     n, dim = subject.z.shape
     signs = rng.choice((-1.0, 1.0), (n, dim))
@@ -172,11 +172,11 @@ def extreme_inputs(subject):
 
 
 def directions(count, together, rng):
-    """Directions (count, K) in which parameters are moved: each of them alone, or in groups.
+    """Return directions (count, K) that move the parameters one by one, or in groups.
 
-    Twice every parameter is in a group of at most ``together``, moved up or down at random by
-    the size of its step alone. An error in one derivative shows in full; two that cancel in one
-    group do not meet again, or not with the same signs.
+    Every parameter is in two groups of at most ``together``, with a random sign in each. So an
+    error in one derivative shows in full. Two errors that cancel in one group are in different
+    groups the second time, or have other signs.
     """
     if together == 1:
         return np.eye(count)
@@ -190,10 +190,10 @@ def directions(count, together, rng):
 
 
 def gradients(subject, rows=2, together=1):
-    """Every parameter's gradient: of mean log_prob, of both log-dets alone, of both values.
+    """Check the gradients by all parameters: of mean log_prob, both log-dets and both values.
 
-    The values and log-determinants are weighed by fixed random numbers, so that no error can
-    cancel between rows. Parameters are moved one by one, or ``together`` in groups of so many.
+    Fixed random weights of the rows prevent that errors of two rows cancel. The differences move
+    the parameters in groups of at most ``together``.
     """
     vector, unflatten = trees.flatten(subject.params)
     if not len(vector):
@@ -218,7 +218,7 @@ def gradients(subject, rows=2, together=1):
         )
 
     names = ("mean log_prob", "log-det of forward", "log-det of inverse", "x", "z")
-    # The responses to one rounding error, whatever error the flow itself claims.
+    # The responses to one rounding error, without the error that the flow itself claims.
     share = EPS / subject.precision
     (x_moves, there_moves), (z_moves, back_moves) = (
         [share * np.sum(response[:rows]) for response in subject.rounding_response(direction)]
@@ -226,7 +226,7 @@ def gradients(subject, rows=2, together=1):
     )
     rounding = np.array([z_moves + back_moves, there_moves, back_moves, x_moves, z_moves])
     moved = directions(len(vector), together, np.random.default_rng(subject.seed + 3))
-    numeric, error = numerics.numerical_gradient(  # as far, whatever number moves together
+    numeric, error = numerics.numerical_gradient(  # a move of a group is as long as that of one
         lambda steps: quantities(vector + moved @ steps),
         np.zeros(moved.shape[1]),
         rounding,

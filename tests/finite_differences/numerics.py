@@ -1,14 +1,13 @@
-"""Numbers the contract compares against, none of which come from a flow's own log-determinant.
+"""Numerical derivatives and rounding errors. Nothing here uses a flow's own log-determinant.
 
-Three tools: the Jacobian by central differences with Richardson extrapolation and an error
-estimate, the Jacobian by autograd, and ``rounding_response``, a measured condition number:
-how far a result moves when everything that goes in moves by one rounding error.
+Three tools: the Jacobian by central differences with Richardson's extrapolation and an error
+estimate; the Jacobian by autograd; and ``rounding_response``, a measured condition number. It is
+the distance that a result moves when every input moves by one rounding error.
 
-The oracle has a Richardson engine of its own (``nfref/oracle/instruments/jacobian.py``). That
-one is for black boxes of unknown scale, with kinks and edges, and chooses a step for each
-entry; this one knows that its functions are smooth and of scale one. They are kept apart on
-purpose: the contract and the oracle judge the same flows, and a fault in one engine would
-otherwise be a fault in both judgements.
+The oracle has its own extrapolation (``nfref/oracle/instruments/jacobian.py``), for functions of
+unknown scale with kinks and edges. The one here knows that its functions are smooth and of scale
+one. They are separate on purpose: the contract and the oracle check the same flows, and a shared
+fault would spoil both.
 """
 
 import numpy as np
@@ -18,13 +17,13 @@ from nfref.runtime import params as trees
 
 EPS = float(np.finfo(np.float64).eps)
 
-# Relative size of the perturbations that rounding_response applies: large against rounding, small
-# against everything else, so that the response is linear.
+# Relative size of the perturbations in rounding_response: far above rounding, and so small that the
+# response is linear.
 NUDGE = 2.0**-24
 
 
 def extrapolate(central, steps, noise):
-    """Richardson's extrapolation of central differences, entry by entry.
+    """Extrapolate central differences to step zero by Richardson's method, entry by entry.
 
     ``central[k]`` is the difference quotient with step ``steps[k]``, each step half of the
     one before; its error is a series in even powers of the step, so that
@@ -54,10 +53,10 @@ def halvings(largest, count):
 
 
 def numerical_jacobian(function, rows, noise, largest=2.0**-4, count=9):
-    """d function / d rows for each row, and its error estimate.
+    """Return d function / d rows for each row, and its error estimate.
 
-    All perturbed rows go through ``function(rows, repeats)`` as one batch; ``repeats`` says
-    how often every row was repeated, so that a context can follow.
+    All perturbed rows go through ``function(rows, repeats)`` as one batch. ``repeats`` is the
+    number of copies of every row, so that the context can be repeated as often.
 
     Parameters
     ----------
@@ -79,7 +78,7 @@ def numerical_jacobian(function, rows, noise, largest=2.0**-4, count=9):
     shifted = (rows[:, None, :] + moves[None]).reshape(-1, dim)
     values = function(shifted, len(moves))
     values = values.reshape(n, count, 2, dim, -1)
-    # The distance that was really walked, after rounding of rows + step.
+    # The actual distance, after rows + step was rounded.
     walked = shifted.reshape(n, count, 2, dim, dim)
     walked = np.einsum("nkjj->nkj", walked[:, :, 0] - walked[:, :, 1])
     central = np.moveaxis((values[:, :, 0] - values[:, :, 1]) / walked[..., None], 1, 0)
@@ -88,7 +87,7 @@ def numerical_jacobian(function, rows, noise, largest=2.0**-4, count=9):
 
 
 def numerical_gradient(function, vector, rounding=0, largest=2.0**-9, count=3):
-    """Gradient of a function with k values, one entry of ``vector`` after the other.
+    """Return the gradient of a function with k values, one entry of ``vector`` after another.
 
     Parameters
     ----------
@@ -96,7 +95,7 @@ def numerical_gradient(function, vector, rounding=0, largest=2.0**-9, count=3):
         (P,) array -> (k,) array
     vector : (P,) array
     rounding : (k,) array
-        By how much rounding is known to move each value, beyond a few ulp.
+        How far rounding moves each value, beyond a few ulp.
 
     Returns
     -------
@@ -120,10 +119,10 @@ def numerical_gradient(function, vector, rounding=0, largest=2.0**-9, count=3):
 
 
 def autograd_jacobian(function, rows):
-    """(N, E, D): one backward pass for each of the E outputs, all rows at once.
+    """Return the Jacobians (N, E, D) by one backward pass for each of the E outputs.
 
-    The rows are summed over, so this is the Jacobian of a row only if rows do not depend on
-    each other, which a check of its own proves.
+    A pass sums over the rows. So this is the Jacobian of each row only if rows do not depend on
+    each other, which ``rows_independent`` checks.
     """
     vjp, values = make_vjp(function)(rows)
     columns = []
@@ -135,14 +134,14 @@ def autograd_jacobian(function, rows):
 
 
 def rounding_response(function, params, rows, context, eps=EPS, draws=6):
-    """How far rounding may move what ``function`` returns: a measured condition number.
+    """Measure how far rounding may move the results of ``function``: a condition number.
 
     Every operation of a stable computation is exact for arguments that are off by about one
-    rounding error. So every number that goes in (rows, context, all parameters) is moved up
-    or down by a relative ``NUDGE``, at random and together; the largest movement of the
-    results over a few draws, scaled from NUDGE to ``eps``, is what one rounding error a
-    number can do. One rounding error of the result itself is added, relative to the value,
-    and absolute for the log-determinant, which stands for a factor.
+    rounding error. So all inputs (rows, context, parameters) move together, each up or down at
+    random by a relative ``NUDGE``. The largest move of the results over a few trials, scaled
+    from NUDGE to ``eps``, is the effect of one rounding error in each input. One rounding error
+    of the result itself is added: relative for a value, absolute for a log-determinant, because
+    it is the logarithm of a factor.
 
     Parameters
     ----------
@@ -176,7 +175,7 @@ def rounding_response(function, params, rows, context, eps=EPS, draws=6):
 
 
 def assert_log_det_of_jacobians(act, rows, log_det):
-    """log_det against the Jacobians of ``act`` (rows -> values): by differences, by autograd."""
+    """Compare log_det with Jacobians of ``act`` (rows -> values), by differences and autograd."""
     numeric, _ = numerical_jacobian(lambda r, repeats: act(r), rows, np.full(rows.shape, 1e-15))
     np.testing.assert_allclose(log_det, log_abs_det(numeric), rtol=0, atol=1e-10)
     analytic = autograd_jacobian(act, rows)
@@ -188,9 +187,9 @@ def log_abs_det(jacobian):
 
 
 def log_det_slack(jacobian, error):
-    """What errors in a Jacobian's entries can do to its log-determinant.
+    """Return the largest error of a log-determinant for given errors of the Jacobian's entries.
 
-    To first order d log|det J| = tr(J^-1 dJ), so at most sum_ij |J^-1|_ji |dJ|_ij.
+    To first order d log|det J| = tr(J^-1 dJ), which is at most sum_ij |J^-1|_ji |dJ|_ij.
     """
     inverse = np.linalg.inv(jacobian)
     return np.einsum("nji,nij->n", np.abs(inverse), np.abs(error))

@@ -1,12 +1,12 @@
-"""Does a density integrate to one, and do its samples follow it? Both at D = 1 and 2.
+"""Checks of a density at D = 1 and 2: its integral, and its samples.
 
-The region of integration comes with a proof. A flow is a homeomorphism, so it maps the disc
-|z| <= R into the region that the image of its edge encloses; all but P(|z| > R) of the mass
-lies there: 2 Phi(-R) at D = 1 (1.2e-15 for R = 8), exp(-R^2/2) at D = 2 (2.3e-11 for R = 7).
+A flow is a homeomorphism, so it maps the disc |z| <= R onto the region that the image of its edge
+encloses. All mass lies there but P(|z| > R): 2 Phi(-R) at D = 1 (1.2e-15 for R = 8), exp(-R^2/2)
+at D = 2 (2.3e-11 for R = 7).
 
-Inside, the trapezoid rule is used on both axes, the inner one on its own interval for every
-column of the outer one. For smooth integrands that vanish at the ends it converges faster
-than any power of the spacing, so halving the spacing tells the error.
+The trapezoid rule integrates over this region on both axes; the inner axis has its own interval for
+each column of the outer one. For smooth integrands that vanish at the ends, it converges faster
+than any power of the spacing. So the change from half the spacing shows the error.
 """
 
 import numpy as np
@@ -16,11 +16,11 @@ import nfref
 from tests.finite_differences.case import Finding, gravest, worst
 
 SAMPLES = 2000
-KS_THRESHOLD = 1e-3  # fixed seeds: a test passes or fails for good
+KS_THRESHOLD = 1e-3  # p-value; seeds are fixed, so a test always passes or always fails
 
 
 def log_prob(subject, rows):
-    """Log-density of rows, all under the subject's first context, in blocks of rows."""
+    """Return the log-density of rows, all under the subject's first context."""
     density = nfref.Density(subject.flow)
     params = {"base": {}, "flow": subject.params}
     blocks = [
@@ -35,7 +35,7 @@ def first_context(subject, n):
 
 
 def image_of_edge(subject):
-    """The images of z = -8 and 8, or of a circle of radius 7 (and a little) in 4,096 points."""
+    """Return the images of z = -8 and 8, or of 4,096 points of a circle of radius 7.1."""
     if subject.flow.dim == 1:
         edge = np.array([[-8.0], [8.0]])
     else:
@@ -45,7 +45,7 @@ def image_of_edge(subject):
 
 
 def spans(edge, columns):
-    """For every column x_1 = c, the lowest and the highest x_2 of the closed polygon there."""
+    """Return the lowest and highest x_2 of the closed polygon in every column x_1 = c."""
     start, end = edge, np.roll(edge, -1, axis=0)
     a, b = start[:, 0] - columns[:, None], end[:, 0] - columns[:, None]
     crosses = (a <= 0) != (b <= 0)
@@ -58,7 +58,7 @@ def spans(edge, columns):
 
 
 def marginal(subject, count):
-    """Grid of x_1, spacing, and the density of x_1 on it, with ``count`` points an axis."""
+    """Return the grid of x_1 with ``count`` points, its spacing, and the density of x_1 on it."""
     edge = image_of_edge(subject)
     low, high = np.min(edge[:, 0]), np.max(edge[:, 0])
     spacing = (high - low) / count
@@ -74,7 +74,7 @@ def marginal(subject, count):
 
 
 def integral(subject, tolerance=1e-7, most=1024):
-    """(integral, change at the last halving, grid, marginal density)."""
+    """Return the integral, its change at the last halving, the grid, and the marginal density."""
     count, before = 64, np.inf
     while True:
         grid, spacing, values = marginal(subject, count)
@@ -86,7 +86,7 @@ def integral(subject, tolerance=1e-7, most=1024):
 
 
 def integrates_to_one(subject, quadrature=None):
-    """The density has unit mass, to 1e-6, and the quadrature has converged to a tenth of that."""
+    """Check that the density has mass one to 1e-6, and the quadrature a tenth of that error."""
     total, change, _, _ = quadrature or integral(subject)
     tolerance = max(1e-6, 10 * subject.precision)
     return worst(
@@ -99,7 +99,7 @@ def integrates_to_one(subject, quadrature=None):
 
 
 def samples_follow_density(subject, quadrature=None):
-    """Samples of x_1 against the distribution function that the density itself integrates to."""
+    """Compare samples of x_1 with the integral of the density, the distribution function."""
     density = nfref.Density(subject.flow)
     rng = np.random.default_rng(subject.seed + 3)
     x = density.sample(
@@ -119,7 +119,7 @@ def density_on_a_grid(subject):
 
 
 def samples_come_back(subject):
-    """Samples sent through ``inverse`` are standard normal, coordinate by coordinate and in length.
+    """Check that ``inverse`` maps samples to standard normal coordinates and chi-squared lengths.
 
     With a context, every sample has its own.
     """
@@ -139,6 +139,6 @@ def samples_come_back(subject):
 
 
 def surprise(check, p_values):
-    """-log10 of the smallest p-value, corrected for how many there are, against the threshold."""
+    """Compare -log10 of the smallest p-value, corrected for their number, with the threshold."""
     p = min(1.0, len(p_values) * float(np.min(p_values)))
     return Finding(check, -np.log10(max(p, 1e-300)), -np.log10(KS_THRESHOLD), "-log10 p")

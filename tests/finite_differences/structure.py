@@ -1,4 +1,4 @@
-"""What a flow promises about who depends on whom: sparsity, rows, context, log-det not zero."""
+"""Checks of dependence: zeros of the Jacobian, rows, context, and the kind of log-det."""
 
 import numpy as np
 
@@ -8,9 +8,9 @@ from tests.finite_differences.numerics import EPS
 
 
 def sparsity(subject):
-    """Zeros of the Jacobian are exact zeros, and nothing else is zero (in either direction)."""
+    """Check that the Jacobian is exactly zero where the entry claims it, and nowhere else."""
     if subject.pattern is None:
-        return Finding("Jacobian sparsity", 0.0, 0.0, "none claimed")
+        return Finding("Jacobian sparsity", 0.0, 0.0, "no zeros claimed")
     findings = []
     for direction in DIRECTIONS:
         rows = subject.rows(direction)
@@ -26,7 +26,7 @@ def sparsity(subject):
                     "Jacobian sparsity",
                     float(outside),
                     0.0,
-                    f"{direction}, {how}: an entry that has to be zero",
+                    f"{direction}, {how}: an entry that must be zero",
                 )
             )
             silent = subject.pattern & np.all(matrix == 0, axis=0)
@@ -35,19 +35,18 @@ def sparsity(subject):
                     "Jacobian sparsity",
                     float(np.sum(silent)),
                     0.0,
-                    f"{direction}, {how}: entries that never respond",
+                    f"{direction}, {how}: entries that are zero in every row",
                 )
             )
     return gravest(findings)
 
 
 def rows_independent(subject):
-    """A row's result depends on that row (and its context) alone.
+    """Check that the result of a row depends on that row and its context alone.
 
-    Bit for bit when the other rows are exchanged, since a batch of the same shape is computed
-    by the same operations. Alone or in another place a row may meet another BLAS kernel
-    (matrix-vector instead of matrix-matrix), which adds in another order; there it is equal
-    up to rounding.
+    It has the same bits when the other rows change, because a batch of the same shape takes the
+    same operations. For a single row BLAS may use another kernel (matrix-vector instead of
+    matrix-matrix), which adds in another order. There it is equal up to rounding.
     """
     findings = []
     for direction in DIRECTIONS:
@@ -84,7 +83,7 @@ def rows_independent(subject):
 
 
 def context_matters(subject):
-    """Every context feature moves every coordinate of its own row, and no other row."""
+    """Check that every context feature moves every coordinate of its row, and no other row."""
     if subject.context is None:
         return Finding("context", 0.0, 0.0, "none")
     statements = []
@@ -127,9 +126,9 @@ def context_matters(subject):
 
 
 def log_det_kind(subject):
-    """The log-determinant is exactly zero where it must be, and well away from it elsewhere.
+    """Check that the log-determinant is exactly zero where it must be, and far from zero elsewhere.
 
-    Every other check of log-determinants would be empty at zero, so this one guards them.
+    At zero the other checks of log-determinants would detect little.
     """
     statements = []
     for direction in DIRECTIONS:

@@ -1,7 +1,7 @@
-"""Every family is conditional: p(x | c) is a density for every c, and c moves it.
+"""Conditional flows: p(x | c) is a density of x for every context c, and c moves it.
 
-Flows of the table that take a context do so by themselves; all of them, those too that take none,
-do so inside of :class:`nfref.Amortized`.
+Some flows of the table take a context themselves. All others take one inside of
+:class:`nfref.Amortized`.
 """
 
 from dataclasses import replace
@@ -19,7 +19,7 @@ from tests.test_declarations import exported, kinds_within
 CONTEXTS = np.array([[0.0, 0.0], [1.0, -2.0], [-0.5, 3.0]])
 
 TABLE = flow_table.flows()
-# Not integrable on a plane, says the table, to 1e-6 or in no time: here 1e-3 is asked for.
+# The table calls these not integrable: on a plane, 1e-6 takes long or cannot be reached. 1e-3 can.
 ROUGH = {"CNF", "MADE, circular", "NSF, LU", "NSF, coupling"}
 OWN = [
     (name, entry.dims[0])
@@ -30,7 +30,7 @@ OWN = [
 
 
 def families():
-    """name -> (a flow without a context, its entry), of every flow that a network can condition."""
+    """Return name -> (flow without a context, entry) of the flows that a network conditions."""
     exact = flow_table.Entry(None)
     found = {
         "ResidualBlock, exact norms": (nfref.ResidualBlock(2, (4,), iterations=0), exact),
@@ -48,7 +48,7 @@ FAMILIES = families()
 
 
 def mass(flow, params, context, most=512):
-    """The integral of p(x | c), by the quadrature of the contract."""
+    """Return the integral of p(x | c) and its change at the last halving of the grid."""
     rows = np.zeros((1, flow.dim))
     subject = FlowCase(flow, params, rows, rows, context[None])
     return quadrature.integral(subject, most=most)[:2]
@@ -62,7 +62,7 @@ def mass(flow, params, context, most=512):
     ],
 )
 def test_it_integrates_to_one_for_every_context(name, dim):
-    """To 1e-6; to 1e-3 for splines on a plane, whose knots a grid of 256^2 points does not meet."""
+    """The error is below 1e-6; below 1e-3 for splines on a plane, whose knots miss the grid."""
     tolerance, most = (1e-3, 256) if name in ROUGH else (1e-6, 512)
     flow = TABLE[name].make(dim, CONTEXT_DIM)
     params = random_params(flow, np.random.default_rng(1), 0.5)
@@ -75,7 +75,7 @@ def test_it_integrates_to_one_for_every_context(name, dim):
     "name", [name for name, (flow, entry) in FAMILIES.items() if entry.integrable and flow.dim <= 2]
 )
 def test_any_family_is_conditional_by_a_network(name):
-    """Amortized: unit mass for every context, and not the same density for two of them."""
+    """The mass is one for every context, and two contexts give two densities."""
     inner, entry = FAMILIES[name]
     flow = nfref.Amortized(inner, CONTEXT_DIM, (4,))
     params = random_params(flow, np.random.default_rng(2), 0.3)
@@ -107,7 +107,7 @@ def normal_rows(rng, n, dim):
     ],
 )
 def test_larger_families_are_conditional_by_a_network(name):
-    """Where a grid is too large: the log-determinant by autograd's Jacobian, under each context."""
+    """Where a grid is too large: compare the log-determinant with the Jacobian by autograd."""
     inner, entry = FAMILIES[name]
     flow = nfref.Amortized(inner, CONTEXT_DIM, (4,))
     known = replace(entry, pattern=None, ignores_context=None)  # these ask the flow inside

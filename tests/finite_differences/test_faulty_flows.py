@@ -16,7 +16,7 @@ FAULTS = [pytest.param(*faulty, id=type(faulty[0]).__name__) for faulty in fault
 
 
 def entry_for(flow):
-    """What is known beforehand of the faulty flows' families."""
+    """Return the entry with the known facts about a faulty flow."""
     if isinstance(flow, nfref.Logit):
         return flow_table.Entry(
             None,
@@ -45,7 +45,7 @@ def test_fault_is_rejected_and_sibling_accepted(fault, sound, check):
 
 @cache
 def examined(flow):
-    """Several faults may have one sound sibling."""
+    """Return all findings on a sound flow, once for all faults of it."""
 
     def grouped(subject):
         return finite_differences.gradients(subject, together=64)
@@ -69,7 +69,7 @@ def examined(flow):
 )
 @pytest.mark.parametrize("name", ["PlanarLayer", "NICE", "RealNVP", "MAF", "IAF", "Logit"])
 def test_scaled_log_det_is_rejected(name, factor):
-    """Whatever the factor: the log-determinant is compared, not only its sign or its sum."""
+    """Any factor is rejected: the value of the log-determinant is compared, not only its sign."""
     entry = flow_table.flows()[name]
     flow = faulty_flows.Times(entry.make(3, 0), float(factor))
     findings = [
@@ -115,7 +115,7 @@ defvjp(
 
 @pytest.mark.parametrize("together", [1, 64])
 def test_one_wrong_derivative_among_many_is_found(together):
-    """Whether parameters are moved one by one or in groups."""
+    """It is found when parameters move one by one, and in groups."""
 
     class Wrong(nfref.PlanarLayer):
         def constrained(self, params, context):
