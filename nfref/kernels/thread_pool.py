@@ -14,11 +14,12 @@ from functools import cache
 
 import numpy as np
 
+from nfref.runtime.annotations import Array, Callable, DTypeLike
 from nfref.runtime.backends import processors, threads
 
 
 @cache
-def workers():
+def workers() -> ThreadPoolExecutor:
     """Return the threads of this process that work beside the callers."""
     return ThreadPoolExecutor(max(processors() - 1, 1), "nfref")
 
@@ -27,7 +28,7 @@ if hasattr(os, "register_at_fork"):  # a child process has only one thread
     os.register_at_fork(after_in_child=workers.cache_clear)
 
 
-def share(task, count, threads):
+def share(task: Callable, count: int, threads: int) -> None:
     """Call task(k) for k = 0 ... count-1, on up to ``threads`` threads, the caller among them."""
     left = deque(range(count))  # threads may take from it at the same time
 
@@ -49,7 +50,7 @@ def share(task, count, threads):
                 future.result()
 
 
-def at_once(task, count, size):
+def at_once(task: Callable, count: int, size: int) -> bool:
     """Call task(k) for k = 0 ... count-1 on all threads; the twin of a plain loop."""
     share(task, count, threads())
     return True
@@ -58,7 +59,7 @@ def at_once(task, count, size):
 PIECE = 1 << 16  # numbers of a long vector that a thread takes at a time: half a MB of float64
 
 
-def in_pieces(task, size, threads):
+def in_pieces(task: Callable, size: int, threads: int) -> None:
     """Call task(first, last) for pieces of 0 ... size, on up to ``threads`` threads."""
     if size <= PIECE:
         task(0, size)
@@ -69,7 +70,7 @@ def in_pieces(task, size, threads):
 LINE = 64  # bytes of a cache line, and of the longest register
 
 
-def aligned(size, dtype):
+def aligned(size: int, dtype: DTypeLike) -> Array:
     """Return ``size`` numbers with arbitrary contents that start at a line of the cache.
 
     The contents of a register then lie in one line, and not half the time in two.
