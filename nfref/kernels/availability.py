@@ -7,7 +7,7 @@ from nfref.kernels import numba_internals
 
 
 @cache
-def kernels_work():
+def kernels_work() -> bool:
     """Check that kernels can be compiled and agree with the formulas."""
 
     def trial():

@@ -153,7 +153,7 @@ def _contents(path):
     return payload
 
 
-def folder():
+def folder() -> Path | None:
     """Return the folder of the entries as a Path; None for a user who has no home."""
     if config.CACHE_DIR:
         return Path(config.CACHE_DIR).absolute() / "nfref"
@@ -165,7 +165,7 @@ def folder():
     return path if path.is_absolute() else None
 
 
-def is_writable():
+def is_writable() -> bool:
     """Check that entries can be written."""
     path = folder()
     if path is not None:
@@ -175,7 +175,7 @@ def is_writable():
     return False
 
 
-def digest_of_sources(*modules):
+def digest_of_sources(*modules: str) -> str:
     """Return a digest of the files of modules and of all nfref files that they import at their top.
 
     Numba itself watches only the file that holds a kernel. Its bodies and constants stand in

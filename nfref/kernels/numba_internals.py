@@ -50,7 +50,7 @@ def __getattr__(name):
     return getattr(import_module(_PLACES[name]), name)
 
 
-def is_tested():
+def is_tested() -> bool:
     """Check that this version of Numba is tested, or compiles nothing."""
     return config.DISABLE_JIT or ".".join(numba.__version__.split(".")[:2]) in TESTED
 
