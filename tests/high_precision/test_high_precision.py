@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import nfref
-from nfref.flows.data_dependent import Adaptive
+from nfref.flows.data_dependent import Adaptive, AdaptiveMembers
 from nfref.flows.free_form import FreeFormFlow
 from nfref.runtime import params as trees
 from tests.high_precision.calculus import exact, integrate, jacobian, log_abs_det, solve
@@ -109,6 +109,7 @@ def test_every_flow_of_the_package_has_a_scalar_map():
     # What has no map of its own, and two networks that only training makes each other's inverse.
     abstract = {
         Adaptive,
+        AdaptiveMembers,
         nfref.Composition,
         nfref.flows.coupling.SplitFlow,
         FreeFormFlow,

@@ -20,7 +20,7 @@ from nfref.kernels.chain import fused_steps
 from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.simd.matmul import column, outer_product, product
 from nfref.runtime import params as trees
-from nfref.tables.fitting.flow_training import prepare_flows
+from nfref.tables.fitting.flow_training import compile_ahead
 from nfref.tables.fitting.folds import Fold
 from nfref.tables.fitting.plan import Plan
 
@@ -117,15 +117,15 @@ def test_a_search_asks_for_training_and_then_for_scores(asked):
             return 700
 
     fold = Fold(Rows(), Rows(), np.arange(700))
-    prepare_flows(fold, Plan())
+    compile_ahead(fold, Plan())
     # The kernels of spline flows serve affine ones, too.
     optional = tuple(True if name in ("masks", "splines") else None for name in chain.OPTIONAL)
     assert asked == [
         [background_compilation.Need(optional, "float32", False, True, True)],
         [background_compilation.Need(optional, "float64", True, False)],
     ]
-    prepare_flows(fold, Plan(jobs=2))
-    prepare_flows(fold, Plan("gaussian"))
+    compile_ahead(fold, Plan(jobs=2))
+    compile_ahead(fold, Plan("gaussian"))
     assert len(asked) == 2
 
 

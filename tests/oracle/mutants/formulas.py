@@ -258,11 +258,7 @@ FAMILIES = {
 # Changes of masks, indices and orders, which have no arithmetic to swap: (family, old, new).
 # Those of planar_root are by hand too: it is a safeguarded solver, and a change of one node
 # mostly changes the path to the same root.
-MASKS = (
-    "made_masks(\n"
-    "            self.order, degrees, self.transformer.size, self.context_dim, self.periodic\n"
-    "        )"
-)
+MASKS = "made_masks(order, degrees, self.transformer.size, self.context_dim, self.periodic)"
 BY_HAND = (
     (
         "planar",
