@@ -20,7 +20,7 @@ GRADE = re.compile(r"^nfref\.exercises\.grade\((check_\d+), (answer_\d+)\);$", r
 
 
 def marked(grade_id, **what):
-    """What nbgrader reads of a cell."""
+    """Return the metadata that nbgrader reads from a cell."""
     return {
         "nbgrader": {
             "schema_version": 3,

@@ -1,4 +1,4 @@
-"""How Sphinx makes the site: ``python -m sphinx -W docs docs/_build``."""
+"""Configure Sphinx to build the site: ``python -m sphinx -W docs docs/_build``."""
 
 import shutil
 import sys

@@ -133,7 +133,7 @@ def block_at(lines, start):
 
 
 def markdown(text):
-    """What notebooks read, of reStructuredText as the tutorials write it."""
+    """Translate the reStructuredText of the tutorials into Markdown."""
     lines, out, k = text.split("\n"), [], 0
     while k < len(lines):
         line = lines[k]
@@ -172,7 +172,7 @@ def markdown(text):
 
 
 def draws(code):
-    """Whether a cell makes the page's picture, so that it is folded."""
+    """Return whether a cell draws the page's picture; such a cell is folded."""
     return bool(re.search(r"^.*plt\.(subplots|figure|subplot_mosaic)\(", code, re.MULTILINE))
 
 
@@ -213,7 +213,7 @@ def cell(kind, source, **metadata):
 
 
 def printed_by_full_run(stem):
-    """What stands below the title of a page that has a full run."""
+    """Return the note below the title of a page that has a full run."""
     found = draw.full_run(stem)
     if not found:
         return ""

@@ -88,7 +88,7 @@ def code(text, lines):
 
 
 def short(text, paragraphs=2):
-    """What a slide has space for: the first paragraphs, and every prediction."""
+    """Return the part of a text that fits a slide: the first paragraphs and every prediction."""
     found = re.split(r"\n\s*\n(?! )(?!\.\. math)", text)  # a formula belongs to what it ends
     kept = found[:paragraphs] + [part for part in found[paragraphs:] if "**Predict.**" in part]
     return "\n\n".join(kept)

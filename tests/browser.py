@@ -151,7 +151,7 @@ class Browser:
 
 
 def complaints(event):
-    """What an event says is wrong: an error on the console, an exception, a failed request."""
+    """Return an event's complaint: an error on the console, an exception or a failed request."""
     what, details = event.get("method"), event.get("params", {})
     if what == "Runtime.consoleAPICalled" and details["type"] in ("error", "assert"):
         yield " ".join(str(part.get("value", part.get("description"))) for part in details["args"])

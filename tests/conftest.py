@@ -1,6 +1,6 @@
-"""One BLAS thread a process, and one line on the tests that did not run.
+"""Limit BLAS to one thread per process, and print one line on tests that did not run.
 
-The arrays of the tests are too small for more threads to be of use.
+More threads do not help with arrays as small as those of the tests.
 """
 
 import os
@@ -40,7 +40,7 @@ def pytest_configure():
 
 @pytest.fixture(autouse=NO_NUMBA)
 def skip_twins(monkeypatch):
-    """Where Numba is not installed, a test that asks for twins is skipped."""
+    """Skip a test that asks for twins if Numba is not installed."""
     from nfref.runtime import backends
 
     require = backends._require
@@ -53,7 +53,7 @@ def skip_twins(monkeypatch):
 
 @pytest.fixture(autouse=os.environ.get("NUMBA_ENABLE_CUDASIM") == "1")
 def patience(monkeypatch):
-    """In the simulator of CUDA a kernel takes so long that the oracle would give it up."""
+    """Raise the oracle's time limit in CUDA's simulator, where kernels are slow."""
     from nfref.oracle.instruments import guarded_calls
 
     monkeypatch.setattr(guarded_calls, "load", lambda: 30.0)

@@ -1,4 +1,4 @@
-"""What the package says of itself to those who install, cite and run it."""
+"""Check what the package says of itself to those who install, cite and run it."""
 
 import configparser
 import re

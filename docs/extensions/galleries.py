@@ -49,7 +49,7 @@ def is_page(script):
 
 
 def can_run(script):
-    """Whether the scripts that a page imports, and the data that it reads, are there."""
+    """Return whether the scripts that a page imports and the data that it reads are there."""
     code = script.read_text(encoding="utf-8")
     paths = notebooks.helpers(code, script.parent)
     with contextlib.suppress(ImportError, SystemExit):  # fetch.DataMissing ends a process
@@ -168,7 +168,7 @@ def folded(found):
 
 
 def notice(docname, executed, date, lines):
-    """What stands below the figure of a full run: when and how it ran, and what it printed."""
+    """Return the note below the figure of a full run: when and how it ran, and what it printed."""
     stem = docname.rpartition("/")[2]
     ran = (
         "The code ran when this page was built, at a small size."

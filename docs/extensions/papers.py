@@ -57,7 +57,7 @@ def used_in(paths):
 
 
 def entry(citation, found):
-    """One paper as reStructuredText."""
+    """Return one paper as reStructuredText."""
     where = citation.venue or (
         f"`arXiv:{citation.arxiv} <https://arxiv.org/abs/{citation.arxiv}"
         f"{f'v{citation.version}' if citation.version else ''}>`__"

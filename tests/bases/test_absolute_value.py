@@ -147,7 +147,7 @@ def test_the_gap_is_zero_for_a_symmetric_density():
 
 
 def test_the_gap_is_zero_where_the_guess_is_the_posterior():
-    """Of a normal N(m, v) folded at zero the log-odds of the sign are 2 m x / v, linear in x."""
+    """For |N(m, v)| the log-odds of the sign are 2 m x / v, linear in x."""
     base = nfref.GenerativeAbs(nfref.DiagonalNormal(1), hidden=())
     params = {
         "density": {"location": np.array([0.8]), "log_scale": np.log([0.6])},

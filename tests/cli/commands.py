@@ -36,7 +36,7 @@ def nfref_command(*arguments, cwd, **options):
 
 
 def succeeds(*arguments, cwd):
-    """What ``nfref ARGUMENTS`` prints in a folder: in this process, where all is imported."""
+    """Return the output of ``nfref ARGUMENTS`` in a folder, run in this process."""
     output, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="\n") for _ in range(2))
     before = os.getcwd()
     os.chdir(cwd)
@@ -120,7 +120,7 @@ def started(*arguments, cwd):
 
 
 def ended(process, timeout=60):
-    """What a command wrote; one that does not end is killed."""
+    """Return the output of a command; kill it at the timeout."""
     try:
         return process.communicate(timeout=timeout)
     finally:
@@ -128,7 +128,7 @@ def ended(process, timeout=60):
 
 
 def wait_for_an_epoch(process):
-    """Until the bar on standard error shows what it shows after the first epoch."""
+    """Wait until the bar on standard error shows the first epoch as done."""
     shown = ""
     while "validation" not in shown:
         character = process.stderr.read(1)

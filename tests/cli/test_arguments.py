@@ -199,7 +199,7 @@ OUT = ("--out", "kept.npz")
     ],
 )
 def test_bad_input(bad_files, arguments, message, monkeypatch, capsys):
-    """In this process, to save the start of sixty; the tests below go through the command."""
+    """Run in this process, which saves sixty starts; the tests below run the command."""
     monkeypatch.chdir(bad_files)
     before = content_of(bad_files)
     assert main(list(map(str, arguments))) == 2

@@ -99,7 +99,7 @@ def test_two_workers_give_the_bits_of_one_process(folder, cluster, expected):
 
 @pytest.mark.thorough
 def test_a_worker_that_is_killed_on_the_way_changes_nothing(folder, cluster, expected):
-    """One that is in the middle of a file dies by kill -9; what it had is done again."""
+    """Kill a worker by kill -9 in the middle of a file: another repeats its work."""
     with distributed.Client(cluster, set_as_default=False) as client:
         pids = client.run(os.getpid)
     process = subprocess.Popen(

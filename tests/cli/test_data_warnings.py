@@ -1,4 +1,4 @@
-"""What ``nfref fit`` says about data and about what it found."""
+"""Check what ``nfref fit`` says about data and about what it found."""
 
 import numpy as np
 import pytest

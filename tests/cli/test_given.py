@@ -34,7 +34,7 @@ def with_gaps(data, share=0.1, seed=1):
 
 @pytest.fixture(scope="module", autouse=True)
 def fewer_rounds():
-    """Of filling, which the tests of the estimator look at."""
+    """Fill gaps in fewer rounds; the tests of the estimator check the full number."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nfref.tables.fitting.gaps.ROUNDS", 1)
         yield

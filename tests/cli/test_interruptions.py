@@ -56,7 +56,7 @@ def training(*arguments, cwd):
 
 
 def message_of(path):
-    """How the training of the one flow in a model file ended."""
+    """Return how the training of the one flow in a model file ended."""
     return load_model(path).info["fit"]["candidates"][0]["message"]
 
 
@@ -91,7 +91,7 @@ def test_signals_end_a_fit_and_keep_the_best(folder, signals):
 
 
 def test_an_interrupt_that_python_drops_ends_the_fit_after_the_epoch(folder):
-    """What is raised while an object is finalised is printed and goes nowhere."""
+    """Python prints and drops an exception that is raised while it finalises an object."""
     code = """if True:
         import signal, sys
         import nfref_command

@@ -62,7 +62,7 @@ def test_nan_is_told_from_minus_infinity(tmp_path):
 
 
 def test_cells_of_rounded_values(tmp_path):
-    """One column of one decimal has a cell's probability, by scipy's normal law."""
+    """A column of one decimal scores its cell's probability, by scipy's normal law."""
     rows = np.round(np.random.default_rng(0).normal(5, 0.3, (400, 1)), 1)
     model = nfref.FlowDensity("gaussian", random_state=0).fit(rows)
     model.save(tmp_path / "m.npz")

@@ -142,7 +142,7 @@ def test_a_checkpoint_of_another_search_is_refused(folder, capsys):
 
 @pytest.mark.thorough
 def test_a_search_goes_on_with_more_epochs(folder):
-    """To the bits that it has from the start with these."""
+    """The bits are those of a search that has these epochs from the start."""
     assert main([*FIT, "--out", "m.npz", "--checkpoint", "c.npz"]) == 0
     more = [*FIT[:-2], "5", "--quiet"]
     assert main([*more, "--out", "m.npz", "--resume", "c.npz"]) == 0

@@ -61,7 +61,7 @@ def test_more_rows_tell_more_and_either_side_is_atypical():
 
 
 def test_other_rows_of_the_same_mean_pass():
-    """What the module warns of: on a sphere of radius sqrt(D), a single point is typical."""
+    """On a sphere of radius sqrt(D) a single point is typical; the module warns of it."""
     point = np.zeros((1, DIM))
     point[0, 0] = np.sqrt(DIM)
     found = diagnostics.typicality_test(

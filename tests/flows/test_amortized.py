@@ -66,7 +66,7 @@ def test_a_class_costs_one_call(subject, monkeypatch):
 
 
 def test_rows_of_one_context_have_gradients_of_their_own(subject):
-    """By central differences; the same context in two rows does not mix them."""
+    """Compare with central differences; two rows of the same context do not mix."""
     flow, params = subject
     rows = np.random.default_rng(5).standard_normal((3, 2))
     context = np.array([[0.4], [0.4], [-1.0]])

@@ -70,7 +70,7 @@ test_contract = contract_test(CONTRACT)
 
 
 def connected(masks):
-    """Which inputs have a path to which outputs."""
+    """Return the inputs that have a path to each output."""
     paths = masks[0].astype(int)
     for mask in masks[1:]:
         paths = ((paths @ mask.astype(int)) > 0).astype(int)

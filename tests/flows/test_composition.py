@@ -98,7 +98,7 @@ def test_inverting_a_chain_is_chaining_the_inverses_backwards():
 
 @pytest.mark.parametrize("direction", [1, -1])
 def test_members_are_the_flow_taken_apart(direction):
-    """One after the other they are the whole, through chains, Invert and OnFirst."""
+    """Members in sequence equal the whole, through chains, Invert and OnFirst."""
     rng = np.random.default_rng(4)
     inner = nfref.Chain([nfref.Invert(nfref.ElementwiseAffine(2)), nfref.LULinear(2)])
     flow = nfref.Chain([nfref.OnFirst(inner, 3), nfref.Invert(nfref.Chain(parts(rng)[0]))])

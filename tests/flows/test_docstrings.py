@@ -1,4 +1,4 @@
-"""What ``help`` shows: parameters with the defaults they have, examples that print what they do."""
+"""Check ``help``: parameters show their defaults, and examples print what they show."""
 
 import dataclasses
 import doctest

@@ -179,7 +179,7 @@ def test_gradient_of_the_exact_likelihood():
 
 @pytest.mark.thorough
 def test_starts_as_the_identity_and_the_oracle_says_what_it_is_later():
-    """At the start a flow; at any other parameters not, and the row that says so is named."""
+    """The start is a flow, other parameters are not; the report names the failing property."""
     flow = small()
     start = flow.init(np.random.default_rng(0))
     x = np.random.default_rng(1).standard_normal((5, 2))
@@ -212,7 +212,7 @@ def test_dtype():
 
 
 def test_the_gradient_of_the_loss_is_that_of_the_likelihood_and_the_penalty():
-    """With D probes, and by parts: at the start, where decoder and encoder are inverses."""
+    """Check with D probes, and by parts: at the start decoder and encoder are inverses."""
     flow = small()
     density = nfref.Density(nfref.Chain((flow, nfref.ElementwiseAffine(2))))
     rng = np.random.default_rng(8)

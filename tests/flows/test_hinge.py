@@ -59,7 +59,7 @@ def test_location_goes_to_shift_and_equal_slopes_are_affine():
 
 
 def test_the_inverse_is_a_hinge():
-    """With slopes 1/L and 1/R and width sqrt(L R) width, up to where its middle lies."""
+    """Its slopes are 1/L and 1/R, its width is sqrt(L R) width, and its centre is shifted."""
     location, shift = np.array([0.3]), np.array([-1.1])
     log_left, log_right, log_width = np.array([-0.7]), np.array([1.3]), np.array([0.2])
     z = np.linspace(-5, 5, 41)[:, None]

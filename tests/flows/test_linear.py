@@ -15,7 +15,7 @@ PIVOTS = ((2, 0, 3, 1), (1, -1, 1, 1))  # a 4-cycle: determinant > 0
 
 
 def random_matrix(dim):
-    """Of negative determinant, and not near singular."""
+    """Return a matrix of negative determinant that is well conditioned."""
     rng = np.random.default_rng(dim)
     rotation, _ = np.linalg.qr(rng.standard_normal((dim, dim)))
     matrix = rotation * rng.uniform(1.2, 2, dim)

@@ -115,7 +115,7 @@ CLOSE = {"NAF": 1e-12, "UMNN": 1e-6}
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_density_of_a_line_integrates_to_one(name):
-    """From the far end to the far end of what the base gives any weight to."""
+    """Integrate over the whole range to which the base gives weight."""
     flow = FLOWS[name]
     params = random_params(flow, np.random.default_rng(3))
     ends, _ = flow.forward(params, np.array([[-9.0], [9.0]]))

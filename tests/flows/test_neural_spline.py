@@ -76,7 +76,7 @@ def test_couplings_change_every_coordinate_by_turns():
 
 
 def test_its_density_integrates_to_one():
-    """On a grid within the splines; outside, the density is the standard normal's."""
+    """Integrate on a grid within the splines; outside, the density is the standard normal's."""
     for coupling in (False, True):
         flow = nfref.NSF(2, 2, (5,), 4, coupling, activation="tanh", bound=5.0)
         params = random_params(flow, np.random.default_rng(2), size=0.7)

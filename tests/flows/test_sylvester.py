@@ -208,7 +208,7 @@ def test_only_upper_triangles_count():
 
 @pytest.mark.parametrize("kind", sylvester.KINDS)
 def test_each_context_row_has_its_own_map(kind):
-    """With a context, a row is mapped by the plain layer with that row's parameters."""
+    """A row equals one mapped by the plain layer with that row's parameters."""
     rng = np.random.default_rng(1)
     flow, plain = (nfref.SylvesterLayer(3, kind, context_dim=c) for c in (2, 0))
     params = random_params(flow, rng)
@@ -380,7 +380,7 @@ def test_root_against_fifty_digits(m, size):
 
 @pytest.mark.parametrize("n", [None, 4])
 def test_gradient_of_the_root(n):
-    """By t it is the implicit function theorem's R2 (I + R1 diag(tanh') R2)^-1; all by differences.
+    """The gradient in t is R2 (I + R1 diag(tanh') R2)^-1; all are compared with differences.
 
     The slack moves with r1 and r2, as it does in the flow.
     """

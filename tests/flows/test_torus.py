@@ -110,9 +110,9 @@ every_base = pytest.mark.parametrize(
 @every_base
 @every_flow
 def test_density_on_the_torus_integrates_to_one(flow, base):
-    """By the trapezoid, which converges exponentially where all is smooth across the seam.
+    """Integrate by the trapezoid, which converges exponentially if all is smooth across the seam.
 
-    Splines have kinks of the second derivative at their knots, where it converges like h^3.
+    At their knots splines have kinks of the second derivative; there it converges like h^3.
     """
     log_prob = log_density(flow, base, random_params(flow, np.random.default_rng(1), 0.5))
     smooth = "spline" not in next(name for name, other in FLOWS.items() if other is flow)
@@ -142,7 +142,7 @@ def test_density_has_no_seam(flow, base):
 
 
 def test_without_periodic_there_is_a_seam():
-    """What the option is for: a network that reads angles as numbers tears the torus open."""
+    """A network that reads angles as plain numbers tears the torus open."""
     flow = nfref.MADE(2, (8,), nfref.MoebiusCircle(4), order=(0, 1))
     log_prob = log_density(flow, box(2), random_params(flow, np.random.default_rng(2)))
     left, right = np.array([[np.pi - 1e-9, 0.3]]), np.array([[-np.pi + 1e-9, 0.3]])
@@ -341,7 +341,7 @@ def test_the_option_reaches_every_layer():
 
 
 def test_descriptions_come_back():
-    """What model files hold of a flow: its angles, its kinds of maps, the bases side by side."""
+    """Model files hold a flow's angles, its kinds of maps and the bases side by side."""
     kinds = nfref.ByCoordinate([nfref.MoebiusCircle(3), nfref.Affine()])
     density = nfref.Density(
         nfref.MAF(2, 2, (4,), transformer=kinds, periodic=(0,)),

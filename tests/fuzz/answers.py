@@ -262,7 +262,7 @@ def run(folder, arguments):
 
 
 def check(arguments, content, name):
-    """That what was written is what was asked for."""
+    """Check that the output is what the arguments asked for."""
     if arguments[0] == "report":
         require(content.rstrip().endswith(b"</html>"), "a page that does not end")
     elif not name.endswith(".parquet"):

@@ -1,4 +1,4 @@
-"""One case of an attack: what is done, how it may end, and how that is watched."""
+"""Run one case of an attack, and watch that it ends in an allowed way."""
 
 import contextlib
 import io

@@ -70,7 +70,7 @@ def run(folder, rng, way, text):
 
 @contextlib.contextmanager
 def address_of(way, text, rng):
-    """Where something listens, or nothing does."""
+    """Return an address where something listens, or nothing does."""
     if way == "text":
         yield text
         return

@@ -226,7 +226,7 @@ def fit(folder, rng, library, kinds):
 
 
 def check_types(X, drawn, names):
-    """That labels and counts come back with their types."""
+    """Check that labels and counts come back with their types."""
     import narwhals
 
     was, found = (narwhals.from_native(frame, eager_only=True) for frame in (X, drawn))

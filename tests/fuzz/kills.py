@@ -69,7 +69,7 @@ def table(folder):
 
 
 def epochs(path):
-    """How many epochs of all flows a checkpoint knows; 0 where there is none."""
+    """Return the number of epochs of all flows in a checkpoint; 0 without one."""
 
     def count(part):
         if isinstance(part, dict):
@@ -83,7 +83,7 @@ def epochs(path):
 
 
 def wait_for(number, process, path):
-    """Until a checkpoint knows so many epochs, or the process ends."""
+    """Wait until a checkpoint has ``number`` epochs, or the process ends."""
     began = time.monotonic()
     while epochs(path) < number and process.poll() is None:
         require(time.monotonic() - began < case.SECONDS, f"no checkpoint of {number} epochs")
@@ -91,7 +91,7 @@ def wait_for(number, process, path):
 
 
 def ended(process):
-    """What it wrote on standard error, where no traceback may be."""
+    """Return what the process wrote on standard error; it must hold no traceback."""
     try:
         _, errors = process.communicate(timeout=case.SECONDS)
     finally:

@@ -140,7 +140,7 @@ def read_checkpoint(path):
 
 
 def outcome(path, arrays, same, reader=load_model):
-    """How reading ends; with ``same`` only what was written may come out."""
+    """Return how reading ends; with ``same`` only what was written may come out."""
     tracemalloc.start()
     try:
         with warnings.catch_warnings():

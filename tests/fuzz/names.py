@@ -80,7 +80,7 @@ def name_of(rng):
 
 
 def is_good(name):
-    """As a name has to be, in words of its own."""
+    """Return whether a name is allowed, by an independent formulation of the rule."""
     return (
         name.strip() == name != ""
         and "\0" not in name

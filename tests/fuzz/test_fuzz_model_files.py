@@ -117,7 +117,7 @@ def test_references_to_arrays(which, data):
 @FUZZ
 @given(st.integers(len(FLOWS), CHECKPOINT - 1), st.data())
 def test_arrays_of_other_numbers(which, data):
-    """Of the right shapes: weights, spreads and factors that are none."""
+    """Arrays have the right shapes; weights, spreads and factors in them are invalid."""
     _, header, arrays = whole(which)
     name = data.draw(st.sampled_from(sorted(arrays)))
     number = data.draw(st.one_of(st.floats(), st.sampled_from([0.0, -1.0, 1e300, 1e-300])))

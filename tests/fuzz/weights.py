@@ -1,6 +1,6 @@
-"""What rows count, of any size and kind: in Python and as a column of a file.
+"""Attack the weights of rows, of any size and kind: in Python and as a column of a file.
 
-Multiplied by any number, weights say the same.
+Weights multiplied by any number mean the same.
 """
 
 import numpy as np
@@ -113,7 +113,7 @@ def in_python(folder, rng, kind, exponent):
 
 
 def check_score(model, x, weight, plain):
-    """That a mean with weights is that mean, or one line says what they are."""
+    """Check that the mean is the weighted mean, or that one line describes the weights."""
     try:
         found = model.score(x, sample_weight=weight)
     except (ValueError, TypeError) as error:

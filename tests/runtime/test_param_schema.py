@@ -276,7 +276,7 @@ def test_parameters_of_bases_are_compared(make):
 
 
 def test_a_flow_without_init_is_left_alone():
-    """Its parameters cannot be known, so that none are refused."""
+    """Its parameters cannot be known, so none are refused."""
 
     class Shift(nfref.Flow):
         dim = 2
@@ -296,7 +296,7 @@ def test_a_flow_without_init_is_left_alone():
 
 
 def test_a_base_has_to_be_one():
-    """What only looks like a base has no known parameters."""
+    """An object that only looks like a base has no known parameters."""
 
     class Lookalike:
         dim = 2

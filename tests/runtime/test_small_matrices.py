@@ -40,7 +40,7 @@ def inverse(matrices):
 
 
 def exact_log_abs_det(matrix):
-    """By elimination in rational numbers."""
+    """Eliminate in rational numbers."""
     rows = [[Fraction(float(entry)) for entry in row] for row in matrix]
     det = Fraction(1)
     for k in range(len(rows)):

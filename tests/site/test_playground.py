@@ -100,7 +100,7 @@ needs_chromium = pytest.mark.skipif(not shutil.which("chromium"), reason="no chr
 
 
 def in_chromium(page, folder):
-    """What a page leaves in ``<pre id="found">``; a message on the console is a failure."""
+    """Return the text of ``<pre id="found">``; a message on the console is a failure."""
     done = subprocess.run(
         [
             "chromium",
@@ -133,7 +133,7 @@ def numbers(node):
 
 
 def golden():
-    """By name: the (flow, parameters) of each step of ``forward``, rows, and their truths."""
+    """Return by name the (flow, parameters) of each step of ``forward``, rows, and their truths."""
     read = {}
     for name in NAMES:
         vector = json.loads((VECTORS / f"{name}.json").read_text(encoding="utf-8"))

@@ -94,7 +94,7 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
 
 @pytest.mark.peers
 def test_the_code_about_other_libraries_runs(tmp_path):
-    """In a process of its own, as it changes settings of those libraries and of Python."""
+    """Run in a process of its own; the code changes settings of those libraries and of Python."""
     subprocess.run(
         [sys.executable, "-c", "\n".join(blocks_to_run(PEERS))], cwd=tmp_path, check=True
     )
@@ -155,7 +155,7 @@ def test_every_statement_has_its_page():
 
 
 def test_numbers_of_the_table_of_systems_stand_on_their_pages():
-    """In the text of the page or among what its full run printed, as near as another run comes."""
+    """Look in the page's text and its full run's output; another run may differ slightly."""
     with (DOCS / "survey.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) >= 40

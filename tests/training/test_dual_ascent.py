@@ -64,7 +64,7 @@ def test_an_expansion_is_the_best_for_its_centre_and_width(dim):
 
 @pytest.mark.parametrize("dim", [1, 3])
 def test_the_rule_of_the_paper(dim):
-    """In the letters of the program that follows it: beta' = -G / H, cut off, and alpha."""
+    """Use the paper's program in its letters: beta' = -G / H, clipped, and alpha."""
     rng = np.random.default_rng(dim)
     z, centre = rng.normal(0.4, 0.7, (300, dim)), rng.standard_normal(dim)
     n_p = 15
@@ -157,7 +157,7 @@ def test_neither_kind_alone_lets_it_fall(options):
 
 
 def test_the_curve_is_the_likelihood_of_the_density(found):
-    """With every number of maps, the chain says of the rows what the curve says."""
+    """With any number of maps, the chain's likelihood of the rows is the curve's."""
     x = eight(1500, 0)
     for maps in (0, 1, 17, found.maps):
         density, params = found.after(maps)

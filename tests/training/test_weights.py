@@ -11,7 +11,7 @@ from tests.training.cases import fit, normal, rows
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("flow", [nfref.MAF(2, 2, (8,)), nfref.NSF(2, 1, (8,), 4)])
 def test_whole_weights_are_repeated_rows(backend, flow):
-    """With one batch of all rows: the same steps, in float64 to rounding."""
+    """One batch of all rows takes the same steps, in float64 to rounding."""
     density = nfref.Density(flow)
     params, x = density.init(np.random.default_rng(0)), rows(60)
     weight = np.arange(60) % 2 + 3 * (x[:, 0] > 3)

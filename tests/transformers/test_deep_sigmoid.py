@@ -77,7 +77,7 @@ def test_far_out_the_flattest_unit_is_all():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scale", [0, 1, 5, 30])
 def test_roots_for_any_z(scale, dtype):
-    """From 1e-9 to 1e30: F(x) = z up to rounding, and x between its ends."""
+    """For z from 1e-9 to 1e30: F(x) = z up to rounding, and x lies between its ends."""
     transformer, rng = DeepSigmoid(6), np.random.default_rng(1)
     z = np.concatenate([size * rng.standard_normal(200) for size in (1e-9, 1, 30, 1e6, 1e30)])
     z = z.astype(dtype)
@@ -135,7 +135,7 @@ def test_gradients_far_out_are_finite():
 
 
 def test_units_that_would_be_alike_are_told_apart():
-    """At raw 0 every unit has a gradient of its own; the map is near the identity."""
+    """Every unit has a gradient of its own at raw 0; the map is near the identity."""
     transformer, x = DeepSigmoid(6), np.linspace(-3, 4, 7)
     raw = np.zeros((transformer.size, len(x)))
     z, log_slope = transformer.inverse(x, transformer.constrain(raw))

@@ -135,7 +135,7 @@ def test_the_seam(direction):
 
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 def test_gradients_against_finite_differences(direction):
-    """In the angle and in every raw number; of the value and of the log-slope; and once more."""
+    """Differentiate value and log-slope in the angle and every raw number, twice."""
     transformer, raw, _ = drawn(3, 6)
     at = np.random.default_rng(6).uniform(-3, 3, 6)
 

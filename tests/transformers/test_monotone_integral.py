@@ -49,7 +49,7 @@ def test_nodes_bring_the_sum_to_the_integral():
 
 @pytest.mark.parametrize("nodes, bound", [(8, 1.0), (16, 2.0)])
 def test_the_log_slope_is_that_of_the_sum(nodes, bound):
-    """By mpmath's derivative of the sum, where it is not yet that of the integral."""
+    """Compare with mpmath's derivative of the sum, even if the sum is not yet the integral."""
     transformer, x = MonotoneIntegral(2, nodes, bound), np.array([-50.0, -0.9, 0.4])
     raw = numbers(transformer, len(x), seed=2)
     h = transformer.constrain(raw)

@@ -33,16 +33,16 @@ def act(transformer, direction, v, raw):
 
 
 def derivatives(transformer, direction, v, raw, output):
-    """What one output, the value (0) or the log-slope (1), has for derivatives, row by row."""
+    """Return the derivatives, row by row, of one output: value (0) or log-slope (1)."""
     return autograd.grad(lambda both: anp.sum(act(transformer, direction, *both)[output]))((v, raw))
 
 
 def response(transformer, direction, v, raw, eps):
-    """How far one rounding error of each number that goes in moves value and log-slope.
+    """Return how far a rounding error of each input moves value and log-slope.
 
-    To first order, with everything in float64. A number below the size of the interval, or a raw
-    number below 1, is moved by what is one rounding error there: knots are sums of that size. So
-    is the value.
+    The answer is first order, computed in float64. An input below the size of the interval, or a
+    raw number below 1, moves by the rounding error at that size, since knots are sums of that size.
+    So does the value.
     """
     v, raw = v.astype(np.float64), raw.astype(np.float64)
     size = np.maximum(np.abs(v), transformer.bound)
@@ -159,7 +159,7 @@ def test_monotone(tails, scale, dtype):
 
 @pytest.mark.parametrize("tails", TAILS)
 def test_induced_density_has_mass_one(tails):
-    """Under a normal latent and linear tails; under a uniform one on the circle."""
+    """The latent is normal for linear tails and uniform on the circle."""
     transformer = RationalQuadratic(tails=tails)
     raw = raw_numbers(transformer, 1.5, 40)
     nodes, weights = np.polynomial.legendre.leggauss(40)
@@ -188,7 +188,7 @@ def test_induced_density_has_mass_one(tails):
 @pytest.mark.parametrize("output", [0, 1])
 @pytest.mark.parametrize("tails", TAILS)
 def test_gradients_against_differences(tails, output, direction):
-    """Of the argument and of every raw number, in one batch of rows inside and in both tails."""
+    """Differentiate in the argument and every raw number, inside and in both tails."""
     transformer, rng = RationalQuadratic(bins=4, tails=tails), np.random.default_rng(3)
     raw = rng.standard_normal((transformer.size, 60))
     v = rng.uniform(-1.5, 1.5, 60) * transformer.bound
@@ -196,7 +196,7 @@ def test_gradients_against_differences(tails, output, direction):
     step = 2.0**-10
 
     def difference(move):
-        """To sixth order in the step."""
+        """Return a difference quotient of sixth order in the step."""
 
         def central(h):
             above, below = (

@@ -1,4 +1,4 @@
-"""What pages say of their full runs is what these printed, which is kept beside the figure."""
+"""Compare what pages say of their full runs with the printed output, kept beside the figure."""
 
 import re
 
@@ -46,7 +46,7 @@ def test_numbers_of_a_page_are_those_of_its_full_run(name):
 
 
 def test_every_page_with_two_runs_has_a_full_one():
-    """And what is given as such stands on its page."""
+    """Check also that the quoted output stands on its page."""
     assert set(PAGES) == {
         script.stem
         for _, script in notebooks.pages()

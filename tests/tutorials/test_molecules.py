@@ -127,7 +127,7 @@ def network(channels=5):
 
 
 def test_the_network_is_the_sum_over_relations():
-    """One atom after the other, in loops; and an atom's name makes no difference."""
+    """Compare with loops over atoms; renaming atoms makes no difference."""
     params, (types, bonds) = network(), graphs()[0]
     own = np.eye(_graphs.STOP)[types]
     for k, weight in enumerate(params):

@@ -97,7 +97,7 @@ def test_the_reading_of_comments():
 
 @pytest.mark.parametrize("script", PAGES)
 def test_a_notebook_is_whole(script):
-    """Its code is Python, its texts are no reStructuredText, and it stands alone."""
+    """Its code is Python, its texts hold no reStructuredText, and it needs no other file."""
     made = notebooks.notebook(script)
     json.dumps(made)
     assert len({cell["id"] for cell in made["cells"]}) == len(made["cells"])

@@ -19,7 +19,7 @@ PAGES = sorted((ROOT / "tutorials" / "truths").glob("[!_]*.py"))
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_claims_of_a_full_run(page, tmp_path):
-    """What the pages assert of their committed figures: a minute of one core each."""
+    """Check what the pages assert of their committed figures: a minute of one core each."""
     done = subprocess.run(
         [sys.executable, str(page), "--full"],
         cwd=tmp_path,

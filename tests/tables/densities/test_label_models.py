@@ -40,7 +40,7 @@ def test_without_hidden_units_it_is_logistic_regression():
 
 
 def test_hidden_units_are_at_a_mode():
-    """Where the posterior has no slope: by differences of it along random directions."""
+    """The posterior's slope is zero there, by differences along random directions."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((80, 2))
     label = (x[:, 0] * x[:, 1] > 0).astype(int)
@@ -63,7 +63,7 @@ def test_hidden_units_are_at_a_mode():
 
 
 def test_a_tree_takes_the_question_that_gains_most(monkeypatch):
-    """One of one question, against all questions there are, by the formulas of Newton's step."""
+    """Compare a tree of one question with all questions, by the formulas of Newton's step."""
     monkeypatch.setattr(label_models, "EDGES", 100)
     rng = np.random.default_rng(0)
     x, weight = rng.standard_normal((60, 3)), rng.uniform(0.5, 2.0, 60)
@@ -198,7 +198,7 @@ def test_members_are_pooled_by_their_mean_and_their_product(model):
 
 @pytest.mark.parametrize("sure, power", [(0.5, 2.0), (1.0, 1.0), (2.0, 1.0)])
 def test_a_pool_that_is_not_sure_enough_becomes_surer(sure, power):
-    """Of many rows whose odds are a power of the true ones; never less sure."""
+    """The odds of many rows are a power of the true odds; the pool never becomes less sure."""
     rng = np.random.default_rng(0)
     odds = rng.standard_normal((20_000, 3))
     label = np.argmax(odds + rng.gumbel(size=odds.shape), axis=1)

@@ -120,7 +120,7 @@ def test_copies_and_constant_columns_are_survived():
 
 
 def test_covariances_are_the_likeliest_under_the_prior():
-    """Where EM ends they solve (n_k + v) S_k = n_k C_k + v S_0, with n, C and S_0 computed anew."""
+    """At EM's end they solve (n_k + v) S_k = n_k C_k + v S_0, with n, C and S_0 recomputed."""
     rng = np.random.default_rng(20)
     x = known_mixture(rng, 200)[0]
     x = (x - np.mean(x, axis=0)) / np.std(x, axis=0)
@@ -146,7 +146,7 @@ def test_covariances_are_the_likeliest_under_the_prior():
 
 
 def test_components_of_few_rows_do_not_ruin_new_rows():
-    """Of twelve components for 100 rows in three columns."""
+    """Fit twelve components to 100 rows in three columns."""
     rng = np.random.default_rng(21)
     x, new = rng.standard_normal((2, 100, 3))
     by_prior, by_likelihood = (

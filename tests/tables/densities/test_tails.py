@@ -42,7 +42,7 @@ def mixed(rng, n, dim):
     ],
 )
 def test_few_rows_are_never_worse_than_the_gaussian(rows, dim):
-    """Of normal rows, for which nothing is better: by no more than a standard error."""
+    """On normal rows, where nothing is better, the loss is at most one standard error."""
     gains, errors = [], []
     for seed in range(4):
         rng = np.random.default_rng([seed, rows])
@@ -155,7 +155,7 @@ def test_no_row_costs_more_than_the_widest_member():
 
 
 def test_what_is_drawn_is_as_far_out_as_the_density_says():
-    """Of few rows, where the wide density weighs most: each column by its closed form."""
+    """With few rows the wide density weighs most; each column has a closed form."""
     x = mixed(np.random.default_rng(4), 60, 2)
     model = nfref.FlowDensity("mixture", **FEW).fit(x)
     rows = model.sample(20_000, random_state=1)

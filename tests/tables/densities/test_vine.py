@@ -49,7 +49,7 @@ def test_it_comes_near_the_true_density(rows):
 
 
 def test_its_mass_is_1_and_its_samples_are_its_own(rows):
-    """By importance sampling from a law that is wider, and by entropy."""
+    """Check by importance sampling from a wider law, and by entropy."""
     member, wide = Vine.fit(rows[:300, :2]), stats.t(3, scale=3)
     x = wide.rvs((100_000, 2), random_state=0)
     ratio = np.exp(member.log_prob(x) - wide.logpdf(x).sum(axis=1))

@@ -42,7 +42,7 @@ def test_scikit_learn_of_flows(estimator, check):
 
 
 def test_whole_weights_are_repeated_rows_and_their_order_is_none():
-    """To the same bits: both are the same distinct rows with the same weights."""
+    """The bits agree: both are the same distinct rows with the same weights."""
     rng = np.random.default_rng(1)
     x, weight = rows(), rng.integers(0, 4, 400)
     repeated = np.repeat(x, weight, axis=0)

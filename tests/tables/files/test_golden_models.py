@@ -39,7 +39,7 @@ def scores_of(name):
 
 
 def holds(found, written):
-    """Whether a description is the one that was written; newer versions may know more fields."""
+    """Return whether a description is the one written; newer versions may have more fields."""
     if isinstance(written, dict):
         return isinstance(found, dict) and all(
             key in found and holds(found[key], value) for key, value in written.items()

@@ -383,7 +383,7 @@ def test_versions(saved):
 
 
 def test_a_file_of_the_time_before_version_1(saved):
-    """What development versions wrote: the same first version, and none of its content."""
+    """Development versions wrote the same first version, but none of its content."""
     path, _, _ = saved
 
     def change(arrays):

@@ -110,7 +110,7 @@ def test_reordered_factor():
 
 @pytest.mark.parametrize("observed", [[], [1], [0, 2], [0, 1, 2]])
 def test_closed_form_marginals_are_integrals(observed):
-    """Of one and two columns by quadrature, of all by the density, of none 1."""
+    """Integrate one and two columns by quadrature, all by the density; no column gives 1."""
     pool, observed = closed_forms(), np.array(observed, int)
     near = ClosedForm.proposal_for(pool, np.random.default_rng(0))
     assert near.is_exact
@@ -224,7 +224,7 @@ def test_missing_labels_are_summed_over(mixed):
 
 
 def test_missing_counts_are_summed_over(mixed):
-    """By draws, within the standard error."""
+    """Compare with a mean over samples, within the standard error."""
     data, model = mixed
     rows = data.iloc[:10].copy()
     parts = [model.score_samples(rows.assign(count=float(k))) for k in range(80)]
@@ -474,7 +474,7 @@ def test_conditions_that_the_command_refuses(mixed, tmp_path, monkeypatch, capsy
     ],
 )
 def test_flows_of_one_order_have_exact_marginals_of_their_first_columns(flow):
-    """By quadrature over the last column; an earlier one takes a grid, two of them draws."""
+    """Integrate the last column by quadrature; an earlier one needs a grid, two of them samples."""
     model = nfref.FlowDensity(flow, members=1, epochs=5, learning_rate=3e-3, random_state=0).fit(
         curve(400)
     )

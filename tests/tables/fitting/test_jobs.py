@@ -34,7 +34,7 @@ def test_processes_and_threads_give_the_bits_of_one(expected, by):
 
 @pytest.mark.thorough
 def test_a_context_says_how_many_at_once(expected, monkeypatch):
-    """Without n_jobs it is what ``parallel_config`` says."""
+    """Without n_jobs, ``parallel_config`` sets it."""
     from nfref.tables.fitting import flow_search
 
     told, old = [], flow_search._FlowSearch._train_in_processes

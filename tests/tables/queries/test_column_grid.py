@@ -1,4 +1,4 @@
-"""One column given the others, on grids: against mixtures known exactly, quadrature and draws."""
+"""Compare one column given the others, on grids, with exact mixtures, quadrature and samples."""
 
 import numpy as np
 import pytest
@@ -183,7 +183,7 @@ def test_ranks_on_a_lattice_are_randomised_in_its_cells():
 
 
 def test_quantiles_on_a_lattice_are_the_least_points_that_reach_their_levels():
-    """As of counts; and a value with a cell to itself is met exactly."""
+    """The quantiles are those of counts; a value with a cell of its own is met exactly."""
     rng = np.random.default_rng(1)
     x = rng.standard_normal((400, 3))
     x[:, 1] = np.round(x[:, 0] + x[:, 1])

@@ -43,7 +43,7 @@ def mixture(dim, components=3, seed=0):
 
 
 def test_conditional_of_a_gaussian():
-    """By the inverse of the covariance: the precision's blocks say the same."""
+    """Compare with the inverse covariance: the precision's blocks give the same."""
     rng = np.random.default_rng(0)
     mean, factor = rng.standard_normal(4), np.tril(rng.standard_normal((4, 4))) + 3 * np.eye(4)
     precision = np.linalg.inv(factor @ factor.T)
@@ -56,7 +56,7 @@ def test_conditional_of_a_gaussian():
 
 
 def test_mixture_regression_is_the_joint_over_its_marginal():
-    """Its components and gates add up to the same; it integrates to one."""
+    """Components and gates add up to the ratio, which integrates to one."""
     joint, rng = mixture(3), np.random.default_rng(1)
     member = MixtureRegression(joint, rng.standard_normal((2, 3)))
     context = rng.standard_normal((5, 3))

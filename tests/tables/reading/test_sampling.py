@@ -31,7 +31,7 @@ def test_it_does_not_depend_on_how_rows_are_cut(total, most):
 
 
 def test_the_rows_kept_are_those_of_the_lowest_keys():
-    """By keys worked out one row at a time with Python's integers."""
+    """Compute the keys one row at a time with Python's integers."""
     mask = 2**64 - 1
 
     def mix(bits):

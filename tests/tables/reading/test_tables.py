@@ -461,7 +461,7 @@ def test_unwritable_places(tmp_path):
 
 
 def test_text_where_a_column_holds_it(tmp_path):
-    """Its places in the order of first appearance, and blank cells are missing as anywhere."""
+    """Categories keep the order of first appearance; blank cells are missing as elsewhere."""
     from nfref.tables.reading import read_quietly
 
     path = written(tmp_path, "t.csv", 'town,a\nRome,1\n"New York, NY",2\n Rome ,3\n')
@@ -571,7 +571,7 @@ def test_names_with_line_breaks(tmp_path, names):
 
 
 def test_a_parquet_that_holds_fewer_rows_than_it_says_is_refused(tmp_path, monkeypatch):
-    """Of a damaged one pyarrow may give no rows and no error."""
+    """For a damaged file pyarrow may return no rows and no error."""
     from pyarrow import parquet
 
     pd = pytest.importorskip("pandas")

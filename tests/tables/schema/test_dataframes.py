@@ -1,4 +1,4 @@
-"""What the columns of DataFrames are taken for, and the types in which they come back."""
+"""Check how DataFrame columns are interpreted, and the types in which they come back."""
 
 import datetime
 import re
@@ -283,7 +283,7 @@ def test_polars():
 
 @pytest.fixture
 def one_round(monkeypatch):
-    """Of filling gaps, which other tests look at."""
+    """Fill gaps in one round; other tests check the rest."""
     monkeypatch.setattr("nfref.tables.fitting.gaps.ROUNDS", 1)
 
 

@@ -130,7 +130,7 @@ def gauge(rng, n):
 
 
 def test_values_that_come_again_are_no_gain():
-    """As near to the truth on rows, as probabilities of cells, as if no row came again."""
+    """Scores of rows, as probabilities of cells, are as near to the truth as without repeats."""
     rng = np.random.default_rng(0)
     x, new = gauge(rng, 1500), gauge(rng, 3000)
     density = nfref.FlowDensity("mixture", random_state=0).fit(x)
