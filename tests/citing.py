@@ -52,7 +52,7 @@ KEY = re.compile(
     r"(?: v(?P<version>\d+)\b|(?P<place>"
     rf"(?=(?:,? \d{{4}})?(?: \([^()]*\))?(?:, arXiv:[\d.]+)?,? (?:{WORD}) {LABEL})))?"
 )
-# Anything that looks like a place, however it is written; PLACE has to read all of it.
+# Anything that looks like a place, in any spelling; PLACE has to read all of it.
 SUSPECT = re.compile(
     r"(?i:\b(?:eqs?\.?|eqns?\.?|equations?)) ?\(?\d|(?i:\bappendi(?:x|ces)) [A-Z]\b"
     r"|(?i:\b(?:sections?|sec\.|algorithms?|theorems?|thm\.|lemma|proposition|tables?|tab\."

@@ -57,7 +57,7 @@ def angles(base):
 
 
 def scipy_log_prob(base, params, z):
-    """The same density, said by scipy.stats."""
+    """Return the same log-density by scipy.stats."""
     name = type(base).__name__
     if name == "StandardNormal":
         return stats.norm.logpdf(z).sum(axis=1)
@@ -274,7 +274,7 @@ def test_far_tails_stay_finite():
     base = nfref.NormalMixture(1, 2)
     params = {"logits": np.zeros(2), "means": np.zeros((2, 1)), "log_scales": np.zeros((2, 1))}
     assert np.allclose(base.log_prob(params, z), stats.norm.logpdf(500), rtol=1e-14)
-    # In float32 too, where the squares are near the limit of what fits.
+    # In float32 too, where the squares are near the largest number.
     z = np.array([[1e18]], dtype=np.float32)
     assert np.isfinite(nfref.StandardNormal(1).log_prob({}, z)[0])
     assert nfref.Logistic(1).log_prob({}, z)[0] == -np.float32(1e18)

@@ -88,7 +88,7 @@ def table_of(header, lines):
 
 
 def beside_others(found):
-    """Return FlowDensity's lead over others in nats, by table and rows."""
+    """FlowDensity's lead over others in nats, by table and rows."""
     header = (
         "table",
         "rows",
@@ -140,7 +140,7 @@ def weights_of(found, rows):
 
 
 def members(found):
-    """The weights of families of members by the number of rows, where all tables were fitted."""
+    """The weights of families of candidates by number of rows, where all tables were fitted."""
     lines = []
     for rows in ROWS:
         if all(found.of(table, rows, "FlowDensity") for table in TABLES):
@@ -187,7 +187,7 @@ def sentences(found):
 
 
 def versions(found):
-    """Return FlowDensity's lead over the version before in nats, by table and rows."""
+    """FlowDensity's lead over the version before in nats, by table and rows."""
     lines = []
     for table, title in TABLES.items():
         for rows in sorted({key[1] for key in found.fits if key[0] == table}):

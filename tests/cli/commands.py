@@ -1,4 +1,4 @@
-"""The command, installed or in this process, and the table of people that it is given."""
+"""Run the command, installed or in this process; make a table of people for it."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ COLUMNS = ("height", "body weight", "age")
 
 
 def nfref_command(*arguments, cwd, **options):
-    """Run ``nfref ARGUMENTS`` in a folder; gives status, stdout and stderr as text."""
+    """Run ``nfref ARGUMENTS`` in a folder; return status, stdout and stderr as text."""
     assert COMMAND, "the command nfref is not installed beside this Python"
     return subprocess.run(
         [COMMAND, *map(str, arguments)],
@@ -98,16 +98,16 @@ def table_of(output):
 
 
 def started(*arguments, cwd):
-    """A command that signals reach, also where the tests themselves run in the background.
+    """Start a command that signals reach, even if the tests run in the background.
 
-    A shell has its background jobs ignore SIGINT, nohup SIGHUP, and what they start inherits that.
+    A shell makes its background jobs ignore SIGINT, nohup SIGHUP, and child processes inherit that.
     """
 
     def defaults():
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
 
-    with warnings.catch_warnings():  # Python 3.12 warns of forks where there are threads
+    with warnings.catch_warnings():  # Python 3.12 warns of a fork in a process with threads
         warnings.simplefilter("ignore", DeprecationWarning)
         return subprocess.Popen(
             [COMMAND, *arguments],

@@ -25,7 +25,7 @@ from tests.cli.commands import (
     write_people,
 )
 
-# In double precision each of these epochs is better than the last, so that patience never ends it.
+# In double precision each of these epochs is better than the last, so early stopping never stops.
 ENDLESS = (
     "--flow",
     "nsf",
@@ -197,7 +197,7 @@ def test_commands_that_print_say_that_they_cannot(folder, arguments):
 
 
 def limited(size):
-    """Files of at most so many bytes, as a disk that fills."""
+    """Limit the size of files in bytes, like a disk that fills."""
 
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Calibration: right densities pass, wrong ones fail in the way that their error foretells."""
+"""Calibration: right densities pass, wrong ones fail as their error predicts."""
 
 import numpy as np
 import pytest

@@ -22,7 +22,7 @@ test_contract = contract_test(CONTRACT)
 
 
 def test_logit_against_fifty_digits():
-    """Both tails, down to where x is the last number inside of the bounds."""
+    """Check both tails, down to the last float inside the bounds."""
     flow = nfref.Logit((0.0,), (1.0,))
     z = np.array([-700.0, -300, -40, -1, 0, 1e-9, 1, 20, 36])[:, None]
     x, log_det = flow.forward({}, z)

@@ -1,4 +1,4 @@
-"""Hinges against 50-digit arithmetic: slopes on both sides, sharp bends, and what they keep."""
+"""Hinges against 50-digit arithmetic: slopes on both sides, and sharp bends."""
 
 import mpmath
 import numpy as np
@@ -53,7 +53,7 @@ def test_location_goes_to_shift_and_equal_slopes_are_affine():
     x = np.random.default_rng(0).standard_normal((20, 2))
     z, _ = flow.inverse(params, x)
     np.testing.assert_allclose(z[:, 1], 7 + np.exp(0.25) * (x[:, 1] + 2), rtol=1e-13)
-    # Far out the slope is that of the side.
+    # Far out the slope is that of its side.
     far = np.array([[1e8, 0.0], [-1e8, 0.0]])
     np.testing.assert_allclose(flow.inverse(params, far)[1], [2.25, -0.75], rtol=1e-12)
 

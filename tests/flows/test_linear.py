@@ -222,7 +222,7 @@ def test_triangular_solve_ignores_nothing_it_should_see(lower):
     rows = rng.standard_normal((6, 4))
     solved = linear.solve_triangular(matrix, rows, lower)
     np.testing.assert_allclose(solved @ matrix.T, rows, atol=1e-13)
-    # A row that is not finite says nothing about the others.
+    # A row that is not finite changes no other row.
     rows[2] = np.nan
     spoiled = linear.solve_triangular(matrix, rows, lower)
     np.testing.assert_allclose(np.delete(spoiled, 2, 0), np.delete(solved, 2, 0), rtol=1e-14)

@@ -1,4 +1,4 @@
-"""Planar flows against 50-digit arithmetic, at the edges of what is invertible."""
+"""Planar flows against 50-digit arithmetic, up to the limit of invertibility."""
 
 import autograd.numpy as anp
 import mpmath

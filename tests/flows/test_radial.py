@@ -1,4 +1,4 @@
-"""Radial flows against 50-digit arithmetic, at the centre and at the edge of what is invertible."""
+"""Radial flows against 50-digit arithmetic, at the centre and at the limit of invertibility."""
 
 import autograd.numpy as anp
 import mpmath
@@ -211,7 +211,7 @@ def test_gradients_of_the_formulas():
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 5, 8])
 def test_nearly_folded_space_comes_back(dim):
-    """slack 2e-12: rows near z0 are squeezed by as much, and return as far as x kept them."""
+    """With slack 2e-12, rows near z0 are squeezed by as much, and return as far as x kept them."""
     rng = np.random.default_rng(2)
     layer = nfref.RadialLayer(dim)
     params = {"z0": rng.standard_normal(dim), "alpha": np.zeros(1), "beta": np.array([-27.0])}
@@ -223,7 +223,7 @@ def test_nearly_folded_space_comes_back(dim):
     steepest = (np.log(2) + r) / (np.log1p(np.exp(-27.0)) + r)
     scale = np.max(np.abs(x) + np.abs(params["z0"]), axis=1, keepdims=True)
     assert np.all(np.abs(back - z) <= 16 * np.finfo(float).eps * scale * steepest)
-    # Where x lies is known to eps |x|, and with it r: d log det / dr is at most D / r + 1.
+    # x has an error of eps |x|, and so has r: d log det / dr is at most D / r + 1.
     lost = 16 * np.finfo(float).eps * (scale * steepest * dim / r + 1)[:, 0]
     assert np.all(np.abs(log_det + log_det_back) <= lost)
 

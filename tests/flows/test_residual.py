@@ -287,7 +287,7 @@ def test_the_steepest_linear_maps_come_back(slope, dim):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("dim", DIMS)
 def test_the_inverse_is_as_exact_as_the_residual_shows(dim, dtype):
-    """|x - x*| <= |x + g(x) - z| / (1 - L), and the residual is down to rounding."""
+    """The error |x - x*| is at most |x + g(x) - z| / (1 - L), and the residual is at rounding."""
     for seed in range(3):
         flow = nfref.ResidualBlock(dim, (dim + 3,), coefficient=0.99)
         params, z = drawn(flow, seed, 3.0)
@@ -300,7 +300,7 @@ def test_the_inverse_is_as_exact_as_the_residual_shows(dim, dtype):
 
 
 def test_plain_steps_lead_where_newton_would_leave():
-    """A corner that takes nearly all slope away, and plain steps x <- z - g(x) alone beside it."""
+    """In a corner the slope nearly vanishes; compare with plain steps x <- z - g(x)."""
     flow = nfref.ResidualBlock(1, (1,), coefficient=0.998)
     params = {
         "net": [
@@ -424,7 +424,7 @@ def test_the_series_lacks_no_more_than_theory_allows(dim, gradient):
 
 
 def test_the_bound_is_reached_by_the_steepest_map():
-    """g = -c x has every eigenvalue -c, where no term cancels another."""
+    """All eigenvalues of g = -c x are -c, and no term cancels another."""
     params = {
         "net": [{"weight": -0.8 * np.eye(3), "bias": np.zeros(3)}],
         "beta": [],
@@ -447,7 +447,7 @@ def all_signs(dim, rows):
 @pytest.mark.parametrize("gradient", ["direct", "neumann"])
 @pytest.mark.parametrize("dim", [1, 2, 3, 5])
 def test_probes_have_the_right_expectation_in_value_and_gradient(dim, gradient):
-    """Over all sign vectors, against exact traces; the direct gradient is the definition."""
+    """Average over all sign vectors; exact traces and, for the direct gradient, its definition."""
     options = {"hidden": (dim + 3,), "context_dim": 1, "estimator": "series", "terms": 6}
     definition = nfref.ResidualBlock(dim, **options)
     flow = nfref.ResidualBlock(dim, **options, gradient=gradient, probes=all_signs(dim, 7))
@@ -564,7 +564,7 @@ def test_variance_of_the_roulette_falls_with_the_terms_that_are_always_there():
 
 
 def test_random_numbers_are_configuration():
-    """Fixed for as long as a flow is used, made anew by ``with_probes``, one set a block."""
+    """They stay fixed while a flow is in use; ``with_probes`` makes new ones, one set a block."""
     plain = nfref.ResidualFlow(2, 3, (4,), estimator="roulette", terms=1)
     params, x = drawn(plain, 1)
     flow = plain.with_probes(np.random.default_rng(0), 7, count=2)
