@@ -1,4 +1,4 @@
-"""Folders of compiled kernels in any state: they may cost time and nothing else."""
+"""Cache folders of compiled kernels in any state: they may only cost time."""
 
 import os
 import subprocess
@@ -93,7 +93,7 @@ def damage(entry, rng, state):
 
 
 def make(cache, state):
-    """The folder, or what stands in its place."""
+    """Make the folder, or something else in its place."""
     if state == "file":
         cache.write_text("mine")
     elif state in ("read-only", "closed", "of another"):

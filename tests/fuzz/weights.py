@@ -49,7 +49,7 @@ def cases(rng, number):
 
 
 def weights(rng, kind, exponent):
-    """(weights, the same of ordinary size or None for bad ones)."""
+    """Return (weights, the same weights of ordinary size or None for bad ones)."""
     size = 10.0**exponent
     plain = {
         "uniform": lambda: rng.uniform(0.5, 1, N),

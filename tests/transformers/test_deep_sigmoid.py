@@ -35,7 +35,7 @@ def exact_inverse(a, b, log_w, x):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scale", [0.5, 3])
 def test_map_and_log_slope_far_out(scale, dtype):
-    """Within what one rounding error of u = a x + b does to them, and a few ulp; |x| to 1e6."""
+    """The error is that of one rounding of u = a x + b, plus a few ulp; |x| to 1e6."""
     transformer, x = DeepSigmoid(5), np.array(FAR, dtype)
     h = transformer.constrain(raw_numbers(transformer, scale, len(x), dtype))
     z, log_slope = transformer.inverse(x, h)
@@ -43,7 +43,7 @@ def test_map_and_log_slope_far_out(scale, dtype):
     eps = float(np.finfo(dtype).eps)
     wide = [part.astype(float) for part in h]
 
-    def of_u(u, output):  # the map with x = 1 and slopes a: what u alone does to it
+    def of_u(u, output):  # the map with x = 1 and slopes a: the effect of u alone
         return anp.sum(sigmoids_inverse(np.zeros(len(x)), wide[0], u, wide[2])[output])
 
     u = wide[0] * x.astype(float) + wide[1]
@@ -58,7 +58,7 @@ def test_map_and_log_slope_far_out(scale, dtype):
 
 
 def test_far_out_the_flattest_unit_is_all():
-    """z = a_min x + b_min -+ log w_min, where the numbers are far beyond any fixed bracket."""
+    """There z = a_min x + b_min -+ log w_min, with numbers far beyond any fixed bracket."""
     transformer = DeepSigmoid(4)
     a, b, log_w = h = transformer.constrain(raw_numbers(transformer, 1, 2))
     x = np.array([1e200, -1e200])

@@ -1,4 +1,4 @@
-"""VideoFlow: a flow by finite differences, given the past; frames that are not as asked."""
+"""VideoFlow: a flow given the past, by finite differences; and unsuitable frames."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The range coder and the codec of blocks: what is written is read, at the price of its mass."""
+"""The range coder and the codec of blocks: output decodes, at the cost of its probability."""
 
 import gzip
 import sys
@@ -87,7 +87,7 @@ def test_lossless_is_equal_to_the_byte_at_the_price_of_the_density():
         one.bounds,
     )
     price = np.sum(nats) / np.log(2) / 8 + 18
-    # What the density thinks next to impossible is charged a little less: a mass of 2^-24.
+    # Nearly impossible symbols cost less than their probability says: it is at least 2^-24.
     assert 0.99 * price < len(content) < price + 3
 
 
@@ -107,7 +107,7 @@ def test_a_learned_bijection_is_undone():
 
 
 def test_blocks_see_what_is_decoded_and_nothing_else():
-    """A pixel changes the context of no block that is coded before its own."""
+    """A pixel changes no context of a block that is coded before its own."""
     order = [place for wave in waves(*SHAPE) for place in wave]
     image = pictures()[:1]
     before = blocks_and_contexts(image, 0.0)[1]

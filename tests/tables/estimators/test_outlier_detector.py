@@ -1,4 +1,4 @@
-"""Outliers: groups that mask themselves, rows known again, and why a row is odd."""
+"""Outliers: groups that mask themselves, recognised rows, and why a row is odd."""
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,7 @@ def test_a_group_does_not_mask_itself():
 
 @pytest.mark.thorough
 def test_tight_groups_between_others_are_trimmed():
-    """They are components of their own, of high density; no cell of one of them is far out."""
+    """Groups are components of high density; no single cell of theirs is far out."""
     rows, odd = two_groups(np.random.default_rng(1))
     found = nfref.FlowOutlierDetector("mixture", random_state=0).fit(rows)
     assert area(found.training_scores_, odd) > 0.85
@@ -96,7 +96,7 @@ def test_a_score_counts_how_cells_go_together():
 
 
 def test_why_a_row_is_odd():
-    """Two columns that belong together and do not; a label that does not fit; what is missing."""
+    """Two related columns disagree, a label does not fit, or a cell is missing."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal(500)
     y = x + 0.1 * rng.standard_normal(500)

@@ -1,4 +1,4 @@
-"""Files a batch of rows at a time, and scoring them so."""
+"""Read and score files a batch of rows at a time."""
 
 import numpy as np
 import pandas as pd

@@ -276,7 +276,7 @@ def test_polars():
         columns, _ = frame_columns(X.with_columns(a=eval(line, {"X": X})))
         assert np.flatnonzero(np.isnan(columns["a"])).tolist() == [0]
     X = polars.DataFrame({"a": polars.Series(OTHERS["date"], dtype=polars.Object), "x": noise})
-    assert "makes numbers" not in refused(X)  # pandas' line would do nothing here
+    assert "makes numbers" not in refused(X)  # pandas' hint would not help here
     with pytest.raises(TypeError, match=r"got a LazyFrame; X.collect\(\) makes it one"):
         nfref.FlowDensity("gaussian").fit(X.lazy())
 
