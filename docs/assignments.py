@@ -1,8 +1,8 @@
 """python -m docs.assignments FOLDER [PAGE ...]: pages with exercises as assignments for nbgrader.
 
-Of each page FOLDER/source/PAGE/PAGE.ipynb, from which ``nbgrader generate_assignment PAGE`` makes
-what students get: an answer is a cell to fill in, its check a locked cell that gives a point, and
-solutions are where nbgrader strips them. The rest of the page stays as it is.
+Each page becomes FOLDER/source/PAGE/PAGE.ipynb, from which ``nbgrader generate_assignment PAGE``
+makes the students' copy: an answer is a cell to fill in, its check a locked cell that gives a
+point, and solutions are where nbgrader strips them. The rest of the page stays as it is.
 """
 
 import argparse
@@ -20,7 +20,7 @@ GRADE = re.compile(r"^nfref\.exercises\.grade\((check_\d+), (answer_\d+)\);$", r
 
 
 def marked(grade_id, **what):
-    """What nbgrader reads of a cell."""
+    """Return the metadata that nbgrader reads from a cell."""
     return {
         "nbgrader": {
             "schema_version": 3,

@@ -80,7 +80,7 @@ class Citation:
     places: tuple = ()
 
     def place(self, where):
-        """The :class:`Place` called ``where``; KeyError if there is none."""
+        """Return the :class:`Place` called ``where``; raise KeyError if there is none."""
         for place in self.places:
             if place.where == where:
                 return place
@@ -203,7 +203,7 @@ _TABLE = (
                   symbols="xi: a, 1 - xi: b, d_k: d, g(x): z"),
         )),
 
-    # No section of it was read: what is known of it is its published code, torchkit.
+    # No section was read: the published code, torchkit, is the source.
     Citation(
         "NAF", "Huang, Krueger, Lacoste, Courville", 2018, "Neural autoregressive flows",
         arxiv="1804.00779"),

@@ -1,4 +1,4 @@
-"""How Sphinx makes the site: ``python -m sphinx -W docs docs/_build``."""
+"""Configure Sphinx to build the site: ``python -m sphinx -W docs docs/_build``."""
 
 import shutil
 import sys
@@ -51,7 +51,7 @@ sphinx_gallery_conf = {
     **galleries.staged(DOCS, ROOT / "tutorials"),
     "notebook_extensions": set(),  # docs/notebooks.py writes better ones
     "capture_repr": (),  # a page prints what it shows
-    "reset_modules": (),  # seaborn is none of ours
+    "reset_modules": (),  # by default it also resets seaborn, which nfref does not use
     "within_subsection_order": "galleries.reading_order",
     "download_all_examples": False,
     "remove_config_comments": True,
@@ -84,7 +84,7 @@ linkcheck_anchors = False
 
 
 def with_playground(app, error):
-    """The playground is a page of its own, with scripts of its own."""
+    """Copy the playground, a page with scripts of its own."""
     if error is None and app.builder.format == "html":
         shutil.copytree(DOCS / "playground", app.outdir / "playground", dirs_exist_ok=True)
 

@@ -1,8 +1,9 @@
 """python -m docs.draw NAME ... [--full]: run scripts of tutorials/ and keep the figure of each.
 
-What a script draws last is written as figures/NAME.png, or into the folder NFREF_FIGURES names,
-at twice the 736 pixels that a page is wide. With ``--full`` the runs are the long ones, and what
-they print is written as figures/NAME.txt, which the page shows and its numbers are held to.
+The last figure of a script is written as figures/NAME.png, or into the folder that NFREF_FIGURES
+names, at twice the 736 pixels of a page's width. ``--full`` runs the long versions and writes their
+output as figures/NAME.txt. The page shows this output, and a test compares the page's numbers with
+it.
 """
 
 import argparse
@@ -27,7 +28,7 @@ def scripts():
 
 
 def draw(path, *options):
-    """Run a script; the path of the figure that it drew last."""
+    """Run a script; return the path of the last figure that it drew."""
     import matplotlib.pyplot as plt
 
     plt.close("all")
@@ -39,7 +40,7 @@ def draw(path, *options):
             runpy.run_path(str(path), run_name="__main__")
     finally:
         sys.path[:] = before
-        print(printed.getvalue(), end="")  # a claim that fails at the end takes no numbers along
+        print(printed.getvalue(), end="")  # printed before a claim at the end can fail
     folder = Path(os.environ.get("NFREF_FIGURES") or ROOT / "figures")
     folder.mkdir(parents=True, exist_ok=True)
     figure, there = plt.figure(plt.get_fignums()[-1]), folder / f"{path.stem}.png"
@@ -55,9 +56,9 @@ def draw(path, *options):
 
 
 def full_run(stem):
-    """(date, lines) of what the full run of a page printed; None if a page has no other run.
+    """Return (date, lines) of a page's full run; None if a page has no other run.
 
-    Of runs that were drawn before what they print was kept there are no lines.
+    There are no lines for runs older than the files of printed output.
     """
     path = ROOT / "figures" / f"{stem}.txt"
     if not path.exists():

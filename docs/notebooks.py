@@ -1,11 +1,12 @@
 """python -m docs.notebooks FOLDER [OWNER/NAME]: pages of tutorials/ as notebooks, and their zip.
 
-A notebook stands alone: its first cell installs nfref where it is missing, the scripts that a page
-imports are cells of it, solutions and answers are folded, and so is what draws. Its text is the
-page's reStructuredText, translated to what notebooks read.
+A notebook stands alone. Its first cell installs nfref if it is missing. The scripts that a page
+imports are cells of it; solutions, answers and cells that draw are folded. Its text is the page's
+reStructuredText, translated to Markdown.
 
-With the address of the repository to whose branch "notebooks" the folder goes on release, LAUNCH.md
-lists for each notebook where Colab and Binder open it, and Binder finds there what to install.
+A release pushes the folder to the branch "notebooks" of a repository. With the address of that
+repository, LAUNCH.md lists where Colab and Binder open each notebook, and the folder tells Binder
+what to install.
 """
 
 import ast
@@ -33,7 +34,7 @@ import importlib.util
 if importlib.util.find_spec("nfref") is None:
     %pip install --quiet "nfref{extra}"
 """
-# A script that a page imports, as a module of the notebook.
+# Embed an imported script as a module of the notebook.
 HELPER = """#@title The script {name}.py, which this page uses {{display-mode: "form"}}
 import sys
 import types
@@ -94,14 +95,14 @@ def cells(script):
         length = next((k for k, line in enumerate(lines) if not line.startswith("#")), len(lines))
         found.append(("text", "\n".join(line[2:] for line in lines[:length])))
         found.append(("code", "\n".join(lines[length:]).strip("\n")))
-    # What stands before the first cell is code, too: imports of the one file.
+    # The code before the first cell (imports of the one file) counts too.
     rest = text.split('"""', 2)[2].split("\n# %%\n")[0].strip("\n")
     found[1:1] = [("code", rest)] if rest else []
     return [(kind, content) for kind, content in found if content.strip()]
 
 
 def inline(text):
-    """A paragraph's marks."""
+    """Translate inline markup of a paragraph."""
     parts = re.split(r"(``.*?``|:math:`.*?`)", text, flags=re.DOTALL)
     for k, part in enumerate(parts):
         if part.startswith(":math:"):
@@ -125,7 +126,7 @@ def inline(text):
 
 
 def block_at(lines, start):
-    """The indented lines after ``start``, without their indent, and where they end."""
+    """Return the dedented block after ``start``, and the line where it ends."""
     end = start + 1
     while end < len(lines) and (not lines[end].strip() or lines[end].startswith(" ")):
         end += 1
@@ -133,7 +134,7 @@ def block_at(lines, start):
 
 
 def markdown(text):
-    """What notebooks read, of reStructuredText as the tutorials write it."""
+    """Translate the reStructuredText of the tutorials into Markdown."""
     lines, out, k = text.split("\n"), [], 0
     while k < len(lines):
         line = lines[k]
@@ -154,7 +155,7 @@ def markdown(text):
                 ]
         elif line.startswith((".. alt:", ".. play:")):
             _, k = block_at(lines, k)
-        elif re.match(r"=+( +=+)+ *$", line):  # a table: as it stands
+        elif re.match(r"=+( +=+)+ *$", line):  # a table stays as it is
             end = max(j for j in range(k, len(lines)) if re.match(r"=+( +=+)+ *$", lines[j]))
             out += ["\n```text", *lines[k : end + 1], "```\n"]
             k = end + 1
@@ -172,12 +173,12 @@ def markdown(text):
 
 
 def draws(code):
-    """Whether a cell makes the page's picture, so that it is folded."""
+    """Return whether a cell draws the page's picture; such a cell is folded."""
     return bool(re.search(r"^.*plt\.(subplots|figure|subplot_mosaic)\(", code, re.MULTILINE))
 
 
 def helpers(code, folder):
-    """Names of the scripts beside a page that its code imports, those they need first."""
+    """Return the scripts beside a page that its code imports, dependencies first."""
     found = []
     for node in ast.walk(ast.parse(code)):
         names = (
@@ -202,7 +203,7 @@ def helpers(code, folder):
 
 
 def data_of(code, paths):
-    """Names of the data that a page and the scripts it imports read."""
+    """Return the names of the data that a page and its imported scripts read."""
     texts = [code, *(path.read_text(encoding="utf-8") for path in paths)]
     return tuple(dict.fromkeys(re.findall(r"fetch\.files\(\"(\w+)\"\)", "".join(texts))))
 
@@ -213,7 +214,7 @@ def cell(kind, source, **metadata):
 
 
 def printed_by_full_run(stem):
-    """What stands below the title of a page that has a full run."""
+    """Return the note below the title of a page that has a full run."""
     found = draw.full_run(stem)
     if not found:
         return ""
@@ -222,7 +223,7 @@ def printed_by_full_run(stem):
 
 
 def notebook(script):
-    """A script as a notebook, which is a dict that JSON can hold."""
+    """Return a script as a notebook: a dict for JSON."""
     folder = script.parent.name
     made = [cell("code", INSTALL.format(extra=EXTRA.get(folder, "")))]
     code = "\n".join(content for kind, content in cells(script) if kind == "code")
@@ -247,7 +248,7 @@ def notebook(script):
             made.append(cell("markdown", markdown(content) + full))
             full = ""  # below the title
             continue
-        content = GRADED.sub(r"\1;", content)  # what it returns is not shown as well
+        content = GRADED.sub(r"\1;", content)  # hide the return value
         if draws(content):
             made.append(
                 cell(
@@ -294,7 +295,7 @@ def write(folder):
 
 
 def write_launchers(folder, paths, address):
-    """LAUNCH.md, and what Binder installs, for notebooks that ``write`` has written."""
+    """Write LAUNCH.md and Binder's requirements for notebooks from ``write``."""
     folder = Path(folder)
     rows = [
         f"| {path.stem} | [Colab]({COLAB.format(address=address, path=there)}) "

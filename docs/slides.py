@@ -1,8 +1,8 @@
 """python -m docs.slides FOLDER [LESSON ...]: slides of the lessons, made from their sources.
 
-Of each lesson: its title and question, its figure, its formula, then a slide a section with what
-stands above its first code and that code, the predictions, and the exercises with their solutions
-on slides of their own. HTML that needs no network; and PDF, where Chromium is there to print it.
+A lesson gives its title and question, its figure and its formula. Each section gives a slide with
+the text above its first code and that code, and the predictions. Exercises and solutions have
+slides of their own. The output is HTML that needs no network, and PDF if Chromium is installed.
 """
 
 import argparse
@@ -44,8 +44,7 @@ footer { position: absolute; right: 70px; bottom: 18px; font-size: 16px; color: 
 @media print { body { background: none; zoom: 1 !important; } section { margin: 0; } }
 """
 
-# Letters get smaller on a slide that would not hold its text; slides, in a window narrower than
-# they are.
+# A long text gets smaller letters, and slides shrink in a window narrower than they are.
 FIT = """for (const slide of document.querySelectorAll("section"))
   for (let size = 26; slide.scrollHeight > 720 && size > 12; size--)
     slide.style.fontSize = `${size}px`;
@@ -57,7 +56,7 @@ narrow();"""
 
 
 def as_html(text):
-    """reStructuredText of a lesson as HTML, formulas as MathML; directives of the site left out."""
+    """Return a lesson's reStructuredText as HTML with MathML, without directives of the site."""
     text = re.sub(r"^\.\. (alt|play):.*\n(?:   .*\n?)*", "", text, flags=re.MULTILINE)
     text = re.sub(r":(?:doc|mod|func|class|obj):`([^`<]+?)(?: <[^>]*>)?`", r"``\1``", text)
     return publish_parts(
@@ -68,7 +67,7 @@ def as_html(text):
 
 
 def parts(text):
-    """(heading or None, text) of each section of a cell's text, without solutions and answers."""
+    """Return (heading or None, text) of each section, without solutions and answers."""
     text = re.sub(r"^\.\. dropdown:: .*\n(?:    ?.*\n?|\n)*", "", text + "\n", flags=re.MULTILINE)
     found = re.split(r"^(.+)\n-{3,}$", text, flags=re.MULTILINE)
     return [(None, found[0].strip())] + [
@@ -88,8 +87,9 @@ def code(text, lines):
 
 
 def short(text, paragraphs=2):
-    """What a slide has space for: the first paragraphs, and every prediction."""
-    found = re.split(r"\n\s*\n(?! )(?!\.\. math)", text)  # a formula belongs to what it ends
+    """Return the part of a text that fits a slide: the first paragraphs and every prediction."""
+    # a formula belongs to the paragraph before it
+    found = re.split(r"\n\s*\n(?! )(?!\.\. math)", text)
     kept = found[:paragraphs] + [part for part in found[paragraphs:] if "**Predict.**" in part]
     return "\n\n".join(kept)
 

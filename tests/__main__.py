@@ -1,4 +1,4 @@
-"""python -m tests: what can be run beside pytest, in the words of the modules themselves."""
+"""python -m tests: list the programs beside pytest, with their own descriptions."""
 
 import ast
 import re

@@ -1,7 +1,7 @@
-"""A headless Chromium that is told what to do through a pipe, by the DevTools protocol.
+"""A headless Chromium, controlled through a pipe by the DevTools protocol.
 
-No driver and no library is needed: messages are JSON that ends in a zero byte, read by Chromium
-from its file descriptor 3 and written to 4.
+It needs no driver and no library: messages are JSON that ends in a zero byte. Chromium reads them
+from its file descriptor 3 and writes to 4.
 """
 
 import base64
@@ -17,7 +17,7 @@ CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
     None,
 )
-# Moves two file descriptors to where Chromium looks for them, and becomes Chromium.
+# Moves two file descriptors to those that Chromium reads and writes, and becomes Chromium.
 AS_3_AND_4 = """
 import os, sys
 spare = [os.dup(0), os.dup(0)]      # so that none of the copies is 3 or 4
@@ -81,7 +81,7 @@ class Browser:
         os.close(self._write)
 
     def _receive(self, seconds):
-        """The next message; TimeoutError if none comes."""
+        """Return the next message; raise TimeoutError if none comes."""
         end = time.monotonic() + seconds
         while b"\0" not in self._buffer:
             if not select.select([self._read], [], [], max(0, end - time.monotonic()))[0]:
@@ -118,7 +118,7 @@ class Browser:
         return answer["result"].get("value")
 
     def look(self, width, height=900, dark=False):
-        """Set the size of the window, in pixels, and the colour scheme that is asked for."""
+        """Set the window's size in pixels and the preferred colour scheme."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -132,7 +132,7 @@ class Browser:
         )
 
     def open(self, address, seconds=60):
-        """Open a page and wait until it has loaded; what the console complained of."""
+        """Open a page and wait until it has loaded; return the console's complaints."""
         self._events.clear()
         self.call("Page.navigate", url=address)
         while not any(event.get("method") == "Page.loadEventFired" for event in self._events):
@@ -151,7 +151,7 @@ class Browser:
 
 
 def complaints(event):
-    """What an event says is wrong: an error on the console, an exception, a failed request."""
+    """Return an event's complaint: an error on the console, an exception or a failed request."""
     what, details = event.get("method"), event.get("params", {})
     if what == "Runtime.consoleAPICalled" and details["type"] in ("error", "assert"):
         yield " ".join(str(part.get("value", part.get("description"))) for part in details["args"])

@@ -1,8 +1,8 @@
-"""How citations are read: the keys, places and numbers in a paragraph of prose.
+"""Read citations: the keys, places and numbers in a paragraph of prose.
 
-A key that is cited (with a version or a place behind it, or after "Paper:") holds for the places
-that follow in its paragraph, until the next one. ``tests/test_citations.py`` holds all of nfref to
-the table by this, and the site's page of papers says by this where each place is used.
+A cited key (one followed by a version or a place, or one after "Paper:") holds for the places that
+follow in its paragraph, until the next key. ``tests/test_citations.py`` compares all of nfref with
+the table in this way, and the site's page of papers lists where each place is used.
 """
 
 import re
@@ -52,7 +52,7 @@ KEY = re.compile(
     r"(?: v(?P<version>\d+)\b|(?P<place>"
     rf"(?=(?:,? \d{{4}})?(?: \([^()]*\))?(?:, arXiv:[\d.]+)?,? (?:{WORD}) {LABEL})))?"
 )
-# Anything that looks like a place, however it is written; PLACE has to read all of it.
+# Anything that looks like a place, in any spelling; PLACE has to read all of it.
 SUSPECT = re.compile(
     r"(?i:\b(?:eqs?\.?|eqns?\.?|equations?)) ?\(?\d|(?i:\bappendi(?:x|ces)) [A-Z]\b"
     r"|(?i:\b(?:sections?|sec\.|algorithms?|theorems?|thm\.|lemma|proposition|tables?|tab\."

@@ -1,6 +1,6 @@
-"""One BLAS thread a process, and one line on the tests that did not run.
+"""Limit BLAS to one thread per process, and print one line on tests that did not run.
 
-The arrays of the tests are too small for more threads to be of use.
+More threads do not help with arrays as small as those of the tests.
 """
 
 import os
@@ -15,7 +15,7 @@ import pytest
 for library in ("OPENBLAS", "MKL", "OMP"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
-# Where Numba is not installed, modules that are about nothing else are not looked at.
+# Without Numba, skip modules that test only Numba code.
 NO_NUMBA = find_spec("numba") is None
 KERNELS = re.compile(r"^(import numba|from (numba|llvmlite|nfref\.kernels)\b)", re.MULTILINE)
 collect_ignore = [
@@ -26,10 +26,10 @@ collect_ignore = [
 
 
 def pytest_configure():
-    """Couplings and masks run by the kernels of spline flows, which give the same bits.
+    """Run couplings and masks by the kernels of spline flows, which give the same bits.
 
-    That is what they do in a process that has met spline flows before. Here it is so from the
-    first test on, and nobody waits for kernels without splines but the test that compares the two.
+    A process that has used spline flows does so anyway. The tests do it from the start, and only
+    the test that compares the two kernels compiles those without splines.
     """
     if not NO_NUMBA:
         from nfref.kernels.chain.program import optional_parts
@@ -40,7 +40,7 @@ def pytest_configure():
 
 @pytest.fixture(autouse=NO_NUMBA)
 def skip_twins(monkeypatch):
-    """Where Numba is not installed, a test that asks for twins is skipped."""
+    """Skip a test that asks for twins if Numba is not installed."""
     from nfref.runtime import backends
 
     require = backends._require
@@ -53,7 +53,7 @@ def skip_twins(monkeypatch):
 
 @pytest.fixture(autouse=os.environ.get("NUMBA_ENABLE_CUDASIM") == "1")
 def patience(monkeypatch):
-    """In the simulator of CUDA a kernel takes so long that the oracle would give it up."""
+    """Raise the oracle's time limit in CUDA's simulator, where kernels are slow."""
     from nfref.oracle.instruments import guarded_calls
 
     monkeypatch.setattr(guarded_calls, "load", lambda: 30.0)
@@ -74,7 +74,7 @@ def pytest_deselected(items):
 
 
 def pytest_sessionfinish(session):
-    """A worker of pytest-xdist tells the process that prints; all of them have the same tests."""
+    """Send the count from a pytest-xdist worker to the process that prints."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["not_asked"] = dict(NOT_ASKED)
 

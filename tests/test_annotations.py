@@ -37,7 +37,7 @@ def public_functions():
             continue
         try:
             things = vars(importlib.import_module(name))
-        except ModuleNotFoundError as error:  # an extra that is not installed
+        except ModuleNotFoundError as error:  # an extra is not installed
             assert not error.name.startswith("nfref"), error
             continue
         for key, thing in things.items():

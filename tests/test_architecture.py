@@ -1,10 +1,10 @@
-"""The package's layers: who may import whom, read from the sources.
+"""Check the package's layers: which module may import which, read from the sources.
 
     python -m tests.test_architecture
 
-prints the layers with their lines of code, without docstrings, comments and blank lines, and what
-the reference has of them. An import inside a function counts like any other, and so
-do the twins that the dispatch names as "module:function".
+prints the layers with their lines of code, without docstrings, comments and blank lines, and the
+reference's share of them. An import inside a function counts like any other, and so do the twins
+that the dispatch names as "module:function".
 """
 
 import ast
@@ -20,9 +20,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE, PAGE = ROOT / "nfref", ROOT / "docs/architecture.rst"
 
-# Layer, what it holds of nfref/ ("__init__" is what ``import nfref`` runs), what it may import
+# Layer, its part of nfref/ ("__init__" is the code that ``import nfref`` runs), and its imports
 # besides itself. A layer can name only those above it, so the layers have no circle. A module
-# belongs where it is named, else where its package is: so layers part a package, too.
+# belongs to the layer that names it, else to its package's layer: so layers split a package, too.
 LAYERS = (
     ("foundations", "runtime", "nothing"),
     ("formulas", "networks transformers continuous", "foundations"),
@@ -96,7 +96,7 @@ def imports(module, path, known):
         elif isinstance(node, ast.ImportFrom):
             up = package.rsplit(".", node.level - 1)[0] + "." if node.level else ""
             source = (up + (node.module or "")).rstrip(".")
-            # What is imported from a package is a module of it, or a name in its __init__.py.
+            # A name imported from a package is a module of it, or a name in its __init__.py.
             targets = [
                 name if (name := f"{source}.{alias.name}") in known else source
                 for alias in node.names
@@ -110,7 +110,7 @@ def imports(module, path, known):
                 yield target, node.lineno
 
 
-# What Numba and autograd do not document, and who alone may name it: there it is tried out.
+# Undocumented parts of Numba and autograd, and the one module that may name each and tests it.
 INSIDES = re.compile(
     r"(llvmlite|numba\.(core|np|cuda\.simulator)|"
     r"autograd\.(tracer|core|extend|util))(\.|$)"
@@ -123,7 +123,7 @@ INSIDERS = (
 
 
 def insides(path):
-    """Line numbers where a file names insides of Numba's or autograd's."""
+    """Return the line numbers where a file names internals of Numba or autograd."""
     for node in nodes(path):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -149,7 +149,7 @@ def layer_of(module):
 
 
 def circle_in(arrows):
-    """Modules that import each other in a ring, as a list that ends where it starts; or None."""
+    """Return modules that import each other in a circle, from start to start; or None."""
     finished = set()
 
     def search(module, trail):
@@ -167,7 +167,7 @@ def circle_in(arrows):
 
 
 def offences(known):
-    """Imports that the table forbids, in words."""
+    """Describe the imports that the table forbids."""
     for module, path in known.items():
         for target, line in imports(module, path, known):
             own, other = layer_of(module), layer_of(target)
@@ -266,7 +266,7 @@ def test_the_page_shows_the_same_table():
     ],
 )
 def test_the_reading_of_imports(tmp_path, source, forbidden):
-    """A kernel with such an import would be found, wherever the import stands."""
+    """A kernel with such an import is found, at any place of the import."""
     path = tmp_path / "probe.py"
     path.write_text(source)
     targets = {target for target, _ in imports("nfref.kernels.probe", path, modules())}
@@ -329,7 +329,7 @@ class Kind:
 
 # Counting ---------------------------------------------------------------------------------
 
-# What a reader of the mathematics reads; all else is built on it or carries it.
+# Readers of the mathematics read these; all else is built on them or runs them.
 REFERENCE = (
     "flow density flows transformers networks continuous bases objectives training"
 ).split()
@@ -345,7 +345,7 @@ NO_CODE = {
 
 
 def lines_of_code(source):
-    """Numbers of the lines that hold a part of a statement that is no docstring."""
+    """Return numbers of the lines with a part of a statement that is not a docstring."""
     lines = {
         line
         for token in tokenize.generate_tokens(io.StringIO(source).readline)

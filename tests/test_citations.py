@@ -1,6 +1,6 @@
 """Every citation in the package, its tests and its pages is in the table of docs/citations.py.
 
-How a citation is written is said in that module, how it is read in ``tests/citing.py``.
+That module describes how to write a citation; ``tests/citing.py`` reads it.
 """
 
 import re
@@ -12,7 +12,7 @@ from tests.citing import ARXIV, FILES, KEY, PLACE, ROOT, SUSPECT, expanded, ment
 
 
 def complaints(text):
-    """(position, what is wrong) of every citation in a paragraph that the table doesn't know."""
+    """Return (position, fault) of every citation in a paragraph that is not in the table."""
     covered = [match.span() for match in PLACE.finditer(text)]
     for match in SUSPECT.finditer(text):
         if not any(start <= match.start() < end for start, end in covered):

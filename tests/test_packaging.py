@@ -1,4 +1,4 @@
-"""What the package says of itself to those who install, cite and run it."""
+"""Check what the package says of itself to those who install, cite and run it."""
 
 import configparser
 import re
@@ -57,7 +57,7 @@ def test_numba_is_asked_for_where_there_is_one(name):
 
 @pytest.mark.thorough
 def test_no_python_that_numba_supports_is_left_out():
-    """Numba's own classifiers, of the version that is installed."""
+    """Compare with the classifiers of the installed Numba."""
     pytest.importorskip("numba")
     bound = SETUP["options"]["install_requires"].split('python_version < "')[1].split('"')[0]
     supported = re.findall(

@@ -82,7 +82,7 @@ print("round trip off by", np.abs(spline_back(z, x_k, y_k, d) - x).max())  # 2e-
 
 
 def knots(x_k, y_k, d):
-    """What nfref's transformer takes: (x_k, y_k, s_k, d_k), one column for all rows."""
+    """Return nfref's arguments (x_k, y_k, s_k, d_k), one column for all rows."""
     return x_k[:, None], y_k[:, None], (np.diff(y_k) / np.diff(x_k))[:, None], d[:, None]
 
 

@@ -1,12 +1,13 @@
-"""The pages of tutorials/: all run when the site is built, at a small size; a page whose data are
-missing shows what was committed, and says so.
+"""Build the pages of tutorials/: run each at a small size, or show the committed run.
+
+A page without its data shows the committed figure and output, and says so.
 
 sphinx-gallery takes a folder for a gallery and each of its subfolders for a section of the same
-page. Lessons and methods are pages of their own, so their scripts are first copied to a folder
-a gallery; the text above a gallery's pictures stands in ``docs/galleries/``. A gallery whose
-scripts are not there is left out. What sphinx-gallery makes of a script is then given the form of a
-page here: the committed figure below the first paragraph, what draws it folded, numbers of
-lessons, papers and names of nfref as links, the notebook, and the next lesson.
+page. Lessons and methods are pages of their own, so their scripts are first copied to one folder
+per gallery; the text above a gallery's pictures stands in ``docs/galleries/``. A gallery without
+scripts is left out. This module then gives sphinx-gallery's page its form: the committed figure
+below the first paragraph, folded cells that draw, links for numbers of lessons, papers and names of
+nfref, the notebook, and the next lesson.
 """
 
 import contextlib
@@ -44,12 +45,12 @@ API = re.compile(r"``(nfref(?:\.\w+)+)(\([^`]*\))?``")
 
 
 def is_page(script):
-    """A page begins with a title in its docstring; other scripts are tools."""
+    """Return whether a script is a page: its docstring begins with a title."""
     return re.match(r'r?"""\n.+\n=+\n', script.read_text(encoding="utf-8"))
 
 
 def can_run(script):
-    """Whether the scripts that a page imports, and the data that it reads, are there."""
+    """Return whether the scripts that a page imports and the data that it reads are there."""
     code = script.read_text(encoding="utf-8")
     paths = notebooks.helpers(code, script.parent)
     with contextlib.suppress(ImportError, SystemExit):  # fetch.DataMissing ends a process
@@ -67,7 +68,7 @@ def reading_order(script):
 
 
 def staged(docs, tutorials):
-    """Copy the scripts, write the notebooks; sphinx-gallery's folders to read and to write."""
+    """Copy scripts and write notebooks; return sphinx-gallery's input and output folders."""
     shutil.rmtree(docs / "_galleries", ignore_errors=True)
     notebooks.write(docs / "_galleries" / "notebooks")
     sys.path += [str(tutorials / name) for name in ("applications", "truths")]
@@ -76,7 +77,7 @@ def staged(docs, tutorials):
         scripts = [
             script for pattern in patterns for script in tutorials.glob(pattern) if is_page(script)
         ]
-        for page in (docs / name).glob("*.rst"):  # what an earlier build made of scripts now gone
+        for page in (docs / name).glob("*.rst"):  # pages of scripts that no longer exist
             if page.stem not in ("index", *(script.stem for script in scripts)):
                 page.unlink()
         if scripts:
@@ -107,7 +108,7 @@ def committed_figure(app, docname):
 
 
 def linked(text):
-    """Numbers of lessons, papers and names of nfref as links, outside of what is marked already."""
+    """Link numbers of lessons, papers and names of nfref, except inside other markup."""
     names = notebooks.lesson_names()
 
     def lesson(found):
@@ -125,7 +126,7 @@ def linked(text):
 
 
 def as_link(found):
-    """A name of nfref as a link to where it is described; unchanged if there is no such name."""
+    """Link a name of nfref to its description; return it unchanged if it has none."""
     thing = nfref
     for name in found[1].split(".")[1:]:
         thing = getattr(thing, name, None)
@@ -146,7 +147,7 @@ def in_texts(text, change):
         kept.append((code, line))
         if re.match(r" *\.\. (code-block|math|image|raw|image-sg|only|_|rst-class)", line):
             inside = indent
-    # Paragraphs are changed whole, since a mark may go over lines.
+    # Paragraphs are changed whole, since markup may span lines.
     out, part = [], []
     for code, line in [*kept, (True, None)]:
         if code:
@@ -159,7 +160,7 @@ def in_texts(text, change):
 
 
 def folded(found):
-    """A cell that draws, behind a line to click."""
+    """Fold a cell that draws behind a line to click."""
     body = found[1].rstrip("\n")
     if not notebooks.draws(re.sub("^    ", "", body, flags=re.MULTILINE)):
         return found[0]
@@ -168,7 +169,7 @@ def folded(found):
 
 
 def notice(docname, executed, date, lines):
-    """What stands below the figure of a full run: when and how it ran, and what it printed."""
+    """Return the note below the figure of a full run: when and how it ran, and what it printed."""
     stem = docname.rpartition("/")[2]
     ran = (
         "The code ran when this page was built, at a small size."
@@ -203,7 +204,7 @@ def in_form(app, docname, content):
     figure = committed_figure(app, docname)
     if figure:
         full = draw.full_run(stem)
-        if not full:  # what was drawn just now is the same picture
+        if not full:  # without a full run the new picture equals the committed figure
             text = PICTURE.sub("", text)
         text = PICTURE.sub(lambda found: re.sub(r":alt: .*", f":alt: {SMALL}{alt}", found[0]), text)
         image = f".. image:: /../figures/{figure.name}\n   :alt: {alt}\n   :class: enlarge\n\n"
@@ -238,13 +239,13 @@ def in_form(app, docname, content):
 
 
 def leave_out_absent(app, docname, content):
-    """Galleries without scripts are in no table of contents."""
+    """Remove galleries without scripts from tables of contents."""
     for name in set(SCRIPTS) - set(app.config.sphinx_gallery_conf["gallery_dirs"]):
         content[0] = content[0].replace(f"   {name}/index\n", "")
 
 
 def committed_thumbnails(app):
-    """The small pictures of pages, from the figures that are committed; after sphinx-gallery."""
+    """Replace sphinx-gallery's thumbnails by small copies of the committed figures."""
     for name in app.config.sphinx_gallery_conf["gallery_dirs"]:
         for page in (app.srcdir / name).glob("*.rst"):
             figure = committed_figure(app, f"{name}/{page.stem}")

@@ -1,7 +1,7 @@
-"""Formulas as MathML, which browsers show by themselves: no script, no font and no network.
+"""Render formulas as MathML, which browsers show without script, font or network.
 
-docutils translates LaTeX; it knows what the extension amsmath knows, with few exceptions, and a
-formula that it cannot read is a warning, which fails the build.
+docutils translates LaTeX; it knows nearly all of the extension amsmath. A formula that it cannot
+read gives a warning, which fails the build.
 """
 
 import re
@@ -12,17 +12,17 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
-# Between "log" and its argument stands a thin space, unless a bracket does.
+# Put a thin space between "log" and its argument, unless a bracket follows.
 APPLIED = re.compile(r"<mo>&ApplyFunction;</mo>(?!\s*<mo[^>]*>[(\[])")
 SPACED = '<mo lspace="0" rspace="0.167em">&ApplyFunction;</mo>'
-# What docutils knows by another name; MathML chooses the size of fractions by itself.
+# docutils has other names for these; MathML sets the size of fractions by itself.
 SAME = {r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\stackrel": r"\overset", r"\texttt": r"\mathtt"}
 # TeX reads \frac12 digit by digit, docutils as a number.
 TWO_DIGITS = re.compile(r"\\frac\s*(\d)\s*(\d)")
 
 
 def translated(node, as_block):
-    """The MathML of a node's LaTeX; what cannot be read stays as it is written, with a warning."""
+    """Return the MathML of a node's LaTeX; keep unreadable LaTeX as it is, with a warning."""
     latex = node.astext()
     for command, known in SAME.items():
         latex = latex.replace(command, known)

@@ -1,8 +1,8 @@
-"""The page of papers: its tables, made from the registry of citations and from two lists.
+"""Build the page of papers from the registry of citations and two lists.
 
-``docs/citations.py`` says what stands in which place of which paper; reading all of nfref as
-the tests do says where each place is used. ``docs/claims.csv`` says which page shows what,
-``docs/survey.csv`` what became of each system of the article that nfref follows.
+``docs/citations.py`` holds the content of each place of each paper. The tests' reader of citations
+lists where nfref uses each place. ``docs/claims.csv`` lists the claims and the pages that show
+them, ``docs/survey.csv`` the state of each system in the article that nfref follows.
 """
 
 import csv
@@ -18,7 +18,7 @@ READ = {"read": "read in the paper's text", "quoted": "from texts that quote it"
 
 
 def link(path):
-    """A file of the repository as a link to its page, or its name where it has none."""
+    """Link a file of the repository to its page; return its name if it has none."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     parts = parts[:-1] if parts[-1] == "__init__" else parts
     if parts[0] == "nfref" and parts[1:2] not in (("cli",), ("kernels",)):
@@ -31,7 +31,7 @@ def link(path):
 
 
 def uses():
-    """(key, place) -> the files that name it; (key, None) -> those that name the paper at all."""
+    """Return (key, place) -> files that name it; (key, None) -> files that name the paper."""
     found = defaultdict(list)
     by_id = {citation.arxiv: key for key, citation in CITATIONS.items() if citation.arxiv}
     for path in FILES:
@@ -57,7 +57,7 @@ def used_in(paths):
 
 
 def entry(citation, found):
-    """One paper as reStructuredText."""
+    """Return one paper as reStructuredText."""
     where = citation.venue or (
         f"`arXiv:{citation.arxiv} <https://arxiv.org/abs/{citation.arxiv}"
         f"{f'v{citation.version}' if citation.version else ''}>`__"

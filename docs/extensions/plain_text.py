@@ -1,8 +1,8 @@
-"""Docstrings and pages that are read as plain text too, made ready for Sphinx.
+"""Prepare for Sphinx docstrings and pages that people also read as plain text.
 
-In ``help()`` a formula is an indented line with bars in it, a block "Paper: ... Differs: ..."
-needs no marks, and on a code host ``docs/oracle.rst`` is all that a link needs. Here these
-become what they mean: a literal block, a list of fields, a link.
+In ``help()`` a formula is an indented line with bars in it, a block "Paper: ... Differs: ..." needs
+no markup, and on a code host ``docs/oracle.rst`` is a link. This module turns them into a literal
+block, a list of fields and a link.
 """
 
 import re
@@ -28,16 +28,16 @@ def indent(line):
 
 
 def escaped(line):
-    """Bars that mean an absolute value, not a substitution."""
+    """Escape bars that mean an absolute value, not a substitution."""
     parts = LITERAL.split(line)
     parts[::2] = [re.sub(r"(?<!\\)\|", r"\\|", part) for part in parts[::2]]
     return "".join(parts)
 
 
 def ready(lines, docstring=True):
-    """The lines of a docstring or a page, formulas as literal blocks, "Paper:" as a field.
+    """Return lines with formulas as literal blocks and "Paper:" as a field.
 
-    In a docstring what is indented below the first heading describes a parameter.
+    Below the first heading of a docstring, an indented block describes a parameter.
     """
     result, above, within, sections, rules = [], "", None, False, 0
     for number, line in enumerate(lines):
@@ -77,7 +77,7 @@ def in_docstring(app, what, name, thing, options, lines):
 
 
 def in_page(app, docname, content):
-    """Names of files of this repository become links to their pages."""
+    """Link names of this repository's files to their pages."""
     if docname.partition("/")[0] in SCRIPTS:
         content[0] = "\n".join(ready(content[0].splitlines(), docstring=False)) + "\n"
     text = RST_LINK.sub(r":doc:`\1 <\2>`", content[0])
@@ -93,13 +93,13 @@ def in_page(app, docname, content):
 
 
 def leave_out(app, what, name, thing, skip, options):
-    """Methods that a class has from another package are described there."""
+    """Leave out methods that a class inherits from another package."""
     module = getattr(thing, "__module__", None) or "nfref"
     return True if not module.startswith("nfref") else None
 
 
 def public_name(app, env, node, contnode):
-    """``nfref.RealNVP`` is described in the module that defines it."""
+    """Resolve ``nfref.RealNVP`` to its description in the module that defines it."""
     thing = nfref
     for name in node.get("reftarget", "").split(".")[1:]:
         thing = getattr(thing, name, None)

@@ -1,4 +1,4 @@
-"""The pages of golden vectors, a class each: written where Sphinx finds them, when it begins."""
+"""Write the pages of golden vectors, one per class, when Sphinx starts."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from tests.high_precision.pages import pages
 
 
 def write(folder):
-    """Write the pages; one that has not changed keeps its date, and Sphinx need not read it."""
+    """Write the pages; an unchanged page keeps its date, so Sphinx need not read it."""
     folder.mkdir(exist_ok=True)
     made = pages()
     for path in set(folder.glob("*.rst")) - {folder / name for name in made}:

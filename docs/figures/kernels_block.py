@@ -70,7 +70,7 @@ def main():
     axes.text(21, middle + 1, "u", ha="center", va="bottom", color=VALUE)
     axes.text(68, middle, "...", ha="center", va="center", fontsize=12, color=VALUE)
 
-    # Middle row: what one instruction leaves on the tape.
+    # Middle row: the output of one instruction on the tape.
     y, height = 31, 12
     axes.text(
         0, 47, "the tape of instruction 1", fontsize=10, va="center", color=TAPE, weight="bold"

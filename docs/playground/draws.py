@@ -1,4 +1,4 @@
-"""Writes draws.js, the samples of the base that the playground carries through a layer.
+"""Write draws.js: samples of the base, which the playground maps through a layer.
 
 python docs/playground/draws.py
 """

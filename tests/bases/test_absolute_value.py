@@ -1,4 +1,4 @@
-"""The absolute value: exact one way, a bound the other way, and the gap is what it should be."""
+"""The absolute value: exact one way, a bound the other way, with a known gap."""
 
 import autograd
 import autograd.numpy as anp
@@ -24,7 +24,7 @@ def flow_density(dim=2):
 
 
 def grid(half_width, count, dim=2):
-    """Midpoints of cells, whose edges the axes are among, and a cell's volume."""
+    """Return midpoints of cells and a cell's volume; the axes are edges of cells."""
     axis = half_width * (2 * np.arange(count) + 1 - count) / count
     rows = np.stack(np.meshgrid(*[axis] * dim, indexing="ij"), axis=-1).reshape(-1, dim)
     return rows, (2 * half_width / count) ** dim
@@ -140,14 +140,14 @@ def test_the_gap_is_zero_for_a_symmetric_density():
     x = np.abs(np.random.default_rng(5).standard_normal((20, 4)))
     params = base.init(np.random.default_rng(0))
     np.testing.assert_allclose(base.lower_bound(params, x), base.log_prob(params, x), rtol=1e-13)
-    # No variance either: every draw gives the same number.
+    # The variance is zero: every sample gives the same number.
     np.testing.assert_allclose(
         base.lower_bound(params, x, np.random.default_rng(1)), base.log_prob(params, x), rtol=1e-13
     )
 
 
 def test_the_gap_is_zero_where_the_guess_is_the_posterior():
-    """Of a normal N(m, v) folded at zero the log-odds of the sign are 2 m x / v, linear in x."""
+    """For |N(m, v)| the log-odds of the sign are 2 m x / v, linear in x."""
     base = nfref.GenerativeAbs(nfref.DiagonalNormal(1), hidden=())
     params = {
         "density": {"location": np.array([0.8]), "log_scale": np.log([0.6])},
@@ -213,7 +213,7 @@ def test_dtype_and_rows_that_are_not_finite(dtype):
 
 @pytest.mark.thorough
 def test_a_density_on_top_of_it_is_fitted_and_kept(tmp_path):
-    """Two clusters that mirror each other around a point that has to be learned."""
+    """Two clusters mirror each other around a point that has to be learned."""
     rng = np.random.default_rng(9)
     x = rng.normal(1.5, 0.3, (600, 1)) * rng.choice([-1, 1], (600, 1)) + 2
     base = nfref.InferenceAbs(nfref.GenerativeAbs(nfref.DiagonalNormal(1)))

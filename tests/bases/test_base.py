@@ -57,7 +57,7 @@ def angles(base):
 
 
 def scipy_log_prob(base, params, z):
-    """The same density, said by scipy.stats."""
+    """Return the same log-density by scipy.stats."""
     name = type(base).__name__
     if name == "StandardNormal":
         return stats.norm.logpdf(z).sum(axis=1)
@@ -120,9 +120,9 @@ def test_float32_is_the_float64_answer_rounded(base):
 
 @every_base
 def test_integrates_to_one(base):
-    """By quadrature at D = 1; by importance sampling with a wide Student t otherwise.
+    """Integrate by quadrature at D = 1, else by importance sampling with a wide Student t.
 
-    Angles are drawn evenly from a turn, which is all that they are.
+    Angles are sampled uniformly from one turn, their whole support.
     """
     params = drawn(base)
     if base.dim == 1:
@@ -225,9 +225,9 @@ def test_gradient_in_z_against_finite_differences(base):
 
 @with_params
 def test_gradients_in_parameters_against_finite_differences(base):
-    """Of log p, of the entropy, and of samples that are one smooth function of the parameters.
+    """Check gradients of log p, of the entropy, and of samples that are smooth in the parameters.
 
-    Angles are drawn by rejection; their gradients are examined in test_von_mises.py.
+    Angles are sampled by rejection; test_von_mises.py checks their gradients.
     """
     vector, unflatten = trees.flatten(drawn(base))
     z = base.sample(unflatten(vector), np.random.default_rng(8), 20)
@@ -268,13 +268,13 @@ def test_learned_normals_start_as_the_standard_normal(family, dim):
 
 
 def test_far_tails_stay_finite():
-    """At |z| = 500 a density underflows by far; its logarithm is exact."""
+    """The density underflows at |z| = 500; its logarithm is exact."""
     z = np.array([[500.0], [-500.0]])
     assert np.allclose(nfref.Logistic(1).log_prob({}, z), -500.0, rtol=1e-14)
     base = nfref.NormalMixture(1, 2)
     params = {"logits": np.zeros(2), "means": np.zeros((2, 1)), "log_scales": np.zeros((2, 1))}
     assert np.allclose(base.log_prob(params, z), stats.norm.logpdf(500), rtol=1e-14)
-    # In float32 too, where the squares are near the limit of what fits.
+    # In float32 too, where the squares are near the largest number.
     z = np.array([[1e18]], dtype=np.float32)
     assert np.isfinite(nfref.StandardNormal(1).log_prob({}, z)[0])
     assert nfref.Logistic(1).log_prob({}, z)[0] == -np.float32(1e18)

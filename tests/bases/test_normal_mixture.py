@@ -14,7 +14,7 @@ def test_mixture_components_start_apart():
 
 @pytest.mark.thorough
 def test_a_mixture_is_learned():
-    """By maximum likelihood, within 4.5 standard errors of components that stand well apart."""
+    """Maximum likelihood finds well-separated components within 4.5 standard errors."""
     true = {
         "logits": np.log([0.3, 0.7]),
         "means": np.array([[-3.0, 1.0], [4.0, -2.0]]),

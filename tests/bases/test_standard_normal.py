@@ -1,4 +1,4 @@
-"""Many normal numbers and their densities, of which threads take parts."""
+"""Many normal numbers and their densities, computed in parts by threads."""
 
 import numpy as np
 from scipy import stats
@@ -8,7 +8,7 @@ from nfref.bases.standard_normal import PART, normal_numbers
 from nfref.runtime.dispatch import MANY
 
 BASE = nfref.StandardNormal(7)
-ROWS = MANY // 7 + 1000  # parts of which the last is not full
+ROWS = MANY // 7 + 1000  # the last part is not full
 
 
 def drawn(rows, seed=0):

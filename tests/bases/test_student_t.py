@@ -14,7 +14,7 @@ DEGREES = (0.1, 0.5, 1.0, 3.0, 15.9, 16.1, 40.0, 1e3, 1e6, 1e12)
 
 @pytest.mark.parametrize("order", [0, 1, 2])
 def test_the_step_of_log_gamma_keeps_its_digits(order):
-    """Where the two logarithms are large, their difference is what is left of 40 digits."""
+    """Large logarithms cancel: the expected difference is computed with 40 digits."""
     x = np.array([1e-3, 0.1, 1.0, 3.0, 7.99, 8.0, 8.01, 30.0, 1e3, 1e8, 1e15])
     found = student_t.log_gamma_step(x, order)
     with mpmath.workdps(60):
@@ -28,7 +28,7 @@ def test_the_step_of_log_gamma_keeps_its_digits(order):
 
 
 def test_the_log_of_one_plus_a_square():
-    """Values and slopes, to where the square overflows."""
+    """Check values and slopes, up to rows whose square overflows."""
     u = np.array([0.0, 1e-200, 1e-9, -0.3, 1.0, -1.0, 1.5, 1e9, -1e200])
     with mpmath.workdps(450):
         exact = [mpmath.mpf(v) for v in u]
@@ -67,7 +67,7 @@ def test_many_degrees_are_the_normal():
 
 
 def test_the_gradient_of_samples_is_that_of_the_mean():
-    """E |t| has the slope that its closed form has, within four standard errors."""
+    """The slope of E |t| is that of its closed form, within four standard errors."""
     base = nfref.StudentT(1)
 
     def mean_size(log_degrees, n=200_000):
@@ -86,7 +86,7 @@ def test_the_gradient_of_samples_is_that_of_the_mean():
     at = np.log([5.0])
     slope = grad(mean_size)(at)[0]
     parts = [grad(lambda a: mean_size_of(base, a, seed))(at)[0] for seed in range(20)]
-    error = np.std(parts) / np.sqrt(10)  # of 10 times the rows of a part
+    error = np.std(parts) / np.sqrt(10)  # a part has a tenth of the rows
     assert abs(slope - float(mpmath.diff(exact, at[0]))) < 4 * error
 
 
@@ -97,7 +97,7 @@ def mean_size_of(base, log_degrees, seed):
 
 @pytest.mark.thorough
 def test_degrees_are_learned():
-    """Maximum likelihood finds the degrees that the rows have, in every coordinate.
+    """Maximum likelihood finds the degrees of the rows in every coordinate.
 
     The standard error of log v is 1 / sqrt(n I), with I the Fisher information, measured here as
     the variance of the score of the rows.

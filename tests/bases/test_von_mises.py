@@ -101,7 +101,7 @@ def test_the_gradient_of_samples_is_that_of_the_mean():
 
 
 def test_location_and_concentration_are_learned():
-    """Within four standard errors: of m 1 / sqrt(n c A), of log c 1 / (c sqrt(n A'))."""
+    """Four standard errors: 1 / sqrt(n c A) for m, 1 / (c sqrt(n A')) for log c."""
     true = {"location": np.array([3.0, -0.5]), "log_concentration": np.log([0.7, 30.0])}
     base, rng = nfref.VonMises(2), np.random.default_rng(3)
     x = base.sample(true, rng, 4000)

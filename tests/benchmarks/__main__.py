@@ -1,18 +1,18 @@
-"""One table: nfref with each backend beside other libraries, on this machine, in this run.
+"""Compare nfref, with each backend, with other libraries on this machine, in one table.
 
     python -m tests.benchmarks [--repeats 7] [--only realnvp maf nsf cnf matrices import]
 
-Every row takes the libraries in turn, again and again, so that a busy moment of the machine
-meets all of them; printed are medians in milliseconds, and how many times faster nfref's
-twins are than the fastest other library. ``sgemm`` is the share that they reach of the rate of a
-large matrix product, measured in the same rounds, on as many threads, counted with the
-multiplications of a dense network.
+Every row times the libraries in turn, again and again, so that a busy moment of the machine slows
+all of them. The table shows medians in milliseconds, and how many times faster nfref's twins are
+than the fastest other library. ``sgemm`` is the share that the twins reach of the rate of a large
+matrix product, measured in the same rounds, on as many threads. It counts the multiplications of a
+dense network.
 
-Below a row of a continuous flow stands how often each library called the right-hand side: the
-networks have the same weights, the tolerances are the same, and so is the order of the method.
+Below a row of a continuous flow stands how often each library called the right-hand side. The
+networks have the same weights, and tolerances and the order of the method are the same.
 
-Whole fits in fresh processes are timed by ``python -m tests.benchmarks.end_to_end``. Libraries
-that are not installed (extra ``peers``) leave a blank, and so does ``cuda`` without a device.
+``python -m tests.benchmarks.end_to_end`` times whole fits in fresh processes. A library that is not
+installed (extra ``peers``) leaves a blank, and so does ``cuda`` without a device.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""What a call runs through: the files, functions and lines of code of log_prob and of sample.
+"""List the files, functions and lines of code that log_prob and sample run through.
 
     python -m tests.benchmarks.call_paths [--functions]
 
 A function that runs counts with all of its code (no docstrings, comments and blank lines), in the
-second of two calls, by the formulas. *Plumbing* is what stands in ``runtime``, ``flow.py`` and
-``density.py``; the rest is mathematics. Where zuko is installed its flows of the same names follow.
+second of two calls, by the formulas. *Plumbing* is the code in ``runtime``, ``flow.py`` and
+``density.py``; the rest is mathematics. If zuko is installed, its flows of the same names follow.
 """
 
 import sys
@@ -55,7 +55,7 @@ def counted(codes, root):
 
 
 def show(name, call, package, functions=False):
-    """One line for a call; with ``functions`` one for each file as well."""
+    """Print one line for a call; with ``functions`` one for each file as well."""
     root = str(Path(package.__file__).parent)
     call()
     found = counted(functions_run(call, root), root)

@@ -1,21 +1,21 @@
-"""What the first fit on a machine spends on compiling.
+"""Measure what the first fit on a machine spends on compiling.
 
     python -m tests.benchmarks.compiling [--rounds 3] [--kernels] [-- fit wine --flow maf]
 
-Two parts. The first runs the command in a process of its own with an empty folder for kernels and,
-in turn, with the folder that this filled: wall and processor seconds of both, children included,
-and by how much the cold one exceeds the warm one, each the least of so many rounds.
+The first part runs the command in a process of its own with an empty cache folder for kernels and,
+in turn, with the filled folder. It prints wall and processor seconds of both, children included,
+and the excess of the cold run over the warm one; each is the least over the rounds.
 
-The second (alone with ``--kernels``) runs it once more with an empty folder and without other
-processes to compile in, and listens to Numba: processor seconds of every kernel and body,
-without those of the bodies that it calls, for each dtype and choice of optional parts (- or + for
-each); and by phase:
+The second part (alone with ``--kernels``) runs the command once more with an empty folder and
+compiles in that process alone. It prints the processor seconds of every kernel and body, without
+those of the bodies that it calls, for each dtype and choice of optional parts (- or + for each);
+and by phase:
 
     typing         Numba's passes over the bytecode, to types
     lowering       from types to the text of LLVM's intermediate language
-    text           LLVM reads and checks that
-    optimising     its passes, function by function and over whole kernels
-    machine code   and what comes out of them
+    text           LLVM parses and verifies that text
+    optimising     LLVM's passes, function by function and over whole kernels
+    machine code   LLVM emits machine code
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the continuous family costs and how well it fits.
+"""Measure what the continuous family costs and how well it fits.
 
     python -m tests.benchmarks.continuous floor [--toy eight_gaussians] [--way fm|cnf] ...
     python -m tests.benchmarks.continuous trace

@@ -146,7 +146,7 @@ def main():
 
 
 def compare(data, names, seed, options, whole):
-    """How everybody does on all rows, or on several draws of fewer."""
+    """Print every contender's scores on all rows, or on several samples of fewer rows."""
     table = Path(options.file).stem if options.file else "spikes" if options.spikes else "wine"
     print(
         f"{table}, seed {seed}\n{'':16}{'rows':>8}{'test nats':>10}{'+-':>7}"
@@ -208,7 +208,7 @@ def standardised(train, *others):
 
 
 def measure(name, data, seed, options):
-    """What a contender finds in a process of its own: number of rows (0: all) -> its draws."""
+    """Run a contender in its own process; return number of rows (0: all) -> its draws."""
     threads = {
         f"{name}_NUM_THREADS": str(options.threads) for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")
     }
@@ -247,7 +247,7 @@ def measure(name, data, seed, options):
 
 
 def run(options):
-    """In that process: fit and score, and print what it took."""
+    """Fit and score in that process; print scores, seconds and remarks."""
     with np.load(options.file) as arrays:
         train, validation, test = (arrays[name] for name in ("train", "val", "test"))
     contender = {**CONTENDERS, "warm up": warm_up}[options.run]

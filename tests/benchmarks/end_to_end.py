@@ -1,14 +1,15 @@
-"""From a fresh process to a good fit: RealNVP on eight Gaussians, beside other libraries.
+"""Time a fresh process until it has a good fit: RealNVP on eight Gaussians, and other libraries.
 
     python -m tests.benchmarks.end_to_end [--rounds 3] [--only nfref flowjax zuko nflows]
 
 Every library gets the same rows and the same rule: 16 coupling layers of 2x64 hidden units in
-float32, Adam with a learning rate of 2e-3 that falls to zero along a cosine in 60 epochs,
-batches of 512, and after every epoch a look at the validation rows, until they are within
-0.05 nats of the score of the true density on them. Timed are whole processes, imports and
-compiling included, in turns; nfref finds its compiled kernels on disk, as it does from the
-second run on. Printed are medians of wall and processor seconds, the latter because machines
-are shared, and of the epochs it took; 60* where the rule was not met in 60.
+float32, Adam with a learning rate of 2e-3 that falls to zero along a cosine in 60 epochs, and
+batches of 512. Each epoch ends with a score of the validation rows. Training stops when this score
+is within 0.05 nats of the true density's score.
+
+Whole processes are timed in turns, imports and compiling included. nfref finds its compiled kernels
+on disk, as it does from the second run on. The table shows medians of wall seconds, processor
+seconds (because machines are shared) and epochs; 60* means that 60 epochs did not satisfy the rule.
 """
 
 import argparse

@@ -63,7 +63,7 @@ PEERS = {
 
 
 def crps(y, drawn):
-    """Of every cell, (N, D), by draws (draws, N, D)."""
+    """Return the CRPS of every cell, (N, D), from samples (draws, N, D)."""
     count = len(drawn)
     ranks = 2 * np.arange(1, count + 1) - count - 1  # sum_ij |x_i - x_j| = 2 sum_k rank_k x_(k)
     spread = np.tensordot(ranks, np.sort(drawn, axis=0), axes=1) / (count * (count - 1))

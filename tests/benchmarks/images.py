@@ -100,7 +100,7 @@ def channel_coupling(flow, params, x):
 
 
 def convolve(layer, image):
-    """With "edge" a bias of its own for pixels at the edge: what ones beyond the edge would add."""
+    """Convolve; with "edge", border pixels add a bias: what ones beyond the edge would give."""
     bias = layer["bias"][:, None, None]
     if "edge" in layer:
         beyond = torch.ones(1, 1, *(size + 2 for size in image.shape[2:]))

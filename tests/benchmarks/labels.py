@@ -32,7 +32,7 @@ def _shipped(loader):
 
 
 def rings(rng):
-    """Which of three rings, in two of five columns."""
+    """Sample three rings in two of five columns; the label names the ring."""
     label = rng.integers(3, size=ROWS)
     angle, radius = rng.uniform(0, 2 * np.pi, ROWS), 1 + label + 0.35 * rng.standard_normal(ROWS)
     return np.column_stack(
@@ -69,7 +69,7 @@ def long_tails(rng):
 
 
 def rare(rng):
-    """One row in twenty."""
+    """Return a table whose label is 1 in one row of twenty."""
     x = rng.standard_normal((ROWS, 6))
     logit = 1.5 * x[:, 0] + x[:, 1] ** 2 - 4.8
     return x, (rng.random(ROWS) < 1 / (1 + np.exp(-logit))).astype(int)

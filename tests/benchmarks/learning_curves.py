@@ -1,4 +1,4 @@
-"""What tests/benchmarks/densities.csv says: the tables and the figure of two pages of the site.
+"""Turn tests/benchmarks/densities.csv into tables and the figure of two pages of the site.
 
     python -m tests.benchmarks.learning_curves [--csv FILE] [--figure FILE]
 
@@ -28,7 +28,7 @@ FAMILIES = {
 
 
 class Found:
-    """What is in a csv, by table, number of rows and density."""
+    """The content of a csv, by table, number of rows and density."""
 
     def __init__(self, path=RESULTS):
         self.fits = read(path)
@@ -88,7 +88,7 @@ def table_of(header, lines):
 
 
 def beside_others(found):
-    """How much more nats FlowDensity has than others, by table and rows."""
+    """FlowDensity's lead over others in nats, by table and rows."""
     header = (
         "table",
         "rows",
@@ -140,7 +140,7 @@ def weights_of(found, rows):
 
 
 def members(found):
-    """The weights of families of members by the number of rows, where all tables were fitted."""
+    """The weights of families of candidates by number of rows, where all tables were fitted."""
     lines = []
     for rows in ROWS:
         if all(found.of(table, rows, "FlowDensity") for table in TABLES):
@@ -152,7 +152,7 @@ def members(found):
 
 
 def sentences(found):
-    """What the page says in words, with its numbers: over all tables and numbers of rows."""
+    """Return the page's sentences with their numbers, over all tables and numbers of rows."""
     places = [(table, rows) for table in TABLES for rows in found.sizes(table)]
     others = {
         "the best simple density": [found.best_simple(*place) for place in places],
@@ -187,7 +187,7 @@ def sentences(found):
 
 
 def versions(found):
-    """How much more nats FlowDensity has than the version before, by table and rows."""
+    """FlowDensity's lead over the version before in nats, by table and rows."""
     lines = []
     for table, title in TABLES.items():
         for rows in sorted({key[1] for key in found.fits if key[0] == table}):

@@ -1,4 +1,4 @@
-"""What benchmarks on tables with names share: arguments, generators, differences with errors."""
+"""Share arguments, generators and differences with errors among benchmarks on named tables."""
 
 import argparse
 import time
@@ -40,7 +40,7 @@ def timed(call, *arguments):
 
 
 def mean_and_error(values):
-    """As text; nothing where all are 0, which is a difference from itself."""
+    """Format mean and standard error; return "" if all are 0, a difference from itself."""
     if not np.any(values):
         return ""
     return f"{np.mean(values):+.4f} +- {np.std(values, ddof=1) / np.sqrt(len(values)):.4f}"

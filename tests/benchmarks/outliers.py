@@ -153,7 +153,7 @@ def discrete(rng):
 
 
 def masked(rng):
-    """One tight group in ten rows, alike and far from all others."""
+    """Return one tight group of one row in ten, far from all others."""
     x = rng.standard_normal((ROWS, 6)) @ (np.eye(6) + 0.3)
     odd = 5 + 0.1 * rng.standard_normal((80, 6))
     return np.concatenate([x, odd]), np.arange(ROWS + 80) >= ROWS
@@ -196,7 +196,7 @@ def eights(rng):
 
 
 def ring(rng):
-    """In the middle of a ring, where nobody is."""
+    """Return outliers in the empty middle of a ring."""
     angle = rng.uniform(0, 2 * np.pi, ROWS)
     x = (
         np.stack([np.cos(angle), np.sin(angle)], axis=1)

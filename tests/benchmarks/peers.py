@@ -152,7 +152,7 @@ def _zuko(case):
 
 
 def zuko_coupling_splines(dim, layers, hidden):
-    """Its RealNVP with its splines; its own NSF with ``passes=2`` has a masked network."""
+    """Build zuko's RealNVP with its splines; its NSF with ``passes=2`` has a masked network."""
     import torch
     import zuko
 
@@ -225,7 +225,7 @@ def _normflows_residual(case):
 
 
 def _normflows_glow(case):
-    """As many levels, steps and hidden channels; its log-scales are sigmoids, as in Glow's code."""
+    """Build Glow with the same levels, steps and channels; scales are sigmoids, as in its code."""
     import normflows
 
     flow = case.density()[0].flow
@@ -348,7 +348,7 @@ def _zuko_continuous(case):
 
 
 def _torchdiffeq(case):
-    """One Hutchinson probe, the adjoint for the step: what its FFJORD example does."""
+    """Use one Hutchinson probe and, for the step, the adjoint, as its FFJORD example does."""
     if case.family != "CNF":
         return None
     import torch

@@ -1,14 +1,14 @@
-"""One column given the others by ``nfref.FlowDensity`` and by others: pinball loss and CRPS.
+"""Compare ``nfref.FlowDensity`` with others on one column given the rest: pinball loss, CRPS.
 
     python -m tests.benchmarks.questions [--only NAME ...] [--seeds 0]
 
-The protocol, fixed before anything was measured: seven rows of ten to fit, the rest to test; every
-column is asked for in turn, given all others. nfref is fitted once to all columns, the others once
-a column and level: quantiles of linear regression with normal residuals, of scikit-learn's
-histogram gradient boosting and its quantile regression, all with their defaults. Printed is the
-mean pinball loss over the levels 0.05, 0.1, ... 0.95, of standardised columns, twice which is the
-CRPS to the precision of the levels; and the difference from nfref's with its standard error over
-test rows, positive where nfref is better.
+The protocol, fixed before any measurement: seven rows of ten are fitted, the rest are tested; every
+column is predicted in turn, given all others. nfref is fitted once to all columns, the others once
+per column and level: quantiles of linear regression with normal residuals, of scikit-learn's
+histogram gradient boosting and its quantile regression, all with their defaults. The table shows
+the mean pinball loss of standardised columns over the levels 0.05, 0.1, ... 0.95; twice this loss
+is the CRPS to the precision of the levels. It also shows the difference from nfref's with its
+standard error over test rows, positive where nfref is better.
 """
 
 import numpy as np

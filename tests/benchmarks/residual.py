@@ -1,12 +1,12 @@
-"""What the log-determinant's estimators cost in bias and noise, by number of terms.
+"""Measure bias, noise and cost of the log-determinant's estimators, by number of terms.
 
     python -m tests.benchmarks.residual [--dim 8] [--hidden 16] [--draws 10000]
 
-One row of data and one residual block that compresses by nearly as much as it may, where the
-series is slowest, for a few coefficients. ``bias`` is the mean over draws less the exact
-log-determinant (with its standard error where there are draws), ``noise`` the standard deviation
-of one draw, ``passes`` the mean number of passes of the network, ``q`` the probability of another
-term. ``radius`` is the spectral radius of the Jacobian. Where its square is above q, the noise
+The case is one row of data and one residual block that compresses by nearly as much as it may,
+where the series converges most slowly, for a few coefficients. ``bias`` is the mean over draws less
+the exact log-determinant (with its standard error if there are draws), ``noise`` the standard
+deviation of one draw, ``passes`` the mean number of passes of the network, ``q`` the probability of
+another term. ``radius`` is the spectral radius of the Jacobian. If its square is above q, the noise
 grows with the draws for ever, and a standard error means little.
 """
 

@@ -1,19 +1,19 @@
-"""How cost grows with rows, columns, layers and threads.
+"""Measure how cost grows with rows, columns, layers and threads.
 
     python -m tests.benchmarks.scaling [--only RealNVP MAF NSF CNF] [--axes rows columns ...]
                                        [--quick] [--figure docs/figures/scaling.png]
 
-For each flow three works: the log-density of rows (value), a training step (step), and samples
-(sample), in float32, by the twins. Along each axis one number grows and the others stay where
-``AT`` has them. Every axis of every work is a process of its own, in which a point is called once
-to compile, and then timed: the least of nine, or of as many as end in three seconds.
+For each flow three works are timed: the log-density of rows (value), a training step (step), and
+samples (sample), in float32, by the twins. Along each axis one number grows and the others keep the
+values in ``AT``. Every axis of every work is a process of its own. It calls each point once to
+compile, and then takes the least time of nine calls, or of as many as end in three seconds.
 
 A table's last columns are exponents. *Fitted* is the slope of a straight line through the points,
-in logarithms of both; *theory* is the slope of a line through what :func:`work_of` counts at the
-same points, so that widths and columns of like size are no excuse and no reproach. A fit leaves out
-points whose time is mostly what the smallest call costs. *Memory* is the most that a call held
-beside its rows and its results, from the kernel's own account (Linux): ``log_prob`` and ``sample``
-take their rows in blocks, so it should not grow with them.
+in logarithms of both; *theory* is the slope of a line through the counts of :func:`work_of` at the
+same points, which allows for widths and columns of similar size. A fit leaves out points whose time
+is mostly the time of the smallest call. *Memory* is the most that a call held beside its rows and
+its results, by the kernel's own account (Linux): ``log_prob`` and ``sample`` take their rows in
+blocks, so it should not grow with them.
 """
 
 import argparse
@@ -56,7 +56,7 @@ FLOOR = 3  # a point counts in a fit from this many times the smallest call on
 
 @dataclass(frozen=True)
 class Point:
-    """What is called: a flow's sizes, the work, rows and threads."""
+    """One call to time: a flow's sizes, the work, rows and threads."""
 
     family: str
     work: str

@@ -25,7 +25,7 @@ FLOWS = {
 
 
 def milliseconds(flow, in_one_call):
-    """Of the processor, a step."""
+    """Return processor milliseconds per step."""
     density, x = nfref.Density(flow), np.random.default_rng(0).standard_t(3, (560, DIM))
     params, usual = density.init(np.random.default_rng(0)), dispatch.TWINS["steps"]
     if not in_one_call:

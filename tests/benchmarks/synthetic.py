@@ -209,7 +209,7 @@ def told_apart(drawn, rows, kind, seed):
 
 
 def r2(train, test, seed):
-    """How well the last column of test rows is predicted by what is trained on others."""
+    """Return R^2 on test rows of a model that predicts the last column from the others."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     model = HistGradientBoostingRegressor(random_state=seed).fit(train[:, :-1], train[:, -1])

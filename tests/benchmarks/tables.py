@@ -1,16 +1,16 @@
-"""How well flows with nothing tuned fit tables, by default the white wines.
+"""Score untuned flows on tables, by default on the white wines.
 
     python -m tests.benchmarks.tables [--flows maf nsf] [--seeds 3] [--file PARTS.npz]
 
 Each flow has 5 layers of 128x128 hidden units, an NSF 8 bins in autoregressive layers, and is
 fitted with the defaults of ``nfref.fit``, in float32. The wines are 3,961 distinct rows: 80 % to
-train on, 10 % that decide when to stop, and 10 % that are scored. Log-likelihoods are in the
-units of standardised columns (mean 0 and variance 1 on the training part), which are those of
-published comparisons, in nats per row with their standard error over the test rows.
+train on, 10 % that decide when to stop, and 10 % that are scored. Log-likelihoods are in the units
+of standardised columns (mean 0 and variance 1 on the training part), as in published comparisons,
+in nats per row with their standard error over the test rows.
 
-The networks are of tanh. A few wines lie ten and more standard deviations out, where a relu
-network goes on growing: a MAF's log-scales reach their bound there, and single test rows cost
-hundreds of nats (``--activation relu`` shows it). A tanh network levels off.
+The networks use tanh. A few wines lie ten and more standard deviations out, where a relu network
+keeps growing: a MAF's log-scales reach their bound there, and single test rows cost hundreds of
+nats (``--activation relu`` shows it). A tanh network levels off.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the benchmarks of tables judge by, against definitions and closed forms."""
+"""Compare the scores of the benchmarks with definitions and closed forms."""
 
 import numpy as np
 from scipy import stats
@@ -9,7 +9,7 @@ from tests.benchmarks.questions import LEVELS, pinball
 
 
 def crps_of_a_normal(y):
-    """By its definition: the integral of (F(x) - [x >= y])^2."""
+    """Return the integral of (F(x) - [x >= y])^2, the definition."""
     x = np.linspace(-9, 9, 36_001)[:, None]
     return np.sum((stats.norm.cdf(x) - (x >= y)) ** 2, axis=0) * 5e-4
 

@@ -1,15 +1,15 @@
-"""How long until a table's test rows are as likely as zuko's NSF makes them.
+"""Time nfref until a table's test rows are as likely as zuko's NSF makes them.
 
     python -m tests.benchmarks.time_to [--file PARTS.npz ...] [--seeds 0] [--minutes 5]
 
-The protocol, fixed before anything was measured. Parts and units are those of
+The protocol, fixed before any measurement. Parts and units are those of
 :mod:`tests.benchmarks.densities` (without a file the white wines), and so is zuko's NSF: 5
 transforms of 2x128 units, 8 bins, Adam 1e-3, batches of 256, until 20 epochs bring no better
-validation likelihood. Its time ends with its best epoch; the twenty in vain are not counted. Then
+validation likelihood. Its time ends with its best epoch; the 20 epochs after it do not count. Then
 nfref fits the NSF of :mod:`tests.benchmarks.tables`, of the same size and, as zuko's, of relu
-units, with the defaults of ``nfref.fit``, until the parameters that it would return make the test
-rows as likely as zuko's did. Both in fresh processes, one after the other, imports included; nfref
-finds compiled kernels on disk, as it does from the second run on.
+units, with the defaults of ``nfref.fit``. Its time ends when the parameters that it would return
+make the test rows as likely as zuko's did. Both run in fresh processes, one after the other,
+imports included; nfref finds compiled kernels on disk, as it does from the second run on.
 """
 
 import argparse

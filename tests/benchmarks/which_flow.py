@@ -1,21 +1,21 @@
-"""Which flow for what: quality and cost of each on one budget, the table of docs/which_flow.rst.
+"""Compare quality and cost of every flow on one budget: the table of docs/which_flow.rst.
 
     OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python -m tests.benchmarks.which_flow [--flows MAF CNF]
 
-Every flow is fitted twice with the same budget, 1,000 steps of Adam with 256 rows each, in
-float32; the learning rate falls from 2e-3 to zero as a cosine. No size is tuned.
+Every flow is fitted twice with the same budget, 1,000 steps of Adam with 256 rows each, in float32;
+the learning rate falls from 2e-3 to zero as a cosine. No size is tuned.
 
-``above`` is the test loss on the checkerboard less its entropy, the Kullback-Leibler divergence
-in nats: 20,000 rows to train on, 20,000 new ones to score, standard error below 0.005.
+``above`` is the test loss on the checkerboard less its entropy, the Kullback-Leibler divergence in
+nats: 20,000 rows to train on, 20,000 new ones to score, standard error below 0.005.
 
 ``wine`` is the mean log-likelihood of 396 held-out white wines in nats, in the units of the table,
-the split of ``tests.benchmarks.tables`` with seed 0: the parameters of the epoch that does best on
-396 other wines count. The standard error is 0.3, but the rows are the same for all, so that
-differences are surer than that.
+with the split of ``tests.benchmarks.tables`` and seed 0. The parameters come from the epoch that
+does best on 396 other wines. The standard error is 0.3, but the rows are the same for all flows, so
+differences have smaller errors.
 
-``density`` and ``sampling`` are microseconds a row for 2,048 rows of the fitted wine flow
-in float32, the best of seven calls, after one that is not counted: time of the processor, on the
-one thread that the command above leaves, so that what else a machine does counts for little.
+``density`` and ``sampling`` are microseconds of processor time per row for 2,048 rows of the fitted
+wine flow in float32, the best of seven calls after a call that does not count. The command above
+leaves one thread, so other load on the machine matters little.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The command, installed or in this process, and the table of people that it is given."""
+"""Run the command, installed or in this process; make a table of people for it."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ COLUMNS = ("height", "body weight", "age")
 
 
 def nfref_command(*arguments, cwd, **options):
-    """Run ``nfref ARGUMENTS`` in a folder; gives status, stdout and stderr as text."""
+    """Run ``nfref ARGUMENTS`` in a folder; return status, stdout and stderr as text."""
     assert COMMAND, "the command nfref is not installed beside this Python"
     return subprocess.run(
         [COMMAND, *map(str, arguments)],
@@ -36,7 +36,7 @@ def nfref_command(*arguments, cwd, **options):
 
 
 def succeeds(*arguments, cwd):
-    """What ``nfref ARGUMENTS`` prints in a folder: in this process, where all is imported."""
+    """Return the output of ``nfref ARGUMENTS`` in a folder, run in this process."""
     output, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="\n") for _ in range(2))
     before = os.getcwd()
     os.chdir(cwd)
@@ -98,16 +98,16 @@ def table_of(output):
 
 
 def started(*arguments, cwd):
-    """A command that signals reach, also where the tests themselves run in the background.
+    """Start a command that signals reach, even if the tests run in the background.
 
-    A shell has its background jobs ignore SIGINT, nohup SIGHUP, and what they start inherits that.
+    A shell makes its background jobs ignore SIGINT, nohup SIGHUP, and child processes inherit that.
     """
 
     def defaults():
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
 
-    with warnings.catch_warnings():  # Python 3.12 warns of forks where there are threads
+    with warnings.catch_warnings():  # Python 3.12 warns of a fork in a process with threads
         warnings.simplefilter("ignore", DeprecationWarning)
         return subprocess.Popen(
             [COMMAND, *arguments],
@@ -120,7 +120,7 @@ def started(*arguments, cwd):
 
 
 def ended(process, timeout=60):
-    """What a command wrote; one that does not end is killed."""
+    """Return the output of a command; kill it at the timeout."""
     try:
         return process.communicate(timeout=timeout)
     finally:
@@ -128,7 +128,7 @@ def ended(process, timeout=60):
 
 
 def wait_for_an_epoch(process):
-    """Until the bar on standard error shows what it shows after the first epoch."""
+    """Wait until the bar on standard error shows the first epoch as done."""
     shown = ""
     while "validation" not in shown:
         character = process.stderr.read(1)

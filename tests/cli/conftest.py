@@ -1,4 +1,4 @@
-"""What the command has fitted, for all tests of a process."""
+"""Share fitted models among all tests of the command in a process."""
 
 import pytest
 

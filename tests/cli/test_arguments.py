@@ -1,4 +1,4 @@
-"""Help, examples, and one line for whatever cannot be done."""
+"""Help, examples, and one line for every invalid call."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ def test_every_command_has_an_example(capsys, command):
     [(["--help"], "numpy"), (["fit", "--help"], "numba', 'matplotlib', 'scipy")],
 )
 def test_help_imports_no_more_than_it_needs(arguments, unwanted, tmp_path):
-    """Every command waits for what is imported; SciPy and matplotlib take most of a second."""
+    """Every command waits for its imports; SciPy and matplotlib take most of a second."""
     code = (
         "import sys, nfref_command\n"
         "try:\n    nfref_command.main()\n"
@@ -61,7 +61,7 @@ def test_python_m_nfref(tmp_path):
 
 @pytest.fixture
 def bad_files(folder, tmp_path):
-    """A folder of bad files, beside a good table and a good model."""
+    """Make a folder of bad files, beside a good table and a good model."""
     shutil.copy(folder / "people.npz", tmp_path / "model.npz")
     write_people(tmp_path / "good.csv")
     rows = people(30)
@@ -199,7 +199,7 @@ OUT = ("--out", "kept.npz")
     ],
 )
 def test_bad_input(bad_files, arguments, message, monkeypatch, capsys):
-    """In this process, to save the start of sixty; the tests below go through the command."""
+    """Run in this process, which saves sixty starts; the tests below run the command."""
     monkeypatch.chdir(bad_files)
     before = content_of(bad_files)
     assert main(list(map(str, arguments))) == 2
@@ -241,7 +241,7 @@ def test_a_backend_that_is_not_there(capsys, monkeypatch):
 
 
 def test_messages_are_no_longer_than_people_read(tmp_path, capsys, monkeypatch):
-    """Whatever names a file has, or arguments."""
+    """Files and arguments may have any names."""
     monkeypatch.chdir(tmp_path)
     names = ",".join(f"{'n' * 1000}{k}" for k in range(50))
     (tmp_path / "t.csv").write_text(names + "\n" + ",".join(["1.5"] * 50) + "\n")

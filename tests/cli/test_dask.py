@@ -1,4 +1,4 @@
-"""Scoring by a cluster: the bits of one process, whatever becomes of the workers."""
+"""Scoring on a cluster gives the bits of one process, even if workers die."""
 
 import json
 import os
@@ -30,7 +30,7 @@ from tests.cli.commands import (
 )
 
 distributed = pytest.importorskip("distributed")
-pytestmark = pytest.mark.filterwarnings("default")  # what Dask warns of is its own affair
+pytestmark = pytest.mark.filterwarnings("default")  # Dask's own warnings are not nfref's errors
 
 NAMES = ("height", "body weight", "age")
 PARTS = 8
@@ -99,7 +99,7 @@ def test_two_workers_give_the_bits_of_one_process(folder, cluster, expected):
 
 @pytest.mark.thorough
 def test_a_worker_that_is_killed_on_the_way_changes_nothing(folder, cluster, expected):
-    """One that is in the middle of a file dies by kill -9; what it had is done again."""
+    """Kill a worker by kill -9 in the middle of a file: another repeats its work."""
     with distributed.Client(cluster, set_as_default=False) as client:
         pids = client.run(os.getpid)
     process = subprocess.Popen(
@@ -135,7 +135,7 @@ def test_a_worker_that_is_killed_on_the_way_changes_nothing(folder, cluster, exp
 
 
 def working(dask_scheduler):
-    """Addresses of workers that are in the middle of a file."""
+    """Return addresses of workers that are in the middle of a file."""
     return [address for address, state in dask_scheduler.workers.items() if state.processing]
 
 
@@ -177,7 +177,7 @@ def test_what_cannot_be_is_one_line(folder, arguments, message):
 
 @pytest.mark.thorough
 def test_the_recipe_of_the_page(folder, cluster, expected):
-    """The lines that docs/scaling.rst shows, as they stand there."""
+    """Run the lines of docs/scaling.rst unchanged."""
     pytest.importorskip("dask.dataframe")
     page = Path(__file__).resolve().parents[2] / "docs/scaling.rst"
     text = page.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What ``nfref fit`` says about data and about what it found."""
+"""Check what ``nfref fit`` says about data and about what it found."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tests.cli.commands import COLUMNS, SMALL, nfref_command, people, succeeds, 
 @pytest.mark.thorough
 def test_ties_collapse_the_mixture_and_are_said_to(tmp_path):
     rows = np.random.default_rng(0).standard_normal((2000, 2))
-    for k in range(8):  # each in less than a tenth of the rows, on no lattice
+    for k in range(8):  # each in less than a tenth of the rows, on no rounding grid
         rows[k::12, 1] = np.sqrt(k)
     write_people(tmp_path / "t.csv", rows=rows, header=("a", "b"))
     output = succeeds("fit", "t.csv", *SMALL, cwd=tmp_path)
@@ -64,7 +64,7 @@ def test_linearly_dependent_columns_are_refused_by_name(tmp_path):
 
 
 def test_columns_above_zero_and_names_of_rows_are_noticed(tmp_path):
-    """A hint that says how; numbers of rows in order, with gaps between them."""
+    """A hint names the option; row numbers ascend, with gaps."""
     rows = people(60)
     number = 1000.0 + np.cumsum(1 + np.arange(60) % 3)
     rows = np.column_stack([number, np.exp(rows[:, 0] / 50), rows[:, 2] - 40])
@@ -75,7 +75,7 @@ def test_columns_above_zero_and_names_of_rows_are_noticed(tmp_path):
 
 
 def test_numbers_with_commas_are_named_where_their_halves_cannot_be_columns(tmp_path, capsys):
-    """1,000 to 1,999: the thousands are a column that does not vary."""
+    """In 1,000 to 1,999 the thousands form a constant column."""
     (tmp_path / "t.csv").write_text("".join(f"1,{37 * k % 1000:03d}\n" for k in range(30)))
     assert main(["fit", str(tmp_path / "t.csv"), "--members", "0"]) == 2
     note, error = capsys.readouterr().err.splitlines()

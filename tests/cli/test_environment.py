@@ -81,5 +81,5 @@ def test_too_little_address_space_is_one_line_and_no_endless_loop(tmp_path):
     ],
 )
 def test_sizes_are_told_in_a_unit_that_says_something(count, text):
-    """ "0.0 GiB free, takes 0.0 GiB" did not."""
+    """Small sizes once read "0.0 GiB free, takes 0.0 GiB"."""
     assert size_of(count) == text

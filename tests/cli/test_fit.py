@@ -1,4 +1,4 @@
-"""``nfref fit`` where several candidates are tried, and the models that it leaves."""
+"""``nfref fit`` with several candidates, and the models that it writes."""
 
 import signal
 
@@ -13,7 +13,7 @@ from nfref.tables.reading import read_table
 from tests.cli.commands import ended, nfref_command, started, wait_for_an_epoch
 from tests.cli.mixed import COLUMNS, QUICK, people, run
 
-# In double precision each of these epochs is better than the last, so that patience never ends it.
+# In double precision each of these epochs is better than the last, so early stopping never stops.
 ENDLESS = ("--epochs", "1000000", "--lr", "1e-12", "--dtype", "float64")
 
 
@@ -45,7 +45,7 @@ def test_the_table_is_that_of_the_model(folder, capsys):
         numbers[3] for name, numbers in table.items() if len(numbers) == 5 and name != "pool"
     ) == pytest.approx(1, abs=0.003)
     model = load_model("m.npz")
-    # The test rows again: the first tenth in the order that content and seed decide.
+    # Recompute the test rows: the first tenth in the order that content and seed decide.
     from nfref.tables.schema.distinct_rows import distinct_rows
 
     places, _ = distinct_rows(data.to_numpy(), None, 0)
@@ -56,7 +56,7 @@ def test_the_table_is_that_of_the_model(folder, capsys):
 
 
 def test_command_line_and_estimator_are_one(folder, capsys):
-    """The same rows, options and seed: the same bits."""
+    """The same rows, options and seed give the same bits."""
     data = people()[["age", "share"]]
     data.to_csv("t.csv", index=False)
     seed = int(np.random.RandomState(0).randint(2**31 - 1))  # what random_state=0 draws
@@ -72,7 +72,7 @@ def test_command_line_and_estimator_are_one(folder, capsys):
     found = fit_table(columns, list(rest.T), Plan("auto", 1, 2), seed).density
     x = list(data.to_numpy().T)
     np.testing.assert_array_equal(load_model("m.npz").density.log_prob(x), found.log_prob(x))
-    # And the estimator is a face of the same function.
+    # The estimator calls the same function.
     model = nfref.FlowDensity(members=1, epochs=2, random_state=0)
     np.testing.assert_array_equal(model.fit(rest).score_samples(rest), found.log_prob(list(rest.T)))
 
@@ -157,7 +157,7 @@ def test_one_flow_takes_weights_too(folder, capsys):
 
 
 def test_one_flow_alone_is_a_plan_of_the_same_search(folder, capsys):
-    """Categories, counts, weights, empty cells and given columns, with one flow or several."""
+    """Fit categories, counts, weights, empty cells and given columns, with one flow or several."""
     data = people().astype({"town": object})
     data.loc[::9, "share"] = np.nan
     data.loc[1::9, "town"] = None
@@ -194,7 +194,7 @@ def test_one_flow_alone_is_a_plan_of_the_same_search(folder, capsys):
 
 
 def test_one_flow_is_that_of_the_library(folder, capsys):
-    """``--flow maf`` and a plan of one flow without the simple densities: the same bits."""
+    """``--flow maf`` has the bits of a plan with one flow and no simple densities."""
     from nfref.cli.split import Split
     from nfref.tables.fitting.fit import fit_table
     from nfref.tables.fitting.plan import Plan
@@ -243,7 +243,7 @@ def test_dtypes_of_training_and_scores(folder, capsys, monkeypatch, dtype, train
 
 
 def test_a_flow_that_is_not_trained_by_likelihood_counts_rows(folder, capsys):
-    """Whole weights are so many rows to flow matching; it cannot take fractions."""
+    """Flow matching repeats a row by its whole weight; it cannot take fractions."""
     data = people(60)[["age", "share", "w"]]
     data.to_csv("weighted.csv", index=False)
     data.loc[data.index.repeat(data.w), ["age", "share"]].to_csv("repeated.csv", index=False)
@@ -380,7 +380,7 @@ def test_names_that_no_file_can_hold_are_found_before_the_work(folder, capsys):
 
 
 def test_whole_numbers_that_are_rounded_are_told_of(folder, capsys):
-    """Those of a column of weights are none of the table."""
+    """A note names rounded whole numbers; a column of weights gets no note."""
     rng = np.random.default_rng(0)
     table = pd.DataFrame(
         {

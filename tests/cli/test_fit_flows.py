@@ -10,7 +10,7 @@ from tests.cli.commands import SMALL, nfref_command, people, succeeds, table_of,
 
 
 def test_the_same_seed_gives_the_same_file(folder):
-    """In a process of its own, too."""
+    """Include a fit in another process."""
     nfref_command(
         "fit",
         "people.csv",

@@ -1,4 +1,4 @@
-"""``nfref fit`` of more rows than it takes: a sample, whatever the file is cut into."""
+"""``nfref fit`` with more rows than it takes: one sample, for any division into files."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The command line about columns given others, and about cells that nobody knows."""
+"""The command line: columns given others, and missing cells."""
 
 import argparse
 import importlib
@@ -34,7 +34,7 @@ def with_gaps(data, share=0.1, seed=1):
 
 @pytest.fixture(scope="module", autouse=True)
 def fewer_rounds():
-    """Of filling, which the tests of the estimator look at."""
+    """Fill gaps in fewer rounds; the tests of the estimator check the full number."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nfref.tables.fitting.gaps.ROUNDS", 1)
         yield
@@ -42,7 +42,7 @@ def fewer_rounds():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, fewer_rounds):
-    """whole.csv, gaps.csv, and of the second joint.npz, cond.npz and what was told of it."""
+    """Make whole.csv and gaps.csv; fit joint.npz and cond.npz to the second, and keep the notes."""
     folder = tmp_path_factory.mktemp("people")
     people().to_csv(folder / "whole.csv", index=False)
     with_gaps(people()).to_csv(folder / "gaps.csv", index=False)
@@ -89,12 +89,12 @@ def test_fit_says_what_it_does_with_empty_cells(here, capsys):
     assert f"{lost.sum()} rows that lack a column that is given, or all others, are left" in told
     assert "the density of 'kids', 'income' given 'age', 'town'" in told
     assert "test nats per row of the cells that are there: " in told
-    assert "'kids' count" in told  # whole numbers in a csv are found
+    assert "'kids' count" in told  # whole numbers in a csv are detected as counts
 
 
 @pytest.mark.thorough
 def test_fit_with_gaps_is_that_of_the_estimator(here):
-    """The same function under both: the same bits for the same rows."""
+    """Both call the same function: the same bits for the same rows."""
     from nfref.tables.fitting.gaps import fit_incomplete_table
     from nfref.tables.fitting.plan import Plan
     from nfref.tables.reading import read_quietly
@@ -405,7 +405,7 @@ def test_a_category_never_seen(here, capsys, model, column, known):
 
 
 def test_predictions_come_in_batches(here, capsys, monkeypatch):
-    """The same answers, and rows counted through all of the file."""
+    """Answers are the same, and row numbers continue through the whole file."""
     data = people(300, seed=7)
     drop(data, "income")
     predict = ("predict", "cond.npz", "dropped.csv", "--column", "income")
@@ -524,7 +524,7 @@ def test_report_and_plot_of_a_model_given_columns(here, capsys):
 def test_a_wrong_cell_is_named_with_its_row_of_the_file(
     here, capsys, model, column, value, expected, command
 ):
-    """However many rows with empty cells and batches of answers lie before it."""
+    """Any number of rows with empty cells and batches of answers may come before it."""
     if model == "kids.npz" and not (here / model).exists():
         run(capsys, "fit", "whole.csv", *COLUMNS, *QUICK, "--given", "kids", "--out", model)
     data = people(1200, seed=3).astype({"kids": object})

@@ -25,7 +25,7 @@ from tests.cli.commands import (
     write_people,
 )
 
-# In double precision each of these epochs is better than the last, so that patience never ends it.
+# In double precision each of these epochs is better than the last, so early stopping never stops.
 ENDLESS = (
     "--flow",
     "nsf",
@@ -56,7 +56,7 @@ def training(*arguments, cwd):
 
 
 def message_of(path):
-    """How the training of the one flow in a model file ended."""
+    """Return how the training of the one flow in a model file ended."""
     return load_model(path).info["fit"]["candidates"][0]["message"]
 
 
@@ -91,7 +91,7 @@ def test_signals_end_a_fit_and_keep_the_best(folder, signals):
 
 
 def test_an_interrupt_that_python_drops_ends_the_fit_after_the_epoch(folder):
-    """What is raised while an object is finalised is printed and goes nowhere."""
+    """Python prints and drops an exception that is raised while it finalises an object."""
     code = """if True:
         import signal, sys
         import nfref_command
@@ -197,7 +197,7 @@ def test_commands_that_print_say_that_they_cannot(folder, arguments):
 
 
 def limited(size):
-    """Files of at most so many bytes, as a disk that fills."""
+    """Limit the size of files in bytes, like a disk that fills."""
 
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -18,7 +18,7 @@ def test_plots(folder, tmp_path):
 
 
 def test_names_of_any_length_are_drawn_soon(tmp_path, monkeypatch):
-    """One of 100,000 characters took a minute."""
+    """A name of 100,000 characters once took a minute."""
     drawn = []
     monkeypatch.setattr(plots, "corner", lambda x, samples, columns: drawn.extend(columns))
     monkeypatch.setattr(plots, "save", lambda figure, path: None)

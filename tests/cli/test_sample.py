@@ -1,4 +1,4 @@
-"""``nfref sample``, ``plot`` and ``info``: what a model file is good for."""
+"""``nfref sample``, ``plot`` and ``info``: commands that use a model file."""
 
 import numpy as np
 import pytest

@@ -53,7 +53,7 @@ def test_nan_is_told_from_minus_infinity(tmp_path):
     params["flow"][0]["weight"] = np.array([[1.0, 1, 0], [0, 1, 0], [0, 0, 1]])
     params["flow"][1]["weight"] = np.diag([1e-300, 1e-300, 1])
     save_model(tmp_path / "m.npz", density, params)
-    # The second row comes to a difference of infinities, the third lies outside.
+    # The second row gives a difference of infinities, the third lies outside.
     (tmp_path / "t.csv").write_text("x1,x2,x3\n0,0,.5\n1e300,1e300,.5\n0,0,2\n")
     done = nfref_command("score", "m.npz", "t.csv", cwd=tmp_path)
     assert done.stdout.splitlines()[1:3] == ["nan", "-inf"]
@@ -62,7 +62,7 @@ def test_nan_is_told_from_minus_infinity(tmp_path):
 
 
 def test_cells_of_rounded_values(tmp_path):
-    """One column of one decimal has a cell's probability, by scipy's normal law."""
+    """A column of one decimal scores its cell's probability, by scipy's normal law."""
     rows = np.round(np.random.default_rng(0).normal(5, 0.3, (400, 1)), 1)
     model = nfref.FlowDensity("gaussian", random_state=0).fit(rows)
     model.save(tmp_path / "m.npz")

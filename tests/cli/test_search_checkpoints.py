@@ -21,7 +21,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def killed_after(monkeypatch, writes):
-    """Checkpoints, of which the one so many writes on is the last act of the process."""
+    """Kill the process at the checkpoint number ``writes``."""
     write = checkpoints.write
 
     def counted(*arguments):
@@ -35,7 +35,7 @@ def killed_after(monkeypatch, writes):
 
 
 def in_turn(monkeypatch):
-    """Flows one after the other: at once, what is written follows the first that is not done."""
+    """Train flows in turn; in parallel, a checkpoint depends on which flow finishes first."""
     monkeypatch.setattr(backends, "processors", lambda: 1)
 
 
@@ -50,7 +50,7 @@ def in_turn(monkeypatch):
     ],
 )
 def test_a_search_goes_on_to_the_same_bits(folder, monkeypatch, order, writes):
-    """Killed in the first flow of three epochs; in the second, too, where they come in turn."""
+    """Kill it in the first flow of three epochs; if flows run in turn, in the second too."""
     assert main([*FIT, "--out", "whole.npz"]) == 0
     with monkeypatch.context() as patch:
         if order:
@@ -79,7 +79,7 @@ def test_checkpoints_without_a_word_stand_beside_the_model(folder, monkeypatch):
 
 
 def test_so_do_those_of_one_flow(folder, monkeypatch):
-    """A process that is killed, its own checkpoint, and the bits of a fit that was not."""
+    """Kill a fit of one flow with its own checkpoint; compare with an undisturbed fit."""
     monkeypatch.setattr(checkpoint_writer, "EVERY", 0)
     fit = (
         "fit",
@@ -107,7 +107,7 @@ def test_so_do_those_of_one_flow(folder, monkeypatch):
 
 @pytest.mark.thorough
 def test_flows_at_once_keep_those_that_are_done(folder, monkeypatch):
-    """A checkpoint between the waves of a search, and one flow after the other from there."""
+    """Resume from a checkpoint between the waves of a search, with one flow after the other."""
     fit = ("fit", "t.csv", "--members", "3", "--epochs", "1", "--quiet")
     assert main([*fit, "--out", "whole.npz"]) == 0
     with monkeypatch.context() as patch, joblib.parallel_config("threading"):
@@ -142,7 +142,7 @@ def test_a_checkpoint_of_another_search_is_refused(folder, capsys):
 
 @pytest.mark.thorough
 def test_a_search_goes_on_with_more_epochs(folder):
-    """To the bits that it has from the start with these."""
+    """The bits are those of a search that has these epochs from the start."""
     assert main([*FIT, "--out", "m.npz", "--checkpoint", "c.npz"]) == 0
     more = [*FIT[:-2], "5", "--quiet"]
     assert main([*more, "--out", "m.npz", "--resume", "c.npz"]) == 0

@@ -18,7 +18,7 @@ def test_fit_ends_with_the_table(folder):
 
 
 def test_the_table_is_right(folder):
-    """The flow's figure again from the model file, the others' from scipy and from scratch."""
+    """Recompute the flow's figure from the model file, the others by scipy and from scratch."""
     from scipy import stats
 
     from nfref.tables.densities.mixture import GaussianMixture
@@ -30,7 +30,7 @@ def test_the_table_is_right(folder):
 
     table = table_of((folder / "fit.txt").read_text())
     flow = model.density.log_prob(list(test.T))
-    # In standardised units, since scipy takes columns of very different size for singular.
+    # In standardised units; scipy treats columns of very different size as singular.
     mean, std = np.mean(train, axis=0), np.std(train, axis=0)
     gaussian = stats.multivariate_normal(np.zeros(3), np.corrcoef(train.T)).logpdf(
         (test - mean) / std
@@ -38,7 +38,7 @@ def test_the_table_is_right(folder):
     for name, log_prob in (("realnvp", flow), ("full Gaussian", gaussian)):
         assert table[name][0] == pytest.approx(np.mean(log_prob), abs=6e-4)
         assert table[name][1] == pytest.approx(stats.sem(log_prob), abs=6e-4)
-    # The mixture in robust units, of which a fifth of the rows chooses the number.
+    # Fit the mixture in robust units; a fifth of the rows chooses the number of components.
     _, u, log_slope = model.density.encode(list(data.values[places].T))
     mixture = GaussianMixture.choose(u[56:], u[20:56], np.random.default_rng(0))
     found = np.mean(mixture.log_prob(u[:20]) + log_slope[:20])
@@ -47,7 +47,7 @@ def test_the_table_is_right(folder):
 
 
 def test_of_test_rows_without_any_cell_nothing_is_said(tmp_path, capsys):
-    """The only row that is kept to test by is the one with an empty cell."""
+    """The only test row has an empty cell."""
     rows = ["0", '""', *map(str, range(1, 13)), *map(str, range(13))]  # too rare for both parts
     (tmp_path / "t.csv").write_text("\n".join(["a", *rows]))
     assert (

@@ -1,4 +1,4 @@
-"""Continuous flows with parameters that make them do something."""
+"""Continuous flows with parameters far from the identity."""
 
 import numpy as np
 

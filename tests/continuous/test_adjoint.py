@@ -19,7 +19,7 @@ MATRIX = np.array([[0.3, 1.2, -0.4], [-0.9, -0.5, 0.2], [0.1, 0.7, 0.6]])
 
 
 def loss_of(flow, weights, inverse=False):
-    """A loss that looks at value and log_det of every row, not linearly."""
+    """Return a loss that depends nonlinearly on value and log_det of every row."""
 
     def loss(params, rows, context):
         value, log_det = (flow.inverse if inverse else flow.forward)(params, rows, context)
@@ -105,7 +105,7 @@ def test_unrolled_gradient_is_that_of_the_steps_however_coarse():
     check_gradient(
         gradient, lambda tree: loss(*tree), tree, rng, count=20, step=1e-3, rtol=1e-9, atol=1e-9
     )
-    # The adjoint of so coarse a solve is something else: it differentiates the flow, not the steps.
+    # With so coarse a solve the adjoint differs: it differentiates the flow, not the steps.
     continuous = replace(flow, gradient="adjoint")
     other = grad(lambda *tree: loss_of(continuous, weights)(*tree, None), (0, 1))(*tree)
     assert np.abs(trees.flatten(list(other))[0] - trees.flatten(gradient)[0]).max() > 1e-3

@@ -96,7 +96,7 @@ def test_hutchinson_is_unbiased_with_the_variance_of_its_formula(noise):
     if noise == "rademacher":
         variance -= 2 * np.sum(np.diag(symmetric) ** 2)
     assert abs(values.mean() - np.trace(jacobian)) < 4 * (variance / draws) ** 0.5
-    # The sample variance has a standard error itself, from the fourth moment.
+    # The sample variance has a standard error too, from the fourth moment.
     spread = np.std((values - values.mean()) ** 2) / draws**0.5
     assert abs(values.var() - variance) < 4 * spread
     norms = dynamics.hutchinson_norm(net, slopes, dynamics.Fixed(probes=flow.probes))

@@ -119,7 +119,7 @@ def test_what_is_not_finite_is_refused_at_once(solver):
     with pytest.raises(SolverError, match="state: expected finite numbers.* at t = 0 after 0 "):
         flow.trajectory(params, rows)
     value, log_det = flow.forward(params, rows)
-    assert np.isnan(value).all() and np.isnan(log_det).all()  # it costs no other row its value
+    assert np.isnan(value).all() and np.isnan(log_det).all()  # it changes no other row
     params["net"][-1]["bias"][0] = np.inf
     with pytest.raises(SolverError, match="derivative: expected finite.* at t = 1 after 1 "):
         flow.inverse(params, np.zeros((1, 2)))
@@ -127,7 +127,7 @@ def test_what_is_not_finite_is_refused_at_once(solver):
 
 @pytest.mark.parametrize("spoilt", [np.nan, np.inf])
 def test_a_row_that_is_not_finite_moves_no_other_by_a_bit(spoilt):
-    """Rows share the size of a step, in which such a row has no part."""
+    """Rows share a step size, which such a row does not influence."""
     rng = np.random.default_rng(0)
     flow = nfref.CNF(2, (8,))
     params, rows = filled(flow, rng, gain=2.0), rng.standard_normal((6, 2))

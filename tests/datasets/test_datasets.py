@@ -15,7 +15,7 @@ UNKNOWN = {name: toy for name, toy in datasets.TOYS.items() if toy.entropy is No
 every_toy = pytest.mark.parametrize("toy", datasets.TOYS.values(), ids=datasets.TOYS)
 every_known = pytest.mark.parametrize("toy", KNOWN.values(), ids=KNOWN)
 
-CELLS = 40  # cells a side of the board that samples are counted on
+CELLS = 40  # cells per side of the board that samples are counted on
 HALF = 8.0  # the board is [-8, 8]^2, so that its lines meet those of the checkerboard
 
 
@@ -77,7 +77,7 @@ def test_same_seed_same_bits(toy):
 
 @every_toy
 def test_size_on_the_page(toy):
-    """Within [-5, 5]^2 apart from a few rows, and well spread: one scale suits every toy."""
+    """Nearly all rows lie within [-5, 5]^2, well spread: one scale suits every toy."""
     x = toy(np.random.default_rng(1), 20000)
     assert np.mean(np.abs(x) > 5) < 0.01
     assert np.all(x.std(axis=0) > 0.5) and np.all(np.abs(x.mean(axis=0)) < 0.6)
@@ -103,7 +103,7 @@ def test_only_known_toys_have_a_density():
 @pytest.mark.thorough
 @every_known
 def test_integrates_to_one_and_to_its_entropy(toy):
-    # On this board the sheared Gaussian and the banana lose what lies more than 4 s away.
+    # This board cuts off the sheared Gaussian and the banana beyond 4 s.
     tolerance = 1e-3 if toy.name in ("sheared_gaussian", "banana") else 1e-10
     assert np.isclose(cell_integrals(toy, lambda p, log_p: p).sum(), 1, rtol=0, atol=tolerance)
     entropy = cell_integrals(toy, minus_p_log_p).sum()

@@ -1,4 +1,4 @@
-"""Grading says in one line how an answer did, whatever was typed."""
+"""Grading gives one line about an answer, for any input."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Calibration: right densities pass, wrong ones fail in the way that their error foretells."""
+"""Calibration: right densities pass, wrong ones fail as their error predicts."""
 
 import numpy as np
 import pytest
@@ -139,7 +139,7 @@ def test_ranks_of_a_right_density_are_uniform_and_of_a_wrong_one_are_not(statist
 
 
 def test_a_density_that_ignores_its_context_is_calibrated_all_the_same():
-    """What the page of the module warns of: the margin of x passes where p(x | c) is asked for."""
+    """The margin of x passes although p(x | c) is asked for; the module's page warns of it."""
     rng = np.random.default_rng(12)
     c = rng.standard_normal((2000, 1))
     x = c + rng.standard_normal((2000, 1))

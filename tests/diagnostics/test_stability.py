@@ -67,7 +67,7 @@ def test_a_residual_flow_keeps_the_bounds_it_promises():
     x = np.random.default_rng(6).standard_normal((30, 2))
     found = diagnostics.bi_lipschitz(lambda rows: flow.inverse(params, rows), x)
     assert np.max(found.upper) <= 1.81**3 and np.min(found.lower) >= 0.19**3
-    assert np.max(found.condition) > 1.2  # and it is no identity
+    assert np.max(found.condition) > 1.2  # and it is not the identity
 
 
 def test_blocks_and_dtypes(monkeypatch):
@@ -98,7 +98,7 @@ def test_the_error_of_a_round_trip_by_hand():
 
 
 def test_the_error_grows_with_the_constant_of_the_inverse():
-    """z rounded by eps |z|, magnified by 1 / l: in the length scale of what is lost."""
+    """Rounding moves z by eps |z|, magnified by 1 / l, at the lost coordinate's scale."""
     rng = np.random.default_rng(8)
     rows = rng.standard_normal((200, 2)).astype(np.float32)
     for lower in (1e-1, 1e-2, 1e-3):
@@ -120,7 +120,7 @@ def test_a_trip_that_leaves_the_numbers_is_infinitely_wrong():
 
 
 def test_a_coupling_explodes_and_a_bounded_one_does_not():
-    """x_2 = z_2 e^s + t with s = t = z_1: what e^-s makes small is lost beside t."""
+    """In x_2 = z_2 e^s + t with s = t = z_1, t absorbs a part that e^-s makes small."""
     rows = np.array([[0.5, 1.0], [12.0, 1.0], [100.0, 1.0]], np.float32)
 
     def error(log_scale):
@@ -143,7 +143,7 @@ def test_a_coupling_explodes_and_a_bounded_one_does_not():
 @pytest.mark.peers
 @pytest.mark.parametrize("library", ["zuko", "nflows"])
 def test_flows_of_torch_by_the_adapters(library):
-    """The same numbers as torch's own Jacobian; the round trip in the dtype that was asked for."""
+    """The numbers are those of torch's Jacobian; the round trip uses the requested dtype."""
     import torch
 
     torch.manual_seed(0)

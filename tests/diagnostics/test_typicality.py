@@ -61,7 +61,7 @@ def test_more_rows_tell_more_and_either_side_is_atypical():
 
 
 def test_other_rows_of_the_same_mean_pass():
-    """What the module warns of: on a sphere of radius sqrt(D), a single point is typical."""
+    """On a sphere of radius sqrt(D) a single point is typical; the module warns of it."""
     point = np.zeros((1, DIM))
     point[0, 0] = np.sqrt(DIM)
     found = diagnostics.typicality_test(
@@ -79,7 +79,7 @@ def test_a_row_of_density_zero_is_as_atypical_as_can_be():
 
 @pytest.mark.parametrize("library", ["nfref", pytest.param("zuko", marks=pytest.mark.peers)])
 def test_densities_of_nfref_and_of_torch(library):
-    """A fresh flow of either, asked about its own samples and about those twice as wide."""
+    """Ask a fresh flow about its own samples and about samples twice as wide."""
     if library == "nfref":
         thing = nfref.Density(nfref.RealNVP(2, layers=2, hidden=(8,)))
     else:

@@ -1,4 +1,4 @@
-"""Amortized flows: the flow inside at the parameters that the network makes, row by row."""
+"""Amortized flows: the inner flow at the network's parameters, row by row."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def subject():
 
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 def test_each_row_has_the_parameters_of_its_context(subject, direction):
-    """Against the flow inside, called row by row with theta_0 + network(c)."""
+    """Compare with the inner flow, called row by row with theta_0 + network(c)."""
     flow, params = subject
     rng = np.random.default_rng(1)
     rows, context = rng.standard_normal((9, 2)), rng.integers(3, size=(9, 1)) - 1.0
@@ -66,7 +66,7 @@ def test_a_class_costs_one_call(subject, monkeypatch):
 
 
 def test_rows_of_one_context_have_gradients_of_their_own(subject):
-    """By central differences; the same context in two rows does not mix them."""
+    """Compare with central differences; two rows of the same context do not mix."""
     flow, params = subject
     rows = np.random.default_rng(5).standard_normal((3, 2))
     context = np.array([[0.4], [0.4], [-1.0]])
@@ -91,7 +91,7 @@ def test_groups_of_equal_rows():
 
 
 def test_it_learns_what_depends_on_the_class():
-    """Two classes with normals of their own; a flow that takes no context by itself learns both."""
+    """Two classes have different normals; a flow without a context of its own learns both."""
     rng = np.random.default_rng(6)
     label = rng.integers(2, size=(600, 1)).astype(float)
     x = np.where(label, 3.0, -1.0) + np.where(label, 0.5, 2.0) * rng.standard_normal((600, 1))
@@ -113,7 +113,7 @@ def test_it_learns_what_depends_on_the_class():
         own = x[label[:, 0] == c]
         y = np.array([[np.mean(own)], [np.mean(own) + np.std(own)]])
         log_prob = density.log_prob(found.params, y, np.full((2, 1), c))
-        # The best normal of the class: its density at the mean, and a standard deviation away.
+        # The best normal of the class: its density at the mean and one standard deviation away.
         best = -np.log(np.std(own)) - 0.5 * np.log(2 * np.pi) - np.array([0, 0.5])
         np.testing.assert_allclose(log_prob, best, atol=0.1)
 

@@ -1,4 +1,4 @@
-"""Extra dimensions: maps that a plain ODE cannot make, and likelihoods that stay honest."""
+"""Extra dimensions: maps that a plain ODE cannot make, and likelihoods with known error."""
 
 import autograd.numpy as anp
 import numpy as np
@@ -124,7 +124,7 @@ def test_marginal_estimate_against_quadrature():
 
 def test_standard_error_is_the_spread_of_the_estimate_and_few_samples_give_a_lower_bound():
     density, params = joint_density()
-    x = np.full((300, 1), 0.2)  # the same row again and again, with its own noise each time
+    x = np.full((300, 1), 0.2)  # the same row with different noise
     estimate, error = marginal_log_prob(density, params, x, np.random.default_rng(2), 50)
     truth, exact = marginal_log_prob(density, params, x[:1], np.random.default_rng(3), 20_000)
     assert np.median(error) == pytest.approx(estimate.std(), rel=0.25)
@@ -135,7 +135,7 @@ def test_standard_error_is_the_spread_of_the_estimate_and_few_samples_give_a_low
 
 
 def test_independent_noise_makes_the_marginal_exact():
-    # A flow that leaves e alone: the weights are all equal, and the error is nothing.
+    # A flow that leaves e alone has equal weights and no error.
     flow = nfref.CNF(2, (), rtol=1e-10, atol=1e-10)
     density = nfref.Density(flow)
     params = {"base": {}, "flow": flow.init(np.random.default_rng(0))}

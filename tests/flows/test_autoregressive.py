@@ -70,7 +70,7 @@ test_contract = contract_test(CONTRACT)
 
 
 def connected(masks):
-    """Which inputs have a path to which outputs."""
+    """Return the inputs that have a path to each output."""
     paths = masks[0].astype(int)
     for mask in masks[1:]:
         paths = ((paths @ mask.astype(int)) > 0).astype(int)
@@ -98,7 +98,7 @@ def test_connectivity_of_one_coordinate():
 
 
 def test_narrowest_networks_still_connect_everything():
-    """D - 1 hidden units are enough, D with a context; one fewer is refused."""
+    """Networks need D - 1 hidden units, D with a context; one fewer is refused."""
     for dim in (2, 3, 8):
         order = tuple(range(dim))
         masks = made_masks(order, even_degrees(dim, (dim - 1,)), 1)
@@ -111,10 +111,10 @@ def test_narrowest_networks_still_connect_everything():
 
 
 def one_network_per_coordinate(made, params, z, context):
-    """x_i = z_i exp(alpha_i) + mu_i, scalar by scalar, each from a network of its own.
+    """Compute x_i = z_i exp(alpha_i) + mu_i, scalar by scalar, each from a network of its own.
 
-    Coordinate i's network reads zeros in place of every coordinate that is not before it:
-    nothing but the order is taken from the masks' construction.
+    Coordinate i's network reads zeros in place of every coordinate that is not before it: only the
+    order comes from the masks' construction.
     """
     x, log_det = np.zeros_like(z), np.zeros(len(z))
     layers, dim = params["net"], made.dim
@@ -189,7 +189,7 @@ def test_orders_of_a_stack():
 
 
 def test_random_degrees_are_drawn_as_in_the_paper():
-    """Uniform from the lowest degree of the layer below to D - 1, and never beyond the order."""
+    """They are uniform from the lowest of the layer below to D - 1, never beyond the order."""
     first, second = random_degrees(np.random.default_rng(0), 5, (400, 400))
     assert set(first) == {1, 2, 3, 4}
     np.testing.assert_allclose(np.bincount(first)[1:], 100, atol=30)
@@ -199,7 +199,7 @@ def test_random_degrees_are_drawn_as_in_the_paper():
     assert random_degrees(np.random.default_rng(0), 1, (2,)) == ((1, 1),)
     made = nfref.MADE(5, (9, 8), degrees="random")
     assert made == nfref.MADE(5, (9, 8), degrees=made.degrees) != nfref.MADE(5, (9, 8))
-    # Each layer of a stack has its own, always the same, and may be given the numbers.
+    # Each layer of a stack has its own fixed degrees, and you may give the numbers.
     stack = nfref.MAF(5, 3, (9, 8), degrees="random")
     drawn = [layer.degrees for layer in stack.flows]
     assert len(set(drawn)) == 3 and tuple(drawn) == stack.degrees

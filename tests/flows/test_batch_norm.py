@@ -1,4 +1,4 @@
-"""Batch norm: which statistics are used when, and what the log-determinant says about it."""
+"""Batch norm: which statistics are used when, and their log-determinant."""
 
 import math
 
@@ -211,7 +211,7 @@ def test_every_layer_evaluates_with_the_statistics_of_all_training_rows(flow):
     assert layers == (3 if isinstance(flow, nfref.MAF) else 4)
     z, log_det = flow.inverse(params, x[:5], context[:5])
     np.testing.assert_allclose(z, u[:5], rtol=0, atol=1e-12)
-    # At its own rows the map of training batches is the same, if the batch is the training set.
+    # On its own rows the map of a training batch is the same, if the batch is the training set.
     np.testing.assert_allclose(
         nfref.in_training(flow).inverse(params, x, context)[0], u, atol=1e-11
     )
@@ -248,7 +248,7 @@ def test_who_learns_when():
 
 
 def test_running_statistics_inside_hand_evaluated_rows_on():
-    """A layer with running statistics before one with the training set's: they don't mix."""
+    """A layer with running statistics comes before one with the training set's: they don't mix."""
     running = nfref.BatchNorm(2)
     chain = nfref.Chain((nfref.BatchNorm(2, statistics="training set"), running))
     x = 3 + 2 * np.random.default_rng(12).standard_normal((50, 2))

@@ -1,4 +1,4 @@
-"""Chain and Invert: what composition adds to the flows inside."""
+"""Chain and Invert: composition on top of the inner flows."""
 
 import copy
 import pickle
@@ -24,7 +24,7 @@ def units(dim, context_dim):
 
 
 def mixed(dim, context_dim):
-    """Chains and turned flows inside of each other; only one member takes the context."""
+    """Return nested chains and inverted flows; only one member takes the context."""
     inner = nfref.Chain(
         (nfref.ElementwiseAffine(dim), nfref.Invert(nfref.Planar(dim, 2, context_dim)))
     )
@@ -54,7 +54,7 @@ def data(rng, n=5):
 
 
 def test_chain_applies_in_list_order():
-    """Members one by one, log-determinants added, only those with a context given it."""
+    """Apply members one by one, add log-determinants, pass a context only to those that take it."""
     rng = np.random.default_rng(0)
     flows, params = parts(rng)
     z, context = data(rng)
@@ -98,7 +98,7 @@ def test_inverting_a_chain_is_chaining_the_inverses_backwards():
 
 @pytest.mark.parametrize("direction", [1, -1])
 def test_members_are_the_flow_taken_apart(direction):
-    """One after the other they are the whole, through chains, Invert and OnFirst."""
+    """Members in sequence equal the whole, through chains, Invert and OnFirst."""
     rng = np.random.default_rng(4)
     inner = nfref.Chain([nfref.Invert(nfref.ElementwiseAffine(2)), nfref.LULinear(2)])
     flow = nfref.Chain([nfref.OnFirst(inner, 3), nfref.Invert(nfref.Chain(parts(rng)[0]))])
@@ -137,7 +137,7 @@ def test_a_composition_with_maps_of_its_own_is_not_taken_apart():
 
 
 def test_flows_are_values():
-    """Equal configurations are equal and hash alike; nothing can be set on them."""
+    """Equal configurations are equal and hash alike; their fields cannot be set."""
     assert nfref.RealNVP(3, 2) == nfref.RealNVP(3, 2) != nfref.RealNVP(3, 4)
     assert hash(nfref.Chain([nfref.Scale(2)])) == hash(nfref.Chain((nfref.Scale(2),)))
     with pytest.raises(AttributeError):
@@ -145,7 +145,7 @@ def test_flows_are_values():
 
 
 def test_adapt_passes_the_batch_on_and_training_mode_reaches_the_inside():
-    """Batch norm inside of a chain sees its own input; nothing is changed in place."""
+    """Batch norm inside a chain receives its own input; nothing changes in place."""
     rng = np.random.default_rng(6)
     chain = nfref.Chain((nfref.BatchNorm(2), nfref.ElementwiseAffine(2)))
     params = random_params(chain, rng)

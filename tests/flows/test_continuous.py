@@ -1,4 +1,4 @@
-"""The continuous flow: closed forms, time reversal, its density, and what it refuses."""
+"""The continuous flow: closed forms, time reversal, its density, and refused input."""
 
 from dataclasses import replace
 

@@ -62,7 +62,7 @@ def test_paper_form():
 
 @pytest.mark.parametrize("size", [0.3, 3.0, 30.0])
 def test_potential_is_strongly_convex_in_z_whatever_the_parameters(size):
-    """No curvature below a; and (z - y) . (x(z) - x(y)) >= a |z - y|^2, for every context."""
+    """No curvature is below a, and (z - y) . (x(z) - x(y)) >= a |z - y|^2, for every context."""
     flow = nfref.ConvexPotentialFlow(3, (6, 5, 4), context_dim=2)
     params, z = drawn(flow, 1, size, 40)
     context = np.tile(np.random.default_rng(2).standard_normal((1, 2)), (40, 1))
@@ -101,7 +101,7 @@ def test_inverse_is_the_gradient_of_the_conjugate():
 @pytest.mark.parametrize("size", [1.0, 10.0, 100.0])
 @pytest.mark.parametrize("strength", [0.0, -3.0, -10.0])
 def test_hard_convex_problems_are_solved_to_rounding(size, strength):
-    """Curvatures from a = 5e-5 to 1e4 within one potential; rows from 1e-3 to 100 long."""
+    """One potential has curvatures from a = 5e-5 to 1e4; rows are 1e-3 to 100 long."""
     flow = nfref.ConvexPotentialFlow(2, (8, 8))
     params, z = drawn(flow, 4, size, 80)
     z = z * np.array([1e-3, 1, 10, 60])[np.arange(80) % 4, None]
@@ -140,7 +140,7 @@ def test_too_few_steps_are_an_error_and_lost_rows_stay_lost():
 
 
 def test_float32_rows_are_inverted_as_well_as_they_can_be():
-    """The minimum is found in float64: what is lost is the rounding of x and of z alone."""
+    """The minimum is found in float64: the only error is the rounding of x and z."""
     flow = nfref.ConvexPotentialFlow(2, (8, 8))
     params, z = drawn(flow, 8, 10.0, 50)
     params = trees.cast(params, np.float32)
@@ -175,10 +175,10 @@ def test_closed_form_of_the_gaussian_map():
 
 @pytest.mark.thorough
 def test_maximum_likelihood_finds_the_optimal_map_between_normals():
-    """Nothing but samples of the end, and the density of the start, is seen.
+    """The fit uses only samples of the end and the density of the start.
 
-    Of all maps between the two the gradient of a convex function is the optimal one, and there
-    is no other such gradient. A triangular map reaches the same likelihood, and is elsewhere.
+    Of all maps between the two, the gradient of a convex function is the optimal one, and there is
+    no other such gradient. A triangular map reaches the same likelihood, but is another map.
     """
     start, end = np.array([[1.0, 0.6], [0.6, 0.8]]), np.array([[0.5, -0.3], [-0.3, 1.2]])
     factors = np.linalg.cholesky(start), np.linalg.cholesky(end)

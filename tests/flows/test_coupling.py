@@ -19,7 +19,7 @@ def coupling(transformer, parity=0):
 
 
 def coupled(flow):
-    """Row i of dx/dz: itself, and where i changes, the coordinates that stay."""
+    """Return what row i of dx/dz depends on: i and, for a changing i, what stays."""
     stays = np.array(flow.mask)
     return np.eye(flow.dim, dtype=bool) | (~stays[:, None] & stays[None, :])
 
@@ -115,7 +115,7 @@ def test_additive_coupling_keeps_volume_exactly():
 
 
 def test_scales_stay_within_the_bound_and_never_stick():
-    """Conditioner outputs of 1e3 give log-scales just inside the bound, with a slope left."""
+    """Conditioner outputs of 1e3 give log-scales just inside the bound, with a nonzero slope."""
     flow = nfref.Coupling((True, False), nfref.Affine(bound=2.0), ())
     for raw in (1e3, -1e3):
         params = {"net": [{"weight": np.zeros((1, 2)), "bias": np.array([0.0, raw])}]}
@@ -169,7 +169,7 @@ def test_a_transformer_is_one():
 
 
 def test_what_is_not_a_number_stays_where_it_is():
-    """A coordinate that changes is read by no other one."""
+    """No other coordinate reads a coordinate that changes."""
     flow = nfref.Coupling(MASK, hidden=(6,))
     params = flow.init(np.random.default_rng(0))
     z = np.ones((1, 5))

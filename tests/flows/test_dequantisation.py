@@ -1,4 +1,4 @@
-"""Whole numbers: what a cell holds, by quadrature; bounds on it; bits per dimension."""
+"""Whole numbers: a cell's mass by quadrature, bounds on it, and bits per dimension."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def layer(dim, context_dim):
 
 
 def beside_the_edges(dim, context_dim):
-    """The layer behind a shift: at whole numbers, such as the origin, it has no derivative."""
+    """Put the layer behind a shift: it has no derivative at whole numbers, such as the origin."""
     shift = nfref.Standardise((0.3,) * dim, (1.0,) * dim)
     return nfref.Chain([shift, layer(dim, context_dim)])
 
@@ -67,12 +67,12 @@ def test_every_cell_goes_onto_itself():
 
 
 def test_the_mass_of_a_cell_stays():
-    """P(n) by quadrature with and without the layer: it is the same."""
+    """P(n) by quadrature is the same with and without the layer."""
     plain, theta, noised, params = with_layer()
     for n in ([0, 0], [1, -2], [-1, 1]):
         x, weights = cell(np.array(n))
         mass = weights @ np.exp(plain.log_prob(theta, x))
-        # The layer has tails at the edges of the cell: Gauss needs u = sin^2 to be at ease.
+        # The layer has tails at the cell's edges; u = sin^2 makes Gauss quadrature converge.
         half = np.pi / 2
         angle, jacobian = NODES * half, half * np.sin(2 * half * NODES)
         u = np.sin(angle) ** 2
@@ -100,7 +100,7 @@ def test_paper_form():
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_rows_stay_in_their_cells_at_the_edges(dtype):
-    """Whole numbers and the last number below the next: finite, and the floor is kept."""
+    """Whole numbers and the float below the next whole number stay finite and keep their floor."""
     flow = layer(2, 0)
     params = random_params(flow, np.random.default_rng(4))
     low = np.array([[0, 255], [3, 7], [-1, -5]], dtype)
@@ -160,7 +160,7 @@ def test_uniform_noise_bounds_the_mass_of_a_cell():
 
 
 def test_learned_noise_makes_the_bound_tighter():
-    """A density much narrower than a cell: uniform noise wastes bits, learned noise fewer."""
+    """A density is much narrower than a cell: learned noise wastes fewer bits than uniform."""
     rng = np.random.default_rng(7)
     n = np.zeros((256, 2))
     base = nfref.Chain([nfref.Standardise((0.5, 0.5), (0.15, 0.15))])
@@ -207,7 +207,7 @@ def test_learned_noise_makes_the_bound_tighter():
     ],
 )
 def test_even_numbers_of_eight_bits_cost_eight(flow, base):
-    """Whatever units the flow works in, and however many draws there are."""
+    """The flow may work in any units, with any number of samples."""
     density = nfref.Density(flow, base)
     rng = np.random.default_rng(8)
     n = rng.integers(0, 256, (50, 3))

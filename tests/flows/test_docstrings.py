@@ -1,4 +1,4 @@
-"""What ``help`` shows: parameters with the defaults they have, examples that print what they do."""
+"""Check ``help``: parameters show their defaults, and examples print what they show."""
 
 import dataclasses
 import doctest
@@ -26,7 +26,7 @@ SUBJECTS = sorted(
 
 
 def documented(subject):
-    """name -> what its line in the section "Parameters" says of it."""
+    """Return name -> the line about it in the section "Parameters"."""
     section = re.search(r"\nParameters\n-+\n(.*?)(\n\n\w+\n-+\n|\Z)", inspect.getdoc(subject), re.S)
     lines = re.findall(r"^([\w*][\w*, ]*?)(?: : (.*))?$", section.group(1) if section else "", re.M)
     return {name: rest for names, rest in lines for name in names.split(", ")}
@@ -84,7 +84,7 @@ WITH_EXAMPLES = sorted(
 
 @pytest.mark.parametrize(
     "module",
-    [  # of some, examples take seconds
+    [  # some examples take seconds
         pytest.param(
             module,
             marks=pytest.mark.thorough

@@ -22,7 +22,7 @@ test_contract = contract_test(CONTRACT)
 
 
 def test_logit_against_fifty_digits():
-    """Both tails, down to where x is the last number inside of the bounds."""
+    """Check both tails, down to the last float inside the bounds."""
     flow = nfref.Logit((0.0,), (1.0,))
     z = np.array([-700.0, -300, -40, -1, 0, 1e-9, 1, 20, 36])[:, None]
     x, log_det = flow.forward({}, z)
@@ -39,7 +39,7 @@ def test_logit_against_fifty_digits():
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("low, high", [(0.0, 1.0), (-3.0, 5.0), (0.1, 0.7), (1e6, 1e6 + 1)])
 def test_logit_lands_strictly_inside(low, high, dtype):
-    """Where x rounds to a bound it is the number before it, and the log-determinant stays."""
+    """If x rounds to a bound, it becomes the float next to it; the log-determinant stays."""
     flow = nfref.Logit((low,), (high,))
     z = np.array([-np.inf, -1e30, -800, -90, -40, 0, 40, 90, 800, 1e30, np.inf], dtype)[:, None]
     with np.errstate(all="ignore"):

@@ -57,7 +57,7 @@ def axes(x):
 
 @pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
 def test_the_expected_gradient_is_that_of_the_log_determinant(flow):
-    """Exactly, where the decoder is the inverse: the expectation as a mean over basis vectors."""
+    """If the decoder is the inverse, a mean over basis vectors gives it exactly."""
     x = np.random.default_rng(1).standard_normal((5, 3))
     found, expected = gradients(flow, x, axes(x))
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
@@ -89,7 +89,7 @@ def test_one_random_probe_is_unbiased():
 
 
 def test_the_error_is_linear_in_what_the_decoder_misses():
-    """tr(df' (g' - f'^-1)): ten times as near, ten times as small."""
+    """The error is tr(df' (g' - f'^-1)): ten times as near, ten times as small."""
     x = np.random.default_rng(1).standard_normal((5, 3))
     misses = []
     for size in (1e-2, 1e-3):
@@ -179,7 +179,7 @@ def test_gradient_of_the_exact_likelihood():
 
 @pytest.mark.thorough
 def test_starts_as_the_identity_and_the_oracle_says_what_it_is_later():
-    """At the start a flow; at any other parameters not, and the row that says so is named."""
+    """The start is a flow, other parameters are not; the report names the failing property."""
     flow = small()
     start = flow.init(np.random.default_rng(0))
     x = np.random.default_rng(1).standard_normal((5, 2))
@@ -212,7 +212,7 @@ def test_dtype():
 
 
 def test_the_gradient_of_the_loss_is_that_of_the_likelihood_and_the_penalty():
-    """With D probes, and by parts: at the start, where decoder and encoder are inverses."""
+    """Check with D probes, and by parts: at the start decoder and encoder are inverses."""
     flow = small()
     density = nfref.Density(nfref.Chain((flow, nfref.ElementwiseAffine(2))))
     rng = np.random.default_rng(8)
@@ -237,7 +237,7 @@ def test_the_gradient_of_the_loss_is_that_of_the_likelihood_and_the_penalty():
 
 @pytest.mark.thorough
 def test_a_fit_reaches_the_entropy_and_makes_the_networks_inverses():
-    """A sheared normal: the likelihood within 0.01 nats of what is possible, x back to 0.02."""
+    """On a sheared normal the likelihood is within 0.01 nats of the entropy, x returns to 0.02."""
     rng = np.random.default_rng(9)
     x = rng.standard_normal((1000, 2)) @ np.array([[1.0, 0.8], [0.0, 0.5]]) + [1.0, -0.5]
     density = nfref.Density(FreeFormFlow(2, 2, (16,)))

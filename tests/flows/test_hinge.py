@@ -1,4 +1,4 @@
-"""Hinges against 50-digit arithmetic: slopes on both sides, sharp bends, and what they keep."""
+"""Hinges against 50-digit arithmetic: slopes on both sides, and sharp bends."""
 
 import mpmath
 import numpy as np
@@ -53,13 +53,13 @@ def test_location_goes_to_shift_and_equal_slopes_are_affine():
     x = np.random.default_rng(0).standard_normal((20, 2))
     z, _ = flow.inverse(params, x)
     np.testing.assert_allclose(z[:, 1], 7 + np.exp(0.25) * (x[:, 1] + 2), rtol=1e-13)
-    # Far out the slope is that of the side.
+    # Far out the slope is that of its side.
     far = np.array([[1e8, 0.0], [-1e8, 0.0]])
     np.testing.assert_allclose(flow.inverse(params, far)[1], [2.25, -0.75], rtol=1e-12)
 
 
 def test_the_inverse_is_a_hinge():
-    """With slopes 1/L and 1/R and width sqrt(L R) width, up to where its middle lies."""
+    """Its slopes are 1/L and 1/R, its width is sqrt(L R) width, and its centre is shifted."""
     location, shift = np.array([0.3]), np.array([-1.1])
     log_left, log_right, log_width = np.array([-0.7]), np.array([1.3]), np.array([0.2])
     z = np.linspace(-5, 5, 41)[:, None]

@@ -15,7 +15,7 @@ PIVOTS = ((2, 0, 3, 1), (1, -1, 1, 1))  # a 4-cycle: determinant > 0
 
 
 def random_matrix(dim):
-    """Of negative determinant, and not near singular."""
+    """Return a matrix of negative determinant that is well conditioned."""
     rng = np.random.default_rng(dim)
     rotation, _ = np.linalg.qr(rng.standard_normal((dim, dim)))
     matrix = rotation * rng.uniform(1.2, 2, dim)
@@ -222,7 +222,7 @@ def test_triangular_solve_ignores_nothing_it_should_see(lower):
     rows = rng.standard_normal((6, 4))
     solved = linear.solve_triangular(matrix, rows, lower)
     np.testing.assert_allclose(solved @ matrix.T, rows, atol=1e-13)
-    # A row that is not finite says nothing about the others.
+    # A row that is not finite changes no other row.
     rows[2] = np.nan
     spoiled = linear.solve_triangular(matrix, rows, lower)
     np.testing.assert_allclose(np.delete(spoiled, 2, 0), np.delete(solved, 2, 0), rtol=1e-14)

@@ -30,7 +30,7 @@ CONTRACT = {
     "NAF": Entry(
         lambda dim, context_dim: nfref.NAF(dim, 2, hidden(dim), 3, context_dim), context=True
     ),
-    # Its maps have bends where their tangents begin: differences need rows that are within.
+    # The maps bend where their tangents begin, so finite differences need rows inside.
     "UMNN": Entry(
         lambda dim, context_dim: nfref.UMNN(dim, 1, (dim + 1,), 2, 32, 4.0, context_dim),
         dims=(1, 2),
@@ -109,13 +109,13 @@ def test_a_fresh_umnn_is_the_identity():
 
 
 FLOWS = {"NAF": nfref.NAF(1, 3, (4,), 3), "UMNN": nfref.UMNN(1, 2, (4,), 3, 24, 3.0)}
-# The maps of UMNN have bends where their tangents begin: the quadrature sees two of them.
+# UMNN's maps bend where their tangents begin: two bends lie within the quadrature.
 CLOSE = {"NAF": 1e-12, "UMNN": 1e-6}
 
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_density_of_a_line_integrates_to_one(name):
-    """From the far end to the far end of what the base gives any weight to."""
+    """Integrate over the whole range to which the base gives weight."""
     flow = FLOWS[name]
     params = random_params(flow, np.random.default_rng(3))
     ends, _ = flow.forward(params, np.array([[-9.0], [9.0]]))
@@ -132,7 +132,7 @@ def test_density_of_a_line_integrates_to_one(name):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("name", FLOWS)
 def test_latents_come_back_however_far_they_are_out(name, dtype):
-    """Far beyond any fixed bracket: z up to 1e8, and data that are as far out."""
+    """Latents up to 1e8, and data as large, lie far beyond any fixed bracket."""
     flow = FLOWS[name]
     params = trees.cast(random_params(flow, np.random.default_rng(4)), np.dtype(dtype))
     z = np.array([[s * 10.0**k] for k in range(-2, 9) for s in (1, -1)], dtype)
@@ -146,7 +146,7 @@ def test_latents_come_back_however_far_they_are_out(name, dtype):
 
 
 def test_it_learns_two_modes_with_nothing_between_them():
-    """A mixture whose log-density is known: one layer comes within 0.1 nats of it."""
+    """One layer is within 0.1 nats of a mixture whose log-density is known."""
     rng = np.random.default_rng(5)
 
     def two_modes(n):

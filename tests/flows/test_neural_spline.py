@@ -1,4 +1,4 @@
-"""Neural spline flows: what their layers are, and what they do outside of the splines."""
+"""Neural spline flows: their layers, and their tails outside the splines."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from tests.flow_table import (
 
 
 def nsf(**options):
-    """A spline flow; at its ends it is the identity, so random rows have to lie within them."""
+    """Return a spline flow; it is the identity at its ends, so random rows must lie within them."""
     return lambda dim, context_dim: nfref.NSF(
         dim, 2, hidden(dim), 4, context_dim=context_dim, activation="tanh", bound=6.0, **options
     )
@@ -76,7 +76,7 @@ def test_couplings_change_every_coordinate_by_turns():
 
 
 def test_its_density_integrates_to_one():
-    """On a grid within the splines; outside, the density is the standard normal's."""
+    """Integrate on a grid within the splines; outside, the density is the standard normal's."""
     for coupling in (False, True):
         flow = nfref.NSF(2, 2, (5,), 4, coupling, activation="tanh", bound=5.0)
         params = random_params(flow, np.random.default_rng(2), size=0.7)

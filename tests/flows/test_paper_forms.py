@@ -1,7 +1,7 @@
 """Each flow against a few lines in the letters and the direction of its paper.
 
-A function named after a paper computes what the paper writes, one row at a time, with nothing of
-nfref but the numbers of the networks. The symbol maps stand in the flows' docstrings.
+A function named after a paper computes the paper's formula, one row at a time. It takes only the
+networks' numbers from nfref. The symbol maps stand in the flows' docstrings.
 """
 
 import numpy as np
@@ -79,7 +79,8 @@ def test_real_nvp(batch_norm):
             if isinstance(layer, nfref.BatchNorm):
                 mu, variance = theta["running_mean"], theta["running_variance"]
                 normed = (y - mu) / np.sqrt(variance + layer.epsilon)
-                y = normed * np.exp(theta["log_scale"]) + theta["shift"]  # 1 and 0 in the paper
+                # the paper has 1 and 0 here
+                y = normed * np.exp(theta["log_scale"]) + theta["shift"]
                 log_det += np.sum(theta["log_scale"]) - 0.5 * np.sum(
                     np.log(variance + layer.epsilon)
                 )

@@ -1,4 +1,4 @@
-"""Planar flows against 50-digit arithmetic, at the edges of what is invertible."""
+"""Planar flows against 50-digit arithmetic, up to the limit of invertibility."""
 
 import autograd.numpy as anp
 import mpmath
@@ -151,7 +151,7 @@ def test_minus_tanh_keeps_its_digits():
 
 
 def test_each_context_row_has_its_own_map():
-    """With a context, a row is mapped by the plain layer with that row's u, w, b."""
+    """A row equals one mapped by the plain layer with that row's u, w, b."""
     rng = np.random.default_rng(1)
     layer, plain = nfref.PlanarLayer(3, context_dim=2), nfref.PlanarLayer(3)
     params = {**layer.init(rng), "from_context": rng.standard_normal((2, 7))}

@@ -31,7 +31,7 @@ MIXTURE = {
 
 
 def exact_density(flow, params):
-    """The flow on its own p_1, and the parameters of both."""
+    """Return the flow on its own p_1, and the parameters of both."""
     return (
         nfref.Density(flow, nfref.NormalMixture(flow.dim, flow.components)),
         {"base": flow.diffused(params, 1.0), "flow": params},
@@ -42,7 +42,7 @@ def exact_density(flow, params):
 
 
 def test_schedule_is_that_of_flow_matching_turned_around():
-    """Of its variance-preserving path, which was written from another paper."""
+    """Compare with flow matching's variance-preserving path, written from another paper."""
     for s in (1e-4, 0.2, 0.7, 1.0):
         beta, alpha, variance = pf.noise_schedule(s)
         theirs = variance_preserving_path(np.array([1 - s]))
@@ -67,7 +67,7 @@ def test_score_and_trace_are_the_derivatives_of_the_log_density():
 
 
 def test_trace_does_not_cancel_far_away():
-    """At |y| = 1e8 the widest component is left, and the trace is that of its precision alone."""
+    """Only the widest component is left at |y| = 1e8; the trace is that of its precision."""
     variances = np.exp(2 * MIXTURE["log_scales"])
     score, trace = pf.score_and_trace(
         np.array([[1e8, 1e8]]), MIXTURE["logits"], MIXTURE["means"], variances
@@ -130,7 +130,7 @@ def test_likelihood_is_that_of_the_mixture():
 
 @pytest.mark.thorough
 def test_standard_normal_start_is_off_by_what_the_diffusion_leaves():
-    """log N(z) - log p_1(z), which is below 0.02 nats here; and it still is a density."""
+    """The gap log N(z) - log p_1(z) is below 0.02 nats here; it is still a density."""
     flow = nfref.ProbabilityFlow(2, 3, rtol=1e-5, atol=1e-5)
     mixture, density = nfref.NormalMixture(2, 3), nfref.Density(flow)
     axis = np.linspace(-3.4, 3.4, 52)
@@ -164,7 +164,7 @@ def test_one_normal_has_a_closed_form():
 
 
 def test_single_precision_on_a_ridge_keeps_its_digits_whatever_stands_beside_it():
-    """Far out, where the shares of two normals change, and are a difference of large squares."""
+    """Far out the shares of two normals change, a difference of large squares."""
     flow = nfref.ProbabilityFlow(2, 2, beta_max=4.0)
     params = {
         "logits": np.array([0.63, 0.4]),
@@ -200,7 +200,7 @@ def test_samples_follow_the_mixture():
 
 
 def test_gradient_by_the_adjoint_is_that_of_the_mixture():
-    """Of log p in logits, means and scales, through p_1 and the solve together."""
+    """Differentiate log p in logits, means and scales, through p_1 and the solve together."""
     flow = nfref.ProbabilityFlow(2, 3, rtol=1e-10, atol=1e-10)
     mixture = nfref.NormalMixture(2, 3)
     density, _ = exact_density(flow, MIXTURE)

@@ -1,4 +1,4 @@
-"""Radial flows against 50-digit arithmetic, at the centre and at the edge of what is invertible."""
+"""Radial flows against 50-digit arithmetic, at the centre and at the limit of invertibility."""
 
 import autograd.numpy as anp
 import mpmath
@@ -66,7 +66,7 @@ def gauss_legendre(low, high, pieces=20):
 
 
 def test_density_of_a_line_integrates_to_one():
-    """From one image of a centre to the next: between them the density is smooth."""
+    """Integrate between images of neighbouring centres, where the density is smooth."""
     rng = np.random.default_rng(3)
     flow = nfref.Radial(1, 3)
     params = random_params(flow, rng)
@@ -86,7 +86,7 @@ def test_density_of_a_line_integrates_to_one():
 
 
 def test_density_of_a_plane_integrates_to_one():
-    """In polar coordinates around the one centre, where the density is smooth."""
+    """Integrate in polar coordinates around the one centre, where the density is smooth."""
     flow = nfref.RadialLayer(2)
     params = {"z0": np.array([0.4, -0.8]), "alpha": np.array([-1.0]), "beta": np.array([1.0])}
     angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
@@ -160,10 +160,10 @@ def test_gradient_of_the_root(b):
 @pytest.mark.parametrize("dim", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("raw", [-27.0, 0.0, 5.0])
 def test_the_centre(dim, raw):
-    """At z0 the map is a scaling by slack / alpha = f, so log det = D log f, and it comes back.
+    """The map scales by f = slack / alpha at z0, so log det = D log f; the inverse returns to z0.
 
-    f = log(1 + e^raw) / log 2. The log-determinant has a kink in z there; the parameters'
-    gradients exist and are those of D log f.
+    f = log(1 + e^raw) / log 2. The log-determinant has a kink in z there; the parameters' gradients
+    exist and are those of D log f.
     """
     layer = nfref.RadialLayer(dim)
     params = {"z0": np.linspace(-1, 2, dim), "alpha": np.zeros(1), "beta": np.array([raw])}
@@ -211,7 +211,7 @@ def test_gradients_of_the_formulas():
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 5, 8])
 def test_nearly_folded_space_comes_back(dim):
-    """slack 2e-12: rows near z0 are squeezed by as much, and return as far as x kept them."""
+    """With slack 2e-12, rows near z0 are squeezed by as much, and return as far as x kept them."""
     rng = np.random.default_rng(2)
     layer = nfref.RadialLayer(dim)
     params = {"z0": rng.standard_normal(dim), "alpha": np.zeros(1), "beta": np.array([-27.0])}
@@ -223,7 +223,7 @@ def test_nearly_folded_space_comes_back(dim):
     steepest = (np.log(2) + r) / (np.log1p(np.exp(-27.0)) + r)
     scale = np.max(np.abs(x) + np.abs(params["z0"]), axis=1, keepdims=True)
     assert np.all(np.abs(back - z) <= 16 * np.finfo(float).eps * scale * steepest)
-    # Where x lies is known to eps |x|, and with it r: d log det / dr is at most D / r + 1.
+    # x has an error of eps |x|, and so has r: d log det / dr is at most D / r + 1.
     lost = 16 * np.finfo(float).eps * (scale * steepest * dim / r + 1)[:, 0]
     assert np.all(np.abs(log_det + log_det_back) <= lost)
 
@@ -252,7 +252,7 @@ def test_infinity_and_nan_stay_in_their_rows():
 
 
 def test_each_context_row_has_its_own_map():
-    """With a context, a row is mapped by the plain layer with that row's z0, alpha, beta."""
+    """A row equals one mapped by the plain layer with that row's z0, alpha, beta."""
     rng = np.random.default_rng(1)
     layer, plain = nfref.RadialLayer(3, context_dim=2), nfref.RadialLayer(3)
     params = {**layer.init(rng), "from_context": rng.standard_normal((2, 5))}

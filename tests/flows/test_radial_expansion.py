@@ -101,7 +101,7 @@ def test_nothing_moves_further_than_beta_widths_and_the_centre_not_at_all():
 @profiles
 @pytest.mark.parametrize("log_slack", [-3.0, 0.0, 2.0])
 def test_gradient_of_the_root(log_slack, profile):
-    """Against finite differences of the equation's own truth, at the centre too."""
+    """Compare with finite differences of the exact root, at the centre too."""
     target, a = np.array([[0.0], [1e-8], [0.3], [50.0]]), np.array([log_slack])
     square = radial_expansion.expansion_root(target, a, profile)
     by_target = elementwise_grad(radial_expansion.expansion_root, 0)(target, a, profile)

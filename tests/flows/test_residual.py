@@ -44,7 +44,7 @@ def drawn(flow, seed=0, size=1.0):
 
 
 def spectral_norms(flow, params):
-    """What SVD finds of the weights that the flow uses, context's rows left out."""
+    """Return spectral norms, by SVD, of the weights that the flow uses, without context rows."""
     weights = [layer["weight"] for layer in flow.normalised(params)]
     return [
         np.linalg.svd(w[: flow.dim] if k == 0 else w, compute_uv=False)[0]
@@ -56,7 +56,7 @@ def spectral_norms(flow, params):
 
 
 def test_slope_of_the_activation_stays_below_one():
-    """Its extremes, with 50 digits: u is a root of sigma'' u + 2 sigma'."""
+    """Find the extremes with 50 digits: u is a root of sigma'' u + 2 sigma'."""
     with mpmath.workdps(50):
 
         def swish_slope(u):
@@ -97,7 +97,7 @@ def test_activation_keeps_its_digits(dtype):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("dim", DIMS)
 def test_evaluation_keeps_the_bound_whatever_the_parameters(dim, dtype):
-    """By SVD no weight is longer than c, and of g no Jacobian and no pair of rows shows more."""
+    """No weight's SVD norm exceeds c, and no Jacobian of g or pair of rows shows more."""
     for size in (0.3, 3.0, 100.0):
         flow = nfref.ResidualBlock(dim, (dim + 3, 6), context_dim=2, coefficient=0.9)
         params, x = drawn(flow, dim, size)
@@ -121,7 +121,7 @@ def test_small_weights_are_left_alone_and_context_is_not_bounded():
 
 
 def test_gradient_of_the_norm():
-    """By differences; the zero matrix, where there is none, passes nothing on."""
+    """Compare with differences; the zero matrix has no gradient and passes nothing on."""
     rng = np.random.default_rng(0)
     for shape in ((1, 1), (2, 5), (5, 2), (4, 4)):
         weight = 2 * rng.standard_normal(shape)
@@ -198,7 +198,7 @@ def test_nothing_is_learned_of_a_zero_weight():
     [pytest.param(5, 1.1, marks=pytest.mark.thorough), (0, 0.97 * (1 + 1e-14))],
 )
 def test_how_far_a_fit_exceeds_the_coefficient(iterations, longest):
-    """By SVD, batch for batch: five iterations lag behind, and only exact norms keep the bound."""
+    """SVD after each batch: five iterations lag behind, and only exact norms keep the bound."""
     rng = np.random.default_rng(3)
     x = rng.standard_normal((400, 2)) @ np.array([[2.0, 0.0], [1.5, 0.3]]) + [1.0, -2.0]
     density = nfref.Density(nfref.ResidualFlow(2, 3, (16, 16), iterations=iterations))
@@ -235,7 +235,7 @@ def test_how_far_a_fit_exceeds_the_coefficient(iterations, longest):
 
 
 def test_a_fit_with_fresh_random_numbers_for_each_batch():
-    """As the docstring of ResidualFlow has it; judged by the exact log-determinant."""
+    """Fit as ResidualFlow's docstring shows; the exact log-determinant scores the fit."""
     rng = np.random.default_rng(4)
     x = rng.standard_normal((300, 2)) * [0.5, 1.8] + [1.0, -2.0]
     flow = nfref.ResidualFlow(2, 3, (8,), estimator="roulette", terms=2, gradient="neumann")
@@ -287,7 +287,7 @@ def test_the_steepest_linear_maps_come_back(slope, dim):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("dim", DIMS)
 def test_the_inverse_is_as_exact_as_the_residual_shows(dim, dtype):
-    """|x - x*| <= |x + g(x) - z| / (1 - L), and the residual is down to rounding."""
+    """The error |x - x*| is at most |x + g(x) - z| / (1 - L), and the residual is at rounding."""
     for seed in range(3):
         flow = nfref.ResidualBlock(dim, (dim + 3,), coefficient=0.99)
         params, z = drawn(flow, seed, 3.0)
@@ -300,7 +300,7 @@ def test_the_inverse_is_as_exact_as_the_residual_shows(dim, dtype):
 
 
 def test_plain_steps_lead_where_newton_would_leave():
-    """A corner that takes nearly all slope away, and plain steps x <- z - g(x) alone beside it."""
+    """In a corner the slope nearly vanishes; compare with plain steps x <- z - g(x)."""
     flow = nfref.ResidualBlock(1, (1,), coefficient=0.998)
     params = {
         "net": [
@@ -424,7 +424,7 @@ def test_the_series_lacks_no_more_than_theory_allows(dim, gradient):
 
 
 def test_the_bound_is_reached_by_the_steepest_map():
-    """g = -c x has every eigenvalue -c, where no term cancels another."""
+    """All eigenvalues of g = -c x are -c, and no term cancels another."""
     params = {
         "net": [{"weight": -0.8 * np.eye(3), "bias": np.zeros(3)}],
         "beta": [],
@@ -447,7 +447,7 @@ def all_signs(dim, rows):
 @pytest.mark.parametrize("gradient", ["direct", "neumann"])
 @pytest.mark.parametrize("dim", [1, 2, 3, 5])
 def test_probes_have_the_right_expectation_in_value_and_gradient(dim, gradient):
-    """Over all sign vectors, against exact traces; the direct gradient is the definition."""
+    """Average over all sign vectors; exact traces and, for the direct gradient, its definition."""
     options = {"hidden": (dim + 3,), "context_dim": 1, "estimator": "series", "terms": 6}
     definition = nfref.ResidualBlock(dim, **options)
     flow = nfref.ResidualBlock(dim, **options, gradient=gradient, probes=all_signs(dim, 7))
@@ -505,7 +505,7 @@ def test_roulette_draws_counts_of_the_stated_distribution():
 @pytest.mark.parametrize("estimator, count", [("series", 2), ("roulette", 0), ("roulette", 2)])
 @pytest.mark.parametrize("dim", [1, 3])
 def test_estimates_are_sums_of_powers_of_the_jacobian(dim, estimator, count, gradient):
-    """With fixed probes and counts: sum_k (-1)^(k+1) w_k / k mean_e e^T J^k e, J by differences."""
+    """Fixed probes and counts give sum_k (-1)^(k+1) w_k / k mean_e e^T J^k e, J by differences."""
     flow = nfref.ResidualBlock(
         dim, hidden(dim), coefficient=0.9, estimator=estimator, terms=4, gradient=gradient
     ).with_probes(np.random.default_rng(6), 7, count)
@@ -536,7 +536,7 @@ def test_estimates_are_sums_of_powers_of_the_jacobian(dim, estimator, count, gra
 @pytest.mark.parametrize("gradient", ["direct", "neumann"])
 @pytest.mark.parametrize("count", [0, 1])
 def test_roulette_is_unbiased_and_the_series_is_not(count, gradient):
-    """One row 40 000 times: the mean against slogdet, in standard errors; L^2 < 1/2 here."""
+    """The mean over 40 000 copies of a row is near slogdet, in standard errors; L^2 < 1/2."""
     options = {"hidden": (5,), "coefficient": 0.83}
     exact_flow = nfref.ResidualBlock(2, **options)
     params, x = drawn(exact_flow, 2, 3.0)
@@ -564,7 +564,7 @@ def test_variance_of_the_roulette_falls_with_the_terms_that_are_always_there():
 
 
 def test_random_numbers_are_configuration():
-    """Fixed for as long as a flow is used, made anew by ``with_probes``, one set a block."""
+    """They stay fixed while a flow is in use; ``with_probes`` makes new ones, one set a block."""
     plain = nfref.ResidualFlow(2, 3, (4,), estimator="roulette", terms=1)
     params, x = drawn(plain, 1)
     flow = plain.with_probes(np.random.default_rng(0), 7, count=2)

@@ -1,4 +1,4 @@
-"""One rule for rows with NaN or infinity, in every flow and backend."""
+"""Check one rule for rows with NaN or infinity, in every flow and backend."""
 
 from dataclasses import replace
 

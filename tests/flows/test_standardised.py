@@ -1,4 +1,4 @@
-"""Log-likelihoods are in the units of the data as given, whatever happens inside."""
+"""Log-likelihoods are in the units of the data as given."""
 
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ def test_the_identity_flow_is_the_normal_density_of_the_data():
 
 
 def test_the_logit_of_a_bounded_column_counts():
-    """The identity flow with a logit is a logit-normal density, which closes in a formula."""
+    """The identity flow with a logit is a logit-normal density, which has a closed form."""
     low, high = -2.0, 5.0
     rng = np.random.default_rng(3)
     x = np.stack([low + (high - low) * rng.beta(2, 5, 200), rng.standard_normal(200)], axis=1)

@@ -1,4 +1,4 @@
-"""Sylvester flows: Q, the determinant identity, the inverse, and what has no inverse."""
+"""Sylvester flows: Q, the determinant identity, the inverse, and maps without an inverse."""
 
 import autograd.numpy as anp
 import mpmath
@@ -155,7 +155,7 @@ def test_round_trip_and_log_det(make, dim, dtype):
     jacobian = autograd_jacobian(lambda rows: flow.forward(exact, rows)[0], z.astype(float))
     inverse_size = np.linalg.norm(np.linalg.inv(jacobian), axis=(1, 2))
     scale = inverse_size * (1 + np.max(np.abs(z), axis=1))
-    # Far out tanh is flat: an error of a, which is as large as z, does not show in log-dets.
+    # Far out tanh is flat: log-dets do not show an error of a, which is as large as z.
     assert np.all(np.max(np.abs(back - z), axis=1) <= 16 * eps * scale)
     near = slice(0, 4)
     np.testing.assert_allclose(
@@ -208,7 +208,7 @@ def test_only_upper_triangles_count():
 
 @pytest.mark.parametrize("kind", sylvester.KINDS)
 def test_each_context_row_has_its_own_map(kind):
-    """With a context, a row is mapped by the plain layer with that row's parameters."""
+    """A row equals one mapped by the plain layer with that row's parameters."""
     rng = np.random.default_rng(1)
     flow, plain = (nfref.SylvesterLayer(3, kind, context_dim=c) for c in (2, 0))
     params = random_params(flow, rng)
@@ -248,7 +248,7 @@ def test_polar_factor(shape, dtype):
 
 @pytest.mark.parametrize("shape", [(1, 1), (4, 1), (4, 2), (3, 3)])
 def test_gradient_of_the_polar_factor(shape):
-    """Against differences, once more at orthonormal columns, where singular values coincide."""
+    """Compare with differences, also at orthonormal columns, where singular values coincide."""
     a = np.random.default_rng(8).standard_normal((2, *shape))
     check_grads(sylvester.polar_factor, modes=["rev"], order=2)(a)
     check_grads(sylvester.polar_factor, modes=["rev"], order=1)(np.linalg.qr(a)[0])
@@ -267,7 +267,7 @@ def test_a_matrix_that_is_not_finite_leaves_the_others_alone():
 
 @pytest.mark.parametrize("count, dim", [(1, 1), (1, 3), (2, 3), (8, 5)])
 def test_reflections(count, dim):
-    """Q^T Q = I, det Q = (-1)^H, and v_k -> -v_k for one reflection; length of v means nothing."""
+    """Q^T Q = I, det Q = (-1)^H, and v_k -> -v_k for one reflection; v may have any length."""
     v = np.random.default_rng(10).standard_normal((count, dim))
     q = sylvester.reflection_product(v)
     np.testing.assert_allclose(q.T @ q, np.eye(dim), atol=1e-14)
@@ -291,7 +291,7 @@ def test_a_reflection_along_zero_is_none():
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_slack_keeps_its_digits(dtype):
-    """1 + tanh(d1) tanh(d2) above zero, and right as far as the rounding of d1, d2 lets it."""
+    """The slack 1 + tanh(d1) tanh(d2) is positive, with the error of rounding d1 and d2."""
     eps = float(np.finfo(dtype).eps)
     largest = 300.0 if dtype == np.float64 else 30.0
     values = np.array([0.0, 1e-9, 0.1, 1.0, 5.0, largest, -0.1, -1.0, -5.0, -largest], dtype)
@@ -336,7 +336,7 @@ def system(rng, m, size, n=None):
 @pytest.mark.parametrize("size", [0.0, 1.0, 4.0, 12.0])
 @pytest.mark.parametrize("m", [1, 2, 4])
 def test_root_against_fifty_digits(m, size):
-    """|a - exact| within 16 eps of what rounding errors of everything that goes in do to it.
+    """The root is within 16 eps of the effect of rounding errors in all inputs.
 
     The exact root: Newton's method on all M equations at once, with derivatives by differences,
     from the float64 root.
@@ -380,7 +380,7 @@ def test_root_against_fifty_digits(m, size):
 
 @pytest.mark.parametrize("n", [None, 4])
 def test_gradient_of_the_root(n):
-    """By t it is the implicit function theorem's R2 (I + R1 diag(tanh') R2)^-1; all by differences.
+    """The gradient in t is R2 (I + R1 diag(tanh') R2)^-1; all are compared with differences.
 
     The slack moves with r1 and r2, as it does in the flow.
     """
@@ -402,7 +402,7 @@ def test_gradient_of_the_root(n):
 
 
 def test_parameters_without_an_inverse_are_refused():
-    """R1_ii R2_ii <= -1, as other libraries allow: the map folds space, and one line says so."""
+    """If R1_ii R2_ii <= -1, as other libraries allow, the map folds space; one line says so."""
     x, r1, r2 = np.ones((3, 2)), np.diag([1.5, 0.2]), np.diag([-1.0, 0.3])
     slack = 1 + np.diag(r1) * np.diag(r2)
     with pytest.raises(

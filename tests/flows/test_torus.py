@@ -25,7 +25,7 @@ def made(transformer):
 
 
 def every_other(dim, context_dim):
-    """The first coordinate and every second after it are angles; they decide about the others."""
+    """The first coordinate and every second after it are angles, which condition the others."""
     return nfref.Coupling(
         nfref.alternating_mask(dim, 0),
         nfref.Affine(),
@@ -41,7 +41,7 @@ def by_coordinate(count):
     return nfref.ByCoordinate([kinds[i % 2] for i in range(count)])
 
 
-# Densities of a flow of the line over a standard normal base are no densities of angles.
+# A flow of the line over a standard normal base is not a density of angles.
 CONTRACT = {
     "MADE, Moebius": Entry(
         made(nfref.MoebiusCircle(3)),
@@ -80,7 +80,7 @@ test_contract = contract_test(CONTRACT)
 
 
 def torus(dim, transformer, layers=2):
-    """Autoregressive layers with orders by turns."""
+    """Return autoregressive layers with alternating orders."""
     return nfref.MAF(dim, layers, (8,), transformer=transformer, periodic=range(dim))
 
 
@@ -110,9 +110,9 @@ every_base = pytest.mark.parametrize(
 @every_base
 @every_flow
 def test_density_on_the_torus_integrates_to_one(flow, base):
-    """By the trapezoid, which converges exponentially where all is smooth across the seam.
+    """Integrate by the trapezoid, which converges exponentially if all is smooth across the seam.
 
-    Splines have kinks of the second derivative at their knots, where it converges like h^3.
+    At their knots splines have kinks of the second derivative; there it converges like h^3.
     """
     log_prob = log_density(flow, base, random_params(flow, np.random.default_rng(1), 0.5))
     smooth = "spline" not in next(name for name, other in FLOWS.items() if other is flow)
@@ -128,7 +128,7 @@ def test_density_on_the_torus_integrates_to_one(flow, base):
 @every_base
 @every_flow
 def test_density_has_no_seam(flow, base):
-    """Any number of turns more is the same point; on both sides of the seam all is the same."""
+    """Whole turns change nothing, and both sides of the seam agree."""
     log_prob = log_density(flow, base, random_params(flow, np.random.default_rng(2)))
     rng = np.random.default_rng(3)
     x = rng.uniform(-np.pi, np.pi, (100, 2))
@@ -142,7 +142,7 @@ def test_density_has_no_seam(flow, base):
 
 
 def test_without_periodic_there_is_a_seam():
-    """What the option is for: a network that reads angles as numbers tears the torus open."""
+    """A network that reads angles as plain numbers tears the torus open."""
     flow = nfref.MADE(2, (8,), nfref.MoebiusCircle(4), order=(0, 1))
     log_prob = log_density(flow, box(2), random_params(flow, np.random.default_rng(2)))
     left, right = np.array([[np.pi - 1e-9, 0.3]]), np.array([[-np.pi + 1e-9, 0.3]])
@@ -192,12 +192,12 @@ def test_an_angle_beside_a_real_number():
     assert abs(log_prob(left) - log_prob(right)) < 1e-6
 
 
-@pytest.mark.slow  # the page on tori learns one in the plain suite
+@pytest.mark.slow  # the page on tori trains one in the plain suite
 def test_a_torus_is_learned():
-    """Angles that follow each other around the torus, across both seams, to near their entropy.
+    """Angles follow each other around the torus, across both seams; the fit is near their entropy.
 
-    a is uniform and b - a is von Mises, so that the entropy is log 2 pi + that of von Mises, 1.27
-    nats below that of the uniform density, which the flow starts from.
+    a is uniform and b - a is von Mises, so the entropy is log 2 pi + that of von Mises, 1.27 nats
+    below that of the uniform density, where training starts.
     """
     rng, c = np.random.default_rng(6), 6.0
     law = nfref.VonMises(1, c)
@@ -230,7 +230,7 @@ def test_a_torus_is_learned():
 
 
 def test_an_angle_and_real_numbers_in_one_layer():
-    """Each coordinate has its own kind of map; a dense layer of three, one of them an angle."""
+    """Each coordinate has its own kind of map, in a dense layer of three with one angle."""
     kinds = nfref.ByCoordinate([nfref.MoebiusCircle(3), nfref.Affine(), nfref.MoebiusCircle(3)])
     flow = nfref.MAF(3, 2, (8,), transformer=kinds, periodic=(0, 2))
     base = nfref.Product([nfref.VonMises(1), nfref.Laplace(1), nfref.VonMises(1)])
@@ -341,7 +341,7 @@ def test_the_option_reaches_every_layer():
 
 
 def test_descriptions_come_back():
-    """What model files hold of a flow: its angles, its kinds of maps, the bases side by side."""
+    """Model files hold a flow's angles, its kinds of maps and the bases side by side."""
     kinds = nfref.ByCoordinate([nfref.MoebiusCircle(3), nfref.Affine()])
     density = nfref.Density(
         nfref.MAF(2, 2, (4,), transformer=kinds, periodic=(0,)),

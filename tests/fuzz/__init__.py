@@ -1,12 +1,12 @@
-"""Attacks on what comes from outside: tables, arrays, options, models, caches, clusters, kills.
+"""Attack what comes from outside: tables, arrays, options, models, caches, clusters, kills.
 
     python -m tests.fuzz [--seed S] [--times T] [--kind KIND]
 
-Each kind of attack is a function ``cases(rng, number)``: a generator of cases drawn from a
-seed. A case has one of three good outcomes, *success*, *refused* (exit 2, or an error of the
-library, in one line) and *interrupted* (the best so far is kept), and fails with anything
-else: a traceback, more than twenty seconds, an old file changed, a stray file, a number that
-silently differs. The suite runs a sample of every kind.
+Each kind of attack is a function ``cases(rng, number)``: a generator of random cases from a seed. A
+case has one of three good outcomes: *success*, *refused* (exit 2, or an error of the library, in
+one line) and *interrupted* (the best so far is kept). Anything else is a failure: a traceback, more
+than twenty seconds, an old file changed, a stray file, a number that silently differs. The suite
+runs a sample of every kind.
 """
 
 from tests.fuzz import (

@@ -1,4 +1,4 @@
-"""python -m tests.fuzz: every attack, and a table of how they ended."""
+"""python -m tests.fuzz: run every attack, and print a table of how they ended."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ from tests.fuzz.case import attack
 
 
 def run(kind, seed, number):
-    """(counts of outcomes, failures as lines) of so many cases of one kind."""
+    """Return (counts of outcomes, failures as lines) of ``number`` cases of one kind."""
     rng = np.random.default_rng([seed, list(KINDS).index(kind)])
     counts, failures = Counter(), []
     for one in KINDS[kind][0](rng, number):

@@ -1,7 +1,7 @@
 """Questions to the density of a table: predict, quantile, impute, sample, report, score.
 
-Its columns are of every kind, labels are awkward texts, and what is asked and given is good, odd
-and absurd.
+Its columns are of every kind, labels are awkward texts, and questions and given values are good,
+odd and absurd.
 """
 
 import csv
@@ -160,7 +160,7 @@ def prepare(folder):
 
 
 def make(folder):
-    """The tables and models that questions are about, once."""
+    """Make the tables and models of the questions once."""
     table = rows(np.random.default_rng(0), 80)
     few = table[:6]
     tables = {
@@ -262,7 +262,7 @@ def run(folder, arguments):
 
 
 def check(arguments, content, name):
-    """That what was written is what was asked for."""
+    """Check that the output is what the arguments asked for."""
     if arguments[0] == "report":
         require(content.rstrip().endswith(b"</html>"), "a page that does not end")
     elif not name.endswith(".parquet"):

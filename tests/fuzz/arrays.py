@@ -1,4 +1,4 @@
-"""Arrays of odd kinds: handed to densities, and in files."""
+"""Arrays of odd kinds: passed to densities, and in files."""
 
 import numpy as np
 
@@ -48,7 +48,7 @@ KINDS = (
     "set",
     "dates",
 )
-SAME = KINDS[:5] + ("big-endian", "list", "object")  # of the numbers of "plain"
+SAME = KINDS[:5] + ("big-endian", "list", "object")  # these hold the numbers of "plain"
 FILES = ("npy", "npz", "parquet")
 
 
@@ -74,7 +74,7 @@ def cases(rng, number):
 
 
 def odd(plain, kind):
-    """Something made of an (N, 3) array."""
+    """Turn an (N, 3) array into something odd."""
     spread = np.zeros((2 * len(plain), 6))
     spread[::2, ::2] = plain
     read_only = plain.copy()
@@ -149,7 +149,7 @@ def from_file(folder, rng, kind, extension):
     try:
         array = np.asarray(array)
         if extension == "parquet" and array.ndim == 1:
-            array = array[:, None]  # as pandas takes it
+            array = array[:, None]  # pandas takes one column
         if extension == "npy":
             np.save(path, array)
         elif extension == "npz":
@@ -158,7 +158,7 @@ def from_file(folder, rng, kind, extension):
             import pandas
 
             pandas.DataFrame(array).rename(columns=str).to_parquet(path)
-    except Exception:  # what cannot be written is no file
+    except Exception:  # some kinds cannot be written
         return "refused"
     whole = rng.random() < 0.6
     if not whole:

@@ -1,4 +1,4 @@
-"""Folders of compiled kernels in any state: they may cost time and nothing else."""
+"""Cache folders of compiled kernels in any state: they may only cost time."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ DAMAGES = STATES[STATES.index("cut") :]
 
 
 def cases(rng, number):
-    """One state of the folder each."""
+    """Yield one state of the folder for each case."""
     for _ in range(number):
         one = np.random.default_rng(rng.integers(2**63))
         state = str(one.choice(STATES))
@@ -47,7 +47,7 @@ def cases(rng, number):
 
 
 def step(cache, cwd):
-    """What a process prints whose folder is ``cache``."""
+    """Return what a process prints if its cache folder is ``cache``."""
     return subprocess.run(
         [sys.executable, "-c", STEP],
         capture_output=True,
@@ -93,7 +93,7 @@ def damage(entry, rng, state):
 
 
 def make(cache, state):
-    """The folder, or what stands in its place."""
+    """Make the folder, or something else in its place."""
     if state == "file":
         cache.write_text("mine")
     elif state in ("read-only", "closed", "of another"):

@@ -1,4 +1,4 @@
-"""One case of an attack: what is done, how it may end, and how that is watched."""
+"""Run one case of an attack, and watch that it ends in an allowed way."""
 
 import contextlib
 import io
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 
 LONGEST = 700  # characters of a message
-SECONDS = 20  # after which a case hangs; --patience makes it more
+SECONDS = 20  # a longer case hangs; --patience raises the limit
 
 
 class Failure(AssertionError):
-    """An outcome that is none of the good ones."""
+    """A bad outcome."""
 
 
 class Hang(BaseException):
-    """Raised in a case that takes longer than ``SECONDS``; no handler of errors catches it."""
+    """Raised in a case that takes longer than ``SECONDS``; no error handler catches it."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Case:
 
 
 def attack(case, folder):
-    """(outcome, why): a good outcome and "", or "failed" and what happened."""
+    """Return (outcome, why): a good outcome and "", or "failed" and the reason."""
 
     def hang(number, frame):
         raise Hang
@@ -53,7 +53,7 @@ def attack(case, folder):
 
 
 def command_lines(kind, line, run, rng, number, show=str):
-    """Cases of ``run(folder, arguments)`` with arguments from ``line(rng)``, each by a seed."""
+    """Yield cases of ``run(folder, arguments)`` with arguments ``line(rng)``, one seed each."""
     for _ in range(number):
         arguments = line(np.random.default_rng(rng.integers(2**63)))
         yield Case(
@@ -69,7 +69,7 @@ def require(condition, text):
 
 
 def refused(error):
-    """The outcome of an error of the library, which has to be one line, and no long one."""
+    """Return the outcome of a library error, whose message has to be one short line."""
     text = str(error)
     require(text and "\n" not in text, f"expected one line, got {text!r}")
     require(len(text) <= LONGEST, f"{len(text)} characters: {text[:200]}")
@@ -77,7 +77,7 @@ def refused(error):
 
 
 def command(folder, *arguments):
-    """Run ``nfref ARGUMENTS`` in this process: (status, stdout, stderr), checked for one line."""
+    """Run ``nfref ARGUMENTS`` here; return (status, stdout, stderr); errors must be one line."""
     from nfref.cli import main
 
     output, errors = io.StringIO(), io.StringIO()

@@ -1,4 +1,4 @@
-"""Schedulers that are none, do not answer, or go away: one line within twenty seconds."""
+"""Schedulers that are not one, do not answer, or go away: one line within twenty seconds."""
 
 import contextlib
 import socket
@@ -39,7 +39,7 @@ TEXTS = (
 
 
 def cases(rng, number):
-    """``score --dask`` with each way of being no scheduler."""
+    """Yield ``score --dask`` with each kind of false scheduler."""
     for _ in range(number):
         one = np.random.default_rng(rng.integers(2**63))
         way = str(one.choice(WAYS, p=[0.58] + 6 * [0.07]))
@@ -61,7 +61,7 @@ def run(folder, rng, way, text):
         status, output, errors = command(
             folder, "score", "m.npz", "t.csv", f"--dask={address}", "--out", "s.csv"
         )
-    if way == "text" and not text:  # no cluster is asked for
+    if way == "text" and not text:  # no cluster was requested
         return "success" if status == 0 else "refused"
     require(status == 2, f"status {status}: {output[:200]}")
     require(contents(folder) == before, "files changed")
@@ -70,7 +70,7 @@ def run(folder, rng, way, text):
 
 @contextlib.contextmanager
 def address_of(way, text, rng):
-    """Where something listens, or nothing does."""
+    """Return an address where something listens, or nothing does."""
     if way == "text":
         yield text
         return
@@ -91,7 +91,7 @@ def address_of(way, text, rng):
 
 
 def serve(server, way, garbage, ended):
-    """Take what comes and be no scheduler, until the case has ended."""
+    """Accept connections like no scheduler would, until the case has ended."""
     taken = []
     while not ended.wait(0.05):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Disks that fill: files may grow to a random size and no further."""
+"""Disks that fill: files may grow to a random size only."""
 
 import resource
 import signal
@@ -37,7 +37,7 @@ COMMANDS = (
 
 
 def cases(rng, number):
-    """Commands that write, in a process whose files are limited."""
+    """Yield commands that write, in a process with a limit on the size of files."""
     for k in range(number):
         size = int(10 ** rng.uniform(0, 6))
         arguments = COMMANDS[k % len(COMMANDS)]

@@ -1,6 +1,6 @@
-"""DataFrames with columns of every kind: fitted to, scored, drawn like, saved and loaded.
+"""DataFrames with columns of every kind: fitted, scored, sampled, saved and loaded.
 
-What a column has to be taken for stands beside the values that it is made of.
+The expected kind of a column stands beside the values that it is made of.
 """
 
 import datetime
@@ -16,7 +16,7 @@ import pyarrow
 import nfref
 from tests.fuzz.case import Case, refused, require
 
-# Kind of cells -> what the column is then: numbers, a count where they repeat, labels, or nothing.
+# Kind of cells -> expected column: numbers, a count if they repeat, labels, or nothing.
 KINDS = {
     "float": "number",
     "float32": "number",
@@ -70,7 +70,7 @@ LIBRARIES = ("pandas", "pandas", "pandas", "pyarrow") + (
 
 
 def cases(rng, number):
-    """Tables of one to four columns of some library, of which some cells may be missing."""
+    """Yield tables of one to four columns from some library; cells may be missing."""
     for _ in range(number):
         one = np.random.default_rng(rng.integers(2**63))
         library = str(one.choice(LIBRARIES))
@@ -84,7 +84,7 @@ def cases(rng, number):
 
 
 def _shares(library):
-    """Chances of the kinds: half of all columns are good ones."""
+    """Return probabilities of the kinds: half of all columns are good ones."""
     good = np.array([kind is not None for kind in KINDS.values()])
     chances = np.where(good, 0.8 / good.sum(), 0.2 / (~good).sum())
     chances *= [library == "pandas" or kind not in OF_PANDAS for kind in KINDS]
@@ -134,7 +134,7 @@ def cells(rng, kind, n):
 
 
 def made(rng, library, kinds, n):
-    """The table, and which of its columns have missing cells."""
+    """Return the table, and which of its columns have missing cells."""
     columns, gaps = {}, set()
     for place, kind in enumerate(kinds):
         name, values = f"c{place}", cells(rng, kind, n)
@@ -177,7 +177,7 @@ def fit(folder, rng, library, kinds):
     n = 60
     try:
         X = made(rng, library, kinds, n)
-    except (pyarrow.ArrowException, TypeError):  # which that library does not hold
+    except (pyarrow.ArrowException, TypeError):  # that library cannot hold these values
         return "refused"
     asked = {
         f"c{place}": ask
@@ -226,7 +226,7 @@ def fit(folder, rng, library, kinds):
 
 
 def check_types(X, drawn, names):
-    """That labels and counts come back with their types."""
+    """Check that labels and counts come back with their types."""
     import narwhals
 
     was, found = (narwhals.from_native(frame, eager_only=True) for frame in (X, drawn))

@@ -1,8 +1,8 @@
 """Fits that are killed or interrupted at random moments, with checkpoints.
 
-kill -9 falls after a checkpoint, of a flow alone and of a search among several candidates, once
-or several times: the model is that of a fit nobody killed, byte by byte. Signals that a process
-may answer fall in the middle of training that has no end: what is best is kept, and it goes on.
+kill -9 comes after a checkpoint, of a flow alone and of a search among several candidates, once or
+several times: the model is that of an undisturbed fit, byte by byte. Signals that a process can
+handle come in the middle of an endless training: the best model is kept, and training resumes.
 """
 
 import functools
@@ -42,12 +42,12 @@ SMALL = (
 ENDLESS = (*SMALL, "--epochs", "100000")
 ONE = (*SMALL, "--epochs", "60")
 SEARCH = ("fit", "t.csv", "--members", "2", "--epochs", "6", "--quiet", "--out", "m.npz")
-MOST_KILLS = 2  # of one fit
-LOST = []  # seconds of work that each kill -9 took away
+MOST_KILLS = 2  # per fit
+LOST = []  # seconds of work that each kill -9 lost
 
 
 def started(folder, *arguments, fit):
-    def defaults():  # whatever the shell had its background jobs ignore
+    def defaults():  # even if the shell had its background jobs ignore signals
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
 
@@ -62,14 +62,14 @@ def started(folder, *arguments, fit):
 
 
 def table(folder):
-    # Rows that are far from normal: each epoch is better than the last, and patience ends none.
+    # Rows are far from normal: each epoch is better than the last, and early stopping never stops.
     rows = np.random.default_rng(0).standard_exponential((300, 2))
     np.savetxt(folder / "t.csv", rows, delimiter=",")
     (folder / "m.npz").write_bytes(b"old")
 
 
 def epochs(path):
-    """How many epochs of all flows a checkpoint knows; 0 where there is none."""
+    """Return the number of epochs of all flows in a checkpoint; 0 without one."""
 
     def count(part):
         if isinstance(part, dict):
@@ -83,7 +83,7 @@ def epochs(path):
 
 
 def wait_for(number, process, path):
-    """Until a checkpoint knows so many epochs, or the process ends."""
+    """Wait until a checkpoint has ``number`` epochs, or the process ends."""
     began = time.monotonic()
     while epochs(path) < number and process.poll() is None:
         require(time.monotonic() - began < case.SECONDS, f"no checkpoint of {number} epochs")
@@ -91,7 +91,7 @@ def wait_for(number, process, path):
 
 
 def ended(process):
-    """What it wrote on standard error, where no traceback may be."""
+    """Return what the process wrote on standard error; it must hold no traceback."""
     try:
         _, errors = process.communicate(timeout=case.SECONDS)
     finally:
@@ -110,20 +110,20 @@ def require_names(folder):
 
 def cases(rng, number, fit=ONE, name="kills: kill -9"):
     """Kills after a random epoch, each followed by the same command with --resume."""
-    undisturbed(fit)  # found before any case, whose seconds are few
+    undisturbed(fit)  # run before any case, because a case has few seconds
     for _ in range(number):
         one = np.random.default_rng(rng.integers(2**63))
         yield Case(name, lambda folder, one=one: kill(folder, one, fit))
 
 
 def searches(rng, number):
-    """The same of a search."""
+    """Yield the same cases for a search."""
     return cases(rng, number, SEARCH, "kills of a search: kill -9")
 
 
 @functools.cache
 def undisturbed(fit):
-    """(the model file of a fit that nobody kills, epochs that it takes)."""
+    """Return (the model file of an undisturbed fit, its number of epochs)."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         table(folder)
@@ -144,7 +144,7 @@ def kill(folder, rng, fit):
         seen = time.time()
         process.kill()
         ended(process)
-        if process.returncode != -signal.SIGKILL:  # it was over before
+        if process.returncode != -signal.SIGKILL:  # it had already ended
             tries += 1
             require(process.returncode == 0 and tries < 5, f"status {process.returncode}")
             table(folder)

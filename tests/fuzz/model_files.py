@@ -41,7 +41,7 @@ FLOWS = (
         ]
     ),
 )
-# Tables by their columns, those that are given, and how many numbers a flow of the rest is given.
+# Tables by columns, given columns, and the number of context columns of a flow of the rest.
 TABLES = (("abcd", (), 3), ("abcd", ("b", "c"), 4), ("ab", (), 0), ("cd", (), 0))
 NAMES = (
     *(type(flow).__name__ for flow in FLOWS),
@@ -71,7 +71,7 @@ WAYS = (
     "archive",
     "text",
 )
-MEMORY = 2**26  # bytes that loading a small file may take at any one time
+MEMORY = 2**26  # bytes that loading a small file may take at any time
 
 
 def cases(rng, number):
@@ -140,7 +140,7 @@ def read_checkpoint(path):
 
 
 def outcome(path, arrays, same, reader=load_model):
-    """How reading ends; with ``same`` only what was written may come out."""
+    """Return how reading ends; with ``same`` only what was written may come out."""
     tracemalloc.start()
     try:
         with warnings.catch_warnings():
@@ -178,7 +178,7 @@ def outcome(path, arrays, same, reader=load_model):
 
 
 def used(density):
-    """A table's density that was read scores rows, and draws some where nothing is given."""
+    """Check that a table's density scores rows, and samples if nothing is given."""
     rows = [
         np.full(2, max(one.low, 0.0)) if isinstance(one, Count) else one.sampled(np.zeros(2))
         for one in density.columns
@@ -213,7 +213,7 @@ def change(path, rng, way, content, header, arrays):
         other_archive(path, rng, header, arrays)
         return
     write_archive(path, header, arrays)
-    if rng.random() < 0.2:  # the digest of the file as it was
+    if rng.random() < 0.2:  # keep the digest of the original file
         restored = {name: value for name, value in read(path).items() if name != "digest"}
         with zipfile.ZipFile(path, "w") as archive:
             for name, value in {**restored, "digest": np.zeros(32, np.uint8)}.items():
@@ -228,7 +228,7 @@ def read(path):
 
 
 def places(thing, found=()):
-    """(container, key) of everything inside of nested dicts and lists."""
+    """Return (container, key) of everything inside nested dicts and lists."""
     found = list(found)
     for key in list(thing) if isinstance(thing, dict) else range(len(thing)):
         found.append((thing, key))
@@ -282,7 +282,7 @@ def change_array(arrays, rng):
 
 
 def other_archive(path, rng, header, arrays):
-    """An archive that numpy might write, or that says something else of itself."""
+    """Write an archive that numpy might write, or one with a false header."""
     encoded = np.frombuffer(json.dumps(header).encode(), np.uint8)
     way = rng.integers(6)
     if way == 0:

@@ -1,4 +1,4 @@
-"""Names of columns: what a file can hold comes back everywhere, all else is refused at once."""
+"""Column names: a name that a file can hold comes back everywhere; others are refused."""
 
 import csv
 import warnings
@@ -61,7 +61,7 @@ N = 40
 
 
 def cases(rng, number):
-    """Two columns, by a DataFrame, a csv or a .parquet."""
+    """Yield two columns, by a DataFrame, a csv or a .parquet."""
     for place in range(number):
         one = np.random.default_rng(rng.integers(2**63))
         names = [name_of(one), name_of(one)]
@@ -80,7 +80,7 @@ def name_of(rng):
 
 
 def is_good(name):
-    """As a name has to be, in words of its own."""
+    """Return whether a name is allowed, by an independent formulation of the rule."""
     return (
         name.strip() == name != ""
         and "\0" not in name
@@ -126,7 +126,7 @@ def by_parquet(folder, rng, names):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             frame.to_parquet(folder / "t.parquet")
-    except ValueError:  # pandas refuses the same name twice, and what is no text
+    except ValueError:  # pandas refuses duplicate names and names that are not text
         return "refused"
     return by_command(folder, names, "t.parquet")
 
@@ -145,7 +145,7 @@ def by_command(folder, names, data, *options):
             return "refused"
         raise case.Failure(f"refused later: {ascii(errors)[:300]}")
     columns = load_model(folder / "m.npz").columns
-    one = next(name for name in columns if name != "--")  # which argparse keeps for itself
+    one = next(name for name in columns if name != "--")  # argparse reserves "--"
     for command_line in (
         ("sample", "m.npz", "-n", 5, "--out", "s.csv"),
         ("score", "m.npz", "s.csv"),

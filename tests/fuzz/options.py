@@ -124,7 +124,7 @@ def line(rng):
     if name in ("fit", "score"):
         arguments.append(one_of(DATA))
     given = {}
-    if name == "fit":  # small unless asked for otherwise
+    if name == "fit":  # small unless an option says otherwise
         given = (
             {"--layers": "1", "--hidden": "4", "--epochs": "1", "--flow": "realnvp"}
             if rng.random() < 0.7
@@ -202,7 +202,7 @@ def run(folder, arguments):
         )
         if not values_of(arguments, "--out"):
             least = int((values_of(arguments, "--least") or ["0"])[-1])
-            lines = rows + 1 + (least > 0) + min(least, rows)  # the mean, and those asked for
+            lines = rows + 1 + (least > 0) + min(least, rows)  # the mean, and the requested rows
             require(output.count("\n") == lines, f"{rows} rows, {output.count(chr(10))} lines")
     return "success" if status == 0 else "refused"
 

@@ -1,4 +1,4 @@
-"""Hypothesis looks for a model file that ends in anything but a model or one line."""
+"""Search with Hypothesis for a model file that gives neither a model nor one line."""
 
 import copy
 import tempfile
@@ -35,7 +35,7 @@ NUMBERS = st.one_of(
     st.none(),
     st.sampled_from([10**5, 10**9, 2**53, 10**400]),
 )
-# Deferred, because it takes models that are fitted.
+# Deferred, because it needs fitted models.
 ARRAYS = st.deferred(
     lambda: st.sampled_from([name for k in range(len(NAMES)) for name in list(whole(k)[2])[:3]])
 )
@@ -49,7 +49,7 @@ VALUES = st.recursive(
     ),
     max_leaves=8,
 )
-# What is drawn is small, so it is the program that is slow where an example is.
+# Examples are small, so a slow example means a slow program.
 FUZZ = settings(
     deadline=None, derandomize=True, max_examples=60, suppress_health_check=list(HealthCheck)
 )
@@ -117,7 +117,7 @@ def test_references_to_arrays(which, data):
 @FUZZ
 @given(st.integers(len(FLOWS), CHECKPOINT - 1), st.data())
 def test_arrays_of_other_numbers(which, data):
-    """Of the right shapes: weights, spreads and factors that are none."""
+    """Arrays have the right shapes; weights, spreads and factors in them are invalid."""
     _, header, arrays = whole(which)
     name = data.draw(st.sampled_from(sorted(arrays)))
     number = data.draw(st.one_of(st.floats(), st.sampled_from([0.0, -1.0, 1e300, 1e-300])))
@@ -126,7 +126,7 @@ def test_arrays_of_other_numbers(which, data):
     tried(header, {**arrays, name: changed})
 
 
-# Models of tables take a fit each.
+# Each model of a table takes a fit.
 @pytest.mark.parametrize(
     "files", [len(FLOWS), pytest.param(len(NAMES), marks=pytest.mark.thorough)]
 )

@@ -44,7 +44,7 @@ BAD = ("tall", "NA", "?", "1.2.3", "12_34", "1,5", "0x10", "--", "n/a", "1e", "T
 
 
 def cases(rng, number):
-    """Files of random numbers whose reading has to give these numbers, a doubt, or an error."""
+    """Yield files of random numbers; reading gives these numbers, a warning or an error."""
     for _ in range(number):
         one = np.random.default_rng(rng.integers(2**63))
         what = {name: str(one.choice(choices)) for name, choices in DIALECTS.items()}
@@ -54,7 +54,7 @@ def cases(rng, number):
 def read(folder, rng, header, damage, delimiter, end, form):
     dim, rows = int(rng.integers(1, 6)), int(rng.integers(2, 12))
     values = rng.standard_normal((rows, dim)) * 10.0 ** rng.integers(-5, 6, (rows, dim))
-    # Written as whole numbers a first line could be names, which is what others test.
+    # A first line of whole numbers could be names; other tests check that.
     cells = [
         [
             form.format(abs(float(value)) if form[0] == "+" else float(value)).replace("++", "+")
@@ -66,7 +66,7 @@ def read(folder, rng, header, damage, delimiter, end, form):
     names = names_of(header, dim)
     damaged = spoil(cells, damage, rng)
     if damage == "same names" and dim > 1 and names and not names[1].isdigit():
-        names[1], damaged = names[0], True  # the same number twice is a row like any other
+        names[1], damaged = names[0], True  # a repeated number in the first line makes it a row
     content = assemble(names, cells, header, delimiter, end, rng)
     if damage == "bytes":
         content = content[: len(content) // 2] + b"\xff" + content[len(content) // 2 :]
@@ -112,11 +112,11 @@ def names_of(header, dim):
 
 
 def spoil(cells, damage, rng):
-    """Spoil a cell or a row; whether that was done."""
+    """Spoil a cell or a row; return whether that succeeded."""
     row = 0 if damage == "bad first cell" else int(rng.integers(len(cells)))
     column = int(rng.integers(len(cells[0])))
     if damage in ("bad cell", "bad first cell"):
-        # A column of one word above numbers is a header, and nothing tells that it should not be.
+        # A column of one word above numbers is a header, and nothing shows otherwise.
         if len(cells[0]) == 1 and row == 0:
             return False
         cells[row][column] = str(rng.choice(BAD))

@@ -1,6 +1,6 @@
-"""What rows count, of any size and kind: in Python and as a column of a file.
+"""Attack the weights of rows, of any size and kind: in Python and as a column of a file.
 
-Multiplied by any number, weights say the same.
+Weights multiplied by any number mean the same.
 """
 
 import numpy as np
@@ -49,7 +49,7 @@ def cases(rng, number):
 
 
 def weights(rng, kind, exponent):
-    """(weights, the same of ordinary size or None for bad ones)."""
+    """Return (weights, the same weights of ordinary size or None for bad ones)."""
     size = 10.0**exponent
     plain = {
         "uniform": lambda: rng.uniform(0.5, 1, N),
@@ -113,7 +113,7 @@ def in_python(folder, rng, kind, exponent):
 
 
 def check_score(model, x, weight, plain):
-    """That a mean with weights is that mean, or one line says what they are."""
+    """Check that the mean is the weighted mean, or that one line describes the weights."""
     try:
         found = model.score(x, sample_weight=weight)
     except (ValueError, TypeError) as error:

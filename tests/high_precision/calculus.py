@@ -64,7 +64,7 @@ def integrate(velocity, z, pieces=4, orders=22):
 
 
 def midpoint(velocity, z, start, length, steps):
-    """One Euler step, midpoint steps, and Gragg's smoothing at the end."""
+    """Take one Euler step, then midpoint steps, and end with Gragg's smoothing."""
     h = length / steps
     before, now = z, [a + h * v for a, v in zip(z, velocity(start, z))]
     for k in range(1, steps):

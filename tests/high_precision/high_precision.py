@@ -117,7 +117,7 @@ def measure(flow, params, rows, direction="forward", context=None):
 
 
 def sensitivity(flow, params, row, direction, context, value, log_det):
-    """How far value (D,) and log_det move, to first order, per relative change in the row."""
+    """Return first-order moves of value (D,) and log_det per relative change in the row."""
     moved, moved_log_det = np.zeros(len(row)), 0.0
     with mp.workdps(2 * DIGITS):
         h = mp.mpf(10) ** -DIGITS / 2

@@ -24,7 +24,7 @@ DEFAULT_TOLERANCE = 1e-11
 
 
 def _reason(flow):
-    """What the case is for: the class, and the options that set it apart."""
+    """Return the purpose of a case: the class, and the options that set it apart."""
     options = [
         f"{key} {value}"
         for key, value in flow.items()

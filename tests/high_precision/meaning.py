@@ -1,7 +1,7 @@
-"""What each class of flow computes, in words for other languages, and what its parameters are.
+"""Describe what each class of flow computes, for other languages, and its parameters.
 
-The pages of ``docs/vectors/`` are made of this by :mod:`tests.high_precision.pages`. A class with
-golden vectors that is missing here, or a parameter of it, fails a test.
+:mod:`tests.high_precision.pages` makes the pages of ``docs/vectors/`` from this. A test fails if a
+class with golden vectors, or one of its parameters, is missing here.
 """
 
 from dataclasses import dataclass, field

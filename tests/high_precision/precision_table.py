@@ -1,4 +1,4 @@
-"""How many units in the last place each float64 formula loses.
+"""Measure how many units in the last place each float64 formula loses.
 
 ``python -m tests.high_precision.precision_table`` prints the table, in some minutes. Each flow of
 :mod:`tests.high_precision.configurations` is measured against the sixty-digit truth on rows in the

@@ -23,7 +23,7 @@ MOST_ULPS = 4
 
 
 def ulps_of_parameters(c, rows, direction):
-    """How many ulp value and log-det move when every parameter of the flow moves by one."""
+    """Return the ulp by which value and log-det move if every parameter moves by one ulp."""
     rng, nudge = np.random.default_rng(0), 2.0**-40
     nudged = [
         trees.tree_map(lambda leaf: leaf * (1 + nudge * rng.choice([-1, 1], leaf.shape)), c.params)

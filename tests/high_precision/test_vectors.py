@@ -25,7 +25,7 @@ def test_every_configuration_ships():
 
 
 def accuracy(flow):
-    """What a flow of a few layers may be off by: a few ulp, or what its solver was told."""
+    """Return the allowed error of a flow of a few layers: a few ulp, or its solver's tolerance."""
     return 1e-10 if hasattr(flow, "rtol") else 1e-13
 
 

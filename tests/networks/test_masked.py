@@ -7,7 +7,7 @@ from nfref.networks import masked
 
 
 def test_masked_weights_take_no_part():
-    """Neither in the value nor in the gradient, whatever number they hold."""
+    """Neither value nor gradient depends on them, for any numbers."""
     rng = np.random.default_rng(1)
     params = [{"weight": rng.standard_normal((3, 3)), "bias": rng.standard_normal(3)}]
     mask = np.array([[True, False, True], [False, False, True], [True, True, False]])

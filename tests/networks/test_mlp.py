@@ -32,7 +32,7 @@ def test_mlp_is_the_displayed_formula():
 
 
 def test_init_mlp():
-    """Hidden layers within 1/sqrt(fan_in), the last zero."""
+    """Hidden layers start within 1/sqrt(fan_in), the last layer at zero."""
     hidden, last = mlp.init_mlp(np.random.default_rng(0), (4, 300, 3))
     for leaf in hidden.values():
         assert 0.45 < np.max(np.abs(leaf)) <= 0.5

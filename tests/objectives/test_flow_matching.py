@@ -123,8 +123,8 @@ def test_closed_form_flow_carries_normal_to_normal_with_its_density():
 
 
 def test_closed_form_velocity_is_the_mean_of_the_conditional_ones():
-    # E[u | x_t] is what the loss's minimiser is; by regression of u on [1, x_t] at fixed t, which
-    # is exact for normals.
+    # The loss's minimiser is E[u | x_t], a regression of u on [1, x_t] at fixed t, exact for
+    # normals.
     rng = np.random.default_rng(5)
     n = 200_000
     z, x = rng.standard_normal((n, 2)), MEAN + SCALE * rng.standard_normal((n, 2))
@@ -202,7 +202,7 @@ def test_gradient_of_the_loss_with_context_and_units():
         loss(unflatten(vector + 1e-5 * direction)) - loss(unflatten(vector - 1e-5 * direction))
     ) / 2e-5
     assert trees.flatten(grad(loss)(params))[0] @ direction == pytest.approx(numeric, rel=1e-7)
-    # The units are taken off before the path is built: the same loss without them.
+    # The path is built in standardised units: the loss is the same without the units.
     bare = nfref.Density(flow)
     expected = matching.FlowMatching()(
         bare,

@@ -21,7 +21,7 @@ def test_penalties_are_the_integrals_along_the_path(hidden, trace):
     nodes, weights = np.polynomial.legendre.leggauss(30)
     times = np.concatenate([[1.0], (1 - nodes) / 2, [0.0]])
     path = flow.trajectory(params, x, times, norm=trace)
-    # Velocity and Jacobian again at quadrature nodes, the latter by finite differences.
+    # Recompute velocity and Jacobian at quadrature nodes, the latter by finite differences.
     kinetic, jacobian_norm, step = 0.0, 0.0, 1e-5
     for t, z, weight in zip(times[1:-1], path.values[1:-1], weights / 2):
         kinetic = kinetic + weight * np.sum(flow.velocity(params, t, z) ** 2, axis=1)

@@ -90,7 +90,7 @@ def test_normaliser_against_a_single_integral(name, box):
 
 
 def test_normaliser_of_the_ring_in_polar_coordinates():
-    # Beyond radius 4 there is less than exp(-12) of it, so take a radius and a box of 6.
+    # The mass beyond radius 4 is below exp(-12), so take a radius and a box of 6.
     def along_angle(r):
         value, _ = quad(
             lambda t: printed("U1", r * math.cos(t), r * math.sin(t)),

@@ -1,4 +1,4 @@
-"""Rectified flow: straightness in closed form, the loss at its minimum, and what a reflow does."""
+"""Rectified flow: straightness in closed form, the least loss, and the effect of reflow."""
 
 import numpy as np
 import pytest
@@ -78,7 +78,7 @@ def test_loss_has_its_known_value_at_data_in_one_point():
 
 
 def test_pairs_of_a_straight_flow_leave_no_loss():
-    """A velocity that is constant makes pairs whose lines it follows: reflow has nothing to do."""
+    """A constant velocity follows the lines of its own pairs: reflow changes nothing."""
     rng = np.random.default_rng(4)
     flow = nfref.CNF(2, (), rtol=1e-10, atol=1e-10)
     density = nfref.Density(nfref.Chain([flow, nfref.Standardise((1.0, 2.0), (3.0, 0.5))]))

@@ -1,4 +1,4 @@
-"""What all plots do: figures that are given, odd input, files; and nothing touches pyplot."""
+"""Check what all plots share: given figures, odd input, files, and no use of pyplot."""
 
 import subprocess
 import sys

@@ -9,7 +9,7 @@ from tests.plots.drawing import bent, drawn_points
 
 
 def test_steps_are_the_flow_taken_apart():
-    """Applied one after the other they are forward, nested and inverted compositions included."""
+    """In sequence they equal forward, for nested and inverted compositions too."""
     density, params = bent()
     flows = steps(density.flow, params["flow"])
     assert len(flows) == 3 + 2 + 1

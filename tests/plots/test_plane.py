@@ -65,7 +65,7 @@ def test_shade_outside_of_the_support():
     values = image.get_array()
     assert values.max() == -np.log(32) and np.all(np.isfinite(values))
     assert np.any(values < image.norm.vmin) and not np.ma.is_masked(values)
-    # Data bounded by a logit have no latent outside of their bounds.
+    # A logit has no latent for points outside the data's bounds.
     density = nfref.Density(nfref.Logit((0, 0), (1, 1)))
     image = shade(
         axes,
@@ -78,7 +78,7 @@ def test_shade_outside_of_the_support():
 
 
 def test_triptych_of_columns_with_different_units():
-    """Two scales are kept where one column spreads over thousands and the other over ones."""
+    """Each column keeps its scale if one spreads over thousands and the other over ones."""
     flow = nfref.Standardise([0.0, 0.0], [1000.0, 1.0])
     density = nfref.Density(flow)
     figure = plots.triptych(

@@ -1,4 +1,4 @@
-"""Autograd's insides, broken on purpose: another way is taken, or none; no gradient is wrong."""
+"""Autograd's internals, broken on purpose: a fallback or an error follows; no gradient is wrong."""
 
 import subprocess
 import sys
@@ -53,7 +53,7 @@ def fails_in_one_line(message):
         (
             "getval",
             lambda value: value._value if autograd_internals.isbox(value) else value,
-        ),  # of boxes in boxes
+        ),  # nested boxes
         ("getval", lambda value: value),
     ],
 )
@@ -81,7 +81,7 @@ def test_what_is_gone_is_named():
 
 
 class NeverAtWork(tracer.TraceStack):
-    """A count that says of no trace that it is at work."""
+    """A count that never reports an active trace."""
 
     top = property(lambda self: -1, lambda self, value: None)
 

@@ -1,4 +1,4 @@
-"""Backends: what is loaded, how one is chosen, and what is said about compiling."""
+"""Backends: which modules load, how one is chosen, and the notice about compiling."""
 
 import threading
 

@@ -79,7 +79,7 @@ def test_memory_beside_the_result_does_not_grow(monkeypatch):
         tracemalloc.stop()
         return most - sum(array.nbytes for array in result)
 
-    # From the third block on the results of the one before are held while the next is worked out.
+    # From the third block on, the previous block's results are held during the next one.
     with nfref.backend("numpy"):
         few, many = (
             [

@@ -1,6 +1,6 @@
-"""BLAS libraries on one thread: for how long, and that nothing keeps them there.
+"""Limit BLAS libraries to one thread, and check when the limit ends.
 
-Each test is a process of its own, which has two threads for them; this one has one.
+Each test runs in a process of its own with two BLAS threads; this process has one.
 """
 
 import pytest

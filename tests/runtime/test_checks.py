@@ -1,4 +1,4 @@
-"""Entry checks: what they let in, and what they say to the rest."""
+"""Entry checks: accepted input, and the messages for the rest."""
 
 import numpy as np
 import pytest

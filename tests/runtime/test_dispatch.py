@@ -1,4 +1,4 @@
-"""The dispatch: who runs, what falls back, threads, forks."""
+"""The dispatch: formula or twin, fallbacks, threads, forks."""
 
 import inspect
 import os
@@ -204,7 +204,7 @@ def test_adam_update(dtype):
 
 
 def test_a_twin_has_the_name_and_the_arguments_of_its_formula():
-    """Those that have a formula of their own. The others take a whole layer or chain at once."""
+    """This holds for twins of one formula. The others take a whole layer or chain at once."""
     from nfref.flows import planar
     from nfref.kernels import adam as adam_twins
     from nfref.kernels.chain import network
@@ -226,13 +226,13 @@ def test_a_twin_has_the_name_and_the_arguments_of_its_formula():
 
         for kind, module in (("affine", affine), ("additive", additive)):
             twin = list(inspect.signature(getattr(device_twins, f"{kind}_coupling")).parameters)
-            for way in ("forward", "inverse"):  # one twin, told the direction
+            for way in ("forward", "inverse"):  # one twin with the direction as argument
                 formula = inspect.signature(getattr(module, f"{kind}_{way}")).parameters
                 assert twin[:2] == ["direction", "rows"] and twin[2:] == list(formula)[1:]
     for formulas, twins, names in pairs:
         for name in names:
             formula, twin = getattr(formulas, name), getattr(twins, name)
-            # Below the wrappers of autograd and of Numba.
+            # Look below the wrappers of autograd and of Numba.
             formula, twin = (
                 getattr(function, "fun", getattr(function, "py_func", function))
                 for function in (formula, twin)

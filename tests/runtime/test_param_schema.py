@@ -1,6 +1,6 @@
 """Parameters of other shapes than ``init`` makes: one line that names the place, in any backend.
 
-What the check adds to calls of a single row: ``python -m tests.runtime.test_param_schema``.
+``python -m tests.runtime.test_param_schema`` measures what the check adds to calls of one row.
 """
 
 import subprocess
@@ -20,7 +20,7 @@ from nfref.runtime.param_schema import Structure
 from nfref.training.gradient import loss_and_gradient
 from tests import flow_table
 
-# Images of 16 numbers have many arrays: the plain run has those of 4.
+# Images of 16 numbers have many arrays: the plain run has images of 4.
 SMALL = [
     pytest.param(
         name,
@@ -151,7 +151,7 @@ def rows_for(name, flow):
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("name, dim, context_dim", SMALL)
 def test_every_array_and_container_is_compared(name, dim, context_dim, backend):
-    """Values of both directions, of the density, and of what is drawn from it."""
+    """Check values of both directions, of the density, and of samples."""
     flow = flow_table.flows()[name].make(dim, context_dim)
     params = flow.init(np.random.default_rng(0))
     x, context = rows_for(name, flow)
@@ -219,7 +219,7 @@ def test_fits_check_before_they_start(fit):
 
 
 def test_a_vector_is_checked_again_for_another_density():
-    """The loss's own check is made once for each density, not once for all of them."""
+    """The loss checks once per density, not once for all."""
     small, large = (nfref.Density(nfref.RealNVP(2, hidden=(width,))) for width in (8, 3000))
     vector, unflatten = trees.flatten(small.init(np.random.default_rng(0)))
     x = np.zeros((4, 2))
@@ -276,7 +276,7 @@ def test_parameters_of_bases_are_compared(make):
 
 
 def test_a_flow_without_init_is_left_alone():
-    """Its parameters cannot be known, so that none are refused."""
+    """Its parameters cannot be known, so none are refused."""
 
     class Shift(nfref.Flow):
         dim = 2
@@ -296,7 +296,7 @@ def test_a_flow_without_init_is_left_alone():
 
 
 def test_a_base_has_to_be_one():
-    """What only looks like a base has no known parameters."""
+    """An object that only looks like a base has no known parameters."""
 
     class Lookalike:
         dim = 2
@@ -319,7 +319,7 @@ def test_what_was_found_out_is_not_pickled():
 
 
 def test_parameters_of_a_small_flow_in_a_large_one_do_not_end_the_process():
-    """They did: the kernel read 9 million numbers where there are a hundred."""
+    """Without the check the kernel reads 9 million numbers where there are a hundred."""
     pytest.importorskip("numba")
     script = """
 import numpy as np, nfref
@@ -349,7 +349,7 @@ def medians(calls, repeats=1000):
 
 
 def with_check(check, call):
-    """The call with another function in the place of :meth:`Structure.checked`."""
+    """Return the call with another function in place of :meth:`Structure.checked`."""
 
     def made():
         kept, Structure.checked = Structure.checked, check
@@ -362,7 +362,7 @@ def with_check(check, call):
 
 
 def main():
-    """Calls of one row with the check, with the cast by itself, and with neither."""
+    """Time calls of one row with the check, with the cast alone, and with neither."""
     checks = (
         Structure.checked,
         lambda structure, params, dtype: trees.cast(params, dtype),

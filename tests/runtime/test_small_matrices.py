@@ -18,7 +18,7 @@ from nfref.kernels.simd import small_matrices as twins
 from nfref.runtime import dispatch, small_matrices
 from nfref.runtime.small_matrices import log_abs_det, solve
 
-# Uncompiled kernels are for coverage; they go through fewer and smaller matrices.
+# Kernels that are not compiled, for coverage, get fewer and smaller matrices.
 COMPILED = not numba.config.DISABLE_JIT
 DTYPES = [np.float64, np.float32]
 DIMS = [1, 2, 3, 8, 17, 33, pytest.param(64, marks=pytest.mark.thorough)] if COMPILED else [1, 2, 5]
@@ -35,12 +35,12 @@ def problem(n, dim, dtype=np.float64, seed=0):
 
 
 def inverse(matrices):
-    """d log|det A| / dA = A^-T, so this is what the gradient of log_abs_det says A^-1 is."""
+    """Return A^-1 from the gradient of log_abs_det: d log|det A| / dA = A^-T."""
     return anp.transpose(autograd.elementwise_grad(log_abs_det)(matrices), (0, 2, 1))
 
 
 def exact_log_abs_det(matrix):
-    """By elimination in rational numbers."""
+    """Eliminate in rational numbers."""
     rows = [[Fraction(float(entry)) for entry in row] for row in matrix]
     det = Fraction(1)
     for k in range(len(rows)):

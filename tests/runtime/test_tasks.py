@@ -1,4 +1,4 @@
-"""Tasks on several threads: their order, their context, and how they end."""
+"""Tasks on several threads: order, context, and how they end."""
 
 import signal
 import threading
@@ -32,13 +32,13 @@ def test_tasks_see_what_was_chosen_and_leave_the_kernels_one_thread():
 
 def test_ctrl_c_has_the_tasks_end_and_their_results_count():
     stop, begun = threading.Event(), threading.Barrier(2)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which workers ignore
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # workers ignore it
 
     def task(k):
         if k < 2:
             begun.wait(10)  # both run
         if k == 0:
-            time.sleep(1)  # until who began them waits
+            time.sleep(1)  # until the main thread waits
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         return k, stop.wait(10)
 

@@ -13,7 +13,7 @@ DOCS = ROOT / "docs"
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    """The site, built with warnings as errors and no lesson run; or the one NFREF_SITE names."""
+    """Build the site with warnings as errors and no lesson run, or take the one in NFREF_SITE."""
     if os.environ.get("NFREF_SITE"):
         return Path(os.environ["NFREF_SITE"])
     pytest.importorskip("sphinx_gallery", reason="needs the extra docs")

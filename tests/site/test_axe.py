@@ -1,5 +1,4 @@
-"""The site to axe-core, which looks for what keeps people from reading a page: four views of a page
-of each kind."""
+"""Check the site with axe-core for barriers to reading: four views of a page of each kind."""
 
 import importlib.util
 import json
@@ -33,7 +32,7 @@ def axe():
 
 
 def violations(browser, script):
-    """(rule, place) of all that axe-core complains of on the page that is open."""
+    """Return (rule, place) of every violation that axe-core finds on the open page."""
     browser.value(f"{script}; true")
     return [
         tuple(one)

@@ -1,4 +1,4 @@
-"""Pages that tell of learning curves say what the csv of the benchmark says."""
+"""Pages on learning curves agree with the benchmark's csv."""
 
 import re
 from pathlib import Path

@@ -17,8 +17,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "playground"
 VECTORS = Path(nfref.__file__).parent / "oracle" / "vectors"
 NAMES = ("planar_layer", "planar", "affine_coupling", "nsf_coupling")
 
-# Runs every golden vector through flows.js, both ways; what the page has no use for (a chain, a
-# linear layer of a 3 x 3 matrix) stands here. Prints {name: {forward: [[x, log_det], ...], ...}}.
+# Runs every golden vector through flows.js, both ways. Cases that the page does not need (a chain,
+# a linear layer of a 3 x 3 matrix) are written here. Prints {name: {forward: [[x, log_det], ...],
+# ...}}.
 CHECK = """
 const MAPS = {
   PlanarLayer(direction, row, flow, { u, w, b }) {
@@ -65,7 +66,7 @@ for (const [name, { steps, z, x }] of Object.entries(GOLDEN)) {
 show(JSON.stringify(found));
 """
 
-# Moves every control of the page and prints, for each layer, the Python it offers and its numbers.
+# Moves every control of the page; prints each layer's Python code and its numbers.
 DRIVE = """
 const found = {};
 document.body.style.width = "390px";      // the narrowest that is looked at
@@ -100,7 +101,7 @@ needs_chromium = pytest.mark.skipif(not shutil.which("chromium"), reason="no chr
 
 
 def in_chromium(page, folder):
-    """What a page leaves in ``<pre id="found">``; a message on the console is a failure."""
+    """Return the text of ``<pre id="found">``; a message on the console is a failure."""
     done = subprocess.run(
         [
             "chromium",
@@ -133,7 +134,7 @@ def numbers(node):
 
 
 def golden():
-    """By name: the (flow, parameters) of each step of ``forward``, rows, and their truths."""
+    """Return by name the (flow, parameters) of each step of ``forward``, rows, and their truths."""
     read = {}
     for name in NAMES:
         vector = json.loads((VECTORS / f"{name}.json").read_text(encoding="utf-8"))
@@ -211,7 +212,7 @@ def test_formulas_agree_with_golden_vectors(engine, tmp_path):
 @pytest.mark.thorough
 @needs_chromium
 def test_page_shows_what_nfref_computes(tmp_path):
-    """The Python that each layer offers gives the x and log_det printed below it."""
+    """The Python code of each layer gives the x and log_det printed below it."""
     page = shutil.copytree(PAGE, tmp_path / "playground") / "index.html"
     text = page.read_text(encoding="utf-8")
     assert "http" not in text

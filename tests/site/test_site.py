@@ -1,7 +1,7 @@
-"""The site: code that pages show runs, tables and links lead somewhere, a browser has no complaint.
+"""The site: code of pages runs, tables and links are complete, a browser reports no error.
 
 Blocks of code run in the order of a page, in one namespace, in an empty folder. The slow tests
-build the site, look at every link within it, and open every page in Chromium.
+build the site, check every link within it, and open every page in Chromium.
 """
 
 import csv
@@ -29,7 +29,7 @@ PAGES = [ROOT / "README.rst", *sorted(DOCS.glob("*.rst")), *sorted(DOCS.glob("ho
 BLOCK = re.compile(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", re.MULTILINE)
 LITERAL = re.compile(r"::\n\n((?:    .*\n|\n)+)")
 
-# (page, words in a block) -> why the block is not run as it stands.
+# (page, words in a block) -> why the block does not run.
 NOT_RUN = {
     ("golden_vectors", "def test_against_nfref"): "a sketch: the consumer has to write build()",
     (
@@ -42,7 +42,7 @@ NOT_RUN = {
     ): "a file of somebody else's test suite; tests/oracle/test_adoption.py has its like",
 }
 HEAVY = {"README"}
-# What a page takes for granted: a flow of the reader's own, or of another library.
+# Objects that a page assumes: a flow of the reader's own, or of another library.
 FORWARD_AND_INVERSE = """
 import numpy as np
 def forward(z):
@@ -94,7 +94,7 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
 
 @pytest.mark.peers
 def test_the_code_about_other_libraries_runs(tmp_path):
-    """In a process of its own, as it changes settings of those libraries and of Python."""
+    """Run in a process of its own; the code changes settings of those libraries and of Python."""
     subprocess.run(
         [sys.executable, "-c", "\n".join(blocks_to_run(PEERS))], cwd=tmp_path, check=True
     )
@@ -155,7 +155,7 @@ def test_every_statement_has_its_page():
 
 
 def test_numbers_of_the_table_of_systems_stand_on_their_pages():
-    """In the text of the page or among what its full run printed, as near as another run comes."""
+    """Look in the page's text and its full run's output; another run may differ slightly."""
     with (DOCS / "survey.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) >= 40
@@ -183,7 +183,7 @@ def test_numbers_of_the_table_of_systems_stand_on_their_pages():
 
 @pytest.fixture
 def plain_text(monkeypatch):
-    """The extension of the site, which needs Pillow for what it imports."""
+    """Return the extension of the site; its imports need Pillow."""
     monkeypatch.syspath_prepend(str(DOCS / "extensions"))
     import plain_text
 
@@ -191,7 +191,7 @@ def plain_text(monkeypatch):
 
 
 def test_the_page_of_papers_is_complete(monkeypatch):
-    """Every paper with its link, and every place with its formula and somebody who uses it."""
+    """Every paper has a link, and every place a formula and a user."""
     monkeypatch.syspath_prepend(str(DOCS / "extensions"))
     import papers
 
@@ -201,7 +201,7 @@ def test_the_page_of_papers_is_complete(monkeypatch):
         assert (address or citation.venue) in text
         assert all(place.formula in text for place in citation.places)
     assert "Used in ." not in text
-    assert "/_" not in "".join(re.findall(":doc:`[^`]*`", text))  # helpers of pages have none
+    assert "/_" not in "".join(re.findall(":doc:`[^`]*`", text))  # helpers of pages have no page
     assert ":mod:`nfref.flows.radial`" in text
 
 
@@ -346,7 +346,7 @@ def test_a_formula_becomes_mathml(mathml):
 
 
 class Links(HTMLParser):
-    """The targets of a page's links and pictures, and the places in it that can be linked."""
+    """The targets of a page's links and pictures, and the anchors in it."""
 
     def __init__(self, text):
         super().__init__()
@@ -381,7 +381,7 @@ def test_no_link_within_the_site_is_dead(site):
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
 @pytest.mark.parametrize("width, dark", [(1280, False), (390, True)])
 def test_a_browser_opens_every_page(site, width, dark, tmp_path):
-    """No error on the console, no broken picture, nothing that makes the page itself scroll."""
+    """The console has no error, all pictures load, and the page does not scroll sideways."""
     wrong = []
     with Browser(tmp_path / "profile") as browser:
         browser.look(width, dark=dark)

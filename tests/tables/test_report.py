@@ -1,4 +1,4 @@
-"""``nfref report``: one page that asks for nothing else, with the library's numbers."""
+"""``nfref report``: one self-contained page with the library's numbers."""
 
 import re
 import shutil
@@ -74,7 +74,7 @@ def test_numbers_are_those_of_the_library(written):
         of_text(model.info["fit"]["tested"]),
     )
     assert np.sum(tested) == model.info["fit"]["rows"]["test"]
-    # It leads with the rows that were kept to test by, and says what the others have.
+    # The page starts with the mean of the test rows; the mean of the others follows.
     assert page.value("mean") == pytest.approx(np.mean(scores[tested]), abs=1e-9)
     assert page.value("mean") == pytest.approx(model.info["fit"]["test"]["mean"], abs=1e-9)
     assert page.value("fitted") == pytest.approx(np.mean(scores[~tested]), abs=1e-9)
@@ -88,7 +88,7 @@ def test_numbers_are_those_of_the_library(written):
 
 @pytest.mark.thorough
 def test_values_of_any_turn_are_compared_with_draws_of_one(tmp_path, monkeypatch):
-    """Hours whose mode is at midnight, fitted from 0 to 24 and reported on as they went on."""
+    """A model of hours with a mode at midnight, fitted from 0 to 24, meets hours beyond 24."""
     monkeypatch.chdir(tmp_path)
     hours = np.mod(np.random.default_rng(0).normal(0, 3, 600), 24)
     np.savetxt("fitted.csv", hours, header="hour", comments="")
@@ -115,7 +115,7 @@ def test_values_of_any_turn_are_compared_with_draws_of_one(tmp_path, monkeypatch
             r"hour: p = [^,]*, distance ([0-9.]+)",
             (tmp_path / "m.html").read_text(encoding="utf-8"),
         )
-        assert float(distance) < 1.63 / np.sqrt(60)  # p = 0.01 of the 60 that are tested by
+        assert float(distance) < 1.63 / np.sqrt(60)  # p = 0.01 with 60 test rows
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium")
@@ -140,7 +140,7 @@ def test_a_browser_opens_it_without_a_complaint(written):
 
 @pytest.mark.thorough
 def test_columns_that_are_given_are_not_compared(written):
-    """Draws have the data's own values there; the rows that are listed show them all the same."""
+    """Samples copy the data's own values there; the listed rows show them anyway."""
     data, model, page = (str(written / name) for name in ("people.csv", "g.npz", "g.html"))
     assert main(["fit", data, *COLUMNS, *QUICK, "--given", "age,town", "--out", model]) == 0
     assert main(["report", model, data, "--out", page]) == 0

@@ -69,7 +69,7 @@ print(hashlib.sha256(nfref.params.flatten(result.params)[0]).hexdigest())
 
 
 def bits(backend, threads):
-    """Digests of a clipped gradient and of a fit in a process with so many BLAS threads."""
+    """Return digests of a clipped gradient and of a fit with ``threads`` BLAS threads."""
     environment = {
         **os.environ,
         **{f"{library}_NUM_THREADS": str(threads) for library in ("OPENBLAS", "MKL", "OMP")},
@@ -90,7 +90,7 @@ def test_twins_give_the_same_bits_with_any_number_of_blas_threads():
 
 @pytest.mark.thorough
 def test_formulas_give_the_same_bits_with_the_same_number_of_blas_threads():
-    # With another number the products of matrices may be added up in another order.
+    # Another number may add up matrix products in another order.
     one, again, two = bits("numpy", 1), bits("numpy", 1), bits("numpy", 2)
     assert one == again and one[0] == two[0]
 

@@ -37,7 +37,7 @@ def mean_log_prob(flow, params, x):
 
 @pytest.mark.parametrize("dim", [1, 2, 5])
 def test_an_expansion_is_the_best_for_its_centre_and_width(dim):
-    """Against a search over the likelihood that the flow itself gives."""
+    """Compare with a search over the flow's own likelihood."""
     rng = np.random.default_rng(dim)
     z = np.concatenate([rng.normal(-0.8, 0.3, (150, dim)), rng.standard_normal((80, dim))])
     centres, widths = rng.standard_normal((4, dim)), np.array([0.2, 0.7, 1.5, 4.0])
@@ -64,7 +64,7 @@ def test_an_expansion_is_the_best_for_its_centre_and_width(dim):
 
 @pytest.mark.parametrize("dim", [1, 3])
 def test_the_rule_of_the_paper(dim):
-    """In the letters of the program that follows it: beta' = -G / H, cut off, and alpha."""
+    """Use the paper's program in its letters: beta' = -G / H, clipped, and alpha."""
     rng = np.random.default_rng(dim)
     z, centre = rng.normal(0.4, 0.7, (300, dim)), rng.standard_normal(dim)
     n_p = 15
@@ -91,14 +91,15 @@ def test_the_rule_of_the_paper(dim):
 
 
 def test_an_expansion_stops_at_its_bound():
-    z = np.full((10, 1), 1e-3) * np.arange(1, 11)[:, None]  # it wants to grow a thousandfold
+    # the unbounded step would grow a thousandfold
+    z = np.full((10, 1), 1e-3) * np.arange(1, 11)[:, None]
     beta, _ = best_expansions(z, np.zeros((1, 1)), np.array([1.0]), 4.0)
     assert 2.99 < beta[0] <= 3
 
 
 @pytest.mark.parametrize("location, width", [(0.0, 0.3), (-1.0, 1.0), (0.7, 0.05)])
 def test_hinges_are_the_best_for_their_location_and_width(location, width):
-    """Against a search over shift and slopes with the likelihood that the flow itself gives."""
+    """Compare with a search over shift and slopes with the flow's own likelihood."""
     rng = np.random.default_rng(3)
     x = np.concatenate([rng.exponential(1, 200) - 1, rng.normal(0.5, 0.2, 100)])
     flow = nfref.Hinge(1)
@@ -157,7 +158,7 @@ def test_neither_kind_alone_lets_it_fall(options):
 
 
 def test_the_curve_is_the_likelihood_of_the_density(found):
-    """With every number of maps, the chain says of the rows what the curve says."""
+    """With any number of maps, the chain's likelihood of the rows is the curve's."""
     x = eight(1500, 0)
     for maps in (0, 1, 17, found.maps):
         density, params = found.after(maps)
@@ -204,7 +205,7 @@ def test_samples_come_back(found):
 
 
 def test_rows_held_out_choose_how_many_maps():
-    """A normal needs none: what the ascent finds in 60 rows, others do not confirm."""
+    """A normal needs zero maps: held-out rows do not confirm the ascent's gain in 60 rows."""
     rng = np.random.default_rng(7)
     x, other = rng.standard_normal((60, 3)), rng.standard_normal((2000, 3))
     found = nfref.DualAscent(steps=40, smallest=0.05).fit(x, rng, other)

@@ -1,4 +1,4 @@
-"""Fitting: that it finds what there is to find, and how it ends."""
+"""Fitting: it finds the best parameters, and how it ends."""
 
 import dataclasses
 
@@ -120,7 +120,7 @@ def test_validation_in_blocks_is_the_mean_over_all_rows():
 
 
 def test_patience_stops_and_the_best_comes_back():
-    # Eight rows to learn by heart: validation soon gets worse.
+    # Eight rows are easily memorised: validation soon gets worse.
     rng = np.random.default_rng(0)
     density = nfref.Density(nfref.MAF(2, 4, (32,)))
     held_out = 3 + rng.standard_normal((200, 2))
@@ -145,7 +145,7 @@ def test_patience_stops_and_the_best_comes_back():
 
 def test_the_start_competes_for_the_best():
     density, params = normal()
-    x = (rows(100) - 3) / 2  # standard normal, which is where it starts
+    x = (rows(100) - 3) / 2  # standard normal, the start's own density
     start = -np.mean(density.log_prob(params, x))
     result = fit(density, params, x, validation=x, epochs=30, learning_rate=3.0, patience=4)
     assert result.stopped == "patience" and len(result.history["validation"]) == 4
@@ -219,7 +219,7 @@ def test_an_integration_that_fails_ends_the_fit_and_keeps_the_best():
 
 
 def stopper(error, at):
-    """An objective that does something else at its call number ``at``."""
+    """Return an objective that misbehaves at its call number ``at``."""
     calls = []
 
     def objective(density, params, x, context, rng):
@@ -237,7 +237,7 @@ def stopper(error, at):
 def test_ctrl_c_returns_the_best_so_far():
     density, params = normal()
     x = rows(256)
-    # The same objective for both, so that both take the same way through the twins.
+    # The same objective for both, so that both run through the twins.
     whole = fit(
         density, params, x, validation=x, epochs=2, learning_rate=0.1, objective=stopper(None, at=0)
     )
@@ -267,7 +267,7 @@ def test_ctrl_c_in_the_first_epoch_returns_the_start():
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_best(bad):
     density, params = normal()
     x = rows(256)
-    # The same objective for both, so that both take the same way through the twins.
+    # The same objective for both, so that both run through the twins.
     whole = fit(
         density, params, x, validation=x, epochs=2, learning_rate=0.1, objective=stopper(None, at=0)
     )

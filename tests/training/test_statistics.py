@@ -1,4 +1,4 @@
-"""Layers that look at the data: when they are shown it, and what they keep of it."""
+"""Layers that set themselves from data: when they see it, and what they keep."""
 
 import autograd.numpy as anp
 import numpy as np
@@ -60,7 +60,7 @@ def test_batch_norm_of_maf_is_evaluated_with_the_training_set(held_out, context_
     """MAF, appendix B: validation and result use mean and variance of all training rows."""
     density = nfref.Density(nfref.MAF(2, 3, (8,), batch_norm=True, context_dim=context_dim))
     params = density.init(np.random.default_rng(0))
-    # Squared, so that some epoch scores better than the start, which is good for Gaussian rows.
+    # Squares let some epoch score better than the start, which is good for Gaussian rows.
     x, validation = rows(300) ** 2, rows(50, seed=1) ** 2
     given = {"context": x[:, :1] ** 2, "validation_context": validation[:, :1] ** 2}
     given = given if context_dim else {"context": None, "validation_context": None}
@@ -90,7 +90,7 @@ def test_batch_norm_of_maf_is_evaluated_with_the_training_set(held_out, context_
         score = -train.mean_log_prob(
             density, result.params, validation, given["validation_context"]
         )
-        # The start competes; where it wins, no epoch scored better.
+        # The start is a candidate; if it is returned, no epoch scored better.
         best = min(result.history["validation"])
         assert score < best if result.best_epoch is None else score == best
 
@@ -122,7 +122,7 @@ def test_only_flows_that_evaluate_with_the_training_set_pay_for_it():
     assert stages() == [("start", 60)]
     assert stages(nfref.BatchNorm(2)) == [("start", 60)] + 4 * [("batch", 30)]
     whole = nfref.BatchNorm(2, statistics="training set")
-    # For the scores of the start and of two epochs, and for what is returned.
+    # Counts cover the scores of the start and of two epochs, and the result.
     assert stages(whole) == [("start", 60)] + 4 * [("evaluation", 60)]
 
 

@@ -1,4 +1,4 @@
-"""Reverse KL: that it finds what there is to find, and how it ends."""
+"""Reverse KL: it finds the best parameters, and how it ends."""
 
 import autograd.numpy as anp
 import numpy as np

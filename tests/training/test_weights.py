@@ -1,4 +1,4 @@
-"""Weighted rows: they count as if repeated."""
+"""Weighted rows count as if repeated."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from tests.training.cases import fit, normal, rows
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("flow", [nfref.MAF(2, 2, (8,)), nfref.NSF(2, 1, (8,), 4)])
 def test_whole_weights_are_repeated_rows(backend, flow):
-    """With one batch of all rows: the same steps, in float64 to rounding."""
+    """One batch of all rows takes the same steps, in float64 to rounding."""
     density = nfref.Density(flow)
     params, x = density.init(np.random.default_rng(0)), rows(60)
     weight = np.arange(60) % 2 + 3 * (x[:, 0] > 3)
@@ -59,7 +59,7 @@ def test_held_out_rows_keep_their_weights():
     score = fit(density, params, x, validation=held_out, validation_weight=weight, epochs=1)
     again = fit(density, params, x, validation=np.repeat(held_out, weight, axis=0), epochs=1)
     assert score.history["validation"] == pytest.approx(again.history["validation"], rel=1e-13)
-    # A fraction is held out with its own weights; rows of weight 0 are not there at all.
+    # A held-out fraction keeps its weights; rows of weight 0 are ignored.
     one = fit(density, params, x, sample_weight=np.arange(50) % 2, epochs=2)
     other = fit(density, params, x[1::2], epochs=2)
     np.testing.assert_allclose(one.history["validation"], other.history["validation"], rtol=1e-12)

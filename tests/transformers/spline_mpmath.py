@@ -1,11 +1,10 @@
-"""The spline once more, written from its paper, one number at a time, in many digits.
+"""The spline again, written from its paper, one number at a time, in many digits.
 
-NSF, section 3.1, in the paper's letters: bins of widths and heights by
-softmax, and in a bin
+NSF, section 3.1, in the paper's letters: bins of widths and heights by softmax, and in a bin
 
     g = y_k + (y_{k+1} - y_k) (s xi^2 + d_k xi (1 - xi)) / (s + (d_{k+1} + d_k - 2 s) xi (1 - xi)).
 
-The inverse does not know of a quadratic equation: it is found by bisection.
+The inverse uses bisection instead of the quadratic equation.
 """
 
 import mpmath as mp

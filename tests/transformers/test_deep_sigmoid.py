@@ -35,7 +35,7 @@ def exact_inverse(a, b, log_w, x):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scale", [0.5, 3])
 def test_map_and_log_slope_far_out(scale, dtype):
-    """Within what one rounding error of u = a x + b does to them, and a few ulp; |x| to 1e6."""
+    """The error is that of one rounding of u = a x + b, plus a few ulp; |x| to 1e6."""
     transformer, x = DeepSigmoid(5), np.array(FAR, dtype)
     h = transformer.constrain(raw_numbers(transformer, scale, len(x), dtype))
     z, log_slope = transformer.inverse(x, h)
@@ -43,7 +43,7 @@ def test_map_and_log_slope_far_out(scale, dtype):
     eps = float(np.finfo(dtype).eps)
     wide = [part.astype(float) for part in h]
 
-    def of_u(u, output):  # the map with x = 1 and slopes a: what u alone does to it
+    def of_u(u, output):  # the map with x = 1 and slopes a: the effect of u alone
         return anp.sum(sigmoids_inverse(np.zeros(len(x)), wide[0], u, wide[2])[output])
 
     u = wide[0] * x.astype(float) + wide[1]
@@ -58,7 +58,7 @@ def test_map_and_log_slope_far_out(scale, dtype):
 
 
 def test_far_out_the_flattest_unit_is_all():
-    """z = a_min x + b_min -+ log w_min, where the numbers are far beyond any fixed bracket."""
+    """There z = a_min x + b_min -+ log w_min, with numbers far beyond any fixed bracket."""
     transformer = DeepSigmoid(4)
     a, b, log_w = h = transformer.constrain(raw_numbers(transformer, 1, 2))
     x = np.array([1e200, -1e200])
@@ -77,7 +77,7 @@ def test_far_out_the_flattest_unit_is_all():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scale", [0, 1, 5, 30])
 def test_roots_for_any_z(scale, dtype):
-    """From 1e-9 to 1e30: F(x) = z up to rounding, and x between its ends."""
+    """For z from 1e-9 to 1e30: F(x) = z up to rounding, and x lies between its ends."""
     transformer, rng = DeepSigmoid(6), np.random.default_rng(1)
     z = np.concatenate([size * rng.standard_normal(200) for size in (1e-9, 1, 30, 1e6, 1e30)])
     z = z.astype(dtype)
@@ -135,7 +135,7 @@ def test_gradients_far_out_are_finite():
 
 
 def test_units_that_would_be_alike_are_told_apart():
-    """At raw 0 every unit has a gradient of its own; the map is near the identity."""
+    """Every unit has a gradient of its own at raw 0; the map is near the identity."""
     transformer, x = DeepSigmoid(6), np.linspace(-3, 4, 7)
     raw = np.zeros((transformer.size, len(x)))
     z, log_slope = transformer.inverse(x, transformer.constrain(raw))

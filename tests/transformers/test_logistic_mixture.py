@@ -43,7 +43,7 @@ def test_it_is_the_sigmoidal_map_in_other_letters():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scale", [0, 1, 20])
 def test_roots_for_any_z(scale, dtype):
-    """S would be clipped, or 0 and 1, for almost all of these."""
+    """For almost all of these, S would be clipped, or be 0 or 1."""
     transformer, rng = LogisticMixture(5), np.random.default_rng(2)
     z = np.concatenate([size * rng.standard_normal(100) for size in (1e-9, 1, 30, 1e6, 1e30)])
     z = z.astype(dtype)
@@ -52,7 +52,7 @@ def test_roots_for_any_z(scale, dtype):
     x, log_slope = transformer.forward(z, h)
     again, back = transformer.inverse(x, h)
     assert x.dtype == log_slope.dtype == dtype
-    # One rounding error of every (x - mu_k) e^-s_k, and of what the scale and shift add up.
+    # Allow one rounding error of every (x - mu_k) e^-s_k, and of the sums in scale and shift.
     size = np.max((np.abs(x) + np.abs(mu)) * np.exp(-s), axis=0) * np.exp(a) + np.exp(a)
     eps = np.finfo(dtype).eps
     assert np.all(np.abs(again.astype(float) - z) <= 4 * eps * (np.abs(z) + np.abs(b) + size))

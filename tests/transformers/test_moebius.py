@@ -47,7 +47,7 @@ def test_paper_form(count):
 
 @pytest.mark.parametrize("count, size", [(1, 1.0), (3, 1.0), (3, 50.0)])
 def test_values_and_slopes_against_sixty_digits(count, size):
-    """Within what one rounding error of the angle and of each point w does to the truth.
+    """The error is that of one rounding of the angle and of each point w.
 
     |z - w| is at least 1 - limit, so that the relative error of a slope is at most some
     eps / (1 - limit); a value moves by its slope times one rounding error of the angle.
@@ -64,7 +64,7 @@ def test_values_and_slopes_against_sixty_digits(count, size):
                 return moebius_circle(transformer, numbers, {}, at)
 
             assert abs(x[i] - truth(mpmath.mpf(z))) <= 8 * EPS * (1 + steep[i])
-            step = mpmath.mpf(10) ** -20  # central: the seam is no place where slopes jump
+            step = mpmath.mpf(10) ** -20  # central: slopes do not jump at the seam
             slope = (truth(z + step) - truth(z - step)) / (2 * step)
             near = 100 if size > 1 else 20
             assert abs(log_slope[i] - mpmath.log(slope)) <= 8 * EPS * near
@@ -75,7 +75,7 @@ def test_values_and_slopes_against_sixty_digits(count, size):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("size", [0.0, 1.0, 1e3])
 def test_roots_to_a_few_ulp(dtype, size):
-    """f(forward(z)) is z within a few rounding errors of what f is made of.
+    """f(forward(z)) is z within a few rounding errors of the parts of f.
 
     One rounding error of the angle, 2 pi eps, moves f by its slope times that; one of z and w, eps,
     moves the angle of z - w by eps / |z - w|.
@@ -135,7 +135,7 @@ def test_the_seam(direction):
 
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 def test_gradients_against_finite_differences(direction):
-    """In the angle and in every raw number; of the value and of the log-slope; and once more."""
+    """Differentiate value and log-slope in the angle and every raw number, twice."""
     transformer, raw, _ = drawn(3, 6)
     at = np.random.default_rng(6).uniform(-3, 3, 6)
 
@@ -166,7 +166,7 @@ def test_raw_zeros_are_nearly_the_identity():
 
 
 def test_maps_do_not_start_as_one():
-    """Their gradients differ, or K maps would stay one however long they are trained."""
+    """Their gradients differ; otherwise K maps would stay equal during all training."""
     transformer = nfref.MoebiusCircle(4)
     x = np.random.default_rng(7).vonmises(1.0, 4.0, 100)
     slope = grad(

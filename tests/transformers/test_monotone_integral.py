@@ -33,7 +33,7 @@ def test_the_rule_is_exact_for_polynomials(count):
 
 
 def test_nodes_bring_the_sum_to_the_integral():
-    """Against scipy's adaptive quadrature; each doubling takes a factor of a hundred at least."""
+    """Compare with scipy's quadrature; each doubling gains a factor of a hundred at least."""
     transformer = MonotoneIntegral(4)
     h = [part[..., 0] for part in transformer.constrain(numbers(transformer, 1, seed=1))]
     exact = quad(lambda t: integrand(t, *h[1:])[0], 0, 7.0, epsabs=1e-13, epsrel=1e-13)[0]
@@ -49,7 +49,7 @@ def test_nodes_bring_the_sum_to_the_integral():
 
 @pytest.mark.parametrize("nodes, bound", [(8, 1.0), (16, 2.0)])
 def test_the_log_slope_is_that_of_the_sum(nodes, bound):
-    """By mpmath's derivative of the sum, where it is not yet that of the integral."""
+    """Compare with mpmath's derivative of the sum, even if the sum is not yet the integral."""
     transformer, x = MonotoneIntegral(2, nodes, bound), np.array([-50.0, -0.9, 0.4])
     raw = numbers(transformer, len(x), seed=2)
     h = transformer.constrain(raw)
@@ -68,7 +68,7 @@ def test_the_log_slope_is_that_of_the_sum(nodes, bound):
 @pytest.mark.parametrize("units", [1, 3, 8])
 @pytest.mark.parametrize("scale", [1, 3, 10, 100])
 def test_it_rises_everywhere(units, scale):
-    """F' against g: the steepest integrands that are allowed, at the smallest number of nodes."""
+    """Check F' with g: the steepest allowed integrands, at the smallest number of nodes."""
     transformer, rng = MonotoneIntegral(units, 32, 4.0), np.random.default_rng(3)
     raw = scale * rng.standard_normal((transformer.size, 4000))
     raw[2 + 2 * units :] *= 20

@@ -15,10 +15,10 @@ TAILS = ["linear", "circular"]
 DTYPES = [np.float64, np.float32]
 DIRECTIONS = ["inverse", "forward"]
 
-# How often the effect of one rounding error in every number that goes in results may be off.
+# Allowed multiple of the effect of one rounding error in every input.
 TIMES = 6
-# Where a rounding error moves a result by more than this, in single precision on slopes of 1e-5
-# and less, its effect does not grow in proportion any more.
+# If a rounding error moves a result by more than this, in single precision on slopes of 1e-5 and
+# less, its effect is no longer proportional.
 NOT_LINEAR = 1e-3
 
 
@@ -33,16 +33,16 @@ def act(transformer, direction, v, raw):
 
 
 def derivatives(transformer, direction, v, raw, output):
-    """What one output, the value (0) or the log-slope (1), has for derivatives, row by row."""
+    """Return the derivatives, row by row, of one output: value (0) or log-slope (1)."""
     return autograd.grad(lambda both: anp.sum(act(transformer, direction, *both)[output]))((v, raw))
 
 
 def response(transformer, direction, v, raw, eps):
-    """How far one rounding error of each number that goes in moves value and log-slope.
+    """Return how far a rounding error of each input moves value and log-slope.
 
-    To first order, with everything in float64. A number below the size of the interval, or a raw
-    number below 1, is moved by what is one rounding error there: knots are sums of that size. So
-    is the value.
+    The answer is first order, computed in float64. An input below the size of the interval, or a
+    raw number below 1, moves by the rounding error at that size, since knots are sums of that size.
+    So does the value.
     """
     v, raw = v.astype(np.float64), raw.astype(np.float64)
     size = np.maximum(np.abs(v), transformer.bound)
@@ -159,7 +159,7 @@ def test_monotone(tails, scale, dtype):
 
 @pytest.mark.parametrize("tails", TAILS)
 def test_induced_density_has_mass_one(tails):
-    """Under a normal latent and linear tails; under a uniform one on the circle."""
+    """The latent is normal for linear tails and uniform on the circle."""
     transformer = RationalQuadratic(tails=tails)
     raw = raw_numbers(transformer, 1.5, 40)
     nodes, weights = np.polynomial.legendre.leggauss(40)
@@ -188,7 +188,7 @@ def test_induced_density_has_mass_one(tails):
 @pytest.mark.parametrize("output", [0, 1])
 @pytest.mark.parametrize("tails", TAILS)
 def test_gradients_against_differences(tails, output, direction):
-    """Of the argument and of every raw number, in one batch of rows inside and in both tails."""
+    """Differentiate in the argument and every raw number, inside and in both tails."""
     transformer, rng = RationalQuadratic(bins=4, tails=tails), np.random.default_rng(3)
     raw = rng.standard_normal((transformer.size, 60))
     v = rng.uniform(-1.5, 1.5, 60) * transformer.bound
@@ -196,7 +196,7 @@ def test_gradients_against_differences(tails, output, direction):
     step = 2.0**-10
 
     def difference(move):
-        """To sixth order in the step."""
+        """Return a difference quotient of sixth order in the step."""
 
         def central(h):
             above, below = (
@@ -208,7 +208,7 @@ def test_gradients_against_differences(tails, output, direction):
         first, second = (4 * two - one) / 3, (4 * four - two) / 3
         return (16 * second - first) / 15
 
-    # The log-slope has kinks at knots: rows that come near one as a number moves are left out.
+    # The log-slope has kinks at knots: leave out rows that cross one as a number moves.
     knots = transformer.constrain(raw)[0 if direction == "inverse" else 1]
     near = np.min(np.abs(anp.mod(v + 3, 6) - 3 - knots), axis=0) < 8 * step
     assert np.sum(~near) > 40 and np.any(~near & (np.abs(v) > transformer.bound))
@@ -255,9 +255,9 @@ def test_all_is_finite_and_of_its_dtype(tails, kind, scale, dtype, direction):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scale", [1, 50])
 def test_gradients_at_inside_and_outside_of_the_interval_in_one_batch(scale, dtype, direction):
-    """No row changes another one's gradient, and at the ends it is that of the tails: 1 and 0.
+    """No row changes another's gradient; at the ends the gradient is that of the tails, 1 and 0.
 
-    A branch that is not taken and has an infinite derivative would make NaN of 0 times infinity.
+    A branch not taken with an infinite derivative would give 0 times infinity, NaN.
     """
     transformer = RationalQuadratic(bins=4)
     bound, infinity = dtype(transformer.bound), dtype(np.inf)
@@ -280,7 +280,7 @@ def test_gradients_at_inside_and_outside_of_the_interval_in_one_batch(scale, dty
         np.testing.assert_array_equal(g_v[: len(beyond)], 1 - output)
         np.testing.assert_array_equal(g_raw[:, : len(beyond)], 0)
         assert np.all(np.any(g_raw[:, len(beyond) + 2 :] != 0, axis=0))
-    # The curve joins the tails with slope 1: so it is an ulp within, to what an ulp does.
+    # The curve joins the tails with slope 1: one ulp inside, it is that slope to rounding.
     if scale == 1:
         slopes = derivatives(transformer, direction, v, raw, 0)[0][len(beyond) : len(beyond) + 2]
         np.testing.assert_allclose(slopes, 1, atol=1e3 * np.finfo(dtype).eps)
@@ -336,7 +336,7 @@ def test_the_circle_has_no_seam(direction):
 def test_the_circle_repeats_itself(direction):
     transformer = RationalQuadratic(tails="circular", bound=2.0)
     v = np.random.default_rng(7).uniform(-2, 2, 50)
-    v = np.round(v * 2**30) / 2**30  # so that whole turns are added without rounding
+    v = np.round(v * 2**30) / 2**30  # whole turns add without rounding
     raw = np.random.default_rng(8).standard_normal((transformer.size, 50))
     value, log_slope = act(transformer, direction, v, raw)
     for turns in (-3, 1, 10):

@@ -1,4 +1,4 @@
-"""These tests put folders of scripts on the path, where other libraries must not find them."""
+"""Put folders of scripts on the path for these tests only, hidden from other libraries."""
 
 
 def pytest_ignore_collect(config):

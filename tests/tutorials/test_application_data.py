@@ -1,4 +1,4 @@
-"""The data of the applications: brought by one command, checked by content, named when missing."""
+"""The data of the applications: fetched by one command, checked by content, named if missing."""
 
 import io
 import os
@@ -38,7 +38,7 @@ def tgz(path, files):
 
 
 def deb(path, files):
-    """An ar archive; its first part has an odd size, after which one byte is left empty."""
+    """Write an ar archive; its first part has an odd size, so an empty byte follows."""
     archive = b"!<arch>\n"
     for name, content in (
         ("debian-binary", b"2.0"),
@@ -51,7 +51,7 @@ def deb(path, files):
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
-    """A source whose command copies the package that lies beside it."""
+    """Return a source whose command copies the package beside it."""
     monkeypatch.setenv("NFREF_DATA", str(tmp_path / "kept"))
 
     def made(package, digest=DIGEST):

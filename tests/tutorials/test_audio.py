@@ -1,4 +1,4 @@
-"""WaveFlow: a flow by finite differences, what it may see, and sound files of another kind."""
+"""WaveFlow: finite differences, the rows that a row depends on, and unsuitable sound files."""
 
 import sys
 import wave
@@ -41,7 +41,7 @@ def test_log_det_and_inverse():
 
 
 def test_a_row_sees_all_rows_above_and_none_below():
-    """Eight rows, four layers of convolutions: 3 + 2 + 2 + 2 rows are within reach."""
+    """Eight rows, four layers of convolutions: a row reaches 3 + 2 + 2 + 2 rows."""
     flow = WaveLayer((8, 16), 4, (1, 2, 4, 8))
     x = np.random.default_rng(2).standard_normal((1, 128))
     seen = np.abs(jacobians(lambda rows: flow.inverse(made(flow), rows), x)[0]) > 1e-12
@@ -52,7 +52,7 @@ def test_a_row_sees_all_rows_above_and_none_below():
 
 
 def test_parameters_do_not_depend_on_the_width():
-    """A wide picture with silence far on both sides is a narrow one there."""
+    """In the middle, a wide picture with silence on both sides equals a narrow one."""
     narrow, wide = WaveFlow((4, 32), 2, 3, (1, 2)), WaveFlow((4, 64), 2, 3, (1, 2))
     params = made(narrow)
     x = np.random.default_rng(3).standard_normal((1, 4, 64))

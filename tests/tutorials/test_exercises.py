@@ -1,6 +1,6 @@
-"""Every lesson runs; its exercises take their own solution and reject wrong answers, with a hint.
+"""Every lesson runs; its exercises accept their solutions and reject wrong answers, with a hint.
 
-The plain run takes the cheapest lesson; ``test_notebooks.py`` asks the same of all pages.
+The plain run takes the cheapest lesson; ``test_notebooks.py`` checks the same for all pages.
 """
 
 import re

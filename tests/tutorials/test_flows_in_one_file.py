@@ -1,8 +1,8 @@
 """The flows of tutorials/flows_in_one_file.py are those of nfref: value, log_det, gradients.
 
-With nfref's formulas (backend "numpy") the numbers are the same bits, but for two flows whose
-formulas are written in another way: the planar one, and the spline, where a narrow bin makes much
-of the rounding of its knots. Finite differences know nothing of nfref.
+With nfref's formulas (backend "numpy") the bits agree, except for two flows with another formula:
+the planar one, and the spline, where a narrow bin magnifies the rounding of its knots. Finite
+differences are independent of nfref.
 """
 
 import ast
@@ -23,7 +23,7 @@ SPEC.loader.exec_module(one_file)
 DIM, ROWS, HIDDEN = 4, 500, (16, 16)
 FIRST_HALF = (True, True, False, False)
 TURN = nfref.Permutation((3, 2, 1, 0))
-# The paper's spline: smallest widths, heights and slopes are of the published code.
+# The paper's spline has the smallest widths, heights and slopes of the published code.
 SPLINE = nfref.RationalQuadratic(8, 4.0, min_width=1e-300, min_height=1e-300, min_slope=1e-300)
 
 
@@ -75,7 +75,7 @@ both_ways = pytest.mark.parametrize("direction", ["forward", "inverse"])
 
 
 def drawn(rng, params):
-    """Parameters in the places of ``params``, not those of a flow that is the identity."""
+    """Return random parameters shaped like ``params``, far from the identity."""
     if isinstance(params, dict):
         return {name: drawn(rng, value) for name, value in params.items()}
     if isinstance(params, list):
@@ -142,7 +142,7 @@ def test_log_prob_and_its_gradients(name):
         by_params, by_x = gradients(log_prob, params)
     assert ulps(expected, its_log_prob(its_params, rows)) <= APART[name]
     its_by_params, its_by_x = gradients(its_log_prob, its_params)
-    # A gradient is a sum, whose order depends on how a formula is written: ulps of its largest.
+    # The order of a gradient's sum depends on the formula: measure in ulps of its largest entry.
     for one, other in zip(
         [by_x, *leaves(to(by_params))], [its_by_x, *leaves(its_by_params)], strict=True
     ):
@@ -172,7 +172,7 @@ def test_log_det_by_finite_differences(name, direction):
         for e in np.eye(DIM)
     ]
     expected = np.linalg.slogdet(np.stack(columns, axis=2))[1]
-    # Of the CNF both value and log_det are integrals, each with an error of its steps.
+    # The CNF's value and log_det are integrals, each with an error of its steps.
     tolerance = {"CNF": 1e-5, "spline": 1e-7}.get(name.partition(",")[0], 2e-9)
     np.testing.assert_allclose(move(params, rows)[1], expected, rtol=0, atol=tolerance)
 

@@ -1,4 +1,4 @@
-"""What pages say of their full runs is what these printed, which is kept beside the figure."""
+"""Compare what pages say of their full runs with the printed output, kept beside the figure."""
 
 import re
 
@@ -9,11 +9,11 @@ from tests.tutorials.test_notebooks import NUMBER, value_and_unit
 
 PAGES = {script.stem: script for _, script in notebooks.pages() if draw.full_run(script.stem)}
 DECIMAL = re.compile(r"(?<![\w.,])[-+−]?\d+\.\d+(?:e[-+]?\d+)?(?![\w.])")
-# Numbers that no run makes: sizes that the page sets, and what others report.
+# Numbers that no run prints: sizes that the page sets, and results of others.
 GIVEN = {
-    "audio": ("0.2", "0.8"),  # of the loudest, in percent; the temperature
+    "audio": ("0.2", "0.8"),  # percent of the loudest; the temperature
     "differnet": ("0.869",),
-    "graph_af": ("0.651", "0.894", "0.68", "0.9"),  # of the other page, the paper, its code
+    "graph_af": ("0.651", "0.894", "0.68", "0.9"),  # the other page, the paper, its code
     "molecules": ("0.68", "0.18"),  # the paper's validity; a cube under a normal density
 }
 
@@ -46,7 +46,7 @@ def test_numbers_of_a_page_are_those_of_its_full_run(name):
 
 
 def test_every_page_with_two_runs_has_a_full_one():
-    """And what is given as such stands on its page."""
+    """Check also that the quoted output stands on its page."""
     assert set(PAGES) == {
         script.stem
         for _, script in notebooks.pages()

@@ -1,4 +1,4 @@
-"""The pages on molecules: graphs there and back, growth step by step, valency, a graph network."""
+"""The pages on molecules: graphs there and back, growth by steps, valency, a graph network."""
 
 import sys
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_distances_are_rdkits():
 
 
 def test_replayed_steps_are_those_by_which_graphs_grow():
-    """Growth that is told what to choose gives the graph, and sees what the flow learned from."""
+    """Growth with prescribed choices gives the graph and the contexts of training."""
     graph = graphs()[0]
     (atoms, kinds, _), (bonds, orders, _) = _graphs.replayed([graph])
     seen = [], []
@@ -92,7 +92,7 @@ def test_replayed_steps_are_those_by_which_graphs_grow():
 
 
 def test_what_comes_later_is_not_known():
-    """Contexts before atom 5 are the same, whatever comes after."""
+    """Contexts before atom 5 are the same for any later atoms."""
     types, bonds = graphs()[1]
     whole = _graphs.replayed([(types, bonds)])
     part = _graphs.replayed([(types[:5], bonds[:5, :5])])
@@ -127,7 +127,7 @@ def network(channels=5):
 
 
 def test_the_network_is_the_sum_over_relations():
-    """One atom after the other, in loops; and an atom's name makes no difference."""
+    """Compare with loops over atoms; renaming atoms makes no difference."""
     params, (types, bonds) = network(), graphs()[0]
     own = np.eye(_graphs.STOP)[types]
     for k, weight in enumerate(params):
@@ -144,7 +144,7 @@ def test_the_network_is_the_sum_over_relations():
 
 
 def test_what_is_replayed_is_what_the_network_saw_while_graphs_grew():
-    """All steps at once, of several molecules, against one at a time, with the atoms so far."""
+    """All steps of several molecules at once equal one step at a time, with the atoms so far."""
     params, choices, seen = network(), {"atom": [], "bond": []}, {"atom": [], "bond": []}
     chosen = graphs()
     replay = _relational.Replay.joined([_relational.Replay.of(*graph) for graph in chosen])

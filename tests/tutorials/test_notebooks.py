@@ -1,9 +1,9 @@
-"""Every page as a notebook: it runs from an empty folder, takes its own solutions, rejects wrong
-answers, and prints the numbers that its comments promise.
+"""Every page as a notebook: it runs from an empty folder and prints its comments' numbers.
 
-``pytest -m notebooks`` executes them, in a kernel of the Python NFREF_NOTEBOOK_PYTHON names: in CI,
-one in which nothing but the built wheel is installed. What a notebook is made of is looked at
-in the plain run.
+It also accepts its own solutions and rejects wrong answers.
+
+``pytest -m notebooks`` executes them, in a kernel of the Python that NFREF_NOTEBOOK_PYTHON names;
+CI uses one with only the built wheel installed. The plain run checks the notebooks' cells.
 """
 
 import ast
@@ -21,8 +21,8 @@ from tests.tutorials.test_exercises import exercises, solutions
 from tests.tutorials.wrong_answers import WRONG_ANSWERS
 
 PAGES = [pytest.param(script, id=script.stem) for _, script in notebooks.pages()]
-# Units of its last digit by which a number may be off: training carries each rounding on, and what
-# another processor rounds is another fit.
+# Allowed difference in units of the last digit: training carries each rounding on, and another
+# processor gives another fit.
 LOOSE = 3.001
 NUMBER = re.compile(r"(?<![\w.,])[-+−]?\d+(?:,\d{3})*(?:\.\d*)?(?:e[-+]?\d+)?(?![\w])")
 
@@ -74,7 +74,7 @@ def promised(code):
 
 
 def not_printed(code, said):
-    """The numbers of the comments of a cell that its output does not hold."""
+    """Return the numbers in a cell's comments that its output lacks."""
     printed = [value_and_unit(text)[0] for text in NUMBER.findall(said)]
     missing = []
     for comment in promised(code):
@@ -97,7 +97,7 @@ def test_the_reading_of_comments():
 
 @pytest.mark.parametrize("script", PAGES)
 def test_a_notebook_is_whole(script):
-    """Its code is Python, its texts are no reStructuredText, and it stands alone."""
+    """Its code is Python, its texts hold no reStructuredText, and it needs no other file."""
     made = notebooks.notebook(script)
     json.dumps(made)
     assert len({cell["id"] for cell in made["cells"]}) == len(made["cells"])
@@ -137,7 +137,7 @@ def kernel(tmp_path_factory):
 
 
 @pytest.mark.notebooks
-@pytest.mark.filterwarnings("ignore")  # of Jupyter's own
+@pytest.mark.filterwarnings("ignore")  # Jupyter's own warnings
 @pytest.mark.parametrize("script", PAGES)
 def test_a_notebook_runs(script, kernel, tmp_path, monkeypatch):
     nbclient = pytest.importorskip("nbclient", reason="needs the extra course")
@@ -166,7 +166,7 @@ def test_a_notebook_runs(script, kernel, tmp_path, monkeypatch):
         client.execute()
     except nbclient.exceptions.CellExecutionError as error:
         if re.search("DataMissing|No module named '(rdkit|imageio_ffmpeg)", str(error)):
-            pytest.skip(str(error).strip().splitlines()[-1])  # what the page itself asks for
+            pytest.skip(str(error).strip().splitlines()[-1])  # the page's own requirement
         raise
     assert list(tmp_path.iterdir()) == [], "nothing is written beside a notebook"
     outputs = [
@@ -179,7 +179,7 @@ def test_a_notebook_runs(script, kernel, tmp_path, monkeypatch):
     said = {}
     for code, output in outputs:
         said[code] = said.get(code, "") + output.get("text", "")
-    if not draw.full_run(script.stem):  # of the others the full run is asked
+    if not draw.full_run(script.stem):  # a page with a full run prints other numbers
         wrong = [
             line
             for code, output in said.items()

@@ -75,7 +75,7 @@ def test_a_mesh_of_too_few_points_is_named():
 
 
 def test_points_are_even_on_the_surface():
-    """Mean and share of each triangle are those of its area."""
+    """The mean and share of each triangle agree with its area."""
     points = _meshes.points_on((VERTICES, TRIANGLES), 40_000, np.random.default_rng(0))
     areas = np.array([0.5, 0.5, 0.5, np.sqrt(3) / 2])
     slanted = np.isclose(points.sum(axis=1), 1)

@@ -1,4 +1,4 @@
-"""The truths: full runs; and pictures of another size, which one line names."""
+"""The truths: full runs; and pictures of another size, refused in one line."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ PAGES = sorted((ROOT / "tutorials" / "truths").glob("[!_]*.py"))
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_claims_of_a_full_run(page, tmp_path):
-    """What the pages assert of their committed figures: a minute of one core each."""
+    """Check what the pages assert of their committed figures: a minute of one core each."""
     done = subprocess.run(
         [sys.executable, str(page), "--full"],
         cwd=tmp_path,
@@ -39,7 +39,7 @@ def test_pictures_of_another_size_are_refused(shape):
 
 
 def test_halving_keeps_the_mean():
-    """A margin of two is black: 784 of 1024 pixels count, and rounding is by half a level."""
+    """A margin of two is black: 784 of 1024 pixels count, and rounding moves half a level."""
     pictures = np.random.default_rng(0).integers(0, 256, (20, 28, 28))
     halved = _pictures.halved(pictures)
     assert halved.shape == (20, 256) and halved.dtype == np.float32

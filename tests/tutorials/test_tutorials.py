@@ -1,7 +1,7 @@
-"""Every tutorial runs, from any folder, and ends in asserts; so running it is testing it.
+"""Every tutorial runs, from any folder, and ends in asserts; so a run is a test.
 
-CI runs them as notebooks (``test_notebooks.py``); here they run as scripts, among the slow tests
-but for the cheapest one.
+CI runs them as notebooks (``test_notebooks.py``); here they run as scripts, the cheapest in the
+plain run and the others among the slow tests.
 """
 
 import ast
@@ -60,7 +60,7 @@ def run(*command, folder):
 def test_tutorial_runs(script, tmp_path):
     done = run(script, folder=tmp_path)
     if "applications/fetch.py" in done.stderr:
-        pytest.skip(done.stderr.strip().splitlines()[-1])  # the line that brings the data
+        pytest.skip(done.stderr.strip().splitlines()[-1])  # the command that fetches the data
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == [], "nothing is written beside a page"
 
@@ -85,7 +85,7 @@ print(time.process_time())
 @pytest.mark.slow
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.stem)
 def test_lesson_without_numba(lesson, tmp_path):
-    """Formulas alone show the same, in under 30 s of one core."""
+    """The formulas alone give the same, in under 30 s of one core."""
     environment = {
         **os.environ,
         "MPLBACKEND": "Agg",
@@ -107,7 +107,7 @@ def test_lesson_without_numba(lesson, tmp_path):
 
 @every_script
 def test_tutorial_is_a_page(script):
-    """A docstring that starts with a reST title, cells, asserts; and its figure is committed."""
+    """It has a docstring with a reST title, cells and asserts; its figure is committed."""
     text = script.read_text(encoding="utf-8")
     tree = ast.parse(text)
     title, underline = ast.get_docstring(tree).splitlines()[:2]
@@ -123,8 +123,10 @@ def test_tutorial_is_a_page(script):
 
 @every_script
 def test_a_page_asks_before_it_answers(script):
-    """Each prediction has an answer that unfolds, below it and before the next; other pages than
-    lessons have an exercise too, and none is a program with options."""
+    """Each prediction has an answer that unfolds, below it and before the next.
+
+    Pages other than lessons have an exercise too, and no page is a program with options.
+    """
     text = script.read_text(encoding="utf-8")
     asked = re.findall(r"\*\*Predict\.\*\*|dropdown:: Answer", text)
     assert asked == ["**Predict.**", "dropdown:: Answer"] * (len(asked) // 2)

@@ -1,4 +1,4 @@
-"""VideoFlow: a flow by finite differences, given the past; frames that are not as asked."""
+"""VideoFlow: a flow given the past, by finite differences; and unsuitable frames."""
 
 import sys
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_log_det_and_inverse():
 
 
 def test_it_begins_with_copying():
-    """At the start the mode of the next frame is the latest one, whatever was before."""
+    """The start predicts the latest frame as the mode of the next, for any earlier frames."""
     flow = VideoFlow((8, 4))
     params = flow.init(np.random.default_rng(2))
     context = np.random.default_rng(3).uniform(0, 255, (3, 64))

@@ -1,4 +1,4 @@
-"""The range coder and the codec of blocks: what is written is read, at the price of its mass."""
+"""The range coder and the codec of blocks: output decodes, at the cost of its probability."""
 
 import gzip
 import sys
@@ -59,7 +59,7 @@ def test_a_long_row_of_one_symbol(symbol):
 
 
 def codec(transform=None, bounds=None):
-    """With parameters that were not trained."""
+    """Return a codec with untrained parameters."""
     rng = np.random.default_rng(3)
     density = density_of_blocks(transform or [], (1.0,) * DIM, (16, 16), 2)
     params = nfref.params.tree_map(
@@ -87,27 +87,27 @@ def test_lossless_is_equal_to_the_byte_at_the_price_of_the_density():
         one.bounds,
     )
     price = np.sum(nats) / np.log(2) / 8 + 18
-    # What the density thinks next to impossible is charged a little less: a mass of 2^-24.
+    # Nearly impossible symbols cost less than their probability says: it is at least 2^-24.
     assert 0.99 * price < len(content) < price + 3
 
 
 @pytest.mark.parametrize("step", [2.0, 40.0])
 def test_lossy_stays_within_half_a_step(step):
-    """With the identity as the transform every pixel is off by half a step at most."""
+    """The transform is the identity, so every pixel is off by half a step at most."""
     one = codec()
     found = one.decompress(one.compress(pictures(), step)).astype(float)
     assert np.max(np.abs(found - pictures())) <= step / 2 + 0.5
 
 
 def test_a_learned_bijection_is_undone():
-    """Where nothing but fine rounding is lost."""
+    """The only loss is fine rounding."""
     one = codec([nfref.NICE(DIM, 2, (8,))])
     found = one.decompress(one.compress(pictures(), 0.5)).astype(float)
     assert np.max(np.abs(found - pictures())) <= 4
 
 
 def test_blocks_see_what_is_decoded_and_nothing_else():
-    """A pixel changes the context of no block that is coded before its own."""
+    """A pixel changes no context of a block that is coded before its own."""
     order = [place for wave in waves(*SHAPE) for place in wave]
     image = pictures()[:1]
     before = blocks_and_contexts(image, 0.0)[1]

@@ -1,6 +1,6 @@
-"""Answers that the exercises of the pages have to reject: (page, exercise): expressions.
+"""Wrong answers that the exercises of the pages must reject: (page, exercise): expressions.
 
-They are evaluated among the names of the page, as a reader would type them.
+They are evaluated in the page's namespace, as a reader would type them.
 """
 
 WRONG_ANSWERS = {

@@ -35,7 +35,7 @@ MARK = b"NF"
 
 
 def density_of_blocks(transform, std, hidden, components):
-    """Of blocks of pixels in grey levels.
+    """Return a density of blocks of pixels in grey levels.
 
     ``transform`` takes latents to blocks in the networks' unit; ``std`` (16,) is about the
     deviation of the latents.
@@ -62,11 +62,11 @@ def log_mass(lower, upper, first, last):
 
 
 def bits_and_error(density, params, x, context, bounds=None):
-    """What coding a block costs, in nats, and how much of it is lost.
+    """Return the cost of coding a block, in nats, and its squared error.
 
-    The gradient of rounding is taken to be that of the identity. With ``bounds`` the transform
-    keeps whole numbers whole, and there is nothing to round. The step of a row is e to the power
-    of the last column of its context.
+    The gradient of rounding is replaced by that of the identity. With ``bounds`` the transform maps
+    whole numbers to whole numbers, and nothing is rounded. The step of a row is e to the power of
+    the last column of its context.
 
     Returns (N,) nats, (N,) squared errors in the networks' unit, (N, 1) steps in that unit.
     """

@@ -94,7 +94,7 @@ def one_nn_accuracy(drawn, true):
 
 
 def turned(cloud, yaw=0.6, pitch=0.45):
-    """As seen from the side and somewhat above."""
+    """Rotate a cloud to a view from the side and somewhat above."""
     c, s = np.cos(yaw), np.sin(yaw)
     cloud = cloud @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]).T
     c, s = np.cos(pitch), np.sin(pitch)

@@ -123,12 +123,15 @@ class Growing:
         self.distance = np.minimum(self.distance, own[:, :, None] + own[:, None, :])
 
     def left(self):
-        """What is left of the valency of each atom, (M, LARGEST)."""
+        """Return the free valency of each atom, (M, LARGEST)."""
         return np.where(self.types < 0, 0, VALENCY[self.types] - self.bonds.sum(axis=2))
 
     def messages(self):
-        """Of each atom: what it is; sums of that over its neighbours, by order of the bond; and
-        sums of these sums over its neighbours, (M, LARGEST, 45)."""
+        """Return features of each atom and sums over its neighbours, (M, LARGEST, 45).
+
+        They are the atom's type; sums of this over its neighbours, by order of the bond; and sums
+        of these sums over its neighbours.
+        """
         own = np.concatenate(
             [one_hot(self.types, STOP), self.left()[..., None] / 4, (self.types >= 0)[..., None]],
             axis=2,
@@ -137,7 +140,7 @@ class Growing:
         return np.concatenate([own, nearest, (self.bonds > 0) @ nearest], axis=2)
 
     def whole(self, i):
-        """Of the graph before atom i: counts of atoms, bonds and rings, and i, (M, 29)."""
+        """Describe the graph before atom i: counts of atoms, bonds and rings, and i, (M, 29)."""
         atoms = one_hot(self.types[:, :i], STOP).sum(axis=1)
         orders = (
             np.stack([(self.bonds[:, :i, :i] == k).sum(axis=(1, 2)) for k in (1, 2, 3)], axis=1) / 2
@@ -147,17 +150,17 @@ class Growing:
         return np.concatenate([atoms / 8, orders / 8, rings / 2, place], axis=1)
 
     def before_atom(self, i, messages):
-        """What there is to know when atom i is chosen, (M, A): the whole, and the last three."""
+        """Return the context for choosing atom i, (M, A): the graph and the last three atoms."""
         last = [messages[:, k] if k >= 0 else 0 * messages[:, 0] for k in range(i - 3, i)]
         ends = [(self.left()[:, :i] > 0).sum(axis=1, keepdims=True) / 8]
         return np.concatenate([self.whole(i), *ends, *last], axis=1).astype(np.float32)
 
     def before_bond(self, i, j, messages):
-        """What there is to know when the bond of atoms i and j < i is chosen, (M, B).
+        """Return the context for the choice of the bond of atoms i and j < i, (M, B).
 
-        The bonds of atom i with atoms before j are there. The first of these atoms, its parent in
-        the search, and the distance from j to the nearest of them, which makes the size of the
-        ring that a bond would close, tell most.
+        The bonds of atom i with atoms before j are there. The most informative inputs are the first
+        of these atoms, i's parent in the search, and the distance from j to the nearest of them.
+        This distance gives the size of the ring that a bond would close.
         """
         rows = np.arange(len(self.types))
         bound = self.bonds[:, i, :j] > 0
@@ -188,7 +191,7 @@ class Growing:
         ).astype(np.float32)
 
     def allows(self, i, j, orders):
-        """Whether atoms i and j have that much valency left, (M,)."""
+        """Return whether atoms i and j have that much free valency, (M,)."""
         left = self.left()
         return orders <= np.minimum(left[:, i], left[:, j])
 

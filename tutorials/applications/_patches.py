@@ -44,7 +44,7 @@ def patches(pictures, scale):
 
 
 def to_judge(pictures):
-    """Where patches are not of one grey, (N, 28, 28)."""
+    """Return which patches are not of one grey, (N, 28, 28)."""
     where = patches(checked(pictures), 1).std(axis=-1) > 0.02
     if not where.any():
         raise ValueError("pictures: expected one with something on it, got all of one grey")

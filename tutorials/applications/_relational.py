@@ -29,11 +29,11 @@ def init_network(rng, widths):
 
 
 def embedded(params, types, bonds):
-    """What the network knows of each atom: H <- relu([H, A_1 H, A_2 H, A_3 H] W).
+    """Return the network's embedding of each atom: H <- relu([H, A_1 H, A_2 H, A_3 H] W).
 
-    A_r is where the bonds of order r are, W the matrices of an atom itself and of each order, one
-    below the other. The last layer has no relu. Shapes: types (M, N), -1 where there is no atom;
-    bonds (M, N, N). Returns (M, N, C).
+    A_r is the adjacency of bonds of order r. W stacks the matrices of an atom itself and of each
+    order. The last layer has no relu. Shapes: types (M, N), -1 where there is no atom; bonds (M, N,
+    N). Returns (M, N, C).
     """
     own = one_hot(types, STOP).astype(params[0].dtype)
     related = [(bonds == order).astype(own.dtype) for order in ORDERS_OF_BONDS]
@@ -118,7 +118,7 @@ class Replay:
         return cls(padded, graphs, np.array(atoms), pairs)
 
     def thinned(self, rng, share):
-        """With a share of the bonds that did not come, and what each of the pairs counts for."""
+        """Keep a share of the pairs without a bond; return also the weight of each pair."""
         came = self.pairs[:, 3] > 0
         kept = came | (rng.random(len(came)) < share)
         return (

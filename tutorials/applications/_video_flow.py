@@ -127,13 +127,13 @@ class VideoFlow(Adaptive):
 
     @cached_property
     def shapes(self):
-        """Of the picture within each level: (4, H/2, W/2) and (8, H/4, W/4)."""
+        """Return the picture's shape within each level: (4, H/2, W/2) and (8, H/4, W/4)."""
         height, width = self.shape
         return (4, height // 2, width // 2), (8, height // 4, width // 4)
 
     @cached_property
     def levels(self):
-        """From the inside of each level to its outside: steps, then the squeeze undone."""
+        """Return each level from inside to outside: steps, then the squeeze undone."""
         height, width = self.shape
         chains = []
         for seed, (outside, shape) in enumerate(
@@ -165,10 +165,10 @@ class VideoFlow(Adaptive):
         }
 
     def _latents(self, params, rows):
-        """Of frames in the networks' unit: (inner row, outer row, log_det).
+        """Return (inner, off, on, log_det) of frames in the networks' unit.
 
-        The inner level's row (N, H W / 2) stands for what went on, the outer's for what was split
-        off.
+        ``off`` is the half that the outer level splits off, ``on`` the half that goes on to the
+        inner level, and ``inner`` that level's latent; each is a row (N, H W / 2).
         """
         inside, log_det = self.levels[0]._inverse(params["levels"][0], rows, None)
         on, off = np.split(inside, 2, axis=1)

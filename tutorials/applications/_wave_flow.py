@@ -42,7 +42,7 @@ def read_wav(path):
 
 
 def write_wav(path, samples, rate):
-    """One channel of 16 bits; what does not fit is clipped."""
+    """Write one channel of 16 bits; samples beyond its range are clipped."""
     samples = np.asarray(samples)
     if samples.ndim != 1 or not samples.size or not np.all(np.isfinite(samples)):
         raise ValueError(f"samples: expected one axis of finite numbers, got shape {samples.shape}")
@@ -75,9 +75,10 @@ def lowered(image):
 
 
 def causal(image, weight, dilation):
-    """What a row gets of itself and of the two above it.
+    """Convolve each row with itself and the two rows above it.
 
-    Padded by one row, since the row below the last one is what the last one sees as itself.
+    A row of zeros goes above the image; in the image moved down by it, a row's lower neighbour is
+    the row itself.
     """
     above = np.zeros((len(image), 1, *image.shape[2:]), image.dtype)
     return dilated(np.concatenate([above, image], axis=1), weight, dilation)[:, :-1]

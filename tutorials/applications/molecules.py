@@ -58,7 +58,7 @@ FULL = "--full" in sys.argv  # the long run, whose figure is kept
 
 @dataclass(frozen=True)
 class Choice:
-    """One of K, given the graph so far: a conditional flow of e_k + u."""
+    """A choice among K, given the graph so far: a conditional flow of e_k + u."""
 
     density: nfref.Density
     params: dict

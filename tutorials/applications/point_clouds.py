@@ -92,7 +92,7 @@ def population(shapes, count, rng):
 
 
 def clouds(people, count, rng):
-    """One cloud of ``count`` points for each of a population, (M, count, 3)."""
+    """Sample one cloud of ``count`` points for each of a population, (M, count, 3)."""
     return np.stack([surface.cloud(count, rng, stretch) for surface, stretch in people])
 
 

@@ -132,7 +132,7 @@ CENTRE = np.array([1.0, 0.0, 0.0])
 
 
 def linking_number(a, b):
-    """By the trapezoidal rule, which on smooth closed curves is exact to all digits."""
+    """Integrate by the trapezoidal rule, accurate to rounding on smooth closed curves."""
     k = np.fft.fftfreq(len(a), 1 / len(a))[:, None]
 
     def tangent(r):

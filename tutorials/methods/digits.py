@@ -146,14 +146,14 @@ def drawn(density, params, n, temperature, labels=None):
 
 
 def between(density, params, x, count):
-    """From the first digit to the second, along a straight line in z."""
+    """Interpolate from the first digit to the second, along a straight line in z."""
     z, _ = density.flow.inverse(params["flow"], x[:2] + 0.5)
     weight = np.linspace(0, 1, count)[:, None]
     return density.flow.forward(params["flow"], (1 - weight) * z[:1] + weight * z[1:])[0]
 
 
 def from_the_deepest_half(density, params, x):
-    """What is left of digits when the half that Glow factors out first is set to its mean."""
+    """Set the half that Glow factors out first to its mean, and return the digits."""
     z, _ = density.flow.inverse(params["flow"], x + 0.5)
     z[:, PIXELS // 2 :] = 0
     return density.flow.forward(params["flow"], z)[0]

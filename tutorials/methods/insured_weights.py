@@ -152,7 +152,7 @@ answer_1 = ...  # type your answer here: lambda log_w, log_w_new: ...
 
 
 def check_1(answer):
-    """On five states, where the matrix of the chain can be written down; then on U4."""
+    """Check on five states, where the matrix of the chain can be written down; then on U4."""
     p, q = np.array([0.1, 0.3, 0.2, 0.05, 0.35]), np.array([0.3, 0.1, 0.2, 0.25, 0.15])
     log_ratio = np.log(2.5 * p / q)  # p~ need not be normalised
     accept = np.array([[float(answer(a, b)) for b in log_ratio] for a in log_ratio])

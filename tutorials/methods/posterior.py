@@ -82,7 +82,7 @@ def turned_around(x, point, sign):
 
 
 def exact_posterior(rng, x):
-    """One draw of p(theta | x) for each row of x, by rejection."""
+    """Sample p(theta | x) once for each row of x, by rejection."""
     theta, open_rows = np.zeros_like(x), np.arange(len(x))
     while len(open_rows):
         found, inside = turned_around(

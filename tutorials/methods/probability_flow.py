@@ -52,7 +52,7 @@ def diffusion_paths(rng, y, times):
 
 
 def flow_paths(y, times):
-    """Where the flow has taken the points: p_s keeps each point's rank, as on a line it must."""
+    """Return where the flow takes the points: on a line p_s keeps each point's rank."""
     grid = np.linspace(-5, 5, 4001)
     weights = np.diff(grid, prepend=grid[0])
 

@@ -52,7 +52,7 @@ trefoil = (
 
 
 def determinant(string, seed=0):
-    """Of a closed polygon (N, 3), as seen from a random side."""
+    """Return the determinant of a closed polygon (N, 3), seen from a random side."""
     sides = numpy.linalg.qr(numpy.random.default_rng(seed).standard_normal((3, 3)))[0]
     p = string[:, :3] @ sides
     d = numpy.roll(p, -1, axis=0) - p

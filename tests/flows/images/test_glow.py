@@ -122,7 +122,7 @@ FLOWS = {
     "glow, wide": nfref.Glow((1, 2, 6), 1, 1, (4,), activation="softplus"),
 }
 NO_LOG_DET = ("squeeze",)
-ROUNDING = 32  # rounding errors on the way, in units of the measured response to one
+ROUNDING = 32  # rounding errors on the way, in units of the measured response to one error
 
 
 def moved(flow, seed=0):
@@ -187,14 +187,14 @@ def test_round_trip_shapes_and_dtypes(name, dtype, n):
         assert value.dtype == log_det.dtype == dtype
     if n == 0:
         return
-    # One rounding error in everything, on the way there and on the way back.
+    # Allow one rounding error in everything, in both directions.
     eps = np.finfo(dtype).eps
     x_error, _ = rounding_response(flow.forward, params, z.astype(float), context, eps)
     z_error, log_det_error = rounding_response(flow.inverse, params, x.astype(float), context, eps)
     jacobian = autograd_jacobian(lambda r: flow.inverse(params, r, context)[0], x.astype(float))
     z_error = z_error + np.einsum("nij,nj->ni", np.abs(jacobian), x_error)
     assert np.all(np.abs(returned - z) <= ROUNDING * z_error)
-    # Nothing times the rows, because autograd warns of a log-determinant that is constant.
+    # Add zero times the rows, because autograd warns of a constant log-determinant.
     slope = grad(lambda r: anp.sum(flow.inverse(params, r, context)[1]) + 0 * anp.sum(r))(
         x.astype(float)
     )
@@ -232,7 +232,7 @@ def test_parameter_gradients(name):
 # Convolution network ------------------------------------------------------------------------
 
 
-# Fewer channels on either side, and none at all: the two ways to multiply.
+# Fewer channels on either side, and zero channels: the two ways to multiply.
 @pytest.mark.parametrize("fan_in, fan_out", [(2, 3), (4, 1), (0, 2)])
 @pytest.mark.parametrize("size", [1, 3, 5])
 def test_convolution_against_loops(size, fan_in, fan_out):
@@ -289,7 +289,7 @@ def test_derivatives_of_the_convolution(size, fan_in, fan_out):
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (3, 2)])
 def test_edge_channel_is_a_channel_of_ones_in_the_padding(shape):
-    """Against the published code's way: pad, add the channel, convolve without padding."""
+    """Compare with the published code: pad, add the channel, convolve without padding."""
     rng = np.random.default_rng(5)
     image = rng.standard_normal((2, *shape, 2))
     layer = {
@@ -374,7 +374,7 @@ def test_convolution_log_det_is_that_of_the_dense_matrix(form, negative):
     assert (np.linalg.det(weight) < 0) == negative
     matrix = dense_convolution(weight, shape)
     sign, expected = np.linalg.slogdet(matrix)
-    assert sign == 1  # an even number of pixels: the sign says nothing about W's own
+    assert sign == 1  # an even number of pixels hides the sign of W's determinant
     x, log_det = flow.forward(params, rows)
     np.testing.assert_allclose(x, rows @ matrix.T, rtol=0, atol=1e-13)
     np.testing.assert_allclose(log_det, expected, rtol=1e-12)
@@ -422,7 +422,7 @@ def test_actnorm_starts_from_the_data(dtype):
     np.testing.assert_allclose(channels.std(axis=1), 1, atol=tolerance)
     expected = -2 * 4 * np.sum(np.log(per_channel(x.astype(float), shape).std(axis=1)))
     np.testing.assert_allclose(log_det, expected, rtol=1e-5)
-    # Only the first look counts.
+    # Only the first batch counts.
     assert nfref.adapt(flow, params, 3 * x) is params or dtype == np.float32
     np.testing.assert_array_equal(nfref.adapt(flow, params, 3 * x)["shift"], params["shift"])
 
@@ -476,7 +476,7 @@ def test_every_actnorm_of_a_glow_starts_from_the_data():
 
 
 def test_the_deepest_prior_is_learned_and_not_started_from_data():
-    """A normal at every number, standard at the start, with a mean and a scale that are learned."""
+    """Each number has a normal, standard at the start, with a learned mean and scale."""
     flow = nfref.Glow((1, 4, 4), levels=2, steps=1, hidden=(4,))
     prior = flow.flows[0].flow.flows[0]
     assert type(prior) is nfref.TopPrior and prior.shape == (8, 1, 1)
@@ -486,7 +486,7 @@ def test_the_deepest_prior_is_learned_and_not_started_from_data():
 
 
 def test_top_prior_knows_the_context_and_the_edges_and_no_row():
-    """Equal contexts have equal normals; pixels differ by their edges alone."""
+    """Equal contexts have equal normals; pixels differ only near edges."""
     flow = nfref.TopPrior((2, 5, 5), context_dim=3, transformer=nfref.Affine("exp"))
     params, x, context = moved(flow)
     context[1] = context[0]

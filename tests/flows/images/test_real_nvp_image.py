@@ -85,7 +85,7 @@ def test_normalised_weights_have_the_lengths_they_are_given():
     )
     longer = {**layer, "direction": 7 * layer["direction"]}
     np.testing.assert_allclose(networks.weight_normalised(longer)["weight"], weight, rtol=1e-13)
-    for size in (2.0**700, 2.0**-700):  # whose squares are no numbers
+    for size in (2.0**700, 2.0**-700):  # their squares overflow or underflow
         far = {**layer, "direction": size * layer["direction"]}
         np.testing.assert_array_equal(networks.weight_normalised(far)["weight"], weight)
 
@@ -135,7 +135,7 @@ def test_paper_form(mask, parity):
 def test_numbers_that_stay_are_counted_without_the_mask(mask, parity, shape):
     flow = nfref.ImageCoupling(shape, mask, parity)
     assert flow.kept == np.sum(flow.stays) and 0 < flow.kept < flow.dim
-    # A model file from a stranger may name any shape: parameters must not take memory for it.
+    # An untrusted model file may name any shape: parameters must not take memory for it.
     assert (
         nfref.params.count(
             nfref.ImageCoupling((2, 10**5, 10**5), mask, parity, 2, 1).init(
@@ -160,7 +160,7 @@ def test_start_is_the_identity():
 
 
 def names(flows):
-    """The parts from data to latent, with what is inside of each scale in its place."""
+    """Return the parts from data to latent; each scale holds its parts in place."""
     for flow in flows[::-1]:
         if isinstance(flow, nfref.OnFirst):
             yield "factor out"
@@ -172,7 +172,7 @@ def names(flows):
 
 
 def test_scales_are_those_of_the_paper():
-    """RealNVP, section 3.6: three and three, half goes out; four at the last scale."""
+    """RealNVP, section 3.6: three and three couplings, half goes out; four at the last scale."""
 
     def couplings(mask, count, shape):
         return [part for k in range(count) for part in ((mask, k % 2, shape), "ActNorm")]

@@ -12,7 +12,7 @@ from nfref.networks import attention
 from tests.finite_differences.contract import contract_test
 from tests.flow_table import Entry, random_params
 
-# Scales that stay so near to one that the maps are no steeper than differences can follow.
+# Scales stay so near to one that finite differences can follow the maps.
 MILD = nfref.Affine(bound=1.0)
 
 
@@ -59,7 +59,7 @@ CONTRACT = {
         pattern=triangular_by_tokens,
         ignores_context=first_token,
     ),
-    # The network is not bounded, nor is its exponential: only near rows stay within range.
+    # Neither network nor exponential is bounded: only near rows stay finite.
     "TarFlowBlock exp": Entry(
         lambda dim, context_dim: nfref.TarFlowBlock(dim, 1, 4, 2, 1, 1, nfref.Affine("exp")),
         (3,),
@@ -91,7 +91,7 @@ def normed(parameters, tokens):
 
 
 def attention_of_all(parameters, tokens, heads):
-    """Attention with no mask: every token sees all that are there."""
+    """Attention without a mask: every token attends to all given tokens."""
     whole = (affine(parameters[name], tokens) for name in ("query", "key", "value"))
     parts = []
     for q, k, v in zip(*(np.split(part, heads, axis=1) for part in whole)):
@@ -101,7 +101,7 @@ def attention_of_all(parameters, tokens, heads):
 
 
 def output_at_the_last(params, prefix, heads, context):
-    """The network on a prefix, layer by layer on ever shorter ones, so that no mask is needed."""
+    """Apply the network to a prefix, layer by layer on shorter prefixes; it needs no mask."""
     tokens = affine(params["embed"], prefix) + params["position"][: len(prefix)]
     tokens = tokens + context @ params["from_context"]
     for layer in params["layers"]:
@@ -142,7 +142,7 @@ def test_paper_form():
 
 
 def test_takes_any_transformer():
-    """Splines in place of the affine map, there and back."""
+    """Splines replace the affine map in a round trip."""
     flow = nfref.TarFlow(4, 2, 2, 8, 2, 1, 1, nfref.RationalQuadratic(4, 3.0))
     rng = np.random.default_rng(1)
     params, z = random_params(flow, rng), rng.standard_normal((5, 4))

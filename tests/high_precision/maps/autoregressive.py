@@ -15,7 +15,7 @@ def made(flow, params, z, context):
     read = [i for i in range(dim) if i not in flow.periodic] + 2 * list(flow.periodic)
 
     def degree(layer, unit):
-        """How many coordinates, counted in the order, unit ``unit`` of ``layer`` may see."""
+        """Return how many coordinates, in the order, unit ``unit`` of ``layer`` may depend on."""
         if layer == 0:
             return flow.order[read[unit]] + 1 if unit < len(read) else 0
         if layer == len(params["net"]):

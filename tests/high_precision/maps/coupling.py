@@ -9,7 +9,7 @@ from tests.high_precision.maps.transformers import transform
 
 
 def coupling_outputs(flow, params, z, context):
-    """For each changing coordinate the numbers the network gives for it."""
+    """Return the network's numbers for each changing coordinate."""
     places = [i for i in range(flow.dim) if flow.mask[i]]
     stay = read_by_network(
         [z[i] for i in places], [k for k, i in enumerate(places) if i in flow.periodic]

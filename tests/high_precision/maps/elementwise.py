@@ -1,4 +1,4 @@
-"""One coordinate at a time."""
+"""Maps that act on one coordinate at a time."""
 
 import mpmath as mp
 

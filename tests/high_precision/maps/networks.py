@@ -16,7 +16,7 @@ def activate(name, value):
 
 
 def read_by_network(coordinates, periodic):
-    """What a conditioner reads: numbers as they are, then cosines, then sines of the angles."""
+    """Return a conditioner's inputs: plain numbers, then cosines, then sines of the angles."""
     angles = [coordinates[i] for i in periodic]
     return (
         [value for i, value in enumerate(coordinates) if i not in periodic]
@@ -41,10 +41,10 @@ def network(params, inputs, activation, sees=lambda layer, source, target: True)
 
 
 def convolution(parameters, pixels):
-    """One convolution over an image that is a dict {(row, column): list of channels}, zero outside.
+    """Convolve an image, a dict {(row, column): list of channels}, zero outside.
 
-    With an edge there is one more input channel: 0 in the image, 1 outside. A log-gain g
-    multiplies by exp(3 g).
+    With an edge there is one more input channel: 0 in the image, 1 outside. A log-gain g multiplies
+    by exp(3 g).
     """
     bias = exact(parameters["bias"])
     weight, edge, log_gain = (

@@ -30,7 +30,7 @@ def layer_norm(parameters, values):
 
 
 def attention_of_the_last(parameters, tokens, heads):
-    """What the last token gathers from all."""
+    """Return the attention output of the last token, which attends to all."""
     query = linear(parameters["query"], tokens[-1])
     keys = [linear(parameters["key"], token) for token in tokens]
     values = [linear(parameters["value"], token) for token in tokens]

@@ -215,7 +215,7 @@ def moebius_circle(transformer, raw, own, z):
 
 
 def by_coordinate(transformer, raw, own, z, index):
-    """What the transformer of this coordinate does, with as many numbers as it takes."""
+    """Apply this coordinate's transformer to as many numbers as it takes."""
     kind = transformer.transformers[index]
     return TRANSFORMERS[type(kind)](kind, raw[: kind.size], own, z)
 

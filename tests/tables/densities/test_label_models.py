@@ -1,4 +1,4 @@
-"""Labels given other columns: networks against scikit-learn, files, and what estimators predict."""
+"""Labels given other columns: networks against scikit-learn, files, and estimators' predictions."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from nfref.tables.densities.label_models import LabelNetwork, LabelPool, LabelTr
 
 
 def products(n=600, seed=0):
-    """A label that no column tells alone, and a town that tells a little."""
+    """Return a label that depends on a product of columns, and a weakly informative town."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n, 2))
     town = rng.choice(["Aix", "Bonn"], n)
@@ -40,7 +40,7 @@ def test_without_hidden_units_it_is_logistic_regression():
 
 
 def test_hidden_units_are_at_a_mode():
-    """Where the posterior has no slope: by differences of it along random directions."""
+    """The posterior's slope is zero there, by differences along random directions."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((80, 2))
     label = (x[:, 0] * x[:, 1] > 0).astype(int)
@@ -63,7 +63,7 @@ def test_hidden_units_are_at_a_mode():
 
 
 def test_a_tree_takes_the_question_that_gains_most(monkeypatch):
-    """One of one question, against all questions there are, by the formulas of Newton's step."""
+    """Compare a tree of one question with all questions, by the formulas of Newton's step."""
     monkeypatch.setattr(label_models, "EDGES", 100)
     rng = np.random.default_rng(0)
     x, weight = rng.standard_normal((60, 3)), rng.uniform(0.5, 2.0, 60)
@@ -129,7 +129,7 @@ def test_trees_of_nothing_to_ask_know_how_frequent_labels_are():
 
 @pytest.mark.thorough
 def test_trees_ask_about_features_that_are_there(model):
-    """Four: two numbers and a town of two names."""
+    """There are four features: two numbers and a town of two names."""
 
     def pool(place):
         tree = LabelTrees(np.array([[[place, 0.0]]]), np.zeros((1, 2, 2)), np.zeros(2))
@@ -145,7 +145,7 @@ def test_trees_ask_about_features_that_are_there(model):
 
 @pytest.mark.thorough
 def test_labels_follow_what_is_given(model):
-    """Nearer to the true odds than the classes alone, and likelier; rows sum to one."""
+    """They are nearer to the true odds and likelier than class shares; rows sum to one."""
     assert isinstance(model.density_.discrete, LabelPool)
     new, odds = products(400, seed=1)
     found = model.predict_proba(new)
@@ -170,7 +170,7 @@ def test_labels_follow_what_is_given(model):
 
 @pytest.mark.thorough
 def test_members_are_pooled_by_their_mean_and_their_product(model):
-    """Member by member, as the formula says."""
+    """Compute it candidate by candidate, as in the formula."""
     pool, new = model.density_.discrete, products(50, seed=4)[0]
     codes = model.density_.encode([new[name].to_numpy() for name in new])[0]
     features, members = pool._features(codes), []
@@ -198,7 +198,7 @@ def test_members_are_pooled_by_their_mean_and_their_product(model):
 
 @pytest.mark.parametrize("sure, power", [(0.5, 2.0), (1.0, 1.0), (2.0, 1.0)])
 def test_a_pool_that_is_not_sure_enough_becomes_surer(sure, power):
-    """Of many rows whose odds are a power of the true ones; never less sure."""
+    """The odds of many rows are a power of the true odds; the pool never becomes less sure."""
     rng = np.random.default_rng(0)
     odds = rng.standard_normal((20_000, 3))
     label = np.argmax(odds + rng.gumbel(size=odds.shape), axis=1)
@@ -209,7 +209,7 @@ def test_a_pool_that_is_not_sure_enough_becomes_surer(sure, power):
 
 
 def test_few_rows_do_not_make_a_pool_much_surer():
-    """Five that are right: no more than the prior of r and what they gain allow."""
+    """Five right rows change r by no more than the prior and their gain allow."""
     log_probs = label_models._log_softmax(np.tile([0.0, 1.0], (5, 1)))
     found = label_models._power(log_probs, (np.arange(5), np.ones(5, np.int64)), np.ones(5))
     slope = 5 * found / (1 + np.exp(found))  # of the log-likelihood by log r

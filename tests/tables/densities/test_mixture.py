@@ -1,4 +1,4 @@
-"""Mixtures: against formulas, scipy.stats, mixtures that are known, and scikit-learn."""
+"""Mixtures: against formulas, scipy.stats, known mixtures, and scikit-learn."""
 
 import numpy as np
 import pytest
@@ -120,7 +120,7 @@ def test_copies_and_constant_columns_are_survived():
 
 
 def test_covariances_are_the_likeliest_under_the_prior():
-    """Where EM ends they solve (n_k + v) S_k = n_k C_k + v S_0, with n, C and S_0 computed anew."""
+    """At EM's end they solve (n_k + v) S_k = n_k C_k + v S_0, with n, C and S_0 recomputed."""
     rng = np.random.default_rng(20)
     x = known_mixture(rng, 200)[0]
     x = (x - np.mean(x, axis=0)) / np.std(x, axis=0)
@@ -146,7 +146,7 @@ def test_covariances_are_the_likeliest_under_the_prior():
 
 
 def test_components_of_few_rows_do_not_ruin_new_rows():
-    """Of twelve components for 100 rows in three columns."""
+    """Fit twelve components to 100 rows in three columns."""
     rng = np.random.default_rng(21)
     x, new = rng.standard_normal((2, 100, 3))
     by_prior, by_likelihood = (
@@ -175,7 +175,7 @@ def test_several_starts_find_what_one_misses():
 
 @pytest.mark.parametrize("apart", [1e2, 1e4, 1e6, 1e9])
 def test_clusters_far_apart_cost_nothing(apart):
-    """Two of unit width, and one of width 1e-3 of theirs: near the truth, however far they are."""
+    """Two clusters have unit width, one 1e-3: the fit is near the truth at any distance."""
     rng = np.random.default_rng(23)
 
     def drawn(n):
@@ -190,7 +190,7 @@ def test_clusters_far_apart_cost_nothing(apart):
 
 
 def test_values_that_repeat_are_not_rewarded():
-    """Nine rows of ten hold the same number: a component there is no narrower than ``TIED``."""
+    """Nine rows of ten hold the same number: a component there is at least ``TIED`` wide."""
     rng = np.random.default_rng(24)
     x = np.stack(
         [np.where(rng.random(300) < 0.9, 0.0, rng.standard_normal(300)), rng.standard_normal(300)],
@@ -203,7 +203,7 @@ def test_values_that_repeat_are_not_rewarded():
 
 
 def test_factors_are_those_of_factor_analysis():
-    """The likelihood of scikit-learn's, and nearer to the truth than all covariances are."""
+    """The likelihood is scikit-learn's, and is nearer to the truth than all covariances are."""
     from sklearn.decomposition import FactorAnalysis
 
     rng = np.random.default_rng(25)
@@ -219,7 +219,7 @@ def test_factors_are_those_of_factor_analysis():
 
 
 def test_as_good_as_scikit_learn_on_a_sine():
-    """2,000 rows along a sine: the number that validation chooses beside its sixteen."""
+    """On 2,000 rows along a sine, validation chooses the number; scikit-learn has sixteen."""
     from sklearn.mixture import GaussianMixture as Theirs
 
     rng = np.random.default_rng(26)

@@ -1,4 +1,4 @@
-"""The linear pool: weights against a search, bounds that hold whatever the members say."""
+"""The linear pool: weights against a search, and bounds for any candidates."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_em_finds_the_best_weights():
 
 
 def test_where_em_ends_no_member_could_gain():
-    """The condition of an optimum: the mean of p_k / p is 1 where w_k > 0, and at most 1."""
+    """The optimum's condition: the mean of p_k / p is 1 if w_k > 0, and at most 1."""
     values = log_densities(np.random.default_rng(1))
     weights = stacking_weights(values, tolerance=1e-14, iterations=100_000)
     gain = np.mean(np.exp(values) / (np.exp(values) @ weights)[:, None], axis=0)
@@ -64,7 +64,7 @@ def test_rows_that_no_member_allows_say_nothing():
 
 
 class Broken:
-    """A member that is NaN, or nowhere, beyond 3."""
+    """A candidate that is NaN, or zero, beyond 3."""
 
     def log_prob(self, x):
         return np.where(np.abs(x[:, 0]) > 3, np.nan, -1.0)
@@ -90,7 +90,7 @@ def test_samples_come_from_the_members_by_their_weights():
     assert x.shape == (4000, 1) and pool.sample(np.random.default_rng(3), 0).shape == (0, 1)
     left = np.mean(x < 0)
     assert abs(left - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 4000)
-    half = np.mean(x[:2000] < 0)  # in no order
+    half = np.mean(x[:2000] < 0)  # rows are not sorted
     assert abs(half - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 2000)
 
 

@@ -1,4 +1,4 @@
-"""Densities in closed form: against formulas, scipy.stats, and mixtures that are known."""
+"""Densities in closed form: against formulas, scipy.stats, and known mixtures."""
 
 import numpy as np
 import pytest
@@ -81,7 +81,7 @@ def test_whole_weights_are_repeated_rows():
 
 
 def test_shrinkage_is_that_of_schaefer_and_strimmer():
-    """Their formula entry by entry; for many rows next to nothing, for noise all of it."""
+    """Compare entry by entry; shrinkage is near zero for many rows, and complete for noise."""
     x = correlated(np.random.default_rng(10), 12, (1, 1, 1))
     z = (x - np.mean(x, axis=0)) / np.std(x, axis=0)
     r, noise = np.corrcoef(x.T), 0
@@ -139,7 +139,7 @@ def test_the_wide_density_is_student_t():
 
 @pytest.mark.parametrize("reach", [2.0, 8.0, np.inf])
 def test_the_wide_density_its_mass_and_its_quantiles_agree(reach):
-    """Mass by quadrature, piece by piece; and numbers of normal ones keep their quantiles."""
+    """The mass is 1 by quadrature, piece by piece; normal numbers keep their quantiles."""
     wide, ends = Wide(1, reach=reach), np.array([-200.0, -20.0, -8.0, -2.0, 0.5, 3.0, 9.0, 1e3])
     below = wide.below(ends)
     for (low, high), mass in zip(zip(ends, ends[1:]), np.diff(below)):
@@ -172,7 +172,8 @@ def test_kernels_are_those_of_scikit_learn():
     ours = KernelDensity.choose(x, weight=weight)
     theirs = Theirs(bandwidth=ours.bandwidth).fit(x, sample_weight=weight)
     np.testing.assert_allclose(ours.log_prob(new), theirs.score_samples(new), atol=1e-9)
-    # Its folds are runs of rows, ours every fifth row; its score is a sum, over as many rows.
+    # Its folds are consecutive rows, nfref's every fifth row; its score is a sum, over as many
+    # rows.
     widths = 1.5 / 1.3 ** np.arange(14)
     search = GridSearchCV(Theirs(), {"bandwidth": widths}, cv=KFold(5), refit=False)
     search.fit(x.reshape(60, 5, 3).transpose(1, 0, 2).reshape(300, 3))

@@ -1,4 +1,4 @@
-"""Few rows, many columns, rows far out, tails without a mean: the answer stays a sensible one."""
+"""Few rows, many columns, rows far out, tails without a mean: answers stay sensible."""
 
 from dataclasses import replace
 
@@ -42,7 +42,7 @@ def mixed(rng, n, dim):
     ],
 )
 def test_few_rows_are_never_worse_than_the_gaussian(rows, dim):
-    """Of normal rows, for which nothing is better: by no more than a standard error."""
+    """On normal rows, where nothing is better, the loss is at most one standard error."""
     gains, errors = [], []
     for seed in range(4):
         rng = np.random.default_rng([seed, rows])
@@ -50,7 +50,7 @@ def test_few_rows_are_never_worse_than_the_gaussian(rows, dim):
         model = nfref.FlowDensity(**FEW).fit(x)
         gains.append(np.mean(model.score_samples(new) - Gaussian.fit(x).log_prob(new)))
         errors.append(np.std(model.score_samples(x)) / np.sqrt(rows))
-    # The standard error is that of a mean over as many rows as there are to learn from.
+    # The standard error is that of a mean over the number of training rows.
     assert np.mean(gains) > -np.mean(errors)
 
 
@@ -59,7 +59,7 @@ def test_few_rows_are_never_worse_than_the_gaussian(rows, dim):
     [(5, 10), *(pytest.param(*size, marks=pytest.mark.thorough) for size in ((15, 40), (40, 60)))],
 )
 def test_more_columns_than_rows(rows, dim):
-    """No worse than independent normals by a standard error, and no column is given up."""
+    """The fit is at most a standard error below independent normals, and keeps every column."""
     gains = []
     for seed in range(3):
         rng = np.random.default_rng([seed, dim])
@@ -74,7 +74,7 @@ def test_more_columns_than_rows(rows, dim):
 @pytest.mark.thorough
 @pytest.mark.parametrize("law", ["a few causes", "neighbours", "each its own"])
 def test_more_columns_than_rows_beside_ledoit_and_wolf(law):
-    """No worse than their Gaussian of the standardised columns, whatever ties the columns."""
+    """The fit is no worse than their Gaussian of standardised columns, for any dependence."""
     dim, rng = 60, np.random.default_rng(0)
     causes = rng.standard_normal((6, dim))
     covariance = {
@@ -89,7 +89,7 @@ def test_more_columns_than_rows_beside_ledoit_and_wolf(law):
         (new - mean) / std
     ) - np.sum(np.log(std))
     gain = nfref.FlowDensity(**FEW).fit(x).score_samples(new) - expected
-    # The standard error is that of a mean over as many rows as there are to learn from.
+    # The standard error is that of a mean over the number of training rows.
     assert np.mean(gain) > -np.std(expected) / np.sqrt(len(x))
 
 
@@ -104,7 +104,7 @@ def test_a_row_at_a_million_sigma_leaves_the_others_alone(options):
         alone.append(nfref.FlowDensity(**options).fit(x).score_samples(new))
         model = nfref.FlowDensity(**options).fit(far)
         beside.append(model.score_samples(new))
-    # Another start of training moves as much; the ruin of units would be many nats.
+    # Another start of training moves as much; ruined units would cost many nats.
     alone, beside = np.stack(alone), np.stack(beside)
     assert abs(np.mean(beside - alone)) < 0.03
     starts = np.median(np.quantile(np.abs(alone - np.roll(alone, 1, axis=0)), 0.99, axis=1))
@@ -113,7 +113,7 @@ def test_a_row_at_a_million_sigma_leaves_the_others_alone(options):
 
 
 def test_splines_reach_a_group_far_out():
-    """A tenth of a column 150 deviations from the rest is no worse for being far out."""
+    """A tenth of a column lies 150 deviations from the rest and costs nothing for that."""
     rng = np.random.default_rng(0)
     far = np.where(
         rng.random(400) < 0.1, 30 + 5 * rng.standard_normal(400), 0.2 * rng.standard_normal(400)
@@ -127,7 +127,7 @@ def test_splines_reach_a_group_far_out():
 
 
 def test_splines_reach_no_further_than_rows():
-    """Bins are where rows are: of many rows one a robust unit, of few one in two."""
+    """Bins are where rows are: one per robust unit with many rows, one per two with few."""
     u = np.random.default_rng(1).uniform(-1.5, 1.5, (3000, 2))
     flows = [FLOWS["nsf"].reaching(rows).made(len(rows), 2, 0, None) for rows in (u[:200], u)]
     assert [(flow.bound, flow.bins) for flow in flows] == [(4.0, 4), (4.0, 8)]
@@ -155,7 +155,7 @@ def test_no_row_costs_more_than_the_widest_member():
 
 
 def test_what_is_drawn_is_as_far_out_as_the_density_says():
-    """Of few rows, where the wide density weighs most: each column by its closed form."""
+    """With few rows the wide density weighs most; each column has a closed form."""
     x = mixed(np.random.default_rng(4), 60, 2)
     model = nfref.FlowDensity("mixture", **FEW).fit(x)
     rows = model.sample(20_000, random_state=1)
@@ -166,7 +166,7 @@ def test_what_is_drawn_is_as_far_out_as_the_density_says():
         levels = np.array([1e-3, 0.01, 0.5, 0.99, 1 - 1e-3])
         below = np.mean(u[:, j, None] < components.quantiles(levels)[0], axis=0)
         assert np.all(np.abs(below - levels) < 4.5 * np.sqrt(levels * (1 - levels) / len(u)))
-        # One in a million is some thousand scales out, where of Student t it were 1e13 of them.
+        # One in a million lies some thousand scales out; under a Student t it would be 1e13.
         assert np.all(np.abs(components.quantiles(np.array([1e-6, 1 - 1e-6]))) < 15)
 
 

@@ -1,4 +1,4 @@
-"""The vine: held against a copula by scipy, integrals, its own samples; and where it is missing."""
+"""The vine against scipy's copula, integrals and its own samples; and without its package."""
 
 import sys
 
@@ -15,7 +15,7 @@ from tests.tables.files.golden_models import FOLDER
 
 @pytest.fixture
 def rows():
-    """A Gaussian copula of three columns, one of exponential and one of Student's law."""
+    """Sample a Gaussian copula of three columns, one exponential and one Student t."""
     pytest.importorskip(vine.PACKAGE)
     rng, covariance = np.random.default_rng(0), [[1, 0.7, 0.2], [0.7, 1, 0.4], [0.2, 0.4, 1]]
     z = rng.multivariate_normal(np.zeros(3), covariance, 4000)
@@ -43,13 +43,13 @@ def test_it_comes_near_the_true_density(rows):
     member = Vine.fit(rows[:3000])
     lost = true_log_prob(rows[3000:]) - member.log_prob(rows[3000:])
     independent = sum(np.log(stats.gaussian_kde(rows[:3000, k])(rows[3000:, k])) for k in range(3))
-    # Not means: kernels end where no rows are, and a row further out has next to no density.
+    # Medians, not means: kernels end with the rows, and a row further out has almost no density.
     assert -0.03 < np.median(lost) < 0.03 and np.mean(np.abs(lost) < 0.5) > 0.9
     assert np.mean(true_log_prob(rows[3000:]) - independent) > 0.3
 
 
 def test_its_mass_is_1_and_its_samples_are_its_own(rows):
-    """By importance sampling from a law that is wider, and by entropy."""
+    """Check by importance sampling from a wider law, and by entropy."""
     member, wide = Vine.fit(rows[:300, :2]), stats.t(3, scale=3)
     x = wide.rvs((100_000, 2), random_state=0)
     ratio = np.exp(member.log_prob(x) - wide.logpdf(x).sum(axis=1))

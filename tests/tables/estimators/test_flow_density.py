@@ -1,4 +1,4 @@
-"""FlowDensity and FlowOutlierDetector: scikit-learn's checks, and what these leave unexamined."""
+"""FlowDensity and FlowOutlierDetector: scikit-learn's checks, and what these do not cover."""
 
 import pickle
 
@@ -42,7 +42,7 @@ def test_scikit_learn_of_flows(estimator, check):
 
 
 def test_whole_weights_are_repeated_rows_and_their_order_is_none():
-    """To the same bits: both are the same distinct rows with the same weights."""
+    """The bits agree: both are the same distinct rows with the same weights."""
     rng = np.random.default_rng(1)
     x, weight = rows(), rng.integers(0, 4, 400)
     repeated = np.repeat(x, weight, axis=0)
@@ -56,7 +56,7 @@ def test_whole_weights_are_repeated_rows_and_their_order_is_none():
 
 
 def test_no_copy_of_a_row_is_in_another_part():
-    """A copy in each part would let training score by heart: held out are other values."""
+    """Copies in both parts would reward memorising; the held-out rows have other values."""
     from nfref.tables.schema.distinct_rows import distinct_rows
 
     x = np.repeat(rows(50), 3, axis=0)
@@ -70,7 +70,7 @@ def test_no_copy_of_a_row_is_in_another_part():
 
 
 def test_the_order_of_distinct_rows_is_random():
-    """Kendall's tau of value and place, whatever the values look like."""
+    """Compare Kendall's tau of value and place, for any values."""
     from nfref.tables.schema.distinct_rows import distinct_rows
 
     for values in (np.arange(2000.0), np.arange(2000) * 1e-6 + 1e9, 2.0 ** np.arange(-500, 500)):
@@ -134,8 +134,8 @@ def test_in_pipelines_and_searches():
 
 @pytest.mark.thorough
 def test_every_candidate_is_told_and_the_pool_is_the_best():
-    # Two rows more are thought to have come from the Gaussian and from the wide density: of 600
-    # that are held out they cost less than 0.01 nats.
+    # The pool adds two pseudo-rows, one from the Gaussian and one from the wide density. On 600
+    # held-out rows they cost less than 0.01 nats.
     model = nfref.FlowDensity(**{**SMALL, "members": 3, "epochs": 15}).fit(rows(6000))
     *members, pool = model.candidates_
     names = [one.name for one in members]
@@ -214,7 +214,7 @@ def test_bad_weights(weight):
 
 
 def test_scores_with_weights_of_any_size():
-    """They are means; a row that counts nothing may be impossible."""
+    """Scores are weighted means; a row of weight 0 may be impossible."""
     x, weight = rows(), np.random.default_rng(0).integers(0, 4, 400)
     model = nfref.FlowDensity("gaussian", random_state=0, columns={"x1": "positive"}).fit(x)
     expected = np.average(model.score_samples(x), weights=weight)

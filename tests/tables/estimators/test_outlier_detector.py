@@ -1,4 +1,4 @@
-"""Outliers: groups that mask themselves, rows known again, and why a row is odd."""
+"""Outliers: groups that mask themselves, recognised rows, and why a row is odd."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from tests.benchmarks.outliers import two_groups
 
 
 def area(scores, odd):
-    """How often an odd row scores below another."""
+    """Return how often an odd row scores below another."""
     rank = stats.rankdata(-scores)
     n, m = np.sum(odd), np.sum(~odd)
     return (np.sum(rank[odd]) - n * (n + 1) / 2) / (n * m)
@@ -29,7 +29,7 @@ def grouped(seed=0):
 
 @pytest.mark.thorough
 def test_a_group_does_not_mask_itself():
-    """Its density is the highest of all; trimming and tails find it."""
+    """The group has the highest density of all; trimming and tails find it."""
     rows, odd = grouped()
     found = nfref.FlowOutlierDetector("mixture", random_state=0).fit(rows)
     assert area(found.training_scores_, odd) > 0.99 and 80 <= found.n_trimmed_ <= 90
@@ -41,14 +41,14 @@ def test_a_group_does_not_mask_itself():
 
 @pytest.mark.thorough
 def test_tight_groups_between_others_are_trimmed():
-    """They are components of their own, of high density; no cell of one of them is far out."""
+    """Groups are components of high density; no single cell of theirs is far out."""
     rows, odd = two_groups(np.random.default_rng(1))
     found = nfref.FlowOutlierDetector("mixture", random_state=0).fit(rows)
     assert area(found.training_scores_, odd) > 0.85
 
 
 def test_rows_that_were_fitted_to_are_known_again():
-    """By content, wherever they stand, and scored by densities that were not fitted to them."""
+    """Rows are recognised by content at any position; densities not fitted to them score them."""
     mix = np.random.default_rng(2).standard_normal((8, 8))
     rows = np.random.default_rng(0).standard_normal((60, 8)) @ mix
     found = nfref.FlowOutlierDetector(
@@ -75,7 +75,7 @@ def test_tails_are_counted_among_the_rows_that_were_kept():
 
 
 def test_a_score_counts_how_cells_go_together():
-    """Of a bivariate normal law that is the copula's log-density, by scipy."""
+    """For a bivariate normal law the score is the copula's log-density, by scipy."""
     law = stats.multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]])
     rows = law.rvs(2000, random_state=0)
     found = nfref.FlowOutlierDetector("gaussian", trimming=0, random_state=0).fit(rows)
@@ -96,7 +96,7 @@ def test_a_score_counts_how_cells_go_together():
 
 
 def test_why_a_row_is_odd():
-    """Two columns that belong together and do not; a label that does not fit; what is missing."""
+    """Two related columns disagree, a label does not fit, or a cell is missing."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal(500)
     y = x + 0.1 * rng.standard_normal(500)

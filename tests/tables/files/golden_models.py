@@ -1,11 +1,10 @@
-"""Golden model files: one of every kind, that every later version of nfref has to read.
+"""Golden model files: one of every kind, which every later version of nfref has to read.
 
     python -m tests.tables.files.golden_models
 
-writes into ``tests/tables/files/golden`` the files of this table that are not there yet,
-``NAME.npz`` with its rows and their log-likelihoods in ``NAME.json``. A file that is there is never
-written again: a class that is new gets a file of its own, and what a file of old says stays as it
-was.
+writes into ``tests/tables/files/golden`` the missing files of this table: ``NAME.npz``, with its
+rows and their log-likelihoods in ``NAME.json``. It never overwrites a file: a new class gets a file
+of its own, and old files keep their content.
 """
 
 import json
@@ -34,7 +33,7 @@ ASKED = {"seed": 0, "flow": "maf", "lr": None, "bounded": [["a", 0.0, 1.0]]}
 
 
 def densities():
-    """name -> density of flows; their parameters are drawn."""
+    """Return name -> density of flows, with random parameters."""
     small, affine = (3,), nfref.Affine("exp")
     inner = nfref.Coupling((True, False), context_dim=2, hidden=small)
     flows = {

@@ -1,4 +1,4 @@
-"""Densities of tables in model files: the same bits back, and whatever is wrong with a file."""
+"""Densities of tables in model files: the same bits back, and every kind of damage refused."""
 
 import dataclasses
 import json
@@ -180,7 +180,7 @@ def test_damage_is_one_line(saved, tmp_path, damage, message):
     "wrong", [{"density": "wide"}, {"slopes": np.zeros((2, 9))}, {"slopes": np.zeros(3)}]
 )
 def test_members_have_to_be_of_the_pools_columns(fitted, tmp_path, wrong):
-    """Whatever has no place in a pool is told before it is written, too."""
+    """A candidate that does not fit the pool is refused before writing, too."""
     members = list(fitted.density_.pool.members)
     members[0] = dataclasses.replace(members[0], **wrong)
     pool = dataclasses.replace(fitted.density_.pool, members=tuple(members))

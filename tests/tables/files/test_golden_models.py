@@ -1,4 +1,4 @@
-"""Files that version 1 wrote: every later version reads them, to the same scores."""
+"""Every later version reads the files of version 1, to the same scores."""
 
 import importlib
 import json
@@ -39,7 +39,7 @@ def scores_of(name):
 
 
 def holds(found, written):
-    """Whether a description is the one that was written; newer versions may know more fields."""
+    """Return whether a description is the one written; newer versions may have more fields."""
     if isinstance(written, dict):
         return isinstance(found, dict) and all(
             key in found and holds(found[key], value) for key, value in written.items()
@@ -93,7 +93,7 @@ def classes_in(plain):
 
 
 def test_every_class_is_in_a_golden_file():
-    """A class that is new needs a file of its own: python -m tests.tables.files.golden_models."""
+    """A new class needs a file of its own: python -m tests.tables.files.golden_models."""
     for module in pkgutil.walk_packages(nfref.__path__, "nfref."):
         if module.name.startswith(
             ("nfref.flows", "nfref.bases", "nfref.transformers", "nfref.tables", "nfref.training")

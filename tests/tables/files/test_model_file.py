@@ -72,7 +72,7 @@ BASES = {
 
 
 def random_params(density, seed, dtype):
-    """Parameters with every number drawn at random."""
+    """Return parameters with every number random."""
     rng = np.random.default_rng(seed)
     params = density.init(rng)
     return trees.tree_map(lambda leaf: rng.standard_normal(leaf.shape).astype(dtype), params)
@@ -128,7 +128,7 @@ def test_bases_round_trip(tmp_path, name):
 
 
 def every_class():
-    """All frozen dataclasses of the package that are a Flow or a Base."""
+    """Return all frozen dataclasses of the package that are a Flow or a Base."""
     found = set()
     for module in pkgutil.walk_packages(nfref.__path__, "nfref."):
         if module.name.startswith(("nfref.flows", "nfref.bases", "nfref.flow", "nfref.continuous")):
@@ -146,7 +146,7 @@ def every_class():
 
 def test_every_flow_and_base_can_be_stored_and_nothing_of_others():
     class Stranger(nfref.Scale):
-        """Outside of the package."""
+        """A flow that is not in the package."""
 
     known = described_classes()
     assert every_class() <= set(known.values())
@@ -186,7 +186,7 @@ def test_descriptions_are_plain_and_exact():
 
 
 def test_arrays_and_numbers_that_json_has_not():
-    """Arrays go by name, infinities by theirs; what is whole in a field for floats becomes one."""
+    """Arrays and infinities are stored by name; a whole number in a float field becomes a float."""
     probes = np.arange(6.0).reshape(1, 3, 2)
     things = {
         "flow": nfref.CNF(2, (4,), trace="hutchinson", probes=probes),
@@ -313,7 +313,7 @@ def header_of(path):
 
 
 def write_model(path, params, header):
-    """A model file whose digest is right, whatever it holds."""
+    """Write a model file of any content with a right digest."""
     write_archive(path, header, describe({"params": params})[1])
 
 
@@ -383,7 +383,7 @@ def test_versions(saved):
 
 
 def test_a_file_of_the_time_before_version_1(saved):
-    """What development versions wrote: the same first version, and none of its content."""
+    """Development versions wrote the same first version, but none of its content."""
     path, _, _ = saved
 
     def change(arrays):
@@ -453,7 +453,7 @@ def test_numbers_have_to_be_finite(saved, value):
         "flow": {"class": "Standardise", "mean": [{"float": str(value)}, 0.0], "std": [1.0, 1.0]},
     }
     refused(rewritten(path, with_header(density=described)), "expected finite numbers, got")
-    described["flow"]["mean"] = [value, 0.0]  # NaN and Infinity are no JSON
+    described["flow"]["mean"] = [value, 0.0]  # NaN and Infinity are not JSON
     refused(rewritten(path, with_header(density=described)), "got an .npz of another kind")
 
 
@@ -533,7 +533,7 @@ def test_what_an_archive_says_of_itself_is_not_believed(saved):
         arrays = dict(archive)
     np.savez_compressed(path, **{**arrays, "params/more": np.zeros(10**7)})
     refused(path, "expected arrays that are not compressed")
-    # The shape in an array's own header, in as many characters.
+    # Change the shape in an array's own header, keeping its length.
     place = whole.index(b"(4,)", whole.index(b"net/0/bias"))
     path.write_bytes(whole[:place] + b"(9,)" + whole[place + 4 :])
     refused(path, "got a truncated or damaged one")
@@ -569,7 +569,7 @@ def test_a_failed_save_leaves_the_old_file(saved):
 
 
 def test_a_chain_of_many_layers_is_refused_before_they_are_made(tmp_path):
-    """A megabyte of them took seconds."""
+    """A megabyte of layers once took seconds."""
     description, arrays = describe(
         {
             "density": nfref.Density(nfref.Chain([nfref.Scale(2)] * 2)),
@@ -589,7 +589,7 @@ def test_a_chain_of_many_layers_is_refused_before_they_are_made(tmp_path):
 
 
 def test_a_process_of_its_own_reads_every_member(tmp_path):
-    """Mixtures and regressions of them, where nothing but the reader is imported."""
+    """It reads mixtures and their regressions with only the reader imported."""
     rows = np.random.default_rng(0).standard_normal((60, 3))
     nfref.FlowDensity("mixture", given="x1", random_state=0).fit(rows).save(tmp_path / "m.npz")
     subprocess.run(

@@ -1,4 +1,4 @@
-"""``docs/model_files.rst`` names what version 1 of the format has: each class, each field."""
+"""``docs/model_files.rst`` names everything in version 1 of the format: each class, each field."""
 
 import dataclasses
 import re
@@ -18,7 +18,7 @@ def test_every_class_stands_there_with_its_fields_in_order():
     assert set(entries) == set(known)
     for name, kind in known.items():
         fields = [field.name for field in dataclasses.fields(kind)]
-        # Besides, a class of what a field holds may be named, or a field once more.
+        # It may also name the class of a field's value, or a field twice.
         found = [word for word in entries[name] if word not in known]
         assert list(dict.fromkeys(found)) == fields, name
 

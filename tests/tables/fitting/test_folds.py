@@ -1,4 +1,4 @@
-"""Rows held out by turns: the folds, what is scored without what, and what weights count."""
+"""Rows held out in turn: folds, out-of-fold scores, and weights."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ PLAN = Plan(members=1, epochs=3)
 
 
 def rows(n=200, seed=0):
-    """Two columns, of which one bends with the other."""
+    """Return two columns; one bends with the other."""
     x = np.random.default_rng(seed).standard_normal((n, 2))
     return np.stack([x[:, 0], 0.5 * x[:, 0] ** 2 + 0.3 * x[:, 1]], axis=1)
 
@@ -60,7 +60,7 @@ def test_few_rows_are_held_out_by_turns_and_many_once(count, plan, folds):
 def test_a_bag_is_the_mean_of_its_flows_and_each_row_is_scored_by_one_that_has_not_seen_it(
     monkeypatch,
 ):
-    """What a flow weighs is said before it goes on with all rows."""
+    """The weight of a flow is computed before its training continues on all rows."""
     done, lengths = {}, []
 
     def tried(kind, fold, *rest):
@@ -157,7 +157,7 @@ def test_a_flow_of_a_bag_goes_on_longer_the_less_it_knows_its_own_rows_better(ga
     [(249, None, 1), (250, None, flow_training.FASTER), (250, 5e-3, 1), (1250, None, 1)],
 )
 def test_flows_of_some_hundred_rows_go_on_at_a_higher_rate(monkeypatch, count, asked, times):
-    """Unless a rate was asked for."""
+    """You may set another rate."""
     rates = []
 
     def fit_flow(*arguments, **options):
@@ -171,7 +171,7 @@ def test_flows_of_some_hundred_rows_go_on_at_a_higher_rate(monkeypatch, count, a
 
 
 def test_more_flows_are_of_the_best_kind():
-    """Of rows of which one part is held out: of normal ones, where a MAF of few epochs is ahead."""
+    """One part is held out of normal rows, where a MAF of few epochs is ahead."""
     mix = np.array([[1, 2, 0], [0, 1, 3], [0, 0, 1]])
     x = np.random.default_rng(0).standard_normal((300, 3)) @ mix
     tried = fitted(x, replace(PLAN, members=4, folds=1, epochs=12)).tried
@@ -181,7 +181,7 @@ def test_more_flows_are_of_the_best_kind():
 
 
 def test_unseen_rows_are_scored_without_themselves():
-    """By Gaussians of the other folds and the weights of the pool, copies like their equals."""
+    """Gaussians of the other folds and the pool's weights score them; copies score alike."""
     x = rows(40)
     found = fitted(np.concatenate([x, x[:9]]), replace(PLAN, flow="gaussian"))
     assert found.held_out == 0 and found.distinct == 40
@@ -229,7 +229,7 @@ def test_unseen_rows_have_no_empty_cells():
 
 @pytest.mark.parametrize("n", [300, 40])
 def test_unseen_rows_of_labels(n):
-    """Copies are held out where all columns are discrete; where one is real, whole rows."""
+    """Copies are held out if all columns are discrete; if one is real, whole rows are."""
     rng = np.random.default_rng(0)
     town = rng.choice(np.array(["a", "b", "c"], object), n)
     for other in (rng.poisson(2.0, n).astype(float), rng.standard_normal(n)):
@@ -249,7 +249,7 @@ def test_unseen_rows_of_labels(n):
 
 @pytest.mark.thorough
 def test_flows_at_once_have_the_bits_of_flows_in_turn(monkeypatch):
-    """On as many threads as there are, if each of their steps leaves the others idle."""
+    """As many threads run as there are, if each of their steps leaves the others idle."""
     told, found, real = [], [], flow_search.in_order
 
     def noted(task, count, threads, stop):
@@ -279,7 +279,7 @@ def test_a_budget_that_cuts_says_so():
 
 
 def test_an_interrupt_keeps_the_flows_of_the_folds_so_far(monkeypatch):
-    # In turn: of two at once one may be an epoch further before the other is known to be done.
+    # Flows run in turn: in parallel, one may finish an epoch before the other's end is known.
     monkeypatch.setattr("nfref.tables.fitting.flow_search.threads", lambda: 1)
     states = []
 
@@ -342,7 +342,7 @@ def test_weights_times_a_constant_give_the_same_bits(weight):
 @pytest.mark.thorough
 @pytest.mark.parametrize("factor", [2.0**20, 1e6, 1 / 3])
 def test_the_split_and_the_model_know_nothing_of_units(factor):
-    """Of Cauchy rows, whose values far out weigh most."""
+    """In Cauchy rows the values far out weigh most."""
     x = np.random.default_rng(0).standard_cauchy((300, 3))
     scaled = x * [1, factor, 1]
     for one, other in zip(grouped_rows(x, 3), grouped_rows(scaled, 3)):
@@ -358,7 +358,7 @@ def test_the_split_and_the_model_know_nothing_of_units(factor):
 
 @pytest.mark.parametrize("labels", ["aba", "abac"])
 def test_of_a_few_labels_a_copy_is_held_out(labels):
-    """A fifth of them, rounded down, is none: nothing could be chosen by it."""
+    """A fifth of few labels, rounded down, is zero: nothing could be chosen by it."""
     table = [np.array(list(labels), object)]
     columns = find_columns(("a",), table, {"a": "category"})
     found = fit_table(columns, table, Plan(members=0), 0)

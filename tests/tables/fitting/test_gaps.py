@@ -37,13 +37,13 @@ def curve(n=600, seed=0):
 
 @pytest.fixture(scope="module")
 def simple():
-    """No flow in it."""
+    """Fit a model without a flow."""
     return nfref.FlowDensity("mixture", columns={"x2": "positive"}, random_state=0).fit(curve())
 
 
 @pytest.fixture(scope="module")
 def flowing():
-    """Two flows, and nearly no weight on anything else."""
+    """Return a model of two flows; everything else has almost no weight."""
     model = nfref.FlowDensity(
         nfref.MAF(3, 3, (24, 24)),
         members=2,
@@ -110,7 +110,7 @@ def test_reordered_factor():
 
 @pytest.mark.parametrize("observed", [[], [1], [0, 2], [0, 1, 2]])
 def test_closed_form_marginals_are_integrals(observed):
-    """Of one and two columns by quadrature, of all by the density, of none 1."""
+    """Integrate one and two columns by quadrature, all by the density; no column gives 1."""
     pool, observed = closed_forms(), np.array(observed, int)
     near = ClosedForm.proposal_for(pool, np.random.default_rng(0))
     assert near.is_exact
@@ -122,7 +122,7 @@ def test_closed_form_marginals_are_integrals(observed):
     elif not len(observed):
         np.testing.assert_allclose(found, 0, atol=1e-14)
     else:
-        # t = sinh s: even steps of s reach far out, where the wide density still has mass.
+        # With t = sinh s, even steps of s reach far out, where the wide density still has mass.
         s = np.linspace(-9, 9, 181)
         axes = np.meshgrid(*[s] * (3 - len(observed)), indexing="ij")
         weight = np.prod([np.cosh(axis) for axis in axes], axis=0).ravel()
@@ -138,7 +138,7 @@ def test_closed_form_marginals_are_integrals(observed):
 
 
 def test_closed_form_draws_follow_the_conditional():
-    """P(u_2 <= t | u_0, u_1) of draws against the ratio of integrals of the joint density."""
+    """Compare P(u_2 <= t | u_0, u_1) of samples with a ratio of integrals of the joint."""
     pool = closed_forms()
     near, n = ClosedForm.proposal_for(pool, np.random.default_rng(0)), 20_000
     u, context = np.tile([0.5, -1.0, 0.0], (n, 1)), np.tile([1.0, -0.5], (n, 1))
@@ -161,7 +161,7 @@ def test_marginal_of_a_pool_in_closed_form_is_the_integral(simple, column, ends)
         gap[column] = GAP
         found, error = simple.score_samples(gap[None], return_error=True)
         assert error[0] == 0
-        # The tails of the wide member, of weight 1/1000 or so, reach further than the grid.
+        # The wide candidate, with a weight of about 1/1000, has tails beyond the grid.
         assert found[0] == pytest.approx(integral(simple, row, column, ends), abs=2e-3)
 
 
@@ -169,7 +169,7 @@ def test_marginal_of_a_pool_in_closed_form_is_the_integral(simple, column, ends)
     "column, ends", [(2, (-3, 3)), pytest.param(0, (80, 120), marks=pytest.mark.thorough)]
 )
 def test_marginal_of_flows_is_the_integral(flowing, column, ends):
-    """Within its own standard error, which is small."""
+    """The two agree within the estimate's own small standard error."""
     assert sum(w for name, w in flowing.weights_.items() if "maf" in name) > 0.2
     rows = curve(12, seed=6)
     gaps = rows.copy()
@@ -216,7 +216,7 @@ def test_missing_labels_are_summed_over(mixed):
     data, model = mixed
     rows = data.iloc[:20].copy()
     parts = [model.score_samples(rows.assign(town=town)) for town in ("Aix", "Bonn", "Cork")]
-    # Read with None in a column of text.
+    # The file has None in a column of text.
     found, error = model.score_samples(
         rows.assign(town=None).astype({"town": object}), return_error=True
     )
@@ -224,7 +224,7 @@ def test_missing_labels_are_summed_over(mixed):
 
 
 def test_missing_counts_are_summed_over(mixed):
-    """By draws, within the standard error."""
+    """Compare with a mean over samples, within the standard error."""
     data, model = mixed
     rows = data.iloc[:10].copy()
     parts = [model.score_samples(rows.assign(count=float(k))) for k in range(80)]
@@ -237,12 +237,12 @@ def test_missing_counts_are_summed_over(mixed):
 
 
 def test_held_out_rows_are_uniform_given_the_others(flowing):
-    """P(X <= x | others) of new rows passes KS, one column after the other."""
+    """P(X <= x | others) of new rows passes Kolmogorov-Smirnov, one column after the other."""
     rows = curve(200, seed=8)
     for column in ("x1", "x2", "x3"):
         u = flowing.distribution(rows, column, 300)
         assert stats.kstest(u, "uniform").pvalue > 1e-3
-    # And with one of the others unknown.
+    # Repeat with one of the others unknown.
     rows[:, 0] = GAP
     assert stats.kstest(flowing.distribution(rows, "x3", 300), "uniform").pvalue > 1e-3
     wrong = rows + [0, 0, 0.08]
@@ -283,7 +283,7 @@ def test_labels_and_counts_given_and_drawn(mixed):
     data, model = mixed
     drawn = model.sample(500, random_state=0, given={"x": 9.0})
     assert set(drawn["town"]) <= {"Aix", "Bonn", "Cork"} and np.all(drawn["x"] == 9.0)
-    assert np.mean(drawn["town"] == "Bonn") > 0.6  # of the rows near 9 nearly all are
+    assert np.mean(drawn["town"] == "Bonn") > 0.6  # nearly all rows near 9 are
     drawn = model.sample(500, random_state=0, given={"town": "Cork", "count": 3})
     assert set(drawn["town"]) == {"Cork"} and set(drawn["count"]) == {3}
     near = data[(data["town"] == "Cork") & (data["count"] == 3)]
@@ -322,7 +322,7 @@ def test_imputed_frames_keep_what_is_there(mixed):
 
 
 def with_gaps_that_depend(n=2000, seed=0):
-    """y = x + e, where y is missing for x > 0 four times of five: those that are left lie low."""
+    """Return y = x + e, where y is missing for 4 in 5 rows with x > 0: the observed y are low."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal(n)
     y = x + 0.5 * rng.standard_normal(n)
@@ -332,10 +332,10 @@ def with_gaps_that_depend(n=2000, seed=0):
 @pytest.mark.thorough
 def test_training_with_gaps_is_not_fooled_by_which_are_missing():
     rows, y = with_gaps_that_depend()
-    assert np.nanmean(rows[:, 1]) < -0.3  # what a mean of those that are left says
+    assert np.nanmean(rows[:, 1]) < -0.3  # the mean of the observed y
     model = nfref.FlowDensity("gaussian", random_state=0).fit(rows)
     drawn = model.sample(20_000, random_state=0)
-    # 0.02 from 2000 rows, with few of them at x > 0; 0.01 from the draws.
+    # 0.02 from 2000 rows, few of them at x > 0; 0.01 from the sampling.
     assert abs(np.mean(drawn[:, 1])) < 0.1
     assert abs(np.cov(drawn.T)[0, 1] - 1) < 0.15
     whole = np.stack([rows[:, 0], y], axis=1)
@@ -346,7 +346,7 @@ def test_training_with_gaps_is_not_fooled_by_which_are_missing():
 def test_training_with_gaps_of_any_order_and_weights(monkeypatch):
     monkeypatch.setattr("nfref.tables.fitting.gaps.ROUNDS", 2)
     rows, _ = with_gaps_that_depend(300)
-    rows[:3] = GAP  # rows that say nothing
+    rows[:3] = GAP  # rows without any cell
     rng = np.random.default_rng(0)
     weight = rng.integers(1, 3, 300)
     repeated = rng.permutation(np.repeat(rows, weight, axis=0))
@@ -474,7 +474,7 @@ def test_conditions_that_the_command_refuses(mixed, tmp_path, monkeypatch, capsy
     ],
 )
 def test_flows_of_one_order_have_exact_marginals_of_their_first_columns(flow):
-    """By quadrature over the last column; an earlier one takes a grid, two of them draws."""
+    """Integrate the last column by quadrature; an earlier one needs a grid, two of them samples."""
     model = nfref.FlowDensity(flow, members=1, epochs=5, learning_rate=3e-3, random_state=0).fit(
         curve(400)
     )
@@ -511,7 +511,7 @@ def test_flows_of_one_order_have_exact_marginals_of_their_first_columns(flow):
 
 @pytest.mark.parametrize("given", [(), ("c",)])
 def test_a_flow_alone_answers_about_missing_cells_too(given):
-    """No member in closed form to draw from: the answer against an integral."""
+    """No candidate in closed form proposes samples: compare the answer with an integral."""
     from nfref.tables.fitting.fit import fit_table
     from nfref.tables.fitting.plan import Plan
     from nfref.tables.schema.column_inference import find_columns

@@ -1,4 +1,4 @@
-"""Members and searches at once: on joblib and what it runs on, to the bits of one process."""
+"""Parallel candidates and searches on joblib and its backends, to the bits of one process."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ def test_processes_and_threads_give_the_bits_of_one(expected, by):
 
 @pytest.mark.thorough
 def test_a_context_says_how_many_at_once(expected, monkeypatch):
-    """Without n_jobs it is what ``parallel_config`` says."""
+    """Without n_jobs, ``parallel_config`` sets it."""
     from nfref.tables.fitting import flow_search
 
     told, old = [], flow_search._FlowSearch._train_in_processes
@@ -48,7 +48,7 @@ def test_a_context_says_how_many_at_once(expected, monkeypatch):
     assert not told
     with joblib.parallel_config("threading", n_jobs=3):
         same(nfref.FlowDensity(**SETTINGS).fit(ROWS), expected)
-    assert told == [(3, 15), (3, 5)]  # five folds each; the fourth comes after all these
+    assert told == [(3, 15), (3, 5)]  # five folds each; the fourth comes last
 
 
 @pytest.mark.slow
@@ -79,7 +79,7 @@ def test_dask_gives_the_bits_of_one_process_and_a_killed_worker_changes_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # what Ray says about itself
+@pytest.mark.filterwarnings("ignore")  # Ray's own warnings
 def test_ray_gives_the_bits_of_one_process(expected):
     ray = pytest.importorskip("ray")
     from ray.util.joblib import register_ray
@@ -100,7 +100,7 @@ def test_ray_gives_the_bits_of_one_process(expected):
 
 
 def kill_a_worker(client, killed):
-    """kill -9 of the first worker that is seen in the middle of a task, half a second on."""
+    """Send kill -9 to the first worker in the middle of a task, half a second later."""
     deadline = time.monotonic() + 60
     pids = client.run(os.getpid)
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""One column given the others, on grids: against mixtures known exactly, quadrature and draws."""
+"""Compare one column given the others, on grids, with exact mixtures, quadrature and samples."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ LEVELS = np.array([1e-7, 0.01, 0.3, 0.5, 0.9, 1 - 1e-6])
 
 
 class Opaque:
-    """A member of which only the density is known."""
+    """A candidate with a known density only."""
 
     def __init__(self, density):
         self.density = density
@@ -76,7 +76,7 @@ def test_mixtures_are_exact(column):
 @pytest.mark.parametrize("single", [False, True])
 @pytest.mark.parametrize("column", [0, 1, 2])
 def test_what_is_asked_is_within_the_stated_error(column, single):
-    """The mixture as a member that only answers, beside closed forms that say little of it."""
+    """Treat the mixture as an opaque candidate, beside closed forms of low weight."""
     of, rng = mixture(narrow=0.3), np.random.default_rng(1)
     rows = of.sample(rng, 40)
     pool = Pool(
@@ -110,7 +110,7 @@ def test_what_is_asked_is_within_the_stated_error(column, single):
 
 
 def test_a_cubic_keeps_to_its_nodes():
-    """Next to a wide interval too, over which values differ by hundreds of nats."""
+    """It stays near its nodes beside a wide interval where values differ by hundreds of nats."""
     nodes = np.array([[-60.0, -12.0, -11.0, -3.0, 0.0, 60.0]])
     values = np.array([[0.0, -650.0, -640.0, -5.0, 0.0, -600.0]])
     t, found = _refined(nodes, values)
@@ -122,7 +122,7 @@ def test_a_cubic_keeps_to_its_nodes():
 
 @pytest.fixture(scope="module")
 def model():
-    """Flows of three columns, one of them positive, one on a circle that depends on it."""
+    """Fit flows of three columns: one positive, and one on a circle that depends on it."""
     rng = np.random.default_rng(0)
     a, e = rng.standard_normal((2, 1200))
     y = np.exp(0.5 * a + 0.3 * e)
@@ -138,7 +138,7 @@ def model():
 
 @pytest.mark.parametrize("column", ["x1", "x2", "x3"])
 def test_answers_are_those_of_draws(model, column):
-    """Ranks of the grid beside those of weighted draws, within the errors of both."""
+    """Compare ranks from the grid with ranks from weighted samples, within the errors of both."""
     rows = model.sample(30, random_state=1)
     density, place = model.density_, int(column[1]) - 1
     by_grid = model.distribution(rows, column)
@@ -155,7 +155,7 @@ def test_answers_are_those_of_draws(model, column):
 
 
 def test_counts_are_tried_one_by_one():
-    """P(count | others) is the joint over its sum, and the mean and quantiles are of it."""
+    """P(count | others) is the joint divided by its sum; mean and quantiles are its own."""
     rng = np.random.default_rng(3)
     count = rng.poisson(4.0, 400).astype(float)
     rows = np.stack([count, count + rng.standard_normal(400)], axis=1)
@@ -172,7 +172,7 @@ def test_counts_are_tried_one_by_one():
 
 
 def test_ranks_on_a_lattice_are_randomised_in_its_cells():
-    """Uniform for two decimals of which a few make up the spread, at levels between cells too."""
+    """Ranks are uniform for two decimals, also if a few grid steps span the spread."""
     rng = np.random.default_rng(0)
     x = np.round(rng.standard_normal((1500, 2)) @ [[1.0, 0.6], [0.0, 0.8]], 0) * 0.05
     model = nfref.FlowDensity("gaussian", random_state=0).fit(x[:1000])
@@ -183,7 +183,7 @@ def test_ranks_on_a_lattice_are_randomised_in_its_cells():
 
 
 def test_quantiles_on_a_lattice_are_the_least_points_that_reach_their_levels():
-    """As of counts; and a value with a cell to itself is met exactly."""
+    """The quantiles are those of counts; a value with a cell of its own is met exactly."""
     rng = np.random.default_rng(1)
     x = rng.standard_normal((400, 3))
     x[:, 1] = np.round(x[:, 0] + x[:, 1])

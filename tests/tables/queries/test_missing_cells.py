@@ -15,7 +15,7 @@ from nfref.tables.queries.marginals import ClosedForm
 
 
 def bent(n, seed=0):
-    """y bends with x, and its spread grows with it; ``group`` lifts it; a label depends on x."""
+    """Return y that bends and spreads with x, raised by ``group``; a label depends on x."""
     rng = np.random.default_rng(seed)
     x, group = rng.uniform(-2, 2, n), rng.choice(["a", "b"], n)
     y = np.sin(2 * x) + (group == "b") + spread(x) * rng.standard_normal(n)
@@ -43,7 +43,7 @@ def mixture(dim, components=3, seed=0):
 
 
 def test_conditional_of_a_gaussian():
-    """By the inverse of the covariance: the precision's blocks say the same."""
+    """Compare with the inverse covariance: the precision's blocks give the same."""
     rng = np.random.default_rng(0)
     mean, factor = rng.standard_normal(4), np.tril(rng.standard_normal((4, 4))) + 3 * np.eye(4)
     precision = np.linalg.inv(factor @ factor.T)
@@ -56,7 +56,7 @@ def test_conditional_of_a_gaussian():
 
 
 def test_mixture_regression_is_the_joint_over_its_marginal():
-    """Its components and gates add up to the same; it integrates to one."""
+    """Components and gates add up to the ratio, which integrates to one."""
     joint, rng = mixture(3), np.random.default_rng(1)
     member = MixtureRegression(joint, rng.standard_normal((2, 3)))
     context = rng.standard_normal((5, 3))
@@ -141,7 +141,7 @@ def test_classes_given_a_number_are_those_of_bayes():
 
 @pytest.mark.thorough
 def test_the_probability_of_a_label_follows_a_number():
-    """The logistic curve that labels were drawn by."""
+    """The probability is the logistic curve that the labels were sampled from."""
     model = nfref.FlowDensity("mixture", given="x", random_state=0).fit(bent(4000)[["label", "x"]])
     at = np.array([-1.5, -0.5, 0.0, 0.5, 1.5])
     found = np.exp(model.score_samples(pd.DataFrame({"label": ["up"] * 5, "x": at})))
@@ -155,7 +155,7 @@ def test_the_probability_of_a_label_follows_a_number():
 
 @pytest.fixture(scope="module")
 def simple():
-    """No flow in it; numbers, a label and a count given two columns."""
+    """Fit a model without a flow: numbers, a label and a count given two columns."""
     return nfref.FlowDensity("mixture", given=["x", "group"], random_state=0).fit(bent(500))
 
 
@@ -183,7 +183,7 @@ def test_mass_is_one_given_whatever_is_given(simple):
 
 
 def test_gaps_are_integrated_and_given_cells_are_not(simple):
-    """A sum over labels, an integral over y; nothing known of the others has likelihood 1."""
+    """A sum over labels, an integral over y; a row without known cells has likelihood 1."""
     row = pd.DataFrame({"y": [0.4], "x": [0.5], "label": [None], "group": ["b"], "count": [2]})
     both = pd.concat([row.assign(label=label) for label in ("up", "down")])
     assert simple.score_samples(row)[0] == pytest.approx(
@@ -225,7 +225,7 @@ def test_samples_follow_what_is_given(flowing, simple):
 
 
 def test_rows_with_gaps_train_a_density_given_columns():
-    """Those that lack what is given, or all else, are left out; in others gaps are filled."""
+    """Rows without given cells, or with nothing else, are left out; other gaps are filled."""
     data = bent(400)[["y", "x", "count"]].astype(float)
     rng = np.random.default_rng(0)
     whole, holes = data[:300], data.copy()

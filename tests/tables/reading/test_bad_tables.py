@@ -1,4 +1,4 @@
-"""Tables as they come that cannot be taken: one line that says why, exit 2, nothing written."""
+"""Tables that cannot be used: one line that says why, exit 2, nothing written."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Files a batch of rows at a time, and scoring them so."""
+"""Read and score files a batch of rows at a time."""
 
 import numpy as np
 import pandas as pd
@@ -50,7 +50,7 @@ def test_a_batch_is_whole_blocks_of_a_million_numbers_or_fewer():
 
 
 def test_batches_of_a_parquet_do_not_follow_its_row_groups(tmp_path):
-    """So that bits do not depend on how a file was written."""
+    """Bits do not depend on how a file was written."""
     lengths = []
     for size in (100, 700, 5000):
         pd.DataFrame(rows(2000)).rename(columns=str).to_parquet(

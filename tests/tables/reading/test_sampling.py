@@ -1,4 +1,4 @@
-"""A sample of rows in one pass: uniform, and the same however the rows are cut."""
+"""A sample of rows in one pass: uniform, and the same for any division into batches."""
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ def test_it_does_not_depend_on_how_rows_are_cut(total, most):
 
 
 def test_the_rows_kept_are_those_of_the_lowest_keys():
-    """By keys worked out one row at a time with Python's integers."""
+    """Compute the keys one row at a time with Python's integers."""
     mask = 2**64 - 1
 
     def mix(bits):
@@ -52,7 +52,7 @@ def test_each_row_and_each_pair_is_as_likely_as_any_other():
     kept = np.zeros((seeds, 60), bool)
     for seed in range(seeds):
         kept[seed, drawn(60, 20, seed, [17])] = True
-    # Of M of N each is there with chance M/N, and two with M (M - 1) / N (N - 1).
+    # Each of N rows is kept with probability M/N, two with M (M - 1) / N (N - 1).
     expected, variance = seeds / 3, seeds / 3 * 2 / 3
     counts = kept.sum(axis=0)
     assert stats.chi2.sf(np.sum((counts - expected) ** 2) / variance * 59 / 60, 59) > 1e-3

@@ -1,4 +1,4 @@
-"""Tables: what is read, and how every kind of bad file is refused."""
+"""Tables: reading them, and the refusal of every kind of bad file."""
 
 import builtins
 import csv
@@ -83,7 +83,7 @@ def test_names_may_hold_delimiters_and_line_breaks(tmp_path):
 
 
 def guessed(path, header="auto"):
-    """(columns or None, rows) of a file whose first line has to be guessed at, with a warning."""
+    """Return (columns or None, rows) of a file whose first line is ambiguous; a warning says so."""
     with pytest.warns(UserWarning, match="line 1 .*; --header (yes|no) takes it as"):
         table = read_table(path, header)
     return table.columns if table.named else None, len(table.values)
@@ -94,7 +94,7 @@ def guessed(path, header="auto"):
     [
         ("year,2019,\n1,2,3\n", ("year", "2019", "x3"), 1),
         ("0,1,2\n.5,1,2\n3,4,5\n", ("0", "1", "2"), 2),  # pandas, of unnamed columns
-        ("0,1,2\n3,4,5\n", None, 2),  # whole numbers all through
+        ("0,1,2\n3,4,5\n", None, 2),  # whole numbers throughout
         ("2019,2020,2022\n.5,1,2\n", ("2019", "2020", "2022"), 1),
         ("0\n.5\n1.5\n", ("0",), 2),
         ("NA\n1.5\n", ("NA",), 1),
@@ -105,7 +105,7 @@ def test_a_first_line_that_may_be_names_is_asked_about(tmp_path, content, column
     path = written(tmp_path, "t.csv", content)
     assert guessed(path) == (columns, rows)
     assert read_table(path, "yes").named
-    if content[0].isdigit():  # what is no number can't be data
+    if content[0].isdigit():  # a first line that is not numbers can't be data
         assert len(read_table(path, "no").values) == content.count("\n")
 
 
@@ -332,7 +332,7 @@ def test_errors_about_a_column_carry_its_name(tmp_path, text, not_numbers):
     with pytest.raises(TableError) as error:
         read_table(written(tmp_path, "t.csv", text))
     assert (error.value.column, error.value.not_numbers) == ("b", not_numbers)
-    copied = pickle.loads(pickle.dumps(error.value))  # as it comes back from a worker
+    copied = pickle.loads(pickle.dumps(error.value))  # like an error from a worker
     assert (str(copied), copied.column) == (str(error.value), "b")
 
 
@@ -461,7 +461,7 @@ def test_unwritable_places(tmp_path):
 
 
 def test_text_where_a_column_holds_it(tmp_path):
-    """Its places in the order of first appearance, and blank cells are missing as anywhere."""
+    """Categories keep the order of first appearance; blank cells are missing as elsewhere."""
     from nfref.tables.reading import read_quietly
 
     path = written(tmp_path, "t.csv", 'town,a\nRome,1\n"New York, NY",2\n Rome ,3\n')
@@ -485,7 +485,7 @@ def test_text_where_a_column_holds_it(tmp_path):
 @pytest.mark.parametrize("cells", ['"1"2,3', '3,"1"2', '"1.5"e3,2', '"-1"0,2', '3,"1"x'])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_a_number_in_quotes_ends_with_them(tmp_path, cells, delimiter):
-    """The csv module makes 12 of "1"2."""
+    """The csv module reads "1"2 as 12."""
     path = tmp_path / "t.csv"
     path.write_text(f"a,b\n4,5\n{cells}\n".replace(",", delimiter))
     with pytest.raises(TableError, match="line 3: expected a delimiter after a quoted number, got"):
@@ -520,7 +520,7 @@ def test_commas_that_may_stand_within_numbers_are_told_of(tmp_path, text, width)
 @pytest.mark.parametrize("name", ["t.csv", "t.txt", "t.tsv"])
 @pytest.mark.parametrize("before, after", [("", ""), ("", "a\n1\n2\n"), ("a\n1\n", "2\n")])
 def test_a_file_of_blank_lines_ends_soon(tmp_path, name, before, after):
-    """20 MB of them took 24 seconds."""
+    """20 MB of blank lines once took 24 seconds."""
     path = tmp_path / name
     path.write_text(before + "\n" * 20_000_000 + after)
     began = time.process_time()
@@ -551,7 +551,7 @@ def test_messages_are_short_whatever_the_names():
 
 
 def test_a_name_full_of_delimiters(tmp_path):
-    """Cut at each of them, its closing quote opens a cell that swallows the rest: one even row."""
+    """Cut at each delimiter, the closing quote opens a cell with the rest: one even row."""
     names = ("one", "2.5|a;" * 9)
     with open(tmp_path / "t.csv", "w", newline="") as file:
         csv.writer(file, quoting=csv.QUOTE_ALL).writerow(names)
@@ -561,7 +561,7 @@ def test_a_name_full_of_delimiters(tmp_path):
 
 @pytest.mark.parametrize("names", [("a\nb", "1111111111"), ("#\n#\nx", "2"), ("1\n2", "3\n4")])
 def test_names_with_line_breaks(tmp_path, names):
-    """A record of several lines in quotes holds names, and begins where its first line does."""
+    """A quoted record of several lines holds names, and begins at its first line."""
     with open(tmp_path / "t.csv", "w", newline="") as file:
         csv.writer(file, quoting=csv.QUOTE_ALL).writerow(names)
         csv.writer(file).writerows(ROWS[:, :2].tolist())
@@ -571,7 +571,7 @@ def test_names_with_line_breaks(tmp_path, names):
 
 
 def test_a_parquet_that_holds_fewer_rows_than_it_says_is_refused(tmp_path, monkeypatch):
-    """Of a damaged one pyarrow may give no rows and no error."""
+    """For a damaged file pyarrow may return no rows and no error."""
     from pyarrow import parquet
 
     pd = pytest.importorskip("pandas")

@@ -1,4 +1,4 @@
-"""Tables as they come: text, row numbers, rounded values, files in other encodings."""
+"""Tables from strangers: text, row numbers, rounded values, files in other encodings."""
 
 import numpy as np
 import pandas as pd
@@ -146,7 +146,7 @@ def test_bars_and_spaces_delimit(folder, capsys, delimiter, name):
 
 
 def test_a_table_of_categories_alone_has_the_probabilities_of_its_rows(folder, capsys):
-    """No combination is held out whole, for then it would never have been seen."""
+    """No combination is held out completely, because the fit would never see it."""
     rng = np.random.default_rng(0)
     a = rng.integers(0, 2, 3000)
     b = np.where(rng.random(3000) < 0.9, a, 1 - a)
@@ -164,7 +164,7 @@ def test_a_table_of_categories_alone_has_the_probabilities_of_its_rows(folder, c
     seen = data.value_counts(normalize=True)
     cells = [np.array(part, object if k < 2 else float) for k, part in enumerate(zip(*seen.index))]
     found = np.exp(density.log_prob(cells))
-    # Of the share s of 2,430 copies the standard error is (s / 2430)^1/2: four of them.
+    # The share s of 2,430 copies has the standard error (s / 2430)^1/2: allow four of them.
     assert np.all(np.abs(found - seen) < 4 * np.sqrt(seen / 2430) + 0.003)
     entropy = seen @ np.log(seen)
     figure = float(output.split("latent classes")[1].split()[0])

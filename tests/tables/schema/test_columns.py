@@ -1,4 +1,4 @@
-"""Columns: mass 1 on every support, values that come back, and what is refused by name."""
+"""Columns: mass 1 on every support, round trips of values, and refusals by name."""
 
 import mpmath
 import numpy as np
@@ -51,7 +51,7 @@ def test_round_trip_and_slope(name):
         assert np.all((back > column.low) & (back < column.high))
     else:
         np.testing.assert_allclose(back, x, rtol=1e-10)
-    # Away from ends by more than rounding, and from where the tails begin.
+    # Keep away from ends by more than rounding, and from the start of the tails.
     ends = column.encode(x)[0]
     x = x[(np.abs(ends) < 4) & (np.abs(ends) > 1e-3)]
     where = column.low + np.mod(x - column.low, column.period) if column.period else x
@@ -89,7 +89,7 @@ def test_units_are_robust():
 
 
 def test_timestamps_lose_no_digits():
-    """1.7e9 +- 1 as its own numbers shifted to 0: the same rows, the same density."""
+    """1.7e9 +- 1 has the rows and the density of the same numbers shifted to 0."""
     near = np.round(np.random.default_rng(3).standard_normal(300) * 2**10) / 2**10
     far = near + 1.7e9
     np.testing.assert_array_equal(far - 1.7e9, near)
@@ -98,7 +98,7 @@ def test_timestamps_lose_no_digits():
     np.testing.assert_array_equal(one[0], other[0])
     models = [nfref.FlowDensity(members=0, random_state=0).fit(x[:, None]) for x in (near, far)]
     scores = [model.score_samples(x[:, None]) for model, x in zip(models, (near, far))]
-    np.testing.assert_allclose(scores[1], scores[0], atol=0.1)  # rows held out differ
+    np.testing.assert_allclose(scores[1], scores[0], atol=0.1)  # the held-out rows differ
     assert np.max(scores[1]) < 0
 
 
@@ -140,7 +140,7 @@ def test_mass_one_on_every_support_and_no_sample_outside(name):
     values = column.decode(u)
     again, log_slope = column.encode(values)
     log_prob = model.score_samples(values[:, None]) - log_slope
-    # Next to an end numbers are too few to tell: there the pool itself says what lies there.
+    # Too few numbers lie next to an end: the pool itself gives the mass there.
     close = np.abs(again - u) < 1e-7 * (1 + np.abs(u))
     own = model.density_.pool.log_prob(u[:, None])
     assert np.exp(own[~close]) @ width[~close] < 1e-2
@@ -193,7 +193,7 @@ def test_labels_come_back_as_they_are(labels):
 
 
 def test_hours_are_predicted_in_their_turn():
-    """Around midnight: the mean is an hour of the day, and the quantiles ascend around it."""
+    """Around midnight the mean is an hour of the day, and the quantiles ascend around it."""
     rng = np.random.default_rng(3)
     other = rng.standard_normal(800)
     hours = np.mod(other + rng.normal(0, 0.5, 800), 24)
@@ -271,7 +271,7 @@ def test_categories_and_counts_come_back_with_their_dependence():
         for name in ("visits", "size"):
             one, other = data[data.color == color][name], drawn[drawn.color == color][name]
             error = np.hypot(stats.sem(one), stats.sem(other))
-            # Smoothing draws counts towards those of all rows by a little.
+            # Smoothing moves counts slightly towards those of all rows.
             assert abs(np.mean(one) - np.mean(other)) < 4 * error + 0.15
 
 
@@ -437,7 +437,7 @@ def test_rows_outside_of_a_support_have_no_density():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_probabilities_of_categories_alone_are_their_shares(seed):
-    """Two columns that depend on each other, of which each combination comes hundreds of times."""
+    """Two columns depend on each other, with hundreds of rows per combination."""
     rng = np.random.default_rng(seed)
     a, c = rng.integers(0, 2, 2000), rng.integers(0, 3, 2000)
     b = np.where(rng.random(2000) < 0.9, a, 1 - a)
@@ -459,7 +459,7 @@ def test_probabilities_of_categories_alone_are_their_shares(seed):
 
 
 def test_whole_numbers_beyond_what_float64_holds():
-    """Said where it hardly matters, refused where it does, and never taken for dependence."""
+    """They give a note if it hardly matters, an error if it does, and no false dependence."""
     rng = np.random.default_rng(0)
     wide = 2**60 + rng.integers(0, 10**9, (200, 2))
     for X in (wide, pd.DataFrame(wide, columns=["x1", "x2"])):
@@ -487,7 +487,7 @@ def test_whole_numbers_beyond_what_float64_holds():
 
 
 def test_samples_within():
-    """Those far out are drawn anew: what is left has its own law, cut off."""
+    """Values beyond the bounds are sampled again: the rest has its own law, truncated."""
     rng = np.random.default_rng(0)
     data = pd.DataFrame(
         {

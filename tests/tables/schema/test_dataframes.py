@@ -1,4 +1,4 @@
-"""What the columns of DataFrames are taken for, and the types in which they come back."""
+"""Check how DataFrame columns are interpreted, and the types in which they come back."""
 
 import datetime
 import re
@@ -276,14 +276,14 @@ def test_polars():
         columns, _ = frame_columns(X.with_columns(a=eval(line, {"X": X})))
         assert np.flatnonzero(np.isnan(columns["a"])).tolist() == [0]
     X = polars.DataFrame({"a": polars.Series(OTHERS["date"], dtype=polars.Object), "x": noise})
-    assert "makes numbers" not in refused(X)  # pandas' line would do nothing here
+    assert "makes numbers" not in refused(X)  # pandas' hint would not help here
     with pytest.raises(TypeError, match=r"got a LazyFrame; X.collect\(\) makes it one"):
         nfref.FlowDensity("gaussian").fit(X.lazy())
 
 
 @pytest.fixture
 def one_round(monkeypatch):
-    """Of filling gaps, which other tests look at."""
+    """Fill gaps in one round; other tests check the rest."""
     monkeypatch.setattr("nfref.tables.fitting.gaps.ROUNDS", 1)
 
 

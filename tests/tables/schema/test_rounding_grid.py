@@ -1,4 +1,4 @@
-"""Lattices: found where values lie on one, and nowhere else; values spread and brought back."""
+"""Rounding grids: found only where values lie on one; values are dequantised and rounded back."""
 
 from dataclasses import replace
 
@@ -113,7 +113,7 @@ def test_cells_lie_in_the_support_and_values_come_back(asked, values):
 
 
 def test_a_cell_ends_with_the_support():
-    """Values a quarter of a step above the end: the cell is what is left of it."""
+    """Values lie a quarter of a step above the end: the cell is the part within the support."""
     column = column_of("a", np.repeat(0.25 + np.arange(20.0), 12), "0:")
     ends = column.spread(np.full(2, 0.25), np.array([0.0, 1.0]))
     np.testing.assert_allclose(ends, [0, 0.75], atol=1e-300)
@@ -124,13 +124,13 @@ def test_a_cell_ends_with_the_support():
 
 
 def gauge(rng, n):
-    """A length in half units, a weight in tenths that follows it; most rows have equals."""
+    """Return a length in half units and a weight in tenths that follows it; most rows repeat."""
     x = np.round(2 * (10 + 2 * rng.standard_normal(n))) / 2
     return np.stack([x, np.round(x / 2 + 0.2 * rng.standard_normal(n), 1)], axis=1)
 
 
 def test_values_that_come_again_are_no_gain():
-    """As near to the truth on rows, as probabilities of cells, as if no row came again."""
+    """Scores of rows, as probabilities of cells, are as near to the truth as without repeats."""
     rng = np.random.default_rng(0)
     x, new = gauge(rng, 1500), gauge(rng, 3000)
     density = nfref.FlowDensity("mixture", random_state=0).fit(x)
@@ -159,8 +159,10 @@ def test_whole_numbers_come_back_in_their_type():
 
 
 def test_probabilities_of_wide_cells_are_those_of_what_is_drawn():
-    """Whole numbers that are no counts: what is given sums to what the other column has alone, and
-    is how often each is drawn."""
+    """Probabilities of whole numbers that are not counts agree with sums and with samples.
+
+    Their sum over cells is the other column's density, and samples fall into cells as often.
+    """
     rng = np.random.default_rng(0)
     number = rng.choice([0.0, 1.0, 4.0], 200)
     density = nfref.FlowDensity("mixture", random_state=0).fit(
@@ -189,7 +191,7 @@ def test_probabilities_of_wide_cells_are_those_of_what_is_drawn():
 
 
 def test_a_value_that_comes_again_and_again_has_a_cell():
-    """Exact zeros among amounts: as likely as they are, drawn as often, and never without bound."""
+    """Exact zeros among amounts have their share as probability, in samples too, and a bound."""
 
     def table(rng, n):
         amount = np.where(rng.random(n) < 0.6, 0.0, rng.lognormal(size=n))
@@ -202,12 +204,12 @@ def test_a_value_that_comes_again_and_again_has_a_cell():
     zero = new[:, 0] == 0
     truth = np.log(0.6) + stats.norm.logpdf(new[zero, 1] / 0.5) - np.log(0.5)
     found = density.score_samples(new[zero], cells=True) + np.log(column.step)
-    # No gain; a normal component is 0.18 nats below what is level within a cell.
+    # Repeats gain nothing; a normal component is 0.18 nats below one that is flat within a cell.
     assert -0.2 < np.mean(found - truth) < 0.03
     drawn = density.sample(3000, random_state=0)
     assert abs(np.mean(drawn[:, 0] == 0) - 0.6) < 0.05
     assert stats.ks_2samp(drawn[drawn[:, 0] == 0, 1], new[zero, 1]).pvalue > 1e-3
-    # Nobody else moves; a value that comes twice has no cell.
+    # No other value moves; a value that comes twice has no cell.
     others = np.array([1.5, -0.3, 0.004])
     np.testing.assert_array_equal(column.spread(others, 0.9), others)
     assert abs(column.spread(np.zeros(1), 0.9)[0]) < column.step / 2
@@ -216,13 +218,13 @@ def test_a_value_that_comes_again_and_again_has_a_cell():
 
 @pytest.mark.parametrize("values", [[0.5] * 12 + [1.0, 2.5], [1.0] * 30 + [2.0, 4.0]])
 def test_a_fold_without_the_copies_of_a_row_is_small(values):
-    """Most rows are copies of one: the fold that holds it out trains on very few."""
+    """Most rows are copies of one: the fold that holds it out trains on very few rows."""
     density = nfref.FlowDensity("mixture", columns={"x1": "real"}, random_state=0)
     assert np.isfinite(density.fit(np.array(values)[:, None]).score(np.array([[1.0], [2.5]])))
 
 
 def test_spread_rows_go_by_content():
-    """Whole weights, repeated rows, and any order give the same bits; copies stand apart."""
+    """Whole weights, repeated rows and any order give the same bits; copies get unequal noise."""
     rng = np.random.default_rng(1)
     x = np.unique(gauge(rng, 200), axis=0)
     weight = rng.integers(1, 4, len(x))
@@ -243,7 +245,7 @@ def test_spread_rows_go_by_content():
 @pytest.mark.parametrize("digits", [2, pytest.param(16, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("columns", [1, 2])
 def test_a_row_that_a_tenth_of_all_rows_equal_is_in_all_folds(digits, columns):
-    """Nothing else shows how likely it is: as zeros of one column, or of two together."""
+    """Otherwise a fold would not know its probability: zeros of one column, or of two together."""
     rng = np.random.default_rng(5)
     x = np.round(rng.lognormal(3, 1, (250, columns)), digits)
     x[:100] = 0
@@ -273,7 +275,7 @@ def test_of_a_row_that_many_equal_a_tenth_of_the_copies_are_held_out():
 
 
 def test_all_is_compared_on_spread_rows():
-    """Kernels gain nats by values that come again; on spread rows they do not."""
+    """Kernels gain nats from repeated values, but not on dequantised rows."""
     rng = np.random.default_rng(2)
     x = rng.integers(0, 8, (600, 2)).astype(float)
     density = nfref.FlowDensity(
@@ -298,7 +300,7 @@ def test_medians_stand_beside_means():
 @pytest.mark.thorough
 @pytest.mark.parametrize("table", [abalones, amounts])
 def test_a_forest_hardly_tells_samples_from_rows(table):
-    """Rounded numbers, and exact zeros: AUC 0.95 without cells, below 0.65 with them."""
+    """On rounded numbers and exact zeros the AUC is 0.95 without cells, below 0.65 with them."""
     rng = np.random.default_rng(5)
     train, test = table(rng, 500), table(rng, 500)
     rounded, plain = flow_density(train, 0, "mixture")
