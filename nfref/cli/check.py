@@ -174,10 +174,8 @@ def check(options: Question) -> int:
         if name not in {**FLOW_PROPERTIES, **DENSITY_PROPERTIES, **TABLE_PROPERTIES}:
             raise UsageError(f"--skip: expected names of properties, got {name!r}")
     if (options.object is None) == (options.process is None):
-        raise UsageError(
-            "MODULE:OBJECT: expected it or --process COMMAND, got "
-            + ("neither" if options.object is None else "both")
-        )
+        both = options.object is not None
+        raise UsageError("give MODULE:OBJECT or --process COMMAND" + ", not both" * both)
     rng = np.random.default_rng(options.seed)
     try:
         if options.process is not None:

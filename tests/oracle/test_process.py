@@ -142,8 +142,8 @@ def test_wrong_questions(capsys):
     for arguments, words in (
         (["--process", "no/such/program"], "cannot be started"),
         (["--process", ""], "cannot be started: [Errno"),
-        ([], "expected it or --process COMMAND, got neither"),
-        (["nfref:MAF", "--process", "x"], "got both"),
+        ([], "give MODULE:OBJECT or --process COMMAND\n"),
+        (["nfref:MAF", "--process", "x"], "give MODULE:OBJECT or --process COMMAND, not both"),
     ):
         assert main(["check", *arguments]) == 2
         printed = capsys.readouterr()

@@ -101,6 +101,7 @@ def train_flow(
 ) -> DoneFlow:
     """Train one flow on one fold, from the start or from a state of the first part."""
     began, state = time.perf_counter(), resume
+    ends: list[float] = []  # of epochs of the first part
     density = _density_for(kind, fold.training, rng)
     dtype = plan.dtype or "float32"
     rate = plan.learning_rate or kind.learning_rate
@@ -125,6 +126,7 @@ def train_flow(
     def keep(now):
         nonlocal state
         state = now
+        ends.append(time.perf_counter())
         if callback is not None:
             callback(now)
 
@@ -148,8 +150,11 @@ def train_flow(
     final, message, stopped = chosen, chosen.message, chosen.stopped
     spent = time.perf_counter() - began
     left = seconds_left and seconds_left - spent
+    if len(ends) > 1:  # the first epoch waits for kernels that are still being compiled
+        spent = (ends[-1] - ends[0]) / (len(ends) - 1) * len(chosen.history["train"])
     bag = fold.of > 1 and kind.objective is None
     faster = bag and len(fold.training) + len(fold.held_out) in FASTER_ROWS
+    wanted = epochs_of_second_part(chosen, bag + faster, None, spent)
     if epochs := epochs_of_second_part(chosen, bag + faster, left, spent):
         alone = plan.members == fold.of == 1
         rows, how = (fold.training, held_out) if alone else (fold.all_rows(), {"validation": None})
@@ -169,6 +174,8 @@ def train_flow(
         message += f"; then {len(final.history['train'])} epochs" + " of all rows" * (not alone)
         stopped = final.stopped if final.stopped == "interrupted" else stopped
         chosen = final if alone else chosen
+    if epochs < wanted and stopped != "interrupted":
+        message, stopped = f"{message}; no time left for more", "time"
     vector, last = (
         trees.flatten(trees.cast(one.params, np.dtype(plan.dtype or "float64")))[0]
         for one in (chosen, final)

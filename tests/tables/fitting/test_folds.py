@@ -134,6 +134,33 @@ def test_a_flow_goes_on_with_all_rows_as_long_as_there_is_time(stopped, best, le
     assert flow_training.epochs_of_second_part(chosen, 0, left, 10.0) == epochs
 
 
+@pytest.mark.parametrize("compiling, cut", [(0.0, False), (20.0, False), (29.9, True)])
+def test_a_slow_first_epoch_shortens_no_flow_that_has_time(monkeypatch, compiling, cut):
+    """Kernels compile in the first epoch, here of 30 seconds for a flow; later ones take 0.1 s."""
+    clock = [0.0]
+    monkeypatch.setattr(flow_training.time, "perf_counter", lambda: clock[0])
+    asked = []
+
+    def fit_flow(density, params, u, *rest, epochs, callback, **options):
+        asked.append(epochs)
+        clock[0] += compiling * (len(asked) == 1)
+        for _ in range(20):
+            clock[0] += 0.1
+            callback(None)
+        history = {"train": [0.0] * 20, "validation": [0.0] * 20}
+        return FitResult(params, history, 11, "patience", "done")
+
+    monkeypatch.setattr(flow_training, "fit_flow", fit_flow)
+    x = rows(200)
+    (fold,) = make_folds(UnitRows(x), np.where(np.arange(200) < 40, 0, -1))
+    plan = replace(PLAN, flow="maf", members=2)
+    done = flow_training.train_flow(
+        plan.kinds[0], fold, np.random.default_rng(0), plan, 30.0 + 1.9 * cut
+    )
+    assert (asked[1:] == [12]) == (not cut) and ("no time left" in done.message) == cut
+    assert done.stopped == ("time" if cut else "patience")
+
+
 @pytest.mark.parametrize(
     "gap, more, epochs",
     [
