@@ -67,7 +67,7 @@ def header() -> Any:
 
     return option(
         "whether the first line of a text file holds names (default: %(default)s, which "
-        "reports a guess)",
+        "decides, and warns if it has to guess)",
         choices=HEADERS,
         default="auto",
     )

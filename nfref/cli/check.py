@@ -26,13 +26,16 @@ def add_commands(commands: Any) -> None:
         "check",
         check,
         Question,
-        description="Check every property of a flow: log-determinants against numerical\n"
-        "Jacobians, round trips, batches, dtypes, memory. OBJECT is a flow of nfref,\n"
-        "a transform or distribution of another library, a module with forward and\n"
-        "inverse, a pair of functions of arrays, or a dictionary of arguments.\n"
-        "With --density it is the density of a table; with --process any program.\n"
-        "Exit status: 0 all passed; 1 something failed; 3 nothing failed, but something\n"
-        "could not be judged and --skip does not name it; 2 a mistake in the command.",
+        description="Check every property of a flow or density: log-determinants against\n"
+        "numerical Jacobians, round trips, batches, dtypes, hidden state. OBJECT is a\n"
+        "flow of nfref, a transform or distribution of another library, a module with\n"
+        "forward and inverse, a pair of functions of arrays, or a dictionary of\n"
+        "arguments.\n"
+        "With --density it is the density of a table; with --process, the command\n"
+        "checks a program instead of OBJECT.\n"
+        "Exit status: 0 no property failed and all that apply were judged; 1 a property\n"
+        "failed; 3 none failed, but one could not be judged and --skip does not name it;\n"
+        "2 a mistake in the command.",
         example="example:\n  nfref check my_package.flows:model --dim 3 --dtype float32",
     )
 
@@ -68,17 +71,19 @@ class Question(Options):
         metavar="TABLE",
     )
     discrete: str | None = option(
-        "with --density: columns whose values have probabilities (default: whole "
-        "numbers that are sampled as whole numbers too)",
+        "with --density: the discrete columns (default: those with only whole numbers "
+        "in the table and among samples)",
         metavar="NAME,NAME",
     )
     dim: int | None = option("number of coordinates", type=count(1), metavar="D")
     event_shape: tuple | None = option(
-        "the object takes events of this shape; --dim is their size", type=_shape, metavar="C,H,W"
+        "the object takes events of this shape; --dim is the product of its sizes",
+        type=_shape,
+        metavar="C,H,W",
     )
     make: bool = option(
-        "OBJECT is a function without arguments that makes the flow; a second one, in "
-        "training mode, is checked in its first calls",
+        "OBJECT is a function without arguments that makes the flow; it is called "
+        "again, to check the first calls of a new flow in training mode",
         action="store_true",
     )
     dtype: str = option(
@@ -93,7 +98,9 @@ class Question(Options):
     domain: tuple | None = option(
         "bounds of z, inf allowed (default: all numbers)", type=_interval, metavar="LOW:HIGH"
     )
-    codomain: tuple | None = option("bounds of x, likewise", type=_interval, metavar="LOW:HIGH")
+    codomain: tuple | None = option(
+        "bounds of x, inf allowed (default: all numbers)", type=_interval, metavar="LOW:HIGH"
+    )
     seconds: float = option(
         "time limit of one property (default: %(default)s)",
         type=positive,
@@ -101,14 +108,15 @@ class Question(Options):
         metavar="T",
     )
     accuracy: float = option(
-        "absolute accuracy that a solver inside the flow promises",
+        "absolute accuracy that a solver or iteration inside the flow promises (default: 0)",
         type=positive,
         default=0.0,
         metavar="A",
     )
     skip: str = option("properties to leave out", metavar="NAME,NAME", default="")
     context: str | None = option(
-        "the object takes a context: a number of features to sample, or a .npy file of rows (M, C)",
+        "the object takes a context: the number C of its features, for sampled rows, or a .npy "
+        "file of rows (M, C)",
         metavar="C",
     )
     support: str | None = option(
@@ -122,7 +130,8 @@ class Question(Options):
         "write a badge of the verdict: JSON in the endpoint format of shields.io", metavar="FILE"
     )
     library: str | None = option(
-        "the distribution that OBJECT belongs to, for the report (default: the package of MODULE)",
+        "the installed package that OBJECT belongs to, for the report (default: the package of "
+        "MODULE)",
         metavar="NAME",
     )
 

@@ -34,22 +34,22 @@ Fit a density to the rows of DATA by maximum likelihood.
 Several candidates are tried: Gaussians, mixtures, neural spline flows and masked
 autoregressive flows. The model is a weighted sum of them; rows that are held out decide the
 weights. nfref.FlowDensity does the same in Python. --flow NAME fits one flow alone. With
---given the model is the density of the other columns given these. Cells may be empty: they
-are sampled again and again while simple densities are fitted, and flows learn from the last
+--given the model is the density of the other columns given these. Cells may be empty: the
+command samples them several times while it fits simple densities, and fits flows to the last
 sample.
 
-DATA may be larger than memory: it is read once, and of a file with more rows than --rows a
-random sample is used, the same however the file is cut.
+DATA may be larger than memory: the command reads it once. If it has more rows than --rows,
+the command uses a random sample, which is the same however the rows are divided into files.
 
-A tenth of the rows is kept for a test, and of the others some are held out to choose the
-weights and to stop training. The command ends with a table: the mean log-likelihood of the
-test rows under every candidate and under the pool, with its standard error, in nats per row
-and in the units of the data. Higher is better.
+A tenth of the rows is kept for a test. Of the others, some are held out to choose the weights
+and to stop training early. The command ends with a table: the mean log-likelihood of the test
+rows under every candidate and under the pool, with its standard error, in nats per row and in
+the units of the data. Higher is better.
 
-Ctrl-C, SIGTERM and SIGHUP end the training and keep the best so far. By default a fit with
---out writes a checkpoint beside the model every minute; with --checkpoint it does so after
-every epoch. --resume continues from a checkpoint; with the same DATA and options it gives
-the same bits as a fit that was never interrupted."""
+Ctrl-C, SIGTERM and SIGHUP end the training and keep the best model so far. By default a fit
+with --out writes a checkpoint beside the model every minute; with --checkpoint it writes one
+to that file after every epoch. --resume continues from a checkpoint; with the same DATA and
+options it gives the same bits as a fit that was never interrupted."""
 
 EXAMPLE = """\
 example:

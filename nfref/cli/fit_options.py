@@ -35,11 +35,11 @@ class Training(Options):
 
     flow: str | None = option(
         "auto tries several kinds; a name fits one flow alone (default: auto; maf if you "
-        "give an option that only single flows take)",
+        "give an option that only a single flow takes, such as --layers)",
         choices=("auto", *FLOWS),
     )
     members: int | None = option(
-        "most flows that auto trains (default: 4; not with a single flow)",
+        "largest number of flow candidates that auto tries (default: 4; not with a single flow)",
         type=count(0, 1000),
         metavar="K",
     )
@@ -86,7 +86,10 @@ class Training(Options):
         metavar="KINETIC,JACOBIAN",
     )
     epochs: int = option(
-        "most epochs of training (default: %(default)s)", type=count(1), default=200, metavar="E"
+        "largest number of epochs of each training (default: %(default)s)",
+        type=count(1),
+        default=200,
+        metavar="E",
     )
     batch: int | None = option(
         "rows of a training step (default: depends on the number of rows)",
@@ -100,7 +103,7 @@ class Training(Options):
         "precision of flows (default: float32 to train, float64 to score)",
         choices=("float64", "float32"),
     )
-    drop_duplicates: bool = option("count exact copies of a row once", action="store_true")
+    drop_duplicates: bool = option("count equal rows as one row", action="store_true")
 
     @property
     def of_one_flow(self) -> dict[str, Any]:

@@ -22,8 +22,9 @@ def add_commands(commands: Any) -> None:
         "info",
         info,
         Subject,
-        description="Print what a model file holds; or versions, processor, backend and the\n"
-        "folder of compiled code, which you may delete at any time.",
+        description="Print what a model file holds. With --system, print versions, processor,\n"
+        "backend and the folder of compiled code. You may delete this folder at any\n"
+        "time.",
         example="example:\n  nfref info wine.npz\n  nfref info --system",
     )
 
@@ -33,7 +34,7 @@ class Subject(Options):
     """Options of ``nfref info``: one of these."""
 
     model: str | None = positional("MODEL", "a model file", nargs="?")
-    system: bool = option("describe the environment", action="store_true")
+    system: bool = option("describe the environment, not a model", action="store_true")
 
     @classmethod
     def add_to(cls, parser: Any) -> None:

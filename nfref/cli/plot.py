@@ -23,8 +23,8 @@ def add_commands(commands: Any) -> None:
         "plot",
         plot,
         Picture,
-        description="Plot a model: for two columns data, samples and log-density side by side,\n"
-        "for more every pair of columns of data against samples.",
+        description="Plot a model. With two columns: data, samples and log-density, side by side.\n"
+        "With more: each pair of columns, data beside samples.",
         example="example:\n  nfref plot wine.npz --data wine --out wine.png",
     )
 

@@ -38,8 +38,9 @@ TABLE_MODEL = "a model file of the density of a table"
 PREDICT = """\
 Predict one column from the others, for every row of DATA: its mean, its median and an
 interval that holds it with probability --interval; for a category the probability of each
-label. The values of the column itself are not used, and it may be absent. Empty cells in
-other columns are unknown. Answers come from weighted samples and are the same each time."""
+label. The command does not use the values of the column itself; DATA may lack it. Empty cells
+in other columns count as unknown. The answers are computed from weighted samples, and are the
+same each time."""
 
 
 def add_commands(commands: Any) -> None:
@@ -142,7 +143,8 @@ class Prediction(Options):
     data: str = positional("DATA", "a file, or the name of built-in data")
     column: str = option("what to predict", required=True, metavar="NAME")
     interval: float = option(
-        "its probability, half of the rest on either side (default: %(default)s)",
+        "the probability of the interval; each side beyond it has half of the rest "
+        "(default: %(default)s)",
         type=share,
         default=0.9,
         metavar="P",
@@ -214,7 +216,7 @@ class Filling(Options):
     model: str = positional("MODEL", TABLE_MODEL)
     data: str = positional("DATA", "a file")
     header: str = header()
-    seed: int = seed("the same seed draws the same cells")
+    seed: int = seed("the same seed samples the same cells")
     out: str = option("the table without gaps", metavar="CSV", required=True)
     spreadsheet: bool = spreadsheet()
 

@@ -23,9 +23,9 @@ def add_commands(commands: Any) -> None:
         "report",
         report,
         Page,
-        description="Write one HTML file that needs no network: data against samples,\n"
-        "calibration, candidates, loss curves, the least likely rows, the flow\n"
-        "layer by layer.",
+        description="Write a report on a model and DATA: one HTML file that loads nothing from\n"
+        "the network. It shows data beside samples, calibration, candidates, loss\n"
+        "curves, the least likely rows, and the flow layer by layer.",
         example="example:\n  nfref report wine.npz wine --out report.html",
     )
 

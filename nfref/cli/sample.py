@@ -43,9 +43,9 @@ def add_commands(commands: Any) -> None:
         sample,
         Sampling,
         description="Sample rows from a model, as csv with the columns it was fitted to. With\n"
-        "--given, some columns have the values that you say; with --given-from, rows are\n"
-        "sampled for each row of a file, whose cells stay as they are. A model that was\n"
-        "fitted with --given needs those columns.",
+        "--given, some columns have the values that you give. With --given-from, rows are\n"
+        "sampled for each row of a file, whose known cells stay as they are. A model that\n"
+        "was fitted with --given needs values of those columns.",
         example="example:\n  nfref sample wine.npz -n 1000 --seed 1 --out new.csv\n"
         "  nfref sample wine.npz -n 1000 --given alcohol=12,pH=3.1\n"
         "  nfref sample model.npz --given-from some.csv --out rows.csv",
@@ -65,7 +65,7 @@ class Sampling(Options):
     )
     seed: int = seed("the same seed samples the same rows")
     given: Sequence = option(
-        "only rows in which column NAME is VALUE (density of a table)",
+        "sample rows in which column NAME is VALUE (only from the density of a table)",
         type=conditions,
         action="extend",
         default=[],
@@ -75,8 +75,8 @@ class Sampling(Options):
         "a file with values of some columns; empty cells are sampled too", metavar="DATA"
     )
     within: float | None = option(
-        "sample again where a real column without bounds is further from its "
-        "median than W robust standard deviations: tails have no moments",
+        "sample a row again if a real column with at most one bound is further from its "
+        "median than W robust standard deviations; without it, means need not converge",
         type=positive,
         metavar="W",
     )

@@ -27,16 +27,17 @@ SHOWN = 6  # most columns that are shown
 COLUMNS = ("log_likelihood", "standard_error", "effective_draws")
 
 DESCRIPTION = """\
-Print the log-likelihood of every row of DATA in nats, then their mean and the least likely
-rows. Columns are matched by name if both sides have names, otherwise by position.
+Print the log-likelihood of every row of DATA in nats, then their mean and, with --out or
+--least, the least likely rows. Columns are matched by name if model and DATA have names,
+otherwise by position.
 
-Rows with empty cells are scored by the cells that are there. The score is exact if it has a
+Rows with empty cells are scored by their known cells. The score is exact if it has a
 closed form, otherwise a mean over samples; --errors writes its standard error. A model that
 was fitted with --given scores the other columns given these.
 
-Rounded values are dequantised: the density is averaged over the cell that rounding leaves.
-Where the cell is narrow, the density at the value itself is as good, and is used unless you
-give --cells.
+Rounded values are dequantised: the command averages the density over the rounding cell, which
+is one rounding step wide. If the cell is narrow, the density at the value itself is nearly the
+same, and the command uses it unless you give --cells.
 
 DATA is read a batch of rows at a time and may be larger than memory. A pattern in quotes
 names several files, whose rows follow in the order of the files' names. With --dask each
@@ -71,8 +72,8 @@ class Scoring(Options):
         metavar="K",
     )
     errors: bool = option(
-        "write also the standard error of each, 0 where it is exact, and the "
-        "effective number of draws, inf where there were none",
+        "write also the standard error of each score, 0 if it is exact, and the "
+        "effective number of samples, inf if it is exact",
         action="store_true",
     )
     cells: bool | None = option(

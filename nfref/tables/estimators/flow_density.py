@@ -40,52 +40,55 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
 
     Candidates are Gaussians, mixtures, a wide density, and flows from 50 rows on; with ``pip
     install nfref[vines]`` also a vine copula (:mod:`nfref.tables.densities.vine`) of 2 to 12
-    columns, if weights are whole numbers. Held-out rows decide their weights (Smyth and Wolpert
-    1997). So the pool is about as good as the best candidate, on few rows as well as on many, and
-    the wide density bounds what a row can cost.
+    columns, if weights are whole numbers. Held-out rows decide the weights of candidates (Smyth and
+    Wolpert 1997). So on held-out rows the pool is at least about as good as the best candidate. The
+    wide density is fixed, has heavy tails, and bounds the loss on any row.
 
     Equal rows are one row with a weight, and the content of rows decides which are held out. So
-    copies never fall into different parts, and neither the order of rows nor repeated rows in
-    place of whole weights changes a bit.
+    neither the order of rows nor repeated rows in place of whole weights changes a bit. Copies of a
+    row are held out together, with two exceptions: if all columns are discrete; and if the row is
+    at least a tenth of the table and each of its continuous columns has a rounding cell for it.
 
     Parameters
     ----------
     flow : str or Flow, default "auto"
-        What is tried beside the simple densities. "auto" fits neural spline flows of tanh and
-        of relu units and a masked autoregressive flow, and then more of the best. "cnf", "fm",
+        The flows to try beside the simple densities. "auto" fits neural spline flows of tanh and
+        of relu units and a masked autoregressive flow, and then more of the best kind. "cnf", "fm",
         "iaf", "maf", "naf", "nice", "nsf", "planar" and "realnvp" fit flows of that kind;
         "mixture" and "gaussian" fit none. A Flow needs as many columns as are continuous, with
         the discrete ones as context.
     members : int, default 4
-        The number of flows, each with first parameters and orders of its own.
+        The largest number of flow candidates. Each has its own initial parameters and orders of
+        columns.
     columns : dict, optional
-        name -> the values that a column can take, for columns that are not to be inferred:
+        name -> the values that a column can take, for columns whose kind you choose yourself:
         "real", "positive", "LOW:HIGH" (one end may be missing), "period P", "count" or
         "category". Columns of arrays are called "x1", "x2", ... By default, text, truth values
         and categories of a DataFrame are categories if labels repeat. Its columns of up to 100
-        different whole numbers, each ten times on average, are counts; all other numbers are
-        real. Dates, durations and all else are refused, with the line that turns them into
-        numbers (:mod:`nfref.tables.schema.dataframes`).
+        distinct whole numbers, each ten times on average, are counts; all other numbers are
+        real. Dates, durations and all else are refused; the message shows the line that converts
+        them to numbers (:mod:`nfref.tables.schema.dataframes`).
     given : str or sequence of str, optional
         Columns that are given: the density is log p(others | given); the distribution of given
         columns is not modelled. Rows hold all columns as before; samples and imputed rows need
         the given ones.
     epochs : int, default 200
-        Most epochs of each flow.
+        The largest number of epochs of each flow.
     batch_size : int, optional
         Rows of a step; by default the number of rows decides.
     learning_rate : float, optional
-        Of Adam; by default that of the kind of flow, 5e-3 for "auto" and for a Flow, and four
-        times that while flows of 250 to 1,250 rows continue with all rows.
+        The learning rate of Adam. By default it depends on the kind of flow: 5e-3 for "auto" and
+        for a Flow. When the training continues with all rows, it starts at four times that rate
+        for 250 to 1,250 rows.
     time_budget : float or None, default 600.0
-        Seconds for all flows together; None sets no limit. If it stops a training, the result
-        depends on the machine, and the messages of ``candidates_`` say so. At least one epoch of
-        one flow is trained.
+        Seconds for all flows together; None sets no limit. If the limit stops a training, the
+        result depends on the machine, and the messages of ``candidates_`` say so. At least one
+        epoch of one flow is trained.
     validation : float, default 0.1
         The share of distinct rows that is held out from 5,000 rows on. Fewer rows are all held
-        out in turn, in five folds (three from 2,500 rows on), and each flow is trained once a
-        fold. Once the weights are known, flows continue with all rows, unless there is only
-        one.
+        out in turn, in five folds (three from 2,500 rows on), and each flow is trained once for
+        each fold. Then the training of flows continues with all rows, unless ``members`` is 1
+        and there is one fold.
     random_state : int, RandomState instance or None, default None
     verbose : bool, default False
         Show progress and a line for each candidate on standard error.
@@ -153,7 +156,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         ----------
         X : (N, D) array or DataFrame
             At least two different rows. A DataFrame may hold text. Missing cells (NaN, None) are
-            sampled again and again while simple densities are fitted, and flows learn from the
+            sampled several times while simple densities are fitted, and flows are fitted to the
             last sample (:mod:`nfref.tables.fitting.gaps`).
         y : None
             Not used.
@@ -292,7 +295,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             (``orders="natural"``) in which the missing cells come last; otherwise it is a mean
             over weighted samples.
         return_spread : bool, default False
-            Return also how much the flows of the pool differ.
+            Return also how much the log-densities of the flows of the pool differ.
         return_error : bool, default False
             Return also the standard error.
         draws : int, default 1000
@@ -302,8 +305,8 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             Return also the effective number of samples.
         cells : bool, optional
             Whether to average over cells, at 16 points, for all rows or for none. None averages
-            whole rows with a cell wider than a quarter of the column's robust standard deviation;
-            below, the value itself is as good to 0.3 % a column.
+            rows without gaps if a cell is wider than a quarter of the column's robust standard
+            deviation; below, the density at the value itself differs by at most 0.3 % a column.
 
         Returns
         -------
@@ -386,7 +389,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             All given columns of the density are needed. For a different value in each row, use
             :meth:`impute`.
         within : float, optional
-            Sample a row again if a real column without bounds, or with one, is further from its
+            Sample a row again if a real column with at most one bound is further from its
             median than this many robust standard deviations (interquartile range over 1.349; of
             the logarithm of the distance from a bound).
 
@@ -398,7 +401,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         ------
         ValueError
             If there is no such column, if it cannot take the value, if a given column of the
-            density is missing, or if hardly a row is ``within``.
+            density is missing, or if too few rows are ``within``.
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples, minimum=0)
