@@ -287,7 +287,7 @@ def read(path):
 
 
 def keep(path, found):
-    """Writes what was found into a csv, in place of what it says of the same fits."""
+    """Write the results into a csv, in place of earlier ones of the same fits."""
     found = {**(read(path) if path.exists() else {}), **found}
     with open(path, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
