@@ -2,12 +2,12 @@
 
 A density of blocks is a chain of two flows: a transform, which takes a block x to latents y, and
 above it a masked autoregressive layer over the latents. Its transformer takes a latent to the
-logistic distribution, so it is the distribution function of y_i given all that came before, and
-the sigmoid of its values at both ends of a cell says what the cell costs.
+logistic distribution, so it is the distribution function of y_i given all that came before. The
+sigmoid of its values at both ends of a cell gives the cell's cost.
 
-What came before are the latents of the block and the pixels around it that are decoded already:
-two rows above, as far as the end of the next block, and two columns to the left. So blocks that do
-not see each other are coded at once, in all pictures.
+What came before are the latents of the block and the pixels around it that are decoded already: two
+rows above, as far as the end of the next block, and two columns to the left. So independent blocks
+are coded at once, in all pictures.
 """
 
 import struct
