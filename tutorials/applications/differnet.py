@@ -246,11 +246,10 @@ print(f"pixels on the cloth: AUROC {where:.3f}")
 #
 # The figure.
 #
-# .. alt: Above, six scratched trousers with their scores, of which one is above the threshold, and
-#    below each a map of the gradient that lights up at the scratch, and at some seams. Below,
-#    histograms of the scores of good and of scratched trousers, which overlap by half, and bars of
-#    the area under the curve: the flow 0.749 from one side and 0.750 from eight, one Gaussian
-#    0.680.
+# .. alt: Above, six scratched trousers with their scores, one above the threshold, and below each a
+#    map of the gradient that lights up at the scratch, and at some seams. Below, histograms of the
+#    scores of good and of scratched trousers, which overlap by half, and bars of the area under the
+#    curve: the flow 0.749 from one side and 0.750 from eight, one Gaussian 0.680.
 
 of_good, of_bad = scores["flow"]
 threshold = numpy.quantile(of_good, 0.9)
