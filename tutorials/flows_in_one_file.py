@@ -197,7 +197,7 @@ def cnf(params, rows, to_x, steps=8):
 
 
 # %%
-# **All six** learn a pinwheel, drawn anew for each step (Adam, arXiv:1412.6980, algorithm 1).
+# **All six** learn a pinwheel, sampled again for each step (Adam, arXiv:1412.6980, algorithm 1).
 #
 # .. alt: Points of six flows, coloured by where they start, and densities: a pinwheel's arms.
 def pinwheel(rng, n):

@@ -34,15 +34,15 @@ SIZE = 1536  # of the square matrices whose product gives the sgemm rate
 
 
 def median_times(calls, repeats):
-    """Median milliseconds of each call; the calls take turns.
+    """Return median milliseconds of each call; the calls take turns.
 
-    A turn begins with a rest and, where that does not take long, a call that is not counted:
-    threads of the library before go on spinning for a while and hold the processors, and
-    they leave other things in the caches. Nobody trains with libraries in turns. Short calls
-    are repeated, as steps of training are.
+    A turn begins with a rest and, if that is short, a call that does not count. Threads of the
+    library before keep spinning for a while and hold the processors, and they leave other data in
+    the caches; a real training has no such turns. Short calls are repeated, as steps of training
+    are.
     """
     for call in calls.values():
-        call()  # whatever the first call compiles
+        call()  # compiles, on the first call
     times = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():

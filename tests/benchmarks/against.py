@@ -1,9 +1,9 @@
-"""The rows of the table against those of another version, so that a change makes none slower.
+"""Compare the table's rows with those of another version, to find changes that make one slower.
 
     python -m tests.benchmarks.against FOLDER [--rounds 13] [--only realnvp maf nsf ...]
 
 FOLDER is a checkout of the other version. Both run in processes of their own and take turns, a row
-at a time: calls for 0.15 s each, so that a busy moment of the machine meets both. Printed are
+at a time: calls for 0.15 s each, so that a busy moment of the machine slows both. The output is
 medians of milliseconds and the median of the ratios of neighbours.
 """
 
@@ -45,7 +45,7 @@ def main():
 
 
 def answering(folder):
-    """A process that imports the version in a folder, and runs :func:`answer` of this file."""
+    """Start a process that imports the version in a folder, and runs this file's :func:`answer`."""
     paths = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
         [sys.executable, __file__, folder, "--answer"],
@@ -64,7 +64,7 @@ def asked(side, name):
 
 
 def answer():
-    """Rows by name, as they are asked for."""
+    """Time rows by name, on request."""
     known, calls = {case.name: case for case in cases()}, {}
     for line in sys.stdin:
         name = line.strip()

@@ -26,7 +26,7 @@ def code_lines(path):
 
 
 def functions_run(call, root):
-    """The code objects of the files below ``root`` that ``call`` runs."""
+    """Return the code objects of the files below ``root`` that ``call`` runs."""
     found = set()
 
     def note(frame, event, argument):

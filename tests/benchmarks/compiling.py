@@ -105,7 +105,7 @@ def print_kernels(command):
 
 
 class Watch:
-    """Processor seconds of this thread by name; what begins inside of another stops that one."""
+    """Processor seconds of this thread by name; an inner event pauses the outer one."""
 
     def __init__(self):
         self.seconds, self.running, self.since = Counter(), [], time.thread_time()
@@ -134,7 +134,7 @@ class Watch:
 
 
 def listen(command, out):
-    """Run a command in this process, and write down what is compiled."""
+    """Run a command in this process, and record every compilation."""
     from numba.core import event
     from numba.core.codegen import JITCodeLibrary
 
@@ -189,8 +189,8 @@ def timed(function, watch, name):
 
 
 def shortened(types):
-    """The dtype and the optional arguments of a kernel, which is all that its types differ in."""
-    text = str(types)  # reals and sums are float64 whatever the dtype
+    """Return the dtype and the optional arguments of a kernel; its types differ in nothing else."""
+    text = str(types)  # reals and sums are float64 for any dtype
     dtype = next((word for word in ("float32", "float64") if word in text), "no floats")
     kinds = [str(kind) for argument in types for kind in getattr(argument, "types", [argument])]
     chosen = "".join("-+"[kind == "bool"] for kind in kinds if kind in ("none", "bool"))

@@ -22,9 +22,9 @@ from tests.continuous.cases import filled
 
 
 def clock(function, repeats=3):
-    """The least wall and processor time of several calls, in seconds, and the last result.
+    """Return the least wall and processor time of several calls, in seconds, and the last result.
 
-    On a shared machine the processor time says more; it counts the time of all threads.
+    On a shared machine the processor time is more reliable; it counts the time of all threads.
     """
     wall = processor = np.inf
     for _ in range(repeats):

@@ -21,7 +21,7 @@ from nfref.kernels.cuda import coupling, flows, small_matrices
 from nfref.kernels.twin_lookup import twin_of
 from nfref.runtime.backends import require_cuda
 
-COPIED = 1 << 28  # bytes of the array whose copy is the yardstick
+COPIED = 1 << 28  # bytes of the array whose copy is the reference
 
 
 def in_turns(calls, rounds):

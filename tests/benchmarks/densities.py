@@ -5,15 +5,14 @@
 
 Without a file it is the white wines, split as :mod:`tests.benchmarks.tables` does; a file holds
 ``train``, ``val`` and ``test``; ``--spikes`` makes 40,000 rows of nine columns. Columns are
-standardised on the training part. Everybody gets the same training and validation rows and is
-scored on the same test rows, in a process of its own, one after the other, with ``--threads``
-threads, which wait without spinning: on a busy machine PyTorch's would take twenty times as long
-otherwise. Timed are fit and scoring without imports; compiled kernels are on disk, as they are from
-the second run on. Printed are nats per row with the
-standard error over test rows, how much more the first of the densities has, with the standard error
-of the paired differences, and seconds of the clock and of the processors.
+standardised on the training part. Every contender gets the same training, validation and test rows,
+in a process of its own, one after the other, with ``--threads`` threads. The threads wait without
+spinning: otherwise PyTorch's take twenty times as long on a busy machine. The times cover fit and
+scoring without imports; compiled kernels are on disk, as they are from the second run on. The table
+shows nats per row with the standard error over test rows, the lead of the first density with the
+standard error of the paired differences, and wall and processor seconds.
 
-The protocol, fixed before anything was measured:
+The protocol, fixed before any measurement:
 
 - *FlowDensity*: defaults, without extras; training and validation rows together, of which it holds
   out its own. *with vines*: the same with the extra ``vines``.
@@ -34,22 +33,23 @@ The protocol, fixed before anything was measured:
 - *denmarf*: its defaults (a MAF of 32 blocks, 1,000 epochs), but 80 % of the rows to train on and
   10 % to validate, where it would take 50 % and 40 %.
 
-Vine and forest are zero in places, so each is pooled with the Gaussian, which weighs as one row
-more. zuko and denmarf end after ``--minutes``: zuko after the epoch, denmarf by so many epochs as
-fit in. FlowDensity has its own limit, ten minutes, or ``--minutes`` where that is more. Its *best
-member* is the one that does best on the test rows, which nobody could know; the difference of the
-pool from it is paired, row by row.
+Vine and forest are zero in places, so each is pooled with the Gaussian, which gets the weight of
+one extra row. zuko and denmarf end after ``--minutes``: zuko after the epoch, denmarf by the number
+of epochs that fit in. FlowDensity has its own limit, ten minutes, or ``--minutes`` if that is more.
+Its *best member* is the candidate with the best test score, which is unknown in practice; the
+difference of the pool from it is paired, row by row.
 
-With ``--rows`` it is learning curves: of so many rows, drawn ``--draws`` times from training and
-validation rows together, the last fifth validates where somebody needs that. The first 2,000 test
-rows stay the same, and the units those of the whole training part. Everybody has one thread and a
-minute (``--threads``, ``--minutes``). Standard errors are over the draws. The best of *gaussian*,
-*mixture, BIC* and *kernels*, by its mean over the draws, is the best simple density.
+With ``--rows`` the output is learning curves. Training and validation rows together are subsampled
+``--draws`` times to each number of rows; the last fifth validates where a contender needs it. The
+first 2,000 test rows stay the same, and so do the units, those of the whole training part. Every
+contender has one thread and a minute (``--threads``, ``--minutes``). Standard errors are over the
+draws. The best of *gaussian*, *mixture, BIC* and *kernels*, by its mean over the draws, is the best
+simple density.
 
-``--csv`` keeps every fit, in place of an earlier one of the same table, rows, draw and density, so
-that a run can be done in pieces: nats, the standard error over test rows of the difference from the
-first density of the run, seconds of the processors, and what is remarkable.
-:mod:`tests.benchmarks.learning_curves` makes of it what ``docs/density_of_my_table.rst`` shows.
+``--csv`` stores every fit, in place of an earlier one of the same table, rows, draw and density, so
+you can split a run: nats, the standard error over test rows of the difference from the first
+density of the run, processor seconds, and remarks. :mod:`tests.benchmarks.learning_curves` turns it
+into the tables and the figure of ``docs/density_of_my_table.rst``.
 """
 
 import argparse
@@ -287,7 +287,7 @@ def read(path):
 
 
 def keep(path, found):
-    """Writes what was found into a csv, in place of what it says of the same fits."""
+    """Write the results into a csv, in place of earlier ones of the same fits."""
     found = {**(read(path) if path.exists() else {}), **found}
     with open(path, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

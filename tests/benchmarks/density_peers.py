@@ -1,7 +1,7 @@
-"""The densities that :mod:`tests.benchmarks.densities` compares, which has their protocol.
+"""The densities that :mod:`tests.benchmarks.densities` compares by its protocol.
 
-Each imports what it needs, takes (train, validation, seed, seconds) and gives the function that
-fits and scores: test -> (log-likelihoods, remark). Columns are in standardised units.
+Each imports its own packages, takes (train, validation, seed, seconds) and returns the function
+that fits and scores: test -> (log-likelihoods, remark). Columns are in standardised units.
 """
 
 import time
@@ -22,7 +22,7 @@ def _flow_density(train, validation, seed, seconds, vines=False, **options):
 
     rows = np.concatenate([train, validation])
     options = {"time_budget": max(BUDGET, seconds), **options}
-    if not vines:  # as where the extra is not installed; the process is its own
+    if not vines:  # the process is its own, so it can act as if the extra were not installed
         candidates.is_installed = lambda: False
 
     def fit(test):
@@ -50,7 +50,7 @@ def _with_vines(train, validation, seed, seconds):
 
 
 def warm_up(train, validation, seed, seconds):
-    """Compiles what is not on disk yet."""
+    """Compile what is not on disk yet."""
     return _flow_density(train, validation, seed, seconds, epochs=1)
 
 
@@ -129,7 +129,7 @@ def _kernels(train, validation, seed, seconds):
 
 
 def _with_gaussian(log_density):
-    """Pooled with the Gaussian that weighs as one row more, since it is zero somewhere."""
+    """Pool with the Gaussian, which gets the weight of one row, because the density has zeros."""
 
     def contender(train, validation, seed, seconds):
         rows = np.concatenate([train, validation])
@@ -169,9 +169,9 @@ def _vine(rows, test, seed):
 
 
 def adversarial_forest(rows, seed):
-    """arfpy's forest with its defaults, and its leaves: tree -> (share, mean, std, low, high).
+    """Return arfpy's forest with its defaults, as leaves: tree -> (share, mean, std, low, high).
 
-    These are (nodes,) and (nodes, D) arrays; the share of what is no leaf is 0.
+    These are (nodes,) and (nodes, D) arrays; the share of a node that is not a leaf is 0.
     """
     import pandas as pd
 

@@ -96,7 +96,7 @@ def measure(name, data):
 
 
 def train(data, step, score):
-    """The loop that all share; prints the epochs it takes."""
+    """Run the loop that all share; print the epochs it takes."""
     import numpy as np
 
     with np.load(data) as arrays:

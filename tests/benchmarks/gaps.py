@@ -1,15 +1,16 @@
-"""Missing cells drawn by ``nfref.FlowDensity.impute`` and by others: CRPS.
+"""Compare missing cells sampled by ``nfref.FlowDensity.impute`` and by others: CRPS.
 
     python -m tests.benchmarks.gaps [--only NAME ...] [--seeds 0]
 
-The tables are those of :mod:`tests.benchmarks.questions`. The protocol, fixed before anything was
-measured: seven rows of ten to fit, the rest to test; one cell of five is emptied in both, at
-random. Everybody gives 40 draws of each empty cell of the test rows: nfref with its defaults,
-scikit-learn's ``IterativeImputer`` with ``sample_posterior`` and its defaults, the values of the
-cell's column in the ten rows nearest by what both have (``KNNImputer``'s donors), and draws from
-the column alone. Printed is the CRPS of these draws, of standardised columns, without the bias
-that few draws have (E|X - y| - E|X - X'| / 2 over pairs that differ), the mean over test rows, and
-the difference from nfref's with its standard error over rows, positive where nfref is better.
+The tables are those of :mod:`tests.benchmarks.questions`. The protocol, fixed before any
+measurement: seven rows of ten are fitted, the rest are tested; one cell of five is emptied in both,
+at random. Every contender gives 40 samples of each empty cell of the test rows: nfref with its
+defaults; scikit-learn's ``IterativeImputer`` with ``sample_posterior`` and its defaults; the values
+of the cell's column in the ten nearest rows by the shared columns (``KNNImputer``'s donors); and
+samples from the column alone. The table shows the CRPS of these samples, of standardised columns,
+corrected for the bias of few samples (E|X - y| - E|X - X'| / 2 over pairs that differ), as the mean
+over test rows. It also shows the difference from nfref's with its standard error over rows,
+positive where nfref is better.
 """
 
 import numpy as np
@@ -71,7 +72,7 @@ def crps(y, drawn):
 
 
 def emptied(rows, rng):
-    """Rows without a share of their cells, but not without all of them."""
+    """Empty a share of the cells, but never all of a row."""
     gaps = rng.random(rows.shape) < SHARE
     gaps[np.all(gaps, axis=1), 0] = False
     return np.where(gaps, np.nan, rows)

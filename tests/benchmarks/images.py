@@ -133,7 +133,7 @@ def residual_net(params, image):
 
 
 def normalised(layer, image):
-    """A convolution with the length of each output's weights apart."""
+    """Return a convolution that stores the length of each output's weights separately."""
     length = layer["direction"].flatten(1).norm(dim=1)
     weight = layer["direction"] * (layer["length"] / length)[:, None, None, None]
     return conv2d(image, weight, layer["bias"], padding="same")

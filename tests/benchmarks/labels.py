@@ -1,11 +1,11 @@
-"""Labels by ``nfref.FlowDensity`` given all other columns, beside classifiers.
+"""Compare labels by ``nfref.FlowDensity`` given all other columns with classifiers.
 
     python -m tests.benchmarks.labels [--only NAME ...] [--seeds 0 1]
 
-The protocol, fixed before anything was measured: seven rows of ten to fit, the rest to test;
-nfref with its defaults on columns as they are, logistic regression of scikit-learn on standardised
-columns and its histogram gradient boosting, both with their defaults. Printed are log loss (nats,
-probabilities held above 1e-6) and the share of right labels, and of both the difference from
+The protocol, fixed before any measurement: seven rows of ten are fitted, the rest are tested; nfref
+with its defaults on columns as they are, logistic regression of scikit-learn on standardised
+columns and its histogram gradient boosting, both with their defaults. The table shows log loss
+(nats, probabilities at least 1e-6) and the share of right labels, and for both the difference from
 nfref's with its standard error over test rows: positive where nfref is better. Rows of all seeds,
 each a split, count together.
 """
@@ -41,13 +41,13 @@ def rings(rng):
 
 
 def products(rng):
-    """The sign of a product, which no column tells alone."""
+    """Sample the sign of a product, which no single column predicts."""
     x = rng.standard_normal((ROWS, 4))
     return x, (x[:, 0] * x[:, 1] + 0.3 * rng.standard_normal(ROWS) > 0).astype(int)
 
 
 def steps(rng):
-    """Boxes, as trees like them."""
+    """Sample boxes, which suit trees."""
     x = rng.random((ROWS, 5))
     label = 2 * (x[:, 0] > 0.4) + ((x[:, 1] > 0.7) | (x[:, 2] < 0.2))
     wrong = rng.random(ROWS) < 0.1
@@ -55,14 +55,14 @@ def steps(rng):
 
 
 def lines(rng):
-    """Logistic regression is true, in ten columns."""
+    """Sample a logistic regression in ten columns."""
     x = rng.standard_normal((ROWS, 10))
     logit = x @ rng.standard_normal(10)
     return x, (rng.random(ROWS) < 1 / (1 + np.exp(-logit))).astype(int)
 
 
 def long_tails(rng):
-    """Columns over four orders of magnitude."""
+    """Sample columns over four orders of magnitude."""
     x = np.exp(1.5 * rng.standard_normal((ROWS, 4)))
     logit = 2 * np.log(x[:, 0] / x[:, 1])
     return x, (rng.random(ROWS) < 1 / (1 + np.exp(-logit))).astype(int)

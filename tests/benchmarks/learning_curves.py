@@ -49,7 +49,7 @@ class Found:
         return _mean([fit[2] for fit in self.of(table, rows, density).values()])
 
     def more(self, table, rows, other, density="FlowDensity"):
-        """(How much more nats the density has on the draws of both, its standard error, draws)."""
+        """Return (the density's lead in nats on samples of both, its standard error, samples)."""
         one, two = self.of(table, rows, density), self.of(table, rows, other)
         apart = np.array([one[draw][0] - two[draw][0] for draw in sorted(one.keys() & two.keys())])
         return _mean(apart), error_of(apart), len(apart)
@@ -66,18 +66,18 @@ def _mean(values):
 
 
 def shown(mean, error, *_):
-    """A difference as text; a dash where there is none."""
+    """Format a difference; a dash if there is none."""
     return (
         ""
         if np.isnan(mean)
         else f"{mean:+.2f}"
         if np.isnan(error)
         else (f"{mean:+.2f}\u00a0±\u00a0{error:.2f}")
-    )  # which no line parts
+    )  # spaces that never break
 
 
 def table_of(header, lines):
-    """A simple table of reStructuredText."""
+    """Return a simple table of reStructuredText."""
     widths = [max(map(len, column)) for column in zip(header, *lines)]
     rule = " ".join("=" * width for width in widths)
 
@@ -120,8 +120,10 @@ def beside_others(found):
 
 
 def weights_of(found, rows):
-    """(Family -> its mean weight in per cent over all tables and draws, by how much the pool is
-    above the best of its members, standard error)."""
+    """Return mean weights of families in per cent, and the pool's lead over its best candidate.
+
+    The weights are over all tables and draws; the lead has its standard error.
+    """
     remarks = [fit[3] for table in TABLES for fit in found.of(table, rows, "FlowDensity").values()]
     shares = {family: [] for family in FAMILIES}
     for remark in remarks:
@@ -219,7 +221,7 @@ def figure(found, path):
     import matplotlib.pyplot as plt
     from matplotlib.ticker import NullLocator
 
-    # Paul Tol's bright scheme; marks and dashes tell as much as colours.
+    # Paul Tol's bright scheme; markers and dashes distinguish lines without colour.
     styles = {
         "FlowDensity": ("#4477AA", "o-", 2.4),
         "vine": ("#EE6677", "s-", 1.2),

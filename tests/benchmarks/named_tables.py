@@ -8,7 +8,7 @@ import numpy as np
 
 
 def arguments(doc, tables):
-    """A parser of which tables, and of which seeds."""
+    """Return a parser of tables and seeds."""
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -18,20 +18,20 @@ def arguments(doc, tables):
 
 
 def asked_for(tables, options):
-    """(name, seed, rng), each table with a generator of its own, whichever are asked for."""
+    """Yield (name, seed, rng) of the requested tables, each with a generator of its own."""
     for name in options.only:
         for seed in options.seeds:
             yield name, seed, np.random.default_rng([seed, list(tables).index(name)])
 
 
 def split(rows, rng):
-    """(Seven of ten to fit to, the rest to test), in random order."""
+    """Return (seven rows of ten to fit, the rest to test), in random order."""
     order = rng.permutation(rows)
     return np.split(order, [round(0.7 * rows)])
 
 
 def timed(call, *arguments):
-    """(What comes back, seconds of the processors), without warnings."""
+    """Return (the result, processor seconds) of a call, without warnings."""
     began = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""The work that is timed, and nfref doing it with each backend."""
+"""The timed work, and nfref's calls for it with each backend."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,8 +18,8 @@ from nfref.training.rows import Rows
 from tests.benchmarks.peers import BINS, BOUND, IMAGES
 from tests.continuous.cases import filled
 
-IN_ONE_CALL = 16  # steps of training, where a fit makes many so; an epoch of it makes more
-# Flows with sizes of their own: timed beside their formula, some beside other libraries too.
+IN_ONE_CALL = 16  # steps of training, as in a fit with many steps per call; an epoch has more
+# Flows with sizes of their own: timed beside their formula, some also beside other libraries.
 OWN = {
     "RealNVP with batch norm": lambda: nfref.RealNVP(
         2, 8, (64, 64), activation="relu", batch_norm=True
@@ -39,7 +39,7 @@ OWN = {
 
 @dataclass
 class Case:
-    """One row of the table.
+    """A row of the table.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Case:
     evaluations: dict = field(default_factory=dict)
 
     def ours(self):
-        """Calls by backend, for those that there are."""
+        """Return calls by available backend."""
         if self.family == "matrices":
             return self._matrices()
         density, params = self.density()
@@ -78,7 +78,7 @@ class Case:
         return {name: self._call(name, density, params) for name in self._available()}
 
     def _available(self):
-        """The backends of the case; ``cuda`` for what has twins on a device, if there is one."""
+        """Return the backends of the case; ``cuda`` needs a twin for the device, and a device."""
         on_device = self.family in ("RealNVP", "matrices") and has_device()
         return [name for name in self.backends if name != "cuda" or on_device]
 
@@ -164,7 +164,7 @@ class Case:
 
 
 def training_step(density, params, x):
-    """A call that makes steps of training on the rows x, and how many: as a fit makes them."""
+    """Return (a call of training steps on the rows x, their number), as in a fit."""
     vector, unflatten = trees.flatten(params)
     adam, training = Adam(1e-3), nfref.in_training(density)
     state, learns = adam.start(vector), nfref.adapt(density, params, x[:1]) is not params
@@ -214,10 +214,10 @@ def dense(family, dim, layers, hidden):
 
 
 def convolutions(flow, params):
-    """Multiplications and additions a row, edges of the images and all."""
+    """Count multiplications and additions a row, borders of the images included."""
     total = 0
     for member, _, path in flow.members():
-        member = getattr(member, "flow", member)  # of what acts on some channels
+        member = getattr(member, "flow", member)  # a flow of some channels
         total += sum(
             2 * leaf.size * member.shape[1] * member.shape[2]
             for leaf in trees.leaves(trees.at_path(params, path))

@@ -1,14 +1,14 @@
-"""Outliers by ``nfref.FlowOutlierDetector`` and by others: AUC on tables with labels, in one run.
+"""Compare ``nfref.FlowOutlierDetector`` with others: AUC on tables with labels, in one run.
 
     python -m tests.benchmarks.outliers [--only NAME ...] [--seeds 0 1]
 
-The protocol, fixed before anything was measured: each detector is fitted to all rows of a table,
-outliers among them, without labels, with its defaults, and scores the same rows, as people use
-it. nfref's scores are those of rows that were not fitted to (``training_scores_``). Others get
-standardised columns. The area under the curve says how often an outlier is scored odder than a
-row that is none; standard errors are those of Hanley and McNeil (1982). Rare classes are drawn
-from tables that scikit-learn and nfref ship, of which the outliers are a class that is rare by
-drawing few of it; the others are made: each is one way of being odd.
+The protocol, fixed before any measurement: each detector is fitted to all rows of a table, outliers
+among them, without labels, with its defaults, and scores the same rows, as in practice. nfref's
+scores are out-of-fold (``training_scores_``). Other detectors get standardised columns. The area
+under the curve is the probability that an outlier scores odder than an ordinary row; standard
+errors are those of Hanley and McNeil (1982). In tables that scikit-learn and nfref ship, the
+outliers are a class, thinned until it is rare. The other tables are synthetic: each has one way of
+being odd.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ ROWS = 800
 
 
 def _rare(x, odd, share, rng):
-    """Rows of which the odd ones are so many, at most ``ROWS``."""
+    """Return rows with ``share`` odd ones, at most ``ROWS``."""
     common, rare = np.flatnonzero(~odd), np.flatnonzero(odd)
     common = rng.permutation(common)[:ROWS]
     rare = rng.permutation(rare)[: max(8, round(share * len(common)))]
@@ -74,7 +74,7 @@ def moons(rng):
 
 
 def clusters(rng):
-    """Far from three clusters of unlike spread."""
+    """Odd rows lie far from three clusters of unequal spread."""
     centres = np.array([[0, 0, 0, 0], [8, 8, 0, 0], [0, 8, 8, 0.0]])
     scale = np.array([0.3, 1.0, 2.0])
     which = rng.integers(3, size=ROWS)
@@ -83,7 +83,7 @@ def clusters(rng):
 
 
 def local(rng):
-    """Beside a narrow cluster, by more than its spread and less than another's."""
+    """Odd rows lie beside a narrow cluster, by more than its spread and less than another's."""
     which = rng.integers(2, size=ROWS)
     scale = np.where(which[:, None] == 0, 0.2, 3.0)
     x = scale * rng.standard_normal((ROWS, 3)) + 9 * which[:, None]
@@ -93,7 +93,7 @@ def local(rng):
 
 
 def all_over(rng):
-    """Anywhere in the range, of ten columns that depend."""
+    """Odd rows lie anywhere in the range of ten dependent columns."""
     mix = rng.standard_normal((10, 10))
     x = rng.standard_normal((ROWS, 10)) @ mix
     odd = rng.uniform(1.1 * x.min(axis=0), 1.1 * x.max(axis=0), (40, 10))
@@ -101,7 +101,7 @@ def all_over(rng):
 
 
 def dependency(rng):
-    """Each column as it should be, and not together."""
+    """Each column of an odd row is ordinary, but not their combination."""
     a, b = rng.uniform(-2, 2, (2, ROWS))
     x = np.stack(
         [
@@ -117,7 +117,7 @@ def dependency(rng):
 
 
 def irrelevant(rng):
-    """Two columns of twenty that say so, with long tails in the others."""
+    """Two of twenty columns show odd rows; the others have long tails."""
     x = rng.standard_normal((ROWS + 40, 20))
     x[:, 2:] = np.exp(x[:, 2:])
     x[ROWS:, :2] = 4.5 + 0.5 * rng.standard_normal((40, 2))
@@ -125,7 +125,7 @@ def irrelevant(rng):
 
 
 def discrete(rng):
-    """Counts and yes or no, of which rare numbers are odd."""
+    """Counts and binary columns; rare values are odd."""
     rate = rng.choice([2.0, 5.0], ROWS)
     x = np.stack(
         [
@@ -160,14 +160,14 @@ def masked(rng):
 
 
 def spikes(rng):
-    """Columns that are mostly zero; odd rows are so too, and where they are not they are large."""
+    """Columns are mostly zero; odd rows are too, and their other values are large."""
     x = np.where(rng.random((ROWS, 8)) < 0.6, 0.0, rng.gamma(2.0, 1.0, (ROWS, 8)))
     odd = np.where(rng.random((40, 8)) < 0.75, 0.0, rng.gamma(2.0, 5.0, (40, 8)))
     return np.concatenate([x, odd]), np.arange(ROWS + 40) >= ROWS
 
 
 def heavy(rng):
-    """Student t of two degrees of freedom in five columns; odd ones break their sum."""
+    """Five columns are Student t of two degrees of freedom; odd rows break their sum."""
     x = rng.standard_t(2.0, (ROWS, 4))
     x = np.column_stack([x, x.sum(axis=1) + 0.3 * rng.standard_normal(ROWS)])
     odd = rng.standard_t(2.0, (40, 5))
@@ -175,11 +175,11 @@ def heavy(rng):
     return np.concatenate([x, odd]), np.arange(ROWS + 40) >= ROWS
 
 
-# Tables of which nothing was known when the detector was made: written, and run once, afterwards.
+# These tables were not used during development: written, and run once, afterwards.
 
 
 def benign(rng):
-    """The other way about: a few benign among the malignant."""
+    """Odd rows are a few benign among the malignant."""
     from sklearn.datasets import load_breast_cancer
 
     found = load_breast_cancer()
@@ -187,7 +187,7 @@ def benign(rng):
 
 
 def eights(rng):
-    """Digits 3 and 9, and a few 8."""
+    """Odd rows are a few 8 among the digits 3 and 9."""
     from sklearn.datasets import load_digits
 
     found = load_digits()
@@ -207,14 +207,14 @@ def ring(rng):
 
 
 def rounded(rng):
-    """Two decimals; a column in ten is in another unit in odd rows."""
+    """Columns have two decimals; in odd rows a column in ten has another unit."""
     x = rng.gamma(3.0, 1.0, (ROWS + 40, 1)) * rng.lognormal(0, 0.2, (ROWS + 40, 10))
     x[np.arange(ROWS, ROWS + 40), rng.integers(10, size=40)] *= 2.54
     return np.round(x, 2), np.arange(ROWS + 40) >= ROWS
 
 
 def few(rng):
-    """Sixty rows of eight columns that depend, and four of columns that don't."""
+    """Sixty rows of eight dependent columns, and four odd rows of independent ones."""
     mix = rng.standard_normal((8, 8)) * np.array([3.0, 2, 1, 0.5, 0.3, 0.2, 0.1, 0.1])
     x = rng.standard_normal((60, 8)) @ mix.T
     odd = x.std(axis=0) * rng.standard_normal((4, 8))
@@ -222,7 +222,7 @@ def few(rng):
 
 
 def constant_but_for(rng):
-    """Sensors that rest and move together; odd ones move alone."""
+    """Sensors rest and move together; in odd rows one moves alone."""
     moves = rng.random(ROWS) < 0.3
     x = (
         20
@@ -259,11 +259,11 @@ def two_groups(rng):
     return np.concatenate([x, between, beyond]), np.arange(ROWS + 30) >= ROWS
 
 
-# Groups of odd rows; written after the smallest components no longer count, and run once.
+# Groups of odd rows; written after the smallest components were discounted, and run once.
 
 
 def with_groups(x, *groups):
-    """Rows and then the odd ones."""
+    """Return rows followed by the odd ones."""
     return np.concatenate([x, *groups]), np.arange(len(x) + sum(map(len, groups))) >= len(x)
 
 
@@ -300,7 +300,7 @@ def many_columns(rng):
 
 
 def among_tails(rng):
-    """A group of thirty where tails of Student's t of three degrees of freedom reach, too."""
+    """A group of thirty lies within the tails of Student's t of three degrees of freedom."""
     aside = rng.standard_normal(3)
     return with_groups(
         rng.standard_t(3.0, (1500, 3)),
@@ -309,7 +309,7 @@ def among_tails(rng):
 
 
 def off_the_plane(rng):
-    """Six columns of three causes; twenty-five rows on a short line beside that plane."""
+    """Six columns have three causes; twenty-five rows lie on a short line beside that subspace."""
     causes = rng.standard_normal((3, 6))
     x = rng.standard_normal((500, 3)) @ causes + 0.1 * rng.standard_normal((500, 6))
     aside = np.linalg.svd(causes)[2][3]
@@ -318,7 +318,7 @@ def off_the_plane(rng):
 
 
 def copied(rng):
-    """Orders: counts and amounts; forty are one order with amounts a per cent apart."""
+    """Orders have counts and amounts; forty are one order with amounts a per cent apart."""
     number = rng.poisson(4.0, 900) + 1
     price = rng.lognormal(3.0, 0.6, 900)
     x = np.column_stack(
@@ -426,7 +426,7 @@ DETECTORS = {
 
 
 def area(score, odd):
-    """(AUC, its standard error)."""
+    """Return (AUC, its standard error)."""
     rank = stats.rankdata(score)
     n, m = int(odd.sum()), int((~odd).sum())
     found = (rank[odd].sum() - n * (n + 1) / 2) / (n * m)

@@ -1,8 +1,8 @@
 """The same work in other libraries, in float32, at the sizes of a case.
 
-Each function returns a call without arguments, or None where its library does not offer the
-work. Networks have the same widths, depth and activation; libraries differ in masks, bounds
-of scales and permutations, which cost next to nothing beside the networks.
+Each function returns a call without arguments, or None if its library does not offer the work.
+Networks have the same widths, depth and activation. Libraries differ in masks, bounds of scales and
+permutations, whose cost is negligible beside the networks'.
 """
 
 import functools
@@ -17,7 +17,7 @@ BINS, BOUND = 8, 5.0  # of splines
 
 
 def calls(case):
-    """Calls by library, for those that are installed and offer the work."""
+    """Return calls by installed library that offers the work."""
     makers = {
         "torch": _torch,
         "nflows": _nflows,
@@ -140,7 +140,7 @@ def _zuko(case):
         flow = zuko.flows.RealNVP(dim, transforms=layers, hidden_features=hidden)
     elif case.family == "MAF":
         flow = zuko.flows.MAF(dim, transforms=layers, hidden_features=hidden)
-    elif case.family == "NSF":  # its bound is 5
+    elif case.family == "NSF":  # 5 is NSF's default bound
         flow = zuko.flows.NSF(dim, transforms=layers, bins=BINS, hidden_features=hidden)
     elif case.family == "NSF coupling":
         flow = zuko_coupling_splines(dim, layers, hidden)
@@ -193,11 +193,11 @@ def _normflows(case):
 
 
 def _normflows_residual(case):
-    """Eight blocks, without what saves memory for time.
+    """Build eight blocks, without the option that saves memory and costs time.
 
-    In two dimensions it has the determinant itself. In more a density takes the exact trace of
-    twenty terms and some more by chance, a step its own default: two terms and some more, and a
-    probe for the trace.
+    In two dimensions it computes the determinant. In more, a density takes the exact trace of
+    twenty terms and a random number of further ones; a step takes its default: two terms, a random
+    number of further ones, and a probe for the trace.
     """
     import normflows
     import torch
@@ -218,7 +218,7 @@ def _normflows_residual(case):
         normflows.distributions.DiagGaussian(dim, trainable=False), flows
     )
     flow.train(case.kind == "step")
-    flow.log_prob(torch.from_numpy(case.rows()))  # finds its norms
+    flow.log_prob(torch.from_numpy(case.rows()))  # computes its norms
     return _torch_work(
         case, flow.log_prob, None, lambda: [p for p in flow.parameters() if p.requires_grad]
     )

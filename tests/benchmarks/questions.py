@@ -35,13 +35,13 @@ def wines(rng):
 
 
 def curve(rng):
-    """A spread that grows, and a column that bends."""
+    """Sample a spread that grows, and a column that bends."""
     a, e, f = rng.standard_normal((3, ROWS))
     return np.stack([a, np.sin(2 * a) + 0.2 * np.exp(0.5 * a) * e, a**2 + 0.3 * f], axis=1)
 
 
 def forked(rng):
-    """Two answers to most questions."""
+    """Sample a column with two modes given most others."""
     a, e = rng.standard_normal((2, ROWS))
     return np.stack([a, rng.choice([-1, 1], ROWS) * (1 + 0.5 * a) + 0.2 * e], axis=1)
 
@@ -57,7 +57,7 @@ def density(fit, test, seed):
 
 
 def _each(quantiles):
-    """A column at a time from the others."""
+    """Predict each column from the others."""
 
     def answer(fit, test, seed):
         return [
@@ -105,7 +105,7 @@ PEERS = {"nfref": density, "linear": linear, "boosting": boosting, "quantile": q
 
 
 def pinball(y, quantiles):
-    """The mean over levels, (N,)."""
+    """Return the mean pinball loss over levels, (N,)."""
     off = y[:, None] - quantiles
     return np.mean(np.maximum(LEVELS * off, (LEVELS - 1) * off), axis=1)
 
@@ -128,7 +128,7 @@ def main():
 
 
 def standardised_parts(x, rng):
-    """(Rows to fit to, rows to test), in the units of the first."""
+    """Return (rows to fit, rows to test), in the units of the first."""
     fit, test = (x[part] for part in split(len(x), rng))
     return [(part - fit.mean(axis=0)) / fit.std(axis=0) for part in (fit, test)]
 

@@ -30,7 +30,7 @@ from tests.benchmarks.ours import Case, dense, training_step
 
 FAMILIES = ("RealNVP", "MAF", "NSF", "CNF")
 WORKS = ("value", "step", "sample")
-# Where the numbers stand that do not grow.
+# The values of the numbers that do not grow.
 AT = {"columns": 8, "layers": 4, "hidden": 64, "threads": 2}
 ROWS_AT = {"value": 20_000, "step": 1000, "sample": 20_000}
 AXES = {
@@ -46,12 +46,12 @@ AXES = {
     ),
 }
 QUICK = {"rows": (10**3, 10**4), "columns": (2, 8), "layers": (1, 2), "threads": (1,)}
-# What an activation (relu, of a CNF tanh) and a transformer cost beside one multiplication and
-# addition.
+# Cost of an activation (relu, for a CNF tanh) and of a transformer, in units of one multiplication
+# and addition.
 ACTIVATION = {"RealNVP": 1, "MAF": 1, "NSF": 1, "CNF": 10}
 TRANSFORMER = {"RealNVP": 20, "MAF": 20, "NSF": 200}
-REPEATS, LONG = 9, 3  # times, or seconds after which no other one begins
-FLOOR = 3  # a point counts in a fit from this many times the smallest call on
+REPEATS, LONG = 9, 3  # calls, or seconds after which no further call starts
+FLOOR = 3  # a point enters the fit from this multiple of the smallest call on
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def points(family, work, axis, quick=False):
     """The points along an axis."""
     start = Point(family, work, ROWS_AT[work], **AT)
     values = QUICK[axis] if quick else AXES[axis][work]
-    if family == "CNF" and axis == "rows":  # a solve is some twenty times a layer's cost
+    if family == "CNF" and axis == "rows":  # a solve costs some twenty layers
         values = values[:-1]
     if axis != "columns":
         return [replace(start, **{axis: value}) for value in values]
@@ -88,9 +88,9 @@ def points(family, work, axis, quick=False):
 
 
 def work_of(point):
-    """Multiplications, with an addition each, that the point takes; an evaluation's for a CNF.
+    """Count the multiplications, with an addition each, of a point; for a CNF of one evaluation.
 
-    Networks without masks; a step is three passes. The trace of a network with two hidden layers is
+    Networks have no masks; a step is three passes. The trace of a network with two hidden layers is
     a product with one H x H matrix for each row, which is made once from D H^2 products.
     """
     dim, hidden, layers, once = point.columns, point.hidden, point.layers, 0
@@ -113,7 +113,7 @@ def exponent(at, cost):
 
 
 def measure(given):
-    """Time and memory of each point; written as lines of JSON, as they come."""
+    """Measure time and memory of each point; write them as lines of JSON at once."""
     import nfref
 
     for point in given:
@@ -159,7 +159,7 @@ def made(point):
 
 
 def rest():
-    """Megabytes the process holds now, from where its peak is counted anew; None if unknown."""
+    """Reset the kernel's peak; return the megabytes the process holds now, None if unknown."""
     try:
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")
@@ -195,8 +195,7 @@ def found(family, work, axis, quick):
 def summary(results, axis):
     """(fitted exponent, exponent of theory); nan where less than two points count."""
     floor = FLOOR * min(result["seconds"] for result in results)
-    # Costs that grow with an axis leave what the smallest call costs behind; with threads they
-    # fall from the first point on.
+    # Growing costs soon exceed the smallest call's; with threads they fall from the first point on.
     counted = (
         results
         if axis in ("threads", "layers")
@@ -250,7 +249,7 @@ def figure(everything, path):
                 ax.loglog(at, seconds, "o-", color=color, markersize=4, label=family)
                 ax.loglog(at, seconds[-1] * counts / counts[-1], ":", color=color, linewidth=1)
             ax.grid(alpha=0.3)
-            if axis in ("layers", "threads"):  # few and small: every one by its number
+            if axis in ("layers", "threads"):  # few and small: label each number
                 ax.set_xticks(at, [f"{value:g}" for value in at])
                 ax.minorticks_off()
             if work == WORKS[0]:

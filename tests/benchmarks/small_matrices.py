@@ -1,10 +1,10 @@
-"""Many small matrices at once: twins beside LAPACK through NumPy and through torch.
+"""Compare many small matrices at once: twins, LAPACK through NumPy, and torch.
 
     python -m tests.benchmarks.small_matrices [--n 20000] [--dtype float64] [--threads 1]
 
-The libraries take turns in every round. Printed are medians in milliseconds, and the median
-over rounds of how many times longer the better of the two takes. ``read`` is the time that it
-takes to add up the entries, once through memory. Without torch its columns stay blank.
+The libraries take turns in every round. The table shows medians in milliseconds, and the median
+over rounds of how many times longer the better of the two takes. ``read`` is the time of adding up
+the entries, one pass through memory. Without torch its columns stay blank.
 """
 
 import argparse

@@ -1,26 +1,26 @@
-"""Samples beside the table they imitate: can a classifier tell, and can a model be trained on them?
+"""Compare samples with their table: does a classifier tell them apart, can a model train on them?
 
     python -m tests.benchmarks.synthetic [--rows 2000] [--seeds 0 1 2] [--flow auto]
                                          [--table abalones | --file CSV]
 
-*abalones* is made like those: three lengths in multiples of 0.005, four weights in multiples of
+*abalones* imitates that table: three lengths in multiples of 0.005, four weights in multiples of
 0.0005 that follow them, whole rings; *amounts* has two columns that are often exactly zero, on no
-lattice, and one that follows. A CSV file of numbers with a header takes its place, its last column
-that of the rings. Half of the rows are fitted to, the others are held out.
+rounding grid, and one that follows. A CSV file of numbers with a header replaces it, its last
+column replaces the rings. Half of the rows are fitted, the others are held out.
 
-The protocol, fixed before anything was measured:
+The protocol, fixed before any measurement:
 
 - *AUC* of a random forest (200 trees, leaves of three rows) and of gradient boosting (defaults),
-  cross-validated in five folds, that tell samples from the rows held out, as many of each: 0.5 is
-  not at all. Beside it the AUC that rows fitted to have against those held out.
-- *R2* on the rows held out of gradient boosting that predicts the last column from the others,
-  trained on samples, as many as rows were fitted to, and on these rows.
+  cross-validated in five folds, that tell samples from held-out rows, as many of each: 0.5 means
+  not at all. Beside it stands the AUC of fitted rows against held-out rows.
+- *R2* on held-out rows of gradient boosting that predicts the last column from the others,
+  trained on samples, as many as fitted rows, and on these rows.
 
 Contenders: *FlowDensity* with defaults, the same *without lattices* (its samples are not rounded),
 scikit-learn's *mixture* (1 to 16 components by BIC), a *Gaussian copula* of normal scores with the
 columns' own values, *neighbours* (SMOTE: between a row and one of its five nearest, columns
-standardised), *ARF* (the leaves of arfpy's adversarial forest, where it is installed), and *columns
-apart*, each shuffled by itself. Printed are means over seeds with their standard errors.
+standardised), *ARF* (the leaves of arfpy's adversarial forest, if installed), and *columns apart*,
+each shuffled by itself. The table shows means over seeds with their standard errors.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def _error(values):
 
 
 def abalones(rng, n):
-    """(n, 8): length, diameter, height, four weights, rings; each on a lattice."""
+    """Sample (n, 8): length, diameter, height, four weights, rings; each on a rounding grid."""
     size = 0.05 + 0.8 * rng.beta(5, 2.5, n)
     diameter = 0.8 * size * np.exp(0.04 * rng.standard_normal(n))
     height = 0.27 * size * np.exp(0.1 * rng.standard_normal(n))
@@ -97,7 +97,7 @@ def abalones(rng, n):
 
 
 def amounts(rng, n):
-    """(n, 3): an amount that three of five rows lack, another of three of ten, and a number."""
+    """Sample (n, 3): amounts missing in three rows of five and three of ten, and a number."""
     first = np.where(rng.random(n) < 0.6, 0.0, rng.lognormal(size=n))
     second = np.where(rng.random(n) < 0.3, 0.0, rng.normal(5.0, 1.0, n))
     return np.stack([first, second, 10 - 2 * (first > 0) + 3 * rng.standard_normal(n)], axis=1)
@@ -107,7 +107,7 @@ TABLES = {"abalones": abalones, "amounts": amounts}
 
 
 def flow_density(train, seed, flow):
-    """Two sets of samples of one fit: as they come, and not rounded to the columns' lattices."""
+    """Return two sets of samples of one fit: rounded, and not rounded to the columns' grids."""
     density = nfref.FlowDensity(flow, random_state=seed).fit(train)
     columns = tuple(
         replace(column, step=None, offset=0.0) if isinstance(column, Continuous) else column

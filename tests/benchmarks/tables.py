@@ -30,7 +30,7 @@ FLOWS = {
 
 
 def parts_of_wine(rng):
-    """The table in random order, cut 80/10/10."""
+    """Return the table in random order, split 80/10/10."""
     values, _ = wine()
     values = values[rng.permutation(len(values))]
     tenth = len(values) // 10
@@ -38,8 +38,11 @@ def parts_of_wine(rng):
 
 
 def parts_of_spikes(rng):
-    """36,000, 4,000 and 4,000 rows of nine columns: six clusters, of which some columns are nearly
-    functions of others in half of the rows or all, narrow about a value, or close to an end."""
+    """Sample 36,000, 4,000 and 4,000 rows of nine columns: six clusters with narrow columns.
+
+    In half of the rows or in all, some columns are nearly functions of others, narrow about a
+    value, or close to an end.
+    """
     rows, dim = 44_000, 9
     spread = rng.standard_normal((6, dim, dim)) / 3
     cluster = rng.integers(6, size=rows)
@@ -61,7 +64,7 @@ def parts_of_file(path):
 
 
 def measure(flow, units, train, validation, test, seed, progress=False):
-    """(Log-likelihoods of test rows under the flow, what the fit says of itself)."""
+    """Return (log-likelihoods of test rows under the flow, the fit's own message)."""
     density = nfref.Density(nfref.Chain([flow, units]))
     rng = np.random.default_rng(seed)
     train32, validation32 = train.astype(np.float32), validation.astype(np.float32)
@@ -93,7 +96,7 @@ def main():
         )
         train, _, test = parts
         units = nfref.Standardise.of(train)
-        # Densities are those of the data as given; this takes them to standardised columns.
+        # Densities are in the units of the data; this converts them to standardised columns.
         jacobian = np.sum(np.log(units.std))
         gaussian = Gaussian.fit(train).log_prob(test) + jacobian
         for name in options.flows:

@@ -17,7 +17,7 @@ def crps_of_a_normal(y):
 def test_draws_and_quantiles_give_the_crps_of_a_normal():
     rng = np.random.default_rng(0)
     y = np.array([[-1.5, 0.0, 0.3, 2.0]])
-    few = crps(y, rng.standard_normal((3, 40_000, 4)))  # of three draws, without bias
+    few = crps(y, rng.standard_normal((3, 40_000, 4)))  # three samples, without bias
     error = few.std(axis=0) / 200
     assert np.all(np.abs(few.mean(axis=0) - crps_of_a_normal(y)) < 4 * error)
     quantiles = np.tile(stats.norm.ppf(LEVELS), (4, 1))

@@ -130,7 +130,7 @@ def zuko_nsf(parts, options):
 
 
 class Met(Exception):
-    """The test rows are as likely as they should be."""
+    """Raised when the test rows are likely enough."""
 
 
 def nfref_nsf(parts, options):

@@ -39,7 +39,7 @@ FLOWS = {
 
 
 def fitted(flow, train, validation, steps, seed):
-    """(density, parameters) after the budget; the units are part of the flow."""
+    """Return (density, parameters) after the budget; the units are part of the flow."""
     density = nfref.Density(nfref.Chain([flow, nfref.Standardise.of(train)]))
     rng = np.random.default_rng(seed)
     epochs = max(1, round(steps / np.ceil(len(train) / BATCH)))

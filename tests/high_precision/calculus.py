@@ -1,8 +1,8 @@
 """Calculus on plain functions from lists to lists of mpmath numbers.
 
-Everything here works at the precision that is set (``mp.mp.dps``) and gives results that
-are right to about half of its digits: central differences with step h = 10^(-dps/4) have a
-relative error of h^2. So callers set twice the digits they want.
+Everything here works at the current precision (``mp.mp.dps``) and gives results that are right to
+about half of its digits: central differences with step h = 10^(-dps/4) have a relative error of
+h^2. So callers set twice the digits they want.
 """
 
 import mpmath as mp
@@ -14,7 +14,7 @@ __all__ = ["exact", "integrate", "jacobian", "log_abs_det", "midpoint", "solve",
 
 
 def jacobian(function, z):
-    """The D x D matrix of derivatives of ``function`` at z."""
+    """Return the D x D matrix of derivatives of ``function`` at z."""
     return multiprecision.jacobian(function, z, digits=mp.mp.dps // 2)
 
 
@@ -23,7 +23,7 @@ def log_abs_det(matrix):
 
 
 def solve(function, x, start):
-    """The z with function(z) = x, by Newton's method from a start near it.
+    """Return the z with function(z) = x, by Newton's method from a start near it.
 
     Raises
     ------
@@ -44,12 +44,11 @@ def solve(function, x, start):
 
 
 def integrate(velocity, z, pieces=4, orders=22):
-    """z(1) for dz/dt = velocity(t, z), z(0) = z, by extrapolation (Gragg, Bulirsch, Stoer).
+    """Return z(1) for dz/dt = velocity(t, z), z(0) = z, by extrapolation (Gragg, Bulirsch, Stoer).
 
-    On each piece the midpoint rule runs with 2, 4, 6, ... steps. Its error has even powers
-    of the step alone, so each finer run takes two more orders away (Hairer et al.,
-    section II.9). For velocities that change over times of order one, what is left is below
-    10^-45.
+    On each piece the midpoint rule runs with 2, 4, 6, ... steps. Its error has only even powers of
+    the step, so each finer run removes two more orders (Hairer et al., section II.9). For
+    velocities that change over times of order one, the remaining error is below 10^-45.
     """
     for piece in range(pieces):
         start, length = mp.mpf(piece) / pieces, mp.mpf(1) / pieces

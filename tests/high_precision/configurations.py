@@ -1,9 +1,9 @@
-"""Small flows with written-out parameters: what the golden vectors and the precision table run on.
+"""Small flows with written-out parameters: the subjects of golden vectors and precision table.
 
 The flows stand beside their maps, in :mod:`tests.high_precision.maps`. Their numbers follow from
-their names, so that a new flow changes no other's. No random numbers: parameters are dyadic
-fractions from a short recurrence, exact in float32 too, so that every version of every library
-sees the same ones.
+their names, so a new flow changes no other's. There are no random numbers: parameters are dyadic
+fractions from a short recurrence, exact in float32 too, so every version of every library sees the
+same ones.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from tests.high_precision.maps import CONFIGURATIONS
 
 
 def fractions(size, seed):
-    """``size`` odd multiples of 1/128 between -1 and 1, from x -> 75 x + 74 mod 65537.
+    """Return ``size`` odd multiples of 1/128 between -1 and 1, from x -> 75 x + 74 mod 65537.
 
     None of them is zero: a bias of zero would put the origin on the kink of a relu.
     """

@@ -1,8 +1,8 @@
 """The truth to sixty digits, and how far the float64 formulas are from it.
 
 The maps come from :mod:`tests.high_precision.maps`. Log-determinants come from numerical
-differentiation of the map and inverses from Newton steps on the map, so neither rests on
-any formula for them.
+differentiation of the map and inverses from Newton steps on the map, so neither uses a formula for
+them.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ EPSILON = 2.0**-52
 
 
 def truth(flow, params, row, direction="forward", context=()):
-    """The value and log-determinant of one row, right to sixty digits.
+    """Return the value and log-determinant of one row, right to sixty digits.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def truth(flow, params, row, direction="forward", context=()):
 
         if direction == "forward":
             return function(point), log_abs_det(jacobian(function, point))
-        # Newton starts from where float64 puts the root, and goes its own way from there.
+        # Newton's method starts from the float64 root and continues independently.
         start, _ = flow.inverse(
             params,
             np.array([row], dtype=float),
@@ -93,7 +93,7 @@ def measure(flow, params, rows, direction="forward", context=None):
     -------
     Errors
     """
-    with backend("numpy"):  # the formula, whatever the process runs by
+    with backend("numpy"):  # the formula, for any backend of the process
         values, log_dets = getattr(flow, direction)(params, rows, context)
     worst = np.zeros(4)
     for n, row in enumerate(rows):

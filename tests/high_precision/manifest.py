@@ -1,7 +1,7 @@
-"""The manifest of the golden vectors: which files there are, their digests, what each is for.
+"""The manifest of the golden vectors: the files, their digests, and the purpose of each.
 
-``nfref/oracle/vectors_manifest.json`` is made from the files that ship with the package, by
-``python -m tests.high_precision.write_vectors``. The files themselves follow
+``python -m tests.high_precision.write_vectors`` makes ``nfref/oracle/vectors_manifest.json`` from
+the files that ship with the package. The files themselves follow
 ``nfref/oracle/golden_vector.schema.json``.
 """
 
@@ -18,7 +18,7 @@ PATH = FOLDER.parent / "vectors_manifest.json"
 # or new flows, major when a reader of the old files would misread new ones. The major part is
 # the "schema" of each file.
 FORMAT_VERSION = "1.0.0"
-# Relative to 1 + |truth|: what a float64 implementation without avoidable losses stays below.
+# Relative to 1 + |truth|: the limit for a float64 implementation without avoidable losses.
 TOLERANCE = {"CNF": 1e-6, "ProbabilityFlow": 1e-6, "Logit": 1e-9}
 DEFAULT_TOLERANCE = 1e-11
 

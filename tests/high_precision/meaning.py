@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Meaning:
-    """A class of flow.
+    """The meaning of a class of flow.
 
     Parameters
     ----------
     map : str
         x = forward(z), as reStructuredText.
     parameters : dict
-        name -> what it is, and of what it is a function.
+        name -> its meaning, and its arguments if it is a function.
     members : str, optional
-        What its parameters are a list of, where it is made of other flows.
+        The elements of its list of parameters, if it is made of other flows.
     """
 
     map: str

@@ -1,9 +1,8 @@
-"""A page for each class of flow that has golden vectors: its map, and what each parameter is.
+"""A page for each class of flow with golden vectors: its map, and the meaning of each parameter.
 
-Sphinx writes them to ``docs/vectors/``: for every class the map as it is meant, the parameters with
-their shapes, of what each is a function, and the files that hold it with the options that set them
-apart. What a class computes stands in :mod:`tests.high_precision.meaning`; all else comes from the
-files.
+Sphinx writes them to ``docs/vectors/``. Each class has its map, its parameters with their shapes
+and arguments, and the files that hold it with the options that set them apart.
+:mod:`tests.high_precision.meaning` describes what a class computes; all else comes from the files.
 """
 
 import json
@@ -17,7 +16,7 @@ and all but the last are followed by ``activation``. A context is appended to it
 
 
 def members(flow, params):
-    """(description, parameters) of a flow and of every flow that it holds in a list."""
+    """Return (description, parameters) of a flow and of every flow in its list."""
     yield flow, params
     inside = flow.get("flows") or ([flow["flow"]] if isinstance(flow.get("flow"), dict) else [])
     if flow["class"] == "Amortized":
@@ -30,7 +29,7 @@ def members(flow, params):
 
 
 def shapes(params):
-    """name -> shape of every parameter of one flow, as words."""
+    """Return name -> shape of every parameter of one flow, in words."""
     if not isinstance(params, dict):
         return {}
     return {
@@ -42,7 +41,7 @@ def shapes(params):
 
 
 def found():
-    """class -> (its parameters' names with a shape each, the manifest's cases that hold it)."""
+    """Return class -> (its parameters' names and shapes, the manifest's cases with it)."""
     classes = {}
     for case in manifest.read()["cases"]:
         golden = json.loads((FOLDER / case["file"]).read_text())
@@ -100,7 +99,7 @@ def page(kind, names, cases):
 
 
 def pages():
-    """name of a file -> its text, the index included."""
+    """Return file name -> its text, the index included."""
     made = {f"{kind}.rst": page(kind, *parts) for kind, parts in sorted(found().items())}
     index = [
         "Golden vectors, class by class",

@@ -12,32 +12,32 @@ from tests.high_precision.configurations import configurations
 from tests.high_precision.high_precision import measure
 
 FACTORS = (0.0, 1e-9, 40.0, 1000.0)
-# A logit's data saturate at its bounds: in float64 nothing is left of a z beyond 36.
+# A logit's data saturate at its bounds: in float64 no digit is left of a z beyond 36.
 FACTORS_NEARER = (0.0, 1e-9, 10.0)
-# Gates have no bound: farther out their scales are beyond what float64 can hold. Noise in a cell
-# goes through a logit too.
+# Gates have no bound: farther out their scales overflow float64. Noise in a cell passes through a
+# logit too.
 NEARER = ("logit", "channel_sigmoid", "iaf_gate", "dequantisation")
 
 
 def rows_of(name, configuration):
-    """(bulk, extreme) latent rows, each (N, D)."""
+    """Return (bulk, extreme) latent rows, each (N, D)."""
     bulk = configuration.z[:2]
     factors = FACTORS_NEARER if name in NEARER else FACTORS
     return bulk, np.concatenate([factor * bulk[:1] for factor in factors])
 
 
 def lines(names=None):
-    """The table, line by line.
+    """Yield the table, line by line.
 
-    Columns: largest error of the value and of the log-determinant, in units of 2^-52
-    max(1, |truth|), and the same divided by what relative changes of 2^-52 in the row would
-    do. Where the first is large and the second is not, the map is steep there and no
-    formula could do better; where the second is large, the formula loses digits.
+    Columns: largest error of the value and of the log-determinant, in units of 2^-52 max(1,
+    |truth|), and the same divided by the effect of relative changes of 2^-52 in the row. If the
+    first is large and the second is not, the map is steep there and no formula could do better. If
+    the second is large, the formula loses digits.
     """
     yield (f"{'':32}{'errors in ulp':^24}{'beyond conditioning':^24}")
     yield (f"{'flow':<24}{'rows':<8}{'value':>12}{'log_det':>12}{'value':>12}{'log_det':>12}")
     for name, c in configurations().items():
-        # A continuous flow is as right as its solver is told to be, not to an ulp.
+        # A continuous flow is as accurate as its solver's tolerance, not to an ulp.
         if names and name not in names or hasattr(c.flow, "rtol"):
             continue
         for kind, z in zip(("bulk", "extreme"), rows_of(name, c)):
@@ -52,7 +52,7 @@ def lines(names=None):
                 for field in ("value", "log_det", "value_conditioned", "log_det_conditioned")
             ]
             yield f"{name:<24}{kind:<8}" + "".join(
-                # What differentiating numerically leaves of an exact zero is zero.
+                # An exact zero, differentiated numerically, leaves a remainder; treat it as zero.
                 f"{value if value > 1e-9 else 0:>12.3g}"
                 for value in worst
             )

@@ -1,4 +1,4 @@
-"""A reader of the golden vectors that needs nothing but Python.
+"""Read the golden vectors with the standard library only.
 
 python read_vectors.py FOLDER     prints name, rows and the largest log-determinant of each file.
 """

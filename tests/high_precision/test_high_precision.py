@@ -1,4 +1,4 @@
-"""The float64 formulas against sixty-digit maps that share nothing with them."""
+"""The float64 formulas against sixty-digit maps that share no code with them."""
 
 import sys
 
@@ -52,7 +52,7 @@ BOTH_WAYS = [
 ]
 
 
-# One direction of each, in turns.
+# One direction of each, alternating.
 @pytest.mark.parametrize(
     "name, direction", [case for k, case in enumerate(BOTH_WAYS) if k % 4 in (0, 3)]
 )
@@ -71,8 +71,8 @@ def loses_no_digits(name, direction, part):
     rows = c.z if direction == "forward" else c.flow.forward(c.params, c.z, c.context)[0]
     rows, context = rows[part], None if c.context is None else c.context[part]
     errors = measure(c.flow, c.params, rows, direction, context)
-    # A spline is steep in narrow bins, whose knots move when a parameter is rounded: like the
-    # steepness of the map itself, that is no fault of the formula.
+    # A spline is steep in narrow bins, and rounding a parameter moves its knots: like the steepness
+    # of the map itself, this is not an error of the formula.
     moved = ulps_of_parameters(c, rows, direction) if isinstance(c.flow, nfref.NSF) else np.zeros(2)
     assert errors.value_conditioned < MOST_ULPS * (1 + moved[0])
     assert errors.log_det_conditioned < MOST_ULPS * (1 + moved[1])
@@ -106,7 +106,7 @@ def test_every_flow_of_the_package_has_a_scalar_map():
             yield child
             yield from concrete(child)
 
-    # What has no map of its own, and two networks that only training makes each other's inverse.
+    # Classes without a map of their own, and two networks that only training makes inverse.
     abstract = {
         Adaptive,
         AdaptiveMembers,
@@ -116,7 +116,7 @@ def test_every_flow_of_the_package_has_a_scalar_map():
         nfref.flows.images.layers.ImageFlow,
         nfref.flows.elementwise.AffineFlow,
     }
-    # Mutated copies of a module, made by other tests, carry its name; they are not the package.
+    # Other tests make mutated copies of a module with its name; they are not the package.
     public = {
         cls
         for cls in concrete(nfref.Flow)

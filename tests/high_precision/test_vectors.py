@@ -1,4 +1,4 @@
-"""Golden vectors: made again to the byte, and met by the float64 formulas and their twins."""
+"""Golden vectors: rewritten to the byte, and reproduced by the float64 formulas and their twins."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ def test_formulas_and_twins_meet_the_golden_values(name, backend):
     close = dict(rtol=accuracy(flow), atol=accuracy(flow))
     np.testing.assert_allclose(x, golden["x"], **close)
     np.testing.assert_allclose(log_det, golden["log_det_forward"], **close)
-    # The inverse loses as many times more as the map is steep.
+    # The inverse loses more by the factor of the map's steepness.
     close = dict(rtol=100 * accuracy(flow), atol=100 * accuracy(flow))
     np.testing.assert_allclose(z, golden["z"], **close)
     np.testing.assert_allclose(log_det_inverse, golden["log_det_inverse"], **close)

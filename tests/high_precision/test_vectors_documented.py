@@ -1,4 +1,4 @@
-"""Splines and deep sigmoids read by what ``docs/golden_vectors.rst`` says, and no code of nfref."""
+"""Splines and deep sigmoids computed from ``docs/golden_vectors.rst`` without any code of nfref."""
 
 import json
 import math
@@ -61,7 +61,7 @@ def deep_sigmoid(x, raw, units):
 
 
 def layer_inverse(x, net, order, activate, transform):
-    """A MADE layer of one hidden layer from x to z: masks by the degrees of the page of MADE."""
+    """Map x to z by a MADE layer of one hidden layer: masks by the degrees of the page of MADE."""
     (shape, first), (_, bias) = net[0]["weight"], net[0]["bias"]
     (_, last), (_, last_bias) = net[1]["weight"], net[1]["bias"]
     dim, hidden, outputs = len(x), shape[1], len(last_bias)

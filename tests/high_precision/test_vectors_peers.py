@@ -1,7 +1,7 @@
-"""The golden vectors against other libraries, where they have the same map, in float64.
+"""The golden vectors against other libraries with the same map, in float64.
 
-The libraries are those of the extra ``peers``. Networks get the weights of the file; what is
-compared is the other library's map and its log-determinant.
+The libraries are those of the extra ``peers``. Networks get the weights of the file; the tests
+compare the other library's map and its log-determinant.
 """
 
 import warnings
@@ -158,12 +158,11 @@ def test_nflows_permutation():
 
 
 def nflows_conditioner(flow, params):
-    """The network of a file as a module that gives the numbers of nflows' splines.
+    """Return the file's network as a module that outputs the numbers of nflows' splines.
 
-    nflows has the numbers of a coordinate side by side, nfref those of a bin. Its slopes are
-    minimum + softplus(raw); those of nfref are the same of raw plus a constant. A module without
-    ``hidden_features`` is one whose widths and heights nflows leaves as they are; its own networks'
-    it divides by the root of that.
+    nflows keeps the numbers of a coordinate together, nfref those of a bin. Its slopes are minimum
+    + softplus(raw); nfref's are the same of raw plus a constant. nflows divides widths and heights
+    by the root of a network's ``hidden_features``; a module without it keeps them.
     """
     import torch
 
@@ -180,7 +179,7 @@ def nflows_conditioner(flow, params):
 
 
 def nflows_spline_layer(flow, params):
-    """A layer of an NSF; nflows goes from data to latent, as the paper does."""
+    """Return a layer of an NSF; nflows goes from data to latent, as the paper does."""
     from nflows.transforms.autoregressive import (
         MaskedPiecewiseRationalQuadraticAutoregressiveTransform as Autoregressive,
     )
@@ -204,9 +203,9 @@ def nflows_spline_layer(flow, params):
 
 
 def assert_spline_flow(name, layer_forward):
-    """``layer_forward``: (flow, params, z) -> (x, log_det) of one spline layer, in a library.
+    """Check a library's spline layer: ``layer_forward(flow, params, z) -> (x, log_det)``.
 
-    The linear maps between couplings are multiplied out here; ``test_tfp_lu`` has them alone.
+    The linear maps between couplings are multiplied out here; ``test_tfp_lu`` tests them alone.
     """
     golden = golden_vectors.load(name)
     x, total = golden["z"], 0
@@ -224,7 +223,7 @@ def assert_spline_flow(name, layer_forward):
 NSFS = pytest.mark.parametrize("name", ["nsf_autoregressive", "nsf_coupling"])
 
 
-# The network of the file is none of nflows', whose outputs would be divided by a root.
+# This network is not nflows' own, whose outputs would be divided by a root.
 @pytest.mark.filterwarnings("ignore:Inputs to the softmax are not scaled down:UserWarning")
 @NSFS
 def test_nflows_spline_flow(name):
@@ -237,10 +236,10 @@ def test_nflows_spline_flow(name):
 
 
 def zuko_spline(transformer, h):
-    """zuko's spline, data to latent, with the knots of h instead of its own.
+    """Return zuko's spline, data to latent, with the knots of h instead of its own.
 
     zuko has no smallest width or height but squashes the raw numbers, and its slopes are
-    exponentials; so it is given what nfref's numbers mean.
+    exponentials; so it gets the raw numbers that give nfref's knots.
     """
     import torch
     from zuko.transforms import MonotonicRQSTransform
@@ -252,7 +251,7 @@ def zuko_spline(transformer, h):
 
 
 def zuko_transformer(flow, params, outputs):
-    """The transformer of a layer, latent to data, from the outputs of its network."""
+    """Return the transformer of a layer, latent to data, from the network's outputs."""
     if isinstance(flow.transformer, Affine):
         return torch_affine(outputs, flow.transformer.bound)
     h = constrained(flow.transformer, params, outputs.numpy())
@@ -273,7 +272,7 @@ def zuko_coupling(flow, params, context):
 
 
 def zuko_made(flow, params, context):
-    """zuko's transform goes from x to z, so nfref's forward is its inverse, in D passes."""
+    """Invert zuko's transform from x to z in D passes; it is nfref's forward."""
     import torch
     from zuko.transforms import AutoregressiveTransform, DependentTransform
 
@@ -320,7 +319,7 @@ def test_zuko_spline_flow(name):
 
 
 def flowjax_spline(transformer):
-    """flowjax's spline, data to latent. Its smallest width is a length, not a part of 2B."""
+    """Return flowjax's spline, data to latent. Its smallest width is a length, not a part of 2B."""
     from flowjax.bijections import RationalQuadraticSpline
 
     assert transformer.min_width == transformer.min_height
@@ -333,7 +332,7 @@ def flowjax_spline(transformer):
 
 
 def flowjax_raw(transformer, raw):
-    """raw (P, ...) with zeros for the slopes at -B and B, (..., P + 2).
+    """Return raw (P, ...) with zeros for the slopes at -B and B, (..., P + 2).
 
     flowjax learns those slopes too. Zeros are slopes of 1, as in nfref.
     """
@@ -344,7 +343,7 @@ def flowjax_raw(transformer, raw):
 
 
 def flowjax_layer(flow, params):
-    """(layer, order): a layer of an NSF, data to latent, of the columns in that order.
+    """Return (layer, order): a layer of an NSF, data to latent, of the columns in that order.
 
     flowjax's coupling changes the last columns, its autoregressive layer has the natural order.
     """

@@ -53,7 +53,7 @@ def leaf(array):
 
 
 def settled(value):
-    """Zero for what is below 10^-50: the remainder of differentiating a constant."""
+    """Return zero for a number below 10^-50, the remainder of differentiating a constant."""
     return value if abs(value) > mp.mpf(10) ** -50 else mp.mpf(0)
 
 
@@ -65,9 +65,9 @@ def standard_normal_log_prob(z):
 
 
 def log_prob(flow, params, x, z, context):
-    """log p(x) in a neighbourhood of parameters where x = forward(z) nearly holds.
+    """Return log p(x) in a neighbourhood of parameters where x = forward(z) nearly holds.
 
-    z is corrected by Newton's method; for an inverted flow the inverse is the map itself.
+    Newton's method corrects z; for an inverted flow the inverse is the map itself.
     """
     if isinstance(flow, Invert):
 
@@ -86,7 +86,7 @@ def log_prob(flow, params, x, z, context):
 
 
 def gradient(flow, params, x, z, context):
-    """Gradient of the mean log_prob by every parameter: central differences, like the rest."""
+    """Return the gradient of the mean log_prob by every parameter, by central differences."""
     vector, unflatten = trees.flatten(params)
     vector = np.array([mp.mpf(value) for value in vector.tolist()], dtype=object)
     h = step()
@@ -105,7 +105,7 @@ def gradient(flow, params, x, z, context):
 
 
 def vector(name, configuration):
-    """The golden vector of one configuration, as a JSON-ready dict."""
+    """Return the golden vector of one configuration, as a JSON-ready dict."""
     flow, params = configuration.flow, configuration.params
     with mp.workdps(2 * DIGITS):
         z = exact(configuration.z)

@@ -1,13 +1,13 @@
-"""Pictures to bytes and back: blocks of 4 x 4 pixels through a flow, rounded, and range coded.
+"""Code pictures as bytes: blocks of 4 x 4 pixels through a flow, rounded, and range coded.
 
 A density of blocks is a chain of two flows: a transform, which takes a block x to latents y, and
 above it a masked autoregressive layer over the latents. Its transformer takes a latent to the
-logistic distribution, so it is the distribution function of y_i given all that came before, and
-the sigmoid of its values at both ends of a cell says what the cell costs.
+logistic distribution, so it is the distribution function of y_i given all that came before. The
+sigmoid of its values at both ends of a cell gives the cell's cost.
 
-What came before are the latents of the block and the pixels around it that are decoded already:
-two rows above, as far as the end of the next block, and two columns to the left. So blocks that do
-not see each other are coded at once, in all pictures.
+What came before are the latents of the block and the pixels around it that are decoded already: two
+rows above, as far as the end of the next block, and two columns to the left. So independent blocks
+are coded at once, in all pictures.
 """
 
 import struct
@@ -27,7 +27,7 @@ from nfref.runtime.autograd_internals import getval
 SIDE, DIM = 4, 16
 MARGIN = 2  # rows and columns around a block that its context has
 SEEN = MARGIN * (MARGIN + 2 * SIDE) + SIDE * MARGIN
-MIDDLE, UNIT = 128, 64  # a grey level v is (v - MIDDLE) / UNIT to the networks
+MIDDLE, UNIT = 128, 64  # the networks read a grey level v as (v - MIDDLE) / UNIT
 HEAD = struct.Struct("<2sHHHfI")  # mark, pictures, height, width, step, CRC-32 of the pixels
 MARK = b"NF"
 
@@ -100,7 +100,7 @@ def canvas_of(images):
 
 
 def waves(height, width):
-    """Places (i, j) of blocks, in groups: one sees the block to its left and those above it."""
+    """Yield places (i, j) of blocks in groups; a block reads its left and upper neighbours."""
     rows, columns = -(-height // SIDE), -(-width // SIDE)
     return [
         [(i, wave - 2 * i) for i in range(rows) if 0 <= wave - 2 * i < columns]
@@ -142,7 +142,7 @@ class Codec:
     """Pictures of one shape to bytes and back.
 
     Both sides compute the same probabilities, to the last bit: a file is for machines whose
-    floating-point results agree. Where they do not, the sum over the pixels says so.
+    floating-point results agree. If they do not, the checksum of the pixels shows it.
 
     Parameters
     ----------
@@ -151,8 +151,8 @@ class Codec:
     params : nested dicts and lists of float64 arrays
     shape : (height, width)
     bounds : (int, int), optional
-        Smallest and largest whole number that a latent over its step can be, for transforms that
-        keep whole numbers whole. Without them, a file says for each of the 16 how large it gets.
+        Smallest and largest whole number of a latent over its step, for transforms that map whole
+        numbers to whole numbers. Without them, a file stores the range of each of the 16.
     """
 
     density: object
@@ -199,10 +199,9 @@ class Codec:
         return np.rint(y * UNIT / step).astype(int)
 
     def _through(self, coder, count, step, sizes, symbols=None):
-        """The one way that both sides go, and so see the same numbers to the last bit.
+        """Run the one path of encoder and decoder, which see the same numbers to the last bit.
 
-        The encoder is given the symbols and the decoder finds them out. Returns the pictures as
-        they are decoded.
+        The encoder gets the symbols; the decoder reads them. Returns the decoded pictures.
         """
         transform, params = self.density.flow.flows[1], self.params["flow"][1]
         canvas = canvas_of(np.zeros((count, *self.shape), dtype=np.uint8))
@@ -234,9 +233,9 @@ class Codec:
         return known
 
     def _below(self, i, known, contexts, step, ends):
-        """P(latent i is below each of the ``ends``), with 0 before them and 1 behind: (M, E + 2).
+        """Return P(latent i < end) for the ``ends``, with 0 before them and 1 behind: (M, E + 2).
 
-        Of the masked network only the outputs for coordinate i are computed.
+        Only the masked network's outputs for coordinate i are computed.
         """
         layer, units = self.density.flow.flows[0].flows
         *inner, outer = self.params["flow"][0][0]["net"]

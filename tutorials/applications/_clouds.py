@@ -1,4 +1,4 @@
-"""Clouds of points: codes that know neither order nor number, distances, and a view from above."""
+"""Clouds of points: codes that ignore order and number, distances, and a view from above."""
 
 from dataclasses import dataclass
 
@@ -43,7 +43,7 @@ class Encoder:
 
 
 def init_encoder(rng):
-    """Parameters of a network of every point, and of one of the largest that any point reaches."""
+    """Return parameters of a network of every point, and of one of the maximum over points."""
     return trees.cast(
         {
             "points": init_mlp(rng, (3, 64, 128, 1))[:-1],
@@ -54,7 +54,7 @@ def init_encoder(rng):
 
 
 def encoded(params, many):
-    """Mean and log-variance of the codes of clouds (M, N, 3), two (M, 7)."""
+    """Return mean and log-variance of the codes of clouds (M, N, 3), two (M, 7)."""
     of_points = mlp(params["points"], many.reshape(-1, 3))
     largest = anp.max(of_points.reshape(many.shape[0], many.shape[1], -1), axis=1)
     out = mlp(params["cloud"], largest)
@@ -62,7 +62,7 @@ def encoded(params, many):
 
 
 def descend(loss, params, rng, steps, learning_rate):
-    """The parameters after steps of Adam on loss(params, rng), and the loss of each."""
+    """Return the parameters after steps of Adam on loss(params, rng), and the loss of each step."""
     vector, unflatten = trees.flatten(params)
     slope = value_and_grad(lambda vector: loss(unflatten(vector), rng))
     adam = Adam(learning_rate, "cosine", clip_norm=100.0, steps=steps)
@@ -78,12 +78,12 @@ def descend(loss, params, rng, steps, learning_rate):
 
 
 def chamfer(a, b):
-    """Mean squared distance of each point to the nearest of the other cloud, both ways."""
+    """Return the mean squared distance of points to the nearest of the other cloud, both ways."""
     return np.mean(cKDTree(b).query(a)[0] ** 2) + np.mean(cKDTree(a).query(b)[0] ** 2)
 
 
 def one_nn_accuracy(drawn, true):
-    """The share of clouds whose nearest neighbour is of their own sort, and its error."""
+    """Return the share of clouds whose nearest neighbour is of their own kind, and its error."""
     together = [*drawn, *true]
     distance = np.full((len(together),) * 2, np.inf)
     for i, j in zip(*np.triu_indices(len(together), 1)):

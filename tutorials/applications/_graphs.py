@@ -1,8 +1,8 @@
 """Molecular graphs that grow atom by atom and bond by bond, many at once.
 
 Atoms other than hydrogen are nodes, bonds are edges of order 1, 2 or 3 (aromatic rings in Kekule's
-form); hydrogens fill what is left of each atom's valency. Atoms come in the order of a
-breadth-first search, so that an atom has bonds only with the last few before it.
+form); hydrogens fill the free valency of each atom. Atoms come in the order of a breadth-first
+search, so an atom has bonds only with the last few before it.
 """
 
 from dataclasses import dataclass
@@ -23,17 +23,17 @@ ATOMS = ("C", "N", "O", "S", "F", "Cl", "Br")
 VALENCY = np.array([4, 3, 2, 6, 1, 1, 1])
 BONDS = (Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
 STOP = len(ATOMS)  # the type that ends a molecule
-LARGEST, WINDOW = 16, 10  # atoms of a molecule; how many of them back a bond may reach
-FAR = 8  # distances from here on are one
+LARGEST, WINDOW = 16, 10  # atoms of a molecule; how far back a bond may reach
+FAR = 8  # larger distances count as this one
 
-RDLogger.DisableLog("rdApp.*")  # what does not parse is named by an error of ours
+RDLogger.DisableLog("rdApp.*")  # our own errors name unreadable SMILES
 
 
 # Molecules and graphs -----------------------------------------------------------------------
 
 
 def parsed(smiles):
-    """RDKit's molecule of a line of text; an error that names the text if it is none."""
+    """Return RDKit's molecule of a line of text; raise an error that names invalid text."""
     molecule = Chem.MolFromSmiles(smiles) if smiles else None
     if molecule is None:
         raise ValueError(f"smiles: expected a molecule, got {smiles!r}, which does not parse")
@@ -41,10 +41,10 @@ def parsed(smiles):
 
 
 def to_graph(molecule):
-    """(types (n,), bonds (n, n)) in breadth-first order.
+    """Return (types (n,), bonds (n, n)) in breadth-first order.
 
-    None for a molecule that these graphs have no room for: too large, of several parts, with a
-    charge, a hydrogen that counts, or another element, or whose bonds reach too far back.
+    Return None for a molecule that these graphs cannot hold: too large, of several parts, with a
+    charge, an explicit hydrogen or another element, or whose bonds reach too far back.
     """
     atoms = list(molecule.GetAtoms())
     if not 0 < len(atoms) <= LARGEST or any(
@@ -93,7 +93,7 @@ def one_hot(labels, count):
 
 
 class Growing:
-    """M graphs that grow in step, and what can be known of each before its next step.
+    """M graphs that grow in step, and what is known of each before its next step.
 
     Attributes
     ----------
@@ -102,8 +102,8 @@ class Growing:
     bonds : (M, LARGEST, LARGEST) int array
         The order of each bond, 0 for none.
     distance : (M, LARGEST, LARGEST) int array
-        How many bonds are between two atoms that have all their bonds with atoms before, at most
-        ``FAR``.
+        The number of bonds between two finished atoms, at most ``FAR``. An atom is finished when it
+        has all its bonds with earlier atoms.
     """
 
     def __init__(self, count):
@@ -116,7 +116,7 @@ class Growing:
         self.bonds[:, i, j] = self.bonds[:, j, i] = orders
 
     def finish(self, i):
-        """Atom i has all its bonds with atoms before: shortest ways may lead over it."""
+        """Update distances when atom i is finished: shortest paths may pass through it."""
         steps = np.where(self.bonds[:, i] > 0, 1, FAR)
         own = np.minimum((steps[:, :, None] + self.distance).min(axis=1), FAR)
         own[:, i] = 0
@@ -197,21 +197,21 @@ class Growing:
 
 
 def steps_back(i):
-    """The atoms that atom i may have bonds with, in the order in which they are asked."""
+    """Return the earlier atoms that atom i may bond with, in the order of the choices."""
     return range(max(0, i - WINDOW), i)
 
 
 def replayed(graphs):
-    """The steps by which graphs grow: of atoms, and of bonds.
+    """Return the steps by which graphs grow: of atoms, and of bonds.
 
-    Each is (contexts, choices, places): what there was to know, what came, and the number of the
-    step, i for atoms, and of bonds one number for every pair of i and i - j.
+    Each is (contexts, choices, places). The place is the number of the step: i for atoms, and for
+    bonds one number for every pair of i and i - j.
     """
     growing = Growing(len(graphs))
     sizes = np.array([len(types) for types, _ in graphs])
     atoms, bonds = [], []
     for i in range(min(LARGEST, sizes.max() + 1)):
-        alive = sizes >= i  # one more than there are atoms: the stop is a step too
+        alive = sizes >= i  # one step more than atoms: the stop is a step too
         messages = growing.messages()
         chosen = np.array([types[i] if i < len(types) else STOP for types, _ in graphs])
         atoms.append(
@@ -238,7 +238,7 @@ def place_of_bond(i, j):
 
 
 def grown(count, atom, bond, rng, check, tries=30, growing=None):
-    """Draw graphs, atom by atom and bond by bond.
+    """Sample graphs, atom by atom and bond by bond.
 
     Parameters
     ----------
@@ -247,18 +247,18 @@ def grown(count, atom, bond, rng, check, tries=30, growing=None):
         (contexts, place, rng) -> choices, one for each row of the contexts.
     rng : numpy.random.Generator
     check : bool
-        Draw a bond anew that takes more valency than its atoms have left; after ``tries`` of them
-        there is none.
+        Sample a bond again if it takes more valency than its atoms have left; after ``tries``
+        attempts there is no bond.
     tries : int
     growing : Growing, optional
-        That many graphs without an atom, which say what is known before each step.
+        That many graphs without an atom, which give the contexts of each step.
 
     Returns
     -------
     graphs : list of (types, bonds)
-        A graph ends at the stop, or where a new atom has no bond, which is left out.
+        A graph ends at the stop, or where a new atom has no bond; that atom is left out.
     redrawn : float
-        The share of bonds that had to be drawn anew.
+        The share of bonds that were sampled again.
     """
     growing = Growing(count) if growing is None else growing
     sizes, alive = np.zeros(count, int), np.ones(count, bool)
@@ -271,7 +271,7 @@ def grown(count, atom, bond, rng, check, tries=30, growing=None):
         contexts = growing.before_atom(i, messages)
         kinds = np.full(count, STOP)
         kinds[rows] = atom(contexts[rows], i, rng)
-        while i == 0 and (kinds == STOP).any():  # there are no molecules of no atom
+        while i == 0 and (kinds == STOP).any():  # a molecule has at least one atom
             again = np.flatnonzero(kinds == STOP)
             kinds[again] = atom(contexts[again], i, rng)
         alive = alive & (kinds != STOP)

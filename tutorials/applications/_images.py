@@ -9,8 +9,10 @@ from PIL import Image
 
 
 def idx(path):
-    """The numbers of an IDX file: two zero bytes, the type 8 for bytes, the number of axes, their
-    lengths, and then the bytes."""
+    """Return the numbers of an IDX file.
+
+    It holds two zero bytes, the type 8 for bytes, the number of axes, their lengths, and the bytes.
+    """
     content = gzip.decompress(path.read_bytes())
     if len(content) < 4 or content[:3] != b"\0\0\x08":
         raise ValueError(
@@ -24,7 +26,7 @@ def idx(path):
 
 
 def fashion(paths):
-    """((images, labels) to learn from, (images, labels) to test) of Fashion-MNIST's files."""
+    """Return ((training images, labels), (test images, labels)) from Fashion-MNIST's files."""
     found = {path.name[:5] + path.name.split("-")[1][:6]: idx(path) for path in paths}
     return (
         (found["trainimages"], found["trainlabels"]),
@@ -33,13 +35,13 @@ def fashion(paths):
 
 
 def mnist(path):
-    """(images (N, 28, 28), labels) from a table of 784 pixels and a label a line."""
+    """Return (images (N, 28, 28), labels) from a table with 784 pixels and a label per line."""
     table = np.loadtxt(gzip.open(path), delimiter=",", dtype=np.uint8)
     return table[:, :-1].reshape(-1, 28, 28), table[:, -1]
 
 
 def check_images(images, shape):
-    """uint8 pictures (N, H, W) of one shape; anything else is named in one line."""
+    """Return uint8 pictures (N, H, W) of one shape; else raise an error of one line."""
     found = np.asarray(images)
     if found.dtype != np.uint8 or found.ndim != 3 or found.shape[1:] != shape or not len(found):
         raise ValueError(
@@ -50,7 +52,7 @@ def check_images(images, shape):
 
 
 def halved(images):
-    """28 x 28 pixels, with two more of black around them, to means of 2 x 2: (N, 256) of 0..255."""
+    """Pad 28 x 28 pixels with two of black, and average 2 x 2: (N, 256) of 0..255."""
     wide = np.pad(check_images(images, (28, 28)), ((0, 0), (2, 2), (2, 2)))
     return np.rint(wide.reshape(-1, 16, 2, 16, 2).mean(axis=(2, 4))).reshape(-1, 256)
 

@@ -1,4 +1,4 @@
-"""Surfaces of triangles: read from files, and points drawn on them."""
+"""Surfaces of triangles: read from files, with points sampled on them."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def _from_bytes(body, points, faces):
 
 
 def read_javascript(path):
-    """The same of a module that exports two lists of triples, positions and cells."""
+    """Return the same of a module that exports two lists of triples, positions and cells."""
     lists = re.findall(r"=\s*(\[\[[^;]*?\]\])", path.read_text())
     if len(lists) != 2:
         raise ValueError(f"{path.name}: expected two lists of triples, got {len(lists)}")
@@ -59,7 +59,7 @@ def read_javascript(path):
 
 
 def checked(name, vertices, triangles):
-    """The mesh, if it has enough points and its triangles join points that it has."""
+    """Return the mesh, if it has enough points and its triangles use only these."""
     if len(vertices) < FEWEST_POINTS or not len(triangles):
         raise ValueError(
             f"{name}: expected a mesh of at least {FEWEST_POINTS} points and a "

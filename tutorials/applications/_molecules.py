@@ -1,4 +1,4 @@
-"""Small molecules to learn from, RDKit's judgement of those that were drawn, and their picture."""
+"""Small molecules to learn from, RDKit's verdict on sampled ones, and their picture."""
 
 import gzip
 import re
@@ -11,11 +11,11 @@ from rdkit.Chem import Draw
 
 
 def molecules(part, count):
-    """The first small molecules of "train" or "test": (their graphs, their canonical SMILES)."""
+    """Return the first small molecules of "train" or "test": their graphs and canonical SMILES."""
     path = next(path for path in fetch.files("molecules") if path.name == f"{part}.csv.gz")
     graphs, names = [], []
     with gzip.open(path, "rt") as lines:
-        next(lines)  # the heads of the columns
+        next(lines)  # the header
         for line in lines:
             smiles = line.split(",")[0].strip()
             if len(re.findall("Cl|Br|[CNOSFcnos]", smiles)) > LARGEST:
@@ -32,13 +32,15 @@ def molecules(part, count):
 
 
 def judged(graphs, known):
-    """The molecules among graphs; which share is valid, unique among these, new among the unique.
+    """Return the molecules among graphs, and which share is valid, unique and novel.
+
+    The unique ones are a share of the valid, the novel ones of the unique.
 
     Parameters
     ----------
     graphs : list of (types, bonds)
     known : set of str
-        Canonical SMILES of what was learned from.
+        Canonical SMILES of the training molecules.
 
     Returns
     -------

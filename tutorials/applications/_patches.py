@@ -7,11 +7,11 @@ from autograd import grad
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 SIDE = 28
-WIDTH, COMPONENTS, SCALES = 5, 12, (1, 2)  # patches of 5 x 5, and of 10 x 10 seen half as sharp
+WIDTH, COMPONENTS, SCALES = 5, 12, (1, 2)  # patches of 5 x 5, and of 10 x 10 at half the resolution
 
 
 def checked(pictures):
-    """The pictures, if they are some; an error that names what they are if not."""
+    """Return valid pictures; raise an error that describes anything else."""
     shape = np.shape(pictures)
     if len(shape) != 3 or shape[1:] != (SIDE, SIDE) or not shape[0]:
         raise ValueError(f"pictures: expected shape (N, {SIDE}, {SIDE}) with N > 0, got {shape}")
@@ -19,7 +19,7 @@ def checked(pictures):
 
 
 def scratched(picture, rng):
-    """The picture with a scratch, and where it is."""
+    """Return the picture with a scratch, and the scratch's mask."""
     rows, columns = np.nonzero(picture > 0.2)
     start = rng.integers(len(rows))
     angle, length = rng.uniform(0, np.pi), rng.uniform(10, 16)
@@ -34,7 +34,7 @@ def scratched(picture, rng):
 
 
 def patches(pictures, scale):
-    """Patches around all pixels, (N, 28, 28, 25), of pixels that are averages of scale^2."""
+    """Return patches around all pixels, (N, 28, 28, 25); their entries average scale^2 pixels."""
     margin = WIDTH // 2 * scale
     blurred = uniform_filter(pictures, (0, scale, scale)) if scale > 1 else pictures
     padded = np.pad(blurred, ((0, 0), (margin, margin), (margin, margin)))
@@ -53,7 +53,7 @@ def to_judge(pictures):
 
 @dataclass(frozen=True)
 class Features:
-    """Principal components of patches: one (mean, components) a scale."""
+    """Principal components of patches: one (mean, components) per scale."""
 
     parts: list
 
@@ -69,7 +69,7 @@ class Features:
         return cls(parts)
 
     def __call__(self, pictures, where):
-        """(M, 24) features of the patches at the M places that ``where`` picks."""
+        """Return (M, 24) features of the patches at the M places that ``where`` selects."""
         return np.concatenate(
             [
                 (patches(pictures, scale)[where] - mean) @ components
@@ -80,7 +80,7 @@ class Features:
 
 
 def map_of(judge, features, pictures):
-    """The score of every patch at its pixel, (N, 28, 28); the lowest where nothing is judged."""
+    """Return every patch's score at its pixel, (N, 28, 28); the lowest where none is judged."""
     where = to_judge(pictures)
     scores = judge(features(pictures, where))
     found = np.full(pictures.shape, scores.min())

@@ -1,8 +1,8 @@
-"""Tables that R packages ship: the part of R's file format (.rda) that a data frame needs.
+"""Tables that R packages ship: the part of R's file format (.rda) for a data frame.
 
 The format is that of R's ``serialize``, version 2, in big-endian (XDR) numbers: every item begins
-with four bytes of flags, the lowest of which is its kind; then follow its length and its content,
-in depth-first order.
+with four bytes of flags, whose lowest byte is its kind; then follow its length and its content, in
+depth-first order.
 """
 
 import lzma
@@ -19,7 +19,7 @@ NIL, REFERENCE = 254, 255
 
 
 def read_tables(path):
-    """The data frames of a file: {name: {column: array}}; factors come as arrays of their labels.
+    """Return a file's data frames: {name: {column: array}}; a factor is an array of its labels.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def _labels(column):
 
 
 class _Reader:
-    """Items one after the other; one with attributes is a pair (value, attributes)."""
+    """Items in sequence; an item with attributes is a pair (value, attributes)."""
 
     def __init__(self, content):
         self.content, self.at, self.symbols = content, HEAD, []
@@ -69,7 +69,7 @@ class _Reader:
         kind = flags & 0xFF
         if kind == NIL:
             return None
-        if kind == REFERENCE:  # to a symbol that was met before
+        if kind == REFERENCE:  # to an earlier symbol
             return self.symbols[(flags >> 8) - 1]
         if kind == SYMBOL:
             self.symbols.append(self.item())

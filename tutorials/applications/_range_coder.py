@@ -1,16 +1,16 @@
 """A range coder: whole numbers into bytes at the cost of their probabilities, and back.
 
-Arithmetic coding divides an interval in proportion to the probabilities of what may come, goes on
-in the part of what came, and writes the digits on which all of that part agrees. A symbol of
-probability P costs -log2 P bits, and the end at most one byte.
+Arithmetic coding divides an interval in proportion to the probabilities of the next symbol,
+continues in the part of the actual symbol, and writes the digits on which all of that part agrees.
+A symbol of probability P costs -log2 P bits, and the end at most one byte.
 
-Probabilities come as counts out of TOTAL, added up: symbol k has the part from counts[k] to
-counts[k + 1], with counts[0] = 0 and counts[-1] = TOTAL. Both sides need the same counts.
+Probabilities are cumulative counts out of TOTAL: symbol k has the part from counts[k] to counts[k +
+1], with counts[0] = 0 and counts[-1] = TOTAL. Both sides need the same counts.
 """
 
 import numpy as np
 
-TOTAL = 1 << 24  # what all counts of a symbol add up to
+TOTAL = 1 << 24  # the sum of all counts of a symbol
 TOP, TAIL = 1 << 64, 1 << 56  # the interval's length is kept between these two
 
 
@@ -32,7 +32,7 @@ class Encoder:
         return symbol
 
     def finish(self):
-        """The bytes: the first number in the interval that ends in zeros, which are left out."""
+        """Return the bytes of the interval's first number that ends in zeros, without these."""
         self.low += TAIL - 1
         self._carry()
         self._shift()
@@ -53,7 +53,7 @@ class Encoder:
 
 
 class Decoder:
-    """The other direction; ``code`` finds out the symbol that the encoder was given."""
+    """The other direction; ``code`` recovers the encoder's symbol."""
 
     def __init__(self, content):
         self.content, self.place = content, 0
@@ -62,7 +62,7 @@ class Decoder:
             self._shift()
 
     def code(self, counts, symbol=None):
-        """Read one symbol; what is given for it does not matter."""
+        """Read one symbol; its argument is ignored."""
         unit = self.length // TOTAL
         target = min(self.above // unit, TOTAL - 1)
         symbol = int(np.searchsorted(counts, target, side="right")) - 1
@@ -74,7 +74,7 @@ class Decoder:
         return symbol
 
     def finish(self):
-        """Nothing is left to do."""
+        """Do nothing, for symmetry with the encoder."""
 
     def _shift(self):
         following = self.content[self.place] if self.place < len(self.content) else 0
@@ -83,12 +83,12 @@ class Decoder:
 
 
 def counts_of(below):
-    """Counts from probabilities: every symbol gets at least one, so that it can be written.
+    """Return counts from probabilities: every symbol gets at least one, so it can be written.
 
     Parameters
     ----------
     below : (..., A + 1) array
-        The probability of all symbols before the k-th; from 0 to 1, and never falling.
+        The probability of all symbols before the k-th; nondecreasing from 0 to 1.
 
     Returns
     -------

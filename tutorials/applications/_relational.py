@@ -1,8 +1,8 @@
-"""A relational graph network, and all graphs that a molecule was while it grew, in one pass of it.
+"""A relational graph network, and all stages of a growing molecule in one pass of it.
 
-An atom without bonds hands nothing on. So all atoms of a molecule may stand in the graph from the
-start, and it was as many graphs as it has bonds, and one more: those with the first t bonds. What
-is known before a step is read off one of them, from atoms up to this one alone.
+An atom without bonds sends no message. So all atoms of a molecule may be in the graph from the
+start. A molecule with t bonds then has t + 1 stages: its graphs with the first 0 to t bonds. The
+context of a step comes from one stage, from the atoms up to the current one.
 """
 
 from dataclasses import dataclass, replace
@@ -14,14 +14,14 @@ from autograd import numpy as anp
 from nfref.networks.activations import relu
 
 ORDERS_OF_BONDS = (1, 2, 3)
-SHARE = 1 / 8  # of each atom in the sum over all, so that it stays near one
+SHARE = 1 / 8  # of each atom in the sum over all, which keeps the sum near one
 
 
 # The network --------------------------------------------------------------------------------
 
 
 def init_network(rng, widths):
-    """Weights (4 in, out) of each layer, from the kinds of atoms to ``widths``."""
+    """Return weights (4 in, out) of each layer, from the kinds of atoms to ``widths``."""
     return [
         rng.standard_normal((4 * fan_in, fan_out)) * (2 * fan_in) ** -0.5
         for fan_in, fan_out in zip((STOP, *widths), widths)
@@ -46,12 +46,12 @@ def embedded(params, types, bonds):
 
 
 def seen_before_atom(own, graphs, i):
-    """Contexts (n, C + 18) of the choice of atom i in some of the graphs: a sum, and i."""
+    """Return contexts (n, C + 18) for choosing atom i in some of the graphs: a sum, and i."""
     return anp.concatenate([picked(summed(own), graphs, i), places(i, LARGEST + 2, own)], axis=1)
 
 
 def seen_before_bond(own, graphs, i, j):
-    """Contexts (n, 3 C + 10) of the choice of the bond of atoms i and j: both, a sum, and i - j."""
+    """Return contexts (n, 3 C + 10) for the bond of atoms i and j: both, a sum, and i - j."""
     return anp.concatenate(
         [
             picked(own, graphs, i),
@@ -64,7 +64,7 @@ def seen_before_bond(own, graphs, i, j):
 
 
 def summed(own):
-    """The sum over the atoms before each, and at the end over all, (M, N + 1, C)."""
+    """Return the sum over the atoms before each, and at the end over all, (M, N + 1, C)."""
     return SHARE * anp.concatenate([0 * own[:, :1], anp.cumsum(own, axis=1)], axis=1)
 
 
@@ -88,9 +88,9 @@ class Replay:
     types, bonds : (G, LARGEST), (G, LARGEST, LARGEST) int array
         Graphs, each with the first of a molecule's bonds.
     atoms : (n, 3) int array
-        Of each choice of an atom: its graph, the number i of the atom, what came.
+        For each choice of an atom: its graph, the number i of the atom, the choice.
     pairs : (m, 4) int array
-        Of each choice of a bond: its graph, i, j and what came.
+        For each choice of a bond: its graph, i, j and the choice.
     """
 
     types: np.ndarray
@@ -128,7 +128,7 @@ class Replay:
 
     @classmethod
     def joined(cls, replays):
-        """Those of several molecules, as one."""
+        """Return the steps of several molecules as one."""
         first = np.cumsum([0, *(len(replay.types) for replay in replays)])
         atoms, pairs = (
             [rows + [start, *[0] * (rows.shape[1] - 1)] for start, rows in zip(first, part)]
@@ -151,14 +151,14 @@ class Replay:
 
 
 class Seen(Growing):
-    """Graphs that grow, as the network sees them."""
+    """Growing graphs, as the network sees them."""
 
     def __init__(self, count, params):
         super().__init__(count)
         self.params = params
 
     def messages(self):
-        """The network is asked before each step instead, of the graph as it is then."""
+        """Do nothing: the network reads the current graph before each step instead."""
 
     def before_atom(self, i, messages):
         own = embedded(self.params, self.types[:, : i + 1], self.bonds[:, : i + 1, : i + 1])

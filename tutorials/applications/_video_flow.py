@@ -28,7 +28,7 @@ from nfref.transformers.affine import affine_forward, affine_inverse, bounded
 
 
 def read_video(path, height, width):
-    """Grey frames (T, height, width) uint8 of a video, averaged down to that size, by ffmpeg."""
+    """Return grey frames (T, height, width) uint8 of a video, averaged to that size by ffmpeg."""
     from imageio_ffmpeg import get_ffmpeg_exe
 
     done = subprocess.run(
@@ -56,7 +56,7 @@ def read_video(path, height, width):
 
 
 def check_frames(frames, past):
-    """uint8 frames (T, H, W), enough of them, H and W divisible by 4."""
+    """Check for enough uint8 frames (T, H, W), with H and W divisible by 4."""
     found = numpy.asarray(frames)
     if found.dtype != numpy.uint8 or found.ndim != 3:
         raise ValueError(
@@ -73,7 +73,7 @@ def check_frames(frames, past):
 
 
 def frames_and_past(frames, past):
-    """(T - past, H W) frames, and (T - past, past H W) those before each, the latest first."""
+    """Return frames (T - past, H W), and those before each (T - past, past H W), latest first."""
     rows = check_frames(frames, past).reshape(len(frames), -1).astype(numpy.float32)
     before = [rows[past - k - 1 : len(rows) - k - 1] for k in range(past)]
     return rows[past:], numpy.concatenate(before, axis=1)
@@ -153,7 +153,7 @@ class VideoFlow(Adaptive):
         return tuple(chains)
 
     def _init(self, rng):
-        # What the priors read: past latents of the level; at the outer one also what went on.
+        # Inputs of the priors: past latents of the level; at the outer level also the inner part.
         reads = 2 + 4 * self.past, 8 * self.past
         writes = 4, 16
         return {
@@ -176,12 +176,12 @@ class VideoFlow(Adaptive):
         return inner, off, on, log_det + log_det_inner
 
     def _past(self, params, context):
-        """Latents of the frames before, the latest first: a list of (inner, off, on)."""
+        """Return latents of the frames before, the latest first: a list of (inner, off, on)."""
         frames = np.split((context - 128) / 64, self.past, axis=1)
         return [self._latents(params, frame)[:3] for frame in frames]
 
     def _prior(self, params, level, seen, latest):
-        """(shift, log-scale) of a level's latent, as rows."""
+        """Return (shift, log-scale) of a level's latent, as rows."""
         shape = self.shapes[level]
         images = [
             as_image(rows, (rows.shape[1] // (shape[1] * shape[2]), *shape[1:])) for rows in seen

@@ -1,13 +1,13 @@
 """WaveFlow: sound as a picture, autoregressive over its height.
 
 Source: Ping, Peng, Zhao, Song 2019, arXiv:1912.01219 (WaveFlow). A clip of h W samples is folded
-into h rows, sample j h + i at row i and column j, so that neighbours in time stand one above the
-other. A layer takes
+into h rows, sample j h + i at row i and column j, so that neighbours in time are vertical
+neighbours. A layer takes
 
     z_ij = (x_ij - t_ij) exp(-s_ij),   t, s from the rows above i,
 
-so that samples need h passes however long the clip is. The networks are convolutions, which grow
-with the clip; so a flow that learned short ones draws long ones.
+so sampling needs h passes for a clip of any length. The networks are convolutions, which fit a clip
+of any length; so a flow trained on short clips samples long ones.
 """
 
 import wave
@@ -29,7 +29,7 @@ from nfref.transformers.transformer import constrained
 
 
 def read_wav(path):
-    """(samples (T,) int16, samples a second) of a file with one channel of 16 bits."""
+    """Return (samples (T,) int16, samples a second) of a file with one channel of 16 bits."""
     with wave.open(str(path)) as file:
         kind = file.getnchannels(), 8 * file.getsampwidth()
         if kind != (1, 16) or not file.getnframes():
@@ -54,7 +54,7 @@ def write_wav(path, samples, rate):
 
 
 def folded(clips, height):
-    """(N, T) clips to rows of raveled (h, T / h) pictures."""
+    """Fold (N, T) clips to rows of raveled (h, T / h) pictures."""
     n, length = clips.shape
     return clips.reshape(n, length // height, height).transpose(0, 2, 1).reshape(n, length)
 
@@ -69,7 +69,7 @@ def unfolded(rows, height):
 
 
 def lowered(image):
-    """Rows moved down by one, zeros above them."""
+    """Move rows down by one, with zeros above them."""
     above = np.zeros((len(image), 1, *image.shape[2:]), image.dtype)
     return np.concatenate([above, image], axis=1)[:, :-1]
 
@@ -85,7 +85,7 @@ def causal(image, weight, dilation):
 
 
 def dilated(image, weight, dilation):
-    """A 3 x 3 correlation whose columns are ``dilation`` apart: an ordinary one for each phase.
+    """Correlate with a 3 x 3 kernel, columns ``dilation`` apart: one plain kernel per phase.
 
     Shapes: image (N, H, W, C), W divisible by the dilation. Returns (N, H, W, E).
     """
@@ -149,7 +149,7 @@ class WaveLayer(Flow):
         return {"layers": layers, "out": {"weight": np.zeros((fan_in, 2)), "bias": np.zeros(2)}}
 
     def conditioner(self, params, context):
-        """The function x -> h."""
+        """Return the function x -> h."""
 
         def parameters(x):
             image = x.reshape((len(x), *self.shape, 1))

@@ -4,21 +4,20 @@ Finding what does not belong
 
 *A flow has seen good pieces only. Does it find the scratch?*
 
-Train a flow on good pieces only; whatever it finds improbable is suspect. DifferNet (Rudolph et al.
-2020, arXiv:2008.12577) does so for pictures of products. The likelihood of raw pixels is
-a poor judge, so a fixed feature extractor looks at the picture at several scales, a flow of affine
-couplings learns the density of the features, and two things are read off it: the likelihood,
-which says *whether* there is a defect, and the gradient of the score with respect to the
-pixels, which says *where*.
+Train a flow on good pieces only; a piece that it finds improbable is suspect. DifferNet (Rudolph et
+al. 2020, arXiv:2008.12577) does so for pictures of products. The likelihood of raw pixels is a poor
+judge, so a fixed feature extractor reads the picture at several scales, and a flow of affine
+couplings learns the density of the features. The likelihood shows *whether* there is a defect. The
+gradient of the score with respect to the pixels shows *where*.
 
 Here the products are the trousers of Fashion-MNIST, half of the test pictures get a scratch, and
-nobody tells the flow what a scratch is. The paper takes its features from an AlexNet that was
-trained on a million photographs and averages each over the picture. No such network is
-shipped here: the features are principal components of small patches, at two scales, learned from
-good trousers, and each patch has a likelihood of its own.
+the flow never sees a scratch in training. The paper takes its features from an AlexNet that was
+trained on a million photographs and averages each over the picture. This page ships no such
+network. Its features are principal components of small patches, at two scales, learned from good
+trousers, and each patch has a likelihood of its own.
 
-The same idea then goes over a table: the 58,000 rows of the Shuttle data, in which rows of some
-rare classes are the defects.
+The same idea then applies to a table: the 58,000 rows of the Shuttle data, where rows of some rare
+classes are the defects.
 
 Data: ``python tutorials/applications/fetch.py fashion shuttle``.
 """
@@ -40,14 +39,14 @@ from nfref.plots.canvas import COLOURS
 
 FULL = "--full" in sys.argv  # the long run, whose figure is kept
 TROUSERS = 1
-WORST = 20  # patches that make up the score of a picture
+WORST = 20  # patches per picture's score
 
 # %%
 # Pictures, and scratches
 # -----------------------
-# A scratch is a straight line of 10 to 16 pixels that starts on the garment and only marks
-# the garment; it is dark on bright cloth and bright on dark cloth. Some are hardly to be
-# seen: they run along a seam or hit a corner.
+# A scratch is a straight line of 10 to 16 pixels that starts on the garment and only marks the
+# garment; it is dark on bright cloth and bright on dark cloth. Some are hardly visible: they run
+# along a seam or hit a corner.
 
 
 def trousers(part):
@@ -72,8 +71,8 @@ bad, covered = map(np.stack, zip(*(scratched(picture, rng) for picture in unseen
 # Features
 # --------
 # Around every pixel lies a patch of 5 x 5, and one of 10 x 10 with neighbours averaged. Each is
-# projected onto its 12 leading principal components (``_patches.py``). Where all of the small patch
-# is of one grey, mostly outside of the garment, there is nothing to judge.
+# projected onto its 12 leading principal components (``_patches.py``). If the small patch has only
+# one grey, mostly outside the garment, it gets no score.
 
 features = Features.learned(known, rng)
 rows = features(known, to_judge(known))
@@ -82,12 +81,12 @@ rows = rng.choice(rows, 60_000 if FULL else 20_000, replace=False)
 # %%
 # The flow, and what it has to beat
 # ---------------------------------
-# A judge is a function from rows to scores, high for suspects. The flow's is :math:`-\log p`; that
-# of the Gaussian is too, up to constants. All see the same rows.
+# A judge is a function from rows to scores, high for suspects. For the flow it is :math:`-\log p`;
+# for the Gaussian too, up to constants. All see the same rows.
 
 
 def flow_judge(flow, rows, rng, epochs, noise):
-    """-log p of a flow that is fitted to rows with ``noise(shape)`` added.
+    """Return the judge -log p of a flow fitted to rows with ``noise(shape)`` added.
 
     Couplings start from coordinates of about unit size; widths by percentiles, because
     a table may have columns that are mostly constant, with single values far out.
@@ -121,13 +120,12 @@ def forest_judge(rows):
 # %%
 # Whether: the score of a picture
 # -------------------------------
-# A scratch touches few patches, so a picture is as suspect as its 20 most suspect patches are on
-# average. How well scores separate scratched from good pictures is the area under the ROC
-# curve: the probability that a scratched one scores higher than a good one, 0.5 for a coin.
+# A scratch touches few patches, so a picture's score is the mean over its 20 most suspect patches.
+# The area under the ROC curve measures how well scores separate scratched from good pictures. It is
+# the probability that a scratched one scores higher than a good one, 0.5 for a coin.
 #
-# **Predict.** The flow competes with one Gaussian and with an isolation forest, which see the same
-# features; here, and below on a table. Where will its density pay: on patches, on the table, on
-# both?
+# **Predict.** The flow competes with one Gaussian and with an isolation forest on the same
+# features, here, and below on a table. Where will the flow win: on patches, on the table, on both?
 
 
 def score_of(found):
@@ -155,9 +153,9 @@ for name, area in whether.items():
 # Where: the gradient
 # -------------------
 # The sum of :math:`-\log p` over all patches of a picture depends on the pixels through the
-# features. These are linear in the pixels, so that the gradient is carried back by transposed
-# matrices; through the flow it goes by automatic differentiation. Its size at a pixel, smoothed, is
-# held against whether the pixel is one of the scratch; so are the scores of the patches themselves.
+# features. These are linear in the pixels, so transposed matrices carry the gradient back;
+# automatic differentiation takes it through the flow. Does its smoothed size at a pixel predict
+# that the pixel belongs to the scratch? The page asks the same of the patches' own scores.
 
 gradient = gradient_map(judges["flow"], features, bad)
 where = {
@@ -171,8 +169,8 @@ for name, area in where.items():
 # The table
 # ---------
 # Nine sensors of the Space Shuttle's radiators, whole numbers, and a class. "Rad.Flow" counts as
-# good; "High", a fifth of the rows, is left out, as is usual in this benchmark; the five
-# other classes, 3,511 rows, are the defects. 20,000 good rows are learned from.
+# good; "High", a fifth of the rows, is left out, as is usual in this benchmark; the five other
+# classes, 3,511 rows, are the defects. Training uses 20,000 good rows.
 
 
 def shuttle(rng):
@@ -203,7 +201,8 @@ for name, area in table.items():
 # %%
 # .. dropdown:: Answer
 #
-#    Most on the patches, where the others are hardly better than a coin; on the table all are good.
+#    Mostly on the patches, where the others are hardly better than a coin. On the table all do
+#    well.
 #
 # The figure.
 #
@@ -268,15 +267,14 @@ plt.show()
 # What came out
 # -------------
 # On the patches the flow is right in 0.869 +- 0.012 of the pairs, one Gaussian in 0.592 and the
-# isolation forest in 0.519, hardly better than a coin: good patches fill no ball, they lie along
-# edges, folds and seams, which only the flow has learned to follow. On the table all are
-# good and the flow errs least: 1 - AUROC is 0.0001, the forest's 0.0036, the Gaussian's 0.0065.
-# The gradient finds the pixels of a scratch (AUROC 0.939) about as well as the map of the
-# likelihoods does (0.930), with its noise: without looking at the outlines, one would
-# suspect some innocent folds as well.
+# isolation forest in 0.519, hardly better than a coin. Good patches do not fill a ball; they lie
+# along edges, folds and seams, which only the flow has learned. On the table all do well and the
+# flow errs least: 1 - AUROC is 0.0001, the forest's 0.0036, the Gaussian's 0.0065. The gradient
+# finds the pixels of a scratch (AUROC 0.939) about as well as the map of the likelihoods does
+# (0.930), but with noise: without the outlines, you would suspect some innocent folds as well.
 #
-# What it does not see are scratches that look like seams (score -3 above), and it takes printed
-# or patched trousers for damaged ones: improbable is not the same as defect.
+# It misses scratches that look like seams (score -3 above), and it takes printed or patched
+# trousers for damaged ones: improbable is not the same as defective.
 
 # %%
 # What this page claims.

@@ -2,24 +2,24 @@ r"""
 Audio: WaveFlow
 ===============
 
-*Can a flow draw thousands of samples of sound in a few passes?*
+*Can a flow generate thousands of samples of sound in a few passes?*
 
 Sound is a long row of numbers, 8,000 a second here, and each depends on many before it. A model
-that draws them one after the other needs 8,000 steps for a second. WaveFlow (Ping et al. 2019,
-arXiv:1912.01219) folds the row into a picture of h rows, sample :math:`j h + i` at row i and
-column j, and is autoregressive over the height only,
+that generates them one after the other needs 8,000 steps for a second. WaveFlow (Ping et al. 2019,
+arXiv:1912.01219) folds the row into a picture of h rows, sample :math:`j h + i` at row i and column
+j, and is autoregressive over the height only,
 
 .. math::
 
    z_{ij} = (x_{ij} - t_{ij}) \exp(-s_{ij}), \qquad
    (t, s)_{ij} = \text{function of the rows above } i,
 
-so that a clip of any length is drawn in h passes a layer. The networks are convolutions over the
-picture, causal in height and dilated along it. ``_wave_flow.py`` has the flow in nfref's terms.
+so that it samples a clip of any length in h passes per layer. The networks are convolutions over
+the picture, causal in height and dilated along it. ``_wave_flow.py`` has the flow in nfref's terms.
 
-The clips are the voice of a telephone system, 358 phrases. What
-does a sample of 16 bits cost, beside a linear autoregressive model with Gaussian noise? And what
-does the flow say when nobody tells it what to say?
+The clips are the voice of a telephone system, 358 phrases. What does a sample of 16 bits cost,
+compared with a linear autoregressive model with Gaussian noise? And what does the flow say without
+any prompt?
 
 Data: ``python tutorials/applications/fetch.py speech``.
 """
@@ -43,9 +43,9 @@ RATE, HEIGHT, WIDTH, PAST = 8000, 8, 64, 16
 LENGTH = HEIGHT * WIDTH  # of a window: 64 ms
 
 # %%
-# The data. Every tenth clip is held out. Windows are cut at random places; the almost silent ones,
-# below 0.2 % of the loudest, are left out. Each comes with the samples before it, which only the
-# linear model needs.
+# The data. Every tenth clip is held out. Windows are cut at random places; those below 0.2 % of the
+# loudest are left out as silent. Each comes with the samples before it, which only the linear model
+# needs.
 
 clips = [read_wav(path)[0].astype(float) for path in fetch.files("speech")]
 order = np.random.default_rng(0).permutation(len(clips))
@@ -75,10 +75,10 @@ print(f"{len(x)} windows of {LENGTH} samples, {len(x) * LENGTH / RATE:.0f} s of 
 # Two linear models
 # -----------------
 # The next sample is normal around a linear function of the last 16. The first model has one
-# standard deviation for all samples, as linear models do. The second takes that of the last 16
+# standard deviation for all samples, as linear models do. The second uses that of the last 16
 # errors, and so knows whether somebody is talking.
 #
-# **Predict.** 16 bits a sample would do for anything. What is left of them?
+# **Predict.** 16 bits per sample suffice for any sound. How many are left?
 
 
 def past_and_next(rows):
@@ -99,8 +99,7 @@ def errors(rows):
 
 
 def bits_of_normal(e, sigma):
-    """A sample, which is a whole number and not everywhere near the mean, takes its cell's mass;
-    cells are narrow beside sigma, so that is its density."""
+    """Return the bits of errors: a cell of width 1 is narrow beside sigma, so mass is density."""
     return (0.5 * (e / sigma) ** 2 + np.log(sigma * np.sqrt(2 * np.pi))) / np.log(2)
 
 
@@ -124,7 +123,7 @@ costs = {
 # %%
 # WaveFlow
 # --------
-# Whole numbers get noise, n + u, so that a density of the sum bounds the cost of n.
+# Whole numbers are dequantised to n + u, so a density of the sum bounds the cost of n.
 
 unit = nfref.Standardise((0.0,) * LENGTH, (known.std(),) * LENGTH)
 layers, channels = (3, 24) if FULL else (2, 8)
@@ -159,20 +158,19 @@ print(f"{time.perf_counter() - start:.0f} s to learn")
 # %%
 # .. dropdown:: Answer
 #
-#    About eleven: in the full run 12.21 by the linear model, 11.26 where it is told how loud it
-#    was, 10.91 by the flow. Speech at 8,000 samples a second is noisy in its last bits.
+#    About eleven: in the full run 12.21 for the linear model, 11.26 if it knows the recent
+#    loudness, 10.91 for the flow. Speech at 8,000 samples a second is noisy in its last bits.
 #
-# The flow finds out what the second model was told, that loudness comes and goes, and a third of a
-# bit more, although the linear models are given real samples before the window, of which it sees
-# none.
+# The flow learns by itself what the second model is given, that loudness changes, and gains a third
+# of a bit more. The linear models also see real samples before the window; the flow does not.
 
 # %%
 # Two seconds from nothing
 # ------------------------
-# The parameters do not know how wide a picture is: with the same ones, a flow of 2,000 columns
-# draws 16,000 samples, by eight passes a layer. Nobody has told it words. The noise has the
-# temperature 0.8: it is 0.8 times standard normal, so that what is drawn is not quite the density
-# whose bits are counted above.
+# The parameters do not depend on the width of a picture: with the same ones, a flow of 2,000
+# columns generates 16,000 samples, in eight passes per layer. It has no words to follow. The noise
+# has the temperature 0.8: it is 0.8 times standard normal, so the samples are not quite from the
+# density whose bits are counted above.
 
 wide = WaveFlow((HEIGHT, 2000 if FULL else 256), layers, channels)
 start = time.perf_counter()
@@ -203,9 +201,9 @@ for name, decibels in moving.items():
     print(f"{name}: loudness goes up and down by {decibels:.1f} dB")
 
 # %%
-# The figure: speech has words, pauses and harmonics, the linear model hisses evenly: their loudness
-# goes up and down by 22.5 and by 0.9 dB in the full run. The flow, 3.3 dB, bursts and falls silent
-# for moments, no more: it was shown 64 ms at a time, and has no words to say.
+# The figure: speech has words, pauses and harmonics; the linear model hisses evenly. Their loudness
+# varies by 22.5 and by 0.9 dB in the full run. The flow, at 3.3 dB, bursts and falls silent for
+# moments only: its training windows last 64 ms, too short for words.
 #
 # .. alt: Above, bars of bits per sample for three models and a folded clip. Below, spectrograms:
 #    speech with harmonics and pauses, the flow with bursts, the linear model an even hiss.
@@ -282,5 +280,5 @@ nfref.exercises.grade(check_1, answer_1)
 #
 #       answer_1 = (5, 2)
 #
-#    :math:`21 = 2 \cdot 8 + 5`. It is drawn in the sixth pass of a layer, together with every
-#    eighth sample of the clip.
+#    :math:`21 = 2 \cdot 8 + 5`. The sixth pass of a layer generates it, together with every eighth
+#    sample of the clip.

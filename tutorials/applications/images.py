@@ -6,15 +6,16 @@ Images: Glow
 
 Glow (Kingma and Dhariwal 2018, arXiv:1807.03039) takes an image to a latent of the same size by
 steps of three layers: actnorm, an invertible 1x1 convolution of the channels, a coupling whose
-networks are convolutions. Half of what there is is factored out at every scale. Here ``nfref.Glow``
-learns the clothes of Fashion-MNIST and the digits of MNIST, 16 x 16 pixels of 256 grey levels.
+networks are convolutions. Every scale factors out half of the remaining numbers. Here
+``nfref.Glow`` learns the clothes of Fashion-MNIST and the digits of MNIST, 16 x 16 pixels of 256
+grey levels.
 
-Three things that one can do with it, and what each is worth:
+The page shows three uses, and what each is worth:
 
-- *likelihood*: the bits that a pixel of a test image costs, beside three baselines;
+- *likelihood*: the bits per pixel of a test image, beside three baselines;
 - *samples*, whose temperature :math:`T` trades variety for tidiness: z is T times standard normal;
-- *an attribute as a direction*: the mean z of images that have it, less the mean z of those that
-  have not. Added to the z of an image, it gives the attribute to that image.
+- *an attribute as a direction*: the mean z of images with it, less the mean z of images without it.
+  Added to the z of an image, it gives the image the attribute.
 
 A density of real numbers becomes the cost of whole ones by noise u, uniform on the unit cube: for
 an image x of n pixels, in bits a pixel,
@@ -91,10 +92,10 @@ learned = {name: learn(x, epochs[name]) for name, (x, _) in sets.items()}
 # %%
 # What a test image costs
 # -----------------------
-# 8 bits a pixel would do for anything. *Histograms*: each pixel by how often it had each level.
+# 8 bits per pixel suffice for any image. *Histograms*: each pixel by how often it had each level.
 # *One normal* for all 256 pixels, with its full covariance. *PNG*: the bytes of a sheet of all test
-# images, which a general-purpose format makes of it, without having seen others. Glow's is an upper
-# bound, by one draw of u.
+# images in a general-purpose format, which has seen no other image. Glow's is an upper bound, by
+# one draw of u.
 #
 # **Predict.** In which order do the four come?
 
@@ -133,9 +134,9 @@ for name, (x, held_out) in sets.items():
 # %%
 # .. dropdown:: Answer
 #
-#    Glow, histograms, PNG, one normal. One normal is worst: half of the pixels are black, and it
-#    cannot say so. On digits, where most pixels are black or white, Glow is only just ahead of
-#    histograms, which know exactly that.
+#    Glow, histograms, PNG, one normal. One normal is worst: half of the pixels are black, which it
+#    cannot represent. On digits, where most pixels are black or white, Glow is only just ahead of
+#    histograms, which represent exactly that.
 #
 # In the full run, in bits per pixel:
 #
@@ -165,9 +166,9 @@ samples = {(name, t): drawn(name, 10, t) for name in sets for t in (1.0, 0.7, 0.
 # A direction for sleeves
 # -----------------------
 # T-shirts and pullovers differ by their sleeves. The direction is the difference of their mean z,
-# from training images; it is added to the z of T-shirts of the test set, which Glow never saw.
-# Whether they are pullovers now says a judge that knows nothing of flows: logistic regression on
-# pixels. To compare, the same is done without a flow, with the mean difference of pixels.
+# from training images; it is added to the z of T-shirts of the test set, which Glow never saw. Are
+# they pullovers now? The judge is independent of flows: logistic regression on pixels. For
+# comparison, the mean difference of pixels is added without a flow.
 #
 # **Predict.** Both convince the judge. Which of the two makes images, with no pixel below black or
 # above white?
@@ -208,12 +209,12 @@ print(f"pixels out of range at +1: {outside['z']:.1%}, without a flow {outside['
 # %%
 # .. dropdown:: Answer
 #
-#    Glow. In the full run none of its pixels is out of range, and 10.0 % of those of the shadow
+#    Glow. In the full run none of its pixels is out of range; with the pixels' difference 10.0 %
 #    are.
 #
-# The flow's images are images, since all of its range is. Where a sleeve belongs depends on the
-# shirt, and a direction in z is carried back to each of them by another map; in pixels it is the
-# same grey shadow for all.
+# The flow's images are images, because every point of its range is one. The place of a sleeve
+# depends on the shirt, and the flow maps the same direction in z differently for each shirt. In
+# pixels it is the same grey shadow for all.
 
 # %%
 # The figure.
@@ -306,5 +307,5 @@ nfref.exercises.grade(check_1, answer_1)
 #
 #       answer_1 = 256 * 0.5 ** 2
 #
-#    64, where 256 is usual: such a z is nearer to the origin than nearly every draw of the base.
-#    That is why tidy samples are not what the density is counted on.
+#    64, where 256 is usual: such a z is nearer to the origin than nearly every sample of the base.
+#    So tidy samples are not samples of the density whose bits are counted.

@@ -2,7 +2,7 @@ r"""
 Molecules, atom by atom
 =======================
 
-*How can a flow, which draws numbers, draw graphs?*
+*How can a flow, which samples numbers, sample graphs?*
 
 A molecule is a graph: atoms of a few types, bonds of a few orders. GraphAF (Shi et al. 2020,
 arXiv:2001.09382) grows it by an autoregressive flow. Atom i is chosen given the graph so far, then
@@ -13,20 +13,19 @@ among K is dequantised: the flow models the K numbers
 
    z = e_k + u, \qquad u \sim \text{uniform on } [0, 1)^K,
 
-whose largest entry gives the choice back. While a molecule grows, chemistry can be asked: a bond
-for which an atom has no valency left is drawn again. So all that is drawn is valid.
+whose largest entry gives the choice back. While a molecule grows, chemistry can be checked: a bond
+for which an atom has no valency left is sampled again. So all samples are valid.
 
 In the paper each z is normal, with mean and scale from a graph network. Here two conditional flows
-do it: affine ones, which is the paper's choice (with the entries of z depending on each other
-as well), and splines. What they know of the graph so far are sums of messages over an atom's
-neighbours and their neighbours, as a graph network with fixed weights would hand them on; what is
-trained is the network of the flow that reads them. :doc:`Another page </applications/graph_af>`
-trains the graph network too.
+do it: affine ones, which is the paper's choice (with the entries of z depending on each other as
+well), and splines. They read sums of messages over an atom's neighbours and their neighbours, as in
+a graph network with fixed weights. Only the flow's network, which reads these sums, is trained.
+:doc:`Another page </applications/graph_af>` trains the graph network too.
 
 Data: ``python tutorials/applications/fetch.py molecules``, and ``pip install rdkit``.
 
-The molecules are those of MOSES with up to 16 atoms (hydrogens not counted); RDKit judges what
-comes out.
+The molecules are those of MOSES with up to 16 atoms (hydrogens not counted); RDKit judges the
+samples.
 """
 
 # %%
@@ -116,16 +115,16 @@ def spline(count, context_dim):
 
 
 # %%
-# The baseline (``Frequencies`` of ``_graphs.py``) knows at which step it is, and how frequent each
-# choice is there, but not the graph.
+# The baseline (``Frequencies`` of ``_graphs.py``) knows the step and how frequent each choice is
+# there, but not the graph.
 #
 # Judging
 # -------
 # *Valid*: RDKit accepts it. *Unique*: of the valid ones, the share left without repetitions.
-# *Novel*: of these, the share that was not learned from. None of these notices nonsense, so two
-# more numbers compare with test molecules: the Wasserstein distance between the distributions of
-# :math:`\log P` (a molecule's preference of oil over water), and the share whose rings are all of
-# five or six atoms.
+# *Novel*: of these, the share that is not in the training set. None of these detects nonsense, so
+# two more numbers compare with test molecules: the Wasserstein distance between the distributions
+# of :math:`\log P` (a molecule's preference of oil over water), and the share whose rings are all
+# of five or six atoms.
 
 
 def compared(graphs, known, test_log_p):
@@ -144,8 +143,8 @@ def log_p(found):
 # %%
 # Everything together
 # -------------------
-# **Predict.** :math:`e_k + u` lies in one of K cubes. How well will normal densities do, and what
-# does it cost?
+# **Predict.** :math:`e_k + u` lies in one of K cubes. How well will normal densities fit, and what
+# does the misfit cost?
 
 
 def learned(training, rng, full):
@@ -196,8 +195,8 @@ for name, (value, error) in nats.items():
 # %%
 # .. dropdown:: Answer
 #
-#    Badly: a normal has no edges, and loses in every coordinate. It pays for it more than the
-#    frequencies do, which do not even look at the graph.
+#    Badly: a normal has no edges, and loses in every coordinate. It loses even to the frequencies,
+#    which do not read the graph.
 #
 # The picture
 #
@@ -244,20 +243,20 @@ plt.show()
 # %%
 # What came out
 # -------------
-# All that is drawn with the check is valid. Without it, 0.65 of what the splines draw is, and 0.41
-# of what the affine flows draw (the paper reports 0.68, for larger molecules). It asks little:
-# 0.5 % of the splines' bonds are drawn again, 1.3 % of the affine ones.
+# All samples with the check are valid. Without it, 0.65 of the splines' samples are, and 0.41 of
+# the affine flows' (the paper reports 0.68, for larger molecules). The check changes little: 0.5 %
+# of the splines' bonds are sampled again, 1.3 % of the affine ones.
 #
-# But validity is cheap. With the check the frequencies are valid as well, and all of theirs is
-# novel; they are three-membered rings and strained nonsense, 2.0 off in log P. The splines
-# are 0.5 off, the affine flows 0.8. The likelihood sees the most: a test molecule costs the
-# splines 31 nats and the affine flows 89, *more than the frequencies*, 52. A cube costs a normal
-# density 0.18 nats a coordinate, a molecule has some five hundred coordinates, and the two
-# layers win only a part back. A spline can be flat and stop.
+# But validity is cheap. With the check the frequencies' molecules are valid as well, and all are
+# novel; they are three-membered rings and strained nonsense, 2.0 off in log P. The splines are 0.5
+# off, the affine flows 0.8. The likelihood sees the most: a test molecule costs the splines 31 nats
+# and the affine flows 89, *more than the frequencies*, 52. A cube costs a normal density 0.18 nats
+# a coordinate, a molecule has some five hundred coordinates, and the two layers win back only a
+# part. A spline can be flat and end sharply.
 #
 # The splines' molecules are new (0.98) and differ (0.99), yet a chemist would not be fooled: rings
-# are unusual in one molecule of nine, against one of seventeen in the test, and some are
-# aromatic by half.
+# are unusual in one molecule of nine, against one of seventeen in the test, and some rings are only
+# half aromatic.
 
 # %%
 # What this page claims.

@@ -2,20 +2,21 @@ r"""
 Clouds of points
 ================
 
-*A shape is a density of points, and shapes have a density too. Can one flow draw from the other?*
+*A shape is a density of points, and shapes have a density too. Can one flow sample shapes, and
+another their points?*
 
-A point cloud is a sample: of the points of one shape, drawn from a density on space. And shapes are
-samples themselves. PointFlow (Yang et al. 2019, arXiv:1906.12320) models both levels by continuous
-flows: one over *shapes*, from a normal variable w to the code s of a shape, and one over
-*points* given s, from a normal cloud to the shape,
+A point cloud is a sample from a density on space, the shape. And shapes are samples themselves.
+PointFlow (Yang et al. 2019, arXiv:1906.12320) models both levels by continuous flows: one over
+*shapes*, from a normal variable w to the code s of a shape, and one over *points* given s, from a
+normal cloud to the shape,
 
 .. math::
 
    s = F(w), \qquad x = G(y; s), \qquad w \sim N(0, I), \; y \sim N(0, I_3).
 
-An encoder finds the code of a given cloud. As G is a flow, a cloud has a likelihood; as every
-point is moved on its own, a shape may be drawn with as many points as one likes; and as F is a
-flow, two shapes are joined by a line in w, along which one turns into the other.
+An encoder finds the code of a given cloud. As G is a flow, a cloud has a likelihood; as every point
+moves on its own, you can sample a shape with any number of points; and as F is a flow, a line in w
+joins two shapes and turns one into the other.
 
 The encoder is a network too, which gives a normal law q of codes, and all three are trained
 together on a bound for the likelihood of a whole cloud X,
@@ -25,8 +26,8 @@ together on a bound for the likelihood of a whole cloud X,
 
 The paper trains on thousands of chairs and cars. Here are five surfaces, the Stanford bunny and an
 airplane, an ant, a nut and a sphere, each stretched along its three axes by random factors, so that
-there is a distribution of shapes to learn. First everything is learned apart, with codes that are
-fixed; then together. What is gained?
+there is a distribution of shapes to learn. First everything is trained separately, with fixed
+codes; then together. What is the gain?
 
 Data: ``python tutorials/applications/fetch.py meshes bunny``.
 """
@@ -194,10 +195,10 @@ class PointFlow:
 # Together
 # --------
 # The paper's encoder is a network of every point, of whose 128 outputs (512 in the published code)
-# the largest over the cloud are read by another, which gives mean and variance of q. It begins by
-# imitating the fixed codes; then the bound is raised through both flows and the encoder at once,
-# with one draw of s a cloud, written as mean + deviation * noise. The likelihood is that of 64 of
-# the cloud's 256 points, times four.
+# another reads the largest over the cloud and gives mean and variance of q. It first imitates the
+# fixed codes. Then training raises the bound through both flows and the encoder at once, with one
+# sample of s per cloud, written as mean + deviation * noise. The likelihood is that of 64 of the
+# cloud's 256 points, times four.
 
 TOGETHER, PART = 16, 64  # clouds a step; points of each whose likelihood is asked
 
@@ -265,12 +266,11 @@ def learn_together(apart, codes, many, rng, steps):
 # *Bound*: of the clouds of new shapes, in nats a point, with one draw of s each, before and after
 # all is trained together. *Likelihood*: :math:`\log p` of new points of them given their code (of
 # the network the mean of q), which comes from other points, against a normal density that is fitted
-# to each of the clouds itself. *Chamfer distance*: from
-# every point of one cloud to the nearest of the other, squared, and back; against that of two
-# clouds of the same shape. *1-NN accuracy*, the paper's choice: put drawn and true shapes together
-# and ask of each whether its nearest neighbour is of its own sort. 1/2 is best; at 1 anyone could
-# tell them apart. Beside the flow over shapes stands a normal density over codes, with the same
-# flow over points.
+# to each of the clouds itself. *Chamfer distance*: from every point of one cloud to the nearest of
+# the other, squared, and back; against that of two clouds of the same shape. *1-NN accuracy*, the
+# paper's choice: mix sampled and true shapes and count those whose nearest neighbour is of their
+# own kind. 1/2 is best; at 1 the two kinds are fully distinguishable. Beside the flow over shapes
+# stands a normal density over codes, with the same flow over points.
 
 
 def normal_log_likelihoods(many):
@@ -329,8 +329,8 @@ def compare(models, shapes, rng, count):
 # %%
 # Everything together
 # -------------------
-# **Predict.** A flow is a continuous one-to-one map, and it starts from a ball of noise. What will
-# become of the ant's thin legs?
+# **Predict.** A flow is a continuous one-to-one map, and it starts from a ball of noise. What
+# happens to the ant's thin legs?
 
 
 def learn(shapes, rng, full):
@@ -359,7 +359,7 @@ model = models["after"]
 # %%
 # .. dropdown:: Answer
 #
-#    They are there, but broader than they are: a ball is not torn into six thin legs.
+#    They are there, but too broad: a ball does not tear into six thin legs.
 #
 # The picture. The frames of the morph are equally far apart in s along the line in w, which
 # crosses the gaps between kinds of shapes in a short stretch.
@@ -424,21 +424,20 @@ plt.show()
 # %%
 # What came out
 # -------------
-# Trained together, encoder and flows gain what they are asked for: 1.57 +- 0.09 nats a point in the
-# bound of clouds that they have not seen. A point given the code gains 1.39 +- 0.09, and what is
-# rebuilt from a code comes nearer to the true cloud, from 0.154 to 0.124 (two true clouds of one
-# shape are 0.047 apart). What is drawn does not gain: true and drawn shapes are told apart in
-# 0.74 +- 0.03 of the cases, in 0.70 +- 0.03 before, and in 0.87 without a flow over shapes, as most
-# of a normal law lies between the kinds. The bound asks for likelihood, not for that.
+# Trained together, encoder and flows improve their objective: by 1.57 +- 0.09 nats per point in the
+# bound of unseen clouds. A point given the code gains 1.39 +- 0.09, and a cloud rebuilt from its
+# code comes nearer to the true one, from 0.154 to 0.124 (two true clouds of one shape are 0.047
+# apart). Samples do not improve: 1-NN tells true and sampled shapes apart in 0.74 +- 0.03 of the
+# cases, in 0.70 +- 0.03 before, and in 0.87 without a flow over shapes, as most of a normal law
+# lies between the kinds. The bound rewards likelihood, not samples.
 #
-# Nor does the network overtake the fixed codes in these few minutes: with them a point has
-# -2.23 +- 0.05, which is 0.7 nats ahead, a rebuilt cloud is off by 0.075, and 0.68 of the drawn
-# shapes are told apart. They see six times as many points, and need not be learned.
+# The network does not overtake the fixed codes in these few minutes. With them a point has -2.23 +-
+# 0.05, which is 0.7 nats ahead, a rebuilt cloud is off by 0.075, and 0.68 of the sampled shapes are
+# told apart. Fixed codes see six times as many points, and need no training.
 #
-# What gives all of them away is the blur. A ball of noise is not torn into six thin legs; the legs
-# are there, and broader than they are, as are the bunny's ears. Along the line in w most of the way
-# is bunny or airplane, and the shapes between fill a short stretch, as they should: they are
-# improbable.
+# All samples are blurred. A ball of noise does not tear into six thin legs; the legs are there, but
+# too broad, as are the bunny's ears. Along the line in w most of the way is bunny or airplane, and
+# the shapes between fill a short stretch, as they should: they are improbable.
 
 # %%
 # What this page claims.
@@ -476,4 +475,4 @@ nfref.exercises.grade(check_1, answer_1)
 #
 #       answer_1 = 0 + (0 + 2 ** 2) / 2
 #
-#    2: what only one of the clouds has is seen on the way back.
+#    2: the way back shows points that only one of the clouds has.

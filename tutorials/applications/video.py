@@ -7,15 +7,15 @@ Video: a frame, given those before it
 VideoFlow (Kumar et al. 2019, arXiv:1903.01434) predicts a video with an exact likelihood. Each
 frame goes through one and the same multi-scale flow to latents; time is in their prior alone, a
 Gaussian whose mean and scale at every level come from a network that reads the latents of the
-frames before. To draw the next frame is to draw from that prior and to run the flow; to draw on,
-the frame drawn becomes one of the past.
+frames before. To sample the next frame, sample from that prior and run the flow; to go on, add the
+sampled frame to the past.
 
 Here two clips are cut down to small grey frames: a man in a car, 72 x 88, and a crossing with
 bicycles, 68 x 160. The flow learns from pieces of 16 x 16 pixels of the first four fifths of each
 clip. Its layers are convolutions, so it is then asked about whole frames, of the last fifth.
 ``_video_flow.py`` has it in nfref's terms.
 
-The model to beat is *copying*: most of a frame is what it was. Copying is no density, so the
+The baseline is *copying*: most of a frame does not change. Copying is not a density, so the
 difference gets a distribution, fitted to the same frames.
 
 Data: ``python tutorials/applications/fetch.py video``, and ``pip install imageio-ffmpeg``.
@@ -70,7 +70,7 @@ def pieces(rng, count):
 # of the 3 x 3 pixels around the place in both frames before. The last writes the difference to the
 # frame before as a PNG, and counts bytes.
 #
-# **Predict.** 8 bits a pixel would do for noise. What does copying leave of them?
+# **Predict.** 8 bits per pixel suffice for any noise. How many are left with copying?
 
 
 def neighbours(frames):
@@ -184,7 +184,7 @@ for name, frames in late.items():
 # %%
 # .. dropdown:: Answer
 #
-#    About five with a normal, and a little less with longer tails: noise of the camera is no copy.
+#    About five with a normal, and a little less with longer tails: camera noise does not repeat.
 #
 # In the full run, in bits per pixel:
 #
@@ -199,11 +199,11 @@ for name, frames in late.items():
 # ====================== ============ ============
 #
 # The film of the bicycles is cut: one of its late frames, on average more than 40 grey levels from
-# the one before it, shows another street. Nothing of the past holds for it, nor for the next one,
-# which is given one frame of either street. A Gaussian pays dearly for such surprises: the two
-# frames cost 10.4 and 4.6 bits a pixel, where 8 would do for anything. The PNG, which only loses
-# what copying saves, takes less than 6. In the 46 other frames the flow is ahead of it by
-# 0.24 +- 0.01 bits, and in the car, which is not cut, by 0.44 +- 0.02.
+# the one before it, shows another street. The past predicts neither this frame nor the next one,
+# which gets one frame of each street. A Gaussian pays dearly for such surprises: the two frames
+# cost 10.4 and 4.6 bits per pixel, where 8 suffice for any frame. The PNG only loses the saving by
+# copying, and takes less than 6. In the 46 other frames the flow is ahead of it by 0.24 +- 0.01
+# bits, and in the car, which is not cut, by 0.44 +- 0.02.
 
 surprising = {}
 for name, frames in late.items():
@@ -222,8 +222,8 @@ for name, frames in late.items():
 # %%
 # What may come
 # -------------
-# Frames drawn one after the other, each from the two before it. Of one frame, many: where their
-# deviation is large, the future is open, along the edges of what moves.
+# Frames are sampled one after the other, each given the two before it. Many samples of one frame
+# show where the future is open: their deviation is large along moving edges.
 
 
 def drawn_on(name, start, count, temperature, seed):

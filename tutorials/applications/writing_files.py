@@ -4,17 +4,17 @@ Compression: a flow that writes files
 
 *How small a file does a density write?*
 
-A flow's latent has as many numbers as its data, so a flow compresses nothing by itself. What it has
-is a density, and a code that knows the probabilities of what comes spends :math:`-\log_2 P` bits on
-it. Helminger et al. 2020 (arXiv:2008.10486) go on from there: a bijection takes a picture to
-latents, these are rounded, and an entropy coder writes the whole numbers. Since only rounding loses
-anything, one model serves low rates and nearly lossless ones, where an autoencoder has a ceiling,
-and a picture can be coded again and again.
+A flow's latent has as many numbers as its data, so a flow compresses nothing by itself. But it has
+a density, and a code that knows the probability P of the next symbol spends :math:`-\log_2 P` bits
+on it. Helminger et al. 2020 (arXiv:2008.10486) build on this: a bijection takes a picture to
+latents, these are rounded, and an entropy coder writes the whole numbers. Only rounding loses
+information. So one model serves low rates and nearly lossless ones, where an autoencoder has a
+ceiling, and a picture can be coded again and again.
 
-Here bytes are really written and read. Blocks of 4 x 4 pixels go through a transform to 16 latents
+This page writes and reads real bytes. Blocks of 4 x 4 pixels go through a transform to 16 latents
 y, which are rounded to multiples of a step. Their probabilities come from a masked autoregressive
-flow that takes the latents to the logistic distribution: being monotone in
-:math:`y_i`, it is the distribution function of :math:`y_i`, and the mass of a cell is a difference,
+flow that takes the latents to the logistic distribution: being monotone in :math:`y_i`, it is the
+distribution function of :math:`y_i`, and the mass of a cell is a difference,
 
 .. math::
 
@@ -106,7 +106,7 @@ def bits(content):
 # Lossless
 # --------
 # Here the transform is the identity, the step one grey level, and nothing is lost: the file is a
-# range-coded list of pixels. The density is trained on exactly what the coder will charge.
+# range-coded list of pixels. The training loss of the density is exactly the coder's cost.
 #
 # **Predict.** PNG and xz look for repetitions, WebP predicts a pixel from its neighbours. How much
 # less than the best of them does a learned density need?
@@ -146,7 +146,7 @@ print(
 #    3.687.
 #
 # What the coder adds to the density's own :math:`-\log_2 P` is the file's head of eighteen bytes,
-# less a little for what the density thinks impossible: the likelihood *is* the size of the file.
+# less a little for pixels of nearly zero probability: the likelihood *is* the size of the file.
 
 x_new, context_new = blocks_and_contexts(unseen, 0.0)
 nats, _, _ = bits_and_error(
@@ -160,7 +160,7 @@ print(f"-log2 P is {ideal:.1f} bytes, the file {len(path.read_bytes())}")
 # -----
 # Two transforms: the discrete cosine transform, which is what JPEG takes (of 8 x 8 pixels), and a
 # learned bijection, couplings on top of it (``nfref.NICE``), trained together with the density. A
-# row of the training set has a step of its own, which the density is told, so one model serves all
+# row of the training set has a step of its own, which the density reads, so one model serves all
 # rates.
 
 basis = dct(np.eye(SIDE), axis=0, norm="ortho")
@@ -261,18 +261,18 @@ for quality in (26, 30, 36):
 # ======= ===== ===== ======== =================
 #
 # For the same quality the files are 0.37 to 0.41 times as large as JPEG's, and 0.76 to 0.80 times
-# as large as WebP's. The density does that: it knows clothes, and what stands beside a block. Under
-# so good a density the learned bijection saves two percent of the bits over cosines, and loses a
-# few at the highest rates of the figure. JPEG and WebP know nothing of clothes, and the density's
-# own parameters, which a receiver needs once, are not counted. (JPEG is better off without the
+# as large as WebP's. The density achieves this: it knows clothes, and the pixels beside a block.
+# With so good a density the learned bijection saves two percent of the bits over cosines, and loses
+# a few at the highest rates of the figure. JPEG and WebP know nothing of clothes. The size of the
+# density's parameters, which a receiver needs once, is not counted. (JPEG is better off without the
 # margin, at 2.069 and 3.091: blocks that hold pieces of two pictures cost it less than the margin.)
 
 # %%
 # Again and again
 # ---------------
 # Rounding what is already a multiple of the step changes nothing. Decoded pixels are whole numbers,
-# so a little is lost once more, but it does not add up: 33.45 dB in the full run, then 33.35 four
-# times.
+# so coding loses a little once more, but the losses do not add up: 33.45 dB in the full run, then
+# 33.35 four times.
 
 generations = [unseen]
 for _ in range(5 if FULL else 2):

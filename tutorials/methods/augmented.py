@@ -13,11 +13,11 @@ two of them meet, and its Jacobian determinant
    \det \frac{\partial x(t)}{\partial x(0)}
    = \exp \int_0^t \operatorname{tr} \frac{\partial v}{\partial x}\, dt
 
-starts at one and stays positive. So it can undo no link and make no mirror image.
+starts at one and stays positive. So it cannot undo a link or make a mirror image.
 
-With more coordinates the obstacles go away (Dupont et al. 2019, arXiv:1904.01681). As many extra
-coordinates as there were are enough for any homeomorphism (Zhang et al. 2019, arXiv:1907.12998).
-What a single flow cannot do is the subject of lesson 11.
+With more coordinates the obstacles go away (Dupont et al. 2019, arXiv:1904.01681). Twice the
+coordinates are enough for any homeomorphism (Zhang et al. 2019, arXiv:1907.12998). Lesson 11 shows
+what a single flow cannot do.
 """
 
 # %%
@@ -38,14 +38,14 @@ from nfref.runtime import params as trees
 # The mirror
 # ----------
 # :math:`(x_1, x_2) \mapsto (-x_1, x_2)` has determinant -1. A layer may have that (lesson 04), but
-# no continuous flow of the plane does it, and on the line none does :math:`x \mapsto -x`: paths
-# keep their order. With one extra coordinate e the mirror is half a turn in the plane of
-# :math:`x_1` and e,
+# a continuous flow of the plane cannot make this map, and a continuous flow of the line cannot make
+# :math:`x \mapsto -x`: paths keep their order. With one extra coordinate e the mirror is half a
+# turn in the plane of :math:`x_1` and e,
 #
 # .. math:: \frac{dx_1}{dt} = -\pi e, \qquad \frac{dx_2}{dt} = 0, \qquad \frac{de}{dt} = \pi x_1 .
 #
 # It takes :math:`(x_1, x_2, 0)` to :math:`(-x_1, x_2, 0)`. Its determinant in three coordinates is
-# +1: e has changed its sign too, which nobody sees at e = 0.
+# +1: e has changed its sign too, which is invisible at e = 0.
 
 
 def half_turn(t, state):
@@ -71,8 +71,8 @@ print("mirror image missed by", np.abs(turned[-1] - with_zeros(mirror, 1)).max()
 # 0.0
 
 # %%
-# Twice the coordinates make *any* homeomorphism h, with no idea needed: copy x, move x by what the
-# copy says, remove the copy. Each step is a shear and takes a third of the time.
+# Twice the coordinates make *any* homeomorphism h by one recipe: copy x, move x as the copy says,
+# remove the copy. Each step is a shear and takes a third of the time.
 
 velocity = padded_velocity(lambda x: x * [-1, 1], lambda x: x * [-1, 1])
 state = with_zeros(letter, 2)
@@ -83,8 +83,8 @@ print("and by the copy missed by", np.abs(state - with_zeros(mirror, 2)).max().r
 
 # %%
 # A network finds such a way by itself. It learns :math:`x \mapsto -x` on the line from nine
-# numbers, with fixed steps; then its true solution is looked at, with small ones. (A few big steps
-# may jump over another path. No solution of a differential equation can.)
+# numbers, with fixed steps; then small steps follow its true solution. (A few big steps may jump
+# over another path. A solution of a differential equation cannot.)
 #
 # **Predict.** What does it do without an extra coordinate?
 
@@ -110,7 +110,7 @@ for extra in (0, 1):
 # %%
 # .. dropdown:: Answer
 #
-#    It moves everything to the mean, the best that keeps the order: the error is the variance.
+#    It moves everything to the mean, the best map that keeps the order: the error is the variance.
 #
 # Two linked rings
 # ----------------
@@ -119,7 +119,7 @@ for extra in (0, 1):
 # .. math:: \frac{1}{4 \pi} \oint \oint \frac{(r_A - r_B) \cdot (dr_A \times dr_B)}{|r_A - r_B|^3},
 #
 # which varies continuously while the rings move and never meet. So in three coordinates it stays
-# what it is. In four, one ring can step aside in e, pass by the other, and step back.
+# constant. In four, one ring can step aside in e, pass by the other, and step back.
 #
 # **Predict.** While it passes, how near do the rings come to each other in the first three
 # coordinates, and how near in all four?

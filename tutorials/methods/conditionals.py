@@ -2,26 +2,25 @@ r"""
 One column given the others
 ===========================
 
-*A model of whole rows is there. What does it say of one column, given another?*
+*You have a model of whole rows. What does it say about one column, given another?*
 
-A joint density answers questions that nobody asked while it was fitted. Here it is the law of a
-column given another, :math:`p(y \,|\, x) = p(x, y) / p(x)`: its quantiles at every x are a fan,
-which is wide where y is uncertain. Where y has two branches its median lies anywhere between them:
-the intervals still hold their share of new rows, but no single number predicts y. Cells that are
-missing are integrated out by the same means: the likelihood of what is there is
+A joint density answers questions that were not known during the fit. Here the question is the law
+of a column given another, :math:`p(y \,|\, x) = p(x, y) / p(x)`: its quantiles at every x are a
+fan, which is wide where y is uncertain. Where y has two branches its median lies anywhere between
+them: the intervals still hold their share of new rows, but no single number predicts y. Missing
+cells are integrated out in the same way: the likelihood of the observed cells is
 
 .. math:: p(x_O) = q(x_O)\, E\left[\frac{p(x)}{q(x)}\right], \qquad x_M \sim q(x_M \,|\, x_O),
 
-with q a density near p that has marginals and conditionals in closed form (a mixture of
-Gaussians and a wide density), so the mean over draws has a standard error, which is returned.
+with q a density near p that has marginals and conditionals in closed form (a mixture of Gaussians
+and a wide density), so the mean over samples has a standard error, which nfref returns.
 
 Is a joint density the right tool? If all you want is :math:`p(y \,|\, x)` for one y, a few thousand
-rows at most and columns of many kinds, then a model such as TabPFN, which was trained on very many
-made-up tables and reads yours as its context, needs no fitting at all, and we would try it first.
-(An opinion from what such models are; nothing was measured here.) A joint density is the better
-choice where any column may be the one that is asked for, where cells are missing, where you
-need the likelihood of whole rows, new rows, many rows, a small file, or a formula that can be
-checked.
+rows at most and columns of many kinds, then try a model such as TabPFN first. It was trained on
+very many synthetic tables, reads yours as its context, and needs no fitting. (This is an opinion
+from the design of such models; nothing was measured here.) A joint density is the better choice if
+any column may be the target, if cells are missing, or if you need the likelihood of whole rows, new
+rows, many rows, a small file, or a formula that you can check.
 """
 
 # %%
@@ -50,8 +49,8 @@ def rows(rng, n):
 
 # %%
 # The fan, and the probability integral transform of new rows, :math:`P(Y \le y \,|\, x)`. It is
-# flat where the density is right. That of the full run is not quite: its lowest bin comes down to
-# 0.6, at its right end, so that the largest y at an x are rarer than the density says.
+# flat if the density is right. In the full run it is not quite flat: the lowest bin falls to 0.6,
+# at the right end, so the largest y at an x are rarer than the density says.
 #
 # .. alt: Left, rows and a fan of quantiles of y given x, narrow on the left, wide where the data
 #    have two branches on the right, with a median that jumps between the branches. Right, a
@@ -115,8 +114,8 @@ assert 0.3 < np.mean(drawn[:, 1] > np.sin(5)) < 0.7
 # %%
 # .. dropdown:: Answer
 #
-#    The median jumps between the branches and predicts neither; the intervals hold their share
-#    all the same.
+#    The median jumps between the branches and predicts neither; the intervals still hold their
+#    share.
 #
 # Exercise 1: an interval by hand
 # -------------------------------

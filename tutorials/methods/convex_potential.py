@@ -10,9 +10,8 @@ Brenier found in 1991 that this one is the gradient of a convex function, and th
 such gradient.
 
 So a flow that is the gradient of a convex network (Huang, Chen, Tsirigotis, Courville 2020,
-arXiv:2012.05942) has no choice: fitted by maximum likelihood and nothing else, it has to come to
-the optimal map. Between two normals with :math:`S_1` and :math:`S_2` as covariances that map is
-known,
+arXiv:2012.05942) has no choice: fitted by maximum likelihood alone, it has to reach the optimal
+map. Between two normals with :math:`S_1` and :math:`S_2` as covariances that map is known,
 
 .. math:: A = S_2^{1/2} \left(S_2^{1/2} S_1 S_2^{1/2}\right)^{-1/2} S_2^{1/2},
 
@@ -34,7 +33,7 @@ END = np.array([[0.6, -0.5], [-0.5, 1.1]])
 FACTORS = np.linalg.cholesky(START), np.linalg.cholesky(END)
 
 # %%
-# What there is to find: the optimal map, and the triangular one with the same two ends.
+# The true maps: the optimal one, and the triangular one with the same two ends.
 
 
 def brenier():
@@ -48,8 +47,8 @@ def triangular():
 
 # %%
 # Learning from samples of the second normal; the first is a fixed matrix times the base. As in the
-# paper the network maps data to latent, which is what a likelihood asks for: the inverse of a
-# gradient of a convex function is one as well, so the way from START to END is optimal too.
+# paper the network maps data to latent, the direction of the likelihood. The inverse of a gradient
+# of a convex function is one as well, so the way from START to END is optimal too.
 
 
 def fit(rows=16_000, epochs=20, seed=0):

@@ -4,19 +4,18 @@ Digits
 
 *What does a handwritten digit cost, in bits per pixel?*
 
-Two flows that were made for images, on the 1,797 handwritten digits of scikit-learn: 8 x 8 pixels
-of 17 grey levels. RealNVP couples pixels by checkerboards and channels by halves; Glow
-mixes channels by invertible 1x1 convolutions. Both factor half of what they have out at every
-scale.
+Two flows for images learn the 1,797 handwritten digits of scikit-learn: 8 x 8 pixels of 17 grey
+levels. RealNVP couples pixels by checkerboards and channels by halves; Glow mixes channels by
+invertible 1x1 convolutions. Both factor out half of the remaining numbers at every scale.
 
-A pixel is a whole number n and a flow has a density p, so what the flow says of a digit is the mass
-of its cell, :math:`P(n) = E_u\, p(n + u)` with u uniform. Training sees new u at every step, and
-the cost of a test digit is counted in bits per pixel,
+A pixel is a whole number n and a flow has a density p, so the flow's probability of a digit is the
+mass of its cell, :math:`P(n) = E_u\, p(n + u)` with u uniform. Training sees new u at every step,
+and the cost of a test digit is counted in bits per pixel,
 
 .. math:: -\log_2 P(n) / 64 \le -E \log_2 p(n + u) / 64,
 
-where 17 levels that are all alike would cost :math:`\log_2 17 = 4.09`. Beside the flows stand two
-baselines: a histogram for every pixel, and one normal for the whole digit.
+where 17 equally likely levels cost :math:`\log_2 17 = 4.09`. Beside the flows stand two baselines:
+a histogram for every pixel, and one normal for the whole digit.
 
 With the class as a context, the flow is a classifier as well: the class under which a digit
 is most probable.
@@ -56,9 +55,9 @@ def one_hot(labels):
 
 
 # %%
-# Learning. A logit, part of the flow like everything else, opens the range of a pixel to the whole
-# line; its ends lie half a level outside, so that black and white have finite places. Its
-# log-determinant counts, and so the density is that of n + u in levels: bits need no correction.
+# Learning. A logit, which is part of the flow, opens the range of a pixel to the whole line; its
+# ends lie half a level outside, so that black and white have finite places. Its log-determinant
+# counts, and so the density is that of n + u in levels: bits need no correction.
 
 
 def learn(flow, training, validation, epochs):
@@ -220,7 +219,7 @@ def figure(learned, x, labels, costs, right_share):
 
 
 # %%
-# All together, and what has to hold however little was learned.
+# All together, with checks that hold even after little training.
 
 
 def report(learned, known, test):
@@ -274,7 +273,7 @@ report(learned, known, test if FULL else tuple(part[:100] for part in test))
 # %%
 # .. dropdown:: Answer
 #
-#    The histograms, which know where ink never is; and nearly always.
+#    The histograms, which know the places without ink; and nearly always.
 #
 # Exercise 1: even levels
 # -----------------------

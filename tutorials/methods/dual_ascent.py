@@ -6,20 +6,20 @@ Dual ascent
 
 Before flows had networks they were grown. Tabak and Vanden-Eijnden (2010) and Tabak and Turner
 (2013) take the data towards a normal by one small map after the other, :math:`z_k = g_k(z_{k-1})`,
-each chosen for the points where they stand by then, so that it raises
+each chosen for the current points, so that it raises
 
 .. math:: L = \text{mean of}\; \log \mathcal{N}(z_k; 0, 1) + \log \left|\det
           \frac{\partial z_k}{\partial x}\right|,
 
-and never touched again. Turned around, the maps take a normal to the data: a flow, with its density
-in closed form. Tabak and Turner's map lets space grow or shrink about a centre c,
+and never changed again. Inverted, the maps take a normal to the data: a flow, with its density in
+closed form. Tabak and Turner's map lets space grow or shrink about a centre c,
 
 .. math:: g(z) = z + \beta \, \frac{\operatorname{erf}(r / \alpha)}{r} (z - c), \qquad
           r = |z - c|, \qquad \beta = -\frac{L'(0)}{L''(0)}, \quad |\beta| \le \varepsilon .
 
-c is now a row, now a draw of the normal; :math:`\alpha` is so wide that of the normal to come a
-share of, say, 1 % lies within; :math:`\beta` is one step of Newton's method from the map that does
-nothing. So neither is there a network nor a learning rate.
+The centre c is sometimes a row, sometimes a sample of the normal. :math:`\alpha` is chosen so that
+the ball holds about 1 % of the target normal. :math:`\beta` is one step of Newton's method from the
+identity. So the method needs no network and no learning rate.
 """
 
 # %%
@@ -35,9 +35,9 @@ FULL = "--full" in sys.argv  # the long run, whose figure is kept
 REACH = 4.6
 
 # %%
-# Growing, by the rule of the paper and by nfref's own: each time the best of sixteen such maps,
-# with the best :math:`\beta`, in turns with smooth bends along random directions. Rows that are
-# held out say how many of the maps are worth keeping.
+# Grow by the rule of the paper and by nfref's own. The latter takes the best of sixteen such maps,
+# with the best :math:`\beta`, in turns with smooth bends along random directions. Held-out rows
+# decide how many of the maps to keep.
 
 RULES = {"the paper's rule": {"kinds": "radial", "rule": "paper"}, "the best of 16": {}}
 
@@ -52,8 +52,8 @@ def grow(rows, steps):
 
 
 # %%
-# The density after 0, a few, and all maps by the rule of the paper. Every beginning of the chain is
-# a density. What is shown is its root, so that the faint parts between the arms are seen too.
+# The density after 0, a few, and all maps by the rule of the paper. Each initial part of the chain
+# is a density. The plot shows its root, which makes the faint parts between the arms visible.
 #
 # .. alt: The pinwheel of the data, the best normal, and the density after ever more maps, which
 #    takes on the five arms; then the log-likelihood against the number of maps for both rules,
@@ -93,8 +93,8 @@ def figure(x, both, side):
 # %%
 # Run it
 # ------
-# **Predict.** Every map is chosen greedily and never touched again. Can the likelihood of rows
-# held out fall on the way?
+# **Predict.** Every map is chosen greedily and never changed again. Can the likelihood of held-out
+# rows fall on the way?
 
 x, both = grow(*((4000, 2000) if FULL else (1000, 200)))
 masses = figure(x, both, 201 if FULL else 81)
@@ -116,16 +116,16 @@ assert np.all(np.abs(np.array(masses) - 1) < 0.02)
 # %%
 # .. dropdown:: Answer
 #
-#    It may, though that of the rows it climbs on cannot: nfref drops a map that would let it fall.
-#    By either rule 37 of 100 maps cost the rows held out a little; all 2000 together gain more than
-#    a nat, to -2.555 by the paper's rule and -2.526 by the best of sixteen.
+#    It may, but the training likelihood cannot: nfref drops a map that would lower it. By either
+#    rule 37 of 100 maps slightly lower the held-out likelihood. All 2000 together gain more than a
+#    nat, to -2.555 by the paper's rule and -2.526 by the best of sixteen.
 #
 # What could be read
 # ------------------
-# Of both papers the beginnings; map, centres, width and step are those of a program of others that
-# follows Tabak and Turner. Its numbers are 50 rows to a ball and :math:`\varepsilon` = 1/2. The
-# bends along random directions are in the spirit of the earlier paper, whose own map could not be
-# had, nor could the figures of either.
+# Only the openings of both papers could be read. Map, centres, width and step come from another
+# author's program that follows Tabak and Turner. It uses 50 rows per ball and :math:`\varepsilon` =
+# 1/2. The bends along random directions follow the idea of the earlier paper. Its own map, and the
+# figures of both papers, were not available.
 #
 # Exercise 1: one map
 # -------------------

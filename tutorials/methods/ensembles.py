@@ -10,9 +10,9 @@ All of them. The mean of K densities is a density, and by Jensen's inequality
 
    -\log \frac1K \sum_k q_k(x) \le \frac1K \sum_k -\log q_k(x)
 
-in *every* row. It is nearly an equality where the members agree, and a gain where they do not:
-where one has put nearly no density by accident, the others keep the cost down.
-``nfref.FlowDensity`` fits such a pool, and gives its members weights by rows held out.
+in *every* row. It is nearly an equality where the flows agree, and a gain where they do not: where
+one has almost no density by accident, the others keep the cost down. ``nfref.FlowDensity`` fits
+such a pool, and weights its candidates by held-out rows.
 
 Here five flows learn the same hundred rows of a banana, whose entropy is known.
 """
@@ -71,15 +71,15 @@ print("together", together.round(2))
 # %%
 # .. dropdown:: Answer
 #
-#    It is, by 0.03 nats, and by 0.1 than the mean of them. Only that it beats the *mean* of the
-#    five is a theorem; that it beats each of them is usual when they are about equally good and
+#    Yes: 0.03 nats better than the best, 0.1 better than their mean. The theorem says only that it
+#    beats the *mean* of the five. It usually beats each of them if they are about equally good and
 #    disagree.
 
 # %%
 # How many?
 # ---------
-# The first member to join gains most: by the same inequality, and because the others are left less
-# to disagree about.
+# The second flow gains most, by the same inequality: each further flow finds less to disagree
+# about.
 
 costs = [-mean_of(log_q[:k]).mean() for k in range(1, 6)]
 print("mean of the first 1, 2, ... 5:", np.round(costs, 2))
@@ -129,8 +129,8 @@ nfref.exercises.grade(check_1, answer_1)
 # %%
 # What can go wrong
 # -----------------
-# - Averaging *log*-densities, or parameters: neither is a density of the kind.
-# - Members that are copies, of one seed: nothing is gained, K times is paid.
+# - Averaging *log*-densities, or parameters: neither gives the mean of the densities.
+# - Flows of one seed are copies: you pay K times and gain nothing.
 
 # %%
 # What this page claims.

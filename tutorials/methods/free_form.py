@@ -2,7 +2,7 @@ r"""
 Any two networks as a flow
 ==========================
 
-*Can two networks that nobody made invertible be trained as a flow?*
+*Can you train two networks that are not invertible by construction as a flow?*
 
 A free-form flow (Draxler et al. 2023, arXiv:2310.16624) has an encoder :math:`z = f(x)` and a
 decoder :math:`x = g(z)`, networks of any form; nothing in them is invertible by construction. (The
@@ -11,10 +11,10 @@ letters are the paper's: here f goes from data to latent.) They are trained by
 .. math:: -\log p(f(x)) - v^\top f'(x)\, \mathrm{SG}[g'(z) v] + \beta\, |x - g(f(x))|^2 .
 
 The middle term, in which SG stops the gradient, stands for :math:`\log |\det f'(x)|`. Its value is
-not that of the determinant, but its gradient is, on average over random v and as far as g is the
-inverse of f: that is the promise, and here it is checked against the determinant itself, which two
-dimensions allow. To rounding where g is the inverse; after training, where :math:`g(f(x))` misses x
-by 0.02, to less than a hundredth.
+not that of the determinant, but its gradient is, on average over random v, if g is the inverse of
+f. This page checks this promise against the determinant itself, which two dimensions allow. It
+holds to rounding if g is the inverse. After training, where :math:`g(f(x))` misses x by 0.02, it
+holds to less than a hundredth.
 """
 
 # %%
@@ -64,8 +64,8 @@ def relative_error(found, expected):
 
 
 # %%
-# Learning, and what it has brought after each epoch: the error of the gradient, and how far the
-# decoder is from the inverse. Rows that are held out are scored by the exact likelihood.
+# Learning. After each epoch: the error of the gradient, and the distance of the decoder from the
+# inverse. The exact likelihood scores held-out rows.
 #
 # .. alt: Left, the density of the encoder, a banana. Right, samples by one pass of the decoder,
 #    the same banana. Below, two errors against epochs: that of the gradient of the
@@ -190,4 +190,4 @@ nfref.exercises.grade(check_1, answer_1)
 #
 #       answer_1 = 3.0
 #
-#    3, whatever the determinant is: only the gradient of the term is right.
+#    3, for any determinant: only the gradient of the term is right.

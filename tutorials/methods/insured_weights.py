@@ -2,13 +2,13 @@ r"""
 Importance weights with insurance
 =================================
 
-*A flow is nearly the density that is wanted. How can averages be had that are right, and whose
-error can be trusted?*
+*A flow is nearly the target density. How do you compute correct averages, with errors that you can
+trust?*
 
-Draws x of a flow q are weighed by :math:`w(x) = e^{-U(x)} / q(x)` (lesson 12). The averages are
-exact in the limit, but where q is far below p a single draw may carry the whole sum, and neither
-the average nor its error bar says so. Insurance is cheap: draw a small share of all x from a wide
-density u. The mixture
+Samples x of a flow q get the weights :math:`w(x) = e^{-U(x)} / q(x)` (lesson 12). The averages are
+exact in the limit. But where q is far below p, a single sample may carry the whole sum, and neither
+the average nor its error bar shows it. Insurance is cheap: sample a small share of all x from a
+wide density u. The mixture
 
 .. math:: m(x) = (1 - \epsilon)\, q(x) + \epsilon\, u(x) \ge \epsilon\, u(x)
 
@@ -61,7 +61,7 @@ alone = {
 # :math:`0.9\, q + 0.1 / 64` on the square of area 64, so no weight is above 640 times the largest
 # :math:`e^{-U}`.
 #
-# **Predict.** What does this cost where q was good, and what does it gain where it was not?
+# **Predict.** What does this cost if q is good, and what does it gain if q is not?
 
 
 def draw_and_weigh(params, energy, rng, n, share):
@@ -99,9 +99,9 @@ for name, energy in POTENTIALS.items():
 # %%
 # .. dropdown:: Answer
 #
-#    It costs at most a tenth, and the answer hardly depends on luck any more. With such weights
-#    averages under p can be trusted, and so can their error bars. The fit to U4 hangs on what a
-#    processor rounds (lesson 12); its insured shares came out between 69 % and 81 %.
+#    It costs at most a tenth, and the answer hardly depends on luck. With such weights you can
+#    trust averages under p, and their error bars. The fit to U4 depends on the processor's rounding
+#    (lesson 12); its insured shares were between 69 % and 81 %.
 
 x, log_w = draw_and_weigh(fits["U4"], POTENTIALS["U4"], np.random.default_rng(3), 20_000, 0.1)
 w = np.exp(log_w - np.max(log_w))

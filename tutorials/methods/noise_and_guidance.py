@@ -4,11 +4,11 @@ Pictures by noise, a score and guidance
 
 *A flow is trained for likelihood. What makes its pictures better?*
 
-TarFlow (Zhai et al. 2024, arXiv:2412.06329) draws pictures like a diffusion model's, and three
-things beside its Transformer do it. It is **trained with normal noise** on the pictures,
+TarFlow (Zhai et al. 2024, arXiv:2412.06329) draws pictures like a diffusion model's, and besides
+its Transformer three methods achieve this. It is **trained with normal noise** on the pictures,
 :math:`y = x + \sigma \varepsilon`, instead of noise within the rounding of a pixel: the density has
-to be good around the pictures, too, where its samples will be. What it draws is noisy, and **its
-own score takes the noise off**,
+to be good around the pictures, too, where its samples will be. Its samples are noisy, and **its own
+score removes the noise**,
 
 .. math:: \hat x = y + \sigma^2 \nabla_y \log p(y) = \mathbb{E}[x \mid y],
 
@@ -17,7 +17,7 @@ outputs are h(c), without one h(0), and a sample is drawn with
 
 .. math:: h(c) + w \, (h(c) - h(0)),
 
-farther away from what any digit would be. For h(0) one label in ten is left out in training.
+farther away from an average digit. For h(0) one label in ten is left out in training.
 
 Here are the digits of scikit-learn, 8 x 8 pixels of 17 greys. A picture is 16 tokens of 2 x 2.
 """
@@ -147,8 +147,8 @@ def score(density, params, rows, context):
 # Four ways to draw
 # -----------------
 # **Predict.** Noise makes the density of the pictures themselves worse: by how many bits? A forest
-# is asked to tell drawn pictures from true ones, all rounded to 17 greys: which of the four ways
-# below deceives it best, and of which are most read as their label?
+# tells sampled pictures from true ones, all rounded to 17 greys. Which of the four methods below
+# deceives it best, and which gives most pictures that are read as their label?
 
 drawn_labels = np.tile(np.arange(10), 60 if FULL else 12)
 context = np.eye(10, dtype=np.float32)[drawn_labels]
@@ -172,7 +172,7 @@ ways = {name: np.clip(np.rint(8 * (rows + 1)), 0, 16) for name, rows in ways.ite
 # %%
 # Judges
 # ------
-# A machine that reads the true digits, and a forest that is shown both kinds, half of each.
+# A classifier of the true digits, and a forest trained on both kinds, half of each.
 
 reader = SVC().fit(pictures[:1500], labels[:1500])
 true = pictures[-len(context) :]
@@ -198,9 +198,9 @@ for name, rows in ways.items():
 #
 # The figure.
 #
-# .. alt: Five rows of the digits 0 to 9. The true ones; below, drawn after uniform noise, of which
-#    64 % are read as their label; after normal noise, grey specks all over, 88 %; the same without
-#    the specks, 88 %; guided, clear and dark digits, 97 %.
+# .. alt: Five rows of the digits 0 to 9. The true ones; below, samples after uniform noise, 64 %
+#    read as their label; after normal noise, grey specks all over, 88 %; the same without the
+#    specks, 88 %; guided, clear and dark digits, 97 %.
 
 fig, axes = plt.subplots(5, 10, figsize=(7.36, 4.6), layout="constrained")
 shown = {"true": np.stack([pictures[labels == k][0] for k in range(10)])} | {
@@ -221,12 +221,12 @@ plt.show()
 # Noise makes the likelihood worse and the pictures better: 63.8 % are read as their label after
 # uniform noise, 88.2 % after normal noise. With normal noise around each picture the density has no
 # narrow ridges that a small network misses, and a small error of a token does not throw the next
-# ones off. The score takes off what it put on, and takes the forest from 1.000 to 0.967. Guidance
-# trades: 97.3 % are read, because what is drawn is what says its label most loudly, and the
-# variety of hands is lost.
+# ones off. The score removes the noise, and takes the forest from 1.000 to 0.967. Guidance is a
+# trade: 97.3 % are read, because samples show their label most clearly, but the variety of
+# handwriting is lost.
 #
-# The paper shows photographs, by far larger networks; what carries over to 8 x 8 is the order of
-# things, not the beauty.
+# The paper shows photographs by far larger networks. At 8 x 8 the ranking of the methods is the
+# same, but the pictures are plain.
 
 # %%
 # What this page claims.

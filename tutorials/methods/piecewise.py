@@ -2,12 +2,12 @@ r"""
 Piecewise flows
 ===============
 
-*Data in several pieces: is one flow to bridge the gaps, or one flow for each piece?*
+*Data in several pieces: should one flow bridge the gaps, or should each piece have a flow?*
 
-A flow carries a normal distribution, which is in one piece, to the data. If these are in several,
-what is left between them are bridges, thin and never quite empty (lesson 11). One cure is to cut
-first: divide the rows into clusters, and give each a flow of its own (Bevins, Handley,
-Gessey-Jones 2023, arXiv:2305.02930). The density is then a mixture,
+A flow carries a normal distribution, which is in one piece, to the data. If the data are in
+several, thin bridges remain between them, never quite empty (lesson 11). One cure is to cut first:
+divide the rows into clusters, and give each a flow of its own (Bevins, Handley, Gessey-Jones 2023,
+arXiv:2305.02930). The density is then a mixture,
 
 .. math:: p(x) = \sum_k w_k\, p_k(x),
 
@@ -137,8 +137,8 @@ def figure(results):
 # %%
 # Run it
 # ------
-# **Predict.** One flow, or a flow for each piece, with about as many parameters in sum: where is
-# the difference large?
+# **Predict.** Compare one flow with a flow for each piece, with about as many parameters in total.
+# Where is the difference large?
 
 rows, epochs = (20_000, 60) if FULL else (2000, 12)
 results = []
@@ -169,7 +169,7 @@ assert abs(np.exp(log_prob(cut_heaps[1], grid)).sum() * (side[1] - side[0]) ** 2
 # %%
 # .. dropdown:: Answer
 #
-#    For rings, which one flow has to tear apart many times; for eight heaps it is small.
+#    For rings, which one flow must tear apart many times. For eight heaps it is small.
 #
 # Exercise 1: the price of a choice
 # ---------------------------------

@@ -2,7 +2,7 @@ r"""
 Probability flow
 ================
 
-*A diffusion model shakes points. How does it get a likelihood?*
+*A diffusion model adds noise to points. How does it get a likelihood?*
 
 A diffusion takes data to noise by shaking every point, :math:`dy = -\frac{\beta}{2}\, y\, ds +
 \sqrt{\beta}\, dw`. At time s the points have a density :math:`p_s`. There is a differential
@@ -15,9 +15,8 @@ arXiv:2011.13456). It can be followed in both directions, so a diffusion model i
 and has a likelihood: that of its end, plus the integral of the divergence.
 
 The score :math:`\nabla \log p_s` is what diffusion models learn. Here the data are a mixture of
-three normals on the line, whose score is known, and so nothing is between the likelihood and the
-truth but the solver, and the start: :math:`p_1` is not quite the standard normal that one samples
-from.
+three normals on the line, whose score is known, so only the solver and the start separate the
+likelihood from the truth: :math:`p_1` is not quite the standard normal that one samples from.
 """
 
 # %%
@@ -195,4 +194,4 @@ nfref.exercises.grade(check_1, answer_1)
 #
 #       answer_1 = 0.0
 #
-#    Not at all: the diffusion shakes it, and the flow leaves it where it is.
+#    Not at all: the diffusion moves it at random, and the flow keeps it in place.

@@ -10,8 +10,8 @@ solutions of a differential equation do not: where two lines meet, the flow bend
 curved, and a solver that takes one big step lands elsewhere.
 
 But the flow pairs each z with where it ends, and *these* pairs hardly cross. Joined by straight
-lines and learned again, once, they give a flow to the same data whose paths are straight. How
-straight is a number, what a path costs beyond the line between its ends:
+lines and learned again, once, they give a flow to the same data whose paths are straight. A number
+measures straightness, the cost of a path beyond the line between its ends:
 
 .. math:: S = E \int_0^1 \left|\frac{dz}{dt} - (x - z)\right|^2 dt
           = E \int_0^1 \left|\frac{dz}{dt}\right|^2 dt - E\,|x - z|^2 .

@@ -5,7 +5,7 @@ The absolute value as a layer
 *Data are the same left and right. Can a layer forget the sign and still have a likelihood?*
 
 SurVAE flows (Nielsen et al. 2020, arXiv:2007.02731) allow layers that are not one to one. The
-absolute value is the smallest of them. What it promises depends on which way it runs.
+absolute value is the smallest of them. Its promise depends on its direction.
 
 From data to latent, :math:`z = |x|`, and a coin gives the sign back. The likelihood is exact,
 :math:`\log p(x) = \log p(|x|) + \log p(\text{sign})`, and every row counts for all of its mirror

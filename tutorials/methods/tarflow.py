@@ -2,18 +2,18 @@ r"""
 A Transformer as a flow's conditioner
 =====================================
 
-*What does attention do that a masked network cannot?*
+*What can attention do that a masked network cannot?*
 
 TarFlow (Zhai et al. 2024, arXiv:2412.06329) is a masked autoregressive flow,
 
 .. math:: z_t = (x_t - m_t(x_{<t}))\, e^{-s_t(x_{<t})},
 
-with a causal Transformer where MAF has a masked network. Both are exact. What the Transformer
-promises is a better likelihood, where what matters about the past is not at which place it stood.
+with a causal Transformer where MAF has a masked network. Both are exact. The Transformer promises a
+better likelihood if the content of the past matters, and not its position.
 
 Here each row is a short series with a law of its own: :math:`x_t = a \sin(x_{t-1})` + noise, and a,
-drawn once a row, is not shown. Whoever predicts :math:`x_t` has to estimate a from the pairs seen
-so far. A masked network has to learn that anew at every place of the series; attention learns it
+drawn once a row, is not shown. To predict :math:`x_t`, a model has to estimate a from the pairs so
+far. A masked network has to learn this separately at every place of the series; attention learns it
 once. The truth is known, by an integral over a, so nats above the entropy can be counted. With
 about 9,000 parameters each and the same 3,000 rows, MAF ends 1.4 nats above it, TarFlow 0.3: on
 4,000 new rows. On the 1,000 rows held out, which the figure shows, TarFlow ends at 0.38.
@@ -79,7 +79,7 @@ def fit(flow, x, validation, epochs):
 
 
 # %%
-# Do drawn rows have one a each? What the best a of a row leaves unexplained says so.
+# Does each sampled row have a single a? The residual after the row's best a tells.
 #
 # .. alt: Left, three rows, each on a sine curve of its own height. Right, nats above the entropy
 #    of rows held out against epochs: MAF ends at 1.4, TarFlow at 0.4. Below, how well drawn rows
@@ -140,8 +140,8 @@ def figure(x, curves, drawn):
 # %%
 # Run it
 # ------
-# **Predict.** About as many parameters each: by how much does attention help where the law of a
-# row has to be guessed?
+# **Predict.** Both have about as many parameters. How much does attention help if the law of a row
+# has to be inferred?
 
 rows, epochs, channels, hidden = (3000, 40, 16, 32) if FULL else (600, 4, 8, 14)
 rng = np.random.default_rng(0)

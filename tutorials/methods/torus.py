@@ -4,9 +4,9 @@ Angles
 
 *Angles have no edge. What does a flow of real numbers do to them?*
 
-Two angles make a torus, and a torus has no edge. A flow of real numbers does not know that. It
-has to cut the torus open along a seam, and its density is one thing on this side of the cut and
-another on that side; some of its mass may even lie outside of the square where angles are.
+Two angles make a torus, and a torus has no edge. A flow of real numbers ignores this. It has to cut
+the torus open along a seam, and its density differs between the two sides of the cut. Some of its
+mass may even lie outside the square of the angles.
 
 Three changes make the same kind of flow one of the torus (Rezende et al. (tori and spheres) 2020,
 arXiv:2002.02428):
@@ -18,8 +18,8 @@ arXiv:2002.02428):
   angle one turn on: ``periodic=(0, 1)``.
 
 A Moebius map takes a point z of the unit circle, as a complex number, along the line through a
-point w inside of it to the other side, and turns it by half. What it does to lengths is all that a
-log-determinant needs:
+point w inside of it to the other side, and turns it by half. The log-determinant needs only its
+change of lengths:
 
 .. math:: m(z) = \frac{z - w}{1 - \overline{w} z}, \qquad |m'(z)| = \frac{1 - |w|^2}{|z - w|^2} .
 
@@ -182,7 +182,7 @@ assert np.allclose(torus(x + [TURN, -2 * TURN]), torus(x), atol=1e-9)
 # %%
 # .. dropdown:: Answer
 #
-#    The flow of the torus not at all; that of the line by many nats.
+#    The flow of the torus does not jump; that of the line jumps by many nats.
 #
 # Exercise 1: the base
 # --------------------

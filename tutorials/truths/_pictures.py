@@ -13,7 +13,7 @@ SIDE, PIXELS = 16, 256
 
 
 def halved(pictures):
-    """(N, 256) whole numbers from (N, 28, 28): a margin of two, then means of 2 x 2 pixels."""
+    """Return (N, 256) whole numbers of (N, 28, 28): a margin of two, then 2 x 2 means."""
     if pictures.shape[1:] != (28, 28):
         raise ValueError(f"pictures: expected shape (N, 28, 28), got {pictures.shape}")
     framed = np.pad(pictures, ((0, 0), (2, 2), (2, 2)))
@@ -22,14 +22,14 @@ def halved(pictures):
 
 
 def clothes(name):
-    """Fashion-MNIST, "train" or "t10k": an IDX file, in which 16 bytes of head come first."""
+    """Return Fashion-MNIST, "train" or "t10k", from an IDX file with a head of 16 bytes."""
     (path,) = (path for path in fetch.files("fashion") if path.name.startswith(f"{name}-images"))
     pixels = np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=16)
     return halved(pixels.reshape(-1, 28, 28))
 
 
 def digits():
-    """5000 digits of MNIST: a table of their pixels, whose last column says what they are."""
+    """Return 5000 digits of MNIST from a table of pixels; its last column is the label."""
     (path,) = fetch.files("digits")
     with gzip.open(path) as file:
         pixels = np.loadtxt(file, delimiter=",", dtype=np.uint8)[:, :784]

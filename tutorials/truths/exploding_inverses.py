@@ -6,7 +6,7 @@ Inverses that explode
 
 A flow is invertible on paper. A computer rounds: it holds :math:`z = f^{-1}(x)` with an error of
 :math:`\varepsilon |z|`, where :math:`\varepsilon = 6 \cdot 10^{-8}` in float32, and f, the way back
-to x, magnifies that error. By how much, two numbers say, the local bi-Lipschitz constants: near x
+to x, magnifies that error. Two numbers, the local bi-Lipschitz constants, say by how much: near x
 
 .. math::
 
@@ -21,7 +21,7 @@ and so, to first order,
 :math:`L` and :math:`\ell` are the largest and the smallest singular value of the Jacobian of
 :math:`f^{-1}`, and nothing in a likelihood bounds them where there are no data. Behrmann et al.
 (2020, arXiv:2006.09347) found that the couplings in common use lose their inverse there. This page
-walks away from a chessboard and asks every family of flows to find the way back.
+moves rows away from a chessboard and tests whether each family of flows reconstructs them.
 """
 
 # %%
@@ -130,8 +130,8 @@ def learn(name):
 learned = {name: learn(name) for name in FLOWS}
 
 # %%
-# **Predict.** All of them reconstruct the data to six digits. Ten units away, where no row was ever
-# seen, which ones still find back? What would ReLUs do to s there?
+# **Predict.** All of them reconstruct the data to six digits. Which ones still reconstruct rows ten
+# units away, where there are no data? What do ReLUs do to s there?
 
 
 def there_and_back(name, dtype=np.float32):
@@ -166,22 +166,22 @@ for name in FLOWS:
 # %%
 # .. dropdown:: Answer
 #
-#    Those whose scales are held: by a bound of 0.7, by a sigmoid, by networks of tanh, by residual
-#    layers, by a solver. In the full run a coupling with free scales has lost the way back in some
+#    Those with limited scales: by a bound of 0.7, by a sigmoid, by networks of tanh, by residual
+#    layers, by a solver. In the full run a coupling with free scales has lost its inverse in some
 #    rows at distance 10.
 #
 # A network of ReLUs is a straight line far out, so s grows with the distance and :math:`e^s`
 # without bound: in the full run some rows overflow already at distance 3. A bound of 5 in each of
-# ten couplings is none, since :math:`e^{50}` is beyond float32; one of 0.7 keeps the inverse, at
-# -3.649 nats a row beside -3.614. Networks of tanh, which are nfref's default, level off by
+# ten couplings does not help, since :math:`e^{50}` is beyond float32; one of 0.7 keeps the inverse,
+# at -3.649 nats a row beside -3.614. Networks of tanh, which are nfref's default, level off by
 # themselves. A spline's slopes may be as small as 1/1000, and those of its layers multiply. A
 # residual flow keeps its promise everywhere and pays for it, with -4.014; the errors of the
 # continuous flow are those of its solver's tolerance, 1e-5. The regulariser, at -3.653, protects
 # where it looked and not further: a local cure, which is what the paper proposes it for.
 #
-# The log-density suffers as well: it is a number of a map that is not the inverse of the sampler.
-# At distance 10, :math:`\log p` in float32 and in float64 differ by up to 7.5e+10 nats where the
-# bound is 5, by up to 0.0094 where it is 0.7.
+# The log-density suffers as well: it is the density of a map that no longer inverts the sampler. At
+# distance 10, :math:`\log p` in float32 and in float64 differ by up to 7.5e+10 nats where the bound
+# is 5, by up to 0.0094 where it is 0.7.
 
 rows = moved(10)
 for name in ("coupling, |s| < 5", "coupling, |s| < 0.7"):

@@ -2,7 +2,7 @@ r"""
 How many coordinates a homeomorphism needs
 ==========================================
 
-*Which continuous one-to-one maps can a network learn that never lets two paths meet, and with how
+*A network never lets two paths meet. Which continuous one-to-one maps can it learn, and with how
 many coordinates?*
 
 A neural ODE in n coordinates keeps orientation, and on the line it keeps order: no training takes x
@@ -17,8 +17,8 @@ maps, in n, in n + 1 and in 2n coordinates: x to -x; x to
 :math:`-\operatorname{sign}(x) \sqrt{|x|}`, which is continuous both ways and no diffeomorphism,
 since its slope at 0 is infinite; and, in the plane, a mirror with a twist.
 
-Of the paper the abstract and the introduction could be read. That fewer than 2n must fail is not
-claimed there; what n + 1 do is seen below.
+Only the paper's abstract and introduction could be read. They do not claim that fewer than 2n fail;
+this page tests n + 1.
 """
 
 # %%
@@ -154,20 +154,19 @@ for extra, found in stacks.items():
 # %%
 # .. dropdown:: Answer
 #
-#    No width does: on the line the best that keeps the order is to move everything to one point,
-#    an error of 1.0000; in the plane the disc is crushed and not mirrored, 0.73. In 2n
-#    coordinates four units are enough for x to -x, 0.0018, and sixteen for the others, 0.0042 and
-#    0.0309. Two residual blocks fail, 0.6154, and three do it, 0.0038; see the exercise.
+#    No width helps: on the line the best map that keeps the order moves everything to one point, an
+#    error of 1.0000; in the plane the disc is crushed and not mirrored, 0.73. In 2n coordinates
+#    four units are enough for x to -x, 0.0018, and sixteen for the others, 0.0042 and 0.0309. Two
+#    residual blocks fail, 0.6154, and three do it, 0.0038; see the exercise.
 #
 # And n + 1? Nothing here needs more: the mirror with a twist is learned in three coordinates as
 # well as in four, 0.0219 against 0.0309 at width 16. A mirror is half a turn through the extra
-# coordinate, and what is left keeps orientation. That one coordinate more is always enough is not
-# said by this; 2n are what the theorem gives for every h alike. Nor is wider always better: an
-# error of 0.1650 at width 8, for the root, is what one start and L-BFGS make of its infinite
-# slope.
+# coordinate, and what is left keeps orientation. This does not show that one extra coordinate is
+# always enough; the theorem gives 2n for every h. Wider is not always better: the error of 0.1650
+# at width 8, for the root, comes from one start, L-BFGS and its infinite slope.
 #
-# The picture. Above the disc, coloured by angle: where it should go, and where the networks in two
-# and four coordinates take it. Below the errors, on logarithmic scales.
+# The picture. Above, the disc, coloured by angle: its target, and its images under the networks in
+# two and four coordinates. Below, the errors, on logarithmic scales.
 #
 # .. alt: Above three discs of coloured rings: the target, a mirror image with a twist; what an ODE
 #    in two coordinates made, crushed and not mirrored; what one in four made, which looks like the

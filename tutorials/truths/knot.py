@@ -4,10 +4,10 @@ A knot that only a fourth coordinate unties
 
 *A trefoil and a circle are the same loop of string. Can a flow take one to the other?*
 
-A flow of space never lets two points meet. So it carries a knot along as it is, pulled and bent,
-and a knot it stays. With one more coordinate e there is a way around: where two strands would have
-to pass through each other, one steps aside in e. That is what extra coordinates of a flow are for;
-the methods page on augmented flows has mirrors and linked rings.
+A flow of space never lets two points meet. So it pulls and bends a knot, but the knot stays a knot.
+With one more coordinate e there is a way around: where two strands would have to pass through each
+other, one steps aside in e. That is what extra coordinates of a flow are for; the methods page on
+augmented flows has mirrors and linked rings.
 
 Here is one rule for both: the string repels itself, and moves downhill of
 
@@ -152,8 +152,8 @@ for name, way in ways.items():
 # %%
 # .. dropdown:: Answer
 #
-#    In four it ends as a circle, where E is 0. In three it is still a trefoil, a round and even
-#    one, and no step lowers its E any more.
+#    In four it ends as a circle, where E is 0. In three it remains a trefoil, round and even, and
+#    no step lowers its E.
 #
 # The picture. What is near is drawn over the rest; below, the colour is e. The last string is
 # turned in four coordinates and made smaller, which are flows too, until it lies in the plane.

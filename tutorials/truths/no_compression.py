@@ -5,25 +5,24 @@ No compression by default
 *A flow knows the density of the data. Does its latent compress them?*
 
 A flow is a bijection, so z has as many numbers as x. Data may lie near a sheet of two dimensions in
-a space of eight; a flow that is fitted to them has eight latents all the same, each standard
-normal, and none of them can be left out. What likelihood gives is a *density*, with which
-a coder can be built; it gives no small code.
+a space of eight; a flow fitted to them still has eight latents, each standard normal, and you
+cannot leave one out. Likelihood gives a *density*, from which you can build a coder; it does not
+give a small code.
 
-What turns a bijection into a code is rounding. Helminger et al. (2020, arXiv:2008.10486) map
-pictures to latents by a flow, round the latents to whole numbers, and write these by an entropy
-coder. A flow for that purpose is not fitted by likelihood. It minimises
+Rounding turns a bijection into a code. Helminger et al. (2020, arXiv:2008.10486) map pictures to
+latents by a flow, round the latents to whole numbers, and write these by an entropy coder. A flow
+for that purpose is not fitted by likelihood. It minimises
 
 .. math::
 
    \underbrace{-\log_2 P(\mathrm{round}(z))}_{\text{bits}}
    + \lambda\, \underbrace{|x - f(\mathrm{round}(z))|^2}_{\text{error}}, \qquad z = f^{-1}(x),
 
-and what does not matter to x shrinks to less than a half in z, where it is rounded to zero and
-costs next to nothing. This page compares the two flows, and both with principal components, on a
-sheet whose dimension is known and on handwritten digits.
+and parts that do not matter to x shrink to less than a half in z, where rounding gives zero at
+almost no cost. This page compares the two flows, and both with principal components, on a sheet
+whose dimension is known and on handwritten digits.
 
-Bytes that are really written are the application on compression,
-``tutorials/applications/writing_files.py``.
+The application on compression, ``tutorials/applications/writing_files.py``, writes real bytes.
 """
 
 # %%
@@ -222,15 +221,15 @@ for name in of_sheet:
 # %%
 # .. dropdown:: Answer
 #
-#    Of the principal components seven, since the sheet is bent into seven directions. Of the flow
-#    by likelihood all eight: all of them are standard normal. Of the flow for rounding two.
+#    Seven principal components, because the sheet bends into seven directions. All eight latents of
+#    the flow by likelihood, because all are standard normal. Two latents of the flow for rounding.
 #
 # In the full run an error of 0.5 takes 24.7 bits a row by principal components, 37.3 by the flow
 # fitted by likelihood, 10.2 by the flow for rounding. The flow by likelihood has eight latents of
-# deviation 0.85 to 1, noise and sheet alike: none can go, and rounding pays for the noise as for
-# the rest. The flow for rounding has unrolled the sheet: two latents of deviation 3.7, and six
-# below 0.1 that are rounded to zero. Nothing was removed, the map is a bijection still; six numbers
-# are kept that are always the same.
+# deviation 0.85 to 1, noise and sheet alike: you cannot drop one, and rounding pays for the noise
+# as for the rest. The flow for rounding has unrolled the sheet: two latents of deviation 3.7, and
+# six below 0.1 that are rounded to zero. The map is still a bijection and removes nothing; six of
+# its rounded numbers are constant.
 #
 # Digits
 # ------

@@ -4,9 +4,9 @@ Likelihood and what it was never shown
 
 *Why does a flow of clothes find digits more likely than clothes?*
 
-Fit a flow to pictures of clothes. Show it digits. Their likelihood is *higher* than that of clothes
-it was fitted for. Nalisnick et al. (2018, arXiv:1810.09136) found this for flows, variational
-autoencoders and PixelCNNs; "unlikely under the model" is no test for "not from where it learned".
+Fit a flow to pictures of clothes. Show it digits. Their likelihood is *higher* than that of the
+clothes. Nalisnick et al. (2018, arXiv:1810.09136) found this for flows, variational autoencoders
+and PixelCNNs; "unlikely under the model" does not test for "not from the training distribution".
 
 Why? Four explanations have been given, and each makes a claim that a number can support or refute:
 
@@ -119,7 +119,7 @@ print("AUROC of a low likelihood:", shown(by_likelihood))
 #    Clothes: the digits are cheaper, since they have little entropy.
 #
 # In the full run digits cost 3.118 bits per pixel and clothes 3.853: 0.74 less, 188 bits a picture.
-# A low likelihood singles out the wrong set, with an AUROC of 0.211 where 1/2 would be a coin.
+# A low likelihood selects the wrong set, with an AUROC of 0.211, where a coin has 1/2.
 #
 # First explanation: curvature
 # ----------------------------
@@ -131,8 +131,7 @@ print("AUROC of a low likelihood:", shown(by_likelihood))
 #    \approx \tfrac12 \mathrm{tr}\left(\nabla^2 \log p(x_0)\, (\Sigma_q - \Sigma_{p^*})\right)
 #
 # if the means agree. Digits do have less variance. The trace is a sum over eigenvectors of the
-# difference of the covariances, in each of which three values of :math:`\log p` give the
-# derivative.
+# difference of the covariances. Three values of :math:`\log p` along each give the derivative.
 
 
 def curvature_gap(params, step):
@@ -167,9 +166,9 @@ print("one normal:", *(f"{name} {cost:.2f}" for name, cost in by_normal.items())
 # %%
 # Refuted here: the sign is wrong and the number depends on the step (-4.81 and -3.93 where the gap
 # is +0.74), for :math:`\log p` is no parabola over the range of the data. (The paper argues for
-# flows of constant volume; this one is not.) One normal density *is* a parabola, knows all means
-# and variances, and has the digits as the dearer ones. What makes them cheap is nothing that
-# covariances see.
+# flows of constant volume; this one is not.) The log of one normal density *is* a parabola with all
+# means and variances, and under it digits cost more. Covariances do not explain why digits are
+# cheap.
 #
 # Second explanation: the typical set
 # -----------------------------------
@@ -204,14 +203,14 @@ for size in (1, 2, 5, 10, 25):
 
 # %%
 # Half right. The test finds batches, without having seen a digit: by tens it rejects 98.0 % of the
-# digits and 5.8 % of the clothes. A single digit it does not find (14.0 % and 4.2 %): :math:`-\log
-# p` of clothes scatters so widely, from a plain shirt to a checked one, that most digits are as
-# typical as clothes are.
+# digits and 5.8 % of the clothes. It does not find a single digit (14.0 % and 4.2 %):
+# :math:`-\log p` of clothes scatters so widely, from a plain shirt to a checked one, that most
+# digits are as typical as clothes are.
 #
 # Third explanation: estimation
 # -----------------------------
-# If p were the density of clothes, nobody could tell its samples from clothes. A forest of trees
-# learns to, on 700 of each. And a flow that learned less should fail more.
+# If p were the density of clothes, no classifier could tell its samples from clothes. A random
+# forest trains on 700 of each. And a flow with less training should fail more.
 
 samples = DENSITY.sample(of_clothes, np.random.default_rng(8), 1000 if FULL else 200)
 samples = np.clip(np.floor(samples), 0, 255)
@@ -229,15 +228,15 @@ print(
 )
 
 # %%
-# The claim holds: p is far from the density of clothes, and the forest never errs. But learning
-# more is no cure within reach: the flow that learned less spends 5.23 bits on clothes, not 3.853,
-# and its AUROC is 0.219, not 0.211.
+# The claim holds: p is far from the density of clothes, and the forest never errs. But more
+# training does not cure it here: the flow with less training spends 5.23 bits on clothes, not
+# 3.853, and its AUROC is 0.219, not 0.211.
 #
 # Fourth explanation: entropy
 # ---------------------------
-# Whatever p is, the cost of a set q is :math:`\mathrm{KL}(q, p) + H(q)`: what p gets wrong about q,
-# and what q itself costs. H is at most the cost under a flow of that set's own; and a compressor
-# that has learned nothing, zlib, measures it as well.
+# For any p, the cost of a set q is :math:`\mathrm{KL}(q, p) + H(q)`: the error of p about q, and
+# the entropy of q. H is at most the cost under a flow of that set's own; and a compressor that has
+# learned nothing, zlib, measures it as well.
 
 of_digits = learn(digits_to_learn, 8)
 by_digits = {name: log2_p(of_digits, sets[name]) for name in sets}
@@ -274,9 +273,9 @@ print(
 # ----------
 # So compare the cost under p with one that knows how simple a picture is. Three ways: the size that
 # zlib makes of it (input complexity: Serra et al. 2019, arXiv:1909.11480); a *background* flow of
-# clothes of which one pixel in ten was replaced by noise, which sees how pixels hang together and
-# little else (likelihood ratios: Ren et al. 2019, arXiv:1906.02845); and, where one knows what else
-# may come, its own flow. The entropy of the picture cancels in all of them.
+# clothes with one pixel in ten replaced by noise, which learns the correlation of pixels and little
+# else (likelihood ratios: Ren et al. 2019, arXiv:1906.02845); and, where one knows what else may
+# come, its own flow. The entropy of the picture cancels in all of them.
 
 noise = np.random.default_rng(5)
 replaced = np.where(

@@ -1,4 +1,4 @@
-"""Every flow once more, written from its paper: one family a file, one row and number at a time.
+"""Every flow again, written from its paper: one family a file, one row and number at a time.
 
 These are the third, independent derivation: plain loops over mpmath numbers at whatever
 precision is set, no arrays, no masks by multiplication, no log-determinants. They share nothing

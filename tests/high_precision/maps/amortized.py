@@ -1,4 +1,4 @@
-"""The map of the flow inside, at theta_0 plus what the network says of the context."""
+"""The map of the inner flow, at theta_0 plus the network's output for the context."""
 
 import numpy as np
 

@@ -11,7 +11,7 @@ from tests.high_precision.maps.transformers import transform
 
 def made(flow, params, z, context):
     dim = flow.dim
-    # Which coordinate each number comes from that the network reads.
+    # The coordinate behind each input of the network.
     read = [i for i in range(dim) if i not in flow.periodic] + 2 * list(flow.periodic)
 
     def degree(layer, unit):

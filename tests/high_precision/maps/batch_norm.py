@@ -1,4 +1,4 @@
-"""Batch norm (MAF, appendix B), with the statistics that it keeps."""
+"""Batch norm (MAF, appendix B), with its stored statistics."""
 
 import mpmath as mp
 

@@ -21,7 +21,7 @@ def on_first(flow, params, z, context):
 
 
 def invert(flow, params, z, context):
-    """Newton's method on the map that is turned around, from where float64 puts the root."""
+    """Invert the inner map by Newton's method from the float64 root."""
     floats = trees.tree_map(lambda leaf: np.array(leaf, dtype=float), params)
     start = flow.forward(
         floats, np.array([z], dtype=float), np.array([context], dtype=float) if context else None

@@ -39,7 +39,7 @@ def convex_potential(flow, params, z, context):
         )
 
     def slope(i):
-        # Their error is of order h^8, so that the Jacobian of the map keeps its digits.
+        # The error of the differences is of order h^8, so the map's Jacobian keeps its digits.
         h = step() ** mp.mpf("0.5")
         return (
             mp.fsum(

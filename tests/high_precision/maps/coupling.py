@@ -1,4 +1,4 @@
-"""Coupling (NICE, RealNVP): coordinates that stay decide what is done to the others."""
+"""Coupling (NICE, RealNVP): staying coordinates determine the map of the others."""
 
 from nfref.flows.coupling import NICE, Coupling, RealNVP
 from nfref.transformers.additive import Additive

@@ -1,4 +1,4 @@
-"""Variational dequantisation (Flow++, section 3.1): from a density's row to one with even noise."""
+"""Variational dequantisation (Flow++, section 3.1): from a density's row to uniform noise."""
 
 import mpmath as mp
 
@@ -10,7 +10,7 @@ from tests.high_precision.maps.composition import invert
 
 
 def evened(flow, params, z, context):
-    """Noise in the cell of each number through the inverse of the noise flow."""
+    """Map the noise in each number's cell through the inverse of the noise flow."""
     n = [mp.floor(value) for value in z]
     v = [mp.log(value - whole) - mp.log(1 - value + whole) for value, whole in zip(z, n)]
     seen = [(2 * whole + 1) / flow.levels - 1 for whole in n]
@@ -20,7 +20,7 @@ def evened(flow, params, z, context):
 
 MAPS = {VariationalDequantisation: evened}
 
-# The origin is in the rows of every configuration, and is no place for a layer of cells.
+# Every configuration has the origin as a row, where a layer of cells jumps.
 CONFIGURATIONS = {
     "dequantisation": Chain(
         (

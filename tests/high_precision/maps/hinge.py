@@ -17,7 +17,7 @@ def hinge(flow, params, z, context):
         y = zi - b + q * width  # = p u + q sqrt(width^2 + u^2), so (y - p u)^2 = q^2 (...)
         a, half_b, c = p**2 - q**2, -p * y, y**2 - (q * width) ** 2
         root = mp.sqrt(half_b**2 - a * c)
-        # Of the two solutions the one whose sign of y - p u is that of q.
+        # Take the solution for which y - p u has the sign of q.
         roots = [(-half_b + root) / a, (-half_b - root) / a]
         u = min(roots, key=lambda u: abs(p * u + q * mp.sqrt(width**2 + u**2) - y))
         x.append(m + u)

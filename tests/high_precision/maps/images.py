@@ -22,7 +22,7 @@ from tests.high_precision.maps.transformers import transform
 
 
 def image_of(row, shape):
-    """{(row, column): list of channels}."""
+    """Return {(row, column): list of channels}."""
     channels, height, width = shape
     return {
         (i, j): [row[(c * height + i) * width + j] for c in range(channels)]
@@ -37,7 +37,7 @@ def row_of(image, shape):
 
 
 def at_pixels(change):
-    """A map of the channels of one pixel, at every pixel."""
+    """Apply a map of the channels at every pixel."""
 
     def whole_image(flow, params, z, context):
         image = image_of(z, flow.shape)
@@ -62,7 +62,7 @@ def invertible_convolution(flow, params, channels):
 
 
 def unsqueeze(flow, params, z, context):
-    """Channel 4c + 2a + b of pixel (i, j) goes to channel c of pixel (2i + a, 2j + b)."""
+    """Move channel 4c + 2a + b of pixel (i, j) to channel c of pixel (2i + a, 2j + b)."""
     channels, height, width = flow.shape
     small = image_of(z, (4 * channels, height // 2, width // 2))
     return row_of(

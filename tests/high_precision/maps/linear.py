@@ -16,7 +16,7 @@ def fixed_linear(flow, params, z, context):
 
 
 def linear_matrix(flow, params):
-    """The rows of W: as they are, or as the product P L U of the packed factors."""
+    """Return the rows of W: as they are, or as the product P L U of the packed factors."""
     if "weight" in params:
         return exact(params["weight"])
     packed, size = exact(params["lu"]), flow.dim

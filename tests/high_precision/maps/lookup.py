@@ -4,7 +4,7 @@ MAPS = {}  # filled by the package, from its modules
 
 
 def forward(flow, params, z, context=()):
-    """x = flow(z) for one row.
+    """Return x = flow(z) for one row.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ def read_by_network(coordinates, periodic):
 
 
 def network(params, inputs, activation, sees=lambda layer, source, target: True):
-    """An MLP; a connection takes part where ``sees(layer, source, target)``."""
+    """Apply an MLP; ``sees(layer, source, target)`` selects its connections."""
     values = inputs
     for layer, parameters in enumerate(params):
         weight, bias = exact(parameters["weight"]), exact(parameters["bias"])
@@ -77,14 +77,14 @@ def activated(name, pixels):
 
 
 def convolution_network(params, pixels, activation):
-    """Convolutions with activations between them."""
+    """Apply convolutions with activations between them."""
     for parameters in params[:-1]:
         pixels = activated(activation, convolution(parameters, pixels))
     return convolution(params[-1], pixels)
 
 
 def normalised_convolution(parameters, pixels):
-    """A convolution with the weights g v / |v| of each output."""
+    """Apply a convolution with the weights g v / |v| of each output."""
     v, length = exact(parameters["direction"]), exact(parameters["length"])
     norms = [
         mp.sqrt(mp.fsum(numbers[e] ** 2 for row in v for place in row for numbers in place))
@@ -104,7 +104,7 @@ def normalised_convolution(parameters, pixels):
 
 
 def residual_network(params, pixels, activation):
-    """RealNVP's, one block after the other; what the skips give is added up."""
+    """Apply RealNVP's blocks one after the other; add up the outputs of the skips."""
 
     def plus(one, other):
         return {place: [a + b for a, b in zip(one[place], other[place])] for place in one}

@@ -33,7 +33,7 @@ def probability_flow(flow, params, z, context):
 
 MAPS = {ProbabilityFlow: probability_flow}
 
-# Its rates are low enough for the extrapolation, which wants velocities that change slowly.
+# Its rates are low, because the extrapolation needs velocities that change slowly.
 CONFIGURATIONS = {
     "probability_flow": ProbabilityFlow(1, components=2, beta_max=1.0, rtol=1e-12, atol=1e-12)
 }

@@ -1,4 +1,4 @@
-"""Radial expansions: the radius by bisection, since ``inverse`` is the explicit direction."""
+"""Radial expansions: the radius by bisection, because ``inverse`` is the explicit direction."""
 
 import mpmath as mp
 

@@ -9,7 +9,7 @@ from tests.high_precision.maps.transformers import transform
 
 
 def stays(flow, channel, row, column):
-    """b of the paper: 1 where row + column is odd, or in the first half of the channels."""
+    """Return the paper's b: 1 if row + column is odd, or in the first half of the channels."""
     if flow.mask == "checkerboard":
         first = (row + column) % 2 == 1
     else:
@@ -26,7 +26,7 @@ def image_coupling(flow, params, z, context):
         for place, values in image.items()
     }
     outputs = residual_network(params["net"], seen, flow.activation)
-    # Among the numbers that change, in the order of the row, which one this is.
+    # The index of this number among those that change, in the order of the row.
     order = iter(range(flow.dim))
     number = {
         (c, i, j): next(order)

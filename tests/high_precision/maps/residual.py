@@ -9,7 +9,7 @@ from tests.high_precision.maps.networks import dot
 
 
 def normalised(flow, params):
-    """(weight as rows by inputs, bias) of each layer, the weight no longer than the coefficient."""
+    """Return (weight as rows by inputs, bias) of each layer, with the norm bounded."""
     layers = []
     for k, layer in enumerate(params["net"]):
         weight = exact(layer["weight"])
@@ -35,7 +35,7 @@ def residual_block(flow, params, z, context):
                 ]
         return [a + b for a, b in zip(x, values)]
 
-    # The papers' iteration for a start, then Newton's method for the digits.
+    # Start with the papers' iteration, then use Newton's method for the digits.
     start = z
     for _ in range(30):
         start = [a + target - value for a, target, value in zip(start, z, latent(start))]

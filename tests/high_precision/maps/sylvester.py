@@ -9,14 +9,14 @@ from tests.high_precision.maps.networks import dot
 
 
 def moved(value, change, context):
-    """Nested lists: value + sum_c context_c change_c."""
+    """Return value + sum_c context_c change_c, for nested lists."""
     if isinstance(value, list):
         return [moved(part, [each[i] for each in change], context) for i, part in enumerate(value)]
     return value + dot(change, context)
 
 
 def orthonormal_columns(matrix):
-    """The columns of Q, by the paper's iteration Q <- Q (I + (I - Q^T Q) / 2)."""
+    """Return the columns of Q, by the paper's iteration Q <- Q (I + (I - Q^T Q) / 2)."""
     columns = [list(column) for column in zip(*matrix)]
     size = mp.sqrt(mp.fsum(dot(column, column) for column in columns))
     columns = [[entry / size for entry in column] for column in columns]
@@ -33,7 +33,7 @@ def orthonormal_columns(matrix):
 
 
 def reflected_columns(vectors, dim):
-    """The columns of Q = H_1 H_2 ...: each unit vector through the reflections, last one first."""
+    """Return the columns of Q = H_1 H_2 ...: reflect each unit vector, last reflection first."""
     columns = []
     for j in range(dim):
         column = [mp.mpf(i == j) for i in range(dim)]

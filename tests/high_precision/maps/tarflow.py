@@ -1,7 +1,7 @@
-"""TarFlow, section 2.2: one token after the other, from those before it alone.
+"""TarFlow, section 2.2: one token after the other, from the tokens before it.
 
-No mask: the network is given the tokens that are known, and what it says of the last of them is
-for the next one.
+There is no mask: the network gets the known tokens, and its output at the last of them parametrises
+the next.
 """
 
 import mpmath as mp
@@ -50,7 +50,7 @@ def plus(a, b):
 
 
 def last_output(params, tokens, heads, context):
-    """The network's output at the last of the tokens given."""
+    """Return the network's output at the last of the given tokens."""
     given = (
         [dot(column, context) for column in zip(*exact(params["from_context"]))]
         if context

@@ -1,4 +1,4 @@
-"""Flows of angles, and of angles beside other numbers: the layers of other families, periodic."""
+"""Flows of angles, also beside other numbers: the layers of other families, periodic."""
 
 import math
 

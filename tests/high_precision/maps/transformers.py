@@ -1,8 +1,7 @@
-"""The transformers once more, one number at a time, in the letters of their papers.
+"""The transformers again, one number at a time, in the letters of their papers.
 
 Each is a function (transformer, raw, own, z) -> x of one coordinate: ``raw`` is the list of the
-numbers that the network gives for it, ``own`` the dict of its share of the transformer's own
-parameters.
+network's numbers for it, ``own`` the dict of its share of the transformer's own parameters.
 """
 
 from functools import cache
@@ -74,14 +73,14 @@ def rational_quadratic(transformer, raw, own, z):
 
 
 def ends(raw, least, bound):
-    """Knots from -B to B, with a softmax of raw for what each bin has beyond the least."""
+    """Return knots from -B to B: a softmax of raw shares out what exceeds the least sizes."""
     total = mp.fsum(mp.exp(value) for value in raw)
     parts = [least + (1 - len(raw) * least) * mp.exp(value) / total for value in raw]
     return [-bound + 2 * bound * mp.fsum(parts[:k]) for k in range(len(raw))] + [bound]
 
 
 def root(function, z):
-    """The x with function(x) = z of an increasing function: ends, halvings, then secants."""
+    """Solve function(x) = z for an increasing function: bracket, halvings, then secants."""
     with mp.workdps(15):
         low, high = mp.mpf(-1), mp.mpf(1)
         while function(low) > z:
@@ -208,7 +207,7 @@ def moebius_circle(transformer, raw, own, z):
             middle = (low + high) / 2
             low, high = (middle, high) if value_and_slope(middle)[0] <= target else (low, middle)
     angle = low
-    for _ in range(5):  # each of Newton's steps doubles the digits, nine to begin with
+    for _ in range(5):  # each Newton step doubles the digits, from nine
         value, slope = value_and_slope(angle)
         angle -= (value - target) / slope
     return angle - mp.pi + 2 * mp.pi * turns
@@ -232,7 +231,7 @@ TRANSFORMERS = {
 
 
 def transform(flow, params, index, raw, z):
-    """x of one coordinate, number ``index`` of those that the flow's transformer changes."""
+    """Return x of one coordinate, number ``index`` of those that the transformer changes."""
     if isinstance(flow.transformer, ByCoordinate):
         return by_coordinate(flow.transformer, raw, {}, z, index)
     own = {name: exact(values)[index] for name, values in params.get("transformer", {}).items()}

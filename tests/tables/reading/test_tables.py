@@ -479,7 +479,7 @@ def test_text_where_a_column_holds_it(tmp_path):
         read_quietly(written(tmp_path, "blank.csv", "town,a\nRome,1\n,2\n"), texts=("town",))
 
 
-# What was read without a word -------------------------------------------------------------
+# What was read without a warning ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("cells", ['"1"2,3', '3,"1"2', '"1.5"e3,2', '"-1"0,2', '3,"1"x'])
