@@ -9,10 +9,10 @@ repository, LAUNCH.md lists where Colab and Binder open each notebook, and the f
 what to install.
 """
 
+import argparse
 import ast
 import json
 import re
-import sys
 import textwrap
 import zipfile
 from pathlib import Path
@@ -36,7 +36,6 @@ if importlib.util.find_spec("nfref") is None:
 """
 # Embed an imported script as a module of the notebook.
 HELPER = """#@title The script {name}.py, which this page uses {{display-mode: "form"}}
-import sys
 import types
 
 {name} = sys.modules["{name}"] = types.ModuleType("{name}")
@@ -310,10 +309,13 @@ def write_launchers(folder, paths, address):
 
 
 def main():
-    folder, *address = sys.argv[1:]
-    paths = write(folder)
-    if address:
-        write_launchers(folder, paths, *address)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].partition(": ")[2])
+    parser.add_argument("folder", help="folder to write")
+    parser.add_argument("address", nargs="?", help="OWNER/NAME of the repository for LAUNCH.md")
+    options = parser.parse_args()
+    paths = write(options.folder)
+    if options.address:
+        write_launchers(options.folder, paths, options.address)
     print(f"{len(paths)} notebooks")
 
 
