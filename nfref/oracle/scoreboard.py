@@ -99,6 +99,15 @@ TOP = """.. role:: ok
    </script>
 """
 
+INTRODUCTION = f"""\
+The tables show the verdicts of the oracle on each flow, one column for each group of properties:
+*yes* if every property that applies was judged and passed; else the names of those that failed,
+and, after a question mark, of those that could not be judged; {NOTHING} if none applies. A property
+that fails is a fact about these parameters and this dtype. You judge whether it is a defect, a
+limit or a convention. A name that is a link leads to two proofs and a script; any other name has
+only the oracle's verdict.
+"""
+
 
 def today() -> str:
     """Return the date in UTC in ISO 8601 format."""
@@ -323,15 +332,7 @@ def page(
         "",
         *TOP.splitlines(),
         "",
-        "What the oracle said of each flow, column by column: *yes* where every property of "
-        "the group that",
-        "applies was judged and passed, the names of those that failed, a "
-        "question mark before those that",
-        f"could not be judged, {NOTHING} where none "
-        "applies. A property that fails is a fact about these parameters and",
-        "this dtype; whether it is a defect, a limit or a convention is for a reader to "
-        "judge. A name that is a link leads to two proofs and a script; any other name is "
-        "the oracle's word alone.",
+        *INTRODUCTION.splitlines(),
         "",
         *_table(head, body),
     ]
