@@ -9,12 +9,11 @@ the endpoint format of shields.io. On the page verdicts have colours and rows ca
 """
 
 import argparse
-import csv
 import datetime
-import io
 import json
 import re
 import sys
+import textwrap
 from collections import defaultdict
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -75,6 +74,11 @@ PASSES, UNDECIDED, NOTHING = "yes", "?", "–"
 TOP = """.. role:: ok
 .. role:: failed
 .. role:: inconclusive
+
+.. |yes| replace:: :ok:`yes`
+.. |ok| replace:: :ok:`ok`
+.. |failed| replace:: :failed:`failed`
+.. |inconclusive| replace:: :inconclusive:`inconclusive`
 
 .. raw:: html
 
@@ -241,7 +245,7 @@ def cell(record: dict[str, Any], group: str, proofs: Sequence[Sequence[str]] = (
     words += [f":inconclusive:`{UNDECIDED} {name}`" for name in undecided]
     if words:
         return ", ".join(words)
-    return f":ok:`{PASSES}`" if any(row["verdict"] == "pass" for row in rows) else NOTHING
+    return f"|{PASSES}|" if any(row["verdict"] == "pass" for row in rows) else NOTHING
 
 
 def _linked(name, record, proofs):
@@ -343,7 +347,7 @@ def page(
             [
                 one["flow"],
                 one["dtype"],
-                f":{one['verdict']}:`{one['verdict']}`",
+                f"|{one['verdict']}|",
                 *(cell(one, group, proofs) for group in groups),
             ]
             for one in ours
@@ -363,14 +367,22 @@ def _several(records, name):
 
 
 def _table(head, rows):
-    text = io.StringIO()
-    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([head, *rows])
-    return [
-        ".. csv-table::",
-        "   :header-rows: 1",
-        "",
-        *(f"   {line}" for line in text.getvalue().splitlines()),
-    ]
+    lines = [".. csv-table::", "   :header-rows: 1", ""]
+    for row in [head, *rows]:
+        # Every blank stands between quotes, where a row of CSV may be broken.
+        fields = [
+            '"' + field.replace('"', '""') + '"' if set(field) & set(' ,"') else field
+            for field in row
+        ]
+        lines += textwrap.wrap(
+            ",".join(fields),
+            width=100,
+            initial_indent="   ",
+            subsequent_indent="   ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return lines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -33,7 +33,7 @@ def test_cells_name_what_failed_and_what_was_not_judged():
         group: [scoreboard.cell(one.as_dict(), group) for one in (GOOD, BAD, OPEN)]
         for group in scoreboard.GROUPS
     }
-    assert cells["answers"] == [":ok:`yes`"] * 3
+    assert cells["answers"] == ["|yes|"] * 3
     assert cells["log_det"] == ["–", ":failed:`log_det`", "–"]
     assert cells["as used"] == ["–", ":failed:`history_inverse`", "–"]
     assert cells["mass and samples"] == ["–", "–", ":inconclusive:`? normalised`"]
@@ -85,7 +85,7 @@ def test_from_reports_to_a_page(tmp_path, capsys):
     )
     text = page.read_text(encoding="utf-8")
     assert text.index("another 1.2\n-") < text.index("peer 1.2\n-")
-    assert text.index('"Affine",') < text.rindex('"Scale, context",')
+    assert text.index("   Affine,") < text.rindex('"Scale, context",')
     assert json.loads((badges / "peer.json").read_text())["message"] == "1 of 2 ok"
     assert scoreboard.main([str(tmp_path / "reports")]) == 0
     assert capsys.readouterr().out == text
