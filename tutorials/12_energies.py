@@ -204,7 +204,7 @@ ax.set(
     xticklabels=list(found),
     ylim=(0, 135),
     yticks=[],
-    title="of 100 samples, so many count",
+    title="effective number of 100 samples",
 )
 ax.legend(loc="upper right", ncols=2)
 plt.show()

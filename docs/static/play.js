@@ -219,7 +219,7 @@ const PLAYS = {
     },
     numbers(state) {
       const { w } = this.found(state), sum = total(w);
-      return { "of 200 draws, so many count": sum * sum / total(w.map((v) => v * v)),
+      return { "effective number of 200 samples": sum * sum / total(w.map((v) => v * v)),
         "log Z by the weights (true: 0)": Math.log(sum / 200) };
     },
     draw(pen, state) {

@@ -135,7 +135,7 @@ ax.set(
     xticklabels=list(bars),
     ylim=(0, 125),
     yticks=[],
-    title="of 100 samples, so many count",
+    title="effective number of 100 samples",
 )
 ax.legend(loc="upper right", ncols=3)
 plt.show()
