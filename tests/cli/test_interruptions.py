@@ -15,12 +15,14 @@ import nfref
 from nfref.cli import main
 from nfref.tables.files.model_file import load_model
 from tests.cli.commands import (
+    COLUMNS,
     COMMAND,
     SMALL,
     ended,
     nfref_command,
     started,
     succeeds,
+    table_of,
     wait_for_an_epoch,
     write_people,
 )
@@ -65,6 +67,29 @@ def names(folder):
 
 
 # Signals ----------------------------------------------------------------------------------
+
+
+def test_ctrl_c_in_training_prints_the_table_and_keeps_the_best(folder):
+    process = training("--out", "m.npz", cwd=folder)
+    process.send_signal(signal.SIGINT)
+    output, errors = ended(process)
+    assert process.returncode == 0 and "Traceback" not in errors
+    assert "interrupted in epoch" in output
+    assert len(table_of(output)) == 4
+    assert "interrupted in epoch" in message_of(folder / "m.npz")
+    assert load_model(folder / "m.npz").columns == COLUMNS
+    assert names(folder) == ["m.npz", "people.csv"]
+
+
+def test_ctrl_c_outside_of_training(capsys, monkeypatch):
+    from nfref.cli import info
+
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(info, "loaded_model", interrupted)
+    assert main(["info", "model.npz"]) == 130
+    assert capsys.readouterr().err == "nfref: interrupted\n"
 
 
 @pytest.mark.parametrize(
