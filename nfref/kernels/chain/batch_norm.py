@@ -223,6 +223,7 @@ def sums(dim, storage, g, found, out):
 
 @body
 def combine_sums(dim, of_blocks, found, g_theta):
+    """Add the sums of all blocks, in their order; add the gradient to g_theta."""
     for j in range(dim):
         found[SUM_G, j] = 0
         found[Q, j] = 0
@@ -235,6 +236,7 @@ def combine_sums(dim, of_blocks, found, g_theta):
 
 @body
 def normalise_vjp(dim, storage, g, found, there, n):
+    """Replace the cotangent of the normalised rows by that of the rows before."""
     number, centred = g.dtype.type, units_of(storage.tape, storage.tape_at, dim)
     for j in range(dim):
         slope = exp(-number(found[LOG_SCALE, j]))

@@ -53,6 +53,7 @@ def decode_potential(code, at):
 
 @body
 def places_of(f, at):
+    """Return the places on the tape of what a potential keeps, from ``at`` on."""
     h = at + (f.dim + f.context) * ROWS
     layer = f.hidden * ROWS
     matrix = h + 4 * layer

@@ -387,6 +387,7 @@ def scale(factor, vector):
 
 @body
 def mix(vector, decay, average):
+    """Update the running average: decay * average + (1 - decay) * vector."""
     rest = vector.dtype.type(1) - decay
     for i in range(len(vector)):
         average[i] = decay * average[i] + rest * vector[i]

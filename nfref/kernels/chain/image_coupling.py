@@ -64,6 +64,7 @@ def decode_image_coupling(code, at, reals):
 
 @body
 def places_of(operands):
+    """Return the places on the tape of what a coupling of an image keeps, and their end."""
     layer = pixels_of(operands.grid) * operands.hidden
     h = pixels_of(operands.grid) * operands.fan_in
     active = h + (operands.blocks + 1) * layer

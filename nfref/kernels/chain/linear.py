@@ -41,6 +41,7 @@ def permute_vjp(order, g, scratch):
 
 @body
 def linear(direction, channels, positions, factors, storage, block):
+    """Apply a linear map to the channels of each position; keep what the gradient needs."""
     theta, tape = storage.theta, storage.tape
     flat = block.u.reshape(block.u.size)
     width = positions * ROWS

@@ -165,6 +165,7 @@ def group_vjp(net, storage, layer, group, g):
 
 @body
 def weights_vjp(net, storage, g, g_theta):
+    """Add the gradient of the masked weights and biases to g_theta."""
     widths = net.widths
     for layer in range(1, len(widths)):
         weight = storage.at + weight_at(widths, layer)

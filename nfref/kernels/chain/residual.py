@@ -42,6 +42,7 @@ Places = namedtuple("Places", "values slopes arguments matrix tangents work othe
 
 @body
 def places_of(tape_at, dim, widths):
+    """Return the places on the tape of what a residual block keeps."""
     units, widest = 0, dim
     for k in range(len(widths) - 1):
         units += widths[k]

@@ -23,6 +23,7 @@ Places = namedtuple("Places", "q across r1 r2 slack b")
 
 @body
 def places_of(at, dim, m):
+    """Return where the matrices and vectors of a Sylvester flow stand in theta."""
     across = at + dim * m
     r1 = across + m * dim
     r2 = r1 + m * m

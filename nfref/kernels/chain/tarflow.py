@@ -63,6 +63,7 @@ def decode_tokens(code, at, reals):
 
 @body
 def kept(own, at):
+    """Return the places on the tape of what a layer keeps, from ``at`` on."""
     stream, one, hidden = own.channels * own.length, own.length, own.hidden * own.length
     first_scale = at + stream * ROWS
     normed = first_scale + one * ROWS
@@ -94,6 +95,7 @@ def kept(own, at):
 
 @body
 def numbers_of_layer(own):
+    """Return how many parameters a layer has."""
     c, hidden = own.channels, own.hidden
     return 4 * c + 4 * (c * c + c) + c * hidden + hidden + hidden * c + c
 
@@ -177,6 +179,7 @@ def normalise_tokens_vjp(own, storage, at, normal, scale, g, g_at, out, sums, g_
 
 @reduction
 def add_products(length, normal, g, features, g_theta, at):
+    """Add the gradient of the scales of a layer norm, summed over tokens and rows."""
     for j in range(features):
         total = g.dtype.type(0)
         for t in range(length):
@@ -370,6 +373,7 @@ def see_context(own, storage, at, context, h):
 
 @body
 def gelu(own, tape, place):
+    """Set ``after`` to GELU(``before``), and keep the normal cdf of ``before``."""
     count = own.hidden * own.length
     before, phi, after = (
         units_of(tape, place.before, count),

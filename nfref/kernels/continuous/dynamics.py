@@ -208,6 +208,7 @@ def squared_norms(y, k_first, k_last, weights, rtol, atol, n, begin, end, sums):
 
 @reduction
 def squared_norm(y, k_first, k_last, weights, rtol, atol, rows):
+    """Return the sum of squares of a weighted sum, each number over its tolerance."""
     total = 0.0
     for column in range(len(y)):
         for r in range(rows):

@@ -192,6 +192,7 @@ def _order(numbers):
 
 
 def in_all_lanes(builder, number, vector):
+    """Return a vector with the number in every lane."""
     nothing = vector(ir.Undefined)
     first = builder.insert_element(nothing, number, ir.IntType(32)(0))
     return builder.shuffle_vector(first, nothing, _order([0] * vector.count))

@@ -12,6 +12,7 @@ UNITS = 64  # hidden units in one step of a block-triangular weight
 
 
 def net_arrays(params, dtype):
+    """Return the weights and biases of a network, in the order of its layers."""
     return [array for layer in params["net"] for array in (layer["weight"], layer["bias"])]
 
 
