@@ -404,8 +404,10 @@ def bijectors():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "jax.core.pytype_aval_mappings", DeprecationWarning)
         from tensorflow_probability.substrates import jax as tfp
+
+        loaded = tfp.bijectors  # TFP imports its modules at the first access
     with jax.enable_x64(True):
-        yield tfp.bijectors
+        yield loaded
 
 
 def assert_bijector(golden, bijector):
