@@ -148,7 +148,7 @@ class _Signs(Base):
     def _density_log_prob(self, params):
         return lambda rows: self.density.log_prob(params["density"], rows)
 
-    def _drawn_signs(self, params, rng, rows):
+    def _sample_signs(self, params, rng, rows):
         """Sample signs (N, D) of +1 and -1, with probabilities given by rows (N, D)."""
         up = rng.uniform(size=rows.shape) < sigmoid(self._logits(params)(rows))
         return np.where(up, 1, -1).astype(rows.dtype)
@@ -192,7 +192,7 @@ class InferenceAbs(_Signs):
 
     def _sample(self, params, rng, n):
         magnitudes = self.density.sample(params["density"], rng, n)
-        return self._drawn_signs(params, rng, magnitudes) * magnitudes
+        return self._sample_signs(params, rng, magnitudes) * magnitudes
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,7 @@ class GenerativeAbs(_Signs):
             return generative_abs_bound(
                 x, log_prob, logits, self._every_sign.astype(getval(x).dtype)
             )
-        signs = self._drawn_signs(getval(params), check_rng(rng), getval(x))
+        signs = self._sample_signs(getval(params), check_rng(rng), getval(x))
         return generative_abs_drawn_bound(x, log_prob, logits, signs)
 
     def _sample(self, params, rng, n):

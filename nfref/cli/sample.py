@@ -96,10 +96,10 @@ def sample(options: Sampling) -> None:
     )
     rng = np.random.default_rng(options.seed)
     if options.given_from:
-        total, drawn = _for_each_row(model, options, rng)
+        total, rows = _for_each_row(model, options, rng)
     else:
         given = given_values(model, options.given, options.model)
-        total, drawn = options.n, _new_rows(model, options, rng, given)
+        total, rows = options.n, _new_rows(model, options, rng, given)
     _check_disk(options.out, total, model.density.dim)
     known = dict(options.given)
     watched = (
@@ -111,7 +111,7 @@ def sample(options: Sampling) -> None:
 
     def blocks():
         nonlocal overflown, distant
-        for values in drawn:
+        for values in rows:
             if values.dtype.kind == "f":
                 overflown += np.sum(~np.all(np.isfinite(values), axis=1))
             if watched:
@@ -156,15 +156,15 @@ def _for_each_row(model, options, rng):
         )
     model = table_model(options.model, "--given-from")
     density, each = model.density, 1 if options.n is None else options.n
-    drawn = [column.name for column in density.columns if column.name not in density.given]
+    not_given = [column.name for column in density.columns if column.name not in density.given]
     data = load(
         options.given_from,
         "auto",
         column_matching.texts_of(model),
         True,
-        column_matching.known_to(model, optional=drawn),
+        column_matching.known_to(model, optional=not_given),
     )
-    cells, sure = column_matching.partial_cells(data, model, drawn)
+    cells, sure = column_matching.partial_cells(data, model, not_given)
     say_remark(data, sure)
     rows = len(cells[0])
 

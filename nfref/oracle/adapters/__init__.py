@@ -26,10 +26,10 @@ from nfref.oracle.adapters.jax_libraries import (
     from_tfp_distribution,
 )
 from nfref.oracle.adapters.nfref_flows import (
-    drawn_density,
-    drawn_flow,
     from_nfref,
     from_nfref_density,
+    random_density,
+    random_flow,
 )
 from nfref.oracle.adapters.parameters import parameter_gradients as _parameter_gradients
 from nfref.oracle.adapters.shapes import event_shapes, with_event_shape
@@ -219,10 +219,10 @@ def _functions(thing, rng, dtype, context, train):
     if isinstance(thing, (tuple, list)) and all(callable(part) or part is None for part in thing):
         return functions_of((*thing, None)[:2], dtype)
     adapter, takes_context = _adapter_of(thing)
-    if adapter is drawn_flow:
-        return drawn_flow(thing, rng, dtype, context)
-    if adapter is drawn_density:
-        return drawn_density(thing, rng)
+    if adapter is random_flow:
+        return random_flow(thing, rng, dtype, context)
+    if adapter is random_density:
+        return random_density(thing, rng)
     if adapter is not None:
         if context is not None and not takes_context:
             raise TypeError(f"context: {type(thing).__name__} takes none")
@@ -276,9 +276,9 @@ def _adapter_of(thing):
 
 # Prefix of a class's full name, its adapter, and True if that takes a context.
 _BY_NAME = (
-    ("nfref.density.Density", drawn_density, False),
-    ("nfref.flow.Flow", drawn_flow, True),
-    ("nfref.bases.base.Base", drawn_density, False),
+    ("nfref.density.Density", random_density, False),
+    ("nfref.flow.Flow", random_flow, True),
+    ("nfref.bases.base.Base", random_density, False),
     ("nflows.distributions.base.Distribution", from_nflows_distribution, True),
     ("nflows.transforms.base.Transform", from_nflows, True),
     ("normflows.core.NormalizingFlow", from_normflows_distribution, False),

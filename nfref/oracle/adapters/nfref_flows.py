@@ -38,7 +38,7 @@ def from_nfref_density(density: Any, params: Params) -> dict[str, Any]:
     }
 
 
-def drawn_flow(
+def random_flow(
     flow: Any, rng: Generator, dtype: DTypeLike, context: Array | None
 ) -> dict[str, Any]:
     """Return the functions of a flow with random parameters."""
@@ -48,6 +48,6 @@ def drawn_flow(
     return from_nfref(flow, params, context)
 
 
-def drawn_density(density: Any, rng: Generator) -> dict[str, Any]:
+def random_density(density: Any, rng: Generator) -> dict[str, Any]:
     """Return the functions of a density with random parameters."""
     return from_nfref_density(density, density.init(rng))

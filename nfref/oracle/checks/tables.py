@@ -127,23 +127,23 @@ def categories(
     """
     strange = ""
     for column in discrete:
-        known, drawn = np.unique(table[:, column]), samples[:, column]
-        new = ~np.isin(drawn, known)
+        known, sampled = np.unique(table[:, column]), samples[:, column]
+        new = ~np.isin(sampled, known)
         if np.mean(new) > MISSED + 21 / len(table):
             strange = (
-                f"column {column}: samples have {drawn[new][0]:.6g}, which is not among its "
+                f"column {column}: samples have {sampled[new][0]:.6g}, which is not among its "
                 f"values {show(known)}"
             )
-        both = np.union1d(known, np.unique(drawn))
+        both = np.union1d(known, np.unique(sampled))
         of_table = np.array([np.mean(table[:, column] == value) for value in both])
-        of_draws = np.array([np.mean(drawn == value) for value in both])
-        apart = [0.5 * np.sum(np.abs(np.roll(of_draws, k) - of_table)) for k in (0, 1, -1)]
+        of_samples = np.array([np.mean(sampled == value) for value in both])
+        apart = [0.5 * np.sum(np.abs(np.roll(of_samples, k) - of_table)) for k in (0, 1, -1)]
         chance = 2 * np.sqrt(len(both) / len(table))
         if apart[0] > 0.1 + chance and min(apart[1:]) < 0.25 * apart[0]:
             return failed(
                 name,
                 f"column {column}: the share of each value",
-                f"off by one: {show(of_draws)} of the samples, {show(of_table)} of the table",
+                f"off by one: {show(of_samples)} of the samples, {show(of_table)} of the table",
             )
     some = samples[:2000]
     options = combinations(levels, discrete)

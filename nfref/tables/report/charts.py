@@ -1,4 +1,4 @@
-"""Charts of a report: Matplotlib draws them as SVG text, in the colours of the page.
+"""Charts of a report: Matplotlib plots them as SVG text, in the colours of the page.
 
 Each chart has a label that says what it shows, for readers who cannot see it.
 """
@@ -40,15 +40,15 @@ STYLE: Any = {
 }
 
 
-def chart(label: str, draw: Any, width: int = 320, height: int = 150) -> str:
-    """Return the SVG of a chart that ``draw(axes)`` draws."""
+def chart(label: str, plot: Any, width: int = 320, height: int = 150) -> str:
+    """Return the SVG of a chart that ``plot(axes)`` plots."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": label}):
         figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
         axes = figure.add_subplot()
-        draw(axes)
+        plot(axes)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     text = file.getvalue()
@@ -76,7 +76,7 @@ def _percent(axes, top):
 
 
 def _compare(axes, edges, data, samples, gap=1.0):
-    """Draw the data as bars and the samples as an outline."""
+    """Plot the data as bars and the samples as an outline."""
     axes.bar((edges[:-1] + edges[1:]) / 2, data, np.diff(edges) * gap, color=DATA, alpha=0.65)
     axes.stairs(samples, edges, baseline=0, color=MODEL, linewidth=2)
     axes.set_xlim(edges[0], edges[-1])
@@ -84,26 +84,26 @@ def _compare(axes, edges, data, samples, gap=1.0):
 
 
 def shares(column: Column) -> str:
-    """Draw the shares of a column's values, data beside samples."""
+    """Plot the shares of a column's values, data beside samples."""
     labelled = column.edges is None
     edges = np.arange(len(column.labels) + 1) - 0.5 if labelled else column.edges
 
-    def draw(axes):
-        _compare(axes, edges, column.data, column.draws, 0.7 if labelled else 1.0)
+    def plot(axes):
+        _compare(axes, edges, column.data, column.samples, 0.7 if labelled else 1.0)
         axes.set_xlabel(_plain(column.name))
         if labelled:
             places = range(0, len(column.labels), -(-len(column.labels) // 5))
             axes.set_xticks(places, [_plain(column.labels[k]) for k in places])
 
-    return chart(f"{column.name}: shares of rows, data as bars and the model as a line", draw)
+    return chart(f"{column.name}: shares of rows, data as bars and the model as a line", plot)
 
 
 def pit(column: Column, rows: int) -> str:
-    """Draw the ranks of a column's data among samples, with a band of two standard deviations."""
+    """Plot the ranks of a column's data among samples, with a band of two standard deviations."""
     bins = len(column.pit)
     share, deviation = 1 / bins, np.sqrt((1 - 1 / bins) / bins / rows)
 
-    def draw(axes):
+    def plot(axes):
         width = 1 / bins
         axes.bar((np.arange(bins) + 0.5) * width, column.pit, 0.88 * width, color=DATA, alpha=0.65)
         axes.axhspan(max(share - 2 * deviation, 0), share + 2 * deviation, color=BAND)
@@ -113,14 +113,14 @@ def pit(column: Column, rows: int) -> str:
         _percent(axes, 1.05 * max(column.pit.max(), share + 2 * deviation))
 
     label = f"{column.name}: histogram of the probability integral transform"
-    return chart(f"{label}, p = {column.pvalue:.3g}", draw)
+    return chart(f"{label}, p = {column.pvalue:.3g}", plot)
 
 
 def calibration(levels: Array, coverage: Array, rows: int, samples: int) -> str:
-    """Draw the share of the data in each region against its probability by the model."""
+    """Plot the share of the data in each region against its probability by the model."""
     deviation = np.sqrt(levels * (1 - levels) * (1 / rows + 1 / samples))
 
-    def draw(axes):
+    def plot(axes):
         axes.fill_between(levels, levels - 2 * deviation, levels + 2 * deviation, color=BAND)
         axes.plot([0, 1], [0, 1], color=MODEL, linewidth=2)
         axes.plot(levels, coverage, "o-", color=DATA, linewidth=2, markersize=4)
@@ -132,14 +132,14 @@ def calibration(levels: Array, coverage: Array, rows: int, samples: int) -> str:
     return chart(
         "Calibration: shares of the data in the model's highest-density regions against their "
         "probability",
-        draw,
+        plot,
         360,
         300,
     )
 
 
 def likelihoods(data: Array, samples: Array) -> str:
-    """Draw the log-likelihoods of data and of samples; "" if none is finite."""
+    """Plot the log-likelihoods of data and of samples; "" if none is finite."""
     data, samples = data[np.isfinite(data)], samples[np.isfinite(samples)]
     if not len(data) or not len(samples):
         return ""
@@ -150,20 +150,20 @@ def likelihoods(data: Array, samples: Array) -> str:
     edges = np.linspace(low, high, 41)
     heights = [np.histogram(part, edges)[0] / len(part) for part in (data, samples)]
 
-    def draw(axes):
+    def plot(axes):
         _compare(axes, edges, *heights)
         axes.set_xlabel("log-likelihood, nats")
 
     return chart(
         "Log-likelihoods of the rows, data as bars and the model's samples as a line",
-        draw,
+        plot,
         360,
         300,
     )
 
 
 def curve(name: str, history: dict[str, list[float]]) -> str:
-    """Draw negative log-likelihoods by epoch; "" if none is finite."""
+    """Plot negative log-likelihoods by epoch; "" if none is finite."""
     values = np.concatenate([np.asarray(part, np.float64) for part in history.values()])
     values = values[np.isfinite(values)]
     if not len(values):
@@ -171,7 +171,7 @@ def curve(name: str, history: dict[str, list[float]]) -> str:
     low, high = values.min(), np.quantile(values, 0.98)  # the first epochs may be far above
     margin = 0.05 * (high - low) or 0.5
 
-    def draw(axes):
+    def plot(axes):
         for part, style in (
             ("train", {"color": DATA, "ls": "--"}),
             ("validation", {"color": MODEL}),
@@ -185,7 +185,7 @@ def curve(name: str, history: dict[str, list[float]]) -> str:
     return chart(
         f"{name}: negative log-likelihood by epoch, training as a dashed and validation as a full "
         "line",
-        draw,
+        plot,
     )
 
 

@@ -20,7 +20,7 @@ from nfref.tables.files.model_file import Model
 from nfref.tables.schema.columns import Continuous
 from nfref.tables.schema.distinct_rows import as_counts, effective_rows
 
-DRAWS = 5000  # samples of the model
+SAMPLES = 5000  # samples of the model
 ROWS = 20_000  # most rows of the data, evenly spaced
 WORST = 10
 BINS = 20
@@ -40,7 +40,7 @@ class Column:
         Of the bins; None for a category.
     labels : tuple of str
         Of the bins of a category; otherwise empty.
-    data, draws : (B,) array
+    data, samples : (B,) array
         Shares of the data and of the samples in the bins.
     pit : (20,) array
         Shares of the data's ranks among the samples; 1/20 each if the model is right.
@@ -54,7 +54,7 @@ class Column:
     edges: np.ndarray | None
     labels: tuple
     data: np.ndarray
-    draws: np.ndarray
+    samples: np.ndarray
     pit: np.ndarray
     distance: float
     pvalue: float
@@ -128,7 +128,7 @@ class Report:
         The number of these rows.
     fitted_mean : float or None
         Nats per row of the other rows; None without any.
-    log_prob, drawn_log_prob : array
+    log_prob, sample_log_prob : array
         Of the data that is compared, and of the samples.
     impossible : int
         Rows whose likelihood is not a finite number.
@@ -155,7 +155,7 @@ class Report:
     own: int
     fitted_mean: float | None
     log_prob: np.ndarray
-    drawn_log_prob: np.ndarray
+    sample_log_prob: np.ndarray
     impossible: int
     coverage: np.ndarray
     coverage_pvalue: float
@@ -171,7 +171,7 @@ def gather(
     names: Sequence[str],
     rows: Array,
     log_prob: Callable[..., Any],
-    draw: Callable[..., Any],
+    sample: Callable[..., Any],
     rng: Generator,
     about: dict[str, Any] | None = None,
     weight: Array | None = None,
@@ -188,7 +188,7 @@ def gather(
         Data, at least one row; of dtype object if some cells are text.
     log_prob : callable
         (rows) -> (N,) array of log-likelihoods.
-    draw : callable
+    sample : callable
         (rng, n) -> (n, D) array like ``rows``.
     rng : numpy.random.Generator
     about : dict, optional
@@ -205,8 +205,8 @@ def gather(
     """
     weight = as_counts(weight)
     scores = np.asarray(log_prob(rows), np.float64)
-    drawn = draw(rng, DRAWS)
-    drawn_scores = np.asarray(log_prob(drawn), np.float64)
+    samples = sample(rng, SAMPLES)
+    sample_scores = np.asarray(log_prob(samples), np.float64)
     own = np.arange(len(rows)) if tested is None else np.flatnonzero(tested)
     of_own = None if weight is None else weight[own]
     if of_own is None:
@@ -222,14 +222,14 @@ def gather(
     )
     kinds = _kinds(model.density, len(names))
     coded = [
-        _numbers(kind, _wrapped(model.density, k, rows[:, k]), drawn[:, k])
+        _numbers(kind, _wrapped(model.density, k, rows[:, k]), samples[:, k])
         for k, kind in enumerate(kinds)
     ]
-    ranks = [_ranks(data, draws, kind, rng) for (data, draws, _), kind in zip(coded, kinds)]
+    ranks = [_ranks(data, samples, kind, rng) for (data, samples, _), kind in zip(coded, kinds)]
     known = getattr(model.density, "given", ())
     columns = tuple(
-        _column(name, kind, data[kept], draws, labels, u[kept], rng)
-        for name, kind, (data, draws, labels), u in zip(names, kinds, coded, ranks)
+        _column(name, kind, data[kept], samples, labels, u[kept], rng)
+        for name, kind, (data, samples, labels), u in zip(names, kinds, coded, ranks)
         if name not in known
     )
     extreme = np.argmax(
@@ -243,7 +243,7 @@ def gather(
     )
     fit = model.info.get("fit")
     candidates, curves = _training(fit if isinstance(fit, dict) else {})
-    coverage, pvalue = covered(scores[kept], drawn_scores)
+    coverage, pvalue = covered(scores[kept], sample_scores)
     return Report(
         len(rows),
         len(kept),
@@ -254,7 +254,7 @@ def gather(
         len(own),
         fitted_mean,
         scores[kept],
-        drawn_scores,
+        sample_scores,
         int(np.sum(~np.isfinite(scores))),
         coverage,
         pvalue,
@@ -266,7 +266,7 @@ def gather(
     )
 
 
-def covered(scores: Array, drawn_scores: Array) -> tuple[Array, float]:
+def covered(scores: Array, sample_scores: Array) -> tuple[Array, float]:
     """Return shares of data in the highest-density regions of ``LEVELS``, and a p-value.
 
     The region of probability a holds the share a of all samples with the highest log p. If the
@@ -275,11 +275,11 @@ def covered(scores: Array, drawn_scores: Array) -> tuple[Array, float]:
     from scipy.stats import ks_2samp  # slow to import
 
     scores = np.where(np.isnan(scores), -np.inf, scores)
-    drawn_scores = drawn_scores[~np.isnan(drawn_scores)]
-    thresholds = np.quantile(drawn_scores, 1 - LEVELS)
+    sample_scores = sample_scores[~np.isnan(sample_scores)]
+    thresholds = np.quantile(sample_scores, 1 - LEVELS)
     return (
         np.mean(scores[:, None] >= thresholds, axis=0),
-        float(ks_2samp(scores, drawn_scores).pvalue),
+        float(ks_2samp(scores, sample_scores).pvalue),
     )
 
 
@@ -298,45 +298,46 @@ def _wrapped(density, k, values):
     return column.wrapped(values.astype(float)) if isinstance(column, Continuous) else values
 
 
-def _numbers(kind, data, draws):
+def _numbers(kind, data, samples):
     """Return (data, samples, labels) as numbers: labels as their places."""
     if kind != "category":
-        return data.astype(np.float64), draws.astype(np.float64), ()
-    labels = sorted({*data.tolist(), *draws.tolist()})
+        return data.astype(np.float64), samples.astype(np.float64), ()
+    labels = sorted({*data.tolist(), *samples.tolist()})
     place = {label: k for k, label in enumerate(labels)}
     return (
         *(
             np.array([place[value] for value in values.tolist()], np.float64)
-            for values in (data, draws)
+            for values in (data, samples)
         ),
         tuple(_text(label) for label in labels),
     )
 
 
-def _ranks(data, draws, kind, rng):
+def _ranks(data, samples, kind, rng):
     """Return the share of samples below each value, in (0, 1), with ties broken at random.
 
     u = (#{samples < x} + U (1 + #{samples = x})) / (L + 1) is uniform for a row of the same
     distribution.
     """
-    draws = np.sort(draws[~np.isnan(draws)])
-    below, upto = np.searchsorted(draws, data), np.searchsorted(draws, data, side="right")
-    return (below + rng.random(len(data)) * (1 + upto - below)) / (len(draws) + 1)
+    samples = np.sort(samples[~np.isnan(samples)])
+    below, upto = np.searchsorted(samples, data), np.searchsorted(samples, data, side="right")
+    return (below + rng.random(len(data)) * (1 + upto - below)) / (len(samples) + 1)
 
 
-def _column(name, kind, data, draws, labels, u, rng):
+def _column(name, kind, data, samples, labels, u, rng):
     from scipy.stats import ks_2samp  # slow to import
 
-    draws = draws[np.isfinite(draws)]
+    samples = samples[np.isfinite(samples)]
     if labels:
         edges, inner = None, np.arange(len(labels) + 1) - 0.5
     else:
-        inner = edges = _edges(data, draws, kind)
-    shares = [np.histogram(values, inner)[0] / len(values) for values in (data, draws)]
+        inner = edges = _edges(data, samples, kind)
+    shares = [np.histogram(values, inner)[0] / len(values) for values in (data, samples)]
     jitter = [
-        rng.random(len(values)) if kind in ("category", "count") else 0 for values in (data, draws)
+        rng.random(len(values)) if kind in ("category", "count") else 0
+        for values in (data, samples)
     ]  # whole numbers are moved apart, so that there are no ties
-    test = ks_2samp(data + jitter[0], draws + jitter[1])
+    test = ks_2samp(data + jitter[0], samples + jitter[1])
     return Column(
         name,
         kind,
@@ -350,10 +351,10 @@ def _column(name, kind, data, draws, labels, u, rng):
     )
 
 
-def _edges(data, draws, kind):
+def _edges(data, samples, kind):
     """Return bins around all but the outermost 0.5 % of data and samples."""
     low, high = (
-        pick([np.quantile(part, at) for part in (data, draws)])
+        pick([np.quantile(part, at) for part in (data, samples)])
         for pick, at in ((min, 0.005), (max, 0.995))
     )
     if kind == "count":
