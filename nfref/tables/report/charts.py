@@ -180,6 +180,7 @@ def curve(name: str, history: dict[str, list[float]]) -> str:
                 axes.plot(np.arange(1, len(history[part]) + 1), history[part], lw=2, **style)
         axes.set_ylim(low - margin, high + margin)
         axes.set_xlim(1, max(2, *map(len, history.values())))
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("epoch")
 
     return chart(
