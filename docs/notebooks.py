@@ -36,6 +36,7 @@ if importlib.util.find_spec("nfref") is None:
 """
 # Embed an imported script as a module of the notebook.
 HELPER = """#@title The script {name}.py, which this page uses {{display-mode: "form"}}
+import sys
 import types
 
 {name} = sys.modules["{name}"] = types.ModuleType("{name}")

@@ -160,7 +160,7 @@ cost = {
     "best": -density.log_prob(fitted.params, fresh).mean(),
     "last": -density.log_prob(last_params, fresh).mean(),
 }
-print(f"fresh rows: best epoch {cost['best']:.2f}, last epoch {cost['last']:.2f}")  # 2.52, 2.74
+print(f"fresh rows: best epoch {cost['best']:.2f}, last epoch {cost['last']:.2f}")  # 2.52, 2.7
 stopped, _ = fit(0, epochs=90, patience=15)
 print(f"with a patience of 15: {len(stopped.history['train'])} epochs, ended by {stopped.stopped}")
 # 29 epochs, ended by patience
