@@ -26,6 +26,18 @@ class Meaning:
     members: str = None
 
 
+# The network of ChannelCoupling and of SplitPrior.
+CHANNEL_NETWORK = Meaning(
+    r"""
+channels below C/2 stay and feed a network of convolutions with weights (k, k, in, out) and
+zero padding; the others go through ``transformer``; outputs are the first raw number of
+each channel, then the second of each, and so on. ``edge`` (k, k, out) are the weights of
+one more input channel, which is 1 in the padding and 0 inside; ``log_gain`` g multiplies
+outputs by exp(3 g).
+""",
+    {"net": "its outputs are functions of the channels that stay and of the context"},
+)
+
 # MADE and Coupling take any transformer; docs/golden_vectors.rst has a table of those.
 MEANING = {
     "Scale": Meaning(
@@ -183,26 +195,8 @@ a ``Linear`` or ``LULinear`` of the channels at each pixel
 from (4C, H/2, W/2) to (C, H, W): channel 4c + 2a + b at (i, j) goes to channel c at (2i +
 a, 2j + b)
 """),
-    "ChannelCoupling": Meaning(
-        r"""
-channels below C/2 stay and feed a network of convolutions with weights (k, k, in, out) and
-zero padding; the others go through ``transformer``; outputs are the first raw number of
-each channel, then the second of each, and so on. ``edge`` (k, k, out) are the weights of
-one more input channel, which is 1 in the padding and 0 inside; ``log_gain`` g multiplies
-outputs by exp(3 g).
-""",
-        {"net": "its outputs are functions of the channels that stay and of the context"},
-    ),
-    "SplitPrior": Meaning(
-        r"""
-channels below C/2 stay and feed a network of convolutions with weights (k, k, in, out) and
-zero padding; the others go through ``transformer``; outputs are the first raw number of
-each channel, then the second of each, and so on. ``edge`` (k, k, out) are the weights of
-one more input channel, which is 1 in the padding and 0 inside; ``log_gain`` g multiplies
-outputs by exp(3 g).
-""",
-        {"net": "its outputs are functions of the channels that stay and of the context"},
-    ),
+    "ChannelCoupling": CHANNEL_NETWORK,
+    "SplitPrior": CHANNEL_NETWORK,
     "TopPrior": Meaning(
         r"""
 as ``SplitPrior`` with no channel that stays: the network sees the context alone.
