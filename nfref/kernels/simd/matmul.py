@@ -39,9 +39,8 @@ from nfref.kernels.simd.tiles import (
 )
 
 ROWS = 128  # rows of data in a block: activations of a few layers stay in the cache
-COLUMNS = (
-    16  # columns that a network computes at a time if a block is not full; no vector is longer
-)
+# Columns that a network computes at a time if a block is not full; no vector is longer.
+COLUMNS = 16
 
 
 def times(
