@@ -8,11 +8,12 @@ from nfref.cli.arguments import UsageError, blamed
 from nfref.cli.data import Data
 from nfref.cli.streams import complain
 from nfref.runtime.annotations import Any, Array, Callable, Sequence
+from nfref.tables.files.model_file import Model
 from nfref.tables.queries.scoring import check_cells, stacked
 from nfref.tables.reading import match_columns, numbered_columns, quoted_names, text_at
 
 
-def for_model(data: Data, model: Any) -> tuple[Array, bool]:
+def for_model(data: Data, model: Model) -> tuple[Array, bool]:
     """Return the data in the order of the model's columns, and whether names decided it."""
     columns = model.columns or numbered_columns(model.density.dim)
     named = columns != numbered_columns(model.density.dim)
@@ -23,7 +24,7 @@ def for_model(data: Data, model: Any) -> tuple[Array, bool]:
 
 
 def known_to(
-    model: Any, also: Sequence[str | None] = (), optional: Sequence[str] = ()
+    model: Model, also: Sequence[str | None] = (), optional: Sequence[str] = ()
 ) -> Callable[..., Any]:
     """Return a function that chooses which columns of a file are read.
 
@@ -51,7 +52,7 @@ def known_to(
     return keep
 
 
-def texts_of(model: Any) -> tuple[str, ...]:
+def texts_of(model: Model) -> tuple[str, ...]:
     """Return the names of the model's columns whose cells are text."""
     return tuple(
         column.name
@@ -60,7 +61,7 @@ def texts_of(model: Any) -> tuple[str, ...]:
     )
 
 
-def cells_of(data: Data, values: Array, model: Any) -> list[Array]:
+def cells_of(data: Data, values: Array, model: Model) -> list[Array]:
     """Return the values as a list of columns in the order of the model's: numbers, or text."""
     return [
         text_at(data.table.labels[column.name], part) if column.name in data.table.labels else part
@@ -68,13 +69,13 @@ def cells_of(data: Data, values: Array, model: Any) -> list[Array]:
     ]
 
 
-def with_text(data: Data, values: Array, model: Any) -> Array:
+def with_text(data: Data, values: Array, model: Model) -> Array:
     """Return the values with text in place of its codes."""
     return stacked(cells_of(data, values, model)) if data.table.labels else values
 
 
 def partial_cells(
-    data: Data, model: Any, optional: Sequence[str] = (), extra: bool = False, first: int = 1
+    data: Data, model: Model, optional: Sequence[str] = (), extra: bool = False, first: int = 1
 ) -> tuple[list[Array], bool]:
     """Return (cells, sure) as :func:`for_model` and :func:`cells_of` do, for partial rows.
 

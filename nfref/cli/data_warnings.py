@@ -5,6 +5,7 @@ from shlex import quote
 import numpy as np
 
 from nfref.cli.data import Data
+from nfref.cli.split import Split
 from nfref.cli.streams import complain
 from nfref.runtime.annotations import Any, Array, Iterator, Sequence
 from nfref.tables.fitting.gaps import uninformative_rows
@@ -37,7 +38,7 @@ def about_missing(columns: Sequence[str], cells: Sequence[Array]) -> str:
 
 
 def about_rows(
-    data: Data, split: Any, weights: str | None, weight: Array | None, copies: int, dropped: bool
+    data: Data, split: Split, weights: str | None, weight: Array | None, copies: int, dropped: bool
 ) -> Iterator[str]:
     """Say how many rows there are, and what they count."""
     if data.table.remark and not data.table.doubtful:

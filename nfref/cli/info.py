@@ -11,6 +11,7 @@ from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any
 from nfref.runtime.checks import shortened
 from nfref.tables.densities.table_density import TableDensity
+from nfref.tables.files.model_file import Model
 from nfref.tables.reading import numbered_columns
 
 LABELS = 8  # of a category that are listed
@@ -50,7 +51,7 @@ def info(subject: Subject) -> None:
         print(printable(f"{name + ':':<12}{text}"))
 
 
-def about_model(model: Any) -> dict[str, Any]:
+def about_model(model: Model) -> dict[str, Any]:
     """Return what a model file holds, as text by name."""
     density = model.density
     if isinstance(density, TableDensity):

@@ -53,7 +53,7 @@ def check_output(out: str | None, *inputs: str | None, what: str | None = None) 
 
 
 def rows_for(
-    model: Any, name: str, header: str, weights: str | None = None
+    model: Model, name: str, header: str, weights: str | None = None
 ) -> tuple[Array, Array | None]:
     """Read the rows of DATA without empty cells, in the order of the model's columns.
 
@@ -94,7 +94,7 @@ def table_model(path: str, option: str) -> Model:
     return model
 
 
-def check_of_table(model: Any, path: str, option: str) -> None:
+def check_of_table(model: Model, path: str, option: str) -> None:
     """Check that a model is the density of a table, because an option needs one."""
     if not isinstance(model.density, TableDensity):
         raise UsageError(
@@ -102,7 +102,7 @@ def check_of_table(model: Any, path: str, option: str) -> None:
         )
 
 
-def given_values(model: Any, asked: Sequence[tuple[str, Any]], path: str) -> dict[str, Any]:
+def given_values(model: Model, asked: Sequence[tuple[str, Any]], path: str) -> dict[str, Any]:
     """Return name -> value of --given, after checking that each column can take its value."""
     given = dict(asked)
     if len(given) < len(asked):

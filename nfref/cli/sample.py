@@ -105,7 +105,7 @@ def sample(options: Sampling) -> None:
     watched = (
         []
         if options.given_from or not isinstance(model.density, TableDensity)
-        else (model.density.columns)
+        else model.density.columns
     )
     overflown = distant = 0
 

@@ -17,6 +17,7 @@ from nfref.cli.inputs import check_of_table, check_output, loaded_model
 from nfref.cli.streams import complain, row_bar
 from nfref.runtime.annotations import Any, Array, Iterator, Sequence
 from nfref.tables.densities.table_density import TableDensity
+from nfref.tables.files.model_file import Model
 from nfref.tables.queries.missing_cells import ConditionalSampler, Marginal
 from nfref.tables.queries.scoring import log_prob, marginal_of
 from nfref.tables.reading import batch_rows, batches, write_batches
@@ -178,7 +179,7 @@ class Scored:
 
 
 def scored_batches(
-    model: Any,
+    model: Model,
     path: str,
     header: str = "auto",
     least: int = 0,
@@ -241,7 +242,7 @@ def scored_batches(
 
 
 def tables_for(
-    model: Any, path: str, header: str, weights: str | None = None, optional: Sequence[str] = ()
+    model: Model, path: str, header: str, weights: str | None = None, optional: Sequence[str] = ()
 ) -> Iterator[Data]:
     """Yield the rows of DATA as :class:`nfref.cli.data.Data`, a batch at a time."""
     texts, keep = (
@@ -375,7 +376,7 @@ def _until_lost(parts, lost):
         lost.append(error)
 
 
-def score_file(path: str, model: Any, **asked: Any) -> Scored:
+def score_file(path: str, model: Model, **asked: Any) -> Scored:
     """Return all scores of a file: the task of a worker.
 
     Parameters and errors are those of :func:`scored_batches`.

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.cli.split import Part
+from nfref.cli.data import Data
+from nfref.cli.split import Part, Split
 from nfref.runtime.annotations import Any
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.kernel_density import KernelDensity
@@ -13,6 +14,7 @@ from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import FittedFlow, mean_and_error
 from nfref.tables.densities.table_density import TableDensity, spread_rows
 from nfref.tables.fitting.candidates import MIXTURE_ROWS
+from nfref.tables.fitting.fit import Fitted
 from nfref.tables.fitting.folds import held_out_count
 from nfref.tables.fitting.gaps import uninformative_rows
 from nfref.tables.fitting.results import CandidateResult, CandidateTable, nats
@@ -30,7 +32,7 @@ def whole_rows(part: Part) -> Part:
     return part.at(~np.any([is_missing(values) for values in part.table], axis=0))
 
 
-def table_lines(data: Any, split: Any, fitted: Any) -> Iterator[str]:
+def table_lines(data: Data, split: Split, fitted: Fitted) -> Iterator[str]:
     """Compare every candidate, the pool and baselines on the test rows."""
     density, cells = fitted.density, data.table.cells()
     every, train = split.test(cells), split.train(cells)
@@ -50,15 +52,15 @@ def table_lines(data: Any, split: Any, fitted: Any) -> Iterator[str]:
     yield from (f"note: {note}" for note in notes)
 
 
-def compare_candidates(fitted: Any, test: Part) -> list[CandidateResult]:
+def compare_candidates(fitted: Fitted, test: Part) -> list[CandidateResult]:
     """Score the candidates of a pool, and the pool if it has several, on test rows."""
     density, tried = fitted.density, fitted.tried[:-1]
     test = dequantised(density, test)
     total, members = density.parts(test.table)
-    found = []
-    if members is not None:
-        others = total - density.pool.pooled(members)
-        members = density.pool.by_name(members)
+    found, pool = [], density.pool
+    if pool is not None and members is not None:
+        others = total - pool.pooled(members)
+        members = pool.by_name(members)
         found = [
             _scored(one.name, others + members[:, k], test, one.weight, one.seconds)
             for k, one in enumerate(tried)

@@ -204,10 +204,10 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         )
         found = self._found(columns, table, plan, seed, options)
         self._keep(found.density)
-        whole = np.flatnonzero(~np.any([is_missing(values) for values in table], axis=0))
-        if len(whole) <= KEPT_KEYS:
+        complete = np.flatnonzero(~np.any([is_missing(values) for values in table], axis=0))
+        if len(complete) <= KEPT_KEYS:
             self._info = {
-                "fitted_to": as_text(keys_of(found.density, [values[whole] for values in table]))
+                "fitted_to": as_text(keys_of(found.density, [values[complete] for values in table]))
             }
         self.candidates_ = CandidateTable(found.tried)
         if self.verbose:

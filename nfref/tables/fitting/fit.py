@@ -319,7 +319,7 @@ def _fit_by_folds(codes, kinds, counts, folds, rng, known, log_prob):
     return found[0] if len(found) == 1 else found[0].again(codes, kinds, counts), whole
 
 
-# What comes out ---------------------------------------------------------------------------
+# Scores of the rows ------------------------------------------------------------------------
 
 
 def _out_of_fold(rows, log_prob, discrete):

@@ -84,7 +84,7 @@ def fit_incomplete_table(
     filled = [_from_the_same(values, counts, rng) for values in table]
     kinds = ["gaussian"] * ROUNDS + ["mixture"] * (ROUNDS if plan.flow != "gaussian" else 0)
     few = slice(ROWS_OF_A_ROUND)
-    announce("what stands in empty cells")
+    announce("values for empty cells")
     began, budget = time.perf_counter(), plan.time_budget or np.inf
     for k, kind in enumerate(kinds, 1):
         density = fit_table(

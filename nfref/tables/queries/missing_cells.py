@@ -319,7 +319,7 @@ def patterns_of(known: Array) -> Iterator[tuple[Array, Array]]:
         yield np.flatnonzero(which.reshape(-1) == k), pattern
 
 
-def check_given_known(density: Any, known: Array) -> None:
+def check_given_known(density: TableDensity, known: Array) -> None:
     """Check that no given column lacks a cell; ``known`` (N, columns) marks known cells."""
     for column, here in zip(density.columns, known.T):
         if column.name in density.given and not np.all(here):
@@ -497,7 +497,7 @@ def sample_given(
     ]
 
 
-def row_given(density: Any, given: Mapping[str, Any]) -> list[Array]:
+def row_given(density: TableDensity, given: Mapping[str, Any]) -> list[Array]:
     """Return a table of one row with the given values, and gaps elsewhere."""
     names = [column.name for column in density.columns]
     check_known("given", given, names)

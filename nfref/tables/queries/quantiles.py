@@ -222,7 +222,7 @@ def predictions(
 
 
 def quantiles(
-    density: Any,
+    density: TableDensity,
     table: Sequence[Array],
     name: str,
     levels: Sequence[float],
@@ -234,7 +234,7 @@ def quantiles(
 
 
 def label_probabilities(
-    density: Any, table: Any, name: Any, draws: Any = DRAWS, seed: Any = 0
+    density: TableDensity, table: Sequence[Array], name: str, draws: int = DRAWS, seed: int = 0
 ) -> Array:
     """Return P(label) of a category given the other cells of each row.
 
@@ -257,7 +257,9 @@ def label_probabilities(
     return shares_of(np.stack(found, axis=1))
 
 
-def distribution(density: Any, table: Any, name: Any, draws: Any = DRAWS, seed: Any = 0) -> Any:
+def distribution(
+    density: TableDensity, table: Sequence[Array], name: str, draws: int = DRAWS, seed: int = 0
+) -> Array:
     """Return P(X <= x) of a column's own values given the other cells of each row, (N,).
 
     For rows that follow the density, and a continuous column, it is uniform on (0, 1). Each rounded
@@ -268,7 +270,7 @@ def distribution(density: Any, table: Any, name: Any, draws: Any = DRAWS, seed: 
     As for :func:`quantiles`; no value of the column may be missing.
     """
     column, answers = _answers(density, table, name, draws, seed)
-    place = [one.name for one in density.columns].index(name)
+    place = _place_of(density, name)
     own = np.asarray(table[place], np.float64)
     if isinstance(column, Continuous):
         own = column.encode(column.spread(own, np.random.default_rng(seed).random(len(own))))[0]

@@ -53,7 +53,7 @@ def log_prob(density: Density | TableDensity, params: Any, x: Array) -> Array:
         return in_blocks(lambda *rows: density.log_prob(params, *rows), x)
 
 
-def limits(density: Any) -> tuple[Array, Array]:
+def limits(density: Density) -> tuple[Array, Array]:
     """Return bounds (D,) of the samples of a density that ends in a logit; otherwise inf."""
     lower = np.full(density.dim, -np.inf)
     upper = np.full(density.dim, np.inf)
@@ -113,7 +113,7 @@ def marginal_of(
 
 
 def check_cells(
-    density: Any, cells: Sequence[Array], first: int = 1, may_be_empty: bool = False
+    density: TableDensity, cells: Sequence[Array], first: int = 1, may_be_empty: bool = False
 ) -> None:
     """Check that labels are known to the density, and that given columns can take their values.
 
@@ -142,7 +142,7 @@ def check_cells(
 
 
 def sample_rows(
-    density: Any,
+    density: Density | TableDensity,
     params: Params,
     rng: Generator,
     n: int,
@@ -168,7 +168,9 @@ def sample_rows(
         return density.sample(params, rng, n)
 
 
-def sample_like(density: Any, cells: Sequence[Array], rng: Generator, n: int) -> list[Array]:
+def sample_like(
+    density: TableDensity, cells: Sequence[Array], rng: Generator, n: int
+) -> list[Array]:
     """Sample columns' values of n rows; given columns take those of rows of ``cells``."""
     if not density.given:
         return density.sample(rng, n)
