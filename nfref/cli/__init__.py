@@ -12,8 +12,8 @@ from importlib import import_module
 
 from nfref import __version__
 from nfref.cli.arguments import Options, Parser, UsageError
-from nfref.cli.interrupts import handled
 from nfref.cli.streams import complain, discard_output, printable, usable
+from nfref.runtime.interrupts import handled
 
 LONGEST = 700  # most characters of a message, whatever a file holds
 

@@ -10,19 +10,20 @@ from nfref.cli.arguments import UsageError, blamed
 from nfref.cli.checkpoint_writer import CheckpointWriter
 from nfref.cli.data import Data, Source
 from nfref.cli.fit_options import Targets, Training, asked_for
-from nfref.cli.interrupts import once
 from nfref.cli.plot import plot_density
 from nfref.cli.split import Part, Split
 from nfref.cli.streams import complain, tolerant
 from nfref.cli.test_table import dequantised, table_lines, whole_rows
-from nfref.runtime.annotations import Any, Callable, Iterator
+from nfref.runtime.annotations import Any, Iterator
 from nfref.runtime.files import reserved
+from nfref.runtime.interrupts import keeping
 from nfref.tables.densities.pool import mean_and_error
 from nfref.tables.densities.table_density import check_given
 from nfref.tables.files import checkpoints
 from nfref.tables.fitting.fit import Fitted, parameters_of_a_flow
 from nfref.tables.fitting.gaps import fit_incomplete_table
 from nfref.tables.fitting.plan import Plan
+from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.row_fingerprints import KEPT_KEYS, as_text, keys_of
 from nfref.tables.queries.scoring import AsDensity
 from nfref.tables.schema.column_inference import find_columns
@@ -106,7 +107,7 @@ class Task:
         yield from data_warnings.about_signs(self.data, self.columns)
         yield from data_warnings.about_empty_cells(self.data, self.given)
 
-    def fit(self, plan: Plan, seed: int, say: Callable[[str], object]) -> Fitted:
+    def fit(self, plan: Plan, seed: int, progress: Progress) -> Fitted:
         """Fit the rows that are not kept for the test."""
         part = self.split.train(self.data.table.cells())
         with blamed(f"{self.data.name}: "):
@@ -117,7 +118,7 @@ class Task:
                 seed,
                 given=self.given,
                 weight=None if np.all(part.weight == 1) else part.weight,
-                announce=lambda name: say(f"trying {name}"),
+                progress=progress,
             )
 
     def bytes_of_model(self, plan: Plan) -> int:
@@ -126,7 +127,8 @@ class Task:
             parameters = parameters_of_a_flow(
                 plan, self.columns, len(self.split.places) - self.split.tests, self.given
             )
-        return 9 * (plan.members * parameters + 33 * (len(self.columns) + 1) ** 2) + 2**18
+        flows = plan.limits.most if plan.members is None else plan.members
+        return 9 * (flows * parameters + 33 * (len(self.columns) + 1) ** 2) + 2**18
 
 
 def run(source: Source, training: Training, targets: Targets) -> None:
@@ -139,7 +141,7 @@ def run(source: Source, training: Training, targets: Targets) -> None:
     task = Task.of(data, source, training)
     size = task.bytes_of_model(plan)
     # If the reader of the output has gone, the model is still wanted.
-    with tolerant(targets.out or targets.plot), once() as signals:
+    with tolerant(targets.out or targets.plot), keeping() as signals:
         with reserved(targets.out, size) as place, reserved(targets.plot) as picture:
             for line in task.lines(source.weights, training.drop_duplicates):
                 targets.say(line)
@@ -148,15 +150,14 @@ def run(source: Source, training: Training, targets: Targets) -> None:
             keep = CheckpointWriter(targets.checkpoint, targets.out, asked, targets.say)
 
             def callback(state):
-                with signals.between():
+                with signals.held():
                     keep(state)
 
-            plan = replace(plan, progress=not targets.quiet, callback=callback, resume=state)
-            fitted = task.fit(plan, source.seed, targets.say)
-            signals.hold()
-            for one in fitted.tried:
-                if one.message:
-                    targets.say(f"{one.name}: {one.message}")
+            plan = replace(plan, callback=callback, resume=state)
+            progress = Progress(targets.say, shown=not targets.quiet)
+            fitted = task.fit(plan, source.seed, progress)
+            if fitted.tried[-1].message:
+                targets.say(f"pool: {fitted.tried[-1].message}")
             if targets.out:
                 about = {"flow": training.name, "data": source.data, "seed": source.seed}
                 _write_model(place, task, fitted, about)
@@ -165,7 +166,7 @@ def run(source: Source, training: Training, targets: Targets) -> None:
             if targets.checkpoint and signals.came:
                 targets.say(f"--resume {targets.checkpoint} continues from here")
             problem = _plot(targets, picture, task.data, fitted.density)
-    for line in table_lines(task.data, task.split, fitted):
+    for line in table_lines(task.data, task.split, fitted, baselines=not signals.came):
         print(line)
     if problem is not None:
         raise problem

@@ -23,6 +23,7 @@ from nfref.cli.data import Source, files
 from nfref.runtime.annotations import Any, Array
 from nfref.runtime.files import check_writable
 from nfref.tables.files import checkpoints
+from nfref.tables.fitting.effort import EFFORTS
 from nfref.tables.fitting.flow_kinds import FLOWS, flow_kind
 from nfref.tables.fitting.plan import BUDGET, Plan
 
@@ -38,8 +39,15 @@ class Training(Options):
         "give an option that only a single flow takes, such as --layers)",
         choices=("auto", *FLOWS),
     )
+    effort: str = option(
+        "how much the fit may cost: about ten seconds, a minute, or as long as it helps "
+        "(default: %(default)s)",
+        choices=tuple(EFFORTS),
+        default="default",
+    )
     members: int | None = option(
-        "largest number of flow candidates that auto tries (default: 4; not with a single flow)",
+        "number of flow candidates that auto tries (default: as many as pay; not with a single "
+        "flow)",
         type=count(0, 1000),
         metavar="K",
     )
@@ -51,7 +59,7 @@ class Training(Options):
         metavar="J",
     )
     time: float | None = option(
-        f"time limit of training (default: {BUDGET:g} for auto, none for one flow)",
+        f"time limit of the fit (default: {BUDGET:g} for auto, none for one flow)",
         type=positive,
         metavar="SECONDS",
     )
@@ -138,7 +146,7 @@ class Training(Options):
                     f"--members: expected none beside --{asked}, which asks for one "
                     f"flow, got {self.members}"
                 )
-        members = (4 if several else 1) if self.members is None else self.members
+        members = self.members if several else 1
         time = self.time or (BUDGET if several else None)
         return Plan(
             flow,
@@ -150,6 +158,7 @@ class Training(Options):
             jobs=_jobs(self.jobs),
             simple=several,
             dtype=self.dtype,
+            effort=self.effort,
         )
 
 

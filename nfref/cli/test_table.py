@@ -32,8 +32,8 @@ def whole_rows(part: Part) -> Part:
     return part.at(~np.any([is_missing(values) for values in part.table], axis=0))
 
 
-def table_lines(data: Data, split: Split, fitted: Fitted) -> Iterator[str]:
-    """Compare every candidate, the pool and baselines on the test rows."""
+def table_lines(data: Data, split: Split, fitted: Fitted, baselines: bool) -> Iterator[str]:
+    """Compare every candidate, the pool and, if asked for, baselines on the test rows."""
     density, cells = fitted.density, data.table.cells()
     every, train = split.test(cells), split.train(cells)
     test = whole_rows(every)
@@ -45,7 +45,8 @@ def table_lines(data: Data, split: Split, fitted: Fitted) -> Iterator[str]:
         yield f"{len(test):,} of {split.tests:,} test rows are without empty cells:"
     compared = compare_candidates(fitted, test)
     notes: list[str] = []
-    if not density.given and len(test) == len(every) and len(whole_rows(train)) == len(train):
+    whole = len(test) == len(every)
+    if baselines and not density.given and whole and len(whole_rows(train)) == len(train):
         others, notes = compare_baselines(density, train, test, data.truth)
         compared += others
     yield repr(CandidateTable(compared, "test nats per row"))
@@ -60,13 +61,14 @@ def compare_candidates(fitted: Fitted, test: Part) -> list[CandidateResult]:
     found, pool = [], density.pool
     if pool is not None and members is not None:
         others = total - pool.pooled(members)
-        members = pool.by_name(members)
+        by_name = dict(zip(pool.shares, pool.by_name(members).T))
         found = [
-            _scored(one.name, others + members[:, k], test, one.weight, one.seconds)
-            for k, one in enumerate(tried)
+            _scored(one.name, others + by_name[one.name], test, one.weight, one.seconds)
+            for one in tried
+            if one.name in by_name
         ]
     if len(found) != 1:
-        seconds = sum(one.seconds for one in tried)
+        seconds = sum(one.seconds or 0.0 for one in tried)
         found.append(_scored(fitted.tried[-1].name, total, test, 1.0, seconds))
     return found
 

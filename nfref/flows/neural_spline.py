@@ -18,7 +18,7 @@ from nfref.flows.coupling import Coupling, check_can_couple
 from nfref.flows.linear import LULinear
 from nfref.runtime.annotations import Any, Sequence
 from nfref.runtime.checks import check_count, one_of
-from nfref.transformers.rational_quadratic import RationalQuadratic
+from nfref.transformers.rational_quadratic import RationalQuadratic, check_bound
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,10 @@ class NSF(Composition):
     context_dim : int, default 0
         Context features C.
     activation : {"relu", "tanh", "softplus"}, default "tanh"
-    bound : float, default 8.0
+    bound : float or sequence of float, default 8.0
         B: splines act within [-B, B]. Tables have rows many standard deviations out, and a
-        spline does not change these beyond B.
+        spline does not change these beyond B. Autoregressive layers take one B for each
+        coordinate too.
     orders : "alternate", "natural" or one order per layer, default "alternate"
         For autoregressive layers as for :class:`nfref.MAF`. A coupling keeps every second
         coordinate of its order and changes the others: the layer next to the data keeps those at
@@ -79,17 +80,25 @@ class NSF(Composition):
     coupling: bool = False
     context_dim: int = 0
     activation: str = "tanh"
-    bound: float = 8.0
+    bound: float | Sequence[float] = 8.0
     orders: str | Sequence[Sequence[int]] = "alternate"
     linear: str = "none"
 
-    _converters = {**MADE._converters, "layers": check_count, "linear": one_of(("none", "lu"))}
+    _converters = {
+        **MADE._converters,
+        "layers": check_count,
+        "linear": one_of(("none", "lu")),
+        "bound": check_bound,
+    }
 
     def __post_init__(self):
         super().__post_init__()
         if self.coupling:
             check_can_couple("NSF", self.dim)
         self._set(orders=check_orders(self.orders, self.layers))
+        if isinstance(self.bound, tuple) and (self.coupling or len(self.bound) != self.dim):
+            expected = "one number for couplings" if self.coupling else f"{self.dim} numbers"
+            raise ValueError(f"bound: expected {expected}, got {len(self.bound)}")
         self._layer(natural_order(self.dim), 1)
 
     @cached_property

@@ -290,6 +290,13 @@ def spline_forward(
     return (on_the_circle if circular else on_the_line)(curve_inverse, z, h, bound)
 
 
+def check_bound(name: str, value: Any) -> float | tuple[float, ...]:
+    """Return the bound, a number above 0, or one for each coordinate."""
+    if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1 and len(value):
+        return tuple(check_positive(name, float(one)) for one in value)
+    return check_positive(name, value)
+
+
 # Transformer -----------------------------------------------------------------------------------
 
 
@@ -301,8 +308,9 @@ class RationalQuadratic(Transformer):
     ----------
     bins : int, default 8
         K.
-    bound : float, default 3.0
-        B: the spline acts within [-B, B].
+    bound : float or tuple of float, default 3.0
+        B: the spline acts within [-B, B]; with linear tails also one B for each coordinate, the
+        last axis.
     tails : {"linear", "circular"}, default "linear"
         The map outside: the identity, which the curve joins with slope 1 (3K - 1 numbers a
         coordinate); or the curve repeated every 2B, with equal slopes at both ends (3K numbers).
@@ -313,7 +321,7 @@ class RationalQuadratic(Transformer):
     """
 
     bins: int = 8
-    bound: float = 3.0
+    bound: float | Sequence[float] = 3.0
     tails: str = "linear"
     min_width: float = 1e-3
     min_height: float = 1e-3
@@ -322,7 +330,7 @@ class RationalQuadratic(Transformer):
     _twin = "spline"
     _converters = {
         "bins": check_count,
-        "bound": check_positive,
+        "bound": check_bound,
         "tails": one_of(("linear", "circular")),
         "min_slope": positive_below(1),
     }
@@ -334,6 +342,8 @@ class RationalQuadratic(Transformer):
             min_width=share("min_width", self.min_width),
             min_height=share("min_height", self.min_height),
         )
+        if self.circular and isinstance(self.bound, tuple):
+            raise ValueError("bound: expected one number for circular tails, got several")
 
     @property
     def circular(self) -> bool:
@@ -350,17 +360,23 @@ class RationalQuadratic(Transformer):
         return constrain(
             raw,
             self.bins,
-            self.bound,
+            self._bound(raw),
             self.circular,
             self.min_width,
             self.min_height,
             self.min_slope,
         )
 
+    def _bound(self, like):
+        """Return the bound: a number, or an array over coordinates in the dtype of ``like``."""
+        if not isinstance(self.bound, tuple):
+            return self.bound
+        return np.array(self.bound, np.finfo(getval(like).dtype).dtype)
+
     def forward(self, z: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
         """Return (x, log dx/dz), each in the shape of z."""
-        return spline_forward(z, h, self.bound, self.circular)
+        return spline_forward(z, h, self._bound(z), self.circular)
 
     def inverse(self, x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
         """Return (z, log dz/dx), each in the shape of x."""
-        return spline_inverse(x, h, self.bound, self.circular)
+        return spline_inverse(x, h, self._bound(x), self.circular)

@@ -16,10 +16,17 @@ from tests.flow_table import (
 )
 
 
-def nsf(**options):
+def nsf(bound=lambda dim: 6.0, **options):
     """Return a spline flow; it is the identity at its ends, so random rows must lie within them."""
     return lambda dim, context_dim: nfref.NSF(
-        dim, 2, hidden(dim), 4, context_dim=context_dim, activation="tanh", bound=6.0, **options
+        dim,
+        2,
+        hidden(dim),
+        4,
+        context_dim=context_dim,
+        activation="tanh",
+        bound=bound(dim),
+        **options,
     )
 
 
@@ -32,6 +39,12 @@ CONTRACT = {
         integrable=False,
     ),
     "NSF": Entry(nsf(), context=True, log_det=constant_at_one, integrable=False),
+    "NSF, a bound each": Entry(
+        nsf(lambda dim: np.linspace(6.0, 9.0, dim)),
+        context=True,
+        log_det=constant_at_one,
+        integrable=False,
+    ),
     "NSF, coupling": Entry(nsf(coupling=True), dims=COUPLING_DIMS, context=True, integrable=False),
     "NSF, LU": Entry(
         nsf(coupling=True, linear="lu"), dims=(2, 5), context=True, costly=True, integrable=False
@@ -64,6 +77,21 @@ def test_outside_of_the_splines_rows_stay(coupling):
     assert np.any(x[0] != far[0] / 4) and log_det[0] != 0
 
 
+def test_each_coordinate_has_its_own_bound():
+    """In units of its bound, a coordinate sees the spline of one bound for all."""
+    bounds = np.array([0.5, 2.0, 8.0])
+    spline = nfref.RationalQuadratic(4, tuple(bounds))
+    one = nfref.RationalQuadratic(4, 1.0)
+    rng = np.random.default_rng(0)
+    raw, z = rng.standard_normal((11, 20, 3)), bounds * rng.uniform(-1.2, 1.2, (20, 3))
+    for dtype, rtol in ((np.float64, 1e-12), (np.float32, 1e-4)):
+        x, log_slope = spline.forward(z.astype(dtype), spline.constrain(raw.astype(dtype)))
+        u, same_slope = one.forward((z / bounds).astype(dtype), one.constrain(raw.astype(dtype)))
+        assert x.dtype == dtype
+        np.testing.assert_allclose(x, bounds * u, rtol=rtol, atol=rtol)
+        np.testing.assert_allclose(log_slope, same_slope, rtol=rtol, atol=10 * rtol)
+
+
 def test_couplings_change_every_coordinate_by_turns():
     masks = np.array([layer.mask for layer in nfref.NSF(4, 3, coupling=True).flows])
     np.testing.assert_array_equal(
@@ -94,6 +122,9 @@ def test_its_density_integrates_to_one():
         ({"linear": "qr"}, "^linear: expected one of none, lu; got 'qr'$"),
         ({"bins": 0}, "^bins: expected at least 1, got 0$"),
         ({"bound": 0.0}, "^bound: expected a finite number above 0"),
+        ({"bound": (1.0, 2.0)}, "^bound: expected 3 numbers, got 2$"),
+        ({"bound": (1.0, 2.0, 0.0)}, "^bound: expected a finite number above 0"),
+        ({"bound": (1.0,) * 3, "coupling": True}, "^bound: expected one number for couplings"),
         ({"orders": [(0, 1, 2)]}, "^orders: expected 5, one a layer; got 1$"),
     ],
 )

@@ -55,6 +55,7 @@ FLOWS = {
     "MADE, random degrees": nfref.MADE(
         4, (9, 70), order=(2, 0, 1, 3), degrees="random", context_dim=1
     ),
+    "NSF, a bound each": nfref.NSF(3, 2, (6,), 4, context_dim=1, bound=(0.7, 1.5, 4.0)),
     "Planar": nfref.Planar(3, layers=4),
     "Radial, Sylvester": nfref.Chain(
         [

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.runtime import blas
-from nfref.runtime.annotations import Any, Array, Generator, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.runtime.checks import check_floats, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.latent_classes import LatentClasses
@@ -322,6 +322,7 @@ class LabelPool(Configuration):
         weight: Array,
         parts: Array,
         rng: Generator,
+        enough: Callable[[], bool] = lambda: False,
     ) -> tuple["LabelPool", Array]:
         """Return (LabelPool, log P of rows by members that were not fitted to them).
 
@@ -336,6 +337,8 @@ class LabelPool(Configuration):
         parts : (N,) array
             The fold that holds each row out; -1 if none does.
         rng : numpy.random.Generator
+        enough : callable
+            No other model is tried once it returns True.
         """
         sizes = tuple(len(column.labels) if column.kind == "category" else 0 for column in columns)
         centre = np.average(codes, axis=0, weights=weight)
@@ -345,6 +348,8 @@ class LabelPool(Configuration):
         size, held = sizes[made.target], parts >= 0
         scores, networks = [log_classes[held]], []
         for kind, *options in TRIED:
+            if enough():
+                break
 
             def fitted(rest, kind=kind, options=options):
                 rest = rest[:FITTED_ROWS] if len(rest) else np.arange(len(codes))

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Generator, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.runtime.checks import check_floats, check_log_shares, check_rng, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.gaussian import LOG_TWO_PI
@@ -309,17 +309,18 @@ class LatentClasses(Configuration):
         validation_weight: Array | None = None,
         most: Sequence[int] = (1, 2, 4, 8, 16),
         given: Sequence[int] = (),
+        enough: Callable[[], bool] = lambda: False,
     ) -> "LatentClasses":
         """Fit the number of classes that gives validation rows the highest probability.
 
         If real columns are given, classes of the discrete columns alone are tried too: classes of
-        all columns may model the given ones instead.
+        all columns may model the given ones instead. No larger number is tried once ``enough()``.
         """
         best: Any = None
         best_score = -np.inf
         discrete = [j for j, column in enumerate(columns) if column.kind in ("category", "count")]
         for classes in most if codes.shape[1] > 1 else (1,):
-            if best is not None and classes * codes.shape[1] > len(codes):
+            if best is not None and (classes * codes.shape[1] > len(codes) or enough()):
                 break
             # With few distinct rows EM stays near its start, so it has several.
             starts = STARTS if classes > 1 and len(codes) <= FEW_ROWS else 1

@@ -4,6 +4,7 @@ import numbers
 import sys
 import warnings
 from collections.abc import Mapping
+from signal import SIGINT
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -14,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array, PathLike, Sequence
 from nfref.runtime.checks import check_count, check_positive, shortened
+from nfref.runtime.interrupts import keeping
 from nfref.tables.densities.table_density import (
     TableDensity,
     cell_average,
@@ -22,9 +24,11 @@ from nfref.tables.densities.table_density import (
 )
 from nfref.tables.estimators.predictions import Predictions
 from nfref.tables.estimators.validation import weight_of
+from nfref.tables.fitting.effort import EFFORTS
 from nfref.tables.fitting.flow_kinds import FLOWS
 from nfref.tables.fitting.gaps import fit_incomplete_table
 from nfref.tables.fitting.plan import BUDGET, Plan
+from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateTable
 from nfref.tables.fitting.row_fingerprints import KEPT_KEYS, as_text, keys_of
 from nfref.tables.queries import missing_cells
@@ -57,9 +61,12 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         "iaf", "maf", "naf", "nice", "nsf", "planar" and "realnvp" fit flows of that kind;
         "mixture" and "gaussian" fit none. A Flow needs as many columns as are continuous, with
         the discrete ones as context.
-    members : int, default 4
-        The largest number of flow candidates. Each has its own initial parameters and orders of
-        columns.
+    members : int, optional
+        The number of flow candidates. Each has its own initial parameters and orders of columns.
+        By default candidates are added as long as their gain is worth its seconds.
+    effort : {"quick", "default", "thorough"}, default "default"
+        How much the fit may cost: about ten seconds, a minute, or as long as it helps, for up to
+        5,000 rows of 12 columns; more rows take longer (:mod:`nfref.tables.fitting.effort`).
     columns : dict, optional
         name -> the values that a column can take, for columns whose kind you choose yourself:
         "real", "positive", "LOW:HIGH" (one end may be missing), "period P", "count" or
@@ -81,14 +88,13 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         for a Flow. When the training continues with all rows, it starts at four times that rate
         for 250 to 1,250 rows.
     time_budget : float or None, default 600.0
-        Seconds for all flows together; None sets no limit. If the limit stops a training, the
-        result depends on the machine, and the messages of ``candidates_`` say so. At least one
-        epoch of one flow is trained.
+        Seconds for the fit; None sets no limit. Candidates for which no time is left are left out.
+        If the limit stops a training, the result depends on the machine, and the messages of
+        ``candidates_`` say so. At least one epoch of one flow is trained.
     validation : float, default 0.1
-        The share of distinct rows that is held out from 5,000 rows on. Fewer rows are all held
-        out in turn, in five folds (three from 2,500 rows on), and each flow is trained once for
-        each fold. Then the training of flows continues with all rows, unless ``members`` is 1
-        and there is one fold.
+        The share of distinct rows that is held out from 8,000 rows on. Fewer rows are all held
+        out in turn, in up to five folds, and each flow is trained once for each fold and then
+        continues with all rows.
     random_state : int, RandomState instance or None, default None
     verbose : bool, default False
         Show progress and a line for each candidate on standard error.
@@ -124,7 +130,8 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         self,
         flow: str | Flow = "auto",
         *,
-        members: int = 4,
+        members: int | None = None,
+        effort: str = "default",
         columns: dict[str, Any] | None = None,
         given: str | Sequence[str] | None = None,
         epochs: int = 200,
@@ -138,6 +145,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     ) -> None:
         self.flow = flow
         self.members = members
+        self.effort = effort
         self.columns = columns
         self.given = given
         self.epochs = epochs
@@ -175,12 +183,19 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         """
         before = dict(self.__dict__)
         try:
-            return self._fit(X, sample_weight)
+            with keeping([SIGINT], insists=True) as signals:
+                self._fit(X, sample_weight)
         except BaseException:  # an earlier fit stays whole
             self.__dict__ = before
             raise
+        if signals.came:
+            warnings.warn(
+                f"{type(self).__name__}: interrupted; the fit keeps the candidates so far",
+                stacklevel=2,
+            )
+        return self
 
-    def _fit(self, X, sample_weight=None, callback=None, announce=None):
+    def _fit(self, X, sample_weight=None, callback=None, progress=None):
         plan = self._plan(callback)
         random = _random_state(self.random_state)
         names, table, supports, whole = self._first_table(X)
@@ -192,7 +207,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             "weight": weight,
             "validation": self.validation,
             "given": check_given(self.given, names),
-            "announce": announce or self._announce,
+            "progress": progress or self._progress(),
         }
         columns = find_columns(
             names,
@@ -230,8 +245,15 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             raise ValueError(
                 f"flow: expected one of {', '.join(CHOICES)} or a Flow, got {shortened(self.flow)}"
             )
-        if check_count("members", self.members, minimum=0) > MOST_MEMBERS:
+        if (
+            self.members is not None
+            and check_count("members", self.members, minimum=0) > MOST_MEMBERS
+        ):
             raise ValueError(f"members: expected at most {MOST_MEMBERS}, got {self.members}")
+        if self.effort not in EFFORTS:
+            raise ValueError(
+                f"effort: expected one of {', '.join(EFFORTS)}, got {shortened(self.effort)}"
+            )
         check_count("epochs", self.epochs)
         if self.batch_size is not None:
             check_count("batch_size", self.batch_size)
@@ -254,16 +276,15 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             self.batch_size,
             self.learning_rate,
             self.time_budget,
-            bool(self.verbose),
             callback,
             jobs=_jobs(self.n_jobs),
+            effort=self.effort,
         )
 
-    def _announce(self, name):
-        if self.verbose:
-            from tqdm import tqdm
-
-            tqdm.write(f"trying {name}")
+    def _progress(self):
+        if not self.verbose:
+            return Progress()
+        return Progress(lambda line: print(line, file=sys.stderr), shown=True)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -67,7 +67,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         None is twice the contamination, but at most half. Simple densities of all rows trim half of
         it, and then those of the rows that are left trim the whole. Below 30 rows, or three a
         column, nothing is trimmed.
-    members, columns, given, epochs, batch_size, learning_rate, time_budget, validation, \
+    members, effort, columns, given, epochs, batch_size, learning_rate, time_budget, validation, \
     random_state, verbose, n_jobs
         As for :class:`nfref.FlowDensity`.
 
@@ -98,7 +98,8 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         contamination: float = 0.1,
         criterion: str = "combined",
         trimming: float | None = None,
-        members: Any = 4,
+        members: Any = None,
+        effort: Any = "default",
         columns: Any = None,
         given: Any = None,
         epochs: Any = 200,
@@ -113,6 +114,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         super().__init__(
             flow,
             members=members,
+            effort=effort,
             columns=columns,
             given=given,
             epochs=epochs,
@@ -187,7 +189,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
     def _fit_margins(self, density, table, plan, seed, options):
         """Fit densities of single columns, and return out-of-fold sum_j log p_j, (N,)."""
         plan = self._simple(plan)
-        options = {**options, "given": (), "announce": lambda name: None}
+        options = {**options, "given": (), "progress": None}
         total = np.zeros(len(table[0]))
         self._margins = []
         for column, values in zip(density.columns, table):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.runtime import blas
-from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator, Sequence
 from nfref.tables.densities import mixture
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.pool import Pool, Regressed, log_pool, stacking_weights
@@ -71,8 +71,8 @@ Fit = Callable[[UnitRows], Any]
 
 def simple_candidates(
     flow: Any, rows: UnitRows, folds: Sequence[Fold], rng: Generator
-) -> list[Candidate]:
-    """Fit the candidates that take seconds."""
+) -> Iterator[Candidate]:
+    """Yield the candidates that take seconds, each as soon as it is fitted."""
     fits: dict[str, Fit] = {
         "gaussian": _fit_gaussian,
         "shrunk gaussian": _regressed(Gaussian.shrunk),
@@ -86,18 +86,17 @@ def simple_candidates(
         and 1 < rows.u.shape[1] <= MOST_COLUMNS
     ):
         fits["vine"] = _fit_vine
-    found = [_fit_candidate(name, fit, rows, folds) for name, fit in fits.items()]
-    found = [
-        one for one in found if one.members[0] is not None and not np.all(np.isnan(one.scores))
-    ]
+    found = {}
+    for name, fit in fits.items():
+        one = _fit_candidate(name, fit, rows, folds)
+        if one.members[0] is not None and not np.all(np.isnan(one.scores)):
+            found[name] = one.scores
+            yield one
     if flow != "gaussian":
-        wide = next(one.scores for one in found if one.name == "wide")
-        found.append(_best_mixture("mixture", _mixture, rows, folds, rng, wide))
+        wide = found["wide"]
+        yield _best_mixture("mixture", _mixture, rows, folds, rng, wide)
         if rows.known:
-            found.append(
-                _best_mixture("mixture regression", _mixture_regression, rows, folds, rng, wide)
-            )
-    return found
+            yield _best_mixture("mixture regression", _mixture_regression, rows, folds, rng, wide)
 
 
 def _fit_candidate(name, fit, rows, folds):
@@ -189,8 +188,53 @@ def _best_mixture(kind, fit_of_size, rows, folds, rng, wide):
 # The pool ---------------------------------------------------------------------------------
 
 
+def pool_weights(
+    candidates: Sequence[Candidate], weight: Array | None, rows: Array | None = None
+) -> tuple[Array, Array, Array]:
+    """Find the weights of a pool by held-out rows.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+    weight : (N,) array or None
+        Of the rows.
+    rows : (N,) array of bool, optional
+        The rows that decide; all that any candidate scores if omitted.
+
+    Returns
+    -------
+    used : (N,) array of bool
+        The rows that decided.
+    scores : (M, K) array
+        Their log-likelihoods under the candidates.
+    weights : (K,) array
+    """
+    scores = np.stack([one.scores for one in candidates], axis=1)
+    used = ~np.all(np.isnan(scores), axis=1) if rows is None else rows
+    # A candidate that a fold could not fit has no density on the rows that the fold held out.
+    known = np.where(np.isnan(scores), -np.inf, scores)[used]
+    # One row each is thought to have come from the Gaussian and from the wide density.
+    prior = np.array([1.0 if one.name in ("gaussian", "wide") else 0.0 for one in candidates])
+    weights = stacking_weights(known, None if weight is None else weight[used], prior)
+    weights = np.where(weights < 1e-6, 0.0, weights)
+    return used, known, weights / np.sum(weights)
+
+
+def pool_mean(
+    candidates: Sequence[Candidate], weight: Array | None, rows: Array | None = None
+) -> float:
+    """Return the mean log-likelihood of held-out rows under the pool; as :func:`pool_weights`."""
+    used, known, weights = pool_weights(candidates, weight, rows)
+    return float(
+        np.average(log_pool(known, weights), weights=None if weight is None else weight[used])
+    )
+
+
 def weigh(
-    candidates: Sequence[Candidate], weight: Array | None, message: str = ""
+    candidates: Sequence[Candidate],
+    weight: Array | None,
+    message: str = "",
+    dropped: Sequence[CandidateResult] = (),
 ) -> tuple[Pool, list[CandidateResult], Array]:
     """Weigh candidates by their held-out scores.
 
@@ -201,6 +245,8 @@ def weigh(
         Of the rows.
     message : str
         Of the pool.
+    dropped : sequence of CandidateResult
+        Candidates that were left unfinished, which take no part.
 
     Returns
     -------
@@ -210,20 +256,13 @@ def weigh(
     log_prob : (N,) array
         Of held-out rows under the pool, NaN for the other rows.
     """
-    scores = np.stack([one.scores for one in candidates], axis=1)
-    used = ~np.all(np.isnan(scores), axis=1)
-    # A candidate that a fold could not fit has no density on the rows that the fold held out.
-    known = np.where(np.isnan(scores), -np.inf, scores)[used]
+    used, known, weights = pool_weights(candidates, weight)
     names = [one.name for one in candidates]
-    # One row each is thought to have come from the Gaussian and from the wide density.
-    prior = np.array([1.0 if name in ("gaussian", "wide") else 0.0 for name in names])
-    weights = stacking_weights(known, None if weight is None else weight[used], prior)
-    weights = np.where(weights < 1e-6, 0.0, weights)
-    weights = weights / np.sum(weights)
-    pooled = np.full(len(scores), np.nan)
+    pooled = np.full(len(used), np.nan)
     pooled[used] = log_pool(known, weights)
     results = [one.result(weight, float(share)) for one, share in zip(candidates, weights)]
-    seconds = sum(one.seconds for one in candidates)
+    results += dropped
+    seconds = sum(one.seconds or 0.0 for one in results)
     results.append(CandidateResult.of("pool", pooled, weight, 1.0, seconds, message))
     each = [len(one.members) for one in candidates]
     pool = Pool(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
+from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.tables.densities.label_models import LabelPool, is_of_a_label, log_labels
 from nfref.tables.densities.latent_classes import LatentClasses
 from nfref.tables.densities.pool import mean_and_error
@@ -27,6 +27,7 @@ from nfref.tables.fitting.folds import (
     point_mass_rows,
 )
 from nfref.tables.fitting.plan import Plan
+from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateResult
 from nfref.tables.schema.columns import Continuous, as_numbers
 from nfref.tables.schema.distinct_rows import as_counts, effective_rows, grouped_rows
@@ -98,7 +99,7 @@ def fit_table(
     *,
     weight: Array | None = None,
     validation: float = 0.1,
-    announce: Callable[[str], object] = lambda name: None,
+    progress: Progress | None = None,
     given: Sequence[str] = (),
 ) -> Fitted:
     """Fit the density of a table without empty cells.
@@ -117,8 +118,8 @@ def fit_table(
         Weight of each row, above 0.
     validation : float
         The share of rows that is held out.
-    announce : callable
-        Called with the name of what is tried next.
+    progress : Progress, optional
+        Shows how far the fit has come.
     given : sequence of str
         Names of columns that are given: the density is that of the others.
 
@@ -128,10 +129,11 @@ def fit_table(
     """
     if not plan.simple:
         parameters_of_a_flow(plan, columns, len(table[0]), given)
+    plan = plan.begun()
     rows = _encode(columns, table, as_counts(weight), seed, given)
     folds = _fold_of_each(rows, table, validation, plan)
     discrete_rng, pool_rng = np.random.default_rng(seed).spawn(2)
-    discrete = _fit_discrete(rows, folds, validation, seed, discrete_rng)
+    discrete = _fit_discrete(rows, folds, validation, seed, discrete_rng, plan)
     density = TableDensity(
         rows.columns, discrete.density, None, rows.centre, rows.scale, tuple(given)
     )
@@ -139,9 +141,10 @@ def fit_table(
     scored = discrete.held_out > 0
     weight = discrete.held_out[scored]
     if rows.u.shape[1]:
-        pool, tried, pooled = find_pool(rows.in_units(density), folds, plan, pool_rng, announce)
+        progress = progress or Progress()
+        progress.offset = offset = float(np.average(log_prob[scored], weights=weight))
+        pool, tried, pooled = find_pool(rows.in_units(density), folds, plan, pool_rng, progress)
         density = replace(density, pool=pool)
-        offset = float(np.average(log_prob[scored], weights=weight))
         tried = [one.shifted(offset) for one in tried]
         log_prob = log_prob + pooled
     else:
@@ -273,35 +276,49 @@ class _Discrete(NamedTuple):
     of_copies: bool = False
 
 
-def _fit_discrete(rows, folds, validation, seed, rng):
-    """Fit the discrete columns that are not given."""
+def _fit_discrete(rows, folds, validation, seed, rng, plan):
+    """Fit the discrete columns that are not given, in at most half of the time budget."""
+
+    def enough():
+        return plan.has_spent(0.5)
+
     codes, kinds, counts, known = rows.codes, rows.kinds, rows.counts, rows.known
     held_out = np.where(folds >= 0, counts, 0)
     if is_of_a_label(kinds, known):
-        classes, scores = _fit_by_folds(codes, kinds, counts, folds, rng, known, log_labels)
-        label_pool, log_prob = LabelPool.fit(classes, scores, codes, kinds, counts, folds, rng)
+        classes, scores = _fit_by_folds(codes, kinds, counts, folds, rng, known, log_labels, enough)
+        label_pool, log_prob = LabelPool.fit(
+            classes, scores, codes, kinds, counts, folds, rng, enough
+        )
         return _Discrete(label_pool, log_prob, held_out)
     copies = held_out_copies(kinds, rows.columns, counts, validation, seed)
     if copies is not None:
-        classes, log_prob = _fit_by_copies(codes, kinds, counts, copies, rng, known)
+        classes, log_prob = _fit_by_copies(codes, kinds, counts, copies, rng, known, enough)
         return _Discrete(classes, log_prob, copies, True)
     if len(known) == len(kinds):
         return _Discrete(None, np.zeros(len(counts)), held_out)
     score = LatentClasses.log_prob
-    return _Discrete(*_fit_by_folds(codes, kinds, counts, folds, rng, known, score), held_out)
+    found = _fit_by_folds(codes, kinds, counts, folds, rng, known, score, enough)
+    return _Discrete(*found, held_out)
 
 
-def _fit_by_copies(codes, kinds, counts, held, rng, known):
+def _fit_by_copies(codes, kinds, counts, held, rng, known, enough):
     """Return LatentClasses of all copies, and log P of rows under classes of those not held out."""
     left = counts - held
     training, others = left > 0, held > 0
     chosen = LatentClasses.choose(
-        codes[training], kinds, codes[others], rng, left[training], held[others], given=known
+        codes[training],
+        kinds,
+        codes[others],
+        rng,
+        left[training],
+        held[others],
+        given=known,
+        enough=enough,
     )
     return chosen.again(codes, kinds, counts), chosen.log_prob(codes)
 
 
-def _fit_by_folds(codes, kinds, counts, folds, rng, known, log_prob):
+def _fit_by_folds(codes, kinds, counts, folds, rng, known, log_prob, enough):
     """Return LatentClasses of all rows, and log P of held-out rows under classes of the others."""
     found, scores = [], []
     for k in range(np.max(folds) + 1):
@@ -309,7 +326,14 @@ def _fit_by_folds(codes, kinds, counts, folds, rng, known, log_prob):
         rest = ~held if len(codes) > 1 else held
         found.append(
             LatentClasses.choose(
-                codes[rest], kinds, codes[held], rng, counts[rest], counts[held], given=known
+                codes[rest],
+                kinds,
+                codes[held],
+                rng,
+                counts[rest],
+                counts[held],
+                given=known,
+                enough=enough,
             )
         )
         scores.append(log_prob(found[-1], codes[held]))

@@ -1,47 +1,59 @@
 """Search for a pool: which flows are trained, in which order, and in how much time.
 
-Simple densities come first. From 50 rows on flows follow: neural spline flows of tanh and of relu
-units, a masked autoregressive flow, and then more of whichever did best; or flows of the kind that
-is asked for. Each has orders and first parameters of its own and is trained once a fold. In several
-folds the flows of all folds are one candidate, their mean. A plan without simple densities has
-flows alone and one fold.
+Simple densities come first. From 50 rows on flows follow, one kind at a time through all folds: a
+neural spline flow of tanh units, a masked autoregressive flow, a spline flow of relu units, and
+then more of whichever did best; or flows of the kind that is asked for. Another kind follows as
+long as it pays (:mod:`nfref.tables.fitting.effort`) and the time budget has room for it. Each flow
+has orders and first parameters of its own. In several folds the flows of all folds are one
+candidate, their mean. A plan without simple densities has flows alone and one fold.
+
+Ctrl-C ends the search wherever it comes, and the candidates so far make the pool.
 """
 
 import math
 import threading
 import time
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Array, Callable, Generator
+from nfref.runtime.annotations import Any, Array, Generator, Iterator, Sequence
 from nfref.runtime.backends import threads
+from nfref.runtime.interrupts import insisted, interruptible
 from nfref.runtime.tasks import in_order
 from nfref.tables.densities.pool import Pool
-from nfref.tables.fitting.candidates import Candidate, held_out_scores, simple_candidates, weigh
+from nfref.tables.fitting.candidates import (
+    Candidate,
+    held_out_scores,
+    pool_mean,
+    simple_candidates,
+    weigh,
+)
+from nfref.tables.fitting.effort import EPOCHS, training_seconds
+from nfref.tables.fitting.flow_kinds import FlowKind
 from nfref.tables.fitting.flow_training import (
     compile_ahead,
     first_parameters,
     fitted_flows,
+    interrupted_flow,
     train_flow,
 )
-from nfref.tables.fitting.folds import UnitRows, make_folds
-from nfref.tables.fitting.plan import Plan, SearchState
+from nfref.tables.fitting.folds import Fold, UnitRows, make_folds
+from nfref.tables.fitting.plan import DoneFlow, Plan, SearchState
+from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateResult
+from nfref.training.fitting import FitState
 from nfref.training.gradient import ONE_AT_A_TIME, threads_of_steps
 
 FLOW_ROWS = 50  # fewest rows for which flows are tried beside simple densities
+MOST_PROCESSES = 64
 
 
 def find_pool(
-    rows: UnitRows,
-    numbers: Array,
-    plan: Plan,
-    rng: Generator,
-    announce: Callable[[str], object] = lambda name: None,
+    rows: UnitRows, numbers: Array, plan: Plan, rng: Generator, progress: Progress
 ) -> tuple[Pool, list[CandidateResult], Array]:
-    """Fit all candidates of a plan and weigh them.
+    """Fit the candidates of a plan and weigh them.
 
     Parameters
     ----------
@@ -50,33 +62,52 @@ def find_pool(
         Which fold holds each row out (:func:`~nfref.tables.fitting.folds.fold_numbers`).
     plan : Plan
     rng : numpy.random.Generator
-    announce : callable
-        Called with the name of what is tried next.
+    progress : Progress
 
     Returns
     -------
     pool, results, log_prob
         See :func:`~nfref.tables.fitting.candidates.weigh`.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If Ctrl-C comes before the first candidate.
     """
-    began = time.perf_counter() - (0.0 if plan.resume is None else plan.resume.seconds)
-    folds, candidates = make_folds(rows, numbers), []
+    folds = make_folds(rows, numbers)
     if plan.simple and len(rows) < FLOW_ROWS:
         plan = replace(plan, members=0)
-    if plan.kinds:
-        compile_ahead(folds[0], plan)
-    if plan.simple:
-        announce("gaussian and mixtures")
-        candidates = simple_candidates(plan.flow, rows, folds, rng)
-    flows = _FlowSearch(rows, folds, plan, rng, announce, began)
-    flows.run()
-    if not (candidates or any(done.history["train"] for done in flows.done)):
+    flows = _FlowSearch(rows, folds, plan, rng, progress)
+    candidates: list[Candidate] = []
+    try:
+        with interruptible():
+            if plan.kinds:
+                compile_ahead(folds[0], plan)
+            if plan.simple:
+                progress.stage("gaussian and mixtures")
+                for one in simple_candidates(plan.flow, rows, folds, rng):
+                    candidates.append(one)
+            for one in flows.candidates(candidates):
+                candidates.append(one)
+    except KeyboardInterrupt:
+        if insisted():
+            raise
+        flows.interrupted = True
+        candidates += flows.unfinished(candidates)
+        if not candidates:
+            raise
+    finally:
+        progress.close()
+    if insisted():  # a training took the signal
+        raise KeyboardInterrupt
+    if not (plan.simple or any(done.history["train"] for done in flows.done)):
         if flows.interrupted:
             raise KeyboardInterrupt
         raise ValueError(
             f"learning_rate: expected one that trains, came to "
             f"{flows.done[0].message}; a lower one may help"
         )
-    return weigh([*candidates, *flows.candidates], rows.weight, flows.how_cut())
+    return weigh(candidates, rows.weight, flows.how_cut(), flows.dropped)
 
 
 def _train_in_worker(*arguments):
@@ -85,187 +116,298 @@ def _train_in_worker(*arguments):
         return train_flow(*arguments)
 
 
-class _FlowSearch:
-    """Train the flows of a search in two waves: one of each kind, then more of the best.
+@dataclass
+class _Trained:
+    """A kind of flow and its trainings so far, one a fold in the order of the folds.
 
-    Each training has a generator of its own, so it does not matter where and when it runs.
+    Attributes
+    ----------
+    name : str
+    kind : FlowKind
+    seeds : list of numpy.random.SeedSequence
+        One a fold: a training runs the same wherever and whenever it runs.
+    done : list of DoneFlow
+    flows : list of pairs of FittedFlow
+        As held-out rows score each flow, and as it is in the end.
+    scores : (N,) array
+        Log-likelihoods of the held-out rows of the folds that are done, NaN for other rows.
     """
 
-    def __init__(self, rows, folds, plan, rng, announce, began):
-        self.rows, self.folds, self.plan, self.announce = rows, folds, plan, announce
-        members = plan.members if plan.wants_flows else 0
-        self.seeds = rng.bit_generator.seed_seq.spawn(members * len(folds))
-        self.began, self.interrupted, self.stop = began, False, threading.Event()
-        self.known = () if plan.resume is None else plan.resume.done
-        self.done, self.flows, self.candidates = [], [], []
+    name: str
+    kind: FlowKind
+    seeds: list[Any]
+    scores: Array
+    done: list[DoneFlow] = field(default_factory=list)
+    flows: list[Any] = field(default_factory=list)
 
-    def run(self):
-        """Train as many flows as the time allows."""
-        first, members = self.plan.kinds, self.plan.members
-        self._train_wave(first)
-        if members > len(first) > 0 and len(self.done) == len(first) * len(self.folds):
-            best = max(
-                range(len(first)), key=lambda k: self.candidates[k].result(self.rows.weight).mean
-            )
-            self._train_wave([first[best]] * (members - len(first)))
-
-    def _rng(self, k):
+    def rng(self, k: int) -> Generator:
+        """Return a new generator of the training in fold k."""
         return np.random.default_rng(self.seeds[k])
 
-    def _fold(self, k):
-        return self.folds[k % len(self.folds)]
+    def score(self, folds: Sequence[Fold]) -> None:
+        """Score the held-out rows of the trainings that have no scores yet."""
+        for k in range(len(self.flows), len(self.done)):
+            pair = fitted_flows(self.kind, folds[k].training, self.rng(k), self.done[k])
+            self.scores[folds[k].places] = held_out_scores(pair[0], folds[k].held_out)
+            self.flows.append(pair)
 
-    def _train_wave(self, kinds):
-        kinds = [kind for kind in kinds for _ in self.folds]
-        start = len(self.done)
-        for kind, done in zip(kinds, self.known[start:]):
-            self._add(kind, done)
-        left = kinds[len(self.done) - start :]
-        if left and not self.interrupted:
-            if self.plan.jobs > 1 and len(left) > 1:
-                self._train_in_processes(left)
-            else:
-                self._train_here(left)
-        # Scores in double precision wait for the end of the wave: other processes compile the
-        # kernels for them (nfref/kernels/background_compilation.py) while flows train.
-        for k in range(start, len(self.done), len(self.folds)):
-            self.candidates.append(self._candidate(kinds[k - start], slice(k, k + len(self.folds))))
-
-    def _add(self, kind, done):
-        k = len(self.done)
-        self.done.append(done)
-        self.flows.append(fitted_flows(kind, self._fold(k).training, self._rng(k), done))
-
-    def _candidate(self, kind, places):
-        """Return the flows of one kind, one a fold or as many as there was time for."""
-        flows, done = self.flows[places], self.done[places]
-        scores = np.full(len(self.rows), np.nan)
-        for fold, (chosen, _) in zip(self.folds, flows):
-            scores[fold.places] = held_out_scores(chosen, fold.held_out)
-        number = len(self.candidates) + 1
-        name = kind.name
-        if name in [one.name for one in self.candidates]:
-            name = f"{name} {number}"
+    def candidate(self) -> Candidate:
+        """Return the flows as one candidate."""
         return Candidate(
-            name,
-            tuple(final for _, final in flows),
-            scores,
-            sum(one.seconds for one in done),
-            _how_ended(done),
-            _mean_history([one.history for one in done]),
+            self.name,
+            tuple(final for _, final in self.flows),
+            self.scores,
+            sum(one.seconds for one in self.done),
+            _how_ended(self.done),
+            _mean_history([one.history for one in self.done]),
         )
 
-    def _train_here(self, kinds):
-        """Train one flow at a time, or one a processor if a step uses one thread."""
-        first, folds, resume = len(self.done), len(self.folds), self.plan.resume
-        plan = (
-            self.plan
-            if folds == 1
-            else replace(self.plan, progress=self.plan.progress and "passing")
+
+class _FlowSearch:
+    """Train flows, one kind after the other, each through all folds.
+
+    Attributes
+    ----------
+    trained : list of _Trained
+        Kind after kind; Ctrl-C may leave the last one unfinished.
+    dropped : list of CandidateResult
+        Kinds that promised too little after their first folds.
+    """
+
+    def __init__(self, rows, folds, plan, rng, progress):
+        self.rows, self.folds, self.plan, self.progress = rows, folds, plan.begun(), progress
+        self.seeds = rng.bit_generator.seed_seq
+        resume = plan.resume
+        self.before = 0.0 if resume is None else resume.seconds
+        self.known = [] if resume is None else list(resume.done)
+        self.current = None if resume is None else resume.current
+        self.trained: list[_Trained] = []
+        self.dropped: list[CandidateResult] = []
+        self.interrupted, self.stop = False, threading.Event()
+        self.state: FitState | None = None  # of the first training that is not done
+        self.left_out = 0  # trainings for which the time budget had no room
+
+    @property
+    def done(self) -> list[DoneFlow]:
+        """The trainings that have ended, kind after kind."""
+        return [done for one in self.trained for done in one.done]
+
+    def candidates(self, found: list[Candidate]) -> Iterator[Candidate]:
+        """Yield flows as long as they pay and time is left.
+
+        ``found`` are the candidates so far; the caller appends each new one.
+        """
+        gains: list[float] = []
+        scores = [pool_mean(found, self.rows.weight)] if found else []
+        while not self.interrupted and (kind := self._next_kind(gains)):
+            self.trained.append(self._new(kind))
+            if not self._train(self.trained[-1], found if gains else []):
+                continue
+            yield self.trained[-1].candidate()
+            scores.append(pool_mean(found, self.rows.weight))
+            gains.append(scores[-1] - scores[-2] if len(scores) > 1 else math.inf)
+
+    def unfinished(self, found: Sequence[Candidate]) -> list[Candidate]:
+        """Return, in a list, the flow that was trained or scored when Ctrl-C came."""
+        if not self.trained or self.trained[-1].name in [one.name for one in found]:
+            return []
+        last = self.trained[-1]
+        if not last.done and self.state is not None:
+            last.done.append(interrupted_flow(self.state))
+        last.score(self.folds)
+        return [last.candidate()] if last.done else []
+
+    def _new(self, kind):
+        name, number = kind.name, len(self.trained) + 1
+        if name in [one.name for one in self.trained]:
+            name = f"{name} {number}"
+        seeds = self.seeds.spawn(len(self.folds))
+        return _Trained(name, kind, seeds, np.full(len(self.rows), np.nan))
+
+    # Which kind -----------------------------------------------------------------------------
+
+    def _next_kind(self, gains):
+        """Return the kind to train next; None if no other pays or time is out."""
+        plan, first, count = self.plan, self.plan.kinds, len(self.trained)
+        if not first or count >= (math.inf if plan.members is None else plan.members):
+            return None
+        if count < len(first):
+            kind = first[count]
+        else:
+            kind = self.trained[max(range(len(first)), key=self._mean)].kind
+        seconds = self._estimate(kind)
+        if plan.members is None and not plan.limits.pays(gains, self.rows.total, seconds):
+            return None
+        left = self.plan.seconds_left()
+        if left is not None and self.done and left < seconds * self._pace() / self._at_once(kind):
+            self.left_out += len(self.folds)
+            return None
+        return kind
+
+    def _mean(self, k):
+        """Return the held-out mean of kind k."""
+        return self.trained[k].candidate().result(self.rows.weight).mean
+
+    def _estimate(self, kind, folds=None):
+        """Estimate the seconds of one core for a kind, in all folds if not said otherwise."""
+        training = self.folds[0].training
+        parameters = len(first_parameters(kind, training, self.plan).vector)
+        epochs = [done.epochs for done in self.done] or [min(self.plan.epochs, EPOCHS)]
+        seconds = training_seconds(len(training), parameters, float(np.mean(epochs)))
+        return seconds * (len(self.folds) if folds is None else folds)
+
+    def _pace(self):
+        """Return how many seconds pass for an estimated one."""
+        rows = len(self.folds[0].training)
+        work = sum(training_seconds(rows, len(one.vector), one.epochs) for one in self.done)
+        return sum(one.seconds for one in self.done) / max(work, 1e-9)
+
+    def _promises(self, trained, found):
+        """Decide, after the first folds of a kind, whether the others pay."""
+        scored = ~np.isnan(trained.scores)
+        before, after = (
+            pool_mean(some, self.rows.weight, scored)
+            for some in (found, [*found, trained.candidate()])
         )
-        single = all(
-            kind.objective is None
-            and threads_of_steps(*first_parameters(kind, self._fold(first).training, plan)) == 1
-            for kind in {kind.name: kind for kind in kinds}.values()
-        )
-        at_once = min(threads(), len(kinds)) if single else 1
+        seconds = self._estimate(trained.kind, len(self.folds) - len(trained.done))
+        return (after - before) * self.rows.total >= self.plan.limits.price * seconds
+
+    # Training -------------------------------------------------------------------------------
+
+    def _train(self, trained, found):
+        """Train a kind in each fold; return whether it is a candidate.
+
+        Beside the candidates ``found``, two folds tell whether the others pay.
+        """
+        folds = len(self.folds)
+        ends = [2, folds] if found and self.plan.members is None and folds > 2 else [folds]
+        for end in ends:
+            self._train_until(trained, end)
+            trained.score(self.folds)
+            if self.interrupted or len(trained.done) < end:
+                break
+            if end < folds and not self._promises(trained, found):
+                self._say(trained, f"; the other {folds - end} folds do not pay")
+                self.dropped.append(trained.candidate().result(self.rows.weight, 0.0))
+                return False
+        if trained.done:
+            self._say(trained)
+        return bool(trained.done)
+
+    def _train_until(self, trained, end):
+        """Train a kind in its folds before ``end``, or in as many as there is time for."""
+        while self.known and len(trained.done) < end:
+            trained.done.append(self.known.pop(0))
+        if len(trained.done) < end:
+            if self.plan.jobs > 1 and end - len(trained.done) > 1:
+                self._train_in_processes(trained, end)
+            else:
+                self._train_here(trained, end)
+
+    def _at_once(self, kind):
+        """Return how many flows are trained at once: one a processor if a step uses one thread."""
+        folds = len(self.folds)
+        if self.plan.jobs > 1:
+            return min(self.plan.jobs, folds)
+        start = first_parameters(kind, self.folds[0].training, self.plan)
+        single = kind.objective is None and threads_of_steps(*start) == 1
+        return min(threads(), folds) if single else 1
+
+    def _train_here(self, trained, end):
+        first, at_once = len(trained.done), self._at_once(trained.kind)
+        current, self.current = self.current, None
 
         def train(j):
             k = first + j
-            left = self._seconds(math.ceil((len(self.seeds) - k) / at_once))
-            if self.stop.is_set() or left is not None and left <= 0:
+            left = self.plan.seconds_left()
+            if self.stop.is_set() or (k and left == 0):
                 return None
-            if k % folds == 0:
-                self.announce(
-                    f"{kinds[j].name}, flow {k // folds + 1} of {plan.members}"
-                    + f" in {folds} folds" * (folds > 1)
-                    + _time_left(
-                        [done.seconds / at_once for done in self.done],
-                        plan,
-                        self._spent(),
-                        len(self.seeds),
-                    )
-                )
-            current = resume.current if resume is not None and k == len(self.known) else None
             return train_flow(
-                kinds[j],
-                self._fold(k),
-                self._rng(k),
-                plan,
-                left,
-                lambda state: self._after_epoch(k, state),
-                current,
+                trained.kind,
+                self.folds[k],
+                trained.rng(k),
+                self.plan,
+                None if left is None else max(left / math.ceil((end - k) / at_once), 1e-3),
+                lambda state: self._after_epoch(trained, k, state),
+                None if j else current,
             )
 
-        with closing(in_order(train, len(kinds), at_once, self.stop.set)) as found:
-            for done, kind in zip(found, kinds):
+        with closing(in_order(train, end - first, at_once, self.stop.set)) as found:
+            for done in found:
                 if done is None:
                     break
-                self._add(kind, done)
+                trained.done.append(done)
+                self.state = None
                 if done.stopped == "interrupted":
                     self.stop.set()
                     break
-            self.interrupted = self.stop.is_set()
+        self.left_out += end - len(trained.done)
+        self.interrupted = self.stop.is_set()
 
-    def _after_epoch(self, k, state):
-        """Keep the state after an epoch of flow k, if k is the first that is not done."""
-        if self.stop.is_set():
-            raise KeyboardInterrupt
-        if k == len(self.done):
-            self._keep(state)
-
-    def _train_in_processes(self, kinds):
+    def _train_in_processes(self, trained, end):
         from joblib import Parallel, delayed
 
-        jobs, k, folds = self.plan.jobs, len(self.done), len(self.folds)
-        turns = math.ceil(len(kinds) / jobs)
-        rest = len(self.seeds) - k - len(kinds)
-        left = self._seconds(turns + math.ceil(rest / jobs))
-        if left is not None and left <= 0:
+        first, left = len(trained.done), self.plan.seconds_left()
+        if first and left == 0:
+            self.left_out += end - first
             return
-        self.announce(
-            f"{', '.join(dict.fromkeys(kind.name for kind in kinds))}: flows "
-            f"{k // folds + 1} to {(k + len(kinds)) // folds} of {self.plan.members}"
-            + f" in {folds} folds" * (folds > 1)
-            + f", {min(jobs, len(kinds))} at once"
+        turns = math.ceil((end - first) / self.plan.jobs)
+        left = None if left is None else max(left / turns, 1e-3)
+        plan = replace(self.plan, callback=None, resume=None)
+        self.progress.stage(f"{trained.name}   {end - first} folds in processes")
+        trained.done += Parallel(
+            n_jobs=min(self.plan.jobs, end - first, MOST_PROCESSES), prefer="processes"
+        )(
+            delayed(_train_in_worker)(trained.kind, self.folds[k], trained.rng(k), plan, left)
+            for k in range(first, end)
         )
-        plan = replace(self.plan, callback=None, resume=None, progress=False)
-        try:
-            found = Parallel(n_jobs=jobs, prefer="processes")(
-                delayed(_train_in_worker)(kind, self._fold(k + j), self._rng(k + j), plan, left)
-                for j, kind in enumerate(kinds)
-            )
-        except KeyboardInterrupt:
-            self.interrupted = True
-            return
-        for kind, done in zip(kinds, found):
-            self._add(kind, done)
         self._keep(None)
 
-    def how_cut(self):
-        """Say how many trainings the time budget stopped early or left out."""
-        cut = sum(done.stopped == "time" for done in self.done)
-        if not self.interrupted:
-            cut += len(self.seeds) - len(self.done)
-        return (
-            f"the time budget cut {cut} of {len(self.seeds)} trainings of flows"
-            if cut and self.plan.time_budget is not None
-            else ""
+    def _after_epoch(self, trained, k, state):
+        """Keep the state after an epoch in fold k, if no earlier one is unfinished."""
+        if self.stop.is_set():
+            raise KeyboardInterrupt
+        if k == len(trained.done):
+            self.state = state
+            self._keep(state)
+        self.progress.epoch(
+            trained.name, k, len(self.folds), state, self._spent(), self._expected(trained)
         )
 
     def _keep(self, current):
         if self.plan.callback is not None:
             self.plan.callback(SearchState(tuple(self.done), current, self._spent()))
 
-    def _spent(self):
-        return time.perf_counter() - self.began
+    # Time -----------------------------------------------------------------------------------
 
-    def _seconds(self, turns):
-        """Return the seconds for each turn that is left; the first flow always has some."""
-        if self.plan.time_budget is None:
+    def _spent(self):
+        return self.before + time.perf_counter() - self.plan.began
+
+    def _expected(self, trained):
+        """Estimate the seconds of the whole search: this kind, and one more if it is the first."""
+        if not self.done:
             return None
-        left = (self.plan.time_budget - self._spent()) / turns
-        return left if self.done else max(left, 1e-3)
+        folds = len(self.folds) - len(trained.done) - 0.5
+        kinds = 1 + (len(self.trained) == 1 and self.plan.members != 1)
+        left = self._estimate(trained.kind, folds + (kinds - 1) * len(self.folds))
+        whole = self._spent() + left * self._pace() / self._at_once(trained.kind)
+        return whole if self.plan.time_budget is None else min(whole, self.plan.time_budget)
+
+    def how_cut(self):
+        """Say how many trainings the time budget stopped early or left out."""
+        cut = sum(done.stopped == "time" for done in self.done)
+        if not self.interrupted:
+            cut += self.left_out
+        return (
+            f"the time budget cut {cut} trainings of flows"
+            if cut and self.plan.time_budget is not None
+            else ""
+        )
+
+    def _say(self, trained, more=""):
+        """Print the line of a candidate."""
+        mean = trained.candidate().result(self.rows.weight).mean
+        self.progress.candidate(trained.name, mean, _how_ended(trained.done) + more)
 
 
 def _how_ended(done):
@@ -294,15 +436,3 @@ def _mean_history(histories):
             for k in range(max(map(len, curves)))
         ]
     return found
-
-
-def _time_left(passed, plan, spent, total):
-    """Say how long the other flows may take: as long as those before, or the rest of the budget."""
-    left = np.inf if plan.time_budget is None else plan.time_budget - spent
-    likely = np.mean(passed) * (total - len(passed)) if passed else np.inf
-    if min(left, likely) == np.inf:
-        return ""
-    about = "about" if likely < left else "at most"
-    seconds = int(np.ceil(min(left, likely)))
-    shown = f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} min"
-    return f"; {about} {shown} left for all flows"

@@ -1,10 +1,10 @@
 """Train one flow on one fold: its size, its batches, its early stopping, its last epochs.
 
 Training has two parts. The first keeps the learning rate and stops early, by the rows that the fold
-holds out. The second continues while the rate falls to zero. A flow that is one of several, whose
-mean counts, then sees all rows: the mean does not pay for what each flow learned of its own rows
-alone. A single flow would, so it continues on its training rows. Flows of small tables gain from
-more epochs at a higher rate.
+holds out. The second continues while the rate falls to zero. A flow that is one of several folds,
+whose mean counts, then sees all rows: the mean does not pay for what each flow learned of its own
+rows alone. A flow of one fold would, so it continues on its training rows, and early stopping still
+holds. Flows of small tables gain from more epochs at a higher rate.
 """
 
 import math
@@ -119,7 +119,7 @@ def train_flow(
             sample_weight=rows.weight,
             batch_size=batch_size,
             objective=kind.objective,
-            progress=plan.progress,
+            progress=False,
             **options,
         )
 
@@ -148,6 +148,7 @@ def train_flow(
         resume=resume,
     )
     final, message, stopped = chosen, chosen.message, chosen.stopped
+    history, epochs_done = chosen.history, len(chosen.history["train"])
     spent = time.perf_counter() - began
     left = seconds_left and seconds_left - spent
     if len(ends) > 1:  # the first epoch waits for kernels that are still being compiled
@@ -156,7 +157,7 @@ def train_flow(
     faster = bag and len(fold.training) + len(fold.held_out) in FASTER_ROWS
     wanted = epochs_of_second_part(chosen, bag + faster, None, spent)
     if epochs := epochs_of_second_part(chosen, bag + faster, left, spent):
-        alone = plan.members == fold.of == 1
+        alone = fold.of == 1
         rows, how = (fold.training, held_out) if alone else (fold.all_rows(), {"validation": None})
         # A resumed fit repeats this part from the same state, to the same bits.
         final = train(
@@ -171,7 +172,12 @@ def train_flow(
             callback=lambda _: keep(state),
             time_limit=left,
         )
-        message += f"; then {len(final.history['train'])} epochs" + " of all rows" * (not alone)
+        more = len(final.history["train"])
+        message, epochs_done = f"{message}; then {more} epochs", epochs_done + more
+        if alone:
+            history = {name: values + final.history[name] for name, values in history.items()}
+        else:
+            message += " of all rows"
         stopped = final.stopped if final.stopped == "interrupted" else stopped
         chosen = final if alone else chosen
     if epochs < wanted and stopped != "interrupted":
@@ -180,7 +186,15 @@ def train_flow(
         trees.flatten(trees.cast(one.params, np.dtype(plan.dtype or "float64")))[0]
         for one in (chosen, final)
     )
-    return DoneFlow(vector, message, chosen.history, time.perf_counter() - began, stopped, last)
+    seconds = time.perf_counter() - began
+    return DoneFlow(vector, message, history, seconds, stopped, last, epochs_done)
+
+
+def interrupted_flow(state: FitState) -> DoneFlow:
+    """Return the flow of the best epoch of a training that Ctrl-C ended."""
+    vector = trees.flatten(state.best_params)[0].astype(np.float64)
+    message = f"interrupted in epoch {state.epoch}"
+    return DoneFlow(vector, message, state.history, 0.0, "interrupted", None, state.epoch)
 
 
 def _as_type(array, dtype):

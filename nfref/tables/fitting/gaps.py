@@ -18,14 +18,15 @@ without any other value: they say little or nothing about a density given these 
 Source: Bishop 2006 (EM).
 """
 
-import time
 from dataclasses import replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Callable, Sequence
+from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.interrupts import came, insisted, interruptible
 from nfref.tables.fitting.fit import Fitted, fit_table
 from nfref.tables.fitting.plan import Plan
+from nfref.tables.fitting.progress import Progress
 from nfref.tables.queries.missing_cells import impute
 from nfref.tables.schema.columns import is_missing
 from nfref.tables.schema.distinct_rows import as_counts, effective_rows, grouped_rows
@@ -43,7 +44,7 @@ def fit_incomplete_table(
     *,
     weight: Array | None = None,
     validation: float = 0.1,
-    announce: Callable[[str], object] = lambda name: None,
+    progress: Progress | None = None,
     given: Sequence[str] = (),
 ) -> Fitted:
     """Fit the density of a table whose cells may be NaN or None.
@@ -63,7 +64,7 @@ def fit_incomplete_table(
             seed,
             weight=weight,
             validation=validation,
-            announce=announce,
+            progress=progress,
             given=given,
         )
     weight = as_counts(weight)
@@ -82,42 +83,57 @@ def fit_incomplete_table(
     table = [values[places] for values in table]
     rng = np.random.default_rng([seed, 1])
     filled = [_from_the_same(values, counts, rng) for values in table]
-    kinds = ["gaussian"] * ROUNDS + ["mixture"] * (ROUNDS if plan.flow != "gaussian" else 0)
-    few = slice(ROWS_OF_A_ROUND)
-    announce("values for empty cells")
-    began, budget = time.perf_counter(), plan.time_budget or np.inf
-    for k, kind in enumerate(kinds, 1):
-        density = fit_table(
+    plan, progress = plan.begun(), progress or Progress()
+    progress.stage("values for empty cells")
+
+    def fit(kind, rows):
+        return fit_table(
             columns,
-            [values[few] for values in filled],
+            [values[rows] for values in filled],
             replace(plan, flow=kind, members=0, simple=True, folds=1),
             seed,
-            weight=counts[few],
+            weight=counts[rows],
             validation=validation,
             given=given,
-        ).density
-        spent = time.perf_counter() - began
-        last = k == len(kinds) or spent > SHARE_OF_BUDGET * budget
-        rows = slice(None) if last else few
-        drawn = impute(density, [values[rows] for values in table], rng)
-        for values, new in zip(filled, drawn):
-            values[rows] = new
-        if last:
-            break
-    if plan.time_budget:
-        left = budget - (time.perf_counter() - began)
-        plan = replace(plan, time_budget=max(left, 1e-3))
-    found = fit_table(
-        columns,
-        filled,
-        plan,
-        seed,
-        weight=counts,
-        validation=validation,
-        announce=announce,
-        given=given,
-    )
+        )
+
+    found = _fill(filled, table, plan, fit, rng)
+    if not came():
+        found = fit_table(
+            columns,
+            filled,
+            plan,
+            seed,
+            weight=counts,
+            validation=validation,
+            progress=progress,
+            given=given,
+        )
     return replace(found, rows=effective, unseen=found.unseen.of_rows(group, whole, used))
+
+
+def _fill(filled, table, plan, fit, rng):
+    """Fill the gaps in place, in rounds of a simple density; return the last one that was fitted.
+
+    Ctrl-C after the first round keeps the round before.
+    """
+    kinds = ["gaussian"] * ROUNDS + ["mixture"] * (ROUNDS if plan.flow != "gaussian" else 0)
+    few, found = slice(ROWS_OF_A_ROUND), None
+    try:
+        with interruptible():
+            for k, kind in enumerate(kinds, 1):
+                found = fit(kind, few)
+                last = k == len(kinds) or plan.has_spent(SHARE_OF_BUDGET)
+                rows = slice(None) if last else few
+                drawn = impute(found.density, [values[rows] for values in table], rng)
+                for values, new in zip(filled, drawn):
+                    values[rows] = new
+                if last:
+                    break
+    except KeyboardInterrupt:
+        if found is None or insisted():
+            raise
+    return found
 
 
 def uninformative_rows(

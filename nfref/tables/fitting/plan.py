@@ -1,12 +1,14 @@
 """The plan of a fit, and how far a fit has come."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nfref.runtime.annotations import Any, Callable
 from nfref.runtime.checks import check_floats, require
 from nfref.runtime.configuration import Configuration
+from nfref.tables.fitting.effort import EFFORTS, Effort
 from nfref.tables.fitting.flow_kinds import FLOWS, SEARCHED, FlowKind
 from nfref.training.fitting import FitState
 
@@ -25,15 +27,14 @@ class Plan:
         "auto"; a name of :data:`nfref.tables.fitting.flow_kinds.FLOWS` or a kind made from one; a
         flow with as many columns as are continuous; "mixture" and "gaussian" for simple densities
         alone.
-    members : int
-        The number of flows.
+    members : int or None
+        The number of flow candidates; None trains others as long as they pay.
     epochs : int
         At most, for each flow.
     batch_size, learning_rate : int, float or None
         None lets the number of rows and the kind of flow decide.
     time_budget : float or None
-        Seconds for all flows.
-    progress : bool
+        Seconds for the whole fit. It leaves out candidates, and stops the last training early.
     callback : callable or None
         Called with the :class:`SearchState` after every epoch, or after each group of flows that
         are trained in processes.
@@ -45,39 +46,69 @@ class Plan:
         this process. The bits are the same.
     simple : bool
         Whether simple densities take part. Without them flows stand alone, however few the rows.
-    folds : int
-        The number of folds for few rows; 1 holds out one part, as for many rows and for flows
-        alone.
+    folds : int or None
+        The number of folds; 1 holds out one part, as for flows alone. None lets the effort and the
+        number of rows decide.
     dtype : {None, "float32", "float64"}
         Precision of flows; None trains in float32 and scores in float64.
+    effort : {"quick", "default", "thorough"}
+        How much the fit may cost: the folds, and when another candidate pays.
+    began : float or None
+        When the fit began, by :func:`time.perf_counter`; :meth:`begun` sets it.
     """
 
     flow: Any = "auto"
-    members: int = 4
+    members: int | None = None
     epochs: int = 200
     batch_size: int | None = None
     learning_rate: float | None = None
     time_budget: float | None = None
-    progress: Any = False
     callback: Callable[["SearchState"], object] | None = None
     resume: "SearchState | None" = None
     jobs: int = 1
     simple: bool = True
-    folds: int = 5
+    folds: int | None = None
     dtype: str | None = None
+    effort: str = "default"
+    began: float | None = None
+
+    def begun(self) -> "Plan":
+        """Return the plan with its clock started; the clock of a plan runs from its first call."""
+        return self if self.began is not None else replace(self, began=time.perf_counter())
+
+    def seconds_left(self) -> float | None:
+        """Return the seconds that the time budget leaves, at least 0; None without a budget."""
+        if self.time_budget is None or self.began is None:
+            return self.time_budget
+        before = 0.0 if self.resume is None else self.resume.seconds
+        return max(self.time_budget - before - (time.perf_counter() - self.began), 0.0)
+
+    def has_spent(self, share: float) -> bool:
+        """Return True if that share of the time budget has passed."""
+        left = self.seconds_left()
+        return (
+            left is not None
+            and self.time_budget is not None
+            and left <= (1 - share) * self.time_budget
+        )
+
+    @property
+    def limits(self) -> Effort:
+        """How much the fit may cost, in numbers."""
+        return EFFORTS[self.effort]
 
     @property
     def wants_flows(self) -> bool:
         """True if any flow is trained."""
-        return self.members > 0 and self.flow not in ("mixture", "gaussian")
+        return self.members != 0 and self.flow not in ("mixture", "gaussian")
 
     @property
     def kinds(self) -> tuple[FlowKind, ...]:
-        """The kinds of the first flows; later flows are of the best of these."""
+        """The kinds of the first candidates; later ones are of the best of these."""
         if not self.wants_flows:
             return ()
         if self.flow == "auto":
-            return SEARCHED[: self.members]
+            return SEARCHED if self.members is None else SEARCHED[: self.members]
         kind = self.flow
         if isinstance(kind, str):
             kind = FLOWS[kind]
@@ -88,7 +119,7 @@ class Plan:
                 learning_rate=LEARNING_RATE,
                 patience=2.0,
             )
-        return (kind,) * self.members
+        return (kind,)
 
     def _given_flow(self, dim, context_dim):
         """Return the flow itself, if it fits these columns."""
@@ -120,6 +151,8 @@ class DoneFlow(Configuration):
         Why training ended, in one word, see :class:`nfref.training.loop.FitResult`.
     final : (P,) array or None
         The parameters after training continued with all rows; ``vector`` if None.
+    epochs : int
+        The epochs of both parts of the training.
     """
 
     vector: np.ndarray
@@ -128,6 +161,7 @@ class DoneFlow(Configuration):
     seconds: float
     stopped: str = ""
     final: np.ndarray | None = None
+    epochs: int = 0
 
     def _check(self):
         check_floats("vector", self.vector, None)

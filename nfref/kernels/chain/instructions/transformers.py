@@ -46,12 +46,12 @@ def _affine(transformer):
 
 def _spline(transformer):
     form = spline.CIRCULAR if transformer.circular else spline.LINEAR
-    reals = (
-        transformer.bound,
-        transformer.min_width,
-        transformer.min_height,
-        transformer.min_slope,
-    )
+    bounds = transformer.bound
+    if isinstance(bounds, tuple):
+        form = spline.LINEAR_EACH
+    else:
+        bounds = (bounds,)
+    reals = (transformer.min_width, transformer.min_height, transformer.min_slope, *bounds)
     return _operands(SPLINE, transformer.size, spline.TAPE_ROWS, form, reals, ("splines",))
 
 

@@ -28,27 +28,27 @@ from nfref.kernels.simd.matmul import ROWS
 BIN, SUM_W, SUM_H, WIDTH, HEIGHT, D0, D1, A, B, SLOPE, ABOVE0, ABOVE1 = range(12)
 TAPE_ROWS = 12
 
-LINEAR, CIRCULAR = range(2)  # tails
+LINEAR, CIRCULAR, LINEAR_EACH = range(3)  # tails; EACH: a bound for each coordinate
 
 
 @body
-def settings(transformer):
-    """Return K, circular, then B and the three minima, in float64."""
+def settings(transformer, place):
+    """Return K, circular, then B of the coordinate and the three minima, in float64."""
     reals = transformer.reals
     return (
         (transformer.raw_rows + 1) // 3,
         transformer.form == CIRCULAR,
+        reals[3 + place.u] if transformer.form == LINEAR_EACH else reals[3],
         reals[0],
         reals[1],
         reals[2],
-        reals[3],
     )
 
 
 @body
 def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, columns):
     """Transform u in place; the first 2K raw numbers become the parts above minimum."""
-    bins, circular, bound, min_width, min_height, min_slope = settings(transformer)
+    bins, circular, bound, min_width, min_height, min_slope = settings(transformer, place)
     u, tape = u[place.u], tape[place.tape : place.tape + TAPE_ROWS]
     number = u.dtype.type
     bound, min_slope = number(bound), number(min_slope)
@@ -275,7 +275,7 @@ def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, plac
 
     raw and tape are as :func:`rational_quadratic` left them; the tape is used up.
     """
-    bins, circular, bound, min_width, min_height, _ = settings(transformer)
+    bins, circular, bound, min_width, min_height, _ = settings(transformer, place)
     g, tape = g[place.u], tape[place.tape : place.tape + TAPE_ROWS]
     number = g.dtype.type
     zero, one, two = number(0), number(1), number(2)

@@ -1,0 +1,75 @@
+"""How much a fit may cost: the seconds of a training, and when another candidate pays.
+
+A candidate pays if the nats that it promises are worth its seconds. Nats are counted over all rows
+of the table: the gain in the held-out mean times the number of rows. Seconds are estimated from the
+work, rows times epochs times parameters, not measured. So the same rows give the same candidates on
+every machine.
+"""
+
+from dataclasses import dataclass
+
+from nfref.runtime.annotations import Sequence
+
+# Seconds of a core for a row, an epoch and a parameter; measured with AVX2.
+SECONDS = 5e-10
+EPOCHS = 100  # of a training of which nothing is known yet
+# The gain of the next candidate as a share of the gain of the last ones: of the first flow over the
+# simple densities, and of later flows over the candidates before them.
+SECOND_SHARE, LATER_SHARE = 0.1, 0.5
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much a fit may cost.
+
+    Attributes
+    ----------
+    price : float
+        Nats, over all rows, that a second of training must bring.
+    row_trainings : int
+        Rows times folds: the fewer the rows, the more folds.
+    folds : int
+        Most folds.
+    most : int
+        Most flow candidates.
+    """
+
+    price: float
+    row_trainings: int
+    folds: int
+    most: int
+
+    def folds_for(self, rows: int) -> int:
+        """Return the number of folds for so many distinct rows."""
+        return max(1, min(self.folds, rows, round(self.row_trainings / max(rows, 1))))
+
+    def pays(self, gains: Sequence[float], rows: float, seconds: float) -> bool:
+        """Decide whether another candidate pays.
+
+        Parameters
+        ----------
+        gains : sequence of float
+            How much each flow candidate so far raised the held-out mean of the pool, in nats a row.
+        rows : float
+            The number of rows of the table.
+        seconds : float
+            The estimated cost of the candidate.
+        """
+        if not gains:
+            return True
+        if len(gains) >= self.most:
+            return False
+        promised = SECOND_SHARE * gains[0] if len(gains) == 1 else LATER_SHARE * max(gains[-2:])
+        return promised * rows >= self.price * seconds
+
+
+EFFORTS = {
+    "quick": Effort(price=30.0, row_trainings=5_000, folds=2, most=2),
+    "default": Effort(price=5.0, row_trainings=12_000, folds=5, most=6),
+    "thorough": Effort(price=0.2, row_trainings=40_000, folds=10, most=16),
+}
+
+
+def training_seconds(rows: int, parameters: int, epochs: float = EPOCHS) -> float:
+    """Estimate the seconds of one core for a training."""
+    return SECONDS * rows * parameters * epochs
