@@ -24,6 +24,7 @@ from nfref.runtime.configuration import Configuration
 FEW_COLUMNS = 12
 LOG_TWO_PI = float(np.log(2 * np.pi))
 
+ROUNDING = 1e-13  # deviation a column that rounding leaves, where columns have deviation 1
 VARIANCE_FLOOR = 1e-6  # smallest variance after shrinking, as a share of the largest
 
 
@@ -96,12 +97,12 @@ class Gaussian(Configuration):
         )
         if not np.all(std > 0):
             raise singular
-        # Correlations have no units, so one bound on their eigenvalues decides the rank.
-        z = (x - mean) / std
-        correlation = (share[:, None] * z).T @ z
-        if np.linalg.eigvalsh(correlation)[0] < 100 * x.shape[1] * np.finfo(float).eps:
+        # Not from the covariance: squares lose half of the digits of nearly dependent columns.
+        factor = triangle(np.sqrt(share) * ((x - mean) / std).T)
+        # Columns of variance 1 have no units, so one bound decides the rank.
+        if np.linalg.svd(factor, compute_uv=False)[-1] < ROUNDING * len(factor):
             raise singular
-        return cls(mean, std[:, None] * np.linalg.cholesky(correlation))
+        return cls(mean, std[:, None] * factor)
 
     @classmethod
     def shrunk(cls, x: Array, weight: Array | None = None, part: float = 1.0) -> Any:
@@ -156,6 +157,16 @@ class Gaussian(Configuration):
         check_floats("mean", self.mean, None)
         check_floats("cholesky", self.cholesky, len(self.mean), len(self.mean))
         check_factors("cholesky", self.cholesky)
+
+
+def triangle(a: Array) -> Array:
+    """Return the lower L (..., D, D), diagonal at least 0, with L L^T = a a^T for a (..., D, N)."""
+    dim, rows = a.shape[-2:]
+    if rows < dim:
+        a = np.concatenate([a, np.zeros((*a.shape[:-1], dim - rows))], axis=-1)
+    upper = np.linalg.qr(np.swapaxes(a, -1, -2), mode="r")
+    signs = np.where(np.diagonal(upper, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
+    return np.swapaxes(signs[..., None] * upper, -1, -2)
 
 
 def check_factors(name: str, factors: Array) -> None:

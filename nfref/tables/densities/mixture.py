@@ -40,18 +40,22 @@ from nfref.runtime.checks import (
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.gaussian import (
     LOG_TWO_PI,
+    ROUNDING,
     check_factors,
     check_rows,
     first_best,
     gaussian_log_prob,
     moments,
+    triangle,
 )
 
 # Share of a component's variance in each column that is the column's own, however similar columns
-# are.
-OWN_PART = 1e-8
+# are; ten times what rounding of 1,000 columns takes from it.
+OWN_PART = 1e-11
 TIED = 1e-3  # smallest deviation along repeated values, in deviations of the column
 FACTOR_PART = 5e-3  # smallest share of a variance that no factor explains
+
+NARROW = 1e-3  # deviation of nearly dependent columns that EM works with, where columns have 1
 
 STARTS = 5
 STEPS_OF_A_START = 8  # steps after which only the likeliest start continues
@@ -129,8 +133,11 @@ class GaussianMixture(Configuration):
             )
         mean, std = moments(x, share)
         std = np.where(std > 0, std, 1)
+        z = (x - mean) / std
+        directions, spread = _narrow_directions(np.sqrt(share) * z.T)
+        stretch = _scaling(directions, NARROW / spread)
         rows = _Rows.of(
-            (x - mean) / std, weight, factors, x.shape[1] + 2 if prior_rows is None else prior_rows
+            z @ stretch, weight, factors, x.shape[1] + 2 if prior_rows is None else prior_rows
         )
         some = rows.first(max(ROWS_OF_A_START, components))
         starts = check_count("starts", starts) if components > 1 else 1
@@ -148,10 +155,11 @@ class GaussianMixture(Configuration):
         found, _, left = some.improve(found, left, left, tolerance)
         if some is not rows:
             found, *_ = rows.improve(found, max(left, 1), left, tolerance)
+        back = std[:, None] * _scaling(directions, spread / NARROW)
         return cls(
             found.log_weights[0],
-            mean + std * found.means[0],
-            std[:, None] * found.choleskys[0],
+            mean + found.means[0] @ back.T,
+            triangle(back @ found.choleskys[0]),
             int(np.sum(found.collapsed[0])),
         )
 
@@ -440,6 +448,21 @@ def _by_factors(covariance, factors, own):
 
 
 # Where it starts --------------------------------------------------------------------------
+
+
+def _narrow_directions(a):
+    """Return directions (D, k) in which rows a^T, (N, D), deviate by less than NARROW, and by what.
+
+    Directions without deviation are left out, because rows are too few or columns repeat there.
+    """
+    vectors, spread, _ = np.linalg.svd(triangle(a))
+    narrow = (spread < NARROW) & (spread > ROUNDING * len(a))
+    return vectors[:, narrow], spread[narrow]
+
+
+def _scaling(directions, factor):
+    """Return the symmetric matrix (D, D) that scales directions by a factor and keeps others."""
+    return np.eye(len(directions)) + directions * (factor - 1) @ directions.T
 
 
 def _gaps(z):

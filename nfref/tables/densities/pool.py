@@ -24,6 +24,10 @@ from nfref.runtime.checks import check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
 from nfref.runtime.param_schema import Structure
 from nfref.runtime.serialization import SLACK, describe
+from nfref.tables.densities.gaussian import triangle
+
+RIDGE_STEPS = 6  # of a ridge towards the variance of its residuals; each squares what it adds
+TINY = 1e-26  # smallest ridge: rounding leaves such a variance
 
 
 def stacking_weights(
@@ -170,6 +174,27 @@ class FittedFlow(Configuration):
         check_parameters(self.density, self.params)
 
 
+def ridge_slopes(context: Array, x: Array, weight: Array | None = None) -> Array:
+    """Return the slopes (C, D) of x (N, D) in a context (N, C), of variance 1 a priori.
+
+    The ridge of a column is the variance of its residuals, and at most 1: a ridge of 1 would hide a
+    column that follows from the context nearly exactly.
+    """
+    share = np.ones(len(x)) if weight is None else weight
+    both = np.concatenate([context, x], axis=1)
+    both = both - np.average(both, axis=0, weights=share)
+    # L = [[L_c, 0], [M, L_r]] of both: M L_c^T are their products, L_r the parts of x beyond them.
+    factor, wide = triangle(np.sqrt(share) * both.T), context.shape[1]
+    left, spread, right = np.linalg.svd(factor[:wide, :wide])
+    products = right @ factor[wide:, :wide].T
+    beyond = np.sum(factor[wide:, wide:] ** 2, axis=1)
+    ridge, rows = np.ones(x.shape[1]), np.sum(share) - 1 - wide
+    for _ in range(RIDGE_STEPS if rows > 0 else 0):
+        left_over = products * ridge / (spread[:, None] ** 2 + ridge)
+        ridge = np.clip((beyond + np.sum(left_over**2, axis=0)) / rows, TINY, 1)
+    return left @ (spread[:, None] / (spread[:, None] ** 2 + ridge) * products)
+
+
 @dataclass(frozen=True)
 class Regressed(Configuration):
     """A density of the residuals of rows from a linear function of their context: p(x - c B).
@@ -189,14 +214,10 @@ class Regressed(Configuration):
     def fit(
         cls, fit: Callable[..., Any], x: Array, context: Array | None, weight: Array | None = None
     ) -> "Regressed":
-        """Call ``fit(x, weight)`` with the residuals of least squares with a little ridge."""
+        """Call ``fit(x, weight)`` with the residuals of :func:`ridge_slopes`."""
         if context is None or not context.shape[1]:
             return fit(x, weight)
-        share = np.ones(len(x)) if weight is None else weight
-        centred = context - np.average(context, axis=0, weights=share)
-        gram = (share[:, None] * centred).T @ centred + np.eye(context.shape[1])
-        middle = np.average(x, axis=0, weights=share)
-        slopes = np.linalg.solve(gram, (share[:, None] * centred).T @ (x - middle))
+        slopes = ridge_slopes(context, x, weight)
         return cls(fit(x - context @ slopes, weight), slopes)
 
     def log_prob(self, x: Array, context: Array) -> Array:

@@ -116,6 +116,17 @@ def test_copies_and_constant_columns_are_survived():
         assert np.all(np.isfinite(mixture.log_prob(x)))
 
 
+@pytest.mark.parametrize("eps", [1e-3, 1e-5])
+def test_components_are_as_narrow_as_their_rows(eps):
+    """Rows on two parallel planes depend on each other within a component alone."""
+    rng = np.random.default_rng(9)
+    x, plane = rng.standard_normal((600, 2)), rng.integers(2, size=600)
+    x = np.column_stack([x, np.sum(x, axis=1) + 3 * plane + eps * rng.standard_normal(600)])
+    truth = -1.5 * (1 + np.log(2 * np.pi)) - np.log(2 * eps)
+    found = GaussianMixture.fit(x, 2, np.random.default_rng(0))
+    assert np.mean(found.log_prob(x)) > truth - 0.1
+
+
 # The prior, starts, factors ----------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from scipy import integrate, stats
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.kernel_density import KernelDensity
 from nfref.tables.densities.mixture import GaussianMixture
+from nfref.tables.densities.pool import Regressed, ridge_slopes
 from nfref.tables.densities.wide import Wide
 from tests.tables.densities.test_mixture import known_mixture
 
@@ -45,6 +46,55 @@ def test_gaussian_maximises_the_likelihood():
 def test_gaussian_without_full_rank_says_so(x):
     with pytest.raises(ValueError, match="x: expected columns that are linearly independent"):
         Gaussian.fit(x)
+
+
+def nearly_dependent(rng, eps, rows=400):
+    """Three columns, and one that follows from them up to eps, on scales of their own."""
+    x = rng.standard_normal((rows, 3))
+    y = x @ [1, 2, 3] + eps * rng.standard_normal(rows)
+    return np.column_stack([x, y]) * [1, 1e3, 1e-3, 1] + [0, 5, 0, 1]
+
+
+def highest_log_likelihood(x):
+    """Of a Gaussian, from the triangle of the centred rows."""
+    upper = np.linalg.qr((x - np.mean(x, axis=0)) / np.sqrt(len(x)), mode="r")
+    return -x.shape[1] / 2 * (1 + np.log(2 * np.pi)) - np.sum(np.log(np.abs(np.diag(upper))))
+
+
+@pytest.mark.parametrize("eps", [1e-2, 1e-4, 1e-6, 1e-8, 1e-10])
+def test_columns_that_nearly_depend_on_each_other_keep_their_digits(eps):
+    x = nearly_dependent(np.random.default_rng(6), eps)
+    weight = np.random.default_rng(7).integers(1, 4, len(x))
+    repeated = np.repeat(x, weight, axis=0)
+    best = highest_log_likelihood(repeated)
+    for density in (
+        Gaussian.fit(x, weight),
+        GaussianMixture.fit(x, 1, np.random.default_rng(0), weight=weight),
+        GaussianMixture.fit(x, 2, np.random.default_rng(0), weight=weight),
+    ):
+        # a second component may fit chance, and costs the prior a little
+        assert -0.05 < np.mean(density.log_prob(repeated)) - best < 0.1
+        drawn = (density.sample(np.random.default_rng(1), 2000) - [0, 5, 0, 1]) / [1, 1e3, 1e-3, 1]
+        assert np.std(drawn[:, 3] - drawn[:, :3] @ [1, 2, 3]) == pytest.approx(eps, rel=0.15)
+
+
+def test_a_column_that_nearly_follows_from_the_context_keeps_its_digits():
+    rng = np.random.default_rng(8)
+    for eps in (1e-2, 1e-6, 1e-9):
+        context, noise = rng.standard_normal((400, 3)), rng.standard_normal((400, 1))
+        x = context @ np.array([[1.0], [2], [3]]) + eps * noise
+        found = Regressed.fit(Gaussian.fit, x, context)
+        best = highest_log_likelihood(np.concatenate([context, x], axis=1))
+        best -= highest_log_likelihood(context)
+        assert np.mean(found.log_prob(x, context)) == pytest.approx(best, abs=0.01)
+    # With fewer rows than slopes the ridge stays 1.
+    context, x = rng.standard_normal((5, 9)), rng.standard_normal((5, 2))
+    centred = context - np.mean(context, axis=0)
+    np.testing.assert_allclose(
+        ridge_slopes(context, x),
+        np.linalg.solve(centred.T @ centred + np.eye(9), centred.T @ x),
+        atol=1e-12,
+    )
 
 
 def test_bad_arguments():
