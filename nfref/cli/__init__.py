@@ -21,9 +21,9 @@ DESCRIPTION = """\
 Normalizing flows for tables of numbers: fit the density of your data, in nats, as a model
 file that scores rows and samples new ones.
 
-DATA is a file (.csv, .tsv, .txt, .npy, .npz, .parquet) or the name of built-in data
-(nfref datasets); a file of that name comes first. Log-likelihoods are in the units of the
-data."""
+DATA is a file (.csv, .tsv, .txt, also with .gz; .npy, .npz, .parquet) or the name of
+built-in data (nfref datasets); a file of that name comes first. Log-likelihoods are in the
+units of the data."""
 
 EXAMPLE = """\
 example:

@@ -24,7 +24,15 @@ from nfref.cli.arguments import (
 from nfref.cli.streams import row_bar
 from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.checks import as_weight, check_weights
-from nfref.tables.reading import READERS, Table, TableError, numbered_columns, read_quietly, sample
+from nfref.tables.reading import (
+    READERS,
+    Table,
+    TableError,
+    numbered_columns,
+    read_quietly,
+    sample,
+    suffix,
+)
 from nfref.tables.reading.read import only
 from nfref.tables.reading.sampling import sample_rows
 from nfref.tables.schema.column_inference import asked_support, check_support
@@ -104,7 +112,7 @@ def load(
         raise UsageError("DATA: expected a file or the name of built-in data, got ''")
     known = name.replace("-", "_")
     if os.path.exists(name) or (known != "wine" and known not in nfref.datasets.TOYS):
-        if not os.path.exists(name) and os.path.splitext(name)[1].lower() not in READERS:
+        if not os.path.exists(name) and suffix(name) not in READERS:
             raise UsageError(
                 f"{name}: expected a file or the name of built-in data "
                 "(nfref datasets lists them), found neither"

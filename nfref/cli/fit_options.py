@@ -20,6 +20,8 @@ from nfref.cli.arguments import (
     widths,
 )
 from nfref.cli.data import Source, files
+from nfref.cli.inputs import check_format
+from nfref.cli.plot import picture_formats
 from nfref.runtime.annotations import Any, Array
 from nfref.runtime.files import check_writable
 from nfref.tables.files import checkpoints
@@ -193,6 +195,11 @@ class Targets(Options):
     def checked(self, data: str) -> "Targets":
         """Check that every output can be written, before any work."""
         asked = replace(self, checkpoint=self.checkpoint or self.resume)
+        formats = {
+            "out": (".npz",),
+            "plot": picture_formats() if self.plot else (),
+            "checkpoint": (".npz", ".checkpoint"),
+        }
         taken = {os.path.realpath(path): "DATA" for path in files(data)}
         for name in ("out", "plot", "checkpoint"):
             path = getattr(asked, name)
@@ -204,11 +211,8 @@ class Targets(Options):
                     f"--{name}: expected a file of its own, "
                     f"got {path}, which is {taken[os.path.realpath(path)]}"
                 )
+            check_format(f"--{name}", path, formats[name])
             taken[os.path.realpath(path)] = f"--{name}"
-        if self.plot is not None:
-            from nfref.cli.plot import check_format
-
-            check_format("--plot", self.plot)
         return asked
 
     def say(self, line: str) -> None:

@@ -1,6 +1,7 @@
 """Load a model file and rows for it, as several commands do."""
 
 import os
+from collections.abc import Collection
 
 import numpy as np
 
@@ -10,11 +11,12 @@ from nfref.cli.data import load
 from nfref.cli.data_warnings import about_missing, say_remark
 from nfref.cli.streams import complain, is_closed
 from nfref.runtime.annotations import Any, Array, Sequence
-from nfref.runtime.files import check_writable
+from nfref.runtime.files import check_writable, is_special
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.missing_cells import row_given
 from nfref.tables.queries.scoring import check_cells
+from nfref.tables.reading import WRITERS, check_suffix, writer
 
 
 def check_there(what: str) -> None:
@@ -38,7 +40,19 @@ def loaded_model(path: str) -> Model:
     return model
 
 
-def check_output(out: str | None, *inputs: str | None, what: str | None = None) -> None:
+def check_format(option: str, path: str, formats: Collection[str]) -> None:
+    """Check that the suffix of a file to write is among formats; a device or a pipe needs none."""
+    if not is_special(path):
+        with blamed(f"{option}: "):
+            check_suffix(path, formats)
+
+
+def check_output(
+    out: str | None,
+    *inputs: str | None,
+    what: str | None = None,
+    formats: Collection[str] = tuple(WRITERS),
+) -> None:
     """Check that ``out`` can be written and is not an input; without it, that stdout is open."""
     if out is None:
         if what is not None:
@@ -50,6 +64,9 @@ def check_output(out: str | None, *inputs: str | None, what: str | None = None) 
     for path in inputs:
         if path is not None and os.path.realpath(out) == os.path.realpath(path):
             raise UsageError(f"--out: expected a file of its own, got {out}, which is read")
+    check_format("--out", out, formats)
+    if ".parquet" in formats:
+        writer(out)  # finds a package that is missing
 
 
 def rows_for(

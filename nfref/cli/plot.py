@@ -1,6 +1,5 @@
 """``nfref plot``: a picture of a model."""
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,8 +42,7 @@ class Picture(Options):
 
 def plot(options: Picture) -> None:
     """Plot a model, beside data if you name some."""
-    check_output(options.out, options.model, options.data)
-    check_format("--out", options.out)
+    check_output(options.out, options.model, options.data, formats=picture_formats())
     model = loaded_model(options.model)
     x = None if options.data is None else rows_for(model, options.data, options.header)[0]
     columns = model.columns or numbered_columns(model.density.dim)
@@ -60,17 +58,15 @@ def plot(options: Picture) -> None:
     plot_density("--out", options.out, density, model.params, columns, x)
 
 
-def check_format(option: str, path: str) -> None:
-    """Check that Matplotlib can write a file with that extension."""
+def picture_formats() -> list[str]:
+    """Return the suffixes of pictures that Matplotlib writes, the usual ones first."""
     from matplotlib.backend_bases import FigureCanvasBase
 
-    formats = set(FigureCanvasBase.get_supported_filetypes()) - {"pgf"}  # which needs TeX
-    extension = os.path.splitext(path)[1]
-    if extension[1:].lower() not in formats:
-        raise UsageError(
-            f"{option}: expected a file named .png, .pdf or .svg, "
-            f"got {repr(extension) if extension else 'no extension'}"
-        )
+    # pgf needs TeX, and no reader knows the size of raw dots
+    left_out = {"pgf", "raw", "rgba"}
+    usual = ["png", "pdf", "svg"]
+    found = set(FigureCanvasBase.get_supported_filetypes()) - left_out - set(usual)
+    return [f".{name}" for name in (*usual, *sorted(found))]
 
 
 def plot_density(

@@ -28,7 +28,7 @@ from nfref.runtime.annotations import Any
 from nfref.tables.queries.missing_cells import ConditionalSampler, impute, row_given
 from nfref.tables.queries.quantiles import label_probabilities, predictions
 from nfref.tables.queries.scoring import stacked
-from nfref.tables.reading import write_batches, write_blocks
+from nfref.tables.reading import write_table, writer
 from nfref.tables.schema.columns import is_missing
 
 ROWS = 1024  # rows that are answered at once
@@ -150,7 +150,9 @@ class Prediction(Options):
         metavar="P",
     )
     header: str = header()
-    out: str | None = option("write a .parquet or csv instead of standard output", metavar="FILE")
+    out: str | None = option(
+        "write here, in the format of the suffix, instead of standard output", metavar="FILE"
+    )
 
 
 def predict(options: Prediction) -> None:
@@ -187,11 +189,9 @@ def predict(options: Prediction) -> None:
     answered = blocks()
     # An error in the first rows comes before any output.
     answered = itertools.chain([next(answered)], answered)
-    if not options.out:
-        with utf8_output() as output:
-            write_blocks(output, names, answered)
-    else:
-        write_batches(options.out, names, answered)
+    with utf8_output(options.out) as output:
+        write_table(output, names, answered)
+    if options.out:
         print(f"wrote {options.out}: {rows:,} rows")
 
 
@@ -217,7 +217,7 @@ class Filling(Options):
     data: str = positional("DATA", "a file")
     header: str = header()
     seed: int = seed("the same seed samples the same cells")
-    out: str = option("the table without gaps", metavar="CSV", required=True)
+    out: str = option("the table without gaps", metavar="FILE", required=True)
     spreadsheet: bool = spreadsheet()
 
 
@@ -238,6 +238,7 @@ def fill(options: Filling) -> None:
         if name in order and name not in names
     }
     _check_none_missing(data.name, others)
+    writer(options.out, any(name in data.table.labels for name in order))
 
     def whole(some, places):
         found = dict(zip(names, impute(density, some, rng, sampler=sampler)))
@@ -251,7 +252,7 @@ def fill(options: Filling) -> None:
 
     with row_bar(True, total=len(cells[0])) as bar:
         filled = _answered(whole, cells, data.name, bar)
-        write_blocks(options.out, order, filled, options.spreadsheet)
+        write_table(options.out, order, filled, options.spreadsheet)
     about = about_missing(names, cells)
     print(
         f"{about}; each is one draw given the cells that are there"

@@ -54,7 +54,7 @@ def report(options: Page) -> None:
     from nfref.tables.report.data import gather
     from nfref.tables.report.page import render
 
-    inputs.check_output(options.out, options.model, options.data)
+    inputs.check_output(options.out, options.model, options.data, formats=(".html", ".htm"))
     model = inputs.loaded_model(options.model)
     rows, weight = inputs.rows_for(model, options.data, options.header, options.weights)
     names = tuple(map(printable, model.columns or numbered_columns(model.density.dim)))

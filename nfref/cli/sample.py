@@ -31,7 +31,7 @@ from nfref.tables.densities.table_density import TableDensity, inside
 from nfref.tables.fitting.flow_kinds import size_of
 from nfref.tables.queries.missing_cells import ConditionalSampler, impute
 from nfref.tables.queries.scoring import sample_rows, stacked
-from nfref.tables.reading import numbered_columns, write_blocks
+from nfref.tables.reading import numbered_columns, write_table, writer
 
 FAR = 1e6  # robust standard deviations from the median, where tails are worth a note
 
@@ -42,7 +42,7 @@ def add_commands(commands: Any) -> None:
         "sample",
         sample,
         Sampling,
-        description="Sample rows from a model, as csv with the columns it was fitted to. With\n"
+        description="Sample rows from a model, with the columns it was fitted to. With\n"
         "--given, some columns have the values that you give. With --given-from, rows are\n"
         "sampled for each row of a file, whose known cells stay as they are. A model that\n"
         "was fitted with --given needs values of those columns.",
@@ -80,7 +80,9 @@ class Sampling(Options):
         type=positive,
         metavar="W",
     )
-    out: str | None = option("write here instead of standard output", metavar="CSV")
+    out: str | None = option(
+        "write here, in the format of the suffix, instead of standard output", metavar="FILE"
+    )
     spreadsheet: bool = spreadsheet()
 
 
@@ -94,6 +96,8 @@ def sample(options: Sampling) -> None:
         if options.within is None
         else table_model(options.model, "--within")
     )
+    if options.out:
+        writer(options.out, bool(column_matching.texts_of(model)))
     rng = np.random.default_rng(options.seed)
     if options.given_from:
         total, rows = _for_each_row(model, options, rng)
@@ -120,7 +124,7 @@ def sample(options: Sampling) -> None:
 
     columns = model.columns or numbered_columns(model.density.dim)
     with utf8_output(options.out) as output:
-        write_blocks(output, columns, blocks(), options.spreadsheet)
+        write_table(output, columns, blocks(), options.spreadsheet)
     if overflown:
         complain(f"nfref: note: {overflown} rows hold numbers too large to compute")
     if distant:

@@ -20,7 +20,7 @@ from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.missing_cells import ConditionalSampler, Marginal
 from nfref.tables.queries.scoring import log_prob, marginal_of
-from nfref.tables.reading import batch_rows, batches, write_batches
+from nfref.tables.reading import batch_rows, batches, write_table
 from nfref.training.gradient import ONE_AT_A_TIME
 
 LEAST = 5  # default number of least likely rows that are shown
@@ -65,7 +65,7 @@ class Scoring(Options):
     data: str = positional("DATA", "a file, a pattern of files, or the name of built-in data")
     header: str = header()
     out: str | None = option(
-        "write the scores here, as .parquet or csv, and print the mean", metavar="FILE"
+        "write the scores here, in the format of the suffix, and print the mean", metavar="FILE"
     )
     least: int | None = option(
         f"print the K rows that are least likely (default: {LEAST} with --out, else none)",
@@ -117,7 +117,7 @@ def run(options: Scoring) -> None:
         for part in _until_lost(summary.of(scored, options.out), lost)
     )
     if options.out:
-        write_batches(options.out, names, blocks)
+        write_table(options.out, names, blocks)
     else:
         for block in blocks:
             sys.stdout.writelines(",".join(cells) + "\n" for cells in block.astype(str).tolist())

@@ -26,7 +26,9 @@ PART = (".nfref-", ".part")  # start and end of a part's name
 
 
 def is_special(path: PathLike) -> bool:
-    """Return whether something other than a regular file is at ``path``: a device, a pipe."""
+    """Return whether ``path`` names a device, or what is there is a pipe or no regular file."""
+    if os.path.dirname(path) in ("/dev", "/dev/fd"):  # /dev/stdout may lead to a regular file
+        return True
     try:
         return not stat.S_ISREG(os.stat(path).st_mode)
     except OSError:

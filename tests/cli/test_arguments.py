@@ -153,10 +153,13 @@ OUT = ("--out", "kept.npz")
         (("fit", "good.csv", "--out", "folder"), "folder: expected a file to write, got a folder"),
         (("fit", "good.csv", "--out", "good.csv"), "--out: expected a file of its own"),
         (
-            ("fit", "good.csv", "--plot", "a.png", "--out", "a.png"),
+            ("fit", "good.csv", "--plot", "a.npz", "--out", "a.npz"),
             "--plot: expected a file of its",
         ),
-        (("fit", "good.csv", "--plot", "a.xyz", *OUT), "--plot: expected a file named .png"),
+        (
+            ("fit", "good.csv", "--plot", "a.xyz", *OUT),
+            "--plot: a.xyz: expected a file named .png, .pdf, .svg, ",
+        ),
         (("fit", *OUT), "the following arguments are required: DATA"),
         ((), "expected a command such as fit, got none"),
         (("magic",), "COMMAND: invalid choice: 'magic'"),
@@ -193,7 +196,7 @@ OUT = ("--out", "kept.npz")
         ),
         (
             ("plot", "model.npz", "--out", "picture"),
-            "--out: expected a file named .png, .pdf or .svg",
+            "--out: picture: expected a file named .png, .pdf, .svg, ",
         ),
         (("info", "kind.npz"), "kind.npz: expected a model file that nfref wrote"),
     ],

@@ -17,7 +17,7 @@ from nfref.cli import cluster as cluster_of
 from nfref.cli import main
 from nfref.cli.arguments import UsageError
 from nfref.tables.files.model_file import load_model
-from nfref.tables.reading import read_table, write_batches
+from nfref.tables.reading import read_table, write_table
 from tests.cli.commands import (
     COMMAND,
     SMALL,
@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
     succeeds("fit", "people.csv", "--flow", "realnvp", *SMALL, "--out", "m.npz", cwd=folder)
     (folder / "parts").mkdir()
     for k in range(PARTS):
-        write_batches(folder / f"parts/{k}.parquet", NAMES, [people(20_000, seed=k)])
+        write_table(folder / f"parts/{k}.parquet", NAMES, [people(20_000, seed=k)])
     return folder
 
 
@@ -142,10 +142,10 @@ def working(dask_scheduler):
 @pytest.mark.thorough
 def test_a_fault_in_one_file_is_one_line_and_nothing_is_written(folder, cluster):
     (folder / "bad").mkdir()
-    write_batches(folder / "bad/0.parquet", NAMES, [people(100)])
+    write_table(folder / "bad/0.parquet", NAMES, [people(100)])
     spoilt = people(100)
     spoilt[7, 1] = np.inf
-    write_batches(folder / "bad/1.parquet", NAMES, [spoilt])
+    write_table(folder / "bad/1.parquet", NAMES, [spoilt])
     done = nfref_command(
         "score",
         "m.npz",

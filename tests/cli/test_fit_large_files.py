@@ -6,7 +6,7 @@ import pytest
 
 from nfref.cli import main
 from nfref.tables.files.model_file import load_model
-from nfref.tables.reading import write_batches
+from nfref.tables.reading import write_table
 
 NAMES = ("age", "share")
 FIT = ("--rows", "300", "--members", "1", "--epochs", "1", "--quiet")
@@ -25,7 +25,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.thorough
 def test_a_sample_is_used_and_said(folder, capsys):
-    write_batches("t.csv", NAMES, [rows()])
+    write_table("t.csv", NAMES, [rows()])
     assert main(["fit", "t.csv", *FIT[:-1], "--out", "m.npz"]) == 0
     told = capsys.readouterr().out
     assert "t.csv: 300 rows, 2 columns" in told
@@ -58,11 +58,11 @@ def test_a_sample_is_used_and_said(folder, capsys):
 @pytest.mark.thorough
 def test_files_of_any_kind_and_cut_give_the_same_bits(folder):
     data = rows()
-    write_batches("t.csv", NAMES, [data])
-    write_batches("t.parquet", NAMES, [data[:7], data[7:]])
+    write_table("t.csv", NAMES, [data])
+    write_table("t.parquet", NAMES, [data[:7], data[7:]])
     (folder / "parts").mkdir()
     for k, part in enumerate(np.split(data, [500, 501])):
-        write_batches(f"parts/{k}.parquet", NAMES, [part])
+        write_table(f"parts/{k}.parquet", NAMES, [part])
     models = []
     for k, name in enumerate(("t.csv", "t.parquet", "parts/*.parquet")):
         assert main(["fit", name, *FIT, "--out", f"{k}.npz"]) == 0
@@ -144,7 +144,7 @@ def test_counts_below_zero_anywhere_are_possible(folder):
 
 
 def test_a_checkpoint_knows_how_its_rows_were_drawn(folder, capsys):
-    write_batches("t.csv", NAMES, [rows()])
+    write_table("t.csv", NAMES, [rows()])
     fit = ("fit", "t.csv", *FIT, "--rows", "600")
     assert main([*fit, "--checkpoint", "c.npz"]) == 0
     for option, was in (("--rows", "600"), ("--seed", "0")):

@@ -1,13 +1,20 @@
 """Read tables of numbers from files, check them, write them.
 
-A table is an (N, D) array with D column names. It is read from .csv, .tsv and .txt (text), .npy and
-.npz (NumPy), and .parquet (with pyarrow). A fault of a file is a :class:`TableError` of one line:
-the file, what was expected, what came, and where. Rows are counted from 1, without the header;
-lines are lines of the file.
+A table is an (N, D) array with D column names. It is read from and written to .csv, .tsv and .txt
+(text; with .gz compressed), .npy and .npz (NumPy), and .parquet (with pyarrow). A fault of a file
+is a :class:`TableError` of one line: the file, what was expected, what came, and where. Rows are
+counted from 1, without the header; lines are lines of the file.
 """
 
-from nfref.tables.reading.batches import batch_rows, batches, write_batches
-from nfref.tables.reading.read import HEADERS, READERS, read_quietly, read_table
+from nfref.tables.reading.batches import batch_rows, batches
+from nfref.tables.reading.read import (
+    HEADERS,
+    READERS,
+    check_suffix,
+    read_quietly,
+    read_table,
+    suffix,
+)
 from nfref.tables.reading.sampling import Sample, sample
 from nfref.tables.reading.table import (
     Table,
@@ -18,25 +25,27 @@ from nfref.tables.reading.table import (
     quoted_names,
     text_at,
 )
-from nfref.tables.reading.text import write_blocks, write_csv
+from nfref.tables.reading.write import WRITERS, write_table, writer
 
 __all__ = [
     "HEADERS",
     "READERS",
+    "WRITERS",
     "Sample",
     "Table",
     "TableError",
     "batch_rows",
     "batches",
     "check_finite",
+    "check_suffix",
     "match_columns",
     "numbered_columns",
     "quoted_names",
     "read_quietly",
     "read_table",
     "sample",
+    "suffix",
     "text_at",
-    "write_batches",
-    "write_blocks",
-    "write_csv",
+    "write_table",
+    "writer",
 ]

@@ -1,6 +1,5 @@
-"""Read and write tables a batch of rows at a time: files may be larger than memory."""
+"""Read tables a batch of rows at a time: files may be larger than memory."""
 
-import contextlib
 import os
 from dataclasses import replace
 
@@ -9,7 +8,6 @@ import numpy as np
 from nfref.runtime.annotations import Any, Callable, Iterable, Iterator, PathLike, Sequence
 from nfref.runtime.batching import BLOCK
 from nfref.runtime.checks import check_choice
-from nfref.runtime.files import replacing
 from nfref.tables.reading.read import (
     HEADERS,
     READERS,
@@ -19,9 +17,10 @@ from nfref.tables.reading.read import (
     only,
     parquet_tables,
     readable,
+    suffix,
 )
-from nfref.tables.reading.table import Table, TableError, check_finite
-from nfref.tables.reading.text import text_tables, write_blocks
+from nfref.tables.reading.table import Table, check_finite
+from nfref.tables.reading.text import text_tables
 
 CELLS = 1 << 20  # numbers in a batch: 8 MB
 
@@ -40,9 +39,6 @@ def batches(
     keep: Callable[..., Any] | None = None,
 ) -> Any:
     """Yield the rows of a file in batches, in memory that does not depend on their number.
-
-    A .parquet is read by its row groups, text line by line, an .npy by pieces of the file. An .npz
-    is read whole, and then cut. A csv may come through a pipe.
 
     A .parquet is read by batches of its row groups, text line by line, an .npy by pieces of the
     file. An .npz is read whole, and only then cut. A csv may come through a pipe.
@@ -83,7 +79,7 @@ def batches(
     """
     path = os.fspath(path)
     check_choice("header", header, HEADERS)
-    extension = os.path.splitext(path)[1].lower()
+    extension = suffix(path)
     first = 0
     with readable(path):
         if extension in TEXT:
@@ -127,47 +123,3 @@ def regrouped(tables: Iterable[Any], rows: int | None = None) -> Iterator[Table]
             count += len(values)
     if waiting:
         yield replace(table, values=np.concatenate(waiting))
-
-
-# Writing ----------------------------------------------------------------------------------
-
-
-def write_batches(path: PathLike, columns: Sequence[str], blocks: Iterable[Any]) -> None:
-    """Write rows that come as (M, D) arrays, whole or not at all: .parquet, otherwise csv.
-
-    Parameters
-    ----------
-    path : path-like
-    columns : sequence of str
-    blocks : iterable of (M, D) arrays
-    """
-    if os.path.splitext(os.fspath(path))[1].lower() != ".parquet":
-        write_blocks(path, columns, blocks)
-        return
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise TableError(
-            f"{path}: writing .parquet needs pyarrow, which is not installed (pip install pyarrow)"
-        ) from None
-    with replacing(path) as file, contextlib.ExitStack() as stack:
-        writer = None
-        for values in blocks:
-            arrays = [_as_arrow(pyarrow, column) for column in values.T]
-            batch = pyarrow.RecordBatch.from_arrays(arrays, list(columns))
-            if writer is None:
-                writer = stack.enter_context(parquet.ParquetWriter(file, batch.schema))
-            writer.write_batch(batch)
-
-
-def _as_arrow(pyarrow, values):
-    """Return numbers (N,) for pyarrow, by their buffer: other ways load pandas, 40 MB."""
-    kinds = {"float32": pyarrow.float32(), "float64": pyarrow.float64()}
-    if values.dtype.name not in kinds:
-        return pyarrow.array(values)
-    return pyarrow.Array.from_buffers(
-        kinds[values.dtype.name],
-        len(values),
-        [None, pyarrow.py_buffer(np.ascontiguousarray(values))],
-    )

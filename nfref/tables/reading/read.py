@@ -4,6 +4,7 @@ import contextlib
 import os
 import stat
 import warnings
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -27,10 +28,11 @@ def read_table(path: PathLike, header: str = "auto") -> Table:
     """Read a table of finite numbers.
 
     The delimiter of a text file is a tab, a semicolon, a comma, a bar or, in a .txt, spaces,
-    whichever splits the first lines evenly; quotes are respected. A first row that is all numbers
-    is data, and the columns are then called x1 ... xD; any other first row holds the names. A guess
-    is reported by a warning (:func:`nfref.tables.reading.names.find_names`). An .npz must hold one
-    array, or only one of two dimensions. Text may come through a pipe.
+    whichever splits the first lines evenly, or that of a first line such as "sep=;". Quotes are
+    respected. A first row that is all numbers is data, and the columns are then called x1 ... xD;
+    any other first row holds the names. A guess is reported by a warning
+    (:func:`nfref.tables.reading.names.find_names`). Text may be compressed by gzip, and may come
+    through a pipe. An .npz must hold one array, or only one of two dimensions.
 
     Parameters
     ----------
@@ -69,7 +71,7 @@ def read_quietly(
     """
     path = os.fspath(path)
     check_choice("header", header, HEADERS)
-    extension = os.path.splitext(path)[1].lower()
+    extension = suffix(path)
     with readable(path):
         if extension in TEXT:
             table = read_text(path, header, texts, may_be_empty, keep)
@@ -80,15 +82,26 @@ def read_quietly(
         return check_finite(path, table, may_be_empty=may_be_empty)
 
 
+def suffix(path: PathLike) -> str:
+    """Return the extension of a path in lower case; .gz together with the one before it."""
+    stem, last = os.path.splitext(os.fspath(path).lower())
+    return os.path.splitext(stem)[1] + last if last == ".gz" else last
+
+
+def check_suffix(path: PathLike, known: Collection[str]) -> None:
+    """Check that the suffix of a path is a known one."""
+    if suffix(path) not in known:
+        raise TableError(
+            f"{os.fspath(path)}: expected a file named {', '.join(known)}, "
+            f"got {repr(suffix(path)) if suffix(path) else 'no extension'}"
+        )
+
+
 @contextlib.contextmanager
 def readable(path: str) -> Iterator[None]:
     """Check that the file's kind is known; any error in the block becomes a TableError."""
-    extension = os.path.splitext(path)[1].lower()
-    if extension not in READERS:
-        raise TableError(
-            f"{path}: expected a file named {', '.join(READERS)}, "
-            f"got {repr(extension) if extension else 'no extension'}"
-        )
+    check_suffix(path, READERS)
+    extension = suffix(path)
     try:
         kind = os.stat(path)
         if stat.S_ISDIR(kind.st_mode):
@@ -332,7 +345,7 @@ def _coded(cells, texts, known):
     return found
 
 
-TEXT = (".csv", ".tsv", ".txt")
+TEXT = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 READERS = {
     **dict.fromkeys(TEXT, read_text),
     ".npy": _read_npy,

@@ -1,26 +1,24 @@
-"""Delimited text: read it whatever its delimiter, write it with all digits."""
+"""Read delimited text, whatever its delimiter."""
 
 import csv
-import io
 import itertools
 import re
 from dataclasses import replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Callable, Iterable, Iterator, PathLike, Sequence
-from nfref.runtime.files import is_special, replacing
-from nfref.tables.reading.names import MISSING, find_names, is_unmistakable
+from nfref.runtime.annotations import Any, Array, Callable, Iterator, Sequence
+from nfref.tables.reading.encoding import opened
+from nfref.tables.reading.names import MISSING, find_names
 from nfref.tables.reading.table import Table, TableError, is_number, named_columns, numbered_columns
 
 HEAD = 200  # lines that decide delimiter and names
 _LIKE_A_NUMBER = re.compile(r"\s*[-+(]?\s*[^\w\s]?\s*\d")  # -1,5 or $ 3 or 2024-01-01
 _DIGITS = re.compile(r"[-+]?\d+")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?")
+_SEPARATOR = re.compile(r'"?sep=([^"\r\n])"?\s*', re.I)  # as Excel writes it above a table
 BLOCK_CELLS = 1 << 16  # most cells that are text at one time
 MOST_BLANK = 100_000  # most blank lines in a row
-
-# Reading ----------------------------------------------------------------------------------
 
 
 def read_text(
@@ -74,24 +72,18 @@ def text_tables(
     keep: Callable[..., Any] | None = None,
 ) -> Iterator[Table]:
     """Yield the rows of a text file as tables, some rows at a time; see :func:`read_text`."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            yield from _tables(path, file, header, texts, may_be_empty, keep)
-    except UnicodeDecodeError as error:
-        if error.object[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise TableError(
-                f"{path}: expected UTF-8 text, got UTF-16 (iconv -f UTF-16 -t UTF-8 "
-                "turns it into UTF-8)"
-            ) from None
-        byte = error.object[error.start]
-        raise TableError(
-            f"{path}: expected UTF-8 text, got byte 0x{byte:02x}{_undecodable_line(path)}"
-        ) from None
+    with opened(path) as lines:
+        yield from _tables(path, lines, header, texts, may_be_empty, keep)
 
 
 def _tables(path, file, header, texts, may_be_empty, keep):
     head = list(itertools.islice(file, HEAD))
-    delimiter, lines = _delimiter(head, path.lower().endswith(".txt")), itertools.chain(head, file)
+    said = _SEPARATOR.fullmatch(head[0]) if head else None
+    if said:
+        head[0], delimiter = "\n", said[1]
+    else:
+        delimiter = _delimiter(head, path.lower().endswith((".txt", ".txt.gz")))
+    lines = itertools.chain(head, file)
     if delimiter == " ":  # any run of spaces
         lines = (" ".join(line.split()) + "\n" for line in lines)
     rows = _filled(path, _records(path, lines, delimiter))
@@ -162,8 +154,15 @@ def _look_like_text(cells):
 def _check_length(path, cells, columns, k, line):
     if len(cells) != len(columns):
         raise TableError(
-            f"{path}: row {k + 1} (line {line}): expected {len(columns)} columns, got {len(cells)}"
+            f"{path}: row {k + 1} ({_lines(line, cells)}): expected {len(columns)} columns, "
+            f"got {len(cells)}"
         )
+
+
+def _lines(line, cells):
+    """Say where a row is that ends in this line; a quote may have opened in an earlier one."""
+    breaks = sum(cell.count("\n") for cell in cells)
+    return f"line {line}" + (f", from a quote in line {line - breaks}" if breaks else "")
 
 
 def _coded(rows, columns, labels):
@@ -188,16 +187,28 @@ def _coded(rows, columns, labels):
 
 def _records(path, lines, delimiter):
     """Yield (line, cells) of every record; if quotes span lines, the last line counts."""
-    reader = csv.reader(_well_quoted(path, lines, delimiter), delimiter=delimiter)
+    ended = False
+
+    def every():
+        nonlocal ended
+        yield from _well_quoted(path, lines, delimiter)
+        ended = True
+
+    reader = csv.reader(every(), delimiter=delimiter)
     while True:
+        start = reader.line_num + 1
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            raise TableError(
-                f"{path}: line {reader.line_num}: expected delimited text, got {error}"
-            ) from None
+            if reader.line_num == start:
+                raise TableError(
+                    f"{path}: line {start}: expected delimited text, got {error}"
+                ) from None
+            ended = True
+        if ended:  # the reader looks for more lines only within quotes
+            raise TableError(f"{path}: line {start}: a quote is never closed")
         yield reader.line_num, cells
 
 
@@ -304,7 +315,7 @@ def _bad_cell(path, columns, rows, first):
                 elif is_number(cell.replace(",", ".")):
                     hint = " (decimals are written with a point)"
                 return TableError(
-                    f"{path}: row {first + k + 1} (line {line}), column {column!r}: "
+                    f"{path}: row {first + k + 1} ({_lines(line, cells)}), column {column!r}: "
                     f"expected a number, got {came}{hint}",
                     column,
                     bool(cell.strip()),
@@ -313,99 +324,3 @@ def _bad_cell(path, columns, rows, first):
 
 def _short(text, length=40):
     return text if len(text) <= length else text[: length - 3] + "..."
-
-
-def _undecodable_line(path):
-    """Return " in line N" for a file that can be read again; "" for a pipe."""
-    if is_special(path):
-        return ""
-    with open(path, "rb") as file:
-        for line, content in enumerate(file, 1):
-            try:
-                content.decode()
-            except UnicodeDecodeError:
-                return f" in line {line}"
-    return ""
-
-
-# Writing ----------------------------------------------------------------------------------
-
-
-def write_csv(target: PathLike, table: Table) -> None:
-    """Write a table as comma-separated text, every number with all its digits.
-
-    Parameters
-    ----------
-    target : path-like or text file
-        A path is written whole or not at all. A text file, such as standard output, is written to
-        and left open.
-    table : Table
-        Float32 values are written with the digits that float32 needs.
-    """
-    write_blocks(target, table.columns, [table.values])
-
-
-def write_blocks(
-    target: Any, columns: Sequence[str], blocks: Iterable[Array], guarded: bool = False
-) -> None:
-    """Write rows that come as a series of (M, D) arrays, as :func:`write_csv` does.
-
-    With ``guarded`` an apostrophe comes before text that a spreadsheet would take for a formula.
-    """
-    if guarded:
-        columns, blocks = [_guarded(name) for name in columns], map(_guarded_rows, blocks)
-    if hasattr(target, "write"):
-        return _write_rows(target, columns, blocks)
-    with replacing(target) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        _write_rows(text, columns, blocks)
-        text.flush()
-        text.detach()
-
-
-def _guarded(cell):
-    formula = isinstance(cell, str) and cell.lstrip()[:1] in tuple("=+-@") and not is_number(cell)
-    return f"'{cell}" if formula else cell
-
-
-def _guarded_rows(values):
-    return (
-        values
-        if values.dtype.kind != "O"
-        else np.array([[_guarded(cell) for cell in row] for row in values.tolist()], object)
-    )
-
-
-# Only names that every reader takes for names are unquoted; quotes mark the others as names.
-_PLAIN = re.compile(r"[^\W\d_](?:[\w .()/%-]*[\w)%])?")
-
-
-def _write_rows(file, columns, blocks):
-    plain = all(_PLAIN.fullmatch(name) and is_unmistakable(name) for name in columns)
-    csv.writer(
-        file, lineterminator="\n", quoting=csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL
-    ).writerow(columns)
-    writer = csv.writer(file, lineterminator="\n")
-    for values in blocks:
-        for start in range(0, len(values), 4096):
-            writer.writerows(_texts(values[start : start + 4096]))
-
-
-def _texts(values):
-    """Return cells as text.
-
-    A float's repr is its shortest text that reads back as the same number, for each width of float.
-    Whole numbers are written as such.
-    """
-    rows = values.astype(str).tolist()
-    if values.dtype.kind == "f":
-        return [[cell.removesuffix(".0") for cell in row] for row in rows]
-    if values.dtype.kind == "O":
-        return [
-            [
-                cell.removesuffix(".0") if isinstance(value, float) else cell
-                for value, cell in zip(*pair)
-            ]
-            for pair in zip(values.tolist(), rows)
-        ]
-    return rows

@@ -1,12 +1,23 @@
 """Read and score files a batch of rows at a time."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from nfref.runtime.batching import BLOCK
-from nfref.tables.reading import TableError, batch_rows, batches, read_table, write_batches
-from nfref.tables.reading.read import read_quietly
+from nfref.tables.reading import (
+    READERS,
+    WRITERS,
+    TableError,
+    batch_rows,
+    batches,
+    read_quietly,
+    read_table,
+    write_table,
+    writer,
+)
 
 NAMES = ("a", "b c", "d")
 
@@ -110,13 +121,57 @@ def test_what_is_no_table_is_refused(tmp_path, name, content, message):
         next(batches(tmp_path / name))
 
 
-@pytest.mark.parametrize("kind", [".csv", ".parquet"])
+def test_every_format_that_is_read_is_written():
+    assert set(WRITERS) == set(READERS)
+
+
+@pytest.mark.parametrize("kind", [*READERS, ".CSV.gz"])
 def test_what_is_written_in_batches_reads_back(tmp_path, kind):
-    values = rows(100)
-    write_batches(tmp_path / f"t{kind}", NAMES, [values[:30], values[30:]])
-    found = read_table(tmp_path / f"t{kind}")
-    np.testing.assert_array_equal(found.values, values)
-    assert found.columns == NAMES
+    values, path = rows(100), tmp_path / f"t{kind}"
+    for dtype in (np.float64, np.float32, object):
+        write_table(path, NAMES, [part.astype(dtype) for part in (values[:30], values[30:])])
+        found = read_table(path)
+        expected = values.astype(np.float32) if dtype is np.float32 else values
+        np.testing.assert_array_equal(found.values.astype(expected.dtype), expected)
+        assert found.columns == (("x1", "x2", "x3") if kind[:3] == ".np" else NAMES)
+    once = path.read_bytes()
+    write_table(path, NAMES, [values.astype(object)])
+    assert path.read_bytes() == once or kind in (".npz", ".parquet")
+    write_table(path, NAMES, [])  # no rows
+    with pytest.raises(TableError, match="expected rows"):
+        read_table(path)
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_text_is_written_where_the_format_holds_it(tmp_path, kind):
+    path = tmp_path / f"t{kind}"
+    texts = np.array([[1, "a;\t,b"], [2.5, "7"], [3, "true"]], object)
+    if kind in (".npy", ".npz"):
+        path.write_bytes(b"old")
+        for refusal in (
+            lambda: write_table(path, NAMES[:2], [texts]),
+            lambda: writer(path, has_text=True),
+        ):
+            with pytest.raises(TableError, match="t.np. ?: expected a format that holds text"):
+                refusal()
+        assert path.read_bytes() == b"old"
+        return
+    write_table(path, NAMES[:2], [texts[:1], texts[1:]])
+    found = read_quietly(path, texts=NAMES[1:2])
+    assert found.cells()[0].tolist() == [1, 2.5, 3]
+    assert found.cells()[1].tolist() == texts[:, 1].tolist()
+
+
+@pytest.mark.parametrize("name", ["s.xlsx", "s", "s.gz", "s.csv.zst", "s.npz.gz", "s.json"])
+def test_other_formats_are_refused_with_those_that_work(tmp_path, name):
+    expected = re.escape(f"{name}: expected a file named .csv, .tsv, .txt, .csv.gz, ")
+    for refusal in (
+        lambda: write_table(tmp_path / name, NAMES, [rows(3)]),
+        lambda: read_table(tmp_path / name),
+    ):
+        with pytest.raises(TableError, match=expected + ".*.npy, .npz, .parquet, got "):
+            refusal()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_fault_on_the_way_leaves_the_old_file(tmp_path):
@@ -127,6 +182,6 @@ def test_a_fault_on_the_way_leaves_the_old_file(tmp_path):
         raise TableError("no more")
 
     with pytest.raises(TableError, match="no more"):
-        write_batches(tmp_path / "t.parquet", NAMES, broken())
+        write_table(tmp_path / "t.parquet", NAMES, broken())
     assert (tmp_path / "t.parquet").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from nfref.tables.reading import TableError, batches, read_table, sample, write_batches
+from nfref.tables.reading import TableError, batches, read_table, sample, write_table
 from nfref.tables.reading.sampling import Reservoir, sample_rows
 
 
@@ -80,7 +80,7 @@ def test_a_file_and_its_parts_give_the_same_rows(tmp_path, kind):
     names = ("a", "b", "c")
 
     def write(path, part):
-        np.save(path, part) if kind == ".npy" else write_batches(path, names, [part])
+        np.save(path, part) if kind == ".npy" else write_table(path, names, [part])
 
     write(tmp_path / f"all{kind}", rows)
     paths = [tmp_path / f"{k}{kind}" for k in range(3)]
@@ -112,7 +112,7 @@ def test_whole_numbers_are_those_of_all_rows(tmp_path):
     rows = np.zeros((2000, 2))
     rows[:, 0] = np.arange(2000)
     rows[1999, 1] = 0.5
-    write_batches(tmp_path / "t.csv", ("a", "b"), [rows])
+    write_table(tmp_path / "t.csv", ("a", "b"), [rows])
     found = sample(tmp_path / "t.csv", 10)
     assert found.table.whole == ("a",)
 

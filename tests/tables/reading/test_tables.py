@@ -24,7 +24,7 @@ from nfref.tables.reading import (
     match_columns,
     read_quietly,
     read_table,
-    write_csv,
+    write_table,
 )
 
 ROWS = np.array([[1.0, -2.5], [3e-5, 4.0], [5.0, 0.1]])
@@ -148,7 +148,7 @@ def test_comments_and_quoted_names_are_certain(tmp_path, content, columns):
 )
 def test_names_that_were_written_read_back(tmp_path, names):
     for columns in (names, names[:1]):
-        write_csv(tmp_path / "t.csv", Table(ROWS[:, : len(columns)], columns))
+        write_table(tmp_path / "t.csv", columns, [ROWS[:, : len(columns)]])
         table = read_table(tmp_path / "t.csv")
         assert table.columns == tuple(name.strip() or "x2" for name in columns)
         np.testing.assert_array_equal(table.values, ROWS[:, : len(columns)])
@@ -178,7 +178,7 @@ def test_memory_of_text_is_about_that_of_its_numbers(tmp_path):
 
 def test_fifty_thousand_columns(tmp_path):
     names = [f"c{k}" for k in range(50_000)]
-    write_csv(tmp_path / "t.csv", Table(np.ones((3, 50_000)), names))
+    write_table(tmp_path / "t.csv", names, [np.ones((3, 50_000))])
     table = read_table(tmp_path / "t.csv")
     assert match_columns("t", table, tuple(reversed(names))).shape == (3, 50_000)
 
@@ -362,7 +362,7 @@ def test_what_is_written_reads_back_to_the_bit(tmp_path):
     rng = np.random.default_rng(0)
     values = rng.standard_normal((5000, 3)) * 10.0 ** rng.integers(-300, 300, (5000, 3))
     names = ("plain", "with, comma", 'with "quotes"')
-    write_csv(tmp_path / "t.csv", Table(values, names))
+    write_table(tmp_path / "t.csv", names, [values])
     table = read_table(tmp_path / "t.csv")
     assert table.columns == names
     np.testing.assert_array_equal(table.values, values)
@@ -370,7 +370,7 @@ def test_what_is_written_reads_back_to_the_bit(tmp_path):
 
 def test_float32_is_written_with_its_own_digits():
     file = io.StringIO()
-    write_csv(file, Table(np.array([[0.1], [1 / 3]], np.float32), ("a",)))
+    write_table(file, ("a",), [np.array([[0.1], [1 / 3]], np.float32)])
     assert file.getvalue() == "a\n0.1\n0.33333334\n"
 
 
@@ -402,7 +402,7 @@ def test_parts_of_dead_processes_are_swept_and_others_left(tmp_path):
     writers[0].kill()
     writers[0].wait()
     assert len(os.listdir(tmp_path)) == 2
-    write_csv(tmp_path / "new.csv", Table(ROWS, ("a", "b")))
+    write_table(tmp_path / "new.csv", ("a", "b"), [ROWS])
     left = set(os.listdir(tmp_path)) - {"new.csv"}
     assert len(left) == 1 and left.pop().endswith(".part")
     writers[1].kill()
@@ -436,15 +436,15 @@ def test_replacing_keeps_links_and_permissions(tmp_path):
     path.chmod(0o640)
     link = tmp_path / "link.csv"
     link.symlink_to(path)
-    write_csv(link, Table(ROWS, ("a", "b")))
+    write_table(link, ("a", "b"), [ROWS])
     assert link.is_symlink() and path.read_text().startswith("a,b\n1,-2.5")
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    write_csv(os.devnull, Table(ROWS, ("a", "b")))
+    write_table(os.devnull, ("a", "b"), [ROWS])
     assert not os.path.isfile(os.devnull)
 
 
 def test_a_new_file_has_the_usual_permissions(tmp_path):
-    write_csv(tmp_path / "t.csv", Table(ROWS, ("a", "b")))
+    write_table(tmp_path / "t.csv", ("a", "b"), [ROWS])
     usual = written(tmp_path, "usual", "")
     assert (tmp_path / "t.csv").stat().st_mode == usual.stat().st_mode
 
@@ -455,7 +455,7 @@ def test_unwritable_places(tmp_path):
     with pytest.raises(OSError, match="expected a folder to write into"):
         check_writable(tmp_path / "missing" / "t.csv")
     with pytest.raises(OSError, match="expected a folder to write into"):
-        write_csv(tmp_path / "missing" / "t.csv", Table(ROWS, ("a", "b")))
+        write_table(tmp_path / "missing" / "t.csv", ("a", "b"), [ROWS])
     check_writable(tmp_path / "fine.csv")
     assert os.listdir(tmp_path) == []
 
@@ -532,14 +532,12 @@ def test_a_file_of_blank_lines_ends_soon(tmp_path, name, before, after):
 
 
 def test_text_that_a_spreadsheet_would_compute_is_guarded_on_request(tmp_path):
-    from nfref.tables.reading import write_blocks
-
     rows = np.array([["=1+1", -1.5], ["@x", 2], ["-3", 4.0], [" +a", "b"]], object)
     target = io.StringIO()
-    write_blocks(target, ["-a", "b"], [rows], guarded=True)
+    write_table(target, ["-a", "b"], [rows], guarded=True)
     assert target.getvalue() == "\"'-a\",\"b\"\n'=1+1,-1.5\n'@x,2\n-3,4\n' +a,b\n"
     plain = io.StringIO()
-    write_blocks(plain, ["a", "b"], [rows])
+    write_table(plain, ["a", "b"], [rows])
     assert "'" not in plain.getvalue()
 
 
