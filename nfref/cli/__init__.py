@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from nfref import __version__
+from nfref.cli import environment
 from nfref.cli.arguments import Options, Parser, UsageError
 from nfref.cli.streams import complain, discard_output, printable, usable
 from nfref.runtime.interrupts import handled
@@ -152,7 +153,10 @@ def _run(arguments):
         raise UsageError("expected a command such as fit, got none; nfref --help lists them")
     # pyarrow reads this when it is loaded. Its own pool does not return freed memory.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    _check_backend()
+    # Matplotlib cannot be imported where this names a backend that is not there, as in Jupyter's
+    # shell. Pictures need none: they are Agg figures.
+    os.environ["MPLBACKEND"] = "agg"
+    environment.check()
     from nfref.kernels.compile_notice import when_compiling
 
     when_compiling(
@@ -163,16 +167,6 @@ def _run(arguments):
     status = chosen.run(chosen)
     sys.stdout.flush()
     return status or 0
-
-
-def _check_backend():
-    """Check before any work that the backend named in the environment works."""
-    from nfref.runtime.backends import chosen
-
-    try:
-        chosen()
-    except (ValueError, RuntimeError) as error:
-        raise UsageError(str(error)) from None
 
 
 def _one_line(error):

@@ -1,18 +1,59 @@
-"""Versions, processor and backend: what a bug report should include."""
+"""The environment: checked before any work, and described as a bug report should include it.
+
+``nfref --help`` imports this module, so slow imports stand where they are used.
+"""
 
 import os
-import platform
-from importlib.metadata import version
+import warnings
+from importlib import import_module
+from typing import Any
 
-import numpy as np
+from nfref.cli.arguments import UsageError
 
-from nfref import __version__
-from nfref.runtime.annotations import Any
-from nfref.runtime.backends import chosen, cuda_problem, numba_problem, threads
+
+def check() -> None:
+    """Check variables of the environment that libraries read while they are imported."""
+    from nfref.runtime.backends import chosen
+
+    threads = os.environ.get("NUMBA_NUM_THREADS", "1")
+    if not threads.isdecimal() or int(threads) < 1:
+        raise UsageError(f"NUMBA_NUM_THREADS: expected at least 1, got {threads!r}")
+    for prefix, library in (("NUMBA_", "numba"), ("TQDM_", "tqdm")):
+        names = [name for name in os.environ if name.startswith(prefix)]
+        if problem := names and _problem_of(library):
+            raise UsageError(
+                f"{', '.join(names)}: expected values that {library} can read; {problem}"
+            )
+    try:
+        chosen()
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(str(error)) from None
+
+
+def _problem_of(library):
+    """Return the complaint of a library about its environment while it is imported, or ""."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            import_module(library)
+        except ValueError as error:
+            return str(error)
+        except (ImportError, OSError):  # whoever needs the library says so
+            return ""
+    complaints = [str(one.message).splitlines()[0] for one in said]
+    return next((one for one in complaints if one.startswith("Environment variable")), "")
 
 
 def environment() -> dict[str, Any]:
     """Return versions, processor, backend and cache folder, as text by name."""
+    import platform
+    from importlib.metadata import version
+
+    import numpy as np
+
+    from nfref import __version__
+    from nfref.runtime.backends import chosen, cuda_problem, numba_problem, threads
+
     without_numba = numba_problem()
     return {
         "nfref": __version__,
@@ -30,6 +71,8 @@ def environment() -> dict[str, Any]:
 
 def _processor():
     """Return the processor as the compiler names it: compiled code depends on that."""
+    import platform
+
     from nfref.kernels.numba_internals import binding
 
     return f"{platform.machine()}, {binding.get_host_cpu_name()}"

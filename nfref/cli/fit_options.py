@@ -23,6 +23,7 @@ from nfref.cli.data import Source, files
 from nfref.cli.inputs import check_format
 from nfref.cli.plot import picture_formats
 from nfref.runtime.annotations import Any, Array
+from nfref.runtime.backends import processors
 from nfref.runtime.files import check_writable
 from nfref.tables.files import checkpoints
 from nfref.tables.fitting.effort import EFFORTS
@@ -54,8 +55,8 @@ class Training(Options):
         metavar="K",
     )
     jobs: int = option(
-        "train J flows at once, each in its own process; 0 means one for each "
-        "processor (default: %(default)s)",
+        "train J flows at once, each in its own process, and at most one for each processor; "
+        "0 means one for each processor (default: %(default)s)",
         type=count(0),
         default=1,
         metavar="J",
@@ -165,7 +166,7 @@ class Training(Options):
 
 
 def _jobs(asked):
-    """Return how many flows are trained at once."""
+    """Return how many flows are trained at once: no more than there are processors."""
     if asked == 1:
         return 1
     try:
@@ -175,7 +176,7 @@ def _jobs(asked):
             "--jobs: expected joblib to be installed, found it is not; "
             "pip install 'nfref[sklearn]' brings it"
         ) from None
-    return effective_n_jobs(asked or -1)
+    return min(effective_n_jobs(asked or -1), processors())
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ SMALL = ("--layers", "1", "--hidden", "8", "--epochs", "2")
 COLUMNS = ("height", "body weight", "age")
 
 
-def nfref_command(*arguments, cwd, **options):
+def nfref_command(*arguments, cwd, environment=None, **options):
     """Run ``nfref ARGUMENTS`` in a folder; return status, stdout and stderr as text."""
     assert COMMAND, "the command nfref is not installed beside this Python"
     return subprocess.run(
@@ -31,7 +31,7 @@ def nfref_command(*arguments, cwd, **options):
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "MPLBACKEND": "Agg"},
+        env={**os.environ, **(environment or {})},
         **options,
     )
 

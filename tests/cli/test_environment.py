@@ -1,11 +1,13 @@
 """``nfref info --system``."""
 
 import sys
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
 import nfref
+from nfref.runtime.backends import processors
 from nfref.tables.fitting.flow_kinds import size_of
 from tests.cli.commands import nfref_command, succeeds
 
@@ -68,6 +70,44 @@ def test_too_little_address_space_is_one_line_and_no_endless_loop(tmp_path):
     assert done.returncode == 2 and done.stderr == (
         "nfref: error: address space (ulimit -v): expected 800 MB or more, got a limit of 210 MB\n"
     )
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_none", "none", "tkagg"])
+def test_pictures_need_no_backend(folder, tmp_path, backend):
+    """In Jupyter's shell MPLBACKEND names a module that the command's Python may lack."""
+    model, data = folder / "people.npz", folder / "people.csv"
+    for command in (("plot", model), ("plot", model, "--data", data)):
+        done = nfref_command(
+            *command, "--out", "p.png", cwd=tmp_path, environment={"MPLBACKEND": backend}
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "p.png").read_bytes()[1:4] == b"PNG"
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("NUMBA_NUM_THREADS", "0", "NUMBA_NUM_THREADS: expected at least 1, got '0'"),
+        ("NUMBA_NUM_THREADS", "-3", "NUMBA_NUM_THREADS: expected at least 1, got '-3'"),
+        ("NUMBA_NUM_THREADS", "x", "NUMBA_NUM_THREADS: expected at least 1, got 'x'"),
+        ("NUMBA_OPT", "x", "NUMBA_OPT: expected values that numba can read; Environment variable"),
+        ("TQDM_MININTERVAL", "x", "TQDM_MININTERVAL: expected values that tqdm can read; could"),
+        ("NFREF_BACKEND", "x", "NFREF_BACKEND: expected one of numpy, numba, cuda; got 'x'"),
+    ],
+)
+def test_a_variable_that_a_library_cannot_read_is_one_line(tmp_path, name, value, message):
+    done = nfref_command("datasets", cwd=tmp_path, environment={name: value})
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"nfref: error: {message}") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("asked", ["0", "2", "1000"])
+def test_jobs_are_no_more_than_processors(asked):
+    from nfref.cli.fit_options import Training
+
+    options = {one.name: one.metadata["about"].get("default") for one in fields(Training)}
+    plan = Training(**{**options, "jobs": int(asked)}).plan()
+    assert 1 <= plan.jobs <= processors()
 
 
 @pytest.mark.parametrize(

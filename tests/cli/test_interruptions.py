@@ -349,7 +349,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_fit(folder):
         (("--out", "people.csv/m.npz"), "people.csv/m.npz: expected a folder to write into"),
         (("--checkpoint", "no/c.npz"), "no/c.npz: expected a folder to write into"),
         (("--out", "m.npz", "--checkpoint", "m.npz"), "--checkpoint: expected a file of its own"),
-        (("--plot", "x.pgf"), "--plot: expected a file named .png"),
+        (("--plot", "x.pgf"), "--plot: x.pgf: expected a file named .png"),
         (("--epochs=--",), "--epochs: expected a value, got '--'"),
         (("--layers", "100000000"), "--layers: expected at most 10000, got 100000000"),
         (("--hidden", "1000000,1000000"), "GiB; fewer layers"),
