@@ -27,6 +27,8 @@ def as_array(name: str, value: Any) -> Array:
         )
     try:
         array = np.asarray(value, order="C")
+    except RuntimeError as error:  # a tensor that requires gradients
+        raise TypeError(f"{name}: expected numbers, got {one_line(error)}") from None
     except ValueError:
         raise ValueError(f"{name}: expected an array, got rows of different lengths") from None
     if array.dtype.kind not in "buifcO":
@@ -253,6 +255,6 @@ def one_line(error: object, length: int = 300) -> str:
 
 
 def shortened(value: Any, length: int = 60) -> str:
-    """Return the start of a value's repr."""
-    text = repr(value)
+    """Return the start of a value's repr, in one line."""
+    text = " ".join(line.strip() for line in repr(value).splitlines())
     return text if len(text) <= length else text[: length - 3] + "..."

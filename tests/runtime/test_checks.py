@@ -106,3 +106,22 @@ def test_choice_and_rng():
     for not_a_generator in (None, 0, np.random.RandomState(0)):
         with pytest.raises(TypeError, match=r"^rng: expected a numpy.random.Generator .*, got "):
             checks.check_rng(not_a_generator)
+
+
+class Tensor:
+    """What a tensor of torch that requires gradients does."""
+
+    def __array__(self, *_, **__):
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad.\nUse detach().")
+
+
+def test_messages_have_one_line():
+    with pytest.raises(TypeError, match="^x: expected numbers, got Can't call .* Use detach"):
+        checks.as_rows("x", Tensor(), 2)
+
+    class Lines:
+        def __repr__(self):
+            return "0    x0\ndtype: str"
+
+    assert checks.shortened(Lines()) == "0    x0 dtype: str"
+    assert checks.shortened("a\n  b") == r"'a\n  b'"

@@ -29,6 +29,7 @@ from nfref.tables.densities.wide import student_log_prob
 
 STARTS = 5  # starts of EM, of which the likeliest is kept
 FEW_ROWS = 100  # distinct rows above which one start is enough
+FARTHEST = 1e100  # most deviations that a given real column counts
 FREEDOM = 4.0  # degrees of freedom of the Student t of a count
 
 
@@ -170,6 +171,10 @@ class Numbers(Configuration):
             and np.all((self.table > 0) & (self.table < 1)),
             "seen, table, scale: expected numbers in order, shares and numbers above 0",
         )
+        require(  # further below, the mass from low on would be 0
+            np.all((self.low / FARTHEST - self.middle / FARTHEST) * FARTHEST**0.5 < self.scale),
+            "middle: expected numbers not far below low",
+        )
 
 
 @dataclass(frozen=True)
@@ -197,7 +202,8 @@ class Normal(Configuration):
 
     def of(self, u: Array) -> Array:
         """Return log N, (N, R)."""
-        z = (u[:, None] - self.middle) / self.spread
+        with np.errstate(over="ignore"):  # a square that overflows would leave no ratio of classes
+            z = np.clip((u[:, None] - self.middle) / self.spread, -FARTHEST, FARTHEST)
         return -0.5 * z**2 - np.log(self.spread) - 0.5 * LOG_TWO_PI
 
     def sample(self, rng: Generator, classes: Array) -> Array:

@@ -431,11 +431,16 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         rng = np.random.default_rng(_random_state(random_state).randint(2**31 - 1))
 
         def draw(n):
-            return (
-                missing_cells.sample_given(self.density_, given, rng, n)
-                if given
-                else self.density_.sample(rng, n)
-            )
+            try:
+                return (
+                    missing_cells.sample_given(self.density_, given, rng, n)
+                    if given
+                    else self.density_.sample(rng, n)
+                )
+            except MemoryError:
+                raise MemoryError(
+                    f"n_samples: expected rows that fit into memory, got {n:,}"
+                ) from None
 
         return self._like_data(
             draw(n_samples)

@@ -98,7 +98,7 @@ def _validated(estimator, X, **options):
     """Validate X by scikit-learn; an error becomes one line, without the array."""
     try:
         return validate_data(estimator, X, **options)
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
         lines = str(error).splitlines()
         advice = [
             line if line.startswith("Reshape") else line[:60]

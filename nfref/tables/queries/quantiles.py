@@ -216,8 +216,9 @@ def predictions(
         found[one.places] = decode(one.quantiles(levels))
     if isinstance(column, Continuous):
         found = column.rounded(found)
-        turns = column.wrapped(mean) - mean
-        mean, found = mean + turns, found + turns[:, None]
+        if column.period is not None:
+            turns = column.wrapped(mean) - mean
+            mean, found = mean + turns, found + turns[:, None]
     return mean, found, error
 
 

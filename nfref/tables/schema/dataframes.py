@@ -108,7 +108,10 @@ def frame_columns(
         check_name("X", name)
         if name in columns:
             raise ValueError(f"X: expected columns whose names differ as text, got {name!r} twice")
-        gaps, kind = series.is_null().to_numpy(), type(series.dtype).__name__
+        try:
+            gaps, kind = series.is_null().to_numpy(), type(series.dtype).__name__
+        except ArithmeticError:  # a signalling NaN, which pandas compares
+            raise ColumnError(name, "expected finite numbers, got a signalling NaN") from None
         asked = name in categories or kind in ("Categorical", "Enum")
         if kind in _TEMPORAL and not asked:
             raise _refusal(name, _TEMPORAL[kind], lines.get(kind))

@@ -1,6 +1,7 @@
 """FlowDensity and FlowOutlierDetector: scikit-learn's checks, and what these do not cover."""
 
 import pickle
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -281,6 +282,24 @@ def test_tables_that_are_none_are_refused_in_one_line(X, message):
     with pytest.raises((ValueError, TypeError), match=message) as caught:
         nfref.FlowDensity("gaussian").fit(X)
     assert "\n" not in str(caught.value)
+
+
+def test_a_signalling_nan_and_too_many_samples_are_refused_in_one_line():
+    numbers = [Decimal("sNaN"), *map(Decimal, range(50))]
+    with pytest.raises(ValueError, match="^column 'a': expected finite numbers, got a signalling"):
+        nfref.FlowDensity("gaussian").fit(pd.DataFrame({"a": numbers, "b": np.arange(51.0) ** 2}))
+    model = nfref.FlowDensity("gaussian").fit(np.random.default_rng(0).standard_normal((50, 2)))
+    with pytest.raises(MemoryError, match="n_samples: expected rows that fit into memory, got 1,0"):
+        model.sample(10**12)
+
+
+def test_numbers_at_the_end_of_float64_are_answered_without_warnings():
+    rows = np.random.default_rng(0).standard_normal((300, 2))
+    rows[0, 0], rows[1, 1], rows[2] = 1e300, -1e308, 1e305
+    model = nfref.FlowDensity("mixture", random_state=0).fit(rows)
+    assert not np.any(np.isnan(model.score_samples(rows)))
+    assert not np.any(np.isnan(model.predict(rows[:3], "x1")))
+    assert not np.any(np.isnan(model.predict_quantiles(rows[:3], "x2", [0.1, 0.5])))
 
 
 def test_masked_cells_are_missing():

@@ -151,6 +151,14 @@ SIZE, SHARE, HOUR, VISITS, COLOR = range(5)
         (scaled("density/discrete/parts/0/seen", -1), "expected numbers in order"),
         (scaled("density/discrete/parts/0/table", 9), "expected numbers in order, shares"),
         (column(COLOR, labels=["red", {"float": "nan"}]), "expected labels that differ, of text"),
+        (
+            lambda h, a: a["density/discrete/parts/0/middle"].fill(-1e300),
+            "middle: expected numbers not far below low",
+        ),
+        (
+            lambda h, a: a.update({f"more/{k}": a[WEIGHTS] for k in range(2000)}),
+            "expected the arrays that the header names, got 2,",
+        ),
         (scaled("density/discrete/log_weights", np.nan), "log_weights: expected finite numbers"),
         (
             scaled("density/discrete/parts/1/log_prob", 2),
