@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nfref.cli import cluster, column_matching
-from nfref.cli.arguments import Options, UsageError, blamed, count, header, option, positional
+from nfref.cli.arguments import Options, UsageError, count, header, option, positional
 from nfref.cli.data import Data, files, load
 from nfref.cli.data_warnings import say_remark
 from nfref.cli.inputs import check_of_table, check_output, loaded_model
@@ -82,6 +82,11 @@ class Scoring(Options):
         action="store_true",
         default=None,
     )
+    unknown: str | None = option(
+        "score a row with a category that the model does not know as -inf (nan if the column is "
+        "given), as --unknown=-inf; without it such a row is an error",
+        choices=("-inf",),
+    )
     weights: str | None = option(
         "this column of DATA holds the weights of rows in the mean", metavar="COLUMN"
     )
@@ -94,7 +99,7 @@ def run(options: Scoring) -> None:
     check_output(options.out, options.model, *paths, what="scores")
     least = options.least if options.least is not None else LEAST if options.out else 0
     model = loaded_model(options.model)
-    for name in ("errors", "cells"):
+    for name in ("errors", "cells", "unknown"):
         if getattr(options, name):
             check_of_table(model, options.model, f"--{name}")
     asked: dict[str, Any] = {
@@ -102,6 +107,7 @@ def run(options: Scoring) -> None:
         "least": least,
         "weights": options.weights,
         "cells": options.cells,
+        "unknown": options.unknown is not None,
     }
     if options.dask:
         scored = _by_cluster(options.dask, model, paths, **asked)
@@ -141,7 +147,7 @@ def run(options: Scoring) -> None:
     if summary.impossible:
         complain(
             f"nfref: note: {summary.impossible} rows lie where the model's density is zero or "
-            "too small to compute: -inf"
+            "too small to compute" + ", or have an unknown category" * asked["unknown"] + ": -inf"
         )
     if summary.unknown:
         complain(f"nfref: note: {summary.unknown} rows have a density that can't be computed: nan")
@@ -185,6 +191,7 @@ def scored_batches(
     least: int = 0,
     weights: str | None = None,
     cells: bool | None = None,
+    unknown: bool = False,
 ) -> Iterator[Scored]:
     """Yield the scores of a file, a batch of rows at a time.
 
@@ -200,6 +207,8 @@ def scored_batches(
         The column that holds the weights of rows.
     cells : bool, optional
         For which rows the density is averaged over the cell of the rounding grid.
+    unknown : bool
+        Whether a row may have a category that the model does not know.
 
     Yields
     ------
@@ -218,8 +227,7 @@ def scored_batches(
         say_remark(data, sure or first)
         values = column_matching.with_text(data, values, model)
         if isinstance(model.density, TableDensity):
-            with blamed(f"{path}: "):
-                found = marginal_of(model.density, values, first + 1, sampler, cells)
+            found = _marginal(model.density, values, path, first, sampler, cells, unknown)
         else:
             found = Marginal(
                 log_prob(model.density, model.params, values),
@@ -239,6 +247,31 @@ def scored_batches(
             int(np.sum(np.any(np.isnan(data.values), axis=1))),
         )
         first += len(values)
+
+
+def _marginal(density, values, path, first, sampler, cells, unknown):
+    """Return the Marginal of rows; those of an unknown category get -inf if they may be there."""
+    values, score_of = values.copy(), {-np.inf: np.zeros(len(values), bool)}
+    for k, column in enumerate(density.columns):
+        if column.kind == "category":
+            labels = {*column.labels, None}
+            strange = np.array([cell not in labels and cell == cell for cell in values[:, k]], bool)
+            if unknown:
+                values[strange, k] = column.labels[0]
+            kind = np.nan if column.name in density.given else -np.inf
+            score_of[kind] = score_of.get(kind, False) | strange
+    advice = (
+        "; --unknown=-inf gives such rows -inf"
+        if not unknown and any(map(np.any, score_of.values()))
+        else ""
+    )
+    try:
+        found = marginal_of(density, values, first + 1, sampler, cells)
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}{advice}") from None
+    for score, rows in score_of.items():
+        found.log_prob[rows], found.error[rows], found.effective[rows] = score, 0, np.inf
+    return found
 
 
 def tables_for(

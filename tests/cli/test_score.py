@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import nfref
+from nfref.cli import main
 from nfref.tables.files.model_file import load_model, save_model
 from nfref.tables.reading import read_table
 from tests.cli.commands import nfref_command, people, succeeds, write_people
@@ -82,3 +83,37 @@ def test_cells_of_rounded_values(tmp_path):
     save_model(tmp_path / "flow.npz", flow, flow.init(np.random.default_rng(0)))
     done = nfref_command("score", "flow.npz", "t.csv", "--cells", cwd=tmp_path)
     assert done.returncode == 2 and "--cells: expected the density of a table" in done.stderr
+
+
+def test_rows_of_an_unknown_category_are_scored_if_asked(tmp_path, monkeypatch, capsys):
+    """One unseen label no longer ends the command for the whole file."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    rows = [
+        f"{x:.4f},{town},{k % 2}" for k, x in enumerate(rng.standard_normal(200)) for town in "ab"
+    ]
+    (tmp_path / "d.csv").write_text("\n".join(["x,town,w", *rows]) + "\n")
+    for name, *given in (("m.npz",), ("g.npz", "--given", "town")):
+        fit = ["fit", "d.csv", "--members", "0", "--quiet", "--without", "w"]
+        assert main([*fit, "--out", name, *given]) == 0
+    new = ["x,town", "0.1,a", "0.2,c", ",b", "0.4,", "0.5,b"]
+    (tmp_path / "new.csv").write_text("\n".join(new) + "\n")
+    (tmp_path / "known.csv").write_text("\n".join(new[:2] + new[3:]) + "\n")
+    capsys.readouterr()
+    assert main(["score", "m.npz", "new.csv"]) == 2
+    output, error = capsys.readouterr()
+    assert output == "" and error == (
+        "nfref: error: new.csv: column 'town': expected one of the 2 categories 'a', 'b', got 'c' "
+        "in row 2; --unknown=-inf gives such rows -inf\n"
+    )
+    assert main(["score", "m.npz", "new.csv", "--unknown=-inf"]) == 0
+    *scores, mean = capsys.readouterr().out.splitlines()
+    assert main(["score", "m.npz", "known.csv"]) == 0
+    *known, _ = capsys.readouterr().out.splitlines()
+    assert scores[:1] + scores[2:] == known and scores[1] == "-inf" and "-inf nats" in mean
+    # Given columns have no density: others given an unknown label cannot be scored.
+    (tmp_path / "new.csv").write_text("x,town\n0.1,a\n0.2,c\n")
+    assert main(["score", "g.npz", "new.csv", "--unknown=-inf"]) == 0
+    output, error = capsys.readouterr()
+    assert output.splitlines()[1] == "nan" and "1 rows have a density that can't be" in error
+    assert main(["score", "m.npz", "new.csv", "--unknown", "0"]) == 2
