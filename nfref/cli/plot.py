@@ -95,22 +95,35 @@ def plot_density(
 
     # Pictures of the same model are the same, so the seed is not worth an option.
     rng = np.random.default_rng(0)
-    # $ starts a formula; a long name would fill the picture and take most of its time.
-    columns = [
-        printable(column if len(column) <= LONGEST else f"{column[: LONGEST - 3]}...").replace(
-            "$", r"\$"
-        )
-        for column in columns
-    ]
+    kinds = density.table.columns if isinstance(density, AsDensity) else [None] * len(columns)
+    shown = [_plotted(name, kind) for name, kind in zip(columns, kinds)]
     if x is not None and len(x) > SAMPLES:
         x = x[np.sort(rng.permutation(len(x))[:SAMPLES])]
     try:
         with np.errstate(all="ignore"):
             if density.dim == 2:
-                figure = plots.triptych(density, params, x, rng=rng, columns=columns)
+                figure = plots.triptych(density, params, x, rng=rng, columns=shown)
             else:
                 samples = density.sample(params, rng, SAMPLES if x is None else len(x))
-                figure = plots.corner(x, samples, columns)
+                figure = plots.corner(x, samples, shown)
             plots.save(figure, path)
     except ValueError as error:
         raise UsageError(f"{option}: no picture of this model: {error}") from None
+
+
+def _plotted(name, kind):
+    """Return how a column is plotted; ``kind`` is that of a table's density, or None."""
+    from nfref.plots import PlottedColumn
+
+    # $ starts a formula; a long name would fill the picture and take most of its time.
+    name = printable(name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}...")
+    name = name.replace("$", r"\$")
+    if kind is None:
+        return PlottedColumn(name)
+    if kind.kind == "category":
+        return PlottedColumn(name, tuple(printable(str(label)) for label in kind.labels))
+    if kind.kind == "count":
+        return PlottedColumn(name, whole=True, low=kind.low)
+    if kind.period is not None:  # samples are in the turn of the data
+        return PlottedColumn(name)
+    return PlottedColumn(name, low=kind.low, high=kind.high)

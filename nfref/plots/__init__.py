@@ -13,9 +13,18 @@ Examples
 """
 
 from nfref.plots.canvas import save
+from nfref.plots.column import PlottedColumn
 from nfref.plots.curves import loss_curve
 from nfref.plots.layers import layer_strip, warped_grid
 from nfref.plots.plane import triptych
 from nfref.plots.table import corner
 
-__all__ = ["corner", "layer_strip", "loss_curve", "save", "triptych", "warped_grid"]
+__all__ = [
+    "PlottedColumn",
+    "corner",
+    "layer_strip",
+    "loss_curve",
+    "save",
+    "triptych",
+    "warped_grid",
+]

@@ -15,10 +15,13 @@ from nfref.plots.canvas import (
     scatter,
     thin,
 )
+from nfref.plots.column import as_columns, dots
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.batching import in_blocks
 from nfref.runtime.checks import as_rows, check_count, check_rng
 
+TICKS = 6  # most ticks of a column of whole numbers
+LEVEL = 36  # characters that fit below a panel side by side
 CELLS = 200  # cells per side of a picture of a log-density
 
 
@@ -55,8 +58,8 @@ def triptych(
         Limits of both axes; by default around the data and the samples.
     context : (C,) array, optional
         The context of a conditional density.
-    columns : two str
-        Names of the axes.
+    columns : two str or PlottedColumn
+        Names of the axes, or columns of labels and of counts, whose dots are moved apart.
     nats : float
         Colours cover log-densities from the largest value down to this many nats below it; lower
         values get the lowest colour.
@@ -78,20 +81,21 @@ def triptych(
     samples = density.sample(params, check_rng(rng), n, repeat_context(context, n))
     samples = finite_rows("samples", samples)
     x = None if x is None else finite_rows("x", as_rows("x", x, 2))
+    columns = as_columns(columns)
     if limits is None:
-        limits = plane_limits(samples) if x is None else plane_limits(x, samples)
+        limits = _limits(columns, [samples] if x is None else [x, samples])
 
     panels = 3 if x is not None or log_target is not None else 2
     figure = new_figure(4.2 * panels + 0.6, 4.2) if figure is None else figure
     axes = figure.subplots(1, panels)
     if x is not None:
-        scatter(axes[0], thin(x, n), DATA)
+        scatter(axes[0], dots(columns, thin(x, n)), DATA)
         frame(axes[0], "target: data", limits)
     elif log_target is not None:
         image = shade(axes[0], log_target, limits, nats)
         frame(axes[0], "target: log-density", limits)
         figure.colorbar(image, ax=axes[0], label="nats", shrink=0.8, extend="min")
-    scatter(axes[-2], samples, SAMPLES)
+    scatter(axes[-2], dots(columns, samples), SAMPLES)
     frame(axes[-2], "samples", limits)
     image = shade(
         axes[-1],
@@ -102,9 +106,22 @@ def triptych(
     frame(axes[-1], "log-density", limits)
     figure.colorbar(image, ax=axes[-1], label="nats", shrink=0.8, extend="min")
     for panel in axes:
-        panel.set_xlabel(columns[0])
-    axes[0].set_ylabel(columns[1])
+        panel.set_xlabel(columns[0].name)
+        for column, axis in zip(columns, (panel.xaxis, panel.yaxis)):
+            if column.discrete:
+                column.ticks(axis, TICKS)
+        if sum(map(len, columns[0].labels)) > LEVEL:
+            panel.tick_params(axis="x", labelrotation=30)
+    axes[0].set_ylabel(columns[1].name)
     return figure
+
+
+def _limits(columns, tables):
+    """Return the limits of both columns, which share a scale where both are numbers."""
+    if any(column.discrete for column in columns):
+        return [column.limits(*(rows[:, k] for rows in tables)) for k, column in enumerate(columns)]
+    ends = np.array([(column.low, column.high) for column in columns])
+    return np.clip(plane_limits(*tables), ends[:, :1], ends[:, 1:])
 
 
 def shade(axes: Any, log_density: Callable[..., Array], limits: Any, nats: float = 10.0) -> Any:

@@ -2,9 +2,9 @@
 
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
-from nfref.plots.canvas import DATA, SAMPLES, finite_rows, limits_of, new_figure, scatter, thin
+from nfref.plots.canvas import DATA, SAMPLES, finite_rows, new_figure, scatter, thin
+from nfref.plots.column import as_columns, dots
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import as_array, check_count
 
@@ -23,8 +23,9 @@ def corner(
     ----------
     data : (N, D) array or None
     samples : (M, D) array
-    columns : sequence of D str, optional
-        By default x_1 to x_D.
+    columns : sequence of D str or PlottedColumn, optional
+        By default x_1 to x_D. Columns of labels have bars and labels, and their dots are moved
+        apart.
     max_columns : int
         Largest number of columns to plot; the title of a wider table names the columns shown.
     max_points : int
@@ -48,13 +49,16 @@ def corner(
         raise ValueError(f"columns: expected {dim} names, got {len(columns)}")
 
     shown = min(dim, max_columns)
-    columns = columns[:shown]
+    columns = as_columns(columns[:shown])
     tables = {name: rows[:, :shown] for name, rows in tables.items()}
     colours = {"data": DATA, "samples": SAMPLES}
-    limits = limits_of(*tables.values())
+    limits = [
+        column.limits(*(rows[:, k] for rows in tables.values())) for k, column in enumerate(columns)
+    ]
     points, point_colours = _interleaved(
         [(thin(rows, max_points), colours[name]) for name, rows in tables.items()]
     )
+    points = dots(columns, points)
 
     size = max(1.0, 2.4 - 0.16 * shown)  # inches per panel
     figure = new_figure(size * shown + 1.6, size * shown + 1.2) if figure is None else figure
@@ -65,16 +69,10 @@ def corner(
             if j > i:
                 axes.remove()
                 continue
+            axes.set_xlim(*limits[j])
             if i == j:
-                for name, rows in tables.items():
-                    low, high = limits[i]
-                    axes.hist(
-                        rows[:, i],
-                        bins=np.linspace(low, high, 41),
-                        density=True,
-                        histtype="step",
-                        color=colours[name],
-                    )
+                parts = {name: rows[:, i] for name, rows in tables.items()}
+                columns[i].histogram(axes, parts, colours)
             else:
                 scatter(axes, points[:, [j, i]], point_colours, area=2, alpha=0.5)
             _decorate(axes, i, j, columns, limits)
@@ -106,14 +104,14 @@ def _decorate(axes, i, j, columns, limits):
     """Set limits of a panel, and names and ticks of the outer panels."""
     shown = len(columns)
     axes.set_xlim(*limits[j])
-    axes.xaxis.set_major_locator(MaxNLocator(3 if shown <= 4 else 2, prune="both"))
-    axes.yaxis.set_major_locator(MaxNLocator(3 if shown <= 4 else 2, prune="both"))
+    columns[j].ticks(axes.xaxis, 3 if shown <= 4 else 2)
+    columns[i].ticks(axes.yaxis, 3 if shown <= 4 else 2)
     axes.tick_params(labelsize=8 if shown <= 6 else 7)
     axes.tick_params(axis="x", labelrotation=45)
     if i == j:
         axes.set_yticks([])
     else:
         axes.set_ylim(*limits[i])
-    axes.set_xlabel(columns[j], rotation=30, ha="right", fontsize=9)
-    axes.set_ylabel(columns[i], rotation=0, ha="right", va="center", fontsize=9)
+    axes.set_xlabel(columns[j].name, rotation=30, ha="right", fontsize=9)
+    axes.set_ylabel(columns[i].name, rotation=0, ha="right", va="center", fontsize=9)
     axes.label_outer()

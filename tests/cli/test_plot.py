@@ -37,4 +37,4 @@ def test_names_of_any_length_are_drawn_soon(tmp_path, monkeypatch):
         ["a" * 10**5, "b" * 40, "$c"],
         np.zeros((5, 3)),
     )
-    assert drawn == ["a" * 37 + "...", "b" * 40, r"\$c"]
+    assert [column.name for column in drawn] == ["a" * 37 + "...", "b" * 40, r"\$c"]

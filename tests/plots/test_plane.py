@@ -118,3 +118,33 @@ def test_rng_is_required():
     density, params = bent()
     with pytest.raises(TypeError, match="rng: expected a numpy.random.Generator"):
         plots.triptych(density, params)
+
+
+def test_a_column_of_labels_has_them_as_ticks_and_a_support_ends_the_axis():
+    from nfref.plots import PlottedColumn
+
+    class Rows:
+        """A density of a label and a positive number."""
+
+        dim, context_dim = 2, 0
+
+        def sample(self, params, rng, n, context=None):
+            return np.stack([rng.integers(2, size=n), rng.exponential(size=n)], axis=1)
+
+        def log_prob(self, params, x, context=None):
+            return -x[:, 1]
+
+    columns = PlottedColumn("town", ("Oslo", "Rome")), PlottedColumn("income", low=0)
+    rows = Rows().sample(None, np.random.default_rng(0), 200)
+    figure = plots.triptych(Rows(), None, rows, rng=np.random.default_rng(0), columns=columns)
+    figure.draw_without_rendering()
+    for axes in figure.axes[:3]:
+        assert [tick.get_text() for tick in axes.get_xticklabels()] == ["Oslo", "Rome"]
+        assert axes.get_xlim() == (-0.5, 1.5) and axes.get_ylim()[0] >= 0
+    for axes in figure.axes[:2]:
+        dots = np.asarray(axes.collections[0].get_offsets())
+        assert len(np.unique(dots[:, 0])) == len(dots)
+        # Samples and jitter of one generator would be a pattern.
+        for town in (0, 1):
+            some = dots[np.round(dots[:, 0]) == town, 0] - town
+            assert np.min(some) < -0.3 and np.max(some) > 0.3

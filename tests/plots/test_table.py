@@ -49,3 +49,32 @@ def test_labels_of_twelve_columns_do_not_meet():
         assert box.x0 >= page.x0 - 1 and box.y0 >= page.y0 - 1 and box.x1 <= page.x1 + 1
     for above, below in zip(left, left[1:]):
         assert below.y1 < above.y0
+
+
+def test_labels_counts_and_supports_of_columns():
+    rng = np.random.default_rng(8)
+    columns = [
+        plots.PlottedColumn("town", ("Oslo", "a rather long name", "$5")),
+        plots.PlottedColumn("kids", whole=True, low=0),
+        plots.PlottedColumn("income", low=0),
+    ]
+    rows = np.stack([rng.integers(3, size=80), rng.poisson(1, 80), rng.exponential(size=80)], 1)
+    figure = plots.corner(rows, rows[:50], columns)
+    figure.draw_without_rendering()
+    grid = {
+        (axes.get_subplotspec().rowspan.start, axes.get_subplotspec().colspan.start): axes
+        for axes in figure.axes
+    }
+    ticks = grid[2, 0].get_xticklabels()
+    assert [tick.get_text() for tick in ticks] == ["Oslo", "a rather lo\u2026", r"\$5"]
+    assert all(float(tick.get_position()[0]) == k for k, tick in enumerate(ticks))
+    assert grid[2, 2].get_xlim()[0] >= 0 and grid[2, 0].get_ylim()[0] >= 0
+    assert grid[2, 1].get_xlim()[0] == -0.5
+    assert len(grid[0, 0].patches) == 6  # a bar of data and one of samples for each label
+    heights = [bar.get_height() for bar in grid[0, 0].patches[:3]]
+    np.testing.assert_allclose(heights, np.bincount(rows[:, 0].astype(int)) / 80)
+    dots = np.asarray(grid[1, 0].collections[0].get_offsets())
+    assert np.all(np.abs(dots - np.round(dots)) <= 0.35 + 1e-12)
+    assert len(np.unique(dots[:, 0])) == len(dots)  # none is hidden
+    wide = plots.PlottedColumn("n", whole=True)
+    assert len(plots.corner(None, rows[:, :1] * 1e6, [wide]).axes[0].patches) == 1

@@ -220,8 +220,11 @@ class AsDensity:
         """Return the log-density in nats, (N,), of rows of numbers (N, D)."""
         cells = []
         for column, values in zip(self.table.columns, x.T):
-            if column.kind == "category":  # plots evaluate between labels too
+            # plots evaluate between labels and whole numbers too
+            if column.kind == "category":
                 values = column.decode(np.clip(np.round(values), 0, len(column.labels) - 1))
+            elif column.kind == "count":
+                values = np.maximum(np.round(values), column.low)
             cells.append(values)
         return self.table.log_prob(cells)
 
