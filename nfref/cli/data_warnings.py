@@ -9,12 +9,15 @@ from nfref.cli.split import Split
 from nfref.cli.streams import complain
 from nfref.runtime.annotations import Any, Array, Iterator, Sequence
 from nfref.tables.fitting.gaps import uninformative_rows
+from nfref.tables.schema.column_inference import minutes_of_real
 from nfref.tables.schema.columns import Continuous, is_missing
 from nfref.tables.schema.distinct_rows import effective_rows
 
 COARSE = 10  # rows a distinct value from which a column counts as coarse
 ORDERED = 20  # fewest rows for which ordered whole numbers look like names of rows
+LONG = 0.2  # minutes of a processor from which a note says what simple densities take
 NAMED = 5  # most columns that one line names
+MOST_NAMED = 50  # most columns that a line about all of them names
 OFTEN = 0.2  # share of the rows from which one value counts as frequent
 
 
@@ -67,7 +70,7 @@ def about_columns(columns: Sequence[Any], given: Sequence[str]) -> Iterator[str]
     """Name the columns that are not simply real, rounded ones, and given ones."""
     kinds = [f"{column.name!r} {column.kind}" for column in columns if column.kind != "real"]
     if kinds:
-        yield f"columns that are not real: {', '.join(kinds)}"
+        yield f"columns that are not real: {_listed(kinds, MOST_NAMED)}"
     steps = [
         f"{column.name!r} {column.step:g}"
         for column in columns
@@ -75,15 +78,23 @@ def about_columns(columns: Sequence[Any], given: Sequence[str]) -> Iterator[str]
     ]
     if steps:
         yield (f"rounded values are dequantised, and samples are rounded: {_listed(steps)}")
+    real = sum(isinstance(column, Continuous) for column in columns)
+    if minutes_of_real(real) > LONG:
+        yield (
+            f"{real:,} real columns: the simple densities take about "
+            f"{minutes_of_real(real):.1f} minutes of a processor, before any flow, and an eighth "
+            "of that for half of the columns"
+        )
     if given:
         rest = [column.name for column in columns if column.name not in given]
-        yield f"the density of {', '.join(map(repr, rest))} given {', '.join(map(repr, given))}"
+        names = [_listed([*map(repr, some)], MOST_NAMED) for some in (rest, given)]
+        yield f"the density of {names[0]} given {names[1]}"
 
 
-def _listed(parts):
+def _listed(parts, most=NAMED):
     """List the first parts, and how many more there are."""
-    more = f" and {len(parts) - NAMED} more" if len(parts) > NAMED else ""
-    return ", ".join(parts[:NAMED]) + more
+    more = f" and {len(parts) - most:,} more" if len(parts) > most else ""
+    return ", ".join(parts[:most]) + more
 
 
 def about_ties(data: Data, columns: Sequence[Any]) -> Iterator[str]:

@@ -214,6 +214,8 @@ def _columns(data, asked, given):
             ]
         remedy = f"; {', '.join(remedies)}" if remedies else ""
         raise UsageError(f"{data.name}: column {error.column!r}: {error.what}{remedy}") from None
+    except ValueError as error:
+        raise UsageError(f"{data.name}: {error}") from None
     lowest = data.lowest or {}  # of all rows: those outside a sample may hold counts below zero
     return tuple(
         replace(column, low=-np.inf)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from nfref.cli import main
+from nfref.cli.data_warnings import about_columns
+from nfref.tables.schema.columns import Continuous, Count
 from tests.cli.commands import COLUMNS, SMALL, nfref_command, people, succeeds, write_people
 
 
@@ -81,3 +83,25 @@ def test_numbers_with_commas_are_named_where_their_halves_cannot_be_columns(tmp_
     note, error = capsys.readouterr().err.splitlines()
     assert note.startswith("nfref: note: ") and "thousands without commas" in note
     assert "column 'x1': expected values that differ" in error
+
+
+def test_what_wide_tables_take_is_said_or_refused(tmp_path, monkeypatch, capsys):
+    """Ten thousand columns once took the command for hours, without a line."""
+    monkeypatch.chdir(tmp_path)
+    np.save("t.npy", np.random.default_rng(0).standard_normal((20, 2001)))
+    assert main(["fit", "t.npy", "--members", "0", "--out", "m.npz"]) == 2
+    output, error = capsys.readouterr()
+    assert error.startswith(
+        "nfref: error: t.npy: columns: expected at most 2,000 real ones, got 2,001, whose densities "
+        "take 4 minutes or more; leave columns out, or fit their principal components"
+    )
+    assert error.count("\n") == 1 and not (tmp_path / "m.npz").exists()
+    columns = [Continuous(f"x{k}") for k in range(1000)]
+    assert [*about_columns(columns, ())] == [
+        "1,000 real columns: the simple densities take about 0.5 minutes of a processor, before any "
+        "flow, and an eighth of that for half of the columns"
+    ]
+    assert not [*about_columns(columns[:500], ())]
+    counts = [Count(f"n{k}") for k in range(200)]
+    (line,) = about_columns(counts, ())
+    assert line.endswith("'n49' count and 150 more")

@@ -247,7 +247,8 @@ class Size:
 def sizes(rows: int, dim: int) -> list[list[Size]]:
     """Return sizes of mixtures that suit ``rows`` rows of ``dim`` columns, in ascending ladders.
 
-    Full covariances need enough rows for each; factors serve up to ``FACTOR_ROWS`` rows a column.
+    Full covariances need more rows than columns, and enough for each; factors serve up to
+    ``FACTOR_ROWS`` rows a column.
 
     Parameters
     ----------
@@ -255,6 +256,8 @@ def sizes(rows: int, dim: int) -> list[list[Size]]:
     """
     most = COMPONENTS + MANY_COMPONENTS if rows > ROWS_OF_MANY else COMPONENTS
     ladders = [[Size(number) for number in most if number == 1 or number * (dim + 1) <= rows]]
+    if rows <= dim > 2:
+        ladders = []
     if rows <= FACTOR_ROWS * dim:
         few = COMPONENTS_OF_FACTORS if dim <= MANY_COLUMNS else (1,)
         ladders += [
@@ -453,8 +456,11 @@ def _by_factors(covariance, factors, own):
 def _narrow_directions(a):
     """Return directions (D, k) in which rows a^T, (N, D), deviate by less than NARROW, and by what.
 
-    Directions without deviation are left out, because rows are too few or columns repeat there.
+    Directions without deviation are left out, because columns repeat there; and all of them where
+    rows are too few to tell.
     """
+    if a.shape[1] <= len(a):
+        return np.zeros((len(a), 0)), np.zeros(0)
     vectors, spread, _ = np.linalg.svd(triangle(a))
     narrow = (spread < NARROW) & (spread > ROUNDING * len(a))
     return vectors[:, narrow], spread[narrow]

@@ -21,6 +21,8 @@ from nfref.tables.schema.columns import (
 
 FEW = 100  # different whole numbers up to which a column can be counts
 FEW_LABELS = 20  # different labels up to which text is a category; or a tenth of the rows
+MOST_REAL = 2000  # most real columns: the time of simple densities grows with their cube
+MINUTES = 5e-10  # of a processor for the simple densities of five folds, for one column cubed
 COARSEST = 1e-3  # share of a column's range up to which float64 may round its whole numbers
 
 
@@ -64,7 +66,8 @@ def find_columns(
         If a column is constant, does not fit what was asked for, has labels that hardly repeat,
         or is an exact linear function of others (unless all of these are given).
     ValueError
-        If what was asked for is not a support, or names no column.
+        If what was asked for is not a support, or names no column; if there are too many real
+        columns.
     """
     asked, labels = dict(asked or {}), labels or {}
     unknown = [name for name in asked if name not in names]
@@ -87,8 +90,20 @@ def find_columns(
         elif name not in asked and values.dtype.kind in "OU":
             _check_labels_repeat(name, there, labels.get(name, ()))
         found.append(column_of(name, there, asked.get(name), None, first, labels.get(name, ())))
+    real = sum(isinstance(column, Continuous) for column in found)
+    if real > MOST_REAL:
+        raise ValueError(
+            f"columns: expected at most {MOST_REAL:,} real ones, got {real:,}, whose densities take "
+            f"{minutes_of_real(real):,.0f} minutes or more; leave columns out, or fit their "
+            "principal components"
+        )
     _check_continuous_independent(found, table, missing, given)
     return tuple(found)
+
+
+def minutes_of_real(columns: int) -> float:
+    """Return about how many minutes of a processor the simple densities of real columns take."""
+    return MINUTES * columns**3
 
 
 def _check_labels_repeat(name, values, labels):

@@ -260,4 +260,6 @@ def test_sizes_are_what_rows_can_carry():
     assert sizes(5000, 2)[0][-1] == Size(32) and len(sizes(5000, 2)) == 1
     few = sizes(40, 20)
     assert few[0] == [Size(1)] and [ladder[0].factors for ladder in few[1:]] == [1, 2, 4, 8]
+    assert [ladder[0].factors for ladder in sizes(20, 20)] == [1, 2, 4, 8]
+    assert sizes(2, 2) == [[Size(1)]] and sizes(1, 1) == [[Size(1)]]
     assert str(Size(3)) == "mixture of 3" and str(Size(2, 4)) == "mixture of 2, factors 4"
