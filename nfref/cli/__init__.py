@@ -13,7 +13,7 @@ from importlib import import_module
 from nfref import __version__
 from nfref.cli import environment
 from nfref.cli.arguments import Options, Parser, UsageError
-from nfref.cli.streams import complain, discard_output, printable, usable
+from nfref.cli.streams import complain, discard_output, note, printable, silenced, usable
 from nfref.runtime.interrupts import handled
 
 LONGEST = 700  # most characters of a message, whatever a file holds
@@ -160,11 +160,12 @@ def _run(arguments):
     from nfref.kernels.compile_notice import when_compiling
 
     when_compiling(
-        lambda: complain(
-            "nfref: compiling kernels, once for this version and this machine; it takes a while"
+        lambda: note(
+            "compiling kernels, once for this version and this machine; it takes a while", ""
         )
     )
-    status = chosen.run(chosen)
+    with silenced(getattr(chosen, "quiet", False)):
+        status = chosen.run(chosen)
     sys.stdout.flush()
     return status or 0
 

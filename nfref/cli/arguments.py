@@ -82,6 +82,11 @@ def spreadsheet() -> Any:
     )
 
 
+def quiet() -> Any:
+    """Return the field of --quiet, for commands that print while they work."""
+    return option("print results, warnings and errors alone", action="store_true")
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises a UsageError instead of printing the usage."""
 

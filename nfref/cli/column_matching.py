@@ -6,7 +6,7 @@ import numpy as np
 
 from nfref.cli.arguments import UsageError, blamed
 from nfref.cli.data import Data
-from nfref.cli.streams import complain
+from nfref.cli.streams import note
 from nfref.runtime.annotations import Any, Array, Callable, Sequence
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.scoring import check_cells, stacked
@@ -42,10 +42,7 @@ def known_to(
             return columns
         extra = [name for name in columns if name not in names and name not in also]
         if extra and not told:
-            complain(
-                "nfref: note: columns that the model does not know are not used: "
-                f"{quoted_names(extra)}"
-            )
+            note(f"columns that the model does not know are not used: {quoted_names(extra)}")
             told.append(True)
         return [name for name in columns if name not in extra]
 

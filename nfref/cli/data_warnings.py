@@ -6,7 +6,7 @@ import numpy as np
 
 from nfref.cli.data import Data
 from nfref.cli.split import Split
-from nfref.cli.streams import complain
+from nfref.cli.streams import complain, note
 from nfref.runtime.annotations import Any, Array, Iterator, Sequence
 from nfref.tables.fitting.gaps import uninformative_rows
 from nfref.tables.schema.column_inference import minutes_of_real
@@ -24,7 +24,10 @@ OFTEN = 0.2  # share of the rows from which one value counts as frequent
 def say_remark(data: Data, sure: Any) -> None:
     """Print which line was taken for names, if that was a guess."""
     if data.table.remark and not sure:
-        complain(f"nfref: {'warning' if data.table.doubtful else 'note'}: {data.table.remark}")
+        if data.table.doubtful:
+            complain(f"nfref: warning: {data.table.remark}")
+        else:
+            note(data.table.remark)
 
 
 def about_missing(columns: Sequence[str], cells: Sequence[Array]) -> str:

@@ -12,7 +12,7 @@ from nfref.cli.data import Data, Source
 from nfref.cli.fit_options import Targets, Training, asked_for
 from nfref.cli.plot import plot_density
 from nfref.cli.split import Part, Split
-from nfref.cli.streams import complain, tolerant
+from nfref.cli.streams import complain, note, tolerant
 from nfref.cli.test_table import dequantised, table_lines, whole_rows
 from nfref.runtime.annotations import Any, Iterator
 from nfref.runtime.files import reserved
@@ -201,7 +201,7 @@ def _columns(data, asked, given):
             labels=data.table.labels,
             given=given,
             whole=data.table.whole,
-            warn=lambda text: complain(f"nfref: note: {data.name}: {text}"),
+            warn=lambda text: note(f"{data.name}: {text}"),
         )
     except ColumnError as error:
         if not error.labels:

@@ -30,6 +30,7 @@ from nfref.tables.fitting.effort import EFFORTS
 from nfref.tables.fitting.flow_kinds import FLOWS, flow_kind
 from nfref.tables.fitting.plan import BUDGET, Plan
 
+SIMPLE = ("gaussian", "mixture")  # plans without flows
 MOST_LAYERS = 10_000  # each layer has arrays and functions of its own
 
 
@@ -38,9 +39,11 @@ class Training(Options):
     """Options that say how densities are fitted."""
 
     flow: str | None = option(
-        "auto tries several kinds; a name fits one flow alone (default: auto; maf if you "
-        "give an option that only a single flow takes, such as --layers)",
-        choices=("auto", *FLOWS),
+        "auto tries several kinds, gaussian and mixture simple densities without flows; the name "
+        "of a flow fits it alone, in any case of letters (default: auto; maf if you give an option "
+        "that only a single flow takes, such as --layers)",
+        type=str.lower,
+        choices=("auto", *SIMPLE, *FLOWS),
     )
     effort: str = option(
         "how much the fit may cost: about ten seconds, a minute, or as long as it helps "
@@ -133,23 +136,25 @@ class Training(Options):
     def plan(self) -> Plan:
         """Return the Plan, without callbacks."""
         several = self.name == "auto"
-        if several:
-            flow = "auto"
+        flow: Any = self.name
+        if several or flow in SIMPLE:
             if self.of_one_flow:
                 raise UsageError(
-                    f"--{next(iter(self.of_one_flow))}: expected none with --flow "
-                    "auto, which tries several; --flow maf is one that takes it"
+                    f"--{next(iter(self.of_one_flow))}: expected none with --flow {flow}, "
+                    f"which tries {'several' if several else 'none'}; --flow maf is one that "
+                    "takes it"
                 )
         else:
             with blamed("--"):
                 flow = flow_kind(self.name, **self.of_one_flow)
-            if self.members is not None:
-                asked = f"flow {self.flow}" if self.flow else next(iter(self.of_one_flow))
-                raise UsageError(
-                    f"--members: expected none beside --{asked}, which asks for one "
-                    f"flow, got {self.members}"
-                )
-        members = self.members if several else 1
+        if not several and self.members is not None:
+            asked = f"flow {self.flow}" if self.flow else next(iter(self.of_one_flow))
+            number = "no" if flow in SIMPLE else "one"
+            raise UsageError(
+                f"--members: expected none beside --{asked}, which asks for {number} "
+                f"flow, got {self.members}"
+            )
+        members = self.members if several else 0 if flow in SIMPLE else 1
         time = self.time or (BUDGET if several else None)
         return Plan(
             flow,
@@ -159,7 +164,7 @@ class Training(Options):
             self.lr,
             time,
             jobs=_jobs(self.jobs),
-            simple=several,
+            simple=several or flow in SIMPLE,
             dtype=self.dtype,
             effort=self.effort,
         )

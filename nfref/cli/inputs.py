@@ -9,7 +9,7 @@ from nfref.cli import column_matching
 from nfref.cli.arguments import UsageError, blamed
 from nfref.cli.data import load
 from nfref.cli.data_warnings import about_missing, say_remark
-from nfref.cli.streams import complain, is_closed
+from nfref.cli.streams import is_closed, note
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.files import check_writable, is_special
 from nfref.tables.densities.table_density import TableDensity
@@ -97,7 +97,7 @@ def rows_for(
         said = about_missing(model.columns or data.columns, list(values.T))
         if not np.any(whole):
             raise UsageError(f"{data.name}: expected rows without empty cells, got {said}")
-        complain(f"nfref: note: {said}; these rows are left out")
+        note(f"{said}; these rows are left out")
     return (
         column_matching.with_text(data, values, model)[whole],
         None if weight is None else weight[whole],

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.cli.arguments import Options, UsageError, header, option, positional
+from nfref.cli.arguments import Options, UsageError, header, option, positional, quiet
 from nfref.cli.inputs import check_output, loaded_model, rows_for
 from nfref.cli.streams import printable
 from nfref.runtime.annotations import Any, Array, Sequence
@@ -38,6 +38,7 @@ class Picture(Options):
     out: str = option(
         "write the picture here; its extension decides the format", metavar="FIG.png", required=True
     )
+    quiet: bool = quiet()
 
 
 def plot(options: Picture) -> None:

@@ -15,6 +15,7 @@ from nfref.cli.arguments import (
     header,
     option,
     positional,
+    quiet,
     seed,
     share,
     shares,
@@ -23,7 +24,7 @@ from nfref.cli.arguments import (
 from nfref.cli.data import load
 from nfref.cli.data_warnings import about_missing, say_remark
 from nfref.cli.score import tables_for
-from nfref.cli.streams import row_bar, utf8_output
+from nfref.cli.streams import row_bar, say, utf8_output
 from nfref.runtime.annotations import Any
 from nfref.tables.queries.missing_cells import ConditionalSampler, impute, row_given
 from nfref.tables.queries.quantiles import label_probabilities, predictions
@@ -108,6 +109,7 @@ class Quantiles(Options):
         default=(0.05, 0.5, 0.95),
         metavar="P,P",
     )
+    quiet: bool = quiet()
 
 
 def quantile(options: Quantiles) -> None:
@@ -153,6 +155,7 @@ class Prediction(Options):
     out: str | None = option(
         "write here, in the format of the suffix, instead of standard output", metavar="FILE"
     )
+    quiet: bool = quiet()
 
 
 def predict(options: Prediction) -> None:
@@ -192,7 +195,7 @@ def predict(options: Prediction) -> None:
     with utf8_output(options.out) as output:
         write_table(output, names, answered)
     if options.out:
-        print(f"wrote {options.out}: {rows:,} rows")
+        say(f"wrote {options.out}: {rows:,} rows")
 
 
 def _answered(answers, cells, name, bar):
@@ -219,6 +222,7 @@ class Filling(Options):
     seed: int = seed("the same seed samples the same cells")
     out: str = option("the table without gaps", metavar="FILE", required=True)
     spreadsheet: bool = spreadsheet()
+    quiet: bool = quiet()
 
 
 def fill(options: Filling) -> None:
@@ -254,12 +258,12 @@ def fill(options: Filling) -> None:
         filled = _answered(whole, cells, data.name, bar)
         write_table(options.out, order, filled, options.spreadsheet)
     about = about_missing(names, cells)
-    print(
+    say(
         f"{about}; each is one draw given the cells that are there"
         if about
         else f"{data.name}: {len(cells[0]):,} rows, none of which has empty cells"
     )
-    print(f"wrote {options.out}")
+    say(f"wrote {options.out}")
 
 
 def _check_none_missing(name, others):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.cli import inputs
-from nfref.cli.arguments import Options, UsageError, header, option, positional, seed
+from nfref.cli.arguments import Options, UsageError, header, option, positional, quiet, seed
 from nfref.cli.info import about_model
-from nfref.cli.streams import complain, printable
+from nfref.cli.streams import note, printable, say
 from nfref.runtime.annotations import Any
 from nfref.runtime.files import replacing
 from nfref.tables.densities.table_density import TableDensity
@@ -40,6 +40,7 @@ class Page(Options):
     weights: str | None = option("this column of DATA holds the weights of rows", metavar="COLUMN")
     out: str = option("write the page here", metavar="HTML", required=True)
     seed: int = seed("the same seed writes the same page")
+    quiet: bool = quiet()
 
 
 def report(options: Page) -> None:
@@ -75,7 +76,7 @@ def report(options: Page) -> None:
     title = printable(f"{os.path.basename(options.model)} on {os.path.basename(options.data)}")
     with replacing(options.out) as file:
         file.write(render(found, title).encode())
-    print(f"wrote {options.out}")
+    say(f"wrote {options.out}")
 
 
 def _tested(model, rows):
@@ -94,8 +95,8 @@ def _tested(model, rows):
         else np.isin(keys, of_text(fit.get("tested") if isinstance(fit, dict) else None))
     )
     if len(fitted) and not np.any(found):
-        complain(
-            "nfref: note: the model was fitted to all of these rows, which flatter it; other "
+        note(
+            "the model was fitted to all of these rows, which flatter it; other "
             "rows say how good it is, as those that nfref fit keeps to test by"
         )
     return found if np.any(found) and not np.all(found) else None

@@ -17,13 +17,14 @@ from nfref.cli.arguments import (
     option,
     positional,
     positive,
+    quiet,
     seed,
     spreadsheet,
 )
 from nfref.cli.data import load
 from nfref.cli.data_warnings import say_remark
 from nfref.cli.inputs import check_output, given_values, loaded_model, table_model
-from nfref.cli.streams import complain, utf8_output
+from nfref.cli.streams import note, utf8_output
 from nfref.runtime.annotations import Any
 from nfref.runtime.batching import BLOCK
 from nfref.runtime.files import is_special
@@ -84,6 +85,7 @@ class Sampling(Options):
         "write here, in the format of the suffix, instead of standard output", metavar="FILE"
     )
     spreadsheet: bool = spreadsheet()
+    quiet: bool = quiet()
 
 
 def sample(options: Sampling) -> None:
@@ -126,10 +128,10 @@ def sample(options: Sampling) -> None:
     with utf8_output(options.out) as output:
         write_table(output, columns, blocks(), options.spreadsheet)
     if overflown:
-        complain(f"nfref: note: {overflown} rows hold numbers too large to compute")
+        note(f"{overflown} rows hold numbers too large to compute")
     if distant:
-        complain(
-            f"nfref: note: {distant:,} of {total:,} rows are further out than {FAR:g} robust "
+        note(
+            f"{distant:,} of {total:,} rows are further out than {FAR:g} robust "
             "standard deviations: tails have no moments; --within 6 samples such rows again"
         )
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nfref.cli import cluster, column_matching
-from nfref.cli.arguments import Options, UsageError, count, header, option, positional
+from nfref.cli.arguments import Options, UsageError, count, header, option, positional, quiet
 from nfref.cli.data import Data, files, load
 from nfref.cli.data_warnings import say_remark
 from nfref.cli.inputs import check_of_table, check_output, loaded_model
-from nfref.cli.streams import complain, row_bar
+from nfref.cli.streams import note, row_bar
 from nfref.runtime.annotations import Any, Array, Iterator, Sequence
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
@@ -91,6 +91,7 @@ class Scoring(Options):
         "this column of DATA holds the weights of rows in the mean", metavar="COLUMN"
     )
     dask: str | None = option("the scheduler of a cluster that scores the files", metavar="ADDRESS")
+    quiet: bool = quiet()
 
 
 def run(options: Scoring) -> None:
@@ -138,19 +139,19 @@ def run(options: Scoring) -> None:
             "above 0, got zero in every row"
         )
     if summary.incomplete:
-        complain(
-            f"nfref: note: {summary.incomplete:,} of {summary.rows:,} rows have empty cells, "
+        note(
+            f"{summary.incomplete:,} of {summary.rows:,} rows have empty cells, "
             "and score the cells that are there; largest standard error "
             f"{summary.error:.3g} nats"
             + ("" if options.errors or not summary.error else " (--errors writes each)")
         )
     if summary.impossible:
-        complain(
-            f"nfref: note: {summary.impossible} rows lie where the model's density is zero or "
+        note(
+            f"{summary.impossible} rows lie where the model's density is zero or "
             "too small to compute" + ", or have an unknown category" * asked["unknown"] + ": -inf"
         )
     if summary.unknown:
-        complain(f"nfref: note: {summary.unknown} rows have a density that can't be computed: nan")
+        note(f"{summary.unknown} rows have a density that can't be computed: nan")
     print("\n".join(summary.lines(several=len(paths) > 1)))
 
 

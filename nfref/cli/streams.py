@@ -4,7 +4,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
+
+_QUIET: ContextVar[bool] = ContextVar("nfref_quiet", default=False)
 
 
 @contextlib.contextmanager
@@ -104,6 +107,28 @@ def discard_output() -> None:
         os.close(nowhere)
 
 
+@contextlib.contextmanager
+def silenced(asked: bool) -> Iterator[None]:
+    """Print no notes, no progress and no :func:`say` within the block, if asked."""
+    token = _QUIET.set(asked)
+    try:
+        yield
+    finally:
+        _QUIET.reset(token)
+
+
+def say(line: str) -> None:
+    """Print a line about the work on standard output, unless that is to be quiet."""
+    if not _QUIET.get():
+        print(line, flush=True)
+
+
+def note(text: str, kind: str = "note: ") -> None:
+    """Print a note on standard error, unless that is to be quiet."""
+    if not _QUIET.get():
+        complain(f"nfref: {kind}{text}")
+
+
 def complain(text: str) -> None:
     """Print a line on standard error, if it is open."""
     with contextlib.suppress(OSError, ValueError):
@@ -114,7 +139,8 @@ def row_bar(shown: object, **options: Any) -> Any:
     """Return a progress bar that counts rows, on a terminal and if ``shown``."""
     from tqdm import tqdm
 
-    return tqdm(unit="row", disable=None if shown else True, **options)
+    hidden = _QUIET.get() or not shown
+    return tqdm(unit="row", disable=True if hidden else None, **options)
 
 
 def printable(text: object) -> str:

@@ -1,7 +1,8 @@
 """Frozen configuration as plain data and arrays, for files, and back.
 
 ``describe`` turns it into JSON data and named arrays. ``rebuild`` turns these back, and builds
-only a :class:`~nfref.runtime.configuration.Configuration` of this package.
+only a :class:`~nfref.runtime.configuration.Configuration` of this package, or of a class that its
+caller passes: a description names another class by its module, which nothing ever imports.
 ``docs/model_files.rst`` describes the format.
 
 A description may come from an untrusted file. :func:`check_sizes` compares it with the arrays of
@@ -17,7 +18,7 @@ from typing import get_args
 import numpy as np
 
 import nfref
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import one_line, shortened
 from nfref.runtime.configuration import Configuration
 
@@ -39,12 +40,39 @@ def described_classes() -> dict[str, Any]:
 
 
 def _can_be_described(kind):
+    return _of_package(kind) and not kind.__name__.startswith("_") and _is_configuration(kind)
+
+
+def _of_package(kind):
+    return kind.__module__.startswith("nfref.")
+
+
+def _is_configuration(kind):
     return (
-        issubclass(kind, Configuration)
-        and kind.__module__.startswith("nfref.")
-        and not kind.__name__.startswith("_")
+        isinstance(kind, type)
+        and issubclass(kind, Configuration)
         and dataclasses.is_dataclass(kind)
     )
+
+
+def qualified_name(kind: type) -> str:
+    """Return the name of a class outside of this package in descriptions: MODULE.CLASS."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def own_classes(thing: Any) -> list[Any]:
+    """Return the classes outside of this package of all configurations in a thing."""
+    found: dict[Any, None] = {}
+    pending = [thing]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, Configuration):
+            if not _of_package(type(part)) and _is_configuration(type(part)):
+                found[type(part)] = None
+            pending += [getattr(part, field.name) for field in dataclasses.fields(part)]
+        elif isinstance(part, (list, tuple, dict)):
+            pending += part.values() if isinstance(part, dict) else part
+    return list(found)
 
 
 def _offered(name):
@@ -77,7 +105,8 @@ def describe(thing: Any) -> tuple[Any, dict[str, Array]]:
     Parameters
     ----------
     thing : Configuration, dict, list, tuple, array, number, str or None
-        It and all configurations inside it are of the :func:`described_classes`.
+        It and all configurations inside it are of the :func:`described_classes`, or of classes
+        that can be imported; of these :func:`rebuild` needs to be given the class.
 
     Returns
     -------
@@ -100,9 +129,7 @@ def _plain(value, place, arrays, known):
         return _plain(value, f"{place}/{key}" if place else str(key), arrays, known)
 
     if isinstance(value, Configuration):
-        name = type(value).__name__
-        if known.get(name) is not type(value):
-            raise TypeError(f"{place or 'describe'}: expected a class of nfref, got {name}")
+        name = _name_of(type(value), known, place or "describe")
         return {
             "class": name,
             **{
@@ -135,16 +162,32 @@ def _plain(value, place, arrays, known):
     )
 
 
+def _name_of(kind, known, place):
+    """Return the name of a class in a description."""
+    if known.get(kind.__name__) is kind:
+        return kind.__name__
+    name = qualified_name(kind)
+    if _of_package(kind) or "<locals>" in name or not _is_configuration(kind):
+        raise TypeError(
+            f"{place}: expected a class of nfref, or a dataclass of a module, got {name}"
+        )
+    return name
+
+
 # And back ---------------------------------------------------------------------------------
 
 
-def rebuild(description: Any, arrays: dict[str, Array] | None = None) -> Any:
+def rebuild(
+    description: Any, arrays: dict[str, Array] | None = None, classes: Sequence[Any] = ()
+) -> Any:
     """Return the object that :func:`describe` described.
 
     Parameters
     ----------
     description : dict or other JSON data
     arrays : dict of str to array, optional
+    classes : sequence of classes
+        Outside of this package, which the description may name.
 
     Raises
     ------
@@ -153,7 +196,8 @@ def rebuild(description: Any, arrays: dict[str, Array] | None = None) -> Any:
         used twice or not used.
     """
     left = dict(arrays or {})
-    found = _built(description, left, _imported(), list)
+    known = {**_imported(), **{qualified_name(kind): kind for kind in classes}}
+    found = _built(description, left, known, list)
     if left:
         raise ValueError(f"{next(iter(left))}: expected no such array, got one")
     return found
@@ -183,7 +227,13 @@ def _built_class(plain, arrays, known):
     name = plain["class"]
     kind = known.get(name) or _offered(name) if isinstance(name, str) else None
     if kind is None:
-        raise ValueError(f"class: expected one of nfref that files hold, got {shortened(name)}")
+        advice = ""
+        if isinstance(name, str) and "." in name:
+            last = shortened(name.rpartition(".")[2])[1:-1]
+            advice = f"; load_model(path, classes=[{last}]) loads it, if you trust that class"
+        raise ValueError(
+            f"class: expected one of nfref that files hold, got {shortened(name)}{advice}"
+        )
     values = {key: _built(item, arrays, known) for key, item in plain.items() if key != "class"}
     try:
         for field in dataclasses.fields(kind):  # other programs may write 1.0 as 1

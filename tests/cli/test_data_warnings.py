@@ -92,14 +92,14 @@ def test_what_wide_tables_take_is_said_or_refused(tmp_path, monkeypatch, capsys)
     assert main(["fit", "t.npy", "--members", "0", "--out", "m.npz"]) == 2
     output, error = capsys.readouterr()
     assert error.startswith(
-        "nfref: error: t.npy: columns: expected at most 2,000 real ones, got 2,001, whose densities "
-        "take 4 minutes or more; leave columns out, or fit their principal components"
+        "nfref: error: t.npy: columns: expected at most 2,000 real ones, got 2,001, whose "
+        "densities take 4 minutes or more; leave columns out, or fit their principal components"
     )
     assert error.count("\n") == 1 and not (tmp_path / "m.npz").exists()
     columns = [Continuous(f"x{k}") for k in range(1000)]
     assert [*about_columns(columns, ())] == [
-        "1,000 real columns: the simple densities take about 0.5 minutes of a processor, before any "
-        "flow, and an eighth of that for half of the columns"
+        "1,000 real columns: the simple densities take about 0.5 minutes of a processor, before "
+        "any flow, and an eighth of that for half of the columns"
     ]
     assert not [*about_columns(columns[:500], ())]
     counts = [Count(f"n{k}") for k in range(200)]

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+import nfref
+from nfref.cli import main
 from nfref.runtime import params as trees
 from nfref.tables.files.model_file import load_model
 from nfref.tables.reading import read_table
@@ -110,3 +112,35 @@ def test_the_other_flows(folder, name):
         cwd=folder,
     )
     assert next(iter(table_of(output))) == name
+
+
+@pytest.mark.parametrize("asked, name", [("gaussian", "gaussian"), ("MixTure", "mixture")])
+def test_simple_densities_are_asked_for_as_in_python(tmp_path, asked, name):
+    rows = people()
+    write_people(tmp_path / "t.csv", rows=rows)
+    succeeds("fit", "t.csv", "--flow", asked, "--out", "m.npz", "--quiet", cwd=tmp_path)
+    names = load_model(tmp_path / "m.npz").density.pool.shares
+    expected = nfref.FlowDensity(name, random_state=0).fit(rows).density_.pool.shares
+    assert not any("flow" in one or "nsf" in one for one in names)
+    assert ("mixture" in " ".join(names)) == (name == "mixture")
+    assert list(names)[:3] == list(expected)[:3]
+
+
+def test_names_of_flows_in_any_case(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_people(tmp_path / "t.csv", rows=people(60))
+    for flow in ("NICE", "nice"):
+        assert main(["fit", "t.csv", "--flow", flow, *SMALL, "--out", f"{flow}.npz"]) == 0
+    assert (tmp_path / "NICE.npz").read_bytes() == (tmp_path / "nice.npz").read_bytes()
+    fit = nfref.FlowDensity("NICE", members=1, epochs=1, random_state=0).fit(people(60))
+    assert fit.get_params()["flow"] == "NICE"
+    capsys.readouterr()
+    for options, message in (
+        (
+            ("gaussian", "--layers", "2"),
+            "--layers: expected none with --flow gaussian, which tries",
+        ),
+        (("mixture", "--members", "2"), "--members: expected none beside --flow mixture"),
+    ):
+        assert main(["fit", "t.csv", "--flow", *options]) == 2
+        assert message in capsys.readouterr().err

@@ -241,7 +241,11 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         self.weights_ = {} if density.pool is None else density.pool.shares
 
     def _plan(self, callback):
-        if not (isinstance(self.flow, Flow) or isinstance(self.flow, str) and self.flow in CHOICES):
+        if not (
+            isinstance(self.flow, Flow)
+            or isinstance(self.flow, str)
+            and self.flow.lower() in CHOICES
+        ):
             raise ValueError(
                 f"flow: expected one of {', '.join(CHOICES)} or a Flow, got {shortened(self.flow)}"
             )
@@ -270,7 +274,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
                 f"take, got {shortened(self.columns)}"
             )
         return Plan(
-            self.flow,
+            self.flow.lower() if isinstance(self.flow, str) else self.flow,
             self.members,
             self.epochs,
             self.batch_size,
@@ -484,12 +488,14 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         )
 
     @classmethod
-    def load(cls, path: PathLike) -> Any:
+    def load(cls, path: PathLike, classes: Sequence[Any] = ()) -> Any:
         """Return an estimator from a model file: it scores and samples, without its parameters.
 
         Parameters
         ----------
         path : path-like
+        classes : sequence of classes
+            Your own classes that the file may name, as for :func:`nfref.load_model`.
 
         Raises
         ------
@@ -498,7 +504,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         """
         from nfref.tables.files.model_file import ModelError, load_model
 
-        model = load_model(path)
+        model = load_model(path, classes)
         if not isinstance(model.density, TableDensity):
             raise ModelError(
                 f"{path}: expected the density of a table, got one of a flow alone "

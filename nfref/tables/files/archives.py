@@ -16,10 +16,10 @@ import zipfile
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Callable, PathLike
+from nfref.runtime.annotations import Any, Array, Callable, PathLike, Sequence
 from nfref.runtime.checks import one_line, shortened
 from nfref.runtime.files import is_special, replacing
-from nfref.runtime.serialization import check_sizes, describe, rebuild
+from nfref.runtime.serialization import check_sizes, describe, own_classes, rebuild
 
 TOO_MANY = 1000  # members beyond those that the header names; each takes 0.2 ms
 DTYPES = [np.dtype(name) for name in ("float32", "float64", "int64")]
@@ -51,14 +51,18 @@ def save(
     description, arrays = describe(content)
     header = {"format": kind, "version": version, **description}
     encoded = _encoded(header)
-    _made(
-        header, {name: _native(name, array) for name, array in arrays.items()}, encoded.size, make
-    )
+    native = {name: _native(name, array) for name, array in arrays.items()}
+    _made(header, native, encoded.size, make, own_classes(content))
     write_archive(path, encoded, arrays)
 
 
 def load(
-    path: PathLike, what: str, kind: str, version: int, make: Callable[..., Any] = dict
+    path: PathLike,
+    what: str,
+    kind: str,
+    version: int,
+    make: Callable[..., Any] = dict,
+    classes: Sequence[Any] = (),
 ) -> Any:
     """Read an archive.
 
@@ -71,6 +75,8 @@ def load(
         As in :func:`save`.
     make : callable
         Called with the content as keywords.
+    classes : sequence of classes
+        As for :func:`nfref.runtime.serialization.rebuild`.
 
     Raises
     ------
@@ -80,14 +86,14 @@ def load(
     """
     with _opened(path, what) as file:
         header, arrays, length = _read(file, what, kind, version)
-        return _made(header, arrays, length, make)
+        return _made(header, arrays, length, make, classes)
 
 
-def _made(header, arrays, length, make):
+def _made(header, arrays, length, make, classes):
     content = {key: value for key, value in header.items() if key not in ("format", "version")}
     try:
         check_sizes(content, arrays, length)
-        return make(**rebuild(content, arrays))
+        return make(**rebuild(content, arrays, classes))
     except Exception as error:  # the content of an unknown file may fail in any way
         raise ArchiveError(one_line(error)) from None
 

@@ -100,7 +100,8 @@ def save_model(
     ----------
     path : path-like or nfref.runtime.files.Reservation
     density : Density or nfref.tables.densities.table_density.TableDensity
-        Made of flows, bases and transformers of this package.
+        Made of flows, bases and transformers of this package, or of your own: a class that is a
+        frozen dataclass of a module. The file holds its name, not its code.
     params : nested dicts and lists of arrays
         Finite, in one dtype, of the shapes that ``density.init`` makes. None for the density of a
         table.
@@ -128,12 +129,14 @@ def save_model(
         raise ModelError(str(error)) from None
 
 
-def load_model(path: PathLike) -> Model:
+def load_model(path: PathLike, classes: Sequence[Any] = ()) -> Model:
     """Read a model file.
 
     Parameters
     ----------
     path : path-like
+    classes : sequence of classes
+        Your own classes that the file may name. Nothing is imported because a file names it.
 
     Returns
     -------
@@ -147,7 +150,7 @@ def load_model(path: PathLike) -> Model:
         not fit together.
     """
     try:
-        return archives.load(path, "model file", FORMAT, VERSION, _model)
+        return archives.load(path, "model file", FORMAT, VERSION, _model, classes)
     except ArchiveError as error:
         raise ModelError(str(error)) from None
 

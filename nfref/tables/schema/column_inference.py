@@ -93,8 +93,8 @@ def find_columns(
     real = sum(isinstance(column, Continuous) for column in found)
     if real > MOST_REAL:
         raise ValueError(
-            f"columns: expected at most {MOST_REAL:,} real ones, got {real:,}, whose densities take "
-            f"{minutes_of_real(real):,.0f} minutes or more; leave columns out, or fit their "
+            f"columns: expected at most {MOST_REAL:,} real ones, got {real:,}, whose densities "
+            f"take {minutes_of_real(real):,.0f} minutes or more; leave columns out, or fit their "
             "principal components"
         )
     _check_continuous_independent(found, table, missing, given)

@@ -236,15 +236,7 @@ def test_what_has_no_description(thing):
         describe(thing)
 
 
-@dataclasses.dataclass(frozen=True)
-class Stranger(flow.Flow):
-    dim: int = 2
-
-
 def test_what_cannot_be_stored_says_so(tmp_path):
-    density = nfref.Density(Stranger())
-    with pytest.raises(TypeError, match="density/flow: expected a class of nfref, got Stranger"):
-        save_model(tmp_path / "m.npz", density, density.init(np.random.default_rng(0)))
     density = nfref.Density(nfref.Scale(2))
     params = density.init(np.random.default_rng(0))
     with pytest.raises(ModelError, match="density: expected a Density, got Scale"):
@@ -600,3 +592,87 @@ def test_a_process_of_its_own_reads_every_member(tmp_path):
         ],
         check=True,
     )
+
+
+# Classes of one's own ---------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Shifted(nfref.Flow):
+    """A flow of a user: x = z + shift, with a flow of nfref inside."""
+
+    dim: int
+    shift: tuple
+    inner: nfref.Flow
+    context_dim = 0
+
+    def _init(self, rng):
+        return {"own": np.zeros(self.dim), "inner": self.inner.init(rng)}
+
+    def _forward(self, params, z, context):
+        x, log_det = self.inner.forward(params["inner"], z, context)
+        return x + np.array(self.shift) + params["own"], log_det
+
+    def _inverse(self, params, x, context):
+        x = x - np.array(self.shift) - params["own"]
+        return self.inner.inverse(params["inner"], x, context)
+
+
+def test_a_class_of_ones_own_is_stored_by_name_and_loaded_if_it_is_passed(tmp_path):
+    path, rng = tmp_path / "own.npz", np.random.default_rng(0)
+    density = nfref.Density(Shifted(2, (1.0, 2.0), nfref.MAF(2, 1, (4,))))
+    params, x = density.init(rng), rng.standard_normal((20, 2))
+    nfref.save_model(path, density, params)
+    name = f"{Shifted.__module__}.Shifted"
+    with pytest.raises(
+        ModelError, match=f"got '{name}'; load_model.path, classes=.Shifted.. loads"
+    ):
+        nfref.load_model(path)
+    with pytest.raises(ModelError, match=f"got '{name}'"):
+        nfref.load_model(path, classes=[nfref.MAF])
+    model = nfref.load_model(path, classes=[Shifted])
+    assert model.density == density
+    np.testing.assert_array_equal(
+        model.density.log_prob(model.params, x), density.log_prob(params, x)
+    )
+
+
+def test_a_table_keeps_a_flow_of_ones_own(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((120, 2))
+    flow = Shifted(2, (0.0, 0.0), nfref.MAF(2, 1, (4,)))
+    model = nfref.FlowDensity(flow, members=1, epochs=2, random_state=0).fit(rows)
+    model.save(tmp_path / "m.npz")
+    again = nfref.FlowDensity.load(tmp_path / "m.npz", classes=[Shifted])
+    np.testing.assert_array_equal(again.score_samples(rows), model.score_samples(rows))
+    with pytest.raises(ModelError, match="classes="):
+        nfref.FlowDensity.load(tmp_path / "m.npz")
+
+
+def test_nothing_is_imported_because_a_file_names_it(tmp_path, monkeypatch):
+    """A module that the file names stands on the path, and would leave a trace."""
+    density = nfref.Density(Shifted(2, (1.0, 2.0), nfref.Scale(2)))
+    save_model(tmp_path / "m.npz", density, density.init(np.random.default_rng(0)))
+    (tmp_path / "trap.py").write_text("open('sprung', 'w')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name in ("trap.Shifted", "trap", "os.system", "builtins.dict", f"{__name__}.Shifted.x"):
+
+        def change(arrays, name=name):
+            header = json.loads(arrays["header"].tobytes())
+            header["density"]["flow"]["class"] = name
+            return {**arrays, "header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
+
+        for classes in ((), (Shifted,)):
+            with pytest.raises(ModelError, match="class: expected one of nfref"):
+                nfref.load_model(rewritten(tmp_path / "m.npz", change), classes)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_class_without_a_module_cannot_be_stored(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Local(Shifted):
+        pass
+
+    density = nfref.Density(Local(2, (1.0, 2.0), nfref.Scale(2)))
+    with pytest.raises(TypeError, match="density/flow: .* or a dataclass of a module, got .*Local"):
+        save_model(tmp_path / "m.npz", density, density.init(np.random.default_rng(0)))
