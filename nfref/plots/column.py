@@ -73,7 +73,7 @@ class PlottedColumn:
             axis.set_major_locator(MaxNLocator(most, prune="both", integer=self.whole))
             return
         places = np.arange(0, len(self.labels), -(-len(self.labels) // MOST_LABELS))
-        axis.set_major_locator(FixedLocator(places))
+        axis.set_major_locator(FixedLocator(places.tolist()))
         axis.set_ticklabels([_short(self.labels[place]) for place in places])
 
 

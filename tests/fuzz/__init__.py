@@ -15,7 +15,10 @@ from tests.fuzz import (
     backends,
     cache,
     cluster,
+    collinear,
     disks,
+    environment,
+    formats,
     frames,
     kills,
     model_files,
@@ -23,6 +26,7 @@ from tests.fuzz import (
     options,
     text,
     weights,
+    wide,
 )
 
 # Kind of attack -> (cases, how many in a full run, how many in the suite).
@@ -42,4 +46,8 @@ KINDS = {
     "backends": (backends.cases, 1500, 25),
     "cache": (cache.cases, 60, 2),
     "cluster": (cluster.cases, 60, 2),
+    "environment": (environment.cases, 120, 3),
+    "formats": (formats.cases, 2000, 40),
+    "collinear": (collinear.cases, 1500, 40),
+    "wide": (wide.cases, 60, 2),
 }

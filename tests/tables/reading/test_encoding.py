@@ -44,7 +44,7 @@ def test_damaged_gzip_is_refused(tmp_path):
     ):
         message = refused(tmp_path / "t.csv.gz", content)
         assert message == "expected a complete gzip file, got a damaged one"
-    bad = refused(tmp_path / "t.csv.gz", gzip.compress(b"a,b\n1,2\n3,caf\xe9\n"))
+    bad = refused(tmp_path / "t.csv.gz", gzip.compress(b"a,b\n1,2\n3,\xe9\n"))
     assert "got byte 0xe9 in line 3, which is '\xe9' in Windows-1252 (iconv" in bad
 
 
