@@ -10,14 +10,17 @@ from typing import Any
 
 from nfref.cli.arguments import UsageError
 
+LEAST = {"NUMBA_NUM_THREADS": 1, "SOURCE_DATE_EPOCH": 0}  # read by Numba, and by Matplotlib
+
 
 def check() -> None:
     """Check variables of the environment that libraries read while they are imported."""
     from nfref.runtime.backends import chosen
 
-    threads = os.environ.get("NUMBA_NUM_THREADS", "1")
-    if not threads.isdecimal() or int(threads) < 1:
-        raise UsageError(f"NUMBA_NUM_THREADS: expected at least 1, got {threads!r}")
+    for name, least in LEAST.items():
+        value = os.environ.get(name) or "1"
+        if not value.isdecimal() or int(value) < least:
+            raise UsageError(f"{name}: expected at least {least}, got {value}")
     for prefix, library in (("NUMBA_", "numba"), ("TQDM_", "tqdm")):
         names = [name for name in os.environ if name.startswith(prefix)]
         if problem := names and _problem_of(library):

@@ -87,9 +87,10 @@ def test_pictures_need_no_backend(folder, tmp_path, backend):
 @pytest.mark.parametrize(
     "name, value, message",
     [
-        ("NUMBA_NUM_THREADS", "0", "NUMBA_NUM_THREADS: expected at least 1, got '0'"),
-        ("NUMBA_NUM_THREADS", "-3", "NUMBA_NUM_THREADS: expected at least 1, got '-3'"),
-        ("NUMBA_NUM_THREADS", "x", "NUMBA_NUM_THREADS: expected at least 1, got 'x'"),
+        ("NUMBA_NUM_THREADS", "0", "NUMBA_NUM_THREADS: expected at least 1, got 0"),
+        ("NUMBA_NUM_THREADS", "-3", "NUMBA_NUM_THREADS: expected at least 1, got -3"),
+        ("NUMBA_NUM_THREADS", "x", "NUMBA_NUM_THREADS: expected at least 1, got x"),
+        ("SOURCE_DATE_EPOCH", "x", "SOURCE_DATE_EPOCH: expected at least 0, got x"),
         ("NUMBA_OPT", "x", "NUMBA_OPT: expected values that numba can read; Environment variable"),
         ("TQDM_MININTERVAL", "x", "TQDM_MININTERVAL: expected values that tqdm can read; could"),
         ("NFREF_BACKEND", "x", "NFREF_BACKEND: expected one of numpy, numba, cuda; got 'x'"),
