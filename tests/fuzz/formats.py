@@ -51,10 +51,11 @@ def models():
     return found
 
 
-def arguments_of(what):
+def arguments_of(what, text):
     """The command without its --out."""
-    if what == "fit":
-        return "fit", "data.csv", "--flow", "gaussian", "--quiet"
+    if what == "fit":  # one of the labels is a number
+        more = ("--column", "town=category") if text else ()
+        return ("fit", "data.csv", "--flow", "gaussian", "--quiet", *more)
     if what == "sample":
         return "sample", "model.npz", "-n", "7"
     more = ("--column", "a") if what == "predict" else ()
@@ -70,7 +71,7 @@ def write(folder, rng, what, kind, text):
     if old:
         (folder / out).write_bytes(b"old")
     before = contents(folder)
-    status, _, errors = command(folder, *arguments_of(what), "--out", out)
+    status, _, errors = command(folder, *arguments_of(what, text), "--out", out)
     there = {"fit": (".npz",), "report": PAGES, "plot": (*PICTURES, ".svgz")}.get(
         what, tuple(READERS)
     )
@@ -91,7 +92,7 @@ def write(folder, rng, what, kind, text):
 
 def check_rows(folder, what, out, text):
     """The file holds the same cells as a csv."""
-    command(folder, *arguments_of(what), "--out", "plain.csv")
+    command(folder, *arguments_of(what, text), "--out", "plain.csv")
     texts = ("town",) if text else ()
     expected = read_quietly(folder / "plain.csv", texts=texts)
     found = read_quietly(folder / out, texts=texts)
