@@ -16,6 +16,8 @@ The protocol, fixed before any measurement:
 
 - *FlowDensity*: defaults, without extras; training and validation rows together, of which it holds
   out its own. *with vines*: the same with the extra ``vines``.
+- *quick*, *thorough*, *5 s*, *15 s*: FlowDensity with that effort, or that time budget in wall
+  seconds. A budget of 60 s and the default are the same where the default takes less.
 - *before*: the same of another source folder, to compare versions.
 - *mixture*: scikit-learn's, full covariances, 1 to 64 components by the validation likelihood.
 - *mixture, BIC*: the same on all rows, up to a component for ten rows and 32, the least BIC.

@@ -5,6 +5,7 @@ that fits and scores: test -> (log-likelihoods, remark). Columns are in standard
 """
 
 import time
+from functools import partial
 
 import numpy as np
 
@@ -21,7 +22,7 @@ def _flow_density(train, validation, seed, seconds, vines=False, **options):
     from nfref.tables.fitting.plan import BUDGET
 
     rows = np.concatenate([train, validation])
-    options = {"time_budget": max(BUDGET, seconds), **options}
+    options = {"time_budget": max(BUDGET, seconds), **options}  # options may name a smaller one
     if not vines:  # the process is its own, so it can act as if the extra were not installed
         candidates.is_installed = lambda: False
 
@@ -304,6 +305,10 @@ def _denmarf(train, validation, seed, seconds):
 
 CONTENDERS = {
     "FlowDensity": _flow_density,
+    "quick": partial(_flow_density, effort="quick"),
+    "thorough": partial(_flow_density, effort="thorough"),
+    "5 s": partial(_flow_density, time_budget=5.0),
+    "15 s": partial(_flow_density, time_budget=15.0),
     "with vines": _with_vines,
     "before": _before,
     "gaussian": _gaussian,

@@ -154,6 +154,8 @@ class Interrupted:
             self.status = main(
                 ["fit", "people.csv", "--members", "2", "--epochs", "2", "--out", "m.npz"]
             )
+        except KeyboardInterrupt:  # while the command hands the signals back
+            self.status = 130
         finally:
             sys.setprofile(None)
 

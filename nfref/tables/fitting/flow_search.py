@@ -202,6 +202,7 @@ class _FlowSearch:
         while not self.interrupted and (kind := self._next_kind(gains)):
             self.trained.append(self._new(kind))
             if not self._train(self.trained[-1], found if gains else []):
+                gains.append(0.0)
                 continue
             yield self.trained[-1].candidate()
             scores.append(pool_mean(found, self.rows.weight))

@@ -1,0 +1,79 @@
+"""When another candidate pays, and how far a time budget reaches."""
+
+import numpy as np
+import pytest
+
+import nfref
+from nfref.tables.fitting import flow_search
+from nfref.tables.fitting.effort import EFFORTS, Effort
+from nfref.tables.fitting.plan import Plan
+from tests.tables.fitting.test_folds import fitted, rows
+
+FREE = Effort(price=0.0, row_trainings=400, folds=2, most=3)
+
+
+@pytest.mark.parametrize(
+    "gains, seconds, pays",
+    [
+        ([], 1e9, True),  # the first flow is always tried
+        ([1.0], 10.0, True),  # a tenth of 1 nat for 100 rows is worth 10 seconds
+        ([1.0], 10.1, False),
+        ([1.0, 0.2], 50.0, True),  # half of the last gain, or of the one before
+        ([1.0, 0.0, 0.4], 20.0, True),
+        ([1.0, 0.0, 0.0], 0.1, False),
+        ([9.0] * 4, 0.1, False),
+    ],
+)
+def test_a_candidate_pays_if_its_promise_is_worth_its_seconds(gains, seconds, pays):
+    effort = Effort(price=1.0, row_trainings=1, folds=1, most=4)
+    assert effort.pays(gains, 100, seconds) == pays
+
+
+def test_the_cost_has_no_step_where_the_number_of_folds_changes():
+    """Rows times folds never fall by more than half, and more effort never has fewer folds."""
+    counts = np.unique(np.geomspace(50, 110_000, 400).astype(int))
+    for effort in EFFORTS.values():
+        work = np.array([n * effort.folds_for(n) for n in counts])
+        assert np.all(work[1:] > 0.5 * work[:-1])
+    quick, default, thorough = (
+        [EFFORTS[name].folds_for(n) for n in counts] for name in ("quick", "default", "thorough")
+    )
+    assert np.all(np.array(quick) <= default) and np.all(np.array(default) <= thorough)
+
+
+def test_candidates_are_added_until_they_do_not_pay(monkeypatch):
+    x = rows(300)
+    for price, names in ((0.0, ["nsf", "maf", "nsf relu"]), (1e9, ["nsf"])):
+        effort = Effort(price, FREE.row_trainings, FREE.folds, FREE.most)
+        monkeypatch.setitem(EFFORTS, "default", effort)
+        model = nfref.FlowDensity(epochs=2, random_state=0).fit(x)
+        assert [one.name for one in model.candidates_ if "f" in one.name][-len(names) :] == names
+
+
+def test_a_candidate_that_does_not_pay_after_two_folds_is_left(monkeypatch):
+    """It is in the table of candidates, and not in the pool."""
+    monkeypatch.setitem(EFFORTS, "default", Effort(0.0, 10_000, 3, 2))
+    monkeypatch.setattr(flow_search._FlowSearch, "_promises", lambda *arguments: False)
+    model = nfref.FlowDensity(epochs=2, random_state=0).fit(rows(300))
+    pool, found = model.density_.pool, {one.name: one for one in model.candidates_}
+    assert pool.names.count("nsf") == 3 and "maf" not in pool.names
+    assert found["maf"].weight == 0.0 and found["maf"].message.startswith("2 folds, ")
+
+
+def test_a_time_budget_leaves_candidates_out():
+    """The clock of the plan says that no time is left after the first candidate."""
+    plan = Plan(epochs=3, time_budget=1e-3)
+    found = fitted(rows(), plan)
+    flows = [one.name for one in found.tried if one.name in ("nsf", "maf", "nsf relu")]
+    assert flows == ["nsf"] and "the time budget cut" in found.tried[-1].message
+    assert np.all(np.isfinite(found.unseen.log_prob))
+
+
+def test_effort_is_one_of_three():
+    with pytest.raises(ValueError, match="^effort: expected one of quick, default, thorough, got"):
+        nfref.FlowDensity(effort="much").fit(rows(60))
+
+
+def test_the_same_rows_give_the_same_bits_with_candidates_as_they_pay():
+    one, other = (fitted(rows(), Plan(epochs=3)).unseen.log_prob for _ in range(2))
+    np.testing.assert_array_equal(one, other)
