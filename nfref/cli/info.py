@@ -70,7 +70,7 @@ def about_model(model: Model) -> dict[str, Any]:
                 lines.update(_about_fit(value))
             except (KeyError, TypeError, ValueError, AttributeError):  # notes of another program
                 lines["fit"] = shortened(value)
-        elif name == "fitted_to":  # keys of rows, for reports
+        elif name in ("fitted_to", "estimator"):  # keys of rows, for reports; for Python
             continue
         elif name == "written_by":
             lines["written by"] = ", ".join(

@@ -95,7 +95,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         The share of distinct rows that is held out from 8,000 rows on. Fewer rows are all held
         out in turn, in up to five folds, and each flow is trained once for each fold and then
         continues with all rows.
-    random_state : int, RandomState instance or None, default None
+    random_state : int, Generator, RandomState or None, default None
     verbose : bool, default False
         Show progress and a line for each candidate on standard error.
     n_jobs : int, optional
@@ -197,12 +197,11 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
 
     def _fit(self, X, sample_weight=None, callback=None, progress=None):
         plan = self._plan(callback)
-        random = _random_state(self.random_state)
+        seed = _seed_of(self.random_state)
         names, table, supports, whole = self._first_table(X)
         weight = weight_of(sample_weight, len(table[0]))
         if weight is not None:
             table, weight = [values[weight > 0] for values in table], weight[weight > 0]
-        seed = int(random.randint(2**31 - 1))
         options: dict[str, Any] = {
             "weight": weight,
             "validation": self.validation,
@@ -408,7 +407,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         Parameters
         ----------
         n_samples : int, default 1
-        random_state : int, RandomState instance or None, default None
+        random_state : int, Generator, RandomState or None, default None
         given : dict, optional
             name -> value: these columns have these values, and the others are sampled given them.
             All given columns of the density are needed. For a different value in each row, use
@@ -432,7 +431,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         check_count("n_samples", n_samples, minimum=0)
         if given is not None and not isinstance(given, Mapping):
             raise TypeError(f"given: expected a dictionary, name -> value, got {shortened(given)}")
-        rng = np.random.default_rng(_random_state(random_state).randint(2**31 - 1))
+        rng = np.random.default_rng(_seed_of(random_state))
 
         def draw(n):
             try:
@@ -462,7 +461,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         Parameters
         ----------
         X : (N, D) array or DataFrame
-        random_state : int, RandomState instance or None, default None
+        random_state : int, Generator, RandomState or None, default None
 
         Returns
         -------
@@ -470,11 +469,19 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         """
         check_is_fitted(self)
         _, table = self._table(X)
-        rng = np.random.default_rng(_random_state(random_state).randint(2**31 - 1))
+        rng = np.random.default_rng(_seed_of(random_state))
         return self._like_data(missing_cells.impute(self.density_, table, rng))
 
+    # Files ----------------------------------------------------------------------------------
+
+    _fitted: tuple[str, ...] = ("n_rows_effective_", "n_rows_distinct_", "n_rows_held_out_")
+
     def save(self, path: PathLike) -> None:
-        """Write the density to a model file, which :meth:`load` and ``nfref score`` read.
+        """Write the estimator to a model file, which :meth:`load` and ``nfref score`` read.
+
+        The file holds the density, all parameters and all fitted attributes. A generator that is
+        ``random_state`` becomes None. Labels of a pandas Categorical that are neither numbers,
+        text nor truth values become text.
 
         Parameters
         ----------
@@ -484,12 +491,38 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
 
         check_is_fitted(self)
         save_model(
-            path, self.density_, columns=getattr(self, "feature_names_in_", None), info=self._info
+            path,
+            self.density_,
+            columns=getattr(self, "feature_names_in_", None),
+            info={**self._info, "estimator": self._described()},
+        )
+
+    def _described(self, outliers=None):
+        """Return the FittedEstimator."""
+        from nfref.tables.files.fitted_estimator import FittedEstimator
+        from nfref.tables.schema.frame_schema import FrameSchema
+
+        parameters = self.get_params(deep=False)
+        if self.columns is not None:
+            parameters["columns"] = [[*pair] for pair in self.columns.items()]
+        if self.given is not None and not isinstance(self.given, str):
+            parameters["given"] = [*self.given]
+        if not isinstance(self.random_state, numbers.Integral):
+            parameters["random_state"] = None
+        return FittedEstimator(
+            parameters,
+            tuple(getattr(self, "candidates_", ())),
+            {name: getattr(self, name) for name in self._fitted if hasattr(self, name)},
+            None if self._frame is None else FrameSchema.of(self._frame),
+            outliers,
         )
 
     @classmethod
     def load(cls, path: PathLike, classes: Sequence[Any] = ()) -> Any:
-        """Return an estimator from a model file: it scores and samples, without its parameters.
+        """Return the estimator in a model file, which answers as the saved one did.
+
+        A file of ``nfref fit`` or :func:`nfref.save_model` holds the density alone. A FlowDensity
+        is also made from the file of a FlowOutlierDetector.
 
         Parameters
         ----------
@@ -502,6 +535,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         nfref.tables.files.model_file.ModelError
             If there is no such file, or if it does not hold the density of a table.
         """
+        from nfref.tables.files.fitted_estimator import FittedEstimator
         from nfref.tables.files.model_file import ModelError, load_model
 
         model = load_model(path, classes)
@@ -516,17 +550,44 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         made.n_features_in_ = model.density.dim
         if model.columns is not None:
             made.feature_names_in_ = np.array(model.columns, object)
+        made._info = {name: one for name, one in model.info.items() if name != "written_by"}
+        found = made._info.pop("estimator", None)
+        try:
+            made._restore(found if isinstance(found, FittedEstimator) else None)
+        except ValueError as error:
+            raise ModelError(f"{path}: {error}") from None
         return made
 
+    def _restore(self, found):
+        """Take over the parameters and attributes of a FittedEstimator, if there is one."""
+        if found is None:
+            return
+        parameters = {**found.parameters}
+        if parameters.get("columns") is not None:
+            parameters["columns"] = dict(parameters["columns"])
+        if found.outliers is not None:  # the file may be that of a subclass
+            own = self.get_params(deep=False)
+            parameters = {name: value for name, value in parameters.items() if name in own}
+        self.set_params(**parameters)
+        if found.candidates:
+            self.candidates_ = CandidateTable(found.candidates)
+        for name in self._fitted:
+            if name in found.attributes:
+                setattr(self, name, found.attributes[name])
+        self._frame = found.frame and found.frame.frame()
 
-def _random_state(value):
-    """Return the RandomState of a parameter."""
+
+def _seed_of(value):
+    """Return a seed from a random state; a generator advances."""
+    if isinstance(value, np.random.Generator):
+        return int(value.integers(2**31 - 1))
     try:
-        return check_random_state(value)
+        return int(check_random_state(value).randint(2**31 - 1))
     except ValueError:
         raise ValueError(
-            "random_state: expected None, a whole number from 0 to 2^32 - 1 or a "
-            f"numpy.random.RandomState, got {shortened(value)}"
+            "random_state: expected None, a whole number from 0 to 2^32 - 1, a "
+            "numpy.random.Generator or a numpy.random.RandomState, got "
+            f"{shortened(value)}"
         ) from None
 
 

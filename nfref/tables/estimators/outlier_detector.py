@@ -34,9 +34,18 @@ from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import Regressed
 from nfref.tables.estimators.flow_density import FlowDensity
 from nfref.tables.fitting.plan import BUDGET
-from nfref.tables.fitting.row_fingerprints import FittedRows, keys_of
+from nfref.tables.fitting.row_fingerprints import keys_of
 from nfref.tables.queries import missing_cells
-from nfref.tables.schema.columns import is_missing
+from nfref.tables.queries.outlier_measures import (
+    FittedRows,
+    OutlierMeasures,
+    log_tails,
+    quantile_of_copies,
+    shortfall,
+    tails_of,
+    usual_of,
+)
+from nfref.tables.schema.columns import is_missing, plain
 from nfref.tables.schema.distinct_rows import as_counts
 
 CRITERIA = ("combined", "density", "typical", "conditional")
@@ -79,6 +88,8 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         Scores of the training rows, out of fold.
     n_trimmed_ : int
         How many rows were trimmed.
+    criterion_ : str
+        The criterion of ``offset_``. Another one needs another fit.
     density_, candidates_, columns_, weights_, n_features_in_, feature_names_in_
         As for :class:`nfref.FlowDensity`.
 
@@ -146,13 +157,29 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
                 f"criterion: expected one of {', '.join(CRITERIA)}, got {self.criterion!r}"
             )
         super().fit(X, y, sample_weight)
+        self.criterion_: str = self.criterion
         self.training_scores_ = scores = self.score_samples(X)
         weight = None
         if sample_weight is not None:
             weight = np.broadcast_to(np.asarray(sample_weight, np.float64), len(scores))
             scores, weight = scores[weight > 0], as_counts(weight[weight > 0])
-        self.offset_: float = _quantile(scores, weight, share)
+        self.offset_: float = quantile_of_copies(scores, weight, share)
         return self
+
+    # Files ----------------------------------------------------------------------------------
+
+    _fitted = (*FlowDensity._fitted, "criterion_", "offset_", "training_scores_", "n_trimmed_")
+
+    def _described(self, outliers=None):
+        return super()._described(self._measures)
+
+    def _restore(self, found):
+        if found is None or found.outliers is None:
+            raise ValueError(
+                "expected the file of a FlowOutlierDetector, got that of a density alone"
+            )
+        super()._restore(found)
+        self._measures, self._typical = found.outliers, None
 
     # Fitting --------------------------------------------------------------------------------
 
@@ -166,32 +193,40 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         whole = ~np.any([is_missing(values[places]) for values in table], axis=0)
         places, log_prob = places[whole], log_prob[whole]
         keys = keys_of(density, _some(table, places))
-        self._known = FittedRows.of(keys, log_prob)
-        margins = self._fit_margins(density, table, plan, seed, options)[places]
-        self._known_margins = FittedRows.of(keys, margins)
-        self._tails = _Tails.of(density.columns, table, options["weight"], density.given)
-        self._usual = [
-            _usual(measure, _weighed(options, places)["weight"])
-            for measure in (
-                log_prob,
-                log_prob - margins,
-                self._tails.log_prob(_some(table, places)),
-            )
-        ]
+        margins, log_margins = self._fit_margins(density, table, plan, seed, options)
+        tails = tails_of(density.columns, table, options["weight"], density.given)
+        measures = (
+            log_prob,
+            log_prob - log_margins[places],
+            log_tails(density.columns, tails, _some(table, places)),
+        )
+        weight = _weighed(options, places)["weight"]
         # By content: neither the order of rows nor copies make a difference.
         _, first, copy = np.unique(keys, return_index=True, return_inverse=True)
         some = (places[first] if len(keys) else np.arange(len(table[0])))[:TYPICAL_ROWS]
-        counts = np.bincount(copy, _weighed(options, places)["weight"])[:TYPICAL_ROWS]
+        counts = np.bincount(copy, weight)[:TYPICAL_ROWS] if len(keys) else np.ones(len(some))
         self._typical = None
-        self._examples = _some(table, some), counts if len(keys) else np.ones(len(some))
+        self._measures = OutlierMeasures(
+            margins,
+            tails,
+            FittedRows.of(keys, log_prob, log_margins[places]),
+            np.array([usual_of(measure, weight) for measure in measures]),
+            tuple(
+                tuple(map(plain, values))
+                if column.kind == "category"
+                else np.asarray(values, np.float64)
+                for column, values in zip(density.columns, _some(table, some))
+            ),
+            counts.astype(np.float64),
+        )
         return found
 
     def _fit_margins(self, density, table, plan, seed, options):
-        """Fit densities of single columns, and return out-of-fold sum_j log p_j, (N,)."""
+        """Return densities of single columns, and out-of-fold sum_j log p_j, (N,)."""
         plan = self._simple(plan)
         options = {**options, "given": (), "progress": None}
         total = np.zeros(len(table[0]))
-        self._margins = []
+        margins = []
         for column, values in zip(density.columns, table):
             found = None  # a column with a single value says nothing
             if column.name not in density.given and len(set(values[~is_missing(values)])) > 1:
@@ -199,24 +234,13 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
                 scores = missing_cells.log_marginal(found.density, [values]).log_prob
                 scores[found.unseen.places] = found.unseen.log_prob
                 total = total + scores
-            self._margins.append(found and found.density)
-        return total
+            margins.append(found and found.density)
+        return tuple(margins), total
 
     def _simple(self, plan):
         """Return the plan without flows."""
         flow = "gaussian" if self.flow == "gaussian" else "mixture"
         return replace(plan, flow=flow, members=0, simple=True, callback=None)
-
-    def _log_margins(self, table):
-        """Return sum_j log p_j, (N,), of the known cells."""
-        return sum(
-            (
-                missing_cells.log_marginal(margin, [values]).log_prob
-                for margin, values in zip(self._margins, table)
-                if margin is not None
-            ),
-            np.zeros(len(table[0])),
-        )
 
     def _kept(self, columns, table, plan, seed, options):
         """Return which rows are left after trimming the least likely ones, (N,)."""
@@ -232,14 +256,10 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         for part in (share / 2, share):
             log_prob = self._out_of_fold(columns, table, kept, plan, seed, options)
             own = _weighed(options, kept)["weight"]
-            tails = _Tails.of(columns, _some(table, kept), own, options["given"]).log_prob(table)
-            scores = sum(
-                np.minimum(measure - middle, 0) / spread
-                for measure, (middle, spread) in (
-                    (measure, _usual(measure[kept], own)) for measure in (log_prob, tails)
-                )
-            )
-            left = scores >= _quantile(scores, weight, part)
+            tails = tails_of(columns, _some(table, kept), own, options["given"])
+            measures = (log_prob, log_tails(columns, tails, table))
+            scores = shortfall(measures, [usual_of(measure[kept], own) for measure in measures])
+            left = scores >= quantile_of_copies(scores, weight, part)
             if all(len(set(values[left].tolist())) == 1 for values in table):
                 break  # one row says nothing
             kept = left
@@ -279,6 +299,12 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         -------
         (N,) array
         """
+        check_is_fitted(self)
+        if self.criterion != self.criterion_:
+            raise ValueError(
+                f"criterion: expected {self.criterion_!r}, with which the threshold was found, "
+                f"got {self.criterion!r}: fit again"
+            )
         if self.criterion == "conditional":
             return -np.max(np.nan_to_num(self.surprise(X), nan=-np.inf), axis=1)
         log_prob = super().score_samples(X, cells=False)
@@ -287,22 +313,19 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
             ~np.any([is_missing(values) for values in table], axis=0) & np.isfinite(log_prob)
         )
         keys = keys_of(self.density_, _some(table, whole)) if len(whole) else np.zeros(0, np.uint64)
-        log_prob[whole] = self._known.update(keys, log_prob[whole])
+        known = self._measures.fitted
+        log_prob[whole] = known.update(keys, 0, log_prob[whole])
         if self.criterion == "typical":
-            return -np.abs(log_prob - self._usual[0][0])
+            return -np.abs(log_prob - self._measures.usual[0, 0])
         if self.criterion == "density":
             return log_prob
         possible = np.isfinite(log_prob)
         margins = np.full(len(log_prob), -np.inf)
-        margins[possible] = self._log_margins(_some(table, possible))
-        margins[whole] = self._known_margins.update(keys, margins[whole])
+        margins[possible] = self._measures.log_margins(_some(table, possible))
+        margins[whole] = known.update(keys, 1, margins[whole])
         together = np.where(possible, log_prob - np.where(possible, margins, 0), -np.inf)
-        return sum(
-            np.minimum(measure - middle, 0) / spread
-            for measure, (middle, spread) in zip(
-                (log_prob, together, self._tails.log_prob(table)), self._usual
-            )
-        )
+        tails = log_tails(self.columns_, self._measures.tails, table)
+        return shortfall((log_prob, together, tails), self._measures.usual)
 
     def surprise(self, X: Array) -> Array:
         """Return how much less likely each cell is, given its row, than cells of its column are.
@@ -322,12 +345,12 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         check_is_fitted(self)
         _, table = self._table(X)
         if self._typical is None:
-            examples, counts = self._examples
-            cells = self._of_cells(examples).T
+            counts = self._measures.example_weight
+            cells = self._of_cells(self._measures.example_table).T
             there = ~np.isnan(cells)
             self._typical = np.array(
                 [
-                    _quantile(own[here], counts[here], 0.5) if np.any(here) else np.nan
+                    quantile_of_copies(own[here], counts[here], 0.5) if np.any(here) else np.nan
                     for own, here in zip(cells, there)
                 ]
             )
@@ -395,101 +418,3 @@ def _some(table, places):
 def _weighed(options, kept):
     weight = options["weight"]
     return {**options, "weight": None if weight is None else weight[kept]}
-
-
-def _usual(measure, weight):
-    """Return (median, its distance to the lower quartile) of a measure; 1 for a distance 0."""
-    if not len(measure):
-        return 0.0, 1.0
-    middle = _quantile(measure, weight, 0.5)
-    return middle, middle - _quantile(measure, weight, 0.25) or 1.0
-
-
-class _Tails:
-    """The sum over columns of the log of how far out the cells of a row are: :class:`_Tail`."""
-
-    def __init__(self, tails):
-        self.tails = tails
-
-    @classmethod
-    def of(cls, columns, table, weight, given):
-        return cls(
-            [
-                None if column.name in given else _Tail.of(column, values, weight)
-                for column, values in zip(columns, table)
-            ]
-        )
-
-    def log_prob(self, table):
-        """Return the sum, (N,)."""
-        return sum(
-            (tail.log_prob(values) for tail, values in zip(self.tails, table) if tail),
-            np.zeros(len(table[0])),
-        )
-
-
-class _Tail:
-    """log min(1, 2 P(X <= x), 2 P(X >= x)) of a column among some rows and the row itself.
-
-    For a category this is the log of the share of labels that are no more frequent.
-    """
-
-    def __init__(self, seen, at_most, at_least, labels):
-        self.seen, self.at_most, self.at_least, self.labels = seen, at_most, at_least, labels
-
-    @classmethod
-    def of(cls, column, values, weight):
-        weight = np.ones(len(values)) if weight is None else weight
-        here = ~is_missing(values)
-        labels = column.labels if column.kind == "category" else None
-        values = cls._numbers(labels, values[here])
-        seen, which = np.unique(values, return_inverse=True)
-        mass = np.bincount(which, weight[here], len(seen))
-        if labels is not None:
-            order = np.argsort(mass, kind="stable")
-            share = np.empty(len(mass))
-            # Labels of the same frequency are equally far out.
-            share[order] = np.cumsum(mass[order])[
-                np.searchsorted(mass[order], mass[order], side="right") - 1
-            ]
-            return cls(seen, (share + 1) / (np.sum(mass) + 1), None, labels)
-        below, total = np.cumsum(mass), np.sum(mass)
-        return cls(seen, np.append(0, below) + 1, total - np.append(0, below) + 1, None)
-
-    @staticmethod
-    def _numbers(labels, values):
-        if labels is None:
-            return np.asarray(values, np.float64)
-        place = {label: k for k, label in enumerate(labels)}
-        return np.array(
-            [place.get(getattr(value, "item", lambda: value)(), -1) for value in values], np.float64
-        )
-
-    def log_prob(self, values):
-        """Return the tail, (N,); 0 for missing cells."""
-        found, here = np.zeros(len(values)), ~is_missing(values)
-        values = self._numbers(self.labels, values[here])
-        if self.labels is not None:
-            place = np.minimum(np.searchsorted(self.seen, values), len(self.seen) - 1)
-            found[here] = np.log(
-                np.where(self.seen[place] == values, self.at_most[place], np.min(self.at_most) / 2)
-            )
-            return found
-        total = self.at_least[0]
-        low = self.at_most[np.searchsorted(self.seen, values, side="right")] / total
-        high = self.at_least[np.searchsorted(self.seen, values, side="left")] / total
-        found[here] = np.log(np.minimum(1, 2 * np.minimum(low, high)))
-        return found
-
-
-def _quantile(values, weight, share):
-    """Return NumPy's quantile of values, each repeated as often as its weight says."""
-    if weight is None:
-        return float(np.quantile(values, share))
-    order = np.argsort(values, kind="stable")
-    values, ends = values[order], np.cumsum(weight[order])
-    place = share * (ends[-1] - 1)
-    low = np.searchsorted(ends, np.floor(place), side="right")
-    high = np.searchsorted(ends, np.floor(place) + 1, side="right")
-    low, high = values[min(low, len(values) - 1)], values[min(high, len(values) - 1)]
-    return float(low + (place - np.floor(place)) * (high - low))

@@ -15,7 +15,8 @@ import numpy as np
 
 import nfref.flows.free_form
 import nfref.tables.densities.regression
-import nfref.tables.densities.vine  # noqa: F401
+import nfref.tables.densities.vine
+import nfref.tables.files.fitted_estimator  # noqa: F401
 from nfref.density import Density
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Params, PathLike, Sequence
@@ -108,7 +109,7 @@ def save_model(
     columns : sequence of str, optional
         The names of the D columns, all different.
     info : dict, optional
-        Anything that JSON can hold.
+        Anything that JSON can hold, arrays and configurations.
 
     Raises
     ------

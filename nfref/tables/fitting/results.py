@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass, replace
 from html import escape
+from types import NoneType
 
 import numpy as np
 
 from nfref.runtime.annotations import Array, Iterable
+from nfref.runtime.checks import require
+from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.pool import mean_and_error, median
 
 
 @dataclass(frozen=True)
-class CandidateResult:
+class CandidateResult(Configuration):
     """The scores of one candidate, of the pool or of a baseline.
 
     Attributes
@@ -63,6 +66,15 @@ class CandidateResult:
             name: [value - offset for value in values] for name, values in self.history.items()
         }
         return replace(self, mean=self.mean + offset, median=self.median + offset, history=history)
+
+    def _check(self):
+        numbers = (self.mean, self.error, self.median, self.weight, self.seconds)
+        require(
+            isinstance(self.name, str)
+            and all(isinstance(one, (float, NoneType)) for one in numbers)
+            and None not in numbers[:3],
+            "expected a name and numbers, got others",
+        )
 
 
 class CandidateTable(list[CandidateResult]):

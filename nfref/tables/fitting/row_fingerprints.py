@@ -6,7 +6,6 @@ that were kept for the test, or of all rows that it was fitted to.
 """
 
 import base64
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,34 +24,6 @@ def keys_of(density: Any, table: Sequence[Array]) -> Array:
     for column in (np.concatenate([codes, u], axis=1) + 0.0).T:  # + 0.0 turns -0.0 into 0.0
         found = mixed(found + GOLDEN ^ np.ascontiguousarray(column).view(np.uint64))
     return found
-
-
-@dataclass(frozen=True)
-class FittedRows:
-    """Out-of-fold scores of the rows that a density was fitted to.
-
-    Parameters
-    ----------
-    keys : (N,) array of uint64
-        Ascending.
-    scores : (N,) array
-    """
-
-    keys: np.ndarray
-    scores: np.ndarray
-
-    @classmethod
-    def of(cls, keys: Array, scores: Array) -> "FittedRows":
-        """Store the scores of rows in any order, one for each set of copies."""
-        keys, first = np.unique(keys, return_index=True)
-        return cls(keys, np.asarray(scores, np.float64)[first])
-
-    def update(self, keys: Array, scores: Array) -> Array:
-        """Return scores (N,) with the stored ones in place of those of rows that were fitted to."""
-        if not len(self.keys):
-            return scores
-        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[place] == keys, self.scores[place], scores)
 
 
 # In a model file --------------------------------------------------------------------------

@@ -68,10 +68,11 @@ def distinct_rows(values: Array, weight: Array | None, seed: int) -> tuple[Array
 
 
 def as_counts(weight: Array | None) -> Array | None:
-    """Return weights as numbers of copies: only their ratios matter.
+    """Return weights as numbers of copies.
 
-    Multiples of whole numbers become the smallest whole numbers with the same ratios, and count as
-    copies of rows. Other weights are scaled to sum to the effective number of rows, (sum w)^2 / sum
+    Whole numbers up to 1e8 are counts of copies. Of all other weights only the ratios matter.
+    Multiples of whole numbers become the smallest whole numbers with the same ratios. The rest are
+    scaled to sum to the effective number of rows, (sum w)^2 / sum
     w^2 (Kish 1965). They keep seven digits, so that the rounding of a common factor makes no
     difference.
 
@@ -82,6 +83,8 @@ def as_counts(weight: Array | None) -> Array | None:
     """
     if weight is None:
         return None
+    if np.max(weight) <= LARGEST_COUNT and np.array_equal(weight, np.round(weight)):
+        return np.asarray(weight, np.float64)
     ratio = weight / np.max(weight)
     least = np.min(ratio)
     if least > 1 / LARGEST_COUNT:

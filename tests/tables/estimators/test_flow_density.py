@@ -56,6 +56,16 @@ def test_whole_weights_are_repeated_rows_and_their_order_is_none():
     assert np.max(np.abs(scores[0] - scores[3])) > 1e-3
 
 
+@pytest.mark.parametrize("weight", [2, np.repeat([200, 300], 200)])
+def test_whole_weights_with_a_common_divisor_are_repeated_rows(weight):
+    x, weight = rows(), np.broadcast_to(weight, 400)
+    one, other = (
+        nfref.FlowDensity("gaussian", random_state=0).fit(*arguments).score_samples(x)
+        for arguments in ((x, None, weight), (np.repeat(x, weight, axis=0),))
+    )
+    np.testing.assert_array_equal(one, other)
+
+
 def test_no_copy_of_a_row_is_in_another_part():
     """Copies in both parts would reward memorising; the held-out rows have other values."""
     from nfref.tables.schema.distinct_rows import distinct_rows
@@ -356,6 +366,38 @@ def test_the_threshold_with_weights_is_that_of_repeated_rows():
             x, sample_weight=weight * scale
         )
         assert one.offset_ == pytest.approx(other.offset_, rel=1e-6)
+
+
+@pytest.mark.parametrize("criterion", ["density", "typical", "conditional"])
+def test_a_threshold_belongs_to_its_criterion(criterion):
+    """Scores by another measure would be compared with the old offset."""
+    found = nfref.FlowOutlierDetector("gaussian", random_state=0).fit(rows())
+    found.set_params(criterion=criterion)
+    for ask in (found.predict, found.decision_function, found.score_samples, found.score):
+        with pytest.raises(ValueError, match="criterion: expected 'combined', with which .* got"):
+            ask(rows())
+    found.fit(rows())
+    assert np.sum(found.predict(rows()) == -1) == pytest.approx(40, abs=1)
+    found.set_params(criterion="combined").fit(rows()).predict(rows())
+
+
+# A generator is a random state ------------------------------------------------------------
+
+
+def test_a_generator_is_taken():
+    """As in scikit-learn's newer functions: it is advanced, so that two fits differ."""
+    x = rows()
+    one, again = (
+        nfref.FlowDensity("gaussian", random_state=np.random.default_rng(5)).fit(x)
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(one.score_samples(x), again.score_samples(x))
+    rng, same = np.random.default_rng(6), np.random.default_rng(6)
+    first, second = one.sample(5, rng), one.sample(5, rng)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(first, one.sample(5, same))
+    holes = np.where(np.arange(2) == 1, np.nan, x[:9])
+    assert np.all(np.isfinite(one.impute(holes, rng)))
 
 
 # DataFrames -------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 import nfref
-from nfref.tables.estimators.outlier_detector import _Tails
+from nfref.tables.queries.outlier_measures import log_tails, shortfall, tails_of
 from nfref.tables.schema.column_inference import find_columns
 from tests.benchmarks.outliers import two_groups
 
@@ -66,12 +66,13 @@ def test_rows_that_were_fitted_to_are_known_again():
 
 def test_tails_are_counted_among_the_rows_that_were_kept():
     rows = np.random.default_rng(0).standard_normal((200, 2))
-    tails = _Tails.of(find_columns(("a", "b"), list(rows.T)), list(rows.T), None, ())
+    columns = find_columns(("a", "b"), list(rows.T))
+    tails = tails_of(columns, list(rows.T), None, ())
     at = np.array([[0.3, 9.0]])
     below = (1 + np.sum(rows[:, 0] <= 0.3)) / 201
     above = (1 + np.sum(rows[:, 0] >= 0.3)) / 201
     expected = np.log(2 * min(below, above)) + np.log(2 / 201)
-    assert tails.log_prob(list(at.T))[0] == pytest.approx(expected)
+    assert log_tails(columns, tails, list(at.T))[0] == pytest.approx(expected)
 
 
 def test_a_score_counts_how_cells_go_together():
@@ -82,16 +83,15 @@ def test_a_score_counts_how_cells_go_together():
     at = np.array([[0.5, -0.1], [1.5, 1.2]])
     together = law.logpdf(at) - stats.norm.logpdf(at).sum(axis=1)
     log_prob = nfref.FlowDensity.score_samples(found, at)
-    np.testing.assert_allclose(log_prob - found._log_margins(list(at.T)), together, atol=0.1)
+    np.testing.assert_allclose(
+        log_prob - found._measures.log_margins(list(at.T)), together, atol=0.1
+    )
     measures = (
         log_prob,
-        log_prob - found._log_margins(list(at.T)),
-        found._tails.log_prob(list(at.T)),
+        log_prob - found._measures.log_margins(list(at.T)),
+        log_tails(found.columns_, found._measures.tails, list(at.T)),
     )
-    expected = sum(
-        np.minimum(measure - middle, 0) / spread
-        for measure, (middle, spread) in zip(measures, found._usual)
-    )
+    expected = shortfall(measures, found._measures.usual)
     np.testing.assert_array_equal(found.score_samples(at), expected)
 
 

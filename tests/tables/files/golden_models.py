@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas
 
 import nfref
 from nfref.flows.free_form import FreeFormFlow
@@ -204,6 +205,13 @@ def tables():
     }
 
 
+def detectors():
+    """name -> a detector of 40 rows of a DataFrame, and rows to score."""
+    rng = np.random.default_rng(0)
+    rows = pandas.DataFrame({"x": rng.standard_normal(40), "town": rng.choice(["a", "b"], 40)})
+    return {"estimator": nfref.FlowOutlierDetector("gaussian", random_state=0).fit(rows)}
+
+
 def checkpoint():
     """The state of a search after the second epoch of its second flow."""
     found = []
@@ -265,6 +273,17 @@ def write_table(name, density):
     return {"rows": rows, "log_prob": density.log_prob(rows)}
 
 
+def write_detector(name, detector):
+    """The same of a detector, and what it calls outliers."""
+    detector.save(FOLDER / f"{name}.npz")
+    rows = pandas.DataFrame({"x": [0.1, 7.0], "town": ["a", "b"]})
+    return {
+        "rows": [values.tolist() for _, values in rows.items()],
+        "log_prob": nfref.FlowDensity.score_samples(detector, rows),
+        "score": detector.score_samples(rows),
+    }
+
+
 def write_checkpoint(name, state):
     """A checkpoint, and the sum of the parameters in it."""
     checkpoints.write(FOLDER / f"{name}.npz", state, ASKED)
@@ -275,6 +294,7 @@ def main():
     for write, things in (
         (write_density, densities()),
         (write_table, tables()),
+        (write_detector, detectors()),
         (write_checkpoint, {"checkpoint": None}),
     ):
         for name, thing in things.items():

@@ -5,6 +5,7 @@ import json
 import pkgutil
 
 import numpy as np
+import pandas
 import pytest
 
 import nfref
@@ -69,7 +70,17 @@ def test_a_model_is_read_and_scores_as_it_did(name):
     again = {"density": model.density, "params": model.params}
     header = header_of(name)
     assert holds(describe(again)[0], {key: header[key] for key in again})
-    assert model.info["purpose"] == "golden"
+    assert "estimator" in model.info or model.info["purpose"] == "golden"
+
+
+def test_a_detector_is_read_and_scores_as_it_did():
+    scores = scores_of("estimator")
+    detector = nfref.FlowOutlierDetector.load(FOLDER / "estimator.npz")
+    x, town = scores["rows"]
+    rows = pandas.DataFrame({"x": numbers(x), "town": town})
+    found, expected = detector.score_samples(rows), numbers(scores["score"])
+    np.testing.assert_allclose(found, expected, rtol=ROUNDING)
+    assert np.isfinite(detector.offset_) and len(detector.training_scores_) == 40
 
 
 def test_a_checkpoint_is_read_and_says_what_it_did():
@@ -111,6 +122,7 @@ def test_what_is_there_is_never_written_again(monkeypatch, tmp_path, capsys):
     (tmp_path / "hinge.npz").unlink()
     monkeypatch.setattr(golden_models, "FOLDER", tmp_path)
     monkeypatch.setattr(golden_models, "tables", dict)
+    monkeypatch.setattr(golden_models, "detectors", dict)
     golden_models.main()
     assert capsys.readouterr().out == "wrote hinge\n"
     assert (tmp_path / "made.npz").read_bytes() == b"old"
