@@ -25,7 +25,7 @@ FOLDERS = {
     **{name: TUTORIALS / name for name in ("methods", "truths", "applications")},
 }
 TITLE = re.compile(r'r?"""\n(.+)\n=+\n')
-EXTRA = {"applications": "[applications,sklearn]", "methods": "[sklearn]", "truths": "[sklearn]"}
+EXTRA = {"applications": "[applications]"}
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{5})(v\d+)?")
 LESSON = re.compile(r"\b([Pp]age|[Ll]esson) (\d\d?)\b(?!\.\w)")
 INSTALL = """# Installs nfref where it is missing.
@@ -306,7 +306,7 @@ def write_launchers(folder, paths, address):
     (folder / "LAUNCH.md").write_text(
         "\n".join(["| notebook | | |", "| --- | --- | --- |", *rows]) + "\n", encoding="utf-8"
     )
-    (folder / "requirements.txt").write_text("nfref[sklearn,applications]\n", encoding="utf-8")
+    (folder / "requirements.txt").write_text("nfref[applications]\n", encoding="utf-8")
 
 
 def main():

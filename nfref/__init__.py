@@ -1,11 +1,24 @@
 """nfref: normalizing flows as formulas, with explicit log-determinants.
 
-``__init__.pyi`` lists the public names and their modules, for this file, editors and type
-checkers. A module is imported when you first use one of its names.
+Begin with rows ``x``, an array (N, D)::
+
+    rng = np.random.default_rng(0)
+    x = nfref.datasets.two_moons(rng, 5000)
+    density = nfref.Density(nfref.in_units_of(nfref.RealNVP(2), x))
+    params = nfref.fit(density, density.init(rng), x, rng).params
+    density.log_prob(params, x[:5])         # nats, in the units of x
+    density.sample(params, rng, 1000)
+    z, log_det = density.flow.inverse(params["flow"], x)
+
+``nfref.FlowDensity().fit(table)`` fits a table or a DataFrame, as ``nfref fit FILE`` does.
 """
+
+# ``__init__.pyi`` lists the public names and their modules, for this file, editors and type
+# checkers. A module is imported when you first use one of its names.
 
 import ast as _ast
 from importlib import import_module as _import_module
+from importlib.util import find_spec as _find_spec
 from pathlib import Path as _Path
 
 __version__ = "0.1.0"
@@ -16,8 +29,13 @@ _MODULES = {
     if isinstance(line, _ast.ImportFrom)
     for alias in line.names
 }
+_ESTIMATORS = "nfref.tables.estimators."  # they need scikit-learn, which a browser may lack
 
-__all__ = sorted(_MODULES)
+__all__ = sorted(
+    name
+    for name, place in _MODULES.items()
+    if not place.startswith(_ESTIMATORS) or _find_spec("sklearn")
+)
 
 
 def __getattr__(name):
@@ -27,9 +45,10 @@ def __getattr__(name):
     try:
         inside = vars(_import_module(place))
         value = inside[name] if name in inside else _import_module(f"{place}.{name}")
-    except ModuleNotFoundError as error:  # such as scikit-learn, which is an extra
-        raise ModuleNotFoundError(
-            f"nfref.{name} needs {error.name}, which is not installed: pip install nfref[sklearn]"
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0].replace("sklearn", "scikit-learn")
+        raise AttributeError(
+            f"nfref.{name} needs {package}, which is not installed: pip install {package}"
         ) from None
     globals()[name] = value
     return value

@@ -177,3 +177,11 @@ class Density(Configuration):
     @cached_property
     def _structure(self):
         return Structure({"base": self.base._structure.shapes, "flow": self.flow._structure.shapes})
+
+
+def check_density(name: str, value: Any) -> Density:
+    """Return the density itself; raise a TypeError for anything else."""
+    if not isinstance(value, Density):
+        advice = "; nfref.Density(flow) makes one" if isinstance(value, Flow) else ""
+        raise TypeError(f"{name}: expected a Density, got {type(value).__name__}{advice}")
+    return value

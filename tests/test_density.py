@@ -66,3 +66,14 @@ def test_randomness_needs_a_generator():
     ):
         with pytest.raises(TypeError, match="^rng: expected a numpy.random.Generator"):
             call()
+
+
+def test_parameters_of_a_density_and_of_its_flow_are_told_apart():
+    density = nfref.Density(nfref.MAF(2, 1, (4,)))
+    params, x = density.init(np.random.default_rng(0)), np.zeros((3, 2))
+    with pytest.raises(TypeError, match="have 'base' and 'flow', these look like a flow's: use de"):
+        density.log_prob(params["flow"], x)
+    with pytest.raises(TypeError, match=r"look like a Density's parameters: use params\['flow'\]$"):
+        density.flow.inverse(params, x)
+    with pytest.raises(TypeError, match=r"^x: expected rows, got a dict of parameters; parameters"):
+        density.log_prob(x, params)

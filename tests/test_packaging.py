@@ -4,9 +4,11 @@ import configparser
 import re
 import subprocess
 import sys
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -92,3 +94,39 @@ def test_programs_among_the_tests_are_listed():
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
         for path in programs
     } <= set(listed)
+
+
+WITHOUT_SCIKIT_LEARN = """
+import sys
+sys.modules["sklearn"] = None
+import inspect, pydoc
+import nfref
+from nfref import *
+assert not hasattr(nfref, "FlowDensity") and "FlowDensity" not in nfref.__all__
+assert set(nfref.__all__) <= set(dir(nfref)) and len(nfref.__all__) > 90
+assert "MAF" in dict(inspect.getmembers(nfref)) and "Begin with" in pydoc.render_doc(nfref)
+try:
+    nfref.FlowOutlierDetector
+except AttributeError as error:
+    print(error)
+"""
+
+
+def test_nfref_is_whole_without_scikit_learn():
+    """A browser's Python may lack it."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_SCIKIT_LEARN], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout == (
+        "nfref.FlowOutlierDetector needs scikit-learn, which is not installed: "
+        "pip install scikit-learn\n"
+    )
+
+
+def test_help_begins_with_a_beginning_that_runs(monkeypatch):
+    lines = nfref.__doc__.splitlines()
+    code = "\n".join(line.strip() for line in lines if line.startswith("    "))
+    assert len(lines) < 16 and "nfref.fit(" in code
+    monkeypatch.setattr(nfref, "fit", partial(nfref.fit, epochs=1, progress=False))
+    exec(code, {"np": np, "nfref": nfref})

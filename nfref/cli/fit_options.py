@@ -174,13 +174,8 @@ def _jobs(asked):
     """Return how many flows are trained at once: no more than there are processors."""
     if asked == 1:
         return 1
-    try:
-        from joblib import effective_n_jobs
-    except ModuleNotFoundError:
-        raise UsageError(
-            "--jobs: expected joblib to be installed, found it is not; "
-            "pip install 'nfref[sklearn]' brings it"
-        ) from None
+    from joblib import effective_n_jobs
+
     return min(effective_n_jobs(asked or -1), processors())
 
 

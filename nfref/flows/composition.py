@@ -55,7 +55,7 @@ def check_flows(name: str, flows: Iterable[Any]) -> tuple[Flow, ...]:
     return tuple(check_flow(name, flow) for flow in flows)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Chain(Composition):
     """A chain of flows, itself a flow: ``forward`` applies the members in list order.
 
@@ -63,12 +63,17 @@ class Chain(Composition):
     ----------
     flows : sequence of Flow
         At least one, all of the same ``dim``. All flows that take a context have the same
-        ``context_dim``.
+        ``context_dim``. ``Chain(one, other)`` is ``Chain([one, other])``.
     """
 
     flows: Sequence[Flow]
 
     _converters = {"flows": check_flows}
+
+    def __init__(self, *members: Any, flows: Iterable[Flow] = ()) -> None:
+        one_list = len(members) == 1 and not isinstance(members[0], Flow)
+        self._set(flows=members[0] if one_list else members or flows)
+        self.__post_init__()
 
     def __post_init__(self):
         super().__post_init__()

@@ -141,7 +141,16 @@ class Standardise(AffineFlow):
     def of(cls, x: Array) -> "Standardise":
         """Return the standardisation that gives the columns of ``x`` mean 0 and variance 1."""
         x = np.asarray(x, dtype=np.float64)
-        return cls(tuple(np.mean(x, axis=0)), tuple(np.std(x, axis=0)))
+        std = np.std(x, axis=0)
+        constant = [str(column) for column in np.flatnonzero(std == 0)]
+        if constant:
+            which = constant if len(constant) < 6 else [*constant[:4], f"{len(constant) - 4} more"]
+            listed = " and ".join(filter(None, (", ".join(which[:-1]), which[-1])))
+            raise ValueError(
+                f"x: column{'s' * (len(which) > 1)} {listed} "
+                f"{'are' if len(which) > 1 else 'is'} constant"
+            )
+        return cls(tuple(np.mean(x, axis=0)), tuple(std))
 
     @property
     def dim(self) -> int:

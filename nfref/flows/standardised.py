@@ -41,6 +41,8 @@ def in_units_of(
     >>> density.log_prob(density.init(rng), x).shape
     (200,)
     """
+    if np.ndim(x) == 2 and np.shape(x)[1] != flow.dim:
+        raise ValueError(f"in_units_of: flow has dim {flow.dim}, x has {np.shape(x)[1]} columns")
     ends: list[Logit] = []
     if lower is not None and any(low is not None for low in lower):
         ends = [Logit(lower, () if upper is None else upper)]

@@ -10,6 +10,7 @@ import autograd.numpy as np
 
 from nfref.density import Density
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
+from nfref.runtime.autograd_internals import Box
 from nfref.runtime.checks import check_count, check_positive
 
 
@@ -108,7 +109,16 @@ def importance_estimate(
 def _log_q_and_target(density, params, log_target, rng, n):
     check_count("n", n)
     x, log_q = density.sample_and_log_prob(params, rng, n)
-    log_p = log_target(x)
+    try:
+        log_p = log_target(x)
+    except (TypeError, ValueError) as error:
+        # NumPy and SciPy refuse traced arrays in these words.
+        if isinstance(x, Box) and any(word in f"{error}" for word in ("ufunc", "Box", "sequence")):
+            raise TypeError(
+                "log_target: cannot be differentiated; write it with autograd.numpy and "
+                "autograd.scipy"
+            ) from error
+        raise
     if np.shape(log_p) != (n,):
         raise ValueError(f"log_target: expected to return shape ({n},), got {np.shape(log_p)}")
     return log_q, log_p

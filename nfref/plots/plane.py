@@ -29,8 +29,8 @@ def triptych(
     density: Density,
     params: Params,
     x: Array | None = None,
-    log_target: Callable[..., Any] | None = None,
     rng: Generator | None = None,
+    log_target: Callable[..., Any] | None = None,
     n: int = 4000,
     limits: Any = None,
     context: Array | None = None,
@@ -47,11 +47,11 @@ def triptych(
     params : dict
     x : (N, 2) array, optional
         Data to plot as the target; at most ``n`` rows are plotted.
+    rng : numpy.random.Generator
+        Generator of the samples.
     log_target : callable, optional
         The target as a log-density: maps (N, 2) rows to (N,) nats, normalised or not. Give at
         most one of x and log_target; with neither, the target is omitted.
-    rng : numpy.random.Generator
-        Generator of the samples.
     n : int
         Number of samples.
     limits : ((low, high), (low, high)), optional

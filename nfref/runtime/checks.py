@@ -49,9 +49,23 @@ def as_array(name: str, value: Any) -> Array:
 
 def as_rows(name: str, value: Any, dim: int) -> Array:
     """Return an (N, ``dim``) float array."""
+    if isinstance(value, dict) or (
+        isinstance(value, (list, tuple)) and any(isinstance(one, dict) for one in value)
+    ):
+        raise TypeError(
+            f"{name}: expected rows, got a {type(value).__name__} of parameters; parameters come "
+            f"first, as in log_prob(params, {name})"
+        )
     rows = as_array(name, value)
     if rows.ndim != 2 or rows.shape[1] != dim:
-        raise ValueError(f"{name}: expected shape (N, {dim}), got {rows.shape}")
+        advice = ""
+        if rows.ndim == 1 and dim in (1, len(rows)):
+            advice = (
+                f"; one row is {name}[None]"
+                if dim == len(rows)
+                else f"; a column is {name}[:, None]"
+            )
+        raise ValueError(f"{name}: expected shape (N, {dim}), got {rows.shape}{advice}")
     return rows
 
 

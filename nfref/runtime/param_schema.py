@@ -85,7 +85,10 @@ class Structure:
             If something other than the expected array, dict or list is found.
         """
         if not self._holds(params, dtype):
-            _check("params", params, self.shapes)
+            try:
+                _check("params", params, self.shapes)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{error}{_advice(params, self.shapes)}") from None
             return params if dtype is None else cast(params, dtype)
         return params
 
@@ -116,6 +119,22 @@ class Structure:
         for parent, key in self._unknown:
             found += leaves(nodes[parent][key])
         return found
+
+
+def _advice(params, expected):
+    """Return what to do where a flow's parameters take the place of a density's, or the reverse."""
+    of_density = [
+        isinstance(one := getval(tree), dict) and set(one) == {"base", "flow"}
+        for tree in (params, expected)
+    ]
+    if of_density == [True, False]:
+        return "; these look like a Density's parameters: use params['flow']"
+    if of_density == [False, True]:
+        return (
+            "; a Density's parameters have 'base' and 'flow', these look like a flow's: use "
+            "density.flow"
+        )
+    return ""
 
 
 def _plain(node, kind):

@@ -77,10 +77,7 @@ def own_classes(thing: Any) -> list[Any]:
 
 def _offered(name):
     """Return nfref's public class of that name if a description may name it; else None."""
-    try:
-        kind = getattr(nfref, name) if name in nfref.__all__ else None
-    except ModuleNotFoundError:  # of an extra
-        return None
+    kind = getattr(nfref, name) if name in nfref.__all__ else None
     return kind if isinstance(kind, type) and _can_be_described(kind) else None
 
 

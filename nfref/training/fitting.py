@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nfref.density import Density
+from nfref.density import Density, check_density
 from nfref.flows.data_dependent import adapt, in_training
 from nfref.runtime import dispatch
 from nfref.runtime import params as trees
@@ -137,6 +137,7 @@ def fit(
     ValueError, TypeError
         If an argument has the wrong shape, type or value; if rows hold NaN or infinity.
     """
+    check_density("density", density)
     check_rng(rng)
     if objective is not None and sample_weight is not None:
         raise ValueError("sample_weight: expected None with an objective of your own, got weights")

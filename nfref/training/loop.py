@@ -108,6 +108,9 @@ def message(
 ) -> str:
     """Return the reason why a fit ended, in one line for people."""
     kept = "the start" if best is None else f"{unit} {best}"
+    if best is None and stopped in ("epochs", "patience"):
+        none = "none improved on the starting parameters, which are returned"
+        return f"{completed} {unit}s done; {none}"
     return {
         "epochs": f"all {completed} {unit}s done; parameters of {kept}",
         "patience": f"nothing better in {patience} {unit}s; parameters of {kept}",

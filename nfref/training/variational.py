@@ -1,6 +1,6 @@
 """Variational fits: a density for an unnormalised log-density, by reverse KL."""
 
-from nfref.density import Density
+from nfref.density import Density, check_density
 from nfref.objectives import reverse_kl
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Callable, Generator, Params
@@ -66,6 +66,7 @@ def fit_reverse_kl(
     ValueError, TypeError
         If an argument has the wrong shape, type or value.
     """
+    check_density("density", density)
     check_rng(rng)
     check_count("batch_size", batch_size)
     if anneal is not None:

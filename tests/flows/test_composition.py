@@ -210,3 +210,14 @@ def test_a_flow_can_be_pickled_and_copied_after_use():
         assert again == flow
         with nfref.backend("numba"):
             np.testing.assert_array_equal(again.forward(params, np.ones((3, 2)))[0], x)
+
+
+def test_a_chain_takes_flows_one_by_one():
+    one, other = nfref.Scale(2), nfref.Linear(2)
+    assert nfref.Chain(one, other) == nfref.Chain([one, other]) == nfref.Chain(flows=(one, other))
+    assert nfref.Chain(one) == nfref.Chain([one])
+    assert repr(nfref.Chain(one)) == "Chain(flows=(Scale(dim=2),))"
+    with pytest.raises(ValueError, match="Chain: expected at least one flow, got none"):
+        nfref.Chain()
+    with pytest.raises(TypeError, match="flows: expected a flow, got int"):
+        nfref.Chain(one, 2)

@@ -94,3 +94,21 @@ def test_a_bounded_density_integrates_to_one_in_the_units_of_the_data():
     grid = np.linspace(low, high, 2_001)[1:-1]
     total = np.sum(np.exp(density.log_prob(params, grid[:, None]))) * (grid[1] - grid[0])
     assert total == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "x, message",
+    [
+        (np.zeros((5, 2)), "x: columns 0 and 1 are constant"),
+        (np.eye(5)[:, :2] * [1, 0], "x: column 1 is constant"),
+        (np.eye(5)[:, :3], "in_units_of: flow has dim 2, x has 3 columns"),
+    ],
+)
+def test_columns_that_do_not_fit(x, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        nfref.in_units_of(nfref.Scale(2), x)
+
+
+def test_many_constant_columns_are_counted():
+    with pytest.raises(ValueError, match="^x: columns 0, 1, 2, 3 and 5 more are constant$"):
+        nfref.in_units_of(nfref.Scale(9), np.zeros((5, 9)))

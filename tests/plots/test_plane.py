@@ -13,7 +13,7 @@ from tests.plots.drawing import bent, drawn_points, panels
 def test_triptych_with_data():
     density, params = bent()
     x = datasets.two_moons(np.random.default_rng(1), 300)
-    figure = plots.triptych(density, params, x=x, rng=np.random.default_rng(2), n=500)
+    figure = plots.triptych(density, params, x, np.random.default_rng(2), n=500)
     target, samples, log_density = panels(figure)
     assert [axes.get_title() for axes in panels(figure)] == [
         "target: data",

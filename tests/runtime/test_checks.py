@@ -37,7 +37,20 @@ def test_float_arrays_are_not_copied():
         ([["a", "b"]], TypeError, "x: expected numbers, got dtype <U1"),
         (np.zeros((1, 2), "M8[s]"), TypeError, "x: expected numbers, got dtype datetime64[s]"),
         (np.array([[{}, {}]]), TypeError, "x: expected numbers, got dtype object"),
-        (np.zeros(2), ValueError, "x: expected shape (N, 2), got (2,)"),
+        (np.zeros(2), ValueError, "x: expected shape (N, 2), got (2,); one row is x[None]"),
+        (np.zeros(3), ValueError, "x: expected shape (N, 2), got (3,)"),
+        (
+            {"base": {}},
+            TypeError,
+            "x: expected rows, got a dict of parameters; parameters come first, as in "
+            "log_prob(params, x)",
+        ),
+        (
+            [{"weight": np.zeros(2)}],
+            TypeError,
+            "x: expected rows, got a list of parameters; parameters come first, as in "
+            "log_prob(params, x)",
+        ),
         (np.zeros((2, 3)), ValueError, "x: expected shape (N, 2), got (2, 3)"),
         (1.0, ValueError, "x: expected shape (N, 2), got ()"),
         (None, (TypeError, ValueError), None),
@@ -47,6 +60,11 @@ def test_rows_that_are_not(value, error, message):
     with pytest.raises(error) as caught:
         checks.as_rows("x", value, 2)
     assert message is None or str(caught.value) == message
+
+
+def test_one_column_is_not_rows():
+    with pytest.raises(ValueError, match=r"got \(5,\); a column is x\[:, None\]$"):
+        checks.as_rows("x", np.zeros(5), 1)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ LONGEST = 100
 def long_lines(path):
     """Return the lines of a page that are too long, with their numbers."""
     # You copy the README's two commands whole, so each stays one line.
-    allowed = ["    python3 -m venv .venv && "] if path.name == "README.rst" else []
+    allowed = ["    python3 -m venv "] if path.name == "README.rst" else []
     return [
         (number, line)
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)

@@ -2,6 +2,8 @@
 
 import autograd.numpy as anp
 import numpy as np
+import pytest
+from scipy import special, stats
 
 import nfref
 from nfref.runtime import params as trees
@@ -115,3 +117,28 @@ def test_reverse_kl_ends_early_with_the_latest():
         )
         assert cut.stopped == stopped and same_bits(cut, whole)
         assert cut.message == f"{cause} in step 3; parameters of step 2"
+
+
+def test_a_target_that_autograd_cannot_follow_is_named():
+    density = nfref.Density(nfref.Scale(2))
+    params, rng = density.init(np.random.default_rng(0)), np.random.default_rng(1)
+    for cut in (stats.multivariate_normal([0, 0]).logpdf, lambda x: special.gammaln(x[:, 0])):
+        with pytest.raises(TypeError, match="^log_target: cannot be differentiated; write it with"):
+            nfref.fit_reverse_kl(density, params, cut, rng, steps=1, progress=False)
+    with pytest.raises(
+        TypeError, match=r"^density: expected a Density, got Scale; nfref.Density\("
+    ):
+        nfref.fit_reverse_kl(density.flow, params["flow"], np.sum, rng, steps=1)
+
+
+def test_a_mistake_of_a_target_is_shown_as_it_is():
+    density = nfref.Density(nfref.Scale(2))
+    with pytest.raises(TypeError, match="unsupported operand"):
+        nfref.fit_reverse_kl(
+            density,
+            density.init(np.random.default_rng(0)),
+            lambda x: None + 1,
+            np.random.default_rng(1),
+            steps=1,
+            progress=False,
+        )

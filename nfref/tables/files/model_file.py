@@ -174,9 +174,10 @@ def _model(density, params, columns, info):
         check_parameters(density, params)
         if columns is not None:
             _check_names(columns, density.dim)
+    require(isinstance(info, dict), f"info: expected a dictionary, got {shortened(info)}")
+    writer = info.get("written_by", {})
     require(
-        isinstance(info, dict) and isinstance(info.get("written_by", {}), dict),
-        f"info: expected a dictionary, got {shortened(info)}",
+        isinstance(writer, dict), f"info.written_by: expected a dictionary, got {shortened(writer)}"
     )
     return Model(density, params, None if columns is None else tuple(columns), info)
 
