@@ -13,6 +13,7 @@ weight where another is right. So one wide member bounds what any row can cost:
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -267,6 +268,16 @@ class Pool(Configuration):
         """The places of the members that are flows."""
         return [k for k, member in enumerate(self.members) if isinstance(member, FittedFlow)]
 
+    @cached_property
+    def used(self) -> "Pool":
+        """The pool without members of weight 0, which cost time and change nothing."""
+        some = np.flatnonzero(self.weights > 0)
+        return Pool(
+            tuple(self.members[k] for k in some),
+            self.weights[some],
+            tuple(self.names[k] for k in some),
+        )
+
     @property
     def shares(self) -> dict[str, float]:
         """The weight of each candidate, by name."""
@@ -293,7 +304,8 @@ class Pool(Configuration):
 
     def log_prob(self, x: Array, context: Array | None = None) -> Array:
         """Return the log-density in nats, (N,), of rows (N, D)."""
-        return self.pooled(self.log_probs(x, context))
+        used = self.used
+        return used.pooled(used.log_probs(x, context))
 
     def pooled(self, log_probs: Array) -> Array:
         """Return log sum_k w_k p_k, (N,), from the log p_k, (N, K)."""

@@ -112,7 +112,12 @@ class TableDensity(Configuration):
 
         Rounded values are scored by the density of dequantised values, at the values themselves.
         """
-        return self.parts(table)[0]
+        codes, u, total = self.encode(table)
+        if self.discrete is not None:
+            total = total + self.discrete.log_prob(codes)
+        if self.pool is not None:
+            total = total + self.pool.log_prob(u, self.context(np.nan_to_num(codes)))
+        return total
 
     def parts(self, table: Sequence[Array]) -> tuple[Array, Array | None]:
         """Return (log-likelihood (N,), log p_k(u | d) of every member (N, K) or None)."""

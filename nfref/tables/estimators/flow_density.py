@@ -453,24 +453,30 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             )
         )
 
-    def impute(self, X: Array, random_state: Any = None) -> Array:
+    def impute(self, X: Array, random_state: Any = None, draws: int | None = None) -> Any:
         """Return rows with every missing cell sampled given the other cells.
 
-        Several calls give different samples; their spread shows how uncertain a cell is.
+        The spread of several samples shows how uncertain a cell is. ``draws`` of them take little
+        longer than one, because they share their work.
 
         Parameters
         ----------
         X : (N, D) array or DataFrame
         random_state : int, Generator, RandomState or None, default None
+        draws : int, optional
+            How many tables to return, as a list; one table if omitted.
 
         Returns
         -------
-        (N, D) array, or a DataFrame like the one it was fitted to
+        (N, D) array, or a DataFrame like the one it was fitted to; with ``draws`` a list of them
         """
         check_is_fitted(self)
+        count = 1 if draws is None else check_count("draws", draws)
         _, table = self._table(X)
         rng = np.random.default_rng(_seed_of(random_state))
-        return self._like_data(missing_cells.impute(self.density_, table, rng))
+        found = missing_cells.imputations(self.density_, table, rng, count)
+        tables = [self._like_data(one) for one in found]
+        return tables[0] if draws is None else tables
 
     # Files ----------------------------------------------------------------------------------
 

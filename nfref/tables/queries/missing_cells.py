@@ -424,36 +424,56 @@ def impute(
     rng : numpy.random.Generator
     draws : int
         For each row; the weights decide which one is kept.
+    sampler : ConditionalSampler, optional
+        Of that density, if you have one already.
 
     Returns
     -------
     list of (N,) arrays
     """
+    return imputations(density, table, rng, 1, draws, sampler)[0]
+
+
+def imputations(
+    density: TableDensity,
+    table: list[Any],
+    rng: Generator,
+    count: int,
+    draws: int = 200,
+    sampler: Any = None,
+) -> list[list[Any]]:
+    """Return ``count`` tables with every gap sampled, all from one set of weighted samples.
+
+    The other parameters are those of :func:`impute`; there are at least 20 weighted samples for
+    each table.
+    """
     missing = [is_missing(values) for values in table]
     places = np.flatnonzero(np.any(missing, axis=0))
     if not len(places):
-        return list(table)
+        return [list(table) for _ in range(count)]
     sampler = sampler or ConditionalSampler(density)
-    filled = [np.array(values) for values in table]
+    filled = [[np.array(values) for values in table] for _ in range(count)]
     codes, u, _, known = sampler.encode([values[places] for values in table])
     left = np.ones(len(places), bool)
     for column, grid in () if sampler.exact else sampler.grids(codes, u, known, single=True):
         own = density.columns[density.places[1][column]]
-        level = rng.uniform(1e-12, 1 - 1e-12, len(grid.places))
-        filled[density.places[1][column]][places[grid.places]] = own.sampled(
-            grid.quantiles(level[:, None])[:, 0]
-        )
+        level = rng.uniform(1e-12, 1 - 1e-12, (len(grid.places), count))
+        for one, found in zip(filled, grid.quantiles(level).T):
+            one[density.places[1][column]][places[grid.places]] = own.sampled(found)
         left[grid.places] = False
     places, codes, u, known = (part[left] for part in (places, codes, u, known))
-    draws = 1 if sampler.exact else draws
+    draws = count if sampler.exact else max(draws, 20 * count)
     for block in sampler.blocks(codes, u, known, draws, rng):
         edges = np.cumsum(block.shares(), axis=1)
-        chosen = np.sum(rng.random(len(edges))[:, None] * edges[:, -1:] >= edges[:, :-1], axis=1)
-        rows = np.arange(len(chosen))
-        drawn = sampler.sampled(block.codes[rows, chosen], block.u[rows, chosen])
-        here = places[block.places]
-        for column, values, gap in zip(filled, drawn, missing):
-            column[here[gap[here]]] = values[gap[here]]
+        rows, here = np.arange(len(edges)), places[block.places]
+        # Systematic resampling: with equal weights no table takes a sample of another.
+        start = rng.random(len(edges))
+        for k, one in enumerate(filled):
+            point = (k + start) / count * edges[:, -1]
+            chosen = np.sum(point[:, None] >= edges[:, :-1], axis=1)
+            drawn = sampler.sampled(block.codes[rows, chosen], block.u[rows, chosen])
+            for column, values, gap in zip(one, drawn, missing):
+                column[here[gap[here]]] = values[gap[here]]
     return filled
 
 

@@ -99,3 +99,14 @@ def test_mean_and_error():
     repeated = np.repeat(values, weight)
     assert mean_and_error(values, weight) == pytest.approx((np.mean(repeated), stats.sem(repeated)))
     assert np.isnan(mean_and_error(np.ones(1))[1])
+
+
+def test_a_member_of_weight_0_is_not_scored():
+    class Refused:
+        def log_prob(self, x, context=None):
+            raise AssertionError
+
+    pool = Pool((Refused(), Wide(2), Wide(2, 5.0)), np.array([0, 0.25, 0.75]), ("a", "b", "b"))
+    x = np.random.default_rng(0).standard_normal((5, 2))
+    expected = np.log(0.25 * np.exp(Wide(2).log_prob(x)) + 0.75 * np.exp(Wide(2, 5.0).log_prob(x)))
+    np.testing.assert_allclose(pool.log_prob(x), expected, rtol=1e-14)

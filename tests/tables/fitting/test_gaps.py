@@ -307,6 +307,36 @@ def test_imputed_cells_follow_their_law_and_others_stay(flowing):
     np.testing.assert_array_equal(rows, flowing.impute(rows, random_state=0))
 
 
+def test_many_imputations_share_the_scored_samples(flowing, monkeypatch):
+    """Ten tables score no more rows than one, and each cell follows its law."""
+    rows = flowing.sample(60, random_state=3, within=5.0)
+    holes = rows.copy()
+    holes[:, 1] = np.nan
+    holes[:30, 0] = np.nan
+    scored = []
+    log_prob = Pool.log_prob
+    monkeypatch.setattr(
+        Pool, "log_prob", lambda self, u, *rest: scored.append(len(u)) or log_prob(self, u, *rest)
+    )
+    one = flowing.impute(holes, random_state=0)
+    alone, scored[:] = sum(scored), []
+    tables = flowing.impute(holes, random_state=0, draws=10)
+    assert alone > 0 and sum(scored) == alone and len(tables) == 10
+    assert np.isfinite(tables).all()
+    known = ~np.isnan(holes)
+    assert all(np.array_equal(table[known], rows[known]) for table in tables)
+    # Samples for the same cell differ, and spread as much as one sample of each cell does.
+    assert np.median(np.std(tables, axis=0)[:, 1]) > 0
+    levels = [flowing.distribution(table[30:], "x2") for table in (one, *tables)]
+    assert stats.kstest(np.concatenate(levels[1:]), "uniform").statistic < 0.12
+
+
+@pytest.mark.parametrize("draws", [0, 1.5, True])
+def test_a_count_of_imputations_is_whole(flowing, draws):
+    with pytest.raises((ValueError, TypeError), match="^draws: expected"):
+        flowing.impute(np.full((2, flowing.n_features_in_), np.nan), draws=draws)
+
+
 def test_imputed_frames_keep_what_is_there(mixed):
     data, model = mixed
     rows = data.iloc[:50].astype({"town": object, "count": float}).copy()

@@ -8,7 +8,7 @@ from nfref.kernels.chain.instructions.transformers import operands_of
 from nfref.kernels.chain.network import ACTIVATIONS
 from nfref.networks.masked import even_degrees
 
-UNITS = 64  # hidden units in one step of a block-triangular weight
+UNITS = 32  # hidden units in one step of a block-triangular weight
 
 
 def net_arrays(params, dtype):
