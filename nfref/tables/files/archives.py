@@ -2,9 +2,9 @@
 
 Model files and checkpoints are archives; ``docs/model_files.rst`` specifies them byte for byte. An
 archive is written whole and read without trust. It is not compressed, so its members take as much
-memory as it takes on disk. What an archive says about itself is compared with its size before
-anything of that size is allocated, nothing is unpickled, and a writer first rebuilds the content as
-a reader would.
+memory as it takes on disk; unpacked (:mod:`nfref.tables.files.packing`), eight times that at most.
+What an archive says about itself is compared with its size before anything of that size is
+allocated, nothing is unpickled, and a writer first rebuilds the content as a reader would.
 """
 
 import contextlib
@@ -20,9 +20,10 @@ from nfref.runtime.annotations import Any, Array, Callable, PathLike, Sequence
 from nfref.runtime.checks import one_line, shortened
 from nfref.runtime.files import is_special, replacing
 from nfref.runtime.serialization import check_sizes, describe, own_classes, rebuild
+from nfref.tables.files.packing import pack, unpack
 
 TOO_MANY = 1000  # members beyond those that the header names; each takes 0.2 ms
-DTYPES = [np.dtype(name) for name in ("float32", "float64", "int64")]
+DTYPES = [np.dtype(name) for name in ("float32", "float64", "int64", "uint8")]
 
 
 class ArchiveError(ValueError):
@@ -49,11 +50,11 @@ def save(
         As in :func:`load`: content that cannot be read is not written.
     """
     description, arrays = describe(content)
-    header = {"format": kind, "version": version, **description}
+    stored, packed = pack({name: _native(name, array) for name, array in arrays.items()})
+    header = {"format": kind, "version": version, "packed": packed, **description}
     encoded = _encoded(header)
-    native = {name: _native(name, array) for name, array in arrays.items()}
-    _made(header, native, encoded.size, make, own_classes(content))
-    write_archive(path, encoded, arrays)
+    _made(header, stored, encoded.size, make, own_classes(content))
+    write_archive(path, encoded, stored)
 
 
 def load(
@@ -72,7 +73,7 @@ def load(
     what : str
         The name of such a file in messages: "model file".
     kind, version : str, int
-        As in :func:`save`.
+        As in :func:`save`; older versions are read, too.
     make : callable
         Called with the content as keywords.
     classes : sequence of classes
@@ -92,6 +93,8 @@ def load(
 def _made(header, arrays, length, make, classes):
     content = {key: value for key, value in header.items() if key not in ("format", "version")}
     try:
+        if header["version"] > 1:
+            arrays = unpack(arrays, content.pop("packed", {}))
         check_sizes(content, arrays, length)
         return make(**rebuild(content, arrays, classes))
     except Exception as error:  # the content of an unknown file may fail in any way
@@ -224,9 +227,10 @@ def _header(encoded, what, kind, version):
     if not isinstance(header, dict) or header.get("format") != kind:
         raise foreign
     found = header.get("version")
-    if type(found) is not int or found != version:
+    if type(found) is not int or not 1 <= found <= version:
         raise ArchiveError(
-            f"expected format version {version}, got {shortened(found)}: another nfref wrote it"
+            f"expected format version 1 to {version}, got {shortened(found)}: another nfref wrote "
+            "it"
         )
     return header
 

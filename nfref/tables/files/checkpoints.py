@@ -9,7 +9,7 @@ from nfref.tables.files import archives
 from nfref.tables.files.archives import ArchiveError
 from nfref.tables.fitting.plan import SearchState
 
-FORMAT, VERSION = "nfref checkpoint", 1
+FORMAT, VERSION = "nfref checkpoint", 2
 SEARCH = 4  # rises when a search takes another path: the bits change
 
 

@@ -4,7 +4,7 @@ The density may be that of a table, as ``nfref.FlowDensity`` fits it: columns, a
 and their weights. ``docs/model_files.rst`` specifies the file byte for byte.
 :mod:`nfref.runtime.serialization` describes how a density is written,
 :mod:`nfref.tables.files.archives` what holds it, and why you can open a file from anyone. Every
-later version reads files of version 1.
+later version reads files of version 1 and 2.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ from nfref.tables.reading.table import (
 )
 
 FORMAT = "nfref model"
-VERSION = 1
+VERSION = 2
 
 
 class ModelError(ArchiveError):

@@ -162,13 +162,13 @@ def tables():
     }
     supports = {"size": "positive", "share": "0:1", "hour": "period 24"}
 
-    def fitted(names, given=(), dim=0, context_dim=0):
+    def fitted(names, given=(), dim=0, context_dim=0, hidden=(8,)):
         kinds = find_columns(
             names,
             [columns[name] for name in names],
             {name: supports[name] for name in names if name in supports},
         )
-        flow = nfref.MAF(dim, 1, (8,), context_dim=context_dim) if dim else "mixture"
+        flow = nfref.MAF(dim, 1, hidden, context_dim=context_dim) if dim else "mixture"
         return fit_table(
             kinds,
             [columns[name] for name in names],
@@ -200,6 +200,7 @@ def tables():
                 labels.discrete, networks=((boosted,),), weights=np.array([0.25, 0.75])
             ),
         ),
+        "table_packed": fitted(("height", "share"), (), 2, 0, (16, 16)),
         "table_continuous": fitted(("height", "share")),
         "table_discrete": fitted(("visits", "color")),
     }
