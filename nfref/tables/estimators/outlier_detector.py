@@ -2,23 +2,29 @@
 
 Density alone has weaknesses as a measure of outliers. It depends on the scale of a column: far out
 in a long tail, or beside a spike, it is low for ordinary rows. And a tight group has a high density
-wherever it is. So there are three measures. Monotone maps of single columns change only the first:
+wherever it is. So there are four measures. Monotone maps of single columns do not change the second
+and the third:
 
     log p(x)                        the density
     log p(x) - sum_j log p_j(x_j)   how well the cells go together
     sum_j log min(1, 2 P(X_j <= x_j), 2 P(X_j >= x_j))
                                     the tails: how far out cells are, on the rarer side, as in ECOD
                                     (Li et al. 2022)
+    -|x - x_(k)|                    the nearness of its neighbours: k is the contamination's share
+                                    of the rows, so a smaller group is far from them
 
 Each counts by how far it is below its median over the training rows, in units of the distance from
 the median to the lower quartile; a measure above its median counts as the median.
 
 A density that is fitted to outliers takes them for normal: a group of them is a component of a
-mixture. So the fit is *trimmed*, as robust covariances are (Rousseeuw 1984). Simple densities are
-fitted twice, each time without the rows whose density and tails are lowest, and then all densities
-to the rows that are left. The smallest components of a mixture, which together hold no more rows
-than the contamination, do not count: a tight group of outliers is one. Training rows are scored out
-of fold.
+mixture. So the fit is *trimmed*, as robust covariances are (Rousseeuw 1984): first by nearness,
+then by nearness and a density of the rows that are left. The smallest components of its mixture,
+which together hold no more rows than the contamination, do not count: a tight group of outliers is
+one. Training rows are scored out of fold.
+
+Flows are fitted only if you ask for them. They cost a multiple of the seconds: on KEEL's tables
+glass6 and cleveland-0_vs_4 twice as many, for areas under the curve of 0.98 and 0.94 in place of
+0.97 and 0.92.
 """
 
 import numbers
@@ -38,10 +44,12 @@ from nfref.tables.fitting.row_fingerprints import keys_of
 from nfref.tables.queries import missing_cells
 from nfref.tables.queries.outlier_measures import (
     FittedRows,
+    Neighbours,
     OutlierMeasures,
     log_tails,
     quantile_of_copies,
     shortfall,
+    some_distinct_rows,
     tails_of,
     usual_of,
 )
@@ -49,8 +57,10 @@ from nfref.tables.schema.columns import is_missing, plain
 from nfref.tables.schema.distinct_rows import as_counts
 
 CRITERIA = ("combined", "density", "typical", "conditional")
-LEAST_ROWS = 30  # below 30 rows, or three a column, nothing is trimmed
 TRIMMING_DRAWS = 200  # samples for rows with gaps
+TRIMMING_ROWS = 1000  # distinct rows that the trimming density is fitted to
+MARGIN_ROWS = 2000  # distinct values that densities of single columns are fitted to
+LEAST_ROWS = 30  # below 30 rows, or three a column, nothing is trimmed
 TYPICAL_ROWS = 200  # rows whose median is the typical surprise of a column
 
 
@@ -62,20 +72,22 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
 
     Parameters
     ----------
-    flow : str or Flow, default "auto"
-        As for :class:`nfref.FlowDensity`.
+    flow : str or Flow, default "mixture"
+        As for :class:`nfref.FlowDensity`; "mixture" fits no flows, and takes a fraction of
+        the seconds.
     contamination : float, default 0.1
         In (0, 0.5]: the share of training rows that are called outliers.
     criterion : str, default "combined"
-        "combined" uses the log-likelihood, how well the cells of a row go together, and the tails
-        of the columns; "density" the log-likelihood; "typical" its distance from the median of the
-        training rows, either way, because a row may be too likely to be one of them; "conditional"
-        the largest :meth:`surprise` of its columns. Low scores are outliers in each.
+        "combined" uses the log-likelihood, how well the cells of a row go together, the tails of
+        the columns, and the nearness of other rows; "density" the log-likelihood; "typical" its
+        distance from the median of the training rows, either way, because a row may be too likely
+        to be one of them; "conditional" the largest :meth:`surprise` of its columns. Low scores are
+        outliers in each.
     trimming : float, optional
         In [0, 0.5]: the share of rows, the least likely ones, that the density is not fitted to.
-        None is twice the contamination, but at most half. Simple densities of all rows trim half of
-        it, and then those of the rows that are left trim the whole. Below 30 rows, or three a
-        column, nothing is trimmed.
+        None is twice the contamination, but at most half. Nearness trims half of it. Then nearness
+        and simple densities of the rows that are left trim the whole. Below 30 rows, or three
+        a column, nothing is trimmed.
     members, effort, columns, given, epochs, batch_size, learning_rate, time_budget, validation, \
     random_state, verbose, n_jobs
         As for :class:`nfref.FlowDensity`.
@@ -104,7 +116,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
 
     def __init__(
         self,
-        flow: str | Flow = "auto",
+        flow: str | Flow = "mixture",
         *,
         contamination: float = 0.1,
         criterion: str = "combined",
@@ -195,10 +207,15 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         keys = keys_of(density, _some(table, places))
         margins, log_margins = self._fit_margins(density, table, plan, seed, options)
         tails = tails_of(density.columns, table, options["weight"], density.given)
+        neighbours = Neighbours.of(
+            density.columns, table, options["weight"], density.given, self.contamination
+        )
+        scored = density.columns, _some(table, places)
         measures = (
             log_prob,
             log_prob - log_margins[places],
-            log_tails(density.columns, tails, _some(table, places)),
+            log_tails(scored[0], tails, scored[1]),
+            neighbours.nearness(*scored, density.given),
         )
         weight = _weighed(options, places)["weight"]
         # By content: neither the order of rows nor copies make a difference.
@@ -210,6 +227,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
             margins,
             tails,
             FittedRows.of(keys, log_prob, log_margins[places]),
+            neighbours,
             np.array([usual_of(measure, weight) for measure in measures]),
             tuple(
                 tuple(map(plain, values))
@@ -229,10 +247,14 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         margins = []
         for column, values in zip(density.columns, table):
             found = None  # a column with a single value says nothing
-            if column.name not in density.given and len(set(values[~is_missing(values)])) > 1:
-                found = super()._found((column,), [values], plan, seed, options)
+            part = some_distinct_rows((column,), [values], (), MARGIN_ROWS)
+            there = values[part][~is_missing(values[part])]
+            if column.name not in density.given and len(set(there.tolist())) > 1:
+                found = super()._found(
+                    (column,), [values[part]], plan, seed, _weighed(options, part)
+                )
                 scores = missing_cells.log_marginal(found.density, [values]).log_prob
-                scores[found.unseen.places] = found.unseen.log_prob
+                scores[part[found.unseen.places]] = found.unseen.log_prob
                 total = total + scores
             margins.append(found and found.density)
         return tuple(margins), total
@@ -252,12 +274,13 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         rows = len(kept) if weight is None else np.sum(weight)
         if share == 0 or (1 - share) * rows < max(LEAST_ROWS, 3 * len(columns)):
             return kept
-        plan = self._simple(plan)
+        plan, given = self._simple(plan), options["given"]
         for part in (share / 2, share):
-            log_prob = self._out_of_fold(columns, table, kept, plan, seed, options)
-            own = _weighed(options, kept)["weight"]
-            tails = tails_of(columns, _some(table, kept), own, options["given"])
-            measures = (log_prob, log_tails(columns, tails, table))
+            own, rows = _weighed(options, kept)["weight"], _some(table, kept)
+            neighbours = Neighbours.of(columns, rows, own, given, self.contamination)
+            measures = [neighbours.nearness(columns, table, given)]
+            if part == share:  # a density of all rows takes groups of outliers for normal
+                measures.append(self._out_of_fold(columns, table, kept, plan, seed, options))
             scores = shortfall(measures, [usual_of(measure[kept], own) for measure in measures])
             left = scores >= quantile_of_copies(scores, weight, part)
             if all(len(set(values[left].tolist())) == 1 for values in table):
@@ -267,9 +290,11 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
 
     def _out_of_fold(self, columns, table, kept, plan, seed, options):
         """Return out-of-fold log-likelihoods of all rows, by densities of the kept rows."""
-        found = super()._found(columns, _some(table, kept), plan, seed, _weighed(options, kept))
+        part = some_distinct_rows(columns, table, options["given"], TRIMMING_ROWS)
+        part = part[kept[part]]
+        found = super()._found(columns, _some(table, part), plan, seed, _weighed(options, part))
         scores = np.empty(len(kept))
-        at = np.flatnonzero(kept)[found.unseen.places]
+        at = part[found.unseen.places]
         scores[at] = found.unseen.log_prob
         missing = np.ones(len(kept), bool)
         missing[at] = False
@@ -325,7 +350,8 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         margins[whole] = known.update(keys, 1, margins[whole])
         together = np.where(possible, log_prob - np.where(possible, margins, 0), -np.inf)
         tails = log_tails(self.columns_, self._measures.tails, table)
-        return shortfall((log_prob, together, tails), self._measures.usual)
+        near = self._measures.neighbours.nearness(self.columns_, table, self.density_.given)
+        return shortfall((log_prob, together, tails, near), self._measures.usual)
 
     def surprise(self, X: Array) -> Array:
         """Return how much less likely each cell is, given its row, than cells of its column are.

@@ -1,15 +1,22 @@
 """Measures of how odd a row is, as plain data that a model file can hold."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import check_floats, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries import missing_cells
-from nfref.tables.schema.columns import is_missing
+from nfref.tables.schema.columns import Continuous, is_missing
+from nfref.tables.schema.distinct_rows import distinct_rows, grouped_rows
+
+REFERENCE_ROWS = 2000  # most rows that distances are measured to; their quantiles need no more
+FEWEST_NEIGHBOURS = 10  # rows within the distance, if that is less than half of all
+ROWS_AT_ONCE = 1000  # rows whose distances are held at once, 16 MB
 
 
 @dataclass(frozen=True)
@@ -144,6 +151,117 @@ def log_tails(columns: Sequence[Any], tails: Sequence[Any], table: Sequence[Arra
     )
 
 
+@dataclass(frozen=True)
+class Neighbours(Configuration):
+    """How near the nearest rows are that together hold a share of all rows.
+
+    A group that holds less than this share is far from its neighbours, however tight it is.
+
+    Parameters
+    ----------
+    rows : (M, F) array
+        Numbers in robust units and labels one-hot, divided by ``scale``.
+    weight : (M,) array
+    middle, scale : (F,) array
+        A missing cell counts as the middle.
+    share : float
+    """
+
+    rows: np.ndarray
+    weight: np.ndarray
+    middle: np.ndarray
+    scale: np.ndarray
+    share: float
+
+    @classmethod
+    def of(
+        cls,
+        columns: Sequence[Any],
+        table: Sequence[Array],
+        weight: Array | None,
+        given: Sequence[str],
+        share: float,
+    ) -> "Neighbours":
+        """Take up to ``REFERENCE_ROWS`` distinct rows; their content decides which."""
+        rows = _coordinates(columns, table, given)
+        places, counts = distinct_rows(np.nan_to_num(rows), weight, 0)
+        rows = rows[places]
+        there = ~np.isnan(rows)
+        middle = np.array(
+            [
+                quantile_of_copies(values[here], counts[here], 0.5) if np.any(here) else 0.0
+                for values, here in zip(rows.T, there.T)
+            ]
+        )
+        rows = np.where(there, rows, middle)
+        scale = np.sqrt(np.average((rows - middle) ** 2, axis=0, weights=counts))
+        scale = np.where(scale > 0, scale, 1.0)
+        rows, counts = rows[:REFERENCE_ROWS], counts[:REFERENCE_ROWS]
+        share = max(share, min(FEWEST_NEIGHBOURS / np.sum(counts), 0.5))
+        return cls(rows / scale, counts, middle, scale, float(share))
+
+    def nearness(self, columns: Sequence[Any], table: Sequence[Array], given: Any) -> Array:
+        """Return minus the distance from each row to the last of its neighbours, (N,)."""
+        rows = _coordinates(columns, table, given)
+        rows = np.where(np.isnan(rows), self.middle, rows) / self.scale
+        if not rows.shape[1]:
+            return np.zeros(len(rows))
+        return -np.concatenate(
+            [
+                self._distance(rows[at : at + ROWS_AT_ONCE])
+                for at in range(0, len(rows), ROWS_AT_ONCE)
+            ]
+            or [np.zeros(0)]
+        )
+
+    def _distance(self, rows):
+        distance = cdist(rows, self.rows)
+        total = self.share * np.sum(self.weight)
+        if np.all(self.weight == self.weight[0]):
+            last = min(math.ceil(total / self.weight[0]), len(self.weight)) - 1
+            return np.partition(distance, last, axis=1)[:, last]
+        order = np.argsort(distance, axis=1, kind="stable")
+        last = np.argmax(np.cumsum(self.weight[order], axis=1) >= total, axis=1)
+        here = np.arange(len(rows))
+        return distance[here, order[here, last]]
+
+    def _check(self):
+        check_floats("rows", self.rows, None, None)
+        for name, size in (("weight", 0), ("middle", 1), ("scale", 1)):
+            check_floats(name, getattr(self, name), self.rows.shape[size])
+        require(
+            len(self.rows) > 0 and np.all(self.weight > 0) and np.all(self.scale > 0),
+            "rows: expected some, of weights and scales above 0",
+        )
+        require(0 < self.share <= 0.5, f"share: expected a number in (0, 0.5], got {self.share}")
+
+
+def some_distinct_rows(
+    columns: Sequence[Any], table: Sequence[Array], given: Sequence[str], most: int
+) -> Array:
+    """Return the places of ``most`` distinct rows with their copies; their content decides."""
+    rows = np.nan_to_num(_coordinates(columns, table, given))
+    return np.flatnonzero(grouped_rows(rows, 0)[1] < most)
+
+
+def _coordinates(columns, table, given):
+    """Return rows (N, F): numbers in robust units, labels one-hot, NaN for missing cells."""
+    found = [np.zeros((len(table[0]), 0))]
+    for column, values in zip(columns, table):
+        if column.name in given:
+            continue
+        here = ~is_missing(values)
+        width = len(column.labels) if column.kind == "category" else 1
+        rows = np.full((len(values), width), np.nan)
+        code = column.encode(values[here])
+        if column.kind == "category":
+            rows[here] = code[:, None] == np.arange(width)
+        else:
+            rows[here, 0] = code[0] if isinstance(column, Continuous) else code
+        found.append(rows)
+    return np.concatenate(found, axis=1)
+
+
 def shortfall(measures: Sequence[Array], usual: Any) -> Array:
     """Return sum_m min(x_m - middle_m, 0) / spread_m, (N,), of measures (N,)."""
     return sum(
@@ -185,8 +303,9 @@ class OutlierMeasures(Configuration):
         For each column its ColumnTail, or None.
     fitted : FittedRows
         The log-likelihood of rows, and the sum of those of their columns.
-    usual : (3, 2) array
-        Median and spread of density, agreement and tails.
+    neighbours : Neighbours
+    usual : (4, 2) array
+        Median and spread of density, agreement, tails and nearness.
     examples : tuple
         For each column an array of numbers, or labels and None.
     example_weight : (E,) array
@@ -195,6 +314,7 @@ class OutlierMeasures(Configuration):
     margins: tuple
     tails: tuple
     fitted: FittedRows
+    neighbours: Neighbours
     usual: np.ndarray
     examples: tuple
     example_weight: np.ndarray
@@ -229,7 +349,8 @@ class OutlierMeasures(Configuration):
             isinstance(self.fitted, FittedRows) and self.fitted.measures.shape[1] == 2,
             "fitted: expected FittedRows with two measures",
         )
-        check_floats("usual", self.usual, 3, 2)
+        require(isinstance(self.neighbours, Neighbours), "neighbours: expected Neighbours")
+        check_floats("usual", self.usual, 4, 2)
         check_floats("example_weight", self.example_weight, None)
         rows = len(self.example_weight)
         require(

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 import nfref
-from nfref.tables.queries.outlier_measures import log_tails, shortfall, tails_of
+from nfref.tables.queries.outlier_measures import Neighbours, log_tails, shortfall, tails_of
 from nfref.tables.schema.column_inference import find_columns
 from tests.benchmarks.outliers import two_groups
 
@@ -90,9 +90,41 @@ def test_a_score_counts_how_cells_go_together():
         log_prob,
         log_prob - found._measures.log_margins(list(at.T)),
         log_tails(found.columns_, found._measures.tails, list(at.T)),
+        found._measures.neighbours.nearness(found.columns_, list(at.T), ()),
     )
     expected = shortfall(measures, found._measures.usual)
     np.testing.assert_array_equal(found.score_samples(at), expected)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_distance_to_a_share_of_the_rows(weighted):
+    """Against a sort of all distances; copies count as often as they occur."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((80, 2))
+    weight = rng.integers(1, 4, 80).astype(float) if weighted else np.ones(80)
+    columns = find_columns(("a", "b"), list(rows.T))
+    found = Neighbours.of(columns, list(rows.T), weight, (), 0.25)
+    at = rng.standard_normal((7, 2))
+    unit = np.stack([column.encode(rows[:, k])[0] for k, column in enumerate(columns)], axis=1)
+    own = np.stack([column.encode(at[:, k])[0] for k, column in enumerate(columns)], axis=1)
+    middle = np.median(np.repeat(unit, weight.astype(int), axis=0), axis=0)
+    scale = np.sqrt(np.average((unit - middle) ** 2, axis=0, weights=weight))
+    distance = np.repeat(
+        np.linalg.norm((own[:, None] - unit) / scale, axis=2), weight.astype(int), axis=1
+    )
+    k = int(np.ceil(0.25 * np.sum(weight)))
+    expected = -np.sort(distance, axis=1)[:, k - 1]
+    np.testing.assert_allclose(found.nearness(columns, list(at.T), ()), expected, rtol=1e-12)
+    some = found.nearness(columns, [np.array([np.nan, at[0, 0]]), at[:2, 1]], ())
+    assert np.all(np.isfinite(some))
+
+
+def test_labels_differ_or_do_not():
+    town = np.repeat(np.array(["a", "b"], object), [30, 10])
+    columns = find_columns(("x", "town"), [np.arange(40.0), town])
+    found = Neighbours.of(columns, [np.arange(40.0), town], None, (), 0.5)
+    near = found.nearness(columns, [np.full(2, 15.0), np.array(["a", "b"], object)], ())
+    assert near[0] > near[1]
 
 
 def test_why_a_row_is_odd():
