@@ -40,6 +40,7 @@ def fit(
     schedule: str | None = None,
     clip_norm: float | None = 5.0,
     patience: int | None = 20,
+    tolerance: float = 0.0,
     average: float = 0.99,
     data_dependent_init: bool = True,
     objective: Callable[..., Any] | None = None,
@@ -94,6 +95,8 @@ def fit(
         Gradients longer than this are scaled down to this length; None leaves them.
     patience : int or None
         Stop after this many epochs without a new best; None never does.
+    tolerance : float
+        Nats per row by which a score has to be better for ``patience`` to wait anew.
     average : float
         In [0, 1). A running average of the parameters of all steps scores the validation rows
         and becomes the result. The past has this weight at every step: 0.99 averages about the
@@ -150,7 +153,7 @@ def fit(
         rng,
     )
     settings = Settings(
-        epochs, batch_size, average, objective, data_dependent_init, patience, time_limit
+        epochs, batch_size, average, objective, data_dependent_init, patience, tolerance, time_limit
     )
     batches = math.ceil(len(rows.x) / batch_size)
     adam = Adam(learning_rate, schedule, clip_norm, steps=epochs * batches)
@@ -186,6 +189,11 @@ def fit(
     )
 
 
+def check_not_negative(name: str, value: Any) -> float:
+    """Return a finite number, which must be at least 0."""
+    return 0.0 if value == 0 else check_positive(name, value)
+
+
 def check_average(name: str, value: Any) -> Any:
     """Return a number, which must be in [0, 1)."""
     if not isinstance(value, numbers.Real) or not 0 <= float(value) < 1:
@@ -203,6 +211,7 @@ class Settings(Checked):
     objective: Callable[..., Any] | None
     data_dependent_init: bool
     patience: int | None = None
+    tolerance: float = 0.0
     time_limit: float | None = None
 
     _converters = {
@@ -210,6 +219,7 @@ class Settings(Checked):
         "batch_size": check_count,
         "average": check_average,
         "patience": check_count,
+        "tolerance": check_not_negative,
         "time_limit": check_positive,
     }
 
@@ -321,10 +331,20 @@ class _Run:
             return "epochs"
         if limit is not None and done and time.perf_counter() - self.began > limit:
             return "time"
-        since = done - (0 if self.best.epoch is None else self.best.epoch + 1)
+        since = done - self._epochs_to_progress()
         if patience is not None and done and since >= patience:
             return "patience"
         return None
+
+    def _epochs_to_progress(self):
+        """Return how many epochs led to the last one that was better by the tolerance."""
+        if not self.settings.tolerance:
+            return 0 if self.best.epoch is None else self.best.epoch + 1
+        reference, last = math.inf, 0
+        for count, (_, score) in enumerate(self.passed, 1):
+            if score < reference - self.settings.tolerance:
+                reference, last = score, count
+        return last
 
     def _epoch(self):
         """Take all rows once, in a new order; return the mean loss in nats per row."""

@@ -18,6 +18,7 @@ from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Generator
 from nfref.runtime.batching import BLOCK
 from nfref.tables.densities.pool import FittedFlow
+from nfref.tables.fitting.effort import training_seconds
 from nfref.tables.fitting.flow_kinds import FEW, FlowKind
 from nfref.tables.fitting.folds import Fold, UnitRows
 from nfref.tables.fitting.plan import DoneFlow, Plan
@@ -136,13 +137,18 @@ def train_flow(
         "validation_weight": fold.held_out.weight,
     }
     patience = max(LEAST_PATIENCE, math.ceil(kind.patience * math.sqrt(len(fold.training)) / steps))
+    start = density.init(rng)
+    # An epoch in every fold has to pay, like a candidate.
+    epoch = fold.of * training_seconds(len(fold.training), trees.count(start), epochs=1)
+    rows = fold.training.total + fold.held_out.total
     chosen = train(
-        density.init(rng),
+        start,
         fold.training,
         **held_out,
         epochs=plan.epochs,
         learning_rate=rate,
         patience=patience,
+        tolerance=patience * plan.limits.price * epoch / rows if plan.members is None else 0.0,
         time_limit=seconds_left and FIRST_PART * seconds_left,
         callback=keep,
         resume=resume,
