@@ -58,22 +58,24 @@ def find_kinks(
     list of Kink
     """
     dim = rows.shape[1]
-    lines = [np.eye(dim)[j] for j in rng.permutation(dim)[:4]]
+    directions = [np.eye(dim)[j] for j in rng.permutation(dim)[:4]]
     if dim > 1:
-        lines.append(rng.standard_normal(dim))
-    found = []
-    for k, direction in enumerate(lines):
+        directions.append(rng.standard_normal(dim))
+    starts, kept, owners, ends = [], [], [], []
+    for k, direction in enumerate(directions):
         direction = direction / np.linalg.norm(direction)
         start = rows[k % len(rows)].astype(np.float64)
         start = start - (start @ direction) * direction
         low, high = _reach(domain, start, direction)
         if low < high:
-            scan = _Line(evaluate, start, direction, context_row[k % len(rows)], rows.dtype)
-            found += [
-                (sharpness, Kink(scan.row(t), direction, scan.context_row))
-                for sharpness, t in scan.kinks(low, high)
-            ]
-    found.sort(key=lambda pair: -pair[0])
+            starts.append(start)
+            kept.append(direction)
+            owners.append(context_row[k % len(rows)])
+            ends.append((low, high))
+    if not ends:
+        return []
+    lines = _Lines(evaluate, np.array(starts), np.array(kept), np.array(owners), rows.dtype)
+    found = sorted(lines.kinks(np.array(ends)), key=lambda pair: -pair[0])
     return [kink for _, kink in found[:limit]]
 
 
@@ -93,57 +95,73 @@ def _reach(domain, start, direction):
     return -12.0, 12.0
 
 
-class _Line:
-    """A map along one line."""
+class _Lines:
+    """A map along several lines at once: a call may take long whatever its number of rows."""
 
     def __init__(
-        self, evaluate: Callable, start: Array, direction: Array, context_row: Any, dtype: DTypeLike
+        self, evaluate: Callable, starts: Array, directions: Array, owners: Array, dtype: DTypeLike
     ) -> None:
-        self.evaluate, self.start, self.direction = evaluate, start, direction
-        self.context_row, self.dtype = context_row, dtype
+        self.evaluate, self.starts, self.directions = evaluate, starts, directions
+        self.owners, self.dtype = owners, dtype
 
-    def row(self, t: float) -> Array:
-        """Return the point at t."""
-        return (self.start + t * self.direction).astype(self.dtype)
+    def rows(self, line: Array, t: Array) -> Array:
+        """Return the points (B, T, D) at ``t`` (B, T) of the lines with numbers ``line`` (B,)."""
+        return (self.starts[line][:, None] + t[:, :, None] * self.directions[line][:, None]).astype(
+            self.dtype
+        )
 
-    def values(self, t: Array) -> Array:
-        """Return the values at points of the line."""
-        rows = (self.start + np.ravel(t)[:, None] * self.direction).astype(self.dtype)
-        return self.evaluate(rows, np.full(len(rows), self.context_row)).reshape(*np.shape(t), -1)
+    def values(self, line: Array, t: Array) -> Array:
+        """Return the values (B, T, K) at these points."""
+        rows = self.rows(line, t).reshape(t.size, -1)
+        return self.evaluate(rows, np.repeat(self.owners[line], t.shape[1])).reshape(*t.shape, -1)
 
-    def kinks(
-        self, low: float, high: float, cells: int = 240, most: int = 4
-    ) -> list[tuple[float, float]]:
-        """Return (sharpness, t) of the second differences that stand out."""
-        t = np.linspace(low, high, cells + 1)
+    def kinks(self, ends: Array, cells: int = 240, most: int = 4) -> list[tuple[float, Kink]]:
+        """Return (sharpness, kink) of the second differences that stand out."""
+        everything = np.arange(len(ends))
+        t = np.linspace(ends[:, 0], ends[:, 1], cells + 1, axis=1)
+        line: list[int] = []
+        at: list[int] = []
+        sharpness: list[float] = []
+        for k, excess in enumerate(self.excess(self.values(everything, t))):
+            picked: list[int] = []
+            for i in np.argsort(-excess):
+                if excess[i] < 6 or len(picked) == most:
+                    break
+                if all(abs(i - other) > 2 for other in picked):
+                    picked.append(i)
+            line += [k] * len(picked)
+            at += picked
+            sharpness += list(excess[picked])
+        if not at:
+            return []
+        which = np.array(line)
+        middle = self.narrow(which, t[which, at], t[which, np.array(at) + 2])
+        rows = self.rows(which, middle[:, None])[:, 0]
+        return [
+            (sharp, Kink(row, self.directions[k], self.owners[k]))
+            for sharp, row, k in zip(sharpness, rows, which)
+        ]
+
+    def excess(self, y: Array) -> Array:
+        """Return by how much each second difference (B, T - 2) stands out from its neighbours."""
         with np.errstate(all="ignore"):
-            y = self.values(t)
-            bend = np.abs(np.diff(y, 2, axis=0))  # (cells - 1, K)
-            size = np.max(np.abs(y), axis=0)
+            bend = np.abs(np.diff(y, 2, axis=1))
+            size = np.max(np.abs(y), axis=1, keepdims=True)
             floor = 1e4 * np.finfo(self.dtype).eps * size + 1e-300
             # The larger of two neighbours: near a point of inflection one of them is tiny.
-            place = np.arange(len(bend))
+            place = np.arange(bend.shape[1])
             ordinary = np.maximum(
                 floor,
-                np.maximum(*(np.take(bend, place + by, axis=0, mode="clip") for by in (3, -3))),
+                np.maximum(*(np.take(bend, place + by, axis=1, mode="clip") for by in (3, -3))),
             )
-            excess = np.max(np.where(np.isfinite(bend), bend / ordinary, 0), axis=1)
-        picked: list[int] = []
-        for i in np.argsort(-excess):
-            if excess[i] < 6 or len(picked) == most:
-                break
-            if all(abs(i - other) > 2 for other in picked):
-                picked.append(i)
-        if not picked:
-            return []
-        return list(zip(excess[picked], self.narrow(t[np.array(picked)], t[np.array(picked) + 2])))
+            return np.max(np.where(np.isfinite(bend), bend / ordinary, 0), axis=2)
 
-    def narrow(self, low: Array, high: Array) -> Array:
+    def narrow(self, line: Array, low: Array, high: Array) -> Array:
         """Halve the brackets while the bend at one of their thirds stands out from the rest."""
         for _ in range(24):
             t = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, 9)
             with np.errstate(all="ignore"):
-                bend = np.abs(np.diff(self.values(t), 2, axis=1))  # (lines, 7, K)
+                bend = np.abs(np.diff(self.values(line, t), 2, axis=1))  # (brackets, 7, K)
                 relative = bend / (np.sum(bend, axis=1, keepdims=True) + 1e-300)
                 peak = np.max(np.where(np.isfinite(relative), relative, 0), axis=2)
             best = np.argmax(peak, axis=1)
