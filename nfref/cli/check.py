@@ -12,6 +12,7 @@ import io
 import json
 import os
 import sys
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,8 +124,10 @@ class Question(Options):
         "a function of rows (N, D) that returns (N,) bool: where the density is positive",
         metavar="MODULE:FUNCTION",
     )
-    smooth: bool = option("treat a jump of the log-density as a failure", action="store_true")
     stochastic: bool = option("log_det is a random estimate: judge its mean", action="store_true")
+    v: bool = option(
+        "print the table of all properties, even if all pass", prefix="-", action="store_true"
+    )
     json: bool = option("print the report as JSON instead of a table", action="store_true")
     badge: str | None = option(
         "write a badge of the verdict: JSON in the endpoint format of shields.io", metavar="FILE"
@@ -185,7 +188,7 @@ def check(options: Question) -> int:
     if (options.object is None) == (options.process is None):
         both = options.object is not None
         raise UsageError("give MODULE:OBJECT or --process COMMAND" + ", not both" * both)
-    rng = np.random.default_rng(options.seed)
+    rng, start = np.random.default_rng(options.seed), time.process_time()
     try:
         if options.process is not None:
             with process.started(options.process, options.seconds) as thing:
@@ -208,7 +211,13 @@ def check(options: Question) -> int:
             raise UsageError(
                 f"--badge: {options.badge}: cannot be written: {error.strerror}"
             ) from None
-    print(json.dumps(record, indent=1) if options.json else report)
+    if options.json:
+        print(json.dumps(record, indent=1))
+    elif report.ok and not options.v:
+        print(f"{report.summary}\n{report.counts}\n{time.process_time() - start:.1f} s of CPU")
+        print("-v prints the table of all properties")
+    else:
+        print(report)
     return EXIT_STATUS[report.verdict]
 
 
@@ -250,16 +259,15 @@ def _report(options, thing, skip, rng):
         **{
             **common,
             "codomain": options.codomain,
-            "smooth": options.smooth,
             "stochastic": options.stochastic,
-            "accuracy": options.accuracy,
             **arguments,
+            "accuracy": options.accuracy or arguments.get("accuracy", 0.0),
         }
     )
 
 
 # With --density, options for flows alone would be ignored.
-NOT_OF_TABLES = ("context", "event_shape", "support", "domain", "codomain", "smooth", "stochastic")
+NOT_OF_TABLES = ("context", "event_shape", "support", "domain", "codomain", "stochastic")
 
 
 def _of_table(options, thing, skip, rng):

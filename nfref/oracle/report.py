@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from nfref.runtime.annotations import Any
 
-FORMAT, FORMAT_VERSION = "nfref oracle report", "1.1.0"
+FORMAT, FORMAT_VERSION = "nfref oracle report", "1.2.0"
 PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE = "pass", "fail", "inconclusive", "not applicable"
 OK, FAILED = "ok", "failed"
 EXIT_STATUS = {OK: 0, FAILED: 1, INCONCLUSIVE: 3}
@@ -20,8 +20,6 @@ EXIT_STATUS = {OK: 0, FAILED: 1, INCONCLUSIVE: 3}
 CAUSES = (
     "answers",
     "structure",
-    "shapes",
-    "dtypes",
     "input_unchanged",
     "parameters_unchanged",
     "repeatable",
@@ -31,25 +29,22 @@ CAUSES = (
     "first_row",
     "first_batch",
     "row_independence",
-    "permutation",
     "batch_sizes",
     "memory_layout",
     "history",
     "threads",
+    "shapes",
+    "dtypes",
     "context_read",
-    "context_precision",
     "answers_far",
     "finite",
     "precision",
     "stays_inside",
     "reference",
     "log_det",
-    "complex_step",
     "orientation",
-    "monotone",
     "round_trip",
 )
-STATE = CAUSES[CAUSES.index("repeatable") : CAUSES.index("context_read")]
 
 
 class OracleError(AssertionError):
@@ -151,6 +146,11 @@ class Report:
         return tuple(sorted((row for row in self.rows if row.failed), key=lambda row: row.cause))
 
     @property
+    def lead(self) -> Row | None:
+        """The failure that the first line explains: the first in the order of causes."""
+        return next(iter(self.failures), None)
+
+    @property
     def undecided(self) -> tuple[Row, ...]:
         """The rows that are inconclusive, as a tuple."""
         return tuple(row for row in self.rows if row.inconclusive)
@@ -166,17 +166,10 @@ class Report:
     @property
     def summary(self) -> str:
         """One line: the verdict, the subject, and the reason."""
-        if self.failures:
+        if self.lead is not None:
+            words = self.lead.hint or self.lead.where
             why = "failed are " + ", ".join(row.name for row in self.failures)
-            lead = self.failures[0]
-            # Errors that depend on other calls, or on the batch, do not show the mistake.
-            named = (
-                lead
-                if lead.stem in STATE
-                else next((row for row in self.failures if row.hint), lead)
-            )
-            words = named.hint or named.where
-            why += f"; {named.name}: {words}" * bool(words)
+            why += f"; {self.lead.name}: {words}" * bool(words)
         elif self.undecided:
             why = "not judged are " + "; ".join(f"{row.name} ({row.why})" for row in self.undecided)
         else:
@@ -187,10 +180,14 @@ class Report:
     def __getitem__(self, name: str) -> Row:
         return {row.name: row for row in self.rows}[name]
 
+    @property
+    def counts(self) -> str:
+        """One line: how many properties have each verdict."""
+        return ", ".join(f"{count} {verdict}" for verdict, count in self._counts.items() if count)
+
     def __str__(self) -> str:
         head = f"{'property':<26}{'verdict':<16}{'error':>10}{'tolerance':>11}  why"
-        foot = ", ".join(f"{count} {verdict}" for verdict, count in self._counts.items())
-        return "\n".join([self.summary, head, *map(str, self.rows), foot])
+        return "\n".join([self.summary, head, *map(str, self.rows), self.counts])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as JSON-ready data.
@@ -216,6 +213,7 @@ class Report:
                     "tolerance": _finite(row.tolerance),
                     "why": row.why,
                     "where": row.where,
+                    "hint": row.hint,
                 }
                 for row in self.rows
             ],

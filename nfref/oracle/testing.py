@@ -69,7 +69,8 @@ def property_tests(make_report: Callable[..., Any], kind: str = "flow") -> Any:
         if row.failed or row.inconclusive:
             # Pytest's summary shows the first line, as far as it fits.
             pytest.fail(
-                f"{report.subject.partition(',')[0]}: {row.where or row.why}\n{row}", pytrace=False
+                f"{report.subject.partition(',')[0]}: {row.hint or row.where or row.why}\n{row}",
+                pytrace=False,
             )
         if row.verdict == "not applicable":
             pytest.skip(row.why)

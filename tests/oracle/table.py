@@ -1,19 +1,21 @@
 """The table of ``docs/oracle.rst``: kind of fault by library and D, found, missed or inconclusive.
 
-    python -m tests.oracle.table RUNS.csv [--minutes 9] [--seeds 20] [--match TEXT]
+    python -m tests.oracle.table RUNS.jsonl [--minutes 9] [--seeds 20] [--match TEXT]
 
 adds a line to the file for every case and seed that is not in it yet, first one seed of each, and
 stops when its time is over, so that the whole is run in pieces; ``--show`` prints what the file
-holds. Wrong ones are the densities of ten libraries with ``library_densities.FAULTS``, a fitted MAF
-with ``fitted.FAULTS``, closed densities with the samplers of ``power``, ``wrong_densities.FAULTS``
-and ``further_cases.WRONG``; right ones the same without their faults, those of
-``right_densities`` and of ``right_families``, ``sound.SOUND`` and the flows of nfref's table.
-Faults that leave nothing to chance are run with one seed; seeds beyond the first ask only what
-involves chance.
+holds. A line holds all verdicts but passes, and the first line of the report. Wrong ones are
+``causes.WRONG``, the mutants, the densities of ten libraries with ``library_densities.FAULTS``, a
+fitted MAF with ``fitted.FAULTS``, closed densities with the samplers of ``power``,
+``wrong_densities.FAULTS`` and ``further_cases.WRONG``; right ones the same without their faults,
+those of ``right_densities`` and of ``right_families``, ``sound.SOUND`` and the flows of nfref's
+table. Faults that leave nothing to chance are run with one seed; seeds beyond the first ask only
+what involves chance.
 """
 
 import argparse
-import csv
+import json
+import re
 import time
 import warnings
 import zlib
@@ -26,8 +28,10 @@ from pathlib import Path
 import numpy as np
 
 from nfref.oracle import check_density, check_estimator_density
+from nfref.oracle.report import CAUSES, without_direction
 from tests.oracle import (
     but,
+    causes,
     false_alarms,
     fitted,
     further_cases,
@@ -37,9 +41,9 @@ from tests.oracle import (
     right_families,
     wrong_densities,
 )
+from tests.oracle.mutants import suite
 from tests.oracle.sound import SOUND
 
-COLUMNS = ("fault", "library", "name", "D", "seed", "verdict", "by", "seconds")
 LETTERS = {"failed": "f", "inconclusive": "?", "ok": "."}
 # Libraries that refuse a batch of no rows, or draw none; each is a fact about them.
 EMPTY = ("empty_batch", "sample_empty")
@@ -48,6 +52,49 @@ CHANCE = but("sample_follows", "normalised", "sample_independent", "sample_gener
 # D of a library's densities; those on JAX compile for minutes.
 DIMS = {"JAX": (2, 3), "distrax": (2,), "flowjax": (2,)}
 RIGHT_SEEDS = {"JAX": 3, "distrax": 5, "flowjax": 1}
+# Properties that may lead the first line, by kind of fault and name; the first pattern decides.
+LEADS = (
+    (
+        r"usage: (batch|row)|chunked|shuffled|batch statistics|of the first row|rolled|sorted"
+        r"|averaged|reversed|centered|of other rows|transposed|half the batch|squeezed"
+        r"|less its mean over the batch|batch norm left|of the first row for all|other way round"
+        r"|batch_norm_training|all_in_the_tail|log_prob_broadcast",
+        r"row_independence|batch_sizes|answers|log_det|round_trip|context_\w+|sample_follows|normalised",
+    ),
+    (
+        r"usage: call|calls of the|drifting|noise|cache|remembered|estimated|reused|in place"
+        r"|goes on moving|actnorm|dropout|rounded key",
+        r"repeatable|no_memory|answers_stay|input_unchanged|history|context_memory|row_independence"
+        r"|batch_sizes|memory_layout|threads|precision|first_\w+|sample_follows|log_det",
+    ),
+    (r"threads", r"threads"),
+    (r"layout", r"memory_layout"),
+    (
+        r"usage: context|wrapper: context|context",
+        r"context_\w+|precision|log_det|round_trip"
+        r"|normalised|sample_follows",
+    ),
+    (r"gradient|cut off from", r"gradient|context_gradient|finite"),
+    (
+        r"sample|drawn|draws|base |one column|two columns|a column|weights|each second|rvs"
+        r"|clipped at|variance|tempered: scale|cut at|modes|another row's|codes are",
+        r"sample_\w+|normalised|categories|weights|units",
+    ),
+    (
+        r"usage: offset|log_prob|log p|pdf|normali|density|two_pi|bandwidth|categor|i0e|tempered"
+        r"|factor|mixture|elliptical|ring|copula|wrapped|truncated|Dirichlet|banana|regression"
+        r"|temperature|correlation|base_not|constant",
+        r"normalised|sample_follows|higher_at_rows|units|conditionals|chain_rule|categories|far_out"
+        r"|precision|no_memory|gradient|log_det|row_independence|weights|answers|shapes",
+    ),
+    (r"empty|alone", r"empty_batch|log_det|round_trip|normalised|answers"),
+    (r"float32|float16|precision", r"precision|dtypes|log_det|round_trip|finite"),
+    (
+        r"",
+        r"log_det|round_trip|orientation|finite|answers|answers_far|precision|knots|shapes"
+        r"|dtypes|stays_inside|normalised|row_independence",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +109,10 @@ class Case:
         (seed, stop_early=) -> Report, or None where there is nothing to be judged.
     seeds : int
         No more of them than these.
+    kind : str
+        Of the fault.
+    leads : callable or None
+        report -> True if its first line names the cause; None where LEADS decide.
     """
 
     fault: str
@@ -70,6 +121,16 @@ class Case:
     dim: int
     report: Callable
     seeds: int
+    kind: str = ""
+    leads: Callable | None = None
+
+    def is_named_by(self, report):
+        """True if the first line of a report names the cause."""
+        if self.leads is not None:
+            return self.leads(report)
+        text = f"{self.kind}: {self.fault}"
+        allowed = next(stems for pattern, stems in LEADS if re.search(pattern, text))
+        return report.lead is not None and bool(re.fullmatch(allowed, report.lead.stem))
 
 
 def _of_library(seed, stop_early, library, name, fault, dim):
@@ -102,6 +163,7 @@ def library_cases(seeds):
                         dim,
                         partial(_of_library, library=library, name=name, fault=fault, dim=dim),
                         seeds if fault in library_densities.BY_CHANCE else 1,
+                        "of a library's density",
                     )
                 yield Case(
                     "",
@@ -120,7 +182,13 @@ def fitted_cases(seeds):
     for dim in (3, 5, 8, 16):
         for fault, make in {**fitted.FAULTS, "": fitted.Wrong}.items():
             yield Case(
-                fault, "nfref", "a fitted MAF", dim, partial(report, make=make, dim=dim), seeds
+                fault,
+                "nfref",
+                "a fitted MAF",
+                dim,
+                partial(report, make=make, dim=dim),
+                seeds,
+                "of a fitted flow",
             )
 
 
@@ -137,7 +205,8 @@ def sampler_cases(seeds):
     for name, pair in power.SAMPLERS.items():
         fault = "" if name.startswith("(right") else name
         for dim in (1, 2, 4, 8, 16, 32):
-            yield Case(fault, "NumPy", name, dim, partial(report, pair=pair, dim=dim), seeds)
+            report_of = partial(report, pair=pair, dim=dim)
+            yield Case(fault, "NumPy", name, dim, report_of, seeds, "of a sampler")
 
 
 def table_cases(seeds):
@@ -168,6 +237,7 @@ def table_cases(seeds):
                 dim,
                 partial(report, kind=kind, fault=fault, dim=dim),
                 1 if fault else min(seeds, 5),
+                "of an estimator",
             )
 
 
@@ -186,6 +256,7 @@ def further(seeds):
                 dim,
                 partial(report, build=build),
                 min(seeds, 5),
+                "of a family",
             )
 
 
@@ -226,7 +297,36 @@ def as_sold(seeds, densities=right_densities.right_densities):
         yield Case("", library, name, dim, partial(report, make=make), seeds)
 
 
+def cases_of_causes(seeds):
+    def report(seed, stop_early, subject):
+        return causes.judge(subject, seed)
+
+    for one in causes.WRONG:
+        yield Case(
+            f"{one.kind}: {one.name}",
+            "NumPy",
+            one.name,
+            0,
+            partial(report, subject=one),
+            1,
+            one.kind,
+            one.is_named_by,
+        )
+
+
+def cases_of_mutants(seeds):
+    def report(seed, stop_early, build):
+        return suite.judge(build, seed, stop_early=False)
+
+    for one in suite.mutants():
+        yield Case(one.name, "nfref", one.name, 0, partial(report, build=one.build), 1, one.kind)
+    for name, build in suite.originals().items():
+        yield Case("", "nfref", f"original: {name}", 0, partial(report, build=build), 1)
+
+
 SOURCES = {
+    "causes": cases_of_causes,
+    "mutants": cases_of_mutants,
     "as sold": as_sold,
     "families": partial(as_sold, densities=right_families.right_families),
     "further": further,
@@ -242,8 +342,7 @@ def read(path):
     """The runs of a file."""
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def run(path, cases, seconds):
@@ -253,45 +352,45 @@ def run(path, cases, seconds):
         (seed, case)
         for seed in range(max(case.seeds for case in cases))
         for case in cases
-        if seed < case.seeds
-        and (case.fault, case.library, case.name, str(case.dim), str(seed)) not in known
+        if seed < case.seeds and (case.fault, case.library, case.name, case.dim, seed) not in known
     ]
     start = time.monotonic()
-    with path.open("a", encoding="utf-8", newline="") as file:
-        lines = csv.writer(file)
-        if not known:
-            lines.writerow(COLUMNS)
+    with path.open("a", encoding="utf-8") as file:
         for done, (seed, case) in enumerate(left):
             if time.monotonic() - start > seconds:
                 return len(left) - done
-            lines.writerow(line(case, seed))
+            file.write(json.dumps(line(case, seed)) + "\n")
             file.flush()
     return 0
 
 
 def line(case, seed):
-    """What is written of one case and seed."""
+    """What is written of one case and seed: all verdicts but passes, and the first line."""
     began = time.process_time()
+    found = dict(
+        kind=case.kind,
+        fault=case.fault,
+        library=case.library,
+        name=case.name,
+        D=case.dim,
+        seed=seed,
+        rows={},
+        named=False,
+    )
     try:
         with np.errstate(all="ignore"):
-            report = case.report(seed, stop_early=bool(case.fault))
-        verdict = report.verdict
-        rows = report.failures or report.undecided
-        by = " ".join(row.name for row in (rows[:1] if case.fault else rows))
+            report = case.report(seed, stop_early=False)
+        found.update(
+            verdict=report.verdict,
+            summary=report.summary,
+            rows={row.name: row.verdict for row in report.failures + report.undecided},
+            named=case.is_named_by(report),
+        )
     except ImportError as error:
-        verdict, by = "not installed", str(error)
+        found.update(verdict="not installed", summary=str(error))
     except Exception as error:
-        verdict, by = "broke", f"{type(error).__name__}: {error}"[:200]
-    return (
-        case.fault,
-        case.library,
-        case.name,
-        case.dim,
-        seed,
-        verdict,
-        by,
-        f"{time.process_time() - began:.2f}",
-    )
+        found.update(verdict="broke", summary=f"{type(error).__name__}: {error}"[:200])
+    return {**found, "seconds": round(time.process_time() - began, 2)}
 
 
 # What is shown --------------------------------------------------------------------------------
@@ -314,32 +413,73 @@ def by_column(runs, column, order):
         yield [fault, *(_counts(found[value]) for value in order)]
 
 
+def by_kind(runs):
+    """Lines of a table: a kind of fault each, found, missed, inconclusive, first line right."""
+    kinds = defaultdict(list)
+    for r in runs:
+        kinds[r["kind"]].append(r)
+    yield ["kind of fault", "subjects", "found", "missed", "inconclusive", "first line right"]
+    for kind, found in (*kinds.items(), ("all", runs)):
+        verdicts = Counter(r["verdict"] for r in found)
+        numbers = [len(found), *(verdicts[v] for v in ("failed", "ok", "inconclusive"))]
+        yield [kind, *map(str, numbers), str(sum(r["named"] for r in found))]
+
+
+def without_each(runs):
+    """Lines of a table: what would change if a property were not judged."""
+    failures = [
+        (r, [name for name, verdict in r["rows"].items() if verdict == "fail"])
+        for r in runs
+        if r["verdict"] == "failed"
+    ]
+    stems = sorted({without_direction(name) for _, names in failures for name in names})
+    yield ["without", "fails", "wrong ones missed", "other first lines"]
+    for stem in stems:
+        fails = [names for _, names in failures if any(_is(name, stem) for name in names)]
+        alone = sum(all(_is(name, stem) for name in names) for names in fails)
+        leads = sum(_is(min(names, key=_rank), stem) for names in fails) - alone
+        yield [stem, str(len(fails)), str(alone), str(leads)]
+
+
+def _is(name, stem):
+    return without_direction(name) == stem
+
+
+def _rank(name):
+    stem = without_direction(name)
+    return CAUSES.index(stem) if stem in CAUSES else len(CAUSES)
+
+
+def print_table(title, lines):
+    """Print lines of cells as a csv-table."""
+    print(f".. csv-table:: {title}\n   :header-rows: 1\n")
+    for cells in lines:
+        print("   " + ",".join(f'"{cell}"' for cell in cells))
+    print()
+
+
 def show(runs):
-    """The tables as csv-tables, and in sum."""
+    """The tables, and the sums."""
     wrong = [r for r in runs if r["fault"]]
     right = [r for r in runs if not r["fault"]]
+    print_table("by kind", by_kind([r for r in wrong if r["kind"]]))
+    print_table("if a property were not judged", without_each(wrong))
     for column in ("library", "D"):
-        order = list(dict.fromkeys(r[column] for r in wrong))
-        if column == "D":
-            order.sort(key=int)
-        print(f".. csv-table:: found/missed by {column}\n   :header-rows: 1\n")
-        for cells in by_column(wrong, column, order):
-            print("   " + ",".join(f'"{cell}"' for cell in cells))
-        print()
+        some = [r for r in wrong if not r["kind"]]
+        order = sorted({r[column] for r in some})
+        print_table(f"found/missed by {column}", by_column(some, column, order))
     cases = {(r["fault"], r["library"], r["name"], r["D"]) for r in wrong}
     print(f"{len(cases)} wrong ones, {len(wrong)} runs: found/missed {_counts(wrong)}")
     print(
         f"{len({(r['library'], r['name'], r['D']) for r in right})} right ones, {len(right)} "
         f"runs: accused/passed {_counts(right)}"
     )
-    for r in right:
-        if r["verdict"] != "ok":
-            print(
-                f"  {r['library']} {r['name']}, D = {r['D']}, seed {r['seed']}: {r['verdict']}: "
-                f"{r['by']}"
-            )
+    for r in right + [r for r in wrong if r["verdict"] != "failed" or not r["named"]]:
+        if r["fault"] or r["verdict"] != "ok":
+            print(f"  {r['library']}, D = {r['D']}, seed {r['seed']}: {r['fault'] or r['name']}")
+            print(f"    {r['summary'][:300]}")
     for words, some in (("wrong", wrong), ("right", right)):
-        seconds = [float(r["seconds"]) for r in some]
+        seconds = [r["seconds"] for r in some]
         if seconds:
             print(
                 f"seconds of CPU, {words} ones: median {np.median(seconds):.1f}, 95 % below "
@@ -349,12 +489,13 @@ def show(runs):
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.oracle.table", description=__doc__)
-    parser.add_argument("runs", type=Path, metavar="RUNS.csv")
+    parser.add_argument("runs", type=Path, metavar="RUNS.jsonl")
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--of", nargs="+", choices=SOURCES, default=list(SOURCES))
     parser.add_argument("--only", choices=("right", "wrong"))
     parser.add_argument("--match", default="", help="in a fault, library or name")
+    parser.add_argument("--every", type=int, default=1, help="a part of the cases: every so many")
     parser.add_argument("--show", action="store_true", help="print the tables and run nothing")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -364,7 +505,7 @@ def main():
     cases = [
         case
         for source in options.of
-        for case in SOURCES[source](options.seeds)
+        for case in list(SOURCES[source](options.seeds))[:: options.every]
         if options.only != ("right" if case.fault else "wrong")
         and options.match in f"{case.fault} {case.library} {case.name} D = {case.dim}"
     ]

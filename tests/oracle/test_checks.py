@@ -236,13 +236,9 @@ def test_nasty_right_ones_are_not_accused(name):
 @pytest.mark.thorough
 def test_a_complex_step_through_bisection_accuses_nobody():
     """It carries the imaginary part along: right where the map is straight, or nearly so."""
-    name = "steep step, D = 1, float64"
     for seed in (5, 6):
-        report = check_flow(**SOUND[name](rng(seed)), rng=rng(seed))
-        found = {row.name: row.verdict for row in report.rows}
+        report = check_flow(**SOUND["steep step, D = 1, float64"](rng(seed)), rng=rng(seed))
         assert report.ok, report
-        assert found["complex_step_inverse"] == "not applicable"
-        assert found["complex_step_forward"] == "pass"
 
 
 @pytest.mark.parametrize("offset", [pytest.param(0.0, marks=pytest.mark.thorough), 1.0])
@@ -288,15 +284,6 @@ def test_a_random_log_det_is_judged_by_its_mean():
     report = estimated(0.0)
     assert report.ok and "noise of one call is 0.09" in report["log_det_forward"].why
     assert {row.name for row in estimated(0.3).failures} == {"log_det_forward", "log_det_inverse"}
-
-
-@pytest.mark.thorough
-def test_smooth_makes_a_jump_of_the_density_a_failure_and_not_a_peak():
-    kinked = check_flow(**leaky(0.1), dim=1, rng=rng(), smooth=True)
-    assert {row.name for row in kinked.failures} == {"continuity_forward", "continuity_inverse"}
-    assert check_flow(**leaky(0.1), dim=1, rng=rng()).ok
-    peaked = elementwise(np.sinh, np.arcsinh, lambda z: np.logaddexp(z, -z) - np.log(2), dim=1)
-    check_flow(**peaked, rng=rng(), smooth=True).raise_if_failed()
 
 
 def test_reference_sees_digits_that_are_lost():
@@ -436,7 +423,7 @@ def test_report_can_be_read():
         lambda z: (2 * z, np.full(len(z), np.log(2))),
         dim=2,
         rng=rng(),
-        skip=("log_det_forward", "complex_step_forward", "normalised"),
+        skip=("log_det_forward", "normalised"),
     ).ok
 
 

@@ -13,7 +13,7 @@ from nfref.oracle.instruments.jacobian import complex_step, differentiate, log_d
 from nfref.oracle.instruments.kinks import find_kinks
 from nfref.oracle.instruments.probes import as_domain, make_probes
 from nfref.oracle.instruments.quadrature import line_integral
-from nfref.oracle.report import failed
+from nfref.oracle.report import failed, inconclusive
 from tests.oracle import but
 
 
@@ -333,6 +333,7 @@ def test_what_explains_a_failure_is_looked_for_within_one_allowance():
         pilot,
         rng(),
     )
+    row, mass = failed("sample_follows", ""), inconclusive("normalised", "")
     with pytest.raises(TimedOut):
-        normalisation.mistaken("sample_follows", whole, failed("sample_follows", ""))
+        normalisation.mistaken("sample_follows", whole, row, mass)
     assert len(calls) == 1

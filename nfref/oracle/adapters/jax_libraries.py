@@ -40,6 +40,22 @@ def flowjax_bijection(bijection: Any) -> Any:
     )
 
 
+def flowjax_accuracy(bijection: Any) -> float:
+    """Return the accuracy that flowjax documents for its root searches; 0 without any."""
+    import inspect
+
+    import jax
+    from flowjax.bijections import NumericalInverse
+    from flowjax.root_finding import bisect_check_expand_search
+
+    def is_numerical(part):
+        return isinstance(part, NumericalInverse)
+
+    if not any(map(is_numerical, jax.tree_util.tree_leaves(bijection, is_leaf=is_numerical))):
+        return 0.0
+    return 10 * inspect.signature(bisect_check_expand_search).parameters["atol"].default
+
+
 def flowjax_distribution(distribution: Any) -> Any:
     """Return (log_prob, draw) of a distribution."""
 
@@ -118,8 +134,12 @@ def tfp_distribution(distribution: Any) -> Any:
 def from_flowjax(
     bijection: Any, dtype: DTypeLike = np.float64, context: Array | None = None, padded: bool = True
 ) -> Any:
-    """Adapt a bijection of flowjax on vectors; ``context`` conditions it if it takes one."""
-    return flow_functions(*flowjax_bijection(in_dtype(bijection, dtype)), context, padded, dtype)
+    """Adapt a bijection of flowjax on vectors; ``context`` conditions it if it takes one.
+
+    An inverse by a root search is judged to the accuracy that flowjax documents.
+    """
+    found = flow_functions(*flowjax_bijection(in_dtype(bijection, dtype)), context, padded, dtype)
+    return {**found, "accuracy": flowjax_accuracy(bijection)}
 
 
 def from_flowjax_distribution(

@@ -6,7 +6,6 @@ import numpy as np
 
 from nfref.oracle.checks.batches import agree
 from nfref.oracle.instruments.guarded_calls import columns
-from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.report import (
     FAIL,
@@ -16,7 +15,6 @@ from nfref.oracle.report import (
     Row,
     failed,
     inconclusive,
-    judged,
     not_applicable,
     passed,
     show,
@@ -117,44 +115,6 @@ def is_read(name: str, measured: Measurement, moves: Array | None = None) -> Row
     return passed(name, f"each of {width} features moves something{note}")
 
 
-def keeps_precision(name: str, measured: Measurement) -> Row:
-    """Check that the answer varies as smoothly with the context as float64 allows."""
-    if measured.dtype != np.float64:
-        return not_applicable(name, "asked of float64 alone")
-    direction = Direction(measured)
-    context = direction.context
-    found = differentiate(direction, context, np.maximum(np.abs(context), 1.0))
-    reach = np.einsum("pkc,pc->pk", np.nan_to_num(np.abs(found.jacobian)), np.abs(context))
-    size = np.abs(found.value) + reach + np.median(np.abs(found.value), axis=0) + 1e-300
-    tiny = context + 1e-9 * (1 + np.abs(context))
-    coarse = context + 0.5 * (1 + np.abs(context))
-    owner = np.arange(len(context))
-    moved, moved_far = (
-        np.any(direction(there, owner) != found.value, axis=1) for there in (tiny, coarse)
-    )
-    due = np.einsum("pkc,pc->pk", np.nan_to_num(found.jacobian), tiny - context)
-    due = np.any(np.abs(due) > 1e3 * np.finfo(float).eps * (1 + np.abs(found.value)), axis=1)
-    rounded = not moved.any() and moved_far.any() and not np.array_equal(context, np.round(context))
-    # A step within the grid of a shorter format moves nothing at many points, whatever the slope.
-    if rounded or np.sum(due & ~moved) > np.sum(due) / 4:
-        return failed(
-            name,
-            "a step of 1e-9 in all features, a step of 0.5",
-            f"{measured.subject.name}: the small step moves nothing, the large one does",
-        )
-    ratio = (found.noise - measured.accuracy) / (1e4 * measured.slack * size)
-    worst = np.sort(np.max(np.nan_to_num(ratio, nan=0.0), axis=1))
-    typical = float(worst[len(worst) // 4])
-    why = "noise of answers to nearby contexts, in 1e4 times the rounding allowed elsewhere"
-    return judged(
-        name,
-        why,
-        f"{measured.subject.name}: steps, as if the context passed through float32",
-        max(typical, 0.0),
-        1.0,
-    )
-
-
 def is_not_remembered(name: str, measured: Measurement) -> Row:
     """Check that another context in between does not change the answer."""
     probes, subject = measured.probes, measured.subject
@@ -163,13 +123,20 @@ def is_not_remembered(name: str, measured: Measurement) -> Row:
         return not_applicable(name, "needs two rows of context")
     rows, mine = probes.rows[index], probes.context_row[index]
     other = (mine + 1) % len(subject.context)
-    subject(rows, mine)
-    first = subject(rows, other)
-    answer = subject(rows, mine)
-    again = subject(rows, other)
-    row = agree(name, measured, index, answer, "rounding; another context in between")
+    # Compared with its own answer: another row compares it with that in a larger batch.
+    before, first = subject(rows, mine), subject(rows, other)
+    answer, again = subject(rows, mine), subject(rows, other)
+    row = agree(name, measured, index, answer, "after another context", first=before)
     if row.failed:
         return row
+    fewer = subject(rows[:-1], other[:-1])
+    if np.array_equal(before[0], first[0]) and not np.allclose(fewer[0], first[0][:-1]):
+        return failed(
+            name,
+            row.why,
+            f"{subject.name} at {show(rows[0])} with another context and as many rows: "
+            f"{show(first[0][0])} again; with fewer rows {show(fewer[0][0])}",
+        )
     same = np.allclose(first[0], again[0], rtol=1e-3, atol=1e-3, equal_nan=True)
     if not same:
         return failed(

@@ -10,7 +10,7 @@ from nfref.oracle.checks import (
     hidden_state,
     library_gradient,
     normalisation,
-    pointwise,
+    precision,
     sample_distribution,
 )
 from nfref.oracle.checks.arguments import check_callables, checked_setting, checked_skip
@@ -21,7 +21,7 @@ from nfref.oracle.checks.sampler import Sampler
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Subject, no_answer
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.probes import Box, Probes, as_domain, make_probes
-from nfref.oracle.report import PASS, Report, Row, inconclusive, not_applicable
+from nfref.oracle.report import Report, Row, inconclusive, not_applicable
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator, Sequence
 from nfref.runtime.checks import check_callable
 
@@ -83,8 +83,8 @@ def check_density(
     domain : None, (lower, upper) or callable
         The domain of the density, as for :func:`check_flow`.
     support : callable, optional
-        x (N, D) -> (N,) bool: the rows of the domain where the density is not zero. The
-        integral calls log_prob there alone.
+        x (N, D) -> (N,) bool: the rows of the domain where the density is not zero; with a
+        context it may take both. The integral calls log_prob there alone.
     parameters : nested arrays, or a function that returns them, optional
         Parameters that must be the same after all calls.
     seconds : float
@@ -143,7 +143,7 @@ class _Check(Check):
             return
         yield from self.by_itself(measured)
         yield self.timed(array_contract.finite, "finite", measured)
-        yield self.timed(pointwise.keeps_digits, "precision", measured)
+        yield self.timed(precision.keeps_digits, "precision", measured)
         yield self.timed(library_gradient.by_rows, "gradient", measured, self.gradient, self.rng)
         yield self.timed(array_contract.empty_batch, "empty_batch", subject, self.dim)
         yield from self.of_its_context(measured, self.gradient)
@@ -155,13 +155,18 @@ class _Check(Check):
     def probes(self, samples: Array) -> Probes:
         """Return points of the domain; the bulk of a density is where its samples are."""
         probes = make_probes(self.rng, self.domain, self.dim, self.dtype, self.contexts)
-        chosen = samples[:24].astype(self.dtype)
-        chosen = chosen[self.domain.contains(chosen.astype(np.float64))]
-        first, middle = np.zeros(len(chosen), dtype=int), np.ones(len(chosen), dtype=bool)
-        probes = Probes(chosen, first, middle, ~middle).before(probes)
-        if self.support is not None:
-            probes = probes.only(np.asarray(self.support(probes.rows), dtype=bool))
-        return probes
+        chosen, context_row = samples[:24], np.zeros(min(len(samples), 24), dtype=int)
+        if len(chosen) and self.contexts > 1:
+            context_row = self.rng.integers(self.contexts, size=len(chosen))
+            try:
+                chosen = self.sampler.draw(self.rng.spawn(1)[0], len(chosen), context_row)
+            except NO_ANSWER:
+                context_row[:] = 0  # another row reports the failure
+        chosen = chosen.astype(self.dtype)
+        kept = self.domain.contains(chosen.astype(np.float64))
+        chosen, context_row, middle = chosen[kept], context_row[kept], kept[kept]
+        probes = Probes(chosen, context_row, middle, ~middle).before(probes)
+        return probes.only(self.supports(probes.rows, probes.context_row))
 
     def log_prob(self, x: Array, context_row: int = 0) -> Array:
         """Return float64 log-densities for one row of the context."""
@@ -173,7 +178,7 @@ class _Check(Check):
         x = self.sampler.draw(self.rng.spawn(1)[0], count, np.full(count, context_row))
         x = x.astype(np.float64)
         x = x[np.isfinite(x).all(axis=1)]
-        return x[self.contains(self.domain, x)]
+        return x[self.contains(self.domain, x, context_row)]
 
     def globally(self, samples: Array) -> Iterator[Row]:
         """Yield the rows on the integral and the samples, for one context and then for others."""
@@ -214,6 +219,7 @@ class _Check(Check):
             self.domain,
             samples,
             2.0,
+            context_row,
             draw=partial(self.more, context_row=context_row),
             seconds=seconds,
         )
@@ -222,7 +228,8 @@ class _Check(Check):
         mass = self.timed(normalisation.normalised, "normalised", whole, self.floor, not row.failed)
         if not mass.failed and self.support is None:
             mass = self.timed(normalisation.falls, mass.name, whole, self.dtype) or mass
-        if row.failed and not (mass.hint or mass.verdict == PASS):
-            named = self.judged(normalisation.mistaken, row.name, whole, row)
-            row = named if named.failed else row
+        for explain in (normalisation.mistaken, normalisation.which_is_wrong):
+            if row.failed and not row.hint:
+                named = self.judged(explain, row.name, whole, row, mass)
+                row = named if named.failed else row
         return [row, mass]

@@ -55,4 +55,5 @@ def first_call(
         if values is not None and not np.all(np.isfinite(values)):
             bad = np.argwhere(~np.isfinite(values))[0][0]
             return failed(name, why, f"{direction} at {show(rows[bad])}: {show(values[bad])}")
-    return agree(name, measured, index, again, why, first=first, noise=0)
+    how = f"from a fresh flow that was asked twice for {len(index)} rows"
+    return agree(name, measured, index, again, how, first=first, strict=True)

@@ -12,8 +12,8 @@ from nfref.oracle.checks import (
     log_det,
     normalisation,
     pointwise,
-    sweep,
-    uniform,
+    precision,
+    round_trip,
 )
 from nfref.oracle.checks.arguments import check_callables, checked_setting, checked_skip
 from nfref.oracle.checks.base_check import Check
@@ -26,6 +26,7 @@ from nfref.oracle.instruments.probes import Box, Probes, as_domain, make_probes
 from nfref.oracle.report import PASS, Report, Row, inconclusive, not_applicable
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator, Sequence
 
+DERIVATIVES = 2.0  # seconds for the derivatives of a direction
 OTHER = {"forward": "inverse", "inverse": "forward"}
 
 
@@ -46,7 +47,6 @@ def check_flow(
     gradient: Any = (None, None),
     make: Callable[..., Any] | None = None,
     parameters: Any = None,
-    smooth: bool = False,
     stochastic: bool = False,
     seconds: float = 20.0,
     accuracy: float = 0.0,
@@ -78,8 +78,9 @@ def check_flow(
         its codomain. ``lower`` and ``upper`` are numbers or (D,) arrays. A callable
         (rng, n) -> (n, D) samples points of a domain of another shape.
     support : callable, optional
-        x (N, D) -> (N,) bool: the rows of the codomain with a density. The integral of the
-        density calls the inverse there alone. A codomain of another shape than a box needs it.
+        x (N, D) -> (N,) bool: the rows of the codomain with a density; with a context it may
+        take both. The integral of the density calls the inverse there alone. A codomain of
+        another shape than a box needs it.
     reference : (forward, inverse), optional
         The same flow in float64, either one None, to which float32 answers are compared.
     gradient : (forward, inverse), optional
@@ -91,8 +92,6 @@ def check_flow(
         just made, as :func:`nfref.oracle.adapters.maker` does. Its first call is checked.
     parameters : nested arrays, or a function that returns them, optional
         Parameters that must be the same after all calls.
-    smooth : bool
-        True makes a jump of the log-density, at a knot for instance, a failure.
     stochastic : bool
         True if log_det is a random estimate: its mean is judged, its noise reported.
     seconds : float
@@ -131,7 +130,6 @@ def check_flow(
         make,
         context_moves,
         accuracy,
-        smooth,
         stochastic,
     )
     return check.report(subject, check.rows(forward, inverse), parameters, stop_early)
@@ -148,14 +146,13 @@ class _Check(Check):
         make: Any,
         context_moves: Array | None,
         accuracy: float,
-        smooth: bool,
         stochastic: bool,
     ) -> None:
         """Store the arguments of ``check_flow``."""
         self.domains, self.make, self.context_moves = domains, make, context_moves
         self.reference = dict(zip(("forward", "inverse"), reference))
         self.gradient = dict(zip(("forward", "inverse"), gradient))
-        self.accuracy, self.smooth, self.stochastic = accuracy, smooth, stochastic
+        self.accuracy, self.stochastic = accuracy, stochastic
 
     def rows(self, forward: Callable | None, inverse: Callable | None) -> Iterator[Row]:
         """Yield all rows."""
@@ -173,24 +170,15 @@ class _Check(Check):
         for name, measured in measurements.items():
             yield from self.by_itself(measured, subjects.get(OTHER[name]), f"_{name}")
         for name, measured in measurements.items():
+            judge, *more = (log_det.log_det_matches,)
             if self.stochastic:
-                yield self.timed(
-                    log_det.unbiased,
-                    f"log_det_{name}",
-                    subjects[name].apart(has_log_det=True),
-                    measured,
-                )
-                continue
-            for make, label in (
-                (log_det.log_det_matches, "log_det"),
-                (log_det.complex_step_matches, "complex_step"),
-            ):
-                yield self.timed(make, f"{label}_{name}", measured)
+                judge, more = log_det.unbiased, [subjects[name].apart(has_log_det=True)]
+            yield self.timed(judge, f"log_det_{name}", measured, *more)
+        for name, measured in measurements.items():
+            yield from self.one_direction(name, measured, kinks.get(name, []))
         holds = yield from self.round_trips(subjects, measurements)
         for name, measured in measurements.items():
-            yield from self.one_direction(name, measured, kinks.get(name, []), holds)
-        yield from self.sweeps(subjects, measurements)
-        for name, measured in measurements.items():
+            yield self.timed(pointwise.keeps_orientation, f"orientation_{name}", measured, holds)
             yield from self.as_it_is_used(measured, f"_{name}")
             for label, count in (("first_row", 1), ("first_batch", first_calls.ROWS)):
                 yield self.timed(
@@ -201,7 +189,7 @@ class _Check(Check):
             yield self.timed(hidden_state.many_calls, f"history_{name}", measured, self.rng, others)
         for name, subject in subjects.items():
             yield from self.of_all_calls(subject, f"_{name}")
-        yield from self.globally(subjects, measurements)
+        yield self.globally(subjects, measurements)
 
     def measure(
         self,
@@ -231,7 +219,8 @@ class _Check(Check):
                 except NO_ANSWER:
                     pass  # other rows report the failure
         self.stopwatch.restart()
-        for candidates in (probes.affordable(), middle.affordable()):
+        count = DERIVATIVES * self.stopwatch.load / max(subject.seconds_a_row(), 1e-9)
+        for candidates in (probes.affordable(count), middle.affordable(count)):
             try:
                 measurements[name] = measure_direction(
                     subject, there, back, candidates, self.accuracy
@@ -261,47 +250,12 @@ class _Check(Check):
             probes = probes.join(*both_sides(kinks, domain, distance))
         return kinks, probes
 
-    def round_trips(self, subjects: Any, measurements: dict[str, Measurement]) -> Any:
-        """Yield the rows of both round trips; return True if they hold."""
-        names = {
-            "forward": ("round_trip_z", "log_dets_cancel_z"),
-            "inverse": ("round_trip_x", "log_dets_cancel_x"),
-        }
-        if len(subjects) < 2:
-            for pair in names.values():
-                yield not_applicable(pair[0], "one direction only")
-            return False
-        holds = True
-        for name, other in OTHER.items():
-            if name not in measurements:
-                holds = False
-                continue
-            self.stopwatch.restart()
-            try:
-                rows = pointwise.round_trip(
-                    *names[name], measurements[name], subjects[other], measurements.get(other)
-                )
-            except NO_ANSWER as error:
-                rows = [no_answer(names[name][0], "no answer", error)]
-            holds &= rows[0].verdict == PASS
-            yield from rows
-        return holds
-
     def one_direction(
-        self, name: str, measured: Measurement, kinks: Sequence[Kink], holds: bool
+        self, name: str, measured: Measurement, kinks: Sequence[Kink]
     ) -> Iterator[Row]:
         """Yield the rows on the values and log-determinants of one direction."""
         yield self.timed(array_contract.finite, f"finite_{name}", measured)
-        yield self.timed(pointwise.precise, f"precision_{name}", measured)
-        yield self.timed(pointwise.keeps_orientation, f"orientation_{name}", measured, holds)
-        if self.dim == 1 and isinstance(measured.domain, Box):
-            yield self.timed(
-                pointwise.monotone,
-                f"monotone_{name}",
-                measured.subject,
-                measured.domain,
-                int(measured.probes.context_row[0]),
-            )
+        yield self.timed(precision.precise, f"precision_{name}", measured)
         yield self.timed(array_contract.stays_inside, f"stays_inside_{name}", measured)
         yield self.timed(
             array_contract.empty_batch, f"empty_batch_{name}", measured.subject, self.dim
@@ -310,135 +264,78 @@ class _Check(Check):
             library_gradient.by_rows, f"gradient_{name}", measured, self.gradient[name], self.rng
         )
         yield self.timed(knots.knots, f"knots_{name}", measured, kinks)
-        yield self.timed(knots.continuity, f"continuity_{name}", measured, kinks, self.smooth)
         yield from self.of_its_context(
             measured, self.gradient[name], self.context_moves, f"_{name}"
         )
 
-    def sweeps(self, subjects: Any, measurements: dict[str, Measurement]) -> Iterator[Row]:
-        """Yield rows on many rows and their images, and on the reference."""
+    def round_trips(self, subjects: Any, measurements: dict[str, Measurement]) -> Any:
+        """Yield rows on the way there and back, and on the reference; return True if they hold."""
+        holds = len(measurements) == 2
         for name, measured in measurements.items():
-            if not isinstance(measured.domain, Box):
-                yield not_applicable(f"sweep_{name}", "the domain is known by samples only")
-                continue
             self.stopwatch.restart()
-            start = sweep.rows_for(
-                list(subjects.values()), measured.domain, self.rng, self.dim, self.dtype
-            )
+            start, context_row = measured.probes.rows, measured.probes.context_row
+            if isinstance(measured.domain, Box):
+                start, context_row = round_trip.rows_for(
+                    list(subjects.values()), measured, self.rng, self.contexts
+                )
+            label = f"round_trip_{'z' if name == 'forward' else 'x'}"
+            other = subjects.get(OTHER[name])
+            row = self.timed(round_trip.round_trip, label, measured, other, start, context_row)
+            holds &= row.verdict == PASS
+            yield row
             yield self.timed(
-                sweep.sweep, f"sweep_{name}", measured, subjects.get(OTHER[name]), start
+                round_trip.against_reference,
+                f"reference_{name}",
+                measured,
+                self.reference[name],
+                start,
+                context_row,
             )
-            yield self.timed(
-                sweep.against_reference, f"reference_{name}", measured, self.reference[name], start
-            )
+        return holds
 
-    def globally(self, subjects: Any, measurements: dict[str, Measurement]) -> Iterator[Row]:
-        """Yield the rows on the flow as a whole.
-
-        With a simple base density on z, samples that go forward and back follow the base again, and
-        the mass is one.
-        """
+    def globally(self, subjects: Any, measurements: dict[str, Measurement]) -> Row:
+        """Return the row on the mass of the flow's density, with a simple base density on z."""
         there, back = self.domains
-        if not isinstance(there, Box):
-            yield inconclusive("normalised", "the domain of z is known by samples only")
-            return
-        self.stopwatch.restart()
-        x = None
-        if "forward" in measurements:
-            count = min(
-                sweep.affordable([subject], 2.0, 2000, 20000, self.dim)
-                for subject in subjects.values()
-            )
-            z = there.sample_base(self.rng, count).astype(self.dtype)
-            try:
-                x = subjects["forward"](z, np.zeros(len(z), dtype=int))[0]
-            except NO_ANSWER as error:
-                yield no_answer("samples", "no answer for samples of a base density", error)
-        if x is not None and "inverse" in measurements:
-            yield self.timed(
-                self.samples_return,
-                "samples",
-                subjects["inverse"],
-                measurements,
-                z[:2000].astype(np.float64),
-                x[:2000],
-            )
-        elif len(measurements) < 2:
-            yield not_applicable("samples", "one direction only")
         if self.stochastic:
-            yield not_applicable("normalised", "log_det is random")
-        elif "inverse" not in measurements or measurements["inverse"].log_det is None:
-            yield inconclusive("normalised", "needs an inverse with log_det")
-        elif not isinstance(back, Box) and self.support is None:
-            yield inconclusive(
+            return not_applicable("normalised", "log_det is random")
+        if not isinstance(there, Box):
+            return inconclusive("normalised", "the domain of z is known by samples only")
+        if "inverse" not in measurements or measurements["inverse"].log_det is None:
+            return inconclusive("normalised", "needs an inverse with log_det")
+        if not isinstance(back, Box) and self.support is None:
+            return inconclusive(
                 "normalised", "the codomain is known by samples only; support= says where it is"
             )
-        else:
-            rows = self.as_a_density(subjects["inverse"], there, back, x, 0)
-            for k in context.others(self.context):
-                if x is not None:
-                    self.stopwatch.restart()
-                    try:
-                        x = subjects["forward"](z, np.full(len(z), k))[0]
-                    except NO_ANSWER:
-                        continue  # other rows report the failure
-                found = self.as_a_density(subjects["inverse"], there, back, x, k)
-                rows = [context.worse(*pair, k) for pair in zip(rows, found)]
-            yield from rows
+        self.stopwatch.restart()
+        row = None
+        seconds = 2.0 * self.stopwatch.load
+        count = min(
+            round_trip.affordable([subject], seconds, 2000, 20000, self.dim)
+            for subject in subjects.values()
+        )
+        z = there.sample_base(self.rng, count).astype(self.dtype)
+        for k in (0, *context.others(self.context)):
+            x = np.zeros((0, self.dim))
+            if "forward" in measurements:
+                try:
+                    x = subjects["forward"](z, np.full(len(z), k))[0].astype(np.float64)
+                except NO_ANSWER as error:
+                    if row is None:
+                        return no_answer("normalised", "no answer for samples of a base", error)
+                    continue
+            found = self.mass(subjects["inverse"], there, back, x, k)
+            row = found if row is None else context.worse(row, found, k)
+        return row or inconclusive("normalised", "no samples")
 
-    def as_a_density(
-        self, inverse: Subject, there: Any, back: Any, x: Array | None, context_row: int
-    ) -> list[Row]:
-        """Return [normalised], and [panels] in one dimension, for one row of the context."""
-
-        def latent(rows):
-            z, logs = inverse(rows.astype(self.dtype), np.full(len(rows), context_row))
-            return z.astype(np.float64), logs
+    def mass(self, inverse: Subject, there: Any, back: Any, x: Array, context_row: int) -> Row:
+        """Return the row on the mass for one row of the context; samples ``x`` may be none."""
 
         def log_prob(rows):
-            z, logs = latent(rows)
+            z, logs = inverse(rows.astype(self.dtype), np.full(len(rows), context_row))
+            z = z.astype(np.float64)
             # The base has no density where z overflows, even if log_det overflows too.
             return np.where(np.any(np.isinf(z), axis=1), -np.inf, there.log_base(z) + logs)
 
-        whole = self.whole(
-            log_prob,
-            back,
-            np.zeros((0, self.dim)) if x is None else x.astype(np.float64),
-            3.0 * (x is None),
-        )
-        rows = [
-            self.timed(normalisation.normalised, "normalised", whole, self.floor + self.accuracy)
-        ]
-        if self.dim == 1 and isinstance(back, Box) and len(whole.pilot) >= 100:
-            rows.append(
-                self.timed(
-                    normalisation.panels,
-                    "panels",
-                    whole,
-                    lambda rows: there.base_cdf(latent(rows)[0]),
-                    self.floor / 10 + self.accuracy,
-                    float(np.finfo(self.dtype).eps),
-                )
-            )
-        return rows
-
-    def samples_return(
-        self, name: str, inverse: Subject, measurements: dict[str, Measurement], z: Array, x: Array
-    ) -> Row:
-        """Check that samples x of the pushed-forward base follow the base after the inverse."""
-        there, back = self.domains
-        measured = measurements["forward"]
-        _, meaningful = pointwise.way_back(measured, measurements["inverse"])
-        lost = 1 - np.mean(meaningful[measured.probes.bulk])
-        if lost > 0.25:
-            return inconclusive(name, f"conditioning leaves no digits at {lost:.0%} of the bulk")
-        # A number that was rounded onto an end of its interval cannot come back.
-        inside = back.contains(x.astype(np.float64))
-        again = z.copy()
-        again[inside] = inverse(x[inside], np.zeros(np.sum(inside), dtype=int))[0]
-        return uniform.ks_row(
-            name,
-            there.base_cdf(again),
-            "forward, then inverse, then the base's distribution function",
-            lost,
-        )
+        whole = self.whole(log_prob, back, x, 0.0 if len(x) else 3.0, context_row)
+        floor = self.floor + self.accuracy
+        return self.timed(normalisation.normalised, "normalised", whole, floor)

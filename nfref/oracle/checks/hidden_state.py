@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from nfref.oracle.checks.batches import agree, unchanged
-from nfref.oracle.checks.pointwise import due_of_a_little, moved_a_little
+from nfref.oracle.checks.precision import due_of_a_little, moved_a_little
 from nfref.oracle.instruments.guarded_calls import (
     NO_ANSWER,
     CallFailed,
@@ -28,9 +28,8 @@ def repeatable(name: str, measured: Measurement) -> Row:
     """Check that the same call gives the same answer."""
     index = np.arange(len(measured.probes))
     # No noise is allowed here: a random answer would excuse itself by its own noise.
-    return agree(
-        name, measured, index, measured.asked(index), "rounding; the same call twice", noise=0
-    )
+    how = "when the same call was made again"
+    return agree(name, measured, index, measured.asked(index), how, strict=True)
 
 
 def no_memory(name: str, measured: Measurement, other: Any, rng: Generator) -> Row:
@@ -47,12 +46,7 @@ def no_memory(name: str, measured: Measurement, other: Any, rng: Generator) -> R
     if other is not None:
         other(measured.values[index].astype(measured.dtype), probes.context_row[index])
     row = agree(
-        name,
-        measured,
-        half,
-        measured.asked(half),
-        "rounding; calls of both directions in between",
-        first=first,
+        name, measured, half, measured.asked(half), "after calls of both directions", first=first
     )
     moves = np.ptp(measured.values[index], axis=0).max() > 0
     if not row.failed and moves and np.array_equal(first[0], second[0]):
@@ -61,7 +55,7 @@ def no_memory(name: str, measured: Measurement, other: Any, rng: Generator) -> R
             "a batch, then other rows as many",
             f"{measured.subject.name} at "
             f"{show(probes.rows[half[0]])} and at {show(probes.rows[rest[0]])}: "
-            f"{show(first[0][0])}, remembered by the size of the batch?",
+            f"both {show(first[0][0])}: remembered by the size of the batch?",
         )
     return row if row.failed else _moved_a_little(row, measured, index)
 
@@ -99,7 +93,7 @@ def call_often(measured: Measurement, rng: Generator) -> None:
     """Call the subject until it was called some hundred times in the whole check."""
     subject, index = measured.subject, np.flatnonzero(measured.probes.bulk)[:8]
     start = subject.stopwatch.left()
-    most = min(SECONDS * subject.stopwatch.load, start / 2)
+    most = min(SECONDS * subject.stopwatch.patience, start / 2)
     while subject.calls < CALLS and start - subject.stopwatch.left() < most:
         measured.asked(rng.choice(index, size=min(3, len(index)), replace=False))
 
@@ -136,7 +130,7 @@ def many_calls(
         measured,
         points,
         split(cache.worst[slots[points]]),
-        f"rounding; {subject.calls} calls, each compared with the first",
+        f"in {subject.calls} calls, each compared with the first",
         first=split(cache.first[slots[points]]),
     )
     if not row.failed:
@@ -155,7 +149,7 @@ def _asked_again(name, measured, row):
     """Repeat calls that were made for other properties, whose rows were new then."""
     subject = measured.subject
     start = subject.stopwatch.left()
-    most = min(SECONDS * subject.stopwatch.load, start / 2)
+    most = min(SECONDS * subject.stopwatch.patience, start / 2)
     noise = np.median(measured.derivatives.noise, axis=0)
     for call, rows, context_row, answers in subject.past.copy():
         if start - subject.stopwatch.left() > most:
@@ -175,8 +169,9 @@ def _asked_again(name, measured, row):
             allowed,
             row.why,
             lambda p: (
-                f"{subject.name} at {show(rows[p])}, row {p} of {len(rows)}: in call {call} "
-                f"{show(answers[p])}, asked again {show(again[p])}"
+                f"the same row got another answer when call {call} was made again: "
+                f"{subject.name} at {show(rows[p])}, row {p} of {len(rows)} (counted from 0): "
+                f"{show(answers[p])}, then {show(again[p])}"
             ),
         )
         if found.failed:
@@ -202,7 +197,9 @@ def two_threads(
         [rng.choice(known, size=size) for _ in range(rounds // 2) for size in pair]
         for pair in ((47, 64), (64, 64))
     ]
-    at_once, until = 0, time.monotonic() + 4 * SECONDS * subject.stopwatch.load
+    patience = 4 * SECONDS * subject.stopwatch.patience
+    rounds = int(np.clip(patience * subject.calls / max(subject.seconds, 1e-9) / 8, 6, rounds))
+    at_once, until = 0, time.monotonic() + patience
     for group in range(1, groups + 1):
         try:
             spans, answers = _at_once(subject, probes, batches)
@@ -222,7 +219,7 @@ def two_threads(
                     measured,
                     index,
                     subject.read(answer, probes.rows[index]),
-                    "rounding; two threads at once",
+                    "while another thread called, too",
                 )
                 if row.failed:
                     return row
@@ -244,11 +241,17 @@ def _at_once(subject, probes, batches):
             subject.arguments(probes.rows[index], probes.context_row[index]) for index in indices
         ]
         times, answers = np.empty((2, len(arguments))), []
-        for k, given in enumerate(arguments):
-            start.wait()
-            times[0, k] = time.perf_counter()
-            answers.append(subject.function(*given))
-            times[1, k] = time.perf_counter()
+        try:
+            for k, given in enumerate(arguments):
+                start.wait()
+                times[0, k] = time.perf_counter()
+                answers.append(subject.function(*given))
+                times[1, k] = time.perf_counter()
+        except threading.BrokenBarrierError:
+            return times, answers  # the other thread's call raised
+        except BaseException:
+            start.abort()
+            raise
         return times, answers
 
     interval = sys.getswitchinterval()

@@ -1,10 +1,10 @@
-"""Kinks and knots: the side to which a point on a knot belongs, and jumps of log_det."""
+"""Knots: the side to which a point on a knot belongs."""
 
 import numpy as np
 
 from nfref.oracle.instruments.kinks import Kink, snapped
 from nfref.oracle.instruments.measurement import Measurement
-from nfref.oracle.report import Row, failed, judged, not_applicable, passed, show
+from nfref.oracle.report import Row, judged, not_applicable, show
 from nfref.runtime.annotations import Sequence
 
 
@@ -59,49 +59,3 @@ def _outside(values, allowed):
     error = span / (3 * change + allowed * size)
     error = np.where(np.isfinite(error), error, np.inf)
     return float(np.max(np.where(change < 0.1 * size, error, 0)))
-
-
-def continuity(
-    name: str, measured: Measurement, kinks: Sequence[Kink], smooth: bool = False
-) -> Row:
-    """Return the largest jump of log_det across kinks; a jump fails if ``smooth``.
-
-    A kink on a line may be a narrow peak. A jump is as large from close by as from ten times as
-    far; the change across a peak or a steep place is not.
-    """
-    if measured.log_det is None:
-        return not_applicable(name, f"{measured.subject.name} returns no log_det")
-    if not kinks:
-        return passed(name, "no kink was met on the lines that were scanned")
-    far, close = (1e-5, 1e-6) if measured.dtype == np.float64 else (1e-2, 1e-3)
-    steps = [_step_across(measured, kinks, distance) for distance in (far, close)]
-    jumps = np.where(steps[1] > 0.5 * steps[0], steps[1], 0)
-    k = int(np.argmax(jumps))
-    allowed = 1e-6 if measured.dtype == np.float64 else 1e-2
-    allowed = max(allowed, float(np.max(measured.slack * (1 + np.abs(measured.log_det)))))
-    if smooth and jumps[k] > allowed:
-        return failed(
-            name,
-            f"{len(kinks)} kinks, from {close:g} to both sides of each",
-            f"{measured.subject.name} at {show(kinks[k].row)}: log_det jumps",
-            float(jumps[k]),
-            allowed,
-        )
-    return passed(
-        name,
-        f"{'' if smooth else 'reported only: '}largest jump of log_det at {len(kinks)} kinks",
-        float(jumps[k]),
-        allowed if smooth else None,
-    )
-
-
-def _step_across(measured, kinks, distance):
-    """Return (K,): the change of log_det from one side of each kink to the other."""
-    sides = []
-    for kink in kinks:
-        within = min(distance, 0.25 * float(np.min(measured.domain.margin(kink.row))))
-        sides += [kink.row - within * kink.direction, kink.row + within * kink.direction]
-    context_row = np.repeat([kink.context_row for kink in kinks], 2)
-    _, log_det = measured.subject(np.array(sides).astype(measured.dtype), context_row)
-    steps = np.abs(np.diff(log_det.astype(np.float64).reshape(-1, 2), axis=1))[:, 0]
-    return np.where(np.isfinite(steps), steps, 0)

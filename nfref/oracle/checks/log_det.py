@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from nfref.oracle.checks.constants import named
 from nfref.oracle.checks.pointwise import verdict
 from nfref.oracle.instruments.guarded_calls import CallFailed, Subject, TimedOut
 from nfref.oracle.instruments.jacobian import complex_step, differentiate, ladder, log_determinants
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import step_scale, wide_rows
-from nfref.oracle.report import Row, failed, inconclusive, not_applicable, passed, show
+from nfref.oracle.report import Row, failed, inconclusive, passed, show
 from nfref.runtime.annotations import Any, Array
 
 # Factor of an error estimate: the smallest of many estimates is optimistic now and then.
@@ -124,31 +125,16 @@ def pattern(found: Array, true: Array, tolerance: Array, dim: int) -> str:
     }
     size = np.sum(true**2)
     ratio = float(np.sum(found * true) / size) if size > 0 else 0.0
-    named = min(known, key=lambda factor: abs(ratio - factor))
+    nearest = min(known, key=lambda factor: abs(ratio - factor))
     varies = np.ptp(true) > 1e-2
     if np.all(np.abs(found - ratio * true) <= tolerance * (1 + np.abs(ratio))):
-        if abs(ratio - named) < 1e-4:
-            return f"log_det is {known[named]}"
+        if abs(ratio - nearest) < 1e-4:
+            return f"log_det is {known[nearest]}"
         if varies:
             return f"log_det is {ratio:.6g} times the true one everywhere"
     offset = float(np.median(found - true))
     if np.all(np.abs(found - true - offset) <= tolerance):
-        return f"log_det is off by {offset:.6g} everywhere{constant(offset, dim, 1e-4)}"
-    return ""
-
-
-def constant(offset: float, dim: int, tolerance: float) -> str:
-    """Return the name of a constant in parentheses if an offset is close to it, else ""."""
-    for words, value in (
-        ("D/2 log 2 pi", 0.5 * dim * np.log(2 * np.pi)),
-        ("log 2", np.log(2)),
-        ("D log 2", dim * np.log(2)),
-        ("D/2 log 2", 0.5 * dim * np.log(2)),
-        ("log D", np.log(dim)),
-        ("log D!", np.sum(np.log(np.arange(dim) + 1))),
-    ):
-        if value > 10 * tolerance and abs(abs(offset) - value) < tolerance:
-            return f" ({'-' if offset < 0 else ''}{words})"
+        return f"log_det is off by {offset:.6g} everywhere{named(offset, dim, 1e-4)}"
     return ""
 
 
@@ -216,58 +202,6 @@ def _longdouble_jacobians(measured, points):
     return found.jacobian.astype(np.float64), found.error.astype(np.float64)
 
 
-def complex_step_matches(name: str, measured: Measurement) -> Row:
-    """Compare log_det with the complex step, if the callable takes complex numbers.
-
-    Some callables take complex numbers and are not analytic: bisection carries the imaginary part
-    along. If the map happens to be straight, nothing reveals that. So all points must agree with
-    differences, among them those whose log-determinant is farthest from the usual one.
-    """
-    if measured.log_det is None or measured.dtype != np.float64:
-        return not_applicable(name, "needs float64 and a log_det")
-    subject, probes = measured.subject, measured.probes
-    judged = np.flatnonzero(measured.resolved & probes.bulk)[:16]
-    if not len(judged):
-        return not_applicable(name, "no point where differences could confirm it")
-    resolved = np.flatnonzero(measured.resolved)
-    unusual = np.abs(measured.log_det[resolved] - np.median(measured.log_det[resolved]))
-    farthest = resolved[np.argsort(-unusual)[:16]]
-    chosen = np.concatenate([judged, np.setdiff1d(farthest, judged)])
-    try:
-        jacobian, _ = _complex_jacobians(measured, chosen)
-    except (CallFailed, TimedOut, TypeError):
-        return not_applicable(name, f"{subject.name} takes no complex numbers")
-    reference = measured.jacobian[chosen]
-    error = measured.derivatives.error[chosen, : measured.values.shape[1]]
-    size = np.max(np.abs(reference), axis=(1, 2), keepdims=True)
-    analytic = np.all(np.abs(jacobian - reference) <= 10 * error + 1e-7 * size, axis=(1, 2))
-    if not np.all(analytic):
-        return not_applicable(name, f"{subject.name} is not analytic as it is written")
-    jacobian = jacobian[: len(judged)]
-    exact = log_determinants(jacobian, np.zeros_like(jacobian), float(np.finfo(np.float64).eps))
-    # exact.error is machine epsilon times the condition number of the Jacobian.
-    tolerance = (
-        measured.log_det_tolerance[judged]
-        + 10 * measured.log_det_noise[judged]
-        + measured.slack / np.finfo(np.float64).eps * exact.error
-    )
-
-    def describe(k):
-        p = judged[k]
-        return (
-            f"at {show(probes.rows[p])} log_det {measured.log_det[p]:.15g}, by complex step "
-            f"{exact.value[k]:.15g}"
-        )
-
-    return verdict(
-        name,
-        np.abs(measured.log_det[judged] - exact.value),
-        tolerance,
-        f"rounding alone: no step to choose, {len(judged)} points",
-        describe,
-    )
-
-
 def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tuple[Array, Array]:
     """Return rows of the domain whose log_det is farthest from a central difference.
 
@@ -279,7 +213,7 @@ def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tu
     rows : (S, D) array
     context_row : (S,) int array
     """
-    seconds = 0.25 * min(subject.stopwatch.left(), 2.0 * subject.stopwatch.load)
+    seconds = 0.25 * min(subject.stopwatch.left(), 2.0 * subject.stopwatch.patience)
     affordable = seconds / max(subject.seconds_a_row(), 1e-9) / (2 * dim + 1)
     count = int(min(SCREENED, affordable, 4e6 / (2 * dim + 1) / dim))
     if count < 8:
@@ -313,7 +247,7 @@ def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tu
 
 
 def unbiased(
-    name: str, function: Subject, measured: Measurement, calls: int = 64, sigmas: float = 8.0
+    name: str, measured: Measurement, function: Subject, calls: int = 64, sigmas: float = 8.0
 ) -> Row:
     """Check the mean of a random log_det (stochastic=True) over many calls; report its noise."""
     points = np.flatnonzero(measured.resolved & measured.probes.bulk)

@@ -10,19 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nfref.oracle.checks.log_det import constant
-from nfref.oracle.checks.pointwise import verdict
+from nfref.oracle.checks.constants import named
 from nfref.oracle.instruments.guarded_calls import CallFailed, TimedOut
 from nfref.oracle.instruments.importance import BERNSTEIN, Proposal, bridge, bumps
 from nfref.oracle.instruments.merge import SIGMAS
 from nfref.oracle.instruments.probes import Box
-from nfref.oracle.instruments.quadrature import (
-    line_integral,
-    mass_beyond,
-    panel_masses,
-    plane_integral,
-)
-from nfref.oracle.report import PASS, Row, failed, inconclusive, passed, show
+from nfref.oracle.instruments.quadrature import line_integral, mass_beyond, plane_integral
+from nfref.oracle.report import INCONCLUSIVE, PASS, Row, failed, inconclusive, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, Generator
 
 # Widest tolerance, in nats, with which an offset counts as judged.
@@ -30,7 +24,6 @@ WIDEST = 1.0
 DRAWS = 16000
 SUSPECT, MANY = 0.3, 8  # of the tolerance; times as many samples
 POLE = 64  # roundings within which a pole is +inf
-AGAIN = 64  # panels that are cut again before a failure
 # If none of 4000 samples has a weight p / q above FORWARD times the mean, forward sampling misses
 # less than MISSED of the mass, at level 1e-9: (1 - MISSED)^4000.
 FORWARD = 50.0
@@ -182,29 +175,34 @@ def normalised(name: str, whole: Whole, floor: float = 1e-5, samples_follow: boo
     why = f"log of the integral, by {how}; an offset of {tolerance:.2g} nats is detected"
     if abs(log_z) > tolerance:
         row = failed(name, why, f"integrates to exp({log_z:.8g}), not 1", abs(log_z), tolerance)
-        named = constant(log_z, whole.pilot.shape[1], tolerance)
-        return replace(row, hint=f"log_prob is off by {log_z:.4g}{named}" if named else "")
+        words = named(log_z, whole.pilot.shape[1], tolerance)
+        return replace(row, hint=f"log_prob is off by {log_z:.4g}{words}" if words else "")
     if tolerance > WIDEST:
         return inconclusive(name, why, error=abs(log_z), tolerance=tolerance)
     return passed(name, why, abs(log_z), tolerance)
 
 
 SURE = 0.1
-# Mistakes in the place of a log-density, and the function that undoes each.
+# Mistakes in the place of a log-density, and the function of it and of D that undoes each.
 MISTAKES = {
-    "a logarithm to base 2": lambda found: found * np.log(2),
-    "a logarithm to base 10": lambda found: found * np.log(10),
-    "the density, not its logarithm": np.log,
-    "minus a log-density": np.negative,
-    "twice a log-density": lambda found: 0.5 * found,
-    "half of a log-density": lambda found: 2 * found,
+    "a logarithm to base 2": lambda found, dim: found * np.log(2),
+    "a logarithm to base 10": lambda found, dim: found * np.log(10),
+    "the density, not its logarithm": lambda found, dim: np.log(found),
+    "minus a log-density": lambda found, dim: -found,
+    "twice a log-density": lambda found, dim: 0.5 * found,
+    "half of a log-density": lambda found, dim: 2 * found,
+    "a log-density over D": lambda found, dim: dim * found,
 }
 
 
-def mistaken(name: str, whole: Whole, row: Row) -> Row:
+def mistaken(name: str, whole: Whole, row: Row, mass: Row) -> Row:
     """Return a failed row, with a hint if one of MISTAKES explains the integral."""
+    if mass.verdict == PASS or mass.hint:
+        return replace(row, hint=mass.hint)
     for words, undone in MISTAKES.items():
-        other = replace(whole, log_prob=lambda x, undone=undone: undone(whole.log_prob(x)))
+        other = replace(
+            whole, log_prob=lambda x, undone=undone: undone(whole.log_prob(x), x.shape[1])
+        )
         try:
             mass = normalised.__wrapped__(name, other)  # a call that is out of time ends them all
         except NO_MASS:
@@ -212,6 +210,47 @@ def mistaken(name: str, whole: Whole, row: Row) -> Row:
         if mass.verdict == PASS and mass.tolerance < SURE:
             return replace(row, hint=f"log_prob is {words}")
     return row
+
+
+ROUNDS, FEWEST = 4, 400  # of adaptive sampling; effective rows of the last
+CLOSE, FAR = 0.1, 0.2  # nats from 0 at which a rough log-integral is about 0, and is not
+
+
+def which_is_wrong(name: str, whole: Whole, row: Row, mass: Row) -> Row:
+    """Return a failed row with the hint whether the sampler or log_prob is wrong.
+
+    A log_prob that integrates to one is hardly wrong. Where ``mass`` is not known, a rough
+    integral is enough for a hint.
+    """
+    log_z = 0.0 if mass.verdict == PASS else np.nan
+    if mass.verdict == INCONCLUSIVE:
+        try:
+            log_z = _roughly(whole)
+        except NO_MASS:
+            pass
+    words = "the sampler and log_prob disagree"
+    if mass.failed or abs(log_z) > FAR:
+        value = mass.where if mass.failed else f"integrates to about exp({log_z:.2g}), not 1"
+        words += f"; log_prob {value}, so log_prob is wrong"
+    elif abs(log_z) < CLOSE:
+        words += "; the integral of log_prob is 1, so the sampler is wrong"
+    return replace(row, hint=f"{words}: {row.where}")
+
+
+def _roughly(whole):
+    """Return log Z by importance sampling around rows that are chosen by their weights."""
+    rows = whole.pilot
+    for _ in range(ROUNDS):
+        proposal = Proposal.around(rows, whole.rng)
+        y = proposal.sample(whole.rng, DRAWS // 4)
+        weight = np.exp(checked(whole.log_density(y), y) - proposal.log_prob(y))
+        total = np.sum(weight)
+        if not (np.isfinite(total) and total > 0):
+            return np.nan
+        rows = y[whole.rng.choice(len(y), len(y) // 2, p=weight / total)]
+    if total**2 / np.sum(weight**2) < FEWEST:
+        return np.nan
+    return np.log(total / len(y))
 
 
 def _is_heavy(whole):
@@ -330,75 +369,3 @@ def _by_bridge(whole):
         found[2].tolerance,
         f"forward and reverse importance sampling, {len(found[0])} samples",
     )
-
-
-def panels(name: str, whole: Whole, distribution: Callable, floor: float, eps: float) -> Row:
-    """Check on a line that the mass between two points is the base's mass between their images.
-
-    ``distribution(x)`` is the base's distribution function (N, 1) at the images of (N, 1) rows.
-    ``eps`` is the machine epsilon of the numbers that are mapped.
-    """
-
-    def expected_between(ends):
-        return np.abs(np.diff(distribution(ends.reshape(-1, 1)).reshape(-1, 2)))[:, 0]
-
-    with np.errstate(all="ignore"):
-        _, edges, mass = line_integral(whole.log_density, whole.box, whole.pilot)
-        inner = edges[whole.contains(edges[:, None])]
-        mass = mass[np.searchsorted(edges, inner[:-1])]
-        ends = np.stack([inner[:-1], inner[1:]], axis=1)
-        # Between neighbouring numbers there is nothing to integrate over.
-        wide = np.diff(ends)[:, 0] > 4096 * eps * np.max(np.abs(ends), axis=1)
-        ends, mass = ends[wide], mass[wide]
-        change = np.abs(mass - panel_masses(whole.log_density, ends, 5))
-        expected = expected_between(ends)
-        # If knots lie within a panel, two rules may agree by chance. So before a failure the panels
-        # that are farthest off are cut, and the others left out.
-        excess = np.abs(mass - expected) / (floor + 10 * change)
-        suspect = np.argsort(-excess)
-        suspect = suspect[excess[suspect] > 1]
-        mass[suspect[AGAIN:]] = expected[suspect[AGAIN:]]
-        suspect = suspect[:AGAIN]
-        mass[suspect], change[suspect] = _cut(
-            whole.log_density, expected_between, ends[suspect], 0.01 * floor
-        )
-        difference = np.abs(mass - expected)
-
-    def describe(k):
-        return (
-            f"between {ends[k, 0]:.6g} and {ends[k, 1]:.6g} mass {mass[k]:.8g}, under the "
-            f"base {expected[k]:.8g}"
-        )
-
-    return verdict(
-        name,
-        difference,
-        floor + 10 * change,
-        f"{len(mass)} panels against the base's distribution function",
-        describe,
-    )
-
-
-def _cut(log_density, expected_between, ends, floor, pieces=16, rounds=7):
-    """Return (mass, its last change) of panels with (K, 2) ends, cut again where the mass is wrong.
-
-    That finds a peak between knots that was missed. A density that is wrong stays wrong.
-    """
-    mass, change, panel = np.zeros(len(ends)), np.zeros(len(ends)), np.arange(len(ends))
-    for _ in range(rounds):
-        edges = ends[:, :1] + np.diff(ends) * np.linspace(0, 1, pieces + 1)
-        edges[:, -1] = ends[:, 1]
-        ends = np.stack([edges[:, :-1], edges[:, 1:]], axis=2).reshape(-1, 2)
-        panel = np.repeat(panel, pieces)
-        found = panel_masses(log_density, ends, 8)
-        change = np.bincount(panel, np.abs(found - panel_masses(log_density, ends, 5)), len(mass))
-        wrong = np.abs(found - expected_between(ends))
-        order = np.argsort(-wrong)[:AGAIN]
-        order = order[wrong[order] > floor]
-        kept = np.ones(len(ends), dtype=bool)
-        kept[order] = False
-        mass += np.bincount(panel[kept], found[kept], len(mass))
-        if not len(order):
-            return mass, change
-        ends, panel, found = ends[order], panel[order], found[order]
-    return mass + np.bincount(panel, found, len(mass)), change

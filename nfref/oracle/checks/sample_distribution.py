@@ -22,6 +22,7 @@ FEWEST, DRAWS = 6, 16000  # maps, even if they are slow; samples
 JUMPS = (1.0, 0.3)  # of the distance between two samples
 SUSPECT = 0.3  # of the tolerance; beyond it more samples decide
 MORE = 200000
+STRONG, LONGER = 0.55, 8  # of the tolerance, which right samples hardly reach; times as long
 # Faults of scale below this must be detectable; otherwise the row is inconclusive.
 COARSE = 0.2
 REPEATS = 20  # of one value in a column; chance makes two or three, in float32
@@ -100,6 +101,10 @@ def _holds_nothing(whole, rows, j, inward):
 def _atoms(name, whole):
     """Return a failed row if one value of a column repeats, with few values beside it."""
     samples = np.concatenate([whole.pilot, whole.samples])
+    if np.array_equal(samples, samples.astype(np.float16)):
+        distinct = [len(np.unique(column)) for column in samples.T]
+        if max(distinct) > 10 * REPEATS:
+            return failed(name, f"{len(samples)} samples", "all of them are float16 numbers")
     single = np.array_equal(samples, samples.astype(np.float32))
     eps = float(np.finfo(np.float32 if single else np.float64).eps)
     for j, column in enumerate(samples.T):
@@ -132,19 +137,21 @@ def _moved(name, whole, x, at_x):
     features = _features_around(whole.pilot, rng)
     end = time.monotonic() + whole.seconds * load()
     found, coarse = [], np.inf
-    for made in density_deformation.maps_around(whole.pilot, rng):
-        step = density_deformation.step_of(made, whole.log_density, some, at_some)
+    modes = density_deformation.modes_of(whole.pilot, whole.log_density, rng)
+    for made in [
+        *density_deformation.maps_of_modes(modes, whole.pilot),
+        *density_deformation.maps_around(whole.pilot, rng),
+    ]:
+        step = 1.0
+        if made.name != "shares":
+            step = density_deformation.step_of(made, whole.log_density, some, at_some)
         found.append(_tried(whole, features, made, step, x, at_x))
         spread = max(float(np.std(found[-1][3])), 1e-12)
         if made.name.startswith("scale"):
             coarse = min(coarse, step * density_deformation.T / (2 * spread * np.sqrt(len(x))))
         if found[-1][0] > 1 or (time.monotonic() > end and len(found) >= FEWEST):
             break
-    jumps = [
-        (1.0, density_deformation.local_means(whole.pilot, rng)),
-        *((size, whole.pilot) for size in JUMPS),
-    ]
-    for jump in jumps:
+    for jump in [(size, whole.pilot) for size in JUMPS]:
         if max(found, key=itemgetter(0))[0] > 1 or time.monotonic() > end + whole.seconds:
             break
         found.append(_tried(whole, features, jump, None, x, at_x))
@@ -180,9 +187,13 @@ def _with_more(whole, features, suspects):
     """Test the suspects again, with as many new samples as there is time for."""
     start = time.monotonic()
     x = whole.draw(DRAWS)
+    drawn = time.monotonic()
     at_x = checked(whole.log_density(x), x)
-    seconds = time.monotonic() - start
-    affordable = int(whole.seconds * load() / max(seconds, 1e-9) * len(x) / (2 * len(suspects) + 1))
+    evaluations = 2 * len(suspects) + 1
+    seconds = drawn - start + evaluations * (time.monotonic() - drawn)
+    strong = suspects[-1][0] > STRONG
+    there_is = whole.seconds * load() * (LONGER if strong else 1)
+    affordable = int(there_is / max(seconds, 1e-9) * len(x))
     if affordable > 2 * DRAWS:
         x = np.concatenate([x, whole.draw(min(affordable, MORE) - DRAWS)])
         at_x = np.concatenate([at_x, checked(whole.log_density(x[len(at_x) :]), x[len(at_x) :])])
@@ -205,7 +216,7 @@ def _by_place(whole, worst, x, at_x):
 
 def _words(whole, made, step, rounds=6):
     """Return the message for a rejected map: by how much it has to move the samples."""
-    if step is None:
+    if step is None or made.name == "shares":
         return "samples visit regions in other shares than log_prob: mixture weights?"
     x, due = whole.samples[: DRAWS // 2], 0.0
     for _ in range(rounds):

@@ -40,6 +40,7 @@ from nfref.runtime.annotations import Any, Array, Callable, Generator
 
 STEP = 0.1  # the step that measures the size of log-ratios
 LARGEST = 0.5
+STARTS, MODES, VALLEY = 48, 5, 0.5  # rows at which modes are looked for; modes; nats between them
 TESTS = 400  # F, more than the tests of any one density
 T = float(np.sqrt(2 * np.log(2 * TESTS / LEVEL)))
 
@@ -219,17 +220,67 @@ def _acceptance(there, here):
     return np.where(np.isnan(ratio), 0.0, _logistic(np.nan_to_num(ratio, nan=0.0)))
 
 
-def local_means(pilot: Array, rng: Generator, count: int = 64) -> Array:
-    """Return (K, D) means of neighbours: for some pilot rows, of the closest tenth of all rows.
+def modes_of(pilot: Array, log_density: Callable[..., Any], rng: Generator) -> Array:
+    """Return (K, D) middles of modes between which the density is lower, the highest first.
 
-    Steps between two of the means lead from the middle of one mode to the middle of another.
+    A middle is the mean of the neighbours of a row, and then of the neighbours of that mean.
     """
-    chosen = pilot[rng.permutation(len(pilot))[:count]]
-    scaled = pilot / (np.std(pilot, axis=0) + 1e-300)
-    near = chosen / (np.std(pilot, axis=0) + 1e-300)
-    square = np.sum(scaled**2, axis=1) - 2 * near @ scaled.T
-    closest = np.argpartition(square, len(pilot) // 10, axis=1)[:, : len(pilot) // 10]
-    return np.mean(pilot[closest], axis=1)
+    spread = np.std(pilot, axis=0) + 1e-300
+    scaled = pilot / spread
+    middles = pilot[rng.permutation(len(pilot))[:STARTS]]
+    for share in (0.1, 0.02, 0.02):
+        near, count = middles / spread, max(int(share * len(pilot)), 12)
+        square = np.sum(scaled**2, axis=1) - 2 * near @ scaled.T
+        closest = np.argpartition(square, min(count, len(pilot) - 1), axis=1)[:, :count]
+        middles = np.mean(pilot[closest], axis=1)
+    level = log_density(middles)
+    kept: list[int] = []
+    for k in np.argsort(-level):
+        between = [
+            middles[k] + share * (middles[j] - middles[k])
+            for j in kept
+            for share in (0.25, 0.5, 0.75)
+        ]
+        lowest = log_density(np.array(between)).reshape(-1, 3).min(axis=1) if kept else np.zeros(0)
+        if np.isfinite(level[k]) and np.all(lowest < level[k] - VALLEY) and len(kept) < MODES:
+            kept.append(k)
+    return middles[kept]
+
+
+def maps_of_modes(modes: Array, pilot: Array) -> list[Map]:
+    """Return translations from mode to mode, and one scaling within balls around all of them.
+
+    A translation compares the shares of the samples that two modes have.
+    """
+    if len(modes) < 2:
+        return []
+    each = _each(pilot)
+    middles = each.to(modes)
+    distance = np.linalg.norm(middles[:, None] - middles, axis=2)
+    radii = 0.5 * np.min(distance + np.where(np.eye(len(modes)) > 0, np.inf, 0), axis=1)
+    pairs = [(i, j) for i in range(len(modes)) for j in range(i)]
+    return [
+        Map("scale within modes", each, _within_balls(middles, radii)),
+        *(Map("shares", each, _shift(middles[i] - middles[j])) for i, j in pairs),
+    ]
+
+
+def _within_balls(centers, radii):
+    """Return a move within disjoint balls: part t of a radius becomes t e^s / (1 - t + t e^s)."""
+
+    def move(u, step):
+        offset = u[:, None] - centers
+        part = np.linalg.norm(offset, axis=2) / radii
+        ball = np.argmin(part, axis=1)
+        row = np.arange(len(u))
+        part, offset = part[row, ball], offset[row, ball]
+        inside = (part < 1) & (part > 0)
+        whole = 1 - part + part * np.exp(step)
+        ratio = np.where(inside, np.exp(step) / whole, 1.0)
+        log_jacobian = u.shape[1] * np.log(ratio) - np.where(inside, np.log(np.abs(whole)), 0.0)
+        return centers[ball] + offset * ratio[:, None], log_jacobian
+
+    return move
 
 
 def jump_terms(

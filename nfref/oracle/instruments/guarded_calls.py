@@ -24,6 +24,7 @@ from nfref.oracle.report import Row, failed, inconclusive, show
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 KEPT = 1 << 20  # numbers of past calls that are kept to repeat them
+PATIENT, HURRIED = 2.5, 0.2  # seconds of CPU of a check; the share of time for tests after that
 
 
 class CallFailed(Exception):
@@ -64,6 +65,7 @@ class Stopwatch:
     """
 
     def __init__(self, seconds: Any) -> None:
+        self.start = time.process_time()
         self.seconds: float = seconds
         self.running: list = []
         self.restart()
@@ -72,6 +74,12 @@ class Stopwatch:
         """Start the time of the next property."""
         self.load = load()
         self.end = time.monotonic() + self.load * self.seconds
+
+    @property
+    def patience(self) -> float:
+        """The factor of the time for tests that become more powerful the longer they last."""
+        used = time.process_time() - self.start
+        return self.load * (1.0 if used < PATIENT else HURRIED)
 
     def left(self) -> float:
         """Return the seconds that are left."""
@@ -285,8 +293,12 @@ class Subject:
         A wrong dtype or a wrong shape of log_det is recorded and repaired, so that the other
         properties can still be judged. A wrong shape of the values is an error. The answers to rows
         that were asked before are compared with the first ones (see
-        :mod:`nfref.oracle.instruments.answer_cache`).
+        :mod:`nfref.oracle.instruments.answer_cache`). No rows are no call: a subject may refuse
+        them, which is a property of its own.
         """
+        if not len(rows):
+            values = np.zeros((0, rows.shape[1] if self.dim else 1), dtype=rows.dtype)
+            return values, values[:, 0] if self.has_log_det else None
         values, log_det = self.read(self.raw(rows, context_row, arrange), rows)
         answers = columns(values, log_det)
         self.answer_cache.compare(rows, context_row, answers, self.calls)

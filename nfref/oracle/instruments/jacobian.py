@@ -63,6 +63,7 @@ EXPONENTS = {
 }
 MIDDLE = {"float64": slice(7, 10), "float32": slice(5, 8), "longdouble": slice(3, 6)}
 BLOCK = 1 << 21  # numbers of one call, at most
+NOTICED = 1e-3  # part of an accuracy; less noise is none of a root search
 
 
 def format_name(dtype: DTypeLike) -> str:
@@ -75,7 +76,9 @@ def ladder(dtype: DTypeLike) -> Array:
     return 2.0 ** -np.array(EXPONENTS[format_name(dtype)], dtype=float)
 
 
-def differentiate(function: Callable[..., Any], points: Array, scale: Array) -> Derivatives:
+def differentiate(
+    function: Callable[..., Any], points: Array, scale: Array, accuracy: float = 0.0
+) -> Derivatives:
     """Return Richardson central differences at every point.
 
     Parameters
@@ -86,6 +89,9 @@ def differentiate(function: Callable[..., Any], points: Array, scale: Array) -> 
     points : (P, D) float32, float64 or longdouble array
     scale : (P, D) array
         Length over which f is expected to vary; p may be moved by it.
+    accuracy : float
+        Absolute accuracy of f, if it is known. It is the least noise of each component that
+        shows NOTICED of it.
 
     Returns
     -------
@@ -99,6 +105,7 @@ def differentiate(function: Callable[..., Any], points: Array, scale: Array) -> 
                 lambda rows, owner, part=part: function(rows, part[owner]),
                 points[part],
                 scale[part],
+                accuracy,
             )
             for part in np.array_split(np.arange(count), 2)
         ]
@@ -109,7 +116,9 @@ def differentiate(function: Callable[..., Any], points: Array, scale: Array) -> 
             )
         )
     blocks = np.array_split(np.arange(dim), -(-numbers // BLOCK))
-    parts = [_by_coordinates(function, points, scale, block) for block in blocks if len(block)]
+    parts = [
+        _by_coordinates(function, points, scale, block, accuracy) for block in blocks if len(block)
+    ]
     return Derivatives(
         parts[0].value,
         np.concatenate([part.jacobian for part in parts], axis=2),
@@ -118,7 +127,7 @@ def differentiate(function: Callable[..., Any], points: Array, scale: Array) -> 
     )
 
 
-def _by_coordinates(function, points, scale, j):
+def _by_coordinates(function, points, scale, j, accuracy):
     """Return the derivatives by the coordinates ``j`` alone."""
     count, dim = len(points), len(j)
     dtype = points.dtype
@@ -146,6 +155,7 @@ def _by_coordinates(function, points, scale, j):
         noise = _noise(slope, width, bent, MIDDLE[format_name(dtype)])
         # A few differences may agree by chance at a single point, not at half of all points.
         noise = np.maximum(noise, np.median(noise, axis=0))
+        noise = np.where(noise > NOTICED * accuracy, np.maximum(noise, accuracy), noise)
         rounding = noise + np.finfo(dtype).eps * np.abs(center)[:, None, :]
         estimate, error = _choose(slope, bend, 2 * rounding[:, :, None, :] / width, steps)
     noise = np.max(noise, axis=1)

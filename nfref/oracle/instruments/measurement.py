@@ -147,7 +147,7 @@ def measure_direction(
             raise CallFailed(f"{subject.name} returns log_det for some inputs only")
         return columns(x, log_det).astype(np.float64)
 
-    derivatives = differentiate(function, probes.rows, step_scale(domain, probes.rows))
+    derivatives = differentiate(function, probes.rows, step_scale(domain, probes.rows), accuracy)
     dim = values.shape[1]
     determinants = None  # a log-density has a gradient, not a square Jacobian
     if dim == probes.rows.shape[1] and subject.dim is not None:

@@ -9,6 +9,7 @@ from nfref.runtime.annotations import Any, Array, DTypeLike, Generator
 # Numbers in all numerical Jacobians together; one takes some thirty times D^2.
 NUMBERS = 1 << 20
 FEWEST = 6
+ENOUGH = 32  # points, however long their derivatives take
 
 
 @dataclass(frozen=True)
@@ -175,10 +176,14 @@ class Probes:
             self.rows[chosen], self.context_row[chosen], self.bulk[chosen], self.tail[chosen]
         )
 
-    def affordable(self) -> "Probes":
-        """Return these points, or a part of each kind if all derivatives would take too long."""
+    def affordable(self, rows: float) -> "Probes":
+        """Return these points, or a part of each kind if all derivatives would take too long.
+
+        ``rows`` is the number of rows for which there is time.
+        """
         dim = self.rows.shape[1]
-        most = max(FEWEST, NUMBERS // dim**2)
+        in_time = max(ENOUGH, int(rows / (30 * dim)))
+        most = max(FEWEST, min(NUMBERS // dim**2, in_time))
         if len(self) <= most:
             return self
         kept = np.zeros(len(self), dtype=bool)

@@ -1,4 +1,4 @@
-"""Thousands of rows: nan, exceptions and lost digits that a hundred points may miss.
+"""Thousands of rows there and back: nan, exceptions, lost digits, and log-determinants.
 
 The tolerance of a row is measured: the change of its answer when its input changes by a few
 roundings.
@@ -6,6 +6,7 @@ roundings.
 
 import numpy as np
 
+from nfref.oracle.checks.pointwise import or_iterative
 from nfref.oracle.instruments.guarded_calls import CallFailed, columns
 from nfref.oracle.instruments.measurement import ULPS, Measurement
 from nfref.oracle.instruments.probes import Box, wide_rows
@@ -16,13 +17,13 @@ COUNT = {"float64": 6000, "float32": 20000}
 SECONDS = 0.5
 NUDGE = 8  # roundings by which the input is moved
 AGAIN = 48  # rows that are measured again before a failure
-DISTINCT = 64  # different numbers that are not all float32 ones by chance
 
 
-def sweep(name: str, measured: Measurement, other: Any, start: Array) -> Row:
+def round_trip(
+    name: str, measured: Measurement, other: Any, start: Array, context_row: Array
+) -> Row:
     """Check one direction at the rows ``start``, and the other direction at their images."""
     subject = measured.subject
-    context_row = np.arange(len(start)) % (1 if subject.context is None else len(subject.context))
     try:
         y, log_det = subject(start, context_row)
     except CallFailed as error:
@@ -38,15 +39,8 @@ def sweep(name: str, measured: Measurement, other: Any, start: Array) -> Row:
                 f"{np.sum(bad)} of {len(start)} rows gave nan or inf",
                 f"{subject.name} at {show(start[p])}: {show(y[p])}{with_log_det}",
             )
-    if subject.dtype == np.float64 and log_det is not None and _single(log_det[~bad]):
-        return failed(
-            name,
-            f"{len(start)} rows",
-            f"{subject.name} was given float64 rows, and "
-            f"every log_det is a float32 number, as {log_det[~bad][0]:.17g}",
-        )
     if other is None:
-        return passed(name, f"{len(start)} rows, finite; one direction only")
+        return not_applicable(name, f"{len(start)} rows, finite; one direction only")
     kept = np.flatnonzero(~bad & measured.codomain.contains(y.astype(np.float64)))
     if not len(kept):
         return inconclusive(name, "no row leads inside the codomain")
@@ -59,13 +53,6 @@ def sweep(name: str, measured: Measurement, other: Any, start: Array) -> Row:
         None if log_det is None else log_det[kept],
         context_row[kept],
     )
-
-
-def _single(values):
-    """Check that many different numbers all have only the digits of float32."""
-    distinct = np.unique(values)
-    with np.errstate(over="ignore"):
-        return len(distinct) >= DISTINCT and np.all(distinct == distinct.astype(np.float32))
 
 
 def _back(name, measured, other, start, y, log_det, context_row):
@@ -99,6 +86,7 @@ def _back(name, measured, other, start, y, log_det, context_row):
         first,
         clear,
         allowed,
+        measured.accuracy,
         lambda p: (
             f"{measured.subject.name} takes {show(start[p])} to {show(y[p])}, which "
             f"{other.name} takes to {show(back[p])}"
@@ -127,6 +115,7 @@ def _back(name, measured, other, start, y, log_det, context_row):
         first,
         clear,
         allowed_log_det,
+        measured.accuracy,
         lambda p: (
             f"at {show(start[p])} {measured.subject.name} has log_det {log_det[p]:.9g}, "
             f"{other.name} at its image {log_det_back[p]:.9g}"
@@ -135,7 +124,7 @@ def _back(name, measured, other, start, y, log_det, context_row):
     return row or passed(name, why)
 
 
-def _beyond(name, why, error, allowed, clear, allowed_again, describe):
+def _beyond(name, why, error, allowed, clear, allowed_again, accuracy, describe):
     """Return a failure if an error exceeds its tolerance; None otherwise.
 
     A row just beside a kink exceeds a tolerance that was measured on its own side. So larger steps
@@ -150,9 +139,10 @@ def _beyond(name, why, error, allowed, clear, allowed_again, describe):
     k, column = np.unravel_index(np.argmax(ratio), ratio.shape)
     if not ratio[k, column] > 1:
         return None
-    return failed(
+    row = failed(
         name, why, describe(worst[k]), float(error[worst[k], column]), float(allowed[k, column])
     )
+    return or_iterative(row, accuracy)
 
 
 def _nudged(rows, typical, eps, nudge, rng, domain):
@@ -176,12 +166,13 @@ def _responses(function, rows, answer, domain, context_row, eps, nudge, draws):
     return largest / NUDGE
 
 
-def against_reference(name: str, measured: Measurement, reference: Any, start: Array) -> Row:
+def against_reference(
+    name: str, measured: Measurement, reference: Any, start: Array, context_row: Array
+) -> Row:
     """Compare values and log_det with another implementation in float64."""
     if reference is None:
         return not_applicable(name, "no reference was named")
     subject = measured.subject
-    context_row = np.arange(len(start)) % (1 if subject.context is None else len(subject.context))
     exact = start.astype(np.float64)
     given = [] if subject.context is None else [subject.context[context_row].astype(np.float64)]
 
@@ -234,15 +225,29 @@ def affordable(subjects: Any, seconds: float, least: float, most: float, dim: in
     It is also limited to four million numbers.
     """
     a_row = sum(subject.seconds_a_row() for subject in subjects)
-    in_time = seconds * subjects[0].stopwatch.load / max(a_row, 1e-9)
+    in_time = seconds / max(a_row, 1e-9)
     return int(max(min(least, 4e6 / dim), min(most, in_time, 4e6 / dim)))
 
 
-def rows_for(subjects: Any, domain: Any, rng: Generator, dim: int, dtype: np.dtype[Any]) -> Array:
-    """Return rows of a box, as many as there is time for: the bulk, and up to four times as wide.
+def rows_for(
+    subjects: Any, measured: Measurement, rng: Generator, contexts: int
+) -> tuple[Array, Array]:
+    """Return the resolved probes, and more rows of their box: the bulk, and four times as wide.
 
-    ``subjects`` are all directions that will be called: one may need a root search while its
-    inverse does not.
+    There are as many as there is time for. ``subjects`` are all directions that will be called: one
+    may need a root search while its inverse does not.
+
+    Returns
+    -------
+    rows : (N, D) array
+    context_row : (N,) int array
     """
-    count = affordable(subjects, SECONDS / 3, 64, COUNT[dtype.name], dim)
-    return wide_rows(domain, rng, count, dim, dtype)
+    probes, dtype = measured.probes, measured.dtype
+    kept, dim = measured.finite & measured.resolved, probes.rows.shape[1]
+    seconds = SECONDS / 3 * subjects[0].stopwatch.patience
+    count = affordable(subjects, seconds, 64, COUNT[dtype.name], dim)
+    wide = wide_rows(measured.domain, rng, count, dim, dtype)
+    return (
+        np.concatenate([wide, probes.rows[kept]]),
+        np.concatenate([np.arange(len(wide)) % contexts, probes.context_row[kept]]),
+    )

@@ -1,0 +1,45 @@
+"""Constants and factors that a log-density or a log-determinant is often off by."""
+
+import numpy as np
+
+LOG_2, LOG_2PI = np.log(2), np.log(2 * np.pi)
+
+
+def known(dim: int) -> dict[str, float]:
+    """Return the constants by name, in nats."""
+    return {
+        "log 2": LOG_2,
+        "D log 2": dim * LOG_2,
+        "D/2 log 2": 0.5 * dim * LOG_2,
+        "D/2 log 2 pi": 0.5 * dim * LOG_2PI,
+        "(D - 1)/2 log 2 pi": 0.5 * (dim - 1) * LOG_2PI,
+        "1/2 log 2 pi": 0.5 * LOG_2PI,
+        "log 10": np.log(10),
+        "log 256": np.log(256),
+        "D log 256": dim * np.log(256),
+        "log D": np.log(dim),
+        "log D!": float(np.sum(np.log(np.arange(dim) + 1))),
+    }
+
+
+def named(
+    offset: float, dim: int, tolerance: float, further: dict[str, float] | None = None
+) -> str:
+    """Return the name, in parentheses, of the one constant that an offset is close to, else "".
+
+    Parameters
+    ----------
+    offset : float
+    dim : int
+        D.
+    tolerance : float
+        Error of the offset.
+    further : dict, optional
+        More constants of this subject, by name.
+    """
+    found: dict[float, str] = {}
+    for words, value in {**known(dim), **(further or {})}.items():
+        for sign in (1, -1):
+            if abs(value) > 10 * tolerance and abs(offset - sign * value) < tolerance:
+                found.setdefault(round(sign * value, 12), f" ({'-' * (sign < 0)}{words})")
+    return found.popitem()[1] if len(found) == 1 else ""
