@@ -172,13 +172,7 @@ def load(name: str) -> Any:
 
 def check(options: Question) -> int:
     """Run the oracle and return the exit status."""
-    from nfref.oracle import (
-        DENSITY_PROPERTIES,
-        FLOW_PROPERTIES,
-        TABLE_PROPERTIES,
-        process,
-        scoreboard,
-    )
+    from nfref.oracle import DENSITY_PROPERTIES, FLOW_PROPERTIES, TABLE_PROPERTIES, process, records
     from nfref.oracle.report import EXIT_STATUS
 
     skip = tuple(name for name in options.skip.split(",") if name)
@@ -201,12 +195,12 @@ def check(options: Question) -> int:
     except (TypeError, ValueError) as error:
         raise UsageError(f"{options.subject}: {error}") from None
     library, version = _library(options)
-    record = scoreboard.record(
+    record = records.record(
         report, library=library, version=version, flow=options.subject, dtype=options.dtype
     )
     if options.badge is not None:
         try:
-            scoreboard.write_badge(options.badge, [record])
+            records.write_badge(options.badge, [record])
         except OSError as error:
             raise UsageError(
                 f"--badge: {options.badge}: cannot be written: {error.strerror}"

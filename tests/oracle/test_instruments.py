@@ -6,7 +6,6 @@ from scipy import stats
 
 from nfref.oracle import check_density, check_parameter_gradients
 from nfref.oracle.checks import normalisation
-from nfref.oracle.checks.uniform import kolmogorov_smirnov
 from nfref.oracle.instruments.guarded_calls import TimedOut
 from nfref.oracle.instruments.importance import bridge, bumps
 from nfref.oracle.instruments.jacobian import complex_step, differentiate, log_determinants
@@ -195,14 +194,6 @@ def test_bridge_knows_when_it_sees_nothing():
     x, y = rng(0).standard_normal((2000, 30)), 9 + rng(1).standard_normal((2000, 30))
     p, q = (lambda rows, m=m: np.sum(stats.norm.logpdf(rows - m), axis=1) for m in (0, 9))
     assert bridge(p(x), q(x), p(y), q(y)).tolerance == np.inf
-
-
-def test_kolmogorov_smirnov_agrees_with_scipy():
-    u = rng().random(500)
-    distance, p_value = kolmogorov_smirnov(u)
-    expected = stats.kstest(u, "uniform", method="asymp")
-    assert distance == pytest.approx(expected.statistic, rel=1e-12)
-    assert p_value == pytest.approx(expected.pvalue, rel=1e-6)
 
 
 DENSITIES = {

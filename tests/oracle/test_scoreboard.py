@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from docs import scoreboard_page
 from nfref.cli import main
-from nfref.oracle import check_flow, scoreboard
+from nfref.oracle import check_flow, records
 from nfref.oracle.report import Report, failed, inconclusive, not_applicable, passed
 
 ABOUT = dict(library="peer", version="1.2", flow="Scale, context", dtype="float64")
@@ -30,8 +31,8 @@ OPEN = report(passed("answers_forward", "why"), inconclusive("normalised", "no i
 
 def test_cells_name_what_failed_and_what_was_not_judged():
     cells = {
-        group: [scoreboard.cell(one.as_dict(), group) for one in (GOOD, BAD, OPEN)]
-        for group in scoreboard.GROUPS
+        group: [scoreboard_page.cell(one.as_dict(), group) for one in (GOOD, BAD, OPEN)]
+        for group in scoreboard_page.GROUPS
     }
     assert cells["answers"] == ["|yes|"] * 3
     assert cells["log_det"] == ["–", ":failed:`log_det`", "–"]
@@ -53,9 +54,9 @@ def test_every_property_has_one_column():
         **GRADIENT_PROPERTIES,
         **TABLE_PROPERTIES,
     }:
-        assert scoreboard.group_of(name) in scoreboard.GROUPS, name
-    assert scoreboard.group_of("answers_stay_forward") == "as used"
-    assert scoreboard.group_of("of another version") is None
+        assert scoreboard_page.group_of(name) in scoreboard_page.GROUPS, name
+    assert scoreboard_page.group_of("answers_stay_forward") == "as used"
+    assert scoreboard_page.group_of("of another version") is None
 
 
 @pytest.mark.parametrize(
@@ -70,24 +71,26 @@ def test_every_property_has_one_column():
     ],
 )
 def test_badges(reports, message, color):
-    badge = scoreboard.badge([one.as_dict() for one in reports], label="peer")
+    badge = records.badge([one.as_dict() for one in reports], label="peer")
     assert badge == {"schemaVersion": 1, "label": "peer", "message": message, "color": color}
 
 
 def test_from_reports_to_a_page(tmp_path, capsys):
     for one, flow in ((GOOD, "Scale, context"), (BAD, "Affine")):
-        scoreboard.write(tmp_path / "reports", one, **{**ABOUT, "flow": flow})
-    scoreboard.write(tmp_path / "reports", OPEN, **{**ABOUT, "library": "another"})
+        records.write(tmp_path / "reports", one, **{**ABOUT, "flow": flow})
+    records.write(tmp_path / "reports", OPEN, **{**ABOUT, "library": "another"})
     page, badges = tmp_path / "page.rst", tmp_path / "badges"
     assert (
-        scoreboard.main([str(tmp_path / "reports"), "--out", str(page), "--badges", str(badges)])
+        scoreboard_page.main(
+            [str(tmp_path / "reports"), "--out", str(page), "--badges", str(badges)]
+        )
         == 0
     )
     text = page.read_text(encoding="utf-8")
     assert text.index("another 1.2\n-") < text.index("peer 1.2\n-")
     assert text.index("   Affine,") < text.rindex('"Scale, context",')
     assert json.loads((badges / "peer.json").read_text())["message"] == "1 of 2 ok"
-    assert scoreboard.main([str(tmp_path / "reports")]) == 0
+    assert scoreboard_page.main([str(tmp_path / "reports")]) == 0
     assert capsys.readouterr().out == text
     docutils = pytest.importorskip("docutils.core")
     docutils.publish_string(text, settings_overrides={"halt_level": 2, "report_level": 2})
@@ -104,11 +107,11 @@ def test_from_reports_to_a_page(tmp_path, capsys):
 def test_what_is_no_report_is_named(tmp_path, capsys, content, words):
     (tmp_path / "wrong.json").write_text(content)
     with pytest.raises(SystemExit) as stopped:
-        scoreboard.main([str(tmp_path)])
+        scoreboard_page.main([str(tmp_path)])
     assert stopped.value.code == 2 and words in capsys.readouterr().err
     (tmp_path / "wrong.json").unlink()
     with pytest.raises(SystemExit):
-        scoreboard.main([str(tmp_path)])
+        scoreboard_page.main([str(tmp_path)])
     assert "found none" in capsys.readouterr().err
 
 
@@ -141,7 +144,7 @@ def test_check_writes_what_the_page_reads(tmp_path, monkeypatch, capsys):
     )
     printed = capsys.readouterr().out
     (tmp_path / "report.json").write_text(printed)
-    (found,) = scoreboard.read([tmp_path / "report.json"])
+    (found,) = records.read([tmp_path / "report.json"])
     jsonschema.validate(json.loads(printed), schema())
     assert (found["library"], found["version"]) == ("numpy", np.__version__)
     assert json.loads((tmp_path / "badge.json").read_text())["message"] == "ok"
@@ -161,13 +164,13 @@ def test_a_report_that_says_nothing_of_a_library(tmp_path):
         skip=("normalised",),
     ).as_dict()
     (tmp_path / "plain.json").write_text(json.dumps(plain))
-    assert "(no library named)" in scoreboard.page(scoreboard.read([tmp_path]))
+    assert "(no library named)" in scoreboard_page.page(records.read([tmp_path]))
 
 
 def test_every_link_of_the_proofs_leads_to_a_script():
     folder = Path(__file__).parents[2]
     peers = (folder / "docs" / "peers.rst").read_text(encoding="utf-8")
-    proofs = scoreboard.read_proofs(folder / "tests" / "oracle" / "survey" / "proofs.txt")
+    proofs = scoreboard_page.read_proofs(folder / "tests" / "oracle" / "survey" / "proofs.txt")
     for target in {link for *_, link in proofs}:
         page, _, anchor = target.partition("#")
         assert page == "peers.html" and f".. _{anchor}:" in peers, target

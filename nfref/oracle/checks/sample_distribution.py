@@ -9,11 +9,10 @@ from operator import itemgetter
 import numpy as np
 
 from nfref.oracle.checks.normalisation import Whole, bridge_of, checked, of_a_whole
-from nfref.oracle.checks.uniform import uniform_row
 from nfref.oracle.instruments import density_deformation
 from nfref.oracle.instruments.guarded_calls import load
 from nfref.oracle.instruments.importance import BERNSTEIN
-from nfref.oracle.instruments.merge import SIGMAS
+from nfref.oracle.instruments.merge import LEVEL, SIGMAS
 from nfref.oracle.instruments.quadrature import line_integral
 from nfref.oracle.report import Row, failed, inconclusive, judged, passed, show
 
@@ -248,7 +247,25 @@ def _probability_transform(name, whole):
         return None
     cumulative = np.concatenate([[0], np.cumsum(mass)]) / np.sum(mass)
     u = np.interp(whole.samples[:, 0], edges, cumulative)
-    return uniform_row(name, u, "distribution function of log_prob at the samples")
+    grid, u = np.arange(len(u) + 1) / len(u), np.sort(u)
+    distance = max(np.max(grid[1:] - u), np.max(u - grid[:-1]))
+    errors = {
+        "distance of Kolmogorov and Smirnov": distance / np.sqrt(np.log(2 / LEVEL) / (2 * len(u))),
+        "mean": _z_score(u, 1 / 2, 1 / 12) / SIGMAS,
+        "variance": _z_score((u - 0.5) ** 2, 1 / 12, 1 / 180) / SIGMAS,
+    }
+    worst = max(errors, key=lambda words: errors[words])
+    return judged(
+        name,
+        f"distribution function of log_prob at {len(u)} samples, in units of the tolerance",
+        f"the {worst} of the distribution function of log_prob at the samples is not uniform",
+        float(errors[worst]),
+        1.0,
+    )
+
+
+def _z_score(values, mean, variance):
+    return abs(np.mean(values) - mean) / np.sqrt(variance / len(values))
 
 
 def _features_around(pilot, rng):

@@ -93,16 +93,6 @@ class Box:
             z[:, j] = start + scale * quantile[kind](z[:, j])
         return z
 
-    def base_cdf(self, z: Array) -> Array:
-        """Return the distribution function of every coordinate under that density."""
-        from scipy.special import ndtr
-
-        share_below = {"line": ndtr, "half line": lambda t: -np.expm1(-t), "interval": np.array}
-        u = np.empty_like(z)
-        for j, kind, start, scale in self._columns():
-            u[:, j] = share_below[kind]((z[:, j] - start) / scale)
-        return np.clip(u, 0, 1)
-
 
 @dataclass(frozen=True)
 class SampledDomain:

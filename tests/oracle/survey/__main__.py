@@ -8,7 +8,8 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import median
 
-from nfref.oracle import scoreboard
+from docs import scoreboard_page
+from nfref.oracle import records
 from tests.oracle import survey
 
 PROOFS = Path(__file__).with_name("proofs.txt")
@@ -50,8 +51,8 @@ def main():
         print(f"{library}: {median(found):.1f} s of CPU a check in the median")
     if options.page and options.reports:
         options.page.write_text(
-            scoreboard.page(
-                scoreboard.read([options.reports]), proofs=scoreboard.read_proofs(PROOFS)
+            scoreboard_page.page(
+                records.read([options.reports]), proofs=scoreboard_page.read_proofs(PROOFS)
             ),
             encoding="utf-8",
         )
@@ -60,7 +61,7 @@ def main():
 def survey_one(subject, dtype, options, times):
     """Ask one subject, print what came, and write its report."""
     about = dict(library=subject.library, flow=subject.name, dtype=dtype)
-    if options.reports and scoreboard.path_of(options.reports, **about).exists():
+    if options.reports and records.path_of(options.reports, **about).exists():
         return
     start = time.process_time()
     report = subject.report(options.seed, dtype, options.seconds)
@@ -77,7 +78,7 @@ def survey_one(subject, dtype, options, times):
     for row in (*report.failures, *report.undecided):
         print(*(f"    {line}" for line in str(row).split("\n")), sep="\n", flush=True)
     if options.reports:
-        scoreboard.write(options.reports, report, version=subject.version, **about)
+        records.write(options.reports, report, version=subject.version, **about)
 
 
 if __name__ == "__main__":
