@@ -11,11 +11,11 @@ import contextlib
 import json
 import os
 import queue
-import re
 import shlex
 import signal
 import subprocess
 import threading
+from collections import deque
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from nfref.runtime.annotations import Any, Iterator
 from nfref.runtime.checks import shortened
 
 VERSION = 1
+LAST = 10  # lines of standard error that are shown of a program that ended
+# Texts of a number that lose no bit: 17 decimal digits, or C's hexadecimal notation.
+TEXTS = {"decimal": lambda value: f"{value:.17g}", "hex": float.hex}
 ABILITIES = ("forward", "inverse", "log_prob", "sample")
 
 
@@ -85,7 +88,7 @@ class Program:
         self.failure: str | None = None
         self.lock = threading.Lock()
         self.lines: queue.Queue = queue.Queue()
-        self.last_words = ""
+        self.last_words: deque = deque(maxlen=LAST)
         self.readers = [
             threading.Thread(target=read, daemon=True)
             for read in (self._read_answers, self._read_errors)
@@ -118,7 +121,8 @@ class Program:
 
     def _read_errors(self):
         for line in self.process.stderr:
-            self.last_words = line.strip() or self.last_words
+            if line.strip():
+                self.last_words.append(line.strip())
 
     def hello(self) -> None:
         """Read which functions the program has, and the number of its coordinates."""
@@ -138,13 +142,14 @@ class Program:
             ("domain", _are_ends, "[lower, upper]"),
             ("codomain", _are_ends, "[lower, upper]"),
             ("context", lambda value: value is None or _count(value, 1), "a number of features"),
+            ("numbers", lambda value: value in (None, *TEXTS), f"one of {tuple(TEXTS)}"),
         ):
             if not holds(found.get(key)):
                 raise self._failed(
                     f"hello: {key}: expected {words}, got {shortened(json.dumps(found.get(key)))}"
                 )
         self.dim, self.can = found["dim"], found["can"]
-        self.features = found.get("context")
+        self.features, self.as_text = found.get("context"), TEXTS[found.get("numbers") or "hex"]
         self.ends = {key: _ends(found[key]) for key in ("domain", "codomain") if found.get(key)}
 
     def functions(self) -> dict[str, Any]:
@@ -179,7 +184,7 @@ class Program:
     def _map(self, name):
         def ask(rows, *context):
             found = self._ask(
-                {"ask": name, "n": len(rows), "rows": _hex(rows)},
+                {"ask": name, "n": len(rows), "rows": self._text(rows)},
                 context,
                 {"values": rows.size, "log_det": len(rows)},
             )
@@ -192,7 +197,7 @@ class Program:
 
     def _log_prob(self, rows, *context):
         found = self._ask(
-            {"ask": "log_prob", "n": len(rows), "rows": _hex(rows)},
+            {"ask": "log_prob", "n": len(rows), "rows": self._text(rows)},
             context,
             {"log_prob": len(rows)},
         )
@@ -206,10 +211,13 @@ class Program:
         )
         return found["values"].reshape(n, self.dim)
 
+    def _text(self, array):
+        return [self.as_text(float(value)) for value in np.ravel(array)]
+
     def _ask(self, question, context, expected):
         """Return the arrays of an answer; raise RuntimeError if the program answers ``error``."""
         if context:
-            question["context"] = _hex(context[0])
+            question["context"] = self._text(context[0])
         with self.lock:
             self.end()
             what = f"{question['ask']} of {question['n']} rows"
@@ -228,9 +236,7 @@ class Program:
                     found[key] = np.array([_number(value) for value in numbers], dtype=float)
                 except (TypeError, ValueError):
                     got = shortened(json.dumps(numbers[:3]))
-                    raise self._failed(
-                        f"{what}: {key}: expected numbers (text is hexadecimal), got {got}"
-                    ) from None
+                    raise self._failed(f"{what}: {key}: expected numbers, got {got}") from None
             return found
 
     def _next_line(self, what, question=""):
@@ -254,7 +260,7 @@ class Program:
             except subprocess.TimeoutExpired:
                 raise self._failed(f"{what}: it closed its standard output") from None
             self.readers[1].join(1.0)
-            words = f": {shortened(self.last_words)}" if self.last_words else ""
+            words = f": {'; '.join(self.last_words)}" if self.last_words else ""
             raise self._failed(f"{what}: it ended with status {status}{words}")
         try:
             found = json.loads(line)
@@ -275,19 +281,12 @@ def _count(value, least):
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _hex(array):
-    """Return the numbers as hexadecimal text, row by row, so that no bit is lost."""
-    return [float(value).hex() for value in np.ravel(array)]
-
-
 def _number(value):
-    """Return the number that JSON or text gives: hexadecimal, nan or inf.
-
-    Python would read "0.5" as hexadecimal too, so other text is refused.
-    """
-    if isinstance(value, bool) or isinstance(value, str) and not re.search("0x|n", value.lower()):
+    """Return the number that JSON gives, or text: decimal, hexadecimal, nan or inf."""
+    if isinstance(value, bool):
         raise TypeError("expected a number")
-    return float.fromhex(value) if isinstance(value, str) else float(value)
+    is_hex = isinstance(value, str) and "0x" in value.lower()
+    return float.fromhex(value) if is_hex else float(value)
 
 
 def _are_ends(given):

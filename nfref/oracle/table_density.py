@@ -9,6 +9,7 @@ first in the report, because they name causes.
 
 import re
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -17,9 +18,11 @@ from nfref.oracle.adapters.estimators import Estimator, estimator
 from nfref.oracle.checks import refit_invariance, tables
 from nfref.oracle.checks.arguments import checked_setting, checked_skip
 from nfref.oracle.checks.base_check import reported
+from nfref.oracle.checks.constants import named
 from nfref.oracle.checks.density import check_density
 from nfref.oracle.checks.normalisation import Whole, normalised
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
+from nfref.oracle.checks.sampler import affordable
 from nfref.oracle.checks.tables import TABLE_PROPERTIES
 from nfref.oracle.instruments.guarded_calls import CallFailed, StillRunning, Stopwatch, in_time
 from nfref.oracle.instruments.importance import BERNSTEIN
@@ -29,7 +32,6 @@ from nfref.oracle.instruments.units import InUnits, units_of
 from nfref.oracle.report import Report, Row, failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator, Sequence
 
-DRAWS = 20000  # samples that show the range and the values of a sampler
 MOST_VALUES = 200  # combinations of discrete values in the sum for each row
 # Estimators may refuse a batch of no rows, and answer in a dtype of their own.
 NOT_ASKED = ("empty_batch", "sample_empty", "dtypes", "parameters_unchanged")
@@ -136,7 +138,8 @@ class _Check:
         self.dtype = np.dtype(np.float32 if answer.dtype == np.float32 else np.float64)
         self.samples = np.zeros((0, dim))
         if found.sample is not None:
-            drawn = np.asarray(found.sample(rng, DRAWS), dtype=np.float64)
+            count = affordable(partial(found.sample, rng))
+            drawn = np.asarray(found.sample(rng, count), dtype=np.float64)
             if drawn.ndim == 2 and drawn.shape[1] == dim:
                 self.samples = drawn[np.isfinite(drawn).all(axis=1)]
         self.discrete = tuple(self._whole() if discrete is None else discrete)
@@ -387,7 +390,7 @@ class _Check:
         """Return a row, with the mistake that explains its failure if one does."""
         if not row.failed:
             return row
-        hint = None
+        hint = ""
         integral = re.match(r"integrates to exp\((.*)\), not 1", row.where)
         if row.name == "normalised" and integral:
             log_z = float(integral[1])
@@ -398,29 +401,23 @@ class _Check:
                     row.error,
                     self.hidden,
                 )
-            hint = self.constant(log_z)
+            hint = self.constant(log_z, max(row.tolerance or 0.0, 0.02))
         if row.name == "sample_follows":
             hint = self.standardised_samples()
-        return row if hint is None else replace(row, where=f"{hint}: {row.where}")
+        return replace(row, hint=hint or row.hint)
 
-    def constant(self, log_z: float) -> str | None:
-        """Return the mistake that adds this constant to a log-density; None if none does."""
+    def constant(self, log_z: float, tolerance: float) -> str:
+        """Return the hint for a log-density that is off by a constant, or ""."""
         table = self.table[:, self.continuous]
-        count, dim = table.shape
-        known = {
-            "log p is in standardised units": np.sum(np.log(np.std(table, axis=0))),
-            "a missing normaliser (2 pi)^(-D/2)": 0.5 * dim * np.log(2 * np.pi),
-            "one factor (2 pi)^(-1/2) for all columns": 0.5 * (dim - 1) * np.log(2 * np.pi),
-            "not divided by the number of rows": np.log(count),
+        further = {
+            "log p in standardised units": float(np.sum(np.log(np.std(table, axis=0)))),
+            "log of the number of rows": float(np.log(len(table))),
         }
-        for words, value in known.items():
-            for sign in (1, -1):
-                if abs(value) > 0.1 and abs(log_z - sign * value) < 0.02 * max(1, abs(value)):
-                    return words if sign > 0 else f"{words}, the other way round"
-        return None
+        words = named(log_z, table.shape[1], tolerance, further)
+        return f"log_prob is off by {log_z:.4g}{words}" if words else ""
 
-    def standardised_samples(self) -> str | None:
-        """Return a hint if samples look standardised: mean zero and width one, unlike the table."""
+    def standardised_samples(self) -> str:
+        """Return a hint if samples look standardised, unlike the table; else ""."""
         far = [
             column
             for column in self.continuous
@@ -440,4 +437,4 @@ class _Check:
                 f"samples have mean {show(np.mean(self.samples, axis=0))}, the table "
                 f"{show(np.mean(self.table, axis=0))}: sample() in standardised units?"
             )
-        return None
+        return ""

@@ -88,7 +88,8 @@ x = W z + b.
     "LULinear": Meaning(
         r"""
 x = P L U z + b; ``lu`` holds L below its diagonal, U above, and log \|u_ii\| on it;
-``signs`` are those of u_ii; P puts row ``permutation[i]`` at place i
+``signs`` are those of u_ii; P puts row ``permutation[i]`` at place i.
+Both are keys of ``flow`` in the file; rows and places are counted from 0
 """,
         {
             "lu": "both factors, constants; the permutation and the signs are options",
@@ -253,7 +254,7 @@ the last has the natural order, the one before the reversed one, and so by turns
     "NSF": Meaning(
         r"""
 ``MADE`` layers as in ``MAF``, or couplings of which the last keeps coordinates of odd place
-in the natural order, the one before those of even place, and so by turns, with
+(counted from 0) in the natural order, the one before those of even place, and so by turns, with
 ``RationalQuadratic`` splines; with ``linear`` "lu" an ``LULinear`` before each and after the last
 """,
         members="``MADE`` layers or couplings, linear layers among them if there are some",

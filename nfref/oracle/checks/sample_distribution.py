@@ -296,11 +296,11 @@ def _features_around(pilot, rng):
 
 
 def _feature_name(k, dim):
-    waves = min(dim, FEATURES)  # u is a row in standard deviations from the middle
-    if k < waves:
-        return f"{'sin' if k % 2 else 'cos'}(1.5 u_{k})"
+    units = "in standard deviations from the middle"
+    if k < min(dim, FEATURES):
+        return f"{'sin' if k % 2 else 'cos'}(1.5 x_{k}), x_{k} {units},"
     if FEATURES <= k < FEATURES + min(dim, 8):
-        return f"sin(u_{k - FEATURES})"
+        return f"sin(x_{k - FEATURES}), x_{k - FEATURES} {units},"
     return "a wave along a random direction" if k < FEATURES else "a wave of the radius"
 
 

@@ -1,14 +1,26 @@
 """A sampler as a function of a generator and a number."""
 
+import time
+from functools import partial
+
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Stopwatch, no_answer
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Stopwatch, load, no_answer
 from nfref.oracle.instruments.merge import SIGMAS
 from nfref.oracle.instruments.probes import Box
 from nfref.oracle.report import Row, failed, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator
 
-SAMPLES = 20000
+SAMPLES, SECONDS = 20000, 4.0  # samples of one call, and about the time that they may take
+FIRST = 100  # samples that show how long one takes
+
+
+def affordable(draw: Callable[[int], Any]) -> int:
+    """Return how many samples a function of their number gives in SECONDS, SAMPLES at most."""
+    start = time.monotonic()
+    draw(FIRST)
+    each = (time.monotonic() - start) / FIRST
+    return int(np.clip(SECONDS * load() / max(each, 1e-9), FIRST, SAMPLES))
 
 
 class Sampler:
@@ -54,7 +66,8 @@ class Sampler:
         self.stopwatch.restart()
         seed = int(rng.integers(2**32))
         try:
-            x = self.draw(np.random.default_rng(seed), SAMPLES)
+            count = affordable(partial(self.draw, np.random.default_rng(seed)))
+            x = self.draw(np.random.default_rng(seed), count)
         except NO_ANSWER as error:
             yield no_answer("sample_shape", "no usable samples", error)
             return np.zeros((0, self.dim))
@@ -96,20 +109,21 @@ class Sampler:
         n = min(len(x), 2000)
         try:
             generator = np.random.default_rng(seed)
-            again, more = self.draw(generator, len(x)), self.draw(generator, n)
+            again, more = self.draw(generator, n), self.draw(generator, n)
             other = self.draw(np.random.default_rng(seed + 1), n)
+            same = x if n == len(x) else self.draw(np.random.default_rng(seed), n)
         except NO_ANSWER as error:
             yield no_answer(name, "a second draw got no answer", error)
             return
-        if not np.array_equal(x, again, equal_nan=True):
+        if not np.array_equal(same, again, equal_nan=True):
             yield failed(name, why, "equal generators, different samples")
         else:
             yield passed(name, why)
         name, why = "sample_generator", "a generator that was used, and one of another seed"
         # If a sampler fills one array after another, n rows are not the first of more rows.
         for first, second, words in (
-            (x[:n], more, "the same samples over and over"),
-            (x[:n], other, "the same samples whatever the seed"),
+            (same, more, "the same samples over and over"),
+            (same, other, "the same samples whatever the seed"),
             (more, other, "the same samples whatever the generator"),
         ):
             if n and np.array_equal(first, second):

@@ -70,7 +70,7 @@ class AnswerCache:
             slot = slots[k]
             if distance[k] > self.distance[slot]:
                 self.distance[slot], self.worst[slot] = distance[k], new[k]
-                self.words[slot] = f"call {call}, row {at[k]} of {len(rows)}"
+                self.words[slot] = f"call {call}, row {at[k]} (counted from 0) of {len(rows)}"
 
     def slot_of(self, rows: Array, context_row: Array) -> Array:
         """Return the (N,) indices of rows in the arrays, -1 for rows that are not known."""
