@@ -488,7 +488,7 @@ def langevin(rng):
     def score(x):
         parts = stats.norm.logpdf(x[:, None] - centers).sum(2)
         share = special.softmax(parts, axis=1)
-        return np.einsum("nk,nkd->nd", share, centers - x[:, None])
+        return np.einsum("ni,nij->nj", share, centers - x[:, None])
 
     def sample(g, n, right):
         x, step = right(g, n), 0.05

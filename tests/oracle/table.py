@@ -76,12 +76,14 @@ LEADS = (
     ),
     (r"gradient|cut off from", r"gradient|context_gradient|finite"),
     (
-        r"sample|drawn|draws|base |one column|two columns|a column|weights|each second|rvs"
+        r"sample|drawn|draws|base |one column|two columns|a column (drawn|moved)|weights"
+        r"|each second|rvs|rounded to 1|earlier epoch"
         r"|clipped at|variance|tempered: scale|cut at|modes|another row's|codes are",
         r"sample_\w+|normalised|categories|weights|units",
     ),
     (
-        r"usage: offset|log_prob|log p|pdf|normali|density|two_pi|bandwidth|categor|i0e|tempered"
+        r"usage: offset|of a fitted flow|log_prob|log p|pdf|normali|density|two_pi|bandwidth"
+        r"|categories|category|i0e|tempered"
         r"|factor|mixture|elliptical|ring|copula|wrapped|truncated|Dirichlet|banana|regression"
         r"|temperature|correlation|base_not|constant",
         r"normalised|sample_follows|higher_at_rows|units|conditionals|chain_rule|categories|far_out"
