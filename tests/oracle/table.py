@@ -352,7 +352,7 @@ def run(path, cases, seconds):
     known = {(r["fault"], r["library"], r["name"], r["D"], r["seed"]) for r in read(path)}
     left = [
         (seed, case)
-        for seed in range(max(case.seeds for case in cases))
+        for seed in range(max((case.seeds for case in cases), default=0))
         for case in cases
         if seed < case.seeds and (case.fault, case.library, case.name, case.dim, seed) not in known
     ]

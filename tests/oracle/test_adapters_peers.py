@@ -294,3 +294,27 @@ def test_squeezing_changes_the_shape_of_the_latent(rng):
         modules.Reshape([(1, 4, 4)], output_dims=(16,)),
     ):
         fine(check_flow(**adapters.of(thing, rng=rng, event_shape=(1, 4, 4)), dim=16, rng=rng))
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("ignore")
+def test_adapters_name_the_accuracy_of_root_searches():
+    zuko = pytest.importorskip("zuko")
+    rng = np.random.default_rng(0)
+    for kind, accuracy in (("MAF", 0.0), ("NSF", 0.0), ("SOSPF", 3e-5), ("BPF", 3e-5)):
+        flow = getattr(zuko.flows, kind)(2)
+        assert adapters.of(flow, rng=rng)["accuracy"] == pytest.approx(accuracy), kind
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("ignore")
+def test_a_flow_of_one_column_that_refuses_no_rows():
+    zuko = pytest.importorskip("zuko")
+    rng = np.random.default_rng(0)
+    report = check_flow(
+        **adapters.of(zuko.flows.MAF(1, hidden_features=(8,)), rng=rng),
+        dim=1,
+        rng=rng,
+        skip=("empty_batch_forward", "empty_batch_inverse"),
+    )
+    assert report.ok, report.summary
