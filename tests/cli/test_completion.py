@@ -14,7 +14,7 @@ from tests.cli.commands import COMMAND
     [
         ("nfref sc", {"score"}),
         ("nfref score --da", {"--dask"}),
-        ("nfref fit wine --flow ", {"auto", *FLOWS}),
+        ("nfref fit wine --flow ", {"auto", "gaussian", "mixture", *FLOWS}),
     ],
 )
 def test_a_shell_completes(tmp_path, line, expected):

@@ -10,7 +10,7 @@ import nfref
 from nfref.cli import main
 from nfref.tables.files.model_file import load_model
 from nfref.tables.reading import read_table
-from tests.cli.commands import ended, nfref_command, started, wait_for_an_epoch
+from tests.cli.commands import ended, nfref_command, started, wait_for_an_epoch, write_people
 from tests.cli.mixed import COLUMNS, QUICK, people, run
 
 # In double precision each of these epochs is better than the last, so early stopping never stops.
@@ -390,11 +390,24 @@ def test_whole_numbers_that_are_rounded_are_told_of(folder, capsys):
         }
     )
     table.to_csv("t.csv", index=False)
-    assert main(["fit", "t.csv", "--members", "0", "--quiet", "--weights", "w"]) == 0
-    assert capsys.readouterr().err == (
+    assert main(["fit", "t.csv", "--members", "0", "--weights", "w"]) == 0
+    assert (
         "nfref: note: t.csv: column 'id': whole numbers beyond 2^53 "
         "are rounded, here to multiples of 256 at most\n"
-    )
+    ) in capsys.readouterr().err
+    assert main(["fit", "t.csv", "--members", "0", "--quiet", "--weights", "w"]) == 0
+    assert capsys.readouterr().err == ""
     table.assign(id=2**60 + rng.integers(0, 900, 60)).to_csv("t.csv", index=False)
     assert main(["fit", "t.csv", "--members", "0", "--quiet", "--weights", "w"]) == 2
     assert "column 'id': expected whole numbers that float64 can tell" in capsys.readouterr().err
+
+
+def test_effort_decides_how_many_rows_are_held_out_at_once(folder, capsys):
+    """Fewer folds are cheaper; a line says how many each flow had."""
+    write_people(folder / "people.csv")
+    for effort, folds in (("quick", 2), ("default", 5)):
+        arguments = ["fit", "people.csv", "--effort", effort, "--epochs", "1", "--members", "1"]
+        assert main(arguments) == 0
+        assert f"nats a row held out; {folds} folds" in capsys.readouterr().out
+    assert main(["fit", "people.csv", "--effort", "much"]) == 2
+    assert "--effort: " in capsys.readouterr().err

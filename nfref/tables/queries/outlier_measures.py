@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import check_floats, require
@@ -215,6 +214,8 @@ class Neighbours(Configuration):
         )
 
     def _distance(self, rows):
+        from scipy.spatial.distance import cdist
+
         distance = cdist(rows, self.rows)
         total = self.share * np.sum(self.weight)
         if np.all(self.weight == self.weight[0]):
