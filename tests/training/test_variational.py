@@ -122,7 +122,7 @@ def test_reverse_kl_ends_early_with_the_latest():
 def test_a_target_that_autograd_cannot_follow_is_named():
     density = nfref.Density(nfref.Scale(2))
     params, rng = density.init(np.random.default_rng(0)), np.random.default_rng(1)
-    for cut in (stats.multivariate_normal([0, 0]).logpdf, lambda x: special.gammaln(x[:, 0])):
+    for cut in (stats.multivariate_normal([0, 0]).logpdf, lambda x: special.exprel(x[:, 0])):
         with pytest.raises(TypeError, match="^log_target: cannot be differentiated; write it with"):
             nfref.fit_reverse_kl(density, params, cut, rng, steps=1, progress=False)
     with pytest.raises(

@@ -65,7 +65,7 @@ class Effort:
 
 EFFORTS = {
     "quick": Effort(price=30.0, row_trainings=5_000, folds=2, most=2),
-    "default": Effort(price=10.0, row_trainings=12_000, folds=5, most=6),
+    "default": Effort(price=5.0, row_trainings=12_000, folds=5, most=6),
     "thorough": Effort(price=0.2, row_trainings=40_000, folds=10, most=16),
 }
 

@@ -306,13 +306,16 @@ class _FlowSearch:
                 self._train_here(trained, end)
 
     def _at_once(self, kind):
-        """Return how many flows are trained at once: one a processor if a step uses one thread."""
+        """Return how many flows are trained at once, each in one thread, by kernels alone.
+
+        Threads that share the steps of one flow wait for each other.
+        """
         folds = len(self.folds)
         if self.plan.jobs > 1:
             return min(self.plan.jobs, folds)
         start = first_parameters(kind, self.folds[0].training, self.plan)
-        single = kind.objective is None and threads_of_steps(*start) == 1
-        return min(threads(), folds) if single else 1
+        by_kernels = kind.objective is None and threads_of_steps(*start) > 0
+        return min(threads(), folds) if by_kernels else 1
 
     def _train_here(self, trained, end):
         first, at_once = len(trained.done), self._at_once(trained.kind)

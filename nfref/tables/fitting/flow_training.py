@@ -138,8 +138,8 @@ def train_flow(
     }
     patience = max(LEAST_PATIENCE, math.ceil(kind.patience * math.sqrt(len(fold.training)) / steps))
     start = density.init(rng)
-    # An epoch in every fold has to pay, like a candidate.
-    epoch = fold.of * training_seconds(len(fold.training), trees.count(start), epochs=1)
+    # An epoch in every fold has to pay, like a candidate; the second part repeats it.
+    epoch = fold.of * training_seconds(len(fold.training), trees.count(start), epochs=2)
     rows = fold.training.total + fold.held_out.total
     chosen = train(
         start,
