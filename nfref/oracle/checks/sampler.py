@@ -18,15 +18,19 @@ FIRST = 16  # samples that show how long one takes
 def affordable(draw: Callable[[int], Any]) -> int:
     """Return how many samples a function of their number gives in SECONDS, SAMPLES at most.
 
-    The first call may compile, so the faster one of two counts.
+    A first call may compile, so the faster one of two counts. A call may cost as much for many
+    samples as for few, so more are tried as long as they promise to be cheap.
     """
-    seconds = []
-    for _ in range(2):
-        start = time.monotonic()
-        draw(FIRST)
-        seconds.append(time.monotonic() - start)
-    each = min(seconds) / FIRST
-    return int(np.clip(SECONDS * load() / max(each, 1e-9), FIRST, SAMPLES))
+    count, each = FIRST, 0.0
+    while not each or 8 * count < SAMPLES and 8 * count * each < SECONDS / 2:
+        count *= 8 if each else 1
+        seconds = []
+        for _ in range(2):
+            start = time.monotonic()
+            draw(count)
+            seconds.append(time.monotonic() - start)
+        each = max(min(seconds), 1e-9) / count
+    return int(np.clip(SECONDS * load() / each, FIRST, SAMPLES))
 
 
 class Sampler:
