@@ -1,4 +1,4 @@
-"""How a column of a table is plotted: its name, its labels, where it ends."""
+"""A column of a table for a plot: its name, its labels, where it ends."""
 
 import math
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class PlottedColumn:
 
     @property
     def discrete(self) -> bool:
-        """Whether values repeat: they are moved apart in a scatter, and counted in bars."""
+        """True if values repeat: they are moved apart in a scatter, and counted in bars."""
         return bool(self.labels) or self.whole
 
     def limits(self, *values: Array) -> Array:

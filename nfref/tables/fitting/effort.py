@@ -1,4 +1,4 @@
-"""How much a fit may cost: the seconds of a training, and when another candidate pays.
+"""The cost of a fit: the seconds of a training, and when another candidate pays.
 
 A candidate pays if the nats that it promises are worth its seconds. Nats are counted over all rows
 of the table: the gain in the held-out mean times the number of rows. Seconds are estimated from the
@@ -20,7 +20,7 @@ SECOND_SHARE, LATER_SHARE = 0.1, 0.5
 
 @dataclass(frozen=True)
 class Effort:
-    """How much a fit may cost.
+    """A limit of what a fit may cost.
 
     Attributes
     ----------

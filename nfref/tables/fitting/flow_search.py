@@ -3,7 +3,7 @@
 Simple densities come first. From 50 rows on flows follow, one kind at a time through all folds: a
 neural spline flow of tanh units, a masked autoregressive flow, a spline flow of relu units, and
 then more of whichever did best; or flows of the kind that is asked for. Another kind follows as
-long as it pays (:mod:`nfref.tables.fitting.effort`) and the time budget has room for it. Each flow
+long as it pays (:mod:`nfref.tables.fitting.effort`) and the budget leaves time for it. Each flow
 has orders and first parameters of its own. In several folds the flows of all folds are one
 candidate, their mean. A plan without simple densities has flows alone and one fold.
 
@@ -185,7 +185,7 @@ class _FlowSearch:
         self.dropped: list[CandidateResult] = []
         self.interrupted, self.stop = False, threading.Event()
         self.state: FitState | None = None  # of the first training that is not done
-        self.left_out = 0  # trainings for which the time budget had no room
+        self.left_out = 0  # trainings for which no time was left
 
     @property
     def done(self) -> list[DoneFlow]:

@@ -94,7 +94,7 @@ class Plan:
 
     @property
     def limits(self) -> Effort:
-        """How much the fit may cost, in numbers."""
+        """The limits of what the fit may cost, in numbers."""
         return EFFORTS[self.effort]
 
     @property

@@ -152,7 +152,7 @@ def log_tails(columns: Sequence[Any], tails: Sequence[Any], table: Sequence[Arra
 
 @dataclass(frozen=True)
 class Neighbours(Configuration):
-    """How near the nearest rows are that together hold a share of all rows.
+    """The distance within which the nearest rows hold a share of all rows.
 
     A group that holds less than this share is far from its neighbours, however tight it is.
 
