@@ -12,7 +12,6 @@ Ctrl-C ends the search wherever it comes, and the candidates so far make the poo
 
 import math
 import threading
-import time
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
@@ -33,6 +32,7 @@ from nfref.tables.fitting.candidates import (
 from nfref.tables.fitting.effort import EPOCHS, training_seconds
 from nfref.tables.fitting.flow_kinds import FlowKind
 from nfref.tables.fitting.flow_training import (
+    FirstParameters,
     compile_ahead,
     first_parameters,
     fitted_flows,
@@ -178,7 +178,7 @@ class _FlowSearch:
         self.rows, self.folds, self.plan, self.progress = rows, folds, plan.begun(), progress
         self.seeds = rng.bit_generator.seed_seq
         resume = plan.resume
-        self.before = 0.0 if resume is None else resume.seconds
+        self.starts: dict[str, FirstParameters] = {}  # name of a kind -> see _start
         self.known = [] if resume is None else list(resume.done)
         self.current = None if resume is None else resume.current
         self.trained: list[_Trained] = []
@@ -225,6 +225,12 @@ class _FlowSearch:
         seeds = self.seeds.spawn(len(self.folds))
         return _Trained(name, kind, seeds, np.full(len(self.rows), np.nan))
 
+    def _start(self, kind):
+        """Return the FirstParameters of a kind; making them takes too long for every epoch."""
+        if kind.name not in self.starts:
+            self.starts[kind.name] = first_parameters(kind, self.folds[0].training, self.plan)
+        return self.starts[kind.name]
+
     # Which kind -----------------------------------------------------------------------------
 
     def _next_kind(self, gains):
@@ -251,8 +257,7 @@ class _FlowSearch:
 
     def _estimate(self, kind, folds=None):
         """Estimate the seconds of one core for a kind, in all folds if not said otherwise."""
-        training = self.folds[0].training
-        parameters = len(first_parameters(kind, training, self.plan).vector)
+        training, parameters = self.folds[0].training, len(self._start(kind).vector)
         epochs = [done.epochs for done in self.done] or [min(self.plan.epochs, EPOCHS)]
         seconds = training_seconds(len(training), parameters, float(np.mean(epochs)))
         return seconds * (len(self.folds) if folds is None else folds)
@@ -313,8 +318,7 @@ class _FlowSearch:
         folds = len(self.folds)
         if self.plan.jobs > 1:
             return min(self.plan.jobs, folds)
-        start = first_parameters(kind, self.folds[0].training, self.plan)
-        by_kernels = kind.objective is None and threads_of_steps(*start) > 0
+        by_kernels = kind.objective is None and threads_of_steps(*self._start(kind)) > 0
         return min(threads(), folds) if by_kernels else 1
 
     def _train_here(self, trained, end):
@@ -375,17 +379,14 @@ class _FlowSearch:
             self.state = state
             self._keep(state)
         self.progress.epoch(
-            trained.name, k, len(self.folds), state, self._spent(), self._expected(trained)
+            trained.name, k, len(self.folds), state, self.plan.seconds(), self._expected(trained)
         )
 
     def _keep(self, current):
         if self.plan.callback is not None:
-            self.plan.callback(SearchState(tuple(self.done), current, self._spent()))
+            self.plan.callback(SearchState(tuple(self.done), current, self.plan.seconds()))
 
     # Time -----------------------------------------------------------------------------------
-
-    def _spent(self):
-        return self.before + time.perf_counter() - self.plan.began
 
     def _expected(self, trained):
         """Estimate the seconds of the whole search: this kind, and one more if it is the first."""
@@ -394,7 +395,7 @@ class _FlowSearch:
         folds = len(self.folds) - len(trained.done) - 0.5
         kinds = 1 + (len(self.trained) == 1 and self.plan.members != 1)
         left = self._estimate(trained.kind, folds + (kinds - 1) * len(self.folds))
-        whole = self._spent() + left * self._pace() / self._at_once(trained.kind)
+        whole = self.plan.seconds() + left * self._pace() / self._at_once(trained.kind)
         return whole if self.plan.time_budget is None else min(whole, self.plan.time_budget)
 
     def how_cut(self):

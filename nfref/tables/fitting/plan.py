@@ -76,21 +76,18 @@ class Plan:
         """Return the plan with its clock started; the clock of a plan runs from its first call."""
         return self if self.began is not None else replace(self, began=time.perf_counter())
 
+    def seconds(self) -> float:
+        """Return the seconds that the fit has taken, those before it was resumed included."""
+        before = 0.0 if self.resume is None else self.resume.seconds
+        return before if self.began is None else before + time.perf_counter() - self.began
+
     def seconds_left(self) -> float | None:
         """Return the seconds that the time budget leaves, at least 0; None without a budget."""
-        if self.time_budget is None or self.began is None:
-            return self.time_budget
-        before = 0.0 if self.resume is None else self.resume.seconds
-        return max(self.time_budget - before - (time.perf_counter() - self.began), 0.0)
+        return None if self.time_budget is None else max(self.time_budget - self.seconds(), 0.0)
 
     def has_spent(self, share: float) -> bool:
         """Return True if that share of the time budget has passed."""
-        left = self.seconds_left()
-        return (
-            left is not None
-            and self.time_budget is not None
-            and left <= (1 - share) * self.time_budget
-        )
+        return self.time_budget is not None and self.seconds() >= share * self.time_budget
 
     @property
     def limits(self) -> Effort:
