@@ -255,17 +255,15 @@ def sizes(rows: int, dim: int) -> list[list[Size]]:
     rows, dim : int
     """
     most = COMPONENTS + MANY_COMPONENTS if rows > ROWS_OF_MANY else COMPONENTS
-    ladders = [[Size(number) for number in most if number == 1 or number * (dim + 1) <= rows]]
-    if rows <= dim > 2:
-        ladders = []
-    if rows <= FACTOR_ROWS * dim:
-        few = COMPONENTS_OF_FACTORS if dim <= MANY_COLUMNS else (1,)
-        ladders += [
-            [Size(number, factors) for number in few if number * (factors + 2) <= rows]
-            for factors in FACTORS
-            if 2 * factors < dim
-        ]
-    return ladders
+    full = [Size(number) for number in most if number == 1 or number * (dim + 1) <= rows]
+    few = COMPONENTS_OF_FACTORS if dim <= MANY_COLUMNS else (1,)
+    by_factors = [
+        [Size(number, factors) for number in few if number * (factors + 2) <= rows]
+        for factors in FACTORS
+        if 2 * factors < dim and rows <= FACTOR_ROWS * dim
+    ]
+    enough_for_full = rows > dim or dim <= 2 or not any(by_factors)
+    return [full, *by_factors] if enough_for_full else by_factors
 
 
 def choose(ladders: Sequence[Sequence[Size]], fitted: Callable[..., Any]) -> Any:

@@ -262,4 +262,5 @@ def test_sizes_are_what_rows_can_carry():
     assert few[0] == [Size(1)] and [ladder[0].factors for ladder in few[1:]] == [1, 2, 4, 8]
     assert [ladder[0].factors for ladder in sizes(20, 20)] == [1, 2, 4, 8]
     assert sizes(2, 2) == [[Size(1)]] and sizes(1, 1) == [[Size(1)]]
+    assert all(any(sizes(rows, dim)) for rows in range(1, 9) for dim in (1, 2, 3, 5, 9, 40))
     assert str(Size(3)) == "mixture of 3" and str(Size(2, 4)) == "mixture of 2, factors 4"
