@@ -4,10 +4,10 @@ It stands outside of the package because importing the package takes a while. If
 in that while, the command ends silently, not with a traceback.
 """
 
+import atexit
 import os
 import signal
 import sys
-import threading
 
 # Bytes of address space. Below it OpenBLAS, Numba and LLVM end the process or try again without
 # end. With two threads, ``fit`` was aborted at 717 MB and passed at 819, ``quantile`` at 300.
@@ -48,12 +48,16 @@ def main() -> int:
 
 
 def _ended(status: int) -> int:
-    """Return the status, or end the process with it if a call of the oracle still runs.
+    """Return the status, or end the process with it if an abandoned call still runs.
 
-    A thread cannot be stopped. Torch aborts a Python that ends while a call of torch runs in a
-    thread: the exit status would be that of SIGABRT, not the verdict's.
+    A thread cannot be stopped: LLVM would compile to the end, and a call of the oracle might never
+    end. Torch aborts a Python that ends while a call of torch runs in a thread: the exit status
+    would be that of SIGABRT, not the verdict's.
     """
-    if any(getattr(thread, "abandoned", False) for thread in threading.enumerate()):
+    from nfref.runtime.abandonable import any_abandoned
+
+    if any_abandoned():
+        atexit._run_exitfuncs()  # joblib's folders and semaphores
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

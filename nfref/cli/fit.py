@@ -166,7 +166,10 @@ def run(source: Source, training: Training, targets: Targets) -> None:
             if targets.checkpoint and signals.came:
                 targets.say(f"--resume {targets.checkpoint} continues from here")
             problem = _plot(targets, picture, task.data, fitted.density)
-    for line in table_lines(task.data, task.split, fitted, baselines=not signals.came):
+        table = table_lines(task.data, task.split, fitted, baselines=not signals.came)
+        if signals.came:  # while that is known, no score waits for a kernel
+            table = iter(list(table))
+    for line in table:
         print(line)
     if problem is not None:
         raise problem

@@ -11,7 +11,7 @@ as long as its arithmetic. So kernels allocate nothing (a kernel that does is a 
 bodies return no arrays.
 """
 
-from functools import wraps
+from functools import partial, wraps
 from importlib import import_module
 
 import numpy as np
@@ -20,6 +20,7 @@ from numba.extending import lower_builtin, type_callable
 
 from nfref.kernels import cache, numba_internals
 from nfref.kernels.numba_internals import config, njit, overload
+from nfref.runtime import abandonable
 from nfref.runtime.annotations import Any
 
 compiler_pipeline: Any
@@ -113,7 +114,7 @@ def kernel(function):
             finally:
                 compiled._cache.done()
 
-        compiled.compile = compile
+        compiled.compile = partial(abandonable.call, compile)
     return compiled
 
 

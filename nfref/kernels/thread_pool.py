@@ -16,6 +16,7 @@ from contextlib import suppress
 
 import numpy as np
 
+from nfref.runtime.abandonable import abandon
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 from nfref.runtime.backends import processors, threads
 
@@ -89,10 +90,16 @@ def share(task: Callable, count: int, threads: int) -> None:
     waiting = [WORKERS.executor().submit(work) for _ in range(helpers)] if helpers > 0 else []
     try:
         work()
-    finally:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            abandon()
         for future in waiting:
             if not future.cancel():
-                future.result()
+                future.exception()
+        raise
+    for future in waiting:
+        if not future.cancel():
+            future.result()
 
 
 def at_once(task: Callable, count: int, size: int) -> bool:

@@ -4,12 +4,14 @@ Flows, losses, Adam, small matrices and continuous solves call :func:`run` with 
 twin. ``nfref.backend`` decides if it is used. Otherwise the size of the problem decides: twins
 for much work, formulas for a handful of rows, for which compiling or loading a kernel would take
 longer than the answer. The choice depends on sizes alone, never on which kernels are compiled.
-So the same call gives the same bits in every process.
+So the same call gives the same bits in every process. There is one exception: a fit that Ctrl-C
+ended while kernels were compiled evaluates the flows that it keeps by formulas.
 
 A twin takes the arguments of its formula. It returns None for arguments that it does not support
 (complex numbers, forward mode, a solver without a twin), and the formula computes the answer.
 """
 
+import threading
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -17,6 +19,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from nfref.runtime import params as trees
+from nfref.runtime.abandonable import Abandoned
 from nfref.runtime.annotations import Any, Array, Callable, Iterable, Iterator
 from nfref.runtime.backends import chosen, numba_problem
 
@@ -122,7 +125,12 @@ def run(name: str, formula: Callable[..., Any], *arguments: Any) -> Any:
         if result is not None:
             return result
     if backend in ("numba", "cuda") and _kernels_work():
-        result = _load(twin.numba)(*arguments)
+        try:
+            result = _load(twin.numba)(*arguments)
+        except Abandoned:  # an interrupted fit keeps what it has, and waits for no compilation
+            if threading.current_thread() is not threading.main_thread():
+                raise
+            result = None
         if result is not None:
             return result
     return formula(*arguments)

@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor, wait
 
+from nfref.runtime.abandonable import abandon
 from nfref.runtime.annotations import Any, Callable
 from nfref.runtime.backends import one_thread
 
@@ -27,8 +28,10 @@ def in_order(
                         wait([future], 1)  # on Windows, Ctrl-C cannot end a wait without timeout
                 except KeyboardInterrupt:
                     stop()
+                    abandon()
                 yield future.result()
         except BaseException:  # an error, or the end of the generator
             stop()
+            abandon()
             pool.shutdown(cancel_futures=True)
             raise

@@ -13,7 +13,6 @@ two calls at once could end the process if compiled code is not made for that.
 import copy
 import os
 import sys
-import threading
 import time
 import warnings
 
@@ -21,6 +20,7 @@ import numpy as np
 
 from nfref.oracle.instruments.answer_cache import AnswerCache
 from nfref.oracle.report import Row, failed, inconclusive, show
+from nfref.runtime.abandonable import Call
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 KEPT = 1 << 20  # numbers of past calls that are kept to repeat them
@@ -123,23 +123,14 @@ def load() -> float:
         return 1.0
 
 
-class _Call(threading.Thread):
-    """One call in a thread of its own; ``value`` or ``error`` is its result."""
+class _Call(Call):
+    """A call of user code, without NumPy's warnings."""
 
-    def __init__(self, function: Callable, arguments: Any) -> None:
-        super().__init__(daemon=True)
-        self.function, self.arguments = function, arguments
-        self.value: Any = None
-        self.error: BaseException | None = None
-        self.waited = False
-        self.abandoned = False  # True once nobody waits for it
+    waited = False
 
-    def run(self) -> None:
-        try:
-            with np.errstate(all="ignore"):
-                self.value = self.function(*self.arguments)
-        except BaseException as error:  # SystemExit too: the check must report it
-            self.error = error
+    def _answer(self):
+        with np.errstate(all="ignore"):
+            return super()._answer()
 
     def result(self) -> Any:
         """Return the value, or raise `CallFailed` if the call raised."""

@@ -344,6 +344,9 @@ class _FlowSearch:
             for done in found:
                 if done is None:
                     break
+                if done.stopped == "interrupted" and not done.history["train"]:
+                    self.stop.set()  # its parameters are those of the start
+                    break
                 trained.done.append(done)
                 self.state = None
                 if done.stopped == "interrupted":
