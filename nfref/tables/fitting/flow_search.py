@@ -246,9 +246,11 @@ class _FlowSearch:
         if plan.members is None and not plan.limits.pays(gains, self.rows.total, seconds):
             return None
         left = self.plan.seconds_left()
-        if left is not None and self.done and left < seconds * self._pace() / self._at_once(kind):
-            self.left_out += len(self.folds)
-            return None
+        if left is not None and (self.done or plan.simple):
+            expected = seconds * self._pace() / self._at_once(kind) if self.done else 0.0
+            if left <= expected:
+                self.left_out += len(self.folds)
+                return None
         return kind
 
     def _mean(self, k):

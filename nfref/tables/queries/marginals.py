@@ -148,16 +148,15 @@ class ClosedForm:
 
     def log_joint(self, u: Array, observed: Array, context: Array | None = None) -> Array:
         """Return log v_k r_k(c) q_k(u_O | c), (N, K), of the ``observed`` columns of u (N, D)."""
-        joint = np.stack(
-            [
-                log_weight + self._marginal(k, u, observed, context)[0]
-                for k, log_weight in enumerate(self.log_weights)
-            ],
-            axis=1,
-        )
+        return self._joint(u, observed, context)[0]
+
+    def _joint(self, u, observed, context):
+        """Return :meth:`log_joint`, and (z_O, T) of each part."""
+        found = [self._marginal(k, u, observed, context) for k in range(len(self.parts))]
+        joint = self.log_weights + np.stack([log_prob for log_prob, _, _ in found], axis=1)
         for first, member in self.gates:
             joint[:, first : first + member.joint.components] += member.log_gates(context)
-        return joint
+        return joint, [(z, factor) for _, z, factor in found]
 
     def log_prob(self, u: Array, observed: Array, context: Array | None = None) -> Array:
         """Return log q(u_O | c), (N,)."""
@@ -165,8 +164,8 @@ class ClosedForm:
 
     def fill(
         self, u: Array, observed: Array, noise: "Noise", context: Array | None = None
-    ) -> Array:
-        """Return rows with the columns that are not ``observed`` sampled given those that are.
+    ) -> tuple[Array, Array]:
+        """Sample the columns that are not ``observed``, given those that are.
 
         Parameters
         ----------
@@ -179,27 +178,29 @@ class ClosedForm:
 
         Returns
         -------
-        (N, D) array
+        filled : (N, D) array
+        log_prob : (N,) array
+            log q(u_O | c).
         """
-        joint = self.log_joint(u, observed, context)
-        share = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
+        joint, marginals = self._joint(u, observed, context)
+        log_prob = np.logaddexp.reduce(joint, axis=1)
+        share = np.exp(joint - log_prob[:, None])
         edges = np.cumsum(share, axis=1)
         chosen = np.sum(noise.part[:, None] * edges[:, -1:] >= edges[:, :-1], axis=1)
         missing = others(observed, u.shape[1])
         filled = u.copy()
         for k in np.unique(chosen):
             rows = np.flatnonzero(chosen == k)
-            given = None if context is None else context[rows]
-            _, z, factor = self._marginal(k, u[rows], observed, given)
+            z, factor = marginals[k]
             if factor is None:
                 drawn = self.parts[k].of_normal(noise.normal[rows][:, missing])
             else:
                 mean = self.parts[k].mean[np.concatenate([observed, missing])]
-                drawn = gaussian_conditional(z, noise.normal[rows][:, missing], mean, factor)
+                drawn = gaussian_conditional(z[rows], noise.normal[rows][:, missing], mean, factor)
             if self.slopes[k] is not None:
-                drawn = drawn + given @ self.slopes[k][:, missing]
+                drawn = drawn + context[rows] @ self.slopes[k][:, missing]
             filled[np.ix_(rows, missing)] = drawn
-        return filled
+        return filled, log_prob
 
     def _marginal(self, k, u, observed, context):
         """Return (log q_k(u_O), z_O, T); T is None for the wide density."""
@@ -300,7 +301,9 @@ def exact_marginal(
 
 def others(observed: Array, dim: int) -> Array:
     """Return the columns that are not observed, in order."""
-    return np.setdiff1d(np.arange(dim), observed)
+    hidden = np.ones(dim, bool)
+    hidden[observed] = False
+    return np.flatnonzero(hidden)
 
 
 # What is drawn ----------------------------------------------------------------------------

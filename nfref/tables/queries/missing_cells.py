@@ -22,6 +22,7 @@ from functools import cached_property
 
 import numpy as np
 
+from nfref.runtime import blas
 from nfref.runtime.annotations import Any, Array, Generator, Iterable, Iterator, Mapping, Sequence
 from nfref.runtime.checks import check_rng, shortened
 from nfref.tables.densities.table_density import TableDensity
@@ -227,8 +228,8 @@ class ConditionalSampler:
                 log_weight = log_q
             else:
                 context = self.density.context(np.nan_to_num(codes))
-                u = self.proposal.fill(u, observed, noise, context)
-                log_weight = log_q
+                u, log_known = self.proposal.fill(u, observed, noise, context)
+                log_weight = log_q = log_q + (log_known if np.all(seen) else 0.0)
                 if not self.proposal.is_exact:
                     log_weight = (
                         log_q
@@ -245,10 +246,10 @@ class ConditionalSampler:
         )
 
     def _fill_labels(self, codes, u, seen, observed, noise):
-        """Return (codes without gaps, log q of the known cells)."""
+        """Return (codes without gaps, log q of the known cells; of d alone if all d are known)."""
         discrete, proposal = self.density.discrete, self.proposal
         if discrete is None:
-            return codes, proposal.log_prob(u, observed, self.density.context(codes))
+            return codes, np.zeros(len(codes))
 
         def log_continuous(codes, u):
             if proposal is None:
@@ -257,7 +258,7 @@ class ConditionalSampler:
 
         missing = np.flatnonzero(~seen)
         if not len(missing):
-            return codes, discrete.log_prob(codes) + log_continuous(codes, u)
+            return codes, discrete.log_prob(codes)
         columns = [self.density.coded_columns[j] for j in missing]
         labels = [len(column.labels) if column.kind == "category" else np.inf for column in columns]
         if np.prod(labels) > LABELS_AT_ONCE:
@@ -397,15 +398,18 @@ def log_marginal(
             done[rows] = True
     left = np.flatnonzero(~done)
     noise = Noise.sample(np.random.default_rng(seed), 1, draws, u.shape[1])
-    for block in sampler.blocks(codes[left], u[left], known[left], draws, None, noise):
-        block = replace(block, places=left[block.places])
-        here = places[block.places]
-        log_prob[here] = (
-            np.logaddexp.reduce(block.log_weight, axis=1) - np.log(draws) + log_slope[block.places]
-        )
-        if draws > 1:
-            effective[here] = 1 / np.sum(block.shares() ** 2, axis=1)
-            error[here] = np.sqrt(np.maximum(draws / effective[here] - 1, 0) / (draws - 1))
+    with blas.one_thread():
+        for block in sampler.blocks(codes[left], u[left], known[left], draws, None, noise):
+            block = replace(block, places=left[block.places])
+            here = places[block.places]
+            log_prob[here] = (
+                np.logaddexp.reduce(block.log_weight, axis=1)
+                - np.log(draws)
+                + log_slope[block.places]
+            )
+            if draws > 1:
+                effective[here] = 1 / np.sum(block.shares() ** 2, axis=1)
+                error[here] = np.sqrt(np.maximum(draws / effective[here] - 1, 0) / (draws - 1))
     own = [column.name not in density.given for column in density.columns]
     nothing = places[~known[:, own].any(axis=1)]  # their likelihood is 1
     log_prob[nothing], error[nothing] = 0.0, 0.0
@@ -463,17 +467,21 @@ def imputations(
         left[grid.places] = False
     places, codes, u, known = (part[left] for part in (places, codes, u, known))
     draws = count if sampler.exact else max(draws, 20 * count)
-    for block in sampler.blocks(codes, u, known, draws, rng):
-        edges = np.cumsum(block.shares(), axis=1)
-        rows, here = np.arange(len(edges)), places[block.places]
-        # Systematic resampling: with equal weights no table takes a sample of another.
-        start = rng.random(len(edges))
-        for k, one in enumerate(filled):
-            point = (k + start) / count * edges[:, -1]
-            chosen = np.sum(point[:, None] >= edges[:, :-1], axis=1)
-            drawn = sampler.sampled(block.codes[rows, chosen], block.u[rows, chosen])
-            for column, values, gap in zip(one, drawn, missing):
-                column[here[gap[here]]] = values[gap[here]]
+    chosen_codes, chosen_u = (np.repeat(part[None], count, axis=0) for part in (codes, u))
+    with blas.one_thread():
+        for block in sampler.blocks(codes, u, known, draws, rng):
+            edges = np.cumsum(block.shares(), axis=1)
+            rows = np.arange(len(edges))
+            # Systematic resampling: with equal weights no table takes a sample of another.
+            start = rng.random(len(edges))
+            for k in range(count):
+                point = (k + start) / count * edges[:, -1]
+                chosen = np.sum(point[:, None] >= edges[:, :-1], axis=1)
+                chosen_codes[k, block.places] = block.codes[rows, chosen]
+                chosen_u[k, block.places] = block.u[rows, chosen]
+    for one, *chosen in zip(filled, chosen_codes, chosen_u):
+        for column, values, gap in zip(one, sampler.sampled(*chosen), missing):
+            column[places[gap[places]]] = values[gap[places]]
     return filled
 
 
