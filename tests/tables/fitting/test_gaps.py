@@ -142,7 +142,9 @@ def test_closed_form_draws_follow_the_conditional():
     pool = closed_forms()
     near, n = ClosedForm.proposal_for(pool, np.random.default_rng(0)), 20_000
     u, context = np.tile([0.5, -1.0, 0.0], (n, 1)), np.tile([1.0, -0.5], (n, 1))
-    drawn = near.fill(u, np.array([0, 1]), Noise.sample(np.random.default_rng(1), 1, n, 3), context)
+    noise = Noise.sample(np.random.default_rng(1), 1, n, 3)
+    drawn, log_known = near.fill(u, np.array([0, 1]), noise, context)
+    np.testing.assert_array_equal(log_known, near.log_prob(u, np.array([0, 1]), context))
     np.testing.assert_array_equal(drawn[:, :2], u[:, :2])
     s = np.linspace(-10, 10, n)
     grid = np.stack([u[:, 0], u[:, 1], np.sinh(s)], axis=1)
