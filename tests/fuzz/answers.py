@@ -265,6 +265,9 @@ def check(arguments, content, name):
     """Check that the output is what the arguments asked for."""
     if arguments[0] == "report":
         require(content.rstrip().endswith(b"</html>"), "a page that does not end")
+    elif name.endswith(".npz"):
+        with np.load(io.BytesIO(content)) as columns:
+            require(len({len(columns[key]) for key in columns}) == 1, "columns of several lengths")
     elif not name.endswith(".parquet"):
         table = list(csv.reader(io.StringIO(content.decode())))
         require(len({len(row) for row in table}) == 1, "rows of several lengths")
