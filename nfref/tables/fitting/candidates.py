@@ -20,11 +20,13 @@ from nfref.tables.densities.regression import MixtureRegression
 from nfref.tables.densities.vine import MOST_COLUMNS, MOST_ROWS, Vine, is_installed
 from nfref.tables.densities.wide import REACH, Wide
 from nfref.tables.fitting.folds import Fold, UnitRows
+from nfref.tables.fitting.plan import Plan
 from nfref.tables.fitting.results import CandidateResult
 
 ROWS_A_COLUMN = 10  # rows a column below which a less shrunk Gaussian is a candidate too
 WIDE_PART = 0.01  # weight of the wide density beside a mixture while its size is chosen
 ONE_FOLD_CHOOSES = 1000  # rows from which on one fold chooses the size of a mixture
+SHARE_OF_MIXTURES = 0.4  # share of the time budget after which no other size is tried
 MIXTURE_ROWS = 20_000  # most rows for a mixture: more teach it nothing, and EM passes over all
 
 
@@ -71,7 +73,7 @@ Fit = Callable[[UnitRows], Any]
 
 
 def simple_candidates(
-    flow: Any, rows: UnitRows, folds: Sequence[Fold], rng: Generator
+    plan: Plan, rows: UnitRows, folds: Sequence[Fold], rng: Generator
 ) -> Iterator[Candidate]:
     """Yield the candidates that take seconds, each as soon as it is fitted."""
     fits: dict[str, Fit] = {
@@ -82,7 +84,7 @@ def simple_candidates(
         fits["less shrunk gaussian"] = _regressed(lambda x, w: Gaussian.shrunk(x, w, 0.25))
     fits["wide"] = _regressed(lambda x, w: Wide(x.shape[1], reach=REACH))
     if (
-        flow not in ("gaussian", "mixture")
+        plan.flow not in ("gaussian", "mixture")
         and is_installed()
         and 1 < rows.u.shape[1] <= MOST_COLUMNS
     ):
@@ -93,11 +95,13 @@ def simple_candidates(
         if one.members[0] is not None and not np.all(np.isnan(one.scores)):
             found[name] = one.scores
             yield one
-    if flow != "gaussian":
+    if plan.flow != "gaussian":
         wide = found["wide"]
-        yield _best_mixture("mixture", _mixture, rows, folds, rng, wide)
+        yield _best_mixture("mixture", _mixture, rows, folds, rng, wide, plan)
         if rows.known:
-            yield _best_mixture("mixture regression", _mixture_regression, rows, folds, rng, wide)
+            yield _best_mixture(
+                "mixture regression", _mixture_regression, rows, folds, rng, wide, plan
+            )
 
 
 def _fit_candidate(name, fit, rows, folds):
@@ -157,17 +161,21 @@ def _mixture_regression(rng, size):
     return fit
 
 
-def _best_mixture(kind, fit_of_size, rows, folds, rng, wide):
+def _best_mixture(kind, fit_of_size, rows, folds, rng, wide, plan):
     """Return the mixture of the size with the best held-out scores.
 
     The size is chosen beside the wide density, as in a pool: a row far out says nothing of a size.
-    Many rows choose it in the first fold alone.
+    Many rows choose it in the first fold alone. The time budget may end the choice.
     """
     start = time.perf_counter()
     folds = [fold._replace(training=fold.training.at(slice(MIXTURE_ROWS))) for fold in folds]
     choosing = folds[:1] if len(rows) >= ONE_FOLD_CHOOSES else folds
+    tried = []
 
     def fitted(size):
+        if tried and plan.has_spent(SHARE_OF_MIXTURES):
+            return None, -np.inf
+        tried.append(size)
         member, scores = _out_of_fold(fit_of_size(rng, size), rows, choosing)
         there = ~np.isnan(scores)
         beside = log_pool(

@@ -13,6 +13,7 @@ from nfref.runtime.annotations import Sequence
 # Seconds of a core for a row, an epoch and a parameter; measured with AVX2.
 SECONDS = 5e-10
 EPOCHS = 100  # of a training of which nothing is known yet
+A_ROW = 1e-3  # seconds of the first flow for a row of a fold, by the same measurement
 # The gain of the next candidate as a share of the gain of the last ones: of the first flow over the
 # simple densities, and of later flows over the candidates before them.
 SECOND_SHARE, LATER_SHARE = 0.1, 0.5
@@ -39,9 +40,11 @@ class Effort:
     folds: int
     most: int
 
-    def folds_for(self, rows: int) -> int:
-        """Return the number of folds for so many distinct rows."""
-        return max(1, min(self.folds, rows, round(self.row_trainings / max(rows, 1))))
+    def folds_for(self, rows: int, time_budget: float | None = None) -> int:
+        """Return the number of folds for so many distinct rows, within a budget of seconds."""
+        rows = max(rows, 1)
+        affordable = self.folds if time_budget is None else int(time_budget / (A_ROW * rows))
+        return max(1, min(self.folds, rows, round(self.row_trainings / rows), affordable))
 
     def pays(self, gains: Sequence[float], rows: float, seconds: float) -> bool:
         """Decide whether another candidate pays.

@@ -85,7 +85,7 @@ def find_pool(
                 compile_ahead(folds[0], plan)
             if plan.simple:
                 progress.stage("gaussian and mixtures")
-                for one in simple_candidates(plan.flow, rows, folds, rng):
+                for one in simple_candidates(plan, rows, folds, rng):
                     candidates.append(one)
             for one in flows.candidates(candidates):
                 candidates.append(one)
@@ -344,8 +344,8 @@ class _FlowSearch:
 
         with closing(in_order(train, end - first, at_once, self.stop.set)) as found:
             for done in found:
-                if done is None:
-                    break
+                if done is None:  # no time was left, nor is there for those after it
+                    continue
                 if done.stopped == "interrupted" and not done.history["train"]:
                     self.stop.set()  # its parameters are those of the start
                     break

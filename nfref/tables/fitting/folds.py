@@ -100,7 +100,11 @@ def fold_numbers(rows: int, share: float, plan: Plan) -> Array:
     share is held out.
     """
     place = np.arange(rows)
-    folds = plan.limits.folds_for(rows) if plan.folds is None else min(plan.folds, rows)
+    folds = (
+        plan.limits.folds_for(rows, plan.time_budget)
+        if plan.folds is None
+        else min(plan.folds, rows)
+    )
     if plan.simple and folds > 1:
         return place % folds
     return np.where(place < max(held_out_count(rows, share), 1), 0, -1)

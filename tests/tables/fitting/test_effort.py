@@ -69,6 +69,12 @@ def test_a_time_budget_leaves_candidates_out():
     assert np.all(np.isfinite(found.unseen.log_prob))
 
 
+def test_a_time_budget_has_fewer_folds_not_shorter_trainings():
+    default = EFFORTS["default"]
+    assert [default.folds_for(4000, budget) for budget in (1, 5, 9, 600, None)] == [1, 1, 2, 3, 3]
+    assert default.folds_for(400, 5) == 5
+
+
 def test_effort_is_one_of_three():
     with pytest.raises(ValueError, match="^effort: expected one of quick, default, thorough, got"):
         nfref.FlowDensity(effort="much").fit(rows(60))
