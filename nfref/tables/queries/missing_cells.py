@@ -303,14 +303,6 @@ class ConditionalSampler:
                 codes[row * draws : (row + 1) * draws, j] = discrete.parts[j].sample(rng, classes)
         return codes, np.repeat(total - log_given, draws)
 
-    def sampled(self, codes: Array, u: Array) -> list[Array]:
-        """Return a list of columns' values of sampled rows."""
-        found: list[Any] = [None] * self.density.dim
-        for places, values in zip(self.density.places, (codes, u)):
-            for place, own in zip(places, values.T):
-                found[place] = self.density.columns[place].sampled(own)
-        return found
-
 
 def patterns_of(known: Array) -> Iterator[tuple[Array, Array]]:
     """Yield (rows, their known cells) for each set of rows with the same known cells."""
@@ -471,7 +463,7 @@ def imputations(
         for k, one in enumerate(filled):
             point = (k + start) / count * edges[:, -1]
             chosen = np.sum(point[:, None] >= edges[:, :-1], axis=1)
-            drawn = sampler.sampled(block.codes[rows, chosen], block.u[rows, chosen])
+            drawn = density.sampled(block.codes[rows, chosen], block.u[rows, chosen])
             for column, values, gap in zip(one, drawn, missing):
                 column[here[gap[here]]] = values[gap[here]]
     return filled
@@ -510,7 +502,7 @@ def sample_given(
     edges = np.cumsum(block.shares()[0])
     points = (np.arange(n) + rng.random()) / max(n, 1) * edges[-1]
     chosen = rng.permutation(np.minimum(np.searchsorted(edges, points, "right"), draws - 1))
-    drawn = sampler.sampled(block.codes[0, chosen], block.u[0, chosen])
+    drawn = density.sampled(block.codes[0, chosen], block.u[0, chosen])
     return [
         values if is_missing(value)[0] else np.repeat(value, n)
         for values, value in zip(drawn, table)
