@@ -77,10 +77,17 @@ def about_columns(columns: Sequence[Any], given: Sequence[str]) -> Iterator[str]
     steps = [
         f"{column.name!r} {column.step:g}"
         for column in columns
-        if isinstance(column, Continuous) and column.step is not None and not column.alone
+        if isinstance(column, Continuous) and column.step is not None
     ]
     if steps:
         yield (f"rounded values are dequantised, and samples are rounded: {_listed(steps)}")
+    atoms = [
+        f"{column.name!r} {', '.join(f'{atom:g}' for atom in column.atoms)}"
+        for column in columns
+        if isinstance(column, Continuous) and column.atoms and column.name not in given
+    ]
+    if atoms:
+        yield f"values with a probability of their own: {_listed(atoms)}"
     real = sum(isinstance(column, Continuous) for column in columns)
     if minutes_of_real(real) > LONG:
         yield (
@@ -103,7 +110,7 @@ def _listed(parts, most=NAMED):
 def about_ties(data: Data, columns: Sequence[Any]) -> Iterator[str]:
     """Name continuous columns whose values repeat without a rounding step, or number the rows."""
     real = {
-        column.name: column.step is None or column.alone
+        column.name: column.step is None and not column.atoms
         for column in columns
         if isinstance(column, Continuous)
     }
@@ -131,8 +138,8 @@ def about_ties(data: Data, columns: Sequence[Any]) -> Iterator[str]:
             ordered.append(name)
     if often:
         yield (
-            f"{', '.join(often)}: spread over a narrow cell, whose size sets the density "
-            "there; --column NAME=count or category gives values a probability"
+            f"{', '.join(often)}: a density can pile up there without bound; "
+            "--column NAME=count or category gives values a probability"
         )
     if coarse:
         take = "1 column takes" if len(coarse) == 1 else f"{len(coarse)} columns take"

@@ -91,7 +91,7 @@ class Task:
         with blamed(f"{data.name}: "):
             split = Split.of(data.values, weight, source.seed, training.drop_duplicates)
         given = _given(training.given, data, source.weights)
-        columns = _columns(data, source.column, given)
+        columns = _columns(data, source.column, given, weight)
         split = split.for_columns(columns, data.table.cells(), given, source.seed)
         return cls(data, weight, copies, split, columns, given)
 
@@ -186,7 +186,7 @@ def _given(named, data, weights):
         return check_given(named, data.columns)
 
 
-def _columns(data, asked, given):
+def _columns(data, asked, given, weight):
     """Find what values the columns take: as asked for by (name, support), or as they look."""
     supports = {}
     for name, kind in asked:
@@ -205,6 +205,7 @@ def _columns(data, asked, given):
             given=given,
             whole=data.table.whole,
             warn=lambda text: note(f"{data.name}: {text}"),
+            weight=weight,
         )
     except ColumnError as error:
         if not error.labels:

@@ -13,6 +13,7 @@ from nfref.runtime.checks import shortened
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
 from nfref.tables.reading import numbered_columns
+from nfref.tables.schema.columns import Continuous
 
 LABELS = 8  # of a category that are listed
 
@@ -91,9 +92,16 @@ def _about_table(density):
         )
 
     own = [column for column in density.columns if column.name not in density.given]
+    atoms = {
+        column.name: ", ".join(f"{atom:g}" for atom in column.atoms)
+        for column in own
+        if isinstance(column, Continuous) and column.atoms
+    }
     lines = {"columns": listed(own)}
     if density.given:
         lines["given"] = listed([column for column in density.columns if column not in own])
+    if atoms:
+        lines["atoms"] = "; ".join(f"{name} {values}" for name, values in atoms.items())
     for column in density.columns:
         if column.kind == "category":
             labels = ", ".join(map(str, column.labels[:LABELS]))

@@ -71,7 +71,7 @@ class Split:
         self, columns: Sequence[Any], table: Sequence[Array], given: Sequence[str], seed: int
     ) -> "Split":
         """Return the split of a table, with copies of a row in both parts where they have to be."""
-        held = held_out_copies(columns, columns, self.weight, 0.1, seed + 1)
+        held = held_out_copies(columns, self.weight, 0.1, seed + 1)
         if held is None:
             both = point_mass_rows(
                 columns, [values[self.places] for values in table], self.weight, given

@@ -27,6 +27,7 @@ from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.gaussian import LOG_TWO_PI
 from nfref.tables.densities.wide import student_log_prob
 
+MOST_COMBINATIONS = 64  # most combinations of labels that have a class each
 STARTS = 5  # starts of EM, of which the likeliest is kept
 FEW_ROWS = 100  # distinct rows above which one start is enough
 FARTHEST = 1e100  # most deviations that a given real column counts
@@ -321,6 +322,8 @@ class LatentClasses(Configuration):
 
         If real columns are given, classes of the discrete columns alone are tried too: classes of
         all columns may model the given ones instead. No larger number is tried once ``enough()``.
+        If categories have few combinations of labels, one class for each of these is tried too:
+        they hold the shares of all groups.
         """
         best: Any = None
         best_score = -np.inf
@@ -345,7 +348,22 @@ class LatentClasses(Configuration):
             if best is not None and max(scores) <= best_score:
                 break
             best, best_score = models[int(np.argmax(scores))], max(scores)
+        whole = cls._of_combinations(codes, columns, weight, given)
+        if whole is not None:
+            score = np.average(whole.log_prob(validation), weights=validation_weight)
+            best = whole if score > best_score else best
         return best
+
+    @classmethod
+    def _of_combinations(cls, codes, columns, weight, given):
+        """Return one class for each combination of labels; None for one category or very many."""
+        places = [j for j, column in enumerate(columns) if column.kind == "category"]
+        found, place = np.unique(codes[:, places], axis=0, return_inverse=True)
+        if len(places) < 2 or len(found) > MOST_COMBINATIONS:
+            return None
+        shares = np.eye(len(found))[place.reshape(-1)]
+        shares = shares if weight is None else weight[:, None] * shares
+        return cls._of_shares(codes, columns, shares, given)
 
     def _of_some(self, codes, columns, places, classes, rng, weight):
         """Fit classes to some of the columns, and the other columns in these classes."""

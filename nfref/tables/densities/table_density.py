@@ -2,9 +2,10 @@
 
     log p(row) = log P(d) + log p(u | d) + sum_j log du_j/dx_j
 
-d are the codes of the discrete columns, u the continuous ones in robust units. If all columns are
-discrete this is the log of a probability; if all are continuous, of a density in the units of the
-data; otherwise of a probability times a density.
+d are the codes of the discrete columns and of columns with atoms, u the continuous columns in
+robust units. If all columns are discrete this is the log of a probability; if all are continuous,
+of a density in the units of the data; otherwise of a probability times a density. A value at an
+atom counts as discrete (:mod:`nfref.tables.schema.atoms`).
 
 If some columns are *given*, it is the density of the others given these. Given columns are context
 of the pool and tell about the classes of discrete columns; they have no probability of their own.
@@ -90,8 +91,8 @@ class TableDensity(Configuration):
 
     @property
     def coded_columns(self) -> tuple:
-        """Discrete columns, then real ones that are given."""
-        return tuple(self.columns[k] for k in self.places[0])
+        """Discrete columns, the codes of columns with atoms, then real columns that are given."""
+        return coded_columns(self.columns, self.given)
 
     def pilot(self, rng: Generator, n: int) -> Array:
         """Return possible codes (n, J) to try the pool with; they need not follow the data."""
@@ -166,11 +167,17 @@ class TableDensity(Configuration):
             context = self.context(codes)
         if self.pool is not None:
             u = self.pool.sample(rng, n, context)
-        discrete, continuous = iter(codes.T), iter(u.T)
-        return [
-            column.sampled(next(continuous if isinstance(column, Continuous) else discrete))
-            for column in self.columns
-        ]
+        return self.sampled(codes, u)
+
+    def sampled(self, codes: Array, u: Array) -> list[Array]:
+        """Return a list of columns' values, (n,) each, of sampled codes (n, J) and u (n, D)."""
+        coded, pooled = self.places
+        found = []
+        for k, column in enumerate(self.columns):
+            parts = [u[:, pooled.index(k)]] if k in pooled else []
+            parts += [codes[:, coded.index(k)]] if k in coded else []
+            found.append(column.sampled(*parts))
+        return found
 
     def _check(self):
         require(
@@ -210,41 +217,48 @@ class TableDensity(Configuration):
 
 def places_of(columns: Sequence[Any], given: Sequence[str] = ()) -> tuple[list[int], list[int]]:
     """Return as :attr:`TableDensity.places` does."""
-    real = [isinstance(column, Continuous) for column in columns]
-    known = [column.name in given for column in columns]
-    every = range(len(columns))
+    real = [k for k, column in enumerate(columns) if isinstance(column, Continuous)]
+    pooled = [k for k in real if columns[k].name not in given]
     return (
-        [k for k in every if not real[k]] + [k for k in every if real[k] and known[k]],
-        [k for k in every if real[k] and not known[k]],
+        [k for k in range(len(columns)) if k not in real]
+        + [k for k in pooled if columns[k].atoms]
+        + [k for k in real if k not in pooled],
+        pooled,
     )
+
+
+def coded_columns(columns: Sequence[Any], given: Sequence[str] = ()) -> tuple:
+    """Return as :attr:`TableDensity.coded_columns` does."""
+    coded, pooled = places_of(columns, given)
+    return tuple(columns[k].codes if k in pooled else columns[k] for k in coded)
 
 
 def encoded(
     columns: Sequence[Any], table: Sequence[Array], given: Sequence[str] = ()
 ) -> tuple[Array, Array, Array]:
     """Return as :meth:`TableDensity.encode` does."""
-    found, total = [], np.zeros(len(table[0]))
-    for column, values in zip(columns, table):
-        known = column.name in given
+    places, total = places_of(columns, given), np.zeros(len(table[0]))
+    codes, u = {}, {}
+    for k, (column, values) in enumerate(zip(columns, table)):
+        if column.kind != "category":
+            values = as_numbers(column.name, values)
         if not isinstance(column, Continuous):
-            code = column.encode(
-                values if column.kind == "category" else as_numbers(column.name, values)
-            )
-            found.append(code.astype(np.float64))
-            if known and np.any(np.isnan(found[-1])):
-                check_can_be_given(column, values)
-            continue
-        coordinate, log_slope = column.encode(as_numbers(column.name, values))
-        found.append(coordinate)
-        if not known:
-            total = total + log_slope
-        elif np.any(log_slope == -np.inf):
+            codes[k] = column.encode(values).astype(np.float64)
+            bad = np.isnan(codes[k])
+        else:
+            u[k], log_slope = column.encode(values)
+            bad = log_slope == -np.inf
+            if k in places[1]:
+                total = total + log_slope
+                codes[k] = column.code(values)
+            else:
+                codes[k] = u[k]
+        if column.name in given and np.any(bad):
             check_can_be_given(column, values)
-    codes, u = (
-        np.stack([found[k] for k in places], axis=1) if places else np.zeros((len(total), 0))
-        for places in places_of(columns, given)
-    )
-    return codes, u, total
+    return *(
+        np.stack([found[k] for k in some], axis=1) if some else np.zeros((len(total), 0))
+        for found, some in zip((codes, u), places)
+    ), total
 
 
 def spread_rows(
@@ -256,8 +270,9 @@ def spread_rows(
 ) -> tuple[Array, Array, list[Any]]:
     """Dequantise rounded values, with copies of a row apart.
 
-    In a table with a rounded column, a row that counts several times becomes as many rows, up to
-    ``COPIES``, each at another point of its cell. Given columns stay as they are.
+    In a table with a column that is rounded or has atoms, a row that counts several times becomes
+    as many rows, up to ``COPIES``, each at another point of its cell. Given columns stay as they
+    are.
 
     Parameters
     ----------
@@ -277,7 +292,7 @@ def spread_rows(
     table : list of (M,) arrays
     """
     own = [
-        isinstance(column, Continuous) and column.step is not None and column.name not in given
+        isinstance(column, Continuous) and column.dequantised and column.name not in given
         for column in columns
     ]
     copies = (
@@ -313,9 +328,7 @@ def cell_average(
     """
     columns = density.columns
     spread = [
-        isinstance(column, Continuous)
-        and column.step is not None
-        and column.name not in density.given
+        isinstance(column, Continuous) and column.dequantised and column.name not in density.given
         for column in columns
     ]
     some = np.isfinite(scores)

@@ -74,7 +74,9 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         and categories of a DataFrame are categories if labels repeat. Its columns of up to 100
         distinct whole numbers, each ten times on average, are counts; all other numbers are
         real. Dates, durations and all else are refused; the message shows the line that converts
-        them to numbers (:mod:`nfref.tables.schema.dataframes`).
+        them to numbers (:mod:`nfref.tables.schema.dataframes`). A value that many rows share, such
+        as a zero among amounts, has a probability of its own and may lie outside the support
+        (:mod:`nfref.tables.schema.atoms`).
     given : str or sequence of str, optional
         Columns that are given: the density is log p(others | given); the distribution of given
         columns is not modelled. Rows hold all columns as before; samples and imputed rows need
@@ -215,6 +217,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             given=options["given"],
             whole=whole,
             warn=lambda text: warnings.warn(text, stacklevel=5),
+            weight=weight,
         )
         found = self._found(columns, table, plan, seed, options)
         self._keep(found.density)
@@ -306,6 +309,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         """Return the log-likelihood of every row, in nats and the units of the data.
 
         With discrete columns it is the log of their probability times the density of the others.
+        A value that many rows share, such as a zero among amounts, counts as discrete.
         Rounded columns (two decimals, multiples of 0.005) are dequantised in the fit. Their score
         is the mean density over the cell around each row, the probability of the cell divided by
         its size, in agreement with :meth:`sample`, which rounds. For narrow cells, and for rows

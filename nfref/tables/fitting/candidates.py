@@ -1,9 +1,9 @@
 """Candidates of a pool, fitted once a fold; the simple ones; and the weights of all.
 
-The simple densities are a Gaussian by maximum likelihood, Gaussians with shrunk correlations,
-mixtures, a wide density that bounds what a row can cost, and a vine if its package is installed.
-Flows (:mod:`nfref.tables.fitting.flow_search`) are candidates too. Each fold scores the rows that
-it holds out; the scores of all folds decide the weights.
+The simple densities are a Gaussian by maximum likelihood, Gaussians with shrunk correlations, one
+for each group of labels, mixtures, a wide density that bounds what a row can cost, and a vine if
+its package is installed. Flows (:mod:`nfref.tables.fitting.flow_search`) are candidates too. Each
+fold scores the rows that it holds out; the scores of all folds decide the weights.
 """
 
 import time
@@ -15,6 +15,7 @@ from nfref.runtime import blas
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator, Sequence
 from nfref.tables.densities import mixture
 from nfref.tables.densities.gaussian import Gaussian
+from nfref.tables.densities.grouped import GroupedGaussian
 from nfref.tables.densities.pool import Pool, Regressed, log_pool, stacking_weights
 from nfref.tables.densities.regression import MixtureRegression
 from nfref.tables.densities.vine import MOST_COLUMNS, MOST_ROWS, Vine, is_installed
@@ -82,6 +83,8 @@ def simple_candidates(
     }
     if len(folds[0].training) < ROWS_A_COLUMN * rows.u.shape[1]:
         fits["less shrunk gaussian"] = _regressed(lambda x, w: Gaussian.shrunk(x, w, 0.25))
+    if rows.context is not None:
+        fits["gaussian per group"] = _fit_groups
     fits["wide"] = _regressed(lambda x, w: Wide(x.shape[1], reach=REACH))
     if (
         plan.flow not in ("gaussian", "mixture")
@@ -137,6 +140,11 @@ def _fit_gaussian(rows):
         return _regressed(Gaussian.fit)(rows) if len(rows) > rows.u.shape[1] + 1 else None
     except ValueError:
         return None
+
+
+def _fit_groups(rows):
+    """Return None without two groups."""
+    return GroupedGaussian.fit(rows.u, rows.context, rows.weight)
 
 
 def _fit_vine(rows):

@@ -15,7 +15,13 @@ from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.tables.densities.label_models import LabelPool, is_of_a_label, log_labels
 from nfref.tables.densities.latent_classes import LatentClasses
 from nfref.tables.densities.pool import mean_and_error
-from nfref.tables.densities.table_density import TableDensity, encoded, places_of, spread_rows
+from nfref.tables.densities.table_density import (
+    TableDensity,
+    coded_columns,
+    encoded,
+    places_of,
+    spread_rows,
+)
 from nfref.tables.fitting.flow_search import find_pool
 from nfref.tables.fitting.flow_training import density_of
 from nfref.tables.fitting.folds import (
@@ -203,7 +209,7 @@ class _EncodedRows:
     @property
     def kinds(self) -> tuple:
         """The columns that have codes: discrete ones, then given ones."""
-        return tuple(self.columns[k] for k in places_of(self.columns, self.given)[0])
+        return coded_columns(self.columns, self.given)
 
     @property
     def known(self) -> tuple:
@@ -219,7 +225,7 @@ class _EncodedRows:
 def _encode(columns, table, weight, seed, given):
     """Return the _EncodedRows of a table."""
     columns = tuple(
-        column.in_units_of(values, weight) if isinstance(column, Continuous) else column
+        _in_units_of(column, values, weight, given) if isinstance(column, Continuous) else column
         for column, values in zip(columns, table)
     )
     places, group = grouped_rows(_as_numbers(columns, table), seed)
@@ -236,6 +242,13 @@ def _encode(columns, table, weight, seed, given):
         columns, tuple(given), effective_rows(weight, len(group)), places, group, row, counts,
         codes, u, log_slope, centre, scale,
     )  # fmt: skip
+
+
+def _in_units_of(column, values, weight, given):
+    """Return a column with the units of its values; one that is given needs no atoms."""
+    if column.name in given:
+        column = replace(column, atoms=())
+    return column.in_units_of(values, weight)
 
 
 def _as_numbers(columns, table):
@@ -290,7 +303,7 @@ def _fit_discrete(rows, folds, validation, seed, rng, plan):
             classes, scores, codes, kinds, counts, folds, rng, enough
         )
         return _Discrete(label_pool, log_prob, held_out)
-    copies = held_out_copies(kinds, rows.columns, counts, validation, seed)
+    copies = held_out_copies(rows.columns, counts, validation, seed)
     if copies is not None:
         classes, log_prob = _fit_by_copies(codes, kinds, counts, copies, rng, known, enough)
         return _Discrete(classes, log_prob, copies, True)
@@ -369,7 +382,7 @@ def parameters_of_a_flow(
         If the flow cannot be made for these columns, or a plan of flows alone has no column for
         them.
     """
-    coded, own = places_of(columns, given)
+    coded, own = coded_columns(columns, given), places_of(columns, given)[1]
     if plan.kinds and not own and not plan.simple:
         raise ValueError(
             f"flow {plan.kinds[0].name}: expected a column of real numbers, got "
@@ -377,7 +390,7 @@ def parameters_of_a_flow(
         )
     if not (plan.kinds and own):
         return 0
-    width = sum(len(columns[k].labels) if columns[k].kind == "category" else 1 for k in coded)
+    width = sum(len(column.labels) if column.kind == "category" else 1 for column in coded)
     rng: Generator = np.random.default_rng(0)
     density = density_of(plan.kinds[0], rows, len(own), width, rng)
     return trees.count(density.init(rng)) * (int(np.max(fold_numbers(rows, 0.1, plan))) + 1)

@@ -15,7 +15,8 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.tables.fitting.plan import Plan
 from nfref.tables.schema.columns import DISCRETE, Continuous
-from nfref.tables.schema.rounding_grid import OFTEN
+
+OFTEN = 0.1  # smallest share of the table of a row whose copies fall into all folds
 
 # Rows -------------------------------------------------------------------------------------
 
@@ -153,14 +154,12 @@ def folds_of_copies(numbers: Array, row: Array) -> Array:
     ]
 
 
-def held_out_copies(
-    kinds: Sequence[Any], columns: Sequence[Any], counts: Array, share: float, seed: int
-) -> Array | None:
+def held_out_copies(columns: Sequence[Any], counts: Array, share: float, seed: int) -> Array | None:
     """Return how many copies of each distinct row are held out, (N,), if all columns are discrete.
 
     None if a column is continuous, if counts are not whole numbers, or if no row repeats.
     """
-    if len(kinds) < len(columns) or not all(column.kind in DISCRETE for column in kinds):
+    if not all(column.kind in DISCRETE for column in columns):
         return None
     if np.any(counts != np.round(counts)) or np.all(counts == 1):
         return None

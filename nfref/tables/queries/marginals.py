@@ -23,6 +23,7 @@ from nfref.flows.autoregressive import MADE, MAF, natural_order
 from nfref.flows.neural_spline import NSF
 from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.tables.densities.gaussian import LOG_TWO_PI, Gaussian, solved
+from nfref.tables.densities.grouped import GroupedGaussian
 from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import FittedFlow, Pool, Regressed, stacking_weights
 from nfref.tables.densities.regression import MixtureRegression
@@ -78,8 +79,8 @@ class ClosedForm:
         B.
     is_exact : bool
         Whether it equals the pool, or only approximates it.
-    gates : tuple of (int, MixtureRegression)
-        The first part of each mixture regression, which gives r; r is 1 for all other parts.
+    gates : tuple of (int, MixtureRegression or GroupedGaussian)
+        The first part of each of these, which gives r; r is 1 for all other parts.
     """
 
     log_weights: np.ndarray
@@ -102,7 +103,7 @@ class ClosedForm:
             density = member.density if isinstance(member, Regressed) else member
             if not weight > 0:
                 continue
-            if isinstance(density, MixtureRegression):
+            if isinstance(density, (MixtureRegression, GroupedGaussian)):
                 gates.append((len(parts), density))
                 for gaussian, slope in density.components(context_dim):
                     log_weights.append(np.log(weight))
@@ -155,7 +156,8 @@ class ClosedForm:
         found = [self._marginal(k, u, observed, context) for k in range(len(self.parts))]
         joint = self.log_weights + np.stack([log_prob for log_prob, _, _ in found], axis=1)
         for first, member in self.gates:
-            joint[:, first : first + member.joint.components] += member.log_gates(context)
+            gates = member.log_gates(context)
+            joint[:, first : first + gates.shape[1]] += gates
         return joint, [(z, factor) for _, z, factor in found]
 
     def log_prob(self, u: Array, observed: Array, context: Array | None = None) -> Array:
@@ -230,7 +232,8 @@ def _fitted_to(drawn, context, rng):
 def is_closed(member: Any) -> bool:
     """Return whether a member of a pool has marginals in closed form."""
     density = member.density if isinstance(member, Regressed) else member
-    return isinstance(density, (Gaussian, GaussianMixture, MixtureRegression, Wide))
+    closed = (Gaussian, GaussianMixture, GroupedGaussian, MixtureRegression, Wide)
+    return isinstance(density, closed)
 
 
 def leading_order(member: Any) -> tuple[int, ...] | None:

@@ -304,14 +304,6 @@ class ConditionalSampler:
                 codes[row * draws : (row + 1) * draws, j] = discrete.parts[j].sample(rng, classes)
         return codes, np.repeat(total - log_given, draws)
 
-    def sampled(self, codes: Array, u: Array) -> list[Array]:
-        """Return a list of columns' values of sampled rows."""
-        found: list[Any] = [None] * self.density.dim
-        for places, values in zip(self.density.places, (codes, u)):
-            for place, own in zip(places, values.T):
-                found[place] = self.density.columns[place].sampled(own)
-        return found
-
 
 def patterns_of(known: Array) -> Iterator[tuple[Array, Array]]:
     """Yield (rows, their known cells) for each set of rows with the same known cells."""
@@ -480,7 +472,7 @@ def imputations(
                 chosen_codes[k, block.places] = block.codes[rows, chosen]
                 chosen_u[k, block.places] = block.u[rows, chosen]
     for one, *chosen in zip(filled, chosen_codes, chosen_u):
-        for column, values, gap in zip(one, sampler.sampled(*chosen), missing):
+        for column, values, gap in zip(one, density.sampled(*chosen), missing):
             column[places[gap[places]]] = values[gap[places]]
     return filled
 
@@ -518,7 +510,7 @@ def sample_given(
     edges = np.cumsum(block.shares()[0])
     points = (np.arange(n) + rng.random()) / max(n, 1) * edges[-1]
     chosen = rng.permutation(np.minimum(np.searchsorted(edges, points, "right"), draws - 1))
-    drawn = sampler.sampled(block.codes[0, chosen], block.u[0, chosen])
+    drawn = density.sampled(block.codes[0, chosen], block.u[0, chosen])
     return [
         values if is_missing(value)[0] else np.repeat(value, n)
         for values, value in zip(drawn, table)

@@ -86,7 +86,10 @@ class Discrete:
 
 
 def _answers(density, table, name, draws, seed, least=1.0):
-    """Return (column, an iterator of Grids or Discretes of some rows each)."""
+    """Return (column, an iterator of Grids or Discretes of some rows each).
+
+    Their values are codes or u; those of a column with atoms are in its own units.
+    """
     place = _place_of(density, name)
     column = density.columns[place]
     if column.kind == "category":
@@ -96,6 +99,7 @@ def _answers(density, table, name, draws, seed, least=1.0):
     sampler = ConditionalSampler(density)
     codes, u, _, known = sampler.encode(table)
     continuous = isinstance(column, Continuous)
+    atoms = continuous and column.atoms
     at = density.places[continuous].index(place)
 
     def answers():
@@ -119,12 +123,15 @@ def _answers(density, table, name, draws, seed, least=1.0):
         noise = Noise.stratified(np.random.default_rng(seed), draws, u.shape[1])
         for block in sampler.blocks(codes[rows], u[rows], known[rows], draws, None, noise):
             values, shares = (block.u if continuous else block.codes)[:, :, at], block.shares()
+            if atoms:
+                code = block.codes[:, :, density.places[0].index(place)]
+                values = column.sampled(values.ravel(), code.ravel()).reshape(values.shape)
             yield Discrete.of(
                 rows[block.places],
                 values,
                 shares,
                 0.5 * np.sqrt(np.sum(shares**2, axis=1)),
-                continuous,
+                continuous and not atoms,
             )
 
     return column, answers()
@@ -210,11 +217,12 @@ def predictions(
     column, answers = _answers(density, table, name, draws, seed, least)
     found, mean = np.empty((len(table[0]), len(levels))), np.empty(len(table[0]))
     error, even = np.empty(len(mean)), (np.arange(draws) + 0.5) / draws
-    decode = column.decode if isinstance(column, Continuous) else np.asarray
+    coordinates = isinstance(column, Continuous) and not column.atoms
+    decode = column.decode if coordinates else np.asarray
     for one in answers:
         mean[one.places], error[one.places] = one.mean(decode, even), one.error
         found[one.places] = decode(one.quantiles(levels))
-    if isinstance(column, Continuous):
+    if coordinates:
         found = column.rounded(found)
         if column.period is not None:
             turns = column.wrapped(mean) - mean
@@ -273,9 +281,9 @@ def distribution(
     column, answers = _answers(density, table, name, draws, seed)
     place = _place_of(density, name)
     own = np.asarray(table[place], np.float64)
-    if isinstance(column, Continuous):
+    if isinstance(column, Continuous) and not column.atoms:
         own = column.encode(column.spread(own, np.random.default_rng(seed).random(len(own))))[0]
-    else:
+    elif not isinstance(column, Continuous):
         own = column.encode(own)
     found = np.empty(len(own))
     for one in answers:

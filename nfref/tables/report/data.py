@@ -422,7 +422,7 @@ def _layers(model, names, rng):
         best = max(flows, key=lambda k: pool.weights[k])
         name = f"{pool.names[best]}, {pool.weights[best]:.3f} of the pool's weight"
         density, params = pool.members[best].density, pool.members[best].params
-        names = [column.name for column in table.columns if column not in table.coded_columns]
+        names = [table.columns[k].name for k in table.places[1]]
         context = table.context(table.pilot(rng, POINTS))
     return followed(density, params, names, rng, context, name)
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Callable, Mapping, Sequence
 from nfref.runtime.checks import shortened
+from nfref.tables.schema.atoms import find_atoms
 from nfref.tables.schema.columns import (
     DISCRETE,
     EXACT,
@@ -35,6 +36,7 @@ def find_columns(
     given: Sequence[str] = (),
     whole: Sequence[str] = (),
     warn: Callable[[str], object] | None = None,
+    weight: Array | None = None,
 ) -> tuple[Any, ...]:
     """Find what values the columns of a table take.
 
@@ -55,6 +57,8 @@ def find_columns(
         Columns whose type holds whole numbers alone: counts, if they look like it.
     warn : callable, optional
         Called with a sentence if float64 rounds whole numbers.
+    weight : (N,) array, optional
+        Of the rows.
 
     Returns
     -------
@@ -89,7 +93,8 @@ def find_columns(
                 asked[name] = "count"
         elif name not in asked and values.dtype.kind in "OU":
             _check_labels_repeat(name, there, labels.get(name, ()))
-        found.append(column_of(name, there, asked.get(name), None, first, labels.get(name, ())))
+        own = None if weight is None else weight[~gap]
+        found.append(column_of(name, there, asked.get(name), own, first, labels.get(name, ())))
     real = sum(isinstance(column, Continuous) for column in found)
     if real > MOST_REAL:
         raise ValueError(
@@ -174,17 +179,19 @@ def column_of(
         return column
     numbers = as_numbers(name, values, first)
     _check_varies(name, np.any(numbers != numbers[0]), values)
-    check_support(name, support, numbers, first)
     if support == "count":
+        check_support(name, support, numbers, first)
         return Count(name, 0.0 if np.min(numbers) >= 0 else -np.inf)
+    atoms = find_atoms(numbers, weight)
+    check_support(name, support, np.where(np.isin(numbers, atoms), np.nan, numbers), first)
     if support[0] == "period":
         low, period = _widest_gap(numbers, support[1]), support[1]
         return Continuous(
-            name, low, low + period, period, first=_turn_of(numbers, period)
+            name, low, low + period, period, first=_turn_of(numbers, period), atoms=atoms
         ).in_units_of(numbers, weight)
     low, high = support
     with np.errstate(all="ignore"):
-        y = to_line(numbers, low, high)[0]
+        y = to_line(numbers[~np.isin(numbers, atoms)], low, high)[0]
     if not np.all(np.isfinite(y)) or np.all(y == y[0]):
         raise ColumnError(
             name,
@@ -192,7 +199,7 @@ def column_of(
             f"got {low:g} and {high:g}",
         )
     with np.errstate(all="ignore"):
-        column = Continuous(name, low, high).in_units_of(numbers, weight)
+        column = Continuous(name, low, high, atoms=atoms).in_units_of(numbers, weight)
         u, log_slope = column.encode(numbers)
     if not (0 < column.scale < np.inf and np.all(np.isfinite(u + log_slope))):
         raise ColumnError(

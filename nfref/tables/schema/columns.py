@@ -25,6 +25,10 @@ large and close together.
 Rounded values are dequantised while densities are fitted, and samples are rounded again
 (:mod:`nfref.tables.schema.rounding_grid`).
 
+An *atom* is a value that many rows share, such as the zeros of amounts. It is a discrete part of
+its column (:mod:`nfref.tables.schema.atoms`): the column has a code, which says "continuous" or
+which atom, and a density only where it is continuous.
+
 A discrete column is a *category*, one of a few labels, or a *count*, a whole number. Its values are
 encoded as numbers; each has a probability (:mod:`nfref.tables.densities.latent_classes`).
 """
@@ -38,7 +42,8 @@ from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import require, shortened
 from nfref.runtime.configuration import Configuration
 from nfref.runtime.serialization import LARGEST as LARGEST_WHOLE
-from nfref.tables.schema.rounding_grid import find_rounding_grid, nearest, spike_of
+from nfref.tables.schema.atoms import atom_numbers, from_noise, to_noise
+from nfref.tables.schema.rounding_grid import find_rounding_grid, nearest
 
 TAIL = 5.0  # T: robust standard deviations beyond which tails are compressed
 IQR_OF_NORMAL = 1.3489795003921634
@@ -142,8 +147,10 @@ class Continuous(Configuration):
     offset : float
         A point of that grid.
     alone : bool
-        Whether the grid has one point: a value that many rows share, with a cell of that size
-        around it, among values that are not rounded.
+        Whether the grid has one point, with a cell of that size around it. Only columns of older
+        files have such a grid; newer ones have an atom there.
+    atoms : tuple of float
+        Values that have a probability of their own.
     """
 
     name: str
@@ -156,6 +163,21 @@ class Continuous(Configuration):
     step: float | None = None
     offset: float = 0.0
     alone: bool = False
+    atoms: tuple = ()
+
+    @property
+    def codes(self) -> "Category":
+        """The column of its codes: 0 where it is continuous, then the atoms."""
+        return Category(self.name, ("continuous", *self.atoms))
+
+    @property
+    def dequantised(self) -> bool:
+        """True if some values are spread over cells while densities are fitted."""
+        return self.step is not None or bool(self.atoms)
+
+    def code(self, x: Array) -> Array:
+        """Return the code of each value, (N,)."""
+        return atom_numbers(self._turned(x), self._turned(self.atoms))
 
     @property
     def kind(self) -> str:
@@ -172,14 +194,21 @@ class Continuous(Configuration):
         return TAIL if self.kind == "real" else np.inf
 
     def encode(self, x: Array) -> tuple[Array, Array]:
-        """Return (u, log du/dx), (N,) each; rows outside the support have slope -inf and u 0."""
+        """Return (u, log du/dx), (N,) each; rows outside the support have slope -inf and u 0.
+
+        At an atom u is noise, 0 in the middle of the cell, and the slope takes its density away.
+        """
         x = self._turned(x)
         inside = (x > self.low) & (x < self.high)
         with np.errstate(all="ignore"):
             y, log_slope = to_line(x, self.low, self.high)
             u, drawn = compress_tails((y - self.middle) / self.scale, self.tail)
             log_slope = log_slope + drawn - np.log(self.scale)
-        return np.where(inside, u, 0.0), np.where(inside, log_slope, -np.inf)
+        u, log_slope = np.where(inside, u, 0.0), np.where(inside, log_slope, -np.inf)
+        for place, atom in enumerate(self._turned(self.atoms), 1):
+            here = self.code(x) == place
+            u[here], log_slope[here] = to_noise(x[here], atom)
+        return u, log_slope
 
     def _turned(self, x):
         """Return x; on a circle moved by whole periods into the support."""
@@ -196,9 +225,20 @@ class Continuous(Configuration):
             largest = np.finfo(np.float64).max
             return from_line(np.clip(y, -largest, largest), self.low, self.high)
 
-    def sampled(self, u: Array) -> Array:
-        """Return x, (N,), for sampled u: rounded, and on a circle in the turn of the data."""
-        return self.wrapped(self.rounded(self.decode(u)))
+    def sampled(self, u: Array, code: Array | None = None) -> Array:
+        """Return x, (N,), for sampled u: rounded, and on a circle in the turn of the data.
+
+        ``code`` (N,) says where it is an atom instead.
+        """
+        found = self.rounded(self.decode(u))
+        if code is None:
+            return self.wrapped(found)
+        # The rows of an atom are in its code: rounding adds none.
+        side = np.where(self.decode(u) < found, -1.0, 1.0) * (self.step or 0.0)
+        for step in (side, -side):
+            found = np.where(self.code(found) > 0, self.rounded(found + step), found)
+        found = np.where(code > 0, np.array([0.0, *self.atoms])[code.astype(np.int64)], found)
+        return self.wrapped(found)
 
     def rounded(self, x: Array) -> Array:
         """Return the points of the grid next to x, inside the support; x itself without a grid."""
@@ -213,8 +253,16 @@ class Continuous(Configuration):
     def spread(self, x: Array, part: Array) -> Array:
         """Return x, (N,), moved to the ``part`` of its cell, which ends with the support.
 
-        Without a grid this is x itself.
+        Without a grid and atoms this is x itself.
         """
+        if not self.atoms:
+            return self._spread(x, part)
+        code = self.code(x)
+        atom = np.array([0.0, *self.atoms])[code]
+        return np.where(code > 0, from_noise(atom, part), self._spread(x, part))
+
+    def _spread(self, x, part):
+        """Return values moved within the cells of the grid."""
         if self.step is None:
             return x
         x = np.asarray(x, np.float64)
@@ -230,8 +278,9 @@ class Continuous(Configuration):
         return np.clip(inside, np.nextafter(below, above), np.nextafter(above, below))
 
     def has_cell(self, x: Array) -> Array:
-        """Return whether values are in a cell of the grid, (N,) of bool."""
-        return np.full(len(x), self.step is not None) & ((x == self.offset) | (not self.alone))
+        """Return whether values are in a cell of the grid or of an atom, (N,) of bool."""
+        grid = np.full(len(x), self.step is not None) & ((x == self.offset) | (not self.alone))
+        return grid | (self.code(x) > 0)
 
     def wrapped(self, x: Array) -> Array:
         """Return x; on a circle moved by whole periods to the turn of the data."""
@@ -241,19 +290,18 @@ class Continuous(Configuration):
         return np.minimum(x, np.nextafter(self.first + self.period, self.first))
 
     def in_units_of(self, x: Array, weight: Array | None) -> "Continuous":
-        """Return the same support with the robust units and the rounding grid of values x."""
+        """Return the same support and atoms with the robust units and rounding grid of values x.
+
+        Values at atoms do not count; without others the units stay.
+        """
+        rest = self.code(x) == 0
+        if not np.any(rest):
+            return self
+        x, weight = x[rest], None if weight is None else weight[rest]
         y = to_line(self._turned(x), self.low, self.high)[0]
         middle, scale = robust_units(y, weight)
-        lattice = find_rounding_grid(x)
-        step, offset = lattice or spike_of(x, weight) or (None, 0.0)
-        return replace(
-            self,
-            middle=middle,
-            scale=scale,
-            step=step,
-            offset=offset,
-            alone=lattice is None and step is not None,
-        )
+        step, offset = find_rounding_grid(x) or (None, 0.0)
+        return replace(self, middle=middle, scale=scale, step=step, offset=offset, alone=False)
 
     def _check(self):
         circle = self.period is not None
@@ -269,7 +317,9 @@ class Continuous(Configuration):
                 and math.isfinite(self.low + self.high)
             )
             and (not self.alone if self.step is None else 0 < self.step < math.inf)
-            and math.isfinite(self.offset),
+            and math.isfinite(self.offset)
+            and all(isinstance(atom, float) and math.isfinite(atom) for atom in self.atoms)
+            and len(set(self.atoms)) == len(self.atoms),
             f"column {self.name!r}: expected a support and units, got others",
         )
 

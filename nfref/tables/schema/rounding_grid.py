@@ -3,9 +3,6 @@
 A density can grow without bound on values that repeat, which teaches nothing. So rounded values are
 dequantised (Theis, van den Oord and Bethge 2016): spread over their cells, offset + step (k +-
 1/2), before a density is fitted or chosen. Samples go back to the middle of their cells.
-
-If values have no grid but one of them repeats often, as exact zeros do among amounts, only that
-value has a cell.
 """
 
 import numpy as np
@@ -18,10 +15,6 @@ CELLS = 1000  # most points of a grid
 EVIDENCE = 20.0  # nats against a grid by chance
 COPIES = 3  # most values into which rounding splits one point
 DIGITS = 12
-
-OFTEN = 0.1  # smallest share of rows with a value that gets a cell of its own
-OTHERS = 10  # fewest distinct values beside it
-CELL = 0.02  # size of its cell, as a share of the interquartile range of the others
 
 
 def find_rounding_grid(values: Array) -> tuple[float, float] | None:
@@ -88,28 +81,6 @@ def _lattice(v, rounding, least, rows):
         else (v[0] - step * np.floor(v[0] / step))
     )
     return step, _shortest(offset, 2 * rounding)
-
-
-def spike_of(values: Array, weight: Array | None = None) -> tuple[float, float] | None:
-    """Return (size, middle) of the cell of one value that repeats often, or None.
-
-    Nats of the rows in it are those of a cell of that size, however many rows there are.
-
-    Parameters
-    ----------
-    values : (N,) array
-        Finite numbers without a grid.
-    weight : (N,) array, optional
-    """
-    distinct, place = np.unique(values, return_inverse=True)
-    mass = np.bincount(place.reshape(-1), weight)
-    most = np.argmax(mass)
-    if len(distinct) <= OTHERS or mass[most] < OFTEN * np.sum(mass) or mass[most] <= np.min(mass):
-        return None
-    others, value = np.delete(distinct, most), float(distinct[most])
-    with np.errstate(over="ignore"):
-        size = CELL * float(others[-1 - len(others) // 4] - others[len(others) // 4])
-    return (size, value) if 20 * np.spacing(abs(value)) < size < np.inf else None
 
 
 def _near(v, step, rounding):

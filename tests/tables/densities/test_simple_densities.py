@@ -1,10 +1,13 @@
 """Densities in closed form: against formulas, scipy.stats, and known mixtures."""
 
 import numpy as np
+import pandas
 import pytest
 from scipy import integrate, stats
 
+import nfref
 from nfref.tables.densities.gaussian import Gaussian
+from nfref.tables.densities.grouped import GroupedGaussian
 from nfref.tables.densities.kernel_density import KernelDensity
 from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import Regressed, ridge_slopes
@@ -241,3 +244,72 @@ def test_kernels_of_few_rows_and_of_rows_that_count_nothing():
     np.testing.assert_allclose(all_of_them.log_prob(x), few.log_prob(x), rtol=1e-12)
     with pytest.raises(ValueError, match="folds: expected"):
         KernelDensity.choose(x, folds=1)
+
+
+def groups_of_labels(rng, n):
+    """Return rows (n, 2), one-hot contexts (n, 4) of two categories, and the groups' moments."""
+    first, second = rng.integers(3, size=n), rng.integers(2, size=n)
+    context = np.concatenate([np.eye(2)[second], np.eye(3)[first]], axis=1)
+    means = np.array([[0.0, 0.0], [2.0, -1.0], [-1.0, 3.0]])
+    factors = np.array([[[1.0, 0.0], [0.9, 0.4]], [[0.3, 0.0], [0.0, 0.5]], [[1.4, 0], [-1, 0.4]]])
+    noise = np.einsum("nij,nj->ni", factors[first], rng.standard_normal((n, 2)))
+    return (means[first] + noise) * (1 - 0.5 * second)[:, None], context
+
+
+def test_a_gaussian_per_group_finds_the_moments_of_groups():
+    rng = np.random.default_rng(0)
+    x, context = groups_of_labels(rng, 6000)
+    found = GroupedGaussian.fit(x, context)
+    assert len(found.patterns) == 6
+    drawn = found.sample(np.random.default_rng(1), len(x), context)
+    for group in np.unique(found.groups(context)):
+        here = found.groups(context) == group
+        np.testing.assert_allclose(np.mean(drawn[here], 0), np.mean(x[here], 0), atol=0.12)
+        np.testing.assert_allclose(np.cov(drawn[here].T), np.cov(x[here].T), atol=0.15)
+        exact = stats.multivariate_normal(np.mean(x[here], 0), np.cov(x[here].T)).logpdf(x[here])
+        np.testing.assert_allclose(
+            np.mean(found.log_prob(x[here], context[here])), np.mean(exact), atol=0.01
+        )
+    # An unknown combination of labels has the Gaussian of all groups.
+    other = np.zeros((1, 5))
+    assert found.groups(other)[0] == 0 and np.isfinite(found.log_prob(x[:1], other)[0])
+
+
+def test_few_rows_of_a_group_are_shrunk_and_one_group_is_none():
+    rng = np.random.default_rng(0)
+    x, context = groups_of_labels(rng, 40)
+    test, asked = groups_of_labels(np.random.default_rng(1), 4000)
+    grouped = np.mean(GroupedGaussian.fit(x, context).log_prob(test, asked))
+    linear = np.mean(Regressed.fit(Gaussian.shrunk, x, context).log_prob(test, asked))
+    assert grouped > linear + 0.2
+    assert GroupedGaussian.fit(x, None) is None
+    assert GroupedGaussian.fit(x, np.tile([1.0, 0.0], (40, 1))) is None
+
+
+def test_weights_count_as_copies_in_groups():
+    rng = np.random.default_rng(0)
+    x, context = groups_of_labels(rng, 100)
+    weight = rng.integers(1, 4, 100)
+    one = GroupedGaussian.fit(x, context, weight.astype(float))
+    other = GroupedGaussian.fit(np.repeat(x, weight, axis=0), np.repeat(context, weight, axis=0))
+    np.testing.assert_allclose(one.choleskys, other.choleskys, atol=1e-8)
+    np.testing.assert_allclose(one.means, other.means, atol=1e-8)
+
+
+def test_a_gaussian_per_group_is_a_candidate_with_marginals_in_closed_form():
+    """Rows of normal groups: nearly all weight, exact scores of gaps, and the same from a file."""
+    x, context = groups_of_labels(np.random.default_rng(0), 800)
+    rows = pandas.DataFrame(x, columns=["a", "b"]).assign(
+        first=np.array(list("pqr"))[np.argmax(context[:, 2:], axis=1)],
+        second=np.array(list("uv"))[np.argmax(context[:, :2], axis=1)],
+    )
+    density = nfref.FlowDensity("mixture", random_state=0).fit(rows)
+    assert density.weights_["gaussian per group"] > 0.9
+    gaps = rows[:6].copy()
+    gaps.loc[0:2, "a"], gaps.loc[3:5, "first"] = np.nan, None
+    scores, error = density.score_samples(gaps, return_error=True)
+    assert np.all(error == 0)
+    u = np.linspace(-12, 12, 6001)
+    line = pandas.concat([gaps[:1]] * len(u)).assign(a=u)
+    whole = np.trapezoid(np.exp(density.score_samples(line)), u)
+    assert np.log(whole) == pytest.approx(scores[0], abs=1e-4)

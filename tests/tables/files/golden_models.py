@@ -160,6 +160,7 @@ def tables():
         "color": rng.choice(["blue", "rot"], n),
         "good": rng.random(n) < 0.3,
     }
+    columns["amount"] = np.where(columns["good"], 0.0, np.round(columns["size"], 3) + 0.001)
     supports = {"size": "positive", "share": "0:1", "hour": "period 24"}
 
     def fitted(names, given=(), dim=0, context_dim=0, hidden=(8,)):
@@ -191,7 +192,7 @@ def tables():
     )
     return {
         **vine,
-        "table": fitted(tuple(columns), (), 4, 5),
+        "table": fitted(tuple(columns)[:-1], (), 4, 5),
         "table_given": fitted(("height", "size", "visits", "color"), ("size", "color"), 1, 4),
         "table_labels": labels,
         "table_trees": replace(
@@ -200,6 +201,7 @@ def tables():
                 labels.discrete, networks=((boosted,),), weights=np.array([0.25, 0.75])
             ),
         ),
+        "table_atoms": fitted(("amount", "height", "color", "good")),
         "table_packed": fitted(("height", "share"), (), 2, 0, (16, 16)),
         "table_continuous": fitted(("height", "share")),
         "table_discrete": fitted(("visits", "color")),

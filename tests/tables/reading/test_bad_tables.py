@@ -66,4 +66,4 @@ def test_more_columns_than_rows(tmp_path, capsys):
 
 def test_ties_are_named(tmp_path, capsys):
     assert fit(tmp_path / "t.csv", ["a,b", *PLAIN, *(f"0.123456789,{b}" for _, b in ROWS)]) == 0
-    assert "'a' is 0.123457 in 50% of the rows" in capsys.readouterr().out
+    assert "values with a probability of their own: 'a' 0.123457" in capsys.readouterr().out
