@@ -212,7 +212,7 @@ for name, flow in (
     fitted[name] = flow, result.params["flow"][0]
     scores[name] = -np.mean(density.log_prob(result.params, test))
     print(f"{name}: {scores[name]:.2f} nats a row on new data")
-# NICE 2.64, RealNVP 2.55
+# NICE 2.61, RealNVP 2.55
 
 # %%
 # The figure: each column is one layer later, and a colour is a quarter of the base, which NICE has

@@ -75,9 +75,10 @@ print("factor a step", (errors[1:] / errors[:-1]).round(2))  # none above 0.8
 #    sin x falls where cos x < -1 / 1.3, so it has values that it takes three times.
 #
 # A network is made a contraction layer by layer. A product of maps has at most the product of their
-# constants; an activation of slope at most 1 costs nothing; and a matrix is divided by its largest
-# singular value where that is above a coefficient c < 1. nfref's block does that, whatever its
-# parameters are.
+# constants; an activation of slope at most 1 costs nothing; and a matrix whose largest singular
+# value :math:`\sigma` is above a coefficient c < 1 is multiplied by :math:`c / \sigma`. Then its
+# norm is c. (Divided by :math:`\sigma` it would be 1, and 1 is no contraction.) nfref's block does
+# that, whatever its parameters are.
 
 rng = np.random.default_rng(0)
 block = nfref.ResidualBlock(2, hidden=(32,), coefficient=0.9)
@@ -89,6 +90,12 @@ print("largest stretching", stretched.max().round(2))  # 0.13
 print("what L promises   ", round(block.lipschitz, 2))  # 0.81, of two matrices
 again, _ = block.forward(params, block.inverse(params, x)[0])
 print("round trip off by ", np.abs(again - x).max())  # 1e-15
+
+W = params["net"][0]["weight"]
+sigma = np.linalg.norm(W, 2)
+scaled_norms = [np.linalg.norm(W * factor / sigma, 2) for factor in (0.9, 1)]
+print("largest singular value", sigma.round(2), " times c / sigma, and divided by sigma:", end=" ")
+print(*np.round(scaled_norms, 2))  # 0.9, 1
 
 # %%
 # The bound holds, and is a loose one: directions that one matrix stretches most, another need not.
@@ -297,7 +304,8 @@ plt.show()
 # %%
 # What can go wrong
 # -----------------
-# - A spectral norm estimated by too few power iterations: L is above 1 without notice.
+# - A spectral norm estimated by too few power iterations is too small, so L may be above 1 without
+#   notice.
 # - Stopping the fixed point early and calling it the inverse.
 # - Truncating the series: a bias that no number of rows averages away.
 
@@ -309,6 +317,9 @@ assert abs(guesses[1.3][-1] - guesses[1.3][-2]) > 0.5
 assert np.all(errors[1:] <= 0.8 * errors[:-1] + 1e-12)
 assert stretched.max() < block.lipschitz
 assert np.abs(again - x).max() < 1e-12
+assert sigma > 0.9 and np.allclose(scaled_norms, [0.9, 1])
+shrunk = nfref.flows.residual.shrink(W, sigma**2, 0.9)  # nfref's own
+assert np.isclose(np.linalg.norm(shrunk, 2), 0.9)
 assert np.all(bias > 0) and np.all(bias <= 2 * radius ** (terms + 1) / (1 - radius))
 assert abs(error) < 4 * noise < bias[1]
 assert np.isclose(series, partial[3], rtol=1e-12)

@@ -1,7 +1,7 @@
 """Continuous maps with extra dimensions, and their likelihood.
 
 Sources: Dupont, Doucet, Teh 2019, arXiv:1904.01681 (augmented neural ODEs); Zhang et al. 2019,
-arXiv:1907.12998 (2n dimensions are enough for any homeomorphism of n); Chen et al. 2020,
+arXiv:1907.12998 (2n dimensions approximate any homeomorphism of n); Chen et al. 2020,
 arXiv:2002.09741 (VFlow: likelihood with extra dimensions).
 
 Paths of an ODE never cross. On the line they keep their order, so x -> -x is impossible,
@@ -47,7 +47,7 @@ def padded_velocity(
 ) -> Callable[..., Any]:
     """Return a velocity on 2n coordinates [y, w] that moves [x, 0] to [h(x), 0], from t = 0 to 1.
 
-    It works for any invertible h, by three shears that take a third of the time each:
+    It works for any homeomorphism h, by three shears that take a third of the time each:
 
     1. dw/dt = 3 y           [x, 0]    -> [x, x]        w becomes a copy of x
     2. dy/dt = 3 (h(w) - w)  [x, x]    -> [h(x), x]     y moves to h(w)
@@ -56,8 +56,9 @@ def padded_velocity(
     Every shear keeps volume, so the log-determinant on 2n coordinates is zero: it does not
     determine that of h.
 
-    Paper:   Zhang et al. v2: such a flow exists in 2n dimensions for every homeomorphism h.
-    Differs: this flow is piecewise in time, so that you can check it by eye.
+    Paper:   Zhang et al. v2: flows in 2n dimensions approximate every homeomorphism h.
+    Differs: this flow is piecewise in time, so that you can check it by eye. It equals h, with a
+             velocity as rough as h and its inverse.
 
     Parameters
     ----------

@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+from scipy import linalg
 
 from docs import assignments
 from tests.browser import CHROMIUM, Browser
@@ -61,3 +63,24 @@ def test_slides_fit(slides, tmp_path):
     assert not any(long.values()), {
         name: [text[:60] for text in texts] for name, texts in long.items() if texts
     }
+
+
+def test_the_answers_of_the_exam():
+    """Question 2: the determinant changes its sign, and three points have one image. Question 5."""
+    u, w = np.array([-2.0, 1.0]), np.array([1.0, 0.0])
+
+    def layer(z):
+        return z + np.outer(np.tanh(z @ w), u)
+
+    def det(z_1):
+        return 1 + w @ u * (1 - np.tanh(z_1) ** 2)
+
+    assert det(0.0) == -1 and det(5.0) > 0.99 and abs(det(0.881)) < 1e-3
+    three = np.array([[0, 0], [1.915, -0.9575], [-1.915, 0.9575]])
+    np.testing.assert_allclose(layer(three), np.zeros((3, 2)), atol=1e-4)
+    A = np.array([[1, 5], [0, -3]])
+    assert np.isclose(np.linalg.slogdet(linalg.expm(2 * A))[1], -4)
+    text = (assignments.notebooks.TUTORIALS.parent / "docs" / "teach" / "exam.rst").read_text(
+        "utf-8"
+    )
+    assert "\\pm 0.881" in text and "(1.915, -0.9575)" in text and "the sign changes" in text

@@ -5,8 +5,8 @@ Augmented flows: a way around
 *No flow of the plane makes a mirror image, and none of space undoes a link. What do more
 coordinates help?*
 
-A continuous flow, :math:`dx/dt = v(x, t)`, moves all points at the same time without ever letting
-two of them meet, and its Jacobian determinant
+A continuous flow, :math:`dx/dt = v(x, t)` with a smooth v whose slopes are bounded, moves all
+points at the same time without ever letting two of them meet, and its Jacobian determinant
 
 .. math::
 
@@ -15,9 +15,9 @@ two of them meet, and its Jacobian determinant
 
 starts at one and stays positive. So it cannot undo a link or make a mirror image.
 
-With more coordinates the obstacles go away (Dupont et al. 2019, arXiv:1904.01681). Twice the
-coordinates are enough for any homeomorphism (Zhang et al. 2019, arXiv:1907.12998). Lesson 11 shows
-what a single flow cannot do.
+With more coordinates the obstacles go away (Dupont et al. 2019, arXiv:1904.01681). In twice the
+coordinates such flows approximate any homeomorphism on a compact set (Zhang et al. 2019,
+arXiv:1907.12998; the truths page on coordinates). Lesson 11 shows what a single flow cannot do.
 """
 
 # %%
@@ -72,7 +72,8 @@ print("mirror image missed by", np.abs(turned[-1] - with_zeros(mirror, 1)).max()
 
 # %%
 # Twice the coordinates make *any* homeomorphism h by one recipe: copy x, move x as the copy says,
-# remove the copy. Each step is a shear and takes a third of the time.
+# remove the copy. Each step is a shear and takes a third of the time. The velocity is as rough as h
+# and its inverse; a network only approximates it.
 
 velocity = padded_velocity(lambda x: x * [-1, 1], lambda x: x * [-1, 1])
 state = with_zeros(letter, 2)

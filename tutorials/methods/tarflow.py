@@ -177,16 +177,26 @@ assert curves["TarFlow"].min() < curves["MAF"].min() / (3 if FULL else 1)
 #
 # Exercise 1: passes
 # ------------------
-# A series has 12 numbers. How many passes of its network does one block of TarFlow need to sample
-# it?
+# A series has 12 numbers, and the first passes a block unchanged: :math:`m_1 = s_1 = 0`. How many
+# passes of its network does one block of TarFlow need to sample the series?
 
 answer_1 = ...  # type a number here
 
 
+block, rng = flows["TarFlow"].flows[0], np.random.default_rng(3)
+own = trees.tree_map(lambda a: a + 0.3 * rng.standard_normal(a.shape), params["flow"][0])
+z = rng.standard_normal((20, LENGTH))
+wanted, _ = block.forward(own, z)
+x_so_far, passes = z, 0
+while not np.allclose(x_so_far, wanted, atol=1e-9):
+    h = block.conditioner(own, None)(x_so_far)
+    x_so_far, passes = block.transformer.forward(z, h)[0], passes + 1
+
+
 def check_1(answer):
-    truth = LENGTH
-    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), (
-        "each x_t needs those before it; the density needs one pass"
+    assert answer != LENGTH, "the first number needs none: it is there before the first pass"
+    assert answer == passes, (
+        "each x_t but the first needs one, after those before it; the density needs one pass"
     )
 
 
@@ -197,6 +207,7 @@ nfref.exercises.grade(check_1, answer_1)
 #
 #    .. code-block:: python
 #
-#       answer_1 = 12
+#       answer_1 = 12 - 1
 #
-#    12, and one for the density.
+#    11, and one for the density. The published sampler does 11: its loop leaves out the first
+#    token. ``nfref.TarFlow`` without its kernels does 12 and computes zeros in the first.
