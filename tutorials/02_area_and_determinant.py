@@ -125,9 +125,9 @@ print(f"largest difference from the full determinant: {worst:.0e}")  # 1e-10
 # If this scalar equation has exactly one :math:`a` for every left-hand side, then
 # :math:`z = x - u\,\tanh\,a` is the inverse. Its slope, :math:`1 + (w \cdot u)(1 - \tanh^2 a)`, is
 # :math:`1 + w \cdot u` at :math:`a = 0` and tends to 1 far away. So it is positive everywhere if
-# :math:`w \cdot u > -1`. If :math:`w \cdot u < -1`, the curve falls around :math:`a = 0`: three
-# different :math:`a` give the same value, the map folds the plane, and the determinant is negative
-# on the fold.
+# :math:`w \cdot u > -1`. If :math:`w \cdot u < -1`, the curve falls around :math:`a = 0`: some
+# values belong to three different :math:`a`, the map folds the plane, and the determinant is
+# negative on the fold.
 #
 # **Predict.** One grid, three layers: :math:`w \cdot u` = 2, -0.8 and -3. In which is the middle
 # wider than before, in which narrower, and what does the third look like?
@@ -184,7 +184,7 @@ print("smallest determinants", np.round(smallest, 2))  # [ 1.   0.2 -2. ]
 #    one origin is no longer a density.
 #
 # By how much is it wrong? Average :math:`1 / p_X(x)` over all samples, with
-# 0 for those outside a square. If :math:`p_X` is their density, the average is
+# 0 for those outside a square. If :math:`p_X` is their density and above zero there, the average is
 # :math:`\int p_X / p_X = \int 1` over the square, its area.
 #
 # .. play: fold

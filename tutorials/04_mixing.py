@@ -59,8 +59,8 @@ print(
 
 # %%
 # nfref's layer holds :math:`P` as the order of the rows, and as its parameter one matrix with
-# :math:`L` below the diagonal, :math:`U` above, and :math:`\log |u_{ii}|` on it. So no parameter at
-# all makes :math:`W` singular.
+# :math:`L` below the diagonal, :math:`U` above, and :math:`\log |u_{ii}|` on it. So no finite
+# parameter makes :math:`W` singular.
 
 layer = nfref.LULinear(2, permutation=(1, 0), bias=False)
 params = {"lu": np.array([[np.log(a), b], [c / a, np.log(d - b * c / a)]])}
@@ -136,9 +136,9 @@ print("signed areas of the square", np.round(areas, 3))  # [ 1.   1.6  1.6 -1.6]
 # -------------------------
 # A density needs :math:`|\det W|`, so both signs are allowed. But learning moves :math:`W` in small
 # steps, the determinant changes continuously with it, and between plus and minus there is 0. There
-# :math:`\log |\det W| = -\infty`, infinitely bad: no small step downhill leads across. So a matrix
-# stays on the side it starts on. The LU form says so openly, :math:`P` and the signs on the
-# diagonal of :math:`U` are fixed.
+# :math:`\log |\det W| = -\infty`, infinitely bad: no small step downhill leads across. So with
+# small steps a matrix stays on the side it starts on. The LU form says so openly, :math:`P` and the
+# signs on the diagonal of :math:`U` are fixed.
 
 for t in (0, 0.3, 0.4, 0.5, 1):
     between = (1 - t) * np.eye(2) + t * W
@@ -284,7 +284,7 @@ nfref.exercises.grade(check_2, answer_2)
 # What can go wrong
 # -----------------
 # - Computing the determinant and then its logarithm: it leaves the range of numbers.
-# - A free matrix that starts on the wrong side of zero never gets across.
+# - A free matrix that starts on the wrong side of zero gets across only by a large step.
 # - Forgetting that a 1x1 convolution counts once for every pixel.
 
 # %%

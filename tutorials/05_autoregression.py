@@ -252,10 +252,10 @@ for name, cost in costs.items():
 # .. dropdown:: Answer
 #
 #    What is nearly flat for the one grows for the other, by a factor of about D. So the use
-#    decides. A table is fitted and scored by densities: MAF. A variational posterior draws its
-#    own samples and scores no others: IAF. If both directions have to be cheap, take a coupling
-#    (the page on coupling): an autoregressive flow whose coordinates come in two groups, so two
-#    passes do.
+#    decides. A table is fitted and scored by densities: MAF. A variational posterior draws its own
+#    samples and scores no others: IAF. If both directions have to be cheap, take a coupling (the
+#    page on coupling): an autoregressive flow whose coordinates come in two groups. The first stays
+#    as it is, so one pass does in both directions.
 #
 # The dashed line says that D passes are a matter of how the formula is written. When
 # :math:`x_i` becomes known, most hidden units have not changed. nfref's compiled form computes each

@@ -281,7 +281,7 @@ print("integrals", np.round(masses, 3))  # 1, but for mass outside of the grid
 # %%
 # .. dropdown:: Answer
 #
-#    One, at every time: each velocity, learned or not, moves mass and makes none.
+#    One, at every time: each smooth velocity, learned or not, moves mass and makes none.
 #
 # .. alt: Four panels at t = 0, 0.4, 0.7 and 1: a round cloud of density becomes a ring and then
 #    eight spots, with red paths of points that follow it.

@@ -9,10 +9,11 @@ densities on the way. Mass moves according to the continuity equation,
 
 .. math:: \frac{\partial p_t}{\partial t} = -\operatorname{div}(p_t f),
 
-so any field v with :math:`\operatorname{div}(p_t v) = 0` can be added to f, and every
-:math:`p_t` stays what it was. Maximum likelihood sees only :math:`p_1` and is indifferent. The
-solver is not: it pays for every bend. How bent a path is can be measured by what it costs beyond
-the straight line between its ends,
+so in two or more dimensions any smooth field v with :math:`\operatorname{div}(p_t v) = 0` and
+slopes that are bounded can be added to f, and every :math:`p_t` stays what it was. (On a line only
+:math:`v = c / p_t` has that divergence, which carries mass in from infinity.) Maximum likelihood
+sees only :math:`p_1` and is indifferent. The solver is not: it pays for every bend. How bent a path
+is can be measured by what it costs beyond the straight line between its ends,
 
 .. math:: S = E \int_0^1 \left|\frac{dx}{dt} - (x(1) - x(0))\right|^2 dt ,
 

@@ -81,8 +81,9 @@ fits = {
 #
 # .. math:: E_q\,w = \int q\, \frac{e^{-U}}{q} = Z, \qquad E_p\,h = \frac{E_q\,w h}{E_q\,w},
 #
-# exactly, however bad q is, as long as it reaches everywhere. What suffers is the noise. If few of
-# the n weights carry all the sum, few samples count: the *effective sample size* is
+# exactly, however bad q is, as long as it is above zero wherever p is, and the averages are finite.
+# What suffers is the noise. If few of the n weights carry all the sum, few samples count: the
+# *effective sample size* is
 #
 # .. math:: n_{\text{eff}} = \frac{(\sum w)^2}{\sum w^2}, \qquad
 #    \frac{n_{\text{eff}}}{n} \to \frac{(E_q w)^2}{E_q w^2} = \frac{1}{E_q (p / q)^2} .
@@ -159,8 +160,8 @@ print(f"effective {size / 1000:.1%}, log Z = {missed:.3f}")
 # %%
 # .. dropdown:: Answer
 #
-#    All weights are equal to one half, and everything looks perfect. A whole mode is missing, and
-#    only other starts, tempering, or knowledge of the energy can find it.
+#    All weights are equal to one half, to many digits, and everything looks perfect. A whole mode
+#    is missing, and only other starts, tempering, or knowledge of the energy can find it.
 #
 # The figure: the targets, the flows, and what is left of 100 draws, in two sets. The thin lines at
 # the edges of the first flow are there because a spline ends with slope one (lesson 06).
@@ -253,5 +254,5 @@ nfref.exercises.grade(check_1, answer_1)
 # -----------------
 # - Reverse KL is content with one mode of several. Nothing in q's own draws can tell.
 # - An effective sample size near 100 % is a claim about where q has been.
-# - One draw with a huge weight: neither the average nor its error bar is to be trusted. The
-#   methods page on insured weights has a cure.
+# - One draw with a huge weight: neither the average nor its error bar is to be trusted. The methods
+#   page on insured weights has a cure in few dimensions.

@@ -7,7 +7,7 @@ r"""
 A probability is a pure number; a density is one *per unit of x*. Its logarithm depends on the
 units, on the digits to which a table was rounded, and on bounds that the data know and the flow
 does not. Each of the three can make a likelihood mean something else than one thinks. The formula
-behind all of them is the change of variables: for :math:`y = a x` in D dimensions,
+behind all of them is the change of variables: for :math:`y = a x` with a > 0 in D dimensions,
 
 .. math::
 

@@ -16,8 +16,9 @@ of the data. The mean over *all* rows that p could give is the cross entropy, an
 
 (Papamakarios et al. v2, section 2.3, where it is the forward divergence). The entropy does not
 depend on q. So to lower the loss is to lower the divergence, and *no loss can fall below the
-entropy*, if it is a mean over rows that the flow has not seen. Over those that it has
-seen it can. This page is about the difference.
+entropy*, if it is the mean over all fresh rows, that is rows which the flow has not seen. (Over a
+few thousand it may by chance, by a standard error or two.) Over rows that it has seen it can. This
+page is about the difference.
 """
 
 # %%
@@ -205,7 +206,7 @@ nfref.exercises.grade(check_2, answer_2)
 #           return len(losses)
 #
 #    ``argmin`` takes the first of equal ones. A patience too short takes a bump for the end, one
-#    too long costs time and nothing else, since the best parameters are kept.
+#    too long costs little but time, since the best parameters are kept.
 
 # %%
 # The figure. Other seeds give other flows, and the mean of several densities is better than they

@@ -212,9 +212,9 @@ print(f"pixels out of range at +1: {outside['z']:.1%}, without a flow {outside['
 #    Glow. In the full run none of its pixels is out of range; with the pixels' difference 10.0 %
 #    are.
 #
-# The flow's images are images, because every point of its range is one. The place of a sleeve
-# depends on the shirt, and the flow maps the same direction in z differently for each shirt. In
-# pixels it is the same grey shadow for all.
+# The flow's images are images: its logit keeps every pixel between black and white. The place of a
+# sleeve depends on the shirt, and the flow maps the same direction in z differently for each shirt.
+# In pixels it is the same grey shadow for all.
 
 # %%
 # The figure.

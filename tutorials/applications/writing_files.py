@@ -106,7 +106,8 @@ def bits(content):
 # Lossless
 # --------
 # Here the transform is the identity, the step one grey level, and nothing is lost: the file is a
-# range-coded list of pixels. The training loss of the density is exactly the coder's cost.
+# range-coded list of pixels. The training loss of the density is the coder's cost, up to a few
+# bytes a file.
 #
 # **Predict.** PNG and xz look for repetitions, WebP predicts a pixel from its neighbours. How much
 # less than the best of them does a learned density need?

@@ -274,8 +274,8 @@ plt.show()
 # %%
 # Exercise 1: how many?
 # ---------------------
-# Rows have 5 columns. How many extra coordinates are enough for an augmented flow to make any
-# homeomorphism of them?
+# Rows have 5 columns. With how many extra coordinates does the recipe above make any homeomorphism
+# of them?
 
 answer_1 = ...  # type a whole number
 

@@ -7,11 +7,12 @@ Convex potential flow
 Two distributions are connected by many maps, and likelihood does not care which of them a flow has
 learned. One is the best in another sense: it moves the mass least, by mean squared distance.
 Brenier found in 1991 that this one is the gradient of a convex function, and that there is only one
-such gradient.
+such gradient, if the first distribution has a density and both have finite variances.
 
 So a flow that is the gradient of a convex network (Huang, Chen, Tsirigotis, Courville 2020,
-arXiv:2012.05942) has no choice: fitted by maximum likelihood alone, it has to reach the optimal
-map. Between two normals with :math:`S_1` and :math:`S_2` as covariances that map is known,
+arXiv:2012.05942) has no choice: if maximum likelihood alone brings it to the density of the data,
+it has reached the optimal map. Between two normals with :math:`S_1` and :math:`S_2` as covariances
+that map is known,
 
 .. math:: A = S_2^{1/2} \left(S_2^{1/2} S_1 S_2^{1/2}\right)^{-1/2} S_2^{1/2},
 

@@ -11,8 +11,9 @@ equation without any noise,
 .. math:: \frac{dy}{ds} = -\frac{\beta}{2} \left(y + \nabla \log p_s(y)\right),
 
 that moves points so that they have the same density :math:`p_s` at every s (Song et al. 2020,
-arXiv:2011.13456). It can be followed in both directions, so a diffusion model is a continuous flow
-and has a likelihood: that of its end, plus the integral of the divergence.
+arXiv:2011.13456). It can be followed in both directions, if the score is smooth. So a diffusion
+model is a continuous flow and has a likelihood: that of its end, plus the integral of the
+divergence.
 
 The score :math:`\nabla \log p_s` is what diffusion models learn. Here the data are a mixture of
 three normals on the line, whose score is known, so only the solver and the start separate the

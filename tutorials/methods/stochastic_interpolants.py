@@ -5,7 +5,8 @@ Stochastic interpolants
 *Must a flow start from the normal distribution?*
 
 A flow need not start from a normal distribution. Take any two densities, draw :math:`x_0` from one
-and :math:`x_1` from the other, and join them (Albergo, Vanden-Eijnden 2022, arXiv:2209.15571):
+and, independently, :math:`x_1` from the other, and join them (Albergo, Vanden-Eijnden 2022,
+arXiv:2209.15571):
 
 .. math:: I_t = \cos(\pi t / 2)\, x_0 + \sin(\pi t / 2)\, x_1 .
 

@@ -8,8 +8,8 @@ TarFlow (Zhai et al. 2024, arXiv:2412.06329) is a masked autoregressive flow,
 
 .. math:: z_t = (x_t - m_t(x_{<t}))\, e^{-s_t(x_{<t})},
 
-with a causal Transformer where MAF has a masked network. Both are exact. The Transformer promises a
-better likelihood if the content of the past matters, and not its position.
+with a causal Transformer where MAF has a masked network. The likelihood of both is exact. The
+Transformer promises a better likelihood if the content of the past matters, and not its position.
 
 Here each row is a short series with a law of its own: :math:`x_t = a \sin(x_{t-1})` + noise, and a,
 drawn once a row, is not shown. To predict :math:`x_t`, a model has to estimate a from the pairs so

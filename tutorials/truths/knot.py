@@ -4,10 +4,10 @@ A knot that only a fourth coordinate unties
 
 *A trefoil and a circle are the same loop of string. Can a flow take one to the other?*
 
-A flow of space never lets two points meet. So it pulls and bends a knot, but the knot stays a knot.
-With one more coordinate e there is a way around: where two strands would have to pass through each
-other, one steps aside in e. That is what extra coordinates of a flow are for; the methods page on
-augmented flows has mirrors and linked rings.
+A flow of space, with a smooth velocity, never lets two points meet. So it pulls and bends a knot,
+but the knot stays a knot. With one more coordinate e there is a way around: where two strands would
+have to pass through each other, one steps aside in e. That is what extra coordinates of a flow are
+for; the methods page on augmented flows has mirrors and linked rings.
 
 Here is one rule for both: the string repels itself, and moves downhill of
 
@@ -201,7 +201,8 @@ plt.show()
 # %%
 # Exercise 1: how many coordinates?
 # ---------------------------------
-# Every knot, however tangled, becomes a circle with some extra coordinates. How many are enough?
+# Every knot of finitely many crossings, however tangled, becomes a circle with some extra
+# coordinates. How many are enough?
 
 answer_1 = ...  # type a whole number
 

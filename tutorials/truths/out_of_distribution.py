@@ -209,8 +209,9 @@ for size in (1, 2, 5, 10, 25):
 #
 # Third explanation: estimation
 # -----------------------------
-# If p were the density of clothes, no classifier could tell its samples from clothes. A random
-# forest trains on 700 of each. And a flow with less training should fail more.
+# If p were the density of clothes, no classifier could tell its samples from fresh clothes better
+# than a coin. A random forest trains on 700 of each. And a flow with less training should fail
+# more.
 
 samples = DENSITY.sample(of_clothes, np.random.default_rng(8), 1000 if FULL else 200)
 samples = np.clip(np.floor(samples), 0, 255)
