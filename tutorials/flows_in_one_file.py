@@ -2,8 +2,9 @@ r"""
 Flows in one file
 =================
 
-Six normalizing flows, one formula each, in plain NumPy; autograd finds the gradients. A flow takes
-points z of a simple density to points x that look like data, and says how much it stretched space:
+Six normalizing flows, one formula each, in plain NumPy; autograd finds the gradients. (One of them
+alone is shorter: ``tutorials/one_flow.py``.) A flow takes points z of a simple density to points x
+that look like data, and says how much it stretched space:
 
 .. math:: \log p_X(x) = \log p_Z(z) + \log \left|\det \frac{dz}{dx}\right|
 
@@ -22,8 +23,8 @@ class Flow:
     """Both directions of one formula, (params, rows, to_x) -> (rows, log_det)."""
 
     def __init__(self, formula):
-        self.forward = lambda params, z: formula(params, z, to_x=True)
-        self.inverse = lambda params, x: formula(params, x, to_x=False)
+        self.forward = lambda params, z, **options: formula(params, z, True, **options)
+        self.inverse = lambda params, x, **options: formula(params, x, False, **options)
 
 
 # %%
@@ -83,7 +84,7 @@ def solve(r, c):  # a + c tanh(a) = r, for a = w . z + b
 # .. math:: x_a = z_a, \quad x_b = z_b + t(z_a), \quad \log \det = 0
 @Flow
 def nice(net, rows, to_x):
-    a, b = np.split(rows, 2, axis=1)
+    a, b = halves(rows)
     t = network(net, a)
     return np.hstack([a, b + t if to_x else b - t]), np.zeros(len(rows))
 
@@ -92,6 +93,10 @@ def nice(net, rows, to_x):
 def scale(s, rows, to_x):
     s = s if to_x else -s
     return rows * np.exp(s), np.sum(s) + np.zeros(len(rows))
+
+
+def halves(rows):  # of an odd number the second has one more
+    return np.split(rows, [rows.shape[1] // 2], axis=1)
 
 
 def network(net, rows):
@@ -106,7 +111,7 @@ def network(net, rows):
 # .. math:: x_a = z_a, \quad x_b = z_b \, e^{s(z_a)} + t(z_a), \quad \log \det = \sum_i s_i
 @Flow
 def real_nvp(net, rows, to_x):
-    a, b = np.split(rows, 2, axis=1)
+    a, b = halves(rows)
     t, s = np.split(network(net, a), 2, axis=1)
     if to_x:
         return np.hstack([a, b * np.exp(s) + t]), np.sum(s, axis=1)
@@ -145,30 +150,39 @@ def masked_network(net, x):  # a unit sees units of its degree or below
 # .. math:: z_b = y + h \frac{s \xi^2 + d_0 \xi (1 - \xi)}{s + (d_0 + d_1 - 2 s) \xi (1 - \xi)}
 @Flow
 def spline(net, rows, to_x, bins=8, bound=4.0):
-    a, b = np.split(rows, 2, axis=1)
-    raw = np.transpose(np.reshape(network(net, a), (len(rows), -1, b.shape[1])), (1, 0, 2))
-    w, h = [2 * bound * e / np.sum(e, axis=0) for e in np.split(np.exp(raw[: 2 * bins]), 2)]
-    x, y = [np.cumsum(size, axis=0) - size - bound for size in (w, h)]
-    d, one = np.logaddexp(0, raw[2 * bins :] + np.log(np.e - 1)), np.ones_like(raw[:1])
+    a, b = halves(rows)
+    raw = np.reshape(network(net, a), (len(rows), -1, b.shape[1]))
+    width, height = [2 * bound * softmax(part) for part in (raw[:, :bins], raw[:, bins : 2 * bins])]
+    slope = np.logaddexp(0, raw[:, 2 * bins :] + np.log(np.e - 1))  # 1 where raw is 0
+    slope = np.concatenate([np.ones_like(raw[:, :1]), slope, np.ones_like(raw[:, :1])], axis=1)
+    left, low = [np.cumsum(size, axis=1) - size - bound for size in (width, height)]
     inside = np.abs(b) < bound  # elsewhere b stays what it is
     inner = np.where(inside, b, 0.0)
-    here = np.sum(inner >= (y if to_x else x)[1:], axis=0) == np.arange(bins)[:, None, None]
-    x, y, w, h, d0, d1 = [
-        np.sum(part * here, axis=0)
-        for part in (x, y, w, h, np.concatenate([one, d]), np.concatenate([d, one]))
-    ]
-    s, bend = h / w, d0 + d1 - 2 * h / w
-    if to_x:  # p xi^2 + q xi = s share, the formula solved
-        share = (inner - y) / h
-        p, q = s - d0 + share * bend, d0 - share * bend
-        xi = 2 * s * share / (q + np.sqrt(q**2 + 4 * p * s * share))
-    else:
-        xi = (inner - x) / w
-    below = s + bend * xi * (1 - xi)
-    moved = x + w * xi if to_x else y + h * (s * xi**2 + d0 * xi * (1 - xi)) / below
+    passed = np.sum(inner[:, None] >= (low if to_x else left)[:, 1:], axis=1, keepdims=True)
+    here = passed == np.arange(bins)[:, None]  # the bin of each number
+    every = left, low, width, height, slope[:, :-1], slope[:, 1:]
+    x, y, w, h, d0, d1 = [np.sum(part * here, axis=1) for part in every]
+    xi = share_to_xi((inner - y) / h, h / w, d0, d1) if to_x else (inner - x) / w
+    share, dz_dx = xi_to_share(xi, h / w, d0, d1)
+    log_det = np.sum(np.where(inside, np.log(dz_dx), 0), axis=1)
+    moved = np.where(inside, x + w * xi if to_x else y + h * share, b)
+    return np.hstack([a, moved]), -log_det if to_x else log_det
+
+
+def softmax(raw):
+    return np.exp(raw) / np.sum(np.exp(raw), axis=1, keepdims=True)
+
+
+def xi_to_share(xi, s, d0, d1):  # the fraction of the formula, and its slope dz/dx
+    below = s + (d0 + d1 - 2 * s) * xi * (1 - xi)
     slope = (d1 * xi**2 + 2 * s * xi * (1 - xi) + d0 * (1 - xi) ** 2) * (s / below) ** 2
-    log_det = np.sum(np.where(inside, np.log(slope), 0), axis=1)
-    return np.hstack([a, np.where(inside, moved, b)]), -log_det if to_x else log_det
+    return (s * xi**2 + d0 * xi * (1 - xi)) / below, slope
+
+
+def share_to_xi(share, s, d0, d1):  # its inverse: p xi^2 + q xi = s share
+    bend = d0 + d1 - 2 * s
+    p, q = s - d0 + share * bend, d0 - share * bend
+    return 2 * s * share / (q + np.sqrt(q**2 + 4 * p * s * share))
 
 
 # %%
@@ -177,7 +191,7 @@ def spline(net, rows, to_x, bins=8, bound=4.0):
 #
 # .. math:: \frac{dx}{dt} = f(x, t), \quad \frac{d \log \det}{dt} = \operatorname{tr} \frac{df}{dx}
 @Flow
-def cnf(params, rows, to_x, steps=8):
+def cnf(params, rows, to_x, steps=4):
     def field(t, state):  # f = tanh(x A + t r + a) C + c and its trace
         u = state[:, :-1] @ A + (t * r + a)
         e = np.exp(-2 * np.abs(u))  # tanh' = 4 e / (1 + e)^2 loses no digits
@@ -207,37 +221,37 @@ def pinwheel(rng, n):
     return np.stack([x.real, x.imag], axis=1)
 
 
-def fit(flow, params, draw, rng, steps=150):
-    gradient = grad(lambda params, step: -np.mean(log_prob(flow, params, draw(rng, 512))))
-    for rate in (0.01, 0.003, 0.001):
+def fit(flow, params, draw, rng, steps=75):
+    gradient = grad(lambda params, step: -np.mean(log_prob(flow, params, draw(rng, 256))))
+    for rate in (0.02, 0.005, 0.001):
         params = adam(gradient, params, num_iters=steps, step_size=rate)
     return params
 
 
 def six_flows(rng):  # formula, flow and first parameters by name
-    def nets(count, n, m):
-        def net():
-            first, middle = [normal((n, 32)), normal(32)], [normal((32, 32)) / 6, normal(32)]
-            return [first, middle, [np.zeros((32, m)), np.zeros(m)]]
+    def net(n, m):
+        first, middle = [normal((n, 32)), normal(32)], [normal((32, 32)) / 6, normal(32)]
+        return [first, middle, [np.zeros((32, m)), np.zeros(m)]]
 
-        return [net() for _ in range(count)]
+    def nets(n, m):
+        return [net(n, m) for _ in range(6)]
 
     normal = rng.standard_normal
     scales, planes = np.zeros(2), [[normal(2) / 10, normal(2), 0.0] for _ in range(8)]
     field = [normal((2, 64)), normal(64), normal(64), np.zeros((64, 2)), np.zeros(2)]
     return {
         "planar": (r"x = z + u\,\tanh(w \cdot z + b)", chain(*8 * [planar]), planes),
-        "NICE": ("x_b = z_b + t(z_a)", chain(scale, *6 * [nice]), [scales] + nets(6, 1, 1)),
-        "RealNVP": (r"x_b = z_b\,e^{s(z_a)} + t(z_a)", chain(*6 * [real_nvp]), nets(6, 1, 2)),
-        "MAF": (r"x_i = z_i\,e^{s(x_{<i})} + t(x_{<i})", chain(*6 * [maf]), nets(6, 2, 4)),
-        "spline": (r"z_b = g(x_b;\,h(x_a))", chain(*2 * [spline]), nets(2, 1, 23)),
+        "NICE": ("x_b = z_b + t(z_a)", chain(scale, *6 * [nice]), [scales, *nets(1, 1)]),
+        "RealNVP": (r"x_b = z_b\,e^{s(z_a)} + t(z_a)", chain(*6 * [real_nvp]), nets(1, 2)),
+        "MAF": (r"x_i = z_i\,e^{s(x_{<i})} + t(x_{<i})", chain(*6 * [maf]), nets(2, 4)),
+        "spline": (r"z_b = g(x_b;\,h(x_a))", chain(*2 * [spline]), nets(1, 23)[:2]),
         "CNF": ("dx/dt = f(x, t)", cnf, field),
     }
 
 
 if __name__ == "__main__":
     rng = np.random.default_rng(0)
-    z, test, line = rng.standard_normal((4000, 2)), pinwheel(rng, 10_000), np.linspace(-4, 4, 200)
+    z, test, line = rng.standard_normal((4000, 2)), pinwheel(rng, 10_000), np.linspace(-4, 4, 120)
     grid = np.stack(np.meshgrid(line, line), axis=2).reshape(-1, 2)
     panels = [("base\neach $z$ keeps its colour", z, np.exp(log_prob(chain(), [], grid)))]
     for name, (formula, flow, params) in six_flows(rng).items():
@@ -254,7 +268,7 @@ if __name__ == "__main__":
     for (title, x, density), above, below in zip(panels, axes[::2].flat, axes[1::2].flat):
         above.set_title(title, fontsize=10)
         above.scatter(*x.T, s=2, c=np.arctan2(*z.T), cmap="hsv", linewidths=0)
-        below.imshow(density.reshape(200, 200), origin="lower", extent=(-4, 4, -4, 4), vmax=0.25)
+        below.imshow(density.reshape(120, 120), origin="lower", extent=(-4, 4, -4, 4), vmax=0.25)
     axes[2, 3].set_title("data\n$x$", fontsize=10)
     axes[2, 3].scatter(*test[:4000].T, s=2, c="black", linewidths=0)
     axes[3, 3].hist2d(*pinwheel(rng, 200_000).T, bins=line)

@@ -21,9 +21,9 @@ from PIL import Image
 import nfref
 from docs import draw, notebooks
 
-FIRST = "flows_in_one_file.py"
+FIRST = ("one_flow.py", "flows_in_one_file.py")
 SCRIPTS = {
-    "lessons": (FIRST, "[0-9]*.py", "more_exercises.py"),
+    "lessons": (*FIRST, "[0-9]*.py", "more_exercises.py"),
     "methods": ("methods/[!_]*.py",),
     "truths": ("truths/[!_]*.py",),
     "applications": ("applications/[!_]*.py",),
@@ -63,8 +63,8 @@ def can_run(script):
 
 
 def reading_order(script):
-    """Lesson 0, the one file to look into at any time, then the others by name."""
-    return script[:2] != "00", script != FIRST, script
+    """Lesson 0, the files to look into at any time, shortest first, then the others by name."""
+    return script[:2] != "00", FIRST.index(script) if script in FIRST else len(FIRST), script
 
 
 def staged(docs, tutorials):
@@ -87,7 +87,8 @@ def staged(docs, tutorials):
             shutil.copy2(docs / "galleries" / f"{name}.rst", folder / "GALLERY_HEADER.rst")
             for script in scripts:
                 shutil.copy2(script, folder)
-                if script.name[0].isdigit() or name != "lessons" and can_run(script):
+                quick = script.name[0].isdigit() or script.name == FIRST[0]
+                if quick or name != "lessons" and can_run(script):
                     run.append(f"{name}/{script.stem}")
     RUN.update(run)
     return {

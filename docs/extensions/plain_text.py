@@ -85,7 +85,7 @@ def in_page(app, docname, content):
     content[0] = TUTORIAL.sub(
         lambda found: (
             f":doc:`/{found[1] or 'lessons'}/{found[2]}`"
-            if (found[1] or found[2][0].isdigit() or f"{found[2]}.py" == FIRST)
+            if (found[1] or found[2][0].isdigit() or f"{found[2]}.py" in FIRST)
             else found[0]
         ),
         text,

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FIRST = ROOT / "tutorials" / "flows_in_one_file.py"
+FIRST = [ROOT / "tutorials" / name for name in ("one_flow.py", "flows_in_one_file.py")]
 LESSONS = sorted((ROOT / "tutorials").glob("[0-9]*.py"))
 METHODS = sorted((ROOT / "tutorials" / "methods").glob("[!_]*.py"))  # a page a method
 TRUTHS = sorted((ROOT / "tutorials" / "truths").glob("[!_]*.py"))
@@ -24,7 +24,7 @@ APPLICATIONS = [
     for path in sorted((ROOT / "tutorials" / "applications").glob("[!_]*.py"))
     if path.name != "fetch.py"
 ]
-SCRIPTS = [FIRST] + LESSONS + METHODS + TRUTHS + APPLICATIONS
+SCRIPTS = FIRST + LESSONS + METHODS + TRUTHS + APPLICATIONS
 
 every_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 
