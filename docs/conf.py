@@ -66,6 +66,7 @@ html_static_path = ["static"]
 html_css_files = ["nfref.css"]
 html_js_files = ["nfref.js", "play.js"]
 html_math_renderer = "mathml"
+html_search_scorer = str(DOCS / "static" / "scorer.js")
 html_copy_source = html_show_sourcelink = html_show_sphinx = False
 html_theme_options = {
     # Paul Tol's bright scheme, as in the figures.

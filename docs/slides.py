@@ -1,8 +1,9 @@
 """python -m docs.slides FOLDER [LESSON ...]: slides of the lessons, made from their sources.
 
-A lesson gives its title and question, its figure and its formula. Each section gives a slide with
-the text above its first code and that code, and the predictions. Exercises and solutions have
-slides of their own. The output is HTML that needs no network, and PDF if Chromium is installed.
+A lesson gives its title and question, its objectives and every display formula. Each section gives
+the text above its first code and that code, and the predictions; answers, exercises and solutions
+have slides of their own. What the text says beyond the slide is in the speaker's notes: the key n
+shows them. The output is HTML that needs no network, and PDF if Chromium is installed.
 """
 
 import argparse
@@ -13,18 +14,22 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from docutils.core import publish_parts
 
 from docs import notebooks
+from docs.latex import for_docutils
 
 FIGURES = Path(__file__).resolve().parents[1] / "figures"
+OBJECTIVES = Path(__file__).parent / "teach" / "objectives.rst"
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
     None,
 )
 ALTERNATIVE = re.compile(r"^\.\. alt: (.*(?:\n   .*)*)", re.MULTILINE)
 LINES = 18  # of code that a slide holds
+CHARACTERS = 900  # of text that a slide holds beside code
 STYLE = """
 @page { size: 1280px 720px; margin: 0; }
 * { box-sizing: border-box; }
@@ -37,6 +42,8 @@ pre { font-size: 0.7em; line-height: 1.3; background: #f4f5f7; padding: 14px 18p
 img { display: block; max-width: 100%; max-height: 560px; margin: auto; }
 em { color: #36648f; } p { margin: 10px 0; }
 math[display=block] { font-size: 1.15em; margin: 14px 0; }
+aside { display: none; border-top: 1px solid; margin-top: 20px; font-size: 20px; }
+body.notes section { height: auto; min-height: 720px; } body.notes aside { display: block; }
 footer { position: absolute; right: 70px; bottom: 18px; font-size: 16px; color: #595959; }
 @media screen and (prefers-color-scheme: dark) {
   body { background: #000; color: #e4e4e4; } section { background: #1b1d20; }
@@ -52,6 +59,9 @@ const narrow = () => {
   document.body.style.zoom = Math.min(1, document.documentElement.clientWidth / 1280);
 };
 addEventListener("resize", narrow);
+addEventListener("keydown", (event) => {
+  if (event.key === "n") document.body.classList.toggle("notes");
+});
 narrow();"""
 
 
@@ -60,25 +70,33 @@ def as_html(text):
     text = re.sub(r"^\.\. (alt|play):.*\n(?:   .*\n?)*", "", text, flags=re.MULTILINE)
     text = re.sub(r":(?:doc|mod|func|class|obj):`([^`<]+?)(?: <[^>]*>)?`", r"``\1``", text)
     return publish_parts(
-        text,
+        for_docutils(text),
         writer="html5",
         settings_overrides={"math_output": "MathML", "report_level": 5, "raw_enabled": False},
     )["body"]
 
 
+def paragraphs(text):
+    """Return the paragraphs of a text; a formula belongs to the paragraph before it."""
+    return re.split(r"\n\s*\n(?! )(?!\.\. math)", text.strip())
+
+
 def parts(text):
-    """Return (heading or None, text) of each section, without solutions and answers."""
-    text = re.sub(r"^\.\. dropdown:: .*\n(?:    ?.*\n?|\n)*", "", text + "\n", flags=re.MULTILINE)
+    """Return (heading or None, text) of each section."""
     found = re.split(r"^(.+)\n-{3,}$", text, flags=re.MULTILINE)
-    return [(None, found[0].strip())] + [
-        (heading, body.strip()) for heading, body in zip(found[1::2], found[2::2])
-    ]
+    made = [(None, found[0].strip()), *zip(found[1::2], map(str.strip, found[2::2]))]
+    return [(heading, body) for heading, body in made if heading or body]
 
 
-def solution_of(text):
-    """The text of a folded solution, or None."""
-    found = re.search(r"^\.\. dropdown:: Solution\n((?:   .*\n?|\n)*)", text + "\n", re.MULTILINE)
-    return re.sub(r"^   ", "", found[1], flags=re.MULTILINE).strip() if found else None
+def folded(text):
+    """Return (kind, text) of the parts of a cell: "text", "Answer" or "Solution"."""
+    found = re.split(
+        r"^\.\. dropdown:: (Answer|Solution)\n((?:   .*\n|\n)*)", text + "\n", flags=re.MULTILINE
+    )
+    made = [("text", found[0])]
+    for kind, inside, after in zip(found[1::3], found[2::3], found[3::3]):
+        made += [(kind, re.sub("^   ", "", inside, flags=re.MULTILINE)), ("text", after)]
+    return [(kind, part.strip()) for kind, part in made if part.strip()]
 
 
 def code(text, lines):
@@ -86,56 +104,105 @@ def code(text, lines):
     return f"<pre>{html.escape(shown)}</pre>" if shown else ""
 
 
-def short(text, paragraphs=2):
-    """Return the part of a text that fits a slide: the first paragraphs and every prediction."""
-    # a formula belongs to the paragraph before it
-    found = re.split(r"\n\s*\n(?! )(?!\.\. math)", text)
-    kept = found[:paragraphs] + [part for part in found[paragraphs:] if "**Predict.**" in part]
-    return "\n\n".join(kept)
+def split(text, first=2):
+    """Return the paragraphs for slides and those for the speaker.
+
+    Slides hold the first ones, every prediction and every formula.
+    """
+    shown, spoken = [], []
+    for k, part in enumerate(paragraphs(text)):
+        on_slide = k < first or "**Predict.**" in part or ".. math::" in part
+        (shown if on_slide else spoken).append(part)
+    return shown, spoken
+
+
+def on_slides(shown):
+    """Return the texts of as many slides as these paragraphs need."""
+    texts = [""]
+    for part in shown:
+        if texts[-1] and len(texts[-1]) + len(part) > CHARACTERS:
+            texts.append("")
+        texts[-1] += f"{part}\n\n"
+    return texts
+
+
+def objectives():
+    """Number of a lesson -> what a student can do after it, as reStructuredText."""
+    text = OBJECTIVES.read_text(encoding="utf-8")
+    found = re.findall(r"^lesson (\d\d): .*\n~+\n\n((?:- .*\n(?:  .*\n)*)+)", text, re.MULTILINE)
+    return {int(number): goals for number, goals in found}
+
+
+class Slide(NamedTuple):
+    """A slide, and what the speaker says beside it."""
+
+    heading: str | None
+    content: str
+    notes: str = ""
+
+
+def picture(script, cells):
+    """The slide with the figure of a page, or none."""
+    figure = FIGURES / f"{script.stem}.png"
+    if not figure.exists():
+        return []
+    data = base64.b64encode(figure.read_bytes()).decode()
+    seen = " ".join(ALTERNATIVE.search("\n".join(text for _, text in cells))[1].split())
+    image = f'<img alt="{html.escape(seen)}" src="data:image/png;base64,{data}">'
+    return [Slide("The figure", image, f"<p>{html.escape(seen)}</p>")]
 
 
 def slides(script):
-    """(heading, HTML) of each slide of a lesson."""
+    """The slides of a lesson: an answer follows its prediction, the figure the code that draws."""
     cells = notebooks.cells(script)
     title, _, rest = cells[0][1].partition("\n")
-    question, *paragraphs = re.split(r"\n\s*\n", rest.split("\n", 1)[1].strip())
-    made = [(None, f"<h1>{html.escape(title)}</h1>{as_html(question)}")]
-    figure = FIGURES / f"{script.stem}.png"
-    if figure.exists():
-        data = base64.b64encode(figure.read_bytes()).decode()
-        seen = " ".join(ALTERNATIVE.search("\n".join(text for _, text in cells))[1].split())
-        made.append((title, f'<img alt="{html.escape(seen)}" src="data:image/png;base64,{data}">'))
-    formula = next((k for k, part in enumerate(paragraphs) if ".. math::" in part), 0)
-    end = next(
-        (k for k in range(formula + 1, len(paragraphs)) if not paragraphs[k].startswith(" ")),
-        len(paragraphs),
-    )
-    made.append(("The formula", as_html("\n\n".join(paragraphs[max(0, formula - 1) : end]))))
+    question, text = re.split(r"\n\s*\n", rest.split("\n", 1)[1].strip(), maxsplit=1)
+    made = [Slide(None, f"<h1>{html.escape(title)}</h1>{as_html(question)}")]
+    goals = objectives().get(int(script.stem[:2]))
+    if goals:
+        made.append(Slide("After this lesson you can", as_html(goals)))
+    made += section("The formula", text, "", first=1)
+    heading = "The formula"
     for k, (kind, content) in enumerate(cells[1:], 1):
         if kind == "code":
+            made += picture(script, cells) if notebooks.draws(content) else []
             continue
-        solution = solution_of(content)
-        if solution:
-            made.append(("Solution", as_html(solution)))
-        for heading, body in parts(content):
-            following = cells[k + 1][1] if k + 1 < len(cells) and cells[k + 1][0] == "code" else ""
-            if heading and body:
-                exercise = heading.startswith("Exercise")
-                body = body if exercise else short(body)
-                aside = "answer_" in following or notebooks.draws(following)
-                lines = 0 if aside else LINES - len(body) // 70
-                made.append((heading, as_html(body) + code(following, max(lines, 0))))
+        following = cells[k + 1][1] if k + 1 < len(cells) and cells[k + 1][0] == "code" else ""
+        for what, part in folded(content):
+            if what != "text":
+                made.append(Slide(what, as_html(part)))
+                continue
+            for new, body in parts(part):
+                first = 100 if (new or "").startswith("Exercise") else 2 if new else 0
+                heading = new or heading
+                if body and (new or split(body, 0)[0]):
+                    made += section(heading, body, following, first)
+                elif body:  # a remark: for the speaker
+                    made[-1] = made[-1]._replace(notes=made[-1].notes + as_html(body))
     return made
+
+
+def section(heading, body, following, first):
+    """The slides of a section: its text, and the code below it on the last one."""
+    shown, spoken = split(body, first)
+    texts = on_slides(shown)
+    aside = "answer_" in following or notebooks.draws(following) or not first
+    lines = 0 if aside else max(LINES - len(texts[-1]) // 70, 0)
+    made = [Slide(heading, as_html(text)) for text in texts]
+    return made[:-1] + [
+        Slide(heading, made[-1].content + code(following, lines), as_html("\n\n".join(spoken)))
+    ]
 
 
 def page(script):
     """All slides of a lesson as one page."""
     made = slides(script)
+    title = made[0].content[4:].partition("</h1>")[0]
     body = "\n".join(
-        f"<section>{f'<h2>{html.escape(heading)}</h2>' if heading else ''}{content}"
-        f"<footer>{html.escape(made[0][1][4:].partition('</h1>')[0])} · {k} of {len(made)}</footer>"
-        "</section>"
-        for k, (heading, content) in enumerate(made, 1)
+        f"<section>{f'<h2>{html.escape(one.heading)}</h2>' if one.heading else ''}{one.content}"
+        f"{f'<aside>{one.notes}</aside>' if one.notes else ''}"
+        f"<footer>{title} · {k} of {len(made)}</footer></section>"
+        for k, one in enumerate(made, 1)
     )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8">'

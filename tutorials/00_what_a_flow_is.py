@@ -16,8 +16,11 @@ to its z, ask the normal density there, and account for how much f has stretched
 
 .. math:: \log p(x) = \log \mathcal{N}(z) - \log |\det J|, \qquad z = f^{-1}(x).
 
-The last term, the *log-determinant*, is what flows are about: it is the price of bending, and all
-layers are built such that it is cheap. The lessons that follow build it up from one dimension.
+Here J is the *Jacobian* of f at z, the table of all slopes
+:math:`J_{ij} = \partial x_i / \partial z_j`. Its determinant is the factor by which f stretches a
+small volume around z. The last term, the *log-determinant*, is what flows are about: it is the
+price of bending, and all layers are built such that it is cheap. The lessons that follow build it
+up from one dimension.
 """
 
 # %%
@@ -72,9 +75,10 @@ assert np.allclose(flow.forward(params["flow"], z)[0], data, atol=1e-5)
 # %%
 # .. dropdown:: Answer
 #
-#    Many times: between the moons there are no data at all, and the flow has learned to say so. It
-#    is never zero, because a flow cannot tear the normal density in two (lesson 11). Taken back
-#    through the flow, the data look like draws of the standard normal density: mean 0, deviation 1.
+#    Many times: between the moons there are no data at all, and the flow has learned to say so. The
+#    density there is never zero, because a flow cannot tear the normal density in two (lesson 11).
+#    Taken back through the flow, the data look like draws of the standard normal density: mean 0,
+#    deviation 1.
 #
 # The figure: on the left, points of the normal density, coloured by the quarter they are from. In
 # the middle, the same points after the flow. On the right, its density.

@@ -5,9 +5,9 @@ A page without its data shows the committed figure and output, and says so.
 sphinx-gallery takes a folder for a gallery and each of its subfolders for a section of the same
 page. Lessons and methods are pages of their own, so their scripts are first copied to one folder
 per gallery; the text above a gallery's pictures stands in ``docs/galleries/``. A gallery without
-scripts is left out. This module then gives sphinx-gallery's page its form: the committed figure
-below the first paragraph, folded cells that draw, links for numbers of lessons, papers and names of
-nfref, the notebook, and the next lesson.
+scripts is left out. This module then gives sphinx-gallery's page its form: the committed figure at
+the cell that draws it, so that predictions come first, folded cells that draw, links for numbers of
+lessons, papers and names of nfref, and the notebook.
 """
 
 import contextlib
@@ -28,12 +28,21 @@ SCRIPTS = {
     "truths": ("truths/[!_]*.py",),
     "applications": ("applications/[!_]*.py",),
 }
+# Pages whose figures show pictures of things, which stay as they are on a dark page.
+PHOTOGRAPHS = {
+    *("digits", "noise_and_guidance", "no_compression", "out_of_distribution", "images", "video"),
+    *("anomaly", "differnet", "writing_files"),
+}
 RUN = set()  # pages whose data are there, so that they run when the site is built
 THUMBNAIL = (400, 280)
 PICTURE = re.compile(r"^\.\. image-sg:: .*\n(?: +.*\n)*(?: +:class: .*\n)?", re.MULTILINE)
+DRAWN = re.compile(r"^    (figure\(|plt\.show\(\))|^ +plt\.show\(\)$", re.MULTILINE)
 CODE = re.compile(r"^\.\. code-block:: Python\n\n+((?:    .*\n|\n)+)", re.MULTILINE)
 ALTERNATIVE = re.compile(r"^\.\. alt: (.*\n(?:   .*\n)*)", re.MULTILINE)
 SMALL = "The same at a small size, from which less was learned. Of the full run: "
+THUMBNAIL_OF = re.compile(
+    r"^( *\.\. image:: \S*/sphx_glr_(\w+)_thumb\.png\n) +:alt:.*\n", re.MULTILINE
+)
 PLAY = re.compile(r"^\.\. play: (\w+)\n", re.MULTILINE)
 FOOTER = re.compile(
     r"^    \.\. container:: sphx-glr-download sphx-glr-download-(?:jupyter|zip)\n"
@@ -63,8 +72,8 @@ def can_run(script):
 
 
 def reading_order(script):
-    """Lesson 0, the files to look into at any time, shortest first, then the others by name."""
-    return script[:2] != "00", FIRST.index(script) if script in FIRST else len(FIRST), script
+    """The lessons, each followed by the next, then the files to look into at any time."""
+    return not script[:1].isdigit(), FIRST.index(script) if script in FIRST else len(FIRST), script
 
 
 def staged(docs, tutorials):
@@ -191,12 +200,21 @@ def notice(docname, executed, date, lines):
     return said
 
 
+def with_alternative(found):
+    """Give a small picture of a gallery the alternative text of its figure."""
+    script = draw.scripts()[found[2]].read_text(encoding="utf-8")
+    text = ALTERNATIVE.search(re.sub("^# ?", "", script, flags=re.MULTILINE))
+    alt = " ".join(text[1].split()) if text else "A placeholder: this page has no figure"
+    kind = "   :class: photograph\n" if found[2] in PHOTOGRAPHS else ""
+    return f"{found[1]}   :alt: {alt}\n{kind}"
+
+
 def in_form(app, docname, content):
     """Give a page of a gallery its form."""
     gallery, _, stem = docname.partition("/")
     if gallery not in SCRIPTS or stem == "index":
         if gallery in ("notation", "teach") or stem == "index" and gallery in SCRIPTS:
-            content[0] = in_texts(content[0], linked)
+            content[0] = THUMBNAIL_OF.sub(with_alternative, in_texts(content[0], linked))
         return
     text = content[0]
     alternative = ALTERNATIVE.search(text)
@@ -207,18 +225,22 @@ def in_form(app, docname, content):
         full = draw.full_run(stem)
         if not full:  # without a full run the new picture equals the committed figure
             text = PICTURE.sub("", text)
-        text = PICTURE.sub(lambda found: re.sub(r":alt: .*", f":alt: {SMALL}{alt}", found[0]), text)
-        image = f".. image:: /../figures/{figure.name}\n   :alt: {alt}\n   :class: enlarge\n\n"
+        text = PICTURE.sub(
+            lambda found: (
+                "At a small size:\n\n" + re.sub(r":alt: .*", f":alt: {SMALL}{alt}", found[0])
+            ),
+            text,
+        )
+        kind = " photograph" if stem in PHOTOGRAPHS else ""
+        image = (
+            f".. image:: /../figures/{figure.name}\n   :alt: {alt}\n   :class: enlarge{kind}\n\n"
+        )
         if full:
             executed = docname in RUN and str(app.config.plot_gallery) not in ("0", "False")
             image += notice(docname, executed, *full)
-        text = re.sub(
-            r"^(.+\n=+\n\n(?:.+\n)+\n)",
-            lambda found: found[1] + image,
-            text,
-            count=1,
-            flags=re.MULTILINE,
-        )
+        drawing = [found for found in CODE.finditer(text) if DRAWN.search(found[0])]
+        place = drawing[-1].end() if drawing else len(text)
+        text = f"{text[:place]}{image}{text[place:]}"
     text = PLAY.sub(r'.. raw:: html\n\n   <figure class="play" data-play="\1"></figure>\n', text)
     text = CODE.sub(folded, in_texts(text, linked))
     text = FOOTER.sub("", text)
@@ -227,15 +249,11 @@ def in_form(app, docname, content):
         f":download:`This page as a notebook </_galleries/notebooks/{gallery}/{stem}.ipynb>`"
     )
     names = notebooks.lesson_names()
-    number = next((k for k, name in names.items() if name == stem), None)
-    if number is not None:
-        following = (
-            f"Next: :doc:`/lessons/{names[number + 1]}`"
-            if number + 1 in names
-            else "That was the last lesson: go on with :doc:`methods </methods/index>`, "
+    if stem == names[max(names)]:
+        text += (
+            " · That was the last lesson: go on with :doc:`methods </methods/index>`, "
             ":doc:`truths </truths/index>` or :doc:`applications </applications/index>`"
         )
-        text += f" · {following}"
     content[0] = text + "\n"
 
 

@@ -11,24 +11,19 @@ from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import logging
 
+from docs.latex import for_docutils
+
 logger = logging.getLogger(__name__)
 # Put a thin space between "log" and its argument, unless a bracket follows.
 APPLIED = re.compile(r"<mo>&ApplyFunction;</mo>(?!\s*<mo[^>]*>[(\[])")
 SPACED = '<mo lspace="0" rspace="0.167em">&ApplyFunction;</mo>'
-# docutils has other names for these; MathML sets the size of fractions by itself.
-SAME = {r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\stackrel": r"\overset", r"\texttt": r"\mathtt"}
-# TeX reads \frac12 digit by digit, docutils as a number.
-TWO_DIGITS = re.compile(r"\\frac\s*(\d)\s*(\d)")
 
 
 def translated(node, as_block):
     """Return the MathML of a node's LaTeX; keep unreadable LaTeX as it is, with a warning."""
     latex = node.astext()
-    for command, known in SAME.items():
-        latex = latex.replace(command, known)
-    latex = TWO_DIGITS.sub(r"\\frac{\1}{\2}", latex)
     try:
-        return APPLIED.sub(SPACED, tex2mathml(latex, as_block=as_block))
+        return APPLIED.sub(SPACED, tex2mathml(for_docutils(latex), as_block=as_block))
     except MathError as error:
         logger.warning("math: %s in %r", error, latex, location=node)
         return f"<code>{nodes.Text(latex)}</code>"

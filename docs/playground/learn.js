@@ -2,7 +2,7 @@
 // layers are those of flows.js; the gradient is written out, in the letters of lesson 03.
 "use strict";
 
-const HIDDEN = 8, BOUNDED = 5;
+const HIDDEN = 8, BOUNDED = 5, STEPS = 1000;
 
 // A chain that is the identity: its last weights are zero. ``uniform`` gives numbers in (0, 1).
 function newChain(layers, uniform) {
@@ -138,7 +138,8 @@ function learningPage() {
       for (let j = 0; j < cells; j++) {
         const x = [(i + 0.5) / cells * 2 * LIMIT - LIMIT, LIMIT - (j + 0.5) / cells * 2 * LIMIT];
         pen.fillStyle = `rgb(${red} ${green} ${blue} / ${-Math.expm1(-4 * Math.exp(chainLogProb(chain, x)))})`;
-        pen.fillRect(i * size / cells, j * size / cells, size / cells + 1, size / cells + 1);
+        const [left, right, top, bottom] = [i, i + 1, j, j + 1].map((k) => Math.round(k * size / cells));
+        pen.fillRect(left, top, right - left, bottom - top);   // whole pixels: no seams
       }
     }
     pen.fillStyle = colour("--second");
@@ -147,23 +148,28 @@ function learningPage() {
       pen.arc((x / LIMIT + 1) / 2 * size, (1 - y / LIMIT) / 2 * size, 2, 0, 7);
       pen.fill();
     }
-    get("said").textContent = `${rows.length} points, ${steps} steps`
+    get("said").textContent = `${rows.length} points, ${steps} of ${STEPS} steps`
       + (loss === null ? "" : `, mean log p ${(-loss).toFixed(3).replace("-", "−")} nats`);
     get("learned").textContent = JSON.stringify(chain.map(({ net }) => ({ net })));
   }
   function run() {
     if (!running) return;
     const end = performance.now() + 30;
-    while (performance.now() < end) {
+    while (performance.now() < end && steps < STEPS) {
       loss = step(rows);
       steps += 1;
     }
+    if (steps === STEPS) {
+      loss = lossAndGradient(chain, rows)[0];   // after the last step
+      train(false);
+    }
     draw();
-    requestAnimationFrame(run);
+    if (running) requestAnimationFrame(run);
   }
   const train = (on) => {
     running = on && rows.length > 1;
-    get("train").textContent = running ? "stop" : "train";
+    if (running && steps === STEPS) reset();
+    get("train").textContent = running ? "stop" : steps === STEPS ? "train again" : "train";
     if (running) requestAnimationFrame(run);
   };
   const add = (event) => {
@@ -175,12 +181,12 @@ function learningPage() {
   canvas.addEventListener("pointerdown", add);
   canvas.addEventListener("pointermove", (event) => { if (event.buttons) add(event); });
   get("moons").addEventListener("click", () => { rows = twoMoons(300, generator(1)); draw(); });
-  get("clear").addEventListener("click", () => { train(false); rows = []; reset(); });
+  get("clear").addEventListener("click", () => { rows = []; reset(); train(false); });
   get("train").addEventListener("click", () => train(!running));
   get("layers").addEventListener("input", () => {
     get("count").textContent = get("layers").value;
-    train(false);
     reset();
+    train(false);
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   reset();

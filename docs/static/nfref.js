@@ -14,20 +14,27 @@ function enlarge() {
 
 function focusable() {
   for (const box of document.querySelectorAll(
-    "article pre, article .formula, article .table-wrapper, article .figure-wrapper")) {
+    "article pre, article .formula, article .table-wrapper")) {
     if (box.scrollWidth > box.clientWidth) {
       box.tabIndex = 0;
       box.setAttribute("role", "region");
       box.setAttribute("aria-label", box.matches(".formula") ? "formula" : box.matches("pre")
-        ? "code or output" : box.matches(".figure-wrapper") ? "figure" : "table");
+        ? "code or output" : "table");
     } else if (box.hasAttribute("role")) {
       for (const name of ["tabindex", "role", "aria-label"]) box.removeAttribute(name);
     }
   }
 }
 
-// Names that the theme and the gallery leave out: levels of captions, targets of small pictures.
+// Names that the theme and the gallery leave out: landmarks, levels of captions, targets of small
+// pictures.
+const LANDMARKS = { "aside.sidebar-drawer": "all pages", "aside.toc-drawer": "contents of this page",
+  "form.sidebar-search-container": "search" };
+
 function named() {
+  for (const [place, name] of Object.entries(LANDMARKS)) {
+    document.querySelector(place)?.setAttribute("aria-label", name);
+  }
   for (const caption of document.querySelectorAll("[role=heading]:not([aria-level])")) {
     caption.setAttribute("aria-level", "2");
   }

@@ -19,6 +19,7 @@ PAGES = (
     "which_flow.html",
     "teach/index.html",
     "playground/index.html",
+    "playground/learn.html",
 )
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
 

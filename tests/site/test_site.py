@@ -12,6 +12,7 @@ import sys
 import textwrap
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -284,6 +285,54 @@ def test_what_ran_in_full_is_shown_with_its_date_and_command(plain_text):
     assert "``python -m docs.draw tarflow --full``" in text and "small size" in text
     assert all(f"      {line}" in text for line in lines)
     assert "did not run" in galleries.notice("methods/tarflow", False, date, lines)
+
+
+def in_form(galleries, docname, content):
+    """Give a page the form that it has on the site, when its code did not run."""
+    config = SimpleNamespace(plot_gallery=0, sphinx_gallery_conf={"gallery_dirs": ["lessons"]})
+    made = [content]
+    galleries.in_form(SimpleNamespace(srcdir=DOCS, config=config), docname, made)
+    return made[0]
+
+
+@pytest.mark.parametrize("page", ["lessons/03_coupling", "methods/tarflow"])
+def test_a_figure_stands_where_it_is_drawn(plain_text, page):
+    """A reader predicts before the figure gives the answer."""
+    import galleries
+
+    content = (
+        "A title\n=======\n\n*A question?*\n\n.. alt: A figure.\n\n**Predict.** What?\n\n"
+        ".. code-block:: Python\n\n\n    print(1)\n\n\nText.\n\n"
+        ".. code-block:: Python\n\n\n    figure(x)\n    plt.show()\n\n\n"
+        ".. dropdown:: Answer\n\n   So.\n"
+    )
+    made = in_form(galleries, page, content)
+    assert "   :alt: A figure.\n" in made and "Next:" not in made
+    places = [made.index(part) for part in ("Predict", "print(1)", ".. image::", "Answer")]
+    assert places == sorted(places)
+
+
+def test_each_lesson_is_followed_by_the_next(plain_text):
+    import galleries
+
+    names = [script.name for script in sorted((ROOT / "tutorials").glob("*.py"))]
+    names.remove("readme_figure.py")
+    ordered = sorted(names, key=galleries.reading_order)
+    lessons = [name for name in sorted(names) if name[0].isdigit()]
+    assert ordered == [*lessons, "one_flow.py", "flows_in_one_file.py", "more_exercises.py"]
+
+
+def test_small_pictures_have_alternative_texts(plain_text):
+    import galleries
+
+    made = in_form(
+        galleries,
+        "lessons/index",
+        "  .. image:: /lessons/images/thumb/sphx_glr_00_what_a_flow_is_thumb.png\n    :alt:\n\n"
+        "  .. image:: /methods/images/thumb/sphx_glr_digits_thumb.png\n    :alt:\n",
+    )
+    assert re.search(r":alt: Left, a round cloud of normal points .*\n\n", made)
+    assert re.search(r":alt: \w.*\n   :class: photograph\n", made)
 
 
 def test_a_page_without_its_data_does_not_run(plain_text, monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """The lecturer's kit: assignments hold every exercise with its solution, and slides fit."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -40,10 +41,42 @@ def slides():
 
 def test_slides_of_a_lesson(slides):
     made = slides.slides(slides.notebooks.TUTORIALS / "03_coupling.py")
-    headings = [heading for heading, _ in made]
-    assert headings[2] == "The formula" and headings.count("Solution") == 2
-    text = "".join(content for _, content in made)
+    headings = [one.heading for one in made]
+    assert headings[1:3] == ["After this lesson you can", "The formula"]
+    assert headings.count("Solution") == 2 and headings.count("Answer") == 2
+    text = "".join(one.content for one in made)
     assert "<math" in text and "Predict." in text and ":math:" not in text and ".. " not in text
+    assert any(one.notes for one in made) and "Think of a deck of thin cards" in text
+
+
+LESSONS = sorted(assignments.notebooks.TUTORIALS.glob("[0-9]*.py"))
+
+
+@pytest.mark.parametrize("script", LESSONS, ids=lambda script: script.stem)
+def test_slides_lose_no_formula_and_no_answer(slides, script):
+    """Every display formula of the page is on a slide, and every prediction has its answer."""
+    text = re.sub("^# ?", "", script.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    blocks = re.findall(r"^( *)\.\. math::(.*\n(?:\1 +.*\n|\n)*)", text, re.MULTILINE)
+    formulas = sum(len(re.split(r"\n\s*\n", block.strip())) for _, block in blocks)
+    made = slides.slides(script)
+    shown = "".join(one.content for one in made)
+    assert shown.count('display="block"') == formulas > 0
+    assert "problematic" not in shown and "system-message" not in shown
+    assert shown.count("Predict.") == text.count("**Predict.**")
+    headings = [one.heading for one in made]
+    assert headings.count("Answer") == text.count("dropdown:: Answer")
+    assert headings.count("Solution") == text.count("dropdown:: Solution")
+    asked = [
+        one.heading == "Answer"
+        for one in made
+        if one.heading == "Answer" or "Predict." in one.content
+    ]
+    assert not asked[0] and asked[-1], "an answer follows its prediction"
+
+
+def test_every_lesson_has_objectives(slides):
+    assert sorted(slides.objectives()) == sorted(slides.notebooks.lesson_names())
+    assert all(goals.count("- ") >= 2 for goals in slides.objectives().values())
 
 
 @pytest.mark.slow

@@ -135,6 +135,24 @@ def test_a_page_asks_before_it_answers(script):
         assert asked and re.search("^nfref.exercises.grade", text, re.MULTILINE)
 
 
+DECIMAL = re.compile(r"(?<![\w.])\d+\.\d{2,}(?![\w.])")
+
+
+@every_script
+def test_no_text_answers_before_the_question(script):
+    """The numbers of an answer do not stand in the text or the comments above its prediction."""
+    text = script.read_text(encoding="utf-8")
+    text = re.sub(r"^# \.\. alt: .*\n(?:#    .*\n)*", "", text, flags=re.MULTILINE)
+    for asked in re.finditer(r"\*\*Predict\.\*\*", text):
+        answer = re.search(
+            r"^# \.\. dropdown:: Answer\n((?:#    .*\n|#\n)+)", text[asked.end() :], re.MULTILINE
+        )
+        above = "".join(
+            line for line in text[: asked.start()].splitlines(True) if "#" in line or line[0] != " "
+        )
+        assert not set(DECIMAL.findall(answer[1])) & set(DECIMAL.findall(above))
+
+
 @pytest.mark.thorough
 def test_readme_figure(tmp_path):
     """The script behind the README's figures, with one epoch, too few for good ones."""

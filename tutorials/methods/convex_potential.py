@@ -120,7 +120,8 @@ def figure(z, maps, costs):
 # %%
 # Run it
 # ------
-# **Predict.** Both flows have the same likelihood. Which one moves the mass less?
+# **Predict.** Both flows have the same likelihood. How much less does the gradient of the convex
+# function move the mass?
 
 density, params, flow, own = fit()
 rng = np.random.default_rng(1)
@@ -165,7 +166,7 @@ assert np.allclose(back, z, atol=1e-12)
 # %%
 # .. dropdown:: Answer
 #
-#    The gradient of the convex function, by nearly a half; likelihood sees no difference.
+#    By nearly a half, in the mean squared distance; likelihood sees no difference.
 #
 # Exercise 1: the line
 # --------------------

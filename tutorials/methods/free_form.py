@@ -13,8 +13,7 @@ letters are the paper's: here f goes from data to latent.) They are trained by
 The middle term, in which SG stops the gradient, stands for :math:`\log |\det f'(x)|`. Its value is
 not that of the determinant, but its gradient is, on average over random v, if g is the inverse of
 f. This page checks this promise against the determinant itself, which two dimensions allow. It
-holds to rounding if g is the inverse. After training, where :math:`g(f(x))` misses x by 0.02, it
-holds to less than a hundredth.
+holds to rounding if g is the inverse. And after training, when g is only nearly the inverse?
 """
 
 # %%
@@ -163,8 +162,8 @@ assert above < (0.1 if FULL else 1.5)
 # %%
 # .. dropdown:: Answer
 #
-#    By less than a hundredth in the full run; the error of the gradient follows that of the
-#    inverse.
+#    By less than a hundredth in the full run, where :math:`g(f(x))` misses x by 0.02; the error of
+#    the gradient follows that of the inverse.
 #
 # Exercise 1: a value that is no determinant
 # ------------------------------------------

@@ -17,7 +17,7 @@ divergence.
 
 The score :math:`\nabla \log p_s` is what diffusion models learn. Here the data are a mixture of
 three normals on the line, whose score is known, so only the solver and the start separate the
-likelihood from the truth: :math:`p_1` is not quite the standard normal that one samples from.
+likelihood from the truth: one samples from a standard normal and not from :math:`p_1`.
 """
 
 # %%

@@ -15,8 +15,7 @@ the mean of :math:`dI_t/dt` at each point, which a network learns by regression.
 density is known, the flow has a likelihood: at the end, and at every time on the way.
 
 Here both densities are mixtures of normals, two and eight of them. Then the density at every time
-is a mixture too, and the velocity is known: the page compares the fit with both. The network's
-errors add up on the way: the regression is an easy loss, but not a bound on the likelihood.
+is a mixture too, and the velocity is known: the page compares the fit with both.
 """
 
 # %%
@@ -168,7 +167,8 @@ assert off < (0.1 if FULL else 0.3)
 # %%
 # .. dropdown:: Answer
 #
-#    No: the network's errors add up from time 0 to the last time.
+#    No: the network's errors add up from time 0 to the last time. The regression is an easy loss,
+#    but not a bound on the likelihood.
 #
 # Exercise 1: half way
 # --------------------
