@@ -2,7 +2,8 @@
 
 Each page becomes FOLDER/source/PAGE/PAGE.ipynb, from which ``nbgrader generate_assignment PAGE``
 makes the students' copy: an answer is a cell to fill in, its check a locked cell that gives a
-point, and solutions are where nbgrader strips them. The rest of the page stays as it is.
+point. Solutions, and hidden tests of answers that are functions, are where nbgrader strips them.
+The rest of the page stays as it is.
 """
 
 import argparse
@@ -11,7 +12,9 @@ import re
 from pathlib import Path
 
 from docs import notebooks
+from docs.instructor.hidden_tests import HIDDEN_TESTS
 
+HIDDEN = "\n### BEGIN HIDDEN TESTS\n{}\n### END HIDDEN TESTS"
 OPEN = re.compile(r"^answer_(\d+) = \.\.\..*$", re.MULTILINE)
 SOLUTION = re.compile(
     r"<details><summary>Solution</summary>\n+```python\n(.*?)\n```.*?</details>", re.DOTALL
@@ -61,6 +64,8 @@ def assignment(script):
             cells += [cell | {"source": before}] if before else []
             solved = f"### BEGIN SOLUTION\n{answers.pop(0)}\n### END SOLUTION"
             checked = GRADE.sub(r"\1(\2)", cell["source"][found.end() :].strip("\n"))
+            hidden = HIDDEN_TESTS.get((script.stem, int(number)))
+            checked += HIDDEN.format(hidden.strip("\n")) if hidden else ""
             cells.append(
                 notebooks.cell("code", solved, **marked(f"answer-{number}", solution=True))
             )

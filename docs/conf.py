@@ -33,6 +33,7 @@ exclude_patterns = [
     "_build",
     "_galleries",
     "galleries",
+    "instructor",
     "playground",
     "sg_execution_times.rst",
     "**/sg_execution_times.rst",

@@ -204,14 +204,19 @@ def page(script):
         f"<footer>{title} · {k} of {len(made)}</footer></section>"
         for k, one in enumerate(made, 1)
     )
+    return as_page(script.stem, body, STYLE, FIT)
+
+
+def as_page(title, body, style="", script=""):
+    """Return HTML as a page that needs no network."""
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width"><title>{script.stem}</title>'
-        f"<style>{STYLE}</style>{body}<script>{FIT}</script></html>\n"
+        f'<meta name="viewport" content="width=device-width"><title>{title}</title>'
+        f"<style>{style}</style>{body}<script>{script}</script></html>\n"
     )
 
 
-def write(folder, names=()):
+def write(folder, names=(), pdf=bool(CHROMIUM)):
     """Write HTML, and PDF if Chromium is there, of the lessons of these names, or of all."""
     folder, written = Path(folder), []
     folder.mkdir(parents=True, exist_ok=True)
@@ -221,7 +226,7 @@ def write(folder, names=()):
         path = folder / f"{script.stem}.html"
         path.write_text(page(script), encoding="utf-8")
         written.append(path)
-        if CHROMIUM:
+        if pdf:
             with tempfile.TemporaryDirectory() as profile:
                 subprocess.run(
                     [

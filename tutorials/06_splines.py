@@ -1,6 +1,6 @@
 r"""
-6. Splines: a curve through knots
-=================================
+6. A spline: a curve through knots
+==================================
 
 *What can bend a single coordinate at will, and still be undone by a formula?*
 

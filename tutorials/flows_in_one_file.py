@@ -2,9 +2,8 @@ r"""
 Flows in one file
 =================
 
-Six normalizing flows, one formula each, in plain NumPy; autograd finds the gradients. (One of them
-alone is shorter: ``tutorials/one_flow.py``.) A flow takes points z of a simple density to points x
-that look like data, and says how much it stretched space:
+Six normalizing flows, one formula each, in plain NumPy; autograd finds the gradients. A flow takes
+points z of a simple density to points x that look like data, and says how much it stretched space:
 
 .. math:: \log p_X(x) = \log p_Z(z) + \log \left|\det \frac{dz}{dx}\right|
 
@@ -263,6 +262,7 @@ if __name__ == "__main__":
         assert nats > -3.4, "the best of all normals has -3.62"
         assert abs(np.sum(density) * (line[1] - line[0]) ** 2 - 1) < 0.02, "a density has mass 1"
         assert np.allclose(flow.inverse(params, x)[0], z, atol=0.01), "inverse undoes forward"
+    plt.rcParams["image.cmap"] = "Blues"
     window = {"xlim": (-4, 4), "ylim": (-4, 4), "xticks": [], "yticks": [], "aspect": "equal"}
     fig, axes = plt.subplots(4, 4, figsize=(7.36, 7.9), layout="constrained", subplot_kw=window)
     for (title, x, density), above, below in zip(panels, axes[::2].flat, axes[1::2].flat):

@@ -78,7 +78,7 @@ print(f"{np.mean(log_prob(params, test)):.2f} nats, the mean log-density of new 
 # The figure: points z, each in the colour of its angle; where the flow takes them; and the density.
 #
 # .. alt: Left, a round cloud of normal points, coloured by their angle. Middle, the same points
-#    bent into two half moons. Right, the density of the flow, bright on the moons.
+#    bent into two half moons. Right, the density of the flow, dark on the moons.
 z, line = rng.standard_normal((3000, 2)), np.linspace(-3, 3, 120)
 x, grid = forward(params, z)[0], np.stack(np.meshgrid(line, line), axis=2).reshape(-1, 2)
 density = np.exp(log_prob(params, grid))
@@ -86,7 +86,7 @@ fig, (left, middle, right) = plt.subplots(1, 3, figsize=(7.36, 2.7), layout="con
 for ax, points, title in ((left, z, "noise z"), (middle, x, "x = f(z)")):
     ax.scatter(*points.T, s=2, c=np.arctan2(*z.T), cmap="hsv", linewidths=0)
     ax.set(title=title, xlim=(-3, 3), ylim=(-3, 3), xticks=[], yticks=[], aspect="equal")
-right.imshow(density.reshape(120, 120), origin="lower", extent=(-3, 3, -3, 3))
+right.imshow(density.reshape(120, 120), origin="lower", extent=(-3, 3, -3, 3), cmap="Blues")
 right.set(title="density of x", xticks=[], yticks=[])
 plt.show()
 

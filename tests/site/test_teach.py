@@ -2,18 +2,20 @@
 
 import json
 import re
+import zipfile
 
 import numpy as np
 import pytest
 from scipy import linalg
 
-from docs import assignments
+from docs import assignments, instructor
+from docs.instructor.hidden_tests import HIDDEN_TESTS
 from tests.browser import CHROMIUM, Browser
 
 
 @pytest.mark.thorough
 def test_assignments_hold_all_exercises(tmp_path):
-    count = 0
+    count = hidden = 0
     for path in assignments.write(tmp_path):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         marks = [
@@ -23,12 +25,14 @@ def test_assignments_hold_all_exercises(tmp_path):
         checks = [cell["source"] for cell, mark in marks if mark["grade"] and mark["points"] == 1]
         assert len(answers) == len(checks) > 0
         assert all("### BEGIN SOLUTION\n" in answer and "answer_" in answer for answer in answers)
-        assert all(check.rstrip().endswith(")") and "def check_" in check for check in checks)
+        visible = [check.partition("### BEGIN HIDDEN TESTS")[0] for check in checks]
+        assert all(check.rstrip().endswith(")") and "def check_" in check for check in visible)
+        hidden += sum(check.endswith("### END HIDDEN TESTS") for check in checks)
         assert "Solution" not in "".join(
             cell["source"] for cell in cells if cell["cell_type"] == "markdown"
         )
         count += len(answers)
-    assert count >= 60
+    assert count >= 60 and hidden == len(HIDDEN_TESTS)
 
 
 @pytest.fixture
@@ -113,7 +117,50 @@ def test_the_answers_of_the_exam():
     np.testing.assert_allclose(layer(three), np.zeros((3, 2)), atol=1e-4)
     A = np.array([[1, 5], [0, -3]])
     assert np.isclose(np.linalg.slogdet(linalg.expm(2 * A))[1], -4)
-    text = (assignments.notebooks.TUTORIALS.parent / "docs" / "teach" / "exam.rst").read_text(
-        "utf-8"
-    )
+    text = instructor.KEY.read_text(encoding="utf-8")
     assert "\\pm 0.881" in text and "(1.915, -0.9575)" in text and "the sign changes" in text
+
+
+QUESTION = re.compile(r"^(\d)\. (.*\n(?:   .*\n|\n(?=   ))*)", re.MULTILINE)
+
+
+def test_the_marks_of_the_key_add_up_to_the_points_of_the_exam():
+    exam = dict(QUESTION.findall(instructor.EXAM.read_text(encoding="utf-8")))
+    key = dict(QUESTION.findall(instructor.KEY.read_text(encoding="utf-8")))
+    points = {number: int(re.search(r"\((\d)\)\s*$", text)[1]) for number, text in exam.items()}
+    marks = {
+        number: sum(map(int, re.findall(r"(?<=[-;] )(\d)(?=: )", text)))
+        for number, text in key.items()
+    }
+    assert points == marks and sum(points.values()) == 40
+
+
+def test_the_instructor_has_what_the_site_has_not(slides, tmp_path):
+    names = instructor.write(tmp_path / "instructor.zip")
+    assert {"README.txt", "exam.html", "exam_key.html", "slides/03_coupling.html"} <= set(names)
+    with zipfile.ZipFile(tmp_path / "instructor.zip") as archive:
+        assert "Carry an early slip through" in archive.read("exam_key.html").decode()
+        assert "BEGIN HIDDEN TESTS" in archive.read("source/12_energies/12_energies.ipynb").decode()
+    assert "Answer" not in instructor.EXAM.read_text(encoding="utf-8")
+    conf = (instructor.KEY.parents[1] / "conf.py").read_text(encoding="utf-8")
+    assert '"instructor",' in conf.partition("exclude_patterns")[2].partition("]")[0]
+
+
+def test_the_hours_of_the_syllabi_add_up():
+    """Each week has 120 minutes in class and 120 at home, a lesson twice those of the map."""
+    docs = instructor.KEY.parents[1]
+    table = (docs / "galleries" / "lessons.rst").read_text(encoding="utf-8")
+    minutes = {
+        number: int(found)
+        for number, found in re.findall(r"\* - lesson (\d\d): .*\n     - .*\n     - (\d+)", table)
+    }
+    syllabi = (docs / "teach" / "index.rst").read_text(encoding="utf-8").partition("Syllabi")[2]
+    weeks = re.findall(r"   \* - \d+\n     - (.*)\n     - (.*)\n", syllabi)
+    assert len(weeks) == 3 + 6 + 12 and len(minutes) == 17
+    for cells in weeks:
+        for cell in cells:
+            assert sum(map(int, re.findall(r"\((\d+)\)", cell))) == 120, cell
+        for number, given in re.findall(r"lesson (\d\d) \((\d+)\)", cells[0]):
+            assert int(given) == 2 * minutes[number]
+    taught = {number for cells in weeks[-12:] for number in re.findall(r"lesson (\d\d)", cells[0])}
+    assert taught == set(minutes)

@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytest
 
+from docs.instructor.hidden_tests import HIDDEN_TESTS
 from tests.tutorials.wrong_answers import WRONG_ANSWERS
 
 ROOT = Path(__file__).parents[2]
@@ -65,12 +66,19 @@ def test_exercises(lesson, monkeypatch, capsys):
         check, tried = names[f"check_{number}"], dict(names)
         exec(solution, tried)
         check(tried[f"answer_{number}"])
+        exec(HIDDEN_TESTS.get((lesson, number), ""), tried)
         wrong = WRONG_ANSWERS[lesson, number]
         assert wrong
         for expression in wrong:
             with pytest.raises(AssertionError) as refusal:
                 check(eval(expression, dict(names)))
             assert str(refusal.value), "a hint, not a bare assert"
+
+
+def test_hidden_tests_belong_to_exercises():
+    assert set(HIDDEN_TESTS) <= set(WRONG_ANSWERS) and len(HIDDEN_TESTS) >= 10
+    for (_, number), code in HIDDEN_TESTS.items():
+        assert f"answer_{number}(" in code and "assert " in code
 
 
 def test_no_wrong_answer_is_left_over():

@@ -1,0 +1,5 @@
+"""Run ``python -m docs.instructor``."""
+
+from docs.instructor import main
+
+main()
