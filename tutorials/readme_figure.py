@@ -83,6 +83,10 @@ nfref.plots.triptych(
 for ax in above.axes:
     ax.set(title=ax.get_title().replace(": ", "\n"), xticks=[], yticks=[])
 nfref.plots.save(figure, figures / "readme.png", dpi=200)
+canvas = FigureCanvasAgg(figure)
+canvas.draw()
+titles = [ax.title.get_window_extent(canvas.get_renderer()) for ax in above.axes]
+assert all(one.x1 + 5 < after.x0 for one, after in zip(titles, titles[1:])), "titles touch"
 
 # %%
 # Animate, in the units of the standardised columns. The points rest before each layer, and on
