@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,8 +130,8 @@ def on_slides(shown):
 def objectives():
     """Number of a lesson -> what a student can do after it, as reStructuredText."""
     text = OBJECTIVES.read_text(encoding="utf-8")
-    found = re.findall(r"^lesson (\d\d): .*\n~+\n\n((?:- .*\n(?:  .*\n)*)+)", text, re.MULTILINE)
-    return {int(number): goals for number, goals in found}
+    found = re.findall(r"^lesson (\d\d): .*\n((?:   - .*\n(?:     .*\n)*)+)", text, re.MULTILINE)
+    return {int(number): textwrap.dedent(goals) for number, goals in found}
 
 
 class Slide(NamedTuple):
