@@ -7,14 +7,17 @@ page. Lessons and methods are pages of their own, so their scripts are first cop
 per gallery; the text above a gallery's pictures stands in ``docs/galleries/``. A gallery without
 scripts is left out. This module then gives sphinx-gallery's page its form: the committed figure at
 the cell that draws it, so that predictions come first, folded cells that draw, links for numbers of
-lessons, papers and names of nfref, and the notebook.
+lessons, papers and names of nfref, and the notebook. A page runs again only if its script, a script
+that it imports, or nfref has changed.
 """
 
 import contextlib
+import hashlib
 import importlib
 import re
 import shutil
 import sys
+from pathlib import Path
 
 from PIL import Image
 
@@ -76,8 +79,31 @@ def reading_order(script):
     return not script[:1].isdigit(), FIRST.index(script) if script in FIRST else len(FIRST), script
 
 
+def code_of(package):
+    """Return the code of a package as bytes, in the order of its files."""
+    return b"".join(path.read_bytes() for path in sorted(package.rglob("*.py")))
+
+
+def keep_what_is_current(script, folder, library):
+    """Let sphinx-gallery keep the last run of a page if nothing that it reads has changed.
+
+    sphinx-gallery compares the script alone, with its file .md5; a page also reads the scripts
+    that it imports and nfref itself, whose code is ``library``.
+    """
+    helpers = notebooks.helpers(script.read_text(encoding="utf-8"), script.parent)
+    digest = hashlib.sha256(library)
+    for path in (script, *helpers):
+        digest.update(path.read_bytes())
+    stamp = folder / f"{script.stem}.inputs"
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != digest.hexdigest():
+        (folder / f"{script.name}.md5").unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(digest.hexdigest(), encoding="utf-8")
+
+
 def staged(docs, tutorials):
     """Copy scripts and write notebooks; return sphinx-gallery's input and output folders."""
+    library = code_of(Path(nfref.__file__).parent)
     shutil.rmtree(docs / "_galleries", ignore_errors=True)
     notebooks.write(docs / "_galleries" / "notebooks")
     sys.path += [str(tutorials / name) for name in ("applications", "truths")]
@@ -96,6 +122,7 @@ def staged(docs, tutorials):
             shutil.copy2(docs / "galleries" / f"{name}.rst", folder / "GALLERY_HEADER.rst")
             for script in scripts:
                 shutil.copy2(script, folder)
+                keep_what_is_current(script, docs / name, library)
                 quick = script.name[0].isdigit() or script.name == FIRST[0]
                 if quick or name != "lessons" and can_run(script):
                     run.append(f"{name}/{script.stem}")

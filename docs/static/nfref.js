@@ -13,13 +13,15 @@ function enlarge() {
 }
 
 function focusable() {
+  const counts = {};   // so that no two regions of a page have one name
   for (const box of document.querySelectorAll(
     "article pre, article .formula, article .table-wrapper")) {
+    const kind = box.matches(".formula") ? "formula" : box.matches("pre") ? "code or output" : "table";
+    counts[kind] = (counts[kind] ?? 0) + 1;
     if (box.scrollWidth > box.clientWidth) {
       box.tabIndex = 0;
       box.setAttribute("role", "region");
-      box.setAttribute("aria-label", box.matches(".formula") ? "formula" : box.matches("pre")
-        ? "code or output" : "table");
+      box.setAttribute("aria-label", `${kind} ${counts[kind]}`);
     } else if (box.hasAttribute("role")) {
       for (const name of ["tabindex", "role", "aria-label"]) box.removeAttribute(name);
     }

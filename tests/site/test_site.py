@@ -335,6 +335,26 @@ def test_small_pictures_have_alternative_texts(plain_text):
     assert re.search(r":alt: \w.*\n   :class: photograph\n", made)
 
 
+def test_a_page_runs_again_if_what_it_reads_has_changed(plain_text, tmp_path):
+    import galleries
+
+    script, folder = tmp_path / "page.py", tmp_path / "made"
+    (tmp_path / "_helper.py").write_text("a = 1\n")
+    script.write_text('"""\nPage\n====\n"""\nimport _helper\n')
+
+    def kept(library):
+        """Whether the last run is kept; sphinx-gallery writes the file .md5 after each run."""
+        galleries.keep_what_is_current(script, folder, library)
+        there = (folder / "page.py.md5").exists()
+        (folder / "page.py.md5").write_text("md5")
+        return there
+
+    assert [kept(b"library") for _ in range(3)] == [False, True, True]
+    assert [kept(b"another") for _ in range(2)] == [False, True]
+    (tmp_path / "_helper.py").write_text("a = 2\n")
+    assert [kept(b"another") for _ in range(2)] == [False, True]
+
+
 def test_a_page_without_its_data_does_not_run(plain_text, monkeypatch, tmp_path):
     import galleries
 
