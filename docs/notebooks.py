@@ -1,8 +1,9 @@
 """python -m docs.notebooks FOLDER [OWNER/NAME]: pages of tutorials/ as notebooks, and their zip.
 
-A notebook stands alone. Its first cell installs nfref if it is missing. The scripts that a page
-imports are cells of it; solutions, answers and cells that draw are folded. Its text is the page's
-reStructuredText, translated to Markdown.
+A notebook stands alone. Its first cell installs nfref if it is missing: from the wheel that lies
+beside it in the zip, otherwise from the package index. The scripts that a page imports are cells of
+it; solutions, answers and cells that draw are folded. Its text is the page's reStructuredText,
+translated to Markdown.
 
 A release pushes the folder to the branch "notebooks" of a repository. With the address of that
 repository, LAUNCH.md lists where Colab and Binder open each notebook, and the folder tells Binder
@@ -13,6 +14,10 @@ import argparse
 import ast
 import json
 import re
+import shutil
+import subprocess
+import sys
+import tempfile
 import textwrap
 import zipfile
 from pathlib import Path
@@ -28,12 +33,17 @@ TITLE = re.compile(r'r?"""\n(.+)\n=+\n')
 EXTRA = {"applications": "[applications]"}
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{5})(v\d+)?")
 LESSON = re.compile(r"\b([Pp]age|[Ll]esson) (\d\d?)\b(?!\.\w)")
-INSTALL = """# Installs nfref where it is missing.
+INSTALL = """# Installs nfref where it is missing: from the wheel in the archive of all notebooks,
+# beside this one or a folder up, otherwise from the package index.
 import importlib.util
+from pathlib import Path
 
 if importlib.util.find_spec("nfref") is None:
-    %pip install --quiet "nfref{extra}"
+    wheels = sorted(path for place in (".", "..") for path in Path(place).glob("nfref-*.whl"))
+    nfref_source = str(wheels[-1].resolve()) if wheels else "nfref"
+    %pip install --quiet "{{nfref_source}}{extra}"
 """
+PACKAGED = ("nfref", "setup.cfg", "pyproject.toml", "README.rst", "LICENSE", "MANIFEST.in")
 # Embed an imported script as a module of the notebook.
 HELPER = """#@title The script {name}.py, which this page uses {{display-mode: "form"}}
 import sys
@@ -277,8 +287,25 @@ def notebook(script):
     }
 
 
-def write(folder):
-    """Write every notebook into ``folder``/GALLERY/, and nfref_notebooks.zip beside them."""
+def build_wheel(folder):
+    """Build nfref's wheel into a folder; return its path, or None if pip cannot build it."""
+    root, folder = TUTORIALS.parent, Path(folder)
+    with tempfile.TemporaryDirectory() as copy:  # the build leaves files beside its sources
+        for path in (*(root / name for name in PACKAGED), *root.glob("nfref_*.py")):
+            take = shutil.copytree if path.is_dir() else shutil.copy2
+            take(path, Path(copy) / path.name)
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, copy]
+        done = subprocess.run(command, capture_output=True, text=True)
+    made = sorted(folder.glob("nfref-*.whl"))
+    return made[-1] if done.returncode == 0 and made else None
+
+
+def write(folder, wheel=None):
+    """Write every notebook into ``folder``/GALLERY/, and nfref_notebooks.zip beside them.
+
+    The zip holds the wheel too, if one is given, so that the notebooks need no package index for
+    nfref itself.
+    """
     folder = Path(folder)
     paths = []
     for name, script in pages():
@@ -291,6 +318,8 @@ def write(folder):
     with zipfile.ZipFile(folder / "nfref_notebooks.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for path in paths:
             archive.write(path, path.relative_to(folder))
+        if wheel:
+            archive.write(wheel, wheel.name)
     return paths
 
 
@@ -314,10 +343,12 @@ def main():
     parser.add_argument("folder", help="folder to write")
     parser.add_argument("address", nargs="?", help="OWNER/NAME of the repository for LAUNCH.md")
     options = parser.parse_args()
-    paths = write(options.folder)
+    Path(options.folder).mkdir(parents=True, exist_ok=True)
+    wheel = build_wheel(options.folder)
+    paths = write(options.folder, wheel)
     if options.address:
         write_launchers(options.folder, paths, options.address)
-    print(f"{len(paths)} notebooks")
+    print(f"{len(paths)} notebooks, {wheel.name if wheel else 'no wheel: pip could not build it'}")
 
 
 if __name__ == "__main__":

@@ -130,3 +130,25 @@ def test_help_begins_with_a_beginning_that_runs(monkeypatch):
     assert len(lines) < 16 and "nfref.fit(" in code
     monkeypatch.setattr(nfref, "fit", partial(nfref.fit, epochs=1, progress=False))
     exec(code, {"np": np, "nfref": nfref})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the command is for GNU sed")
+def test_the_readme_of_the_index_has_no_relative_address(tmp_path):
+    """The command of RELEASING.rst makes every link and image absolute."""
+    releasing = (ROOT / "RELEASING.rst").read_text(encoding="utf-8")
+    command = re.search(r"^    (sed -i (?:.*\\\n)*.*README\.rst)$", releasing, re.MULTILINE)[1]
+    readme = tmp_path / "README.rst"
+    readme.write_text((ROOT / "README.rst").read_text(encoding="utf-8"), encoding="utf-8")
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
+    text = readme.read_text(encoding="utf-8")
+    addresses = re.findall(r"image:: (\S+)", text) + re.findall(r"<([^<>\s]+)>`_", text)
+    assert len(addresses) >= 6
+    assert all(address.startswith(("REPOSITORY/", "https://")) for address in addresses), addresses
+
+
+def test_a_tag_is_published_by_its_identity():
+    """The workflow stores no password, and publishes the version that the tag names."""
+    workflow = (ROOT / ".github" / "workflows" / "publish.yml").read_text(encoding="utf-8")
+    assert 'tags: ["v*"]' in workflow and "id-token: write" in workflow
+    assert "pypa/gh-action-pypi-publish" in workflow and "environment: pypi" in workflow
+    assert "password" not in workflow.partition("on:")[2] and "secrets." not in workflow

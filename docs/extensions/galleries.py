@@ -105,7 +105,9 @@ def staged(docs, tutorials):
     """Copy scripts and write notebooks; return sphinx-gallery's input and output folders."""
     library = code_of(Path(nfref.__file__).parent)
     shutil.rmtree(docs / "_galleries", ignore_errors=True)
-    notebooks.write(docs / "_galleries" / "notebooks")
+    written = docs / "_galleries" / "notebooks"
+    written.mkdir(parents=True)
+    notebooks.write(written, notebooks.build_wheel(written))
     sys.path += [str(tutorials / name) for name in ("applications", "truths")]
     names, run = [], []
     for name, patterns in SCRIPTS.items():

@@ -13,9 +13,12 @@ import os
 import re
 import sys
 import tokenize
+import zipfile
+from pathlib import Path
 
 import pytest
 
+import nfref
 from docs import draw, notebooks
 from tests.tutorials.test_exercises import exercises, solutions
 from tests.tutorials.wrong_answers import WRONG_ANSWERS
@@ -112,6 +115,41 @@ def test_a_notebook_is_whole(script):
             text = re.sub(r"```.*?```", "", cell["source"], flags=re.DOTALL)
             assert not re.search(r":math:|:doc:|^\.\. |``", text, re.MULTILINE), text
             assert text.count("<details>") == text.count("</details>")
+
+
+@pytest.mark.parametrize("place", [".", "..", None])
+def test_the_first_cell_installs_from_the_wheel_beside(place, tmp_path, monkeypatch):
+    """A notebook lies in a folder of the archive, or beside the wheel, or alone."""
+    monkeypatch.chdir((tmp_path / "lessons").mkdir() or tmp_path / "lessons")
+    if place:
+        Path(place, "nfref-1.2.3-py3-none-any.whl").touch()
+    cell = notebooks.notebook(notebooks.TUTORIALS / "applications" / "audio.py")["cells"][0][
+        "source"
+    ]
+    names = {"asked": []}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    exec(re.sub(r"%pip install --quiet (.*)", r"asked.append(f\1)", cell), names)
+    (asked,) = names["asked"]
+    assert asked.endswith("[applications]")
+    source = Path(asked.removesuffix("[applications]"))
+    assert source.is_file() if place else str(source) == "nfref"
+
+
+@pytest.mark.slow
+def test_the_archive_holds_a_wheel(tmp_path):
+    wheel = notebooks.build_wheel(tmp_path)
+    if not wheel:
+        pytest.skip("pip cannot build a wheel here")
+    notebooks.write(tmp_path, wheel)
+    with zipfile.ZipFile(tmp_path / "nfref_notebooks.zip") as archive:
+        names = archive.namelist()
+    assert f"nfref-{nfref.__version__}-py3-none-any.whl" in names
+    assert {"lessons/00_what_a_flow_is.ipynb", "methods/tarflow.ipynb"} <= set(names)
+    with zipfile.ZipFile(wheel) as built:
+        files = built.namelist()
+    assert {"nfref/__init__.py", "nfref_command.py", "nfref/oracle/vectors_manifest.json"} <= set(
+        files
+    )
 
 
 @pytest.fixture(scope="module")
