@@ -1,5 +1,6 @@
 // Small things to play with inside the lessons: each is a formula of the page, with its sliders.
 // numbers(state) computes, in the letters of the page, what nfref computes; draw(pen, state) shows it.
+// What has a handle can be dragged; the sliders do the same by the keyboard.
 "use strict";
 
 const grid = (low, high, n) => Array.from({ length: n + 1 }, (_, k) => low + (high - low) * k / n);
@@ -87,6 +88,7 @@ const PLAYS = {
       box.line([[probe[20], -4.6], [probe[20], high], [-3, high]], "soft");
       box.line(grid(-3, 3, 200).map((v) => [v, this.f(v)]), "first");
       box.line(probe.map((v) => [v, this.f(v)]), "second", 5);
+      box.handle([z, this.f(z)], ([v]) => ({ z: v }));
     },
   },
   fold: {
@@ -145,7 +147,7 @@ const PLAYS = {
     },
   },
   knots: {
-    title: "Drag the middle knot",
+    title: "Drag the middle knot, and the end of its tangent",
     sliders: [["height", "its height", -0.9, 0.9, 0.4], ["slope", "its slope", 0.1, 4, 1]],
     numbers({ height, slope }) {
       const [z, log] = throughKnots(-0.5, height, slope);
@@ -157,7 +159,9 @@ const PLAYS = {
       const above = pen.box([-3.5, 3.5], [-3.5, 3.5], "x", "z = g(x)", 0, 0.55);
       above.line(line.map((x) => [x, throughKnots(x, height, slope)[0]]), "first");
       [[-3, -3], [-1, -1], [1, 1], [3, 3]].forEach((knot) => above.dot(knot, "first", 4));
-      above.dot([0, height], "second", 6);
+      above.line([[0, height], [0.6, height + 0.6 * slope]], "second", 1);
+      above.handle([0, height], ([, y]) => ({ height: y }));
+      above.handle([0.6, height + 0.6 * slope], ([, y]) => ({ slope: (y - height) / 0.6 }));
       const under = pen.box([-3.5, 3.5], [0, 1.4], "x", "density", 0.6, 0.4);
       under.area([[-3.5, 0], ...line.map((x) => {
         const [z, log] = throughKnots(x, height, slope);
@@ -185,7 +189,7 @@ const PLAYS = {
       const guesses = this.walk(state), path = [[guesses[0], guesses[1]]];
       for (let k = 1; k < 60; k++) path.push([guesses[k], guesses[k]], [guesses[k], guesses[k + 1]]);
       box.line(path, "second", 1.2);
-      box.dot(path[0], "second", 5);
+      box.handle(path[0], ([x]) => ({ start: x }));
     },
   },
   paths: {
@@ -202,6 +206,7 @@ const PLAYS = {
         box.line(pathTo(start, t).map((x, k) => [t * k / 40, x]), "soft", 1);
       }
       box.line(pathTo(z, t).map((x, k) => [t * k / 40, x]), "second", 3);
+      box.handle([0, z], ([, x]) => ({ z: x }));
       const beside = pen.box([0, 0.9], [-3.2, 3.2], "density", "", 0, 1, 0.25, 0.75);
       beside.area([[0, -3.2], ...grid(-3.2, 3.2, 160).map((x) => [bumpsAt(t, x).density, x]),
         [0, 3.2]], "first", 0.5);
@@ -227,6 +232,7 @@ const PLAYS = {
       const line = grid(-8, 8, 320);
       box.area([[-8, 0], ...line.map((v) => [v, Math.exp(this.log_p(v))]), [8, 0]], "first", 0.4);
       box.line(line.map((v) => [v, normal((v - state.m) / state.s) / state.s]), "second");
+      box.handle([state.m, normal(0) / state.s], ([v]) => ({ m: v }));
       const largest = Math.max(...w);
       x.forEach((v, k) => box.line([[v, 0], [v, 0.2 * w[k] / largest]], "ink", 1));
     },
@@ -273,6 +279,13 @@ function penOf(picture) {
         { points: list(points), class: `area ${name}${edge ? " edge" : ""}`, "fill-opacity": opacity }, inside),
       dot: (point, name, r) => svg("circle",
         { cx: at(point)[0], cy: at(point)[1], r, class: `area ${name}` }, inside),
+      // A dot to drag; ``moved`` says what a new place of it does to the state.
+      handle(point, moved) {
+        const [cx, cy] = at(point);
+        svg("circle", { cx, cy, r: 7, class: "area second" }, picture);
+        svg("circle", { cx, cy, r: 20, class: "handle" }, picture).moved = ([x, y]) =>
+          moved([x0 + (x - px) / pw * (x1 - x0), y1 - (y - py) / ph * (y1 - y0)]);
+      },
     };
   } };
 }
@@ -297,6 +310,7 @@ function play(figure) {
       return row;
     }));
   };
+  const inputs = {};
   const sliders = one.sliders.map(([key, label, low, high, value, step = 0.01]) => {
     const row = document.createElement("label"), input = document.createElement("input");
     Object.assign(input, { type: "range", min: low, max: high, step, value });
@@ -307,8 +321,24 @@ function play(figure) {
       draw();
     });
     row.append(`${label}: `, shown, input);
+    inputs[key] = input;
     return row;
   });
+  let moved = null;
+  picture.addEventListener("pointerdown", (event) => {
+    moved = event.target.moved ?? null;
+    if (moved) picture.setPointerCapture(event.pointerId);
+  });
+  picture.addEventListener("pointermove", (event) => {
+    if (!moved) return;
+    const box = picture.getBoundingClientRect();
+    const place = [(event.clientX - box.left) / box.width * WIDTH, (event.clientY - box.top) / box.height * HEIGHT];
+    for (const [key, value] of Object.entries(moved(place))) {
+      inputs[key].value = value;   // the slider keeps it in its range
+      inputs[key].dispatchEvent(new Event("input"));
+    }
+  });
+  picture.addEventListener("pointerup", () => { moved = null; });
   figure.replaceChildren(caption, picture, ...sliders, numbers);
   draw();
 }

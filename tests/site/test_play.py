@@ -130,18 +130,56 @@ def test_weights(found):
     )
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
-def test_sliders_move_by_the_keyboard(tmp_path):
-    figures = "".join(f'<figure class="play" data-play="{name}"></figure>' for name in STATES)
+def page_of(names, tmp_path):
+    """Write a page with these things to play with, and return its address."""
+    figures = "".join(f'<figure class="play" data-play="{name}"></figure>' for name in names)
     page = tmp_path / "page.html"
     page.write_text(
         '<!doctype html><html lang="en"><title>t</title><link rel="icon" href="data:,">'
         f'<link rel="stylesheet" href="{(STATIC / "nfref.css").as_uri()}">'
         f'<script src="{(STATIC / "play.js").as_uri()}"></script>{figures}'
     )
+    return page.as_uri()
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
+def test_handles_are_dragged(tmp_path):
+    """A drag by 10 pixels moves the slider, and the handle follows the pointer."""
+    with_handles = ["probe", "knots", "cobweb", "paths", "weights"]
+    with Browser(tmp_path / "profile") as browser:
+        browser.look(800, 1000)
+        for name in with_handles:
+            assert browser.open(page_of([name], tmp_path)) == []
+            places = """[...document.querySelectorAll('.handle')].map(handle => {
+                const box = handle.getBoundingClientRect();
+                return [box.x + box.width / 2, box.y + box.height / 2]; })"""
+            values = "[...document.querySelectorAll('input')].map(input => input.value)"
+            for k in range(2 if name == "knots" else 1):
+                before, (x, y) = browser.value(values), browser.value(places)[k]
+                for kind, dx, dy in (
+                    ("mousePressed", 0, 0),
+                    ("mouseMoved", 10, -10),
+                    ("mouseReleased", 10, -10),
+                    ("mouseMoved", 40, -40),
+                ):
+                    browser.call(
+                        "Input.dispatchMouseEvent",
+                        type=kind,
+                        x=x + dx,
+                        y=y + dy,
+                        button="left",
+                        clickCount=1,
+                    )
+                after, there = browser.value(values), browser.value(places)[k]
+                assert sum(one != other for one, other in zip(before, after)) == 1, name
+                assert abs(there[0] - x - 10) < 2 or abs(there[1] - y + 10) < 2, name
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
+def test_sliders_move_by_the_keyboard(tmp_path):
     with Browser(tmp_path / "profile") as browser:
         browser.look(390, dark=True)
-        assert browser.open(page.as_uri()) == []
+        assert browser.open(page_of(STATES, tmp_path)) == []
         assert browser.value("document.documentElement.scrollWidth") <= 390
         said = "[...document.querySelectorAll('figure.play dl')].map(list => list.textContent)"
         for k, before in enumerate(browser.value(said)):
