@@ -4,9 +4,8 @@ One flow in forty lines
 
 *How little code is a normalizing flow?*
 
-This is RealNVP (Dinh et al. 2016, arXiv:1605.08803, section 3.3, eqs. 7-8, there from x to z) in
-plain NumPy. A layer cuts a row into two parts, keeps a, and stretches and shifts b by what a
-network makes of a:
+This is one flow in plain NumPy (RealNVP, arXiv:1605.08803, section 3.3, eqs. 7-8, there x to z). A
+layer cuts a row into two parts, keeps a, and stretches and shifts b by what a network makes of a:
 
 .. math::
 

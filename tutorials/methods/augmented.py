@@ -297,6 +297,13 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 5
 
 # %%
+# What can go wrong
+# -----------------
+# - A likelihood of rows padded with zeros: they lie on a sheet and have no density.
+# - Too few samples of e: the estimate of p(x) is unbiased, its logarithm is too low.
+# - Big solver steps, which may jump over another path: the exact solution cannot.
+
+# %%
 # What this page claims.
 
 assert np.allclose(turned[-1], with_zeros(mirror, 1), atol=1e-6)

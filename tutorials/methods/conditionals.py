@@ -142,3 +142,10 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = stats.norm.ppf(0.95) * np.sqrt(1 - 0.8 ** 2)
 #
 #    0.99: knowing x takes two fifths of the width away.
+
+# %%
+# What can go wrong
+# -----------------
+# - A conditional where the joint has seen hardly a row: the fan is drawn there all the same.
+# - A point forecast between two branches, where y hardly ever is.
+# - Few samples of the missing cells: look at the standard error.

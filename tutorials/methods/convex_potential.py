@@ -193,3 +193,9 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 3 ** 2 + (2 - 1) ** 2
 #
 #    10: the means are 3 apart and the deviations 1.
+
+# %%
+# What can go wrong
+# -----------------
+# - A potential that is convex but not strictly: its gradient is flat somewhere, and has no inverse.
+# - Calling the map optimal while the fit is poor: it is optimal to the density that it has.

@@ -298,3 +298,9 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 64 * np.log2(17)
 #
 #    262 bits, 4.09 a pixel.
+
+# %%
+# What can go wrong
+# -----------------
+# - Bits of pixels without dequantisation: they fall without bound.
+# - One draw of u for a comparison of close models: the noise of u is in the difference.

@@ -152,3 +152,9 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 2 - 0.5 - np.log(2)
 #
 #    0.81 nats.
+
+# %%
+# What can go wrong
+# -----------------
+# - A ball around every row: the maps learn the rows. Held-out rows say when to stop.
+# - A step of Newton's method without a bound: a map that folds has no density.

@@ -190,3 +190,56 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 3.0
 #
 #    3, for any determinant: only the gradient of the term is right.
+
+# %%
+# Why the gradient is right
+# -------------------------
+# Let the parameters of f move a little, so that its Jacobian :math:`F = f'(x)` changes by dF. By
+# Jacobi's formula the logarithm of the determinant changes by
+#
+# .. math:: d \log |\det F| = \operatorname{tr}(F^{-1}\, dF) .
+#
+# If g is the inverse of f, then :math:`F^{-1} = g'(z)`. And a trace is a mean of products with
+# random vectors v, if :math:`E\, v v^\top = I` (lesson 08):
+#
+# .. math::
+#
+#    \operatorname{tr}(g'(z)\, dF) = \operatorname{tr}(dF\, g'(z)) = E\; v^\top\, dF\, g'(z)\, v .
+#
+# That is the change of :math:`v^\top f'(x)\, \mathrm{SG}[g'(z) v]`, in which only f moves.
+# Hypotheses: f is invertible at x, g' is its inverse's Jacobian there, and v has independent
+# entries of mean 0 and variance 1.
+#
+# Exercise 2: a gradient by hand
+# ------------------------------
+# On paper: f(x) = A x with A = [[2, 1], [0, 1]]. What is the derivative of log det A by its entry
+# :math:`A_{11}`?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    def log_det(entry):
+        return np.linalg.slogdet(np.array([[entry, 1.0], [0.0, 1.0]]))[1]
+
+    by_differences = (log_det(2 + 1e-5) - log_det(2 - 1e-5)) / 2e-5
+    assert np.isclose(answer, by_differences, atol=1e-3), "an entry of the inverse of A: which one?"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 1 / 2
+#
+#    dA has a one in its first corner, so the trace is :math:`(A^{-1})_{11} = 1/2`.
+
+# %%
+# What can go wrong
+# -----------------
+# - Reading the middle term of the loss as a log-determinant: its value is D on average.
+# - A decoder that is no inverse yet: the gradient points elsewhere. Look at the reconstruction.
+# - A likelihood by the encoder alone where :math:`g(f(x))` misses x: it is no density there.

@@ -206,6 +206,13 @@ nfref.exercises.grade(check_1, answer_1)
 #    start as fast as the weights are even: with q = p it accepts everything.
 
 # %%
+# What can go wrong
+# -----------------
+# - A u that does not reach all of p: what lies outside has no weight at all.
+# - Many dimensions: the bound of the weights says nothing, see the table above.
+# - Weights as if all x came from q: they need the density of the mixture.
+
+# %%
 # What this page claims.
 
 for none, _, first, second in bars.values():

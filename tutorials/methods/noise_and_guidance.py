@@ -261,3 +261,9 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 0.8
 #
 #    1 - 0.25 / 1.25, which is E[x | y = 1] = y / (1 + 0.25).
+
+# %%
+# What can go wrong
+# -----------------
+# - Comparing the likelihood of noisy pictures with that of pictures: two densities.
+# - Guidance that is too strong: each picture is read well, and all are alike.

@@ -196,3 +196,9 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 1 - 0.3 * np.log(0.3) - 0.7 * np.log(0.7)
 #
 #    1.61: one nat, and the entropy of the choice.
+
+# %%
+# What can go wrong
+# -----------------
+# - Clusters that overlap: the parts share rows, and a hard cut makes edges.
+# - A cluster of few rows: its flow remembers them.

@@ -289,3 +289,10 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 0.1
 #
 #    One tenth.
+
+# %%
+# What can go wrong
+# -----------------
+# - Flat ranks on average over x, and wrong ones at the x that you have.
+# - A prior that does not reach the truth: no flow can put mass there.
+# - An observed x unlike all simulated ones: the flow extrapolates without notice.

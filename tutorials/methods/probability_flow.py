@@ -197,3 +197,56 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 0.0
 #
 #    Not at all: the diffusion moves it at random, and the flow keeps it in place.
+
+# %%
+# Why the densities are the same
+# ------------------------------
+# The density of the diffusion obeys the Fokker-Planck equation: its drift moves mass, and its noise
+# spreads it at the rate :math:`\beta / 2`. On the line, and coordinate by coordinate in more,
+#
+# .. math::
+#
+#    \frac{\partial p_s}{\partial s}
+#    = \frac{\partial}{\partial y}\left(\frac{\beta}{2}\, y\, p_s\right)
+#    + \frac{\beta}{2} \frac{\partial^2 p_s}{\partial y^2}
+#    = -\frac{\partial}{\partial y} \left(p_s\, v\right), \qquad
+#    v = -\frac{\beta}{2} \left(y + \frac{\partial}{\partial y} \log p_s\right),
+#
+# since :math:`\partial p_s / \partial y = p_s\, \partial \log p_s / \partial y`. The right side is
+# the continuity equation of points that move with velocity v (lesson 10). Both start from the same
+# density. If v is smooth, with slopes bounded over all s, only one density obeys the equation.
+#
+# Exercise 2: a wide normal
+# -------------------------
+# On paper: the data are normal with mean 0 and variance 4. With :math:`\beta = 5` at s = 0, how
+# fast does a point at y = 2 move, dy/ds?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    def log_p(y):
+        return -0.5 * y**2 / 4
+
+    score = (log_p(2 + 1e-5) - log_p(2 - 1e-5)) / 2e-5
+    assert not np.isclose(answer, -5.0), "that is the drift of the diffusion, without the score"
+    assert np.isclose(answer, -5 / 2 * (2 + score), atol=1e-3), "the score of N(0, 4) is -y / 4"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = -5 / 2 * (2 - 2 / 4)
+#
+#    -3.75: the wide normal shrinks towards the standard one.
+
+# %%
+# What can go wrong
+# -----------------
+# - A tolerance that is too loose: its error goes into the density.
+# - Taking the standard normal for :math:`p_1`: the error stays at any tolerance.
+# - A learned score: the density is that of the flow, and not that of the diffusion.

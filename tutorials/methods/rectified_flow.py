@@ -172,3 +172,9 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 1 / 3
 #
 #    A third: it goes along the line, but not at constant speed.
+
+# %%
+# What can go wrong
+# -----------------
+# - Reflowing the errors of the first flow: its pairs are its samples, not the data.
+# - One Euler step after the first fit: the paths bend, and it lands in the middle.

@@ -199,3 +199,9 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 1.0
 #
 #    1 at every t. By the straight line :math:`(x_0 + x_1) / 2` it would be 1/2.
+
+# %%
+# What can go wrong
+# -----------------
+# - A low loss read as a good likelihood: errors add up along the path.
+# - Base and data paired by their order in a file: the formulas need independent pairs.

@@ -7,9 +7,10 @@ The absolute value as a layer
 SurVAE flows (Nielsen et al. 2020, arXiv:2007.02731) allow layers that are not one to one. The
 absolute value is the smallest of them. Its promise depends on its direction.
 
-From data to latent, :math:`z = |x|`, and a coin gives the sign back. The likelihood is exact,
-:math:`\log p(x) = \log p(|x|) + \log p(\text{sign})`. With a fair coin the density is the same in
-all mirror images of a row. So if the data are symmetric, every row counts for all of its images.
+From data to latent, :math:`z = |x|`, and a coin gives the sign back. The likelihood is
+exact, :math:`\log p(x) = \log p(|x|) + \log p(\text{sign})`. With a fair coin the density is the
+same in all mirror images of a row. So if the data are symmetric, every row counts for all of its
+images.
 
 From latent to data, :math:`x = |z|`, and the sign of z has to be guessed. That gives a bound,
 :math:`\log p(x) \ge E_q [\log p(z) - \log q(\text{sign} \,|\, x)]`, below the truth by the
@@ -190,3 +191,56 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 2 * np.exp(-0.5) / np.sqrt(2 * np.pi)
 #
 #    0.484, twice that of the normal.
+
+# %%
+# Where both formulas come from
+# -----------------------------
+# *From data to latent.* Write x = s z with :math:`z = |x|` and a sign s for each coordinate. In the
+# part of space with signs s the map z to s z only mirrors, so its :math:`|\det|` is 1, and the
+# density of x there is that of z times the probability of s given z:
+# :math:`p(x) = p(z)\, p(s \mid z)`.
+#
+# *From latent to data.* All z = s x land on x, each with :math:`|\det| = 1`, so
+# :math:`p(x) = \sum_s p_Z(s x)`. For any probabilities q(s) of the signs, Jensen's inequality gives
+#
+# .. math::
+#
+#    \log p(x) = \log \sum_s q(s)\, \frac{p_Z(s x)}{q(s)}
+#    \ge \sum_s q(s) \log \frac{p_Z(s x)}{q(s)} .
+#
+# With :math:`p(s \mid x) = p_Z(s x) / p(x)` the difference is
+# :math:`\sum_s q(s) \log (q(s) / p(s \mid x))`, the divergence of q from the posterior of the sign.
+# It is zero only if q is that posterior.
+#
+# Exercise 2: the price of a coin
+# -------------------------------
+# On paper: at some x the posterior probability of the positive sign is 0.9, and the guess is a fair
+# coin. By how many nats is the bound below log p(x)?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    p, q = np.array([0.9, 0.1]), np.array([0.5, 0.5])
+    other_way = np.sum(p * np.log(p / q))
+    assert not np.isclose(answer, other_way, atol=1e-3), "average over the guess, not the posterior"
+    assert np.isclose(answer, np.sum(q * np.log(q / p)), atol=1e-3), "KL(q || p) of two numbers"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 0.5 * np.log(0.5 / 0.9) + 0.5 * np.log(0.5 / 0.1)
+#
+#    0.511 nats. Where x is near zero both signs are equally likely, and the coin costs nothing.
+
+# %%
+# What can go wrong
+# -----------------
+# - A fair coin for data that are not symmetric: the sign has to be learned.
+# - The bound of the second direction compared with exact likelihoods: it is lower.
+# - Rows at zero: there both signs are one point, a set of probability zero for a density.

@@ -212,3 +212,9 @@ nfref.exercises.grade(check_1, answer_1)
 #
 #    11, and one for the density. The published sampler does 11: its loop leaves out the first
 #    token. ``nfref.TarFlow`` without its kernels does 12 and computes zeros in the first.
+
+# %%
+# What can go wrong
+# -----------------
+# - A position that matters: attention has to learn it from its embedding, and needs more rows.
+# - Sampling without stored keys and values: each pass computes all earlier tokens again.

@@ -205,3 +205,52 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 1 / (2 * np.pi) ** 2
 #
 #    0.025.
+
+# %%
+# The change of lengths
+# ---------------------
+# By the rule for quotients,
+#
+# .. math::
+#
+#    m'(z) = \frac{(1 - \overline{w} z) + \overline{w} (z - w)}{(1 - \overline{w} z)^2}
+#    = \frac{1 - |w|^2}{(1 - \overline{w} z)^2} .
+#
+# On the circle :math:`z \overline{z} = 1`, so
+# :math:`|1 - \overline{w} z| = |\overline{z} - \overline{w}|\, |z| = |z - w|`. That gives both
+# facts at once: :math:`|m(z)| = |z - w| / |1 - \overline{w} z| = 1`, so the circle goes to itself,
+# and :math:`|m'(z)| = (1 - |w|^2) / |z - w|^2`. It is above zero for :math:`|w| < 1`, so angles
+# keep their order, and one turn of z is one turn of m(z). A convex combination of such angles has
+# the convex combination of the slopes, which is above zero too.
+#
+# Exercise 2: stretched and pressed
+# ---------------------------------
+# On paper: w = 1/2. By which factor are lengths multiplied at z = -1?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    w, ends = 0.5, np.exp(1j * (np.pi + np.array([-1e-5, 1e-5])))
+    images = (ends - w) / (1 - w * ends)
+    assert not np.isclose(answer, 3.0), "that is the factor at z = 1, next to w"
+    assert np.isclose(answer, abs(images[1] - images[0]) / 2e-5, atol=1e-3), "how far is -1 from w?"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = (1 - 0.5 ** 2) / 1.5 ** 2
+#
+#    1/3; at z = 1 it is 3.
+
+# %%
+# What can go wrong
+# -----------------
+# - Angles in degrees: the networks read radians.
+# - A flow of the line on angles: mass outside of the square, and a jump at the seam.
+# - A w near the circle: the slope there is :math:`(1 + |w|) / (1 - |w|)`, and explodes.

@@ -333,3 +333,10 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 6e-8 * 10 / 0.001
 #
 #    6e-4: four digits of seven are gone.
+
+# %%
+# What can go wrong
+# -----------------
+# - A likelihood quoted where the round trip fails: it is no density of the sampler.
+# - A bound on one layer's scale: those of all layers multiply.
+# - A check at the data alone: the inverse is lost far from them.

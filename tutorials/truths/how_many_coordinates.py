@@ -270,6 +270,12 @@ nfref.exercises.grade(check_1, answer_1)
 #    length that a turn by arcsin L takes away, so 6 may not be enough.)
 
 # %%
+# What can go wrong
+# -----------------
+# - Big solver steps in training: they jump over other paths, and the true solution fails.
+# - A likelihood in n coordinates from a flow in 2n: rows [x, 0] have none.
+
+# %%
 # What this page claims.
 
 for name, (dim, _) in MAPS.items():

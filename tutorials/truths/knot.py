@@ -227,6 +227,13 @@ nfref.exercises.grade(check_1, answer_1)
 #    open.
 
 # %%
+# What can go wrong
+# -----------------
+# - A step as long as the distance of two strands: it may pass one through the other.
+# - A determinant of 1 taken for a proof: it proves nothing, since some knots have it too. Any other
+#   size proves a knot.
+
+# %%
 # What this page claims.
 
 assert determinant(carried) == 3 and numpy.abs(carried - trefoil).max() > 1

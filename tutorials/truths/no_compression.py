@@ -354,3 +354,9 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 0.3829
 #
 #    0.383, so that even a zero costs 1.4 bits.
+
+# %%
+# What can go wrong
+# -----------------
+# - Counting latents by their order: all are standard normal under likelihood.
+# - Bits of rounded latents without the cost of the model that the receiver needs.

@@ -395,3 +395,10 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 3.12 - 2.38
 #
 #    0.74 bits per pixel: the flow is far off, and still digits cost less than clothes.
+
+# %%
+# What can go wrong
+# -----------------
+# - A threshold on the likelihood as a test for strange rows: simple rows pass.
+# - A typicality test of single rows: the spread of the data hides them.
+# - A remedy tuned on the very set that it is tested on.
