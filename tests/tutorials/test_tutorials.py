@@ -133,6 +133,7 @@ def test_a_page_asks_before_it_answers(script):
     assert "argparse" not in text and "def main(" not in text
     if script in METHODS + TRUTHS:
         assert "# What can go wrong\n" in text
+        assert text.count("\nnfref.exercises.grade(") >= 2 and "# On paper: " in text
     if script in METHODS + TRUTHS + APPLICATIONS:
         assert asked and re.search("^nfref.exercises.grade", text, re.MULTILINE)
 

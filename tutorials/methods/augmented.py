@@ -297,6 +297,35 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 5
 
 # %%
+# Exercise 2: half way
+# --------------------
+# On paper: a point of the mirror starts at :math:`x_1 = 0.8` and e = 0. How large is its e at half
+# time, t = 1/2?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    x_1, e = 0.8, 0.0
+    for _ in range(50_000):
+        x_1, e = x_1 - np.pi * e * 1e-5, e + np.pi * x_1 * 1e-5
+    assert np.isclose(answer, e, atol=1e-3), (
+        "it goes along a circle: where is it after a quarter turn?"
+    )
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 0.8
+#
+#    All of the way across lies in e: after a quarter turn :math:`x_1` is zero.
+
+# %%
 # What can go wrong
 # -----------------
 # - A likelihood of rows padded with zeros: they lie on a sheet and have no density.

@@ -144,6 +144,31 @@ nfref.exercises.grade(check_1, answer_1)
 #    0.99: knowing x takes two fifths of the width away.
 
 # %%
+# Exercise 2: a mean by hand
+# --------------------------
+# On paper: with the same x and y, what is the mean of y given x = 2?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    x, y = np.random.default_rng(2).standard_normal((2, 4_000_000))
+    y = 0.8 * x + 0.6 * y
+    assert abs(answer - y[np.abs(x - 2) < 0.02].mean()) < 0.03, "the correlation times x"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 0.8 * 2
+#
+#    1.6, nearer to the mean of y than x is to its own.
+
+# %%
 # What can go wrong
 # -----------------
 # - A conditional where the joint has seen hardly a row: the fan is drawn there all the same.

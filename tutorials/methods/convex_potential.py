@@ -195,6 +195,36 @@ nfref.exercises.grade(check_1, answer_1)
 #    10: the means are 3 apart and the deviations 1.
 
 # %%
+# Exercise 2: the plane
+# ---------------------
+# On paper: z is standard normal in the plane, x has the covariance diag(4, 9) and mean 0. How large
+# is :math:`E |x - z|^2` under the optimal map?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    z = np.random.default_rng(2).standard_normal((1_000_000, 2))
+    assert not np.isclose(answer, 13, rtol=0.01), (
+        "that is the distance of independent pairs, less 2"
+    )
+    assert np.isclose(answer, np.mean(np.sum((z * [2, 3] - z) ** 2, axis=1)), rtol=0.01), (
+        "the map is diagonal: multiply by 2 and by 3"
+    )
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = (2 - 1) ** 2 + (3 - 1) ** 2
+#
+#    5; at random they would be 4 + 9 + 2 = 15 apart.
+
+# %%
 # What can go wrong
 # -----------------
 # - A potential that is convex but not strictly: its gradient is flat somewhere, and has no inverse.

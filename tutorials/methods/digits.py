@@ -300,6 +300,32 @@ nfref.exercises.grade(check_1, answer_1)
 #    262 bits, 4.09 a pixel.
 
 # %%
+# Exercise 2: what a label is worth
+# ---------------------------------
+# On paper: ten classes are equally likely. A digit costs b bits under the flow that is given its
+# class. By how many bits more can it cost at most under the mean of the ten densities?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    alone, others = 1.0, np.zeros(9)  # the worst case: the other classes give it nothing
+    assert not np.isclose(answer, np.log(10), atol=1e-3), "bits, not nats"
+    assert np.isclose(answer, -np.log2(np.mean([alone, *others])), atol=1e-3), "a tenth is left"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = np.log2(10)
+#
+#    3.32 bits a digit, 0.05 a pixel: at least a tenth of the density is left.
+
+# %%
 # What can go wrong
 # -----------------
 # - Bits of pixels without dequantisation: they fall without bound.

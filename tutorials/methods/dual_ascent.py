@@ -154,6 +154,35 @@ nfref.exercises.grade(check_1, answer_1)
 #    0.81 nats.
 
 # %%
+# Exercise 2: the middle of the ball
+# ----------------------------------
+# On paper: on the line, by which factor does Tabak and Turner's map stretch at its centre c, with
+# :math:`\alpha = 1` and :math:`\beta = 1/2`? (:math:`\operatorname{erf}(r) \approx 2 r /
+# \sqrt{\pi}` for small r.)
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    from scipy.special import erf
+
+    h = 1e-4
+    stretched = (h + 0.5 * erf(h)) / h
+    assert np.isclose(answer, stretched, atol=1e-3), "1 + beta times the slope of erf at zero"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 1 + 0.5 * 2 / np.sqrt(np.pi)
+#
+#    1.564.
+
+# %%
 # What can go wrong
 # -----------------
 # - A ball around every row: the maps learn the rows. Held-out rows say when to stop.

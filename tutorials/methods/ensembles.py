@@ -127,6 +127,35 @@ nfref.exercises.grade(check_1, answer_1)
 #    gain is 0.22 nats.
 
 # %%
+# Exercise 2: a weak member
+# -------------------------
+# On paper: two flows have losses of 2 and 3 nats in every row. What is the loss of the mean of
+# their densities?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    assert not np.isclose(answer, 2.5), (
+        "that is the mean of the losses; the mean density does better"
+    )
+    assert np.isclose(answer, -np.log(np.mean(np.exp([-2.0, -3.0]))), atol=1e-3), (
+        "average the densities, exp(-2) and exp(-3)"
+    )
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 2 - np.log((1 + np.exp(-1)) / 2)
+#
+#    2.38: better than the mean of the losses, and worse than the better flow.
+
+# %%
 # What can go wrong
 # -----------------
 # - Averaging *log*-densities, or parameters: neither gives the mean of the densities.

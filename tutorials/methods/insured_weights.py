@@ -206,6 +206,31 @@ nfref.exercises.grade(check_1, answer_1)
 #    start as fast as the weights are even: with q = p it accepts everything.
 
 # %%
+# Exercise 2: a bound by hand
+# ---------------------------
+# On paper: on the line, u is uniform on an interval of length 8, :math:`\epsilon = 0.05`, and
+# :math:`e^{-U} \le 1`. Which weight can no sample exceed?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    q = np.linspace(0, 5, 1001)  # any density of the flow, zero included
+    assert np.isclose(answer, np.max(1 / (0.95 * q + 0.05 / 8)), rtol=1e-3), "where q is zero"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 8 / 0.05
+#
+#    160; in D dimensions it would be :math:`8^D / 0.05`.
+
+# %%
 # What can go wrong
 # -----------------
 # - A u that does not reach all of p: what lies outside has no weight at all.

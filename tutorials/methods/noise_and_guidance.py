@@ -263,6 +263,33 @@ nfref.exercises.grade(check_1, answer_1)
 #    1 - 0.25 / 1.25, which is E[x | y = 1] = y / (1 + 0.25).
 
 # %%
+# Exercise 2: beyond the label
+# ----------------------------
+# On paper: with the label the mean of a token is 2, without it 0.5. Which mean do guided samples
+# have with w = 1.5?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    line = np.polyfit([0, 1], [0.5, 2.0], 1)  # through "without" at 0 and "with" at 1
+    assert np.isclose(answer, np.polyval(line, 1 + 1.5), atol=1e-3), (
+        "go on from h(c), not from h(0)"
+    )
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 2 + 1.5 * (2 - 0.5)
+#
+#    4.25: beyond both.
+
+# %%
 # What can go wrong
 # -----------------
 # - Comparing the likelihood of noisy pictures with that of pictures: two densities.

@@ -198,6 +198,32 @@ nfref.exercises.grade(check_1, answer_1)
 #    1.61: one nat, and the entropy of the choice.
 
 # %%
+# Exercise 2: a silhouette
+# ------------------------
+# On paper: a row is 1 away from the others of its cluster on average, and 4 from those of the next.
+# Its silhouette is the difference over the larger. How large is it?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    own, other = 1.0, 4.0
+    assert -1 <= answer <= 1, "a silhouette lies between -1 and 1"
+    assert np.isclose(answer, (other - own) / np.maximum(own, other), atol=1e-3), "divide by 4"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = (4 - 1) / 4
+#
+#    0.75: well inside of its cluster.
+
+# %%
 # What can go wrong
 # -----------------
 # - Clusters that overlap: the parts share rows, and a hard cut makes edges.

@@ -291,6 +291,30 @@ nfref.exercises.grade(check_1, answer_1)
 #    One tenth.
 
 # %%
+# Exercise 2: the lowest rank
+# ---------------------------
+# On paper: the posterior is exact. With 999 draws, how often is theta below all of them?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    u = (np.arange(10**6) + 0.5) / 10**6  # the place of theta in its posterior
+    assert np.isclose(answer, np.mean((1 - u) ** 999), rtol=1e-4), "a thousand ranks, all alike"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 1 / 1000
+#
+#    One in a thousand: there are a thousand ranks, and each is as likely.
+
+# %%
 # What can go wrong
 # -----------------
 # - Flat ranks on average over x, and wrong ones at the x that you have.

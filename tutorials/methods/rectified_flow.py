@@ -174,6 +174,32 @@ nfref.exercises.grade(check_1, answer_1)
 #    A third: it goes along the line, but not at constant speed.
 
 # %%
+# Exercise 2: pairs in order
+# --------------------------
+# On paper: on the line, z and x are both standard normal. By how much does :math:`E |x - z|^2` fall
+# from independent pairs to pairs in order?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    z, x = np.random.default_rng(4).standard_normal((2, 10**6))
+    fall = np.mean((x - z) ** 2) - np.mean((np.sort(x) - np.sort(z)) ** 2)
+    assert np.isclose(answer, fall, rtol=0.02), "in order, the ways are zero"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 2.0
+#
+#    From 2 to 0: in order each z meets its equal.
+
+# %%
 # What can go wrong
 # -----------------
 # - Reflowing the errors of the first flow: its pairs are its samples, not the data.

@@ -201,6 +201,33 @@ nfref.exercises.grade(check_1, answer_1)
 #    1 at every t. By the straight line :math:`(x_0 + x_1) / 2` it would be 1/2.
 
 # %%
+# Exercise 2: the middle
+# ----------------------
+# On paper: :math:`x_0` has the mean 0, :math:`x_1` the mean 3. What is the mean of :math:`I_t` at t
+# = 1/2?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    t = 0.5
+    x_0, x_1 = np.random.default_rng(5).standard_normal((2, 10**6)) + [[0.0], [3.0]]
+    middle = np.mean(np.cos(np.pi * t / 2) * x_0 + np.sin(np.pi * t / 2) * x_1)
+    assert np.isclose(answer, middle, rtol=0.01), "the sine of 45 degrees, not a half"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 3 / np.sqrt(2)
+#
+#    2.12: on the quarter circle the middle is farther than half way.
+
+# %%
 # What can go wrong
 # -----------------
 # - A low loss read as a good likelihood: errors add up along the path.

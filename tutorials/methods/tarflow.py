@@ -214,6 +214,33 @@ nfref.exercises.grade(check_1, answer_1)
 #    token. ``nfref.TarFlow`` without its kernels does 12 and computes zeros in the first.
 
 # %%
+# Exercise 2: a stack
+# -------------------
+# On paper: a stack of 4 blocks reads 64 tokens. How many passes of a block does a sample take, if
+# the first token of each block is left out?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    count = 0
+    for _ in range(4):  # block after block
+        count += len(range(1, 64))  # token after token
+    assert answer == count, "63 passes a block, and the blocks wait for each other"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 4 * 63
+#
+#    252, and 4 for the density.
+
+# %%
 # What can go wrong
 # -----------------
 # - A position that matters: attention has to learn it from its embedding, and needs more rows.

@@ -335,6 +335,34 @@ nfref.exercises.grade(check_1, answer_1)
 #    6e-4: four digits of seven are gone.
 
 # %%
+# Exercise 2: in turns
+# --------------------
+# On paper: ten couplings take turns on two coordinates, and each s is below 2. By which factor can
+# one coordinate be scaled at most?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    scale = np.ones(2)
+    for layer in range(10):
+        scale[layer % 2] *= np.exp(2)
+    assert not np.isclose(answer, np.exp(20), rtol=0.01), "a coordinate moves in half of the layers"
+    assert np.isclose(answer, scale[0], rtol=0.01), "five layers, each exp(2)"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = np.exp(5 * 2)
+#
+#    22,026: of the seven digits of float32 less than three are left.
+
+# %%
 # What can go wrong
 # -----------------
 # - A likelihood quoted where the round trip fails: it is no density of the sampler.

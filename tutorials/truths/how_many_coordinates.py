@@ -270,6 +270,33 @@ nfref.exercises.grade(check_1, answer_1)
 #    length that a turn by arcsin L takes away, so 6 may not be enough.)
 
 # %%
+# Exercise 2: how steep?
+# ----------------------
+# On paper: five residual blocks :math:`z + g(z)`, each with a Lipschitz constant of 1/2 for g.
+# Which Lipschitz constant can the stack not exceed?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    bound = 1.0
+    for _ in range(5):
+        bound *= 1 + 0.5
+    assert numpy.isclose(answer, bound, rtol=1e-3), "a block has at most 1 + 1/2"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 1.5 ** 5
+#
+#    7.6: a map that is steeper somewhere is out of reach of this stack.
+
+# %%
 # What can go wrong
 # -----------------
 # - Big solver steps in training: they jump over other paths, and the true solution fails.

@@ -227,6 +227,41 @@ nfref.exercises.grade(check_1, answer_1)
 #    open.
 
 # %%
+# Exercise 2: another size
+# ------------------------
+# On paper: a string is made twice as large, its shape stays. By which factor does E change?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    angle = 2 * np.pi * np.arange(400) / 400
+
+    def energy(size):  # of an ellipse, beside the circle of its length
+        loop = size * np.column_stack([2 * np.cos(angle), np.sin(angle)])
+        steps = np.linalg.norm(np.roll(loop, -1, axis=0) - loop, axis=1)
+        place, length = np.cumsum(steps) - steps, steps.sum()
+        apart = np.linalg.norm(loop[:, None] - loop, axis=2) + np.eye(400)
+        chord = np.abs(np.sin(np.pi * (place[:, None] - place) / length)) * length / np.pi + np.eye(
+            400
+        )
+        return np.sum((1 / apart**2 - 1 / chord**2) * np.outer(steps, steps))
+
+    assert np.isclose(answer, energy(2) / energy(1), rtol=0.01), "ds dt grows by 4; the rest?"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 1.0
+#
+#    By 1: the lengths ds and dt double, and the squared distance grows by four.
+
+# %%
 # What can go wrong
 # -----------------
 # - A step as long as the distance of two strands: it may pass one through the other.

@@ -356,6 +356,31 @@ nfref.exercises.grade(check_1, answer_1)
 #    0.383, so that even a zero costs 1.4 bits.
 
 # %%
+# Exercise 2: a narrow latent
+# ---------------------------
+# On paper: a latent is normal with deviation 0.2, and is rounded to whole numbers. What is the
+# probability of zero?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    z = 0.2 * np.random.default_rng(6).standard_normal(4_000_000)
+    assert np.isclose(answer, np.mean(np.abs(z) < 0.5), atol=2e-3), "P(|z| < 2.5 deviations)"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 0.9876
+#
+#    0.988, so that a zero costs 0.02 bits: such a latent is nearly free.
+
+# %%
 # What can go wrong
 # -----------------
 # - Counting latents by their order: all are standard normal under likelihood.

@@ -397,6 +397,33 @@ nfref.exercises.grade(check_1, answer_1)
 #    0.74 bits per pixel: the flow is far off, and still digits cost less than clothes.
 
 # %%
+# Exercise 2: the other way around
+# --------------------------------
+# On paper: a score has an AUROC of 0.211, and no two rows have one score. What is the AUROC of
+# minus the score?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    rng = np.random.default_rng(7)
+    strange, usual = rng.standard_normal(2000) - 1.136, rng.standard_normal(2000)
+    wins = np.mean(-strange[:, None] > -usual)
+    assert np.isclose(answer, wins, atol=0.02), "each pair that was lost is won"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 1 - 0.211
+#
+#    0.789. But who turns it around has looked at the strange rows.
+
+# %%
 # What can go wrong
 # -----------------
 # - A threshold on the likelihood as a test for strange rows: simple rows pass.
