@@ -11,9 +11,11 @@ lessons, papers and names of nfref, and the notebook. A page runs again only if 
 that it imports, or nfref has changed.
 """
 
+import ast
 import contextlib
 import hashlib
 import importlib
+import importlib.util
 import re
 import shutil
 import sys
@@ -61,10 +63,24 @@ def is_page(script):
     return re.match(r'r?"""\n.+\n=+\n', script.read_text(encoding="utf-8"))
 
 
+def missing(code, known):
+    """Return the packages that some code imports, within functions too, and that are not there."""
+    names = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module.partition(".")[0])
+    return {name for name in names - known if importlib.util.find_spec(name) is None}
+
+
 def can_run(script):
-    """Return whether the scripts that a page imports and the data that it reads are there."""
+    """Return whether the scripts and packages that a page imports and its data are there."""
     code = script.read_text(encoding="utf-8")
     paths = notebooks.helpers(code, script.parent)
+    helpers = {path.stem for path in paths}
+    if any(missing(path.read_text(encoding="utf-8"), helpers) for path in paths):
+        return False
     with contextlib.suppress(ImportError, SystemExit):  # fetch.DataMissing ends a process
         for path in paths:
             importlib.import_module(path.stem)

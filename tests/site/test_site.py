@@ -364,6 +364,13 @@ def test_a_page_without_its_data_does_not_run(plain_text, monkeypatch, tmp_path)
     assert not galleries.can_run(ROOT / "tutorials" / "applications" / "audio.py")
 
 
+def test_a_page_without_its_packages_does_not_run(plain_text):
+    import galleries
+
+    code = "import json, fetch\n\ndef read():\n    from imageio_of_nobody import frames\n"
+    assert galleries.missing(code, {"fetch"}) == {"imageio_of_nobody"}
+
+
 @pytest.fixture
 def mathml(monkeypatch):
     """The extension of the site that translates formulas."""
