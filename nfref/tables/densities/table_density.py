@@ -255,10 +255,11 @@ def encoded(
                 codes[k] = u[k]
         if column.name in given and np.any(bad):
             check_can_be_given(column, values)
-    return *(
+    stacked = [
         np.stack([found[k] for k in some], axis=1) if some else np.zeros((len(total), 0))
         for found, some in zip((codes, u), places)
-    ), total
+    ]
+    return stacked[0], stacked[1], total
 
 
 def spread_rows(

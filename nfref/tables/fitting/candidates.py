@@ -178,7 +178,7 @@ def _best_mixture(kind, fit_of_size, rows, folds, rng, wide, plan):
     start = time.perf_counter()
     folds = [fold._replace(training=fold.training.at(slice(MIXTURE_ROWS))) for fold in folds]
     choosing = folds[:1] if len(rows) >= ONE_FOLD_CHOOSES else folds
-    tried = []
+    tried: list[mixture.Size] = []
 
     def fitted(size):
         if tried and plan.has_spent(SHARE_OF_MIXTURES):

@@ -199,7 +199,7 @@ class ClosedForm:
             else:
                 mean = self.parts[k].mean[np.concatenate([observed, missing])]
                 drawn = gaussian_conditional(z[rows], noise.normal[rows][:, missing], mean, factor)
-            if self.slopes[k] is not None:
+            if self.slopes[k] is not None and context is not None:
                 drawn = drawn + context[rows] @ self.slopes[k][:, missing]
             filled[np.ix_(rows, missing)] = drawn
         return filled, log_prob

@@ -24,7 +24,7 @@ continuous columns; no size of a cell enters.
 
 import numpy as np
 
-from nfref.runtime.annotations import Array
+from nfref.runtime.annotations import Any, Array
 
 FEWEST = 10  # fewest rows of an atom
 SHARE = 0.01  # smallest share of the rows
@@ -59,7 +59,7 @@ def find_atoms(values: Array, weight: Array | None = None) -> tuple[float, ...]:
 # The cell of an atom ----------------------------------------------------------------------
 
 
-def cell_of(atom: Array) -> Array:
+def cell_of(atom: Any) -> Any:
     """Return half the size of the cell of an atom."""
     return DIGITS * np.spacing(np.maximum(np.abs(atom), 1e-200))
 
