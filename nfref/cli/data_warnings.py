@@ -9,6 +9,7 @@ from nfref.cli.split import Split
 from nfref.cli.streams import complain, note
 from nfref.runtime.annotations import Any, Array, Iterator, Sequence
 from nfref.tables.fitting.gaps import uninformative_rows
+from nfref.tables.fitting.supports import Chosen
 from nfref.tables.schema.column_inference import minutes_of_real
 from nfref.tables.schema.columns import Continuous, is_missing
 from nfref.tables.schema.distinct_rows import effective_rows
@@ -43,14 +44,47 @@ def about_missing(columns: Sequence[str], cells: Sequence[Array]) -> str:
     return f"{rows:,} of {len(missing[0]):,} {have} empty cells: {counts}"
 
 
+def sizes_of(data: Data, weight: Array | None) -> str:
+    """Say how many rows and columns there are."""
+    columns = "1 column" if len(data.columns) == 1 else f"{len(data.columns)} columns"
+    rows = f"{data.name}: {len(data.values):,} rows{'' if weight is None else ' with weights'}"
+    part = (
+        "" if data.total is None else f", a sample of {len(data.values):,} of {data.total:,} rows"
+    )
+    return f"{rows}, {columns}{part}"
+
+
+def summary_of(data: Data, columns: Sequence[Any], given: Sequence[str]) -> str:
+    """Say in one line what the columns are."""
+    real = [column for column in columns if isinstance(column, Continuous)]
+    atoms = [column for column in real if column.atoms and column.name not in given]
+    empty = [is_missing(values).any() for values in data.table.cells()]
+    numbers = {
+        "category": sum(column.kind == "category" for column in columns),
+        "count": sum(column.kind == "count" for column in columns),
+        "of real numbers": len(real),
+        "rounded": sum(column.step is not None for column in real),
+        f"with a value that many rows share ({_listed(_atoms_of(atoms))})": len(atoms),
+        "with empty cells": sum(empty),
+        "given": len(given),
+    }
+    return "columns: " + ", ".join(f"{n:,} {what}" for what, n in numbers.items() if n)
+
+
+def _atoms_of(columns):
+    """Return the name and the atoms of each column."""
+    return [
+        f"{column.name!r} {', '.join(f'{atom:g}' for atom in column.atoms)}" for column in columns
+    ]
+
+
 def about_rows(
     data: Data, split: Split, weights: str | None, weight: Array | None, copies: int, dropped: bool
 ) -> Iterator[str]:
     """Say how many rows there are, and what they count."""
     if data.table.remark and not data.table.doubtful:
         yield data.table.remark
-    columns = "1 column" if len(data.columns) == 1 else f"{len(data.columns)} columns"
-    yield f"{data.name}: {len(data.values):,} rows, {columns}; {split}"
+    yield f"{sizes_of(data, None)}; {split}"
     if data.total is not None:
         yield (
             f"used a sample of {len(data.values):,} of {data.total:,} rows (--rows N takes more or "
@@ -82,12 +116,12 @@ def about_columns(columns: Sequence[Any], given: Sequence[str]) -> Iterator[str]
     if steps:
         yield (f"rounded values are dequantised, and samples are rounded: {_listed(steps)}")
     atoms = [
-        f"{column.name!r} {', '.join(f'{atom:g}' for atom in column.atoms)}"
+        column
         for column in columns
         if isinstance(column, Continuous) and column.atoms and column.name not in given
     ]
     if atoms:
-        yield f"values with a probability of their own: {_listed(atoms)}"
+        yield f"values with a probability of their own: {_listed(_atoms_of(atoms))}"
     real = sum(isinstance(column, Continuous) for column in columns)
     if minutes_of_real(real) > LONG:
         yield (
@@ -166,19 +200,12 @@ def _count_rows(values):
     return len(values) > 2 and np.all(np.diff(values) == 1)
 
 
-def about_signs(data: Data, columns: Sequence[Any]) -> Iterator[str]:
-    """Name real columns whose values are all above 0."""
-    real = {column.name for column in columns if column.kind == "real"}
-    positive = [
-        name
-        for name, values in zip(data.columns, data.values.T)
-        if name in real and np.nanmin(values) > 0 and not _count_rows(values)
-    ]
-    if positive:
-        is_are, they_are = ("is", "it is") if len(positive) == 1 else ("are", "they are")
+def about_supports(chosen: Sequence[Chosen]) -> Iterator[str]:
+    """Say which supports were chosen, and why."""
+    if chosen:
         yield (
-            f"{_listed(list(map(repr, positive)))} {is_are} above 0 in every row; if "
-            f"{they_are} always positive, use --column {quote(positive[0] + '=positive')}"
+            f"supports chosen by held-out rows: {_listed(list(map(str, chosen)))}; "
+            f"--column {quote(chosen[0].column.name + '=real')} undoes it"
         )
 
 

@@ -25,6 +25,7 @@ from nfref.tables.fitting.gaps import fit_incomplete_table
 from nfref.tables.fitting.plan import Plan
 from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.row_fingerprints import KEPT_KEYS, as_text, keys_of
+from nfref.tables.fitting.supports import choose_supports
 from nfref.tables.queries.scoring import AsDensity
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import ColumnError
@@ -82,6 +83,7 @@ class Task:
     split: Split
     columns: tuple
     given: tuple
+    chosen: list
 
     @classmethod
     def of(cls, data: Data, source: Source, training: Training) -> "Task":
@@ -93,18 +95,40 @@ class Task:
         given = _given(training.given, data, source.weights)
         columns = _columns(data, source.column, given, weight)
         split = split.for_columns(columns, data.table.cells(), given, source.seed)
-        return cls(data, weight, copies, split, columns, given)
+        train = split.train(data.table.cells())
+        columns, chosen = choose_supports(
+            columns,
+            train.table,
+            source.seed,
+            asked=dict(source.column),
+            given=given,
+            weight=train.weight,
+            ends=_ends(data),
+        )
+        return cls(data, weight, copies, split, columns, given, chosen)
 
-    def lines(self, weights: str | None, dropped: bool) -> Iterator[str]:
-        """Yield what to print before the fit."""
+    def lines(self, weights: str | None, dropped: bool, verbose: bool) -> Iterator[str]:
+        """Yield what to print before the fit: three lines at most, or all that was found."""
         if self.data.table.doubtful:
             complain(f"nfref: warning: {self.data.table.remark}")
+        every = list(self._found(weights, dropped))
+        if verbose:
+            yield from every
+            return
+        yield f"{data_warnings.sizes_of(self.data, self.weight)}; {self.split}"
+        yield data_warnings.summary_of(self.data, self.columns, self.given)
+        yield " ".join(
+            [*data_warnings.about_supports(self.chosen), f"({len(every)} notes: --verbose)"]
+        )
+
+    def _found(self, weights, dropped):
+        """Yield a line for each thing that was found in the data."""
         yield from data_warnings.about_rows(
             self.data, self.split, weights, self.weight, self.copies, dropped
         )
         yield from data_warnings.about_columns(self.columns, self.given)
+        yield from data_warnings.about_supports(self.chosen)
         yield from data_warnings.about_ties(self.data, self.columns)
-        yield from data_warnings.about_signs(self.data, self.columns)
         yield from data_warnings.about_empty_cells(self.data, self.given)
 
     def fit(self, plan: Plan, seed: int, progress: Progress) -> Fitted:
@@ -143,7 +167,7 @@ def run(source: Source, training: Training, targets: Targets) -> None:
     # If the reader of the output has gone, the model is still wanted.
     with tolerant(targets.out or targets.plot), keeping() as signals:
         with reserved(targets.out, size) as place, reserved(targets.plot) as picture:
-            for line in task.lines(source.weights, training.drop_duplicates):
+            for line in task.lines(source.weights, training.drop_duplicates, targets.verbose):
                 targets.say(line)
             if not targets.out:
                 targets.say("the model will not be kept: --out MODEL.npz writes it to a file")
@@ -227,6 +251,13 @@ def _columns(data, asked, given, weight):
         else column
         for column in columns
     )
+
+
+def _ends(data):
+    """Return name -> (least, largest) value of all rows, of the test and outside a sample too."""
+    values, lowest = data.values, data.lowest or {}
+    pairs = zip(data.columns, np.nanmin(values, axis=0), np.nanmax(values, axis=0))
+    return {name: (min(least, lowest.get(name, least)), most) for name, least, most in pairs}
 
 
 # After the fit ----------------------------------------------------------------------------

@@ -191,6 +191,7 @@ class Targets(Options):
         "--checkpoint names another file",
         metavar="FILE.npz",
     )
+    verbose: bool = option("say all that was found in the data", action="store_true")
     quiet: bool = option("print nothing but the table", action="store_true")
 
     def checked(self, data: str) -> "Targets":

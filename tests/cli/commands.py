@@ -20,6 +20,7 @@ from nfref.tables.files.model_file import save_model
 COMMAND = shutil.which("nfref", path=sysconfig.get_path("scripts"))
 SMALL = ("--layers", "1", "--hidden", "8", "--epochs", "2")
 COLUMNS = ("height", "body weight", "age")
+REAL = tuple(part for name in COLUMNS for part in ("--column", f"{name}=real"))
 
 
 def nfref_command(*arguments, cwd, environment=None, **options):

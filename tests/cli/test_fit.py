@@ -15,6 +15,7 @@ from tests.cli.mixed import COLUMNS, QUICK, people, run
 
 # In double precision each of these epochs is better than the last, so early stopping never stops.
 ENDLESS = ("--epochs", "1000000", "--lr", "1e-12", "--dtype", "float64")
+REAL = ("--column", "age=real", "--column", "share=real")
 
 
 def table_of(output):
@@ -60,7 +61,7 @@ def test_command_line_and_estimator_are_one(folder, capsys):
     data = people()[["age", "share"]]
     data.to_csv("t.csv", index=False)
     seed = int(np.random.RandomState(0).randint(2**31 - 1))  # what random_state=0 draws
-    run(capsys, "fit", "t.csv", *QUICK, "--seed", seed, "--out", "m.npz")
+    run(capsys, "fit", "t.csv", *QUICK, *REAL, "--seed", seed, "--out", "m.npz")
     from nfref.tables.fitting.fit import fit_table
     from nfref.tables.fitting.plan import Plan
     from nfref.tables.schema.column_inference import find_columns
@@ -73,7 +74,8 @@ def test_command_line_and_estimator_are_one(folder, capsys):
     x = list(data.to_numpy().T)
     np.testing.assert_array_equal(load_model("m.npz").density.log_prob(x), found.log_prob(x))
     # The estimator calls the same function.
-    model = nfref.FlowDensity(members=1, epochs=2, random_state=0)
+    real = {"x1": "real", "x2": "real"}
+    model = nfref.FlowDensity(members=1, epochs=2, columns=real, random_state=0)
     np.testing.assert_array_equal(model.fit(rest).score_samples(rest), found.log_prob(list(rest.T)))
 
 
@@ -86,6 +88,7 @@ def test_columns_of_all_kinds_from_fit_to_sample_and_score(folder, capsys):
         "w",
         *COLUMNS,
         *QUICK[:-1],
+        "--verbose",
         "--out",
         "m.npz",
         "--plot",
@@ -152,6 +155,7 @@ def test_one_flow_takes_weights_too(folder, capsys):
         4,
         "--epochs",
         1,
+        "--verbose",
     )
     assert "effective number of rows" in told and "maf" in told
 
@@ -177,7 +181,9 @@ def test_one_flow_alone_is_a_plan_of_the_same_search(folder, capsys):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nfref.tables.fitting.gaps.ROUNDS", 1)
-        told = run(capsys, "fit", "gaps.csv", "--flow", "nsf", *options, "--out", "m.npz")
+        told = run(
+            capsys, "fit", "gaps.csv", "--flow", "nsf", *options, "--verbose", "--out", "m.npz"
+        )
     assert "rows have empty cells" in told and "nsf" in told
     density = load_model("m.npz").density
     assert density.pool.names == ("nsf",) and density.given == ("age",)
@@ -202,7 +208,7 @@ def test_one_flow_is_that_of_the_library(folder, capsys):
 
     data = people()[["age", "share"]]
     data.to_csv("t.csv", index=False)
-    run(capsys, "fit", "t.csv", "--flow", "maf", "--epochs", 2, "--quiet", "--out", "m.npz")
+    run(capsys, "fit", "t.csv", "--flow", "maf", "--epochs", 2, *REAL, "--quiet", "--out", "m.npz")
     split, table = Split.of(data.to_numpy(), None, 0), list(data.to_numpy().T)
     found = fit_table(
         find_columns(["age", "share"], table),
@@ -261,7 +267,7 @@ def test_a_flow_that_is_not_trained_by_likelihood_counts_rows(folder, capsys):
 
 @pytest.mark.thorough
 def test_values_that_repeat_are_said_in_one_line(folder, capsys):
-    told = run(capsys, "fit", "wine", "--members", 0, "--without", "density")
+    told = run(capsys, "fit", "wine", "--members", 0, "--without", "density", "--verbose")
     assert told.count("without bound") == 1 and "1 column takes few values in 3,9" in told
     assert "rounded values, fitted as if spread over their steps" in told
     assert "'fixed acidity' 0.05, 'volatile acidity' 0.005, " in told and " and 4 more" in told

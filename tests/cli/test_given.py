@@ -78,7 +78,17 @@ def table(frame, model):
 @pytest.mark.thorough
 def test_fit_says_what_it_does_with_empty_cells(here, capsys):
     told = run(
-        capsys, "fit", "gaps.csv", *COLUMNS, "--members", 0, "--given", "age", "--given", "town"
+        capsys,
+        "fit",
+        "gaps.csv",
+        *COLUMNS,
+        "--members",
+        0,
+        "--given",
+        "age",
+        "--given",
+        "town",
+        "--verbose",
     )
     gaps = with_gaps(people())
     assert (
@@ -539,7 +549,7 @@ def test_a_wrong_cell_is_named_with_its_row_of_the_file(
 
 def test_text_in_parquet_and_counts_in_integers(here, capsys):
     people().to_parquet("p.parquet")
-    told = run(capsys, "fit", "p.parquet", *COLUMNS, "--members", 0, "--out", "p.npz")
+    told = run(capsys, "fit", "p.parquet", *COLUMNS, "--members", 0, "--verbose", "--out", "p.npz")
     assert "'town' category, 'kids' count, 'income' 0:inf" in told
     run(capsys, "score", "p.npz", "p.parquet", "--out", "s.csv")
     people().assign(town="Paris").to_parquet("q.parquet")
@@ -553,6 +563,6 @@ def test_text_in_parquet_and_counts_in_integers(here, capsys):
     )
     values = np.random.default_rng(0).poisson(3, (300, 2))
     np.save("whole.npy", values)
-    assert "'x1' count, 'x2' count" in run(capsys, "fit", "whole.npy", "--members", 0)
-    told = run(capsys, "fit", "whole.npy", "--members", 0, "--column", "x1=real")
+    assert "'x1' count, 'x2' count" in run(capsys, "fit", "whole.npy", "--members", 0, "--verbose")
+    told = run(capsys, "fit", "whole.npy", "--members", 0, "--column", "x1=real", "--verbose")
     assert "'x1' count" not in told and "'x2' count" in told

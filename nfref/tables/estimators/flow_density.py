@@ -31,6 +31,7 @@ from nfref.tables.fitting.plan import BUDGET, Plan
 from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateTable
 from nfref.tables.fitting.row_fingerprints import KEPT_KEYS, as_text, keys_of
+from nfref.tables.fitting.supports import choose_supports
 from nfref.tables.queries import missing_cells
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import is_missing
@@ -42,11 +43,12 @@ MOST_MEMBERS = 1000
 class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     """The density of a table: a linear pool of flows and simpler densities.
 
-    Candidates are Gaussians, mixtures, a wide density, and flows from 50 rows on; with ``pip
-    install nfref[vines]`` also a vine copula (:mod:`nfref.tables.densities.vine`) of 2 to 12
-    columns, if weights are whole numbers. Held-out rows decide the weights of candidates (Smyth and
-    Wolpert 1997). So on held-out rows the pool is at least about as good as the best candidate. The
-    wide density is fixed, has heavy tails, and bounds the loss on any row.
+    Candidates are Gaussians, of all rows and of each group of labels, mixtures, a wide density, and
+    flows from 50 rows on; with ``pip install nfref[vines]`` also a vine copula
+    (:mod:`nfref.tables.densities.vine`) of 2 to 12 columns, if weights are whole numbers. Held-out
+    rows decide the weights of candidates (Smyth and Wolpert 1997). So on held-out rows the pool is
+    at least about as good as the best candidate. The wide density is fixed, has heavy tails, and
+    bounds the loss on any row.
 
     Equal rows are one row with a weight, and the content of rows decides which are held out. So
     neither the order of rows nor repeated rows in place of whole weights changes a bit. Copies of a
@@ -73,7 +75,9 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         "category". Columns of arrays are called "x1", "x2", ... By default, text, truth values
         and categories of a DataFrame are categories if labels repeat. Its columns of up to 100
         distinct whole numbers, each ten times on average, are counts; all other numbers are
-        real. Dates, durations and all else are refused; the message shows the line that converts
+        real, or positive, or in 0:1 or 0:100, if all their values are and held-out scores say so
+        (:mod:`nfref.tables.fitting.supports`): the density is 0 beyond, unless you ask for
+        "real". Dates, durations and all else are refused; the message shows the line that converts
         them to numbers (:mod:`nfref.tables.schema.dataframes`). A value that many rows share, such
         as a zero among amounts, has a probability of its own and may lie outside the support
         (:mod:`nfref.tables.schema.atoms`).
@@ -219,6 +223,12 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             warn=lambda text: warnings.warn(text, stacklevel=5),
             weight=weight,
         )
+        if self._chooses_supports:
+            columns, chosen = choose_supports(
+                columns, table, seed, asked=supports, given=options["given"], weight=weight
+            )
+            if self.verbose and chosen:
+                print(f"supports: {', '.join(map(str, chosen))}", file=sys.stderr)
         found = self._found(columns, table, plan, seed, options)
         self._keep(found.density)
         complete = np.flatnonzero(~np.any([is_missing(values) for values in table], axis=0))
@@ -232,6 +242,8 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         self.n_rows_effective_ = found.rows
         self.n_rows_distinct_, self.n_rows_held_out_ = found.distinct, found.held_out
         return self
+
+    _chooses_supports = True  # a subclass may keep columns real
 
     def _found(self, columns, table, plan, seed, options):
         """Fit the table; a subclass may do more."""

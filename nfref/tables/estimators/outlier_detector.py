@@ -195,6 +195,8 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
 
     # Fitting --------------------------------------------------------------------------------
 
+    _chooses_supports = False  # a value beyond the others is an outlier, not impossible
+
     def _found(self, columns, table, plan, seed, options):
         options = {**options, "weight": as_counts(options["weight"])}
         kept = self._kept(columns, table, plan, seed, options)

@@ -35,7 +35,7 @@ class EstimatorRows:
         whole = ()
         if getattr(getattr(X, "dtype", None), "kind", None) in ("i", "u"):
             # An array has one type for all columns, which says little about each.
-            whole, asked = names, {**dict.fromkeys(names, "real"), **asked}
+            whole, asked = names, {**dict.fromkeys(names), **asked}
         return names, list(values.T), asked, whole
 
     def _table(self, X, asked=None):

@@ -10,8 +10,13 @@ rows is a density on the support, with mass 1 there and nothing outside:
     -inf:high     -log(high - x)             -log(high - x)
     low:high      log(x - low) - log(high - x)
                                              log(high - low) - log(x - low) - log(high - x)
+    low:inf, soft w = x - low + soft log(1 - exp(-(x - low) / soft))
+                                             -log(1 - exp(-(x - low) / soft))
     period P      as low:low + P, of x moved there by whole periods; low is the middle of the
                   widest gap between values
+
+The soft map of a half-line is a logarithm near its end and the identity from a few ``soft`` on. So
+sums of columns stay sums, and no sample is beyond the end.
 
 Then come robust units, and the long tails of a real column are compressed:
 
@@ -151,6 +156,8 @@ class Continuous(Configuration):
         files have such a grid; newer ones have an atom there.
     atoms : tuple of float
         Values that have a probability of their own.
+    soft : float or None
+        Of the soft map of a half-line from low on; None for its logarithm.
     """
 
     name: str
@@ -164,6 +171,7 @@ class Continuous(Configuration):
     offset: float = 0.0
     alone: bool = False
     atoms: tuple = ()
+    soft: float | None = None
 
     @property
     def codes(self) -> "Category":
@@ -190,8 +198,8 @@ class Continuous(Configuration):
 
     @property
     def tail(self) -> float:
-        """T; infinite for a support with an end, whose own map compresses tails."""
-        return TAIL if self.kind == "real" else np.inf
+        """T; infinite for a support with an end, whose own map compresses tails unless soft."""
+        return TAIL if self.kind == "real" or self.soft is not None else np.inf
 
     def encode(self, x: Array) -> tuple[Array, Array]:
         """Return (u, log du/dx), (N,) each; rows outside the support have slope -inf and u 0.
@@ -201,7 +209,7 @@ class Continuous(Configuration):
         x = self._turned(x)
         inside = (x > self.low) & (x < self.high)
         with np.errstate(all="ignore"):
-            y, log_slope = to_line(x, self.low, self.high)
+            y, log_slope = self._to_line(x)
             u, drawn = compress_tails((y - self.middle) / self.scale, self.tail)
             log_slope = log_slope + drawn - np.log(self.scale)
         u, log_slope = np.where(inside, u, 0.0), np.where(inside, log_slope, -np.inf)
@@ -209,6 +217,14 @@ class Continuous(Configuration):
             here = self.code(x) == place
             u[here], log_slope[here] = to_noise(x[here], atom)
         return u, log_slope
+
+    def _to_line(self, x):
+        """Return y and log dy/dx, (N,) each, of values inside the support."""
+        if self.soft is None:
+            return to_line(x, self.low, self.high)
+        above = x - self.low
+        log_share = np.log(-np.expm1(-above / self.soft))
+        return above + self.soft * log_share, -log_share
 
     def _turned(self, x):
         """Return x; on a circle moved by whole periods into the support."""
@@ -223,7 +239,11 @@ class Continuous(Configuration):
         with np.errstate(all="ignore"):
             y = self.middle + self.scale * expand_tails(np.asarray(u, np.float64), self.tail)
             largest = np.finfo(np.float64).max
-            return from_line(np.clip(y, -largest, largest), self.low, self.high)
+            y = np.clip(y, -largest, largest)
+            if self.soft is None:
+                return from_line(y, self.low, self.high)
+            x = self.low + self.soft * np.logaddexp(0, y / self.soft)
+            return np.clip(x, np.nextafter(self.low, np.inf), largest)
 
     def sampled(self, u: Array, code: Array | None = None) -> Array:
         """Return x, (N,), for sampled u: rounded, and on a circle in the turn of the data.
@@ -298,7 +318,7 @@ class Continuous(Configuration):
         if not np.any(rest):
             return self
         x, weight = x[rest], None if weight is None else weight[rest]
-        y = to_line(self._turned(x), self.low, self.high)[0]
+        y = self._to_line(self._turned(x))[0]
         middle, scale = robust_units(y, weight)
         step, offset = find_rounding_grid(x) or (None, 0.0)
         return replace(self, middle=middle, scale=scale, step=step, offset=offset, alone=False)
@@ -318,6 +338,12 @@ class Continuous(Configuration):
             )
             and (not self.alone if self.step is None else 0 < self.step < math.inf)
             and math.isfinite(self.offset)
+            and (
+                self.soft is None
+                or 0 < self.soft < math.inf
+                and math.isfinite(self.low)
+                and self.high == math.inf
+            )
             and all(isinstance(atom, float) and math.isfinite(atom) for atom in self.atoms)
             and len(set(self.atoms)) == len(self.atoms),
             f"column {self.name!r}: expected a support and units, got others",

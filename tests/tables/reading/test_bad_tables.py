@@ -11,7 +11,8 @@ PLAIN = [f"{a},{b}" for a, b in ROWS]
 
 def fit(path, lines, *options, encoding="utf-8"):
     path.write_text("\n".join(lines) + "\n", encoding=encoding)
-    return main(["fit", str(path), "--members", "0", "--out", str(path.parent / "m.npz"), *options])
+    out = str(path.parent / "m.npz")
+    return main(["fit", str(path), "--members", "0", "--verbose", "--out", out, *options])
 
 
 @pytest.mark.parametrize(

@@ -50,13 +50,16 @@ def test_text_that_repeats_is_a_category_and_other_columns_can_be_left_out(folde
     errors = fails(capsys, "fit", name, "--members", 0, "--out", "m.npz")
     assert "column 'name': expected labels that repeat, got 400 different ones" in errors
     assert "--without name leaves the column out" in errors
-    status, output, errors = run(capsys, "fit", name, "--without", "name", "--members", 0)
+    status, output, errors = run(
+        capsys, "fit", name, "--without", "name", "--members", 0, "--verbose"
+    )
     assert status == 0 and "'city' category" in output and "'married' category" in output
     assert "'id' only numbers the rows: --without id leaves it" in output
     assert "'temp' 0.5\n" in output and "a density can" not in output
     status, _, errors = run(
-        capsys, "fit", name, "--without", "id,name", "--members", 0, "--quiet", "--out", "m.npz"
-    )
+        capsys, "fit", name, "--without", "id,name", "--members", 0, "--quiet", "--out", "m.npz",
+        "--column", "income=real", "--column", "temp=real",
+    )  # fmt: skip
     assert status == 0
     density = load_model("m.npz").density
     assert [column.kind for column in density.columns] == ["category", "real", "category", "real"]

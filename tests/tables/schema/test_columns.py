@@ -500,7 +500,7 @@ def test_samples_within():
     model = nfref.FlowDensity("mixture", random_state=0, columns={"b": "positive", "c": "0:1"})
     model.fit(data)
     every = model.sample(20_000, random_state=0)
-    some = model.sample(5000, random_state=1, within=4)
+    some = model.sample(5000, random_state=2, within=4)
 
     def inside(frame):
         found = np.ones(len(frame), bool)

@@ -1,0 +1,382 @@
+"""Choose supports by held-out scores: which columns of numbers are positive, or bounded.
+
+A density of a column of numbers that are all above 0 has negative samples, unless its support is
+the half-line. So each real column for which no support is asked has candidates with natural ends,
+never the smallest or largest of its own values:
+
+    above 0         if all values are; a rounded column that holds 0 begins half a step below it
+    below 0         likewise
+    0:1, 0:100      if all values are inside, and some come near the upper end
+
+Rows pass as follows. First each column stands alone. Its values beside the atoms are dequantised
+and divided into two halves. In each half a mixture of a few normals is scored that is fitted to the
+other, in the robust units of each support and in nats of the column's own units:
+
+    s_i = log p(u_i) + log du_i/dx_i        gain_j = mean of s_i(bounded) - s_i(real)
+
+tie_j is two standard errors of the gain if a share ``IMPOSSIBLE`` of the real density's samples is
+outside: a tie goes to the bounded support. An interval has to gain two standard errors on the
+half-line, unless ``EXPECTED`` rows should lie beyond its end and none does.
+
+What columns say about each other depends on supports too: a sum of two columns is no sum of their
+logarithms. So a few proposals compete by mixtures of all columns, again in halves: all real; all
+bounded; those with gain_j + tie_j > 0; and the best local maxima of
+
+    sum_j bounded_j (gain_j + tie_j) - log det(R) / 2
+
+with R the correlations of all u, since normal columns share -log det(R) / 2 nats. In this formula
+one column is changed at a time, from all real and from those that gain alone. Beyond ``LOG_ROWS``
+rows no column takes logarithms for their gain: with many rows flows and mixtures learn the shape,
+and the few rows that decide here do not show that (a wine table of 3,500 rows lost 0.13 nats).
+
+Last, a column above 0 that is still real takes the soft half-line if a share ``IMPOSSIBLE`` of the
+mixture of all columns is below 0, unless these columns lose more than two standard errors. That map
+leaves all but the lowest values as they are. Fewer than ``ROWS_A_COLUMN`` rows a column choose
+nothing. ``--column NAME=real`` and ``columns={"NAME": "real"}`` ask for the line.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nfref.runtime import blas
+from nfref.runtime.annotations import Any, Array, Mapping, Sequence
+from nfref.tables.densities import mixture
+from nfref.tables.densities.pool import log_pool, mean_and_error
+from nfref.tables.densities.table_density import spread_rows
+from nfref.tables.densities.wide import Wide
+from nfref.tables.schema.columns import Continuous, is_missing
+from nfref.tables.schema.distinct_rows import grouped_rows
+
+LEAST_ROWS = 50  # fewest values that can choose
+MOST_ROWS = 1000  # most rows that choose
+MOST_COLUMNS = 100  # most columns of numbers that have a choice: the correlations of more cost much
+ROWS_A_COLUMN = 20  # fewest rows a column that choose
+RIDGE = 1e-10  # added to correlations, whose columns may nearly depend on each other
+LOG_ROWS = 2000  # most rows for which logarithms are taken for their gain
+SOFT_SHARE = 0.05  # share of the values below the width of a soft end
+SWEEPS = 5  # most times that each column may change
+COMPONENTS = (1, 2, 4, 8)  # of the mixtures of a column
+ALL_COMPONENTS = (6,)  # of those of all columns
+STARTS, ITERATIONS = 2, 60  # of EM: the mixtures need not be the best
+WIDE_PART = 0.01  # weight of the wide density beside a mixture: a row far out decides nothing
+ERRORS = 2.0  # standard errors within which two supports tie
+IMPOSSIBLE = 1e-3  # share of impossible samples from which a tie goes to the support without them
+EXPECTED = 5.0  # rows beyond an end, of which none is there, that speak for the end
+UPPER_ENDS = (1.0, 100.0)
+NEAR = 0.9  # part of an upper end that some value has to reach
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A column with a support that it could have.
+
+    Attributes
+    ----------
+    column : Continuous
+    gain : float
+        Nats a row that the column alone gains.
+    tie : float
+        Nats that a tie is worth.
+    impossible : float
+        The share of the real column's density outside.
+    soft : Continuous or None
+        The column with a soft lower end.
+    soft_gain : float
+        Nats a row that this gains.
+    """
+
+    column: Continuous
+    gain: float
+    tie: float
+    impossible: float
+    soft: Continuous | None = None
+    soft_gain: float = 0.0
+
+    def __str__(self):
+        ends = {(0.0, np.inf): "positive", (-np.inf, 0.0): "negative"}
+        kind = ends.get((self.column.low, self.column.high), self.column.kind)
+        why = f"{self.gain:+.3f} nats"
+        if self.impossible >= IMPOSSIBLE:
+            why += f", {100 * self.impossible:.2g} % of samples impossible without"
+        return f"{self.column.name!r} {kind} ({why})"
+
+
+def choose_supports(
+    columns: Sequence[Any],
+    table: Sequence[Array],
+    seed: int,
+    *,
+    asked: Mapping[str, Any] | None = None,
+    given: Sequence[str] = (),
+    weight: Array | None = None,
+    ends: Mapping[str, tuple[float, float]] | None = None,
+) -> tuple[tuple[Any, ...], list[Chosen]]:
+    """Choose the supports of real columns for which none is asked.
+
+    Parameters
+    ----------
+    columns : sequence of Continuous, Category or Count
+    table : sequence of (N,) arrays
+        The columns' values, NaN where a cell is empty.
+    seed : int
+        The same values and seed give the same supports, whatever the order of the rows.
+    asked : mapping, optional
+        name -> support, or None for a column without one.
+    given : sequence of str
+        Given columns, which stay as they are.
+    weight : (N,) array, optional
+        Weight of each row, above 0.
+    ends : mapping, optional
+        name -> (least, largest) value of all rows, if the table has some of them.
+
+    Returns
+    -------
+    columns : tuple
+    chosen : list of Chosen
+    """
+    asked, ends = asked or {}, ends or {}
+    own = [k for k, column in enumerate(columns) if isinstance(column, Continuous)]
+    own = [k for k in own if columns[k].name not in given]
+    real: list[Continuous] = []
+    found: list[Chosen | None] = []
+    for k in own if len(own) <= MOST_COLUMNS else ():
+        there = ~is_missing(table[k])
+        values, counts = table[k][there], None if weight is None else weight[there]
+        real.append(columns[k].in_units_of(values, counts))
+        name, free = columns[k].name, columns[k].kind == "real"
+        free = free and asked.get(name) is None
+        found.append(_bounded(real[-1], values, counts, seed, ends.get(name)) if free else None)
+    if not any(found):
+        return tuple(columns), []
+    values = [table[k] for k in own]
+    whole = ~np.any([is_missing(one) for one in values], axis=0)
+    if np.sum(whole) < max(LEAST_ROWS, ROWS_A_COLUMN * len(own)):
+        return tuple(columns), []
+    if len(np.unique(np.stack(values, axis=1)[whole], axis=0)) > LOG_ROWS:
+        found = [
+            one if one is None or np.isfinite(one.column.high) else replace(one, gain=-np.inf)
+            for one in found
+        ]
+    some = _some_rows(
+        real, [one[whole] for one in values], None if weight is None else weight[whole], seed
+    )
+    fit = _Fit.of(real, *some, ALL_COMPONENTS)
+    taken, best = _best(_proposals(real, found, values, weight), real, found, fit, some)
+    chosen = [one for one, takes in zip(found, taken) if takes and one is not None]
+    soft = [
+        None
+        if takes or one is None
+        else _softened(one, fit.mass_outside(one.column.low, np.inf, k))
+        for k, (one, takes) in enumerate(zip(found, taken))
+    ]
+    if any(soft):
+        columns_now = [now if one is None else one.column for now, one in zip(best.columns, soft)]
+        scores = _Fit.of(columns_now, *some, ALL_COMPONENTS).scores
+        gain, error = mean_and_error(scores - best.scores, some[1])
+        if gain > -ERRORS * error:
+            chosen += [one for one in soft if one is not None]
+    by_name = {one.column.name: one.column for one in chosen}
+    return tuple(by_name.get(column.name, column) for column in columns), chosen
+
+
+# Columns together -------------------------------------------------------------------------
+
+
+def _taken(real, found, taken):
+    """Return the columns, bounded where ``taken`` (D,)."""
+    return [one.column if takes else column for column, one, takes in zip(real, found, taken)]
+
+
+def _proposals(real, found, table, weight):
+    """Return which columns could be bounded, in some proposals, (P, D) of bool."""
+    gains = np.array([-np.inf if one is None else one.gain + one.tie for one in found])
+    every, none = gains > -np.inf, np.zeros(len(real), bool)
+    proposals = [none, every, gains > 0]
+    share = np.full(len(table[0]), 1 / len(table[0])) if weight is None else weight / np.sum(weight)
+    u = np.stack(
+        [
+            column.encode(np.where(is_missing(values), column.decode(np.zeros(1)), values))[0]
+            for columns in (real, _taken(real, found, every))
+            for column, values in zip(columns, table)
+        ],
+        axis=1,
+    )
+    u = u - share @ u
+    u = np.sqrt(share)[:, None] * u / np.sqrt(share @ u**2)
+    correlations = u.T @ u + RIDGE * np.eye(u.shape[1])
+
+    def score(taken):
+        places = np.arange(len(real)) + len(real) * taken
+        shared = -0.5 * np.linalg.slogdet(correlations[np.ix_(places, places)])[1]
+        return np.sum(gains[taken]) + shared
+
+    proposals += [_climbed(score, start, every) for start in (none, gains > 0)]
+    return np.unique(proposals, axis=0)
+
+
+def _climbed(score, taken, free):
+    """Return a local maximum of a score, from a start, by changes of single columns."""
+    value = score(taken)
+    for _ in range(SWEEPS):
+        before = value
+        for k in np.flatnonzero(free):
+            other = taken.copy()
+            other[k] = not taken[k]
+            if score(other) > value:
+                taken, value = other, score(other)
+        if value == before:
+            break
+    return taken
+
+
+def _best(proposals, real, found, fit, some):
+    """Return the proposal with the best scores and its fit; ``fit`` is that of real columns."""
+    best: Any = None
+    for taken in proposals:
+        columns = _taken(real, found, taken)
+        own = _Fit.of(columns, *some, ALL_COMPONENTS) if np.any(taken) else fit
+        gain, error = mean_and_error(own.scores - fit.scores, some[1])
+        tie = any(one.tie > 0 for one, takes in zip(found, taken) if takes)
+        value = gain + ERRORS * error * tie
+        if best is None or value > best[0]:
+            best = value, taken, own
+    return best[1:]
+
+
+def _softened(one, impossible):
+    """Return a Chosen with a soft end at 0; None if that is no lower end, or nothing needs it."""
+    if impossible < IMPOSSIBLE or one.soft is None:
+        return None
+    return replace(one, column=one.soft, gain=one.soft_gain, impossible=impossible)
+
+
+def _some_rows(columns, table, weight, seed):
+    """Return (dequantised values of each column, counts) of rows that their content decides."""
+    values = np.stack([np.asarray(own, np.float64) for own in table], axis=1)
+    places, group = grouped_rows(values, seed)
+    counts = np.bincount(group, weight, len(places)).astype(np.float64)[:MOST_ROWS]
+    some = [own[places[:MOST_ROWS]] for own in values.T]
+    _, counts, spread = spread_rows(columns, some, counts, seed)
+    return [own[:MOST_ROWS] for own in spread], counts[:MOST_ROWS]
+
+
+# A column alone ---------------------------------------------------------------------------
+
+
+def _bounded(column, values, weight, seed, ends):
+    """Return the best bounded support of a column as a Chosen; None if it has no natural ends."""
+    rest = column.code(values) == 0
+    values, weight = values[rest].astype(np.float64), None if weight is None else weight[rest]
+    if len(values) < LEAST_ROWS or not any(natural_ends(column, values, ends)):
+        return None
+    spread, counts = _some_rows((column,), [values], weight, seed)
+    real, best = _Fit.of([column], spread, counts), None
+    for low, high in natural_ends(column, values, ends):
+        other = replace(column, low=low, high=high).in_units_of(values, weight)
+        if not (np.isfinite(other.middle) and 0 < other.scale < np.inf):
+            continue
+        fitted = _Fit.of([other], spread, counts)
+        if best is not None:
+            gain, error = mean_and_error(fitted.scores - best.scores, counts)
+            expected = best.mass_outside(low, high) * len(values)
+            if gain <= ERRORS * error * (-1 if expected >= EXPECTED else 1):
+                continue
+        best = fitted
+    if best is None:
+        return None
+    gain, error = mean_and_error(best.scores - real.scores, counts)
+    (own,) = best.columns
+    impossible = real.mass_outside(own.low, own.high)
+    tie = ERRORS * error * (impossible >= IMPOSSIBLE)
+    if not np.isfinite(own.low):
+        return Chosen(own, gain, tie, impossible)
+    width = float(np.quantile(np.sort(spread), SOFT_SHARE)) - own.low
+    soft = replace(column, low=own.low, soft=width).in_units_of(values, weight)
+    soft_gain, _ = mean_and_error(_Fit.of([soft], spread, counts).scores - real.scores, counts)
+    return Chosen(own, gain, tie, impossible, soft, soft_gain)
+
+
+def natural_ends(
+    column: Continuous, values: Array, ends: tuple[float, float] | None = None
+) -> Iterator[tuple[float, float]]:
+    """Yield the (low, high) that values could have, half-lines first.
+
+    Rounded values may lie on an end: it moves by half of a step.
+    """
+    others = np.array([] if ends is None else ends)
+    values = np.append(values, others[column.code(others) == 0])
+    least, largest = np.min(values), np.max(values)
+    slack = (column.step or 0.0) / 2
+
+    def end(value, at, side):
+        """Return an end that a value at it may pass by ``slack``; None if values are beyond."""
+        if side * (at - value) > 0:
+            return at
+        return at + side * slack if value == at and slack else None
+
+    low, high = end(least, 0.0, -1), end(largest, 0.0, 1)
+    if low is not None:
+        yield low, np.inf
+        for upper in UPPER_ENDS:
+            high = end(largest, upper, 1)
+            if high is not None and largest >= NEAR * upper:
+                yield low, high
+    elif high is not None:
+        yield -np.inf, high
+
+
+# Scores -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Scores of rows by a mixture fitted to the half that they are not in, (N,); and a mixture."""
+
+    columns: list[Continuous]
+    scores: Array
+    mixture: mixture.GaussianMixture
+
+    @classmethod
+    def of(cls, columns, table, counts, components=COMPONENTS):
+        """Fit mixtures to the columns' values, and keep the best number of components."""
+        encoded = [column.encode(values) for column, values in zip(columns, table)]
+        u, log_slope = np.stack([u for u, _ in encoded], axis=1), sum(slope for _, slope in encoded)
+        half, wide = np.arange(len(u)) % 2, Wide(u.shape[1]).log_prob(u)
+        best: Any = None
+        weights = np.array([1 - WIDE_PART, WIDE_PART])
+        with blas.one_thread():
+            for number in components:
+                scores = np.empty(len(u))
+                for part in (0, 1):
+                    own = half != part
+                    found = mixture.GaussianMixture.fit(
+                        u[own],
+                        number,
+                        np.random.default_rng(0),
+                        weight=counts[own],
+                        starts=STARTS,
+                        iterations=ITERATIONS,
+                    )
+                    scores[~own] = found.log_prob(u[~own])
+                scores = log_pool(np.stack([scores, wide], axis=1), weights)
+                mean = np.average(scores, weights=counts)
+                if best is not None and mean <= best[0]:
+                    break
+                best = mean, scores, found
+        return cls(columns, best[1] + log_slope, best[2])
+
+    def mass_outside(self, low, high, place=0):
+        """Return the mass of a column in the mixture beyond ends that lie in its support."""
+        from scipy.special import ndtr
+
+        column, total = replace(self.columns[place], atoms=()), 0.0
+        middle = self.mixture.means[:, place]
+        spread = np.sqrt(np.sum(self.mixture.choleskys[:, place] ** 2, axis=1))
+        for end, side in ((low, 1), (high, -1)):
+            if column.low < end < column.high:
+                u = column.encode(np.array([end]))[0]
+                shares = ndtr(side * (u - middle) / spread)
+                total += float(np.exp(self.mixture.log_weights) @ shares)
+        return total
