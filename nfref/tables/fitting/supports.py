@@ -56,6 +56,7 @@ ROWS_A_COLUMN = 20  # fewest rows a column that choose
 RIDGE = 1e-10  # added to correlations, whose columns may nearly depend on each other
 LOG_ROWS = 2000  # most rows for which logarithms are taken for their gain
 SOFT_SHARE = 0.05  # share of the values below the width of a soft end
+START_NOISE = 0.1  # nats by which the starts of EM change a score
 SWEEPS = 5  # most times that each column may change
 COMPONENTS = (1, 2, 4, 8)  # of the mixtures of a column
 ALL_COMPONENTS = (6,)  # of those of all columns
@@ -175,7 +176,7 @@ def choose_supports(
         columns_now = [now if one is None else one.column for now, one in zip(best.columns, soft)]
         scores = _Fit.of(columns_now, *some, ALL_COMPONENTS).scores
         gain, error = mean_and_error(scores - best.scores, some[1])
-        if gain > -ERRORS * error:
+        if gain > -ERRORS * error - START_NOISE:
             chosen += [one for one in soft if one is not None]
     by_name = {one.column.name: one.column for one in chosen}
     return tuple(by_name.get(column.name, column) for column in columns), chosen

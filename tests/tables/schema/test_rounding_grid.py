@@ -165,7 +165,7 @@ def test_probabilities_of_wide_cells_are_those_of_what_is_drawn():
     """
     rng = np.random.default_rng(0)
     number = rng.choice([0.0, 1.0, 4.0], 200)
-    density = nfref.FlowDensity("mixture", random_state=0).fit(
+    density = nfref.FlowDensity("mixture", columns={"x1": "real"}, random_state=0).fit(
         np.column_stack([number, number + rng.standard_normal(200)])
     )
     x = np.linspace(-8, 14, 111)
