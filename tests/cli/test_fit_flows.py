@@ -8,7 +8,7 @@ from nfref.cli import main
 from nfref.runtime import params as trees
 from nfref.tables.files.model_file import load_model
 from nfref.tables.reading import read_table
-from tests.cli.commands import SMALL, nfref_command, people, succeeds, table_of, write_people
+from tests.cli.commands import REAL, SMALL, nfref_command, people, succeeds, table_of, write_people
 
 
 def test_the_same_seed_gives_the_same_file(folder):
@@ -19,6 +19,7 @@ def test_the_same_seed_gives_the_same_file(folder):
         "--flow",
         "realnvp",
         *SMALL,
+        *REAL,
         "--out",
         "again.npz",
         "--quiet",
