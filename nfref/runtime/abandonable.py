@@ -53,7 +53,7 @@ class Abandoned(KeyboardInterrupt):
     """A call was given up, or not begun, because a signal came."""
 
 
-_RUNNING: set[Call] = set()
+_RUNNING: set[Call] = set()  # abandoned ones stay until they end
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -69,7 +69,8 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
     if isinstance(threading.current_thread(), Call):  # it may hold a lock of the compiler
         return function(*arguments)
     end = time.monotonic() + PATIENCE
-    if interrupts.came() and any_abandoned():
+    _RUNNING.difference_update([other for other in _RUNNING if other.ended.is_set()])
+    if interrupts.came() and any(other.abandoned for other in _RUNNING):
         raise Abandoned
     one = Call(function, arguments)
     _RUNNING.add(one)
@@ -81,8 +82,7 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
     except KeyboardInterrupt:
         abandon()
         raise
-    finally:
-        _RUNNING.discard(one)
+    _RUNNING.discard(one)
     if one.error is not None:
         raise one.error
     return one.value

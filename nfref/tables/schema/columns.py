@@ -51,6 +51,7 @@ from nfref.tables.schema.atoms import atom_numbers, from_noise, to_noise
 from nfref.tables.schema.rounding_grid import find_rounding_grid, nearest
 
 TAIL = 5.0  # T: robust standard deviations beyond which tails are compressed
+LIGHT = 6.5  # farthest value of a column that needs no compression: normal values end below
 IQR_OF_NORMAL = 1.3489795003921634
 LARGEST = 709.0  # exp of it is a finite float; samples are clipped there
 DISCRETE = ("category", "count")
@@ -320,6 +321,10 @@ class Continuous(Configuration):
         x, weight = x[rest], None if weight is None else weight[rest]
         y = self._to_line(self._turned(x))[0]
         middle, scale = robust_units(y, weight)
+        with np.errstate(over="ignore"):
+            far = np.max(np.abs(y - middle)) / scale
+        if self.tail < far <= LIGHT:  # compressed, they would bend relations between columns
+            scale = scale * far / self.tail
         step, offset = find_rounding_grid(x) or (None, 0.0)
         return replace(self, middle=middle, scale=scale, step=step, offset=offset, alone=False)
 
