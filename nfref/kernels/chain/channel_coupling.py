@@ -72,14 +72,19 @@ def times_gains(operands, theta, at, tape, out_at, raw_at):
 
 @reduction
 def times_gains_vjp(operands, theta, at, tape, out_at, g, g_theta):
-    """Turn the cotangents of raw, at the start of g, into those of out; add to g_theta."""
+    """Turn the cotangents of raw, at the start of g, into those of out.
+
+    Add to g_theta those of the logarithms of the gains, sum raw g: they may be finite where sum
+    out g is not.
+    """
     pixels, gains = pixels_of(operands.grid), operands.gains
     out, g = units_of(tape, out_at, pixels * gains), units_of(g, 0, pixels * gains)
     for k in range(gains):
         gain, total = theta[at + k], g.dtype.type(0)
         for pixel in range(pixels):
             for r in range(ROWS):
-                total += out[pixel * gains + k, r] * g[pixel * gains + k, r]
+                raw = out[pixel * gains + k, r] * gain
+                total += raw * g[pixel * gains + k, r]
                 g[pixel * gains + k, r] *= gain
         g_theta[at + k] += total
 

@@ -57,7 +57,7 @@ def channel_coupling(flow, direction):
                 found["edge"] = (beyond.T @ g_bias).reshape(layer["edge"].shape)
             net.append(found)
         if gains:
-            net[-1]["log_gain"] = GAIN * np.exp(GAIN * params["net"][-1]["log_gain"]) * g_gains
+            net[-1]["log_gain"] = GAIN * g_gains
         return {"net": net}
 
     return Instruction(
