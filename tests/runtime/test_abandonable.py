@@ -51,7 +51,15 @@ def endless():
     end.set()
 
 
-def test_ctrl_c_abandons_the_call(endless):
+@pytest.fixture
+def heard():
+    """Let Ctrl-C raise: a job in the background of a shell ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_abandons_the_call(heard, endless):
     wait, started = endless
 
     def press():
@@ -82,7 +90,7 @@ def test_other_threads_give_up_their_calls_too(endless):
     assert found == [abandonable.Abandoned]
 
 
-def test_an_interrupted_fit_waits_for_no_call(endless):
+def test_an_interrupted_fit_waits_for_no_call(heard, endless):
     wait, started = endless
     with interrupts.keeping() as signals:
         with signals.interruptible(), pytest.raises(KeyboardInterrupt):

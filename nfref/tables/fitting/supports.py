@@ -126,7 +126,7 @@ def choose_supports(
     asked : mapping, optional
         name -> support, or None for a column without one.
     given : sequence of str
-        Given columns, which stay as they are.
+        Given columns, which stay as they are; the others may be linear in them.
     weight : (N,) array, optional
         Weight of each row, above 0.
     ends : mapping, optional
@@ -139,7 +139,6 @@ def choose_supports(
     """
     asked, ends = asked or {}, ends or {}
     own = [k for k, column in enumerate(columns) if isinstance(column, Continuous)]
-    own = [k for k in own if columns[k].name not in given]
     real: list[Continuous] = []
     found: list[Chosen | None] = []
     for k in own if len(own) <= MOST_COLUMNS else ():
@@ -147,7 +146,7 @@ def choose_supports(
         values, counts = table[k][there], None if weight is None else weight[there]
         real.append(columns[k].in_units_of(values, counts))
         name, free = columns[k].name, columns[k].kind == "real"
-        free = free and asked.get(name) is None
+        free = free and asked.get(name) is None and name not in given
         found.append(_bounded(real[-1], values, counts, seed, ends.get(name)) if free else None)
     if not any(found):
         return tuple(columns), []
