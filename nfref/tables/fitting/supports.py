@@ -47,7 +47,7 @@ from nfref.tables.densities.pool import log_pool, mean_and_error
 from nfref.tables.densities.table_density import spread_rows
 from nfref.tables.densities.wide import Wide
 from nfref.tables.schema.columns import Continuous, is_missing
-from nfref.tables.schema.distinct_rows import grouped_rows
+from nfref.tables.schema.distinct_rows import as_counts, grouped_rows
 
 LEAST_ROWS = 50  # fewest values that can choose
 MOST_ROWS = 1000  # most rows that choose
@@ -139,11 +139,18 @@ def choose_supports(
     """
     asked, ends = asked or {}, ends or {}
     own = [k for k, column in enumerate(columns) if isinstance(column, Continuous)]
+    if not own:
+        return tuple(columns), []
+    # Copies of a row are one row with a weight, so both give the same bits.
+    numbers = np.stack([np.asarray(table[k], np.float64) for k in own], axis=1)
+    places, group = grouped_rows(numbers, seed)
+    weight = np.bincount(group, as_counts(weight), len(places)).astype(np.float64)
+    table = dict(zip(own, numbers[places].T))
     real: list[Continuous] = []
     found: list[Chosen | None] = []
     for k in own if len(own) <= MOST_COLUMNS else ():
         there = ~is_missing(table[k])
-        values, counts = table[k][there], None if weight is None else weight[there]
+        values, counts = table[k][there], weight[there]
         real.append(columns[k].in_units_of(values, counts))
         name, free = columns[k].name, columns[k].kind == "real"
         free = free and asked.get(name) is None and name not in given
@@ -159,9 +166,7 @@ def choose_supports(
             one if one is None or np.isfinite(one.column.high) else replace(one, gain=-np.inf)
             for one in found
         ]
-    some = _some_rows(
-        real, [one[whole] for one in values], None if weight is None else weight[whole], seed
-    )
+    some = _some_rows(real, [one[whole] for one in values], weight[whole], seed)
     fit = _Fit.of(real, *some, ALL_COMPONENTS)
     taken, best = _best(_proposals(real, found, values, weight), real, found, fit, some)
     chosen = [one for one, takes in zip(found, taken) if takes and one is not None]
@@ -194,7 +199,7 @@ def _proposals(real, found, table, weight):
     gains = np.array([-np.inf if one is None else one.gain + one.tie for one in found])
     every, none = gains > -np.inf, np.zeros(len(real), bool)
     proposals = [none, every, gains > 0]
-    share = np.full(len(table[0]), 1 / len(table[0])) if weight is None else weight / np.sum(weight)
+    share = weight / np.sum(weight)
     u = np.stack(
         [
             column.encode(np.where(is_missing(values), column.decode(np.zeros(1)), values))[0]
@@ -268,7 +273,7 @@ def _some_rows(columns, table, weight, seed):
 def _bounded(column, values, weight, seed, ends):
     """Return the best bounded support of a column as a Chosen; None if it has no natural ends."""
     rest = column.code(values) == 0
-    values, weight = values[rest].astype(np.float64), None if weight is None else weight[rest]
+    values, weight = values[rest], weight[rest]
     if len(values) < LEAST_ROWS or not any(natural_ends(column, values, ends)):
         return None
     spread, counts = _some_rows((column,), [values], weight, seed)
@@ -280,7 +285,7 @@ def _bounded(column, values, weight, seed, ends):
         fitted = _Fit.of([other], spread, counts)
         if best is not None:
             gain, error = mean_and_error(fitted.scores - best.scores, counts)
-            expected = best.mass_outside(low, high) * len(values)
+            expected = best.mass_outside(low, high) * np.sum(weight)
             if gain <= ERRORS * error * (-1 if expected >= EXPECTED else 1):
                 continue
         best = fitted

@@ -25,6 +25,7 @@ continuous columns; no size of a cell enters.
 import numpy as np
 
 from nfref.runtime.annotations import Any, Array
+from nfref.tables.schema.distinct_rows import as_counts
 
 FEWEST = 10  # fewest rows of an atom
 SHARE = 0.01  # smallest share of the rows
@@ -47,7 +48,7 @@ def find_atoms(values: Array, weight: Array | None = None) -> tuple[float, ...]:
     weight : (N,) array, optional
     """
     distinct, place = np.unique(values, return_inverse=True)
-    mass = np.bincount(place.reshape(-1), weight)
+    mass = np.bincount(place.reshape(-1), as_counts(weight))
     order = np.argsort(-mass, kind="stable")
     for count in range(min(MOST, len(distinct) - OTHERS), 0, -1):
         least, next_one = mass[order[count - 1]], mass[order[count]]
