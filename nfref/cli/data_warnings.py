@@ -57,24 +57,26 @@ def sizes_of(data: Data, weight: Array | None) -> str:
 def summary_of(data: Data, columns: Sequence[Any], given: Sequence[str]) -> str:
     """Say in one line what the columns are."""
     real = [column for column in columns if isinstance(column, Continuous)]
-    atoms = [column for column in real if column.atoms and column.name not in given]
+    atoms = _atoms_of(columns, given)
     empty = [is_missing(values).any() for values in data.table.cells()]
     numbers = {
         "category": sum(column.kind == "category" for column in columns),
         "count": sum(column.kind == "count" for column in columns),
         "of real numbers": len(real),
         "rounded": sum(column.step is not None for column in real),
-        f"with a value that many rows share ({_listed(_atoms_of(atoms))})": len(atoms),
+        f"with a value that many rows share ({_listed(atoms)})": len(atoms),
         "with empty cells": sum(empty),
         "given": len(given),
     }
     return "columns: " + ", ".join(f"{n:,} {what}" for what, n in numbers.items() if n)
 
 
-def _atoms_of(columns):
-    """Return the name and the atoms of each column."""
+def _atoms_of(columns, given):
+    """Return the name and the atoms of each column that has some and is not given."""
     return [
-        f"{column.name!r} {', '.join(f'{atom:g}' for atom in column.atoms)}" for column in columns
+        f"{column.name!r} {', '.join(f'{atom:g}' for atom in column.atoms)}"
+        for column in columns
+        if isinstance(column, Continuous) and column.atoms and column.name not in given
     ]
 
 
@@ -115,13 +117,8 @@ def about_columns(columns: Sequence[Any], given: Sequence[str]) -> Iterator[str]
     ]
     if steps:
         yield (f"rounded values are dequantised, and samples are rounded: {_listed(steps)}")
-    atoms = [
-        column
-        for column in columns
-        if isinstance(column, Continuous) and column.atoms and column.name not in given
-    ]
-    if atoms:
-        yield f"values with a probability of their own: {_listed(_atoms_of(atoms))}"
+    if atoms := _atoms_of(columns, given):
+        yield f"values with a probability of their own: {_listed(atoms)}"
     real = sum(isinstance(column, Continuous) for column in columns)
     if minutes_of_real(real) > LONG:
         yield (

@@ -161,7 +161,7 @@ def choose_supports(
     whole = ~np.any([is_missing(one) for one in values], axis=0)
     if np.sum(whole) < max(LEAST_ROWS, ROWS_A_COLUMN * len(own)):
         return tuple(columns), []
-    if len(np.unique(np.stack(values, axis=1)[whole], axis=0)) > LOG_ROWS:
+    if np.sum(whole) > LOG_ROWS:
         found = [
             one if one is None or np.isfinite(one.column.high) else replace(one, gain=-np.inf)
             for one in found

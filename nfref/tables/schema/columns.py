@@ -214,8 +214,9 @@ class Continuous(Configuration):
             u, drawn = compress_tails((y - self.middle) / self.scale, self.tail)
             log_slope = log_slope + drawn - np.log(self.scale)
         u, log_slope = np.where(inside, u, 0.0), np.where(inside, log_slope, -np.inf)
+        code = self.code(x) if self.atoms else None
         for place, atom in enumerate(self._turned(self.atoms), 1):
-            here = self.code(x) == place
+            here = code == place
             u[here], log_slope[here] = to_noise(x[here], atom)
         return u, log_slope
 
