@@ -9,7 +9,7 @@ from nfref.cli.split import Split
 from nfref.cli.streams import complain, note
 from nfref.runtime.annotations import Any, Array, Iterator, Sequence
 from nfref.tables.fitting.gaps import uninformative_rows
-from nfref.tables.fitting.supports import Chosen
+from nfref.tables.fitting.supports import Supports
 from nfref.tables.schema.column_inference import minutes_of_real
 from nfref.tables.schema.columns import Continuous, is_missing
 from nfref.tables.schema.distinct_rows import effective_rows
@@ -197,12 +197,14 @@ def _count_rows(values):
     return len(values) > 2 and np.all(np.diff(values) == 1)
 
 
-def about_supports(chosen: Sequence[Chosen]) -> Iterator[str]:
+def about_supports(supports: Supports) -> Iterator[str]:
     """Say which supports were chosen, and why."""
-    if chosen:
+    names = [one.column.name for one in supports.chosen]
+    names += () if supports.limit is None else supports.limit.names
+    if names:
         yield (
-            f"supports chosen by held-out rows: {_listed(list(map(str, chosen)))}; "
-            f"--column {quote(chosen[0].column.name + '=real')} undoes it"
+            f"supports chosen by held-out rows: {_listed(supports.notes)}; "
+            f"--column {quote(names[0] + '=real')} undoes it"
         )
 
 

@@ -25,7 +25,7 @@ from nfref.tables.fitting.gaps import fit_incomplete_table
 from nfref.tables.fitting.plan import Plan
 from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.row_fingerprints import KEPT_KEYS, as_text, keys_of
-from nfref.tables.fitting.supports import choose_supports
+from nfref.tables.fitting.supports import Supports, choose_supports
 from nfref.tables.queries.scoring import AsDensity
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import ColumnError
@@ -83,7 +83,7 @@ class Task:
     split: Split
     columns: tuple
     given: tuple
-    chosen: list
+    supports: Supports
 
     @classmethod
     def of(cls, data: Data, source: Source, training: Training) -> "Task":
@@ -96,7 +96,7 @@ class Task:
         columns = _columns(data, source.column, given, weight)
         split = split.for_columns(columns, data.table.cells(), given, source.seed)
         train = split.train(data.table.cells())
-        columns, chosen = choose_supports(
+        supports = choose_supports(
             columns,
             train.table,
             source.seed,
@@ -105,7 +105,7 @@ class Task:
             weight=train.weight,
             ends=_ends(data),
         )
-        return cls(data, weight, copies, split, columns, given, chosen)
+        return cls(data, weight, copies, split, supports.columns, given, supports)
 
     def lines(self, weights: str | None, dropped: bool, verbose: bool) -> Iterator[str]:
         """Yield what to print before the fit: three lines at most, or all that was found."""
@@ -118,7 +118,7 @@ class Task:
         yield f"{data_warnings.sizes_of(self.data, self.weight)}; {self.split}"
         yield data_warnings.summary_of(self.data, self.columns, self.given)
         yield " ".join(
-            [*data_warnings.about_supports(self.chosen), f"({len(every)} notes: --verbose)"]
+            [*data_warnings.about_supports(self.supports), f"({len(every)} notes: --verbose)"]
         )
 
     def _found(self, weights, dropped):
@@ -127,7 +127,7 @@ class Task:
             self.data, self.split, weights, self.weight, self.copies, dropped
         )
         yield from data_warnings.about_columns(self.columns, self.given)
-        yield from data_warnings.about_supports(self.chosen)
+        yield from data_warnings.about_supports(self.supports)
         yield from data_warnings.about_ties(self.data, self.columns)
         yield from data_warnings.about_empty_cells(self.data, self.given)
 
@@ -143,6 +143,7 @@ class Task:
                 given=self.given,
                 weight=None if np.all(part.weight == 1) else part.weight,
                 progress=progress,
+                limit=self.supports.limit,
             )
 
     def bytes_of_model(self, plan: Plan) -> int:

@@ -9,9 +9,11 @@ atom counts as discrete (:mod:`nfref.tables.schema.atoms`).
 
 If some columns are *given*, it is the density of the others given these. Given columns are context
 of the pool and tell about the classes of discrete columns; they have no probability of their own.
+
+The sum of some columns may have a limit (:mod:`nfref.tables.densities.limited_sum`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 
 import numpy as np
@@ -21,6 +23,7 @@ from nfref.runtime.checks import check_floats, require, shortened
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.label_models import LabelPool
 from nfref.tables.densities.latent_classes import LatentClasses
+from nfref.tables.densities.limited_sum import LimitedSum, sample_where
 from nfref.tables.densities.pool import Pool
 from nfref.tables.reading.table import quoted_names
 from nfref.tables.schema.columns import (
@@ -53,6 +56,8 @@ class TableDensity(Configuration):
         Units of the codes of counts in the pool's context.
     given : tuple of str
         Names of the given columns.
+    limit : LimitedSum or None
+        Of the sum of some continuous columns; None if any column is given.
     """
 
     columns: tuple
@@ -61,6 +66,7 @@ class TableDensity(Configuration):
     centre: Any = None
     scale: Any = None
     given: tuple = ()
+    limit: LimitedSum | None = None
 
     # Rows -----------------------------------------------------------------------------------
 
@@ -118,7 +124,7 @@ class TableDensity(Configuration):
             total = total + self.discrete.log_prob(codes)
         if self.pool is not None:
             total = total + self.pool.log_prob(u, self.context(np.nan_to_num(codes)))
-        return total
+        return total + self._log_factor(table)
 
     def parts(self, table: Sequence[Array]) -> tuple[Array, Array | None]:
         """Return (log-likelihood (N,), log p_k(u | d) of every member (N, K) or None)."""
@@ -129,7 +135,32 @@ class TableDensity(Configuration):
         if self.pool is not None:
             members = self.pool.log_probs(u, self.context(np.nan_to_num(codes)))
             total = total + self.pool.pooled(members)
-        return total, members
+        return total + self._log_factor(table), members
+
+    def _log_factor(self, table):
+        """Return the factor of the limited sum for every row, as a logarithm, (N,) or 0."""
+        if self.limit is None:
+            return 0.0
+        return self.limit.log_factor(
+            {
+                column.name: column.rounded(as_numbers(column.name, values))
+                for column, values in zip(self.columns, table)
+                if column.name in self.limit.names
+            }
+        )
+
+    def log_factor_of(self, codes: Array, u: Array) -> Any:
+        """Return the factor of the limited sum as a logarithm, for codes (N, J) and u (N, D)."""
+        return 0.0 if self.limit is None else self._log_factor(self.sampled(codes, u))
+
+    def limited(self, limit: LimitedSum | None) -> "TableDensity":
+        """Return the density cut off at the limit of a sum."""
+        if limit is None:
+            return self
+        names = [column.name for column in self.columns]
+        return replace(
+            self, limit=limit.of_mass(lambda rng, n: dict(zip(names, self.sample(rng, n))))
+        )
 
     def spread(self, table: Sequence[Array]) -> Array:
         """Return how much the flows of the pool differ in log p of every row, (N,).
@@ -160,6 +191,17 @@ class TableDensity(Configuration):
                 f"given: expected values of {', '.join(map(repr, self.given))}, which "
                 "the density is given, got none"
             )
+        if self.limit is None:
+            return self._sample(rng, n)
+        return sample_where(
+            lambda n: self._sample(rng, n),
+            n,
+            lambda table: np.isfinite(self._log_factor(table)),
+            f"limit: expected rows with {self.limit}",
+        )
+
+    def _sample(self, rng, n):
+        """Sample without a limited sum."""
         codes = np.zeros((n, 0))
         u, context = np.zeros((n, 0)), None
         if self.discrete is not None:
@@ -201,6 +243,11 @@ class TableDensity(Configuration):
         require(
             np.all(self.scale > 0) if kinds else self.centre is self.scale is None,
             "scale: expected numbers above 0 where columns have codes",
+        )
+        pooled = [names[k] for k in self.places[1]]
+        require(
+            self.limit is None or not self.given and set(self.limit.names) <= set(pooled),
+            "limit: expected a sum of continuous columns and no given ones, got others",
         )
         dim, width = (
             len(self.places[1]),
@@ -396,20 +443,12 @@ def sample_within(
 
     ``draw(n)`` samples rows; those outside are sampled again.
     """
-    kept: list[list[Array]] = []
-    count = tried = 0
-    while not kept or count < n:
-        drawn = draw(n - count)
-        good = inside(columns, drawn, within, given)
-        kept.append([values[good] for values in drawn])
-        tried += n - count
-        count += int(np.sum(good))
-        if tried > 1000 * (count + 1):
-            raise ValueError(
-                f"within: expected a range in which rows are drawn, got {within:g}, "
-                f"in which {count} of {tried} were"
-            )
-    return [np.concatenate(parts) for parts in zip(*kept)]
+    return sample_where(
+        draw,
+        n,
+        lambda rows: inside(columns, rows, within, given),
+        f"within: expected a range in which rows are drawn, got {within:g}",
+    )
 
 
 def inside(

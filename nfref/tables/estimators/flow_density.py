@@ -224,11 +224,12 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             weight=weight,
         )
         if self._chooses_supports:
-            columns, chosen = choose_supports(
+            chosen = choose_supports(
                 columns, table, seed, asked=supports, given=options["given"], weight=weight
             )
-            if self.verbose and chosen:
-                print(f"supports: {', '.join(map(str, chosen))}", file=sys.stderr)
+            columns, options["limit"] = chosen.columns, chosen.limit
+            if self.verbose and chosen.notes:
+                print(f"supports: {', '.join(chosen.notes)}", file=sys.stderr)
         found = self._found(columns, table, plan, seed, options)
         self._keep(found.density)
         complete = np.flatnonzero(~np.any([is_missing(values) for values in table], axis=0))

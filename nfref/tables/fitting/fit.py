@@ -14,6 +14,7 @@ from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.tables.densities.label_models import LabelPool, is_of_a_label, log_labels
 from nfref.tables.densities.latent_classes import LatentClasses
+from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.densities.pool import mean_and_error
 from nfref.tables.densities.table_density import (
     TableDensity,
@@ -107,6 +108,7 @@ def fit_table(
     validation: float = 0.1,
     progress: Progress | None = None,
     given: Sequence[str] = (),
+    limit: LimitedSum | None = None,
 ) -> Fitted:
     """Fit the density of a table without empty cells.
 
@@ -128,6 +130,8 @@ def fit_table(
         Shows how far the fit has come.
     given : sequence of str
         Names of columns that are given: the density is that of the others.
+    limit : LimitedSum, optional
+        Of the sum of some columns.
 
     Returns
     -------
@@ -150,9 +154,10 @@ def fit_table(
         progress = progress or Progress()
         progress.offset = offset = float(np.average(log_prob[scored], weights=weight))
         pool, tried, pooled = find_pool(rows.in_units(density), folds, plan, pool_rng, progress)
-        density = replace(density, pool=pool)
-        tried = [one.shifted(offset) for one in tried]
-        log_prob = log_prob + pooled
+        density = replace(density, pool=pool).limited(limit)
+        gain = 0.0 if density.limit is None else -density.limit.log_mass
+        tried = [one.shifted(offset) for one in tried[:-1]] + [tried[-1].shifted(offset + gain)]
+        log_prob = log_prob + pooled + gain
     else:
         score = mean_and_error(log_prob[scored], weight)
         tried = [CandidateResult("latent classes", *score, 1.0, 0.0)]

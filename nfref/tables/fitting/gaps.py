@@ -24,6 +24,7 @@ import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.interrupts import came, insisted, interruptible
+from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.fitting.fit import Fitted, fit_table
 from nfref.tables.fitting.plan import Plan
 from nfref.tables.fitting.progress import Progress
@@ -46,6 +47,7 @@ def fit_incomplete_table(
     validation: float = 0.1,
     progress: Progress | None = None,
     given: Sequence[str] = (),
+    limit: LimitedSum | None = None,
 ) -> Fitted:
     """Fit the density of a table whose cells may be NaN or None.
 
@@ -66,6 +68,7 @@ def fit_incomplete_table(
             validation=validation,
             progress=progress,
             given=given,
+            limit=limit,
         )
     weight = as_counts(weight)
     effective = effective_rows(weight, len(table[0]))
@@ -108,6 +111,7 @@ def fit_incomplete_table(
             validation=validation,
             progress=progress,
             given=given,
+            limit=limit,
         )
     return replace(found, rows=effective, unseen=found.unseen.of_rows(group, whole, used))
 

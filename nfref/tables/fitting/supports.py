@@ -33,16 +33,24 @@ Last, a column above 0 that is still real takes the soft half-line if a share ``
 mixture of all columns is below 0, unless these columns lose more than two standard errors. That map
 leaves all but the lowest values as they are. Fewer than ``ROWS_A_COLUMN`` rows a column choose
 nothing. ``--column NAME=real`` and ``columns={"NAME": "real"}`` ask for the line.
+
+Shares of a whole, all but one, have a sum of at most 1 or 100
+(:mod:`nfref.tables.densities.limited_sum`). Columns above 0 have that limit if the largest sum of
+their values is below it and near, and far more than ``EXPECTED`` rows should lie beyond it by the
+mixture of all columns. Of several sets of columns the one that this holds for most clearly counts.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
 from nfref.runtime import blas
 from nfref.runtime.annotations import Any, Array, Mapping, Sequence
 from nfref.tables.densities import mixture
+from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.densities.pool import log_pool, mean_and_error
 from nfref.tables.densities.table_density import spread_rows
 from nfref.tables.densities.wide import Wide
@@ -66,7 +74,10 @@ ERRORS = 2.0  # standard errors within which two supports tie
 IMPOSSIBLE = 1e-3  # share of impossible samples from which a tie goes to the support without them
 EXPECTED = 5.0  # rows beyond an end, of which none is there, that speak for the end
 UPPER_ENDS = (1.0, 100.0)
-NEAR = 0.9  # part of an upper end that some value has to reach
+NEAR = 0.9  # part of an upper end that some value, or some sum, has to reach
+SUMMED = 10  # most columns whose subsets are summed; more are summed as a whole
+ROUNDING = 1e-9  # of sums, as a share
+SAMPLES = 20_000  # of the mixture of all columns, for sums
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,20 @@ class Chosen:
         return f"{self.column.name!r} {kind} ({why})"
 
 
+class Supports(NamedTuple):
+    """Columns with supports, those that were chosen, and the limit of a sum of columns or None."""
+
+    columns: tuple[Any, ...]
+    chosen: list[Chosen]
+    limit: LimitedSum | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What was chosen, in words."""
+        sums = [] if self.limit is None else [f"sum {self.limit}"]
+        return [*map(str, self.chosen), *sums]
+
+
 def choose_supports(
     columns: Sequence[Any],
     table: Sequence[Array],
@@ -113,7 +138,7 @@ def choose_supports(
     given: Sequence[str] = (),
     weight: Array | None = None,
     ends: Mapping[str, tuple[float, float]] | None = None,
-) -> tuple[tuple[Any, ...], list[Chosen]]:
+) -> Supports:
     """Choose the supports of real columns for which none is asked.
 
     Parameters
@@ -134,13 +159,12 @@ def choose_supports(
 
     Returns
     -------
-    columns : tuple
-    chosen : list of Chosen
+    Supports
     """
     asked, ends = asked or {}, ends or {}
     own = [k for k, column in enumerate(columns) if isinstance(column, Continuous)]
     if not own:
-        return tuple(columns), []
+        return Supports(tuple(columns), [])
     # Copies of a row are one row with a weight, so both give the same bits.
     numbers = np.stack([np.asarray(table[k], np.float64) for k in own], axis=1)
     places, group = grouped_rows(numbers, seed)
@@ -155,12 +179,16 @@ def choose_supports(
         name, free = columns[k].name, columns[k].kind == "real"
         free = free and asked.get(name) is None and name not in given
         found.append(_bounded(real[-1], values, counts, seed, ends.get(name)) if free else None)
-    if not any(found):
-        return tuple(columns), []
+    positive = [k for k, one in enumerate(found) if one is not None and one.column.low > -np.inf]
+    positive += [
+        k for k, one in enumerate(real) if one.low == 0 and one.period is None and not given
+    ]
+    if not any(found) and len(positive) < 2:
+        return Supports(tuple(columns), [])
     values = [table[k] for k in own]
     whole = ~np.any([is_missing(one) for one in values], axis=0)
     if np.sum(whole) < max(LEAST_ROWS, ROWS_A_COLUMN * len(own)):
-        return tuple(columns), []
+        return Supports(tuple(columns), [])
     if np.sum(whole) > LOG_ROWS:
         found = [
             one if one is None or np.isfinite(one.column.high) else replace(one, gain=-np.inf)
@@ -168,7 +196,9 @@ def choose_supports(
         ]
     some = _some_rows(real, [one[whole] for one in values], weight[whole], seed)
     fit = _Fit.of(real, *some, ALL_COMPONENTS)
-    taken, best = _best(_proposals(real, found, values, weight), real, found, fit, some)
+    taken, best = np.zeros(len(real), bool), fit
+    if any(found):
+        taken, best = _best(_proposals(real, found, values, weight), real, found, fit, some)
     chosen = [one for one, takes in zip(found, taken) if takes and one is not None]
     soft = [
         None
@@ -182,8 +212,10 @@ def choose_supports(
         gain, error = mean_and_error(scores - best.scores, some[1])
         if gain > -ERRORS * error - START_NOISE:
             chosen += [one for one in soft if one is not None]
+    limit = None if given else _limited_sum(best, sorted(positive), values, weight)
     by_name = {one.column.name: one.column for one in chosen}
-    return tuple(by_name.get(column.name, column) for column in columns), chosen
+    columns = tuple(by_name.get(column.name, column) for column in columns)
+    return Supports(columns, chosen, limit)
 
 
 # Columns together -------------------------------------------------------------------------
@@ -255,6 +287,38 @@ def _softened(one, impossible):
     if impossible < IMPOSSIBLE or one.soft is None:
         return None
     return replace(one, column=one.soft, gain=one.soft_gain, impossible=impossible)
+
+
+def _limited_sum(fit, places, table, weight):
+    """Return the LimitedSum of some columns of a fit; None if no sum has an upper end."""
+    if len(places) < 2:
+        return None
+    values = np.stack([table[k] for k in places], axis=1)
+    steps = np.array([fit.columns[k].step or 0.0 for k in places])
+    sets = (
+        np.ones((1, len(places)))
+        if len(places) > SUMMED
+        else np.array([one for one in product((0.0, 1.0), repeat=len(places)) if sum(one) > 1])
+    )
+    largest = np.max(np.nan_to_num(values) @ sets.T, axis=0)
+    drawn: Any = None
+    best: Any = None
+    for end in UPPER_ENDS:
+        limits = end * (1 + ROUNDING) + sets @ steps / 2
+        possible = (largest <= limits) & (largest >= NEAR * end)
+        if not np.any(possible):
+            continue
+        if drawn is None:
+            drawn = fit.sample(SAMPLES)[:, places]
+        beyond = np.mean(drawn @ sets[possible].T > limits[possible], axis=0) * np.sum(weight)
+        most = int(np.argmax(beyond))
+        if beyond[most] >= EXPECTED + np.log(np.sum(possible)):
+            best = sets[possible][most] > 0, limits[possible][most]
+            break
+    if best is None:
+        return None
+    names = [fit.columns[k].name for k in places]
+    return LimitedSum(tuple(name for name, part in zip(names, best[0]) if part), float(best[1]))
 
 
 def _some_rows(columns, table, weight, seed):
@@ -371,6 +435,11 @@ class _Fit:
                     break
                 best = mean, scores, found
         return cls(columns, best[1] + log_slope, best[2])
+
+    def sample(self, n):
+        """Return values of the columns beside their atoms, (n, D)."""
+        u = self.mixture.sample(np.random.default_rng(0), n)
+        return np.stack([column.decode(part) for column, part in zip(self.columns, u.T)], axis=1)
 
     def mass_outside(self, low, high, place=0):
         """Return the mass of a column in the mixture beyond ends that lie in its support."""

@@ -113,6 +113,7 @@ class ConditionalSampler:
     def exact(self) -> bool:
         """True if one sample gives the exact likelihood."""
         closed = self.density.pool is None or self.proposal.is_exact
+        closed = closed and self.density.limit is None
         return closed and not any(
             column.kind == "count" and column.name not in self.density.given
             for column in self.density.columns
@@ -140,7 +141,7 @@ class ConditionalSampler:
         These are rows whose missing cells come last in the one order of all flows.
         """
         coded, pooled = self.density.places
-        if self.density.pool is None:
+        if self.density.pool is None or self.density.limit is not None:
             return
         for rows, pattern in patterns_of(known):
             if not np.all(pattern[coded]):
@@ -183,6 +184,8 @@ class ConditionalSampler:
         """Yield the grids of a column for rows with the same known cells, if these suffice."""
         coded, pooled = self.density.places
         assert self.density.pool is not None  # a column of the pool is asked for
+        if self.density.limit is not None:  # a grid would have to know where it ends
+            return
         line = Line(self.density.pool, column, lambda: self.proposal, single)
         observed = np.setdiff1d(np.flatnonzero(pattern[pooled]), [column])
         if np.all(pattern[coded]) and line.takes(observed, u.shape[1]):
@@ -236,6 +239,7 @@ class ConditionalSampler:
                         + pool.log_prob(u, context)
                         - self.proposal.log_prob(u, np.arange(u.shape[1]), context)
                     )
+            log_weight = log_weight + self.density.log_factor_of(codes, u)
         shape = len(places), len(codes) // len(places)
         log_weight = np.where(np.isnan(log_weight), -np.inf, log_weight)
         return Filled(
@@ -506,6 +510,8 @@ def sample_given(
     codes, u, _, known = sampler.encode(table)
     draws = max(n, 1) if sampler.exact else max(draws, 10 * n)
     block = next(sampler.blocks(codes, u, known, draws, rng))
+    if density.limit is not None and not np.any(block.log_weight > -np.inf):
+        raise ValueError(f"given: expected values with {density.limit}, got {dict(given)}")
     # Systematic resampling: with equal weights no sample is taken twice.
     edges = np.cumsum(block.shares()[0])
     points = (np.arange(n) + rng.random()) / max(n, 1) * edges[-1]

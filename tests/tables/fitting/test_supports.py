@@ -14,7 +14,7 @@ N = 600
 def chosen(table, **options):
     """Return name -> support of a table of columns, and the reasons."""
     names = list("abcdef")[: len(table)]
-    columns, why = choose_supports(find_columns(names, table), table, 0, **options)
+    columns, why, _ = choose_supports(find_columns(names, table), table, 0, **options)
     soft = {column.name for column in columns if column.soft is not None}
     return {column.name: "soft" if column.name in soft else column.kind for column in columns}, why
 
