@@ -97,4 +97,6 @@ def test_a_saved_density_keeps_its_limit(fitted, tmp_path):
     rows = shares(np.random.default_rng(5), 20)
     assert loaded.density_.limit == fitted.density_.limit
     np.testing.assert_array_equal(loaded.score_samples(rows), fitted.score_samples(rows))
-    np.testing.assert_array_equal(loaded.sample(7, random_state=1), fitted.sample(7, random_state=1))
+    np.testing.assert_array_equal(
+        loaded.sample(7, random_state=1), fitted.sample(7, random_state=1)
+    )

@@ -18,6 +18,7 @@ import nfref
 from nfref.flows.free_form import FreeFormFlow
 from nfref.runtime import params as trees
 from nfref.tables.densities.label_models import LabelTrees
+from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.densities.pool import Pool
 from nfref.tables.densities.table_density import TableDensity, encoded
 from nfref.tables.densities.vine import Vine, is_installed
@@ -190,9 +191,13 @@ def tables():
     boosted = LabelTrees.fit(
         rng.standard_normal((n, 2)), rng.integers(2, size=n), np.ones(n), 2, 3, 2, 1.0, rng
     )
+    parts = rng.dirichlet((1, 2, 0.7), n).T[:2]
+    kinds = find_columns("ab", parts)
+    shares = fit_table(kinds, parts, Plan("gaussian"), 0, limit=LimitedSum(("a", "b"), 1.0)).density
     return {
         **vine,
         "table": fitted(tuple(columns)[:-1], (), 4, 5),
+        "table_shares": shares,
         "table_given": fitted(("height", "size", "visits", "color"), ("size", "color"), 1, 4),
         "table_labels": labels,
         "table_trees": replace(
@@ -271,7 +276,8 @@ def write_density(name, density):
 
 def write_table(name, density):
     """The same of the density of a table."""
-    rows = [column.sampled(np.arange(2.0)) for column in density.columns]
+    second = 1.0 if density.limit is None else -1.0  # within the limit
+    rows = [column.sampled(np.array([0.0, second])) for column in density.columns]
     save_model(FOLDER / f"{name}.npz", density, info={"purpose": "golden"})
     return {"rows": rows, "log_prob": density.log_prob(rows)}
 
