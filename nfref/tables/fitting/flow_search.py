@@ -1,11 +1,11 @@
 """Search for a pool: which flows are trained, in which order, and in how much time.
 
-Simple densities come first. From 50 rows on flows follow, one kind at a time through all folds: a
-neural spline flow of tanh units, a masked autoregressive flow, a spline flow of relu units, and
-then more of whichever did best; or flows of the kind that is asked for. Another kind follows as
-long as it pays (:mod:`nfref.tables.fitting.effort`) and the budget leaves time for it. Each flow
-has orders and first parameters of its own. In several folds the flows of all folds are one
-candidate, their mean. A plan without simple densities has flows alone and one fold.
+Simple densities come first. From 50 rows on flows follow, one kind at a time through all folds:
+neural spline flows of tanh and of relu units, a masked autoregressive flow, and then more of
+whichever did best; or flows of the kind that is asked for. Another kind follows as long as it pays
+(:mod:`nfref.tables.fitting.effort`) and the budget leaves time for it. Each flow has orders and
+first parameters of its own. In several folds the flows of all folds are one candidate, their mean.
+A plan without simple densities has flows alone and one fold.
 
 Ctrl-C ends the search wherever it comes, and the candidates so far make the pool.
 """
@@ -198,8 +198,10 @@ class _FlowSearch:
         ``found`` are the candidates so far; the caller appends each new one.
         """
         gains: list[float] = []
-        scores = [pool_mean(found, self.rows.weight)] if found else []
+        scores: list[float] = []
         while not self.interrupted and (kind := self._next_kind(gains)):
+            if found and not scores:
+                scores.append(pool_mean(found, self.rows.weight))
             self.trained.append(self._new(kind))
             if not self._train(self.trained[-1], found if gains else []):
                 gains.append(0.0)

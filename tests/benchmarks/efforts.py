@@ -1,0 +1,132 @@
+"""The likelihood and the seconds of a default fit, by effort, by time budget and by rows.
+
+    python -m tests.benchmarks.efforts TABLE.csv ... --csv FOUND.csv [--sizes] [--figure FILE]
+
+For each csv: rows without gaps, columns as they are, up to ``--rows`` rows; a third of them is the
+test. The contenders are ``FlowDensity(effort=...)`` and ``time_budget=`` 5 and 15, one after the
+other in this process, with kernels on disk. Seconds are of wall, of the processor, and nats are the
+mean over the test rows. With ``--sizes`` the default is fitted to 50, 150, ... rows of each table
+instead, and the test rows stay the same. A row of the test that a density calls impossible counts
+as the least likely of the others, and its number is shown. Results are added to ``--csv``;
+``--figure`` draws all that is in it.
+"""
+
+import argparse
+import csv
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas
+
+import nfref
+
+CONTENDERS = {
+    "quick": {"effort": "quick"},
+    "5 s": {"time_budget": 5.0},
+    "15 s": {"time_budget": 15.0},
+    "default": {},
+    "thorough": {"effort": "thorough"},
+}
+SIZES = (50, 150, 500, 1500, 2500, 4000, 5000, 6000, 10_000, 30_000, 100_000)
+TEST_ROWS = 10_000
+FIELDS = ("table", "kind", "rows", "nats", "error", "impossible", "wall", "cpu")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("tables", nargs="*", type=Path)
+    parser.add_argument("--rows", type=int, default=6000)
+    parser.add_argument("--sizes", action="store_true")
+    parser.add_argument("--csv", type=Path, required=True)
+    parser.add_argument("--figure", type=Path)
+    options = parser.parse_args()
+    for path in options.tables:
+        train, test = parts(pandas.read_csv(path), options)
+        sizes = [size for size in SIZES if size <= len(train)]
+        asked = (
+            [("default", {}, size) for size in sizes]
+            if options.sizes
+            else [(name, given, len(train)) for name, given in CONTENDERS.items()]
+        )
+        fitted(train[:200], {"epochs": 1})  # compiles
+        for name, given, size in asked:
+            keep(options.csv, path.stem, name, fitted(train[:size], given), size, test)
+    if options.figure:
+        draw(pandas.read_csv(options.csv), options.figure)
+
+
+def parts(table, options):
+    """Return the rows to fit and those of the test, in random order."""
+    table = table.dropna().sample(frac=1, random_state=0)
+    held = min(len(table) // 3, TEST_ROWS)
+    test, train = table[:held], table[held:]
+    return train if options.sizes else train[: options.rows], test
+
+
+def fitted(rows, given):
+    """Return (the density, wall seconds, processor seconds) of a fit."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        density = nfref.FlowDensity(random_state=0, **given).fit(rows)
+    return density, time.perf_counter() - wall, time.process_time() - cpu
+
+
+def keep(path, table, name, found, size, test):
+    """Print a result and add it to the csv."""
+    density, wall, cpu = found
+    known = np.ones(len(test), bool)
+    for column in density.columns_:
+        if column.kind == "category":
+            known &= test[column.name].isin(column.labels).to_numpy()
+    scores = density.score_samples(test[known])
+    impossible = int(np.sum(~np.isfinite(scores)))
+    scores = np.where(np.isfinite(scores), scores, np.min(scores[np.isfinite(scores)]))
+    error = np.std(scores, ddof=1) / np.sqrt(len(scores))
+    row = (table, name, size, np.mean(scores), error, impossible, wall, cpu)
+    print(
+        f"{table:14} {name:9}{size:8,} rows {row[3]:9.3f} +- {error:.3f}  impossible {impossible}"
+        f"  wall {wall:6.1f} s  cpu {cpu:6.1f} s",
+        flush=True,
+    )
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(FIELDS)
+        writer.writerow([f"{one:.6g}" if isinstance(one, float) else one for one in row])
+
+
+def draw(found, path):
+    """Draw nats against seconds for each table, and seconds and nats against rows."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
+    by_size = found.groupby(["table", "kind"]).filter(lambda one: one["rows"].nunique() > 1)
+    by_effort = found.drop(by_size.index)
+    for table, one in by_effort.groupby("table", sort=False):
+        one = one.sort_values("cpu")
+        base = float(one[one["kind"] == "default"]["nats"].iloc[0])
+        left.plot(one["cpu"], one["nats"] - base, "o-", markersize=3.5, label=table)
+    left.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+    left.set(xscale="log", xlabel="processor seconds", ylabel="nats a row over the default")
+    left.legend(fontsize=7)
+    for table, one in by_size.groupby("table", sort=False):
+        middle.plot(one["rows"], one["cpu"], "o-", markersize=3.5, label=table)
+        right.plot(one["rows"], one["nats"] - one["nats"].max(), "o-", markersize=3.5, label=table)
+    middle.set(xscale="log", yscale="log", xlabel="rows", ylabel="processor seconds")
+    right.set(xscale="log", xlabel="rows", ylabel="nats a row below the best")
+    for panel in (middle, right):
+        panel.legend(fontsize=7)
+    figure.savefig(path, dpi=160)
+
+
+if __name__ == "__main__":
+    main()
