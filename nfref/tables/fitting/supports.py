@@ -31,8 +31,10 @@ and the few rows that decide here do not show that (a wine table of 3,500 rows l
 
 Last, a column above 0 that is still real takes the soft half-line if a share ``IMPOSSIBLE`` of the
 mixture of all columns is below 0, unless these columns lose more than two standard errors. That map
-leaves all but the lowest values as they are. Fewer than ``ROWS_A_COLUMN`` rows a column choose
-nothing. ``--column NAME=real`` and ``columns={"NAME": "real"}`` ask for the line.
+leaves all but the lowest values as they are. Fewer than ``ROWS_A_COLUMN`` rows a column are too few
+to compare mixtures of all columns: columns that have impossible samples by themselves take soft
+half-lines there, unless these lose by the formula. ``--column NAME=real`` and
+``columns={"NAME": "real"}`` ask for the line.
 
 Shares of a whole, all but one, have a sum of at most 1 or 100
 (:mod:`nfref.tables.densities.limited_sum`). Columns above 0 have that limit if the largest sum of
@@ -188,7 +190,7 @@ def choose_supports(
     values = [table[k] for k in own]
     whole = ~np.any([is_missing(one) for one in values], axis=0)
     if np.sum(whole) < max(LEAST_ROWS, ROWS_A_COLUMN * len(own)):
-        return Supports(tuple(columns), [])
+        return _supports(columns, _softened_alone(real, found, values, weight))
     if np.sum(whole) > LOG_ROWS:
         found = [
             one if one is None or np.isfinite(one.column.high) else replace(one, gain=-np.inf)
@@ -213,12 +215,44 @@ def choose_supports(
         if gain > -ERRORS * error - START_NOISE:
             chosen += [one for one in soft if one is not None]
     limit = None if given else _limited_sum(best, sorted(positive), values, weight)
+    return _supports(columns, chosen, limit)
+
+
+def _supports(columns, chosen, limit=None):
+    """Return the Supports with the chosen columns in place of real ones."""
     by_name = {one.column.name: one.column for one in chosen}
-    columns = tuple(by_name.get(column.name, column) for column in columns)
-    return Supports(columns, chosen, limit)
+    return Supports(tuple(by_name.get(column.name, column) for column in columns), chosen, limit)
 
 
 # Columns together -------------------------------------------------------------------------
+
+
+def _softened_alone(real, found, table, weight):
+    """Return the columns with soft ends, chosen without densities of all columns."""
+    soft = [one and _softened(one, one.impossible) for one in found]
+    changed = [now.column if now else column for now, column in zip(soft, real)]
+    chosen = [now for now in soft if now]
+    gain = sum(now.soft_gain for now in chosen)
+    gain += _shared(changed, table, weight) - _shared(real, table, weight)
+    return chosen if gain > -START_NOISE else []
+
+
+def _shared(columns, table, weight):
+    """Return the nats a row that normal columns share, -log det(R) / 2."""
+    u = _coordinates(columns, table)
+    covariance = np.cov(u.T, aweights=weight).reshape(len(columns), -1)
+    scale = np.sqrt(np.diag(covariance))
+    ridge = RIDGE * np.eye(len(columns))
+    return -0.5 * np.linalg.slogdet(covariance / np.outer(scale, scale) + ridge)[1]
+
+
+def _coordinates(columns, table):
+    """Return the rows in the columns' units, with the middle for cells that are missing, (N, D)."""
+    filled = [
+        np.where(is_missing(values), column.decode(np.zeros(1)), values)
+        for column, values in zip(columns, table)
+    ]
+    return np.stack([column.encode(own)[0] for column, own in zip(columns, filled)], axis=1)
 
 
 def _taken(real, found, taken):
@@ -232,14 +266,8 @@ def _proposals(real, found, table, weight):
     every, none = gains > -np.inf, np.zeros(len(real), bool)
     proposals = [none, every, gains > 0]
     share = weight / np.sum(weight)
-    u = np.stack(
-        [
-            column.encode(np.where(is_missing(values), column.decode(np.zeros(1)), values))[0]
-            for columns in (real, _taken(real, found, every))
-            for column, values in zip(columns, table)
-        ],
-        axis=1,
-    )
+    both = [_coordinates(columns, table) for columns in (real, _taken(real, found, every))]
+    u = np.concatenate(both, axis=1)
     u = u - share @ u
     u = np.sqrt(share)[:, None] * u / np.sqrt(share @ u**2)
     correlations = u.T @ u + RIDGE * np.eye(u.shape[1])

@@ -145,3 +145,15 @@ def test_detectors_keep_columns_real():
     detector = nfref.FlowOutlierDetector("gaussian", random_state=0).fit(x)
     assert {column.kind for column in detector.columns_} == {"real"}
     assert np.all(np.isfinite(detector.score_samples(-x)))
+
+
+def test_few_rows_have_soft_ends_unless_a_relation_of_columns_would_bend():
+    rng = np.random.default_rng(8)
+    names = "abcdefgh"
+    amounts = np.exp(0.7 * rng.standard_normal((120, 8)) @ (np.eye(8) + 0.3))
+    columns = choose_supports(find_columns(names, list(amounts.T)), list(amounts.T), 0).columns
+    assert all(column.low == 0 and column.soft is not None for column in columns)
+    related = 3 * rng.random((120, 8)) ** 1.5
+    related[:, 7] = related[:, :3] @ np.ones(3) + 1e-6 * rng.standard_normal(120)
+    chosen = choose_supports(find_columns(names, list(related.T)), list(related.T), 0).chosen
+    assert chosen == []
