@@ -15,8 +15,9 @@ other, in the robust units of each support and in nats of the column's own units
     s_i = log p(u_i) + log du_i/dx_i        gain_j = mean of s_i(bounded) - s_i(real)
 
 tie_j is two standard errors of the gain if a share ``IMPOSSIBLE`` of the real density's samples is
-outside: a tie goes to the bounded support. An interval has to gain two standard errors on the
-half-line, unless ``EXPECTED`` rows should lie beyond its end and none does.
+outside: a tie goes to the bounded support. An interval has to gain ``SURE`` standard errors on the
+half-line, unless ``EXPECTED`` rows should lie beyond its end and none does: a later value beyond an
+end that is none has density 0.
 
 What columns say about each other depends on supports too: a sum of two columns is no sum of their
 logarithms. So a few proposals compete by mixtures of all columns, again in halves: all real; all
@@ -73,8 +74,9 @@ ALL_COMPONENTS = (6,)  # of those of all columns
 STARTS, ITERATIONS = 2, 60  # of EM: the mixtures need not be the best
 WIDE_PART = 0.01  # weight of the wide density beside a mixture: a row far out decides nothing
 ERRORS = 2.0  # standard errors within which two supports tie
+SURE = 3.5  # standard errors by which an interval gains
 IMPOSSIBLE = 1e-3  # share of impossible samples from which a tie goes to the support without them
-EXPECTED = 5.0  # rows beyond an end, of which none is there, that speak for the end
+EXPECTED = 10.0  # rows beyond an end, of which none is there, that speak for the end
 UPPER_ENDS = (1.0, 100.0)
 NEAR = 0.9  # part of an upper end that some value, or some sum, has to reach
 SUMMED = 10  # most columns whose subsets are summed; more are summed as a whole
@@ -378,7 +380,7 @@ def _bounded(column, values, weight, seed, ends):
         if best is not None:
             gain, error = mean_and_error(fitted.scores - best.scores, counts)
             expected = best.mass_outside(low, high) * np.sum(weight)
-            if gain <= ERRORS * error * (-1 if expected >= EXPECTED else 1):
+            if gain <= error * (-ERRORS if expected >= EXPECTED else SURE):
                 continue
         best = fitted
     if best is None:
