@@ -26,7 +26,7 @@ from PIL import Image
 import nfref
 from docs import draw, notebooks
 
-FIRST = ("one_flow.py", "flows_in_one_file.py")
+FIRST = ("one_flow.py", "flows_in_one_file.py", "flow_matching_in_torch.py")
 SCRIPTS = {
     "lessons": (*FIRST, "[0-9]*.py", "more_exercises.py"),
     "methods": ("methods/[!_]*.py",),
@@ -35,6 +35,7 @@ SCRIPTS = {
 }
 # Pages whose figures show pictures of things, which stay as they are on a dark page.
 PHOTOGRAPHS = {
+    *("17_digits", "18_scores", "19_guidance", "20_one_step", "flow_matching_in_torch"),
     *("digits", "noise_and_guidance", "no_compression", "out_of_distribution", "images", "video"),
     *("anomaly", "differnet", "writing_files"),
 }

@@ -50,6 +50,19 @@ hidden_half = lambda rows: (rows / 2, np.full(len(rows), -2 * np.log(2)))
 assert answer_1(hidden_turn, hidden_turn) and answer_1(hidden_double, hidden_half)
 assert not answer_1(hidden_double, lambda rows: (rows / 2, np.zeros(len(rows))))
 """,
+    ("17_digits", 2): """
+assert np.allclose(answer_2(np.array([0.0, -5.0]), 5), (np.log(8.5) + np.array([0, 1])) / np.log(2))
+""",
+    ("18_scores", 2): """
+hidden_x = np.array([-2.0, 0.1])
+for hidden_t in (0.1, 0.6):
+    hidden_v = (2 * hidden_t) ** 2 + (1 - hidden_t) ** 2
+    hidden_f = hidden_x * (4 * hidden_t - (1 - hidden_t)) / hidden_v
+    assert np.allclose(answer_2(hidden_t, hidden_x, hidden_f), -hidden_x / hidden_v)
+""",
+    ("20_one_step", 2): """
+assert np.isclose(answer_2(lambda t, x, d: 2 * t + d, 0.2, 5.0, 0.6), 1.0)
+""",
     ("insured_weights", 1): """
 assert np.isclose(answer_1(0.0, 1000.0), 1) and np.isclose(answer_1(2.0, 2.0 + np.log(0.3)), 0.3)
 """,
