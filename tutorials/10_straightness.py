@@ -177,6 +177,10 @@ fits = {
 }
 
 # %%
+# One bent path, and Euler's steps along it:
+#
+# .. play: bend
+#
 # Learned once more
 # -----------------
 # Flow matching learns the mean velocity of lines that cross, and its paths bend where they cross.

@@ -149,6 +149,10 @@ assert after["above"] < before["above"] + 0.1
 #
 #    In a clump near the mean of the data; after the reflow about where the exact solution is.
 #
+# A path with a bend b, and Euler's steps along it.
+#
+# .. play: bend
+#
 # Exercise 1: straightness
 # ------------------------
 # A path y goes from 0 to 1 in unit time, with velocity :math:`2 t`. What does it cost beyond the
