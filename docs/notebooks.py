@@ -27,7 +27,7 @@ from docs import draw
 TUTORIALS = Path(__file__).resolve().parents[1] / "tutorials"
 FOLDERS = {
     "lessons": TUTORIALS,
-    **{name: TUTORIALS / name for name in ("methods", "truths", "applications")},
+    **{name: TUTORIALS / name for name in ("labs", "methods", "truths", "applications")},
 }
 TITLE = re.compile(r'r?"""\n(.+)\n=+\n')
 EXTRA = {"applications": "[applications]"}

@@ -29,6 +29,7 @@ from docs import draw, notebooks
 FIRST = ("one_flow.py", "flows_in_one_file.py", "flow_matching_in_torch.py")
 SCRIPTS = {
     "lessons": (*FIRST, "[0-9]*.py", "more_exercises.py"),
+    "labs": ("labs/[!_]*.py",),
     "methods": ("methods/[!_]*.py",),
     "truths": ("truths/[!_]*.py",),
     "applications": ("applications/[!_]*.py",),

@@ -286,7 +286,7 @@ const PLAYS = {
     },
     draw(pen, { first, second }) {
       const box = pen.box([-2.5, 2.5], [-2.5, 4], "x₁", "x₂", 0, 1, 0.7);
-      const one = scattered(500, 1), two = scattered(500, 233), [mean, deviation] = this.rule(first);
+      const one = scattered(600, 1), two = scattered(600, 233), [mean, deviation] = this.rule(first);
       one.forEach((z, k) => {
         const [m, s] = this.rule(z);
         box.dot([z, m + s * two[k]], "first", 2);
@@ -484,10 +484,10 @@ const PLAYS = {
       return f - c * (x - t * f);         // the score is −(x − t f) / (1 − t): lesson 18, exercise 2
     },
     path({ c }, start, row) {
-      this.noise ??= scattered(40 * 100, 1597);
+      this.noise ??= grid(1, 4000, 3999).map((k) => quantile(Math.abs(Math.sin(12.9898 * k) * 43758.5453) % 1));
       const there = [start], h = 1 / 100;
       for (let k = 0; k < 100; k++) {
-        const t = k * h, x = there[k], e = this.noise[(row * 100 + 37 * k) % 4000];
+        const t = k * h, x = there[k], e = this.noise[(row * 100 + k) % 4000];
         there.push(x + h * this.drift(t, x, c) + Math.sqrt(2 * c * (1 - t) * h) * e);
       }
       return there;

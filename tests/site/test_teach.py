@@ -9,7 +9,7 @@ import pytest
 from scipy import linalg
 
 from docs import assignments, instructor
-from docs.instructor.hidden_tests import HIDDEN_TESTS
+from docs.assignments import HIDDEN_TESTS, LABS
 from tests.browser import CHROMIUM, Browser
 
 
@@ -144,6 +144,28 @@ def test_the_instructor_has_what_the_site_has_not(slides, tmp_path):
     assert "Answer" not in instructor.EXAM.read_text(encoding="utf-8")
     conf = (instructor.KEY.parents[1] / "conf.py").read_text(encoding="utf-8")
     assert '"instructor",' in conf.partition("exclude_patterns")[2].partition("]")[0]
+
+
+@pytest.mark.thorough
+def test_a_lecturer_packs_an_exam_of_their_own(slides, tmp_path):
+    (tmp_path / "exam_key.rst").write_text("A key\n=====\n\n1. A private yes. (1)\n")
+    instructor.write(tmp_path / "instructor.zip", tmp_path)
+    with zipfile.ZipFile(tmp_path / "instructor.zip") as archive:
+        assert "A private yes" in archive.read("exam_key.html").decode()
+        lab = archive.read("source/lab_trace/lab_trace.ipynb").decode()
+    assert "### BEGIN SOLUTION\\ndef answer_1(net, t, x):" in lab
+
+
+def test_a_lab_has_no_solution_in_public():
+    for name, codes in LABS.items():
+        script = assignments.notebooks.TUTORIALS / "labs" / f"{name}.py"
+        text = script.read_text(encoding="utf-8")
+        assert "Solution" not in text and not any(code in text for code in codes)
+        made = json.dumps(assignments.notebooks.notebook(script))
+        assert "BEGIN SOLUTION" not in made and "return t, t * x + (1 - t) * z" not in made
+    manifest = (instructor.KEY.parents[2] / "MANIFEST.in").read_text(encoding="utf-8")
+    for path in ("exam_key.rst", "hidden_tests.py", "labs.py"):
+        assert f"docs/instructor/{path}" in manifest
 
 
 def test_the_hours_of_the_syllabi_add_up():
