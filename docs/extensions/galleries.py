@@ -57,6 +57,10 @@ FOOTER = re.compile(
     re.MULTILINE,
 )
 MARKED = re.compile(r"(``[^`]*``|:[\w:]+:`[^`]*`|`[^`]*`_{0,2})")
+# Markup and headings, in which no term is linked.
+LEFT_ALONE = re.compile(
+    rf"({MARKED.pattern[1:-1]}|\*[^*]+\*|^.+\n(?:={{3,}}|-{{3,}})$|^ *\.\. .*$)", re.MULTILINE
+)
 API = re.compile(r"``(nfref(?:\.\w+)+)(\([^`]*\))?``")
 
 
@@ -182,6 +186,30 @@ def linked(text):
     return API.sub(as_link, "".join(parts))
 
 
+def terms(glossary):
+    """Return the terms of the glossary's first section, the longest first."""
+    section = glossary.partition(".. glossary::")[2].partition(".. glossary::")[0]
+    return sorted(re.findall(r"^   (\S.*)$", section, re.MULTILINE), key=lambda term: -len(term))
+
+
+def with_terms(text, known):
+    """Link the first use of each term to the glossary; ``known`` loses the terms found."""
+
+    def link(found):
+        term = found[1].lower()
+        if term not in known:
+            return found[0]
+        known.remove(term)
+        return f":term:`{found[0]} <{term}>`"
+
+    if not known:
+        return text
+    uses = re.compile(rf"\b({'|'.join(map(re.escape, known))})(?:s|es)?\b(?!-)", re.IGNORECASE)
+    parts = LEFT_ALONE.split(text)
+    parts[::2] = [uses.sub(link, part) for part in parts[::2]]
+    return "".join(parts)
+
+
 def as_link(found):
     """Link a name of nfref to its description; return it unchanged if it has none."""
     thing = nfref
@@ -289,7 +317,11 @@ def in_form(app, docname, content):
         place = drawing[-1].end() if drawing else len(text)
         text = f"{text[:place]}{image}{text[place:]}"
     text = PLAY.sub(r'.. raw:: html\n\n   <figure class="play" data-play="\1"></figure>\n', text)
-    text = CODE.sub(folded, in_texts(text, linked))
+    text = in_texts(text, linked)
+    if gallery == "lessons":
+        known = terms((app.srcdir / "glossary.rst").read_text(encoding="utf-8"))
+        text = in_texts(text, lambda part: with_terms(part, known))
+    text = CODE.sub(folded, text)
     text = FOOTER.sub("", text)
     text += (
         "\n.. only:: html\n\n  .. container:: page-end\n\n    "

@@ -322,6 +322,22 @@ def test_each_lesson_is_followed_by_the_next(plain_text):
     assert ordered == [*lessons, *galleries.FIRST, "more_exercises.py"]
 
 
+def test_the_first_use_of_a_term_is_linked(plain_text):
+    import galleries
+
+    known = galleries.terms((DOCS / "glossary.rst").read_text(encoding="utf-8"))
+    assert {"flow matching", "score", "base"} <= set(known) and "verdict" not in known
+    text = (
+        "The base\n========\n\nFlow matching, a *score*, :doc:`a base </x>`; scores of the base, "
+        "flows and flows.\n"
+    )
+    assert galleries.with_terms(text, known) == (
+        "The base\n========\n\n:term:`Flow matching <flow matching>`, a *score*, "
+        ":doc:`a base </x>`; :term:`scores <score>` of the :term:`base <base>`, "
+        ":term:`flows <flow>` and flows.\n"
+    )
+
+
 def test_small_pictures_have_alternative_texts(plain_text):
     import galleries
 
