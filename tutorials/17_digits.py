@@ -233,7 +233,7 @@ nfref.exercises.grade(check_2, answer_2)
 #
 #       answer_2 = lambda log_prob, D: (np.log(8.5) - log_prob / D) / np.log(2)
 #
-#    p(n + u) = p(y) |dy/dx| with dy/dx = 1 / 8.5 in each dimension.
+#    The density of n + u is that of y, divided by 8.5 for each dimension.
 
 # %%
 # What can go wrong

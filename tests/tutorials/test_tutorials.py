@@ -132,10 +132,9 @@ def test_a_page_asks_before_it_answers(script):
     asked = re.findall(r"\*\*Predict\.\*\*|dropdown:: Answer", text)
     assert asked == ["**Predict.**", "dropdown:: Answer"] * (len(asked) // 2)
     assert "argparse" not in text and "def main(" not in text
-    if script in METHODS + TRUTHS:
+    if script in METHODS + TRUTHS + APPLICATIONS:
         assert "# What can go wrong\n" in text
         assert text.count("\nnfref.exercises.grade(") >= 2 and "# On paper: " in text
-    if script in METHODS + TRUTHS + APPLICATIONS:
         assert asked and re.search("^nfref.exercises.grade", text, re.MULTILINE)
 
 
