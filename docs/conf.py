@@ -85,10 +85,21 @@ html_theme_options = {
 linkcheck_anchors = False
 
 
+MOVED = {"methods/rectified_flow": "lessons/10_straightness"}  # old addresses that still lead on
+LEAD_ON = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Moved</title>'
+LEAD_ON += (
+    '<meta http-equiv="refresh" content="0; url=../{0}.html"><a href="../{0}.html">{0}</a></html>'
+)
+
+
 def with_playground(app, error):
-    """Copy the playground, a page with scripts of its own."""
+    """Copy the playground, a page with scripts of its own, and lead old addresses on."""
     if error is None and app.builder.format == "html":
         shutil.copytree(DOCS / "playground", app.outdir / "playground", dirs_exist_ok=True)
+        for old, new in MOVED.items():
+            page = Path(app.outdir, f"{old}.html")
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.write_text(LEAD_ON.format(new), encoding="utf-8")
 
 
 def setup(app):

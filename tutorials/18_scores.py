@@ -42,8 +42,8 @@ from nfref.plots.canvas import COLOURS
 # Spreading and drift along the score cancel, and the continuity equation of f is left (lesson 10).
 # The hypotheses: :math:`p_t` is positive and smooth, drift and g are continuous in t, and the drift
 # has a Lipschitz constant in x that holds for all t, so that one density alone obeys the equation
-# from the same start. For smooth data with :math:`\sigma_t > 0` that holds on every interval that
-# ends before t = 1.
+# from the same start. If the data lie in a bounded set, that holds on every interval on which
+# :math:`\sigma_t` stays above a positive number, so on each that ends before t = 1.
 #
 # .. play: walk
 #

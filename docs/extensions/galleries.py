@@ -189,7 +189,8 @@ def linked(text):
 def terms(glossary):
     """Return the terms of the glossary's first section, the longest first."""
     section = glossary.partition(".. glossary::")[2].partition(".. glossary::")[0]
-    return sorted(re.findall(r"^   (\S.*)$", section, re.MULTILINE), key=lambda term: -len(term))
+    found = set(re.findall(r"^   (\S.*)$", section, re.MULTILINE)) - {"step"}  # also a solver's
+    return sorted(found, key=lambda term: -len(term))
 
 
 def with_terms(text, known):
