@@ -51,8 +51,6 @@ def assignment(script):
         if cell["cell_type"] == "markdown"
         for found in SOLUTION.finditer(cell["source"])
     ] or [code.strip("\n") for code in LABS.get(script.stem, ())]
-    if not answers:
-        raise ValueError(f"{script.stem}: its solutions stand in docs/instructor of a clone")
     cells = []
     for cell in made["cells"]:
         found = OPEN.search(cell["source"]) if cell["cell_type"] == "code" else None
@@ -92,6 +90,7 @@ def with_exercises():
         script.stem: script
         for _, script in notebooks.pages()
         if OPEN.search(script.read_text(encoding="utf-8"))
+        and (script.parent.name != "labs" or script.stem in LABS)
     }
 
 

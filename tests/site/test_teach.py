@@ -12,7 +12,10 @@ from docs import assignments, instructor
 from docs.assignments import HIDDEN_TESTS, LABS
 from tests.browser import CHROMIUM, Browser
 
+with_key = pytest.mark.skipif(not instructor.KEY.exists(), reason="the sdist has no key")
 
+
+@with_key
 @pytest.mark.thorough
 def test_assignments_hold_all_exercises(tmp_path):
     count = hidden = 0
@@ -102,6 +105,7 @@ def test_slides_fit(slides, tmp_path):
     }
 
 
+@with_key
 def test_the_answers_of_the_exam():
     """Question 2: the determinant changes its sign, and three points have one image. Question 5."""
     u, w = np.array([-2.0, 1.0]), np.array([1.0, 0.0])
@@ -124,6 +128,7 @@ def test_the_answers_of_the_exam():
 QUESTION = re.compile(r"^(\d)\. (.*\n(?:   .*\n|\n(?=   ))*)", re.MULTILINE)
 
 
+@with_key
 def test_the_marks_of_the_key_add_up_to_the_points_of_the_exam():
     exam = dict(QUESTION.findall(instructor.EXAM.read_text(encoding="utf-8")))
     key = dict(QUESTION.findall(instructor.KEY.read_text(encoding="utf-8")))
@@ -135,6 +140,7 @@ def test_the_marks_of_the_key_add_up_to_the_points_of_the_exam():
     assert points == marks and sum(points.values()) == 40
 
 
+@with_key
 def test_the_instructor_has_what_the_site_has_not(slides, tmp_path):
     names = instructor.write(tmp_path / "instructor.zip")
     assert {"README.txt", "exam.html", "exam_key.html", "slides/03_coupling.html"} <= set(names)
@@ -146,6 +152,7 @@ def test_the_instructor_has_what_the_site_has_not(slides, tmp_path):
     assert '"instructor",' in conf.partition("exclude_patterns")[2].partition("]")[0]
 
 
+@with_key
 @pytest.mark.thorough
 def test_a_lecturer_packs_an_exam_of_their_own(slides, tmp_path):
     (tmp_path / "exam_key.rst").write_text("A key\n=====\n\n1. A private yes. (1)\n")
