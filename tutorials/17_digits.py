@@ -143,8 +143,7 @@ table({"17: flow matching": found, "17: the same, 16 x 16": found_large})
 # .. dropdown:: Answer
 #
 #    More bits than one digit at a time: a dense network has to find out that a quarter says nothing
-#    about the others. That is why networks for pictures look at neighbours first, as the layers of
-#    lesson 4 for images do.
+#    about the others. That is one reason why networks for pictures look at neighbours first.
 #
 # .. alt: Three strips of digits: test digits, samples of the flow at 8 x 8, which can be read, and
 #    samples at 16 x 16, four figures in each square. Below, bars of bits per dimension: 4.09 for

@@ -11,9 +11,9 @@ differential equation
 .. math:: dx = \left(f(x, t) + \frac{g_t^2}{2} \nabla \log p_t(x)\right) dt + g_t\, dw,
 
 from noise at :math:`t = 0` to data at :math:`t = 1`. Here f is the velocity of flow matching, and
-w a Brownian motion. The size g of the noise is free: for every g, even zero, the densities
-:math:`p_t` are the same. With g = 0 nothing is random, the equation is a flow, the *probability
-flow*, and it has a likelihood (Song et al. 2020, arXiv:2011.13456).
+w a Brownian motion. The size g of the noise is free: with the exact score, the densities
+:math:`p_t` are the same for every g, even zero. With g = 0 nothing is random, the equation is a
+flow, the *probability flow*, and it has a likelihood (Song et al. 2020, arXiv:2011.13456).
 """
 
 # %%
@@ -108,8 +108,9 @@ table({"18: by its score": found})  # 4.09, 2.97, 2.43, 2.03, 2.19, 2.43, 2.26
 # Walk or flow
 # ------------
 # The walk of diffusion models has :math:`g = \sqrt\beta`; we take c times as much, for c = 0, the
-# flow, and c = 1. Euler's steps, with their noise, are all there is to it. (The last step
-# ends a little before t = 1, where the score of a table has no bound: lesson 9.)
+# flow, and c = 1. Euler's steps, with their noise, are all there is to it. (They start at a
+# standard normal, without the 0.7 % of the data that are left at t = 0. The last one ends a little
+# before t = 1, where the score of a table has no bound: lesson 9.)
 #
 # **Predict.** A judge measures the energy distance of 397 samples from the test digits, 0 in the
 # mean where two laws are the same. Which is nearer after 30 steps, the walk or the flow? And after

@@ -29,7 +29,7 @@ from nfref.plots.canvas import COLOURS
 # %%
 # What guidance adds
 # ------------------
-# Velocity and score are one thing (lesson 18): on straight lines
+# Velocity and score are one thing (lesson 18): on straight lines, for 0 < t < 1,
 # :math:`f = \frac{1}{t} \left(x + (1 - t) \nabla \log p_t(x)\right)`. So the difference of the two
 # velocities is a difference of scores, and by Bayes' rule it is the gradient of the odds of the
 # class, which a classifier of noisy pictures would give:
@@ -43,8 +43,8 @@ from nfref.plots.canvas import COLOURS
 #
 # It is tempting to say: so it samples from :math:`p^{(w)}_1`, the data with the odds raised to the
 # power w. That needs the :math:`p_t^{(w)}` to be the laws of one diffusion, with noise added to the
-# first. For w other than 0 and 1 they are not: to tilt and then to add noise is not the same as to
-# add noise and then to tilt.
+# first. For w other than 0 and 1 they are not, in general: to tilt and then to add noise is not the
+# same as to add noise and then to tilt.
 #
 # .. play: guide
 #

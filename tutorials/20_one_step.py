@@ -2,7 +2,7 @@ r"""
 20. One step: the mean velocity
 ===============================
 
-*A solver asks the network forty times. Can one call do?*
+*A solver calls the network again and again. Can one call do?*
 
 A velocity f says how fast a point moves now. To arrive, one wants to know how far it gets. Call
 :math:`x_t` the path of the flow. Over the time from t to :math:`t + d` its *mean velocity* is
