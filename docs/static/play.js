@@ -555,7 +555,7 @@ const PLAYS = {
         "Euler's step ends off by": Math.abs(x + (e - t) * bumpsAt(t, x).velocity - y) };
     },
     draw(pen, state) {
-      const box = pen.box([0, 1.05], [-3.2, 3.2], "t", "x"), [t, x, e, y] = this.ends(state);
+      const box = pen.box([0, 1], [-3.2, 3.2], "t", "x"), [t, x, e, y] = this.ends(state);
       box.line(pathTo(state.z, 1).map((v, k) => [k / 40, v]), "first");
       box.line([[t, x], [e, y]], "ink");
       box.line([[t, x], [e, x + (e - t) * bumpsAt(t, x).velocity]], "second", 1.5);
@@ -635,7 +635,7 @@ const PLAYS = {
       return { "angle of its image": angle, "change of lengths": slope, "mean change": total(slopes) / 2000 };
     },
     draw(pen, state) {
-      const box = pen.box([-2, 2], [-1.25, 1.25], "", "");
+      const box = pen.box([-2, 2], [-1.2, 1.2], "", "");
       box.line(grid(0, 2 * Math.PI, 120).map((a) => [Math.cos(a), Math.sin(a)]), "soft");
       grid(0, 2 * Math.PI, 48).slice(1).forEach((a) => {
         const there = this.map(a, state)[0];
@@ -675,7 +675,8 @@ function penOf(picture) {
     write(across, px + pw, py + ph + 28, "end");
     write(up, px + 6, py + 16, "start");
     for (const v of [x0, (x0 + x1) / 2, x1]) {
-      write(String(Number(v.toFixed(2))).replace("-", "−"), at([v, 0])[0], py + ph + 15, "middle");
+      write(String(Number(v.toFixed(2))).replace("-", "−"), at([v, 0])[0], py + ph + 15,
+        v === x1 ? "end" : "middle");
     }
     for (const v of [y0, y1]) {
       write(String(Number(v.toFixed(2))).replace("-", "−"), px - 4, at([0, v])[1] + (v === y1 ? 10 : 0), "end");

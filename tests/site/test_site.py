@@ -4,6 +4,7 @@ Blocks of code run in the order of a page, in one namespace, in an empty folder.
 build the site, check every link within it, and open every page in Chromium.
 """
 
+import ast
 import csv
 import re
 import shlex
@@ -320,6 +321,14 @@ def test_each_lesson_is_followed_by_the_next(plain_text):
     ordered = sorted(names, key=galleries.reading_order)
     lessons = [name for name in sorted(names) if name[0].isdigit()]
     assert ordered == [*lessons, *galleries.FIRST, "more_exercises.py"]
+
+
+def test_old_addresses_lead_to_pages():
+    text = (DOCS / "conf.py").read_text(encoding="utf-8")
+    moved = re.search(r"^MOVED = (\{.*\})", text, re.MULTILINE)[1]
+    for old, new in ast.literal_eval(moved).items():
+        assert not (ROOT / "tutorials" / f"{old}.py").exists()
+        assert (ROOT / "tutorials" / f"{new.removeprefix('lessons/')}.py").exists()
 
 
 def test_the_first_use_of_a_term_is_linked(plain_text):
