@@ -85,11 +85,11 @@ html_theme_options = {
 linkcheck_anchors = False
 
 
-MOVED = {"methods/rectified_flow": "lessons/10_straightness"}  # old addresses that still lead on
-LEAD_ON = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Moved</title>'
-LEAD_ON += (
-    '<meta http-equiv="refresh" content="0; url=../{0}.html"><a href="../{0}.html">{0}</a></html>'
-)
+MOVED = {"methods/rectified_flow": "lessons/10_straightness"}  # where an old address leads
+LEAD_ON = """<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><title>Moved</title>
+<main><h1>Moved</h1><p>This page is now part of <a href="../{0}.html">{0}</a>.</p></main></html>
+"""
 
 
 def with_playground(app, error):

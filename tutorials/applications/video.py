@@ -319,8 +319,9 @@ for name in late:
 # Why one frame after the other is a density
 # ------------------------------------------
 # For any law with densities,
-# :math:`p(x_1, \ldots, x_T) = \prod_t p(x_t \mid x_1, \ldots, x_{t-1})`. Every frame goes through one flow f with latents :math:`z_t = f(x_t)`, and the prior of
-# :math:`z_t` reads the frames before. Hence
+# :math:`p(x_1, \ldots, x_T) = \prod_t p(x_t \mid x_1, \ldots, x_{t-1})`. Every frame
+# goes through one flow f with latents :math:`z_t = f(x_t)`, and the prior of :math:`z_t` reads the
+# frames before. Hence
 #
 # .. math:: \log p(x_t \mid \text{past}) = \log \mathcal{N}(z_t;\, \mu(\text{past}),
 #           \sigma(\text{past})) + \log \left|\det \frac{dz_t}{dx_t}\right| .
