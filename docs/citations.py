@@ -559,6 +559,14 @@ _TABLE = (
         "Flow straight and fast: Learning to generate and transfer data with rectified flow",
         arxiv="2209.03003"),
 
+    Citation(
+        "classifier-free guidance", "Ho, Salimans", 2022, "Classifier-free diffusion guidance",
+        arxiv="2207.12598"),
+
+    Citation(
+        "MeanFlow", "Geng, Deng, Bai, Kolter, He", 2025,
+        "Mean flows for one-step generative modeling", arxiv="2505.13447"),
+
     # Densities of tables ---------------------------------------------------------------------
 
     Citation(

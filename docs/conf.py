@@ -85,10 +85,21 @@ html_theme_options = {
 linkcheck_anchors = False
 
 
+MOVED = {"methods/rectified_flow": "lessons/10_straightness"}  # where an old address leads
+LEAD_ON = """<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><title>Moved</title>
+<main><h1>Moved</h1><p>This page is now part of <a href="../{0}.html">{0}</a>.</p></main></html>
+"""
+
+
 def with_playground(app, error):
-    """Copy the playground, a page with scripts of its own."""
+    """Copy the playground, a page with scripts of its own, and lead old addresses on."""
     if error is None and app.builder.format == "html":
         shutil.copytree(DOCS / "playground", app.outdir / "playground", dirs_exist_ok=True)
+        for old, new in MOVED.items():
+            page = Path(app.outdir, f"{old}.html")
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.write_text(LEAD_ON.format(new), encoding="utf-8")
 
 
 def setup(app):

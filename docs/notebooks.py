@@ -27,7 +27,7 @@ from docs import draw
 TUTORIALS = Path(__file__).resolve().parents[1] / "tutorials"
 FOLDERS = {
     "lessons": TUTORIALS,
-    **{name: TUTORIALS / name for name in ("methods", "truths", "applications")},
+    **{name: TUTORIALS / name for name in ("labs", "methods", "truths", "applications")},
 }
 TITLE = re.compile(r'r?"""\n(.+)\n=+\n')
 EXTRA = {"applications": "[applications]"}
@@ -44,6 +44,10 @@ if importlib.util.find_spec("nfref") is None:
     %pip install --quiet "{{nfref_source}}{extra}"
 """
 PACKAGED = ("nfref", "setup.cfg", "pyproject.toml", "README.rst", "LICENSE", "MANIFEST.in")
+TORCH = """# Installs torch where it is missing.
+if importlib.util.find_spec("torch") is None:
+    %pip install --quiet torch
+"""
 # Embed an imported script as a module of the notebook.
 HELPER = """#@title The script {name}.py, which this page uses {{display-mode: "form"}}
 import sys
@@ -237,6 +241,8 @@ def notebook(script):
     folder = script.parent.name
     made = [cell("code", INSTALL.format(extra=EXTRA.get(folder, "")))]
     code = "\n".join(content for kind, content in cells(script) if kind == "code")
+    if "\nimport torch\n" in code:
+        made.append(cell("code", TORCH))
     paths = helpers(code, script.parent)
     for path in paths:
         text = path.read_text(encoding="utf-8")

@@ -112,6 +112,10 @@ for ax in (left, middle, right):
 plt.show()
 
 # %%
+# The two terms of one row:
+#
+# .. play: likely
+#
 # What it is for
 # --------------
 # - *Odd rows*: those of low density. (With care: the truths page on out-of-distribution data.)

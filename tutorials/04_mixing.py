@@ -175,6 +175,10 @@ print("det", np.linalg.det(small), " sum of logs", np.sum(np.log(np.diag(small))
 # det 0.0, sum of logs -921.03
 
 # %%
+# The parallelogram is the image of the square; its area is the product of two numbers.
+#
+# .. play: mix
+#
 # One matrix at every pixel
 # -------------------------
 # A 1x1 convolution takes the :math:`c` channels of each pixel and multiplies them by the same

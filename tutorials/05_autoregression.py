@@ -81,6 +81,10 @@ as_flow = stats.norm.logpdf(z).sum(axis=1) + log_det
 print("product of conditionals", factors.round(6), " flow", as_flow.round(6))  # -3.714964
 
 # %%
+# Drag the point, and watch the density of the second number:
+#
+# .. play: pair
+#
 # Exercise 1: the way back
 # ------------------------
 # Draw from the same model by hand. The noise is z = (1, -1). Which x does it give? Write both

@@ -224,6 +224,10 @@ nfref.exercises.grade(check_2, answer_2)
 #    S = [[1, 1], [1, 3]] has two entries 1 off its diagonal. Indeed the estimate is 4 + 2 or 4 - 2.
 
 # %%
+# In the plane, with a matrix for f:
+#
+# .. play: carry
+#
 # A density that flows
 # --------------------
 # Along the way there is a density at every t, not only at the ends:

@@ -177,12 +177,24 @@ fits = {
 }
 
 # %%
+# One bent path, and Euler's steps along it:
+#
+# .. play: bend
+#
 # Learned once more
 # -----------------
 # Flow matching learns the mean velocity of lines that cross, and its paths bend where they cross.
 # A reflow takes pairs (z, x) of noise and where this flow takes it, joins them by straight lines,
 # and learns the mean velocity of *these* lines. They hardly cross any more, and where only one line
-# passes, the mean is its velocity. The methods page on rectified flow says more.
+# passes, the mean is its velocity.
+#
+# Since :math:`\int_0^1 \frac{dx}{dt}\, dt = x(1) - x(0)`, the cost beyond the line is a variance
+# over t,
+#
+# .. math:: S = E \int_0^1 \left|\frac{dx}{dt}\right|^2 dt - E\,|x(1) - x(0)|^2 .
+#
+# No reflow lengthens the mean squared way, if the velocity is learned exactly: the flow keeps the
+# mean of the lines' velocities, and a mean has no larger square than what it is a mean of.
 
 wider = nfref.Density(nfref.CNF(2, (48, 48)))
 matched = fit(wider, wider.init(rng), RectifiedFlow(), 30)
@@ -304,8 +316,60 @@ nfref.exercises.grade(check_1, answer_1)
 #    ends, pairs at random, and another velocity.
 
 # %%
+# Exercise 2: straightness
+# ------------------------
+# A path y goes from 0 to 1 in unit time, with velocity :math:`2 t`. What does it cost beyond the
+# straight line, :math:`\int_0^1 (dy/dt - 1)^2\, dt`?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    truth = np.mean((2 * (np.arange(10**5) + 0.5) / 10**5 - 1) ** 2)
+    assert np.isclose(answer, truth, rtol=0.01, atol=1e-6), "integrate (2 t - 1)^2 from 0 to 1"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 1 / 3
+#
+#    A third: it goes along the line, but not at constant speed.
+
+# %%
+# Exercise 3: pairs in order
+# --------------------------
+# On paper: on the line, z and x are both standard normal. By how much does :math:`E |x - z|^2` fall
+# from independent pairs to pairs in order?
+
+answer_3 = ...  # type a number here
+
+
+def check_3(answer):
+    z, x = np.random.default_rng(4).standard_normal((2, 10**6))
+    fall = np.mean((x - z) ** 2) - np.mean((np.sort(x) - np.sort(z)) ** 2)
+    assert np.isclose(answer, fall, rtol=0.02), "in order, the ways are zero"
+
+
+nfref.exercises.grade(check_3, answer_3)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_3 = 2.0
+#
+#    From 2 to 0: in order each z meets its equal.
+
+# %%
 # What can go wrong
 # -----------------
 # - Penalties that are too strong: paths are straight and end in the wrong place.
 # - Reflowing the errors of the first flow: its pairs are its samples, not the data.
+# - One Euler step before any reflow: the paths bend, and it lands in the middle.
 # - Counting steps and not evaluations: a step of Runge-Kutta takes four.

@@ -88,6 +88,10 @@ print(f"mass in the gap {unequal:.4f}, bound {bound(steepest, Z_M):.4f}")  # 0.0
 print(f"the formula for equal heaps: {bound(steepest, 0):.4f}, which is too much")  # 0.0963
 
 # %%
+# Both ends at once:
+#
+# .. play: gap
+#
 # Three ways out
 # --------------
 # - A base of two pieces needs no bridge: that is the exercise below.

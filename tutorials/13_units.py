@@ -57,6 +57,10 @@ print(f"difference {gap:.3f}, log 1000 = {np.log(1000):.3f}")  # 6.908 both
 # the units of the table. ``nfref.in_units_of(flow, x)`` puts it there.
 
 # %%
+# A row in two units:
+#
+# .. play: unit
+#
 # Bounds
 # ------
 # Shares lie between 0 and 1. A normal density does not know that, and spends mass on what cannot

@@ -67,6 +67,10 @@ print("log_det by the flow     ", log_det.round(6))
 print("log determinant of pairs", np.log(determinant).round(6))  # the same
 
 # %%
+# The law of this page, at any x:
+#
+# .. play: given
+#
 # Three densities
 # ---------------
 # The law to be learned moves with x, widens with x, and is skewed. As we made it, we know its

@@ -63,6 +63,10 @@ print(f"cost of m = 1, s = 2: {measured:.4f}, formula {cross_entropy(1, 2):.4f}"
 print(f"entropy {normal_entropy:.4f}, so KL = {cross_entropy(1, 2) - normal_entropy:.4f}")
 
 # %%
+# One normal as the model of another:
+#
+# .. play: split
+#
 # Exercise 1: the best of the wrong
 # ---------------------------------
 # The data are standard normal, and q is normal with the mean 1, which is wrong and cannot move.

@@ -164,6 +164,10 @@ for name in ("right", "same sign", "forgotten", "clipped"):
     print(f"integral of {name:<10} {integrals[name]:.3f}")  # 1, 4.48, 1.87, 0.997
 
 # %%
+# A stretch with a wrong log-determinant. What shows it?
+#
+# .. play: wrong
+#
 # The oracle
 # ----------
 # It takes two plain functions. At points chosen in the bulk and far out it measures Jacobians, each

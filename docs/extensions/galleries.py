@@ -26,15 +26,17 @@ from PIL import Image
 import nfref
 from docs import draw, notebooks
 
-FIRST = ("one_flow.py", "flows_in_one_file.py")
+FIRST = ("one_flow.py", "flows_in_one_file.py", "flow_matching_in_torch.py")
 SCRIPTS = {
     "lessons": (*FIRST, "[0-9]*.py", "more_exercises.py"),
+    "labs": ("labs/[!_]*.py",),
     "methods": ("methods/[!_]*.py",),
     "truths": ("truths/[!_]*.py",),
     "applications": ("applications/[!_]*.py",),
 }
 # Pages whose figures show pictures of things, which stay as they are on a dark page.
 PHOTOGRAPHS = {
+    *("17_digits", "18_scores", "19_guidance", "20_one_step", "flow_matching_in_torch"),
     *("digits", "noise_and_guidance", "no_compression", "out_of_distribution", "images", "video"),
     *("anomaly", "differnet", "writing_files"),
 }
@@ -55,6 +57,10 @@ FOOTER = re.compile(
     re.MULTILINE,
 )
 MARKED = re.compile(r"(``[^`]*``|:[\w:]+:`[^`]*`|`[^`]*`_{0,2})")
+# Markup and headings, in which no term is linked.
+LEFT_ALONE = re.compile(
+    rf"({MARKED.pattern[1:-1]}|\*[^*]+\*|^.+\n(?:={{3,}}|-{{3,}})$|^ *\.\. .*$)", re.MULTILINE
+)
 API = re.compile(r"``(nfref(?:\.\w+)+)(\([^`]*\))?``")
 
 
@@ -180,6 +186,31 @@ def linked(text):
     return API.sub(as_link, "".join(parts))
 
 
+def terms(glossary):
+    """Return the terms of the glossary's first section, the longest first."""
+    section = glossary.partition(".. glossary::")[2].partition(".. glossary::")[0]
+    found = set(re.findall(r"^   (\S.*)$", section, re.MULTILINE)) - {"step"}  # also a solver's
+    return sorted(found, key=lambda term: -len(term))
+
+
+def with_terms(text, known):
+    """Link the first use of each term to the glossary; ``known`` loses the terms found."""
+
+    def link(found):
+        term = found[1].lower()
+        if term not in known:
+            return found[0]
+        known.remove(term)
+        return f":term:`{found[0]} <{term}>`"
+
+    if not known:
+        return text
+    uses = re.compile(rf"\b({'|'.join(map(re.escape, known))})(?:s|es)?\b(?!-)", re.IGNORECASE)
+    parts = LEFT_ALONE.split(text)
+    parts[::2] = [uses.sub(link, part) for part in parts[::2]]
+    return "".join(parts)
+
+
 def as_link(found):
     """Link a name of nfref to its description; return it unchanged if it has none."""
     thing = nfref
@@ -287,7 +318,11 @@ def in_form(app, docname, content):
         place = drawing[-1].end() if drawing else len(text)
         text = f"{text[:place]}{image}{text[place:]}"
     text = PLAY.sub(r'.. raw:: html\n\n   <figure class="play" data-play="\1"></figure>\n', text)
-    text = CODE.sub(folded, in_texts(text, linked))
+    text = in_texts(text, linked)
+    if gallery == "lessons":
+        known = terms((app.srcdir / "glossary.rst").read_text(encoding="utf-8"))
+        text = in_texts(text, lambda part: with_terms(part, known))
+    text = CODE.sub(folded, text)
     text = FOOTER.sub("", text)
     text += (
         "\n.. only:: html\n\n  .. container:: page-end\n\n    "

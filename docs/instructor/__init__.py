@@ -2,7 +2,8 @@
 
 The archive holds the key and the marks of the exam, the slides with their speaker's notes, and the
 assignments with solutions and hidden tests, as source notebooks for nbgrader. The site has none of
-it. The folded solutions of the lessons are for readers who learn alone, and stay on their pages.
+it, nor has the sdist. The folded solutions of the lessons are for readers who learn alone, and stay
+on their pages.
 """
 
 import argparse
@@ -23,14 +24,19 @@ source/                   assignments with solutions and hidden tests:
 """
 
 
-def write(archive):
-    """Write the archive and return the names in it."""
+def write(archive, own=None):
+    """Write the archive and return the names in it.
+
+    A folder ``own`` may have an exam.rst and an exam_key.rst that take the place of ours.
+    """
     from docs import slides  # needs the extra docs
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "README.txt").write_text(README, encoding="utf-8")
         for source in (EXAM, KEY):
+            if own and (Path(own) / source.name).exists():
+                source = Path(own) / source.name
             made = slides.as_page(source.stem, slides.as_html(source.read_text(encoding="utf-8")))
             (folder / f"{source.stem}.html").write_text(made, encoding="utf-8")
         slides.write(folder / "slides", pdf=False)
@@ -45,4 +51,6 @@ def write(archive):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("archive")
-    print(f"{len(write(parser.parse_args().archive))} files")
+    parser.add_argument("--own", metavar="FOLDER", help="your exam.rst and exam_key.rst")
+    options = parser.parse_args()
+    print(f"{len(write(options.archive, options.own))} files")

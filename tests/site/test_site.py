@@ -4,6 +4,7 @@ Blocks of code run in the order of a page, in one namespace, in an empty folder.
 build the site, check every link within it, and open every page in Chromium.
 """
 
+import ast
 import csv
 import re
 import shlex
@@ -315,11 +316,35 @@ def test_a_figure_stands_where_it_is_drawn(plain_text, page):
 def test_each_lesson_is_followed_by_the_next(plain_text):
     import galleries
 
-    names = [script.name for script in sorted((ROOT / "tutorials").glob("*.py"))]
+    names = [script.name for script in sorted((ROOT / "tutorials").glob("[!_]*.py"))]
     names.remove("readme_figure.py")
     ordered = sorted(names, key=galleries.reading_order)
     lessons = [name for name in sorted(names) if name[0].isdigit()]
-    assert ordered == [*lessons, "one_flow.py", "flows_in_one_file.py", "more_exercises.py"]
+    assert ordered == [*lessons, *galleries.FIRST, "more_exercises.py"]
+
+
+def test_old_addresses_lead_to_pages():
+    text = (DOCS / "conf.py").read_text(encoding="utf-8")
+    moved = re.search(r"^MOVED = (\{.*\})", text, re.MULTILINE)[1]
+    for old, new in ast.literal_eval(moved).items():
+        assert not (ROOT / "tutorials" / f"{old}.py").exists()
+        assert (ROOT / "tutorials" / f"{new.removeprefix('lessons/')}.py").exists()
+
+
+def test_the_first_use_of_a_term_is_linked(plain_text):
+    import galleries
+
+    known = galleries.terms((DOCS / "glossary.rst").read_text(encoding="utf-8"))
+    assert {"flow matching", "score", "base"} <= set(known) and "verdict" not in known
+    text = (
+        "The base\n========\n\nFlow matching, a *score*, :doc:`a base </x>`; scores of the base, "
+        "flows and flows.\n"
+    )
+    assert galleries.with_terms(text, known) == (
+        "The base\n========\n\n:term:`Flow matching <flow matching>`, a *score*, "
+        ":doc:`a base </x>`; :term:`scores <score>` of the :term:`base <base>`, "
+        ":term:`flows <flow>` and flows.\n"
+    )
 
 
 def test_small_pictures_have_alternative_texts(plain_text):

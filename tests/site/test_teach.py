@@ -9,10 +9,13 @@ import pytest
 from scipy import linalg
 
 from docs import assignments, instructor
-from docs.instructor.hidden_tests import HIDDEN_TESTS
+from docs.assignments import HIDDEN_TESTS, LABS
 from tests.browser import CHROMIUM, Browser
 
+with_key = pytest.mark.skipif(not instructor.KEY.exists(), reason="the sdist has no key")
 
+
+@with_key
 @pytest.mark.thorough
 def test_assignments_hold_all_exercises(tmp_path):
     count = hidden = 0
@@ -102,6 +105,7 @@ def test_slides_fit(slides, tmp_path):
     }
 
 
+@with_key
 def test_the_answers_of_the_exam():
     """Question 2: the determinant changes its sign, and three points have one image. Question 5."""
     u, w = np.array([-2.0, 1.0]), np.array([1.0, 0.0])
@@ -124,6 +128,7 @@ def test_the_answers_of_the_exam():
 QUESTION = re.compile(r"^(\d)\. (.*\n(?:   .*\n|\n(?=   ))*)", re.MULTILINE)
 
 
+@with_key
 def test_the_marks_of_the_key_add_up_to_the_points_of_the_exam():
     exam = dict(QUESTION.findall(instructor.EXAM.read_text(encoding="utf-8")))
     key = dict(QUESTION.findall(instructor.KEY.read_text(encoding="utf-8")))
@@ -135,6 +140,7 @@ def test_the_marks_of_the_key_add_up_to_the_points_of_the_exam():
     assert points == marks and sum(points.values()) == 40
 
 
+@with_key
 def test_the_instructor_has_what_the_site_has_not(slides, tmp_path):
     names = instructor.write(tmp_path / "instructor.zip")
     assert {"README.txt", "exam.html", "exam_key.html", "slides/03_coupling.html"} <= set(names)
@@ -144,6 +150,29 @@ def test_the_instructor_has_what_the_site_has_not(slides, tmp_path):
     assert "Answer" not in instructor.EXAM.read_text(encoding="utf-8")
     conf = (instructor.KEY.parents[1] / "conf.py").read_text(encoding="utf-8")
     assert '"instructor",' in conf.partition("exclude_patterns")[2].partition("]")[0]
+
+
+@with_key
+@pytest.mark.thorough
+def test_a_lecturer_packs_an_exam_of_their_own(slides, tmp_path):
+    (tmp_path / "exam_key.rst").write_text("A key\n=====\n\n1. A private yes. (1)\n")
+    instructor.write(tmp_path / "instructor.zip", tmp_path)
+    with zipfile.ZipFile(tmp_path / "instructor.zip") as archive:
+        assert "A private yes" in archive.read("exam_key.html").decode()
+        lab = archive.read("source/lab_trace/lab_trace.ipynb").decode()
+    assert "### BEGIN SOLUTION\\ndef answer_1(net, t, x):" in lab
+
+
+def test_a_lab_has_no_solution_in_public():
+    for name, codes in LABS.items():
+        script = assignments.notebooks.TUTORIALS / "labs" / f"{name}.py"
+        text = script.read_text(encoding="utf-8")
+        assert "Solution" not in text and not any(code in text for code in codes)
+        made = json.dumps(assignments.notebooks.notebook(script))
+        assert "BEGIN SOLUTION" not in made and "return t, t * x + (1 - t) * z" not in made
+    manifest = (instructor.KEY.parents[2] / "MANIFEST.in").read_text(encoding="utf-8")
+    for path in ("exam_key.rst", "hidden_tests.py", "labs.py"):
+        assert f"docs/instructor/{path}" in manifest
 
 
 def test_the_hours_of_the_syllabi_add_up():
@@ -156,11 +185,11 @@ def test_the_hours_of_the_syllabi_add_up():
     }
     syllabi = (docs / "teach" / "index.rst").read_text(encoding="utf-8").partition("Syllabi")[2]
     weeks = re.findall(r"   \* - \d+\n     - (.*)\n     - (.*)\n", syllabi)
-    assert len(weeks) == 3 + 6 + 12 and len(minutes) == 17
+    assert len(weeks) == 3 + 6 + 14 and len(minutes) == 21
     for cells in weeks:
         for cell in cells:
             assert sum(map(int, re.findall(r"\((\d+)\)", cell))) == 120, cell
         for number, given in re.findall(r"lesson (\d\d) \((\d+)\)", cells[0]):
             assert int(given) == 2 * minutes[number]
-    taught = {number for cells in weeks[-12:] for number in re.findall(r"lesson (\d\d)", cells[0])}
+    taught = {number for cells in weeks[-14:] for number in re.findall(r"lesson (\d\d)", cells[0])}
     assert taught == set(minutes)

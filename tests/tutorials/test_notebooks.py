@@ -20,6 +20,7 @@ import pytest
 
 import nfref
 from docs import draw, notebooks
+from docs.assignments import LABS
 from tests.tutorials.test_exercises import exercises, solutions
 from tests.tutorials.wrong_answers import WRONG_ANSWERS
 
@@ -183,7 +184,7 @@ def test_a_notebook_runs(script, kernel, tmp_path, monkeypatch):
     monkeypatch.delenv("MPLBACKEND", raising=False)
     text = script.read_text(encoding="utf-8")
     made = notebooks.notebook(script)
-    for number, solution in zip(exercises(text), solutions(text), strict=True):
+    for number, solution in zip(exercises(text), solutions(script), strict=bool(LABS)):
         made["cells"].append(
             notebooks.cell(
                 "code",
@@ -204,7 +205,7 @@ def test_a_notebook_runs(script, kernel, tmp_path, monkeypatch):
         client.execute()
     except nbclient.exceptions.CellExecutionError as error:
         reason = f"{error.ename}: {error.evalue}"
-        if re.search("DataMissing|No module named '(rdkit|imageio_ffmpeg)", reason):
+        if re.search("DataMissing|No module named '(rdkit|imageio_ffmpeg|torch)", reason):
             pytest.skip(reason)  # the page's own requirement
         raise
     assert list(tmp_path.iterdir()) == [], "nothing is written beside a notebook"

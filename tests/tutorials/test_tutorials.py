@@ -16,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FIRST = [ROOT / "tutorials" / name for name in ("one_flow.py", "flows_in_one_file.py")]
+TORCH = ROOT / "tutorials" / "flow_matching_in_torch.py"  # test_flow_matching_in_torch.py runs it
 LESSONS = sorted((ROOT / "tutorials").glob("[0-9]*.py"))
 METHODS = sorted((ROOT / "tutorials" / "methods").glob("[!_]*.py"))  # a page a method
 TRUTHS = sorted((ROOT / "tutorials" / "truths").glob("[!_]*.py"))
@@ -26,7 +27,7 @@ APPLICATIONS = [
 ]
 SCRIPTS = FIRST + LESSONS + METHODS + TRUTHS + APPLICATIONS
 
-every_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+every_script = pytest.mark.parametrize("script", [*SCRIPTS, TORCH], ids=lambda script: script.stem)
 
 
 def run(*command, folder):
@@ -131,10 +132,9 @@ def test_a_page_asks_before_it_answers(script):
     asked = re.findall(r"\*\*Predict\.\*\*|dropdown:: Answer", text)
     assert asked == ["**Predict.**", "dropdown:: Answer"] * (len(asked) // 2)
     assert "argparse" not in text and "def main(" not in text
-    if script in METHODS + TRUTHS:
+    if script in METHODS + TRUTHS + APPLICATIONS:
         assert "# What can go wrong\n" in text
         assert text.count("\nnfref.exercises.grade(") >= 2 and "# On paper: " in text
-    if script in METHODS + TRUTHS + APPLICATIONS:
         assert asked and re.search("^nfref.exercises.grade", text, re.MULTILINE)
 
 

@@ -291,6 +291,19 @@ if FULL:
     assert where["gradient"] > 0.9
 
 # %%
+# Why a density, and in which numbers
+# -----------------------------------
+# Let good pieces have the density p and defective ones q, both positive. Of all tests that reject a
+# given share of good pieces, the one that rejects where :math:`q / p` is large finds most defects
+# (Neyman and Pearson). Nobody knows q. If it is taken to be constant on the numbers that are
+# measured, the ratio is large where p is small:
+#
+# .. math:: \log \frac{q(x)}{p(x)} = \text{const} - \log p(x) .
+#
+# "Constant" depends on the numbers. In :math:`y = g(x)` a density is
+# :math:`p(x) / |\det g'(x)|`, so other numbers give another order of the same pieces. Features are
+# therefore a choice of what a defect may look like.
+#
 # Exercise 1: pairs
 # -----------------
 # Three good pictures score 1, 2 and 3, two scratched ones 2.5 and 4. What is the AUROC, the share
@@ -315,3 +328,37 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 5 / 6
 #
 #    2.5 is above 1 and 2 but not above 3; 4 is above all three.
+
+# %%
+# Exercise 2: the same rows in other numbers
+# ------------------------------------------
+# On paper: x is uniform on (0, 1), so no row is less probable than another. Now :math:`y = x^2` is
+# measured. How many times as large is the density of y at 1/4 as at 1?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    y = np.random.default_rng(0).random(4_000_000) ** 2
+    at = [np.mean(np.abs(y - place) < 1e-3) for place in (0.25, 0.999)]
+    assert not np.isclose(answer, 0.5, atol=1e-3), "the other way round"
+    assert np.isclose(answer, at[0] / at[1], rtol=0.05), "the density of y is 1 / (2 sqrt(y))"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 2.0
+#
+#    The density is 1 / (2 sqrt(y)), 1 at 1/4 and 1/2 at 1. In y, rows near 1 look suspect.
+
+# %%
+# What can go wrong
+# -----------------
+# - Improbable read as defective: printed trousers are improbable and whole.
+# - Defects among the rows that are learned: a flow learns them too.
+# - A threshold chosen on the test pictures.

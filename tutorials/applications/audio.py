@@ -257,6 +257,19 @@ if FULL:
     assert moving["WaveFlow"] > 2 * moving["Gaussian AR(16)"]
 
 # %%
+# Why the log-determinant is a sum
+# --------------------------------
+# Order the samples of the picture by rows, top to bottom. :math:`z_{ij}` depends on :math:`x_{ij}`
+# and on rows above i alone, so in this order the Jacobian is lower triangular, for any networks.
+# Its diagonal holds the factors of :math:`x_{ij}`,
+#
+# .. math:: \log \left|\det \frac{dz}{dx}\right| = -\sum_{ij} s_{ij} .
+#
+# The entries of one row do not see each other. A single layer therefore takes neighbours in a row,
+# which are h samples apart, as independent given the rows above; the next layers, which see the
+# picture with its rows in another order, mend that. To sample, a layer computes row after row: h
+# passes, however long the clip is.
+#
 # Exercise 1: where a sample goes
 # -------------------------------
 # A clip is folded at height 8. In which row i and column j is sample 21, counted from 0?
@@ -282,3 +295,36 @@ nfref.exercises.grade(check_1, answer_1)
 #
 #    :math:`21 = 2 \cdot 8 + 5`. The sixth pass of a layer generates it, together with every eighth
 #    sample of the clip.
+
+# %%
+# Exercise 2: passes
+# ------------------
+# On paper: a second has 8,000 samples, the height is 16, and there are 8 layers. How many passes
+# does it take to sample the second?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    assert not np.isclose(answer, 16), "each layer has to be inverted, one after the other"
+    assert not np.isclose(answer, 8000), "a row is sampled at once, however long it is"
+    assert np.isclose(answer, len(range(16)) * len(range(8))), "16 rows, in each of 8 layers"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 16 * 8
+#
+#    128, for one second or for ten.
+
+# %%
+# What can go wrong
+# -----------------
+# - Bits of a sample at another loudness: silence is cheap.
+# - A prompt's continuation judged by likelihood: quiet hiss has plenty of it.
+# - Heights that do not divide the clip: the rest has to go somewhere.

@@ -317,6 +317,18 @@ if FULL:
     assert whether["flow"].value < 0.869 and where > 0.75
 
 # %%
+# Why the mean of the logarithms
+# ------------------------------
+# Let :math:`p_T` be the density of the features after the rotation T. By Jensen's inequality, for
+# any law of T for which the means exist,
+#
+# .. math:: s(x) = E_T[-\log p_T] \ge -\log E_T[p_T],
+#
+# with equality only if all sides are equally probable. The right side is small as soon as one side
+# looks harmless; the left one grows with every side that does not. A defect that is seen from one
+# side in K raises s by a share 1 / K of what that side says. If the K sides err independently with
+# one standard deviation, the noise of s is that deviation divided by the root of K.
+#
 # Exercise 1: the mean of what
 # ----------------------------
 # From two sides a picture has :math:`-\log p` = 2 and 10; its score is the mean, 6. How large would
@@ -342,3 +354,36 @@ nfref.exercises.grade(check_1, answer_1)
 #
 #    The side from which the picture looks harmless dominates, and the other hardly counts. A defect
 #    is seen from some sides only; so the paper takes the mean of the logarithms.
+
+# %%
+# Exercise 2: the noise of a mean
+# -------------------------------
+# On paper: the score of one side has the standard deviation 2 over good pictures, and sides err
+# independently. What is the standard deviation of the mean of four sides?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    sides = 2 * numpy.random.default_rng(0).standard_normal((400_000, 4))
+    assert not numpy.isclose(answer, 0.5), "variances are divided by four, deviations by its root"
+    assert numpy.isclose(answer, numpy.std(sides.mean(axis=1)), rtol=0.01), "variances add"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 2 / np.sqrt(4)
+#
+#    1. Real sides are alike, so the gain is smaller.
+
+# %%
+# What can go wrong
+# -----------------
+# - Features that never saw the material: they are blind to its surface.
+# - Sides taken as independent: their errors are nearly the same.
+# - A gradient read as a segmentation: it is noise at single pixels.

@@ -286,6 +286,19 @@ if FULL:
     assert min(shares["after + valency"].values()) > 0.95
 
 # %%
+# Why the names of the atoms do not count
+# ---------------------------------------
+# Give the atoms other numbers, by a permutation P. Then H becomes P H and each :math:`A_r` becomes
+# :math:`P A_r P^\top`. Since :math:`P^\top P = I` and relu acts on each entry,
+#
+# .. math:: \operatorname{relu}\Bigl(P H W_0 + \sum_r P A_r P^\top P H W_r\Bigr)
+#           = P \operatorname{relu}\Bigl(H W_0 + \sum_r A_r H W_r\Bigr).
+#
+# So each layer only renames its rows, and the sum of all rows of the last H does not change. That
+# holds for any weights, but not for a network that also reads the number of an atom or of a step.
+# The likelihood of a molecule is another matter: it belongs to one order of growing, and the
+# probability of the graph is a sum over all orders.
+#
 # Exercise 1: one in a thousand
 # -----------------------------
 # A molecule is asked for 95 bonds, and each of the answers takes too much valency with probability
@@ -310,3 +323,37 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 0.999 ** 95
 #
 #    0.909. Nine in ten, although each single answer is nearly certain.
+
+# %%
+# Exercise 2: one layer
+# ---------------------
+# On paper: three atoms in a row, joined by single bonds. H is 1 for each atom, :math:`W_0 = 1` and
+# :math:`W_1 = 2`. What is the sum of the rows after one layer?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    bonds = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
+    after = np.maximum(np.ones(3) + bonds @ np.ones(3) * 2, 0)
+    assert not np.isclose(answer, 5.0), "that is the atom in the middle"
+    assert np.isclose(answer, after.sum()), "1 + 2 times the number of neighbours, three times"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 3.0 + 5.0 + 3.0
+#
+#    Both ends have one neighbour, the middle has two. Renaming the atoms leaves the sum, 11.
+
+# %%
+# What can go wrong
+# -----------------
+# - One order's likelihood read as the graph's: it is only a part of it.
+# - A reward that is learned too long: molecules stay valid and become alike.
+# - Validity by repeated sampling reported as the network's own.

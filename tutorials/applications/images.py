@@ -283,6 +283,20 @@ assert outside["z"] == 0 < outside["pixels"]
 assert shares[0.0] < 0.2 < shares[1.5] if FULL else shares[0.0] < shares[1.5]
 
 # %%
+# What the noise costs
+# --------------------
+# With :math:`P(x) = E_u\, p(x + u)` on the unit cube, and if the mean of the logarithm exists,
+#
+# .. math:: E_u \log \frac{P(x)}{p(x + u)}
+#           = \mathrm{KL}\!\left(\text{uniform} \,\|\, \frac{p(x + u)}{P(x)}\right) \ge 0,
+#
+# since :math:`p(x + u) / P(x)` is a density of u on the cube. So the bits that the page counts are
+# too many by the divergence of even noise from the model's own law within a cell. They are exact if
+# the density is constant there. A model with a finer law within a cell pays for it.
+#
+# The direction of an attribute has no such derivation. It is exact if z has one normal law for
+# images with the attribute, and the same law, only shifted, for those without.
+#
 # Exercise 1: temperature
 # -----------------------
 # z has 256 numbers, each standard normal, and is multiplied by the temperature T = 0.5. What is the
@@ -309,3 +323,38 @@ nfref.exercises.grade(check_1, answer_1)
 #
 #    64, where 256 is usual: such a z is nearer to the origin than nearly every sample of the base.
 #    So tidy samples are not samples of the density whose bits are counted.
+
+# %%
+# Exercise 2: an uneven cell
+# --------------------------
+# On paper: one pixel, and in its cell the density is 3/2 on one half and 1/2 on the other. By how
+# many bits do the counted bits exceed :math:`-\log_2 P`?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    p = np.array([1.5, 0.5])
+    assert answer > 0, "the counted bits are never fewer"
+    assert np.isclose(answer, np.log2(p.mean()) - np.log2(p).mean(), atol=1e-3), (
+        "P is the mean of p, 1; the counted bits are the mean of -log2 p"
+    )
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = -0.5 * np.log2(1.5 * 0.5)
+#
+#    About a fifth of a bit.
+
+# %%
+# What can go wrong
+# -----------------
+# - Samples at a low temperature shown beside bits at T = 1: two densities.
+# - An attribute's direction from few images: it holds what else they have in common.
+# - Bits of different ranges of grey, or without noise.

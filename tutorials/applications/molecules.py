@@ -271,6 +271,18 @@ if FULL:
     assert with_check["affine"]["log P off by"] < with_check["frequencies"]["log P off by"]
 
 # %%
+# What a choice costs
+# -------------------
+# The flow gives z a density p. A choice k is read from z as its largest entry, so its probability
+# is at least the mass of the cube :math:`e_k + [0, 1)^K`, whose volume is 1. By Jensen's inequality
+#
+# .. math:: \log P(k) \ge \log \int_{[0, 1)^K} p(e_k + u)\, du \ge E_u \log p(e_k + u),
+#
+# if the last mean exists. The first gap is mass outside of all cubes that still gives the choice k;
+# the second is an uneven density in the cube. Both vanish only for a p that is constant on cubes,
+# and a normal density is not: exercise 1 has its price. Given the graph so far, these bounds add up
+# over the choices, for one order of the atoms.
+#
 # Exercise 1: a cube costs
 # ------------------------
 # u is uniform on :math:`[0, 1]`, where its density is 1. The best normal has its mean and its
@@ -298,3 +310,37 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 0.5 * np.log(2 * np.pi * np.e / 12)
 #
 #    0.18 nats a coordinate. A molecule has some five hundred of them.
+
+# %%
+# Exercise 2: a cube of the normal
+# --------------------------------
+# On paper: K = 2, and z is standard normal. Which mass has the cube of the first choice, [1, 2) x
+# [0, 1)? Take a table of the normal. (The choice itself has probability 1/2.)
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    z = np.random.default_rng(0).standard_normal((4_000_000, 2))
+    inside = np.mean((z[:, 0] >= 1) & (z[:, 0] < 2) & (z[:, 1] >= 0) & (z[:, 1] < 1))
+    assert not np.isclose(answer, 0.5), "that is the choice: most of it lies outside the cube"
+    assert np.isclose(answer, inside, rtol=0.01), "a product of two differences of Phi"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = (0.97725 - 0.84134) * (0.84134 - 0.5)
+#
+#    A twentieth of the mass, a tenth of the choice. The bound is loose before any fit.
+
+# %%
+# What can go wrong
+# -----------------
+# - Nats with noise compared with a model of choices: one is a bound.
+# - Valid, new and different molecules taken for likely ones: see the rings.
+# - Test molecules that are in the training set under another name.

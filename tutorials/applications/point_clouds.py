@@ -452,6 +452,18 @@ if FULL:
     assert distance["same shape"][0] < distance["after"][0] < 0.5 * distance["a normal"][0]
 
 # %%
+# Where the bound comes from
+# --------------------------
+# For any density q of codes that is positive only where the prior is, by Jensen's inequality
+#
+# .. math:: \log p(X) = \log E_q\!\left[\frac{p(X | s)\, p(s)}{q(s)}\right]
+#           \ge E_q\!\left[\log p(X | s) + \log p(s) - \log q(s)\right],
+#           \qquad \text{gap} = \mathrm{KL}(q(s) \,\|\, p(s | X)) .
+#
+# Given the shape, the points are independent, so :math:`\log p(X | s)` is a sum over them. The gap
+# closes only if q can be the posterior. A normal q cannot, if the posterior is bent; and with many
+# points the posterior is narrow, so that an encoder's error of the code costs the more.
+#
 # Exercise 1: the Chamfer distance
 # --------------------------------
 # On a line, one cloud is the point 0, the other has the points 0 and 2. Add the mean squared
@@ -476,3 +488,39 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 0 + (0 + 2 ** 2) / 2
 #
 #    2: the way back shows points that only one of the clouds has.
+
+# %%
+# Exercise 2: how narrow
+# ----------------------
+# On paper: a code s is standard normal, and each of three points is s plus standard normal noise.
+# Which variance must q have for the bound to be exact?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    rng = np.random.default_rng(0)
+    s = rng.standard_normal(1_000_000)
+    mean = (s[:, None] + rng.standard_normal((1_000_000, 3))).mean(axis=1)
+    spread = np.var(s - mean * np.mean(s * mean) / np.mean(mean**2))
+    assert not np.isclose(answer, 1 / 3), "the prior says something, too"
+    assert np.isclose(answer, spread, rtol=0.01), "precisions add: 1 of the prior, 1 a point"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 1 / 4
+#
+#    Precisions add: 1 of the prior, and 1 for each point. With a thousand points it is 1/1001.
+
+# %%
+# What can go wrong
+# -----------------
+# - A bound compared with a likelihood: the gap belongs to the encoder.
+# - Chamfer distances of clouds of different sizes.
+# - Samples judged by eye from the side on which they look best.

@@ -316,6 +316,21 @@ for name in late:
         assert ahead[~surprising[name]].mean() > 0.1
 
 # %%
+# Why one frame after the other is a density
+# ------------------------------------------
+# For any law with densities,
+# :math:`p(x_1, \ldots, x_T) = \prod_t p(x_t \mid x_1, \ldots, x_{t-1})`. Every frame
+# goes through one flow f with latents :math:`z_t = f(x_t)`, and the prior of :math:`z_t` reads the
+# frames before. Hence
+#
+# .. math:: \log p(x_t \mid \text{past}) = \log \mathcal{N}(z_t;\, \mu(\text{past}),
+#           \sigma(\text{past})) + \log \left|\det \frac{dz_t}{dx_t}\right| .
+#
+# No derivative by the past enters, as it is given (lesson 14). The network reads only a few frames.
+# That is a model in which frames further back add nothing, and still a density. Bits of whole
+# frames use that layers are convolutions: at the edges of a piece they see other neighbours than
+# inside of a frame, so a network that learned from pieces is a little wrong there.
+#
 # Exercise 1: a pixel that stays
 # ------------------------------
 # Copying with logistic noise of scale 2: how many bits does a pixel cost that is exactly what it
@@ -341,3 +356,36 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = -np.log2(np.tanh(0.125))
 #
 #    3.01 bits, since :math:`F(\tfrac12) - F(-\tfrac12) = \tanh \tfrac18`.
+
+# %%
+# Exercise 2: the first frame
+# ---------------------------
+# On paper: a clip has five frames. The first costs 3 bits a pixel, each other 1. How many bits does
+# a pixel of the clip cost on average?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    costs_of_frames = np.array([3.0, 1.0, 1.0, 1.0, 1.0])
+    assert not np.isclose(answer, 2.0), "the first is one frame of five"
+    assert np.isclose(answer, costs_of_frames.mean(), atol=1e-3), "add all frames, divide by five"
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = (3 + 4 * 1) / 5
+#
+#    1.4: a number "given the past" is smaller, and another one.
+
+# %%
+# What can go wrong
+# -----------------
+# - Bits given the past beside bits of single frames.
+# - A clip's last fifth that shows what its first fifths do: a static camera.
+# - Sampled frames fed back: errors grow, and no likelihood shows it.

@@ -350,6 +350,21 @@ if FULL:
     )
 
 # %%
+# What a wrong density costs
+# --------------------------
+# Let the latents' cells have the probabilities P, and the coder those Q of the flow, positive
+# wherever P is. A range coder spends :math:`-\log_2 Q` bits and a few bytes in all, so a symbol
+# costs on average
+#
+# .. math:: E_P[-\log_2 Q] = E_P[-\log_2 P] + E_P\!\left[\log_2 \frac{P}{Q}\right]
+#           = H(P) + \mathrm{KL}(P \,\|\, Q),
+#
+# the entropy and what the flow does not know. Sender and receiver need the same Q to the last bit:
+# so the masses are made whole numbers first.
+#
+# For a small step the mass of a cell is nearly the density times :math:`\Delta`, if the density is
+# continuous. So each latent costs about :math:`-\log_2 p(y_i) - \log_2 \Delta` bits.
+#
 # Exercise 1: what a coder needs
 # ------------------------------
 # A pixel has one of four levels, with probabilities 1/2, 1/4, 1/8 and 1/8. How many bits a pixel
@@ -379,3 +394,41 @@ nfref.exercises.grade(check_1, answer_1)
 #       answer_1 = 0.5 * 1 + 0.25 * 2 + 2 * 0.125 * 3
 #
 #    1.75 bits: the entropy, to which a range coder adds a few bytes in all.
+
+# %%
+# Exercise 2: half the step
+# -------------------------
+# On paper: the step is small and is halved. How many more bits does a block of 16 latents cost?
+
+answer_2 = ...  # type a number here
+
+
+def check_2(answer):
+    def bits_of_a_latent(step):  # of a standard normal, rounded
+        k = np.arange(-8 / step, 8 / step + 1) * step
+        mass = np.exp(-0.5 * k**2) * step / np.sqrt(2 * np.pi)
+        return -np.sum(mass * np.log2(mass))
+
+    assert not np.isclose(answer, 1.0), "that is one latent"
+    assert np.isclose(answer, 16 * (bits_of_a_latent(0.01) - bits_of_a_latent(0.02)), rtol=0.01), (
+        "a cell of half the width has half the mass"
+    )
+
+
+nfref.exercises.grade(check_2, answer_2)
+
+# %%
+# .. dropdown:: Solution
+#
+#    .. code-block:: python
+#
+#       answer_2 = 16 * 1.0
+#
+#    One bit each. In return the error of rounding falls by a factor of two.
+
+# %%
+# What can go wrong
+# -----------------
+# - Bits by a formula, without a file that is read back.
+# - The model's own size left out: it pays only with many pictures.
+# - Floating point that differs between sender and receiver.

@@ -272,6 +272,10 @@ for ax, k, title in zip(
 plt.show()
 
 # %%
+# Without extra coordinates: on the line, the gap of two heaps keeps some of the points.
+#
+# .. play: gap
+#
 # Exercise 1: how many?
 # ---------------------
 # Rows have 5 columns. With how many extra coordinates does the recipe above make any homeomorphism

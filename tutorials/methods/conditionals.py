@@ -117,6 +117,10 @@ assert 0.3 < np.mean(drawn[:, 1] > np.sin(5)) < 0.7
 #    The median jumps between the branches and predicts neither; the intervals still hold their
 #    share.
 #
+# The second number given the first:
+#
+# .. play: pair
+#
 # Exercise 1: an interval by hand
 # -------------------------------
 # x and y are jointly normal with variances 1 and correlation 0.8. How far from the mean of y

@@ -168,6 +168,10 @@ assert np.allclose(back, z, atol=1e-12)
 #
 #    By nearly a half, in the mean squared distance; likelihood sees no difference.
 #
+# The map of this figure, z + 1.5 tanh(2 z + 0.6), is the slope of a convex function.
+#
+# .. play: probe
+#
 # Exercise 1: the line
 # --------------------
 # On the line, z is standard normal and x normal with mean 3 and deviation 2. How large is the

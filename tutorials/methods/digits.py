@@ -275,6 +275,10 @@ report(learned, known, test if FULL else tuple(part[:100] for part in test))
 #
 #    The histograms, which know the places without ink; and nearly always.
 #
+# A pixel with five levels, and bumps of a model on them: what noise within a level is for.
+#
+# .. play: bits
+#
 # Exercise 1: even levels
 # -----------------------
 # A model holds all 17 levels to be equally likely at each of 64 pixels. How many bits does it

@@ -127,6 +127,10 @@ assert np.all(np.abs(np.array(masses) - 1) < 0.02)
 # 1/2. The bends along random directions follow the idea of the earlier paper. Its own map, and the
 # figures of both papers, were not available.
 #
+# The map of this page on the line:
+#
+# .. play: grow
+#
 # Exercise 1: one map
 # -------------------
 # Rows are normal with mean 0 and deviation 2. The first map divides them by 2. By how many nats a

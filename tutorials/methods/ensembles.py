@@ -97,6 +97,10 @@ ax.legend(ncols=3, loc="upper right")
 plt.show()
 
 # %%
+# Two densities and one row:
+#
+# .. play: blend
+#
 # Exercise 1: the gain of two
 # ---------------------------
 # In one row, two flows have the densities 0.4 and 0.1. By how many nats is the mean of their

@@ -165,6 +165,10 @@ assert above < (0.1 if FULL else 1.5)
 #    By less than a hundredth in the full run, where :math:`g(f(x))` misses x by 0.02; the error of
 #    the gradient follows that of the inverse.
 #
+# One number: an encoder, and a decoder that is not quite its inverse.
+#
+# .. play: almost
+#
 # Exercise 1: a value that is no determinant
 # ------------------------------------------
 # In three dimensions g is exactly the inverse of f, and v is standard normal. What is the mean of

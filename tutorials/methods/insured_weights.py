@@ -158,6 +158,10 @@ ax.legend(loc="upper right", ncols=3)
 plt.show()
 
 # %%
+# Weights of samples of q for a target of two heaps:
+#
+# .. play: weights
+#
 # Exercise 1: Metropolis with a flow
 # ----------------------------------
 # A Markov chain can use the flow as its proposal: from x go to a fresh draw x' of q with

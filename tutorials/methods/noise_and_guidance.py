@@ -237,6 +237,10 @@ if FULL:
     assert told["and denoised"].value < told["normal noise"].value - 0.02
 
 # %%
+# Guidance on the line, where both velocities are known (lesson 19):
+#
+# .. play: guide
+#
 # Exercise 1: the noise taken off
 # -------------------------------
 # x is standard normal, and y = x + 0.5 e with e standard normal. Where does one step along the

@@ -171,6 +171,10 @@ assert abs(np.exp(log_prob(cut_heaps[1], grid)).sum() * (side[1] - side[0]) ** 2
 #
 #    For rings, which one flow must tear apart many times. For eight heaps it is small.
 #
+# The spline of lesson 6:
+#
+# .. play: knots
+#
 # Exercise 1: the price of a choice
 # ---------------------------------
 # Two pieces that do not overlap have the weights 0.3 and 0.7, and in each its own density costs 1

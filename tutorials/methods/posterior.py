@@ -266,6 +266,10 @@ assert np.all(np.abs(masses[:, 0] - 1) < 0.05) and np.all(masses[:, 1] < 1.05)
 #    The flow's own ranks, in the full run, are not quite uniform either: p = 0.0046 for
 #    :math:`\theta_1`, of 4,000 pairs. It joins the two moons by a faint bridge.
 #
+# A conditional density of one number:
+#
+# .. play: given
+#
 # Exercise 1: ranks
 # -----------------
 # The posterior is exact. In what share of pairs is theta smaller than all but at most nine of 99

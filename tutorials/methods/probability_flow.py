@@ -165,6 +165,10 @@ assert np.allclose(flow_paths(some, [1.0])[-1], z[:, 0], atol=1e-2)
 #    Only if the start is right: the standard normal is not quite the density at s = 1, and that
 #    error stays.
 #
+# More or less noise on the way, and the same densities (lesson 18):
+#
+# .. play: walk
+#
 # Exercise 1: at rest
 # -------------------
 # Let the data be standard normal themselves, so that

@@ -170,6 +170,10 @@ assert off < (0.1 if FULL else 0.3)
 #    No: the network's errors add up from time 0 to the last time. The regression is an easy loss,
 #    but not a bound on the likelihood.
 #
+# Paths of a velocity from a normal to two heaps:
+#
+# .. play: paths
+#
 # Exercise 1: half way
 # --------------------
 # :math:`x_0` and :math:`x_1` are independent, both with variance 1. What is the variance of

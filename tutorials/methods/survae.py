@@ -165,6 +165,10 @@ figure(x, shown, (at[:, 0], exact, fair, linear))
 #    full run a spline flow ends 0.35 nats above the entropy, the same flow with the absolute value
 #    0.065.
 #
+# A fold keeps no inverse: beyond it, a point has three origins.
+#
+# .. play: fold
+#
 # Exercise 1: folded
 # ------------------
 # x is standard normal. What is the density of :math:`|x|` at 1?

@@ -176,6 +176,10 @@ assert curves["TarFlow"].min() < curves["MAF"].min() / (3 if FULL else 1)
 #    the same 3,000 rows, these are the numbers of 4,000 new rows. On the 1,000 rows held out, which
 #    the figure shows, TarFlow ends at 0.38.
 #
+# Two tokens of one number each: the second is stretched and shifted by what stands before it.
+#
+# .. play: pair
+#
 # Exercise 1: passes
 # ------------------
 # A series has 12 numbers, and the first passes a block unchanged: :math:`m_1 = s_1 = 0`. How many

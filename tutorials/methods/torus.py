@@ -183,6 +183,10 @@ assert np.allclose(torus(x + [TURN, -2 * TURN]), torus(x), atol=1e-9)
 #    The flow of the torus does not jump; that of the line jumps by up to 3.7 nats in the full run.
 #    Of 3,000 rows it ends 0.267 nats behind the truth, the flow of the torus 0.068.
 #
+# One coupling of this page is such a map; its angle w is what a network says:
+#
+# .. play: circle
+#
 # Exercise 1: the base
 # --------------------
 # What is the density of the uniform base on the torus of two angles, in radians?
