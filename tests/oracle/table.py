@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from nfref.oracle import check_density, check_estimator_density
-from nfref.oracle.report import CAUSES, without_direction
+from nfref.oracle.report import Report, without_direction
 from tests.oracle import (
     but,
     causes,
@@ -377,6 +377,7 @@ def line(case, seed):
         D=case.dim,
         seed=seed,
         rows={},
+        leads=[],
         named=False,
     )
     try:
@@ -386,6 +387,10 @@ def line(case, seed):
             verdict=report.verdict,
             summary=report.summary,
             rows={row.name: row.verdict for row in report.failures + report.undecided},
+            leads=[
+                [row.name, case.is_named_by(Report(report.subject, (row,)))]
+                for row in report.failures
+            ],
             named=case.is_named_by(report),
         )
     except ImportError as error:
@@ -429,27 +434,18 @@ def by_kind(runs):
 
 def without_each(runs):
     """Lines of a table: what would change if a property were not judged."""
-    failures = [
-        (r, [name for name, verdict in r["rows"].items() if verdict == "fail"])
-        for r in runs
-        if r["verdict"] == "failed"
-    ]
-    stems = sorted({without_direction(name) for _, names in failures for name in names})
-    yield ["without", "fails", "wrong ones missed", "other first lines"]
+    stems = sorted({without_direction(name) for r in runs for name, _ in r["leads"]})
+    yield ["without", "fails", "wrong ones missed", "other first lines", "wrong first lines"]
     for stem in stems:
-        fails = [names for _, names in failures if any(_is(name, stem) for name in names)]
-        alone = sum(all(_is(name, stem) for name in names) for names in fails)
-        leads = sum(_is(min(names, key=_rank), stem) for names in fails) - alone
-        yield [stem, str(len(fails)), str(alone), str(leads)]
-
-
-def _is(name, stem):
-    return without_direction(name) == stem
-
-
-def _rank(name):
-    stem = without_direction(name)
-    return CAUSES.index(stem) if stem in CAUSES else len(CAUSES)
+        missed = leads = misled = 0
+        fails = [r for r in runs if any(without_direction(name) == stem for name, _ in r["leads"])]
+        for r in fails:
+            others = [one for one in r["leads"] if without_direction(one[0]) != stem]
+            missed += not others
+            if others and others[0] != r["leads"][0]:
+                leads += 1
+                misled += r["named"] and not others[0][1]
+        yield [stem, *map(str, (len(fails), missed, leads, misled))]
 
 
 def print_table(title, lines):
