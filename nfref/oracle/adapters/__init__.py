@@ -207,10 +207,7 @@ def parameter_gradients_of(
     TypeError
         If its parameters cannot be reached.
     """
-    adapter, _ = _adapter_of(thing)
-    if adapter is None:
-        raise TypeError(f"parameters: cannot be reached in {type(thing).__name__}")
-    return _parameter_gradients(adapter, thing, dim, rng, dtype, direction, context)
+    return _parameter_gradients(_adapter_of(thing), thing, dim, rng, dtype, direction, context)
 
 
 def _functions(thing, rng, dtype, context, train):
@@ -218,14 +215,14 @@ def _functions(thing, rng, dtype, context, train):
         return thing
     if isinstance(thing, (tuple, list)) and all(callable(part) or part is None for part in thing):
         return functions_of((*thing, None)[:2], dtype)
-    adapter, takes_context = _adapter_of(thing)
+    adapter = _adapter_of(thing)
     if adapter is random_flow:
         return random_flow(thing, rng, dtype, context)
     if adapter is random_density:
         return random_density(thing, rng)
     if adapter is not None:
-        if context is not None and not takes_context:
-            raise TypeError(f"context: {type(thing).__name__} takes none")
+        if context is not None and not adapter.conditional:
+            raise TypeError(f"context: {type(thing).__name__} takes no context")
         options = {} if context is None else {"context": context}
         if train and "train" in parameters_of(adapter):
             options["train"] = True
@@ -262,42 +259,39 @@ def _with_twin(functions, adapter, thing, dtype, options):
 
 
 def _adapter_of(thing):
-    """Return the adapter for an object, and True if it takes a context.
-
-    Return (None, False) if none fits.
-    """
+    """Return the adapter for an object; None if none fits."""
     for kind in type(thing).__mro__:
         name = f"{kind.__module__}.{kind.__name__}"
-        for start, adapter, takes_context in _BY_NAME:
+        for start, adapter in _BY_NAME:
             if name.startswith(start):
-                return adapter, takes_context
-    return None, False
+                return adapter
+    return None
 
 
-# Prefix of a class's full name, its adapter, and True if that takes a context.
-_BY_NAME = (
-    ("nfref.density.Density", random_density, False),
-    ("nfref.flow.Flow", random_flow, True),
-    ("nfref.bases.base.Base", random_density, False),
-    ("nflows.distributions.base.Distribution", from_nflows_distribution, True),
-    ("nflows.transforms.base.Transform", from_nflows, True),
-    ("normflows.core.NormalizingFlow", from_normflows_distribution, False),
-    ("normflows.core.ConditionalNormalizingFlow", from_normflows_distribution, True),
-    ("normflows.distributions.base.BaseDistribution", from_normflows_distribution, True),
-    ("normflows.flows.base.Flow", from_normflows, True),
-    ("FrEIA.modules.base.InvertibleModule", from_freia, True),
-    ("FrEIA.framework.", from_freia, True),
-    ("zuko.lazy.", from_zuko, True),
-    ("zuko.flows.", from_zuko, True),
-    ("torch.distributions.transforms.Transform", from_torch_transform, False),
-    ("pyro.distributions.conditional.ConditionalTransform", from_torch_transform, True),
-    ("torch.distributions.distribution.Distribution", from_torch_distribution, False),
-    ("flowjax.bijections.bijection.AbstractBijection", from_flowjax, True),
-    ("flowjax.distributions.AbstractDistribution", from_flowjax_distribution, True),
-    ("distrax._src.bijectors.bijector.Bijector", from_distrax, False),
-    ("distrax._src.distributions.", from_distrax_distribution, False),
-    ("numpyro.distributions.transforms.Transform", from_numpyro, False),
-    ("numpyro.distributions.distribution.Distribution", from_numpyro_distribution, False),
-    ("tensorflow_probability.substrates.jax.distributions.", from_tfp_distribution, False),
-    ("tensorflow_probability.substrates.jax.bijectors.", from_tfp, False),
+# Prefix of a class's full name, and its adapter.
+_BY_NAME: tuple[tuple[str, Any], ...] = (
+    ("nfref.density.Density", random_density),
+    ("nfref.flow.Flow", random_flow),
+    ("nfref.bases.base.Base", random_density),
+    ("nflows.distributions.base.Distribution", from_nflows_distribution),
+    ("nflows.transforms.base.Transform", from_nflows),
+    ("normflows.core.NormalizingFlow", from_normflows_distribution),
+    ("normflows.core.ConditionalNormalizingFlow", from_normflows_distribution),
+    ("normflows.distributions.base.BaseDistribution", from_normflows_distribution),
+    ("normflows.flows.base.Flow", from_normflows),
+    ("FrEIA.modules.base.InvertibleModule", from_freia),
+    ("FrEIA.framework.", from_freia),
+    ("zuko.lazy.", from_zuko),
+    ("zuko.flows.", from_zuko),
+    ("torch.distributions.transforms.Transform", from_torch_transform),
+    ("pyro.distributions.conditional.ConditionalTransform", from_torch_transform),
+    ("torch.distributions.distribution.Distribution", from_torch_distribution),
+    ("flowjax.bijections.bijection.AbstractBijection", from_flowjax),
+    ("flowjax.distributions.AbstractDistribution", from_flowjax_distribution),
+    ("distrax._src.bijectors.bijector.Bijector", from_distrax),
+    ("distrax._src.distributions.", from_distrax_distribution),
+    ("numpyro.distributions.transforms.Transform", from_numpyro),
+    ("numpyro.distributions.distribution.Distribution", from_numpyro_distribution),
+    ("tensorflow_probability.substrates.jax.distributions.", from_tfp_distribution),
+    ("tensorflow_probability.substrates.jax.bijectors.", from_tfp),
 )

@@ -202,8 +202,8 @@ def _of_scipy(thing):
     name = type(thing).__name__
     if name in NO_COLUMNS:
         raise TypeError(
-            f"scipy.stats {name}: its values are no rows of independent columns; give "
-            "log_prob and sample of those that are, as functions"
+            f"scipy.stats {name}: expected values that fill the space of their columns, got values "
+            "on a surface; give functions log_prob and sample of free columns"
         )
     if name == "gaussian_kde":
         return _of_gaussian_kde(thing)

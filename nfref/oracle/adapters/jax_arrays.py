@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from nfref.oracle.adapters.shapes import cast_attributes, conditioned, flow_arguments
+from nfref.oracle.adapters.shapes import cast_attributes, conditioned, described, flow_arguments
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 SMALLEST = 16  # rows of a padded batch
@@ -36,6 +36,13 @@ def computed_in(dtype: DTypeLike, function: Callable) -> Callable:
             return function(*arguments)
 
     return call
+
+
+def as_jax(array: Array) -> Any:
+    """Return an array as one of JAX."""
+    import jax
+
+    return jax.numpy.asarray(array)
 
 
 def jax_function(
@@ -186,6 +193,33 @@ def density_functions(
     )
 
 
+def adapter(
+    density: bool = False, conditional: bool = False, accuracy: Callable | None = None
+) -> Callable:
+    """Return a decorator that turns a description of a library's objects into their adapter.
+
+    The parameters are those of :func:`nfref.oracle.adapters.torch_arrays.adapter`. The functions
+    are those of JAX's arrays, and ``draw`` takes (key, n).
+    """
+
+    def adapted(functions):
+        def adapt(
+            thing: Any,
+            dtype: DTypeLike = np.float64,
+            context: Array | None = None,
+            padded: bool = True,
+        ) -> dict[str, Any]:
+            made = functions(in_dtype(thing, dtype))
+            if density:
+                return density_functions(*made, context, padded, dtype)
+            found = flow_functions(*made, context, padded, dtype)
+            return found if accuracy is None else {**found, "accuracy": accuracy(thing)}
+
+        return described(adapt, functions, density, conditional, parameter_gradient, as_jax)
+
+    return adapted
+
+
 def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
     """Return arguments of ``check_parameter_gradients`` for a number of a JAX tree.
 
@@ -206,6 +240,8 @@ def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) 
         for i, leaf in enumerate(leaves)
         if isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
     ]
+    if not which:
+        raise TypeError(f"parameters: cannot be reached in {type(tree).__name__}")
 
     def of_parameters(params):
         filled = list(leaves)

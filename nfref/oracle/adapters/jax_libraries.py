@@ -1,13 +1,13 @@
 """flowjax, distrax, NumPyro and TensorFlow Probability on JAX.
 
-A library is described by functions of JAX's arrays, made from its objects. All four have nfref's
-direction. The functions are compiled and their batches padded
-(:mod:`nfref.oracle.adapters.jax_arrays`) unless ``padded=False``.
+An adapter is a description of a library's objects by functions of JAX's arrays. All four libraries
+have nfref's direction. :func:`nfref.oracle.adapters.jax_arrays.adapter` does the rest: it casts an
+object to ``dtype``, compiles the functions, and pads their batches unless ``padded=False``.
 """
 
 import numpy as np
 
-from nfref.oracle.adapters.jax_arrays import density_functions, flow_functions, in_dtype
+from nfref.oracle.adapters.jax_arrays import adapter, flow_functions
 from nfref.oracle.adapters.shapes import for_all_rows, of_rows, row_by_row
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
@@ -27,19 +27,6 @@ def from_jax(
     return flow_functions(forward, inverse, context, padded, dtype)
 
 
-# Functions of JAX's arrays --------------------------------------------------------------------
-
-
-def flowjax_bijection(bijection: Any) -> Any:
-    """Return (forward, inverse) of a bijection on batches."""
-    import jax
-
-    return (
-        jax.vmap(lambda z, *c: bijection.transform_and_log_det(z, *c)),
-        jax.vmap(lambda x, *c: bijection.inverse_and_log_det(x, *c)),
-    )
-
-
 def flowjax_accuracy(bijection: Any) -> float:
     """Return the accuracy that flowjax documents for its root searches; 0 without any."""
     import inspect
@@ -56,8 +43,23 @@ def flowjax_accuracy(bijection: Any) -> float:
     return 10 * inspect.signature(bisect_check_expand_search).parameters["atol"].default
 
 
-def flowjax_distribution(distribution: Any) -> Any:
-    """Return (log_prob, draw) of a distribution."""
+@adapter(conditional=True, accuracy=flowjax_accuracy)
+def from_flowjax(bijection: Any) -> Any:
+    """Adapt a bijection of flowjax on vectors; ``context`` conditions it if it takes one.
+
+    An inverse by a root search is judged to the accuracy that flowjax documents.
+    """
+    import jax
+
+    return (
+        jax.vmap(lambda z, *c: bijection.transform_and_log_det(z, *c)),
+        jax.vmap(lambda x, *c: bijection.inverse_and_log_det(x, *c)),
+    )
+
+
+@adapter(density=True, conditional=True)
+def from_flowjax_distribution(distribution: Any) -> Any:
+    """Adapt a distribution of flowjax on vectors."""
 
     def draw(key, n, *context):
         if context:
@@ -67,21 +69,24 @@ def flowjax_distribution(distribution: Any) -> Any:
     return distribution.log_prob, draw
 
 
-def distrax_bijector(bijector: Any) -> Any:
-    """Return (forward, inverse) of a bijector.
+@adapter()
+def from_distrax(bijector: Any) -> Any:
+    """Adapt a bijector of distrax.
 
     A bijector of single numbers acts on every coordinate, and its log-derivatives are summed.
     """
     return row_by_row(bijector.forward_and_log_det), row_by_row(bijector.inverse_and_log_det)
 
 
-def distrax_distribution(distribution: Any) -> Any:
-    """Return (log_prob, draw) of a distribution."""
+@adapter(density=True)
+def from_distrax_distribution(distribution: Any) -> Any:
+    """Adapt a distribution of distrax."""
     return of_rows(distribution, lambda key, n: distribution.sample(seed=key, sample_shape=(n,)))
 
 
-def numpyro_transform(transform: Any) -> Any:
-    """Return (forward, inverse) of a transform.
+@adapter()
+def from_numpyro(transform: Any) -> Any:
+    """Adapt a transform of NumPyro.
 
     A transform of single numbers acts on every coordinate, and its log-derivatives are summed.
     """
@@ -97,13 +102,15 @@ def numpyro_transform(transform: Any) -> Any:
     return row_by_row(there), row_by_row(back)
 
 
-def numpyro_distribution(distribution: Any) -> Any:
-    """Return (log_prob, draw) of a distribution."""
+@adapter(density=True)
+def from_numpyro_distribution(distribution: Any) -> Any:
+    """Adapt a distribution of NumPyro."""
     return of_rows(distribution, lambda key, n: distribution.sample(key, (n,)))
 
 
-def tfp_bijector(bijector: Any) -> Any:
-    """Return (forward, inverse) of a bijector.
+@adapter()
+def from_tfp(bijector: Any) -> Any:
+    """Adapt a bijector of TensorFlow Probability's JAX substrate, on vectors.
 
     TFP returns one log_det for all rows if the Jacobian is constant. Bijectors cache their results.
     Each direction gets arrays of its own, so that the inverse is computed and not read from the
@@ -123,76 +130,7 @@ def tfp_bijector(bijector: Any) -> Any:
     return there, back
 
 
-def tfp_distribution(distribution: Any) -> Any:
-    """Return (log_prob, draw) of a distribution."""
-    return of_rows(distribution, lambda key, n: distribution.sample(n, seed=key))
-
-
-# Functions of NumPy's arrays ------------------------------------------------------------------
-
-
-def from_flowjax(
-    bijection: Any, dtype: DTypeLike = np.float64, context: Array | None = None, padded: bool = True
-) -> Any:
-    """Adapt a bijection of flowjax on vectors; ``context`` conditions it if it takes one.
-
-    An inverse by a root search is judged to the accuracy that flowjax documents.
-    """
-    found = flow_functions(*flowjax_bijection(in_dtype(bijection, dtype)), context, padded, dtype)
-    return {**found, "accuracy": flowjax_accuracy(bijection)}
-
-
-def from_flowjax_distribution(
-    distribution: Any,
-    dtype: DTypeLike = np.float64,
-    context: Array | None = None,
-    padded: bool = True,
-) -> Any:
-    """Adapt a distribution of flowjax on vectors."""
-    return density_functions(
-        *flowjax_distribution(in_dtype(distribution, dtype)), context, padded, dtype
-    )
-
-
-def from_distrax(bijector: Any, dtype: DTypeLike = np.float64, padded: bool = True) -> Any:
-    """Adapt a bijector of distrax."""
-    return flow_functions(*distrax_bijector(in_dtype(bijector, dtype)), padded=padded, dtype=dtype)
-
-
-def from_distrax_distribution(
-    distribution: Any, dtype: DTypeLike = np.float64, padded: bool = True
-) -> Any:
-    """Adapt a distribution of distrax."""
-    return density_functions(
-        *distrax_distribution(in_dtype(distribution, dtype)), padded=padded, dtype=dtype
-    )
-
-
-def from_numpyro(transform: Any, dtype: DTypeLike = np.float64, padded: bool = True) -> Any:
-    """Adapt a transform of NumPyro."""
-    return flow_functions(
-        *numpyro_transform(in_dtype(transform, dtype)), padded=padded, dtype=dtype
-    )
-
-
-def from_numpyro_distribution(
-    distribution: Any, dtype: DTypeLike = np.float64, padded: bool = True
-) -> Any:
-    """Adapt a distribution of NumPyro."""
-    return density_functions(
-        *numpyro_distribution(in_dtype(distribution, dtype)), padded=padded, dtype=dtype
-    )
-
-
-def from_tfp(bijector: Any, dtype: DTypeLike = np.float64, padded: bool = True) -> Any:
-    """Adapt a bijector of TensorFlow Probability's JAX substrate, on vectors."""
-    return flow_functions(*tfp_bijector(in_dtype(bijector, dtype)), padded=padded, dtype=dtype)
-
-
-def from_tfp_distribution(
-    distribution: Any, dtype: DTypeLike = np.float64, padded: bool = True
-) -> Any:
+@adapter(density=True)
+def from_tfp_distribution(distribution: Any) -> Any:
     """Adapt a distribution of TensorFlow Probability's JAX substrate."""
-    return density_functions(
-        *tfp_distribution(in_dtype(distribution, dtype)), padded=padded, dtype=dtype
-    )
+    return of_rows(distribution, lambda key, n: distribution.sample(n, seed=key))

@@ -2,33 +2,13 @@
 
 import numpy as np
 
-from nfref.oracle.adapters import jax_arrays, jax_libraries, torch_arrays, torch_libraries
 from nfref.runtime.annotations import Any, Callable, DTypeLike, Generator
 
 ROWS = 24  # rows over which the number is averaged
 
-# Adapter -> the function that turns its objects into functions of tensors or JAX's arrays.
-_FLOWS = {
-    torch_libraries.from_nflows: torch_libraries.nflows_transform,
-    torch_libraries.from_normflows: torch_libraries.normflows_flow,
-    torch_libraries.from_freia: torch_libraries.freia_module,
-    torch_libraries.from_torch_transform: torch_libraries.torch_transform,
-    torch_libraries.from_zuko: torch_libraries.zuko_flow,
-    jax_libraries.from_flowjax: jax_libraries.flowjax_bijection,
-    jax_libraries.from_distrax: jax_libraries.distrax_bijector,
-    jax_libraries.from_tfp: jax_libraries.tfp_bijector,
-    jax_libraries.from_numpyro: jax_libraries.numpyro_transform,
-}
-_DENSITIES = {
-    torch_libraries.from_nflows_distribution: torch_libraries.nflows_distribution,
-    torch_libraries.from_normflows_distribution: torch_libraries.normflows_distribution,
-    torch_libraries.from_zuko_distribution: torch_libraries.zuko_distribution,
-    jax_libraries.from_flowjax_distribution: jax_libraries.flowjax_distribution,
-}
-
 
 def parameter_gradients(
-    adapter: Callable,
+    adapter: Callable | None,
     thing: Any,
     dim: int,
     rng: Generator,
@@ -42,31 +22,19 @@ def parameter_gradients(
     density) over some rows. If the library detaches a log_det from its parameters, or from the
     values, the derivative differs from the differences.
     """
-    if adapter not in (*_FLOWS, *_DENSITIES):
-        raise TypeError(f"parameters: cannot be reached through {adapter.__name__}")
-    x = rng.standard_normal((ROWS, dim)).astype(dtype)
-    weights = rng.standard_normal((ROWS, dim + 1)).astype(dtype)
-    given = [x]
+    described: Any = adapter
+    if not hasattr(described, "parameter_gradient"):
+        raise TypeError(f"parameters: cannot be reached in {type(thing).__name__}")
+    given = [rng.standard_normal((ROWS, dim)), rng.standard_normal((ROWS, dim + 1))]
     if context is not None:
-        given.append(np.asarray(context, dtype)[rng.integers(len(context), size=ROWS)])
-    in_torch = adapter.__module__ == torch_libraries.__name__
-
-    def arrays():
-        if in_torch:
-            import torch
-
-            return [torch.from_numpy(array) for array in (*given, weights)]
-        import jax
-
-        return [jax.numpy.asarray(array) for array in (*given, weights)]
+        given.append(np.asarray(context)[rng.integers(len(context), size=ROWS)])
 
     def number(made):
-        *inputs, w = arrays()
-        if adapter in _DENSITIES:
-            return (w[:, -1] * _DENSITIES[adapter](made)[0](*inputs)).mean()
-        run = _FLOWS[adapter](made)[("forward", "inverse").index(direction)]
-        values, log_det = run(*inputs)
+        rows, w, *more = (described.as_array(array.astype(dtype)) for array in given)
+        functions = described.functions(made)
+        if described.density:
+            return (w[:, -1] * functions[0](rows, *more)).mean()
+        values, log_det = functions[("forward", "inverse").index(direction)](rows, *more)
         return (w[:, :-1] * values).mean() + (w[:, -1] * log_det).mean()
 
-    library = torch_arrays if in_torch else jax_arrays
-    return library.parameter_gradient(thing, number, dtype)
+    return described.parameter_gradient(thing, number, dtype)

@@ -61,6 +61,22 @@ def of_rows(distribution: Any, sample: Callable) -> tuple[Callable, Callable]:
     return log_prob, draw
 
 
+def described(
+    adapt: Any,
+    functions: Callable,
+    density: bool,
+    conditional: bool,
+    parameter_gradient: Callable,
+    as_array: Callable,
+) -> Callable:
+    """Return an adapter with the name of its description, and with what others read of it."""
+    adapt.__name__ = adapt.__qualname__ = functions.__name__
+    adapt.__doc__, adapt.__module__ = functions.__doc__, functions.__module__
+    adapt.functions, adapt.density, adapt.conditional = functions, density, conditional
+    adapt.parameter_gradient, adapt.as_array = parameter_gradient, as_array
+    return adapt
+
+
 def cast_attributes(thing: Any, cast: Callable, libraries: Sequence[str], seen: set[int]) -> None:
     """Apply ``cast`` to arrays in attributes of an object and of its parts."""
     if id(thing) in seen or not hasattr(thing, "__dict__"):

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from nfref.oracle.adapters.shapes import cast_attributes, conditioned, flow_arguments
+from nfref.oracle.adapters.shapes import cast_attributes, conditioned, described, flow_arguments
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 
@@ -26,6 +26,13 @@ def torch_function(function: Callable) -> Callable:
         return to_numpy(answer)
 
     return call
+
+
+def as_tensor(array: Array) -> Any:
+    """Return an array as a tensor that shares its memory."""
+    import torch
+
+    return torch.from_numpy(array)
 
 
 def to_numpy(part: Any) -> Any:
@@ -173,6 +180,40 @@ def density_functions(
     )
 
 
+def adapter(
+    density: bool = False, conditional: bool = True, accuracy: Callable | None = None
+) -> Callable:
+    """Return a decorator that turns a description of a library's objects into their adapter.
+
+    Parameters
+    ----------
+    density : bool
+        The description takes an object and returns (log_prob, draw) if True, else (forward,
+        inverse), functions of tensors.
+    conditional : bool
+        True if the functions take rows of a context.
+    accuracy : callable, optional
+        Takes an object and returns the accuracy that its library documents.
+    """
+
+    def adapted(functions):
+        def adapt(
+            thing: Any,
+            dtype: DTypeLike = np.float64,
+            context: Array | None = None,
+            train: bool = False,
+        ) -> dict[str, Any]:
+            made = functions(in_dtype(thing, dtype, train and not density))
+            if density:
+                return density_functions(*made, dtype, context)
+            found = flow_functions(*made, context)
+            return found if accuracy is None else {**found, "accuracy": accuracy(thing)}
+
+        return described(adapt, functions, density, conditional, parameter_gradient, as_tensor)
+
+    return adapted
+
+
 def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
     """Return arguments of ``check_parameter_gradients`` for a number of a module.
 
@@ -186,6 +227,8 @@ def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike
     """
     import torch
 
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"parameters: cannot be reached in {type(module).__name__}")
     module = in_dtype(module, dtype)
     parameters = {
         name: value for name, value in module.named_parameters() if value.is_floating_point()

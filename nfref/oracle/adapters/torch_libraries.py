@@ -1,14 +1,14 @@
 """nflows, normflows, FrEIA, torch.distributions, Pyro and zuko.
 
-A library is described by functions of tensors, made from its objects, in nfref's direction: forward
-maps latent z to data x. In nflows, FrEIA and the flows of zuko, forward maps data to latent.
+An adapter is a description of a library's objects by functions of tensors, in nfref's direction:
+forward maps latent z to data x. In nflows, FrEIA and the flows of zuko, forward maps data to
+latent. :func:`nfref.oracle.adapters.torch_arrays.adapter` does the rest: it copies an object, casts
+it to ``dtype``, and leaves it in training mode if ``train``.
 """
 
-import numpy as np
-
 from nfref.oracle.adapters.shapes import for_all_rows, of_rows, row_by_row
-from nfref.oracle.adapters.torch_arrays import density_functions, flow_functions, in_dtype
-from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
+from nfref.oracle.adapters.torch_arrays import adapter, flow_functions
+from nfref.runtime.annotations import Any, Array, Callable
 
 
 def from_torch(
@@ -21,16 +21,15 @@ def from_torch(
     return flow_functions(forward, inverse, context)
 
 
-# Functions of tensors -------------------------------------------------------------------------
-
-
-def nflows_transform(transform: Any) -> Any:
-    """Return (forward, inverse) of a transform."""
+@adapter()
+def from_nflows(transform: Any) -> Any:
+    """Adapt a transform of nflows; ``context`` conditions it if it takes one."""
     return (lambda z, *c: transform.inverse(z, *c), lambda x, *c: transform(x, *c))
 
 
-def nflows_distribution(distribution: Any) -> Any:
-    """Return (log_prob, draw) of a distribution."""
+@adapter(density=True)
+def from_nflows_distribution(distribution: Any) -> Any:
+    """Adapt a flow or a distribution of nflows, as a density."""
 
     def draw(n, *context):
         if not context:
@@ -40,16 +39,18 @@ def nflows_distribution(distribution: Any) -> Any:
     return distribution.log_prob, draw
 
 
-def normflows_flow(flow: Any) -> Any:
-    """Return (forward, inverse) of a flow.
+@adapter()
+def from_normflows(flow: Any) -> Any:
+    """Adapt a flow of normflows; its directions are nfref's.
 
     Some layers of normflows, such as LU and affine ones, return one log_det for all rows.
     """
     return row_by_row(flow, sums=False), row_by_row(flow.inverse, sums=False)
 
 
-def normflows_distribution(distribution: Any) -> Any:
-    """Return (log_prob, draw) of a flow or a base.
+@adapter(density=True)
+def from_normflows_distribution(distribution: Any) -> Any:
+    """Adapt a ``NormalizingFlow`` or a base distribution of normflows, as a density.
 
     ``sample`` and ``forward`` of normflows return (x, log_prob).
     """
@@ -61,8 +62,9 @@ def normflows_distribution(distribution: Any) -> Any:
     return distribution.log_prob, draw
 
 
-def freia_module(module: Any) -> Any:
-    """Return (forward, inverse) of a module or graph.
+@adapter()
+def from_freia(module: Any) -> Any:
+    """Adapt a module or graph of FrEIA.
 
     Modules take and return tuples of tensors, graphs tensors. Modules of constant Jacobian return
     one log_det for all rows, which graphs add to the others.
@@ -79,10 +81,13 @@ def freia_module(module: Any) -> Any:
     return lambda z, *c: run(True, z, *c), lambda x, *c: run(False, x, *c)
 
 
-def torch_transform(transform: Any) -> Any:
-    """Return (forward, inverse) of a transform.
+@adapter()
+def from_torch_transform(transform: Any) -> Any:
+    """Adapt a transform of torch.distributions, Pyro or zuko.
 
-    Transforms of single numbers (``event_dim`` 0) give a log-derivative for each coordinate.
+    With a context it needs a method ``condition`` (Pyro's). Transforms of single numbers
+    (``event_dim`` 0) give a log-derivative for each coordinate. The ``transform`` of a zuko flow
+    maps data to latent: adapt its ``inv``.
     """
 
     def given(context):
@@ -100,22 +105,10 @@ def torch_transform(transform: Any) -> Any:
     )
 
 
-def torch_distribution(distribution: Any) -> Any:
-    """Return (log_prob, draw) of a distribution."""
+@adapter(density=True, conditional=False)
+def from_torch_distribution(distribution: Any) -> Any:
+    """Adapt a distribution of torch.distributions, Pyro or zuko whose events are vectors."""
     return of_rows(distribution, lambda n: distribution.sample((n,)))
-
-
-def zuko_flow(lazy: Any) -> Any:
-    """Return (forward, inverse) of a lazy transform or flow, which is made for each context."""
-
-    def transform_of(context):
-        made = lazy(*context)
-        return getattr(made, "transform", made)
-
-    return (
-        lambda z, *c: transform_of(c).inv.call_and_ladj(z),
-        lambda x, *c: transform_of(c).call_and_ladj(x),
-    )
 
 
 def zuko_accuracy(lazy: Any) -> float:
@@ -136,96 +129,29 @@ def zuko_accuracy(lazy: Any) -> float:
     return 10 * total
 
 
-def zuko_distribution(lazy: Any) -> Any:
-    """Return (log_prob, draw) of a flow, whose distribution is made for each context."""
+@adapter(accuracy=zuko_accuracy)
+def from_zuko(lazy: Any) -> Any:
+    """Adapt a flow or a lazy transform of zuko, which is made for each context.
+
+    An inverse by bisection is judged to the accuracy that zuko documents.
+    """
+
+    def transform_of(context):
+        made = lazy(*context)
+        return getattr(made, "transform", made)
+
+    return (
+        lambda z, *c: transform_of(c).inv.call_and_ladj(z),
+        lambda x, *c: transform_of(c).call_and_ladj(x),
+    )
+
+
+@adapter(density=True)
+def from_zuko_distribution(lazy: Any) -> Any:
+    """Adapt a flow of zuko as a density; its distribution is made for each context."""
 
     def draw(n, *context):
         made = lazy(*context)
         return made.sample() if context else made.sample((n,))
 
     return lambda x, *c: lazy(*c).log_prob(x), draw
-
-
-# Functions of NumPy's arrays ------------------------------------------------------------------
-
-
-def from_nflows(
-    transform: Any, dtype: DTypeLike = np.float64, context: Array | None = None, train: bool = False
-) -> Any:
-    """Adapt a transform of nflows; ``context`` conditions it if it takes one."""
-    return flow_functions(*nflows_transform(in_dtype(transform, dtype, train)), context)
-
-
-def from_nflows_distribution(
-    distribution: Any, dtype: DTypeLike = np.float64, context: Array | None = None
-) -> Any:
-    """Adapt a flow or a distribution of nflows, as a density."""
-    return density_functions(*nflows_distribution(in_dtype(distribution, dtype)), dtype, context)
-
-
-def from_normflows(
-    flow: Any, dtype: DTypeLike = np.float64, context: Array | None = None, train: bool = False
-) -> Any:
-    """Adapt a flow of normflows; its directions are nfref's."""
-    return flow_functions(*normflows_flow(in_dtype(flow, dtype, train)), context)
-
-
-def from_normflows_distribution(
-    distribution: Any, dtype: DTypeLike = np.float64, context: Array | None = None
-) -> Any:
-    """Adapt a ``NormalizingFlow`` or a base distribution of normflows, as a density."""
-    return density_functions(*normflows_distribution(in_dtype(distribution, dtype)), dtype, context)
-
-
-def from_freia(
-    module: Any, dtype: DTypeLike = np.float64, context: Array | None = None, train: bool = False
-) -> Any:
-    """Adapt a module or graph of FrEIA."""
-    return flow_functions(*freia_module(in_dtype(module, dtype, train)), context)
-
-
-def from_torch_transform(
-    transform: Any,
-    dtype: DTypeLike = np.float64,
-    data_to_latent: bool = False,
-    context: Array | None = None,
-    train: bool = False,
-) -> Any:
-    """Adapt a transform of torch.distributions, Pyro or zuko.
-
-    Parameters
-    ----------
-    transform : torch.distributions.Transform
-        With a context, one with a method ``condition`` (Pyro's).
-    dtype : numpy dtype
-    data_to_latent : bool
-        True for the ``transform`` of a zuko flow, which maps data to latent.
-    context : (M, C) array, optional
-    train : bool
-        Training mode instead of evaluation.
-    """
-    there, back = torch_transform(in_dtype(transform, dtype, train))
-    return flow_functions(*((back, there) if data_to_latent else (there, back)), context)
-
-
-def from_torch_distribution(distribution: Any, dtype: DTypeLike = np.float64) -> Any:
-    """Adapt a distribution of torch.distributions, Pyro or zuko whose events are vectors."""
-    return density_functions(*torch_distribution(in_dtype(distribution, dtype)), dtype)
-
-
-def from_zuko(
-    flow: Any, dtype: DTypeLike = np.float64, context: Array | None = None, train: bool = False
-) -> Any:
-    """Adapt a flow or a lazy transform of zuko; ``context`` conditions it if it takes one.
-
-    An inverse by bisection is judged to the accuracy that zuko documents.
-    """
-    found = flow_functions(*zuko_flow(in_dtype(flow, dtype, train)), context)
-    return {**found, "accuracy": zuko_accuracy(flow)}
-
-
-def from_zuko_distribution(
-    flow: Any, dtype: DTypeLike = np.float64, context: Array | None = None
-) -> Any:
-    """Adapt a flow of zuko as a density."""
-    return density_functions(*zuko_distribution(in_dtype(flow, dtype)), dtype, context)

@@ -132,7 +132,7 @@ def with_dtype_hint(function: Callable) -> Any:
             words = str(error)
             if ("dtype" in words or "scalar type" in words) and "ouble" in words:
                 raise RuntimeError(
-                    "it computes in float32 and was given float64; say --dtype "
+                    "it computes in float32 but was given float64; use --dtype "
                     f"float32 (dtype=np.float32): {words}"
                 ) from error
             raise
