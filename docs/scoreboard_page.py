@@ -2,22 +2,24 @@
 
     python -m docs.scoreboard_page REPORTS... --out scoreboard.rst [--badges FOLDER]
 
-The command reads the files that ``nfref check --json`` and :mod:`nfref.oracle.records` make (in
-folders, all ``*.json``). It writes a page in reStructuredText and, for every library, a badge as
+The command reads the files that ``nfref check --json`` and :func:`write` make (in folders, all
+``*.json``). It writes a page in reStructuredText and, for every library, a badge as
 static JSON in the endpoint format of shields.io. On the page verdicts have colours and rows can be
 filtered. With ``--proofs FILE`` failures are links to their proofs (:func:`read_proofs`).
 """
 
 import argparse
+import json
+import re
 import sys
 import textwrap
 from collections import defaultdict
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from nfref.oracle.records import read, write_badge
-from nfref.oracle.report import FAILED, INCONCLUSIVE, OK, without_direction
-from nfref.runtime.annotations import Any, PathLike, Sequence
+from nfref.oracle.records import record, write_badge
+from nfref.oracle.report import FAILED, FORMAT, INCONCLUSIVE, OK, Report, without_direction
+from nfref.runtime.annotations import Any, Iterable, PathLike, Sequence
 
 # Columns of the page, and the prefixes of the properties in each. The longest prefix decides. Some
 # are names of properties of older reports.
@@ -109,6 +111,53 @@ that fails is a fact about these parameters and this dtype. You judge whether it
 limit or a convention. A name that is a link leads to two proofs and a script; any other name has
 only the oracle's verdict.
 """
+
+
+def path_of(folder: PathLike, library: str, flow: str, dtype: str) -> Path:
+    """Return the file of a report in a folder; its name says what the report is about."""
+    return Path(folder) / (re.sub(r"[^\w.]+", "-", f"{library} {flow} {dtype}") + ".json")
+
+
+def write(folder: PathLike, report: Report, **about: Any) -> Path:
+    """Write the record of a report into a folder and return its path."""
+    path = path_of(folder, about["library"], about["flow"], about["dtype"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record(report, **about), indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def read(paths: Iterable[PathLike]) -> list[dict[str, Any]]:
+    """Return the records of files and of folders of files, sorted by library, flow and dtype.
+
+    Raises
+    ------
+    ValueError
+        If a file holds no report.
+    """
+    files = []
+    for path in map(Path, paths):
+        files += sorted(path.rglob("*.json")) if path.is_dir() else [path]
+    records = []
+    for path in files:
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path}: cannot be read: {error}") from None
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            raise ValueError(f"{path}: expected a report of nfref check --json, got another file")
+        records.append(
+            {
+                "library": None,
+                "version": None,
+                "flow": found["subject"],
+                "dtype": "",
+                "date": None,
+                **found,
+            }
+        )
+    return sorted(
+        records, key=lambda one: (str(one["library"]).lower(), one["flow"].lower(), one["dtype"])
+    )
 
 
 def group_of(name: str) -> str | None:

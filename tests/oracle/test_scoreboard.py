@@ -77,8 +77,8 @@ def test_badges(reports, message, color):
 
 def test_from_reports_to_a_page(tmp_path, capsys):
     for one, flow in ((GOOD, "Scale, context"), (BAD, "Affine")):
-        records.write(tmp_path / "reports", one, **{**ABOUT, "flow": flow})
-    records.write(tmp_path / "reports", OPEN, **{**ABOUT, "library": "another"})
+        scoreboard_page.write(tmp_path / "reports", one, **{**ABOUT, "flow": flow})
+    scoreboard_page.write(tmp_path / "reports", OPEN, **{**ABOUT, "library": "another"})
     page, badges = tmp_path / "page.rst", tmp_path / "badges"
     assert (
         scoreboard_page.main(
@@ -144,7 +144,7 @@ def test_check_writes_what_the_page_reads(tmp_path, monkeypatch, capsys):
     )
     printed = capsys.readouterr().out
     (tmp_path / "report.json").write_text(printed)
-    (found,) = records.read([tmp_path / "report.json"])
+    (found,) = scoreboard_page.read([tmp_path / "report.json"])
     jsonschema.validate(json.loads(printed), schema())
     assert (found["library"], found["version"]) == ("numpy", np.__version__)
     assert json.loads((tmp_path / "badge.json").read_text())["message"] == "ok"
@@ -164,7 +164,7 @@ def test_a_report_that_says_nothing_of_a_library(tmp_path):
         skip=("normalised",),
     ).as_dict()
     (tmp_path / "plain.json").write_text(json.dumps(plain))
-    assert "(no library named)" in scoreboard_page.page(records.read([tmp_path]))
+    assert "(no library named)" in scoreboard_page.page(scoreboard_page.read([tmp_path]))
 
 
 def test_every_link_of_the_proofs_leads_to_a_script():

@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import median
 
 from docs import scoreboard_page
-from nfref.oracle import records
 from tests.oracle import survey
 
 PROOFS = Path(__file__).with_name("proofs.txt")
@@ -52,7 +51,7 @@ def main():
     if options.page and options.reports:
         options.page.write_text(
             scoreboard_page.page(
-                records.read([options.reports]), proofs=scoreboard_page.read_proofs(PROOFS)
+                scoreboard_page.read([options.reports]), proofs=scoreboard_page.read_proofs(PROOFS)
             ),
             encoding="utf-8",
         )
@@ -61,7 +60,7 @@ def main():
 def survey_one(subject, dtype, options, times):
     """Ask one subject, print what came, and write its report."""
     about = dict(library=subject.library, flow=subject.name, dtype=dtype)
-    if options.reports and records.path_of(options.reports, **about).exists():
+    if options.reports and scoreboard_page.path_of(options.reports, **about).exists():
         return
     start = time.process_time()
     report = subject.report(options.seed, dtype, options.seconds)
@@ -78,7 +77,7 @@ def survey_one(subject, dtype, options, times):
     for row in (*report.failures, *report.undecided):
         print(*(f"    {line}" for line in str(row).split("\n")), sep="\n", flush=True)
     if options.reports:
-        records.write(options.reports, report, version=subject.version, **about)
+        scoreboard_page.write(options.reports, report, version=subject.version, **about)
 
 
 if __name__ == "__main__":
