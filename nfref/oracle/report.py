@@ -7,7 +7,7 @@ measurements do not decide it. A report is ok only if no row failed *and* none i
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from nfref.runtime.annotations import Any
 
@@ -40,7 +40,6 @@ CAUSES = (
     "finite",
     "precision",
     "stays_inside",
-    "reference",
     "log_det",
     "orientation",
     "round_trip",
@@ -168,13 +167,13 @@ class Report:
         """One line: the verdict, the subject, and the reason."""
         if self.lead is not None:
             words = self.lead.hint or self.lead.where
-            why = "failed are " + ", ".join(row.name for row in self.failures)
+            why = ", ".join(row.name for row in self.failures) + " failed"
             why += f"; {self.lead.name}: {words}" * bool(words)
         elif self.undecided:
-            why = "not judged are " + "; ".join(f"{row.name} ({row.why})" for row in self.undecided)
+            why = "not judged: " + "; ".join(f"{row.name} ({row.why})" for row in self.undecided)
         else:
             why = f"{self._counts[PASS]} properties judged, all pass"
-        skipped = f"; skipped on demand: {', '.join(self.skipped)}" if self.skipped else ""
+        skipped = f"; skipped: {', '.join(self.skipped)}" if self.skipped else ""
         return f"{self.verdict}: {self.subject}: {why}{skipped}"
 
     def __getitem__(self, name: str) -> Row:
@@ -207,13 +206,9 @@ class Report:
             "skipped": list(self.skipped),
             "rows": [
                 {
-                    "name": row.name,
-                    "verdict": row.verdict,
+                    **asdict(row),
                     "error": _finite(row.error),
                     "tolerance": _finite(row.tolerance),
-                    "why": row.why,
-                    "where": row.where,
-                    "hint": row.hint,
                 }
                 for row in self.rows
             ],

@@ -435,6 +435,6 @@ class _Check:
         ):
             return (
                 f"samples have mean {show(np.mean(self.samples, axis=0))}, the table "
-                f"{show(np.mean(self.table, axis=0))}: sample() in standardised units?"
+                f"{show(np.mean(self.table, axis=0))}: does sample() return standardised units?"
             )
         return ""

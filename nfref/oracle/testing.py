@@ -65,7 +65,7 @@ def property_tests(make_report: Callable[..., Any], kind: str = "flow") -> Any:
         try:
             row = report[name]
         except KeyError:
-            pytest.skip("not asked of this subject")
+            pytest.skip("not judged for this subject")
         if row.failed or row.inconclusive:
             # Pytest's summary shows the first line, as far as it fits.
             pytest.fail(

@@ -293,7 +293,7 @@ def test_wrong_gradients_are_rejected(wrong, row):
 def test_a_report_on_gradients_says_what_was_skipped():
     report = check_parameter_gradients(loss, gradient, parameters(), rng=rng(), skip=("entries",))
     assert report.skipped == ("entries",) and "entries" not in [row.name for row in report.rows]
-    assert report.ok and report.summary.endswith("skipped on demand: entries")
+    assert report.ok and report.summary.endswith("skipped: entries")
 
 
 def test_time_is_that_of_a_machine_with_nothing_else_to_do(monkeypatch):

@@ -42,13 +42,11 @@ def finite(name: str, measured: Measurement) -> Row:
         )
     if overflows:
         what = (
-            "are infinite, because the density is zero or has a pole,"
+            "are rightly infinite: the density is zero or has a pole"
             if measured.subject.dim is None
-            else "overflow"
+            else f"rightly overflow {measured.dtype}"
         )
-        return passed(
-            name, f"{len(measured.probes)} points; {overflows} {what} in {measured.dtype}, rightly"
-        )
+        return passed(name, f"{len(measured.probes)} points; {overflows} {what}")
     return passed(name, f"{len(measured.probes)} points, out to the tails")
 
 
@@ -152,7 +150,7 @@ def answers_stay(name: str, measured: Measurement) -> Row:
         if old.tobytes() != np.array(part).tobytes():
             return failed(
                 name,
-                "a buffer is used again",
+                "a later call overwrites it",
                 f"{subject.name}: {show(old.ravel())} became {show(np.ravel(part))}",
             )
     return passed(name, "the arrays of one call compared after the next")
@@ -174,7 +172,7 @@ def stays_inside(name: str, measured: Measurement) -> Row:
         j = np.argmax((measured.values[p] < low) | (measured.values[p] > high))
         return failed(
             name,
-            f"{np.sum(outside)} of {len(measured.probes)} points lead out of it",
+            f"{np.sum(outside)} of {len(measured.probes)} points leave it",
             f"{measured.subject.name} leaves the codomain [{codomain.lower[j]:.6g}, "
             f"{codomain.upper[j]:.6g}] of column {j}: it takes {show(measured.probes.rows[p])} to "
             f"{show(measured.values[p])}",

@@ -146,7 +146,7 @@ def batch_sizes(name: str, measured: Measurement, rng: Generator) -> Row:
         row = agree(name, measured, index, answer, how)
         if row.failed:
             return or_state(row, measured)
-    return passed(name, f"{len(asked)} sizes, 1 to {max(asked, default=0)}, every place in them")
+    return passed(name, f"{len(asked)} sizes from 1 to {max(asked, default=0)}, rows at any place")
 
 
 def _read_only(array):

@@ -91,28 +91,28 @@ def is_read(name: str, measured: Measurement, moves: Array | None = None) -> Row
         # A flow whose last layer is still zero does the same.
         return inconclusive(
             name,
-            "no feature of the context moves anything: it is ignored, or "
-            "the flow is as it starts, at the identity",
+            "no feature of the context changes the answer: the flow ignores it, or is still the "
+            "identity that it starts as",
         )
     unread = np.flatnonzero(~np.any(moved, axis=1))
     if len(unread):
         return failed(
             name,
             f"{width} features, two steps each, at {len(direction)} points",
-            f"{measured.subject.name}: feature {unread[0]} of the context moves nothing",
+            f"{measured.subject.name}: feature {unread[0]} of the context changes nothing",
         )
     if moves is not None:
         missing = np.argwhere(np.asarray(moves, dtype=bool) & ~moved[:, :dim])
         if len(missing):
             return failed(
                 name,
-                f"{np.sum(moves)} pairs that should move",
+                f"{np.sum(moves)} pairs of a feature and a column that it should change",
                 f"{measured.subject.name}: feature {missing[0][0]} of the context does "
-                f"not move coordinate {missing[0][1]}",
+                f"not change column {missing[0][1]}",
             )
     stays = np.flatnonzero(~np.any(moved[:, :dim], axis=0))
-    note = f"; coordinates {', '.join(map(str, stays[:6]))} never move" if len(stays) else ""
-    return passed(name, f"each of {width} features moves something{note}")
+    note = f"; columns {', '.join(map(str, stays[:6]))} never change" if len(stays) else ""
+    return passed(name, f"each of {width} features changes something{note}")
 
 
 def is_not_remembered(name: str, measured: Measurement) -> Row:
@@ -134,15 +134,15 @@ def is_not_remembered(name: str, measured: Measurement) -> Row:
         return failed(
             name,
             row.why,
-            f"{subject.name} at {show(rows[0])} with another context and as many rows: "
-            f"{show(first[0][0])} again; with fewer rows {show(fewer[0][0])}",
+            f"{subject.name} at {show(rows[0])} gives {show(first[0][0])} with two contexts of as "
+            f"many rows; with fewer rows {show(fewer[0][0])}",
         )
     same = np.allclose(first[0], again[0], rtol=1e-3, atol=1e-3, equal_nan=True)
     if not same:
         return failed(
             name,
             row.why,
-            f"{subject.name} at {show(rows[0])} with one context: first "
-            f"{show(first[0][0])}, then {show(again[0][0])}",
+            f"{subject.name} at {show(rows[0])} with the same context: first "
+            f"{show(first[0][0])}, later {show(again[0][0])}",
         )
     return row

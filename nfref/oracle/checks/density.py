@@ -139,7 +139,7 @@ class _Check(Check):
         try:
             measured = measure_direction(subject, self.domain, self.domain, probes)
         except NO_ANSWER as error:
-            yield no_answer("finite", "no answer near points where it had answered", error)
+            yield no_answer("finite", "no answer near points that had one", error)
             return
         yield from self.by_itself(measured)
         yield self.timed(array_contract.finite, "finite", measured)

@@ -32,20 +32,20 @@ def first_call(
     count : int
     """
     if make is None:
-        return not_applicable(name, "no factory was named (make=)")
+        return not_applicable(name, "no make= was given")
     probes = measured.probes
     index = measured.answered(probes.bulk)[:count]
     old = measured.subject
     try:
         function = make().get(direction)
     except Exception as error:
-        return failed(name, "it cannot be made", f"{type(error).__name__}: {error}")
+        return failed(name, "make() raised an error", f"{type(error).__name__}: {error}")
     if function is None:
-        return not_applicable(name, "a fresh one has no such direction")
+        return not_applicable(name, "a new flow lacks this direction")
     subject = Subject(direction, function, old.dim, old.context, old.dtype, old.stopwatch)
     subject.has_log_det = old.has_log_det
     rows, context_row = probes.rows[index], probes.context_row[index]
-    why = f"a fresh flow asked for {len(index)} row{'s' * (len(index) > 1)}, twice"
+    why = f"a new flow, called twice with {len(index)} row{'s' * (len(index) > 1)}"
     try:
         first = subject(rows, context_row)
         again = subject(rows, context_row)
@@ -55,5 +55,5 @@ def first_call(
         if values is not None and not np.all(np.isfinite(values)):
             bad = np.argwhere(~np.isfinite(values))[0][0]
             return failed(name, why, f"{direction} at {show(rows[bad])}: {show(values[bad])}")
-    how = f"from a fresh flow that was asked twice for {len(index)} rows"
+    how = f"in the second call of a new flow with {len(index)} row{'s' * (len(index) > 1)}"
     return agree(name, measured, index, again, how, first=first, strict=True)

@@ -101,7 +101,6 @@ def _by_twin(check, report, given, twin):
             "rng": np.random.default_rng(0),
             "gradient": None,
             "make": None,
-            "reference": None,
         }
     )
     rows = []

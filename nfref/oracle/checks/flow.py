@@ -43,7 +43,6 @@ def check_flow(
     domain: Any = None,
     codomain: Any = None,
     support: Callable[..., Any] | None = None,
-    reference: Any = None,
     gradient: Any = (None, None),
     make: Callable[..., Any] | None = None,
     parameters: Any = None,
@@ -81,8 +80,6 @@ def check_flow(
         x (N, D) -> (N,) bool: the rows of the codomain with a density; with a context it may
         take both. The integral of the density calls the inverse there alone. A codomain of
         another shape than a box needs it.
-    reference : (forward, inverse), optional
-        The same flow in float64, either one None, to which float32 answers are compared.
     gradient : (forward, inverse), optional
         Rows (N, D) -> (N, D): the derivative of each direction's log_det by its rows, as the
         library computes it; either one None. With a context it takes both, and may return
@@ -125,7 +122,6 @@ def check_flow(
     check = _Check(dim, rng, given, dtype, support, seconds, skip)
     check.given(
         (as_domain("domain", domain, dim), as_domain("codomain", codomain, dim)),
-        reference or (None, None),
         gradient or (None, None),
         make,
         context_moves,
@@ -141,7 +137,6 @@ class _Check(Check):
     def given(
         self,
         domains: Any,
-        reference: Any,
         gradient: Any,
         make: Any,
         context_moves: Array | None,
@@ -150,7 +145,6 @@ class _Check(Check):
     ) -> None:
         """Store the arguments of ``check_flow``."""
         self.domains, self.make, self.context_moves = domains, make, context_moves
-        self.reference = dict(zip(("forward", "inverse"), reference))
         self.gradient = dict(zip(("forward", "inverse"), gradient))
         self.accuracy, self.stochastic = accuracy, stochastic
 
@@ -228,7 +222,7 @@ class _Check(Check):
                 return
             except NO_ANSWER as error:
                 trouble = error
-        yield no_answer(f"log_det_{name}", "no answer near points where it had answered", trouble)
+        yield no_answer(f"log_det_{name}", "no answer near points that had one", trouble)
 
     def with_kinks(
         self, subject: Subject, domain: Any, probes: Probes
@@ -269,7 +263,7 @@ class _Check(Check):
         )
 
     def round_trips(self, subjects: Any, measurements: dict[str, Measurement]) -> Any:
-        """Yield rows on the way there and back, and on the reference; return True if they hold."""
+        """Yield rows on the way there and back; return True if they hold."""
         holds = len(measurements) == 2
         for name, measured in measurements.items():
             self.stopwatch.restart()
@@ -283,14 +277,6 @@ class _Check(Check):
             row = self.timed(round_trip.round_trip, label, measured, other, start, context_row)
             holds &= row.verdict == PASS
             yield row
-            yield self.timed(
-                round_trip.against_reference,
-                f"reference_{name}",
-                measured,
-                self.reference[name],
-                start,
-                context_row,
-            )
         return holds
 
     def globally(self, subjects: Any, measurements: dict[str, Measurement]) -> Row:

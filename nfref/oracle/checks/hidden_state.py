@@ -55,7 +55,7 @@ def no_memory(name: str, measured: Measurement, other: Any, rng: Generator) -> R
             "a batch, then other rows as many",
             f"{measured.subject.name} at "
             f"{show(probes.rows[half[0]])} and at {show(probes.rows[rest[0]])}: "
-            f"both {show(first[0][0])}: remembered by the size of the batch?",
+            f"both {show(first[0][0])}: does a cache use the size of the batch as its key?",
         )
     return row if row.failed else _moved_a_little(row, measured, index)
 
@@ -84,7 +84,7 @@ def _moved_a_little(row, measured, index):
             row.name,
             "a batch, then the same moved by 1e-9",
             f"{subject.name} at {show(rows[0])}: {show(here[0])}, and the same bits when "
-            "it is moved: remembered by rounded rows?",
+            "it is moved: does a cache round its rows?",
         )
     return row
 
@@ -157,7 +157,7 @@ def _asked_again(name, measured, row):
         try:
             again = columns(*subject(rows, context_row)).astype(np.float64)
         except CallFailed as error:
-            return failed(name, f"call {call} asked again, and no answer", str(error))
+            return failed(name, f"call {call}, made again, got no answer", str(error))
         if again.shape != answers.shape or not len(again):
             continue
         size = 1 + np.abs(answers) + np.median(np.nan_to_num(np.abs(answers)), axis=0)

@@ -14,7 +14,7 @@ def knots(name: str, measured: Measurement, kinks: Sequence[Kink]) -> Row:
         return not_applicable(name, f"{measured.subject.name} returns no log_det")
     exact = snapped(kinks, measured.dtype)
     if not exact:
-        return not_applicable(name, "no knot at a round number was met")
+        return not_applicable(name, "no knot was found at a round number")
     # Close by, another knot may lie between; closer, rounding is larger than the change.
     distances, allowed = (
         ((1e-5, 1e-7), 1e-3) if measured.dtype == np.float64 else ((2e-3, 1e-4), 0.03)
@@ -41,7 +41,7 @@ def knots(name: str, measured: Measurement, kinks: Sequence[Kink]) -> Row:
                 f"{measured.subject.name} at {show(rows[1])}: {show(x[1])}, log_det on the "
                 f"knot and beside it {log_det[:3]}, on its sides {log_det[3:5]}"
             )
-    why = f"{len(exact)} knots; distance from both sides, in units of its change there"
+    why = f"{len(exact)} knots; distance from the values on both sides, relative to their change"
     return judged(name, why, where, worst, 1.0)
 
 

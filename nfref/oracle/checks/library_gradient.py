@@ -48,7 +48,7 @@ class _Number:
 def by_rows(name: str, measured: Measurement, gradient: Any, rng: Generator) -> Row:
     """Check d log_prob / dx, or d log_det / d row, in the bulk, in the tails and on knots."""
     if gradient is None:
-        return not_applicable(name, "no gradient was named")
+        return not_applicable(name, "no gradient= was given")
     if measured.subject.dim is not None and measured.log_det is None:
         return not_applicable(name, "there is no log_det")
     number, probes = _Number(measured), measured.probes
@@ -108,14 +108,14 @@ def _stands_still(measured, scale):
 def by_context(name: str, measured: Measurement, gradient: Any) -> Row:
     """Check the derivative of the same number by the context, at a few points."""
     if gradient is None:
-        return not_applicable(name, "no gradient was named")
+        return not_applicable(name, "no gradient= was given")
     if measured.subject.dim is not None and measured.log_det is None:
         return not_applicable(name, "there is no log_det")
     direction = Direction(measured)
     probes, points = measured.probes, direction.points
     found = _ask(measured.subject, gradient, direction.rows, probes.context_row[points])
     if len(found) < 2:
-        return not_applicable(name, "the gradient is that by rows alone")
+        return not_applicable(name, "the gradient= has no derivative by the context")
     derivatives = differentiate(
         direction, direction.context, np.maximum(np.abs(direction.context), 1.0)
     )
@@ -135,7 +135,7 @@ def by_context(name: str, measured: Measurement, gradient: Any) -> Row:
         numeric[known],
         tolerance[known],
         f"error of Richardson differences + rounding, {len(known)} points",
-        lambda k: f"at {show(direction.rows[known[k]])}, by its context,",
+        lambda k: f"at {show(direction.rows[known[k]])}, by the context:",
     )
 
 

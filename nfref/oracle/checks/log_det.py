@@ -71,8 +71,8 @@ def log_det_matches(name: str, measured: Measurement) -> Row:
         ):
             return replace(
                 row,
-                hint="errors as small as float32's, which is what comes back: "
-                "--dtype float32 (dtype=np.float32) says that it is meant",
+                hint="the flow returns float32, and its errors are that small: "
+                "check it with --dtype float32 (dtype=np.float32)",
             )
         if row.failed:
             return replace(
@@ -111,14 +111,16 @@ def pattern(found: Array, true: Array, tolerance: Array, dim: int) -> str:
     if len(found) < 4:
         return ""
     if np.all(found == 0):
-        return "it is zero everywhere: never added up, or a volume that was taken for kept"
+        return (
+            "log_det is zero everywhere: it is never summed, or the map counts as volume-preserving"
+        )
     if np.all(np.abs(found - true) <= tolerance):  # so little is no factor and no number
         return ""
     known = {
         -1.0: "minus the true one: that of the other direction?",
-        0.5: "half the true one everywhere: twice too small",
+        0.5: "half the true one everywhere",
         2.0: "twice the true one",
-        float(dim): "D times the true one: added up over columns once too often?",
+        float(dim): "D times the true one: summed over columns twice?",
         1.0 / dim: "the true one over D: a mean over columns instead of a sum?",
         -0.5: "minus half the true one",
         -2.0: "minus twice the true one",
@@ -277,7 +279,7 @@ def unbiased(
 
     def describe(k):
         return (
-            f"at {show(measured.probes.rows[points[k]])} log_det is {mean[k]:.6g} on the "
+            f"at {show(measured.probes.rows[points[k]])} log_det is {mean[k]:.6g} on "
             f"average, numerically {numeric[k]:.9g}"
         )
 

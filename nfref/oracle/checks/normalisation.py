@@ -126,11 +126,11 @@ def of_a_whole(judge: Callable) -> Any:
             with np.errstate(all="ignore"):
                 return judge(name, *arguments)
         except TimedOut as error:
-            return inconclusive(name, "too slow for as many rows", str(error))
+            return inconclusive(name, "out of time", str(error))
         except (CallFailed, NotANumber) as error:
-            return failed(name, "no usable answer on the way", str(error))
+            return failed(name, "no usable answer", str(error))
         except np.linalg.LinAlgError:
-            return inconclusive(name, "samples do not fill the space")
+            return inconclusive(name, "the samples lie in a subspace")
 
     return answered
 
@@ -163,7 +163,7 @@ def normalised(name: str, whole: Whole, floor: float = 1e-5, samples_follow: boo
         lost = min(2 * mass_beyond(whole.log_density, whole.box), few)
     tolerance = floor + tolerance - np.log1p(-min(lost, 0.99))
     if lost > floor:
-        how += f", with up to {lost:.2g} of all samples on an end"
+        how += f", with up to {lost:.2g} of all samples on an end of the domain"
     blind = not len(whole.samples) or not samples_follow
     if blind and log_z < -tolerance and ("sampling" in how or _is_heavy(whole)):
         return inconclusive(
@@ -172,7 +172,7 @@ def normalised(name: str, whole: Whole, floor: float = 1e-5, samples_follow: boo
             "may be anywhere",
             f"integrates to exp({log_z:.8g}), not 1",
         )
-    why = f"log of the integral, by {how}; an offset of {tolerance:.2g} nats is detected"
+    why = f"log of the integral, by {how}; an offset of {tolerance:.2g} nats would be detected"
     if abs(log_z) > tolerance:
         row = failed(name, why, f"integrates to exp({log_z:.8g}), not 1", abs(log_z), tolerance)
         words = named(log_z, whole.pilot.shape[1], tolerance)
@@ -286,9 +286,9 @@ def falls(name: str, whole: Whole, dtype: np.dtype[Any]) -> Row | None:
         return None
     return failed(
         name,
-        "the mass of a ball whose surface this is",
+        "the mass of the ball inside of these rows",
         "log_prob does not fall far "
-        f"out: {level:.6g} at radius 1000, {found[0]:.6g} at {show(far[0])}: a floor?",
+        f"out: {level:.6g} at radius 1000, {found[0]:.6g} at {show(far[0])}: is there a floor?",
     )
 
 
@@ -364,8 +364,4 @@ def _by_bridge(whole):
     if SUSPECT < abs(start.log_z) / start.tolerance <= 1 and whole.draw is not None:
         # Beyond SUSPECT of the tolerance, more new samples decide.
         found = _between(whole, found[3], whole.draw(MANY * DRAWS))
-    return (
-        found[2].log_z,
-        found[2].tolerance,
-        f"forward and reverse importance sampling, {len(found[0])} samples",
-    )
+    return (found[2].log_z, found[2].tolerance, f"bridge sampling, {len(found[0])} samples")

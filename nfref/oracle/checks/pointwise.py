@@ -39,8 +39,8 @@ def or_iterative(row: Row, accuracy: float = 0.0) -> Row:
     if row.failed and row.error is not None and 1e-13 < row.error < 1e-3:
         return replace(
             row,
-            hint=f"errors near {row.error:.0e}: an inverse found by iteration? "
-            f"accuracy={10 * row.error:.0e} says that it is meant",
+            hint=f"errors near {row.error:.0e}, as from an inverse found by iteration: "
+            f"if it is intended, pass accuracy={10 * row.error:.0e}",
         )
     return row
 
@@ -66,5 +66,6 @@ def keeps_orientation(name: str, measured: Measurement, round_trip_holds: bool) 
     return failed(
         name,
         "a continuous map with determinants of both signs is not invertible",
-        f"{text}: the map folds, as {measured.subject.name} at {show(measured.probes.rows[p])}",
+        f"{text}: the map folds, for example {measured.subject.name} at "
+        f"{show(measured.probes.rows[p])}",
     )

@@ -75,7 +75,7 @@ def units(name: str, fits: Fits) -> Row:
     The factors are powers of two, so that no digit is lost.
     """
     if not np.any(fits.scaled):
-        return not_applicable(name, "no column of it can be scaled")
+        return not_applicable(name, "no column can be scaled")
     powers = np.where(fits.scaled, np.resize([10, -7, 4, -3], len(fits.scaled)), 0)
     if np.sum(powers) == 0:
         powers[np.flatnonzero(fits.scaled)[0]] += 3
@@ -124,8 +124,8 @@ def _lengths(name, fits, why):
     ):
         return passed(name, why)
     words = (
-        f"rows left out lose {np.median(loss):.3g} nats against one normal distribution, and "
-        f"gain {np.median(gain):.3g} where columns are standardised first"
+        f"held-out rows lose {np.median(loss):.3g} nats against one normal distribution, and "
+        f"gain {np.median(gain):.3g} if columns are standardised first"
     )
     if fits.estimator.lengths:
         return inconclusive(
@@ -184,10 +184,10 @@ def row_order(name: str, fits: Fits) -> Row:
             )
     if worst > 1:
         return failed(
-            name, "rows sorted, and backwards", f"mean log p moves by {worst:.3g} nats", worst, 1.0
+            name, "rows sorted, and reversed", f"mean log p moves by {worst:.3g} nats", worst, 1.0
         )
     return passed(
-        name, "rows sorted, and backwards" + (f": mean log p moves by {worst:.2g}" if worst else "")
+        name, "rows sorted, and reversed" + (f": mean log p moves by {worst:.2g}" if worst else "")
     )
 
 
@@ -209,7 +209,7 @@ def weights(name: str, fits: Fits) -> Row:
         return failed(
             name,
             why,
-            "weights are not read"
+            "the fit ignores weights"
             if same(by_weight, without)
             else "about as far from the copies as without weights",
             apart,

@@ -10,7 +10,7 @@ from nfref.oracle.checks.pointwise import or_iterative
 from nfref.oracle.instruments.guarded_calls import CallFailed, columns
 from nfref.oracle.instruments.measurement import ULPS, Measurement
 from nfref.oracle.instruments.probes import Box, wide_rows
-from nfref.oracle.report import Row, failed, inconclusive, judged, not_applicable, passed, show
+from nfref.oracle.report import Row, failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array, Generator
 
 COUNT = {"float64": 6000, "float32": 20000}
@@ -164,59 +164,6 @@ def _responses(function, rows, answer, domain, context_row, eps, nudge, draws):
         moved = function(_nudged(rows, typical, eps, nudge, rng, domain), context_row)
         largest = np.fmax(largest, np.abs(moved.astype(np.float64) - answer))
     return largest / NUDGE
-
-
-def against_reference(
-    name: str, measured: Measurement, reference: Any, start: Array, context_row: Array
-) -> Row:
-    """Compare values and log_det with another implementation in float64."""
-    if reference is None:
-        return not_applicable(name, "no reference was named")
-    subject = measured.subject
-    exact = start.astype(np.float64)
-    given = [] if subject.context is None else [subject.context[context_row].astype(np.float64)]
-
-    def truth(rows):
-        answer = reference(rows.astype(np.float64), *given)
-        return answer if isinstance(answer, (tuple, list)) else (answer, None)
-
-    try:
-        values, log_det = subject(start, context_row)
-    except CallFailed as error:
-        return failed(name, f"{len(start)} rows", str(error))
-    parts: Any = (
-        None if part is None else np.asarray(part, dtype=np.float64) for part in truth(exact)
-    )
-    expected, expected_log_det = parts
-    eps = float(np.finfo(measured.dtype).eps)
-    ulps = ULPS[measured.dtype.name]
-
-    def judge(ours, theirs, part):
-        here = exact, theirs, measured.domain, context_row
-        response = _responses(lambda r, c: np.asarray(truth(r)[part]), *here, eps, NUDGE, 3)
-        size = np.abs(theirs) + np.median(np.abs(theirs), axis=0) + (part == 1)
-        error = np.where(np.isfinite(theirs), np.abs(ours.astype(np.float64) - theirs), 0.0)
-        ratio = np.where(np.isnan(error), np.inf, error) / (ulps * (eps * size + response))
-        return ratio.reshape(len(ratio), -1).max(axis=1)
-
-    ratio = judge(values, expected, 0)
-    if log_det is not None and expected_log_det is not None:
-        ratio = np.maximum(ratio, judge(log_det, expected_log_det, 1))
-    p = int(np.argmax(ratio))
-    why = (
-        f"{len(start)} rows, distance in units of {ulps} roundings of what goes in and of "
-        "what comes out"
-    )
-    pair = "" if log_det is None else f", log_det {log_det[p]:.9g}"
-    return judged(
-        name,
-        why,
-        f"{subject.name} at {show(start[p])}: {show(values[p])}{pair}; the "
-        f"reference {show(expected[p])}"
-        + ("" if expected_log_det is None else f", {expected_log_det[p]:.9g}"),
-        float(ratio[p]),
-        1.0,
-    )
 
 
 def affordable(subjects: Any, seconds: float, least: float, most: float, dim: int) -> int:

@@ -109,7 +109,7 @@ class Sampler:
         try:
             self.draw(np.random.default_rng(0), 0)
         except NO_ANSWER as error:
-            return no_answer("sample_empty", "n = 0 is a number of samples", error)
+            return no_answer("sample_empty", "n = 0 should give no samples", error)
         return passed("sample_empty", "n = 0 gives shape (0, D)")
 
     def generator(self, x: Array, seed: int) -> Iterator[Row]:
@@ -126,15 +126,15 @@ class Sampler:
             yield no_answer(name, "a second draw got no answer", error)
             return
         if not np.array_equal(same, again, equal_nan=True):
-            yield failed(name, why, "equal generators, different samples")
+            yield failed(name, why, "equal generators give different samples")
         else:
             yield passed(name, why)
         name, why = "sample_generator", "a generator that was used, and one of another seed"
         # If a sampler fills one array after another, n rows are not the first of more rows.
         for first, second, words in (
-            (more, other, "the same samples whatever the generator"),
-            (same, other, "the same samples whatever the seed"),
-            (same, more, "the same samples over and over"),
+            (more, other, "different generators give equal samples"),
+            (same, other, "different seeds give equal samples"),
+            (same, more, "two calls with one generator give equal samples"),
         ):
             if n and np.array_equal(first, second):
                 yield failed(name, why, words)

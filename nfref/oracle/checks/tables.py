@@ -65,7 +65,7 @@ def higher_at_rows(name: str, log_prob: Callable, table: Array, free: Array, rng
         return failed(
             name,
             why,
-            "the table is where the density is lowest: the sign of log p, or one over it?",
+            "the density is lower at the table than far away: is log p negated, or p inverted?",
             float(away - near),
             0.0,
         )
@@ -87,9 +87,7 @@ def far_out(
     for k in np.flatnonzero(~np.isfinite(found)):
         if found[k] != -np.inf:
             return failed(
-                name,
-                "nan and infinity are no log-densities",
-                f"log p is {found[k]} at {show(far[k])}",
+                name, "log p is neither nan nor +inf", f"log p is {found[k]} at {show(far[k])}"
             )
         low, high, last = 0.0, 1.0, np.inf
         for _ in range(50):
@@ -100,14 +98,14 @@ def far_out(
         if last < LOWEST[dtype.name] and not overflows and not estimator.of_probabilities:
             return failed(
                 name,
-                "the logarithm of a probability that has underflowed",
+                "the logarithm of a probability that underflows",
                 f"log p falls to {last:.4g} and is -inf at {show(far[k])}",
             )
     zero = np.sum(found == -np.inf)
     return passed(
         name,
         f"{len(far)} rows up to 10,000 standard deviations away"
-        + (f", {zero} of them of no density" if zero else ""),
+        + (f"; the density is zero at {zero} of them" if zero else ""),
     )
 
 
@@ -160,7 +158,7 @@ def categories(
     if not z[side, k] < SIGMAS:
         kept = sides[:, side] > 0
         beside = np.delete(np.arange(table.shape[1]), list(discrete))
-        words = f", column {beside[side - 1]} being above its median" if side else ""
+        words = f", column {beside[side - 1]} is above its median" if side else ""
         where = (
             f"{show(options[k])}: {np.mean(hit[kept, k]):.4f} of the samples, "
             f"{np.mean(share[kept, k]):.4f} by log p{words}"

@@ -339,7 +339,7 @@ class Subject:
         if isinstance(answer, (tuple, list)):
             if len(answer) != 2:
                 raise CallFailed(
-                    f"{self.name} returned {len(answer)} things, expected (values, log_det)"
+                    f"{self.name} returned a tuple of {len(answer)}, expected (values, log_det)"
                 )
             if answer[0] is None:
                 raise CallFailed(f"{self.name} returned None for the values")
@@ -351,7 +351,7 @@ class Subject:
             array = np.asarray(value)
         except Exception as error:
             raise CallFailed(
-                f"{self.name} returned {what} that are no array: {type(error).__name__}"
+                f"{self.name} returned {what} that NumPy cannot convert: {type(error).__name__}"
             ) from None
         if array.dtype.kind not in "fiubc":
             raise CallFailed(
