@@ -205,11 +205,7 @@ class Report:
             "summary": self.summary,
             "skipped": list(self.skipped),
             "rows": [
-                {
-                    **asdict(row),
-                    "error": _finite(row.error),
-                    "tolerance": _finite(row.tolerance),
-                }
+                {**asdict(row), "error": _finite(row.error), "tolerance": _finite(row.tolerance)}
                 for row in self.rows
             ],
         }

@@ -118,11 +118,8 @@ def test_probes_stay_inside_of_every_kind_of_domain():
 def test_line_integrals(distribution, domain):
     box = as_domain("domain", domain, 1)
     pilot = distribution.rvs(size=(2000, 1), random_state=rng())
-    integral, edges, mass = line_integral(lambda x: distribution.logpdf(x[:, 0]), box, pilot)
+    integral = line_integral(lambda x: distribution.logpdf(x[:, 0]), box, pilot)
     assert abs(integral.value - 1) < 10 * integral.error + 2e-4
-    cumulative = np.cumsum(mass)
-    inner = slice(20, -20)
-    np.testing.assert_allclose(cumulative[inner], distribution.cdf(edges[1:][inner]), atol=3e-4)
 
 
 def whole_of(log_prob, samples, box):

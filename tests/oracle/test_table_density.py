@@ -253,7 +253,7 @@ def test_a_number_drawn_beside_the_category_of_another_row():
             kind().fit(rows), rows, rng=rng, skip=but_of_tables("categories")
         )
         assert report["categories"].failed == failed, report
-    assert "being above its median" in report["categories"].where
+    assert "where column 0 is above its median" in report["categories"].where
 
 
 def test_values_that_no_row_has_are_no_fault_where_log_p_says_that_they_come():
@@ -280,7 +280,7 @@ def test_wrong_questions():
     rng = np.random.default_rng(0)
     for thing, rows, words in (
         (3, np.zeros((30, 2)), "expected an estimator"),
-        (stats.dirichlet([1, 2]), None, "no rows of independent columns"),
+        (stats.dirichlet([1, 2]), None, "values on a surface"),
         (stats.norm(), np.zeros((3, 1)), "at least 20 rows"),
         ({"pdf": abs}, None, "expected fields"),
         (abs, None, "table: "),

@@ -10,7 +10,9 @@ from nfref.oracle.instruments.measurement import ULPS
 from nfref.oracle.report import Report, failed, judged, passed
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Callable, Generator, Params, Sequence
-from nfref.runtime.checks import check_callable, check_count, check_positive, check_rng
+from nfref.runtime.checks import check_callable, check_positive, check_rng
+
+ENTRIES, DIRECTIONS = 48, 4  # single parameters, one in each array at least; random directions
 
 
 def check_parameter_gradients(
@@ -19,8 +21,6 @@ def check_parameter_gradients(
     params: Params,
     *,
     rng: Generator,
-    entries: int = 48,
-    directions: int = 4,
     seconds: float = 60.0,
     skip: Sequence[str] = (),
     subject: str = "loss",
@@ -36,11 +36,6 @@ def check_parameter_gradients(
     params : nested dicts and lists of arrays
         The parameters of the derivative. Their dtype is the dtype of the check.
     rng : numpy.random.Generator
-    entries : int
-        Number of single parameters to check, chosen at random over all arrays, so that
-        every array has one.
-    directions : int
-        Number of random directions in the space of all parameters.
     seconds : float
         Time for one property.
     skip : sequence of str
@@ -56,17 +51,13 @@ def check_parameter_gradients(
         If an argument of the oracle itself is wrong.
     """
     check_rng(rng)
-    check_count("entries", entries)
-    check_count("directions", directions)
     check_positive("seconds", seconds)
     check_callable("loss", loss)
     check_callable("gradient", gradient)
     vector, unflatten = trees.flatten(params)
     if not vector.size:
         raise ValueError("params: expected at least one number, got none")
-    rows = _rows(
-        loss, gradient, params, vector, unflatten, rng, entries, directions, Stopwatch(seconds)
-    )
+    rows = _rows(loss, gradient, params, vector, unflatten, rng, Stopwatch(seconds))
     return reported(f"{subject}, {vector.size} parameters, {vector.dtype}", rows, skip)
 
 
@@ -106,7 +97,7 @@ def _vector(answer, params, dtype):
     return flat.astype(np.float64)
 
 
-def _rows(loss, gradient, params, vector, unflatten, rng, entries, directions, stopwatch):
+def _rows(loss, gradient, params, vector, unflatten, rng, stopwatch):
     try:
         value = _number(_call("loss", loss, vector, unflatten, stopwatch)[0])
         answer, clean = _call("gradient", gradient, vector, unflatten, stopwatch)
@@ -151,14 +142,14 @@ def _rows(loss, gradient, params, vector, unflatten, rng, entries, directions, s
             "gradient wrote into the parameters",
         )
     )
-    chosen = _spread(params, rng, min(entries, len(vector)))
+    chosen = _spread(params, rng, min(ENTRIES, len(vector)))
     axes = np.zeros((len(chosen), len(vector)))
     axes[np.arange(len(chosen)), chosen] = 1
-    drawn = rng.standard_normal((directions, len(vector)))
+    drawn = rng.standard_normal((DIRECTIONS, len(vector)))
     drawn /= np.max(np.abs(drawn), axis=1, keepdims=True)
     for name, rays, labels in (
         ("entries", axes, chosen),
-        ("directions", drawn, np.arange(directions)),
+        ("directions", drawn, np.arange(DIRECTIONS)),
     ):
         stopwatch.restart()
         try:

@@ -25,6 +25,7 @@ WIDEST = 0.5
 MOST = 0.75
 SCREENED = 1200  # rows of the screening; fewer if rows are wide or calls slow
 SUSPECTS = 12
+CALLS, RANDOM = 64, 8.0  # of a random log_det; standard errors that its mean may be off
 
 
 def log_det_matches(name: str, measured: Measurement) -> Row:
@@ -248,15 +249,13 @@ def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tu
     return rows[chosen], context_row[chosen]
 
 
-def unbiased(
-    name: str, measured: Measurement, function: Subject, calls: int = 64, sigmas: float = 8.0
-) -> Row:
+def unbiased(name: str, measured: Measurement, function: Subject) -> Row:
     """Check the mean of a random log_det (stochastic=True) over many calls; report its noise."""
     points = np.flatnonzero(measured.resolved & measured.probes.bulk)
     if np.sum(measured.probes.bulk) * MOST > len(points):
         return inconclusive(name, "too few points that can be differentiated")
     draws = []
-    for _ in range(calls):
+    for _ in range(CALLS):
         function.stopwatch.restart()
         _, log_det = function(measured.probes.rows[points], measured.probes.context_row[points])
         if log_det is None:
@@ -265,13 +264,13 @@ def unbiased(
     mean, noise = np.mean(draws, axis=0), np.std(draws, axis=0, ddof=1)
     numeric = measured.determinants.value[points]
     tolerance = (
-        sigmas * noise / np.sqrt(calls)
+        RANDOM * noise / np.sqrt(CALLS)
         + DOUBT * measured.determinants.error[points]
         + measured.slack * (1 + np.abs(numeric))
         + measured.accuracy
     )
     why = (
-        f"mean of {calls} calls; the noise of one call is {np.median(noise):.2g} nats, at the "
+        f"mean of {CALLS} calls; the noise of one call is {np.median(noise):.2g} nats, at the "
         f"worst point {np.max(noise):.2g}"
     )
     if not np.all(np.isfinite(mean)):

@@ -299,7 +299,7 @@ def _by_quadrature(whole):
         return None
     rows = np.concatenate([whole.pilot, whole.samples])
     if dim == 1:
-        integral = line_integral(whole.log_density, whole.box, whole.pilot, rows)[0]
+        integral = line_integral(whole.log_density, whole.box, whole.pilot, rows)
     else:
         integral = plane_integral(whole.log_density, whole.box, whole.pilot, rows)
     if np.isnan(integral.value) or integral.value == np.inf:
@@ -332,20 +332,26 @@ def _by_forward(whole):
     return np.log(np.mean(weight)), tolerance, f"forward importance sampling, {len(y)} rows"
 
 
-def bridge_of(whole: Whole) -> Any:
-    """Return the result of :func:`_between` for the samples of a Whole; None without samples."""
+def _by_bridge(whole):
+    """Integrate by bridge sampling between the samples and bumps around the pilot."""
     x = whole.samples[:DRAWS]
-    if len(x) < 1000:
+    at_pilot = whole.log_density(whole.pilot)
+    usable = np.isfinite(at_pilot)
+    if len(x) < 1000 or np.sum(usable) < 500:
         return None
-    p_at_pilot = whole.log_density(whole.pilot)
-    usable = np.isfinite(p_at_pilot)
-    if np.sum(usable) < 500:
+    proposal = bumps(whole.pilot[usable], at_pilot[usable], whole.rng)
+    found = _between(whole, proposal, x)
+    if not np.isfinite(found.tolerance):
         return None
-    return _between(whole, bumps(whole.pilot[usable], p_at_pilot[usable], whole.rng), x)
+    if SUSPECT < abs(found.log_z) / found.tolerance <= 1 and whole.draw is not None:
+        # Beyond SUSPECT of the tolerance, more new samples decide.
+        x = whole.draw(MANY * DRAWS)
+        found = _between(whole, proposal, x)
+    return found.log_z, found.tolerance, f"bridge sampling, {len(x)} samples"
 
 
 def _between(whole, proposal, x):
-    """Return (x, rows of the proposal, the Bridge between them, the proposal)."""
+    """Return the Bridge between a proposal and samples x."""
     y = proposal.sample(whole.rng, len(x))
     parts = np.array_split(np.arange(len(x)), -(-len(x) // DRAWS))
     p_at_x, q_at_x, p_at_y, q_at_y = (
@@ -353,15 +359,4 @@ def _between(whole, proposal, x):
         for rows in (x, y)
         for function in (whole.log_density, proposal.log_prob)
     )
-    return x, y, bridge(checked(p_at_x, x), q_at_x, checked(p_at_y, y), q_at_y), proposal
-
-
-def _by_bridge(whole):
-    found = bridge_of(whole)
-    if found is None or not np.isfinite(found[2].tolerance):
-        return None
-    start = found[2]
-    if SUSPECT < abs(start.log_z) / start.tolerance <= 1 and whole.draw is not None:
-        # Beyond SUSPECT of the tolerance, more new samples decide.
-        found = _between(whole, found[3], whole.draw(MANY * DRAWS))
-    return (found[2].log_z, found[2].tolerance, f"bridge sampling, {len(found[0])} samples")
+    return bridge(checked(p_at_x, x), q_at_x, checked(p_at_y, y), q_at_y)

@@ -1,4 +1,4 @@
-"""Samples follow a density: by its distribution function, by a bridge, by deforming it.
+"""Samples follow a density: no value repeats, and no deformation of the density fits better.
 
 ``docs/oracle.rst`` lists what each test detects.
 """
@@ -8,13 +8,10 @@ from operator import itemgetter
 
 import numpy as np
 
-from nfref.oracle.checks.normalisation import Whole, bridge_of, checked, of_a_whole
+from nfref.oracle.checks.normalisation import Whole, checked, of_a_whole
 from nfref.oracle.instruments import density_deformation
 from nfref.oracle.instruments.guarded_calls import load
-from nfref.oracle.instruments.importance import BERNSTEIN
-from nfref.oracle.instruments.merge import LEVEL, SIGMAS
-from nfref.oracle.instruments.quadrature import line_integral
-from nfref.oracle.report import Row, failed, inconclusive, judged, passed, show
+from nfref.oracle.report import Row, failed, inconclusive, passed, show
 
 FEATURES = 24
 FEWEST, DRAWS = 6, 16000  # maps, even if they are slow; samples
@@ -40,18 +37,7 @@ def follows(name: str, whole: Whole) -> Row:
     row = _nowhere(name, whole, x[at_x == -np.inf])
     if row is None and (len(whole.samples) < 1000 or len(whole.pilot) < 100):
         return inconclusive(name, "too few finite samples")
-    row = row or _atoms(name, whole) or _moved(name, whole, x, at_x)
-    if row.failed:
-        return row
-    other = None
-    if whole.pilot.shape[1] == 1 and whole.box is not None:
-        other = _probability_transform(name, whole)
-    other = other or _features(name, whole)
-    if other.failed or row.inconclusive:
-        return other
-    if other.inconclusive:
-        return row
-    return passed(name, f"{other.why}; {row.why}", other.error, other.tolerance)
+    return row or _atoms(name, whole) or _moved(name, whole, x, at_x)
 
 
 def _nowhere(name, whole, outside):
@@ -237,37 +223,6 @@ def _words(whole, made, step, rounds=6):
     return f"{made.name}: samples are off by about {-due:.2g} standard deviations, by log_prob"
 
 
-def _probability_transform(name, whole):
-    """Check that u = F(x) is uniform.
-
-    F is the integral of exp(log_prob) between grid points.
-    """
-    integral, edges, mass = line_integral(whole.log_density, whole.box, whole.pilot)
-    if not integral.error < 1e-3 * integral.value:
-        return None
-    cumulative = np.concatenate([[0], np.cumsum(mass)]) / np.sum(mass)
-    u = np.interp(whole.samples[:, 0], edges, cumulative)
-    grid, u = np.arange(len(u) + 1) / len(u), np.sort(u)
-    distance = max(np.max(grid[1:] - u), np.max(u - grid[:-1]))
-    errors = {
-        "distance of Kolmogorov and Smirnov": distance / np.sqrt(np.log(2 / LEVEL) / (2 * len(u))),
-        "mean": _z_score(u, 1 / 2, 1 / 12) / SIGMAS,
-        "variance": _z_score((u - 0.5) ** 2, 1 / 12, 1 / 180) / SIGMAS,
-    }
-    worst = max(errors, key=lambda words: errors[words])
-    return judged(
-        name,
-        f"distribution function of log_prob at {len(u)} samples, in units of the tolerance",
-        f"the {worst} of the distribution function of log_prob at the samples is not uniform",
-        float(errors[worst]),
-        1.0,
-    )
-
-
-def _z_score(values, mean, variance):
-    return abs(np.mean(values) - mean) / np.sqrt(variance / len(values))
-
-
 def _features_around(pilot, rng):
     """Return bounded functions of rows (N, D) -> (N, K).
 
@@ -293,48 +248,3 @@ def _features_around(pilot, rng):
 
     radius_pilot = np.sum(np.minimum(np.abs((pilot - center) / scale), 6), axis=1)
     return features
-
-
-def _feature_name(k, dim):
-    units = "in standard deviations from the middle"
-    if k < min(dim, FEATURES):
-        return f"{'sin' if k % 2 else 'cos'}(1.5 x_{k}), x_{k} {units},"
-    if FEATURES <= k < FEATURES + min(dim, 8):
-        return f"sin(x_{k - FEATURES}), x_{k - FEATURES} {units},"
-    return "a wave along a random direction" if k < FEATURES else "a wave of the radius"
-
-
-def _features(name, whole):
-    """Compare means of bounded features under the overlap of p and a proposal.
-
-    Samples x of p with weights q / (p + Z q) and rows y of q with weights p / (p + Z q) follow one
-    density if x follows p. Weights and features are bounded, so the z-scores are reliable.
-    """
-    found = bridge_of(whole)
-    if found is None or not np.isfinite(found[2].tolerance):
-        return inconclusive(name, "no proposal overlaps the density well enough")
-    x, y, weights, _ = found
-    a, b = weights.of_samples, weights.of_proposal
-    feature = _features_around(whole.pilot, whole.rng)
-    ours, theirs = feature(y), feature(x)
-    # log Z comes from the same rows; about this mean its error is of second order.
-    d_a, d_b = a * (1 - a), b * (1 - b)
-    middle = (d_a @ theirs / len(x) + d_b @ ours / len(y)) / (
-        np.sum(d_a) / len(x) + np.sum(d_b) / len(y)
-    )
-    terms_x, terms_y = a[:, None] * (theirs - middle), b[:, None] * (ours - middle)
-    spread = np.sqrt(np.var(terms_x, axis=0) / len(x) + np.var(terms_y, axis=0) / len(y))
-    allowance = 2 * BERNSTEIN * (np.max(a) / len(x) + np.max(b) / len(y))
-    difference = np.abs(np.mean(terms_x, axis=0) - np.mean(terms_y, axis=0))
-    z = difference / (spread + allowance / SIGMAS)
-    k = int(np.argmax(z))
-    why = f"z-scores of {len(z)} bounded features over {len(x)} samples, overlap {np.mean(a):.2f}"
-    return judged(
-        name,
-        why,
-        f"the mean of {_feature_name(k, x.shape[1])} differs: "
-        f"{np.mean(a * theirs[:, k]) / np.mean(a):.4f} over samples, "
-        f"{np.mean(b * ours[:, k]) / np.mean(b):.4f} under log_prob",
-        float(z[k]),
-        SIGMAS,
-    )

@@ -158,7 +158,7 @@ def categories(
     if not z[side, k] < SIGMAS:
         kept = sides[:, side] > 0
         beside = np.delete(np.arange(table.shape[1]), list(discrete))
-        words = f", column {beside[side - 1]} is above its median" if side else ""
+        words = f", where column {beside[side - 1]} is above its median" if side else ""
         where = (
             f"{show(options[k])}: {np.mean(hit[kept, k]):.4f} of the samples, "
             f"{np.mean(share[kept, k]):.4f} by log p{words}"
@@ -201,7 +201,7 @@ def _total(function, row, column, table, ends, levels, rounding):
         box,
         np.clip(table[:, column], low, high)[:, None],
         most=4000,
-    )[0]
+    )
     return found.value, 10 * found.error + 1e-6
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from nfref.oracle.instruments.probes import Box
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
 
+MOST, ON_A_LINE, CELLS = 8, 4, 240  # kinks; those of one line; parts of a line
+
 
 @dataclass(frozen=True)
 class Kink:
@@ -32,12 +34,7 @@ class Kink:
 
 
 def find_kinks(
-    evaluate: Callable[..., Any],
-    domain: Box,
-    rng: Generator,
-    rows: Array,
-    context_row: Array,
-    limit: int = 8,
+    evaluate: Callable[..., Any], domain: Box, rng: Generator, rows: Array, context_row: Array
 ) -> list[Kink]:
     """Return kinks on a few lines through the given rows.
 
@@ -50,12 +47,11 @@ def find_kinks(
     rows : (P, D) array
         Points at which lines may start.
     context_row : (P,) int array
-    limit : int
-        At most this many kinks, the sharpest ones.
 
     Returns
     -------
     list of Kink
+        The sharpest ones.
     """
     dim = rows.shape[1]
     directions = [np.eye(dim)[j] for j in rng.permutation(dim)[:4]]
@@ -76,7 +72,7 @@ def find_kinks(
         return []
     lines = _Lines(evaluate, np.array(starts), np.array(kept), np.array(owners), rows.dtype)
     found = sorted(lines.kinks(np.array(ends)), key=lambda pair: -pair[0])
-    return [kink for _, kink in found[:limit]]
+    return [kink for _, kink in found[:MOST]]
 
 
 def _reach(domain, start, direction):
@@ -115,17 +111,17 @@ class _Lines:
         rows = self.rows(line, t).reshape(t.size, -1)
         return self.evaluate(rows, np.repeat(self.owners[line], t.shape[1])).reshape(*t.shape, -1)
 
-    def kinks(self, ends: Array, cells: int = 240, most: int = 4) -> list[tuple[float, Kink]]:
+    def kinks(self, ends: Array) -> list[tuple[float, Kink]]:
         """Return (sharpness, kink) of the second differences that stand out."""
         everything = np.arange(len(ends))
-        t = np.linspace(ends[:, 0], ends[:, 1], cells + 1, axis=1)
+        t = np.linspace(ends[:, 0], ends[:, 1], CELLS + 1, axis=1)
         line: list[int] = []
         at: list[int] = []
         sharpness: list[float] = []
         for k, excess in enumerate(self.excess(self.values(everything, t))):
             picked: list[int] = []
             for i in np.argsort(-excess):
-                if excess[i] < 6 or len(picked) == most:
+                if excess[i] < 6 or len(picked) == ON_A_LINE:
                     break
                 if all(abs(i - other) > 2 for other in picked):
                     picked.append(i)

@@ -10,6 +10,7 @@ from nfref.oracle.instruments.probes import Box
 from nfref.runtime.annotations import Any, Array, Callable
 
 UNSEEN = 21.0  # expected rows of which none occurs with probability 1e-9
+NODES = 8  # of a panel
 BETWEEN = 64  # rows of the grid in each of the first panels
 NARROW = 2.0**-12  # of a first panel: the width of panels at a step
 NOTHING = 1e-10  # mass of a decade that ends the search for further mass
@@ -35,9 +36,8 @@ def line_integral(
     codomain: Box,
     pilot: Array,
     rows: Array | None = None,
-    nodes: int = 8,
     most: int = 25000,
-) -> tuple[Integral, Array, Array]:
+) -> Integral:
     """Integrate by adaptive Gauss-Legendre: panels between quantiles of the pilot and in the tails.
 
     A panel is halved if fewer nodes give another number. It is also halved if a row, or a point of
@@ -52,23 +52,14 @@ def line_integral(
     pilot : (N, 1) array
     rows : (M, 1) array, optional
         Rows of the density; the pilot rows if omitted.
-    nodes : int
     most : int
         Largest number of panels.
-
-    Returns
-    -------
-    Integral
-    edges : (K,) array
-        Ends of the panels.
-    mass : (K - 1,) array
-        The integral over each.
     """
     edges = first = _first_edges(log_prob, codomain, pilot[:, 0])
     between = edges[:-1, None] + np.diff(edges)[:, None] * (np.arange(BETWEEN) + 0.5) / BETWEEN
     rows = np.unique(np.concatenate([between.ravel(), (pilot if rows is None else rows)[:, 0]]))
     rows = rows, np.exp(log_prob(rows[:, None]))
-    mass, error = _masses(log_prob, np.stack([edges[:-1], edges[1:]], axis=1), nodes, rows)
+    mass, error = _masses(log_prob, np.stack([edges[:-1], edges[1:]], axis=1), rows)
     for _ in range(40):
         wrong = np.flatnonzero(error > 1e-12 + 1e-13 * np.nansum(mass))
         if not len(wrong) or len(edges) + len(wrong) > most:
@@ -80,21 +71,14 @@ def line_integral(
         if not len(wrong):
             break
         ends = np.stack([edges[wrong], middle, edges[wrong + 1]], axis=1)
-        halves = [_masses(log_prob, end, nodes, rows) for end in (ends[:, :2], ends[:, 1:])]
+        halves = [_masses(log_prob, end, rows) for end in (ends[:, :2], ends[:, 1:])]
         edges = np.insert(edges, wrong + 1, middle)
         mass[wrong], error[wrong] = halves[0]
         mass = np.insert(mass, wrong + 1, halves[1][0])
         error = np.insert(error, wrong + 1, halves[1][1])
     unseen = _unseen_steps(log_prob, first, edges)
-    return (
-        Integral(
-            float(np.sum(mass)),
-            float(np.sum(error) + unseen),
-            f"adaptive Gauss-Legendre, {len(mass)} panels",
-        ),
-        edges,
-        mass,
-    )
+    how = f"adaptive Gauss-Legendre, {len(mass)} panels"
+    return Integral(float(np.sum(mass)), float(np.sum(error) + unseen), how)
 
 
 def _first_edges(log_prob, codomain, pilot):
@@ -160,17 +144,17 @@ def _unseen_steps(log_prob, first, edges):
     return float(np.sqrt(np.sum((pairs * (mean * gap / 3) ** 2)[several])))
 
 
-def _masses(log_prob, edges, nodes, rows):
+def _masses(log_prob, edges, rows):
     """Return (mass, error) of panels with (K, 2) ends.
 
     ``rows`` are other rows in rising order, and the density at each.
     """
-    density, mass = _panels(log_prob, edges, nodes)
-    rough = panel_masses(log_prob, edges, nodes - 3)
+    density, mass = _panels(log_prob, edges, NODES)
+    _, rough = _panels(log_prob, edges, NODES - 3)
     # A jump between the last node and an end of its panel changes neither sum. Then the density
     # at the end differs from the value that the nodes predict.
     at_ends = np.exp(log_prob(edges.reshape(-1, 1))).reshape(edges.shape)
-    t, _ = np.polynomial.legendre.leggauss(nodes)
+    t, _ = np.polynomial.legendre.leggauss(NODES)
     expected = density @ _interpolation(t, np.array([-1.0, 1.0])).T
     width = np.diff(edges)[:, 0]
     error = np.abs(mass - rough) + 0.5 * (1 - t[-1]) * width * np.max(
@@ -181,7 +165,7 @@ def _masses(log_prob, edges, nodes, rows):
     panel = panel[inside]
     place = 2 * (rows[0][inside] - edges[panel, 0]) / width[panel] - 1
     expected = np.sum(_interpolation(t, place) * density[panel], axis=1)
-    np.maximum.at(error, panel, np.abs(expected - rows[1][inside]) * width[panel] / nodes)
+    np.maximum.at(error, panel, np.abs(expected - rows[1][inside]) * width[panel] / NODES)
     return mass, np.nan_to_num(error, nan=0.0, posinf=0.0)
 
 
@@ -199,11 +183,6 @@ def _panels(log_prob, ends, nodes):
     x = 0.5 * (ends[:, 1:] + ends[:, :1]) + half * t
     density = np.exp(log_prob(x.reshape(-1, 1))).reshape(x.shape)
     return density, np.sum(density * weight * half, axis=1)
-
-
-def panel_masses(log_prob: Callable, ends: Any, nodes: int) -> Array:
-    """Return integrals (K,) over panels with (K, 2) ends by Gauss-Legendre."""
-    return _panels(log_prob, ends, nodes)[1]
 
 
 def mass_beyond(log_prob: Callable[..., Any], box: Box) -> float:
