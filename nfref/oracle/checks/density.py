@@ -8,6 +8,7 @@ from nfref.oracle.checks import (
     array_contract,
     context,
     hidden_state,
+    knots,
     library_gradient,
     normalisation,
     precision,
@@ -143,8 +144,12 @@ class _Check(Check):
             return
         yield from self.by_itself(measured)
         yield self.timed(array_contract.finite, "finite", measured)
-        yield self.timed(precision.keeps_digits, "precision", measured)
-        yield self.timed(library_gradient.by_rows, "gradient", measured, self.gradient, self.rng)
+        yield self.timed(precision.precise, "precision", measured)
+        kinks = []
+        if self.gradient is not None:
+            self.stopwatch.restart()
+            kinks = knots.kinks_of(subject, self.domain, probes, self.rng)
+        yield self.timed(library_gradient.by_rows, "gradient", measured, self.gradient, kinks)
         yield self.timed(array_contract.empty_batch, "empty_batch", subject, self.dim)
         yield from self.of_its_context(measured, self.gradient)
         yield from self.as_it_is_used(measured)

@@ -19,14 +19,14 @@ from nfref.oracle.checks.arguments import check_callables, checked_setting, chec
 from nfref.oracle.checks.base_check import Check
 from nfref.oracle.checks.float64_fallback import of_flows
 from nfref.oracle.checks.properties import FLOW_PROPERTIES
-from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, columns, no_answer
-from nfref.oracle.instruments.kinks import Kink, both_sides, find_kinks
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, no_answer
+from nfref.oracle.instruments.kinks import Kink, both_sides
 from nfref.oracle.instruments.measurement import Measurement, measure_direction
-from nfref.oracle.instruments.probes import Box, Probes, as_domain, make_probes
+from nfref.oracle.instruments.probes import Box, as_domain, make_probes
 from nfref.oracle.report import PASS, Report, Row, inconclusive, not_applicable
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator, Sequence
 
-DERIVATIVES = 2.0  # seconds for the derivatives of a direction
+DERIVATIVES = 1.0  # seconds for the derivatives of a direction
 OTHER = {"forward": "inverse", "inverse": "forward"}
 
 
@@ -203,7 +203,10 @@ class _Check(Check):
         middle = probes.only(probes.bulk)
         if isinstance(there, Box):
             self.stopwatch.restart()
-            kinks[name], probes = self.with_kinks(subject, there, probes)
+            kinks[name] = knots.kinks_of(subject, there, probes, self.rng)
+            if kinks[name]:
+                distance = 1e-3 if self.dtype == np.float64 else 1e-2
+                probes = probes.join(*both_sides(kinks[name], there, distance))
             if subject.has_log_det:
                 self.stopwatch.restart()
                 try:
@@ -224,26 +227,6 @@ class _Check(Check):
                 trouble = error
         yield no_answer(f"log_det_{name}", "no answer near points that had one", trouble)
 
-    def with_kinks(
-        self, subject: Subject, domain: Any, probes: Probes
-    ) -> tuple[list[Kink], Probes]:
-        """Return the kinks of a direction, and its probes with points on both sides of each."""
-
-        def evaluate(rows, context_row):
-            return columns(*subject(rows, context_row)).astype(np.float64)
-
-        bulk = probes.bulk
-        try:
-            kinks = find_kinks(
-                evaluate, domain, self.rng, probes.rows[bulk], probes.context_row[bulk]
-            )
-        except NO_ANSWER:
-            return [], probes  # other rows report the failure
-        distance = 1e-3 if self.dtype == np.float64 else 1e-2
-        if kinks:
-            probes = probes.join(*both_sides(kinks, domain, distance))
-        return kinks, probes
-
     def one_direction(
         self, name: str, measured: Measurement, kinks: Sequence[Kink]
     ) -> Iterator[Row]:
@@ -255,7 +238,7 @@ class _Check(Check):
             array_contract.empty_batch, f"empty_batch_{name}", measured.subject, self.dim
         )
         yield self.timed(
-            library_gradient.by_rows, f"gradient_{name}", measured, self.gradient[name], self.rng
+            library_gradient.by_rows, f"gradient_{name}", measured, self.gradient[name], kinks
         )
         yield self.timed(knots.knots, f"knots_{name}", measured, kinks)
         yield from self.of_its_context(

@@ -7,7 +7,6 @@ import time
 import numpy as np
 
 from nfref.oracle.checks.batches import agree, unchanged
-from nfref.oracle.checks.precision import due_of_a_little, moved_a_little
 from nfref.oracle.instruments.guarded_calls import (
     NO_ANSWER,
     CallFailed,
@@ -22,6 +21,7 @@ from nfref.runtime.annotations import Any, Generator, Sequence
 
 CALLS = 256  # calls of a few rows each, before the first ones are repeated
 SECONDS = 0.5  # for all of them
+ROUNDS, GROUPS = 24, 12  # calls of each thread in a group; groups
 
 
 def repeatable(name: str, measured: Measurement) -> Row:
@@ -69,12 +69,12 @@ def _moved_a_little(row, measured, index):
     if measured.dtype != np.float64:
         return row
     rows, context_row = probes.rows[index], probes.context_row[index]
-    moved = moved_a_little(rows, measured.domain)
+    moved = _a_little_aside(rows, measured.domain)
     subject(rows, context_row)
     there = columns(*subject(moved, context_row)).astype(np.float64)
     log_det = measured.log_det if there.shape[1] > measured.values.shape[1] else None
     here = columns(measured.values, log_det)[index]
-    due = due_of_a_little(measured)[index, : here.shape[1]]
+    due = _due_of_a_little(measured)[index, : here.shape[1]]
     if np.sum(due) >= 4 and np.mean((there == here)[due]) > 0.75:
         both = np.concatenate([rows, moved])
         both = columns(*subject(both, np.tile(context_row, 2)))
@@ -87,6 +87,24 @@ def _moved_a_little(row, measured, index):
             "it is moved: does a cache round its rows?",
         )
     return row
+
+
+def _a_little_aside(rows, domain):
+    """Return rows moved by 1e-9, relative to large numbers.
+
+    The step leads away from an end that is near.
+    """
+    step = 1e-9 * np.maximum(np.abs(rows), 1)
+    return rows + np.where(domain.upper - rows < rows - domain.lower, -step, step)
+
+
+def _due_of_a_little(measured):
+    """Return (P, K) bool: answers that :func:`_a_little_aside` should change by many roundings."""
+    rows = measured.probes.rows
+    step = _a_little_aside(rows, measured.domain) - rows
+    due = np.einsum("pkj,pj->pk", np.nan_to_num(measured.derivatives.jacobian), step)
+    size = np.abs(measured.derivatives.value)
+    return np.abs(due) > 3e4 * np.finfo(np.float64).eps * (size + 1e-3)
 
 
 def call_often(measured: Measurement, rng: Generator) -> None:
@@ -154,6 +172,8 @@ def _asked_again(name, measured, row):
     for call, rows, context_row, answers in subject.past.copy():
         if start - subject.stopwatch.left() > most:
             break
+        if len(rows) * subject.seconds_a_row() > most:
+            continue
         try:
             again = columns(*subject(rows, context_row)).astype(np.float64)
         except CallFailed as error:
@@ -179,9 +199,7 @@ def _asked_again(name, measured, row):
     return row
 
 
-def two_threads(
-    name: str, measured: Measurement, rng: Generator, rounds: int = 24, groups: int = 12
-) -> Row:
+def two_threads(name: str, measured: Measurement, rng: Generator) -> Row:
     """Check that two threads at once get the answers of one.
 
     On a busy machine one thread's call may be over before the other's begins. So groups of rounds
@@ -192,15 +210,15 @@ def two_threads(
         return not_applicable(name, "Numba's workqueue layer allows one thread at a time")
     subject, probes = measured.subject, measured.probes
     known = measured.answered(least=2)
+    patience = 4 * SECONDS * subject.stopwatch.patience
+    rounds = int(np.clip(patience * subject.calls / max(subject.seconds, 1e-9) / 8, 6, ROUNDS))
     # All may share working memory, or batches of one size: half of the rounds have equal sizes.
     batches = [
         [rng.choice(known, size=size) for _ in range(rounds // 2) for size in pair]
         for pair in ((47, 64), (64, 64))
     ]
-    patience = 4 * SECONDS * subject.stopwatch.patience
-    rounds = int(np.clip(patience * subject.calls / max(subject.seconds, 1e-9) / 8, 6, rounds))
     at_once, until = 0, time.monotonic() + patience
-    for group in range(1, groups + 1):
+    for group in range(1, GROUPS + 1):
         try:
             spans, answers = _at_once(subject, probes, batches)
         except StillRunning as error:

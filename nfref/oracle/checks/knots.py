@@ -2,10 +2,34 @@
 
 import numpy as np
 
-from nfref.oracle.instruments.kinks import Kink, snapped
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, columns
+from nfref.oracle.instruments.kinks import CELLS, LINES, Kink, find_kinks, snapped
 from nfref.oracle.instruments.measurement import Measurement
+from nfref.oracle.instruments.probes import Box, Probes
 from nfref.oracle.report import Row, judged, not_applicable, show
-from nfref.runtime.annotations import Sequence
+from nfref.runtime.annotations import Any, Generator, Sequence
+
+SECONDS = 0.5  # for the lines on which kinks are looked for
+
+
+def kinks_of(subject: Subject, domain: Any, probes: Probes, rng: Generator) -> list[Kink]:
+    """Return the kinks of a subject in a box; none where it gives no answer, or in another domain.
+
+    Other rows report a missing answer.
+    """
+
+    def evaluate(rows, context_row):
+        return columns(*subject(rows, context_row)).astype(np.float64)
+
+    if not isinstance(domain, Box):
+        return []
+    rows, context_row = probes.rows[probes.bulk], probes.context_row[probes.bulk]
+    affordable = SECONDS * subject.stopwatch.load / max(subject.seconds_a_row(), 1e-9)
+    most = int(np.clip(affordable / CELLS / 2, 1, LINES))  # half of the rows narrow kinks down
+    try:
+        return find_kinks(evaluate, domain, rng, rows, context_row, most)
+    except NO_ANSWER:
+        return []
 
 
 def knots(name: str, measured: Measurement, kinks: Sequence[Kink]) -> Row:

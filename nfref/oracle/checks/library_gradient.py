@@ -12,11 +12,11 @@ from nfref.oracle.checks.log_det import DOUBT
 from nfref.oracle.checks.pointwise import verdict
 from nfref.oracle.instruments.guarded_calls import CallFailed
 from nfref.oracle.instruments.jacobian import differentiate
-from nfref.oracle.instruments.kinks import find_kinks, snapped
+from nfref.oracle.instruments.kinks import Kink, snapped
 from nfref.oracle.instruments.measurement import Measurement
-from nfref.oracle.instruments.probes import Box, step_scale
+from nfref.oracle.instruments.probes import step_scale
 from nfref.oracle.report import Row, failed, inconclusive, not_applicable, show
-from nfref.runtime.annotations import Any, Array, Generator
+from nfref.runtime.annotations import Any, Sequence
 
 # Distances from a knot at which its sides are evaluated. A knot is found to some digits only, which
 # needs a large distance. Beside a steep bin the gradient changes fast, which needs a small one.
@@ -29,43 +29,29 @@ BESIDE = {
 }
 
 
-class _Number:
-    """The differentiated number of each row, with its measurement."""
-
-    def __init__(self, measured: Measurement) -> None:
-        self.measured = measured
-        column = 0 if measured.subject.dim is None else measured.values.shape[1]
-        self.value = measured.values[:, 0] if column == 0 else measured.log_det
-        self.jacobian = measured.derivatives.jacobian[:, column]
-        self.error = measured.derivatives.error[:, column]
-
-    def __call__(self, rows: Array, context_row: Array) -> Array:
-        """Return the number of each row, as one column."""
-        values, log_det = self.measured.subject(rows, context_row)
-        return (values if log_det is None else log_det[:, None]).astype(np.float64)
-
-
-def by_rows(name: str, measured: Measurement, gradient: Any, rng: Generator) -> Row:
+def by_rows(name: str, measured: Measurement, gradient: Any, kinks: Sequence[Kink]) -> Row:
     """Check d log_prob / dx, or d log_det / d row, in the bulk, in the tails and on knots."""
     if gradient is None:
         return not_applicable(name, "no gradient= was given")
     if measured.subject.dim is not None and measured.log_det is None:
         return not_applicable(name, "there is no log_det")
-    number, probes = _Number(measured), measured.probes
+    probes = measured.probes
+    column = 0 if measured.subject.dim is None else measured.values.shape[1]
+    value = measured.values[:, 0] if column == 0 else measured.log_det
     ours = _ask(measured.subject, gradient, probes.rows, probes.context_row)[0]
-    numeric = number.jacobian
+    numeric = measured.derivatives.jacobian[:, column]
     size = np.abs(numeric) + np.max(np.abs(numeric), axis=1, keepdims=True)
     # Rounding is not always noise: beside the end of a domain 1 - x^2 loses the same bits at all
     # neighbours, which gives a smooth curve with another slope. The error of the slope is at most
     # the rounding of the number over the length on which it varies.
-    condition = 1 + np.abs(number.value) + np.sum(np.abs(numeric * probes.rows), axis=1)
+    condition = 1 + np.abs(value) + np.sum(np.abs(numeric * probes.rows), axis=1)
     scale = step_scale(measured.domain, probes.rows)
     tolerance = (
-        DOUBT * number.error
+        DOUBT * measured.derivatives.error[:, column]
         + measured.slack * (size + condition[:, None] / scale)
         + measured.accuracy
     )
-    known = np.isfinite(number.value) & np.all(tolerance < 0.05 * (size + 1), axis=1)
+    known = np.isfinite(value) & np.all(tolerance < 0.05 * (size + 1), axis=1)
     known &= np.all(np.abs(numeric) < float(np.finfo(measured.dtype).max), axis=1)
     known &= measured.finite & ~_stands_still(measured, scale)
     points = np.flatnonzero(known)
@@ -79,7 +65,7 @@ def by_rows(name: str, measured: Measurement, gradient: Any, rng: Generator) -> 
         f"error of Richardson differences + rounding, {len(points)} points",
         lambda k: f"at {show(probes.rows[points[k]])}",
     )
-    return row if row.failed else _on_knots(row, number, gradient, rng)
+    return row if row.failed else _on_knots(row, measured, gradient, kinks)
 
 
 def _stands_still(measured, scale):
@@ -150,7 +136,7 @@ def _compared(name, ours, numeric, tolerance, why, where):
     )
 
 
-def _on_knots(row, number, gradient, rng):
+def _on_knots(row, measured, gradient, kinks):
     """Check that the gradient on a knot is finite, and close to that of one of the two sides.
 
     Knots of several layers may meet, as at the end that splines have in common. Automatic
@@ -158,13 +144,7 @@ def _on_knots(row, number, gradient, rng):
     side's gradient, and if the layers' parts cancel it may be far outside of both. The number of
     layers is unknown here, so a finite gradient is never a failure.
     """
-    measured = number.measured
-    if not isinstance(measured.domain, Box):
-        return row
-    subject, probes = measured.subject, measured.probes
-    kinks = find_kinks(
-        number, measured.domain, rng, probes.rows[probes.bulk], probes.context_row[probes.bulk]
-    )
+    subject = measured.subject
     for kink, rows in snapped(kinks, measured.dtype):
         sides = rows[1] + BESIDE[measured.dtype.name][:, None] * kink.direction
         asked = np.concatenate([rows, sides]).astype(measured.dtype)

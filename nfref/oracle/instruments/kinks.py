@@ -11,7 +11,8 @@ import numpy as np
 from nfref.oracle.instruments.probes import Box
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
 
-MOST, ON_A_LINE, CELLS = 8, 4, 240  # kinks; those of one line; parts of a line
+LINES, CELLS = 5, 240  # lines; parts of each
+MOST, ON_A_LINE = 8, 4  # kinks; those of one line
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,12 @@ class Kink:
 
 
 def find_kinks(
-    evaluate: Callable[..., Any], domain: Box, rng: Generator, rows: Array, context_row: Array
+    evaluate: Callable[..., Any],
+    domain: Box,
+    rng: Generator,
+    rows: Array,
+    context_row: Array,
+    most: int = LINES,
 ) -> list[Kink]:
     """Return kinks on a few lines through the given rows.
 
@@ -47,6 +53,8 @@ def find_kinks(
     rows : (P, D) array
         Points at which lines may start.
     context_row : (P,) int array
+    most : int
+        Largest number of lines.
 
     Returns
     -------
@@ -54,11 +62,11 @@ def find_kinks(
         The sharpest ones.
     """
     dim = rows.shape[1]
-    directions = [np.eye(dim)[j] for j in rng.permutation(dim)[:4]]
+    directions = [np.eye(dim)[j] for j in rng.permutation(dim)[: LINES - 1]]
     if dim > 1:
         directions.append(rng.standard_normal(dim))
     starts, kept, owners, ends = [], [], [], []
-    for k, direction in enumerate(directions):
+    for k, direction in enumerate(directions[:most]):
         direction = direction / np.linalg.norm(direction)
         start = rows[k % len(rows)].astype(np.float64)
         start = start - (start @ direction) * direction
@@ -71,8 +79,7 @@ def find_kinks(
     if not ends:
         return []
     lines = _Lines(evaluate, np.array(starts), np.array(kept), np.array(owners), rows.dtype)
-    found = sorted(lines.kinks(np.array(ends)), key=lambda pair: -pair[0])
-    return [kink for _, kink in found[:MOST]]
+    return lines.kinks(np.array(ends))
 
 
 def _reach(domain, start, direction):
@@ -111,32 +118,25 @@ class _Lines:
         rows = self.rows(line, t).reshape(t.size, -1)
         return self.evaluate(rows, np.repeat(self.owners[line], t.shape[1])).reshape(*t.shape, -1)
 
-    def kinks(self, ends: Array) -> list[tuple[float, Kink]]:
-        """Return (sharpness, kink) of the second differences that stand out."""
-        everything = np.arange(len(ends))
+    def kinks(self, ends: Array) -> list[Kink]:
+        """Return the kinks whose second differences stand out most."""
         t = np.linspace(ends[:, 0], ends[:, 1], CELLS + 1, axis=1)
-        line: list[int] = []
-        at: list[int] = []
-        sharpness: list[float] = []
-        for k, excess in enumerate(self.excess(self.values(everything, t))):
+        found: list[tuple[float, int, int]] = []  # (sharpness, line, cell)
+        for k, excess in enumerate(self.excess(self.values(np.arange(len(ends)), t))):
             picked: list[int] = []
             for i in np.argsort(-excess):
                 if excess[i] < 6 or len(picked) == ON_A_LINE:
                     break
                 if all(abs(i - other) > 2 for other in picked):
                     picked.append(i)
-            line += [k] * len(picked)
-            at += picked
-            sharpness += list(excess[picked])
-        if not at:
+            found += [(float(excess[i]), k, i) for i in picked]
+        if not found:
             return []
-        which = np.array(line)
-        middle = self.narrow(which, t[which, at], t[which, np.array(at) + 2])
+        found = sorted(found, key=lambda one: -one[0])[:MOST]
+        which, at = np.array([one[1:] for one in found]).T
+        middle = self.narrow(which, t[which, at], t[which, at + 2])
         rows = self.rows(which, middle[:, None])[:, 0]
-        return [
-            (sharp, Kink(row, self.directions[k], self.owners[k]))
-            for sharp, row, k in zip(sharpness, rows, which)
-        ]
+        return [Kink(row, self.directions[k], self.owners[k]) for row, k in zip(rows, which)]
 
     def excess(self, y: Array) -> Array:
         """Return by how much each second difference (B, T - 2) stands out from its neighbours."""
@@ -163,6 +163,8 @@ class _Lines:
             best = np.argmax(peak, axis=1)
             # If nothing stands out any more, only rounding is left: stay.
             clear = np.take_along_axis(peak, best[:, None], axis=1)[:, 0] > 0.45
+            if not np.any(clear):
+                break
             step = (high - low) / 8
             low = np.where(clear, low + best * step, low)
             high = np.where(clear, low + 2 * step, high)
