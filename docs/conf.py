@@ -27,7 +27,6 @@ extensions = [
     "plain_text",
     "galleries",
     "papers",
-    "vectors",
 ]
 exclude_patterns = [
     "_build",

@@ -1,6 +1,6 @@
 """Describe what each class of flow computes, for other languages, and its parameters.
 
-:mod:`tests.high_precision.pages` makes the pages of ``docs/vectors/`` from this. A test fails if a
+:mod:`tests.high_precision.pages` makes ``docs/vector_classes.rst`` from this. A test fails if a
 class with golden vectors, or one of its parameters, is missing here.
 """
 

@@ -1,16 +1,28 @@
-"""A page for each class of flow with golden vectors: its map, and the meaning of each parameter.
+"""The page ``docs/vector_classes.rst``: each class of flow with golden vectors.
 
-Sphinx writes them to ``docs/vectors/``. Each class has its map, its parameters with their shapes
-and arguments, and the files that hold it with the options that set them apart.
+Each class has its map, its parameters with their shapes and meaning, and the files that hold it.
 :mod:`tests.high_precision.meaning` describes what a class computes; all else comes from the files.
+``python -m tests.high_precision.write_vectors`` writes the page again after the files.
 """
 
 import json
+import textwrap
+from pathlib import Path
 
 from nfref.oracle.golden_vectors import FOLDER, is_leaf
 from tests.high_precision import manifest
 from tests.high_precision.meaning import MEANING
 
+PAGE = Path(__file__).parents[2] / "docs" / "vector_classes.rst"
+TOP = """Golden vectors, class by class
+==============================
+
+The files of :doc:`golden_vectors` hold these classes. Every map is that of ``forward``, from latent
+z to data x. ``python -m tests.high_precision.write_vectors`` writes this page.
+
+.. contents::
+   :local:
+"""
 NETWORK = """A network is a list of layers ``{weight (in, out), bias (out,)}``: h @ weight + bias,
 and all but the last are followed by ``activation``. A context is appended to its input."""
 
@@ -66,22 +78,22 @@ def meaning_of(kind, names):
     return MEANING[kind]
 
 
-def page(kind, names, cases):
-    """Return the page of a class, as reStructuredText."""
+def wrapped(text, first, rest):
+    """Return the lines of a text, with their indents."""
+    return textwrap.wrap(
+        text, 100, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+    )
+
+
+def section(kind, names, cases):
+    """Return the section of a class, as reStructuredText."""
     meaning = meaning_of(kind, names)
-    lines = [
-        kind,
-        "=" * len(kind),
-        "",
-        "x = forward(z):",
-        "",
-        *meaning.map.strip().splitlines(),
-        "",
-    ]
+    lines = ["", kind, "-" * len(kind), "", "x = forward(z):", ""]
+    lines += [*meaning.map.strip().splitlines(), ""]
     if names:
         lines += ["Parameters, with the shape each has in one of the files:", ""]
         for key, shape in names.items():
-            lines += [f"``{key}`` {shape}", f"    {meaning.parameters[key]}"]
+            lines += [f"``{key}`` {shape}", *wrapped(meaning.parameters[key], "    ", "    ")]
         lines += [""]
         if kind in ("Amortized", "CNF", "Coupling", "MADE", "ResidualBlock"):
             lines += [*NETWORK.splitlines(), ""]
@@ -94,20 +106,16 @@ def page(kind, names, cases):
         ]
     lines += ["Files:", ""]
     for case in cases:
-        lines.append(f"- ``{case['file']}``: {case['reason']}; tolerance {case['tolerance']:g}")
+        words = f"``{case['file']}``: {case['reason']}; tolerance {case['tolerance']:g}"
+        lines += wrapped(words, "- ", "  ")
     return "\n".join(lines) + "\n"
 
 
-def pages():
-    """Return file name -> its text, the index included."""
-    made = {f"{kind}.rst": page(kind, *parts) for kind, parts in sorted(found().items())}
-    index = [
-        "Golden vectors, class by class",
-        "=" * 30,
-        "",
-        ".. toctree::",
-        "   :maxdepth: 1",
-        "",
-        *(f"   {name[:-4]}" for name in made),
-    ]
-    return {"index.rst": "\n".join(index) + "\n", **made}
+def page():
+    """Return the text of the page."""
+    return TOP + "".join(section(kind, *parts) for kind, parts in sorted(found().items()))
+
+
+def write():
+    """Write the page."""
+    PAGE.write_text(page(), encoding="utf-8")
