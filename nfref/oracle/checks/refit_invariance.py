@@ -138,18 +138,13 @@ def _lengths(name, fits, why):
 
 def _normal(some, others):
     """Return the log-density of ``others`` under the normal distribution of ``some`` rows."""
+    from scipy.stats import multivariate_normal
+
     center = np.mean(some, axis=0)
     scale = np.std(some, axis=0) + 1e-300
-    root = np.linalg.cholesky(
-        np.atleast_2d(np.cov(((some - center) / scale).T)) + 1e-6 * np.eye(some.shape[1])
-    )
-    z = np.linalg.solve(root, ((others - center) / scale).T)
-    return (
-        -0.5 * np.sum(z**2, axis=0)
-        - np.sum(np.log(np.diag(root)))
-        - np.sum(np.log(scale))
-        - 0.5 * some.shape[1] * np.log(2 * np.pi)
-    )
+    covariance = np.cov(((some - center) / scale).T) + 1e-6 * np.eye(some.shape[1])
+    found = multivariate_normal.logpdf((others - center) / scale, cov=covariance)
+    return found - np.sum(np.log(scale))
 
 
 def column_order(name: str, fits: Fits, judge_mass: Callable) -> Row:

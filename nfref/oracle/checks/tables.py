@@ -3,6 +3,7 @@
 :mod:`nfref.oracle.checks.refit_invariance` checks fits to changed tables.
 """
 
+import itertools
 import pickle
 
 import numpy as np
@@ -171,8 +172,7 @@ def categories(
 
 def combinations(levels: dict[int, Array], discrete: Sequence[int]) -> Array:
     """Return (K, discrete columns): every combination of the columns' ``levels``."""
-    grid = np.meshgrid(*(levels[column] for column in discrete), indexing="ij")
-    return np.stack([part.ravel() for part in grid], axis=1)
+    return np.array(list(itertools.product(*(levels[column] for column in discrete))))
 
 
 def _with(rows, columns, values):

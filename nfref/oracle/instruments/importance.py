@@ -59,18 +59,14 @@ class Proposal:
 
     def log_prob(self, x: Array) -> Array:
         """Return the log-density (N,) at rows x (N, D)."""
+        from scipy.spatial.distance import cdist
         from scipy.special import gammaln
 
         dim, nu = self.centers.shape[1], self.freedom
         inverse = np.linalg.inv(self.root)
         middle = np.median(self.centers, axis=0)  # far from it digits are lost
         a, b = (x - middle) @ inverse.T, (self.centers - middle) @ inverse.T
-        square = a @ (-2 * b.T)
-        square += np.sum(a**2, 1)[:, None]
-        square += np.sum(b**2, 1)
-        np.maximum(square, 0, out=square)
-        for k in np.flatnonzero(np.sum(b**2, 1) > 1e8):
-            square[:, k] = np.sum((a - b[k]) ** 2, axis=1)
+        square = cdist(a, b, "sqeuclidean")
         constant = -np.sum(np.log(np.abs(np.diag(self.root)))) - np.log(len(self.centers))
         if np.isinf(nu):
             square *= -0.5
