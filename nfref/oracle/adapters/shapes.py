@@ -69,7 +69,7 @@ def described(
     parameter_gradient: Callable,
     as_array: Callable,
 ) -> Callable:
-    """Return an adapter with the name of its description, and with what others read of it."""
+    """Return an adapter that carries the name, the text and the properties of its description."""
     adapt.__name__ = adapt.__qualname__ = functions.__name__
     adapt.__doc__, adapt.__module__ = functions.__doc__, functions.__module__
     adapt.functions, adapt.density, adapt.conditional = functions, density, conditional

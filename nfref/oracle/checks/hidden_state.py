@@ -69,12 +69,12 @@ def _moved_a_little(row, measured, index):
     if measured.dtype != np.float64:
         return row
     rows, context_row = probes.rows[index], probes.context_row[index]
-    moved = _a_little_aside(rows, measured.domain)
+    moved = _nudged(rows, measured.domain)
     subject(rows, context_row)
     there = columns(*subject(moved, context_row)).astype(np.float64)
     log_det = measured.log_det if there.shape[1] > measured.values.shape[1] else None
     here = columns(measured.values, log_det)[index]
-    due = _due_of_a_little(measured)[index, : here.shape[1]]
+    due = _should_change(measured)[index, : here.shape[1]]
     if np.sum(due) >= 4 and np.mean((there == here)[due]) > 0.75:
         both = np.concatenate([rows, moved])
         both = columns(*subject(both, np.tile(context_row, 2)))
@@ -89,7 +89,7 @@ def _moved_a_little(row, measured, index):
     return row
 
 
-def _a_little_aside(rows, domain):
+def _nudged(rows, domain):
     """Return rows moved by 1e-9, relative to large numbers.
 
     The step leads away from an end that is near.
@@ -98,10 +98,10 @@ def _a_little_aside(rows, domain):
     return rows + np.where(domain.upper - rows < rows - domain.lower, -step, step)
 
 
-def _due_of_a_little(measured):
-    """Return (P, K) bool: answers that :func:`_a_little_aside` should change by many roundings."""
+def _should_change(measured):
+    """Return (P, K) bool: answers that :func:`_nudged` should change by many roundings."""
     rows = measured.probes.rows
-    step = _a_little_aside(rows, measured.domain) - rows
+    step = _nudged(rows, measured.domain) - rows
     due = np.einsum("pkj,pj->pk", np.nan_to_num(measured.derivatives.jacobian), step)
     size = np.abs(measured.derivatives.value)
     return np.abs(due) > 3e4 * np.finfo(np.float64).eps * (size + 1e-3)
