@@ -1,6 +1,6 @@
 """The likelihood and the seconds of a default fit, by effort, by time budget and by rows.
 
-    python -m tests.benchmarks.efforts TABLE.csv ... --csv FOUND.csv [--sizes] [--figure FILE]
+    python -m tests.benchmarks.efforts TABLE.csv ... --csv FOUND.csv [--only ...] [--figure FILE]
 
 For each csv: rows without gaps, columns as they are, up to ``--rows`` rows; a third of them is the
 test. The contenders are ``FlowDensity(effort=...)`` and ``time_budget=`` 5 and 15, one after the
@@ -39,6 +39,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("tables", nargs="*", type=Path)
+    parser.add_argument("--only", nargs="*", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--rows", type=int, default=6000)
     parser.add_argument("--sizes", action="store_true")
     parser.add_argument("--csv", type=Path, required=True)
@@ -50,7 +51,7 @@ def main():
         asked = (
             [("default", {}, size) for size in sizes]
             if options.sizes
-            else [(name, given, len(train)) for name, given in CONTENDERS.items()]
+            else [(name, CONTENDERS[name], len(train)) for name in options.only]
         )
         fitted(train[:200], {"epochs": 1})  # compiles
         for name, given, size in asked:
@@ -108,22 +109,22 @@ def draw(found, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
-    by_size = found.groupby(["table", "kind"]).filter(lambda one: one["rows"].nunique() > 1)
-    by_effort = found.drop(by_size.index)
-    for table, one in by_effort.groupby("table", sort=False):
+    by_size = found.groupby(["table", "kind"])["rows"].transform("nunique") > 1
+    figure, panels = plt.subplots(
+        1, 1 + 2 * by_size.any(), figsize=(3.7 + 3.7 * by_size.any() * 2, 3.7), layout="constrained"
+    )
+    left, *others = np.atleast_1d(panels)
+    for table, one in found[~by_size].groupby("table", sort=False):
         one = one.sort_values("cpu")
         base = float(one[one["kind"] == "default"]["nats"].iloc[0])
         left.plot(one["cpu"], one["nats"] - base, "o-", markersize=3.5, label=table)
     left.axhline(0, color="0.6", linewidth=0.8, zorder=0)
     left.set(xscale="log", xlabel="processor seconds", ylabel="nats a row over the default")
     left.legend(fontsize=7)
-    for table, one in by_size.groupby("table", sort=False):
-        middle.plot(one["rows"], one["cpu"], "o-", markersize=3.5, label=table)
-        right.plot(one["rows"], one["nats"] - one["nats"].max(), "o-", markersize=3.5, label=table)
-    middle.set(xscale="log", yscale="log", xlabel="rows", ylabel="processor seconds")
-    right.set(xscale="log", xlabel="rows", ylabel="nats a row below the best")
-    for panel in (middle, right):
+    for panel, kind, label in zip(others, ("cpu", "nats"), ("processor seconds", "nats a row")):
+        for table, one in found[by_size].groupby("table", sort=False):
+            panel.plot(one["rows"], one[kind], "o-", markersize=3.5, label=table)
+        panel.set(xscale="log", xlabel="rows", ylabel=label)
         panel.legend(fontsize=7)
     figure.savefig(path, dpi=160)
 

@@ -16,8 +16,8 @@ FREE = Effort(price=0.0, row_trainings=400, folds=2, most=3)
     "gains, seconds, pays",
     [
         ([], 1e9, True),  # the first flow is always tried
-        ([1.0], 16.0, True),  # 0.06 nats and a tenth of 1 for 100 rows are worth 16 seconds
-        ([1.0], 16.1, False),
+        ([1.0], 20.0, True),  # 0.1 nats and a tenth of 1 for 100 rows are worth 20 seconds
+        ([1.0], 20.1, False),
         ([1.0, 0.2], 50.0, True),  # half of the last gain, or of the one before
         ([1.0, 0.0, 0.4], 20.0, True),
         ([1.0, 0.0, 0.0], 0.1, False),
