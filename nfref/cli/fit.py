@@ -13,11 +13,10 @@ from nfref.cli.fit_options import Targets, Training, asked_for
 from nfref.cli.plot import plot_density
 from nfref.cli.split import Part, Split
 from nfref.cli.streams import complain, note, tolerant
-from nfref.cli.test_table import dequantised, table_lines, whole_rows
+from nfref.cli.test_table import TestScores, table_lines, whole_rows
 from nfref.runtime.annotations import Any, Iterator
 from nfref.runtime.files import reserved
 from nfref.runtime.interrupts import keeping
-from nfref.tables.densities.pool import mean_and_error
 from nfref.tables.densities.table_density import check_given
 from nfref.tables.files import checkpoints
 from nfref.tables.fitting.fit import Fitted, parameters_of_a_flow
@@ -181,17 +180,19 @@ def run(source: Source, training: Training, targets: Targets) -> None:
             plan = replace(plan, callback=callback, resume=state)
             progress = Progress(targets.say, shown=not targets.quiet)
             fitted = task.fit(plan, source.seed, progress)
+            cells = task.data.table.cells()
+            tests = TestScores.of(fitted.density, task.split.test(cells))
             if fitted.tried[-1].message:
                 targets.say(f"pool: {fitted.tried[-1].message}")
             if targets.out:
                 about = {"flow": training.name, "data": source.data, "seed": source.seed}
-                _write_model(place, task, fitted, about)
+                _write_model(place, task, fitted, tests, about)
                 keep.done()
                 targets.say(f"wrote {targets.out}")
             if targets.checkpoint and signals.came:
                 targets.say(f"--resume {targets.checkpoint} continues from here")
             problem = _plot(targets, picture, task.data, fitted.density)
-        table = table_lines(task.data, task.split, fitted, baselines=not signals.came)
+        table = table_lines(task.data, task.split, fitted, tests, not signals.came)
         if signals.came:  # while that is known, no score waits for a kernel
             table = iter(list(table))
     for line in table:
@@ -264,19 +265,12 @@ def _ends(data):
 # After the fit ----------------------------------------------------------------------------
 
 
-def _write_model(place, task, fitted, about):
+def _write_model(place, task, fitted, tests, about):
     """Write the model, with notes about its fit."""
     from nfref.tables.files.model_file import save_model
 
-    data = task.data
+    data, (mean, error) = task.data, tests.mean()
     test = whole_rows(task.split.test(data.table.cells()))
-    # Dequantised, as in the table of scores.
-    spread = dequantised(fitted.density, test)
-    mean, error = (
-        mean_and_error(fitted.density.log_prob(spread.table), test.weight)
-        if len(test)
-        else (np.nan, np.nan)
-    )
     info = {
         **about,
         "rows": {

@@ -1,7 +1,7 @@
 """The table that ``nfref fit`` ends with: candidates, the pool and baselines on test rows."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,41 +27,71 @@ FAR = 10  # standard errors by which a density is worse than a Gaussian beyond d
 FEW_TESTS = 20  # test rows below which their scores say little
 
 
+@dataclass(frozen=True)
+class TestScores:
+    """Test rows without empty cells, scored once: a continuous flow takes its time.
+
+    Attributes
+    ----------
+    part : Part
+        The rows, dequantised as densities are fitted to them.
+    total : (N,) array
+        Their log-likelihoods.
+    members : (N, K) array or None
+        log p_k of the members of the pool.
+    """
+
+    __test__ = False  # pytest takes the name for a test's
+
+    part: Part
+    total: np.ndarray
+    members: np.ndarray | None
+
+    @classmethod
+    def of(cls, density: TableDensity, part: Part) -> "TestScores":
+        """Score the rows of a part that have no empty cells."""
+        part = dequantised(density, whole_rows(part))
+        return cls(part, *(density.parts(part.table) if len(part) else (np.zeros(0), None)))
+
+    def mean(self) -> tuple[float, float]:
+        """Return the mean log-likelihood and its standard error; NaN without rows."""
+        return mean_and_error(self.total, self.part.weight) if len(self.part) else (np.nan, np.nan)
+
+
 def whole_rows(part: Part) -> Part:
     """Return the rows of a part without empty cells."""
     return part.at(~np.any([is_missing(values) for values in part.table], axis=0))
 
 
-def table_lines(data: Data, split: Split, fitted: Fitted, baselines: bool) -> Iterator[str]:
+def table_lines(
+    data: Data, split: Split, fitted: Fitted, tests: TestScores, baselines: bool
+) -> Iterator[str]:
     """Compare every candidate, the pool and, if asked for, baselines on the test rows."""
     density, cells = fitted.density, data.table.cells()
     every, train = split.test(cells), split.train(cells)
-    test = whole_rows(every)
-    if len(test) < len(every):
+    if len(tests.part) < len(every):
         yield from _score_of_known_cells(density, every)
-        if not len(test):
+        if not len(tests.part):
             yield f"no test row of {split.tests:,} is without empty cells: nothing to compare by"
             return
-        yield f"{len(test):,} of {split.tests:,} test rows are without empty cells:"
-    compared = compare_candidates(fitted, test)
+        yield f"{len(tests.part):,} of {split.tests:,} test rows are without empty cells:"
+    compared = compare_candidates(fitted, tests)
     notes: list[str] = []
-    whole = len(test) == len(every)
+    whole = len(tests.part) == len(every)
     if baselines and not density.given and whole and len(whole_rows(train)) == len(train):
-        others, notes = compare_baselines(density, train, test, data.truth)
+        others, notes = compare_baselines(density, train, tests, data.truth)
         compared += others
     yield repr(CandidateTable(compared, "test nats per row"))
     yield from (f"note: {note}" for note in notes)
 
 
-def compare_candidates(fitted: Fitted, test: Part) -> list[CandidateResult]:
+def compare_candidates(fitted: Fitted, tests: TestScores) -> list[CandidateResult]:
     """Score the candidates of a pool, and the pool if it has several, on test rows."""
-    density, tried = fitted.density, fitted.tried[:-1]
-    test = dequantised(density, test)
-    total, members = density.parts(test.table)
-    found, pool = [], density.pool
-    if pool is not None and members is not None:
-        others = total - pool.pooled(members)
-        by_name = dict(zip(pool.shares, pool.by_name(members).T))
+    tried, pool, test = fitted.tried[:-1], fitted.density.pool, tests.part
+    found = []
+    if pool is not None and tests.members is not None:
+        others = tests.total - pool.pooled(tests.members)
+        by_name = dict(zip(pool.shares, pool.by_name(tests.members).T))
         found = [
             _scored(one.name, others + by_name[one.name], test, one.weight, one.seconds)
             for one in tried
@@ -69,7 +99,7 @@ def compare_candidates(fitted: Fitted, test: Part) -> list[CandidateResult]:
         ]
     if len(found) != 1:
         seconds = sum(one.seconds or 0.0 for one in tried)
-        found.append(_scored(fitted.tried[-1].name, total, test, 1.0, seconds))
+        found.append(_scored(fitted.tried[-1].name, tests.total, test, 1.0, seconds))
     return found
 
 
@@ -84,19 +114,20 @@ def dequantised(density: TableDensity, part: Part) -> Part:
 
 
 def compare_baselines(
-    density: TableDensity, train: Part, test: Part, truth: Any = None
+    density: TableDensity, train: Part, tests: TestScores, truth: Any = None
 ) -> tuple[list[CandidateResult], list[str]]:
     """Score baselines on test rows, and note what the comparison shows.
 
     Parameters
     ----------
     density : TableDensity
-    train, test : nfref.cli.split.Part
+    train : nfref.cli.split.Part
         Without missing cells.
+    tests : TestScores
     truth : object, optional
         The density of the table, if it is known.
     """
-    train, test = (dequantised(density, part) for part in (train, test))
+    train, test = dequantised(density, train), tests.part
     found, notes = [], []
     rows = np.stack(test.table, axis=1)
     if all(isinstance(column, Continuous) for column in density.columns):
@@ -104,7 +135,7 @@ def compare_baselines(
             with np.errstate(all="ignore"):  # these units are not robust
                 gaussian = Gaussian.fit(np.stack(train.table, axis=1), train.weight).log_prob(rows)
             found.append(_scored("full Gaussian", gaussian, test))
-            notes += _worse_than_gaussian(density.log_prob(test.table) - gaussian, test)
+            notes += _worse_than_gaussian(tests.total - gaussian, test)
         except (ValueError, np.linalg.LinAlgError):
             pass
         _, known, _ = density.encode(train.table)
