@@ -191,7 +191,14 @@ def run(source: Source, training: Training, targets: Targets) -> None:
                 targets.say(f"wrote {targets.out}")
             if targets.checkpoint and signals.came:
                 targets.say(f"--resume {targets.checkpoint} continues from here")
-            problem = _plot(targets, picture, task.data, fitted.density)
+            if signals.came and targets.out and targets.plot:
+                targets.say(
+                    f"{targets.plot} is not drawn after an interrupt: nfref plot "
+                    f"{quote(targets.out)} --data {quote(source.data)} --out {quote(targets.plot)}"
+                )
+                problem = None
+            else:
+                problem = _plot(targets, picture, task.data, fitted.density)
         table = table_lines(task.data, task.split, fitted, tests, not signals.came)
         if signals.came:  # while that is known, no score waits for a kernel
             table = iter(list(table))

@@ -3,6 +3,7 @@
 import os
 import re
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -79,6 +80,20 @@ def test_ctrl_c_in_training_prints_the_table_and_keeps_the_best(folder):
     assert "interrupted in epoch" in message_of(folder / "m.npz")
     assert load_model(folder / "m.npz").columns == COLUMNS
     assert names(folder) == ["m.npz", "people.csv"]
+
+
+def test_ctrl_c_leaves_the_picture_to_the_command_that_it_names(folder, capsys, monkeypatch):
+    process = training("--out", "m.npz", "--plot", "m.png", cwd=folder)
+    process.send_signal(signal.SIGINT)
+    output, _ = ended(process)
+    command = re.search("after an interrupt: nfref (.*)", output)[1]
+    assert process.returncode == 0 and names(folder) == ["m.npz", "people.csv"]
+    monkeypatch.chdir(folder)
+    assert main(shlex.split(command)) == 0 and (folder / "m.png").stat().st_size > 1000
+    (folder / "m.png").unlink()
+    process = training("--plot", "m.png", cwd=folder)  # nothing else would be left
+    process.send_signal(signal.SIGINT)
+    assert "wrote m.png" in ended(process)[0] and names(folder) == ["m.npz", "m.png", "people.csv"]
 
 
 def test_ctrl_c_outside_of_training(capsys, monkeypatch):
