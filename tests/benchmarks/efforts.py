@@ -30,6 +30,7 @@ CONTENDERS = {
     "thorough": {"effort": "thorough"},
 }
 SIZES = (50, 150, 500, 1500, 2500, 4000, 5000, 6000, 10_000, 30_000, 100_000)
+BY_ROWS = "by rows"
 TEST_ROWS = 10_000
 FIELDS = ("table", "kind", "rows", "nats", "error", "impossible", "wall", "cpu")
 
@@ -49,7 +50,7 @@ def main():
         train, test = parts(pandas.read_csv(path), options)
         sizes = [size for size in SIZES if size <= len(train)]
         asked = (
-            [("default", {}, size) for size in sizes]
+            [(BY_ROWS, {}, size) for size in sizes]
             if options.sizes
             else [(name, CONTENDERS[name], len(train)) for name in options.only]
         )
@@ -109,7 +110,7 @@ def draw(found, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    by_size = found.groupby(["table", "kind"])["rows"].transform("nunique") > 1
+    by_size = found["kind"] == BY_ROWS
     figure, panels = plt.subplots(
         1, 1 + 2 * by_size.any(), figsize=(3.7 + 3.7 * by_size.any() * 2, 3.7), layout="constrained"
     )
