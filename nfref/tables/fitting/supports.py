@@ -128,7 +128,7 @@ class Supports(NamedTuple):
 
     @property
     def notes(self) -> list[str]:
-        """What was chosen, in words."""
+        """The choices in words."""
         sums = [] if self.limit is None else [f"sum {self.limit}"]
         return [*map(str, self.chosen), *sums]
 
