@@ -13,7 +13,7 @@ from nfref.cli.fit_options import Targets, Training, asked_for
 from nfref.cli.plot import plot_density
 from nfref.cli.split import Part, Split
 from nfref.cli.streams import complain, note, tolerant
-from nfref.cli.test_table import TestScores, table_lines, whole_rows
+from nfref.cli.test_table import ScoredRows, table_lines, whole_rows
 from nfref.runtime.annotations import Any, Iterator
 from nfref.runtime.files import reserved
 from nfref.runtime.interrupts import keeping
@@ -181,7 +181,7 @@ def run(source: Source, training: Training, targets: Targets) -> None:
             progress = Progress(targets.say, shown=not targets.quiet)
             fitted = task.fit(plan, source.seed, progress)
             cells = task.data.table.cells()
-            tests = TestScores.of(fitted.density, task.split.test(cells))
+            tests = ScoredRows.of(fitted.density, task.split.test(cells))
             if fitted.tried[-1].message:
                 targets.say(f"pool: {fitted.tried[-1].message}")
             if targets.out:

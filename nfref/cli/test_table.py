@@ -28,7 +28,7 @@ FEW_TESTS = 20  # test rows below which their scores say little
 
 
 @dataclass(frozen=True)
-class TestScores:
+class ScoredRows:
     """Test rows without empty cells, scored once: a continuous flow takes its time.
 
     Attributes
@@ -41,14 +41,12 @@ class TestScores:
         log p_k of the members of the pool.
     """
 
-    __test__ = False  # pytest takes the name for a test's
-
     part: Part
     total: np.ndarray
     members: np.ndarray | None
 
     @classmethod
-    def of(cls, density: TableDensity, part: Part) -> "TestScores":
+    def of(cls, density: TableDensity, part: Part) -> "ScoredRows":
         """Score the rows of a part that have no empty cells."""
         part = dequantised(density, whole_rows(part))
         return cls(part, *(density.parts(part.table) if len(part) else (np.zeros(0), None)))
@@ -64,7 +62,7 @@ def whole_rows(part: Part) -> Part:
 
 
 def table_lines(
-    data: Data, split: Split, fitted: Fitted, tests: TestScores, baselines: bool
+    data: Data, split: Split, fitted: Fitted, tests: ScoredRows, baselines: bool
 ) -> Iterator[str]:
     """Compare every candidate, the pool and, if asked for, baselines on the test rows."""
     density, cells = fitted.density, data.table.cells()
@@ -85,7 +83,7 @@ def table_lines(
     yield from (f"note: {note}" for note in notes)
 
 
-def compare_candidates(fitted: Fitted, tests: TestScores) -> list[CandidateResult]:
+def compare_candidates(fitted: Fitted, tests: ScoredRows) -> list[CandidateResult]:
     """Score the candidates of a pool, and the pool if it has several, on test rows."""
     tried, pool, test = fitted.tried[:-1], fitted.density.pool, tests.part
     found = []
@@ -114,7 +112,7 @@ def dequantised(density: TableDensity, part: Part) -> Part:
 
 
 def compare_baselines(
-    density: TableDensity, train: Part, tests: TestScores, truth: Any = None
+    density: TableDensity, train: Part, tests: ScoredRows, truth: Any = None
 ) -> tuple[list[CandidateResult], list[str]]:
     """Score baselines on test rows, and note what the comparison shows.
 
@@ -123,7 +121,7 @@ def compare_baselines(
     density : TableDensity
     train : nfref.cli.split.Part
         Without missing cells.
-    tests : TestScores
+    tests : ScoredRows
     truth : object, optional
         The density of the table, if it is known.
     """

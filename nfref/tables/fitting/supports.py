@@ -232,20 +232,26 @@ def _supports(columns, chosen, limit=None):
 def _softened_alone(real, found, table, weight):
     """Return the columns with soft ends, chosen without densities of all columns."""
     soft = [one and _softened(one, one.impossible) for one in found]
-    changed = [now.column if now else column for now, column in zip(soft, real)]
     chosen = [now for now in soft if now]
-    gain = sum(now.soft_gain for now in chosen)
-    gain += _shared(changed, table, weight) - _shared(real, table, weight)
+    if not chosen:
+        return []
+    changed = [now.column if now else column for now, column in zip(soft, real)]
+    after, before = (_shared(_correlations(columns, table, weight)) for columns in (changed, real))
+    gain = sum(now.soft_gain for now in chosen) + after - before
     return chosen if gain > -START_NOISE else []
 
 
-def _shared(columns, table, weight):
+def _shared(correlations):
     """Return the nats a row that normal columns share, -log det(R) / 2."""
-    u = _coordinates(columns, table)
-    covariance = np.cov(u.T, aweights=weight).reshape(len(columns), -1)
-    scale = np.sqrt(np.diag(covariance))
-    ridge = RIDGE * np.eye(len(columns))
-    return -0.5 * np.linalg.slogdet(covariance / np.outer(scale, scale) + ridge)[1]
+    return -0.5 * np.linalg.slogdet(correlations)[1]
+
+
+def _correlations(columns, table, weight):
+    """Return the correlations of the columns in their units, (D, D), with a small ridge."""
+    u, share = _coordinates(columns, table), weight / np.sum(weight)
+    u = u - share @ u
+    u = np.sqrt(share)[:, None] * u / np.sqrt(share @ u**2)
+    return u.T @ u + RIDGE * np.eye(u.shape[1])
 
 
 def _coordinates(columns, table):
@@ -267,17 +273,12 @@ def _proposals(real, found, table, weight):
     gains = np.array([-np.inf if one is None else one.gain + one.tie for one in found])
     every, none = gains > -np.inf, np.zeros(len(real), bool)
     proposals = [none, every, gains > 0]
-    share = weight / np.sum(weight)
-    both = [_coordinates(columns, table) for columns in (real, _taken(real, found, every))]
-    u = np.concatenate(both, axis=1)
-    u = u - share @ u
-    u = np.sqrt(share)[:, None] * u / np.sqrt(share @ u**2)
-    correlations = u.T @ u + RIDGE * np.eye(u.shape[1])
+    both = [*real, *_taken(real, found, every)]
+    correlations = _correlations(both, [*table, *table], weight)
 
     def score(taken):
         places = np.arange(len(real)) + len(real) * taken
-        shared = -0.5 * np.linalg.slogdet(correlations[np.ix_(places, places)])[1]
-        return np.sum(gains[taken]) + shared
+        return np.sum(gains[taken]) + _shared(correlations[np.ix_(places, places)])
 
     proposals += [_climbed(score, start, every) for start in (none, gains > 0)]
     return np.unique(proposals, axis=0)
