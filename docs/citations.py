@@ -518,6 +518,20 @@ _TABLE = (
         "Lueckmann et al.", "Lueckmann, Boelts, Greenberg, Goncalves, Macke", 2021,
         "Benchmarking simulation-based inference", arxiv="2101.04653", version=2),
 
+    # Evidence --------------------------------------------------------------------------------
+
+    Citation(
+        "learned harmonic mean", "Polanska, Price, Piras, Spurio Mancini, McEwen", 2024,
+        "Learned harmonic mean estimation of the Bayesian evidence with normalizing flows",
+        arxiv="2405.05969", version=3),
+    Citation(
+        "PSIS", "Vehtari, Simpson, Gelman, Yao, Gabry", 2024,
+        "Pareto smoothed importance sampling", arxiv="1507.02646", version=9),
+    Citation(
+        "split R-hat", "Vehtari, Gelman, Simpson, Carpenter, Buerkner", 2021,
+        "Rank-normalization, folding, and localization: An improved R-hat for assessing "
+        "convergence of MCMC", arxiv="1903.08008"),
+
     # What flows fail at ----------------------------------------------------------------------
 
     Citation(
