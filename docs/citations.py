@@ -518,8 +518,16 @@ _TABLE = (
         "Lueckmann et al.", "Lueckmann, Boelts, Greenberg, Goncalves, Macke", 2021,
         "Benchmarking simulation-based inference", arxiv="2101.04653", version=2),
 
+    Citation(
+        "Papamakarios and Murray", "Papamakarios, Murray", 2016,
+        "Fast epsilon-free inference of simulation models with Bayesian conditional density "
+        "estimation", arxiv="1605.06376"),
+
     # Evidence --------------------------------------------------------------------------------
 
+    Citation(
+        "Robert and Wraith", "Robert, Wraith", 2009,
+        "Computational methods for Bayesian model choice", arxiv="0907.5123"),
     Citation(
         "learned harmonic mean", "Polanska, Price, Piras, Spurio Mancini, McEwen", 2024,
         "Learned harmonic mean estimation of the Bayesian evidence with normalizing flows",

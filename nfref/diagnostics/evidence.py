@@ -81,13 +81,15 @@ class Evidence:
         return found if self.believable else f"cannot tell: {'; '.join(self.reasons)}. {found}"
 
 
-def importance_sampling(log_weights: Array) -> Evidence:
-    """Return log Z = log E_q[p~ / q] from independent draws of q.
+def importance_sampling(log_weights: Array, size: float | None = None) -> Evidence:
+    """Return log Z = log E_q[p~ / q] from draws of q.
 
     Parameters
     ----------
     log_weights : (N,) array
         log p~ - log q; -inf where p~ is zero.
+    size : float, optional
+        How many independent draws they are worth; N if omitted.
 
     Returns
     -------
@@ -99,7 +101,7 @@ def importance_sampling(log_weights: Array) -> Evidence:
         If an argument has the wrong shape or type, or holds NaN or +inf.
     """
     log_weights = as_log_weights("log_weights", log_weights)
-    mean = _log_mean(log_weights, size=len(log_weights))
+    mean = _log_mean(log_weights, size=len(log_weights) if size is None else size)
     return _evidence("importance sampling", mean.value, mean)
 
 

@@ -16,6 +16,7 @@ def corner(
     max_columns: int = 12,
     max_points: int = 1500,
     figure: Any = None,
+    labels: Sequence[str] = ("data", "samples"),
 ) -> Any:
     """Plot each pair of columns as a scatter, each column as a histogram: data and samples.
 
@@ -31,6 +32,8 @@ def corner(
     max_points : int
         Largest number of rows in a scatter; the histograms use all rows.
     figure : matplotlib.figure.Figure, optional
+    labels : sequence of two str
+        What data and samples are called in the legend.
 
     Returns
     -------
@@ -78,7 +81,10 @@ def corner(
             _decorate(axes, i, j, columns, limits)
     figure.align_ylabels(grid[:, 0])
     lines = [Line2D([], [], color=colours[name]) for name in tables]
-    figure.legend(lines, list(tables), loc="upper right", fontsize="large", frameon=False)
+    names = dict(zip(("data", "samples"), labels))
+    figure.legend(
+        lines, [names[name] for name in tables], loc="upper right", fontsize="large", frameon=False
+    )
     if shown < dim:
         figure.suptitle(f"columns 1 to {shown} of {dim}")
     return figure

@@ -63,6 +63,11 @@ class Wide(Configuration):
             - math.log(self._mass[2])
         )
 
+    def gradient(self, x: Array) -> Array:
+        """Return the derivative of :meth:`log_column`, elementwise."""
+        near = -(self.freedom + 1) * x / (self.freedom + x**2)
+        return np.where(np.abs(x) < self.reach, near, -FALL / np.where(x == 0, 1.0, x))
+
     def below(self, x: Array) -> Array:
         """Return P(X <= x) of a column, elementwise."""
         from scipy.special import stdtr

@@ -1,1 +1,1 @@
-"""scikit-learn's estimators: FlowDensity and FlowOutlierDetector."""
+"""FlowDensity and FlowOutlierDetector, estimators of scikit-learn, and Posterior."""

@@ -29,6 +29,7 @@ from nfref.tables.fitting.folds import (
     UnitRows,
     fold_numbers,
     folds_of_copies,
+    group_fold_numbers,
     held_out_copies,
     occurrence_numbers,
     point_mass_rows,
@@ -109,6 +110,7 @@ def fit_table(
     progress: Progress | None = None,
     given: Sequence[str] = (),
     limit: LimitedSum | None = None,
+    group: Array | None = None,
 ) -> Fitted:
     """Fit the density of a table without empty cells.
 
@@ -132,6 +134,8 @@ def fit_table(
         Names of columns that are given: the density is that of the others.
     limit : LimitedSum, optional
         Of the sum of some columns.
+    group : (N,) array of int, optional
+        Rows of one group are held out together. All columns that are not given are continuous.
 
     Returns
     -------
@@ -142,6 +146,8 @@ def fit_table(
     plan = plan.begun()
     rows = _encode(columns, table, as_counts(weight), seed, given)
     folds = _fold_of_each(rows, table, validation, plan)
+    if group is not None:
+        folds = group_fold_numbers(folds, group[rows.places][rows.row])
     discrete_rng, pool_rng = np.random.default_rng(seed).spawn(2)
     discrete = _fit_discrete(rows, folds, validation, seed, discrete_rng, plan)
     density = TableDensity(

@@ -4,7 +4,8 @@ Distinct rows stand in an order that their content decides, so a slice of them i
 Every copy of a row falls into the same part: a row that a density was fitted to looks likelier than
 it is. Two kinds of rows are exceptions, because their probability is what is wanted, and to hold
 out all their copies would ask how likely a row is that was never seen: rows of discrete columns
-alone, and rows that a tenth of the table repeats.
+alone, and rows that a tenth of the table repeats. Rows that are neighbours in a Markov chain are
+alike too, so the blocks of a chain are held out whole.
 """
 
 from dataclasses import dataclass, replace
@@ -109,6 +110,30 @@ def fold_numbers(rows: int, share: float, plan: Plan) -> Array:
     if plan.simple and folds > 1:
         return place % folds
     return np.where(place < max(held_out_count(rows, share), 1), 0, -1)
+
+
+def group_fold_numbers(numbers: Array, group: Array) -> Array:
+    """Return fold numbers (N,) that hold all rows of a group out together.
+
+    There are as many folds as in ``numbers``, but at most one a group. Groups are taken in the
+    order of their first rows, which looks random. One held-out part gets about as many rows as in
+    ``numbers``, and leaves at least one group to fit to.
+
+    Parameters
+    ----------
+    numbers : (N,) array of int
+        From :func:`fold_numbers`.
+    group : (N,) array of int
+        Of each row; at least two groups.
+    """
+    _, first, place = np.unique(group, return_index=True, return_inverse=True)
+    rank = np.argsort(np.argsort(first))[place]
+    if np.all(numbers >= 0):
+        return rank % (int(np.max(numbers)) + 1)
+    before = np.cumsum(np.bincount(rank)) - np.bincount(rank)
+    held_out = before < np.sum(numbers >= 0)
+    held_out[-1] = False
+    return np.where(held_out[rank], 0, -1)
 
 
 def make_folds(rows: UnitRows, numbers: Array) -> list[Fold]:

@@ -149,12 +149,16 @@ class ClosedForm:
 
     def log_joint(self, u: Array, observed: Array, context: Array | None = None) -> Array:
         """Return log v_k r_k(c) q_k(u_O | c), (N, K), of the ``observed`` columns of u (N, D)."""
-        return self._joint(u, observed, context)[0]
+        return self.joint_and_marginals(u, observed, context)[0]
 
-    def _joint(self, u, observed, context):
-        """Return :meth:`log_joint`, and (z_O, T) of each part."""
+    def joint_and_marginals(
+        self, u: Array, observed: Array, context: Array | None = None
+    ) -> tuple[Array, list[tuple[Array, Array | None]]]:
+        """Return :meth:`log_joint`, and (z_O, T) of each part; T is None for the wide density."""
         found = [self._marginal(k, u, observed, context) for k in range(len(self.parts))]
-        joint = self.log_weights + np.stack([log_prob for log_prob, _, _ in found], axis=1)
+        joint = np.zeros((len(u), len(found)))
+        for k, (log_prob, _, _) in enumerate(found):
+            joint[:, k] = self.log_weights[k] + log_prob
         for first, member in self.gates:
             gates = member.log_gates(context)
             joint[:, first : first + gates.shape[1]] += gates
@@ -184,7 +188,7 @@ class ClosedForm:
         log_prob : (N,) array
             log q(u_O | c).
         """
-        joint, marginals = self._joint(u, observed, context)
+        joint, marginals = self.joint_and_marginals(u, observed, context)
         log_prob = np.logaddexp.reduce(joint, axis=1)
         share = np.exp(joint - log_prob[:, None])
         edges = np.cumsum(share, axis=1)

@@ -220,6 +220,25 @@ class Continuous(Configuration):
             u[here], log_slope[here] = to_noise(x[here], atom)
         return u, log_slope
 
+    def slopes(self, x: Array) -> tuple[Array, Array]:
+        """Return du/dx and the derivative of log du/dx, (N,) each, of values inside the support."""
+        x = self._turned(x)
+        y, log_slope = self._to_line(x)
+        t = (y - self.middle) / self.scale
+        _, drawn = compress_tails(t, self.tail)
+        below, above = x - self.low, self.high - x
+        own = (
+            1 / above - 1 / below
+            if self.soft is None
+            else -1 / (self.soft * np.expm1(below / self.soft))
+        )
+        # log du/dt falls by one for each unit of u in the tails.
+        of_tail = np.where(np.abs(t) > self.tail, -np.sign(t) * np.exp(drawn), 0.0)
+        return (
+            np.exp(log_slope + drawn) / self.scale,
+            own + of_tail * np.exp(log_slope) / self.scale,
+        )
+
     def _to_line(self, x):
         """Return y and log dy/dx, (N,) each, of values inside the support."""
         if self.soft is None:

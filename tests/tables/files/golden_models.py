@@ -220,6 +220,15 @@ def detectors():
     return {"estimator": nfref.FlowOutlierDetector("gaussian", random_state=0).fit(rows)}
 
 
+def posterior():
+    """A posterior from simulations, given an observation."""
+    rng = np.random.default_rng(0)
+    theta = rng.random((60, 2))
+    x = theta[:, :1] + 0.1 * rng.standard_normal((60, 1))
+    options = {"bounds": [(0, 1), (0, None)], "flow": "gaussian"}
+    return nfref.Posterior.from_simulations(theta, x, **options).given([0.4])
+
+
 def checkpoint():
     """The state of a search after the second epoch of its second flow."""
     found = []
@@ -293,6 +302,13 @@ def write_detector(name, detector):
     }
 
 
+def write_posterior(name, given):
+    """The same of a posterior; the column of the observation is last."""
+    given.save(FOLDER / f"{name}.npz")
+    rows = np.array([[0.3, 0.5], [0.45, 0.7]])
+    return {"rows": [*rows.T, np.full(2, 0.4)], "log_prob": given.logpdf(rows)}
+
+
 def write_checkpoint(name, state):
     """A checkpoint, and the sum of the parameters in it."""
     checkpoints.write(FOLDER / f"{name}.npz", state, ASKED)
@@ -304,6 +320,7 @@ def main():
         (write_density, densities()),
         (write_table, tables()),
         (write_detector, detectors()),
+        (write_posterior, {"posterior": posterior()}),
         (write_checkpoint, {"checkpoint": None}),
     ):
         for name, thing in things.items():

@@ -70,7 +70,7 @@ def test_a_model_is_read_and_scores_as_it_did(name):
     again = {"density": model.density, "params": model.params}
     header = header_of(name)
     assert holds(describe(again)[0], {key: header[key] for key in again})
-    assert "estimator" in model.info or model.info["purpose"] == "golden"
+    assert {"estimator", "posterior"} & {*model.info} or model.info["purpose"] == "golden"
 
 
 def test_a_detector_is_read_and_scores_as_it_did():

@@ -11,7 +11,7 @@ from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.wide import REACH, Wide
 from nfref.tables.fitting import flow_search, flow_training
 from nfref.tables.fitting.fit import fit_table
-from nfref.tables.fitting.folds import UnitRows, fold_numbers, make_folds
+from nfref.tables.fitting.folds import UnitRows, fold_numbers, group_fold_numbers, make_folds
 from nfref.tables.fitting.gaps import fit_incomplete_table
 from nfref.tables.fitting.plan import Plan
 from nfref.tables.schema.column_inference import find_columns
@@ -33,6 +33,32 @@ def fitted(x, plan=PLAN, weight=None, seed=0):
 
 
 # Folds ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [200, 4000, 9000])
+@pytest.mark.parametrize("groups", [2, 4, 20])
+def test_a_group_is_held_out_whole(count, groups):
+    group = np.random.default_rng(0).integers(groups, size=count)
+    numbers = fold_numbers(count, 0.1, PLAN)
+    found = group_fold_numbers(numbers, group)
+    assert all(len(np.unique(found[group == k])) == 1 for k in range(groups))
+    if np.all(numbers >= 0):
+        assert set(found) == set(range(min(groups, np.max(numbers) + 1)))
+    else:
+        held_out = np.mean(found == 0)
+        assert 0 < held_out < 1 and held_out < 0.1 + 1.3 / groups
+
+
+def test_blocks_of_a_chain_are_held_out_whole():
+    # Copies of five points with a little noise: only whole blocks are new to a mixture.
+    rng = np.random.default_rng(0)
+    block = np.repeat(np.arange(20), 10)
+    x = rng.standard_normal((20, 2))[block] + 1e-3 * rng.standard_normal((200, 2))
+    columns, plan = find_columns(["a", "b"], list(x.T)), replace(PLAN, flow="mixture")
+    alone = fit_table(columns, list(x.T), plan, 0).tried[-1].mean
+    held_out = fit_table(columns, list(x.T), plan, 0, group=block).tried[-1].mean
+    truth = np.mean(-0.5 * np.sum(x**2, axis=1) - np.log(2 * np.pi))
+    assert alone > truth + 2 and held_out < truth + 0.5
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,628 @@
+"""``Posterior``: the density of parameters, from samples of it or from simulations.
+
+    from samples       theta_i ~ p(theta | data), a chain or weighted samples;   q(theta) ~ p
+    from simulations   theta_i ~ prior, x_i ~ p(x | theta_i);    q(theta | x) ~ p(theta | x)
+
+q is a pool of flows and simpler densities, as :class:`nfref.FlowDensity` fits it. Each bounded
+parameter passes through the logit of its interval before any flow sees it. So q is 0 beyond the
+bounds and has its whole mass within: no sample is rejected, and no correction is needed.
+
+Sources: Papamakarios and Murray 2016, arXiv:1605.06376, for a conditional density that is fitted to
+simulations (neural posterior estimation); Robert and Wraith 2009, arXiv:0907.5123, for the harmonic
+mean within a region of high density.
+"""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+
+from nfref.diagnostics import evidence
+from nfref.diagnostics.evidence import Evidence
+from nfref.runtime.annotations import Any, Array, Callable, PathLike, Sequence
+from nfref.runtime.checks import as_array, check_choice, check_count, check_finite_rows, shortened
+from nfref.tables.densities.table_density import TableDensity
+from nfref.tables.estimators.posterior_calibration import Calibration
+from nfref.tables.estimators.posterior_evidence import (
+    by_halves,
+    by_importance,
+    target_values,
+    with_insurance,
+)
+from nfref.tables.estimators.posterior_fit import fit_density, fit_options
+from nfref.tables.estimators.posterior_rows import Samples, check_inside, named_rows
+from nfref.tables.files.posterior_record import PosteriorRecord
+from nfref.tables.fitting.plan import BUDGET
+from nfref.tables.fitting.results import CandidateTable
+from nfref.tables.queries import pool_maps
+from nfref.tables.schema.columns import as_numbers
+from nfref.tables.schema.dataframes import is_frame
+
+MOMENT_DRAWS = 2**14
+FAR = 0.5  # interquartile ranges beyond all simulations from which an observation is far outside
+
+
+class Posterior:
+    """The density of parameters given data, made by one of three class methods.
+
+    :meth:`from_samples` takes samples of one posterior, :meth:`from_simulations` pairs of
+    parameters and simulated data, and :meth:`load` a file. A posterior from simulations answers
+    for the observation that you pass to :meth:`given`.
+
+    Attributes
+    ----------
+    names : list of str
+        Of the parameters.
+    dim : int
+        Their number.
+    observed_names : list of str
+        Of the columns of an observation; empty for a posterior from samples.
+    samples : (N, D) array or None
+        The samples that it was fitted to.
+    effective_size : float
+        How many independent samples they are worth (Geyer 1992), or the number of simulations.
+    candidates : list of nfref.tables.fitting.results.CandidateResult
+        The members of the pool with their held-out scores; it prints as a table.
+    density : nfref.tables.densities.table_density.TableDensity
+        The density of the parameters, given the columns of an observation if there are any.
+    """
+
+    def __init__(self, density: TableDensity, record: PosteriorRecord) -> None:
+        if density.pool is None:
+            raise ValueError("density: expected one of real columns, got one without")
+        self.density, self._pool, self._record = density, density.pool, record
+        self.observed_names = [*density.given]
+        self.names = [column.name for column in density.columns if column.name not in density.given]
+        self.dim = len(self.names)
+        self.samples = record.samples
+        self.effective_size = record.effective
+        self.candidates = CandidateTable(record.candidates)
+
+    # Fits -----------------------------------------------------------------------------------
+
+    @classmethod
+    def from_samples(
+        cls,
+        samples: Any,
+        names: Sequence[str] | None = None,
+        *,
+        weights: Array | None = None,
+        bounds: Any = None,
+        log_posterior: Array | None = None,
+        flow: Any = "auto",
+        members: int | None = None,
+        effort: str = "default",
+        time_budget: float | None = BUDGET,
+        random_state: int = 0,
+        verbose: bool = False,
+    ) -> "Posterior":
+        """Fit to samples of a posterior.
+
+        Parameters
+        ----------
+        samples : (N, D) array, (chains, N, D) array or DataFrame
+            In the order of the chain: stretches of the chain are held out, since a sample
+            resembles its neighbours.
+        names : sequence of str, optional
+            Of the parameters; those of the DataFrame, or "theta1", "theta2", ...
+        weights : (N,) array, optional
+            Whole numbers count repeated rows of a chain. Others are importance weights of
+            independent samples, such as those of nested sampling.
+        bounds : dict or (D, 2) array, optional
+            name -> (low, high), with None for an end without bound; or a pair for each parameter.
+        log_posterior : (N,) array, optional
+            log p~ at the samples, up to a constant: :meth:`log_evidence` finds the constant.
+        flow, members, effort, time_budget
+            As for :class:`nfref.FlowDensity`.
+        random_state : int
+        verbose : bool
+            Show progress and a line for each candidate on standard error.
+
+        Returns
+        -------
+        Posterior
+
+        Raises
+        ------
+        ValueError, TypeError
+            If there are no more samples than parameters, if the effective size is below 50, if a
+            parameter has one value or a sample lies outside of the bounds, and so on.
+        """
+        found = Samples.of(samples, names, weights, log_posterior)
+        options = fit_options(flow, members, effort, time_budget, random_state, bounds, found.names)
+        check_inside("samples", found.rows, found.names, options["supports"])
+        record = PosteriorRecord(
+            options, found.rows, found.weights, found.log_posterior, found.chains, found.effective
+        )
+        fitted = fit_density(
+            options,
+            found.names,
+            found.rows,
+            weights=found.weights,
+            block=found.block,
+            verbose=verbose,
+        )
+        return cls(fitted.density, replace(record, candidates=tuple(fitted.tried)))
+
+    @classmethod
+    def from_simulations(
+        cls,
+        theta: Any,
+        x: Any,
+        *,
+        names: Sequence[str] | None = None,
+        bounds: Any = None,
+        flow: Any = "auto",
+        members: int | None = None,
+        effort: str = "default",
+        time_budget: float | None = BUDGET,
+        random_state: int = 0,
+        verbose: bool = False,
+    ) -> "Posterior":
+        """Fit the density of parameters given data to simulations (neural posterior estimation).
+
+        Parameters
+        ----------
+        theta : (N, D) array or DataFrame
+            Parameters, sampled from the prior.
+        x : (N, C) array or DataFrame
+            The data that were simulated with each. Simulations with NaN or infinity failed: they
+            are left out, with a warning that counts them.
+        names : sequence of str, optional
+            Of the parameters; those of the DataFrame, or "theta1", "theta2", ...
+        bounds : dict or (D, 2) array, optional
+            Of the prior, as in :meth:`from_samples`.
+        flow, members, effort, time_budget, random_state, verbose
+            As in :meth:`from_samples`.
+
+        Returns
+        -------
+        Posterior
+            :meth:`given` makes it that of one observation.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As :meth:`from_samples`; or if theta and x differ in length.
+        """
+        names, theta = named_rows("theta", theta, names, "theta")
+        observed, x = named_rows("x", x, None, "x")
+        if len(theta) != len(x):
+            raise ValueError(f"x: expected {len(theta):,} rows, as theta has, got {len(x):,}")
+        both = [name for name in observed if name in names]
+        if both:
+            raise ValueError(f"x: expected other names than theta has, got {both[0]!r} in both")
+        options = fit_options(flow, members, effort, time_budget, random_state, bounds, names)
+        whole = np.all(np.isfinite(np.concatenate([theta, x], axis=1)), axis=1)
+        if not np.all(whole):
+            theta, x = theta[whole], x[whole]
+            warnings.warn(
+                f"from_simulations: {np.sum(~whole):,} of {len(whole):,} simulations failed "
+                "(NaN or infinity) and are left out",
+                stacklevel=2,
+            )
+        if len(theta) <= len(names) + 1:
+            raise ValueError(
+                f"theta: expected more than {len(names) + 1} simulations of {len(names)} "
+                f"parameters, got {len(theta)}"
+            )
+        check_inside("theta", theta, names, options["supports"])
+        quartiles = np.quantile(x, [0.25, 0.75], axis=0)
+        seen = np.stack([np.min(x, axis=0), np.max(x, axis=0), quartiles[1] - quartiles[0]])
+        record = PosteriorRecord(options, effective=float(len(theta)), seen=seen)
+        rows = np.concatenate([theta, x], axis=1)
+        fitted = fit_density(options, [*names, *observed], rows, given=observed, verbose=verbose)
+        return cls(fitted.density, replace(record, candidates=tuple(fitted.tried)))
+
+    def given(self, observed: Any) -> Any:
+        """Return the posterior given an observation, or a list of them given several.
+
+        Parameters
+        ----------
+        observed : (C,) array, (M, C) array, or DataFrame
+            Values of the columns of ``x``. A warning says which of them are far outside of the
+            simulations: more than half an interquartile range.
+
+        Returns
+        -------
+        Posterior or list of Posterior
+        """
+        if not self.observed_names:
+            raise ValueError("given: expected a posterior from simulations, got one from samples")
+        if is_frame(observed):
+            observed = _frame_rows("observed", observed, self.observed_names)
+        rows = as_array("observed", observed).astype(np.float64)
+        width = len(self.observed_names)
+        if rows.shape[-1:] != (width,) or rows.ndim > 2:
+            raise ValueError(
+                f"observed: expected shape ({width},) or (M, {width}), got {rows.shape}"
+            )
+        check_finite_rows("observed", np.atleast_2d(rows))
+        found = [self._given(row) for row in np.atleast_2d(rows)]
+        return found if rows.ndim == 2 else found[0]
+
+    def _given(self, row):
+        """Return the posterior given an observation (C,)."""
+        low, high, spread = self._record.seen
+        beyond = np.maximum(low - row, row - high) / np.where(spread > 0, spread, 1.0)
+        far = [
+            f"{self.observed_names[k]} = {row[k]:g} is {beyond[k]:.1f} interquartile ranges "
+            f"beyond {low[k]:g} to {high[k]:g}"
+            for k in np.flatnonzero(beyond > FAR)
+        ]
+        if far:
+            warnings.warn(
+                f"observed: far outside of the simulations: {'; '.join(far)}", stacklevel=4
+            )
+        return Posterior(self.density, replace(self._record, observed=row))
+
+    # Answers --------------------------------------------------------------------------------
+
+    def logpdf(self, t: Any) -> Any:
+        """Return the log-density at parameters, in nats; -inf beyond the bounds.
+
+        Parameters
+        ----------
+        t : (D,) array, (N, D) array, or DataFrame
+
+        Returns
+        -------
+        float for one row of shape (D,), otherwise (N,) array
+        """
+        rows, alone = self._rows(t)
+        found = self.density.log_prob(self._table(rows))
+        return float(found[0]) if alone else found
+
+    def pdf(self, t: Any) -> Any:
+        """Return the density at parameters; see :meth:`logpdf`."""
+        return np.exp(self.logpdf(t))
+
+    def rvs(self, size: int = 1, random_state: Any = None) -> Array:
+        """Sample parameters.
+
+        Parameters
+        ----------
+        size : int
+        random_state : int, Generator or None
+
+        Returns
+        -------
+        (size, D) array
+            All within the bounds.
+        """
+        check_count("size", size, minimum=0)
+        rng = np.random.default_rng(random_state)
+        context = self._context()
+        if context is not None:
+            context = np.repeat(context, size, axis=0)
+        return self._decoded(self._pool.sample(rng, size, context))
+
+    def mean(self) -> Array:
+        """Return the mean, (D,), from 2^14 samples with a fixed seed."""
+        return np.mean(self.rvs(MOMENT_DRAWS, 0), axis=0)
+
+    def cov(self) -> Array:
+        """Return the covariance, (D, D), from 2^14 samples with a fixed seed."""
+        return np.atleast_2d(np.cov(self.rvs(MOMENT_DRAWS, 0), rowvar=False))
+
+    def marginal(self, names: str | Sequence[str], draws: int = 10_000) -> "Posterior":
+        """Return the posterior of some parameters, which is fitted to samples of this one.
+
+        Parameters
+        ----------
+        names : str or sequence of str
+        draws : int
+            Samples to fit to.
+        """
+        chosen = [names] if isinstance(names, str) else [*names]
+        unknown = [name for name in chosen if name not in self.names]
+        if unknown or not chosen:
+            raise ValueError(
+                f"names: expected some of {', '.join(self.names)}, got {shortened(names)}"
+            )
+        options = {**self._record.options}
+        supports = options.pop("supports")
+        rows = self.rvs(check_count("draws", draws, 100), options["random_state"])
+        return Posterior.from_samples(
+            np.random.default_rng(0).permutation(rows)[:, [self.names.index(n) for n in chosen]],
+            chosen,
+            bounds={name: supports[name] for name in chosen if supports[name] != "real"},
+            **options,
+        )
+
+    def _rows(self, t, names=None):
+        """Return (rows (N, D), whether ``t`` is a single one)."""
+        if is_frame(t):
+            return _frame_rows("t", t, self.names), False
+        rows = as_array("t", t).astype(np.float64)
+        alone = rows.ndim == (0 if self.dim == 1 and rows.ndim == 0 else 1) and (
+            self.dim > 1 or rows.ndim == 0 or rows.shape == (1,)
+        )
+        shape = rows.shape
+        if rows.ndim < 2:
+            rows = rows.reshape(-1, 1) if self.dim == 1 else np.atleast_2d(rows)
+        if rows.ndim != 2 or rows.shape[1] != self.dim:
+            raise ValueError(f"t: expected shape ({self.dim},) or (N, {self.dim}), got {shape}")
+        if np.any(np.isnan(rows)):
+            raise ValueError("t: expected numbers, got NaN")
+        return rows, alone
+
+    def _table(self, rows):
+        """Return the columns' values of parameters (N, D) beside the observation."""
+        return [*rows.T, *(np.full(len(rows), value) for value in self._observation())]
+
+    def _observation(self):
+        """Return the observation (C,), if one is needed."""
+        if not self.observed_names:
+            return np.zeros(0)
+        if self._record.observed is None:
+            raise ValueError(
+                "Posterior: expected an observation first, got none; posterior.given(observed) "
+                "answers for one"
+            )
+        return self._record.observed
+
+    def _context(self, observed=None):
+        """Return the context of the pool for observations (M, C), or for the own one."""
+        if not self.observed_names:
+            return None
+        rows = self._observation()[None] if observed is None else observed
+        columns = self.density.coded_columns
+        codes = [
+            column.encode(as_numbers(column.name, rows[:, self.observed_names.index(column.name)]))
+            for column in columns
+        ]
+        return self.density.context(np.stack([u for u, _ in codes], axis=1))
+
+    def _decoded(self, u):
+        """Return the parameters (N, D) of rows of the pool."""
+        columns = [self.density.columns[k] for k in self.density.places[1]]
+        return np.stack([column.decode(own) for column, own in zip(columns, u.T)], axis=1)
+
+    # Evidence and weights -------------------------------------------------------------------
+
+    def log_evidence(
+        self,
+        log_target: Callable[[Array], Any] | None = None,
+        *,
+        method: str | None = None,
+        draws: int = 10_000,
+        random_state: int = 0,
+    ) -> Evidence:
+        """Return the evidence, log of the integral of p~, with its verdict.
+
+        Parameters
+        ----------
+        log_target : callable, optional
+            log p~: (N, D) array -> (N,) array. Without it the harmonic mean needs only
+            ``log_posterior`` at the samples: two densities are fitted, each to one half of the
+            chains, and judged on the other half.
+        method : {"importance", "bridge", "harmonic"}, optional
+            "importance" weighs ``draws`` of this density and of a wide one, for one in ten.
+            "bridge" uses the samples and their ``log_posterior`` besides, and two fits too.
+        draws : int
+        random_state : int
+
+        Returns
+        -------
+        nfref.diagnostics.evidence.Evidence
+            ``value``, ``error``, ``effective``, ``pareto_k``, ``believable``; as text it begins
+            with "cannot tell" where it is not believable.
+        """
+        if method is None:
+            method = "harmonic" if log_target is None else "importance"
+        check_choice("method", method, ("importance", "bridge", "harmonic"))
+        if method != "harmonic" and not callable(log_target):
+            raise ValueError(
+                f"log_target: expected a function for method {method!r}, got "
+                f"{shortened(log_target)}"
+            )
+        if method != "importance" and self._record.log_posterior is None:
+            raise ValueError(
+                f"log_posterior: expected its values at the samples for method {method!r}, got "
+                "none; pass them to from_samples"
+            )
+        rng = np.random.default_rng(random_state)
+        check_count("draws", draws, 100)
+        if log_target is not None and method == "importance":
+            insured = Posterior(with_insurance(self.density), self._record)
+            return by_importance(insured, log_target, draws, rng)
+        return by_halves(
+            self.names, self._record, log_target if method == "bridge" else None, draws, rng
+        )
+
+    def reweight(
+        self,
+        new_log_prior: Callable[[Array], Any],
+        old_log_prior: Callable[[Array], Any] | None = None,
+        draws: int = 10_000,
+    ) -> tuple[Array, Evidence]:
+        """Return weights that turn this posterior into that under another prior.
+
+        Parameters
+        ----------
+        new_log_prior : callable
+            (N, D) array -> (N,) array.
+        old_log_prior : callable, optional
+            The prior that the posterior was found with; flat if omitted.
+        draws : int
+            How many samples to weigh if the posterior has no ``samples`` of its own:
+            ``rvs(draws, random_state=0)``.
+
+        Returns
+        -------
+        weights : (N,) array
+            Of ``samples``, with sum 1.
+        evidence : nfref.diagnostics.evidence.Evidence
+            ``value`` is the log of the new evidence over the old one. If it is not
+            ``believable``, neither are the weights.
+        """
+        record = self._record
+        rows = self.rvs(draws, 0) if self.samples is None else self.samples
+        log_weights = target_values(new_log_prior, rows, "new_log_prior")
+        if old_log_prior is not None:
+            log_weights = log_weights - target_values(old_log_prior, rows, "old_log_prior")
+        if record.weights is not None:
+            log_weights = log_weights + np.log(record.weights / np.mean(record.weights))
+        found = evidence.importance_sampling(
+            log_weights, size=record.effective if record.chains else None
+        )
+        shares = np.exp(log_weights - np.max(log_weights))
+        return shares / np.sum(shares), found
+
+    def calibration(
+        self, theta: Any, x: Any, draws: int = 99, random_state: int = 0
+    ) -> Calibration:
+        """Test a posterior from simulations on other simulations.
+
+        Parameters
+        ----------
+        theta : (M, D) array or DataFrame
+            At least 50 parameters, sampled from the prior and not fitted to.
+        x : (M, C) array or DataFrame
+            The data that were simulated with each.
+        draws : int, default 99
+            Samples for each; 10 has to divide ``draws + 1``.
+        random_state : int
+
+        Returns
+        -------
+        Calibration
+        """
+        if not self.observed_names:
+            raise ValueError(
+                "calibration: expected a posterior from simulations, got one from samples"
+            )
+        _, theta = named_rows("theta", theta, self.names, "theta")
+        if is_frame(x):
+            x = _frame_rows("x", x, self.observed_names)
+        x = as_array("x", x).astype(np.float64)
+        width = len(self.observed_names)
+        if x.shape != (len(theta), width):
+            raise ValueError(f"x: expected shape ({len(theta)}, {width}), got {x.shape}")
+        check_finite_rows("theta", theta)
+        check_finite_rows("x", x)
+        rng = np.random.default_rng(random_state)
+        context = self._context(x)
+        repeated = np.repeat(context, check_count("draws", draws), axis=0)
+        drawn = self._decoded(self._pool.sample(rng, len(repeated), repeated))
+        scores = [
+            self.density.log_prob([*rows.T, *np.repeat(x, times, axis=0).T])
+            for rows, times in ((theta, 1), (drawn, draws))
+        ]
+        measures = np.column_stack([theta, scores[0]]), np.column_stack([drawn, scores[1]])
+        ranks = np.sum(measures[1].reshape(len(theta), draws, -1) < measures[0][:, None], axis=1)
+        return Calibration.of(self.names, ranks, draws)
+
+    # Gradients and noise --------------------------------------------------------------------
+
+    def grad_logpdf(self, t: Any) -> Array:
+        """Return the gradient of :meth:`logpdf`, (D,) or (N, D), within the bounds."""
+        rows, alone = self._rows(t)
+        check_inside("t", rows, self.names, self._record.options["supports"])
+        table = self._table(rows)
+        _, u, _ = self.density.encode(table)
+        context = self._context()
+        if context is not None:
+            context = np.repeat(context, len(rows), axis=0)
+        gradient = pool_maps.log_prob_gradient(self._pool, u, context)
+        for place, k in enumerate(self.density.places[1]):
+            slope, own = self.density.columns[k].slopes(table[k])
+            gradient[:, place] = gradient[:, place] * slope + own
+        return gradient[0] if alone else gradient
+
+    def prior_transform(self, u: Any) -> Array:
+        """Return the parameters at points of the unit cube: uniform points become samples.
+
+        So this posterior can be the prior of a nested sampler. The first coordinate also chooses
+        the member of the pool (:mod:`nfref.tables.queries.pool_maps`).
+
+        Parameters
+        ----------
+        u : (D,) or (N, D) array
+            In [0, 1].
+
+        Returns
+        -------
+        (D,) or (N, D) array
+        """
+        cube, alone = self._rows(u)
+        if not np.all((cube >= 0) & (cube <= 1)):
+            raise ValueError(f"u: expected numbers in [0, 1], got {shortened(cube)}")
+        context = self._context()
+        if context is not None:
+            context = np.repeat(context, len(cube), axis=0)
+        found = self._decoded(pool_maps.from_unit_cube(self._pool, cube, context))
+        return found[0] if alone else found
+
+    # Pictures and files ---------------------------------------------------------------------
+
+    def plot(self, path: PathLike, other: Any = None, draws: int = 5000) -> None:
+        """Write a picture of each pair of parameters: samples beside those of another posterior.
+
+        Parameters
+        ----------
+        path : path-like
+            Its suffix decides the format.
+        other : Posterior, optional
+            With the same parameters. Without it, the samples that this one was fitted to.
+        draws : int
+        """
+        from nfref import plots
+
+        own = self.rvs(draws, 0)
+        if other is None:
+            rows, labels = self.samples, ("fitted to", "samples")
+            if rows is not None and self._record.weights is not None:
+                shares = self._record.weights / np.sum(self._record.weights)
+                rows = rows[np.random.default_rng(0).choice(len(rows), draws, p=shares)]
+        else:
+            if not isinstance(other, Posterior) or other.names != self.names:
+                raise ValueError(
+                    f"other: expected a Posterior of {', '.join(self.names)}, got "
+                    f"{shortened(getattr(other, 'names', other))}"
+                )
+            rows, labels = other.rvs(draws, 1), ("other", "this")
+        plots.save(plots.corner(rows, own, self.names, labels=labels), path)
+
+    def save(self, path: PathLike) -> None:
+        """Write a model file, which :meth:`load` reads."""
+        from nfref.tables.files.model_file import save_model
+
+        save_model(path, self.density, info={"posterior": self._record})
+
+    @classmethod
+    def load(cls, path: PathLike) -> "Posterior":
+        """Return the posterior in a model file, which answers as the saved one did.
+
+        Raises
+        ------
+        nfref.tables.files.model_file.ModelError
+            If there is no such file, or if it does not hold a posterior.
+        """
+        from nfref.tables.files.model_file import ModelError, load_model
+
+        model = load_model(path)
+        record = model.info.get("posterior")
+        if not isinstance(record, PosteriorRecord):
+            raise ModelError(f"{path}: expected a posterior, got a model without one")
+        return cls(model.density, record)
+
+    def __repr__(self) -> str:
+        of = ", ".join(self.names)
+        if not self.observed_names:
+            return f"Posterior of {of}, from samples of effective size {self.effective_size:,.0f}"
+        given = "an observation" if self._record.observed is not None else "x"
+        return f"Posterior of {of} given {given}, from {self.effective_size:,.0f} simulations"
+
+
+# Arguments --------------------------------------------------------------------------------
+
+
+def _frame_rows(name, frame, names):
+    """Return the columns of a DataFrame by name, (N, D)."""
+    found, rows = named_rows(name, frame, None, "x")
+    missing = [one for one in names if one not in found]
+    if missing:
+        raise ValueError(f"{name}: expected a column {missing[0]!r}, got {shortened(found)}")
+    return rows[:, [found.index(one) for one in names]]

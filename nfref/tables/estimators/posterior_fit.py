@@ -1,0 +1,126 @@
+"""The fit of a posterior's density to rows of parameters, with observations or without."""
+
+import sys
+import warnings
+from dataclasses import replace
+from signal import SIGINT
+
+import numpy as np
+
+from nfref.flow import Flow
+from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.checks import check_choice, check_count, check_positive, shortened
+from nfref.runtime.interrupts import keeping
+from nfref.tables.densities.pool import Pool, Regressed
+from nfref.tables.densities.wide import Wide
+from nfref.tables.estimators.posterior_rows import supports_of
+from nfref.tables.fitting.effort import EFFORTS
+from nfref.tables.fitting.fit import Fitted, fit_table
+from nfref.tables.fitting.flow_kinds import FLOWS
+from nfref.tables.fitting.plan import Plan
+from nfref.tables.fitting.progress import Progress
+from nfref.tables.schema.column_inference import find_columns
+
+WIDE_SHARE = 0.05  # weight up to which the wide member is left out
+
+
+def fit_options(
+    flow: Any,
+    members: Any,
+    effort: Any,
+    time_budget: Any,
+    random_state: Any,
+    bounds: Any,
+    names: Sequence[str],
+) -> dict[str, Any]:
+    """Return the arguments of a fit, checked, as plain data."""
+    check_choice("effort", effort, EFFORTS)
+    check_count("random_state", random_state, minimum=0)
+    if isinstance(flow, str):
+        check_choice("flow", flow, ("auto", "gaussian", "mixture", *FLOWS))
+    elif not isinstance(flow, Flow):
+        raise TypeError(f"flow: expected a name or a Flow, got {shortened(flow)}")
+    if members is not None:
+        check_count("members", members, minimum=0)
+    if time_budget is not None:
+        check_positive("time_budget", time_budget)
+    return {
+        "flow": flow,
+        "members": members,
+        "effort": effort,
+        "time_budget": time_budget,
+        "random_state": random_state,
+        "supports": supports_of(bounds, names),
+    }
+
+
+def fit_density(
+    options: dict[str, Any],
+    names: Sequence[str],
+    rows: Array,
+    *,
+    weights: Array | None = None,
+    block: Array | None = None,
+    given: Sequence[str] = (),
+    verbose: bool = False,
+) -> Fitted:
+    """Fit a density to rows of parameters, and of observations that are given.
+
+    Parameters
+    ----------
+    options : dict
+        From :func:`fit_options`.
+    names : sequence of str
+    rows : (N, D) array
+    weights : (N,) array, optional
+    block : (N,) array of int, optional
+        Rows of one block are held out together.
+    given : sequence of str
+        Names of the columns of the observation.
+    verbose : bool
+    """
+    table = list(rows.T)
+    plan = Plan(
+        options["flow"],
+        options["members"],
+        time_budget=options["time_budget"],
+        effort=options["effort"],
+    )
+    columns = find_columns(names, table, options["supports"], given=given, weight=weights)
+    progress = Progress(lambda line: print(line, file=sys.stderr), shown=True)
+    with keeping([SIGINT], insists=True) as signals:
+        found = fit_table(
+            # a value that a chain repeats is a rejected step, not an atom
+            [replace(column, atoms=()) for column in columns],
+            table,
+            plan,
+            options["random_state"],
+            weight=weights,
+            given=given,
+            progress=progress if verbose else None,
+            group=block,
+        )
+    if signals.came:
+        warnings.warn("Posterior: interrupted; the fit keeps the candidates so far", stacklevel=4)
+    assert found.density.pool is not None
+    density = replace(
+        found.density,
+        # digits that a file kept are no property of a parameter
+        columns=tuple(replace(one, step=None, offset=0.0) for one in found.density.columns),
+        pool=without_wide(found.density.pool),
+    )
+    return replace(found, density=density)
+
+
+def without_wide(pool: Pool) -> Pool:
+    """Return a pool without its wide member, unless that has more than a small weight.
+
+    Its tails fall like a power, so one sample in thousands would be far beyond all others, and a
+    posterior would have no moments.
+    """
+    inner = [member.density if isinstance(member, Regressed) else member for member in pool.members]
+    wide = np.array([isinstance(member, Wide) for member in inner])
+    share = float(np.sum(pool.weights[wide]))
+    if share > WIDE_SHARE:
+        return pool.used
+    return Pool(pool.members, np.where(wide, 0.0, pool.weights) / (1 - share), pool.names).used

@@ -1,0 +1,208 @@
+"""The rows of a posterior: samples, simulations and bounds as the user gives them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfref.diagnostics.chains import blocks, effective_size
+from nfref.runtime.annotations import Any, Array, Mapping, Sequence
+from nfref.runtime.checks import as_array, as_weight, shortened
+from nfref.tables.reading.table import check_name
+from nfref.tables.schema.dataframes import frame_columns, is_frame
+from nfref.tables.schema.distinct_rows import effective_rows
+
+FEWEST = 50.0  # smallest effective size of samples
+BLOCKS = 20  # stretches of the chains; some are held out in turn
+
+
+def named_rows(name: str, value: Any, names: Sequence[str] | None, letter: str) -> Any:
+    """Return (names, rows (N, D)) of an array or a DataFrame of numbers.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument.
+    value : (N, D) array, (N,) array of one column, or DataFrame
+    names : sequence of str or None
+        Names of the columns; those of the DataFrame, or ``letter`` and a number, if None.
+    letter : str
+    """
+    if is_frame(value):
+        columns, _ = frame_columns(value)
+        text = [column for column, values in columns.items() if values.dtype.kind == "O"]
+        if text or not columns:
+            raise TypeError(f"{name}: expected columns of numbers, got {shortened(text)}")
+        found, rows = [*columns], np.stack([*columns.values()], axis=1).astype(np.float64)
+    else:
+        rows = as_array(name, value).astype(np.float64)
+        rows = rows[:, None] if rows.ndim == 1 else rows
+        if rows.ndim != 2 or not rows.shape[1]:
+            raise ValueError(f"{name}: expected shape (N, D), got {rows.shape}")
+        found = [f"{letter}{k + 1}" for k in range(rows.shape[1])]
+    if names is not None:
+        names = [names] if isinstance(names, str) else [*names]
+        if len(names) != len(found) or not all(isinstance(one, str) for one in names):
+            raise ValueError(f"names: expected {len(found)} of text, got {shortened(names)}")
+        found = names
+    for one in found:
+        check_name("names", one)
+    return found, rows
+
+
+def supports_of(bounds: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Return name -> (low, high) of bounds: a mapping of names, or a pair for each parameter."""
+    if bounds is None:
+        bounds = {}
+    if not isinstance(bounds, Mapping):
+        pairs = np.asarray(bounds, object)
+        if pairs.shape != (len(names), 2):
+            raise ValueError(
+                "bounds: expected a dictionary, name -> (low, high), or a pair for each of "
+                f"{len(names)} parameters, got {shortened(bounds)}"
+            )
+        bounds = dict(zip(names, pairs.tolist()))
+    unknown = [name for name in bounds if name not in names]
+    if unknown:
+        raise ValueError(
+            f"bounds: expected names among {', '.join(names)}, got {shortened(unknown[0])}"
+        )
+    found = {}
+    for name in names:
+        low, high = _pair(name, bounds.get(name, (None, None)))
+        found[name] = "real" if np.isinf(low) and np.isinf(high) else (low, high)
+    return found
+
+
+def _pair(name, value):
+    """Return (low, high), with infinite ends in place of None."""
+    try:
+        low, high = value
+        low, high = -np.inf if low is None else float(low), np.inf if high is None else float(high)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"bounds[{name!r}]: expected (low, high), got {shortened(value)}"
+        ) from None
+    if not low < high:
+        raise ValueError(f"bounds[{name!r}]: expected low < high, got {low:g} and {high:g}")
+    return low, high
+
+
+def check_inside(name: str, rows: Array, names: Sequence[str], supports: Mapping[str, Any]) -> None:
+    """Check that rows are strictly between the bounds."""
+    for one, values in zip(names, rows.T):
+        if supports[one] == "real":
+            continue
+        low, high = supports[one]
+        out = np.flatnonzero(~((values > low) & (values < high)))
+        if len(out):
+            raise ValueError(
+                f"{name}: expected {one!r} strictly between {low:g} and {high:g}, got "
+                f"{values[out[0]]:g} in row {out[0]} and {len(out)} such rows in all"
+            )
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples of a posterior, checked.
+
+    Attributes
+    ----------
+    names : list of str
+    rows : (N, D) array
+        Chain after chain.
+    weights : (N,) array or None
+        Of independent samples; those of a chain are repeated instead.
+    log_posterior : (N,) array or None
+    chains : int
+        The number of chains; 0 if the samples are independent.
+    effective : float
+        The effective size of the column in which it is smallest.
+    """
+
+    names: list[str]
+    rows: Array
+    weights: Array | None
+    log_posterior: Array | None
+    chains: int
+    effective: float
+
+    @classmethod
+    def of(cls, samples: Any, names: Any, weights: Any, log_posterior: Any) -> "Samples":
+        """Return the samples of :meth:`nfref.Posterior.from_samples`."""
+        chains, shape = 1, getattr(samples, "shape", ())
+        if len(shape) == 3:
+            chains, samples = shape[0], np.asarray(samples).reshape(-1, shape[2])
+        names, rows = named_rows("samples", samples, names, "theta")
+        n, dim = rows.shape
+        if n <= dim + 1:
+            raise ValueError(f"samples: expected more than {dim + 1} of {dim} parameters, got {n}")
+        bad = np.flatnonzero(~np.all(np.isfinite(rows), axis=1))
+        if len(bad):
+            raise ValueError(
+                f"samples: expected finite numbers, got {rows[bad[0]]} in row {bad[0]}"
+            )
+        if weights is not None:
+            weights = as_weight("weights", np.ravel(as_array("weights", weights)), n)
+        if log_posterior is not None:
+            log_posterior = _log_posterior(log_posterior, n)
+        if weights is not None:
+            whole = chains == 1 and np.all(weights == np.round(weights))
+            times = weights.astype(np.int64) if whole else (weights > 0).astype(np.int64)
+            rows = np.repeat(rows, times, axis=0)
+            if log_posterior is not None:
+                log_posterior = np.repeat(log_posterior, times)
+            chains, weights = (1, None) if whole else (0, weights[weights > 0])
+        return cls(
+            names, rows, weights, log_posterior, chains, _effective(names, rows, weights, chains)
+        )
+
+    @property
+    def block(self) -> Array | None:
+        """The block of the chains that each row belongs to, (N,); None for independent rows."""
+        return block_numbers(len(self.rows), self.chains)
+
+
+def block_numbers(rows: int, chains: int) -> Array | None:
+    """Return the block (N,) of each row of chains of equal length; None without chains.
+
+    A block is a stretch of the chains, because a sample resembles its neighbours.
+    """
+    if not chains:
+        return None
+    label = np.repeat(np.arange(chains), rows // chains)
+    found = np.empty(rows, np.int64)
+    for number, places in enumerate(blocks(rows, min(BLOCKS, rows // chains), label)):
+        found[places] = number
+    return found
+
+
+def _effective(names, rows, weights, chains):
+    """Return the smallest effective size of a column, if it is large enough."""
+    sizes = (
+        effective_size(rows.reshape(chains, -1, rows.shape[1]))
+        if chains
+        else np.array([effective_rows(weights, len(rows))])
+    )
+    worst = int(np.argmin(sizes))
+    if sizes[worst] < FEWEST:
+        where = f" for {names[worst]!r}" if len(sizes) > 1 else ""
+        raise ValueError(
+            f"samples: expected an effective size of at least {FEWEST:.0f}, got "
+            f"{sizes[worst]:.0f}{where} from {len(rows):,} samples"
+        )
+    return float(min(sizes[worst], len(rows)))
+
+
+def _log_posterior(value, rows):
+    """Return the log-posterior at the samples as an array (N,)."""
+    found = np.ravel(as_array("log_posterior", value)).astype(np.float64)
+    if len(found) != rows:
+        raise ValueError(
+            f"log_posterior: expected {rows:,} numbers, one for each sample, got {len(found):,}"
+        )
+    bad = np.flatnonzero(~np.isfinite(found))
+    if len(bad):
+        raise ValueError(
+            f"log_posterior: expected finite numbers, got {found[bad[0]]} in row {bad[0]}"
+        )
+    return found

@@ -1,0 +1,67 @@
+"""A posterior in a model file: all that it knows besides its density."""
+
+from dataclasses import dataclass
+from types import NoneType
+
+from nfref.runtime.annotations import Any
+from nfref.runtime.checks import check_floats, require
+from nfref.runtime.configuration import Configuration
+from nfref.tables.fitting.results import CandidateResult
+
+
+@dataclass(frozen=True)
+class PosteriorRecord(Configuration):
+    """What a :class:`nfref.Posterior` was fitted to, and what it is given.
+
+    Parameters
+    ----------
+    options : dict
+        Arguments of the fit, for later fits to parts or marginals.
+    samples : (N, D) array or None
+        The samples that the density was fitted to; None for simulations.
+    weights : (N,) array or None
+        Of the samples.
+    log_posterior : (N,) array or None
+        At the samples.
+    chains : int
+        The number of chains of equal length that the samples are; 0 if they are independent.
+    effective : float
+        The effective size of the samples, or the number of simulations.
+    seen : (3, C) array or None
+        Of each observed column the lowest and highest simulated value, and the interquartile range.
+    observed : (C,) array or None
+        The observation that the density is given.
+    candidates : tuple of CandidateResult
+    """
+
+    options: dict
+    samples: Any = None
+    weights: Any = None
+    log_posterior: Any = None
+    chains: int = 0
+    effective: float = 0.0
+    seen: Any = None
+    observed: Any = None
+    candidates: tuple = ()
+
+    def _check(self):
+        rows = None if self.samples is None else len(self.samples)
+        width = None if self.seen is None else self.seen.shape[-1]
+        for name, shape in (
+            ("samples", (rows, None)),
+            ("weights", (rows,)),
+            ("log_posterior", (rows,)),
+            ("seen", (3, width)),
+            ("observed", (width,)),
+        ):
+            if getattr(self, name) is not None:
+                check_floats(name, getattr(self, name), *shape)
+        require(
+            isinstance(self.options, dict)
+            and isinstance(self.chains, int)
+            and 0 <= self.chains <= (rows or 0)
+            and isinstance(self.effective, float)
+            and (rows is not None or isinstance(self.weights, NoneType))
+            and all(isinstance(one, CandidateResult) for one in self.candidates),
+            "expected the record of a posterior, got another",
+        )

@@ -1,0 +1,128 @@
+"""Gradients of a pool, and the pool as a map of the unit cube.
+
+    grad log p(u) = sum_k r_k(u) grad log p_k(u),    r_k = w_k p_k / sum_l w_l p_l
+
+Closed forms have their gradients by hand, flows by autograd.
+
+A pool has no single map from noise to rows, but its members have. The first coordinate of the cube
+chooses the member: its interval [0, 1] is cut into pieces as long as the weights, and the place
+within the piece is uniform again. So uniform points become rows of the pool, exactly.
+"""
+
+import numpy as np
+from autograd import elementwise_grad
+
+from nfref.bases.standard_normal import StandardNormal
+from nfref.runtime import params as trees
+from nfref.runtime.annotations import Array
+from nfref.tables.densities.pool import FittedFlow, Pool
+from nfref.tables.densities.wide import Wide
+from nfref.tables.queries.marginals import ClosedForm, is_closed
+
+EDGE = 2.0**-54  # smallest distance of a coordinate from the ends of the cube
+
+
+def log_prob_gradient(pool: Pool, u: Array, context: Array | None = None) -> Array:
+    """Return the gradient of log p with respect to rows u, (N, D).
+
+    Parameters
+    ----------
+    pool : Pool
+    u : (N, D) array
+    context : (N, C) array, optional
+
+    Raises
+    ------
+    TypeError
+        If a member is neither a flow nor a closed form.
+    """
+    closed, flows = _parts("gradient", pool, context)
+    every = np.arange(u.shape[1])
+    joint, marginals = closed.joint_and_marginals(u, every, context)
+    gradients = []
+    for k, (z, factor) in enumerate(marginals):
+        part = closed.parts[k]
+        gradients.append(part.gradient(z) if factor is None else -np.linalg.solve(factor.T, z.T).T)
+    arguments = () if context is None else (context,)
+    scores = [joint]
+    for flow, log_weight in flows:
+        params = trees.cast(flow.params, np.float64)
+        scores.append(log_weight + flow.log_prob(u, *arguments)[:, None])
+        gradients.append(
+            elementwise_grad(lambda u: flow.density.log_prob(params, u, *arguments))(u)
+        )
+    log_share = np.concatenate(scores, axis=1)
+    share = np.exp(log_share - np.logaddexp.reduce(log_share, axis=1)[:, None])
+    return np.einsum("rk,krd->rd", share, np.stack(gradients))
+
+
+def from_unit_cube(pool: Pool, cube: Array, context: Array | None = None) -> Array:
+    """Return the rows (N, D) of a pool at points of the unit cube (N, D).
+
+    Parameters
+    ----------
+    pool : Pool
+    cube : (N, D) array
+        In [0, 1].
+    context : (N, C) array, optional
+
+    Raises
+    ------
+    TypeError
+        If a member is neither a closed form nor a flow over a standard normal base.
+    """
+    from scipy.special import ndtri  # slow to import, so only on use
+
+    closed, flows = _parts("unit cube", pool, context, StandardNormal)
+    nothing = np.arange(0)
+    log_weights = closed.log_joint(cube, nothing, context)
+    log_weights = np.concatenate(
+        [log_weights, *(np.full((len(cube), 1), log_weight) for _, log_weight in flows)], axis=1
+    )
+    edges = np.cumsum(np.exp(log_weights), axis=1)
+    edges = edges / edges[:, -1:]
+    chosen = np.sum(cube[:, :1] >= edges[:, :-1], axis=1)
+    rows = np.arange(len(cube))
+    before = np.where(chosen > 0, edges[rows, chosen - 1], 0.0)
+    place = (cube[:, 0] - before) / (edges[rows, chosen] - before)
+    noise = ndtri(np.clip(np.column_stack([place, cube[:, 1:]]), EDGE, 1 - 2 * EDGE))
+    found = np.empty_like(cube)
+    for k in np.unique(chosen):
+        some = np.flatnonzero(chosen == k)
+        given = None if context is None else context[some]
+        if k < len(closed.parts):
+            part, slopes = closed.parts[k], closed.slopes[k]
+            drawn = (
+                part.of_normal(noise[some])
+                if isinstance(part, Wide)
+                else part.mean + noise[some] @ part.cholesky.T
+            )
+            found[some] = drawn if slopes is None else drawn + given @ slopes
+        else:
+            flow = flows[k - len(closed.parts)][0]
+            params = trees.cast(flow.params, np.float64)["flow"]
+            found[some] = flow.density.flow.forward(params, noise[some], given)[0]
+    return found
+
+
+def _parts(what, pool, context, base=None):
+    """Return (the ClosedForm of the closed members, [(FittedFlow, log-weight)])."""
+    members = [(m, w) for m, w in zip(pool.members, pool.weights) if w > 0]
+    flows = [(m, np.log(w)) for m, w in members if isinstance(m, FittedFlow)]
+    for member, _ in members:
+        found = member.density.base if isinstance(member, FittedFlow) else member
+        if not (
+            is_closed(member)
+            or isinstance(member, FittedFlow)
+            and isinstance(found, base or object)
+        ):
+            found = getattr(found, "density", found)
+            raise TypeError(
+                f"{what}: expected flows over a standard normal base, Gaussians, mixtures and "
+                f"wide densities, got a {type(found).__name__}"
+            )
+    closed = [(m, w) for m, w in members if is_closed(m)]
+    width = 0 if context is None else context.shape[1]
+    return ClosedForm.of(
+        [m for m, _ in closed], np.array([w for _, w in closed]), True, width
+    ), flows
