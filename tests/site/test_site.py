@@ -26,7 +26,7 @@ from tests.tutorials.test_notebooks import LOOSE, NUMBER, value_and_unit
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PEERS = DOCS / "peers.rst"
+PEERS = [DOCS / "peers.rst", DOCS / "how_to/samples_of_other_packages.rst"]
 PAGES = [ROOT / "README.rst", *sorted(DOCS.glob("*.rst")), *sorted(DOCS.glob("how_to/*.rst"))]
 BLOCK = re.compile(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", re.MULTILINE)
 LITERAL = re.compile(r"::\n\n((?:    .*\n|\n)+)")
@@ -80,7 +80,7 @@ def blocks_to_run(page):
 PAGES_WITH_CODE = [
     pytest.param(page, id=name_of(page), marks=[pytest.mark.slow] if name_of(page) in HEAVY else [])
     for page in PAGES
-    if page != PEERS and blocks_to_run(page)
+    if page not in PEERS and blocks_to_run(page)
 ]
 
 
@@ -95,10 +95,11 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
 
 
 @pytest.mark.peers
-def test_the_code_about_other_libraries_runs(tmp_path):
+@pytest.mark.parametrize("page", PEERS, ids=name_of)
+def test_the_code_about_other_libraries_runs(page, tmp_path):
     """Run in a process of its own; the code changes settings of those libraries and of Python."""
     subprocess.run(
-        [sys.executable, "-c", "\n".join(blocks_to_run(PEERS))], cwd=tmp_path, check=True
+        [sys.executable, "-c", "\n".join(blocks_to_run(page))], cwd=tmp_path, check=True
     )
 
 
