@@ -124,7 +124,9 @@ def harmonic_mean(log_ratios: Array, chains: Array | None = None) -> Evidence:
     -------
     Evidence
         Its error includes the autocorrelation of the ratios, by
-        :func:`nfref.diagnostics.chains.effective_size`.
+        :func:`nfref.diagnostics.chains.effective_size`. If two blocks are held out in turn, each
+        with a q of the other, the error is too small by up to sqrt(2): both see the same chance
+        difference of the blocks.
 
     Raises
     ------

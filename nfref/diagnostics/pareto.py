@@ -55,7 +55,7 @@ def shape_and_deviation(log_weights: Array) -> tuple[float, float, float]:
         return -np.inf, 0.0, seen
     k, scale = _fit(tail)
     error = (1 + max(k, 0)) / np.sqrt(count)
-    heavy = k + 2 * error
+    heavy = min(k + 2 * error, 10)  # with more, the tail's weights overflow
     levels = (np.arange(count) + 0.5) / count
     weights[-count:] = start + scale * np.expm1(-heavy * np.log1p(-levels)) / heavy
     return k, error, max(seen, float(np.std(weights) / np.mean(weights)))
