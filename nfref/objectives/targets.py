@@ -1,10 +1,9 @@
 """Calls of a user's log p~, with one line for each way in which it can fail."""
 
 import builtins
+import dis
 import importlib
-import linecache
 import re
-import traceback
 from types import ModuleType
 
 import numpy as np
@@ -65,26 +64,40 @@ def _works(log_target, x):
 
 def _untraceable(error):
     """Return the call that autograd could not follow, as far as the traceback tells, and advice."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    places = traceback.extract_tb(error.__traceback__)
-    own = [k for k, place in enumerate(places) if not LIBRARIES.search(place.filename)][-1]
+    frames, step = [], error.__traceback__
+    while step is not None:
+        frames.append(step)
+        step = step.tb_next
+    own = [one for one in frames if not LIBRARIES.search(one.tb_frame.f_code.co_filename)][-1]
     advice = "write it with autograd.numpy and autograd.scipy"
-    for name in _calls(places[own]):
-        called = _qualified(name, frames[own])
-        if called.split(".")[0] in ("numpy", "scipy", "math"):
-            traceable = f"autograd.{called}".replace("autograd.math", "autograd.numpy")
-            return f"one that calls {called}; " + (
-                f"write {traceable}" if _exists(traceable) else advice
-            )
-        if called in ("float", "int", "complex"):
-            return f"one that calls {called}; {advice}"
-    return f"one that fails on traced rows ({type(error).__name__}: {one_line(error)}); {advice}"
+    called = _qualified(_name_of_call(own), own.tb_frame)
+    if called.split(".")[0] in ("numpy", "scipy", "math"):
+        traceable = f"autograd.{called}".replace("autograd.math", "autograd.numpy")
+        advice = f"write {traceable}" if _exists(traceable) else advice
+    elif called not in ("float", "int", "complex"):
+        failure = f"{type(error).__name__}: {one_line(error)}"
+        return f"one that fails on traced rows ({failure}); {advice}"
+    return f"one that calls {called}; {advice}"
 
 
-def _calls(place):
-    """Return the dotted names of the calls in a line, from the column that failed if known."""
-    line = linecache.getline(place.filename, place.lineno)
-    return re.findall(r"([A-Za-z_][\w.]*)\(", line[getattr(place, "colno", None) or 0 :])
+def _name_of_call(step):
+    """Return the dotted name of the function that a step of a traceback calls, as it is written.
+
+    It is read from the bytecode, since code typed at a prompt has no file. All parts of the name
+    begin where the call begins. Before Python 3.11 places are unknown, and so is the name.
+    """
+    instructions = dis.get_instructions(step.tb_frame.f_code)
+    done = [one for one in instructions if one.offset <= step.tb_lasti and _start(one)]
+    if not done or "CALL" not in done[-1].opname:
+        return ""
+    parts = [one for one in done if one.opname.startswith("LOAD_") and isinstance(one.argval, str)]
+    return ".".join(one.argval for one in parts if _start(one) == _start(done[-1]))
+
+
+def _start(instruction):
+    """Return line and column where the source of an instruction begins, if known."""
+    positions = getattr(instruction, "positions", None)
+    return positions and (positions.lineno, positions.col_offset)
 
 
 def _qualified(name, frame):
