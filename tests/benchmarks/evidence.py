@@ -1,32 +1,36 @@
 """Measure how often intervals of the evidence cover, and how often they say "cannot tell".
 
-    python -m tests.benchmarks.evidence [--only NAME ...] [--repeats 500] [--stay 0.8] [--harmonic]
+    python -m tests.benchmarks.evidence [--only NAME ...] [--methods NAME ...] [--repeats 500]
 
-The protocol, fixed before any measurement. A repeat has four chains of 1,000 draws of the target.
-A chain is exact and correlated: at each step it stays with probability ``--stay``, else it moves to
-an independent draw, so that every function of it has the autocorrelation stay^t. The proposal q is
-a mixture of Gaussians (:class:`nfref.tables.densities.mixture.GaussianMixture`) of the size in
-``TARGETS``.
+The protocol. A repeat has four chains of 1,000 draws of the target. A chain is exact and
+correlated: at each step it stays with probability ``--stay`` (0.8), else it moves to an independent
+draw, so that every function of it has the autocorrelation stay^t. The proposal q is a mixture of
+Gaussians (:class:`nfref.tables.densities.mixture.GaussianMixture`) of the size in the target.
 
 - importance: q is fitted to all draws; 4,000 new draws of q have the weights.
-- harmonic: q is fitted to one half of each chain, with its deviations times 0.9, so that it lies
-  inside the target; the other half is held out.
+- harmonic: q is fitted to the first half of each chain, with its deviations times 0.9, so that it
+  lies inside the target; the second half is held out.
 - turns: the same with both halves in turn, so all draws count. The two fits share what chance put
   into the halves, so the errors are too small, by up to sqrt(2).
 - bridge: q is fitted to the first half of each chain; the second half meets 2,000 draws of q.
 - plain: the harmonic mean with a wide normal density for q, in place of a prior: the deviations
   of the draws times ten.
+- library: the library harmonic, with its RealNVP at its defaults (temperature 0.8) and 20 epochs,
+  fitted to two of the four chains. It runs only if asked for.
+
+All was fixed before the first measurement but two things: after 20 repeats, in which turns alone
+stood for the harmonic mean, half of the draws became the row harmonic; and Pareto k counts with
+its error since targets with k = 0.84 were measured.
 
 The table shows the mean of (value - truth) / error, the spread of this ratio, how many of the
 believable 95 % intervals hold the truth, the share of repeats that say "cannot tell", and the
-share of all repeats that are believable and miss the truth. ``--harmonic`` adds
-the library harmonic with its RealNVP at its defaults (temperature 0.8, 20 epochs), fitted to two of
-the chains; it has no verdict.
+share of all repeats that are believable and miss the truth.
 """
 
 import argparse
 import time
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 from scipy import special
@@ -203,7 +207,7 @@ def plain(target, x, rng):
 
 
 def library(target, x, rng):
-    """Return the evidence by the library harmonic, as (value, error)."""
+    """Return value and error by the library harmonic; it gives no verdict, so all are believed."""
     import harmonic as other
 
     chains = other.Chains(x.shape[1])
@@ -215,7 +219,10 @@ def library(target, x, rng):
     model.fit(training.samples, epochs=20, verbose=False)
     evidence = other.Evidence(held_out.nchains, model)
     evidence.add_chains(held_out)
-    return -evidence.ln_evidence_inv, evidence.compute_ln_inv_evidence_errors()
+    low, high = map(float, evidence.compute_ln_inv_evidence_errors())
+    return SimpleNamespace(
+        value=-float(evidence.ln_evidence_inv), error=(high - low) / 2, believable=True
+    )
 
 
 METHODS = {
@@ -224,6 +231,7 @@ METHODS = {
     "turns": turns,
     "bridge": bridge,
     "plain": plain,
+    "library": library,
 }
 
 
@@ -243,10 +251,9 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="*", default=list(TARGETS), choices=TARGETS)
-    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--methods", nargs="*", default=list(METHODS)[:-1], choices=METHODS)
     parser.add_argument("--repeats", type=int, default=500)
     parser.add_argument("--stay", type=float, default=0.8)
-    parser.add_argument("--harmonic", action="store_true")
     options = parser.parse_args()
     print(
         f"{'target':<12} {'method':<11} {'bias':>6} {'spread':>7} {'covers':>7} "
