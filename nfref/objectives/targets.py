@@ -8,6 +8,7 @@ from types import ModuleType
 
 import numpy as np
 
+from nfref.continuous.solve import SolverError
 from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.autograd_internals import getval, isbox
 from nfref.runtime.checks import one_line
@@ -26,6 +27,8 @@ def log_density(log_target: Callable[..., Any], x: Array) -> Array:
     """
     try:
         values = log_target(x)
+    except SolverError:  # of a continuous flow in the target; a fit ends with its parameters
+        raise
     except Exception as error:
         if isbox(x) and _works(log_target, getval(x)):
             raise TypeError(f"{TRACEABLE}, got {_untraceable(error)}") from error

@@ -9,6 +9,7 @@ import pytest
 from scipy import special, stats
 
 import nfref
+from nfref.continuous.solve import SolverError
 from nfref.runtime import params as trees
 from tests.training.cases import normal, same_bits, target
 
@@ -102,12 +103,16 @@ def test_reverse_kl_ends_early_with_the_latest():
     def interrupt(x):
         raise KeyboardInterrupt
 
+    def fail(x):
+        raise SolverError("too many steps")
+
     whole = nfref.fit_reverse_kl(
         density, params, target, np.random.default_rng(0), steps=3, schedule=None, progress=False
     )
     for action, stopped, cause in [
         (interrupt, "interrupted", "interrupted"),
         (lambda x: target(x) * np.nan, "non-finite", "a loss of nan"),
+        (fail, "non-finite", "an integration that failed (too many steps)"),
     ]:
         cut = nfref.fit_reverse_kl(
             density,
