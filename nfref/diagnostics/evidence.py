@@ -54,8 +54,9 @@ class Evidence:
         How many independent draws of equal weight have a mean of the same variance, by the weights
         seen (Kong 1992); for bridge sampling the smaller number of its two sets of draws.
     effective_error : float
-        The standard error of ``effective``, from the weights and the autocorrelation. Where k is
-        above 1/4, the fourth moment of the weights is infinite, and this error is too small.
+        The standard error of ``effective``, from the weights, the autocorrelation, and the same
+        heavier tail: two of these errors below ``effective`` is the effective size under that.
+        With k above 0.4 a small sample may still be off by more.
     pareto_k : float
         The shape of the right tail of the weights; moments of order 1 / k and above are infinite.
     believable : bool
@@ -225,12 +226,13 @@ def _log_mean(log_weights, parts=(), size=None):
     mean, square = weights.mean(), np.mean(weights**2)
     slope = 2 * weights / mean - weights**2 / square  # of the log of the effective size
     effective = size * mean**2 / square
+    seen = effective * np.std(slope) / np.sqrt(size)
     return _Mean(
         _log_of_mean(log_weights),
         deviation / np.sqrt(size),
         size,
         effective,
-        effective * np.hypot(np.std(slope) / np.sqrt(size), size_error),
+        np.hypot(effective * size_error, max(seen, (effective - size / (1 + deviation**2)) / 2)),
         k,
         k_error,
         _apart(weights, parts),
