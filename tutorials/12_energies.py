@@ -97,26 +97,41 @@ fits = {
 # mean weight? And how many percent of 20,000 draws count? Two independent sets are tried.
 
 points, quadrature = box_quadrature(BOX, panels=20)
-found = {}
+found, sets = {}, {}
 print("      bound  weights  log Z     KL   effective, two sets of draws")
 for name, energy in POTENTIALS.items():
     params, log_z = fits[name], log_normaliser(energy)
     bound = -reverse_kl(density, params, lambda x: -energy(x), np.random.default_rng(1), 20_000)
-    (weighed, first), (_, second) = (
+    first, second = (
         importance_estimate(
             density, params, lambda x: -energy(x), np.random.default_rng(seed), 20_000
         )
         for seed in (1, 2)
     )
+    sets[name] = first, second
     log_q = density.log_prob(params, points)
     mass = np.sum(quadrature * np.exp(log_q))
     kl = np.sum(quadrature * np.exp(log_q) * (log_q + energy(points))) + log_z
-    found[name] = bound, weighed, log_z, kl, first / 20_000, second / 20_000, mass
+    shares = first.effective / 20_000, second.effective / 20_000
+    found[name] = bound, first.value, log_z, kl, *shares, mass
     print("{} {:8.3f}{:9.3f}{:7.3f}{:7.3f}{:9.0%}{:6.0%}".format(name, *found[name]))
 # U1    1.612    1.881  1.878  0.272      87%   86%
 # U2    1.962    2.080  2.082  0.126      84%   41%
 # U3    2.468    2.634  2.642  0.182      74%    4%
 # U4    2.58     2.68   2.685  0.1      and shares that hang on the processor
+
+# %%
+# An estimate also has an error, and so has its effective size. Both come with the estimate, and so
+# does *Pareto k*, the weight of the tail: above 1/2 the weights have no variance, and above 0.7 an
+# average converges too slowly to be of use.
+
+for estimate in sets["U3"]:
+    print(
+        f"log Z = {estimate.value:.2f} +- {estimate.error:.3f}, effective size "
+        f"{estimate.effective:.0f} +- {estimate.effective_error:.0f}, k = {estimate.pareto_k:.1f}"
+    )
+# log Z = 2.64 +- 0.005, and k = 0.3
+# log Z = 2.68 +- 0.04, and k = 0.6
 
 # %%
 # .. dropdown:: Answer
@@ -126,7 +141,8 @@ for name, energy in POTENTIALS.items():
 #    has changed but the seed: a single one of the draws has come from a place where q is far
 #    below p, and its weight is as large as that of thousands of others. KL(q || p) punishes draws
 #    where p is tiny, the effective size places where q is tiny; and it is itself only an
-#    estimate.
+#    estimate. The second set knows this: its error is eight times that of the first, and its
+#    effective size is 600 with an error of 500.
 #
 #    For U4 not even the fit is the same everywhere: its 250 steps magnify what a processor rounds
 #    by :math:`10^{13}`. Of five fits whose starts differ by :math:`10^{-15}` between 80 % and 82 %
@@ -151,17 +167,20 @@ def two_modes(x):
 
 
 one_mode = nfref.Density(nfref.Standardise([4.0], [1.0]))
-missed, size = importance_estimate(
+missed = importance_estimate(
     one_mode, {"base": {}, "flow": {}}, two_modes, np.random.default_rng(0), 1000
 )
-print(f"effective {size / 1000:.1%}, log Z = {missed:.3f}")
+print(f"effective {missed.effective / 1000:.1%}, log Z = {missed.value:.3f}")
 # 100.0%, -0.693, which is minus the log of two
+print(f"k = {missed.pareto_k:.1f}: {'believable' if missed.believable else 'cannot tell'}")  # 3.7
 
 # %%
 # .. dropdown:: Answer
 #
 #    All weights are equal to one half, to many digits, and everything looks perfect. A whole mode
-#    is missing, and only other starts, tempering, or knowledge of the energy can find it.
+#    is missing, and only other starts, tempering, or knowledge of the energy can find it. Pareto k
+#    is the exception here: the digits in which the weights do differ have a heavy tail, since
+#    they grow on the way to the other mode. With modes further apart no digit is left to differ.
 #
 # The figure: the targets, the flows, and what is left of 100 draws, in two sets. The thin lines at
 # the edges of the first flow are there because a spline ends with slope one (lesson 06).
@@ -218,7 +237,8 @@ for bound, weighed, log_z, kl, *_, mass in found.values():
     assert abs(mass - 1) < 2e-3
     assert 0 < kl < 0.5 and abs(log_z - bound - kl) < 0.05
     assert abs(weighed - log_z) < min(0.08, log_z - bound)
-assert size > 999 and abs(missed + np.log(2)) < 1e-3
+assert 4 * sets["U3"][0].error < sets["U3"][1].error
+assert missed.effective > 999 and not missed.believable and abs(missed.value + np.log(2)) < 1e-3
 
 # %%
 # Exercise 1: how many count
@@ -255,4 +275,5 @@ nfref.exercises.grade(check_1, answer_1)
 # - Reverse KL is content with one mode of several. Nothing in q's own draws can tell.
 # - An effective sample size near 100 % is a claim about where q has been.
 # - One draw with a huge weight: neither the average nor its error bar is to be trusted. The methods
-#   page on insured weights has a cure in few dimensions.
+#   page on insured weights has a cure in few dimensions. With draws of p, the page on the evidence
+#   has another.

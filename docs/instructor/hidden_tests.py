@@ -149,6 +149,10 @@ hidden_x, hidden_log_det = answer_3(np.array([[30.0, 40.0]]))
 assert np.allclose(hidden_x, np.array([[30.0, 40.0]]) * (1 + 0.8 / 51))
 assert np.allclose(hidden_log_det, np.log((1 + 0.8 / 51**2) * (1 + 0.8 / 51)))
 """,
+    ("evidence", 1): """
+assert np.isclose(answer_1(np.array([-3000.0, -3000.0])), 3000)
+assert np.isclose(answer_1(np.log([1.0, 2.0, 6.0]) + 900), -np.log(3) - 900)
+""",
     ("insured_weights", 1): """
 assert np.isclose(answer_1(0.0, 1000.0), 1) and np.isclose(answer_1(2.0, 2.0 + np.log(0.3)), 0.3)
 """,

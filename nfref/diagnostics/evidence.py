@@ -39,8 +39,9 @@ APART = 3.0  # standard errors between one part of the chains and the rest
 class Evidence:
     """An estimate of log Z, and how far to believe it.
 
-    It is believable if Pareto k is at most 0.7, the effective size less its error is at least 50,
-    and no half of a chain is more than 3 standard errors from the rest of the draws.
+    It is believable if Pareto k plus its standard error is at most 0.7, the effective size less its
+    standard error is at least 50, and no half of a chain is more than 3 standard errors from the
+    rest of the draws.
 
     Attributes
     ----------
@@ -53,8 +54,9 @@ class Evidence:
         How many independent draws of equal weight have a mean of the same variance, by the weights
         seen (Kong 1992); for bridge sampling the smaller number of its two sets of draws.
     effective_error : float
-        The standard error of ``effective``, from the weights and the autocorrelation. Where k is
-        above 1/4, the fourth moment of the weights is infinite, and this error is too small.
+        The standard error of ``effective``, from the weights, the autocorrelation, and the same
+        heavier tail: two of these errors below ``effective`` is the effective size under that.
+        With k above 0.4 a small sample may still be off by more.
     pareto_k : float
         The shape of the right tail of the weights; moments of order 1 / k and above are infinite.
     believable : bool
@@ -71,6 +73,9 @@ class Evidence:
     believable: bool
     method: str
     reasons: tuple[str, ...]
+
+    def __float__(self):
+        return self.value
 
     def __str__(self):
         found = (
@@ -120,7 +125,9 @@ def harmonic_mean(log_ratios: Array, chains: Array | None = None) -> Evidence:
     -------
     Evidence
         Its error includes the autocorrelation of the ratios, by
-        :func:`nfref.diagnostics.chains.effective_size`.
+        :func:`nfref.diagnostics.chains.effective_size`. If two blocks are held out in turn, each
+        with a q of the other, the error is too small by up to sqrt(2): both see the same chance
+        difference of the blocks.
 
     Raises
     ------
@@ -207,6 +214,7 @@ class _Mean:
     effective: float
     effective_error: float
     pareto_k: float
+    k_error: float
     apart: float  # standard errors between the worst part and the rest
 
 
@@ -214,17 +222,19 @@ def _log_mean(log_weights, parts=(), size=None):
     """Return the mean of weights of given logs, by default at correlated draws in ``parts``."""
     weights = np.exp(log_weights - log_weights.max())
     size, size_error = _size(weights, parts) if size is None else (size, 0.0)
-    k, deviation = shape_and_deviation(log_weights)
+    k, k_error, deviation = shape_and_deviation(log_weights)
     mean, square = weights.mean(), np.mean(weights**2)
     slope = 2 * weights / mean - weights**2 / square  # of the log of the effective size
     effective = size * mean**2 / square
+    seen = effective * np.std(slope) / np.sqrt(size)
     return _Mean(
         _log_of_mean(log_weights),
         deviation / np.sqrt(size),
         size,
         effective,
-        effective * np.hypot(np.std(slope) / np.sqrt(size), size_error),
+        np.hypot(effective * size_error, max(seen, (effective - size / (1 + deviation**2)) / 2)),
         k,
+        k_error,
         _apart(weights, parts),
     )
 
@@ -268,14 +278,20 @@ def _apart(weights, parts):
 def _evidence(method, value, *means):
     """Return the evidence of independent means of weights; the worst decides its verdict."""
     weakest = min(means, key=lambda mean: mean.effective)
-    largest_k, apart = max(mean.pareto_k for mean in means), max(mean.apart for mean in means)
+    heaviest = max(means, key=lambda mean: mean.pareto_k)
+    apart = max(mean.apart for mean in means)
     reasons = []
-    if largest_k > LARGEST_K:
-        reasons.append(f"Pareto k is {largest_k:.2f}, above {LARGEST_K}: single weights dominate")
+    if heaviest.pareto_k + heaviest.k_error > LARGEST_K:
+        may = "" if heaviest.pareto_k > LARGEST_K else "maybe "
+        reasons.append(
+            f"Pareto k is {heaviest.pareto_k:.2f} +- {heaviest.k_error:.2f}, {may}above "
+            f"{LARGEST_K}: single weights dominate"
+        )
     if weakest.effective - weakest.effective_error < FEWEST:
+        may = "" if weakest.effective < FEWEST else "maybe "
         reasons.append(
             f"the effective size is {weakest.effective:.0f} +- {weakest.effective_error:.0f}, "
-            f"maybe below {FEWEST}: the standard error is itself uncertain"
+            f"{may}below {FEWEST}: the standard error is itself uncertain"
         )
     if apart > APART:
         reasons.append(
@@ -286,7 +302,7 @@ def _evidence(method, value, *means):
         float(np.sqrt(sum(mean.error**2 for mean in means))),
         float(weakest.effective),
         float(weakest.effective_error),
-        largest_k,
+        heaviest.pareto_k,
         not reasons,
         method,
         tuple(reasons),

@@ -38,8 +38,8 @@ def pareto_k(log_weights: Array) -> float:
     return shape_and_deviation(as_log_weights("log_weights", log_weights))[0]
 
 
-def shape_and_deviation(log_weights: Array) -> tuple[float, float]:
-    """Return Pareto k, and the standard deviation of the weights in units of their mean.
+def shape_and_deviation(log_weights: Array) -> tuple[float, float, float]:
+    """Return Pareto k, its standard error, and the deviation of the weights over their mean.
 
     A sample whose largest weights are yet to come has too small a deviation. So the tail counts as
     the Pareto law with a k two standard errors above its fit, where that is more.
@@ -48,16 +48,17 @@ def shape_and_deviation(log_weights: Array) -> tuple[float, float]:
     seen = float(np.std(weights) / np.mean(weights))
     count = int(np.ceil(min(len(weights) / 5, 3 * np.sqrt(len(weights)))))
     if count < FEWEST:
-        return np.nan, seen
+        return np.nan, 0.0, seen
     start = weights[-count - 1]
     tail = np.maximum(weights[-count:] - start, np.finfo(float).tiny)
     if tail[-1] < ROUNDING:
-        return -np.inf, seen
+        return -np.inf, 0.0, seen
     k, scale = _fit(tail)
-    heavy = k + 2 * (1 + max(k, 0)) / np.sqrt(count)
+    error = (1 + max(k, 0)) / np.sqrt(count)
+    heavy = min(k + 2 * error, 10)  # with more, the tail's weights overflow
     levels = (np.arange(count) + 0.5) / count
     weights[-count:] = start + scale * np.expm1(-heavy * np.log1p(-levels)) / heavy
-    return k, max(seen, float(np.std(weights) / np.mean(weights)))
+    return k, error, max(seen, float(np.std(weights) / np.mean(weights)))
 
 
 def _fit(tail):

@@ -7,9 +7,21 @@
 ``path_penalties``  maximum likelihood with the penalties of RNODE
 ``rectified_flow``  flow matching on straight lines, repeated with the flow's own pairs
 ``potentials``      the unnormalised densities U1-U4
+``targets``         calls of a user's unnormalised density, and their errors
 """
 
 from nfref.objectives.dequantisation import dequantised_likelihood
-from nfref.objectives.divergences import importance_estimate, negative_log_likelihood, reverse_kl
+from nfref.objectives.divergences import (
+    ImportanceEstimate,
+    importance_estimate,
+    negative_log_likelihood,
+    reverse_kl,
+)
 
-__all__ = ["dequantised_likelihood", "importance_estimate", "negative_log_likelihood", "reverse_kl"]
+__all__ = [
+    "ImportanceEstimate",
+    "dequantised_likelihood",
+    "importance_estimate",
+    "negative_log_likelihood",
+    "reverse_kl",
+]

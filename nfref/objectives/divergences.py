@@ -6,11 +6,14 @@ Sources: Papamakarios et al. 2021, arXiv:1912.02762, section 2.3 (forward and re
 Rezende and Mohamed 2015, arXiv:1505.05770, sections 4.2 and 6 (the variational bound, annealed).
 """
 
+from dataclasses import dataclass, field
+
 import autograd.numpy as np
 
 from nfref.density import Density
+from nfref.diagnostics.evidence import Evidence, importance_sampling
+from nfref.objectives.targets import check_values, log_density
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
-from nfref.runtime.autograd_internals import Box
 from nfref.runtime.checks import check_count, check_positive
 
 
@@ -75,13 +78,30 @@ def reverse_kl(
         In nats.
     """
     check_positive("beta", beta)
-    log_q, log_p = _log_q_and_target(density, params, log_target, rng, n)
+    _, log_q, log_p = _log_q_and_target(density, params, log_target, rng, n)
     return np.mean(log_q - beta * log_p)
+
+
+@dataclass(frozen=True)
+class ImportanceEstimate(Evidence):
+    """The evidence of a target by importance sampling, with the weighted samples behind it.
+
+    Attributes
+    ----------
+    samples : (n, D) array
+        Samples x_i of q.
+    weights : (n,) array
+        p~(x_i) / q(x_i), divided by their sum: averages over samples with these weights are
+        averages under the target.
+    """
+
+    samples: Array = field(repr=False)
+    weights: Array = field(repr=False)
 
 
 def importance_estimate(
     density: Density, params: Params, log_target: Callable[..., Any], rng: Generator, n: int
-) -> tuple[float, float]:
+) -> ImportanceEstimate:
     """Estimate the normaliser of the target by importance sampling, and its reliability.
 
     With weights w_i = p~(x_i) / q(x_i) for samples x_i of q:  log Z ~ log 1/n sum_i w_i, and
@@ -90,35 +110,30 @@ def importance_estimate(
     Parameters
     ----------
     density, params, log_target, rng, n
-        As for :func:`reverse_kl`.
+        As for :func:`reverse_kl`; autograd need not follow the target.
 
     Returns
     -------
-    log_normaliser : float
-        In nats. Never below its bound -reverse_kl on the same samples.
-    effective_sample_size : float
+    ImportanceEstimate
+        ``value`` is log Z in nats, never below its bound -reverse_kl on the same samples.
+        ``error``, ``effective``, ``pareto_k`` and ``believable`` say how far to trust it, as for
+        :class:`nfref.diagnostics.evidence.Evidence`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument has the wrong shape, type or value, or the target fails or is NaN at a
+        sample.
     """
-    log_q, log_p = _log_q_and_target(density, params, log_target, rng, n)
+    x, log_q, log_p = _log_q_and_target(density, params, log_target, rng, n)
+    check_values(x, log_p)
     log_weight = (log_p - log_q).astype(np.float64)
-    largest = np.max(log_weight)
-    weight = np.exp(log_weight - largest)
-    size = np.sum(weight) ** 2 / np.sum(weight**2)
-    return float(largest + np.log(np.mean(weight))), float(size)
+    found = importance_sampling(log_weight)
+    weight = np.exp(log_weight - np.max(log_weight))
+    return ImportanceEstimate(**vars(found), samples=x, weights=weight / np.sum(weight))
 
 
 def _log_q_and_target(density, params, log_target, rng, n):
     check_count("n", n)
     x, log_q = density.sample_and_log_prob(params, rng, n)
-    try:
-        log_p = log_target(x)
-    except (TypeError, ValueError) as error:
-        # NumPy and SciPy refuse traced arrays in these words.
-        if isinstance(x, Box) and any(word in f"{error}" for word in ("ufunc", "Box", "sequence")):
-            raise TypeError(
-                "log_target: cannot be differentiated; write it with autograd.numpy and "
-                "autograd.scipy"
-            ) from error
-        raise
-    if np.shape(log_p) != (n,):
-        raise ValueError(f"log_target: expected to return shape ({n},), got {np.shape(log_p)}")
-    return log_q, log_p
+    return x, log_q, log_density(log_target, x)

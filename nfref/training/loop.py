@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.continuous.solve import SolverError
+from nfref.objectives.divergences import ImportanceEstimate
 from nfref.runtime.annotations import Any, Array, Iterator
 
 
@@ -24,6 +25,10 @@ class FitResult:
         The reason why the fit ended.
     message : str
         The reason in one line for people.
+    evidence : ImportanceEstimate or None
+        Of a fit to a target: log Z by importance sampling from the fitted density, with error,
+        effective size, Pareto k and weighted samples. None for other fits, and if the target
+        fails at a sample.
     """
 
     params: dict[str, Any]
@@ -31,6 +36,7 @@ class FitResult:
     best_epoch: int | None
     stopped: str
     message: str
+    evidence: ImportanceEstimate | None = None
 
 
 class NonFinite(Exception):

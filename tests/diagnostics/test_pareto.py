@@ -15,6 +15,12 @@ def test_the_shape_of_a_pareto_law_is_found(k):
     assert np.mean(found) == pytest.approx(k, abs=0.08)
 
 
+def test_the_error_of_the_shape():
+    uniform = np.random.default_rng(5).random((200, 1000))
+    found = np.array([shape_and_deviation(-0.5 * np.log(row)) for row in uniform])
+    assert np.std(found[:, 0]) == pytest.approx(np.mean(found[:, 1]), rel=0.25)
+
+
 def test_a_factor_of_all_weights_changes_nothing():
     log_weights = np.random.default_rng(1).standard_normal(500)
     k = diagnostics.pareto_k(log_weights)
@@ -30,9 +36,9 @@ def test_equal_weights_have_no_tail_and_few_weights_no_shape():
 def test_weights_of_zero_count():
     log_weights = np.random.default_rng(3).standard_normal(500)
     log_weights[100:200] = -np.inf
-    k, deviation = shape_and_deviation(log_weights)
+    k, error, deviation = shape_and_deviation(log_weights)
     weights = np.exp(log_weights)
-    assert np.isfinite(k) and deviation >= weights.std() / weights.mean()
+    assert np.isfinite(k) and 0 < error < 0.5 and deviation >= weights.std() / weights.mean()
 
 
 def test_the_deviation_allows_for_weights_yet_to_come():
@@ -43,7 +49,7 @@ def test_the_deviation_allows_for_weights_yet_to_come():
     uniform = np.random.default_rng(4).random((200, n))
     weights = (uniform**-k - 1) / k
     seen = weights.std(axis=1) / weights.mean(axis=1)
-    found = np.array([shape_and_deviation(np.log(row))[1] for row in weights])
+    found = np.array([shape_and_deviation(np.log(row))[2] for row in weights])
     assert np.mean(seen < true) > 0.5
     assert np.mean(found < 0.9 * true) < 0.1 and np.all(found >= seen * (1 - 1e-12))
 

@@ -109,29 +109,50 @@ def test_gradient_of_reverse_kl_is_its_slope():
 def test_importance_sampling_finds_the_normaliser():
     density, params = normal([0.3, -0.8], [-0.2, 0.6])
     rng = np.random.default_rng(7)
-    log_z, size = importance_estimate(density, params, lambda x: log_target(x, 2.5), rng, 100_000)
-    assert 30_000 < size < 100_000
-    assert abs(log_z - 2.5) < 4 / np.sqrt(size)
+    found = importance_estimate(density, params, lambda x: log_target(x, 2.5), rng, 100_000)
+    assert 30_000 < found.effective < 100_000
+    assert abs(found.value - 2.5) < 4 / np.sqrt(found.effective)
 
 
 def test_importance_weights_by_hand():
     density, params = normal([0, 0], [0, 0])
     x, log_q = density.sample_and_log_prob(params, np.random.default_rng(8), 6)
     weights = np.exp(log_target(x) - log_q)
-    log_z, size = importance_estimate(density, params, log_target, np.random.default_rng(8), 6)
-    assert np.isclose(log_z, np.log(np.mean(weights)), rtol=1e-13)
-    assert np.isclose(size, np.sum(weights) ** 2 / np.sum(weights**2), rtol=1e-13)
+    found = importance_estimate(density, params, log_target, np.random.default_rng(8), 6)
+    assert np.isclose(found.value, np.log(np.mean(weights)), rtol=1e-13)
+    assert np.isclose(found.effective, np.sum(weights) ** 2 / np.sum(weights**2), rtol=1e-13)
     bound = -reverse_kl(density, params, log_target, np.random.default_rng(8), 6)
-    assert log_z >= bound
+    assert found.value >= bound and float(found) == found.value
+    assert np.array_equal(found.samples, x)
+    assert np.allclose(found.weights, weights / np.sum(weights), rtol=1e-13)
+
+
+def test_weighted_samples_give_averages_under_the_target():
+    density, params = normal([0.3, -0.8], [-0.2, 0.6])
+    found = importance_estimate(density, params, log_target, np.random.default_rng(7), 100_000)
+    assert found.believable and "samples" not in repr(found)
+    off = (np.dot(found.weights, found.samples) - MEAN) / (STD / np.sqrt(found.effective))
+    assert np.all(np.abs(off) < 4)
+
+
+def test_a_density_that_is_too_narrow_is_not_believed():
+    """The weights are a Pareto law with k = 0.91."""
+    density, params = normal(MEAN, np.log(0.3 * STD))
+    found = [
+        importance_estimate(density, params, log_target, np.random.default_rng(seed), 1000)
+        for seed in range(20)
+    ]
+    assert np.mean([one.believable for one in found]) < 0.2
+    assert str(found[0]).startswith("cannot tell: Pareto k is ")
 
 
 def test_every_draw_counts_at_the_target_itself_however_small_its_mass():
     density, params = normal(MEAN, np.log(STD))
-    log_z, size = importance_estimate(
+    found = importance_estimate(
         density, params, lambda x: log_target(x, -5000.0), np.random.default_rng(9), 50
     )
-    assert np.isclose(log_z, -5000, rtol=1e-14)
-    assert np.isclose(size, 50, rtol=1e-9)
+    assert np.isclose(found.value, -5000, rtol=1e-14)
+    assert np.isclose(found.effective, 50, rtol=1e-9)
 
 
 def test_float32_stays():

@@ -110,6 +110,13 @@ WRONG_ANSWERS = {
     ("16_wrong_log_determinants", 2): ["np.log(2)", "-3 * np.log(2)", "8"],
     ("augmented", 1): ["1", "10", "4"],
     ("ensembles", 1): ["0.0", "np.log(0.2) - np.log(0.25)", "0.25 - 0.2"],
+    ("evidence", 1): [
+        "lambda log_ratios: np.log(np.mean(np.exp(log_ratios)))",
+        "lambda log_ratios: -np.mean(log_ratios)",
+        "lambda log_ratios: -np.log(np.mean(np.exp(log_ratios)))",
+        "0.5",
+    ],
+    ("evidence", 2): ["1.0", "2.0", "0.8"],
     ("insured_weights", 1): [
         "lambda log_w, log_w_new: np.minimum(1, np.exp(log_w - log_w_new))",
         "lambda log_w, log_w_new: np.exp(log_w_new - log_w)",

@@ -51,7 +51,7 @@ fits = {
 alone = {
     name: importance_estimate(
         density, fits[name], lambda x: -energy(x), np.random.default_rng(2), 20_000
-    )[1]
+    ).effective
     / 20_000
     for name, energy in POTENTIALS.items()
 }
