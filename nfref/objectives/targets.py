@@ -17,8 +17,10 @@ LIBRARIES = re.compile(r"[\\/](numpy|scipy|autograd)[\\/]")
 TRACEABLE = "log_target: expected a function written with autograd.numpy"
 
 
-def log_density(log_target: Callable[..., Any], x: Array) -> Array:
+def log_density(log_target: Callable[..., Any], x: Array, name: str = "log_target") -> Array:
     """Return log p~ of rows (n, D), of shape (n,); autograd may trace the rows.
+
+    Messages call the function by ``name``.
 
     Raises
     ------
@@ -33,12 +35,10 @@ def log_density(log_target: Callable[..., Any], x: Array) -> Array:
         if isbox(x) and _works(log_target, getval(x)):
             raise TypeError(f"{TRACEABLE}, got {_untraceable(error)}") from error
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        name = type(error).__name__
-        raise kind(f"log_target: expected log-densities, got {name}: {one_line(error)}") from error
+        found = f"{type(error).__name__}: {one_line(error)}"
+        raise kind(f"{name}: expected log-densities, got {found}") from error
     if np.shape(values) != (len(x),):
-        raise ValueError(
-            f"log_target: expected to return shape ({len(x)},), got {np.shape(values)}"
-        )
+        raise ValueError(f"{name}: expected to return shape ({len(x)},), got {np.shape(values)}")
     if isbox(x) and getattr(values, "dtype", x.dtype).hasobject:
         raise TypeError(
             f"{TRACEABLE}, got an array of numpy that holds traced numbers; write "
@@ -47,13 +47,13 @@ def log_density(log_target: Callable[..., Any], x: Array) -> Array:
     return values
 
 
-def check_values(x: Array, values: Array) -> None:
+def check_values(x: Array, values: Array, name: str = "log_target") -> None:
     """Check that log p~ is below infinity, and no NaN, at all finite rows."""
     values = np.asarray(values)
     bad = np.flatnonzero(np.isfinite(x).all(axis=1) & ~(values < np.inf))
     if len(bad):
         raise ValueError(
-            f"log_target: expected numbers below infinity, got {values[bad[0]]} in {len(bad)} of "
+            f"{name}: expected numbers below infinity, got {values[bad[0]]} in {len(bad)} of "
             f"{len(x)} rows, the first at {np.array2string(x[bad[0]], precision=3, threshold=6)}"
         )
 

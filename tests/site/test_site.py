@@ -98,9 +98,7 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", PEERS, ids=name_of)
 def test_the_code_about_other_libraries_runs(page, tmp_path):
     """Run in a process of its own; the code changes settings of those libraries and of Python."""
-    subprocess.run(
-        [sys.executable, "-c", "\n".join(blocks_to_run(page))], cwd=tmp_path, check=True
-    )
+    subprocess.run([sys.executable, "-c", "\n".join(blocks_to_run(page))], cwd=tmp_path, check=True)
 
 
 def test_no_reason_is_left_over():

@@ -6,8 +6,9 @@ import numpy as np
 
 from nfref.diagnostics import evidence
 from nfref.diagnostics.evidence import Evidence
+from nfref.objectives.targets import check_values, log_density
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
-from nfref.runtime.checks import one_line, shortened
+from nfref.runtime.checks import check_callable
 from nfref.tables.densities.pool import Pool, Regressed
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.densities.wide import REACH, Wide
@@ -18,6 +19,9 @@ from nfref.tables.files.posterior_record import PosteriorRecord
 INSURANCE = 0.1  # weight of the wide member in the proposal of importance sampling
 OUTSIDE = 0.1  # mass of the density outside of the region of the harmonic mean
 REGION_DRAWS = 2**14  # samples that find the region
+# Two halves that judge each other's density share a part of their errors: the variance of their
+# mean is 1 to 2 times that of independent halves, 1.1 to 1.4 times over 120 chains of a Gaussian.
+SHARED = 1.5
 
 
 def by_importance(
@@ -82,11 +86,13 @@ def by_halves(
             )
             ratios[own] = log_posterior[own] - log_q
     label = np.arange(len(rows)) * max(record.chains, 1) // len(rows)
+    of_region = 0.0
     if log_target is not None:
-        return evidence.bridge_sampling(ratios, np.concatenate(at_draws), chains=label)
-    found = evidence.harmonic_mean(ratios, label)
-    of_region = np.sqrt(OUTSIDE / (1 - OUTSIDE) / (2 * REGION_DRAWS))
-    return replace(found, error=float(np.hypot(found.error, of_region)))
+        found = evidence.bridge_sampling(ratios, np.concatenate(at_draws), chains=label)
+    else:
+        found = evidence.harmonic_mean(ratios, label)
+        of_region = np.sqrt(OUTSIDE / (1 - OUTSIDE) / (2 * REGION_DRAWS))
+    return replace(found, error=float(np.hypot(np.sqrt(SHARED) * found.error, of_region)))
 
 
 def _least_within(density, rng):
@@ -100,21 +106,7 @@ def _least_within(density, rng):
 
 def target_values(function: Callable[[Array], Any], rows: Array, name: str = "log_target") -> Array:
     """Return the values of the user's function at rows, (N,), checked."""
-    if not callable(function):
-        raise TypeError(f"{name}: expected a function of rows (N, D), got {shortened(function)}")
-    try:
-        found = np.asarray(function(rows), np.float64)
-    except Exception as error:
-        raise ValueError(
-            f"{name}: expected a function of rows {rows.shape}, got one that raises "
-            f"{type(error).__name__}: {one_line(error)}"
-        ) from error
-    if found.shape != (len(rows),):
-        raise ValueError(f"{name}: expected shape ({len(rows)},), got {found.shape}")
-    bad = np.flatnonzero(np.isnan(found) | (found == np.inf))
-    if len(bad):
-        raise ValueError(
-            f"{name}: expected numbers below infinity, got {found[bad[0]]} in {len(bad)} of "
-            f"{len(rows)} rows, first at {shortened(rows[bad[0]].tolist())}"
-        )
+    check_callable(name, function)
+    found = np.asarray(log_density(function, rows, name), np.float64)
+    check_values(rows, found, name)
     return found

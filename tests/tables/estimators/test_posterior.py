@@ -372,8 +372,14 @@ def test_observation_far_outside_is_warned_of(of_simulations):
         (lambda s, c: c.prior_transform([1, 2]), r"u: expected numbers in \[0, 1\]"),
         (lambda s, c: c.marginal("z"), "names: expected some of a, b, got 'z'"),
         (lambda s, c: c.log_evidence(3), "log_target: expected a function"),
-        (lambda s, c: c.log_evidence(lambda t: 1 / 0), "log_target: .* raises ZeroDivisionError"),
-        (lambda s, c: c.log_evidence(lambda t: t), r"log_target: expected shape \(10000,\)"),
+        (
+            lambda s, c: c.log_evidence(lambda t: 1 / 0),
+            "log_target: expected log-densities, got ZeroDivisionError",
+        ),
+        (
+            lambda s, c: c.log_evidence(lambda t: t),
+            r"log_target: expected to return shape \(10000,\)",
+        ),
         (lambda s, c: c.log_evidence(lambda t: t[:, 0] * np.nan), "log_target: expected numbers"),
         (lambda s, c: c.log_evidence(method="best"), "method: expected"),
         (lambda s, c: c.reweight(lambda t: t[:, 0] - np.inf), "log_weights: expected"),
