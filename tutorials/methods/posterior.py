@@ -27,6 +27,9 @@ moon, in polar coordinates (r, a) around (1/4, 0), where its density is
 Is q calibrated? For fresh pairs, the rank of :math:`\theta` among draws of :math:`q(\cdot \,|\, x)`
 has to be uniform, and so have its probability integral transforms (:mod:`nfref.diagnostics`). A
 density that is too narrow shows: too many ranks at both ends.
+
+``nfref.Posterior.from_simulations`` does all this in one call, for any simulator with a bounded
+prior (:doc:`/how_to/posterior_from_simulations`).
 """
 
 # %%
