@@ -213,6 +213,36 @@ _TABLE = (
         "UMNN", "Wehenkel, Louppe", 2019, "Unconstrained monotonic neural networks",
         arxiv="1908.05164"),
 
+    # Known from the code of nflows.
+    Citation(
+        "NIS", "Mueller, McWilliams, Rousselle, Gross, Novak", 2018,
+        "Neural importance sampling", arxiv="1808.03856"),
+
+    # Known from the code of nflows, whose authors wrote the paper.
+    Citation(
+        "Cubic-spline flows", "Durkan, Bekasov, Murray, Papamakarios", 2019,
+        "Cubic-spline flows", arxiv="1906.02145"),
+
+    Citation(
+        "Steffen", "Steffen", 1990,
+        "A simple method for monotonic interpolation in one dimension",
+        venue="Astronomy and Astrophysics 239"),
+
+    # Known from the code of zuko.
+    Citation(
+        "Deep transformation models", "Sick, Hothorn, Duerr", 2020,
+        "Deep transformation models: Tackling complex regression problems with neural network "
+        "based transformation models", arxiv="2004.00464"),
+
+    Citation(
+        "Bernstein flows", "Ramasinghe, Fernando, Khan, Barnes", 2021,
+        "Robust normalizing flows using Bernstein-type polynomials", arxiv="2102.03509"),
+
+    # Known from its abstract and the code of zuko.
+    Citation(
+        "SOS flows", "Jaini, Selby, Yu", 2019, "Sum-of-squares polynomial flow",
+        arxiv="1905.02325"),
+
     # Known from its published code.
     Citation(
         "TarFlow", "Zhai, Zhang, Nakkiran, Berthelot, Gu, Zheng, Chen, Bautista, Jaitly, Susskind",

@@ -96,12 +96,17 @@ from nfref.training import fit as fit
 from nfref.training import fit_reverse_kl as fit_reverse_kl
 from nfref.transformers.additive import Additive as Additive
 from nfref.transformers.affine import Affine as Affine
+from nfref.transformers.bernstein import Bernstein as Bernstein
 from nfref.transformers.by_coordinate import ByCoordinate as ByCoordinate
+from nfref.transformers.cubic_spline import CubicSpline as CubicSpline
 from nfref.transformers.deep_sigmoid import DeepSigmoid as DeepSigmoid
+from nfref.transformers.linear_spline import LinearSpline as LinearSpline
 from nfref.transformers.logistic_mixture import LogisticMixture as LogisticMixture
 from nfref.transformers.moebius import MoebiusCircle as MoebiusCircle
 from nfref.transformers.monotone_integral import MonotoneIntegral as MonotoneIntegral
+from nfref.transformers.quadratic_spline import QuadraticSpline as QuadraticSpline
 from nfref.transformers.rational_quadratic import RationalQuadratic as RationalQuadratic
+from nfref.transformers.sum_of_squares import SumOfSquares as SumOfSquares
 from nfref.transformers.transformer import Transformer as Transformer
 
 __version__: str

@@ -47,7 +47,7 @@ from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import at_least, check_count, check_positive
 from nfref.transformers.affine import bounded
 from nfref.transformers.deep_sigmoid import spread
-from nfref.transformers.root import increasing_root
+from nfref.transformers.root import ends_on_tangents, increasing_root
 from nfref.transformers.transformer import Transformer
 
 LARGEST_LOG = 5.0  # bound on |log g|, the same as for the scale of an affine transformer
@@ -110,20 +110,6 @@ def integral_inverse(
     return beta + (integral + slope * (x - c)), np.log(slope)
 
 
-def ends_of_integral(
-    z: Array, beta: Array, level: Array, alpha: Array, mu: Array, p: Array, nodes: int, bound: float
-) -> tuple[Array, Array]:
-    """Return two numbers that enclose x: -B and B, or twice the root if z is on a tangent."""
-    rest = z - beta
-    low, high = (np.full_like(rest, end) for end in (-bound, bound))
-    for end in (low, high):
-        integral, slope = quadrature(end, level, alpha, mu, p, nodes)
-        beyond = (rest - integral) * np.sign(end) > 0
-        along = end + (rest - integral) / slope
-        low, high = np.where(beyond, along, low), np.where(beyond, along, high)
-    return low, high
-
-
 def integral_forward(
     z: Array, beta: Array, level: Array, alpha: Array, mu: Array, p: Array, nodes: int, bound: float
 ) -> tuple[Array, Array]:
@@ -132,9 +118,7 @@ def integral_forward(
     def inverse(x, *h):
         return integral_inverse(x, *h, nodes, bound)
 
-    def ends(z, *h):
-        return ends_of_integral(z, *h, nodes, bound)
-
+    ends = ends_on_tangents(inverse, bound)
     x = increasing_root(inverse, ends, z, beta, level, alpha, mu, p)
     return x, -inverse(x, beta, level, alpha, mu, p)[1]
 

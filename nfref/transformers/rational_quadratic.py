@@ -221,23 +221,20 @@ def pick(values: Array, chosen: Array) -> Array:
     return np.sum(values * chosen, axis=0)
 
 
-def bin_of(
-    v: Array, ends: Array, others: Array, s: Array, d: Array
-) -> tuple[Array, Array, Array, Array, Array, Array, Array]:
-    """Return the bin of v in [-B, B] among ``ends``: both knots in ends and others, s, d0, d1."""
-    chosen = np.sum(v >= ends[1:-1], axis=0) == np.arange(len(s)).reshape((-1,) + (1,) * v.ndim)
-    return (
-        pick(ends[:-1], chosen),
-        pick(ends[1:], chosen),
-        pick(others[:-1], chosen),
-        pick(others[1:], chosen),
-        pick(s, chosen),
-        pick(d[:-1], chosen),
-        pick(d[1:], chosen),
+def picked(v: Array, ends: Array, *values: Array) -> list[Array]:
+    """Return the entries of each ``values`` (K, ...) for the bin of v in [-B, B] among ``ends``."""
+    chosen = np.sum(v >= ends[1:-1], axis=0) == np.arange(len(ends) - 1).reshape(
+        (-1,) + (1,) * v.ndim
     )
+    return [pick(value, chosen) for value in values]
 
 
-def parts_of(v: Array, left: Array, right: Array) -> tuple[Array, Array]:
+def bin_of(v: Array, ends: Array, others: Array, s: Array, d: Array) -> list[Array]:
+    """Return the bin of v in [-B, B] among ``ends``: both knots in ends and others, s, d0, d1."""
+    return picked(v, ends, ends[:-1], ends[1:], others[:-1], others[1:], s, d[:-1], d[1:])
+
+
+def parts_of(v: Array, left: Array | float, right: Array | float) -> tuple[Array, Array]:
     """Return the distances of v from both knots as parts of their sum."""
     from_left, to_right = v - left, right - v
     return from_left / (from_left + to_right), to_right / (from_left + to_right)

@@ -82,6 +82,24 @@ def increasing_root(
     return np.where(solvable, x, np.nan)
 
 
+def ends_on_tangents(function: Callable[..., Any], bound: float) -> Callable[..., Any]:
+    """Return ``ends`` for a function that is a line outside of [-B, B].
+
+    They are -B and B, or twice the root if the target is on one of the lines.
+    """
+
+    def ends(target, *h):
+        low, high = (np.full_like(target, end) for end in (-bound, bound))
+        for end in (low, high):
+            value, log_slope = function(end, *h)
+            beyond = (target - value) * np.sign(end) > 0
+            along = end + (target - value) * np.exp(-log_slope)
+            low, high = np.where(beyond, along, low), np.where(beyond, along, high)
+        return low, high
+
+    return ends
+
+
 def _implicit_vjp(argnums, x, arguments, _):
     """Differentiate F(x; h) = z: dx = (dz - dF/dh dh) / F'."""
     function, _, _, *h = arguments

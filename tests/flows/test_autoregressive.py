@@ -55,6 +55,34 @@ CONTRACT = {
         log_det=constant_at_one,
         pattern=triangular,
     ),
+    # Kinks of slopes lie at knots, and bends at the ends of polynomials: no grid meets them all.
+    "MADE, linear spline": Entry(
+        made(transformer=nfref.LinearSpline(3)),
+        dims=(1, 3),
+        context=True,
+        pattern=triangular,
+        integrable=False,
+    ),
+    "MADE, quadratic spline": Entry(
+        made(transformer=nfref.QuadraticSpline(4)),
+        dims=(1, 3),
+        context=True,
+        pattern=triangular,
+        integrable=False,
+    ),
+    "MADE, cubic spline": Entry(
+        made(transformer=nfref.CubicSpline(3)),
+        dims=(1, 3),
+        context=True,
+        pattern=triangular,
+        integrable=False,
+    ),
+    "MADE, Bernstein": Entry(
+        made(transformer=nfref.Bernstein(5)), dims=(1, 3), context=True, pattern=triangular
+    ),
+    "MADE, sum of squares": Entry(
+        made(transformer=nfref.SumOfSquares(2, 2)), dims=(1, 3), context=True, pattern=triangular
+    ),
     "MAF": Entry(maf(orders="alternate"), context=True, log_det=constant_at_one),
     "MAF, relu": Entry(
         maf(activation="relu"), context=True, log_det=constant_at_one, integrable=False

@@ -4,6 +4,11 @@ import mpmath as mp
 
 from nfref.flows.autoregressive import IAF, MADE, MAF
 from nfref.transformers.affine import Affine
+from nfref.transformers.bernstein import Bernstein
+from nfref.transformers.cubic_spline import CubicSpline
+from nfref.transformers.linear_spline import LinearSpline
+from nfref.transformers.quadratic_spline import QuadraticSpline
+from nfref.transformers.sum_of_squares import SumOfSquares
 from tests.high_precision.maps.composition import chain
 from tests.high_precision.maps.networks import network, read_by_network
 from tests.high_precision.maps.transformers import transform
@@ -42,6 +47,11 @@ CONFIGURATIONS = {
     "made": MADE(3, hidden=(4, 4), activation="relu"),
     "made_context": MADE(3, hidden=(4,), order=(2, 0, 1), context_dim=1, activation="tanh"),
     "made_exp": MADE(3, (4,), Affine("exp"), activation="tanh", degrees=((2, 1, 1, 2),)),
+    "made_linear_spline": MADE(2, (2,), LinearSpline(4), activation="tanh"),
+    "made_quadratic_spline": MADE(2, (2,), QuadraticSpline(4), activation="tanh"),
+    "made_cubic_spline": MADE(2, (2,), CubicSpline(3), activation="tanh"),
+    "made_bernstein": MADE(2, (2,), Bernstein(5, 2.0), activation="tanh"),
+    "made_sum_of_squares": MADE(2, (2,), SumOfSquares(2, 2, 2.0), activation="tanh"),
     "maf": MAF(3, layers=2, hidden=(4,), activation="relu"),
     "iaf": IAF(2, layers=2, hidden=(3,), activation="relu"),
     "iaf_gate": IAF(2, layers=2, hidden=(3,), transformer=Affine("gate"), activation="relu"),

@@ -11,12 +11,17 @@ import numpy as np
 
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
+from nfref.transformers.bernstein import Bernstein
 from nfref.transformers.by_coordinate import ByCoordinate
+from nfref.transformers.cubic_spline import CubicSpline
 from nfref.transformers.deep_sigmoid import DeepSigmoid
+from nfref.transformers.linear_spline import LinearSpline
 from nfref.transformers.logistic_mixture import LogisticMixture
 from nfref.transformers.moebius import MoebiusCircle
 from nfref.transformers.monotone_integral import MonotoneIntegral
+from nfref.transformers.quadratic_spline import QuadraticSpline
 from nfref.transformers.rational_quadratic import RationalQuadratic
+from nfref.transformers.sum_of_squares import SumOfSquares
 from tests.high_precision.calculus import exact
 
 
@@ -79,10 +84,116 @@ def ends(raw, least, bound):
     return [-bound + 2 * bound * mp.fsum(parts[:k]) for k in range(len(raw))] + [bound]
 
 
-def root(function, z):
+def positive(value, least):
+    """Return m + softplus(value + c), which is 1 where value is 0."""
+    return least + mp.log(1 + mp.exp(value) * (mp.exp(1 - least) - 1))
+
+
+def linear_spline(transformer, raw, own, z):
+    """NIS's cumulative histogram takes x to z; so this walks along its bins from z to x."""
+    bins, bound = transformer.bins, mp.mpf(transformer.bound)
+    if abs(z) >= bound:
+        return z
+    y_k = ends(raw, mp.mpf(transformer.min_height), bound)
+    k = max(k for k in range(bins) if y_k[k] <= z)
+    return -bound + 2 * bound * (k + (z - y_k[k]) / (y_k[k + 1] - y_k[k])) / bins
+
+
+def quadratic_spline(transformer, raw, own, z):
+    """NIS's integral of a polygon takes x to z; a quadratic equation in each bin gives x."""
+    bins, bound = transformer.bins, mp.mpf(transformer.bound)
+    if abs(z) >= bound:
+        return z
+    x_k, least = ends(raw[:bins], mp.mpf(transformer.min_width), bound), transformer.min_slope
+    v = [positive(value, mp.mpf(least)) for value in raw[bins:]]
+
+    def area(d):
+        widths = (x_k[k + 1] - x_k[k] for k in range(bins))
+        return [mp.fsum(d[k : k + 2]) / 2 * width for k, width in enumerate(widths)]
+
+    # The area is linear in the factor of v; its values at 0 and 1 give the factor.
+    none, one = (mp.fsum(area([1, *(f * value for value in v), 1])) for f in (0, 1))
+    factor = (2 * bound - none) / (one - none)
+    d = [1, *(least + (1 - mp.mpf(least)) * factor * value for value in v), 1]
+    y = -bound
+    for k, height in enumerate(area(d)):
+        if z <= y + height or k == bins - 1:
+            break
+        y += height
+    # y + d_k t + (d_{k+1} - d_k) t^2 / (2 w) = z
+    bend = (d[k + 1] - d[k]) / (x_k[k + 1] - x_k[k])
+    return x_k[k] + 2 * (z - y) / (d[k] + mp.sqrt(d[k] ** 2 + 2 * bend * (z - y)))
+
+
+def cubic_spline(transformer, raw, own, z):
+    """nflows' a t^3 + b t^2 + c t + d takes x to z; this solves for t = x - x_k in a bin."""
+    bins, bound, least = transformer.bins, mp.mpf(transformer.bound), mp.mpf(transformer.min_slope)
+    if abs(z) >= bound:
+        return z
+    x_k = ends(raw[:bins], mp.mpf(transformer.min_width), bound)
+    y_k = ends(raw[bins : 2 * bins], mp.mpf(transformer.min_height), bound)
+    w = [right - left for left, right in zip(x_k, x_k[1:])]
+    s = [(y_k[k + 1] - y_k[k]) / w[k] for k in range(bins)]
+    p = [(w[k + 1] * s[k] + w[k] * s[k + 1]) / (w[k] + w[k + 1]) for k in range(bins - 1)]
+    odds = (mp.mpf(1) / 3 - least) / (mp.mpf(2) / 3 - least)
+    share = [least + (1 - 2 * least) / (1 + mp.exp(-value) / odds) for value in raw[2 * bins :]]
+    slopes = [
+        3 * s[0] * share[0],
+        *(2 * min(s[k], s[k + 1], p[k] / 2) for k in range(bins - 1)),
+        3 * s[-1] * share[1],
+    ]
+    k = max(k for k in range(bins) if y_k[k] <= z)
+    a = (slopes[k] + slopes[k + 1] - 2 * s[k]) / w[k] ** 2
+    b = (3 * s[k] - 2 * slopes[k] - slopes[k + 1]) / w[k]
+    return x_k[k] + root(lambda t: ((a * t + b) * t + slopes[k]) * t + y_k[k], z, 0, w[k])
+
+
+def bernstein(transformer, raw, own, z):
+    """The Bernstein polynomial of increasing coefficients, by de Casteljau's scheme, is z."""
+    degree, bound = transformer.degree, mp.mpf(transformer.bound)
+    steps = [positive(value, mp.mpf(transformer.min_slope)) for value in raw[1:]]
+    theta = [raw[0] - bound]
+    for step in [steps[0], *steps, steps[-1]]:
+        theta.append(theta[-1] + 2 * bound / degree * step)
+    if z <= theta[0]:
+        return -bound + (z - theta[0]) / steps[0]
+    if z >= theta[-1]:
+        return bound + (z - theta[-1]) / steps[-1]
+
+    def polynomial(x):
+        t, level = (x + bound) / (2 * bound), theta
+        while len(level) > 1:
+            level = [(1 - t) * left + t * right for left, right in zip(level, level[1:])]
+        return level[0]
+
+    return root(polynomial, z, -bound, bound)
+
+
+def sum_of_squares(transformer, raw, own, z):
+    """SOS flows' polynomial with its coefficients multiplied out takes x to z; solved for x."""
+    K, L, bound = transformer.polynomials, transformer.degree, mp.mpf(transformer.bound)
+    least = mp.mpf(transformer.min_slope)
+    square = [mp.mpf(0)] * (2 * L + 1)
+    for k in range(K):
+        a = [raw[1 + K * power + k] for power in range(L + 1)]
+        a[0] += 1
+        a[1] += exact(np.array(0.1)) * exact(np.linspace(-1, 1, K) if K > 1 else np.zeros(1))[k]
+        for i in range(L + 1):
+            for j in range(L + 1):
+                square[i + j] += (1 - least) / K * a[i] * a[j]
+    square[0] += least
+
+    def polynomial(x):
+        u = x / bound
+        return raw[0] + bound * mp.fsum(c * u ** (i + 1) / (i + 1) for i, c in enumerate(square))
+
+    return root(polynomial, z)
+
+
+def root(function, z, low=-1, high=1):
     """Solve function(x) = z for an increasing function: bracket, halvings, then secants."""
     with mp.workdps(15):
-        low, high = mp.mpf(-1), mp.mpf(1)
+        low, high = mp.mpf(low), mp.mpf(high)
         while function(low) > z:
             low *= 4
         while function(high) < z:
@@ -227,6 +338,11 @@ TRANSFORMERS = {
     LogisticMixture: logistic_mixture,
     MonotoneIntegral: monotone_integral,
     MoebiusCircle: moebius_circle,
+    LinearSpline: linear_spline,
+    QuadraticSpline: quadratic_spline,
+    CubicSpline: cubic_spline,
+    Bernstein: bernstein,
+    SumOfSquares: sum_of_squares,
 }
 
 

@@ -85,6 +85,18 @@ def densities():
                 nfref.MADE(2, (4,), nfref.DeepSigmoid(2)),
             ]
         ),
+        "monotone_maps": nfref.Chain(
+            [
+                nfref.MADE(2, (4,), transformer)
+                for transformer in (
+                    nfref.LinearSpline(2),
+                    nfref.QuadraticSpline(3),
+                    nfref.CubicSpline(2),
+                    nfref.Bernstein(3),
+                    nfref.SumOfSquares(2, 2),
+                )
+            ]
+        ),
         "umnn": nfref.MADE(2, (4,), nfref.MonotoneIntegral(2, 16, 2.0)),
         "nsf": nfref.NSF(2, 2, (4,), 3),
         "cnf": nfref.CNF(2, (4,), solver="rk4", steps=10),
