@@ -213,6 +213,11 @@ _TABLE = (
         "UMNN", "Wehenkel, Louppe", 2019, "Unconstrained monotonic neural networks",
         arxiv="1908.05164"),
 
+    # Known from its abstract and the code of pyro.
+    Citation(
+        "Block-NAF", "De Cao, Titov, Aziz", 2019, "Block neural autoregressive flow",
+        arxiv="1904.04676"),
+
     # Known from the code of nflows.
     Citation(
         "NIS", "Mueller, McWilliams, Rousselle, Gross, Novak", 2018,

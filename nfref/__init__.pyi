@@ -27,6 +27,7 @@ from nfref.flows.autoregressive import MADE as MADE
 from nfref.flows.autoregressive import MAF as MAF
 from nfref.flows.autoregressive import random_orders as random_orders
 from nfref.flows.batch_norm import BatchNorm as BatchNorm
+from nfref.flows.block_autoregressive import BlockNAF as BlockNAF
 from nfref.flows.composition import Chain as Chain
 from nfref.flows.composition import Composition as Composition
 from nfref.flows.composition import Invert as Invert

@@ -318,6 +318,18 @@ their members in order
 """,
         members="``MADE`` layers",
     ),
+    "BlockNAF": Meaning(
+        r"""
+z = g x + (1 - g) f(x), g = sigmoid(``gate``), f a tanh network without a tanh at its end, whose
+unit k of a layer belongs to the coordinate k mod D. Its weights from units of earlier coordinates
+are w, from units of the same one exp(w), from later ones 0; then they are divided by their
+Euclidean norm and multiplied by exp(s)
+""",
+        {
+            "net": "layers of w = ``weight`` (in, out), s = ``log_scale`` (out) and ``bias`` (out)",
+            "gate": "a number",
+        },
+    ),
     "UMNN": Meaning(
         r"""
 ``MADE`` layers as in ``MAF``, whose transformer is ``MonotoneIntegral``
