@@ -67,7 +67,10 @@ def hinge(
 
     Paper:   Tabak and Vanden-Eijnden, section 1: data to latent; a series of steps that move
              the marginal distributions along random orthogonal directions towards normality.
-    Differs: only the opening of the paper could be read, not its one-dimensional map.
+    Differs: only the opening of the paper could be read. As later texts give it, its map of one
+             coordinate is this one: (1 - s) x + phi sqrt(eps^2 + ((1 - s) x - x0)^2) - gamma is
+             the hinge with R, L = (1 - s) (1 +- phi), m = x0 / (1 - s), width = eps / (1 - s)
+             and b = x0 + phi eps - gamma. It increases for s < 1 and |phi| < 1.
 
     Shapes: x (N, D); all else (D,). Returns (N, D) and (N,).
     """

@@ -237,6 +237,9 @@ class DualAscent(Checked):
         The largest factor by which a map may stretch or shrink lengths.
     step : float, default 0.5
         The longest move of a row by an expansion of the paper's rule.
+    start : {"whitening", "scaling"}, default "whitening"
+        The first map: to mean 0 and covariance I; or, as in a program of others, less the mean and
+        over one deviation common to all columns, the root of their mean variance.
 
     Examples
     --------
@@ -257,6 +260,7 @@ class DualAscent(Checked):
     bound: float = 4.0
     rule: str = "best"
     step: float = 0.5
+    start: str = "whitening"
 
     _converters = {
         "steps": at_least(0),
@@ -264,6 +268,7 @@ class DualAscent(Checked):
         "rule": one_of(("best", "paper")),
         "candidates": check_count,
         "step": check_positive,
+        "start": one_of(("whitening", "scaling")),
     }
 
     def __post_init__(self):
@@ -274,7 +279,7 @@ class DualAscent(Checked):
             raise ValueError(f"bound: expected a finite number above 1, got {self.bound}")
 
     def fit(self, x: Array, rng: Generator, validation: Array | None = None) -> Ascent:
-        """Start from the normal with the mean and covariance of the rows, and add maps.
+        """Start from a normal, by default with the mean and covariance of the rows, and add maps.
 
         Parameters
         ----------
@@ -314,8 +319,8 @@ class DualAscent(Checked):
         return Ascent(*_density(steps[: kept + 1]), curves, kept, tuple(steps))
 
     def _proposals(self, parts, rng):
-        """Yield whitening, then ``steps`` maps, each for the current places of the rows."""
-        yield whitening(parts["train"][0])
+        """Yield the first map, then ``steps`` maps, each for the current places of the rows."""
+        yield (whitening if self.start == "whitening" else scaling)(parts["train"][0])
         kinds = {
             "both": (self._expansion, self._hinges),
             "radial": (self._expansion,),
@@ -409,6 +414,17 @@ def whitening(x: Array) -> tuple[Linear, dict[str, Any]]:
         )
     weight = (r * np.sign(np.diag(r))[:, None] * scale).T
     return Linear(x.shape[1]), {"weight": weight, "bias": mean}
+
+
+def scaling(x: Array) -> tuple[Linear, dict[str, Any]]:
+    """Return the flow that gives the rows mean 0 and columns of mean variance 1.
+
+    Shapes: x (N, D). Returns the flow and its parameters.
+    """
+    if not np.any(np.ptp(x, axis=0) > 0):
+        raise ValueError("x: expected rows that differ, got equal ones")
+    weight = np.sqrt(np.mean(np.var(x, axis=0))) * np.eye(x.shape[1])
+    return Linear(x.shape[1]), {"weight": weight, "bias": np.mean(x, axis=0)}
 
 
 def _density(steps):

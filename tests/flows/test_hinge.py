@@ -74,3 +74,23 @@ def test_the_inverse_is_a_hinge():
         hinge.hinge_inverse(z, location, shift, log_left, log_right, log_width), expected
     ):
         np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("sigma, phi", [(0.3, 0.6), (-0.5, -0.9), (0.0, 0.0)])
+def test_it_is_the_map_of_tabak_and_vanden_eijnden(sigma, phi):
+    """(1 - sigma) x + phi sqrt(eps^2 + ((1 - sigma) x - x0)^2) - gamma, as later texts give it."""
+    x0, eps, gamma = 0.4, 0.7, -0.2
+    x = np.linspace(-4, 5, 50)[:, None]
+    scale = 1 - sigma
+    away = np.sqrt(eps**2 + (scale * x - x0) ** 2)
+    numbers = (
+        x0 / scale,
+        x0 + phi * eps - gamma,
+        np.log(scale * (1 - phi)),
+        np.log(scale * (1 + phi)),
+        np.log(eps / scale),
+    )
+    z, log_det = hinge.hinge(x, *(np.array([number]) for number in numbers))
+    np.testing.assert_allclose(z, scale * x + phi * away - gamma, rtol=1e-13, atol=1e-13)
+    slope = scale * (1 + phi * (scale * x - x0) / away)
+    np.testing.assert_allclose(log_det, np.log(slope[:, 0]), rtol=1e-12, atol=1e-13)

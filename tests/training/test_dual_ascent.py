@@ -12,6 +12,7 @@ from nfref.training.dual_ascent import (
     best_hinge,
     normal_width,
     quadratic_expansions,
+    scaling,
     whitening,
 )
 
@@ -185,6 +186,22 @@ def test_it_starts_at_the_best_normal():
     )
 
 
+def test_it_starts_at_one_common_deviation_on_request():
+    """Columns keep their ratio and their correlation; the likelihood is that of a round normal."""
+    x = eight(300, 4) @ np.array([[2.0, 1.0], [0.0, 0.1]]) + 5
+    options = {"start": "scaling", "rule": "paper", "kinds": "radial"}
+    found = nfref.DualAscent(steps=20, **options).fit(x, np.random.default_rng(0))
+    variance = np.mean(np.var(x, axis=0))
+    expected = -np.log(2 * np.pi * np.e) - np.log(variance)
+    assert found.history["train"][0] == pytest.approx(expected, abs=1e-12)
+    assert np.all(np.diff(found.history["train"]) > 0)
+    flow, params = scaling(x)
+    z, _ = flow.inverse(params, x)
+    np.testing.assert_allclose(z, (x - x.mean(axis=0)) / np.sqrt(variance), atol=1e-12)
+    with pytest.raises(ValueError, match="^x: expected rows that differ, got equal ones$"):
+        nfref.DualAscent(start="scaling").fit(np.full((9, 2), 0.1), np.random.default_rng(0))
+
+
 def test_the_density_has_unit_mass_and_comes_nearer_to_the_truth(found):
     axis = np.linspace(-7, 7, 281)
     grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
@@ -243,6 +260,7 @@ def test_rows_that_coincide():
         ({"bound": 1.0}, "bound"),
         ({"rule": "first"}, "rule"),
         ({"step": 0.0}, "step"),
+        ({"start": "normal"}, "start"),
     ],
 )
 def test_options_are_checked(options, name):
