@@ -1,6 +1,6 @@
 r"""
-A knot that only a fourth coordinate unties
-===========================================
+A knot that only a fourth coordinate unties: no field is learned
+================================================================
 
 *A trefoil and a circle are the same loop of string. Can a flow take one to the other?*
 
@@ -16,6 +16,9 @@ Here is one rule for both: the string repels itself, and moves downhill of
 
 with C the circle of its length, for which E is zero. Where strands come near to each other E grows
 beyond all bounds, so they never meet, in three coordinates or in four.
+
+No network learns a field of velocities here: the rule moves the string alone. As its points never
+meet, there is a smooth field of all four coordinates that moves it in the same way.
 """
 
 # %%
@@ -91,6 +94,65 @@ print(
 # 3 and 3
 
 # %%
+# A sphere, inside out
+# --------------------
+# A sphere cannot be turned inside out by a flow of its own space, either. It encloses its centre:
+# every path from there to far away meets it. A flow takes sphere, centre and paths along, so the
+# centre stays enclosed. The volume inside has a sign, by the order in which the corners of each
+# small triangle turn, and a flow of space cannot change it.
+#
+# With e it is half a turn in the plane of :math:`x_1` and e. On the way the sphere is flat in
+# space: its two halves pass beside each other in e. Then it is its mirror image, inside out.
+
+rows = numpy.arange(24)
+polar, around = numpy.meshgrid(numpy.pi * (rows + 0.5) / 24, numpy.pi * rows / 12, indexing="ij")
+sphere = numpy.stack(
+    [numpy.sin(polar) * numpy.cos(around), numpy.sin(polar) * numpy.sin(around), numpy.cos(polar)],
+    axis=-1,
+)
+
+
+def volume(surface):
+    """The volume inside of a closed grid (24, 24, 3) with its sign: each corner cut off is tiny."""
+    beside, below = numpy.roll(surface, -1, axis=1), numpy.roll(surface, -1, axis=0)
+    both = numpy.roll(beside, -1, axis=0)
+    corners = [(surface[:-1], below[:-1], both[:-1]), (surface[:-1], both[:-1], beside[:-1])]
+    return sum(numpy.linalg.det(numpy.stack(three, axis=-1)).sum() for three in corners) / 6
+
+
+def turned(angle):
+    """The sphere, turned in the plane of x_1 and e: (24, 24, 4)."""
+    x = numpy.cos(angle) * sphere[..., :1]
+    return numpy.concatenate([x, sphere[..., 1:], numpy.sin(angle) * sphere[..., :1]], axis=-1)
+
+
+moved, _ = flow.forward(params, sphere.reshape(-1, 3))
+print(
+    f"volume inside the sphere: {volume(sphere):.1f}; by some flow of space: "
+    f"{volume(moved.reshape(sphere.shape)):.1f}; after half a turn with e: "
+    f"{volume(turned(numpy.pi)[..., :3]):.1f}"
+)
+assert volume(moved.reshape(sphere.shape)) > 0 > volume(turned(numpy.pi)[..., :3])
+
+# %%
+# What to look at. The sphere from the side. A point keeps the colour of the :math:`x_1` at which it
+# starts; its e is a multiple of that, so both halves pass beside each other.
+#
+# .. alt: Four pictures of a ball of dots, blue on the left and red on the right. It gets thinner,
+#    and then round again, with red on the left, blue on the right and a negative volume.
+
+SIDES = LinearSegmentedColormap.from_list("e", [COLOURS[0], "0.55", COLOURS[1]])
+fig, axes = plt.subplots(1, 4, figsize=(7.36, 2.1), layout="constrained")
+for ax, part in zip(axes, (0, 0.3, 0.6, 1)):
+    points = turned(numpy.pi * part)
+    ax.scatter(
+        *points[..., :2].reshape(-1, 2).T, c=sphere[..., 0], cmap=SIDES, vmin=-1, vmax=1, s=4
+    )
+    ax.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), xticks=[], yticks=[], aspect="equal")
+    ax.set_title(f"{part:g} of half a turn\nvolume {volume(points[..., :3]):.1f}", fontsize=9)
+plt.show()
+
+# %%
 # Downhill
 # --------
 # The gradient by autograd, with its fast waves damped so that steps may be long. No step moves a
@@ -161,8 +223,6 @@ for name, way in ways.items():
 # .. alt: Two rows of four pictures of a loop of string. Above, in three coordinates, a trefoil knot
 #    becomes a rounder trefoil knot. Below, in four coordinates, strands turn red and blue as they
 #    step aside in the fourth, pass, and the loop opens into a circle.
-
-SIDES = LinearSegmentedColormap.from_list("e", [COLOURS[0], "0.55", COLOURS[1]])
 
 
 def flat(string):
