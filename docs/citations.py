@@ -490,6 +490,11 @@ _TABLE = (
                           "that move the margins along random orthogonal directions to normality"),
         )),
 
+    # Known from its abstract.
+    Citation(
+        "RBIG", "Laparra, Camps-Valls, Malo", 2011,
+        "Iterative Gaussianization: From ICA to random rotations", arxiv="1602.00229"),
+
     Citation(
         "Tabak and Turner", "Tabak, Turner", 2013,
         "A family of nonparametric density estimation algorithms",

@@ -67,6 +67,7 @@ from nfref.flows.linear import Linear as Linear
 from nfref.flows.linear import LULinear as LULinear
 from nfref.flows.linear import Permutation as Permutation
 from nfref.flows.linear import random_pivots as random_pivots
+from nfref.flows.marginal_spline import MarginalSpline as MarginalSpline
 from nfref.flows.neural_autoregressive import NAF as NAF
 from nfref.flows.neural_autoregressive import UMNN as UMNN
 from nfref.flows.neural_spline import NSF as NSF

@@ -1,8 +1,16 @@
 """Fitting: the loops, the optimiser, and the gradient of one batch."""
 
-from nfref.training.dual_ascent import Ascent, DualAscent
+from nfref.training.dual_ascent import Ascent, DualAscent, Information, information
 from nfref.training.fitting import fit
 from nfref.training.loop import FitResult
 from nfref.training.variational import fit_reverse_kl
 
-__all__ = ["Ascent", "DualAscent", "FitResult", "fit", "fit_reverse_kl"]
+__all__ = [
+    "Ascent",
+    "DualAscent",
+    "FitResult",
+    "Information",
+    "fit",
+    "fit_reverse_kl",
+    "information",
+]

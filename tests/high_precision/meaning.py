@@ -389,6 +389,19 @@ exp(``log_left``), right and left = (sqrt(w\ :sup:`2` + u\ :sup:`2`) +- u) / 2.
             "log_width": "a constant, one for each coordinate",
         },
     ),
+    "MarginalSpline": Meaning(
+        r"""
+coordinate by coordinate the inverse of z = g(x), the cubic spline of ``CubicSpline`` through knots
+(x_k, z_k) whose slopes at both ends are the mean slopes of the outer bins, with its tangents
+outside
+""",
+        {
+            "x_first": "x_0, one for each coordinate",
+            "z_first": "z_0, one for each coordinate",
+            "log_widths": "(K, D): logarithms of the differences of the x_k",
+            "log_heights": "(K, D): logarithms of the differences of the z_k",
+        },
+    ),
     "RadialExpansion": Meaning(
         r"""
 the inverse of z = c + (x - c) (1 + (exp(``log_slack``) - 1) f(s)), with c the ``centre``, s =

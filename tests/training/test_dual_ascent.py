@@ -10,6 +10,7 @@ from nfref.bases.standard_normal import standard_normal_log_prob
 from nfref.training.dual_ascent import (
     best_expansions,
     best_hinge,
+    information,
     normal_width,
     quadratic_expansions,
     scaling,
@@ -261,6 +262,7 @@ def test_rows_that_coincide():
         ({"rule": "first"}, "rule"),
         ({"step": 0.0}, "step"),
         ({"start": "normal"}, "start"),
+        ({"bins": 1}, "bins"),
     ],
 )
 def test_options_are_checked(options, name):
@@ -295,3 +297,54 @@ def test_other_arguments_are_checked(found):
         FAST.fit(eight(10, 0), np.random.default_rng(0), np.zeros((3, 3)))
     with pytest.raises(ValueError, match="maps: expected at most"):
         found.after(len(found.history["train"]))
+
+
+# Gaussianization --------------------------------------------------------------------------
+
+
+def test_gaussianization_is_a_density_with_an_exact_inverse():
+    """Every layer raises the likelihood; the last is nearer to the truth than a normal by far."""
+    rng, x = np.random.default_rng(0), eight(3000, 5)
+    ascent = nfref.DualAscent(steps=40, kinds="spline", start="spline")
+    found = ascent.fit(x, rng, eight(2000, 6))
+    assert np.all(np.diff(found.history["train"]) > 0)
+    z, log_det = found.density.flow.inverse(found.params["flow"], x)
+    back, log_det_back = found.density.flow.forward(found.params["flow"], z)
+    np.testing.assert_allclose(back, x, atol=1e-9)
+    np.testing.assert_allclose(log_det_back, -log_det, atol=1e-7)
+    normal = nfref.DualAscent(steps=0).fit(x, rng).history["train"][0]
+    assert max(found.history["validation"]) > normal + 1
+
+
+@pytest.mark.parametrize("dim, rho", [(2, 0.8), (4, 0.4), (3, 0.0)])
+def test_total_correlation_of_a_gaussian(dim, rho):
+    """It is -log det R / 2, and the entropy D log(2 pi e) / 2 + log det R / 2 + log of scales."""
+    rng = np.random.default_rng(1)
+    correlation = np.full((dim, dim), rho) + (1 - rho) * np.eye(dim)
+    scales = np.arange(1.0, dim + 1)
+    x = 5 + scales * (rng.standard_normal((12000, dim)) @ np.linalg.cholesky(correlation).T)
+    found = information(x, rng, steps=20)
+    half_log_det = 0.5 * np.linalg.slogdet(correlation)[1]
+    entropy = dim / 2 * np.log(2 * np.pi * np.e) + half_log_det + np.sum(np.log(scales))
+    # The fit of 6,000 rows takes a hundredth of a nat for each column, beside the standard error.
+    slack = 0.01 * dim
+    assert abs(found.total_correlation + half_log_det) < 3 * found.total_correlation_error + slack
+    assert abs(found.entropy - entropy) < 3 * found.entropy_error + slack
+
+
+def test_total_correlation_of_what_no_covariance_shows():
+    """Columns x and x^2 plus noise are uncorrelated; the noise alone is left of the second."""
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((10000, 1))
+    table = np.hstack([x, x**2 + 0.5 * rng.standard_normal(x.shape)])
+    assert abs(np.corrcoef(table.T)[0, 1]) < 0.05
+    assert information(table, rng, steps=60).total_correlation > 0.6
+
+
+def test_information_checks_its_arguments():
+    with pytest.raises(TypeError, match="rng: expected"):
+        information(eight(10, 0), 0)
+    with pytest.raises(ValueError, match="^validation: expected a number below 1, got 1$"):
+        information(eight(10, 0), np.random.default_rng(0), validation=1)
+    with pytest.raises(ValueError, match="x: expected finite numbers"):
+        information(np.full((9, 2), np.nan), np.random.default_rng(0))

@@ -97,6 +97,7 @@ def densities():
                 )
             ]
         ),
+        "marginal_spline": nfref.MarginalSpline(2, 3),
         "block_naf": nfref.BlockNAF(2, (2, 2)),
         "umnn": nfref.MADE(2, (4,), nfref.MonotoneIntegral(2, 16, 2.0)),
         "nsf": nfref.NSF(2, 2, (4,), 3),
