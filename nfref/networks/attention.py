@@ -56,11 +56,13 @@ def dense(params: dict[str, Array], h: Array) -> Array:
     return np.reshape(rows, (n, length, rows.shape[1]))
 
 
-def causal_attention(params: dict[str, dict[str, Array]], h: Array, heads: int) -> Array:
+def causal_attention(
+    params: dict[str, dict[str, Array]], h: Array, heads: int, temperature: float = 1.0
+) -> Array:
     """Return out_t = P sum_{s <= t} w_ts v_s,  w_ts = softmax_s(q_t . k_s / sqrt(C / heads)).
 
     Queries, keys and values are linear in h; each head has its own share of the channels and
-    its own weights w.
+    its own weights w. A temperature divides the scores: above 1 it evens the weights out.
 
     Shapes: h (N, T, C). Returns (N, T, C).
     """
@@ -71,7 +73,7 @@ def causal_attention(params: dict[str, dict[str, Array]], h: Array, heads: int) 
         return np.transpose(parts, (0, 2, 1, 3))
 
     q, k, v = by_head("query"), by_head("key"), by_head("value")
-    scores = q @ np.transpose(k, (0, 1, 3, 2)) / (channels // heads) ** 0.5
+    scores = q @ np.transpose(k, (0, 1, 3, 2)) / ((channels // heads) ** 0.5 * temperature)
     later = np.triu(np.full((length, length), -np.inf, np.finfo(getval(h).dtype).dtype), 1)
     weights = np.moveaxis(softmax(np.moveaxis(scores + later, -1, 0)), 0, -1)
     mixed = np.transpose(weights @ v, (0, 2, 1, 3))
@@ -79,7 +81,11 @@ def causal_attention(params: dict[str, dict[str, Array]], h: Array, heads: int) 
 
 
 def causal_transformer(
-    params: dict[str, Any], tokens: Array, heads: int, context: Array | None = None
+    params: dict[str, Any],
+    tokens: Array,
+    heads: int,
+    context: Array | None = None,
+    temperature: float = 1.0,
 ) -> Array:
     """Apply the network at the head of this file; a context is added to every token.
 
@@ -90,6 +96,8 @@ def causal_transformer(
     tokens : (N, T, W) array
     heads : int
     context : (N, K) array, optional
+    temperature : float, default 1.0
+        Of the attention.
 
     Returns
     -------
@@ -100,7 +108,8 @@ def causal_transformer(
     if context is not None:
         h = h + (context @ params["from_context"])[:, None, :]
     for layer in params["layers"]:
-        h = h + causal_attention(layer["attention"], layer_norm(layer["norm"], h), heads)
+        normed = layer_norm(layer["norm"], h)
+        h = h + causal_attention(layer["attention"], normed, heads, temperature)
         hidden = gelu(dense(layer["mlp"][0], layer_norm(layer["mlp_norm"], h)))
         h = h + dense(layer["mlp"][1], hidden)
     return dense(params["output"], h)

@@ -37,7 +37,8 @@ REACH = 4.6
 # %%
 # Grow by the rule of the paper and by nfref's own. The latter takes the best of sixteen such maps,
 # with the best :math:`\beta`, in turns with smooth bends along random directions. Held-out rows
-# decide how many of the maps to keep.
+# decide how many of the maps to keep. Both start from whitened rows; ``start="scaling"`` divides
+# all columns by one common deviation, as a public program does.
 
 RULES = {"the paper's rule": {"kinds": "radial", "rule": "paper"}, "the best of 16": {}}
 

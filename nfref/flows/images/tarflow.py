@@ -18,17 +18,17 @@ of its neighbours. From x to z one pass of the network gives all parameters; fro
 token waits for those before it: T passes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import autograd.numpy as np
 
 from nfref.flow import Flow
 from nfref.flows.autoregressive import autoregressive_forward, autoregressive_inverse
-from nfref.flows.composition import Composition
+from nfref.flows.composition import Chain, Composition
 from nfref.networks.attention import causal_transformer, init_causal_transformer
 from nfref.runtime.annotations import Any, Array, Callable
-from nfref.runtime.checks import at_least, check_count
+from nfref.runtime.checks import at_least, check_count, check_positive, one_of
 from nfref.transformers.affine import Affine
 from nfref.transformers.transformer import Transformer, check_transformer, constrained, with_own
 
@@ -61,10 +61,10 @@ def block_outputs(network: Callable[[Array], Array], x: Array, length: int, reve
              shifts before the log-scales; the log-determinant is not divided by D; the bias of
              the network's last layer also starts at zero; a class label is a context here, and
              enters linearly; sampling computes the keys and values of earlier tokens again in
-             every pass, while the code keeps them. A page of the tutorials shows the further
-             steps of paper and code for better images (normal noise in training, its removal by
-             the score, guidance by the network without its label). Not here: the code's
-             volume-preserving kind, whose base learns its variances.
+             every pass, while the code keeps them. :func:`guided` samples with guidance. A page of
+             the tutorials shows the further steps for better images (normal noise in training, its
+             removal by the score). Not here: the code's volume-preserving kind, whose base
+             learns its variances.
     """
     n, dim = x.shape
     outputs = for_the_next(network(as_tokens(x, length, reverse)))
@@ -154,11 +154,13 @@ class TarFlowBlock(Flow):
         )
         return with_own(self.transformer, {"net": network}, self.dim)
 
-    def conditioner(self, params: dict[str, Any], context: Array | None) -> Callable[..., Any]:
+    def conditioner(
+        self, params: dict[str, Any], context: Array | None, temperature: float = 1.0
+    ) -> Callable[..., Any]:
         """Return the function x -> h."""
 
         def network(tokens):
-            return causal_transformer(params["net"], tokens, self.heads, context)
+            return causal_transformer(params["net"], tokens, self.heads, context, temperature)
 
         def parameters(x):
             outputs = block_outputs(network, x, self.length, self.reverse)
@@ -243,3 +245,88 @@ class TarFlow(Composition):
     def flows(self) -> tuple[TarFlowBlock, ...]:
         """The blocks, from latent to data."""
         return tuple(self._block(k % 2 == 1) for k in reversed(range(self.layers)))
+
+
+# Guidance ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _GuidedBlock(TarFlowBlock):
+    """A block whose outputs go beyond those with the label; see :func:`guided`."""
+
+    weight: float = 0.0
+    without: str = "mean"
+    annealed: bool = False
+    temperature: float = 1.0
+
+    _converters = {
+        **TarFlowBlock._converters,
+        "without": one_of(("mean", "zero")),
+        "temperature": check_positive,
+    }
+
+    def _weights(self):
+        """Return the weight w_t of each coordinate."""
+        token = np.arange(self.dim) // self.width
+        place = self.length - 1 - token if self.reverse else token
+        return self.weight * (place / (self.length - 1) if self.annealed else np.ones(self.dim))
+
+    def conditioner(self, params, context):
+        """Return the function x -> h(c) + w_t (h(c) - h(0))."""
+        share = 1 / self.context_dim if self.without == "mean" else 0.0
+        given = super().conditioner(params, context)
+        free = super().conditioner(params, np.full_like(context, share), self.temperature)
+        weights = self._weights().astype(context.dtype)
+        return lambda x: tuple(
+            labelled + weights * (labelled - unlabelled)
+            for labelled, unlabelled in zip(given(x), free(x))
+        )
+
+
+def guided(
+    flow: TarFlow,
+    weight: float,
+    without: str = "mean",
+    annealed: bool = False,
+    temperature: float = 1.0,
+) -> Chain:
+    """Return the flow whose blocks have the outputs h(c) + w_t (h(c) - h(0)), for sampling.
+
+    The context is a label c, as a row of a unit matrix. h(0) are the outputs without a label, for
+    which some labels have to be left out in training.
+
+    Paper:   TarFlow, its guidance for class-conditional models, with w for each patch.
+    Differs: the published code alone has the details: h(0) is the network with the mean of the
+             embeddings of all labels. An annealed weight is w t / (T - 1) at token t = 1 ... T-1,
+             in the order of reading. A temperature divides the scores of attention for h(0) alone.
+
+    Parameters
+    ----------
+    flow : TarFlow
+        With ``context_dim`` labels.
+    weight : float
+        w; 0 is the flow itself.
+    without : {"mean", "zero"}, default "mean"
+        The context that stands for no label: equal parts of all labels, or zeros.
+    annealed : bool, default False
+    temperature : float, default 1.0
+
+    Returns
+    -------
+    Chain
+        It has the parameters of ``flow``.
+    """
+    if not flow.context_dim:
+        raise ValueError("flow: expected a context_dim, the number of labels; got 0")
+    return Chain(
+        [
+            _GuidedBlock(
+                **{field.name: getattr(block, field.name) for field in fields(block)},
+                weight=weight,
+                without=without,
+                annealed=annealed,
+                temperature=temperature,
+            )
+            for block in flow.flows
+        ]
+    )

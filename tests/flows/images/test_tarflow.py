@@ -8,7 +8,9 @@ from autograd.test_util import check_grads
 from scipy.special import erf
 
 import nfref
+from nfref.flows.images import tarflow
 from nfref.networks import attention
+from nfref.runtime import params as trees
 from tests.finite_differences.contract import contract_test
 from tests.flow_table import Entry, random_params
 
@@ -227,3 +229,97 @@ def test_scores_may_be_huge():
 def test_refusals(options, message):
     with pytest.raises(ValueError, match=message):
         nfref.TarFlow(**options)
+
+
+# Guidance -----------------------------------------------------------------------------------
+
+
+def guided_in_the_letters_of_the_code(block, net, z, y, guidance, annealed, attn_temp):
+    """``reverse`` of the published code: one patch after the other, with and without a label."""
+    T, W = block.length, block.width
+    x = z.reshape(len(z), T, W)[:, ::-1] if block.reverse else z.reshape(len(z), T, W)
+    x, class_embed = np.array(x), net["from_context"]
+
+    def reverse_step(i, embed, temp):
+        # The code adds the embedding of a class itself; here the position carries it.
+        shifted = {k: v for k, v in net.items() if k != "from_context"}
+        shifted["embed"] = {**net["embed"], "bias": net["embed"]["bias"] + embed}
+        layers = []
+        for layer in net["layers"]:
+            query = {k: v / temp for k, v in layer["attention"]["query"].items()}
+            layers.append({**layer, "attention": {**layer["attention"], "query": query}})
+        out = attention.causal_transformer({**shifted, "layers": layers}, x, block.heads)
+        xb, xa = np.split(out[:, i], 2, axis=1)
+        return xa, xb
+
+    for i in range(T - 1):
+        za, zb = reverse_step(i, class_embed[y], 1.0)
+        za_u, zb_u = reverse_step(i, class_embed.mean(axis=0), attn_temp)
+        g = (i + 1) / (T - 1) * guidance if annealed else guidance
+        za, zb = za + g * (za - za_u), zb + g * (zb - zb_u)
+        x[:, i + 1] = x[:, i + 1] * np.exp(za) + zb
+    return (x[:, ::-1] if block.reverse else x).reshape(len(z), -1)
+
+
+@pytest.mark.parametrize("annealed", [False, True])
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_guidance_in_the_letters_of_the_published_code(annealed, temperature):
+    flow = nfref.TarFlow(8, 2, 2, 4, 2, 1, 1, nfref.Affine("exp"), context_dim=3)
+    rng = np.random.default_rng(0)
+    params = random_params(flow, rng, 0.7)
+    z, label = rng.standard_normal((1, 8)), 2
+    found, _ = tarflow.guided(flow, 1.5, annealed=annealed, temperature=temperature).forward(
+        params, z, np.eye(3)[[label]]
+    )
+    x = z
+    for block, own in zip(flow.flows, params):
+        x = guided_in_the_letters_of_the_code(
+            block, own["net"], x, label, 1.5, annealed, temperature
+        )
+    np.testing.assert_allclose(found, x, rtol=1e-11, atol=1e-11)
+
+
+def test_no_label_is_the_mean_of_all():
+    """With embeddings of mean zero it is a context of zeros, too; in general it is not."""
+    flow = nfref.TarFlow(4, 2, 1, 4, 2, 1, 1, MILD, context_dim=3)
+    rng = np.random.default_rng(1)
+    params, z, context = (
+        random_params(flow, rng),
+        rng.standard_normal((5, 4)),
+        np.eye(3)[[0, 1, 2, 0, 1]],
+    )
+    ways = [tarflow.guided(flow, 1.0, without) for without in ("mean", "zero")]
+    mean, zero = (way.forward(params, z, context)[0] for way in ways)
+    assert np.max(np.abs(mean - zero)) > 0.01
+    for own in params:
+        own["net"]["from_context"] = own["net"]["from_context"] - np.mean(
+            own["net"]["from_context"], axis=0
+        )
+    mean, zero = (way.forward(params, z, context)[0] for way in ways)
+    np.testing.assert_allclose(mean, zero, atol=1e-12)
+
+
+def test_guidance_of_weight_zero_is_the_flow():
+    flow = nfref.TarFlow(4, 2, 1, 4, 2, 1, 1, MILD, context_dim=2)
+    rng = np.random.default_rng(2)
+    params, z, context = random_params(flow, rng), rng.standard_normal((3, 4)), np.eye(2)[[0, 1, 0]]
+    for found, expected in zip(
+        tarflow.guided(flow, 0.0).forward(params, z, context), flow.forward(params, z, context)
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-13)
+    single = trees.cast([params, z, context], np.dtype(np.float32))
+    assert tarflow.guided(flow, 1.0, annealed=True).forward(*single)[0].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"without": "none"}, "^without: expected one of mean, zero; got 'none'$"),
+        ({"temperature": 0}, "^temperature: expected a finite number above 0, got 0$"),
+    ],
+)
+def test_guidance_that_is_not(options, message):
+    with pytest.raises(ValueError, match=message):
+        tarflow.guided(nfref.TarFlow(4, channels=4, heads=2, context_dim=2), 1.0, **options)
+    with pytest.raises(ValueError, match="^flow: expected a context_dim, the number of labels"):
+        tarflow.guided(nfref.TarFlow(4, channels=4, heads=2), 1.0)
