@@ -65,6 +65,21 @@ class Posterior:
         The members of the pool with their held-out scores; it prints as a table.
     density : nfref.tables.densities.table_density.TableDensity
         The density of the parameters, given the columns of an observation if there are any.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nfref
+    >>> rng = np.random.default_rng(0)
+    >>> theta = rng.random((500, 1))                                # from the prior
+    >>> x = theta + 0.1 * rng.standard_normal((500, 1))             # simulated
+    >>> posterior = nfref.Posterior.from_simulations(
+    ...     theta, x, bounds=[(0, 1)], flow="mixture")
+    >>> found = posterior.given([0.5])
+    >>> found.rvs(3, random_state=0).shape
+    (3, 1)
+    >>> bool(abs(found.mean()[0] - 0.5) < 0.05)
+    True
     """
 
     def __init__(self, density: TableDensity, record: PosteriorRecord) -> None:
