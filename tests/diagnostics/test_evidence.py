@@ -52,8 +52,8 @@ def believed_and_covering(found):
         lambda rng: learned(rng, 10, 0.9, 2000, 0.9),
         lambda rng: learned(rng, 5, 1.1, 2000, 0.8, 4),
         lambda rng: bridge(rng, 2, 1.3, 1000),
-        lambda rng: bridge(rng, 10, 0.9, 2000, 0.9),
-        lambda rng: bridge(rng, 20, 0.9, 2000, 0.8, 4),
+        lambda rng: bridge(rng, 5, 0.9, 2000, 0.9),
+        lambda rng: bridge(rng, 5, 0.8, 2000, 0.8, 4),
     ],
 )
 def test_intervals_cover_and_are_believed(estimate):
