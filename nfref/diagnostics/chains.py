@@ -58,10 +58,11 @@ def size_and_error(chains: Array) -> tuple[float, float]:
     """
     number, length = chains.shape
     total = number * length
+    chains = chains / max(np.abs(chains).max(), np.finfo(float).tiny)  # squares stay finite
     within = np.mean([_autocovariance(chain) for chain in chains], axis=0)
     # The variance of all draws: of one chain, plus that of the chains' means.
     variance = within[0] + (np.var(chains.mean(axis=1), ddof=1) if number > 1 else 0)
-    if variance <= (8 * np.finfo(float).eps * np.abs(chains).max()) ** 2:
+    if variance <= (8 * np.finfo(float).eps) ** 2:
         return float(total), 0.0
     correlation = 1 - (within[0] - within) / variance
     pairs = correlation[: length // 2 * 2].reshape(-1, 2).sum(axis=1)

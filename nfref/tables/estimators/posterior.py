@@ -19,8 +19,8 @@ import numpy as np
 
 from nfref.diagnostics import evidence
 from nfref.diagnostics.evidence import Evidence
-from nfref.runtime.annotations import Any, Array, Callable, PathLike, Sequence
-from nfref.runtime.checks import as_array, check_choice, check_count, check_finite_rows, shortened
+from nfref.runtime.annotations import Any, Array, Callable, Mapping, PathLike, Sequence
+from nfref.runtime.checks import check_choice, check_count, check_finite_rows, shortened
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.estimators.posterior_calibration import Calibration
 from nfref.tables.estimators.posterior_evidence import (
@@ -30,7 +30,7 @@ from nfref.tables.estimators.posterior_evidence import (
     with_insurance,
 )
 from nfref.tables.estimators.posterior_fit import fit_density, fit_options
-from nfref.tables.estimators.posterior_rows import Samples, check_inside, named_rows
+from nfref.tables.estimators.posterior_rows import Samples, check_inside, named_rows, real_array
 from nfref.tables.files.posterior_record import PosteriorRecord
 from nfref.tables.fitting.plan import BUDGET
 from nfref.tables.fitting.results import CandidateTable
@@ -39,6 +39,7 @@ from nfref.tables.schema.columns import as_numbers
 from nfref.tables.schema.dataframes import is_frame
 
 MOMENT_DRAWS = 2**14
+FEWEST_TESTS = 50  # simulations of a calibration
 FAR = 0.5  # interquartile ranges beyond all simulations from which an observation is far outside
 
 
@@ -234,7 +235,7 @@ class Posterior:
 
         Parameters
         ----------
-        observed : (C,) array, (M, C) array, or DataFrame
+        observed : (C,) array, (M, C) array, DataFrame, or dict by name
             Values of the columns of ``x``. A warning says which of them are far outside of the
             simulations: more than half an interquartile range.
 
@@ -246,7 +247,12 @@ class Posterior:
             raise ValueError("given: expected a posterior from simulations, got one from samples")
         if is_frame(observed):
             observed = _frame_rows("observed", observed, self.observed_names)
-        rows = as_array("observed", observed).astype(np.float64)
+        elif isinstance(observed, Mapping):
+            for name in self.observed_names:
+                if name not in observed:
+                    raise ValueError(f"observed: expected {name!r}, got {shortened([*observed])}")
+            observed = [observed[name] for name in self.observed_names]
+        rows = real_array("observed", observed)
         width = len(self.observed_names)
         if rows.shape[-1:] != (width,) or rows.ndim > 2:
             raise ValueError(
@@ -349,7 +355,7 @@ class Posterior:
         """Return (rows (N, D), whether ``t`` is a single one)."""
         if is_frame(t):
             return _frame_rows("t", t, self.names), False
-        rows = as_array("t", t).astype(np.float64)
+        rows = real_array("t", t)
         alone = rows.ndim == (0 if self.dim == 1 and rows.ndim == 0 else 1) and (
             self.dim > 1 or rows.ndim == 0 or rows.shape == (1,)
         )
@@ -511,12 +517,14 @@ class Posterior:
         _, theta = named_rows("theta", theta, self.names, "theta")
         if is_frame(x):
             x = _frame_rows("x", x, self.observed_names)
-        x = as_array("x", x).astype(np.float64)
+        x = real_array("x", x)
         width = len(self.observed_names)
         if x.shape != (len(theta), width):
             raise ValueError(f"x: expected shape ({len(theta)}, {width}), got {x.shape}")
         check_finite_rows("theta", theta)
         check_finite_rows("x", x)
+        if len(theta) < FEWEST_TESTS:
+            raise ValueError(f"theta: expected at least {FEWEST_TESTS} rows, got {len(theta)}")
         rng = np.random.default_rng(random_state)
         context = self._context(x)
         repeated = np.repeat(context, check_count("draws", draws), axis=0)

@@ -34,7 +34,7 @@ def named_rows(name: str, value: Any, names: Sequence[str] | None, letter: str) 
             raise TypeError(f"{name}: expected columns of numbers, got {shortened(text)}")
         found, rows = [*columns], np.stack([*columns.values()], axis=1).astype(np.float64)
     else:
-        rows = as_array(name, value).astype(np.float64)
+        rows = real_array(name, value)
         rows = rows[:, None] if rows.ndim == 1 else rows
         if rows.ndim != 2 or not rows.shape[1]:
             raise ValueError(f"{name}: expected shape (N, D), got {rows.shape}")
@@ -46,7 +46,17 @@ def named_rows(name: str, value: Any, names: Sequence[str] | None, letter: str) 
         found = names
     for one in found:
         check_name("names", one)
+        if found.count(one) > 1:
+            raise ValueError(f"names: expected names that differ, got {one!r} twice")
     return found, rows
+
+
+def real_array(name: str, value: Any) -> Array:
+    """Return an array in float64; complex numbers are refused."""
+    found = as_array(name, value)
+    if found.dtype.kind == "c":
+        raise TypeError(f"{name}: expected real numbers, got dtype {found.dtype}")
+    return found.astype(np.float64)
 
 
 def supports_of(bounds: Any, names: Sequence[str]) -> dict[str, Any]:
@@ -131,7 +141,10 @@ class Samples:
         """Return the samples of :meth:`nfref.Posterior.from_samples`."""
         chains, shape = 1, getattr(samples, "shape", ())
         if len(shape) == 3:
-            chains, samples = shape[0], np.asarray(samples).reshape(-1, shape[2])
+            chains, steps = shape[:2]
+            if steps < 4:
+                raise ValueError(f"samples: expected at least 4 steps a chain, got {steps}")
+            samples = np.asarray(samples).reshape(-1, shape[2])
         names, rows = named_rows("samples", samples, names, "theta")
         n, dim = rows.shape
         if n <= dim + 1:
@@ -142,7 +155,7 @@ class Samples:
                 f"samples: expected finite numbers, got {rows[bad[0]]} in row {bad[0]}"
             )
         if weights is not None:
-            weights = as_weight("weights", np.ravel(as_array("weights", weights)), n)
+            weights = as_weight("weights", np.ravel(real_array("weights", weights)), n)
         if log_posterior is not None:
             log_posterior = _log_posterior(log_posterior, n)
         if weights is not None:
@@ -195,7 +208,7 @@ def _effective(names, rows, weights, chains):
 
 def _log_posterior(value, rows):
     """Return the log-posterior at the samples as an array (N,)."""
-    found = np.ravel(as_array("log_posterior", value)).astype(np.float64)
+    found = np.ravel(real_array("log_posterior", value))
     if len(found) != rows:
         raise ValueError(
             f"log_posterior: expected {rows:,} numbers, one for each sample, got {len(found):,}"

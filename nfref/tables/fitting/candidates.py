@@ -100,10 +100,12 @@ def simple_candidates(
             yield one
     if plan.flow != "gaussian":
         wide = found["wide"]
-        yield _best_mixture("mixture", _mixture, rows, folds, rng, wide, plan)
+        dim = rows.u.shape[1]
+        yield _best_mixture("mixture", _mixture, rows, dim, folds, rng, wide, plan)
         if rows.known:
+            dim += rows.known
             yield _best_mixture(
-                "mixture regression", _mixture_regression, rows, folds, rng, wide, plan
+                "mixture regression", _mixture_regression, rows, dim, folds, rng, wide, plan
             )
 
 
@@ -169,8 +171,8 @@ def _mixture_regression(rng, size):
     return fit
 
 
-def _best_mixture(kind, fit_of_size, rows, folds, rng, wide, plan):
-    """Return the mixture of the size with the best held-out scores.
+def _best_mixture(kind, fit_of_size, rows, dim, folds, rng, wide, plan):
+    """Return the mixture of ``dim`` columns of the size with the best held-out scores.
 
     The size is chosen beside the wide density, as in a pool: a row far out says nothing of a size.
     Many rows choose it in the first fold alone. The time budget may end the choice.
@@ -194,8 +196,7 @@ def _best_mixture(kind, fit_of_size, rows, folds, rng, wide, plan):
         )
 
     size, member, scores = mixture.choose(
-        mixture.sizes(min(len(fold.training) for fold in folds), rows.u.shape[1] + rows.known),
-        fitted,
+        mixture.sizes(min(len(fold.training) for fold in folds), dim), fitted
     )
     with blas.one_thread():
         if len(choosing) < len(folds):

@@ -334,12 +334,28 @@ ROWS = chain(200, keep=0.0)
         ({"names": ["a"]}, "names: expected 2 of text"),
         ({"effort": "much"}, "effort: expected"),
         ({"flow": "nfs"}, "flow: expected"),
+        ({"names": ["a", "a"]}, "names: expected names that differ, got 'a' twice"),
+        ({"samples": ROWS + 1j}, "samples: expected real numbers, got dtype complex128"),
+        ({"samples": ROWS.reshape(100, 2, 2)}, "samples: expected at least 4 steps a chain"),
     ],
 )
 def test_samples_that_do_not_fit_are_one_line(arguments, message):
     with pytest.raises((ValueError, TypeError), match=message) as caught:
         nfref.Posterior.from_samples(**{"samples": ROWS, "flow": "gaussian", **arguments})
     assert "\n" not in str(caught.value)
+
+
+def test_few_simulations_of_many_columns():
+    # More columns than a mixture of the parameters alone has: its sizes are those of two columns.
+    theta, _ = simulations(120, 12)
+    x = np.random.default_rng(13).standard_normal((120, 60)) + theta[:, :1]
+    found = nfref.Posterior.from_simulations(theta, x, bounds=[(0, 1)] * 2, flow="mixture")
+    assert np.all(np.isfinite(found.given(np.zeros(60)).mean()))
+
+
+def test_observation_by_name(of_simulations):
+    found = of_simulations.given({"x2": 0.9, "x1": 0.5})
+    assert found.logpdf([0.5, 0.8]) == of_simulations.given([0.5, 0.9]).logpdf([0.5, 0.8])
 
 
 def test_failed_simulations_are_left_out_and_counted():
@@ -365,6 +381,8 @@ def test_observation_far_outside_is_warned_of(of_simulations):
         (lambda s, c: s.logpdf([0.5, 0.5]), "expected an observation first"),
         (lambda s, c: s.given([0.5]), r"observed: expected shape \(2,\)"),
         (lambda s, c: s.given([0.5, np.nan]), "observed: expected finite"),
+        (lambda s, c: s.given({"x1": 0.5}), r"observed: expected 'x2', got \['x1'\]"),
+        (lambda s, c: s.calibration([[1, 2]], [[1, 2]]), "theta: expected at least 50 rows"),
         (lambda s, c: c.given([0.5, 0.5]), "given: expected a posterior from simulations"),
         (lambda s, c: c.calibration([[1, 2]], [[1, 2]]), "calibration: expected a posterior"),
         (lambda s, c: c.logpdf([1, 2, 3]), r"t: expected shape \(2,\)"),
