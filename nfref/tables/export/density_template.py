@@ -12,7 +12,7 @@
 log p(row) = log P(d) + log sum_k w_k p_k(u | d) + sum_j log du_j/dx_j: d are labels, counts and
 atoms, u the continuous columns in robust units. A score is that of the row itself, not averaged
 over the cells of rounded values. It is -inf outside of the supports, NaN for impossible values of
-columns that the density is given. All is computed in float64, if the array module allows it.
+columns that the density is given. Everything is computed in float64.
 
 The names and numbers of the model are data: the text below, and the weights at the end.
 """
@@ -63,9 +63,10 @@ def inverse(rows: Array, member: int | str | None = None) -> tuple[Array, Array]
     one of largest weight that has a latent: a flow or a Gaussian. Its log-density of the
     continuous columns, given the others, is log N(z; 0, 1) + log |det dz/dx|.
     """
-    part = MODEL["members"][_place_of(member)]
-    codes, u, log_slope = encoded(_checked("rows", rows, len(COLUMNS)))
-    z, log_det = member_to_latent(part, u, context_of(codes))
+    part, rows = MODEL["members"][_place_of(member)], _checked("rows", rows, len(COLUMNS))
+    with np.errstate(all="ignore"):
+        codes, u, log_slope = encoded(rows)
+        z, log_det = member_to_latent(part, u, context_of(codes))
     return z, log_det + log_slope
 
 
@@ -90,14 +91,14 @@ def encode(table: Any) -> Array:
             raise ValueError(f"table: expected column {name!r}, got none")
         values = list(table[name])
         if name in LABELS:
-            strange = [value for value in values if value not in LABELS[name]]
+            places = {label: k for k, label in enumerate(LABELS[name])}
+            strange = [value for value in values if value not in places]
             if strange:
                 raise ValueError(
-                    f"column {name!r}: expected one of {len(LABELS[name])} labels, "
-                    f"got {strange[0]!r}"
+                    f"column {name!r}: expected one of {len(places)} labels, got {strange[0]!r}"
                 )
-            values = [LABELS[name].index(value) for value in values]
-        found.append(np.asarray(values, np.float64))
+            values = [places[value] for value in values]
+        found.append(_numbers(f"column {name!r}", values))
     return np.stack(found, axis=1)
 
 
@@ -111,7 +112,10 @@ def decode(rows: Array) -> dict[str, Any]:
 
 
 def namespace(module: Any) -> Any:
-    """Return this file once more, with the functions of another array module, JAX's or torch."""
+    """Return this file once more, with the functions of another array module, JAX's or torch.
+
+    JAX computes in float32 unless its option ``jax_enable_x64`` is set first.
+    """
     spec: Any = importlib.util.spec_from_file_location(f"{__name__}_{module.__name__}", __file__)
     copy: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(copy)
@@ -120,9 +124,17 @@ def namespace(module: Any) -> Any:
     return copy
 
 
+def _numbers(name, values):
+    """Return numbers in float64."""
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: expected numbers, got others") from None
+
+
 def _checked(name, values, width):
     """Return (N, width) numbers; NumPy's are checked to be finite."""
-    values = np.asarray(values, np.float64) if xp is np else values
+    values = _numbers(name, values) if xp is np else values
     shape = getattr(values, "shape", None)
     if shape is None or len(shape) != 2 or shape[1] != width:
         raise ValueError(f"{name}: expected shape (N, {width}), got {shape}")

@@ -382,6 +382,11 @@ def test_bad_input_is_one_line(modules):
             lambda: module.encode({"label": ["x", "w"]}),
             "column 'label': expected one of 3 labels, got 'w'",
         ),
+        (lambda: module.log_prob([["x"] * 7]), "rows: expected numbers, got others"),
+        (
+            lambda: module.encode({"label": ["x"], "count": ["two"]}),
+            "column 'count': expected numbers, got others",
+        ),
     ]:
         with pytest.raises(ValueError, match=f"^{message}"):
             call()
