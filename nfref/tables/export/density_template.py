@@ -226,7 +226,7 @@ def log_limit(rows: Array) -> Array:
         return total
     for k in limit["places"]:
         total = total + rounded(ABOUT["columns"][k], rows[:, k])
-    return xp.where(total <= limit["limit"], 0.0 * total - limit["log_mass"], -math.inf)
+    return xp.where(total <= limit["most"], 0.0 * total - limit["log_mass"], -math.inf)
 
 
 # Columns ----------------------------------------------------------------------------------

@@ -402,6 +402,6 @@ def test_labels_become_places_and_come_back(modules):
     rows = module.encode(data)
     assert rows.tolist() == [[2, 3, -2], [0, 0, 5]]
     assert {name: list(values) for name, values in module.decode(rows).items()} == data
-    assert module.UNITS == "nats: log of the probability of 3 discrete ones"
+    assert module.UNITS == "nats: log of a probability of 3 columns"
     strange = np.array([[3.0, 0, 0], [0.5, 0, 0], [0, -1, 0], [0, 0.5, 0], [0, 0, 0.5]])
     assert np.all(module.log_prob(strange) == -np.inf)

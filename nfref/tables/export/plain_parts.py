@@ -120,11 +120,16 @@ def described_features(columns: Sequence[Any], centre: Any, scale: Any) -> list[
     return [
         None
         if isinstance(column, Continuous)
-        else {"places": np.arange(len(column.labels), dtype=float)}
-        if column.kind == "category"
-        else {"centre": float(centre[k]), "scale": float(scale[k])}
+        else _feature(len(column.labels) if column.kind == "category" else 0, centre[k], scale[k])
         for k, column in enumerate(columns)
     ]
+
+
+def _feature(labels, centre, scale):
+    """Return the places of labels, or the units of a number."""
+    if labels:
+        return {"places": np.arange(labels, dtype=np.float64)}
+    return {"centre": float(centre), "scale": float(scale)}
 
 
 # Discrete columns ---------------------------------------------------------------------------
@@ -153,12 +158,7 @@ def _label_pool(name, pool):
     return {
         "classes": _classes(name, pool.classes),
         "target": pool.target,
-        "features": [
-            {"places": np.arange(pool.sizes[j], dtype=float)}
-            if pool.sizes[j]
-            else {"centre": float(pool.centre[j]), "scale": float(pool.scale[j])}
-            for j in pool.given
-        ],
+        "features": [_feature(pool.sizes[j], pool.centre[j], pool.scale[j]) for j in pool.given],
         "networks": [
             [described(name, one, NETWORKS) for one in member] for member in pool.networks
         ],
