@@ -17,6 +17,8 @@ columns that the density is given. Everything is computed in float64.
 The names and numbers of the model are data: the text below, and the weights at the end.
 """
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import importlib.util
@@ -492,12 +494,17 @@ def log_pool(u: Array, context: Array | None) -> Array:
 
 def sampled_pool(noise: Array, context: Array | None) -> Array:
     """Return u (N, E): each row from the member that the first noise chooses."""
-    members = MODEL["members"]
     chosen = choose(xp.log(MODEL["weights"]) + 0.0 * noise[:, :1], noise[:, 0])
-    found = 0.0
-    for k, part in enumerate(members):
-        u = member_sample(part, noise[:, 1], noise[:, 3 : 3 + ABOUT["pooled"]], context)
-        found = xp.where((chosen == k)[:, None], u, found)
+    p, ps = noise[:, 1], noise[:, 3 : 3 + ABOUT["pooled"]]
+    found = 0.0 * ps
+    for k, part in enumerate(MODEL["members"]):
+        if xp is np:  # a member makes its own rows; elsewhere all of them
+            own = np.flatnonzero(chosen == k)
+            given = None if context is None else context[own]
+            found[own] = member_sample(part, p[own], ps[own], given)
+        else:
+            u = member_sample(part, p, ps, context)
+            found = xp.where((chosen == k)[:, None], u, found)
     return found
 
 
@@ -860,7 +867,7 @@ def log_sum(x: Array) -> Array:
 
 
 def log_normalised(x: Array) -> Array:
-    """Return x less its :func:`log_sum`: logarithms of shares along the last axis."""
+    """Return x less its log_sum: logarithms of shares along the last axis."""
     return x - log_sum(x)[..., None]
 
 
@@ -948,7 +955,7 @@ FAR = _coefficients(
 
 
 def load() -> dict[str, Any]:
-    """Return the model: nested dicts and lists, with the arrays of :data:`xp`."""
+    """Return the model: nested dicts and lists of arrays of xp."""
     beside = ABOUT.get("beside")
     if beside is None:
         data = base64.b64decode(WEIGHTS)

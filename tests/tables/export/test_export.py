@@ -202,12 +202,13 @@ def refused():
 
 
 @pytest.mark.parametrize("member, name", list(refused()), ids=lambda value: str(value)[:12])
-def test_what_cannot_be_exported_is_named_and_leaves_no_file(tmp_path, member, name):
+def test_what_cannot_be_exported_is_named_and_nothing_is_written(tmp_path, member, name):
     density = TableDensity(REAL, None, Pool((member,), np.ones(1), ("own",)))
+    (tmp_path / "no.py").write_text("before")
     with pytest.raises(ValueError, match=f"^member 'own'.*: expected .*{name}") as found:
         nfref.export(Model(density, None), tmp_path / "no.py", weights="beside")
     assert "\n" not in str(found.value)
-    assert not list(tmp_path.iterdir())
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
 
 
 def test_a_subclass_is_refused(tmp_path):
