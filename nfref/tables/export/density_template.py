@@ -46,6 +46,7 @@ NOISE = ABOUT.get("noise", 0)  # numbers of noise that a sampled row takes
 xp: Any = np  # the array module; namespace() makes a copy of this file with another
 Array = Any
 LOG_TWO_PI = math.log(2 * math.pi)
+FEW_COLUMNS = 12  # JAX takes minutes to compile steps by columns for more
 BLOCK = 4096  # rows at a time, so that memory stays small
 TOLERANCE = 1e-9  # largest error of --test, as a part of a score above 1
 
@@ -584,17 +585,23 @@ def normals(part: Any, x: Array) -> tuple[Array, list[Array]]:
 
     If x has fewer columns than m_k, it is the marginal density of these first ones.
     """
-    means, factors = part["means"], part["choleskys"]
+    dim = x.shape[1]
+    means, factors = part["means"][:, :dim], part["choleskys"][:, :dim, :dim]
     z: list[Array] = []
+    at_once = xp is not np and dim > FEW_COLUMNS
+    if at_once:
+        solved = xp.linalg.solve(factors, x.T[None] - means[:, :, None])  # (K, D, N)
+        z = [solved[:, j].T for j in range(dim)]
     total, log_diagonal = 0.0, 0.0
-    for j in range(x.shape[1]):
-        rest = x[:, j, None] - means[:, j]
-        for k in range(j):
-            rest = rest - factors[:, j, k] * z[k]
-        z.append(rest / factors[:, j, j])
+    for j in range(dim):
+        if not at_once:
+            rest = x[:, j, None] - means[:, j]
+            for k in range(j):
+                rest = rest - factors[:, j, k] * z[k]
+            z.append(rest / factors[:, j, j])
         total = total + z[j] ** 2
         log_diagonal = log_diagonal + xp.log(factors[:, j, j])
-    return -0.5 * total - log_diagonal - 0.5 * x.shape[1] * LOG_TWO_PI, z
+    return -0.5 * total - log_diagonal - 0.5 * dim * LOG_TWO_PI, z
 
 
 def from_normal(part: Any, chosen: Array, z: Array) -> Array:

@@ -42,13 +42,13 @@ def random_flow(rng, flow, context_dim=0):
 
 def random_mixture(rng, dim, components):
     """Return a mixture of Gaussians."""
-    factors = np.tril(0.3 * rng.standard_normal((components, dim, dim)))
-    factors += np.eye(dim) * (0.2 + rng.random((components, dim, 1)))
+    factors = np.tril(0.3 * rng.standard_normal((components, dim, dim)), -1)
+    factors += np.eye(dim) * (0.3 + rng.random((components, dim, 1)))
     log_weights = rng.standard_normal(components)
     return GaussianMixture(
         log_weights - np.logaddexp.reduce(log_weights),
         rng.standard_normal((components, dim)),
-        np.tril(factors),
+        factors,
     )
 
 
@@ -136,6 +136,11 @@ def families():
         "gaussian": table(rng, REAL, lambda dim, width: [random_gaussian(rng, dim)]),
         "mixture": table(rng, REAL, lambda dim, width: [random_mixture(rng, dim, 7)]),
         "wide": table(rng, REAL, lambda dim, width: [Wide(dim, reach=REACH)]),
+        "many columns": table(
+            rng,
+            tuple(Continuous(f"x{k}") for k in range(15)),
+            lambda dim, width: [random_mixture(rng, dim, 3), random_gaussian(rng, dim)],
+        ),
         "maf": table(rng, REAL, of_flow(3)),
         "maf exp": table(rng, REAL, of_flow(2, transformer=nfref.Affine("exp"))),
         "maf tanh": table(rng, REAL, of_flow(2, transformer=nfref.Affine("tanh"))),

@@ -7,7 +7,7 @@ from tests.tables.export.families import families, rows_for
 from tests.tables.export.test_export import errors, exported
 
 pytestmark = pytest.mark.peers
-NAMES = ("supports", "context of a flow", "given", "limit")
+NAMES = ("supports", "many columns", "context of a flow", "given", "limit")
 
 
 def on_jax(module):
