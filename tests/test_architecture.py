@@ -47,13 +47,14 @@ LAYERS = (
     ("queries", "tables.queries", "all above but kernels, dispatch"),
     ("fitting", "tables.fitting", "all above but kernels, dispatch"),
     ("model files", "tables.files", "all above but kernels, dispatch"),
-    ("estimators", "tables.estimators", "all above but kernels, dispatch"),
-    ("report", "tables.report", "all above but kernels, dispatch, estimators"),
+    ("export", "tables.export", "all above but kernels, dispatch"),
+    ("estimators", "tables.estimators", "all above but kernels, dispatch, export"),
+    ("report", "tables.report", "all above but kernels, dispatch, export, estimators"),
     (
         "oracle",
         "oracle",
         "all above but kernels, dispatch, reading, schema, densities, queries, fitting, "
-        "model files, estimators, report",
+        "model files, export, estimators, report",
     ),
     ("command line", "cli __main__", "all above but dispatch"),
 )

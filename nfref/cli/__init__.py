@@ -45,6 +45,7 @@ COMMANDS = {
     "predict": ("predict", "predict a column from the others, for every row"),
     "impute": ("predict", "fill empty cells"),
     "report": ("report", "write a page about a model and data"),
+    "export": ("export", "write a model as a Python file that needs NumPy alone"),
     "vectors": ("vectors", "write test vectors for other implementations"),
     "check": ("check", "check a flow or a density with the oracle"),
 }

@@ -26,7 +26,11 @@ from tests.tutorials.test_notebooks import LOOSE, NUMBER, value_and_unit
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PEERS = [DOCS / "peers.rst", DOCS / "how_to/samples_of_other_packages.rst"]
+PEERS = [
+    DOCS / "peers.rst",
+    DOCS / "how_to/samples_of_other_packages.rst",
+    DOCS / "how_to/take_a_density_along.rst",
+]
 PAGES = [ROOT / "README.rst", *sorted(DOCS.glob("*.rst")), *sorted(DOCS.glob("how_to/*.rst"))]
 BLOCK = re.compile(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", re.MULTILINE)
 LITERAL = re.compile(r"::\n\n((?:    .*\n|\n)+)")
@@ -98,7 +102,11 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", PEERS, ids=name_of)
 def test_the_code_about_other_libraries_runs(page, tmp_path):
     """Run in a process of its own; the code changes settings of those libraries and of Python."""
-    subprocess.run([sys.executable, "-c", "\n".join(blocks_to_run(page))], cwd=tmp_path, check=True)
+    for line in command_lines(page):
+        command = [sys.executable, "-m", *shlex.split(line, comments=True)]
+        subprocess.run(command, cwd=tmp_path, check=True)
+    code = "\n".join(blocks_to_run(page))
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
 def test_no_reason_is_left_over():

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import zipfile
+from typing import IO
 
 import numpy as np
 
@@ -116,10 +117,19 @@ def write_archive(path: PathLike, header: dict[str, Any] | Array, arrays: dict[s
     """
     encoded = _encoded(header) if isinstance(header, dict) else header
     members = {"header": encoded, **arrays}
-    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
-        for name, array in {**members, "digest": digest(members)}.items():
-            # ZipInfo gets a fixed date here.
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+    with replacing(path) as file:
+        write_npz(file, {**members, "digest": digest(members)})
+
+
+def write_npz(
+    file: IO[bytes], arrays: dict[str, Array], compression: int = zipfile.ZIP_STORED
+) -> None:
+    """Write arrays by name into a binary file; equal arrays give equal files."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            about = zipfile.ZipInfo(f"{name}.npy")  # it has a fixed date
+            about.compress_type = compression
+            with archive.open(about, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 

@@ -116,10 +116,16 @@ def nearest(
         k = np.round((x - offset) / step)
     k = np.clip(k, np.floor((low - offset) / step) + 1, np.ceil((high - offset) / step) - 1)
     found = offset + step * np.where(np.abs(k) < 2**52, k, 0)
+    digits = decimals(step, offset)
+    found = found if digits is None else np.round(found, digits)
+    # Far out every float is on the grid: nothing is left to round.
+    return np.where(np.abs(k) < 2**52, found, x)
+
+
+def decimals(step: float, offset: float) -> int | None:
+    """Return the fewest decimals with which step and offset are written; None if they are many."""
     for digits in range(DIGITS):
         scaled = np.array([step, offset]) * 10.0**digits
         if np.all(np.abs(scaled - np.round(scaled)) <= 1e-13 * np.maximum(np.abs(scaled), 1)):
-            found = np.round(found, digits)
-            break
-    # Far out every float is on the grid: nothing is left to round.
-    return np.where(np.abs(k) < 2**52, found, x)
+            return digits
+    return None

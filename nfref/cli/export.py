@@ -1,0 +1,50 @@
+"""``nfref export``: a model as one Python file that needs NumPy alone."""
+
+from dataclasses import dataclass
+
+from nfref.cli import inputs
+from nfref.cli.arguments import Options, UsageError, blamed, option, positional
+from nfref.runtime.annotations import Any
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``export`` to the command line."""
+    commands.add(
+        "export",
+        export,
+        Export,
+        description="Write a model as one Python file that needs NumPy alone: log_prob, inverse\n"
+        "and sample, also on arrays of JAX and torch. Flows of MADE and couplings are\n"
+        "exported, Gaussians, mixtures, and all kinds of columns.",
+        example="example:\n  nfref export wine.npz --out wine_density.py\n"
+        "  python wine_density.py --test",
+    )
+
+
+@dataclass(frozen=True)
+class Export(Options):
+    """Options of ``nfref export``."""
+
+    model: str = positional("MODEL", "a model file")
+    to: str = option("the language (default: %(default)s)", choices=("python",), default="python")
+    weights: str = option(
+        "put them into the file, or into NAME.weights.npz beside it (default: %(default)s)",
+        choices=("inside", "beside"),
+        default="inside",
+    )
+    out: str | None = option("write here instead of to standard output", metavar="FILE")
+
+
+def export(options: Export) -> None:
+    """Write the file."""
+    from nfref.tables.export import export, python_file
+
+    inputs.check_output(options.out, options.model, what="the file", formats=(".py",))
+    model = inputs.loaded_model(options.model)
+    with blamed(f"{options.model}: "):
+        if options.out is not None:
+            export(model, options.out, to=options.to, weights=options.weights)
+        elif options.weights == "inside":
+            print(python_file(model)[0], end="")
+        else:
+            raise UsageError("--weights: expected --out FILE with 'beside', got none")
