@@ -31,8 +31,9 @@ def export(model: Any, path: PathLike, *, to: str = "python", weights: str = "in
     Parameters
     ----------
     model : Model, path-like or estimator
-        A model, the path of its file, or a fitted :class:`nfref.FlowDensity`. Pools of Gaussians,
-        mixtures, the wide density, MAF, NICE, NSF and RealNVP are exported, and such flows alone.
+        A model, the path of its file, a fitted :class:`nfref.FlowDensity` or a
+        :class:`nfref.Posterior`. Pools of Gaussians, mixtures, the wide density, MAF, NICE, NSF and
+        RealNVP are exported, and such flows alone.
     path : path-like
         The file to write, whole or not at all.
     to : {"python"}
@@ -105,7 +106,7 @@ def _model_of(model):
         return model
     if isinstance(model, (str, os.PathLike)):
         return load_model(model)
-    density = getattr(model, "density_", model)
+    density = getattr(model, "density_", getattr(model, "density", model))
     if not isinstance(density, TableDensity):
         raise TypeError(
             "model: expected a model, the path of its file or a fitted estimator, "

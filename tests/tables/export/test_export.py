@@ -182,6 +182,18 @@ def test_models_come_as_files_and_estimators(tmp_path):
         nfref.export(3, tmp_path / "no.py")
 
 
+def test_a_posterior(tmp_path):
+    rng = np.random.default_rng(0)
+    theta = rng.random((80, 2))
+    x = theta + 0.1 * rng.standard_normal((80, 2))
+    posterior = nfref.Posterior.from_simulations(theta, x, bounds=[(0, 1)] * 2, flow="mixture")
+    nfref.export(posterior, tmp_path / "posterior.py")
+    module, rows = imported(tmp_path / "posterior.py"), np.concatenate([theta, x], axis=1)
+    assert module.GIVEN == ("x1", "x2")
+    expected = posterior.given(x[0]).logpdf(theta[0])
+    assert module.log_prob(rows)[0] == pytest.approx(expected, rel=1e-12)
+
+
 def refused():
     """Yield (a pool's member, the name that its refusal must have)."""
     rng = np.random.default_rng(0)
