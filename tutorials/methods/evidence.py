@@ -222,6 +222,11 @@ assert covered > 0.9 and np.std(off) < 0.05
 assert all(abs(one.value - truth) < 3 * one.error for one in (weighed, bridged))
 
 # %%
+# Importance sampling of a target of two heaps. A wide q is safe; a narrow one misses a heap, and
+# its effective number does not tell:
+#
+# .. play: weights
+#
 # Exercise 1: the average
 # -----------------------
 # Type log Z as a function of an array of :math:`\log (q / (L \pi))` at draws of p. The numbers may

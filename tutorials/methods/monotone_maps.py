@@ -175,6 +175,10 @@ if FULL:
 #    polynomial of degree 16 is too smooth for two modes: its log-slope is off by 0.68, that of the
 #    cubic spline by 0.13. The linear spline takes the fewest seconds, 5.6.
 #
+# The rational-quadratic spline, with knots to drag:
+#
+# .. play: knots
+#
 # Exercise 1: slopes of a quadratic spline
 # ----------------------------------------
 # A bin of a quadratic spline has slope 1 at its left knot and 3 at its right one. What is the slope
