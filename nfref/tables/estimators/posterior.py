@@ -30,7 +30,13 @@ from nfref.tables.estimators.posterior_evidence import (
     with_insurance,
 )
 from nfref.tables.estimators.posterior_fit import fit_density, fit_options
-from nfref.tables.estimators.posterior_rows import Samples, check_inside, named_rows, real_array
+from nfref.tables.estimators.posterior_rows import (
+    Samples,
+    Simulations,
+    check_inside,
+    named_rows,
+    real_array,
+)
 from nfref.tables.files.posterior_record import PosteriorRecord
 from nfref.tables.fitting.plan import BUDGET
 from nfref.tables.fitting.results import CandidateTable
@@ -58,6 +64,8 @@ class Posterior:
         Their number.
     observed_names : list of str
         Of the columns of an observation; empty for a posterior from samples.
+    observed : (C,) array or None
+        The observation that it is given.
     samples : (N, D) array or None
         The samples that it was fitted to.
     effective_size : float
@@ -90,7 +98,7 @@ class Posterior:
         self.observed_names = [*density.given]
         self.names = [column.name for column in density.columns if column.name not in density.given]
         self.dim = len(self.names)
-        self.samples = record.samples
+        self.observed, self.samples = record.observed, record.samples
         self.effective_size = record.effective
         self.candidates = CandidateTable(record.candidates)
 
@@ -201,33 +209,23 @@ class Posterior:
         ValueError, TypeError
             As :meth:`from_samples`; or if theta and x differ in length.
         """
-        names, theta = named_rows("theta", theta, names, "theta")
-        observed, x = named_rows("x", x, None, "x")
-        if len(theta) != len(x):
-            raise ValueError(f"x: expected {len(theta):,} rows, as theta has, got {len(x):,}")
-        both = [name for name in observed if name in names]
-        if both:
-            raise ValueError(f"x: expected other names than theta has, got {both[0]!r} in both")
-        options = fit_options(flow, members, effort, time_budget, random_state, bounds, names)
-        whole = np.all(np.isfinite(np.concatenate([theta, x], axis=1)), axis=1)
-        if not np.all(whole):
-            theta, x = theta[whole], x[whole]
+        found = Simulations.of(theta, x, names)
+        options = fit_options(flow, members, effort, time_budget, random_state, bounds, found.names)
+        check_inside("theta", found.theta, found.names, options["supports"])
+        if found.failed:
             warnings.warn(
-                f"from_simulations: {np.sum(~whole):,} of {len(whole):,} simulations failed "
-                "(NaN or infinity) and are left out",
+                f"from_simulations: {found.failed:,} of {found.failed + len(found.x):,} "
+                "simulations failed (NaN or infinity) and are left out",
                 stacklevel=2,
             )
-        if len(theta) <= len(names) + 1:
-            raise ValueError(
-                f"theta: expected more than {len(names) + 1} simulations of {len(names)} "
-                f"parameters, got {len(theta)}"
-            )
-        check_inside("theta", theta, names, options["supports"])
-        quartiles = np.quantile(x, [0.25, 0.75], axis=0)
-        seen = np.stack([np.min(x, axis=0), np.max(x, axis=0), quartiles[1] - quartiles[0]])
-        record = PosteriorRecord(options, effective=float(len(theta)), seen=seen)
-        rows = np.concatenate([theta, x], axis=1)
-        fitted = fit_density(options, [*names, *observed], rows, given=observed, verbose=verbose)
+        record = PosteriorRecord(options, effective=float(len(found.x)), seen=found.seen)
+        fitted = fit_density(
+            options,
+            [*found.names, *found.observed_names],
+            np.concatenate([found.theta, found.x], axis=1),
+            given=found.observed_names,
+            verbose=verbose,
+        )
         return cls(fitted.density, replace(record, candidates=tuple(fitted.tried)))
 
     def given(self, observed: Any) -> Any:

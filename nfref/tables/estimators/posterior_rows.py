@@ -175,6 +175,49 @@ class Samples:
         return block_numbers(len(self.rows), self.chains)
 
 
+@dataclass(frozen=True)
+class Simulations:
+    """Parameters and simulated data, checked, without the simulations that failed.
+
+    Attributes
+    ----------
+    names, observed_names : list of str
+    theta, x : (N, D), (N, C) arrays
+    failed : int
+        How many had a number that is not finite.
+    """
+
+    names: list[str]
+    theta: Array
+    observed_names: list[str]
+    x: Array
+    failed: int
+
+    @classmethod
+    def of(cls, theta: Any, x: Any, names: Any) -> "Simulations":
+        """Return the simulations of :meth:`nfref.Posterior.from_simulations`."""
+        names, theta = named_rows("theta", theta, names, "theta")
+        observed_names, x = named_rows("x", x, None, "x")
+        if len(theta) != len(x):
+            raise ValueError(f"x: expected {len(theta):,} rows, as theta has, got {len(x):,}")
+        both = [name for name in observed_names if name in names]
+        if both:
+            raise ValueError(f"x: expected other names than theta has, got {both[0]!r} in both")
+        whole = np.all(np.isfinite(np.concatenate([theta, x], axis=1)), axis=1)
+        if np.sum(whole) <= len(names) + 1:
+            raise ValueError(
+                f"theta: expected more than {len(names) + 1} simulations of {len(names)} "
+                f"parameters, got {np.sum(whole)} of {len(whole)} that did not fail"
+            )
+        return cls(names, theta[whole], observed_names, x[whole], int(np.sum(~whole)))
+
+    @property
+    def seen(self) -> Array:
+        """Of each column of x the lowest and highest value, and the interquartile range, (3, C)."""
+        low, high = np.quantile(self.x, [0.25, 0.75], axis=0)
+        return np.stack([np.min(self.x, axis=0), np.max(self.x, axis=0), high - low])
+
+
 def block_numbers(rows: int, chains: int) -> Array | None:
     """Return the block (N,) of each row of chains of equal length; None without chains.
 

@@ -345,6 +345,23 @@ def test_samples_that_do_not_fit_are_one_line(arguments, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "theta, x, message",
+    [
+        (np.ones((3, 2)), np.ones((4, 1)), "x: expected 3 rows, as theta has, got 4"),
+        (np.ones((3, 2)), np.full((3, 1), np.nan), "theta: .* got 0 of 3 that did not fail"),
+        (
+            pandas.DataFrame({"x1": [1.0, 2.0]}),
+            np.ones((2, 1)),
+            "x: expected other names than theta has, got 'x1'",
+        ),
+    ],
+)
+def test_simulations_that_do_not_fit_are_one_line(theta, x, message):
+    with pytest.raises(ValueError, match=message):
+        nfref.Posterior.from_simulations(theta, x)
+
+
 def test_few_simulations_of_many_columns():
     # More columns than a mixture of the parameters alone has: its sizes are those of two columns.
     theta, _ = simulations(120, 12)
