@@ -12,6 +12,7 @@ from nfref.runtime.annotations import Any
 from nfref.runtime.checks import shortened
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
+from nfref.tables.files.posterior_record import PosteriorRecord
 from nfref.tables.reading import numbered_columns
 from nfref.tables.schema.columns import Continuous
 
@@ -73,6 +74,8 @@ def about_model(model: Model) -> dict[str, Any]:
                 lines["fit"] = shortened(value)
         elif name in ("fitted_to", "estimator"):  # keys of rows, for reports; for Python
             continue
+        elif isinstance(value, PosteriorRecord):
+            lines[name] = value.summary
         elif name == "written_by":
             lines["written by"] = ", ".join(
                 f"{maker} {version}" for maker, version in value.items()

@@ -610,7 +610,8 @@ class Posterior:
         """Write a model file, which :meth:`load` reads."""
         from nfref.tables.files.model_file import save_model
 
-        save_model(path, self.density, info={"posterior": self._record})
+        names = [column.name for column in self.density.columns]
+        save_model(path, self.density, columns=names, info={"posterior": self._record})
 
     @classmethod
     def load(cls, path: PathLike) -> "Posterior":
@@ -630,11 +631,7 @@ class Posterior:
         return cls(model.density, record)
 
     def __repr__(self) -> str:
-        of = ", ".join(self.names)
-        if not self.observed_names:
-            return f"Posterior of {of}, from samples of effective size {self.effective_size:,.0f}"
-        given = "an observation" if self._record.observed is not None else "x"
-        return f"Posterior of {of} given {given}, from {self.effective_size:,.0f} simulations"
+        return f"Posterior of {', '.join(self.names)}, {self._record.summary}"
 
 
 # Arguments --------------------------------------------------------------------------------

@@ -44,6 +44,14 @@ class PosteriorRecord(Configuration):
     observed: Any = None
     candidates: tuple = ()
 
+    @property
+    def summary(self) -> str:
+        """The samples or simulations behind it, in a few words."""
+        if self.samples is not None:
+            return f"from {len(self.samples):,} samples of effective size {self.effective:,.0f}"
+        given = "" if self.observed is None else ", given an observation"
+        return f"from {self.effective:,.0f} simulations{given}"
+
     def _check(self):
         rows = None if self.samples is None else len(self.samples)
         width = None if self.seen is None else self.seen.shape[-1]

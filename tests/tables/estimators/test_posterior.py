@@ -294,6 +294,7 @@ def test_file_gives_the_same_answers(of_chain, of_simulations, tmp_path):
     given.save(tmp_path / "b.npz")
     again = nfref.Posterior.load(tmp_path / "b.npz")
     assert again.logpdf([0.3, 0.5]) == given.logpdf([0.3, 0.5])
+    assert nfref.load_model(tmp_path / "b.npz").columns == ("theta1", "theta2", "x1", "x2")
     nfref.FlowDensity(flow="gaussian").fit(chain(100)).save(tmp_path / "c.npz")
     with pytest.raises(ModelError, match="expected a posterior"):
         nfref.Posterior.load(tmp_path / "c.npz")
@@ -436,3 +437,11 @@ def test_gradient_of_an_unknown_member_is_refused(of_chain):
     with pytest.raises(TypeError, match="unit cube: expected flows over a standard normal base"):
         pool_maps.from_unit_cube(Pool((object(),), np.ones(1), ("x",)), np.zeros((1, 2)))
     assert pool.flows == [0]
+
+
+def test_info_tells_of_a_posterior(of_chain, tmp_path, capsys):
+    from nfref.cli import main
+
+    of_chain.save(tmp_path / "a.npz")
+    assert main(["info", str(tmp_path / "a.npz")]) == 0
+    assert "posterior:  from 1,500 samples of effective size" in capsys.readouterr().out
