@@ -89,7 +89,8 @@ class OfSbi:
             if not hasattr(self.posterior, "prior")
             else self.posterior.sample((n,), x=x, show_progress_bars=False)
         )
-        return np.exp(drawn.numpy()) if self.log else drawn.detach().numpy()
+        drawn = drawn.detach().numpy()
+        return np.exp(drawn) if self.log else drawn
 
     def judge(self, theta, x):
         inner, torch = np.log(theta) if self.log else theta, self.torch
