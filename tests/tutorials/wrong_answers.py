@@ -117,6 +117,8 @@ WRONG_ANSWERS = {
         "0.5",
     ],
     ("evidence", 2): ["1.0", "2.0", "0.8"],
+    ("gaussianization", 1): ["0.8", "-np.log(1 - 0.8**2)", "-0.5 * np.log(1 - 0.8)"],
+    ("gaussianization", 2): ["np.log(2)", "1.5", "2 - 0.5"],
     ("insured_weights", 1): [
         "lambda log_w, log_w_new: np.minimum(1, np.exp(log_w - log_w_new))",
         "lambda log_w, log_w_new: np.exp(log_w_new - log_w)",
