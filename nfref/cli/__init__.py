@@ -13,7 +13,7 @@ from importlib import import_module
 from nfref import __version__
 from nfref.cli import environment
 from nfref.cli.arguments import Options, Parser, UsageError
-from nfref.cli.streams import complain, discard_output, note, printable, silenced, usable
+from nfref.cli.streams import complain, flush_or_discard, note, printable, silenced, usable
 from nfref.runtime.interrupts import handled
 
 LONGEST = 700  # most characters of a message, whatever a file holds
@@ -113,9 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             return _run(arguments)
         except BrokenPipeError:
-            # The reader of the output, such as head, has seen enough.
-            discard_output()
-            return 141
+            return 141  # the reader of the output, such as head, has seen enough
         except KeyboardInterrupt:
             complain("nfref: interrupted")
             return 130
@@ -128,10 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
             complain(f"nfref: error: {_one_line(error)}")
             return 2
         finally:
-            try:
-                sys.stdout.flush()
-            except (OSError, ValueError):
-                discard_output()
+            flush_or_discard()
 
 
 def _expected():

@@ -99,12 +99,16 @@ def tolerant(needed: object = True) -> Iterator[None]:
         raise output.problem
 
 
-def discard_output() -> None:
-    """Discard what standard output still holds: Python would report it at exit."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+def flush_or_discard() -> None:
+    """Flush both streams; discard what a broken one still holds, or Python would exit with 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
 
 
 @contextlib.contextmanager

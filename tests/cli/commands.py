@@ -124,7 +124,11 @@ def started(*arguments, cwd):
         return subprocess.Popen(
             [sys.executable, "-c", SAYS_EPOCHS, *arguments],
             cwd=cwd,
-            env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(nfref.__file__))},
+            env={
+                # output that Python holds back is part of what the tests are about
+                **{name: it for name, it in os.environ.items() if name != "PYTHONUNBUFFERED"},
+                "PYTHONPATH": os.path.dirname(os.path.dirname(nfref.__file__)),
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
