@@ -99,15 +99,17 @@ class OfSbi:
             seen = torch.tensor(seen[None]).float()
             own = torch.tensor(own[None]).float()
             drawn = torch.tensor(self.sample(seen[0].numpy(), DRAWS)).float()
-            drawn = torch.log(drawn) if self.log else drawn
+            drawn, leaked = torch.log(drawn) if self.log else drawn, torch.ones(())
             if hasattr(self.posterior, "prior"):
-                at = self.posterior.log_prob(own, x=seen)
-                others = self.posterior.log_prob(drawn, x=seen)
+                at = self.posterior.log_prob(own, x=seen, norm_posterior=False)
+                others = self.posterior.log_prob(drawn, x=seen, norm_posterior=False)
+                leaked = self.posterior.leakage_correction(seen, num_rejection_samples=1000)
             else:
                 at = self.posterior.log_prob(own[None], seen)[0]
                 others = self.posterior.log_prob(drawn[:, None], seen)[:, 0]
             masses.append(float((others > at).float().mean()))
-            scores.append(float(at) - (float(own.sum()) if self.log else 0.0))
+            jacobian = float(own.sum()) if self.log else 0.0
+            scores.append(float(at) - float(torch.log(leaked)) - jacobian)
         return np.mean(np.array(masses)[:, None] <= [0.5, 0.9], axis=0), np.mean(scores)
 
 
