@@ -8,7 +8,7 @@ u = t / B and the smallest slope m,
     .. math::
 
         F(x) = \beta + \int_0^x g(t) \, dt, \qquad
-        g(t) = m + \frac{1 - m}{K} \sum_{k=1}^{K} \Big(1 + \sum_{l=0}^{L} a_{kl} u^l\Big)^2.
+        g(t) = m + \frac{1 - m}{K} \sum_{k=1}^{K} \left(1 + \sum_{l=0}^{L} a_{kl} u^l\right)^2.
 
 The rule of Gauss and Legendre with L + 1 nodes tau_q and weights omega_q on [0, 1] is exact for g,
 which has the degree 2L. So F is a sum of positive terms times x, and no power of x is subtracted:

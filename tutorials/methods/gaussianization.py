@@ -15,7 +15,7 @@ Why does it come to an end? The distance from the standard normal splits into tw
 .. math::
 
    \operatorname{KL}(p \,|\, \mathcal{N}) = T(p) + \sum_i \operatorname{KL}(p_i \,|\, \mathcal{N}),
-   \qquad T(p) = \operatorname{KL}\Big(p \,\Big|\, \prod_i p_i\Big),
+   \qquad T(p) = \operatorname{KL}\left(p \,|\, \prod_i p_i\right),
 
 where the :math:`p_i` are the densities of the columns alone, and T is their *total correlation*:
 the nats by which the columns tell of each other.
