@@ -473,7 +473,7 @@ def _rows(name, x, dim):
 
 @dataclass(frozen=True)
 class Information:
-    """How much the columns of a table vary, and how much they say of each other, in nats.
+    """The entropy of a table, and how much its columns say of each other, in nats.
 
     Attributes
     ----------

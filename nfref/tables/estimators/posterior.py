@@ -311,10 +311,7 @@ class Posterior:
         """
         check_count("size", size, minimum=0)
         rng = np.random.default_rng(random_state)
-        context = self._context()
-        if context is not None:
-            context = np.repeat(context, size, axis=0)
-        return self._decoded(self._pool.sample(rng, size, context))
+        return self._decoded(self._pool.sample(rng, size, self._context(size)))
 
     def mean(self) -> Array:
         """Return the mean, (D,), from 2^14 samples with a fixed seed."""
@@ -349,15 +346,13 @@ class Posterior:
             **options,
         )
 
-    def _rows(self, t, names=None):
+    def _rows(self, t):
         """Return (rows (N, D), whether ``t`` is a single one)."""
         if is_frame(t):
             return _frame_rows("t", t, self.names), False
         rows = real_array("t", t)
-        alone = rows.ndim == (0 if self.dim == 1 and rows.ndim == 0 else 1) and (
-            self.dim > 1 or rows.ndim == 0 or rows.shape == (1,)
-        )
         shape = rows.shape
+        alone = shape in ((), (self.dim,))
         if rows.ndim < 2:
             rows = rows.reshape(-1, 1) if self.dim == 1 else np.atleast_2d(rows)
         if rows.ndim != 2 or rows.shape[1] != self.dim:
@@ -381,14 +376,19 @@ class Posterior:
             )
         return self._record.observed
 
-    def _context(self, observed=None):
-        """Return the context of the pool for observations (M, C), or for the own one."""
+    def _context(self, rows):
+        """Return the context of the pool, that of the observation, for so many rows; or None."""
         if not self.observed_names:
             return None
-        rows = self._observation()[None] if observed is None else observed
+        return np.repeat(self._context_of(self._observation()[None]), rows, axis=0)
+
+    def _context_of(self, observed):
+        """Return the context of the pool for observations (M, C)."""
         columns = self.density.coded_columns
         codes = [
-            column.encode(as_numbers(column.name, rows[:, self.observed_names.index(column.name)]))
+            column.encode(
+                as_numbers(column.name, observed[:, self.observed_names.index(column.name)])
+            )
             for column in columns
         ]
         return self.density.context(np.stack([u for u, _ in codes], axis=1))
@@ -524,7 +524,7 @@ class Posterior:
         if len(theta) < FEWEST_TESTS:
             raise ValueError(f"theta: expected at least {FEWEST_TESTS} rows, got {len(theta)}")
         rng = np.random.default_rng(random_state)
-        context = self._context(x)
+        context = self._context_of(x)
         repeated = np.repeat(context, check_count("draws", draws), axis=0)
         drawn = self._decoded(self._pool.sample(rng, len(repeated), repeated))
         scores = [
@@ -543,10 +543,7 @@ class Posterior:
         check_inside("t", rows, self.names, self._record.options["supports"])
         table = self._table(rows)
         _, u, _ = self.density.encode(table)
-        context = self._context()
-        if context is not None:
-            context = np.repeat(context, len(rows), axis=0)
-        gradient = pool_maps.log_prob_gradient(self._pool, u, context)
+        gradient = pool_maps.log_prob_gradient(self._pool, u, self._context(len(rows)))
         for place, k in enumerate(self.density.places[1]):
             slope, own = self.density.columns[k].slopes(table[k])
             gradient[:, place] = gradient[:, place] * slope + own
@@ -570,9 +567,7 @@ class Posterior:
         cube, alone = self._rows(u)
         if not np.all((cube >= 0) & (cube <= 1)):
             raise ValueError(f"u: expected numbers in [0, 1], got {shortened(cube)}")
-        context = self._context()
-        if context is not None:
-            context = np.repeat(context, len(cube), axis=0)
+        context = self._context(len(cube))
         found = self._decoded(pool_maps.from_unit_cube(self._pool, cube, context))
         return found[0] if alone else found
 

@@ -12,7 +12,7 @@ LEVELS = np.arange(1, 10) / 10
 
 @dataclass(frozen=True)
 class Calibration:
-    """Whether a posterior gives events their true probability (Talts et al. 2018).
+    """The ranks of true parameters, and the coverage of regions (Talts et al. 2018).
 
     Attributes
     ----------

@@ -213,7 +213,7 @@ class Simulations:
 
     @property
     def seen(self) -> Array:
-        """Of each column of x the lowest and highest value, and the interquartile range, (3, C)."""
+        """The lowest and highest value and the interquartile range of each column of x, (3, C)."""
         low, high = np.quantile(self.x, [0.25, 0.75], axis=0)
         return np.stack([np.min(self.x, axis=0), np.max(self.x, axis=0), high - low])
 

@@ -1,7 +1,6 @@
 """A posterior in a model file: all that it knows besides its density."""
 
 from dataclasses import dataclass
-from types import NoneType
 
 from nfref.runtime.annotations import Any
 from nfref.runtime.checks import check_floats, require
@@ -11,7 +10,7 @@ from nfref.tables.fitting.results import CandidateResult
 
 @dataclass(frozen=True)
 class PosteriorRecord(Configuration):
-    """What a :class:`nfref.Posterior` was fitted to, and what it is given.
+    """The samples or simulations of a :class:`nfref.Posterior`, and its observation.
 
     Parameters
     ----------
@@ -69,7 +68,7 @@ class PosteriorRecord(Configuration):
             and isinstance(self.chains, int)
             and 0 <= self.chains <= (rows or 0)
             and isinstance(self.effective, float)
-            and (rows is not None or isinstance(self.weights, NoneType))
+            and (rows is not None or self.weights is None)
             and all(isinstance(one, CandidateResult) for one in self.candidates),
             "expected the record of a posterior, got another",
         )
