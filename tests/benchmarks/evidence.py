@@ -7,20 +7,21 @@ correlated: at each step it stays with probability ``--stay`` (0.8), else it mov
 draw, so that every function of it has the autocorrelation stay^t. The proposal q is a mixture of
 Gaussians (:class:`nfref.tables.densities.mixture.GaussianMixture`) of the size in the target.
 
-- importance: q is fitted to all draws; 4,000 new draws of q have the weights.
-- harmonic: q is fitted to the first half of each chain, with its deviations times 0.9, so that it
-  lies inside the target; the second half is held out.
+- importance: q is fitted to all draws, with a wide member of weight 0.1, as in ``Posterior``; 4,000
+  new draws of q have the weights.
+- harmonic: q is fitted to the first half of each chain; the second half is held out. Beyond the
+  region that holds 90 % of its mass, q is zero.
 - turns: the same with both halves in turn, so all draws count. The two fits share what chance put
-  into the halves, so the errors are too small, by up to sqrt(2).
+  into the halves, so the error is 1.22 times as large, as in ``Posterior``.
 - bridge: q is fitted to the first half of each chain; the second half meets 2,000 draws of q.
 - plain: the harmonic mean with a wide normal density for q, in place of a prior: the deviations
   of the draws times ten.
 - library: the library harmonic, with its RealNVP at its defaults (temperature 0.8) and 20 epochs,
   fitted to a half of 40 stretches of 100 draws. It runs only if asked for.
 
-All was fixed before the first measurement but two things: after 20 repeats, in which turns alone
-stood for the harmonic mean, half of the draws became the row harmonic; and Pareto k counts with
-its error since targets with k = 0.84 were measured.
+The limits of KL(p || q), from which on an estimate says "cannot tell", were chosen on mixtures of 7
+and 14 columns, funnels of 3, 4, 6 and 8, Student densities of 3, 4 and 8, a banana and a ring. All
+else was fixed before these targets were measured.
 
 The table shows the mean of (value - truth) / error, the spread of this ratio, how many of the
 believable 95 % intervals hold the truth, the share of repeats that say "cannot tell", and the
@@ -28,7 +29,7 @@ share of all repeats that are believable and miss the truth.
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import SimpleNamespace
 
@@ -39,10 +40,12 @@ from scipy.integrate import quad
 from nfref import diagnostics
 from nfref.runtime.annotations import Callable
 from nfref.tables.densities.mixture import GaussianMixture
+from nfref.tables.densities.wide import REACH, Wide
+from nfref.tables.estimators.posterior_evidence import INSURANCE, REGION_DRAWS, SHARED
 
 CHAINS, LENGTH = 4, 1000
 LABELS = np.repeat(np.arange(CHAINS), LENGTH)
-NARROWED, WIDENED = 0.9, 10.0
+REGION, WIDENED = 0.9, 10.0
 
 
 @dataclass(frozen=True)
@@ -185,21 +188,36 @@ def log_ratios(target, q, x):
 
 
 def importance(target, x, q, rng):
-    y = q.whole.sample(rng, CHAINS * LENGTH)
-    return diagnostics.importance_sampling(log_ratios(target, q.whole, y))
+    centre, scale, wide = x.mean(axis=0), x.std(axis=0), Wide(x.shape[1], reach=REACH)
+    n = CHAINS * LENGTH
+    drawn = np.where(
+        rng.random((n, 1)) < INSURANCE, wide.sample(rng, n) * scale + centre, q.whole.sample(rng, n)
+    )
+    insured = wide.log_prob((drawn - centre) / scale) - np.sum(np.log(scale))
+    log_q = np.logaddexp(
+        np.log1p(-INSURANCE) + q.whole.log_prob(drawn), np.log(INSURANCE) + insured
+    )
+    return diagnostics.importance_sampling(target.log_density(drawn) - log_q)
+
+
+def within(target, q, x, rng):
+    """Return log q - log p~ where q has 90 % of its mass, and -inf beyond."""
+    least = np.quantile(q.log_prob(q.sample(rng, REGION_DRAWS)), 1 - REGION)
+    log_q = q.log_prob(x)
+    return np.where(log_q > least, log_q - np.log(REGION), -np.inf) - target.log_density(x)
 
 
 def harmonic(target, x, q, rng):
     held_out = q.halves[1]
-    found = -log_ratios(target, scaled(q.first, NARROWED), x[held_out])
-    return diagnostics.harmonic_mean(found, LABELS[held_out])
+    return diagnostics.harmonic_mean(within(target, q.first, x[held_out], rng), LABELS[held_out])
 
 
 def turns(target, x, q, rng):
     found = np.zeros(len(x))
     for fitted, held_out in zip((q.second, q.first), q.halves, strict=True):
-        found[held_out] = -log_ratios(target, scaled(fitted, NARROWED), x[held_out])
-    return diagnostics.harmonic_mean(found, LABELS)
+        found[held_out] = within(target, fitted, x[held_out], rng)
+    found = diagnostics.harmonic_mean(found, LABELS)
+    return replace(found, error=np.sqrt(SHARED) * found.error)
 
 
 def bridge(target, x, q, rng):

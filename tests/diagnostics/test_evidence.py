@@ -91,6 +91,16 @@ def test_a_proposal_that_is_too_narrow_is_not_believed():
     assert np.mean([one.believable for one in found]) < 0.1
 
 
+@pytest.mark.parametrize("estimate, dim, scale", [(weigh, 12, 1.6), (learned, 12, 0.75)])
+def test_a_distant_proposal_is_not_believed(estimate, dim, scale):
+    """KL(p || q) of Gaussians is D (log s + (1 / s^2 - 1) / 2) nats."""
+    exact = dim * (np.log(scale) + (scale**-2 - 1) / 2)
+    found = estimate(np.random.default_rng(0), dim, scale, 20_000)
+    [reason] = [one for one in found.reasons if one.startswith("the density is")]
+    assert exact > 0.6 and float(reason.split()[3]) == pytest.approx(exact, rel=0.1)
+    assert "nats from the target" in str(found)
+
+
 def test_bridge_sampling_believes_what_the_others_cannot():
     """Of the ratios, those of importance sampling have no variance at this scale."""
     rng = np.random.default_rng(4)
