@@ -270,7 +270,10 @@ def to_line(column: Any, x: Array) -> tuple[Array, Array]:
     """Return (y, log dy/dx) of values inside the support: real, half-line, interval or circle."""
     low, high, soft = column["low"], column["high"], column.get("soft")
     if soft is not None:  # a half-line whose map is the identity far from its end
-        log_share = xp.log(-xp.expm1(-(x - low) / soft))
+        share = -xp.expm1(-(x - low) / soft)
+        tiny = share == 0  # a subnormal distance, divided by a large ``soft``
+        log_share = xp.log(xp.where(tiny, xp.ones_like(share), share))
+        log_share = xp.where(tiny, xp.log(x - low) - math.log(soft), log_share)
         return x - low + soft * log_share, -log_share
     if low > -math.inf and high < math.inf:
         below, above = xp.log(x - low), xp.log(high - x)

@@ -244,7 +244,9 @@ class Continuous(Configuration):
         if self.soft is None:
             return to_line(x, self.low, self.high)
         above = x - self.low
-        log_share = np.log(-np.expm1(-above / self.soft))
+        share = -np.expm1(-above / self.soft)
+        # A subnormal distance divided by a large ``soft`` is zero; there the share is the quotient.
+        log_share = np.log(share, where=share > 0, out=np.log(above) - np.log(self.soft))
         return above + self.soft * log_share, -log_share
 
     def _turned(self, x):

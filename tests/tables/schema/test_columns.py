@@ -526,3 +526,14 @@ def test_labels_are_such_as_files_hold():
         column_of("id", np.array([10**400, 10**400 + 1] * 5, object), "category")
     with pytest.raises(ColumnError, match="text without surrogates, got '.ud800'"):
         column_of("id", np.array(["\ud800", "b"] * 5, object), "category")
+
+
+def test_soft_end_of_the_smallest_numbers():
+    x = np.array([5e-324, 1e-322, 1e-300, 1.0])
+    y, log_slope = Continuous("x", low=0.0, soft=4.0)._to_line(x)
+    with mpmath.workdps(60):
+        share = [-mpmath.expm1(-mpmath.mpf(float(one)) / 4) for one in x]
+        exact = [mpmath.mpf(float(one)) + 4 * mpmath.log(part) for one, part in zip(x, share)]
+        exact_slope = [-mpmath.log(part) for part in share]
+    np.testing.assert_allclose(y, np.array(exact, float), rtol=1e-13)
+    np.testing.assert_allclose(log_slope, np.array(exact_slope, float), rtol=1e-13)
