@@ -48,6 +48,8 @@ def export(model: Any, path: PathLike, *, to: str = "python", weights: str = "in
     check_choice("to", to, ("python",))
     check_choice("weights", weights, ("inside", "beside"))
     beside = Path(path).with_suffix(".weights.npz")
+    if isinstance(model, (str, os.PathLike)) and os.path.realpath(model) == os.path.realpath(path):
+        raise ValueError(f"path: expected a file of its own, got {path}, which is read")
     text, data = python_file(model, beside.name if weights == "beside" else None)
     check_writable(path)
     if weights == "beside":

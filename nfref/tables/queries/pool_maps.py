@@ -10,7 +10,7 @@ within the piece is uniform again. So uniform points become rows of the pool, ex
 """
 
 import numpy as np
-from autograd import elementwise_grad
+from autograd import make_vjp
 
 from nfref.bases.standard_normal import StandardNormal
 from nfref.runtime import params as trees
@@ -47,10 +47,9 @@ def log_prob_gradient(pool: Pool, u: Array, context: Array | None = None) -> Arr
     scores = [joint]
     for flow, log_weight in flows:
         params = trees.cast(flow.params, np.float64)
-        scores.append(log_weight + flow.log_prob(u, *arguments)[:, None])
-        gradients.append(
-            elementwise_grad(lambda u: flow.density.log_prob(params, u, *arguments))(u)
-        )
+        pull_back, score = make_vjp(lambda u: flow.density.log_prob(params, u, *arguments), u)
+        scores.append(log_weight + score[:, None])
+        gradients.append(pull_back(np.ones_like(score)))
     log_share = np.concatenate(scores, axis=1)
     share = np.exp(log_share - np.logaddexp.reduce(log_share, axis=1)[:, None])
     return np.einsum("rk,krd->rd", share, np.stack(gradients))
@@ -105,23 +104,20 @@ def from_unit_cube(pool: Pool, cube: Array, context: Array | None = None) -> Arr
     return found
 
 
-def _parts(what, pool, context, base=None):
+def _parts(what, pool, context, base=object):
     """Return (the ClosedForm of the closed members, [(FittedFlow, log-weight)])."""
     members = [(m, w) for m, w in zip(pool.members, pool.weights) if w > 0]
-    flows = [(m, np.log(w)) for m, w in members if isinstance(m, FittedFlow)]
-    for member, _ in members:
-        found = member.density.base if isinstance(member, FittedFlow) else member
-        if not (
-            is_closed(member)
-            or isinstance(member, FittedFlow)
-            and isinstance(found, base or object)
-        ):
-            found = getattr(found, "density", found)
-            raise TypeError(
-                f"{what}: expected flows over a standard normal base, Gaussians, mixtures and "
-                f"wide densities, got a {type(found).__name__}"
-            )
     closed = [(m, w) for m, w in members if is_closed(m)]
+    flows = [(m, np.log(w)) for m, w in members if isinstance(m, FittedFlow)]
+    bases = [flow.density.base for flow, _ in flows]
+    unknown = [m for m, _ in members if not (is_closed(m) or isinstance(m, FittedFlow))]
+    unknown += [one for one in bases if not isinstance(one, base)]
+    if unknown:
+        found = getattr(unknown[0], "density", unknown[0])
+        raise TypeError(
+            f"{what}: expected flows over a standard normal base, Gaussians, mixtures and "
+            f"wide densities, got a {type(found).__name__}"
+        )
     width = 0 if context is None else context.shape[1]
     return ClosedForm.of(
         [m for m, _ in closed], np.array([w for _, w in closed]), True, width

@@ -180,6 +180,10 @@ def test_models_come_as_files_and_estimators(tmp_path):
     assert texts[0] == texts[1]
     with pytest.raises(TypeError, match="model: expected a model, the path of its file"):
         nfref.export(3, tmp_path / "no.py")
+    before = (tmp_path / "model.npz").read_bytes()
+    with pytest.raises(ValueError, match="path: expected a file of its own, got .*model.npz"):
+        nfref.export(tmp_path / "model.npz", tmp_path / "model.npz")
+    assert (tmp_path / "model.npz").read_bytes() == before
 
 
 def test_a_posterior(tmp_path):
