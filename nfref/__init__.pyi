@@ -17,7 +17,9 @@ from nfref.bases.product import Product as Product
 from nfref.bases.standard_normal import StandardNormal as StandardNormal
 from nfref.bases.student_t import StudentT as StudentT
 from nfref.bases.uniform import Uniform as Uniform
+from nfref.bases.uniform_sphere import UniformSphere as UniformSphere
 from nfref.bases.von_mises import VonMises as VonMises
+from nfref.bases.von_mises_fisher import VonMisesFisher as VonMisesFisher
 from nfref.datasets import exercises as exercises
 from nfref.density import Density as Density
 from nfref.flow import Flow as Flow
@@ -48,6 +50,7 @@ from nfref.flows.elementwise import ElementwiseAffine as ElementwiseAffine
 from nfref.flows.elementwise import Logit as Logit
 from nfref.flows.elementwise import Scale as Scale
 from nfref.flows.elementwise import Standardise as Standardise
+from nfref.flows.exponential_map import ExponentialMap as ExponentialMap
 from nfref.flows.hinge import Hinge as Hinge
 from nfref.flows.images.glow import Glow as Glow
 from nfref.flows.images.glow import OnFirst as OnFirst
@@ -79,6 +82,7 @@ from nfref.flows.radial import RadialLayer as RadialLayer
 from nfref.flows.radial_expansion import RadialExpansion as RadialExpansion
 from nfref.flows.residual import ResidualBlock as ResidualBlock
 from nfref.flows.residual import ResidualFlow as ResidualFlow
+from nfref.flows.sphere import SphereSpline as SphereSpline
 from nfref.flows.standardised import in_units_of as in_units_of
 from nfref.flows.sylvester import Sylvester as Sylvester
 from nfref.flows.sylvester import SylvesterLayer as SylvesterLayer

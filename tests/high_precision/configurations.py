@@ -12,6 +12,8 @@ from zlib import crc32
 import numpy as np
 
 from nfref.flow import Flow
+from nfref.flows.exponential_map import ExponentialMap
+from nfref.flows.sphere import SphereSpline
 from nfref.runtime import params as trees
 from tests.high_precision.maps import CONFIGURATIONS
 
@@ -37,7 +39,7 @@ class Configuration:
     flow : Flow
     params : nested dicts and lists of float64 arrays
     z : (N, D) array
-        Two bulk rows, the origin, and one row far out.
+        Two bulk rows, the origin (for maps of directions another row), and one row far out.
     context : (N, C) array or None
     """
 
@@ -56,7 +58,9 @@ def configuration(flow, seed):
         if "running_variance" in node:  # a variance is above zero
             node["running_variance"] = 0.25 + np.abs(node["running_variance"])
     rows = fractions(2 * flow.dim, seed + 1).reshape(2, flow.dim)
-    z = np.concatenate([2 * rows, np.zeros((1, flow.dim)), 8 * rows[:1]])
+    # Maps of directions have no derivative at the origin; they get an opposite point instead.
+    third = -rows[1:] if isinstance(flow, (ExponentialMap, SphereSpline)) else 0 * rows[1:]
+    z = np.concatenate([2 * rows, third, 8 * rows[:1]])
     context = (
         fractions(4 * flow.context_dim, seed + 2).reshape(4, flow.context_dim)
         if flow.context_dim

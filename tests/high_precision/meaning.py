@@ -402,6 +402,28 @@ outside
             "log_heights": "(K, D): logarithms of the differences of the z_k",
         },
     ),
+    "SphereSpline": Meaning(
+        r"""
+rows keep their length; with \|z\|\ :sub:`k` the length of the first k numbers, the latitudes
+atan2(z\ :sub:`k`, \|z\|\ :sub:`k-1`) for k = D, ..., 3 and the longitude atan2(z\ :sub:`2`,
+z\ :sub:`1`), in this order, are the row that a ``MAF`` of alternate orders maps, latitudes by
+``RationalQuadratic`` with bound pi / 2, the longitude by the circular one with bound pi; its
+networks read the cosine and sine of the longitude; the parameters are those of the ``MAF``
+""",
+        {},
+    ),
+    "ExponentialMap": Meaning(
+        r"""
+the inverse of z = \|x\| F(x / \|x\|), F(x) = cos \|v\| x + sin \|v\| v / \|v\|, with v the sum
+over k of a\ :sub:`k` exp(b\ :sub:`k` (c\ :sub:`k` - 1)) (m\ :sub:`k` - c\ :sub:`k` x) and
+c\ :sub:`k` = m\ :sub:`k` . x
+""",
+        {
+            "centres": "(K, D): m_k times a length above 0",
+            "logits": "(K,): l_k; a_k = exp(l_k) / (1 + sum of all exp(l_j))",
+            "log_sharpness": "(K,): logarithms of the b_k",
+        },
+    ),
     "RadialExpansion": Meaning(
         r"""
 the inverse of z = c + (x - c) (1 + (exp(``log_slack``) - 1) f(s)), with c the ``centre``, s =

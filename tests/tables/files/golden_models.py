@@ -157,6 +157,8 @@ def densities():
     return {
         **{name: nfref.Density(flow) for name, flow in flows.items()},
         **{name: nfref.Density(nfref.Scale(base.dim), base) for name, base in bases.items()},
+        "sphere": nfref.Density(nfref.SphereSpline(3, 1, (4,), 3), nfref.UniformSphere(3)),
+        "directions": nfref.Density(nfref.ExponentialMap(3, 2), nfref.VonMisesFisher(3, 2.0)),
         "torus": nfref.Density(nfref.MADE(3, (4,), by_coordinate, periodic=(0, 1)), circles),
         "float32": nfref.Density(nfref.MAF(2, 1, (4,))),
     }
