@@ -1,6 +1,7 @@
 """Posteriors from simulations beside exact ones: nfref, and sbi's default NPE.
 
     python -m tests.benchmarks.posteriors [--only TASK ...] [--rows 1000 10000] [--peer sbi]
+        [--tests 500]
 
 Protocol. The tasks are those of :mod:`tests.benchmarks.posterior_tasks`. Each posterior is fitted
 once to N simulations with seed 0. It is judged by
@@ -25,7 +26,7 @@ import numpy as np
 import nfref
 from tests.benchmarks.posterior_tasks import TASKS
 
-SAMPLES, OBSERVATIONS, TESTS, DRAWS = 2000, (1, 2, 3), 500, 199
+SAMPLES, OBSERVATIONS, DRAWS = 2000, (1, 2, 3), 199
 
 
 def c2st(found, exact):
@@ -117,6 +118,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=TASKS, default=[*TASKS])
     parser.add_argument("--rows", nargs="+", type=int, default=[1000, 10_000])
+    parser.add_argument("--tests", type=int, default=500, help="simulations of the coverage")
     parser.add_argument("--peer", choices=["sbi"])
     asked = parser.parse_args()
     kind = OfSbi if asked.peer else OfNfref
@@ -124,7 +126,7 @@ def main():
     for name in asked.only:
         task = TASKS[name]
         tests = np.random.default_rng(4)
-        others = task.prior(tests, TESTS)
+        others = task.prior(tests, asked.tests)
         seen = task.simulate(tests, others)
         for n in asked.rows:
             rng = np.random.default_rng(0)
