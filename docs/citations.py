@@ -264,6 +264,11 @@ _TABLE = (
         "Rezende et al. (tori and spheres)", "Rezende, Papamakarios, Racaniere, Albergo, Kanwar, "
         "Shanahan, Cranmer", 2020, "Normalizing flows on tori and spheres", arxiv="2002.02428"),
 
+    # Known from its abstract.
+    Citation(
+        "Riemannian flow matching", "Chen, Lipman", 2023,
+        "Flow matching on general geometries", arxiv="2302.03660"),
+
     Citation(
         "Glow", "Kingma, Dhariwal", 2018,
         "Glow: Generative flow with invertible 1x1 convolutions", arxiv="1807.03039", version=2,
