@@ -585,6 +585,24 @@ _TABLE = (
         "Rank-normalization, folding, and localization: An improved R-hat for assessing "
         "convergence of MCMC", arxiv="1903.08008"),
 
+    # Sampling from energies ------------------------------------------------------------------
+
+    Citation(
+        "Neal", "Neal", 2001, "Annealed importance sampling",
+        venue="Statistics and Computing 11"),
+    Citation(
+        "stochastic normalizing flows", "Wu, Koehler, Noe", 2020, "Stochastic normalizing flows",
+        arxiv="2002.06707"),
+    Citation(
+        "annealed flow transport", "Arbel, Matthews, Doucet", 2021,
+        "Annealed flow transport Monte Carlo", arxiv="2102.07501"),
+    Citation(
+        "CRAFT", "Matthews, Arbel, Rezende, Doucet", 2022,
+        "Continual repeated annealed flow transport Monte Carlo", arxiv="2201.13117"),
+    Citation(
+        "Lee and Whiteley", "Lee, Whiteley", 2015, "Variance estimation in the particle filter",
+        arxiv="1509.00394"),
+
     # What flows fail at ----------------------------------------------------------------------
 
     Citation(

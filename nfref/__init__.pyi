@@ -5,6 +5,7 @@ from nfref import diagnostics as diagnostics
 from nfref import objectives as objectives
 from nfref import oracle as oracle
 from nfref import plots as plots
+from nfref import sampling as sampling
 from nfref import tables as tables
 from nfref.bases.absolute_value import GenerativeAbs as GenerativeAbs
 from nfref.bases.absolute_value import InferenceAbs as InferenceAbs
@@ -90,6 +91,10 @@ from nfref.networks.masked import random_degrees as random_degrees
 from nfref.runtime import params as params
 from nfref.runtime import small_matrices as small_matrices
 from nfref.runtime.backends import backend as backend
+from nfref.sampling.annealing import AnnealedSampler as AnnealedSampler
+from nfref.sampling.fitting import fit_annealed as fit_annealed
+from nfref.sampling.markov_kernels import Langevin as Langevin
+from nfref.sampling.markov_kernels import Metropolis as Metropolis
 from nfref.tables.estimators.flow_density import FlowDensity as FlowDensity
 from nfref.tables.estimators.outlier_detector import FlowOutlierDetector as FlowOutlierDetector
 from nfref.tables.estimators.posterior import Posterior as Posterior

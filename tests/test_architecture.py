@@ -38,6 +38,7 @@ LAYERS = (
     ("flows", "flows", "all above but kernels"),
     ("objectives", "objectives", "all above but kernels, dispatch"),
     ("training", "training", "all above but kernels"),
+    ("sampling", "sampling", "all above but kernels, dispatch"),
     ("datasets", "datasets", "foundations, formulas, contract, bases"),
     ("package", "__init__ runtime.serialization", "all above but kernels, dispatch"),
     ("plots", "plots", "all above but kernels, dispatch"),

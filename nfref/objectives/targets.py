@@ -39,11 +39,14 @@ def log_density(log_target: Callable[..., Any], x: Array, name: str = "log_targe
         raise kind(f"{name}: expected log-densities, got {found}") from error
     if np.shape(values) != (len(x),):
         raise ValueError(f"{name}: expected to return shape ({len(x)},), got {np.shape(values)}")
-    if isbox(x) and getattr(values, "dtype", x.dtype).hasobject:
+    dtype = np.asarray(values).dtype if not isbox(values) else values.dtype
+    if isbox(x) and dtype.hasobject:
         raise TypeError(
             f"{TRACEABLE}, got an array of numpy that holds traced numbers; write "
             "autograd.numpy.array, autograd.numpy.where and so on"
         )
+    if dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected numbers, got dtype {dtype}")
     return values
 
 

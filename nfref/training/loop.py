@@ -7,6 +7,7 @@ import numpy as np
 from nfref.continuous.solve import SolverError
 from nfref.objectives.divergences import ImportanceEstimate
 from nfref.runtime.annotations import Any, Array, Iterator
+from nfref.training.adam import Adam
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,38 @@ def check_finite(loss: float, gradient: Array | None = None) -> None:
         raise NonFinite(f"a loss of {loss:.4g}")
     if gradient is not None and not np.all(np.isfinite(gradient)):
         raise NonFinite("a gradient that is not finite")
+
+
+class Descent:
+    """Steps of Adam on one vector, each from a loss and its gradient there.
+
+    Parameters
+    ----------
+    adam : Adam
+    vector : (P,) array
+
+    Attributes
+    ----------
+    latest : (vector, AdamState)
+        One assignment changes both, so they belong together after Ctrl-C.
+    losses : list of float
+    """
+
+    def __init__(self, adam: Adam, vector: Array) -> None:
+        self.adam, self.latest = adam, (vector, adam.start(vector))
+        self._losses: list[float] = []
+
+    @property
+    def losses(self) -> list[float]:
+        """The losses of all steps that are done."""
+        return self._losses[: self.latest[1].steps]
+
+    def step(self, loss: float, gradient: Array) -> str:
+        """Take a step, and return the text of a bar."""
+        check_finite(loss, gradient)
+        self._losses.append(float(loss))
+        self.latest = self.adam.step(self.latest[0], gradient, self.latest[1])
+        return f"{loss:.3f} nats"
 
 
 def run_guarded(

@@ -1,17 +1,19 @@
 """Variational fits: a density for an unnormalised log-density, by reverse KL."""
 
+from functools import partial
+
 import numpy as np
 
 from nfref.continuous.solve import SolverError
 from nfref.density import Density, check_density
-from nfref.objectives import importance_estimate, reverse_kl
+from nfref.objectives import ImportanceEstimate, importance_estimate, reverse_kl
 from nfref.objectives.targets import check_values, log_density
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Callable, Generator, Params
 from nfref.runtime.checks import check_count, check_rng
 from nfref.training.adam import Adam
 from nfref.training.gradient import value_and_gradient
-from nfref.training.loop import FitResult, check_finite, check_has_any, message, run_guarded
+from nfref.training.loop import Descent, FitResult, check_has_any, message, run_guarded
 
 SAMPLES = 4000  # of the evidence: a pilot of 1,000 can overestimate the effective size threefold
 
@@ -84,13 +86,11 @@ def fit_reverse_kl(
     checked = density._structure.checked(params)
     vector, unflatten = trees.flatten(trees.cast(checked, trees.dtype_of(checked)))
     check_has_any(vector)
-    latest = vector, adam.start(vector)
-    losses: list[float] = []
+    descent = Descent(adam, vector)
 
     def rounds():
-        nonlocal latest
         for step in range(steps):
-            vector, state = latest
+            vector = descent.latest[0]
             beta = 1.0 if anneal is None else min(1.0, 0.01 + step / anneal)
             loss, gradient = value_and_gradient(
                 lambda tree: reverse_kl(density, tree, log_target, rng, batch_size, beta),
@@ -100,31 +100,44 @@ def fit_reverse_kl(
             if np.isnan(loss) and not step:  # later a NaN may come from the parameters
                 x, _ = density.sample_and_log_prob(unflatten(vector), rng, batch_size)
                 check_values(x, log_density(log_target, x))
-            check_finite(loss, gradient)
-            losses.append(float(loss))
-            latest = adam.step(vector, gradient, state)  # one assignment, consistent after Ctrl-C
-            yield f"{loss:.3f} nats"
+            yield descent.step(loss, gradient)
 
-    stopped, cause = run_guarded(rounds(), steps, "step", progress)
-    vector, state = latest
-    done = state.steps
-    last = done - 1 if done else None
-    params = unflatten(vector)
-    evidence = _evidence(density, params, log_target, rng) if stopped != "non-finite" else None
-    return FitResult(
-        params,
-        {"train": losses[:done]},
-        last,
-        stopped,
-        message(stopped, cause, "step", done, last, None),
-        evidence,
+    ended = run_guarded(rounds(), steps, "step", progress)
+    params = unflatten(descent.latest[0])
+    history = {"train": descent.losses}
+    return result_for_target(
+        params, history, ended, partial(importance_estimate, density, params, log_target, rng)
     )
 
 
-def _evidence(density, params, log_target, rng):
-    """Return the evidence, or None if the flow or the target fails at a sample."""
-    try:
-        with np.errstate(all="ignore"):
-            return importance_estimate(density, params, log_target, rng, SAMPLES)
-    except (ValueError, TypeError, SolverError, KeyboardInterrupt):
-        return None  # a fit that is done is not lost
+def result_for_target(
+    params: Any,
+    history: dict[str, list[float]],
+    ended: tuple[str, str],
+    estimate: Callable[[int], ImportanceEstimate],
+) -> FitResult:
+    """Return the result of a fit to a target, with its evidence from new samples.
+
+    Parameters
+    ----------
+    params : nested dicts and lists of arrays
+        Those after the last step.
+    history : dict of list of float
+    ended : (stopped, cause)
+        See :func:`nfref.training.loop.run_guarded`.
+    estimate : callable
+        From a number of samples to the evidence. There is none if it fails, or if the loss was not
+        finite: a fit that is done is not lost.
+    """
+    evidence = None
+    if ended[0] != "non-finite":
+        try:
+            with np.errstate(all="ignore"):
+                evidence = estimate(SAMPLES)
+        except (ValueError, TypeError, SolverError, KeyboardInterrupt):
+            pass
+    done = len(history["train"])
+    last = done - 1 if done else None
+    return FitResult(
+        params, history, last, ended[0], message(*ended, "step", done, last, None), evidence
+    )
