@@ -600,6 +600,13 @@ _TABLE = (
         "CRAFT", "Matthews, Arbel, Rezende, Doucet", 2022,
         "Continual repeated annealed flow transport Monte Carlo", arxiv="2201.13117"),
     Citation(
+        "Boltzmann generators", "Noe, Olsson, Koehler, Wu", 2018,
+        "Boltzmann generators: Sampling equilibrium states of many-body systems with deep "
+        "learning", arxiv="1812.01729"),
+    Citation(
+        "FAB", "Midgley, Stimper, Simm, Schoelkopf, Hernandez-Lobato", 2022,
+        "Flow annealed importance sampling bootstrap", arxiv="2208.01893"),
+    Citation(
         "Lee and Whiteley", "Lee, Whiteley", 2015, "Variance estimation in the particle filter",
         arxiv="1509.00394"),
 

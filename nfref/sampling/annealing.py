@@ -9,8 +9,8 @@ Each level k applies a flow T_k and a Markov kernel to the rows. Their log-weigh
     log pi_k(T_k(x)) + log |det dT_k/dx| - log pi_{k-1}(x)
 
 and the work of a kernel that does not leave pi_k as it is. Then E[w h(x_K)] = int p~ h, for every
-h with a finite mean: the mean of w is Z, without bias. It needs flows and kernels that do not
-depend on the rows they move, and p~ = 0 where no row can come.
+h with a finite mean: the mean of w is Z, without bias. This holds if q is above zero where p~ is,
+and if flows and kernels do not depend on the rows that they move.
 
 Without flows this is annealed importance sampling (Neal 2001); with them a stochastic normalizing
 flow (Wu, Koehler and Noe 2020, arXiv:2002.06707). Rows resampled by their weights make it a
@@ -200,8 +200,8 @@ class AnnealedSampler(Configuration):
         Raises
         ------
         ValueError, TypeError
-            If an argument has the wrong shape, type or value, or the target fails, is NaN or
-            above all numbers at a row, or has no finite gradient there.
+            If an argument has the wrong shape, type or value; if the target fails, is NaN or +inf
+            at a row, or has no finite gradient there.
         """
         check_rng(rng)
         check_count("n", n, minimum=2)

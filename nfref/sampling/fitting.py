@@ -207,7 +207,7 @@ class _Fit:
         moved = self.path.transported(flow_params, rows, k)
         weights = np.exp(rows.log_weights - np.max(rows.log_weights))
         alive = weights > 0
-        gained = (moved.log_weights - rows.log_weights)[alive]
+        gained = moved.log_weights[alive] - rows.log_weights[alive]
         loss = -np.sum(weights[alive] / np.sum(weights) * gained)
         return loss, Rows(*map(getval, vars(moved).values()))
 

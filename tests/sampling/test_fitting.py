@@ -1,5 +1,7 @@
 """Fits of annealed samplers: gradients by differences, Gaussians found, and how they end."""
 
+from dataclasses import replace
+
 import autograd.numpy as np
 import pytest
 
@@ -91,6 +93,24 @@ def test_the_gradient_of_one_level_by_differences():
     rows = fit._first_rows()
     first = differences(lambda own: fit._level(own, rows, 0)[0], flows[0])
     assert np.allclose(gradient[:4], first, atol=1e-7)
+
+
+def test_the_objective_of_a_level_by_hand():
+    """Rows count by their weights; those of weight 0 do not count, whatever they gain."""
+    again, flows = case(nfref.Langevin(0.3))
+    fit = again()
+    rows = fit._first_rows()
+    log_weights = np.random.default_rng(6).standard_normal(20)
+    log_weights[3] = -np.inf
+    loss, _, moved = fit._level(flows[1], replace(rows, log_weights=log_weights), 1)
+    shares = np.exp(log_weights) / np.sum(np.exp(log_weights))
+    flow = fit.path.sampler.flow
+    x, log_det = flow.forward(fit.unflatten(flows[1]), rows.x)
+    log_q = nfref.StandardNormal(2).log_prob
+    before = 2 / 3 * log_q({}, rows.x) + 1 / 3 * mixture(rows.x)
+    after = 1 / 3 * log_q({}, x) + 2 / 3 * mixture(x)
+    assert np.isclose(loss, np.sum(shares * (before - after - log_det)), rtol=1e-13)
+    assert np.array_equal(moved.x, x) and moved.log_weights[3] == -np.inf
 
 
 @pytest.mark.parametrize("method", METHODS)
