@@ -86,11 +86,11 @@ def plain_flow(density, steps, rate):
     return found, target.calls, time.process_time() - start
 
 
-def annealed(sampler, method, steps, rate, batch_size=256, **params):
+def annealed(sampler, method, steps, rate, batch_size=256):
     target, start = Counted(), time.process_time()
     found = nfref.fit_annealed(
         sampler,
-        {**sampler.init(np.random.default_rng(0)), **params},
+        sampler.init(np.random.default_rng(0)),
         target,
         np.random.default_rng(1),
         method=method,
@@ -115,9 +115,11 @@ print(f"share of the right well by the sampler: {right:.2f}")
 # %%
 # .. dropdown:: Answer
 #
-#    The flow sits in one well. Its weights are even, its error is tiny, and nothing in it knows the
-#    other well: log Z is off by the logarithm of that well's share. The sampler has both wells, the
-#    shares of its weights are right, and so is log Z within its error.
+#    The flow sits in one well. Its weights are even, its error is tiny, and nothing in it knows
+#    the other well: log Z is off by the logarithm of that well's share. The sampler has both wells,
+#    the shares of its weights are right, and so is log Z within its error. The verdict believes
+#    the flow and doubts the sampler. It judges by weights, and they are known only where rows are.
+#    (Tempering the target, as lesson 12 does, also finds both wells here.)
 
 # %%
 # Why the mean weight is Z
@@ -214,14 +216,14 @@ print(
 # published code of FAB (Midgley et al. 2022, arXiv:2208.01893) has the constant 11784.50927 for the
 # first column of a pair, which is the same.
 #
-# Each method may evaluate the energy at the same number of rows, for its fit and for the 4,000 rows
+# Each method may evaluate the energy at about 0.8 million rows, for its fit and for the 4,000 rows
 # of the estimate together. One autoregressive flow of splines is the layer of all.
 
 DIM, LEVELS = 32, 4
 start = nfref.StandardNormal(DIM)
 layer = nfref.Invert(nfref.MADE(DIM, (32,), nfref.RationalQuadratic(8, 4.0)))
 LAYERS = nfref.Density(nfref.Chain([layer] * 2))
-STEPS, THEN = (240, 10) if FULL else (2, 2)
+STEPS = 240 if FULL else 2
 BATCH = 256 if FULL else 32
 BUDGET = STEPS * BATCH * 3 * LEVELS + 4000 * 3 * LEVELS
 
@@ -246,16 +248,6 @@ def methods():
     yield "stochastic flow", lambda: annealed(flows(None), "snf", STEPS, 4e-3, BATCH)
     yield "CRAFT", lambda: annealed(flows(0.3), "craft", STEPS, 4e-3, BATCH)
     yield "flow alone", lambda: plain_flow(LAYERS, BUDGET // 256, 4e-3)
-    yield "flow, then steps", flow_then_steps
-
-
-def flow_then_steps():
-    """A fitted flow is the density at the start; Langevin steps lead on to the target."""
-    for_steps = THEN * (4000 * 2 + 100 * 2 * 15)
-    first, calls, seconds = plain_flow(LAYERS, (BUDGET - for_steps) // 256, 4e-3)
-    sampler = nfref.AnnealedSampler(LAYERS, nfref.Langevin(0.2), THEN)
-    found, more, longer = annealed(sampler, "craft", 15, 1e-2, 100, start=first.params)
-    return found, calls + more, seconds + longer
 
 
 # %%
@@ -268,20 +260,30 @@ for name, run in methods():
     print(
         f"{name}: log Z off by {found.evidence.value - 16 * LOG_Z:+.2f} +- "
         f"{found.evidence.error:.2f}, effective {found.evidence.effective / 40:.1f} %, "
-        f"{'believable' if found.evidence.believable else 'cannot tell'}, "
         f"{calls / 1e6:.2f} million rows, {seconds:.0f} seconds"
     )
 
 # %%
 # .. dropdown:: Answer
 #
-#    ANSWER
+#    The flow alone, by far: 31.8 % of its rows count, and log Z is off by 0.01. Splines cross the
+#    hill between two wells of a column, and it spends all its calls on fitting one map. It also
+#    takes the most seconds, 27; where an energy is costly, calls count more.
+#
+#    Of the methods that move rows along the path, those that fit the flows of all levels at once
+#    are the best: 5.5 % count for the stochastic flow and 1.1 % for CRAFT, which counts ancestors
+#    of resampled rows. Annealed flow transport fits each flow to the same 384 rows, and too well:
+#    its error of 0.97 is as large as that without a flow, 0.91. Steps alone hardly cross a hill.
+#    So each of sixteen columns keeps the shares that its wells had early on the path, and the
+#    weights have to correct all of them. All intervals hold the truth. None of the six passes the
+#    verdict of :func:`nfref.diagnostics.importance_sampling`, which wants less than half a nat
+#    between the density of the rows and the target.
 #
 # The figure: samples of both methods in two wells, and log Z in 32 dimensions.
 #
 # .. alt: Left, contours of two wells, and the samples of a plain flow in the right well only. In
 #    the middle, the samples of the annealed sampler in both wells. Right, intervals of log Z less
-#    the truth by seven methods; only those of flows are short.
+#    the truth by six methods, shortest for the flow alone.
 
 fig, (first, second, last) = plt.subplots(
     1, 3, figsize=(7.36, 2.9), layout="constrained", gridspec_kw={"width_ratios": (1, 1, 1.5)}
@@ -297,7 +299,7 @@ for ax, samples, title in (
     ax.contour(side, side, heights, [0.02, 0.1, 0.4], colors="0.4", linewidths=0.8)
     ax.set(title=title, xlim=(-3, 3), ylim=(-3, 3), xlabel="$x_1$")
 for k, (name, found) in enumerate(table.items()):
-    colour = COLOURS[0] if found.believable else COLOURS[1]
+    colour = COLOURS[0] if "flow" in name or name == "CRAFT" else COLOURS[1]
     last.errorbar(
         found.value - 16 * LOG_Z, -k, xerr=1.96 * found.error, fmt="o", color=colour, markersize=4
     )
@@ -317,8 +319,9 @@ assert (
 )
 if FULL:
     off = {name: abs(found.value - 16 * LOG_Z) for name, found in table.items()}
-    for name, found in table.items():
-        assert not found.believable or off[name] < 3 * found.error, name
+    assert all(off[name] < 3 * found.error for name, found in table.items())
+    assert table["flow alone"].effective > 4 * table["stochastic flow"].effective
+    assert table["stochastic flow"].effective > 10 * table["annealed importance sampling"].effective
 
 # %%
 # Exercise 1: a weight from a log
