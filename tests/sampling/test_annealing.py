@@ -176,16 +176,16 @@ def test_a_double_well_by_quadrature():
 
 def test_walls_and_a_box():
     """Densities that are 0 somewhere: of the target, and of the start."""
-    sampler = sampler_of(nfref.Metropolis(0.8), 10)
+    sampler = sampler_of(nfref.Metropolis(0.8, 3), 10)
     found = sampler.estimate(
         sampler.init(np.random.default_rng(0)),
         lambda x: np.where(x[:, 0] > 0.5, mixture(x), -np.inf),
         np.random.default_rng(1),
-        4000,
+        8000,
     )
     beyond = special.ndtr(np.sqrt(2) * np.array([1.2 - 0.5, -1.2 - 0.5])) @ [2, 1]
     assert abs(found.value - np.log(beyond)) < 3 * found.error < 0.2
-    box = nfref.AnnealedSampler(nfref.Uniform([-8.0, -8.0], [8.0, 8.0]), nfref.Langevin(0.5, 3), 12)
+    box = nfref.AnnealedSampler(nfref.Uniform([-5.0, -5.0], [5.0, 5.0]), nfref.Langevin(0.5, 3), 30)
     found = box.estimate(
         box.init(np.random.default_rng(0)), mixture, np.random.default_rng(2), 4000
     )
