@@ -118,7 +118,7 @@ print(f"share of the right well by the sampler: {right:.2f}")
 #    The flow sits in one well. Its weights are even, its error is tiny, and nothing in it knows
 #    the other well: log Z is off by the logarithm of that well's share. The sampler has both wells,
 #    the shares of its weights are right, and so is log Z within its error. The verdict believes
-#    the flow and doubts the sampler. It judges by weights, and they are known only where rows are.
+#    both: it judges by weights, and they are known only where rows are.
 #    (Tempering the target, as lesson 12 does, also finds both wells here.)
 
 # %%
@@ -268,18 +268,17 @@ for name, run in methods():
 #
 #    The flow alone, by far: 31.8 % of its rows count, and log Z is off by 0.01. Splines cross the
 #    hill between two wells of a column, and it spends all its calls on fitting one map. It also
-#    takes the most seconds, 27; where an energy is costly, calls count more.
+#    takes the most seconds, 26; where an energy is costly, calls count more.
 #
 #    Of the methods that move rows along the path, those that fit the flows of all levels at once
 #    are the best: 5.5 % count for the stochastic flow and 1.1 % for CRAFT, which counts ancestors
 #    of resampled rows. Annealed flow transport fits each flow to the same 384 rows, and too well:
-#    its error of 0.97 is as large as that without a flow, 0.91. Steps alone hardly cross a hill.
-#    So each of sixteen columns keeps the shares that its wells had early on the path, and the
-#    weights have to correct all of them. All intervals hold the truth. None of the six passes the
-#    verdict of :func:`nfref.diagnostics.importance_sampling`, which wants less than half a nat
-#    between the density of the rows and the target.
+#    its error of 3.62 is no smaller than that without a flow, 3.15. Steps alone hardly cross a
+#    hill. So each of sixteen columns keeps the shares that its wells had early on the path, and the
+#    weights have to correct all of them. All intervals hold the truth.
 #
-# The figure: samples of both methods in two wells, and log Z in 32 dimensions.
+# The figure: samples of both methods in two wells, and log Z in 32 dimensions
+# (the axis cuts the longest intervals).
 #
 # .. alt: Left, contours of two wells, and the samples of a plain flow in the right well only. In
 #    the middle, the samples of the annealed sampler in both wells. Right, intervals of log Z less
@@ -312,7 +311,7 @@ plt.show()
 # What this page claims.
 
 assert alone.evidence.believable and abs(alone.evidence.value - LOG_Z) > 5 * alone.evidence.error
-assert abs(along.evidence.value - LOG_Z) < 3 * along.evidence.error < 0.3
+assert abs(along.evidence.value - LOG_Z) < 3 * along.evidence.error < 0.4
 assert abs(right - RIGHT) < 0.05 and spread < 1e-12
 assert (
     abs(weighed.value - LOG_Z) < 3 * weighed.error and abs(weighed.weights @ inside - RIGHT) < 0.05
