@@ -21,6 +21,12 @@ convolutions and has learned the ten digits of MNIST, 4,500 pictures: *another* 
 garment in it. :doc:`Another page </applications/anomaly>` judges the same scratches by patches of
 the pictures themselves.
 
+Differs from the authors' code: there the score is the mean of :math:`z^2` over features and
+rotations, without the log-determinant. Training takes a few rotations at random and judging a fixed
+set of more; here both take the same eight. There the gradient of each rotation is turned back and
+smoothed, its absolute values are averaged over rotations and colours, and the mean is squared. Here
+the gradients are added first, then made absolute, then smoothed.
+
 Data: ``python tutorials/applications/fetch.py digits fashion``.
 """
 
