@@ -70,7 +70,8 @@ def angles_of(x: Array) -> tuple[Array, Array, Array]:
 
 def from_angles(radius: Array, angles: Array) -> tuple[Array, Array]:
     """Return the rows (N, D) of these lengths and angles, and the logs of cosines as above."""
-    cosines, rest, last = np.cos(angles[:, :-1]), radius, []
+    cosines, rest = np.cos(angles[:, :-1]), radius
+    last: list[Array] = []
     for k in range(cosines.shape[1]):
         last.insert(0, rest * np.sin(angles[:, k : k + 1]))
         rest = rest * cosines[:, k : k + 1]
