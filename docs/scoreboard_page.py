@@ -58,13 +58,10 @@ GROUPS = {
         "higher_at_rows",
         "far_out",
         "categories",
-        "conditionals",
         "chain_rule",
         "marginal",
         "pickled",
         "units",
-        "column_order",
-        "row_order",
         "weights",
     ),
 }

@@ -43,15 +43,7 @@ def jacobian(function: Callable[..., Any], row: Sequence[Any], digits: int = 60)
 
 
 def log_abs_det(function: Any, row: Any, digits: Any = 60) -> Any:
-    """Return log |det dx/dz| of a map at a row, by central differences in twice the digits.
-
-    The parameters are those of :func:`jacobian`.
-
-    Returns
-    -------
-    mpmath number
-        In nats.
-    """
+    """Return log |det dx/dz| at a row in nats, as :func:`jacobian` takes it."""
     with mp.workdps(2 * digits):
         return mp.log(abs(mp.det(jacobian(function, row, digits))))
 

@@ -62,13 +62,7 @@ def started(command: str, seconds: float = 20.0) -> Iterator["Program"]:
 
 
 class Program:
-    """A running program that answers one question at a time.
-
-    Parameters
-    ----------
-    command : str
-    seconds : float
-    """
+    """A running program that answers one question at a time."""
 
     def __init__(self, command: str, seconds: float) -> None:
         try:

@@ -13,20 +13,7 @@ COLOURS = {OK: "brightgreen", FAILED: "red", INCONCLUSIVE: "yellow"}
 def record(
     report: Report, *, library: str, version: str | None, flow: str, dtype: str
 ) -> dict[str, Any]:
-    """Return a report as JSON-ready data, with the subject and the date.
-
-    Parameters
-    ----------
-    report : Report
-    library : str
-    version : str or None
-    flow : str
-    dtype : str
-
-    Returns
-    -------
-    dict
-    """
+    """Return a report as JSON-ready data, with the subject and the date."""
     return {
         **report.as_dict(),
         "library": library,
@@ -38,18 +25,9 @@ def record(
 
 
 def badge(records: Sequence[dict[str, Any]], label: str = "flow oracle") -> dict[str, Any]:
-    """Return a badge for one or several reports, in the endpoint format of shields.io.
+    """Return a badge in the endpoint format of shields.io.
 
-    Parameters
-    ----------
-    records : sequence of dict
-    label : str
-
-    Returns
-    -------
-    dict
-        ``schemaVersion``, ``label``, ``message`` and ``color``. One report shows its verdict,
-        several how many are ok; the colour is that of the worst.
+    One report shows its verdict, several how many are ok; the colour is that of the worst.
     """
     verdicts = [one["verdict"] for one in records]
     worst = next((one for one in (FAILED, INCONCLUSIVE) if one in verdicts), OK)

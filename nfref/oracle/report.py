@@ -211,13 +211,7 @@ class Report:
         }
 
     def raise_if_failed(self) -> None:
-        """Raise an error with the table of the failures, if a property failed.
-
-        Raises
-        ------
-        OracleError
-            An AssertionError, so that test runners count it as a failed test.
-        """
+        """Raise an :class:`OracleError` with the table of the failures, if a property failed."""
         self._raise(self.failures)
 
     def raise_unless_ok(self) -> None:

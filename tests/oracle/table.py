@@ -8,9 +8,9 @@ holds. A line holds all verdicts but passes, and the first line of the report. W
 ``causes.WRONG``, the mutants, the densities of ten libraries with ``library_densities.FAULTS``, a
 fitted MAF with ``fitted.FAULTS``, closed densities with the samplers of ``power``,
 ``wrong_densities.FAULTS`` and ``further_cases.WRONG``; right ones the same without their faults,
-those of ``right_densities`` and of ``right_families``, ``sound.SOUND`` and the flows of nfref's
-table. Faults that leave nothing to chance are run with one seed; seeds beyond the first ask only
-what involves chance.
+those of ``right_densities``, ``right_families`` and ``right_variations``, ``sound.SOUND`` and the
+flows of nfref's table. Faults that leave nothing to chance are run with one seed; seeds beyond the
+first ask only what involves chance.
 """
 
 import argparse
@@ -39,6 +39,8 @@ from tests.oracle import (
     power,
     right_densities,
     right_families,
+    right_variations,
+    usual_mistakes,  # noqa: F401 (adds to causes.WRONG)
     wrong_densities,
 )
 from tests.oracle.mutants import suite
@@ -86,7 +88,7 @@ LEADS = (
         r"|categories|category|i0e|tempered"
         r"|factor|mixture|elliptical|ring|copula|wrapped|truncated|Dirichlet|banana|regression"
         r"|temperature|correlation|base_not|constant",
-        r"normalised|sample_follows|higher_at_rows|units|conditionals|chain_rule|categories|far_out"
+        r"normalised|sample_follows|higher_at_rows|units|chain_rule|categories|far_out"
         r"|precision|no_memory|gradient|log_det|row_independence|weights|answers|shapes",
     ),
     (r"empty|alone", r"empty_batch|log_det|round_trip|normalised|answers"),
@@ -299,6 +301,14 @@ def as_sold(seeds, densities=right_densities.right_densities):
         yield Case("", library, name, dim, partial(report, make=make), seeds)
 
 
+def variations(seeds):
+    def report(seed, stop_early, report_of):
+        return report_of(seed)
+
+    for library, name, dim, report_of in right_variations.right_variations():
+        yield Case("", library, name, dim, partial(report, report_of=report_of), min(seeds, 2))
+
+
 def cases_of_causes(seeds):
     def report(seed, stop_early, subject):
         return causes.judge(subject, seed)
@@ -330,6 +340,7 @@ SOURCES = {
     "causes": cases_of_causes,
     "mutants": cases_of_mutants,
     "as sold": as_sold,
+    "variations": variations,
     "families": partial(as_sold, densities=right_families.right_families),
     "further": further,
     "tables": table_cases,

@@ -81,22 +81,6 @@ def test_without_the_mistake_nothing_is_accused(kind, dim):
     assert {row.name for row in report.rows} <= {*TABLE_PROPERTIES, *DENSITY_PROPERTIES}
 
 
-def test_options_that_speak_of_columns_need_not_hold_for_permuted_ones():
-    class Positive(Normal):
-        """Its last column was declared to be positive."""
-
-        def fit(self, X):
-            if np.any(X[:, -1] < 0):
-                raise ValueError("column 'x1': expected positive numbers")
-            return super().fit(X)
-
-    rows = np.random.default_rng(0).standard_normal((200, 2)) * [1, 0.1] + [0, 5]
-    row = check_estimator_density(
-        Positive(), rows, rng=np.random.default_rng(0), skip=but_of_tables("column_order")
-    )["column_order"]
-    assert row.verdict == "not applicable" and "expected positive" in row.why
-
-
 @pytest.mark.parametrize(
     "fault, words",
     [

@@ -178,7 +178,7 @@ class Mixed:
 FAULTS = (
     (Normal, "inverted pdf", "higher_at_rows"),
     (Kernels, "inverted pdf", "higher_at_rows"),
-    (Chain, "inverted pdf", "conditionals"),
+    (Chain, "inverted pdf", "higher_at_rows"),
     (Chain, "first factor always column 0", "chain_rule"),
     (Hidden, "first factor always column 0", "normalised"),
     (Normal, "missing normaliser", "normalised"),

@@ -48,17 +48,10 @@ def as_jax(array: Array) -> Any:
 def jax_function(
     function: Callable[..., Any], padded: bool = False, dtype: DTypeLike = np.float64
 ) -> Any:
-    """Return a function of JAX arrays as one of NumPy arrays; float64 stays float64 inside.
+    """Return a function of JAX arrays of N rows as one of NumPy arrays; compiled if ``padded``.
 
-    Parameters
-    ----------
-    function : callable
-        Arrays of N rows -> arrays of N rows.
-    padded : bool
-        Compile it, and pad its arguments.
-    dtype : numpy dtype
-        The dtype of the computation. For float32 JAX keeps its default, which forbids float64, as
-        for its users. Otherwise a library would turn Python's numbers into float64.
+    For float32 JAX keeps its default, which forbids float64, as for its users. Otherwise a library
+    would turn Python's numbers into float64.
     """
     compiled: list = []
 
@@ -91,20 +84,7 @@ def _to_numpy(answer, n, padded):
 def row_gradient(
     number: Callable[..., Any], padded: bool = False, dtype: DTypeLike = np.float64
 ) -> Callable[..., Any]:
-    """Return JAX's derivative of one number a row by that row and by its context, if any.
-
-    Parameters
-    ----------
-    number : callable
-        Arrays (N, D), and (N, C) with a context -> (N,).
-    padded : bool
-    dtype : numpy dtype
-
-    Returns
-    -------
-    callable
-        Arrays -> (N, D), or ((N, D), (N, C)).
-    """
+    """Return JAX's derivative of one number a row by that row and by its context, if any."""
 
     def gradient(*arrays):
         import jax
@@ -223,13 +203,7 @@ def adapter(
 def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
     """Return arguments of ``check_parameter_gradients`` for a number of a JAX tree.
 
-    Parameters
-    ----------
-    tree : pytree
-        Its floating arrays are the parameters.
-    number : callable
-        tree -> one number.
-    dtype : numpy dtype
+    The floating arrays of the tree are the parameters.
     """
     import jax
 

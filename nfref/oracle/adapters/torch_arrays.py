@@ -43,16 +43,7 @@ def to_numpy(part: Any) -> Any:
 def row_gradient(number: Callable[..., Any]) -> Callable[..., Any]:
     """Return torch's derivative of one number a row by that row and by its context, if any.
 
-    Parameters
-    ----------
-    number : callable
-        Tensors (N, D), and (N, C) with a context -> (N,).
-
-    Returns
-    -------
-    callable
-        Arrays -> (N, D), or ((N, D), (N, C)). Zeros if torch knows of no dependence; the check
-        finds out if there is one.
+    It is zero if torch knows of no dependence; the check finds out if there is one.
     """
 
     def gradient(*arrays):
@@ -215,16 +206,7 @@ def adapter(
 
 
 def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
-    """Return arguments of ``check_parameter_gradients`` for a number of a module.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Copied.
-    number : callable
-        module -> a tensor of one number.
-    dtype : numpy dtype
-    """
+    """Return arguments of ``check_parameter_gradients`` for a number of a copied module."""
     import torch
 
     if not isinstance(module, torch.nn.Module):

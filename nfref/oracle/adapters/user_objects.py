@@ -18,12 +18,6 @@ def own_functions(thing: Any, dtype: Any, train: bool = False) -> Any:
     An object with ``log_prob`` (and ``sample``) is a density, one with ``forward`` and ``inverse``
     a flow. Modules of torch are copied and cast to the dtype, in evaluation mode unless ``train``.
     Functions that are written with JAX are compiled.
-
-    Parameters
-    ----------
-    thing : object
-    dtype : numpy dtype
-    train : bool
     """
     if isinstance(thing, type):
         return None
@@ -118,12 +112,7 @@ def float64_twin(
 
 
 def with_dtype_hint(function: Callable) -> Any:
-    """Return the function with an error that names --dtype if it computes in float32.
-
-    Parameters
-    ----------
-    function : callable
-    """
+    """Return the function with an error that names --dtype if it computes in float32."""
 
     def call(*tensors):
         try:
@@ -141,14 +130,7 @@ def with_dtype_hint(function: Callable) -> Any:
 
 
 def written_with(function: Any, library: str) -> bool:
-    """Check that the code of a function, or of one that it calls, names a library.
-
-    Parameters
-    ----------
-    function : callable
-    library : str
-        "jax" or "torch".
-    """
+    """Check that the code of a function, or of one that it calls, names "jax" or "torch"."""
     return library in sys.modules and _names(function, library, set())
 
 

@@ -6,6 +6,7 @@ from nfref.oracle.instruments.guarded_calls import CallFailed, Subject, columns
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import Box
 from nfref.oracle.report import Row, failed, not_applicable, passed, show
+from nfref.runtime.annotations import Any, Callable
 
 # Parts of the way short of an edge, and the largest fall of log_prob there, in parts of log eps: a
 # factor that is rounded to zero falls that far.
@@ -50,25 +51,31 @@ def finite(name: str, measured: Measurement) -> Row:
     return passed(name, f"{len(measured.probes)} points, out to the tails")
 
 
+def last_finite(answer_at: Callable[[float], Any], steps: int = 50) -> tuple[float, Any]:
+    """Return the largest part of a way up to which answers are finite, and the last of them."""
+    low, high, last = 0.0, 1.0, np.zeros(1)
+    for _ in range(steps):
+        middle = 0.5 * (low + high)
+        answer = answer_at(middle)
+        finite = np.all(np.isfinite(answer))
+        low, high, last = (middle, high, answer) if finite else (low, middle, last)
+    return low, last
+
+
 def _overflows(measured, p):
     """Check that values or log_det grow past the largest float on the way to point p."""
     start = measured.probes.rows[measured.probes.bulk][0].astype(np.float64)
     end = measured.probes.rows[p].astype(np.float64)
-    low, high = 0.0, 1.0
-    largest = 0.0
-    for _ in range(40):
-        middle = 0.5 * (low + high)
-        row = (start + middle * (end - start))[None].astype(measured.dtype)
-        try:
-            values, log_det = measured.subject(row, measured.probes.context_row[p : p + 1])
-        except CallFailed:
-            return False
-        answer = columns(values, log_det)
-        if np.all(np.isfinite(answer)):
-            low, largest = middle, float(np.max(np.abs(answer)))
-        else:
-            high = middle
-    return largest > float(np.finfo(measured.dtype).max) ** 0.9
+
+    def answer_at(t):
+        row = (start + t * (end - start))[None].astype(measured.dtype)
+        return columns(*measured.subject(row, measured.probes.context_row[p : p + 1]))
+
+    try:
+        _, last = last_finite(answer_at, 40)
+    except CallFailed:
+        return False
+    return np.max(np.abs(last)) > float(np.finfo(measured.dtype).max) ** 0.9
 
 
 def _vanishes(measured, p):
@@ -107,21 +114,13 @@ def _vanishes(measured, p):
             )
         if np.all(np.isfinite(near)) and near[0] - near[1] > 0:
             return near[1] - near[2] > 0.5 * (near[0] - near[1])
-        low, high = 0.0, 1.0
-        least = 0.0
-        for _ in range(50):
-            middle = 0.5 * (low + high)
-            value = along([middle])[0]
-            if np.isfinite(value):
-                high, least = middle, min(least, float(value))
-            else:
-                low = middle
+        part, least = last_finite(lambda t: along([1 - t]))
         # Short of an edge it is as high as elsewhere, or falls as a power of the distance.
-        if np.any(along(high + (1 - high) * np.array(EDGE)) > typical + DEEP * np.log(eps)):
+        if np.any(along(1 - part * (1 - np.array(EDGE))) > typical + DEEP * np.log(eps)):
             return True
     except CallFailed:
         return False
-    return least < 0.9 * np.log(np.finfo(measured.dtype).tiny)
+    return least[0] < 0.9 * np.log(np.finfo(measured.dtype).tiny)
 
 
 def empty_batch(name: str, subject: Subject, dim: int) -> Row:

@@ -27,15 +27,7 @@ def named(
 ) -> str:
     """Return the name, in parentheses, of the one constant that an offset is close to, else "".
 
-    Parameters
-    ----------
-    offset : float
-    dim : int
-        D.
-    tolerance : float
-        Error of the offset.
-    further : dict, optional
-        More constants of this subject, by name.
+    ``further`` are more constants of this subject, by name.
     """
     found: dict[float, str] = {}
     for words, value in {**known(dim), **(further or {})}.items():

@@ -21,15 +21,8 @@ def first_call(
 ) -> Any:
     """Check the first call of a fresh flow, with ``count`` rows, and the same call again.
 
-    Parameters
-    ----------
-    name : str
-    make : callable or None
-        Returns the arguments of ``check_flow`` for a fresh flow.
-    direction : {"forward", "inverse"}
-    measured : Measurement
-        Measurement of a flow that is not fresh any more: the source of the rows.
-    count : int
+    ``make`` returns the arguments of ``check_flow`` for a fresh flow. The rows are those of a flow
+    that is not fresh any more.
     """
     if make is None:
         return not_applicable(name, "no make= was given")

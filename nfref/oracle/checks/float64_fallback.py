@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import CallFailed, StillRunning, in_time
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Stopwatch, Subject
 from nfref.oracle.instruments.probes import Box, as_domain
 from nfref.oracle.report import INCONCLUSIVE, PASS, Report
 from nfref.runtime.annotations import Any, Callable
@@ -19,10 +19,6 @@ def of_flows(check: Callable[..., Any]) -> Any:
 
     A ``twin`` is the same flow in float64, as ``{"forward": ..., "inverse": ...}``. It decides the
     properties that cannot be judged in float32, if float32 stays close to it.
-
-    Parameters
-    ----------
-    check : callable
     """
 
     @functools.wraps(check)
@@ -38,27 +34,21 @@ def of_flows(check: Callable[..., Any]) -> Any:
                 f"{type(gradient).__name__}"
             )
         report = check(*functions, **given)
-        if (
-            twin
-            and report.undecided
-            and not report.failures
-            and np.dtype(given.get("dtype", np.float64)) == np.float32
-        ):
-            return _by_twin(
-                check, report, dict(zip(("forward", "inverse"), functions), **given), twin
-            )
-        return report
+        single = np.dtype(given.get("dtype", np.float64)) == np.float32
+        if not (twin and single and report.undecided and not report.failures):
+            return report
+        given.update(zip(("forward", "inverse"), functions))
+        gap = _largest_gap(given, twin)
+        if not gap < ROUNDING:
+            return report
+        given.update(twin, dtype=np.float64, rng=np.random.default_rng(0), gradient=None, make=None)
+        return _decided(report, check(**given), gap)
 
     return ask
 
 
 def of_densities(check: Callable[..., Any]) -> Any:
-    """Let ``check_density`` refuse a flow.
-
-    Parameters
-    ----------
-    check : callable
-    """
+    """Let ``check_density`` refuse a flow."""
 
     @functools.wraps(check)
     def ask(*functions, **given):
@@ -88,31 +78,16 @@ def _is_pair(gradient):
     )
 
 
-def _by_twin(check, report, given, twin):
+def _decided(report, exact, gap):
     """Return the report, with the twin's float64 rows in place of those not judged."""
-    gap = _largest_gap(given, twin)
-    if not gap < ROUNDING:
-        return report
-    exact = check(
-        **{
-            **given,
-            **twin,
-            "dtype": np.float64,
-            "rng": np.random.default_rng(0),
-            "gradient": None,
-            "make": None,
-        }
-    )
+    theirs = {row.name: row for row in exact.rows if row.verdict != INCONCLUSIVE}
     rows = []
     for row in report.rows:
-        theirs = next((one for one in exact.rows if one.name == row.name), None)
-        if row.verdict == INCONCLUSIVE and theirs is not None and theirs.verdict != INCONCLUSIVE:
-            row = replace(
-                theirs,
-                why=f"judged in float64; float32 differs by {gap:.1g} at most in {ROWS} rows; "
-                f"{theirs.why}",
-                verdict=theirs.verdict if theirs.verdict != "not applicable" else PASS,
-            )
+        if row.verdict == INCONCLUSIVE and row.name in theirs:
+            row = theirs[row.name]
+            why = f"judged in float64; float32 differs by {gap:.1g} at most in {ROWS} rows"
+            verdict = row.verdict if row.verdict != "not applicable" else PASS
+            row = replace(row, why=f"{why}; {row.why}", verdict=verdict)
         rows.append(row)
     return Report(report.subject, tuple(rows), report.skipped)
 
@@ -122,34 +97,27 @@ def _largest_gap(given, twin):
 
     The difference of values is relative to their size, that of log_det is in nats.
     """
-    rng, gap = np.random.default_rng(0), 0.0
+    dim, context, gap = given["dim"], given.get("context"), 0.0
     for name, domain in (("forward", "domain"), ("inverse", "codomain")):
         if given.get(name) is None or name not in twin:
             continue
-        box = as_domain(domain, given.get(domain), given["dim"])
+        box = as_domain(domain, given.get(domain), dim)
         if not isinstance(box, Box):
             return np.inf
-        rows = box.from_line(rng.standard_normal((ROWS, given["dim"]))).astype(np.float32)
-        context = given.get("context")
-        more = () if context is None else (np.resize(context, (ROWS, np.shape(context)[1])),)
-        try:
-            with np.errstate(all="ignore"):
-                ours = in_time(
-                    given[name],
-                    (rows, *(part.astype(np.float32) for part in more)),
-                    given.get("seconds", 20.0),
-                )
-                theirs = in_time(
-                    twin[name], (rows.astype(np.float64), *more), given.get("seconds", 20.0)
-                )
-        except (CallFailed, StillRunning):
-            return np.inf
-        for one, other in zip(_parts(ours), _parts(theirs)):
-            scale = 1 + np.abs(other) if other.ndim > 1 else 1.0
-            gap = max(gap, float(np.max(np.abs(one - other) / scale)))
+        rows = box.from_line(np.random.default_rng(0).standard_normal((ROWS, dim)))
+        rows = rows.astype(np.float32)
+        answers = []
+        for function, dtype in ((given[name], np.float32), (twin[name], np.float64)):
+            rows_of_context = None if context is None else np.asarray(context, dtype)
+            stopwatch = Stopwatch(given.get("seconds", 20.0))
+            subject = Subject(name, function, dim, rows_of_context, dtype, stopwatch)
+            which = np.arange(ROWS) % (1 if context is None else len(context))
+            try:
+                answers.append(subject(rows.astype(dtype), which))
+            except NO_ANSWER:
+                return np.inf
+        (values, log_det), (exact, exact_log_det) = answers
+        gap = max(gap, float(np.max(np.abs(values - exact) / (1 + np.abs(exact)))))
+        if log_det is not None and exact_log_det is not None:
+            gap = max(gap, float(np.max(np.abs(log_det - exact_log_det))))
     return gap
-
-
-def _parts(answer):
-    parts = answer if isinstance(answer, (tuple, list)) else (answer,)
-    return [np.asarray(part, dtype=np.float64) for part in parts if part is not None]

@@ -1,7 +1,7 @@
 """log_det against the determinant of a numerical Jacobian.
 
-Central differences are taken at every point. If they do not resolve a point, the complex step or
-differences in extended precision are tried, if the callable takes such numbers.
+Central differences are taken at every point. If they do not resolve a point, the complex step is
+tried, if the callable takes complex numbers.
 """
 
 from dataclasses import replace
@@ -11,7 +11,7 @@ import numpy as np
 from nfref.oracle.checks.constants import named
 from nfref.oracle.checks.pointwise import verdict
 from nfref.oracle.instruments.guarded_calls import CallFailed, Subject, TimedOut
-from nfref.oracle.instruments.jacobian import complex_step, differentiate, ladder, log_determinants
+from nfref.oracle.instruments.jacobian import complex_step, ladder, log_determinants
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import step_scale, wide_rows
 from nfref.oracle.report import Row, failed, inconclusive, passed, show
@@ -47,9 +47,8 @@ def log_det_matches(name: str, measured: Measurement) -> Row:
     judged = measured.resolved & measured.finite & (tolerance < WIDEST)
     points = np.flatnonzero(judged)
     bulk = measured.probes.bulk
-    confirmed, how = np.zeros(len(judged), dtype=bool), ""
-    if np.mean(judged[bulk]) < 1:
-        confirmed, how = _confirmed(measured, np.flatnonzero(bulk & measured.finite & ~judged)[:16])
+    confirmed = _confirmed(measured, np.flatnonzero(bulk & measured.finite & ~judged)[:16])
+    how = f", {np.sum(confirmed)} more by complex step" if np.any(confirmed) else ""
     share = np.mean((judged | confirmed)[bulk]) if np.any(bulk) else 0.0
     why = f"error of Richardson differences + rounding, {len(points)} of {len(bulk)} points{how}"
 
@@ -95,18 +94,7 @@ def log_det_matches(name: str, measured: Measurement) -> Row:
 
 
 def pattern(found: Array, true: Array, tolerance: Array, dim: int) -> str:
-    """Return the hint for a log-determinant that is off by one factor or one constant everywhere.
-
-    Parameters
-    ----------
-    found, true, tolerance : (P,) arrays
-    dim : int
-
-    Returns
-    -------
-    str
-        Empty where it is off otherwise.
-    """
+    """Return a hint if log_det (P,) is off by one factor or by one constant everywhere, else ""."""
     sure = tolerance < 1e-4
     found, true, tolerance = found[sure], true[sure], 10 * tolerance[sure] + 1e-7
     if len(found) < 4:
@@ -142,79 +130,42 @@ def pattern(found: Array, true: Array, tolerance: Array, dim: int) -> str:
 
 
 def _confirmed(measured, points):
-    """Return the points at which log_det agrees with the complex step or longdouble, and a note.
+    """Return (P,) bool: points at which log_det agrees with the complex step.
 
-    A disagreement there is no fault: the callable may take such numbers and yet not be analytic in
-    them. Agreement to many digits is no accident.
+    A disagreement there is no fault: the callable may take complex numbers and yet not be analytic
+    in them. Agreement to many digits is no accident.
     """
     confirmed = np.zeros(len(measured.probes), dtype=bool)
-    parts = []
-    for what, jacobians in (
-        ("complex step", _complex_jacobians),
-        ("extended precision", _longdouble_jacobians),
-    ):
-        left = points[~confirmed[points]]
-        if not len(left) or measured.dtype != np.float64:
-            break
-        try:
-            jacobian, error = jacobians(measured, left)
-        except (CallFailed, TimedOut, TypeError, ValueError):
-            continue
-        exact = log_determinants(jacobian, error, float(np.finfo(np.float64).eps))
-        difference = np.abs(measured.log_det[left] - exact.value)
-        allowed = 1e-6 * (1 + np.abs(measured.log_det[left])) + exact.error
-        # Neither error contains the map's own effect on the last digits.
-        condition = np.max(np.abs(jacobian), axis=(1, 2)) * np.finfo(np.float64).eps
-        agree = (difference <= allowed + 1e2 * condition) & (allowed + 1e2 * condition < 0.1)
-        confirmed[left[agree]] = True
-        if np.any(agree):
-            parts.append(f"{np.sum(agree)} more by {what}")
-    return confirmed, "".join(f", {part}" for part in parts)
-
-
-def _extended(measured, points, kind):
-    """Return the callable on numbers of another kind, at points that ``owner`` indexes."""
-    subject = measured.subject
+    if not len(points) or measured.dtype != np.float64:
+        return confirmed
 
     def function(rows, owner):
-        answer = subject.raw(rows, measured.probes.context_row[points[owner]])
+        answer = measured.subject.raw(rows, measured.probes.context_row[points[owner]])
         values = np.asarray(answer[0] if isinstance(answer, (tuple, list)) else answer)
-        if values.dtype.kind != kind.kind or values.dtype != kind or values.shape != rows.shape:
-            raise CallFailed(f"{kind} in, {values.dtype} out")
+        if values.dtype != rows.dtype or values.shape != rows.shape:
+            raise CallFailed(f"{rows.dtype} in, {values.dtype} out")
         return values
 
-    return function
-
-
-def _complex_jacobians(measured, points):
-    jacobian = complex_step(
-        _extended(measured, points, np.dtype(np.complex128)), measured.probes.rows[points]
-    )
-    return jacobian, np.zeros_like(jacobian)
-
-
-def _longdouble_jacobians(measured, points):
-    if np.finfo(np.longdouble).eps >= np.finfo(np.float64).eps:
-        raise CallFailed("longdouble is float64 on this machine")
-    rows = measured.probes.rows[points]
-    found = differentiate(
-        _extended(measured, points, np.dtype(np.longdouble)),
-        rows.astype(np.longdouble),
-        step_scale(measured.domain, rows),
-    )
-    return found.jacobian.astype(np.float64), found.error.astype(np.float64)
+    try:
+        jacobian = complex_step(function, measured.probes.rows[points])
+    except (CallFailed, TimedOut, TypeError, ValueError):
+        return confirmed
+    eps = float(np.finfo(np.float64).eps)
+    exact = log_determinants(jacobian, np.zeros_like(jacobian), eps)
+    found = measured.log_det[points]
+    # The error does not contain the map's own effect on the last digits.
+    allowed = 1e-6 * (1 + np.abs(found)) + exact.error
+    condition = 1e2 * eps * np.max(np.abs(jacobian), axis=(1, 2))
+    agrees = (np.abs(found - exact.value) <= allowed + condition) & (allowed + condition < 0.1)
+    confirmed[points[agrees]] = True
+    return confirmed
 
 
 def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tuple[Array, Array]:
-    """Return rows of the domain whose log_det is farthest from a central difference.
+    """Return rows, and rows of context, whose log_det is farthest from a central difference.
 
     The few points that are measured well may all miss a region of little mass. Here many points are
     measured roughly. The worst of them are then measured well, and only that is judged.
-
-    Returns
-    -------
-    rows : (S, D) array
-    context_row : (S,) int array
     """
     seconds = 0.25 * min(subject.stopwatch.left(), 2.0 * subject.stopwatch.patience)
     affordable = seconds / max(subject.seconds_a_row(), 1e-9) / (2 * dim + 1)

@@ -32,41 +32,20 @@ MISSED = 5e-3
 
 @dataclass(frozen=True)
 class Whole:
-    """A density with its support, its samples and a generator, to be examined as a whole.
+    """A density with its support, its samples and a generator, to be examined as a whole."""
 
-    Attributes
-    ----------
-    log_prob : callable
-        (N, D) float64 rows inside of the support -> (N,) float64.
-    contains : callable
-        (N, D) rows -> (N,) bool: the support.
-    box : Box or None
-        The smallest box around the support; None where the domain is known by samples.
-    pilot, samples : (N, D) arrays
-        Samples of the density; the pilot decides where to look. ``samples`` is empty if there
-        is no sampler.
-    rng : numpy.random.Generator
-    lost : float
-        Upper bound of the share of the mass that no number inside of the support holds: rounding
-        puts it onto an end, or beyond all numbers.
-    draw : callable or None
-        n -> about n more samples.
-    seconds : float
-        Time for the tests that become more powerful the longer they last.
-    left_out : (K, D) array, or an empty tuple
-        Samples on an end of the box or outside of the support, which are not among the others.
-    """
-
-    log_prob: Callable
-    contains: Callable
-    box: Any
-    pilot: np.ndarray
-    samples: np.ndarray
+    log_prob: Callable  # (N, D) float64 rows inside of the support -> (N,) float64
+    contains: Callable  # (N, D) rows -> (N,) bool: the support
+    box: Any  # the smallest Box around the support; None where the domain is known by samples
+    pilot: np.ndarray  # (M, D) samples that decide where to look
+    samples: np.ndarray  # (N, D) samples; empty if there is no sampler
     rng: Generator
+    # Upper bound of the share of the mass that no number inside of the support holds: rounding
+    # puts it onto an end, or beyond all numbers.
     lost: float = 0.0
-    draw: Callable | None = None
-    seconds: float = 1.0
-    left_out: Any = ()
+    draw: Callable | None = None  # n -> about n more samples
+    seconds: float = 1.0  # for the tests that become more powerful the longer they last
+    left_out: Any = ()  # (K, D) samples on an end of the box or outside of the support
 
     def log_density(self, x: Array) -> Array:
         """Return log_prob, and -inf outside of the support."""

@@ -76,6 +76,7 @@ def _stepped(ask, start, scale, measured):
             part = "log_det" if k == measured.values.shape[1] else f"column {k}"
             return (
                 f"{measured.subject.name}: {part} {words} {share[k]:.0%} of {PIECES} pieces of a "
-                f"line from {show(start[0])}, as if numbers passed through float32 or float16"
+                f"line from {show(start[0])}, as if numbers passed through float32 or float16, or "
+                "a root search stopped early"
             )
     return "" if np.max(np.mean(due, axis=1)) > STEPPED else None

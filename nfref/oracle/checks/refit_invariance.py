@@ -1,22 +1,18 @@
-"""Fits to changed tables: other units, other orders of columns and of rows, weights.
+"""Fits to changed tables: other units, weights.
 
-Some differences of a fit are legitimate: another local optimum for another order of rows, a
-bandwidth in fixed units. The rows report them. They fail only for what no density may do.
+Some differences of a fit are legitimate, such as a bandwidth in fixed units. The rows report them.
+They fail only for what no density may do.
 """
 
 import numpy as np
 
 from nfref.oracle.adapters.estimators import Estimator
 from nfref.oracle.report import Row, failed, inconclusive, not_applicable, passed, show
-from nfref.runtime.annotations import Any, Array, Callable, Generator
+from nfref.runtime.annotations import Array, Generator
 
 EXACT = 1e-6  # largest difference of two equal fits, relative to 1 + |log p|
 ROWS = 400  # rows of the table in a fit
 WORSE = 0.7  # nats a row, the least cost of a length in wrong units
-
-
-class Refused(Exception):
-    """An estimator does not take a changed table: its options may name columns."""
 
 
 class Fits:
@@ -43,24 +39,6 @@ class Fits:
         """Return log p of rows after a fit to a table."""
         return np.asarray(self.estimator.fit(table, weights).log_prob(rows), dtype=np.float64)
 
-    def changed(self, table: Array) -> Any:
-        """Fit to a table of other columns than those for which the options were chosen."""
-        try:
-            return self.estimator.fit(table, None)
-        except np.linalg.LinAlgError:  # a ValueError, but no refusal
-            raise
-        except (ValueError, TypeError) as error:
-            raise Refused(f"the changed table is refused: {error}") from error
-
-    def judged(self, name: str, judge: Callable, *more: Any) -> Row:
-        """Return the row of a property, or a note if fits cannot be compared."""
-        if self.trouble:
-            return not_applicable(name, self.trouble)
-        try:
-            return judge(name, self, *more)
-        except Refused as error:
-            return not_applicable(name, str(error).splitlines()[0])
-
 
 def same(a: Array, b: Array) -> bool:
     """Check that two arrays of log-densities are equal up to rounding."""
@@ -81,7 +59,12 @@ def units(name: str, fits: Fits) -> Row:
         powers[np.flatnonzero(fits.scaled)[0]] += 3
     factor, expected = 2.0**powers, -np.sum(powers) * np.log(2)
     scaled = fits.rows * factor
-    moved = np.asarray(fits.changed(scaled).log_prob(scaled), dtype=np.float64) - fits.base
+    try:
+        moved = fits.log_prob(scaled, scaled) - fits.base
+    except np.linalg.LinAlgError:  # a ValueError, but no refusal
+        raise
+    except (ValueError, TypeError) as error:  # options may name columns
+        return not_applicable(name, f"the changed table is refused: {error}".splitlines()[0])
     why = f"columns times {show(factor)}"
     if same(fits.base + expected, fits.base + moved):
         return passed(name, why, float(np.max(np.abs(moved - expected))))
@@ -145,45 +128,6 @@ def _normal(some, others):
     covariance = np.cov(((some - center) / scale).T) + 1e-6 * np.eye(some.shape[1])
     found = multivariate_normal.logpdf((others - center) / scale, cov=covariance)
     return found - np.sum(np.log(scale))
-
-
-def column_order(name: str, fits: Fits, judge_mass: Callable) -> Row:
-    """Check that fits to the columns in two other orders are densities."""
-    dim = fits.rows.shape[1]
-    if dim < 2:
-        return not_applicable(name, "one column")
-    worst, words = 0.0, "the same density"
-    for order in (list(range(dim))[::-1], [*range(1, dim), 0]):
-        permuted = fits.rows[:, order]
-        fitted = fits.changed(permuted)
-        found = np.asarray(fitted.log_prob(permuted), dtype=np.float64)
-        if not same(found, fits.base):
-            row = judge_mass(name, fitted, permuted, order)
-            if row.failed:
-                return failed(
-                    name, f"columns in the order {order}", row.where, row.error, row.tolerance
-                )
-            worst = max(worst, abs(float(np.mean(found - fits.base))))
-            words = f"another density; mean log p moves by {worst:.2g}"
-    return passed(name, f"columns in two other orders: {words}")
-
-
-def row_order(name: str, fits: Fits) -> Row:
-    """Check that fits to rows sorted by a column, and reversed, differ little."""
-    worst = 0.0
-    for rows in (fits.rows[np.argsort(fits.rows[:, 0])], fits.rows[::-1]):
-        found = fits.log_prob(rows, fits.rows)
-        if not same(found, fits.base):
-            worst = max(
-                worst, abs(float(np.mean(np.maximum(found, -1e3) - np.maximum(fits.base, -1e3))))
-            )
-    if worst > 1:
-        return failed(
-            name, "rows sorted, and reversed", f"mean log p moves by {worst:.3g} nats", worst, 1.0
-        )
-    return passed(
-        name, "rows sorted, and reversed" + (f": mean log p moves by {worst:.2g}" if worst else "")
-    )
 
 
 def weights(name: str, fits: Fits) -> Row:

@@ -181,13 +181,8 @@ def rows_for(
 ) -> tuple[Array, Array]:
     """Return the resolved probes, and more rows of their box: the bulk, and four times as wide.
 
-    There are as many as there is time for. ``subjects`` are all directions that will be called: one
-    may need a root search while its inverse does not.
-
-    Returns
-    -------
-    rows : (N, D) array
-    context_row : (N,) int array
+    There are as many as there is time for, each with its row of context. ``subjects`` are all
+    directions that will be called: one may need a root search while its inverse does not.
     """
     probes, dtype = measured.probes, measured.dtype
     kept, dim = measured.finite & measured.resolved, probes.rows.shape[1]

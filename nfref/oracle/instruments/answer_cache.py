@@ -12,25 +12,14 @@ MOST = 4096  # rows of one call that are compared; more would cost memory
 
 
 class AnswerCache:
-    """Answers by row and row of the context: (K,) numbers each, log_det last if there is one.
-
-    Attributes
-    ----------
-    slots : dict
-        Maps a row's bytes and its row of the context to its index in the arrays.
-    first, worst : (S, K) float64 arrays
-        The first answer, and the later answer that was farthest from it.
-    distance : (S,) array
-        The largest difference of any entry.
-    words : list of str
-        The call that gave ``worst``, and the row in it.
-    """
+    """Answers by row and row of the context: (K,) numbers each, log_det last if there is one."""
 
     def __init__(self) -> None:
-        self.slots: dict = {}
-        self.words: list = []
-        self.first = self.worst = np.zeros((0, 0))
-        self.distance = np.zeros(0)
+        self.slots: dict = {}  # a row's bytes and its row of the context -> index in the arrays
+        self.first = np.zeros((0, 0))  # (S, K) first answers
+        self.worst = np.zeros((0, 0))  # (S, K) later answers that were farthest from them
+        self.distance = np.zeros(0)  # (S,) largest difference of any entry
+        self.words: list = []  # the call that gave ``worst``, and the row in it
 
     def store(self, rows: Array, context_row: Array, answers: Array) -> None:
         """Store the (N, K) answers of rows that are not known yet."""

@@ -111,13 +111,7 @@ def _shift(direction):
 
 
 def column_shifts(pilot: Array, most: int = 16) -> list[Map]:
-    """Return shifts of single columns, the first ones.
-
-    Parameters
-    ----------
-    pilot : (N, D) array
-    most : int
-    """
+    """Return shifts of single columns, the first ones."""
     each = _each(pilot)
     return [
         Map(f"shift of column {j}", each, _shift(row))
@@ -134,17 +128,8 @@ def _each(pilot):
 def maps_around(pilot: Array, rng: Generator, most: int = 40) -> list[Map]:
     """Return maps of several widths and directions, the most sensitive first.
 
-    Parameters
-    ----------
-    pilot : (N, D) array
-        Samples other than those of the test.
-    rng : numpy.random.Generator
-    most : int
-        Largest number of maps of single coordinates and random directions.
-
-    Returns
-    -------
-    list of Map
+    ``pilot`` are other samples than those of the test, ``most`` limits the maps of single
+    coordinates and random directions.
     """
     dim = pilot.shape[1]
     center, root = _middle_half(pilot)
@@ -183,17 +168,9 @@ def maps_around(pilot: Array, rng: Generator, most: int = 40) -> list[Map]:
 
 
 def step_of(made: Map, log_density: Callable[..., Any], pilot: Array, at_pilot: Array) -> float:
-    """Return the step for which most log-ratios are about one.
+    """Return the step for which most log-ratios at the pilot are about one.
 
     Smaller and larger log-ratios carry less information.
-
-    Parameters
-    ----------
-    made : Map
-    log_density : callable
-        (N, D) -> (N,), -inf where there is no density.
-    pilot, at_pilot : (N, D), (N,) arrays
-        Samples, and their log-densities.
     """
     moved, log_jacobian = made(pilot, STEP)
     ratio = np.abs(log_density(moved) + log_jacobian - at_pilot)
@@ -292,18 +269,9 @@ def jump_terms(
     at_x: Array,
     rng: Generator,
 ) -> Array:
-    """Return (N, K) terms a(r) (h(x') - h(x)) for differences of two samples times ``size``.
+    """Return (N, K) terms a(r) (h(x') - h(x)) for differences of two pilot rows times ``size``.
 
-    Parameters
-    ----------
-    size : float
-    pilot : (M, D) array
-        Steps are differences of two of these rows.
-    features : callable
-        (N, D) -> (N, K) numbers between -0.5 and 0.5: h.
-    log_density, x, at_x
-        As for :func:`terms`.
-    rng : numpy.random.Generator
+    h are ``features``, (N, D) -> (N, K) numbers between -0.5 and 0.5.
     """
     first, second = rng.integers(len(pilot), size=(2, len(x)))
     there = x + size * (pilot[first] - pilot[second])
@@ -315,13 +283,9 @@ def jump_terms(
 
 
 def excess(values: Array, lost: float = 0.0) -> Array:
-    """Return the distance of the mean of the terms from zero, in units of the tolerance.
+    """Return the distance of the mean of terms, (N,) or (N, K), from zero, in tolerances.
 
-    Parameters
-    ----------
-    values : (N,) or (N, K) array
-    lost : float
-        Share of the samples that rounding has moved.
+    ``lost`` is the share of the samples that rounding has moved.
     """
     n = len(values)
     allowed = T * np.std(values, axis=0) / np.sqrt(n) + T**2 / (2 * n) + lost

@@ -195,18 +195,9 @@ def columns(values: Array, log_det: Any) -> Array:
 class Subject:
     """One direction of a flow: a callable on rows that gets copies, and whose calls are recorded.
 
-    Parameters
-    ----------
-    name : str
-        "forward", "inverse" or "log_prob".
-    function : callable
-        rows (N, D) -> (values, log_det) or values alone; with a context,
-        ``function(rows, context)``.
-    dim : int or None
-        Width D of the values; None where the answer is one number a row (a log-density).
-    context : (M, C) array or None
-    dtype : numpy dtype
-    stopwatch : Stopwatch
+    Its name is "forward", "inverse" or "log_prob". The function takes rows (N, D), and rows of the
+    context if there is one, and returns (values, log_det) or values alone. ``dim`` is the width D
+    of the values; None where the answer is one number a row (a log-density).
     """
 
     def __init__(

@@ -27,20 +27,11 @@ OVERLAP = 100.0
 
 @dataclass(frozen=True)
 class Proposal:
-    """A mixture of normal or Student t densities around centers, with one scale matrix.
+    """A mixture of normal or Student t densities around centers, with one scale matrix."""
 
-    Attributes
-    ----------
-    centers : (K, D) array
-    root : (D, D) array
-        Cholesky factor of the scale matrix.
-    freedom : float
-        Of the t densities; infinite for normal ones.
-    """
-
-    centers: np.ndarray
-    root: np.ndarray
-    freedom: float = 5.0
+    centers: np.ndarray  # (K, D)
+    root: np.ndarray  # (D, D) Cholesky factor of the scale matrix
+    freedom: float = 5.0  # of the t densities; infinite for normal ones
 
     @classmethod
     def around(cls, pilot: Array, rng: Generator, components: int = 64) -> "Proposal":
@@ -84,12 +75,7 @@ def _log_sum_exp(terms):
 
 
 def root_of(covariance: Array) -> Array:
-    """Return the Cholesky factor of a covariance matrix, for any units of its columns.
-
-    Parameters
-    ----------
-    covariance : (D, D) array
-    """
+    """Return the Cholesky factor of a covariance matrix, for any units of its columns."""
     spread = np.sqrt(np.diag(covariance)) + 1e-300
     correlation = covariance / spread / spread[:, None]
     return spread[:, None] * np.linalg.cholesky(correlation + 1e-10 * np.eye(len(spread)))
@@ -113,17 +99,6 @@ def bumps(pilot: Array, log_prob: Array, rng: Any, components: Any = 200) -> "Pr
 
     Wide bumps, moved towards the middle so that the mixture keeps the pilot's covariance, are best
     if the density is nearly normal. Narrow bumps are best if it is bent, in pieces or heavy-tailed.
-
-    Parameters
-    ----------
-    pilot : (N, D) array
-        Samples of the density.
-    log_prob : (N,) array
-        Its logarithm there.
-
-    Returns
-    -------
-    Proposal
     """
     chosen = rng.permutation(len(pilot))[:components]
     others = np.setdiff1d(np.arange(len(pilot)), chosen)[:1500]
@@ -152,22 +127,13 @@ def _logistic(t):
 
 @dataclass(frozen=True)
 class Bridge:
-    """log Z of a density from its samples and those of a proposal.
-
-    Attributes
-    ----------
-    log_z : float
-    tolerance : float
-        Its error by chance, at level 1e-9; inf if the two do not overlap enough.
-    of_samples, of_proposal : (N,), (M,) arrays
-        q / (p + Z q) at the samples and p / (p + Z q) at the proposal's rows: weights under
-        which both follow one density, the normalised overlap of p and q.
-    """
+    """log Z of a density from its samples and those of a proposal."""
 
     log_z: float
-    tolerance: float
-    of_samples: np.ndarray
-    of_proposal: np.ndarray
+    tolerance: float  # error by chance, at level 1e-9; inf if the two do not overlap enough
+    # Weights under which both follow one density, the normalised overlap of p and q.
+    of_samples: np.ndarray  # (N,) q / (p + Z q)
+    of_proposal: np.ndarray  # (M,) p / (p + Z q)
 
 
 def bridge(p_at_x: Array, q_at_x: Array, p_at_y: Array, q_at_y: Array) -> Bridge:

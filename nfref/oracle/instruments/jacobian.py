@@ -33,24 +33,15 @@ from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 class Derivatives:
     """Values and first derivatives of f: R^D -> R^K at P points, each with its error.
 
-    Attributes
-    ----------
-    value : (P, K) array
-        f(p).
-    jacobian : (P, K, D) array
-        Element [p, k, j] is d f_k / d p_j.
-    error : (P, K, D) array
-        Estimated absolute error of each element; inf where it is unknown.
-    noise : (P, K) array
-        Measured rounding error of f: the distance of its values at the smallest steps from
-        a smooth curve. If f is constant at the smallest steps but not at larger ones
-        (a number that passed through a shorter format), its noise is measured at those.
+    The noise is the distance of f's values at the smallest steps from a smooth curve. If f is
+    constant there but not at larger steps (a number that passed through a shorter format), its
+    noise is measured at those.
     """
 
-    value: np.ndarray
-    jacobian: np.ndarray
-    error: np.ndarray
-    noise: np.ndarray
+    value: np.ndarray  # (P, K)
+    jacobian: np.ndarray  # (P, K, D): d f_k / d p_j
+    error: np.ndarray  # (P, K, D), absolute; inf where it is unknown
+    noise: np.ndarray  # (P, K): measured rounding error of f
 
 
 # Exponents of the steps, relative to the scale of a coordinate. Steps of ratio 4 find the best
@@ -59,43 +50,26 @@ class Derivatives:
 EXPONENTS = {
     "float64": (3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 25, 29, 33, 37, 41),
     "float32": (1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 20, 21),
-    "longdouble": (9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 52),
 }
-MIDDLE = {"float64": slice(7, 10), "float32": slice(5, 8), "longdouble": slice(3, 6)}
+MIDDLE = {"float64": slice(7, 10), "float32": slice(5, 8)}
 BLOCK = 1 << 21  # numbers of one call, at most
 NOTICED = 1e-3  # part of an accuracy; less noise is none of a root search
 
 
-def format_name(dtype: DTypeLike) -> str:
-    """Return one of the keys above; NumPy's name of a longdouble depends on the machine."""
-    return "longdouble" if np.dtype(dtype) == np.longdouble else np.dtype(dtype).name
-
-
 def ladder(dtype: DTypeLike) -> Array:
     """Return the steps relative to the scale of a coordinate, largest first."""
-    return 2.0 ** -np.array(EXPONENTS[format_name(dtype)], dtype=float)
+    return 2.0 ** -np.array(EXPONENTS[np.dtype(dtype).name], dtype=float)
 
 
 def differentiate(
     function: Callable[..., Any], points: Array, scale: Array, accuracy: float = 0.0
 ) -> Derivatives:
-    """Return Richardson central differences at every point.
+    """Return Richardson central differences at points (P, D).
 
-    Parameters
-    ----------
-    function : callable
-        Maps (rows (M, D), owner (M,)) to (M, K) values, float64 or longdouble, where owner[m]
-        is the index of the point that row m was made from.
-    points : (P, D) float32, float64 or longdouble array
-    scale : (P, D) array
-        Length over which f is expected to vary; p may be moved by it.
-    accuracy : float
-        Absolute accuracy of f, if it is known. It is the least noise of each component that
-        shows NOTICED of it.
-
-    Returns
-    -------
-    Derivatives
+    ``function`` maps (rows (M, D), owner (M,)) to (M, K) values; owner[m] is the index of the point
+    that row m was made from. ``scale`` (P, D) is the length over which f is expected to vary.
+    ``accuracy`` is the absolute accuracy of f, if it is known: the least noise of each component
+    that shows NOTICED of it.
     """
     count, dim = points.shape
     numbers = count * dim**2 * len(ladder(points.dtype))
@@ -131,10 +105,9 @@ def _by_coordinates(function, points, scale, j, accuracy):
     """Return the derivatives by the coordinates ``j`` alone."""
     count, dim = len(points), len(j)
     dtype = points.dtype
-    exact = np.promote_types(dtype, np.float64)
     steps = ladder(dtype)
     sign = np.array([1.0, -1.0])
-    moved = points.astype(exact)[:, None, None, None, :] * np.ones((1, dim, len(steps), 2, 1))
+    moved = points.astype(np.float64)[:, None, None, None, :] * np.ones((1, dim, len(steps), 2, 1))
     moved[:, np.arange(dim), :, :, j] += scale.T[j][:, :, None, None] * steps[:, None] * sign
     moved = moved.astype(dtype)
     owner = np.broadcast_to(np.arange(count)[:, None, None, None], moved.shape[:4])
@@ -143,16 +116,17 @@ def _by_coordinates(function, points, scale, j, accuracy):
     values = function(rows, owners)
     center = values[:count]
     values = values[count:].reshape(count, dim, len(steps), 2, -1)
-    at = moved.astype(exact)[:, np.arange(dim), :, :, j].transpose(1, 0, 2, 3)  # (P, D, steps, 2)
+    at = moved.astype(np.float64)[:, np.arange(dim), :, :, j]  # (D, P, steps, 2)
+    at = at.transpose(1, 0, 2, 3)
     width = (at[..., 0] - at[..., 1])[..., None]
     with np.errstate(all="ignore"):
         slope = (values[..., 0, :] - values[..., 1, :]) / width  # (P, D, steps, K)
-        here = points.astype(exact)[:, j, None, None]
+        here = points.astype(np.float64)[:, j, None, None]
         right = (values[..., 0, :] - center[:, None, None, :]) / (at[..., 0][..., None] - here)
         left = (center[:, None, None, :] - values[..., 1, :]) / (here - at[..., 1][..., None])
         bend = np.abs(right - left) / 2
         bent = (values[..., 0, :] + values[..., 1, :]) / 2 - center[:, None, None, :]
-        noise = _noise(slope, width, bent, MIDDLE[format_name(dtype)])
+        noise = _noise(slope, width, bent, MIDDLE[dtype.name])
         # A few differences may agree by chance at a single point, not at half of all points.
         noise = np.maximum(noise, np.median(noise, axis=0))
         noise = np.where(noise > NOTICED * accuracy, np.maximum(noise, accuracy), noise)
@@ -216,20 +190,10 @@ def _choose(slope, bend, rounding, steps):
 
 
 def complex_step(function: Callable[..., Any], points: Array) -> Array:
-    """Return Jacobians by the complex step: Im f(p + i h e_j) / h with a negligible h^2.
+    """Return Jacobians (P, K, D) by the complex step: Im f(p + i h e_j) / h with a negligible h^2.
 
     There is no cancellation, hence no step to choose. The result is right only if f is analytic in
     the arithmetic of its code; the caller compares it with :func:`differentiate`.
-
-    Parameters
-    ----------
-    function : callable
-        Maps complex (rows (M, D), owner (M,)) to complex (M, K) values.
-    points : (P, D) float64 array
-
-    Returns
-    -------
-    (P, K, D) array
     """
     count, dim = points.shape
     step = 1e-30
@@ -240,34 +204,18 @@ def complex_step(function: Callable[..., Any], points: Array) -> Array:
 
 @dataclass(frozen=True)
 class LogDeterminants:
-    """log |det J| of each Jacobian, with error, sign, and |J^-1|.
+    """log |det J| of each Jacobian, with its error and the sign of det J."""
 
-    Attributes
-    ----------
-    value, error : (P,) arrays
-        In nats; error inf where J is singular to working precision.
-    sign : (P,) array
-    inverse : (P, D, D) array
-        |J^-1|, nan where J is singular.
-    """
-
-    value: np.ndarray
-    error: np.ndarray
-    sign: np.ndarray
-    inverse: np.ndarray
+    value: np.ndarray  # (P,), in nats
+    error: np.ndarray  # (P,), inf where J is singular to working precision
+    sign: np.ndarray  # (P,)
 
 
 def log_determinants(jacobian: Array, error: Array, digits: float) -> Any:
     """Return log |det J| and its error.
 
-    d log |det J| = tr(J^-1 dJ), so errors e of J's entries give at most sum |J^-1|^T e.
-
-    Parameters
-    ----------
-    jacobian, error : (P, D, D) arrays
-    digits : float
-        Smallest error of an entry, relative to the largest entry of its row,
-        even if ``error`` is smaller.
+    d log |det J| = tr(J^-1 dJ), so errors e of J's entries give at most sum |J^-1|^T e. An entry
+    has an error of ``digits`` at least, relative to the largest entry of its row.
     """
     dim = jacobian.shape[2]
     finite = np.all(np.isfinite(jacobian) & np.isfinite(error), axis=(1, 2))
@@ -286,13 +234,7 @@ def log_determinants(jacobian: Array, error: Array, digits: float) -> Any:
     regular = finite & (sign != 0)
     one_each = regular[:, None, None]
     scaled_inverse = np.abs(np.linalg.inv(np.where(one_each, scaled, np.eye(dim))))
-    inverse = scaled_inverse / column_size.transpose(0, 2, 1) / row_size.transpose(0, 2, 1)
     # Rows of the scaled matrix have largest entries of at most 1 / column_size.
     relative = np.maximum(np.where(one_each, error, 0) / row_size, digits) / column_size
     total = np.sum(scaled_inverse.transpose(0, 2, 1) * relative, axis=(1, 2))
-    return LogDeterminants(
-        np.where(regular, value, np.nan),
-        np.where(regular, total, np.inf),
-        sign,
-        np.where(one_each, inverse, np.nan),
-    )
+    return LogDeterminants(np.where(regular, value, np.nan), np.where(regular, total, np.inf), sign)

@@ -17,20 +17,10 @@ MOST, ON_A_LINE = 8, 4  # kinks; those of one line
 
 @dataclass(frozen=True)
 class Kink:
-    """A point at which a map, or its log-determinant, has a corner or a jump.
+    """A point at which a map, or its log-determinant, has a corner or a jump."""
 
-    Attributes
-    ----------
-    row : (D,) array
-        The point.
-    direction : (D,) array
-        Unit vector of the line on which it was found.
-    context_row : int
-        Row of the context.
-    """
-
-    row: np.ndarray
-    direction: np.ndarray
+    row: np.ndarray  # (D,)
+    direction: np.ndarray  # (D,) unit vector of the line on which it was found
     context_row: int
 
 
@@ -42,24 +32,9 @@ def find_kinks(
     context_row: Array,
     most: int = LINES,
 ) -> list[Kink]:
-    """Return kinks on a few lines through the given rows.
+    """Return the sharpest kinks on at most ``most`` lines through rows (P, D) of a domain.
 
-    Parameters
-    ----------
-    evaluate : callable
-        Maps (rows (M, D), context_row (M,)) to (M, K) float64: values and log-determinant.
-    domain : Box
-    rng : numpy.random.Generator
-    rows : (P, D) array
-        Points at which lines may start.
-    context_row : (P,) int array
-    most : int
-        Largest number of lines.
-
-    Returns
-    -------
-    list of Kink
-        The sharpest ones.
+    ``evaluate`` maps (rows (M, D), context_row (M,)) to (M, K) float64: values and log-determinant.
     """
     dim = rows.shape[1]
     directions = [np.eye(dim)[j] for j in rng.permutation(dim)[: LINES - 1]]
@@ -172,13 +147,7 @@ class _Lines:
 
 
 def both_sides(kinks: Any, domain: Any, distance: Any) -> tuple[Array, Array]:
-    """Return points on each side of every kink, at this distance.
-
-    Returns
-    -------
-    rows : (2 K, D) array
-    context_row : (2 K,) int array
-    """
+    """Return points (2 K, D) on each side of every kink, at this distance, and rows of context."""
     rows = np.array(
         [
             kink.row.astype(np.float64) + sign * distance * kink.direction
@@ -192,14 +161,10 @@ def both_sides(kinks: Any, domain: Any, distance: Any) -> tuple[Array, Array]:
 
 
 def snapped(kinks: Any, dtype: Any) -> list[Any]:
-    """Return kinks moved onto the round number near them, with neighbours.
+    """Return (kink, rows (3, D)): kinks moved onto the round number near them, with neighbours.
 
     Knots tend to stand at numbers that somebody wrote down. A wrong comparison (< for <=) shows
     there, and at the next float on each side. Kinks that are near no round number are left out.
-
-    Returns
-    -------
-    list of (kink, rows (3, D))
     """
     exact = []
     for kink in kinks:

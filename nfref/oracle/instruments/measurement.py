@@ -24,31 +24,17 @@ RESOLVED = {"float64": 0.02, "float32": 0.1}
 
 @dataclass(frozen=True)
 class Measurement:
-    """The measured values and derivatives of one direction at its probes.
-
-    Attributes
-    ----------
-    subject : Subject
-    domain, codomain : Box or Sampler
-    probes : Probes
-    values : (P, D) float64 array
-    log_det : (P,) float64 array or None
-    derivatives : Derivatives
-        Of the values and, as the last component, of log_det where there is one.
-    determinants : LogDeterminants
-    accuracy : float
-        Absolute accuracy of values and log_det that a solver finds.
-    """
+    """The measured values and derivatives of one direction at its probes."""
 
     subject: Any
     domain: Any
     codomain: Any
     probes: Any
-    values: np.ndarray
-    log_det: Any
-    derivatives: Any
+    values: np.ndarray  # (P, D) float64
+    log_det: Any  # (P,) float64, or None
+    derivatives: Any  # of the values and, as the last component, of log_det where there is one
     determinants: Any
-    accuracy: float = 0.0
+    accuracy: float = 0.0  # of values and log_det that a solver finds, absolute
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -130,13 +116,7 @@ class Measurement:
 def measure_direction(
     subject: Subject, domain: Any, codomain: Any, probes: Probes, accuracy: float = 0.0
 ) -> Measurement:
-    """Measure a direction at its probes.
-
-    Raises
-    ------
-    CallFailed
-        If the callable gives no answer.
-    """
+    """Measure a direction at its probes; raise `CallFailed` if the callable gives no answer."""
     values, log_det = subject(probes.rows, probes.context_row)
     has_log_det = log_det is not None
 

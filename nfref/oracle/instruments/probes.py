@@ -14,15 +14,10 @@ ENOUGH = 32  # points, however long their derivatives take
 
 @dataclass(frozen=True)
 class Box:
-    """A domain that is a product of open intervals; each end may be infinite.
+    """A domain that is a product of open intervals; each end may be infinite."""
 
-    Attributes
-    ----------
-    lower, upper : (D,) float64 arrays
-    """
-
-    lower: np.ndarray
-    upper: np.ndarray
+    lower: np.ndarray  # (D,) float64
+    upper: np.ndarray  # (D,) float64
 
     @property
     def is_everything(self) -> bool:
@@ -112,13 +107,7 @@ class SampledDomain:
 
 
 def as_domain(name: str, domain: Any, dim: int) -> Box | SampledDomain:
-    """Return the domain for None (all of R^D), a pair (lower, upper), or a sampling function.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If it is none of these.
-    """
+    """Return the domain for None (all of R^D), a pair (lower, upper), or a sampling function."""
     if domain is None:
         return Box(np.full(dim, -np.inf), np.full(dim, np.inf))
     if callable(domain):
@@ -139,23 +128,12 @@ def as_domain(name: str, domain: Any, dim: int) -> Box | SampledDomain:
 
 @dataclass(frozen=True)
 class Probes:
-    """The points at which one direction is probed.
+    """The points at which one direction is probed."""
 
-    Attributes
-    ----------
-    rows : (P, D) array
-    context_row : (P,) int array
-        The row of the context for each point.
-    bulk : (P,) bool array
-        Points from the middle of the domain.
-    tail : (P,) bool array
-        Points far out.
-    """
-
-    rows: np.ndarray
-    context_row: np.ndarray
-    bulk: np.ndarray
-    tail: np.ndarray
+    rows: np.ndarray  # (P, D)
+    context_row: np.ndarray  # (P,): the row of the context for each point
+    bulk: np.ndarray  # (P,) bool: points from the middle of the domain
+    tail: np.ndarray  # (P,) bool: points far out
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -201,25 +179,12 @@ class Probes:
 def make_probes(
     rng: Generator, domain: Box | SampledDomain, dim: int, dtype: DTypeLike, contexts: int
 ) -> "Probes":
-    """Return points of a domain.
+    """Return points of a domain, with ``contexts`` rows of context.
 
     The bulk is standard normal. Wide points are three times as wide. Tails are single coordinates
     at +-8 and whole rows at radius 30, 100 and 1000. Further points are the origin, points very
     near it, and points with single coordinates at zero. In a bounded domain all of these are first
     squeezed into it, so the tails become its edges.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    domain : Box or SampledDomain
-    dim : int
-    dtype : numpy dtype
-    contexts : int
-        Number of context rows, at least 1.
-
-    Returns
-    -------
-    Probes
     """
     few = max(2, min(8, 64 // dim))
     bulk = rng.standard_normal((3 * few, dim))

@@ -18,13 +18,7 @@ NOTHING = 1e-10  # mass of a decade that ends the search for further mass
 
 @dataclass(frozen=True)
 class Integral:
-    """The integral of a density with its error.
-
-    Attributes
-    ----------
-    value, error : float
-    how : str
-    """
+    """The integral of a density with its error."""
 
     value: float
     error: float
@@ -40,20 +34,9 @@ def line_integral(
 ) -> Integral:
     """Integrate by adaptive Gauss-Legendre: panels between quantiles of the pilot and in the tails.
 
-    A panel is halved if fewer nodes give another number. It is also halved if a row, or a point of
-    a fine grid, has another density than the nodes around it predict: two steps may lie between the
-    nodes.
-
-    Parameters
-    ----------
-    log_prob : callable
-        (N, 1) rows -> (N,).
-    codomain : Box
-    pilot : (N, 1) array
-    rows : (M, 1) array, optional
-        Rows of the density; the pilot rows if omitted.
-    most : int
-        Largest number of panels.
+    A panel is halved if fewer nodes give another number. It is also halved if one of the ``rows``,
+    or a point of a fine grid, has another density than the nodes around it predict: two steps may
+    lie between the nodes.
     """
     edges = first = _first_edges(log_prob, codomain, pilot[:, 0])
     between = edges[:-1, None] + np.diff(edges)[:, None] * (np.arange(BETWEEN) + 0.5) / BETWEEN
