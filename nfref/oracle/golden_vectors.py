@@ -26,20 +26,7 @@ def shipped() -> list[str]:
 
 
 def copy(folder: Any, names: Sequence[str] | None = None) -> Any:
-    """Copy golden vectors out of the package, one file each.
-
-    Parameters
-    ----------
-    folder : path
-        It is made if it does not exist.
-    names : sequence of str, optional
-        Some of :func:`shipped`; all of them if omitted.
-
-    Yields
-    ------
-    pathlib.Path
-        Each file when it is complete.
-    """
+    """Copy some of :func:`shipped`, or all, into a folder; yield each path when it is complete."""
     known = shipped()
     unknown = sorted(set(names or ()) - set(known))
     if unknown:
@@ -54,23 +41,10 @@ def copy(folder: Any, names: Sequence[str] | None = None) -> Any:
 
 
 def load(source: Any) -> dict[str, Any]:
-    """Read a golden vector.
+    """Read a golden vector: the name of one of :func:`shipped`, or a JSON file.
 
-    Parameters
-    ----------
-    source : str or path
-        The name of a shipped one (see :func:`shipped`), or a JSON file.
-
-    Returns
-    -------
-    dict
-        As in the file, with every {shape, decimal, hex} turned into a float64 array and
-        ``flow`` into the Flow.
-
-    Raises
-    ------
-    ValueError
-        If it is not a golden vector of a schema that this version knows.
+    The dictionary is that of the file, with every {shape, decimal, hex} turned into a float64 array
+    and ``flow`` into the Flow.
     """
     file = FOLDER / f"{source}.json" if str(source) in shipped() else Path(source)
     try:

@@ -35,23 +35,13 @@ class ProcessFailed(Exception):
 
 @contextlib.contextmanager
 def started(command: str, seconds: float = 20.0) -> Iterator["Program"]:
-    """Start a program for the block, and end it after.
+    """Start a program, as a shell would, for the block, and end it after.
 
     >>> with started("./my_flow") as program:                               # doctest: +SKIP
     ...     report = check_flow(**program.functions(), rng=rng)
     ...     program.end()
 
-    Parameters
-    ----------
-    command : str
-        The program with its arguments, as in a shell.
-    seconds : float
-        Time for one answer.
-
-    Raises
-    ------
-    ProcessFailed
-        If it cannot be started, or does not answer "hello".
+    It has ``seconds`` for each answer, and has to answer "hello".
     """
     program = Program(command, seconds)
     try:

@@ -24,7 +24,6 @@ CAUSES = (
     "parameters_unchanged",
     "repeatable",
     "answers_stay",
-    "no_memory",
     "context_memory",
     "first_row",
     "first_batch",
@@ -52,33 +51,18 @@ class OracleError(AssertionError):
 
 @dataclass(frozen=True)
 class Row:
-    """The verdict on one property.
+    """The verdict on one property: "pass", "fail", "inconclusive" or "not applicable".
 
-    Attributes
-    ----------
-    name : str
-        The property, for instance ``"log_det_forward"``. :data:`nfref.oracle.FLOW_PROPERTIES`
-        and the other tables of properties explain each one.
-    verdict : {"pass", "fail", "inconclusive", "not applicable"}
-    error : float or None
-        The worst error measured (the one largest relative to its tolerance).
-    tolerance : float or None
-        The largest error allowed there.
-    why : str
-        The reason for that tolerance, or for a verdict without one.
-    where : str
-        The offending row: its input, the answer and the expected answer.
-    hint : str
-        The likely mistake, if the errors show it.
+    :data:`nfref.oracle.FLOW_PROPERTIES` and the other tables of properties explain each name.
     """
 
-    name: str
+    name: str  # such as "log_det_forward"
     verdict: str
-    error: float | None = None
-    tolerance: float | None = None
-    why: str = ""
-    where: str = ""
-    hint: str = ""
+    error: float | None = None  # the worst one measured, relative to its tolerance
+    tolerance: float | None = None  # the largest error allowed there
+    why: str = ""  # the reason for that tolerance, or for a verdict without one
+    where: str = ""  # the offending row: its input, the answer and the expected answer
+    hint: str = ""  # the likely mistake, if the errors show it
 
     @property
     def stem(self) -> str:
@@ -112,20 +96,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """All rows of one check, in the order in which they were made. It prints as a table.
+    """All rows of one check, in the order in which they were made. It prints as a table."""
 
-    Attributes
-    ----------
-    subject : str
-        The thing that was checked.
-    rows : tuple of Row
-    skipped : tuple of str
-        Names of properties that the caller left out.
-    """
-
-    subject: str
+    subject: str  # the thing that was checked
     rows: tuple
-    skipped: tuple = ()
+    skipped: tuple = ()  # names of properties that the caller left out
 
     @property
     def verdict(self) -> str:

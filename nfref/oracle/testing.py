@@ -30,19 +30,7 @@ def property_tests(make_report: Callable[..., Any], kind: str = "flow") -> Any:
 
     A case fails if its property failed or could not be judged. It is skipped if the property does
     not apply. If the report itself cannot be made, the case ``can_be_made`` fails and all others
-    are skipped.
-
-    Parameters
-    ----------
-    make_report : callable
-        Without arguments, returns a Report.
-    kind : {"flow", "density", "gradient"}
-        The check that makes it.
-
-    Returns
-    -------
-    function
-        Bind it to a name that starts with ``test``.
+    are skipped. ``kind`` is the check that makes the report: "flow", "density" or "gradient".
     """
     import pytest
 
@@ -82,19 +70,10 @@ def property_tests(make_report: Callable[..., Any], kind: str = "flow") -> Any:
 def flow_tests(make: Callable[..., Any], *, seed: int = 0, **arguments: Any) -> Any:
     """Return test cases for a flow.
 
-    Parameters
-    ----------
-    make : callable
-        Without arguments, returns a flow that :func:`nfref.oracle.adapters.of` understands. It
-        is called again to check the first calls of a flow in training mode.
-    seed : int
-    **arguments
-        Of :func:`nfref.oracle.check_flow` (``dim``, ``codomain``, ``dtype``, ``skip``, ...) and
-        of :func:`nfref.oracle.adapters.of` (``context``, ``event_shape``).
-
-    Returns
-    -------
-    function
+    ``make`` returns a flow that :func:`nfref.oracle.adapters.of` understands. It is called again to
+    check the first calls of a flow in training mode. Further arguments are those of
+    :func:`nfref.oracle.check_flow` (``dim``, ``codomain``, ``dtype``, ``skip``, ...) and of
+    :func:`nfref.oracle.adapters.of` (``context``, ``event_shape``).
     """
     from nfref.oracle.checks.flow import check_flow
 

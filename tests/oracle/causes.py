@@ -47,7 +47,7 @@ WRONG = []
 LOG_2PI = np.log(2 * np.pi)
 LOG_DET = ("log_det",)
 BATCH = ("row_independence", "batch_sizes")
-STATE = ("repeatable", "no_memory", "history")
+STATE = ("repeatable", "history")
 SHORT = ("precision",)
 
 
@@ -761,7 +761,7 @@ with_context("context reversed", lambda c: c[::-1], "row_independence")
 with_context("a feature ignored", lambda c: c * [1, 0], "context_read")
 
 
-@wrong("context", "the last context is remembered", "context_memory", "no_memory", "repeatable")
+@wrong("context", "the last context is remembered", "context_memory", "repeatable")
 def remembered_context(rng):
     right, kept = affine(rng, context=2), {}
 

@@ -66,7 +66,7 @@ LEADS = (
     (
         r"usage: call|calls of the|drifting|noise|cache|remembered|estimated|reused|in place"
         r"|goes on moving|actnorm|dropout|rounded key",
-        r"repeatable|no_memory|answers_stay|input_unchanged|history|context_memory|row_independence"
+        r"repeatable|answers_stay|input_unchanged|history|context_memory|row_independence"
         r"|batch_sizes|memory_layout|threads|precision|first_\w+|sample_follows|log_det",
     ),
     (r"threads", r"threads"),
@@ -89,7 +89,7 @@ LEADS = (
         r"|factor|mixture|elliptical|ring|copula|wrapped|truncated|Dirichlet|banana|regression"
         r"|temperature|correlation|base_not|constant",
         r"normalised|sample_follows|higher_at_rows|units|chain_rule|categories|far_out"
-        r"|precision|no_memory|gradient|log_det|row_independence|weights|answers|shapes",
+        r"|precision|gradient|log_det|row_independence|weights|answers|shapes",
     ),
     (r"empty|alone", r"empty_batch|log_det|round_trip|normalised|answers"),
     (r"float32|float16|precision", r"precision|dtypes|log_det|round_trip|finite"),

@@ -1,4 +1,4 @@
-"""What other projects use: the JSON report, the pytest plugin, a light install, strategies."""
+"""What other projects use: the JSON report, the pytest plugin, a light install."""
 
 import json
 import os
@@ -180,24 +180,6 @@ def test_known_failures_need_a_reason(tmp_path):
     path.write_text("test_a[*]\n")
     with pytest.raises(ValueError, match="line 1: expected a pattern and a reason"):
         read_known(path)
-
-
-def test_strategies_make_what_flows_take():
-    hypothesis = pytest.importorskip("hypothesis")
-    from nfref.oracle import strategies
-
-    flow = nfref.RealNVP(2, layers=2, hidden=(4,))
-    settings = hypothesis.settings(max_examples=25, deadline=None, database=None)
-
-    @settings
-    @hypothesis.given(strategies.parameters(flow, reach=0.5), strategies.rows(2, reach=5.0))
-    def back_and_forth(params, z):
-        x, log_det = flow.forward(params, z)
-        again, back = flow.inverse(params, x)
-        np.testing.assert_allclose(again, z, atol=1e-6)
-        np.testing.assert_allclose(log_det + back, 0, atol=1e-6)
-
-    back_and_forth()
 
 
 def test_a_report_says_first_what_was_not_judged():

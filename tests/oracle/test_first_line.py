@@ -127,7 +127,7 @@ def test_what_computes_in_float32_is_told_of_the_dtype():
 @pytest.mark.parametrize(
     "build, leading",
     [
-        (remembering, "no_memory_forward"),
+        (remembering, "repeatable_forward"),
         (sharing, "threads_forward"),
         (drifting, "repeatable_forward"),
         (normalising, "row_independence_forward"),
@@ -189,7 +189,7 @@ def test_state_is_not_explained_by_what_follows_from_it():
     """The errors of a cache may look like those of an iteration."""
     forward, inverse = remembering()
     report = check_flow(forward, inverse, dim=3, rng=rng())
-    assert report.summary.partition("; ")[2].startswith("no_memory_forward: "), report.summary
+    assert report.summary.partition("; ")[2].startswith("repeatable_forward: "), report.summary
 
 
 @pytest.mark.thorough

@@ -144,18 +144,8 @@ def maker(
 ) -> Callable[..., Any]:
     """Return a function that makes a new flow and adapts it: ``make=`` of ``check_flow``.
 
-    Parameters
-    ----------
-    construct : callable
-        Without arguments, returns what :func:`of` understands.
-    rng, dtype, train
-        As for :func:`of`. Each flow gets a generator of the same seed.
-    **options
-        Of :func:`of`.
-
-    Returns
-    -------
-    callable
+    ``construct`` returns what :func:`of` understands; the other arguments are those of :func:`of`.
+    Each flow gets a generator of the same seed.
     """
     seed = int(rng.integers(2**32))
 

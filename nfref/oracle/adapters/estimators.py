@@ -36,66 +36,29 @@ from nfref.runtime.annotations import Any, Array, Callable
 
 # Distributions of scipy.stats whose rows lie on a surface, or that have no rows.
 NO_COLUMNS = (
-    "dirichlet_frozen",
-    "wishart_frozen",
-    "invwishart_frozen",
-    "matrix_normal_frozen",
-    "matrix_t_frozen",
-    "vonmises_fisher_frozen",
-    "special_ortho_group_frozen",
-    "ortho_group_frozen",
-    "unitary_group_frozen",
-    "uniform_direction_frozen",
-    "random_table_frozen",
-    "normal_inverse_gamma_frozen",
-)
+    "dirichlet wishart invwishart matrix_normal matrix_t vonmises_fisher special_ortho_group "
+    "ortho_group unitary_group uniform_direction random_table normal_inverse_gamma"
+).split()
 
 
 @dataclass(frozen=True)
 class Estimator:
-    """A density of D columns as functions.
+    """A density of D columns as functions."""
 
-    Attributes
-    ----------
-    log_prob : callable
-        (N, D) -> (N,) natural logarithms; of discrete columns, of probabilities. It may take
-        ``order=``, a tuple of columns that a chain is to follow.
-    sample : callable or None
-        ``sample(rng, n)`` -> (n, D).
-    fit : callable or None
-        ``fit(rows, weights)``, weights (N,) or None -> another Estimator.
-    marginal : callable or None
-        ``marginal(columns)`` -> a function (N, len(columns)) -> (N,).
-    conditional : callable or None
-        ``conditional(rows, column, given)`` -> (N,): log p(column | the columns ``given``).
-    order : tuple of int or None
-        The order of the columns in the chain rule of ``log_prob``; from left to right if None.
-    domain : (lower, upper) or None
-        The range of the columns.
-    seeded : bool
-        True if equal generators must give equal samples.
-    weighted : bool
-        True if ``fit`` takes weights.
-    of_probabilities : bool
-        True if log_prob is the logarithm of a probability, which may underflow.
-    lengths : tuple of str
-        Options with a number that may be a length in the units of the table.
-    object : object
-        The object to be pickled; None for functions.
-    """
-
+    # (N, D) -> (N,) natural logarithms; of discrete columns, of probabilities. It may take
+    # ``order=``, a tuple of columns that a chain is to follow.
     log_prob: Callable[..., Any]
-    sample: Callable[..., Any] | None = None
-    fit: Callable[..., Any] | None = None
-    marginal: Callable[..., Any] | None = None
-    conditional: Callable[..., Any] | None = None
-    order: tuple[int, ...] | None = None
-    domain: Any = None
-    seeded: bool = True
-    weighted: bool = False
-    of_probabilities: bool = False
-    lengths: tuple[str, ...] = ()
-    object: Any = None
+    sample: Callable[..., Any] | None = None  # (rng, n) -> (n, D)
+    fit: Callable[..., Any] | None = None  # (rows, weights (N,) or None) -> another Estimator
+    marginal: Callable[..., Any] | None = None  # columns -> a function (N, columns) -> (N,)
+    conditional: Callable[..., Any] | None = None  # (rows, column, given columns) -> (N,)
+    order: tuple[int, ...] | None = None  # of the columns in ``log_prob``, else left to right
+    domain: Any = None  # (lower, upper), or None
+    seeded: bool = True  # equal generators must give equal samples
+    weighted: bool = False  # ``fit`` takes weights
+    of_probabilities: bool = False  # log_prob is a probability's logarithm and may underflow
+    lengths: tuple[str, ...] = ()  # options that may be a length in the units of the table
+    object: Any = None  # to be pickled; None for functions
 
     @property
     def takes_order(self) -> bool:
@@ -106,16 +69,7 @@ class Estimator:
 def estimator(thing: Any, table: Array | None = None) -> Estimator:
     """Return the Estimator of an object that :mod:`nfref.oracle.adapters.estimators` lists.
 
-    Parameters
-    ----------
-    thing : object
-    table : (N, D) array, optional
-        Rows to which a copy is fitted if the object was not fitted.
-
-    Raises
-    ------
-    TypeError
-        If it is no density.
+    A copy is fitted to the table if the object was not fitted.
     """
     if isinstance(thing, Estimator):
         return thing
@@ -200,7 +154,7 @@ def _of_chain(factors):
 def _of_scipy(thing):
     """Adapt frozen and new distributions, of one column or several, and gaussian_kde."""
     name = type(thing).__name__
-    if name in NO_COLUMNS:
+    if name.removesuffix("_frozen") in NO_COLUMNS:
         raise TypeError(
             f"scipy.stats {name}: expected values that fill the space of their columns, got values "
             "on a surface; give functions log_prob and sample of free columns"

@@ -123,24 +123,11 @@ def conditioned(functions: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def with_event_shape(functions: dict[str, Any], event_shape: Any) -> dict[str, Any]:
-    """Return functions of ``(N, *event_shape)`` as functions of rows (N, D).
+    """Return functions of ``(N, *event_shape)``, such as images, as functions of rows (N, D).
 
-    D is the product of the shape.
-
-    Parameters
-    ----------
-    functions : dict
-        Arguments of ``check_flow`` or ``check_density``, whose callables take and return events
-        of that shape: images (C, H, W) for instance.
-    event_shape : tuple of int, or pair of such tuples
-        The shape of the data x; a pair gives the shape of the latent z first. If z has another
-        shape than x (squeezing, downsampling) and you give one shape, one call of ``inverse``
-        finds the other.
-
-    Returns
-    -------
-    dict
-        The same arguments for rows.
+    ``functions`` are arguments of ``check_flow`` or ``check_density``. ``event_shape`` is the shape
+    of the data x; a pair gives the shape of the latent z first. If z has another shape than x
+    (squeezing, downsampling) and you give one shape, one call of ``inverse`` finds the other.
     """
     latent_shape, event_shape = event_shapes(functions, event_shape)
     size = math.prod(event_shape)

@@ -176,15 +176,9 @@ def adapter(
 ) -> Callable:
     """Return a decorator that turns a description of a library's objects into their adapter.
 
-    Parameters
-    ----------
-    density : bool
-        The description takes an object and returns (log_prob, draw) if True, else (forward,
-        inverse), functions of tensors.
-    conditional : bool
-        True if the functions take rows of a context.
-    accuracy : callable, optional
-        Takes an object and returns the accuracy that its library documents.
+    The description takes an object and returns functions of tensors, (log_prob, draw) of a
+    ``density``, else (forward, inverse). They take rows of a context if ``conditional``.
+    ``accuracy`` takes an object and returns the accuracy that its library documents.
     """
 
     def adapted(functions):

@@ -34,13 +34,7 @@ def bytes_of(parameters: Any) -> list[bytes] | None:
 def checked_setting(
     dim: int, rng: Generator, seconds: float, dtype: DTypeLike, context: Any
 ) -> tuple[np.dtype[Any], Array | None]:
-    """Return the dtype, and the context as an (M, C) array of it or None.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is wrong.
-    """
+    """Return the dtype, and the context as an (M, C) array of it or None."""
     check_count("dim", dim)
     check_rng(rng)
     check_positive("seconds", seconds)

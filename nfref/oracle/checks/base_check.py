@@ -105,7 +105,6 @@ class Check:
                 else not_applicable(f"answers{end}", str(error))
             )
             return None
-        subject.store(middle.rows, middle.context_row, *answer)
         subject.has_log_det = answer[1] is not None
         without = subject.dim is not None and not subject.has_log_det
         yield passed(
@@ -114,9 +113,7 @@ class Check:
         )
         self.stopwatch.restart()
         try:
-            subject.store(
-                probes.rows, probes.context_row, *subject(probes.rows, probes.context_row)
-            )
+            subject(probes.rows, probes.context_row)
         except NO_ANSWER as error:
             yield no_answer(f"answers_far{end}", "no answer in the tails or at the edges", error)
             return middle
@@ -125,14 +122,13 @@ class Check:
         )
         return probes
 
-    def by_itself(self, measured: Measurement, other: Any = None, end: str = "") -> Iterator[Row]:
+    def by_itself(self, measured: Measurement, end: str = "") -> Iterator[Row]:
         """Yield rows on an answer as a function of its row and its context alone.
 
         If it is not, no other row is reliable.
         """
         yield self.timed(hidden_state.repeatable, f"repeatable{end}", measured)
         yield self.timed(array_contract.answers_stay, f"answers_stay{end}", measured)
-        yield self.timed(hidden_state.no_memory, f"no_memory{end}", measured, other, self.rng)
         if self.context is not None:
             yield self.timed(context.is_not_remembered, f"context_memory{end}", measured)
         yield self.timed(batches.row_independence, f"row_independence{end}", measured, self.rng)

@@ -162,7 +162,7 @@ class _Check(Check):
             yield from self.measure(name, subjects, measurements, kinks)
         subjects = {name: subject for name, subject in subjects.items() if subject.is_there}
         for name, measured in measurements.items():
-            yield from self.by_itself(measured, subjects.get(OTHER[name]), f"_{name}")
+            yield from self.by_itself(measured, f"_{name}")
         for name, measured in measurements.items():
             judge, *more = (log_det.log_det_matches,)
             if self.stochastic:
@@ -279,7 +279,7 @@ class _Check(Check):
         row = None
         seconds = 2.0 * self.stopwatch.load
         count = min(
-            round_trip.affordable([subject], seconds, 2000, 20000, self.dim)
+            round_trip.affordable([subject], seconds, 2500, 20000, self.dim)
             for subject in subjects.values()
         )
         z = there.sample_base(self.rng, count).astype(self.dtype)

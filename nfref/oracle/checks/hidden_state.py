@@ -25,95 +25,50 @@ ROUNDS, GROUPS = 24, 12  # calls of each thread in a group; groups
 
 
 def repeatable(name: str, measured: Measurement) -> Row:
-    """Check that the same call gives the same answer."""
+    """Check that the same call gives the same answer, and a batch moved by 1e-9 another one."""
     index = np.arange(len(measured.probes))
     # No noise is allowed here: a random answer would excuse itself by its own noise.
     how = "when the same call was made again"
-    return agree(name, measured, index, measured.asked(index), how, strict=True)
+    row = agree(name, measured, index, measured.asked(index), how, strict=True)
+    return row if row.failed or measured.dtype != np.float64 else _by_rounded_rows(row, measured)
 
 
-def no_memory(name: str, measured: Measurement, other: Any, rng: Generator) -> Row:
-    """Check the answer after calls with other rows and calls of the other direction.
-
-    That finds caches.
-    """
-    probes = measured.probes
-    index = measured.answered(probes.bulk, least=2)
-    half, rest = index[: len(index) // 2], index[len(index) // 2 :][: len(index) // 2]
-    # Compared with its own answer: another row compares it with that in a larger batch.
-    first, second = measured.asked(half), measured.asked(rest)
-    measured.asked(index[::-1])
-    if other is not None:
-        other(measured.values[index].astype(measured.dtype), probes.context_row[index])
-    row = agree(
-        name, measured, half, measured.asked(half), "after calls of both directions", first=first
-    )
-    moves = np.ptp(measured.values[index], axis=0).max() > 0
-    if not row.failed and moves and np.array_equal(first[0], second[0]):
-        row = failed(
-            name,
-            "a batch, then other rows as many",
-            f"{measured.subject.name} at "
-            f"{show(probes.rows[half[0]])} and at {show(probes.rows[rest[0]])}: "
-            f"both {show(first[0][0])}: does a cache use the size of the batch as its key?",
-        )
-    return row if row.failed else _moved_a_little(row, measured, index)
-
-
-def _moved_a_little(row, measured, index):
-    """Return the row, or a failure if a batch moved by 1e-9 gets the answer of the batch before.
-
-    That is a cache by rounded rows, for example.
-    """
-    subject, probes = measured.subject, measured.probes
-    if measured.dtype != np.float64:
-        return row
+def _by_rounded_rows(row, measured):
+    """Return the row, or a failure if a cache finds a batch by its rounded rows."""
+    subject, probes, domain = measured.subject, measured.probes, measured.domain
+    index = np.flatnonzero(probes.bulk & measured.finite)
     rows, context_row = probes.rows[index], probes.context_row[index]
-    moved = _nudged(rows, measured.domain)
-    subject(rows, context_row)
-    there = columns(*subject(moved, context_row)).astype(np.float64)
-    log_det = measured.log_det if there.shape[1] > measured.values.shape[1] else None
-    here = columns(measured.values, log_det)[index]
-    due = _should_change(measured)[index, : here.shape[1]]
-    if np.sum(due) >= 4 and np.mean((there == here)[due]) > 0.75:
-        both = np.concatenate([rows, moved])
-        both = columns(*subject(both, np.tile(context_row, 2)))
-        if np.mean((both[: len(rows)] == both[len(rows) :])[due]) > 0.5:
-            return row  # the same within one batch: the row on precision judges it
-        return failed(
-            row.name,
-            "a batch, then the same moved by 1e-9",
-            f"{subject.name} at {show(rows[0])}: {show(here[0])}, and the same bits when "
-            "it is moved: does a cache round its rows?",
-        )
-    return row
-
-
-def _nudged(rows, domain):
-    """Return rows moved by 1e-9, relative to large numbers.
-
-    The step leads away from an end that is near.
-    """
     step = 1e-9 * np.maximum(np.abs(rows), 1)
-    return rows + np.where(domain.upper - rows < rows - domain.lower, -step, step)
+    moved = rows + np.where(domain.upper - rows < rows - domain.lower, -step, step)  # from an end
+    here = columns(*subject(rows, context_row))
+    there = columns(*subject(moved, context_row))
+    derivatives = np.nan_to_num(measured.derivatives.jacobian[index, : here.shape[1]])
+    due = np.abs(np.einsum("pkj,pj->pk", derivatives, moved - rows))
+    due = due > 3e4 * np.finfo(np.float64).eps * (np.abs(here) + 1e-3)
+    if np.sum(due) < 4 or np.mean((there == here)[due]) <= 0.75:
+        return row
+    both = columns(*subject(np.concatenate([rows, moved]), np.tile(context_row, 2)))
+    if np.mean((both[: len(rows)] == both[len(rows) :])[due]) > 0.5:
+        return row  # the same within one batch: the row on precision judges it
+    return failed(
+        row.name,
+        "a batch, then the same moved by 1e-9",
+        f"{subject.name} at {show(rows[0])}: {show(here[0])}, and the same bits when "
+        "it is moved: does a cache round its rows?",
+    )
 
 
-def _should_change(measured):
-    """Return (P, K) bool: answers that :func:`_nudged` should change by many roundings."""
-    rows = measured.probes.rows
-    step = _nudged(rows, measured.domain) - rows
-    due = np.einsum("pkj,pj->pk", np.nan_to_num(measured.derivatives.jacobian), step)
-    size = np.abs(measured.derivatives.value)
-    return np.abs(due) > 3e4 * np.finfo(np.float64).eps * (size + 1e-3)
-
-
-def call_often(measured: Measurement, rng: Generator) -> None:
-    """Call the subject until it was called some hundred times in the whole check."""
+def call_often(name: str, measured: Measurement, rng: Generator) -> Row:
+    """Call the subject until it was called some hundred times, and compare all answers."""
     subject, index = measured.subject, np.flatnonzero(measured.probes.bulk)[:8]
     start = subject.stopwatch.left()
     most = min(SECONDS * subject.stopwatch.patience, start / 2)
-    while subject.calls < CALLS and start - subject.stopwatch.left() < most:
-        measured.asked(rng.choice(index, size=min(3, len(index)), replace=False))
+    row = passed(name, "")
+    while subject.calls < CALLS and start - subject.stopwatch.left() < most and not row.failed:
+        some = rng.choice(index, size=min(3, len(index)), replace=False)
+        how = f"in call {subject.calls + 1} than in an early one"
+        row = agree(name, measured, some, measured.asked(some), how)
+    return row
 
 
 def many_calls(
@@ -124,43 +79,17 @@ def many_calls(
     ``others`` are measurements of subjects that may share a state, such as the other direction of a
     flow. They are called as often before the first answers are asked for again.
     """
-    subject, probes = measured.subject, measured.probes
     for other in others:
         try:
-            call_often(other, rng)
+            call_often(name, other, rng)
         except NO_ANSWER:
             pass  # its own row reports the failure
-    call_often(measured, rng)
-    subject(probes.rows, probes.context_row)
-    cache = subject.answer_cache
-    slots = cache.slot_of(probes.rows, probes.context_row)
-    points = np.flatnonzero(slots >= 0)
-    points = points[np.argsort(-cache.distance[slots[points]], kind="stable")]
-    if not len(points):
-        return inconclusive(name, "no answer to compare with")
-    dim = measured.values.shape[1]
-
-    def split(answers):
-        return answers[:, :dim], answers[:, dim] if answers.shape[1] > dim else None
-
-    row = agree(
-        name,
-        measured,
-        points,
-        split(cache.worst[slots[points]]),
-        f"in {subject.calls} calls, each compared with the first",
-        first=split(cache.first[slots[points]]),
-    )
+    row = call_often(name, measured, rng)
     if not row.failed:
-        return _asked_again(name, measured, row)
-    words = [cache.words[slot] for slot in slots[points] if cache.words[slot]]
-    return failed(
-        name,
-        row.why,
-        f"{row.where}; first seen in {words[0] if words else '?'}",
-        row.error,
-        row.tolerance,
-    )
+        everything = np.arange(len(measured.probes))
+        how = f"after {measured.subject.calls} calls"
+        row = agree(name, measured, everything, measured.asked(everything), how)
+    return row if row.failed else _asked_again(name, measured, row)
 
 
 def _asked_again(name, measured, row):

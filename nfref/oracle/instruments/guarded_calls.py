@@ -18,7 +18,6 @@ import warnings
 
 import numpy as np
 
-from nfref.oracle.instruments.answer_cache import AnswerCache
 from nfref.oracle.report import Row, failed, inconclusive, show
 from nfref.runtime.abandonable import Call
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
@@ -215,15 +214,14 @@ class Subject:
         self.shape_faults: list = []
         self.changed_inputs: list = []
         self.has_log_det, self.is_there = dim is not None, True
-        self.answer_cache = AnswerCache()
         self.calls = self.kept = 0
         self.past: list = []  # (number of the call, rows, context_row, answers)
         self.seconds, self.rows = 0.0, 0
 
     def apart(self, **changes: Any) -> "Subject":
-        """Return the same callable with some attributes changed and an empty answer cache."""
+        """Return the same callable with some attributes changed, and no past calls."""
         other = copy.copy(self)
-        vars(other).update(answer_cache=AnswerCache(), past=[], kept=0, **changes)
+        vars(other).update(past=[], kept=0, **changes)
         return other
 
     def arguments(
@@ -273,25 +271,18 @@ class Subject:
         """Return (values, log_det) in the working dtype; log_det is None if there is none.
 
         A wrong dtype or a wrong shape of log_det is recorded and repaired, so that the other
-        properties can still be judged. A wrong shape of the values is an error. The answers to rows
-        that were asked before are compared with the first ones (see
-        :mod:`nfref.oracle.instruments.answer_cache`). No rows are no call: a subject may refuse
-        them, which is a property of its own.
+        properties can still be judged. A wrong shape of the values is an error. No rows are no
+        call: a subject may refuse them, which is a property of its own.
         """
         if not len(rows):
             values = np.zeros((0, rows.shape[1] if self.dim else 1), dtype=rows.dtype)
             return values, values[:, 0] if self.has_log_det else None
         values, log_det = self.read(self.raw(rows, context_row, arrange), rows)
-        answers = columns(values, log_det)
-        self.answer_cache.compare(rows, context_row, answers, self.calls)
         if len(self.past) < 200 and self.kept + rows.size < KEPT:
             self.kept += rows.size
-            self.past.append((self.calls, np.array(rows), context_row, answers.astype(np.float64)))
+            answers = columns(values, log_det).astype(np.float64)
+            self.past.append((self.calls, np.array(rows), context_row, answers))
         return values, log_det
-
-    def store(self, rows: Array, context_row: Array, values: Array, log_det: Array | None) -> None:
-        """Store these answers as the first ones, with which later ones are compared."""
-        self.answer_cache.store(rows, context_row, columns(values, log_det))
 
     def read(self, answer: Any, rows: Array) -> tuple[Array, Array | None]:
         """Return (values, log_det) of an answer, checked and cast like :meth:`__call__`."""

@@ -13,6 +13,7 @@ on them holds for every density.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -125,15 +126,11 @@ def _logistic(t):
     return 1 / (1 + np.exp(-np.clip(t, -700, 700)))
 
 
-@dataclass(frozen=True)
-class Bridge:
+class Bridge(NamedTuple):
     """log Z of a density from its samples and those of a proposal."""
 
     log_z: float
     tolerance: float  # error by chance, at level 1e-9; inf if the two do not overlap enough
-    # Weights under which both follow one density, the normalised overlap of p and q.
-    of_samples: np.ndarray  # (N,) q / (p + Z q)
-    of_proposal: np.ndarray  # (M,) p / (p + Z q)
 
 
 def bridge(p_at_x: Array, q_at_x: Array, p_at_y: Array, q_at_y: Array) -> Bridge:
@@ -144,7 +141,7 @@ def bridge(p_at_x: Array, q_at_x: Array, p_at_y: Array, q_at_y: Array) -> Bridge
     ratio_x, ratio_y = q_at_x - p_at_x, p_at_y - q_at_y
     finite = np.concatenate([-ratio_x[np.isfinite(ratio_x)], ratio_y[np.isfinite(ratio_y)]])
     if not len(finite):
-        return Bridge(0.0, np.inf, np.zeros(len(p_at_x)), np.zeros(len(p_at_y)))
+        return Bridge(0.0, np.inf)
 
     def below(guess):
         return np.mean(_logistic(ratio_y - guess)) > np.mean(_logistic(ratio_x + guess))
@@ -168,4 +165,4 @@ def bridge(p_at_x: Array, q_at_x: Array, p_at_y: Array, q_at_y: Array) -> Bridge
     tolerance = (spread + largest) / slope if slope > 0 else np.inf
     if min(np.sum(a), np.sum(b)) < OVERLAP:
         tolerance = np.inf
-    return Bridge(float(log_z), float(tolerance), a, b)
+    return Bridge(float(log_z), float(tolerance))
