@@ -9,7 +9,7 @@ from nfref.runtime.annotations import Any, Array, DTypeLike, Generator
 # Numbers in all numerical Jacobians together; one takes some thirty times D^2.
 NUMBERS = 1 << 20
 FEWEST = 6
-ENOUGH = 16  # points, however long their derivatives take
+ENOUGH = 12  # points, however long their derivatives take
 
 
 @dataclass(frozen=True)
