@@ -25,8 +25,8 @@ from nfref.oracle.checks.sampler import affordable
 from nfref.oracle.checks.tables import TABLE_PROPERTIES
 from nfref.oracle.instruments.guarded_calls import CallFailed, StillRunning, Stopwatch, in_time
 from nfref.oracle.instruments.importance import BERNSTEIN
-from nfref.oracle.instruments.merge import SIGMAS
 from nfref.oracle.instruments.probes import Box, as_domain
+from nfref.oracle.instruments.significance import SIGMAS
 from nfref.oracle.instruments.units import InUnits, units_of
 from nfref.oracle.report import Report, Row, failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator, Sequence

@@ -8,7 +8,7 @@ zero. Their first answer must be the answer of the flow that they have become.
 import numpy as np
 
 from nfref.oracle.checks.batches import agree
-from nfref.oracle.instruments.guarded_calls import CallFailed, Subject
+from nfref.oracle.instruments.guarded_calls import CallFailed
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.report import failed, not_applicable, show
 from nfref.runtime.annotations import Any, Callable
@@ -28,17 +28,16 @@ def first_call(
         return not_applicable(name, "no make= was given")
     probes = measured.probes
     index = measured.answered(probes.bulk)[:count]
-    old = measured.subject
     try:
         function = make().get(direction)
     except Exception as error:
         return failed(name, "make() raised an error", f"{type(error).__name__}: {error}")
     if function is None:
         return not_applicable(name, "a new flow lacks this direction")
-    subject = Subject(direction, function, old.dim, old.context, old.dtype, old.stopwatch)
-    subject.has_log_det = old.has_log_det
+    subject = measured.subject.apart(function=function)
     rows, context_row = probes.rows[index], probes.context_row[index]
-    why = f"a new flow, called twice with {len(index)} row{'s' * (len(index) > 1)}"
+    count_of_rows = f"{len(index)} row{'s' * (len(index) > 1)}"
+    why = f"a new flow, called twice with {count_of_rows}"
     try:
         first = subject(rows, context_row)
         again = subject(rows, context_row)
@@ -48,5 +47,5 @@ def first_call(
         if values is not None and not np.all(np.isfinite(values)):
             bad = np.argwhere(~np.isfinite(values))[0][0]
             return failed(name, why, f"{direction} at {show(rows[bad])}: {show(values[bad])}")
-    how = f"in the second call of a new flow with {len(index)} row{'s' * (len(index) > 1)}"
+    how = f"in the second call of a new flow with {count_of_rows}"
     return agree(name, measured, index, again, how, first=first, strict=True)

@@ -13,9 +13,9 @@ import numpy as np
 from nfref.oracle.checks.constants import named
 from nfref.oracle.instruments.guarded_calls import CallFailed, TimedOut
 from nfref.oracle.instruments.importance import BERNSTEIN, Proposal, bridge, bumps
-from nfref.oracle.instruments.merge import SIGMAS
 from nfref.oracle.instruments.probes import Box
 from nfref.oracle.instruments.quadrature import line_integral, mass_beyond, plane_integral
+from nfref.oracle.instruments.significance import SIGMAS
 from nfref.oracle.report import INCONCLUSIVE, PASS, Row, failed, inconclusive, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, Generator
 

@@ -6,8 +6,8 @@ from functools import partial
 import numpy as np
 
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Stopwatch, load, no_answer
-from nfref.oracle.instruments.merge import SIGMAS
 from nfref.oracle.instruments.probes import Box
+from nfref.oracle.instruments.significance import SIGMAS
 from nfref.oracle.report import Row, failed, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator
 

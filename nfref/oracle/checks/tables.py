@@ -11,9 +11,9 @@ import numpy as np
 from nfref.oracle.adapters.estimators import Estimator
 from nfref.oracle.checks.array_contract import last_finite
 from nfref.oracle.instruments.importance import BERNSTEIN
-from nfref.oracle.instruments.merge import SIGMAS
 from nfref.oracle.instruments.probes import Box
 from nfref.oracle.instruments.quadrature import line_integral
+from nfref.oracle.instruments.significance import SIGMAS
 from nfref.oracle.report import Row, failed, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nfref.oracle.instruments.merge import SIGMAS
+from nfref.oracle.instruments.significance import SIGMAS
 from nfref.runtime.annotations import Any, Array, Generator
 
 # In Bernstein's inequality at level 1e-9, ln(1 / level) / 3: the part of the largest term.
