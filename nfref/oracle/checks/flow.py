@@ -277,13 +277,14 @@ class _Check(Check):
             )
         self.stopwatch.restart()
         row = None
-        seconds = 2.0 * self.stopwatch.load
+        others = context.others(self.context)
+        seconds = 2.0 * self.stopwatch.load / (1 + len(others))
         count = min(
             round_trip.affordable([subject], seconds, 2500, 20000, self.dim)
             for subject in subjects.values()
         )
         z = there.sample_base(self.rng, count).astype(self.dtype)
-        for k in (0, *context.others(self.context)):
+        for k in (0, *others):
             x = np.zeros((0, self.dim))
             if "forward" in measurements:
                 try:
