@@ -42,6 +42,7 @@ def of_flows(check: Callable[..., Any]) -> Any:
         if not gap < ROUNDING:
             return report
         given.update(twin, dtype=np.float64, rng=np.random.default_rng(0), gradient=None, make=None)
+        given["skip"] = tuple(row.name for row in report.rows if row.verdict != INCONCLUSIVE)
         return _decided(report, check(**given), gap)
 
     return ask
