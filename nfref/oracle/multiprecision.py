@@ -17,20 +17,10 @@ __all__ = ["jacobian", "log_abs_det"]
 
 
 def jacobian(function: Callable[..., Any], row: Sequence[Any], digits: int = 60) -> Any:
-    """Return the Jacobian of a map at a row.
+    """Return the (D, D) Jacobian of a map, D mpmath numbers -> D mpmath numbers, at a row.
 
-    Parameters
-    ----------
-    function : callable
-        List of D mpmath numbers -> list of D mpmath numbers.
-    row : sequence of D numbers
-        Taken exactly: a float is a binary fraction.
-    digits : int
-        Correct significant digits, for a map that is smooth there.
-
-    Returns
-    -------
-    (D, D) mpmath matrix
+    The row is taken exactly: a float is a binary fraction. If the map is smooth there, this many
+    significant digits are correct.
     """
     with mp.workdps(2 * digits):
         row, h = exact(list(row)), step()
