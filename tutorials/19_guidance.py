@@ -6,8 +6,9 @@ r"""
 
 The velocity of lesson 17 may take the label c of a digit as a context, as in lesson 14. If one
 label in ten is left out while it learns, one network knows two velocities: f(x, t, c) of digits of
-this class, and f(x, t) of all digits. *Guidance* goes beyond the first, away from the second (Ho,
-Salimans 2022, arXiv:2207.12598, whose weight is ours less 1):
+this class, and f(x, t) of all digits. *Guidance* goes beyond the first, away from the second
+(Ho, Salimans 2022: classifier-free guidance, arXiv:2207.12598, section 3.2, eq. 6; its weight is
+ours less 1):
 
 .. math:: f_w(x, t, c) = f(x, t) + w\, \left(f(x, t, c) - f(x, t)\right).
 

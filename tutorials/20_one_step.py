@@ -10,9 +10,9 @@ A velocity f says how fast a point moves now. To arrive, one wants to know how f
 .. math:: u(x_t, t, d) = \frac{1}{d} \int_t^{t + d} f(x_s, s)\, ds = \frac{x_{t + d} - x_t}{d},
 
 and :math:`z + u(z, 0, 1)` is the end of the path from z, in one call. A network can learn u by
-regression, and solve nothing while it learns (MeanFlow, Geng et al. 2025, arXiv:2505.13447). With
-d = 0 it is the velocity, :math:`u(x, t, 0) = f(x, t)`. So the same network is also a continuous
-flow, with the likelihood of lesson 17.
+regression, and solve nothing while it learns (Geng et al. 2025: MeanFlow, arXiv:2505.13447,
+section 4.1, eq. 3). With d = 0 it is the velocity, :math:`u(x, t, 0) = f(x, t)`. So the same
+network is also a continuous flow, with the likelihood of lesson 17.
 """
 
 # %%
@@ -41,11 +41,13 @@ from nfref.runtime.autograd_internals import getval
 #           + \frac{\partial u}{\partial t} - \frac{\partial u}{\partial d} .
 #
 # Conversely, a smooth u that obeys it for all d between 0 and 1 - t is the mean velocity: the left
-# side says that :math:`d\, u` has the derivative of the integral, and both are 0 at d = 0. (The
-# paper's time runs from data to noise, so there it reads :math:`u = v - (t - r)\, du/dt`.)
+# side says that :math:`d\, u` has the derivative of the integral, and both are 0 at d = 0. (This is
+# MeanFlow, section 4.1, eq. 6, whose time runs from data to noise, so that it reads
+# :math:`u = v - (t - r)\, du/dt` there.)
 #
-# Hence the regression. Draw a line as in flow matching, with its own velocity :math:`x_1 - z` in
-# place of f; take the right side as a fixed target, as it stands now; and learn:
+# Hence the regression (MeanFlow, section 4.1, eq. 9). Draw a line as in flow matching, with its own
+# velocity :math:`x_1 - z` in place of f; take the right side as a fixed target, as it stands now;
+# and learn:
 #
 # .. math:: \min_u\; E\left|u(x_t, t, d) - \left((x_1 - z) + d \left[
 #           \frac{\partial u}{\partial x} (x_1 - z) + \frac{\partial u}{\partial t}
