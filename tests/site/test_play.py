@@ -43,6 +43,34 @@ STATES = {
     "almost": {"a": 0.8, "b": 1.1},
     "circle": {"u": 0.5, "v": -0.2, "angle": 2.0},
 }
+# The sliders that each handle moves. A handle with two follows the pointer in both directions.
+MOVED = {
+    "probe": ["z"],
+    "fold": [],
+    "steps": [],
+    "knots": ["height", "slope"],
+    "cobweb": ["start"],
+    "paths": ["z"],
+    "weights": ["m"],
+    "likely": ["x"],
+    "mix": ["a l", "b u"],
+    "pair": ["first second"],
+    "carry": ["x y"],
+    "bend": ["b"],
+    "gap": ["g"],
+    "unit": ["x"],
+    "given": ["x y"],
+    "split": ["m s"],
+    "wrong": ["s"],
+    "bits": ["s"],
+    "walk": ["z"],
+    "guide": ["z"],
+    "mean": ["z", "t", "d"],
+    "blend": ["m", "x"],
+    "grow": ["c"],
+    "almost": ["b", "a"],
+    "circle": ["u v"],
+}
 SHOW = """
 const found = {};
 for (const [name, state] of Object.entries(STATES)) found[name] = PLAYS[name].numbers(state);
@@ -349,63 +377,73 @@ def page_of(names, tmp_path):
     return page.as_uri()
 
 
+def drag(browser, x, y, dx, dy):
+    """Press at a place, move, release, and move on without a button."""
+    for kind, share, button in (
+        ("mousePressed", 0, "left"),
+        ("mouseMoved", 1, "left"),
+        ("mouseReleased", 1, "left"),
+        ("mouseMoved", 4, "none"),
+    ):
+        place = {"x": x + share * dx, "y": y + share * dy}
+        browser.call("Input.dispatchMouseEvent", type=kind, button=button, clickCount=1, **place)
+
+
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
 def test_handles_are_dragged(tmp_path):
-    """A drag by 10 pixels moves the slider, and the handle follows the pointer."""
-    with_handles = [name for name in STATES if name not in ("fold", "steps")]
+    """A drag by 10 pixels moves its sliders and no other, and the handle follows the pointer."""
+    places = """[...document.querySelectorAll('.handle')].map(handle => {
+        const box = handle.getBoundingClientRect();
+        return [box.x + box.width / 2, box.y + box.height / 2]; })"""
+    values = "[...document.querySelectorAll('input')].map(input => input.value)"
     with Browser(tmp_path / "profile") as browser:
         browser.look(800, 1000)
-        for name in with_handles:
+        for name, handles in MOVED.items():
             assert browser.open(page_of([name], tmp_path)) == []
-            places = """[...document.querySelectorAll('.handle')].map(handle => {
-                const box = handle.getBoundingClientRect();
-                return [box.x + box.width / 2, box.y + box.height / 2]; })"""
-            values = "[...document.querySelectorAll('input')].map(input => input.value)"
-            for k in range(len(browser.value(places))):
+            assert len(browser.value(places)) == len(handles), name
+            for k, sliders in enumerate(handles):
                 before, (x, y) = browser.value(values), browser.value(places)[k]
-                for kind, dx, dy, button in (
-                    ("mousePressed", 0, 0, "left"),
-                    ("mouseMoved", 10, -10, "left"),
-                    ("mouseReleased", 10, -10, "left"),
-                    ("mouseMoved", 40, -40, "none"),
-                ):
-                    browser.call(
-                        "Input.dispatchMouseEvent",
-                        type=kind,
-                        x=x + dx,
-                        y=y + dy,
-                        button=button,
-                        clickCount=1,
-                    )
+                drag(browser, x, y, 10, -10)
                 after, there = browser.value(values), browser.value(places)[k]
-                assert sum(one != other for one, other in zip(before, after)) >= 1, name
-                assert abs(there[0] - x - 10) < 2 or abs(there[1] - y + 10) < 2, name
+                moved = [
+                    slider for slider, *pair in zip(STATES[name], before, after) if len({*pair}) > 1
+                ]
+                assert moved == sliders.split(), name
+                follows = [abs(there[0] - x - 10) < 2, abs(there[1] - y + 10) < 2]
+                assert sum(follows) >= len(moved), name
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
 def test_sliders_move_by_the_keyboard(tmp_path):
+    """A step of any slider changes the picture, and one of the sliders also the numbers.
+
+    Not all do: the determinant of a product of triangles does not depend on what stands off their
+    diagonals.
+    """
     with Browser(tmp_path / "profile") as browser:
         browser.look(390, dark=True)
         assert browser.open(page_of(STATES, tmp_path)) == []
         assert browser.value("document.documentElement.scrollWidth") <= 390
-        said = "[...document.querySelectorAll('figure.play dl')].map(list => list.textContent)"
-        for k, before in enumerate(browser.value(said)):
-            browser.value(
-                f"document.querySelectorAll('figure.play')[{k}].querySelector('input').focus()"
-            )
-            for kind in ("keyDown", "keyUp"):
-                browser.call(
-                    "Input.dispatchKeyEvent",
-                    type=kind,
-                    key="ArrowRight",
-                    code="ArrowRight",
-                    windowsVirtualKeyCode=39,
-                )
-            assert browser.value(said)[k] != before
-        assert browser.value(
-            "[...document.querySelectorAll('figure.play svg')].every("
-            "picture => picture.querySelectorAll('.line, .area').length > 2)"
-        )
+        for k, (name, state) in enumerate(STATES.items()):
+            figure = f"document.querySelectorAll('figure.play')[{k}]"
+            shown = f"['svg', 'dl'].map(part => {figure}.querySelector(part).innerHTML)"
+            assert browser.value(f"{figure}.querySelectorAll('input').length") == len(state), name
+            numbers_change = False
+            for slider in range(len(state)):
+                before = browser.value(shown)
+                browser.value(f"{figure}.querySelectorAll('input')[{slider}].focus()")
+                for kind in ("keyDown", "keyUp"):
+                    browser.call(
+                        "Input.dispatchKeyEvent",
+                        type=kind,
+                        key="ArrowRight",
+                        code="ArrowRight",
+                        windowsVirtualKeyCode=39,
+                    )
+                picture, numbers = browser.value(shown)
+                assert picture != before[0], (name, slider)
+                numbers_change |= numbers != before[1]
+            assert numbers_change, name
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
