@@ -40,6 +40,14 @@ PHOTOGRAPHS = {
     *("digits", "noise_and_guidance", "no_compression", "out_of_distribution", "images", "video"),
     *("anomaly", "differnet", "writing_files"),
 }
+# Words of the glossary that mean something else on these pages.
+OTHERWISE = {
+    "batch": {"out_of_distribution"},
+    "chain": {"evidence", "insured_weights", "tarflow"},
+    "context": {"conditionals"},
+    "score": {"anomaly", "differnet", "free_form", "out_of_distribution"},
+    "transformer": {"noise_and_guidance", "tarflow"},
+}
 RUN = set()  # pages whose data are there, so that they run when the site is built
 THUMBNAIL = (400, 280)
 PICTURE = re.compile(r"^\.\. image-sg:: .*\n(?: +.*\n)*(?: +:class: .*\n)?", re.MULTILINE)
@@ -319,9 +327,9 @@ def in_form(app, docname, content):
         text = f"{text[:place]}{image}{text[place:]}"
     text = PLAY.sub(r'.. raw:: html\n\n   <figure class="play" data-play="\1"></figure>\n', text)
     text = in_texts(text, linked)
-    if gallery == "lessons":
-        known = terms((app.srcdir / "glossary.rst").read_text(encoding="utf-8"))
-        text = in_texts(text, lambda part: with_terms(part, known))
+    glossary = (app.srcdir / "glossary.rst").read_text(encoding="utf-8")
+    known = [term for term in terms(glossary) if stem not in OTHERWISE.get(term, ())]
+    text = in_texts(text, lambda part: with_terms(part, known))
     text = CODE.sub(folded, text)
     text = FOOTER.sub("", text)
     text += (

@@ -18,11 +18,12 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from docs import draw
+from docs import draw, notebooks
 from docs.citations import CITATIONS
 from nfref import cli
 from tests.browser import CHROMIUM, Browser
 from tests.tutorials.test_notebooks import LOOSE, NUMBER, value_and_unit
+from tests.tutorials.test_tutorials import TORCH
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -352,6 +353,24 @@ def test_the_first_use_of_a_term_is_linked(plain_text):
         ":doc:`a base </x>`; :term:`scores <score>` of the :term:`base <base>`, "
         ":term:`flows <flow>` and flows.\n"
     )
+
+
+@pytest.mark.parametrize(
+    "gallery, script",
+    [pytest.param(*page, id=page[1].stem) for page in notebooks.pages() if page[1] != TORCH],
+)
+def test_a_page_links_its_terms(plain_text, gallery, script):
+    """Each term at most once, and none whose word means something else on the page."""
+    import galleries
+
+    content = "\n\n".join(text for kind, text in notebooks.cells(script) if kind == "text")
+    links = re.findall(
+        r":term:`[^<]*<([^>]*)>`", in_form(galleries, f"{gallery}/{script.stem}", content)
+    )
+    assert links and len(links) == len(set(links))
+    for term, pages in galleries.OTHERWISE.items():
+        if script.stem in pages:
+            assert term not in links and term in content.lower()
 
 
 def test_small_pictures_have_alternative_texts(plain_text):
