@@ -15,10 +15,11 @@ Here is one rule for both: the string repels itself, and moves downhill of
           ds \, dt,
 
 with C the circle of its length, for which E is zero. Where strands come near to each other E grows
-beyond all bounds, so they never meet, in three coordinates or in four.
+beyond all bounds. It only falls on the way, so they never meet, in three coordinates or in four.
 
-The rule moves the string alone. As its points never meet, there is a smooth velocity of all four
-coordinates that moves it in the same way, and a network learns it below: an augmented flow.
+The rule moves the string alone. If the string stays smooth, moves smoothly and never meets itself,
+there is a smooth velocity of all four coordinates that moves it in the same way. A network learns
+it below: an augmented flow.
 """
 
 # %%
