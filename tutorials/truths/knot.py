@@ -252,7 +252,8 @@ assert numpy.abs(returned - path[0]).max() < 1e-2  # it can be run back
 # The picture. Of the string, what is near is drawn over the rest; in four coordinates, the colour
 # is e. The last string is turned in four coordinates and made smaller, which are flows too, until
 # it lies in the plane. The sphere is seen from the side. A point keeps the colour of the
-# :math:`x_1` at which it starts; its e is a multiple of that, so both halves pass beside each other.
+# :math:`x_1` at which it starts; its e is a multiple of that, so both halves pass beside each
+# other.
 #
 # .. alt: Three rows of four pictures. First a loop of string in three coordinates: a trefoil knot
 #    becomes a rounder trefoil knot. Then in four: strands turn red and blue as they step aside in
