@@ -618,6 +618,41 @@ const PLAYS = {
       box.handle([1, a], ([, z]) => ({ a: z }));
     },
   },
+  lost: {
+    title: "Drag the scale: what the way back loses",
+    sliders: [["s", "s: a layer scales by eˢ", 0, 5, 1.5], ["n", "n, layers that scale the coordinate", 1, 10, 5, 1]],
+    numbers({ s, n }) {
+      const stretch = Math.exp(n * s);
+      return { "stretch of all layers": stretch, "error in float32": 6e-8 * stretch,
+        "error in float64": 1.1e-16 * stretch };
+    },
+    draw(pen, { s, n }) {
+      const box = pen.box([0, 5], [-16, 16], "s", "log₁₀ of the error");
+      const line = (epsilon) => [0, 5].map((v) => [v, Math.log10(epsilon) + n * v / Math.LN10]);
+      box.line([[0, 0], [5, 0]], "soft");
+      box.line(line(6e-8), "first");
+      box.line(line(1.1e-16), "second");
+      box.line([[s, -16], [s, 16]], "ink", 1);
+      box.handle([s, Math.log10(6e-8) + n * s / Math.LN10], ([v]) => ({ s: v }));
+    },
+  },
+  aside: {
+    title: "Drag a point aside: a line is mirrored, and no points meet",
+    sliders: [["a", "angle of the turn in degrees", 0, 180, 60, 1], ["x", "x, a point of the line", -2, 2, 1.2]],
+    numbers({ a, x }) {
+      const turn = a * Math.PI / 180;
+      return { "where x is now": x * Math.cos(turn), "its e": x * Math.sin(turn),
+        "distance from the point of −x": 2 * Math.abs(x) };
+    },
+    draw(pen, { a, x }) {
+      const box = pen.box([-3.4, 3.4], [-2.1, 2.1], "x", "e"), turn = a * Math.PI / 180;
+      const at = (v) => [v * Math.cos(turn), v * Math.sin(turn)], side = x < 0 ? -1 : 1;
+      box.line([[-3.4, 0], [3.4, 0]], "soft");
+      grid(-2, 2, 20).forEach((v) => box.dot(at(v), v < 0 ? "second" : "first", 4));
+      box.line([at(x), [x * Math.cos(turn), 0]], "ink", 1);
+      box.handle(at(x), ([p, q]) => ({ a: Math.atan2(side * q, side * p) * 180 / Math.PI, x: side * Math.hypot(p, q) }));
+    },
+  },
   circle: {
     title: "Drag w: a Moebius map of the circle",
     sliders: [["u", "w, across", -0.85, 0.85, 0.4], ["v", "w, upwards", -0.85, 0.85, 0.3],

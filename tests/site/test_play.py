@@ -10,6 +10,7 @@ import pytest
 from scipy import integrate, linalg, optimize, special, stats
 
 import nfref
+from docs import notebooks
 from nfref.objectives.flow_matching import gaussian_velocity
 from tests.browser import CHROMIUM, Browser
 from tests.site.test_playground import by_node
@@ -41,6 +42,8 @@ STATES = {
     "blend": {"m": 0.9, "x": -0.3},
     "grow": {"c": 0.3, "beta": 0.7, "alpha": 0.9},
     "almost": {"a": 0.8, "b": 1.1},
+    "lost": {"s": 1.7, "n": 4},
+    "aside": {"a": 70.0, "x": -1.1},
     "circle": {"u": 0.5, "v": -0.2, "angle": 2.0},
 }
 # The sliders that each handle moves. A handle with two follows the pointer in both directions.
@@ -69,6 +72,8 @@ MOVED = {
     "blend": ["m", "x"],
     "grow": ["c"],
     "almost": ["b", "a"],
+    "lost": ["s"],
+    "aside": ["a x"],
     "circle": ["u v"],
 }
 SHOW = """
@@ -344,6 +349,24 @@ def test_almost_an_inverse(found):
     np.testing.assert_allclose(found["almost"], [slope, b, abs(1 - b * a)], rtol=1e-7)
 
 
+def test_what_the_way_back_loses(found):
+    """Four layers scale a number; the way back divides by what they made of it."""
+    s, n = STATES["lost"].values()
+    stretch = np.prod(np.exp(np.full(n, s)))
+    np.testing.assert_allclose(found["lost"], stretch * np.array([1, 6e-8, 1.1e-16]), rtol=1e-9)
+    # Half a unit in the last place, the largest rounding of a number near 1.
+    assert np.finfo(np.float32).eps / 2 < 6e-8 < np.finfo(np.float32).eps
+
+
+def test_a_point_that_steps_aside(found):
+    a, x = STATES["aside"].values()
+    turned = x * np.exp(1j * np.deg2rad(a))
+    other = -x * np.exp(1j * np.deg2rad(a))
+    np.testing.assert_allclose(
+        found["aside"], [turned.real, turned.imag, abs(turned - other)], rtol=1e-9
+    )
+
+
 def test_a_map_of_the_circle(found):
     """The formula of the page, in complex numbers."""
     u, v, angle = STATES["circle"].values()
@@ -357,9 +380,13 @@ def test_a_map_of_the_circle(found):
     np.testing.assert_allclose(found["circle"], [image(angle), slope, 1.0], rtol=1e-6)
 
 
-def test_every_lesson_and_method_has_something_to_drag():
-    tutorials = ROOT / "tutorials"
-    pages = [*tutorials.glob("[0-9]*.py"), *tutorials.glob("methods/[!_]*.py")]
+def test_every_page_has_something_to_drag():
+    """The labs, and what collects other pages, have none."""
+    pages = [
+        page
+        for folder, page in notebooks.pages()
+        if folder != "labs" and (folder != "lessons" or page.name[0].isdigit())
+    ]
     used = {page.stem: re.findall(r"\.\. play: (\w+)", page.read_text("utf-8")) for page in pages}
     assert not [page for page, names in used.items() if not names]
     assert {name for names in used.values() for name in names} == set(STATES)

@@ -243,6 +243,10 @@ axes[1, 2].legend(frameon=False, fontsize=9, loc="lower left")
 plt.show()
 
 # %%
+# With one more coordinate the line is mirrored by half a turn:
+#
+# .. play: aside
+#
 # Exercise 1: how few blocks?
 # ---------------------------
 # A residual block with Lip(g) = L turns the difference of two points by at most arcsin L, since it

@@ -306,6 +306,10 @@ for ax, part in zip(axes[2], (0, 0.3, 0.6, 1)):
 plt.show()
 
 # %%
+# The half turn of the sphere, seen along one line through its centre:
+#
+# .. play: aside
+#
 # Exercise 1: how many coordinates?
 # ---------------------------------
 # Every knot of finitely many crossings, however tangled, becomes a circle with some extra
