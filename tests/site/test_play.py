@@ -397,7 +397,8 @@ def page_of(names, tmp_path):
     figures = "".join(f'<figure class="play" data-play="{name}"></figure>' for name in names)
     page = tmp_path / "page.html"
     page.write_text(
-        '<!doctype html><html lang="en"><title>t</title><link rel="icon" href="data:,">'
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title>'
+        '<link rel="icon" href="data:,">'
         f'<link rel="stylesheet" href="{(STATIC / "nfref.css").as_uri()}">'
         f'<script src="{(STATIC / "play.js").as_uri()}"></script>{figures}'
     )
@@ -438,6 +439,34 @@ def test_handles_are_dragged(tmp_path):
                 assert moved == sliders.split(), name
                 follows = [abs(there[0] - x - 10) < 2, abs(there[1] - y + 10) < 2]
                 assert sum(follows) >= len(moved), name
+
+
+LABELS = """[...document.querySelectorAll('figure.play svg')].map(svg => {
+    const all = svg.getBoundingClientRect(), found = [];
+    const boxes = [...svg.querySelectorAll('text')].map(
+        text => [text.textContent, text.getBoundingClientRect()]);
+    boxes.forEach(([name, a], k) => {
+        if (a.left < all.left || a.right > all.right || a.bottom > all.bottom) found.push(name);
+        for (const [other, b] of boxes.slice(k + 1)) {
+            const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+            const tall = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+            if (wide > 1 && tall > 3) found.push(`${name} on ${other}`);
+        }
+    });
+    return found; })"""
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
+@pytest.mark.parametrize("width", [390, 800])
+def test_labels_are_whole_and_apart(width, tmp_path):
+    """No minus sign is cut off, and no label stands on another."""
+    with Browser(tmp_path / "profile") as browser:
+        browser.look(width)
+        assert browser.open(page_of(STATES, tmp_path)) == []
+        found = dict(zip(STATES, browser.value(LABELS)))
+        assert not {name: labels for name, labels in found.items() if labels}
+        sizes = "getComputedStyle(document.querySelector('figure.play text')).fontSize"
+        assert browser.value(sizes) == "14px"
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
