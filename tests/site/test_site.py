@@ -504,6 +504,15 @@ def test_no_link_within_the_site_is_dead(site):
     assert not dead, dead[:20]
 
 
+# Formulas that leave the window and stand in nothing that scrolls.
+CUT_OFF = """[...document.querySelectorAll('article math')].filter(formula => {
+    if (formula.getBoundingClientRect().right <= innerWidth + 1) return false;
+    for (let part = formula.parentElement; part.tagName !== 'ARTICLE'; part = part.parentElement)
+        if (['auto', 'scroll'].includes(getComputedStyle(part).overflowX)) return false;
+    return true;
+}).map(formula => formula.textContent)"""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
 @pytest.mark.parametrize("width, dark", [(1280, False), (390, True)])
@@ -523,6 +532,7 @@ def test_a_browser_opens_every_page(site, width, dark, tmp_path):
             across = browser.value("document.documentElement.scrollWidth")
             if across > width:
                 wrong.append((page, f"{across} pixels across in a window of {width}"))
+            wrong += [(page, "a formula is cut off", text) for text in browser.value(CUT_OFF)]
     assert not wrong, wrong[:20]
 
 
@@ -535,7 +545,13 @@ def test_the_browser_sees_what_is_wrong(tmp_path):
             ("<img src='none.png'>", "none.png"),
             ("<script>console.error('so wrong')</script>", "so wrong"),
             ("<script>nothing.at.all()</script>", "nothing is not defined"),
+            ("<article><math><mtext>{}</mtext></math></article>".format("wide" * 500), "wide"),
+            (
+                "<article style='overflow: auto'><p style='overflow: auto'>"
+                "<math><mtext>{}</mtext></math></p></article>".format("wide" * 500),
+                None,
+            ),
         ):
             page.write_text(f"<!doctype html><title>t</title>{body}")
-            said = " ".join(browser.open(page.as_uri()))
+            said = " ".join(browser.open(page.as_uri()) + browser.value(CUT_OFF))
             assert complaint in said if complaint else not said

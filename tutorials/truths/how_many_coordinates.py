@@ -179,7 +179,6 @@ for extra, found in stacks.items():
 # The root is approximated and not reached. Between 0 and d its slope is :math:`d^{-1/2}`, without
 # bound as d shrinks; that of the learned map stays below one number, its Lipschitz constant.
 #
-# %%
 # The slope of the learned root between 0 and d, beside that of the root itself.
 
 root = pictures["x to -sign(x) sqrt|x|", 1]
