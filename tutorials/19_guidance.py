@@ -193,7 +193,8 @@ if FULL:
     table(costs_by_name)
 
 # %%
-# The trade is the same: at w = 2 more quarters are read, and the true pictures cost more bits.
+# The trade is the same: with w = 2 all quarters are read, with w = 1 93 % of them. The true
+# pictures cost 2.44 bits per dimension in place of 2.21.
 #
 # .. alt: Left, against the weight w: bits per dimension are lowest near w = 1, and the share of
 #    samples that are read as their label rises to almost one. Right, strips of the digits 0 to 9

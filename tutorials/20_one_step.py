@@ -230,7 +230,9 @@ if FULL:
     print(f"16 x 16, 1 step: mean velocity {far:.3f}  Euler {euler:.3f}")
 
 # %%
-# At this size, too, one call of the mean velocity lands nearer to the digits than one Euler step.
+# At this size, too, one call of the mean velocity lands nearer to the digits than one Euler step,
+# at 0.161 against 1.431. The network costs 2.34 bits per dimension as a flow, a little more than
+# the 2.29 of lesson 17, which learned nothing else.
 #
 # .. alt: Left, energy distance from the test digits against the number of calls: the mean velocity
 #    starts near the flow, Euler's steps start far away. Right, strips of digits: test digits, the

@@ -23,13 +23,13 @@ BITS = {
     "17: flow matching": 2.19,
     "17: the same, 16 x 16": 2.29,
     "18: by its score": 2.26,
-    "18: the same, 16 x 16": 2.4,
+    "18: the same, 16 x 16": 2.38,
     "19: given the label": 2.09,
     "19: guided, w = 2": 2.32,
-    "19: labels, 16 x 16": 2.2,
-    "19: w = 2, 16 x 16": 2.4,
+    "19: labels, 16 x 16": 2.21,
+    "19: w = 2, 16 x 16": 2.44,
     "20: mean flow": 2.26,
-    "20: the same, 16 x 16": 2.35,
+    "20: the same, 16 x 16": 2.34,
 }
 
 
