@@ -45,6 +45,7 @@ OTHERWISE = {
     "batch": {"out_of_distribution"},
     "chain": {"evidence", "insured_weights", "tarflow"},
     "context": {"conditionals"},
+    "mean velocity": {"10_straightness", "17_digits"},
     "score": {"anomaly", "differnet", "free_form", "out_of_distribution"},
     "transformer": {"noise_and_guidance", "tarflow"},
 }
