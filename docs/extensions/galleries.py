@@ -43,10 +43,14 @@ PHOTOGRAPHS = {
 # Words of the glossary that mean something else on these pages.
 OTHERWISE = {
     "batch": {"out_of_distribution"},
-    "chain": {"evidence", "insured_weights", "tarflow"},
+    "chain": {"09_flow_matching", "evidence", "insured_weights", "tarflow"},
     "context": {"conditionals"},
+    "forward": {"15_likelihood_and_training", "20_one_step"},
     "mean velocity": {"10_straightness", "17_digits"},
-    "score": {"anomaly", "differnet", "free_form", "out_of_distribution"},
+    "score": {
+        *("05_autoregression", "15_likelihood_and_training", "free_form", "sphere"),
+        *("anomaly", "differnet", "out_of_distribution"),
+    },
     "transformer": {"noise_and_guidance", "tarflow"},
 }
 RUN = set()  # pages whose data are there, so that they run when the site is built
@@ -206,7 +210,7 @@ def with_terms(text, known):
     """Link the first use of each term to the glossary; ``known`` loses the terms found."""
 
     def link(found):
-        term = found[1].lower()
+        term = " ".join(found[1].lower().split())
         if term not in known:
             return found[0]
         known.remove(term)
@@ -214,7 +218,8 @@ def with_terms(text, known):
 
     if not known:
         return text
-    uses = re.compile(rf"\b({'|'.join(map(re.escape, known))})(?:s|es)?\b(?!-)", re.IGNORECASE)
+    words = "|".join(r"\s+".join(map(re.escape, term.split())) for term in known)
+    uses = re.compile(rf"\b({words})(?:s|es)?\b(?!-)", re.IGNORECASE)
     parts = LEFT_ALONE.split(text)
     parts[::2] = [uses.sub(link, part) for part in parts[::2]]
     return "".join(parts)

@@ -346,12 +346,12 @@ def test_the_first_use_of_a_term_is_linked(plain_text):
     assert {"flow matching", "score", "base"} <= set(known) and "verdict" not in known
     text = (
         "The base\n========\n\nFlow matching, a *score*, :doc:`a base </x>`; scores of the base, "
-        "flows and flows.\n"
+        "flows and flows; the mean\nvelocity.\n"
     )
     assert galleries.with_terms(text, known) == (
         "The base\n========\n\n:term:`Flow matching <flow matching>`, a *score*, "
         ":doc:`a base </x>`; :term:`scores <score>` of the :term:`base <base>`, "
-        ":term:`flows <flow>` and flows.\n"
+        ":term:`flows <flow>` and flows; the :term:`mean\nvelocity <mean velocity>`.\n"
     )
 
 
