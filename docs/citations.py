@@ -653,11 +653,24 @@ _TABLE = (
 
     Citation(
         "classifier-free guidance", "Ho, Salimans", 2022, "Classifier-free diffusion guidance",
-        arxiv="2207.12598"),
+        arxiv="2207.12598", version=1,
+        places=(
+            Place("section 3.2", "read", equations="6",
+                  formula="(1 + w) eps(z, c) - w eps(z), with c left out of some rows in training; "
+                          "of networks, this is in general no gradient of a classifier",
+                  symbols="w: w - 1, z: x_t, eps: E[z | x_t]"),
+        )),
 
     Citation(
         "MeanFlow", "Geng, Deng, Bai, Kolter, He", 2025,
-        "Mean flows for one-step generative modeling", arxiv="2505.13447"),
+        "Mean flows for one-step generative modeling", arxiv="2505.13447", version=1,
+        places=(
+            Place("section 4.1", "read", equations="3, 6, 9",
+                  formula="u(z_t, r, t) = 1 / (t - r) times the integral of v(z_s, s) from r to t; "
+                          "u = v - (t - r) du/dt; the squared distance of u from the right side, "
+                          "held fixed, with the velocity of a line in place of v",
+                  symbols="v: -f, u: -u, t: 1 - t, r: 1 - t - d, z_t: x_t"),
+        )),
 
     # Densities of tables ---------------------------------------------------------------------
 

@@ -188,7 +188,7 @@ def markdown(text):
 
 def draws(code):
     """Return whether a cell draws the page's picture; such a cell is folded."""
-    return bool(re.search(r"^.*plt\.(subplots|figure|subplot_mosaic)\(", code, re.MULTILINE))
+    return "plt.show()" in code
 
 
 def helpers(code, folder):

@@ -105,9 +105,10 @@ print(f"mass inside with a logit {mass_with_logit:.4f}")  # 1
 #    -\mathrm{E}_n \log Q(n) \ge H(P) .
 #
 # The first step is Jensen's inequality, the second holds since
-# :math:`\mathrm{E}_n \log (Q/P) \le \log \mathrm{E}_n (Q/P) = \log \sum_n Q(n) \le 0`. Together:
-# no density of x = n + u costs less than H(P) on average. That is the floor, and it is reached
-# where p is flat in every cell with Q = P.
+# :math:`\mathrm{E}_n \log (Q/P) \le \log \mathrm{E}_n (Q/P)` and
+# :math:`\mathrm{E}_n (Q/P) \le \sum_n Q(n) \le 1`. Together: no density of x = n + u costs less
+# than H(P) on average. That is the floor, and it is reached where p is flat in every cell with
+# Q = P.
 
 cells = np.arange(41)
 P = np.diff(stats.norm.cdf(np.arange(-0.5, 41), 20, 3))

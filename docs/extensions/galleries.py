@@ -40,6 +40,19 @@ PHOTOGRAPHS = {
     *("digits", "noise_and_guidance", "no_compression", "out_of_distribution", "images", "video"),
     *("anomaly", "differnet", "writing_files"),
 }
+# Words of the glossary that mean something else on these pages.
+OTHERWISE = {
+    "batch": {"out_of_distribution"},
+    "chain": {"09_flow_matching", "evidence", "insured_weights", "tarflow"},
+    "context": {"conditionals"},
+    "forward": {"15_likelihood_and_training", "20_one_step"},
+    "mean velocity": {"10_straightness", "17_digits"},
+    "score": {
+        *("05_autoregression", "15_likelihood_and_training", "free_form", "sphere"),
+        *("anomaly", "differnet", "out_of_distribution"),
+    },
+    "transformer": {"noise_and_guidance", "tarflow"},
+}
 RUN = set()  # pages whose data are there, so that they run when the site is built
 THUMBNAIL = (400, 280)
 PICTURE = re.compile(r"^\.\. image-sg:: .*\n(?: +.*\n)*(?: +:class: .*\n)?", re.MULTILINE)
@@ -197,7 +210,7 @@ def with_terms(text, known):
     """Link the first use of each term to the glossary; ``known`` loses the terms found."""
 
     def link(found):
-        term = found[1].lower()
+        term = " ".join(found[1].lower().split())
         if term not in known:
             return found[0]
         known.remove(term)
@@ -205,7 +218,8 @@ def with_terms(text, known):
 
     if not known:
         return text
-    uses = re.compile(rf"\b({'|'.join(map(re.escape, known))})(?:s|es)?\b(?!-)", re.IGNORECASE)
+    words = "|".join(r"\s+".join(map(re.escape, term.split())) for term in known)
+    uses = re.compile(rf"\b({words})(?:s|es)?\b(?!-)", re.IGNORECASE)
     parts = LEFT_ALONE.split(text)
     parts[::2] = [uses.sub(link, part) for part in parts[::2]]
     return "".join(parts)
@@ -319,9 +333,9 @@ def in_form(app, docname, content):
         text = f"{text[:place]}{image}{text[place:]}"
     text = PLAY.sub(r'.. raw:: html\n\n   <figure class="play" data-play="\1"></figure>\n', text)
     text = in_texts(text, linked)
-    if gallery == "lessons":
-        known = terms((app.srcdir / "glossary.rst").read_text(encoding="utf-8"))
-        text = in_texts(text, lambda part: with_terms(part, known))
+    glossary = (app.srcdir / "glossary.rst").read_text(encoding="utf-8")
+    known = [term for term in terms(glossary) if stem not in OTHERWISE.get(term, ())]
+    text = in_texts(text, lambda part: with_terms(part, known))
     text = CODE.sub(folded, text)
     text = FOOTER.sub("", text)
     text += (

@@ -21,6 +21,7 @@ exam.html, exam_key.html  the exam, and its answers with the marks of each step
 slides/                   open a page in a browser; the key n shows the speaker's notes
 source/                   assignments with solutions and hidden tests:
                           nbgrader generate_assignment PAGE --create
+                          Activate nbgrader's environment first; it looks for programs in PATH.
 """
 
 

@@ -618,6 +618,41 @@ const PLAYS = {
       box.handle([1, a], ([, z]) => ({ a: z }));
     },
   },
+  lost: {
+    title: "Drag the scale: what the way back loses",
+    sliders: [["s", "s: a layer scales by eˢ", 0, 5, 1.5], ["n", "n, layers that scale the coordinate", 1, 10, 5, 1]],
+    numbers({ s, n }) {
+      const stretch = Math.exp(n * s);
+      return { "stretch of all layers": stretch, "error in float32": 6e-8 * stretch,
+        "error in float64": 1.1e-16 * stretch };
+    },
+    draw(pen, { s, n }) {
+      const box = pen.box([0, 5], [-16, 16], "s", "log₁₀ of the error");
+      const line = (epsilon) => [0, 5].map((v) => [v, Math.log10(epsilon) + n * v / Math.LN10]);
+      box.line([[0, 0], [5, 0]], "soft");
+      box.line(line(6e-8), "first");
+      box.line(line(1.1e-16), "second");
+      box.line([[s, -16], [s, 16]], "ink", 1);
+      box.handle([s, Math.log10(6e-8) + n * s / Math.LN10], ([v]) => ({ s: v }));
+    },
+  },
+  aside: {
+    title: "Drag a point aside: a line is mirrored, and no points meet",
+    sliders: [["a", "angle of the turn in degrees", 0, 180, 60, 1], ["x", "x, a point of the line", -2, 2, 1.2]],
+    numbers({ a, x }) {
+      const turn = a * Math.PI / 180;
+      return { "where x is now": x * Math.cos(turn), "its e": x * Math.sin(turn),
+        "distance from the point of −x": 2 * Math.abs(x) };
+    },
+    draw(pen, { a, x }) {
+      const box = pen.box([-3.4, 3.4], [-2.1, 2.1], "x", "e"), turn = a * Math.PI / 180;
+      const at = (v) => [v * Math.cos(turn), v * Math.sin(turn)], side = x < 0 ? -1 : 1;
+      box.line([[-3.4, 0], [3.4, 0]], "soft");
+      grid(-2, 2, 20).forEach((v) => box.dot(at(v), v < 0 ? "second" : "first", 4));
+      box.line([at(x), [x * Math.cos(turn), 0]], "ink", 1);
+      box.handle(at(x), ([p, q]) => ({ a: Math.atan2(side * q, side * p) * 180 / Math.PI, x: side * Math.hypot(p, q) }));
+    },
+  },
   circle: {
     title: "Drag w: a Moebius map of the circle",
     sliders: [["u", "w, across", -0.85, 0.85, 0.4], ["v", "w, upwards", -0.85, 0.85, 0.3],
@@ -650,7 +685,7 @@ const PLAYS = {
 
 // The page around them -------------------------------------------------------------------------
 
-const WIDTH = 640, HEIGHT = 400, MARGIN = 34;
+const WIDE = [640, 400], NARROW = [400, 320], MARGIN = 34;     // letters of 14 units fit into both
 
 function svg(name, attributes, parent) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -660,10 +695,10 @@ function svg(name, attributes, parent) {
 }
 
 // What draws in the units of its axes: from ``top``, ``tall`` of the height, and so across.
-function penOf(picture) {
+function penOf(picture, [width, height]) {
   return { box([x0, x1], [y0, y1], across, up, top = 0, tall = 1, wide = 1, left = 0) {
-    const px = WIDTH * left + MARGIN, pw = WIDTH * wide - MARGIN - 8;
-    const py = HEIGHT * top + 8, ph = HEIGHT * tall - MARGIN - 8;
+    const px = width * left + MARGIN, pw = width * wide - MARGIN - 8;
+    const py = height * top + 8, ph = height * tall - MARGIN - 8;
     const at = ([x, y]) => [px + pw * (x - x0) / (x1 - x0), py + ph * (y1 - y) / (y1 - y0)];
     const clip = `clip${Math.random().toString(36).slice(2)}`;
     svg("rect", { x: px, y: py, width: pw, height: ph }, svg("clipPath", { id: clip }, picture));
@@ -672,11 +707,11 @@ function penOf(picture) {
     const write = (text, x, y, anchor) => {
       svg("text", { x, y, "text-anchor": anchor }, picture).textContent = text;
     };
-    write(across, px + pw, py + ph + 28, "end");
+    write(across, px + pw, py + ph + 30, "end");
     write(up, px + 6, py + 16, "start");
-    for (const v of [x0, (x0 + x1) / 2, x1]) {
+    for (const v of pw > 90 ? [x0, (x0 + x1) / 2, x1] : [x0, x1]) {
       write(String(Number(v.toFixed(2))).replace("-", "−"), at([v, 0])[0], py + ph + 15,
-        v === x1 ? "end" : "middle");
+        v === x0 ? "start" : v === x1 ? "end" : "middle");
     }
     for (const v of [y0, y1]) {
       write(String(Number(v.toFixed(2))).replace("-", "−"), px - 4, at([0, v])[1] + (v === y1 ? 10 : 0), "end");
@@ -705,13 +740,16 @@ function play(figure) {
   const state = Object.fromEntries(one.sliders.map(([key, , , , value]) => [key, value]));
   const caption = document.createElement("figcaption");
   caption.textContent = `To play with. ${one.title}.`;
-  const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img",
+  let size = WIDE;
+  const picture = svg("svg", { role: "img",
     "aria-label": `${one.title}; the numbers below say what it shows` });
   const numbers = document.createElement("dl");
   numbers.setAttribute("aria-live", "polite");
   const draw = () => {
+    size = figure.clientWidth < 480 ? NARROW : WIDE;
+    picture.setAttribute("viewBox", `0 0 ${size.join(" ")}`);
     picture.replaceChildren();
-    one.draw(penOf(picture), state);
+    one.draw(penOf(picture, size), state);
     numbers.replaceChildren(...Object.entries(one.numbers(state)).map(([name, value]) => {
       const row = document.createElement("div");
       row.append(Object.assign(document.createElement("dt"), { textContent: name }),
@@ -742,7 +780,7 @@ function play(figure) {
   picture.addEventListener("pointermove", (event) => {
     if (!moved) return;
     const box = picture.getBoundingClientRect();
-    const place = [(event.clientX - box.left) / box.width * WIDTH, (event.clientY - box.top) / box.height * HEIGHT];
+    const place = [(event.clientX - box.left) / box.width * size[0], (event.clientY - box.top) / box.height * size[1]];
     for (const [key, value] of Object.entries(moved(place))) {
       inputs[key].value = value;   // the slider keeps it in its range
       inputs[key].dispatchEvent(new Event("input"));
@@ -751,6 +789,7 @@ function play(figure) {
   for (const end of ["pointerup", "pointercancel"]) picture.addEventListener(end, () => { moved = null; });
   figure.replaceChildren(caption, picture, ...sliders, numbers);
   draw();
+  addEventListener("resize", draw);
 }
 
 if (typeof document !== "undefined") {

@@ -10,6 +10,7 @@ import pytest
 from scipy import integrate, linalg, optimize, special, stats
 
 import nfref
+from docs import notebooks
 from nfref.objectives.flow_matching import gaussian_velocity
 from tests.browser import CHROMIUM, Browser
 from tests.site.test_playground import by_node
@@ -41,7 +42,39 @@ STATES = {
     "blend": {"m": 0.9, "x": -0.3},
     "grow": {"c": 0.3, "beta": 0.7, "alpha": 0.9},
     "almost": {"a": 0.8, "b": 1.1},
+    "lost": {"s": 1.7, "n": 4},
+    "aside": {"a": 70.0, "x": -1.1},
     "circle": {"u": 0.5, "v": -0.2, "angle": 2.0},
+}
+# The sliders that each handle moves. A handle with two follows the pointer in both directions.
+MOVED = {
+    "probe": ["z"],
+    "fold": [],
+    "steps": [],
+    "knots": ["height", "slope"],
+    "cobweb": ["start"],
+    "paths": ["z"],
+    "weights": ["m"],
+    "likely": ["x"],
+    "mix": ["a l", "b u"],
+    "pair": ["first second"],
+    "carry": ["x y"],
+    "bend": ["b"],
+    "gap": ["g"],
+    "unit": ["x"],
+    "given": ["x y"],
+    "split": ["m s"],
+    "wrong": ["s"],
+    "bits": ["s"],
+    "walk": ["z"],
+    "guide": ["z"],
+    "mean": ["z", "t", "d"],
+    "blend": ["m", "x"],
+    "grow": ["c"],
+    "almost": ["b", "a"],
+    "lost": ["s"],
+    "aside": ["a x"],
+    "circle": ["u v"],
 }
 SHOW = """
 const found = {};
@@ -316,6 +349,24 @@ def test_almost_an_inverse(found):
     np.testing.assert_allclose(found["almost"], [slope, b, abs(1 - b * a)], rtol=1e-7)
 
 
+def test_what_the_way_back_loses(found):
+    """Four layers scale a number; the way back divides by what they made of it."""
+    s, n = STATES["lost"].values()
+    stretch = np.prod(np.exp(np.full(n, s)))
+    np.testing.assert_allclose(found["lost"], stretch * np.array([1, 6e-8, 1.1e-16]), rtol=1e-9)
+    # Half a unit in the last place, the largest rounding of a number near 1.
+    assert np.finfo(np.float32).eps / 2 < 6e-8 < np.finfo(np.float32).eps
+
+
+def test_a_point_that_steps_aside(found):
+    a, x = STATES["aside"].values()
+    turned = x * np.exp(1j * np.deg2rad(a))
+    other = -x * np.exp(1j * np.deg2rad(a))
+    np.testing.assert_allclose(
+        found["aside"], [turned.real, turned.imag, abs(turned - other)], rtol=1e-9
+    )
+
+
 def test_a_map_of_the_circle(found):
     """The formula of the page, in complex numbers."""
     u, v, angle = STATES["circle"].values()
@@ -329,9 +380,13 @@ def test_a_map_of_the_circle(found):
     np.testing.assert_allclose(found["circle"], [image(angle), slope, 1.0], rtol=1e-6)
 
 
-def test_every_lesson_and_method_has_something_to_drag():
-    tutorials = ROOT / "tutorials"
-    pages = [*tutorials.glob("[0-9]*.py"), *tutorials.glob("methods/[!_]*.py")]
+def test_every_page_has_something_to_drag():
+    """The labs, and what collects other pages, have none."""
+    pages = [
+        page
+        for folder, page in notebooks.pages()
+        if folder != "labs" and (folder != "lessons" or page.name[0].isdigit())
+    ]
     used = {page.stem: re.findall(r"\.\. play: (\w+)", page.read_text("utf-8")) for page in pages}
     assert not [page for page, names in used.items() if not names]
     assert {name for names in used.values() for name in names} == set(STATES)
@@ -342,70 +397,109 @@ def page_of(names, tmp_path):
     figures = "".join(f'<figure class="play" data-play="{name}"></figure>' for name in names)
     page = tmp_path / "page.html"
     page.write_text(
-        '<!doctype html><html lang="en"><title>t</title><link rel="icon" href="data:,">'
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title>'
+        '<link rel="icon" href="data:,">'
         f'<link rel="stylesheet" href="{(STATIC / "nfref.css").as_uri()}">'
         f'<script src="{(STATIC / "play.js").as_uri()}"></script>{figures}'
     )
     return page.as_uri()
 
 
+def drag(browser, x, y, dx, dy):
+    """Press at a place, move, release, and move on without a button."""
+    for kind, share, button in (
+        ("mousePressed", 0, "left"),
+        ("mouseMoved", 1, "left"),
+        ("mouseReleased", 1, "left"),
+        ("mouseMoved", 4, "none"),
+    ):
+        place = {"x": x + share * dx, "y": y + share * dy}
+        browser.call("Input.dispatchMouseEvent", type=kind, button=button, clickCount=1, **place)
+
+
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
 def test_handles_are_dragged(tmp_path):
-    """A drag by 10 pixels moves the slider, and the handle follows the pointer."""
-    with_handles = [name for name in STATES if name not in ("fold", "steps")]
+    """A drag by 10 pixels moves its sliders and no other, and the handle follows the pointer."""
+    places = """[...document.querySelectorAll('.handle')].map(handle => {
+        const box = handle.getBoundingClientRect();
+        return [box.x + box.width / 2, box.y + box.height / 2]; })"""
+    values = "[...document.querySelectorAll('input')].map(input => input.value)"
     with Browser(tmp_path / "profile") as browser:
         browser.look(800, 1000)
-        for name in with_handles:
+        for name, handles in MOVED.items():
             assert browser.open(page_of([name], tmp_path)) == []
-            places = """[...document.querySelectorAll('.handle')].map(handle => {
-                const box = handle.getBoundingClientRect();
-                return [box.x + box.width / 2, box.y + box.height / 2]; })"""
-            values = "[...document.querySelectorAll('input')].map(input => input.value)"
-            for k in range(len(browser.value(places))):
+            assert len(browser.value(places)) == len(handles), name
+            for k, sliders in enumerate(handles):
                 before, (x, y) = browser.value(values), browser.value(places)[k]
-                for kind, dx, dy, button in (
-                    ("mousePressed", 0, 0, "left"),
-                    ("mouseMoved", 10, -10, "left"),
-                    ("mouseReleased", 10, -10, "left"),
-                    ("mouseMoved", 40, -40, "none"),
-                ):
-                    browser.call(
-                        "Input.dispatchMouseEvent",
-                        type=kind,
-                        x=x + dx,
-                        y=y + dy,
-                        button=button,
-                        clickCount=1,
-                    )
+                drag(browser, x, y, 10, -10)
                 after, there = browser.value(values), browser.value(places)[k]
-                assert sum(one != other for one, other in zip(before, after)) >= 1, name
-                assert abs(there[0] - x - 10) < 2 or abs(there[1] - y + 10) < 2, name
+                moved = [
+                    slider for slider, *pair in zip(STATES[name], before, after) if len({*pair}) > 1
+                ]
+                assert moved == sliders.split(), name
+                follows = [abs(there[0] - x - 10) < 2, abs(there[1] - y + 10) < 2]
+                assert sum(follows) >= len(moved), name
+
+
+LABELS = """[...document.querySelectorAll('figure.play svg')].map(svg => {
+    const all = svg.getBoundingClientRect(), found = [];
+    const boxes = [...svg.querySelectorAll('text')].map(
+        text => [text.textContent, text.getBoundingClientRect()]);
+    boxes.forEach(([name, a], k) => {
+        if (a.left < all.left || a.right > all.right || a.bottom > all.bottom) found.push(name);
+        for (const [other, b] of boxes.slice(k + 1)) {
+            const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+            const tall = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+            if (wide > 1 && tall > 3) found.push(`${name} on ${other}`);
+        }
+    });
+    return found; })"""
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
+@pytest.mark.parametrize("width", [390, 800])
+def test_labels_are_whole_and_apart(width, tmp_path):
+    """No minus sign is cut off, and no label stands on another."""
+    with Browser(tmp_path / "profile") as browser:
+        browser.look(width)
+        assert browser.open(page_of(STATES, tmp_path)) == []
+        found = dict(zip(STATES, browser.value(LABELS)))
+        assert not {name: labels for name, labels in found.items() if labels}
+        sizes = "getComputedStyle(document.querySelector('figure.play text')).fontSize"
+        assert browser.value(sizes) == "14px"
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
 def test_sliders_move_by_the_keyboard(tmp_path):
+    """A step of any slider changes the picture, and one of the sliders also the numbers.
+
+    Not all do: the determinant of a product of triangles does not depend on what stands off their
+    diagonals.
+    """
     with Browser(tmp_path / "profile") as browser:
         browser.look(390, dark=True)
         assert browser.open(page_of(STATES, tmp_path)) == []
         assert browser.value("document.documentElement.scrollWidth") <= 390
-        said = "[...document.querySelectorAll('figure.play dl')].map(list => list.textContent)"
-        for k, before in enumerate(browser.value(said)):
-            browser.value(
-                f"document.querySelectorAll('figure.play')[{k}].querySelector('input').focus()"
-            )
-            for kind in ("keyDown", "keyUp"):
-                browser.call(
-                    "Input.dispatchKeyEvent",
-                    type=kind,
-                    key="ArrowRight",
-                    code="ArrowRight",
-                    windowsVirtualKeyCode=39,
-                )
-            assert browser.value(said)[k] != before
-        assert browser.value(
-            "[...document.querySelectorAll('figure.play svg')].every("
-            "picture => picture.querySelectorAll('.line, .area').length > 2)"
-        )
+        for k, (name, state) in enumerate(STATES.items()):
+            figure = f"document.querySelectorAll('figure.play')[{k}]"
+            shown = f"['svg', 'dl'].map(part => {figure}.querySelector(part).innerHTML)"
+            assert browser.value(f"{figure}.querySelectorAll('input').length") == len(state), name
+            numbers_change = False
+            for slider in range(len(state)):
+                before = browser.value(shown)
+                browser.value(f"{figure}.querySelectorAll('input')[{slider}].focus()")
+                for kind in ("keyDown", "keyUp"):
+                    browser.call(
+                        "Input.dispatchKeyEvent",
+                        type=kind,
+                        key="ArrowRight",
+                        code="ArrowRight",
+                        windowsVirtualKeyCode=39,
+                    )
+                picture, numbers = browser.value(shown)
+                assert picture != before[0], (name, slider)
+                numbers_change |= numbers != before[1]
+            assert numbers_change, name
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium")

@@ -18,11 +18,12 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from docs import draw
+from docs import draw, notebooks
 from docs.citations import CITATIONS
 from nfref import cli
 from tests.browser import CHROMIUM, Browser
 from tests.tutorials.test_notebooks import LOOSE, NUMBER, value_and_unit
+from tests.tutorials.test_tutorials import TORCH
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -345,13 +346,31 @@ def test_the_first_use_of_a_term_is_linked(plain_text):
     assert {"flow matching", "score", "base"} <= set(known) and "verdict" not in known
     text = (
         "The base\n========\n\nFlow matching, a *score*, :doc:`a base </x>`; scores of the base, "
-        "flows and flows.\n"
+        "flows and flows; the mean\nvelocity.\n"
     )
     assert galleries.with_terms(text, known) == (
         "The base\n========\n\n:term:`Flow matching <flow matching>`, a *score*, "
         ":doc:`a base </x>`; :term:`scores <score>` of the :term:`base <base>`, "
-        ":term:`flows <flow>` and flows.\n"
+        ":term:`flows <flow>` and flows; the :term:`mean\nvelocity <mean velocity>`.\n"
     )
+
+
+@pytest.mark.parametrize(
+    "gallery, script",
+    [pytest.param(*page, id=page[1].stem) for page in notebooks.pages() if page[1] != TORCH],
+)
+def test_a_page_links_its_terms(plain_text, gallery, script):
+    """Each term at most once, and none whose word means something else on the page."""
+    import galleries
+
+    content = "\n\n".join(text for kind, text in notebooks.cells(script) if kind == "text")
+    links = re.findall(
+        r":term:`[^<]*<([^>]*)>`", in_form(galleries, f"{gallery}/{script.stem}", content)
+    )
+    assert links and len(links) == len(set(links))
+    for term, pages in galleries.OTHERWISE.items():
+        if script.stem in pages:
+            assert term not in links and term in content.lower()
 
 
 def test_small_pictures_have_alternative_texts(plain_text):
@@ -485,6 +504,15 @@ def test_no_link_within_the_site_is_dead(site):
     assert not dead, dead[:20]
 
 
+# Formulas that leave the window and stand in nothing that scrolls.
+CUT_OFF = """[...document.querySelectorAll('article math')].filter(formula => {
+    if (formula.getBoundingClientRect().right <= innerWidth + 1) return false;
+    for (let part = formula.parentElement; part.tagName !== 'ARTICLE'; part = part.parentElement)
+        if (['auto', 'scroll'].includes(getComputedStyle(part).overflowX)) return false;
+    return true;
+}).map(formula => formula.textContent)"""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
 @pytest.mark.parametrize("width, dark", [(1280, False), (390, True)])
@@ -504,6 +532,7 @@ def test_a_browser_opens_every_page(site, width, dark, tmp_path):
             across = browser.value("document.documentElement.scrollWidth")
             if across > width:
                 wrong.append((page, f"{across} pixels across in a window of {width}"))
+            wrong += [(page, "a formula is cut off", text) for text in browser.value(CUT_OFF)]
     assert not wrong, wrong[:20]
 
 
@@ -516,7 +545,13 @@ def test_the_browser_sees_what_is_wrong(tmp_path):
             ("<img src='none.png'>", "none.png"),
             ("<script>console.error('so wrong')</script>", "so wrong"),
             ("<script>nothing.at.all()</script>", "nothing is not defined"),
+            ("<article><math><mtext>{}</mtext></math></article>".format("wide" * 500), "wide"),
+            (
+                "<article style='overflow: auto'><p style='overflow: auto'>"
+                "<math><mtext>{}</mtext></math></p></article>".format("wide" * 500),
+                None,
+            ),
         ):
             page.write_text(f"<!doctype html><title>t</title>{body}")
-            said = " ".join(browser.open(page.as_uri()))
+            said = " ".join(browser.open(page.as_uri()) + browser.value(CUT_OFF))
             assert complaint in said if complaint else not said

@@ -26,7 +26,7 @@ def decimals(script):
     text = "\n".join(content for kind, content in notebooks.cells(script) if kind == "text")
     text = re.sub(r"^Exercise \d.*?(?=^What this page claims|\Z)", "", text, flags=re.M | re.S)
     text = re.sub(
-        r"^\.\. math::.*\n(?:  .*\n|\n)*|:math:`[^`]*`|``[^`]*``|arXiv:\S+",
+        r"^\.\. math::.*\n(?:  .*\n|\n)*|:math:`[^`]*`|``[^`]*``|arXiv:\S+|section \S+",
         "",
         text,
         flags=re.MULTILINE,

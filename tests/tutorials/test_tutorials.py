@@ -113,9 +113,10 @@ def test_tutorial_is_a_page(script):
     tree = ast.parse(text)
     title, underline = ast.get_docstring(tree).splitlines()[:2]
     assert len(underline) >= len(title) and set(underline) == {"="}
-    assert text.count("\n# %%\n") >= 3
+    assert text.count("\n# %%\n") >= 3 and "\n#\n# %%\n" not in text
     assert sum(isinstance(node, ast.Assert) for node in ast.walk(tree)) >= 3
     assert (ROOT / "figures" / f"{script.stem}.png").exists()
+    assert text.count("plt.show()") <= 1, "the site keeps one figure of a page"
     texts = re.findall(r"^# \.\. alt: .*\n(?:#    .*\n)*(.*)", text, re.MULTILINE)
     assert texts and not any(after.startswith("# ") for after in texts), (
         "a figure has an alternative text, which goes on with an indent"

@@ -304,6 +304,10 @@ if FULL:
 # :math:`p(x) / |\det g'(x)|`, so other numbers give another order of the same pieces. Features are
 # therefore a choice of what a defect may look like.
 #
+# One number of a row and its log-density, which falls by the square of its distance:
+#
+# .. play: likely
+#
 # Exercise 1: pairs
 # -----------------
 # Three good pictures score 1, 2 and 3, two scratched ones 2.5 and 4. What is the AUROC, the share

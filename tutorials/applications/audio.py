@@ -270,6 +270,10 @@ if FULL:
 # picture with its rows in another order, mend that. To sample, a layer computes row after row: h
 # passes, however long the clip is.
 #
+# Whole numbers with noise cost at least their entropy. Without noise they cost ever less:
+#
+# .. play: bits
+#
 # Exercise 1: where a sample goes
 # -------------------------------
 # A clip is folded at height 8. In which row i and column j is sample 21, counted from 0?

@@ -335,6 +335,10 @@ if FULL:
 # side in K raises s by a share 1 / K of what that side says. If the K sides err independently with
 # one standard deviation, the noise of s is that deviation divided by the root of K.
 #
+# Couplings of a plane, one after the other:
+#
+# .. play: steps
+#
 # Exercise 1: the mean of what
 # ----------------------------
 # From two sides a picture has :math:`-\log p` = 2 and 10; its score is the mean, 6. How large would

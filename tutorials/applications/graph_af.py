@@ -299,6 +299,10 @@ if FULL:
 # The likelihood of a molecule is another matter: it belongs to one order of growing, and the
 # probability of the graph is a sum over all orders.
 #
+# One number after the other, as one bond after the other:
+#
+# .. play: pair
+#
 # Exercise 1: one in a thousand
 # -----------------------------
 # A molecule is asked for 95 bonds, and each of the answers takes too much valency with probability

@@ -297,6 +297,10 @@ assert shares[0.0] < 0.2 < shares[1.5] if FULL else shares[0.0] < shares[1.5]
 # The direction of an attribute has no such derivation. It is exact if z has one normal law for
 # images with the attribute, and the same law, only shifted, for those without.
 #
+# A 1x1 convolution of two channels is such a matrix:
+#
+# .. play: mix
+#
 # Exercise 1: temperature
 # -----------------------
 # z has 256 numbers, each standard normal, and is multiplied by the temperature T = 0.5. What is the

@@ -283,6 +283,10 @@ if FULL:
 # and a normal density is not: exercise 1 has its price. Given the graph so far, these bounds add up
 # over the choices, for one order of the atoms.
 #
+# A choice as a whole number with noise, and what it costs at least:
+#
+# .. play: bits
+#
 # Exercise 1: a cube costs
 # ------------------------
 # u is uniform on :math:`[0, 1]`, where its density is 1. The best normal has its mean and its

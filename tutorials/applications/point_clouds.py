@@ -464,6 +464,10 @@ if FULL:
 # closes only if q can be the posterior. A normal q cannot, if the posterior is bent; and with many
 # points the posterior is narrow, so that an encoder's error of the code costs the more.
 #
+# A continuous flow carries an area, and its trace says how fast the area grows:
+#
+# .. play: carry
+#
 # Exercise 1: the Chamfer distance
 # --------------------------------
 # On a line, one cloud is the point 0, the other has the points 0 and 2. Add the mean squared

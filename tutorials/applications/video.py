@@ -331,6 +331,10 @@ for name in late:
 # frames use that layers are convolutions: at the edges of a piece they see other neighbours than
 # inside of a frame, so a network that learned from pieces is a little wrong there.
 #
+# The density of y given x, as of a frame given the one before:
+#
+# .. play: given
+#
 # Exercise 1: a pixel that stays
 # ------------------------------
 # Copying with logistic noise of scale 2: how many bits does a pixel cost that is exactly what it

@@ -365,6 +365,10 @@ if FULL:
 # For a small step the mass of a cell is nearly the density times :math:`\Delta`, if the density is
 # continuous. So each latent costs about :math:`-\log_2 p(y_i) - \log_2 \Delta` bits.
 #
+# What whole numbers cost under a density, and their entropy, the least mean cost of a code:
+#
+# .. play: bits
+#
 # Exercise 1: what a coder needs
 # ------------------------------
 # A pixel has one of four levels, with probabilities 1/2, 1/4, 1/8 and 1/8. How many bits a pixel

@@ -4,9 +4,12 @@ Lab: write the trace of a continuous flow
 
 *A network, its derivative by hand, and a likelihood.*
 
-The velocity is a network with two hidden layers, :math:`f(x, t) = W_3 \tanh(W_2 \tanh(W_1 [x, t]
-+ b_1) + b_2)`, in rows: ``tanh(tanh([x, t] @ W1 + b1) @ W2 + b2) @ W3``. You write its trace, an
-estimate of it, and the log-density of rows,
+The velocity is a network with two hidden layers,
+
+.. math:: f(x, t) = W_3 \tanh(W_2 \tanh(W_1 [x, t] + b_1) + b_2),
+
+in rows: ``tanh(tanh([x, t] @ W1 + b1) @ W2 + b2) @ W3``. You write its trace, an estimate of it,
+and the log-density of rows,
 
 .. math:: \log p(x) = \log p_Z(z) - \int_0^1 \operatorname{tr} \frac{\partial f}{\partial x}\, dt .
 

@@ -4,13 +4,14 @@ Gaussianization
 
 *Can any table be made normal with one-dimensional maps and rotations alone?*
 
-To make one column normal is easy: send its quantiles to those of the normal. Do it to every column,
-and the columns are normal one by one, but still depend on each other. Turn the table, and the new
-columns are no longer normal. Do it again, and again (Laparra, Camps-Valls and Malo 2011,
-arXiv:1602.00229: rotation-based iterative Gaussianization, RBIG). Each step is a bijection, so the
-steps are a flow. It has no network and no gradient.
+To make one column normal is easy, if it has a density: send its quantiles to those of the normal.
+Do it to every column, and the columns are normal one by one, but in general still depend on each
+other. Turn the table, and the new columns are no longer normal. Do it again, and again (Laparra,
+Camps-Valls and Malo 2011, arXiv:1602.00229: rotation-based iterative Gaussianization, RBIG). Where
+the columns' densities are positive, each step is a bijection, so the steps are a flow. It has no
+network and no gradient.
 
-Why does it come to an end? The distance from the standard normal splits into two parts,
+Why does no step lead away? The distance from the standard normal splits into two parts,
 
 .. math::
 
@@ -35,8 +36,8 @@ FULL = "--full" in sys.argv  # the long run, whose figure is kept
 REACH = 3.4
 
 # %%
-# Why every step helps
-# --------------------
+# Why no step harms
+# -----------------
 # The split is one line, if p has a density and the divergences are finite: the logarithm of
 # :math:`p / \mathcal{N}` is that of :math:`p / \prod p_i` plus those of :math:`p_i / \mathcal{N}`,
 # and the mean of each is taken under p.
@@ -45,7 +46,8 @@ REACH = 3.4
 #   The quantile maps make every :math:`p_i` normal, so the second part becomes 0. The distance
 #   falls by what that part was.
 # - A rotation leaves the distance as it is, because it does not change :math:`\mathcal{N}`. It
-#   changes the split: a part of T becomes visible in the columns, and the next maps remove it.
+#   changes the split: the part of T that becomes visible in the columns, the next maps remove. A
+#   single rotation may show nothing.
 #
 # So the distance never rises. If it ends at 0, then the columns' parts after all rotations add up
 # to T: a sum of one-dimensional numbers measures how much many columns depend on each other.

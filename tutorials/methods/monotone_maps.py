@@ -2,7 +2,7 @@ r"""
 Monotone maps
 =============
 
-*A coupling can apply any increasing map to a coordinate. Which one, and does it matter?*
+*A coupling can apply any smooth increasing map to a coordinate. Which one, and does it matter?*
 
 An affine map moves and stretches. A coordinate with two modes needs more: a map whose slope rises
 and falls. Libraries offer many. This page puts them side by side, all onto the line:
@@ -19,8 +19,8 @@ Each comes from data to latent, as its slope is then at hand for the likelihood,
 
 .. math:: z = g(x), \qquad \log p(x) = \log \mathcal{N}(g(x); 0, 1) + \log g'(x) .
 
-The way back has a formula for all splines but the cubic one. The others take Newton steps between
-two ends that are known to enclose the root.
+For all splines but the cubic one nfref computes the way back by a formula. The other maps take
+Newton steps between two ends that are known to enclose the root.
 
 A further idea needs no map of one coordinate at all. A *block neural autoregressive flow* is one
 network whose weights from a coordinate to itself are positive (De Cao et al. 2019,
@@ -49,8 +49,8 @@ MAPS = {
 }
 
 # %%
-# A coordinate with two modes. The map that takes it to a normal is known: first its distribution
-# function, then the normal's quantiles.
+# A coordinate with two modes. The increasing map that takes it to a normal is known: first its
+# distribution function, then the normal's quantiles.
 
 MODES, WIDTH = np.array([-1.5, 1.5]), 0.5
 
@@ -251,8 +251,8 @@ nfref.exercises.grade(check_2, answer_2)
 #   the columns, and give a bound that holds them.
 # - A linear or a cubic spline has jumps in its slope, at all knots or at both ends. So has the
 #   density.
-# - A sum of squares grows like the ninth power far out, so the density has almost no tails. Rows
-#   far out in the data then dominate the loss.
+# - A sum of squares of degree four grows like the ninth power far out, so the density has almost no
+#   tails. Rows far out in the data then dominate the loss.
 # - The slope of a Bernstein polynomial is a mean of its steps. A narrow mode needs a high degree.
 # - A block network is bounded without its gate. Then no row of data belongs to a latent row beyond
 #   the bound.

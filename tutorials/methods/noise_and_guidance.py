@@ -8,17 +8,13 @@ TarFlow (Zhai et al. 2024, arXiv:2412.06329) draws pictures like a diffusion mod
 its Transformer three methods achieve this. It is **trained with normal noise** on the pictures,
 :math:`y = x + \sigma \varepsilon`, instead of noise within the rounding of a pixel: the density has
 to be good around the pictures, too, where its samples will be. Its samples are noisy, and **its own
-score removes the noise**,
+score removes the noise**, by lesson 18's formula for the mean of the noise,
 
 .. math:: \hat x = y + \sigma^2 \nabla_y \log p(y) = \mathbb{E}[x \mid y],
 
-which is exact where p is the density of y. And it is **guided**: with the label c the Transformer's
-outputs are h(c), without one h(0), and a sample is drawn with
-
-.. math:: h(c) + w \, (h(c) - h(0)),
-
-farther away from an average digit. For h(0) one label in ten is left out in training. In its place
-stands the mean of all labels, as in the published code.
+if p is the density of y. And it is **guided** as in lesson 19, at the outputs h of its Transformer
+instead of a velocity: a sample is drawn with :math:`h(c) + w \, (h(c) - h(0))`. In place of labels
+that are left out stands the mean of all labels, as in the published code.
 
 Here are the digits of scikit-learn, 8 x 8 pixels of 17 greys. A picture is 16 tokens of 2 x 2.
 """
@@ -115,9 +111,8 @@ for name, model in models.items():
 # %%
 # Guidance
 # --------
-# The blocks of the guided flow have the same parameters. Their outputs go beyond those with the
-# label, away from those without. The published code has two more options: an annealed weight, which
-# grows from token to token, and a temperature of the attention without the label.
+# The guided flow has the same parameters. The published code has two more options: an annealed
+# weight, which grows from token to token, and a temperature of the attention without the label.
 
 
 def score(density, params, rows, context):
@@ -203,9 +198,7 @@ plt.show()
 # Noise makes the likelihood worse and the pictures better: 60.2 % are read as their label after
 # uniform noise, 86.8 % after normal noise. With normal noise around each picture the density has no
 # narrow ridges that a small network misses, and a small error of a token does not throw the next
-# ones off. The score removes the noise, and takes the forest from 0.998 to 0.962. Guidance is a
-# trade: 95.8 % are read, because samples show their label most clearly, but the variety of
-# handwriting is lost.
+# ones off.
 #
 # The paper shows photographs by far larger networks, each method better than the one before. Here
 # only the first judge agrees. To the forest uniform noise and denoised samples differ by no more

@@ -308,6 +308,10 @@ if FULL:
     assert scores["coupling, |s| < 0.7"][0] > scores["coupling, exp"][0] - 0.1
 
 # %%
+# A coordinate that n layers scale by :math:`e^s`, and the error of the way back:
+#
+# .. play: lost
+#
 # Exercise 1: how many digits
 # ---------------------------
 # A flow takes a row to z of size 10 and its smallest singular value there is 0.001. About how far

@@ -179,7 +179,6 @@ for extra, found in stacks.items():
 # The root is approximated and not reached. Between 0 and d its slope is :math:`d^{-1/2}`, without
 # bound as d shrinks; that of the learned map stays below one number, its Lipschitz constant.
 #
-# %%
 # The slope of the learned root between 0 and d, beside that of the root itself.
 
 root = pictures["x to -sign(x) sqrt|x|", 1]
@@ -243,6 +242,10 @@ axes[1, 2].legend(frameon=False, fontsize=9, loc="lower left")
 plt.show()
 
 # %%
+# With one more coordinate the line is mirrored by half a turn:
+#
+# .. play: aside
+#
 # Exercise 1: how few blocks?
 # ---------------------------
 # A residual block with Lip(g) = L turns the difference of two points by at most arcsin L, since it

@@ -15,10 +15,11 @@ Here is one rule for both: the string repels itself, and moves downhill of
           ds \, dt,
 
 with C the circle of its length, for which E is zero. Where strands come near to each other E grows
-beyond all bounds, so they never meet, in three coordinates or in four.
+beyond all bounds. It only falls on the way, so they never meet, in three coordinates or in four.
 
-The rule moves the string alone. As its points never meet, there is a smooth velocity of all four
-coordinates that moves it in the same way, and a network learns it below: an augmented flow.
+The rule moves the string alone. If the string stays smooth, moves smoothly and never meets itself,
+there is a smooth velocity of all four coordinates that moves it in the same way. A network learns
+it below: an augmented flow.
 """
 
 # %%
@@ -137,24 +138,6 @@ print(
 assert volume(moved.reshape(sphere.shape)) > 0 > volume(turned(numpy.pi)[..., :3])
 
 # %%
-# What to look at. The sphere from the side. A point keeps the colour of the :math:`x_1` at which it
-# starts; its e is a multiple of that, so both halves pass beside each other.
-#
-# .. alt: Four pictures of a ball of dots, blue on the left and red on the right. It gets thinner,
-#    and then round again, with red on the left, blue on the right and a negative volume.
-
-SIDES = LinearSegmentedColormap.from_list("e", [COLOURS[0], "0.55", COLOURS[1]])
-fig, axes = plt.subplots(1, 4, figsize=(7.36, 2.1), layout="constrained")
-for ax, part in zip(axes, (0, 0.3, 0.6, 1)):
-    points = turned(numpy.pi * part)
-    ax.scatter(
-        *points[..., :2].reshape(-1, 2).T, c=sphere[..., 0], cmap=SIDES, vmin=-1, vmax=1, s=4
-    )
-    ax.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), xticks=[], yticks=[], aspect="equal")
-    ax.set_title(f"{part:g} of half a turn\nvolume {volume(points[..., :3]):.1f}", fontsize=9)
-plt.show()
-
-# %%
 # Downhill
 # --------
 # The gradient by autograd, with its fast waves damped so that steps may be long. No step moves a
@@ -266,12 +249,19 @@ assert (determinant(path[0]), determinant(opened)) == (3, 1)
 assert numpy.abs(returned - path[0]).max() < 1e-2  # it can be run back
 
 # %%
-# The picture. What is near is drawn over the rest; below, the colour is e. The last string is
-# turned in four coordinates and made smaller, which are flows too, until it lies in the plane.
+# The picture. Of the string, what is near is drawn over the rest; in four coordinates, the colour
+# is e. The last string is turned in four coordinates and made smaller, which are flows too, until
+# it lies in the plane. The sphere is seen from the side. A point keeps the colour of the
+# :math:`x_1` at which it starts; its e is a multiple of that, so both halves pass beside each
+# other.
 #
-# .. alt: Two rows of four pictures of a loop of string. Above, in three coordinates, a trefoil knot
-#    becomes a rounder trefoil knot. Below, in four coordinates, strands turn red and blue as they
-#    step aside in the fourth, pass, and the loop opens into a circle.
+# .. alt: Three rows of four pictures. First a loop of string in three coordinates: a trefoil knot
+#    becomes a rounder trefoil knot. Then in four: strands turn red and blue as they step aside in
+#    the fourth, pass, and the loop opens into a circle. Last a ball of dots, blue on the left and
+#    red on the right: it gets thinner, and then round again, with its sides exchanged and a
+#    negative volume.
+
+SIDES = LinearSegmentedColormap.from_list("e", [COLOURS[0], "0.55", COLOURS[1]])
 
 
 def flat(string):
@@ -296,7 +286,7 @@ def thread(ax, string):
     ax.set(xlim=(-1.9, 1.9), ylim=(-1.9, 1.9), xticks=[], yticks=[], aspect="equal")
 
 
-fig, axes = plt.subplots(2, 4, figsize=(7.36, 4.1), layout="constrained")
+fig, axes = plt.subplots(3, 4, figsize=(7.36, 6.2), layout="constrained")
 for row, (name, way) in zip(axes, ways.items()):
     last = flat(way[-1]) / 1.5 if way[-1].shape[1] == 4 else way[-1]
     for ax, string in zip(row, (way[0], way[24], way[min(60, len(way) - 1)], last)):
@@ -305,9 +295,21 @@ for row, (name, way) in zip(axes, ways.items()):
             f"E = {abs(energy(string)):.0f}, determinant {determinant(string)}", fontsize=9
         )
     row[0].set_ylabel(name)
+axes[2, 0].set_ylabel("a sphere, with e")
+for ax, part in zip(axes[2], (0, 0.3, 0.6, 1)):
+    points, inside = turned(numpy.pi * part), volume(turned(numpy.pi * part)[..., :3])
+    ax.scatter(
+        *points[..., :2].reshape(-1, 2).T, c=sphere[..., 0], cmap=SIDES, vmin=-1, vmax=1, s=4
+    )
+    ax.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), xticks=[], yticks=[], aspect="equal")
+    ax.set_title(f"{180 * part:.0f}°, volume {inside:.1f}", fontsize=9)
 plt.show()
 
 # %%
+# The half turn of the sphere, seen along one line through its centre:
+#
+# .. play: aside
+#
 # Exercise 1: how many coordinates?
 # ---------------------------------
 # Every knot of finitely many crossings, however tangled, becomes a circle with some extra

@@ -331,6 +331,10 @@ if FULL:
     )
 
 # %%
+# A narrow direction of the data is stretched to a latent that is as wide as any other:
+#
+# .. play: likely
+#
 # Exercise 1: a latent that is rounded
 # ------------------------------------
 # A latent is standard normal and is rounded to whole numbers. What is the probability of zero,

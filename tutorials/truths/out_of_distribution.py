@@ -372,6 +372,10 @@ if FULL:
     assert rejected[25][1] > 0.99 and rejected[25][0] < 0.15
 
 # %%
+# The mean of :math:`-\log q` over rows of p is an entropy and a divergence:
+#
+# .. play: split
+#
 # Exercise 1: what p gets wrong
 # -----------------------------
 # Under the flow of clothes a digit costs 3.12 bits per pixel, and the entropy of digits is at
