@@ -41,6 +41,7 @@ from autograd import make_vjp
 from autograd.builtins import tuple as traced_tuple
 
 from nfref.flow import Flow
+from nfref.flows.sphere import scale_of
 from nfref.networks.activations import softmax
 from nfref.runtime import small_matrices
 from nfref.runtime.annotations import Array
@@ -99,8 +100,9 @@ def walk(x: Array, centres: Array, weights: Array, sharpness: Array) -> tuple[Ar
 
 def length(rows: Array) -> Array:
     """Return the length of each row, (N, 1); a row of zeros has the derivative zero."""
-    square = np.sum(rows * rows, axis=1, keepdims=True)
-    return np.where(square > 0, np.sqrt(np.where(square > 0, square, 1)), 0 * square)
+    scale = scale_of(rows)
+    square = np.sum((rows / scale) ** 2, axis=1, keepdims=True)
+    return scale * np.where(square > 0, np.sqrt(np.where(square > 0, square, 1)), 0 * square)
 
 
 def direction(rows: Array) -> Array:

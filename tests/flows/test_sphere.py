@@ -105,6 +105,20 @@ def test_poles_come_back(dim):
     np.testing.assert_allclose(log_det + log_det_back, 0, atol=1e-6)
 
 
+@pytest.mark.parametrize("length", [1e-200, 1e200])
+@pytest.mark.parametrize("name", FLOWS)
+def test_directions_of_any_length(name, length):
+    rng = np.random.default_rng(6)
+    flow = FLOWS[name](3)
+    params = random_params(flow, rng)
+    x = points_on_sphere(rng, 20, 3)
+    z, log_det = flow.inverse(params, x)
+    far, log_det_far = flow.inverse(params, length * x)
+    np.testing.assert_allclose(far / length, z, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(log_det_far, log_det, atol=1e-12)
+    np.testing.assert_allclose(flow.forward(params, far)[0] / length, x, atol=1e-12)
+
+
 def test_angles_lead_back():
     x = np.random.default_rng(4).standard_normal((100, 5))
     radius, angles, cosines = sphere.angles_of(x)
