@@ -37,7 +37,7 @@ from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.autograd_internals import isbox
 from nfref.runtime.checks import check_count, check_positive, check_rng, require
-from nfref.runtime.configuration import Configuration
+from nfref.runtime.configuration import Checked
 from nfref.runtime.param_schema import Structure
 from nfref.sampling.markov_kernels import Langevin, Metropolis, log_weight_change, move
 
@@ -107,7 +107,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class AnnealedSampler(Configuration):
+class AnnealedSampler(Checked):
     """Weighted samples of a target, by flows and Markov kernels along a path of densities.
 
     Parameters

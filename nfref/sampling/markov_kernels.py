@@ -14,7 +14,7 @@ import autograd.numpy as np
 from nfref.runtime.annotations import Any, Array, Callable, Generator
 from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import check_count, check_positive
-from nfref.runtime.configuration import Configuration
+from nfref.runtime.configuration import Checked
 
 # Formulas ---------------------------------------------------------------------------------
 
@@ -66,7 +66,7 @@ def log_weight_change(level: Array, new_level: Array, log_ratio: Array) -> Array
 
 
 @dataclass(frozen=True)
-class Metropolis(Configuration):
+class Metropolis(Checked):
     """Metropolis' random walk, x' = x + e xi, accepted with probability min(1, pi(x') / pi(x)).
 
     It needs no gradient of the target.
@@ -92,7 +92,7 @@ class Metropolis(Configuration):
 
 
 @dataclass(frozen=True)
-class Langevin(Configuration):
+class Langevin(Checked):
     """Langevin steps x' = x + e^2/2 grad log pi(x) + e xi, one gradient of the target each.
 
     Parameters

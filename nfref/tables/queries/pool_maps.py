@@ -47,7 +47,7 @@ def log_prob_gradient(pool: Pool, u: Array, context: Array | None = None) -> Arr
     scores = [joint]
     for flow, log_weight in flows:
         params = trees.cast(flow.params, np.float64)
-        pull_back, score = make_vjp(lambda u: flow.density.log_prob(params, u, *arguments), u)
+        pull_back, score = make_vjp(lambda u: flow.density.log_prob(params, u, *arguments))(u)
         scores.append(log_weight + score[:, None])
         gradients.append(pull_back(np.ones_like(score)))
     log_share = np.concatenate(scores, axis=1)
