@@ -166,9 +166,8 @@ def continuous(x, steps):
             trace, h = 0, 1e-5
             for k in range(3):
                 step = h * np.eye(3)[k]
-                trace = trace + (velocity(net, at + step, time) - velocity(net, at - step, time))[
-                    :, k
-                ] / (2 * h)
+                change = velocity(net, at + step, time) - velocity(net, at - step, time)
+                trace = trace + change[:, k] / (2 * h)
             return np.concatenate([velocity(net, at, time).ravel(), trace])
 
         start = np.concatenate([x.ravel(), np.zeros(n)])
