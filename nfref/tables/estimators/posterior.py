@@ -377,7 +377,7 @@ class Posterior:
         return self._record.observed
 
     def _context(self, rows):
-        """Return the context of the pool, that of the observation, for so many rows; or None."""
+        """Return the context of the observation for a number of rows, (N, C), or None."""
         if not self.observed_names:
             return None
         return np.repeat(self._context_of(self._observation()[None]), rows, axis=0)
