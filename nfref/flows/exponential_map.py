@@ -41,7 +41,8 @@ from autograd import make_vjp
 from autograd.builtins import tuple as traced_tuple
 
 from nfref.flow import Flow
-from nfref.flows.sphere import scale_of
+from nfref.flows.radial import length
+from nfref.flows.sphere import direction
 from nfref.networks.activations import softmax
 from nfref.runtime import small_matrices
 from nfref.runtime.annotations import Array
@@ -96,19 +97,6 @@ def walk(x: Array, centres: Array, weights: Array, sharpness: Array) -> tuple[Ar
     derivative = c[:, :, None] * identity + q[:, :, None] * a + turned
     across = identity - x[:, :, None] * x[:, None]
     return image, derivative @ across + image[:, :, None] * x[:, None]
-
-
-def length(rows: Array) -> Array:
-    """Return the length of each row, (N, 1); a row of zeros has the derivative zero."""
-    scale = scale_of(rows)
-    square = np.sum((rows / scale) ** 2, axis=1, keepdims=True)
-    return scale * np.where(square > 0, np.sqrt(np.where(square > 0, square, 1)), 0 * square)
-
-
-def direction(rows: Array) -> Array:
-    """Return rows of length 1; a row of zeros stays."""
-    lengths = length(rows)
-    return rows / np.where(lengths > 0, lengths, 1)
 
 
 @primitive

@@ -41,6 +41,7 @@ import autograd.numpy as np
 
 from nfref.flow import Flow
 from nfref.flows.autoregressive import MAF
+from nfref.flows.radial import length
 from nfref.runtime.annotations import Array, Sequence
 from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import at_least, check_count
@@ -50,10 +51,10 @@ from nfref.transformers.rational_quadratic import RationalQuadratic
 # Formulas ---------------------------------------------------------------------------------
 
 
-def scale_of(rows: Array) -> Array:
-    """Return the largest size of a number in each row, 1 for zeros, (N, 1): squares stay finite."""
-    largest = np.max(np.abs(getval(rows)), axis=1, keepdims=True)
-    return np.where(largest > 0, largest, 1)
+def direction(rows: Array) -> Array:
+    """Return rows of length 1; a row of zeros stays."""
+    lengths = length(rows)
+    return rows / np.where(lengths > 0, lengths, 1)
 
 
 def angles_of(x: Array) -> tuple[Array, Array, Array]:
@@ -62,8 +63,7 @@ def angles_of(x: Array) -> tuple[Array, Array, Array]:
     Shapes: x (N, D). Returns (N, 1); (N, D-1), the latitude of the last coordinate first, then
     those before it, then the longitude; (N, D-2).
     """
-    scale = scale_of(x)
-    x = x / scale
+    radius, x = length(x), direction(x)
     squares = np.cumsum(x * x, axis=1)[:, 1:]
     at_zero = squares == 0  # all angles of a point at zero are 0
     rho = np.where(at_zero, 0, np.sqrt(np.where(at_zero, 1, squares)))
@@ -73,7 +73,7 @@ def angles_of(x: Array) -> tuple[Array, Array, Array]:
     latitudes = np.arctan2(x[:, 2:], np.where(nowhere, 1, before))
     longitude = np.arctan2(x[:, 1:2], np.where(at_zero[:, :1], 1, x[:, :1]))
     angles = np.concatenate([latitudes[:, ::-1], longitude], axis=1)
-    return scale * rho[:, -1:], angles, log_cosines(cosines)[:, ::-1]
+    return radius, angles, log_cosines(cosines)[:, ::-1]
 
 
 def from_angles(radius: Array, angles: Array) -> tuple[Array, Array]:
