@@ -98,6 +98,12 @@ class ImportanceEstimate(Evidence):
     samples: Array = field(repr=False)
     weights: Array = field(repr=False)
 
+    @classmethod
+    def of(cls, evidence: Evidence, samples: Array, log_weights: Array) -> "ImportanceEstimate":
+        """Return the evidence with its samples, and with their weights from logs, (n,)."""
+        weights = np.exp(log_weights - np.max(log_weights))
+        return cls(**vars(evidence), samples=samples, weights=weights / np.sum(weights))
+
 
 def importance_estimate(
     density: Density, params: Params, log_target: Callable[..., Any], rng: Generator, n: int
@@ -128,9 +134,7 @@ def importance_estimate(
     x, log_q, log_p = _log_q_and_target(density, params, log_target, rng, n)
     check_values(x, log_p)
     log_weight = (log_p - log_q).astype(np.float64)
-    found = importance_sampling(log_weight)
-    weight = np.exp(log_weight - np.max(log_weight))
-    return ImportanceEstimate(**vars(found), samples=x, weights=weight / np.sum(weight))
+    return ImportanceEstimate.of(importance_sampling(log_weight), x, log_weight)
 
 
 def _log_q_and_target(density, params, log_target, rng, n):

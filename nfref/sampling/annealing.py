@@ -213,12 +213,9 @@ class AnnealedSampler(Checked):
             )
             families = log_weights_of_ancestors(rows.log_weights, rows.ancestors)
             size = independent_rows(families, rows.resamplings)
-            found = importance_sampling(families, size)
-            weights = np.exp(rows.log_weights - np.max(rows.log_weights))
-        method = "sequential Monte Carlo" if self.resample else "annealed importance sampling"
-        return ImportanceEstimate(
-            **{**vars(found), "method": method}, samples=rows.x, weights=weights / np.sum(weights)
-        )
+            method = "sequential Monte Carlo" if self.resample else "annealed importance sampling"
+            found = replace(importance_sampling(families, size), method=method)
+            return ImportanceEstimate.of(found, rows.x, rows.log_weights)
 
     @cached_property
     def _structure(self):
