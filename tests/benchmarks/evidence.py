@@ -41,11 +41,11 @@ from nfref import diagnostics
 from nfref.runtime.annotations import Callable
 from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.wide import REACH, Wide
-from nfref.tables.estimators.posterior_evidence import INSURANCE, REGION_DRAWS, SHARED
+from nfref.tables.estimators.posterior_evidence import INSURANCE, OUTSIDE, REGION_DRAWS, SHARED
 
 CHAINS, LENGTH = 4, 1000
 LABELS = np.repeat(np.arange(CHAINS), LENGTH)
-REGION, WIDENED = 0.9, 10.0
+WIDENED = 10.0
 
 
 @dataclass(frozen=True)
@@ -202,9 +202,9 @@ def importance(target, x, q, rng):
 
 def within(target, q, x, rng):
     """Return log q - log p~ where q has 90 % of its mass, and -inf beyond."""
-    least = np.quantile(q.log_prob(q.sample(rng, REGION_DRAWS)), 1 - REGION)
+    least = np.quantile(q.log_prob(q.sample(rng, REGION_DRAWS)), OUTSIDE)
     log_q = q.log_prob(x)
-    return np.where(log_q > least, log_q - np.log(REGION), -np.inf) - target.log_density(x)
+    return np.where(log_q > least, log_q - np.log1p(-OUTSIDE), -np.inf) - target.log_density(x)
 
 
 def harmonic(target, x, q, rng):
