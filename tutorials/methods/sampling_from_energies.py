@@ -72,34 +72,23 @@ class Counted:
         return wells(x)
 
 
-def plain_flow(density, steps, rate):
+def with_costs(fit, model, steps, rate, **options):
+    """Return the fit of a density or a sampler, its rows of the energy, and its seconds."""
     target, start = Counted(), time.process_time()
-    found = nfref.fit_reverse_kl(
-        density,
-        density.init(np.random.default_rng(0)),
-        target,
-        np.random.default_rng(1),
-        steps=steps,
-        learning_rate=rate,
-        progress=False,
-    )
+    params = model.init(np.random.default_rng(0))
+    options |= {"steps": steps, "learning_rate": rate, "progress": False}
+    found = fit(model, params, target, np.random.default_rng(1), **options)
     return found, target.calls, time.process_time() - start
+
+
+def plain_flow(density, steps, rate):
+    return with_costs(nfref.fit_reverse_kl, density, steps, rate)
 
 
 def annealed(sampler, method, steps, rate, batch_size=256):
-    target, start = Counted(), time.process_time()
-    found = nfref.fit_annealed(
-        sampler,
-        sampler.init(np.random.default_rng(0)),
-        target,
-        np.random.default_rng(1),
-        method=method,
-        steps=steps,
-        learning_rate=rate,
-        batch_size=batch_size,
-        progress=False,
+    return with_costs(
+        nfref.fit_annealed, sampler, steps, rate, method=method, batch_size=batch_size
     )
-    return found, target.calls, time.process_time() - start
 
 
 alone, *_ = plain_flow(nfref.Density(nfref.RealNVP(2, 8, (16,))), 300, 1e-2)
