@@ -15,7 +15,7 @@ LEAST = {"NUMBA_NUM_THREADS": 1, "SOURCE_DATE_EPOCH": 0}  # read by Numba, and b
 
 def check() -> None:
     """Check variables of the environment that libraries read while they are imported."""
-    from nfref.runtime.backends import chosen
+    from nfref.runtime.backends import chosen, vector_bytes
 
     for name, least in LEAST.items():
         value = os.environ.get(name) or "1"
@@ -28,7 +28,7 @@ def check() -> None:
                 f"{', '.join(names)}: expected values that {library} can read; {problem}"
             )
     try:
-        chosen()
+        chosen(), vector_bytes()
     except (ValueError, RuntimeError) as error:
         raise UsageError(str(error)) from None
 

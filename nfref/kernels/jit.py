@@ -18,7 +18,7 @@ import numpy as np
 from numba import types
 from numba.extending import lower_builtin, type_callable
 
-from nfref.kernels import cache, numba_internals
+from nfref.kernels import cache, numba_internals, registers
 from nfref.kernels.numba_internals import config, njit, overload
 from nfref.runtime import abandonable
 from nfref.runtime.annotations import Any
@@ -193,8 +193,7 @@ def _try_cache():
         if compiled(1.5) != 3 or sum(compiled.stats.cache_misses.values()) != compiles:
             raise ValueError("compiled code is not found again")
     ((key, (_, moves)),) = kept.items()
-    processor = config.CPU_NAME or numba_internals.binding.get_host_cpu_name()
-    if moves or repr(processor) not in key:
+    if moves or repr(registers.PROCESSOR) not in key:
         raise ValueError(f"an entry that another processor could not tell from its own, {key}")
 
 

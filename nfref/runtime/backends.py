@@ -9,6 +9,8 @@
 Outside of any ``with`` block the size of the problem decides, see ``nfref/runtime/dispatch.py``.
 The environment variable ``NFREF_BACKEND`` names a backend for a whole process. Without Numba the
 formulas compute everything; an error is raised only if you ask for ``numba`` or ``cuda`` by name.
+``NFREF_VECTOR_BYTES=32`` compiles twins for vector registers of 32 bytes (AVX2) where they are
+longer, and 16 for those of SSE: so one machine tests and times the code of another.
 """
 
 import os
@@ -76,6 +78,12 @@ def chosen() -> str | None:
         name = check_choice("NFREF_BACKEND", os.environ["NFREF_BACKEND"], BACKENDS)
         _require(name)
     return name
+
+
+def vector_bytes() -> int | None:
+    """Return the longest vector registers to compile for, as the environment asks; None if not."""
+    asked = os.environ.get("NFREF_VECTOR_BYTES")
+    return int(check_choice("NFREF_VECTOR_BYTES", asked, ("16", "32", "64"))) if asked else None
 
 
 def threads() -> int:

@@ -29,7 +29,7 @@ SIDES = {
 }
 
 
-ULPS = {"slope_of_tanh": 6}  # others 3
+ULPS = {("slope_of_tanh", dtype): 6 for dtype in DTYPES} | {("tanh", np.float32): 5}  # others 3
 
 
 @numba.njit(**jit.OPTIONS)
@@ -91,7 +91,17 @@ def test_few_ulp_are_lost(name, dtype):
                 continue
             ulp = float(np.spacing(np.asarray(abs(float(truth)), dtype)))
             error = abs(float(mpmath.mpf(float(value)) - truth))
-            assert error <= ULPS.get(name, 3) * ulp, argument
+            assert error <= ULPS.get((name, dtype), 3) * ulp, argument
+
+
+def test_tanh_of_every_thousandth_float32():
+    bits = np.arange(np.array(1e-3, np.float32).view(np.int32), 0x41200000, 1009, np.int32)
+    x = bits.view(np.float32)  # from 0.001 to 10
+    values, truth = LOOPS["tanh"](x).astype(np.float64), np.tanh(x.astype(np.float64))
+    ulps = np.abs(values - truth) / np.spacing(truth.astype(np.float32))
+    assert np.max(ulps) < 4.5 and np.mean(ulps) < 1
+    assert np.max(values) == 1
+    assert np.array_equal(LOOPS["tanh"](-x), -LOOPS["tanh"](x))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

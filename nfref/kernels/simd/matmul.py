@@ -25,18 +25,8 @@ from numba import types
 
 from nfref.kernels.jit import address, body, compiles, kernel, reduction
 from nfref.kernels.numba_internals import binding, cgutils, config, intrinsic, ir
-from nfref.kernels.simd.tiles import (
-    BYTES,
-    FLAT,
-    TALL,
-    VECTORS,
-    lanes_of,
-    matrix_at,
-    stack_of,
-    start_at,
-    tile_of,
-    transpose,
-)
+from nfref.kernels.registers import BYTES, FLAT, TALL, VECTORS
+from nfref.kernels.simd.tiles import lanes_of, matrix_at, stack_of, start_at, tile_of, transpose
 
 ROWS = 128  # rows of data in a block: activations of a few layers stay in the cache
 # Columns that a network computes at a time if a block is not full; no vector is longer.
@@ -202,7 +192,8 @@ def pretend_compiled(dtype):
 
 # The products --------------------------------------------------------------------------------
 
-_tall_tile, _flat_tile = tile_of(TALL, VECTORS), tile_of(1, FLAT)
+_tall_tile, _low_tile = tile_of(TALL, VECTORS), tile_of(2, VECTORS)
+_pair_tile, _flat_tile = tile_of(2, FLAT), tile_of(1, FLAT)
 _high_tile, _narrow_tile, _single_tile = (tile_of(rows, 1) for rows in (TALL * VECTORS, TALL, 1))
 _columns_of_rows = stack_of(ROWS * VECTORS)
 
@@ -220,10 +211,14 @@ def product(m, k, a, a_m, a_k, b, keep, c, width, columns):
             row, out = start_at(a, i * a_m), start_at(c, i * width + j)
             _tall_tile(k, row, a_m, a_k, start_at(b, j), width, keep, out, width)
     flat = columns // (FLAT * lanes) * (FLAT * lanes)
-    for i in range(tall, m):
-        for j in range(0, flat, FLAT * lanes):
+    for j in range(0, flat, FLAT * lanes):
+        for i in range(tall, m - 1, 2):
+            row, out = start_at(a, i * a_m), start_at(c, i * width + j)
+            _pair_tile(k, row, a_m, a_k, start_at(b, j), width, keep, out, width)
+        for i in range(m - (m - tall) % 2, m):
             row, out = start_at(a, i * a_m), start_at(c, i * width + j)
             _flat_tile(k, row, a_m, a_k, start_at(b, j), width, keep, out, width)
+    for i in range(tall, m):
         for j in range(flat, columns, lanes):
             row, out = start_at(a, i * a_m), start_at(c, i * width + j)
             _single_tile(k, row, a_m, a_k, start_at(b, j), width, keep, out, width)
@@ -295,7 +290,7 @@ def outer_product(fan_in, fan_out, h, g, weight, stride, width, there):
     """
     lanes = lanes_of(weight)
     columns = VECTORS * lanes
-    whole = fan_out // lanes * lanes if fan_in >= TALL else 0
+    whole = fan_out // lanes * lanes if fan_in > 3 else 0  # fewer rows do not pay for transposes
     transposed = _columns_of_rows(g)
     for start in range(0, width, ROWS):
         for j in range(0, whole, columns):
@@ -324,6 +319,11 @@ def _add_columns(fan_in, some, h, width, there, transposed, columns, weight, str
             for j in range(0, some, lanes):
                 column, to = start_at(transposed, j), start_at(out, j)
                 _narrow_tile(there, row, width, 1, column, columns, 1, to, stride)
+    if some == columns:
+        for i in range(tall, fan_in - 1, 2):
+            row, out = start_at(h, i * width), start_at(weight, i * stride)
+            _low_tile(there, row, width, 1, transposed, columns, 1, out, stride)
+        tall = fan_in - (fan_in - tall) % 2
     for i in range(tall, fan_in):
         for j in range(0, some, lanes):
             row = start_at(h, i * width)

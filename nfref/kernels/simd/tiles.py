@@ -8,16 +8,8 @@ factors where they stand: from b whole vectors of a row, from a single numbers.
 from numba import types
 
 from nfref.kernels.jit import body, overloaded
-from nfref.kernels.numba_internals import binding, cgutils, intrinsic, ir, populate_array
-
-_FEATURES = binding.get_host_cpu_features()
-_WIDE = _FEATURES.get("avx512f", False)
-BYTES = 64 if _WIDE else 32 if _FEATURES.get("avx", False) else 16  # of a vector
-# A tile needs TALL * VECTORS registers for sums and a few more. There are 32, or else 16. To keep
-# two multiply-adders busy, each of which takes four cycles to answer, it needs 8 sums or more.
-VECTORS = 4 if _WIDE or _FEATURES.get("neon", False) else 2
-FLAT = 2 * VECTORS  # vectors of a tile of one row: enough sums to hide how long one takes
-TALL = 4
+from nfref.kernels.numba_internals import cgutils, intrinsic, ir, populate_array
+from nfref.kernels.registers import BYTES
 
 
 @intrinsic
