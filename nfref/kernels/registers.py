@@ -26,5 +26,5 @@ _MANY = _FEATURES.get("avx512f", False) or _FEATURES.get("neon", False)  # 32 re
 BYTES = 64 if _FEATURES.get("avx512f", False) else 32 if _FEATURES.get("avx", False) else 16
 # A tile needs TALL * VECTORS registers for sums and a few more. To keep two multiply-adders busy,
 # each of which takes four cycles to answer, it needs 8 sums or more.
-TALL, VECTORS = 6, 4 if _MANY else 2
+TALL, VECTORS = (4, 4) if _MANY else (6, 2)
 FLAT = 2 * VECTORS  # vectors of a tile of one or two rows: enough sums to hide how long one takes

@@ -94,6 +94,7 @@ def test_pictures_need_no_backend(folder, tmp_path, backend):
         ("NUMBA_OPT", "x", "NUMBA_OPT: expected values that numba can read; Environment variable"),
         ("TQDM_MININTERVAL", "x", "TQDM_MININTERVAL: expected values that tqdm can read; could"),
         ("NFREF_BACKEND", "x", "NFREF_BACKEND: expected one of numpy, numba, cuda; got 'x'"),
+        ("NFREF_VECTOR_BYTES", "8", "NFREF_VECTOR_BYTES: expected one of 16, 32, 64; got '8'"),
     ],
 )
 def test_a_variable_that_a_library_cannot_read_is_one_line(tmp_path, name, value, message):

@@ -9,6 +9,7 @@ from nfref.kernels.chain.block_rows import units_of
 from nfref.kernels.compiler_pipeline import BodyLibrary
 from nfref.kernels.simd.matmul import ROWS
 from nfref.kernels.thread_pool import LINE, aligned
+from tests.runtime.processes import run_python
 
 compiled_only = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, Python counts")
 
@@ -118,3 +119,23 @@ def test_bodies_are_optimised_in_kernels_only_and_every_kernel_holds_its_own():
         assert result.library.get_pointer_to_function(result.fndesc.llvm_func_name) == 0
     with pytest.raises(TypeError, match="square: expected to be called by a kernel"):
         square(3.0)
+
+
+@compiled_only
+def test_kernels_are_compiled_for_shorter_registers_on_request(tmp_path):
+    code = """
+import numpy as np, nfref
+from nfref.kernels import registers
+flow = nfref.RealNVP(3, hidden=(40, 40))
+params = nfref.params.cast(flow.init(np.random.default_rng(0)), np.dtype("float32"))
+x = np.random.default_rng(1).standard_normal((500, 3)).astype("float32")
+with nfref.backend("numba"):
+    twin = flow.inverse(params, x)
+with nfref.backend("numpy"):
+    formula = flow.inverse(params, x)
+for ours, theirs in zip(twin, formula):
+    assert np.max(np.abs(ours - theirs)) < 1e-4
+print(registers.BYTES)
+"""
+    done = run_python(code, NFREF_VECTOR_BYTES="16", NUMBA_CACHE_DIR=str(tmp_path))
+    assert done.stdout.strip() == "16", done.stderr
