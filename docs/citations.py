@@ -262,7 +262,12 @@ _TABLE = (
 
     Citation(
         "Rezende et al. (tori and spheres)", "Rezende, Papamakarios, Racaniere, Albergo, Kanwar, "
-        "Shanahan, Cranmer", 2020, "Normalizing flows on tori and spheres", arxiv="2002.02428"),
+        "Shanahan, Cranmer", 2020, "Normalizing flows on tori and spheres", arxiv="2002.02428",
+        places=(
+            Place("table 1", "quoted",
+                  formula="KL in nats and effective share on the four modes: Moebius and spline "
+                          "flow, N_T = 1, 0.05 and 90 %; exponential maps, N_T = 24, 0.10 and "
+                          "85 %"),)),
 
     # Known from its abstract.
     Citation(

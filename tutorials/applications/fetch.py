@@ -95,6 +95,12 @@ SOURCES = {
         ("npm", "pack", "--silent", "bunny"),
         {"package/index.js": "4c428649f2cabf3c11a0225f58367c503d181b7e2a59223a610c88a5308412b3"},
     ),
+    "earthquakes": Source(
+        ("npm", "pack", "--silent", "vega-datasets@2.11.0"),
+        {
+            "package/data/earthquakes.json": "a42702a83ffbae679f95d1fa53e2cae0bae13b21e599a68cdd50a44fc52129f7"
+        },
+    ),
 }
 
 
