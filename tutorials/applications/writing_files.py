@@ -285,11 +285,11 @@ print(
 # For the same quality the files are 0.37 to 0.41 times as large as JPEG's, and 0.76 to 0.80 times
 # as large as WebP's. At 30 dB the standard errors of these quotients over ten groups of pictures
 # are 0.005 and 0.007. The density achieves this: it knows clothes, and the pixels beside a block.
-# With so good a density the learned bijection saves two percent of the bits over cosines, 0.023
-# +- 0.002, and loses a few at the highest rates of the figure. JPEG and WebP know nothing of
-# clothes. The size of the density's parameters, which a receiver needs once, is not counted. (JPEG
-# is better off without the margin, at 2.069 and 3.091: blocks that hold pieces of two pictures cost
-# it less than the margin.)
+# With so good a density the learned bijection saves two percent of the bits over cosines (here the
+# standard error is 0.002), and loses a few at the highest rates of the figure. JPEG and WebP know
+# nothing of clothes. The size of the density's parameters, which a receiver needs once, is not
+# counted. (JPEG is better off without the margin, at 2.069 and 3.091: blocks that hold pieces of
+# two pictures cost it less than the margin.)
 
 # %%
 # Again and again
