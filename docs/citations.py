@@ -502,6 +502,23 @@ _TABLE = (
 
     # Known from its abstract.
     Citation(
+        "equivariant flows", "Koehler, Klein, Noe", 2020,
+        "Equivariant flows: Exact likelihood generative learning for symmetric densities",
+        arxiv="2006.02425"),
+
+    Citation(
+        "E(n) flows", "Satorras, Hoogeboom, Fuchs, Posner, Welling", 2021,
+        "E(n) equivariant normalizing flows", arxiv="2105.09016"),
+
+    Citation(
+        "Gaussianization flows", "Meng, Song, Song, Ermon", 2020, "Gaussianization flows",
+        arxiv="2003.01941"),
+
+    Citation(
+        "Chen and Gopinath", "Chen, Gopinath", 2000, "Gaussianization",
+        venue="Advances in Neural Information Processing Systems 13"),
+
+    Citation(
         "RBIG", "Laparra, Camps-Valls, Malo", 2011,
         "Iterative Gaussianization: From ICA to random rotations", arxiv="1602.00229"),
 

@@ -9,6 +9,7 @@ from nfref import sampling as sampling
 from nfref import tables as tables
 from nfref.bases.absolute_value import GenerativeAbs as GenerativeAbs
 from nfref.bases.absolute_value import InferenceAbs as InferenceAbs
+from nfref.bases.centred_normal import CentredNormal as CentredNormal
 from nfref.bases.laplace import Laplace as Laplace
 from nfref.bases.logistic import Logistic as Logistic
 from nfref.bases.normal import DiagonalNormal as DiagonalNormal
@@ -51,7 +52,10 @@ from nfref.flows.elementwise import ElementwiseAffine as ElementwiseAffine
 from nfref.flows.elementwise import Logit as Logit
 from nfref.flows.elementwise import Scale as Scale
 from nfref.flows.elementwise import Standardise as Standardise
+from nfref.flows.equivariant import EquivariantCNF as EquivariantCNF
 from nfref.flows.exponential_map import ExponentialMap as ExponentialMap
+from nfref.flows.gaussianization import Elementwise as Elementwise
+from nfref.flows.gaussianization import GaussianizationFlow as GaussianizationFlow
 from nfref.flows.hinge import Hinge as Hinge
 from nfref.flows.images.glow import Glow as Glow
 from nfref.flows.images.glow import OnFirst as OnFirst
@@ -112,6 +116,7 @@ from nfref.transformers.bernstein import Bernstein as Bernstein
 from nfref.transformers.by_coordinate import ByCoordinate as ByCoordinate
 from nfref.transformers.cubic_spline import CubicSpline as CubicSpline
 from nfref.transformers.deep_sigmoid import DeepSigmoid as DeepSigmoid
+from nfref.transformers.gaussianization import Gaussianization as Gaussianization
 from nfref.transformers.linear_spline import LinearSpline as LinearSpline
 from nfref.transformers.logistic_mixture import LogisticMixture as LogisticMixture
 from nfref.transformers.moebius import MoebiusCircle as MoebiusCircle

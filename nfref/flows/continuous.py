@@ -188,7 +188,7 @@ class CNF(Flow):
         (N, D) array
         """
         params, z, context = self._checked(params, "z", z, context)
-        return velocity(params["net"], t, z, context, self.activation)[0]
+        return self._velocity(params, t, z, context)
 
     def trajectory(
         self,
@@ -255,6 +255,9 @@ class CNF(Flow):
         sign = 1 if end > start else -1
         dim = self.dim
         return last[:, :dim], last[:, dim], sign * last[:, dim + 1], sign * last[:, dim + 2]
+
+    def _velocity(self, params, t, rows, context):
+        return velocity(params["net"], t, rows, context, self.activation)[0]
 
     def _init(self, rng):
         return {"net": init_mlp(rng, (self.dim + 1 + self.context_dim, *self.hidden, self.dim))}

@@ -19,15 +19,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import autograd.numpy as np
-import numpy
 
 from nfref.bases.normal_mixture import NormalMixture, logsumexp
-from nfref.continuous.adjoint import System, solve_adjoint
 from nfref.continuous.solve import Options
-from nfref.flow import Flow
-from nfref.runtime.annotations import Array, Callable
-from nfref.runtime.autograd_internals import getval
-from nfref.runtime.batching import merge_rows
+from nfref.flows.velocity_flow import VelocityFlow
+from nfref.runtime.annotations import Array
 from nfref.runtime.checks import check_count, check_positive
 
 # Formulas ---------------------------------------------------------------------------------
@@ -115,7 +111,7 @@ def velocity_and_trace(
 
 
 @dataclass(frozen=True)
-class ProbabilityFlow(Flow):
+class ProbabilityFlow(VelocityFlow):
     """The probability flow of a variance-preserving diffusion of a mixture of normals.
 
     ``forward`` moves noise to data. It starts from the density p_1 at the end of the diffusion,
@@ -207,42 +203,6 @@ class ProbabilityFlow(Flow):
     def _init(self, rng):
         return NormalMixture(self.dim, self.components)._init(rng)
 
-    def _forward(self, params, z, context):
-        return self._solve(params, z, 0.0, 1.0)
-
-    def _inverse(self, params, x, context):
-        return self._solve(params, x, 1.0, 0.0)
-
-    def _solve(self, params, rows, start, end):
-        """Return value and log-determinant; NaN for rows that cannot be followed."""
-        finite = numpy.isfinite(getval(rows)).all(axis=1)
-        kept = rows if finite.all() else rows[finite]
-        state = np.concatenate([kept, np.zeros((len(kept), 1))], axis=1).astype(numpy.float64)
-        wide = [params[name].astype(numpy.float64) for name in ("logits", "means", "log_scales")]
-        state = solve_adjoint(MixtureSystem(self), start, end, state, *wide).astype(rows.dtype)
-        if not finite.all():
-            lost = numpy.full((len(rows) - finite.sum(), self.dim + 1), numpy.nan, rows.dtype)
-            state = merge_rows(finite, state, lost)
-        return state[:, : self.dim], state[:, self.dim]
-
-
-class MixtureSystem(System):
-    """The joint right-hand side [velocity, divergence], for :mod:`nfref.continuous.adjoint`."""
-
-    def __init__(self, flow: ProbabilityFlow) -> None:
-        super().__init__(flow.options, flow.dim)
-        self.flow = flow
-
-    def bind(
-        self, logits: Array, means: Array, log_scales: Array
-    ) -> Callable[[float, Array], Array]:
-        """Return the right-hand side as a function of t and the state."""
-        flow = self.flow
-
-        def derivative(t, state):
-            velocity, trace = velocity_and_trace(
-                t, state[:, : flow.dim], logits, means, log_scales, flow.beta_min, flow.beta_max
-            )
-            return np.concatenate([velocity, trace[:, None]], axis=1)
-
-        return derivative
+    def _velocity_and_trace(self, params, t, rows):
+        mixture = (params[name] for name in ("logits", "means", "log_scales"))
+        return velocity_and_trace(t, rows, *mixture, self.beta_min, self.beta_max)

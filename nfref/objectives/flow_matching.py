@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
-from nfref.continuous.dynamics import velocity
 from nfref.density import Density
 from nfref.flow import Flow
 from nfref.flows.continuous import CNF
+from nfref.flows.velocity_flow import VelocityFlow
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.autograd_internals import getval
@@ -180,14 +180,16 @@ class FlowMatching(Checked):
         if self.pairing == "ot":
             z = pair_by_transport(z, x)
         x_t, u_t = conditional_path(self.path, t, z, x)
-        f, _ = velocity(flow_params["net"], t, x_t, context, flow.activation)
+        f = flow._velocity(flow_params, t, x_t, context)
         return np.mean(np.sum((f - u_t) ** 2, axis=1))
 
 
-def end_of_cnf(flow: Flow, params: Any, x: Array, context: Array | None) -> tuple[CNF, Any, Array]:
+def end_of_cnf(
+    flow: Flow, params: Any, x: Array, context: Array | None
+) -> tuple[CNF | VelocityFlow, Any, Array]:
     """Return the CNF at the latent end of a flow, its parameters, and the data where it ends."""
     *others, (cnf, last, place) = flow.members(-1)
-    if not isinstance(cnf, CNF) or last != -1:
+    if not isinstance(cnf, (CNF, VelocityFlow)) or last != -1:
         found = type(cnf).__name__ if last == -1 else f"Invert({type(cnf).__name__})"
         raise ValueError(f"density: expected a CNF as the flow's first member, got {found}")
     for member, direction, path in others:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 import autograd.numpy as np
 
-from nfref.continuous.dynamics import velocity
 from nfref.density import Density
 from nfref.flows.continuous import CNF
 from nfref.objectives.flow_matching import end_of_cnf
@@ -115,8 +114,32 @@ def reflow_pairs(
     return z, cnf.forward(own, z)[0]
 
 
+def chosen_pairs(pairs: tuple[Array, Array], rng: Generator, n: int) -> tuple[Array, Array]:
+    """Return n of the pairs (z, x), with repetitions, (n, D) both."""
+    z, x = pairs
+    chosen = rng.integers(len(z), size=n)
+    return z[chosen], x[chosen]
+
+
 @dataclass(frozen=True)
-class RectifiedFlow:
+class OnPairs:
+    """An objective on given pairs (z, x), two (M, D) arrays, or on none."""
+
+    pairs: tuple[Array, Array] | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self):
+        if self.pairs is not None:
+            z, x = (as_array("pairs", rows) for rows in self.pairs)
+            if z.shape != x.shape or z.ndim != 2 or not len(z):
+                raise ValueError(
+                    "pairs: expected two (M, D) arrays of one shape, M at least 1, "
+                    f"got {z.shape} and {x.shape}"
+                )
+            object.__setattr__(self, "pairs", (z, x))
+
+
+@dataclass(frozen=True)
+class RectifiedFlow(OnPairs):
     """An objective: the mean of |v(x_t, t) - (x - z)|^2 on straight lines, which needs no solve.
 
     It is called with ``(density, params, x, context, rng)``, with the same densities as
@@ -136,18 +159,6 @@ class RectifiedFlow:
         z, x = reflow_pairs(density, first.params, rng, 20_000)
         second = nfref.fit(density, first.params, x, rng, objective=RectifiedFlow((z, x)))
     """
-
-    pairs: tuple[Array, Array] | None = field(default=None, compare=False, repr=False)
-
-    def __post_init__(self):
-        if self.pairs is not None:
-            z, x = (as_array("pairs", rows) for rows in self.pairs)
-            if z.shape != x.shape or z.ndim != 2 or not len(z):
-                raise ValueError(
-                    "pairs: expected two (M, D) arrays of one shape, M at least 1, "
-                    f"got {z.shape} and {x.shape}"
-                )
-            object.__setattr__(self, "pairs", (z, x))
 
     def __call__(
         self, density: Density, params: Params, x: Array, context: Array | None, rng: Generator
@@ -176,9 +187,8 @@ class RectifiedFlow:
         if self.pairs is None:
             z = density.base.sample(trees.tree_map(getval, checked["base"]), rng, len(x))
         else:
-            chosen = rng.integers(len(self.pairs[0]), size=len(x))
-            z, end = (rows[chosen] for rows in self.pairs)
+            z, end = chosen_pairs(self.pairs, rng, len(x))
         t = rng.random((len(x), 1))
         x_t, u_t = straight_path(*(rows.astype(x.dtype) for rows in (t, z, end)))
-        v, _ = velocity(own["net"], t.astype(x.dtype), x_t, context, flow.activation)
+        v = flow._velocity(own, t.astype(x.dtype), x_t, context)
         return np.mean(np.sum((v - u_t) ** 2, axis=1))

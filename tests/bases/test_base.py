@@ -326,6 +326,8 @@ def test_a_flow_takes_any_base(base):
         (lambda: nfref.StudentT(2, 0), "degrees: expected a finite number above 0, got 0"),
         (lambda: nfref.VonMises(2, np.inf), "concentration: expected a finite number above 0"),
         (lambda: nfref.UniformSphere(1), "dim: expected at least 2, got 1"),
+        (lambda: nfref.CentredNormal(6, 1), "particles: expected at least 2, got 1"),
+        (lambda: nfref.CentredNormal(6, 4), "particles: expected a divisor of dim 6, got 4"),
         (lambda: nfref.VonMisesFisher(1), "dim: expected at least 2, got 1"),
         (lambda: nfref.VonMisesFisher(3, 0), "concentration: expected a finite number above 0"),
         (lambda: nfref.Product([]), "Product: expected at least one base, got none"),

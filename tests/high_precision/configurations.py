@@ -12,6 +12,7 @@ from zlib import crc32
 import numpy as np
 
 from nfref.flow import Flow
+from nfref.flows.equivariant import EquivariantCNF
 from nfref.flows.exponential_map import ExponentialMap
 from nfref.flows.sphere import SphereSpline
 from nfref.runtime import params as trees
@@ -58,8 +59,10 @@ def configuration(flow, seed):
         if "running_variance" in node:  # a variance is above zero
             node["running_variance"] = 0.25 + np.abs(node["running_variance"])
     rows = fractions(2 * flow.dim, seed + 1).reshape(2, flow.dim)
-    # Maps of directions have no derivative at the origin; they get an opposite point instead.
-    third = -rows[1:] if isinstance(flow, (ExponentialMap, SphereSpline)) else 0 * rows[1:]
+    # Maps of directions have no derivative at the origin, and those of particles have kinks where
+    # all meet; they get an opposite point instead.
+    kinds = (EquivariantCNF, ExponentialMap, SphereSpline)
+    third = -rows[1:] if isinstance(flow, kinds) else 0 * rows[1:]
     z = np.concatenate([2 * rows, third, 8 * rows[:1]])
     context = (
         fractions(4 * flow.context_dim, seed + 2).reshape(4, flow.context_dim)

@@ -19,7 +19,7 @@ PATH = FOLDER.parent / "vectors_manifest.json"
 # the "schema" of each file.
 FORMAT_VERSION = "1.0.0"
 # Relative to 1 + |truth|: the limit for a float64 implementation without avoidable losses.
-TOLERANCE = {"CNF": 1e-6, "ProbabilityFlow": 1e-6, "Logit": 1e-9}
+TOLERANCE = {"CNF": 1e-6, "ProbabilityFlow": 1e-6, "EquivariantCNF": 1e-6, "Logit": 1e-9}
 DEFAULT_TOLERANCE = 1e-11
 
 

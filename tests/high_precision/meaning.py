@@ -287,6 +287,16 @@ before, P = s(``positive``) over its number of rows; the first layer has no h P
             "from_context": "V, linear in the context",
         },
     ),
+    "EquivariantCNF": Meaning(
+        r"""
+z(1) for dz\ :sub:`i`/dt = the sum over j of (z\ :sub:`i` - z\ :sub:`j`) phi(|z\ :sub:`i` -
+z\ :sub:`j`|, t) over ``particles`` parts z\ :sub:`i` of equal length, z(0) = z, where phi(d,
+t) is the sum over k and l of ``weights``\ :sub:`kl` R\ :sub:`k`(d) T\ :sub:`l`(t), R\
+:sub:`k` is exp(-((d - k s)/s)\ :sup:`2`) over its sum over k, s = ``reach`` / (``kernels`` -
+1), and T\ :sub:`l`(t) the same with ``times`` kernels from 0 to 1
+""",
+        {"weights": "constants, one for each kernel of the distance and of the time"},
+    ),
     "ProbabilityFlow": Meaning(
         r"""
 z(1) for dz/dt = beta/2 (z + the gradient of log p), z(0) = z, where with s = 1 - t beta is
@@ -388,6 +398,19 @@ exp(``log_left``), right and left = (sqrt(w\ :sup:`2` + u\ :sup:`2`) +- u) / 2.
             "log_right": "a constant, one for each coordinate",
             "log_width": "a constant, one for each coordinate",
         },
+    ),
+    "GaussianizationFlow": Meaning(
+        r"""
+``Elementwise`` layers with ``Gaussianization`` of ``components``, and a ``Linear`` without bias
+between two of them
+""",
+        members="each as in ``Elementwise`` or ``Linear``, in the order of ``forward``",
+    ),
+    "Elementwise": Meaning(
+        r"""
+coordinate by coordinate the map of ``transformer``
+""",
+        {"raw": "constants: the first raw number of each coordinate, then the second of each"},
     ),
     "MarginalSpline": Meaning(
         r"""

@@ -15,6 +15,7 @@ from nfref.transformers.bernstein import Bernstein
 from nfref.transformers.by_coordinate import ByCoordinate
 from nfref.transformers.cubic_spline import CubicSpline
 from nfref.transformers.deep_sigmoid import DeepSigmoid
+from nfref.transformers.gaussianization import Gaussianization
 from nfref.transformers.linear_spline import LinearSpline
 from nfref.transformers.logistic_mixture import LogisticMixture
 from nfref.transformers.moebius import MoebiusCircle
@@ -249,6 +250,18 @@ def logistic_mixture(transformer, raw, own, z):
     return root(y, (z - b) / mp.exp(a))
 
 
+def gaussianization(transformer, raw, own, z):
+    """Gaussianization's Phi^-1(mean of Phi(e^a x + b)) takes x to z; this solves for x."""
+    K, bound = transformer.components, mp.mpf(transformer.bound)
+    a = [r / mp.sqrt(1 + (r / bound) ** 2) for r in raw[:K]]
+    b = [value + spread for value, spread in zip(raw[K:], exact(np.linspace(-1, 1, K)))]
+
+    def below(x):
+        return mp.fsum(mp.ncdf(mp.exp(p) * x + q) for p, q in zip(a, b)) / K
+
+    return root(below, mp.ncdf(z))
+
+
 def monotone_integral(transformer, raw, own, z):
     """UMNN's F(x; h), as the rule of Clenshaw and Curtis has it, takes x to z; solved for x."""
     J, n, bound = transformer.units, transformer.nodes, mp.mpf(transformer.bound)
@@ -336,6 +349,7 @@ TRANSFORMERS = {
     RationalQuadratic: rational_quadratic,
     DeepSigmoid: deep_sigmoid,
     LogisticMixture: logistic_mixture,
+    Gaussianization: gaussianization,
     MonotoneIntegral: monotone_integral,
     MoebiusCircle: moebius_circle,
     LinearSpline: linear_spline,

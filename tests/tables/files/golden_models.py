@@ -97,6 +97,8 @@ def densities():
                 )
             ]
         ),
+        "gaussianization": nfref.GaussianizationFlow(2, 2, 2),
+        "single_coordinates": nfref.Elementwise(2, nfref.Gaussianization(2)),
         "marginal_spline": nfref.MarginalSpline(2, 3),
         "block_naf": nfref.BlockNAF(2, (2, 2)),
         "umnn": nfref.MADE(2, (4,), nfref.MonotoneIntegral(2, 16, 2.0)),
@@ -158,6 +160,9 @@ def densities():
         **{name: nfref.Density(flow) for name, flow in flows.items()},
         **{name: nfref.Density(nfref.Scale(base.dim), base) for name, base in bases.items()},
         "sphere": nfref.Density(nfref.SphereSpline(3, 1, (4,), 3), nfref.UniformSphere(3)),
+        "equivariant": nfref.Density(
+            nfref.EquivariantCNF(4, 2, kernels=3, times=2), nfref.CentredNormal(4, 2)
+        ),
         "directions": nfref.Density(nfref.ExponentialMap(3, 2), nfref.VonMisesFisher(3, 2.0)),
         "torus": nfref.Density(nfref.MADE(3, (4,), by_coordinate, periodic=(0, 1)), circles),
         "float32": nfref.Density(nfref.MAF(2, 1, (4,))),
