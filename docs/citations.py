@@ -519,6 +519,10 @@ _TABLE = (
         venue="Advances in Neural Information Processing Systems 13"),
 
     Citation(
+        "FORT", "Rehman, Davis, Lu, Tang, Bronstein, Bengio, Tong, Bose", 2025,
+        "FORT: Forward-only regression training of normalizing flows", arxiv="2506.01158"),
+
+    Citation(
         "RBIG", "Laparra, Camps-Valls, Malo", 2011,
         "Iterative Gaussianization: From ICA to random rotations", arxiv="1602.00229"),
 

@@ -35,12 +35,10 @@ from _digits import (
     with_strips,
 )
 from autograd import numpy as anp
-from autograd.differential_operators import make_jvp
 
 import nfref
-from nfref.continuous.dynamics import velocity
+from nfref.objectives.mean_flow import MeanFlow
 from nfref.plots.canvas import COLOURS
-from nfref.runtime.autograd_internals import getval
 
 FULL = "--full" in sys.argv  # also learn pictures of 16 x 16
 
@@ -99,32 +97,12 @@ print(f"the identity is off by {abs(gap):.0e}")
 # %%
 # Learning u
 # ----------
-# nfref's CNF with a context of one number is this network: the context is d. Its fit has three
-# parts: a batch, the derivative along the line in one forward pass (``make_jvp``), and the squares.
-# Half of the rows have d = 0, which is flow matching.
+# nfref's CNF with a context of one number is this network: the context is d. The objective
+# ``nfref.objectives.mean_flow.MeanFlow`` has three parts: a batch, the derivative along the line in
+# one forward pass, and the squares. Half of the rows have d = 0, which is flow matching.
 #
 # **Predict.** A single Euler step of lesson 17's flow is z + f(z, 0). Where does it land? And where
 # does z + u(z, 0, 1)?
-
-
-def mean_flow(density, params, x, context, rng):
-    dim, net = x.shape[1], params["flow"]["net"]
-    z = rng.standard_normal(x.shape).astype(x.dtype)
-    t, end = np.sort(rng.random((2, len(x), 1)), axis=0).astype(x.dtype)
-    d = np.where(rng.random((len(x), 1)) < 0.5, end - t, 0).astype(x.dtype)
-    line, x_t = x - z, t * x + (1 - t) * z
-
-    still = nfref.params.tree_map(getval, net)  # the values, without a gradient
-
-    def u(net, row):
-        return velocity(net, row[:, dim : dim + 1], row[:, :dim], row[:, dim + 1 :])[0]
-
-    row, along = (
-        np.concatenate(columns, axis=1)
-        for columns in ((x_t, t, d), (line, np.ones_like(t), -np.ones_like(t)))
-    )
-    derivative = make_jvp(lambda row: u(still, row))(row)(along)[1]
-    return anp.mean(anp.sum((u(net, row) - (line + d * derivative)) ** 2, axis=1))
 
 
 def learn_mean(rows, hidden, first, then):
@@ -144,7 +122,7 @@ def learn_mean(rows, hidden, first, then):
         schedule="cosine",
         patience=None,
         progress=False,
-        objective=mean_flow,
+        objective=MeanFlow(),
     )
     return cnf, nfref.params.cast(result.params, np.dtype(np.float64))
 

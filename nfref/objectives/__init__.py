@@ -3,7 +3,9 @@
 ``dequantisation``  maximum likelihood for whole numbers
 ``divergences``     forward and reverse KL, importance sampling
 ``flow_matching``   regression of a continuous flow's velocity
+``forward_regression``  least squares on pairs of noise and data, for any flow
 ``free_form``       likelihood without a determinant, for an encoder and a decoder of any form
+``mean_flow``       regression of the mean velocity, for maps in one step
 ``path_penalties``  maximum likelihood with the penalties of RNODE
 ``rectified_flow``  flow matching on straight lines, repeated with the flow's own pairs
 ``potentials``      the unnormalised densities U1-U4
