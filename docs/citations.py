@@ -511,6 +511,16 @@ _TABLE = (
         "E(n) equivariant normalizing flows", arxiv="2105.09016"),
 
     Citation(
+        "equivariant flow matching", "Klein, Kraemer, Noe", 2023,
+        "Equivariant flow matching", arxiv="2306.15030"),
+
+    Citation(
+        "iDEM", "Akhound-Sadegh, Rector-Brooks, Bose, Mittal, Lemos, Liu, Sendera, Ravanbakhsh, "
+        "Gidel, Bengio, Malkin, Tong", 2024,
+        "Iterated denoising energy matching for sampling from Boltzmann densities",
+        arxiv="2402.06121"),
+
+    Citation(
         "Gaussianization flows", "Meng, Song, Song, Ermon", 2020, "Gaussianization flows",
         arxiv="2003.01941"),
 

@@ -31,9 +31,8 @@ class ForwardRegression(OnPairs):
 
     Paper:   FORT: an l2 regression of the flow's image of prior samples on targets, by optimal
              transport or by a continuous flow, latent to data as here.
-    Differs: only the opening of the paper could be read here, so nothing is known. Partners by
-             transport are those of each batch, by
-             :func:`nfref.objectives.flow_matching.pair_by_transport`.
+    Differs: only the paper's opening could be read here. Partners by transport are those of each
+             batch, by :func:`nfref.objectives.flow_matching.pair_by_transport`.
 
     Parameters
     ----------

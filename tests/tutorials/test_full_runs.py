@@ -17,6 +17,7 @@ GIVEN = {
     "differnet": ("0.869",),
     "graph_af": ("0.651", "0.894", "0.68", "0.9"),  # the other page, the paper, its code
     "molecules": ("0.68", "0.18"),  # the paper's validity; a cube under a normal density
+    "particles": ("8.26", "8.31", "30.3", "30.5"),  # of a published program
     "sampling_from_energies": ("11784.50927",),  # the constant of a published program
     "sphere": ("0.05", "0.10"),  # the paper's table
 }

@@ -119,6 +119,8 @@ WRONG_ANSWERS = {
     ("evidence", 2): ["1.0", "2.0", "0.8"],
     ("gaussianization", 1): ["0.8", "-np.log(1 - 0.8**2)", "-0.5 * np.log(1 - 0.8)"],
     ("gaussianization", 2): ["np.log(2)", "1.5", "2 - 0.5"],
+    ("particles", 1): ["3 / 8", "6 / 8", "-6 / 8", "2 * 3 * 2**-3 - 3 * 2**-4"],
+    ("particles", 2): ["-4 * np.log(2 * np.pi)", "-6 * np.log(2 * np.pi)", "0.0"],
     ("insured_weights", 1): [
         "lambda log_w, log_w_new: np.minimum(1, np.exp(log_w - log_w_new))",
         "lambda log_w, log_w_new: np.exp(log_w_new - log_w)",
