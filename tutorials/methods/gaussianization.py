@@ -179,8 +179,8 @@ assert at_once > by_steps
 # %%
 # .. dropdown:: Answer
 #
-#    Far fewer: six layers end at -2.452 nats a fresh row, the 63 steps at -2.703. Training turns each
-#    rotation to where the next maps find most, and a step cannot take back what earlier ones did.
+#    Far fewer: six layers end at -2.452 nats a fresh row, the 63 steps at -2.703. Training turns
+#    each matrix to where the next maps find most. A step cannot take back what earlier ones did.
 #    The price is a gradient through all layers for each batch.
 #
 # A map that lets space grow along the line, for comparison:
