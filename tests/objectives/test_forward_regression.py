@@ -11,17 +11,17 @@ def test_an_affine_flow_finds_the_map_of_two_normals():
     """Transport between normals of diagonal covariance is x = m + s z, so is the best flow."""
     rng = np.random.default_rng(0)
     mean, scale = np.array([1.5, -0.5]), np.array([0.4, 2.0])
-    z = rng.standard_normal((4000, 2))
+    z = rng.standard_normal((2000, 2))
     density = nfref.Density(nfref.ElementwiseAffine(2))
     for objective in (ForwardRegression((z, mean + scale * z)), ForwardRegression()):
         fitted = nfref.fit(
             density,
             density.init(rng),
-            mean + scale * rng.standard_normal((4000, 2)),
+            mean + scale * rng.standard_normal((2000, 2)),
             rng,
             objective=objective,
-            epochs=25,
-            batch_size=400,
+            epochs=60,
+            batch_size=200,
             learning_rate=0.03,
             validation=None,
             schedule="cosine",
