@@ -78,15 +78,16 @@ def zuko_in_nfref(other):
 
 
 @pytest.mark.peers
+@pytest.mark.parametrize("reach", [1, 8])
 @pytest.mark.parametrize("dim, layers", [(1, 1), (2, 3), (5, 2)])
-def test_zuko_transplanted(dim, layers):
+def test_zuko_transplanted(dim, layers, reach):
     """Its S is multiplied by 1 - 1e-6 about 1/2; without that factor, from the nearer tail."""
     torch = pytest.importorskip("torch")
     zuko = pytest.importorskip("zuko")
     torch.manual_seed(0)
     other = zuko.flows.GF(dim, transforms=layers, components=4).double()
     flow, params = zuko_in_nfref(other)
-    x = np.random.default_rng(1).standard_normal((200, dim))
+    x = reach * np.random.default_rng(1).standard_normal((200, dim))
 
     class Exact(zuko.transforms.GaussianizationTransform):
         def f(self, x):
@@ -104,14 +105,15 @@ def test_zuko_transplanted(dim, layers):
 
     z, log_det = flow.inverse(params, x)
     exact_z, exact_log_det = theirs(Exact)
-    inside = np.max(np.abs(z), axis=1) < 4
-    np.testing.assert_allclose(z[inside], exact_z[inside], rtol=0, atol=1e-13)
-    np.testing.assert_allclose(log_det[inside], exact_log_det[inside], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(z, exact_z, rtol=1e-13, atol=1e-13)
+    known = np.isfinite(exact_log_det)  # its autograd underflows far out
+    assert np.all(np.isfinite(log_det)) and np.mean(known) > 0.5
+    np.testing.assert_allclose(log_det[known], exact_log_det[known], rtol=1e-13, atol=1e-13)
     for mine, other in zip((z, log_det), theirs(zuko.transforms.GaussianizationTransform)):
-        assert np.median(np.abs(mine - other)) < 1e-4
+        assert reach > 1 or np.median(np.abs(mine - other)) < 1e-4
     back, there = flow.forward(params, z)
-    np.testing.assert_allclose(back, x, atol=1e-11)
-    np.testing.assert_allclose(there + log_det, 0, atol=1e-11)
+    np.testing.assert_allclose(back, x, atol=1e-13)
+    np.testing.assert_allclose(there + log_det, 0, atol=1e-13)
 
 
 @pytest.mark.parametrize(
