@@ -119,6 +119,8 @@ WRONG_ANSWERS = {
     ("evidence", 2): ["1.0", "2.0", "0.8"],
     ("gaussianization", 1): ["0.8", "-np.log(1 - 0.8**2)", "-0.5 * np.log(1 - 0.8)"],
     ("gaussianization", 2): ["np.log(2)", "1.5", "2 - 0.5"],
+    ("one_step_pairs", 1): ["0.0", "1.0", "4.0"],
+    ("one_step_pairs", 2): ["0.16", "1.5", "1 / 0.4"],
     ("particles", 1): ["3 / 8", "6 / 8", "-6 / 8", "2 * 3 * 2**-3 - 3 * 2**-4"],
     ("particles", 2): ["-4 * np.log(2 * np.pi)", "-6 * np.log(2 * np.pi)", "0.0"],
     ("insured_weights", 1): [
