@@ -13,7 +13,7 @@ _LONGER = {16: ("avx", "evex", "amx", "fma", "f16c"), 32: ("avx512", "avx10", "e
 def _features():
     """Return the features of this processor that kernels may use, name -> bool."""
     features = binding.get_host_cpu_features()
-    dropped = [name for name in features if name.startswith(_LONGER.get(vector_bytes(), ("none",)))]
+    dropped = [name for name in features if name.startswith(_LONGER.get(vector_bytes() or 64, ()))]
     if any(features[name] for name in dropped):
         features.update(dict.fromkeys(dropped, False))
         config.CPU_NAME, config.CPU_FEATURES = "x86-64", features.flatten()
