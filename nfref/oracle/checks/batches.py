@@ -128,13 +128,10 @@ def batch_sizes(name: str, measured: Measurement, rng: Generator) -> Row:
     probes, subject = measured.probes, measured.subject
     known = measured.answered()
     asked = []
-    start = subject.stopwatch.left()
     for size in SIZES:
         if size * probes.rows.shape[1] > ENTRIES:
             continue
-        if start - subject.stopwatch.left() > min(
-            SECONDS * subject.stopwatch.patience, 0.5 * start
-        ):
+        if subject.stopwatch.spent() > subject.stopwatch.budget(SECONDS):
             break
         index = rng.choice(known, size=size)
         try:

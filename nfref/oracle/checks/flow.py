@@ -28,6 +28,7 @@ from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
 
 DERIVATIVES = 1.0  # seconds for the derivatives of a direction
 FEWEST = 2500  # samples of a base that are enough for bridge sampling
+WHOLE, LONGEST = 1.0, 8.0  # seconds for all samples; the most for FEWEST
 OTHER = {"forward": "inverse", "inverse": "forward"}
 
 
@@ -202,6 +203,9 @@ class _Check(Check):
         if probes is None:
             return
         middle = probes.only(probes.bulk)
+        # The tails may take longest. A call takes as long as its slowest row, so further rows of
+        # the bulk would not show it.
+        count = DERIVATIVES / subject.seconds_a_row()
         if isinstance(there, Box):
             self.stopwatch.restart()
             kinks[name] = knots.kinks_of(subject, there, probes, self.rng)
@@ -216,12 +220,10 @@ class _Check(Check):
                     )
                 except NO_ANSWER:
                     pass  # other rows report the failure
-        self.stopwatch.restart()
-        count = DERIVATIVES * self.stopwatch.load / max(subject.seconds_a_row(), 1e-9)
         for candidates in (probes.affordable(count), middle.affordable(count)):
             try:
                 measurements[name] = measure_direction(
-                    subject, there, back, candidates, self.accuracy
+                    subject, there, back, candidates, self.accuracy, count
                 )
                 return
             except NO_ANSWER as error:
@@ -279,7 +281,7 @@ class _Check(Check):
         self.stopwatch.restart()
         row = None
         others = context.others(self.context)
-        seconds = 2.0 * self.stopwatch.load / (1 + len(others))
+        seconds = WHOLE / (1 + len(others))
         count = min(
             round_trip.affordable([subject], seconds, FEWEST, 20000, self.dim)
             for subject in subjects.values()
@@ -287,20 +289,24 @@ class _Check(Check):
         if count <= FEWEST:
             others = others[:1]  # it is slow: the farthest row of the context is enough
         z = there.sample_base(self.rng, count).astype(self.dtype)
+        samples = "forward" in measurements
+        samples = samples and FEWEST * subjects["forward"].seconds_a_row() < LONGEST
         for k in (0, *others):
             x = np.zeros((0, self.dim))
-            if "forward" in measurements:
+            if samples:
                 try:
                     x = subjects["forward"](z, np.full(len(z), k))[0].astype(np.float64)
                 except NO_ANSWER as error:
                     if row is None:
                         return no_answer("normalised", "no answer for samples of a base", error)
                     continue
-            found = self.mass(subjects["inverse"], there, back, x, k)
+            found = self.mass(subjects["inverse"], there, back, x, k, count)
             row = found if row is None else context.worse(row, found, k)
         return row or inconclusive("normalised", "no samples")
 
-    def mass(self, inverse: Subject, there: Any, back: Any, x: Array, context_row: int) -> Row:
+    def mass(
+        self, inverse: Subject, there: Any, back: Any, x: Array, context_row: int, draws: int
+    ) -> Row:
         """Return the row on the mass for one row of the context; samples ``x`` may be none."""
 
         def log_prob(rows):
@@ -309,6 +315,7 @@ class _Check(Check):
             # The base has no density where z overflows, even if log_det overflows too.
             return np.where(np.any(np.isinf(z), axis=1), -np.inf, there.log_base(z) + logs)
 
-        whole = self.whole(log_prob, back, x, 0.0 if len(x) else 3.0, context_row)
+        spread = 0.0 if len(x) else 3.0
+        whole = self.whole(log_prob, back, x, spread, context_row, draws=draws)
         floor = self.floor + self.accuracy
         return self.timed(normalisation.normalised, "normalised", whole, floor)

@@ -11,6 +11,7 @@ from nfref.oracle.instruments.guarded_calls import (
     NO_ANSWER,
     CallFailed,
     StillRunning,
+    Timer,
     columns,
     may_be_called_from_two_threads,
     together,
@@ -21,7 +22,7 @@ from nfref.runtime.annotations import Any, Generator, Sequence
 
 CALLS = 256  # calls of a few rows each, before the first ones are repeated
 SECONDS = 0.5  # for all of them
-ROUNDS, GROUPS = 24, 12  # calls of each thread in a group; groups
+ROUNDS, GROUPS, ROWS = 24, 12, 64  # calls of each thread in a group; groups; rows of a call
 
 
 def repeatable(name: str, measured: Measurement) -> Row:
@@ -61,10 +62,9 @@ def _by_rounded_rows(row, measured):
 def call_often(name: str, measured: Measurement, rng: Generator) -> Row:
     """Call the subject until it was called some hundred times, and compare all answers."""
     subject, index = measured.subject, np.flatnonzero(measured.probes.bulk)[:8]
-    start = subject.stopwatch.left()
-    most = min(SECONDS * subject.stopwatch.patience, start / 2)
+    most, seconds = subject.stopwatch.budget(SECONDS), Timer()
     row = passed(name, "")
-    while subject.calls < CALLS and start - subject.stopwatch.left() < most and not row.failed:
+    while subject.calls < CALLS and seconds() < most and not row.failed:
         some = rng.choice(index, size=min(3, len(index)), replace=False)
         how = f"in call {subject.calls + 1} than in an early one"
         row = agree(name, measured, some, measured.asked(some), how)
@@ -95,11 +95,10 @@ def many_calls(
 def _asked_again(name, measured, row):
     """Repeat calls that were made for other properties, whose rows were new then."""
     subject = measured.subject
-    start = subject.stopwatch.left()
-    most = min(SECONDS * subject.stopwatch.patience, start / 2)
+    most, seconds = subject.stopwatch.budget(SECONDS), Timer()
     noise = np.median(measured.derivatives.noise, axis=0)
     for call, rows, context_row, answers in subject.past.copy():
-        if start - subject.stopwatch.left() > most:
+        if seconds() > most:
             break
         if len(rows) * subject.seconds_a_row() > most:
             continue
@@ -139,14 +138,15 @@ def two_threads(name: str, measured: Measurement, rng: Generator) -> Row:
         return not_applicable(name, "Numba's workqueue layer allows one thread at a time")
     subject, probes = measured.subject, measured.probes
     known = measured.answered(least=2)
-    patience = 4 * SECONDS * subject.stopwatch.patience
-    rounds = int(np.clip(patience * subject.calls / max(subject.seconds, 1e-9) / 8, 6, ROUNDS))
+    seconds, most = Timer(), subject.stopwatch.budget(4 * SECONDS)
+    rounds = int(np.clip(most * subject.calls / max(subject.seconds, 1e-9) / 8, 6, ROUNDS))
+    rows = int(np.clip(most / subject.seconds_a_row() / (2 * rounds), 4, ROWS))
     # All may share working memory, or batches of one size: half of the rounds have equal sizes.
     batches = [
         [rng.choice(known, size=size) for _ in range(rounds // 2) for size in pair]
-        for pair in ((47, 64), (64, 64))
+        for pair in ((3 * rows // 4, rows), (rows, rows))
     ]
-    at_once, until = 0, time.monotonic() + patience
+    at_once = 0
     for group in range(1, GROUPS + 1):
         try:
             spans, answers = _at_once(subject, probes, batches)
@@ -173,7 +173,7 @@ def two_threads(name: str, measured: Measurement, rng: Generator) -> Row:
         begun, done = np.array(spans).transpose(1, 0, 2)
         shared = done.min(axis=0) - begun.max(axis=0)
         at_once += np.sum(shared > np.min(done - begun, axis=0) / 2)
-        if at_once >= 6 * rounds or time.monotonic() > until:
+        if at_once >= 6 * rounds or seconds() > most:
             break
     return passed(name, f"{2 * rounds * group} calls from two threads", row.error, row.tolerance)
 

@@ -23,7 +23,7 @@ DOUBT = 16
 WIDEST = 0.5
 # Least share of the bulk that is judged before a direction may pass.
 MOST = 0.75
-SCREENED = 1200  # rows of the screening; fewer if rows are wide or calls slow
+SCREENED, SECONDS = 1200, 0.5  # rows of the screening; its time; fewer if rows are wide
 SUSPECTS = 12
 CALLS, RANDOM = 64, 8.0  # of a random log_det; standard errors that its mean may be off
 
@@ -167,8 +167,7 @@ def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tu
     The few points that are measured well may all miss a region of little mass. Here many points are
     measured roughly. The worst of them are then measured well, and only that is judged.
     """
-    seconds = 0.25 * min(subject.stopwatch.left(), 2.0 * subject.stopwatch.patience)
-    affordable = seconds / max(subject.seconds_a_row(), 1e-9) / (2 * dim + 1)
+    affordable = subject.stopwatch.budget(SECONDS) / subject.seconds_a_row() / (2 * dim + 1)
     count = int(min(SCREENED, affordable, 4e6 / (2 * dim + 1) / dim))
     if count < 8:
         return np.zeros((0, dim), dtype=subject.dtype), np.zeros(0, dtype=int)

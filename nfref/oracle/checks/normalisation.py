@@ -46,6 +46,7 @@ class Whole:
     draw: Callable | None = None  # n -> about n more samples
     seconds: float = 1.0  # for the tests that become more powerful the longer they last
     left_out: Any = ()  # (K, D) samples on an end of the box or outside of the support
+    draws: int = DRAWS  # rows of a proposal; fewer if a row takes long
 
     def log_density(self, x: Array) -> Array:
         """Return log_prob, and -inf outside of the support."""
@@ -293,7 +294,7 @@ def _by_forward(whole):
     if whole.box is None or 0 < len(whole.samples) < 4000:
         return None
     proposal = Proposal.around(whole.pilot, whole.rng)
-    y = proposal.sample(whole.rng, DRAWS)
+    y = proposal.sample(whole.rng, min(whole.draws, DRAWS))
     weight = np.exp(checked(whole.log_density(y), y) - proposal.log_prob(y))
     total = np.sum(weight)
     if not np.isfinite(total) or total <= 0:

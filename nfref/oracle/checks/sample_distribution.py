@@ -3,14 +3,13 @@
 ``docs/oracle.rst`` lists what each test detects.
 """
 
-import time
 from operator import itemgetter
 
 import numpy as np
 
 from nfref.oracle.checks.normalisation import Whole, checked, of_a_whole
 from nfref.oracle.instruments import density_deformation
-from nfref.oracle.instruments.guarded_calls import load
+from nfref.oracle.instruments.guarded_calls import Timer
 from nfref.oracle.report import Row, failed, inconclusive, passed, show
 
 FEATURES = 24
@@ -120,8 +119,7 @@ def _moved(name, whole, x, at_x):
     rng, some = whole.rng, whole.pilot[:400]
     at_some = whole.log_density(some)
     features = _features_around(whole.pilot, rng)
-    end = time.monotonic() + whole.seconds * load()
-    found, coarse = [], np.inf
+    seconds, found, coarse = Timer(), [], np.inf
     modes = density_deformation.modes_of(whole.pilot, whole.log_density, rng)
     for made in [
         *density_deformation.maps_of_modes(modes, whole.pilot),
@@ -134,10 +132,10 @@ def _moved(name, whole, x, at_x):
         spread = max(float(np.std(found[-1][3])), 1e-12)
         if made.name.startswith("scale"):
             coarse = min(coarse, step * density_deformation.T / (2 * spread * np.sqrt(len(x))))
-        if found[-1][0] > 1 or (time.monotonic() > end and len(found) >= FEWEST):
+        if found[-1][0] > 1 or (seconds() > whole.seconds and len(found) >= FEWEST):
             break
     for jump in [(size, whole.pilot) for size in JUMPS]:
-        if max(found, key=itemgetter(0))[0] > 1 or time.monotonic() > end + whole.seconds:
+        if max(found, key=itemgetter(0))[0] > 1 or seconds() > 2 * whole.seconds:
             break
         found.append(_tried(whole, features, jump, None, x, at_x))
     worst = max(found, key=itemgetter(0))
@@ -170,15 +168,14 @@ def _tried(whole, features, made, step, x, at_x):
 
 def _with_more(whole, features, suspects):
     """Test the suspects again, with as many new samples as there is time for."""
-    start = time.monotonic()
+    seconds = Timer()
     x = whole.draw(DRAWS)
-    drawn = time.monotonic()
+    drawn = seconds()
     at_x = checked(whole.log_density(x), x)
-    evaluations = 2 * len(suspects) + 1
-    seconds = drawn - start + evaluations * (time.monotonic() - drawn)
+    needed = drawn + (2 * len(suspects) + 1) * (seconds() - drawn)
     strong = suspects[-1][0] > STRONG
-    there_is = whole.seconds * load() * (LONGER if strong else 1)
-    affordable = int(there_is / max(seconds, 1e-9) * len(x))
+    there_is = whole.seconds * (LONGER if strong else 1)
+    affordable = int(there_is / max(needed, 1e-9) * len(x))
     if affordable > 2 * DRAWS:
         x = np.concatenate([x, whole.draw(min(affordable, MORE) - DRAWS)])
         at_x = np.concatenate([at_x, checked(whole.log_density(x[len(at_x) :]), x[len(at_x) :])])

@@ -1,11 +1,16 @@
 """A sampler as a function of a generator and a number."""
 
-import time
 from functools import partial
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Stopwatch, load, no_answer
+from nfref.oracle.instruments.guarded_calls import (
+    NO_ANSWER,
+    CallFailed,
+    Stopwatch,
+    Timer,
+    no_answer,
+)
 from nfref.oracle.instruments.probes import Box
 from nfref.oracle.instruments.significance import SIGMAS
 from nfref.oracle.report import Row, failed, passed, show
@@ -26,11 +31,11 @@ def affordable(draw: Callable[[int], Any]) -> int:
         count *= 8 if each else 1
         seconds = []
         for _ in range(2):
-            start = time.monotonic()
+            timer = Timer()
             draw(count)
-            seconds.append(time.monotonic() - start)
+            seconds.append(timer())
         each = max(min(seconds), 1e-9) / count
-    return int(np.clip(SECONDS * load() / each, FIRST, SAMPLES))
+    return int(np.clip(SECONDS / each, FIRST, SAMPLES))
 
 
 class Sampler:

@@ -56,29 +56,41 @@ def no_answer(name: str, why: str, error: Any) -> Row:
     return failed(name, why, str(error))
 
 
-class Stopwatch:
-    """The time that one property may take, and the calls that still run after it.
+class Timer:
+    """Seconds since it was made, as an idle machine takes them.
 
-    The seconds are those of an idle machine. If more processes want to run than there are cores,
-    each takes longer by the factor ``load``. A verdict must not depend on the load of the machine.
+    If more processes want to run than there are cores, each takes longer by the factor ``load``,
+    but not more of a core's time. A subject may be another process, whose time is unknown. A
+    verdict must not depend on the load of the machine.
     """
+
+    def __init__(self) -> None:
+        self.load, self.wall, self.cpu = load(), time.monotonic(), time.process_time()
+
+    def __call__(self) -> float:
+        """Return the seconds."""
+        wall = time.monotonic() - self.wall
+        return min(max(time.process_time() - self.cpu, wall / self.load), wall)
+
+
+class Stopwatch:
+    """The time that one property may take, and the calls that still run after it."""
 
     def __init__(self, seconds: Any) -> None:
         self.start = time.process_time()
-        self.seconds: float = seconds
+        self.seconds: float = seconds  # as an idle machine takes them
         self.running: list = []
         self.restart()
 
     def restart(self) -> None:
         """Start the time of the next property."""
-        self.load = load()
-        self.end = time.monotonic() + self.load * self.seconds
+        self.spent = Timer()
+        self.end = time.monotonic() + self.spent.load * self.seconds
 
-    @property
-    def patience(self) -> float:
-        """The factor of the time for tests that become more powerful the longer they last."""
-        used = time.process_time() - self.start
-        return self.load * (1.0 if used < PATIENT else HURRIED)
+    def budget(self, seconds: float) -> float:
+        """Return the time for a test that becomes more powerful the longer it lasts."""
+        hurried = time.process_time() - self.start > PATIENT
+        return min(HURRIED * seconds if hurried else seconds, self.seconds / 2)
 
     def left(self) -> float:
         """Return the seconds that are left."""
@@ -235,7 +247,7 @@ class Subject:
 
     def seconds_a_row(self) -> float:
         """Return the mean time of a row so far, in large and small batches."""
-        return self.seconds / max(self.rows, 1)
+        return max(self.seconds / max(self.rows, 1), 1e-9)
 
     def raw(self, rows: Array, context_row: Array, arrange: Callable = np.array) -> Any:
         """Return the callable's own answer; record a call that wrote into its arguments."""
@@ -249,14 +261,14 @@ class Subject:
                 f"{1e3 * self.seconds_a_row():.3g} ms each"
             )
 
-        start = time.monotonic()
+        seconds = Timer()
         self.calls += 1
         try:
             answer = self.stopwatch.call(self.name, self.function, arguments, about)
         except CallFailed as error:
             where = f", first {show(rows[0])}" if len(rows) else ""
             raise type(error)(f"{self.name} {error} ({len(rows)} rows{where})") from None
-        self.seconds += time.monotonic() - start
+        self.seconds += seconds()
         self.rows += len(rows)
         for name, old, new in zip(("its input", "the context"), before, arguments):
             if old.tobytes() != new.tobytes():

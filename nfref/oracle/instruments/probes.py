@@ -9,7 +9,7 @@ from nfref.runtime.annotations import Any, Array, DTypeLike, Generator
 # Numbers in all numerical Jacobians together; one takes some thirty times D^2.
 NUMBERS = 1 << 20
 FEWEST = 6
-ENOUGH = 12  # points, however long their derivatives take
+ENOUGH, LONGER = 12, 4  # points for which derivatives may take so many times longer
 
 
 @dataclass(frozen=True)
@@ -150,14 +150,16 @@ class Probes:
         ``rows`` is the number of rows for which there is time.
         """
         dim = self.rows.shape[1]
-        in_time = max(ENOUGH, int(rows / (30 * dim)))
+        in_time = rows / (30 * dim)
+        in_time = int(max(in_time, min(ENOUGH, LONGER * in_time)))
         most = max(FEWEST, min(NUMBERS // dim**2, in_time))
         if len(self) <= most:
             return self
         kept = np.zeros(len(self), dtype=bool)
         for kind in (self.bulk, self.tail, ~self.bulk & ~self.tail):
             index = np.flatnonzero(kind)
-            share = int(np.ceil(most * len(index) / len(self)))
+            least = most / 2 if kind is self.bulk else 0
+            share = min(int(np.ceil(max(most * len(index) / len(self), least))), len(index))
             kept[index[np.linspace(0, len(index) - 1, share).astype(int)] if share else []] = True
         return self.only(kept)
 
