@@ -10,12 +10,12 @@ raises :class:`ProcessFailed`.
 import contextlib
 import json
 import os
-import queue
 import shlex
 import signal
 import subprocess
 import threading
 from collections import deque
+from functools import partial
 
 import numpy as np
 
@@ -71,21 +71,15 @@ class Program:
         self.seconds = seconds
         self.failure: str | None = None
         self.lock = threading.Lock()
-        self.lines: queue.Queue = queue.Queue()
         self.last_words: deque = deque(maxlen=LAST)
-        self.readers = [
-            threading.Thread(target=read, daemon=True)
-            for read in (self._read_answers, self._read_errors)
-        ]
-        for reader in self.readers:
-            reader.start()
+        self.reader = threading.Thread(target=self._read_errors, daemon=True)
+        self.reader.start()
 
     def close(self) -> None:
-        """End the program and its reader threads."""
+        """End the program and its reader thread."""
         self._kill()
         self.process.wait()
-        for reader in self.readers:
-            reader.join(1.0)
+        self.reader.join(1.0)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             with contextlib.suppress(OSError):  # a question that nobody read
                 stream.close()
@@ -97,11 +91,6 @@ class Program:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended
             os.killpg(self.process.pid, signal.SIGKILL)
-
-    def _read_answers(self):
-        for line in self.process.stdout:
-            self.lines.put(line)
-        self.lines.put(None)
 
     def _read_errors(self):
         for line in self.process.stderr:
@@ -141,7 +130,7 @@ class Program:
         maps = [name for name in ("forward", "inverse") if name in self.can]
         given: dict[str, Any] = {"dim": self.dim}
         if maps:
-            given.update(self.ends, **{name: self._map(name) for name in maps})
+            given.update(self.ends, **{name: partial(self._map, name) for name in maps})
         else:
             given.update(self.density())
             given.update({"domain": self.ends["domain"]} if "domain" in self.ends else {})
@@ -165,35 +154,21 @@ class Program:
 
     # Questions ----------------------------------------------------------------------------
 
-    def _map(self, name):
-        def ask(rows, *context):
-            found = self._ask(
-                {"ask": name, "n": len(rows), "rows": self._text(rows)},
-                context,
-                {"values": rows.size, "log_det": len(rows)},
-            )
-            return (
-                found["values"].reshape(rows.shape).astype(rows.dtype),
-                found["log_det"].astype(rows.dtype),
-            )
+    def _of_rows(self, name, rows, context, **counts):
+        question = {"ask": name, "n": len(rows), "rows": self._text(rows)}
+        return (part.astype(rows.dtype) for part in self._ask(question, context, counts))
 
-        return ask
+    def _map(self, name, rows, *context):
+        counts = {"values": rows.size, "log_det": len(rows)}
+        values, log_det = self._of_rows(name, rows, context, **counts)
+        return values.reshape(rows.shape), log_det
 
     def _log_prob(self, rows, *context):
-        found = self._ask(
-            {"ask": "log_prob", "n": len(rows), "rows": self._text(rows)},
-            context,
-            {"log_prob": len(rows)},
-        )
-        return found["log_prob"].astype(rows.dtype)
+        return next(self._of_rows("log_prob", rows, context, log_prob=len(rows)))
 
     def _sample(self, rng, n, *context):
-        found = self._ask(
-            {"ask": "sample", "n": n, "seed": int(rng.integers(2**31))},
-            context,
-            {"values": n * self.dim},
-        )
-        return found["values"].reshape(n, self.dim)
+        question = {"ask": "sample", "n": n, "seed": int(rng.integers(2**31))}
+        return self._ask(question, context, {"values": n * self.dim})[0].reshape(n, self.dim)
 
     def _text(self, array):
         return [self.as_text(float(value)) for value in np.ravel(array)]
@@ -208,7 +183,7 @@ class Program:
             answer = self._next_line(what, json.dumps(question, separators=(",", ":")) + "\n")
             if "error" in answer:
                 raise RuntimeError(str(answer["error"]))
-            found = {}
+            found = []
             for key, count in expected.items():
                 numbers = answer.get(key)
                 if not isinstance(numbers, list) or len(numbers) != count:
@@ -217,7 +192,7 @@ class Program:
                         f"{what}: {key}: expected {count} numbers, got {shortened(str(got))}"
                     )
                 try:
-                    found[key] = np.array([_number(value) for value in numbers], dtype=float)
+                    found.append(np.array([_number(value) for value in numbers], dtype=float))
                 except (TypeError, ValueError):
                     got = shortened(json.dumps(numbers[:3]))
                     raise self._failed(f"{what}: {key}: expected numbers, got {got}") from None
@@ -230,20 +205,20 @@ class Program:
         try:
             self.process.stdin.write(question)
             self.process.stdin.flush()
-            line = self.lines.get()
-        except (BrokenPipeError, OSError):
-            line = None
+            line = self.process.stdout.readline()
+        except OSError:
+            line = ""
         finally:
             hung = not timer.is_alive()
             timer.cancel()
-        if line is None and hung:
+        if not line and hung:
             raise self._failed(f"{what}: no answer within {self.seconds:g} s")
-        if line is None:
+        if not line:
             try:
                 status = self.process.wait(1.0)
             except subprocess.TimeoutExpired:
                 raise self._failed(f"{what}: it closed its standard output") from None
-            self.readers[1].join(1.0)
+            self.reader.join(1.0)
             words = f": {'; '.join(self.last_words)}" if self.last_words else ""
             raise self._failed(f"{what}: it ended with status {status}{words}")
         try:

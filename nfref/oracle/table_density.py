@@ -16,17 +16,15 @@ import numpy as np
 from nfref.oracle.adapters.estimator_protocol import as_numbers
 from nfref.oracle.adapters.estimators import Estimator, estimator
 from nfref.oracle.checks import refit_invariance, tables
-from nfref.oracle.checks.arguments import checked_setting, checked_skip
-from nfref.oracle.checks.base_check import reported
+from nfref.oracle.checks.base_check import checked_setting, checked_skip, reported
 from nfref.oracle.checks.constants import named
 from nfref.oracle.checks.density import check_density
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.sampler import affordable
 from nfref.oracle.checks.tables import TABLE_PROPERTIES
 from nfref.oracle.instruments.guarded_calls import CallFailed, StillRunning, Stopwatch, in_time
-from nfref.oracle.instruments.importance import BERNSTEIN
+from nfref.oracle.instruments.importance import BERNSTEIN, SIGMAS
 from nfref.oracle.instruments.probes import Box, as_domain
-from nfref.oracle.instruments.significance import SIGMAS
 from nfref.oracle.instruments.units import InUnits, units_of
 from nfref.oracle.report import Report, Row, failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator, Sequence
@@ -174,13 +172,8 @@ class _Check:
         """Yield all rows, causes first."""
         table, rng, found, log_prob = self.table, self.rng, self.estimator, self.log_prob
         some = table[:1000]
-        ends = list(zip(self.box.lower, self.box.upper))
-        free = np.array(
-            [
-                column in self.continuous and not np.isfinite(ends[column]).any()
-                for column in range(table.shape[1])
-            ]
-        )
+        free = np.isinf(self.box.lower) & np.isinf(self.box.upper)
+        free[list(self.discrete)] = False
         yield self.timed("rows_of_table", tables.rows_of_table, log_prob, some)
         if np.any(free):
             yield self.timed("higher_at_rows", tables.higher_at_rows, log_prob, some, free, rng)
@@ -198,7 +191,6 @@ class _Check:
                 log_prob,
             )
         yield self.timed("chain_rule", tables.chain_rule, found, some)
-        yield self.timed("marginal", tables.marginal, found, table, ends, rng, self.levels)
         yield self.timed("pickled", tables.pickled, found, some[:50], estimator)
         if self.refit:
             yield from self.fitted_again(free)

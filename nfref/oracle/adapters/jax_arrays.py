@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from nfref.oracle.adapters.shapes import cast_attributes, conditioned, described, flow_arguments
+from nfref.oracle.adapters.shapes import ArrayLibrary, cast_attributes
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 SMALLEST = 16  # rows of a padded batch
@@ -110,7 +110,7 @@ def sampler(draw: Callable, dtype: DTypeLike = np.float64) -> Callable:
     return computed_in(dtype, sample)
 
 
-def in_dtype(thing: Any, dtype: DTypeLike) -> Any:
+def in_dtype(thing: Any, dtype: DTypeLike, train: bool = False) -> Any:
     """Return a copy whose floating arrays have ``dtype``, in a tree or an object's attributes."""
     import copy
 
@@ -135,69 +135,6 @@ def _cast(leaf, dtype):
 
     floating = isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
     return leaf.astype(dtype) if floating else leaf
-
-
-def flow_functions(
-    forward: Callable | None = None,
-    inverse: Callable | None = None,
-    context: Array | None = None,
-    padded: bool = False,
-    dtype: DTypeLike = np.float64,
-) -> dict[str, Any]:
-    """Return arguments of ``check_flow`` from functions of JAX arrays -> (values, log_det)."""
-    options: Any = {"padded": padded, "dtype": dtype}
-    return flow_arguments(
-        forward,
-        inverse,
-        context,
-        partial(jax_function, **options),
-        partial(row_gradient, **options),
-    )
-
-
-def density_functions(
-    log_prob: Callable,
-    draw: Callable,
-    context: Array | None = None,
-    padded: bool = False,
-    dtype: DTypeLike = np.float64,
-) -> dict[str, Any]:
-    """Return arguments of ``check_density`` from functions of JAX arrays."""
-    return conditioned(
-        {
-            "log_prob": jax_function(log_prob, padded, dtype),
-            "sample": sampler(draw, dtype),
-            "gradient": row_gradient(log_prob, padded, dtype),
-        },
-        context,
-    )
-
-
-def adapter(
-    density: bool = False, conditional: bool = False, accuracy: Callable | None = None
-) -> Callable:
-    """Return a decorator that turns a description of a library's objects into their adapter.
-
-    The parameters are those of :func:`nfref.oracle.adapters.torch_arrays.adapter`. The functions
-    are those of JAX's arrays, and ``draw`` takes (key, n).
-    """
-
-    def adapted(functions):
-        def adapt(
-            thing: Any,
-            dtype: DTypeLike = np.float64,
-            context: Array | None = None,
-            padded: bool = True,
-        ) -> dict[str, Any]:
-            made = functions(in_dtype(thing, dtype))
-            if density:
-                return density_functions(*made, context, padded, dtype)
-            found = flow_functions(*made, context, padded, dtype)
-            return found if accuracy is None else {**found, "accuracy": accuracy(thing)}
-
-        return described(adapt, functions, density, conditional, parameter_gradient, as_jax)
-
-    return adapted
 
 
 def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
@@ -236,3 +173,6 @@ def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) 
         "gradient": computed_in(dtype, gradient),
         "params": [np.array(leaves[i]) for i in which],
     }
+
+
+JAX = ArrayLibrary(in_dtype, jax_function, row_gradient, sampler, parameter_gradient, as_jax)

@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 
-from nfref.oracle.adapters.shapes import cast_attributes, conditioned, described, flow_arguments
+from nfref.oracle.adapters.shapes import ArrayLibrary, cast_attributes
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 
-def torch_function(function: Callable) -> Callable:
+def torch_function(function: Callable, *unused: Any) -> Callable:
     """Return a function of tensors as one of arrays; tensors share the arrays' memory.
 
     Gradients stay switched on: flows that differentiate internally need them.
@@ -40,7 +40,7 @@ def to_numpy(part: Any) -> Any:
     return part.detach().numpy() if hasattr(part, "detach") else part
 
 
-def row_gradient(number: Callable[..., Any]) -> Callable[..., Any]:
+def row_gradient(number: Callable[..., Any], *unused: Any) -> Callable[..., Any]:
     """Return torch's derivative of one number a row by that row and by its context, if any.
 
     It is zero if torch knows of no dependence; the check finds out if there is one.
@@ -147,58 +147,6 @@ def _cast(value, dtype):
     return value.detach().to(dtype) if casts else value
 
 
-def flow_functions(
-    forward: Callable | None = None, inverse: Callable | None = None, context: Array | None = None
-) -> dict[str, Any]:
-    """Return arguments of ``check_flow`` from ``(rows, *context) -> (values, log_det)``."""
-    return flow_arguments(forward, inverse, context, torch_function, row_gradient)
-
-
-def density_functions(
-    log_prob: Callable,
-    draw: Callable | None,
-    dtype: DTypeLike = np.float64,
-    context: Array | None = None,
-) -> dict[str, Any]:
-    """Return arguments of ``check_density`` from tensor functions."""
-    return conditioned(
-        {
-            "log_prob": torch_function(log_prob),
-            "sample": sampler(draw, dtype),
-            "gradient": row_gradient(log_prob),
-        },
-        context,
-    )
-
-
-def adapter(
-    density: bool = False, conditional: bool = True, accuracy: Callable | None = None
-) -> Callable:
-    """Return a decorator that turns a description of a library's objects into their adapter.
-
-    The description takes an object and returns functions of tensors, (log_prob, draw) of a
-    ``density``, else (forward, inverse). They take rows of a context if ``conditional``.
-    ``accuracy`` takes an object and returns the accuracy that its library documents.
-    """
-
-    def adapted(functions):
-        def adapt(
-            thing: Any,
-            dtype: DTypeLike = np.float64,
-            context: Array | None = None,
-            train: bool = False,
-        ) -> dict[str, Any]:
-            made = functions(in_dtype(thing, dtype, train and not density))
-            if density:
-                return density_functions(*made, dtype, context)
-            found = flow_functions(*made, context)
-            return found if accuracy is None else {**found, "accuracy": accuracy(thing)}
-
-        return described(adapt, functions, density, conditional, parameter_gradient, as_tensor)
-
-    return adapted
-
-
 def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
     """Return arguments of ``check_parameter_gradients`` for a number of a copied module."""
     import torch
@@ -237,3 +185,6 @@ def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike
         }
 
     return {"loss": loss, "gradient": gradient, "params": start}
+
+
+TORCH = ArrayLibrary(in_dtype, torch_function, row_gradient, sampler, parameter_gradient, as_tensor)

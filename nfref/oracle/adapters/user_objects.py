@@ -8,7 +8,7 @@ import numpy as np
 from nfref.oracle.adapters import jax_arrays
 from nfref.oracle.adapters.estimator_protocol import as_numbers, has, parameters_of, sampler
 from nfref.oracle.adapters.jax_libraries import from_jax
-from nfref.oracle.adapters.torch_arrays import density_functions, flow_functions, in_dtype
+from nfref.oracle.adapters.torch_arrays import TORCH, in_dtype
 from nfref.runtime.annotations import Any, Callable, DTypeLike
 
 
@@ -25,10 +25,9 @@ def own_functions(thing: Any, dtype: Any, train: bool = False) -> Any:
         module = in_dtype(thing, dtype, train)
         if has(module, "log_prob"):
             draw = by_number(module.sample) if has(module, "sample") else None
-            functions = density_functions(with_dtype_hint(module.log_prob), draw, dtype)
-            return functions if draw else {**functions, "sample": None}
+            return TORCH.density(with_dtype_hint(module.log_prob), draw, dtype=dtype)
         inverse = with_dtype_hint(module.inverse) if has(module, "inverse") else None
-        return flow_functions(with_dtype_hint(module), inverse)
+        return TORCH.flow(with_dtype_hint(module), inverse)
     if not (has(thing, "log_prob") or has(thing, "inverse")):
         return None
     if has(thing, "log_prob"):
@@ -43,13 +42,14 @@ def functions_of(pair: Any, dtype: DTypeLike) -> dict[str, Any]:
     if any(written_with(part, "jax") for part in wanted):
         return from_jax(*pair, dtype=dtype)
     if any(written_with(part, "torch") for part in wanted):
-        return flow_functions(*(None if part is None else with_dtype_hint(part) for part in pair))
+        return TORCH.flow(*(None if part is None else with_dtype_hint(part) for part in pair))
     return {name: part for name, part in zip(("forward", "inverse"), pair) if part is not None}
 
 
 def _object_density(thing, dtype):
     if written_with(thing.log_prob, "torch"):
-        return density_functions(with_dtype_hint(thing.log_prob), by_number(thing.sample), dtype)
+        draw = by_number(thing.sample)
+        return TORCH.density(with_dtype_hint(thing.log_prob), draw, dtype=dtype)
     if written_with(thing.log_prob, "jax"):
         found = {
             "log_prob": jax_arrays.jax_function(thing.log_prob, True, dtype),

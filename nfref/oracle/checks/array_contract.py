@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import CallFailed, Subject, columns
+from nfref.oracle.instruments.guarded_calls import CallFailed, columns
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import Box
 from nfref.oracle.report import Row, failed, not_applicable, passed, show
@@ -123,8 +123,9 @@ def _vanishes(measured, p):
     return least[0] < 0.9 * np.log(np.finfo(measured.dtype).tiny)
 
 
-def empty_batch(name: str, subject: Subject, dim: int) -> Row:
+def empty_batch(name: str, measured: Measurement, dim: int) -> Row:
     """Check that a batch of no rows gives arrays of no rows."""
+    subject = measured.subject
     rows = np.zeros((0, dim), dtype=subject.dtype)
     _, log_det = subject.read(subject.raw(rows, np.zeros(0, dtype=int)), rows)
     expected = "(0, D)" if log_det is None else "(0, D) and (0,)"

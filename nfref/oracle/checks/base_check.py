@@ -10,8 +10,8 @@ from nfref.oracle.checks import (
     hidden_state,
     library_gradient,
     normalisation,
+    precision,
 )
-from nfref.oracle.checks.arguments import bytes_of
 from nfref.oracle.instruments.guarded_calls import (
     NO_ANSWER,
     NotThere,
@@ -20,10 +20,63 @@ from nfref.oracle.instruments.guarded_calls import (
     Undecided,
     no_answer,
 )
+from nfref.oracle.instruments.kinks import Kink
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import Box, Probes
 from nfref.oracle.report import Report, Row, inconclusive, not_applicable, passed
-from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterable, Iterator, Sequence
+from nfref.runtime import params as trees
+from nfref.runtime.annotations import (
+    Any,
+    Array,
+    Callable,
+    DTypeLike,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from nfref.runtime.checks import check_callable, check_count, check_positive, check_rng
+
+
+def checked_skip(skip: Sequence[str], properties: dict[str, str]) -> tuple[str, ...]:
+    """Return the names of properties to leave out, as a tuple; an unknown one is an error."""
+    names = (skip,) if isinstance(skip, str) else tuple(skip)
+    for name in names:
+        if name not in properties:
+            raise ValueError(f"skip: expected names of properties, got {name!r}")
+    return names
+
+
+def check_callables(**functions: Any) -> None:
+    """Check that arguments are callable or None."""
+    for name, function in functions.items():
+        if function is not None:
+            check_callable(name, function)
+
+
+def bytes_of(parameters: Any) -> list[bytes] | None:
+    """Return the bytes of every array of nested parameters, or of a function's result."""
+    if parameters is None:
+        return None
+    tree = parameters() if callable(parameters) else parameters
+    return [np.asarray(leaf).tobytes() for leaf in trees.leaves(tree)]
+
+
+def checked_setting(
+    dim: int, rng: Generator, seconds: float, dtype: DTypeLike, context: Any
+) -> tuple[np.dtype[Any], Array | None]:
+    """Return the dtype, and the context as an (M, C) array of it or None."""
+    check_count("dim", dim)
+    check_rng(rng)
+    check_positive("seconds", seconds)
+    dtype = np.dtype(dtype)
+    if dtype not in (np.dtype(np.float64), np.dtype(np.float32)):
+        raise ValueError(f"dtype: expected float64 or float32, got {dtype}")
+    if context is not None:
+        context = np.asarray(context, dtype=dtype)
+        if context.ndim != 2 or not len(context):
+            raise ValueError(f"context: expected shape (M, C), got {context.shape}")
+    return dtype, context
 
 
 def reported(
@@ -133,10 +186,19 @@ class Check:
             yield self.timed(context.is_not_remembered, f"context_memory{end}", measured)
         yield self.timed(batches.row_independence, f"row_independence{end}", measured, self.rng)
 
-    def of_its_context(
-        self, measured: Measurement, gradient: Any, moves: Array | None = None, end: str = ""
+    def of_its_values(
+        self,
+        measured: Measurement,
+        gradient: Any,
+        kinks: Sequence[Kink],
+        moves: Array | None = None,
+        end: str = "",
     ) -> Iterator[Row]:
-        """Yield the rows on the context, if there is one."""
+        """Yield rows on single answers, and those on the context, if there is one."""
+        yield self.timed(array_contract.finite, f"finite{end}", measured)
+        yield self.timed(precision.precise, f"precision{end}", measured)
+        yield self.timed(library_gradient.by_rows, f"gradient{end}", measured, gradient, kinks)
+        yield self.timed(array_contract.empty_batch, f"empty_batch{end}", measured, self.dim)
         if self.context is not None:
             yield self.timed(context.is_read, f"context_read{end}", measured, moves)
             yield self.timed(

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.oracle.checks.pointwise import verdict
 from nfref.oracle.instruments.guarded_calls import CallFailed, columns
 from nfref.oracle.instruments.measurement import Measurement
-from nfref.oracle.report import Row, failed, passed, show
+from nfref.oracle.report import Row, failed, passed, show, verdict
 from nfref.runtime.annotations import Any, Array, Callable, Generator
 
 # Sizes at which code for batches fails: those of the tiles, vectors and threads of a machine.

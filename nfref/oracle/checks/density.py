@@ -4,18 +4,8 @@ from functools import partial
 
 import numpy as np
 
-from nfref.oracle.checks import (
-    array_contract,
-    context,
-    hidden_state,
-    knots,
-    library_gradient,
-    normalisation,
-    precision,
-    sample_distribution,
-)
-from nfref.oracle.checks.arguments import check_callables, checked_setting, checked_skip
-from nfref.oracle.checks.base_check import Check
+from nfref.oracle.checks import context, hidden_state, knots, normalisation, sample_distribution
+from nfref.oracle.checks.base_check import Check, check_callables, checked_setting, checked_skip
 from nfref.oracle.checks.float64_fallback import of_densities
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.sampler import Sampler
@@ -143,15 +133,11 @@ class _Check(Check):
             yield no_answer("finite", "no answer near points that had one", error)
             return
         yield from self.by_itself(measured)
-        yield self.timed(array_contract.finite, "finite", measured)
-        yield self.timed(precision.precise, "precision", measured)
         kinks = []
         if self.gradient is not None:
             self.stopwatch.restart()
             kinks = knots.kinks_of(subject, self.domain, probes, self.rng)
-        yield self.timed(library_gradient.by_rows, "gradient", measured, self.gradient, kinks)
-        yield self.timed(array_contract.empty_batch, "empty_batch", subject, self.dim)
-        yield from self.of_its_context(measured, self.gradient)
+        yield from self.of_its_values(measured, self.gradient, kinks)
         yield from self.as_it_is_used(measured)
         yield self.timed(hidden_state.many_calls, "history", measured, self.rng)
         yield from self.of_all_calls(subject)

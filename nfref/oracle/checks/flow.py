@@ -5,18 +5,13 @@ import numpy as np
 from nfref.oracle.checks import (
     array_contract,
     context,
-    first_calls,
     hidden_state,
     knots,
-    library_gradient,
     log_det,
     normalisation,
-    pointwise,
-    precision,
     round_trip,
 )
-from nfref.oracle.checks.arguments import check_callables, checked_setting, checked_skip
-from nfref.oracle.checks.base_check import Check
+from nfref.oracle.checks.base_check import Check, check_callables, checked_setting, checked_skip
 from nfref.oracle.checks.float64_fallback import of_flows
 from nfref.oracle.checks.properties import FLOW_PROPERTIES
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, no_answer
@@ -174,11 +169,11 @@ class _Check(Check):
             yield from self.one_direction(name, measured, kinks.get(name, []))
         holds = yield from self.round_trips(subjects, measurements)
         for name, measured in measurements.items():
-            yield self.timed(pointwise.keeps_orientation, f"orientation_{name}", measured, holds)
+            yield self.timed(log_det.keeps_orientation, f"orientation_{name}", measured, holds)
             yield from self.as_it_is_used(measured, f"_{name}")
-            for label, count in (("first_row", 1), ("first_batch", first_calls.ROWS)):
+            for label, count in (("first_row", 1), ("first_batch", hidden_state.FIRST)):
                 yield self.timed(
-                    first_calls.first_call, f"{label}_{name}", self.make, name, measured, count
+                    hidden_state.first_call, f"{label}_{name}", self.make, name, measured, count
                 )
         for name, measured in measurements.items():
             others = [other for other in measurements.values() if other is not measured]
@@ -234,19 +229,11 @@ class _Check(Check):
         self, name: str, measured: Measurement, kinks: Sequence[Kink]
     ) -> Iterator[Row]:
         """Yield the rows on the values and log-determinants of one direction."""
-        yield self.timed(array_contract.finite, f"finite_{name}", measured)
-        yield self.timed(precision.precise, f"precision_{name}", measured)
+        yield from self.of_its_values(
+            measured, self.gradient[name], kinks, self.context_moves, f"_{name}"
+        )
         yield self.timed(array_contract.stays_inside, f"stays_inside_{name}", measured)
-        yield self.timed(
-            array_contract.empty_batch, f"empty_batch_{name}", measured.subject, self.dim
-        )
-        yield self.timed(
-            library_gradient.by_rows, f"gradient_{name}", measured, self.gradient[name], kinks
-        )
         yield self.timed(knots.knots, f"knots_{name}", measured, kinks)
-        yield from self.of_its_context(
-            measured, self.gradient[name], self.context_moves, f"_{name}"
-        )
 
     def round_trips(self, subjects: Any, measurements: dict[str, Measurement]) -> Any:
         """Yield rows on the way there and back; return True if they hold."""

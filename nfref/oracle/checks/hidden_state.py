@@ -18,10 +18,11 @@ from nfref.oracle.instruments.guarded_calls import (
 )
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.report import Row, failed, inconclusive, not_applicable, passed, show
-from nfref.runtime.annotations import Any, Generator, Sequence
+from nfref.runtime.annotations import Any, Callable, Generator, Sequence
 
 CALLS = 256  # calls of a few rows each, before the first ones are repeated
 SECONDS = 0.5  # for all of them
+FIRST = 32  # rows of the first batch of a new flow
 ROUNDS, GROUPS, ROWS = 24, 12, 64  # calls of each thread in a group; groups; rows of a call
 
 
@@ -208,6 +209,43 @@ def _at_once(subject, probes, batches):
         return zip(*[call.result() for call in calls])
     finally:
         sys.setswitchinterval(interval)
+
+
+def first_call(
+    name: str, make: Callable[..., Any] | None, direction: str, measured: Measurement, count: int
+) -> Any:
+    """Check the first call of a fresh flow, with ``count`` rows, and the same call again.
+
+    Some layers choose their parameters, or their mode, by the first batch (activation
+    normalisation, batch statistics). If they are wrong anywhere, it is there: the standard
+    deviation of one row is zero. ``make`` returns the arguments of ``check_flow`` for a fresh flow.
+    The rows are those of a flow that is not fresh any more.
+    """
+    if make is None:
+        return not_applicable(name, "no make= was given")
+    probes = measured.probes
+    index = measured.answered(probes.bulk)[:count]
+    try:
+        function = make().get(direction)
+    except Exception as error:
+        return failed(name, "make() raised an error", f"{type(error).__name__}: {error}")
+    if function is None:
+        return not_applicable(name, "a new flow lacks this direction")
+    subject = measured.subject.apart(function=function)
+    rows, context_row = probes.rows[index], probes.context_row[index]
+    count_of_rows = f"{len(index)} row{'s' * (len(index) > 1)}"
+    why = f"a new flow, called twice with {count_of_rows}"
+    try:
+        first = subject(rows, context_row)
+        again = subject(rows, context_row)
+    except CallFailed as error:
+        return failed(name, why, str(error))
+    for values in first:
+        if values is not None and not np.all(np.isfinite(values)):
+            bad = np.argwhere(~np.isfinite(values))[0][0]
+            return failed(name, why, f"{direction} at {show(rows[bad])}: {show(values[bad])}")
+    how = f"in the second call of a new flow with {count_of_rows}"
+    return agree(name, measured, index, again, how, first=first, strict=True)
 
 
 def parameters_unchanged(name: str, before: Any, after: Any) -> Row:

@@ -9,13 +9,12 @@ import numpy as np
 
 from nfref.oracle.checks.context import Direction
 from nfref.oracle.checks.log_det import DOUBT
-from nfref.oracle.checks.pointwise import verdict
 from nfref.oracle.instruments.guarded_calls import CallFailed
 from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.instruments.kinks import Kink, snapped
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import step_scale
-from nfref.oracle.report import Row, failed, inconclusive, not_applicable, show
+from nfref.oracle.report import Row, failed, inconclusive, not_applicable, show, verdict
 from nfref.runtime.annotations import Any, Sequence
 
 # Distances from a knot at which its sides are evaluated. A knot is found to some digits only, which

@@ -9,12 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.oracle.checks.constants import named
-from nfref.oracle.checks.pointwise import verdict
 from nfref.oracle.instruments.guarded_calls import CallFailed, Subject, TimedOut
 from nfref.oracle.instruments.jacobian import complex_step, ladder, log_determinants
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import step_scale, wide_rows
-from nfref.oracle.report import Row, failed, inconclusive, passed, show
+from nfref.oracle.report import Row, failed, inconclusive, not_applicable, passed, show, verdict
 from nfref.runtime.annotations import Any, Array
 
 # Factor of an error estimate: the smallest of many estimates is optimistic now and then.
@@ -233,3 +232,29 @@ def unbiased(name: str, measured: Measurement, function: Subject) -> Row:
         )
 
     return verdict(name, np.abs(mean - numeric), tolerance, why, describe)
+
+
+def keeps_orientation(name: str, measured: Measurement, round_trip_holds: bool) -> Row:
+    """Check that the determinant has one sign.
+
+    A continuous map whose determinant changes sign folds space. In one dimension this is
+    monotonicity.
+    """
+    resolved = measured.resolved
+    if np.sum(resolved) < 2:
+        return not_applicable(name, "too few points that can be differentiated")
+    signs = measured.determinants.sign[resolved]
+    positive, negative = int(np.sum(signs > 0)), int(np.sum(signs < 0))
+    if not positive or not negative:
+        return passed(name, f"det has one sign at all {len(signs)} resolved points")
+    rare = 1 if positive < negative else -1
+    p = np.flatnonzero(resolved & (measured.determinants.sign == rare))[0]
+    text = f"the determinant is positive at {positive} points and negative at {negative}"
+    if round_trip_holds:
+        return passed(name, f"{text}; the round trips hold, so the map is in pieces")
+    return failed(
+        name,
+        "a continuous map with determinants of both signs is not invertible",
+        f"{text}: the map folds, for example {measured.subject.name} at "
+        f"{show(measured.probes.rows[p])}",
+    )

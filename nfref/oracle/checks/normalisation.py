@@ -12,10 +12,9 @@ import numpy as np
 
 from nfref.oracle.checks.constants import named
 from nfref.oracle.instruments.guarded_calls import CallFailed, TimedOut
-from nfref.oracle.instruments.importance import BERNSTEIN, Proposal, bridge, bumps
+from nfref.oracle.instruments.importance import BERNSTEIN, SIGMAS, Proposal, bridge, bumps
 from nfref.oracle.instruments.probes import Box
 from nfref.oracle.instruments.quadrature import line_integral, mass_beyond, plane_integral
-from nfref.oracle.instruments.significance import SIGMAS
 from nfref.oracle.report import INCONCLUSIVE, PASS, Row, failed, inconclusive, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, Generator
 
@@ -158,7 +157,7 @@ def normalised(name: str, whole: Whole, floor: float = 1e-5, samples_follow: boo
         words = named(log_z, whole.pilot.shape[1], tolerance)
         return replace(row, hint=f"log_prob is off by {log_z:.4g}{words}" if words else "")
     if tolerance > WIDEST:
-        return inconclusive(name, why, error=abs(log_z), tolerance=tolerance)
+        return inconclusive(name, why, "", abs(log_z), tolerance)
     return passed(name, why, abs(log_z), tolerance)
 
 

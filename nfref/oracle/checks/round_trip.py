@@ -4,11 +4,11 @@ The tolerance of a row is measured: the change of its answer when its input chan
 roundings.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from nfref.oracle.checks.pointwise import or_iterative
 from nfref.oracle.instruments.guarded_calls import CallFailed, columns
 from nfref.oracle.instruments.measurement import ULPS, Measurement
 from nfref.oracle.instruments.probes import Box, wide_rows
@@ -19,6 +19,9 @@ COUNT = {"float64": 6000, "float32": 20000}
 SECONDS = 0.5
 NUDGE = 8  # roundings by which the input is moved
 AGAIN = 48  # rows that are measured again before a failure
+# An error above the tolerance, and below so many times the accuracy that was named, is the
+# amplified error of a root search, or one more mistake.
+AMPLIFIED = 1e3
 
 
 def round_trip(
@@ -113,7 +116,25 @@ def _back(name, measured, other, start, y, log_det, context_row):
         where = f"at {show(start[p])} {subject.name} has log_det {log_det[p]:.9g}, "
         where += f"{other.name} at its image {log_det_back[p]:.9g}"
     row = failed(name, why, where, float(error[p, column]), float(tolerance[k, column]))
-    return or_iterative(row, measured.accuracy)
+    return _or_iterative(row, measured.accuracy)
+
+
+def _or_iterative(row, accuracy):
+    """Return the row; if it failed by little, inconclusive or with a hint on iterative inverses.
+
+    It is inconclusive if the subject is known to be accurate to ``accuracy`` only.
+    """
+    if row.failed and row.error is not None and row.error < AMPLIFIED * accuracy:
+        return inconclusive(
+            row.name, f"at accuracy {accuracy:.0e}: {row.why}", row.where, row.error, row.tolerance
+        )
+    if row.failed and row.error is not None and 1e-13 < row.error < 1e-3:
+        return replace(
+            row,
+            hint=f"errors near {row.error:.0e}, as from an inverse found by iteration: "
+            f"if it is intended, pass accuracy={10 * row.error:.0e}",
+        )
+    return row
 
 
 def _nudged(rows, typical, eps, nudge, rng, domain):

@@ -150,7 +150,7 @@ def _moved(name, whole, x, at_x):
     if worst[0] > 1:
         return failed(name, why, _words(whole, *_by_place(whole, worst, x, at_x)), worst[0], 1.0)
     if not coarse < COARSE:
-        return inconclusive(name, f"{why}, but no smaller one", error=worst[0], tolerance=1.0)
+        return inconclusive(name, f"{why}, but no smaller one", "", worst[0], 1.0)
     return passed(name, why, worst[0], 1.0)
 
 

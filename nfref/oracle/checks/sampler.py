@@ -11,8 +11,8 @@ from nfref.oracle.instruments.guarded_calls import (
     Timer,
     no_answer,
 )
+from nfref.oracle.instruments.importance import SIGMAS
 from nfref.oracle.instruments.probes import Box
-from nfref.oracle.instruments.significance import SIGMAS
 from nfref.oracle.report import Row, failed, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator
 

@@ -1,4 +1,4 @@
-"""Properties of the density of a table: categories, factors, marginals.
+"""Properties of the density of a table: categories and factors.
 
 :mod:`nfref.oracle.checks.refit_invariance` checks fits to changed tables.
 """
@@ -10,10 +10,7 @@ import numpy as np
 
 from nfref.oracle.adapters.estimators import Estimator
 from nfref.oracle.checks.array_contract import last_finite
-from nfref.oracle.instruments.importance import BERNSTEIN
-from nfref.oracle.instruments.probes import Box
-from nfref.oracle.instruments.quadrature import line_integral
-from nfref.oracle.instruments.significance import SIGMAS
+from nfref.oracle.instruments.importance import BERNSTEIN, SIGMAS
 from nfref.oracle.report import Row, failed, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 
@@ -23,7 +20,6 @@ TABLE_PROPERTIES = {
     "far_out": "far from the table log p is no nan and does not underflow",
     "categories": "discrete columns: samples have the table's values, as often as log p says",
     "chain_rule": "log p is the sum of its factors in the order of columns that was asked for",
-    "marginal": "the marginal is the joint density with the other column integrated out",
     "pickled": "after pickling the answers are the same",
     "units": "a column times c moves log p by -log c",
     "weights": "two equal rows count as one row of weight two",
@@ -176,30 +172,6 @@ def _with(rows, columns, values):
     return rows
 
 
-def _total(function, row, column, table, ends, levels, rounding):
-    """Return the sum or the integral of exp(function) over a column, and its tolerance.
-
-    The other columns are as in ``row``. The tolerance of a sum is ``rounding``.
-    """
-
-    def along(values):
-        rows = np.repeat(row[None], len(values), axis=0)
-        rows[:, column] = values
-        return function(rows)
-
-    if column in levels:
-        return np.sum(np.exp(along(levels[column]))), rounding
-    low, high = (np.atleast_1d(float(end)) for end in ends[column])
-    box = Box(low, high)
-    found = line_integral(
-        lambda x: np.where(box.contains(x), along(x[:, 0]), -np.inf),
-        box,
-        np.clip(table[:, column], low, high)[:, None],
-        most=4000,
-    )
-    return found.value, 10 * found.error + 1e-6
-
-
 def _orders(estimator, dim):
     natural = tuple(range(dim))
     if not estimator.takes_order:
@@ -245,37 +217,6 @@ def chain_rule(name: str, estimator: Estimator, table: Array) -> Row:
             )
         worst = max(worst, float(error[k]))
     return passed(name, f"{len(orders)} orders of {table.shape[1]} columns", worst, 1e-5)
-
-
-def marginal(
-    name: str,
-    estimator: Estimator,
-    table: Array,
-    ends: Any,
-    rng: Generator,
-    levels: dict[int, Array],
-) -> Row:
-    """Check that the joint, one column summed or integrated out, is the marginal of the others."""
-    dim = table.shape[1]
-    if estimator.marginal is None or dim < 2:
-        return not_applicable(name, "no marginal densities are offered")
-    out, worst = int(rng.integers(dim)), 0.0
-    kept = tuple(column for column in range(dim) if column != out)
-    function = estimator.marginal(kept)
-    for row in table[rng.choice(len(table), size=6)]:
-        total, allowed = _total(estimator.log_prob, row, out, table, ends, levels, 1e-5)
-        ours = float(np.exp(np.ravel(function(row[None, list(kept)]))[0]))
-        error = abs(total - ours)
-        if not error < allowed + 1e-4 * ours:
-            return failed(
-                name,
-                f"column {out} integrated out",
-                f"{total:.6g}, the marginal density is {ours:.6g} at {show(row[list(kept)])}",
-                error,
-                allowed,
-            )
-        worst = max(worst, error)
-    return passed(name, f"column {out} integrated out at 6 rows", worst, allowed)
 
 
 def pickled(name: str, estimator: Estimator, table: Array, remake: Callable) -> Row:

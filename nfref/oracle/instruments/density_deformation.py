@@ -34,8 +34,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.oracle.instruments.importance import _logistic, _middle_half
-from nfref.oracle.instruments.significance import LEVEL
+from nfref.oracle.instruments.importance import LEVEL, _logistic, _middle_half
 from nfref.runtime.annotations import Any, Array, Callable, Generator
 
 STEP = 0.1  # the step that measures the size of log-ratios
