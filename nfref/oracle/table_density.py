@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from nfref.oracle.adapters.estimator_protocol import as_numbers
-from nfref.oracle.adapters.estimators import Estimator, estimator
+from nfref.oracle.adapters.estimators import estimator
 from nfref.oracle.checks import refit_invariance, tables
 from nfref.oracle.checks.base_check import checked_setting, checked_skip, reported
 from nfref.oracle.checks.constants import named
@@ -116,17 +116,7 @@ def check_estimator_density(
 class _Check:
     """One run of check_estimator_density."""
 
-    def __init__(
-        self,
-        found: Estimator,
-        table: Any,
-        rng: Any,
-        discrete: Any,
-        refit: bool,
-        stopwatch: Any,
-        skip: Any,
-        stop_early: bool,
-    ) -> None:
+    def __init__(self, found, table, rng, discrete, refit, stopwatch, skip, stop_early):
         self.estimator, self.table, self.rng = found, table, rng
         self.stopwatch, self.skip, self.stop_early = stopwatch, skip, stop_early
         dim = table.shape[1]
@@ -153,16 +143,8 @@ class _Check:
 
     def _whole(self):
         """Return the columns of whole numbers, both in the table and among the samples."""
-        if not len(self.samples):
-            return []
-        return [
-            column
-            for column in range(self.table.shape[1])
-            if all(
-                np.array_equal(rows[:, column], np.round(rows[:, column]))
-                for rows in (self.table, self.samples)
-            )
-        ]
+        whole = [np.all(rows == np.round(rows), axis=0) for rows in (self.table, self.samples)]
+        return np.flatnonzero(whole[0] & whole[1]) if len(self.samples) else []
 
     def log_prob(self, rows: Array) -> Array:
         """Return float64 log-densities of rows (N, D)."""
@@ -327,9 +309,9 @@ class _Check:
         Rows far out have been judged before.
         """
         rng, spread = self.rng, np.std(table, axis=0)
-        around = table[:200] + rng.standard_normal((min(len(table), 200), 1)) * 20 * spread * (
-            rng.standard_normal((min(len(table), 200), table.shape[1]))
-        )
+        some = table[:200]
+        way = rng.standard_normal((len(some), 1)) * rng.standard_normal(some.shape)
+        around = some + 20 * spread * way
         around = around[box.contains(around)]
         with np.errstate(all="ignore"):
             try:

@@ -2,6 +2,7 @@
 
 import sys
 import types
+from functools import partial
 
 import numpy as np
 
@@ -138,40 +139,23 @@ def _names(function, library, seen):
     kind = type(function).__module__.partition(".")[0]
     if kind in (library, library + "lib"):  # compiled already
         return True
-    function = getattr(function, "__func__", function)
-    if isinstance(function, types.FunctionType):
-        found = {**function.__globals__, **_closure(function)}
-        names = _names_in(function.__code__)
-    elif hasattr(function, "func"):  # functools.partial
-        return _names(function.func, library, seen)
-    else:
-        return False
-    if id(function) in seen:
-        return False
+    function = getattr(function, "func", getattr(function, "__func__", function))  # partial
+    if not isinstance(function, types.FunctionType) or id(function) in seen:
+        return isinstance(function, partial) and _names(function, library, seen)
     seen.add(id(function))
-    for name in names & set(found):
+    cells = zip(function.__code__.co_freevars, function.__closure__ or ())
+    filled = {name: cell.cell_contents for name, cell in cells if cell != types.CellType()}
+    found = {**function.__globals__, **filled}
+    for name in _names_in(function.__code__) & set(found):
         value = found[name]
-        module = (
-            value.__name__
-            if isinstance(value, types.ModuleType)
-            else getattr(value, "__module__", None) or type(value).__module__
-        )
+        module = getattr(value, "__module__", None) or type(value).__module__
+        if isinstance(value, types.ModuleType):
+            module = value.__name__
         if str(module).partition(".")[0] == library or _names(value, library, seen):
             return True
     return False
 
 
-def _closure(function):
-    cells = function.__closure__ or ()
-    return {
-        name: cell.cell_contents
-        for name, cell in zip(function.__code__.co_freevars, cells)
-        if cell != type(cell)()
-    }
-
-
 def _names_in(code):
     names = {*code.co_names, *code.co_freevars}
-    return names.union(
-        *(_names_in(part) for part in code.co_consts if isinstance(part, types.CodeType))
-    )
+    return names.union(*map(_names_in, (c for c in code.co_consts if type(c) is types.CodeType)))

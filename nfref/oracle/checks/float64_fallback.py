@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Stopwatch, Subject
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Stopwatch, Subject, columns
 from nfref.oracle.instruments.probes import Box, as_domain
 from nfref.oracle.report import INCONCLUSIVE, PASS, Report
 from nfref.runtime.annotations import Any, Callable
@@ -94,11 +94,12 @@ def _decided(report, exact, gap):
 
 
 def _largest_gap(given, twin):
-    """Return the largest difference of float32 and float64.
+    """Return the largest difference of float32 and float64; inf if there is no answer.
 
     The difference of values is relative to their size, that of log_det is in nats.
     """
     dim, context, gap = given["dim"], given.get("context"), 0.0
+    which = np.arange(ROWS) % (1 if context is None else len(context))
     for name, domain in (("forward", "domain"), ("inverse", "codomain")):
         if given.get(name) is None or name not in twin:
             continue
@@ -106,19 +107,16 @@ def _largest_gap(given, twin):
         if not isinstance(box, Box):
             return np.inf
         rows = box.from_line(np.random.default_rng(0).standard_normal((ROWS, dim)))
-        rows = rows.astype(np.float32)
-        answers = []
+        rows, answers = rows.astype(np.float32), []
         for function, dtype in ((given[name], np.float32), (twin[name], np.float64)):
-            rows_of_context = None if context is None else np.asarray(context, dtype)
-            stopwatch = Stopwatch(given.get("seconds", 20.0))
-            subject = Subject(name, function, dim, rows_of_context, dtype, stopwatch)
-            which = np.arange(ROWS) % (1 if context is None else len(context))
+            contexts = None if context is None else np.asarray(context, dtype)
+            subject = Subject(name, function, dim, contexts, dtype, Stopwatch(20.0))
             try:
-                answers.append(subject(rows.astype(dtype), which))
+                answers.append(columns(*subject(rows.astype(dtype), which)))
             except NO_ANSWER:
                 return np.inf
-        (values, log_det), (exact, exact_log_det) = answers
-        gap = max(gap, float(np.max(np.abs(values - exact) / (1 + np.abs(exact)))))
-        if log_det is not None and exact_log_det is not None:
-            gap = max(gap, float(np.max(np.abs(log_det - exact_log_det))))
+        found, exact = answers
+        width = min(found.shape[1], exact.shape[1])
+        size = 1 + np.where(np.arange(width) < dim, np.abs(exact[:, :width]), 0)
+        gap = max(gap, float(np.max(np.abs(found[:, :width] - exact[:, :width]) / size)))
     return gap

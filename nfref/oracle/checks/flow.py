@@ -131,15 +131,7 @@ def check_flow(
 class _Check(Check):
     """One run of check_flow: it makes the rows in order, from cheap and local to global."""
 
-    def given(
-        self,
-        domains: Any,
-        gradient: Any,
-        make: Any,
-        context_moves: Array | None,
-        accuracy: float,
-        stochastic: bool,
-    ) -> None:
+    def given(self, domains, gradient, make, context_moves, accuracy, stochastic):
         """Store the arguments of ``check_flow``."""
         self.domains, self.make, self.context_moves = domains, make, context_moves
         self.gradient = dict(zip(("forward", "inverse"), gradient))

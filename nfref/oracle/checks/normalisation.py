@@ -4,14 +4,13 @@ Every test rejects a correct density with probability of about 1e-9. Its row giv
 constant offset of log_prob that it would have detected.
 """
 
-import functools
 import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nfref.oracle.checks.constants import named
-from nfref.oracle.instruments.guarded_calls import CallFailed, TimedOut
+from nfref.oracle.instruments.guarded_calls import CallFailed, Undecided
 from nfref.oracle.instruments.importance import BERNSTEIN, SIGMAS, Proposal, bridge, bumps
 from nfref.oracle.instruments.probes import Box
 from nfref.oracle.instruments.quadrature import line_integral, mass_beyond, plane_integral
@@ -81,7 +80,7 @@ def share_at_an_end(domain: Any, samples: Array) -> float:
     return (count + SIGMAS * np.sqrt(count) + BERNSTEIN) / len(samples) if count else 0.0
 
 
-class NotANumber(Exception):
+class NotANumber(CallFailed):
     """log_prob was nan or +inf at a row."""
 
 
@@ -93,28 +92,9 @@ def checked(log_prob: Array, rows: Array) -> Array:
     return log_prob
 
 
-NO_MASS = (CallFailed, NotANumber, np.linalg.LinAlgError)
+NO_MASS = (CallFailed, Undecided)
 
 
-def of_a_whole(judge: Callable) -> Any:
-    """Return a check of a Whole that turns failed and late calls into rows."""
-
-    @functools.wraps(judge)
-    def answered(name, *arguments):
-        try:
-            with np.errstate(all="ignore"):
-                return judge(name, *arguments)
-        except TimedOut as error:
-            return inconclusive(name, "out of time", str(error))
-        except (CallFailed, NotANumber) as error:
-            return failed(name, "no usable answer", str(error))
-        except np.linalg.LinAlgError:
-            return inconclusive(name, "the samples lie in a subspace")
-
-    return answered
-
-
-@of_a_whole
 def normalised(name: str, whole: Whole, floor: float = 1e-5, samples_follow: bool = True) -> Row:
     """Check that the density integrates to one.
 
@@ -183,7 +163,7 @@ def mistaken(name: str, whole: Whole, row: Row, mass: Row) -> Row:
             whole, log_prob=lambda x, undone=undone: undone(whole.log_prob(x), x.shape[1])
         )
         try:
-            mass = normalised.__wrapped__(name, other)  # a call that is out of time ends them all
+            mass = normalised(name, other)  # a call that is out of time ends them all
         except NO_MASS:
             continue
         if mass.verdict == PASS and mass.tolerance < SURE:

@@ -195,26 +195,13 @@ def chain_rule(name: str, estimator: Estimator, table: Array) -> Row:
         error = np.abs(np.asarray(joint, dtype=float) - total) / (1 + np.abs(total))
         k = int(np.argmax(np.nan_to_num(error, nan=np.inf)))
         if not error[k] < 1e-5:
-            first = [
-                column
-                for column in range(len(order))
-                if np.allclose(
-                    joint, total - factors[0] + estimator.conditional(rows, column, ()), rtol=1e-5
-                )
-            ]
-            hint = (
-                f": the first factor is that of column {first[0]}, not of {order[0]}"
-                if first
-                else ""
-            )
-            return failed(
-                name,
-                f"order {list(order)}",
-                f"log p {joint[k]:.8g}, its factors add "
-                f"up to {total[k]:.8g} at {show(rows[k])}{hint}",
-                float(error[k]),
-                1e-5,
-            )
+            words = f"log p {joint[k]:.8g}, its factors add up to {total[k]:.8g}"
+            for column in range(len(order)):
+                other = total - factors[0] + estimator.conditional(rows, column, ())
+                if np.allclose(joint, other, rtol=1e-5):
+                    words += f"; the first factor is that of column {column}, not of {order[0]}"
+            where = f"{words}, at {show(rows[k])}"
+            return failed(name, f"order {list(order)}", where, float(error[k]), 1e-5)
         worst = max(worst, float(error[k]))
     return passed(name, f"{len(orders)} orders of {table.shape[1]} columns", worst, 1e-5)
 

@@ -3,11 +3,10 @@
 A callable may raise, return nonsense, hang, or write into its argument. `Subject` turns each of
 these into a `CallFailed` with one line of text, or records it.
 
-The time budget has limits. A call runs in a daemon thread, and the check waits for it. A thread
-cannot be killed, so a call that never ends goes on in the background until the process ends. A call
-that holds the interpreter lock in compiled code blocks the oracle as well. Signals would work on
-the main thread of a Unix process only. While a call still runs, its callable is not called again:
-two calls at once could end the process if compiled code is not made for that.
+A call runs in a daemon thread, and the check waits for it. No thread can be killed: a call that
+never ends goes on until the process ends, and one that holds the interpreter lock blocks the oracle
+as well. While a call still runs, its callable is not called again: two calls at once could end the
+process if compiled code is not made for that.
 """
 
 import copy

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nfref.oracle.instruments.guarded_calls import Undecided
 from nfref.runtime.annotations import Any, Array, Generator
 
 # The level of every statistical test: a correct subject is not rejected by chance. Two-sided.
@@ -80,7 +81,10 @@ def root_of(covariance: Array) -> Array:
     """Return the Cholesky factor of a covariance matrix, for any units of its columns."""
     spread = np.sqrt(np.diag(covariance)) + 1e-300
     correlation = covariance / spread / spread[:, None]
-    return spread[:, None] * np.linalg.cholesky(correlation + 1e-10 * np.eye(len(spread)))
+    try:
+        return spread[:, None] * np.linalg.cholesky(correlation + 1e-10 * np.eye(len(spread)))
+    except np.linalg.LinAlgError:
+        raise Undecided("the samples lie in a subspace") from None
 
 
 def _middle_half(rows):

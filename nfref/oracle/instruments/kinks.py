@@ -40,21 +40,18 @@ def find_kinks(
     directions = [np.eye(dim)[j] for j in rng.permutation(dim)[: LINES - 1]]
     if dim > 1:
         directions.append(rng.standard_normal(dim))
-    starts, kept, owners, ends = [], [], [], []
+    found = []
     for k, direction in enumerate(directions[:most]):
         direction = direction / np.linalg.norm(direction)
         start = rows[k % len(rows)].astype(np.float64)
         start = start - (start @ direction) * direction
         low, high = _reach(domain, start, direction)
         if low < high:
-            starts.append(start)
-            kept.append(direction)
-            owners.append(context_row[k % len(rows)])
-            ends.append((low, high))
-    if not ends:
+            found.append((start, direction, context_row[k % len(rows)], (low, high)))
+    if not found:
         return []
-    lines = _Lines(evaluate, np.array(starts), np.array(kept), np.array(owners), rows.dtype)
-    return lines.kinks(np.array(ends))
+    *lines, ends = map(np.array, zip(*found))
+    return _Lines(evaluate, *lines, rows.dtype).kinks(ends)
 
 
 def _reach(domain, start, direction):
