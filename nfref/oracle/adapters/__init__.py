@@ -235,12 +235,12 @@ def _functions(thing, rng, dtype, context, train):
             raise TypeError(f"context: {type(thing).__name__} takes no context")
         options: dict[str, Any] = {} if context is None else {"context": context}
         options["train"] = train
-        return _with_twin(adapter(thing, dtype, **options), adapter, thing, dtype, options)
+        return float64_twin(adapter(thing, dtype, **options), adapter, thing, dtype, options)
     own = own_functions(thing, dtype, train)
     if own is not None:
         if not is_torch_module(thing) or "log_prob" in own:
             return own
-        return _with_twin(own, own_functions, thing, dtype, {})
+        return float64_twin(own, own_functions, thing, dtype, {})
     if callable(thing) and not isinstance(thing, type):
         return functions_of((thing, None), dtype)
     if isinstance(thing, type):
@@ -256,15 +256,6 @@ def _functions(thing, rng, dtype, context, train):
         "expected a flow, a transform, a distribution or a callable, "
         f"got {type(thing).__name__}{hint}"
     )
-
-
-def _with_twin(functions, adapter, thing, dtype, options):
-    """Return the functions with a float64 twin, if the flow is in float32.
-
-    The twin decides where rounding hides the answer.
-    """
-    twin = None if "log_prob" in functions else float64_twin(adapter, thing, dtype, options)
-    return {**functions, "twin": twin} if twin else functions
 
 
 def _adapter_of(thing):

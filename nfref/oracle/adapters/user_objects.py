@@ -102,14 +102,18 @@ def is_torch_module(thing: Any) -> bool:
 
 
 def float64_twin(
-    adapter: Callable, thing: Any, dtype: DTypeLike, options: dict[str, Any]
-) -> dict[str, Any] | None:
-    """Return the flow in float64 with its float32 parameters; None for other dtypes."""
-    if np.dtype(dtype) != np.float32:
-        return None
+    functions: dict[str, Any], adapter: Callable, thing: Any, dtype: DTypeLike, options: Any
+) -> dict[str, Any]:
+    """Return the functions, those of a flow in float32 with a twin: the same flow in float64.
+
+    The twin has the float32 parameters. It decides where rounding hides the answer.
+    """
+    if np.dtype(dtype) != np.float32 or "log_prob" in functions:
+        return functions
     cast = jax_arrays.in_dtype if "jax" in adapter.__module__ else in_dtype
     made = adapter(cast(thing, np.float32), np.float64, **options)
-    return {name: made[name] for name in ("forward", "inverse") if made.get(name) is not None}
+    twin = {name: made[name] for name in ("forward", "inverse") if made.get(name) is not None}
+    return {**functions, "twin": twin}
 
 
 def with_dtype_hint(function: Callable) -> Any:

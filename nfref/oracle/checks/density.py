@@ -9,29 +9,12 @@ from nfref.oracle.checks.base_check import Check, check_callables, checked_setti
 from nfref.oracle.checks.float64_fallback import of_densities
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.sampler import Sampler
-from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Subject, no_answer
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, no_answer
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.probes import Box, Probes, as_domain, make_probes
 from nfref.oracle.report import Report, Row, inconclusive, not_applicable
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator, Sequence
 from nfref.runtime.checks import check_callable
-
-
-class LogProb(Subject):
-    """A log-density as a map to one column."""
-
-    def __init__(self, function: Any, context: Any, dtype: Any, stopwatch: Any) -> None:
-        super().__init__("log_prob", function, None, context, dtype, stopwatch)
-
-    def read(self, answer: Any, rows: Array) -> tuple[Array, Array | None]:
-        """Return the log-densities of an answer as one column, and None."""
-        try:
-            values, _ = super().read(answer, rows)
-        except CallFailed as error:
-            if "of shape" in str(error):
-                self.shape_faults.append(str(error))
-            raise
-        return values[:, None], None
 
 
 @of_densities
@@ -110,7 +93,7 @@ class _Check(Check):
     def given(self, log_prob: Any, sample: Any, gradient: Any, domain: Any) -> None:
         """Store the density and its sampler."""
         self.domain, self.gradient = domain, gradient
-        self.subject = LogProb(log_prob, self.context, self.dtype, self.stopwatch)
+        self.subject = Subject("log_prob", log_prob, None, self.context, self.dtype, self.stopwatch)
         self.sampler: Any = (
             None
             if sample is None

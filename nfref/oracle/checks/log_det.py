@@ -22,7 +22,7 @@ DOUBT = 16
 WIDEST = 0.5
 # Least share of the bulk that is judged before a direction may pass.
 MOST = 0.75
-SCREENED, SECONDS = 1200, 0.5  # rows of the screening; its time; fewer if rows are wide
+SCREENED, SECONDS = 3000, 0.5  # rows of the screening; its time; fewer if rows are wide
 SUSPECTS = 12
 CALLS, RANDOM = 64, 8.0  # of a random log_det; standard errors that its mean may be off
 

@@ -296,16 +296,21 @@ class Subject:
         return values, log_det
 
     def read(self, answer: Any, rows: Array) -> tuple[Array, Array | None]:
-        """Return (values, log_det) of an answer, checked and cast like :meth:`__call__`."""
+        """Return (values, log_det) of an answer, checked and cast like :meth:`__call__`.
+
+        Log-densities are values of one column.
+        """
         values, log_det = self.split(answer)
         expected = (len(rows),) if self.dim is None else (len(rows), self.dim)
         values = self._array("values", values)
         if values.shape != expected:
-            raise CallFailed(
+            self.shape_faults.append(
                 f"{self.name} returned values of shape {values.shape}, expected {expected}"
             )
+            raise CallFailed(self.shape_faults[-1])
         if log_det is None:
-            return self._cast("values", values, rows.dtype), None
+            values = self._cast("values", values, rows.dtype)
+            return (values if self.dim else values[:, None]), None
         log_det = self._array("log_det", log_det)
         if log_det.shape != (len(rows),):
             self.shape_faults.append(
