@@ -213,6 +213,11 @@ def not_applicable(name: str, why: str) -> Row:
     return Row(name, NOT_APPLICABLE, why)
 
 
+def held(name: str, why: str, where: str = "") -> Row:
+    """Return a row that failed if ``where`` describes a fault, and passed otherwise."""
+    return failed(name, why, where) if where else passed(name, why)
+
+
 def judged(name: str, why: str, where: str, error: float, tolerance: float) -> Row:
     """Return a row that failed if the error exceeds the tolerance, and passed otherwise."""
     if error > tolerance:

@@ -5,19 +5,12 @@ import numpy as np
 from nfref.oracle.instruments.guarded_calls import CallFailed, columns
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import Box
-from nfref.oracle.report import Row, failed, not_applicable, passed, show
+from nfref.oracle.report import Row, failed, held, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Callable
 
 # Parts of the way short of an edge, and the largest fall of log_prob there, in parts of log eps: a
 # factor that is rounded to zero falls that far.
 EDGE, DEEP = (1e-3, 1e-5, 1e-7), 0.75
-
-
-def noted(name: str, faults: list[str], fine: str) -> Row:
-    """Return the row of faults that were recorded during all calls."""
-    if faults:
-        return failed(name, f"{len(faults)} calls broke it", faults[0])
-    return passed(name, fine)
 
 
 def finite(name: str, measured: Measurement) -> Row:
@@ -146,14 +139,11 @@ def answers_stay(name: str, measured: Measurement) -> Row:
     ]
     before = [np.array(part) for part in parts]
     subject.raw(probes.rows[index[::-1]], probes.context_row[index])
+    where = ""
     for old, part in zip(before, parts):
         if old.tobytes() != np.array(part).tobytes():
-            return failed(
-                name,
-                "a later call overwrites it",
-                f"{subject.name}: {show(old.ravel())} became {show(np.ravel(part))}",
-            )
-    return passed(name, "the arrays of one call compared after the next")
+            where = f"{subject.name}: {show(old.ravel())} became {show(np.ravel(part))}"
+    return held(name, "the arrays of one call compared after the next", where)
 
 
 def stays_inside(name: str, measured: Measurement) -> Row:

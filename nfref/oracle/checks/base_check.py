@@ -23,7 +23,7 @@ from nfref.oracle.instruments.guarded_calls import (
 from nfref.oracle.instruments.kinks import Kink
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import Box, Probes
-from nfref.oracle.report import Report, Row, inconclusive, not_applicable, passed
+from nfref.oracle.report import Report, Row, held, inconclusive, not_applicable, passed
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import (
     Any,
@@ -213,17 +213,12 @@ class Check:
 
     def of_all_calls(self, subject: Subject, end: str = "") -> Iterator[Row]:
         """Yield the rows on faults that were recorded during all calls."""
-        yield array_contract.noted(
-            f"shapes{end}", subject.shape_faults, "values (N, D), log_det (N,), in every call"
-        )
-        yield array_contract.noted(
-            f"dtypes{end}", subject.dtype_faults, f"{subject.dtype} in, {subject.dtype} out"
-        )
-        yield array_contract.noted(
-            f"input_unchanged{end}",
-            subject.changed_inputs,
-            "bytes compared before and after every call",
-        )
+        why = "values (N, D), log_det (N,), in every call"
+        yield held(f"shapes{end}", why, *subject.shape_faults[:1])
+        why = f"{subject.dtype} in, {subject.dtype} out, in every call"
+        yield held(f"dtypes{end}", why, *subject.dtype_faults[:1])
+        why = "bytes compared before and after every call"
+        yield held(f"input_unchanged{end}", why, *subject.changed_inputs[:1])
 
     # As a whole -----------------------------------------------------------------------------
 

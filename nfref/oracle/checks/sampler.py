@@ -13,7 +13,7 @@ from nfref.oracle.instruments.guarded_calls import (
 )
 from nfref.oracle.instruments.importance import SIGMAS
 from nfref.oracle.instruments.probes import Box
-from nfref.oracle.report import Row, failed, passed, show
+from nfref.oracle.report import Row, failed, held, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator
 
 SAMPLES, SECONDS = 20000, 4.0  # samples of one call, and about the time that they may take
@@ -96,7 +96,7 @@ class Sampler:
 
     def shape(self, x: Array) -> Row:
         """Check that samples are finite, of the dtype, and inside the domain."""
-        trouble = None
+        trouble = ""
         if x.dtype != self.dtype:
             trouble = f"dtype {x.dtype}, expected {self.dtype}"
         bad = np.flatnonzero(~np.all(np.isfinite(x), axis=1))
@@ -106,8 +106,7 @@ class Sampler:
             outside = np.flatnonzero(~self.domain.contains_closed(x.astype(np.float64)))
             if len(outside):
                 trouble = f"sample {outside[0]} {show(x[outside[0]])} is outside the domain"
-        why = f"{len(x)} samples"
-        return failed("sample_shape", why, trouble) if trouble else passed("sample_shape", why)
+        return held("sample_shape", f"{len(x)} samples", trouble)
 
     def empty(self) -> Row:
         """Check that n = 0 gives an array of no rows."""
@@ -130,21 +129,20 @@ class Sampler:
         except NO_ANSWER as error:
             yield no_answer(name, "a second draw got no answer", error)
             return
-        if not np.array_equal(same, again, equal_nan=True):
-            yield failed(name, why, "equal generators give different samples")
-        else:
-            yield passed(name, why)
+        equal = np.array_equal(same, again, equal_nan=True)
+        yield held(name, why, "" if equal else "equal generators give different samples")
         name, why = "sample_generator", "a generator that was used, and one of another seed"
         # If a sampler fills one array after another, n rows are not the first of more rows.
-        for first, second, words in (
-            (more, other, "different generators give equal samples"),
-            (same, other, "different seeds give equal samples"),
-            (same, more, "two calls with one generator give equal samples"),
-        ):
-            if n and np.array_equal(first, second):
-                yield failed(name, why, words)
-                return
-        yield passed(name, why)
+        found = [
+            words
+            for first, second, words in (
+                (more, other, "different generators give equal samples"),
+                (same, other, "different seeds give equal samples"),
+                (same, more, "two calls with one generator give equal samples"),
+            )
+            if n and np.array_equal(first, second)
+        ]
+        yield held(name, why, *found[:1])
 
 
 def independent(name: str, x: Array) -> Row:

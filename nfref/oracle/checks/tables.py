@@ -11,7 +11,7 @@ import numpy as np
 from nfref.oracle.adapters.estimators import Estimator
 from nfref.oracle.checks.array_contract import last_finite
 from nfref.oracle.instruments.importance import BERNSTEIN, SIGMAS
-from nfref.oracle.report import Row, failed, not_applicable, passed, show
+from nfref.oracle.report import Row, failed, held, judged, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 
 TABLE_PROPERTIES = {
@@ -32,14 +32,8 @@ LOWEST = {"float64": -700.0, "float32": -80.0}  # the log of a number that is ab
 def rows_of_table(name: str, log_prob: Callable, table: Array) -> Row:
     """Check that every row of the table has a finite log-density."""
     bad = np.flatnonzero(~np.isfinite(found := log_prob(table)))
-    why = f"{len(table)} rows"
-    if len(bad):
-        return failed(
-            name,
-            f"{len(bad)} of {why}",
-            f"log p is {found[bad[0]]} at row {bad[0]}, {show(table[bad[0]])}",
-        )
-    return passed(name, why)
+    where = f"log p is {found[bad[0]]} at row {bad[0]}, {show(table[bad[0]])}" if len(bad) else ""
+    return held(name, f"{len(table)} rows", where)
 
 
 def _far(rng, table, free, distances):
@@ -56,15 +50,8 @@ def higher_at_rows(name: str, log_prob: Callable, table: Array, free: Array, rng
     _, far = _far(rng, table, free, np.repeat([10.0, 20.0, 30.0], 20))
     near, away = np.median(log_prob(table)), np.median(log_prob(far))
     why = f"median log p of the table {near:.4g}, 10 to 30 standard deviations away {away:.4g}"
-    if away > near:
-        return failed(
-            name,
-            why,
-            "the density is lower at the table than far away: is log p negated, or p inverted?",
-            float(away - near),
-            0.0,
-        )
-    return passed(name, why)
+    words = "the density is lower at the table than far away: is log p negated, or p inverted?"
+    return judged(name, why, words, float(max(away - near, 0)), 0.0)
 
 
 def far_out(
@@ -215,11 +202,7 @@ def pickled(name: str, estimator: Estimator, table: Array, remake: Callable) -> 
     except Exception as error:
         return not_applicable(name, f"cannot be pickled: {type(error).__name__}")
     before, after = (np.asarray(one.log_prob(table)) for one in (estimator, remake(again)))
-    if not np.array_equal(before, after, equal_nan=True):
-        k = int(np.argmax(before != after))
-        return failed(
-            name,
-            "pickled and read again",
-            f"log p was {before[k]:.12g} and is {after[k]:.12g} at {show(table[k])}",
-        )
-    return passed(name, f"{len(table)} rows, to the bit")
+    k = int(np.argmax(before != after))
+    where = f"log p was {before[k]:.12g} and is {after[k]:.12g} at {show(table[k])}"
+    equal = np.array_equal(before, after, equal_nan=True)
+    return held(name, f"{len(table)} rows, to the bit", "" if equal else where)
