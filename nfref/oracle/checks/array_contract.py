@@ -34,14 +34,10 @@ def finite(name: str, measured: Measurement) -> Row:
             f"{measured.subject.name} at {show(measured.probes.rows[p])}: "
             f"{show(measured.values[p])}{log_det}",
         )
-    if overflows:
-        what = (
-            "are rightly infinite: the density is zero or has a pole"
-            if measured.subject.dim is None
-            else f"rightly overflow {measured.dtype}"
-        )
-        return passed(name, f"{len(measured.probes)} points; {overflows} {what}")
-    return passed(name, f"{len(measured.probes)} points, out to the tails")
+    what = f"rightly overflow {measured.dtype}"
+    if measured.subject.dim is None:
+        what = "are rightly infinite: the density is zero or has a pole"
+    return passed(name, f"{len(measured.probes)} points, out to the tails; {overflows} {what}")
 
 
 def last_finite(answer_at: Callable[[float], Any], steps: int = 50) -> tuple[float, Any]:
@@ -157,14 +153,12 @@ def stays_inside(name: str, measured: Measurement) -> Row:
         high = codomain.upper + slack * np.abs(codomain.upper)
         outside = np.any((measured.values < low) | (measured.values > high), axis=1)
         outside &= measured.finite
-    if np.any(outside):
-        p = np.flatnonzero(outside)[0]
-        j = np.argmax((measured.values[p] < low) | (measured.values[p] > high))
-        return failed(
-            name,
-            f"{np.sum(outside)} of {len(measured.probes)} points leave it",
-            f"{measured.subject.name} leaves the codomain [{codomain.lower[j]:.6g}, "
-            f"{codomain.upper[j]:.6g}] of column {j}: it takes {show(measured.probes.rows[p])} to "
-            f"{show(measured.values[p])}",
-        )
-    return passed(name, f"{len(measured.probes)} points")
+    p = np.argmax(outside)
+    j = np.argmax((measured.values[p] < low) | (measured.values[p] > high))
+    where = (
+        f"{measured.subject.name} leaves the codomain [{codomain.lower[j]:.6g}, "
+        f"{codomain.upper[j]:.6g}] of column {j}: it takes {show(measured.probes.rows[p])} to "
+        f"{show(measured.values[p])}"
+    )
+    why = f"{np.sum(outside)} of {len(measured.probes)} points leave it"
+    return held(name, why, where if outside[p] else "")

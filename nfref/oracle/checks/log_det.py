@@ -60,29 +60,16 @@ def log_det_matches(name: str, measured: Measurement) -> Row:
 
     row = None
     if len(points):
-        row = verdict(
-            name, np.abs(measured.log_det - numeric)[points], tolerance[points], why, describe
-        )
-        if (
-            row.failed
-            and (row.error or 0) < 1e-4
-            and any(fault.endswith("float32") for fault in measured.subject.dtype_faults)
-        ):
-            return replace(
-                row,
-                hint="the flow returns float32, and its errors are that small: "
-                "check it with --dtype float32 (dtype=np.float32)",
-            )
-        if row.failed:
-            return replace(
-                row,
-                hint=pattern(
-                    measured.log_det[points],
-                    numeric[points],
-                    tolerance[points],
-                    measured.values.shape[1],
-                ),
-            )
+        error = np.abs(measured.log_det - numeric)[points]
+        row = verdict(name, error, tolerance[points], why, describe)
+    if row and row.failed:
+        parts = (part[points] for part in (measured.log_det, numeric, tolerance))
+        hint = pattern(*parts, measured.values.shape[1])
+        single = any(fault.endswith("float32") for fault in measured.subject.dtype_faults)
+        if single and (row.error or 0) < 1e-4:
+            hint = "the flow returns float32, and its errors are that small: "
+            hint += "check it with --dtype float32 (dtype=np.float32)"
+        return replace(row, hint=hint)
     if share < MOST:
         return inconclusive(
             name,
@@ -247,14 +234,11 @@ def keeps_orientation(name: str, measured: Measurement, round_trip_holds: bool) 
     positive, negative = int(np.sum(signs > 0)), int(np.sum(signs < 0))
     if not positive or not negative:
         return passed(name, f"det has one sign at all {len(signs)} resolved points")
-    rare = 1 if positive < negative else -1
-    p = np.flatnonzero(resolved & (measured.determinants.sign == rare))[0]
     text = f"the determinant is positive at {positive} points and negative at {negative}"
     if round_trip_holds:
         return passed(name, f"{text}; the round trips hold, so the map is in pieces")
-    return failed(
-        name,
-        "a continuous map with determinants of both signs is not invertible",
-        f"{text}: the map folds, for example {measured.subject.name} at "
-        f"{show(measured.probes.rows[p])}",
-    )
+    rare = 1 if positive < negative else -1
+    p = np.flatnonzero(resolved & (measured.determinants.sign == rare))[0]
+    where = f"{text}: the map folds, for example {measured.subject.name} at "
+    why = "a continuous map with determinants of both signs is not invertible"
+    return failed(name, why, where + show(measured.probes.rows[p]))
