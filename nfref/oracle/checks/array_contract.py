@@ -37,7 +37,8 @@ def finite(name: str, measured: Measurement) -> Row:
     what = f"rightly overflow {measured.dtype}"
     if measured.subject.dim is None:
         what = "are rightly infinite: the density is zero or has a pole"
-    return passed(name, f"{len(measured.probes)} points, out to the tails; {overflows} {what}")
+    note = f"; {overflows} {what}" if overflows else ""
+    return passed(name, f"{len(measured.probes)} points, out to the tails{note}")
 
 
 def last_finite(answer_at: Callable[[float], Any], steps: int = 50) -> tuple[float, Any]:

@@ -126,8 +126,6 @@ def is_not_remembered(name: str, measured: Measurement) -> Row:
     if not np.allclose(first[0], again[0], rtol=1e-3, atol=1e-3, equal_nan=True):
         words = f"{at} with the same context: first {show(first[0][0])}, later {show(again[0][0])}"
     if np.array_equal(before[0], first[0]) and not np.allclose(fewer[0], first[0][:-1]):
-        words = (
-            f"{at} gives {show(first[0][0])} with two contexts of as many rows; with fewer rows "
-        )
-        words += show(fewer[0][0])
+        words = f"{at} gives {show(first[0][0])} with two contexts of as many rows; "
+        words += f"with fewer rows {show(fewer[0][0])}"
     return failed(name, row.why, words) if words else row

@@ -257,10 +257,8 @@ def _by_quadrature(whole):
     if whole.box is None or dim > 2:
         return None
     rows = np.concatenate([whole.pilot, whole.samples])
-    if dim == 1:
-        integral = line_integral(whole.log_density, whole.box, whole.pilot, rows)
-    else:
-        integral = plane_integral(whole.log_density, whole.box, whole.pilot, rows)
+    method = line_integral if dim == 1 else plane_integral
+    integral = method(whole.log_density, whole.box, whole.pilot, rows)
     if np.isnan(integral.value) or integral.value == np.inf:
         raise NotANumber(f"log-density is nan or inf where it is integrated: {integral.how}")
     if not 10 * integral.error < 0.05 * integral.value:
@@ -283,9 +281,8 @@ def _by_forward(whole):
     share = np.max(weight) / total
     if np.max(at_samples, initial=0) > FORWARD * total / len(y) or share > 0.005:
         return None
-    tolerance = (
-        SIGMAS * np.std(weight) / np.sqrt(len(y)) / np.mean(weight) + BERNSTEIN * share + MISSED
-    )
+    spread = np.std(weight) / np.sqrt(len(y)) / np.mean(weight)
+    tolerance = SIGMAS * spread + BERNSTEIN * share + MISSED
     if tolerance > 0.2:
         return None
     return np.log(np.mean(weight)), tolerance, f"forward importance sampling, {len(y)} rows"
