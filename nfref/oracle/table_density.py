@@ -163,15 +163,8 @@ class _Check:
                 "far_out", tables.far_out, log_prob, some, free, rng, found, self.dtype
             )
         if self.discrete and len(self.samples) and self.summable:
-            yield self.timed(
-                "categories",
-                tables.categories,
-                table,
-                self.samples,
-                self.discrete,
-                self.levels,
-                log_prob,
-            )
+            given = table, self.samples, self.discrete, self.levels, log_prob
+            yield self.timed("categories", tables.categories, *given)
         yield self.timed("chain_rule", tables.chain_rule, found, some)
         yield self.timed("pickled", tables.pickled, found, some[:50], estimator)
         if self.refit:
@@ -348,12 +341,8 @@ class _Check:
         if row.name == "normalised" and integral:
             log_z = float(integral[1])
             if self.discrete and 0 < -log_z < self.hidden:
-                return passed(
-                    row.name,
-                    f"{row.why}; values that did not occur may hold the rest",
-                    row.error,
-                    self.hidden,
-                )
+                why = f"{row.why}; values that did not occur may hold the rest"
+                return passed(row.name, why, row.error, self.hidden)
             hint = self.constant(log_z, max(row.tolerance or 0.0, 0.02))
         if row.name == "sample_follows":
             hint = self.standardised_samples()
@@ -371,23 +360,14 @@ class _Check:
 
     def standardised_samples(self) -> str:
         """Return a hint if samples look standardised, unlike the table; else ""."""
-        far = [
-            column
-            for column in self.continuous
-            if abs(np.mean(self.table[:, column])) > 0.5 * np.std(self.table[:, column]) > 0
-            or not 0.5 < np.std(self.table[:, column]) < 2
-        ]
-        if (
-            far
-            and len(self.samples)
-            and all(
-                abs(np.mean(self.samples[:, column])) < 0.2
-                and 0.7 < np.std(self.samples[:, column]) < 1.4
-                for column in far
-            )
-        ):
-            return (
-                f"samples have mean {show(np.mean(self.samples, axis=0))}, the table "
-                f"{show(np.mean(self.table, axis=0))}: does sample() return standardised units?"
-            )
+        mean, spread = np.mean(self.table, axis=0), np.std(self.table, axis=0)
+        far = (np.abs(mean) > 0.5 * spread) & (spread > 0) | ~((0.5 < spread) & (spread < 2))
+        far[list(self.discrete)] = False
+        if np.any(far) and len(self.samples):
+            center, width = np.mean(self.samples, axis=0), np.std(self.samples, axis=0)
+            if np.all((np.abs(center) < 0.2) & (0.7 < width) & (width < 1.4) | ~far):
+                return (
+                    f"samples have mean {show(center)}, the table {show(mean)}: "
+                    "does sample() return standardised units?"
+                )
         return ""

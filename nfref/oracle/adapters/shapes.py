@@ -65,22 +65,20 @@ def of_rows(distribution: Any, sample: Callable) -> tuple[Callable, Callable]:
 
 @dataclass(frozen=True)
 class ArrayLibrary:
-    """A library of arrays with derivatives, by functions that take its objects and arrays."""
+    """A library of arrays with derivatives, by functions that take its objects and arrays.
+
+    ``options`` are (padded, dtype) of :func:`nfref.oracle.adapters.jax_arrays.jax_function`.
+    """
 
     in_dtype: Callable  # (object, dtype, train) -> a copy that computes in the dtype
-    function: Callable  # (function of its arrays, padded, dtype) -> function of NumPy's arrays
+    function: Callable  # (function of its arrays, *options) -> function of NumPy's arrays
     row_gradient: Callable  # the same -> its derivatives by rows and context
     sampler: Callable  # (draw, dtype) -> sample(rng, n)
     parameter_gradient: Callable  # (object, number of it, dtype) -> loss, gradient and params
     as_array: Callable  # NumPy's array -> its array
 
     def flow(
-        self,
-        forward: Any,
-        inverse: Any = None,
-        context: Any = None,
-        padded: bool = False,
-        dtype: DTypeLike = np.float64,
+        self, forward: Any, inverse: Any = None, context: Any = None, *options: Any
     ) -> dict[str, Any]:
         """Return arguments of ``check_flow`` from functions of its arrays -> (values, log_det)."""
         found: dict[str, Any] = {}
@@ -88,25 +86,19 @@ class ArrayLibrary:
         for name, function in (("forward", forward), ("inverse", inverse)):
             gradients.append(None)
             if function is not None:
-                found[name] = self.function(function, padded, dtype)
-                log_det = partial(_log_det, function)
-                gradients[-1] = self.row_gradient(log_det, padded, dtype)
+                found[name] = self.function(function, *options)
+                gradients[-1] = self.row_gradient(partial(_log_det, function), *options)
         found["gradient"] = tuple(gradients)
         return found if context is None else {**found, "context": np.asarray(context)}
 
     def density(
-        self,
-        log_prob: Callable,
-        draw: Any,
-        context: Any = None,
-        padded: bool = False,
-        dtype: DTypeLike = np.float64,
+        self, log_prob: Callable, draw: Any, context: Any = None, *options: Any
     ) -> dict[str, Any]:
         """Return arguments of ``check_density`` from functions of its arrays."""
         found = {
-            "log_prob": self.function(log_prob, padded, dtype),
-            "sample": None if draw is None else self.sampler(draw, dtype),
-            "gradient": self.row_gradient(log_prob, padded, dtype),
+            "log_prob": self.function(log_prob, *options),
+            "sample": None if draw is None else self.sampler(draw, *options[1:]),
+            "gradient": self.row_gradient(log_prob, *options),
         }
         return found if context is None else {**found, "context": np.asarray(context)}
 
@@ -133,10 +125,10 @@ class ArrayLibrary:
                 arguments = (self.density if density else self.flow)(*made, context, padded, dtype)
                 return {**arguments, "accuracy": accuracy(thing)} if accuracy else arguments
 
-            adapt = update_wrapper(adapt, functions, ("__module__", "__name__", "__doc__"))
-            adapt.library, adapt.functions = self, functions
-            adapt.density, adapt.conditional = density, conditional
-            return adapt
+            made: Any = update_wrapper(adapt, functions, ("__module__", "__name__", "__doc__"))
+            made.library, made.functions = self, functions
+            made.density, made.conditional = density, conditional
+            return made
 
         return adapted
 

@@ -26,7 +26,7 @@ def own_functions(thing: Any, dtype: Any, train: bool = False) -> Any:
         module = in_dtype(thing, dtype, train)
         if has(module, "log_prob"):
             draw = by_number(module.sample) if has(module, "sample") else None
-            return TORCH.density(with_dtype_hint(module.log_prob), draw, dtype=dtype)
+            return TORCH.density(with_dtype_hint(module.log_prob), draw, None, False, dtype)
         inverse = with_dtype_hint(module.inverse) if has(module, "inverse") else None
         return TORCH.flow(with_dtype_hint(module), inverse)
     if not (has(thing, "log_prob") or has(thing, "inverse")):
@@ -43,14 +43,15 @@ def functions_of(pair: Any, dtype: DTypeLike) -> dict[str, Any]:
     if any(written_with(part, "jax") for part in wanted):
         return from_jax(*pair, dtype=dtype)
     if any(written_with(part, "torch") for part in wanted):
-        return TORCH.flow(*(None if part is None else with_dtype_hint(part) for part in pair))
+        forward, inverse = (part and with_dtype_hint(part) for part in pair)
+        return TORCH.flow(forward, inverse)
     return {name: part for name, part in zip(("forward", "inverse"), pair) if part is not None}
 
 
 def _object_density(thing, dtype):
     if written_with(thing.log_prob, "torch"):
         draw = by_number(thing.sample)
-        return TORCH.density(with_dtype_hint(thing.log_prob), draw, dtype=dtype)
+        return TORCH.density(with_dtype_hint(thing.log_prob), draw, None, False, dtype)
     if written_with(thing.log_prob, "jax"):
         found = {
             "log_prob": jax_arrays.jax_function(thing.log_prob, True, dtype),

@@ -178,12 +178,8 @@ class _Check(Check):
             x = x.astype(np.float64)
             inside = np.isfinite(x).all(axis=1)
             for k in others:
-                rows = [
-                    context.worse(*pair, k)
-                    for pair in zip(
-                        rows, self.as_a_whole(x[inside & (context_row == k)], k, 1 / len(others))
-                    )
-                ]
+                found = self.as_a_whole(x[inside & (context_row == k)], k, 1 / len(others))
+                rows = [context.worse(*pair, k) for pair in zip(rows, found)]
         yield from rows
 
     def as_a_whole(self, samples: Array, context_row: int, seconds: float) -> list[Row]:

@@ -166,7 +166,7 @@ def mistaken(name: str, whole: Whole, row: Row, mass: Row) -> Row:
             mass = normalised(name, other)  # a call that is out of time ends them all
         except NO_MASS:
             continue
-        if mass.verdict == PASS and mass.tolerance < SURE:
+        if mass.verdict == PASS and (mass.tolerance or 0.0) < SURE:
             return replace(row, hint=f"log_prob is {words}")
     return row
 
