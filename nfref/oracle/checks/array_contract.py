@@ -28,12 +28,9 @@ def finite(name: str, measured: Measurement) -> Row:
             overflows += 1
             continue
         log_det = "" if measured.log_det is None else f", log_det {measured.log_det[p]:.6g}"
-        return failed(
-            name,
-            f"{len(bad)} of {len(measured.probes)} points gave nan or inf",
-            f"{measured.subject.name} at {show(measured.probes.rows[p])}: "
-            f"{show(measured.values[p])}{log_det}",
-        )
+        where = f"{measured.subject.name} at {show(measured.probes.rows[p])}: "
+        where += f"{show(measured.values[p])}{log_det}"
+        return failed(name, f"{len(bad)} of {len(measured.probes)} points gave nan or inf", where)
     what = f"rightly overflow {measured.dtype}"
     if measured.subject.dim is None:
         what = "are rightly infinite: the density is zero or has a pole"

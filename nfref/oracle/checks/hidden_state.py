@@ -52,12 +52,9 @@ def _by_rounded_rows(row, measured):
     both = columns(*subject(np.concatenate([rows, moved]), np.tile(context_row, 2)))
     if np.mean((both[: len(rows)] == both[len(rows) :])[due]) > 0.5:
         return row  # the same within one batch: the row on precision judges it
-    return failed(
-        row.name,
-        "a batch, then the same moved by 1e-9",
-        f"{subject.name} at {show(rows[0])}: {show(here[0])}, and the same bits when "
-        "it is moved: does a cache round its rows?",
-    )
+    where = f"{subject.name} at {show(rows[0])}: {show(here[0])}, and the same bits when it is "
+    where += "moved: does a cache round its rows?"
+    return failed(row.name, "a batch, then the same moved by 1e-9", where)
 
 
 def call_often(name: str, measured: Measurement, rng: Generator) -> Row:
@@ -111,18 +108,15 @@ def _asked_again(name, measured, row):
             continue
         size = 1 + np.abs(answers) + np.median(np.nan_to_num(np.abs(answers)), axis=0)
         allowed = measured.slack * size + measured.accuracy + 10 * noise[: answers.shape[1]]
-        found = unchanged(
-            name,
-            answers,
-            again,
-            allowed,
-            row.why,
-            lambda p: (
+
+        def describe(p):
+            return (
                 f"the same row got another answer when call {call} was made again: "
                 f"{subject.name} at {show(rows[p])}, row {p} of {len(rows)} (counted from 0): "
                 f"{show(answers[p])}, then {show(again[p])}"
-            ),
-        )
+            )
+
+        found = unchanged(name, answers, again, allowed, row.why, describe)
         if found.failed:
             return found
     return row
@@ -153,22 +147,14 @@ def two_threads(name: str, measured: Measurement, rng: Generator) -> Row:
             spans, answers = _at_once(subject, probes, batches)
         except StillRunning as error:
             subject.stopwatch.running += error.calls
-            return inconclusive(
-                name,
-                "two threads at once: no answer in time, which may be a "
-                f"deadlock; alone a row took {subject.seconds_a_row():.2g} s",
-            )
+            why = "two threads at once: no answer in time, which may be a deadlock; alone a row "
+            return inconclusive(name, f"{why}took {subject.seconds_a_row():.2g} s")
         except CallFailed as error:
             return failed(name, "two threads at once", f"{subject.name} {error}")
         for indices, parts in zip(batches, answers):
             for index, answer in zip(indices, parts):
-                row = agree(
-                    name,
-                    measured,
-                    index,
-                    subject.read(answer, probes.rows[index]),
-                    "while another thread called, too",
-                )
+                answer = subject.read(answer, probes.rows[index])
+                row = agree(name, measured, index, answer, "while another thread called, too")
                 if row.failed:
                     return row
         begun, done = np.array(spans).transpose(1, 0, 2)

@@ -55,12 +55,8 @@ def knots(name: str, measured: Measurement, kinks: Sequence[Kink]) -> Row:
             x, log_det = measured.subject(
                 np.concatenate([rows, beside]), np.full(7, kink.context_row)
             )
-            errors.append(
-                max(
-                    _outside(log_det.astype(np.float64)[:, None], allowed),
-                    _outside(x.astype(np.float64), allowed),
-                )
-            )
+            parts = (log_det[:, None], x)
+            errors.append(max(_outside(part.astype(np.float64), allowed) for part in parts))
         error = min(errors)
         if error > worst:
             worst = error

@@ -108,12 +108,9 @@ def normalised(name: str, whole: Whole, floor: float = 1e-5, samples_follow: boo
     for attempt in (_by_quadrature, *by_samples):
         found = found or attempt(whole)
     if found is None:
-        return inconclusive(
-            name,
-            "neither quadrature nor sampling covers the density well enough"
-            + ("" if len(whole.samples) else "; a sampler would help")
-            + ("" if samples_follow else "; its samples do not follow it"),
-        )
+        why = "neither quadrature nor sampling covers the density well enough"
+        why += "" if len(whole.samples) else "; a sampler would help"
+        return inconclusive(name, why + "; its samples do not follow it" * (not samples_follow))
     log_z, tolerance, how = found
     # The integral may contain the mass that no number holds, or not.
     lost = whole.lost
@@ -125,12 +122,8 @@ def normalised(name: str, whole: Whole, floor: float = 1e-5, samples_follow: boo
         how += f", with up to {lost:.2g} of all samples on an end of the domain"
     blind = not len(whole.samples) or not samples_follow
     if blind and log_z < -tolerance and ("sampling" in how or _is_heavy(whole)):
-        return inconclusive(
-            name,
-            "the integral is too small, but without samples that follow the density the rest "
-            "may be anywhere",
-            f"integrates to exp({log_z:.8g}), not 1",
-        )
+        why = "the integral is too small, but without samples that follow the density the rest "
+        return inconclusive(name, f"{why}may be anywhere", f"integrates to exp({log_z:.8g}), not 1")
     why = f"log of the integral, by {how}; an offset of {tolerance:.2g} nats would be detected"
     if abs(log_z) > tolerance:
         row = failed(name, why, f"integrates to exp({log_z:.8g}), not 1", abs(log_z), tolerance)
@@ -243,12 +236,9 @@ def falls(name: str, whole: Whole, dtype: np.dtype[Any]) -> Row | None:
     found = whole.log_density(far)
     if not np.median(found) > level - 1:
         return None
-    return failed(
-        name,
-        "the mass of the ball inside of these rows",
-        "log_prob does not fall far "
-        f"out: {level:.6g} at radius 1000, {found[0]:.6g} at {show(far[0])}: is there a floor?",
-    )
+    where = f"log_prob does not fall far out: {level:.6g} at radius 1000, {found[0]:.6g} at "
+    where += f"{show(far[0])}: is there a floor?"
+    return failed(name, "the mass of the ball inside of these rows", where)
 
 
 def _by_quadrature(whole):

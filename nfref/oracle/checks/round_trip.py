@@ -49,15 +49,8 @@ def round_trip(
     kept = np.flatnonzero(~bad & measured.codomain.contains(y.astype(np.float64)))
     if not len(kept):
         return inconclusive(name, "no row leads inside the codomain")
-    return _back(
-        name,
-        measured,
-        other,
-        start[kept],
-        y[kept],
-        None if log_det is None else log_det[kept],
-        context_row[kept],
-    )
+    log_det = None if log_det is None else log_det[kept]
+    return _back(name, measured, other, start[kept], y[kept], log_det, context_row[kept])
 
 
 def _back(name, measured, other, start, y, log_det, context_row):

@@ -50,12 +50,8 @@ def _nowhere(name, whole, outside):
         for end, inward in ((whole.box.lower[j], 1), (whole.box.upper[j], -1)):
             there = outside[outside[:, j] == end]
             if len(there) >= REPEATS and _holds_nothing(whole, there[:200], j, inward):
-                return failed(
-                    name,
-                    why,
-                    f"{len(there)} of them are {end:.9g} in column {j}, the "
-                    "end of its interval, near which there is hardly any mass: clipped",
-                )
+                words = f"{len(there)} of them are {end:.9g} in column {j}, the end of its interval"
+                return failed(name, why, f"{words}, near which there is hardly any mass: clipped")
     for row in whole.pilot[:8]:
         outside = outside[whole.log_density(outside + 1e-3 * (row - outside)) == -np.inf]
     if len(outside) >= FEW:
@@ -102,13 +98,11 @@ def _atoms(name, whole):
         alone = np.flatnonzero(near < counts[often] / 4)
         if len(alone):
             k = alone[np.argmax(counts[often][alone])]
-            return failed(
-                name,
-                f"{len(samples)} samples",
-                f"{counts[often][k]} of them are "
-                f"{values[often][k]:.9g} in column {j}: clipped, or drawn from a list; "
-                "a density gives no single value any mass",
+            where = (
+                f"{counts[often][k]} of them are {values[often][k]:.9g} in column {j}: clipped, "
             )
+            where += "or drawn from a list; a density gives no single value any mass"
+            return failed(name, f"{len(samples)} samples", where)
     return None
 
 

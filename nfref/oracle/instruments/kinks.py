@@ -145,14 +145,9 @@ class _Lines:
 
 def both_sides(kinks: Any, domain: Any, distance: Any) -> tuple[Array, Array]:
     """Return points (2 K, D) on each side of every kink, at this distance, and rows of context."""
-    rows = np.array(
-        [
-            kink.row.astype(np.float64) + sign * distance * kink.direction
-            for kink in kinks
-            for sign in (-1, 1)
-        ]
-    )
-    context_row = np.array([kink.context_row for kink in kinks for _ in (-1, 1)], dtype=int)
+    steps = distance * np.array([[-1.0], [1.0]])
+    rows = np.concatenate([kink.row.astype(np.float64) + steps * kink.direction for kink in kinks])
+    context_row = np.repeat([kink.context_row for kink in kinks], 2)
     inside = domain.contains(rows)
     return rows[inside], context_row[inside]
 
