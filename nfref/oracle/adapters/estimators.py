@@ -105,12 +105,9 @@ def estimator(thing: Any, table: Array | None = None) -> Estimator:
 
 
 def _of_functions(given):
-    unknown = set(given) - set(Estimator.__dataclass_fields__)
-    if unknown:
-        raise TypeError(
-            f"expected fields of an Estimator ({', '.join(Estimator.__annotations__)})"
-            f", got {sorted(unknown)[0]!r}"
-        )
+    known = Estimator.__dataclass_fields__
+    for unknown in sorted(set(given) - set(known)):
+        raise TypeError(f"expected fields of an Estimator ({', '.join(known)}), got {unknown!r}")
     given = dict(given)
     if given.get("log_prob") is None:
         if given.get("conditional") is None:
@@ -154,10 +151,9 @@ def _of_scipy(thing):
     """Adapt frozen and new distributions, of one column or several, and gaussian_kde."""
     name = type(thing).__name__
     if name.removesuffix("_frozen") in NO_COLUMNS:
-        raise TypeError(
-            f"scipy.stats {name}: expected values that fill the space of their columns, got values "
-            "on a surface; give functions log_prob and sample of free columns"
-        )
+        words = f"scipy.stats {name}: expected values that fill the space of their columns, got "
+        words += "values on a surface; give functions log_prob and sample of free columns"
+        raise TypeError(words)
     if name == "gaussian_kde":
         return _of_gaussian_kde(thing)
     several = hasattr(thing, "_dist") and "multivariate" in type(thing).__module__
@@ -167,11 +163,8 @@ def _of_scipy(thing):
         return np.reshape(log(rows if several else rows[:, 0]), len(rows))
 
     def sample(rng, n):
-        drawn = (
-            thing.rvs(size=n, random_state=rng)
-            if hasattr(thing, "rvs")
-            else thing.sample(n, rng=rng)
-        )
+        rvs = hasattr(thing, "rvs")
+        drawn = thing.rvs(size=n, random_state=rng) if rvs else thing.sample(n, rng=rng)
         return np.reshape(drawn, (n, -1))
 
     domain = None if several or _is_discrete(thing) else thing.support()

@@ -1,5 +1,7 @@
 """Parts that the checks of flows and of densities share."""
 
+from functools import partial
+
 import numpy as np
 
 from nfref.oracle.adapters.estimator_protocol import parameters_of
@@ -120,13 +122,11 @@ class Check:
 
         def all_rows():
             yield from rows
-            yield hidden_state.parameters_unchanged(
-                "parameters_unchanged", before, bytes_of(parameters)
-            )
+            after = bytes_of(parameters)
+            yield hidden_state.parameters_unchanged("parameters_unchanged", before, after)
 
-        return reported(
-            f"{subject}, D = {self.dim}, {self.dtype}", all_rows(), self.skip, stop_early
-        )
+        name = f"{subject}, D = {self.dim}, {self.dtype}"
+        return reported(name, all_rows(), self.skip, stop_early)
 
     def timed(self, make: Callable, name: str, *arguments: Any) -> Any:
         """Return the row of a property, or a note if it is skipped."""
@@ -152,27 +152,23 @@ class Check:
             answer = subject(middle.rows, middle.context_row)
         except NO_ANSWER as error:
             subject.is_there = subject.dim is None or not isinstance(error, NotThere)
-            yield (
-                no_answer(f"answers{end}", "no answer in the middle of its domain", error)
-                if subject.is_there
-                else not_applicable(f"answers{end}", str(error))
-            )
+            if subject.is_there:
+                yield no_answer(f"answers{end}", "no answer in the middle of its domain", error)
+            else:
+                yield not_applicable(f"answers{end}", str(error))
             return None
         subject.has_log_det = answer[1] is not None
         without = subject.dim is not None and not subject.has_log_det
-        yield passed(
-            f"answers{end}",
-            f"{len(middle)} rows" + ("; values alone, no log_det" if without else ""),
-        )
+        note = "; values alone, no log_det" if without else ""
+        yield passed(f"answers{end}", f"{len(middle)} rows{note}")
         self.stopwatch.restart()
         try:
             subject(probes.rows, probes.context_row)
         except NO_ANSWER as error:
             yield no_answer(f"answers_far{end}", "no answer in the tails or at the edges", error)
             return middle
-        yield passed(
-            f"answers_far{end}", f"{len(probes)} rows, out to {np.max(np.abs(probes.rows)):.3g}"
-        )
+        farthest = np.max(np.abs(probes.rows))
+        yield passed(f"answers_far{end}", f"{len(probes)} rows, out to {farthest:.3g}")
         return probes
 
     def by_itself(self, measured: Measurement, end: str = "") -> Iterator[Row]:
@@ -266,14 +262,6 @@ class Check:
         if spread and len(pilot) < 100 and box is not None:
             pilot = box.from_line(spread * self.rng.standard_normal((2000, self.dim)))
             tested = samples[:0]
-        return normalisation.Whole(
-            log_prob,
-            lambda rows: self.contains(domain, rows, context_row),
-            box,
-            pilot,
-            tested,
-            self.rng,
-            lost,
-            left_out=left_out,
-            **more,
-        )
+        contains = partial(self.contains, domain, context_row=context_row)
+        given = log_prob, contains, box, pilot, tested, self.rng, lost
+        return normalisation.Whole(*given, left_out=left_out, **more)

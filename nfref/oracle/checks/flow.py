@@ -117,14 +117,9 @@ def check_flow(
         raise ValueError("forward, inverse: expected at least one callable, got None twice")
     check_callables(forward=forward, inverse=inverse, support=support, make=make)
     check = _Check(dim, rng, given, dtype, support, seconds, skip)
-    check.given(
-        (as_domain("domain", domain, dim), as_domain("codomain", codomain, dim)),
-        gradient or (None, None),
-        make,
-        context_moves,
-        accuracy,
-        stochastic,
-    )
+    domains = as_domain("domain", domain, dim), as_domain("codomain", codomain, dim)
+    pair = gradient or (None, None)
+    check.given(domains, pair, make, context_moves, accuracy, stochastic)
     return check.report(subject, check.rows(forward, inverse), parameters, stop_early)
 
 
@@ -164,9 +159,8 @@ class _Check(Check):
             yield self.timed(log_det.keeps_orientation, f"orientation_{name}", measured, holds)
             yield from self.as_it_is_used(measured, f"_{name}")
             for label, count in (("first_row", 1), ("first_batch", hidden_state.FIRST)):
-                yield self.timed(
-                    hidden_state.first_call, f"{label}_{name}", self.make, name, measured, count
-                )
+                given = self.make, name, measured, count
+                yield self.timed(hidden_state.first_call, f"{label}_{name}", *given)
         for name, measured in measurements.items():
             others = [other for other in measurements.values() if other is not measured]
             yield self.timed(hidden_state.many_calls, f"history_{name}", measured, self.rng, others)
@@ -202,9 +196,8 @@ class _Check(Check):
             if subject.has_log_det:
                 self.stopwatch.restart()
                 try:
-                    probes = probes.join(
-                        *log_det.suspects(subject, there, self.rng, self.dim, self.contexts)
-                    )
+                    given = subject, there, self.rng, self.dim, self.contexts
+                    probes = probes.join(*log_det.suspects(*given))
                 except NO_ANSWER:
                     pass  # other rows report the failure
         for candidates in (probes.affordable(count), middle.affordable(count)):
@@ -254,9 +247,8 @@ class _Check(Check):
         if "inverse" not in measurements or measurements["inverse"].log_det is None:
             return inconclusive("normalised", "needs an inverse with log_det")
         if not isinstance(back, Box) and self.support is None:
-            return inconclusive(
-                "normalised", "the codomain is known by samples only; support= says where it is"
-            )
+            why = "the codomain is known by samples only; support= says where it is"
+            return inconclusive("normalised", why)
         self.stopwatch.restart()
         row = None
         others = context.others(self.context)

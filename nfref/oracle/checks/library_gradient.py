@@ -143,15 +143,12 @@ def _on_knots(row, measured, gradient, kinks):
         if not np.all(inside):
             finite = np.all(np.isfinite(found), axis=1)
             k = int(np.argmin(inside if np.all(finite) else finite))
-            here = (
-                f"at {show(asked[k])} gradient {show(found[k])}, beside it {show(low)} to "
-                f"{show(high)}"
-            )
+            here = f"at {show(asked[k])} gradient {show(found[k])}, beside it {show(low)} to "
+            here += show(high)
             if not finite[k]:
                 return failed(row.name, "on a knot and beside it: finite", here)
-            row = inconclusive(
-                row.name, f"on a knot: {here}; right only where knots of several layers meet"
-            )
+            why = f"on a knot: {here}; right only where knots of several layers meet"
+            row = inconclusive(row.name, why)
     return row
 
 

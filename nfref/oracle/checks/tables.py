@@ -68,24 +68,17 @@ def far_out(
     found = log_prob(far)
     for k in np.flatnonzero(~np.isfinite(found)):
         if found[k] != -np.inf:
-            return failed(
-                name, "log p is neither nan nor +inf", f"log p is {found[k]} at {show(far[k])}"
-            )
+            where = f"log p is {found[k]} at {show(far[k])}"
+            return failed(name, "log p is neither nan nor +inf", where)
         way = far[k] - start[k]
         last = last_finite(lambda t, k=k, way=way: log_prob((start[k] + t * way)[None]))[1][0]
         overflows = last < -(float(np.finfo(dtype).max) ** 0.9)  # -inf is log p, rounded
         if last < LOWEST[dtype.name] and not overflows and not estimator.of_probabilities:
-            return failed(
-                name,
-                "the logarithm of a probability that underflows",
-                f"log p falls to {last:.4g} and is -inf at {show(far[k])}",
-            )
+            where = f"log p falls to {last:.4g} and is -inf at {show(far[k])}"
+            return failed(name, "the logarithm of a probability that underflows", where)
     zero = np.sum(found == -np.inf)
-    return passed(
-        name,
-        f"{len(far)} rows up to 10,000 standard deviations away"
-        + (f"; the density is zero at {zero} of them" if zero else ""),
-    )
+    note = f"; the density is zero at {zero} of them" if zero else ""
+    return passed(name, f"{len(far)} rows up to 10,000 standard deviations away{note}")
 
 
 def categories(
@@ -107,21 +100,16 @@ def categories(
         known, sampled = np.unique(table[:, column]), samples[:, column]
         new = ~np.isin(sampled, known)
         if np.mean(new) > MISSED + 21 / len(table):
-            strange = (
-                f"column {column}: samples have {sampled[new][0]:.6g}, which is not among its "
-                f"values {show(known)}"
-            )
+            strange = f"column {column}: samples have {sampled[new][0]:.6g}, which is not among "
+            strange += f"its values {show(known)}"
         both = np.union1d(known, np.unique(sampled))
         of_table = np.array([np.mean(table[:, column] == value) for value in both])
         of_samples = np.array([np.mean(sampled == value) for value in both])
         apart = [0.5 * np.sum(np.abs(np.roll(of_samples, k) - of_table)) for k in (0, 1, -1)]
         chance = 2 * np.sqrt(len(both) / len(table))
         if apart[0] > 0.1 + chance and min(apart[1:]) < 0.25 * apart[0]:
-            return failed(
-                name,
-                f"column {column}: the share of each value",
-                f"off by one: {show(of_samples)} of the samples, {show(of_table)} of the table",
-            )
+            where = f"off by one: {show(of_samples)} of the samples, {show(of_table)} of the table"
+            return failed(name, f"column {column}: the share of each value", where)
     some = samples[:2000]
     options = combinations(levels, discrete)
     terms = np.stack([log_prob(_with(some, discrete, one)) for one in options], axis=1)
@@ -134,18 +122,15 @@ def categories(
     z = np.abs(sides.T @ (hit - share)) / len(some) / spread
     side, k = np.unravel_index(np.argmax(z), z.shape)
     why = f"shares of {len(options)} values in {len(some)} samples, against log p"
+    why += f"; {strange}" * bool(strange)
     if not z[side, k] < SIGMAS:
         kept = sides[:, side] > 0
         beside = np.delete(np.arange(table.shape[1]), list(discrete))
         words = f", where column {beside[side - 1]} is above its median" if side else ""
-        where = (
-            f"{show(options[k])}: {np.mean(hit[kept, k]):.4f} of the samples, "
-            f"{np.mean(share[kept, k]):.4f} by log p{words}"
-        )
-        return failed(
-            name, why, f"{strange}; {where}" if strange else where, float(z[side, k]), SIGMAS
-        )
-    return passed(name, f"{why}; {strange}" if strange else why, float(z[side, k]), SIGMAS)
+        where = f"{strange}; " * bool(strange) + f"{show(options[k])}: {np.mean(hit[kept, k]):.4f} "
+        where += f"of the samples, {np.mean(share[kept, k]):.4f} by log p{words}"
+        return failed(name, why, where, float(z[side, k]), SIGMAS)
+    return passed(name, why, float(z[side, k]), SIGMAS)
 
 
 def combinations(levels: dict[int, Array], discrete: Sequence[int]) -> Array:

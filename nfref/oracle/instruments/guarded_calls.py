@@ -254,11 +254,11 @@ class Subject:
         before = [argument.copy() for argument in arguments]
 
         def about():
-            return (
-                f": no answer within {self.stopwatch.seconds:g} s for {len(rows)} rows, "
-                f"largest entry {np.max(np.abs(rows), initial=0):.3g}, where others took "
-                f"{1e3 * self.seconds_a_row():.3g} ms each"
+            largest, usual = np.max(np.abs(rows), initial=0), 1e3 * self.seconds_a_row()
+            words = (
+                f": no answer within {self.stopwatch.seconds:g} s for {len(rows)} rows, largest "
             )
+            return f"{words}entry {largest:.3g}, where others took {usual:.3g} ms each"
 
         seconds = Timer()
         self.calls += 1
@@ -313,25 +313,19 @@ class Subject:
             return (values if self.dim else values[:, None]), None
         log_det = self._array("log_det", log_det)
         if log_det.shape != (len(rows),):
-            self.shape_faults.append(
-                f"{self.name} returned log_det of shape {log_det.shape}, expected {(len(rows),)}"
-            )
-            fits = log_det.size == len(rows) or log_det.size == 1
-            if not fits:
+            shapes = f"shape {log_det.shape}, expected {(len(rows),)}"
+            self.shape_faults.append(f"{self.name} returned log_det of {shapes}")
+            if log_det.size not in (1, len(rows)):
                 raise CallFailed(self.shape_faults[-1])
             log_det = np.broadcast_to(log_det.ravel(), len(rows)).copy()
-        return (
-            self._cast("values", values, rows.dtype),
-            self._cast("log_det", log_det, rows.dtype),
-        )
+        log_det = self._cast("log_det", log_det, rows.dtype)
+        return self._cast("values", values, rows.dtype), log_det
 
     def split(self, answer: Any) -> Any:
         """Split an answer into (values, log_det)."""
         if answer is None:
-            raise CallFailed(
-                f"{self.name} returned None, expected "
-                + ("(values, log_det)" if self.dim else "log-densities")
-            )
+            expected = "(values, log_det)" if self.dim else "log-densities"
+            raise CallFailed(f"{self.name} returned None, expected {expected}")
         if not self.has_log_det:
             return (answer[0] if isinstance(answer, (tuple, list)) and self.dim else answer), None
         if isinstance(answer, (tuple, list)):
@@ -348,13 +342,14 @@ class Subject:
         try:
             array = np.asarray(value)
         except Exception as error:
+            kind = type(error).__name__
             raise CallFailed(
-                f"{self.name} returned {what} that NumPy cannot convert: {type(error).__name__}"
+                f"{self.name} returned {what} that NumPy cannot convert: {kind}"
             ) from None
         if array.dtype.kind not in "fiubc":
+            kind = type(value).__name__
             raise CallFailed(
-                f"{self.name} returned {what} of type {type(value).__name__}, "
-                "expected an array of numbers"
+                f"{self.name} returned {what} of type {kind}, expected an array of numbers"
             )
         return array
 

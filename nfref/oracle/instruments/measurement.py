@@ -137,25 +137,16 @@ def measure_direction(
         return columns(x, log_det).astype(np.float64)
 
     stride = 1 if 30 * probes.rows.size <= SLOW * in_time else 2
-    derivatives = differentiate(
-        function, probes.rows, step_scale(domain, probes.rows), accuracy, stride
-    )
-    dim = values.shape[1]
+    scale = step_scale(domain, probes.rows)
+    derivatives = differentiate(function, probes.rows, scale, accuracy, stride)
+    dim, digits = values.shape[1], float(np.finfo(subject.dtype).eps) ** 0.75
     determinants = None  # a log-density has a gradient, not a square Jacobian
     if dim == probes.rows.shape[1] and subject.dim is not None:
-        determinants = log_determinants(
-            derivatives.jacobian[:, :dim],
-            derivatives.error[:, :dim],
-            float(np.finfo(subject.dtype).eps) ** 0.75,
-        )
-    return Measurement(
-        subject,
-        domain,
-        codomain,
-        probes,
+        jacobian, error = derivatives.jacobian[:, :dim], derivatives.error[:, :dim]
+        determinants = log_determinants(jacobian, error, digits)
+    values, log_det = (
         values.astype(np.float64),
-        None if log_det is None else log_det.astype(np.float64),
-        derivatives,
-        determinants,
-        accuracy,
+        log_det if log_det is None else log_det.astype(float),
     )
+    measured = values, log_det, derivatives, determinants, accuracy
+    return Measurement(subject, domain, codomain, probes, *measured)
