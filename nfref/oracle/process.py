@@ -103,24 +103,15 @@ class Program:
         for key, holds, words in (
             ("nfref", lambda value: value == VERSION, str(VERSION)),
             ("dim", lambda value: _count(value, 1), "a number of coordinates"),
-            (
-                "can",
-                lambda value: (
-                    isinstance(value, list)
-                    and value not in ([], ["sample"])
-                    and all(name in ABILITIES for name in value)
-                ),
-                f"some of {ABILITIES}",
-            ),
+            ("can", _are_abilities, f"some of {ABILITIES}"),
             ("domain", _are_ends, "[lower, upper]"),
             ("codomain", _are_ends, "[lower, upper]"),
             ("context", lambda value: value is None or _count(value, 1), "a number of features"),
             ("numbers", lambda value: value in (None, *TEXTS), f"one of {tuple(TEXTS)}"),
         ):
             if not holds(found.get(key)):
-                raise self._failed(
-                    f"hello: {key}: expected {words}, got {shortened(json.dumps(found.get(key)))}"
-                )
+                got = shortened(json.dumps(found.get(key)))
+                raise self._failed(f"hello: {key}: expected {words}, got {got}")
         self.dim, self.can = found["dim"], found["can"]
         self.features, self.as_text = found.get("context"), TEXTS[found.get("numbers") or "hex"]
         self.ends = {key: _ends(found[key]) for key in ("domain", "codomain") if found.get(key)}
@@ -141,9 +132,8 @@ class Program:
     def density(self) -> dict[str, Any]:
         """Return the functions that ``check_estimator_density`` takes."""
         if "log_prob" not in self.can:
-            raise ProcessFailed(
-                f"expected a program that can log_prob, got one that can {self.can}"
-            )
+            words = "expected a program that can log_prob"
+            raise ProcessFailed(f"{words}, got one that can {self.can}")
         sample = {"sample": self._sample} if "sample" in self.can else {}
         return {"log_prob": self._log_prob, **sample}
 
@@ -188,9 +178,8 @@ class Program:
                 numbers = answer.get(key)
                 if not isinstance(numbers, list) or len(numbers) != count:
                     got = len(numbers) if isinstance(numbers, list) else json.dumps(numbers)
-                    raise self._failed(
-                        f"{what}: {key}: expected {count} numbers, got {shortened(str(got))}"
-                    )
+                    words = f"expected {count} numbers, got {shortened(str(got))}"
+                    raise self._failed(f"{what}: {key}: {words}")
                 try:
                     found.append(np.array([_number(value) for value in numbers], dtype=float))
                 except (TypeError, ValueError):
@@ -226,14 +215,18 @@ class Program:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise self._failed(
-                f"{what}: expected a line with an object of JSON, got {shortened(line.strip())}"
-            )
+            words = f"expected a line with an object of JSON, got {shortened(line.strip())}"
+            raise self._failed(f"{what}: {words}")
         return found
 
     def _failed(self, message):
         self.failure = self.failure or message
         return ProcessFailed(message)
+
+
+def _are_abilities(names):
+    known = isinstance(names, list) and all(name in ABILITIES for name in names)
+    return known and names not in ([], ["sample"])
 
 
 def _count(value, least):

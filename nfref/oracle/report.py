@@ -7,6 +7,7 @@ measurements do not decide it. A report is ok only if no row failed *and* none i
 
 import math
 import re
+from collections import Counter
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from nfref.runtime.annotations import Any, Callable
 
 FORMAT, FORMAT_VERSION = "nfref oracle report", "1.2.0"
 PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE = "pass", "fail", "inconclusive", "not applicable"
+VERDICTS = (FAIL, INCONCLUSIVE, PASS, NOT_APPLICABLE)  # the worst first
 OK, FAILED = "ok", "failed"
 EXIT_STATUS = {OK: 0, FAILED: 1, INCONCLUSIVE: 3}
 # Causes before symptoms: a hidden state makes derivatives wrong, too, and wrong derivatives
@@ -112,14 +114,6 @@ class Report:
         return tuple(row for row in self.rows if row.inconclusive)
 
     @property
-    def _counts(self):
-        """The number of rows of each verdict."""
-        return {
-            verdict: sum(row.verdict == verdict for row in self.rows)
-            for verdict in (PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE)
-        }
-
-    @property
     def summary(self) -> str:
         """One line: the verdict, the subject, and the reason."""
         if self.lead is not None:
@@ -129,7 +123,7 @@ class Report:
         elif self.undecided:
             why = "not judged: " + "; ".join(f"{row.name} ({row.why})" for row in self.undecided)
         else:
-            why = f"{self._counts[PASS]} properties judged, all pass"
+            why = f"{sum(row.verdict == PASS for row in self.rows)} properties judged, all pass"
         skipped = f"; skipped: {', '.join(self.skipped)}" if self.skipped else ""
         return f"{self.verdict}: {self.subject}: {why}{skipped}"
 
@@ -139,7 +133,9 @@ class Report:
     @property
     def counts(self) -> str:
         """One line: how many properties have each verdict."""
-        return ", ".join(f"{count} {verdict}" for verdict, count in self._counts.items() if count)
+        count = Counter(row.verdict for row in self.rows)
+        order = (PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE)
+        return ", ".join(f"{count[verdict]} {verdict}" for verdict in order if count[verdict])
 
     def __str__(self) -> str:
         head = f"{'property':<26}{'verdict':<16}{'error':>10}{'tolerance':>11}  why"

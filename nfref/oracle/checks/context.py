@@ -7,18 +7,7 @@ import numpy as np
 from nfref.oracle.checks.batches import agree
 from nfref.oracle.instruments.guarded_calls import columns
 from nfref.oracle.instruments.measurement import Measurement
-from nfref.oracle.report import (
-    FAIL,
-    INCONCLUSIVE,
-    NOT_APPLICABLE,
-    PASS,
-    Row,
-    failed,
-    inconclusive,
-    not_applicable,
-    passed,
-    show,
-)
+from nfref.oracle.report import VERDICTS, Row, failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array
 
 POINTS = 6
@@ -34,9 +23,8 @@ def others(rows: Array | None) -> Array:
         return np.zeros(0, dtype=int)
     rows = rows.astype(np.float64)
     spread = np.std(rows, axis=0)
-    distance = np.sum(
-        ((rows - np.mean(rows, axis=0)) / np.where(spread > 0, spread, 1)) ** 2, axis=1
-    )
+    scaled = (rows - np.mean(rows, axis=0)) / np.where(spread > 0, spread, 1)
+    distance = np.sum(scaled**2, axis=1)
     distance[0] = -1
     distance[np.all(rows == rows[0], axis=1)] = -1
     order = np.argsort(-distance, kind="stable")[:OTHERS]
@@ -45,8 +33,7 @@ def others(rows: Array | None) -> Array:
 
 def worse(row: Row, other: Row, context_row: int) -> Row:
     """Return the worse of two rows about one property, with the row of the context."""
-    rank = {verdict: k for k, verdict in enumerate((FAIL, INCONCLUSIVE, PASS, NOT_APPLICABLE))}
-    if rank[other.verdict] >= rank[row.verdict]:
+    if VERDICTS.index(other.verdict) >= VERDICTS.index(row.verdict):
         return replace(row, why=f"{row.why}; row {context_row} of the context")
     return replace(other, why=f"row {context_row} of the context: {other.why}")
 
@@ -89,11 +76,8 @@ def is_read(name: str, measured: Measurement, moves: Array | None = None) -> Row
             moved[feature] |= np.any((change > size) | np.isnan(change), axis=0)
     if moves is None and not np.any(moved):
         # A flow whose last layer is still zero does the same.
-        return inconclusive(
-            name,
-            "no feature of the context changes the answer: the flow ignores it, or is still the "
-            "identity that it starts as",
-        )
+        why = "no feature of the context changes the answer: the flow ignores it, or is still the "
+        return inconclusive(name, f"{why}identity that it starts as")
     why = f"{width} features, two steps each, at {len(direction)} points"
     feature_of = f"{measured.subject.name}: feature {{}} of the context "
     for unread in np.flatnonzero(~np.any(moved, axis=1)):

@@ -94,11 +94,8 @@ class _Check(Check):
         """Store the density and its sampler."""
         self.domain, self.gradient = domain, gradient
         self.subject = Subject("log_prob", log_prob, None, self.context, self.dtype, self.stopwatch)
-        self.sampler: Any = (
-            None
-            if sample is None
-            else Sampler(sample, self.dim, self.context, self.dtype, domain, self.stopwatch)
-        )
+        given = self.dim, self.context, self.dtype, domain, self.stopwatch
+        self.sampler: Any = None if sample is None else Sampler(sample, *given)
 
     def rows(self) -> Iterator[Row]:
         """Yield all rows."""
@@ -184,15 +181,10 @@ class _Check(Check):
 
     def as_a_whole(self, samples: Array, context_row: int, seconds: float) -> list[Row]:
         """Return [sample_follows, normalised] for one row of the context."""
-        whole = self.whole(
-            partial(self.log_prob, context_row=context_row),
-            self.domain,
-            samples,
-            2.0,
-            context_row,
-            draw=partial(self.more, context_row=context_row),
-            seconds=seconds,
-        )
+        log_prob = partial(self.log_prob, context_row=context_row)
+        given = log_prob, self.domain, samples, 2.0, context_row
+        draw = partial(self.more, context_row=context_row)
+        whole = self.whole(*given, draw=draw, seconds=seconds)
         # The integral needs to know if samples follow the density, even if that row is skipped.
         row = self.judged(sample_distribution.follows, "sample_follows", whole)
         mass = self.timed(normalisation.normalised, "normalised", whole, self.floor, not row.failed)

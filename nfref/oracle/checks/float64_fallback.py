@@ -24,15 +24,12 @@ def of_flows(check: Callable[..., Any]) -> Any:
     @functools.wraps(check)
     def ask(*functions, twin=None, **given):
         if "log_prob" in given:
-            raise TypeError(
-                "log_prob: this is a density; expected check_density(**arguments), got check_flow"
-            )
+            words = "this is a density; expected check_density(**arguments), got check_flow"
+            raise TypeError(f"log_prob: {words}")
         gradient = given.get("gradient")
         if gradient is not None and not _is_pair(gradient):
-            raise TypeError(
-                "gradient: expected (forward, inverse), each a function or None, got "
-                f"{type(gradient).__name__}"
-            )
+            words = "expected (forward, inverse), each a function or None"
+            raise TypeError(f"gradient: {words}, got {type(gradient).__name__}")
         report = check(*functions, **given)
         single = np.dtype(given.get("dtype", np.float64)) == np.float32
         if not (twin and single and report.undecided and not report.failures):
@@ -56,27 +53,23 @@ def of_densities(check: Callable[..., Any]) -> Any:
         given.pop("twin", None)
         wrong = sorted({"forward", "inverse"} & set(given))
         if wrong:
-            raise TypeError(
-                f"{' and '.join(wrong)}: this is a flow; expected "
-                "check_flow(**arguments), got check_density; a density is "
-                "log_prob and sample, as adapters.of(distribution) makes them"
+            words = (
+                "this is a flow; expected check_flow(**arguments), got check_density; a density "
             )
-        if isinstance(given.get("gradient"), (tuple, list)):
-            raise TypeError(
-                "gradient: expected one function of rows, the derivative of log_prob, "
-                f"got {type(given['gradient']).__name__}"
-            )
+            words += "is log_prob and sample, as adapters.of(distribution) makes them"
+            raise TypeError(f"{' and '.join(wrong)}: {words}")
+        gradient = given.get("gradient")
+        if isinstance(gradient, (tuple, list)):
+            words = "expected one function of rows, the derivative of log_prob"
+            raise TypeError(f"gradient: {words}, got {type(gradient).__name__}")
         return check(*functions, **given)
 
     return ask
 
 
 def _is_pair(gradient):
-    return (
-        isinstance(gradient, (tuple, list))
-        and len(gradient) == 2
-        and all(part is None or callable(part) for part in gradient)
-    )
+    pair = isinstance(gradient, (tuple, list)) and len(gradient) == 2
+    return pair and all(part is None or callable(part) for part in gradient)
 
 
 def _decided(report, exact, gap):

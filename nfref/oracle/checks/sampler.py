@@ -59,21 +59,15 @@ class Sampler:
         if self.context is not None:
             context_row = np.zeros(n, dtype=int) if context_row is None else context_row
             arguments.append(self.context[context_row])
-        answer = self.stopwatch.call(
-            "sample",
-            self.function,
-            arguments,
-            lambda: f": no answer within {self.stopwatch.seconds:g} s for n = {n}",
-        )
+        about = f": no answer within {self.stopwatch.seconds:g} s for n = {n}"
+        answer = self.stopwatch.call("sample", self.function, arguments, lambda: about)
         try:
             x = np.asarray(answer)
         except Exception as error:
             raise CallFailed(f"sample returned no array: {type(error).__name__}") from None
         if x.shape != (n, self.dim) or x.dtype.kind not in "fiu":
-            raise CallFailed(
-                f"sample returned {type(answer).__name__} of shape {x.shape}, "
-                f"expected ({n}, {self.dim})"
-            )
+            kind, expected = type(answer).__name__, (n, self.dim)
+            raise CallFailed(f"sample returned {kind} of shape {x.shape}, expected {expected}")
         return x
 
     def rows(self, rng: Generator) -> Any:

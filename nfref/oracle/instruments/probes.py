@@ -54,12 +54,10 @@ class Box:
         above 0 on a half line, and a value in (0, 1) on an interval.
         """
         for j, (low, high) in enumerate(zip(self.lower, self.upper)):
-            if np.isfinite(low):
-                yield (
-                    (j, "interval", low, high - low)
-                    if np.isfinite(high)
-                    else (j, "half line", low, 1.0)
-                )
+            if np.isfinite(low) and np.isfinite(high):
+                yield j, "interval", low, high - low
+            elif np.isfinite(low):
+                yield j, "half line", low, 1.0
             else:
                 yield (j, "half line", high, -1.0) if np.isfinite(high) else (j, "line", 0.0, 1.0)
 
@@ -113,9 +111,8 @@ def as_domain(name: str, domain: Any, dim: int) -> Box | SampledDomain:
     if callable(domain):
         return SampledDomain(domain)
     try:
-        lower, upper = (
-            np.broadcast_to(np.asarray(end, dtype=np.float64), (dim,)) for end in domain
-        )
+        ends = (np.asarray(end, dtype=np.float64) for end in domain)
+        lower, upper = (np.broadcast_to(end, (dim,)) for end in ends)
     except (TypeError, ValueError):
         raise ValueError(
             f"{name}: expected None, a pair (lower, upper) of numbers or ({dim},) "
@@ -170,11 +167,9 @@ class Probes:
 
     def before(self, other: "Probes") -> "Probes":
         """Return these probes, then others."""
+        names = ("rows", "context_row", "bulk", "tail")
         return Probes(
-            *(
-                np.concatenate([getattr(self, name), getattr(other, name)])
-                for name in ("rows", "context_row", "bulk", "tail")
-            )
+            *(np.concatenate([getattr(p, name) for p in (self, other)]) for name in names)
         )
 
 
