@@ -1,5 +1,7 @@
 """check_flow: check every property of one flow that is given as plain callables."""
 
+import contextlib
+
 import numpy as np
 
 from nfref.oracle.checks import (
@@ -14,7 +16,7 @@ from nfref.oracle.checks import (
 from nfref.oracle.checks.base_check import Check, check_callables, checked_setting, checked_skip
 from nfref.oracle.checks.float64_fallback import of_flows
 from nfref.oracle.checks.properties import FLOW_PROPERTIES
-from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, no_answer
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, Timer, no_answer
 from nfref.oracle.instruments.kinks import Kink, both_sides
 from nfref.oracle.instruments.measurement import Measurement, measure_direction
 from nfref.oracle.instruments.probes import Box, as_domain, make_probes
@@ -184,9 +186,12 @@ class _Check(Check):
         if probes is None:
             return
         middle = probes.only(probes.bulk)
-        # The tails may take longest. A call takes as long as its slowest row, so further rows of
-        # the bulk would not show it.
-        count = DERIVATIVES / subject.seconds_a_row()
+        # A call takes as long as its slowest row, which may be one in the tails. The first call may
+        # have compiled.
+        timer = Timer()
+        with contextlib.suppress(*NO_ANSWER):  # the measurement reports a missing answer
+            subject(probes.rows, probes.context_row)
+        count = DERIVATIVES * len(probes) / max(timer(), 1e-9)
         if isinstance(there, Box):
             self.stopwatch.restart()
             kinks[name] = knots.kinks_of(subject, there, probes, self.rng)
@@ -195,11 +200,9 @@ class _Check(Check):
                 probes = probes.join(*both_sides(kinks[name], there, distance))
             if subject.has_log_det:
                 self.stopwatch.restart()
-                try:
+                with contextlib.suppress(*NO_ANSWER):
                     given = subject, there, self.rng, self.dim, self.contexts
                     probes = probes.join(*log_det.suspects(*given))
-                except NO_ANSWER:
-                    pass  # other rows report the failure
         for candidates in (probes.affordable(count), middle.affordable(count)):
             try:
                 measurements[name] = measure_direction(
