@@ -144,7 +144,7 @@ class Probes:
     def affordable(self, rows: float) -> "Probes":
         """Return these points, or a part of each kind if all derivatives would take too long.
 
-        ``rows`` is the number of rows for which there is time.
+        Half of the part is from the bulk. ``rows`` is the number of rows for which there is time.
         """
         dim = self.rows.shape[1]
         in_time = rows / (30 * dim)
