@@ -90,16 +90,10 @@ def check_estimator_density(
     checked_setting(1, rng, seconds, np.float64, None)
     if table is not None:
         table = np.asarray(table)
-        if (
-            table.dtype.kind not in "fiub"
-            or table.ndim != 2
-            or len(table) < 20
-            or not np.all(np.isfinite(table))
-        ):
-            raise ValueError(
-                "table: expected at least 20 rows (N, D) of finite numbers, got "
-                f"{table.dtype} of shape {table.shape}"
-            )
+        numbers = table.dtype.kind in "fiub" and np.all(np.isfinite(table))
+        if not numbers or table.ndim != 2 or len(table) < 20:
+            words = "expected at least 20 rows (N, D) of finite numbers"
+            raise ValueError(f"table: {words}, got {table.dtype} of shape {table.shape}")
         table = table.astype(np.float64)
     found = estimator(thing, table)
     if table is None:
@@ -108,9 +102,8 @@ def check_estimator_density(
         table = np.asarray(found.sample(rng, 1000), dtype=np.float64)
     check = _Check(found, table, rng, discrete, refit, Stopwatch(seconds), skip, stop_early)
     name = subject or getattr(type(thing), "__name__", "density")
-    return reported(
-        f"{name}, {len(table)} rows, D = {table.shape[1]}", check.rows(), skip, stop_early
-    )
+    name = f"{name}, {len(table)} rows, D = {table.shape[1]}"
+    return reported(name, check.rows(), skip, stop_early)
 
 
 class _Check:
@@ -159,9 +152,8 @@ class _Check:
         yield self.timed("rows_of_table", tables.rows_of_table, log_prob, some)
         if np.any(free):
             yield self.timed("higher_at_rows", tables.higher_at_rows, log_prob, some, free, rng)
-            yield self.timed(
-                "far_out", tables.far_out, log_prob, some, free, rng, found, self.dtype
-            )
+            given = log_prob, some, free, rng, found, self.dtype
+            yield self.timed("far_out", tables.far_out, *given)
         if self.discrete and len(self.samples) and self.summable:
             given = table, self.samples, self.discrete, self.levels, log_prob
             yield self.timed("categories", tables.categories, *given)
@@ -182,9 +174,8 @@ class _Check:
             return in_time(judge, (name, *arguments), self.stopwatch.left())
         except StillRunning as error:
             self.stopwatch.running += error.calls
-            return inconclusive(
-                name, f"not judged within {self.stopwatch.seconds:g} s; seconds= gives it more"
-            )
+            why = f"not judged within {self.stopwatch.seconds:g} s; seconds= gives it more"
+            return inconclusive(name, why)
         except CallFailed as error:
             return failed(name, "no answer", str(error))
 
@@ -216,9 +207,8 @@ class _Check:
         """Check that the probabilities of all discrete values sum to one."""
         if not self.summable:
             return inconclusive(name, "too many combinations of discrete values to be summed")
-        total = float(
-            np.sum(np.exp(self.log_prob(tables.combinations(self.levels, self.discrete))))
-        )
+        options = tables.combinations(self.levels, self.discrete)
+        total = float(np.sum(np.exp(self.log_prob(options))))
         why = f"sum of the probabilities of {[len(self.levels[k]) for k in self.discrete]} values"
         if not 1 - self.hidden - 1e-5 < total < 1 + 1e-5:
             return failed(name, why, f"they add up to {total:.8g}", abs(total - 1), 1e-5)

@@ -244,18 +244,12 @@ def _functions(thing, rng, dtype, context, train):
     if callable(thing) and not isinstance(thing, type):
         return functions_of((thing, None), dtype)
     if isinstance(thing, type):
-        raise TypeError(
-            f"{thing.__name__} is a class: give an instance, or a function and --make (make=)"
-        )
-    hint = (
-        "; check_estimator_density (--density TABLE) takes it"
-        if hasattr(thing, "score_samples") or hasattr(thing, "rvs")
-        else ""
-    )
-    raise TypeError(
-        "expected a flow, a transform, a distribution or a callable, "
-        f"got {type(thing).__name__}{hint}"
-    )
+        words = "is a class: give an instance, or a function and --make (make=)"
+        raise TypeError(f"{thing.__name__} {words}")
+    words = f"a flow, a transform, a distribution or a callable, got {type(thing).__name__}"
+    if hasattr(thing, "score_samples") or hasattr(thing, "rvs"):
+        words += "; check_estimator_density (--density TABLE) takes it"
+    raise TypeError(f"expected {words}")
 
 
 def _adapter_of(thing):

@@ -89,9 +89,8 @@ def row_gradient(
     def gradient(*arrays):
         import jax
 
-        found = jax.grad(lambda *given: number(*given).sum(), argnums=tuple(range(len(arrays))))(
-            *arrays
-        )
+        each = tuple(range(len(arrays)))
+        found = jax.grad(lambda *given: number(*given).sum(), argnums=each)(*arrays)
         return found if len(arrays) > 1 else found[0]
 
     return jax_function(gradient, padded, dtype)
@@ -103,9 +102,8 @@ def sampler(draw: Callable, dtype: DTypeLike = np.float64) -> Callable:
     def sample(rng, n, *context):
         import jax
 
-        return np.array(
-            draw(jax.random.key(int(rng.integers(2**62))), n, *map(jax.numpy.asarray, context))
-        )
+        key = jax.random.key(int(rng.integers(2**62)))
+        return np.array(draw(key, n, *map(jax.numpy.asarray, context)))
 
     return computed_in(dtype, sample)
 
@@ -119,13 +117,11 @@ def in_dtype(thing: Any, dtype: DTypeLike, train: bool = False) -> Any:
     with jax.enable_x64(True):
         leaves, structure = jax.tree_util.tree_flatten(thing)
         if len(leaves) == 1 and leaves[0] is thing:  # no tree to JAX
-            thing = copy.deepcopy(thing)
-            cast_attributes(
-                thing,
-                partial(_cast, dtype=dtype),
+            thing, libraries = (
+                copy.deepcopy(thing),
                 ("distrax", "numpyro", "tensorflow_probability"),
-                set(),
             )
+            cast_attributes(thing, partial(_cast, dtype=dtype), libraries, set())
             return thing
         return jax.tree_util.tree_unflatten(structure, [_cast(leaf, dtype) for leaf in leaves])
 

@@ -107,12 +107,8 @@ def in_dtype(thing: Any, dtype: DTypeLike, train: bool = False) -> Any:
     thing = _copied(thing)
     if isinstance(thing, torch.nn.Module):
         thing = thing.train(train).to(torch_dtype(dtype)).requires_grad_(False)
-    cast_attributes(
-        thing,
-        partial(_cast, dtype=torch_dtype(dtype)),
-        ("torch", "pyro", "zuko", "nflows", "normflows", "FrEIA"),
-        set(),
-    )
+    libraries = ("torch", "pyro", "zuko", "nflows", "normflows", "FrEIA")
+    cast_attributes(thing, partial(_cast, dtype=torch_dtype(dtype)), libraries, set())
     return thing
 
 
@@ -138,12 +134,9 @@ def _copied(thing):
 def _cast(value, dtype):
     import torch
 
-    casts = (
-        isinstance(value, torch.Tensor)
-        and not isinstance(value, torch.nn.Parameter)
-        and value.is_floating_point()
-        and value.dtype != dtype
-    )
+    if not isinstance(value, torch.Tensor) or isinstance(value, torch.nn.Parameter):
+        return value
+    casts = value.is_floating_point() and value.dtype != dtype
     return value.detach().to(dtype) if casts else value
 
 
@@ -173,12 +166,9 @@ def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike
 
     def gradient(params):
         with torch.enable_grad():
-            total = evaluate(params, True)
-            found = (
-                torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
-                if total.requires_grad
-                else [None] * len(parameters)
-            )
+            total, found = evaluate(params, True), [None] * len(parameters)
+            if total.requires_grad:
+                found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
         return {
             name: np.zeros_like(start[name]) if part is None else to_numpy(part).copy()
             for (name, _), part in zip(parameters.items(), found)

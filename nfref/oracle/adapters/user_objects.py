@@ -52,13 +52,9 @@ def _object_density(thing, dtype):
     if written_with(thing.log_prob, "torch"):
         draw = by_number(thing.sample)
         return TORCH.density(with_dtype_hint(thing.log_prob), draw, None, False, dtype)
+    found = {"log_prob": thing.log_prob}
     if written_with(thing.log_prob, "jax"):
-        found = {
-            "log_prob": jax_arrays.jax_function(thing.log_prob, True, dtype),
-            "gradient": jax_arrays.row_gradient(thing.log_prob, True, dtype),
-        }
-    else:
-        found = {"log_prob": thing.log_prob}
+        found = jax_arrays.JAX.density(thing.log_prob, None, None, True, dtype)
     if has(thing, "sample"):
         found["sample"] = _sample_of(thing, dtype)
     return found
