@@ -10,12 +10,12 @@ raises :class:`ProcessFailed`.
 import contextlib
 import json
 import os
-import queue
 import shlex
 import signal
 import subprocess
 import threading
 from collections import deque
+from functools import partial
 
 import numpy as np
 
@@ -71,21 +71,15 @@ class Program:
         self.seconds = seconds
         self.failure: str | None = None
         self.lock = threading.Lock()
-        self.lines: queue.Queue = queue.Queue()
         self.last_words: deque = deque(maxlen=LAST)
-        self.readers = [
-            threading.Thread(target=read, daemon=True)
-            for read in (self._read_answers, self._read_errors)
-        ]
-        for reader in self.readers:
-            reader.start()
+        self.reader = threading.Thread(target=self._read_errors, daemon=True)
+        self.reader.start()
 
     def close(self) -> None:
-        """End the program and its reader threads."""
+        """End the program and its reader thread."""
         self._kill()
         self.process.wait()
-        for reader in self.readers:
-            reader.join(1.0)
+        self.reader.join(1.0)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             with contextlib.suppress(OSError):  # a question that nobody read
                 stream.close()
@@ -98,11 +92,6 @@ class Program:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended
             os.killpg(self.process.pid, signal.SIGKILL)
 
-    def _read_answers(self):
-        for line in self.process.stdout:
-            self.lines.put(line)
-        self.lines.put(None)
-
     def _read_errors(self):
         for line in self.process.stderr:
             if line.strip():
@@ -114,24 +103,15 @@ class Program:
         for key, holds, words in (
             ("nfref", lambda value: value == VERSION, str(VERSION)),
             ("dim", lambda value: _count(value, 1), "a number of coordinates"),
-            (
-                "can",
-                lambda value: (
-                    isinstance(value, list)
-                    and value not in ([], ["sample"])
-                    and all(name in ABILITIES for name in value)
-                ),
-                f"some of {ABILITIES}",
-            ),
+            ("can", _are_abilities, f"some of {ABILITIES}"),
             ("domain", _are_ends, "[lower, upper]"),
             ("codomain", _are_ends, "[lower, upper]"),
             ("context", lambda value: value is None or _count(value, 1), "a number of features"),
             ("numbers", lambda value: value in (None, *TEXTS), f"one of {tuple(TEXTS)}"),
         ):
             if not holds(found.get(key)):
-                raise self._failed(
-                    f"hello: {key}: expected {words}, got {shortened(json.dumps(found.get(key)))}"
-                )
+                got = shortened(json.dumps(found.get(key)))
+                raise self._failed(f"hello: {key}: expected {words}, got {got}")
         self.dim, self.can = found["dim"], found["can"]
         self.features, self.as_text = found.get("context"), TEXTS[found.get("numbers") or "hex"]
         self.ends = {key: _ends(found[key]) for key in ("domain", "codomain") if found.get(key)}
@@ -141,7 +121,7 @@ class Program:
         maps = [name for name in ("forward", "inverse") if name in self.can]
         given: dict[str, Any] = {"dim": self.dim}
         if maps:
-            given.update(self.ends, **{name: self._map(name) for name in maps})
+            given.update(self.ends, **{name: partial(self._map, name) for name in maps})
         else:
             given.update(self.density())
             given.update({"domain": self.ends["domain"]} if "domain" in self.ends else {})
@@ -152,9 +132,8 @@ class Program:
     def density(self) -> dict[str, Any]:
         """Return the functions that ``check_estimator_density`` takes."""
         if "log_prob" not in self.can:
-            raise ProcessFailed(
-                f"expected a program that can log_prob, got one that can {self.can}"
-            )
+            words = "expected a program that can log_prob"
+            raise ProcessFailed(f"{words}, got one that can {self.can}")
         sample = {"sample": self._sample} if "sample" in self.can else {}
         return {"log_prob": self._log_prob, **sample}
 
@@ -165,35 +144,21 @@ class Program:
 
     # Questions ----------------------------------------------------------------------------
 
-    def _map(self, name):
-        def ask(rows, *context):
-            found = self._ask(
-                {"ask": name, "n": len(rows), "rows": self._text(rows)},
-                context,
-                {"values": rows.size, "log_det": len(rows)},
-            )
-            return (
-                found["values"].reshape(rows.shape).astype(rows.dtype),
-                found["log_det"].astype(rows.dtype),
-            )
+    def _of_rows(self, name, rows, context, **counts):
+        question = {"ask": name, "n": len(rows), "rows": self._text(rows)}
+        return (part.astype(rows.dtype) for part in self._ask(question, context, counts))
 
-        return ask
+    def _map(self, name, rows, *context):
+        counts = {"values": rows.size, "log_det": len(rows)}
+        values, log_det = self._of_rows(name, rows, context, **counts)
+        return values.reshape(rows.shape), log_det
 
     def _log_prob(self, rows, *context):
-        found = self._ask(
-            {"ask": "log_prob", "n": len(rows), "rows": self._text(rows)},
-            context,
-            {"log_prob": len(rows)},
-        )
-        return found["log_prob"].astype(rows.dtype)
+        return next(self._of_rows("log_prob", rows, context, log_prob=len(rows)))
 
     def _sample(self, rng, n, *context):
-        found = self._ask(
-            {"ask": "sample", "n": n, "seed": int(rng.integers(2**31))},
-            context,
-            {"values": n * self.dim},
-        )
-        return found["values"].reshape(n, self.dim)
+        question = {"ask": "sample", "n": n, "seed": int(rng.integers(2**31))}
+        return self._ask(question, context, {"values": n * self.dim})[0].reshape(n, self.dim)
 
     def _text(self, array):
         return [self.as_text(float(value)) for value in np.ravel(array)]
@@ -208,16 +173,15 @@ class Program:
             answer = self._next_line(what, json.dumps(question, separators=(",", ":")) + "\n")
             if "error" in answer:
                 raise RuntimeError(str(answer["error"]))
-            found = {}
+            found = []
             for key, count in expected.items():
                 numbers = answer.get(key)
                 if not isinstance(numbers, list) or len(numbers) != count:
                     got = len(numbers) if isinstance(numbers, list) else json.dumps(numbers)
-                    raise self._failed(
-                        f"{what}: {key}: expected {count} numbers, got {shortened(str(got))}"
-                    )
+                    words = f"expected {count} numbers, got {shortened(str(got))}"
+                    raise self._failed(f"{what}: {key}: {words}")
                 try:
-                    found[key] = np.array([_number(value) for value in numbers], dtype=float)
+                    found.append(np.array([_number(value) for value in numbers], dtype=float))
                 except (TypeError, ValueError):
                     got = shortened(json.dumps(numbers[:3]))
                     raise self._failed(f"{what}: {key}: expected numbers, got {got}") from None
@@ -230,20 +194,20 @@ class Program:
         try:
             self.process.stdin.write(question)
             self.process.stdin.flush()
-            line = self.lines.get()
-        except (BrokenPipeError, OSError):
-            line = None
+            line = self.process.stdout.readline()
+        except OSError:
+            line = ""
         finally:
             hung = not timer.is_alive()
             timer.cancel()
-        if line is None and hung:
+        if not line and hung:
             raise self._failed(f"{what}: no answer within {self.seconds:g} s")
-        if line is None:
+        if not line:
             try:
                 status = self.process.wait(1.0)
             except subprocess.TimeoutExpired:
                 raise self._failed(f"{what}: it closed its standard output") from None
-            self.readers[1].join(1.0)
+            self.reader.join(1.0)
             words = f": {'; '.join(self.last_words)}" if self.last_words else ""
             raise self._failed(f"{what}: it ended with status {status}{words}")
         try:
@@ -251,14 +215,18 @@ class Program:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise self._failed(
-                f"{what}: expected a line with an object of JSON, got {shortened(line.strip())}"
-            )
+            words = f"expected a line with an object of JSON, got {shortened(line.strip())}"
+            raise self._failed(f"{what}: {words}")
         return found
 
     def _failed(self, message):
         self.failure = self.failure or message
         return ProcessFailed(message)
+
+
+def _are_abilities(names):
+    known = isinstance(names, list) and all(name in ABILITIES for name in names)
+    return known and names not in ([], ["sample"])
 
 
 def _count(value, least):

@@ -7,42 +7,26 @@ measurements do not decide it. A report is ok only if no row failed *and* none i
 
 import math
 import re
+from collections import Counter
 from dataclasses import asdict, dataclass
 
-from nfref.runtime.annotations import Any
+import numpy as np
+
+from nfref.runtime.annotations import Any, Callable
 
 FORMAT, FORMAT_VERSION = "nfref oracle report", "1.2.0"
 PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE = "pass", "fail", "inconclusive", "not applicable"
+VERDICTS = (FAIL, INCONCLUSIVE, PASS, NOT_APPLICABLE)  # the worst first
 OK, FAILED = "ok", "failed"
 EXIT_STATUS = {OK: 0, FAILED: 1, INCONCLUSIVE: 3}
 # Causes before symptoms: a hidden state makes derivatives wrong, too, and wrong derivatives
 # give a wrong density. Other properties follow in the order in which they were judged.
 CAUSES = (
-    "answers",
-    "structure",
-    "input_unchanged",
-    "parameters_unchanged",
-    "repeatable",
-    "answers_stay",
-    "context_memory",
-    "first_row",
-    "first_batch",
-    "row_independence",
-    "batch_sizes",
-    "memory_layout",
-    "history",
-    "threads",
-    "shapes",
-    "dtypes",
-    "context_read",
-    "answers_far",
-    "finite",
-    "precision",
-    "stays_inside",
-    "log_det",
-    "orientation",
-    "round_trip",
-)
+    "answers structure input_unchanged parameters_unchanged repeatable answers_stay "
+    "context_memory first_row first_batch row_independence batch_sizes memory_layout history "
+    "threads shapes dtypes context_read answers_far finite precision stays_inside log_det "
+    "orientation round_trip"
+).split()
 
 
 class OracleError(AssertionError):
@@ -58,10 +42,10 @@ class Row:
 
     name: str  # such as "log_det_forward"
     verdict: str
-    error: float | None = None  # the worst one measured, relative to its tolerance
-    tolerance: float | None = None  # the largest error allowed there
-    why: str = ""  # the reason for that tolerance, or for a verdict without one
+    why: str = ""  # the reason for the tolerance, or for a verdict without one
     where: str = ""  # the offending row: its input, the answer and the expected answer
+    error: float | None = None  # the worst one measured
+    tolerance: float | None = None  # the largest error allowed there
     hint: str = ""  # the likely mistake, if the errors show it
 
     @property
@@ -130,14 +114,6 @@ class Report:
         return tuple(row for row in self.rows if row.inconclusive)
 
     @property
-    def _counts(self):
-        """The number of rows of each verdict."""
-        return {
-            verdict: sum(row.verdict == verdict for row in self.rows)
-            for verdict in (PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE)
-        }
-
-    @property
     def summary(self) -> str:
         """One line: the verdict, the subject, and the reason."""
         if self.lead is not None:
@@ -147,7 +123,7 @@ class Report:
         elif self.undecided:
             why = "not judged: " + "; ".join(f"{row.name} ({row.why})" for row in self.undecided)
         else:
-            why = f"{self._counts[PASS]} properties judged, all pass"
+            why = f"{sum(row.verdict == PASS for row in self.rows)} properties judged, all pass"
         skipped = f"; skipped: {', '.join(self.skipped)}" if self.skipped else ""
         return f"{self.verdict}: {self.subject}: {why}{skipped}"
 
@@ -157,7 +133,9 @@ class Report:
     @property
     def counts(self) -> str:
         """One line: how many properties have each verdict."""
-        return ", ".join(f"{count} {verdict}" for verdict, count in self._counts.items() if count)
+        count = Counter(row.verdict for row in self.rows)
+        order = (PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE)
+        return ", ".join(f"{count[verdict]} {verdict}" for verdict in order if count[verdict])
 
     def __str__(self) -> str:
         head = f"{'property':<26}{'verdict':<16}{'error':>10}{'tolerance':>11}  why"
@@ -211,16 +189,29 @@ def _number(value):
     return "" if value is None else f"{value:.1e}"
 
 
-def passed(name: str, why: str, error: float | None = None, tolerance: float | None = None) -> Row:
+def passed(name: str, why: str, error: Any = None, tolerance: float | None = None) -> Row:
     """Return the row of a property that passed."""
-    return Row(name, PASS, error, tolerance, why)
+    return Row(name, PASS, why, "", error, tolerance)
 
 
-def failed(
-    name: str, why: str, where: str = "", error: float | None = None, tolerance: float | None = None
-) -> Row:
-    """Return the row of a property that failed."""
-    return Row(name, FAIL, error, tolerance, why, where)
+def failed(name: str, why: str, *more: Any) -> Row:
+    """Return the row of a property that failed; ``more`` are where, error and tolerance."""
+    return Row(name, FAIL, why, *more)
+
+
+def inconclusive(name: str, why: str, *more: Any) -> Row:
+    """Return the row of a property that could not be decided."""
+    return Row(name, INCONCLUSIVE, why, *more)
+
+
+def not_applicable(name: str, why: str) -> Row:
+    """Return the row of a property that does not apply."""
+    return Row(name, NOT_APPLICABLE, why)
+
+
+def held(name: str, why: str, where: str = "") -> Row:
+    """Return a row that failed if ``where`` describes a fault, and passed otherwise."""
+    return failed(name, why, where) if where else passed(name, why)
 
 
 def judged(name: str, why: str, where: str, error: float, tolerance: float) -> Row:
@@ -230,16 +221,17 @@ def judged(name: str, why: str, where: str, error: float, tolerance: float) -> R
     return passed(name, why, error, tolerance)
 
 
-def inconclusive(
-    name: str, why: str, where: str = "", error: float | None = None, tolerance: float | None = None
-) -> Row:
-    """Return the row of a property that could not be decided."""
-    return Row(name, INCONCLUSIVE, error, tolerance, why, where)
+def verdict(name: str, error: Any, tolerance: Any, why: str, describe: Callable[..., str]) -> Row:
+    """Return a row from (P,) or (P, K) errors and tolerances; NaN counts as infinite.
 
-
-def not_applicable(name: str, why: str) -> Row:
-    """Return the row of a property that does not apply."""
-    return Row(name, NOT_APPLICABLE, why=why)
+    ``describe(p)`` returns the message for point p.
+    """
+    error = np.where(np.isnan(error), np.inf, error)
+    excess = error / np.maximum(tolerance, 1e-300)
+    worst = np.unravel_index(np.argmax(excess), excess.shape)
+    if excess[worst] > 1:
+        return failed(name, why, describe(worst[0]), float(error[worst]), float(tolerance[worst]))
+    return passed(name, why, float(error[worst]), float(tolerance[worst]))
 
 
 def show(row: Any) -> str:

@@ -14,19 +14,17 @@ from functools import partial
 import numpy as np
 
 from nfref.oracle.adapters.estimator_protocol import as_numbers
-from nfref.oracle.adapters.estimators import Estimator, estimator
+from nfref.oracle.adapters.estimators import estimator
 from nfref.oracle.checks import refit_invariance, tables
-from nfref.oracle.checks.arguments import checked_setting, checked_skip
-from nfref.oracle.checks.base_check import reported
+from nfref.oracle.checks.base_check import checked_setting, checked_skip, reported
 from nfref.oracle.checks.constants import named
 from nfref.oracle.checks.density import check_density
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.sampler import affordable
 from nfref.oracle.checks.tables import TABLE_PROPERTIES
 from nfref.oracle.instruments.guarded_calls import CallFailed, StillRunning, Stopwatch, in_time
-from nfref.oracle.instruments.importance import BERNSTEIN
+from nfref.oracle.instruments.importance import BERNSTEIN, SIGMAS
 from nfref.oracle.instruments.probes import Box, as_domain
-from nfref.oracle.instruments.significance import SIGMAS
 from nfref.oracle.instruments.units import InUnits, units_of
 from nfref.oracle.report import Report, Row, failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator, Sequence
@@ -92,16 +90,10 @@ def check_estimator_density(
     checked_setting(1, rng, seconds, np.float64, None)
     if table is not None:
         table = np.asarray(table)
-        if (
-            table.dtype.kind not in "fiub"
-            or table.ndim != 2
-            or len(table) < 20
-            or not np.all(np.isfinite(table))
-        ):
-            raise ValueError(
-                "table: expected at least 20 rows (N, D) of finite numbers, got "
-                f"{table.dtype} of shape {table.shape}"
-            )
+        numbers = table.dtype.kind in "fiub" and np.all(np.isfinite(table))
+        if not numbers or table.ndim != 2 or len(table) < 20:
+            words = "expected at least 20 rows (N, D) of finite numbers"
+            raise ValueError(f"table: {words}, got {table.dtype} of shape {table.shape}")
         table = table.astype(np.float64)
     found = estimator(thing, table)
     if table is None:
@@ -110,25 +102,14 @@ def check_estimator_density(
         table = np.asarray(found.sample(rng, 1000), dtype=np.float64)
     check = _Check(found, table, rng, discrete, refit, Stopwatch(seconds), skip, stop_early)
     name = subject or getattr(type(thing), "__name__", "density")
-    return reported(
-        f"{name}, {len(table)} rows, D = {table.shape[1]}", check.rows(), skip, stop_early
-    )
+    name = f"{name}, {len(table)} rows, D = {table.shape[1]}"
+    return reported(name, check.rows(), skip, stop_early)
 
 
 class _Check:
     """One run of check_estimator_density."""
 
-    def __init__(
-        self,
-        found: Estimator,
-        table: Any,
-        rng: Any,
-        discrete: Any,
-        refit: bool,
-        stopwatch: Any,
-        skip: Any,
-        stop_early: bool,
-    ) -> None:
+    def __init__(self, found, table, rng, discrete, refit, stopwatch, skip, stop_early):
         self.estimator, self.table, self.rng = found, table, rng
         self.stopwatch, self.skip, self.stop_early = stopwatch, skip, stop_early
         dim = table.shape[1]
@@ -155,16 +136,8 @@ class _Check:
 
     def _whole(self):
         """Return the columns of whole numbers, both in the table and among the samples."""
-        if not len(self.samples):
-            return []
-        return [
-            column
-            for column in range(self.table.shape[1])
-            if all(
-                np.array_equal(rows[:, column], np.round(rows[:, column]))
-                for rows in (self.table, self.samples)
-            )
-        ]
+        whole = [np.all(rows == np.round(rows), axis=0) for rows in (self.table, self.samples)]
+        return np.flatnonzero(whole[0] & whole[1]) if len(self.samples) else []
 
     def log_prob(self, rows: Array) -> Array:
         """Return float64 log-densities of rows (N, D)."""
@@ -174,31 +147,17 @@ class _Check:
         """Yield all rows, causes first."""
         table, rng, found, log_prob = self.table, self.rng, self.estimator, self.log_prob
         some = table[:1000]
-        ends = list(zip(self.box.lower, self.box.upper))
-        free = np.array(
-            [
-                column in self.continuous and not np.isfinite(ends[column]).any()
-                for column in range(table.shape[1])
-            ]
-        )
+        free = np.isinf(self.box.lower) & np.isinf(self.box.upper)
+        free[list(self.discrete)] = False
         yield self.timed("rows_of_table", tables.rows_of_table, log_prob, some)
         if np.any(free):
             yield self.timed("higher_at_rows", tables.higher_at_rows, log_prob, some, free, rng)
-            yield self.timed(
-                "far_out", tables.far_out, log_prob, some, free, rng, found, self.dtype
-            )
+            given = log_prob, some, free, rng, found, self.dtype
+            yield self.timed("far_out", tables.far_out, *given)
         if self.discrete and len(self.samples) and self.summable:
-            yield self.timed(
-                "categories",
-                tables.categories,
-                table,
-                self.samples,
-                self.discrete,
-                self.levels,
-                log_prob,
-            )
+            given = table, self.samples, self.discrete, self.levels, log_prob
+            yield self.timed("categories", tables.categories, *given)
         yield self.timed("chain_rule", tables.chain_rule, found, some)
-        yield self.timed("marginal", tables.marginal, found, table, ends, rng, self.levels)
         yield self.timed("pickled", tables.pickled, found, some[:50], estimator)
         if self.refit:
             yield from self.fitted_again(free)
@@ -215,9 +174,8 @@ class _Check:
             return in_time(judge, (name, *arguments), self.stopwatch.left())
         except StillRunning as error:
             self.stopwatch.running += error.calls
-            return inconclusive(
-                name, f"not judged within {self.stopwatch.seconds:g} s; seconds= gives it more"
-            )
+            why = f"not judged within {self.stopwatch.seconds:g} s; seconds= gives it more"
+            return inconclusive(name, why)
         except CallFailed as error:
             return failed(name, "no answer", str(error))
 
@@ -249,9 +207,8 @@ class _Check:
         """Check that the probabilities of all discrete values sum to one."""
         if not self.summable:
             return inconclusive(name, "too many combinations of discrete values to be summed")
-        total = float(
-            np.sum(np.exp(self.log_prob(tables.combinations(self.levels, self.discrete))))
-        )
+        options = tables.combinations(self.levels, self.discrete)
+        total = float(np.sum(np.exp(self.log_prob(options))))
         why = f"sum of the probabilities of {[len(self.levels[k]) for k in self.discrete]} values"
         if not 1 - self.hidden - 1e-5 < total < 1 + 1e-5:
             return failed(name, why, f"they add up to {total:.8g}", abs(total - 1), 1e-5)
@@ -335,9 +292,9 @@ class _Check:
         Rows far out have been judged before.
         """
         rng, spread = self.rng, np.std(table, axis=0)
-        around = table[:200] + rng.standard_normal((min(len(table), 200), 1)) * 20 * spread * (
-            rng.standard_normal((min(len(table), 200), table.shape[1]))
-        )
+        some = table[:200]
+        way = rng.standard_normal((len(some), 1)) * rng.standard_normal(some.shape)
+        around = some + 20 * spread * way
         around = around[box.contains(around)]
         with np.errstate(all="ignore"):
             try:
@@ -374,12 +331,8 @@ class _Check:
         if row.name == "normalised" and integral:
             log_z = float(integral[1])
             if self.discrete and 0 < -log_z < self.hidden:
-                return passed(
-                    row.name,
-                    f"{row.why}; values that did not occur may hold the rest",
-                    row.error,
-                    self.hidden,
-                )
+                why = f"{row.why}; values that did not occur may hold the rest"
+                return passed(row.name, why, row.error, self.hidden)
             hint = self.constant(log_z, max(row.tolerance or 0.0, 0.02))
         if row.name == "sample_follows":
             hint = self.standardised_samples()
@@ -397,23 +350,14 @@ class _Check:
 
     def standardised_samples(self) -> str:
         """Return a hint if samples look standardised, unlike the table; else ""."""
-        far = [
-            column
-            for column in self.continuous
-            if abs(np.mean(self.table[:, column])) > 0.5 * np.std(self.table[:, column]) > 0
-            or not 0.5 < np.std(self.table[:, column]) < 2
-        ]
-        if (
-            far
-            and len(self.samples)
-            and all(
-                abs(np.mean(self.samples[:, column])) < 0.2
-                and 0.7 < np.std(self.samples[:, column]) < 1.4
-                for column in far
-            )
-        ):
-            return (
-                f"samples have mean {show(np.mean(self.samples, axis=0))}, the table "
-                f"{show(np.mean(self.table, axis=0))}: does sample() return standardised units?"
-            )
+        mean, spread = np.mean(self.table, axis=0), np.std(self.table, axis=0)
+        far = (np.abs(mean) > 0.5 * spread) & (spread > 0) | ~((0.5 < spread) & (spread < 2))
+        far[list(self.discrete)] = False
+        if np.any(far) and len(self.samples):
+            center, width = np.mean(self.samples, axis=0), np.std(self.samples, axis=0)
+            if np.all((np.abs(center) < 0.2) & (0.7 < width) & (width < 1.4) | ~far):
+                return (
+                    f"samples have mean {show(center)}, the table {show(mean)}: "
+                    "does sample() return standardised units?"
+                )
         return ""

@@ -14,23 +14,20 @@ from functools import cache
 
 import numpy as np
 
-from nfref.oracle.checks.properties import DENSITY_PROPERTIES, FLOW_PROPERTIES, GRADIENT_PROPERTIES
-from nfref.runtime.annotations import Any, Callable
+from nfref.oracle.checks.density import check_density
+from nfref.oracle.checks.flow import check_flow
+from nfref.oracle.checks.properties import DENSITY_PROPERTIES, FLOW_PROPERTIES
+from nfref.runtime.annotations import Any, Callable, Iterable
 
-PROPERTIES = {
-    "flow": FLOW_PROPERTIES,
-    "density": DENSITY_PROPERTIES,
-    "gradient": GRADIENT_PROPERTIES,
-}
 MADE = "can_be_made"
 
 
-def property_tests(make_report: Callable[..., Any], kind: str = "flow") -> Any:
+def property_tests(make_report: Callable[..., Any], properties: Iterable[str]) -> Any:
     """Return a test function with one case for every property.
 
     A case fails if its property failed or could not be judged. It is skipped if the property does
     not apply. If the report itself cannot be made, the case ``can_be_made`` fails and all others
-    are skipped. ``kind`` is the check that makes the report: "flow", "density" or "gradient".
+    are skipped.
     """
     import pytest
 
@@ -41,7 +38,7 @@ def property_tests(make_report: Callable[..., Any], kind: str = "flow") -> Any:
         except Exception as error:
             return None, error
 
-    @pytest.mark.parametrize("name", [MADE, *PROPERTIES[kind]])
+    @pytest.mark.parametrize("name", [MADE, *properties])
     def test_property(name):
         report, error = outcome()
         if name == MADE:
@@ -50,9 +47,8 @@ def property_tests(make_report: Callable[..., Any], kind: str = "flow") -> Any:
             return
         if error is not None:
             pytest.skip("it cannot be made")
-        try:
-            row = report[name]
-        except KeyError:
+        row = {row.name: row for row in report.rows}.get(name)
+        if row is None:
             pytest.skip("not judged for this subject")
         if row.failed or row.inconclusive:
             # Pytest's summary shows the first line, as far as it fits.
@@ -63,7 +59,7 @@ def property_tests(make_report: Callable[..., Any], kind: str = "flow") -> Any:
         if row.verdict == "not applicable":
             pytest.skip(row.why)
 
-    test_property.nfref_property_tests = kind
+    test_property.nfref_property_tests = True
     return test_property
 
 
@@ -75,16 +71,12 @@ def flow_tests(make: Callable[..., Any], *, seed: int = 0, **arguments: Any) -> 
     :func:`nfref.oracle.check_flow` (``dim``, ``codomain``, ``dtype``, ``skip``, ...) and of
     :func:`nfref.oracle.adapters.of` (``context``, ``event_shape``).
     """
-    from nfref.oracle.checks.flow import check_flow
-
-    return property_tests(_maker(check_flow, make, seed, arguments, fresh=True), "flow")
+    return property_tests(_maker(check_flow, make, seed, arguments, fresh=True), FLOW_PROPERTIES)
 
 
 def density_tests(make: Callable, *, seed: int = 0, **arguments: Any) -> Any:
     """Return test cases for a density, by :func:`nfref.oracle.check_density`."""
-    from nfref.oracle.checks.density import check_density
-
-    return property_tests(_maker(check_density, make, seed, arguments), "density")
+    return property_tests(_maker(check_density, make, seed, arguments), DENSITY_PROPERTIES)
 
 
 def _maker(check, make, seed, arguments, fresh=False):

@@ -36,7 +36,6 @@ PLAIN = (
 # Known to be missed, or named by what follows from it.
 MISSED = (
     "log-scale on a grid of 1/64",
-    "bin found a little too early",
     "mixture weights to the power 1.15, D = 2",
     "context through int",
     "softplus: log_det of the value",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import nfref
-from nfref.oracle import OracleError, adapters, check_density, check_flow
+from nfref.oracle import FLOW_PROPERTIES, OracleError, adapters, check_density, check_flow
 from nfref.oracle.testing import property_tests
 from tests.oracle import but, but_of_flows, partly
 from tests.oracle.sound import SOUND
@@ -211,7 +211,7 @@ def test_overflow_is_not_a_failure_but_nan_is():
 
 
 test_every_property_is_a_case = property_tests(
-    lambda: check_flow(**RIGHT["leaky"](np.float64), dim=2, rng=rng())
+    lambda: check_flow(**RIGHT["leaky"](np.float64), dim=2, rng=rng()), FLOW_PROPERTIES
 )
 
 

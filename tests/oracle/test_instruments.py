@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nfref.oracle import check_density, check_parameter_gradients
+from nfref.oracle import check_density, check_flow, check_parameter_gradients
 from nfref.oracle.checks import normalisation
 from nfref.oracle.instruments.guarded_calls import TimedOut
 from nfref.oracle.instruments.importance import bridge, bumps
@@ -13,7 +13,7 @@ from nfref.oracle.instruments.kinks import find_kinks
 from nfref.oracle.instruments.probes import as_domain, make_probes
 from nfref.oracle.instruments.quadrature import line_integral
 from nfref.oracle.report import failed, inconclusive
-from tests.oracle import but
+from tests.oracle import but, but_of_flows
 
 
 def rng(seed=0):
@@ -300,9 +300,53 @@ def test_time_is_that_of_a_machine_with_nothing_else_to_do(monkeypatch):
     for average, factor in ((0.1 * cores, 1), (3 * cores, 3)):
         monkeypatch.setattr(guarded_calls.os, "getloadavg", lambda average=average: (average,) * 3)
         stopwatch = guarded_calls.Stopwatch(10.0)
-        assert stopwatch.load == factor and 9 * factor < stopwatch.left() <= 10 * factor
+        assert stopwatch.spent.load == factor and 9 * factor < stopwatch.left() <= 10 * factor
     monkeypatch.delattr(guarded_calls.os, "getloadavg")  # as on Windows
     assert guarded_calls.load() == 1
+
+
+@pytest.mark.parametrize("cpu", [1.0, 0.0, 6.0], ids=["waits for a core", "sleeps", "six threads"])
+def test_a_timer_leaves_out_the_time_of_other_processes(cpu, monkeypatch):
+    from nfref.oracle.instruments import guarded_calls
+
+    monkeypatch.setattr(guarded_calls, "load", lambda: 3.0)
+    timer = guarded_calls.Timer()
+    monkeypatch.setattr(guarded_calls.time, "monotonic", lambda: timer.wall + 3.0)
+    monkeypatch.setattr(guarded_calls.time, "process_time", lambda: timer.cpu + cpu)
+    assert timer() == pytest.approx(min(max(cpu, 1.0), 3.0))
+
+
+def test_a_slow_flow_is_asked_for_few_rows(monkeypatch):
+    """Derivatives are taken at fewer points, with every second step."""
+    from nfref.oracle.instruments import guarded_calls
+
+    monkeypatch.setattr(guarded_calls.Timer, "__call__", lambda self: 1.0)
+    rows = []
+
+    def forward(z):
+        rows.append(len(z))
+        return 2 * z, np.full(len(z), 8 * np.log(2))
+
+    def inverse(x):
+        return x / 2, np.full(len(x), -8 * np.log(2))
+
+    report = check_flow(forward, inverse, dim=8, rng=rng(), skip=("batch_sizes_forward",))
+    assert not report.failures and report["log_det_forward"].verdict == "pass"
+    assert max(rows) < 1200  # of the derivatives; all steps at twelve points are 2893 rows
+
+
+def test_a_round_trip_asks_once_for_values_and_log_determinants():
+    asked = []
+
+    def inverse(x):
+        asked.append(x.tobytes())
+        return x / 2, np.full(len(x), -2 * np.log(2))
+
+    def forward(z):
+        return 2 * z, np.full(len(z), 2 * np.log(2))
+
+    report = check_flow(forward, inverse, dim=2, rng=rng(), skip=but_of_flows("round_trip_z"))
+    assert report.ok and len(asked) == len(set(asked))
 
 
 def test_what_explains_a_failure_is_looked_for_within_one_allowance():

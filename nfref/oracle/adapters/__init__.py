@@ -12,7 +12,6 @@ copies an object before it changes the dtype.
 
 import numpy as np
 
-from nfref.oracle.adapters.estimator_protocol import parameters_of
 from nfref.oracle.adapters.jax_arrays import jax_function
 from nfref.oracle.adapters.jax_libraries import (
     from_distrax,
@@ -31,7 +30,6 @@ from nfref.oracle.adapters.nfref_flows import (
     random_density,
     random_flow,
 )
-from nfref.oracle.adapters.parameters import parameter_gradients as _parameter_gradients
 from nfref.oracle.adapters.shapes import event_shapes, with_event_shape
 from nfref.oracle.adapters.torch_arrays import torch_function
 from nfref.oracle.adapters.torch_libraries import (
@@ -83,6 +81,9 @@ __all__ = [
     "torch_function",
     "with_event_shape",
 ]
+
+
+ROWS = 24  # over which a number that parameters determine is averaged
 
 
 def of(
@@ -172,6 +173,10 @@ def parameter_gradients_of(
 ) -> dict[str, Any]:
     """Return the library's own derivatives by its parameters, for ``check_parameter_gradients``.
 
+    The differentiated number is a random weighting of values and log_det (of log_prob, for a
+    density) over some rows. If the library detaches a log_det from its parameters, or from the
+    values, the derivative differs from the differences.
+
     >>> report = check_parameter_gradients(                                 # doctest: +SKIP
     ...     **adapters.parameter_gradients_of(flow, dim=3, rng=rng), rng=rng)
 
@@ -197,7 +202,22 @@ def parameter_gradients_of(
     TypeError
         If its parameters cannot be reached.
     """
-    return _parameter_gradients(_adapter_of(thing), thing, dim, rng, dtype, direction, context)
+    adapter = _adapter_of(thing)
+    if not hasattr(adapter, "library"):
+        raise TypeError(f"parameters: cannot be reached in {type(thing).__name__}")
+    given = [rng.standard_normal((ROWS, dim)), rng.standard_normal((ROWS, dim + 1))]
+    if context is not None:
+        given.append(np.asarray(context)[rng.integers(len(context), size=ROWS)])
+
+    def number(made):
+        rows, w, *more = (adapter.library.as_array(array.astype(dtype)) for array in given)
+        functions = adapter.functions(made)
+        if adapter.density:
+            return (w[:, -1] * functions[0](rows, *more)).mean()
+        values, log_det = functions[("forward", "inverse").index(direction)](rows, *more)
+        return (w[:, :-1] * values).mean() + (w[:, -1] * log_det).mean()
+
+    return adapter.library.parameter_gradient(thing, number, dtype)
 
 
 def _functions(thing, rng, dtype, context, train):
@@ -213,39 +233,23 @@ def _functions(thing, rng, dtype, context, train):
     if adapter is not None:
         if context is not None and not adapter.conditional:
             raise TypeError(f"context: {type(thing).__name__} takes no context")
-        options = {} if context is None else {"context": context}
-        if train and "train" in parameters_of(adapter):
-            options["train"] = True
-        return _with_twin(adapter(thing, dtype, **options), adapter, thing, dtype, options)
+        options: dict[str, Any] = {} if context is None else {"context": context}
+        options["train"] = train
+        return float64_twin(adapter(thing, dtype, **options), adapter, thing, dtype, options)
     own = own_functions(thing, dtype, train)
     if own is not None:
         if not is_torch_module(thing) or "log_prob" in own:
             return own
-        return _with_twin(own, own_functions, thing, dtype, {})
+        return float64_twin(own, own_functions, thing, dtype, {})
     if callable(thing) and not isinstance(thing, type):
         return functions_of((thing, None), dtype)
     if isinstance(thing, type):
-        raise TypeError(
-            f"{thing.__name__} is a class: give an instance, or a function and --make (make=)"
-        )
-    hint = (
-        "; check_estimator_density (--density TABLE) takes it"
-        if hasattr(thing, "score_samples") or hasattr(thing, "rvs")
-        else ""
-    )
-    raise TypeError(
-        "expected a flow, a transform, a distribution or a callable, "
-        f"got {type(thing).__name__}{hint}"
-    )
-
-
-def _with_twin(functions, adapter, thing, dtype, options):
-    """Return the functions with a float64 twin, if the flow is in float32.
-
-    The twin decides where rounding hides the answer.
-    """
-    twin = None if "log_prob" in functions else float64_twin(adapter, thing, dtype, options)
-    return {**functions, "twin": twin} if twin else functions
+        words = "is a class: give an instance, or a function and --make (make=)"
+        raise TypeError(f"{thing.__name__} {words}")
+    words = f"a flow, a transform, a distribution or a callable, got {type(thing).__name__}"
+    if hasattr(thing, "score_samples") or hasattr(thing, "rvs"):
+        words += "; check_estimator_density (--density TABLE) takes it"
+    raise TypeError(f"expected {words}")
 
 
 def _adapter_of(thing):

@@ -35,12 +35,8 @@ def fitted(thing: Any, score: Callable, table: Array | None) -> Any:
         score(thing, table[:2])
         return thing
     except Exception as error:  # each library has its own error for it
-        if type(error).__name__ not in (
-            "NotFittedError",
-            "AttributeError",
-            "ValueError",
-            "TypeError",
-        ):
+        known = ("NotFittedError", "AttributeError", "ValueError", "TypeError")
+        if type(error).__name__ not in known:
             raise
         return fit_to(fresh(thing), table, None)
 
@@ -74,14 +70,8 @@ def lengths_of(thing: Any) -> tuple[str, ...]:
     """
     options = thing.get_params(deep=False) if has(thing, "get_params") else vars(thing)
     bandwidths = tuple(name for name in options if name in ("bandwidth", "bw", "bw_method"))
-    return bandwidths or tuple(
-        name
-        for name, value in options.items()
-        if isinstance(value, float)
-        and value != 0
-        and not name.startswith("_")
-        and not name.endswith("_")
-    )
+    numbers = [name for name, value in options.items() if isinstance(value, float) and value != 0]
+    return bandwidths or tuple(name for name in numbers if name == name.strip("_"))
 
 
 def parameters_of(function: Any) -> Mapping[str, Any]:

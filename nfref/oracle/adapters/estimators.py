@@ -50,7 +50,6 @@ class Estimator:
     log_prob: Callable[..., Any]
     sample: Callable[..., Any] | None = None  # (rng, n) -> (n, D)
     fit: Callable[..., Any] | None = None  # (rows, weights (N,) or None) -> another Estimator
-    marginal: Callable[..., Any] | None = None  # columns -> a function (N, columns) -> (N,)
     conditional: Callable[..., Any] | None = None  # (rows, column, given columns) -> (N,)
     order: tuple[int, ...] | None = None  # of the columns in ``log_prob``, else left to right
     domain: Any = None  # (lower, upper), or None
@@ -106,12 +105,9 @@ def estimator(thing: Any, table: Array | None = None) -> Estimator:
 
 
 def _of_functions(given):
-    unknown = set(given) - set(Estimator.__dataclass_fields__)
-    if unknown:
-        raise TypeError(
-            f"expected fields of an Estimator ({', '.join(Estimator.__annotations__)})"
-            f", got {sorted(unknown)[0]!r}"
-        )
+    known = Estimator.__dataclass_fields__
+    for unknown in sorted(set(given) - set(known)):
+        raise TypeError(f"expected fields of an Estimator ({', '.join(known)}), got {unknown!r}")
     given = dict(given)
     if given.get("log_prob") is None:
         if given.get("conditional") is None:
@@ -155,10 +151,9 @@ def _of_scipy(thing):
     """Adapt frozen and new distributions, of one column or several, and gaussian_kde."""
     name = type(thing).__name__
     if name.removesuffix("_frozen") in NO_COLUMNS:
-        raise TypeError(
-            f"scipy.stats {name}: expected values that fill the space of their columns, got values "
-            "on a surface; give functions log_prob and sample of free columns"
-        )
+        words = f"scipy.stats {name}: expected values that fill the space of their columns, got "
+        words += "values on a surface; give functions log_prob and sample of free columns"
+        raise TypeError(words)
     if name == "gaussian_kde":
         return _of_gaussian_kde(thing)
     several = hasattr(thing, "_dist") and "multivariate" in type(thing).__module__
@@ -168,26 +163,14 @@ def _of_scipy(thing):
         return np.reshape(log(rows if several else rows[:, 0]), len(rows))
 
     def sample(rng, n):
-        drawn = (
-            thing.rvs(size=n, random_state=rng)
-            if hasattr(thing, "rvs")
-            else thing.sample(n, rng=rng)
-        )
+        rvs = hasattr(thing, "rvs")
+        drawn = thing.rvs(size=n, random_state=rng) if rvs else thing.sample(n, rng=rng)
         return np.reshape(drawn, (n, -1))
-
-    def marginal(columns):
-        return estimator(thing.marginal(list(columns))).log_prob
 
     domain = None if several or _is_discrete(thing) else thing.support()
     if getattr(getattr(thing, "dist", None), "name", "") == "vonmises":
         domain = (-np.pi, np.pi)  # once around the circle
-    return Estimator(
-        log_prob,
-        sample,
-        object=thing,
-        domain=domain,
-        marginal=marginal if several and hasattr(thing, "marginal") else None,
-    )
+    return Estimator(log_prob, sample, object=thing, domain=domain)
 
 
 def _is_discrete(thing):
@@ -203,14 +186,10 @@ def _of_gaussian_kde(thing):
     def fit(rows, weights=None):
         return _of_gaussian_kde(type(thing)(rows.T, bw_method=rule, weights=weights))
 
-    def marginal(columns):
-        return _of_gaussian_kde(thing.marginal(list(columns))).log_prob
-
     return Estimator(
         lambda rows: thing.logpdf(rows.T),
         lambda rng, n: thing.resample(n, seed=rng).T,
         fit,
-        marginal,
         weighted=True,
         object=thing,
     )
@@ -237,10 +216,6 @@ def _of_object(thing, score, probabilities, table):
     def fit(rows, weights=None):
         return _of_object(fit_to(fresh(thing), rows, weights), score, probabilities, None)
 
-    def marginal(columns):
-        found = thing.marginal(list(columns))
-        return found if callable(found) else estimator(found).log_prob
-
     def conditional(rows, column, given):
         return as_numbers(thing.conditional(rows, column, given))
 
@@ -250,7 +225,6 @@ def _of_object(thing, score, probabilities, table):
         log_prob if takes_order else lambda rows: log_prob(rows),
         sampler(thing),
         fit if fits else None,
-        marginal if has(thing, "marginal") else None,
         conditional if has(thing, "conditional") else None,
         getattr(thing, "order_", None),
         domain=(0.0, 1.0) if is_copula(thing) else None,

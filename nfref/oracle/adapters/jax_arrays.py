@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from nfref.oracle.adapters.shapes import cast_attributes, conditioned, described, flow_arguments
+from nfref.oracle.adapters.shapes import ArrayLibrary, cast_attributes
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 SMALLEST = 16  # rows of a padded batch
@@ -89,9 +89,8 @@ def row_gradient(
     def gradient(*arrays):
         import jax
 
-        found = jax.grad(lambda *given: number(*given).sum(), argnums=tuple(range(len(arrays))))(
-            *arrays
-        )
+        each = tuple(range(len(arrays)))
+        found = jax.grad(lambda *given: number(*given).sum(), argnums=each)(*arrays)
         return found if len(arrays) > 1 else found[0]
 
     return jax_function(gradient, padded, dtype)
@@ -103,14 +102,13 @@ def sampler(draw: Callable, dtype: DTypeLike = np.float64) -> Callable:
     def sample(rng, n, *context):
         import jax
 
-        return np.array(
-            draw(jax.random.key(int(rng.integers(2**62))), n, *map(jax.numpy.asarray, context))
-        )
+        key = jax.random.key(int(rng.integers(2**62)))
+        return np.array(draw(key, n, *map(jax.numpy.asarray, context)))
 
     return computed_in(dtype, sample)
 
 
-def in_dtype(thing: Any, dtype: DTypeLike) -> Any:
+def in_dtype(thing: Any, dtype: DTypeLike, train: bool = False) -> Any:
     """Return a copy whose floating arrays have ``dtype``, in a tree or an object's attributes."""
     import copy
 
@@ -119,13 +117,11 @@ def in_dtype(thing: Any, dtype: DTypeLike) -> Any:
     with jax.enable_x64(True):
         leaves, structure = jax.tree_util.tree_flatten(thing)
         if len(leaves) == 1 and leaves[0] is thing:  # no tree to JAX
-            thing = copy.deepcopy(thing)
-            cast_attributes(
-                thing,
-                partial(_cast, dtype=dtype),
+            thing, libraries = (
+                copy.deepcopy(thing),
                 ("distrax", "numpyro", "tensorflow_probability"),
-                set(),
             )
+            cast_attributes(thing, partial(_cast, dtype=dtype), libraries, set())
             return thing
         return jax.tree_util.tree_unflatten(structure, [_cast(leaf, dtype) for leaf in leaves])
 
@@ -135,69 +131,6 @@ def _cast(leaf, dtype):
 
     floating = isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
     return leaf.astype(dtype) if floating else leaf
-
-
-def flow_functions(
-    forward: Callable | None = None,
-    inverse: Callable | None = None,
-    context: Array | None = None,
-    padded: bool = False,
-    dtype: DTypeLike = np.float64,
-) -> dict[str, Any]:
-    """Return arguments of ``check_flow`` from functions of JAX arrays -> (values, log_det)."""
-    options: Any = {"padded": padded, "dtype": dtype}
-    return flow_arguments(
-        forward,
-        inverse,
-        context,
-        partial(jax_function, **options),
-        partial(row_gradient, **options),
-    )
-
-
-def density_functions(
-    log_prob: Callable,
-    draw: Callable,
-    context: Array | None = None,
-    padded: bool = False,
-    dtype: DTypeLike = np.float64,
-) -> dict[str, Any]:
-    """Return arguments of ``check_density`` from functions of JAX arrays."""
-    return conditioned(
-        {
-            "log_prob": jax_function(log_prob, padded, dtype),
-            "sample": sampler(draw, dtype),
-            "gradient": row_gradient(log_prob, padded, dtype),
-        },
-        context,
-    )
-
-
-def adapter(
-    density: bool = False, conditional: bool = False, accuracy: Callable | None = None
-) -> Callable:
-    """Return a decorator that turns a description of a library's objects into their adapter.
-
-    The parameters are those of :func:`nfref.oracle.adapters.torch_arrays.adapter`. The functions
-    are those of JAX's arrays, and ``draw`` takes (key, n).
-    """
-
-    def adapted(functions):
-        def adapt(
-            thing: Any,
-            dtype: DTypeLike = np.float64,
-            context: Array | None = None,
-            padded: bool = True,
-        ) -> dict[str, Any]:
-            made = functions(in_dtype(thing, dtype))
-            if density:
-                return density_functions(*made, context, padded, dtype)
-            found = flow_functions(*made, context, padded, dtype)
-            return found if accuracy is None else {**found, "accuracy": accuracy(thing)}
-
-        return described(adapt, functions, density, conditional, parameter_gradient, as_jax)
-
-    return adapted
 
 
 def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
@@ -236,3 +169,6 @@ def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) 
         "gradient": computed_in(dtype, gradient),
         "params": [np.array(leaves[i]) for i in which],
     }
+
+
+JAX = ArrayLibrary(in_dtype, jax_function, row_gradient, sampler, parameter_gradient, as_jax)

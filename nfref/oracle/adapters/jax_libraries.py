@@ -1,13 +1,13 @@
 """flowjax, distrax, NumPyro and TensorFlow Probability on JAX.
 
 An adapter is a description of a library's objects by functions of JAX's arrays. All four libraries
-have nfref's direction. :func:`nfref.oracle.adapters.jax_arrays.adapter` does the rest: it casts an
-object to ``dtype``, compiles the functions, and pads their batches unless ``padded=False``.
+have nfref's direction. :class:`nfref.oracle.adapters.shapes.ArrayLibrary` does the rest: it casts
+an object to ``dtype``, compiles the functions, and pads their batches unless ``padded=False``.
 """
 
 import numpy as np
 
-from nfref.oracle.adapters.jax_arrays import adapter, flow_functions
+from nfref.oracle.adapters.jax_arrays import JAX
 from nfref.oracle.adapters.shapes import for_all_rows, of_rows, row_by_row
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
@@ -24,7 +24,7 @@ def from_jax(
     With a context they also take its rows (N, C). The functions are compiled, and batches padded,
     unless ``padded=False``.
     """
-    return flow_functions(forward, inverse, context, padded, dtype)
+    return JAX.flow(forward, inverse, context, padded, dtype)
 
 
 def flowjax_accuracy(bijection: Any) -> float:
@@ -43,7 +43,7 @@ def flowjax_accuracy(bijection: Any) -> float:
     return 10 * inspect.signature(bisect_check_expand_search).parameters["atol"].default
 
 
-@adapter(conditional=True, accuracy=flowjax_accuracy)
+@JAX.adapter(conditional=True, accuracy=flowjax_accuracy)
 def from_flowjax(bijection: Any) -> Any:
     """Adapt a bijection of flowjax on vectors; ``context`` conditions it if it takes one.
 
@@ -57,7 +57,7 @@ def from_flowjax(bijection: Any) -> Any:
     )
 
 
-@adapter(density=True, conditional=True)
+@JAX.adapter(density=True, conditional=True)
 def from_flowjax_distribution(distribution: Any) -> Any:
     """Adapt a distribution of flowjax on vectors."""
 
@@ -69,7 +69,7 @@ def from_flowjax_distribution(distribution: Any) -> Any:
     return distribution.log_prob, draw
 
 
-@adapter()
+@JAX.adapter()
 def from_distrax(bijector: Any) -> Any:
     """Adapt a bijector of distrax.
 
@@ -78,13 +78,13 @@ def from_distrax(bijector: Any) -> Any:
     return row_by_row(bijector.forward_and_log_det), row_by_row(bijector.inverse_and_log_det)
 
 
-@adapter(density=True)
+@JAX.adapter(density=True)
 def from_distrax_distribution(distribution: Any) -> Any:
     """Adapt a distribution of distrax."""
     return of_rows(distribution, lambda key, n: distribution.sample(seed=key, sample_shape=(n,)))
 
 
-@adapter()
+@JAX.adapter()
 def from_numpyro(transform: Any) -> Any:
     """Adapt a transform of NumPyro.
 
@@ -102,13 +102,13 @@ def from_numpyro(transform: Any) -> Any:
     return row_by_row(there), row_by_row(back)
 
 
-@adapter(density=True)
+@JAX.adapter(density=True)
 def from_numpyro_distribution(distribution: Any) -> Any:
     """Adapt a distribution of NumPyro."""
     return of_rows(distribution, lambda key, n: distribution.sample(key, (n,)))
 
 
-@adapter()
+@JAX.adapter()
 def from_tfp(bijector: Any) -> Any:
     """Adapt a bijector of TensorFlow Probability's JAX substrate, on vectors.
 
@@ -130,7 +130,7 @@ def from_tfp(bijector: Any) -> Any:
     return there, back
 
 
-@adapter(density=True)
+@JAX.adapter(density=True)
 def from_tfp_distribution(distribution: Any) -> Any:
     """Adapt a distribution of TensorFlow Probability's JAX substrate."""
     return of_rows(distribution, lambda key, n: distribution.sample(n, seed=key))

@@ -1,10 +1,12 @@
-"""Common parts of the adapters: shapes of events, log-determinants, attributes."""
+"""Common parts of the adapters: log-determinants, libraries of arrays, shapes of events."""
 
 import math
+from dataclasses import dataclass
+from functools import partial, update_wrapper
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Callable, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Sequence
 
 
 def summed(log_det: Any) -> Any:
@@ -61,20 +63,78 @@ def of_rows(distribution: Any, sample: Callable) -> tuple[Callable, Callable]:
     return log_prob, draw
 
 
-def described(
-    adapt: Any,
-    functions: Callable,
-    density: bool,
-    conditional: bool,
-    parameter_gradient: Callable,
-    as_array: Callable,
-) -> Callable:
-    """Return an adapter that carries the name, the text and the properties of its description."""
-    adapt.__name__ = adapt.__qualname__ = functions.__name__
-    adapt.__doc__, adapt.__module__ = functions.__doc__, functions.__module__
-    adapt.functions, adapt.density, adapt.conditional = functions, density, conditional
-    adapt.parameter_gradient, adapt.as_array = parameter_gradient, as_array
-    return adapt
+@dataclass(frozen=True)
+class ArrayLibrary:
+    """A library of arrays with derivatives, by functions that take its objects and arrays.
+
+    ``options`` are (padded, dtype) of :func:`nfref.oracle.adapters.jax_arrays.jax_function`.
+    """
+
+    in_dtype: Callable  # (object, dtype, train) -> a copy that computes in the dtype
+    function: Callable  # (function of its arrays, *options) -> function of NumPy's arrays
+    row_gradient: Callable  # the same -> its derivatives by rows and context
+    sampler: Callable  # (draw, dtype) -> sample(rng, n)
+    parameter_gradient: Callable  # (object, number of it, dtype) -> loss, gradient and params
+    as_array: Callable  # NumPy's array -> its array
+
+    def flow(
+        self, forward: Any, inverse: Any = None, context: Any = None, *options: Any
+    ) -> dict[str, Any]:
+        """Return arguments of ``check_flow`` from functions of its arrays -> (values, log_det)."""
+        found: dict[str, Any] = {}
+        gradients = []
+        for name, function in (("forward", forward), ("inverse", inverse)):
+            gradients.append(None)
+            if function is not None:
+                found[name] = self.function(function, *options)
+                gradients[-1] = self.row_gradient(partial(_log_det, function), *options)
+        found["gradient"] = tuple(gradients)
+        return found if context is None else {**found, "context": np.asarray(context)}
+
+    def density(
+        self, log_prob: Callable, draw: Any, context: Any = None, *options: Any
+    ) -> dict[str, Any]:
+        """Return arguments of ``check_density`` from functions of its arrays."""
+        found = {
+            "log_prob": self.function(log_prob, *options),
+            "sample": None if draw is None else self.sampler(draw, *options[1:]),
+            "gradient": self.row_gradient(log_prob, *options),
+        }
+        return found if context is None else {**found, "context": np.asarray(context)}
+
+    def adapter(
+        self, density: bool = False, conditional: bool = False, accuracy: Any = None
+    ) -> Callable:
+        """Return a decorator that turns a description of a library's objects into their adapter.
+
+        The description takes an object and returns functions of arrays, (log_prob, draw) of a
+        ``density``, else (forward, inverse). They take rows of a context if ``conditional``.
+        ``accuracy`` takes an object and returns the accuracy that its library documents. The
+        adapter carries the description's name and text.
+        """
+
+        def adapted(functions):
+            def adapt(
+                thing: Any,
+                dtype: DTypeLike = np.float64,
+                context: Array | None = None,
+                train: bool = False,
+                padded: bool = True,
+            ) -> dict[str, Any]:
+                made = functions(self.in_dtype(thing, dtype, train and not density))
+                arguments = (self.density if density else self.flow)(*made, context, padded, dtype)
+                return {**arguments, "accuracy": accuracy(thing)} if accuracy else arguments
+
+            made: Any = update_wrapper(adapt, functions, ("__module__", "__name__", "__doc__"))
+            made.library, made.functions = self, functions
+            made.density, made.conditional = density, conditional
+            return made
+
+        return adapted
+
+
+def _log_det(function, *given):
+    return function(*given)[1]
 
 
 def cast_attributes(thing: Any, cast: Callable, libraries: Sequence[str], seen: set[int]) -> None:
@@ -91,35 +151,6 @@ def cast_attributes(thing: Any, cast: Callable, libraries: Sequence[str], seen: 
                 cast_attributes(part, cast, libraries, seen)
         elif type(value).__module__.split(".")[0] in libraries:
             cast_attributes(value, cast, libraries, seen)
-
-
-def flow_arguments(
-    forward: Callable | None,
-    inverse: Callable | None,
-    context: Any,
-    as_arrays: Callable,
-    row_gradient: Callable,
-) -> dict[str, Any]:
-    """Return arguments of ``check_flow`` from functions of a library's arrays -> (values, log_det).
-
-    ``as_arrays`` turns them into functions of NumPy's arrays, ``row_gradient`` makes derivatives.
-    """
-
-    def log_det_of(function):
-        return lambda *given: function(*given)[1]
-
-    functions, gradients = {}, {}
-    for name, function in (("forward", forward), ("inverse", inverse)):
-        if function is not None:
-            functions[name] = as_arrays(function)
-            gradients[name] = row_gradient(log_det_of(function))
-    functions["gradient"] = (gradients.get("forward"), gradients.get("inverse"))
-    return conditioned(functions, context)
-
-
-def conditioned(functions: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Return arguments of a check, with the context as an array if there is one."""
-    return functions if context is None else {**functions, "context": np.asarray(context)}
 
 
 def with_event_shape(functions: dict[str, Any], event_shape: Any) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 
-from nfref.oracle.adapters.shapes import cast_attributes, conditioned, described, flow_arguments
+from nfref.oracle.adapters.shapes import ArrayLibrary, cast_attributes
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 
-def torch_function(function: Callable) -> Callable:
+def torch_function(function: Callable, *unused: Any) -> Callable:
     """Return a function of tensors as one of arrays; tensors share the arrays' memory.
 
     Gradients stay switched on: flows that differentiate internally need them.
@@ -40,7 +40,7 @@ def to_numpy(part: Any) -> Any:
     return part.detach().numpy() if hasattr(part, "detach") else part
 
 
-def row_gradient(number: Callable[..., Any]) -> Callable[..., Any]:
+def row_gradient(number: Callable[..., Any], *unused: Any) -> Callable[..., Any]:
     """Return torch's derivative of one number a row by that row and by its context, if any.
 
     It is zero if torch knows of no dependence; the check finds out if there is one.
@@ -107,12 +107,8 @@ def in_dtype(thing: Any, dtype: DTypeLike, train: bool = False) -> Any:
     thing = _copied(thing)
     if isinstance(thing, torch.nn.Module):
         thing = thing.train(train).to(torch_dtype(dtype)).requires_grad_(False)
-    cast_attributes(
-        thing,
-        partial(_cast, dtype=torch_dtype(dtype)),
-        ("torch", "pyro", "zuko", "nflows", "normflows", "FrEIA"),
-        set(),
-    )
+    libraries = ("torch", "pyro", "zuko", "nflows", "normflows", "FrEIA")
+    cast_attributes(thing, partial(_cast, dtype=torch_dtype(dtype)), libraries, set())
     return thing
 
 
@@ -138,65 +134,10 @@ def _copied(thing):
 def _cast(value, dtype):
     import torch
 
-    casts = (
-        isinstance(value, torch.Tensor)
-        and not isinstance(value, torch.nn.Parameter)
-        and value.is_floating_point()
-        and value.dtype != dtype
-    )
+    if not isinstance(value, torch.Tensor) or isinstance(value, torch.nn.Parameter):
+        return value
+    casts = value.is_floating_point() and value.dtype != dtype
     return value.detach().to(dtype) if casts else value
-
-
-def flow_functions(
-    forward: Callable | None = None, inverse: Callable | None = None, context: Array | None = None
-) -> dict[str, Any]:
-    """Return arguments of ``check_flow`` from ``(rows, *context) -> (values, log_det)``."""
-    return flow_arguments(forward, inverse, context, torch_function, row_gradient)
-
-
-def density_functions(
-    log_prob: Callable,
-    draw: Callable | None,
-    dtype: DTypeLike = np.float64,
-    context: Array | None = None,
-) -> dict[str, Any]:
-    """Return arguments of ``check_density`` from tensor functions."""
-    return conditioned(
-        {
-            "log_prob": torch_function(log_prob),
-            "sample": sampler(draw, dtype),
-            "gradient": row_gradient(log_prob),
-        },
-        context,
-    )
-
-
-def adapter(
-    density: bool = False, conditional: bool = True, accuracy: Callable | None = None
-) -> Callable:
-    """Return a decorator that turns a description of a library's objects into their adapter.
-
-    The description takes an object and returns functions of tensors, (log_prob, draw) of a
-    ``density``, else (forward, inverse). They take rows of a context if ``conditional``.
-    ``accuracy`` takes an object and returns the accuracy that its library documents.
-    """
-
-    def adapted(functions):
-        def adapt(
-            thing: Any,
-            dtype: DTypeLike = np.float64,
-            context: Array | None = None,
-            train: bool = False,
-        ) -> dict[str, Any]:
-            made = functions(in_dtype(thing, dtype, train and not density))
-            if density:
-                return density_functions(*made, dtype, context)
-            found = flow_functions(*made, context)
-            return found if accuracy is None else {**found, "accuracy": accuracy(thing)}
-
-        return described(adapt, functions, density, conditional, parameter_gradient, as_tensor)
-
-    return adapted
 
 
 def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
@@ -225,15 +166,15 @@ def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike
 
     def gradient(params):
         with torch.enable_grad():
-            total = evaluate(params, True)
-            found = (
-                torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
-                if total.requires_grad
-                else [None] * len(parameters)
-            )
+            total, found = evaluate(params, True), [None] * len(parameters)
+            if total.requires_grad:
+                found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
         return {
             name: np.zeros_like(start[name]) if part is None else to_numpy(part).copy()
             for (name, _), part in zip(parameters.items(), found)
         }
 
     return {"loss": loss, "gradient": gradient, "params": start}
+
+
+TORCH = ArrayLibrary(in_dtype, torch_function, row_gradient, sampler, parameter_gradient, as_tensor)

@@ -2,12 +2,12 @@
 
 An adapter is a description of a library's objects by functions of tensors, in nfref's direction:
 forward maps latent z to data x. In nflows, FrEIA and the flows of zuko, forward maps data to
-latent. :func:`nfref.oracle.adapters.torch_arrays.adapter` does the rest: it copies an object, casts
+latent. :class:`nfref.oracle.adapters.shapes.ArrayLibrary` does the rest: it copies an object, casts
 it to ``dtype``, and leaves it in training mode if ``train``.
 """
 
 from nfref.oracle.adapters.shapes import for_all_rows, of_rows, row_by_row
-from nfref.oracle.adapters.torch_arrays import adapter, flow_functions
+from nfref.oracle.adapters.torch_arrays import TORCH
 from nfref.runtime.annotations import Any, Array, Callable
 
 
@@ -18,16 +18,16 @@ def from_torch(
 
     With a context they also take its rows (N, C).
     """
-    return flow_functions(forward, inverse, context)
+    return TORCH.flow(forward, inverse, context)
 
 
-@adapter()
+@TORCH.adapter(conditional=True)
 def from_nflows(transform: Any) -> Any:
     """Adapt a transform of nflows; ``context`` conditions it if it takes one."""
     return (lambda z, *c: transform.inverse(z, *c), lambda x, *c: transform(x, *c))
 
 
-@adapter(density=True)
+@TORCH.adapter(density=True, conditional=True)
 def from_nflows_distribution(distribution: Any) -> Any:
     """Adapt a flow or a distribution of nflows, as a density."""
 
@@ -39,7 +39,7 @@ def from_nflows_distribution(distribution: Any) -> Any:
     return distribution.log_prob, draw
 
 
-@adapter()
+@TORCH.adapter(conditional=True)
 def from_normflows(flow: Any) -> Any:
     """Adapt a flow of normflows; its directions are nfref's.
 
@@ -48,7 +48,7 @@ def from_normflows(flow: Any) -> Any:
     return row_by_row(flow, sums=False), row_by_row(flow.inverse, sums=False)
 
 
-@adapter(density=True)
+@TORCH.adapter(density=True, conditional=True)
 def from_normflows_distribution(distribution: Any) -> Any:
     """Adapt a ``NormalizingFlow`` or a base distribution of normflows, as a density.
 
@@ -62,7 +62,7 @@ def from_normflows_distribution(distribution: Any) -> Any:
     return distribution.log_prob, draw
 
 
-@adapter()
+@TORCH.adapter(conditional=True)
 def from_freia(module: Any) -> Any:
     """Adapt a module or graph of FrEIA.
 
@@ -81,7 +81,7 @@ def from_freia(module: Any) -> Any:
     return lambda z, *c: run(True, z, *c), lambda x, *c: run(False, x, *c)
 
 
-@adapter()
+@TORCH.adapter(conditional=True)
 def from_torch_transform(transform: Any) -> Any:
     """Adapt a transform of torch.distributions, Pyro or zuko.
 
@@ -105,7 +105,7 @@ def from_torch_transform(transform: Any) -> Any:
     )
 
 
-@adapter(density=True, conditional=False)
+@TORCH.adapter(density=True)
 def from_torch_distribution(distribution: Any) -> Any:
     """Adapt a distribution of torch.distributions, Pyro or zuko whose events are vectors."""
     return of_rows(distribution, lambda n: distribution.sample((n,)))
@@ -129,7 +129,7 @@ def zuko_accuracy(lazy: Any) -> float:
     return 10 * total
 
 
-@adapter(accuracy=zuko_accuracy)
+@TORCH.adapter(accuracy=zuko_accuracy, conditional=True)
 def from_zuko(lazy: Any) -> Any:
     """Adapt a flow or a lazy transform of zuko, which is made for each context.
 
@@ -146,7 +146,7 @@ def from_zuko(lazy: Any) -> Any:
     )
 
 
-@adapter(density=True)
+@TORCH.adapter(density=True, conditional=True)
 def from_zuko_distribution(lazy: Any) -> Any:
     """Adapt a flow of zuko as a density; its distribution is made for each context."""
 

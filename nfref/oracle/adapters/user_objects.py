@@ -2,13 +2,14 @@
 
 import sys
 import types
+from functools import partial
 
 import numpy as np
 
 from nfref.oracle.adapters import jax_arrays
 from nfref.oracle.adapters.estimator_protocol import as_numbers, has, parameters_of, sampler
 from nfref.oracle.adapters.jax_libraries import from_jax
-from nfref.oracle.adapters.torch_arrays import density_functions, flow_functions, in_dtype
+from nfref.oracle.adapters.torch_arrays import TORCH, in_dtype
 from nfref.runtime.annotations import Any, Callable, DTypeLike
 
 
@@ -25,10 +26,9 @@ def own_functions(thing: Any, dtype: Any, train: bool = False) -> Any:
         module = in_dtype(thing, dtype, train)
         if has(module, "log_prob"):
             draw = by_number(module.sample) if has(module, "sample") else None
-            functions = density_functions(with_dtype_hint(module.log_prob), draw, dtype)
-            return functions if draw else {**functions, "sample": None}
+            return TORCH.density(with_dtype_hint(module.log_prob), draw, None, False, dtype)
         inverse = with_dtype_hint(module.inverse) if has(module, "inverse") else None
-        return flow_functions(with_dtype_hint(module), inverse)
+        return TORCH.flow(with_dtype_hint(module), inverse)
     if not (has(thing, "log_prob") or has(thing, "inverse")):
         return None
     if has(thing, "log_prob"):
@@ -43,20 +43,18 @@ def functions_of(pair: Any, dtype: DTypeLike) -> dict[str, Any]:
     if any(written_with(part, "jax") for part in wanted):
         return from_jax(*pair, dtype=dtype)
     if any(written_with(part, "torch") for part in wanted):
-        return flow_functions(*(None if part is None else with_dtype_hint(part) for part in pair))
+        forward, inverse = (part and with_dtype_hint(part) for part in pair)
+        return TORCH.flow(forward, inverse)
     return {name: part for name, part in zip(("forward", "inverse"), pair) if part is not None}
 
 
 def _object_density(thing, dtype):
     if written_with(thing.log_prob, "torch"):
-        return density_functions(with_dtype_hint(thing.log_prob), by_number(thing.sample), dtype)
+        draw = by_number(thing.sample)
+        return TORCH.density(with_dtype_hint(thing.log_prob), draw, None, False, dtype)
+    found = {"log_prob": thing.log_prob}
     if written_with(thing.log_prob, "jax"):
-        found = {
-            "log_prob": jax_arrays.jax_function(thing.log_prob, True, dtype),
-            "gradient": jax_arrays.row_gradient(thing.log_prob, True, dtype),
-        }
-    else:
-        found = {"log_prob": thing.log_prob}
+        found = jax_arrays.JAX.density(thing.log_prob, None, None, True, dtype)
     if has(thing, "sample"):
         found["sample"] = _sample_of(thing, dtype)
     return found
@@ -101,14 +99,18 @@ def is_torch_module(thing: Any) -> bool:
 
 
 def float64_twin(
-    adapter: Callable, thing: Any, dtype: DTypeLike, options: dict[str, Any]
-) -> dict[str, Any] | None:
-    """Return the flow in float64 with its float32 parameters; None for other dtypes."""
-    if np.dtype(dtype) != np.float32:
-        return None
+    functions: dict[str, Any], adapter: Callable, thing: Any, dtype: DTypeLike, options: Any
+) -> dict[str, Any]:
+    """Return the functions, those of a flow in float32 with a twin: the same flow in float64.
+
+    The twin has the float32 parameters. It decides where rounding hides the answer.
+    """
+    if np.dtype(dtype) != np.float32 or "log_prob" in functions:
+        return functions
     cast = jax_arrays.in_dtype if "jax" in adapter.__module__ else in_dtype
     made = adapter(cast(thing, np.float32), np.float64, **options)
-    return {name: made[name] for name in ("forward", "inverse") if made.get(name) is not None}
+    twin = {name: made[name] for name in ("forward", "inverse") if made.get(name) is not None}
+    return {**functions, "twin": twin}
 
 
 def with_dtype_hint(function: Callable) -> Any:
@@ -138,40 +140,23 @@ def _names(function, library, seen):
     kind = type(function).__module__.partition(".")[0]
     if kind in (library, library + "lib"):  # compiled already
         return True
-    function = getattr(function, "__func__", function)
-    if isinstance(function, types.FunctionType):
-        found = {**function.__globals__, **_closure(function)}
-        names = _names_in(function.__code__)
-    elif hasattr(function, "func"):  # functools.partial
-        return _names(function.func, library, seen)
-    else:
-        return False
-    if id(function) in seen:
-        return False
+    function = getattr(function, "func", getattr(function, "__func__", function))  # partial
+    if not isinstance(function, types.FunctionType) or id(function) in seen:
+        return isinstance(function, partial) and _names(function, library, seen)
     seen.add(id(function))
-    for name in names & set(found):
+    cells = zip(function.__code__.co_freevars, function.__closure__ or ())
+    filled = {name: cell.cell_contents for name, cell in cells if cell != types.CellType()}
+    found = {**function.__globals__, **filled}
+    for name in _names_in(function.__code__) & set(found):
         value = found[name]
-        module = (
-            value.__name__
-            if isinstance(value, types.ModuleType)
-            else getattr(value, "__module__", None) or type(value).__module__
-        )
+        module = getattr(value, "__module__", None) or type(value).__module__
+        if isinstance(value, types.ModuleType):
+            module = value.__name__
         if str(module).partition(".")[0] == library or _names(value, library, seen):
             return True
     return False
 
 
-def _closure(function):
-    cells = function.__closure__ or ()
-    return {
-        name: cell.cell_contents
-        for name, cell in zip(function.__code__.co_freevars, cells)
-        if cell != type(cell)()
-    }
-
-
 def _names_in(code):
     names = {*code.co_names, *code.co_freevars}
-    return names.union(
-        *(_names_in(part) for part in code.co_consts if isinstance(part, types.CodeType))
-    )
+    return names.union(*map(_names_in, (c for c in code.co_consts if type(c) is types.CodeType)))

@@ -2,22 +2,15 @@
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import CallFailed, Subject, columns
+from nfref.oracle.instruments.guarded_calls import CallFailed, columns
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import Box
-from nfref.oracle.report import Row, failed, not_applicable, passed, show
+from nfref.oracle.report import Row, failed, held, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Callable
 
 # Parts of the way short of an edge, and the largest fall of log_prob there, in parts of log eps: a
 # factor that is rounded to zero falls that far.
 EDGE, DEEP = (1e-3, 1e-5, 1e-7), 0.75
-
-
-def noted(name: str, faults: list[str], fine: str) -> Row:
-    """Return the row of faults that were recorded during all calls."""
-    if faults:
-        return failed(name, f"{len(faults)} calls broke it", faults[0])
-    return passed(name, fine)
 
 
 def finite(name: str, measured: Measurement) -> Row:
@@ -35,20 +28,14 @@ def finite(name: str, measured: Measurement) -> Row:
             overflows += 1
             continue
         log_det = "" if measured.log_det is None else f", log_det {measured.log_det[p]:.6g}"
-        return failed(
-            name,
-            f"{len(bad)} of {len(measured.probes)} points gave nan or inf",
-            f"{measured.subject.name} at {show(measured.probes.rows[p])}: "
-            f"{show(measured.values[p])}{log_det}",
-        )
-    if overflows:
-        what = (
-            "are rightly infinite: the density is zero or has a pole"
-            if measured.subject.dim is None
-            else f"rightly overflow {measured.dtype}"
-        )
-        return passed(name, f"{len(measured.probes)} points; {overflows} {what}")
-    return passed(name, f"{len(measured.probes)} points, out to the tails")
+        where = f"{measured.subject.name} at {show(measured.probes.rows[p])}: "
+        where += f"{show(measured.values[p])}{log_det}"
+        return failed(name, f"{len(bad)} of {len(measured.probes)} points gave nan or inf", where)
+    what = f"rightly overflow {measured.dtype}"
+    if measured.subject.dim is None:
+        what = "are rightly infinite: the density is zero or has a pole"
+    note = f"; {overflows} {what}" if overflows else ""
+    return passed(name, f"{len(measured.probes)} points, out to the tails{note}")
 
 
 def last_finite(answer_at: Callable[[float], Any], steps: int = 50) -> tuple[float, Any]:
@@ -123,8 +110,9 @@ def _vanishes(measured, p):
     return least[0] < 0.9 * np.log(np.finfo(measured.dtype).tiny)
 
 
-def empty_batch(name: str, subject: Subject, dim: int) -> Row:
+def empty_batch(name: str, measured: Measurement, dim: int) -> Row:
     """Check that a batch of no rows gives arrays of no rows."""
+    subject = measured.subject
     rows = np.zeros((0, dim), dtype=subject.dtype)
     _, log_det = subject.read(subject.raw(rows, np.zeros(0, dtype=int)), rows)
     expected = "(0, D)" if log_det is None else "(0, D) and (0,)"
@@ -145,14 +133,11 @@ def answers_stay(name: str, measured: Measurement) -> Row:
     ]
     before = [np.array(part) for part in parts]
     subject.raw(probes.rows[index[::-1]], probes.context_row[index])
+    where = ""
     for old, part in zip(before, parts):
         if old.tobytes() != np.array(part).tobytes():
-            return failed(
-                name,
-                "a later call overwrites it",
-                f"{subject.name}: {show(old.ravel())} became {show(np.ravel(part))}",
-            )
-    return passed(name, "the arrays of one call compared after the next")
+            where = f"{subject.name}: {show(old.ravel())} became {show(np.ravel(part))}"
+    return held(name, "the arrays of one call compared after the next", where)
 
 
 def stays_inside(name: str, measured: Measurement) -> Row:
@@ -166,14 +151,12 @@ def stays_inside(name: str, measured: Measurement) -> Row:
         high = codomain.upper + slack * np.abs(codomain.upper)
         outside = np.any((measured.values < low) | (measured.values > high), axis=1)
         outside &= measured.finite
-    if np.any(outside):
-        p = np.flatnonzero(outside)[0]
-        j = np.argmax((measured.values[p] < low) | (measured.values[p] > high))
-        return failed(
-            name,
-            f"{np.sum(outside)} of {len(measured.probes)} points leave it",
-            f"{measured.subject.name} leaves the codomain [{codomain.lower[j]:.6g}, "
-            f"{codomain.upper[j]:.6g}] of column {j}: it takes {show(measured.probes.rows[p])} to "
-            f"{show(measured.values[p])}",
-        )
-    return passed(name, f"{len(measured.probes)} points")
+    p = np.argmax(outside)
+    j = np.argmax((measured.values[p] < low) | (measured.values[p] > high))
+    where = (
+        f"{measured.subject.name} leaves the codomain [{codomain.lower[j]:.6g}, "
+        f"{codomain.upper[j]:.6g}] of column {j}: it takes {show(measured.probes.rows[p])} to "
+        f"{show(measured.values[p])}"
+    )
+    why = f"{np.sum(outside)} of {len(measured.probes)} points leave it"
+    return held(name, why, where if outside[p] else "")

@@ -1,5 +1,7 @@
 """Parts that the checks of flows and of densities share."""
 
+from functools import partial
+
 import numpy as np
 
 from nfref.oracle.adapters.estimator_protocol import parameters_of
@@ -10,8 +12,8 @@ from nfref.oracle.checks import (
     hidden_state,
     library_gradient,
     normalisation,
+    precision,
 )
-from nfref.oracle.checks.arguments import bytes_of
 from nfref.oracle.instruments.guarded_calls import (
     NO_ANSWER,
     NotThere,
@@ -20,10 +22,63 @@ from nfref.oracle.instruments.guarded_calls import (
     Undecided,
     no_answer,
 )
+from nfref.oracle.instruments.kinks import Kink
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import Box, Probes
-from nfref.oracle.report import Report, Row, inconclusive, not_applicable, passed
-from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterable, Iterator, Sequence
+from nfref.oracle.report import Report, Row, held, inconclusive, not_applicable, passed
+from nfref.runtime import params as trees
+from nfref.runtime.annotations import (
+    Any,
+    Array,
+    Callable,
+    DTypeLike,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from nfref.runtime.checks import check_callable, check_count, check_positive, check_rng
+
+
+def checked_skip(skip: Sequence[str], properties: dict[str, str]) -> tuple[str, ...]:
+    """Return the names of properties to leave out, as a tuple; an unknown one is an error."""
+    names = (skip,) if isinstance(skip, str) else tuple(skip)
+    for name in names:
+        if name not in properties:
+            raise ValueError(f"skip: expected names of properties, got {name!r}")
+    return names
+
+
+def check_callables(**functions: Any) -> None:
+    """Check that arguments are callable or None."""
+    for name, function in functions.items():
+        if function is not None:
+            check_callable(name, function)
+
+
+def bytes_of(parameters: Any) -> list[bytes] | None:
+    """Return the bytes of every array of nested parameters, or of a function's result."""
+    if parameters is None:
+        return None
+    tree = parameters() if callable(parameters) else parameters
+    return [np.asarray(leaf).tobytes() for leaf in trees.leaves(tree)]
+
+
+def checked_setting(
+    dim: int, rng: Generator, seconds: float, dtype: DTypeLike, context: Any
+) -> tuple[np.dtype[Any], Array | None]:
+    """Return the dtype, and the context as an (M, C) array of it or None."""
+    check_count("dim", dim)
+    check_rng(rng)
+    check_positive("seconds", seconds)
+    dtype = np.dtype(dtype)
+    if dtype not in (np.dtype(np.float64), np.dtype(np.float32)):
+        raise ValueError(f"dtype: expected float64 or float32, got {dtype}")
+    if context is not None:
+        context = np.asarray(context, dtype=dtype)
+        if context.ndim != 2 or not len(context):
+            raise ValueError(f"context: expected shape (M, C), got {context.shape}")
+    return dtype, context
 
 
 def reported(
@@ -67,13 +122,11 @@ class Check:
 
         def all_rows():
             yield from rows
-            yield hidden_state.parameters_unchanged(
-                "parameters_unchanged", before, bytes_of(parameters)
-            )
+            after = bytes_of(parameters)
+            yield hidden_state.parameters_unchanged("parameters_unchanged", before, after)
 
-        return reported(
-            f"{subject}, D = {self.dim}, {self.dtype}", all_rows(), self.skip, stop_early
-        )
+        name = f"{subject}, D = {self.dim}, {self.dtype}"
+        return reported(name, all_rows(), self.skip, stop_early)
 
     def timed(self, make: Callable, name: str, *arguments: Any) -> Any:
         """Return the row of a property, or a note if it is skipped."""
@@ -99,27 +152,23 @@ class Check:
             answer = subject(middle.rows, middle.context_row)
         except NO_ANSWER as error:
             subject.is_there = subject.dim is None or not isinstance(error, NotThere)
-            yield (
-                no_answer(f"answers{end}", "no answer in the middle of its domain", error)
-                if subject.is_there
-                else not_applicable(f"answers{end}", str(error))
-            )
+            if subject.is_there:
+                yield no_answer(f"answers{end}", "no answer in the middle of its domain", error)
+            else:
+                yield not_applicable(f"answers{end}", str(error))
             return None
         subject.has_log_det = answer[1] is not None
         without = subject.dim is not None and not subject.has_log_det
-        yield passed(
-            f"answers{end}",
-            f"{len(middle)} rows" + ("; values alone, no log_det" if without else ""),
-        )
+        note = "; values alone, no log_det" if without else ""
+        yield passed(f"answers{end}", f"{len(middle)} rows{note}")
         self.stopwatch.restart()
         try:
             subject(probes.rows, probes.context_row)
         except NO_ANSWER as error:
             yield no_answer(f"answers_far{end}", "no answer in the tails or at the edges", error)
             return middle
-        yield passed(
-            f"answers_far{end}", f"{len(probes)} rows, out to {np.max(np.abs(probes.rows)):.3g}"
-        )
+        farthest = np.max(np.abs(probes.rows))
+        yield passed(f"answers_far{end}", f"{len(probes)} rows, out to {farthest:.3g}")
         return probes
 
     def by_itself(self, measured: Measurement, end: str = "") -> Iterator[Row]:
@@ -133,10 +182,19 @@ class Check:
             yield self.timed(context.is_not_remembered, f"context_memory{end}", measured)
         yield self.timed(batches.row_independence, f"row_independence{end}", measured, self.rng)
 
-    def of_its_context(
-        self, measured: Measurement, gradient: Any, moves: Array | None = None, end: str = ""
+    def of_its_values(
+        self,
+        measured: Measurement,
+        gradient: Any,
+        kinks: Sequence[Kink],
+        moves: Array | None = None,
+        end: str = "",
     ) -> Iterator[Row]:
-        """Yield the rows on the context, if there is one."""
+        """Yield rows on single answers, and those on the context, if there is one."""
+        yield self.timed(array_contract.finite, f"finite{end}", measured)
+        yield self.timed(precision.precise, f"precision{end}", measured)
+        yield self.timed(library_gradient.by_rows, f"gradient{end}", measured, gradient, kinks)
+        yield self.timed(array_contract.empty_batch, f"empty_batch{end}", measured, self.dim)
         if self.context is not None:
             yield self.timed(context.is_read, f"context_read{end}", measured, moves)
             yield self.timed(
@@ -151,17 +209,12 @@ class Check:
 
     def of_all_calls(self, subject: Subject, end: str = "") -> Iterator[Row]:
         """Yield the rows on faults that were recorded during all calls."""
-        yield array_contract.noted(
-            f"shapes{end}", subject.shape_faults, "values (N, D), log_det (N,), in every call"
-        )
-        yield array_contract.noted(
-            f"dtypes{end}", subject.dtype_faults, f"{subject.dtype} in, {subject.dtype} out"
-        )
-        yield array_contract.noted(
-            f"input_unchanged{end}",
-            subject.changed_inputs,
-            "bytes compared before and after every call",
-        )
+        why = "values (N, D), log_det (N,), in every call"
+        yield held(f"shapes{end}", why, *subject.shape_faults[:1])
+        why = f"{subject.dtype} in, {subject.dtype} out, in every call"
+        yield held(f"dtypes{end}", why, *subject.dtype_faults[:1])
+        why = "bytes compared before and after every call"
+        yield held(f"input_unchanged{end}", why, *subject.changed_inputs[:1])
 
     # As a whole -----------------------------------------------------------------------------
 
@@ -209,14 +262,6 @@ class Check:
         if spread and len(pilot) < 100 and box is not None:
             pilot = box.from_line(spread * self.rng.standard_normal((2000, self.dim)))
             tested = samples[:0]
-        return normalisation.Whole(
-            log_prob,
-            lambda rows: self.contains(domain, rows, context_row),
-            box,
-            pilot,
-            tested,
-            self.rng,
-            lost,
-            left_out=left_out,
-            **more,
-        )
+        contains = partial(self.contains, domain, context_row=context_row)
+        given = log_prob, contains, box, pilot, tested, self.rng, lost
+        return normalisation.Whole(*given, left_out=left_out, **more)

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.oracle.checks.pointwise import verdict
 from nfref.oracle.instruments.guarded_calls import CallFailed, columns
 from nfref.oracle.instruments.measurement import Measurement
-from nfref.oracle.report import Row, failed, passed, show
+from nfref.oracle.report import Row, failed, passed, show, verdict
 from nfref.runtime.annotations import Any, Array, Callable, Generator
 
 # Sizes at which code for batches fails: those of the tiles, vectors and threads of a machine.
@@ -42,10 +41,8 @@ def agree(
     answer".
     """
     if first is None:
-        first = (
-            measured.values[index],
-            None if measured.log_det is None else measured.log_det[index],
-        )
+        log_det = None if measured.log_det is None else measured.log_det[index]
+        first = measured.values[index], log_det
     subject, why = measured.subject.name, f"rounding; {how}"
     if (answer[1] is None) != (first[1] is None):
         return failed(name, why, f"{subject} returns log_det for some batches only")
@@ -107,9 +104,8 @@ def row_independence(name: str, measured: Measurement, rng: Generator) -> Row:
     # The other rows are many more, and some repeat.
     others = rng.choice(np.flatnonzero(probes.bulk), size=61)
     values, log_det = measured.asked(np.concatenate([others, middle]))
-    outcomes.append(
-        ("among 61 others", middle, (values[61:], None if log_det is None else log_det[61:]))
-    )
+    answer = values[61:], None if log_det is None else log_det[61:]
+    outcomes.append(("among 61 others", middle, answer))
     order = rng.permutation(len(probes))
     outcomes.append(("at another place", order, measured.asked(order)))
     for how, index, answer in outcomes:
@@ -128,13 +124,10 @@ def batch_sizes(name: str, measured: Measurement, rng: Generator) -> Row:
     probes, subject = measured.probes, measured.subject
     known = measured.answered()
     asked = []
-    start = subject.stopwatch.left()
     for size in SIZES:
         if size * probes.rows.shape[1] > ENTRIES:
             continue
-        if start - subject.stopwatch.left() > min(
-            SECONDS * subject.stopwatch.patience, 0.5 * start
-        ):
+        if subject.stopwatch.spent() > subject.stopwatch.budget(SECONDS):
             break
         index = rng.choice(known, size=size)
         try:

@@ -7,18 +7,7 @@ import numpy as np
 from nfref.oracle.checks.batches import agree
 from nfref.oracle.instruments.guarded_calls import columns
 from nfref.oracle.instruments.measurement import Measurement
-from nfref.oracle.report import (
-    FAIL,
-    INCONCLUSIVE,
-    NOT_APPLICABLE,
-    PASS,
-    Row,
-    failed,
-    inconclusive,
-    not_applicable,
-    passed,
-    show,
-)
+from nfref.oracle.report import VERDICTS, Row, failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array
 
 POINTS = 6
@@ -34,9 +23,8 @@ def others(rows: Array | None) -> Array:
         return np.zeros(0, dtype=int)
     rows = rows.astype(np.float64)
     spread = np.std(rows, axis=0)
-    distance = np.sum(
-        ((rows - np.mean(rows, axis=0)) / np.where(spread > 0, spread, 1)) ** 2, axis=1
-    )
+    scaled = (rows - np.mean(rows, axis=0)) / np.where(spread > 0, spread, 1)
+    distance = np.sum(scaled**2, axis=1)
     distance[0] = -1
     distance[np.all(rows == rows[0], axis=1)] = -1
     order = np.argsort(-distance, kind="stable")[:OTHERS]
@@ -45,8 +33,7 @@ def others(rows: Array | None) -> Array:
 
 def worse(row: Row, other: Row, context_row: int) -> Row:
     """Return the worse of two rows about one property, with the row of the context."""
-    rank = {verdict: k for k, verdict in enumerate((FAIL, INCONCLUSIVE, PASS, NOT_APPLICABLE))}
-    if rank[other.verdict] >= rank[row.verdict]:
+    if VERDICTS.index(other.verdict) >= VERDICTS.index(row.verdict):
         return replace(row, why=f"{row.why}; row {context_row} of the context")
     return replace(other, why=f"row {context_row} of the context: {other.why}")
 
@@ -89,27 +76,16 @@ def is_read(name: str, measured: Measurement, moves: Array | None = None) -> Row
             moved[feature] |= np.any((change > size) | np.isnan(change), axis=0)
     if moves is None and not np.any(moved):
         # A flow whose last layer is still zero does the same.
-        return inconclusive(
-            name,
-            "no feature of the context changes the answer: the flow ignores it, or is still the "
-            "identity that it starts as",
-        )
-    unread = np.flatnonzero(~np.any(moved, axis=1))
-    if len(unread):
-        return failed(
-            name,
-            f"{width} features, two steps each, at {len(direction)} points",
-            f"{measured.subject.name}: feature {unread[0]} of the context changes nothing",
-        )
-    if moves is not None:
-        missing = np.argwhere(np.asarray(moves, dtype=bool) & ~moved[:, :dim])
-        if len(missing):
-            return failed(
-                name,
-                f"{np.sum(moves)} pairs of a feature and a column that it should change",
-                f"{measured.subject.name}: feature {missing[0][0]} of the context does "
-                f"not change column {missing[0][1]}",
-            )
+        why = "no feature of the context changes the answer: the flow ignores it, or is still the "
+        return inconclusive(name, f"{why}identity that it starts as")
+    why = f"{width} features, two steps each, at {len(direction)} points"
+    feature_of = f"{measured.subject.name}: feature {{}} of the context "
+    for unread in np.flatnonzero(~np.any(moved, axis=1)):
+        return failed(name, why, f"{feature_of.format(unread)}changes nothing")
+    wanted = np.zeros_like(moved[:, :dim]) if moves is None else np.asarray(moves, dtype=bool)
+    for feature, column in np.argwhere(wanted & ~moved[:, :dim]):
+        where = f"{feature_of.format(feature)}does not change column {column}"
+        return failed(name, why, where)
     stays = np.flatnonzero(~np.any(moved[:, :dim], axis=0))
     note = f"; columns {', '.join(map(str, stays[:6]))} never change" if len(stays) else ""
     return passed(name, f"each of {width} features changes something{note}")
@@ -130,19 +106,10 @@ def is_not_remembered(name: str, measured: Measurement) -> Row:
     if row.failed:
         return row
     fewer = subject(rows[:-1], other[:-1])
+    at, words = f"{subject.name} at {show(rows[0])}", ""
+    if not np.allclose(first[0], again[0], rtol=1e-3, atol=1e-3, equal_nan=True):
+        words = f"{at} with the same context: first {show(first[0][0])}, later {show(again[0][0])}"
     if np.array_equal(before[0], first[0]) and not np.allclose(fewer[0], first[0][:-1]):
-        return failed(
-            name,
-            row.why,
-            f"{subject.name} at {show(rows[0])} gives {show(first[0][0])} with two contexts of as "
-            f"many rows; with fewer rows {show(fewer[0][0])}",
-        )
-    same = np.allclose(first[0], again[0], rtol=1e-3, atol=1e-3, equal_nan=True)
-    if not same:
-        return failed(
-            name,
-            row.why,
-            f"{subject.name} at {show(rows[0])} with the same context: first "
-            f"{show(first[0][0])}, later {show(again[0][0])}",
-        )
-    return row
+        words = f"{at} gives {show(first[0][0])} with two contexts of as many rows; "
+        words += f"with fewer rows {show(fewer[0][0])}"
+    return failed(name, row.why, words) if words else row

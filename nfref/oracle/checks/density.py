@@ -4,44 +4,17 @@ from functools import partial
 
 import numpy as np
 
-from nfref.oracle.checks import (
-    array_contract,
-    context,
-    hidden_state,
-    knots,
-    library_gradient,
-    normalisation,
-    precision,
-    sample_distribution,
-)
-from nfref.oracle.checks.arguments import check_callables, checked_setting, checked_skip
-from nfref.oracle.checks.base_check import Check
+from nfref.oracle.checks import context, hidden_state, knots, normalisation, sample_distribution
+from nfref.oracle.checks.base_check import Check, check_callables, checked_setting, checked_skip
 from nfref.oracle.checks.float64_fallback import of_densities
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.sampler import Sampler
-from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Subject, no_answer
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, no_answer
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.probes import Box, Probes, as_domain, make_probes
 from nfref.oracle.report import Report, Row, inconclusive, not_applicable
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator, Sequence
 from nfref.runtime.checks import check_callable
-
-
-class LogProb(Subject):
-    """A log-density as a map to one column."""
-
-    def __init__(self, function: Any, context: Any, dtype: Any, stopwatch: Any) -> None:
-        super().__init__("log_prob", function, None, context, dtype, stopwatch)
-
-    def read(self, answer: Any, rows: Array) -> tuple[Array, Array | None]:
-        """Return the log-densities of an answer as one column, and None."""
-        try:
-            values, _ = super().read(answer, rows)
-        except CallFailed as error:
-            if "of shape" in str(error):
-                self.shape_faults.append(str(error))
-            raise
-        return values[:, None], None
 
 
 @of_densities
@@ -120,12 +93,9 @@ class _Check(Check):
     def given(self, log_prob: Any, sample: Any, gradient: Any, domain: Any) -> None:
         """Store the density and its sampler."""
         self.domain, self.gradient = domain, gradient
-        self.subject = LogProb(log_prob, self.context, self.dtype, self.stopwatch)
-        self.sampler: Any = (
-            None
-            if sample is None
-            else Sampler(sample, self.dim, self.context, self.dtype, domain, self.stopwatch)
-        )
+        self.subject = Subject("log_prob", log_prob, None, self.context, self.dtype, self.stopwatch)
+        given = self.dim, self.context, self.dtype, domain, self.stopwatch
+        self.sampler: Any = None if sample is None else Sampler(sample, *given)
 
     def rows(self) -> Iterator[Row]:
         """Yield all rows."""
@@ -143,15 +113,11 @@ class _Check(Check):
             yield no_answer("finite", "no answer near points that had one", error)
             return
         yield from self.by_itself(measured)
-        yield self.timed(array_contract.finite, "finite", measured)
-        yield self.timed(precision.precise, "precision", measured)
         kinks = []
         if self.gradient is not None:
             self.stopwatch.restart()
             kinks = knots.kinks_of(subject, self.domain, probes, self.rng)
-        yield self.timed(library_gradient.by_rows, "gradient", measured, self.gradient, kinks)
-        yield self.timed(array_contract.empty_batch, "empty_batch", subject, self.dim)
-        yield from self.of_its_context(measured, self.gradient)
+        yield from self.of_its_values(measured, self.gradient, kinks)
         yield from self.as_it_is_used(measured)
         yield self.timed(hidden_state.many_calls, "history", measured, self.rng)
         yield from self.of_all_calls(subject)
@@ -209,25 +175,16 @@ class _Check(Check):
             x = x.astype(np.float64)
             inside = np.isfinite(x).all(axis=1)
             for k in others:
-                rows = [
-                    context.worse(*pair, k)
-                    for pair in zip(
-                        rows, self.as_a_whole(x[inside & (context_row == k)], k, 1 / len(others))
-                    )
-                ]
+                found = self.as_a_whole(x[inside & (context_row == k)], k, 1 / len(others))
+                rows = [context.worse(*pair, k) for pair in zip(rows, found)]
         yield from rows
 
     def as_a_whole(self, samples: Array, context_row: int, seconds: float) -> list[Row]:
         """Return [sample_follows, normalised] for one row of the context."""
-        whole = self.whole(
-            partial(self.log_prob, context_row=context_row),
-            self.domain,
-            samples,
-            2.0,
-            context_row,
-            draw=partial(self.more, context_row=context_row),
-            seconds=seconds,
-        )
+        log_prob = partial(self.log_prob, context_row=context_row)
+        given = log_prob, self.domain, samples, 2.0, context_row
+        draw = partial(self.more, context_row=context_row)
+        whole = self.whole(*given, draw=draw, seconds=seconds)
         # The integral needs to know if samples follow the density, even if that row is skipped.
         row = self.judged(sample_distribution.follows, "sample_follows", whole)
         mass = self.timed(normalisation.normalised, "normalised", whole, self.floor, not row.failed)

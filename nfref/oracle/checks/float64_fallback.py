@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Stopwatch, Subject
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Stopwatch, Subject, columns
 from nfref.oracle.instruments.probes import Box, as_domain
 from nfref.oracle.report import INCONCLUSIVE, PASS, Report
 from nfref.runtime.annotations import Any, Callable
@@ -24,15 +24,12 @@ def of_flows(check: Callable[..., Any]) -> Any:
     @functools.wraps(check)
     def ask(*functions, twin=None, **given):
         if "log_prob" in given:
-            raise TypeError(
-                "log_prob: this is a density; expected check_density(**arguments), got check_flow"
-            )
+            words = "this is a density; expected check_density(**arguments), got check_flow"
+            raise TypeError(f"log_prob: {words}")
         gradient = given.get("gradient")
         if gradient is not None and not _is_pair(gradient):
-            raise TypeError(
-                "gradient: expected (forward, inverse), each a function or None, got "
-                f"{type(gradient).__name__}"
-            )
+            words = "expected (forward, inverse), each a function or None"
+            raise TypeError(f"gradient: {words}, got {type(gradient).__name__}")
         report = check(*functions, **given)
         single = np.dtype(given.get("dtype", np.float64)) == np.float32
         if not (twin and single and report.undecided and not report.failures):
@@ -56,27 +53,23 @@ def of_densities(check: Callable[..., Any]) -> Any:
         given.pop("twin", None)
         wrong = sorted({"forward", "inverse"} & set(given))
         if wrong:
-            raise TypeError(
-                f"{' and '.join(wrong)}: this is a flow; expected "
-                "check_flow(**arguments), got check_density; a density is "
-                "log_prob and sample, as adapters.of(distribution) makes them"
+            words = (
+                "this is a flow; expected check_flow(**arguments), got check_density; a density "
             )
-        if isinstance(given.get("gradient"), (tuple, list)):
-            raise TypeError(
-                "gradient: expected one function of rows, the derivative of log_prob, "
-                f"got {type(given['gradient']).__name__}"
-            )
+            words += "is log_prob and sample, as adapters.of(distribution) makes them"
+            raise TypeError(f"{' and '.join(wrong)}: {words}")
+        gradient = given.get("gradient")
+        if isinstance(gradient, (tuple, list)):
+            words = "expected one function of rows, the derivative of log_prob"
+            raise TypeError(f"gradient: {words}, got {type(gradient).__name__}")
         return check(*functions, **given)
 
     return ask
 
 
 def _is_pair(gradient):
-    return (
-        isinstance(gradient, (tuple, list))
-        and len(gradient) == 2
-        and all(part is None or callable(part) for part in gradient)
-    )
+    pair = isinstance(gradient, (tuple, list)) and len(gradient) == 2
+    return pair and all(part is None or callable(part) for part in gradient)
 
 
 def _decided(report, exact, gap):
@@ -94,11 +87,12 @@ def _decided(report, exact, gap):
 
 
 def _largest_gap(given, twin):
-    """Return the largest difference of float32 and float64.
+    """Return the largest difference of float32 and float64; inf if there is no answer.
 
     The difference of values is relative to their size, that of log_det is in nats.
     """
     dim, context, gap = given["dim"], given.get("context"), 0.0
+    which = np.arange(ROWS) % (1 if context is None else len(context))
     for name, domain in (("forward", "domain"), ("inverse", "codomain")):
         if given.get(name) is None or name not in twin:
             continue
@@ -106,19 +100,16 @@ def _largest_gap(given, twin):
         if not isinstance(box, Box):
             return np.inf
         rows = box.from_line(np.random.default_rng(0).standard_normal((ROWS, dim)))
-        rows = rows.astype(np.float32)
-        answers = []
+        rows, answers = rows.astype(np.float32), []
         for function, dtype in ((given[name], np.float32), (twin[name], np.float64)):
-            rows_of_context = None if context is None else np.asarray(context, dtype)
-            stopwatch = Stopwatch(given.get("seconds", 20.0))
-            subject = Subject(name, function, dim, rows_of_context, dtype, stopwatch)
-            which = np.arange(ROWS) % (1 if context is None else len(context))
+            contexts = None if context is None else np.asarray(context, dtype)
+            subject = Subject(name, function, dim, contexts, dtype, Stopwatch(20.0))
             try:
-                answers.append(subject(rows.astype(dtype), which))
+                answers.append(columns(*subject(rows.astype(dtype), which)))
             except NO_ANSWER:
                 return np.inf
-        (values, log_det), (exact, exact_log_det) = answers
-        gap = max(gap, float(np.max(np.abs(values - exact) / (1 + np.abs(exact)))))
-        if log_det is not None and exact_log_det is not None:
-            gap = max(gap, float(np.max(np.abs(log_det - exact_log_det))))
+        found, exact = answers
+        width = min(found.shape[1], exact.shape[1])
+        size = 1 + np.where(np.arange(width) < dim, np.abs(exact[:, :width]), 0)
+        gap = max(gap, float(np.max(np.abs(found[:, :width] - exact[:, :width]) / size)))
     return gap

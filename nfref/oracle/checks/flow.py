@@ -1,25 +1,22 @@
 """check_flow: check every property of one flow that is given as plain callables."""
 
+import contextlib
+
 import numpy as np
 
 from nfref.oracle.checks import (
     array_contract,
     context,
-    first_calls,
     hidden_state,
     knots,
-    library_gradient,
     log_det,
     normalisation,
-    pointwise,
-    precision,
     round_trip,
 )
-from nfref.oracle.checks.arguments import check_callables, checked_setting, checked_skip
-from nfref.oracle.checks.base_check import Check
+from nfref.oracle.checks.base_check import Check, check_callables, checked_setting, checked_skip
 from nfref.oracle.checks.float64_fallback import of_flows
 from nfref.oracle.checks.properties import FLOW_PROPERTIES
-from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, no_answer
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, Timer, no_answer
 from nfref.oracle.instruments.kinks import Kink, both_sides
 from nfref.oracle.instruments.measurement import Measurement, measure_direction
 from nfref.oracle.instruments.probes import Box, as_domain, make_probes
@@ -28,6 +25,7 @@ from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
 
 DERIVATIVES = 1.0  # seconds for the derivatives of a direction
 FEWEST = 2500  # samples of a base that are enough for bridge sampling
+WHOLE, LONGEST = 1.0, 8.0  # seconds for all samples; the most for FEWEST
 OTHER = {"forward": "inverse", "inverse": "forward"}
 
 
@@ -121,29 +119,16 @@ def check_flow(
         raise ValueError("forward, inverse: expected at least one callable, got None twice")
     check_callables(forward=forward, inverse=inverse, support=support, make=make)
     check = _Check(dim, rng, given, dtype, support, seconds, skip)
-    check.given(
-        (as_domain("domain", domain, dim), as_domain("codomain", codomain, dim)),
-        gradient or (None, None),
-        make,
-        context_moves,
-        accuracy,
-        stochastic,
-    )
+    domains = as_domain("domain", domain, dim), as_domain("codomain", codomain, dim)
+    pair = gradient or (None, None)
+    check.given(domains, pair, make, context_moves, accuracy, stochastic)
     return check.report(subject, check.rows(forward, inverse), parameters, stop_early)
 
 
 class _Check(Check):
     """One run of check_flow: it makes the rows in order, from cheap and local to global."""
 
-    def given(
-        self,
-        domains: Any,
-        gradient: Any,
-        make: Any,
-        context_moves: Array | None,
-        accuracy: float,
-        stochastic: bool,
-    ) -> None:
+    def given(self, domains, gradient, make, context_moves, accuracy, stochastic):
         """Store the arguments of ``check_flow``."""
         self.domains, self.make, self.context_moves = domains, make, context_moves
         self.gradient = dict(zip(("forward", "inverse"), gradient))
@@ -173,12 +158,11 @@ class _Check(Check):
             yield from self.one_direction(name, measured, kinks.get(name, []))
         holds = yield from self.round_trips(subjects, measurements)
         for name, measured in measurements.items():
-            yield self.timed(pointwise.keeps_orientation, f"orientation_{name}", measured, holds)
+            yield self.timed(log_det.keeps_orientation, f"orientation_{name}", measured, holds)
             yield from self.as_it_is_used(measured, f"_{name}")
-            for label, count in (("first_row", 1), ("first_batch", first_calls.ROWS)):
-                yield self.timed(
-                    first_calls.first_call, f"{label}_{name}", self.make, name, measured, count
-                )
+            for label, count in (("first_row", 1), ("first_batch", hidden_state.FIRST)):
+                given = self.make, name, measured, count
+                yield self.timed(hidden_state.first_call, f"{label}_{name}", *given)
         for name, measured in measurements.items():
             others = [other for other in measurements.values() if other is not measured]
             yield self.timed(hidden_state.many_calls, f"history_{name}", measured, self.rng, others)
@@ -202,6 +186,13 @@ class _Check(Check):
         if probes is None:
             return
         middle = probes.only(probes.bulk)
+        # A call takes as long as its slowest row, which may be one in the tails. The first call may
+        # have compiled.
+        self.stopwatch.restart()
+        timer = Timer()
+        with contextlib.suppress(*NO_ANSWER):  # the measurement reports a missing answer
+            subject(probes.rows, probes.context_row)
+        count = DERIVATIVES * len(probes) / max(timer(), 1e-9)
         if isinstance(there, Box):
             self.stopwatch.restart()
             kinks[name] = knots.kinks_of(subject, there, probes, self.rng)
@@ -210,18 +201,13 @@ class _Check(Check):
                 probes = probes.join(*both_sides(kinks[name], there, distance))
             if subject.has_log_det:
                 self.stopwatch.restart()
-                try:
-                    probes = probes.join(
-                        *log_det.suspects(subject, there, self.rng, self.dim, self.contexts)
-                    )
-                except NO_ANSWER:
-                    pass  # other rows report the failure
-        self.stopwatch.restart()
-        count = DERIVATIVES * self.stopwatch.load / max(subject.seconds_a_row(), 1e-9)
+                with contextlib.suppress(*NO_ANSWER):
+                    given = subject, there, self.rng, self.dim, self.contexts
+                    probes = probes.join(*log_det.suspects(*given))
         for candidates in (probes.affordable(count), middle.affordable(count)):
             try:
                 measurements[name] = measure_direction(
-                    subject, there, back, candidates, self.accuracy
+                    subject, there, back, candidates, self.accuracy, count
                 )
                 return
             except NO_ANSWER as error:
@@ -232,19 +218,11 @@ class _Check(Check):
         self, name: str, measured: Measurement, kinks: Sequence[Kink]
     ) -> Iterator[Row]:
         """Yield the rows on the values and log-determinants of one direction."""
-        yield self.timed(array_contract.finite, f"finite_{name}", measured)
-        yield self.timed(precision.precise, f"precision_{name}", measured)
+        yield from self.of_its_values(
+            measured, self.gradient[name], kinks, self.context_moves, f"_{name}"
+        )
         yield self.timed(array_contract.stays_inside, f"stays_inside_{name}", measured)
-        yield self.timed(
-            array_contract.empty_batch, f"empty_batch_{name}", measured.subject, self.dim
-        )
-        yield self.timed(
-            library_gradient.by_rows, f"gradient_{name}", measured, self.gradient[name], kinks
-        )
         yield self.timed(knots.knots, f"knots_{name}", measured, kinks)
-        yield from self.of_its_context(
-            measured, self.gradient[name], self.context_moves, f"_{name}"
-        )
 
     def round_trips(self, subjects: Any, measurements: dict[str, Measurement]) -> Any:
         """Yield rows on the way there and back; return True if they hold."""
@@ -273,13 +251,12 @@ class _Check(Check):
         if "inverse" not in measurements or measurements["inverse"].log_det is None:
             return inconclusive("normalised", "needs an inverse with log_det")
         if not isinstance(back, Box) and self.support is None:
-            return inconclusive(
-                "normalised", "the codomain is known by samples only; support= says where it is"
-            )
+            why = "the codomain is known by samples only; support= says where it is"
+            return inconclusive("normalised", why)
         self.stopwatch.restart()
         row = None
         others = context.others(self.context)
-        seconds = 2.0 * self.stopwatch.load / (1 + len(others))
+        seconds = WHOLE / (1 + len(others))
         count = min(
             round_trip.affordable([subject], seconds, FEWEST, 20000, self.dim)
             for subject in subjects.values()
@@ -287,20 +264,24 @@ class _Check(Check):
         if count <= FEWEST:
             others = others[:1]  # it is slow: the farthest row of the context is enough
         z = there.sample_base(self.rng, count).astype(self.dtype)
+        samples = "forward" in measurements
+        samples = samples and FEWEST * subjects["forward"].seconds_a_row() < LONGEST
         for k in (0, *others):
             x = np.zeros((0, self.dim))
-            if "forward" in measurements:
+            if samples:
                 try:
                     x = subjects["forward"](z, np.full(len(z), k))[0].astype(np.float64)
                 except NO_ANSWER as error:
                     if row is None:
                         return no_answer("normalised", "no answer for samples of a base", error)
                     continue
-            found = self.mass(subjects["inverse"], there, back, x, k)
+            found = self.mass(subjects["inverse"], there, back, x, k, count)
             row = found if row is None else context.worse(row, found, k)
         return row or inconclusive("normalised", "no samples")
 
-    def mass(self, inverse: Subject, there: Any, back: Any, x: Array, context_row: int) -> Row:
+    def mass(
+        self, inverse: Subject, there: Any, back: Any, x: Array, context_row: int, draws: int
+    ) -> Row:
         """Return the row on the mass for one row of the context; samples ``x`` may be none."""
 
         def log_prob(rows):
@@ -309,6 +290,7 @@ class _Check(Check):
             # The base has no density where z overflows, even if log_det overflows too.
             return np.where(np.any(np.isinf(z), axis=1), -np.inf, there.log_base(z) + logs)
 
-        whole = self.whole(log_prob, back, x, 0.0 if len(x) else 3.0, context_row)
+        spread = 0.0 if len(x) else 3.0
+        whole = self.whole(log_prob, back, x, spread, context_row, draws=draws)
         floor = self.floor + self.accuracy
         return self.timed(normalisation.normalised, "normalised", whole, floor)

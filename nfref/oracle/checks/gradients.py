@@ -3,13 +3,12 @@
 import numpy as np
 
 from nfref.oracle.checks.base_check import reported
-from nfref.oracle.checks.pointwise import verdict
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Stopwatch, no_answer
 from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.instruments.measurement import ULPS
-from nfref.oracle.report import Report, failed, judged, passed
+from nfref.oracle.report import Report, failed, judged, passed, verdict
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Callable, Generator, Params, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Params, Sequence
 from nfref.runtime.checks import check_callable, check_positive, check_rng
 
 ENTRIES, DIRECTIONS = 48, 4  # single parameters, one in each array at least; random directions
@@ -54,108 +53,96 @@ def check_parameter_gradients(
     check_positive("seconds", seconds)
     check_callable("loss", loss)
     check_callable("gradient", gradient)
-    vector, unflatten = trees.flatten(params)
-    if not vector.size:
-        raise ValueError("params: expected at least one number, got none")
-    rows = _rows(loss, gradient, params, vector, unflatten, rng, Stopwatch(seconds))
-    return reported(f"{subject}, {vector.size} parameters, {vector.dtype}", rows, skip)
+    loss_of = _Function("loss", loss, params, Stopwatch(seconds))
+    rows = _rows(loss_of, _Function("gradient", gradient, params, loss_of.stopwatch), rng)
+    count, dtype = loss_of.vector.size, loss_of.vector.dtype
+    return reported(f"{subject}, {count} parameters, {dtype}", rows, skip)
 
 
-def _call(name, function, vector, unflatten, stopwatch):
-    given = vector.copy()
-    try:
-        answer = stopwatch.call(
-            name, function, (unflatten(given),), lambda: f": {stopwatch.seconds:g} s"
-        )
-    except CallFailed as error:
-        raise CallFailed(f"{name} {error}") from None
-    return answer, given.tobytes() == vector.tobytes()
+class _Function:
+    """A loss or a gradient as a function of the vector of all parameters."""
 
+    def __init__(self, name: str, function: Callable, params: Params, stopwatch: Stopwatch) -> None:
+        self.name, self.function, self.params = name, function, params
+        self.stopwatch = stopwatch
+        self.vector, self.unflatten = trees.flatten(params)
+        if not self.vector.size:
+            raise ValueError("params: expected at least one number, got none")
+        self.clean = True  # no call has written into its argument
 
-def _number(answer):
-    value = np.asarray(answer)
-    if value.size != 1 or value.dtype.kind not in "fiu":
-        raise CallFailed(
-            f"loss returned {type(answer).__name__} of shape {value.shape}, expected one number"
-        )
-    return float(value.reshape(()))
-
-
-def _vector(answer, params, dtype):
-    """Return the gradient as one vector, or raise `CallFailed` if its structure is wrong."""
-    try:
-        pairs = trees.leaves(
-            trees.tree_map(lambda p, g: np.shape(p) == np.shape(g), params, answer)
-        )
-    except (KeyError, IndexError, TypeError):
-        raise CallFailed("gradient has another structure than the parameters") from None
-    if not all(pairs):
-        raise CallFailed("gradient has arrays of other shapes than the parameters")
-    flat, _ = trees.flatten(answer)
-    if flat.dtype != dtype:
-        raise CallFailed(f"gradient has dtype {flat.dtype}, the parameters {dtype}")
-    return flat.astype(np.float64)
-
-
-def _rows(loss, gradient, params, vector, unflatten, rng, stopwatch):
-    try:
-        value = _number(_call("loss", loss, vector, unflatten, stopwatch)[0])
-        answer, clean = _call("gradient", gradient, vector, unflatten, stopwatch)
-    except NO_ANSWER as error:
-        yield no_answer("answers", "no answer", error)
-        return
-    yield passed("answers", f"loss {value:.6g}")
-    try:
-        ours = _vector(answer, params, vector.dtype)
-    except CallFailed as error:
-        yield failed("structure", "as the parameters", str(error))
-        return
-    yield passed("structure", "structure, shapes and dtype compared")
-    if not np.all(np.isfinite(ours)) or not np.isfinite(value):
-        yield failed(
-            "finite",
-            f"{np.sum(~np.isfinite(ours))} of {len(ours)} entries",
-            f"entry {np.flatnonzero(~np.isfinite(ours))[:1]}, loss {value}",
-        )
-        return
-    yield passed("finite", f"{len(ours)} entries")
-    stopwatch.restart()
-    eps = float(np.finfo(vector.dtype).eps)
-    slack = ULPS[vector.dtype.name] * eps
-    try:
-        again = _vector(
-            _call("gradient", gradient, vector, unflatten, stopwatch)[0], params, vector.dtype
-        )
-        twice = _number(_call("loss", loss, vector, unflatten, stopwatch)[0])
-    except NO_ANSWER as error:
-        yield no_answer("repeatable", "the second call", error)
-        return
-    size = np.max(np.abs(ours)) + 1e-300
-    error = max(np.max(np.abs(again - ours)) / size, abs(twice - value) / (abs(value) + 1))
-    yield judged("repeatable", "rounding; the same call twice", "", float(error), slack)
-    yield (
-        passed("input_unchanged", "bytes compared before and after")
-        if clean
-        else failed(
-            "input_unchanged",
-            "bytes compared before and after",
-            "gradient wrote into the parameters",
-        )
-    )
-    chosen = _spread(params, rng, min(ENTRIES, len(vector)))
-    axes = np.zeros((len(chosen), len(vector)))
-    axes[np.arange(len(chosen)), chosen] = 1
-    drawn = rng.standard_normal((DIRECTIONS, len(vector)))
-    drawn /= np.max(np.abs(drawn), axis=1, keepdims=True)
-    for name, rays, labels in (
-        ("entries", axes, chosen),
-        ("directions", drawn, np.arange(DIRECTIONS)),
-    ):
-        stopwatch.restart()
+    def __call__(self, vector: Array) -> Any:
+        """Return the answer at a vector of parameters."""
+        given = vector.copy()
         try:
-            yield _derivatives(name, loss, vector, unflatten, ours, rays, labels, slack, stopwatch)
-        except NO_ANSWER as error:
-            yield no_answer(name, "no answer near the parameters", error)
+            answer = self.stopwatch.call(self.name, self.function, (self.unflatten(given),))
+        except CallFailed as error:
+            raise CallFailed(f"{self.name} {error}") from None
+        self.clean &= given.tobytes() == vector.tobytes()
+        return answer
+
+    def number(self, vector: Array) -> float:
+        """Return the answer as one number."""
+        answer = self(vector)
+        value = np.asarray(answer)
+        if value.size != 1 or value.dtype.kind not in "fiu":
+            raise CallFailed(
+                f"loss returned {type(answer).__name__} of shape {value.shape}, expected one number"
+            )
+        return float(value.reshape(()))
+
+    def flat(self, answer: Any) -> Array:
+        """Return a gradient as one vector; raise `CallFailed` if its structure is wrong."""
+        try:
+            pairs = trees.tree_map(lambda p, g: np.shape(p) == np.shape(g), self.params, answer)
+        except (KeyError, IndexError, TypeError):
+            raise CallFailed("gradient has another structure than the parameters") from None
+        if not all(trees.leaves(pairs)):
+            raise CallFailed("gradient has arrays of other shapes than the parameters")
+        flat, _ = trees.flatten(answer)
+        if flat.dtype != self.vector.dtype:
+            raise CallFailed(f"gradient has dtype {flat.dtype}, the parameters {self.vector.dtype}")
+        return flat.astype(np.float64)
+
+
+def _rows(loss, gradient, rng):
+    vector, name, why = loss.vector, "answers", "no answer"
+    slack = ULPS[vector.dtype.name] * float(np.finfo(vector.dtype).eps)
+    try:
+        value, answer = loss.number(vector), gradient(vector)
+        yield passed("answers", f"loss {value:.6g}")
+        name, why = "structure", "as the parameters"
+        ours = gradient.flat(answer)
+        yield passed("structure", "structure, shapes and dtype compared")
+        bad = np.flatnonzero(~np.isfinite(ours))
+        if len(bad) or not np.isfinite(value):
+            words = f"{len(bad)} of {len(ours)} entries"
+            yield failed("finite", words, f"entry {bad[:1]}, loss {value}")
+            return
+        yield passed("finite", f"{len(ours)} entries")
+        name, why = "repeatable", "the second call"
+        loss.stopwatch.restart()
+        again, twice = gradient.flat(gradient(vector)), loss.number(vector)
+        change = np.max(np.abs(again - ours)) / (np.max(np.abs(ours)) + 1e-300)
+        change = max(change, abs(twice - value) / (abs(value) + 1))
+        yield judged("repeatable", "rounding; the same call twice", "", float(change), slack)
+        words = "bytes compared before and after"
+        yield (
+            passed("input_unchanged", words)
+            if gradient.clean
+            else failed("input_unchanged", words, "gradient wrote into the parameters")
+        )
+        why = "no answer near the parameters"
+        chosen = _spread(gradient.params, rng, min(ENTRIES, len(vector)))
+        drawn = rng.standard_normal((DIRECTIONS, len(vector)))
+        drawn /= np.max(np.abs(drawn), axis=1, keepdims=True)
+        for name, rays, labels in (
+            ("entries", (np.arange(len(vector)) == chosen[:, None]).astype(float), chosen),
+            ("directions", drawn, np.arange(DIRECTIONS)),
+        ):
+            loss.stopwatch.restart()
+            yield _derivatives(name, loss, ours, rays, labels, slack)
+    except NO_ANSWER as error:
+        yield no_answer(name, why, error)
 
 
 def _spread(params, rng, count):
@@ -167,36 +154,29 @@ def _spread(params, rng, count):
     return np.unique(np.concatenate([first, rest]).astype(int))
 
 
-def _derivatives(name, loss, vector, unflatten, ours, rays, labels, slack, stopwatch):
-    def along(rows, owner):
-        values = []
-        for row in rows:
-            moved = (vector.astype(np.float64) + row @ rays).astype(vector.dtype)
-            values.append(_number(_call("loss", loss, moved, unflatten, stopwatch)[0]))
-        return np.array(values)[:, None]
+def _derivatives(name, loss, ours, rays, labels, slack):
+    vector = loss.vector
 
-    zero = np.zeros((1, len(rays)))
+    def along(rows, owner):
+        moved = ((vector.astype(np.float64) + row @ rays).astype(vector.dtype) for row in rows)
+        return np.array([loss.number(row) for row in moved])[:, None]
+
     width = np.array([max(np.max(np.abs(vector[ray != 0])), 0.1) for ray in rays])
-    found = differentiate(along, zero, 0.5 * width[None])
+    found = differentiate(along, np.zeros((1, len(rays))), 0.5 * width[None])
     numeric, error = found.jacobian[0, 0], found.error[0, 0]
     expected = rays @ ours
     # In float32 the moved parameters are rounded, which the measured noise does not contain.
     rounding = slack * (np.abs(expected) + np.max(np.abs(ours)) + abs(found.value[0, 0]))
-    tolerance = 4 * error + rounding
     known = np.flatnonzero(error < 0.05 * np.max(np.abs(ours)) + slack)
     if not len(known):
         return failed(name, "the loss is too rough to be differentiated numerically")
-
-    def describe(k):
-        p = known[k]
-        return (
-            f"{name}, number {labels[p]}: gradient {expected[p]:.9g}, numerically {numeric[p]:.9g}"
-        )
-
     return verdict(
         name,
         np.abs(expected - numeric)[known],
-        tolerance[known],
+        (4 * error + rounding)[known],
         f"error of Richardson differences + rounding, {len(known)} of {len(rays)}",
-        describe,
+        lambda k: (
+            f"{name}, number {labels[known[k]]}: gradient {expected[known[k]]:.9g}, "
+            f"numerically {numeric[known[k]]:.9g}"
+        ),
     )

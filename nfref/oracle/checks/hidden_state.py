@@ -11,17 +11,19 @@ from nfref.oracle.instruments.guarded_calls import (
     NO_ANSWER,
     CallFailed,
     StillRunning,
+    Timer,
     columns,
     may_be_called_from_two_threads,
     together,
 )
 from nfref.oracle.instruments.measurement import Measurement
-from nfref.oracle.report import Row, failed, inconclusive, not_applicable, passed, show
-from nfref.runtime.annotations import Any, Generator, Sequence
+from nfref.oracle.report import Row, failed, held, inconclusive, not_applicable, passed, show
+from nfref.runtime.annotations import Any, Callable, Generator, Sequence
 
 CALLS = 256  # calls of a few rows each, before the first ones are repeated
 SECONDS = 0.5  # for all of them
-ROUNDS, GROUPS = 24, 12  # calls of each thread in a group; groups
+FIRST = 32  # rows of the first batch of a new flow
+ROUNDS, GROUPS, ROWS = 24, 12, 64  # calls of each thread in a group; groups; rows of a call
 
 
 def repeatable(name: str, measured: Measurement) -> Row:
@@ -50,21 +52,17 @@ def _by_rounded_rows(row, measured):
     both = columns(*subject(np.concatenate([rows, moved]), np.tile(context_row, 2)))
     if np.mean((both[: len(rows)] == both[len(rows) :])[due]) > 0.5:
         return row  # the same within one batch: the row on precision judges it
-    return failed(
-        row.name,
-        "a batch, then the same moved by 1e-9",
-        f"{subject.name} at {show(rows[0])}: {show(here[0])}, and the same bits when "
-        "it is moved: does a cache round its rows?",
-    )
+    where = f"{subject.name} at {show(rows[0])}: {show(here[0])}, and the same bits when it is "
+    where += "moved: does a cache round its rows?"
+    return failed(row.name, "a batch, then the same moved by 1e-9", where)
 
 
 def call_often(name: str, measured: Measurement, rng: Generator) -> Row:
     """Call the subject until it was called some hundred times, and compare all answers."""
     subject, index = measured.subject, np.flatnonzero(measured.probes.bulk)[:8]
-    start = subject.stopwatch.left()
-    most = min(SECONDS * subject.stopwatch.patience, start / 2)
+    most, seconds = subject.stopwatch.budget(SECONDS), Timer()
     row = passed(name, "")
-    while subject.calls < CALLS and start - subject.stopwatch.left() < most and not row.failed:
+    while subject.calls < CALLS and seconds() < most and not row.failed:
         some = rng.choice(index, size=min(3, len(index)), replace=False)
         how = f"in call {subject.calls + 1} than in an early one"
         row = agree(name, measured, some, measured.asked(some), how)
@@ -95,11 +93,10 @@ def many_calls(
 def _asked_again(name, measured, row):
     """Repeat calls that were made for other properties, whose rows were new then."""
     subject = measured.subject
-    start = subject.stopwatch.left()
-    most = min(SECONDS * subject.stopwatch.patience, start / 2)
+    most, seconds = subject.stopwatch.budget(SECONDS), Timer()
     noise = np.median(measured.derivatives.noise, axis=0)
     for call, rows, context_row, answers in subject.past.copy():
-        if start - subject.stopwatch.left() > most:
+        if seconds() > most:
             break
         if len(rows) * subject.seconds_a_row() > most:
             continue
@@ -111,18 +108,15 @@ def _asked_again(name, measured, row):
             continue
         size = 1 + np.abs(answers) + np.median(np.nan_to_num(np.abs(answers)), axis=0)
         allowed = measured.slack * size + measured.accuracy + 10 * noise[: answers.shape[1]]
-        found = unchanged(
-            name,
-            answers,
-            again,
-            allowed,
-            row.why,
-            lambda p: (
+
+        def describe(p):
+            return (
                 f"the same row got another answer when call {call} was made again: "
                 f"{subject.name} at {show(rows[p])}, row {p} of {len(rows)} (counted from 0): "
                 f"{show(answers[p])}, then {show(again[p])}"
-            ),
-        )
+            )
+
+        found = unchanged(name, answers, again, allowed, row.why, describe)
         if found.failed:
             return found
     return row
@@ -139,41 +133,34 @@ def two_threads(name: str, measured: Measurement, rng: Generator) -> Row:
         return not_applicable(name, "Numba's workqueue layer allows one thread at a time")
     subject, probes = measured.subject, measured.probes
     known = measured.answered(least=2)
-    patience = 4 * SECONDS * subject.stopwatch.patience
-    rounds = int(np.clip(patience * subject.calls / max(subject.seconds, 1e-9) / 8, 6, ROUNDS))
+    seconds, most = Timer(), subject.stopwatch.budget(4 * SECONDS)
+    rounds = int(np.clip(most * subject.calls / max(subject.seconds, 1e-9) / 8, 6, ROUNDS))
+    rows = int(np.clip(most / subject.seconds_a_row() / (2 * rounds), 4, ROWS))
     # All may share working memory, or batches of one size: half of the rounds have equal sizes.
     batches = [
         [rng.choice(known, size=size) for _ in range(rounds // 2) for size in pair]
-        for pair in ((47, 64), (64, 64))
+        for pair in ((3 * rows // 4, rows), (rows, rows))
     ]
-    at_once, until = 0, time.monotonic() + patience
+    at_once = 0
     for group in range(1, GROUPS + 1):
         try:
             spans, answers = _at_once(subject, probes, batches)
         except StillRunning as error:
             subject.stopwatch.running += error.calls
-            return inconclusive(
-                name,
-                "two threads at once: no answer in time, which may be a "
-                f"deadlock; alone a row took {subject.seconds_a_row():.2g} s",
-            )
+            why = "two threads at once: no answer in time, which may be a deadlock; alone a row "
+            return inconclusive(name, f"{why}took {subject.seconds_a_row():.2g} s")
         except CallFailed as error:
             return failed(name, "two threads at once", f"{subject.name} {error}")
         for indices, parts in zip(batches, answers):
             for index, answer in zip(indices, parts):
-                row = agree(
-                    name,
-                    measured,
-                    index,
-                    subject.read(answer, probes.rows[index]),
-                    "while another thread called, too",
-                )
+                answer = subject.read(answer, probes.rows[index])
+                row = agree(name, measured, index, answer, "while another thread called, too")
                 if row.failed:
                     return row
         begun, done = np.array(spans).transpose(1, 0, 2)
         shared = done.min(axis=0) - begun.max(axis=0)
         at_once += np.sum(shared > np.min(done - begun, axis=0) / 2)
-        if at_once >= 6 * rounds or time.monotonic() > until:
+        if at_once >= 6 * rounds or seconds() > most:
             break
     return passed(name, f"{2 * rounds * group} calls from two threads", row.error, row.tolerance)
 
@@ -210,16 +197,49 @@ def _at_once(subject, probes, batches):
         sys.setswitchinterval(interval)
 
 
+def first_call(
+    name: str, make: Callable[..., Any] | None, direction: str, measured: Measurement, count: int
+) -> Any:
+    """Check the first call of a fresh flow, with ``count`` rows, and the same call again.
+
+    Some layers choose their parameters, or their mode, by the first batch (activation
+    normalisation, batch statistics). If they are wrong anywhere, it is there: the standard
+    deviation of one row is zero. ``make`` returns the arguments of ``check_flow`` for a fresh flow.
+    The rows are those of a flow that is not fresh any more.
+    """
+    if make is None:
+        return not_applicable(name, "no make= was given")
+    probes = measured.probes
+    index = measured.answered(probes.bulk)[:count]
+    try:
+        function = make().get(direction)
+    except Exception as error:
+        return failed(name, "make() raised an error", f"{type(error).__name__}: {error}")
+    if function is None:
+        return not_applicable(name, "a new flow lacks this direction")
+    subject = measured.subject.apart(function=function)
+    rows, context_row = probes.rows[index], probes.context_row[index]
+    count_of_rows = f"{len(index)} row{'s' * (len(index) > 1)}"
+    why = f"a new flow, called twice with {count_of_rows}"
+    try:
+        first = subject(rows, context_row)
+        again = subject(rows, context_row)
+    except CallFailed as error:
+        return failed(name, why, str(error))
+    for values in first:
+        if values is not None and not np.all(np.isfinite(values)):
+            bad = np.argwhere(~np.isfinite(values))[0][0]
+            return failed(name, why, f"{direction} at {show(rows[bad])}: {show(values[bad])}")
+    how = f"in the second call of a new flow with {count_of_rows}"
+    return agree(name, measured, index, again, how, first=first, strict=True)
+
+
 def parameters_unchanged(name: str, before: Any, after: Any) -> Row:
     """Check that the parameters are the same bytes before and after all calls."""
     if before is None:
         return not_applicable(name, "no parameters were named")
     changed = [k for k, (old, new) in enumerate(zip(before, after)) if old != new]
-    if len(before) != len(after) or changed:
-        return failed(
-            name,
-            "bytes compared before and after the whole check",
-            f"{len(changed)} of {len(before)} arrays changed, the first is number "
-            f"{changed[0] if changed else min(len(before), len(after))}",
-        )
-    return passed(name, f"{len(before)} arrays, bytes compared before and after the whole check")
+    changed += range(*sorted((len(before), len(after))))
+    where = f"{len(changed)} of {len(before)} arrays changed, the first is number "
+    why = f"{len(before)} arrays, bytes compared before and after the whole check"
+    return held(name, why, f"{where}{changed[0]}" if changed else "")

@@ -10,6 +10,7 @@ from nfref.oracle.report import Row, judged, not_applicable, show
 from nfref.runtime.annotations import Any, Generator, Sequence
 
 SECONDS = 0.5  # for the lines on which kinks are looked for
+WORTH = 0.2  # of a line, the least for which there has to be time
 
 
 def kinks_of(subject: Subject, domain: Any, probes: Probes, rng: Generator) -> list[Kink]:
@@ -24,8 +25,10 @@ def kinks_of(subject: Subject, domain: Any, probes: Probes, rng: Generator) -> l
     if not isinstance(domain, Box):
         return []
     rows, context_row = probes.rows[probes.bulk], probes.context_row[probes.bulk]
-    affordable = SECONDS * subject.stopwatch.load / max(subject.seconds_a_row(), 1e-9)
-    most = int(np.clip(affordable / CELLS / 2, 1, LINES))  # half of the rows narrow kinks down
+    lines = SECONDS / subject.seconds_a_row() / CELLS / 2  # half of the rows narrow kinks down
+    if lines < WORTH:
+        return []
+    most = int(np.clip(lines, 1, LINES))
     try:
         return find_kinks(evaluate, domain, rng, rows, context_row, most)
     except NO_ANSWER:
@@ -52,12 +55,8 @@ def knots(name: str, measured: Measurement, kinks: Sequence[Kink]) -> Row:
             x, log_det = measured.subject(
                 np.concatenate([rows, beside]), np.full(7, kink.context_row)
             )
-            errors.append(
-                max(
-                    _outside(log_det.astype(np.float64)[:, None], allowed),
-                    _outside(x.astype(np.float64), allowed),
-                )
-            )
+            parts = (log_det[:, None], x)
+            errors.append(max(_outside(part.astype(np.float64), allowed) for part in parts))
         error = min(errors)
         if error > worst:
             worst = error

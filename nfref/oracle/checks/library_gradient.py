@@ -9,13 +9,12 @@ import numpy as np
 
 from nfref.oracle.checks.context import Direction
 from nfref.oracle.checks.log_det import DOUBT
-from nfref.oracle.checks.pointwise import verdict
 from nfref.oracle.instruments.guarded_calls import CallFailed
 from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.instruments.kinks import Kink, snapped
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import step_scale
-from nfref.oracle.report import Row, failed, inconclusive, not_applicable, show
+from nfref.oracle.report import PASS, Row, failed, inconclusive, not_applicable, show, verdict
 from nfref.runtime.annotations import Any, Sequence
 
 # Distances from a knot at which its sides are evaluated. A knot is found to some digits only, which
@@ -31,41 +30,25 @@ BESIDE = {
 
 def by_rows(name: str, measured: Measurement, gradient: Any, kinks: Sequence[Kink]) -> Row:
     """Check d log_prob / dx, or d log_det / d row, in the bulk, in the tails and on knots."""
-    if gradient is None:
-        return not_applicable(name, "no gradient= was given")
-    if measured.subject.dim is not None and measured.log_det is None:
-        return not_applicable(name, "there is no log_det")
+    missing = _missing(measured, gradient)
+    if missing:
+        return not_applicable(name, missing)
     probes = measured.probes
     column = 0 if measured.subject.dim is None else measured.values.shape[1]
     value = measured.values[:, 0] if column == 0 else measured.log_det
     ours = _ask(measured.subject, gradient, probes.rows, probes.context_row)[0]
     numeric = measured.derivatives.jacobian[:, column]
-    size = np.abs(numeric) + np.max(np.abs(numeric), axis=1, keepdims=True)
     # Rounding is not always noise: beside the end of a domain 1 - x^2 loses the same bits at all
     # neighbours, which gives a smooth curve with another slope. The error of the slope is at most
     # the rounding of the number over the length on which it varies.
     condition = 1 + np.abs(value) + np.sum(np.abs(numeric * probes.rows), axis=1)
     scale = step_scale(measured.domain, probes.rows)
-    tolerance = (
-        DOUBT * measured.derivatives.error[:, column]
-        + measured.slack * (size + condition[:, None] / scale)
-        + measured.accuracy
-    )
-    known = np.isfinite(value) & np.all(tolerance < 0.05 * (size + 1), axis=1)
-    known &= np.all(np.abs(numeric) < float(np.finfo(measured.dtype).max), axis=1)
+    error = measured.derivatives.error[:, column]
+    known = np.isfinite(value) & np.all(np.abs(numeric) < np.finfo(measured.dtype).max, axis=1)
     known &= measured.finite & ~_stands_still(measured, scale)
-    points = np.flatnonzero(known)
-    if not np.any(known & probes.bulk):
-        return inconclusive(name, "too rough to be differentiated numerically")
-    row = _compared(
-        name,
-        ours[points],
-        numeric[points],
-        tolerance[points],
-        f"error of Richardson differences + rounding, {len(points)} points",
-        lambda k: f"at {show(probes.rows[points[k]])}",
-    )
-    return row if row.failed else _on_knots(row, measured, gradient, kinks)
+    rounding = condition[:, None] / scale
+    row = _compared(name, measured, ours, numeric, error, rounding, known, probes.bulk, probes.rows)
+    return row if row.verdict != PASS else _on_knots(row, measured, gradient, kinks)
 
 
 def _stands_still(measured, scale):
@@ -93,46 +76,51 @@ def _stands_still(measured, scale):
 
 def by_context(name: str, measured: Measurement, gradient: Any) -> Row:
     """Check the derivative of the same number by the context, at a few points."""
-    if gradient is None:
-        return not_applicable(name, "no gradient= was given")
-    if measured.subject.dim is not None and measured.log_det is None:
-        return not_applicable(name, "there is no log_det")
+    missing = _missing(measured, gradient)
+    if missing:
+        return not_applicable(name, missing)
     direction = Direction(measured)
-    probes, points = measured.probes, direction.points
-    found = _ask(measured.subject, gradient, direction.rows, probes.context_row[points])
+    context_row = measured.probes.context_row[direction.points]
+    found = _ask(measured.subject, gradient, direction.rows, context_row)
     if len(found) < 2:
         return not_applicable(name, "the gradient= has no derivative by the context")
-    derivatives = differentiate(
-        direction, direction.context, np.maximum(np.abs(direction.context), 1.0)
-    )
+    scale = np.maximum(np.abs(direction.context), 1.0)
+    derivatives = differentiate(direction, direction.context, scale)
     numeric, error = derivatives.jacobian[:, -1], derivatives.error[:, -1]
+    rounding = np.abs(derivatives.value[:, -1:])
+    given = direction.rows, "by the context, "
+    return _compared(name, measured, found[1], numeric, error, rounding, True, True, *given)
+
+
+def _missing(measured, gradient):
+    """Return the reason for which there is nothing to compare, or ""."""
+    if gradient is None:
+        return "no gradient= was given"
+    detached = measured.subject.dim is not None and measured.log_det is None
+    return "there is no log_det" if detached else ""
+
+
+def _compared(name, measured, ours, numeric, error, rounding, known, bulk, rows, by=""):
+    """Return the verdict on the entry that is farthest off, in units of its tolerance.
+
+    ``rounding`` is the size of the numbers to which the rounding of a derivative is relative. Of
+    the ``known`` rows, one has to be in the ``bulk``.
+    """
     size = np.abs(numeric) + np.max(np.abs(numeric), axis=1, keepdims=True)
-    tolerance = (
-        DOUBT * error
-        + measured.slack * (size + np.abs(derivatives.value[:, -1:]))
-        + measured.accuracy
-    )
-    known = np.flatnonzero(np.all(tolerance < 0.05 * (size + 1), axis=1))
-    if not len(known):
+    tolerance = DOUBT * error + measured.slack * (size + rounding) + measured.accuracy
+    known = known & np.all(tolerance < 0.05 * (size + 1), axis=1)
+    points = np.flatnonzero(known)
+    if not np.any(known & bulk):
         return inconclusive(name, "too rough to be differentiated numerically")
-    return _compared(
-        name,
-        found[1][known],
-        numeric[known],
-        tolerance[known],
-        f"error of Richardson differences + rounding, {len(known)} points",
-        lambda k: f"at {show(direction.rows[known[k]])}, by the context:",
-    )
-
-
-def _compared(name, ours, numeric, tolerance, why, where):
-    """Return the verdict on the entry that is farthest off, in units of its tolerance."""
     return verdict(
         name,
-        np.abs(ours - numeric),
-        tolerance,
-        why,
-        lambda k: f"{where(k)} gradient {show(ours[k])}, numerically {show(numeric[k])}",
+        np.abs(ours - numeric)[points],
+        tolerance[points],
+        f"error of Richardson differences + rounding, {len(points)} points",
+        lambda k: (
+            f"at {show(rows[points[k]])} {by}gradient {show(ours[points[k]])}, "
+            f"numerically {show(numeric[points[k]])}"
+        ),
     )
 
 
@@ -155,15 +143,12 @@ def _on_knots(row, measured, gradient, kinks):
         if not np.all(inside):
             finite = np.all(np.isfinite(found), axis=1)
             k = int(np.argmin(inside if np.all(finite) else finite))
-            here = (
-                f"at {show(asked[k])} gradient {show(found[k])}, beside it {show(low)} to "
-                f"{show(high)}"
-            )
+            here = f"at {show(asked[k])} gradient {show(found[k])}, beside it {show(low)} to "
+            here += show(high)
             if not finite[k]:
                 return failed(row.name, "on a knot and beside it: finite", here)
-            row = inconclusive(
-                row.name, f"on a knot: {here}; right only where knots of several layers meet"
-            )
+            why = f"on a knot: {here}; right only where knots of several layers meet"
+            row = inconclusive(row.name, why)
     return row
 
 

@@ -9,12 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.oracle.checks.constants import named
-from nfref.oracle.checks.pointwise import verdict
 from nfref.oracle.instruments.guarded_calls import CallFailed, Subject, TimedOut
 from nfref.oracle.instruments.jacobian import complex_step, ladder, log_determinants
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import step_scale, wide_rows
-from nfref.oracle.report import Row, failed, inconclusive, passed, show
+from nfref.oracle.report import Row, failed, inconclusive, not_applicable, passed, show, verdict
 from nfref.runtime.annotations import Any, Array
 
 # Factor of an error estimate: the smallest of many estimates is optimistic now and then.
@@ -23,7 +22,7 @@ DOUBT = 16
 WIDEST = 0.5
 # Least share of the bulk that is judged before a direction may pass.
 MOST = 0.75
-SCREENED = 1200  # rows of the screening; fewer if rows are wide or calls slow
+SCREENED, SECONDS = 3000, 0.5  # rows of the screening; its time; fewer if rows are wide
 SUSPECTS = 12
 CALLS, RANDOM = 64, 8.0  # of a random log_det; standard errors that its mean may be off
 
@@ -61,29 +60,16 @@ def log_det_matches(name: str, measured: Measurement) -> Row:
 
     row = None
     if len(points):
-        row = verdict(
-            name, np.abs(measured.log_det - numeric)[points], tolerance[points], why, describe
-        )
-        if (
-            row.failed
-            and (row.error or 0) < 1e-4
-            and any(fault.endswith("float32") for fault in measured.subject.dtype_faults)
-        ):
-            return replace(
-                row,
-                hint="the flow returns float32, and its errors are that small: "
-                "check it with --dtype float32 (dtype=np.float32)",
-            )
-        if row.failed:
-            return replace(
-                row,
-                hint=pattern(
-                    measured.log_det[points],
-                    numeric[points],
-                    tolerance[points],
-                    measured.values.shape[1],
-                ),
-            )
+        error = np.abs(measured.log_det - numeric)[points]
+        row = verdict(name, error, tolerance[points], why, describe)
+    if row and row.failed:
+        parts = (part[points] for part in (measured.log_det, numeric, tolerance))
+        hint = pattern(*parts, measured.values.shape[1])
+        single = any(fault.endswith("float32") for fault in measured.subject.dtype_faults)
+        if single and (row.error or 0) < 1e-4:
+            hint = "the flow returns float32, and its errors are that small: "
+            hint += "check it with --dtype float32 (dtype=np.float32)"
+        return replace(row, hint=hint)
     if share < MOST:
         return inconclusive(
             name,
@@ -167,8 +153,7 @@ def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tu
     The few points that are measured well may all miss a region of little mass. Here many points are
     measured roughly. The worst of them are then measured well, and only that is judged.
     """
-    seconds = 0.25 * min(subject.stopwatch.left(), 2.0 * subject.stopwatch.patience)
-    affordable = seconds / max(subject.seconds_a_row(), 1e-9) / (2 * dim + 1)
+    affordable = subject.stopwatch.budget(SECONDS) / subject.seconds_a_row() / (2 * dim + 1)
     count = int(min(SCREENED, affordable, 4e6 / (2 * dim + 1) / dim))
     if count < 8:
         return np.zeros((0, dim), dtype=subject.dtype), np.zeros(0, dtype=int)
@@ -234,3 +219,26 @@ def unbiased(name: str, measured: Measurement, function: Subject) -> Row:
         )
 
     return verdict(name, np.abs(mean - numeric), tolerance, why, describe)
+
+
+def keeps_orientation(name: str, measured: Measurement, round_trip_holds: bool) -> Row:
+    """Check that the determinant has one sign.
+
+    A continuous map whose determinant changes sign folds space. In one dimension this is
+    monotonicity.
+    """
+    resolved = measured.resolved
+    if np.sum(resolved) < 2:
+        return not_applicable(name, "too few points that can be differentiated")
+    signs = measured.determinants.sign[resolved]
+    positive, negative = int(np.sum(signs > 0)), int(np.sum(signs < 0))
+    if not positive or not negative:
+        return passed(name, f"det has one sign at all {len(signs)} resolved points")
+    text = f"the determinant is positive at {positive} points and negative at {negative}"
+    if round_trip_holds:
+        return passed(name, f"{text}; the round trips hold, so the map is in pieces")
+    rare = 1 if positive < negative else -1
+    p = np.flatnonzero(resolved & (measured.determinants.sign == rare))[0]
+    where = f"{text}: the map folds, for example {measured.subject.name} at "
+    why = "a continuous map with determinants of both signs is not invertible"
+    return failed(name, why, where + show(measured.probes.rows[p]))

@@ -44,23 +44,10 @@ DENSITY_PROPERTIES = {
     **{
         name: _EACH_DIRECTION[name]
         for name in (
-            "answers",
-            "answers_far",
-            "row_independence",
-            "repeatable",
-            "answers_stay",
-            "empty_batch",
-            "batch_sizes",
-            "memory_layout",
-            "threads",
-            "history",
-            "context_read",
-            "context_memory",
-            "context_gradient",
-            "dtypes",
-            "input_unchanged",
-            "precision",
-        )
+            "answers answers_far row_independence repeatable answers_stay empty_batch batch_sizes "
+            "memory_layout threads history context_read context_memory context_gradient dtypes "
+            "input_unchanged precision"
+        ).split()
     },
     "finite": "no nan and no inf inside the domain",
     "shapes": "log-densities are (N,), in every call",

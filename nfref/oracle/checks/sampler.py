@@ -1,14 +1,19 @@
 """A sampler as a function of a generator and a number."""
 
-import time
 from functools import partial
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Stopwatch, load, no_answer
+from nfref.oracle.instruments.guarded_calls import (
+    NO_ANSWER,
+    CallFailed,
+    Stopwatch,
+    Timer,
+    no_answer,
+)
+from nfref.oracle.instruments.importance import SIGMAS
 from nfref.oracle.instruments.probes import Box
-from nfref.oracle.instruments.significance import SIGMAS
-from nfref.oracle.report import Row, failed, passed, show
+from nfref.oracle.report import Row, failed, held, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator
 
 SAMPLES, SECONDS = 20000, 4.0  # samples of one call, and about the time that they may take
@@ -26,11 +31,11 @@ def affordable(draw: Callable[[int], Any]) -> int:
         count *= 8 if each else 1
         seconds = []
         for _ in range(2):
-            start = time.monotonic()
+            timer = Timer()
             draw(count)
-            seconds.append(time.monotonic() - start)
+            seconds.append(timer())
         each = max(min(seconds), 1e-9) / count
-    return int(np.clip(SECONDS * load() / each, FIRST, SAMPLES))
+    return int(np.clip(SECONDS / each, FIRST, SAMPLES))
 
 
 class Sampler:
@@ -54,21 +59,15 @@ class Sampler:
         if self.context is not None:
             context_row = np.zeros(n, dtype=int) if context_row is None else context_row
             arguments.append(self.context[context_row])
-        answer = self.stopwatch.call(
-            "sample",
-            self.function,
-            arguments,
-            lambda: f": no answer within {self.stopwatch.seconds:g} s for n = {n}",
-        )
+        about = f": no answer within {self.stopwatch.seconds:g} s for n = {n}"
+        answer = self.stopwatch.call("sample", self.function, arguments, lambda: about)
         try:
             x = np.asarray(answer)
         except Exception as error:
             raise CallFailed(f"sample returned no array: {type(error).__name__}") from None
         if x.shape != (n, self.dim) or x.dtype.kind not in "fiu":
-            raise CallFailed(
-                f"sample returned {type(answer).__name__} of shape {x.shape}, "
-                f"expected ({n}, {self.dim})"
-            )
+            kind, expected = type(answer).__name__, (n, self.dim)
+            raise CallFailed(f"sample returned {kind} of shape {x.shape}, expected {expected}")
         return x
 
     def rows(self, rng: Generator) -> Any:
@@ -91,7 +90,7 @@ class Sampler:
 
     def shape(self, x: Array) -> Row:
         """Check that samples are finite, of the dtype, and inside the domain."""
-        trouble = None
+        trouble = ""
         if x.dtype != self.dtype:
             trouble = f"dtype {x.dtype}, expected {self.dtype}"
         bad = np.flatnonzero(~np.all(np.isfinite(x), axis=1))
@@ -101,8 +100,7 @@ class Sampler:
             outside = np.flatnonzero(~self.domain.contains_closed(x.astype(np.float64)))
             if len(outside):
                 trouble = f"sample {outside[0]} {show(x[outside[0]])} is outside the domain"
-        why = f"{len(x)} samples"
-        return failed("sample_shape", why, trouble) if trouble else passed("sample_shape", why)
+        return held("sample_shape", f"{len(x)} samples", trouble)
 
     def empty(self) -> Row:
         """Check that n = 0 gives an array of no rows."""
@@ -125,21 +123,20 @@ class Sampler:
         except NO_ANSWER as error:
             yield no_answer(name, "a second draw got no answer", error)
             return
-        if not np.array_equal(same, again, equal_nan=True):
-            yield failed(name, why, "equal generators give different samples")
-        else:
-            yield passed(name, why)
+        equal = np.array_equal(same, again, equal_nan=True)
+        yield held(name, why, "" if equal else "equal generators give different samples")
         name, why = "sample_generator", "a generator that was used, and one of another seed"
         # If a sampler fills one array after another, n rows are not the first of more rows.
-        for first, second, words in (
-            (more, other, "different generators give equal samples"),
-            (same, other, "different seeds give equal samples"),
-            (same, more, "two calls with one generator give equal samples"),
-        ):
-            if n and np.array_equal(first, second):
-                yield failed(name, why, words)
-                return
-        yield passed(name, why)
+        found = [
+            words
+            for first, second, words in (
+                (more, other, "different generators give equal samples"),
+                (same, other, "different seeds give equal samples"),
+                (same, more, "two calls with one generator give equal samples"),
+            )
+            if n and np.array_equal(first, second)
+        ]
+        yield held(name, why, *found[:1])
 
 
 def independent(name: str, x: Array) -> Row:

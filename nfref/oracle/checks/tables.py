@@ -1,4 +1,4 @@
-"""Properties of the density of a table: categories, factors, marginals.
+"""Properties of the density of a table: categories and factors.
 
 :mod:`nfref.oracle.checks.refit_invariance` checks fits to changed tables.
 """
@@ -10,11 +10,8 @@ import numpy as np
 
 from nfref.oracle.adapters.estimators import Estimator
 from nfref.oracle.checks.array_contract import last_finite
-from nfref.oracle.instruments.importance import BERNSTEIN
-from nfref.oracle.instruments.probes import Box
-from nfref.oracle.instruments.quadrature import line_integral
-from nfref.oracle.instruments.significance import SIGMAS
-from nfref.oracle.report import Row, failed, not_applicable, passed, show
+from nfref.oracle.instruments.importance import BERNSTEIN, SIGMAS
+from nfref.oracle.report import Row, failed, held, judged, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 
 TABLE_PROPERTIES = {
@@ -23,7 +20,6 @@ TABLE_PROPERTIES = {
     "far_out": "far from the table log p is no nan and does not underflow",
     "categories": "discrete columns: samples have the table's values, as often as log p says",
     "chain_rule": "log p is the sum of its factors in the order of columns that was asked for",
-    "marginal": "the marginal is the joint density with the other column integrated out",
     "pickled": "after pickling the answers are the same",
     "units": "a column times c moves log p by -log c",
     "weights": "two equal rows count as one row of weight two",
@@ -36,14 +32,8 @@ LOWEST = {"float64": -700.0, "float32": -80.0}  # the log of a number that is ab
 def rows_of_table(name: str, log_prob: Callable, table: Array) -> Row:
     """Check that every row of the table has a finite log-density."""
     bad = np.flatnonzero(~np.isfinite(found := log_prob(table)))
-    why = f"{len(table)} rows"
-    if len(bad):
-        return failed(
-            name,
-            f"{len(bad)} of {why}",
-            f"log p is {found[bad[0]]} at row {bad[0]}, {show(table[bad[0]])}",
-        )
-    return passed(name, why)
+    where = f"log p is {found[bad[0]]} at row {bad[0]}, {show(table[bad[0]])}" if len(bad) else ""
+    return held(name, f"{len(table)} rows", where)
 
 
 def _far(rng, table, free, distances):
@@ -60,15 +50,8 @@ def higher_at_rows(name: str, log_prob: Callable, table: Array, free: Array, rng
     _, far = _far(rng, table, free, np.repeat([10.0, 20.0, 30.0], 20))
     near, away = np.median(log_prob(table)), np.median(log_prob(far))
     why = f"median log p of the table {near:.4g}, 10 to 30 standard deviations away {away:.4g}"
-    if away > near:
-        return failed(
-            name,
-            why,
-            "the density is lower at the table than far away: is log p negated, or p inverted?",
-            float(away - near),
-            0.0,
-        )
-    return passed(name, why)
+    words = "the density is lower at the table than far away: is log p negated, or p inverted?"
+    return judged(name, why, words, float(max(away - near, 0)), 0.0)
 
 
 def far_out(
@@ -85,24 +68,17 @@ def far_out(
     found = log_prob(far)
     for k in np.flatnonzero(~np.isfinite(found)):
         if found[k] != -np.inf:
-            return failed(
-                name, "log p is neither nan nor +inf", f"log p is {found[k]} at {show(far[k])}"
-            )
+            where = f"log p is {found[k]} at {show(far[k])}"
+            return failed(name, "log p is neither nan nor +inf", where)
         way = far[k] - start[k]
         last = last_finite(lambda t, k=k, way=way: log_prob((start[k] + t * way)[None]))[1][0]
         overflows = last < -(float(np.finfo(dtype).max) ** 0.9)  # -inf is log p, rounded
         if last < LOWEST[dtype.name] and not overflows and not estimator.of_probabilities:
-            return failed(
-                name,
-                "the logarithm of a probability that underflows",
-                f"log p falls to {last:.4g} and is -inf at {show(far[k])}",
-            )
+            where = f"log p falls to {last:.4g} and is -inf at {show(far[k])}"
+            return failed(name, "the logarithm of a probability that underflows", where)
     zero = np.sum(found == -np.inf)
-    return passed(
-        name,
-        f"{len(far)} rows up to 10,000 standard deviations away"
-        + (f"; the density is zero at {zero} of them" if zero else ""),
-    )
+    note = f"; the density is zero at {zero} of them" if zero else ""
+    return passed(name, f"{len(far)} rows up to 10,000 standard deviations away{note}")
 
 
 def categories(
@@ -124,21 +100,16 @@ def categories(
         known, sampled = np.unique(table[:, column]), samples[:, column]
         new = ~np.isin(sampled, known)
         if np.mean(new) > MISSED + 21 / len(table):
-            strange = (
-                f"column {column}: samples have {sampled[new][0]:.6g}, which is not among its "
-                f"values {show(known)}"
-            )
+            strange = f"column {column}: samples have {sampled[new][0]:.6g}, which is not among "
+            strange += f"its values {show(known)}"
         both = np.union1d(known, np.unique(sampled))
         of_table = np.array([np.mean(table[:, column] == value) for value in both])
         of_samples = np.array([np.mean(sampled == value) for value in both])
         apart = [0.5 * np.sum(np.abs(np.roll(of_samples, k) - of_table)) for k in (0, 1, -1)]
         chance = 2 * np.sqrt(len(both) / len(table))
         if apart[0] > 0.1 + chance and min(apart[1:]) < 0.25 * apart[0]:
-            return failed(
-                name,
-                f"column {column}: the share of each value",
-                f"off by one: {show(of_samples)} of the samples, {show(of_table)} of the table",
-            )
+            where = f"off by one: {show(of_samples)} of the samples, {show(of_table)} of the table"
+            return failed(name, f"column {column}: the share of each value", where)
     some = samples[:2000]
     options = combinations(levels, discrete)
     terms = np.stack([log_prob(_with(some, discrete, one)) for one in options], axis=1)
@@ -151,18 +122,15 @@ def categories(
     z = np.abs(sides.T @ (hit - share)) / len(some) / spread
     side, k = np.unravel_index(np.argmax(z), z.shape)
     why = f"shares of {len(options)} values in {len(some)} samples, against log p"
+    why += f"; {strange}" * bool(strange)
     if not z[side, k] < SIGMAS:
         kept = sides[:, side] > 0
         beside = np.delete(np.arange(table.shape[1]), list(discrete))
         words = f", where column {beside[side - 1]} is above its median" if side else ""
-        where = (
-            f"{show(options[k])}: {np.mean(hit[kept, k]):.4f} of the samples, "
-            f"{np.mean(share[kept, k]):.4f} by log p{words}"
-        )
-        return failed(
-            name, why, f"{strange}; {where}" if strange else where, float(z[side, k]), SIGMAS
-        )
-    return passed(name, f"{why}; {strange}" if strange else why, float(z[side, k]), SIGMAS)
+        where = f"{strange}; " * bool(strange) + f"{show(options[k])}: {np.mean(hit[kept, k]):.4f} "
+        where += f"of the samples, {np.mean(share[kept, k]):.4f} by log p{words}"
+        return failed(name, why, where, float(z[side, k]), SIGMAS)
+    return passed(name, why, float(z[side, k]), SIGMAS)
 
 
 def combinations(levels: dict[int, Array], discrete: Sequence[int]) -> Array:
@@ -174,30 +142,6 @@ def _with(rows, columns, values):
     rows = rows.copy()
     rows[:, list(columns)] = values
     return rows
-
-
-def _total(function, row, column, table, ends, levels, rounding):
-    """Return the sum or the integral of exp(function) over a column, and its tolerance.
-
-    The other columns are as in ``row``. The tolerance of a sum is ``rounding``.
-    """
-
-    def along(values):
-        rows = np.repeat(row[None], len(values), axis=0)
-        rows[:, column] = values
-        return function(rows)
-
-    if column in levels:
-        return np.sum(np.exp(along(levels[column]))), rounding
-    low, high = (np.atleast_1d(float(end)) for end in ends[column])
-    box = Box(low, high)
-    found = line_integral(
-        lambda x: np.where(box.contains(x), along(x[:, 0]), -np.inf),
-        box,
-        np.clip(table[:, column], low, high)[:, None],
-        most=4000,
-    )
-    return found.value, 10 * found.error + 1e-6
 
 
 def _orders(estimator, dim):
@@ -223,59 +167,15 @@ def chain_rule(name: str, estimator: Estimator, table: Array) -> Row:
         error = np.abs(np.asarray(joint, dtype=float) - total) / (1 + np.abs(total))
         k = int(np.argmax(np.nan_to_num(error, nan=np.inf)))
         if not error[k] < 1e-5:
-            first = [
-                column
-                for column in range(len(order))
-                if np.allclose(
-                    joint, total - factors[0] + estimator.conditional(rows, column, ()), rtol=1e-5
-                )
-            ]
-            hint = (
-                f": the first factor is that of column {first[0]}, not of {order[0]}"
-                if first
-                else ""
-            )
-            return failed(
-                name,
-                f"order {list(order)}",
-                f"log p {joint[k]:.8g}, its factors add "
-                f"up to {total[k]:.8g} at {show(rows[k])}{hint}",
-                float(error[k]),
-                1e-5,
-            )
+            words = f"log p {joint[k]:.8g}, its factors add up to {total[k]:.8g}"
+            for column in range(len(order)):
+                other = total - factors[0] + estimator.conditional(rows, column, ())
+                if np.allclose(joint, other, rtol=1e-5):
+                    words += f"; the first factor is that of column {column}, not of {order[0]}"
+            where = f"{words}, at {show(rows[k])}"
+            return failed(name, f"order {list(order)}", where, float(error[k]), 1e-5)
         worst = max(worst, float(error[k]))
     return passed(name, f"{len(orders)} orders of {table.shape[1]} columns", worst, 1e-5)
-
-
-def marginal(
-    name: str,
-    estimator: Estimator,
-    table: Array,
-    ends: Any,
-    rng: Generator,
-    levels: dict[int, Array],
-) -> Row:
-    """Check that the joint, one column summed or integrated out, is the marginal of the others."""
-    dim = table.shape[1]
-    if estimator.marginal is None or dim < 2:
-        return not_applicable(name, "no marginal densities are offered")
-    out, worst = int(rng.integers(dim)), 0.0
-    kept = tuple(column for column in range(dim) if column != out)
-    function = estimator.marginal(kept)
-    for row in table[rng.choice(len(table), size=6)]:
-        total, allowed = _total(estimator.log_prob, row, out, table, ends, levels, 1e-5)
-        ours = float(np.exp(np.ravel(function(row[None, list(kept)]))[0]))
-        error = abs(total - ours)
-        if not error < allowed + 1e-4 * ours:
-            return failed(
-                name,
-                f"column {out} integrated out",
-                f"{total:.6g}, the marginal density is {ours:.6g} at {show(row[list(kept)])}",
-                error,
-                allowed,
-            )
-        worst = max(worst, error)
-    return passed(name, f"column {out} integrated out at 6 rows", worst, allowed)
 
 
 def pickled(name: str, estimator: Estimator, table: Array, remake: Callable) -> Row:
@@ -287,11 +187,7 @@ def pickled(name: str, estimator: Estimator, table: Array, remake: Callable) -> 
     except Exception as error:
         return not_applicable(name, f"cannot be pickled: {type(error).__name__}")
     before, after = (np.asarray(one.log_prob(table)) for one in (estimator, remake(again)))
-    if not np.array_equal(before, after, equal_nan=True):
-        k = int(np.argmax(before != after))
-        return failed(
-            name,
-            "pickled and read again",
-            f"log p was {before[k]:.12g} and is {after[k]:.12g} at {show(table[k])}",
-        )
-    return passed(name, f"{len(table)} rows, to the bit")
+    k = int(np.argmax(before != after))
+    where = f"log p was {before[k]:.12g} and is {after[k]:.12g} at {show(table[k])}"
+    equal = np.array_equal(before, after, equal_nan=True)
+    return held(name, f"{len(table)} rows, to the bit", "" if equal else where)

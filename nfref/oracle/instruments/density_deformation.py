@@ -17,7 +17,7 @@ is more sensitive to a sampler that is off by a little along f. Also
     E[a(r) (h(x') - h(x))] = 0,     x' = x + d,   d from any symmetric distribution
 
 for every function h: this is the change of the mean of h in one step of Barker's sampler. It
-reveals mass in the wrong region.
+reveals mass in the wrong region, and columns whose dependence is lost.
 
 All terms lie between -1 and 1, so the level of the tests holds on heavy tails, at edges and at
 jumps. The mean of n terms with standard deviation s is rejected beyond
@@ -34,12 +34,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.oracle.instruments.importance import _logistic, _middle_half
-from nfref.oracle.instruments.significance import LEVEL
+from nfref.oracle.instruments.importance import LEVEL, _logistic, _middle_half
 from nfref.runtime.annotations import Any, Array, Callable, Generator
 
 STEP = 0.1  # the step that measures the size of log-ratios
 LARGEST = 0.5
+WAVES = 24  # along the columns, and along other directions if there are fewer columns
 STARTS, MODES, VALLEY = 48, 5, 0.5  # rows at which modes are looked for; modes; nats between them
 TESTS = 400  # F, more than the tests of any one density
 T = float(np.sqrt(2 * np.log(2 * TESTS / LEVEL)))
@@ -261,24 +261,24 @@ def _within_balls(centers, radii):
 
 
 def jump_terms(
-    size: float,
-    pilot: Array,
-    features: Callable[..., Any],
-    log_density: Callable[..., Any],
-    x: Array,
-    at_x: Array,
-    rng: Generator,
+    size: float, pilot: Array, log_density: Callable, x: Array, at_x: Array, rng: Generator
 ) -> Array:
     """Return (N, K) terms a(r) (h(x') - h(x)) for differences of two pilot rows times ``size``.
 
-    h are ``features``, (N, D) -> (N, K) numbers between -0.5 and 0.5.
+    h are half of the waves, and of these shifted, along the columns and other directions.
     """
+    dim, center = pilot.shape[1], np.median(pilot, axis=0)
+    scale = np.subtract(*np.quantile(pilot, [0.84, 0.16], axis=0)) / 2 + 1e-300
+    way = rng.standard_normal((dim, WAVES)) / np.sqrt(dim) * rng.uniform(0.3, 2.5, WAVES)
+    way[:, :dim] = 1.5 * np.eye(dim)[:, :WAVES]
     first, second = rng.integers(len(pilot), size=(2, len(x)))
     there = x + size * (pilot[first] - pilot[second])
     accepted = _acceptance(log_density(there), at_x)
     moves = np.flatnonzero(accepted)
-    found = np.zeros((len(x), features(x[:1]).shape[1]))
-    found[moves] = accepted[moves, None] * (features(there[moves]) - features(x[moves]))
+    here, there = ((rows[moves] - center) / scale @ way for rows in (x, there))
+    change = 0.5 * np.concatenate([np.cos(there) - np.cos(here), np.sin(there) - np.sin(here)], 1)
+    found = np.zeros((len(x), 2 * WAVES))
+    found[moves] = accepted[moves, None] * change
     return found
 
 

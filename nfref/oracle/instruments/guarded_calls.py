@@ -3,11 +3,10 @@
 A callable may raise, return nonsense, hang, or write into its argument. `Subject` turns each of
 these into a `CallFailed` with one line of text, or records it.
 
-The time budget has limits. A call runs in a daemon thread, and the check waits for it. A thread
-cannot be killed, so a call that never ends goes on in the background until the process ends. A call
-that holds the interpreter lock in compiled code blocks the oracle as well. Signals would work on
-the main thread of a Unix process only. While a call still runs, its callable is not called again:
-two calls at once could end the process if compiled code is not made for that.
+A call runs in a daemon thread, and the check waits for it. No thread can be killed: a call that
+never ends goes on until the process ends, and one that holds the interpreter lock blocks the oracle
+as well. While a call still runs, its callable is not called again: two calls at once could end the
+process if compiled code is not made for that.
 """
 
 import copy
@@ -56,29 +55,41 @@ def no_answer(name: str, why: str, error: Any) -> Row:
     return failed(name, why, str(error))
 
 
-class Stopwatch:
-    """The time that one property may take, and the calls that still run after it.
+class Timer:
+    """Seconds since it was made, as an idle machine takes them.
 
-    The seconds are those of an idle machine. If more processes want to run than there are cores,
-    each takes longer by the factor ``load``. A verdict must not depend on the load of the machine.
+    If more processes want to run than there are cores, each takes longer by the factor ``load``,
+    but not more of a core's time. A subject may be another process, whose time is unknown. A
+    verdict must not depend on the load of the machine.
     """
+
+    def __init__(self) -> None:
+        self.load, self.wall, self.cpu = load(), time.monotonic(), time.process_time()
+
+    def __call__(self) -> float:
+        """Return the seconds."""
+        wall = time.monotonic() - self.wall
+        return min(max(time.process_time() - self.cpu, wall / self.load), wall)
+
+
+class Stopwatch:
+    """The time that one property may take, and the calls that still run after it."""
 
     def __init__(self, seconds: Any) -> None:
         self.start = time.process_time()
-        self.seconds: float = seconds
+        self.seconds: float = seconds  # as an idle machine takes them
         self.running: list = []
         self.restart()
 
     def restart(self) -> None:
         """Start the time of the next property."""
-        self.load = load()
-        self.end = time.monotonic() + self.load * self.seconds
+        self.spent = Timer()
+        self.end = time.monotonic() + self.spent.load * self.seconds
 
-    @property
-    def patience(self) -> float:
-        """The factor of the time for tests that become more powerful the longer they last."""
-        used = time.process_time() - self.start
-        return self.load * (1.0 if used < PATIENT else HURRIED)
+    def budget(self, seconds: float) -> float:
+        """Return the time for a test that becomes more powerful the longer it lasts."""
+        hurried = time.process_time() - self.start > PATIENT
+        return min(HURRIED * seconds if hurried else seconds, self.seconds / 2)
 
     def left(self) -> float:
         """Return the seconds that are left."""
@@ -235,7 +246,7 @@ class Subject:
 
     def seconds_a_row(self) -> float:
         """Return the mean time of a row so far, in large and small batches."""
-        return self.seconds / max(self.rows, 1)
+        return max(self.seconds / max(self.rows, 1), 1e-9)
 
     def raw(self, rows: Array, context_row: Array, arrange: Callable = np.array) -> Any:
         """Return the callable's own answer; record a call that wrote into its arguments."""
@@ -243,20 +254,20 @@ class Subject:
         before = [argument.copy() for argument in arguments]
 
         def about():
-            return (
-                f": no answer within {self.stopwatch.seconds:g} s for {len(rows)} rows, "
-                f"largest entry {np.max(np.abs(rows), initial=0):.3g}, where others took "
-                f"{1e3 * self.seconds_a_row():.3g} ms each"
+            largest, usual = np.max(np.abs(rows), initial=0), 1e3 * self.seconds_a_row()
+            words = (
+                f": no answer within {self.stopwatch.seconds:g} s for {len(rows)} rows, largest "
             )
+            return f"{words}entry {largest:.3g}, where others took {usual:.3g} ms each"
 
-        start = time.monotonic()
+        seconds = Timer()
         self.calls += 1
         try:
             answer = self.stopwatch.call(self.name, self.function, arguments, about)
         except CallFailed as error:
             where = f", first {show(rows[0])}" if len(rows) else ""
             raise type(error)(f"{self.name} {error} ({len(rows)} rows{where})") from None
-        self.seconds += time.monotonic() - start
+        self.seconds += seconds()
         self.rows += len(rows)
         for name, old, new in zip(("its input", "the context"), before, arguments):
             if old.tobytes() != new.tobytes():
@@ -285,37 +296,36 @@ class Subject:
         return values, log_det
 
     def read(self, answer: Any, rows: Array) -> tuple[Array, Array | None]:
-        """Return (values, log_det) of an answer, checked and cast like :meth:`__call__`."""
+        """Return (values, log_det) of an answer, checked and cast like :meth:`__call__`.
+
+        Log-densities are values of one column.
+        """
         values, log_det = self.split(answer)
         expected = (len(rows),) if self.dim is None else (len(rows), self.dim)
         values = self._array("values", values)
         if values.shape != expected:
-            raise CallFailed(
+            self.shape_faults.append(
                 f"{self.name} returned values of shape {values.shape}, expected {expected}"
             )
+            raise CallFailed(self.shape_faults[-1])
         if log_det is None:
-            return self._cast("values", values, rows.dtype), None
+            values = self._cast("values", values, rows.dtype)
+            return (values if self.dim else values[:, None]), None
         log_det = self._array("log_det", log_det)
         if log_det.shape != (len(rows),):
-            self.shape_faults.append(
-                f"{self.name} returned log_det of shape {log_det.shape}, expected {(len(rows),)}"
-            )
-            fits = log_det.size == len(rows) or log_det.size == 1
-            if not fits:
+            shapes = f"shape {log_det.shape}, expected {(len(rows),)}"
+            self.shape_faults.append(f"{self.name} returned log_det of {shapes}")
+            if log_det.size not in (1, len(rows)):
                 raise CallFailed(self.shape_faults[-1])
             log_det = np.broadcast_to(log_det.ravel(), len(rows)).copy()
-        return (
-            self._cast("values", values, rows.dtype),
-            self._cast("log_det", log_det, rows.dtype),
-        )
+        log_det = self._cast("log_det", log_det, rows.dtype)
+        return self._cast("values", values, rows.dtype), log_det
 
     def split(self, answer: Any) -> Any:
         """Split an answer into (values, log_det)."""
         if answer is None:
-            raise CallFailed(
-                f"{self.name} returned None, expected "
-                + ("(values, log_det)" if self.dim else "log-densities")
-            )
+            expected = "(values, log_det)" if self.dim else "log-densities"
+            raise CallFailed(f"{self.name} returned None, expected {expected}")
         if not self.has_log_det:
             return (answer[0] if isinstance(answer, (tuple, list)) and self.dim else answer), None
         if isinstance(answer, (tuple, list)):
@@ -332,13 +342,14 @@ class Subject:
         try:
             array = np.asarray(value)
         except Exception as error:
+            kind = type(error).__name__
             raise CallFailed(
-                f"{self.name} returned {what} that NumPy cannot convert: {type(error).__name__}"
+                f"{self.name} returned {what} that NumPy cannot convert: {kind}"
             ) from None
         if array.dtype.kind not in "fiubc":
+            kind = type(value).__name__
             raise CallFailed(
-                f"{self.name} returned {what} of type {type(value).__name__}, "
-                "expected an array of numbers"
+                f"{self.name} returned {what} of type {kind}, expected an array of numbers"
             )
         return array
 

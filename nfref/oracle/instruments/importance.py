@@ -17,9 +17,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nfref.oracle.instruments.significance import SIGMAS
+from nfref.oracle.instruments.guarded_calls import Undecided
 from nfref.runtime.annotations import Any, Array, Generator
 
+# The level of every statistical test: a correct subject is not rejected by chance. Two-sided.
+LEVEL, SIGMAS = 1e-9, 6.1
 # In Bernstein's inequality at level 1e-9, ln(1 / level) / 3: the part of the largest term.
 BERNSTEIN = 7.0
 # Fewest rows of overlap with which the two densities can be compared.
@@ -79,7 +81,10 @@ def root_of(covariance: Array) -> Array:
     """Return the Cholesky factor of a covariance matrix, for any units of its columns."""
     spread = np.sqrt(np.diag(covariance)) + 1e-300
     correlation = covariance / spread / spread[:, None]
-    return spread[:, None] * np.linalg.cholesky(correlation + 1e-10 * np.eye(len(spread)))
+    try:
+        return spread[:, None] * np.linalg.cholesky(correlation + 1e-10 * np.eye(len(spread)))
+    except np.linalg.LinAlgError:
+        raise Undecided("the samples lie in a subspace") from None
 
 
 def _middle_half(rows):
@@ -138,26 +143,20 @@ def bridge(p_at_x: Array, q_at_x: Array, p_at_y: Array, q_at_y: Array) -> Bridge
 
     -inf is allowed for p at y (outside of its support) and for q at x.
     """
+    from scipy.optimize import brentq
+
     ratio_x, ratio_y = q_at_x - p_at_x, p_at_y - q_at_y
     finite = np.concatenate([-ratio_x[np.isfinite(ratio_x)], ratio_y[np.isfinite(ratio_y)]])
     if not len(finite):
         return Bridge(0.0, np.inf)
 
-    def below(guess):
-        return np.mean(_logistic(ratio_y - guess)) > np.mean(_logistic(ratio_x + guess))
+    def excess(guess):
+        return np.mean(_logistic(ratio_y - guess)) - np.mean(_logistic(ratio_x + guess))
 
-    # Log-ratios of heavy tails reach 1e24: log Z is first found between two of them.
-    finite = np.unique(finite)
-    first, last = -1, len(finite)
-    while last - first > 1:
-        middle = (first + last) // 2
-        first, last = (middle, last) if below(finite[middle]) else (first, middle)
-    low = finite[first] if first >= 0 else finite[0] - 50
-    high = finite[last] if last < len(finite) else finite[-1] + 50
-    log_z = 0.5 * (low + high)
-    while high - low > 1e-12 and low < log_z < high:
-        low, high = (log_z, high) if below(log_z) else (low, log_z)
-        log_z = 0.5 * (low + high)
+    low, high = np.min(finite) - 50, np.max(finite) + 50  # 1e24 apart where tails are heavy
+    if not excess(low) > 0 > excess(high):
+        return Bridge(0.0, np.inf)
+    log_z = brentq(excess, low, high, xtol=1e-12, rtol=1e-15, maxiter=1000)
     a, b = _logistic(ratio_x + log_z), _logistic(ratio_y - log_z)
     slope = np.mean(a * (1 - a)) + np.mean(b * (1 - b))
     spread = SIGMAS * np.sqrt(np.var(a) / len(a) + np.var(b) / len(b))

@@ -51,7 +51,6 @@ EXPONENTS = {
     "float64": (3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 25, 29, 33, 37, 41),
     "float32": (1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 20, 21),
 }
-MIDDLE = {"float64": slice(7, 10), "float32": slice(5, 8)}
 BLOCK = 1 << 21  # numbers of one call, at most
 NOTICED = 1e-3  # part of an accuracy; less noise is none of a root search
 
@@ -62,36 +61,26 @@ def ladder(dtype: DTypeLike) -> Array:
 
 
 def differentiate(
-    function: Callable[..., Any], points: Array, scale: Array, accuracy: float = 0.0
+    function: Callable[..., Any],
+    points: Array,
+    scale: Array,
+    accuracy: float = 0.0,
+    stride: int = 1,
 ) -> Derivatives:
     """Return Richardson central differences at points (P, D).
 
     ``function`` maps (rows (M, D), owner (M,)) to (M, K) values; owner[m] is the index of the point
     that row m was made from. ``scale`` (P, D) is the length over which f is expected to vary.
     ``accuracy`` is the absolute accuracy of f, if it is known: the least noise of each component
-    that shows NOTICED of it.
+    that shows NOTICED of it. With a ``stride`` of 2 every second step is left out: half the rows,
+    and fewer digits where f is rough.
     """
     count, dim = points.shape
-    numbers = count * dim**2 * len(ladder(points.dtype))
-    if count > 1 and numbers > BLOCK:
-        halves = [
-            differentiate(
-                lambda rows, owner, part=part: function(rows, part[owner]),
-                points[part],
-                scale[part],
-                accuracy,
-            )
-            for part in np.array_split(np.arange(count), 2)
-        ]
-        return Derivatives(
-            *(
-                np.concatenate([getattr(half, field) for half in halves])
-                for field in ("value", "jacobian", "error", "noise")
-            )
-        )
-    blocks = np.array_split(np.arange(dim), -(-numbers // BLOCK))
+    steps = ladder(points.dtype)[::stride]
     parts = [
-        _by_coordinates(function, points, scale, block, accuracy) for block in blocks if len(block)
+        _by_coordinates(function, points, scale, block, steps, accuracy)
+        for block in np.array_split(np.arange(dim), -(-count * dim**2 * len(steps) // BLOCK))
+        if len(block)
     ]
     return Derivatives(
         parts[0].value,
@@ -101,11 +90,10 @@ def differentiate(
     )
 
 
-def _by_coordinates(function, points, scale, j, accuracy):
+def _by_coordinates(function, points, scale, j, steps, accuracy):
     """Return the derivatives by the coordinates ``j`` alone."""
     count, dim = len(points), len(j)
     dtype = points.dtype
-    steps = ladder(dtype)
     sign = np.array([1.0, -1.0])
     moved = points.astype(np.float64)[:, None, None, None, :] * np.ones((1, dim, len(steps), 2, 1))
     moved[:, np.arange(dim), :, :, j] += scale.T[j][:, :, None, None] * steps[:, None] * sign
@@ -126,7 +114,7 @@ def _by_coordinates(function, points, scale, j, accuracy):
         left = (center[:, None, None, :] - values[..., 1, :]) / (here - at[..., 1][..., None])
         bend = np.abs(right - left) / 2
         bent = (values[..., 0, :] + values[..., 1, :]) / 2 - center[:, None, None, :]
-        noise = _noise(slope, width, bent, MIDDLE[dtype.name])
+        noise = _noise(slope, width, bent)
         # A few differences may agree by chance at a single point, not at half of all points.
         noise = np.maximum(noise, np.median(noise, axis=0))
         noise = np.where(noise > NOTICED * accuracy, np.maximum(noise, accuracy), noise)
@@ -136,7 +124,7 @@ def _by_coordinates(function, points, scale, j, accuracy):
     return Derivatives(center, estimate.transpose(0, 2, 1), error.transpose(0, 2, 1), noise)
 
 
-def _noise(slope, width, bent, middle):
+def _noise(slope, width, bent):
     """Return the rounding of f (P, D, K), from differences at the smallest steps.
 
     A smooth f is straight there: its slopes are equal, and so are the means of its values on both
@@ -149,7 +137,8 @@ def _noise(slope, width, bent, middle):
         size = np.concatenate([size, np.abs(np.diff(bent[:, :, part], axis=2))], axis=2)
         return np.max(np.where(np.isfinite(size), size, 0), axis=2)
 
-    smallest = slice(slope.shape[2] - 3, None)
+    half = (slope.shape[2] - 1) // 2
+    middle, smallest = slice(half, half + 3), slice(slope.shape[2] - 3, None)
     stands_still = np.all(slope[:, :, smallest] == 0, axis=2)
     return np.where(stands_still, rough(middle), rough(smallest))
 

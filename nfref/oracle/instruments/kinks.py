@@ -40,21 +40,18 @@ def find_kinks(
     directions = [np.eye(dim)[j] for j in rng.permutation(dim)[: LINES - 1]]
     if dim > 1:
         directions.append(rng.standard_normal(dim))
-    starts, kept, owners, ends = [], [], [], []
+    found = []
     for k, direction in enumerate(directions[:most]):
         direction = direction / np.linalg.norm(direction)
         start = rows[k % len(rows)].astype(np.float64)
         start = start - (start @ direction) * direction
         low, high = _reach(domain, start, direction)
         if low < high:
-            starts.append(start)
-            kept.append(direction)
-            owners.append(context_row[k % len(rows)])
-            ends.append((low, high))
-    if not ends:
+            found.append((start, direction, context_row[k % len(rows)], (low, high)))
+    if not found:
         return []
-    lines = _Lines(evaluate, np.array(starts), np.array(kept), np.array(owners), rows.dtype)
-    return lines.kinks(np.array(ends))
+    *lines, ends = map(np.array, zip(*found))
+    return _Lines(evaluate, *lines, rows.dtype).kinks(ends)
 
 
 def _reach(domain, start, direction):
@@ -148,14 +145,9 @@ class _Lines:
 
 def both_sides(kinks: Any, domain: Any, distance: Any) -> tuple[Array, Array]:
     """Return points (2 K, D) on each side of every kink, at this distance, and rows of context."""
-    rows = np.array(
-        [
-            kink.row.astype(np.float64) + sign * distance * kink.direction
-            for kink in kinks
-            for sign in (-1, 1)
-        ]
-    )
-    context_row = np.array([kink.context_row for kink in kinks for _ in (-1, 1)], dtype=int)
+    steps = distance * np.array([[-1.0], [1.0]])
+    rows = np.concatenate([kink.row.astype(np.float64) + steps * kink.direction for kink in kinks])
+    context_row = np.repeat([kink.context_row for kink in kinks], 2)
     inside = domain.contains(rows)
     return rows[inside], context_row[inside]
 

@@ -20,6 +20,7 @@ from nfref.runtime.annotations import Any, Array
 ULPS = {"float64": 4096, "float32": 128}
 # Largest error, in nats, of the numerical estimate of a log-determinant that is called resolved.
 RESOLVED = {"float64": 0.02, "float32": 0.1}
+SLOW = 2.0  # times the rows for which there is time; beyond, every second step is left out
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,17 @@ class Measurement:
 
 
 def measure_direction(
-    subject: Subject, domain: Any, codomain: Any, probes: Probes, accuracy: float = 0.0
+    subject: Subject,
+    domain: Any,
+    codomain: Any,
+    probes: Probes,
+    accuracy: float = 0.0,
+    in_time: float = np.inf,
 ) -> Measurement:
-    """Measure a direction at its probes; raise `CallFailed` if the callable gives no answer."""
+    """Measure a direction at its probes; raise `CallFailed` if the callable gives no answer.
+
+    ``in_time`` is the number of rows for which there is time.
+    """
     values, log_det = subject(probes.rows, probes.context_row)
     has_log_det = log_det is not None
 
@@ -127,23 +136,17 @@ def measure_direction(
             raise CallFailed(f"{subject.name} returns log_det for some inputs only")
         return columns(x, log_det).astype(np.float64)
 
-    derivatives = differentiate(function, probes.rows, step_scale(domain, probes.rows), accuracy)
-    dim = values.shape[1]
+    stride = 1 if 30 * probes.rows.size <= SLOW * in_time else 2
+    scale = step_scale(domain, probes.rows)
+    derivatives = differentiate(function, probes.rows, scale, accuracy, stride)
+    dim, digits = values.shape[1], float(np.finfo(subject.dtype).eps) ** 0.75
     determinants = None  # a log-density has a gradient, not a square Jacobian
     if dim == probes.rows.shape[1] and subject.dim is not None:
-        determinants = log_determinants(
-            derivatives.jacobian[:, :dim],
-            derivatives.error[:, :dim],
-            float(np.finfo(subject.dtype).eps) ** 0.75,
-        )
-    return Measurement(
-        subject,
-        domain,
-        codomain,
-        probes,
+        jacobian, error = derivatives.jacobian[:, :dim], derivatives.error[:, :dim]
+        determinants = log_determinants(jacobian, error, digits)
+    values, log_det = (
         values.astype(np.float64),
-        None if log_det is None else log_det.astype(np.float64),
-        derivatives,
-        determinants,
-        accuracy,
+        log_det if log_det is None else log_det.astype(float),
     )
+    measured = values, log_det, derivatives, determinants, accuracy
+    return Measurement(subject, domain, codomain, probes, *measured)

@@ -9,7 +9,7 @@ from nfref.runtime.annotations import Any, Array, DTypeLike, Generator
 # Numbers in all numerical Jacobians together; one takes some thirty times D^2.
 NUMBERS = 1 << 20
 FEWEST = 6
-ENOUGH = 12  # points, however long their derivatives take
+ENOUGH, LONGER = 12, 4  # points for which derivatives may take so many times longer
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,10 @@ class Box:
         above 0 on a half line, and a value in (0, 1) on an interval.
         """
         for j, (low, high) in enumerate(zip(self.lower, self.upper)):
-            if np.isfinite(low):
-                yield (
-                    (j, "interval", low, high - low)
-                    if np.isfinite(high)
-                    else (j, "half line", low, 1.0)
-                )
+            if np.isfinite(low) and np.isfinite(high):
+                yield j, "interval", low, high - low
+            elif np.isfinite(low):
+                yield j, "half line", low, 1.0
             else:
                 yield (j, "half line", high, -1.0) if np.isfinite(high) else (j, "line", 0.0, 1.0)
 
@@ -113,9 +111,8 @@ def as_domain(name: str, domain: Any, dim: int) -> Box | SampledDomain:
     if callable(domain):
         return SampledDomain(domain)
     try:
-        lower, upper = (
-            np.broadcast_to(np.asarray(end, dtype=np.float64), (dim,)) for end in domain
-        )
+        ends = (np.asarray(end, dtype=np.float64) for end in domain)
+        lower, upper = (np.broadcast_to(end, (dim,)) for end in ends)
     except (TypeError, ValueError):
         raise ValueError(
             f"{name}: expected None, a pair (lower, upper) of numbers or ({dim},) "
@@ -147,17 +144,19 @@ class Probes:
     def affordable(self, rows: float) -> "Probes":
         """Return these points, or a part of each kind if all derivatives would take too long.
 
-        ``rows`` is the number of rows for which there is time.
+        Half of the part is from the bulk. ``rows`` is the number of rows for which there is time.
         """
         dim = self.rows.shape[1]
-        in_time = max(ENOUGH, int(rows / (30 * dim)))
+        in_time = rows / (30 * dim)
+        in_time = int(max(in_time, min(ENOUGH, LONGER * in_time)))
         most = max(FEWEST, min(NUMBERS // dim**2, in_time))
         if len(self) <= most:
             return self
         kept = np.zeros(len(self), dtype=bool)
         for kind in (self.bulk, self.tail, ~self.bulk & ~self.tail):
             index = np.flatnonzero(kind)
-            share = int(np.ceil(most * len(index) / len(self)))
+            least = most / 2 if kind is self.bulk else 0
+            share = min(int(np.ceil(max(most * len(index) / len(self), least))), len(index))
             kept[index[np.linspace(0, len(index) - 1, share).astype(int)] if share else []] = True
         return self.only(kept)
 
@@ -168,11 +167,9 @@ class Probes:
 
     def before(self, other: "Probes") -> "Probes":
         """Return these probes, then others."""
+        names = ("rows", "context_row", "bulk", "tail")
         return Probes(
-            *(
-                np.concatenate([getattr(self, name), getattr(other, name)])
-                for name in ("rows", "context_row", "bulk", "tail")
-            )
+            *(np.concatenate([getattr(p, name) for p in (self, other)]) for name in names)
         )
 
 
