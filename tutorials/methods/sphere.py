@@ -320,9 +320,9 @@ if FULL:
         print(f"earthquakes, {name}: {np.mean(nats):.2f} +- {error:.2f} nats a row")
 
 # %%
-# Nats a row of the quakes that were held out: 2.95 +- 0.12 by the splines of the sphere, 1.59 by the
-# flow of the map and 1.74 by flow matching; -2.53 if they fell evenly. Figures in papers are for
-# catalogues of many years, and do not compare: most quakes of one week are small, and near a
+# Nats a row of the quakes that were held out: 2.95 +- 0.12 by the splines of the sphere, 1.59 by
+# the flow of the map and 1.74 by flow matching; -2.53 if they fell evenly. Figures in papers are
+# for catalogues of many years, and do not compare: most quakes of one week are small, and near a
 # network of stations.
 #
 # Why lengths do not count
