@@ -454,6 +454,14 @@ _TABLE = (
         )),
 
     Citation(
+        "rectangular flows", "Caterini, Loaiza-Ganem, Pleiss, Cunningham", 2021,
+        "Rectangular flows for manifold learning", arxiv="2106.01413"),
+
+    Citation(
+        "free-form injective flows", "Sorrenson, Draxler, Rousselot, Hummerich, Zimmermann, Koethe",
+        2023, "Lifting architectural constraints of injective flows", arxiv="2306.01843"),
+
+    Citation(
         "flow matching", "Lipman, Chen, Ben-Hamu, Nickel, Le", 2022,
         "Flow matching for generative modeling", arxiv="2210.02747", version=2,
         places=(

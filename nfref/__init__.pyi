@@ -66,6 +66,7 @@ from nfref.flows.images.real_nvp import ImageCoupling as ImageCoupling
 from nfref.flows.images.real_nvp import RealNVPImage as RealNVPImage
 from nfref.flows.images.tarflow import TarFlow as TarFlow
 from nfref.flows.images.tarflow import TarFlowBlock as TarFlowBlock
+from nfref.flows.injective import InjectiveFlow as InjectiveFlow
 from nfref.flows.linear import FixedLinear as FixedLinear
 from nfref.flows.linear import Linear as Linear
 from nfref.flows.linear import LULinear as LULinear

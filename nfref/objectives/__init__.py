@@ -4,6 +4,7 @@
 ``divergences``     forward and reverse KL, importance sampling
 ``flow_matching``   regression of a continuous flow's velocity
 ``free_form``       likelihood without a determinant, for an encoder and a decoder of any form
+``injective``       likelihood on a surface, and the distance to it
 ``path_penalties``  maximum likelihood with the penalties of RNODE
 ``rectified_flow``  flow matching on straight lines, repeated with the flow's own pairs
 ``potentials``      the unnormalised densities U1-U4

@@ -38,7 +38,7 @@ class Configuration:
     ----------
     flow : Flow
     params : nested dicts and lists of float64 arrays
-    z : (N, D) array
+    z : (N, D) array, (N, d) for an injective flow
         Two bulk rows, the origin (for maps of directions another row), and one row far out.
     context : (N, C) array or None
     """
@@ -57,7 +57,7 @@ def configuration(flow, seed):
     for node in _dicts(params):
         if "running_variance" in node:  # a variance is above zero
             node["running_variance"] = 0.25 + np.abs(node["running_variance"])
-    rows = fractions(2 * flow.dim, seed + 1).reshape(2, flow.dim)
+    rows = fractions(2 * flow.latent_dim, seed + 1).reshape(2, flow.latent_dim)
     # Maps of directions have no derivative at the origin; they get an opposite point instead.
     third = -rows[1:] if isinstance(flow, (ExponentialMap, SphereSpline)) else 0 * rows[1:]
     z = np.concatenate([2 * rows, third, 8 * rows[:1]])

@@ -105,6 +105,7 @@ def densities():
         "convex_potential": nfref.ConvexPotentialFlow(2, (4,)),
         "residual": nfref.Chain([nfref.ResidualFlow(2, 2, (4,)), nfref.ResidualBlock(2, small)]),
         "free_form": FreeFormFlow(2, 1, (4,)),
+        "injective": nfref.InjectiveFlow(nfref.RealNVP(3, 2, small), 2),
         "amortized": nfref.Amortized(nfref.PlanarLayer(2), 1, small),
         "hinge": nfref.Hinge(2),
         "probability_flow": nfref.ProbabilityFlow(2, 2),
