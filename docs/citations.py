@@ -454,6 +454,24 @@ _TABLE = (
         )),
 
     Citation(
+        "integer discrete flows", "Hoogeboom, Peters, van den Berg, Welling", 2019,
+        "Integer discrete flows and lossless compression", arxiv="1905.07376"),
+
+    Citation(
+        "argmax flows", "Hoogeboom, Nielsen, Jaini, Forre, Welling", 2021,
+        "Argmax flows and multinomial diffusion: Learning categorical distributions",
+        arxiv="2102.05379"),
+
+    Citation(
+        "discrete flow matching", "Gat, Remez, Shaul, Kreuk, Chen, Synnaeve, Adi, Lipman", 2024,
+        "Discrete flow matching", arxiv="2407.15595"),
+
+    Citation(
+        "discrete flow models", "Campbell, Yim, Barzilay, Rainforth, Jaakkola", 2024,
+        "Generative flows on discrete state-spaces: Enabling multimodal flows with applications "
+        "to protein co-design", arxiv="2402.04997"),
+
+    Citation(
         "rectangular flows", "Caterini, Loaiza-Ganem, Pleiss, Cunningham", 2021,
         "Rectangular flows for manifold learning", arxiv="2106.01413"),
 

@@ -1,6 +1,7 @@
 """The objectives of fits, and targets of variational fits.
 
-``dequantisation``  maximum likelihood for whole numbers
+``dequantisation``  maximum likelihood for whole numbers and categories
+``discrete_flow_matching``  prediction of masked categories
 ``divergences``     forward and reverse KL, importance sampling
 ``flow_matching``   regression of a continuous flow's velocity
 ``free_form``       likelihood without a determinant, for an encoder and a decoder of any form
