@@ -454,6 +454,32 @@ _TABLE = (
         )),
 
     Citation(
+        "integer discrete flows", "Hoogeboom, Peters, van den Berg, Welling", 2019,
+        "Integer discrete flows and lossless compression", arxiv="1905.07376"),
+
+    Citation(
+        "argmax flows", "Hoogeboom, Nielsen, Jaini, Forre, Welling", 2021,
+        "Argmax flows and multinomial diffusion: Learning categorical distributions",
+        arxiv="2102.05379"),
+
+    Citation(
+        "discrete flow matching", "Gat, Remez, Shaul, Kreuk, Chen, Synnaeve, Adi, Lipman", 2024,
+        "Discrete flow matching", arxiv="2407.15595"),
+
+    Citation(
+        "discrete flow models", "Campbell, Yim, Barzilay, Rainforth, Jaakkola", 2024,
+        "Generative flows on discrete state-spaces: Enabling multimodal flows with applications "
+        "to protein co-design", arxiv="2402.04997"),
+
+    Citation(
+        "rectangular flows", "Caterini, Loaiza-Ganem, Pleiss, Cunningham", 2021,
+        "Rectangular flows for manifold learning", arxiv="2106.01413"),
+
+    Citation(
+        "free-form injective flows", "Sorrenson, Draxler, Rousselot, Hummerich, Zimmermann, Koethe",
+        2023, "Lifting architectural constraints of injective flows", arxiv="2306.01843"),
+
+    Citation(
         "flow matching", "Lipman, Chen, Ben-Hamu, Nickel, Le", 2022,
         "Flow matching for generative modeling", arxiv="2210.02747", version=2,
         places=(

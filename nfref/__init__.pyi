@@ -9,13 +9,19 @@ from nfref import sampling as sampling
 from nfref import tables as tables
 from nfref.bases.absolute_value import GenerativeAbs as GenerativeAbs
 from nfref.bases.absolute_value import InferenceAbs as InferenceAbs
+from nfref.bases.argmax_flow import ArgmaxFlow as ArgmaxFlow
 from nfref.bases.centred_normal import CentredNormal as CentredNormal
+from nfref.bases.discretised_logistic import DiscretisedLogistic as DiscretisedLogistic
 from nfref.bases.laplace import Laplace as Laplace
 from nfref.bases.logistic import Logistic as Logistic
+from nfref.bases.masked_flow import MaskedFlow as MaskedFlow
 from nfref.bases.normal import DiagonalNormal as DiagonalNormal
 from nfref.bases.normal import FullNormal as FullNormal
 from nfref.bases.normal_mixture import NormalMixture as NormalMixture
 from nfref.bases.product import Product as Product
+from nfref.bases.sorting import GenerativeSort as GenerativeSort
+from nfref.bases.sorting import InferenceMax as InferenceMax
+from nfref.bases.sorting import InferenceSort as InferenceSort
 from nfref.bases.standard_normal import StandardNormal as StandardNormal
 from nfref.bases.student_t import StudentT as StudentT
 from nfref.bases.uniform import Uniform as Uniform
@@ -70,6 +76,7 @@ from nfref.flows.images.real_nvp import ImageCoupling as ImageCoupling
 from nfref.flows.images.real_nvp import RealNVPImage as RealNVPImage
 from nfref.flows.images.tarflow import TarFlow as TarFlow
 from nfref.flows.images.tarflow import TarFlowBlock as TarFlowBlock
+from nfref.flows.injective import InjectiveFlow as InjectiveFlow
 from nfref.flows.linear import FixedLinear as FixedLinear
 from nfref.flows.linear import Linear as Linear
 from nfref.flows.linear import LULinear as LULinear

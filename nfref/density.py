@@ -46,19 +46,24 @@ class Density(Configuration):
     def __post_init__(self):
         super().__post_init__()
         if self.base is None:
-            self._set(base=StandardNormal(self.flow.dim))
+            self._set(base=StandardNormal(self.flow.latent_dim))
         if not isinstance(self.base, Base):
             raise TypeError(f"Density: expected base to be a Base, got {type(self.base).__name__}")
-        if self.base.dim != self.flow.dim:
+        if self.base.dim != self.latent_dim:
             raise ValueError(
                 "Density: expected base and flow of the same dim, "
-                f"got {self.base.dim} and {self.flow.dim}"
+                f"got {self.base.dim} and {self.latent_dim}"
             )
 
     @property
     def dim(self) -> int:
         """The number of columns D of x."""
         return self.flow.dim
+
+    @property
+    def latent_dim(self) -> int:
+        """The number of columns of z: D, or fewer for an injective flow."""
+        return self.flow.latent_dim
 
     @property
     def context_dim(self) -> int:
@@ -115,7 +120,7 @@ class Density(Configuration):
     def _log_prob_of_finite(self, params, x, context):
         z, log_det = dispatch.run("flow", Flow._apply, self.flow, -1, params["flow"], x, context)
         # Parameters and x are checked, but not the rows that a user's own flow returns.
-        return self.base._log_prob(params["base"], as_rows("z", z, self.dim)) + log_det
+        return self.base._log_prob(params["base"], as_rows("z", z, self.latent_dim)) + log_det
 
     def sample(self, params: Params, rng: Generator, n: int, context: Array | None = None) -> Array:
         """Return ``n`` samples.

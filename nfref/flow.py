@@ -40,7 +40,7 @@ class Flow(Configuration):
     Attributes
     ----------
     dim : int
-        Number of coordinates D of both z and x.
+        Number of coordinates D of x, and of z unless ``latent_dim`` says otherwise.
     context_dim : int
         Number of context features C that condition the map; 0 for an unconditional flow.
     _twin : str
@@ -50,6 +50,11 @@ class Flow(Configuration):
 
     dim: int
     context_dim = 0
+
+    @property
+    def latent_dim(self) -> int:
+        """The number of coordinates of z: D, or fewer for an injective flow."""
+        return self.dim
 
     def init(self, rng: Generator) -> Any:
         """Return initial parameters, some of them random.
@@ -150,7 +155,7 @@ class Flow(Configuration):
         return formula(params, rows, context_for(self, context))
 
     def _checked(self, params, name, rows, context):
-        rows = as_rows(name, rows, self.dim)
+        rows = as_rows(name, rows, self.latent_dim if name == "z" else self.dim)
         context = as_context(context, self.context_dim, rows)
         dtype = np.finfo(rows.dtype).dtype
         return self._structure.checked(params, dtype), rows, context
@@ -165,6 +170,17 @@ def check_flow(name: str, value: Any) -> Flow:
     if not isinstance(value, Flow):
         raise TypeError(f"{name}: expected a flow, got {type(value).__name__}")
     return value
+
+
+def check_square(name: str, value: Any) -> Flow:
+    """Return a flow whose z has as many coordinates as its x."""
+    flow = check_flow(name, value)
+    if flow.latent_dim != flow.dim:
+        raise ValueError(
+            f"{name}: expected a flow with as many latent as data coordinates, "
+            f"got {flow.latent_dim} and {flow.dim}"
+        )
+    return flow
 
 
 def context_for(flow: Flow, context: Array | None) -> Array | None:

@@ -110,24 +110,22 @@ def generative_abs_drawn_bound(
 # Layers -----------------------------------------------------------------------------------
 
 
+def check_unconditional(name: str, value: Any) -> Base | Density:
+    """Return a Base or a Density without a context."""
+    if not isinstance(value, (Base, Density)):
+        raise TypeError(f"{name}: expected a Base or a Density, got {type(value).__name__}")
+    if context_dim := getattr(value, "context_dim", 0):
+        raise ValueError(f"{name}: expected one without a context, got context_dim {context_dim}")
+    return value
+
+
 class _Signs(Base):
     """The common part of both directions: a density, and a network for the signs."""
 
     density: Base | Density
     hidden: Sequence[int] | None
 
-    _converters = {"hidden": check_hidden}
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not isinstance(self.density, (Base, Density)):
-            raise TypeError(
-                f"density: expected a Base or a Density, got {type(self.density).__name__}"
-            )
-        if context_dim := getattr(self.density, "context_dim", 0):
-            raise ValueError(
-                f"density: expected one without a context, got context_dim {context_dim}"
-            )
+    _converters = {"density": check_unconditional, "hidden": check_hidden}
 
     @property
     def dim(self) -> int:

@@ -22,7 +22,7 @@ from functools import cached_property
 import autograd.numpy as np
 import numpy
 
-from nfref.flow import Flow, check_flow
+from nfref.flow import Flow, check_square
 from nfref.flows.data_dependent import in_training
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.mlp import init_mlp, mlp
@@ -77,7 +77,7 @@ class Amortized(Flow):
     activation: str = "tanh"
 
     _converters = {
-        "flow": check_flow,
+        "flow": check_square,
         "context_dim": check_count,
         "hidden": check_hidden,
         "activation": one_of(ACTIVATIONS),

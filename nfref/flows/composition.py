@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
-from nfref.flow import Flow, check_flow, context_for, maps_as
+from nfref.flow import Flow, check_flow, check_square, context_for, maps_as
 from nfref.flows.data_dependent import Adaptive, AdaptiveMembers, in_training
 from nfref.runtime.annotations import Any, Iterable, Sequence
 
@@ -62,8 +62,8 @@ class Chain(Composition):
     Parameters
     ----------
     flows : sequence of Flow
-        At least one, all of the same ``dim``. All flows that take a context have the same
-        ``context_dim``. ``Chain(one, other)`` is ``Chain([one, other])``.
+        At least one, all of the same ``dim``; the last one may be injective. All flows that take a
+        context have the same ``context_dim``. ``Chain(one, other)`` is ``Chain([one, other])``.
     """
 
     flows: Sequence[Flow]
@@ -79,7 +79,9 @@ class Chain(Composition):
         super().__post_init__()
         if not self.flows:
             raise ValueError("Chain: expected at least one flow, got none")
-        dims = [flow.dim for flow in self.flows]
+        for flow in self.flows[:-1]:
+            check_square("Chain, before its last member", flow)
+        dims = [flow.latent_dim for flow in self.flows]
         if len(set(dims)) != 1:
             raise ValueError(f"Chain: expected flows of one common dim, got dims {dims}")
         contexts = {flow.context_dim for flow in self.flows} - {0}
@@ -90,8 +92,13 @@ class Chain(Composition):
 
     @property
     def dim(self) -> int:
-        """The number of coordinates D of all flows."""
-        return self.flows[0].dim
+        """The number of coordinates D of x."""
+        return self.flows[-1].dim
+
+    @property
+    def latent_dim(self) -> int:
+        """The number of coordinates of z; only an injective last flow makes it less than D."""
+        return self.flows[-1].latent_dim
 
     @property
     def context_dim(self) -> int:
@@ -113,7 +120,7 @@ class Invert(Adaptive):
 
     flow: Flow
 
-    _converters = {"flow": check_flow}
+    _converters = {"flow": check_square}
 
     @property
     def dim(self) -> int:

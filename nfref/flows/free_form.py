@@ -44,15 +44,35 @@ def residual_network(
     return rows
 
 
+def linearised(function: Callable[..., Any], rows: Array) -> tuple[Array, Any, Any]:
+    """Return function(rows), v -> J v and u -> J^T u, where J = function'(rows).
+
+    ``function`` acts on each row alone. J v is the gradient by u of the product u^T J v, so
+    reverse mode applied twice replaces forward mode.
+
+    Shapes: rows, v (N, d); u and the value (N, D).
+    """
+    pull, value = make_vjp(function)(rows)
+    return value, make_vjp(pull)(np.zeros_like(value))[0], pull
+
+
+def jacobian(function: Callable[..., Any], rows: Array) -> tuple[Array, Array]:
+    """Return (function(rows), J), where column j is the derivative by coordinate j. d products.
+
+    Shapes: rows (N, d). Returns (N, D) and (N, D, d).
+    """
+    value, push, _ = linearised(function, rows)
+    axes = np.eye(rows.shape[1], dtype=np.finfo(rows.dtype).dtype)
+    return value, np.stack([push(axis + np.zeros_like(rows)) for axis in axes], axis=2)
+
+
 def exact_log_det(function: Callable[..., Any], rows: Array) -> tuple[Array, Array]:
     """Return (function(rows), log |det function'(rows)|), by D x D Jacobians. D products.
 
-    ``function`` acts on each row alone. Shapes: rows (N, D). Returns (N, D) and (N,).
+    Shapes: rows (N, D). Returns (N, D) and (N,).
     """
-    vjp, value = make_vjp(function)(rows)
-    axes = np.eye(rows.shape[1], dtype=np.finfo(rows.dtype).dtype)
-    jacobians = np.stack([vjp(axis + np.zeros_like(value)) for axis in axes], axis=1)
-    return value, small_matrices.log_abs_det(jacobians)
+    value, matrices = jacobian(function, rows)
+    return value, small_matrices.log_abs_det(matrices)
 
 
 # Flow -------------------------------------------------------------------------------------

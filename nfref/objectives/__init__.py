@@ -1,10 +1,12 @@
 """The objectives of fits, and targets of variational fits.
 
-``dequantisation``  maximum likelihood for whole numbers
+``dequantisation``  maximum likelihood for whole numbers and categories
+``discrete_flow_matching``  prediction of masked categories
 ``divergences``     forward and reverse KL, importance sampling
 ``flow_matching``   regression of a continuous flow's velocity
 ``forward_regression``  least squares on pairs of noise and data, for any flow
 ``free_form``       likelihood without a determinant, for an encoder and a decoder of any form
+``injective``       likelihood on a surface, and the distance to it
 ``mean_flow``       regression of the mean velocity, for maps in one step
 ``path_penalties``  maximum likelihood with the penalties of RNODE
 ``rectified_flow``  flow matching on straight lines, repeated with the flow's own pairs

@@ -1,7 +1,8 @@
-"""Maximum likelihood for whole numbers: new noise at every step."""
+"""Maximum likelihood for whole numbers and categories: new noise at every step."""
 
 import autograd.numpy as np
 
+from nfref.bases.argmax_flow import ArgmaxFlow
 from nfref.density import Density
 from nfref.flows.dequantisation import dequantised
 from nfref.objectives.divergences import negative_log_likelihood
@@ -32,3 +33,29 @@ def dequantised_likelihood(
         In nats per row.
     """
     return negative_log_likelihood(density, params, dequantised(rng, np.floor(x)), context)
+
+
+def argmax_bound(
+    density: Density, params: Params, x: Array, context: Array | None, rng: Generator
+) -> float:
+    """Return minus the mean of :meth:`nfref.ArgmaxFlow.lower_bound`, by one sample a row.
+
+    Parameters
+    ----------
+    density : Density
+        Its base is a :class:`nfref.ArgmaxFlow`, its flow takes categories to categories.
+    params : nested dicts and lists of arrays
+    x : (N, D) array
+    context : (N, C) array or None
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    scalar
+        In nats per row; on average at least -log P(x).
+    """
+    if not isinstance(density.base, ArgmaxFlow):
+        raise TypeError(f"density: expected the base ArgmaxFlow, got {type(density.base).__name__}")
+    checked, x, context = density._checked(params, "x", x, context)
+    z, _ = density.flow._inverse(checked["flow"], x, context)
+    return -np.mean(density.base.lower_bound(checked["base"], z, rng))

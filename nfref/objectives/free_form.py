@@ -33,7 +33,8 @@ from autograd import make_vjp
 
 from nfref.density import Density
 from nfref.flow import context_for
-from nfref.flows.free_form import FreeFormFlow
+from nfref.flows.free_form import FreeFormFlow, linearised
+from nfref.flows.injective import InjectiveFlow
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Params
 from nfref.runtime.autograd_internals import getval
@@ -41,15 +42,6 @@ from nfref.runtime.checks import check_count, check_positive, check_rng
 from nfref.runtime.configuration import Checked
 
 # Formulas ---------------------------------------------------------------------------------
-
-
-def pushforward(function: Callable[..., Any], rows: Array, v: Array) -> Array:
-    """Return function'(rows) v, as the gradient by u of the product u^T function' v.
-
-    Shapes: rows, v (N, D). Returns (N, D).
-    """
-    vjp, value = make_vjp(function)(rows)
-    return make_vjp(vjp)(np.zeros_like(value))[0](v)
 
 
 def log_det_surrogate(
@@ -61,11 +53,11 @@ def log_det_surrogate(
              g'(z) v by forward mode, detached.
     Differs: forward mode is reverse mode applied twice.
 
-    ``encode`` and ``decode`` are functions of rows. Shapes: x, v (N, D). Returns z (N, D) and
-    the surrogate (N,).
+    ``encode`` and ``decode`` are functions of rows. Shapes: x (N, D), v (N, d), d = D unless the
+    decoder is injective. Returns z (N, d) and the surrogate (N,).
     """
     vjp, z = make_vjp(encode)(x)
-    held = getval(pushforward(decode, getval(z), v))
+    held = getval(linearised(decode, getval(z))[1](v))
     return z, np.sum(vjp(v) * held, axis=1)
 
 
@@ -131,15 +123,16 @@ class FreeFormLikelihood(Checked):
         """
         check_rng(rng)
         checked, x, context = density._checked(params, "x", x, context)
-        if self.probes > density.dim:
+        if self.probes > density.latent_dim:
             raise ValueError(
-                f"probes: expected at most {density.dim}, one a coordinate, got {self.probes}"
+                f"probes: expected at most {density.latent_dim}, one a coordinate, "
+                f"got {self.probes}"
             )
         loss: Any = 0
         found = False
         for member, direction, path in density.flow.members(-1):
             own, given = trees.at_path(checked["flow"], path), context_for(member, context)
-            if isinstance(member, FreeFormFlow) and direction == -1:
+            if isinstance(member, (FreeFormFlow, InjectiveFlow)) and direction == -1:
                 x, terms = self._terms(member, own, x, given, rng)
                 loss, found = loss + terms, True
             else:
@@ -147,7 +140,8 @@ class FreeFormLikelihood(Checked):
                 loss = loss - log_det
         if not found:
             raise ValueError(
-                f"density: expected a FreeFormFlow in its flow, got {type(density.flow).__name__}"
+                "density: expected a FreeFormFlow or an InjectiveFlow in its flow, "
+                f"got {type(density.flow).__name__}"
             )
         return np.mean(loss - density.base.log_prob(checked["base"], x))
 
@@ -155,7 +149,7 @@ class FreeFormLikelihood(Checked):
         """Return z, and -surrogate + beta |x - g(z)|^2 of each row."""
         encode, decode = flow.encoder(params, context), flow.decoder(params, context)
         fixed = flow.decoder(trees.tree_map(getval, params), context)
-        probes = orthogonal_probes(rng, *x.shape, self.probes, getval(x).dtype)
+        probes = orthogonal_probes(rng, len(x), flow.latent_dim, self.probes, getval(x).dtype)
         surrogate = 0
         for v in probes:
             z, value = log_det_surrogate(encode, fixed, x, v)

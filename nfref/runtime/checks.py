@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Callable, Iterable
-from nfref.runtime.autograd_internals import Box
+from nfref.runtime.autograd_internals import Box, getval
 
 
 def as_array(name: str, value: Any) -> Array:
@@ -98,6 +98,20 @@ def check_finite_rows(name: str, rows: Array) -> Array:
             f"the first is row {bad[0]}"
         )
     return rows
+
+
+def check_whole(name: str, rows: Array, levels: int | None = None) -> Array:
+    """Return plain rows of whole numbers, from 0 to ``levels`` - 1 if levels are given."""
+    plain = getval(rows)
+    bad = plain != np.rint(plain)
+    expected = "whole numbers"
+    if levels is not None:
+        bad = bad | ~((plain >= 0) & (plain < levels))
+        expected = f"whole numbers from 0 to {levels - 1}"
+    if bad.any():
+        row = np.flatnonzero(bad.any(axis=1))[0]
+        raise ValueError(f"{name}: expected {expected}, got {plain[bad][0]} in row {row}")
+    return plain
 
 
 def as_weight(name: str, value: Any, n: int, first: int = 0) -> Array | None:

@@ -14,11 +14,14 @@ __all__ = ["exact", "integrate", "jacobian", "log_abs_det", "midpoint", "solve",
 
 
 def jacobian(function, z):
-    """Return the D x D matrix of derivatives of ``function`` at z."""
+    """Return the matrix of derivatives of ``function`` at z."""
     return multiprecision.jacobian(function, z, digits=mp.mp.dps // 2)
 
 
 def log_abs_det(matrix):
+    """Return log |det J|, or 1/2 log det J^T J for the tall J of an injective flow."""
+    if matrix.rows > matrix.cols:
+        return mp.log(mp.det(matrix.T * matrix)) / 2
     return mp.log(abs(mp.det(matrix)))
 
 

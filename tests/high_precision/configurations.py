@@ -39,7 +39,7 @@ class Configuration:
     ----------
     flow : Flow
     params : nested dicts and lists of float64 arrays
-    z : (N, D) array
+    z : (N, D) array, (N, d) for an injective flow
         Two bulk rows, the origin (for maps of directions another row), and one row far out.
     context : (N, C) array or None
     """
@@ -58,7 +58,7 @@ def configuration(flow, seed):
     for node in _dicts(params):
         if "running_variance" in node:  # a variance is above zero
             node["running_variance"] = 0.25 + np.abs(node["running_variance"])
-    rows = fractions(2 * flow.dim, seed + 1).reshape(2, flow.dim)
+    rows = fractions(2 * flow.latent_dim, seed + 1).reshape(2, flow.latent_dim)
     # Maps of directions have no derivative at the origin, and those of particles have kinks where
     # all meet; they get an opposite point instead.
     kinds = (EquivariantCNF, ExponentialMap, SphereSpline)

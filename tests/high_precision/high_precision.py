@@ -118,7 +118,7 @@ def measure(flow, params, rows, direction="forward", context=None):
 
 def sensitivity(flow, params, row, direction, context, value, log_det):
     """Return first-order moves of value (D,) and log_det per relative change in the row."""
-    moved, moved_log_det = np.zeros(len(row)), 0.0
+    moved, moved_log_det = np.zeros(len(value)), 0.0
     with mp.workdps(2 * DIGITS):
         h = mp.mpf(10) ** -DIGITS / 2
     for j in range(len(row)):

@@ -225,6 +225,13 @@ floor(x) + 1) / ``levels`` - 1 and the context
 """,
         {"noise": "the flow of the noise, which is a function of floor(x) and of the context"},
     ),
+    "InjectiveFlow": Meaning(
+        r"""
+``flow`` of z, followed by zeros up to its number of coordinates; z has ``kept`` coordinates, and
+the log-determinant is half of log det J^T J, where J is the Jacobian of x by z
+""",
+        {"flow": "the flow of D coordinates; the parameters are its parameters"},
+    ),
     "OnFirst": Meaning(
         r"""
 a flow on the first coordinates

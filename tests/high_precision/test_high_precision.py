@@ -133,7 +133,7 @@ def test_every_flow_of_the_package_has_a_scalar_map():
 def test_every_configuration_differs_from_the_identity():
     for name, c in CONFIGURATIONS.items():
         x, log_det = c.flow.forward(c.params, c.z, c.context)
-        assert np.max(np.abs(x - c.z)) > 0.1, name
+        assert np.max(np.abs(x[:, : c.flow.latent_dim] - c.z)) > 0.1, name
 
 
 def test_jacobian_and_solve_are_right_to_the_digits_they_promise():

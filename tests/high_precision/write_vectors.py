@@ -16,6 +16,7 @@ import mpmath as mp
 import numpy as np
 
 from nfref.flows.composition import Invert
+from nfref.flows.injective import InjectiveFlow
 from nfref.oracle.golden_vectors import FOLDER, SCHEMA
 from nfref.runtime import params as trees
 from nfref.runtime.files import replacing
@@ -64,6 +65,14 @@ def standard_normal_log_prob(z):
     return -mp.fsum(value**2 for value in z) / 2 - len(z) * mp.log(2 * mp.pi) / 2
 
 
+def latent(flow, params, x, start, context):
+    """Return the z of x; the flow inside an injective one gives the z of a row off its surface."""
+    if isinstance(flow, InjectiveFlow):
+        padded = [*start, *[mp.mpf(0)] * (flow.dim - flow.kept)]
+        return latent(flow.flow, params, x, padded, context)[: flow.kept]
+    return solve(lambda z: forward(flow, params, z, context), x, start)
+
+
 def log_prob(flow, params, x, z, context):
     """Return log p(x) in a neighbourhood of parameters where x = forward(z) nearly holds.
 
@@ -81,7 +90,7 @@ def log_prob(flow, params, x, z, context):
     def sampling_direction(row):
         return forward(flow, params, row, context)
 
-    z = solve(sampling_direction, x, z)
+    z = latent(flow, params, x, z, context)
     return standard_normal_log_prob(z) - log_abs_det(jacobian(sampling_direction, z))
 
 

@@ -243,6 +243,26 @@ nfref.exercises.grade(check_2, answer_2)
 #    0.511 nats. Where x is near zero both signs are equally likely, and the coin costs nothing.
 
 # %%
+# Sorting and the maximum
+# -----------------------
+# The same two promises hold for other layers that forget. ``nfref.InferenceSort`` forgets the order
+# of the numbers in a row, :math:`\log p(x) = \log p(\text{sorted } x) - \log D!`, so its density is
+# the same in all D! orders: that of exchangeable data. ``nfref.InferenceMax`` keeps the maximum,
+# and samples its place and how far the others are below it. Both are exact from data to latent.
+
+ordered = nfref.GenerativeSort(nfref.Density(nfref.RealNVP(3, 2, (8,))))
+exchangeable, row = nfref.InferenceSort(ordered), np.array([[0.3, -1.2, 0.8]])
+own = exchangeable.init(np.random.default_rng(4))
+values = [exchangeable.log_prob(own, row[:, order]) for order in ([0, 1, 2], [2, 0, 1], [1, 0, 2])]
+assert np.ptp(values) < 1e-12
+
+drops = nfref.GenerativeAbs(nfref.StandardNormal(2))
+by_maximum = nfref.InferenceMax(nfref.StandardNormal(1), drops)
+own = by_maximum.init(np.random.default_rng(4))
+expected = stats.norm.logpdf(0.8) - np.log(3) + stats.halfnorm.logpdf([0.5, 2.0]).sum()
+assert np.isclose(by_maximum.log_prob(own, row)[0], expected)
+
+# %%
 # What can go wrong
 # -----------------
 # - A fair coin for data that are not symmetric: the sign has to be learned.

@@ -229,7 +229,8 @@ for name in of_sheet:
 # deviation 0.85 to 1, noise and sheet alike: you cannot drop one, and rounding pays for the noise
 # as for the rest. The flow for rounding has unrolled the sheet: two latents of deviation 3.7, and
 # six below 0.1 that are rounded to zero. The map is still a bijection and removes nothing; six of
-# its rounded numbers are constant.
+# its rounded numbers are constant. A flow can also keep two latents from the start:
+# :doc:`flows onto surfaces </methods/injective>` measures that on this sheet.
 #
 # Digits
 # ------

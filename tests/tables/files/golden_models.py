@@ -28,6 +28,7 @@ from nfref.tables.files.model_file import save_model
 from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.plan import Plan
 from nfref.tables.schema.column_inference import find_columns
+from nfref.transformers.rounded import Rounded
 
 FOLDER = Path(__file__).with_name("golden")
 IMAGE = (2, 4, 4)
@@ -107,6 +108,7 @@ def densities():
         "convex_potential": nfref.ConvexPotentialFlow(2, (4,)),
         "residual": nfref.Chain([nfref.ResidualFlow(2, 2, (4,)), nfref.ResidualBlock(2, small)]),
         "free_form": FreeFormFlow(2, 1, (4,)),
+        "injective": nfref.InjectiveFlow(nfref.RealNVP(3, 2, small), 2),
         "amortized": nfref.Amortized(nfref.PlanarLayer(2), 1, small),
         "hinge": nfref.Hinge(2),
         "probability_flow": nfref.ProbabilityFlow(2, 2),
@@ -155,10 +157,26 @@ def densities():
                 nfref.InferenceAbs(nfref.StandardNormal(2), None),
             )
         ),
+        "sorting": nfref.Product(
+            (
+                nfref.InferenceSort(nfref.GenerativeSort(nfref.DiagonalNormal(2))),
+                nfref.InferenceMax(
+                    nfref.DiagonalNormal(1), nfref.GenerativeAbs(nfref.DiagonalNormal(1))
+                ),
+            )
+        ),
     }
     return {
         **{name: nfref.Density(flow) for name, flow in flows.items()},
         **{name: nfref.Density(nfref.Scale(base.dim), base) for name, base in bases.items()},
+        "whole_numbers": nfref.Density(
+            nfref.RealNVP(2, 2, small, transformer=Rounded()), nfref.DiscretisedLogistic(2, 2)
+        ),
+        "masks": nfref.Density(nfref.Permutation((1, 0)), nfref.MaskedFlow(2, 3, small)),
+        "argmax": nfref.Density(
+            nfref.Permutation((1, 0)),
+            nfref.ArgmaxFlow(nfref.DiagonalNormal(4), 2, nfref.MAF(4, 1, (4,), context_dim=4)),
+        ),
         "sphere": nfref.Density(nfref.SphereSpline(3, 1, (4,), 3), nfref.UniformSphere(3)),
         "equivariant": nfref.Density(
             nfref.EquivariantCNF(4, 2, kernels=3, times=2), nfref.CentredNormal(4, 2)
@@ -282,17 +300,27 @@ def exact(value):
     return value.hex() if isinstance(value, float) else value
 
 
+def log_prob_of(density, params, rows, context):
+    """What rows score; the bound of an argmax flow, which has no log_prob."""
+    if isinstance(density.base, nfref.ArgmaxFlow):
+        return density.base.lower_bound(params["base"], rows, np.random.default_rng(0))
+    return density.log_prob(params, rows, context)
+
+
 def write_density(name, density):
     """The model file of a density of flows, and what its rows score."""
     rng = np.random.default_rng(sum(name.encode()))
     params = drawn(density, rng, np.float32 if name == "float32" else np.float64)
     context = rng.standard_normal((3, density.context_dim)) if density.context_dim else None
-    rows = density.sample(params, rng, 3, context).astype(np.float64)
+    if isinstance(density.base, nfref.ArgmaxFlow):
+        rows = density.base.sample(params["base"], rng, 3)
+    else:
+        rows = density.sample(params, rng, 3, context).astype(np.float64)
     with nfref.backend("numpy"):
         scores = {
             "rows": rows,
             "context": context,
-            "log_prob": density.log_prob(params, rows, context),
+            "log_prob": log_prob_of(density, params, rows, context),
         }
     save_model(
         FOLDER / f"{name}.npz",
