@@ -116,6 +116,7 @@ def test_every_flow_of_the_package_has_a_scalar_map():
         FreeFormFlow,
         nfref.flows.images.layers.ImageFlow,
         nfref.flows.elementwise.AffineFlow,
+        nfref.flows.velocity_flow.VelocityFlow,
     }
     # Other tests make mutated copies of a module with its name; they are not the package.
     public = {
