@@ -251,3 +251,6 @@ nfref.exercises.grade(check_2, answer_2)
 # - Many columns: a random rotation mixes all of them, and a column of many mixed parts is nearly
 #   normal already. Each layer removes less.
 # - A column with repeated values has no density. Spread them first (dequantisation).
+# - A table of few rows: of eight tables of 120 to 250 rows, the held-out rows of none gained two
+#   standard errors when a trained flow joined the pool of ``FlowDensity``, at the cost of the whole
+#   pool. So it is no candidate there.
