@@ -230,7 +230,8 @@ if FULL:
 #
 # Exercise 1: the mass of a cell
 # ------------------------------
-# The logistic law is :math:`F(x) = 1 / (1 + e^{-x})`. What is the mass of the whole number 0?
+# On paper: the logistic law is :math:`F(x) = 1 / (1 + e^{-x})`. What is the mass of 0, as a whole
+# number?
 
 answer_1 = ...  # type a number here
 
