@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from autograd import numpy as anp
 from autograd import value_and_grad
+from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 from nfref.networks.mlp import init_mlp, mlp
 from nfref.runtime import params as trees
@@ -82,15 +84,40 @@ def chamfer(a, b):
     return np.mean(cKDTree(b).query(a)[0] ** 2) + np.mean(cKDTree(a).query(b)[0] ** 2)
 
 
-def one_nn_accuracy(drawn, true):
-    """Return the share of clouds whose nearest neighbour is of their own kind, and its error."""
-    together = [*drawn, *true]
-    distance = np.full((len(together),) * 2, np.inf)
-    for i, j in zip(*np.triu_indices(len(together), 1)):
-        distance[i, j] = distance[j, i] = chamfer(together[i], together[j])
-    sort = np.arange(len(together)) < len(drawn)
+def earth_mover(a, b):
+    """Return the mean distance of points to those of the other cloud, in the best pairing."""
+    between = cdist(a, b)
+    return between[linear_sum_assignment(between)].mean()
+
+
+def distances(clouds, distance):
+    """Return the distances between all pairs of clouds, infinite from a cloud to itself."""
+    found = np.full((len(clouds),) * 2, np.inf)
+    for i, j in zip(*np.triu_indices(len(clouds), 1)):
+        found[i, j] = found[j, i] = distance(clouds[i], clouds[j])
+    return found
+
+
+def one_nn_accuracy(distance, count):
+    """Return the share of clouds whose nearest neighbour is of their own kind, and its error.
+
+    The first ``count`` clouds were sampled, the others are true.
+    """
+    sort = np.arange(len(distance)) < count
     right = sort[distance.argmin(axis=1)] == sort
     return right.mean(), right.std() / np.sqrt(len(right))
+
+
+def matching(distance, count):
+    """Return the mean distance from a true cloud to the nearest sampled one (MMD), with error."""
+    nearest = distance[count:, :count].min(axis=1)
+    return nearest.mean(), nearest.std() / np.sqrt(len(nearest))
+
+
+def coverage(distance, count):
+    """Return the share of true clouds that are the nearest of a sampled one (COV), with error."""
+    taken = np.isin(np.arange(len(distance) - count), distance[:count, count:].argmin(axis=1))
+    return taken.mean(), taken.std() / np.sqrt(len(taken))
 
 
 def turned(cloud, yaw=0.6, pitch=0.45):
