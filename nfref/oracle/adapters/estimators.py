@@ -59,11 +59,6 @@ class Estimator:
     lengths: tuple[str, ...] = ()  # options that may be a length in the units of the table
     object: Any = None  # to be pickled; None for functions
 
-    @property
-    def takes_order(self) -> bool:
-        """True when ``log_prob`` takes other orders of the chain rule."""
-        return "order" in parameters_of(self.log_prob)
-
 
 def estimator(thing: Any, table: Array | None = None) -> Estimator:
     """Return the Estimator of an object that :mod:`nfref.oracle.adapters.estimators` lists.

@@ -8,6 +8,7 @@ import pickle
 
 import numpy as np
 
+from nfref.oracle.adapters.estimator_protocol import parameters_of
 from nfref.oracle.adapters.estimators import Estimator
 from nfref.oracle.checks.array_contract import last_finite
 from nfref.oracle.instruments.importance import BERNSTEIN, SIGMAS
@@ -55,15 +56,10 @@ def higher_at_rows(name: str, log_prob: Callable, table: Array, free: Array, rng
 
 
 def far_out(
-    name: str,
-    log_prob: Callable,
-    table: Array,
-    free: Array,
-    rng: Generator,
-    estimator: Estimator,
-    dtype: np.dtype[Any],
+    name: str, log_prob: Callable, table: Array, free: Array, rng: Generator, *of_estimator: Any
 ) -> Row:
     """Check that far from the table log p is no nan and does not underflow."""
+    estimator, dtype = of_estimator
     start, far = _far(rng, table, free, np.repeat([5.0, 30.0, 100.0, 1e4], 4))
     found = log_prob(far)
     for k in np.flatnonzero(~np.isfinite(found)):
@@ -82,12 +78,7 @@ def far_out(
 
 
 def categories(
-    name: str,
-    table: Array,
-    samples: Array,
-    discrete: Sequence[int],
-    levels: dict[int, Array],
-    log_prob: Callable,
+    name: str, table: Array, samples: Array, discrete: Any, levels: Any, log_prob: Callable
 ) -> Row:
     """Check that values of discrete columns occur as often as the table and log p say.
 
@@ -144,20 +135,16 @@ def _with(rows, columns, values):
     return rows
 
 
-def _orders(estimator, dim):
-    natural = tuple(range(dim))
-    if not estimator.takes_order:
-        return [estimator.order or natural]
-    return [natural, natural[::-1], natural[1:] + natural[:1]]
-
-
 def chain_rule(name: str, estimator: Estimator, table: Array) -> Row:
     """Check that log p is the sum of log p(column | columns before it), for every order."""
     if estimator.conditional is None:
         return not_applicable(name, "no conditional densities are offered")
-    rows, worst, orders = table[:50], 0.0, _orders(estimator, table.shape[1])
+    rows, worst, natural = table[:50], 0.0, tuple(range(table.shape[1]))
+    orders, takes_order = [estimator.order or natural], "order" in parameters_of(estimator.log_prob)
+    if takes_order:
+        orders = [natural, natural[::-1], natural[1:] + natural[:1]]
     for order in orders:
-        given = {"order": order} if estimator.takes_order else {}
+        given = {"order": order} if takes_order else {}
         joint = estimator.log_prob(rows, **given)
         factors = [
             np.asarray(estimator.conditional(rows, column, order[:k]), dtype=float)
