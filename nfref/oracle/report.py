@@ -69,10 +69,8 @@ class Row:
         return self.verdict == INCONCLUSIVE
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.name:<26}{self.verdict:<16}{_number(self.error):>10}"
-            f"{_number(self.tolerance):>11}  {self.why}"
-        ]
+        numbers = f"{_number(self.error):>10}{_number(self.tolerance):>11}"
+        lines = [f"{self.name:<26}{self.verdict:<16}{numbers}  {self.why}"]
         if self.verdict in (FAIL, INCONCLUSIVE):
             lines += [f"{'':<26}{text}" for text in (self.where, self.hint) if text]
         return "\n".join(lines)

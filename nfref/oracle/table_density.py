@@ -137,10 +137,8 @@ class _Check:
                 raise ValueError(f"discrete: expected columns from 0 to {dim - 1}, got {column!r}")
         self.continuous = [column for column in range(dim) if column not in self.discrete]
         # Values of discrete columns: those of the table and of the samples.
-        self.levels = {
-            column: np.union1d(table[:, column], self.samples[:, column])
-            for column in self.discrete
-        }
+        both = np.concatenate([table, self.samples])
+        self.levels = {column: np.unique(both[:, column]) for column in self.discrete}
         self.refit = refit
 
     def _whole(self):

@@ -22,9 +22,8 @@ def as_numbers(answer: Any) -> Array:
 
 def is_copula(thing: Any) -> bool:
     """Check that an object is a vine or a pair copula of pyvinecopulib."""
-    return type(thing).__module__.startswith("pyvinecopulib") and (
-        type(thing).__name__ in ("Vinecop", "Bicop")
-    )
+    kind = type(thing)
+    return kind.__module__.startswith("pyvinecopulib") and kind.__name__ in ("Vinecop", "Bicop")
 
 
 def fitted(thing: Any, score: Callable, table: Array | None) -> Any:
@@ -84,10 +83,8 @@ def parameters_of(function: Any) -> Mapping[str, Any]:
 
 def sampler(thing: Any) -> Callable | None:
     """Return ``sample(rng, n)``; None if the object cannot sample."""
-    draw = next(
-        (getattr(thing, name) for name in ("sample", "rvs", "simulate") if has(thing, name)), None
-    )
-    if draw is None or _refuses(draw):
+    found = [getattr(thing, name) for name in ("sample", "rvs", "simulate") if has(thing, name)]
+    if not found or _refuses(draw := found[0]):
         return None
     named = parameters_of(draw)
     taken = next((name for name in ("rng", "random_state", "seed") if name in named), None)

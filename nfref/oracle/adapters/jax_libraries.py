@@ -8,7 +8,7 @@ an object to ``dtype``, compiles the functions, and pads their batches unless ``
 import numpy as np
 
 from nfref.oracle.adapters.jax_arrays import JAX
-from nfref.oracle.adapters.shapes import for_all_rows, of_rows, row_by_row
+from nfref.oracle.adapters.shapes import of_rows, row_by_row
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 
@@ -118,16 +118,12 @@ def from_tfp(bijector: Any) -> Any:
     """
 
     def there(z):
-        return bijector.forward(z), for_all_rows(
-            bijector.forward_log_det_jacobian(z, event_ndims=1), z
-        )
+        return bijector.forward(z), bijector.forward_log_det_jacobian(z, event_ndims=1)
 
     def back(x):
-        return bijector.inverse(x), for_all_rows(
-            bijector.inverse_log_det_jacobian(x, event_ndims=1), x
-        )
+        return bijector.inverse(x), bijector.inverse_log_det_jacobian(x, event_ndims=1)
 
-    return there, back
+    return row_by_row(there, sums=False), row_by_row(back, sums=False)
 
 
 @JAX.adapter(density=True)

@@ -122,10 +122,9 @@ def with_dtype_hint(function: Callable) -> Any:
         except RuntimeError as error:
             words = str(error)
             if ("dtype" in words or "scalar type" in words) and "ouble" in words:
-                raise RuntimeError(
-                    "it computes in float32 but was given float64; use --dtype "
-                    f"float32 (dtype=np.float32): {words}"
-                ) from error
+                advice = "use --dtype float32 (dtype=np.float32)"
+                words = f"it computes in float32 but was given float64; {advice}: {words}"
+                raise RuntimeError(words) from error
             raise
 
     return call

@@ -53,10 +53,8 @@ def of_densities(check: Callable[..., Any]) -> Any:
         given.pop("twin", None)
         wrong = sorted({"forward", "inverse"} & set(given))
         if wrong:
-            words = (
-                "this is a flow; expected check_flow(**arguments), got check_density; a density "
-            )
-            words += "is log_prob and sample, as adapters.of(distribution) makes them"
+            words = "this is a flow; expected check_flow(**arguments), got check_density; "
+            words += "a density is log_prob and sample, as adapters.of(distribution) makes them"
             raise TypeError(f"{' and '.join(wrong)}: {words}")
         gradient = given.get("gradient")
         if isinstance(gradient, (tuple, list)):

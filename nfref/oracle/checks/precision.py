@@ -77,11 +77,9 @@ def _stepped(ask, start, scale, measured):
         k = int(np.argmax(share))
         if share[k] > limit:
             part = "log_det" if k == measured.values.shape[1] else f"column {k}"
-            return (
-                f"{measured.subject.name}: {part} {words} {share[k]:.0%} of {PIECES} pieces of a "
-                f"line from {show(start[0])}, as if numbers passed through float32 or float16, or "
-                "a root search stopped early"
-            )
+            where = f"{share[k]:.0%} of {PIECES} pieces of a line from {show(start[0])}"
+            why = "numbers passed through float32 or float16, or a root search stopped early"
+            return f"{measured.subject.name}: {part} {words} {where}, as if {why}"
     return "" if np.max(np.mean(due, axis=1)) > STEPPED else None
 
 

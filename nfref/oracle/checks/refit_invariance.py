@@ -33,9 +33,8 @@ class Fits:
         if same(self.base, again):
             return passed(name, "two fits of the same rows")
         apart = np.max(np.abs(self.base - again))
-        return not_applicable(
-            name, f"two fits of the same rows differ by {apart:.2g}: random_state=?"
-        )
+        why = f"two fits of the same rows differ by {apart:.2g}: random_state=?"
+        return not_applicable(name, why)
 
     def log_prob(self, table: Array, rows: Array, weights: Array | None = None) -> Array:
         """Return log p of rows after a fit to a table."""

@@ -56,10 +56,9 @@ def higher_at_rows(name: str, log_prob: Callable, table: Array, free: Array, rng
 
 
 def far_out(
-    name: str, log_prob: Callable, table: Array, free: Array, rng: Generator, *of_estimator: Any
+    name: str, log_prob: Any, table: Array, free: Array, rng: Any, estimator: Any, dtype: Any
 ) -> Row:
     """Check that far from the table log p is no nan and does not underflow."""
-    estimator, dtype = of_estimator
     start, far = _far(rng, table, free, np.repeat([5.0, 30.0, 100.0, 1e4], 4))
     found = log_prob(far)
     for k in np.flatnonzero(~np.isfinite(found)):
@@ -146,11 +145,9 @@ def chain_rule(name: str, estimator: Estimator, table: Array) -> Row:
     for order in orders:
         given = {"order": order} if takes_order else {}
         joint = estimator.log_prob(rows, **given)
-        factors = [
-            np.asarray(estimator.conditional(rows, column, order[:k]), dtype=float)
-            for k, column in enumerate(order)
-        ]
-        total: Any = sum(factors)
+        given = [estimator.conditional(rows, column, order[:k]) for k, column in enumerate(order)]
+        factors = np.array(given, dtype=float)
+        total = np.sum(factors, axis=0)
         error = np.abs(np.asarray(joint, dtype=float) - total) / (1 + np.abs(total))
         k = int(np.argmax(np.nan_to_num(error, nan=np.inf)))
         if not error[k] < 1e-5:

@@ -113,10 +113,8 @@ def _shift(direction):
 def column_shifts(pilot: Array, most: int = 16) -> list[Map]:
     """Return shifts of single columns, the first ones."""
     each = _each(pilot)
-    return [
-        Map(f"shift of column {j}", each, _shift(row))
-        for j, row in enumerate(np.eye(pilot.shape[1])[:most])
-    ]
+    columns = enumerate(np.eye(pilot.shape[1])[:most])
+    return [Map(f"shift of column {j}", each, _shift(row)) for j, row in columns]
 
 
 def _each(pilot):
@@ -213,12 +211,9 @@ def modes_of(pilot: Array, log_density: Callable[..., Any], rng: Generator) -> A
     level = log_density(middles)
     kept: list[int] = []
     for k in np.argsort(-level):
-        between = [
-            middles[k] + share * (middles[j] - middles[k])
-            for j in kept
-            for share in (0.25, 0.5, 0.75)
-        ]
-        lowest = log_density(np.array(between)).reshape(-1, 3).min(axis=1) if kept else np.zeros(0)
+        step = np.array([0.25, 0.5, 0.75])[:, None] * (middles[kept] - middles[k])[:, None]
+        between = (middles[k] + step).reshape(-1, pilot.shape[1])
+        lowest = log_density(between).reshape(-1, 3).min(axis=1) if kept else np.zeros(0)
         if np.isfinite(level[k]) and np.all(lowest < level[k] - VALLEY) and len(kept) < MODES:
             kept.append(k)
     return middles[kept]

@@ -26,13 +26,14 @@ class Box:
 
     def from_line(self, t: Array) -> Array:
         """Map rows of R^D into the box, coordinate by coordinate, monotonically."""
+        within: dict[str, Any] = {
+            "line": lambda t: t,
+            "half line": lambda t: np.exp(np.clip(t, -30, 30)),
+            "interval": lambda t: 1 / (1 + np.exp(-np.clip(t, -30, 30))),
+        }
         x = np.array(t, dtype=np.float64)
-        with np.errstate(all="ignore"):
-            for j, kind, start, scale in self._columns():
-                if kind == "interval":
-                    x[:, j] = start + scale / (1 + np.exp(-np.clip(t[:, j], -30, 30)))
-                elif kind == "half line":
-                    x[:, j] = start + scale * np.exp(np.clip(scale * t[:, j], -30, 30))
+        for j, kind, start, scale in self._columns():
+            x[:, j] = start + scale * within[kind](np.sign(scale) * t[:, j])
         return x
 
     def margin(self, x: Array) -> Array:
@@ -114,10 +115,9 @@ def as_domain(name: str, domain: Any, dim: int) -> Box | SampledDomain:
         ends = (np.asarray(end, dtype=np.float64) for end in domain)
         lower, upper = (np.broadcast_to(end, (dim,)) for end in ends)
     except (TypeError, ValueError):
-        raise ValueError(
-            f"{name}: expected None, a pair (lower, upper) of numbers or ({dim},) "
-            f"arrays, or a function (rng, n) -> (n, {dim}), got {domain!r}"
-        ) from None
+        words = f"expected None, a pair (lower, upper) of numbers or ({dim},) arrays, or a "
+        words += f"function (rng, n) -> (n, {dim}), got {domain!r}"
+        raise ValueError(f"{name}: {words}") from None
     if not np.all(lower < upper):
         raise ValueError(f"{name}: expected lower < upper, got {lower} and {upper}")
     return Box(lower, upper)
@@ -137,9 +137,7 @@ class Probes:
 
     def only(self, chosen: Array) -> "Probes":
         """Return some of these points."""
-        return Probes(
-            self.rows[chosen], self.context_row[chosen], self.bulk[chosen], self.tail[chosen]
-        )
+        return Probes(*(part[chosen] for part in vars(self).values()))
 
     def affordable(self, rows: float) -> "Probes":
         """Return these points, or a part of each kind if all derivatives would take too long.
@@ -167,10 +165,7 @@ class Probes:
 
     def before(self, other: "Probes") -> "Probes":
         """Return these probes, then others."""
-        names = ("rows", "context_row", "bulk", "tail")
-        return Probes(
-            *(np.concatenate([getattr(p, name) for p in (self, other)]) for name in names)
-        )
+        return Probes(*map(np.concatenate, zip(vars(self).values(), vars(other).values())))
 
 
 def make_probes(
@@ -188,9 +183,8 @@ def make_probes(
     if isinstance(domain, SampledDomain):
         rows = np.asarray(domain.draw(rng, 6 * few), dtype=dtype)
         if rows.shape != (6 * few, dim):
-            raise ValueError(
-                f"domain: expected the sampler to return shape {(6 * few, dim)}, got {rows.shape}"
-            )
+            words = f"expected the sampler to return shape {(6 * few, dim)}, got {rows.shape}"
+            raise ValueError(f"domain: {words}")
         everything = np.ones(len(rows), dtype=bool)
         return Probes(rows, rng.integers(contexts, size=len(rows)), everything, ~everything)
     wide = 3 * rng.standard_normal((2 * few, dim))
