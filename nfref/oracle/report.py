@@ -220,10 +220,7 @@ def judged(name: str, why: str, where: str, error: float, tolerance: float) -> R
 
 
 def verdict(name: str, error: Any, tolerance: Any, why: str, describe: Callable[..., str]) -> Row:
-    """Return a row from (P,) or (P, K) errors and tolerances; NaN counts as infinite.
-
-    ``describe(p)`` returns the message for point p.
-    """
+    """Return a row from (P,) or (P, K) errors; NaN is infinite, ``describe(p)`` the message."""
     error = np.where(np.isnan(error), np.inf, error)
     excess = error / np.maximum(tolerance, 1e-300)
     worst = np.unravel_index(np.argmax(excess), excess.shape)

@@ -26,16 +26,7 @@ from nfref.oracle.instruments.guarded_calls import CallFailed, StillRunning, Sto
 from nfref.oracle.instruments.importance import BERNSTEIN, SIGMAS
 from nfref.oracle.instruments.probes import Box, as_domain
 from nfref.oracle.instruments.units import InUnits, units_of
-from nfref.oracle.report import (
-    PASS,
-    Report,
-    Row,
-    failed,
-    inconclusive,
-    not_applicable,
-    passed,
-    show,
-)
+from nfref.oracle.report import Report, Row, failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator, Sequence
 
 MOST_VALUES = 200  # combinations of discrete values in the sum for each row
@@ -194,7 +185,7 @@ class _Check:
         fits = refit_invariance.Fits(self.estimator, self.table, free, self.rng)
         first = self.timed("first fit", fits.comparable)
         for name, judge in judges.items():
-            apart = first.verdict != PASS
+            apart = first.verdict != "pass"
             yield replace(first, name=name) if apart else self.timed(name, judge, fits)
 
     # Discrete columns -----------------------------------------------------------------------
@@ -304,10 +295,7 @@ class _Check:
         return lambda z: inner(z) != -np.inf if len(z) else np.zeros(0, dtype=bool)
 
     def sampler(self, inner: Any, columns: list[int]) -> Callable:
-        """Return a function that samples rows in the units of ``inner``.
-
-        It spreads discrete values over the intervals between whole numbers.
-        """
+        """Return a sampler in the units of ``inner``; discrete values are spread over intervals."""
 
         def sample(rng, n):
             found = as_numbers(self.estimator.sample(rng, n)).astype(np.float64)

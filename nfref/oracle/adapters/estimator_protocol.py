@@ -63,10 +63,7 @@ def weight_name(fit: Callable) -> str | None:
 
 
 def lengths_of(thing: Any) -> tuple[str, ...]:
-    """Return the names of options that may be lengths in the units of the table.
-
-    They are bandwidths by name or, if there are none, floats other than 0.
-    """
+    """Return the options that may be lengths: bandwidths by name or, without any, floats but 0."""
     options = thing.get_params(deep=False) if has(thing, "get_params") else vars(thing)
     bandwidths = tuple(name for name in options if name in ("bandwidth", "bw", "bw_method"))
     numbers = [name for name, value in options.items() if isinstance(value, float) and value != 0]

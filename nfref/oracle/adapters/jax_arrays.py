@@ -132,10 +132,7 @@ def _cast(leaf, dtype):
 
 
 def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
-    """Return arguments of ``check_parameter_gradients`` for a number of a JAX tree.
-
-    The floating arrays of the tree are the parameters.
-    """
+    """Return arguments of ``check_parameter_gradients``; floating arrays are the parameters."""
     import jax
 
     with x64_for(dtype):

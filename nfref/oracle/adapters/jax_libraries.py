@@ -3,6 +3,7 @@
 An adapter is a description of a library's objects by functions of JAX's arrays. All four libraries
 have nfref's direction. :class:`nfref.oracle.adapters.shapes.ArrayLibrary` does the rest: it casts
 an object to ``dtype``, compiles the functions, and pads their batches unless ``padded=False``.
+Bijectors of single numbers act on every coordinate, and their log-derivatives are summed.
 """
 
 import numpy as np
@@ -71,10 +72,7 @@ def from_flowjax_distribution(distribution: Any) -> Any:
 
 @JAX.adapter()
 def from_distrax(bijector: Any) -> Any:
-    """Adapt a bijector of distrax.
-
-    A bijector of single numbers acts on every coordinate, and its log-derivatives are summed.
-    """
+    """Adapt a bijector of distrax, on vectors or on single numbers."""
     return row_by_row(bijector.forward_and_log_det), row_by_row(bijector.inverse_and_log_det)
 
 
@@ -86,10 +84,7 @@ def from_distrax_distribution(distribution: Any) -> Any:
 
 @JAX.adapter()
 def from_numpyro(transform: Any) -> Any:
-    """Adapt a transform of NumPyro.
-
-    A transform of single numbers acts on every coordinate, and its log-derivatives are summed.
-    """
+    """Adapt a transform of NumPyro, on vectors or on single numbers."""
 
     def there(rows):
         values = transform(rows)

@@ -34,10 +34,7 @@ def for_all_rows(log_det: Any, rows: Array) -> Any:
 
 
 def row_by_row(act: Callable, sums: bool = True) -> Callable:
-    """Return a library's map rows -> (values, log_det), with one log_det a row.
-
-    If ``sums``, derivatives of single coordinates are summed.
-    """
+    """Return a map rows -> (values, log_det): one a row, the sum over columns if ``sums``."""
 
     def run(rows, *context):
         values, log_det = act(rows, *context)
@@ -47,10 +44,7 @@ def row_by_row(act: Callable, sums: bool = True) -> Callable:
 
 
 def of_rows(distribution: Any, sample: Callable) -> tuple[Callable, Callable]:
-    """Return (log_prob, draw) of a distribution; single numbers become rows of one column.
-
-    ``sample`` takes the arguments of ``draw`` and returns events.
-    """
+    """Return (log_prob, draw) of a distribution, whose single numbers become rows of one column."""
     width = len(distribution.event_shape)
 
     def log_prob(x):

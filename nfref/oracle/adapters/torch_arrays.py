@@ -113,10 +113,7 @@ def in_dtype(thing: Any, dtype: DTypeLike, train: bool = False) -> Any:
 
 
 def _copied(thing):
-    """Return a deep copy.
-
-    Torch's pickling drops ``_inv``, which is the whole state of an inverse transform.
-    """
+    """Return a deep copy; torch's pickling drops ``_inv``, the whole state of an inverse."""
     from torch.distributions import transforms
 
     kind = transforms._InverseTransform

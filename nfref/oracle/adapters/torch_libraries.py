@@ -14,10 +14,7 @@ from nfref.runtime.annotations import Any, Array, Callable
 def from_torch(
     forward: Callable | None, inverse: Callable | None = None, context: Array | None = None
 ) -> Any:
-    """Adapt functions of tensors (N, D) -> (values, log_det) or values.
-
-    With a context they also take its rows (N, C).
-    """
+    """Adapt functions of tensors (N, D) and any context (N, C) -> (values, log_det) or values."""
     return TORCH.flow(forward, inverse, context)
 
 
@@ -50,10 +47,7 @@ def from_normflows(flow: Any) -> Any:
 
 @TORCH.adapter(density=True, conditional=True)
 def from_normflows_distribution(distribution: Any) -> Any:
-    """Adapt a ``NormalizingFlow`` or a base distribution of normflows, as a density.
-
-    ``sample`` and ``forward`` of normflows return (x, log_prob).
-    """
+    """Adapt a ``NormalizingFlow`` or a base of normflows, whose samples come with log_prob."""
 
     def draw(n, *context):
         draws = getattr(distribution, "sample", distribution)(n, *context)

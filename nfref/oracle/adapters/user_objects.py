@@ -61,10 +61,7 @@ def _object_density(thing, dtype):
 
 
 def by_number(draw: Callable) -> Callable:
-    """Return a function of n, for one that takes n or the shape of a batch.
-
-    Torch's distributions take a shape.
-    """
+    """Return a function of n, for one that takes n or, as torch's distributions, a shape."""
     first = next(iter(parameters_of(draw)), "")
     return lambda n, *context: draw(_size(n, first), *context)
 

@@ -26,16 +26,7 @@ from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import Box, Probes
 from nfref.oracle.report import Report, Row, held, inconclusive, not_applicable, passed
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import (
-    Any,
-    Array,
-    Callable,
-    DTypeLike,
-    Generator,
-    Iterable,
-    Iterator,
-    Sequence,
-)
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator, Sequence
 from nfref.runtime.checks import check_callable, check_count, check_positive, check_rng
 
 
@@ -81,7 +72,7 @@ def checked_setting(
 
 
 def reported(
-    subject: str, rows: Iterable[Row], skip: Sequence[str], stop_early: bool = False
+    subject: str, rows: Iterator[Row], skip: Sequence[str], stop_early: bool = False
 ) -> Report:
     """Return the Report of rows as they are made, without those that are skipped."""
     kept, skipped = [], []
@@ -104,9 +95,7 @@ class Check:
         self.support, self.stopwatch, self.skip = support, Stopwatch(seconds), skip
         self.contexts = 1 if given is None else len(given)
 
-    def report(
-        self, subject: str, rows: Iterable[Row], parameters: Any, stop_early: bool
-    ) -> Report:
+    def report(self, subject: str, rows: Iterator[Row], parameters: Any, stop_early: bool) -> Any:
         """Return the Report of the rows and of a check that calls left the parameters unchanged."""
         before = bytes_of(parameters)
 
@@ -160,10 +149,7 @@ class Check:
         return probes
 
     def by_itself(self, measured: Measurement, end: str = "") -> Iterator[Row]:
-        """Yield rows on an answer as a function of its row and its context alone.
-
-        If it is not, no other row is reliable.
-        """
+        """Yield rows on an answer as a function of its row and context; others rely on these."""
         yield self.timed(hidden_state.repeatable, f"repeatable{end}", measured)
         yield self.timed(array_contract.answers_stay, f"answers_stay{end}", measured)
         if self.context is not None:
@@ -224,10 +210,7 @@ class Check:
     def whole(
         self, log_prob: Any, domain: Any, samples: Any, spread: float, context_row: int, **more: Any
     ) -> normalisation.Whole:
-        """Return the Whole of a density for one row of the context.
-
-        If ``spread`` is not zero, rows of that width stand in for samples.
-        """
+        """Return a Whole; unless ``spread`` is 0, rows of that width stand in for samples."""
         box = domain if isinstance(domain, Box) else None
         lost = normalisation.share_at_an_end(domain, samples)
         samples = samples[np.isfinite(samples).all(axis=1)]

@@ -109,11 +109,7 @@ def row_independence(name: str, measured: Measurement, rng: Generator) -> Row:
 
 
 def batch_sizes(name: str, measured: Measurement, rng: Generator) -> Row:
-    """Check batches of many sizes.
-
-    They are made of the same rows again and again, so that each row stands at early, middle and
-    late places.
-    """
+    """Check batches of many sizes, in which each row stands at early, middle and late places."""
     probes, subject = measured.probes, measured.subject
     known = measured.answered()
     asked = []

@@ -14,10 +14,7 @@ WORTH = 0.2  # of a line, the least for which there has to be time
 
 
 def kinks_of(subject: Subject, domain: Any, probes: Probes, rng: Generator) -> list[Kink]:
-    """Return the kinks of a subject in a box; none where it gives no answer, or in another domain.
-
-    Other rows report a missing answer.
-    """
+    """Return the kinks of a subject in a box; none in other domains or where it has no answer."""
 
     def evaluate(rows, context_row):
         return columns(*subject(rows, context_row)).astype(np.float64)

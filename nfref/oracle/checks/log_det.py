@@ -199,11 +199,7 @@ def unbiased(name: str, measured: Measurement, function: Subject) -> Row:
 
 
 def keeps_orientation(name: str, measured: Measurement, round_trip_holds: bool) -> Row:
-    """Check that the determinant has one sign.
-
-    A continuous map whose determinant changes sign folds space. In one dimension this is
-    monotonicity.
-    """
+    """Check that the determinant has one sign; a continuous map with both folds space."""
     resolved = measured.resolved
     if np.sum(resolved) < 2:
         return not_applicable(name, "too few points that can be differentiated")

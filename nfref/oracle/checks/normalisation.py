@@ -70,10 +70,7 @@ class Whole:
 
 
 def share_at_an_end(domain: Any, samples: Array) -> float:
-    """Return the ``lost`` of a Whole: an upper bound of the share of samples on an end.
-
-    ``samples`` (N, D) are all samples, before any are left out.
-    """
+    """Return the ``lost`` of a Whole from all its samples: the share on an end, at most."""
     if not isinstance(domain, Box) or not len(samples):
         return 0.0
     count = np.sum(domain.contains_closed(samples) & ~domain.contains(samples))

@@ -46,10 +46,7 @@ def precise(name: str, measured: Measurement) -> Row:
 
 
 def _stepped(ask, start, scale, measured):
-    """Return what shows steps along a line through each of the starts (P, W), or "".
-
-    Return None if the answers hardly change, so that nothing shows.
-    """
+    """Return what shows steps along lines from (P, W), or ""; None if answers hardly change."""
     rng = np.random.default_rng(0)
     way = scale * rng.uniform(0.5, 1, start.shape) * rng.choice([-1.0, 1.0], start.shape)
     t = np.arange(PIECES + 1) * PIECE

@@ -16,10 +16,7 @@ WORSE = 0.7  # nats a row, the least cost of a length in wrong units
 
 
 class Fits:
-    """Fits to some rows of a table and to changed copies of them.
-
-    ``scaled`` are the columns that may be multiplied: continuous ones without ends.
-    """
+    """Fits to some rows and to changed copies; ``scaled`` columns are continuous without ends."""
 
     def __init__(self, estimator: Estimator, table: Array, scaled: Array, rng: Generator) -> None:
         self.estimator, self.scaled, self.rng = estimator, scaled, rng
@@ -49,10 +46,7 @@ def same(a: Array, b: Array) -> bool:
 
 
 def units(name: str, fits: Fits) -> Row:
-    """Check that scaled columns move log p by minus the logarithms of the factors.
-
-    The factors are powers of two, so that no digit is lost.
-    """
+    """Check that columns times powers of two, which lose no digit, move log p by minus the logs."""
     if not np.any(fits.scaled):
         return not_applicable(name, "no column can be scaled")
     powers = np.where(fits.scaled, np.resize([10, -7, 4, -3], len(fits.scaled)), 0)

@@ -117,10 +117,7 @@ def _back(name, measured, other, start, y, log_det, context_row):
 
 
 def _or_iterative(row, accuracy):
-    """Return a failed row; if it failed by little, with a hint on iterative inverses.
-
-    It is inconclusive if the subject is known to be accurate to ``accuracy`` only.
-    """
+    """Return a failed row; if it failed by little, inconclusive (``accuracy``) or with a hint."""
     if row.error < AMPLIFIED * accuracy:
         why = f"at accuracy {accuracy:.0e}: {row.why}"
         return replace(row, verdict=INCONCLUSIVE, why=why)
@@ -153,10 +150,7 @@ def _responses(measured, context_row, function, rows, answer, domain, nudge, dra
 
 
 def affordable(subjects: Any, seconds: float, least: float, most: float, dim: int) -> int:
-    """Return the number of rows that all subjects take in this time, once each.
-
-    It is also limited to four million numbers.
-    """
+    """Return how many rows all subjects take in this time, and in four million numbers."""
     in_time = seconds / sum(subject.seconds_a_row() for subject in subjects)
     return int(max(min(least, 4e6 / dim), min(most, in_time, 4e6 / dim)))
 

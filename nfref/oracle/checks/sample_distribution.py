@@ -165,10 +165,7 @@ def _with_more(whole, suspects):
 
 
 def _by_place(whole, worst, x, at_x):
-    """Return (map, step) of the worst test, or of a shift of one column that is worse.
-
-    A shift also looks like a change of width.
-    """
+    """Return (map, step) of the worst test, or of a worse shift, which also looks like a width."""
     found, some = [worst], whole.pilot[:400]
     at_some = whole.log_density(some)
     for made in density_deformation.column_shifts(whole.pilot):

@@ -166,10 +166,7 @@ def maps_around(pilot: Array, rng: Generator, most: int = 40) -> list[Map]:
 
 
 def step_of(made: Map, log_density: Callable[..., Any], pilot: Array, at_pilot: Array) -> float:
-    """Return the step for which most log-ratios at the pilot are about one.
-
-    Smaller and larger log-ratios carry less information.
-    """
+    """Return the step for which most log-ratios at the pilot are about one: they say the most."""
     moved, log_jacobian = made(pilot, STEP)
     ratio = np.abs(log_density(moved) + log_jacobian - at_pilot)
     ratio = ratio[np.isfinite(ratio) & (ratio > 1e-9)]
@@ -178,10 +175,7 @@ def step_of(made: Map, log_density: Callable[..., Any], pilot: Array, at_pilot: 
 
 
 def terms(made: Map, step: float, log_density: Callable[..., Any], x: Array, at_x: Array) -> Array:
-    """Return ``a(r_+) - a(r_-)`` (N,) at samples x.
-
-    The mean is zero if the samples follow the density.
-    """
+    """Return ``a(r_+) - a(r_-)`` (N,), with mean zero if the samples follow the density."""
     sides = []
     for sign in (1.0, -1.0):
         moved, log_jacobian = made(x, sign * step)
@@ -278,10 +272,7 @@ def jump_terms(
 
 
 def excess(values: Array, lost: float = 0.0) -> Array:
-    """Return the distance of the mean of terms, (N,) or (N, K), from zero, in tolerances.
-
-    ``lost`` is the share of the samples that rounding has moved.
-    """
+    """Return the means of terms (N,) or (N, K), in tolerances; rounding moved a share ``lost``."""
     n = len(values)
     allowed = T * np.std(values, axis=0) / np.sqrt(n) + T**2 / (2 * n) + lost
     return np.abs(np.mean(values, axis=0)) / allowed

@@ -183,10 +183,7 @@ def together(calls: Any, seconds: float) -> list[_Call]:
 
 
 def may_be_called_from_two_threads() -> bool:
-    """Check that two threads may run parallel kernels at once.
-
-    With Numba's workqueue layer two parallel kernels at once abort the process.
-    """
+    """Return False with Numba's workqueue layer: two kernels at once abort the process."""
     numba = sys.modules.get("numba")
     if numba is None:
         return True

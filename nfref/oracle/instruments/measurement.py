@@ -96,10 +96,7 @@ def measure_direction(
     accuracy: float = 0.0,
     in_time: float = np.inf,
 ) -> Measurement:
-    """Measure a direction at its probes; raise `CallFailed` if the callable gives no answer.
-
-    ``in_time`` is the number of rows for which there is time.
-    """
+    """Measure a direction at its probes, with time for ``in_time`` rows; may raise `CallFailed`."""
     values, log_det = subject(probes.rows, probes.context_row)
     has_log_det = log_det is not None
 

@@ -36,10 +36,6 @@ class Box:
             x[:, j] = start + scale * within[kind](np.sign(scale) * t[:, j])
         return x
 
-    def margin(self, x: Array) -> Array:
-        """Return the distance of every entry from the nearer end of its interval."""
-        return np.minimum(x - self.lower, self.upper - x)
-
     def contains(self, x: Array) -> Array:
         """Return (N,) bool: rows strictly inside."""
         return np.all((x > self.lower) & (x < self.upper), axis=1)
@@ -63,10 +59,7 @@ class Box:
                 yield (j, "half line", high, -1.0) if np.isfinite(high) else (j, "line", 0.0, 1.0)
 
     def log_base(self, z: Array) -> Array:
-        """Return the log of a simple normalised density on the box, in nats.
-
-        It is standard normal on a line, exponential on a half line, uniform on an interval.
-        """
+        """Return the log of a density: normal on a line, exponential on a half line, or uniform."""
         log_density: dict[str, Any] = {
             "line": lambda t: -0.5 * t**2 - 0.5 * np.log(2 * np.pi),
             "half line": lambda t: -np.abs(t),
@@ -90,10 +83,7 @@ class Box:
 
 @dataclass(frozen=True)
 class SampledDomain:
-    """A domain that is known only by a function that samples points from it.
-
-    Its ends are unknown, and no row is known to lie outside.
-    """
+    """A domain known only by a function that samples it; no row is known to lie outside."""
 
     draw: Any
 
@@ -140,10 +130,7 @@ class Probes:
         return Probes(*(part[chosen] for part in vars(self).values()))
 
     def affordable(self, rows: float) -> "Probes":
-        """Return these points, or a part of each kind if all derivatives would take too long.
-
-        Half of the part is from the bulk. ``rows`` is the number of rows for which there is time.
-        """
+        """Return the points for which there is time: a part of each kind, half from the bulk."""
         dim = self.rows.shape[1]
         in_time = rows / (30 * dim)
         in_time = int(max(in_time, min(ENOUGH, LONGER * in_time)))
@@ -214,13 +201,9 @@ def wide_rows(domain: Any, rng: Generator, count: int, dim: int, dtype: DTypeLik
 
 
 def step_scale(domain: Any, rows: Array) -> Array:
-    """Return the largest step of each coordinate for differentiation.
-
-    It is about the size of the coordinate, or about 1 near the origin, and never leads out of the
-    domain.
-    """
+    """Return the largest steps for differentiation: about the size, or 1, within the domain."""
     rows = rows.astype(np.float64)
     if isinstance(domain, SampledDomain):
         return np.maximum(np.abs(rows), 0.1) * 0.01
-    size = np.maximum(np.abs(rows), 1.0)
-    return np.minimum(size, domain.margin(rows))
+    margin = np.minimum(rows - domain.lower, domain.upper - rows)
+    return np.minimum(np.maximum(np.abs(rows), 1.0), margin)

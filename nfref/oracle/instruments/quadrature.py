@@ -122,10 +122,7 @@ def _unseen_steps(log_prob, first, edges):
 
 
 def _masses(log_prob, edges, rows):
-    """Return (mass, error) of panels with (K, 2) ends.
-
-    ``rows`` are other rows in rising order, and the density at each.
-    """
+    """Return (mass, error) of panels (K, 2); ``rows`` are rising rows and densities there."""
     density, mass = _panels(log_prob, edges, NODES)
     _, rough = _panels(log_prob, edges, NODES - 3)
     # A jump between the last node and an end of its panel changes neither sum. Then the density
