@@ -44,7 +44,9 @@ def flowjax_accuracy(bijection: Any) -> float:
     return 10 * inspect.signature(bisect_check_expand_search).parameters["atol"].default
 
 
-@JAX.adapter(conditional=True, accuracy=flowjax_accuracy)
+@JAX.adapter(
+    "flowjax.bijections.bijection.AbstractBijection", conditional=True, accuracy=flowjax_accuracy
+)
 def from_flowjax(bijection: Any) -> Any:
     """Adapt a bijection of flowjax on vectors; ``context`` conditions it if it takes one.
 
@@ -58,7 +60,7 @@ def from_flowjax(bijection: Any) -> Any:
     )
 
 
-@JAX.adapter(density=True, conditional=True)
+@JAX.adapter("flowjax.distributions.AbstractDistribution", density=True, conditional=True)
 def from_flowjax_distribution(distribution: Any) -> Any:
     """Adapt a distribution of flowjax on vectors."""
 
@@ -70,19 +72,19 @@ def from_flowjax_distribution(distribution: Any) -> Any:
     return distribution.log_prob, draw
 
 
-@JAX.adapter()
+@JAX.adapter("distrax._src.bijectors.bijector.Bijector")
 def from_distrax(bijector: Any) -> Any:
     """Adapt a bijector of distrax, on vectors or on single numbers."""
     return row_by_row(bijector.forward_and_log_det), row_by_row(bijector.inverse_and_log_det)
 
 
-@JAX.adapter(density=True)
+@JAX.adapter("distrax._src.distributions.", density=True)
 def from_distrax_distribution(distribution: Any) -> Any:
     """Adapt a distribution of distrax."""
     return of_rows(distribution, lambda key, n: distribution.sample(seed=key, sample_shape=(n,)))
 
 
-@JAX.adapter()
+@JAX.adapter("numpyro.distributions.transforms.Transform")
 def from_numpyro(transform: Any) -> Any:
     """Adapt a transform of NumPyro, on vectors or on single numbers."""
 
@@ -97,13 +99,13 @@ def from_numpyro(transform: Any) -> Any:
     return row_by_row(there), row_by_row(back)
 
 
-@JAX.adapter(density=True)
+@JAX.adapter("numpyro.distributions.distribution.Distribution", density=True)
 def from_numpyro_distribution(distribution: Any) -> Any:
     """Adapt a distribution of NumPyro."""
     return of_rows(distribution, lambda key, n: distribution.sample(key, (n,)))
 
 
-@JAX.adapter()
+@JAX.adapter("tensorflow_probability.substrates.jax.bijectors.")
 def from_tfp(bijector: Any) -> Any:
     """Adapt a bijector of TensorFlow Probability's JAX substrate, on vectors.
 
@@ -121,7 +123,7 @@ def from_tfp(bijector: Any) -> Any:
     return row_by_row(there, sums=False), row_by_row(back, sums=False)
 
 
-@JAX.adapter(density=True)
+@JAX.adapter("tensorflow_probability.substrates.jax.distributions.", density=True)
 def from_tfp_distribution(distribution: Any) -> Any:
     """Adapt a distribution of TensorFlow Probability's JAX substrate."""
     return of_rows(distribution, lambda key, n: distribution.sample(n, seed=key))

@@ -8,6 +8,8 @@ import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Sequence
 
+BY_NAME: dict[str, Any] = {}  # prefix of a class's full name, and its adapter
+
 
 def summed(log_det: Any) -> Any:
     """Return one number a row; sum the derivatives of a transform of single numbers."""
@@ -97,14 +99,14 @@ class ArrayLibrary:
         return found if context is None else {**found, "context": np.asarray(context)}
 
     def adapter(
-        self, density: bool = False, conditional: bool = False, accuracy: Any = None
+        self, *names: str, density: bool = False, conditional: bool = False, accuracy: Any = None
     ) -> Callable:
         """Return a decorator that turns a description of a library's objects into their adapter.
 
-        The description takes an object and returns functions of arrays, (log_prob, draw) of a
-        ``density``, else (forward, inverse). They take rows of a context if ``conditional``.
-        ``accuracy`` takes an object and returns the accuracy that its library documents. The
-        adapter carries the description's name and text.
+        ``names`` are prefixes of the full names of their classes. The description takes an object
+        and returns functions of arrays, (log_prob, draw) of a ``density``, else (forward, inverse),
+        which take rows of a context if ``conditional``. ``accuracy`` takes an object and returns
+        the accuracy that its library documents. The adapter carries the description's text.
         """
 
         def adapted(functions):
@@ -122,6 +124,7 @@ class ArrayLibrary:
             made: Any = update_wrapper(adapt, functions, ("__module__", "__name__", "__doc__"))
             made.library, made.functions = self, functions
             made.density, made.conditional = density, conditional
+            BY_NAME.update(dict.fromkeys(names, made))
             return made
 
         return adapted
