@@ -229,10 +229,7 @@ class _Check:
         return np.logaddexp.reduce(found.reshape(len(rows), -1), axis=1)
 
     def beside_each_other(self, rows: Array) -> Array:
-        """Return log p of rows whose discrete columns hold positions.
-
-        A position lies between 0 and the number of the column's values.
-        """
+        """Return log p of rows whose discrete columns hold positions among their values."""
         whole = rows.copy()
         for column in self.discrete:
             values = self.levels[column]

@@ -228,10 +228,8 @@ def _functions(thing, rng, dtype, context, train):
     if isinstance(thing, (tuple, list)) and all(callable(part) or part is None for part in thing):
         return functions_of((*thing, None)[:2], dtype)
     adapter = _adapter_of(thing)
-    if adapter is random_flow:
-        return random_flow(thing, rng, dtype, context)
-    if adapter is random_density:
-        return random_density(thing, rng)
+    if adapter in (random_flow, random_density):
+        return adapter(thing, rng, dtype, context)
     if adapter is not None:
         if context is not None and not adapter.conditional:
             raise TypeError(f"context: {type(thing).__name__} takes no context")

@@ -273,10 +273,7 @@ class Subject:
         return values, log_det
 
     def read(self, answer: Any, rows: Array) -> tuple[Array, Array | None]:
-        """Return (values, log_det) of an answer, checked and cast like :meth:`__call__`.
-
-        Log-densities are values of one column.
-        """
+        """Return (values, log_det), checked and cast like :meth:`__call__`; log_prob as (N, 1)."""
         values, log_det = self.split(answer)
         expected = (len(rows),) if self.dim is None else (len(rows), self.dim)
         values = self._array("values", values)

@@ -135,10 +135,7 @@ class Bridge(NamedTuple):
 
 
 def bridge(p_at_x: Array, q_at_x: Array, p_at_y: Array, q_at_y: Array) -> Bridge:
-    """Return the bridge sampling estimate from log-densities at samples x of p and rows y of q.
-
-    -inf is allowed for p at y (outside of its support) and for q at x.
-    """
+    """Return the estimate from log-densities, -inf included, at samples x of p and rows y of q."""
     from scipy.optimize import brentq
 
     ratio_x, ratio_y = q_at_x - p_at_x, p_at_y - q_at_y

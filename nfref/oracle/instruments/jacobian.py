@@ -61,11 +61,7 @@ def ladder(dtype: DTypeLike) -> Array:
 
 
 def differentiate(
-    function: Callable[..., Any],
-    points: Array,
-    scale: Array,
-    accuracy: float = 0.0,
-    stride: int = 1,
+    function: Callable, points: Array, scale: Array, accuracy: float = 0.0, stride: int = 1
 ) -> Derivatives:
     """Return Richardson central differences at points (P, D).
 

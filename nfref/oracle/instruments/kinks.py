@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.oracle.instruments.probes import Box
-from nfref.runtime.annotations import Any, Array, Callable, Generator
+from nfref.runtime.annotations import Any, Array, Callable
 
 LINES, CELLS = 5, 240  # lines; parts of each
 MOST, ON_A_LINE = 8, 4  # kinks; those of one line
@@ -25,12 +25,7 @@ class Kink:
 
 
 def find_kinks(
-    evaluate: Callable[..., Any],
-    domain: Box,
-    rng: Generator,
-    rows: Array,
-    context_row: Array,
-    most: int = LINES,
+    evaluate: Callable, domain: Box, rng: Any, rows: Array, context_row: Array, most: int = LINES
 ) -> list[Kink]:
     """Return the sharpest kinks on at most ``most`` lines through rows (P, D) of a domain.
 
