@@ -157,7 +157,7 @@ def test_every_property_in_a_report_of_the_oracle_is_declared():
 
 def test_every_adapter_is_declared_and_its_library_surveyed():
     survey = text_of("tests/oracle/survey/*_subjects.py")
-    for start, adapter in adapters._BY_NAME:
+    for start, adapter in adapters.BY_NAME.items():
         name, library = adapter.__name__, start.partition(".")[0]
         assert name in adapters.__all__ or library == "nfref", (
             f"nfref/oracle/adapters/__init__.py: add {name} to __all__"

@@ -20,9 +20,8 @@ FOLDER = resources.files("nfref.oracle") / "vectors"
 
 def shipped() -> list[str]:
     """Return the names of the golden vectors that come with the package."""
-    return sorted(
-        item.name.removesuffix(".json") for item in FOLDER.iterdir() if item.name.endswith(".json")
-    )
+    names = (item.name for item in FOLDER.iterdir())
+    return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
 
 
 def copy(folder: Any, names: Sequence[str] | None = None) -> Any:

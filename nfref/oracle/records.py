@@ -14,14 +14,9 @@ def record(
     report: Report, *, library: str, version: str | None, flow: str, dtype: str
 ) -> dict[str, Any]:
     """Return a report as JSON-ready data, with the subject and the date."""
-    return {
-        **report.as_dict(),
-        "library": library,
-        "version": version,
-        "flow": flow,
-        "dtype": str(dtype),
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-    }
+    subject = {"library": library, "version": version, "flow": flow, "dtype": str(dtype)}
+    date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    return {**report.as_dict(), **subject, "date": date}
 
 
 def badge(records: Sequence[dict[str, Any]], label: str = "flow oracle") -> dict[str, Any]:

@@ -69,10 +69,8 @@ class Row:
         return self.verdict == INCONCLUSIVE
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.name:<26}{self.verdict:<16}{_number(self.error):>10}"
-            f"{_number(self.tolerance):>11}  {self.why}"
-        ]
+        numbers = f"{_number(self.error):>10}{_number(self.tolerance):>11}"
+        lines = [f"{self.name:<26}{self.verdict:<16}{numbers}  {self.why}"]
         if self.verdict in (FAIL, INCONCLUSIVE):
             lines += [f"{'':<26}{text}" for text in (self.where, self.hint) if text]
         return "\n".join(lines)
@@ -222,10 +220,7 @@ def judged(name: str, why: str, where: str, error: float, tolerance: float) -> R
 
 
 def verdict(name: str, error: Any, tolerance: Any, why: str, describe: Callable[..., str]) -> Row:
-    """Return a row from (P,) or (P, K) errors and tolerances; NaN counts as infinite.
-
-    ``describe(p)`` returns the message for point p.
-    """
+    """Return a row from (P,) or (P, K) errors; NaN is infinite, ``describe(p)`` the message."""
     error = np.where(np.isnan(error), np.inf, error)
     excess = error / np.maximum(tolerance, 1e-300)
     worst = np.unravel_index(np.argmax(excess), excess.shape)

@@ -128,10 +128,8 @@ class _Check:
                 raise ValueError(f"discrete: expected columns from 0 to {dim - 1}, got {column!r}")
         self.continuous = [column for column in range(dim) if column not in self.discrete]
         # Values of discrete columns: those of the table and of the samples.
-        self.levels = {
-            column: np.union1d(table[:, column], self.samples[:, column])
-            for column in self.discrete
-        }
+        both = np.concatenate([table, self.samples])
+        self.levels = {column: np.unique(both[:, column]) for column in self.discrete}
         self.refit = refit
 
     def _whole(self):
@@ -184,16 +182,11 @@ class _Check:
         judges = {"units": refit_invariance.units, "weights": refit_invariance.weights}
         if set(judges) <= set(self.skip):
             return
-        made = []
-
-        def first_fit(name):
-            made.append(refit_invariance.Fits(self.estimator, self.table, free, self.rng))
-            return not_applicable(name, made[0].trouble or "")
-
-        first = self.timed("first fit", first_fit)
+        fits = refit_invariance.Fits(self.estimator, self.table, free, self.rng)
+        first = self.timed("first fit", fits.comparable)
         for name, judge in judges.items():
-            comparable = made and not made[0].trouble
-            yield self.timed(name, judge, made[0]) if comparable else replace(first, name=name)
+            apart = first.verdict != "pass"
+            yield replace(first, name=name) if apart else self.timed(name, judge, fits)
 
     # Discrete columns -----------------------------------------------------------------------
 
@@ -236,10 +229,7 @@ class _Check:
         return np.logaddexp.reduce(found.reshape(len(rows), -1), axis=1)
 
     def beside_each_other(self, rows: Array) -> Array:
-        """Return log p of rows whose discrete columns hold positions.
-
-        A position lies between 0 and the number of the column's values.
-        """
+        """Return log p of rows whose discrete columns hold positions among their values."""
         whole = rows.copy()
         for column in self.discrete:
             values = self.levels[column]
@@ -266,9 +256,7 @@ class _Check:
         inner = InUnits(log_prob, *units_of(table[:, columns], box))
         if np.any(np.spacing(np.abs(inner.center)) > 1e-11 * inner.scale):
             left_out.add("precision")  # a step of 1e-9 of a unit may round back
-        sample = None
-        if self.estimator.sample is not None:
-            sample = self.sampler(inner, columns)
+        sample = None if self.estimator.sample is None else self.sampler(inner, columns)
         if not (self.estimator.seeded and sample is not None):
             left_out |= set(UNSEEDED)
         report = check_density(
@@ -283,18 +271,16 @@ class _Check:
             skip=tuple(left_out & set(DENSITY_PROPERTIES)),
             stop_early=self.stop_early,
         )
-        for row in report.rows:
-            yield self.explained(row)
+        yield from map(self.explained, report.rows)
 
     def support(self, inner: Any, table: Array, box: Box) -> Callable | None:
         """Return a function that is True where log p is not -inf, or None if log p is never -inf.
 
         Rows far out have been judged before.
         """
-        rng, spread = self.rng, np.std(table, axis=0)
-        some = table[:200]
+        rng, some = self.rng, table[:200]
         way = rng.standard_normal((len(some), 1)) * rng.standard_normal(some.shape)
-        around = some + 20 * spread * way
+        around = some + 20 * np.std(table, axis=0) * way
         around = around[box.contains(around)]
         with np.errstate(all="ignore"):
             try:
@@ -306,10 +292,7 @@ class _Check:
         return lambda z: inner(z) != -np.inf if len(z) else np.zeros(0, dtype=bool)
 
     def sampler(self, inner: Any, columns: list[int]) -> Callable:
-        """Return a function that samples rows in the units of ``inner``.
-
-        It spreads discrete values over the intervals between whole numbers.
-        """
+        """Return a sampler in the units of ``inner``; discrete values are spread over intervals."""
 
         def sample(rng, n):
             found = as_numbers(self.estimator.sample(rng, n)).astype(np.float64)
@@ -333,31 +316,27 @@ class _Check:
             if self.discrete and 0 < -log_z < self.hidden:
                 why = f"{row.why}; values that did not occur may hold the rest"
                 return passed(row.name, why, row.error, self.hidden)
-            hint = self.constant(log_z, max(row.tolerance or 0.0, 0.02))
+            table = self.table[:, self.continuous]
+            further = {
+                "log p in standardised units": float(np.sum(np.log(np.std(table, axis=0)))),
+                "log of the number of rows": float(np.log(len(table))),
+            }
+            tolerance = max(row.tolerance or 0.0, 0.02)
+            words = named(log_z, table.shape[1], tolerance, further)
+            hint = f"log_prob is off by {log_z:.4g}{words}" if words else ""
         if row.name == "sample_follows":
             hint = self.standardised_samples()
         return replace(row, hint=hint or row.hint)
-
-    def constant(self, log_z: float, tolerance: float) -> str:
-        """Return the hint for a log-density that is off by a constant, or ""."""
-        table = self.table[:, self.continuous]
-        further = {
-            "log p in standardised units": float(np.sum(np.log(np.std(table, axis=0)))),
-            "log of the number of rows": float(np.log(len(table))),
-        }
-        words = named(log_z, table.shape[1], tolerance, further)
-        return f"log_prob is off by {log_z:.4g}{words}" if words else ""
 
     def standardised_samples(self) -> str:
         """Return a hint if samples look standardised, unlike the table; else ""."""
         mean, spread = np.mean(self.table, axis=0), np.std(self.table, axis=0)
         far = (np.abs(mean) > 0.5 * spread) & (spread > 0) | ~((0.5 < spread) & (spread < 2))
         far[list(self.discrete)] = False
-        if np.any(far) and len(self.samples):
-            center, width = np.mean(self.samples, axis=0), np.std(self.samples, axis=0)
-            if np.all((np.abs(center) < 0.2) & (0.7 < width) & (width < 1.4) | ~far):
-                return (
-                    f"samples have mean {show(center)}, the table {show(mean)}: "
-                    "does sample() return standardised units?"
-                )
-        return ""
+        if not (np.any(far) and len(self.samples)):
+            return ""
+        center, width = np.mean(self.samples, axis=0), np.std(self.samples, axis=0)
+        if not np.all((np.abs(center) < 0.2) & (0.7 < width) & (width < 1.4) | ~far):
+            return ""
+        words = "does sample() return standardised units?"
+        return f"samples have mean {show(center)}, the table {show(mean)}: {words}"

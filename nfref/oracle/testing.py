@@ -52,10 +52,8 @@ def property_tests(make_report: Callable[..., Any], properties: Iterable[str]) -
             pytest.skip("not judged for this subject")
         if row.failed or row.inconclusive:
             # Pytest's summary shows the first line, as far as it fits.
-            pytest.fail(
-                f"{report.subject.partition(',')[0]}: {row.hint or row.where or row.why}\n{row}",
-                pytrace=False,
-            )
+            why = row.hint or row.where or row.why
+            pytest.fail(f"{report.subject.partition(',')[0]}: {why}\n{row}", pytrace=False)
         if row.verdict == "not applicable":
             pytest.skip(row.why)
 

@@ -30,7 +30,7 @@ from nfref.oracle.adapters.nfref_flows import (
     random_density,
     random_flow,
 )
-from nfref.oracle.adapters.shapes import event_shapes, with_event_shape
+from nfref.oracle.adapters.shapes import BY_NAME, event_shapes, with_event_shape
 from nfref.oracle.adapters.torch_arrays import torch_function
 from nfref.oracle.adapters.torch_libraries import (
     from_freia,
@@ -83,6 +83,8 @@ __all__ = [
 ]
 
 
+BY_NAME["nfref.flow.Flow"] = random_flow
+BY_NAME.update(dict.fromkeys(("nfref.density.Density", "nfref.bases.base.Base"), random_density))
 ROWS = 24  # over which a number that parameters determine is averaged
 
 
@@ -226,10 +228,8 @@ def _functions(thing, rng, dtype, context, train):
     if isinstance(thing, (tuple, list)) and all(callable(part) or part is None for part in thing):
         return functions_of((*thing, None)[:2], dtype)
     adapter = _adapter_of(thing)
-    if adapter is random_flow:
-        return random_flow(thing, rng, dtype, context)
-    if adapter is random_density:
-        return random_density(thing, rng)
+    if adapter in (random_flow, random_density):
+        return adapter(thing, rng, dtype, context)
     if adapter is not None:
         if context is not None and not adapter.conditional:
             raise TypeError(f"context: {type(thing).__name__} takes no context")
@@ -256,36 +256,7 @@ def _adapter_of(thing):
     """Return the adapter for an object; None if none fits."""
     for kind in type(thing).__mro__:
         name = f"{kind.__module__}.{kind.__name__}"
-        for start, adapter in _BY_NAME:
+        for start, adapter in BY_NAME.items():
             if name.startswith(start):
                 return adapter
     return None
-
-
-# Prefix of a class's full name, and its adapter.
-_BY_NAME: tuple[tuple[str, Any], ...] = (
-    ("nfref.density.Density", random_density),
-    ("nfref.flow.Flow", random_flow),
-    ("nfref.bases.base.Base", random_density),
-    ("nflows.distributions.base.Distribution", from_nflows_distribution),
-    ("nflows.transforms.base.Transform", from_nflows),
-    ("normflows.core.NormalizingFlow", from_normflows_distribution),
-    ("normflows.core.ConditionalNormalizingFlow", from_normflows_distribution),
-    ("normflows.distributions.base.BaseDistribution", from_normflows_distribution),
-    ("normflows.flows.base.Flow", from_normflows),
-    ("FrEIA.modules.base.InvertibleModule", from_freia),
-    ("FrEIA.framework.", from_freia),
-    ("zuko.lazy.", from_zuko),
-    ("zuko.flows.", from_zuko),
-    ("torch.distributions.transforms.Transform", from_torch_transform),
-    ("pyro.distributions.conditional.ConditionalTransform", from_torch_transform),
-    ("torch.distributions.distribution.Distribution", from_torch_distribution),
-    ("flowjax.bijections.bijection.AbstractBijection", from_flowjax),
-    ("flowjax.distributions.AbstractDistribution", from_flowjax_distribution),
-    ("distrax._src.bijectors.bijector.Bijector", from_distrax),
-    ("distrax._src.distributions.", from_distrax_distribution),
-    ("numpyro.distributions.transforms.Transform", from_numpyro),
-    ("numpyro.distributions.distribution.Distribution", from_numpyro_distribution),
-    ("tensorflow_probability.substrates.jax.distributions.", from_tfp_distribution),
-    ("tensorflow_probability.substrates.jax.bijectors.", from_tfp),
-)

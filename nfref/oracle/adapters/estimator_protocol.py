@@ -22,9 +22,8 @@ def as_numbers(answer: Any) -> Array:
 
 def is_copula(thing: Any) -> bool:
     """Check that an object is a vine or a pair copula of pyvinecopulib."""
-    return type(thing).__module__.startswith("pyvinecopulib") and (
-        type(thing).__name__ in ("Vinecop", "Bicop")
-    )
+    kind = type(thing)
+    return kind.__module__.startswith("pyvinecopulib") and kind.__name__ in ("Vinecop", "Bicop")
 
 
 def fitted(thing: Any, score: Callable, table: Array | None) -> Any:
@@ -64,10 +63,7 @@ def weight_name(fit: Callable) -> str | None:
 
 
 def lengths_of(thing: Any) -> tuple[str, ...]:
-    """Return the names of options that may be lengths in the units of the table.
-
-    They are bandwidths by name or, if there are none, floats other than 0.
-    """
+    """Return the options that may be lengths: bandwidths by name or, without any, floats but 0."""
     options = thing.get_params(deep=False) if has(thing, "get_params") else vars(thing)
     bandwidths = tuple(name for name in options if name in ("bandwidth", "bw", "bw_method"))
     numbers = [name for name, value in options.items() if isinstance(value, float) and value != 0]
@@ -84,10 +80,8 @@ def parameters_of(function: Any) -> Mapping[str, Any]:
 
 def sampler(thing: Any) -> Callable | None:
     """Return ``sample(rng, n)``; None if the object cannot sample."""
-    draw = next(
-        (getattr(thing, name) for name in ("sample", "rvs", "simulate") if has(thing, name)), None
-    )
-    if draw is None or _refuses(draw):
+    found = [getattr(thing, name) for name in ("sample", "rvs", "simulate") if has(thing, name)]
+    if not found or _refuses(draw := found[0]):
         return None
     named = parameters_of(draw)
     taken = next((name for name in ("rng", "random_state", "seed") if name in named), None)

@@ -59,11 +59,6 @@ class Estimator:
     lengths: tuple[str, ...] = ()  # options that may be a length in the units of the table
     object: Any = None  # to be pickled; None for functions
 
-    @property
-    def takes_order(self) -> bool:
-        """True when ``log_prob`` takes other orders of the chain rule."""
-        return "order" in parameters_of(self.log_prob)
-
 
 def estimator(thing: Any, table: Array | None = None) -> Estimator:
     """Return the Estimator of an object that :mod:`nfref.oracle.adapters.estimators` lists.
@@ -95,10 +90,8 @@ def estimator(thing: Any, table: Array | None = None) -> Estimator:
         return _of_functions({name: found.get(name) for name in ("log_prob", "sample")})
     if callable(thing) and not isinstance(thing, type):
         return Estimator(thing)
-    raise TypeError(
-        "expected an estimator with score_samples, logpdf, pdf, evaluate or log_prob, "
-        f"or a dictionary with log_prob, got {kind.__name__}"
-    )
+    words = "expected an estimator with score_samples, logpdf, pdf, evaluate or log_prob, "
+    raise TypeError(f"{words}or a dictionary with log_prob, got {kind.__name__}")
 
 
 # Kinds of objects -----------------------------------------------------------------------------
@@ -128,9 +121,8 @@ def _chained(conditional, order):
 
     def log_prob(rows, order=None):
         taken = order or natural or tuple(range(rows.shape[1]))
-        return sum(
-            as_numbers(conditional(rows, column, taken[:k])) for k, column in enumerate(taken)
-        )
+        factors = (conditional(rows, column, taken[:k]) for k, column in enumerate(taken))
+        return sum(map(as_numbers, factors))
 
     return log_prob
 
@@ -174,9 +166,8 @@ def _of_scipy(thing):
 
 
 def _is_discrete(thing):
-    return any("iscrete" in kind.__name__ for kind in type(thing).__mro__) or (
-        not hasattr(thing, "logpdf")
-    )
+    named = any("iscrete" in kind.__name__ for kind in type(thing).__mro__)
+    return named or not hasattr(thing, "logpdf")
 
 
 def _of_gaussian_kde(thing):
@@ -186,13 +177,10 @@ def _of_gaussian_kde(thing):
     def fit(rows, weights=None):
         return _of_gaussian_kde(type(thing)(rows.T, bw_method=rule, weights=weights))
 
-    return Estimator(
-        lambda rows: thing.logpdf(rows.T),
-        lambda rng, n: thing.resample(n, seed=rng).T,
-        fit,
-        weighted=True,
-        object=thing,
-    )
+    def sample(rng, n):
+        return thing.resample(n, seed=rng).T
+
+    return Estimator(lambda rows: thing.logpdf(rows.T), sample, fit, weighted=True, object=thing)
 
 
 def _log_probability(thing, rows):

@@ -6,6 +6,7 @@ no row and of one row are not padded. The price: a fault at certain batch sizes 
 powers of two alone. ``padded=False`` calls with every size unchanged, without compiling.
 """
 
+import copy
 from functools import partial
 
 import numpy as np
@@ -63,10 +64,8 @@ def jax_function(
             if not compiled:
                 # jit needs a hashable function, and methods of modules are not hashable.
                 compiled.append(jax.jit(lambda *given: function(*given)))
-            extra = padded_size(n) - n
-            arrays = [
-                np.concatenate([array, np.repeat(array[-1:], extra, axis=0)]) for array in arrays
-            ]
+            chosen = np.minimum(np.arange(padded_size(n)), n - 1)
+            arrays = [array[chosen] for array in arrays]
         with x64_for(dtype):
             answer = (compiled[0] if padded else function)(*map(jax.numpy.asarray, arrays))
             return _to_numpy(answer, n, padded)
@@ -110,43 +109,35 @@ def sampler(draw: Callable, dtype: DTypeLike = np.float64) -> Callable:
 
 def in_dtype(thing: Any, dtype: DTypeLike, train: bool = False) -> Any:
     """Return a copy whose floating arrays have ``dtype``, in a tree or an object's attributes."""
-    import copy
-
     import jax
 
     with jax.enable_x64(True):
         leaves, structure = jax.tree_util.tree_flatten(thing)
         if len(leaves) == 1 and leaves[0] is thing:  # no tree to JAX
-            thing, libraries = (
-                copy.deepcopy(thing),
-                ("distrax", "numpyro", "tensorflow_probability"),
-            )
+            thing = copy.deepcopy(thing)
+            libraries = ("distrax", "numpyro", "tensorflow_probability")
             cast_attributes(thing, partial(_cast, dtype=dtype), libraries, set())
             return thing
         return jax.tree_util.tree_unflatten(structure, [_cast(leaf, dtype) for leaf in leaves])
 
 
-def _cast(leaf, dtype):
+def _is_floating(leaf):
     import jax
 
-    floating = isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
-    return leaf.astype(dtype) if floating else leaf
+    return isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
+
+
+def _cast(leaf, dtype):
+    return leaf.astype(dtype) if _is_floating(leaf) else leaf
 
 
 def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
-    """Return arguments of ``check_parameter_gradients`` for a number of a JAX tree.
-
-    The floating arrays of the tree are the parameters.
-    """
+    """Return arguments of ``check_parameter_gradients``; floating arrays are the parameters."""
     import jax
 
     with x64_for(dtype):
         leaves, structure = jax.tree_util.tree_flatten(in_dtype(tree, dtype))
-    which = [
-        i
-        for i, leaf in enumerate(leaves)
-        if isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
-    ]
+    which = [i for i, leaf in enumerate(leaves) if _is_floating(leaf)]
     if not which:
         raise TypeError(f"parameters: cannot be reached in {type(tree).__name__}")
 

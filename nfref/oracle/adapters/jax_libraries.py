@@ -3,12 +3,13 @@
 An adapter is a description of a library's objects by functions of JAX's arrays. All four libraries
 have nfref's direction. :class:`nfref.oracle.adapters.shapes.ArrayLibrary` does the rest: it casts
 an object to ``dtype``, compiles the functions, and pads their batches unless ``padded=False``.
+Bijectors of single numbers act on every coordinate, and their log-derivatives are summed.
 """
 
 import numpy as np
 
 from nfref.oracle.adapters.jax_arrays import JAX
-from nfref.oracle.adapters.shapes import for_all_rows, of_rows, row_by_row
+from nfref.oracle.adapters.shapes import of_rows, row_by_row
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 
@@ -43,7 +44,9 @@ def flowjax_accuracy(bijection: Any) -> float:
     return 10 * inspect.signature(bisect_check_expand_search).parameters["atol"].default
 
 
-@JAX.adapter(conditional=True, accuracy=flowjax_accuracy)
+@JAX.adapter(
+    "flowjax.bijections.bijection.AbstractBijection", conditional=True, accuracy=flowjax_accuracy
+)
 def from_flowjax(bijection: Any) -> Any:
     """Adapt a bijection of flowjax on vectors; ``context`` conditions it if it takes one.
 
@@ -57,7 +60,7 @@ def from_flowjax(bijection: Any) -> Any:
     )
 
 
-@JAX.adapter(density=True, conditional=True)
+@JAX.adapter("flowjax.distributions.AbstractDistribution", density=True, conditional=True)
 def from_flowjax_distribution(distribution: Any) -> Any:
     """Adapt a distribution of flowjax on vectors."""
 
@@ -69,27 +72,21 @@ def from_flowjax_distribution(distribution: Any) -> Any:
     return distribution.log_prob, draw
 
 
-@JAX.adapter()
+@JAX.adapter("distrax._src.bijectors.bijector.Bijector")
 def from_distrax(bijector: Any) -> Any:
-    """Adapt a bijector of distrax.
-
-    A bijector of single numbers acts on every coordinate, and its log-derivatives are summed.
-    """
+    """Adapt a bijector of distrax, on vectors or on single numbers."""
     return row_by_row(bijector.forward_and_log_det), row_by_row(bijector.inverse_and_log_det)
 
 
-@JAX.adapter(density=True)
+@JAX.adapter("distrax._src.distributions.", density=True)
 def from_distrax_distribution(distribution: Any) -> Any:
     """Adapt a distribution of distrax."""
     return of_rows(distribution, lambda key, n: distribution.sample(seed=key, sample_shape=(n,)))
 
 
-@JAX.adapter()
+@JAX.adapter("numpyro.distributions.transforms.Transform")
 def from_numpyro(transform: Any) -> Any:
-    """Adapt a transform of NumPyro.
-
-    A transform of single numbers acts on every coordinate, and its log-derivatives are summed.
-    """
+    """Adapt a transform of NumPyro, on vectors or on single numbers."""
 
     def there(rows):
         values = transform(rows)
@@ -102,13 +99,13 @@ def from_numpyro(transform: Any) -> Any:
     return row_by_row(there), row_by_row(back)
 
 
-@JAX.adapter(density=True)
+@JAX.adapter("numpyro.distributions.distribution.Distribution", density=True)
 def from_numpyro_distribution(distribution: Any) -> Any:
     """Adapt a distribution of NumPyro."""
     return of_rows(distribution, lambda key, n: distribution.sample(key, (n,)))
 
 
-@JAX.adapter()
+@JAX.adapter("tensorflow_probability.substrates.jax.bijectors.")
 def from_tfp(bijector: Any) -> Any:
     """Adapt a bijector of TensorFlow Probability's JAX substrate, on vectors.
 
@@ -118,19 +115,15 @@ def from_tfp(bijector: Any) -> Any:
     """
 
     def there(z):
-        return bijector.forward(z), for_all_rows(
-            bijector.forward_log_det_jacobian(z, event_ndims=1), z
-        )
+        return bijector.forward(z), bijector.forward_log_det_jacobian(z, event_ndims=1)
 
     def back(x):
-        return bijector.inverse(x), for_all_rows(
-            bijector.inverse_log_det_jacobian(x, event_ndims=1), x
-        )
+        return bijector.inverse(x), bijector.inverse_log_det_jacobian(x, event_ndims=1)
 
-    return there, back
+    return row_by_row(there, sums=False), row_by_row(back, sums=False)
 
 
-@JAX.adapter(density=True)
+@JAX.adapter("tensorflow_probability.substrates.jax.distributions.", density=True)
 def from_tfp_distribution(distribution: Any) -> Any:
     """Adapt a distribution of TensorFlow Probability's JAX substrate."""
     return of_rows(distribution, lambda key, n: distribution.sample(n, seed=key))

@@ -48,6 +48,6 @@ def random_flow(
     return from_nfref(flow, params, context)
 
 
-def random_density(density: Any, rng: Generator) -> dict[str, Any]:
+def random_density(density: Any, rng: Generator, *unused: Any) -> dict[str, Any]:
     """Return the functions of a density with random parameters."""
     return from_nfref_density(density, density.init(rng))

@@ -8,6 +8,8 @@ import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Sequence
 
+BY_NAME: dict[str, Any] = {}  # prefix of a class's full name, and its adapter
+
 
 def summed(log_det: Any) -> Any:
     """Return one number a row; sum the derivatives of a transform of single numbers."""
@@ -34,10 +36,7 @@ def for_all_rows(log_det: Any, rows: Array) -> Any:
 
 
 def row_by_row(act: Callable, sums: bool = True) -> Callable:
-    """Return a library's map rows -> (values, log_det), with one log_det a row.
-
-    If ``sums``, derivatives of single coordinates are summed.
-    """
+    """Return a map rows -> (values, log_det): one a row, the sum over columns if ``sums``."""
 
     def run(rows, *context):
         values, log_det = act(rows, *context)
@@ -47,10 +46,7 @@ def row_by_row(act: Callable, sums: bool = True) -> Callable:
 
 
 def of_rows(distribution: Any, sample: Callable) -> tuple[Callable, Callable]:
-    """Return (log_prob, draw) of a distribution; single numbers become rows of one column.
-
-    ``sample`` takes the arguments of ``draw`` and returns events.
-    """
+    """Return (log_prob, draw) of a distribution, whose single numbers become rows of one column."""
     width = len(distribution.event_shape)
 
     def log_prob(x):
@@ -103,14 +99,14 @@ class ArrayLibrary:
         return found if context is None else {**found, "context": np.asarray(context)}
 
     def adapter(
-        self, density: bool = False, conditional: bool = False, accuracy: Any = None
+        self, *names: str, density: bool = False, conditional: bool = False, accuracy: Any = None
     ) -> Callable:
         """Return a decorator that turns a description of a library's objects into their adapter.
 
-        The description takes an object and returns functions of arrays, (log_prob, draw) of a
-        ``density``, else (forward, inverse). They take rows of a context if ``conditional``.
-        ``accuracy`` takes an object and returns the accuracy that its library documents. The
-        adapter carries the description's name and text.
+        ``names`` are prefixes of the full names of their classes. The description takes an object
+        and returns functions of arrays, (log_prob, draw) of a ``density``, else (forward, inverse),
+        which take rows of a context if ``conditional``. ``accuracy`` takes an object and returns
+        the accuracy that its library documents. The adapter carries the description's text.
         """
 
         def adapted(functions):
@@ -128,6 +124,7 @@ class ArrayLibrary:
             made: Any = update_wrapper(adapt, functions, ("__module__", "__name__", "__doc__"))
             made.library, made.functions = self, functions
             made.density, made.conditional = density, conditional
+            BY_NAME.update(dict.fromkeys(names, made))
             return made
 
         return adapted

@@ -113,10 +113,7 @@ def in_dtype(thing: Any, dtype: DTypeLike, train: bool = False) -> Any:
 
 
 def _copied(thing):
-    """Return a deep copy.
-
-    Torch's pickling drops ``_inv``, which is the whole state of an inverse transform.
-    """
+    """Return a deep copy; torch's pickling drops ``_inv``, the whole state of an inverse."""
     from torch.distributions import transforms
 
     kind = transforms._InverseTransform
@@ -147,9 +144,8 @@ def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"parameters: cannot be reached in {type(module).__name__}")
     module = in_dtype(module, dtype)
-    parameters = {
-        name: value for name, value in module.named_parameters() if value.is_floating_point()
-    }
+    every = dict(module.named_parameters())
+    parameters = {name: value for name, value in every.items() if value.is_floating_point()}
     start = {name: to_numpy(value).copy() for name, value in parameters.items()}
 
     def evaluate(params, wanted):

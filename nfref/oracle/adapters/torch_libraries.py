@@ -14,20 +14,17 @@ from nfref.runtime.annotations import Any, Array, Callable
 def from_torch(
     forward: Callable | None, inverse: Callable | None = None, context: Array | None = None
 ) -> Any:
-    """Adapt functions of tensors (N, D) -> (values, log_det) or values.
-
-    With a context they also take its rows (N, C).
-    """
+    """Adapt functions of tensors (N, D) and any context (N, C) -> (values, log_det) or values."""
     return TORCH.flow(forward, inverse, context)
 
 
-@TORCH.adapter(conditional=True)
+@TORCH.adapter("nflows.transforms.base.Transform", conditional=True)
 def from_nflows(transform: Any) -> Any:
     """Adapt a transform of nflows; ``context`` conditions it if it takes one."""
     return (lambda z, *c: transform.inverse(z, *c), lambda x, *c: transform(x, *c))
 
 
-@TORCH.adapter(density=True, conditional=True)
+@TORCH.adapter("nflows.distributions.base.Distribution", density=True, conditional=True)
 def from_nflows_distribution(distribution: Any) -> Any:
     """Adapt a flow or a distribution of nflows, as a density."""
 
@@ -39,7 +36,7 @@ def from_nflows_distribution(distribution: Any) -> Any:
     return distribution.log_prob, draw
 
 
-@TORCH.adapter(conditional=True)
+@TORCH.adapter("normflows.flows.base.Flow", conditional=True)
 def from_normflows(flow: Any) -> Any:
     """Adapt a flow of normflows; its directions are nfref's.
 
@@ -48,12 +45,15 @@ def from_normflows(flow: Any) -> Any:
     return row_by_row(flow, sums=False), row_by_row(flow.inverse, sums=False)
 
 
-@TORCH.adapter(density=True, conditional=True)
+@TORCH.adapter(
+    "normflows.core.NormalizingFlow",
+    "normflows.core.ConditionalNormalizingFlow",
+    "normflows.distributions.base.BaseDistribution",
+    density=True,
+    conditional=True,
+)
 def from_normflows_distribution(distribution: Any) -> Any:
-    """Adapt a ``NormalizingFlow`` or a base distribution of normflows, as a density.
-
-    ``sample`` and ``forward`` of normflows return (x, log_prob).
-    """
+    """Adapt a ``NormalizingFlow`` or a base of normflows, whose samples come with log_prob."""
 
     def draw(n, *context):
         draws = getattr(distribution, "sample", distribution)(n, *context)
@@ -62,7 +62,7 @@ def from_normflows_distribution(distribution: Any) -> Any:
     return distribution.log_prob, draw
 
 
-@TORCH.adapter(conditional=True)
+@TORCH.adapter("FrEIA.modules.base.InvertibleModule", "FrEIA.framework.", conditional=True)
 def from_freia(module: Any) -> Any:
     """Adapt a module or graph of FrEIA.
 
@@ -81,7 +81,11 @@ def from_freia(module: Any) -> Any:
     return lambda z, *c: run(True, z, *c), lambda x, *c: run(False, x, *c)
 
 
-@TORCH.adapter(conditional=True)
+@TORCH.adapter(
+    "torch.distributions.transforms.Transform",
+    "pyro.distributions.conditional.ConditionalTransform",
+    conditional=True,
+)
 def from_torch_transform(transform: Any) -> Any:
     """Adapt a transform of torch.distributions, Pyro or zuko.
 
@@ -105,7 +109,7 @@ def from_torch_transform(transform: Any) -> Any:
     )
 
 
-@TORCH.adapter(density=True)
+@TORCH.adapter("torch.distributions.distribution.Distribution", density=True)
 def from_torch_distribution(distribution: Any) -> Any:
     """Adapt a distribution of torch.distributions, Pyro or zuko whose events are vectors."""
     return of_rows(distribution, lambda n: distribution.sample((n,)))
@@ -129,7 +133,7 @@ def zuko_accuracy(lazy: Any) -> float:
     return 10 * total
 
 
-@TORCH.adapter(accuracy=zuko_accuracy, conditional=True)
+@TORCH.adapter("zuko.lazy.", "zuko.flows.", accuracy=zuko_accuracy, conditional=True)
 def from_zuko(lazy: Any) -> Any:
     """Adapt a flow or a lazy transform of zuko, which is made for each context.
 

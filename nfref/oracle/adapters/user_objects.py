@@ -61,10 +61,7 @@ def _object_density(thing, dtype):
 
 
 def by_number(draw: Callable) -> Callable:
-    """Return a function of n, for one that takes n or the shape of a batch.
-
-    Torch's distributions take a shape.
-    """
+    """Return a function of n, for one that takes n or, as torch's distributions, a shape."""
     first = next(iter(parameters_of(draw)), "")
     return lambda n, *context: draw(_size(n, first), *context)
 
@@ -122,10 +119,9 @@ def with_dtype_hint(function: Callable) -> Any:
         except RuntimeError as error:
             words = str(error)
             if ("dtype" in words or "scalar type" in words) and "ouble" in words:
-                raise RuntimeError(
-                    "it computes in float32 but was given float64; use --dtype "
-                    f"float32 (dtype=np.float32): {words}"
-                ) from error
+                advice = "use --dtype float32 (dtype=np.float32)"
+                words = f"it computes in float32 but was given float64; {advice}: {words}"
+                raise RuntimeError(words) from error
             raise
 
     return call

@@ -71,7 +71,7 @@ def _vanishes(measured, p):
     The density falls to zero in its dtype on the way there, just there, or at an edge. Or it rises
     without end, but so slowly that its integral is finite.
     """
-    finite_ones = measured.probes.bulk & np.isfinite(measured.values[:, 0])
+    finite_ones = measured.probes.bulk & measured.finite
     same = measured.probes.context_row == measured.probes.context_row[p]
     finite_ones &= same | ~np.any(finite_ones & same)
     if not np.any(finite_ones):
@@ -96,9 +96,8 @@ def _vanishes(measured, p):
         near = along(2.0 ** -np.array([5.0, 12.0, 19.0]))
         if measured.values[p, 0] > 0:
             first, second = np.diff(near)
-            return 0.5 * first < second < 7 * np.log(2) * measured.probes.rows.shape[1] and (
-                second > 0.1
-            )
+            most = 7 * np.log(2) * measured.probes.rows.shape[1]
+            return max(0.5 * first, 0.1) < second < most
         if np.all(np.isfinite(near)) and near[0] - near[1] > 0:
             return near[1] - near[2] > 0.5 * (near[0] - near[1])
         part, least = last_finite(lambda t: along([1 - t]))
@@ -126,11 +125,8 @@ def answers_stay(name: str, measured: Measurement) -> Row:
     if len(index) < 2:
         return not_applicable(name, "too few rows")
     answer = subject.raw(probes.rows[index], probes.context_row[index])
-    parts = [
-        part
-        for part in (answer if isinstance(answer, (tuple, list)) else (answer,))
-        if part is not None
-    ]
+    answer = answer if isinstance(answer, (tuple, list)) else (answer,)
+    parts = [part for part in answer if part is not None]
     before = [np.array(part) for part in parts]
     subject.raw(probes.rows[index[::-1]], probes.context_row[index])
     where = ""
@@ -153,10 +149,8 @@ def stays_inside(name: str, measured: Measurement) -> Row:
         outside &= measured.finite
     p = np.argmax(outside)
     j = np.argmax((measured.values[p] < low) | (measured.values[p] > high))
-    where = (
-        f"{measured.subject.name} leaves the codomain [{codomain.lower[j]:.6g}, "
-        f"{codomain.upper[j]:.6g}] of column {j}: it takes {show(measured.probes.rows[p])} to "
-        f"{show(measured.values[p])}"
-    )
+    interval = f"[{codomain.lower[j]:.6g}, {codomain.upper[j]:.6g}]"
+    where = f"{measured.subject.name} leaves the codomain {interval} of column {j}: it takes "
+    where += f"{show(measured.probes.rows[p])} to {show(measured.values[p])}"
     why = f"{np.sum(outside)} of {len(measured.probes)} points leave it"
     return held(name, why, where if outside[p] else "")

@@ -22,21 +22,11 @@ from nfref.oracle.instruments.guarded_calls import (
     Undecided,
     no_answer,
 )
-from nfref.oracle.instruments.kinks import Kink
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import Box, Probes
 from nfref.oracle.report import Report, Row, held, inconclusive, not_applicable, passed
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import (
-    Any,
-    Array,
-    Callable,
-    DTypeLike,
-    Generator,
-    Iterable,
-    Iterator,
-    Sequence,
-)
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator, Sequence
 from nfref.runtime.checks import check_callable, check_count, check_positive, check_rng
 
 
@@ -82,7 +72,7 @@ def checked_setting(
 
 
 def reported(
-    subject: str, rows: Iterable[Row], skip: Sequence[str], stop_early: bool = False
+    subject: str, rows: Iterator[Row], skip: Sequence[str], stop_early: bool = False
 ) -> Report:
     """Return the Report of rows as they are made, without those that are skipped."""
     kept, skipped = [], []
@@ -100,23 +90,12 @@ def reported(
 class Check:
     """One run of a check. ``end`` is the suffix of the names of a direction's rows."""
 
-    def __init__(
-        self,
-        dim: int,
-        rng: Generator,
-        given: Array | None,
-        dtype: np.dtype[Any],
-        support: Callable | None,
-        seconds: float,
-        skip: Sequence[str],
-    ) -> None:
+    def __init__(self, dim, rng, given, dtype, support, seconds, skip):
         self.dim, self.rng, self.context, self.dtype = dim, rng, given, dtype
         self.support, self.stopwatch, self.skip = support, Stopwatch(seconds), skip
         self.contexts = 1 if given is None else len(given)
 
-    def report(
-        self, subject: str, rows: Iterable[Row], parameters: Any, stop_early: bool
-    ) -> Report:
+    def report(self, subject: str, rows: Iterator[Row], parameters: Any, stop_early: bool) -> Any:
         """Return the Report of the rows and of a check that calls left the parameters unchanged."""
         before = bytes_of(parameters)
 
@@ -152,10 +131,8 @@ class Check:
             answer = subject(middle.rows, middle.context_row)
         except NO_ANSWER as error:
             subject.is_there = subject.dim is None or not isinstance(error, NotThere)
-            if subject.is_there:
-                yield no_answer(f"answers{end}", "no answer in the middle of its domain", error)
-            else:
-                yield not_applicable(f"answers{end}", str(error))
+            row = no_answer(f"answers{end}", "no answer in the middle of its domain", error)
+            yield row if subject.is_there else not_applicable(row.name, str(error))
             return None
         subject.has_log_det = answer[1] is not None
         without = subject.dim is not None and not subject.has_log_det
@@ -172,10 +149,7 @@ class Check:
         return probes
 
     def by_itself(self, measured: Measurement, end: str = "") -> Iterator[Row]:
-        """Yield rows on an answer as a function of its row and its context alone.
-
-        If it is not, no other row is reliable.
-        """
+        """Yield rows on an answer as a function of its row and context; others rely on these."""
         yield self.timed(hidden_state.repeatable, f"repeatable{end}", measured)
         yield self.timed(array_contract.answers_stay, f"answers_stay{end}", measured)
         if self.context is not None:
@@ -183,12 +157,7 @@ class Check:
         yield self.timed(batches.row_independence, f"row_independence{end}", measured, self.rng)
 
     def of_its_values(
-        self,
-        measured: Measurement,
-        gradient: Any,
-        kinks: Sequence[Kink],
-        moves: Array | None = None,
-        end: str = "",
+        self, measured: Measurement, gradient: Any, kinks: Any, moves: Any = None, end: str = ""
     ) -> Iterator[Row]:
         """Yield rows on single answers, and those on the context, if there is one."""
         yield self.timed(array_contract.finite, f"finite{end}", measured)
@@ -197,9 +166,8 @@ class Check:
         yield self.timed(array_contract.empty_batch, f"empty_batch{end}", measured, self.dim)
         if self.context is not None:
             yield self.timed(context.is_read, f"context_read{end}", measured, moves)
-            yield self.timed(
-                library_gradient.by_context, f"context_gradient{end}", measured, gradient
-            )
+            judge = library_gradient.by_context
+            yield self.timed(judge, f"context_gradient{end}", measured, gradient)
 
     def as_it_is_used(self, measured: Measurement, end: str = "") -> Iterator[Row]:
         """Yield rows on batches of all sizes, other memory layouts, and threads."""
@@ -209,12 +177,12 @@ class Check:
 
     def of_all_calls(self, subject: Subject, end: str = "") -> Iterator[Row]:
         """Yield the rows on faults that were recorded during all calls."""
-        why = "values (N, D), log_det (N,), in every call"
-        yield held(f"shapes{end}", why, *subject.shape_faults[:1])
-        why = f"{subject.dtype} in, {subject.dtype} out, in every call"
-        yield held(f"dtypes{end}", why, *subject.dtype_faults[:1])
-        why = "bytes compared before and after every call"
-        yield held(f"input_unchanged{end}", why, *subject.changed_inputs[:1])
+        for name, why, faults in (
+            ("shapes", "values (N, D), log_det (N,)", subject.shape_faults),
+            ("dtypes", f"{subject.dtype} in, {subject.dtype} out", subject.dtype_faults),
+            ("input_unchanged", "bytes compared before and after", subject.changed_inputs),
+        ):
+            yield held(f"{name}{end}", f"{why}, in every call", *faults[:1])
 
     # As a whole -----------------------------------------------------------------------------
 
@@ -240,18 +208,9 @@ class Check:
         return inside
 
     def whole(
-        self,
-        log_prob: Callable,
-        domain: Any,
-        samples: Array,
-        spread: float,
-        context_row: int,
-        **more: Any,
+        self, log_prob: Any, domain: Any, samples: Any, spread: float, context_row: int, **more: Any
     ) -> normalisation.Whole:
-        """Return the Whole of a density for one row of the context.
-
-        If ``spread`` is not zero, rows of that width stand in for samples.
-        """
+        """Return a Whole; unless ``spread`` is 0, rows of that width stand in for samples."""
         box = domain if isinstance(domain, Box) else None
         lost = normalisation.share_at_an_end(domain, samples)
         samples = samples[np.isfinite(samples).all(axis=1)]

@@ -13,13 +13,8 @@ from nfref.runtime.annotations import Any, Array, Callable, Generator
 _POWERS = [2**k + step for k in range(3, 14) for step in (-1, 0, 1)]
 _PRIMES = [37, 61, 97, 101, 127, 251, 257, 509, 521, 997, 1009, 2003, 4999]
 _ROUND = [100, 200, 250, 500, 1000, 2000, 5000, 10000]
-SIZES = (
-    [1, 2, 3, 5, 7]
-    + _POWERS
-    + _PRIMES
-    + _ROUND
-    + [n for n in range(1, 101) if n not in _POWERS + _PRIMES + _ROUND]
-)
+_KINDS = [1, 2, 3, 5, 7, *_POWERS, *_PRIMES, *_ROUND]
+SIZES = [*_KINDS, *(n for n in range(1, 101) if n not in _KINDS[5:])]
 SECONDS = 1.0  # for all sizes
 ENTRIES = 1 << 21  # numbers in one batch
 
@@ -47,11 +42,9 @@ def agree(
     if (answer[1] is None) != (first[1] is None):
         return failed(name, why, f"{subject} returns log_det for some batches only")
     old, new = (columns(*one).astype(np.float64) for one in (first, answer))
-    allowed, noise = measured.values_tolerance, measured.values_noise
-    if answer[1] is not None:
-        allowed = columns(allowed, measured.log_det_tolerance)
-        noise = columns(noise, measured.log_det_noise)
+    allowed = measured.tolerance[:, : old.shape[1]]
     if not strict:
+        noise = measured.derivatives.noise[:, : old.shape[1]]
         allowed = allowed + np.minimum(10 * noise, allowed)
 
     def describe(k):
@@ -116,11 +109,7 @@ def row_independence(name: str, measured: Measurement, rng: Generator) -> Row:
 
 
 def batch_sizes(name: str, measured: Measurement, rng: Generator) -> Row:
-    """Check batches of many sizes.
-
-    They are made of the same rows again and again, so that each row stands at early, middle and
-    late places.
-    """
+    """Check batches of many sizes, in which each row stands at early, middle and late places."""
     probes, subject = measured.probes, measured.subject
     known = measured.answered()
     asked = []

@@ -5,9 +5,14 @@ import numpy as np
 LOG_2, LOG_2PI = np.log(2), np.log(2 * np.pi)
 
 
-def known(dim: int) -> dict[str, float]:
-    """Return the constants by name, in nats."""
-    return {
+def named(
+    offset: float, dim: int, tolerance: float, further: dict[str, float] | None = None
+) -> str:
+    """Return the name, in parentheses, of the one constant that an offset is close to, else "".
+
+    ``further`` are more constants of this subject, by name.
+    """
+    known = {
         "log 2": LOG_2,
         "D log 2": dim * LOG_2,
         "D/2 log 2": 0.5 * dim * LOG_2,
@@ -20,17 +25,8 @@ def known(dim: int) -> dict[str, float]:
         "log D": np.log(dim),
         "log D!": float(np.sum(np.log(np.arange(dim) + 1))),
     }
-
-
-def named(
-    offset: float, dim: int, tolerance: float, further: dict[str, float] | None = None
-) -> str:
-    """Return the name, in parentheses, of the one constant that an offset is close to, else "".
-
-    ``further`` are more constants of this subject, by name.
-    """
     found: dict[float, str] = {}
-    for words, value in {**known(dim), **(further or {})}.items():
+    for words, value in {**known, **(further or {})}.items():
         for sign in (1, -1):
             if abs(value) > 10 * tolerance and abs(offset - sign * value) < tolerance:
                 found.setdefault(round(sign * value, 12), f" ({'-' * (sign < 0)}{words})")

@@ -15,10 +15,7 @@ OTHERS = 3
 
 
 def others(rows: Array | None) -> Array:
-    """Return indices of other rows of (M, C) contexts than the first.
-
-    They are the OTHERS rows that are farthest from the middle.
-    """
+    """Return indices of the OTHERS contexts that are farthest from the middle; never the first."""
     if rows is None or len(rows) < 2:
         return np.zeros(0, dtype=int)
     rows = rows.astype(np.float64)
@@ -47,9 +44,6 @@ class Direction:
         self.points, self.rows = points, measured.probes.rows[points]
         self.context = self.subject.context[measured.probes.context_row[points]]
 
-    def __len__(self) -> int:
-        return len(self.points)
-
     def __call__(self, context: Array, owner: Array) -> Array:
         """Return values and, as the last column, log_det for rows of context (M, C)."""
         other = self.subject.apart(context=context)
@@ -57,12 +51,9 @@ class Direction:
 
 
 def is_read(name: str, measured: Measurement, moves: Array | None = None) -> Row:
-    """Check that every feature of the context changes something, as ``moves`` requires.
-
-    ``moves`` is None or a (C, D) bool array: feature c changes coordinate d of the values.
-    """
+    """Check that each feature moves something, and coordinates as ``moves`` (C, D) requires."""
     direction = Direction(measured)
-    owner = np.arange(len(direction))
+    owner = np.arange(len(direction.points))
     width = direction.context.shape[1]
     still = direction(direction.context, owner)
     dim = measured.values.shape[1]
@@ -78,7 +69,7 @@ def is_read(name: str, measured: Measurement, moves: Array | None = None) -> Row
         # A flow whose last layer is still zero does the same.
         why = "no feature of the context changes the answer: the flow ignores it, or is still the "
         return inconclusive(name, f"{why}identity that it starts as")
-    why = f"{width} features, two steps each, at {len(direction)} points"
+    why = f"{width} features, two steps each, at {len(owner)} points"
     feature_of = f"{measured.subject.name}: feature {{}} of the context "
     for unread in np.flatnonzero(~np.any(moved, axis=1)):
         return failed(name, why, f"{feature_of.format(unread)}changes nothing")

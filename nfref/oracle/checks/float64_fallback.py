@@ -53,10 +53,8 @@ def of_densities(check: Callable[..., Any]) -> Any:
         given.pop("twin", None)
         wrong = sorted({"forward", "inverse"} & set(given))
         if wrong:
-            words = (
-                "this is a flow; expected check_flow(**arguments), got check_density; a density "
-            )
-            words += "is log_prob and sample, as adapters.of(distribution) makes them"
+            words = "this is a flow; expected check_flow(**arguments), got check_density; "
+            words += "a density is log_prob and sample, as adapters.of(distribution) makes them"
             raise TypeError(f"{' and '.join(wrong)}: {words}")
         gradient = given.get("gradient")
         if isinstance(gradient, (tuple, list)):
@@ -87,10 +85,7 @@ def _decided(report, exact, gap):
 
 
 def _largest_gap(given, twin):
-    """Return the largest difference of float32 and float64; inf if there is no answer.
-
-    The difference of values is relative to their size, that of log_det is in nats.
-    """
+    """Return the largest difference of values (relative) and log_det; inf without an answer."""
     dim, context, gap = given["dim"], given.get("context"), 0.0
     which = np.arange(ROWS) % (1 if context is None else len(context))
     for name, domain in (("forward", "domain"), ("inverse", "codomain")):

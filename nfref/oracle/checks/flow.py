@@ -170,28 +170,21 @@ class _Check(Check):
             yield from self.of_all_calls(subject, f"_{name}")
         yield self.globally(subjects, measurements)
 
-    def measure(
-        self,
-        name: str,
-        subjects: Any,
-        measurements: dict[str, Measurement],
-        kinks: dict[str, list[Kink]],
-    ) -> Iterator[Row]:
+    def measure(self, name: str, subjects: Any, measurements: Any, kinks: Any) -> Iterator[Row]:
         """Yield rows on the answers in the bulk and far out; measure the direction."""
         subject = subjects[name]
         there, back = self.domains if name == "forward" else self.domains[::-1]
-        probes = yield from self.answered(
-            subject, make_probes(self.rng, there, self.dim, self.dtype, self.contexts), f"_{name}"
-        )
+        probes = make_probes(self.rng, there, self.dim, self.dtype, self.contexts)
+        probes = yield from self.answered(subject, probes, f"_{name}")
         if probes is None:
             return
         middle = probes.only(probes.bulk)
         # A call takes as long as its slowest row, which may be one in the tails. The first call may
-        # have compiled.
+        # have compiled; a cache would answer the same rows at once.
         self.stopwatch.restart()
         timer = Timer()
         with contextlib.suppress(*NO_ANSWER):  # the measurement reports a missing answer
-            subject(probes.rows, probes.context_row)
+            subject(probes.rows[::-1], probes.context_row[::-1])
         count = DERIVATIVES * len(probes) / max(timer(), 1e-9)
         if isinstance(there, Box):
             self.stopwatch.restart()
@@ -206,21 +199,17 @@ class _Check(Check):
                     probes = probes.join(*log_det.suspects(*given))
         for candidates in (probes.affordable(count), middle.affordable(count)):
             try:
-                measurements[name] = measure_direction(
-                    subject, there, back, candidates, self.accuracy, count
-                )
+                given = candidates, self.accuracy, count
+                measurements[name] = measure_direction(subject, there, back, *given)
                 return
             except NO_ANSWER as error:
                 trouble = error
         yield no_answer(f"log_det_{name}", "no answer near points that had one", trouble)
 
-    def one_direction(
-        self, name: str, measured: Measurement, kinks: Sequence[Kink]
-    ) -> Iterator[Row]:
+    def one_direction(self, name: str, measured: Measurement, kinks: Any) -> Iterator[Row]:
         """Yield the rows on the values and log-determinants of one direction."""
-        yield from self.of_its_values(
-            measured, self.gradient[name], kinks, self.context_moves, f"_{name}"
-        )
+        given = measured, self.gradient[name], kinks, self.context_moves
+        yield from self.of_its_values(*given, f"_{name}")
         yield self.timed(array_contract.stays_inside, f"stays_inside_{name}", measured)
         yield self.timed(knots.knots, f"knots_{name}", measured, kinks)
 
@@ -231,9 +220,8 @@ class _Check(Check):
             self.stopwatch.restart()
             start, context_row = measured.probes.rows, measured.probes.context_row
             if isinstance(measured.domain, Box):
-                start, context_row = round_trip.rows_for(
-                    list(subjects.values()), measured, self.rng, self.contexts
-                )
+                given = list(subjects.values()), measured, self.rng, self.contexts
+                start, context_row = round_trip.rows_for(*given)
             label = f"round_trip_{'z' if name == 'forward' else 'x'}"
             other = subjects.get(OTHER[name])
             row = self.timed(round_trip.round_trip, label, measured, other, start, context_row)
@@ -248,7 +236,7 @@ class _Check(Check):
             return not_applicable("normalised", "log_det is random")
         if not isinstance(there, Box):
             return inconclusive("normalised", "the domain of z is known by samples only")
-        if "inverse" not in measurements or measurements["inverse"].log_det is None:
+        if getattr(measurements.get("inverse"), "log_det", None) is None:
             return inconclusive("normalised", "needs an inverse with log_det")
         if not isinstance(back, Box) and self.support is None:
             why = "the codomain is known by samples only; support= says where it is"

@@ -1,5 +1,6 @@
 """An answer does not depend on earlier calls, nor on calls of other threads."""
 
+import contextlib
 import sys
 import threading
 import time
@@ -7,15 +8,8 @@ import time
 import numpy as np
 
 from nfref.oracle.checks.batches import agree, unchanged
-from nfref.oracle.instruments.guarded_calls import (
-    NO_ANSWER,
-    CallFailed,
-    StillRunning,
-    Timer,
-    columns,
-    may_be_called_from_two_threads,
-    together,
-)
+from nfref.oracle.instruments import guarded_calls
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Timer, columns
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.report import Row, failed, held, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Callable, Generator, Sequence
@@ -78,10 +72,8 @@ def many_calls(
     flow. They are called as often before the first answers are asked for again.
     """
     for other in others:
-        try:
+        with contextlib.suppress(*NO_ANSWER):  # its own row reports the failure
             call_often(name, other, rng)
-        except NO_ANSWER:
-            pass  # its own row reports the failure
     row = call_often(name, measured, rng)
     if not row.failed:
         everything = np.arange(len(measured.probes))
@@ -110,11 +102,9 @@ def _asked_again(name, measured, row):
         allowed = measured.slack * size + measured.accuracy + 10 * noise[: answers.shape[1]]
 
         def describe(p):
-            return (
-                f"the same row got another answer when call {call} was made again: "
-                f"{subject.name} at {show(rows[p])}, row {p} of {len(rows)} (counted from 0): "
-                f"{show(answers[p])}, then {show(again[p])}"
-            )
+            how = f"the same row got another answer when call {call} was made again"
+            at = f"{show(rows[p])}, row {p} of {len(rows)} (counted from 0)"
+            return f"{how}: {subject.name} at {at}: {show(answers[p])}, then {show(again[p])}"
 
         found = unchanged(name, answers, again, allowed, row.why, describe)
         if found.failed:
@@ -129,7 +119,7 @@ def two_threads(name: str, measured: Measurement, rng: Generator) -> Row:
     follow, for a moment. They end when both threads ran at once half of the time, in six times as
     many rounds as a group has.
     """
-    if not may_be_called_from_two_threads():
+    if not guarded_calls.may_be_called_from_two_threads():
         return not_applicable(name, "Numba's workqueue layer allows one thread at a time")
     subject, probes = measured.subject, measured.probes
     known = measured.answered(least=2)
@@ -137,15 +127,13 @@ def two_threads(name: str, measured: Measurement, rng: Generator) -> Row:
     rounds = int(np.clip(most * subject.calls / max(subject.seconds, 1e-9) / 8, 6, ROUNDS))
     rows = int(np.clip(most / subject.seconds_a_row() / (2 * rounds), 4, ROWS))
     # All may share working memory, or batches of one size: half of the rounds have equal sizes.
-    batches = [
-        [rng.choice(known, size=size) for _ in range(rounds // 2) for size in pair]
-        for pair in ((3 * rows // 4, rows), (rows, rows))
-    ]
+    sizes = ([3 * rows // 4, rows] * (rounds // 2), [rows] * 2 * (rounds // 2))
+    batches = [[rng.choice(known, size=size) for size in each] for each in sizes]
     at_once = 0
     for group in range(1, GROUPS + 1):
         try:
             spans, answers = _at_once(subject, probes, batches)
-        except StillRunning as error:
+        except guarded_calls.StillRunning as error:
             subject.stopwatch.running += error.calls
             why = "two threads at once: no answer in time, which may be a deadlock; alone a row "
             return inconclusive(name, f"{why}took {subject.seconds_a_row():.2g} s")
@@ -171,9 +159,8 @@ def _at_once(subject, probes, batches):
 
     def ask(indices):
         # The arguments are made before, so that the two calls run at the same time.
-        arguments = [
-            subject.arguments(probes.rows[index], probes.context_row[index]) for index in indices
-        ]
+        asked = ((probes.rows[index], probes.context_row[index]) for index in indices)
+        arguments = [subject.arguments(*rows) for rows in asked]
         times, answers = np.empty((2, len(arguments))), []
         try:
             for k, given in enumerate(arguments):
@@ -191,7 +178,8 @@ def _at_once(subject, probes, batches):
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)  # switch threads often, as on a busy machine
     try:
-        calls = together([(ask, (indices,)) for indices in batches], subject.stopwatch.left())
+        asked = [(ask, (indices,)) for indices in batches]
+        calls = guarded_calls.together(asked, subject.stopwatch.left())
         return zip(*[call.result() for call in calls])
     finally:
         sys.setswitchinterval(interval)

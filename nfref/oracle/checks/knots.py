@@ -14,10 +14,7 @@ WORTH = 0.2  # of a line, the least for which there has to be time
 
 
 def kinks_of(subject: Subject, domain: Any, probes: Probes, rng: Generator) -> list[Kink]:
-    """Return the kinks of a subject in a box; none where it gives no answer, or in another domain.
-
-    Other rows report a missing answer.
-    """
+    """Return the kinks of a subject in a box; none in other domains or where it has no answer."""
 
     def evaluate(rows, context_row):
         return columns(*subject(rows, context_row)).astype(np.float64)
@@ -43,27 +40,23 @@ def knots(name: str, measured: Measurement, kinks: Sequence[Kink]) -> Row:
     if not exact:
         return not_applicable(name, "no knot was found at a round number")
     # Close by, another knot may lie between; closer, rounding is larger than the change.
-    distances, allowed = (
-        ((1e-5, 1e-7), 1e-3) if measured.dtype == np.float64 else ((2e-3, 1e-4), 0.03)
-    )
+    in_single = measured.dtype == np.float32
+    distances, allowed = ((2e-3, 1e-4), 0.03) if in_single else ((1e-5, 1e-7), 1e-3)
     worst, where = 0.0, ""
     for kink, rows in exact:
         errors = []
         for distance in distances:
             offsets = distance * np.array([[-1], [1], [-2], [2]])
             beside = (rows[1].astype(np.float64) + offsets * kink.direction).astype(measured.dtype)
-            x, log_det = measured.subject(
-                np.concatenate([rows, beside]), np.full(7, kink.context_row)
-            )
+            asked = np.concatenate([rows, beside])
+            x, log_det = measured.subject(asked, np.full(7, kink.context_row))
             parts = (log_det[:, None], x)
             errors.append(max(_outside(part.astype(np.float64), allowed) for part in parts))
         error = min(errors)
         if error > worst:
             worst = error
-            where = (
-                f"{measured.subject.name} at {show(rows[1])}: {show(x[1])}, log_det on the "
-                f"knot and beside it {log_det[:3]}, on its sides {log_det[3:5]}"
-            )
+            where = f"{measured.subject.name} at {show(rows[1])}: {show(x[1])}, log_det on the "
+            where += f"knot and beside it {log_det[:3]}, on its sides {log_det[3:5]}"
     why = f"{len(exact)} knots; distance from the values on both sides, relative to their change"
     return judged(name, why, where, worst, 1.0)
 

@@ -32,17 +32,11 @@ def log_det_matches(name: str, measured: Measurement) -> Row:
     if measured.log_det is None:
         return inconclusive(name, f"{measured.subject.name} returns no log_det")
     numeric, unsure = measured.determinants.value, measured.determinants.error
-    tolerance = (
-        DOUBT * unsure
-        + np.nan_to_num(measured.log_det_tolerance, nan=np.inf)
-        + 10 * measured.log_det_noise
-    )
+    rounding = measured.tolerance[:, -1] + 10 * measured.derivatives.noise[:, -1]
     # A gradient of log_det that cannot be measured must not excuse its value.
-    plain = (
-        measured.slack * (1 + measured.values.shape[1] + np.abs(measured.log_det))
-        + measured.accuracy
-    )
-    tolerance = np.where(np.isfinite(tolerance), tolerance, DOUBT * unsure + plain)
+    size = 1 + measured.values.shape[1] + np.abs(measured.log_det)
+    plain = measured.slack * size + measured.accuracy
+    tolerance = DOUBT * unsure + np.where(np.isfinite(rounding), rounding, plain)
     judged = measured.resolved & measured.finite & (tolerance < WIDEST)
     points = np.flatnonzero(judged)
     bulk = measured.probes.bulk
@@ -53,10 +47,8 @@ def log_det_matches(name: str, measured: Measurement) -> Row:
 
     def describe(k):
         p = points[k]
-        return (
-            f"at {show(measured.probes.rows[p])} log_det {measured.log_det[p]:.9g}, "
-            f"numerically {numeric[p]:.9g}"
-        )
+        found = f"log_det {measured.log_det[p]:.9g}, numerically {numeric[p]:.9g}"
+        return f"at {show(measured.probes.rows[p])} {found}"
 
     row = None
     if len(points):
@@ -71,11 +63,8 @@ def log_det_matches(name: str, measured: Measurement) -> Row:
             hint += "check it with --dtype float32 (dtype=np.float32)"
         return replace(row, hint=hint)
     if share < MOST:
-        return inconclusive(
-            name,
-            f"only {share:.0%} of the bulk could be judged: the map is too "
-            f"steep or too rough there for numerical differentiation{how}",
-        )
+        why = f"only {share:.0%} of the bulk could be judged: the map is too steep or too rough "
+        return inconclusive(name, f"{why}there for numerical differentiation{how}")
     return row or passed(name, f"every point{how}")
 
 
@@ -86,9 +75,8 @@ def pattern(found: Array, true: Array, tolerance: Array, dim: int) -> str:
     if len(found) < 4:
         return ""
     if np.all(found == 0):
-        return (
-            "log_det is zero everywhere: it is never summed, or the map counts as volume-preserving"
-        )
+        words = "it is never summed, or the map counts as volume-preserving"
+        return f"log_det is zero everywhere: {words}"
     if np.all(np.abs(found - true) <= tolerance):  # so little is no factor and no number
         return ""
     known = {
@@ -159,14 +147,10 @@ def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tu
         return np.zeros((0, dim), dtype=subject.dtype), np.zeros(0, dtype=int)
     rows = wide_rows(domain, rng, count, dim, subject.dtype)
     context_row = rng.integers(contexts, size=len(rows))
-    steps = ladder(subject.dtype)
-    scale = steps[5 if subject.dtype == np.float64 else 2] * step_scale(domain, rows)
-    moved = (
-        rows[:, None, None, :]
-        + (np.array([1, -1])[:, None, None] * np.eye(dim)).transpose(1, 0, 2)
-        * scale[:, None, None, :]
-    )
-    moved = moved.astype(subject.dtype)
+    step = ladder(subject.dtype)[5 if subject.dtype == np.float64 else 2]
+    scale = step * step_scale(domain, rows)
+    steps = np.stack([np.eye(dim), -np.eye(dim)], axis=1) * scale[:, None, None, :]
+    moved = (rows[:, None, None, :] + steps).astype(subject.dtype)
     _, log_det = subject(rows, context_row)
     values, _ = subject(moved.reshape(-1, dim), np.repeat(context_row, 2 * dim))
     values = values.astype(np.float64).reshape(len(rows), dim, 2, dim)
@@ -199,34 +183,23 @@ def unbiased(name: str, measured: Measurement, function: Subject) -> Row:
         draws.append(log_det.astype(np.float64))
     mean, noise = np.mean(draws, axis=0), np.std(draws, axis=0, ddof=1)
     numeric = measured.determinants.value[points]
-    tolerance = (
-        RANDOM * noise / np.sqrt(CALLS)
-        + DOUBT * measured.determinants.error[points]
-        + measured.slack * (1 + np.abs(numeric))
-        + measured.accuracy
-    )
-    why = (
-        f"mean of {CALLS} calls; the noise of one call is {np.median(noise):.2g} nats, at the "
-        f"worst point {np.max(noise):.2g}"
-    )
+    numeric_error = DOUBT * measured.determinants.error[points]
+    rounding = measured.slack * (1 + np.abs(numeric)) + measured.accuracy
+    tolerance = RANDOM * noise / np.sqrt(CALLS) + numeric_error + rounding
+    why = f"mean of {CALLS} calls; the noise of one call is {np.median(noise):.2g} nats"
+    why += f", at the worst point {np.max(noise):.2g}"
     if not np.all(np.isfinite(mean)):
         return failed(name, why, f"{measured.subject.name}: log_det is nan or inf")
 
     def describe(k):
-        return (
-            f"at {show(measured.probes.rows[points[k]])} log_det is {mean[k]:.6g} on "
-            f"average, numerically {numeric[k]:.9g}"
-        )
+        found = f"log_det is {mean[k]:.6g} on average, numerically {numeric[k]:.9g}"
+        return f"at {show(measured.probes.rows[points[k]])} {found}"
 
     return verdict(name, np.abs(mean - numeric), tolerance, why, describe)
 
 
 def keeps_orientation(name: str, measured: Measurement, round_trip_holds: bool) -> Row:
-    """Check that the determinant has one sign.
-
-    A continuous map whose determinant changes sign folds space. In one dimension this is
-    monotonicity.
-    """
+    """Check that the determinant has one sign; a continuous map with both folds space."""
     resolved = measured.resolved
     if np.sum(resolved) < 2:
         return not_applicable(name, "too few points that can be differentiated")

@@ -70,25 +70,18 @@ class Whole:
 
 
 def share_at_an_end(domain: Any, samples: Array) -> float:
-    """Return the ``lost`` of a Whole: an upper bound of the share of samples on an end.
-
-    ``samples`` (N, D) are all samples, before any are left out.
-    """
+    """Return the ``lost`` of a Whole from all its samples: the share on an end, at most."""
     if not isinstance(domain, Box) or not len(samples):
         return 0.0
     count = np.sum(domain.contains_closed(samples) & ~domain.contains(samples))
     return (count + SIGMAS * np.sqrt(count) + BERNSTEIN) / len(samples) if count else 0.0
 
 
-class NotANumber(CallFailed):
-    """log_prob was nan or +inf at a row."""
-
-
 def checked(log_prob: Array, rows: Array) -> Array:
-    """Return log-densities of rows; raise NotANumber if one is nan or +inf."""
+    """Return log-densities of rows; raise CallFailed if one is nan or +inf."""
     bad = np.flatnonzero(np.isnan(log_prob) | (log_prob == np.inf))
     if len(bad):
-        raise NotANumber(f"log-density is {log_prob[bad[0]]} at {rows[bad[0]][:6]}")
+        raise CallFailed(f"log-density is {log_prob[bad[0]]} at {rows[bad[0]][:6]}")
     return log_prob
 
 
@@ -101,12 +94,12 @@ def normalised(name: str, whole: Whole, floor: float = 1e-5, samples_follow: boo
     If its samples do not follow it, they only show where the density is, and missing mass is no
     failure.
     """
-    by_samples = (_by_bridge, _by_forward) if samples_follow else (_by_forward,)
     if len(whole.pilot) < 100:
         return inconclusive(name, "too few finite samples to know where to integrate")
-    found = None
-    for attempt in (_by_quadrature, *by_samples):
-        found = found or attempt(whole)
+    found = _by_quadrature(whole)
+    if samples_follow:
+        found = found or _by_bridge(whole)
+    found = found or _by_forward(whole)
     if found is None:
         why = "neither quadrature nor sampling covers the density well enough"
         why += "" if len(whole.samples) else "; a sampler would help"
@@ -152,11 +145,12 @@ def mistaken(name: str, whole: Whole, row: Row, mass: Row) -> Row:
     if mass.verdict == PASS or mass.hint:
         return replace(row, hint=mass.hint)
     for words, undone in MISTAKES.items():
-        other = replace(
-            whole, log_prob=lambda x, undone=undone: undone(whole.log_prob(x), x.shape[1])
-        )
-        try:
-            mass = normalised(name, other)  # a call that is out of time ends them all
+
+        def log_prob(x, undone=undone):
+            return undone(whole.log_prob(x), x.shape[1])
+
+        try:  # a call that is out of time ends them all
+            mass = normalised(name, replace(whole, log_prob=log_prob))
         except NO_MASS:
             continue
         if mass.verdict == PASS and (mass.tolerance or 0.0) < SURE:
@@ -195,7 +189,7 @@ def _roughly(whole):
     for _ in range(ROUNDS):
         proposal = Proposal.around(rows, whole.rng)
         y = proposal.sample(whole.rng, DRAWS // 4)
-        weight = np.exp(checked(whole.log_density(y), y) - proposal.log_prob(y))
+        weight = _weights(whole, proposal, y)
         total = np.sum(weight)
         if not (np.isfinite(total) and total > 0):
             return np.nan
@@ -203,6 +197,10 @@ def _roughly(whole):
     if total**2 / np.sum(weight**2) < FEWEST:
         return np.nan
     return np.log(total / len(y))
+
+
+def _weights(whole, proposal, rows):
+    return np.exp(checked(whole.log_density(rows), rows) - proposal.log_prob(rows))
 
 
 def _is_heavy(whole):
@@ -250,7 +248,7 @@ def _by_quadrature(whole):
     method = line_integral if dim == 1 else plane_integral
     integral = method(whole.log_density, whole.box, whole.pilot, rows)
     if np.isnan(integral.value) or integral.value == np.inf:
-        raise NotANumber(f"log-density is nan or inf where it is integrated: {integral.how}")
+        raise CallFailed(f"log-density is nan or inf where it is integrated: {integral.how}")
     if not 10 * integral.error < 0.05 * integral.value:
         return None
     return (np.log(integral.value), 10 * integral.error / min(integral.value, 1.0), integral.how)
@@ -262,12 +260,11 @@ def _by_forward(whole):
         return None
     proposal = Proposal.around(whole.pilot, whole.rng)
     y = proposal.sample(whole.rng, min(whole.draws, DRAWS))
-    weight = np.exp(checked(whole.log_density(y), y) - proposal.log_prob(y))
+    weight = _weights(whole, proposal, y)
     total = np.sum(weight)
     if not np.isfinite(total) or total <= 0:
         return None
-    some = whole.samples[:4000]
-    at_samples = np.exp(checked(whole.log_density(some), some) - proposal.log_prob(some))
+    at_samples = _weights(whole, proposal, whole.samples[:4000])
     share = np.max(weight) / total
     if np.max(at_samples, initial=0) > FORWARD * total / len(y) or share > 0.005:
         return None

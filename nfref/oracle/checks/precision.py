@@ -46,10 +46,7 @@ def precise(name: str, measured: Measurement) -> Row:
 
 
 def _stepped(ask, start, scale, measured):
-    """Return what shows steps along a line through each of the starts (P, W), or "".
-
-    Return None if the answers hardly change, so that nothing shows.
-    """
+    """Return what shows steps along lines from (P, W), or ""; None if answers hardly change."""
     rng = np.random.default_rng(0)
     way = scale * rng.uniform(0.5, 1, start.shape) * rng.choice([-1.0, 1.0], start.shape)
     t = np.arange(PIECES + 1) * PIECE
@@ -77,11 +74,9 @@ def _stepped(ask, start, scale, measured):
         k = int(np.argmax(share))
         if share[k] > limit:
             part = "log_det" if k == measured.values.shape[1] else f"column {k}"
-            return (
-                f"{measured.subject.name}: {part} {words} {share[k]:.0%} of {PIECES} pieces of a "
-                f"line from {show(start[0])}, as if numbers passed through float32 or float16, or "
-                "a root search stopped early"
-            )
+            where = f"{share[k]:.0%} of {PIECES} pieces of a line from {show(start[0])}"
+            why = "numbers passed through float32 or float16, or a root search stopped early"
+            return f"{measured.subject.name}: {part} {words} {where}, as if {why}"
     return "" if np.max(np.mean(due, axis=1)) > STEPPED else None
 
 

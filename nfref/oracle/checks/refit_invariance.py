@@ -16,24 +16,22 @@ WORSE = 0.7  # nats a row, the least cost of a length in wrong units
 
 
 class Fits:
-    """Fits to some rows of a table and to changed copies of them.
-
-    ``scaled`` are the columns that may be multiplied: continuous ones without ends.
-    """
+    """Fits to some rows and to changed copies; ``scaled`` columns are continuous without ends."""
 
     def __init__(self, estimator: Estimator, table: Array, scaled: Array, rng: Generator) -> None:
         self.estimator, self.scaled, self.rng = estimator, scaled, rng
         self.rows = table[:ROWS]
-        self.trouble = None if estimator.fit is not None else "it cannot be fitted again"
-        if self.trouble:
-            return
-        self.base = self.log_prob(self.rows, self.rows)
-        again = self.log_prob(self.rows, self.rows)
-        if not same(self.base, again):
-            self.trouble = (
-                "two fits of the same rows differ by "
-                f"{np.max(np.abs(self.base - again)):.2g}: random_state=?"
-            )
+
+    def comparable(self, name: str) -> Row:
+        """Return a row that passed if two fits of the same rows, which it makes, are equal."""
+        if self.estimator.fit is None:
+            return not_applicable(name, "it cannot be fitted again")
+        self.base, again = (self.log_prob(self.rows, self.rows) for _ in range(2))
+        if same(self.base, again):
+            return passed(name, "two fits of the same rows")
+        apart = np.max(np.abs(self.base - again))
+        why = f"two fits of the same rows differ by {apart:.2g}: random_state=?"
+        return not_applicable(name, why)
 
     def log_prob(self, table: Array, rows: Array, weights: Array | None = None) -> Array:
         """Return log p of rows after a fit to a table."""
@@ -48,10 +46,7 @@ def same(a: Array, b: Array) -> bool:
 
 
 def units(name: str, fits: Fits) -> Row:
-    """Check that scaled columns move log p by minus the logarithms of the factors.
-
-    The factors are powers of two, so that no digit is lost.
-    """
+    """Check that columns times powers of two, which lose no digit, move log p by minus the logs."""
     if not np.any(fits.scaled):
         return not_applicable(name, "no column can be scaled")
     powers = np.where(fits.scaled, np.resize([10, -7, 4, -3], len(fits.scaled)), 0)
@@ -95,17 +90,13 @@ def _lengths(name, fits, why):
         surely = np.mean(part) - 4 * np.std(part) / np.sqrt(len(part))
         if not min(np.median(part), surely) > WORSE:
             return passed(name, why)
-    words = (
-        f"held-out rows lose {np.median(loss):.3g} nats against one normal distribution, and "
-        f"gain {np.median(gain):.3g} if columns are standardised first"
-    )
+    words = f"held-out rows lose {np.median(loss):.3g} nats against one normal distribution, "
+    words += f"and gain {np.median(gain):.3g} if columns are standardised first"
     if fits.estimator.lengths:
-        return inconclusive(
-            name, f"{words}: is {' or '.join(fits.estimator.lengths)} in the units of this table?"
-        )
-    return failed(
-        name, why, f"a bandwidth in the wrong units: {words}", float(np.median(gain)), WORSE
-    )
+        lengths = " or ".join(fits.estimator.lengths)
+        return inconclusive(name, f"{words}: is {lengths} in the units of this table?")
+    where = f"a bandwidth in the wrong units: {words}"
+    return failed(name, why, where, float(np.median(gain)), WORSE)
 
 
 def _normal(some, others):

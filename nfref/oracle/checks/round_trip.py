@@ -12,7 +12,15 @@ import numpy as np
 from nfref.oracle.instruments.guarded_calls import CallFailed, columns
 from nfref.oracle.instruments.measurement import ULPS, Measurement
 from nfref.oracle.instruments.probes import Box, wide_rows
-from nfref.oracle.report import Row, failed, inconclusive, not_applicable, passed, show
+from nfref.oracle.report import (
+    INCONCLUSIVE,
+    Row,
+    failed,
+    inconclusive,
+    not_applicable,
+    passed,
+    show,
+)
 from nfref.runtime.annotations import Any, Array, Generator
 
 COUNT = {"float64": 6000, "float32": 20000}
@@ -39,11 +47,8 @@ def round_trip(
         with_log_det = "" if log_det is None else f", log_det {log_det[p]:.6g}"
         largest = np.max(np.abs(np.nan_to_num(y[~bad], nan=0.0)), initial=0)
         if not largest > np.finfo(subject.dtype).max ** 0.5:  # else it overflows in truth
-            return failed(
-                name,
-                f"{np.sum(bad)} of {len(start)} rows gave nan or inf",
-                f"{subject.name} at {show(start[p])}: {show(y[p])}{with_log_det}",
-            )
+            where = f"{subject.name} at {show(start[p])}: {show(y[p])}{with_log_det}"
+            return failed(name, f"{np.sum(bad)} of {len(start)} rows gave nan or inf", where)
     if other is None:
         return not_applicable(name, f"{len(start)} rows, finite; one direction only")
     kept = np.flatnonzero(~bad & measured.codomain.contains(y.astype(np.float64)))
@@ -96,9 +101,8 @@ def _back(name, measured, other, start, y, log_det, context_row):
     if not len(worst):
         return passed(name, why)
     tolerance = np.maximum(first[worst], allowed(worst, 32 * NUDGE, 8))
-    k, column = np.unravel_index(
-        np.argmax(np.where(clear[worst], error[worst] / tolerance, 0)), tolerance.shape
-    )
+    excess = np.where(clear[worst], error[worst] / tolerance, 0)
+    k, column = np.unravel_index(np.argmax(excess), excess.shape)
     p = worst[k]
     if not error[p, column] > tolerance[k, column]:
         return passed(name, why)
@@ -113,20 +117,13 @@ def _back(name, measured, other, start, y, log_det, context_row):
 
 
 def _or_iterative(row, accuracy):
-    """Return the row; if it failed by little, inconclusive or with a hint on iterative inverses.
-
-    It is inconclusive if the subject is known to be accurate to ``accuracy`` only.
-    """
-    if row.failed and row.error is not None and row.error < AMPLIFIED * accuracy:
-        return inconclusive(
-            row.name, f"at accuracy {accuracy:.0e}: {row.why}", row.where, row.error, row.tolerance
-        )
-    if row.failed and row.error is not None and 1e-13 < row.error < 1e-3:
-        return replace(
-            row,
-            hint=f"errors near {row.error:.0e}, as from an inverse found by iteration: "
-            f"if it is intended, pass accuracy={10 * row.error:.0e}",
-        )
+    """Return a failed row; if it failed by little, inconclusive (``accuracy``) or with a hint."""
+    if row.error < AMPLIFIED * accuracy:
+        why = f"at accuracy {accuracy:.0e}: {row.why}"
+        return replace(row, verdict=INCONCLUSIVE, why=why)
+    if 1e-13 < row.error < 1e-3:
+        hint = f"errors near {row.error:.0e}, as from an inverse found by iteration: "
+        return replace(row, hint=f"{hint}if it is intended, pass accuracy={10 * row.error:.0e}")
     return row
 
 
@@ -153,10 +150,7 @@ def _responses(measured, context_row, function, rows, answer, domain, nudge, dra
 
 
 def affordable(subjects: Any, seconds: float, least: float, most: float, dim: int) -> int:
-    """Return the number of rows that all subjects take in this time, once each.
-
-    It is also limited to four million numbers.
-    """
+    """Return how many rows all subjects take in this time, and in four million numbers."""
     in_time = seconds / sum(subject.seconds_a_row() for subject in subjects)
     return int(max(min(least, 4e6 / dim), min(most, in_time, 4e6 / dim)))
 
@@ -174,7 +168,5 @@ def rows_for(
     seconds = subjects[0].stopwatch.budget(SECONDS / 3)
     count = affordable(subjects, seconds, 64, COUNT[dtype.name], dim)
     wide = wide_rows(measured.domain, rng, count, dim, dtype)
-    return (
-        np.concatenate([wide, probes.rows[kept]]),
-        np.concatenate([np.arange(len(wide)) % contexts, probes.context_row[kept]]),
-    )
+    context_row = np.append(np.arange(len(wide)) % contexts, probes.context_row[kept])
+    return np.concatenate([wide, probes.rows[kept]]), context_row

@@ -55,9 +55,8 @@ def _nowhere(name, whole, outside):
     for row in whole.pilot[:8]:
         outside = outside[whole.log_density(outside + 1e-3 * (row - outside)) == -np.inf]
     if len(outside) >= FEW:
-        return failed(
-            name, why, f"log_prob is -inf at {len(outside)} of them, as at {show(outside[0])}"
-        )
+        where = f"log_prob is -inf at {len(outside)} of them, as at {show(outside[0])}"
+        return failed(name, why, where)
     return None
 
 
@@ -90,18 +89,13 @@ def _atoms(name, whole):
         values, counts = np.unique(column, return_counts=True)
         often = counts >= REPEATS
         width = np.maximum(64 * eps * np.abs(values[often]), 1e-12 * np.ptp(column))
-        near = (
-            np.searchsorted(column, values[often] + width, side="right")
-            - np.searchsorted(column, values[often] - width)
-            - counts[often]
-        )
-        alone = np.flatnonzero(near < counts[often] / 4)
+        first, end = values[often] - width, values[often] + width
+        within = np.searchsorted(column, end, side="right") - np.searchsorted(column, first)
+        alone = np.flatnonzero(within < 1.25 * counts[often])
         if len(alone):
             k = alone[np.argmax(counts[often][alone])]
-            where = (
-                f"{counts[often][k]} of them are {values[often][k]:.9g} in column {j}: clipped, "
-            )
-            where += "or drawn from a list; a density gives no single value any mass"
+            where = f"{counts[often][k]} of them are {values[often][k]:.9g} in column {j}: clipped"
+            where += ", or drawn from a list; a density gives no single value any mass"
             return failed(name, f"{len(samples)} samples", where)
     return None
 
@@ -133,11 +127,8 @@ def _moved(name, whole, x, at_x):
     if SUSPECT < worst[0] <= 1 and whole.draw is not None:
         suspects = sorted((entry for entry in found if entry[0] > SUSPECT), key=itemgetter(0))[-3:]
         worst = max([worst, *_with_more(whole, suspects)], key=itemgetter(0))
-    count = len(worst[3])
-    why = (
-        f"{len(found)} deformations of log_prob, {count} samples, the worst in units of "
-        f"its tolerance; a scale of {1 + coarse:.3g} is detected"
-    )
+    why = f"{len(found)} deformations of log_prob, {len(worst[3])} samples, the worst in units of "
+    why += f"its tolerance; a scale of {1 + coarse:.3g} is detected"
     if worst[0] > 1:
         return failed(name, why, _words(whole, *_by_place(whole, worst, x, at_x)), worst[0], 1.0)
     if not coarse < COARSE:
@@ -174,10 +165,7 @@ def _with_more(whole, suspects):
 
 
 def _by_place(whole, worst, x, at_x):
-    """Return (map, step) of the worst test, or of a shift of one column that is worse.
-
-    A shift also looks like a change of width.
-    """
+    """Return (map, step) of the worst test, or of a worse shift, which also looks like a width."""
     found, some = [worst], whole.pilot[:400]
     at_some = whole.log_density(some)
     for made in density_deformation.column_shifts(whole.pilot):
@@ -193,17 +181,14 @@ def _words(whole, made, step, rounds=6):
     x, due = whole.samples[: DRAWS // 2], 0.0
     for _ in range(rounds):
         there, _ = made(x, due)
-        values = density_deformation.terms(
-            made, step, whole.log_density, there, whole.log_density(there)
-        )
+        given = whole.log_density, there, whole.log_density(there)
+        values = density_deformation.terms(made, step, *given)
         # The mean over the variance is a Newton step.
-        due += float(
-            np.clip(np.mean(values) * step / (2 * max(float(np.var(values)), 1e-12)), -0.5, 0.5)
-        )
+        newton = np.mean(values) * step / (2 * max(float(np.var(values)), 1e-12))
+        due += float(np.clip(newton, -0.5, 0.5))
     if "scale" in made.name or "tail" in made.name:
-        return (
-            f"{made.name}: samples are about {np.exp(-due):.3g} times as far out as log_prob says"
-        )
+        words = f"about {np.exp(-due):.3g} times as far out as log_prob says"
+        return f"{made.name}: samples are {words}"
     if made.name.startswith("shift of "):
         name = made.name.removeprefix("shift of ")
         return f"{name} is shifted by {-due:.2g} standard deviations, according to log_prob"

@@ -4,17 +4,11 @@ from functools import partial
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import (
-    NO_ANSWER,
-    CallFailed,
-    Stopwatch,
-    Timer,
-    no_answer,
-)
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Timer, no_answer
 from nfref.oracle.instruments.importance import SIGMAS
 from nfref.oracle.instruments.probes import Box
 from nfref.oracle.report import Row, failed, held, passed, show
-from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator
 
 SAMPLES, SECONDS = 20000, 4.0  # samples of one call, and about the time that they may take
 FIRST = 16  # samples that show how long one takes
@@ -41,15 +35,7 @@ def affordable(draw: Callable[[int], Any]) -> int:
 class Sampler:
     """``sample(rng, n)`` with checks; the first row of the context is the default."""
 
-    def __init__(
-        self,
-        function: Callable,
-        dim: int,
-        context: Array | None,
-        dtype: DTypeLike,
-        domain: Any,
-        stopwatch: Stopwatch,
-    ) -> None:
+    def __init__(self, function, dim, context, dtype, domain, stopwatch):
         self.function, self.dim, self.context, self.dtype = function, dim, context, dtype
         self.domain, self.stopwatch = domain, stopwatch
 

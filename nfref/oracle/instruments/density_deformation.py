@@ -113,10 +113,8 @@ def _shift(direction):
 def column_shifts(pilot: Array, most: int = 16) -> list[Map]:
     """Return shifts of single columns, the first ones."""
     each = _each(pilot)
-    return [
-        Map(f"shift of column {j}", each, _shift(row))
-        for j, row in enumerate(np.eye(pilot.shape[1])[:most])
-    ]
+    columns = enumerate(np.eye(pilot.shape[1])[:most])
+    return [Map(f"shift of column {j}", each, _shift(row)) for j, row in columns]
 
 
 def _each(pilot):
@@ -168,10 +166,7 @@ def maps_around(pilot: Array, rng: Generator, most: int = 40) -> list[Map]:
 
 
 def step_of(made: Map, log_density: Callable[..., Any], pilot: Array, at_pilot: Array) -> float:
-    """Return the step for which most log-ratios at the pilot are about one.
-
-    Smaller and larger log-ratios carry less information.
-    """
+    """Return the step for which most log-ratios at the pilot are about one: they say the most."""
     moved, log_jacobian = made(pilot, STEP)
     ratio = np.abs(log_density(moved) + log_jacobian - at_pilot)
     ratio = ratio[np.isfinite(ratio) & (ratio > 1e-9)]
@@ -180,10 +175,7 @@ def step_of(made: Map, log_density: Callable[..., Any], pilot: Array, at_pilot: 
 
 
 def terms(made: Map, step: float, log_density: Callable[..., Any], x: Array, at_x: Array) -> Array:
-    """Return ``a(r_+) - a(r_-)`` (N,) at samples x.
-
-    The mean is zero if the samples follow the density.
-    """
+    """Return ``a(r_+) - a(r_-)`` (N,), with mean zero if the samples follow the density."""
     sides = []
     for sign in (1.0, -1.0):
         moved, log_jacobian = made(x, sign * step)
@@ -213,12 +205,9 @@ def modes_of(pilot: Array, log_density: Callable[..., Any], rng: Generator) -> A
     level = log_density(middles)
     kept: list[int] = []
     for k in np.argsort(-level):
-        between = [
-            middles[k] + share * (middles[j] - middles[k])
-            for j in kept
-            for share in (0.25, 0.5, 0.75)
-        ]
-        lowest = log_density(np.array(between)).reshape(-1, 3).min(axis=1) if kept else np.zeros(0)
+        step = np.array([0.25, 0.5, 0.75])[:, None] * (middles[kept] - middles[k])[:, None]
+        between = (middles[k] + step).reshape(-1, pilot.shape[1])
+        lowest = log_density(between).reshape(-1, 3).min(axis=1) if kept else np.zeros(0)
         if np.isfinite(level[k]) and np.all(lowest < level[k] - VALLEY) and len(kept) < MODES:
             kept.append(k)
     return middles[kept]
@@ -283,10 +272,7 @@ def jump_terms(
 
 
 def excess(values: Array, lost: float = 0.0) -> Array:
-    """Return the distance of the mean of terms, (N,) or (N, K), from zero, in tolerances.
-
-    ``lost`` is the share of the samples that rounding has moved.
-    """
+    """Return the means of terms (N,) or (N, K), in tolerances; rounding moved a share ``lost``."""
     n = len(values)
     allowed = T * np.std(values, axis=0) / np.sqrt(n) + T**2 / (2 * n) + lost
     return np.abs(np.mean(values, axis=0)) / allowed

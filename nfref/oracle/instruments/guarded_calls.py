@@ -19,7 +19,7 @@ import numpy as np
 
 from nfref.oracle.report import Row, failed, inconclusive, show
 from nfref.runtime.abandonable import Call
-from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
+from nfref.runtime.annotations import Any, Array, Callable
 
 KEPT = 1 << 20  # numbers of past calls that are kept to repeat them
 PATIENT, HURRIED = 2.5, 0.2  # seconds of CPU of a check; the share of time for tests after that
@@ -183,10 +183,7 @@ def together(calls: Any, seconds: float) -> list[_Call]:
 
 
 def may_be_called_from_two_threads() -> bool:
-    """Check that two threads may run parallel kernels at once.
-
-    With Numba's workqueue layer two parallel kernels at once abort the process.
-    """
+    """Return False with Numba's workqueue layer: two kernels at once abort the process."""
     numba = sys.modules.get("numba")
     if numba is None:
         return True
@@ -210,24 +207,13 @@ class Subject:
     of the values; None where the answer is one number a row (a log-density).
     """
 
-    def __init__(
-        self,
-        name: str,
-        function: Callable[..., Any],
-        dim: int | None,
-        context: Array | None,
-        dtype: DTypeLike,
-        stopwatch: Stopwatch,
-    ) -> None:
+    def __init__(self, name, function, dim, context, dtype, stopwatch):
         self.name, self.function, self.dim = name, function, dim
         self.context, self.dtype, self.stopwatch = context, np.dtype(dtype), stopwatch
-        self.dtype_faults: list = []
-        self.shape_faults: list = []
-        self.changed_inputs: list = []
+        self.dtype_faults, self.shape_faults, self.changed_inputs = [], [], []
         self.has_log_det, self.is_there = dim is not None, True
-        self.calls = self.kept = 0
-        self.past: list = []  # (number of the call, rows, context_row, answers)
-        self.seconds, self.rows = 0.0, 0
+        self.calls, self.rows, self.seconds = 0, 0, 0.0
+        self.past, self.kept = [], 0  # (number of the call, rows, context_row, answers)
 
     def apart(self, **changes: Any) -> "Subject":
         """Return the same callable with some attributes changed, and no past calls."""
@@ -235,14 +221,10 @@ class Subject:
         vars(other).update(past=[], kept=0, **changes)
         return other
 
-    def arguments(
-        self, rows: Array, context_row: Array, arrange: Callable = np.array
-    ) -> list[Array]:
+    def arguments(self, rows: Array, context_row: Array, arrange: Any = np.array) -> list[Array]:
         """Return copies of the rows and of their context, in the memory layout of ``arrange``."""
-        given = [arrange(rows)]
-        if self.context is not None:
-            given.append(arrange(self.context[context_row]))
-        return given
+        given = [rows] if self.context is None else [rows, self.context[context_row]]
+        return [arrange(part) for part in given]
 
     def seconds_a_row(self) -> float:
         """Return the mean time of a row so far, in large and small batches."""
@@ -255,10 +237,8 @@ class Subject:
 
         def about():
             largest, usual = np.max(np.abs(rows), initial=0), 1e3 * self.seconds_a_row()
-            words = (
-                f": no answer within {self.stopwatch.seconds:g} s for {len(rows)} rows, largest "
-            )
-            return f"{words}entry {largest:.3g}, where others took {usual:.3g} ms each"
+            words = f": no answer within {self.stopwatch.seconds:g} s for {len(rows)} rows"
+            return f"{words}, largest entry {largest:.3g}, where others took {usual:.3g} ms each"
 
         seconds = Timer()
         self.calls += 1
@@ -271,14 +251,11 @@ class Subject:
         self.rows += len(rows)
         for name, old, new in zip(("its input", "the context"), before, arguments):
             if old.tobytes() != new.tobytes():
-                self.changed_inputs.append(
-                    f"{self.name} wrote into {name}: {show(old.ravel())} became {show(new.ravel())}"
-                )
+                became = f"{show(old.ravel())} became {show(new.ravel())}"
+                self.changed_inputs.append(f"{self.name} wrote into {name}: {became}")
         return answer
 
-    def __call__(
-        self, rows: Array, context_row: Array, arrange: Callable = np.array
-    ) -> tuple[Array, Array | None]:
+    def __call__(self, rows: Array, context_row: Array, arrange: Callable = np.array) -> Any:
         """Return (values, log_det) in the working dtype; log_det is None if there is none.
 
         A wrong dtype or a wrong shape of log_det is recorded and repaired, so that the other
@@ -296,17 +273,13 @@ class Subject:
         return values, log_det
 
     def read(self, answer: Any, rows: Array) -> tuple[Array, Array | None]:
-        """Return (values, log_det) of an answer, checked and cast like :meth:`__call__`.
-
-        Log-densities are values of one column.
-        """
+        """Return (values, log_det), checked and cast like :meth:`__call__`; log_prob as (N, 1)."""
         values, log_det = self.split(answer)
         expected = (len(rows),) if self.dim is None else (len(rows), self.dim)
         values = self._array("values", values)
         if values.shape != expected:
-            self.shape_faults.append(
-                f"{self.name} returned values of shape {values.shape}, expected {expected}"
-            )
+            shapes = f"shape {values.shape}, expected {expected}"
+            self.shape_faults.append(f"{self.name} returned values of {shapes}")
             raise CallFailed(self.shape_faults[-1])
         if log_det is None:
             values = self._cast("values", values, rows.dtype)
@@ -326,31 +299,26 @@ class Subject:
         if answer is None:
             expected = "(values, log_det)" if self.dim else "log-densities"
             raise CallFailed(f"{self.name} returned None, expected {expected}")
+        parts = answer if isinstance(answer, (tuple, list)) else (answer, None)
         if not self.has_log_det:
-            return (answer[0] if isinstance(answer, (tuple, list)) and self.dim else answer), None
-        if isinstance(answer, (tuple, list)):
-            if len(answer) != 2:
-                raise CallFailed(
-                    f"{self.name} returned a tuple of {len(answer)}, expected (values, log_det)"
-                )
-            if answer[0] is None:
-                raise CallFailed(f"{self.name} returned None for the values")
-            return answer
-        return answer, None
+            return (parts[0] if self.dim else answer), None
+        if len(parts) != 2:
+            words = f"a tuple of {len(parts)}, expected (values, log_det)"
+            raise CallFailed(f"{self.name} returned {words}")
+        if parts[0] is None:
+            raise CallFailed(f"{self.name} returned None for the values")
+        return parts
 
     def _array(self, what, value):
+        returned = f"{self.name} returned {what}"
         try:
             array = np.asarray(value)
         except Exception as error:
             kind = type(error).__name__
-            raise CallFailed(
-                f"{self.name} returned {what} that NumPy cannot convert: {kind}"
-            ) from None
+            raise CallFailed(f"{returned} that NumPy cannot convert: {kind}") from None
         if array.dtype.kind not in "fiubc":
             kind = type(value).__name__
-            raise CallFailed(
-                f"{self.name} returned {what} of type {kind}, expected an array of numbers"
-            )
+            raise CallFailed(f"{returned} of type {kind}, expected an array of numbers")
         return array
 
     def _cast(self, what, array, dtype):

@@ -108,13 +108,9 @@ def bumps(pilot: Array, log_prob: Array, rng: Any, components: Any = 200) -> "Pr
     """
     chosen = rng.permutation(len(pilot))[:components]
     others = np.setdiff1d(np.arange(len(pilot)), chosen)[:1500]
-    shapes = [
-        (np.mean(pilot, axis=0), root_of(np.atleast_2d(np.cov(pilot.T)))),
-        _middle_half(pilot),
-    ]
     best: Any = None
-    most = -1.0
-    for center, root in shapes:
+    most, normal = -1.0, (np.mean(pilot, axis=0), root_of(np.atleast_2d(np.cov(pilot.T))))
+    for center, root in (normal, _middle_half(pilot)):
         for width in (1.2, 1.0, 0.85, 0.65, 0.45, 0.3, 0.18, 0.1):
             centers = center + np.sqrt(max(1 - width**2, 0)) * (pilot[chosen] - center)
             candidate = Proposal(centers if width < 1 else center[None], width * root, np.inf)
@@ -139,10 +135,7 @@ class Bridge(NamedTuple):
 
 
 def bridge(p_at_x: Array, q_at_x: Array, p_at_y: Array, q_at_y: Array) -> Bridge:
-    """Return the bridge sampling estimate from log-densities at samples x of p and rows y of q.
-
-    -inf is allowed for p at y (outside of its support) and for q at x.
-    """
+    """Return the estimate from log-densities, -inf included, at samples x of p and rows y of q."""
     from scipy.optimize import brentq
 
     ratio_x, ratio_y = q_at_x - p_at_x, p_at_y - q_at_y

@@ -61,11 +61,7 @@ def ladder(dtype: DTypeLike) -> Array:
 
 
 def differentiate(
-    function: Callable[..., Any],
-    points: Array,
-    scale: Array,
-    accuracy: float = 0.0,
-    stride: int = 1,
+    function: Callable, points: Array, scale: Array, accuracy: float = 0.0, stride: int = 1
 ) -> Derivatives:
     """Return Richardson central differences at points (P, D).
 
@@ -82,12 +78,12 @@ def differentiate(
         for block in np.array_split(np.arange(dim), -(-count * dim**2 * len(steps) // BLOCK))
         if len(block)
     ]
-    return Derivatives(
-        parts[0].value,
-        np.concatenate([part.jacobian for part in parts], axis=2),
-        np.concatenate([part.error for part in parts], axis=2),
-        np.max([part.noise for part in parts], axis=0),
+    jacobian, error = (
+        np.concatenate([getattr(part, name) for part in parts], axis=2)
+        for name in ("jacobian", "error")
     )
+    noise = np.max([part.noise for part in parts], axis=0)
+    return Derivatives(parts[0].value, jacobian, error, noise)
 
 
 def _by_coordinates(function, points, scale, j, steps, accuracy):
@@ -155,9 +151,8 @@ def _choose(slope, bend, rounding, steps):
     known = np.isfinite(richardson) & np.isfinite(bar)
     # If f is constant at small steps, its differences there carry no information.
     still = np.all(slope[:, :, -3:] == 0, axis=2, keepdims=True)
-    silent = (
-        still & (np.abs(richardson) <= bar) & (np.max(np.abs(slope), axis=2, keepdims=True) > 0)
-    )
+    moves = np.max(np.abs(slope), axis=2, keepdims=True) > 0
+    silent = still & (np.abs(richardson) <= bar) & moves
     low = np.where(known & ~silent, richardson - bar, -np.inf)
     high = np.where(known & ~silent, richardson + bar, np.inf)
     # From the smallest step up: the run lasts while all intervals have a point in common.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.oracle.instruments.probes import Box
-from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
+from nfref.runtime.annotations import Any, Array, Callable
 
 LINES, CELLS = 5, 240  # lines; parts of each
 MOST, ON_A_LINE = 8, 4  # kinks; those of one line
@@ -25,12 +25,7 @@ class Kink:
 
 
 def find_kinks(
-    evaluate: Callable[..., Any],
-    domain: Box,
-    rng: Generator,
-    rows: Array,
-    context_row: Array,
-    most: int = LINES,
+    evaluate: Callable, domain: Box, rng: Any, rows: Array, context_row: Array, most: int = LINES
 ) -> list[Kink]:
     """Return the sharpest kinks on at most ``most`` lines through rows (P, D) of a domain.
 
@@ -73,17 +68,14 @@ def _reach(domain, start, direction):
 class _Lines:
     """A map along several lines at once: a call may take long whatever its number of rows."""
 
-    def __init__(
-        self, evaluate: Callable, starts: Array, directions: Array, owners: Array, dtype: DTypeLike
-    ) -> None:
+    def __init__(self, evaluate, starts, directions, owners, dtype):
         self.evaluate, self.starts, self.directions = evaluate, starts, directions
         self.owners, self.dtype = owners, dtype
 
     def rows(self, line: Array, t: Array) -> Array:
         """Return the points (B, T, D) at ``t`` (B, T) of the lines with numbers ``line`` (B,)."""
-        return (self.starts[line][:, None] + t[:, :, None] * self.directions[line][:, None]).astype(
-            self.dtype
-        )
+        offsets = t[:, :, None] * self.directions[line][:, None]
+        return (self.starts[line][:, None] + offsets).astype(self.dtype)
 
     def values(self, line: Array, t: Array) -> Array:
         """Return the values (B, T, K) at these points."""
@@ -118,10 +110,8 @@ class _Lines:
             floor = 1e4 * np.finfo(self.dtype).eps * size + 1e-300
             # The larger of two neighbours: near a point of inflection one of them is tiny.
             place = np.arange(bend.shape[1])
-            ordinary = np.maximum(
-                floor,
-                np.maximum(*(np.take(bend, place + by, axis=1, mode="clip") for by in (3, -3))),
-            )
+            beside = (np.take(bend, place + by, axis=1, mode="clip") for by in (3, -3))
+            ordinary = np.maximum(floor, np.maximum(*beside))
             return np.max(np.where(np.isfinite(bend), bend / ordinary, 0), axis=2)
 
     def narrow(self, line: Array, low: Array, high: Array) -> Array:
@@ -170,7 +160,6 @@ def snapped(kinks: Any, dtype: Any) -> list[Any]:
             continue
         rows = np.tile(kink.row, (3, 1)).astype(dtype)
         rows[:, j] = near
-        rows[0, j] = np.nextafter(rows[1, j], dtype.type(-np.inf))
-        rows[2, j] = np.nextafter(rows[1, j], dtype.type(np.inf))
+        rows[::2, j] = np.nextafter(rows[1, j], np.array([-np.inf, np.inf], dtype))
         exact.append((kink, rows))
     return exact

@@ -73,45 +73,19 @@ class Measurement:
         """The Jacobian of the values, (P, D, D)."""
         return self.derivatives.jacobian[:, : self.values.shape[1]]
 
-    @property
-    def log_det_gradient(self) -> Array:
-        """The gradient of log_det, (P, D)."""
-        return self.derivatives.jacobian[:, self.values.shape[1]]
-
-    @property
-    def values_noise(self) -> Array:
-        """The rounding noise of the values, (P, D)."""
-        return self.derivatives.noise[:, : self.values.shape[1]]
-
-    @property
-    def log_det_noise(self) -> Array:
-        """The rounding noise of log_det, (P,)."""
-        return self.derivatives.noise[:, self.values.shape[1]]
-
     @cached_property
-    def values_condition(self) -> Array:
-        """|y| + |J||x| + typical |y|, (P, D): the size to which rounding is relative."""
+    def tolerance(self) -> Array:
+        """The effect that rounding may have on values and log_det, (P, K); nan where unknown.
+
+        Rounding is relative to |y| + |J||x| + typical |y|, where 1 + D is typical for log_det.
+        """
         x = np.abs(self.probes.rows.astype(np.float64))
-        moved = np.einsum("pkj,pj->pk", np.abs(self.jacobian), x)
+        moved = np.einsum("pkj,pj->pk", np.abs(self.derivatives.jacobian), x)
         typical = np.median(np.nan_to_num(np.abs(self.values)), axis=0)
-        return np.abs(self.values) + moved + typical
-
-    @cached_property
-    def log_det_condition(self) -> Array:
-        """1 + D + |log_det| + |gradient of log_det||x|, (P,)."""
-        x = np.abs(self.probes.rows.astype(np.float64))
-        moved = np.sum(np.abs(self.log_det_gradient) * x, axis=1)
-        return 1 + x.shape[1] + np.abs(self.log_det) + moved
-
-    @cached_property
-    def values_tolerance(self) -> Array:
-        """The effect that rounding may have on the values, (P, D); nan where unknown."""
-        return self.slack * self.values_condition + self.accuracy
-
-    @cached_property
-    def log_det_tolerance(self) -> Array:
-        """The effect that rounding may have on log_det, (P,); nan where unknown."""
-        return self.slack * self.log_det_condition + self.accuracy
+        if self.log_det is not None:
+            typical = np.append(typical, 1 + x.shape[1])
+        size = np.abs(columns(self.values, self.log_det)) + moved + typical
+        return self.slack * size + self.accuracy
 
 
 def measure_direction(
@@ -122,10 +96,7 @@ def measure_direction(
     accuracy: float = 0.0,
     in_time: float = np.inf,
 ) -> Measurement:
-    """Measure a direction at its probes; raise `CallFailed` if the callable gives no answer.
-
-    ``in_time`` is the number of rows for which there is time.
-    """
+    """Measure a direction at its probes, with time for ``in_time`` rows; may raise `CallFailed`."""
     values, log_det = subject(probes.rows, probes.context_row)
     has_log_det = log_det is not None
 
@@ -144,9 +115,6 @@ def measure_direction(
     if dim == probes.rows.shape[1] and subject.dim is not None:
         jacobian, error = derivatives.jacobian[:, :dim], derivatives.error[:, :dim]
         determinants = log_determinants(jacobian, error, digits)
-    values, log_det = (
-        values.astype(np.float64),
-        log_det if log_det is None else log_det.astype(float),
-    )
-    measured = values, log_det, derivatives, determinants, accuracy
+    log_det = log_det if log_det is None else log_det.astype(np.float64)
+    measured = values.astype(np.float64), log_det, derivatives, determinants, accuracy
     return Measurement(subject, domain, codomain, probes, *measured)

@@ -26,18 +26,15 @@ class Box:
 
     def from_line(self, t: Array) -> Array:
         """Map rows of R^D into the box, coordinate by coordinate, monotonically."""
+        within: dict[str, Any] = {
+            "line": lambda t: t,
+            "half line": lambda t: np.exp(np.clip(t, -30, 30)),
+            "interval": lambda t: 1 / (1 + np.exp(-np.clip(t, -30, 30))),
+        }
         x = np.array(t, dtype=np.float64)
-        with np.errstate(all="ignore"):
-            for j, kind, start, scale in self._columns():
-                if kind == "interval":
-                    x[:, j] = start + scale / (1 + np.exp(-np.clip(t[:, j], -30, 30)))
-                elif kind == "half line":
-                    x[:, j] = start + scale * np.exp(np.clip(scale * t[:, j], -30, 30))
+        for j, kind, start, scale in self._columns():
+            x[:, j] = start + scale * within[kind](np.sign(scale) * t[:, j])
         return x
-
-    def margin(self, x: Array) -> Array:
-        """Return the distance of every entry from the nearer end of its interval."""
-        return np.minimum(x - self.lower, self.upper - x)
 
     def contains(self, x: Array) -> Array:
         """Return (N,) bool: rows strictly inside."""
@@ -62,10 +59,7 @@ class Box:
                 yield (j, "half line", high, -1.0) if np.isfinite(high) else (j, "line", 0.0, 1.0)
 
     def log_base(self, z: Array) -> Array:
-        """Return the log of a simple normalised density on the box, in nats.
-
-        It is standard normal on a line, exponential on a half line, uniform on an interval.
-        """
+        """Return the log of a density: normal on a line, exponential on a half line, or uniform."""
         log_density: dict[str, Any] = {
             "line": lambda t: -0.5 * t**2 - 0.5 * np.log(2 * np.pi),
             "half line": lambda t: -np.abs(t),
@@ -89,10 +83,7 @@ class Box:
 
 @dataclass(frozen=True)
 class SampledDomain:
-    """A domain that is known only by a function that samples points from it.
-
-    Its ends are unknown, and no row is known to lie outside.
-    """
+    """A domain known only by a function that samples it; no row is known to lie outside."""
 
     draw: Any
 
@@ -114,10 +105,9 @@ def as_domain(name: str, domain: Any, dim: int) -> Box | SampledDomain:
         ends = (np.asarray(end, dtype=np.float64) for end in domain)
         lower, upper = (np.broadcast_to(end, (dim,)) for end in ends)
     except (TypeError, ValueError):
-        raise ValueError(
-            f"{name}: expected None, a pair (lower, upper) of numbers or ({dim},) "
-            f"arrays, or a function (rng, n) -> (n, {dim}), got {domain!r}"
-        ) from None
+        words = f"expected None, a pair (lower, upper) of numbers or ({dim},) arrays, or a "
+        words += f"function (rng, n) -> (n, {dim}), got {domain!r}"
+        raise ValueError(f"{name}: {words}") from None
     if not np.all(lower < upper):
         raise ValueError(f"{name}: expected lower < upper, got {lower} and {upper}")
     return Box(lower, upper)
@@ -137,15 +127,10 @@ class Probes:
 
     def only(self, chosen: Array) -> "Probes":
         """Return some of these points."""
-        return Probes(
-            self.rows[chosen], self.context_row[chosen], self.bulk[chosen], self.tail[chosen]
-        )
+        return Probes(*(part[chosen] for part in vars(self).values()))
 
     def affordable(self, rows: float) -> "Probes":
-        """Return these points, or a part of each kind if all derivatives would take too long.
-
-        Half of the part is from the bulk. ``rows`` is the number of rows for which there is time.
-        """
+        """Return the points for which there is time: a part of each kind, half from the bulk."""
         dim = self.rows.shape[1]
         in_time = rows / (30 * dim)
         in_time = int(max(in_time, min(ENOUGH, LONGER * in_time)))
@@ -167,10 +152,7 @@ class Probes:
 
     def before(self, other: "Probes") -> "Probes":
         """Return these probes, then others."""
-        names = ("rows", "context_row", "bulk", "tail")
-        return Probes(
-            *(np.concatenate([getattr(p, name) for p in (self, other)]) for name in names)
-        )
+        return Probes(*map(np.concatenate, zip(vars(self).values(), vars(other).values())))
 
 
 def make_probes(
@@ -188,9 +170,8 @@ def make_probes(
     if isinstance(domain, SampledDomain):
         rows = np.asarray(domain.draw(rng, 6 * few), dtype=dtype)
         if rows.shape != (6 * few, dim):
-            raise ValueError(
-                f"domain: expected the sampler to return shape {(6 * few, dim)}, got {rows.shape}"
-            )
+            words = f"expected the sampler to return shape {(6 * few, dim)}, got {rows.shape}"
+            raise ValueError(f"domain: {words}")
         everything = np.ones(len(rows), dtype=bool)
         return Probes(rows, rng.integers(contexts, size=len(rows)), everything, ~everything)
     wide = 3 * rng.standard_normal((2 * few, dim))
@@ -220,13 +201,9 @@ def wide_rows(domain: Any, rng: Generator, count: int, dim: int, dtype: DTypeLik
 
 
 def step_scale(domain: Any, rows: Array) -> Array:
-    """Return the largest step of each coordinate for differentiation.
-
-    It is about the size of the coordinate, or about 1 near the origin, and never leads out of the
-    domain.
-    """
+    """Return the largest steps for differentiation: about the size, or 1, within the domain."""
     rows = rows.astype(np.float64)
     if isinstance(domain, SampledDomain):
         return np.maximum(np.abs(rows), 0.1) * 0.01
-    size = np.maximum(np.abs(rows), 1.0)
-    return np.minimum(size, domain.margin(rows))
+    margin = np.minimum(rows - domain.lower, domain.upper - rows)
+    return np.minimum(np.maximum(np.abs(rows), 1.0), margin)

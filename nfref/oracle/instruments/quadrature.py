@@ -10,7 +10,7 @@ from nfref.oracle.instruments.probes import Box
 from nfref.runtime.annotations import Any, Array, Callable
 
 UNSEEN = 21.0  # expected rows of which none occurs with probability 1e-9
-NODES = 8  # of a panel
+NODES, MOST = 8, 25000  # of a panel; edges of panels
 BETWEEN = 64  # rows of the grid in each of the first panels
 NARROW = 2.0**-12  # of a first panel: the width of panels at a step
 NOTHING = 1e-10  # mass of a decade that ends the search for further mass
@@ -25,13 +25,7 @@ class Integral:
     how: str
 
 
-def line_integral(
-    log_prob: Callable[..., Any],
-    codomain: Box,
-    pilot: Array,
-    rows: Array | None = None,
-    most: int = 25000,
-) -> Integral:
+def line_integral(log_prob: Callable, codomain: Box, pilot: Array, rows: Any = None) -> Integral:
     """Integrate by adaptive Gauss-Legendre: panels between quantiles of the pilot and in the tails.
 
     A panel is halved if fewer nodes give another number. It is also halved if one of the ``rows``,
@@ -45,7 +39,7 @@ def line_integral(
     mass, error = _masses(log_prob, np.stack([edges[:-1], edges[1:]], axis=1), rows)
     for _ in range(40):
         wrong = np.flatnonzero(error > 1e-12 + 1e-13 * np.nansum(mass))
-        if not len(wrong) or len(edges) + len(wrong) > most:
+        if not len(wrong) or len(edges) + len(wrong) > MOST:
             break
         middle = 0.5 * (edges[wrong] + edges[wrong + 1])
         apart = (middle > edges[wrong]) & (middle < edges[wrong + 1])
@@ -122,10 +116,7 @@ def _unseen_steps(log_prob, first, edges):
 
 
 def _masses(log_prob, edges, rows):
-    """Return (mass, error) of panels with (K, 2) ends.
-
-    ``rows`` are other rows in rising order, and the density at each.
-    """
+    """Return (mass, error) of panels (K, 2); ``rows`` are rising rows and densities there."""
     density, mass = _panels(log_prob, edges, NODES)
     _, rough = _panels(log_prob, edges, NODES - 3)
     # A jump between the last node and an end of its panel changes neither sum. Then the density
