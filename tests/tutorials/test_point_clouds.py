@@ -91,9 +91,23 @@ def test_distances_are_those_of_a_table_of_all_pairs():
     assert _clouds.chamfer(a, b) == pytest.approx(
         table.min(axis=0).mean() + table.min(axis=1).mean()
     )
-    same = rng.standard_normal((12, 20, 3))
-    assert _clouds.one_nn_accuracy(same, same + 9)[0] == 1
-    assert _clouds.one_nn_accuracy(same, same + 1e-9)[0] == 0  # a twin is nearest
+    assert _clouds.earth_mover(a, a[::-1] + 2) <= np.sqrt(12)  # by the pairing of shifted points
+    assert _clouds.earth_mover(a[:2], a[:2]) == 0
+
+
+@pytest.mark.parametrize("distance", [_clouds.chamfer, _clouds.earth_mover])
+def test_samples_are_judged_by_their_nearest_neighbours(distance):
+    same = np.random.default_rng(0).standard_normal((12, 20, 3))
+
+    def judged(shift):
+        between = _clouds.distances([*same, *same + shift], distance)
+        judges = _clouds.one_nn_accuracy, _clouds.matching, _clouds.coverage
+        return [judge(between, len(same))[0] for judge in judges]
+
+    accuracy, far, _ = judged(9)
+    assert accuracy == 1 and far > 9
+    accuracy, near, covered = judged(1e-9)  # a twin is nearest
+    assert accuracy == 0 and near < 1e-8 and covered == 1
 
 
 def test_codes_know_neither_order_nor_number_of_points():
