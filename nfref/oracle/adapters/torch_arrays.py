@@ -113,12 +113,12 @@ def in_dtype(thing: Any, dtype: DTypeLike, train: bool = False) -> Any:
 
 
 def _copied(thing):
-    """Return a deep copy; torch's pickling drops ``_inv``, the whole state of an inverse."""
+    """Return a deep copy; torch may drop ``_inv``, the whole state of an inverse, from copies."""
     from torch.distributions import transforms
 
     kind = transforms._InverseTransform
     known = copyreg.dispatch_table.get(kind)
-    copyreg.pickle(kind, lambda inverse: (getattr, (inverse.inv, "inv")))
+    copyreg.pickle(kind, lambda inverse: (object.__new__, (kind,), dict(vars(inverse))))
     try:
         return copy.deepcopy(thing)
     finally:
