@@ -296,8 +296,8 @@ before, P = s(``positive``) over its number of rows; the first layer has no h P
     ),
     "EquivariantCNF": Meaning(
         r"""
-z(1) for dz\ :sub:`i`/dt = the sum over j of (z\ :sub:`i` - z\ :sub:`j`) phi(|z\ :sub:`i` -
-z\ :sub:`j`|, t) over ``particles`` parts z\ :sub:`i` of equal length, z(0) = z, where phi(d,
+z(1) for dz\ :sub:`i`/dt = the sum over j of (z\ :sub:`i` - z\ :sub:`j`) phi(\|z\ :sub:`i` -
+z\ :sub:`j`\|, t) over ``particles`` parts z\ :sub:`i` of equal length, z(0) = z, where phi(d,
 t) is the sum over k and l of ``weights``\ :sub:`kl` R\ :sub:`k`(d) T\ :sub:`l`(t), R\
 :sub:`k` is exp(-((d - k s)/s)\ :sup:`2`) over its sum over k, s = ``reach`` / (``kernels`` -
 1), and T\ :sub:`l`(t) the same with ``times`` kernels from 0 to 1
