@@ -258,10 +258,13 @@ def test_distrax_and_tfp_distributions(rng):
     assert report["shapes_forward"].verdict == "pass", report
 
 
-def test_inverses_of_torch_are_copied_whole(rng):
+@pytest.mark.parametrize("with_pyro", [False, True])
+def test_inverses_of_torch_are_copied_whole(rng, with_pyro):
     import torch
     from torch import distributions as td
 
+    if with_pyro:
+        import pyro  # noqa: F401  (it replaces ``Transform.__getstate__``)
     both = td.ComposeTransform([td.ExpTransform().inv, td.AffineTransform(1.0, 2.0)])
     for transform in (td.ExpTransform().inv, both, both.inv.inv):
         fine(check_flow(**adapters.of(transform, rng=rng), dim=2, rng=rng, domain=(0, np.inf)))

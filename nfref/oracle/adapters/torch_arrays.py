@@ -113,7 +113,7 @@ def in_dtype(thing: Any, dtype: DTypeLike, train: bool = False) -> Any:
 
 
 def _copied(thing):
-    """Return a deep copy; torch may drop ``_inv``, the whole state of an inverse, from copies."""
+    """Return a deep copy; torch drops ``_inv``, the state of an inverse, and Pyro keeps it."""
     from torch.distributions import transforms
 
     kind = transforms._InverseTransform
