@@ -190,3 +190,12 @@ def check_density(name: str, value: Any) -> Density:
         advice = "; nfref.Density(flow) makes one" if isinstance(value, Flow) else ""
         raise TypeError(f"{name}: expected a Density, got {type(value).__name__}{advice}")
     return value
+
+
+def check_unconditional(name: str, value: Any) -> Base | Density:
+    """Return a Base or a Density without a context."""
+    if not isinstance(value, (Base, Density)):
+        raise TypeError(f"{name}: expected a Base or a Density, got {type(value).__name__}")
+    if context_dim := getattr(value, "context_dim", 0):
+        raise ValueError(f"{name}: expected one without a context, got context_dim {context_dim}")
+    return value

@@ -27,7 +27,7 @@ import autograd.numpy as np
 
 from nfref.bases.base import Base
 from nfref.bases.normal_mixture import logsumexp
-from nfref.density import Density
+from nfref.density import Density, check_unconditional
 from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.mlp import init_mlp, mlp
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
@@ -108,15 +108,6 @@ def generative_abs_drawn_bound(
 
 
 # Layers -----------------------------------------------------------------------------------
-
-
-def check_unconditional(name: str, value: Any) -> Base | Density:
-    """Return a Base or a Density without a context."""
-    if not isinstance(value, (Base, Density)):
-        raise TypeError(f"{name}: expected a Base or a Density, got {type(value).__name__}")
-    if context_dim := getattr(value, "context_dim", 0):
-        raise ValueError(f"{name}: expected one without a context, got context_dim {context_dim}")
-    return value
 
 
 class _Signs(Base):

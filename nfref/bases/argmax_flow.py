@@ -24,11 +24,10 @@ from dataclasses import dataclass
 import autograd.numpy as np
 import numpy
 
-from nfref.bases.absolute_value import check_unconditional
 from nfref.bases.base import Base
 from nfref.bases.normal_mixture import logsumexp
 from nfref.bases.standard_normal import standard_normal_log_prob
-from nfref.density import Density
+from nfref.density import Density, check_unconditional
 from nfref.flow import Flow, check_square
 from nfref.networks.activations import softplus
 from nfref.runtime.annotations import Any, Array, Generator

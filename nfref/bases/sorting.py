@@ -22,10 +22,9 @@ from math import lgamma
 import autograd.numpy as np
 import numpy
 
-from nfref.bases.absolute_value import check_unconditional
 from nfref.bases.base import Base
 from nfref.bases.normal_mixture import logsumexp
-from nfref.density import Density
+from nfref.density import Density, check_unconditional
 from nfref.runtime.autograd_internals import getval
 
 MOST = 7  # most coordinates whose D! orders are added up

@@ -54,8 +54,16 @@ def argmax_bound(
     scalar
         In nats per row; on average at least -log P(x).
     """
-    if not isinstance(density.base, ArgmaxFlow):
-        raise TypeError(f"density: expected the base ArgmaxFlow, got {type(density.base).__name__}")
+    own, z = rows_at_base(density, ArgmaxFlow, params, x, context)
+    return -np.mean(density.base.lower_bound(own, z, rng))
+
+
+def rows_at_base(
+    density: Density, kind: type, params: Params, x: Array, context: Array | None
+) -> tuple[Params, Array]:
+    """Return the parameters of a base, which has to be of this kind, and the rows that reach it."""
+    if not isinstance(density.base, kind):
+        found = type(density.base).__name__
+        raise TypeError(f"density: expected the base {kind.__name__}, got {found}")
     checked, x, context = density._checked(params, "x", x, context)
-    z, _ = density.flow._inverse(checked["flow"], x, context)
-    return -np.mean(density.base.lower_bound(checked["base"], z, rng))
+    return checked["base"], density.flow._inverse(checked["flow"], x, context)[0]

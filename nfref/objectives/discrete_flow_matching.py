@@ -20,6 +20,7 @@ import numpy
 
 from nfref.bases.masked_flow import MaskedFlow
 from nfref.density import Density
+from nfref.objectives.dequantisation import rows_at_base
 from nfref.runtime.annotations import Array, Generator, Params
 from nfref.runtime.checks import check_rng, check_whole
 
@@ -62,10 +63,8 @@ def discrete_flow_matching(
         If the base is another one, or rows are not categories.
     """
     check_rng(rng)
-    if not isinstance(density.base, MaskedFlow):
-        raise TypeError(f"density: expected the base MaskedFlow, got {type(density.base).__name__}")
-    checked, x, context = density._checked(params, "x", x, context)
-    z = check_whole("z", density.flow._inverse(checked["flow"], x, context)[0], density.base.levels)
+    own, z = rows_at_base(density, MaskedFlow, params, x, context)
+    z = check_whole("z", z, density.base.levels)
     count = rng.integers(1, density.dim + 1, size=(len(z), 1))
     masked = numpy.argsort(numpy.argsort(rng.random(z.shape), axis=1), axis=1) < count
-    return np.mean(masked_loss(density.base.log_probs(checked["base"], z, ~masked), masked))
+    return np.mean(masked_loss(density.base.log_probs(own, z, ~masked), masked))

@@ -174,14 +174,18 @@ class FlowMatching(Checked):
         if self.pairing == "ot" and context is not None:
             raise ValueError("pairing: expected 'independent' for a flow with a context, got 'ot'")
         flow, flow_params, x = end_of_cnf(density.flow, checked["flow"], x, context)
-        base_params = trees.tree_map(getval, checked["base"])
-        z = density.base.sample(base_params, rng, len(x)).astype(x.dtype)
+        z = noise_rows(density, checked, rng, len(x)).astype(x.dtype)
         t = (LATEST[self.path] * rng.random((len(x), 1))).astype(x.dtype)
         if self.pairing == "ot":
             z = pair_by_transport(z, x)
         x_t, u_t = conditional_path(self.path, t, z, x)
         f = flow._velocity(flow_params, t, x_t, context)
         return np.mean(np.sum((f - u_t) ** 2, axis=1))
+
+
+def noise_rows(density: Density, params: dict[str, Any], rng: Generator, n: int) -> Array:
+    """Return n rows of the base, (n, D), whose parameters no gradient reaches."""
+    return density.base.sample(trees.tree_map(getval, params["base"]), rng, n)
 
 
 def end_of_cnf(

@@ -15,11 +15,9 @@ from dataclasses import dataclass
 import autograd.numpy as np
 
 from nfref.density import Density
-from nfref.objectives.flow_matching import pair_by_transport
+from nfref.objectives.flow_matching import noise_rows, pair_by_transport
 from nfref.objectives.rectified_flow import OnPairs, chosen_pairs
-from nfref.runtime import params as trees
 from nfref.runtime.annotations import Array, Generator, Params
-from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import check_rng
 
 
@@ -66,7 +64,7 @@ class ForwardRegression(OnPairs):
         if context is not None:
             raise ValueError("context: expected none for a regression on pairs, got some")
         if self.pairs is None:
-            z = density.base.sample(trees.tree_map(getval, checked["base"]), rng, len(x))
+            z = noise_rows(density, checked, rng, len(x))
             z = pair_by_transport(z, x)
         else:
             z, x = chosen_pairs(self.pairs, rng, len(x))

@@ -23,7 +23,7 @@ from autograd.differential_operators import make_jvp
 from nfref.density import Density
 from nfref.flow import Flow
 from nfref.flows.continuous import CNF
-from nfref.objectives.flow_matching import pair_by_transport
+from nfref.objectives.flow_matching import noise_rows, pair_by_transport
 from nfref.objectives.rectified_flow import straight_path
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
@@ -91,9 +91,10 @@ def mean_flow_steps(flow: CNF, params: dict[str, Any], z: Array, steps: int = 1)
     -------
     (N, D) array
     """
+    check_mean_flow("flow", flow)
     d = np.full((len(z), 1), 1 / steps)
     for k in range(steps):
-        z = z + d * check_mean_flow("flow", flow).velocity(params, k / steps, z, d)
+        z = z + d * flow.velocity(params, k / steps, z, d)
     return z
 
 
@@ -145,7 +146,7 @@ class MeanFlow(Checked):
         check_rng(rng)
         flow = check_mean_flow("density", density.flow)
         checked, x, _ = density._checked(params, "x", x, context)
-        z = density.base.sample(trees.tree_map(getval, checked["base"]), rng, len(x))
+        z = noise_rows(density, checked, rng, len(x))
         if self.pairing == "ot":
             z = pair_by_transport(z, x)
         t, end = np.sort(rng.random((2, len(x), 1)), axis=0).astype(x.dtype)

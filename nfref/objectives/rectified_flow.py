@@ -17,10 +17,8 @@ import autograd.numpy as np
 
 from nfref.density import Density
 from nfref.flows.continuous import CNF
-from nfref.objectives.flow_matching import end_of_cnf
-from nfref.runtime import params as trees
+from nfref.objectives.flow_matching import end_of_cnf, noise_rows
 from nfref.runtime.annotations import Any, Array, Generator, Params
-from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import as_array, check_count, check_rng
 
 # Formulas ---------------------------------------------------------------------------------
@@ -185,7 +183,7 @@ class RectifiedFlow(OnPairs):
             raise ValueError("pairs: expected none for a flow with a context, got some")
         flow, own, end = end_of_cnf(density.flow, checked["flow"], x, context)
         if self.pairs is None:
-            z = density.base.sample(trees.tree_map(getval, checked["base"]), rng, len(x))
+            z = noise_rows(density, checked, rng, len(x))
         else:
             z, end = chosen_pairs(self.pairs, rng, len(x))
         t = rng.random((len(x), 1))
