@@ -15,9 +15,11 @@ other, in the robust units of each support and in nats of the column's own units
     s_i = log p(u_i) + log du_i/dx_i        gain_j = mean of s_i(bounded) - s_i(real)
 
 tie_j is two standard errors of the gain if a share ``IMPOSSIBLE`` of the real density's samples is
-outside: a tie goes to the bounded support. An interval has to gain ``SURE`` standard errors on the
-half-line, unless ``EXPECTED`` rows should lie beyond its end and none does: a later value beyond an
-end that is none has density 0.
+outside: a tie goes to the bounded support. A later value beyond an end that is none has density 0,
+so an end needs evidence: a gain of two standard errors, or ``SOME_EXPECTED`` rows that should lie
+beyond it by the real density, of which none does. (Temperatures of a summer are above 0, but far
+from it.) An interval has to gain ``SURE`` standard errors on the half-line, unless ``EXPECTED``
+rows should lie beyond its end and none does.
 
 What columns say about each other depends on supports too: a sum of two columns is no sum of their
 logarithms. So a few proposals compete by mixtures of all columns, again in halves: all real; all
@@ -76,6 +78,7 @@ WIDE_PART = 0.01  # weight of the wide density beside a mixture: a row far out d
 ERRORS = 2.0  # standard errors within which two supports tie
 SURE = 3.5  # standard errors by which an interval gains
 IMPOSSIBLE = 1e-3  # share of impossible samples from which a tie goes to the support without them
+SOME_EXPECTED = 1.0  # rows beyond a natural end that let it be one
 EXPECTED = 10.0  # rows beyond an end, of which none is there, that speak for the end
 UPPER_ENDS = (1.0, 100.0)
 NEAR = 0.9  # part of an upper end that some value, or some sum, has to reach
@@ -389,6 +392,8 @@ def _bounded(column, values, weight, seed, ends):
     gain, error = mean_and_error(best.scores - real.scores, counts)
     (own,) = best.columns
     impossible = real.mass_outside(own.low, own.high)
+    if gain < ERRORS * error and impossible * np.sum(weight) < SOME_EXPECTED:
+        return None
     tie = ERRORS * error * (impossible >= IMPOSSIBLE)
     if not np.isfinite(own.low):
         return Chosen(own, gain, tie, impossible)

@@ -63,6 +63,13 @@ def test_what_is_asked_given_or_beyond_in_other_rows_stays():
     assert chosen([x[:40]])[0] == {"a": "real"}  # too few to tell
 
 
+def test_an_end_needs_evidence():
+    """Temperatures of summers are far above 0: held-out rows differ by chance alone there."""
+    rng = np.random.default_rng(0)
+    for rows in 5 * [100, 300]:
+        assert chosen([rng.normal(20, 4, rows)])[0] == {"a": "real"}
+
+
 def test_sums_stay_sums_and_products_products():
     """Columns that are nearly linear in others get no logarithms; those of a product do."""
     rng = np.random.default_rng(0)
