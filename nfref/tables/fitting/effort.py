@@ -33,7 +33,7 @@ class Effort:
     row_trainings : int
         Rows times folds: the fewer the rows, the more folds.
     folds : int
-        Most folds.
+        Most folds: more hold out too few rows each to stop early at the right time.
     most : int
         Most flow candidates.
     """
@@ -75,8 +75,8 @@ class Effort:
 
 EFFORTS = {
     "quick": Effort(price=30.0, row_trainings=5_000, folds=2, most=2),
-    "default": Effort(price=5.0, row_trainings=12_000, folds=5, most=4),
-    "thorough": Effort(price=0.2, row_trainings=40_000, folds=10, most=16),
+    "default": Effort(price=2.0, row_trainings=12_000, folds=5, most=4),
+    "thorough": Effort(price=0.2, row_trainings=40_000, folds=5, most=16),
 }
 
 

@@ -15,11 +15,9 @@ other, in the robust units of each support and in nats of the column's own units
     s_i = log p(u_i) + log du_i/dx_i        gain_j = mean of s_i(bounded) - s_i(real)
 
 tie_j is two standard errors of the gain if a share ``IMPOSSIBLE`` of the real density's samples is
-outside: a tie goes to the bounded support. A later value beyond an end that is none has density 0,
-so an end needs evidence: a gain of two standard errors, or ``SOME_EXPECTED`` rows that should lie
-beyond it by the real density, of which none does. (Temperatures of a summer are above 0, but far
-from it.) An interval has to gain ``SURE`` standard errors on the half-line, unless ``EXPECTED``
-rows should lie beyond its end and none does.
+outside: a tie goes to the bounded support. An interval has to gain ``SURE`` standard errors on the
+half-line, unless ``EXPECTED`` rows should lie beyond its end and none does: a later value beyond an
+end that is none has density 0.
 
 What columns say about each other depends on supports too: a sum of two columns is no sum of their
 logarithms. So a few proposals compete by mixtures of all columns, again in halves: all real; all
@@ -28,9 +26,13 @@ bounded; those with gain_j + tie_j > 0; and the best local maxima of
     sum_j bounded_j (gain_j + tie_j) - log det(R) / 2
 
 with R the correlations of all u, since normal columns share -log det(R) / 2 nats. In this formula
-one column is changed at a time, from all real and from those that gain alone. Beyond ``LOG_ROWS``
-rows no column takes logarithms for their gain: with many rows flows and mixtures learn the shape,
-and the few rows that decide here do not show that (a wine table of 3,500 rows lost 0.13 nats).
+one column is changed at a time, from all real and from those that gain alone. Columns of the best
+proposal that neither have a tie nor gain ``SURE`` standard errors alone, such as temperatures of a
+summer, have to gain as many together: there may be no end, only chance.
+
+Beyond ``LOG_ROWS`` rows no column takes logarithms for their gain: with many rows flows and
+mixtures learn the shape, and the few rows that decide here do not show that (a wine table of 3,500
+rows lost 0.13 nats).
 
 Last, a column above 0 that is still real takes the soft half-line if a share ``IMPOSSIBLE`` of the
 mixture of all columns is below 0, unless these columns lose more than two standard errors. That map
@@ -76,9 +78,8 @@ ALL_COMPONENTS = (6,)  # of those of all columns
 STARTS, ITERATIONS = 2, 60  # of EM: the mixtures need not be the best
 WIDE_PART = 0.01  # weight of the wide density beside a mixture: a row far out decides nothing
 ERRORS = 2.0  # standard errors within which two supports tie
-SURE = 3.5  # standard errors by which an interval gains
+SURE = 3.5  # standard errors of a gain that is not by chance
 IMPOSSIBLE = 1e-3  # share of impossible samples from which a tie goes to the support without them
-SOME_EXPECTED = 1.0  # rows beyond a natural end that let it be one
 EXPECTED = 10.0  # rows beyond an end, of which none is there, that speak for the end
 UPPER_ENDS = (1.0, 100.0)
 NEAR = 0.9  # part of an upper end that some value, or some sum, has to reach
@@ -100,6 +101,8 @@ class Chosen:
         Nats that a tie is worth.
     impossible : float
         The share of the real column's density outside.
+    evident : bool
+        Whether the column alone speaks for its ends.
     soft : Continuous or None
         The column with a soft lower end.
     soft_gain : float
@@ -110,6 +113,7 @@ class Chosen:
     gain: float
     tie: float
     impossible: float
+    evident: bool
     soft: Continuous | None = None
     soft_gain: float = 0.0
 
@@ -313,7 +317,14 @@ def _best(proposals, real, found, fit, some):
         value = gain + ERRORS * error * tie
         if best is None or value > best[0]:
             best = value, taken, own
-    return best[1:]
+    _, taken, own = best
+    evident = taken & [one is not None and one.evident for one in found]
+    if np.array_equal(evident, taken):
+        return taken, own
+    columns = _taken(real, found, evident)
+    other = _Fit.of(columns, *some, ALL_COMPONENTS) if np.any(evident) else fit
+    gain, error = mean_and_error(own.scores - other.scores, some[1])
+    return (taken, own) if gain > SURE * error else (evident, other)
 
 
 def _softened(one, impossible):
@@ -392,15 +403,14 @@ def _bounded(column, values, weight, seed, ends):
     gain, error = mean_and_error(best.scores - real.scores, counts)
     (own,) = best.columns
     impossible = real.mass_outside(own.low, own.high)
-    if gain < ERRORS * error and impossible * np.sum(weight) < SOME_EXPECTED:
-        return None
     tie = ERRORS * error * (impossible >= IMPOSSIBLE)
+    evident = tie > 0 or gain > SURE * error
     if not np.isfinite(own.low):
-        return Chosen(own, gain, tie, impossible)
+        return Chosen(own, gain, tie, impossible, evident)
     width = float(np.quantile(np.sort(spread), SOFT_SHARE)) - own.low
     soft = replace(column, low=own.low, soft=width).in_units_of(values, weight)
     soft_gain, _ = mean_and_error(_Fit.of([soft], spread, counts).scores - real.scores, counts)
-    return Chosen(own, gain, tie, impossible, soft, soft_gain)
+    return Chosen(own, gain, tie, impossible, evident, soft, soft_gain)
 
 
 def natural_ends(

@@ -69,7 +69,7 @@ def test_blocks_of_a_chain_are_held_out_whole():
         (4000, PLAN, 3),
         (9000, PLAN, 1),
         (4000, replace(PLAN, effort="quick"), 1),
-        (4000, replace(PLAN, effort="thorough"), 10),
+        (4000, replace(PLAN, effort="thorough"), 5),
         (200, replace(PLAN, simple=False), 1),
         (200, replace(PLAN, folds=1), 1),
         (9000, replace(PLAN, folds=2), 2),
