@@ -9,6 +9,7 @@ holds. Flows of small tables gain from more epochs at a higher rate.
 
 import math
 import time
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -101,99 +102,147 @@ def train_flow(
     resume: FitState | None = None,
 ) -> DoneFlow:
     """Train one flow on one fold, from the start or from a state of the first part."""
-    began, state = time.perf_counter(), resume
-    ends: list[float] = []  # of epochs of the first part
-    density = _density_for(kind, fold.training, rng)
-    dtype = plan.dtype or "float32"
-    rate = plan.learning_rate or kind.learning_rate
-    batch_size = plan.batch_size or batch_size_for(len(fold.training))
-    steps = math.ceil(len(fold.training) / batch_size)
+    began = time.perf_counter()
+    training = _Training(kind, fold, rng, plan, callback, resume)
+    chosen = training.first_part(seconds_left and FIRST_PART * seconds_left)
+    spent = time.perf_counter() - began
+    left = seconds_left and seconds_left - spent
+    if len(training.ends) > 1:  # the first epoch waits for kernels that are still being compiled
+        ends, epochs = training.ends, len(chosen.history["train"])
+        spent = (ends[-1] - ends[0]) / (len(ends) - 1) * epochs
+    wanted = epochs_of_second_part(chosen, training.more, None, spent)
+    epochs = epochs_of_second_part(chosen, training.more, left, spent)
+    done = _done_flow(plan, fold, chosen, training.second_part(chosen.params, epochs, left))
+    if epochs < wanted and done.stopped != "interrupted":
+        done = replace(done, message=f"{done.message}; no time left for more", stopped="time")
+    return replace(done, seconds=time.perf_counter() - began)
 
-    def train(params, rows, **options):
-        rows = rows if kind.objective is None else rows.repeated()
-        return fit_flow(
-            density,
+
+class _Training:
+    """The training of one flow on one fold.
+
+    Attributes
+    ----------
+    density : Density
+    batch_size : int
+    rates : pair of float
+        The learning rates of both parts.
+    more : int
+        MORE, see above.
+    state : FitState or None
+        Of the first part, after its last epoch.
+    ends : list of float
+        When each epoch of the first part ended.
+    """
+
+    def __init__(self, kind, fold, rng, plan, callback, resume):
+        self.kind, self.fold, self.rng, self.plan = kind, fold, rng, plan
+        self.callback, self.state = callback, resume
+        self.ends: list[float] = []
+        self.density = _density_for(kind, fold.training, rng)
+        self.batch_size = plan.batch_size or batch_size_for(len(fold.training))
+        in_bag = fold.of > 1 and kind.objective is None
+        faster = in_bag and len(fold.training) + len(fold.held_out) in FASTER_ROWS
+        self.more = in_bag + faster
+        rate = plan.learning_rate or kind.learning_rate
+        self.rates = rate, rate * (FASTER if faster and not plan.learning_rate else 1)
+
+    def first_part(self, seconds):
+        """Train until the held-out rows gain no more."""
+        plan, rows, held_out = self.plan, self.fold.training, self.fold.held_out
+        steps = math.ceil(len(rows) / self.batch_size)
+        patience = max(LEAST_PATIENCE, math.ceil(self.kind.patience * math.sqrt(len(rows)) / steps))
+        start = self.density.init(self.rng)
+        # An epoch in every fold has to pay, like a candidate; the second part repeats it.
+        epoch = self.fold.of * training_seconds(len(rows), trees.count(start), epochs=2)
+        price = plan.limits.price * epoch / (rows.total + held_out.total)
+        return self._fit(
+            start,
+            rows,
+            **self._held_out(),
+            epochs=plan.epochs,
+            learning_rate=self.rates[0],
+            patience=patience,
+            tolerance=patience * price if plan.members is None else 0.0,
+            time_limit=seconds,
+            callback=self._keep,
+            resume=self.state,
+        )
+
+    def second_part(self, params, epochs, seconds):
+        """Continue while the rate falls to zero; return None without epochs.
+
+        A resumed fit repeats this part from the same state, to the same bits.
+        """
+        if not epochs:
+            return None
+        alone = self.fold.of == 1
+        rows = self.fold.training if alone else self.fold.all_rows()
+        return self._fit(
             params,
-            rows.u.astype(dtype),
-            rng,
-            context=_as_type(rows.context, dtype),
+            rows,
+            **(self._held_out() if alone else {"validation": None}),
+            epochs=epochs,
+            schedule="cosine",
+            learning_rate=self.rates[1],
+            patience=None,
+            data_dependent_init=False,
+            callback=lambda _: self._keep(self.state),
+            time_limit=seconds,
+        )
+
+    def _fit(self, params, rows, **options):
+        rows = rows if self.kind.objective is None else rows.repeated()
+        return fit_flow(
+            self.density,
+            params,
+            self._as_type(rows.u),
+            self.rng,
+            context=self._as_type(rows.context),
             sample_weight=rows.weight,
-            batch_size=batch_size,
-            objective=kind.objective,
+            batch_size=self.batch_size,
+            objective=self.kind.objective,
             progress=False,
             **options,
         )
 
-    def keep(now):
-        nonlocal state
-        state = now
-        ends.append(time.perf_counter())
-        if callback is not None:
-            callback(now)
+    def _held_out(self):
+        """Return the arguments that let held-out rows stop a fit."""
+        rows = self.fold.held_out
+        return {
+            "validation": self._as_type(rows.u),
+            "validation_context": self._as_type(rows.context),
+            "validation_weight": rows.weight,
+        }
 
-    held_out = {
-        "validation": fold.held_out.u.astype(dtype),
-        "validation_context": _as_type(fold.held_out.context, dtype),
-        "validation_weight": fold.held_out.weight,
-    }
-    patience = max(LEAST_PATIENCE, math.ceil(kind.patience * math.sqrt(len(fold.training)) / steps))
-    start = density.init(rng)
-    # An epoch in every fold has to pay, like a candidate; the second part repeats it.
-    epoch = fold.of * training_seconds(len(fold.training), trees.count(start), epochs=2)
-    rows = fold.training.total + fold.held_out.total
-    chosen = train(
-        start,
-        fold.training,
-        **held_out,
-        epochs=plan.epochs,
-        learning_rate=rate,
-        patience=patience,
-        tolerance=patience * plan.limits.price * epoch / rows if plan.members is None else 0.0,
-        time_limit=seconds_left and FIRST_PART * seconds_left,
-        callback=keep,
-        resume=resume,
-    )
-    final, message, stopped = chosen, chosen.message, chosen.stopped
-    history, epochs_done = chosen.history, len(chosen.history["train"])
-    spent = time.perf_counter() - began
-    left = seconds_left and seconds_left - spent
-    if len(ends) > 1:  # the first epoch waits for kernels that are still being compiled
-        spent = (ends[-1] - ends[0]) / (len(ends) - 1) * len(chosen.history["train"])
-    bag = fold.of > 1 and kind.objective is None
-    faster = bag and len(fold.training) + len(fold.held_out) in FASTER_ROWS
-    wanted = epochs_of_second_part(chosen, bag + faster, None, spent)
-    if epochs := epochs_of_second_part(chosen, bag + faster, left, spent):
-        alone = fold.of == 1
-        rows, how = (fold.training, held_out) if alone else (fold.all_rows(), {"validation": None})
-        # A resumed fit repeats this part from the same state, to the same bits.
-        final = train(
-            chosen.params,
-            rows,
-            **how,
-            epochs=epochs,
-            schedule="cosine",
-            learning_rate=rate * (FASTER if faster and not plan.learning_rate else 1),
-            patience=None,
-            data_dependent_init=False,
-            callback=lambda _: keep(state),
-            time_limit=left,
-        )
+    def _as_type(self, array):
+        return None if array is None else array.astype(self.plan.dtype or "float32")
+
+    def _keep(self, state):
+        self.state = state
+        self.ends.append(time.perf_counter())
+        if self.callback is not None:
+            self.callback(state)
+
+
+def _done_flow(plan, fold, chosen, final):
+    """Return the DoneFlow of the first part's result and the second's, which may be None."""
+    message, stopped, history = chosen.message, chosen.stopped, chosen.history
+    epochs = len(history["train"])
+    if final is not None:
         more = len(final.history["train"])
-        message, epochs_done = f"{message}; then {more} epochs", epochs_done + more
-        if alone:
+        message, epochs = f"{message}; then {more} epochs", epochs + more
+        stopped = final.stopped if final.stopped == "interrupted" else stopped
+        if fold.of == 1:
             history = {name: values + final.history[name] for name, values in history.items()}
+            chosen = final
         else:
             message += " of all rows"
-        stopped = final.stopped if final.stopped == "interrupted" else stopped
-        chosen = final if alone else chosen
-    if epochs < wanted and stopped != "interrupted":
-        message, stopped = f"{message}; no time left for more", "time"
     vector, last = (
         trees.flatten(trees.cast(one.params, np.dtype(plan.dtype or "float64")))[0]
-        for one in (chosen, final)
+        for one in (chosen, final or chosen)
     )
-    seconds = time.perf_counter() - began
-    return DoneFlow(vector, message, history, seconds, stopped, last, epochs_done)
+    return DoneFlow(vector, message, history, 0.0, stopped, last, epochs)
 
 
 def interrupted_flow(state: FitState) -> DoneFlow:
@@ -201,10 +250,6 @@ def interrupted_flow(state: FitState) -> DoneFlow:
     vector = trees.flatten(state.best_params)[0].astype(np.float64)
     message = f"interrupted in epoch {state.epoch}"
     return DoneFlow(vector, message, state.history, 0.0, "interrupted", None, state.epoch)
-
-
-def _as_type(array, dtype):
-    return None if array is None else array.astype(dtype)
 
 
 def epochs_of_second_part(chosen: Any, more: int, left: float | None, spent: float) -> int:
