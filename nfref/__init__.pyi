@@ -102,6 +102,7 @@ from nfref.networks.masked import random_degrees as random_degrees
 from nfref.runtime import params as params
 from nfref.runtime import small_matrices as small_matrices
 from nfref.runtime.backends import backend as backend
+from nfref.runtime.frozen_params import frozen as frozen
 from nfref.sampling.annealing import AnnealedSampler as AnnealedSampler
 from nfref.sampling.fitting import fit_annealed as fit_annealed
 from nfref.sampling.markov_kernels import Langevin as Langevin

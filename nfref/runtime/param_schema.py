@@ -8,6 +8,7 @@ import numpy as np
 
 from nfref.runtime.annotations import Any, Callable, DTypeLike, Params
 from nfref.runtime.autograd_internals import getval
+from nfref.runtime.frozen_params import once
 from nfref.runtime.params import cast, leaves, tree_map
 
 
@@ -84,6 +85,9 @@ class Structure:
         TypeError
             If something other than the expected array, dict or list is found.
         """
+        return once(params, (self, dtype), lambda: self._checked(params, dtype))
+
+    def _checked(self, params, dtype):
         if not self._holds(params, dtype):
             try:
                 _check("params", params, self.shapes)

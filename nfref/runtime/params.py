@@ -17,6 +17,7 @@ from nfref.runtime.autograd_internals import (
     primitive,
     vspace,
 )
+from nfref.runtime.frozen_params import frozen, is_frozen, once
 
 
 def leaves(params: Any) -> list[Any]:
@@ -79,16 +80,20 @@ def cast(params: Any, dtype: DTypeLike) -> Any:
     # NumPy reads a dtype of None as float64, so check first that a leaf has a dtype.
     if all(hasattr(leaf, "dtype") and leaf.dtype == dtype for leaf in leaves(params)):
         return params
-    return tree_map(
+    found = tree_map(
         lambda leaf: leaf.astype(dtype) if hasattr(leaf, "astype") else np.asarray(leaf, dtype),
         params,
     )
+    return frozen(found) if is_frozen(params) else found
 
 
 def dtype_of(params: Any) -> np.dtype[Any]:
     """Return the common dtype of the parameters; float64 if there are none."""
-    arrays = leaves(params)
-    return np.result_type(*(leaf.dtype for leaf in arrays)) if arrays else np.dtype(np.float64)
+    return once(
+        params,
+        "dtype",
+        lambda: np.result_type(*(leaf.dtype for leaf in leaves(params) or [np.zeros(0)])),
+    )
 
 
 def at_path(params: Any, path: Iterable[Any]) -> Any:
@@ -109,7 +114,7 @@ def with_part(params: Any, path: Sequence[Any], part: Any) -> Any:
 
 def count(params: Any) -> int:
     """Return how many numbers the parameters hold."""
-    return sum(np.size(leaf) for leaf in leaves(params))
+    return once(params, "count", lambda: sum(np.size(leaf) for leaf in leaves(params)))
 
 
 def flatten(params: Params) -> tuple[Array, Callable[..., Any]]:

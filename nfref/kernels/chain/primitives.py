@@ -62,7 +62,7 @@ def batch_moments(flow, params, x, context):
             theta = piece.pack(params, x.dtype)
             rows, values = kernels.inputs_and_values(x, context)
             moments = kernels.moments(piece, theta, rows, values, threads())
-            piece.give_back(theta)
+            piece.give_back(theta, params)
             found.update(
                 zip([piece.members[k][2] for k in piece.parts[1:-1]], moments.astype(x.dtype))
             )
@@ -97,7 +97,7 @@ def _through(program, params, rows, context, traced):
 def _value(program, params, rows, context):
     theta = program.pack(params, rows.dtype)
     result, finite = kernels.value_and_finite(program, theta, rows, context, threads())
-    program.give_back(theta)
+    program.give_back(theta, params)
     if not finite:
         where = np.flatnonzero(~(np.isfinite(result[0]).all(axis=1) & np.isfinite(result[1])))
         where = slice(None) if program.couples_rows else where
@@ -131,7 +131,7 @@ def _cotangents(program, params, rows, context, g):
         return _cotangents_of_formula(program, params, rows, context, g)
     theta = program.pack(params, rows.dtype)
     g_theta, g_rows, g_context = kernels.cotangents(program, theta, rows, context, *g, threads())
-    program.give_back(theta)
+    program.give_back(theta, params)
     fine = np.isfinite(g_rows).all(axis=1) & np.isfinite(g_context).all(axis=1)
     if fine.all() and np.isfinite(g_theta).all():
         return cotangent_structure(params, program.unpack(params, g_theta)), g_rows, g_context

@@ -16,6 +16,7 @@ from nfref.kernels.simd.matmul import ROWS
 from nfref.kernels.thread_pool import aligned, share
 from nfref.runtime import blas
 from nfref.runtime.backends import threads
+from nfref.runtime.frozen_params import is_frozen, once
 from nfref.runtime.params import at_path
 
 MOST_SUMS = 16  # of gradients, over some blocks of rows each
@@ -134,6 +135,9 @@ class Program:
 
     def pack(self, params, dtype):
         """Return one vector of all numbers that the kernels read; :meth:`give_back` takes it."""
+        return once(params, (self, dtype), lambda: self._pack(params, dtype))
+
+    def _pack(self, params, dtype):
         if self.structure is not None:
             return joined(self.structure.arrays(params), dtype)
         theta = self.workspace.take((self.size,), dtype)
@@ -152,9 +156,9 @@ class Program:
         with self.packing():
             share(task, len(self.instructions), threads() if self.size >= LONG else 1)
 
-    def give_back(self, theta):
-        """Take back the result of :meth:`pack`."""
-        if self.structure is None:
+    def give_back(self, theta, params=None):
+        """Take back the result of :meth:`pack`, unless frozen parameters keep it."""
+        if self.structure is None and not is_frozen(params):
             self.workspace.give_back(theta)
 
     def unpack(self, params, cotangent):

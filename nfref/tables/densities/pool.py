@@ -23,6 +23,7 @@ from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.batching import in_blocks
 from nfref.runtime.checks import check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
+from nfref.runtime.frozen_params import frozen
 from nfref.runtime.param_schema import Structure
 from nfref.runtime.serialization import SLACK, describe
 from nfref.tables.densities.gaussian import triangle
@@ -140,10 +141,13 @@ class FittedFlow(Configuration):
     ----------
     density : Density
     params : nested dicts and lists of arrays
+        Kept as :func:`nfref.frozen` returns them.
     """
 
     density: Any
     params: Any
+
+    _converters = {"params": lambda name, params: frozen(params)}
 
     def log_prob(self, x: Array, context: Array | None = None) -> Array:
         """Return the log-density in nats, (N,), of rows (N, D) given their context (N, C).
