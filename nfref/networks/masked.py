@@ -12,6 +12,7 @@ from nfref.runtime.annotations import Array, Generator, Sequence
 from nfref.runtime.autograd_internals import getval
 from nfref.runtime.batching import merge_rows
 from nfref.runtime.checks import check_hidden, check_rng
+from nfref.runtime.frozen_params import once
 
 
 def even_degrees(
@@ -113,18 +114,24 @@ def masked_mlp(
 ) -> Array:
     """Apply the network of :func:`mlp` with every weight multiplied by its mask."""
     activate = ACTIVATIONS[activation]
-    for k, (layer, mask) in enumerate(zip(params, masks)):
-        x = masked_product(x, layer["weight"], mask) + layer["bias"]
+
+    def masked():
+        return masks, [np.where(mask, layer["weight"], 0) for layer, mask in zip(params, masks)]
+
+    # Frozen parameters keep the masks too, so no others get their id.
+    _, weights = once(params, id(masks), masked)
+    for k, (layer, weight, mask) in enumerate(zip(params, weights, masks)):
+        x = masked_product(x, weight, mask) + layer["bias"]
         x = activate(x) if k < len(masks) - 1 else x
     return x
 
 
 def masked_product(x: Array, weight: Array, mask: Array) -> Array:
-    """Return x @ (W * M), without hidden non-finite inputs: 0 * inf would be NaN.
+    """Return x @ W for a masked W, without hidden non-finite inputs: 0 * inf would be NaN.
 
     Shapes: x (N, in); weight, mask (in, out). Returns (N, out).
     """
-    weight, finite = np.where(mask, weight, 0), numpy.isfinite(getval(x)).all(axis=1)
+    finite = numpy.isfinite(getval(x)).all(axis=1)
     if finite.all():
         return x @ weight
     others = np.where(mask, x[~finite][:, :, None] * numpy.ones(mask.shape, x.dtype), 0)

@@ -142,3 +142,14 @@ def test_a_fit_begins_with_them():
 def test_traced_parameters_cannot_be_frozen():
     with pytest.raises(TypeError, match="params: expected plain arrays, got some that autograd"):
         grad(lambda params: frozen(params)["a"].sum())({"a": np.ones(2)})
+
+
+def test_formulas_mask_weights_once_for_each_flow():
+    """Two flows with parameters of the same shapes and other orders keep weights of their own."""
+    one, other = (nfref.Density(nfref.MADE(3, order=order)) for order in ((0, 1, 2), (2, 1, 0)))
+    params = one.init(np.random.default_rng(0))
+    fixed, x = frozen(params), np.random.default_rng(1).standard_normal((4, 3))
+    with nfref.backend("numpy"):
+        for density in (one, other, one):
+            np.testing.assert_array_equal(density.log_prob(fixed, x), density.log_prob(params, x))
+    assert len(fixed["flow"]["net"].made) == 2

@@ -49,10 +49,9 @@ def solved(cholesky: Array, x: Array) -> Array:
         return solve_triangular(cholesky, x.T, lower=True, check_finite=False)
     # By columns: BLAS threads would wait for each other on a small system.
     z = np.array(x.T)
-    for j, row in enumerate(cholesky):
-        for k in range(j):
-            z[j] -= row[k] * z[k]
-        z[j] /= row[j]
+    for k, column in enumerate(cholesky.T):
+        z[k] /= column[k]
+        z[k + 1 :] -= column[k + 1 :, None] * z[k]
     return z
 
 

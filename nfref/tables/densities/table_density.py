@@ -374,19 +374,9 @@ def cell_average(
     None these are rows without gaps whose cell is wide: over a narrow cell a density is level, and
     its middle says as much.
     """
-    columns = density.columns
-    spread = [
-        isinstance(column, Continuous) and column.dequantised and column.name not in density.given
-        for column in columns
-    ]
-    some = np.isfinite(scores)
-    if cells is None:
-        wide = np.zeros(len(some), bool)
-        for column, values in zip(compress(columns, spread), compress(table, spread)):
-            ends = [column.encode(column.spread(values, part))[0] for part in (0.0, 1.0)]
-            wide |= np.abs(ends[1] - ends[0]) > WIDE  # on a circle the ends may change sides
-        some &= wide & ~np.any([is_missing(values) for values in table], axis=0)
-    if cells is False or not (any(spread) and np.any(some)):
+    columns, spread = density.columns, _has_cells(density)
+    some = np.isfinite(scores) & in_averaged_cells(density, table, cells)
+    if not np.any(some):
         return scores
     # A Latin hypercube: each column once in the middle of each of its parts.
     parts = (
@@ -405,6 +395,27 @@ def cell_average(
     scores = scores.copy()
     scores[some] = np.logaddexp.reduce(found, axis=0) - np.log(POINTS)
     return scores
+
+
+def in_averaged_cells(density: Any, table: Sequence[Array], cells: bool | None = None) -> Array:
+    """Return which rows :func:`cell_average` averages if their density is positive, (N,)."""
+    spread = _has_cells(density)
+    if cells is not None:
+        return np.full(len(table[0]), cells and any(spread))
+    wide = np.zeros(len(table[0]), bool)
+    for column, values in zip(compress(density.columns, spread), compress(table, spread)):
+        ends = column.spread(np.tile(values, 2), np.repeat([0.0, 1.0], len(values)))
+        low, high = np.split(column.encode(ends)[0], 2)
+        wide |= np.abs(high - low) > WIDE  # on a circle the ends may change sides
+    return wide & ~np.any([is_missing(values) for values in table], axis=0)
+
+
+def _has_cells(density):
+    """Return for each column whether its values are spread over cells."""
+    return [
+        isinstance(column, Continuous) and column.dequantised and column.name not in density.given
+        for column in density.columns
+    ]
 
 
 def check_can_be_given(column: Any, values: Array, first: int = 0) -> None:

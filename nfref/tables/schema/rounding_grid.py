@@ -5,6 +5,8 @@ dequantised (Theis, van den Oord and Bethge 2016): spread over their cells, offs
 1/2), before a density is fitted or chosen. Samples go back to the middle of their cells.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from nfref.runtime.annotations import Array
@@ -122,6 +124,7 @@ def nearest(
     return np.where(np.abs(k) < 2**52, found, x)
 
 
+@lru_cache
 def decimals(step: float, offset: float) -> int | None:
     """Return the fewest decimals with which step and offset are written; None if they are many."""
     for digits in range(DIGITS):
