@@ -5,6 +5,7 @@ import itertools
 import math
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +20,7 @@ from nfref.runtime.annotations import Any, Array, Iterator, Sequence
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.missing_cells import ConditionalSampler, Marginal
-from nfref.tables.queries.scoring import log_prob, marginal_of
+from nfref.tables.queries.scoring import for_one_batch, log_prob, marginal_of
 from nfref.tables.reading import batch_rows, batches, write_table
 from nfref.training.gradient import ONE_AT_A_TIME
 
@@ -109,6 +110,7 @@ def run(options: Scoring) -> None:
         "weights": options.weights,
         "cells": options.cells,
         "unknown": options.unknown is not None,
+        "alone": len(paths) == 1,
     }
     if options.dask:
         scored = _by_cluster(options.dask, model, paths, **asked)
@@ -193,6 +195,7 @@ def scored_batches(
     weights: str | None = None,
     cells: bool | None = None,
     unknown: bool = False,
+    alone: bool = False,
 ) -> Iterator[Scored]:
     """Yield the scores of a file, a batch of rows at a time.
 
@@ -210,6 +213,8 @@ def scored_batches(
         For which rows the density is averaged over the cell of the rounding grid.
     unknown : bool
         Whether a row may have a category that the model does not know.
+    alone : bool
+        Whether this is the only file: kernels need not be loaded for a few rows.
 
     Yields
     ------
@@ -227,14 +232,19 @@ def scored_batches(
         values, sure = column_matching.for_model(data, model)
         say_remark(data, sure or first)
         values = column_matching.with_text(data, values, model)
-        if isinstance(model.density, TableDensity):
-            found = _marginal(model.density, values, path, first, sampler, cells, unknown)
-        else:
-            found = Marginal(
-                log_prob(model.density, model.params, values),
-                np.zeros(len(values)),
-                np.full(len(values), np.inf),
-            )
+        with (
+            for_one_batch(model.density, model.params, values, cells)
+            if alone and not first
+            else nullcontext()
+        ):
+            if isinstance(model.density, TableDensity):
+                found = _marginal(model.density, values, path, first, sampler, cells, unknown)
+            else:
+                found = Marginal(
+                    log_prob(model.density, model.params, values),
+                    np.zeros(len(values)),
+                    np.full(len(values), np.inf),
+                )
         worst = [
             Unlikely(float(found.log_prob[k]), path, first + k + 1, _shown(values[k], model, data))
             for k in lowest(found.log_prob, least)

@@ -1,12 +1,22 @@
 """``nfref score``: log-likelihoods of rows."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 import nfref
 from nfref.cli import main
+from nfref.runtime import params as trees
+from nfref.runtime.backends import chosen
+from nfref.tables.densities.pool import FittedFlow, Pool
+from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import load_model, save_model
+from nfref.tables.queries.scoring import LOADING, for_one_batch
 from nfref.tables.reading import read_table
+from nfref.tables.schema.columns import Continuous
 from tests.cli.commands import nfref_command, people, succeeds, write_people
 
 
@@ -117,3 +127,44 @@ def test_rows_of_an_unknown_category_are_scored_if_asked(tmp_path, monkeypatch, 
     output, error = capsys.readouterr()
     assert output.splitlines()[1] == "nan" and "1 rows have a density that can't be" in error
     assert main(["score", "m.npz", "new.csv", "--unknown", "0"]) == 2
+
+
+@pytest.mark.parametrize("rows, loads", [(200, False), (50_000, True)])
+def test_a_few_rows_are_scored_before_numba_could_be_loaded(rows, loads, tmp_path):
+    pytest.importorskip("numba")
+    density = nfref.Density(nfref.MAF(3))
+    save_model(tmp_path / "m.npz", density, density.init(np.random.default_rng(0)))
+    np.save(tmp_path / "x.npy", np.random.default_rng(1).standard_normal((rows, 3)))
+    code = (
+        "import sys\nfrom nfref.cli import main\n"
+        "main(['score', 'm.npz', 'x.npy', '--out', 's.npy'])\nprint('numba' in sys.modules)"
+    )
+    environment = {**os.environ, "NFREF_BACKEND": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment
+    )
+    assert done.stdout.splitlines()[-1] == str(loads), done.stderr
+
+
+def test_a_batch_of_few_rows_chooses_formulas():
+    density = nfref.Density(nfref.NSF(2))
+    flow = FittedFlow(density, density.init(np.random.default_rng(0)))
+    columns = [Continuous("a", step=1.0), Continuous("b")]
+    table = TableDensity(tuple(columns), None, Pool((flow,), np.ones(1), ("nsf",)))
+    most = int(LOADING // trees.count(flow.params))
+
+    def backend_for(x, model=table, cells=None):
+        with for_one_batch(model, None if model is table else flow.params, x, cells):
+            return chosen()
+
+    x = np.ones((most, 2))
+    assert (
+        backend_for(x, density) == "numpy" and backend_for(np.ones((2 * most, 2)), density) is None
+    )
+    # A table with wide cells takes 17 evaluations a row, one with gaps a thousand.
+    assert backend_for(x, cells=False) == backend_for(x[: most // 20]) == "numpy"
+    assert backend_for(x) is None
+    gaps = np.where(np.arange(most)[:, None] % 100 == 0, [np.nan, 1.0], 1.0)
+    assert backend_for(gaps, cells=False) is None
+    with nfref.backend("numba"):
+        assert backend_for(x, density) == "numba"
