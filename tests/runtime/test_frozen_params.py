@@ -12,6 +12,7 @@ from autograd import grad
 import nfref
 from nfref.runtime import params as trees
 from nfref.runtime.frozen_params import frozen, is_frozen
+from tests import flow_table
 
 FLOWS = [nfref.RealNVP(3), nfref.MAF(3), nfref.NSF(3), nfref.RealNVP(3, batch_norm=True)]
 
@@ -153,3 +154,23 @@ def test_formulas_mask_weights_once_for_each_flow():
         for density in (one, other, one):
             np.testing.assert_array_equal(density.log_prob(fixed, x), density.log_prob(params, x))
     assert len(fixed["flow"]["net"].made) == 2
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("name", flow_table.flows())
+def test_every_flow_takes_them(name, backend):
+    entry = flow_table.flows()[name]
+    flow = entry.make(entry.dims[min(1, len(entry.dims) - 1)], 0)
+    params = flow.init(np.random.default_rng(0))
+    fixed, x = frozen(params), 0.3 * np.random.default_rng(1).random((3, flow.dim))
+    with nfref.backend(backend):
+        try:
+            expected = flow.inverse(params, x)
+        except (NotImplementedError, ValueError) as error:
+            with pytest.raises(type(error)):
+                flow.inverse(fixed, x)
+            return
+        for _ in range(2):
+            for one, other in zip(flow.inverse(fixed, x), expected):
+                np.testing.assert_array_equal(one, other)
