@@ -5,7 +5,6 @@ import itertools
 import math
 import os
 import sys
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +19,7 @@ from nfref.runtime.annotations import Any, Array, Iterator, Sequence
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.missing_cells import ConditionalSampler, Marginal
-from nfref.tables.queries.scoring import for_one_batch, log_prob, marginal_of
+from nfref.tables.queries.scoring import in_new_process, log_prob, marginal_of
 from nfref.tables.reading import batch_rows, batches, write_table
 from nfref.training.gradient import ONE_AT_A_TIME
 
@@ -232,11 +231,7 @@ def scored_batches(
         values, sure = column_matching.for_model(data, model)
         say_remark(data, sure or first)
         values = column_matching.with_text(data, values, model)
-        with (
-            for_one_batch(model.density, model.params, values, cells)
-            if alone and not first
-            else nullcontext()
-        ):
+        with in_new_process(model.density, model.params, values, cells, alone and not first):
             if isinstance(model.density, TableDensity):
                 found = _marginal(model.density, values, path, first, sampler, cells, unknown)
             else:

@@ -4,6 +4,8 @@ Plain parameters may change between two calls, so every call checks and packs th
 row this takes longer than the arithmetic.
 """
 
+from functools import cached_property
+
 import numpy as np
 
 from nfref.runtime.annotations import Any, Callable, Params
@@ -55,27 +57,29 @@ def frozen(params: Params) -> Any:
 
 def is_frozen(params: Any) -> bool:
     """Return whether parameters are frozen."""
-    return isinstance(params, (FrozenDict, FrozenList))
+    return isinstance(params, Frozen)
 
 
 def once(params: Any, key: Any, make: Callable[[], Any]) -> Any:
     """Return ``make()``, which depends on ``key`` and parameters alone; frozen ones keep it."""
     if not is_frozen(params):
         return make()
-    if key not in params.made:
-        params.made[key] = make()
-    return params.made[key]
+    if key not in params._made:
+        params._made[key] = make()
+    return params._made[key]
 
 
-class FrozenDict(dict):
+class Frozen:
+    """A container of frozen parameters; ``_made`` holds what :func:`once` made of them."""
+
+    _made = cached_property(lambda self: {})
+
+    def __reduce__(self: Any) -> Any:
+        return frozen, (dict(self) if isinstance(self, dict) else list(self),)
+
+
+class FrozenDict(Frozen, dict):
     """A dict of frozen parameters."""
-
-    def __init__(self, *entries):
-        super().__init__(*entries)
-        self.made = {}
-
-    def __reduce__(self):
-        return frozen, (dict(self),)
 
     def _refuse(self, *arguments: Any, **named: Any) -> Any:
         raise TypeError("params: are frozen; flow.init and nfref.fit make others")
@@ -84,11 +88,5 @@ class FrozenDict(dict):
     clear = pop = popitem = setdefault = update = _refuse
 
 
-class FrozenList(tuple):
+class FrozenList(Frozen, tuple):
     """A list of frozen parameters."""
-
-    def __init__(self, *entries):
-        self.made = {}
-
-    def __reduce__(self):
-        return frozen, (list(self),)

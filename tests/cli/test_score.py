@@ -14,7 +14,7 @@ from nfref.runtime.backends import chosen
 from nfref.tables.densities.pool import FittedFlow, Pool
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import load_model, save_model
-from nfref.tables.queries.scoring import LOADING, for_one_batch
+from nfref.tables.queries.scoring import LOADING, in_new_process
 from nfref.tables.reading import read_table
 from nfref.tables.schema.columns import Continuous
 from tests.cli.commands import nfref_command, people, succeeds, write_people
@@ -154,7 +154,7 @@ def test_a_batch_of_few_rows_chooses_formulas():
     most = int(LOADING // trees.count(flow.params))
 
     def backend_for(x, model=table, cells=None):
-        with for_one_batch(model, None if model is table else flow.params, x, cells):
+        with in_new_process(model, None if model is table else flow.params, x, cells, True):
             return chosen()
 
     x = np.ones((most, 2))

@@ -153,7 +153,7 @@ def test_formulas_mask_weights_once_for_each_flow():
     with nfref.backend("numpy"):
         for density in (one, other, one):
             np.testing.assert_array_equal(density.log_prob(fixed, x), density.log_prob(params, x))
-    assert len(fixed["flow"]["net"].made) == 2
+    assert len(fixed["flow"]["net"]._made) == 2
 
 
 @pytest.mark.thorough

@@ -339,10 +339,7 @@ def spread_rows(
     counts : (M,) array
     table : list of (M,) arrays
     """
-    own = [
-        isinstance(column, Continuous) and column.dequantised and column.name not in given
-        for column in columns
-    ]
+    own = _have_cells(columns, given)
     copies = (
         np.clip(np.ceil(counts), 1, COPIES).astype(np.int64)
         if any(own)
@@ -374,7 +371,7 @@ def cell_average(
     None these are rows without gaps whose cell is wide: over a narrow cell a density is level, and
     its middle says as much.
     """
-    columns, spread = density.columns, _has_cells(density)
+    columns, spread = density.columns, _have_cells(density.columns, density.given)
     some = np.isfinite(scores) & in_averaged_cells(density, table, cells)
     if not np.any(some):
         return scores
@@ -399,7 +396,7 @@ def cell_average(
 
 def in_averaged_cells(density: Any, table: Sequence[Array], cells: bool | None = None) -> Array:
     """Return which rows :func:`cell_average` averages if their density is positive, (N,)."""
-    spread = _has_cells(density)
+    spread = _have_cells(density.columns, density.given)
     if cells is not None:
         return np.full(len(table[0]), cells and any(spread))
     wide = np.zeros(len(table[0]), bool)
@@ -410,11 +407,11 @@ def in_averaged_cells(density: Any, table: Sequence[Array], cells: bool | None =
     return wide & ~np.any([is_missing(values) for values in table], axis=0)
 
 
-def _has_cells(density):
+def _have_cells(columns, given):
     """Return for each column whether its values are spread over cells."""
     return [
-        isinstance(column, Continuous) and column.dequantised and column.name not in density.given
-        for column in density.columns
+        isinstance(column, Continuous) and column.dequantised and column.name not in given
+        for column in columns
     ]
 
 

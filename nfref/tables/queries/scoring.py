@@ -3,7 +3,7 @@
 Rows for the density of a table are an array (N, D) of numbers, or of objects if some are text.
 """
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,6 @@ from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator, Params, Sequence
 from nfref.runtime.backends import backend, chosen
 from nfref.runtime.batching import in_blocks
-from nfref.tables.densities.pool import FittedFlow
 from nfref.tables.densities.table_density import (
     POINTS,
     TableDensity,
@@ -64,26 +63,29 @@ def log_prob(density: Density | TableDensity, params: Any, x: Array) -> Array:
 
 
 @contextmanager
-def for_one_batch(
-    density: Density | TableDensity, params: Any, x: Array, cells: bool | None = None
+def in_new_process(
+    density: Density | TableDensity, params: Any, x: Array, cells: bool | None, alone: bool
 ) -> Iterator[None]:
-    """Choose formulas in a process that scores one batch, if they finish before kernels load.
+    """Choose formulas if a process has no other rows, and they finish before kernels load.
 
-    A backend that you chose stays. Formulas have one thread, for a second one waits most of the
-    time.
+    ``alone`` says that there are no others. A backend that you chose stays. Formulas use one
+    thread, because a second one would only wait.
     """
+    few = alone and chosen() is None and _work(density, params, x, cells) < LOADING
+    with backend("numpy") if few else nullcontext(), blas.one_thread() if few else nullcontext():
+        yield
+
+
+def _work(density, params, x, cells):
+    """Return how many multiplications the flows need for the scores of rows."""
     rows, flows = len(x), [params]
     if isinstance(density, TableDensity):
         table = list(x.T)
         rows += POINTS * np.sum(in_averaged_cells(density, table, cells))
         rows += DRAWS * np.sum(np.any([is_missing(values) for values in table], axis=0))
-        members = () if density.pool is None else density.pool.used.members
-        flows = [member.params for member in members if isinstance(member, FittedFlow)]
-    if chosen() is None and rows * trees.count(flows) < LOADING:
-        with backend("numpy"), blas.one_thread():
-            yield
-    else:
-        yield
+        pool = density.pool and density.pool.used
+        flows = [pool.members[k].params for k in pool.flows] if pool else []
+    return rows * trees.count(flows)
 
 
 def limits(density: Density) -> tuple[Array, Array]:

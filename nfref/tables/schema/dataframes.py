@@ -285,9 +285,3 @@ def _as_it_was(drawn, was):
     except (KeyError, TypeError, ValueError):
         return drawn
     return narwhals.from_native(found.rename(drawn.name), series_only=True)
-
-
-# Cells that are missing -------------------------------------------------------------------
-
-
-# Rows that repeat -------------------------------------------------------------------------
