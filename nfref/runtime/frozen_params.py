@@ -64,15 +64,16 @@ def once(params: Any, key: Any, make: Callable[[], Any]) -> Any:
     """Return ``make()``, which depends on ``key`` and parameters alone; frozen ones keep it."""
     if not is_frozen(params):
         return make()
-    if key not in params._made:
-        params._made[key] = make()
-    return params._made[key]
+    made = params._made
+    if key not in made:
+        made[key] = make()
+    return made[key]
 
 
 class Frozen:
     """A container of frozen parameters; ``_made`` holds what :func:`once` made of them."""
 
-    _made = cached_property(lambda self: {})
+    _made: Any = cached_property(lambda self: {})
 
     def __reduce__(self: Any) -> Any:
         return frozen, (dict(self) if isinstance(self, dict) else list(self),)
