@@ -22,6 +22,7 @@ from nfref.runtime.autograd_internals import (
     primitive,
 )
 from nfref.runtime.backends import threads
+from nfref.runtime.frozen_params import is_frozen
 from nfref.runtime.params import at_path
 
 
@@ -83,7 +84,7 @@ def _through(program, params, rows, context, traced):
         context = np.zeros((len(rows), 0), rows.dtype)
     if not traced:
         return _value(program, params, rows, context)
-    if isinstance(params, Box):
+    if isinstance(params, Box) or is_frozen(params):
         result = chain_of_structure(program, params, rows, context)
     else:
         params = program.own(params)
@@ -134,6 +135,8 @@ def _cotangents(program, params, rows, context, g):
     program.give_back(theta, params)
     fine = np.isfinite(g_rows).all(axis=1) & np.isfinite(g_context).all(axis=1)
     if fine.all() and np.isfinite(g_theta).all():
+        if is_frozen(params):  # nobody asks for their cotangents
+            return None, g_rows, g_context
         return cotangent_structure(params, program.unpack(params, g_theta)), g_rows, g_context
     with np.errstate(all="ignore"):
         found, *of_rows = _cotangents_of_formula(program, params, rows, context, g)
@@ -145,6 +148,8 @@ def _cotangents(program, params, rows, context, g):
 
 
 def _cotangents_of_formula(program, params, rows, context, g):
+    if is_frozen(params):  # autograd does not know their containers
+        params = trees.filled(params, trees.leaves(params))
     back, _ = make_vjp(lambda variables: traced_tuple(program.formula(*variables)))(
         traced_tuple((params, rows, context))
     )
