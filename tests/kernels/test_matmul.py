@@ -1,10 +1,16 @@
 """Matrix products on a block: exact with whole numbers, and the same bits however few columns."""
 
+import threading
+
+import numba
 import numpy as np
 import pytest
+from numba.core.compiler_lock import global_compiler_lock
 
 from nfref.kernels.jit import kernel
+from nfref.kernels.simd import matmul
 from nfref.kernels.simd.matmul import ROWS, add_outer, ensure_compiled, times, times_transposed
+from nfref.runtime.abandonable import Call
 
 AT, APART = 3, 5  # where a part of a weight begins, and what stands between its rows
 
@@ -103,3 +109,28 @@ def test_cotangents_that_are_zero_in_some_columns_may_be_left_out(fan_in, fan_ou
                 assert np.array_equal(found[0][0], (weight @ g)[:, :there])
                 assert np.array_equal(found[0][1], before + h @ g.T)
             g = draw((fan_out, ROWS)).astype(dtype)
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, there is no lock")
+def test_threads_that_need_products_at_once_never_block_each_other(monkeypatch):
+    """One holds the compiler's lock, since it compiles a kernel; another one holds nothing yet."""
+    monkeypatch.setattr(matmul, "_COMPILED", set())
+    begun = threading.Event()
+
+    def address(*arguments, found=matmul.address):
+        begun.set()
+        return found(*arguments)
+
+    monkeypatch.setattr(matmul, "address", address)
+    dtype = np.dtype(np.float32)
+    other = Call(ensure_compiled, (dtype,))
+
+    def compiling():
+        with global_compiler_lock:
+            other.start()
+            begun.wait()
+            ensure_compiled(dtype)
+
+    one = Call(compiling, ())
+    one.start()
+    assert one.ended.wait(60) and other.ended.wait(60) and one.error is other.error is None

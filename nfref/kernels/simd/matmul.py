@@ -17,8 +17,6 @@ tiles takes many seconds. So products are compiled once, by themselves, and kern
 by name: :func:`ensure_compiled` comes before a kernel.
 """
 
-import threading
-
 import numba
 import numpy as np
 from numba import types
@@ -157,19 +155,20 @@ def _name(function, signature):
 
 
 _COMPILED: set = set()
-_COMPILING = threading.Lock()
 
 
 def ensure_compiled(dtype):
-    """Compile the products of a dtype, or read them from the cache on disk."""
+    """Compile the products of a dtype, or read them from the cache on disk.
+
+    Threads may do so at once. There is no lock besides Numba's: a thread that compiles holds that.
+    """
     if dtype in _COMPILED or config.DISABLE_JIT:
         return
-    with _COMPILING:
-        for function, signature in compiled_for(dtype):
-            binding.add_symbol(
-                _name(function.py_func.__name__, signature), address(function, signature.args)
-            )
-        _COMPILED.add(dtype)
+    for function, signature in compiled_for(dtype):
+        binding.add_symbol(
+            _name(function.py_func.__name__, signature), address(function, signature.args)
+        )
+    _COMPILED.add(dtype)
 
 
 def compiled_for(dtype):
