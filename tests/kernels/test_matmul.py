@@ -1,6 +1,8 @@
 """Matrix products on a block: exact with whole numbers, and the same bits however few columns."""
 
+import ast
 import threading
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -109,6 +111,22 @@ def test_cotangents_that_are_zero_in_some_columns_may_be_left_out(fan_in, fan_ou
                 assert np.array_equal(found[0][0], (weight @ g)[:, :there])
                 assert np.array_equal(found[0][1], before + h @ g.T)
             g = draw((fan_out, ROWS)).astype(dtype)
+
+
+def test_kernels_of_values_call_no_outer_products():
+    """They are linked without them: a call would end the process."""
+    callers = {
+        (path.name, function.name): {argument.arg for argument in function.args.args}
+        for path in Path(matmul.__file__).parents[1].glob("ch*/**/*.py")
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef) and "add_outer" in names_in(function)
+    }
+    assert len(callers) > 10
+    assert [name for name, given in callers.items() if not given & {"g_theta", "cotangents"}] == []
+
+
+def names_in(function):
+    return {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, there is no lock")
