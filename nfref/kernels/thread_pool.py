@@ -132,7 +132,7 @@ def aligned(size: int, dtype: DTypeLike) -> Array:
     return memory[start : start + size * np.dtype(dtype).itemsize].view(dtype)
 
 
-def writable(array: Array, dtype: DTypeLike = None) -> Array:
+def writable(array: Array, dtype: DTypeLike | None = None) -> Array:
     """Return a contiguous array; a copy of a read-only one, to which another kernel would belong.
 
     Numba compiles a kernel for each kind of arrays.
