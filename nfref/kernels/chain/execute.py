@@ -13,9 +13,10 @@ CHUNK = 8  # blocks that a thread takes at a time when nothing is summed over ro
 
 def value_and_finite(program, theta, x, context, threads):
     """Return (rows, log_det) of the rows x, and True if all of it is finite."""
-    ensure_compiled(x.dtype, gradient=program.couples_rows)
+    couples_rows = program.couples_rows
+    ensure_compiled(x.dtype, gradient=couples_rows)
     rows, values = inputs_and_values(x, context)
-    if program.couples_rows:
+    if couples_rows:
         moments(program, theta, rows, values, threads)
         return tuple(values), all(np.isfinite(array).all() for array in values)
     blocks = -(-len(x) // ROWS)
