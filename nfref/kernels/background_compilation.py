@@ -33,7 +33,7 @@ from nfref.kernels.chain.primitives import programs
 from nfref.kernels.chain.program import Program
 from nfref.kernels.compile_notice import announce
 from nfref.kernels.numba_internals import config
-from nfref.kernels.simd.matmul import compiled_for, ensure_compiled, pretend_compiled
+from nfref.kernels.simd.matmul import ensure_compiled, pretend_compiled, products_for
 from nfref.runtime.annotations import Any
 from nfref.runtime.backends import processors
 
@@ -57,13 +57,13 @@ class Need(NamedTuple):
 class Task(NamedTuple):
     """A kernel for arguments of some types.
 
-    It calls products of the dtype ``products``. If that is None, it calls none and compiles in a
-    moment.
+    It calls products: ``ensure_compiled`` takes these arguments. If there are none, it compiles in
+    a moment.
     """
 
     kernel: Any
     types: tuple
-    products: str | None = None
+    products: tuple = ()
 
     @property
     def path(self):
@@ -77,8 +77,9 @@ def tasks_of(need):
     whole = np.empty(0, np.int64)
     program = chain.Chain(whole, whole, np.empty(0))
     rows, values = chain.Inputs(table, table), chain.Values(table, flat)
+    called = np.dtype(need.dtype), need.gradient
 
-    def task(kernel, *arguments, products=need.dtype):
+    def task(kernel, *arguments, products=called):
         return Task(kernel, tuple(map(numba.typeof, arguments)), products)
 
     if need.in_one_call:
@@ -122,11 +123,11 @@ def tasks_of(need):
         )
     if need.value:
         yield task(chain.evaluate, program, flat, rows, values, blocks, flat, 0, 0, need.optional)
-    for kernel, signature in compiled_for(np.dtype(need.dtype)):
+    for kernel, signature in products_for(*called):
         yield Task(kernel, signature.args)
     if need.gradient and not need.in_one_call:
-        yield task(chain.add_partial_sums, table, flat, 0, 0, products=None)
-        yield task(_adam_update, *[flat] * 5, 0, 0, products=None)
+        yield task(chain.add_partial_sums, table, flat, 0, 0, products=())
+        yield task(_adam_update, *[flat] * 5, 0, 0, products=())
 
 
 # The parent -----------------------------------------------------------------------------------
@@ -205,7 +206,7 @@ class CompileWorkers:
             if path.name not in known and not os.path.exists(path):
                 missing[path.name] = task
         free = processors() - 1 - sum(worker.process.poll() is None for worker in self.workers)
-        if free < 1 or sum(task.products is not None for task in missing.values()) < 2:
+        if free < 1 or sum(bool(task.products) for task in missing.values()) < 2:
             return
         announce()
         cache.when_missing(self.wait)
@@ -235,7 +236,7 @@ class CompileWorkers:
             if task is not None:
                 self.leave_out(other)
                 if task.products:
-                    ensure_compiled(np.dtype(task.products))
+                    ensure_compiled(*task.products)
                 task.kernel.compile(task.types)
         if name in self.done:
             return True

@@ -96,6 +96,9 @@ def _part(function, options):
 
     # Without a wrapper a call from Python would end the process; so the dispatcher gets no entry.
     compiled.add_overload, compiled._compile_for_args = keep, refuse
+    # Numba would compile it once for each number that a caller writes out.
+    compile_ = compiled.compile
+    compiled.compile = lambda signature: compile_(tuple(map(types.unliteral, signature)))
     return compiled
 
 

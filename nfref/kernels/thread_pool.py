@@ -130,3 +130,12 @@ def aligned(size: int, dtype: DTypeLike) -> Array:
     memory = np.empty(size * np.dtype(dtype).itemsize + LINE, np.uint8)
     start = -memory.ctypes.data % LINE
     return memory[start : start + size * np.dtype(dtype).itemsize].view(dtype)
+
+
+def writable(array: Array, dtype: DTypeLike | None = None) -> Array:
+    """Return a contiguous array; a copy of a read-only one, to which another kernel would belong.
+
+    Numba compiles a kernel for each kind of arrays.
+    """
+    array = np.ascontiguousarray(array, dtype)
+    return array if array.flags.writeable else array.copy()

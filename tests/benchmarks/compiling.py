@@ -7,9 +7,9 @@ in turn, with the filled folder. It prints wall and processor seconds of both, c
 and the excess of the cold run over the warm one; each is the least over the rounds.
 
 The second part (alone with ``--kernels``) runs the command once more with an empty folder and
-compiles in that process alone. It prints the processor seconds of every kernel and body, without
-those of the bodies that it calls, for each dtype and choice of optional parts (- or + for each);
-and by phase:
+compiles in that process alone, with one thread. For each dtype and choice of optional parts (- or +
+for each) it prints the processor seconds of every kernel with all that it calls, and who asks for
+it first; those of every kernel and body without what it calls; and by phase:
 
     typing         Numba's passes over the bytecode, to types
     lowering       from types to the text of LLVM's intermediate language
@@ -30,6 +30,7 @@ from contextlib import contextmanager
 
 COMMAND = ["fit", "wine"]
 SHOWN = 40  # kernels and bodies
+INNER = tuple(f"nfref.{name}" for name in ("kernels", "runtime", "flow", "density", "tables.dens"))
 PHASES = ("typing", "lowering", "text", "optimising", "machine code")
 
 
@@ -94,7 +95,10 @@ def print_kernels(command):
             folder,
         )
         with open(found) as file:
-            seconds, phases = json.load(file)
+            kernels, seconds, phases = json.load(file)
+    print(f"\n{'cpu (s)':>8}  kernel, with what it calls, and who asks for it")
+    for name, (spent, asked) in kernels.items():
+        print(f"{spent:8.2f}  {name}\n{'':12}{asked}")
     print(f"\n{'cpu (s)':>8}  phase")
     for phase in PHASES:
         print(f"{phases.get(phase, 0):8.2f}  {phase}")
@@ -135,6 +139,10 @@ class Watch:
 
 def listen(command, out):
     """Run a command in this process, and record every compilation."""
+    os.environ["NUMBA_NUM_THREADS"] = "1"  # so that the stack shows who asks
+    from nfref.runtime import abandonable
+
+    abandonable.call = lambda function, *arguments: function(*arguments)
     from numba.core import event
     from numba.core.codegen import JITCodeLibrary
 
@@ -142,17 +150,21 @@ def listen(command, out):
     from nfref.kernels import background_compilation
     from nfref.kernels.compiler_pipeline import KernelLibrary, PartLibrary
 
-    kernels, phases = Watch(), Watch()
+    kernels, phases, asked = Watch(), Watch(), {}
 
     class Kernels(event.Listener):
         def on_start(self, happening):
             function = happening.data["dispatcher"].py_func
-            kernels.begin(
-                f"{function.__module__}.{function.__qualname__}{shortened(happening.data['args'])}"
-            )
+            name = f"{function.__module__}.{function.__qualname__}"
+            name += shortened(happening.data["args"])
+            if not kernels.running:
+                self.name, self.since = name, time.thread_time()
+            kernels.begin(name)
 
         def on_end(self, happening):
             kernels.end()
+            if not kernels.running:
+                asked[self.name] = time.thread_time() - self.since, asker()
 
     class Passes(event.Listener):
         def on_start(self, happening):
@@ -176,8 +188,19 @@ def listen(command, out):
     background_compilation.start = lambda wanted: None
     status = nfref(command)
     with open(out, "w") as file:
-        json.dump([kernels.seconds, phases.seconds], file)
+        json.dump([asked, kernels.seconds, phases.seconds], file)
     sys.exit(status)
+
+
+def asker():
+    """Return the innermost function on the stack that is none of a flow or a density."""
+    frame = sys._getframe()
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith("nfref.") and not module.startswith(INNER):
+            return f"{module}.{frame.f_code.co_name}"
+        frame = frame.f_back
+    return "the command"
 
 
 def timed(function, watch, name):

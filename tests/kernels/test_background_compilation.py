@@ -106,7 +106,7 @@ def test_values_alone_need_no_gradient():
     kernels = [
         task.kernel for task in background_compilation.tasks_of(NEED._replace(gradient=False))
     ]
-    assert kernels == [chain.evaluate, *PRODUCTS]
+    assert kernels == [chain.evaluate, product, column]
 
 
 def test_a_search_asks_for_training_and_then_for_scores(asked):

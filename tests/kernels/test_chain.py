@@ -2,17 +2,20 @@
 
 import autograd
 import autograd.numpy as anp
+import numba
 import numpy as np
 import pytest
 from autograd.builtins import tuple as traced_tuple
 
 import nfref
-from nfref.kernels.chain import execute
+from nfref.kernels.chain import execute, interpreter
 from nfref.kernels.chain import program as programs
 from nfref.kernels.chain.instructions import instruction_of
 from nfref.kernels.chain.interpreter import OPTIONAL
 from nfref.kernels.chain.program import Program, pieces_of
+from nfref.kernels.simd import small_matrices
 from nfref.runtime import params as trees
+from nfref.runtime.small_matrices import log_abs_det
 from nfref.transformers.rational_quadratic import RationalQuadratic
 
 IMAGE = (3, 2, 2)
@@ -398,3 +401,30 @@ def test_rows_on_knots_beside_them_and_in_the_tails(kind, direction):
     for formula, twin in zip(*results, strict=True):
         assert np.all(np.isfinite(twin))
         np.testing.assert_allclose(twin, formula, rtol=1e-9, atol=1e-12)
+
+
+def read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, there are no signatures")
+def test_no_kernel_is_compiled_again_for_arrays_that_are_read_only():
+    flow, rng = nfref.ElementwiseAffine(3), np.random.default_rng(0)
+    params, rows = flow.init(rng), rng.standard_normal((1, 3))
+    kernels = interpreter.evaluate, interpreter.vjp, small_matrices._log_abs_det
+
+    def results(kind):
+        cotangents = kind(np.ones((1, 3))), kind(np.ones(1))
+        back, value = autograd.make_vjp(lambda rows: traced_tuple(flow.inverse(params, rows)))(
+            kind(rows)
+        )
+        return *value, back(traced_tuple(cotangents)), log_abs_det(kind(rows.T[None] @ rows[None]))
+
+    with nfref.backend("numba"):
+        expected = results(np.copy)
+        known = [set(kernel.overloads) for kernel in kernels]
+        found = results(read_only)
+    assert all(np.array_equal(one, other) for one, other in zip(found, expected))
+    assert known == [set(kernel.overloads) for kernel in kernels]

@@ -139,3 +139,20 @@ print(registers.BYTES)
 """
     done = run_python(code, NFREF_VECTOR_BYTES="16", NUMBA_CACHE_DIR=str(tmp_path))
     assert done.stdout.strip() == "16", done.stderr
+
+
+@compiled_only
+def test_a_body_is_compiled_once_whatever_numbers_its_callers_write_out():
+    @jit.body
+    def add(x, number):
+        x[0] += number
+
+    @jit.kernel
+    def adds(x, number):
+        add(x, 1)
+        add(x, 2)
+        add(x, number)
+
+    x = np.zeros(1)
+    adds(x, 3)
+    assert x[0] == 6 and len(add.overloads) == 1

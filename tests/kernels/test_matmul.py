@@ -1,10 +1,18 @@
 """Matrix products on a block: exact with whole numbers, and the same bits however few columns."""
 
+import ast
+import threading
+from pathlib import Path
+
+import numba
 import numpy as np
 import pytest
+from numba.core.compiler_lock import global_compiler_lock
 
 from nfref.kernels.jit import kernel
+from nfref.kernels.simd import matmul
 from nfref.kernels.simd.matmul import ROWS, add_outer, ensure_compiled, times, times_transposed
+from nfref.runtime.abandonable import Call
 
 AT, APART = 3, 5  # where a part of a weight begins, and what stands between its rows
 
@@ -103,3 +111,44 @@ def test_cotangents_that_are_zero_in_some_columns_may_be_left_out(fan_in, fan_ou
                 assert np.array_equal(found[0][0], (weight @ g)[:, :there])
                 assert np.array_equal(found[0][1], before + h @ g.T)
             g = draw((fan_out, ROWS)).astype(dtype)
+
+
+def test_kernels_of_values_call_no_outer_products():
+    """They are linked without them: a call would end the process."""
+    callers = {
+        (path.name, function.name): {argument.arg for argument in function.args.args}
+        for path in Path(matmul.__file__).parents[1].glob("ch*/**/*.py")
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef) and "add_outer" in names_in(function)
+    }
+    assert len(callers) > 10
+    assert [name for name, given in callers.items() if not given & {"g_theta", "cotangents"}] == []
+
+
+def names_in(function):
+    return {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, there is no lock")
+def test_threads_that_need_products_at_once_never_block_each_other(monkeypatch):
+    """One holds the compiler's lock, since it compiles a kernel; another one holds nothing yet."""
+    monkeypatch.setattr(matmul, "_COMPILED", set())
+    begun = threading.Event()
+
+    def address(*arguments, found=matmul.address):
+        begun.set()
+        return found(*arguments)
+
+    monkeypatch.setattr(matmul, "address", address)
+    dtype = np.dtype(np.float32)
+    other = Call(ensure_compiled, (dtype,))
+
+    def compiling():
+        with global_compiler_lock:
+            other.start()
+            begun.wait()
+            ensure_compiled(dtype)
+
+    one = Call(compiling, ())
+    one.start()
+    assert one.ended.wait(60) and other.ended.wait(60) and one.error is other.error is None

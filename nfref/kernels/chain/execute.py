@@ -6,16 +6,17 @@ from nfref.kernels import phase_barrier
 from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.chain.batch_norm import Batch, run_batch
 from nfref.kernels.simd.matmul import ROWS, ensure_compiled
-from nfref.kernels.thread_pool import in_pieces, share
+from nfref.kernels.thread_pool import in_pieces, share, writable
 
 CHUNK = 8  # blocks that a thread takes at a time when nothing is summed over rows
 
 
 def value_and_finite(program, theta, x, context, threads):
     """Return (rows, log_det) of the rows x, and True if all of it is finite."""
-    ensure_compiled(x.dtype)
+    couples_rows = program.couples_rows
+    ensure_compiled(x.dtype, gradient=couples_rows)
     rows, values = inputs_and_values(x, context)
-    if program.couples_rows:
+    if couples_rows:
         moments(program, theta, rows, values, threads)
         return tuple(values), all(np.isfinite(array).all() for array in values)
     blocks = -(-len(x) // ROWS)
@@ -38,15 +39,13 @@ def value_and_finite(program, theta, x, context, threads):
 def inputs_and_values(x, context):
     """Return the inputs that kernels read, and the values that they fill."""
     context = np.empty((len(x), 0), x.dtype) if context is None else context
-    rows = chain.Inputs(np.ascontiguousarray(x), np.ascontiguousarray(context))
+    rows = chain.Inputs(writable(x), writable(context))
     return rows, chain.Values(np.empty_like(rows.x), np.empty(len(x), x.dtype))
 
 
 def cotangents(program, theta, x, context, g_out, g_log_det, threads):
     """Return cotangents of (theta, x, context) for those of the value and the log-determinant."""
-    g_values = chain.Values(
-        np.ascontiguousarray(g_out, x.dtype), np.ascontiguousarray(g_log_det, x.dtype)
-    )
+    g_values = chain.Values(writable(g_out, x.dtype), writable(g_log_det, x.dtype))
     return _vjp(program, theta, x, context, g_values, _no_loss(x), threads)
 
 
@@ -60,7 +59,7 @@ def normal_loss_cotangents(program, theta, x, context, threads, weight=None):
 
 def _vjp(program, theta, x, context, g_values, loss, threads):
     ensure_compiled(x.dtype)
-    rows = chain.Inputs(np.ascontiguousarray(x), np.ascontiguousarray(context))
+    rows = chain.Inputs(writable(x), writable(context))
     g_x, g_context = np.empty_like(rows.x), np.empty_like(rows.context)
     blocks, count = program.partial_sums(len(x))
     if count == 0:

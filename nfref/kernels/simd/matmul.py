@@ -17,8 +17,6 @@ tiles takes many seconds. So products are compiled once, by themselves, and kern
 by name: :func:`ensure_compiled` comes before a kernel.
 """
 
-import threading
-
 import numba
 import numpy as np
 from numba import types
@@ -157,28 +155,28 @@ def _name(function, signature):
 
 
 _COMPILED: set = set()
-_COMPILING = threading.Lock()
 
 
-def ensure_compiled(dtype):
-    """Compile the products of a dtype, or read them from the cache on disk."""
-    if dtype in _COMPILED or config.DISABLE_JIT:
+def ensure_compiled(dtype, gradient=True):
+    """Compile the products of a dtype, or read them from the cache on disk.
+
+    Kernels that compute values alone call no ``outer_product``. Threads may do this at once. There
+    is no lock besides Numba's, which a thread holds while it compiles.
+    """
+    if (dtype, gradient) in _COMPILED or config.DISABLE_JIT:
         return
-    with _COMPILING:
-        for function, signature in compiled_for(dtype):
-            binding.add_symbol(
-                _name(function.py_func.__name__, signature), address(function, signature.args)
-            )
-        _COMPILED.add(dtype)
+    for function, signature in products_for(dtype, gradient):
+        binding.add_symbol(
+            _name(function.py_func.__name__, signature), address(function, signature.args)
+        )
+    _COMPILED.add((dtype, gradient))
 
 
-def compiled_for(dtype):
-    """Return the products of a dtype, and their signatures."""
+def products_for(dtype, gradient):
+    """Return the products that values call, or gradients, and their signatures for a dtype."""
     found = signatures(types.CPointer(numba.from_dtype(dtype)))
-    return [
-        (function, found[function.py_func.__name__])
-        for function in (product, column, outer_product)
-    ]
+    functions = [product, column, *([outer_product] if gradient else [])]
+    return [(function, found[function.py_func.__name__]) for function in functions]
 
 
 def pretend_compiled(dtype):
@@ -186,7 +184,7 @@ def pretend_compiled(dtype):
 
     A process that compiles kernels and runs none need not wait for products.
     """
-    for function, signature in compiled_for(dtype):
+    for function, signature in products_for(dtype, True):
         binding.add_symbol(_name(function.py_func.__name__, signature), id(function))
 
 

@@ -32,7 +32,7 @@ from nfref.kernels.simd.lanes import (
     where_longer,
 )
 from nfref.kernels.simd.unrolled import LIFT
-from nfref.kernels.thread_pool import aligned, share
+from nfref.kernels.thread_pool import aligned, share, writable
 from nfref.runtime.autograd_internals import Box, boxes, defvjp, is_forward_mode, primitive
 from nfref.runtime.backends import threads
 
@@ -70,7 +70,7 @@ def _have_twin(matrices, *others):
 @primitive
 def log_abs_det(matrices):
     """Compute :func:`nfref.runtime.small_matrices.log_abs_det`."""
-    matrices = np.ascontiguousarray(matrices)
+    matrices = writable(matrices)
     out = np.empty(len(matrices), matrices.dtype)
     dim = matrices.shape[1]
     column = (0,) * dim if dim <= unrolled.LARGEST else None
@@ -131,7 +131,7 @@ def _transposed(matrices):
 
 def _solutions(matrices, right):
     """Return A^-1 R for matrices (N, D, D) and R (N, D, M), or (1, D, M), the same for all."""
-    matrices, right = np.ascontiguousarray(matrices), np.ascontiguousarray(right, matrices.dtype)
+    matrices, right = writable(matrices), writable(right, matrices.dtype)
     out = np.empty((len(matrices), *right.shape[1:]), matrices.dtype)
     dim, columns = right.shape[1:]
     size = dim * (dim + columns) * BYTES // matrices.itemsize
