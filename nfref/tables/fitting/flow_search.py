@@ -129,14 +129,16 @@ class _Trained:
     done : list of DoneFlow
     flows : list of pairs of FittedFlow
         As held-out rows score each flow, and as it is in the end.
-    scores : (N,) array
-        Log-likelihoods of the held-out rows of the folds that are done, NaN for other rows.
+    scores, last_scores : (N,) array
+        Log-likelihoods of the held-out rows of the folds that are done, NaN for other rows; of the
+        best epochs, and, with one fold, of the last one.
     """
 
     name: str
     kind: FlowKind
     seeds: list[Any]
     scores: Array
+    last_scores: Array
     done: list[DoneFlow] = field(default_factory=list)
     flows: list[Any] = field(default_factory=list)
 
@@ -149,11 +151,13 @@ class _Trained:
         for k in range(len(self.flows), len(self.done)):
             pair = fitted_flows(self.kind, folds[k].training, self.rng(k), self.done[k])
             self.scores[folds[k].places] = held_out_scores(pair[0], folds[k].held_out)
+            if folds[k].of == 1 and self.done[k].final is not None:
+                self.last_scores[folds[k].places] = held_out_scores(pair[1], folds[k].held_out)
             self.flows.append(pair)
 
     def candidate(self) -> Candidate:
         """Return the flows as one candidate."""
-        return Candidate(
+        found = Candidate(
             self.name,
             tuple(final for _, final in self.flows),
             self.scores,
@@ -161,6 +165,12 @@ class _Trained:
             _how_ended(self.done),
             _mean_history([one.history for one in self.done]),
         )
+        if np.all(np.isnan(self.last_scores)):
+            return found
+        last = replace(
+            found, scores=self.last_scores, message=f"{found.message}, the last of which counts"
+        )
+        return replace(found, members=(self.flows[0][0],), last=last)
 
 
 class _FlowSearch:
@@ -225,7 +235,7 @@ class _FlowSearch:
         if name in [one.name for one in self.trained]:
             name = f"{name} {number}"
         seeds = self.seeds.spawn(len(self.folds))
-        return _Trained(name, kind, seeds, np.full(len(self.rows), np.nan))
+        return _Trained(name, kind, seeds, *np.full((2, len(self.rows)), np.nan))
 
     def _start(self, kind):
         """Return the FirstParameters of a kind; making them takes too long for every epoch."""

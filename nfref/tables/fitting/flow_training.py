@@ -3,8 +3,9 @@
 Training has two parts. The first keeps the learning rate and stops early, by the rows that the fold
 holds out. The second continues while the rate falls to zero. A flow that is one of several folds,
 whose mean counts, then sees all rows: the mean does not pay for what each flow learned of its own
-rows alone. A flow of one fold would, so it continues on its training rows, and early stopping still
-holds. Flows of small tables gain from more epochs at a higher rate.
+rows alone. A flow of one fold would, so it continues on its training rows. Both its best epoch and
+its last are kept, and the pool takes one of them (:func:`nfref.tables.fitting.candidates.weigh`).
+Flows of small tables gain from more epochs at a higher rate.
 """
 
 import math
@@ -112,7 +113,7 @@ def train_flow(
         spent = (ends[-1] - ends[0]) / (len(ends) - 1) * epochs
     wanted = epochs_of_second_part(chosen, training.more, None, spent)
     epochs = epochs_of_second_part(chosen, training.more, left, spent)
-    done = _done_flow(plan, fold, chosen, training.second_part(chosen.params, epochs, left))
+    done = training.done(chosen, training.second_part(chosen.params, epochs, left))
     if epochs < wanted and done.stopped != "interrupted":
         done = replace(done, message=f"{done.message}; no time left for more", stopped="time")
     return replace(done, seconds=time.perf_counter() - began)
@@ -131,13 +132,15 @@ class _Training:
         MORE, see above.
     state : FitState or None
         Of the first part, after its last epoch.
+    last : FitState or None
+        Of the second part, after its last epoch.
     ends : list of float
         When each epoch of the first part ended.
     """
 
     def __init__(self, kind, fold, rng, plan, callback, resume):
         self.kind, self.fold, self.rng, self.plan = kind, fold, rng, plan
-        self.callback, self.state = callback, resume
+        self.callback, self.state, self.last = callback, resume, None
         self.ends: list[float] = []
         self.density = _density_for(kind, fold.training, rng)
         self.batch_size = plan.batch_size or batch_size_for(len(fold.training))
@@ -176,6 +179,11 @@ class _Training:
         """
         if not epochs:
             return None
+
+        def keep(state):
+            self.last = state
+            self._keep(self.state)
+
         alone = self.fold.of == 1
         rows = self.fold.training if alone else self.fold.all_rows()
         return self._fit(
@@ -187,9 +195,28 @@ class _Training:
             learning_rate=self.rates[1],
             patience=None,
             data_dependent_init=False,
-            callback=lambda _: self._keep(self.state),
+            callback=keep,
             time_limit=seconds,
         )
+
+    def done(self, chosen, final):
+        """Return the DoneFlow of the first part's result and the second's, which may be None."""
+        message, stopped, history = chosen.message, chosen.stopped, chosen.history
+        epochs, last = len(history["train"]), chosen.params
+        if final is not None:
+            more, last = len(final.history["train"]), final.params
+            message, epochs = f"{message}; then {more} epochs", epochs + more
+            stopped = final.stopped if final.stopped == "interrupted" else stopped
+            if self.fold.of == 1:
+                history = {name: values + final.history[name] for name, values in history.items()}
+                chosen = final
+                if self.last is not None:
+                    last = self.last.evaluated(self.last.averaged)
+            else:
+                message += " of all rows"
+        dtype = np.dtype(self.plan.dtype or "float64")
+        vector, last = (trees.flatten(trees.cast(one, dtype))[0] for one in (chosen.params, last))
+        return DoneFlow(vector, message, history, 0.0, stopped, last, epochs)
 
     def _fit(self, params, rows, **options):
         rows = rows if self.kind.objective is None else rows.repeated()
@@ -223,26 +250,6 @@ class _Training:
         self.ends.append(time.perf_counter())
         if self.callback is not None:
             self.callback(state)
-
-
-def _done_flow(plan, fold, chosen, final):
-    """Return the DoneFlow of the first part's result and the second's, which may be None."""
-    message, stopped, history = chosen.message, chosen.stopped, chosen.history
-    epochs = len(history["train"])
-    if final is not None:
-        more = len(final.history["train"])
-        message, epochs = f"{message}; then {more} epochs", epochs + more
-        stopped = final.stopped if final.stopped == "interrupted" else stopped
-        if fold.of == 1:
-            history = {name: values + final.history[name] for name, values in history.items()}
-            chosen = final
-        else:
-            message += " of all rows"
-    vector, last = (
-        trees.flatten(trees.cast(one.params, np.dtype(plan.dtype or "float64")))[0]
-        for one in (chosen, final or chosen)
-    )
-    return DoneFlow(vector, message, history, 0.0, stopped, last, epochs)
 
 
 def interrupted_flow(state: FitState) -> DoneFlow:

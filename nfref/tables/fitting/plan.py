@@ -147,7 +147,8 @@ class DoneFlow(Configuration):
     stopped : str
         Why training ended, in one word, see :class:`nfref.training.loop.FitResult`.
     final : (P,) array or None
-        The parameters after training continued with all rows; ``vector`` if None.
+        The parameters after training continued: with all rows, or, of one fold, those of the last
+        epoch; ``vector`` if None.
     epochs : int
         The epochs of both parts of the training.
     """
