@@ -290,7 +290,8 @@ class _FlowSearch:
             for some in (found, [*found, trained.candidate()])
         )
         seconds = self._estimate(trained.kind, len(self.folds) - len(trained.done))
-        return (after - before) * self.rows.total >= self.plan.limits.price * seconds
+        rows = self.rows.total
+        return (after - before) * rows >= self.plan.limits.price_for(rows) * seconds
 
     # Training -------------------------------------------------------------------------------
 

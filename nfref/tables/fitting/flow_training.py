@@ -158,7 +158,8 @@ class _Training:
         start = self.density.init(self.rng)
         # An epoch in every fold has to pay, like a candidate; the second part repeats it.
         epoch = self.fold.of * training_seconds(len(rows), trees.count(start), epochs=2)
-        price = plan.limits.price * epoch / (rows.total + held_out.total)
+        total = rows.total + held_out.total
+        price = plan.limits.price_for(total) * epoch / total
         return self._fit(
             start,
             rows,

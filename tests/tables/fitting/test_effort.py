@@ -29,6 +29,11 @@ def test_a_candidate_pays_if_its_promise_is_worth_its_seconds(gains, seconds, pa
     assert effort.pays(gains, 100, seconds) == pays
 
 
+def test_a_second_costs_more_of_many_rows():
+    prices = [EFFORTS["default"].price_for(rows) for rows in (50, 3500, 7000, 8750, 100_000)]
+    np.testing.assert_allclose(prices, [2.0, 2.0, 4.0, 5.0, 5.0])
+
+
 def test_the_cost_has_no_step_where_the_number_of_folds_changes():
     """Rows times folds never fall by more than half, and more effort never has fewer folds."""
     counts = np.unique(np.geomspace(50, 110_000, 400).astype(int))
