@@ -38,8 +38,7 @@ def frozen(params: Params) -> Any:
     >>> import numpy as np, nfref
     >>> density = nfref.Density(nfref.RealNVP(2))
     >>> params = nfref.frozen(density.init(np.random.default_rng(0)))
-    >>> with nfref.backend("numba"):
-    ...     scores = [density.log_prob(params, row[None]) for row in np.zeros((3, 2))]
+    >>> scores = [density.log_prob(params, row[None]) for row in np.zeros((3, 2))]
     """
     if is_frozen(params):
         return params
