@@ -28,7 +28,7 @@ bounded; those with gain_j + tie_j > 0; and the best local maxima of
 with R the correlations of all u, since normal columns share -log det(R) / 2 nats. In this formula
 one column is changed at a time, from all real and from those that gain alone. Columns of the best
 proposal that neither have a tie nor gain ``SURE`` standard errors alone, such as temperatures of a
-summer, have to gain as many together: there may be no end, only chance.
+summer, have to gain two standard errors together: there may be no end, only chance.
 
 Beyond ``LOG_ROWS`` rows no column takes logarithms for their gain: with many rows flows and
 mixtures learn the shape, and the few rows that decide here do not show that (a wine table of 3,500
@@ -324,7 +324,7 @@ def _best(proposals, real, found, fit, some):
     columns = _taken(real, found, evident)
     other = _Fit.of(columns, *some, ALL_COMPONENTS) if np.any(evident) else fit
     gain, error = mean_and_error(own.scores - other.scores, some[1])
-    return (taken, own) if gain > SURE * error else (evident, other)
+    return (taken, own) if gain > ERRORS * error else (evident, other)
 
 
 def _softened(one, impossible):

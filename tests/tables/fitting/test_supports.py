@@ -66,7 +66,7 @@ def test_what_is_asked_given_or_beyond_in_other_rows_stays():
 def test_an_end_needs_evidence():
     """Temperatures of summers are far above 0: there logarithms gain by chance alone."""
     rng = np.random.default_rng(0)
-    kinds = [chosen([rng.normal(20, 4, rows)])[0]["a"] for rows in 10 * [100, 300]]
+    kinds = [chosen([rng.normal(20, 4, rows)])[0]["a"] for rows in 10 * [100, 1000]]
     assert kinds.count("real") >= 18
 
 
