@@ -122,11 +122,15 @@ def draw(found, path):
     left.axhline(0, color="0.6", linewidth=0.8, zorder=0)
     left.set(xscale="log", xlabel="processor seconds", ylabel="nats a row over the default")
     left.legend(fontsize=7)
-    for panel, kind, label in zip(others, ("cpu", "nats"), ("processor seconds", "nats a row")):
-        for table, one in found[by_size].groupby("table", sort=False):
-            panel.plot(one["rows"], one[kind], "o-", markersize=3.5, label=table)
+    for table, one in found[by_size].groupby("table", sort=False):
+        most = float(one["nats"].iloc[-1])
+        for panel, values in zip(others, (one["cpu"], one["nats"] - most)):
+            panel.plot(one["rows"], values, "o-", markersize=3.5, label=table)
+    for panel, label in zip(others, ("processor seconds", "nats a row over those of most rows")):
         panel.set(xscale="log", xlabel="rows", ylabel=label)
         panel.legend(fontsize=7)
+    if others:
+        others[0].set(yscale="log")
     figure.savefig(path, dpi=160)
 
 
