@@ -8,6 +8,7 @@ fold scores the rows that it holds out; the scores of all folds decide the weigh
 
 import time
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
@@ -262,21 +263,26 @@ def with_epochs(candidates: Sequence[Candidate], weight: Array | None) -> list[C
     17,014 rows of ten columns the last epochs gained 0.14 nats a row, on 8,500 of eleven they lost
     0.03, and the held-out mean of the pool told which.
     """
+    flows = [k for k, one in enumerate(candidates) if one.last is not None]
+    if not flows:
+        return list(candidates)
 
-    def value(chosen):
-        return pool_mean(chosen, weight)
+    def scored(chosen):
+        return pool_mean(chosen, weight), chosen
 
-    found = []
-    for chosen in (list(candidates), [one.last or one for one in candidates]):
-        before = -np.inf
-        while (now := value(chosen)) > before:
-            before = now
-            for k, one in enumerate(candidates):
-                if one.last is not None:
-                    other = one if chosen[k] is one.last else one.last
-                    chosen = max([chosen, [*chosen[:k], other, *chosen[k + 1 :]]], key=value)
-        found.append(chosen)
-    return max(found, key=value)
+    found: list[Any] = []
+    for start in (list(candidates), [one.last or one for one in candidates]):
+        best: Any = scored(start)
+        before = None
+        while best is not before:
+            before = best
+            for k in flows:
+                one, chosen = candidates[k], best[1]
+                other = one if chosen[k] is one.last else one.last
+                changed = scored([*chosen[:k], other, *chosen[k + 1 :]])
+                best = max(best, changed, key=itemgetter(0))
+        found.append(best)
+    return max(found, key=itemgetter(0))[1]
 
 
 def weigh(

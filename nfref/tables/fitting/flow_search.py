@@ -129,18 +129,19 @@ class _Trained:
     done : list of DoneFlow
     flows : list of pairs of FittedFlow
         As held-out rows score each flow, and as it is in the end.
-    scores, last_scores : (N,) array
-        Log-likelihoods of the held-out rows of the folds that are done, NaN for other rows; of the
-        best epochs, and, with one fold, of the last one.
+    scores : (N,) array
+        Log-likelihoods of the held-out rows of the folds that are done, NaN for other rows.
+    last_scores : (N,) array or None
+        The same after the last epoch of the only fold, if its best epoch is another.
     """
 
     name: str
     kind: FlowKind
     seeds: list[Any]
     scores: Array
-    last_scores: Array
     done: list[DoneFlow] = field(default_factory=list)
     flows: list[Any] = field(default_factory=list)
+    last_scores: Array | None = None
 
     def rng(self, k: int) -> Generator:
         """Return a new generator of the training in fold k."""
@@ -149,10 +150,12 @@ class _Trained:
     def score(self, folds: Sequence[Fold]) -> None:
         """Score the held-out rows of the trainings that have no scores yet."""
         for k in range(len(self.flows), len(self.done)):
-            pair = fitted_flows(self.kind, folds[k].training, self.rng(k), self.done[k])
-            self.scores[folds[k].places] = held_out_scores(pair[0], folds[k].held_out)
-            if folds[k].of == 1 and self.done[k].final is not None:
-                self.last_scores[folds[k].places] = held_out_scores(pair[1], folds[k].held_out)
+            fold, done = folds[k], self.done[k]
+            pair = fitted_flows(self.kind, fold.training, self.rng(k), done)
+            self.scores[fold.places] = held_out_scores(pair[0], fold.held_out)
+            if fold.of == 1 and not (done.final is None or np.array_equal(done.vector, done.final)):
+                self.last_scores = np.full_like(self.scores, np.nan)
+                self.last_scores[fold.places] = held_out_scores(pair[1], fold.held_out)
             self.flows.append(pair)
 
     def candidate(self) -> Candidate:
@@ -165,7 +168,7 @@ class _Trained:
             _how_ended(self.done),
             _mean_history([one.history for one in self.done]),
         )
-        if np.all(np.isnan(self.last_scores)):
+        if self.last_scores is None:
             return found
         last = replace(
             found, scores=self.last_scores, message=f"{found.message}, the last of which counts"
@@ -235,7 +238,7 @@ class _FlowSearch:
         if name in [one.name for one in self.trained]:
             name = f"{name} {number}"
         seeds = self.seeds.spawn(len(self.folds))
-        return _Trained(name, kind, seeds, *np.full((2, len(self.rows)), np.nan))
+        return _Trained(name, kind, seeds, np.full(len(self.rows), np.nan))
 
     def _start(self, kind):
         """Return the FirstParameters of a kind; making them takes too long for every epoch."""

@@ -49,6 +49,7 @@ mixture of all columns. Of several sets of columns the one that this holds for m
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 from typing import NamedTuple
 
@@ -308,23 +309,27 @@ def _climbed(score, taken, free):
 
 def _best(proposals, real, found, fit, some):
     """Return the proposal with the best scores and its fit; ``fit`` is that of real columns."""
+
+    @cache
+    def fitted(taken):
+        """Return the fit of columns that are bounded where ``taken``, a tuple."""
+        if not any(taken):
+            return fit
+        return _Fit.of(_taken(real, found, taken), *some, ALL_COMPONENTS)
+
     best: Any = None
-    for taken in proposals:
-        columns = _taken(real, found, taken)
-        own = _Fit.of(columns, *some, ALL_COMPONENTS) if np.any(taken) else fit
-        gain, error = mean_and_error(own.scores - fit.scores, some[1])
+    for taken in map(tuple, proposals):
+        gain, error = mean_and_error(fitted(taken).scores - fit.scores, some[1])
         tie = any(one.tie > 0 for one, takes in zip(found, taken) if takes)
         value = gain + ERRORS * error * tie
         if best is None or value > best[0]:
-            best = value, taken, own
-    _, taken, own = best
-    evident = taken & [one is not None and one.evident for one in found]
-    if np.array_equal(evident, taken):
-        return taken, own
-    columns = _taken(real, found, evident)
-    other = _Fit.of(columns, *some, ALL_COMPONENTS) if np.any(evident) else fit
-    gain, error = mean_and_error(own.scores - other.scores, some[1])
-    return (taken, own) if gain > ERRORS * error else (evident, other)
+            best = value, taken
+    taken = best[1]
+    evident = tuple(takes and one.evident for one, takes in zip(found, taken))
+    if evident != taken:
+        gain, error = mean_and_error(fitted(taken).scores - fitted(evident).scores, some[1])
+        taken = taken if gain > ERRORS * error else evident
+    return taken, fitted(taken)
 
 
 def _softened(one, impossible):
