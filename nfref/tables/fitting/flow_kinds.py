@@ -19,8 +19,13 @@ from nfref.objectives.path_penalties import PathLikelihood
 from nfref.runtime.annotations import Any, Array, Callable, Generator
 from nfref.runtime.memory_limit import address_space
 
-# Numbers of rows below which networks are smaller, and steps have fewer rows.
-FEWEST, FEW, SOME = 1000, 2000, 5000
+# Layers of a flow and units of a hidden layer grow with the rows, so that seconds grow smoothly.
+# Three layers serve below 1,250 rows, four below 1,750, five beyond.
+LAYERS, MORE_LAYERS_FROM = 3, (1250, 1750)
+# Units follow the square root of the rows, in multiples that fill the registers of a kernel.
+UNITS, MULTIPLE, LEAST_WIDTH, MOST_WIDTH = 1.6, 16, 32, 128
+# Rows below which the columns of a spline share one bound.
+FEW = 1000
 # Few rows: the smallest bound of all columns in robust units, and the most bins. On CCPP, within
 # 3.4 units, a flow of bound 8 lost 0.17 and 0.24 nats against bound 4 (with 150 rows four bins
 # gained 0.03 over eight).
@@ -85,7 +90,7 @@ class FlowKind:
         if self.constructor is not NSF or "bound" in self.options:
             return self
         reach = REACH * np.quantile(np.abs(u), 0.999, axis=0)
-        if len(u) < FEWEST:
+        if len(u) < FEW:
             bound: Any = max(NEAREST, float(np.max(reach)))
             bins = min(BINS_OF_FEW, math.ceil(BINS_OF_FEW * bound / (2 * NEAREST)))
         else:
@@ -96,11 +101,9 @@ class FlowKind:
         """Return the flow for these numbers of rows and columns; ``rng`` samples orders."""
         options = {"context_dim": context_dim, **self.options}
         if self.takes("layers"):
-            options["layers"] = self.layers or (3 if rows < FEW else 5)
+            options["layers"] = self.layers or layers_for(rows)
         if self.takes("hidden"):
-            width = self.width or (
-                32 if rows < FEWEST else 48 if rows < FEW else 96 if rows < SOME else 128
-            )
+            width = self.width or width_for(rows)
             options["hidden"] = self.hidden or (max(width, dim + context_dim),) * 2
         if self.takes("orders") and dim > 2:
             options["orders"] = random_orders(rng, dim, options["layers"])
@@ -110,6 +113,17 @@ class FlowKind:
         constructor = NSF if self.constructor is MAF and dim == 1 else self.constructor
         check_memory(dim, options.get("layers", 1), options.get("hidden"))
         return constructor(dim, **options)
+
+
+def layers_for(rows: int) -> int:
+    """Return the number of layers of a flow for so many rows."""
+    return LAYERS + sum(rows >= more for more in MORE_LAYERS_FROM)
+
+
+def width_for(rows: int) -> int:
+    """Return the number of units of a hidden layer for so many rows."""
+    width = MULTIPLE * round(UNITS * math.sqrt(rows) / MULTIPLE)
+    return min(max(width, LEAST_WIDTH), MOST_WIDTH)
 
 
 FLOWS = {

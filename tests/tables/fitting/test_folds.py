@@ -150,16 +150,16 @@ def test_a_flow_alone_goes_on_with_the_rows_it_had_and_never_to_what_is_worse(mo
     [
         ("patience", 11, None, 12),
         ("epochs", 11, 100.0, 12),
-        ("time", 11, 3.0, 6),
+        ("time", 11, 3.0, 4),
         ("time", 11, -1.0, 0),
         ("patience", None, None, 0),
         ("interrupted", 11, None, 0),
     ],
 )
 def test_a_flow_goes_on_with_all_rows_as_long_as_there_is_time(stopped, best, left, epochs):
-    """Twenty epochs took ten seconds."""
+    """Twenty epochs of four rows in five took ten seconds."""
     chosen = FitResult(None, {"train": [0.0] * 20, "validation": [0.0] * 20}, best, stopped, "")
-    assert flow_training.epochs_of_second_part(chosen, 0, left, 10.0) == epochs
+    assert flow_training.epochs_of_second_part(chosen, 0, 1.25, left, 10.0) == epochs
 
 
 @pytest.mark.parametrize("compiling, cut", [(0.0, False), (20.0, False), (29.9, True)])
@@ -190,21 +190,25 @@ def test_a_slow_first_epoch_shortens_no_flow_that_has_time(monkeypatch, compilin
 
 
 @pytest.mark.parametrize(
-    "gap, more, epochs",
+    "gap, more, growth, epochs",
     [
-        (-1.0, 1, 24),
-        (0.0, 1, 24),
-        (0.0, 2, 36),
-        (np.log(2) / 3, 1, 18),
-        (np.log(2) / 3, 2, 24),
-        (9.0, 2, 12),
+        (-1.0, 1, 1.25, 24),
+        (0.0, 1, 1.0, 24),
+        (0.0, 2, 1.25, 36),
+        (np.log(2) / 3, 1, 1.25, 18),
+        (np.log(2) / 3, 2, 1.25, 24),
+        (9.0, 2, 1.25, 12),
+        (0.0, 1, 1.5, 20),
+        (0.0, 1, 2.0, 15),
     ],
 )
-def test_a_flow_of_a_bag_goes_on_longer_the_less_it_knows_its_own_rows_better(gap, more, epochs):
+def test_a_flow_of_a_bag_goes_on_longer_the_less_it_knows_its_own_rows_better(
+    gap, more, growth, epochs
+):
     chosen = FitResult(
         None, {"train": [2.0] * 20, "validation": [2.0 + gap] * 20}, 11, "epochs", ""
     )
-    assert flow_training.epochs_of_second_part(chosen, more, None, 10.0) == epochs
+    assert flow_training.epochs_of_second_part(chosen, more, growth, None, 10.0) == epochs
 
 
 @pytest.mark.parametrize(
