@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nfref
 
-SMALL = {"members": 1, "epochs": 3, "random_state": 0}
+SMALL = {"members": 1, "epochs": 3, "effort": "quick", "random_state": 0}
 
 
 def rows(n=400, seed=0):
@@ -147,7 +147,9 @@ def test_in_pipelines_and_searches():
 def test_every_candidate_is_told_and_the_pool_is_the_best():
     # The pool adds two pseudo-rows, one from the Gaussian and one from the wide density. On 600
     # held-out rows they cost less than 0.01 nats.
-    model = nfref.FlowDensity(**{**SMALL, "members": 3, "epochs": 15}).fit(rows(6000))
+    model = nfref.FlowDensity(**{**SMALL, "effort": "default", "members": 3, "epochs": 15}).fit(
+        rows(6000)
+    )
     *members, pool = model.candidates_
     names = [one.name for one in members]
     assert {"gaussian", "wide", "nsf", "maf"} <= set(names) and pool.name == "pool"
@@ -446,7 +448,7 @@ def test_every_flow_has_the_name_that_the_command_knows(name):
     from nfref.tables.fitting.flow_kinds import FLOWS
 
     x = np.random.default_rng(0).standard_normal((320, 2)) @ [[1.0, 0.5], [0.0, 1.0]]
-    model = nfref.FlowDensity(name, members=1, epochs=1, random_state=0).fit(x)
+    model = nfref.FlowDensity(name, members=1, epochs=1, effort="quick", random_state=0).fit(x)
     flow = model.density_.pool.members[-1].density.flow
     made = FLOWS[name].made(len(x), 2, 0, np.random.default_rng(0))
     assert name in model.weights_ and type(flow) is type(made)
