@@ -23,9 +23,9 @@ def products(n=600, seed=0):
 
 @pytest.fixture(scope="module")
 def model():
-    return nfref.FlowDensity(
-        "gaussian", given=["a", "b", "town"], effort="quick", random_state=0
-    ).fit(products()[0])
+    return nfref.FlowDensity("gaussian", given=["a", "b", "town"], random_state=0).fit(
+        products()[0]
+    )
 
 
 def test_without_hidden_units_it_is_logistic_regression():
