@@ -25,12 +25,17 @@ collect_ignore = [
 ]
 
 
-def pytest_configure():
-    """Run couplings and masks by the kernels of spline flows, which give the same bits.
+def pytest_configure(config):
+    """Import nfref as it is, and run couplings and masks by the kernels of spline flows.
 
-    A process that has used spline flows does so anyway. The tests do it from the start, and only
-    the test that compares the two kernels compiles those without splines.
+    pytest rewrites the assertions of every package that has a plugin. For nfref's modules, which
+    have few, a process would spend seven seconds on it in a new clone.
+
+    The kernels of spline flows give the same bits as those without splines. A process that has used
+    spline flows takes them anyway. The tests do it from the start, and only the test that compares
+    the two compiles those without splines.
     """
+    getattr(config.pluginmanager.rewrite_hook, "_must_rewrite", set()).discard("nfref")
     if not NO_NUMBA:
         from nfref.kernels.chain.program import optional_parts
 

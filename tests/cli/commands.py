@@ -37,8 +37,12 @@ def nfref_command(*arguments, cwd, environment=None, **options):
     )
 
 
-def succeeds(*arguments, cwd):
-    """Return the output of ``nfref ARGUMENTS`` in a folder, run in this process."""
+def in_process(*arguments, cwd):
+    """Run ``nfref ARGUMENTS`` in a folder, in this process; return what :func:`nfref_command` does.
+
+    Starting Python costs half a second. It is needed for signals, limits, real streams, variables
+    that libraries read when they are imported, and bits that another process has to find.
+    """
     output, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="\n") for _ in range(2))
     before = os.getcwd()
     os.chdir(cwd)
@@ -54,8 +58,14 @@ def succeeds(*arguments, cwd):
         os.chdir(before)
     for stream in (output, errors):
         stream.seek(0)
-    assert status == 0, errors.read()
-    return output.read()
+    return subprocess.CompletedProcess(arguments, status, output.read(), errors.read())
+
+
+def succeeds(*arguments, cwd):
+    """Return the output of ``nfref ARGUMENTS`` in a folder, run in this process."""
+    done = in_process(*arguments, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def people(n=200, seed=0):

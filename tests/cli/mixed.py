@@ -5,7 +5,7 @@ import pandas as pd
 
 from nfref.cli import main
 
-QUICK = ("--members", "1", "--epochs", "2", "--quiet")
+QUICK = ("--members", "1", "--epochs", "2", "--effort", "quick", "--quiet")
 
 
 def people(n=500, seed=0):

@@ -11,7 +11,7 @@ import pytest
 import nfref
 from nfref.cli import COMMANDS, main
 from nfref.tables.files.model_file import VERSION
-from tests.cli.commands import SMALL, nfref_command, people, write_people
+from tests.cli.commands import SMALL, in_process, nfref_command, people, write_people
 
 
 def test_version_and_help(tmp_path):
@@ -221,7 +221,7 @@ def test_a_newer_model_file(bad_files):
     header = {**json.loads(arrays["header"].tobytes()), "version": 99}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
     np.savez(bad_files / "newer.npz", **arrays)
-    done = nfref_command("info", "newer.npz", cwd=bad_files)
+    done = in_process("info", "newer.npz", cwd=bad_files)
     assert done.returncode == 2
     assert f"expected format version 1 to {VERSION}, got 99" in done.stderr
 

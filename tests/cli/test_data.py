@@ -8,7 +8,7 @@ import pytest
 
 import nfref
 from nfref.cli.data import load
-from tests.cli.commands import SMALL, nfref_command, people, succeeds, table_of
+from tests.cli.commands import SMALL, in_process, people, succeeds, table_of
 
 
 @pytest.mark.parametrize(
@@ -18,13 +18,13 @@ def test_numbers_for_names_survive_fit_sample_and_score(tmp_path, data):
     rows = people(100)
     header = {"numbers.csv": "0,1,2", "years.csv": "2019,2020,2021"}[data]
     np.savetxt(tmp_path / data, rows, delimiter=",", header=header, comments="")
-    done = nfref_command("fit", data, *SMALL, "--out", "m.npz", cwd=tmp_path)
+    done = in_process("fit", data, *SMALL, "--out", "m.npz", cwd=tmp_path)
     assert "100 rows, 3 columns" in done.stdout
     assert f"nfref: warning: {data}: line 1 is taken as names" in done.stderr
     succeeds("sample", "m.npz", "-n", 9, "--out", "new.csv", cwd=tmp_path)
-    scored = nfref_command("score", "m.npz", "new.csv", cwd=tmp_path)
+    scored = in_process("score", "m.npz", "new.csv", cwd=tmp_path)
     assert scored.stdout.count("\n") == 10 and scored.stderr == ""
-    named = nfref_command("fit", data, *SMALL, "--header", "no", cwd=tmp_path)
+    named = in_process("fit", data, *SMALL, "--header", "no", cwd=tmp_path)
     assert "101 rows, 3 columns" in named.stdout and "warning" not in named.stderr
 
 
@@ -36,7 +36,7 @@ def test_a_pipe_is_read_and_stdin_is_refused(folder):
         "score", "people.npz", "people.csv", cwd=folder
     )
     os.remove(folder / "pipe.csv")
-    done = nfref_command("score", "people.npz", "/dev/stdin", cwd=folder)
+    done = in_process("score", "people.npz", "/dev/stdin", cwd=folder)
     assert done.returncode == 2 and done.stderr.startswith("nfref: error: /dev/stdin: expected a")
 
 
@@ -58,7 +58,7 @@ def test_a_file_comes_before_a_built_in_name(tmp_path, monkeypatch):
     assert load("two-moons").values.shape == (5000, 2)
     np.testing.assert_array_equal(load("two_moons").values, load("two-moons").values)
     (tmp_path / "wine").mkdir()
-    done = nfref_command("fit", "wine", cwd=tmp_path)
+    done = in_process("fit", "wine", cwd=tmp_path)
     assert done.returncode == 2 and "got no extension" in done.stderr
 
 

@@ -6,7 +6,7 @@ import pytest
 from nfref.cli import main
 from nfref.cli.data_warnings import about_columns
 from nfref.tables.schema.columns import Continuous, Count
-from tests.cli.commands import COLUMNS, SMALL, nfref_command, people, succeeds, write_people
+from tests.cli.commands import COLUMNS, SMALL, in_process, people, succeeds, write_people
 
 
 @pytest.mark.thorough
@@ -78,7 +78,7 @@ def test_linearly_dependent_columns_are_refused_by_name(tmp_path):
         rows=np.concatenate([rows, rows[:, :1] + rows[:, 2:]], axis=1),
         header=(*COLUMNS, "sum"),
     )
-    done = nfref_command("fit", "t.csv", *SMALL, cwd=tmp_path)
+    done = in_process("fit", "t.csv", *SMALL, cwd=tmp_path)
     assert done.returncode == 2 and "--without sum leaves it out" in done.stderr
 
 

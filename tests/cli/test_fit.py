@@ -70,12 +70,12 @@ def test_command_line_and_estimator_are_one(folder, capsys):
     places, _ = distinct_rows(data.to_numpy(), None, seed)
     rest = data.to_numpy()[places[50:]]
     columns = find_columns(["age", "share"], list(data.to_numpy().T))
-    found = fit_table(columns, list(rest.T), Plan("auto", 1, 2), seed).density
+    found = fit_table(columns, list(rest.T), Plan("auto", 1, 2, effort="quick"), seed).density
     x = list(data.to_numpy().T)
     np.testing.assert_array_equal(load_model("m.npz").density.log_prob(x), found.log_prob(x))
     # The estimator calls the same function.
     real = {"x1": "real", "x2": "real"}
-    model = nfref.FlowDensity(members=1, epochs=2, columns=real, random_state=0)
+    model = nfref.FlowDensity(members=1, epochs=2, columns=real, effort="quick", random_state=0)
     np.testing.assert_array_equal(model.fit(rest).score_samples(rest), found.log_prob(list(rest.T)))
 
 

@@ -8,7 +8,16 @@ from nfref.cli import main
 from nfref.runtime import params as trees
 from nfref.tables.files.model_file import load_model
 from nfref.tables.reading import read_table
-from tests.cli.commands import REAL, SMALL, nfref_command, people, succeeds, table_of, write_people
+from tests.cli.commands import (
+    REAL,
+    SMALL,
+    in_process,
+    nfref_command,
+    people,
+    succeeds,
+    table_of,
+    write_people,
+)
 
 
 def test_the_same_seed_gives_the_same_file(folder):
@@ -56,7 +65,7 @@ def test_bounded_columns(folder, tmp_path):
     write_people(
         tmp_path / "out.csv", rows=np.array([[0.5, 0.0], [1.5, 0.0]]), header=("share", "gain")
     )
-    done = nfref_command("score", "m.npz", "out.csv", cwd=tmp_path)
+    done = in_process("score", "m.npz", "out.csv", cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.splitlines()[1:] == [
         "-inf",
         "mean log-likelihood: -inf nats",

@@ -494,12 +494,13 @@ def test_impute_keeps_what_is_there(here, capsys):
 
 def test_report_and_plot_of_a_model_given_columns(here, capsys):
     pytest.importorskip("jinja2")
-    people().assign(w=1.0).to_csv("w.csv", index=False)
+    people(60).assign(w=1.0).to_csv("w.csv", index=False)
     run(capsys, "report", "cond.npz", "w.csv", "--weights", "w", "--out", "r.html")
     page = (here / "r.html").read_text()
     assert "income" in page and "given" in page
-    run(capsys, "plot", "cond.npz", "--data", "whole.csv", "--out", "p.png")
-    assert main(["plot", "joint.npz", "--data", "gaps.csv", "--out", "p.png"]) == 0
+    run(capsys, "plot", "cond.npz", "--data", "w.csv", "--out", "p.png")
+    with_gaps(people(60)).to_csv("few.csv", index=False)
+    assert main(["plot", "joint.npz", "--data", "few.csv", "--out", "p.png"]) == 0
     assert "rows have empty cells: " in capsys.readouterr().err
     about = run(capsys, "info", "cond.npz")
     assert "columns:    2: kids (count), income (0:inf)" in about

@@ -18,9 +18,11 @@ from nfref.tables.files.model_file import load_model
 from tests.cli.commands import (
     COLUMNS,
     COMMAND,
+    REAL,
     SMALL,
     ended,
     nfref_command,
+    people,
     started,
     succeeds,
     table_of,
@@ -159,6 +161,9 @@ def test_an_interrupt_that_python_drops_ends_the_fit_after_the_epoch(folder):
     assert "interrupted" in message_of(folder / "m.npz")
 
 
+QUICK = ("--members", "2", "--epochs", "2", "--effort", "quick")
+
+
 class Interrupted:
     """A fit with Ctrl-C at a call of Python, counted from its start; 0 for none."""
 
@@ -166,9 +171,7 @@ class Interrupted:
         self.at, self.calls, self.candidates, self.first = at, 0, 0, None
         sys.setprofile(self)
         try:
-            self.status = main(
-                ["fit", "people.csv", "--members", "2", "--epochs", "2", "--out", "m.npz"]
-            )
+            self.status = main(["fit", "few.csv", *QUICK, *REAL, "--out", "m.npz"])
         except KeyboardInterrupt:  # while the command hands the signals back
             self.status = 130
         finally:
@@ -190,6 +193,7 @@ def test_ctrl_c_keeps_a_model_at_every_moment_after_the_first_candidate(
 ):
     """Once the model is being written, the command ends with 130 after it."""
     monkeypatch.chdir(folder)
+    write_people(folder / "few.csv", rows=people(60))
     Interrupted()
     whole = Interrupted()
     for at in np.linspace(whole.first + 1, whole.calls - 1, moments).astype(int):
@@ -200,7 +204,8 @@ def test_ctrl_c_keeps_a_model_at_every_moment_after_the_first_candidate(
 
 def test_ctrl_c_before_the_first_candidate_leaves_nothing(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    assert Interrupted(5000).status == 130 and names(folder) == ["people.csv"]
+    write_people(folder / "few.csv", rows=people(60))
+    assert Interrupted(5000).status == 130 and names(folder) == ["few.csv", "people.csv"]
 
 
 def test_in_python_ctrl_c_keeps_the_best_and_a_second_one_raises():

@@ -8,7 +8,7 @@ from nfref.cli import main
 from nfref.runtime import params as trees
 from nfref.tables.files.model_file import save_model
 from nfref.tables.reading import read_table
-from tests.cli.commands import COLUMNS, bare_flow, nfref_command, people, succeeds
+from tests.cli.commands import COLUMNS, bare_flow, in_process, nfref_command, people, succeeds
 
 
 def test_samples_carry_the_names_and_the_units(folder):
@@ -34,7 +34,7 @@ def test_samples_within_a_range(folder):
     )
     assert drawn.shape == (200, 3)
     assert np.all(np.abs(drawn - middle) <= 1.5 * np.array(scale) * (1 + 1e-12))
-    done = nfref_command("sample", "people.npz", "--within", "-1", cwd=folder)
+    done = in_process("sample", "people.npz", "--within", "-1", cwd=folder)
     assert done.returncode == 2 and done.stderr.startswith("nfref: error: --within: expected a")
 
 
@@ -90,7 +90,7 @@ def test_samples_never_equal_their_bounds(tmp_path):
         succeeds("sample", "m.npz", "-n", 100, "--out", "new.csv", cwd=tmp_path)
         shares = read_table(tmp_path / "new.csv").values[:, 0]
         assert np.all((shares > 0) & (shares < 1))
-        scored = nfref_command("score", "m.npz", "new.csv", cwd=tmp_path)
+        scored = in_process("score", "m.npz", "new.csv", cwd=tmp_path)
         assert scored.stderr == "" and "inf" not in scored.stdout
 
 
@@ -113,7 +113,7 @@ def test_out_of_memory_is_one_line(folder):
 
 
 def test_a_sample_larger_than_the_disk_is_refused_at_once(folder):
-    done = nfref_command("sample", "people.npz", "-n", 10**14, "--out", "big.csv", cwd=folder)
+    done = in_process("sample", "people.npz", "-n", 10**14, "--out", "big.csv", cwd=folder)
     assert done.returncode == 2 and "-n: expected rows that fit into the" in done.stderr
     assert not (folder / "big.csv").exists()
 

@@ -17,7 +17,7 @@ from nfref.tables.files.model_file import load_model, save_model
 from nfref.tables.queries.scoring import LOADING, in_new_process
 from nfref.tables.reading import read_table
 from nfref.tables.schema.columns import Continuous
-from tests.cli.commands import nfref_command, people, succeeds, write_people
+from tests.cli.commands import in_process, people, succeeds, write_people
 
 
 def test_score(folder):
@@ -66,7 +66,7 @@ def test_nan_is_told_from_minus_infinity(tmp_path):
     save_model(tmp_path / "m.npz", density, params)
     # The second row gives a difference of infinities, the third lies outside.
     (tmp_path / "t.csv").write_text("x1,x2,x3\n0,0,.5\n1e300,1e300,.5\n0,0,2\n")
-    done = nfref_command("score", "m.npz", "t.csv", cwd=tmp_path)
+    done = in_process("score", "m.npz", "t.csv", cwd=tmp_path)
     assert done.stdout.splitlines()[1:3] == ["nan", "-inf"]
     assert np.isfinite(float(done.stdout.splitlines()[0]))
     assert "note: 1 rows lie where" in done.stderr and "note: 1 rows have" in done.stderr
@@ -91,7 +91,7 @@ def test_cells_of_rounded_values(tmp_path):
     assert np.max(np.abs(found - model.score_samples(values, cells=False))) > 1e-3
     flow = nfref.Density(nfref.Scale(1))
     save_model(tmp_path / "flow.npz", flow, flow.init(np.random.default_rng(0)))
-    done = nfref_command("score", "flow.npz", "t.csv", "--cells", cwd=tmp_path)
+    done = in_process("score", "flow.npz", "t.csv", "--cells", cwd=tmp_path)
     assert done.returncode == 2 and "--cells: expected the density of a table" in done.stderr
 
 

@@ -10,7 +10,7 @@ from nfref.tables.files import checkpoints
 from nfref.tables.files.model_file import load_model
 from tests.cli.mixed import people
 
-FIT = ("fit", "t.csv", "--members", "2", "--epochs", "3", "--quiet")
+FIT = ("fit", "t.csv", "--members", "2", "--effort", "quick", "--epochs", "3", "--quiet")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import os
 import subprocess
 
 from nfref.cli import main
-from tests.cli.commands import COMMAND, bare_flow, nfref_command, started, succeeds
+from tests.cli.commands import COMMAND, bare_flow, in_process, started, succeeds
 
 
 def test_control_characters_are_escaped_when_printed(folder):
@@ -15,7 +15,7 @@ def test_control_characters_are_escaped_when_printed(folder):
     assert "a\\x1b[31m, b\\nc, d" in output and "\\x07" in output
     assert not set(output) & set("\x1b\r\x07")
     succeeds("sample", "odd.npz", "-n", 3, "--out", "odd.csv", cwd=folder)
-    assert nfref_command("score", "odd.npz", "odd.csv", cwd=folder).stderr == ""
+    assert in_process("score", "odd.npz", "odd.csv", cwd=folder).stderr == ""
 
 
 def test_samples_are_utf8_whatever_the_terminal_is(folder):

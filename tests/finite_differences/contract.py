@@ -35,7 +35,7 @@ def contract_test(entries):
     run = partial(marked, entries)
     parts = {  # name -> checks, size of the parameters, cases with the marks of their tests
         "map": (QUICK, 1.0, run(cases)),
-        "more": (LONG, 1.0, run(cases, ("ProbabilityFlow", "CNF", "UMNN"))),
+        "more": (LONG, 1.0, run(cases, ("ProbabilityFlow", "CNF", "EquivariantCNF", "UMNN"))),
         "gradients": (
             [gradients_in_groups],
             1.0,

@@ -131,7 +131,7 @@ def test_it_learns_two_clusters_of_directions():
     rng = np.random.default_rng(5)
     base = nfref.VonMisesFisher(3, 30.0)
     up, side = ({"direction": np.eye(3)[k], "log_concentration": np.log([30.0])} for k in (2, 0))
-    x = np.concatenate([base.sample(one, rng, 1000) for one in (up, side)])
+    x = np.concatenate([base.sample(one, rng, 500) for one in (up, side)])
     truth = np.logaddexp(base.log_prob(up, x), base.log_prob(side, x)) - np.log(2)
     density = nfref.Density(nfref.SphereSpline(3, 2, (16,), 6), nfref.UniformSphere(3))
     found = nfref.fit(density, density.init(rng), x, rng, epochs=60, progress=False)

@@ -387,7 +387,7 @@ def test_flowjax_spline_flow(name):
 
     def forward(flow, params, z):
         layer, order = flowjax_layer(flow, params)
-        x, log_det = jax.vmap(unwrap(layer).inverse_and_log_det)(z[:, order])
+        x, log_det = jax.jit(jax.vmap(unwrap(layer).inverse_and_log_det))(z[:, order])
         return np.asarray(x)[:, np.argsort(order)], log_det
 
     with jax.enable_x64(True):

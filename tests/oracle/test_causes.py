@@ -1,5 +1,7 @@
 """The first line of a report names the cause; right subjects that were accused are not."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,9 @@ MISSED = (
 )
 
 
+judged = cache(causes.judge)
+
+
 @pytest.mark.parametrize(
     "subject",
     [
@@ -57,7 +62,7 @@ MISSED = (
     ],
 )
 def test_the_first_line_names_the_cause(subject):
-    report = causes.judge(subject)
+    report = judged(subject)
     assert subject.is_named_by(report), report.summary
 
 
@@ -87,7 +92,7 @@ def test_right_variations_are_not_accused(name):
 
 def test_a_lead_is_not_overtaken_by_a_later_hint():
     (subject,) = [one for one in causes.WRONG if one.name == "one fixed probe of Hutchinson"]
-    report = causes.judge(subject)
+    report = judged(subject)
     assert report.lead.name == "log_det_forward" and "iteration" not in report.summary
 
 

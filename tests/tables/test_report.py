@@ -145,7 +145,7 @@ def test_columns_that_are_given_are_not_compared(written):
     assert main(["fit", data, *COLUMNS, *QUICK, "--given", "age,town", "--out", model]) == 0
     assert main(["report", model, data, "--out", page]) == 0
     text = (written / "g.html").read_text(encoding="utf-8")
-    assert "The model is of these columns given age, town" in text
+    assert "The model describes these columns given age, town" in text
     page = Page(text)
     figures = page.classes("figure")
     assert figures.count("shares") == figures.count("pit") == 2

@@ -16,6 +16,7 @@ from nfref.tables.queries.marginals import ClosedForm
 
 FEW = {"random_state": 0}
 ONE_FLOW = {"members": 1, "epochs": 15, "random_state": 0}
+QUICK = {**ONE_FLOW, "effort": "quick"}
 EACH = pytest.mark.parametrize(
     "options",
     [
@@ -141,7 +142,7 @@ def test_splines_reach_no_further_than_rows():
 
 def test_no_row_costs_more_than_the_widest_member():
     x = mixed(np.random.default_rng(2), 600, 2)
-    model = nfref.FlowDensity(**ONE_FLOW).fit(x)
+    model = nfref.FlowDensity(**QUICK).fit(x)
     scales = 10.0 ** np.arange(0, 300, 10)
     rows = np.concatenate(
         [np.stack([scales, -scales], axis=1), np.stack([scales, 0 * scales], axis=1)]
@@ -191,7 +192,7 @@ def test_a_column_in_which_most_values_are_one():
         [np.where(rng.random(500) < 0.8, 0.0, rng.gamma(2.0, size=500)), rng.standard_normal(500)],
         axis=1,
     )
-    model = nfref.FlowDensity(**ONE_FLOW).fit(x)
+    model = nfref.FlowDensity(**QUICK).fit(x)
     assert np.all(np.isfinite(model.score_samples(x)))
     assert np.all(np.isfinite(model.sample(1000, random_state=0)))
 

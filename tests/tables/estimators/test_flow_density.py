@@ -1,5 +1,6 @@
 """FlowDensity and FlowOutlierDetector: scikit-learn's checks, and what these do not cover."""
 
+import copy
 import pickle
 from decimal import Decimal
 
@@ -15,13 +16,28 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nfref
 
-SMALL = {"members": 1, "epochs": 3, "random_state": 0}
+SMALL = {"members": 1, "epochs": 3, "effort": "quick", "random_state": 0}
 
 
 def rows(n=400, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n, 2))
     return np.stack([x[:, 0], 0.5 * x[:, 0] ** 2 + x[:, 1]], axis=1) * [3, 0.1] + [100, 0]
+
+
+@pytest.fixture(scope="module")
+def gaussian():
+    """Return a fitted model, for tests that only ask it."""
+    return nfref.FlowDensity("gaussian", random_state=0).fit(rows())
+
+
+@pytest.fixture(scope="module")
+def of_frame():
+    return nfref.FlowDensity("gaussian", random_state=0).fit(framed())
+
+
+def framed():
+    return pd.DataFrame(rows(), columns=["height", "weight"])
 
 
 @parametrize_with_checks([nfref.FlowDensity("gaussian")])
@@ -147,7 +163,9 @@ def test_in_pipelines_and_searches():
 def test_every_candidate_is_told_and_the_pool_is_the_best():
     # The pool adds two pseudo-rows, one from the Gaussian and one from the wide density. On 600
     # held-out rows they cost less than 0.01 nats.
-    model = nfref.FlowDensity(**{**SMALL, "members": 3, "epochs": 15}).fit(rows(6000))
+    model = nfref.FlowDensity(**{**SMALL, "effort": "default", "members": 3, "epochs": 15}).fit(
+        rows(6000)
+    )
     *members, pool = model.candidates_
     names = [one.name for one in members]
     assert {"gaussian", "wide", "nsf", "maf"} <= set(names) and pool.name == "pool"
@@ -217,9 +235,8 @@ def test_bad_parameters(options, message):
         [[1.0], [1.0, 2.0]],
     ],
 )
-def test_bad_weights(weight):
-    model = nfref.FlowDensity("gaussian", random_state=0).fit(rows())
-    for call in (model.fit, model.score):
+def test_bad_weights(gaussian, weight):
+    for call in (gaussian.fit, gaussian.score):
         with pytest.raises((ValueError, TypeError), match="^sample_weight: expected"):
             call(rows(), sample_weight=weight)
 
@@ -247,9 +264,8 @@ def test_scores_with_weights_of_any_size():
         (None, {}),
     ],
 )
-def test_a_fit_that_fails_leaves_what_was_fitted_before(X, options):
-    frame = pd.DataFrame(rows(), columns=["height", "weight"])
-    model = nfref.FlowDensity("gaussian", random_state=0).fit(frame)
+def test_a_fit_that_fails_leaves_what_was_fitted_before(of_frame, X, options):
+    frame, model = framed(), copy.deepcopy(of_frame)
     before, scores = dict(vars(model)), model.score_samples(frame)
     with pytest.raises((ValueError, TypeError)) as caught:
         model.set_params(**options).fit(X)
@@ -322,11 +338,10 @@ def test_masked_cells_are_missing():
     )
 
 
-def test_what_is_given_to_samples_is_a_dictionary():
-    model = nfref.FlowDensity("gaussian", random_state=0).fit(rows())
+def test_what_is_given_to_samples_is_a_dictionary(gaussian):
     for given in (5, "x1", ["x1"]):
         with pytest.raises(TypeError, match="^given: expected a dictionary, name -> value, got"):
-            model.sample(given=given)
+            gaussian.sample(given=given)
 
 
 def test_the_frames_of_a_pipeline():
@@ -403,9 +418,8 @@ def test_a_generator_is_taken():
 # DataFrames -------------------------------------------------------------------------------
 
 
-def test_frames_are_matched_by_name_and_come_back():
-    frame = pd.DataFrame(rows(), columns=["height", "weight"])
-    model = nfref.FlowDensity("gaussian", random_state=0).fit(frame)
+def test_frames_are_matched_by_name_and_come_back(of_frame):
+    frame, model = framed(), of_frame
     assert list(model.feature_names_in_) == ["height", "weight"]
     drawn = model.sample(3, random_state=0)
     assert isinstance(drawn, pd.DataFrame) and list(drawn.columns) == ["height", "weight"]
@@ -446,7 +460,7 @@ def test_every_flow_has_the_name_that_the_command_knows(name):
     from nfref.tables.fitting.flow_kinds import FLOWS
 
     x = np.random.default_rng(0).standard_normal((320, 2)) @ [[1.0, 0.5], [0.0, 1.0]]
-    model = nfref.FlowDensity(name, members=1, epochs=1, random_state=0).fit(x)
+    model = nfref.FlowDensity(name, members=1, epochs=1, effort="quick", random_state=0).fit(x)
     flow = model.density_.pool.members[-1].density.flow
     made = FLOWS[name].made(len(x), 2, 0, np.random.default_rng(0))
     assert name in model.weights_ and type(flow) is type(made)

@@ -140,7 +140,9 @@ def test_why_a_row_is_odd():
     assert np.all(np.abs(surprise[1]) < 2)
     assert np.all(found.predict([[0.0, 1.0, 0.5], [0.0, 0.0, 0.5]]) == [-1, 1])
     data = pd.DataFrame({"town": np.where(x > 0, "Aix", "Bonn"), "x": x, "y": y})
-    found = nfref.FlowOutlierDetector("mixture", trimming=0, random_state=0).fit(data)
+    found = nfref.FlowOutlierDetector("mixture", effort="quick", trimming=0, random_state=0).fit(
+        data
+    )
     odd = pd.DataFrame({"town": ["Bonn", "Aix"], "x": [1.5, 1.5], "y": [1.5, 1.5]})
     surprise = found.surprise(odd)
     assert surprise[0, 0] > 3 > surprise[1, 0]

@@ -115,11 +115,18 @@ pickle.dump(found, sys.stdout.buffer)
     ],
 )
 def test_all_that_a_fitted_object_answers_it_answers_in_another_process(
-    tmp_path, kind, flow, options
+    tmp_path, monkeypatch, kind, flow, options
 ):
+    monkeypatch.setattr("nfref.tables.fitting.gaps.ROUNDS", 1)
     rows, holes = table(), gaps(table())
     model = getattr(nfref, kind)(
-        flow, members=1, epochs=2, columns={"visits": "count"}, random_state=3, **options
+        flow,
+        members=1,
+        epochs=2,
+        columns={"visits": "count"},
+        effort="quick",
+        random_state=3,
+        **options,
     ).fit(holes)
     expected = answers(model, rows)
     assert {"candidates_", "density_", "n_rows_effective_", "sample", "score"} <= set(expected)

@@ -31,7 +31,9 @@ def frame(n=400, seed=0):
 @pytest.fixture(scope="module")
 def fitted():
     supports = {"size": "positive", "share": "0:1", "hour": "period 24"}
-    return nfref.FlowDensity(members=1, epochs=2, columns=supports, random_state=0).fit(frame())
+    return nfref.FlowDensity(
+        members=1, epochs=2, columns=supports, effort="quick", random_state=0
+    ).fit(frame())
 
 
 @pytest.fixture

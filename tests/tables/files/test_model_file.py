@@ -640,7 +640,7 @@ def test_a_class_of_ones_own_is_stored_by_name_and_loaded_if_it_is_passed(tmp_pa
 def test_a_table_keeps_a_flow_of_ones_own(tmp_path):
     rows = np.random.default_rng(0).standard_normal((120, 2))
     flow = Shifted(2, (0.0, 0.0), nfref.MAF(2, 1, (4,)))
-    model = nfref.FlowDensity(flow, members=1, epochs=2, random_state=0).fit(rows)
+    model = nfref.FlowDensity(flow, members=1, epochs=2, effort="quick", random_state=0).fit(rows)
     model.save(tmp_path / "m.npz")
     again = nfref.FlowDensity.load(tmp_path / "m.npz", classes=[Shifted])
     np.testing.assert_array_equal(again.score_samples(rows), model.score_samples(rows))

@@ -50,6 +50,7 @@ def flowing():
         epochs=20,
         learning_rate=3e-3,
         columns={"x2": "positive"},
+        effort="quick",
         random_state=0,
     ).fit(curve(1500))
     pool = model.density_.pool
@@ -66,7 +67,7 @@ def mixed():
     count = rng.poisson(np.where(town == "Aix", 2.0, 6.0))
     x = np.where(town == "Bonn", 4.0, 0.0) + 0.5 * count + rng.standard_normal(800)
     data = pd.DataFrame({"town": town, "count": count, "x": x, "y": x + rng.standard_normal(800)})
-    return data, nfref.FlowDensity("mixture", random_state=0).fit(data)
+    return data, nfref.FlowDensity("mixture", effort="quick", random_state=0).fit(data)
 
 
 def integral(model, row, column, ends):

@@ -130,7 +130,7 @@ def test_samples_are_possible_and_scores_no_worse():
     x, new = table(N), table(4000)
     real = dict.fromkeys(("x1", "x2", "x3"), "real")
     found, before = (
-        nfref.FlowDensity("mixture", columns=columns, random_state=0).fit(x)
+        nfref.FlowDensity("mixture", columns=columns, effort="quick", random_state=0).fit(x)
         for columns in (None, real)
     )
     assert [column.kind for column in found.columns_] == ["0:inf", "0:1", "0:inf"]

@@ -156,13 +156,21 @@ def test_the_probability_of_a_label_follows_a_number():
 @pytest.fixture(scope="module")
 def simple():
     """Fit a model without a flow: numbers, a label and a count given two columns."""
-    return nfref.FlowDensity("mixture", given=["x", "group"], random_state=0).fit(bent(500))
+    return nfref.FlowDensity("mixture", given=["x", "group"], effort="quick", random_state=0).fit(
+        bent(500)
+    )
 
 
 @pytest.fixture(scope="module")
 def flowing():
     return nfref.FlowDensity(
-        "nsf", given=["x", "group"], members=1, epochs=40, learning_rate=3e-3, random_state=0
+        "nsf",
+        given=["x", "group"],
+        members=1,
+        epochs=40,
+        learning_rate=3e-3,
+        effort="quick",
+        random_state=0,
     ).fit(bent(1900)[["y", "x", "group"]])
 
 

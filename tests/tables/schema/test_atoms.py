@@ -151,7 +151,9 @@ def test_whether_an_amount_is_zero_given_others_is_learned():
     x = rng.standard_normal((1000, 2))
     zero = x[:, 0] * x[:, 1] > 0
     rows = np.column_stack([x, np.where(zero, 0.0, rng.lognormal(size=1000))])
-    density = nfref.FlowDensity("mixture", given=["x1", "x2"], random_state=0).fit(rows)
+    density = nfref.FlowDensity("mixture", given=["x1", "x2"], effort="quick", random_state=0).fit(
+        rows
+    )
     asked = np.column_stack([0.7 * np.array([[1, 1], [1, -1]]), np.zeros(2)])
     masses = np.exp(density.score_samples(asked))
     assert masses[0] > 0.8 and masses[1] < 0.2

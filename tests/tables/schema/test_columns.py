@@ -131,7 +131,9 @@ def nodes():
 )
 def test_mass_one_on_every_support_and_no_sample_outside(name):
     x, asked = SUPPORTS[name]
-    model = nfref.FlowDensity(members=1, epochs=4, columns={"x1": asked}, random_state=0)
+    model = nfref.FlowDensity(
+        members=1, epochs=4, columns={"x1": asked}, effort="quick", random_state=0
+    )
     model.fit(x[:, None])
     column = model.columns_[0]
 
@@ -243,7 +245,7 @@ def test_probabilities_of_all_discrete_values_add_up_to_one():
 def test_a_mixed_table_is_probability_times_density():
     data = frame()
     model = nfref.FlowDensity(
-        "nsf", members=1, epochs=1, columns={"size": "positive"}, random_state=0
+        "nsf", members=1, epochs=1, columns={"size": "positive"}, effort="quick", random_state=0
     ).fit(data)
     column = model.columns_[0]
 
