@@ -15,7 +15,7 @@ import autograd.numpy as np
 
 from nfref.flow import Flow
 from nfref.flows.batch_norm import check_batch_norm, with_batch_norm
-from nfref.flows.composition import Composition
+from nfref.flows.composition import Composition, with_fields_of
 from nfref.flows.elementwise import Scale
 from nfref.flows.linear import permute
 from nfref.networks.activations import ACTIVATIONS
@@ -282,12 +282,8 @@ class NICE(Composition):
     def flows(self) -> tuple[Flow, ...]:
         """The scaling and the couplings, from latent to data."""
         couplings = (
-            Coupling(
-                alternating_mask(self.dim, k),
-                Additive(),
-                self.hidden,
-                self.context_dim,
-                self.activation,
+            with_fields_of(
+                self, Coupling, mask=alternating_mask(self.dim, k), transformer=Additive()
             )
             for k in range(self.layers)
         )
@@ -358,14 +354,7 @@ class RealNVP(Composition):
         return with_batch_norm(
             self.batch_norm,
             (
-                Coupling(
-                    alternating_mask(self.dim, k),
-                    self.transformer,
-                    self.hidden,
-                    self.context_dim,
-                    self.activation,
-                    self.periodic,
-                )
+                with_fields_of(self, Coupling, mask=alternating_mask(self.dim, k))
                 for k in range(self.layers)
             ),
             "running",

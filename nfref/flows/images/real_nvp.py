@@ -13,7 +13,7 @@ from functools import cached_property
 import autograd.numpy as np
 
 from nfref.flow import Flow
-from nfref.flows.composition import Chain, Composition
+from nfref.flows.composition import Chain, Composition, with_fields_of
 from nfref.flows.coupling import SplitFlow, channel_mask, checkerboard_mask
 from nfref.flows.images.glow import OnFirst
 from nfref.flows.images.layers import ActNorm, ImageFlow, Squeeze
@@ -234,14 +234,5 @@ class RealNVPImage(ImageFlow, Composition):
 
     def _couplings(self, shape, mask, count):
         for k in range(count):
-            yield ImageCoupling(
-                shape,
-                mask,
-                k % 2,
-                self.hidden,
-                self.blocks,
-                self.context_dim,
-                self.activation,
-                self.transformer,
-            )
+            yield with_fields_of(self, ImageCoupling, shape=shape, mask=mask, parity=k % 2)
             yield ActNorm(shape)
