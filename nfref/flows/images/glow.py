@@ -216,24 +216,15 @@ class Glow(ImageFlow, Composition):
         unsqueezed = Squeeze(shape)
         channels, height, width = squeezed = unsqueezed.squeezed_shape
         coupling = with_fields_of(self, ChannelCoupling, shape=squeezed)
-        steps = tuple(
-            flow
-            for step in range(self.steps)
-            for flow in (
-                coupling,
-                self._convolution(squeezed, level * self.steps + step),
-                ActNorm(squeezed),
-            )
-        )
+        steps: list[Flow] = []
+        for step in range(self.steps):
+            convolution = self._convolution(squeezed, level * self.steps + step)
+            steps += [coupling, convolution, ActNorm(squeezed)]
         if level + 1 == self.levels:
             return (self._prior(TopPrior, squeezed), *steps, unsqueezed)
         rest = Chain(self._level((channels // 2, height, width), level + 1))
-        return (
-            OnFirst(rest, unsqueezed.dim),
-            self._prior(SplitPrior, squeezed),
-            *steps,
-            unsqueezed,
-        )
+        prior = self._prior(SplitPrior, squeezed)
+        return (OnFirst(rest, unsqueezed.dim), prior, *steps, unsqueezed)
 
     def _prior(self, kind, shape):
         return with_fields_of(

@@ -308,16 +308,5 @@ def guided(
     """
     if not flow.context_dim:
         raise ValueError("flow: expected a context_dim, the number of labels; got 0")
-    return Chain(
-        [
-            with_fields_of(
-                block,
-                _GuidedBlock,
-                weight=weight,
-                without=without,
-                annealed=annealed,
-                temperature=temperature,
-            )
-            for block in flow.flows
-        ]
-    )
+    guidance = dict(weight=weight, without=without, annealed=annealed, temperature=temperature)
+    return Chain([with_fields_of(block, _GuidedBlock, **guidance) for block in flow.flows])
