@@ -155,11 +155,8 @@ def _run(arguments):
     environment.check()
     from nfref.kernels.compile_notice import when_compiling
 
-    when_compiling(
-        lambda: note(
-            "compiling kernels, once for this version and this machine; it takes a while", ""
-        )
-    )
+    notice = "compiling kernels, once for this version and this machine; it takes a while"
+    when_compiling(lambda: note(notice, ""))
     with silenced(getattr(chosen, "quiet", False)):
         status = chosen.run(chosen)
     sys.stdout.flush()

@@ -46,19 +46,31 @@ class Options:
         return cls(**{one.name: getattr(namespace, one.name) for one in fields(cls)})
 
 
-def option(help: str, prefix: str = "--", **about: Any) -> Any:
-    """Return a field for an option with a name; ``about`` goes to argparse."""
-    return field(metadata={"prefix": prefix, "about": {"help": help, **about}})
+def option(help: str, metavar: str = "", type: Any = None, prefix: str = "--", **about: Any) -> Any:
+    """Return a field for an option with a name; ``about`` goes to argparse.
+
+    The help ends with the default, unless that is empty or the help names it already.
+    """
+    if about.get("default") not in (None, "", []) and "(default: " not in help:
+        help += " (default: %(default)s)"
+    given = {"help": help, "metavar": metavar, "type": type}  # a switch takes neither of the last
+    about |= {name: value for name, value in given.items() if value}
+    return field(metadata={"prefix": prefix, "about": about})
 
 
 def positional(metavar: str, help: str, **about: Any) -> Any:
     """Return a field for an argument without a name."""
-    return option(help, prefix="", metavar=metavar, **about)
+    return option(help, metavar, prefix="", **about)
+
+
+def several(help: str, metavar: str, type: Callable[[str], Any]) -> Any:
+    """Return an option that takes several values; it may be repeated, and they add up."""
+    return option(help, metavar, type, action="extend", default=[])
 
 
 def seed(help: str) -> Any:
     """Return the field of --seed."""
-    return option(f"{help} (default: %(default)s)", type=count(0, 2**128), default=0, metavar="S")
+    return option(help, "S", count(0, 2**128), default=0)
 
 
 def header() -> Any:

@@ -65,64 +65,50 @@ class Question(Options):
     process: str | None = option(
         "instead of OBJECT: a program in any language that answers lines of JSON "
         "(docs/process_protocol.rst)",
-        metavar="COMMAND",
+        "COMMAND",
     )
     density: str | None = option(
         "OBJECT is a density of the rows of this file: an estimator, a distribution, a copula",
-        metavar="TABLE",
+        "TABLE",
     )
     discrete: str | None = option(
-        "with --density: the discrete columns (default: those with only whole numbers "
-        "in the table and among samples)",
-        metavar="NAME,NAME",
+        "with --density: the discrete columns (default: those with only whole numbers in the "
+        "table and among samples)",
+        "NAME,NAME",
     )
-    dim: int | None = option("number of coordinates", type=count(1), metavar="D")
+    dim: int | None = option("number of coordinates", "D", count(1))
     event_shape: tuple | None = option(
-        "the object takes events of this shape; --dim is the product of its sizes",
-        type=_shape,
-        metavar="C,H,W",
+        "the object takes events of this shape; --dim is the product of its sizes", "C,H,W", _shape
     )
     make: bool = option(
-        "OBJECT is a function without arguments that makes the flow; it is called "
-        "again, to check the first calls of a new flow in training mode",
+        "OBJECT is a function without arguments that makes the flow; it is called again, to "
+        "check the first calls of a new flow in training mode",
         action="store_true",
     )
-    dtype: str = option(
-        "precision (default: %(default)s)", choices=("float64", "float32"), default="float64"
-    )
-    seed: int = option(
-        "the same seed checks the same points (default: %(default)s)",
-        type=count(0),
-        default=0,
-        metavar="S",
-    )
+    dtype: str = option("precision", choices=("float64", "float32"), default="float64")
+    seed: int = option("the same seed checks the same points", "S", count(0), default=0)
     domain: tuple | None = option(
-        "bounds of z, inf allowed (default: all numbers)", type=_interval, metavar="LOW:HIGH"
+        "bounds of z, inf allowed (default: all numbers)", "LOW:HIGH", _interval
     )
     codomain: tuple | None = option(
-        "bounds of x, inf allowed (default: all numbers)", type=_interval, metavar="LOW:HIGH"
+        "bounds of x, inf allowed (default: all numbers)", "LOW:HIGH", _interval
     )
-    seconds: float = option(
-        "time limit of one property (default: %(default)s)",
-        type=positive,
-        default=20.0,
-        metavar="T",
-    )
+    seconds: float = option("time limit of one property", "T", positive, default=20.0)
     accuracy: float = option(
         "absolute accuracy that a solver or iteration inside the flow promises (default: 0)",
-        type=positive,
+        "A",
+        positive,
         default=0.0,
-        metavar="A",
     )
-    skip: str = option("properties to leave out", metavar="NAME,NAME", default="")
+    skip: str = option("properties to leave out", "NAME,NAME", default="")
     context: str | None = option(
         "the object takes a context: the number C of its features, for sampled rows, or a .npy "
         "file of rows (M, C)",
-        metavar="C",
+        "C",
     )
     support: str | None = option(
         "a function of rows (N, D) that returns (N,) bool: where the density is positive",
-        metavar="MODULE:FUNCTION",
+        "MODULE:FUNCTION",
     )
     stochastic: bool = option("log_det is a random estimate: judge its mean", action="store_true")
     v: bool = option(
@@ -130,12 +116,12 @@ class Question(Options):
     )
     json: bool = option("print the report as JSON instead of a table", action="store_true")
     badge: str | None = option(
-        "write a badge of the verdict: JSON in the endpoint format of shields.io", metavar="FILE"
+        "write a badge of the verdict: JSON in the endpoint format of shields.io", "FILE"
     )
     library: str | None = option(
         "the installed package that OBJECT belongs to, for the report (default: the package of "
         "MODULE)",
-        metavar="NAME",
+        "NAME",
     )
 
     @property
@@ -249,15 +235,9 @@ def _report(options, thing, skip, rng):
         return check_density(**{**common, **arguments})
     if options.make:
         arguments.setdefault("make", adapters.maker(thing, **adapt))
-    return check_flow(
-        **{
-            **common,
-            "codomain": options.codomain,
-            "stochastic": options.stochastic,
-            **arguments,
-            "accuracy": options.accuracy or arguments.get("accuracy", 0.0),
-        }
-    )
+    common |= {"codomain": options.codomain, "stochastic": options.stochastic}
+    accuracy = options.accuracy or arguments.get("accuracy", 0.0)
+    return check_flow(**{**common, **arguments, "accuracy": accuracy})
 
 
 # With --density, options for flows alone would be ignored.
@@ -270,11 +250,9 @@ def _of_table(options, thing, skip, rng):
     from nfref.tables.reading import read_table
 
     for name in NOT_OF_TABLES:
-        if getattr(options, name):
-            raise UsageError(
-                f"--{name.replace('_', '-')}: expected none with --density, got "
-                f"{getattr(options, name)}"
-            )
+        if value := getattr(options, name):
+            asked = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{asked}: expected none with --density, got {value}")
     table = read_table(options.density)
     dim = len(table.columns)
     if options.dim not in (None, dim):

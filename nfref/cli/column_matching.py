@@ -11,6 +11,7 @@ from nfref.runtime.annotations import Any, Array, Callable, Sequence
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.scoring import check_cells, stacked
 from nfref.tables.reading import match_columns, numbered_columns, quoted_names, text_at
+from nfref.tables.reading.read import only
 
 
 def for_model(data: Data, model: Model) -> tuple[Array, bool]:
@@ -81,15 +82,8 @@ def partial_cells(
     """
     names, there = model.columns or numbered_columns(model.density.dim), data.columns
     if extra and data.table.named and model.columns:
-        kept = [k for k, name in enumerate(data.columns) if name in names]
-        data = replace(
-            data,
-            table=replace(
-                data.table,
-                values=data.values[:, kept],
-                columns=tuple(data.columns[k] for k in kept),
-            ),
-        )
+        kept = [name for name in data.columns if name in names]
+        data = replace(data, table=only(data.table, lambda *_: kept))
     absent = [name for name in names if name not in data.columns]
     needed = [name for name in absent if name not in optional]
     if needed and data.table.named and model.columns:

@@ -19,6 +19,7 @@ from nfref.cli.arguments import (
     option,
     positional,
     seed,
+    several,
     support,
 )
 from nfref.cli.streams import row_bar
@@ -83,14 +84,9 @@ class Data:
                 weight = as_weight(name, weight, len(weight), first=1)
             else:
                 check_weights(name, weight, first + 1)
-        return replace(
-            self,
-            table=replace(
-                self.table,
-                values=np.delete(self.values, k, axis=1),
-                columns=(*self.columns[:k], *self.columns[k + 1 :]),
-            ),
-        ), weight
+        columns = (*self.columns[:k], *self.columns[k + 1 :])
+        table = replace(self.table, values=np.delete(self.values, k, axis=1), columns=columns)
+        return replace(self, table=table), weight
 
 
 def load(
@@ -147,23 +143,21 @@ class Source(Options):
         "DATA", "a file, a pattern of files in quotes, or the name of built-in data"
     )
     rows: int | None = option(
-        "use a sample of N rows if DATA has more (default: a million, and no more "
-        "than 2^23 numbers)",
-        type=count(1),
-        metavar="N",
+        "use a sample of N rows if DATA has more (default: a million, and no more than 2^23 "
+        "numbers)",
+        "N",
+        count(1),
     )
-    weights: str | None = option("this column holds the weights of rows", metavar="COLUMN")
-    without: Sequence = option(
-        "leave these columns out", type=names, action="extend", default=[], metavar="NAME,NAME"
-    )
+    weights: str | None = option("this column holds the weights of rows", "COLUMN")
+    without: Sequence = several("leave these columns out", "NAME,NAME", names)
     column: Sequence = option(
-        "the values that column NAME can take: real, positive, LOW:HIGH, 'period P', "
-        "count or category; repeat the option for several columns (text that repeats is "
-        "a category by default)",
-        type=support,
+        "the values that column NAME can take: real, positive, LOW:HIGH, 'period P', count or "
+        "category; repeat the option for several columns (text that repeats is a category by "
+        "default)",
+        "NAME=SUPPORT",
+        support,
         action="append",
         default=[],
-        metavar="NAME=SUPPORT",
     )
     header: str = header()
     seed: int = seed("seed of the test rows, folds, first parameters and batches")
@@ -221,13 +215,9 @@ class Source(Options):
                 f"texts as labels, --without {quote(error.column)} leaves the column "
                 "out"
             ) from None
-        part = found.total > len(found.places)
-        return Data(
-            self.data,
-            found.table,
-            total=found.total if part else None,
-            lowest=found.lowest if part else None,
-        )
+        if found.total > len(found.places):
+            return Data(self.data, found.table, total=found.total, lowest=found.lowest)
+        return Data(self.data, found.table)
 
     def _some(self, data):
         """Return a sample of built-in data if fewer rows are asked for."""
@@ -246,10 +236,6 @@ class Source(Options):
             part.weighed(self.weights, first)
         for name, kind in self.column:
             if name in table.columns:
+                values = table.values[:, table.columns.index(name)]
                 with blamed(f"{path}: "):
-                    check_support(
-                        name,
-                        asked_support(name, kind),
-                        table.values[:, table.columns.index(name)],
-                        first + 1,
-                    )
+                    check_support(name, asked_support(name, kind), values, first + 1)

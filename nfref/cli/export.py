@@ -26,13 +26,13 @@ class Export(Options):
     """Options of ``nfref export``."""
 
     model: str = positional("MODEL", "a model file")
-    to: str = option("the language (default: %(default)s)", choices=("python",), default="python")
+    to: str = option("the language", choices=("python",), default="python")
     weights: str = option(
-        "put them into the file, or into NAME.weights.npz beside it (default: %(default)s)",
+        "put them into the file, or into NAME.weights.npz beside it",
         choices=("inside", "beside"),
         default="inside",
     )
-    out: str | None = option("write here instead of to standard output", metavar="FILE")
+    out: str | None = option("write here instead of to standard output", "FILE")
 
 
 def export(options: Export) -> None:

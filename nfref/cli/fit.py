@@ -300,12 +300,8 @@ def _write_model(place, task, fitted, tests, about):
         ],
         "test": {"mean": _or_none(mean), "standard_error": _or_none(error)},
     }
-    save_model(
-        place,
-        fitted.density,
-        columns=data.columns if data.table.named else None,
-        info={"fit": info},
-    )
+    columns = data.columns if data.table.named else None
+    save_model(place, fitted.density, columns=columns, info={"fit": info})
 
 
 def _or_none(number):

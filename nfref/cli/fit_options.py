@@ -17,6 +17,7 @@ from nfref.cli.arguments import (
     option,
     penalties,
     positive,
+    several,
     widths,
 )
 from nfref.cli.data import Source, files
@@ -40,79 +41,61 @@ class Training(Options):
 
     flow: str | None = option(
         "auto tries several kinds, gaussian and mixture simple densities without flows; the name "
-        "of a flow fits it alone, in any case of letters (default: auto; maf if you give an option "
-        "that only a single flow takes, such as --layers)",
+        "of a flow fits it alone, in any case of letters (default: auto; maf if you give an "
+        "option that only a single flow takes, such as --layers)",
         type=str.lower,
         choices=("auto", *SIMPLE, *FLOWS),
     )
     effort: str = option(
-        "how much the fit may cost: about ten seconds, a minute, or as long as it helps "
-        "(default: %(default)s)",
+        "how much the fit may cost: about ten seconds, a minute, or as long as it helps",
         choices=tuple(EFFORTS),
         default="default",
     )
     members: int | None = option(
         "number of flow candidates that auto tries (default: as many as pay; not with a single "
         "flow)",
-        type=count(0, 1000),
-        metavar="K",
+        "K",
+        count(0, 1000),
     )
     jobs: int = option(
-        "train J flows at once, each in its own process, and at most one for each processor; "
-        "0 means one for each processor (default: %(default)s)",
-        type=count(0),
+        "train J flows at once, each in its own process, and at most one for each processor; 0 "
+        "means one for each processor",
+        "J",
+        count(0),
         default=1,
-        metavar="J",
     )
     time: float | None = option(
         f"time limit of the fit (default: {BUDGET:g} for auto, none for one flow)",
-        type=positive,
-        metavar="SECONDS",
+        "SECONDS",
+        positive,
     )
-    given: Sequence = option(
-        "fit the density of the other columns given these",
-        type=names,
-        action="extend",
-        default=[],
-        metavar="NAME,NAME",
+    given: Sequence = several(
+        "fit the density of the other columns given these", "NAME,NAME", names
     )
     layers: int | None = option(
-        "number of layers (default: the flow's own)", type=count(1, MOST_LAYERS), metavar="K"
+        "number of layers (default: the flow's own)", "K", count(1, MOST_LAYERS)
     )
     hidden: tuple | None = option(
-        "widths of the hidden layers, as in 64,64 (default: the flow's own)",
-        type=widths,
-        metavar="W,W",
+        "widths of the hidden layers, as in 64,64 (default: the flow's own)", "W,W", widths
     )
     trace: str | None = option(
-        "cnf: the trace used in training (default: exact, for at most two hidden "
-        "layers); scores are always exact",
+        "cnf: the trace used in training (default: exact, for at most two hidden layers); scores "
+        "are always exact",
         choices=("exact", "hutchinson", "brute"),
     )
     rtol: float | None = option(
-        "cnf, fm: tolerance of the solver, relative and absolute (default: 1e-05)",
-        type=positive,
-        metavar="R",
+        "cnf, fm: tolerance of the solver, relative and absolute (default: 1e-05)", "R", positive
     )
     regularise: tuple | None = option(
         "cnf: weights of the two path penalties, as in 0.01,0.01 (default: none)",
-        type=penalties,
-        metavar="KINETIC,JACOBIAN",
+        "KINETIC,JACOBIAN",
+        penalties,
     )
-    epochs: int = option(
-        "largest number of epochs of each training (default: %(default)s)",
-        type=count(1),
-        default=200,
-        metavar="E",
-    )
+    epochs: int = option("largest number of epochs of each training", "E", count(1), default=200)
     batch: int | None = option(
-        "rows of a training step (default: depends on the number of rows)",
-        type=count(1),
-        metavar="B",
+        "rows of a training step (default: depends on the number of rows)", "B", count(1)
     )
-    lr: float | None = option(
-        "learning rate of Adam (default: the flow's own)", type=positive, metavar="R"
-    )
+    lr: float | None = option("learning rate of Adam (default: the flow's own)", "R", positive)
     dtype: str | None = option(
         "precision of flows (default: float32 to train, float64 to score)",
         choices=("float64", "float32"),
@@ -183,13 +166,13 @@ def _jobs(asked):
 class Targets(Options):
     """Options that say what is written and printed."""
 
-    out: str | None = option("write the model here", metavar="MODEL.npz")
-    plot: str | None = option("plot data and samples here", metavar="FIG.png")
-    checkpoint: str | None = option("write a checkpoint here after every epoch", metavar="FILE.npz")
+    out: str | None = option("write the model here", "MODEL.npz")
+    plot: str | None = option("plot data and samples here", "FIG.png")
+    checkpoint: str | None = option("write a checkpoint here after every epoch", "FILE.npz")
     resume: str | None = option(
-        "continue from this checkpoint, and write the next ones there too unless "
-        "--checkpoint names another file",
-        metavar="FILE.npz",
+        "continue from this checkpoint, and write the next ones there too unless --checkpoint "
+        "names another file",
+        "FILE.npz",
     )
     verbose: bool = option("say all that was found in the data", action="store_true")
     quiet: bool = option("print nothing but the table", action="store_true")
@@ -236,18 +219,10 @@ def asked_for(source: Source, training: Training, plan: Plan, values: Array) -> 
         "weights": source.weights,
     }
     left = {"jobs", "time", *found, *(("epochs",) if plan.members == 1 else ())}
-    found.update(
-        {
-            field.name: getattr(training, field.name)
-            for field in fields(training)
-            if field.name not in left
-        }
-    )
-    return json.loads(
-        json.dumps(
-            {
-                name if name in ("search", "DATA") else f"--{name.replace('_', '-')}": value
-                for name, value in found.items()
-            }
-        )
-    )
+    names = [field.name for field in fields(training) if field.name not in left]
+    found |= {name: getattr(training, name) for name in names}
+    asked = {
+        name if name in ("search", "DATA") else f"--{name.replace('_', '-')}": value
+        for name, value in found.items()
+    }
+    return json.loads(json.dumps(asked))

@@ -78,20 +78,15 @@ def rows_for(
     were guessed and how many rows were left out.
     """
     of_table = isinstance(model.density, TableDensity)
-    data, weight = load(
-        name,
-        header,
-        column_matching.texts_of(model),
-        of_table,
-        column_matching.known_to(model, (weights,)),
-    ).weighed(weights)
+    texts = column_matching.texts_of(model)
+    keep = column_matching.known_to(model, (weights,))
+    data, weight = load(name, header, texts, of_table, keep).weighed(weights)
     values, sure = column_matching.for_model(data, model)
     say_remark(data, sure)
     if of_table:
         with blamed(f"{data.name}: "):
-            check_cells(
-                model.density, column_matching.cells_of(data, values, model), may_be_empty=True
-            )
+            cells = column_matching.cells_of(data, values, model)
+            check_cells(model.density, cells, may_be_empty=True)
     whole = ~np.any(np.isnan(values), axis=1)
     if not np.all(whole):
         said = about_missing(model.columns or data.columns, list(values.T))

@@ -33,10 +33,10 @@ class Picture(Options):
     """Options of ``nfref plot``."""
 
     model: str = positional("MODEL", "a model file")
-    data: str | None = option("rows to compare with", metavar="DATA")
+    data: str | None = option("rows to compare with", "DATA")
     header: str = header()
     out: str = option(
-        "write the picture here; its extension decides the format", metavar="FIG.png", required=True
+        "write the picture here; its extension decides the format", "FIG.png", required=True
     )
     quiet: bool = quiet()
 

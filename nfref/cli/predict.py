@@ -17,6 +17,7 @@ from nfref.cli.arguments import (
     positional,
     quiet,
     seed,
+    several,
     share,
     shares,
     spreadsheet,
@@ -95,19 +96,10 @@ class Quantiles(Options):
     """Options of ``nfref quantile``."""
 
     model: str = positional("MODEL", TABLE_MODEL)
-    column: str = option("a column of numbers", required=True, metavar="NAME")
-    given: Sequence = option(
-        "column NAME is VALUE",
-        type=conditions,
-        action="extend",
-        default=[],
-        metavar="NAME=VALUE,NAME=VALUE",
-    )
+    column: str = option("a column of numbers", "NAME", required=True)
+    given: Sequence = several("column NAME is VALUE", "NAME=VALUE,NAME=VALUE", conditions)
     levels: tuple = option(
-        "above 0 and below 1 (default: 0.05,0.5,0.95)",
-        type=shares,
-        default=(0.05, 0.5, 0.95),
-        metavar="P,P",
+        "above 0 and below 1 (default: 0.05,0.5,0.95)", "P,P", shares, default=(0.05, 0.5, 0.95)
     )
     quiet: bool = quiet()
 
@@ -143,17 +135,16 @@ class Prediction(Options):
 
     model: str = positional("MODEL", TABLE_MODEL)
     data: str = positional("DATA", "a file, or the name of built-in data")
-    column: str = option("what to predict", required=True, metavar="NAME")
+    column: str = option("what to predict", "NAME", required=True)
     interval: float = option(
-        "the probability of the interval; each side beyond it has half of the rest "
-        "(default: %(default)s)",
-        type=share,
+        "the probability of the interval; each side beyond it has half of the rest",
+        "P",
+        share,
         default=0.9,
-        metavar="P",
     )
     header: str = header()
     out: str | None = option(
-        "write here, in the format of the suffix, instead of standard output", metavar="FILE"
+        "write here, in the format of the suffix, instead of standard output", "FILE"
     )
     quiet: bool = quiet()
 
@@ -220,7 +211,7 @@ class Filling(Options):
     data: str = positional("DATA", "a file")
     header: str = header()
     seed: int = seed("the same seed samples the same cells")
-    out: str = option("the table without gaps", metavar="FILE", required=True)
+    out: str = option("the table without gaps", "FILE", required=True)
     spreadsheet: bool = spreadsheet()
     quiet: bool = quiet()
 

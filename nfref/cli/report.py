@@ -37,8 +37,8 @@ class Page(Options):
     model: str = positional("MODEL", "a model file")
     data: str = positional("DATA", "rows to compare with")
     header: str = header()
-    weights: str | None = option("this column of DATA holds the weights of rows", metavar="COLUMN")
-    out: str = option("write the page here", metavar="HTML", required=True)
+    weights: str | None = option("this column of DATA holds the weights of rows", "COLUMN")
+    out: str = option("write the page here", "HTML", required=True)
     seed: int = seed("the same seed writes the same page")
     quiet: bool = quiet()
 

@@ -19,11 +19,12 @@ from nfref.cli.arguments import (
     positive,
     quiet,
     seed,
+    several,
     spreadsheet,
 )
 from nfref.cli.data import load
 from nfref.cli.data_warnings import say_remark
-from nfref.cli.inputs import check_output, given_values, loaded_model, table_model
+from nfref.cli.inputs import check_of_table, check_output, given_values, loaded_model, table_model
 from nfref.cli.streams import note, utf8_output
 from nfref.runtime.annotations import Any
 from nfref.runtime.batching import BLOCK
@@ -60,29 +61,27 @@ class Sampling(Options):
     model: str = positional("MODEL", "a model file")
     n: int | None = option(
         "how many rows; with --given-from, for each of its rows (default: 1)",
+        "N",
+        count(0),
         prefix="-",
-        type=count(0),
-        metavar="N",
     )
     seed: int = seed("the same seed samples the same rows")
-    given: Sequence = option(
+    given: Sequence = several(
         "sample rows in which column NAME is VALUE (only from the density of a table)",
-        type=conditions,
-        action="extend",
-        default=[],
-        metavar="NAME=VALUE,NAME=VALUE",
+        "NAME=VALUE,NAME=VALUE",
+        conditions,
     )
     given_from: str | None = option(
-        "a file with values of some columns; empty cells are sampled too", metavar="DATA"
+        "a file with values of some columns; empty cells are sampled too", "DATA"
     )
     within: float | None = option(
-        "sample a row again if a real column with at most one bound is further from its "
-        "median than W robust standard deviations; without it, means need not converge",
-        type=positive,
-        metavar="W",
+        "sample a row again if a real column with at most one bound is further from its median "
+        "than W robust standard deviations; without it, means need not converge",
+        "W",
+        positive,
     )
     out: str | None = option(
-        "write here, in the format of the suffix, instead of standard output", metavar="FILE"
+        "write here, in the format of the suffix, instead of standard output", "FILE"
     )
     spreadsheet: bool = spreadsheet()
     quiet: bool = quiet()
@@ -93,11 +92,9 @@ def sample(options: Sampling) -> None:
     check_output(options.out, options.model, options.given_from, what="rows")
     if options.n is None and not options.given_from:
         raise UsageError("-n N is required: how many rows")
-    model = (
-        loaded_model(options.model)
-        if options.within is None
-        else table_model(options.model, "--within")
-    )
+    model = loaded_model(options.model)
+    if options.within is not None:
+        check_of_table(model, options.model, "--within")
     if options.out:
         writer(options.out, bool(column_matching.texts_of(model)))
     rng = np.random.default_rng(options.seed)
@@ -108,11 +105,8 @@ def sample(options: Sampling) -> None:
         total, rows = options.n, _new_rows(model, options, rng, given)
     _check_disk(options.out, total, model.density.dim)
     known = dict(options.given)
-    watched = (
-        []
-        if options.given_from or not isinstance(model.density, TableDensity)
-        else model.density.columns
-    )
+    of_table = isinstance(model.density, TableDensity)
+    watched = model.density.columns if of_table and not options.given_from else []
     overflown = distant = 0
 
     def blocks():
@@ -140,14 +134,8 @@ def _new_rows(model, options, rng, given):
     """Yield n rows in blocks."""
     for start in range(0, options.n, BLOCK):
         with blamed("--"):
-            rows = sample_rows(
-                model.density,
-                model.params,
-                rng,
-                min(BLOCK, options.n - start),
-                given,
-                options.within,
-            )
+            n = min(BLOCK, options.n - start)
+            rows = sample_rows(model.density, model.params, rng, n, given, options.within)
         yield rows
 
 
@@ -163,13 +151,8 @@ def _for_each_row(model, options, rng):
     model = table_model(options.model, "--given-from")
     density, each = model.density, 1 if options.n is None else options.n
     not_given = [column.name for column in density.columns if column.name not in density.given]
-    data = load(
-        options.given_from,
-        "auto",
-        column_matching.texts_of(model),
-        True,
-        column_matching.known_to(model, optional=not_given),
-    )
+    keep = column_matching.known_to(model, optional=not_given)
+    data = load(options.given_from, "auto", column_matching.texts_of(model), True, keep)
     cells, sure = column_matching.partial_cells(data, model, not_given)
     say_remark(data, sure)
     rows = len(cells[0])

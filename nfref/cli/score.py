@@ -65,16 +65,16 @@ class Scoring(Options):
     data: str = positional("DATA", "a file, a pattern of files, or the name of built-in data")
     header: str = header()
     out: str | None = option(
-        "write the scores here, in the format of the suffix, and print the mean", metavar="FILE"
+        "write the scores here, in the format of the suffix, and print the mean", "FILE"
     )
     least: int | None = option(
         f"print the K rows that are least likely (default: {LEAST} with --out, else none)",
-        type=count(0, 10**6),
-        metavar="K",
+        "K",
+        count(0, 10**6),
     )
     errors: bool = option(
-        "write also the standard error of each score, 0 if it is exact, and the "
-        "effective number of samples, inf if it is exact",
+        "write also the standard error of each score, 0 if it is exact, and the effective number "
+        "of samples, inf if it is exact",
         action="store_true",
     )
     cells: bool | None = option(
@@ -88,36 +88,34 @@ class Scoring(Options):
         choices=("-inf",),
     )
     weights: str | None = option(
-        "this column of DATA holds the weights of rows in the mean", metavar="COLUMN"
+        "this column of DATA holds the weights of rows in the mean", "COLUMN"
     )
-    dask: str | None = option("the scheduler of a cluster that scores the files", metavar="ADDRESS")
+    dask: str | None = option("the scheduler of a cluster that scores the files", "ADDRESS")
     quiet: bool = quiet()
+
+    @property
+    def shown(self) -> int:
+        """How many of the least likely rows are printed."""
+        if self.least is not None:
+            return self.least
+        return LEAST if self.out else 0
 
 
 def run(options: Scoring) -> None:
     """Write one log-likelihood a row, then print a summary."""
     paths = files(options.data)
     check_output(options.out, options.model, *paths, what="scores")
-    least = options.least if options.least is not None else LEAST if options.out else 0
     model = loaded_model(options.model)
     for name in ("errors", "cells", "unknown"):
         if getattr(options, name):
             check_of_table(model, options.model, f"--{name}")
-    asked: dict[str, Any] = {
-        "header": options.header,
-        "least": least,
-        "weights": options.weights,
-        "cells": options.cells,
-        "unknown": options.unknown is not None,
-        "alone": len(paths) == 1,
-    }
     if options.dask:
-        scored = _by_cluster(options.dask, model, paths, **asked)
+        scored = _by_cluster(model, paths, options)
     else:
         scored = itertools.chain.from_iterable(
-            scored_batches(model, path, **asked) for path in paths
+            scored_batches(model, path, options, len(paths) == 1) for path in paths
         )
-    summary = Summary(least)
+    summary = Summary(options.shown)
     lost: list[Exception] = []
     names = COLUMNS if options.errors else COLUMNS[:1]
     blocks = (
@@ -149,7 +147,9 @@ def run(options: Scoring) -> None:
     if summary.impossible:
         note(
             f"{summary.impossible} rows lie where the model's density is zero or "
-            "too small to compute" + ", or have an unknown category" * asked["unknown"] + ": -inf"
+            "too small to compute"
+            + (", or have an unknown category" if options.unknown else "")
+            + ": -inf"
         )
     if summary.unknown:
         note(f"{summary.unknown} rows have a density that can't be computed: nan")
@@ -187,14 +187,7 @@ class Scored:
 
 
 def scored_batches(
-    model: Model,
-    path: str,
-    header: str = "auto",
-    least: int = 0,
-    weights: str | None = None,
-    cells: bool | None = None,
-    unknown: bool = False,
-    alone: bool = False,
+    model: Model, path: str, options: Scoring, alone: bool = False
 ) -> Iterator[Scored]:
     """Yield the scores of a file, a batch of rows at a time.
 
@@ -203,15 +196,7 @@ def scored_batches(
     model : nfref.tables.files.model_file.Model
     path : str
         A file or the name of built-in data.
-    header : {"auto", "yes", "no"}
-    least : int
-        How many of the least likely rows of each batch are kept with their cells.
-    weights : str, optional
-        The column that holds the weights of rows.
-    cells : bool, optional
-        For which rows the density is averaged over the cell of the rounding grid.
-    unknown : bool
-        Whether a row may have a category that the model does not know.
+    options : Scoring
     alone : bool
         Whether this is the only file: kernels need not be loaded for a few rows.
 
@@ -226,53 +211,43 @@ def scored_batches(
     """
     first = 0
     sampler = functools.cache(lambda: ConditionalSampler(model.density))
-    for data in tables_for(model, path, header, weights):
-        data, weight = data.weighed(weights, first)
+    for data in tables_for(model, path, options.header, options.weights):
+        data, weight = data.weighed(options.weights, first)
         values, sure = column_matching.for_model(data, model)
         say_remark(data, sure or first)
         values = column_matching.with_text(data, values, model)
-        with in_new_process(model.density, model.params, values, cells, alone and not first):
+        early = alone and not first
+        with in_new_process(model.density, model.params, values, options.cells, early):
             if isinstance(model.density, TableDensity):
-                found = _marginal(model.density, values, path, first, sampler, cells, unknown)
+                found = _marginal(model.density, values, path, first, sampler, options)
             else:
-                found = Marginal(
-                    log_prob(model.density, model.params, values),
-                    np.zeros(len(values)),
-                    np.full(len(values), np.inf),
-                )
+                found = Marginal.exact(log_prob(model.density, model.params, values))
         worst = [
             Unlikely(float(found.log_prob[k]), path, first + k + 1, _shown(values[k], model, data))
-            for k in lowest(found.log_prob, least)
+            for k in lowest(found.log_prob, options.shown)
         ]
-        yield Scored(
-            found.log_prob,
-            worst,
-            found.error,
-            found.effective,
-            np.ones(len(values)) if weight is None else weight,
-            int(np.sum(np.any(np.isnan(data.values), axis=1))),
-        )
+        weight = np.ones(len(values)) if weight is None else weight
+        incomplete = int(np.sum(np.any(np.isnan(data.values), axis=1)))
+        yield Scored(found.log_prob, worst, found.error, found.effective, weight, incomplete)
         first += len(values)
 
 
-def _marginal(density, values, path, first, sampler, cells, unknown):
+def _marginal(density, values, path, first, sampler, options):
     """Return the Marginal of rows; those of an unknown category get -inf if they may be there."""
     values, score_of = values.copy(), {-np.inf: np.zeros(len(values), bool)}
     for k, column in enumerate(density.columns):
         if column.kind == "category":
             labels = {*column.labels, None}
             strange = np.array([cell not in labels and cell == cell for cell in values[:, k]], bool)
-            if unknown:
+            if options.unknown:
                 values[strange, k] = column.labels[0]
             kind = np.nan if column.name in density.given else -np.inf
             score_of[kind] = score_of.get(kind, False) | strange
-    advice = (
-        "; --unknown=-inf gives such rows -inf"
-        if not unknown and any(map(np.any, score_of.values()))
-        else ""
-    )
+    advice = ""
+    if not options.unknown and any(map(np.any, score_of.values())):
+        advice = "; --unknown=-inf gives such rows -inf"
     try:
-        found = marginal_of(density, values, first + 1, sampler, cells)
+        found = marginal_of(density, values, first + 1, sampler, options.cells)
     except ValueError as error:
         raise UsageError(f"{path}: {error}{advice}") from None
     for score, rows in score_of.items():
@@ -284,16 +259,13 @@ def tables_for(
     model: Model, path: str, header: str, weights: str | None = None, optional: Sequence[str] = ()
 ) -> Iterator[Data]:
     """Yield the rows of DATA as :class:`nfref.cli.data.Data`, a batch at a time."""
-    texts, keep = (
-        column_matching.texts_of(model),
-        column_matching.known_to(model, (weights,), optional),
-    )
+    texts = column_matching.texts_of(model)
+    keep = column_matching.known_to(model, (weights,), optional)
     if not os.path.exists(path):  # built-in data, or an error
         yield load(path, header, texts, keep=keep)
         return
-    for table in batches(
-        path, header, texts, keep=keep, may_be_empty=isinstance(model.density, TableDensity)
-    ):
+    of_table = isinstance(model.density, TableDensity)
+    for table in batches(path, header, texts, keep=keep, may_be_empty=of_table):
         yield Data(path, table)
 
 
@@ -383,12 +355,12 @@ class Summary:
 # A cluster --------------------------------------------------------------------------------
 
 
-def _by_cluster(address, model, paths, **asked):
+def _by_cluster(model, paths, options):
     """Yield the same batches in the same order, scored by workers of Dask."""
     rows = batch_rows(model.density.dim)
-    for path, found in zip(
-        paths, cluster.results(address, score_file, paths, model=model, **asked)
-    ):
+    asked = {"model": model, "asked": options, "alone": len(paths) == 1}
+    results = cluster.results(options.dask, score_file, paths, **asked)
+    for path, found in zip(paths, results):
         named = [replace(one, path=path) for one in found.least]
         for start in range(0, len(found.log_prob), rows):
             some = slice(start, start + rows)
@@ -415,7 +387,7 @@ def _until_lost(parts, lost):
         lost.append(error)
 
 
-def score_file(path: str, model: Model, **asked: Any) -> Scored:
+def score_file(path: str, model: Model, asked: Scoring, alone: bool) -> Scored:
     """Return all scores of a file: the task of a worker.
 
     Parameters and errors are those of :func:`scored_batches`.
@@ -425,13 +397,11 @@ def score_file(path: str, model: Model, **asked: Any) -> Scored:
     Scored
     """
     with ONE_AT_A_TIME:
-        parts = list(scored_batches(model, path, **asked))
-    least = asked.get("least", 0)
+        parts = list(scored_batches(model, path, asked, alone))
     worst = sorted((one for part in parts for one in part.least), key=lambda one: one.log_prob)
     log_prob, error, effective, weight = (
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("log_prob", "error", "effective", "weight")
     )
-    return Scored(
-        log_prob, worst[:least], error, effective, weight, sum(part.incomplete for part in parts)
-    )
+    incomplete = sum(part.incomplete for part in parts)
+    return Scored(log_prob, worst[: asked.shown], error, effective, weight, incomplete)

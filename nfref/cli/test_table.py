@@ -19,7 +19,7 @@ from nfref.tables.fitting.folds import held_out_count
 from nfref.tables.fitting.gaps import uninformative_rows
 from nfref.tables.fitting.results import CandidateResult, CandidateTable, nats
 from nfref.tables.queries.missing_cells import log_marginal
-from nfref.tables.schema.columns import Continuous, is_missing
+from nfref.tables.schema.columns import Continuous, with_gaps
 
 MARGINAL_ROWS = 200  # most test rows that are scored with empty cells: each takes 1,000 samples
 KERNELS = 4000  # most rows that have kernels
@@ -58,7 +58,7 @@ class ScoredRows:
 
 def whole_rows(part: Part) -> Part:
     """Return the rows of a part without empty cells."""
-    return part.at(~np.any([is_missing(values) for values in part.table], axis=0))
+    return part.at(~with_gaps(part.table))
 
 
 def table_lines(

@@ -28,7 +28,7 @@ class Vectors(Options):
     """Options of ``nfref vectors``."""
 
     names: Sequence | None = positional("NAME", "which flows (default: all of them)", nargs="*")
-    out: str = option("the folder; made if it is not there", required=True, metavar="DIR")
+    out: str = option("the folder; made if it is not there", "DIR", required=True)
 
 
 def run(asked: Vectors) -> None:

@@ -86,13 +86,8 @@ class System:
             )
             return np.concatenate([dz.ravel()] + [-g.ravel() for g in cotangents])
 
-        begin = np.concatenate(
-            [
-                last[:, :dim].ravel(),
-                cotangent[:, :dim].ravel(),
-                np.zeros(ends[-1] - ends[1], dtype=dtype),
-            ]
-        )
+        zeros = np.zeros(ends[-1] - ends[1], dtype=dtype)
+        begin = np.concatenate([last[:, :dim].ravel(), cotangent[:, :dim].ravel(), zeros])
         solution = solve(backward, begin, end, start, self.options)
         _, a, *g_arguments = split(solution.last)
         return a, g_arguments, solution.evaluations

@@ -21,6 +21,7 @@ import numpy as np
 from nfref.bases.standard_normal import StandardNormal
 from nfref.density import Density
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
+from nfref.runtime.batching import context_of
 from nfref.runtime.checks import (
     as_array,
     as_context,
@@ -118,7 +119,7 @@ def ranks(
     found = []
     for start in range(0, len(x), max(1, BLOCK // draws)):
         rows = slice(start, start + max(1, BLOCK // draws))
-        given = None if context is None else context[rows]
+        given = context_of(context, rows)
         own = _columns(measure(x[rows], given), len(x[rows]))
         repeated = None if given is None else np.repeat(given, draws, axis=0)
         samples = density.sample(params, rng, draws * len(own), repeated)

@@ -239,16 +239,9 @@ def _log_mean(log_weights, parts=(), size=None):
     slope = 2 * weights / mean - weights**2 / square  # of the log of the effective size
     effective = size * mean**2 / square
     seen = effective * np.std(slope) / np.sqrt(size)
-    return _Mean(
-        _log_of_mean(log_weights),
-        deviation / np.sqrt(size),
-        size,
-        effective,
-        np.hypot(effective * size_error, max(seen, (effective - size / (1 + deviation**2)) / 2)),
-        k,
-        k_error,
-        _apart(weights, parts),
-    )
+    error = np.hypot(effective * size_error, max(seen, (effective - size / (1 + deviation**2)) / 2))
+    log_mean, apart = _log_of_mean(log_weights), _apart(weights, parts)
+    return _Mean(log_mean, deviation / np.sqrt(size), size, effective, error, k, k_error, apart)
 
 
 def _log_of_mean(log_values):

@@ -78,12 +78,9 @@ def bi_lipschitz(
     count, dim = rows.shape
     step = np.cbrt(np.finfo(rows.dtype).eps) if step is None else check_positive("step", step)
     size = max(1, BLOCK // (2 * dim**2))
-    singular = np.concatenate(
-        [
-            _singular_values(_jacobians(function, block, step))
-            for block in np.array_split(rows, -(-count // size))
-        ]
-    )
+    blocks = np.array_split(rows, -(-count // size))
+    jacobians = (_jacobians(function, block, step) for block in blocks)
+    singular = np.concatenate([_singular_values(one) for one in jacobians])
     return BiLipschitz(singular[:, -1], singular[:, 0])
 
 

@@ -23,6 +23,7 @@ import numpy
 
 from nfref.bases.standard_normal import StandardNormal
 from nfref.density import Density
+from nfref.flows.composition import with_fields_of
 from nfref.flows.continuous import CNF
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.runtime.checks import as_rows, check_count, check_rng
@@ -126,16 +127,7 @@ class AugmentedODE:
     @cached_property
     def flow(self) -> CNF:
         """The flow on D + extra coordinates."""
-        return CNF(
-            self.dim + self.extra,
-            self.hidden,
-            activation=self.activation,
-            solver=self.solver,
-            rtol=self.rtol,
-            atol=self.atol,
-            steps=self.steps,
-            gradient=self.gradient,
-        )
+        return with_fields_of(self, CNF, dim=self.dim + self.extra)
 
     def init(self, rng: Generator) -> dict[str, Any]:
         """Return initial parameters: the flow's, and those of the read-out if there is one."""

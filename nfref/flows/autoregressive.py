@@ -20,7 +20,7 @@ import autograd.numpy as np
 
 from nfref.flow import Flow
 from nfref.flows.batch_norm import check_batch_norm, with_batch_norm
-from nfref.flows.composition import Composition, Invert
+from nfref.flows.composition import Composition, Invert, with_fields_of
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.masked import even_degrees, made_masks, masked_mlp, random_degrees
 from nfref.networks.mlp import angles_as_points, init_mlp, with_context
@@ -349,16 +349,7 @@ class MAF(Composition):
         return tuple(self._layer(None, own).degrees for own in degrees)
 
     def _layer(self, order, degrees):
-        return MADE(
-            self.dim,
-            self.hidden,
-            self.transformer,
-            order,
-            self.context_dim,
-            self.activation,
-            degrees,
-            self.periodic,
-        )
+        return with_fields_of(self, MADE, order=order, degrees=degrees)
 
     @cached_property
     def flows(self) -> tuple[Any, ...]:

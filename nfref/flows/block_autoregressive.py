@@ -56,7 +56,7 @@ from nfref.networks.activations import softplus, tanh
 from nfref.runtime.annotations import Any, Array, Callable, Sequence
 from nfref.runtime.checks import check_hidden
 from nfref.transformers.deep_sigmoid import log_sum
-from nfref.transformers.root import increasing_root
+from nfref.transformers.root import inverse_by_root
 
 # Formulas: the weights ------------------------------------------------------------------------
 
@@ -120,8 +120,7 @@ def ends_of_network(z: Array, gate: Array, *layers: Array) -> tuple[Array, Array
 
 def monotone_network_inverse(z: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
     """Return the x that :func:`monotone_network` takes to z, and log dx/dz. Elementwise."""
-    x = increasing_root(monotone_network, ends_of_network, z, *h)
-    return x, -monotone_network(x, *h)[1]
+    return inverse_by_root(monotone_network, ends_of_network, z, *h)
 
 
 # Layer ------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Flows made of flows: one after the other, and inverted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import autograd.numpy as np
 
@@ -48,6 +48,12 @@ class Composition(AdaptiveMembers):
 
     def _chained(self, flows):
         return Chain(flows)
+
+
+def with_fields_of(whole: Any, kind: Any, **own: Any) -> Any:
+    """Return a flow of this kind: the fields that it shares with ``whole``, and its own ones."""
+    shared = {field.name for field in fields(whole)} & {field.name for field in fields(kind)}
+    return kind(**{name: getattr(whole, name) for name in shared} | own)
 
 
 def check_flows(name: str, flows: Iterable[Any]) -> tuple[Flow, ...]:

@@ -38,7 +38,7 @@ from nfref.runtime import blas, dispatch
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.runtime.autograd_internals import getval
-from nfref.runtime.batching import merge_rows
+from nfref.runtime.batching import context_of, merge_rows
 from nfref.runtime.checks import (
     as_array,
     check_choice,
@@ -282,7 +282,7 @@ class CNF(Flow):
         lost = numpy.full((len(rows) - finite.sum(), columns), numpy.nan, dtype=rows.dtype)
         if not finite.any():
             return lost
-        context = None if context is None else context[finite]
+        context = context_of(context, finite)
         flow = self if self.probes is None else replace(self, probes=self.probes[:, finite])
         return merge_rows(
             finite, flow._solve_finite(params, rows[finite], context, start, end, norm), lost
@@ -429,12 +429,8 @@ class NeuralSystem(System):
     def _whole(self, name, formula, arguments, *given):
         """Run a whole solve by ``formula(*given, *arguments)``, or by its twin."""
         net, context = self.unpack(arguments)
-        return self.run(
-            name,
-            lambda *others: formula(*others[:-1], *arguments),
-            net,
-            context,
-            self.fixed(net),
-            *given,
-            self.options,
-        )
+
+        def whole(*others):
+            return formula(*others[:-1], *arguments)
+
+        return self.run(name, whole, net, context, self.fixed(net), *given, self.options)

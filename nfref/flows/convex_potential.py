@@ -28,7 +28,7 @@ import numpy
 
 from nfref.flow import Flow
 from nfref.networks.activations import sigmoid, softplus
-from nfref.networks.mlp import with_context
+from nfref.networks.mlp import uniform_layer, with_context
 from nfref.runtime import params as trees
 from nfref.runtime import small_matrices
 from nfref.runtime.annotations import Any, Array, Sequence
@@ -257,13 +257,7 @@ class ConvexPotentialFlow(Flow):
         inputs = self.dim + self.context_dim
         layers: list[dict[str, Array]] = []
         for k, width in enumerate(self.hidden):
-            limit = inputs**-0.5
-            layers.append(
-                {
-                    "weight": rng.uniform(-limit, limit, (inputs, width)),
-                    "bias": rng.uniform(-limit, limit, width),
-                }
-            )
+            layers.append(uniform_layer(rng, inputs**-0.5, inputs, width))
             if k:
                 before = self.hidden[k - 1]
                 layers[k]["positive"] = rng.uniform(-1, 1, (before, width)) * before**-0.5

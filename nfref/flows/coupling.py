@@ -15,7 +15,7 @@ import autograd.numpy as np
 
 from nfref.flow import Flow
 from nfref.flows.batch_norm import check_batch_norm, with_batch_norm
-from nfref.flows.composition import Composition
+from nfref.flows.composition import Composition, with_fields_of
 from nfref.flows.elementwise import Scale
 from nfref.flows.linear import permute
 from nfref.networks.activations import ACTIVATIONS
@@ -93,14 +93,26 @@ def channel_mask(shape: Sequence[int], parity: int = 0) -> tuple[bool, ...]:
 class SplitFlow(Flow):
     """The common part of all couplings: some numbers of a row stay, the others are transformed.
 
-    A subclass has ``transformer``. It splits rows (``halves``), joins them again (``joined``), and
-    computes h from the numbers that stay (``conditioner``).
+    A subclass has ``transformer``, and ``stays``, the (D,) bool array of the numbers that stay. It
+    computes h from them (``conditioner``).
     """
 
     transformer: Transformer
-    halves: Callable[..., Any]
-    joined: Callable[..., Any]
+    stays: Array
     conditioner: Callable[..., Any]
+
+    @cached_property
+    def _order(self):
+        """The places of the numbers that stay, then of those that change."""
+        return np.concatenate([np.flatnonzero(self.stays), np.flatnonzero(~self.stays)])
+
+    def halves(self, rows: Array) -> list[Array]:
+        """Return the numbers that stay (N, A) and those that change (N, B)."""
+        return np.split(permute(rows, self._order), [int(np.sum(self.stays))], axis=1)
+
+    def joined(self, kept: Array, changed: Array) -> Array:
+        """Return the rows (N, D) that :func:`halves` took apart."""
+        return permute(np.concatenate([kept, changed], axis=1), np.argsort(self._order))
 
     def _forward(self, params, z, context):
         return self._couple(params, z, context, self.transformer.forward)
@@ -186,9 +198,9 @@ class Coupling(SplitFlow):
         return len(self.mask)
 
     @cached_property
-    def _order(self):
-        """The coordinates that stay, then those that change."""
-        return np.concatenate([np.flatnonzero(self.mask), np.flatnonzero(~np.array(self.mask))])
+    def stays(self) -> Array:
+        """The mask as a (D,) bool array."""
+        return np.array(self.mask)
 
     @cached_property
     def _angles_that_stay(self):
@@ -202,14 +214,6 @@ class Coupling(SplitFlow):
         read = stay + len(self._angles_that_stay)
         sizes = (read + self.context_dim, *self.hidden, self.transformer.size * change)
         return with_own(self.transformer, {"net": init_mlp(rng, sizes)}, change)
-
-    def halves(self, rows: Array) -> list[Array]:
-        """Return the coordinates that stay (N, A) and those that change (N, B)."""
-        return np.split(permute(rows, self._order), [sum(self.mask)], axis=1)
-
-    def joined(self, kept: Array, changed: Array) -> Array:
-        """Return the rows (N, D) that :func:`halves` took apart."""
-        return permute(np.concatenate([kept, changed], axis=1), np.argsort(self._order))
 
     def conditioner(
         self, params: dict[str, Any], kept: Array, context: Array | None
@@ -282,12 +286,8 @@ class NICE(Composition):
     def flows(self) -> tuple[Flow, ...]:
         """The scaling and the couplings, from latent to data."""
         couplings = (
-            Coupling(
-                alternating_mask(self.dim, k),
-                Additive(),
-                self.hidden,
-                self.context_dim,
-                self.activation,
+            with_fields_of(
+                self, Coupling, mask=alternating_mask(self.dim, k), transformer=Additive()
             )
             for k in range(self.layers)
         )
@@ -355,18 +355,6 @@ class RealNVP(Composition):
     @cached_property
     def flows(self) -> tuple[Flow, ...]:
         """The couplings and their batch norms, from latent to data."""
-        return with_batch_norm(
-            self.batch_norm,
-            (
-                Coupling(
-                    alternating_mask(self.dim, k),
-                    self.transformer,
-                    self.hidden,
-                    self.context_dim,
-                    self.activation,
-                    self.periodic,
-                )
-                for k in range(self.layers)
-            ),
-            "running",
-        )
+        masks = [alternating_mask(self.dim, k) for k in range(self.layers)]
+        couplings = (with_fields_of(self, Coupling, mask=mask) for mask in masks)
+        return with_batch_norm(self.batch_norm, couplings, "running")

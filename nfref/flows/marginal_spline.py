@@ -30,7 +30,7 @@ from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import at_least
 from nfref.transformers.cubic_spline import cubic_curve, ends_of_bin, steffen_slopes
-from nfref.transformers.root import increasing_root
+from nfref.transformers.root import inverse_by_root
 from nfref.transformers.transformer import over_rows
 
 # Formulas ---------------------------------------------------------------------------------
@@ -96,8 +96,7 @@ class MarginalSpline(Flow):
 
     def _forward(self, params, z, context):
         h = knots(**params)
-        x = increasing_root(curve_and_tangents, ends_of_curve, z, *h)
-        return over_rows(x, -curve_and_tangents(x, *h)[1])
+        return over_rows(*inverse_by_root(curve_and_tangents, ends_of_curve, z, *h))
 
     def _inverse(self, params, x, context):
         return over_rows(*curve_and_tangents(x, *knots(**params)))

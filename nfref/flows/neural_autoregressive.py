@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from nfref.flows.autoregressive import MADE, check_orders, orders_of
-from nfref.flows.composition import Composition
+from nfref.flows.composition import Composition, with_fields_of
 from nfref.runtime.annotations import Sequence
 from nfref.runtime.checks import check_count
 from nfref.transformers.deep_sigmoid import DeepSigmoid
@@ -41,9 +41,7 @@ class _Stack(Composition):
         return tuple(map(self._layer, orders_of(self.orders, self.dim, self.layers)))
 
     def _layer(self, order):
-        return MADE(
-            self.dim, self.hidden, self._transformer, order, self.context_dim, self.activation
-        )
+        return with_fields_of(self, MADE, transformer=self._transformer, order=order)
 
 
 @dataclass(frozen=True)

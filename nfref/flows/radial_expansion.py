@@ -147,11 +147,8 @@ def expansion_root(target: Array, log_slack: Array, profile: str) -> Array:
     """
     slack = np.exp(log_slack)
     length = np.sqrt(target)
-    s = np.where(
-        slack < 1,
-        np.minimum(length + (1 - slack), length / np.minimum(slack, 1)),
-        np.maximum(length - (slack - 1), length / slack),
-    )
+    below = np.minimum(length + (1 - slack), length / np.minimum(slack, 1))
+    s = np.where(slack < 1, below, np.maximum(length - (slack - 1), length / slack))
     moves = np.isfinite(length)
     s = np.where(moves, s, length)
     for _ in range(200):

@@ -29,7 +29,7 @@ typically takes four steps, of one pass and one Jacobian (D passes) each, before
 log-determinant.
 """
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import autograd.numpy as np
@@ -38,7 +38,7 @@ from autograd import make_vjp
 from autograd.builtins import tuple as traced_tuple
 
 from nfref.continuous.dynamics import basis, vector_jacobian
-from nfref.flows.composition import Composition
+from nfref.flows.composition import Composition, with_fields_of
 from nfref.flows.data_dependent import Adaptive
 from nfref.networks.activations import sigmoid, softplus
 from nfref.networks.mlp import init_mlp
@@ -432,11 +432,9 @@ class _Options(Adaptive):
                 "estimator: expected 'series' or 'roulette', which take probes; got 'exact'"
             )
         probes = rng.integers(0, 2, (*blocks, count, rows, self.dim)) * 2.0 - 1.0 if count else None
-        counts = (
-            rng.geometric(1 - self.continuation, (*blocks, rows))
-            if self.estimator == "roulette"
-            else None
-        )
+        counts = None
+        if self.estimator == "roulette":
+            counts = rng.geometric(1 - self.continuation, (*blocks, rows))
         return replace(self, probes=probes, counts=counts)
 
 
@@ -545,15 +543,10 @@ class ResidualBlock(_Options):
         if not self.iterations or stage == "evaluation":
             return params
         weights = self._weights(params["net"])
-        u = (
-            [leading(weight) for weight in weights]
-            if stage == "start"
-            else [
-                power_iteration(weight, u, self.iterations)
-                for weight, u in zip(weights, params["u"])
-            ]
-        )
-        return {**params, "u": u}
+        if stage == "start":
+            return {**params, "u": [leading(weight) for weight in weights]}
+        pairs = zip(weights, params["u"])
+        return {**params, "u": [power_iteration(*pair, self.iterations) for pair in pairs]}
 
     def _log_det(self, net, slopes, x):
         """Return log det(I + J) at x, by the estimator."""
@@ -561,11 +554,9 @@ class ResidualBlock(_Options):
             return exact_log_det(net, slopes, x)
         self._check_rows("counts", self.counts, len(x), self.estimator == "roulette")
         self._check_rows("probes", self.probes, len(x), False)
-        weights = (
-            roulette_weights(self.counts, self.terms, self.continuation)
-            if self.estimator == "roulette"
-            else numpy.ones((1, self.terms))
-        )
+        weights = numpy.ones((1, self.terms))
+        if self.estimator == "roulette":
+            weights = roulette_weights(self.counts, self.terms, self.continuation)
         probes = (
             trace_probes(self.dim, x.dtype) if self.probes is None else self.probes.astype(x.dtype)
         )
@@ -656,13 +647,11 @@ class ResidualFlow(_Options, _Layers):
         def of_block(array, k):
             return None if array is None else array[k]
 
-        options = {field.name: getattr(self, field.name) for field in fields(_Options)}
-        return tuple(
-            ResidualBlock(
-                **options | {"probes": of_block(self.probes, k), "counts": of_block(self.counts, k)}
-            )
-            for k in range(self.layers)
-        )
+        blocks = []
+        for k in range(self.layers):
+            own = {name: of_block(getattr(self, name), k) for name in ("probes", "counts")}
+            blocks.append(with_fields_of(self, ResidualBlock, **own))
+        return tuple(blocks)
 
     def with_probes(self, rng: Generator, rows: int, count: int = 1) -> "ResidualFlow":
         """Return the flow with fresh random numbers; see :meth:`ResidualBlock.with_probes`.

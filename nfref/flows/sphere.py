@@ -41,6 +41,7 @@ import autograd.numpy as np
 
 from nfref.flow import Flow
 from nfref.flows.autoregressive import MAF
+from nfref.flows.composition import with_fields_of
 from nfref.flows.radial import length
 from nfref.runtime.annotations import Array, Sequence
 from nfref.runtime.autograd_internals import getval
@@ -148,14 +149,9 @@ class SphereSpline(Flow):
         """The flow of latitudes and longitude."""
         latitude = RationalQuadratic(self.bins, pi / 2)
         longitude = RationalQuadratic(self.bins, pi, "circular")
-        return MAF(
-            self.dim - 1,
-            self.layers,
-            self.hidden,
-            context_dim=self.context_dim,
-            transformer=ByCoordinate((latitude,) * (self.dim - 2) + (longitude,)),
-            periodic=(self.dim - 2,),
-        )
+        angles, last = self.dim - 1, self.dim - 2
+        own = ByCoordinate((latitude,) * last + (longitude,))
+        return with_fields_of(self, MAF, dim=angles, transformer=own, periodic=(last,))
 
     def _init(self, rng):
         return self.angles.init(rng)

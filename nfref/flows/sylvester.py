@@ -25,7 +25,7 @@ from functools import cached_property
 import autograd.numpy as np
 
 from nfref.flow import Flow
-from nfref.flows.composition import Composition
+from nfref.flows.composition import Composition, with_fields_of
 from nfref.flows.planar import planar_root, planar_slope
 from nfref.networks.activations import softplus, tanh
 from nfref.runtime.annotations import Any, Array
@@ -365,9 +365,7 @@ class Sylvester(Composition):
 
     def _layer(self, k):
         reverse = self.kind == "triangular" and k % 2 == 1
-        return SylvesterLayer(
-            self.dim, self.kind, self.bottleneck, self.reflections, reverse, self.context_dim
-        )
+        return with_fields_of(self, SylvesterLayer, reverse=reverse)
 
     @cached_property
     def flows(self) -> tuple[Flow, ...]:

@@ -14,6 +14,7 @@ tokens are zero.
 import autograd.numpy as np
 
 from nfref.networks.activations import softmax
+from nfref.networks.mlp import uniform_layer
 from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.autograd_internals import defjvp, defvjp, getval, primitive
 
@@ -147,11 +148,7 @@ def init_causal_transformer(
     """
 
     def linear(fan_in, fan_out):
-        limit = fan_in**-0.5
-        return {
-            "weight": rng.uniform(-limit, limit, (fan_in, fan_out)),
-            "bias": rng.uniform(-limit, limit, fan_out),
-        }
+        return uniform_layer(rng, fan_in**-0.5, fan_in, fan_out)
 
     def norm():
         return {"gain": np.ones(channels), "offset": np.zeros(channels)}

@@ -16,17 +16,20 @@ def init_mlp(rng: Generator, sizes: Sequence[int]) -> list[dict[str, Array]]:
 
     Hidden layers are uniform in +-1/sqrt(fan_in), weights and biases; the last is zero.
     """
-    layers = []
-    for fan_in, fan_out in zip(sizes[:-2], sizes[1:-1]):
-        limit = 1 / np.sqrt(max(fan_in, 1))
-        layers.append(
-            {
-                "weight": rng.uniform(-limit, limit, (fan_in, fan_out)),
-                "bias": rng.uniform(-limit, limit, fan_out),
-            }
-        )
+    layers = [
+        uniform_layer(rng, 1 / np.sqrt(max(fan_in, 1)), fan_in, fan_out)
+        for fan_in, fan_out in zip(sizes[:-2], sizes[1:-1])
+    ]
     layers.append({"weight": np.zeros((sizes[-2], sizes[-1])), "bias": np.zeros(sizes[-1])})
     return layers
+
+
+def uniform_layer(rng: Generator, limit: float, fan_in: int, fan_out: int) -> dict[str, Array]:
+    """Return weights and biases of a layer, uniform in +-``limit``."""
+    return {
+        "weight": rng.uniform(-limit, limit, (fan_in, fan_out)),
+        "bias": rng.uniform(-limit, limit, fan_out),
+    }
 
 
 def mlp(params: list[dict[str, Array]], x: Array, activation: str = "relu") -> Array:

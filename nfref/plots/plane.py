@@ -97,12 +97,11 @@ def triptych(
         figure.colorbar(image, ax=axes[0], label="nats", shrink=0.8, extend="min")
     scatter(axes[-2], dots(columns, samples), SAMPLES)
     frame(axes[-2], "samples", limits)
-    image = shade(
-        axes[-1],
-        lambda rows: density.log_prob(params, rows, repeat_context(context, len(rows))),
-        limits,
-        nats,
-    )
+
+    def log_density(rows):
+        return density.log_prob(params, rows, repeat_context(context, len(rows)))
+
+    image = shade(axes[-1], log_density, limits, nats)
     frame(axes[-1], "log-density", limits)
     figure.colorbar(image, ax=axes[-1], label="nats", shrink=0.8, extend="min")
     for panel in axes:
@@ -139,12 +138,7 @@ def shade(axes: Any, log_density: Callable[..., Array], limits: Any, nats: float
     finite = values[np.isfinite(values)]
     if not len(finite):
         raise ValueError("log-density: expected a finite value within the limits, got none")
-    values = np.where(values == -np.inf, finite.max() - 2 * nats, values)
-    return axes.pcolormesh(
-        *edges,
-        np.ma.masked_invalid(values.reshape(CELLS, CELLS)),
-        vmin=finite.max() - nats,
-        vmax=finite.max(),
-        cmap="viridis",
-        rasterized=True,
-    )
+    top = finite.max()
+    values = np.where(values == -np.inf, top - 2 * nats, values).reshape(CELLS, CELLS)
+    values, ends = np.ma.masked_invalid(values), {"vmin": top - nats, "vmax": top}
+    return axes.pcolormesh(*edges, values, **ends, cmap="viridis", rasterized=True)

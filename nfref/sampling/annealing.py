@@ -219,14 +219,10 @@ class AnnealedSampler(Checked):
 
     @cached_property
     def _structure(self):
+        start = self.start._structure.shapes
         flow = self.flow._structure.shapes if self.flow else {}
-        return Structure(
-            {
-                "start": self.start._structure.shapes,
-                "flows": [flow] * self.levels,
-                "log_step": (self.levels,),
-            }
-        )
+        flows = [flow] * self.levels
+        return Structure({"start": start, "flows": flows, "log_step": (self.levels,)})
 
 
 class Path:
@@ -291,13 +287,9 @@ class Path:
             rows = _resampled(rows, rng)
         kernel, start = self.sampler.kernel, (rows.parts, at_level(rows.parts, t), 0.0)
         evaluate = partial(self._evaluated, t=t)
+        start = evaluate(rows.x) if kernel._drifts else start
         x, parts, log_weights, acceptance = move(
-            kernel,
-            evaluate,
-            rows.x,
-            evaluate(rows.x) if kernel._drifts else start,
-            np.exp(log_step),
-            rng,
+            kernel, evaluate, rows.x, start, np.exp(log_step), rng
         )
         log_weights = rows.log_weights + log_weights
         return replace(rows, x=x, parts=parts, log_weights=log_weights), acceptance

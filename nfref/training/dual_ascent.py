@@ -349,11 +349,8 @@ class DualAscent(Checked):
         dim = z.shape[1]
         count = self.candidates if self.rule == "best" else 1
         of_normal = np.arange(count) % 2 == 1 if self.rule == "best" else rng.random(1) < 0.5
-        centres = np.where(
-            of_normal[:, None],
-            rng.standard_normal((count, dim)),
-            z[rng.integers(len(z), size=count)],
-        )
+        normal, rows = rng.standard_normal((count, dim)), z[rng.integers(len(z), size=count)]
+        centres = np.where(of_normal[:, None], normal, rows)
         if self.rule == "paper":
             widths = np.array([normal_width(centres[0], self.smallest)])
             beta = quadratic_expansions(z, centres, widths, self.bound, self.step)

@@ -144,13 +144,9 @@ def fit(
     check_rng(rng)
     if objective is not None and sample_weight is not None:
         raise ValueError("sample_weight: expected None with an objective of your own, got weights")
+    whole = Rows(x, context, sample_weight)
     rows, held_out = training_and_validation(
-        density,
-        Rows(x, context, sample_weight),
-        validation,
-        validation_context,
-        validation_weight,
-        rng,
+        density, whole, validation, validation_context, validation_weight, rng
     )
     settings = Settings(
         epochs, batch_size, average, objective, data_dependent_init, patience, tolerance, time_limit
@@ -161,32 +157,13 @@ def fit(
     if resume is not None:
         _check_resume(resume, run.start, held_out is not None, rng)
     if objective is None:
-        prepare(
-            [
-                (
-                    density,
-                    run.start,
-                    run.unflatten,
-                    math.ceil(len(rows.x) / batches),
-                    0 if held_out is None else min(len(held_out.x), BLOCK),
-                )
-            ]
-        )
-    stopped, cause = run_guarded(
-        run.epochs(resume, callback),
-        epochs,
-        "epoch",
-        progress,
-        0 if resume is None else len(resume.history["train"]),
-    )
+        scored = 0 if held_out is None else min(len(held_out.x), BLOCK)
+        prepare([(density, run.start, run.unflatten, math.ceil(len(rows.x) / batches), scored)])
+    done = 0 if resume is None else len(resume.history["train"])
+    stopped, cause = run_guarded(run.epochs(resume, callback), epochs, "epoch", progress, done)
     best = run.best
-    return FitResult(
-        run.evaluated(best.vector),
-        run.history(),
-        best.epoch,
-        stopped,
-        message(stopped, cause, "epoch", len(run.passed), best.epoch, patience),
-    )
+    said = message(stopped, cause, "epoch", len(run.passed), best.epoch, patience)
+    return FitResult(run.evaluated(best.vector), run.history(), best.epoch, stopped, said)
 
 
 def check_not_negative(name: str, value: Any) -> float:
@@ -304,12 +281,8 @@ class _Run:
     def _begin(self, resume):
         if resume is not None:
             self.rng.bit_generator.state = resume.rng
-            self.passed.extend(
-                zip(
-                    resume.history["train"],
-                    resume.history.get("validation", resume.history["train"]),
-                )
-            )
+            train = resume.history["train"]
+            self.passed.extend(zip(train, resume.history.get("validation", train)))
             self.best = Best(resume.best_score, resume.best_epoch, resume.best)
             self.now = Progress(
                 resume.vector, resume.averaged, AdamState(resume.m, resume.v, resume.steps)
@@ -317,7 +290,8 @@ class _Run:
             return
         start = self.start
         if self.settings.data_dependent_init:
-            start = self._looked_at_rows(start)
+            some = np.sort(self.rng.permutation(len(self.rows.x))[:BLOCK])
+            start = self._adapted(start, self.rows.at(some), "start")
         self.best = Best(math.inf, None, start)
         self.now = Progress(start, start, self.adam.start(start))
         if self.held_out is not None:
@@ -389,9 +363,7 @@ class _Run:
         check_finite(loss, gradient)
         vector, optimizer = self.adam.step(now.vector, gradient, now.optimizer)
         if self.keeps_running:
-            vector = trees.flatten(
-                adapt(self.density, self.unflatten(vector), batch.x, batch.context)
-            )[0]
+            vector = self._adapted(vector, batch, "batch")
         averaged = running_average(now.averaged, vector, self.settings.average, optimizer.steps)
         return Progress(vector, averaged, optimizer), [float(loss)]
 
@@ -418,12 +390,10 @@ class _Run:
             return adapt(self.density, params, self.rows.x, self.rows.context, "evaluation")
         return params
 
-    def _looked_at_rows(self, vector):
-        """Return the parameters after the data-dependent initialisation of layers."""
-        some = self.rows.at(np.sort(self.rng.permutation(len(self.rows.x))[:BLOCK]))
-        return trees.flatten(
-            adapt(self.density, self.unflatten(vector), some.x, some.context, "start")
-        )[0]
+    def _adapted(self, vector, rows, stage):
+        """Return the parameters after layers have learned from rows, at this stage."""
+        params = self.unflatten(vector)
+        return trees.flatten(adapt(self.density, params, rows.x, rows.context, stage))[0]
 
     def _learns(self, stage):
         """Return whether any layer learns from rows at this stage, by trying a single row."""

@@ -50,14 +50,11 @@ def training_and_validation(
             ("validation", "validation_context", "validation_weight"),
             Rows(validation, validation_context, validation_weight),
         )
-        held_out = Rows(
-            *(
-                None if array is None else array.astype(rows.x.dtype, copy=False)
-                for array in held_out[:2]
-            ),
-            held_out.weight,
+        cast = (
+            None if array is None else array.astype(rows.x.dtype, copy=False)
+            for array in held_out[:2]
         )
-        return _balanced(rows), held_out
+        return _balanced(rows), Rows(*cast, held_out.weight)
     if not isinstance(validation, numbers.Real) or not 0 < float(validation) < 1:
         raise ValueError(
             f"validation: expected a fraction in (0, 1), rows or None, got {validation!r}"

@@ -35,7 +35,7 @@ import autograd.numpy as np
 from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import at_least, check_positive, positive_below
 from nfref.transformers.rational_quadratic import knot_slopes, parts_of
-from nfref.transformers.root import ends_on_tangents, increasing_root
+from nfref.transformers.root import ends_on_tangents, inverse_by_root
 from nfref.transformers.transformer import Transformer
 
 # Formulas ---------------------------------------------------------------------------------
@@ -74,8 +74,7 @@ def bernstein_forward(z: Array, first: Array, steps: Array, bound: float) -> tup
     def inverse(x, *h):
         return bernstein_inverse(x, *h, bound)
 
-    x = increasing_root(inverse, ends_on_tangents(inverse, bound), z, first, steps)
-    return x, -inverse(x, first, steps)[1]
+    return inverse_by_root(inverse, ends_on_tangents(inverse, bound), z, first, steps)
 
 
 # Transformer ------------------------------------------------------------------------------

@@ -45,9 +45,15 @@ import autograd.numpy as np
 from nfref.networks.activations import sigmoid
 from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import at_least, check_positive, positive_below
-from nfref.transformers.rational_quadratic import fractions, knots, on_the_line, parts_of, picked
-from nfref.transformers.root import increasing_root
-from nfref.transformers.transformer import Transformer
+from nfref.transformers.rational_quadratic import (
+    Spline,
+    fractions,
+    knots,
+    on_the_line,
+    parts_of,
+    picked,
+)
+from nfref.transformers.root import inverse_by_root
 
 # Formulas: from raw numbers to knots ------------------------------------------------------
 
@@ -102,15 +108,14 @@ def ends_of_bin(y: Array, x_k: Array, y_k: Array, s: Array, d: Array) -> tuple[A
 
 def cubic_curve_inverse(y: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
     """Return (x, log dx/dy) with g(x) = y, for y in [-B, B]."""
-    x = increasing_root(cubic_curve, ends_of_bin, y, *h)
-    return x, -cubic_curve(x, *h)[1]
+    return inverse_by_root(cubic_curve, ends_of_bin, y, *h)
 
 
 # Transformer ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class CubicSpline(Transformer):
+class CubicSpline(Spline):
     """A monotone piecewise-cubic spline with Steffen's slopes, the identity where raw is 0.
 
     Parameters
@@ -132,14 +137,6 @@ class CubicSpline(Transformer):
     min_slope: float = 1e-3
 
     _converters = {"bins": at_least(2), "bound": check_positive, "min_slope": positive_below(1 / 3)}
-
-    def __post_init__(self):
-        super().__post_init__()
-        share = positive_below(1 / self.bins)
-        self._set(
-            min_width=share("min_width", self.min_width),
-            min_height=share("min_height", self.min_height),
-        )
 
     @property
     def size(self) -> int:

@@ -43,7 +43,7 @@ from nfref.networks.activations import largest, softplus
 from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import check_count, positive_below
 from nfref.transformers.rational_quadratic import knot_slopes
-from nfref.transformers.root import increasing_root
+from nfref.transformers.root import inverse_by_root
 from nfref.transformers.transformer import Transformer
 
 # Formulas ---------------------------------------------------------------------------------
@@ -104,8 +104,7 @@ def ends_of_sigmoids(z: Array, a: Array, b: Array, log_w: Array) -> tuple[Array,
 
 def sigmoids_forward(z: Array, a: Array, b: Array, log_w: Array) -> tuple[Array, Array]:
     """Return the x that :func:`sigmoids_inverse` takes to z, and log dx/dz. Elementwise."""
-    x = increasing_root(sigmoids_inverse, ends_of_sigmoids, z, a, b, log_w)
-    return x, -sigmoids_inverse(x, a, b, log_w)[1]
+    return inverse_by_root(sigmoids_inverse, ends_of_sigmoids, z, a, b, log_w)
 
 
 # Transformer ------------------------------------------------------------------------------

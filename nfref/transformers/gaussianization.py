@@ -41,7 +41,7 @@ from nfref.runtime.autograd_internals import defvjp, getval, primitive
 from nfref.runtime.checks import check_count, check_positive
 from nfref.transformers.affine import bounded
 from nfref.transformers.deep_sigmoid import log_probabilities, log_sum, spread
-from nfref.transformers.root import increasing_root
+from nfref.transformers.root import inverse_by_root
 from nfref.transformers.transformer import Transformer
 
 HALF_LOG_TWO_PI = float(0.5 * np.log(2 * np.pi))
@@ -108,8 +108,7 @@ def ends_of_normals(z: Array, a: Array, b: Array) -> tuple[Array, Array]:
 
 def mixture_of_normals_forward(z: Array, a: Array, b: Array) -> tuple[Array, Array]:
     """Return the x that :func:`mixture_of_normals_inverse` takes to z, and log dx/dz."""
-    x = increasing_root(mixture_of_normals_inverse, ends_of_normals, z, a, b)
-    return x, -mixture_of_normals_inverse(x, a, b)[1]
+    return inverse_by_root(mixture_of_normals_inverse, ends_of_normals, z, a, b)
 
 
 # Transformer ------------------------------------------------------------------------------

@@ -28,9 +28,15 @@ from dataclasses import dataclass
 import autograd.numpy as np
 
 from nfref.runtime.annotations import Any, Array
-from nfref.runtime.checks import check_count, check_positive, positive_below
-from nfref.transformers.rational_quadratic import fractions, knots, on_the_line, parts_of, picked
-from nfref.transformers.transformer import Transformer
+from nfref.runtime.checks import check_count, check_positive
+from nfref.transformers.rational_quadratic import (
+    Spline,
+    fractions,
+    knots,
+    on_the_line,
+    parts_of,
+    picked,
+)
 
 # Formulas ---------------------------------------------------------------------------------
 
@@ -70,7 +76,7 @@ def linear_curve_inverse(y: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True)
-class LinearSpline(Transformer):
+class LinearSpline(Spline):
     """A monotone piecewise-linear spline (NIS), the identity where raw is 0.
 
     Parameters
@@ -88,10 +94,6 @@ class LinearSpline(Transformer):
     min_height: float = 1e-3
 
     _converters = {"bins": check_count, "bound": check_positive}
-
-    def __post_init__(self):
-        super().__post_init__()
-        self._set(min_height=positive_below(1 / self.bins)("min_height", self.min_height))
 
     @property
     def size(self) -> int:

@@ -34,7 +34,7 @@ from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import check_count, check_positive
 from nfref.transformers.affine import affine_forward, affine_inverse, bounded
 from nfref.transformers.deep_sigmoid import log_probabilities, logit_of_sigmoids, spread
-from nfref.transformers.root import increasing_root
+from nfref.transformers.root import inverse_by_root
 from nfref.transformers.transformer import Transformer
 
 # Formulas ---------------------------------------------------------------------------------
@@ -69,8 +69,8 @@ def mixture_forward(
 ) -> tuple[Array, Array]:
     """Return the x that :func:`mixture_inverse` takes to z, and log dx/dz. Elementwise."""
     y, log_scale = affine_inverse(z, b, a)
-    x = increasing_root(logistics_inverse, ends_of_logistics, y, mu, s, log_pi)
-    return x, log_scale - logistics_inverse(x, mu, s, log_pi)[1]
+    x, log_slope = inverse_by_root(logistics_inverse, ends_of_logistics, y, mu, s, log_pi)
+    return x, log_scale + log_slope
 
 
 # Transformer ------------------------------------------------------------------------------

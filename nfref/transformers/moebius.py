@@ -48,7 +48,7 @@ from nfref.runtime.annotations import Any, Array
 from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import check_count, positive_below
 from nfref.transformers.rational_quadratic import fractions, on_the_circle
-from nfref.transformers.root import increasing_root
+from nfref.transformers.root import inverse_by_root
 from nfref.transformers.transformer import Transformer
 
 # Formulas: from raw numbers to points inside the circle ----------------------------------------
@@ -138,8 +138,7 @@ def ends_of_mixture(y: Array, r: Array, p: Array, q: Array, inside: Array) -> tu
 
 def moebius_mixture_inverse(y: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
     """Return (e, log de/dy) with f(e) = y, for y in [0, 2 pi]."""
-    e = increasing_root(moebius_mixture, ends_of_mixture, y, *h)
-    return e, -moebius_mixture(e, *h)[1]
+    return inverse_by_root(moebius_mixture, ends_of_mixture, y, *h)
 
 
 def _data_to_latent(v, h):

@@ -47,7 +47,7 @@ from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import at_least, check_count, check_positive
 from nfref.transformers.affine import bounded
 from nfref.transformers.deep_sigmoid import spread
-from nfref.transformers.root import ends_on_tangents, increasing_root
+from nfref.transformers.root import ends_on_tangents, inverse_by_root
 from nfref.transformers.transformer import Transformer
 
 LARGEST_LOG = 5.0  # bound on |log g|, the same as for the scale of an affine transformer
@@ -119,8 +119,7 @@ def integral_forward(
         return integral_inverse(x, *h, nodes, bound)
 
     ends = ends_on_tangents(inverse, bound)
-    x = increasing_root(inverse, ends, z, beta, level, alpha, mu, p)
-    return x, -inverse(x, beta, level, alpha, mu, p)[1]
+    return inverse_by_root(inverse, ends, z, beta, level, alpha, mu, p)
 
 
 def gentle(p: Array, steepest: float) -> Array:

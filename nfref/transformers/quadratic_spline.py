@@ -48,6 +48,7 @@ import autograd.numpy as np
 from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import at_least, check_positive, positive_below
 from nfref.transformers.rational_quadratic import (
+    Spline,
     fractions,
     knot_slopes,
     knots,
@@ -55,7 +56,6 @@ from nfref.transformers.rational_quadratic import (
     parts_of,
     picked,
 )
-from nfref.transformers.transformer import Transformer
 
 # Formulas: from raw numbers to knots ------------------------------------------------------
 
@@ -114,7 +114,7 @@ def quadratic_curve_inverse(y: Array, h: tuple[Any, ...]) -> tuple[Array, Array]
 
 
 @dataclass(frozen=True)
-class QuadraticSpline(Transformer):
+class QuadraticSpline(Spline):
     """A monotone piecewise-quadratic spline (NIS), the identity where raw is 0.
 
     Parameters
@@ -136,10 +136,6 @@ class QuadraticSpline(Transformer):
     min_slope: float = 1e-3
 
     _converters = {"bins": at_least(3), "bound": check_positive, "min_slope": positive_below(1)}
-
-    def __post_init__(self):
-        super().__post_init__()
-        self._set(min_width=positive_below(1 / self.bins)("min_width", self.min_width))
 
     @property
     def size(self) -> int:

@@ -297,8 +297,20 @@ def check_bound(name: str, value: Any) -> float | tuple[float, ...]:
 # Transformer -----------------------------------------------------------------------------------
 
 
+class Spline(Transformer):
+    """The root of splines: K smallest widths or heights of bins leave room for the rest."""
+
+    bins: int
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("min_width", "min_height"):
+            if hasattr(self, name):
+                self._set(**{name: check_positive(name, getattr(self, name), below=1 / self.bins)})
+
+
 @dataclass(frozen=True)
-class RationalQuadratic(Transformer):
+class RationalQuadratic(Spline):
     """A monotone rational-quadratic spline (NSF, section 3.1), the identity where raw is 0.
 
     Parameters
@@ -334,11 +346,6 @@ class RationalQuadratic(Transformer):
 
     def __post_init__(self):
         super().__post_init__()
-        share = positive_below(1 / self.bins)
-        self._set(
-            min_width=share("min_width", self.min_width),
-            min_height=share("min_height", self.min_height),
-        )
         if self.circular and isinstance(self.bound, tuple):
             raise ValueError("bound: expected one number for circular tails, got several")
 
@@ -354,15 +361,8 @@ class RationalQuadratic(Transformer):
 
     def constrain(self, raw: Array) -> tuple[Any, ...]:
         """Return knots and slopes (x_k, y_k, s_k, d_k) from network outputs raw (P, ...)."""
-        return constrain(
-            raw,
-            self.bins,
-            self._bound(raw),
-            self.circular,
-            self.min_width,
-            self.min_height,
-            self.min_slope,
-        )
+        least = self.min_width, self.min_height, self.min_slope
+        return constrain(raw, self.bins, self._bound(raw), self.circular, *least)
 
     def _bound(self, like):
         """Return the bound: a number, or an array over coordinates in the dtype of ``like``."""

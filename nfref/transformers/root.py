@@ -82,6 +82,14 @@ def increasing_root(
     return np.where(solvable, x, np.nan)
 
 
+def inverse_by_root(
+    function: Callable[..., Any], ends: Callable[..., Any], target: Array, *h: Array
+) -> tuple[Array, Array]:
+    """Return the root x of :func:`increasing_root`, and minus the logarithm of the slope there."""
+    x = increasing_root(function, ends, target, *h)
+    return x, -function(x, *h)[1]
+
+
 def ends_on_tangents(function: Callable[..., Any], bound: float) -> Callable[..., Any]:
     """Return ``ends`` for a function that is a line outside of [-B, B].
 

@@ -43,7 +43,7 @@ import numpy
 from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import check_count, check_positive, positive_below
 from nfref.transformers.deep_sigmoid import spread
-from nfref.transformers.root import increasing_root
+from nfref.transformers.root import inverse_by_root
 from nfref.transformers.transformer import Transformer
 
 APART = 0.1  # largest linear coefficient of a polynomial where raw is 0
@@ -88,8 +88,7 @@ def squares_forward(
         farthest = (z - beta) / least
         return np.minimum(farthest, 0), np.maximum(farthest, 0)
 
-    x = increasing_root(inverse, ends, z, beta, a)
-    return x, -inverse(x, beta, a)[1]
+    return inverse_by_root(inverse, ends, z, beta, a)
 
 
 # Transformer ------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from functools import cached_property
 import autograd.numpy as np
 
 from nfref.flow import Flow, check_flow, maps_as
-from nfref.flows.composition import Chain, Composition
+from nfref.flows.composition import Chain, Composition, with_fields_of
 from nfref.flows.data_dependent import Adaptive, adapted, in_training, keeps_statistics
 from nfref.flows.images.layers import (
     ActNorm,
@@ -215,43 +215,20 @@ class Glow(ImageFlow, Composition):
         """Return the flows of a level and of the levels inside it, in the direction z -> x."""
         unsqueezed = Squeeze(shape)
         channels, height, width = squeezed = unsqueezed.squeezed_shape
-        coupling = ChannelCoupling(
-            squeezed,
-            self.hidden,
-            self.context_dim,
-            self.activation,
-            self.transformer,
-            self.edge_channel,
-            self.output_gain,
-        )
-        steps = tuple(
-            flow
-            for step in range(self.steps)
-            for flow in (
-                coupling,
-                self._convolution(squeezed, level * self.steps + step),
-                ActNorm(squeezed),
-            )
-        )
+        coupling = with_fields_of(self, ChannelCoupling, shape=squeezed)
+        steps: list[Flow] = []
+        for step in range(self.steps):
+            convolution = self._convolution(squeezed, level * self.steps + step)
+            steps += [coupling, convolution, ActNorm(squeezed)]
         if level + 1 == self.levels:
             return (self._prior(TopPrior, squeezed), *steps, unsqueezed)
         rest = Chain(self._level((channels // 2, height, width), level + 1))
-        return (
-            OnFirst(rest, unsqueezed.dim),
-            self._prior(SplitPrior, squeezed),
-            *steps,
-            unsqueezed,
-        )
+        prior = self._prior(SplitPrior, squeezed)
+        return (OnFirst(rest, unsqueezed.dim), prior, *steps, unsqueezed)
 
     def _prior(self, kind, shape):
-        return kind(
-            shape,
-            (),
-            self.context_dim,
-            self.activation,
-            self.split_transformer,
-            self.edge_channel,
-            self.output_gain,
+        return with_fields_of(
+            self, kind, shape=shape, hidden=(), transformer=self.split_transformer
         )
 
     def _convolution(self, shape, index):

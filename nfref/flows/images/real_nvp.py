@@ -13,11 +13,10 @@ from functools import cached_property
 import autograd.numpy as np
 
 from nfref.flow import Flow
-from nfref.flows.composition import Chain, Composition
+from nfref.flows.composition import Chain, Composition, with_fields_of
 from nfref.flows.coupling import SplitFlow, channel_mask, checkerboard_mask
 from nfref.flows.images.glow import OnFirst
 from nfref.flows.images.layers import ActNorm, ImageFlow, Squeeze
-from nfref.flows.linear import permute
 from nfref.networks.activations import ACTIVATIONS
 from nfref.networks.residual_convolution import init_residual_conv_net, residual_conv_net
 from nfref.runtime.annotations import Any, Array, Sequence
@@ -95,11 +94,9 @@ class ImageCoupling(ImageFlow, SplitFlow):
     def kept(self) -> int:
         """The number of coordinates that stay; computed without the mask, which may be large."""
         channels, height, width = self.shape
-        count = (
-            channels * (height * width // 2)
-            if self.mask == "checkerboard"
-            else channels // 2 * height * width
-        )
+        count = channels // 2 * height * width
+        if self.mask == "checkerboard":
+            count = channels * (height * width // 2)
         return count if self.parity == 0 else self.dim - count
 
     @cached_property
@@ -107,29 +104,11 @@ class ImageCoupling(ImageFlow, SplitFlow):
         """The (D,) bool array of the coordinates that stay."""
         return np.array(MASKS[self.mask](self.shape, self.parity))
 
-    @cached_property
-    def _order(self):
-        """The coordinates that stay, then those that change."""
-        return np.concatenate([np.flatnonzero(self.stays), np.flatnonzero(~self.stays)])
-
     def _init(self, rng):
         channels = self.shape[0]
-        net = init_residual_conv_net(
-            rng,
-            2 * channels + self.context_dim,
-            self.hidden,
-            self.blocks,
-            self.transformer.size * channels,
-        )
+        inputs, outputs = 2 * channels + self.context_dim, self.transformer.size * channels
+        net = init_residual_conv_net(rng, inputs, self.hidden, self.blocks, outputs)
         return with_own(self.transformer, {"net": net}, self.dim - self.kept)
-
-    def halves(self, rows: Array) -> list[Array]:
-        """Return the numbers that stay (N, A) and those that change (N, B)."""
-        return np.split(permute(rows, self._order), [self.kept], axis=1)
-
-    def joined(self, kept: Array, changed: Array) -> Array:
-        """Return the rows (N, D) that :func:`halves` took apart."""
-        return permute(np.concatenate([kept, changed], axis=1), np.argsort(self._order))
 
     def conditioner(
         self, params: dict[str, Any], kept: Array, context: Array | None
@@ -234,14 +213,5 @@ class RealNVPImage(ImageFlow, Composition):
 
     def _couplings(self, shape, mask, count):
         for k in range(count):
-            yield ImageCoupling(
-                shape,
-                mask,
-                k % 2,
-                self.hidden,
-                self.blocks,
-                self.context_dim,
-                self.activation,
-                self.transformer,
-            )
+            yield with_fields_of(self, ImageCoupling, shape=shape, mask=mask, parity=k % 2)
             yield ActNorm(shape)

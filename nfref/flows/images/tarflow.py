@@ -18,14 +18,14 @@ of its neighbours. From x to z one pass of the network gives all parameters; fro
 token waits for those before it: T passes.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 
 import autograd.numpy as np
 
 from nfref.flow import Flow
 from nfref.flows.autoregressive import autoregressive_forward, autoregressive_inverse
-from nfref.flows.composition import Chain, Composition
+from nfref.flows.composition import Chain, Composition, with_fields_of
 from nfref.networks.attention import causal_transformer, init_causal_transformer
 from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.checks import at_least, check_count, check_positive, one_of
@@ -229,17 +229,7 @@ class TarFlow(Composition):
         self._block(False)
 
     def _block(self, reverse):
-        return TarFlowBlock(
-            self.dim,
-            self.width,
-            self.channels,
-            self.heads,
-            self.depth,
-            self.expansion,
-            self.transformer,
-            reverse,
-            self.context_dim,
-        )
+        return with_fields_of(self, TarFlowBlock, reverse=reverse)
 
     @cached_property
     def flows(self) -> tuple[TarFlowBlock, ...]:
@@ -318,15 +308,5 @@ def guided(
     """
     if not flow.context_dim:
         raise ValueError("flow: expected a context_dim, the number of labels; got 0")
-    return Chain(
-        [
-            _GuidedBlock(
-                **{field.name: getattr(block, field.name) for field in fields(block)},
-                weight=weight,
-                without=without,
-                annealed=annealed,
-                temperature=temperature,
-            )
-            for block in flow.flows
-        ]
-    )
+    guidance = dict(weight=weight, without=without, annealed=annealed, temperature=temperature)
+    return Chain([with_fields_of(block, _GuidedBlock, **guidance) for block in flow.flows])

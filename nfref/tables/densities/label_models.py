@@ -131,13 +131,8 @@ class LabelNetwork(Configuration):
             value = -np.sum(weight * log_prob[np.arange(len(codes)), codes]) + ridge / 2 * penalty
             return value, np.concatenate([slope.ravel() for slope in slopes])
 
-        found = minimize(
-            loss,
-            np.concatenate([part.ravel() for part in start]),
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": STEPS},
-        )
+        first = np.concatenate([part.ravel() for part in start])
+        found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
         return cls(*parts(found.x))
 
     def log_probs(self, features: Array) -> Array:
@@ -381,17 +376,8 @@ class LabelPool(Configuration):
         log_prob = np.zeros(len(codes))
         log_prob[held] = _log_softmax(power * pooled)[own]
         used = [k for k in range(len(networks)) if weights[k + 1] > 0]
-        found = cls(
-            classes,
-            tuple(networks[k] for k in used),
-            weights[[0] + [k + 1 for k in used]],
-            sizes,
-            centre,
-            scale,
-            linear,
-            power,
-        )
-        return found, log_prob
+        kept, weights = tuple(networks[k] for k in used), weights[[0] + [k + 1 for k in used]]
+        return cls(classes, kept, weights, sizes, centre, scale, linear, power), log_prob
 
     @property
     def target(self) -> int:
@@ -402,13 +388,11 @@ class LabelPool(Configuration):
         """Return the features of the given columns, (N, C)."""
         found = []
         for j in self.given:
-            found.append(
-                codes[:, j, None] == np.arange(self.sizes[j])
-                if self.sizes[j]
-                else np.clip(
-                    (codes[:, j, None] - self.centre[j]) / self.scale[j], -LARGEST, LARGEST
-                )
-            )
+            column = codes[:, j, None]
+            if self.sizes[j]:
+                found.append(column == np.arange(self.sizes[j]))
+            else:
+                found.append(np.clip((column - self.centre[j]) / self.scale[j], -LARGEST, LARGEST))
         return np.concatenate(found, axis=1).astype(np.float64)
 
     def log_prob(self, codes: Array) -> Array:

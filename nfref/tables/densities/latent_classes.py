@@ -102,15 +102,8 @@ class Numbers(Configuration):
         spread = np.sum(shares * (numbers[:, None] - middle) ** 2, axis=0) / mass
         scale = np.sqrt((spread + 0.1) * (FREEDOM - 2) / FREEDOM)
         # Rows for each number seen: with few of them the table gets little weight.
-        rows = np.sum(shares)
-        return cls(
-            low,
-            seen,
-            table.log_prob,
-            (mass + 1) / (mass + 2 + len(seen) * mass / rows),
-            middle,
-            scale,
-        )
+        weight = (mass + 1) / (mass + 2 + len(seen) * mass / np.sum(shares))
+        return cls(low, seen, table.log_prob, weight, middle, scale)
 
     def of(self, numbers: Array) -> Array:
         """Return log P, (N, R)."""

@@ -124,13 +124,9 @@ class MixtureRegression(Configuration):
 def _log_joint(mixture, g):
     """Return log w_k N(g; ...) of the first columns of a mixture, (N, K)."""
     known = g.shape[1]
-    return mixture.log_weights + np.stack(
-        [
-            gaussian_log_prob(g, mean[:known], factor[:known, :known])
-            for mean, factor in zip(mixture.means, mixture.choleskys)
-        ],
-        axis=1,
-    )
+    pairs = zip(mixture.means, mixture.choleskys)
+    found = [gaussian_log_prob(g, mean[:known], factor[:known, :known]) for mean, factor in pairs]
+    return mixture.log_weights + np.stack(found, axis=1)
 
 
 def _log_marginal(mixture, g):

@@ -33,7 +33,7 @@ from nfref.tables.schema.columns import (
     Count,
     as_numbers,
     compress_tails,
-    is_missing,
+    with_gaps,
 )
 
 POINTS = 16  # points of a cell at which a density is averaged
@@ -340,21 +340,16 @@ def spread_rows(
     table : list of (M,) arrays
     """
     own = _have_cells(columns, given)
-    copies = (
-        np.clip(np.ceil(counts), 1, COPIES).astype(np.int64)
-        if any(own)
-        else (np.ones(len(counts), np.int64))
-    )
+    copies = np.ones(len(counts), np.int64)
+    if any(own):
+        copies = np.clip(np.ceil(counts), 1, COPIES).astype(np.int64)
     row = np.repeat(np.arange(len(counts)), copies)
     rng = np.random.default_rng([seed % 2**64, 3])
-    return (
-        row,
-        (counts / copies)[row],
-        [
-            column.spread(values[row], rng.random(len(row))) if spread else values[row]
-            for column, values, spread in zip(columns, table, own)
-        ],
-    )
+    cells = [
+        column.spread(values[row], rng.random(len(row))) if spread else values[row]
+        for column, values, spread in zip(columns, table, own)
+    ]
+    return row, (counts / copies)[row], cells
 
 
 def cell_average(
@@ -376,10 +371,8 @@ def cell_average(
     if not np.any(some):
         return scores
     # A Latin hypercube: each column once in the middle of each of its parts.
-    parts = (
-        np.random.default_rng(0).permuted(np.tile(np.arange(POINTS), (len(columns), 1)), axis=1)
-        + 0.5
-    ) / POINTS
+    ordered = np.tile(np.arange(POINTS), (len(columns), 1))
+    parts = (np.random.default_rng(0).permuted(ordered, axis=1) + 0.5) / POINTS
     found = [
         log_prob(
             [
@@ -404,7 +397,7 @@ def in_averaged_cells(density: Any, table: Sequence[Array], cells: bool | None =
         ends = column.spread(np.tile(values, 2), np.repeat([0.0, 1.0], len(values)))
         low, high = np.split(column.encode(ends)[0], 2)
         wide |= np.abs(high - low) > WIDE  # on a circle the ends may change sides
-    return wide & ~np.any([is_missing(values) for values in table], axis=0)
+    return wide & ~with_gaps(table)
 
 
 def _have_cells(columns, given):
@@ -451,12 +444,8 @@ def sample_within(
 
     ``draw(n)`` samples rows; those outside are sampled again.
     """
-    return sample_where(
-        draw,
-        n,
-        lambda rows: inside(columns, rows, within, given),
-        f"within: expected a range in which rows are drawn, got {within:g}",
-    )
+    refusal = f"within: expected a range in which rows are drawn, got {within:g}"
+    return sample_where(draw, n, lambda rows: inside(columns, rows, within, given), refusal)
 
 
 def inside(

@@ -100,20 +100,20 @@ class Vine(Configuration):
 
     def _ranks(self, x):
         """Return F_j(x_j), (N, D)."""
-        ranks = [
-            margin.cdf(np.ascontiguousarray(column)) for margin, column in zip(self._margins, x.T)
-        ]
-        return np.clip(np.asfortranarray(np.stack(ranks, axis=1)), EDGE, 1 - EDGE)
+        ranks = np.stack(self._of_margins("cdf", x), axis=1)
+        return np.clip(np.asfortranarray(ranks), EDGE, 1 - EDGE)
+
+    def _of_margins(self, name, x):
+        """Return what a method of each margin gives for its column, a list of (N,)."""
+        pairs = zip(self._margins, x.T)
+        return [getattr(margin, name)(np.ascontiguousarray(column)) for margin, column in pairs]
 
     def log_prob(self, x: Array) -> Array:
         """Return the log-density in nats, (N,), of rows (N, D)."""
         x = as_rows("x", x, len(self.points))
         if not len(x):
             return np.zeros(0)
-        found = self._vine.logpdf(self._ranks(x)) + sum(
-            margin.logpdf(np.ascontiguousarray(column))
-            for margin, column in zip(self._margins, x.T)
-        )
+        found = self._vine.logpdf(self._ranks(x)) + sum(self._of_margins("logpdf", x))
         return np.logaddexp(
             np.log1p(-WIDE_PART) + found, np.log(WIDE_PART) + self._wide.log_prob(x)
         )
@@ -125,17 +125,8 @@ class Vine(Configuration):
             return uniform
         wide = rng.random((n, 1)) < WIDE_PART
         ranks = self._vine.inverse_rosenblatt(np.asfortranarray(np.clip(uniform, EDGE, 1 - EDGE)))
-        return np.where(
-            wide,
-            self._wide.sample(rng, n),
-            np.stack(
-                [
-                    margin.icdf(np.ascontiguousarray(column))
-                    for margin, column in zip(self._margins, ranks.T)
-                ],
-                axis=1,
-            ),
-        )
+        usual = np.stack(self._of_margins("icdf", ranks), axis=1)
+        return np.where(wide, self._wide.sample(rng, n), usual)
 
     def takes(self, dim: int, context_dim: int) -> bool:
         """Return as :meth:`nfref.tables.densities.pool.FittedFlow.takes` does."""

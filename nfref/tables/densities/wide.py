@@ -74,14 +74,9 @@ class Wide(Configuration):
 
         size = np.abs(x)
         beyond, of_t, mass = self._mass
-        tail = (
-            np.where(
-                size < self.reach,
-                stdtr(self.freedom, -size) - of_t + beyond,
-                beyond * np.maximum(size / self.reach, 1) ** (1 - FALL),
-            )
-            / mass
-        )
+        near = stdtr(self.freedom, -size) - of_t + beyond
+        far = beyond * np.maximum(size / self.reach, 1) ** (1 - FALL)
+        tail = np.where(size < self.reach, near, far) / mass
         return np.where(x < 0, tail, 1 - tail)
 
     def of_normal(self, normal: Array) -> Array:

@@ -16,12 +16,7 @@ from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array, PathLike, Sequence
 from nfref.runtime.checks import check_count, check_positive, shortened
 from nfref.runtime.interrupts import keeping
-from nfref.tables.densities.table_density import (
-    TableDensity,
-    cell_average,
-    check_given,
-    sample_within,
-)
+from nfref.tables.densities.table_density import TableDensity, cell_average, check_given
 from nfref.tables.estimators.predictions import Predictions
 from nfref.tables.estimators.validation import weight_of
 from nfref.tables.fitting.effort import EFFORTS
@@ -33,8 +28,9 @@ from nfref.tables.fitting.results import CandidateTable
 from nfref.tables.fitting.row_fingerprints import KEPT_KEYS, as_text, keys_of
 from nfref.tables.fitting.supports import choose_supports
 from nfref.tables.queries import missing_cells
+from nfref.tables.queries.scoring import sample_table
 from nfref.tables.schema.column_inference import find_columns
-from nfref.tables.schema.columns import is_missing
+from nfref.tables.schema.columns import with_gaps
 
 CHOICES = ("auto", "gaussian", "mixture", *FLOWS)
 MOST_MEMBERS = 1000
@@ -232,7 +228,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
                 print(f"supports: {', '.join(chosen.notes)}", file=sys.stderr)
         found = self._found(columns, table, plan, seed, options)
         self._keep(found.density)
-        complete = np.flatnonzero(~np.any([is_missing(values) for values in table], axis=0))
+        complete = np.flatnonzero(~with_gaps(table))
         if len(complete) <= KEPT_KEYS:
             self._info = {
                 "fitted_to": as_text(keys_of(found.density, [values[complete] for values in table]))
@@ -256,18 +252,13 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         self.weights_ = {} if density.pool is None else density.pool.shares
 
     def _plan(self, callback):
-        if not (
-            isinstance(self.flow, Flow)
-            or isinstance(self.flow, str)
-            and self.flow.lower() in CHOICES
-        ):
+        flow = self.flow.lower() if isinstance(self.flow, str) else self.flow
+        if not (isinstance(flow, Flow) or isinstance(flow, str) and flow in CHOICES):
             raise ValueError(
                 f"flow: expected one of {', '.join(CHOICES)} or a Flow, got {shortened(self.flow)}"
             )
-        if (
-            self.members is not None
-            and check_count("members", self.members, minimum=0) > MOST_MEMBERS
-        ):
+        members = 0 if self.members is None else check_count("members", self.members, minimum=0)
+        if members > MOST_MEMBERS:
             raise ValueError(f"members: expected at most {MOST_MEMBERS}, got {self.members}")
         if self.effort not in EFFORTS:
             raise ValueError(
@@ -289,7 +280,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
                 f"take, got {shortened(self.columns)}"
             )
         return Plan(
-            self.flow.lower() if isinstance(self.flow, str) else self.flow,
+            flow,
             self.members,
             self.epochs,
             self.batch_size,
@@ -365,17 +356,13 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         check_is_fitted(self)
         _, table = self._table(X)
         found = missing_cells.log_marginal(self.density_, table, check_count("draws", draws, 2))
-        answer = [
-            cell_average(
-                self.density_,
-                table,
-                lambda own: missing_cells.log_marginal(self.density_, own, draws).log_prob,
-                found.log_prob,
-                cells,
-            )
-        ]
+
+        def scores(own):
+            return missing_cells.log_marginal(self.density_, own, draws).log_prob
+
+        answer = [cell_average(self.density_, table, scores, found.log_prob, cells)]
         if return_spread:
-            whole = ~np.any([is_missing(values) for values in table], axis=0)
+            whole = ~with_gaps(table)
             spread = np.full(len(whole), np.nan)
             if np.any(whole):
                 spread[whole] = self.density_.spread([values[whole] for values in table])
@@ -449,26 +436,14 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         if given is not None and not isinstance(given, Mapping):
             raise TypeError(f"given: expected a dictionary, name -> value, got {shortened(given)}")
         rng = np.random.default_rng(_seed_of(random_state))
-
-        def draw(n):
-            try:
-                return (
-                    missing_cells.sample_given(self.density_, given, rng, n)
-                    if given
-                    else self.density_.sample(rng, n)
-                )
-            except MemoryError:
-                raise MemoryError(
-                    f"n_samples: expected rows that fit into memory, got {n:,}"
-                ) from None
-
-        return self._like_data(
-            draw(n_samples)
-            if within is None
-            else sample_within(
-                draw, n_samples, self.columns_, check_positive("within", within), tuple(given or ())
-            )
-        )
+        within = None if within is None else check_positive("within", within)
+        try:
+            drawn = sample_table(self.density_, rng, n_samples, given, within)
+        except MemoryError:
+            raise MemoryError(
+                f"n_samples: expected rows that fit into memory, got {n_samples:,}"
+            ) from None
+        return self._like_data(drawn)
 
     def impute(self, X: Array, random_state: Any = None, draws: int | None = None) -> Any:
         """Return rows with every missing cell sampled given the other cells.

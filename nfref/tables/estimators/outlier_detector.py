@@ -47,13 +47,14 @@ from nfref.tables.queries.outlier_measures import (
     Neighbours,
     OutlierMeasures,
     log_tails,
+    medians_of_known,
     quantile_of_copies,
     shortfall,
     some_distinct_rows,
     tails_of,
     usual_of,
 )
-from nfref.tables.schema.columns import is_missing, plain
+from nfref.tables.schema.columns import is_missing, missing_cells_of, plain, with_gaps
 from nfref.tables.schema.distinct_rows import as_counts
 
 CRITERIA = ("combined", "density", "typical", "conditional")
@@ -204,7 +205,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         table, options = _some(table, kept), _weighed(options, kept)
         found = super()._found(columns, table, plan, seed, options)
         density, places, log_prob = found.density, found.unseen.places, found.unseen.log_prob
-        whole = ~np.any([is_missing(values[places]) for values in table], axis=0)
+        whole = ~with_gaps(_some(table, places))
         places, log_prob = places[whole], log_prob[whole]
         keys = keys_of(density, _some(table, places))
         margins, log_margins = self._fit_margins(density, table, plan, seed, options)
@@ -225,19 +226,16 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         some = (places[first] if len(keys) else np.arange(len(table[0])))[:TYPICAL_ROWS]
         counts = np.bincount(copy, weight)[:TYPICAL_ROWS] if len(keys) else np.ones(len(some))
         self._typical = None
+        fitted = FittedRows.of(keys, log_prob, log_margins[places])
+        usual = np.array([usual_of(measure, weight) for measure in measures])
+        examples = tuple(
+            tuple(map(plain, values))
+            if column.kind == "category"
+            else np.asarray(values, np.float64)
+            for column, values in zip(density.columns, _some(table, some))
+        )
         self._measures = OutlierMeasures(
-            margins,
-            tails,
-            FittedRows.of(keys, log_prob, log_margins[places]),
-            neighbours,
-            np.array([usual_of(measure, weight) for measure in measures]),
-            tuple(
-                tuple(map(plain, values))
-                if column.kind == "category"
-                else np.asarray(values, np.float64)
-                for column, values in zip(density.columns, _some(table, some))
-            ),
-            counts.astype(np.float64),
+            margins, tails, fitted, neighbours, usual, examples, counts.astype(np.float64)
         )
         return found
 
@@ -336,9 +334,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
             return -np.max(np.nan_to_num(self.surprise(X), nan=-np.inf), axis=1)
         log_prob = super().score_samples(X, cells=False)
         _, table = self._table(X)
-        whole = np.flatnonzero(
-            ~np.any([is_missing(values) for values in table], axis=0) & np.isfinite(log_prob)
-        )
+        whole = np.flatnonzero(~with_gaps(table) & np.isfinite(log_prob))
         keys = keys_of(self.density_, _some(table, whole)) if len(whole) else np.zeros(0, np.uint64)
         known = self._measures.fitted
         log_prob[whole] = known.update(keys, 0, log_prob[whole])
@@ -375,13 +371,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         if self._typical is None:
             counts = self._measures.example_weight
             cells = self._of_cells(self._measures.example_table).T
-            there = ~np.isnan(cells)
-            self._typical = np.array(
-                [
-                    quantile_of_copies(own[here], counts[here], 0.5) if np.any(here) else np.nan
-                    for own, here in zip(cells, there)
-                ]
-            )
+            self._typical = medians_of_known(cells, counts, np.nan)
         return self._typical - self._of_cells(table)
 
     def _of_cells(self, table):
@@ -394,11 +384,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
             if self.columns_[j].name in self.density_.given or not len(here):
                 continue
             rest = _some(table, here)
-            rest[j] = (
-                np.full(len(here), None, object)
-                if self.columns_[j].kind == "category"
-                else np.full(len(here), np.nan)
-            )
+            rest[j] = missing_cells_of(self.columns_[j], len(here))
             found[here, j] = (
                 whole[here]
                 - missing_cells.log_marginal(self.density_, rest, sampler=sampler).log_prob

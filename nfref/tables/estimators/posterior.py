@@ -384,12 +384,10 @@ class Posterior:
 
     def _context_of(self, observed):
         """Return the context of the pool for observations (M, C)."""
-        columns = self.density.coded_columns
+        names = self.observed_names
         codes = [
-            column.encode(
-                as_numbers(column.name, observed[:, self.observed_names.index(column.name)])
-            )
-            for column in columns
+            column.encode(as_numbers(column.name, observed[:, names.index(column.name)]))
+            for column in self.density.coded_columns
         ]
         return self.density.context(np.stack([u for u, _ in codes], axis=1))
 

@@ -39,11 +39,8 @@ def with_insurance(density: TableDensity) -> TableDensity:
     wide: Any = Wide(len(density.places[1]), reach=REACH)
     if width:
         wide = Regressed(wide, np.zeros((width, wide.dim)))
-    insured = Pool(
-        (*pool.members, wide),
-        np.append((1 - INSURANCE) * pool.weights, INSURANCE),
-        (*pool.names, "insurance"),
-    )
+    weights = np.append((1 - INSURANCE) * pool.weights, INSURANCE)
+    insured = Pool((*pool.members, wide), weights, (*pool.names, "insurance"))
     return replace(density, pool=insured)
 
 

@@ -103,13 +103,10 @@ def fit_density(
     if signals.came:
         warnings.warn("Posterior: interrupted; the fit keeps the candidates so far", stacklevel=4)
     assert found.density.pool is not None
-    density = replace(
-        found.density,
-        # digits that a file kept are no property of a parameter
-        columns=tuple(replace(one, step=None, offset=0.0) for one in found.density.columns),
-        pool=without_wide(found.density.pool),
-    )
-    return replace(found, density=density)
+    # digits that a file kept are no property of a parameter
+    exact = tuple(replace(one, step=None, offset=0.0) for one in found.density.columns)
+    pool = without_wide(found.density.pool)
+    return replace(found, density=replace(found.density, columns=exact, pool=pool))
 
 
 def without_wide(pool: Pool) -> Pool:

@@ -24,6 +24,7 @@ import numpy as np
 
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Iterator
+from nfref.runtime.batching import context_of
 from nfref.tables.densities.gaussian import LOG_TWO_PI
 from nfref.tables.densities.pool import FittedFlow, Pool
 from nfref.tables.densities.wide import Wide
@@ -280,7 +281,7 @@ class Line:
             some = np.arange(start, min(start + ROWS_AT_ONCE, len(u)))
             with np.errstate(all="ignore"):  # far out a square overflows, and -inf is right
                 yield from self._some(
-                    some, u[some], _of(context, some), observed, q, placing, levels
+                    some, u[some], context_of(context, some), observed, q, placing, levels
                 )
 
     def _some(self, places, u, context, observed, closed, placing, levels):
@@ -295,20 +296,15 @@ class Line:
             missed = _missed(nodes, log_f, q.log_density(nodes))
             done = (np.sum(missed, axis=1) < TOLERANCE) | (turn == TURNS)
             if np.any(done):
+                given, own = context_of(context, done), q.at(done)
+                error = np.sum(missed[done], axis=1)
                 yield self._grid(
-                    places[done],
-                    u[done],
-                    _of(context, done),
-                    observed,
-                    q.at(done),
-                    nodes[done],
-                    log_f[done],
-                    np.sum(missed[done], axis=1),
+                    places[done], u[done], given, observed, own, nodes[done], log_f[done], error
                 )
             left = ~done
             if not np.any(left):
                 return
-            places, u, context, q = places[left], u[left], _of(context, left), q.at(left)
+            places, u, context, q = places[left], u[left], context_of(context, left), q.at(left)
             nodes, log_f = nodes[left], log_f[left]
             worst = np.argsort(-missed[left], axis=1, kind="stable")[:, :ADDED]
             added = 0.5 * (
@@ -408,10 +404,6 @@ def _in_single(member):
     if not isinstance(member, FittedFlow):
         return member
     return replace(member, params=trees.cast(member.params, np.float32))
-
-
-def _of(context, rows):
-    return None if context is None else context[rows]
 
 
 def _exact_grid(places, q, nodes):

@@ -22,6 +22,7 @@ from nfref.bases.standard_normal import StandardNormal
 from nfref.flows.autoregressive import MADE, MAF, natural_order
 from nfref.flows.neural_spline import NSF
 from nfref.runtime.annotations import Any, Array, Generator, Sequence
+from nfref.runtime.batching import context_of
 from nfref.tables.densities.gaussian import LOG_TWO_PI, Gaussian, solved
 from nfref.tables.densities.grouped import GroupedGaussian
 from nfref.tables.densities.mixture import GaussianMixture
@@ -223,7 +224,7 @@ class ClosedForm:
 def _fitted_to(drawn, context, rng):
     """Fit a Gaussian, a mixture and the wide density to samples of a flow."""
     finite = np.all(np.isfinite(drawn), axis=1)
-    u, context = drawn[finite], None if context is None else context[finite]
+    u, context = drawn[finite], context_of(context, finite)
     number = int(np.clip(len(u) // (4 * (u.shape[1] + 1)), 1, 8))
     fits = (
         Gaussian.shrunk,
@@ -339,12 +340,8 @@ class Noise:
     def sample(cls, rng: Generator, rows: int, draws: int, dim: int) -> "Noise":
         """Sample numbers for ``rows`` rows, each with its own."""
         total = rows * draws
-        return cls(
-            rng.integers(2**63, size=rows),
-            rng.random(total),
-            rng.random(total),
-            rng.standard_normal((total, dim)),
-        )
+        seeds, label, part = rng.integers(2**63, size=rows), rng.random(total), rng.random(total)
+        return cls(seeds, label, part, rng.standard_normal((total, dim)))
 
     @classmethod
     def stratified(cls, rng: Generator, draws: int, dim: int) -> "Noise":
@@ -366,9 +363,4 @@ class Noise:
 
     def shared(self, rows: int) -> "Noise":
         """Repeat the noise of one row, so that no row depends on those beside it."""
-        return Noise(
-            np.tile(self.seeds, rows),
-            np.tile(self.label, rows),
-            np.tile(self.part, rows),
-            np.tile(self.normal, (rows, 1)),
-        )
+        return Noise(*(np.concatenate([part] * rows) for part in vars(self).values()))

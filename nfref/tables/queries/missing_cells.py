@@ -28,7 +28,7 @@ from nfref.runtime.checks import check_rng, shortened
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.column_grid import Line
 from nfref.tables.queries.marginals import ClosedForm, Noise, exact_marginal
-from nfref.tables.schema.columns import Continuous, is_missing, plain
+from nfref.tables.schema.columns import Continuous, is_missing, missing_cells_of, plain, with_gaps
 from nfref.tables.schema.dataframes import label_of
 
 DRAWS = 1000
@@ -53,6 +53,11 @@ class Marginal:
     log_prob: np.ndarray
     error: np.ndarray
     effective: np.ndarray
+
+    @classmethod
+    def exact(cls, log_prob: Array) -> "Marginal":
+        """Return scores, (N,), that have no error."""
+        return cls(log_prob, np.zeros(len(log_prob)), np.full(len(log_prob), np.inf))
 
 
 # Particles --------------------------------------------------------------------------------
@@ -206,6 +211,7 @@ class ConditionalSampler:
         coded, pooled = self.density.places
         for places, pattern in patterns_of(known):
             size = max(1, ROWS_AT_ONCE // draws)
+            seen, observed = pattern[coded], np.flatnonzero(pattern[pooled])
             for start in range(0, len(places), size):
                 block = places[start : start + size]
                 own = (
@@ -213,14 +219,8 @@ class ConditionalSampler:
                     if noise is not None
                     else Noise.sample(check_rng(rng), len(block), draws, u.shape[1])
                 )
-                yield self._fill(
-                    block,
-                    np.repeat(codes[block], draws, axis=0),
-                    np.repeat(u[block], draws, axis=0),
-                    pattern[coded],
-                    np.flatnonzero(pattern[pooled]),
-                    own,
-                )
+                cells = [np.repeat(part[block], draws, axis=0) for part in (codes, u)]
+                yield self._fill(block, *cells, seen, observed, own)
 
     def _fill(self, places, codes, u, seen, observed, noise):
         """Fill a block; ``seen`` (J,) marks known discrete columns, ``observed`` known u."""
@@ -242,12 +242,8 @@ class ConditionalSampler:
             log_weight = log_weight + self.density.log_factor_of(codes, u)
         shape = len(places), len(codes) // len(places)
         log_weight = np.where(np.isnan(log_weight), -np.inf, log_weight)
-        return Filled(
-            places,
-            codes.reshape(*shape, codes.shape[1]),
-            u.reshape(*shape, u.shape[1]),
-            log_weight.reshape(shape),
-        )
+        cells = [part.reshape(*shape, part.shape[1]) for part in (codes, u)]
+        return Filled(places, *cells, log_weight.reshape(shape))
 
     def _fill_labels(self, codes, u, seen, observed, noise):
         """Return (codes without gaps, log q of the known cells; of d alone if all d are known)."""
@@ -368,7 +364,7 @@ def log_marginal(
     -------
     Marginal
     """
-    whole = ~np.any([is_missing(values) for values in table], axis=0)
+    whole = ~with_gaps(table)
     rows = len(whole)
     log_prob, error, effective = np.empty(rows), np.zeros(rows), np.full(rows, np.inf)
     if np.any(whole):
@@ -535,14 +531,9 @@ def row_given(density: TableDensity, given: Mapping[str, Any]) -> list[Array]:
     table = []
     for column in density.columns:
         if column.name not in given:
-            table.append(
-                np.array(
-                    [None if column.kind == "category" else np.nan],
-                    object if column.kind == "category" else np.float64,
-                )
-            )
-            continue
-        table.append(_checked_value(column, given[column.name]))
+            table.append(missing_cells_of(column, 1))
+        else:
+            table.append(_checked_value(column, given[column.name]))
     return table
 
 

@@ -138,16 +138,22 @@ def tails_of(
     )
 
 
+def medians_of_known(columns: Array, counts: Array, empty: float) -> Array:
+    """Return the weighted median of the known cells of each column (D, N), or ``empty``."""
+    known = zip(columns, ~np.isnan(columns))
+    return np.array(
+        [
+            quantile_of_copies(values[here], counts[here], 0.5) if np.any(here) else empty
+            for values, here in known
+        ]
+    )
+
+
 def log_tails(columns: Sequence[Any], tails: Sequence[Any], table: Sequence[Array]) -> Array:
     """Return the sum over columns of the log of how far out the cells of a row are, (N,)."""
-    return sum(
-        (
-            tail.log_prob(column, values)
-            for column, tail, values in zip(columns, tails, table)
-            if tail is not None
-        ),
-        np.zeros(len(table[0])),
-    )
+    every = zip(columns, tails, table)
+    found = (tail.log_prob(column, values) for column, tail, values in every if tail is not None)
+    return sum(found, np.zeros(len(table[0])))
 
 
 @dataclass(frozen=True)
@@ -186,12 +192,7 @@ class Neighbours(Configuration):
         places, counts = distinct_rows(np.nan_to_num(rows), weight, 0)
         rows = rows[places]
         there = ~np.isnan(rows)
-        middle = np.array(
-            [
-                quantile_of_copies(values[here], counts[here], 0.5) if np.any(here) else 0.0
-                for values, here in zip(rows.T, there.T)
-            ]
-        )
+        middle = medians_of_known(rows.T, counts, 0.0)
         rows = np.where(there, rows, middle)
         scale = np.sqrt(np.average((rows - middle) ** 2, axis=0, weights=counts))
         scale = np.where(scale > 0, scale, 1.0)
@@ -205,13 +206,9 @@ class Neighbours(Configuration):
         rows = np.where(np.isnan(rows), self.middle, rows) / self.scale
         if not rows.shape[1]:
             return np.zeros(len(rows))
-        return -np.concatenate(
-            [
-                self._distance(rows[at : at + ROWS_AT_ONCE])
-                for at in range(0, len(rows), ROWS_AT_ONCE)
-            ]
-            or [np.zeros(0)]
-        )
+        starts = range(0, len(rows), ROWS_AT_ONCE)
+        found = [self._distance(rows[at : at + ROWS_AT_ONCE]) for at in starts]
+        return -np.concatenate(found or [np.zeros(0)])
 
     def _distance(self, rows):
         from scipy.spatial.distance import cdist
@@ -322,14 +319,12 @@ class OutlierMeasures(Configuration):
 
     def log_margins(self, table: Sequence[Array]) -> Array:
         """Return sum_j log p_j, (N,), of the known cells."""
-        return sum(
-            (
-                missing_cells.log_marginal(margin, [values]).log_prob
-                for margin, values in zip(self.margins, table)
-                if margin is not None
-            ),
-            np.zeros(len(table[0])),
+        found = (
+            missing_cells.log_marginal(margin, [values]).log_prob
+            for margin, values in zip(self.margins, table)
+            if margin is not None
         )
+        return sum(found, np.zeros(len(table[0])))
 
     @property
     def example_table(self) -> list[Array]:

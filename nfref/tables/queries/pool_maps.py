@@ -15,6 +15,7 @@ from autograd import make_vjp
 from nfref.bases.standard_normal import StandardNormal
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Array
+from nfref.runtime.batching import context_of
 from nfref.tables.densities.pool import FittedFlow, Pool
 from nfref.tables.densities.wide import Wide
 from nfref.tables.queries.marginals import ClosedForm, is_closed
@@ -88,7 +89,7 @@ def from_unit_cube(pool: Pool, cube: Array, context: Array | None = None) -> Arr
     found = np.empty_like(cube)
     for k in np.unique(chosen):
         some = np.flatnonzero(chosen == k)
-        given = None if context is None else context[some]
+        given = context_of(context, some)
         if k < len(closed.parts):
             part, slopes = closed.parts[k], closed.slopes[k]
             drawn = (

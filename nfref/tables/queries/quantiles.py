@@ -61,19 +61,11 @@ class Discrete:
         """Return quantiles (N, L) of levels (L,)."""
         shares = np.diff(self.edges, axis=1, prepend=0.0)
         if self.continuous:
-            return np.stack(
-                [
-                    np.interp(levels, edge - share / 2, value)
-                    for edge, share, value in zip(self.edges, shares, self.values)
-                ]
-            )
+            middles = self.edges - shares / 2
+            return np.stack([np.interp(levels, *row) for row in zip(middles, self.values)])
         last = self.values.shape[1] - 1
-        return np.stack(
-            [
-                value[np.minimum(np.searchsorted(edge, levels), last)]
-                for edge, value in zip(self.edges, self.values)
-            ]
-        )
+        places = [np.minimum(np.searchsorted(edge, levels), last) for edge in self.edges]
+        return np.stack([value[place] for value, place in zip(self.values, places)])
 
     def mean(self, decode: Callable[[Array], Array], levels: Any) -> Array:
         """Return the mean of decoded values, (N,); levels are not needed."""
@@ -126,13 +118,8 @@ def _answers(density, table, name, draws, seed, least=1.0):
             if atoms:
                 code = block.codes[:, :, density.places[0].index(place)]
                 values = column.sampled(values.ravel(), code.ravel()).reshape(values.shape)
-            yield Discrete.of(
-                rows[block.places],
-                values,
-                shares,
-                0.5 * np.sqrt(np.sum(shares**2, axis=1)),
-                continuous and not atoms,
-            )
+            error = 0.5 * np.sqrt(np.sum(shares**2, axis=1))
+            yield Discrete.of(rows[block.places], values, shares, error, continuous and not atoms)
 
     return column, answers()
 

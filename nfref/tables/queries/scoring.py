@@ -25,7 +25,7 @@ from nfref.tables.densities.table_density import (
     sample_within,
 )
 from nfref.tables.queries.missing_cells import DRAWS, Marginal, impute, log_marginal, sample_given
-from nfref.tables.schema.columns import ColumnError, is_missing
+from nfref.tables.schema.columns import ColumnError, is_missing, missing_cells_of, with_gaps
 
 # Multiplications that formulas do while Numba and the kernels are loaded from disk. That takes 0.3
 # s of the processor; formulas score 4,000 rows of a MAF in 0.2 s, 200 of wine's pool in 0.4 s.
@@ -82,7 +82,7 @@ def _work(density, params, x, cells):
     if isinstance(density, TableDensity):
         table = list(x.T)
         rows += POINTS * np.sum(in_averaged_cells(density, table, cells))
-        rows += DRAWS * np.sum(np.any([is_missing(values) for values in table], axis=0))
+        rows += DRAWS * np.sum(with_gaps(table))
         pool = density.pool and density.pool.used
         flows = [pool.members[k].params for k in pool.flows] if pool else []
     return rows * trees.count(flows)
@@ -127,24 +127,20 @@ def marginal_of(
         If a column cannot take its value, or a given column lacks one.
     """
     check_cells(density, list(x.T), first)
-    rows = np.any([is_missing(values) for values in x.T], axis=0)
-    found = Marginal(np.empty(len(x)), np.zeros(len(x)), np.full(len(x), np.inf))
+    rows = with_gaps(x.T)
+    found = Marginal.exact(np.empty(len(x)))
     if not np.all(rows):
         found.log_prob[~rows] = log_prob(density, None, x[~rows])
     if np.any(rows):
         part = log_marginal(density, list(x[rows].T), sampler=sampler and sampler())
         for field in ("log_prob", "error", "effective"):
             getattr(found, field)[rows] = getattr(part, field)
-    return replace(
-        found,
-        log_prob=cell_average(
-            density,
-            list(x.T),
-            lambda table: marginal_of(density, stacked(table), first, sampler, False).log_prob,
-            found.log_prob,
-            cells,
-        ),
-    )
+
+    def scores(table):
+        return marginal_of(density, stacked(table), first, sampler, False).log_prob
+
+    average = cell_average(density, list(x.T), scores, found.log_prob, cells)
+    return replace(found, log_prob=average)
 
 
 def check_cells(
@@ -190,17 +186,26 @@ def sample_rows(
     :func:`nfref.tables.densities.table_density.sample_within`.
     """
     if isinstance(density, TableDensity):
-
-        def some(n):
-            return sample_given(density, given, rng, n) if given else density.sample(rng, n)
-
-        return stacked(
-            some(n)
-            if within is None
-            else sample_within(some, n, density.columns, within, tuple(given or ()))
-        )
+        return stacked(sample_table(density, rng, n, given, within))
     with np.errstate(all="ignore"):
         return density.sample(params, rng, n)
+
+
+def sample_table(
+    density: TableDensity,
+    rng: Generator,
+    n: int,
+    given: dict[str, Any] | None = None,
+    within: float | None = None,
+) -> list[Array]:
+    """Sample columns' values of n rows; see :func:`sample_rows`."""
+
+    def some(n):
+        return sample_given(density, given, rng, n) if given else density.sample(rng, n)
+
+    if within is None:
+        return some(n)
+    return sample_within(some, n, density.columns, within, tuple(given or ()))
 
 
 def sample_like(
@@ -210,16 +215,11 @@ def sample_like(
     if not density.given:
         return density.sample(rng, n)
     rows = rng.integers(len(cells[0]), size=n)
-    return impute(
-        density,
-        [
-            values[rows]
-            if column.name in density.given
-            else np.full(n, *((None, object) if column.kind == "category" else (np.nan,)))
-            for column, values in zip(density.columns, cells)
-        ],
-        rng,
-    )
+    table = [
+        values[rows] if column.name in density.given else missing_cells_of(column, n)
+        for column, values in zip(density.columns, cells)
+    ]
+    return impute(density, table, rng)
 
 
 def stacked(columns: Sequence[Array]) -> Array:
@@ -243,13 +243,11 @@ class AsDensity:
 
     def numbers(self, cells: Sequence[Array]) -> Array:
         """Return rows of numbers (N, D) for a list of columns' values."""
-        return np.stack(
-            [
-                column.encode(values) if column.kind == "category" else values
-                for column, values in zip(self.table.columns, cells)
-            ],
-            axis=1,
-        ).astype(np.float64)
+        numbers = [
+            column.encode(values) if column.kind == "category" else values
+            for column, values in zip(self.table.columns, cells)
+        ]
+        return np.stack(numbers, axis=1).astype(np.float64)
 
     def log_prob(self, params: Params, x: Array, context: Array | None = None) -> Array:
         """Return the log-density in nats, (N,), of rows of numbers (N, D)."""

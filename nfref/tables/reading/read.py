@@ -317,17 +317,10 @@ def _as_floats(cells):
 
 def _are_labels(kind):
     """Return whether a type of pyarrow is one of labels: text, truth values, dictionaries."""
-    import pyarrow
+    from pyarrow import types
 
-    return any(
-        is_label(kind)
-        for is_label in (
-            pyarrow.types.is_dictionary,
-            pyarrow.types.is_string,
-            pyarrow.types.is_large_string,
-            pyarrow.types.is_boolean,
-        )
-    )
+    kinds = types.is_dictionary, types.is_string, types.is_large_string, types.is_boolean
+    return any(is_one(kind) for is_one in kinds)
 
 
 def _coded(cells, texts, known):

@@ -167,17 +167,10 @@ def sample(
                 look(path, table, first, reservoir.total)
             first += len(table.values)
     places, values = reservoir.rows()
-    return Sample(
-        replace(
-            start,
-            values=values,
-            labels={name: list(texts) for name, texts in known.items()},
-            whole=tuple(name for name, every in zip(start.columns, whole) if every),
-        ),
-        places,
-        reservoir.total,
-        dict(zip(start.columns, lowest.tolist())),
-    )
+    labels = {name: list(texts) for name, texts in known.items()}
+    names = tuple(name for name, every in zip(start.columns, whole) if every)
+    table = replace(start, values=values, labels=labels, whole=names)
+    return Sample(table, places, reservoir.total, dict(zip(start.columns, lowest.tolist())))
 
 
 def _like(start, path, table, known):

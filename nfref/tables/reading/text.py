@@ -48,15 +48,10 @@ def read_text(
     """
     tables = list(text_tables(path, header, texts, may_be_empty, keep))
     whole = np.all([are_whole(table.values) for table in tables], axis=0)
-    return replace(
-        tables[0],
-        values=np.concatenate([table.values for table in tables]),
-        whole=tuple(
-            name
-            for name, here in zip(tables[0].columns, whole)
-            if here and name not in tables[0].labels
-        ),
-    )
+    values, start = np.concatenate([table.values for table in tables]), tables[0]
+    pairs = zip(start.columns, whole)
+    names = tuple(name for name, here in pairs if here and name not in start.labels)
+    return replace(start, values=values, whole=names)
 
 
 def are_whole(values: Array) -> Array:
@@ -281,11 +276,8 @@ def _numbers(path, rows, columns, may_be_empty):
         try:
             if any("_" in "".join(cells) for _, cells in block):
                 raise ValueError
-            flat = np.fromiter(
-                map(float, itertools.chain.from_iterable(cells for _, cells in block)),
-                np.float64,
-                len(block) * len(columns),
-            )
+            cells = itertools.chain.from_iterable(cells for _, cells in block)
+            flat = np.fromiter(map(float, cells), np.float64, len(block) * len(columns))
         except ValueError:
             raise _bad_cell(path, columns, block, first) from None
         yield flat.reshape(len(block), len(columns))

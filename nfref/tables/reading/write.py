@@ -214,11 +214,8 @@ def _as_arrow(pyarrow, values):
     kinds = {"float32": pyarrow.float32(), "float64": pyarrow.float64()}
     if values.dtype.name not in kinds:
         return pyarrow.array(values)
-    return pyarrow.Array.from_buffers(
-        kinds[values.dtype.name],
-        len(values),
-        [None, pyarrow.py_buffer(np.ascontiguousarray(values))],
-    )
+    buffer = pyarrow.py_buffer(np.ascontiguousarray(values))
+    return pyarrow.Array.from_buffers(kinds[values.dtype.name], len(values), [None, buffer])
 
 
 WRITERS: dict[str, Callable[..., None]] = {

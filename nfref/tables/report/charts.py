@@ -129,13 +129,8 @@ def calibration(levels: Array, coverage: Array, rows: int, samples: int) -> str:
         axes.set_xticks(np.linspace(0, 1, 5), [f"{25 * k}%" for k in range(5)])
         _percent(axes, 1)
 
-    return chart(
-        "Calibration: shares of the data in the model's highest-density regions against their "
-        "probability",
-        plot,
-        360,
-        300,
-    )
+    regions = "shares of the data in the model's highest-density regions"
+    return chart(f"Calibration: {regions} against their probability", plot, 360, 300)
 
 
 def likelihoods(data: Array, samples: Array) -> str:
@@ -154,12 +149,8 @@ def likelihoods(data: Array, samples: Array) -> str:
         _compare(axes, edges, *heights)
         axes.set_xlabel("log-likelihood, nats")
 
-    return chart(
-        "Log-likelihoods of the rows, data as bars and the model's samples as a line",
-        plot,
-        360,
-        300,
-    )
+    label = "Log-likelihoods of the rows, data as bars and the model's samples as a line"
+    return chart(label, plot, 360, 300)
 
 
 def curve(name: str, history: dict[str, list[float]]) -> str:
@@ -183,11 +174,8 @@ def curve(name: str, history: dict[str, list[float]]) -> str:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("epoch")
 
-    return chart(
-        f"{name}: negative log-likelihood by epoch, training as a dashed and validation as a full "
-        "line",
-        plot,
-    )
+    lines = "training as a dashed and validation as a full line"
+    return chart(f"{name}: negative log-likelihood by epoch, {lines}", plot)
 
 
 def _plain(text):

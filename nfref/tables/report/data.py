@@ -220,10 +220,12 @@ def gather(
         if tested is None or not len(fitted)
         else mean_and_error(scores[fitted], None if weight is None else weight[fitted])[0]
     )
-    kinds = _kinds(model.density, len(names))
+    of_table = isinstance(model.density, TableDensity)
+    own_columns = model.density.columns if of_table else [None] * len(names)
+    kinds = ["real" if column is None else column.kind for column in own_columns]
     coded = [
-        _numbers(kind, _wrapped(model.density, k, rows[:, k]), samples[:, k])
-        for k, kind in enumerate(kinds)
+        _numbers(kind, _wrapped(column, values), drawn)
+        for kind, column, values, drawn in zip(kinds, own_columns, rows.T, samples.T)
     ]
     ranks = [_ranks(data, samples, kind, rng) for (data, samples, _), kind in zip(coded, kinds)]
     known = getattr(model.density, "given", ())
@@ -286,15 +288,8 @@ def covered(scores: Array, sample_scores: Array) -> tuple[Array, float]:
 # Columns ----------------------------------------------------------------------------------
 
 
-def _kinds(density, dim):
-    if isinstance(density, TableDensity):
-        return [column.kind for column in density.columns]
-    return ["real"] * dim
-
-
-def _wrapped(density, k, values):
-    """Return the values of column k; on a circle moved to the turn of the samples."""
-    column = density.columns[k] if isinstance(density, TableDensity) else None
+def _wrapped(column, values):
+    """Return the values of a column; on a circle moved to the turn of the samples."""
     return column.wrapped(values.astype(float)) if isinstance(column, Continuous) else values
 
 
@@ -304,13 +299,11 @@ def _numbers(kind, data, samples):
         return data.astype(np.float64), samples.astype(np.float64), ()
     labels = sorted({*data.tolist(), *samples.tolist()})
     place = {label: k for k, label in enumerate(labels)}
-    return (
-        *(
-            np.array([place[value] for value in values.tolist()], np.float64)
-            for values in (data, samples)
-        ),
-        tuple(_text(label) for label in labels),
+    data, samples = (
+        np.array([place[value] for value in values.tolist()], np.float64)
+        for values in (data, samples)
     )
+    return data, samples, tuple(_text(label) for label in labels)
 
 
 def _ranks(data, samples, kind, rng):
@@ -332,22 +325,15 @@ def _column(name, kind, data, samples, labels, u, rng):
         edges, inner = None, np.arange(len(labels) + 1) - 0.5
     else:
         inner = edges = _edges(data, samples, kind)
-    shares = [np.histogram(values, inner)[0] / len(values) for values in (data, samples)]
+    seen, drawn = (np.histogram(values, inner)[0] / len(values) for values in (data, samples))
     jitter = [
         rng.random(len(values)) if kind in ("category", "count") else 0
         for values in (data, samples)
     ]  # whole numbers are moved apart, so that there are no ties
     test = ks_2samp(data + jitter[0], samples + jitter[1])
+    pit = np.histogram(u, BINS, (0, 1))[0] / len(u)
     return Column(
-        name,
-        kind,
-        edges,
-        labels,
-        shares[0],
-        shares[1],
-        np.histogram(u, BINS, (0, 1))[0] / len(u),
-        float(test.statistic),
-        float(test.pvalue),
+        name, kind, edges, labels, seen, drawn, pit, float(test.statistic), float(test.pvalue)
     )
 
 
@@ -447,17 +433,10 @@ def followed(
         with np.errstate(all="ignore"):
             z, _ = flow.forward(at_path(params["flow"], path), z, given)
         inner = flow.flow if direction != 1 else flow
-        stages.append(
-            f"layer {k} of {len(steps)}: {type(inner).__name__}"
-            + ("" if direction == 1 else ", inverted")
-        )
+        inverted = "" if direction == 1 else ", inverted"
+        stages.append(f"layer {k} of {len(steps)}: {type(inner).__name__}{inverted}")
         points.append(z)
     shown = np.linspace(0, len(stages) - 1, min(STAGES, len(stages))).round().astype(int)
-    return Layers(
-        name,
-        tuple(names),
-        tuple(stages[k] for k in shown),
-        np.stack([points[k] for k in shown]),
-        quadrant,
-        len(stages) - len(shown),
-    )
+    kept = tuple(stages[k] for k in shown)
+    places = np.stack([points[k] for k in shown])
+    return Layers(name, tuple(names), kept, places, quadrant, len(stages) - len(shown))

@@ -35,13 +35,9 @@ def render(report: Report, title: str) -> str:
         lstrip_blocks=True,
     )
     environment.filters["nats"] = nats
-    return environment.get_template("page.html.j2").render(
-        report=report,
-        title=title,
-        charts=charts,
-        levels=LEVELS,
-        layers=None if report.layers is None else embedded(report.layers),
-    )
+    template = environment.get_template("page.html.j2")
+    layers = None if report.layers is None else embedded(report.layers)
+    return template.render(report=report, title=title, charts=charts, levels=LEVELS, layers=layers)
 
 
 def nats(value: float | None) -> str:

@@ -166,15 +166,8 @@ def column_of(
     values = np.asarray(values)
     support = asked_support(name, asked, values)
     if support == "category":
-        column = Category(
-            name,
-            tuple(
-                sorted(
-                    {*map(plain, values.tolist()), *labels},
-                    key=lambda label: (str(type(label)), label),
-                )
-            ),
-        )
+        every = {*map(plain, values.tolist()), *labels}
+        column = Category(name, tuple(sorted(every, key=lambda label: (str(type(label)), label))))
         _check_varies(name, len(column.labels) > 1, values)
         return column
     numbers = as_numbers(name, values, first)
@@ -284,13 +277,9 @@ def asked_support(name: str, asked: Any, values: Any = None) -> Any:
         return "count" if values.dtype.kind in "iu" and are_counts(values) else (-np.inf, np.inf)
     if isinstance(asked, str) and asked in DISCRETE:
         return asked
-    words = (
-        asked.split()
-        if isinstance(asked, str)
-        else list(asked)
-        if isinstance(asked, (tuple, list))
-        else []
-    )
+    words = list(asked) if isinstance(asked, (tuple, list)) else []
+    if isinstance(asked, str):
+        words = asked.split()
     if words == ["real"]:
         return -np.inf, np.inf
     if words == ["positive"]:

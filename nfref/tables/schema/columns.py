@@ -43,7 +43,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Any, Array, Iterable
 from nfref.runtime.checks import require, shortened
 from nfref.runtime.configuration import Configuration
 from nfref.runtime.serialization import LARGEST as LARGEST_WHOLE
@@ -539,3 +539,13 @@ def is_missing(values: Any) -> Array:
     if values.dtype.kind != "O":
         return np.zeros(len(values), bool)
     return np.array([value is None or value != value for value in values.tolist()], bool)
+
+
+def with_gaps(table: Iterable[Any]) -> Array:
+    """Return which rows of a list of columns' values have a missing cell, (N,) of bool."""
+    return np.any([is_missing(values) for values in table], axis=0)
+
+
+def missing_cells_of(column: Any, rows: int) -> Array:
+    """Return a column of so many missing cells: None for a category, else NaN."""
+    return np.full(rows, None, object) if column.kind == "category" else np.full(rows, np.nan)

@@ -226,20 +226,14 @@ def like_frame(X: Any, columns: dict[str, Array], kept: Sequence[str] = ()) -> A
     columns = {
         name: _as_whole(values) if name in kept else values for name, values in columns.items()
     }
-    drawn = narwhals.from_dict(
-        {
-            name: values.tolist() if values.dtype.kind in "OU" else values
-            for name, values in columns.items()
-        },
-        backend=frame.implementation,
-    )
-    drawn = drawn.with_columns(
-        [
-            _as_it_was(drawn[name], series)
-            for name, series in zip(columns, frame.iter_columns())
-            if name in kept
-        ]
-    ).to_native()
+    cells = {
+        name: values.tolist() if values.dtype.kind in "OU" else values
+        for name, values in columns.items()
+    }
+    drawn = narwhals.from_dict(cells, backend=frame.implementation)
+    pairs = zip(columns, frame.iter_columns())
+    as_before = [_as_it_was(drawn[name], series) for name, series in pairs if name in kept]
+    drawn = drawn.with_columns(as_before).to_native()
     if frame.implementation == narwhals.Implementation.PANDAS:
         drawn.columns = X.columns  # names need not be text
     return drawn
