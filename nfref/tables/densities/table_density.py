@@ -340,7 +340,7 @@ class Encoder:
         """
         found: dict[int, tuple[Array, Array]] = {}
         for places, column in self.alike:
-            some = [table[k] for k in places]
+            some = [np.asarray(table[k]) for k in places]
             if any(values.dtype.kind != "f" for values in some):
                 return {}
             x = np.array(some, np.float64)
