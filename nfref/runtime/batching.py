@@ -29,7 +29,9 @@ def in_blocks(
     -------
     (N,) or (N, E) array
     """
-    parts = [slice(start, start + block) for start in range(0, max(len(rows), 1), block)]
+    if len(rows) <= block:
+        return function(rows) if context is None else function(rows, context)
+    parts = [slice(start, start + block) for start in range(0, len(rows), block)]
     arrays = (rows,) if context is None else (rows, context)
     return np.concatenate([function(*(array[part] for array in arrays)) for part in parts])
 

@@ -31,19 +31,21 @@ VARIANCE_FLOOR = 1e-6  # smallest variance after shrinking, as a share of the la
 def gaussian_log_prob(x: Array, mean: Array, cholesky: Array) -> Array:
     """Return log N(x; m, L L^T) = -|L^-1 (x - m)|^2 / 2 - sum log diag L - (D/2) log 2 pi.
 
-    Shapes: x (N, D), mean (D,), cholesky (D, D) lower. Returns (N,).
+    Shapes: x (N, D), mean (D,), cholesky (D, D) lower. Returns (N,). Or means (K, D) and choleskys
+    (K, D, D) of up to ``FEW_COLUMNS`` columns; then it returns (N, K).
     """
-    z = solved(cholesky, x - mean)
+    z = solved(cholesky, x - mean[..., None, :])
+    diagonal = np.diagonal(cholesky, axis1=-2, axis2=-1)
     return (
         -0.5 * np.sum(z**2, axis=0)
-        - np.sum(np.log(np.diag(cholesky)))
-        - 0.5 * len(mean) * LOG_TWO_PI
+        - np.sum(np.log(diagonal), axis=-1)
+        - 0.5 * mean.shape[-1] * LOG_TWO_PI
     )
 
 
 def solved(cholesky: Array, x: Array) -> Array:
-    """Return L^-1 x of rows x (N, D), as (D, N)."""
-    if len(cholesky) > FEW_COLUMNS:
+    """Return L^-1 x of rows x (N, D), as (D, N); or of x (K, N, D) and K factors, as (D, N, K)."""
+    if cholesky.shape[-1] > FEW_COLUMNS:
         from scipy.linalg import solve_triangular
 
         return solve_triangular(cholesky, x.T, lower=True, check_finite=False)

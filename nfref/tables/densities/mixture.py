@@ -39,6 +39,7 @@ from nfref.runtime.checks import (
 )
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.gaussian import (
+    FEW_COLUMNS,
     LOG_TWO_PI,
     ROUNDING,
     check_factors,
@@ -61,6 +62,7 @@ STARTS = 5
 STEPS_OF_A_START = 8  # steps after which only the likeliest start continues
 ROWS_OF_A_START = 2000  # rows that starts see; more rows follow after convergence
 AT_ONCE = 2**18  # most numbers of an array that EM works on
+FEW_NUMBERS = 2**14  # of all components, up to which they are scored together
 
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16)
 MANY_COMPONENTS, ROWS_OF_MANY = (24, 32), 2000
@@ -198,10 +200,13 @@ class GaussianMixture(Configuration):
     def log_prob(self, x: Array) -> Array:
         """Return the log-density in nats, (N,), of rows (N, D)."""
         x = as_rows("x", x, self.means.shape[1])
-        joint = [
-            log_weight + gaussian_log_prob(x, mean, cholesky)
-            for log_weight, mean, cholesky in zip(self.log_weights, self.means, self.choleskys)
-        ]
+        if x.shape[1] <= FEW_COLUMNS and self.means.size * len(x) <= FEW_NUMBERS:
+            joint = self.log_weights[:, None] + gaussian_log_prob(x, self.means, self.choleskys).T
+        else:
+            joint = [
+                log_weight + gaussian_log_prob(x, mean, cholesky)
+                for log_weight, mean, cholesky in zip(self.log_weights, self.means, self.choleskys)
+            ]
         return np.logaddexp.reduce(joint, axis=0)
 
     def sample(self, rng: Generator, n: int) -> Array:

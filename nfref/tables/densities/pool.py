@@ -152,16 +152,20 @@ class FittedFlow(Configuration):
     def log_prob(self, x: Array, context: Array | None = None) -> Array:
         """Return the log-density in nats, (N,), of rows (N, D) given their context (N, C).
 
-        It is computed in the dtype of the parameters.
+        It is computed in the dtype of the parameters, which are checked once.
         """
+        dtype, params = self._checked
+
+        def of_block(*rows):
+            x, context = (*(np.asarray(part, dtype, order="C") for part in rows), None)[:2]
+            return self.density._log_prob(params, x, context)
+
+        return in_blocks(of_block, x, context)
+
+    @cached_property
+    def _checked(self):
         dtype = trees.dtype_of(self.params)
-        return in_blocks(
-            lambda *rows: self.density.log_prob(
-                self.params, *(part.astype(dtype, copy=False) for part in rows)
-            ),
-            x,
-            context,
-        )
+        return dtype, self.density._structure.checked(self.params, dtype)
 
     def sample(self, rng: Generator, n: int, context: Array | None = None) -> Array:
         """Sample ``n`` rows, (n, D)."""

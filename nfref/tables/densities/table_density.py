@@ -14,6 +14,7 @@ The sum of some columns may have a limit (:mod:`nfref.tables.densities.limited_s
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import compress
 
 import numpy as np
@@ -27,17 +28,19 @@ from nfref.tables.densities.limited_sum import LimitedSum, sample_where
 from nfref.tables.densities.pool import Pool
 from nfref.tables.reading.table import quoted_names
 from nfref.tables.schema.columns import (
+    WIDE,
     Category,
     ColumnError,
     Continuous,
     Count,
+    alike,
     as_numbers,
     compress_tails,
     with_gaps,
 )
 
 POINTS = 16  # points of a cell at which a density is averaged
-WIDE = 0.25  # robust standard deviations of a cell above which a density varies within it
+FEW_ROWS = 256  # up to which columns with the same kind of map are encoded together
 COPIES = 32  # most copies of a row that are dequantised separately
 
 
@@ -75,7 +78,11 @@ class TableDensity(Configuration):
 
         The codes are those of :attr:`coded_columns`, u the others in robust units.
         """
-        return encoded(self.columns, table, self.given)
+        return self._encoder(table)
+
+    @cached_property
+    def _encoder(self):
+        return Encoder(self.columns, self.given)
 
     def context(self, codes: Array) -> Array | None:
         """Return the pool's context: a 1 for each label, counts and given columns in units."""
@@ -93,7 +100,7 @@ class TableDensity(Configuration):
     @property
     def places(self) -> tuple[list[int], list[int]]:
         """(places of the columns with codes, places of the columns of the pool)."""
-        return places_of(self.columns, self.given)
+        return self._encoder.places
 
     @property
     def coded_columns(self) -> tuple:
@@ -284,29 +291,63 @@ def encoded(
     columns: Sequence[Any], table: Sequence[Array], given: Sequence[str] = ()
 ) -> tuple[Array, Array, Array]:
     """Return as :meth:`TableDensity.encode` does."""
-    places, total = places_of(columns, given), np.zeros(len(table[0]))
-    codes, u = {}, {}
-    for k, (column, values) in enumerate(zip(columns, table)):
-        if column.kind != "category":
-            values = as_numbers(column.name, values)
-        if not isinstance(column, Continuous):
-            codes[k] = column.encode(values).astype(np.float64)
-            bad = np.isnan(codes[k])
-        else:
-            u[k], log_slope = column.encode(values)
-            bad = log_slope == -np.inf
-            if k in places[1]:
+    return Encoder(columns, given)(table)
+
+
+class Encoder:
+    """Encodes tables with certain columns, see :meth:`TableDensity.encode`."""
+
+    def __init__(self, columns: Sequence[Any], given: Sequence[str] = ()) -> None:
+        self.columns, self.given = columns, given
+        self.places = places_of(columns, given)
+        self.alike = alike(columns, self.places[1])
+
+    def __call__(self, table: Sequence[Array]) -> tuple[Array, Array, Array]:
+        """Return as :meth:`TableDensity.encode` does."""
+        rows, (coded, pooled) = len(table[0]), self.places
+        total, codes, u = np.zeros(rows), {}, {}
+        together = self._together(table) if rows <= FEW_ROWS else {}
+        for k, (column, values) in enumerate(zip(self.columns, table)):
+            if k in together:
+                u[k], log_slope = together[k]
                 total = total + log_slope
-                codes[k] = column.code(values)
+                continue
+            if column.kind != "category":
+                values = as_numbers(column.name, values)
+            if not isinstance(column, Continuous):
+                codes[k] = column.encode(values).astype(np.float64)
+                bad = np.isnan(codes[k])
             else:
-                codes[k] = u[k]
-        if column.name in given and np.any(bad):
-            check_can_be_given(column, values)
-    stacked = [
-        np.stack([found[k] for k in some], axis=1) if some else np.zeros((len(total), 0))
-        for found, some in zip((codes, u), places)
-    ]
-    return stacked[0], stacked[1], total
+                u[k], log_slope = column.encode(values)
+                bad = log_slope == -np.inf
+                if k in pooled:
+                    total = total + log_slope
+                    codes[k] = column.code(values)
+                else:
+                    codes[k] = u[k]
+            if column.name in self.given and np.any(bad):
+                check_can_be_given(column, values)
+        stacked = [
+            np.stack([found[k] for k in some], axis=1) if some else np.zeros((rows, 0))
+            for found, some in ((codes, coded), (u, pooled))
+        ]
+        return stacked[0], stacked[1], total
+
+    def _together(self, table):
+        """Return place -> (u, log-slope) of columns that are encoded by a call for each group.
+
+        If one of them does not hold finite floats, this is none, and messages keep their order.
+        """
+        found: dict[int, tuple[Array, Array]] = {}
+        for places, column in self.alike:
+            some = [np.asarray(table[k]) for k in places]
+            if any(values.dtype.kind != "f" for values in some):
+                return {}
+            x = np.array(some, np.float64)
+            if not np.isfinite(x).all():
+                return {}
+            found.update(zip(places, zip(*column.encode(x))))
+        return found
 
 
 def spread_rows(
@@ -393,11 +434,19 @@ def in_averaged_cells(density: Any, table: Sequence[Array], cells: bool | None =
     if cells is not None:
         return np.full(len(table[0]), cells and any(spread))
     wide = np.zeros(len(table[0]), bool)
-    for column, values in zip(compress(density.columns, spread), compress(table, spread)):
+    columns = list(compress(density.columns, spread))
+    if not columns:
+        return wide
+    x = np.array(list(compress(table, spread)), np.float64)
+    low, high = np.array([column.level for column in columns]).T[:, :, None]
+    doubtful = ~((x > low) & (x < high))
+    for k in np.flatnonzero(doubtful.any(axis=1)):
+        column, here = columns[k], doubtful[k]
+        values = x[k, here]
         ends = column.spread(np.tile(values, 2), np.repeat([0.0, 1.0], len(values)))
-        low, high = np.split(column.encode(ends)[0], 2)
-        wide |= np.abs(high - low) > WIDE  # on a circle the ends may change sides
-    return wide & ~with_gaps(table)
+        one, other = np.split(column.encode(ends)[0], 2)
+        wide[here] |= np.abs(other - one) > WIDE  # on a circle the ends may change sides
+    return wide & ~with_gaps(table) if np.any(wide) else wide
 
 
 def _have_cells(columns, given):

@@ -39,11 +39,13 @@ encoded as numbers; each has a probability (:mod:`nfref.tables.densities.latent_
 """
 
 import math
+from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Iterable
+from nfref.runtime.annotations import Any, Array, Iterable, Sequence
 from nfref.runtime.checks import require, shortened
 from nfref.runtime.configuration import Configuration
 from nfref.runtime.serialization import LARGEST as LARGEST_WHOLE
@@ -53,6 +55,7 @@ from nfref.tables.schema.rounding_grid import find_rounding_grid, nearest
 TAIL = 5.0  # T: robust standard deviations beyond which tails are compressed
 LIGHT = 6.5  # farthest value of a column that needs no compression: normal values end below
 IQR_OF_NORMAL = 1.3489795003921634
+WIDE = 0.25  # robust standard deviations of a cell above which a density varies within it
 LARGEST = 709.0  # exp of it is a finite float; samples are clipped there
 DISCRETE = ("category", "count")
 EXACT = 2.0**53  # float64 holds every whole number up to here
@@ -102,14 +105,18 @@ def expand_tails(u: Array, tail: float) -> Array:
 
 
 def to_line(x: Array, low: float, high: float) -> tuple[Array, Array]:
-    """Return y and log dy/dx of a support, elementwise; an end may be -inf or inf."""
-    if np.isfinite(low) and np.isfinite(high):
+    """Return y and log dy/dx of a support, elementwise; an end may be -inf or inf.
+
+    The ends may be arrays, all finite or none.
+    """
+    has_low, has_high = np.isfinite(low).all(), np.isfinite(high).all()
+    if has_low and has_high:
         below, above = np.log(x - low), np.log(high - x)
         return below - above, np.log(high - low) - below - above
-    if np.isfinite(low):
+    if has_low:
         below = np.log(x - low)
         return below, -below
-    if np.isfinite(high):
+    if has_high:
         above = np.log(high - x)
         return -above, -above
     return x, np.zeros_like(x)
@@ -197,10 +204,35 @@ class Continuous(Configuration):
             return "real"
         return f"{self.low:g}:{self.high:g}"
 
-    @property
+    @cached_property
     def tail(self) -> float:
         """T; infinite for a support with an end, whose own map compresses tails unless soft."""
         return TAIL if self.kind == "real" or self.soft is not None else np.inf
+
+    @cached_property
+    def log_scale(self) -> Any:
+        """The logarithm of s."""
+        return np.log(self.scale)
+
+    @cached_property
+    def level(self) -> tuple[float, float]:
+        """Values between which u varies by less than ``WIDE`` over every cell.
+
+        Nearer to an end, or at an atom, it may vary by more.
+        """
+        nowhere = math.inf, -math.inf
+        if self.atoms:
+            return nowhere
+        step = self.step or 0.0
+        # dy/dx has to stay below this in the whole cell. Compressed tails are less steep.
+        steepest = 0.9 * WIDE * self.scale / step if step else math.inf
+        if self.soft is not None:
+            near = -self.soft * math.log1p(-1 / steepest) if steepest > 1 else math.inf
+        elif self.kind == "real":
+            return (-math.inf, math.inf) if steepest > 1 else nowhere
+        else:
+            near = 2 / steepest
+        return self.low + near + step, self.high - near - step
 
     def encode(self, x: Array) -> tuple[Array, Array]:
         """Return (u, log du/dx), (N,) each; rows outside the support have slope -inf and u 0.
@@ -212,7 +244,7 @@ class Continuous(Configuration):
         with np.errstate(all="ignore"):
             y, log_slope = self._to_line(x)
             u, drawn = compress_tails((y - self.middle) / self.scale, self.tail)
-            log_slope = log_slope + drawn - np.log(self.scale)
+            log_slope = log_slope + drawn - self.log_scale
         u, log_slope = np.where(inside, u, 0.0), np.where(inside, log_slope, -np.inf)
         code = self.code(x) if self.atoms else None
         for place, atom in enumerate(self._turned(self.atoms), 1):
@@ -375,6 +407,29 @@ class Continuous(Configuration):
             and len(set(self.atoms)) == len(self.atoms),
             f"column {self.name!r}: expected a support and units, got others",
         )
+
+
+def alike(columns: Sequence[Any], places: Sequence[int]) -> list[tuple[list[int], Continuous]]:
+    """Return (places, column) of groups of continuous columns that have the same kind of map.
+
+    The column of a group has (n, 1) arrays of numbers, so it encodes rows (n, N) of n columns by
+    one call. Columns with atoms or a period are in no group.
+    """
+    groups: dict[tuple[bool, bool, bool], list[int]] = {}
+    for k in places:
+        one = columns[k]
+        if not one.atoms and one.period is None:
+            kind = math.isfinite(one.low), math.isfinite(one.high), one.soft is None
+            groups.setdefault(kind, []).append(k)
+    found = []
+    for group in groups.values():
+        joined = copy(columns[group[0]])
+        for name in ("low", "high", "middle", "scale", "soft", "tail", "log_scale"):
+            numbers = [getattr(columns[k], name) for k in group]
+            if None not in numbers:
+                joined._set(**{name: np.array(numbers, np.float64)[:, None]})
+        found.append((group, joined))
+    return found
 
 
 @dataclass(frozen=True)

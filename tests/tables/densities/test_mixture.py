@@ -55,6 +55,18 @@ def test_em_finds_a_known_mixture():
     assert 0 < gain < 17 + 4 * np.sqrt(17)
 
 
+@pytest.mark.parametrize("dim", [1, 3, 8, 12])
+@pytest.mark.parametrize("rows", [1, 2, 9])
+def test_few_rows_have_the_same_bits_as_many(rows, dim, monkeypatch):
+    rng = np.random.default_rng(dim)
+    x = rng.standard_normal((400, dim)) @ rng.standard_normal((dim, dim))
+    found = GaussianMixture.fit(x, 5, rng)
+    together = found.log_prob(x[:rows])
+    monkeypatch.setattr(mixture, "FEW_NUMBERS", 0)
+    assert np.array_equal(found.log_prob(x[:rows]), together)
+    assert np.array_equal(found.log_prob(x)[:rows], together)
+
+
 def test_the_log_density_is_that_of_scipy():
     x = known_mixture(np.random.default_rng(4), 500)[0]
     mixture = GaussianMixture.fit(x, 4, np.random.default_rng(0))

@@ -1,5 +1,7 @@
 """Columns: mass 1 on every support, round trips of values, and refusals by name."""
 
+from dataclasses import replace
+
 import mpmath
 import numpy as np
 import pandas as pd
@@ -61,6 +63,42 @@ def test_round_trip_and_slope(name):
     difference = (column.encode(x + h)[0] - column.encode(x - h)[0]) / (2 * h)
     assert len(x) > 300
     np.testing.assert_allclose(np.exp(column.encode(x)[1]), difference, rtol=1e-6)
+
+
+def rounded_columns():
+    """Yield columns of each support, with wide and narrow cells and with a soft end."""
+    for name in SUPPORTS:
+        for step in (0.001, 0.3):
+            yield replace(coordinate(name)[0], step=step, offset=0.0)
+    for soft in (0.1, 3.0):
+        yield replace(coordinate("from below")[0], step=0.02, soft=soft)
+
+
+def test_columns_of_one_kind_are_encoded_together_to_the_same_bits():
+    columns = list(rounded_columns())
+    x = np.stack([np.append(column.decode(RNG.standard_normal(30) * 4), -9) for column in columns])
+    found = {}
+    for places, column in kinds.alike(columns, range(len(columns))):
+        found.update(zip(places, zip(*column.encode(x[places]))))
+    circles = {k for k, column in enumerate(columns) if column.period is not None}
+    assert set(found) == set(range(len(columns))) - circles
+    for k, (u, log_slope) in found.items():
+        own = columns[k].encode(x[k])
+        assert np.array_equal(u, own[0]) and np.array_equal(log_slope, own[1])
+
+
+def test_cells_between_the_level_ends_are_narrow():
+    levels = 0
+    for column in rounded_columns():
+        low, high = column.level
+        x = column.decode(np.linspace(-9, 9, 4001))
+        x = np.append(x, [end + side for end in (low, high) for side in (-1e-9, 1e-9)])
+        x = x[(x > low) & (x < high)]
+        ends = [column.encode(column.spread(x, np.full(len(x), part)))[0] for part in (0.0, 1.0)]
+        assert np.all(np.abs(ends[1] - ends[0]) <= kinds.WIDE)
+        levels += len(x) > 100
+    assert levels > 8
+    assert replace(coordinate("real")[0], atoms=(0.0,)).level == (np.inf, -np.inf)
 
 
 def test_long_tails_are_drawn_in_to_sixty_digits():
