@@ -40,9 +40,9 @@ def backend(name: str, threads: int | None = None) -> Iterator[None]:
     Notes
     -----
     By default a call with a few rows takes the formulas: loading a kernel takes a second, and
-    a twin would save less than a millisecond. For thousands of such calls, freeze the parameters
-    (:func:`nfref.frozen`): after a hundred calls the twins serve, and the density of one row of
-    ``RealNVP(8)`` takes 0.04 ms instead of 0.5 ms. With ``numba`` they serve from the first call.
+    a twin would save less than a millisecond. For thousands of such calls, select ``numba``
+    and freeze the parameters (:func:`nfref.frozen`): the density of one row of ``RealNVP(8)``
+    then takes 0.04 ms instead of 0.5 ms.
 
     Raises
     ------

@@ -3,10 +3,8 @@
 Flows, losses, Adam, small matrices and continuous solves call :func:`run` with the name of their
 twin. ``nfref.backend`` decides if it is used. Otherwise the size of the problem decides: twins
 for much work, formulas for a handful of rows, for which compiling or loading a kernel would take
-longer than the answer. If a flow is called with the same frozen parameters more than ``OFTEN``
-times with a handful of rows, the following calls use its twin: somebody scores row by row, and
-loading pays. The choice depends on sizes and this count alone, never on which kernels are compiled.
-So the same calls give the same bits in every process. There is one exception: a fit that Ctrl-C
+longer than the answer. The choice depends on sizes alone, never on which kernels are compiled.
+So the same call gives the same bits in every process. There is one exception: a fit that Ctrl-C
 ended while kernels were compiled evaluates the flows that it keeps by formulas.
 
 A twin takes the arguments of its formula. It returns None for arguments that it does not support
@@ -24,12 +22,10 @@ from nfref.runtime import params as trees
 from nfref.runtime.abandonable import Abandoned
 from nfref.runtime.annotations import Any, Array, Callable, Iterable, Iterator
 from nfref.runtime.backends import chosen, numba_problem
-from nfref.runtime.frozen_params import is_frozen
 
 # Fewest multiplications etc. for which a call without a chosen backend uses twins.
 CALL = 2_000_000  # multiplications of a single call
 REPEATED = 50_000  # multiplications of a training step, which is one of many
-OFTEN = 100  # calls with frozen parameters; formulas take 0.03 to 0.15 s for them, loading 0.3 s
 LONG = 20_000  # numbers in a vector of parameters
 MANY = 1 << 17  # numbers in rows, for a second thread
 EVALUATIONS = 50  # typical network evaluations in one solve of a continuous flow
@@ -122,10 +118,8 @@ def run(name: str, formula: Callable[..., Any], *arguments: Any) -> Any:
     """Return ``formula(*arguments)``, computed by the formula or by the twin ``name``."""
     backend, twin = chosen(), TWINS[name]
     worth_it = min(twin.worth_it, REPEATED) if _REPEATING.get() else twin.worth_it
-    if backend is None:
-        much = twin.size(*arguments) >= worth_it or name == "flow" and _asked_often(arguments[2])
-        if much and not numba_problem():
-            backend = "numba"
+    if backend is None and twin.size(*arguments) >= worth_it and not numba_problem():
+        backend = "numba"
     if backend == "cuda" and twin.cuda:
         result = _load(twin.cuda)(*arguments)
         if result is not None:
@@ -140,15 +134,6 @@ def run(name: str, formula: Callable[..., Any], *arguments: Any) -> Any:
         if result is not None:
             return result
     return formula(*arguments)
-
-
-def _asked_often(params):
-    """Count a call with frozen parameters; return whether there were ``OFTEN`` others before."""
-    if not is_frozen(params):
-        return False
-    before = params._made.get("calls", 0)
-    params._made["calls"] = before + 1
-    return before >= OFTEN
 
 
 def for_each(task: Callable[[int], Any], count: int, size: int) -> None:

@@ -43,18 +43,6 @@ def test_unasked_small_calls_take_the_formula_and_large_ones_the_twin(monkeypatc
         assert np.array_equal(z, same[0]) and np.array_equal(log_det, same[1])
 
 
-def test_after_many_calls_with_frozen_parameters_the_twin_takes_the_next(monkeypatch):
-    monkeypatch.delenv("NFREF_BACKEND", raising=False)
-    monkeypatch.setattr(dispatch, "OFTEN", 3)
-    asked = []
-    monkeypatch.setattr(dispatch, "_load", lambda place: lambda *arguments: asked.append(place))
-    params, x = problem(1)
-    for given in (nfref.frozen(params), nfref.frozen(params), params):
-        for _ in range(5):
-            FLOW.inverse(given, x)
-    assert asked == 4 * [dispatch.TWINS["flow"].numba]  # the last two calls of each frozen one
-
-
 # Falling back -----------------------------------------------------------------------------
 
 
