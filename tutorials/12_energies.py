@@ -131,7 +131,7 @@ for estimate in sets["U3"]:
         f"{estimate.effective:.0f} +- {estimate.effective_error:.0f}, k = {estimate.pareto_k:.1f}"
     )
 # log Z = 2.64 +- 0.005, and k = 0.3
-# log Z = 2.68 +- 0.045, and k = 0.6
+# log Z = 2.68 +- 0.04, and k = 0.6
 
 # %%
 # .. dropdown:: Answer

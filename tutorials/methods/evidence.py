@@ -170,7 +170,7 @@ print(
 )  # +0.001 from the truth, spread 0.017, standard error 0.019
 covered = np.mean(np.abs(off) < 1.96 * claimed)
 print(f"{covered:.1%} of the 95 % intervals hold the truth")  # 96.5
-print(f"cannot tell: {np.mean([not one.believable for one in found]):.0%}")  # 19
+print(f"cannot tell: {np.mean([not one.believable for one in found]):.0%}")  # about 21
 
 # %%
 # Draws of q have their say, too
