@@ -95,7 +95,7 @@ class Scoring(Options):
 
     @property
     def shown(self) -> int:
-        """How many of the least likely rows are printed."""
+        """The number of least likely rows to print."""
         if self.least is not None:
             return self.least
         return LEAST if self.out else 0

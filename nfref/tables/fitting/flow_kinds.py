@@ -116,12 +116,12 @@ class FlowKind:
 
 
 def layers_for(rows: int) -> int:
-    """Return the number of layers of a flow for so many rows."""
+    """Return the number of layers of a flow for this number of training rows."""
     return LAYERS + sum(rows >= more for more in MORE_LAYERS_FROM)
 
 
 def width_for(rows: int) -> int:
-    """Return the number of units of a hidden layer for so many rows."""
+    """Return the units of a hidden layer for this number of training rows."""
     width = MULTIPLE * round(UNITS * math.sqrt(rows) / MULTIPLE)
     return min(max(width, LEAST_WIDTH), MOST_WIDTH)
 

@@ -71,7 +71,7 @@ def _density_for(kind, training, rng):
 
 
 def batch_size_for(rows: int) -> int:
-    """Return the rows of a step for so many training rows."""
+    """Return the rows of a step for this number of training rows."""
     if rows < FEW:
         return 64
     return next((size for size in BATCHES if rows <= EPOCH_STEPS * size), BATCHES[-1])
