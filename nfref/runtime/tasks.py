@@ -1,37 +1,84 @@
 """Run tasks on several threads at once, with one thread for the kernels of each."""
 
-from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from threading import Event
 
 from nfref.runtime.abandonable import abandon
-from nfref.runtime.annotations import Any, Callable
+from nfref.runtime.annotations import Any, Callable, Sequence
 from nfref.runtime.backends import one_thread
 
 
-def in_order(
-    task: Callable[[int], Any], count: int, threads: int, stop: Callable[[], None]
-) -> Generator[Any, None, None]:
-    """Yield task(0), task(1), ... task(count - 1) in order; one thread means the caller's.
+class Tasks:
+    """Tasks whose results a caller asks for one by one.
 
-    Ctrl-C, an error and an abandoned generator call ``stop``, which lets tasks end soon, also
-    those that begin later. The result of a task that Ctrl-C ended is yielded like the others.
+    While it waits for one, idle threads begin those that it expects to need next. A task that is
+    no longer expected is stopped. The end of a ``with`` statement stops all.
+
+    Parameters
+    ----------
+    task : callable
+        (key, stopped) -> result. It ends soon once the event ``stopped`` is set.
+    threads : int
+    stop : callable
+        Lets all tasks end soon, also those that begin later. Ctrl-C and errors call it.
     """
-    if threads == 1:
-        yield from map(task, range(count))
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            waiting = [pool.submit(one_thread().run, task, k) for k in range(count)]
-            for future in waiting:
-                try:
-                    while not future.done():
-                        wait([future], 1)  # on Windows, Ctrl-C cannot end a wait without timeout
-                except KeyboardInterrupt:
-                    stop()
-                    abandon()
-                yield future.result()
-        except BaseException:  # an error, or the end of the generator
-            stop()
+
+    def __init__(
+        self, task: Callable[[Any, Event], Any], threads: int, stop: Callable[[], None]
+    ) -> None:
+        self._task, self._threads, self._stop = task, threads, stop
+        self._pool = ThreadPoolExecutor(threads)
+        self._begun: dict[Any, tuple[Future, Event]] = {}
+
+    def __enter__(self) -> "Tasks":
+        return self
+
+    def __exit__(self, error: Any, *rest: Any) -> None:
+        if error is not None:
+            self._stop()
             abandon()
-            pool.shutdown(cancel_futures=True)
-            raise
+        self._stop_all_but([])
+        self._pool.shutdown(cancel_futures=True)
+
+    def begin(self, keys: Sequence[Any], idle: int = 0) -> None:
+        """Begin these tasks in order, as long as more than ``idle`` threads have none."""
+        for key in keys:
+            if key not in self._begun and len(self._unfinished()) < self._threads - idle:
+                self._submit(key)
+
+    def result(self, key: Any, expected: Sequence[Any] = ()) -> Any:
+        """Return the result of a task; others are expected to follow, the likeliest first.
+
+        A task without others runs in the caller's thread, and its kernels on all threads. The
+        result of a task that Ctrl-C ended is returned like others.
+        """
+        self._stop_all_but([key, *expected])
+        if self._threads == 1 or not (self._begun or expected):
+            return self._task(key, Event())
+        if key not in self._begun:
+            self._submit(key)
+        future, _ = self._begun[key]
+        try:
+            while not future.done():
+                self.begin(expected)
+                # On Windows, Ctrl-C cannot end a wait without a timeout.
+                wait(self._unfinished(), 1, FIRST_COMPLETED)
+        except KeyboardInterrupt:
+            self._stop()
+            abandon()
+        del self._begun[key]
+        return future.result()
+
+    def _submit(self, key):
+        stopped = Event()
+        future = self._pool.submit(one_thread().run, self._task, key, stopped)
+        self._begun[key] = future, stopped
+
+    def _unfinished(self):
+        return [future for future, _ in self._begun.values() if not future.done()]
+
+    def _stop_all_but(self, keys):
+        for key in [one for one in self._begun if one not in keys]:
+            future, stopped = self._begun.pop(key)
+            future.cancel()
+            stopped.set()

@@ -1,4 +1,4 @@
-"""Tasks on several threads: order, context, and how they end."""
+"""Tasks on several threads: order, context, what begins ahead, and how they end."""
 
 import signal
 import threading
@@ -8,33 +8,80 @@ import pytest
 
 import nfref
 from nfref.runtime import backends
-from nfref.runtime.tasks import in_order
+from nfref.runtime.tasks import Tasks
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_results_come_in_the_order_of_the_tasks(threads):
-    def task(k):
+def test_each_result_is_that_of_its_task(threads):
+    def task(k, stopped):
         time.sleep(0.02 * (k % 2 == 0))
         return k
 
-    assert list(in_order(task, 5, threads, pytest.fail)) == [0, 1, 2, 3, 4]
+    with Tasks(task, threads, pytest.fail) as tasks:
+        assert [tasks.result(k, range(k + 1, 5)) for k in range(5)] == [0, 1, 2, 3, 4]
 
 
 def test_tasks_see_what_was_chosen_and_leave_the_kernels_one_thread():
-    def task(k):
+    def task(k, stopped):
         return backends.chosen(), backends.threads()
 
-    with nfref.backend("numpy", threads=3):
-        assert list(in_order(task, 2, 2, pytest.fail)) == [("numpy", 1)] * 2
-        assert list(in_order(task, 2, 1, pytest.fail)) == [("numpy", 3)] * 2
+    with nfref.backend("numpy", threads=3), Tasks(task, 2, pytest.fail) as tasks:
+        assert tasks.result(0, [1]) == ("numpy", 1)
+        tasks.result(1)
+        assert tasks.result(2) == ("numpy", 3)  # alone, in the caller's thread
         assert backends.threads() == 3
+
+
+def test_expected_tasks_begin_while_the_caller_waits_and_run_once():
+    ran, first = [], threading.Event()
+
+    def task(key, stopped):
+        ran.append(key)
+        if key == "second":
+            first.set()
+        assert first.wait(10)
+        return key
+
+    with Tasks(task, 2, pytest.fail) as tasks:
+        assert tasks.result("first", ["second"]) == "first"
+        assert tasks.result("second") == "second"
+    assert ran == ["first", "second"]
+
+
+def test_tasks_begun_leave_threads_idle():
+    running, go = [], threading.Event()
+
+    def task(k, stopped):
+        running.append(k)
+        return go.wait(10)
+
+    with Tasks(task, 3, pytest.fail) as tasks:
+        tasks.begin(range(5), idle=1)
+        time.sleep(0.1)
+        assert sorted(running) == [0, 1]
+        go.set()
+
+
+def test_a_task_that_is_no_longer_expected_is_stopped():
+    ended = []
+
+    def task(key, stopped):
+        if key == "unneeded":
+            ended.append(stopped.wait(10))
+        return key
+
+    with Tasks(task, 2, pytest.fail) as tasks:
+        tasks.begin(["unneeded"])
+        assert tasks.result("needed") == "needed"
+        tasks.begin(["unneeded"])  # the end stops it too
+    assert ended == [True, True]
 
 
 def test_ctrl_c_has_the_tasks_end_and_their_results_count():
     stop, begun = threading.Event(), threading.Barrier(2)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # workers ignore it
 
-    def task(k):
+    def task(k, stopped):
         if k < 2:
             begun.wait(10)  # both run
         if k == 0:
@@ -43,27 +90,22 @@ def test_ctrl_c_has_the_tasks_end_and_their_results_count():
         return k, stop.wait(10)
 
     try:
-        assert list(in_order(task, 3, 2, stop.set)) == [(0, True), (1, True), (2, True)]
+        with Tasks(task, 2, stop.set) as tasks:
+            found = [tasks.result(k, range(k + 1, 3)) for k in range(3)]
+        assert found == [(0, True), (1, True), (2, True)]
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize("end", ["error", "enough"])
-def test_an_error_and_who_has_enough_end_the_others(end):
+def test_an_error_ends_the_others():
     stop, ran = threading.Event(), []
 
-    def task(k):
+    def task(k, stopped):
         ran.append(k)
-        if k == 0 and end == "error":
+        if k == 0:
             raise OSError("a task")
-        if k > 0:
-            stop.wait(10)
+        stop.wait(10)
 
-    found = in_order(task, 50, 2, stop.set)
-    if end == "error":
-        with pytest.raises(OSError, match="a task"):
-            next(found)
-    else:
-        next(found)
-        found.close()
+    with pytest.raises(OSError, match="a task"), Tasks(task, 2, stop.set) as tasks:
+        tasks.result(0, range(1, 50))
     assert stop.is_set() and len(ran) < 50

@@ -7,12 +7,15 @@ whichever did best; or flows of the kind that is asked for. Another kind follows
 first parameters of its own. In several folds the flows of all folds are one candidate, their mean.
 A plan without simple densities has flows alone and one fold.
 
+Each training has one thread. Threads that have nothing to do, beside the simple densities and the
+last folds of a kind, begin the trainings that will probably be needed next. Others are trained
+instead if they turn out to pay better, so that the threads change nothing but the time.
+
 Ctrl-C ends the search wherever it comes, and the candidates so far make the pool.
 """
 
 import math
 import threading
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,7 +23,7 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array, Generator, Iterator, Sequence
 from nfref.runtime.backends import threads
 from nfref.runtime.interrupts import insisted, interruptible
-from nfref.runtime.tasks import in_order
+from nfref.runtime.tasks import Tasks
 from nfref.tables.densities.pool import Pool
 from nfref.tables.fitting.candidates import (
     Candidate,
@@ -80,9 +83,10 @@ def find_pool(
     flows = _FlowSearch(rows, folds, plan, rng, progress)
     candidates: list[Candidate] = []
     try:
-        with interruptible():
+        with interruptible(), flows.tasks:
             if plan.kinds:
                 compile_ahead(folds[0], plan)
+                flows.begin()
             if plan.simple:
                 progress.stage("gaussian and mixtures")
                 for one in simple_candidates(plan, rows, folds, rng):
@@ -189,14 +193,18 @@ class _FlowSearch:
 
     def __init__(self, rows, folds, plan, rng, progress):
         self.rows, self.folds, self.plan, self.progress = rows, folds, plan.begun(), progress
-        self.seeds = rng.bit_generator.seed_seq
+        self.seed, self.seeds = rng.bit_generator.seed_seq, []
         resume = plan.resume
         self.starts: dict[str, FirstParameters] = {}  # name of a kind -> see _start
         self.known = [] if resume is None else list(resume.done)
         self.current = None if resume is None else resume.current
+        self.first: tuple | None = None  # name and fold of the training that continues there
         self.trained: list[_Trained] = []
+        self.named: dict[str, _Trained] = {}  # those, and others that may follow
+        self.gains: list[float] = []  # what each kind raised the held-out mean of the pool by
         self.dropped: list[CandidateResult] = []
         self.interrupted, self.stop = False, threading.Event()
+        self.tasks = Tasks(self._train_fold, threads(), self.stop.set)
         self.state: FitState | None = None  # of the first training that is not done
         self.left_out = 0  # trainings for which no time was left
 
@@ -210,9 +218,12 @@ class _FlowSearch:
 
         ``found`` are the candidates so far; the caller appends each new one.
         """
-        gains: list[float] = []
+        gains = self.gains
         scores: list[float] = []
         while not self.interrupted and (kind := self._next_kind(gains)):
+            if not self._in_time(kind):
+                self.left_out += len(self.folds)
+                return
             if found and not scores:
                 scores.append(pool_mean(found, self.rows.weight))
             self.trained.append(self._new(kind))
@@ -237,8 +248,10 @@ class _FlowSearch:
         name, number = kind.name, len(self.trained) + 1
         if name in [one.name for one in self.trained]:
             name = f"{name} {number}"
-        seeds = self.seeds.spawn(len(self.folds))
-        return _Trained(name, kind, seeds, np.full(len(self.rows), np.nan))
+        while len(self.seeds) < number:
+            self.seeds.append(self.seed.spawn(len(self.folds)))
+        new = _Trained(name, kind, self.seeds[number - 1], np.full(len(self.rows), np.nan))
+        return self.named.setdefault(name, new)
 
     def _start(self, kind):
         """Return the FirstParameters of a kind; making them takes too long for every epoch."""
@@ -257,20 +270,25 @@ class _FlowSearch:
             kind = first[count]
         else:
             kind = self.trained[max(range(len(first)), key=self._mean)].kind
-        seconds = self._estimate(kind)
-        if plan.members is None and not plan.limits.pays(gains, self.rows.total, seconds):
+        if plan.members is None and not plan.limits.pays(
+            gains, self.rows.total, self._estimate(kind)
+        ):
             return None
-        left = self.plan.seconds_left()
-        if left is not None and (self.done or plan.simple):
-            expected = seconds * self._pace() / self._at_once(kind) if self.done else 0.0
-            if left <= expected:
-                self.left_out += len(self.folds)
-                return None
         return kind
 
+    def _in_time(self, kind):
+        """Decide whether the time budget suffices for a kind."""
+        left = self.plan.seconds_left()
+        if left is None or not (self.done or self.plan.simple):
+            return True
+        return left > (
+            self._estimate(kind) * self._pace() / self._at_once(kind) if self.done else 0.0
+        )
+
     def _mean(self, k):
-        """Return the held-out mean of kind k."""
-        return self.trained[k].candidate().result(self.rows.weight).mean
+        """Return the held-out mean of kind k, -inf without scores."""
+        trained = self.trained[k]
+        return trained.candidate().result(self.rows.weight).mean if trained.flows else -math.inf
 
     def _estimate(self, kind, folds=None):
         """Estimate the seconds of one core for a kind, in all folds if not said otherwise."""
@@ -329,49 +347,74 @@ class _FlowSearch:
                 self._train_here(trained, end)
 
     def _at_once(self, kind):
-        """Return how many flows are trained at once, each in one thread, by kernels alone.
+        """Return how many folds of a kind are trained at once."""
+        if self.plan.jobs > 1:
+            return min(self.plan.jobs, len(self.folds))
+        return min(threads(), len(self.folds)) if self._by_kernels(kind) else 1
+
+    def _by_kernels(self, kind):
+        """Return whether kernels alone train a kind, so that each flow can have one thread.
 
         Threads that share the steps of one flow wait for each other.
         """
-        folds = len(self.folds)
-        if self.plan.jobs > 1:
-            return min(self.plan.jobs, folds)
-        by_kernels = kind.objective is None and threads_of_steps(*self._start(kind)) > 0
-        return min(threads(), folds) if by_kernels else 1
+        return kind.objective is None and threads_of_steps(*self._start(kind)) > 0
 
     def _train_here(self, trained, end):
-        first, at_once = len(trained.done), self._at_once(trained.kind)
-        current, self.current = self.current, None
-
-        def train(j):
-            k = first + j
-            left = self.plan.seconds_left()
-            if self.stop.is_set() or (k and left == 0):
-                return None
-            return train_flow(
-                trained.kind,
-                self.folds[k],
-                trained.rng(k),
-                self.plan,
-                None if left is None else max(left / math.ceil((end - k) / at_once), 1e-3),
-                lambda state: self._after_epoch(trained, k, state),
-                None if j else current,
-            )
-
-        with closing(in_order(train, end - first, at_once, self.stop.set)) as found:
-            for done in found:
-                if done is None:  # no time was left, nor is there for those after it
-                    continue
-                if done.stopped == "interrupted" and not done.history["train"]:
-                    self.stop.set()  # its parameters are those of the start
-                    break
-                trained.done.append(done)
-                self.state = None
-                if done.stopped == "interrupted":
-                    self.stop.set()
-                    break
+        first = len(trained.done)
+        self.first = self.first or (trained.name, first)
+        for k in range(first, end):
+            done = self.tasks.result((trained.name, k), self._following(trained, k))
+            if done is None:  # no time was left, nor is there for those after it
+                continue
+            if done.stopped == "interrupted" and not done.history["train"]:
+                self.stop.set()  # its parameters are those of the start
+                break
+            trained.done.append(done)
+            self.state = None
+            if done.stopped == "interrupted":
+                self.stop.set()
+                break
         self.left_out += end - len(trained.done)
         self.interrupted = self.stop.is_set()
+
+    def begin(self) -> None:
+        """Begin the first kind, on all threads but the one that fits the simple densities."""
+        kind, plan = self._next_kind([]), self.plan
+        if kind and plan.resume is None and plan.jobs == 1 and self._by_kernels(kind):
+            self.tasks.begin(self._keys(self._new(kind)), idle=1)
+
+    def _keys(self, trained, first=0):
+        return [(trained.name, k) for k in range(first, len(self.folds))]
+
+    def _following(self, trained, k):
+        """Return the trainings that probably follow that of fold k, the likeliest first.
+
+        Its kind may still be dropped, and what it gains, on which the next one depends, is unknown.
+        """
+        if self.plan.jobs > 1 or not self._by_kernels(trained.kind):
+            return []
+        keys, kind = self._keys(trained, k + 1), self._next_kind([*self.gains, 0.0])
+        if kind and self._in_time(kind) and self._by_kernels(kind):
+            keys += self._keys(self._new(kind))
+        return keys
+
+    def _train_fold(self, key, stopped):
+        """Train a flow in one fold; return None if no time is left."""
+        name, k = key
+        trained, folds = self.named[name], len(self.folds)
+        left = self.plan.seconds_left()
+        if stopped.is_set() or self.stop.is_set() or (k and left == 0):
+            return None
+        turns = math.ceil((folds - k) / self._at_once(trained.kind))
+        return train_flow(
+            trained.kind,
+            self.folds[k],
+            trained.rng(k),
+            self.plan,
+            None if left is None else max(left / turns, 1e-3),
+            lambda state: self._after_epoch(trained, k, state, stopped),
+            self.current if key == self.first else None,
+        )
 
     def _train_in_processes(self, trained, end):
         from joblib import Parallel, delayed
@@ -392,16 +435,17 @@ class _FlowSearch:
         )
         self._keep(None)
 
-    def _after_epoch(self, trained, k, state):
+    def _after_epoch(self, trained, k, state, stopped):
         """Keep the state after an epoch in fold k, if no earlier one is unfinished."""
-        if self.stop.is_set():
+        if self.stop.is_set() or stopped.is_set():
             raise KeyboardInterrupt
-        if k == len(trained.done):
-            self.state = state
-            self._keep(state)
-        self.progress.epoch(
-            trained.name, k, len(self.folds), state, self.plan.seconds(), self._expected(trained)
-        )
+        if self.trained and trained is self.trained[-1]:
+            if k == len(trained.done):
+                self.state = state
+                self._keep(state)
+            self.progress.epoch(
+                trained.name, k, len(self.folds), state, self.plan.seconds(), self._expected()
+            )
 
     def _keep(self, current):
         if self.plan.callback is not None:
@@ -409,8 +453,9 @@ class _FlowSearch:
 
     # Time -----------------------------------------------------------------------------------
 
-    def _expected(self, trained):
+    def _expected(self):
         """Estimate the seconds of the whole search: this kind, and one more if it is the first."""
+        trained = self.trained[-1]
         if not self.done:
             return None
         folds = len(self.folds) - len(trained.done) - 0.5

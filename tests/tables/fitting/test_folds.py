@@ -306,23 +306,26 @@ def test_unseen_rows_of_labels(n):
             assert 0 < len(found.unseen.places) < n / 2
 
 
-@pytest.mark.thorough
 def test_flows_at_once_have_the_bits_of_flows_in_turn(monkeypatch):
-    """As many flows are trained at once as there are threads, if kernels train them."""
-    told, found, real = [], [], flow_search.in_order
+    """Flows of several folds and kinds are trained at once, if kernels train them."""
+    running, most_at_once, found, real = [], [0, 0], [], flow_search.train_flow
 
-    def noted(task, count, threads, stop):
-        told.append(threads)
-        return real(task, count, threads, stop)
+    def noted(kind, fold, *rest):
+        running.append(kind.name)
+        most_at_once[len(found)] = max(most_at_once[len(found)], len(running))
+        done = real(kind, fold, *rest)
+        running.remove(kind.name)
+        return done
 
-    monkeypatch.setattr(flow_search, "in_order", noted)
-    for most, batch_size in ((1, 64), (2, 64), (2, 160)):
+    monkeypatch.setattr(flow_search, "train_flow", noted)
+    for most in (1, 3):
         monkeypatch.setattr(flow_search, "threads", lambda most=most: most)
-        found.append(fitted(rows(), replace(PLAN, batch_size=batch_size)))
+        found.append(fitted(rows(), replace(PLAN, members=2, batch_size=64)))
     twins = backends.chosen() != "numpy" and not backends.numba_problem()
-    assert told == [1, 2, 2] if twins else told == [1, 1, 1]
-    one, other, _ = (one.unseen.log_prob for one in found)
-    np.testing.assert_array_equal(one, other)
+    assert most_at_once[0] == 1 and (most_at_once[1] > 1) == twins
+    one, other = found
+    np.testing.assert_array_equal(one.unseen.log_prob, other.unseen.log_prob)
+    assert one.density.pool.shares == other.density.pool.shares
 
 
 # What ends early --------------------------------------------------------------------------
