@@ -134,7 +134,9 @@ def tasks_of(need):
 
 
 def start(wanted):
-    """Start to compile the kernels that flows need on the way to their latent side.
+    """Start to compile the kernels that flows need on the way to their latent side, if any.
+
+    Return True if workers compile some.
 
     Parameters
     ----------
@@ -143,7 +145,7 @@ def start(wanted):
         be trained.
     """
     if not can_start_workers():
-        return
+        return False
     needs = [
         Need(
             piece.optional,
@@ -156,7 +158,7 @@ def start(wanted):
         for piece in programs(density.flow, -1)
         if isinstance(piece, Program)
     ]
-    COMPILE_WORKERS.start(list(dict.fromkeys(needs)))
+    return COMPILE_WORKERS.start(list(dict.fromkeys(needs)))
 
 
 def can_start_workers():
@@ -197,7 +199,7 @@ class CompileWorkers:
         self.changed = threading.Condition()
 
     def start(self, needs):
-        """Start workers, unless this process is as fast alone."""
+        """Start workers, unless this process is as fast alone; return True if it did."""
         missing = {}
         for task in (task for need in needs for task in tasks_of(need)):
             path = task.path
@@ -207,13 +209,14 @@ class CompileWorkers:
                 missing[path.name] = task
         free = processors() - 1 - sum(worker.process.poll() is None for worker in self.workers)
         if free < 1 or sum(bool(task.products) for task in missing.values()) < 2:
-            return
+            return False
         announce()
         cache.when_missing(self.wait)
         self.pending.update(missing)
         for some in shared_out(needs, free):
             with suppress(OSError):  # no more processes, or no such file
                 self.workers.append(Worker(some, self))
+        return True
 
     def wait(self, name):
         """Wait while a worker compiles the entry ``name``; return True if it is in the cache now.

@@ -1,6 +1,7 @@
 """A table with many columns beside samples of a model of it."""
 
 import numpy as np
+from matplotlib.colors import to_rgba_array
 from matplotlib.lines import Line2D
 
 from nfref.plots.canvas import DATA, SAMPLES, finite_rows, new_figure, scatter, thin
@@ -65,13 +66,11 @@ def corner(
 
     size = max(1.0, 2.4 - 0.16 * shown)  # inches per panel
     figure = new_figure(size * shown + 1.6, size * shown + 1.2) if figure is None else figure
-    grid = figure.subplots(shown, shown, squeeze=False)
+    grid = figure.add_gridspec(shown, shown)
+    left = []
     for i in range(shown):
-        for j in range(shown):
-            axes = grid[i, j]
-            if j > i:
-                axes.remove()
-                continue
+        for j in range(i + 1):
+            axes = figure.add_subplot(grid[i, j])
             axes.set_xlim(*limits[j])
             if i == j:
                 parts = {name: rows[:, i] for name, rows in tables.items()}
@@ -79,7 +78,8 @@ def corner(
             else:
                 scatter(axes, points[:, [j, i]], point_colours, area=2, alpha=0.5)
             _decorate(axes, i, j, columns, limits)
-    figure.align_ylabels(grid[:, 0])
+            left += [axes] if j == 0 else []
+    figure.align_ylabels(left)
     lines = [Line2D([], [], color=colours[name]) for name in tables]
     names = dict(zip(("data", "samples"), labels))
     figure.legend(
@@ -103,21 +103,29 @@ def _interleaved(groups):
     colours = np.repeat([colour for _, colour in groups], [len(group) for group, _ in groups])
     depth = np.concatenate([(np.arange(len(group)) + 0.5) / len(group) for group, _ in groups])
     order = np.argsort(depth, kind="stable")
-    return rows[order], colours[order]
+    return rows[order], to_rgba_array(colours[order])  # once, not in each panel
 
 
 def _decorate(axes, i, j, columns, limits):
-    """Set limits of a panel, and names and ticks of the outer panels."""
+    """Set limits of a panel, and names and ticks of the outer panels.
+
+    Ticks of inner panels would take most of the time of a large picture.
+    """
     shown = len(columns)
     axes.set_xlim(*limits[j])
-    columns[j].ticks(axes.xaxis, 3 if shown <= 4 else 2)
-    columns[i].ticks(axes.yaxis, 3 if shown <= 4 else 2)
+    if i != j:
+        axes.set_ylim(*limits[i])
     axes.tick_params(labelsize=8 if shown <= 6 else 7)
     axes.tick_params(axis="x", labelrotation=45)
+    if i == shown - 1:
+        columns[j].ticks(axes.xaxis, 3 if shown <= 4 else 2)
+        axes.set_xlabel(columns[j].name, rotation=30, ha="right", fontsize=9)
+    else:
+        axes.xaxis.set_visible(False)
+    if j == 0:
+        columns[i].ticks(axes.yaxis, 3 if shown <= 4 else 2)
+        axes.set_ylabel(columns[i].name, rotation=0, ha="right", va="center", fontsize=9)
+    else:
+        axes.yaxis.set_visible(False)
     if i == j:
         axes.set_yticks([])
-    else:
-        axes.set_ylim(*limits[i])
-    axes.set_xlabel(columns[j].name, rotation=30, ha="right", fontsize=9)
-    axes.set_ylabel(columns[i].name, rotation=0, ha="right", va="center", fontsize=9)
-    axes.label_outer()

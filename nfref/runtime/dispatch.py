@@ -149,8 +149,8 @@ def _one_after_another(task, count, size):
         task(k)
 
 
-def prepare(wanted: Iterable[tuple[Any, Array, Callable[..., Any], int, int]]) -> None:
-    """Start compiling the twins of fits in other processes.
+def prepare(wanted: Iterable[tuple[Any, Array, Callable[..., Any], int, int]]) -> bool:
+    """Start compiling the twins of fits in other processes; return True if any are missing.
 
     ``wanted`` lists (density, vector, unflatten, rows of a step, rows scored at once), in the
     order of need. The vector holds the parameters in the dtype of the fit, and ``unflatten`` turns
@@ -167,8 +167,9 @@ def prepare(wanted: Iterable[tuple[Any, Array, Callable[..., Any], int, int]]) -
             if value or gradient
             else []
         )
-    if likely and backend != "numpy" and not numba_problem() and _kernels_work():
-        _load("nfref.kernels.background_compilation:start")(likely)
+    if not likely or backend == "numpy" or numba_problem() or not _kernels_work():
+        return False
+    return _load("nfref.kernels.background_compilation:start")(likely)
 
 
 def threads_of_steps(density: Any, vector: Array, unflatten: Callable[..., Any], rows: int) -> int:

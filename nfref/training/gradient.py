@@ -60,15 +60,20 @@ def loss_and_gradient(
     )
 
 
-def prepare(fits: list[tuple[Density, Array, Callable[..., Any], int, int]]) -> None:
-    """Start compiling the kernels that fits will need, in the background.
+def prepare(fits: list[tuple[Density, Array, Callable[..., Any], int, int]]) -> bool:
+    """Start compiling the kernels that fits will need, in the background, if they are missing.
 
     Parameters
     ----------
     fits : list of (density, vector, unflatten, rows of a step, rows scored at once)
         See :func:`nfref.runtime.dispatch.prepare`.
+
+    Returns
+    -------
+    bool
+        Whether other processes compile some.
     """
-    dispatch.prepare(fits)
+    return dispatch.prepare(fits)
 
 
 def threads_of_steps(

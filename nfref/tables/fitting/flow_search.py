@@ -84,8 +84,8 @@ def find_pool(
     candidates: list[Candidate] = []
     try:
         with interruptible(), flows.tasks:
-            if plan.kinds:
-                compile_ahead(folds[0], plan)
+            # A flow whose kernels are being compiled would only compile others here.
+            if plan.kinds and not compile_ahead(folds[0], plan):
                 flows.begin()
             if plan.simple:
                 progress.stage("gaussian and mixtures")

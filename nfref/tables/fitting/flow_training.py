@@ -86,10 +86,13 @@ def first_parameters(kind: FlowKind, training: UnitRows, plan: Plan) -> FirstPar
     return FirstParameters(density, vector, unflatten, step)
 
 
-def compile_ahead(fold: Fold, plan: Plan) -> None:
-    """Start to compile the kernels that flows need in this process, to train and to score."""
+def compile_ahead(fold: Fold, plan: Plan) -> bool:
+    """Start to compile the kernels that flows need in this process, to train and to score.
+
+    Return True if other processes compile some.
+    """
     if plan.jobs > 1:
-        return
+        return False
     scored, wanted = min(len(fold.held_out), BLOCK), []
     for kind in plan.kinds if plan.flow == "auto" else plan.kinds[:1]:
         density, vector, unflatten, step = start = first_parameters(kind, fold.training, plan)
@@ -100,7 +103,7 @@ def compile_ahead(fold: Fold, plan: Plan) -> None:
             (density, vector, unflatten, step, 0 if in_one_call else scored),
             (density, final, unflatten, 0, scored),
         ]
-    prepare(wanted)
+    return prepare(wanted)
 
 
 def train_flow(
