@@ -61,7 +61,7 @@ NARROW = 1e-3  # deviation of nearly dependent columns that EM works with, where
 STARTS = 5
 STEPS_OF_A_START = 8  # steps after which only the likeliest start continues
 ROWS_OF_A_START = 2000  # rows that starts see; more rows follow after convergence
-AT_ONCE = 2**18  # most numbers of an array that EM works on
+AT_ONCE = 2**15  # most numbers of an array that EM works on: they fit in the cache of a core
 FEW_NUMBERS = 2**14  # of all components, up to which they are scored together
 
 COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16)
@@ -314,7 +314,10 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows (N, D) of EM, their weights, and the squared gaps beside them."""
+    """The rows of EM, (D, N), their weights, and the squared gaps beside them, (N, D).
+
+    Sums over columns then add long vectors.
+    """
 
     z: np.ndarray
     weight: np.ndarray
@@ -324,14 +327,15 @@ class _Rows:
 
     @classmethod
     def of(cls, z, weight, factors, prior_rows):
+        """Return the _Rows of an (N, D) array."""
         weight = np.ones(len(z)) if weight is None else np.asarray(weight, np.float64)
-        return cls(z, weight, _gaps(z) ** 2, factors, prior_rows)
+        return cls(np.ascontiguousarray(z.T), weight, _gaps(z) ** 2, factors, prior_rows)
 
     def first(self, number):
         """Return the first rows, or all."""
-        if number >= len(self.z):
+        if number >= len(self.weight):
             return self
-        return _Rows.of(self.z[:number], self.weight[:number], self.factors, self.prior_rows)
+        return _Rows.of(self.z[:, :number].T, self.weight[:number], self.factors, self.prior_rows)
 
     def improve(self, found, steps, left, tolerance):
         """Return (found, mean log-likelihoods (S,) before the last step, steps left)."""
@@ -359,7 +363,7 @@ class _Rows:
         joint += (
             found.log_weights
             - np.sum(np.log(diagonal), axis=-1)
-            - 0.5 * self.z.shape[1] * LOG_TWO_PI
+            - 0.5 * len(self.z) * LOG_TWO_PI
         )[..., None]
         largest = np.max(joint, axis=1, keepdims=True)
         shares = np.exp(joint - largest)
@@ -369,8 +373,9 @@ class _Rows:
 
     def _squares(self, found, part):
         """Return |L^-1 (z - m)|^2, (S, k, N)."""
-        centred = self.z - found.means[:, part, None]
-        return np.sum((centred @ np.swapaxes(found.inverses[:, part], -1, -2)) ** 2, axis=-1)
+        scaled = found.inverses[:, part] @ (self.z - found.means[:, part, :, None])
+        scaled *= scaled
+        return np.sum(scaled, axis=-2)
 
     def maximise(self, shares, found=None):
         """Return the next _Found for the shares (S, K, N) of components in rows."""
@@ -378,7 +383,7 @@ class _Rows:
         # A component without rows keeps a weight near zero instead of zero.
         nothing = 10 * np.finfo(float).eps
         mass = np.sum(shares, axis=-1) + nothing
-        means = shares @ self.z / mass[..., None]
+        means = shares @ self.z.T / mass[..., None]
         covariance = np.concatenate(
             [self._covariances(shares[:, part], means[:, part]) for part in self._chunks(mass)],
             axis=1,
@@ -412,8 +417,8 @@ class _Rows:
 
     def _covariances(self, shares, means):
         """Return n_k C_k, (S, k, D, D)."""
-        centred = self.z - means[:, :, None]
-        return np.swapaxes(shares[..., None] * centred, -1, -2) @ centred
+        centred = self.z - means[..., None]
+        return (shares[:, :, None] * centred) @ np.swapaxes(centred, -1, -2)
 
 
 def _diagonal(matrices):
@@ -492,21 +497,21 @@ def _gaps(z):
 
 def _spread_rows(rows, number, rng):
     """Sample ``number`` rows, with chances that grow as the squared distance to the others."""
-    z, distance = rows.z, np.ones(len(rows.z))
+    z, distance = rows.z, np.ones(len(rows.weight))
     centres: list[Any] = []
     while len(centres) < number:
         edges = np.cumsum(distance * rows.weight)
         if not edges[-1] > 0:  # only copies are left
             edges = np.cumsum(rows.weight)
         place = np.searchsorted(edges, rng.random() * edges[-1], side="right")
-        centres.append(z[min(place, len(z) - 1)])
-        apart = np.sum((z - centres[-1]) ** 2, axis=1)
+        centres.append(z[:, min(place, len(distance) - 1)])
+        apart = np.sum((z - centres[-1][:, None]) ** 2, axis=0)
         distance = apart if len(centres) == 1 else np.minimum(distance, apart)
     return np.array(centres)
 
 
 def _nearest(z, centres):
-    """Return shares (K, N) that give each row to the centre nearest to it."""
+    """Return shares (K, N) that give each of the rows z (D, N) to the centre nearest to it."""
     # Not by squares and products: distant clusters would leave no digits for near ones.
-    distance = np.stack([np.sum((z - centre) ** 2, axis=1) for centre in centres])
+    distance = np.stack([np.sum((z - centre[:, None]) ** 2, axis=0) for centre in centres])
     return (np.arange(len(centres))[:, None] == np.argmin(distance, axis=0)).astype(np.float64)
