@@ -19,7 +19,7 @@ from nfref.runtime.files import reserved
 from nfref.runtime.interrupts import keeping
 from nfref.tables.densities.table_density import check_given
 from nfref.tables.files import checkpoints
-from nfref.tables.fitting.fit import Fitted, parameters_of_a_flow
+from nfref.tables.fitting.fit import Fitted, compile_kernels, parameters_of_a_flow
 from nfref.tables.fitting.gaps import fit_incomplete_table
 from nfref.tables.fitting.plan import Plan
 from nfref.tables.fitting.progress import Progress
@@ -95,6 +95,7 @@ class Task:
         columns = _columns(data, source.column, given, weight)
         split = split.for_columns(columns, data.table.cells(), given, source.seed)
         train = split.train(data.table.cells())
+        compile_kernels(training.plan(), columns, len(train.table[0]), given)
         supports = choose_supports(
             columns,
             train.table,

@@ -136,7 +136,7 @@ def tasks_of(need):
 def start(wanted):
     """Start to compile the kernels that flows need on the way to their latent side, if any.
 
-    Return True if workers compile some.
+    Return True if workers compile some, now or since an earlier call.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ class CompileWorkers:
         self.changed = threading.Condition()
 
     def start(self, needs):
-        """Start workers, unless this process is as fast alone; return True if it did."""
+        """Start workers, unless this process is as fast alone; return True if any compile."""
         missing = {}
         for task in (task for need in needs for task in tasks_of(need)):
             path = task.path
@@ -209,7 +209,7 @@ class CompileWorkers:
                 missing[path.name] = task
         free = processors() - 1 - sum(worker.process.poll() is None for worker in self.workers)
         if free < 1 or sum(bool(task.products) for task in missing.values()) < 2:
-            return False
+            return bool(self.begun or self.pending)
         announce()
         cache.when_missing(self.wait)
         self.pending.update(missing)

@@ -361,9 +361,7 @@ class _Rows:
         diagonal = np.diagonal(found.choleskys, axis1=-2, axis2=-1)
         joint *= -0.5
         joint += (
-            found.log_weights
-            - np.sum(np.log(diagonal), axis=-1)
-            - 0.5 * len(self.z) * LOG_TWO_PI
+            found.log_weights - np.sum(np.log(diagonal), axis=-1) - 0.5 * len(self.z) * LOG_TWO_PI
         )[..., None]
         largest = np.max(joint, axis=1, keepdims=True)
         shares = np.exp(joint - largest)

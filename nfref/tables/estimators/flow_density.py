@@ -20,6 +20,7 @@ from nfref.tables.densities.table_density import TableDensity, cell_average, che
 from nfref.tables.estimators.predictions import Predictions
 from nfref.tables.estimators.validation import weight_of
 from nfref.tables.fitting.effort import EFFORTS
+from nfref.tables.fitting.fit import compile_kernels
 from nfref.tables.fitting.flow_kinds import FLOWS
 from nfref.tables.fitting.gaps import fit_incomplete_table
 from nfref.tables.fitting.plan import BUDGET, Plan
@@ -219,6 +220,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             warn=lambda text: warnings.warn(text, stacklevel=5),
             weight=weight,
         )
+        compile_kernels(plan, columns, len(table[0]), options["given"])
         if self._chooses_supports:
             chosen = choose_supports(
                 columns, table, seed, asked=supports, given=options["given"], weight=weight

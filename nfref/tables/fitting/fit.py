@@ -5,6 +5,7 @@ one label given other columns. Continuous columns, given the discrete ones, have
 densities and flows.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -23,14 +24,15 @@ from nfref.tables.densities.table_density import (
     places_of,
     spread_rows,
 )
-from nfref.tables.fitting.flow_search import find_pool
-from nfref.tables.fitting.flow_training import density_of
+from nfref.tables.fitting.flow_search import FLOW_ROWS, find_pool
+from nfref.tables.fitting.flow_training import compile_ahead, density_of
 from nfref.tables.fitting.folds import (
     UnitRows,
     fold_numbers,
     folds_of_copies,
     group_fold_numbers,
     held_out_copies,
+    make_folds,
     occurrence_numbers,
     point_mass_rows,
 )
@@ -39,6 +41,8 @@ from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateResult
 from nfref.tables.schema.columns import Continuous, as_numbers
 from nfref.tables.schema.distinct_rows import as_counts, effective_rows, grouped_rows
+
+ROWS_TO_COMPILE_FOR = 20_000  # beyond, a few seconds sooner make no difference
 
 
 @dataclass(frozen=True)
@@ -393,15 +397,31 @@ def parameters_of_a_flow(
         If the flow cannot be made for these columns, or a plan of flows alone has no column for
         them.
     """
-    coded, own = coded_columns(columns, given), places_of(columns, given)[1]
-    if plan.kinds and not own and not plan.simple:
+    dim, context_dim = _dims_of_flows(columns, given)
+    if plan.kinds and not dim and not plan.simple:
         raise ValueError(
             f"flow {plan.kinds[0].name}: expected a column of real numbers, got "
             "categories and counts alone"
         )
-    if not (plan.kinds and own):
+    if not (plan.kinds and dim):
         return 0
-    width = sum(len(column.labels) if column.kind == "category" else 1 for column in coded)
     rng: Generator = np.random.default_rng(0)
-    density = density_of(plan.kinds[0], rows, len(own), width, rng)
+    density = density_of(plan.kinds[0], rows, dim, context_dim, rng)
     return trees.count(density.init(rng)) * (int(np.max(fold_numbers(rows, 0.1, plan))) + 1)
+
+
+def compile_kernels(plan: Plan, columns: Sequence[Any], rows: int, given: Sequence[str]) -> None:
+    """Start to compile the kernels of a fit, if they are missing, before its rows are looked at."""
+    dim, context_dim = _dims_of_flows(columns, given)
+    if plan.kinds and dim and FLOW_ROWS <= rows <= ROWS_TO_COMPILE_FOR:
+        u, context = np.zeros((rows, dim)), np.zeros((rows, context_dim)) if context_dim else None
+        folds = make_folds(UnitRows(u, context), fold_numbers(rows, 0.1, plan))
+        with suppress(ValueError):  # the fit itself says so
+            compile_ahead(folds[0], plan)
+
+
+def _dims_of_flows(columns, given):
+    """Return how many columns flows have, and how many numbers are their context."""
+    context = coded_columns(columns, given)
+    width = sum(len(column.labels) if column.kind == "category" else 1 for column in context)
+    return len(places_of(columns, given)[1]), width
