@@ -199,3 +199,8 @@ def cases_of(entries):
         for dim in entry.dims
         for context_dim in (0, CONTEXT_DIM)[entry.costly and entry.context : 1 + entry.context]
     ]
+
+
+def shows_least(entry, dim, context_dim):
+    """Return whether a case of a flow of many dims is one of those that show least."""
+    return len(entry.dims) > 3 and (dim == 5 or dim in (3, 8) and entry.context and not context_dim)

@@ -16,7 +16,8 @@ from nfref.tables.queries import missing_cells, quantiles
 from tests.cli.mixed import run
 
 COLUMNS = ("--column", "town=category", "--column", "income=positive")
-QUICK = ("--members", "0", "--quiet")
+SIMPLE = ("--members", "0", "--quiet")
+QUICK = (*SIMPLE, "--effort", "quick")
 
 
 def people(n=500, seed=0):
@@ -50,7 +51,7 @@ def folder(tmp_path_factory, fewer_rounds):
         patch.chdir(folder)
         assert main(["fit", "gaps.csv", *COLUMNS, *QUICK, "--out", "joint.npz"]) == 0
         assert (
-            main(["fit", "gaps.csv", *COLUMNS, *QUICK, "--given", "age,town", "--out", "cond.npz"])
+            main(["fit", "gaps.csv", *COLUMNS, *SIMPLE, "--given", "age,town", "--out", "cond.npz"])
             == 0
         )
     return folder
@@ -96,7 +97,9 @@ def test_fit_says_what_it_does_with_empty_cells(here, capsys):
         f"{gaps.age.isna().sum()}, 'town' {gaps.town.isna().sum()}"
     ) in told
     lost = gaps.age.isna() | gaps.town.isna() | (gaps.kids.isna() & gaps.income.isna())
-    assert f"{lost.sum()} rows that lack a column that is given, or all others, are left" in told
+    assert (
+        f"{lost.sum()} rows without a value in a given column, or in all others, are left" in told
+    )
     assert "the density of 'kids', 'income' given 'age', 'town'" in told
     assert "test nats per row of the cells that are there: " in told
     assert "'kids' count" in told  # whole numbers in a csv are detected as counts
@@ -550,7 +553,8 @@ def test_a_wrong_cell_is_named_with_its_row_of_the_file(
 
 def test_text_in_parquet_and_counts_in_integers(here, capsys):
     people().to_parquet("p.parquet")
-    told = run(capsys, "fit", "p.parquet", *COLUMNS, "--members", 0, "--verbose", "--out", "p.npz")
+    quick = ("--members", 0, "--effort", "quick", "--verbose")
+    told = run(capsys, "fit", "p.parquet", *COLUMNS, *quick, "--out", "p.npz")
     assert "'town' category, 'kids' count, 'income' 0:inf" in told
     run(capsys, "score", "p.npz", "p.parquet", "--out", "s.csv")
     people().assign(town="Paris").to_parquet("q.parquet")
@@ -564,6 +568,6 @@ def test_text_in_parquet_and_counts_in_integers(here, capsys):
     )
     values = np.random.default_rng(0).poisson(3, (300, 2))
     np.save("whole.npy", values)
-    assert "'x1' count, 'x2' count" in run(capsys, "fit", "whole.npy", "--members", 0, "--verbose")
-    told = run(capsys, "fit", "whole.npy", "--members", 0, "--column", "x1=real", "--verbose")
+    assert "'x1' count, 'x2' count" in run(capsys, "fit", "whole.npy", *quick)
+    told = run(capsys, "fit", "whole.npy", *quick, "--column", "x1=real")
     assert "'x1' count" not in told and "'x2' count" in told

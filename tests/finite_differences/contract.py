@@ -92,7 +92,7 @@ def marked(entries, cases, long=()):
             ()
             if case in chosen and case[0] not in long
             else pytest.mark.slow
-            if is_slow(entries[case[0]], *case[1:])
+            if flow_table.shows_least(entries[case[0]], *case[1:])
             else pytest.mark.thorough,
         )
         for case in cases
@@ -115,8 +115,3 @@ def plain(entries, cases):
             few = [case for case in few if case[1] > 1][:1] or few[:1]
         chosen |= set(few[-1:])
     return chosen
-
-
-def is_slow(entry, dim, context_dim):
-    """Return whether a case of a flow of many dims is one of those that show least."""
-    return len(entry.dims) > 3 and (dim == 5 or dim in (3, 8) and entry.context and not context_dim)

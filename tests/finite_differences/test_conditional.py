@@ -45,6 +45,7 @@ def families():
 
 
 FAMILIES = families()
+ADAPTIVE = {"ProbabilityFlow", "EquivariantCNF"}  # many steps of a solver, seconds each
 
 
 def mass(flow, params, context, most=512):
@@ -101,7 +102,7 @@ def normal_rows(rng, n, dim):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.thorough if name == "ProbabilityFlow" else ())
+        pytest.param(name, marks=pytest.mark.thorough if name in ADAPTIVE else ())
         for name, (flow, entry) in FAMILIES.items()
         if not (entry.integrable and flow.dim <= 2)
     ],

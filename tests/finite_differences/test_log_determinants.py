@@ -12,6 +12,7 @@ Richardson's extrapolation of nine steps h removes the O(h^2) and estimates what
 """
 
 import numpy as np
+import pytest
 
 from tests import flow_table
 from tests.finite_differences import numerics
@@ -20,9 +21,20 @@ from tests.finite_differences.subjects import case_id, from_table
 
 
 def pytest_generate_tests(metafunc):
-    """Compare every flow of the table at every size, without and with a context."""
-    cases = flow_table.cases()
-    metafunc.parametrize("name, dim, context_dim", cases, ids=[case_id(*case) for case in cases])
+    """Compare every flow of the table at every size, without and with a context.
+
+    The plain run leaves out the sizes between others.
+    """
+    table = flow_table.flows()
+    cases = [
+        pytest.param(
+            *case,
+            id=case_id(*case),
+            marks=pytest.mark.thorough if flow_table.shows_least(table[case[0]], *case[1:]) else (),
+        )
+        for case in flow_table.cases()
+    ]
+    metafunc.parametrize("name, dim, context_dim", cases)
 
 
 def test_log_determinant(name, dim, context_dim):

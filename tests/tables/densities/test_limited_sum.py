@@ -36,7 +36,7 @@ def test_a_limit_is_found_where_many_rows_should_lie_beyond_it():
     assert found.names == ("a", "b") and 100 < found.limit <= 101 + 1e-6
 
 
-@pytest.mark.parametrize("rows", [50, 400, 3000])
+@pytest.mark.parametrize("rows", [50, pytest.param(400, marks=pytest.mark.thorough), 3000])
 def test_columns_that_are_no_shares_have_no_limit(rows):
     rng = np.random.default_rng(2)
     for table in (
