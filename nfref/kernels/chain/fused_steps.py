@@ -18,7 +18,7 @@ import numpy as np
 
 from nfref.kernels import phase_barrier
 from nfref.kernels.adam import rates_of, update
-from nfref.kernels.chain.execute import inputs_and_values, working_arrays
+from nfref.kernels.chain.execute import inputs_and_values, work_of
 from nfref.kernels.chain.interpreter import (
     Gradients,
     Inputs,
@@ -259,12 +259,9 @@ def _run(now, inputs, loss, schedule, values):
     mask = np.empty(0, state.dtype) if mask is None else mask
 
     def task(k):
-        arrays = working_arrays(program, inputs, 2, program.tape, program.tape, program.scratch)
-        chain, optional = program.chain, program.optional
-        make_steps(
-            chain, inputs, values, loss, mask, schedule, state, found, tasks, *arrays, optional
-        )
-        program.workspace.give_back(*arrays)
+        work, given = work_of(program, inputs), (program.chain, inputs, values, loss, mask)
+        make_steps(*given, schedule, state, found, tasks, work, program.optional)
+        program.workspace.give_back(*work)
 
     share(task, min(threads(), tasks), threads())
     program.workspace.give_back(found.sums)
@@ -272,22 +269,7 @@ def _run(now, inputs, loss, schedule, values):
 
 
 @kernel
-def make_steps(
-    chain,
-    rows,
-    values,
-    loss,
-    mask,
-    schedule,
-    state,
-    found,
-    tasks,
-    blocks,
-    tape,
-    slopes,
-    scratch,
-    optional,
-):
+def make_steps(chain, rows, values, loss, mask, schedule, state, found, tasks, work, optional):
     """Do a thread's share of the steps; each consists of ``tasks`` tasks in each of three parts.
 
     If values are asked for, compute instead the values of rows with averaged parameters: to compile
@@ -300,8 +282,8 @@ def make_steps(
         group = -(-len(rows.x) // (tasks * ROWS))
         task = take_task(found.counts)
         while task < tasks:
-            first, last = task * group, (task + 1) * group
-            evaluate_blocks(chain, state[3], rows, values, blocks, tape, first, last, optional)
+            some = task * group, (task + 1) * group
+            evaluate_blocks(chain, state[3], rows, values, work.blocks, work.tape, *some, optional)
             task = take_task(found.counts)
         return
     ends, counts, sums = schedule.ends, found.counts, found.sums
@@ -319,21 +301,9 @@ def make_steps(
         part_of_loss = NormalLoss(loss.weights[start:end], loss.log_prob[start:end])
         group, number = schedule.groups[k]
         if stage == 0 and task < number:
-            blocks_vjp(
-                chain,
-                state[0],
-                batch,
-                values,
-                part_of_loss,
-                Gradients(values.value, values.value, sums[task]),
-                blocks,
-                tape,
-                slopes,
-                scratch,
-                task * group,
-                (task + 1) * group,
-                optional,
-            )
+            gradients = Gradients(values.value, values.value, sums[task])
+            given = chain, state[0], batch, values, part_of_loss, gradients, work
+            blocks_vjp(*given, task * group, (task + 1) * group, optional)
         elif stage > 0:
             for piece in range(task * pieces // tasks, (task + 1) * pieces // tasks):
                 first, last = piece * PIECE, min((piece + 1) * PIECE, size)
@@ -347,15 +317,10 @@ def make_steps(
                 else:
                     if found.factor[0] < 1:
                         scale(found.factor[0], gradient)
-                    theta = state[0, first:last]
-                    update(
-                        gradient,
-                        schedule.rates[k],
-                        theta,
-                        state[1, first:last],
-                        state[2, first:last],
-                    )
-                    mix(state[0, first:last], schedule.decays[k], state[3, first:last])
+                    theta, average = state[0, first:last], state[3, first:last]
+                    moments = state[1, first:last], state[2, first:last]
+                    update(gradient, schedule.rates[k], theta, *moments)
+                    mix(theta, schedule.decays[k], average)
         if finish_task(counts, part, tasks):
             if stage == 1:
                 found.losses[k] = dot(part_of_loss.weights, part_of_loss.log_prob)

@@ -60,21 +60,11 @@ def channel_coupling(flow, direction):
             net[-1]["log_gain"] = GAIN * g_gains
         return {"net": net}
 
+    numbers = ACTIVATIONS[flow.activation], height, width, stay, change, gains, last + 1
     return Instruction(
         chain.CHANNEL_COUPLING,
         direction,
-        [
-            *transformer.whole,
-            ACTIVATIONS[flow.activation],
-            height,
-            width,
-            stay,
-            change,
-            gains,
-            last + 1,
-            *channels,
-            *sizes,
-        ],
+        [*transformer.whole, *numbers, *channels, *sizes],
         size=int(ends[-1]) + gains,
         tape=pixels * (sum(channels) + gains + transformer.tape_rows * change),
         scratch=2 * pixels * max(channels),
@@ -129,25 +119,12 @@ def image_coupling(flow, direction):
         ]
         return {"net": {"first": first, "skip": skip, "blocks": named, "last": last}}
 
-    units = pixels * hidden
+    units, sizes = pixels * hidden, (height, width, image, fan_in, hidden, blocks)
+    numbers = ACTIVATIONS[flow.activation], *sizes, len(change), len(asked)
     return Instruction(
         chain.IMAGE_COUPLING,
         direction,
-        [
-            *transformer.whole,
-            ACTIVATIONS[flow.activation],
-            height,
-            width,
-            image,
-            fan_in,
-            hidden,
-            blocks,
-            len(change),
-            len(asked),
-            *flow.stays,
-            *change,
-            *asked,
-        ],
+        [*transformer.whole, *numbers, *flow.stays, *change, *asked],
         size=int(ends[-1]),
         tape=(
             pixels * (fan_in + outputs)
