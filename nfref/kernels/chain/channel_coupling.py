@@ -39,16 +39,10 @@ def decode_channel_coupling(code, at, reals):
     first = at + OPERANDS
     channels = first + 7
     sizes = channels + code[first + 6] + 1
-    return ChannelCoupling(
-        decode(code, at, reals),
-        code[first],
-        Grid(code[first + 1], code[first + 2]),
-        code[first + 3],
-        code[first + 4],
-        code[first + 5],
-        code[channels:sizes],
-        code[sizes : sizes + code[first + 6]],
-    )
+    transformer, grid = decode(code, at, reals), Grid(code[first + 1], code[first + 2])
+    numbers = code[first + 3], code[first + 4], code[first + 5]
+    layers = code[channels:sizes], code[sizes : sizes + code[first + 6]]
+    return ChannelCoupling(transformer, code[first], grid, *numbers, *layers)
 
 
 @body

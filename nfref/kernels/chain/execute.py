@@ -80,11 +80,11 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
     if count == 1:
         return partial_sums[0], g_x, g_context
     g_theta = np.empty(program.size, x.dtype)
-    in_pieces(
-        lambda first, last: chain.add_partial_sums(partial_sums, g_theta, first, last),
-        program.size,
-        threads,
-    )
+
+    def add(first, last):
+        chain.add_partial_sums(partial_sums, g_theta, first, last)
+
+    in_pieces(add, program.size, threads)
     workspace.give_back(partial_sums)
     return g_theta, g_x, g_context
 
@@ -100,13 +100,9 @@ def _whole_batch(program, theta, rows, values, g_values, loss, gradients, group,
     """Run a chain with batch norm in training (see ``batch_norm``); return the moments."""
     blocks, dim, take = -(-len(rows.x) // ROWS), rows.x.shape[1], program.workspace.take
     dtype, back, cuts = rows.x.dtype, len(gradients.theta) > 0, len(program.parts) - 2
-    batch = Batch(
-        program.parts,
-        np.empty((cuts, blocks, 2, dim)),
-        np.empty((cuts, 5, dim)),
-        phase_barrier.make_counts((2 if back else 1) * cuts + 1),
-        group,
-    )
+    of_blocks, found = np.empty((cuts, blocks, 2, dim)), np.empty((cuts, 5, dim))
+    counts = phase_barrier.make_counts((2 if back else 1) * cuts + 1)
+    batch = Batch(program.parts, of_blocks, found, counts, group)
     columns = dim + rows.context.shape[1] + 1
     every = take((blocks, 2, columns, ROWS), dtype)
     tapes = [take((blocks, program.tape), dtype) for _ in range(2 if back else 0)]

@@ -142,9 +142,8 @@ def _packed(density, unflatten, now, dtype):
         return None
     program, layout = found
     vectors = now.vector, now.optimizer.m, now.optimizer.v, now.averaged
-    return Packed(
-        program, layout, now, np.array([layout.packed(one) for one in vectors]), now.optimizer.steps
-    )
+    state = np.array([layout.packed(one) for one in vectors])
+    return Packed(program, layout, now, state, now.optimizer.steps)
 
 
 def mean_log_prob(density, unflatten, now, rows):
@@ -154,24 +153,16 @@ def mean_log_prob(density, unflatten, now, rows):
         return None
     dtype = rows.x.dtype
     nothing = np.empty(0, dtype)
-    schedule = Schedule(
-        np.zeros(1, np.int64),
-        np.ones((1, 2), np.int64),
-        np.empty((0, 7), dtype),
-        nothing,
-        np.empty(0),
-    )
+    ends, groups = np.zeros(1, np.int64), np.ones((1, 2), np.int64)
+    schedule = Schedule(ends, groups, np.empty((0, 7), dtype), nothing, np.empty(0))
 
     def log_prob(x, context=None):
         inputs, values = inputs_and_values(x, context)
         _run(packed, inputs, NormalLoss(nothing, nothing), schedule, values)
         return density.base._log_prob({}, values.value) + values.log_det
 
-    return float(
-        np.average(
-            in_blocks(log_prob, rows.x, rows.context).astype(np.float64), weights=rows.weight
-        )
-    )
+    found = in_blocks(log_prob, rows.x, rows.context).astype(np.float64)
+    return float(np.average(found, weights=rows.weight))
 
 
 def steps(density, unflatten, now, rows, batches, adam, decay_of):
@@ -227,13 +218,8 @@ def _in_one_call(now, rows, batches, adam, decay_of, done):
         np.array([math.inf if adam.clip_norm is None else adam.clip_norm]),
     )
     inputs = Inputs(x, np.empty((len(x), 0), dtype) if context is None else context)
-    found = _run(
-        now,
-        inputs,
-        NormalLoss(weights.astype(dtype), np.empty(len(x), dtype)),
-        schedule,
-        Values(x[:0], x[:0, 0]),
-    )
+    loss = NormalLoss(weights.astype(dtype), np.empty(len(x), dtype))
+    found = _run(now, inputs, loss, schedule, Values(x[:0], x[:0, 0]))
     return found.losses[: found.done[0]].tolist()
 
 
@@ -243,19 +229,14 @@ def _run(now, inputs, loss, schedule, values):
     ensure_compiled(state.dtype)
     count, pieces = len(schedule.ends) - 1, -(-program.size // PIECE)
     sums = int(np.max(schedule.groups[:, 1]))
-    tasks = (
-        max(sums, min(threads(), pieces // MANY))
-        if count
-        else min(threads(), -(-len(inputs.x) // ROWS))
-    )
-    found = Found(
-        phase_barrier.make_counts(max(PARTS * count, 1)),
-        program.workspace.take((sums, program.size), state.dtype),
-        np.empty(pieces),
-        np.empty(count),
-        np.ones(1),
-        np.array([count]),
-    )
+    if count:
+        tasks = max(sums, min(threads(), pieces // MANY))
+    else:
+        tasks = min(threads(), -(-len(inputs.x) // ROWS))
+    counts = phase_barrier.make_counts(max(PARTS * count, 1))
+    partial_sums = program.workspace.take((sums, program.size), state.dtype)
+    numbers = np.empty(pieces), np.empty(count), np.ones(1), np.array([count])
+    found = Found(counts, partial_sums, *numbers)
     mask = np.empty(0, state.dtype) if mask is None else mask
 
     def task(k):

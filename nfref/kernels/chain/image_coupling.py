@@ -50,18 +50,10 @@ def decode_image_coupling(code, at, reals):
     stays = first + 9
     change = stays + code[first + 3] * pixels_of(grid)
     asked = change + code[first + 7]
-    return ImageCoupling(
-        decode(code, at, reals),
-        code[first],
-        grid,
-        code[first + 3],
-        code[first + 4],
-        code[first + 5],
-        code[first + 6],
-        code[stays:change],
-        code[change:asked],
-        code[asked : asked + code[first + 8]],
-    )
+    transformer, end = decode(code, at, reals), asked + code[first + 8]
+    numbers = code[first + 3], code[first + 4], code[first + 5], code[first + 6]
+    places = code[stays:change], code[change:asked], code[asked:end]
+    return ImageCoupling(transformer, code[first], grid, *numbers, *places)
 
 
 @body

@@ -49,17 +49,8 @@ Back = namedtuple("Back", "g theta")
 @body
 def decode_tokens(code, at, reals):
     k = at + OPERANDS
-    return Tokens(
-        decode(code, at, reals),
-        code[k],
-        code[k + 1],
-        code[k + 2],
-        code[k + 3],
-        code[k + 4],
-        code[k + 5],
-        code[k + 6],
-        code[k + 7],
-    )
+    sizes = code[k], code[k + 1], code[k + 2], code[k + 3], code[k + 4], code[k + 5]
+    return Tokens(decode(code, at, reals), *sizes, code[k + 6], code[k + 7])
 
 
 @body

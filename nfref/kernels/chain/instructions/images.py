@@ -113,10 +113,8 @@ def image_coupling(flow, direction):
             g_bias = parts[2 * k + 1].reshape(pixels, -1).sum(axis=0)
             found.append({**_through_normalisation(layer, parts[2 * k]), "bias": g_bias})
         first, skip, *between, last = found
-        named = [
-            dict(zip(("first", "second", "skip"), between[k : k + 3]))
-            for k in range(0, 3 * blocks, 3)
-        ]
+        names, starts = ("first", "second", "skip"), range(0, 3 * blocks, 3)
+        named = [dict(zip(names, between[k : k + 3])) for k in starts]
         return {"net": {"first": first, "skip": skip, "blocks": named, "last": last}}
 
     units, sizes = pixels * hidden, (height, width, image, fan_in, hidden, blocks)
