@@ -129,7 +129,7 @@ class Task:
         """Fit the rows that are not kept for the test."""
         part = self.split.train(self.data.table.cells())
         weight = None if np.all(part.weight == 1) else part.weight
-        more = {"given": self.given, "progress": progress, "limit": self.supports.limit}
+        more: Any = {"given": self.given, "progress": progress, "limit": self.supports.limit}
         with blamed(f"{self.data.name}: "):
             return fit_incomplete_table(self.columns, part.table, plan, seed, weight=weight, **more)
 

@@ -139,7 +139,7 @@ class Training(Options):
             )
         members = self.members if several else 0 if flow in SIMPLE else 1
         training = self.epochs, self.batch, self.lr, self.time or (BUDGET if several else None)
-        more = {"dtype": self.dtype, "effort": self.effort}
+        more: Any = {"dtype": self.dtype, "effort": self.effort}
         simple, jobs = several or flow in SIMPLE, _jobs(self.jobs)
         return Plan(flow, members, *training, jobs=jobs, simple=simple, **more)
 

@@ -55,7 +55,7 @@ class Program:
     """A running program that answers one question at a time."""
 
     def __init__(self, command: str, seconds: float) -> None:
-        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        pipes: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         text: Any = {"text": True, "encoding": "utf-8", "errors": "replace"}
         try:
             self.process: Any = subprocess.Popen(

@@ -98,11 +98,11 @@ def dense(own, storage, at, fan_in, fan_out, h, out, keep):
 
 
 @body
-def dense_vjp(own, storage, at, fan_in, fan_out, h, back, g_at, out, keep):
+def dense_vjp(own, storage, at, fan_in, fan_out, h, cotangents, g_at, out, keep):
     """Turn the cotangent at ``g_at`` into that of h, at ``out``; add to that of theta."""
-    at, width, g = storage.at + at, own.length * ROWS, back.g
-    add_outer(storage.tape, h, fan_in, g, g_at, fan_out, back.theta, at, fan_out, width)
-    add_row_sums(g, g_at, fan_out, back.theta, at + fan_in * fan_out, width)
+    at, width, g, g_theta = storage.at + at, own.length * ROWS, cotangents.g, cotangents.theta
+    add_outer(storage.tape, h, fan_in, g, g_at, fan_out, g_theta, at, fan_out, width)
+    add_row_sums(g, g_at, fan_out, g_theta, at + fan_in * fan_out, width)
     times_transposed(storage.theta, at, fan_out, fan_in, fan_out, g, g_at, g, out, keep, width)
 
 

@@ -111,8 +111,8 @@ _PLAIN = re.compile(r"[^\W\d_](?:[\w .()/%-]*[\w)%])?")
 def _write_text(file, columns, blocks, delimiter=","):
     plain = all(_PLAIN.fullmatch(name) and is_unmistakable(name) for name in columns)
     form = {"delimiter": delimiter, "lineterminator": "\n"}
-    quoting = csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL
-    csv.writer(file, **form, quoting=quoting).writerow(columns)
+    names = csv.writer(file, quoting=csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL, **form)
+    names.writerow(columns)
     rows = csv.writer(file, **form)
     for values in blocks:
         for start in range(0, len(values), 4096):

@@ -245,12 +245,26 @@ def gather(
     fit = model.info.get("fit")
     candidates, curves = _training(fit if isinstance(fit, dict) else {})
     coverage, pvalue = covered(scores[kept], sample_scores)
-    means = *mean_and_error(scores[own], of_own), len(own), fitted_mean
-    impossible = int(np.sum(~np.isfinite(scores)))
-    compared = scores[kept], sample_scores, impossible, coverage, pvalue, worst
-    of_fit = candidates, curves, _layers(model, names, rng), dict(about or {})
-    of_data = len(rows), len(kept), tuple(names), known, columns
-    return Report(*of_data, *means, *compared, *of_fit)
+    return Report(
+        len(rows),
+        len(kept),
+        tuple(names),
+        known,
+        columns,
+        *mean_and_error(scores[own], of_own),
+        len(own),
+        fitted_mean,
+        scores[kept],
+        sample_scores,
+        int(np.sum(~np.isfinite(scores))),
+        coverage,
+        pvalue,
+        worst,
+        candidates,
+        curves,
+        _layers(model, names, rng),
+        dict(about or {}),
+    )
 
 
 def covered(scores: Array, sample_scores: Array) -> tuple[Array, float]:

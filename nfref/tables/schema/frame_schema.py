@@ -73,7 +73,7 @@ class FrameSchema(Configuration):
             for name, kind, labels in zip(self.names, self.types, self.labels)
         }
         backend: Any = self.library
-        empty = {name: [] for name in dtypes}
+        empty: dict[str, list] = {name: [] for name in dtypes}
         return narwhals.from_dict(empty, dtypes, backend=backend).to_native()
 
     def _check(self):
