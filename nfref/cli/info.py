@@ -115,9 +115,8 @@ def _about_table(density):
     if density.discrete is not None:
         lines["classes"] = f"{len(density.discrete.log_weights)}, of the discrete columns"
     if density.pool is not None:
-        shares = sorted(
-            ((weight, name) for name, weight in density.pool.shares.items()), reverse=True
-        )
+        shares = [(weight, name) for name, weight in density.pool.shares.items()]
+        shares.sort(reverse=True)
         none = [name for weight, name in shares if weight == 0]
         lines["pool"] = f"{len(shares)} member{'s' * (len(shares) > 1)}: " + ", ".join(
             f"{name} {weight:.3f}" for weight, name in shares if weight > 0
@@ -127,11 +126,8 @@ def _about_table(density):
         for k in density.pool.flows:
             flow, name = density.pool.members[k], density.pool.names[k]
             number = density.pool.names.count(name)
-            lines[name] = (
-                f"{number} of " * (number > 1)
-                + f"{_outline(flow.density.flow)}, "
-                + _size(flow.params)
-            )
+            outline = f"{_outline(flow.density.flow)}, {_size(flow.params)}"
+            lines[name] = f"{number} of " * (number > 1) + outline
     return lines
 
 

@@ -81,12 +81,9 @@ class Split:
             held = np.where(np.arange(len(both)) < self.tests, self.weight, 0)
             held[both] = np.round(self.weight[both] / 10)
         test, train = held > 0, self.weight > held
-        return Split(
-            np.concatenate([self.places[test], self.places[train]]),
-            np.concatenate([held[test], (self.weight - held)[train]]),
-            int(np.sum(test)),
-            True,
-        )
+        places = np.concatenate([self.places[test], self.places[train]])
+        weight = np.concatenate([held[test], (self.weight - held)[train]])
+        return Split(places, weight, int(np.sum(test)), True)
 
     def test(self, table: Sequence[Array]) -> Part:
         """Return the :class:`Part` of a table to test by."""

@@ -164,13 +164,10 @@ class BlockNAF(Flow):
         net = []
         for read, made in zip(sizes, sizes[1:]):
             limit = np.sqrt(6 / (read + made))
-            net.append(
-                {
-                    "weight": rng.uniform(-limit, limit, (read, made)),
-                    "log_scale": np.log(rng.uniform(0.1, 1, made)),
-                    "bias": rng.uniform(-1, 1, made) / np.sqrt(made),
-                }
-            )
+            weight = rng.uniform(-limit, limit, (read, made))
+            log_scale = np.log(rng.uniform(0.1, 1, made))
+            bias = rng.uniform(-1, 1, made) / np.sqrt(made)
+            net.append({"weight": weight, "log_scale": log_scale, "bias": bias})
         return {"net": net, "gate": np.zeros(())}
 
     def conditioner(self, params: dict[str, Any]) -> Callable[..., Any]:

@@ -164,11 +164,10 @@ class CNF(Flow):
         check_rng(rng)
         check_choice("noise", noise, NOISES)
         shape = (check_count("count", count), check_count("rows", rows, minimum=0), self.dim)
-        probes = (
-            rng.standard_normal(shape)
-            if noise == "gaussian"
-            else rng.integers(0, 2, shape) * 2.0 - 1.0
-        )
+        if noise == "gaussian":
+            probes = rng.standard_normal(shape)
+        else:
+            probes = rng.integers(0, 2, shape) * 2.0 - 1.0
         return replace(self, trace="hutchinson", probes=probes)
 
     def velocity(
@@ -218,24 +217,13 @@ class CNF(Flow):
         params, rows, context = self._checked(params, "rows", rows, context)
         system = NeuralSystem(self, context is not None, norm)
         derivative = system.bind(*system.arguments(params, context))
-        solution = solve(
-            derivative,
-            system.start(rows),
-            float(times[0]),
-            float(times[-1]),
-            self.options,
-            times=times,
-            bandwidth=system.columns - 1,
-        )
+        given = derivative, system.start(rows), float(times[0]), float(times[-1]), self.options
+        solution = solve(*given, times=times, bandwidth=system.columns - 1)
         states = solution.states
+        rows, log_det = states[:, :, : self.dim], states[:, :, self.dim]
         more = [states[:, :, self.dim + k] for k in range(1, system.columns - self.dim)]
-        return Trajectory(
-            solution.times,
-            states[:, :, : self.dim],
-            states[:, :, self.dim],
-            *(more or (None, None)),
-            solution.evaluations,
-        )
+        penalties = more or (None, None)
+        return Trajectory(solution.times, rows, log_det, *penalties, solution.evaluations)
 
     def solve_with_penalties(
         self,

@@ -306,13 +306,8 @@ class SylvesterLayer(Flow):
         d1, d2, slack = constrain_diagonals(
             np.diagonal(free1, axis1=-1, axis2=-2), np.diagonal(free2, axis1=-1, axis2=-2)
         )
-        return (
-            self._columns(params),
-            triangular(free1, d1),
-            triangular(free2, d2),
-            slack,
-            params["b"],
-        )
+        r1, r2 = triangular(free1, d1), triangular(free2, d2)
+        return self._columns(params), r1, r2, slack, params["b"]
 
     check_invertible = staticmethod(check_invertible)
 

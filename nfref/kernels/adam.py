@@ -21,15 +21,8 @@ def adam_update(vector, gradient, m, v, t, learning_rate, beta1=0.9, beta2=0.999
 
 def rates_of(t, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
     """Return the numbers that the kernel reads for step t."""
-    return (
-        beta1,
-        1 - beta1,
-        beta2,
-        1 - beta2,
-        learning_rate / (1 - beta1**t),
-        1 / (1 - beta2**t),
-        epsilon,
-    )
+    step, unbias = learning_rate / (1 - beta1**t), 1 / (1 - beta2**t)
+    return beta1, 1 - beta1, beta2, 1 - beta2, step, unbias, epsilon
 
 
 @kernel
@@ -40,15 +33,8 @@ def _adam_update(gradient, rates, vector, m, v, first, last):
 @body
 def update(gradient, rates, vector, m, v):
     """Make a step for the whole vector and the moments, in place."""
-    keep_m, take_m, keep_v, take_v, step, unbias, epsilon = (
-        rates[0],
-        rates[1],
-        rates[2],
-        rates[3],
-        rates[4],
-        rates[5],
-        rates[6],
-    )
+    keep_m, take_m, keep_v, take_v = rates[0], rates[1], rates[2], rates[3]
+    step, unbias, epsilon = rates[4], rates[5], rates[6]
     for i in range(len(vector)):
         g = gradient[i]
         m[i] = keep_m * m[i] + take_m * g

@@ -82,45 +82,16 @@ def tasks_of(need):
     def task(kernel, *arguments, products=called):
         return Task(kernel, tuple(map(numba.typeof, arguments)), products)
 
+    loss, work = chain.NormalLoss(flat, flat), chain.Work(blocks, *[flat] * 3)
     if need.in_one_call:
         doubles = np.empty(0)
-        schedule, found, loss = (
-            Schedule(whole, np.empty((0, 0), np.int64), table, flat, doubles),
-            Found(whole, table, doubles, doubles, doubles, whole),
-            chain.NormalLoss(flat, flat),
-        )
-        yield task(
-            make_steps,
-            program,
-            rows,
-            values,
-            loss,
-            flat,
-            schedule,
-            table,
-            found,
-            0,
-            blocks,
-            *[flat] * 3,
-            need.optional,
-        )
+        schedule = Schedule(whole, np.empty((0, 0), np.int64), table, flat, doubles)
+        found = Found(whole, table, doubles, doubles, doubles, whole)
+        state = flat, schedule, table, found, 0
+        yield task(make_steps, program, rows, values, loss, *state, work, need.optional)
     elif need.gradient:
-        yield task(
-            chain.vjp,
-            program,
-            flat,
-            rows,
-            values,
-            chain.NormalLoss(flat, flat),
-            chain.Gradients(table, table, flat),
-            blocks,
-            flat,
-            flat,
-            flat,
-            0,
-            0,
-            need.optional,
-        )
+        given, gradients = (program, flat, rows, values, loss), chain.Gradients(table, table, flat)
+        yield task(chain.vjp, *given, gradients, work, 0, 0, need.optional)
     if need.value:
         yield task(chain.evaluate, program, flat, rows, values, blocks, flat, 0, 0, need.optional)
     for kernel, signature in products_for(*called):

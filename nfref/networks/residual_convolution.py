@@ -55,15 +55,12 @@ def init_residual_conv_net(
     Each of the ``blocks`` has ``hidden`` channels. The lengths of the last layer's weights are
     zero, and so are its outputs.
     """
+    of_block = {"first": 3, "second": 3, "skip": 1}  # the sizes of the convolutions
     return {
         "first": init_layer(rng, 3, fan_in, hidden),
         "skip": init_layer(rng, 1, hidden, hidden),
         "blocks": [
-            {
-                "first": init_layer(rng, 3, hidden, hidden),
-                "second": init_layer(rng, 3, hidden, hidden),
-                "skip": init_layer(rng, 1, hidden, hidden),
-            }
+            {name: init_layer(rng, size, hidden, hidden) for name, size in of_block.items()}
             for _ in range(blocks)
         ],
         "last": init_layer(rng, 1, hidden, fan_out, length=0.0),

@@ -65,8 +65,5 @@ def _converters_of(kind: Any) -> list[tuple[str, Callable[[str, Any], Any], bool
     A default of None stays None.
     """
     found = ChainMap(*(vars(base).get("_converters", {}) for base in kind.__mro__))
-    return [
-        (field.name, found[field.name], field.default is None)
-        for field in fields(kind)
-        if field.name in found
-    ]
+    known = [field for field in fields(kind) if field.name in found]
+    return [(field.name, found[field.name], field.default is None) for field in known]

@@ -162,11 +162,8 @@ def prepare(wanted: Iterable[tuple[Any, Array, Callable[..., Any], int, int]]) -
             rows * len(vector) >= (1 if backend else worth_it)
             for rows, worth_it in ((scored, REPEATED if step else CALL), (step, REPEATED))
         )
-        likely += (
-            [(density, vector, unflatten, value, step if gradient else 0)]
-            if value or gradient
-            else []
-        )
+        if value or gradient:
+            likely.append((density, vector, unflatten, value, step if gradient else 0))
     if not likely or backend == "numpy" or numba_problem() or not _kernels_work():
         return False
     return _load("nfref.kernels.background_compilation:start")(likely)
@@ -177,11 +174,10 @@ def threads_of_steps(density: Any, vector: Array, unflatten: Callable[..., Any],
     backend, twin = chosen(), TWINS["steps"]
     if backend == "numpy" or backend is None and rows * len(vector) < twin.worth_it:
         return 0
-    return (
-        _load("nfref.kernels.chain.fused_steps:threads_of_steps")(density, vector, unflatten, rows)
-        if not numba_problem() and _kernels_work()
-        else 0
-    )
+    if numba_problem() or not _kernels_work():
+        return 0
+    twin_threads = _load("nfref.kernels.chain.fused_steps:threads_of_steps")
+    return twin_threads(density, vector, unflatten, rows)
 
 
 @cache

@@ -89,11 +89,11 @@ def cast(params: Any, dtype: DTypeLike) -> Any:
 
 def dtype_of(params: Any) -> np.dtype[Any]:
     """Return the common dtype of the parameters; float64 if there are none."""
-    return once(
-        params,
-        "dtype",
-        lambda: np.result_type(*(leaf.dtype for leaf in leaves(params) or [np.zeros(0)])),
-    )
+
+    def common():
+        return np.result_type(*(leaf.dtype for leaf in leaves(params) or [np.zeros(0)]))
+
+    return once(params, "dtype", common)
 
 
 def at_path(params: Any, path: Iterable[Any]) -> Any:

@@ -48,11 +48,8 @@ def _of_package(kind):
 
 
 def _is_configuration(kind):
-    return (
-        isinstance(kind, type)
-        and issubclass(kind, Configuration)
-        and dataclasses.is_dataclass(kind)
-    )
+    is_kind = isinstance(kind, type) and issubclass(kind, Configuration)
+    return is_kind and dataclasses.is_dataclass(kind)
 
 
 def qualified_name(kind: type) -> str:
@@ -127,13 +124,8 @@ def _plain(value, place, arrays, known):
 
     if isinstance(value, Configuration):
         name = _name_of(type(value), known, place or "describe")
-        return {
-            "class": name,
-            **{
-                field.name: inner(getattr(value, field.name), field.name)
-                for field in dataclasses.fields(value)
-            },
-        }
+        names = [field.name for field in dataclasses.fields(value)]
+        return {"class": name, **{field: inner(getattr(value, field), field) for field in names}}
     if isinstance(value, dict):
         wrong = [key for key in value if not isinstance(key, str) or key in RESERVED]
         if wrong:
@@ -294,14 +286,8 @@ def _check_sizes(plain, numbers_held, arrays_held, depth):
     sizeless = ("StandardNormal", "Logistic", "Laplace", "OnFirst")
     dim = 1 if plain.get("class") in sizeless else count("dim")
     widths = plain.get("hidden", [])
-    widest = max(
-        (
-            width
-            for width in (widths if isinstance(widths, list) else [widths])
-            if isinstance(width, int)
-        ),
-        default=1,
-    )
+    widths = widths if isinstance(widths, list) else [widths]
+    widest = max((width for width in widths if isinstance(width, int)), default=1)
     for name, size, most in (
         ("layers", layers, arrays_held),
         ("dim", max(layers, 1) * dim, 2 * numbers_held),

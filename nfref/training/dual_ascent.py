@@ -65,11 +65,8 @@ def best_expansions(
         if np.all(np.abs(beta - before) < 1e-6 * (1 + beta)):
             break
     across, along = beta[:, None] * f, beta[:, None] * g
-    return beta, (
-        np.mean((dim - 1) * np.log1p(across) + np.log1p(along), axis=1)
-        - beta * linear
-        - 0.5 * beta**2 * quadratic
-    )
+    gain = np.mean((dim - 1) * np.log1p(across) + np.log1p(along), axis=1)
+    return beta, gain - beta * linear - 0.5 * beta**2 * quadratic
 
 
 def quadratic_expansions(
@@ -97,13 +94,8 @@ def _moments(z, centres, widths):
     v = z[None] - centres[:, None]
     square = np.sum(v**2, axis=2)
     f, _, g, _ = shares(square / widths[:, None] ** 2, "erf")
-    return (
-        z.shape[1],
-        f,
-        g,
-        np.mean(f * np.sum(z * v, axis=2), axis=1),
-        np.mean(f**2 * square, axis=1),
-    )
+    linear, quadratic = np.mean(f * np.sum(z * v, axis=2), axis=1), np.mean(f**2 * square, axis=1)
+    return z.shape[1], f, g, linear, quadratic
 
 
 def normal_width(centre: Array, share: float) -> float:

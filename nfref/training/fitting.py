@@ -335,17 +335,9 @@ class _Run:
             if not self.has_twins:
                 self.now, more = step()
             else:  # the twin makes steps as long as losses are finite
-                self.now, more = dispatch.run(
-                    "steps",
-                    step,
-                    self.training,
-                    self.unflatten,
-                    self.now,
-                    self.rows,
-                    left,
-                    self.adam,
-                    partial(decay_of, self.settings.average),
-                )
+                given = self.training, self.unflatten, self.now, self.rows, left, self.adam
+                decay = partial(decay_of, self.settings.average)
+                self.now, more = dispatch.run("steps", step, *given, decay)
             losses += more
         return sum(loss * len(batch) for loss, batch in zip(losses, batches)) / count
 
@@ -410,20 +402,10 @@ class _Run:
     def state(self):
         """Return the :class:`FitState` after the last epoch."""
         now, best, adam = self.now, self.best, self.now.optimizer
-        return FitState(
-            now.vector,
-            now.averaged,
-            adam.m,
-            adam.v,
-            adam.steps,
-            best.vector,
-            best.score,
-            best.epoch,
-            self.history(),
-            self.rng.bit_generator.state,
-            self.unflatten,
-            self.evaluated,
-        )
+        of_now = now.vector, now.averaged, adam.m, adam.v, adam.steps
+        of_best = best.vector, best.score, best.epoch
+        rng = self.rng.bit_generator.state
+        return FitState(*of_now, *of_best, self.history(), rng, self.unflatten, self.evaluated)
 
 
 def mean_log_prob(

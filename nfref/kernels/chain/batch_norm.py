@@ -47,28 +47,14 @@ Batch = namedtuple("Batch", "parts of_blocks found counts group")
 
 
 @kernel
-def run_batch(
-    chain,
-    batch,
-    theta,
-    rows,
-    values,
-    g_values,
-    loss,
-    gradients,
-    blocks,
-    tapes,
-    slopes,
-    scratch,
-    optional,
-):
+def run_batch(chain, batch, theta, rows, values, g_values, loss, gradients, work, optional):
     """Do a thread's share of a batch: to ``values``, or there and back if theta has cotangents.
 
     gradients : Gradients; theta (sums, P) is of length 0 where only values are asked for
-    blocks : (blocks, 2, D + C + 1, ROWS) array, of all blocks and their cotangents
-    tapes, slopes : (blocks, T) arrays of all blocks; (1, T) and (1, 0) for values alone
+    work : Work of all blocks: of each a pair in ``blocks``, a row of tape and slopes; for values
+        alone (1, T) and (1, 0) are enough
     """
-    code, starts, parts = chain.code, chain.starts, batch.parts
+    code, starts, parts, blocks = chain.code, chain.starts, batch.parts, work.blocks
     last, back = len(parts) - 2, len(gradients.theta) > 0
     tasks = -(-len(blocks) // batch.group)
     while True:
@@ -78,7 +64,7 @@ def run_batch(
         wait_for_part(batch.counts, step)
         part = last - abs(step - last)
         for b in range(task * batch.group, min((task + 1) * batch.group, len(blocks))):
-            tape, slope = tapes[b if back else 0], slopes[b if back else 0]
+            tape, slope = work.tape[b if back else 0], work.slopes[b if back else 0]
             block, start = block_of(rows, blocks[b, 0]), b * ROWS
             there = min(ROWS, len(rows.x) - start)
             if step <= last:
@@ -111,44 +97,30 @@ def run_batch(
                 else:
                     pc = starts[parts[part + 1]]
                     storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slope, ROWS)
-                    normalise_vjp(
-                        code[pc + HEADER], storage, g.u, batch.found[part], there, len(rows.x)
-                    )
+                    dim, found = code[pc + HEADER], batch.found[part]
+                    normalise_vjp(dim, storage, g.u, found, there, len(rows.x))
                 for k in range(parts[part + 1] - 1, parts[part] - 1, -1):
                     pc = starts[k]
                     storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slope, ROWS)
                     if part > 0 and k == parts[part]:
-                        sums(
-                            code[pc + HEADER],
-                            storage,
-                            g,
-                            batch.found[part - 1],
-                            batch.of_blocks[part - 1, b],
-                        )
+                        found, out = batch.found[part - 1], batch.of_blocks[part - 1, b]
+                        sums(code[pc + HEADER], storage, g, found, out)
                     else:
-                        layer_vjp(chain, pc, storage, g, scratch, *optional)
+                        layer_vjp(chain, pc, storage, g, work.scratch, *optional)
                 if part == 0:
                     scatter_block(g.u, gradients.x, start)
                     scatter_block(g.context, gradients.context, start)
         if finish_task(batch.counts, step, tasks):
             if step < last:
                 pc = starts[parts[part + 1]]
-                combine_moments(
-                    code[pc + HEADER],
-                    theta[code[pc + 4] :],
-                    chain.reals[code[pc + 5]],
-                    batch.of_blocks[part],
-                    len(rows.x),
-                    batch.found[part],
-                )
+                own, epsilon = theta[code[pc + 4] :], chain.reals[code[pc + 5]]
+                of_blocks, found = batch.of_blocks[part], batch.found[part]
+                combine_moments(code[pc + HEADER], own, epsilon, of_blocks, len(rows.x), found)
             elif part > 0 and back:
                 pc = starts[parts[part]]
-                combine_sums(
-                    code[pc + HEADER],
-                    batch.of_blocks[part - 1],
-                    batch.found[part - 1],
-                    gradients.theta[0, code[pc + 4] :],
-                )
+                own = gradients.theta[0, code[pc + 4] :]
+                of_blocks, found = batch.of_blocks[part - 1], batch.found[part - 1]
+                combine_sums(code[pc + HEADER], of_blocks, found, own)
             open_part(batch.counts, step + 1)
 
 

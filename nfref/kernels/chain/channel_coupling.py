@@ -11,16 +11,16 @@ number that changes.
 
 from collections import namedtuple
 
-from nfref.kernels.chain.block_rows import (
-    add_row,
-    add_row_sums,
-    add_rows,
-    clear,
-    copy_row,
-    copy_rows,
-    units_of,
+from nfref.kernels.chain.block_rows import add_row, add_rows, clear, copy_row, copy_rows, units_of
+from nfref.kernels.chain.convolution import (
+    Grid,
+    Layer,
+    bias_of,
+    convolve,
+    convolve_vjp,
+    end_of,
+    pixels_of,
 )
-from nfref.kernels.chain.convolution import Grid, convolve, convolve_vjp, pixels_of
 from nfref.kernels.chain.network import activate, activate_vjp, add_bias
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
 from nfref.kernels.jit import body, reduction
@@ -39,23 +39,26 @@ def decode_channel_coupling(code, at, reals):
     first = at + OPERANDS
     channels = first + 7
     sizes = channels + code[first + 6] + 1
-    return ChannelCoupling(
-        decode(code, at, reals),
-        code[first],
-        Grid(code[first + 1], code[first + 2]),
-        code[first + 3],
-        code[first + 4],
-        code[first + 5],
-        code[channels:sizes],
-        code[sizes : sizes + code[first + 6]],
-    )
+    transformer, grid = decode(code, at, reals), Grid(code[first + 1], code[first + 2])
+    numbers = code[first + 3], code[first + 4], code[first + 5]
+    layers = code[channels:sizes], code[sizes : sizes + code[first + 6]]
+    return ChannelCoupling(transformer, code[first], grid, *numbers, *layers)
 
 
 @body
-def numbers_of(operands, layer):
-    """Return the size of the weight of a layer."""
-    size = operands.sizes[layer]
-    return size * size * operands.channels[layer] * operands.channels[layer + 1]
+def layer_of(operands, k, at):
+    """Return layer k, which starts at theta[at]."""
+    channels = operands.channels
+    return Layer(operands.grid, operands.sizes[k], channels[k], channels[k + 1], at)
+
+
+@body
+def place_of(operands, c, pixel):
+    """Return the places of number c of those that change at a pixel."""
+    pixels = pixels_of(operands.grid)
+    number, row = c * pixels + pixel, pixel * operands.channels[-1] + c
+    tape = number * operands.transformer.tape_rows
+    return Place(operands.stay * pixels + number, row, operands.change, tape)
 
 
 @body
@@ -90,14 +93,14 @@ def times_gains_vjp(operands, theta, at, tape, out_at, g, g_theta):
 
 
 @body
-def channel_coupling(direction, operands, storage, block, splines, mixtures):
+def channel_coupling(direction, operands, storage, block, kinds):
     """Transform the channels that change, with parameters computed from those that stay.
 
     direction : 1 from latent to data, -1 back
     operands : ChannelCoupling
     storage : Storage; the tape is filled
     block : Block; u changes in place, log_det grows
-    splines, mixtures : True, or None where no transformer is one
+    kinds : of ``transform``: True, or None, for splines and mixtures
     """
     channels, stay, change = operands.channels, operands.stay, operands.change
     grid, last = operands.grid, len(operands.sizes)
@@ -109,43 +112,34 @@ def channel_coupling(direction, operands, storage, block, splines, mixtures):
             copy_row(u, k * pixels + pixel, seen, pixel * channels[0] + k)
         copy_rows(channels[0] - stay, block.context, 0, seen, pixel * channels[0] + stay)
     at, h_at = storage.at, storage.tape_at
-    for layer in range(last):
-        fan_in, fan_out = channels[layer], channels[layer + 1]
-        out_at, biases = h_at + pixels * fan_in * ROWS, at + numbers_of(operands, layer)
+    for k in range(last):
+        layer = layer_of(operands, k, at)
+        out_at, size = h_at + pixels * layer.fan_in * ROWS, layer.fan_out
         for pixel in range(pixels):
-            convolve(
-                grid, pixel, operands.sizes[layer], fan_in, fan_out, theta, at, tape, h_at, out_at
-            )
-            here = pixel * fan_out
-            if layer < last - 1:
-                activate(
-                    operands.activation, biases + here, fan_out, storage, out_at + here * ROWS, ROWS
-                )
+            convolve(layer, pixel, storage, h_at, out_at, 0)
+            bias, here = bias_of(layer, pixel), out_at + pixel * size * ROWS
+            if k < last - 1:
+                activate(operands.activation, bias, size, storage, here, ROWS)
             else:
-                add_bias(theta, biases + here, fan_out, tape, out_at + here * ROWS)
-        at, h_at = biases + pixels * fan_out, out_at
+                add_bias(theta, bias, size, tape, here)
+        at, h_at = end_of(layer), out_at
     raw_at = h_at + pixels * operands.gains * ROWS
     times_gains(operands, theta, at, tape, h_at, raw_at)
     raw = units_of(tape, raw_at, pixels * channels[last])
     transformer, log_det = operands.transformer, block.log_det
-    extra = transformer.tape_rows
-    extras = units_of(tape, raw_at + pixels * channels[last] * ROWS, change * pixels * extra)
+    extras_at, extra = raw_at + pixels * channels[last] * ROWS, transformer.tape_rows
+    extras = units_of(tape, extras_at, change * pixels * extra)
     for c in range(change):
         for pixel in range(pixels):
-            number = c * pixels + pixel
-            place = Place(
-                stay * pixels + number, pixel * channels[last] + c, change, number * extra
-            )
-            transform(
-                transformer, direction, u, raw, extras, place, log_det, ROWS, splines, mixtures
-            )
+            place = place_of(operands, c, pixel)
+            transform(transformer, direction, u, raw, extras, place, log_det, ROWS, *kinds)
 
 
 @body
-def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, splines, mixtures):
+def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, kinds):
     """Go back through the transformer, then through the network to the channels that stay.
 
-    direction, operands, splines, mixtures : as for :func:`channel_coupling`
+    direction, operands, kinds : as for :func:`channel_coupling`
     storage : Storage; the tape as :func:`channel_coupling` left it
     cotangents : Cotangents; u changes in place, context and theta grow
     scratch : twice the numbers of the network's widest layer
@@ -155,9 +149,9 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, spli
     pixels = pixels_of(grid)
     theta, tape, g, g_theta = storage.theta, storage.tape, cotangents.u, cotangents.theta
     h_at, at = storage.tape_at, storage.at
-    for layer in range(last):
-        h_at += pixels * channels[layer] * ROWS
-        at += numbers_of(operands, layer) + pixels * channels[layer + 1]
+    for k in range(last):
+        h_at += pixels * channels[k] * ROWS
+        at = end_of(layer_of(operands, k, at))
     raw_at = h_at + pixels * operands.gains * ROWS
     raw = units_of(tape, raw_at, pixels * channels[last])
     g_raw = units_of(scratch, 0, pixels * channels[last])
@@ -165,50 +159,23 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, spli
     extras = units_of(tape, raw_at + pixels * channels[last] * ROWS, change * pixels * extra)
     for c in range(change):
         for pixel in range(pixels):
-            number = c * pixels + pixel
-            place = Place(
-                stay * pixels + number, pixel * channels[last] + c, change, number * extra
-            )
+            place = place_of(operands, c, pixel)
             g_log_det = cotangents.log_det
-            transform_vjp(
-                transformer, direction, g, g_log_det, raw, extras, place, g_raw, splines, mixtures
-            )
+            transform_vjp(transformer, direction, g, g_log_det, raw, extras, place, g_raw, *kinds)
     times_gains_vjp(operands, theta, at, tape, h_at, scratch, g_theta)
     g_at, other_at = 0, len(scratch) // 2
-    for layer in range(last - 1, -1, -1):
-        fan_in, fan_out, out_at = channels[layer], channels[layer + 1], h_at
-        biases, h_at = at - pixels * fan_out, h_at - pixels * fan_in * ROWS
-        at = biases - numbers_of(operands, layer)
-        if operands.sizes[layer] > 1:
-            clear(units_of(scratch, other_at, pixels * fan_in))
+    for k in range(last - 1, -1, -1):
+        layer = layer_of(operands, k, at - end_of(layer_of(operands, k, 0)))
+        at, out_at, h_at = layer.at, h_at, h_at - pixels * layer.fan_in * ROWS
+        if layer.size > 1:
+            clear(units_of(scratch, other_at, pixels * layer.fan_in))
         for pixel in range(pixels):
-            here = pixel * fan_out
-            if layer < last - 1:
+            here, size = pixel * layer.fan_out * ROWS, layer.fan_out
+            if k < last - 1:
                 activate_vjp(
-                    operands.activation,
-                    fan_out,
-                    storage,
-                    out_at + here * ROWS,
-                    scratch,
-                    g_at + here * ROWS,
+                    operands.activation, size, storage, out_at + here, scratch, g_at + here
                 )
-            add_row_sums(scratch, g_at + here * ROWS, fan_out, g_theta, biases + here)
-            if fan_in > 0:
-                convolve_vjp(
-                    grid,
-                    pixel,
-                    operands.sizes[layer],
-                    fan_in,
-                    fan_out,
-                    theta,
-                    at,
-                    tape,
-                    h_at,
-                    scratch,
-                    g_at,
-                    other_at,
-                    g_theta,
-                )
+            convolve_vjp(layer, pixel, storage, h_at, scratch, g_at, other_at, 0, g_theta)
         g_at, other_at = other_at, g_at
     fan_in = channels[0]
     g_seen = units_of(scratch, g_at, pixels * fan_in)

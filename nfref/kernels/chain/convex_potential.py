@@ -59,17 +59,8 @@ def places_of(f, at):
     matrix = h + 4 * layer
     tangents = matrix + f.dim * f.dim * ROWS
     work = tangents + f.dim * layer
-    return Places(
-        at,
-        h,
-        h + layer,
-        h + 2 * layer,
-        h + 3 * layer,
-        matrix,
-        tangents,
-        work,
-        work + f.widest * ROWS,
-    )
+    layers = h, h + layer, h + 2 * layer, h + 3 * layer
+    return Places(at, *layers, matrix, tangents, work, work + f.widest * ROWS)
 
 
 @body
@@ -105,19 +96,8 @@ def potential(f, storage, block):
     for j in range(f.dim):
         for r in range(ROWS):
             u[j, r] = strength * u[j, r] + theta[shift + j]
-    times(
-        theta,
-        shift + f.dim + 1,
-        f.dim,
-        f.context,
-        f.dim,
-        tape,
-        at.seen + f.dim * ROWS,
-        flat,
-        0,
-        ROWS,
-        1,
-    )
+    from_context, seen_at = shift + f.dim + 1, at.seen + f.dim * ROWS
+    times(theta, from_context, f.dim, f.context, f.dim, tape, seen_at, flat, 0, ROWS, 1)
     matrix = units_of(tape, at.matrix, f.dim * f.dim)
     for i in range(f.dim * f.dim):
         for r in range(ROWS):
@@ -154,9 +134,8 @@ def column(f, j, k, weight, positive, storage, at, here):
             p[h, r] = first
     if k > 0:
         before = f.widths[k - 1]
-        slope_times(
-            before, tape, at.s + here - before * ROWS, tape, p_at - before * ROWS, tape, at.work
-        )
+        back = before * ROWS
+        slope_times(before, tape, at.s + here - back, tape, p_at - back, tape, at.work)
         times(theta, positive, width, before, width, tape, at.work, tape, p_at, ROWS, 1)
 
 
@@ -174,11 +153,9 @@ def downwards(f, weight, storage, at, flat):
                 for r in range(ROWS):
                     g[h, r] = theta[output + h]
         else:
-            above = f.widths[k + 1]
+            above, g_at = f.widths[k + 1], at.g + here
             next_at = weight + (fan_in + 1) * above
-            times_transposed(
-                theta, next_at, above, width, above, tape, at.work, tape, at.g + here, 0
-            )
+            times_transposed(theta, next_at, above, width, above, tape, at.work, tape, g_at, 0)
         weight -= numbers_of_layer(f, k)
         slope_times(width, tape, at.g + here, tape, at.s + here, tape, at.work)
         times_transposed(theta, weight, width, f.dim, width, tape, at.work, flat, 0, 1)
@@ -310,17 +287,15 @@ def downwards_vjp(f, weight, storage, at, y, context, scratch, g_theta):
         add_row_sums(scratch, g_at, width, g_theta, weight + fan_in * width)
         add_outer(tape, at.seen, fan_in, scratch, g_at, width, g_theta, weight, width)
         times_transposed(theta, weight, width, f.dim, width, scratch, g_at, y, 0, 1)
-        times_transposed(
-            theta, weight + f.dim * width, width, f.context, width, scratch, g_at, context, 0, 1
-        )
+        own = weight + f.dim * width
+        times_transposed(theta, own, width, f.context, width, scratch, g_at, context, 0, 1)
         if k > 0:
             before = f.widths[k - 1]
             h_below = at.h + here - before * ROWS
             add_outer(tape, h_below, before, scratch, g_at, width, g_theta, positive, width)
             g_below = g_at - before * ROWS
-            times_transposed(
-                theta, positive, width, before, width, scratch, g_at, scratch, g_below, 0
-            )
+            g = scratch
+            times_transposed(theta, positive, width, before, width, g, g_at, g, g_below, 0)
 
 
 @reduction
@@ -339,10 +314,8 @@ def column_vjp(f, j, k, weight, positive, storage, at, here, scratch, g_theta):
     add_outer(scratch, t_at, before, scratch, g_at, width, g_theta, positive, width)
     times_transposed(theta, positive, width, before, width, scratch, g_at, scratch, t_at, 0)
     g_t, g_s = units_of(scratch, t_at, before), units_of(scratch, here - back, before)
-    p, s = (
-        units_of(tape, at.tangents + p_at - back, before),
-        units_of(tape, at.s + here - back, before),
-    )
+    p = units_of(tape, at.tangents + p_at - back, before)
+    s = units_of(tape, at.s + here - back, before)
     g_p = units_of(scratch, g_at - back, before)
     for h in range(before):
         for r in range(ROWS):

@@ -6,22 +6,38 @@ beyond the edge is left out. See :mod:`nfref.networks.convolution` for the formu
 
 A convolution is asked for at one pixel at a time, so that what follows on it finds its outputs
 where the processor reads fastest.
-
-theta: the weight (k, k, fan_in, fan_out); what is added to a convolution is not its business.
 """
 
 from collections import namedtuple
 
-from nfref.kernels.chain.block_rows import clear, units_of
+from nfref.kernels.chain.block_rows import add_row_sums, clear, units_of
+from nfref.kernels.chain.network import add_bias
 from nfref.kernels.jit import body
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 Grid = namedtuple("Grid", "height width")  # the pixels of an image
 
+# A layer: the pixels, the size k of its convolution, how many channels it takes and returns, and
+# its start in theta, where the weight (k, k, fan_in, fan_out) stands, then a bias for each pixel
+# (pixels, fan_out).
+Layer = namedtuple("Layer", "grid size fan_in fan_out at")
+
 
 @body
 def pixels_of(grid):
     return grid.height * grid.width
+
+
+@body
+def bias_of(layer, pixel):
+    """Return the place of the biases of a pixel in theta."""
+    return layer.at + (layer.size * layer.size * layer.fan_in + pixel) * layer.fan_out
+
+
+@body
+def end_of(layer):
+    """Return the place in theta that follows on a layer."""
+    return bias_of(layer, pixels_of(layer.grid))
 
 
 @body
@@ -38,51 +54,56 @@ def neighbours(grid, pixel, a):
 
 
 @body
-def convolve(grid, pixel, size, fan_in, fan_out, theta, weight, tape, h_at, out_at):
-    """Compute out = W * h at a pixel; zero for an image without channels."""
+def convolve(layer, pixel, storage, h_at, out_at, keep):
+    """Compute out = keep * out + W * h at a pixel; W * h is zero for an image without channels."""
+    theta, tape, fan_in, fan_out = storage.theta, storage.tape, layer.fan_in, layer.fan_out
     out = out_at + pixel * fan_out * ROWS
     if fan_in == 0:
         clear(units_of(tape, out, fan_out))
-    elif size == 1:
+    elif layer.size == 1:
         here = h_at + pixel * fan_in * ROWS
-        times(theta, weight, fan_out, fan_in, fan_out, tape, here, tape, out)
+        times(theta, layer.at, fan_out, fan_in, fan_out, tape, here, tape, out, ROWS, keep)
     else:
-        kept = 0
         for a in range(3):
-            first, count, place = neighbours(grid, pixel, a)
+            first, count, place = neighbours(layer.grid, pixel, a)
             if count > 0:
-                part = weight + (3 * a + place) * fan_in * fan_out
-                here = h_at + first * fan_in * ROWS
-                units = count * fan_in
-                times(theta, part, fan_out, units, fan_out, tape, here, tape, out, ROWS, kept)
-                kept = 1
+                part = layer.at + (3 * a + place) * fan_in * fan_out
+                here, units = h_at + first * fan_in * ROWS, count * fan_in
+                times(theta, part, fan_out, units, fan_out, tape, here, tape, out, ROWS, keep)
+                keep = 1
 
 
 @body
-def convolve_vjp(
-    grid, pixel, size, fan_in, fan_out, theta, weight, tape, h_at, scratch, g_at, in_at, g_theta
-):
+def convolve_and_shift(layer, pixel, storage, h_at, out_at, keep):
+    """Compute out = keep * out + W * h + b at a pixel."""
+    convolve(layer, pixel, storage, h_at, out_at, keep)
+    out = out_at + pixel * layer.fan_out * ROWS
+    add_bias(storage.theta, bias_of(layer, pixel), layer.fan_out, storage.tape, out)
+
+
+@body
+def convolve_vjp(layer, pixel, storage, h_at, scratch, g_at, in_at, keep, g_theta):
     """Turn the cotangent of an output pixel, in scratch, into that of h, at ``in_at`` of scratch.
 
-    Size 1 overwrites it, size 3 adds to the cotangents of the neighbours. The function adds to
-    g_theta.
+    Size 1 computes keep * in + W g, size 3 adds to the cotangents of the neighbours. The function
+    adds to g_theta.
     """
+    theta, tape, fan_in, fan_out = storage.theta, storage.tape, layer.fan_in, layer.fan_out
     g = g_at + pixel * fan_out * ROWS
-    if size == 1:
-        here = pixel * fan_in * ROWS
-        add_outer(tape, h_at + here, fan_in, scratch, g, fan_out, g_theta, weight, fan_out)
-        times_transposed(
-            theta, weight, fan_out, fan_in, fan_out, scratch, g, scratch, in_at + here, 0
-        )
-    else:
-        for a in range(3):
-            first, count, place = neighbours(grid, pixel, a)
-            if count > 0:
-                here, part = first * fan_in * ROWS, weight + (3 * a + place) * fan_in * fan_out
-                add_outer(
-                    tape, h_at + here, count * fan_in, scratch, g, fan_out, g_theta, part, fan_out
-                )
-                units = count * fan_in
-                times_transposed(
-                    theta, part, fan_out, units, fan_out, scratch, g, scratch, in_at + here, 1
-                )
+    add_row_sums(scratch, g, fan_out, g_theta, bias_of(layer, pixel))
+    if fan_in == 0:
+        return
+    if layer.size == 1:
+        here, at = pixel * fan_in * ROWS, layer.at
+        add_outer(tape, h_at + here, fan_in, scratch, g, fan_out, g_theta, at, fan_out)
+        here += in_at
+        times_transposed(theta, at, fan_out, fan_in, fan_out, scratch, g, scratch, here, keep)
+        return
+    for a in range(3):
+        first, count, place = neighbours(layer.grid, pixel, a)
+        if count > 0:
+            here, part = first * fan_in * ROWS, layer.at + (3 * a + place) * fan_in * fan_out
+            units = count * fan_in
+            add_outer(tape, h_at + here, units, scratch, g, fan_out, g_theta, part, fan_out)
+            here += in_at
+            times_transposed(theta, part, fan_out, units, fan_out, scratch, g, scratch, here, 1)

@@ -25,11 +25,8 @@ def value_and_finite(program, theta, x, context, threads):
     def task(k):
         arrays = working_arrays(program, rows, 1, program.longest)
         first, last = k * chunk, (k + 1) * chunk
-        zeros.append(
-            chain.evaluate(
-                program.chain, theta, rows, values, *arrays, first, last, program.optional
-            )
-        )
+        given = program.chain, theta, rows, values, *arrays, first, last, program.optional
+        zeros.append(chain.evaluate(*given))
         program.workspace.give_back(*arrays)
 
     share(task, -(-blocks // chunk), threads)
@@ -68,47 +65,26 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
     # A single sum is the result.
     partial_sums = (workspace.take if count > 1 else np.empty)((count, program.size), x.dtype)
     if program.couples_rows:
-        _whole_batch(
-            program,
-            theta,
-            rows,
-            g_values._replace(value=g_x[:0]),
-            g_values,
-            loss,
-            chain.Gradients(g_x, g_context, partial_sums),
-            blocks,
-            threads,
-        )
+        nothing, every = g_values._replace(value=g_x[:0]), (g_x, g_context, partial_sums)
+        gradients = chain.Gradients(*every)
+        _whole_batch(program, theta, rows, nothing, g_values, loss, gradients, blocks, threads)
 
     def task(k):
-        arrays = working_arrays(program, rows, 2, program.tape, program.tape, program.scratch)
+        work, given = work_of(program, rows), (program.chain, theta, rows, g_values, loss)
         gradients = chain.Gradients(g_x, g_context, partial_sums[k])
-        first = k * blocks
-        last = (k + 1) * blocks
-        chain.vjp(
-            program.chain,
-            theta,
-            rows,
-            g_values,
-            loss,
-            gradients,
-            *arrays,
-            first,
-            last,
-            program.optional,
-        )
-        workspace.give_back(*arrays)
+        chain.vjp(*given, gradients, work, k * blocks, (k + 1) * blocks, program.optional)
+        workspace.give_back(*work)
 
     if not program.couples_rows:
         share(task, count, threads)
     if count == 1:
         return partial_sums[0], g_x, g_context
     g_theta = np.empty(program.size, x.dtype)
-    in_pieces(
-        lambda first, last: chain.add_partial_sums(partial_sums, g_theta, first, last),
-        program.size,
-        threads,
-    )
+
+    def add(first, last):
+        chain.add_partial_sums(partial_sums, g_theta, first, last)
+
+    in_pieces(add, program.size, threads)
     workspace.give_back(partial_sums)
     return g_theta, g_x, g_context
 
@@ -124,13 +100,9 @@ def _whole_batch(program, theta, rows, values, g_values, loss, gradients, group,
     """Run a chain with batch norm in training (see ``batch_norm``); return the moments."""
     blocks, dim, take = -(-len(rows.x) // ROWS), rows.x.shape[1], program.workspace.take
     dtype, back, cuts = rows.x.dtype, len(gradients.theta) > 0, len(program.parts) - 2
-    batch = Batch(
-        program.parts,
-        np.empty((cuts, blocks, 2, dim)),
-        np.empty((cuts, 5, dim)),
-        phase_barrier.make_counts((2 if back else 1) * cuts + 1),
-        group,
-    )
+    of_blocks, found = np.empty((cuts, blocks, 2, dim)), np.empty((cuts, 5, dim))
+    counts = phase_barrier.make_counts((2 if back else 1) * cuts + 1)
+    batch = Batch(program.parts, of_blocks, found, counts, group)
     columns = dim + rows.context.shape[1] + 1
     every = take((blocks, 2, columns, ROWS), dtype)
     tapes = [take((blocks, program.tape), dtype) for _ in range(2 if back else 0)]
@@ -138,22 +110,8 @@ def _whole_batch(program, theta, rows, values, g_values, loss, gradients, group,
     def task(k):
         tape, slopes = tapes or (take((1, program.longest), dtype), np.empty((1, 0), dtype))
         scratch = take((program.scratch,), dtype)
-        code, optional = program.chain, program.optional
-        run_batch(
-            code,
-            batch,
-            theta,
-            rows,
-            values,
-            g_values,
-            loss,
-            gradients,
-            every,
-            tape,
-            slopes,
-            scratch,
-            optional,
-        )
+        given = program.chain, batch, theta, rows, values, g_values, loss, gradients
+        run_batch(*given, chain.Work(every, tape, slopes, scratch), program.optional)
         program.workspace.give_back(scratch, *([] if tapes else [tape]))
 
     share(task, min(threads, -(-blocks // group)), threads)
@@ -172,3 +130,9 @@ def working_arrays(program, rows, count, *sizes):
         program.workspace.take(shape, rows.x.dtype)
         for shape in ((count, columns, ROWS), *((size,) for size in sizes))
     ]
+
+
+def work_of(program, rows):
+    """Return the Work of a derivative."""
+    sizes = program.tape, program.tape, program.scratch
+    return chain.Work(*working_arrays(program, rows, 2, *sizes))

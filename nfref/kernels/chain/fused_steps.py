@@ -18,7 +18,7 @@ import numpy as np
 
 from nfref.kernels import phase_barrier
 from nfref.kernels.adam import rates_of, update
-from nfref.kernels.chain.execute import inputs_and_values, working_arrays
+from nfref.kernels.chain.execute import inputs_and_values, work_of
 from nfref.kernels.chain.interpreter import (
     Gradients,
     Inputs,
@@ -142,9 +142,8 @@ def _packed(density, unflatten, now, dtype):
         return None
     program, layout = found
     vectors = now.vector, now.optimizer.m, now.optimizer.v, now.averaged
-    return Packed(
-        program, layout, now, np.array([layout.packed(one) for one in vectors]), now.optimizer.steps
-    )
+    state = np.array([layout.packed(one) for one in vectors])
+    return Packed(program, layout, now, state, now.optimizer.steps)
 
 
 def mean_log_prob(density, unflatten, now, rows):
@@ -154,24 +153,16 @@ def mean_log_prob(density, unflatten, now, rows):
         return None
     dtype = rows.x.dtype
     nothing = np.empty(0, dtype)
-    schedule = Schedule(
-        np.zeros(1, np.int64),
-        np.ones((1, 2), np.int64),
-        np.empty((0, 7), dtype),
-        nothing,
-        np.empty(0),
-    )
+    ends, groups = np.zeros(1, np.int64), np.ones((1, 2), np.int64)
+    schedule = Schedule(ends, groups, np.empty((0, 7), dtype), nothing, np.empty(0))
 
     def log_prob(x, context=None):
         inputs, values = inputs_and_values(x, context)
         _run(packed, inputs, NormalLoss(nothing, nothing), schedule, values)
         return density.base._log_prob({}, values.value) + values.log_det
 
-    return float(
-        np.average(
-            in_blocks(log_prob, rows.x, rows.context).astype(np.float64), weights=rows.weight
-        )
-    )
+    found = in_blocks(log_prob, rows.x, rows.context).astype(np.float64)
+    return float(np.average(found, weights=rows.weight))
 
 
 def steps(density, unflatten, now, rows, batches, adam, decay_of):
@@ -227,13 +218,8 @@ def _in_one_call(now, rows, batches, adam, decay_of, done):
         np.array([math.inf if adam.clip_norm is None else adam.clip_norm]),
     )
     inputs = Inputs(x, np.empty((len(x), 0), dtype) if context is None else context)
-    found = _run(
-        now,
-        inputs,
-        NormalLoss(weights.astype(dtype), np.empty(len(x), dtype)),
-        schedule,
-        Values(x[:0], x[:0, 0]),
-    )
+    loss = NormalLoss(weights.astype(dtype), np.empty(len(x), dtype))
+    found = _run(now, inputs, loss, schedule, Values(x[:0], x[:0, 0]))
     return found.losses[: found.done[0]].tolist()
 
 
@@ -243,28 +229,20 @@ def _run(now, inputs, loss, schedule, values):
     ensure_compiled(state.dtype)
     count, pieces = len(schedule.ends) - 1, -(-program.size // PIECE)
     sums = int(np.max(schedule.groups[:, 1]))
-    tasks = (
-        max(sums, min(threads(), pieces // MANY))
-        if count
-        else min(threads(), -(-len(inputs.x) // ROWS))
-    )
-    found = Found(
-        phase_barrier.make_counts(max(PARTS * count, 1)),
-        program.workspace.take((sums, program.size), state.dtype),
-        np.empty(pieces),
-        np.empty(count),
-        np.ones(1),
-        np.array([count]),
-    )
+    if count:
+        tasks = max(sums, min(threads(), pieces // MANY))
+    else:
+        tasks = min(threads(), -(-len(inputs.x) // ROWS))
+    counts = phase_barrier.make_counts(max(PARTS * count, 1))
+    partial_sums = program.workspace.take((sums, program.size), state.dtype)
+    numbers = np.empty(pieces), np.empty(count), np.ones(1), np.array([count])
+    found = Found(counts, partial_sums, *numbers)
     mask = np.empty(0, state.dtype) if mask is None else mask
 
     def task(k):
-        arrays = working_arrays(program, inputs, 2, program.tape, program.tape, program.scratch)
-        chain, optional = program.chain, program.optional
-        make_steps(
-            chain, inputs, values, loss, mask, schedule, state, found, tasks, *arrays, optional
-        )
-        program.workspace.give_back(*arrays)
+        work, given = work_of(program, inputs), (program.chain, inputs, values, loss, mask)
+        make_steps(*given, schedule, state, found, tasks, work, program.optional)
+        program.workspace.give_back(*work)
 
     share(task, min(threads(), tasks), threads())
     program.workspace.give_back(found.sums)
@@ -272,22 +250,7 @@ def _run(now, inputs, loss, schedule, values):
 
 
 @kernel
-def make_steps(
-    chain,
-    rows,
-    values,
-    loss,
-    mask,
-    schedule,
-    state,
-    found,
-    tasks,
-    blocks,
-    tape,
-    slopes,
-    scratch,
-    optional,
-):
+def make_steps(chain, rows, values, loss, mask, schedule, state, found, tasks, work, optional):
     """Do a thread's share of the steps; each consists of ``tasks`` tasks in each of three parts.
 
     If values are asked for, compute instead the values of rows with averaged parameters: to compile
@@ -300,8 +263,8 @@ def make_steps(
         group = -(-len(rows.x) // (tasks * ROWS))
         task = take_task(found.counts)
         while task < tasks:
-            first, last = task * group, (task + 1) * group
-            evaluate_blocks(chain, state[3], rows, values, blocks, tape, first, last, optional)
+            some = task * group, (task + 1) * group
+            evaluate_blocks(chain, state[3], rows, values, work.blocks, work.tape, *some, optional)
             task = take_task(found.counts)
         return
     ends, counts, sums = schedule.ends, found.counts, found.sums
@@ -319,21 +282,9 @@ def make_steps(
         part_of_loss = NormalLoss(loss.weights[start:end], loss.log_prob[start:end])
         group, number = schedule.groups[k]
         if stage == 0 and task < number:
-            blocks_vjp(
-                chain,
-                state[0],
-                batch,
-                values,
-                part_of_loss,
-                Gradients(values.value, values.value, sums[task]),
-                blocks,
-                tape,
-                slopes,
-                scratch,
-                task * group,
-                (task + 1) * group,
-                optional,
-            )
+            gradients = Gradients(values.value, values.value, sums[task])
+            given = chain, state[0], batch, values, part_of_loss, gradients, work
+            blocks_vjp(*given, task * group, (task + 1) * group, optional)
         elif stage > 0:
             for piece in range(task * pieces // tasks, (task + 1) * pieces // tasks):
                 first, last = piece * PIECE, min((piece + 1) * PIECE, size)
@@ -347,15 +298,10 @@ def make_steps(
                 else:
                     if found.factor[0] < 1:
                         scale(found.factor[0], gradient)
-                    theta = state[0, first:last]
-                    update(
-                        gradient,
-                        schedule.rates[k],
-                        theta,
-                        state[1, first:last],
-                        state[2, first:last],
-                    )
-                    mix(state[0, first:last], schedule.decays[k], state[3, first:last])
+                    theta, average = state[0, first:last], state[3, first:last]
+                    moments = state[1, first:last], state[2, first:last]
+                    update(gradient, schedule.rates[k], theta, *moments)
+                    mix(theta, schedule.decays[k], average)
         if finish_task(counts, part, tasks):
             if stage == 1:
                 found.losses[k] = dot(part_of_loss.weights, part_of_loss.log_prob)

@@ -89,6 +89,10 @@ NormalLoss = namedtuple("NormalLoss", "weights log_prob")
 # The cotangents of x (N, D), of the context (N, C) and of theta, to be filled.
 Gradients = namedtuple("Gradients", "x context theta")
 
+# Memory of a derivative: for a block and its cotangents (2, D + C + 1, ROWS), the tape of all
+# instructions, the slopes that belong to it, and as many numbers as any instruction needs.
+Work = namedtuple("Work", "blocks tape slopes scratch")
+
 
 @body
 def layer(
@@ -114,13 +118,13 @@ def layer(
     storage : Storage; what the derivative needs is left on the tape
     """
     code, direction, at = chain.code, chain.code[pc + 1], pc + HEADER
-    opcode, reals = code[pc], chain.reals[code[pc + 5] :]
+    opcode, reals, kinds = code[pc], chain.reals[code[pc + 5] :], (splines, mixtures)
     if opcode == ELEMENTWISE:
         elementwise(direction, code[at], storage, block)
     if couplings is not None and opcode == COUPLING:
-        coupling(direction, decode_coupling(code, at, reals), storage, block, splines, mixtures)
+        coupling(direction, decode_coupling(code, at, reals), storage, block, *kinds)
     if masks is not None and opcode == MADE:
-        made(direction, decode_made(code, at, reals), storage, block, splines, mixtures)
+        made(direction, decode_made(code, at, reals), storage, block, kinds)
     if others is not None and opcode == LINEAR:
         linear(direction, code[at], code[at + 1], code[at + 2], storage, block)
     if others is not None and opcode == PERMUTE:
@@ -132,15 +136,11 @@ def layer(
     if residuals is not None and opcode == RESIDUAL:
         residual(code[at], code[at + 1], code[at + 3 : at + 3 + code[at + 2]], storage, block)
     if images is not None and opcode == CHANNEL_COUPLING:
-        channel_coupling(
-            direction, decode_channel_coupling(code, at, reals), storage, block, splines, mixtures
-        )
+        channel_coupling(direction, decode_channel_coupling(code, at, reals), storage, block, kinds)
     if images is not None and opcode == IMAGE_COUPLING:
-        image_coupling(
-            direction, decode_image_coupling(code, at, reals), storage, block, splines, mixtures
-        )
+        image_coupling(direction, decode_image_coupling(code, at, reals), storage, block, kinds)
     if tokens is not None and opcode == TOKENS:
-        tokens_to_latent(decode_tokens(code, at, reals), storage, block, splines, mixtures)
+        tokens_to_latent(decode_tokens(code, at, reals), storage, block, kinds)
     if potentials is not None and opcode == POTENTIAL:
         potential(decode_potential(code, at), storage, block)
 
@@ -172,16 +172,14 @@ def layer_vjp(
     scratch : as many numbers as any of the instructions needs
     """
     code, direction, at = chain.code, chain.code[pc + 1], pc + HEADER
-    opcode, reals = code[pc], chain.reals[code[pc + 5] :]
+    opcode, reals, kinds = code[pc], chain.reals[code[pc + 5] :], (splines, mixtures)
     if opcode == ELEMENTWISE:
         elementwise_vjp(direction, code[at], storage, cotangents)
     if couplings is not None and opcode == COUPLING:
         operands = decode_coupling(code, at, reals)
-        coupling_vjp(direction, operands, storage, cotangents, scratch, splines, mixtures)
+        coupling_vjp(direction, operands, storage, cotangents, scratch, *kinds)
     if masks is not None and opcode == MADE:
-        made_vjp(
-            direction, decode_made(code, at, reals), storage, cotangents, scratch, splines, mixtures
-        )
+        made_vjp(direction, decode_made(code, at, reals), storage, cotangents, scratch, kinds)
     if others is not None and opcode == LINEAR:
         linear_vjp(direction, code[at], code[at + 1], code[at + 2], storage, cotangents, scratch)
     if others is not None and opcode == PERMUTE:
@@ -194,14 +192,12 @@ def layer_vjp(
         residual_vjp(code[at], code[at + 3 : at + 3 + code[at + 2]], storage, cotangents, scratch)
     if images is not None and opcode == CHANNEL_COUPLING:
         by_channel = decode_channel_coupling(code, at, reals)
-        channel_coupling_vjp(direction, by_channel, storage, cotangents, scratch, splines, mixtures)
+        channel_coupling_vjp(direction, by_channel, storage, cotangents, scratch, kinds)
     if images is not None and opcode == IMAGE_COUPLING:
         by_mask = decode_image_coupling(code, at, reals)
-        image_coupling_vjp(direction, by_mask, storage, cotangents, scratch, splines, mixtures)
+        image_coupling_vjp(direction, by_mask, storage, cotangents, scratch, kinds)
     if tokens is not None and opcode == TOKENS:
-        tokens_to_latent_vjp(
-            decode_tokens(code, at, reals), storage, cotangents, scratch, splines, mixtures
-        )
+        tokens_to_latent_vjp(decode_tokens(code, at, reals), storage, cotangents, scratch, kinds)
     if potentials is not None and opcode == POTENTIAL:
         potential_vjp(decode_potential(code, at), storage, cotangents, scratch)
 
@@ -254,13 +250,8 @@ def evaluate(chain, theta, rows, values, blocks, tape, first, last, optional):
         columns = 1 if there == 1 else -(-there // COLUMNS) * COLUMNS
         for k in range(len(starts)):
             pc = starts[k]
-            layer(
-                chain,
-                pc,
-                Storage(theta, code[pc + 4], tape, 0, no_slopes, columns),
-                block,
-                *optional,
-            )
+            storage = Storage(theta, code[pc + 4], tape, 0, no_slopes, columns)
+            layer(chain, pc, storage, block, *optional)
         scatter_block(block.u, values.value, start)
         for r in range(there):
             values.log_det[start + r] = block.log_det[r]
@@ -285,28 +276,15 @@ def times_zero(block, there):
     return total
 
 
-def vjp(
-    chain,
-    theta,
-    rows,
-    g_values,
-    loss,
-    gradients,
-    blocks,
-    tape,
-    slopes,
-    scratch,
-    first,
-    last,
-    optional,
-):
+def vjp(chain, theta, rows, g_values, loss, gradients, work, first, last, optional):
     """Run the chain block by block, and back; sum the cotangents of theta over the blocks.
 
     The way back starts from the cotangents of the values, or of a loss that has weights. It fills
-    ``gradients``. ``blocks`` (2, D + C + 1, ROWS) is for a block and its cotangents.
+    ``gradients``.
     """
     code, starts, x = chain.code, chain.starts, rows.x
-    block, back = block_of(rows, blocks[0]), block_of(rows, blocks[1])
+    block, back = block_of(rows, work.blocks[0]), block_of(rows, work.blocks[1])
+    tape, slopes = work.tape, work.slopes
     g = Cotangents(back.u, back.context, back.log_det, gradients.theta)
     g.theta[:] = 0
     for start in range(first * ROWS, min(last * ROWS, len(x)), ROWS):
@@ -323,7 +301,7 @@ def vjp(
         for k in range(len(starts) - 1, -1, -1):
             pc = starts[k]
             storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slopes, columns)
-            layer_vjp(chain, pc, storage, g, scratch, *optional)
+            layer_vjp(chain, pc, storage, g, work.scratch, *optional)
         scatter_block(g.u, gradients.x, start)
         scatter_block(g.context, gradients.context, start)
 

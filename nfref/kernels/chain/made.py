@@ -189,14 +189,14 @@ def weights_vjp(net, storage, g, g_theta):
 
 
 @body
-def made(direction, operands, storage, block, splines, mixtures):
+def made(direction, operands, storage, block, kinds):
     """Transform every coordinate, with parameters computed from those at the places before it.
 
     direction : 1 from latent to data, -1 back
     operands : Made; sequential if what the network reads is what comes out
     storage : Storage; the tape is filled
     block : Block; u changes in place, log_det grows
-    splines, mixtures : True, or None where no transformer is one
+    kinds : of ``transform``: True, or None, for splines and mixtures
     """
     net, order, sequential, u = operands.net, operands.order, operands.sequential, block.u
     widths, ends = net.widths, net.group_ends
@@ -226,18 +226,16 @@ def made(direction, operands, storage, block, splines, mixtures):
         # The outputs of this group stand: its coordinates can be transformed.
         for place in range(ends[0, group], ends[0, group + 1]):
             row, columns = Place(order[place], place * size, 1, place * extra), storage.columns
-            transform(
-                transformer, direction, u, raw, extras, row, log_det, columns, splines, mixtures
-            )
+            transform(transformer, direction, u, raw, extras, row, log_det, columns, *kinds)
             if sequential:
                 copy_row(u, order[place], seen, n_context + place)
 
 
 @body
-def made_vjp(direction, operands, storage, cotangents, g_tape, splines, mixtures):
+def made_vjp(direction, operands, storage, cotangents, g_tape, kinds):
     """Go back. Sequential: the last place first; its cotangent is complete, then its inputs are.
 
-    direction, operands, splines, mixtures : as for :func:`made`
+    direction, operands, kinds : as for :func:`made`
     storage : Storage; the tape as :func:`made` left it
     cotangents : Cotangents; u changes in place, context and theta grow
     g_tape : scratch for the cotangents of the network's layers
@@ -267,9 +265,7 @@ def made_vjp(direction, operands, storage, cotangents, g_tape, splines, mixtures
         if down == 0:
             for place in range(first, end):
                 row = Place(order[place], place * size, 1, place * extra)
-                transform_vjp(
-                    transformer, direction, g, g_log_det, raw, extras, row, g_raw, splines, mixtures
-                )
+                transform_vjp(transformer, direction, g, g_log_det, raw, extras, row, g_raw, *kinds)
         elif down < last:
             group_vjp(net, storage, last - down, group, g_tape)
         else:

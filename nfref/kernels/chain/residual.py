@@ -50,16 +50,9 @@ def places_of(tape_at, dim, widths):
     matrix = tape_at + 3 * units * ROWS
     tangents = matrix + dim * dim * ROWS
     work = tangents + dim * (units - widths[0]) * ROWS
-    return Places(
-        tape_at,
-        tape_at + units * ROWS,
-        tape_at + 2 * units * ROWS,
-        matrix,
-        tangents,
-        work,
-        work + widest * ROWS,
-        units,
-    )
+    slopes, others = tape_at + units * ROWS, work + widest * ROWS
+    arguments = slopes + units * ROWS
+    return Places(tape_at, slopes, arguments, matrix, tangents, work, others, units)
 
 
 @body
@@ -102,13 +95,11 @@ def residual(dim, terms, widths, storage, block):
         beta += (widths[k] + 1) * widths[k + 1]
     for k in range(len(widths) - 2):
         fan_in, fan_out, here = widths[k], widths[k + 1], before + widths[k] * ROWS
-        h_at, a_at = at.values + before, at.arguments + here
-        times(theta, weight, fan_out, fan_in, fan_out, tape, h_at, tape, a_at)
+        d_at, a_at = at.slopes + here, at.arguments + here
+        times(theta, weight, fan_out, fan_in, fan_out, tape, at.values + before, tape, a_at)
         weight += fan_in * fan_out
-        add_bias(theta, weight, fan_out, tape, at.arguments + here)
-        activate(
-            theta[beta + k], fan_out, tape, at.values + here, at.slopes + here, at.arguments + here
-        )
+        add_bias(theta, weight, fan_out, tape, a_at)
+        activate(theta[beta + k], fan_out, tape, at.values + here, d_at, a_at)
         weight, before = weight + fan_out, here
     fan_in = widths[-2]
     times(theta, weight, dim, fan_in, dim, tape, at.values + before, tape, at.work)
@@ -156,11 +147,8 @@ def first_tangent(j, units, storage, slopes_at, out, out_at):
 @body
 def slope_times(units, slopes, slopes_at, p, p_at, out, out_at):
     """Compute out = d p."""
-    d, p, out = (
-        units_of(slopes, slopes_at, units),
-        units_of(p, p_at, units),
-        units_of(out, out_at, units),
-    )
+    d, p = units_of(slopes, slopes_at, units), units_of(p, p_at, units)
+    out = units_of(out, out_at, units)
     for h in range(units):
         for r in range(ROWS):
             out[h, r] = d[h, r] * p[h, r]
@@ -254,7 +242,7 @@ def residual_vjp(dim, widths, storage, cotangents, scratch):
 
     scratch : the cotangents of all d_l, in the order of the tape; and the widest layer twice
     """
-    theta, tape, g_theta = storage.theta, storage.tape, cotangents.theta
+    theta, tape, g, g_theta = storage.theta, storage.tape, scratch, cotangents.theta
     at = places_of(storage.tape_at, dim, widths)
     clear(units_of(scratch, 0, at.units))
     one_at = at.units * ROWS
@@ -271,18 +259,12 @@ def residual_vjp(dim, widths, storage, cotangents, scratch):
         before -= fan_in * ROWS
         weight -= fan_out
         add_row_sums(scratch, one_at, fan_out, g_theta, weight)
-        weight -= fan_in * fan_out
-        add_outer(
-            tape, at.values + before, fan_in, scratch, one_at, fan_out, g_theta, weight, fan_out
-        )
-        times_transposed(
-            theta, weight, fan_out, fan_in, fan_out, scratch, one_at, scratch, other_at, 0
-        )
+        weight, h_at = weight - fan_in * fan_out, at.values + before
+        add_outer(tape, h_at, fan_in, scratch, one_at, fan_out, g_theta, weight, fan_out)
+        times_transposed(theta, weight, fan_out, fan_in, fan_out, g, one_at, g, other_at, 0)
         if k > 0:
-            d_at, a_at = at.slopes + before, at.arguments + before
-            activate_vjp(
-                beta + k - 1, theta, fan_in, tape, d_at, a_at, scratch, other_at, before, g_theta
-            )
+            d_at, a_at, b = at.slopes + before, at.arguments + before, beta + k - 1
+            activate_vjp(b, theta, fan_in, tape, d_at, a_at, g, other_at, before, g_theta)
         one_at, other_at = other_at, one_at
     g_seen = units_of(scratch, one_at, widths[0])
     add_rows(dim, g_seen, 0, cotangents.u, 0)
@@ -306,15 +288,13 @@ def column_vjp(j, dim, widths, storage, at, cotangents, scratch, one_at, other_a
     for k in range(len(widths) - 2, 0, -1):
         fan_in, fan_out = widths[k], widths[k + 1]
         if k > 1:
-            slope_times(
-                fan_in, tape, at.slopes + before, tape, tangent_at + before, scratch, other_at
-            )
+            p_at = tangent_at + before
+            slope_times(fan_in, tape, at.slopes + before, tape, p_at, scratch, other_at)
         else:
             first_tangent(j, fan_in, storage, at.slopes + before, scratch, other_at)
         add_outer(scratch, other_at, fan_in, scratch, one_at, fan_out, g_theta, weight, fan_out)
-        times_transposed(
-            theta, weight, fan_out, fan_in, fan_out, scratch, one_at, scratch, other_at, 0
-        )
+        g = scratch
+        times_transposed(theta, weight, fan_out, fan_in, fan_out, g, one_at, g, other_at, 0)
         g_t, g_d = units_of(scratch, other_at, fan_in), units_of(scratch, before, fan_in)
         d = units_of(tape, at.slopes + before, fan_in)
         if k > 1:

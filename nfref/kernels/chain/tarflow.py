@@ -35,62 +35,51 @@ Tokens = namedtuple(
     "Tokens", "transformer length width channels heads depth hidden reverse context"
 )
 
-# Places of the numbers of one layer on the tape: normalised h, 1/std and their result, twice;
+# Places of the numbers of one layer on the tape: normalised h with 1/std, and their result, twice;
 # queries, keys and values; attention's weights and their mixture; the hidden units before gelu, Phi
 # of them, and after.
 Kept = namedtuple(
-    "Kept",
-    "first first_scale normed query key value weights mixed second "
-    "second_scale second_normed before phi after end",
+    "Kept", "first normed query key value weights mixed second second_normed before phi after end"
 )
+
+# Cotangents on the way back: flat numbers to work in, and those of theta.
+Back = namedtuple("Back", "g theta")
 
 
 @body
 def decode_tokens(code, at, reals):
     k = at + OPERANDS
-    return Tokens(
-        decode(code, at, reals),
-        code[k],
-        code[k + 1],
-        code[k + 2],
-        code[k + 3],
-        code[k + 4],
-        code[k + 5],
-        code[k + 6],
-        code[k + 7],
-    )
+    sizes = code[k], code[k + 1], code[k + 2], code[k + 3], code[k + 4], code[k + 5]
+    return Tokens(decode(code, at, reals), *sizes, code[k + 6], code[k + 7])
 
 
 @body
 def kept(own, at):
     """Return the places on the tape of what a layer keeps, from ``at`` on."""
-    stream, one, hidden = own.channels * own.length, own.length, own.hidden * own.length
-    first_scale = at + stream * ROWS
-    normed = first_scale + one * ROWS
-    query = normed + stream * ROWS
-    weights = query + 3 * stream * ROWS
-    mixed = weights + own.heads * own.length * own.length * ROWS
-    second = mixed + stream * ROWS
-    second_scale = second + stream * ROWS
-    second_normed = second_scale + one * ROWS
-    before = second_normed + stream * ROWS
-    return Kept(
-        at,
-        first_scale,
-        normed,
-        query,
-        query + stream * ROWS,
-        query + 2 * stream * ROWS,
-        weights,
-        mixed,
-        second,
-        second_scale,
-        second_normed,
-        before,
-        before + hidden * ROWS,
-        before + 2 * hidden * ROWS,
-        before + 3 * hidden * ROWS,
-    )
+    one, hidden = own.length * ROWS, own.hidden * own.length * ROWS
+    stream = own.channels * one
+    query = at + 2 * stream + one
+    weights = query + 3 * stream
+    mixed = weights + own.heads * own.length * one
+    second = mixed + stream
+    before = second + 2 * stream + one
+    attention = query, query + stream, query + 2 * stream, weights, mixed
+    units = before, before + hidden, before + 2 * hidden, before + 3 * hidden
+    return Kept(at, query - stream, *attention, second, before - stream, *units)
+
+
+@body
+def coordinate(own, t, w):
+    """Return the coordinate of number w of token t, in the order of the network."""
+    return (own.length - 1 - t if own.reverse else t) * own.width + w
+
+
+@body
+def place_of(own, t, w):
+    """Return the places of number w of token t."""
+    i = coordinate(own, t, w)
+    numbers = own.width * own.length
+    return Place(i, w * own.length + t, numbers, i * own.transformer.tape_rows)
 
 
 @body
@@ -109,21 +98,22 @@ def dense(own, storage, at, fan_in, fan_out, h, out, keep):
 
 
 @body
-def dense_vjp(own, storage, at, fan_in, fan_out, h, g, g_at, out, keep, g_theta):
-    """Turn the cotangent at ``g_at`` of g into that of h, at ``out``; add to ``g_theta``."""
-    at, width = storage.at + at, own.length * ROWS
+def dense_vjp(own, storage, at, fan_in, fan_out, h, cotangents, g_at, out, keep):
+    """Turn the cotangent at ``g_at`` into that of h, at ``out``; add to that of theta."""
+    at, width, g, g_theta = storage.at + at, own.length * ROWS, cotangents.g, cotangents.theta
     add_outer(storage.tape, h, fan_in, g, g_at, fan_out, g_theta, at, fan_out, width)
     add_row_sums(g, g_at, fan_out, g_theta, at + fan_in * fan_out, width)
     times_transposed(storage.theta, at, fan_out, fan_in, fan_out, g, g_at, g, out, keep, width)
 
 
 @body
-def normalise_tokens(own, storage, at, h, normal, scale, out):
+def normalise_tokens(own, storage, at, h, normal_at, out):
     """Compute the layer norm: (h - mean) / std, 1 / std, and the result with gain and offset."""
     c, length, tape, theta = own.channels, own.length, storage.tape, storage.theta
     at, number = storage.at + at, storage.tape.dtype.type
-    h, normal = units_of(tape, h, c * length), units_of(tape, normal, c * length)
-    scale, out = units_of(tape, scale, length), units_of(tape, out, c * length)
+    h, normal = units_of(tape, h, c * length), units_of(tape, normal_at, c * length)
+    scale = units_of(tape, normal_at + c * length * ROWS, length)
+    out = units_of(tape, out, c * length)
     share, epsilon = number(1 / c), number(EPSILON)
     for t in range(length):
         clear_row(scale, t)
@@ -146,21 +136,21 @@ def normalise_tokens(own, storage, at, h, normal, scale, out):
 
 
 @body
-def normalise_tokens_vjp(own, storage, at, normal, scale, g, g_at, out, sums, g_theta):
+def normalise_tokens_vjp(own, storage, at, normal_at, back, g_at, out, sums):
     """Add scale (e - mean e) to the cotangent of h at ``out``.
 
     e = y - n mean(y n) and y = gain g, where n is the normalised h. Two rows are free at ``sums``.
     The function overwrites g.
     """
     c, length, theta = own.channels, own.length, storage.theta
-    at, number = storage.at + at, g.dtype.type
-    normal = units_of(storage.tape, normal, c * length)
-    scale = units_of(storage.tape, scale, length)
-    add_row_sums(g, g_at, c, g_theta, at + c, length * ROWS)
+    at, g, number = storage.at + at, back.g, back.g.dtype.type
+    normal = units_of(storage.tape, normal_at, c * length)
+    scale = units_of(storage.tape, normal_at + c * length * ROWS, length)
+    add_row_sums(g, g_at, c, back.theta, at + c, length * ROWS)
     total, out = units_of(g, sums, 2), units_of(g, out, c * length)
     g = units_of(g, g_at, c * length)
     share = number(1 / c)
-    add_products(length, normal, g, c, g_theta, at)
+    add_products(length, normal, g, c, back.theta, at)
     for t in range(length):
         clear(total)
         for j in range(c):
@@ -228,20 +218,14 @@ def attend(own, tape, place):
 def attend_vjp(own, tape, place, g, g_mixed, g_query, g_weights):
     """Fill the cotangents of queries, keys and values, which follow each other."""
     c, length, per_head = own.channels, own.length, own.channels // own.heads
-    q, k, v = (
-        units_of(tape, place.query, c * length),
-        units_of(tape, place.key, c * length),
-        units_of(tape, place.value, c * length),
-    )
+    q, k = units_of(tape, place.query, c * length), units_of(tape, place.key, c * length)
+    v = units_of(tape, place.value, c * length)
     weights = units_of(tape, place.weights, own.heads * length * length)
     scale, step = g.dtype.type(per_head**-0.5), c * length * ROWS
     half = g.dtype.type(0.5)
     g_w, g_mixed = units_of(g, g_weights, length + 1), units_of(g, g_mixed, c * length)
-    g_q, g_k, g_v = (
-        units_of(g, g_query, c * length),
-        units_of(g, g_query + step, c * length),
-        units_of(g, g_query + 2 * step, c * length),
-    )
+    g_q, g_k = units_of(g, g_query, c * length), units_of(g, g_query + step, c * length)
+    g_v = units_of(g, g_query + 2 * step, c * length)
     clear(g_q)
     clear(g_k)
     clear(g_v)
@@ -272,16 +256,15 @@ def attend_vjp(own, tape, place, g, g_mixed, g_query, g_weights):
 
 
 @body
-def tokens_to_latent(own, storage, block, splines, mixtures):
+def tokens_to_latent(own, storage, block, kinds):
     """Transform every coordinate, with parameters computed from the tokens before its own."""
     c, length, width, tape, u = own.channels, own.length, own.width, storage.tape, block.u
     x_at = storage.tape_at
     h_at = x_at + width * length * ROWS
     seen, h = units_of(tape, x_at, width * length), units_of(tape, h_at, c * length)
     for t in range(length):
-        token = length - 1 - t if own.reverse else t
         for w in range(width):
-            copy_row(u, token * width + w, seen, w * length + t)
+            copy_row(u, coordinate(own, t, w), seen, w * length + t)
     dense(own, storage, 0, width, c, x_at, h_at, 0)
     at = width * c + c
     for t in range(length):
@@ -295,25 +278,15 @@ def tokens_to_latent(own, storage, block, splines, mixtures):
     for _ in range(own.depth):
         place = kept(own, place_at)
         place_at = place.end
-        normalise_tokens(own, storage, at, h_at, place.first, place.first_scale, place.normed)
+        normalise_tokens(own, storage, at, h_at, place.first, place.normed)
         at += 2 * c
         for k in range(3):
-            dense(
-                own,
-                storage,
-                at + k * (c * c + c),
-                c,
-                c,
-                place.normed,
-                place.query + k * c * length * ROWS,
-                0,
-            )
+            out = place.query + k * c * length * ROWS
+            dense(own, storage, at + k * (c * c + c), c, c, place.normed, out, 0)
         attend(own, tape, place)
         dense(own, storage, at + 3 * (c * c + c), c, c, place.mixed, h_at, 1)
         at += 4 * (c * c + c)
-        normalise_tokens(
-            own, storage, at, h_at, place.second, place.second_scale, place.second_normed
-        )
+        normalise_tokens(own, storage, at, h_at, place.second, place.second_normed)
         at += 2 * c
         dense(own, storage, at, c, own.hidden, place.second_normed, place.before, 0)
         gelu(own, tape, place)
@@ -328,34 +301,20 @@ def tokens_to_latent(own, storage, block, splines, mixtures):
         for t in range(length - 1, 0, -1):
             copy_row(raw, j * length + t - 1, raw, j * length + t)
         clear_row(raw, j * length)
-    extras = units_of(
-        tape, place_at + outputs * length * ROWS, length * width * transformer.tape_rows
-    )
+    extras_at, numbers = place_at + outputs * length * ROWS, width * length
+    extras = units_of(tape, extras_at, numbers * transformer.tape_rows)
+    log_det, columns = block.log_det, storage.columns
     for t in range(length):
-        token = length - 1 - t if own.reverse else t
         for w in range(width):
-            i = token * width + w
-            row = Place(i, w * length + t, width * length, i * transformer.tape_rows)
-            columns = storage.columns
-            transform(
-                transformer, -1, u, raw, extras, row, block.log_det, columns, splines, mixtures
-            )
+            row = place_of(own, t, w)
+            transform(transformer, -1, u, raw, extras, row, log_det, columns, *kinds)
 
 
 @body
 def place_of_context(own, at):
     """Return the start of the context on the tape."""
-    transformer = own.transformer
-    coordinates = own.width * own.length
-    return (
-        at
-        + ROWS
-        * (
-            coordinates * (1 + transformer.raw_rows + transformer.tape_rows)
-            + own.channels * own.length
-        )
-        + own.depth * kept(own, 0).end
-    )
+    each = own.width * (1 + own.transformer.raw_rows + own.transformer.tape_rows) + own.channels
+    return at + own.length * each * ROWS + own.depth * kept(own, 0).end
 
 
 @body
@@ -375,12 +334,8 @@ def see_context(own, storage, at, context, h):
 def gelu(own, tape, place):
     """Set ``after`` to GELU(``before``), and keep the normal cdf of ``before``."""
     count = own.hidden * own.length
-    before, phi, after = (
-        units_of(tape, place.before, count),
-        units_of(tape, place.phi, count),
-        units_of(tape, place.after, count),
-    )
-    number = tape.dtype.type
+    before, phi = units_of(tape, place.before, count), units_of(tape, place.phi, count)
+    after, number = units_of(tape, place.after, count), tape.dtype.type
     for j in range(count):
         for r in range(ROWS):
             phi[j, r] = number(0.5) * math.erfc(number(-ROOT_HALF) * before[j, r])
@@ -400,19 +355,18 @@ def gelu_vjp(own, tape, place, g, g_at):
 
 
 @body
-def tokens_to_latent_vjp(own, storage, cotangents, scratch, splines, mixtures):
+def tokens_to_latent_vjp(own, storage, cotangents, scratch, kinds):
     """storage, cotangents: as everywhere; the tape as :func:`tokens_to_latent` left it."""
     c, length, width, tape, g = own.channels, own.length, own.width, storage.tape, cotangents.u
-    g_theta, transformer = cotangents.theta, own.transformer
+    back, transformer = Back(scratch, cotangents.theta), own.transformer
     stream, outputs = c * length * ROWS, transformer.raw_rows * width
     h_at = storage.tape_at + width * length * ROWS
     layers_at = h_at + stream
     layer = kept(own, 0).end
     raw_at = layers_at + own.depth * layer
     raw = units_of(tape, raw_at, outputs * length)
-    extras = units_of(
-        tape, raw_at + outputs * length * ROWS, length * width * transformer.tape_rows
-    )
+    extras_at, numbers = raw_at + outputs * length * ROWS, width * length
+    extras = units_of(tape, extras_at, numbers * transformer.tape_rows)
     g_h, g_query, g_mixed = 0, stream, 4 * stream
     g_hidden = 5 * stream
     g_out = g_hidden + own.hidden * length * ROWS
@@ -420,87 +374,53 @@ def tokens_to_latent_vjp(own, storage, cotangents, scratch, splines, mixtures):
     free = g_seen + width * length * ROWS
     g_raw = units_of(scratch, g_out, outputs * length)
     for t in range(length):
-        token = length - 1 - t if own.reverse else t
         for w in range(width):
-            i = token * width + w
-            row = Place(i, w * length + t, width * length, i * transformer.tape_rows)
-            transform_vjp(
-                transformer, -1, g, cotangents.log_det, raw, extras, row, g_raw, splines, mixtures
-            )
+            row, log_det = place_of(own, t, w), cotangents.log_det
+            transform_vjp(transformer, -1, g, log_det, raw, extras, row, g_raw, *kinds)
     for j in range(outputs):
         for t in range(length - 1):
             copy_row(g_raw, j * length + t + 1, g_raw, j * length + t)
         clear_row(g_raw, j * length + length - 1)
     first_layer = (width + 1 + length + own.context) * c
     at = first_layer + own.depth * numbers_of_layer(own)
-    dense_vjp(own, storage, at, c, outputs, h_at, scratch, g_out, g_h, 0, g_theta)
+    dense_vjp(own, storage, at, c, outputs, h_at, back, g_out, g_h, 0)
     for k in range(own.depth - 1, -1, -1):
         place = kept(own, layers_at + k * layer)
         at = first_layer + (k + 1) * numbers_of_layer(own) - (own.hidden + 1) * c
-        dense_vjp(own, storage, at, own.hidden, c, place.after, scratch, g_h, g_hidden, 0, g_theta)
+        dense_vjp(own, storage, at, own.hidden, c, place.after, back, g_h, g_hidden, 0)
         gelu_vjp(own, tape, place, scratch, g_hidden)
         at -= (c + 1) * own.hidden
-        dense_vjp(
-            own,
-            storage,
-            at,
-            c,
-            own.hidden,
-            place.second_normed,
-            scratch,
-            g_hidden,
-            g_mixed,
-            0,
-            g_theta,
-        )
+        dense_vjp(own, storage, at, c, own.hidden, place.second_normed, back, g_hidden, g_mixed, 0)
         at -= 2 * c
-        normalise_tokens_vjp(
-            own, storage, at, place.second, place.second_scale, scratch, g_mixed, g_h, free, g_theta
-        )
+        normalise_tokens_vjp(own, storage, at, place.second, back, g_mixed, g_h, free)
         at -= c * c + c
-        dense_vjp(own, storage, at, c, c, place.mixed, scratch, g_h, g_mixed, 0, g_theta)
+        dense_vjp(own, storage, at, c, c, place.mixed, back, g_h, g_mixed, 0)
         attend_vjp(own, tape, place, scratch, g_mixed, g_query, free)
         at -= 3 * (c * c + c)
         for j in range(3):
-            dense_vjp(
-                own,
-                storage,
-                at + j * (c * c + c),
-                c,
-                c,
-                place.normed,
-                scratch,
-                g_query + j * stream,
-                g_mixed,
-                min(j, 1),
-                g_theta,
-            )
+            here, g_at = at + j * (c * c + c), g_query + j * stream
+            dense_vjp(own, storage, here, c, c, place.normed, back, g_at, g_mixed, min(j, 1))
         at -= 2 * c
-        normalise_tokens_vjp(
-            own, storage, at, place.first, place.first_scale, scratch, g_mixed, g_h, free, g_theta
-        )
+        normalise_tokens_vjp(own, storage, at, place.first, back, g_mixed, g_h, free)
     for t in range(length):
         for j in range(c):
-            add_row_sums(
-                scratch, (j * length + t) * ROWS, 1, g_theta, storage.at + (width + 1 + t) * c + j
-            )
-    see_context_vjp(
-        own, storage, first_layer - own.context * c, scratch, free, cotangents.context, g_theta
-    )
-    dense_vjp(own, storage, 0, width, c, storage.tape_at, scratch, g_h, g_seen, 0, g_theta)
-    back = units_of(scratch, g_seen, width * length)
+            offset = storage.at + (width + 1 + t) * c + j
+            add_row_sums(scratch, (j * length + t) * ROWS, 1, back.theta, offset)
+    from_context = first_layer - own.context * c
+    see_context_vjp(own, storage, from_context, back, free, cotangents.context)
+    dense_vjp(own, storage, 0, width, c, storage.tape_at, back, g_h, g_seen, 0)
+    g_tokens = units_of(scratch, g_seen, width * length)
     for t in range(length):
-        token = length - 1 - t if own.reverse else t
         for w in range(width):
-            add_row(back, w * length + t, g, token * width + w)
+            add_row(g_tokens, w * length + t, g, coordinate(own, t, w))
 
 
 @reduction
-def see_context_vjp(own, storage, at, scratch, free, g_context, g_theta):
-    """Go back; the cotangent of h is at the start of ``scratch``, and ``free`` is a free row."""
+def see_context_vjp(own, storage, at, back, free, g_context):
+    """Go back; the cotangent of h is the first of all, and ``free`` is a free row."""
     c, length, at = own.channels, own.length, storage.at + at
     seen = units_of(storage.tape, place_of_context(own, storage.tape_at), own.context)
-    g_h, g = units_of(scratch, 0, c * length), units_of(scratch, free, 1)
+    g_h, g = units_of(back.g, 0, c * length), units_of(back.g, free, 1)
     for j in range(c if own.context > 0 else 0):
         clear_row(g, 0)
         for t in range(length):
@@ -510,4 +430,4 @@ def see_context_vjp(own, storage, at, scratch, free, g_context, g_theta):
             for r in range(ROWS):
                 total += g[0, r] * seen[k, r]
                 g_context[k, r] += weight * g[0, r]
-            g_theta[at + k * c + j] += total
+            back.theta[at + k * c + j] += total

@@ -44,11 +44,10 @@ def loss_and_gradient(density, unflatten, vector, x, context=None, weight=None):
         log_det = log_det + more
     context = np.empty((len(x), 0), x.dtype) if context is None else context
     layout = _layout(program, unflatten, vector)
-    theta = (
-        program.pack(unflatten(vector)["flow"], x.dtype)
-        if layout is None
-        else layout.packed(vector)
-    )
+    if layout is None:
+        theta = program.pack(unflatten(vector)["flow"], x.dtype)
+    else:
+        theta = layout.packed(vector)
     log_prob, g_theta, _, _ = run.normal_loss_cotangents(
         program, theta, x, context, threads(), weight
     )
@@ -111,11 +110,9 @@ class Layout(NamedTuple):
 
     def replaced(self, vector, theta):
         """Return the vector, with the kernels' numbers from theta."""
-        return (
-            theta.copy()
-            if self.places is None
-            else np.where(self.counts, theta.take(self.back, mode="clip"), vector)
-        )
+        if self.places is None:
+            return theta.copy()
+        return np.where(self.counts, theta.take(self.back, mode="clip"), vector)
 
 
 def _gathered(numbers, places, factors):

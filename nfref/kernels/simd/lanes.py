@@ -158,15 +158,8 @@ def _load_at(context, builder, signature, arguments):
     for r in range(lanes.width):
         lane = ir.Constant(ir.IntType(32), r)
         step = builder.mul(builder.extract_element(steps, lane), whole(lanes.width))
-        number = builder.load(
-            _place(
-                context,
-                builder,
-                signature.args[0],
-                array,
-                builder.add(at, builder.add(step, whole(r))),
-            )
-        )
+        there = builder.add(at, builder.add(step, whole(r)))
+        number = builder.load(_place(context, builder, signature.args[0], array, there))
         vector = builder.insert_element(vector, number, lane)
     return vector
 
@@ -179,9 +172,8 @@ def _prefetch(context, builder, signature, arguments):
         ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t] + 3 * [number]),
         "llvm.prefetch.p0i8",
     )
-    place = builder.bitcast(
-        _place(context, builder, signature.args[0], *arguments), cgutils.voidptr_t
-    )
+    place = _place(context, builder, signature.args[0], *arguments)
+    place = builder.bitcast(place, cgutils.voidptr_t)
     read, second_level, data = number(0), number(2), number(1)
     builder.call(function, [place, read, second_level, data])
     return context.get_dummy_value()
@@ -192,12 +184,8 @@ def _transpose(flat, at, stride, out, to, apart):
     width, block = BYTES // flat.itemsize, tiles.lanes_of(tiles.start_at(flat, at))
     for c in range(0, width, block):
         for r in range(0, width, block):
-            tiles.transpose(
-                tiles.start_at(flat, at + c + r * stride),
-                stride,
-                tiles.start_at(out, to + c * apart + r),
-                apart,
-            )
+            source = tiles.start_at(flat, at + c + r * stride)
+            tiles.transpose(source, stride, tiles.start_at(out, to + c * apart + r), apart)
 
 
 @emits(store, lambda flat, at, lanes: types.void(flat, types.intp, lanes))

@@ -80,13 +80,10 @@ def _part(flat, at, stride, rows, columns):
 def _times(
     weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0, columns=ROWS
 ):
+    w, seen, to = start_at(weight, at), start_at(h, h_at), start_at(out, out_at)
     if columns == 1:
-        w, seen, to = start_at(weight, at), start_at(h, h_at), start_at(out, out_at)
         _call_column(fan_out, fan_in, w, stride, seen, keep, to)
         return
-    w = start_at(weight, at)
-    seen = start_at(h, h_at)
-    to = start_at(out, out_at)
     some = width if columns == ROWS else columns
     _call_product(fan_out, fan_in, w, 1, stride, seen, keep, to, width, some)
 
@@ -95,9 +92,7 @@ def _times(
 def _times_transposed(
     weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, keep, width=ROWS, columns=ROWS
 ):
-    w = start_at(weight, at)
-    seen = start_at(g, g_at)
-    to = start_at(out, out_at)
+    w, seen, to = start_at(weight, at), start_at(g, g_at), start_at(out, out_at)
     some = width if columns == ROWS else columns
     _call_product(fan_in, fan_out, w, stride, 1, seen, keep, to, width, some)
 
@@ -231,9 +226,8 @@ def _vector_of_columns(tall, k, a, a_m, a_k, b, keep, c, width):
     for i in range(0, high, TALL * VECTORS):
         _high_tile(k, start_at(a, i * a_m), a_m, a_k, b, width, keep, start_at(c, i * width), width)
     for i in range(high, tall, TALL):
-        _narrow_tile(
-            k, start_at(a, i * a_m), a_m, a_k, b, width, keep, start_at(c, i * width), width
-        )
+        row, out = start_at(a, i * a_m), start_at(c, i * width)
+        _narrow_tile(k, row, a_m, a_k, b, width, keep, out, width)
 
 
 def _numbers_of_column(vectors, size):
@@ -295,12 +289,8 @@ def outer_product(fan_in, fan_out, h, g, weight, stride, width, there):
             some = min(columns, whole - j)
             for first in range(0, some, lanes):
                 for r in range(0, there, lanes):
-                    transpose(
-                        start_at(g, (j + first) * width + start + r),
-                        width,
-                        start_at(transposed, r * columns + first),
-                        columns,
-                    )
+                    source = start_at(g, (j + first) * width + start + r)
+                    transpose(source, width, start_at(transposed, r * columns + first), columns)
             seen, w = start_at(h, start), start_at(weight, j)
             _add_columns(fan_in, some, seen, width, there, transposed, columns, w, stride)
     _add_dots(whole, matrix_at(h, fan_in, width), matrix_at(g, fan_out, width), weight, stride)

@@ -146,9 +146,8 @@ class Registers:
         self.vector = context.get_value_type(lanes)
 
     def load(self, array_type, array, at):
-        place = pointer_at(
-            self.context, self.builder, array_type, array, cgutils.intp_t(at), self.lanes
-        )
+        given = array_type, array, cgutils.intp_t(at), self.lanes
+        place = pointer_at(self.context, self.builder, *given)
         return Register(self, self.builder.load(place, align=BYTES))
 
     def broadcast(self, value):
@@ -185,11 +184,8 @@ class Register:
         return self._with(other, "fdiv")
 
     def __abs__(self):
-        registers = self.registers
-        return Register(
-            registers,
-            absolute_of(registers.context, registers.builder, registers.lanes, self.value),
-        )
+        own = self.registers
+        return Register(own, absolute_of(own.context, own.builder, own.lanes, self.value))
 
     def __gt__(self, other):
         return self.registers.builder.fcmp_ordered(">", self.value, other.value)
@@ -205,17 +201,13 @@ def _compile(function, elimination, count):
     def _applied(context, builder, signature, arguments):
         buffer, column = signature.args
         registers, dim = Registers(context, builder, signature.return_type.dtype), len(column)
+        width = registers.lanes.width
         rows = [
-            [
-                registers.load(buffer, arguments[0], (i * dim + j) * registers.lanes.width)
-                for j in range(dim)
-            ]
+            [registers.load(buffer, arguments[0], (i * dim + j) * width) for j in range(dim)]
             for i in range(dim)
         ]
-        results = elimination(rows, registers)
-        return context.make_tuple(
-            builder, signature.return_type, [result.value for result in results]
-        )
+        values = [result.value for result in elimination(rows, registers)]
+        return context.make_tuple(builder, signature.return_type, values)
 
 
 _compile(usual_pivots, eliminate_usual, 3)

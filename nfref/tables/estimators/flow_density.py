@@ -281,17 +281,9 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
                 "columns: expected a dictionary, name -> what values a column can "
                 f"take, got {shortened(self.columns)}"
             )
-        return Plan(
-            flow,
-            self.members,
-            self.epochs,
-            self.batch_size,
-            self.learning_rate,
-            self.time_budget,
-            callback,
-            jobs=_jobs(self.n_jobs),
-            effort=self.effort,
-        )
+        training = self.epochs, self.batch_size, self.learning_rate, self.time_budget
+        jobs = _jobs(self.n_jobs)
+        return Plan(flow, self.members, *training, callback, jobs=jobs, effort=self.effort)
 
     def _progress(self):
         if not self.verbose:

@@ -214,12 +214,9 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
             density.columns, table, options["weight"], density.given, self.contamination
         )
         scored = density.columns, _some(table, places)
-        measures = (
-            log_prob,
-            log_prob - log_margins[places],
-            log_tails(scored[0], tails, scored[1]),
-            neighbours.nearness(*scored, density.given),
-        )
+        far = log_tails(scored[0], tails, scored[1])
+        near = neighbours.nearness(*scored, density.given)
+        measures = log_prob, log_prob - log_margins[places], far, near
         weight = _weighed(options, places)["weight"]
         # By content: neither the order of rows nor copies make a difference.
         _, first, copy = np.unique(keys, return_index=True, return_inverse=True)
@@ -414,13 +411,8 @@ def _of_large_components(pool, share):
             return member
         order = np.argsort(member.log_weights)
         kept = order[np.cumsum(np.exp(member.log_weights[order])) > share]
-        weights = member.log_weights[kept]
-        return replace(
-            member,
-            log_weights=weights - np.logaddexp.reduce(weights),
-            means=member.means[kept],
-            choleskys=member.choleskys[kept],
-        )
+        weights, parts = member.log_weights[kept], (member.means[kept], member.choleskys[kept])
+        return GaussianMixture(weights - np.logaddexp.reduce(weights), *parts)
 
     return replace(pool, members=tuple(map(large, pool.members)))
 

@@ -53,13 +53,9 @@ def read(path: PathLike, asked: dict[str, Any]) -> SearchState:
                 "search": "a checkpoint of this version's search, got one of an older "
                 "search, with which only the nfref that wrote it goes on",
             }
-            raise ArchiveError(
-                f"{path}: expected "
-                + expected.get(
-                    name,
-                    f"{name} {one_line(was, 60)} as when it was written, got {one_line(value, 60)}",
-                )
-            )
+            both = one_line(was, 60), one_line(value, 60)
+            other = f"{name} {both[0]} as when it was written, got {both[1]}"
+            raise ArchiveError(f"{path}: expected {expected.get(name, other)}")
     return state
 
 

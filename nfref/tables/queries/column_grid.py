@@ -241,15 +241,12 @@ class Line:
         self.column, self.proposal = column, proposal
         self.closed = [pool.members[k] for k in closed], pool.weights[closed]
         asked = [k for k in used if k not in closed]
-        self.placing = (
-            ([pool.members[k] for k in every], np.maximum(pool.weights[every], PLACED))
-            if asked
-            else self.closed
-        )
-        self.members, self.log_weights = (
-            [pool.members[k] for k in asked],
-            np.log(pool.weights[asked]),
-        )
+        self.placing = self.closed
+        if asked:
+            weights = np.maximum(pool.weights[every], PLACED)
+            self.placing = [pool.members[k] for k in every], weights
+        self.members = [pool.members[k] for k in asked]
+        self.log_weights = np.log(pool.weights[asked])
         self.coarse = [_in_single(member) for member in self.members] if single else self.members
 
     def takes(self, observed: Array, dim: int) -> bool:

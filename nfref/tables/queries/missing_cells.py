@@ -214,11 +214,10 @@ class ConditionalSampler:
             seen, observed = pattern[coded], np.flatnonzero(pattern[pooled])
             for start in range(0, len(places), size):
                 block = places[start : start + size]
-                own = (
-                    noise.shared(len(block))
-                    if noise is not None
-                    else Noise.sample(check_rng(rng), len(block), draws, u.shape[1])
-                )
+                if noise is not None:
+                    own = noise.shared(len(block))
+                else:
+                    own = Noise.sample(check_rng(rng), len(block), draws, u.shape[1])
                 cells = [np.repeat(part[block], draws, axis=0) for part in (codes, u)]
                 yield self._fill(block, *cells, seen, observed, own)
 
@@ -326,12 +325,10 @@ def _stood_in(column, values, known):
     """Return the values with a possible one in place of missing ones."""
     if column.kind == "category":
         fill = column.labels[0]
+    elif isinstance(column, Continuous):
+        fill = column.decode(np.zeros(1))[0]
     else:
-        fill = (
-            column.decode(np.zeros(1))[0]
-            if isinstance(column, Continuous)
-            else max(column.low, 0.0)
-        )
+        fill = max(column.low, 0.0)
     whole = np.array(values, object if column.kind == "category" else np.float64)
     whole[~known] = fill
     return whole
@@ -394,11 +391,8 @@ def log_marginal(
         for block in sampler.blocks(codes[left], u[left], known[left], draws, None, noise):
             block = replace(block, places=left[block.places])
             here = places[block.places]
-            log_prob[here] = (
-                np.logaddexp.reduce(block.log_weight, axis=1)
-                - np.log(draws)
-                + log_slope[block.places]
-            )
+            mean = np.logaddexp.reduce(block.log_weight, axis=1) - np.log(draws)
+            log_prob[here] = mean + log_slope[block.places]
             if draws > 1:
                 effective[here] = 1 / np.sum(block.shares() ** 2, axis=1)
                 error[here] = np.sqrt(np.maximum(draws / effective[here] - 1, 0) / (draws - 1))

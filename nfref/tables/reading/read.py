@@ -196,12 +196,9 @@ def only(table: Table, keep: Callable[..., Any] | None) -> Table:
     kept = table.columns if keep is None else tuple(keep(table.columns, table.named))
     if kept == table.columns:
         return table
-    return replace(
-        table,
-        values=table.values[:, [table.columns.index(name) for name in kept]],
-        columns=kept,
-        whole=tuple(name for name in table.whole if name in kept),
-    )
+    values = table.values[:, [table.columns.index(name) for name in kept]]
+    whole = tuple(name for name in table.whole if name in kept)
+    return replace(table, values=values, columns=kept, whole=whole)
 
 
 def _read_parquet(path, texts=(), keep=None):
@@ -239,11 +236,8 @@ def parquet_tables(
         # Reading ahead would hold whole row groups.
         with parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
             # The row labels that pandas stores are not a column of the table.
-            kept = [
-                k
-                for k, name in enumerate(file.schema_arrow.names)
-                if not name.startswith("__index_level_")
-            ]
+            every = enumerate(file.schema_arrow.names)
+            kept = [k for k, name in every if not name.startswith("__index_level_")]
             fields = [file.schema_arrow.field(k) for k in kept]
             if not fields or file.metadata.num_rows == 0:
                 raise TableError(
@@ -256,11 +250,8 @@ def parquet_tables(
                 columns = tuple(keep(columns, True))
                 kept, fields = zip(*(found[name] for name in columns))
             if ... in texts:
-                texts = [
-                    name
-                    for name, field in zip(columns, fields)
-                    if name in texts or _are_labels(field.type)
-                ]
+                pairs = zip(columns, fields)
+                texts = [name for name, field in pairs if name in texts or _are_labels(field.type)]
             labels: dict[str, list] = {name: [] for name in columns if name in texts}
             places: dict[str, dict] = {name: {} for name in labels}
             whole = tuple(

@@ -215,11 +215,10 @@ def gather(
         count = max(1, min(int(effective_rows(of_own, len(own))), ROWS))
         kept = own[np.sort(rng.choice(len(own), count, p=of_own / np.sum(of_own)))]
     fitted = np.setdiff1d(np.arange(len(rows)), own)
-    fitted_mean = (
-        None
-        if tested is None or not len(fitted)
-        else mean_and_error(scores[fitted], None if weight is None else weight[fitted])[0]
-    )
+    fitted_mean = None
+    if tested is not None and len(fitted):
+        of_fitted = None if weight is None else weight[fitted]
+        fitted_mean = mean_and_error(scores[fitted], of_fitted)[0]
     of_table = isinstance(model.density, TableDensity)
     own_columns = model.density.columns if of_table else [None] * len(names)
     kinds = ["real" if column is None else column.kind for column in own_columns]

@@ -148,13 +148,9 @@ def _of_objects(name, cells, there, lines):
     if not all(map(_is_number, there)):
         return _labels(name, cells)
     numbers = [np.nan if value is None else value for value in cells]
+    whole = len(there) == len(cells) and all(isinstance(value, Integral) for value in there)
     try:
-        return np.array(
-            numbers,
-            np.int64
-            if len(there) == len(cells) and all(isinstance(value, Integral) for value in there)
-            else np.float64,
-        )
+        return np.array(numbers, np.int64 if whole else np.float64)
     except (OverflowError, ValueError):  # a whole number beyond 64 bits, or a signalling NaN
         return np.array([_as_float(name, value) for value in numbers])
 

@@ -44,12 +44,9 @@ class FrameSchema(Configuration):
             for series in own.iter_columns()
         ]
         names = frame.columns if library == "pandas" else own.columns
-        return cls(
-            library,
-            tuple(_kept(name) for name in names),
-            tuple(name for name, _ in found),
-            tuple(labels and tuple(map(_kept, labels)) for _, labels in found),
-        )
+        types = tuple(name for name, _ in found)
+        every = tuple(labels and tuple(map(_kept, labels)) for _, labels in found)
+        return cls(library, tuple(map(_kept, names)), types, every)
 
     def frame(self) -> Any:
         """Return the DataFrame without rows.
@@ -76,9 +73,8 @@ class FrameSchema(Configuration):
             for name, kind, labels in zip(self.names, self.types, self.labels)
         }
         backend: Any = self.library
-        return narwhals.from_dict(
-            {name: [] for name in dtypes}, dtypes, backend=backend
-        ).to_native()
+        empty: dict[str, list] = {name: [] for name in dtypes}
+        return narwhals.from_dict(empty, dtypes, backend=backend).to_native()
 
     def _check(self):
         require(

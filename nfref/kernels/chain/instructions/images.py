@@ -60,21 +60,11 @@ def channel_coupling(flow, direction):
             net[-1]["log_gain"] = GAIN * g_gains
         return {"net": net}
 
+    numbers = ACTIVATIONS[flow.activation], height, width, stay, change, gains, last + 1
     return Instruction(
         chain.CHANNEL_COUPLING,
         direction,
-        [
-            *transformer.whole,
-            ACTIVATIONS[flow.activation],
-            height,
-            width,
-            stay,
-            change,
-            gains,
-            last + 1,
-            *channels,
-            *sizes,
-        ],
+        [*transformer.whole, *numbers, *channels, *sizes],
         size=int(ends[-1]) + gains,
         tape=pixels * (sum(channels) + gains + transformer.tape_rows * change),
         scratch=2 * pixels * max(channels),
@@ -123,31 +113,16 @@ def image_coupling(flow, direction):
             g_bias = parts[2 * k + 1].reshape(pixels, -1).sum(axis=0)
             found.append({**_through_normalisation(layer, parts[2 * k]), "bias": g_bias})
         first, skip, *between, last = found
-        named = [
-            dict(zip(("first", "second", "skip"), between[k : k + 3]))
-            for k in range(0, 3 * blocks, 3)
-        ]
+        names, starts = ("first", "second", "skip"), range(0, 3 * blocks, 3)
+        named = [dict(zip(names, between[k : k + 3])) for k in starts]
         return {"net": {"first": first, "skip": skip, "blocks": named, "last": last}}
 
-    units = pixels * hidden
+    units, sizes = pixels * hidden, (height, width, image, fan_in, hidden, blocks)
+    numbers = ACTIVATIONS[flow.activation], *sizes, len(change), len(asked)
     return Instruction(
         chain.IMAGE_COUPLING,
         direction,
-        [
-            *transformer.whole,
-            ACTIVATIONS[flow.activation],
-            height,
-            width,
-            image,
-            fan_in,
-            hidden,
-            blocks,
-            len(change),
-            len(asked),
-            *flow.stays,
-            *change,
-            *asked,
-        ],
+        [*transformer.whole, *numbers, *flow.stays, *change, *asked],
         size=int(ends[-1]),
         tape=(
             pixels * (fan_in + outputs)

@@ -38,9 +38,9 @@ class Instruction:
     operands: list
     size: int
     tape: int
-    scratch: int
     pack: object
     unpack: object
+    scratch: int = 0
     reals: tuple = ()
     plain: bool = False
     needs: tuple = ()

@@ -43,20 +43,14 @@ def _matrices(channels, pixels, direction, factors, packed, unpack):
 
     def pack(params, dtype):
         matrices, b, log_det = packed(params)
-        return [
-            *(matrix.T for matrix in matrices[::direction]),
-            b,
-            np.reshape(direction * log_det, 1),
-        ]
+        transposed = [matrix.T for matrix in matrices[::direction]]
+        return [*transposed, b, np.reshape(direction * log_det, 1)]
 
     def split(params, cotangent):
-        parts = cotangent[: factors * square].reshape(factors, channels, channels)[::direction]
-        return unpack(
-            params,
-            [direction * part.T for part in parts],
-            direction * cotangent[factors * square : -1],
-            cotangent[-1],
-        )
+        end = factors * square
+        parts = cotangent[:end].reshape(factors, channels, channels)[::direction]
+        g_matrices = [direction * part.T for part in parts]
+        return unpack(params, g_matrices, direction * cotangent[end:-1], cotangent[-1])
 
     return Instruction(
         chain.LINEAR,
@@ -98,11 +92,8 @@ def linear(flow, direction, pixels=1):
 
     def packed(params):
         weight = np.asarray(params["weight"], np.float64)
-        return (
-            [weight if direction == 1 else _inverted(weight)],
-            bias(params),
-            (np.linalg.slogdet(weight)[1]),
-        )
+        matrix = weight if direction == 1 else _inverted(weight)
+        return [matrix], bias(params), np.linalg.slogdet(weight)[1]
 
     def unpack(params, g_matrices, g_b, g_log_det):
         g_weight = g_matrices[0] + direction * g_log_det * _inverted(params["weight"]).T
@@ -114,11 +105,8 @@ def linear(flow, direction, pixels=1):
 def fixed_linear(flow, direction):
     def packed(params):
         weight = flow._weight
-        return (
-            [weight if direction == 1 else _inverted(weight)],
-            np.zeros(flow.dim),
-            (np.linalg.slogdet(weight)[1]),
-        )
+        matrix = weight if direction == 1 else _inverted(weight)
+        return [matrix], np.zeros(flow.dim), np.linalg.slogdet(weight)[1]
 
     return _matrices(flow.dim, 1, direction, 1, packed, lambda params, *cotangents: {})
 
@@ -145,11 +133,8 @@ def lu_linear(flow, direction, pixels=1):
         g_lower = np.empty_like(g_ordered)
         g_lower[order] = g_ordered
         diagonal = flow.signs * np.exp(np.diag(params["lu"]))
-        g_lu = (
-            np.tril(g_lower, -1)
-            + np.triu(g_upper, 1)
-            + np.diag(np.diag(g_upper) * diagonal + direction * g_log_det)
-        )
+        g_diagonal = np.diag(g_upper) * diagonal + direction * g_log_det
+        g_lu = np.tril(g_lower, -1) + np.triu(g_upper, 1) + np.diag(g_diagonal)
         return {"lu": g_lu, "bias": g_b} if flow.bias else {"lu": g_lu}
 
     return _matrices(flow.dim, pixels, direction, 2, packed, unpack)

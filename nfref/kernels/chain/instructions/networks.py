@@ -41,19 +41,11 @@ def coupling(flow, direction):
         return None
     stay, change = np.flatnonzero(flow.mask), np.flatnonzero(~np.array(flow.mask))
     widths = [len(stay) + flow.context_dim, *flow.hidden, transformer.raw_rows * len(change)]
+    numbers = ACTIVATIONS[flow.activation], len(widths), len(stay), len(change)
     return Instruction(
         chain.COUPLING,
         direction,
-        [
-            *transformer.whole,
-            ACTIVATIONS[flow.activation],
-            len(widths),
-            len(stay),
-            len(change),
-            *widths,
-            *stay,
-            *change,
-        ],
+        [*transformer.whole, *numbers, *widths, *stay, *change],
         size=net_size(widths),
         tape=sum(widths) + transformer.tape_rows * len(change),
         scratch=2 * max(widths),
@@ -118,20 +110,11 @@ def made(flow, direction):
             layer["bias"] = _taken(layer["bias"], columns, None)
         return {"net": layers}
 
+    numbers = int(sequential), ACTIVATIONS[flow.activation], len(widths), dim, groups + 1
     return Instruction(
         chain.MADE,
         direction,
-        [
-            *transformer.whole,
-            int(sequential),
-            ACTIVATIONS[flow.activation],
-            len(widths),
-            dim,
-            groups + 1,
-            *widths,
-            *order,
-            *ends.ravel(),
-        ],
+        [*transformer.whole, *numbers, *widths, *order, *ends.ravel()],
         size=net_size(widths),
         tape=sum(widths) + transformer.tape_rows * dim,
         scratch=sum(widths),

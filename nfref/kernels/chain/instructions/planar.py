@@ -32,11 +32,8 @@ def planar(flow, direction):
         sigma, slack = np.exp(-np.logaddexp(0, -p)), np.logaddexp(0, p)
         c, g_c = (slack - 1 - p) / n, w @ g_u_hat
         g_p = g_slack * sigma + g_c * (sigma - 1) / n
-        return {
-            "u": g_u_hat + g_p * w,
-            "b": g_b,
-            "w": g_w + c * g_u_hat + g_p * u - (2 * g_c * c / n) * w,
-        }
+        g_w = g_w + c * g_u_hat + g_p * u - (2 * g_c * c / n) * w
+        return {"u": g_u_hat + g_p * w, "b": g_b, "w": g_w}
 
     return Instruction(
         chain.SYLVESTER,

@@ -29,7 +29,6 @@ def radial(flow, direction):
         [dim],
         size=dim + 2,
         tape=dim + 2,
-        scratch=0,
         pack=lambda params, dtype: flow.constrained(params, None),
         unpack=unpack,
         needs=("radials",),

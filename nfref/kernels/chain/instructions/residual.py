@@ -19,33 +19,23 @@ def residual(flow, direction):
         return None
     dim, terms = flow.dim, flow.terms if flow.estimator == "series" else 0
     widths = [dim + flow.context_dim, *flow.hidden, dim]
-    size, units, hidden, widest = (
-        net_size(widths),
-        sum(widths[:-1]),
-        sum(flow.hidden),
-        max(widths),
-    )
+    size, units, hidden = net_size(widths), sum(widths[:-1]), sum(flow.hidden)
+    widest = max(widths)
 
     def pack(params, dtype):
         net = flow.normalised(params)
-        return [
-            *net_arrays({"net": net}, dtype),
-            *(np.reshape(layer["beta"], 1) for layer in net[:-1]),
-        ]
+        betas = [np.reshape(layer["beta"], 1) for layer in net[:-1]]
+        return [*net_arrays({"net": net}, dtype), *betas]
 
     def unpack(params, cotangent):
         net = net_cotangent(widths, cotangent[:size])["net"]
-        for k, (layer, weight, g) in enumerate(
-            zip(params["net"], flow._weights(params["net"]), net)
-        ):
+        for k, (weight, g) in enumerate(zip(flow._weights(params["net"]), net)):
             u = params["u"][k] if flow.mode == "training" else _leading(weight)
             g_weight = _through_norm(weight, u, flow.coefficient, g["weight"][: len(weight)])
             g["weight"] = np.concatenate([g_weight, g["weight"][len(weight) :]])
         slopes = [np.exp(-np.logaddexp(0, -beta)) for beta in params["beta"]]
-        found = {
-            "net": net,
-            "beta": [np.reshape(g * slope, ()) for g, slope in zip(cotangent[size:], slopes)],
-        }
+        betas = [np.reshape(g * slope, ()) for g, slope in zip(cotangent[size:], slopes)]
+        found = {"net": net, "beta": betas}
         # No gradient reaches the state of the power iteration.
         return {**found, "u": [np.zeros_like(u) for u in params["u"]]} if "u" in params else found
 

@@ -18,21 +18,11 @@ def tarflow_block(flow, direction):
     hidden, outputs = flow.expansion * c, transformer.raw_rows * width
     layer = 4 * c + 4 * (c + 1) * c + (c + 1) * hidden + (hidden + 1) * c
     kept = 9 * c + 2 + flow.heads * length + 3 * hidden
-
+    sizes = length, width, c, flow.heads, flow.depth, hidden, int(flow.reverse), flow.context_dim
     return Instruction(
         chain.TOKENS,
         direction,
-        [
-            *transformer.whole,
-            length,
-            width,
-            c,
-            flow.heads,
-            flow.depth,
-            hidden,
-            int(flow.reverse),
-            flow.context_dim,
-        ],
+        [*transformer.whole, *sizes],
         size=(width + 1 + length + flow.context_dim) * c + flow.depth * layer + (c + 1) * outputs,
         tape=length * (width + c + flow.depth * kept + outputs + width * transformer.tape_rows)
         + flow.context_dim,

@@ -59,18 +59,9 @@ def tape_rows(units):
 @body
 def integral_of(transformer, place):
     count, step, raw = (transformer.raw_rows - 2) // 3, place.step, place.raw
-    units = raw + 2 * step
-    return Integral(
-        count,
-        transformer.form,
-        raw,
-        raw + step,
-        units,
-        units + count * step,
-        units + 2 * count * step,
-        step,
-        transformer.reals,
-    )
+    alpha, each = raw + 2 * step, count * step
+    rows = raw, raw + step, alpha, alpha + each, alpha + 2 * each
+    return Integral(count, transformer.form, *rows, step, transformer.reals)
 
 
 @body

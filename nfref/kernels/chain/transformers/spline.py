@@ -362,11 +362,7 @@ def softmax_vjp(bins, raw, first, step, per_part, tape, before_row, within_row, 
     for j in range(bins):
         bin, row = number(j), first + j * step
         for r in range(ROWS):
-            k, before, within, after = (
-                tape[BIN, r],
-                tape[before_row, r],
-                tape[within_row, r],
-                tape[AFTER, r],
-            )
+            k, before = tape[BIN, r], tape[before_row, r]
+            within, after = tape[within_row, r], tape[AFTER, r]
             here = within if bin == k else after
             g_raw[row, r] = raw[row, r] * (before if bin < k else here)
