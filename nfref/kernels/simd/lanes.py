@@ -13,7 +13,7 @@ import numpy as np
 from numba import types
 from numba.extending import models, register_model
 
-from nfref.kernels.jit import compiles, emits
+from nfref.kernels.jit import compiles, emits, overloaded
 from nfref.kernels.numba_internals import cgutils, ir
 from nfref.kernels.simd import tiles
 
@@ -96,6 +96,12 @@ def exponent(a):
 
 
 # Compiled -----------------------------------------------------------------------------------
+
+
+@overloaded(width_of)
+def _width_of(dtype):
+    width = 8 * BYTES // dtype.dtype.bitwidth
+    return lambda dtype: width
 
 
 class Lanes(types.Type):
@@ -181,7 +187,7 @@ def _prefetch(context, builder, signature, arguments):
 
 @compiles(transpose)
 def _transpose(flat, at, stride, out, to, apart):
-    width, block = BYTES // flat.itemsize, tiles.lanes_of(tiles.start_at(flat, at))
+    width, block = width_of(flat.dtype), tiles.lanes_of(tiles.start_at(flat, at))
     for c in range(0, width, block):
         for r in range(0, width, block):
             source = tiles.start_at(flat, at + c + r * stride)
@@ -201,29 +207,29 @@ def _broadcast(context, builder, signature, arguments):
     return tiles.in_all_lanes(builder, arguments[1], _vector(context, signature.return_type))
 
 
-def absolute_of(context, builder, lanes, value):
-    vector = _vector(context, lanes)
-    name = f"llvm.fabs.v{lanes.width}f{lanes.dtype.bitwidth}"
+def absolute_of(builder, value):
+    vector = value.type
+    name = f"llvm.fabs.v{vector.count}{vector.element.intrinsic_name}"
     function = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(vector, [vector]), name
     )
     return builder.call(function, [value])
 
 
-def _sizes(context, builder, signature, arguments):
+def _sizes(builder, arguments):
     """Return |a| and |b| of the first two arguments."""
-    return (absolute_of(context, builder, signature.args[0], value) for value in arguments[:2])
+    return (absolute_of(builder, value) for value in arguments[:2])
 
 
 @emits(where_longer, lambda a, b, one, other: a(a, a, a, a))
 def _where_longer(context, builder, signature, arguments):
-    longer = builder.fcmp_ordered(">", *_sizes(context, builder, signature, arguments))
+    longer = builder.fcmp_ordered(">", *_sizes(builder, arguments))
     return builder.select(longer, *arguments[2:])
 
 
 @emits(none_longer, lambda a, b: types.boolean(a, b))
 def _none_longer(context, builder, signature, arguments):
-    fine = builder.fcmp_ordered("<=", *_sizes(context, builder, signature, arguments))
+    fine = builder.fcmp_ordered("<=", *_sizes(builder, arguments))
     lanes = builder.bitcast(fine, ir.IntType(signature.args[0].width))
     return builder.icmp_signed("==", lanes, lanes.type(-1))
 
@@ -233,18 +239,18 @@ def _where_equal(context, builder, signature, arguments):
     return builder.select(builder.fcmp_ordered("==", *arguments[:2]), *arguments[2:])
 
 
-def split(context, builder, lanes, value):
+def split(builder, value):
     """Return mantissa and exponent by the bits of IEEE 754."""
-    bits, kept = lanes.dtype.bitwidth, {32: 23, 64: 52}[lanes.dtype.bitwidth]
+    vector = value.type
+    bits, kept = (32, 23) if vector.element == ir.FloatType() else (64, 52)
     bias = 2 ** (bits - kept - 2) - 1
-    integers = ir.VectorType(ir.IntType(bits), lanes.width)
-    vector = _vector(context, lanes)
+    integers = ir.VectorType(ir.IntType(bits), vector.count)
 
     def whole(number):
-        return ir.Constant(integers, [number] * lanes.width)
+        return ir.Constant(integers, [number] * vector.count)
 
     def real(number):
-        return ir.Constant(vector, [number] * lanes.width)
+        return ir.Constant(vector, [number] * vector.count)
 
     def exponent_bits(value):
         return builder.and_(
@@ -270,17 +276,17 @@ def split(context, builder, lanes, value):
 
 @emits(absolute, lambda a: a(a))
 def _absolute(context, builder, signature, arguments):
-    return absolute_of(context, builder, signature.return_type, *arguments)
+    return absolute_of(builder, *arguments)
 
 
 @emits(mantissa, lambda a: a(a))
 def _mantissa(context, builder, signature, arguments):
-    return split(context, builder, signature.return_type, *arguments)[0]
+    return split(builder, *arguments)[0]
 
 
 @emits(exponent, lambda a: a(a))
 def _exponent(context, builder, signature, arguments):
-    return split(context, builder, signature.return_type, *arguments)[1]
+    return split(builder, *arguments)[1]
 
 
 def _emit_operator(symbol, instruction):

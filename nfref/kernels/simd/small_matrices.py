@@ -30,6 +30,7 @@ from nfref.kernels.simd.lanes import (
     transpose,
     where_equal,
     where_longer,
+    width_of,
 )
 from nfref.kernels.simd.unrolled import LIFT
 from nfref.kernels.thread_pool import aligned, share, writable
@@ -164,16 +165,23 @@ def _log_abs_det(matrices, column, start, stop, buffer, out):
     A^T has the same determinant as A, and its columns lie side by side in memory. The length of
     ``column`` gives the size of the smallest matrices; it is None for others.
     """
-    lanes, dim = BYTES // matrices.itemsize, matrices.shape[1]
+    lanes = width_of(matrices.dtype)
+    # A number that the compiler knows, where it can.
+    dim = matrices.shape[1] if column is None else len(column)
     flat, size = matrices.reshape(matrices.size), dim * dim
     products = buffer[size * lanes : (size + TOGETHER) * lanes]
     powers = buffer[(size + TOGETHER) * lanes :]
     for some in range(start, stop, TOGETHER * lanes):
         count = min(TOGETHER * lanes, stop - some)
         for at in range(0, count, lanes):
-            fill(buffer, lanes, 1, 0, flat, 1, size, some + at)
+            first = (some + at) * size
+            if first + lanes * size <= len(flat):
+                prefetch_next(flat, first + lanes * size, lanes * size)
+                fill_columns(buffer, 0, lanes, flat, first, size, size)
+            else:
+                fill(buffer, 1, 0, flat, 1, size, some + at)
             if column is None:
-                product, power = eliminate(buffer, lanes, dim, dim)
+                product, power = eliminate(buffer, dim, dim)
             else:
                 product, power = unrolled.pivots(buffer, column)
             store(products, at, product)
@@ -187,38 +195,33 @@ def _log_abs_det(matrices, column, start, stop, buffer, out):
 @kernel
 def _solve(matrices, right, start, stop, buffer, out):
     """Solve systems start ... stop - 1."""
-    lanes, dim = BYTES // matrices.itemsize, matrices.shape[1]
+    lanes, dim = width_of(matrices.dtype), matrices.shape[1]
     columns = right.shape[2]
     width = dim + columns
     flat, sides = matrices.reshape(matrices.size), right.reshape(right.size)
     out = out.reshape(out.size)
     for first in range(start, stop, lanes):
-        fill(buffer, lanes, dim, 0, flat, dim, dim, first)
-        fill(buffer, lanes, dim, dim, sides, dim, columns, first)
-        eliminate(buffer, lanes, dim, width)
-        substitute_back(buffer, lanes, dim, width)
-        drain(buffer, lanes, dim, dim, out, dim, columns, first, min(lanes, stop - first))
+        fill(buffer, dim, 0, flat, dim, dim, first)
+        fill(buffer, dim, dim, sides, dim, columns, first)
+        eliminate(buffer, dim, width)
+        substitute_back(buffer, dim, width)
+        drain(buffer, dim, dim, out, dim, columns, first, min(lanes, stop - first))
 
 
 @body
-def fill(buffer, lanes, dim, column, flat, rows, columns, first):
+def fill(buffer, dim, column, flat, rows, columns, first):
     """Copy arrays (rows, columns), from the ``first`` on, into columns of the buffer.
 
     Past the last array the last is repeated.
     """
+    lanes = width_of(flat.dtype)
     size, apart = rows * columns, dim * lanes
     count = len(flat) // size
     if first + lanes <= count:
-        whole = columns // lanes * lanes
-        # Processors prefetch one array, but not several in turn.
-        for k in range(0, lanes * size, lanes):
-            prefetch(flat, (first + lanes) * size + k)
+        prefetch_next(flat, (first + lanes) * size, lanes * size)
         for i in range(rows):
             at, to = first * size + i * columns, column * apart + i * lanes
-            for j in range(0, whole, lanes):
-                transpose(flat, at + j, size, buffer, to + j * apart, apart)
-            for j in range(whole, columns):
-                store(buffer, to + j * apart, load_strided(flat, at + j, size))
+            fill_columns(buffer, to, apart, flat, at, size, columns)
         return
     for r in range(lanes):
         at = min(first + r, count - 1) * size
@@ -228,8 +231,27 @@ def fill(buffer, lanes, dim, column, flat, rows, columns, first):
 
 
 @body
-def drain(buffer, lanes, dim, column, flat, rows, columns, first, count):
+def prefetch_next(flat, at, count):
+    """Have the next ``count`` numbers read. Processors do so for one array, not for several."""
+    for k in range(at, at + count, width_of(flat.dtype)):
+        prefetch(flat, k)
+
+
+@body
+def fill_columns(buffer, to, apart, flat, at, size, columns):
+    """Copy ``columns`` numbers from ``at`` on, and those of the next arrays, ``size`` apart."""
+    lanes = width_of(flat.dtype)
+    whole = columns // lanes * lanes
+    for j in range(0, whole, lanes):
+        transpose(flat, at + j, size, buffer, to + j * apart, apart)
+    for j in range(whole, columns):
+        store(buffer, to + j * apart, load_strided(flat, at + j, size))
+
+
+@body
+def drain(buffer, dim, column, flat, rows, columns, first, count):
     """Copy columns back to arrays first ... first + count - 1; see ``fill``."""
+    lanes = width_of(flat.dtype)
     size, apart = rows * columns, dim * lanes
     whole = columns // lanes * lanes if count == lanes else 0
     for i in range(rows):
@@ -242,15 +264,16 @@ def drain(buffer, lanes, dim, column, flat, rows, columns, first, count):
 
 
 @body
-def eliminate(buffer, lanes, dim, width):
+def eliminate(buffer, dim, width):
     """Turn the matrix into U, and what stands to its right into L^-1 P times it.
 
     Returns mantissa and exponent of the product of the pivots.
     """
+    lanes = width_of(buffer.dtype)
     zero, one = broadcast(buffer, 0), broadcast(buffer, 1)
     tiny, huge = broadcast(buffer, 1 / LIFT), broadcast(buffer, LIFT)
     product, power = one, zero
-    pivot, place = longest(buffer, lanes, 0, 0, dim)
+    pivot, place = longest(buffer, 0, 0, dim)
     for k in range(dim):
         product, power = product * mantissa(pivot), power + exponent(pivot)
         left, here = k * dim * lanes, place
@@ -265,23 +288,39 @@ def eliminate(buffer, lanes, dim, width):
             at = left + i * lanes
             row = where_equal(here, broadcast(buffer, i), top, load(buffer, at))
             store(buffer, at, row * lift * scale)
-        for j in range(k + 1, width):
+        for j in range(k + 1, width, 2):
             column = j * dim * lanes
-            top = load(buffer, column + k * lanes)
-            across = load_at(buffer, column, here)
-            store(buffer, column + k * lanes, across)
-            for i in range(k + 1, dim):
-                at = column + i * lanes
-                row = where_equal(here, broadcast(buffer, i), top, load(buffer, at))
-                store(buffer, at, row - load(buffer, left + i * lanes) * across)
+            subtract(buffer, dim, k, here, column, min(j + 1, width - 1) * dim * lanes)
             if j == k + 1 and j < dim:  # early, so that it need not be waited for
-                pivot, place = longest(buffer, lanes, column, j, dim)
+                pivot, place = longest(buffer, column, j, dim)
     return product, power
 
 
 @body
-def longest(buffer, lanes, column, k, dim):
+def subtract(buffer, dim, k, place, one, other):
+    """Exchange row k with the row ``place``; subtract its multiples from the rows below.
+
+    Two columns, which may be the same one, share what does not depend on the column.
+    """
+    lanes = width_of(buffer.dtype)
+    left, at = k * dim * lanes, k * lanes
+    top, other_top = load(buffer, one + at), load(buffer, other + at)
+    across, other_across = load_at(buffer, one, place), load_at(buffer, other, place)
+    store(buffer, one + at, across)
+    store(buffer, other + at, other_across)
+    for i in range(k + 1, dim):
+        at, number = i * lanes, broadcast(buffer, i)
+        factor = load(buffer, left + at)
+        row = where_equal(place, number, top, load(buffer, one + at))
+        other_row = where_equal(place, number, other_top, load(buffer, other + at))
+        store(buffer, one + at, row - factor * across)
+        store(buffer, other + at, other_row - factor * other_across)
+
+
+@body
+def longest(buffer, column, k, dim):
     """Return the longest entry of a column from row k on, and its row."""
+    lanes = width_of(buffer.dtype)
     largest, place = load(buffer, column + k * lanes), broadcast(buffer, k)
     for i in range(k + 1, dim):
         candidate = load(buffer, column + i * lanes)
@@ -291,8 +330,9 @@ def longest(buffer, lanes, column, k, dim):
 
 
 @body
-def substitute_back(buffer, lanes, dim, width):
+def substitute_back(buffer, dim, width):
     """Solve U Y = R, with R to the right of U."""
+    lanes = width_of(buffer.dtype)
     zero, nan = broadcast(buffer, 0), broadcast(buffer, math.nan)
     for j in range(dim, width):
         column = j * dim * lanes
