@@ -48,6 +48,9 @@ class Candidate:
         See :class:`~nfref.tables.fitting.results.CandidateResult`.
     last : Candidate or None
         The same flow after its last epoch, which the pool may take instead.
+    gains : (N,) array or None
+        How many nats the mean of several members is expected to score above one of them, which
+        ``scores`` are of.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Candidate:
     message: str = ""
     history: dict[str, list[float]] | None = None
     last: "Candidate | None" = None
+    gains: Array | None = None
 
     def result(self, row_weight: Array | None, weight: float | None = None) -> CandidateResult:
         """Return the result for rows of that weight."""
@@ -215,7 +219,10 @@ def _best_mixture(kind, fit_of_size, rows, dim, folds, rng, wide, plan):
 
 
 def pool_weights(
-    candidates: Sequence[Candidate], weight: Array | None, rows: Array | None = None
+    candidates: Sequence[Candidate],
+    weight: Array | None,
+    rows: Array | None = None,
+    with_gains: bool = False,
 ) -> tuple[Array, Array, Array]:
     """Find the weights of a pool by held-out rows.
 
@@ -226,6 +233,8 @@ def pool_weights(
         Of the rows.
     rows : (N,) array of bool, optional
         The rows that decide; all that any candidate scores if omitted.
+    with_gains : bool
+        Whether a candidate of several members counts as their mean. Folds score single members.
 
     Returns
     -------
@@ -241,7 +250,11 @@ def pool_weights(
     known = np.where(np.isnan(scores), -np.inf, scores)[used]
     # One row each is thought to have come from the Gaussian and from the wide density.
     prior = np.array([1.0 if one.name in ("gaussian", "wide") else 0.0 for one in candidates])
-    weights = stacking_weights(known, None if weight is None else weight[used], prior)
+    expected = known
+    if with_gains:
+        gains = [np.zeros(len(used)) if one.gains is None else one.gains for one in candidates]
+        expected = known + np.stack(gains, axis=1)[used]
+    weights = stacking_weights(expected, None if weight is None else weight[used], prior)
     weights = np.where(weights < 1e-6, 0.0, weights)
     return used, known, weights / np.sum(weights)
 
@@ -291,7 +304,7 @@ def weigh(
     message: str = "",
     dropped: Sequence[CandidateResult] = (),
 ) -> tuple[Pool, list[CandidateResult], Array]:
-    """Weigh candidates by their held-out scores.
+    """Weigh candidates by their held-out scores, and by what the mean of several flows gains.
 
     Parameters
     ----------
@@ -312,7 +325,7 @@ def weigh(
         Of held-out rows under the pool, NaN for the other rows.
     """
     candidates = with_epochs(candidates, weight)
-    used, known, weights = pool_weights(candidates, weight)
+    used, known, weights = pool_weights(candidates, weight, with_gains=True)
     names = [one.name for one in candidates]
     pooled = np.full(len(used), np.nan)
     pooled[used] = log_pool(known, weights)

@@ -137,6 +137,8 @@ class _Trained:
         Log-likelihoods of the held-out rows of the folds that are done, NaN for other rows.
     last_scores : (N,) array or None
         The same after the last epoch of the only fold, if its best epoch is another.
+    gains : (N,) array or None
+        See :class:`~nfref.tables.fitting.candidates.Candidate`.
     """
 
     name: str
@@ -146,6 +148,7 @@ class _Trained:
     done: list[DoneFlow] = field(default_factory=list)
     flows: list[Any] = field(default_factory=list)
     last_scores: Array | None = None
+    gains: Array | None = None
 
     def rng(self, k: int) -> Generator:
         """Return a new generator of the training in fold k."""
@@ -162,6 +165,22 @@ class _Trained:
                 self.last_scores[fold.places] = held_out_scores(pair[1], fold.held_out)
             self.flows.append(pair)
 
+    def find_gains(self, folds: Sequence[Fold], rows: UnitRows) -> None:
+        """Estimate for each row what the mean of the flows gains over the one that scored it.
+
+        The estimate is what the mean of the others gains over them. These were trained on the row,
+        so they agree more than flows do about a new row, and the estimate is rather low.
+        """
+        if len(self.flows) < 3:
+            return
+        log_probs = np.stack([held_out_scores(best, rows) for best, _ in self.flows])
+        self.gains = np.zeros(len(rows))
+        for k, fold in enumerate(folds[: len(self.flows)]):
+            others = np.delete(log_probs[:, fold.places], k, axis=0)
+            single = np.mean(others, axis=0)
+            mean = np.logaddexp.reduce(others, axis=0) - math.log(len(others))
+            self.gains[fold.places] = np.where(np.isfinite(single), mean - single, 0.0)
+
     def candidate(self) -> Candidate:
         """Return the flows as one candidate."""
         found = Candidate(
@@ -171,6 +190,7 @@ class _Trained:
             sum(one.seconds for one in self.done),
             _how_ended(self.done),
             _mean_history([one.history for one in self.done]),
+            gains=self.gains,
         )
         if self.last_scores is None:
             return found
@@ -333,6 +353,7 @@ class _FlowSearch:
                 self.dropped.append(trained.candidate().result(self.rows.weight, 0.0))
                 return False
         if trained.done:
+            trained.find_gains(self.folds, self.rows)
             self._say(trained)
         return bool(trained.done)
 

@@ -10,7 +10,9 @@ from nfref.runtime import params as trees
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.wide import REACH, Wide
 from nfref.tables.fitting import flow_search, flow_training
+from nfref.tables.fitting.candidates import Candidate, weigh
 from nfref.tables.fitting.fit import fit_table
+from nfref.tables.fitting.flow_kinds import FLOWS
 from nfref.tables.fitting.folds import UnitRows, fold_numbers, group_fold_numbers, make_folds
 from nfref.tables.fitting.gaps import fit_incomplete_table
 from nfref.tables.fitting.plan import Plan
@@ -427,3 +429,53 @@ def test_of_a_few_labels_a_copy_is_held_out(labels):
     columns = find_columns(("a",), table, {"a": "category"})
     found = fit_table(columns, table, Plan(members=0), 0)
     assert np.all(np.isfinite(found.density.log_prob(table)))
+
+
+# Means of flows ---------------------------------------------------------------------------
+
+
+class Normal:
+    """A normal density of one column with mean m."""
+
+    def __init__(self, m):
+        self.m = m
+
+    def log_prob(self, u):
+        return -0.5 * (u[:, 0] - self.m) ** 2 - 0.5 * np.log(2 * np.pi)
+
+
+def trained_in_folds(means, u):
+    rows = UnitRows(u)
+    folds = make_folds(rows, np.arange(len(u)) % len(means))
+    found = flow_search._Trained("nsf", FLOWS["nsf"], [], np.zeros(len(u)))
+    found.flows = [(Normal(m), Normal(m)) for m in means]
+    found.find_gains(folds, rows)
+    return found.gains
+
+
+def test_the_gain_of_a_mean_is_that_of_the_flows_of_the_other_folds():
+    u = np.random.default_rng(0).standard_normal((12, 1))
+    means = np.array([-1.0, 0.3, 0.5, 2.0])
+    found = trained_in_folds(means, u)
+    for i, x in enumerate(u[:, 0]):
+        p = np.exp(-0.5 * (x - np.delete(means, i % 4)) ** 2) / np.sqrt(2 * np.pi)
+        assert found[i] == pytest.approx(np.log(np.mean(p)) - np.mean(np.log(p)), rel=1e-12)
+
+
+def test_flows_that_agree_gain_nothing_and_two_say_nothing():
+    u = np.random.default_rng(0).standard_normal((12, 1))
+    np.testing.assert_allclose(trained_in_folds([0.5, 0.5, 0.5], u), 0, atol=1e-15)
+    assert trained_in_folds([0.0, 1.0], u) is None
+    assert np.all(np.isfinite(trained_in_folds([0.0, np.inf, 1.0], u)))
+
+
+def test_a_gain_moves_weight_and_leaves_the_scores():
+    scores = np.zeros(50)
+    alone = Candidate("one", (None,), scores, 0.0)
+    mean = Candidate("three", (None,) * 3, scores - 0.1, 0.0)
+    for gains, weight in ((None, 0.0), (np.full(50, 0.2), 1.0)):
+        candidates = [alone, replace(mean, gains=gains)]
+        pool, results, log_prob = weigh(candidates, None)
+        assert pool.shares["three"] == pytest.approx(weight, abs=1e-4)
+        np.testing.assert_allclose(log_prob, -0.1 * weight, atol=1e-4)
+        assert [one.mean for one in results[:2]] == pytest.approx([0, -0.1])
