@@ -12,11 +12,21 @@ from nfref.runtime.checks import check_positive
 
 # (k, (2^-k - 2) B_{k+1} / (k (k+1))) for odd k, B the Bernoulli numbers: the coefficients of
 # x^-k in log Gamma(x + 1/2) - log Gamma(x) - log(x) / 2. The next term is below 1e-18 for x >= 8.
-NUMERATORS = 1, -1, 1, -1, 5, -691, 7, -3617, 43867, -174611, 854513  # of B_2, B_4, ...
-DENOMINATORS = 6, 30, 42, 30, 66, 2730, 6, 510, 798, 330, 138
 SERIES = tuple(
-    (k, (2.0**-k - 2) * (numerator / denominator) / (k * (k + 1)))
-    for k, numerator, denominator in zip(range(1, 23, 2), NUMERATORS, DENOMINATORS)
+    (k, (2.0**-k - 2) * bernoulli / (k * (k + 1)))
+    for k, bernoulli in (
+        (1, 1 / 6),
+        (3, -1 / 30),
+        (5, 1 / 42),
+        (7, -1 / 30),
+        (9, 5 / 66),
+        (11, -691 / 2730),
+        (13, 7 / 6),
+        (15, -3617 / 510),
+        (17, 43867 / 798),
+        (19, -174611 / 330),
+        (21, 854513 / 138),
+    )
 )
 
 

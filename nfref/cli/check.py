@@ -215,8 +215,17 @@ def _report(options, thing, skip, rng):
     if options.process is not None:
         thing = thing.functions()
     dim = _dim(options, thing)
-    common = dict(dim=dim, rng=rng, dtype=dtype, skip=skip, context=context, support=support)
-    common |= {name: getattr(options, name) for name in ("seconds", "subject", "domain")}
+    common = dict(
+        dim=dim,
+        rng=rng,
+        dtype=dtype,
+        seconds=options.seconds,
+        skip=skip,
+        subject=options.subject,
+        context=context,
+        support=support,
+        domain=options.domain,
+    )
     adapt = dict(rng=rng, dtype=dtype, context=context, event_shape=options.event_shape)
     made = _made(options.object, thing) if options.make else thing
     arguments = dict(adapters.of(made, **adapt))
@@ -261,8 +270,15 @@ def _of_table(options, thing, skip, rng):
         thing = thing.density()
     elif options.make:
         thing = _made(options.object, thing)
-    common = dict(rng=rng, skip=skip, seconds=options.seconds, subject=options.subject)
-    return check_estimator_density(thing, table.values, discrete=discrete, **common)
+    return check_estimator_density(
+        thing,
+        table.values,
+        rng=rng,
+        discrete=discrete,
+        skip=skip,
+        seconds=options.seconds,
+        subject=options.subject,
+    )
 
 
 def _library(options):

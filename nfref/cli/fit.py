@@ -96,9 +96,14 @@ class Task:
         split = split.for_columns(columns, data.table.cells(), given, source.seed)
         train = split.train(data.table.cells())
         compile_kernels(training.plan(), columns, len(train.table[0]), given)
-        known = {"given": given, "weight": train.weight, "ends": _ends(data)}
         supports = choose_supports(
-            columns, train.table, source.seed, asked=dict(source.column), **known
+            columns,
+            train.table,
+            source.seed,
+            asked=dict(source.column),
+            given=given,
+            weight=train.weight,
+            ends=_ends(data),
         )
         return cls(data, weight, copies, split, supports.columns, given, supports)
 
@@ -129,10 +134,17 @@ class Task:
     def fit(self, plan: Plan, seed: int, progress: Progress) -> Fitted:
         """Fit the rows that are not kept for the test."""
         part = self.split.train(self.data.table.cells())
-        weight = None if np.all(part.weight == 1) else part.weight
-        more: Any = {"given": self.given, "progress": progress, "limit": self.supports.limit}
         with blamed(f"{self.data.name}: "):
-            return fit_incomplete_table(self.columns, part.table, plan, seed, weight=weight, **more)
+            return fit_incomplete_table(
+                self.columns,
+                part.table,
+                plan,
+                seed,
+                given=self.given,
+                weight=None if np.all(part.weight == 1) else part.weight,
+                progress=progress,
+                limit=self.supports.limit,
+            )
 
     def bytes_of_model(self, plan: Plan) -> int:
         """Estimate the size of the model file."""

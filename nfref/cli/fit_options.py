@@ -138,10 +138,19 @@ class Training(Options):
                 f"flow, got {self.members}"
             )
         members = self.members if several else 0 if flow in SIMPLE else 1
-        training = self.epochs, self.batch, self.lr, self.time or (BUDGET if several else None)
-        more: Any = {"dtype": self.dtype, "effort": self.effort}
-        simple, jobs = several or flow in SIMPLE, _jobs(self.jobs)
-        return Plan(flow, members, *training, jobs=jobs, simple=simple, **more)
+        time = self.time or (BUDGET if several else None)
+        return Plan(
+            flow,
+            members,
+            self.epochs,
+            self.batch,
+            self.lr,
+            time,
+            jobs=_jobs(self.jobs),
+            simple=several or flow in SIMPLE,
+            dtype=self.dtype,
+            effort=self.effort,
+        )
 
 
 def _jobs(asked):

@@ -62,12 +62,17 @@ def report(options: Page) -> None:
     about = {
         name: printable(str(text)) for name, text in about_model(model).items() if name != "columns"
     }
-    functions = (
+    found = gather(
+        model,
+        names,
+        rows,
         lambda x: log_prob(model.density, model.params, x),
         lambda rng, n: _draws(model, rows, rng, n),
+        np.random.default_rng(options.seed),
+        about,
+        weight,
+        _tested(model, rows),
     )
-    rng, tested = np.random.default_rng(options.seed), _tested(model, rows)
-    found = gather(model, names, rows, *functions, rng, about, weight, tested)
     title = printable(f"{os.path.basename(options.model)} on {os.path.basename(options.data)}")
     with replacing(options.out) as file:
         file.write(render(found, title).encode())

@@ -363,12 +363,15 @@ def _by_cluster(model, paths, options):
     for path, found in zip(paths, results):
         named = [replace(one, path=path) for one in found.least]
         for start in range(0, len(found.log_prob), rows):
-            log_prob, error, effective, weight = (
-                values[start : start + rows]
-                for values in (found.log_prob, found.error, found.effective, found.weight)
+            some = slice(start, start + rows)
+            yield Scored(
+                found.log_prob[some],
+                [] if start else named,
+                found.error[some],
+                found.effective[some],
+                found.weight[some],
+                0 if start else found.incomplete,
             )
-            least, incomplete = ([], 0) if start else (named, found.incomplete)
-            yield Scored(log_prob, least, error, effective, weight, incomplete)
 
 
 def _until_lost(parts, lost):

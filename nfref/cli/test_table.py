@@ -172,8 +172,13 @@ def _worse_than_gaussian(difference, test):
 def _mixture(u, weight):
     """Return the Gaussian mixture that is likeliest for a tenth of the rows."""
     held = max(held_out_count(len(u), 0.1), 1)
-    weights = {"weight": weight[held:], "validation_weight": weight[:held]}
-    return GaussianMixture.choose(u[held:], u[:held], np.random.default_rng(0), **weights)
+    return GaussianMixture.choose(
+        u[held:],
+        u[:held],
+        np.random.default_rng(0),
+        weight=weight[held:],
+        validation_weight=weight[:held],
+    )
 
 
 def _score_of_known_cells(density, part):

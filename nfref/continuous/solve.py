@@ -177,13 +177,20 @@ def adaptive(
     """Apply one of scipy's methods to the raveled state."""
     from scipy.integrate import solve_ivp  # importing it takes 0.2 s, so only on use
 
-    extra: dict[str, Any] = {}
+    extra = {}
     if options.solver == "lsoda" and bandwidth is not None and bandwidth < state.size:
         extra = {"lband": bandwidth, "uband": bandwidth}
     floor = 10 * float(np.finfo(state.dtype).eps)
-    extra |= {"rtol": max(options.rtol, floor), "atol": max(options.atol, floor)}
-    given = derivative, (start, float(times[-1])), state.ravel().astype(float)
-    result = solve_ivp(*given, method=SOLVERS[options.solver], t_eval=times, **extra)
+    result = solve_ivp(
+        derivative,
+        (start, float(times[-1])),
+        state.ravel().astype(float),
+        method=SOLVERS[options.solver],
+        t_eval=times,
+        rtol=max(options.rtol, floor),
+        atol=max(options.atol, floor),
+        **extra,
+    )
     if not result.success:
         raise SolverError(
             f"{options.solver} gave up at t = {derivative.t:.6g}: {result.message.strip()}"

@@ -310,9 +310,13 @@ def _evidence(method, value, *means, gap=0.0):
             f"the density is {gap:.2f} nats from the target, above {LARGEST_GAP}: it may have a "
             "tail that no draw has shown"
         )
-    error = float(np.sqrt(sum(mean.error**2 for mean in means)))
-    effective = float(weakest.effective), float(weakest.effective_error)
-    believable = not reasons
     return Evidence(
-        float(value), error, *effective, heaviest.pareto_k, believable, method, tuple(reasons)
+        float(value),
+        float(np.sqrt(sum(mean.error**2 for mean in means))),
+        float(weakest.effective),
+        float(weakest.effective_error),
+        heaviest.pareto_k,
+        not reasons,
+        method,
+        tuple(reasons),
     )

@@ -217,8 +217,15 @@ class CNF(Flow):
         params, rows, context = self._checked(params, "rows", rows, context)
         system = NeuralSystem(self, context is not None, norm)
         derivative = system.bind(*system.arguments(params, context))
-        given = derivative, system.start(rows), float(times[0]), float(times[-1]), self.options
-        solution = solve(*given, times=times, bandwidth=system.columns - 1)
+        solution = solve(
+            derivative,
+            system.start(rows),
+            float(times[0]),
+            float(times[-1]),
+            self.options,
+            times=times,
+            bandwidth=system.columns - 1,
+        )
         states = solution.states
         rows, log_det = states[:, :, : self.dim], states[:, :, self.dim]
         more = [states[:, :, self.dim + k] for k in range(1, system.columns - self.dim)]

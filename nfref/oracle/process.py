@@ -55,11 +55,16 @@ class Program:
     """A running program that answers one question at a time."""
 
     def __init__(self, command: str, seconds: float) -> None:
-        pipes: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        text: Any = {"text": True, "encoding": "utf-8", "errors": "replace"}
         try:
             self.process: Any = subprocess.Popen(
-                shlex.split(command) or [""], **pipes, **text, start_new_session=True
+                shlex.split(command) or [""],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
             )
         except (OSError, ValueError) as error:
             raise ProcessFailed(f"cannot be started: {error}") from None

@@ -259,12 +259,18 @@ class _Check:
         sample = None if self.estimator.sample is None else self.sampler(inner, columns)
         if not (self.estimator.seeded and sample is not None):
             left_out |= set(UNSEEDED)
-        given: dict[str, Any] = {"dim": len(columns), "rng": self.rng, "dtype": self.dtype}
-        given["domain"] = inner.of(box.lower), inner.of(box.upper)
-        given["support"] = self.support(inner, table[:, columns], box)
-        given["skip"] = tuple(left_out & set(DENSITY_PROPERTIES))
-        limits: Any = {"seconds": self.stopwatch.seconds, "stop_early": self.stop_early}
-        report = check_density(inner, sample, **given, **limits)
+        report = check_density(
+            inner,
+            sample,
+            dim=len(columns),
+            rng=self.rng,
+            dtype=self.dtype,
+            domain=(inner.of(box.lower), inner.of(box.upper)),
+            support=self.support(inner, table[:, columns], box),
+            seconds=self.stopwatch.seconds,
+            skip=tuple(left_out & set(DENSITY_PROPERTIES)),
+            stop_early=self.stop_early,
+        )
         yield from map(self.explained, report.rows)
 
     def support(self, inner: Any, table: Array, box: Box) -> Callable | None:

@@ -142,9 +142,16 @@ class TarFlowBlock(Flow):
         return self.dim // self.width
 
     def _init(self, rng):
-        sizes = self.length, self.width, self.channels, self.depth, self.expansion
-        outputs = self.transformer.size * self.width
-        network = init_causal_transformer(rng, *sizes, outputs, self.context_dim)
+        network = init_causal_transformer(
+            rng,
+            self.length,
+            self.width,
+            self.channels,
+            self.depth,
+            self.expansion,
+            self.transformer.size * self.width,
+            self.context_dim,
+        )
         return with_own(self.transformer, {"net": network}, self.dim)
 
     def conditioner(

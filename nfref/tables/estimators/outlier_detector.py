@@ -411,8 +411,13 @@ def _of_large_components(pool, share):
             return member
         order = np.argsort(member.log_weights)
         kept = order[np.cumsum(np.exp(member.log_weights[order])) > share]
-        weights, parts = member.log_weights[kept], (member.means[kept], member.choleskys[kept])
-        return GaussianMixture(weights - np.logaddexp.reduce(weights), *parts)
+        weights = member.log_weights[kept]
+        return replace(
+            member,
+            log_weights=weights - np.logaddexp.reduce(weights),
+            means=member.means[kept],
+            choleskys=member.choleskys[kept],
+        )
 
     return replace(pool, members=tuple(map(large, pool.members)))
 

@@ -158,8 +158,14 @@ class Posterior:
         record = PosteriorRecord(
             options, found.rows, found.weights, found.log_posterior, found.chains, found.effective
         )
-        of_rows: Any = {"weights": found.weights, "block": found.block}
-        fitted = fit_density(options, found.names, found.rows, **of_rows, verbose=verbose)
+        fitted = fit_density(
+            options,
+            found.names,
+            found.rows,
+            weights=found.weights,
+            block=found.block,
+            verbose=verbose,
+        )
         return cls(fitted.density, replace(record, candidates=tuple(fitted.tried)))
 
     @classmethod
@@ -213,9 +219,13 @@ class Posterior:
                 stacklevel=2,
             )
         record = PosteriorRecord(options, effective=float(len(found.x)), seen=found.seen)
-        names, given = [*found.names, *found.observed_names], found.observed_names
-        rows = np.concatenate([found.theta, found.x], axis=1)
-        fitted = fit_density(options, names, rows, given=given, verbose=verbose)
+        fitted = fit_density(
+            options,
+            [*found.names, *found.observed_names],
+            np.concatenate([found.theta, found.x], axis=1),
+            given=found.observed_names,
+            verbose=verbose,
+        )
         return cls(fitted.density, replace(record, candidates=tuple(fitted.tried)))
 
     def given(self, observed: Any) -> Any:

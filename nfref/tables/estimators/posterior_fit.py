@@ -80,16 +80,26 @@ def fit_density(
     verbose : bool
     """
     table = list(rows.T)
-    limits = {name: options[name] for name in ("time_budget", "effort")}
-    plan = Plan(options["flow"], options["members"], **limits)
+    plan = Plan(
+        options["flow"],
+        options["members"],
+        time_budget=options["time_budget"],
+        effort=options["effort"],
+    )
     columns = find_columns(names, table, options["supports"], given=given, weight=weights)
     progress = Progress(lambda line: print(line, file=sys.stderr), shown=True)
-    # a value that a chain repeats is a rejected step, not an atom
-    columns = [replace(column, atoms=()) for column in columns]
-    more: Any = {"weight": weights, "given": given, "group": block}
-    more["progress"] = progress if verbose else None
     with keeping([SIGINT], insists=True) as signals:
-        found = fit_table(columns, table, plan, options["random_state"], **more)
+        found = fit_table(
+            # a value that a chain repeats is a rejected step, not an atom
+            [replace(column, atoms=()) for column in columns],
+            table,
+            plan,
+            options["random_state"],
+            weight=weights,
+            given=given,
+            progress=progress if verbose else None,
+            group=block,
+        )
     if signals.came:
         warnings.warn("Posterior: interrupted; the fit keeps the candidates so far", stacklevel=4)
     assert found.density.pool is not None

@@ -40,11 +40,19 @@ def _of_flow(model):
     density, params = model.density, trees.cast(model.params, np.float64)
     first = density.flow.members(-1)[0][0]
     ends = first if type(first) is Logit else None
-    about: Any = {"columns": flow_columns(model.columns or numbered_columns(density.dim), ends)}
-    about |= {"coded": [], "pooled": density.dim, "noise": 3 + density.dim}
-    about["members"] = [["flow", 1.0]]
-    members = [described_flow("flow", density, params, skip=int(ends is not None))]
-    tree = {"discrete": None, "features": [], "members": members, "weights": np.ones(1)}
+    about = {
+        "columns": flow_columns(model.columns or numbered_columns(density.dim), ends),
+        "coded": [],
+        "pooled": density.dim,
+        "noise": 3 + density.dim,
+        "members": [["flow", 1.0]],
+    }
+    tree = {
+        "discrete": None,
+        "features": [],
+        "members": [described_flow("flow", density, params, skip=int(ends is not None))],
+        "weights": np.ones(1),
+    }
     rows = density.sample(params, np.random.default_rng(0), GOLDEN)
     return about, tree, rows, lambda: log_prob(density, params, rows)
 

@@ -232,8 +232,14 @@ def _wide(name, wide):
         f"{name}: expected a wide density of 3 degrees of freedom and finite reach, got {wide}",
     )
     beyond, of_t, mass = wide._mass
-    about = {"kind": "wide", "freedom": 3.0, "reach": wide.reach}
-    return {**about, "beyond": beyond, "of_t": of_t, "mass": mass}
+    return {
+        "kind": "wide",
+        "freedom": 3.0,
+        "reach": wide.reach,
+        "beyond": beyond,
+        "of_t": of_t,
+        "mass": mass,
+    }
 
 
 def _fitted_flow(name, fitted):

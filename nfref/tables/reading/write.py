@@ -99,9 +99,11 @@ def _guarded(cell):
 
 
 def _guarded_rows(values):
-    if values.dtype.kind != "O":
-        return values
-    return np.array([[_guarded(cell) for cell in row] for row in values.tolist()], object)
+    return (
+        values
+        if values.dtype.kind != "O"
+        else np.array([[_guarded(cell) for cell in row] for row in values.tolist()], object)
+    )
 
 
 # Only names that every reader takes for names are unquoted; quotes mark the others as names.
@@ -110,10 +112,13 @@ _PLAIN = re.compile(r"[^\W\d_](?:[\w .()/%-]*[\w)%])?")
 
 def _write_text(file, columns, blocks, delimiter=","):
     plain = all(_PLAIN.fullmatch(name) and is_unmistakable(name) for name in columns)
-    form = {"delimiter": delimiter, "lineterminator": "\n"}
-    names = csv.writer(file, quoting=csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL, **form)
-    names.writerow(columns)
-    rows = csv.writer(file, **form)
+    csv.writer(
+        file,
+        delimiter=delimiter,
+        lineterminator="\n",
+        quoting=csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL,
+    ).writerow(columns)
+    rows = csv.writer(file, delimiter=delimiter, lineterminator="\n")
     for values in blocks:
         for start in range(0, len(values), 4096):
             rows.writerows(_texts(values[start : start + 4096]))
@@ -213,8 +218,16 @@ def _as_arrow(pyarrow, values):
     return pyarrow.Array.from_buffers(kinds[values.dtype.name], len(values), [None, buffer])
 
 
-WRITERS: dict[str, Callable[..., None]] = {}
-for _kind in TEXT:
-    _delimiter = "\t" if _kind.startswith(".tsv") else ","
-    WRITERS[_kind] = functools.partial(_csv, delimiter=_delimiter, compressed=_kind.endswith(".gz"))
-WRITERS |= {".npy": _npy, ".npz": _npz, ".parquet": _parquet}
+WRITERS: dict[str, Callable[..., None]] = {
+    **{
+        kind: functools.partial(
+            _csv,
+            delimiter="\t" if kind.startswith(".tsv") else ",",
+            compressed=kind.endswith(".gz"),
+        )
+        for kind in TEXT
+    },
+    ".npy": _npy,
+    ".npz": _npz,
+    ".parquet": _parquet,
+}
