@@ -155,6 +155,8 @@ class CompileWorkers:
     begun : dict
         name of an entry -> the worker that is at it.
     done : set of str
+    asked : set of Need
+        Those that :meth:`start` has looked for: a fit of many flows asks again and again.
     """
 
     def __init__(self):
@@ -166,12 +168,13 @@ class CompileWorkers:
 
         In a child process no thread listens to the workers of its parent.
         """
-        self.pending, self.begun, self.done = {}, {}, set()
+        self.pending, self.begun, self.done, self.asked = {}, {}, set(), set()
         self.changed = threading.Condition()
 
     def start(self, needs):
         """Start workers, unless this process is as fast alone; return True if any compile."""
-        missing = {}
+        needs, missing = [need for need in needs if need not in self.asked], {}
+        self.asked.update(needs)
         for task in (task for need in needs for task in tasks_of(need)):
             path = task.path
             with self.changed:

@@ -216,6 +216,7 @@ class _FlowSearch:
         self.seed, self.seeds = rng.bit_generator.seed_seq, []
         resume = plan.resume
         self.starts: dict[str, FirstParameters] = {}  # name of a kind -> see _start
+        self.by_kernels: dict[str, bool] = {}  # the same -> see _by_kernels
         self.known = [] if resume is None else list(resume.done)
         self.current = None if resume is None else resume.current
         self.first: tuple | None = None  # name and fold of the training that continues there
@@ -378,7 +379,10 @@ class _FlowSearch:
 
         Threads that share the steps of one flow wait for each other.
         """
-        return kind.objective is None and threads_of_steps(*self._start(kind)) > 0
+        if kind.name not in self.by_kernels:
+            here = kind.objective is None and threads_of_steps(*self._start(kind)) > 0
+            self.by_kernels[kind.name] = here
+        return self.by_kernels[kind.name]
 
     def _train_here(self, trained, end):
         first = len(trained.done)
