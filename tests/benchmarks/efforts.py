@@ -121,6 +121,7 @@ def draw(found, path):
         left.plot(one["cpu"], one["nats"] - base, "o-", markersize=3.5, label=table)
     left.axhline(0, color="0.6", linewidth=0.8, zorder=0)
     left.set(xscale="log", xlabel="processor seconds", ylabel="nats a row over the default")
+    left.set_yscale("symlog", linthresh=0.1)
     left.legend(fontsize=7)
     for table, one in found[by_size].groupby("table", sort=False):
         most = float(one["nats"].iloc[-1])
