@@ -150,7 +150,7 @@ def _one_after_another(task, count, size):
 
 
 def prepare(wanted: Iterable[tuple[Any, Array, Callable[..., Any], int, int]]) -> bool:
-    """Start compiling the twins of fits in other processes; return True if any are missing.
+    """Start compiling the twins of fits in other processes; return True if these compile any.
 
     ``wanted`` lists (density, vector, unflatten, rows of a step, rows scored at once), in the
     order of need. The vector holds the parameters in the dtype of the fit, and ``unflatten`` turns

@@ -298,7 +298,7 @@ def check_bound(name: str, value: Any) -> float | tuple[float, ...]:
 
 
 class Spline(Transformer):
-    """The base class of splines: K smallest widths or heights of bins leave room for the rest."""
+    """The base class of splines. K bins of the smallest width or height must fit the interval."""
 
     bins: int
 
