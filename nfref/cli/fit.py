@@ -160,7 +160,7 @@ def run(source: Source, training: Training, targets: Targets) -> None:
     """Fit, write the model and the picture, print the table."""
     targets = targets.checked(source.data)
     plan, data = training.plan(), source.load(not targets.quiet)
-    asked = asked_for(source, training, plan, data.values)
+    plan, asked = plan.begun(), asked_for(source, training, plan, data.values)
     with blamed("--resume: "):
         state = None if targets.resume is None else checkpoints.read(targets.resume, asked)
     task = Task.of(data, source, training)

@@ -63,6 +63,19 @@ def test_a_search_goes_on_to_the_same_bits(folder, monkeypatch, order, writes):
     assert (folder / "m.npz").read_bytes() == (folder / "whole.npz").read_bytes()
 
 
+def test_a_search_goes_on_with_more_time(folder, monkeypatch, capsys):
+    """The limit decides the order of the flows and the folds, which stay as they were."""
+    fit = [*FIT[:2], "--epochs", "2"]
+    with monkeypatch.context() as patch:
+        killed_after(patch, 1)
+        with pytest.raises(RuntimeError):
+            main([*fit, "--time", "9", "--checkpoint", "c.npz"])
+    capsys.readouterr()
+    assert main([*fit, "--time", "600", "--resume", "c.npz", "--out", "m.npz"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line]
+    assert names.index("maf:") < names.index("nsf:")
+
+
 @pytest.mark.thorough
 def test_checkpoints_without_a_word_stand_beside_the_model(folder, monkeypatch):
     monkeypatch.setattr(checkpoint_writer, "EVERY", 0)

@@ -199,7 +199,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         return self
 
     def _fit(self, X, sample_weight=None, callback=None, progress=None):
-        plan = self._plan(callback)
+        plan = self._plan(callback).begun()
         seed = _seed_of(self.random_state)
         names, table, supports, whole = self._first_table(X)
         weight = weight_of(sample_weight, len(table[0]))

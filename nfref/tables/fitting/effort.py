@@ -13,7 +13,9 @@ from nfref.runtime.annotations import Sequence
 # Seconds of a core for a row, an epoch and a parameter; measured with AVX2.
 SECONDS = 5e-10
 EPOCHS = 100  # of a training of which nothing is known yet
-A_ROW = 1e-3  # seconds of the first flow for a row of a fold, by the same measurement
+# Seconds of the first flow for a row of a fold, by the same measurement; and at least for a fold,
+# because flows of few rows take more epochs.
+A_ROW, A_FOLD = 1e-3, 2.0
 # The gain of the next candidate as a share of the gain of the last ones: of the first flow over the
 # simple densities, and of later flows over the candidates before them.
 SECOND_SHARE, LATER_SHARE = 0.1, 0.5
@@ -51,6 +53,11 @@ class Effort:
         rows = max(rows, 1)
         affordable = self.folds if time_budget is None else int(time_budget / (A_ROW * rows))
         return max(1, min(self.folds, rows, round(self.row_trainings / rows), affordable))
+
+    def is_short(self, rows: int, time_budget: float | None) -> bool:
+        """Return True if a budget of seconds may not suffice for the first flow in all folds."""
+        first = self.folds_for(rows) * max(A_ROW * rows, A_FOLD)
+        return time_budget is not None and time_budget < first
 
     def price_for(self, rows: float) -> float:
         """Return the nats that a second must bring: of many rows more, whose fits take long."""

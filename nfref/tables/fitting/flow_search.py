@@ -51,6 +51,7 @@ from nfref.training.gradient import ONE_AT_A_TIME, threads_of_steps
 
 FLOW_ROWS = 50  # fewest rows for which flows are tried beside simple densities
 MOST_PROCESSES = 64
+GOOD_PART = 0.4  # share of the estimated seconds of a kind that is worth having
 
 
 def find_pool(
@@ -120,7 +121,7 @@ def _train_in_worker(*arguments):
         return train_flow(*arguments)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Trained:
     """A kind of flow and its trainings so far, one a fold in the order of the folds.
 
@@ -219,15 +220,19 @@ class _FlowSearch:
         self.by_kernels: dict[str, bool] = {}  # the same -> see _by_kernels
         self.known = [] if resume is None else list(resume.done)
         self.current = None if resume is None else resume.current
-        self.first: tuple | None = None  # name and fold of the training that continues there
+        self.known_kinds = () if resume is None else resume.kinds
+        self.first: tuple | None = None  # the kind and fold of the training that continues there
         self.trained: list[_Trained] = []
-        self.named: dict[str, _Trained] = {}  # those, and others that may follow
+        self.made: dict[
+            tuple, _Trained
+        ] = {}  # number and name -> those, and others that may follow
         self.gains: list[float] = []  # what each kind raised the held-out mean of the pool by
         self.dropped: list[CandidateResult] = []
         self.interrupted, self.stop = False, threading.Event()
         self.tasks = Tasks(self._train_fold, threads(), self.stop.set)
         self.state: FitState | None = None  # of the first training that is not done
         self.left_out = 0  # trainings for which no time was left
+        self.kinds = self._in_order()
 
     @property
     def done(self) -> list[DoneFlow]:
@@ -266,13 +271,19 @@ class _FlowSearch:
         return [last.candidate()] if last.done else []
 
     def _new(self, kind):
+        """Return the _Trained of a kind that is trained next."""
         name, number = kind.name, len(self.trained) + 1
-        if name in [one.name for one in self.trained]:
-            name = f"{name} {number}"
-        while len(self.seeds) < number:
-            self.seeds.append(self.seed.spawn(len(self.folds)))
-        new = _Trained(name, kind, self.seeds[number - 1], np.full(len(self.rows), np.nan))
-        return self.named.setdefault(name, new)
+        if (number, name) not in self.made:
+            while len(self.seeds) < number:
+                self.seeds.append(self.seed.spawn(len(self.folds)))
+            again = name in [one.name for one in self.trained]
+            self.made[number, name] = _Trained(
+                f"{name} {number}" if again else name,
+                kind,
+                self.seeds[number - 1],
+                np.full(len(self.rows), np.nan),
+            )
+        return self.made[number, name]
 
     def _start(self, kind):
         """Return the FirstParameters of a kind; making them takes too long for every epoch."""
@@ -282,13 +293,27 @@ class _FlowSearch:
 
     # Which kind -----------------------------------------------------------------------------
 
+    def _in_order(self):
+        """Return the first kinds in the order of training: the cheapest first if time is short.
+
+        The others may be cut, and one flow that is complete says more than one that is cut.
+        """
+        plan, kinds = self.plan, self.plan.kinds
+        if plan.limits.is_short(len(self.rows), plan.time_budget):
+            return sorted(kinds, key=lambda kind: len(self._start(kind).vector))
+        return kinds
+
     def _next_kind(self, gains):
         """Return the kind to train next; None if no other pays or time is out."""
-        plan, first, count = self.plan, self.plan.kinds, len(self.trained)
+        plan, first, count = self.plan, self.kinds, len(self.trained)
         if not first or count >= (math.inf if plan.members is None else plan.members):
             return None
-        if count < len(first):
-            kind = first[count]
+        for kind in first:
+            if kind.name in self.known_kinds[count : count + 1]:
+                return kind
+        left = [kind for kind in first if kind not in [one.kind for one in self.trained]]
+        if left:
+            kind = next(filter(self._in_time, left), left[0])
         else:
             kind = self.trained[max(range(len(first)), key=self._mean)].kind
         if plan.members is None and not plan.limits.pays(
@@ -298,13 +323,12 @@ class _FlowSearch:
         return kind
 
     def _in_time(self, kind):
-        """Decide whether the time budget suffices for a kind."""
+        """Decide whether the time budget suffices for a good part of a kind."""
         left = self.plan.seconds_left()
         if left is None or not (self.done or self.plan.simple):
             return True
-        return left > (
-            self._estimate(kind) * self._pace() / self._at_once(kind) if self.done else 0.0
-        )
+        seconds = self._estimate(kind) * self._pace() / self._at_once(kind) if self.done else 0.0
+        return left > GOOD_PART * seconds
 
     def _mean(self, k):
         """Return the held-out mean of kind k, -inf without scores."""
@@ -386,9 +410,9 @@ class _FlowSearch:
 
     def _train_here(self, trained, end):
         first = len(trained.done)
-        self.first = self.first or (trained.name, first)
+        self.first = self.first or (trained, first)
         for k in range(first, end):
-            done = self.tasks.result((trained.name, k), self._following(trained, k))
+            done = self.tasks.result((trained, k), self._following(trained, k))
             if done is None:  # no time was left, nor is there for those after it
                 continue
             if done.stopped == "interrupted" and not done.history["train"]:
@@ -409,7 +433,7 @@ class _FlowSearch:
             self.tasks.begin(self._keys(self._new(kind)), idle=1)
 
     def _keys(self, trained, first=0):
-        return [(trained.name, k) for k in range(first, len(self.folds))]
+        return [(trained, k) for k in range(first, len(self.folds))]
 
     def _following(self, trained, k):
         """Return the trainings that probably follow that of fold k, the likeliest first.
@@ -425,8 +449,7 @@ class _FlowSearch:
 
     def _train_fold(self, key, stopped):
         """Train a flow in one fold; return None if no time is left."""
-        name, k = key
-        trained, folds = self.named[name], len(self.folds)
+        (trained, k), folds = key, len(self.folds)
         left = self.plan.seconds_left()
         if stopped.is_set() or self.stop.is_set() or (k and left == 0):
             return None
@@ -474,7 +497,10 @@ class _FlowSearch:
 
     def _keep(self, current):
         if self.plan.callback is not None:
-            self.plan.callback(SearchState(tuple(self.done), current, self.plan.seconds()))
+            kinds = tuple(one.kind.name for one in self.trained)
+            self.plan.callback(
+                SearchState(tuple(self.done), current, self.plan.seconds(), len(self.folds), kinds)
+            )
 
     # Time -----------------------------------------------------------------------------------
 

@@ -102,11 +102,12 @@ def fold_numbers(rows: int, share: float, plan: Plan) -> Array:
     share is held out.
     """
     place = np.arange(rows)
-    folds = (
-        plan.limits.folds_for(rows, plan.time_budget)
-        if plan.folds is None
-        else min(plan.folds, rows)
-    )
+    if plan.folds is not None:
+        folds = min(plan.folds, rows)
+    elif plan.resume is not None and plan.resume.folds is not None:
+        folds = plan.resume.folds
+    else:
+        folds = plan.limits.folds_for(rows, plan.time_budget)
     if plan.simple and folds > 1:
         return place % folds
     return np.where(place < max(held_out_count(rows, share), 1), 0, -1)

@@ -188,16 +188,25 @@ class SearchState(Configuration):
         Of the flow that is in training, if one is.
     seconds : float
         Spent so far.
+    folds : int or None
+        The number of folds; None in files of older versions.
+    kinds : tuple of str
+        The names of the kinds of flow so far, in the order of their training. A time budget decides
+        both, and a fit may be resumed with another.
     """
 
     done: tuple
     current: Any
     seconds: float
+    folds: int | None = None
+    kinds: tuple = ()
 
     def _check(self):
         require(
             all(isinstance(flow, DoneFlow) for flow in self.done)
             and isinstance(self.current, (FitState, type(None)))
-            and self.seconds >= 0,
+            and self.seconds >= 0
+            and (self.folds is None or self.folds >= 1)
+            and all(isinstance(name, str) for name in self.kinds),
             "expected flows that are done and the state of another",
         )

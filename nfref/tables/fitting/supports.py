@@ -56,7 +56,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nfref.runtime import blas
-from nfref.runtime.annotations import Any, Array, Mapping, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Mapping, Sequence
 from nfref.tables.densities import mixture
 from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.densities.pool import log_pool, mean_and_error
@@ -104,10 +104,9 @@ class Chosen:
         The share of the real column's density outside.
     evident : bool
         Whether the column alone speaks for its ends.
-    soft : Continuous or None
-        The column with a soft lower end.
-    soft_gain : float
-        Nats a row that this gains.
+    soft : callable or None
+        () -> the column with a soft lower end, and the nats a row that this gains. Few columns
+        need them, and they take a fit.
     """
 
     column: Continuous
@@ -115,8 +114,7 @@ class Chosen:
     tie: float
     impossible: float
     evident: bool
-    soft: Continuous | None = None
-    soft_gain: float = 0.0
+    soft: Callable[[], tuple[Continuous, float]] | None = None
 
     def __str__(self):
         ends = {(0.0, np.inf): "positive", (-np.inf, 0.0): "negative"}
@@ -245,7 +243,7 @@ def _softened_alone(real, found, table, weight):
         return []
     changed = [now.column if now else column for now, column in zip(soft, real)]
     after, before = (_shared(_correlations(columns, table, weight)) for columns in (changed, real))
-    gain = sum(now.soft_gain for now in chosen) + after - before
+    gain = sum(now.gain for now in chosen) + after - before
     return chosen if gain > -START_NOISE else []
 
 
@@ -336,7 +334,8 @@ def _softened(one, impossible):
     """Return a Chosen with a soft end at 0; None if that is no lower end, or nothing needs it."""
     if impossible < IMPOSSIBLE or one.soft is None:
         return None
-    return replace(one, column=one.soft, gain=one.soft_gain, impossible=impossible)
+    column, gain = one.soft()
+    return replace(one, column=column, gain=gain, impossible=impossible)
 
 
 def _limited_sum(fit, places, table, weight):
@@ -412,10 +411,14 @@ def _bounded(column, values, weight, seed, ends):
     evident = tie > 0 or gain > SURE * error
     if not np.isfinite(own.low):
         return Chosen(own, gain, tie, impossible, evident)
-    width = float(np.quantile(np.sort(spread), SOFT_SHARE)) - own.low
-    soft = replace(column, low=own.low, soft=width).in_units_of(values, weight)
-    soft_gain, _ = mean_and_error(_Fit.of([soft], spread, counts).scores - real.scores, counts)
-    return Chosen(own, gain, tie, impossible, evident, soft, soft_gain)
+
+    def softened():
+        width = float(np.quantile(np.sort(spread), SOFT_SHARE)) - own.low
+        soft = replace(column, low=own.low, soft=width).in_units_of(values, weight)
+        scores = _Fit.of([soft], spread, counts).scores
+        return soft, mean_and_error(scores - real.scores, counts)[0]
+
+    return Chosen(own, gain, tie, impossible, evident, softened)
 
 
 def natural_ends(

@@ -1,5 +1,7 @@
 """When another candidate pays, and how far a time budget reaches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,18 @@ def test_a_time_budget_has_fewer_folds_not_shorter_trainings():
     default = EFFORTS["default"]
     assert [default.folds_for(4000, budget) for budget in (1, 5, 9, 600, None)] == [1, 1, 2, 3, 3]
     assert default.folds_for(400, 5) == 5
+
+
+def test_a_short_time_budget_has_the_cheapest_flow_first():
+    """A budget is short if the first flow may not have enough in all folds, 2 s or 1 ms a row."""
+    default = EFFORTS["default"]
+    assert [default.is_short(300, budget) for budget in (9.9, 10.1, None)] == [True, False, False]
+    assert [default.is_short(4000, budget) for budget in (11.9, 12.1)] == [True, False]
+    plan, x = Plan(epochs=2), rows()
+    for budget, first in ((9.0, "maf"), (600.0, "nsf")):
+        found = fitted(x, replace(plan, time_budget=budget))
+        names = [one.name for one in found.tried]
+        assert next(one for one in names if one in ("maf", "nsf", "nsf relu")) == first
 
 
 def test_effort_is_one_of_three():
